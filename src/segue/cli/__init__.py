@@ -1,0 +1,1 @@
+"""The commands: the straight road from log to server."""

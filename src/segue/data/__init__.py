@@ -1,0 +1,1 @@
+"""The data floor: events -> catalogue -> sequences -> splits."""

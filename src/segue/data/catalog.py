@@ -1,0 +1,80 @@
+"""Ids <-> dense indices. The one owner of PAD, the index that is no item.
+
+Shape letters used in all of Segue: B batch of histories, T time step, D hidden size, V catalogue size with PAD,
+K list length, N flat events.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+PAD = 0
+"""Index 0 is no item: padding in a batch, filler in a short list, an id the catalogue does not know."""
+
+
+class Catalog:
+    """The items a model can recommend: index i in 1..V-1 is ``ids[i - 1]``; index 0 is PAD.
+
+    Ids are compared as exact strings: no case folding, no Unicode normalisation, so that no two ids ever merge.
+    """
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self.ids: tuple[str, ...] = tuple(ids)
+        self._index = {item: i for i, item in enumerate(self.ids, start=1)}
+        if len(self._index) != len(self.ids):
+            seen: set[str] = set()
+            twice = next(item for item in self.ids if item in seen or seen.add(item))  # type: ignore[func-returns-value]
+            raise ValueError(f"A catalogue needs each id once, but {twice!r} occurs twice.")
+
+    @property
+    def size(self) -> int:
+        """V: the number of items plus one for PAD; the width of every score row."""
+        return len(self.ids) + 1
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._index
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Catalog) and self.ids == other.ids
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def index(self, items: Iterable[str]) -> np.ndarray:
+        """The int32 index of each id; PAD for an id that is not in the catalogue."""
+        get = self._index.get
+        return np.fromiter((get(item, PAD) for item in items), dtype=np.int32)
+
+    def names(self, indices: Sequence[int] | np.ndarray) -> list[str]:
+        """The ids of indices, without the PAD entries."""
+        return [self.ids[i - 1] for i in np.asarray(indices).tolist() if i != PAD]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the ids in order: two catalogues with one fingerprint index alike."""
+        digest = hashlib.sha256()
+        for item in self.ids:
+            raw = item.encode("utf-8", "surrogatepass")
+            digest.update(len(raw).to_bytes(8, "little") + raw)
+        return digest.hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Writes the ids as a JSON list."""
+        path.write_text(json.dumps(list(self.ids)), encoding="ascii")
+
+    @classmethod
+    def load(cls, path: Path) -> "Catalog":
+        """Reads what ``save`` wrote; ValueError when it is anything else."""
+        try:
+            ids = json.loads(path.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} is not a catalogue: {error}.") from None
+        if not isinstance(ids, list) or not all(isinstance(item, str) for item in ids):
+            raise ValueError(f"{path} is not a catalogue: it must be a JSON list of strings.")
+        return cls(ids)

@@ -1,0 +1,145 @@
+"""Ragged sequences without padding: flat items and times, and where each row starts and stops.
+
+One type for training data, for histories to score and for prefixes: rows are views into the same flat arrays, so
+every prefix of every sequence costs 16 bytes and no copy.
+
+>>> log = Sequences.from_lists([[5, 6, 7], [8]])
+>>> log.prefixes([2, 1]).lists()
+[[5, 6], [8]]
+>>> log.tail(2).padded(3).tolist()
+[[0, 6, 7], [0, 0, 8]]
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from segue.data.catalog import PAD
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """B ragged rows over N flat events, oldest event first in each row.
+
+    ``items`` int32 [N]; ``times`` int64 [N] UTC microseconds, or None where the log has order but no time;
+    ``starts`` and ``stops`` int64 [B]. Arrays may be memory-mapped and must not be written to.
+    """
+
+    items: np.ndarray
+    times: np.ndarray | None
+    starts: np.ndarray
+    stops: np.ndarray
+
+    @classmethod
+    def from_offsets(cls, items: np.ndarray, offsets: np.ndarray, times: np.ndarray | None = None) -> "Sequences":
+        """Rows that lie one behind the other: row b is ``items[offsets[b]:offsets[b + 1]]``."""
+        offsets = np.asarray(offsets, dtype=np.int64)
+        return cls(items, times, offsets[:-1], offsets[1:])
+
+    @classmethod
+    def from_lists(cls, rows: Iterable[Iterable[int]], times: Iterable[Iterable[int]] | None = None) -> "Sequences":
+        """Small hand-made sequences, for a request or a test."""
+        lists = [np.asarray(list(row), dtype=np.int32) for row in rows]
+        offsets = np.concatenate([[0], np.cumsum([len(row) for row in lists])]).astype(np.int64)
+        flat = np.concatenate(lists) if lists else np.empty(0, np.int32)
+        flat_times = None
+        if times is not None:
+            flat_times = np.asarray([t for row in times for t in row], dtype=np.int64)
+            if len(flat_times) != len(flat):
+                raise ValueError(f"There are {len(flat)} events but {len(flat_times)} times.")
+        return cls.from_offsets(flat.astype(np.int32), offsets, flat_times)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for start, stop in zip(self.starts.tolist(), self.stops.tolist(), strict=True):
+            yield self.items[start:stop]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Events in each row, int64 [B]."""
+        return self.stops - self.starts
+
+    @property
+    def num_events(self) -> int:
+        """Events in all rows together; events that overlapping rows share count each time."""
+        return int(self.lengths.sum())
+
+    def lists(self) -> list[list[int]]:
+        """The rows as plain lists."""
+        return [row.tolist() for row in self]
+
+    def take(self, rows: np.ndarray | slice) -> "Sequences":
+        """Some rows, by index, slice or mask; no event is copied."""
+        return Sequences(self.items, self.times, self.starts[rows], self.stops[rows])
+
+    def tail(self, length: int) -> "Sequences":
+        """The newest ``length`` events of each row."""
+        return Sequences(self.items, self.times, np.maximum(self.starts, self.stops - length), self.stops)
+
+    def prefixes(self, lengths: np.ndarray | Iterable[int]) -> "Sequences":
+        """The oldest ``lengths[b]`` events of row b; a negative length leaves out that many newest events."""
+        wanted = np.asarray(lengths, dtype=np.int64)
+        stops = np.where(wanted < 0, self.stops + wanted, self.starts + wanted)
+        return Sequences(self.items, self.times, self.starts, np.clip(stops, self.starts, self.stops))
+
+    def positions(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where every event of every row lies: (row int64 [M], flat position int64 [M]), row by row, oldest first."""
+        lengths = self.lengths
+        total = int(lengths.sum())
+        row = np.repeat(np.arange(len(self), dtype=np.int64), lengths)
+        first = np.repeat(self.starts - (np.cumsum(lengths) - lengths), lengths)
+        return row, first + np.arange(total, dtype=np.int64)
+
+    def flat(self) -> "Sequences":
+        """The same rows copied into arrays of their own, one behind the other, without gaps or overlaps."""
+        _, where = self.positions()
+        offsets = np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64)
+        times = None if self.times is None else self.times[where]
+        return Sequences.from_offsets(self.items[where], offsets, times)
+
+    def known(self) -> "Sequences":
+        """The same rows without PAD entries, that is without items the catalogue does not know."""
+        row, where = self.positions()
+        items = self.items[where]
+        if not (items == PAD).any():
+            return self
+        keep = items != PAD
+        counts = np.bincount(row[keep], minlength=len(self))
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        times = None if self.times is None else self.times[where[keep]]
+        return Sequences.from_offsets(items[keep], offsets, times)
+
+    def padded(self, length: int) -> np.ndarray:
+        """[B, length] int32 of the newest events, right-aligned, PAD in front."""
+        newest = self.tail(length)
+        row, where = newest.positions()
+        column = length - (newest.stops[row] - where)
+        out = np.full((len(self), length), PAD, dtype=np.int32)
+        out[row, column] = self.items[where]
+        return out
+
+    def save(self, folder: Path) -> None:
+        """Writes ``items.npy``, ``offsets.npy`` and, where there are times, ``times.npy``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        flat = self.flat()
+        np.save(folder / "items.npy", flat.items)
+        np.save(
+            folder / "offsets.npy",
+            np.append(flat.starts, flat.stops[-1:]) if len(flat) else np.zeros(1, np.int64),
+        )
+        if flat.times is not None:
+            np.save(folder / "times.npy", flat.times)
+
+    @classmethod
+    def open(cls, folder: Path) -> "Sequences":
+        """Memory-maps what ``save`` wrote: opening costs no reading."""
+        times = folder / "times.npy"
+        return cls.from_offsets(
+            np.load(folder / "items.npy", mmap_mode="r", allow_pickle=False),
+            np.load(folder / "offsets.npy", allow_pickle=False),
+            np.load(times, mmap_mode="r", allow_pickle=False) if times.exists() else None,
+        )

@@ -1,0 +1,1 @@
+"""The evaluation wing: ranks, metrics, intervals. Knows scorers, not how they were trained."""

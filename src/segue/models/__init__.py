@@ -1,0 +1,1 @@
+"""The models floor: what scores items; each a small final class."""

@@ -1,0 +1,139 @@
+"""A fitted model on disk: a folder that cannot run code and cannot be mixed up.
+
+``manifest.json`` (written last: a folder without it is unfinished), ``catalog.json``, ``items.json`` (what people
+see of each item), ``weights.safetensors``. The manifest holds the SHA-256 of every other file, because the tensor
+format itself has no checksum.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from segue.data.catalog import Catalog
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What a folder holds: enough to score, to say where the model came from, and to show items to people."""
+
+    model: str
+    settings: dict[str, Any]
+    catalog: Catalog
+    arrays: dict[str, np.ndarray]
+    items: dict[str, dict[str, Any]]
+    """What people see of an item, by id; empty where the log came without an items table."""
+    about: dict[str, Any]
+    """Provenance: protocol, metrics, data fingerprint, seed, versions."""
+    version: str = ""
+    """The first 12 hex digits of the manifest's SHA-256: names this very model in every answer."""
+
+
+def save(artifact: Artifact, folder: Path) -> str:
+    """Writes the folder in one step (a failed save leaves nothing behind) and returns the version.
+
+    An existing artifact at that place is replaced; any other existing folder that is not empty is refused.
+    """
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
+        raise ValueError(f"{folder} exists and is not a Segue model: choose another folder, or empty this one.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        artifact.catalog.save(fresh / "catalog.json")
+        (fresh / "items.json").write_text(json.dumps(artifact.items), encoding="ascii")
+        save_file({k: np.ascontiguousarray(v) for k, v in artifact.arrays.items()}, fresh / "weights.safetensors")
+        manifest = {
+            "format": FORMAT,
+            "model": artifact.model,
+            "settings": artifact.settings,
+            "catalog": artifact.catalog.fingerprint,
+            "about": {"created": datetime.now(UTC).isoformat(timespec="seconds"), **artifact.about},
+            "files": {path.name: _sha256(path) for path in sorted(fresh.iterdir())},
+        }
+        for path in fresh.iterdir():
+            _sync(path)
+        (fresh / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="ascii")
+        _sync(fresh / MANIFEST)
+        _sync(fresh)
+        version = _sha256(fresh / MANIFEST)[:12]
+        if folder.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+            os.replace(folder, old / "artifact")
+            os.replace(fresh, folder)
+            shutil.rmtree(old)
+        else:
+            os.replace(fresh, folder)
+        _sync(folder.parent)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    return version
+
+
+def load(folder: Path) -> Artifact:
+    """Reads a folder that ``save`` wrote; ValueError, in one sentence, for anything else."""
+    folder = Path(folder)
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ValueError(f"{folder} is not a Segue model: it has no {MANIFEST}.")
+    manifest = _read_manifest(path)
+    if manifest["format"] != FORMAT:
+        raise ValueError(f"{path} has format {manifest['format']}; this version of Segue reads format {FORMAT}.")
+    names = set(manifest["files"])
+    if names != {"catalog.json", "items.json", "weights.safetensors"}:
+        raise ValueError(f"{path} lists the files {sorted(names)}, which is not what a Segue model holds.")
+    for name, wanted in manifest["files"].items():
+        if not (folder / name).is_file() or (folder / name).is_symlink():
+            raise ValueError(f"{folder / name} is missing; the model is incomplete.")
+        if _sha256(folder / name) != wanted:
+            raise ValueError(f"{folder / name} is not the file the model was saved with: its SHA-256 differs.")
+    catalog = Catalog.load(folder / "catalog.json")
+    if catalog.fingerprint != manifest["catalog"]:
+        raise ValueError(f"{folder / 'catalog.json'} is not the one the model was trained with.")
+    return Artifact(
+        model=manifest["model"],
+        settings=manifest["settings"],
+        catalog=catalog,
+        arrays=load_file(folder / "weights.safetensors"),
+        items=json.loads((folder / "items.json").read_text(encoding="ascii")),
+        about=manifest["about"],
+        version=_sha256(path)[:12],
+    )
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    kinds = {"format": int, "model": str, "settings": dict, "catalog": str, "about": dict, "files": dict}
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is not a manifest: {error}.") from None
+    for key, kind in kinds.items():
+        if not isinstance(manifest, dict) or type(manifest.get(key)) is not kind:
+            raise ValueError(f"{path} is not a manifest: '{key}' must be {kind.__name__}.")
+    return manifest
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Forces a file or a folder's entries to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

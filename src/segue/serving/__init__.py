@@ -1,0 +1,1 @@
+"""The serving floor: HTTP, live state, durable events. Never imports torch or polars."""
