@@ -1,6 +1,6 @@
 """The contract every model keeps, and the one top-k: ties, exclusion and filler are decided here and nowhere else."""
 
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -16,7 +16,10 @@ class Scorer(Protocol):
     depend on the other rows of its batch. ``arrays`` and ``restore`` are the way to disk and back.
     """
 
-    name: ClassVar[str]
+    @property
+    def name(self) -> str:
+        """The model's name in the zoo."""
+        ...
 
     @property
     def size(self) -> int:

@@ -2,12 +2,21 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from segue.data.sequences import Sequences
+from segue.models.covisit import CoVisit, CoVisitConfig
+from segue.models.gru4rec import GRU4RecConfig
+from segue.models.item_knn import ItemKNN, ItemKNNConfig
+from segue.models.markov import Markov, MarkovConfig
+from segue.models.neural import restore_neural
+from segue.models.popularity import Popularity, PopularityConfig
+from segue.models.sasrec import SASRecConfig
 from segue.models.scorer import Scorer
+from segue.models.session_knn import SessionKNN, SessionKNNConfig
 
 
 @dataclass(frozen=True)
@@ -21,4 +30,28 @@ class Counting:
     """(arrays, settings) -> what was saved."""
 
 
-ZOO: dict[str, Counting] = {}
+@dataclass(frozen=True)
+class Learned:
+    """A network: trained by the training wing, exported to arrays, restored without torch."""
+
+    config: type
+    restore: Callable[[Mapping[str, np.ndarray], Any], Scorer]
+
+
+ZOO: dict[str, Counting | Learned] = {
+    "popularity": Counting(PopularityConfig, Popularity.fit, Popularity.restore),
+    "markov": Counting(MarkovConfig, Markov.fit, Markov.restore),
+    "covisit": Counting(CoVisitConfig, CoVisit.fit, CoVisit.restore),
+    "item-knn": Counting(ItemKNNConfig, ItemKNN.fit, ItemKNN.restore),
+    "session-knn": Counting(SessionKNNConfig, SessionKNN.fit, SessionKNN.restore),
+    "gru4rec": Learned(GRU4RecConfig, partial(restore_neural, "gru4rec")),
+    "sasrec": Learned(SASRecConfig, partial(restore_neural, "sasrec")),
+}
+
+
+def find(name: str) -> Counting | Learned:
+    """The entry of a model's name; '_' and '-' are alike. ValueError that lists the names for any other."""
+    entry = ZOO.get(name.replace("_", "-").lower())
+    if entry is None:
+        raise ValueError(f"There is no model '{name}'. Known models: {', '.join(ZOO)}.")
+    return entry

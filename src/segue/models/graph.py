@@ -1,0 +1,49 @@
+"""An exported network as an encoder: runs an ONNX graph; needs onnxruntime, never torch."""
+
+import numpy as np
+
+from segue.data.catalog import PAD
+from segue.data.sequences import Sequences
+
+TOKENS_AT_ONCE = 16384
+"""Events that are encoded in one call, padding included: bounds the memory of a long evaluation."""
+
+
+class GraphEncoder:
+    """Runs ``vectors`` float32 [B, T, D] (oldest event first, zeros behind) and ``last`` int64 [B] (the position of
+    the newest event) through the graph, which gives ``hidden`` float32 [B, D]."""
+
+    def __init__(self, graph: bytes, length: int, threads: int = 0) -> None:
+        try:
+            import onnxruntime
+        except ImportError:
+            raise ImportError("This model runs an ONNX graph: pip install 'segue[serve]'.") from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        self.graph = graph
+        self.length = length
+        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The graph's bytes, uint8."""
+        return {"encoder.onnx": np.frombuffer(self.graph, dtype=np.uint8)}
+
+    def encode(self, histories: Sequences, vectors_ND: np.ndarray) -> np.ndarray:
+        """float32 [B, D]: the state after each whole history; rows of like length go through together."""
+        lengths = histories.lengths
+        offsets = np.cumsum(lengths) - lengths
+        order = np.argsort(-lengths, kind="stable")
+        out_BD = np.empty((len(lengths), vectors_ND.shape[1]), dtype=np.float32)
+        start = 0
+        while start < len(order):
+            width = int(lengths[order[start]])
+            rows = order[start : start + max(1, TOKENS_AT_ONCE // width)]
+            column_BT = np.arange(width)[None, :]
+            inside_BT = column_BT < lengths[rows][:, None]
+            where_BT = np.where(inside_BT, offsets[rows][:, None] + column_BT, PAD)
+            vectors_BTD = vectors_ND[where_BT] * inside_BT[..., None]
+            feed = {"vectors": vectors_BTD.astype(np.float32), "last": lengths[rows] - 1}
+            out_BD[rows] = self._session.run(["hidden"], feed)[0]
+            start += len(rows)
+        return out_BD

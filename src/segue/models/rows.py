@@ -1,0 +1,117 @@
+"""Sparse rows in three arrays, scored with numpy alone: what the counting models are made of.
+
+Shape letters: B batch, V catalogue size with PAD, N events, M stored pairs.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from segue.data.catalog import PAD
+from segue.data.sequences import Sequences
+
+DENSE_BYTES = 128 << 20
+"""A matrix up to this size is also kept dense when more than a twentieth is filled: one product beats gathering."""
+
+
+class Rows:
+    """A [V, V] matrix by row: row i holds ``columns[offsets[i]:offsets[i + 1]]`` with ``values`` alike."""
+
+    def __init__(self, offsets: np.ndarray, columns: np.ndarray, values: np.ndarray) -> None:
+        self.offsets = offsets
+        self.columns = columns
+        self.values = values
+        self._dense_VV: np.ndarray | None = None
+        size = self.size
+        if size * size * 4 <= DENSE_BYTES and len(values) > size * size / 20:
+            self._dense_VV = np.zeros((size, size), dtype=np.float32)
+            self._dense_VV[np.repeat(np.arange(size), np.diff(offsets)), columns] = values
+
+    @classmethod
+    def from_scipy(cls, matrix: Any, *, keep: int | None = None) -> "Rows":
+        """From any scipy sparse matrix; with ``keep``, only each row's largest entries (ties: the smaller column)."""
+        rows = matrix.tocsr()
+        rows.sort_indices()
+        offsets, columns = rows.indptr.astype(np.int64), rows.indices.astype(np.int32)
+        values = rows.data.astype(np.float32)
+        if keep is not None:
+            row = np.repeat(np.arange(rows.shape[0]), np.diff(offsets))
+            order = np.lexsort((columns, -values, row))
+            place = np.arange(len(order)) - offsets[row]
+            chosen = np.sort(order[place < keep])
+            counts = np.bincount(row[chosen], minlength=rows.shape[0])
+            offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+            columns, values = columns[chosen], values[chosen]
+        return cls(offsets, columns, values)
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, np.ndarray]) -> "Rows":
+        """From the names that ``arrays`` gives."""
+        return cls(arrays["offsets"], arrays["columns"], arrays["values"])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything to save, by name."""
+        return {"offsets": self.offsets, "columns": self.columns, "values": self.values}
+
+    @property
+    def size(self) -> int:
+        return len(self.offsets) - 1
+
+    def weighted_sum(self, histories: Sequences, weights_N: np.ndarray) -> np.ndarray:
+        """float32 [B, V]: for each history the sum over its events of weight * the event item's row.
+
+        ``weights_N`` belongs to the events in the order of ``histories.positions()``; PAD events count nothing.
+        """
+        batch, size = len(histories), self.size
+        row_N, where_N = histories.positions()
+        items_N = histories.items[where_N]
+        if self._dense_VV is not None:
+            slots = row_N * size + items_N
+            pull_BV = np.bincount(slots, weights=weights_N, minlength=batch * size).reshape(batch, size)
+            pull_BV[:, PAD] = 0.0
+            dense: np.ndarray = pull_BV.astype(np.float32) @ self._dense_VV
+            return dense
+        first_N = self.offsets[items_N]
+        count_N = np.where(items_N == PAD, 0, self.offsets[items_N + 1] - first_N)
+        total = int(count_N.sum())
+        entry_M = np.repeat(first_N - (np.cumsum(count_N) - count_N), count_N) + np.arange(total)
+        slots_M = np.repeat(row_N * size, count_N) + self.columns[entry_M]
+        values_M = np.repeat(weights_N, count_N) * self.values[entry_M]
+        return np.bincount(slots_M, weights=values_M, minlength=batch * size).reshape(batch, size).astype(np.float32)
+
+
+def ages(histories: Sequences) -> np.ndarray:
+    """How many events ago each event was, int64 [N]: 0 for the newest of its row."""
+    row_N, where_N = histories.positions()
+    age: np.ndarray = histories.stops[row_N] - 1 - where_N
+    return age
+
+
+def windowed_pairs(sequences: Sequences, size: int, window: int) -> Any:
+    """scipy CSR float32 [V, V]: F[i, j] = sum of 1 / distance over all i before j at most ``window`` steps apart in
+    one row, PAD left out."""
+    from scipy import sparse
+
+    row_N, where_N = sequences.positions()
+    items_N = sequences.items[where_N]
+    total = sparse.csr_array((size, size), dtype=np.float32)
+    for distance in range(1, window + 1):
+        before, after = items_N[:-distance], items_N[distance:]
+        same = (row_N[distance:] == row_N[:-distance]) & (before != PAD) & (after != PAD)
+        weight = np.full(int(same.sum()), 1.0 / distance, dtype=np.float32)
+        total = total + sparse.coo_array((weight, (before[same], after[same])), shape=(size, size)).tocsr()
+    return total
+
+
+def item_counts(sequences: Sequences, size: int) -> np.ndarray:
+    """How often each item occurs, int64 [V]; PAD counts nothing."""
+    _, where_N = sequences.positions()
+    counts_V = np.bincount(sequences.items[where_N], minlength=size)
+    counts_V[PAD] = 0
+    return counts_V
+
+
+def tie_breaker(counts_V: np.ndarray, scale: float) -> np.ndarray:
+    """Popularity squeezed into [0, scale), float32 [V]: gives unseen pairs an order without disturbing seen ones."""
+    return (scale * counts_V / (counts_V.max(initial=0) + 1.0)).astype(np.float32)

@@ -1,0 +1,98 @@
+"""Softmax cross-entropy at the memory limit: [targets, candidates] exists only a chunk at a time.
+
+One function serves the full softmax (the candidates are all items) and the sampled one (the candidates are drawn,
+each with an offset that undoes the drawing). It computes its gradient in the forward pass, while a chunk is still in
+the processor's cache, so that nothing of the size of the score matrix is ever kept.
+
+Shape letters: N targets, K candidates, D hidden size, V catalogue size with PAD.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHUNK_BYTES = 4 << 20
+"""A chunk of scores should fit the last-level cache beside its operands."""
+SAFE_EXPONENT = 60.0
+"""exp of this is far inside the range of float32 and bfloat16: below it no row maximum has to be subtracted."""
+
+
+def softmax_loss(
+    hidden_ND: Tensor,
+    table_VD: Tensor,
+    targets_N: Tensor,
+    candidates_K: Tensor,
+    offset_K: Tensor,
+    *,
+    precision: torch.dtype = torch.float32,
+) -> Tensor:
+    """The mean of -log p(target), where Z = exp(s_target) + sum over candidates j other than the target of
+    exp(s_j + offset_j).
+
+    ``candidates_K`` are distinct rows of the table in ascending order. With every item a candidate and zero offsets
+    this is the full softmax. With K drawn items and offset_j = log count_j - log(draws * q_j) the sum is the unbiased
+    importance estimate of the full one (Bengio & Senecal 2008, eq. 8; the target itself is always present, so it
+    needs no correction). ``precision`` bfloat16 rounds the operands and the scores of the large products; the target
+    score, the sums over candidates and all accumulations over chunks stay float32.
+    """
+    positive_ND = table_VD[targets_N]
+    chosen_KD = table_VD[candidates_K]
+    slot_N = torch.searchsorted(candidates_K, targets_N).clamp_(max=len(candidates_K) - 1)
+    hit_N = candidates_K[slot_N] == targets_N
+    slot_N = torch.where(hit_N, slot_N, -1)
+    loss: Tensor = _Softmax.apply(hidden_ND, positive_ND, chosen_KD, offset_K, slot_N, precision)
+    return loss
+
+
+class _Softmax(torch.autograd.Function):
+    """``slot_N``: where among the candidates the target lies, -1 where it does not; there it is left out."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_ND: Tensor,
+        positive_ND: Tensor,
+        chosen_KD: Tensor,
+        offset_K: Tensor,
+        slot_N: Tensor,
+        precision: torch.dtype,
+    ) -> Tensor:
+        count = len(hidden_ND)
+        target_N = (hidden_ND * positive_ND).sum(dim=1)
+        chosen, hidden = chosen_KD.detach().to(precision), hidden_ND.detach().to(precision)
+        grad_hidden_ND = torch.empty_like(hidden_ND)
+        grad_chosen_KD = torch.zeros_like(chosen_KD)
+        pull_N = torch.empty_like(target_N)
+        total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
+        offset = None if not offset_K.any() else offset_K.to(precision)
+        size = max(1, CHUNK_BYTES // (chosen.element_size() * len(chosen)))
+        for start in range(0, count, size):
+            part = slice(start, start + size)
+            score_nK = hidden[part] @ chosen.T
+            if offset is not None:
+                score_nK += offset
+            target_n = target_N[part]
+            highest_n = torch.maximum(score_nK.amax(dim=1).float(), target_n)
+            if float(highest_n.max()) > SAFE_EXPONENT:
+                score_nK -= highest_n[:, None].to(precision)
+                target_n = target_n - highest_n
+            weight_nK = score_nK.exp_()
+            row = torch.nonzero(slot_N[part] >= 0)[:, 0]
+            weight_nK[row, slot_N[part][row]] = 0.0
+            sum_n = weight_nK.sum(dim=1, dtype=torch.float32) + target_n.exp()
+            total += (sum_n.log() - target_n).sum()
+            pull_n = target_n.exp() / sum_n - 1.0
+            pull_N[part] = pull_n
+            grad_hidden_ND[part] = (weight_nK @ chosen).float() / sum_n[:, None] + pull_n[:, None] * positive_ND[part]
+            grad_chosen_KD += weight_nK.T @ (hidden_ND[part] / sum_n[:, None]).to(precision)
+        grad_positive_ND = pull_N[:, None] * hidden_ND
+        ctx.save_for_backward(grad_hidden_ND, grad_positive_ND, grad_chosen_KD)
+        ctx.count = count
+        return total / count
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        scale = grads[0] / ctx.count
+        hidden, positive, chosen = ctx.saved_tensors
+        return hidden * scale, positive * scale, chosen * scale, None, None, None

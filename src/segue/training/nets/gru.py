@@ -1,0 +1,27 @@
+"""GRU4Rec's encoder in torch (Hidasi et al. 2016; the cell of Cho et al. 2014, reset behind the product)."""
+
+import torch
+from torch import Tensor, nn
+
+from segue.models.gru4rec import GRU4RecConfig
+from segue.training.nets.layers import Dropout, Noise, xavier_uniform_
+
+
+class GruEncoder(nn.Module):
+    """[B, T, D] embedded events, oldest first and padding behind, -> [B, T, D] the state after each event.
+
+    Every row starts from a zero state, so no session ever sees another one's.
+    """
+
+    def __init__(self, config: GRU4RecConfig, noise: Noise, generator: torch.Generator) -> None:
+        super().__init__()
+        self.dropout_input = Dropout(config.dropout_input, noise)
+        self.dropout_hidden = Dropout(config.dropout_hidden, noise)
+        self.layers = nn.ModuleList(nn.GRU(config.dim, config.dim, batch_first=True) for _ in range(config.layers))
+        xavier_uniform_(self, generator)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        x_BTD = self.dropout_input(x_BTD)
+        for layer in self.layers:
+            x_BTD = self.dropout_hidden(layer(x_BTD)[0])
+        return x_BTD

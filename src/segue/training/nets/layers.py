@@ -1,0 +1,104 @@
+"""Small torch layers that the nets share.
+
+Shape letters: B batch, T time step, D hidden size, V catalogue size with PAD, H heads, F inner width.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_ALL_64_BITS = -(2**63)
+
+
+class Noise:
+    """Where a net's dropout gets its randomness: one generator, reseeded before each step, so that no state has to
+    be saved to repeat a step. Random bytes are drawn eight at a time, an order of magnitude faster than one
+    Bernoulli draw an element."""
+
+    def __init__(self) -> None:
+        self._generator = torch.Generator()
+
+    def seed(self, value: int) -> None:
+        """Fixes everything drawn until the next call."""
+        self._generator.manual_seed(value)
+
+    def bytes(self, count: int) -> Tensor:
+        """``count`` independent uniform bytes, uint8."""
+        words = torch.empty(-(-count // 8), dtype=torch.int64)
+        words.random_(_ALL_64_BITS, None, generator=self._generator)
+        return words.view(torch.uint8)[:count]
+
+
+class Dropout(nn.Module):
+    """Zeroes elements with a probability rounded to 1/256 and scales the rest so that the mean stays."""
+
+    def __init__(self, probability: float, noise: Noise) -> None:
+        super().__init__()
+        self.cut = round(probability * 256)
+        self.noise = noise
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.cut == 0:
+            return x
+        keep = self.noise.bytes(x.numel()).view(x.shape) >= self.cut
+        return x * (keep.to(x.device).to(x.dtype) * (256 / (256 - self.cut)))
+
+
+class Attention(nn.Module):
+    """Causal multi-head self-attention (Vaswani et al. 2017, section 3.2). Padding lies behind the events, where a
+    causal mask already hides it from every event, so no other mask is needed."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.project = nn.Linear(dim, 3 * dim)
+        self.merge = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        batch, time, dim = x_BTD.shape
+        q, k, v = self.project(x_BTD).view(batch, time, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.merge(mixed.transpose(1, 2).reshape(batch, time, dim))
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block: x + attention(norm x), then x + feed-forward(norm x)."""
+
+    def __init__(self, dim: int, heads: int, inner: int, dropout: Dropout) -> None:
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(dim)
+        self.attention = Attention(dim, heads)
+        self.norm_inner = nn.LayerNorm(dim)
+        self.widen = nn.Linear(dim, inner)
+        self.narrow = nn.Linear(inner, dim)
+        self.dropout = dropout
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        x_BTD = x_BTD + self.dropout(self.attention(self.norm_attention(x_BTD)))
+        inner = F.gelu(self.widen(self.norm_inner(x_BTD)), approximate="tanh")
+        return x_BTD + self.dropout(self.narrow(inner))
+
+
+def normal_(module: nn.Module, generator: torch.Generator, std: float = 0.02) -> None:
+    """Fills every matrix with N(0, std), every bias with 0 and every gain with 1, from one generator."""
+    for name, parameter in module.named_parameters():
+        with torch.no_grad():
+            if parameter.dim() > 1:
+                parameter.normal_(0.0, std, generator=generator)
+            else:
+                parameter.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
+
+
+def xavier_uniform_(module: nn.Module, generator: torch.Generator) -> None:
+    """Fills every matrix with U(+-sqrt(6 / (in + out))), gates of a stacked GRU matrix apart, every bias with 0."""
+    for parameter in module.parameters():
+        with torch.no_grad():
+            if parameter.dim() < 2:
+                parameter.zero_()
+                continue
+            gates = parameter.shape[0] // parameter.shape[1] if parameter.shape[0] % parameter.shape[1] == 0 else 1
+            fan = parameter.shape[0] // gates + parameter.shape[1]
+            bound = math.sqrt(6.0 / fan)
+            parameter.uniform_(-bound, bound, generator=generator)

@@ -1,0 +1,96 @@
+"""An encoder and the one item table it reads from and writes to ("tied" or "constrained" embeddings).
+
+The table is no parameter of the module: the trainer hands in either the whole table or only the rows that a batch
+touches, so that a step never costs a catalogue. Shape letters as in ``layers.py``; R rows at hand.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segue.data.catalog import PAD
+from segue.data.sequences import Sequences
+from segue.training.nets.layers import Noise
+
+
+class TiedNet(nn.Module):
+    """Scores are dot products of ``query(encoder(embed(...)))`` with ``key(table)``.
+
+    With a temperature both sides have unit length (a cosine softmax); without one, the table's last column is a bias
+    for each item.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, noise: Noise, table_VD: Tensor, *, temperature: float | None, length: int
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.noise = noise
+        self.table_VD = table_VD
+        self.temperature = temperature
+        self.length = length
+
+    def embed(self, table_RD: Tensor, rows_BT: Tensor) -> Tensor:
+        """The input vectors of events."""
+        vectors = F.embedding(rows_BT, table_RD)
+        return vectors if self.temperature is not None else vectors[..., :-1]
+
+    def query(self, hidden_ND: Tensor) -> Tensor:
+        """States as they enter the dot product."""
+        if self.temperature is not None:
+            return F.normalize(hidden_ND, dim=-1) / self.temperature
+        return torch.cat([hidden_ND, hidden_ND.new_ones(*hidden_ND.shape[:-1], 1)], dim=-1)
+
+    def key(self, table_RD: Tensor) -> Tensor:
+        """Table rows as they enter the dot product."""
+        return F.normalize(table_RD, dim=-1) if self.temperature is not None else table_RD
+
+    @torch.no_grad()
+    def queries(self, histories: Sequences) -> np.ndarray:
+        """float32 [B, D] or [B, D + 1]: the query after each whole history; the zero vector after an empty one.
+
+        Rows of like length are encoded together, at most 16k events at a time.
+        """
+        was_training = self.training
+        self.eval()
+        newest = histories.known().tail(self.length)
+        lengths = newest.lengths
+        order = np.argsort(-lengths, kind="stable")
+        order = order[lengths[order] > 0]
+        out = np.zeros((len(histories), self.key(self.table_VD[:1]).shape[1]), dtype=np.float32)
+        start = 0
+        while start < len(order):
+            width = int(lengths[order[start]])
+            rows = order[start : start + max(1, 16384 // width)]
+            items_BT = torch.from_numpy(left_aligned(newest.take(rows), width))
+            hidden_BTD = self.encoder(self.embed(self.table_VD, items_BT))
+            last = torch.from_numpy(lengths[rows] - 1)
+            out[rows] = self.query(hidden_BTD[torch.arange(len(rows)), last].float()).numpy()
+            start += len(rows)
+        self.train(was_training)
+        return out
+
+
+def left_aligned(sequences: Sequences, width: int) -> np.ndarray:
+    """int64 [B, width]: oldest event first, PAD behind."""
+    row, where = sequences.positions()
+    out = np.full((len(sequences), width), PAD, dtype=np.int64)
+    out[row, where - sequences.starts[row]] = sequences.items[where]
+    return out
+
+
+class TorchScorer:
+    """A net under training as a scorer, for validation only; what is served is its exported twin."""
+
+    def __init__(self, net: TiedNet) -> None:
+        self.net = net
+
+    @property
+    def size(self) -> int:
+        return len(self.net.table_VD)
+
+    def scores(self, histories: Sequences) -> np.ndarray:
+        keys_VD = self.net.key(self.net.table_VD).numpy()
+        scores: np.ndarray = self.net.queries(histories) @ keys_VD.T
+        return scores
