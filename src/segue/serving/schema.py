@@ -1,0 +1,139 @@
+"""What goes over the wire: strict typed requests and answers. Everything else is refused before it is looked at."""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+_NO_CONTROL = r"^(?![\s\S]*[\x00-\x1f\x7f])"
+
+Id = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=512,
+        pattern=_NO_CONTROL,
+        description="1 to 512 characters, none of them a control character; compared exactly, never normalised.",
+    ),
+]
+K = Annotated[int, Meta(ge=1, le=1000, description="How many items to answer with.")]
+Timestamp = Annotated[
+    str | float,
+    Meta(description="ISO 8601 (UTC where it names no offset) or seconds since 1970; server time where it is absent."),
+]
+Context = Annotated[
+    dict[Id, Annotated[str, Meta(max_length=4096)] | int | float | bool | None],
+    Meta(max_length=64, description="Anything else worth keeping, by name: device, region, placement."),
+]
+
+
+class EventIn(Struct, forbid_unknown_fields=True):
+    """Somebody did something with an item. At least one of user_id and session_id must be there."""
+
+    item_id: Id
+    user_id: Id | None = None
+    session_id: Id | None = None
+    event_id: Id | None = None
+    """Makes a resend harmless: one (source, event_id) is stored once, for ever. Generated where it is absent."""
+    source: Id = "api"
+    timestamp: Timestamp | None = None
+    event: Id = "view"
+    value: float | None = None
+    context: Context = {}
+
+
+class EventBatch(Struct, forbid_unknown_fields=True):
+    """Many events; all of them are stored, or none."""
+
+    events: Annotated[list[EventIn], Meta(min_length=1, max_length=10_000)]
+
+
+class EventsAnswer(Struct):
+    """What became of the events. ``durability`` names what the acknowledgement is worth."""
+
+    accepted: int
+    duplicates: int
+    durability: str
+    """``fsync``: the events were on disk, and forced there, before this answer was sent."""
+    event_ids: list[str]
+    """One for each event of the request, in its order."""
+
+
+class RecommendRequest(Struct, forbid_unknown_fields=True):
+    """Whose next items are asked: a user, a session, or a raw history; nobody at all is a newcomer."""
+
+    user_id: Id | None = None
+    session_id: Id | None = None
+    history: Annotated[list[Id], Meta(max_length=10_000, description="Item ids, oldest first.")] | None = None
+    event: EventIn | None = None
+    """Stored first, and seen in this very answer; takes user_id or session_id from the request where it has none."""
+    k: K = 10
+    exclude_seen: bool | None = None
+    """Leave out the items of the history; where it is absent, as the model was evaluated."""
+    exclude: Annotated[list[Id], Meta(max_length=10_000)] = []
+    allow: Annotated[list[Id], Meta(max_length=100_000)] | None = None
+    """Only these items may be answered."""
+
+
+class SimilarRequest(Struct, forbid_unknown_fields=True):
+    """Which items go with this one."""
+
+    item_id: Id
+    k: K = 10
+
+
+class Recommendation(Struct, omit_defaults=True):
+    """One item of a list, best first."""
+
+    id: str
+    score: float
+    title: str | None = None
+
+
+class RecommendAnswer(Struct):
+    """A list of at most k items: fewer only where fewer are allowed."""
+
+    recommendation_id: str
+    model_version: str
+    items: list[Recommendation]
+    unknown_items: list[str]
+    """Ids of the request that the model's catalogue does not know; they were left aside."""
+    took_ms: float
+
+
+class Health(Struct):
+    """Whether the server lives; for readiness also why not, where it is not ready."""
+
+    status: str
+    checks: dict[str, bool] = {}
+
+
+class ProblemBody(Struct, omit_defaults=True):
+    """An error as RFC 9457 describes it; ``detail`` is a sentence for people."""
+
+    title: str
+    status: int
+    detail: str
+    type: str = "about:blank"
+
+
+def decode(kind: Any, body: bytes) -> Any:
+    """The request in ``body``. msgspec.ValidationError for a wrong shape, msgspec.DecodeError for what is no JSON."""
+    return _DECODERS[kind].decode(body)
+
+
+def decode_events(body: bytes) -> list[EventIn]:
+    """The events of a request that holds one event, or {"events": [...]}; errors as ``decode``."""
+    if _SHAPE.decode(body).events is msgspec.UNSET:
+        return [decode(EventIn, body)]
+    return decode(EventBatch, body).events
+
+
+class _Shape(Struct):
+    """Tells a batch from a single event without reading further."""
+
+    events: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_SHAPE = msgspec.json.Decoder(_Shape)
+_DECODERS = {kind: msgspec.json.Decoder(kind) for kind in (EventIn, EventBatch, RecommendRequest, SimilarRequest)}

@@ -1,0 +1,100 @@
+"""The newest events of each person and each session, in memory; what is forgotten is read again from the store."""
+
+import threading
+from array import array
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from segue.data.catalog import Catalog
+from segue.serving.store import Store, Stored
+
+Key = tuple[str, str]
+"""("user_id" or "session_id", the id): a user and a session of one name are two."""
+
+
+@dataclass(frozen=True)
+class SessionsConfig:
+    """How much of the past is kept at hand."""
+
+    length: int = 200
+    """Newest events of a key; older ones stay in the store but are not part of a history."""
+    keys: int = 100_000
+    """Users and sessions in memory; the one that was asked for least recently makes room."""
+
+    def __post_init__(self) -> None:
+        if self.length < 1 or self.keys < 1:
+            raise ValueError(f"length and keys must be at least 1, got {self.length} and {self.keys}.")
+
+
+class _Recent:
+    """One key's newest events in the order of (time, arrival); 24 bytes an event."""
+
+    __slots__ = ("items", "seqs", "times")
+
+    def __init__(self) -> None:
+        self.times, self.seqs, self.items = array("q"), array("q"), array("i")
+
+    def add(self, time_us: int, seq: int, item: int, length: int) -> None:
+        """Puts an event in its place; one that is there already, or too old to be kept, changes nothing."""
+        place = len(self.times)
+        if place and (self.times[-1], self.seqs[-1]) >= (time_us, seq):
+            place = bisect_left(range(place), (time_us, seq), key=lambda i: (self.times[i], self.seqs[i]))
+            if self.seqs[place] == seq:
+                return
+        self.times.insert(place, time_us)
+        self.seqs.insert(place, seq)
+        self.items.insert(place, item)
+        if len(self.times) > length:
+            del self.times[0], self.seqs[0], self.items[0]
+
+
+class Sessions:
+    """Histories as item indices (PAD where the catalogue does not know an item), for one catalogue.
+
+    Safe to use from several threads: the writer adds, anyone asks. A key that is not in memory is not added to; it
+    is read from the store, which already holds the event, as soon as somebody asks for it.
+    """
+
+    def __init__(self, store: Store, catalog: Catalog, config: SessionsConfig | None = None) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._config = config or SessionsConfig()
+        self._recent: OrderedDict[Key, _Recent] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._recent)
+
+    def add(self, stored: Sequence[Stored]) -> None:
+        """Takes up what was just committed."""
+        items = self._catalog.index(one.event.item_id for one in stored).tolist()
+        with self._lock:
+            for one, item in zip(stored, items, strict=True):
+                for key in (("user_id", one.event.user_id), ("session_id", one.event.session_id)):
+                    recent = self._recent.get(key) if key[1] is not None else None  # type: ignore[arg-type]
+                    if recent is not None:
+                        recent.add(one.event.time_us, one.seq, item, self._config.length)
+
+    def history(self, key: Key) -> list[int]:
+        """The newest events of a key, oldest first; empty for somebody unknown."""
+        # The store is read under the lock: an event that is committed meanwhile is either read, or added after.
+        with self._lock:
+            recent = self._recent.get(key)
+            if recent is None:
+                recent = self._load(key)
+            if recent.times:
+                self._recent[key] = recent
+                self._recent.move_to_end(key)
+                while len(self._recent) > self._config.keys:
+                    self._recent.popitem(last=False)
+            return recent.items.tolist()
+
+    def _load(self, key: Key) -> _Recent:
+        recent = _Recent()
+        stored = self._store.newest(*key, self._config.length)
+        items = self._catalog.index(one.event.item_id for one in stored).tolist()
+        for one, item in zip(stored, items, strict=True):
+            recent.add(one.event.time_us, one.seq, item, self._config.length)
+        return recent

@@ -1,0 +1,205 @@
+"""The event log on disk: an append-only SQLite table with a checksum in every row. No threads, no HTTP.
+
+One connection writes and checkpoints, another only reads: SQLite's WAL mode had a corruption bug that needs two
+writers (fixed in 3.51.3), so older versions are refused and a second writer never exists.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+from msgspec.structs import astuple
+
+from segue.serving.events import Event
+from segue.serving.problems import Problem
+
+SQLITE_NEEDED = (3, 51, 3)
+_FORMAT = 1
+_COLUMNS = "seq, source, event_id, user_id, session_id, item_id, time_us, event, value, context, body, crc"
+_TYPES = """seq INTEGER PRIMARY KEY, source TEXT NOT NULL, event_id TEXT NOT NULL, user_id TEXT, session_id TEXT,
+    item_id TEXT NOT NULL, time_us INTEGER NOT NULL, event TEXT NOT NULL, value REAL, context TEXT NOT NULL,
+    body BLOB NOT NULL, crc INTEGER NOT NULL"""
+_TABLES = f"CREATE TABLE IF NOT EXISTS events ({_TYPES}) STRICT; CREATE TABLE IF NOT EXISTS damaged ({_COLUMNS});"
+_INDEXES = {
+    "once": "CREATE UNIQUE INDEX IF NOT EXISTS once ON events(source, event_id)",
+    "by_user": "CREATE INDEX IF NOT EXISTS by_user ON events(user_id, time_us, seq) WHERE user_id IS NOT NULL",
+    "by_session": "CREATE INDEX IF NOT EXISTS by_session ON events(session_id, time_us, seq) "
+    "WHERE session_id IS NOT NULL",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An event with its place in the log: ``seq`` counts arrivals and breaks ties between equal times."""
+
+    seq: int
+    event: Event
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of one request's events."""
+
+    accepted: int
+    duplicates: int
+
+
+class Store:
+    """Events by arrival; each (source, event_id) once, for ever."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens or makes the log and sets damaged rows aside. ValueError when it cannot be trusted to keep events."""
+        check_sqlite(apsw.sqlite_lib_version())
+        self.path = Path(path)
+        try:
+            self._write = _connect(self.path)
+            self.damaged = self._set_damaged_aside()
+            self._read = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
+        except (apsw.CorruptError, apsw.NotADBError) as error:
+            raise ValueError(f"{self.path} is damaged beyond its rows ({error}): restore it from a backup.") from None
+        except apsw.Error as error:
+            raise ValueError(f"{self.path} cannot be opened as an event log: {error}.") from None
+        row = self._write.execute(
+            "SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(seq) FROM damaged), 0))"
+        ).get
+        self._next_seq = row + 1
+
+    def append(self, batches: Sequence[Sequence[Event]]) -> tuple[list[Receipt | Problem], list[Stored]]:
+        """Stores whole requests in one transaction, forced to disk before this returns.
+
+        A request is stored completely or, when one of its ids is taken by another body, not at all: its place then
+        holds a Problem (409). Also returns what is new. Raises apsw.Error when nothing could be stored.
+        """
+        outcomes: list[Receipt | Problem] = []
+        stored: list[Stored] = []
+        next_seq = self._next_seq
+        try:
+            self._write.execute("BEGIN IMMEDIATE")
+            for batch in batches:
+                fresh = self._fresh(batch)
+                if isinstance(fresh, Problem):
+                    outcomes.append(fresh)
+                    continue
+                new = [Stored(next_seq + i, event) for i, event in enumerate(fresh)]
+                self._write.executemany(_INSERT, (_row(one) for one in new))
+                next_seq += len(new)
+                stored += new
+                outcomes.append(Receipt(len(new), len(batch) - len(new)))
+            self._write.execute("COMMIT")
+        except BaseException:
+            if self._write.in_transaction:
+                self._write.execute("ROLLBACK")
+            raise
+        self._next_seq = next_seq
+        return outcomes, stored
+
+    def _fresh(self, batch: Iterable[Event]) -> list[Event] | Problem:
+        """The events that are not stored yet, or why none of them may be."""
+        fresh: dict[tuple[str, str], Event] = {}
+        for event in batch:
+            key = (event.source, event.event_id)
+            before = fresh[key].body if key in fresh else self._write.execute(_BODY, key).get
+            if before is None:
+                fresh[key] = event
+            elif before != event.body:
+                return Problem(
+                    409,
+                    f"Event '{event.event_id}' of source '{event.source}' is already stored with another body; "
+                    "the first one stays, and nothing of this request was stored.",
+                )
+        return list(fresh.values())
+
+    def newest(self, key: str, value: str, limit: int) -> list[Stored]:
+        """The newest events of one person (``key`` "user_id") or session ("session_id"), oldest first, by time and
+        then by arrival; rows whose checksum does not hold are left out."""
+        found = self._read.execute(_NEWEST[key], (value, limit)).fetchall()
+        return [one for row in reversed(found) if (one := _checked(row)) is not None]
+
+    def probe(self) -> None:
+        """Writes nothing of interest and forces it to disk; apsw.Error while the log cannot be written."""
+        self._write.execute(f"PRAGMA user_version = {_FORMAT}")
+
+    def count(self) -> int:
+        """How many events are stored."""
+        return self._read.execute("SELECT count(*) FROM events").get
+
+    def close(self) -> None:
+        """Merges the write-ahead log into the file and closes it."""
+        self._read.close()
+        self._write.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._write.close()
+
+    def _set_damaged_aside(self) -> int:
+        """Moves rows whose checksum does not hold to a table of their own, where they are kept but never served."""
+        bad = list(self._damaged_rows())
+        if bad:
+            with self._write:
+                # An index still holds what a damaged row held before, so it cannot be kept.
+                for name in _INDEXES:
+                    self._write.execute(f"DROP INDEX IF EXISTS {name}")
+                for seq in bad:
+                    self._write.execute(f"INSERT INTO damaged SELECT {_COLUMNS} FROM events WHERE seq = ?", (seq,))
+                    self._write.execute("DELETE FROM events WHERE seq = ?", (seq,))
+        for statement in _INDEXES.values():
+            self._write.execute(statement)
+        return self._write.execute("SELECT count(*) FROM damaged").get
+
+    def _damaged_rows(self) -> Iterator[int]:
+        """Where the rows are that are not what was written; some cannot even be read as text."""
+        last = -(2**63)
+        while True:
+            try:
+                for row in self._write.execute(f"SELECT {_COLUMNS} FROM events WHERE seq > ? ORDER BY seq", (last,)):
+                    last = row[0]
+                    if _checked(row) is None:
+                        yield last
+                return
+            except UnicodeDecodeError:
+                last = self._write.execute("SELECT min(seq) FROM events WHERE seq > ?", (last,)).get
+                yield last
+
+
+_INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_BODY = "SELECT body FROM events WHERE source = ? AND event_id = ?"
+_NEWEST = {
+    key: f"SELECT {_COLUMNS} FROM events WHERE {key} = ? ORDER BY time_us DESC, seq DESC LIMIT ?"
+    for key in ("user_id", "session_id")
+}
+
+
+def check_sqlite(version: str) -> None:
+    """ValueError for a SQLite that can corrupt its write-ahead log."""
+    if tuple(int(part) for part in version.split(".")) < SQLITE_NEEDED:
+        needed = ".".join(map(str, SQLITE_NEEDED))
+        raise ValueError(
+            f"SQLite {version} can corrupt its write-ahead log; Segue needs {needed} or newer: update apsw."
+        )
+
+
+def _connect(path: Path) -> apsw.Connection:
+    """The one writer: write-ahead log, every commit forced to disk, both verified."""
+    connection = apsw.Connection(str(path))
+    journal = connection.execute("PRAGMA journal_mode = WAL").get
+    connection.execute("PRAGMA synchronous = FULL; PRAGMA fullfsync = ON")
+    level = connection.execute("PRAGMA synchronous").get
+    if (journal, level) != ("wal", 2):
+        raise ValueError(
+            f"{path} cannot promise durable events: SQLite answered journal_mode {journal}, synchronous {level}."
+        )
+    found = connection.execute("PRAGMA user_version").get
+    if found not in (0, _FORMAT):
+        raise ValueError(f"{path} has format {found}; this version of Segue reads format {_FORMAT}: update Segue.")
+    connection.execute(_TABLES)
+    connection.execute(f"PRAGMA user_version = {_FORMAT}")
+    return connection
+
+
+def _row(stored: Stored) -> tuple[object, ...]:
+    return (stored.seq, *astuple(stored.event), stored.event.checksum(stored.seq))
+
+
+def _checked(row: tuple) -> Stored | None:
+    """The event of a row, or None when the row is not what was written."""
+    event = Event(*row[1:-1])
+    return Stored(row[0], event) if event.checksum(row[0]) == row[-1] else None
