@@ -128,8 +128,8 @@ def _authorise(request: Request, key: str | None) -> None:
     """Problem (401) where a key is set and the request does not carry it."""
     if key is None:
         return
-    given = request.headers.get("authorization", "").removeprefix("Bearer ")
-    if not hmac.compare_digest(given.encode(), key.encode()):
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if not hmac.compare_digest(given.encode(), key.encode()) or scheme.lower() != "bearer":
         headers = {"WWW-Authenticate": "Bearer"}
         raise Problem(401, "The key is missing or wrong: send it as 'Authorization: Bearer KEY'.", headers)
 

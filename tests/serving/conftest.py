@@ -1,0 +1,128 @@
+"""What the serving tests share: a small fitted model on disk, events, stores, and real servers that always end."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segue.data.catalog import Catalog
+from segue.data.sequences import Sequences
+from segue.models import artifact
+from segue.models.zoo import ZOO
+from segue.serving.client import Client
+from segue.serving.events import Event, accept
+from segue.serving.schema import EventIn
+from segue.serving.store import Store
+
+ITEMS = 12
+PROGRAM = "import sys, pathlib; from segue.serving.server import serve; run, data, port = sys.argv[1:]; "
+PROGRAM += "serve(pathlib.Path(run), data_dir=pathlib.Path(data), port=int(port))"
+
+
+@pytest.fixture(scope="session")
+def ring() -> Sequences:
+    """Everybody walks a ring of twelve items, a to l, from some place on; a is the most popular one."""
+    rng = np.random.default_rng(3)
+    walks = [[(start + step) % ITEMS + 1 for step in range(8)] for start in rng.integers(0, ITEMS, 60).tolist()]
+    return Sequences.from_lists([*walks, *[[12, 1, 2]] * 20])
+
+
+def save_model(folder: Path, name: str, sequences: Sequences, size: int = ITEMS) -> Path:
+    """Fits a counting model and writes its artifact."""
+    entry = ZOO[name]
+    scorer = entry.fit(sequences, size + 1, entry.config())
+    items = {"a": {"title": "The first"}, "b": {"price": 3}}
+    catalog = Catalog("abcdefghijkl" if size == ITEMS else [f"i{i}" for i in range(size)])
+    artifact.save(artifact.Artifact(name, {}, catalog, scorer.arrays(), items, {"exclude_seen": True}), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def save() -> Callable[..., Path]:
+    return save_model
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory, ring: Sequences) -> Path:
+    """A Markov chain on the ring."""
+    return save_model(tmp_path_factory.mktemp("model") / "markov", "markov", ring)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store(tmp_path / "events.sqlite")
+    yield opened
+    opened.close()
+
+
+def make_event(item: str = "a", user: str | None = "ann", *, now_us: int = 1_000_000_000, **fields: object) -> Event:
+    """An accepted event; timestamp, event_id and the rest by name."""
+    return accept(EventIn(item_id=item, user_id=user, **fields), now_us)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def event() -> Callable[..., Event]:
+    return make_event
+
+
+class RunningServer:
+    """A real server in a process of its own."""
+
+    def __init__(self, run: Path, data_dir: Path, port: int, env: dict[str, str]) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(run), str(data_dir), str(port)],
+            env={**os.environ, "OMP_NUM_THREADS": "1", **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.said = self.process.stdout.readline()
+
+    def client(self, **options: object) -> Client:
+        """A client, once the port answers."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", int(self.url.rpartition(":")[2])), timeout=1).close()
+                return Client(self.url, **options)  # type: ignore[arg-type]
+            except OSError:
+                time.sleep(0.02)
+        raise AssertionError(f"The server does not answer: {self.said}")
+
+    def end(self, number: int = signal.SIGTERM, timeout_s: float = 15) -> int:
+        """Sends a signal and returns the exit code; what was printed meanwhile is added to ``said``."""
+        self.process.send_signal(number)
+        out, _ = self.process.communicate(timeout=timeout_s)
+        self.said += out
+        return self.process.returncode
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def start(tmp_path: Path, run: Path) -> Iterator[Callable[..., RunningServer]]:
+    """Starts servers on free loopback ports; whatever still runs at the end is killed, by its own number."""
+    running: list[RunningServer] = []
+
+    def starter(model: Path = run, data: str = "data", **env: str) -> RunningServer:
+        running.append(RunningServer(model, tmp_path / data, free_port(), env))
+        return running[-1]
+
+    yield starter
+    for one in running:
+        if one.process.poll() is None:
+            one.process.kill()
+        one.process.communicate(timeout=15)

@@ -1,0 +1,211 @@
+"""The HTTP door in process: statuses, sentences, limits, keys, probes."""
+
+import json
+import logging
+
+import pytest
+from starlette.testclient import TestClient
+
+from segue.serving import api
+from segue.serving.api import Door, build, readiness
+from segue.serving.engine import Engine, Model
+from segue.serving.sessions import Sessions
+from segue.serving.writer import Writer
+
+POST = ("/v1/events", "/v1/recommend", "/v1/similar")
+
+
+@pytest.fixture
+def door(run, store):
+    model = Model.open(run)
+    sessions = Sessions(store, model.catalog)
+    writer = Writer(store, sessions.add)
+    yield Door(Engine(model, sessions, writer))
+    writer.close()
+
+
+@pytest.fixture
+def web(door):
+    with TestClient(build(door), raise_server_exceptions=False) as client:
+        yield client
+
+
+def refused(answer, status, detail):
+    """Asserts a problem of RFC 9457 in full."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == status
+    assert answer.json()["title"]
+    assert answer.json()["detail"] == detail
+
+
+def test_an_event_is_acknowledged_with_what_that_is_worth(web):
+    answer = web.post("/v1/events", json={"user_id": "ann", "item_id": "c", "event_id": "1"})
+    assert answer.status_code == 200
+    assert answer.json() == {"accepted": 1, "duplicates": 0, "durability": "fsync", "event_ids": ["1"]}
+    assert web.post("/v1/events", json={"user_id": "ann", "item_id": "c", "event_id": "1"}).json()["duplicates"] == 1
+    refused(
+        web.post("/v1/events", json={"user_id": "ann", "item_id": "d", "event_id": "1"}),
+        409,
+        "Event '1' of source 'api' is already stored with another body; "
+        "the first one stays, and nothing of this request was stored.",
+    )
+
+
+def test_generated_ids_are_told_in_order(web, store):
+    batch = {"events": [{"user_id": "ann", "item_id": item} for item in "abc"]}
+    ids = web.post("/v1/events", json=batch).json()["event_ids"]
+    assert [one.event.event_id for one in store.newest("user_id", "ann", 9)] == ids
+    assert len(set(ids)) == 3
+
+
+def test_a_bad_event_keeps_its_whole_batch_out(web, store):
+    batch = {"events": [{"user_id": "ann", "item_id": "a"}, {"item_id": "b"}]}
+    refused(web.post("/v1/events", json=batch), 422, "The event belongs to nobody: give user_id, session_id or both.")
+    assert store.count() == 0
+
+
+def test_an_event_in_the_question_is_stored_and_seen_in_the_answer(web, store):
+    answer = web.post("/v1/recommend", json={"user_id": "ann", "k": 1, "event": {"item_id": "e"}})
+    assert [item["id"] for item in answer.json()["items"]] == ["f"]
+    assert [one.event.item_id for one in store.newest("user_id", "ann", 9)] == ["e"]
+
+
+def test_an_event_in_a_question_for_nobody_is_refused(web):
+    answer = web.post("/v1/recommend", json={"history": ["a"], "event": {"item_id": "e"}})
+    refused(answer, 422, "The event belongs to nobody: give user_id, session_id or both.")
+
+
+def test_an_answer_has_all_its_fields(web):
+    answer = web.post("/v1/recommend", json={"history": ["l", "zz"], "k": 1}).json()
+    (item,) = answer["items"]
+    assert (item["id"], item["title"]) == ("a", "The first")
+    assert isinstance(item["score"], float)
+    assert answer["unknown_items"] == ["zz"]
+    assert len(answer["recommendation_id"]) == 32
+    assert answer["took_ms"] >= 0
+    other = web.post("/v1/recommend", json={"history": ["a"], "k": 1}).json()
+    assert "title" not in other["items"][0]
+    assert other["recommendation_id"] != answer["recommendation_id"]
+
+
+@pytest.mark.parametrize("path", POST)
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400), (b"nonsense", 400), (b"\xff\xfe", 400), (b"null", 422), (b"[]", 422), (b'"a"', 422),
+        (b"[" * 100_000, 422), (b'{"item_id":' + b'{"a":' * 20_000, 422), (b'{"k":1e999}', 422),
+        (b'{"item_id":"\\ud800"}', 400), (b'{"nope":1}', 422), (b'{"item_id":"\\u0000"}', 422),
+    ],
+)  # fmt: skip
+def test_hostile_bodies_are_the_clients_fault(web, path, body, status):
+    answer = web.post(path, content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in (status, 400, 422)
+    assert 400 <= answer.status_code < 500
+    assert answer.json()["detail"].endswith(".")
+
+
+def test_only_json_is_read(web):
+    answer = web.post("/v1/similar", content=b"{}", headers={"content-type": "text/plain"})
+    refused(answer, 415, "The Content-Type must be application/json, not 'text/plain'.")
+
+
+def test_a_body_has_a_limit_whether_it_says_so_or_not(web):
+    detail = "The body is larger than 1000000 bytes: send fewer events in one request."
+    headers = {"content-type": "application/json"}
+    refused(web.post("/v1/events", content=b" " * 1_000_001, headers=headers), 413, detail)
+    parts = (b" " * 100_000 for _ in range(11))
+    refused(web.post("/v1/events", content=parts, headers=headers), 413, detail)
+    fits = b'{"item_id":"a"' + b" " * 999_985 + b"}"
+    assert len(fits) == 1_000_000
+    assert web.post("/v1/similar", content=fits, headers=headers).status_code == 200
+
+
+def test_paths_and_methods_that_are_not_there(web):
+    refused(web.post("/v1/nothing"), 404, "There is nothing at /v1/nothing: /openapi.json lists what there is.")
+    answer = web.get("/v1/events")
+    refused(answer, 405, "/v1/events does not take GET: use POST.")
+    assert answer.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize("path", POST)
+@pytest.mark.parametrize(
+    "given", [None, "", "Bearer ", "Bearer wrong", "k" * 20, "Bearer " + "k" * 19, "Bearer é", "Basic " + "k" * 20]
+)
+def test_a_key_opens_every_route_and_nothing_else_does(door, path, given):
+    door.key = "k" * 20
+    headers = {} if given is None else {"authorization": given.encode()}
+    with TestClient(build(door)) as web:
+        answer = web.post(path, json={"item_id": "a"}, headers=headers)
+        refused(answer, 401, "The key is missing or wrong: send it as 'Authorization: Bearer KEY'.")
+        assert answer.headers["www-authenticate"] == "Bearer"
+        right = web.post(path, json={"item_id": "a"}, headers={"authorization": "Bearer " + "k" * 20})
+        assert right.status_code != 401
+        assert web.get("/health/live").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("writable", "draining", "status"),
+    [(True, False, "ready"), (True, True, "not ready"), (False, False, "not ready"), (False, True, "not ready")],
+)
+def test_readiness_is_the_truth(writable, draining, status):
+    health = readiness(writable=writable, draining=draining)
+    assert health.status == status
+    assert health.checks == {"model": True, "store": writable, "serving": not draining}
+
+
+def test_the_probes_follow_the_real_conditions(web, door, store):
+    assert web.get("/health/ready").status_code == 200
+    store._write.execute(f"PRAGMA max_page_count = {store._write.execute('PRAGMA page_count').get}")
+    batch = {"events": [{"user_id": "ann", "item_id": "a" * 500} for _ in range(100)]}
+    refused(
+        web.post("/v1/events", json=batch),
+        503,
+        "The event log cannot be written, nothing was stored: is the disk full? Send the events again later.",
+    )
+    answer = web.get("/health/ready")
+    assert (answer.status_code, answer.json()["checks"]["store"]) == (503, False)
+    assert web.get("/health/live").json() == {"status": "alive", "checks": {}}
+    assert web.post("/v1/recommend", json={"user_id": "ann"}).status_code == 200, "questions are answered all the same"
+    store._write.execute("PRAGMA max_page_count = 1000000")
+    assert web.post("/v1/events", json=batch).status_code == 200
+    assert web.get("/health/ready").status_code == 200
+    door.draining = True
+    assert web.get("/health/ready").json()["checks"]["serving"] is False
+
+
+def test_a_bug_is_answered_and_logged_without_anybodys_id(web, door, monkeypatch, caplog):
+    def bug(self, request):
+        raise KeyError(request.user_id)
+
+    monkeypatch.setattr(Engine, "recommend", bug)
+    with caplog.at_level(logging.DEBUG):
+        answer = web.post("/v1/recommend", json={"user_id": "canary-77"})
+    refused(answer, 500, "The server failed to answer; its log says where.")
+    assert "/v1/recommend failed with KeyError" in caplog.text
+    assert "test_api.py" in caplog.text
+    assert "canary-77" not in caplog.text + answer.text
+
+
+def test_a_slow_body_is_given_up(door, monkeypatch):
+    """A client that sends a byte now and then must not hold a request open."""
+    import asyncio
+
+    monkeypatch.setattr(api, "BODY_DEADLINE_S", 0.05)
+    sent = []
+
+    async def receive():
+        await asyncio.sleep(0.02)
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/similar", "raw_path": b"/v1/similar", "query_string": b"",
+        "headers": [(b"content-type", b"application/json")], "root_path": "", "scheme": "http",
+        "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 1), "http_version": "1.1", "asgi": {"version": "3.0"},
+    }  # fmt: skip
+    asyncio.run(asyncio.wait_for(build(door)(scope, receive, send), 5))
+    assert sent[0]["status"] == 408
+    assert json.loads(sent[1]["body"])["detail"] == "The body did not arrive within 0.05 seconds."

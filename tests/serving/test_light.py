@@ -1,0 +1,38 @@
+"""The server runs where torch, polars and scipy are not installed."""
+
+import subprocess
+import sys
+
+import pytest
+
+from segue.serving.engine import Model
+
+PROGRAM = """
+import sys
+for name in ("torch", "polars", "scipy", "pandas", "onnxruntime", "typer", "rich"):
+    sys.modules[name] = None  # importing it raises ModuleNotFoundError
+from pathlib import Path
+import segue.serving.server, segue.serving.client
+from segue.serving.engine import Engine, Model
+from segue.serving.schema import EventIn, RecommendRequest
+from segue.serving.sessions import Sessions
+from segue.serving.store import Store
+from segue.serving.writer import Writer
+model = Model.open(Path(sys.argv[1]))
+store = Store(Path(sys.argv[2]))
+sessions = Sessions(store, model.catalog)
+writer = Writer(store, sessions.add)
+engine = Engine(model, sessions, writer)
+engine.store([EventIn(item_id="e", user_id="ann")])[0].result(10)
+print(engine.recommend(RecommendRequest(user_id="ann", k=1)).items[0].id)
+writer.close()
+"""
+
+
+@pytest.mark.parametrize("name", ["popularity", "markov", "covisit", "item-knn", "session-knn"])
+def test_an_answer_needs_neither_torch_nor_polars_nor_scipy(name, save, ring, tmp_path):
+    run = save(tmp_path / "run", name, ring)
+    command = [sys.executable, "-c", PROGRAM, str(run), str(tmp_path / "log")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == Model.open(run).best([5], 1, exclude=[5])[0].id + "\n"

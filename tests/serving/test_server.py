@@ -1,0 +1,208 @@
+"""Real servers over real HTTP: kill -9, SIGTERM, one owner, one port, keys."""
+
+import os
+import re
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from segue.data.catalog import Catalog
+from segue.serving.problems import Problem
+from segue.serving.schema import EventIn, RecommendRequest, SimilarRequest
+from segue.serving.server import checked_key, free_port, import_events
+from segue.serving.sessions import Sessions
+from segue.serving.store import Receipt
+
+
+def best(client, **fields):
+    return client.recommend(RecommendRequest(k=1, **fields)).items[0].id
+
+
+def test_an_event_changes_the_answer_over_real_http(start):
+    with start().client() as client:
+        assert client.ready().status == "ready"
+        before = best(client, user_id="ann")
+        client.events([EventIn(item_id="e", user_id="ann")])
+        assert before != best(client, user_id="ann") == "f"
+        assert best(client, session_id="s", event=EventIn(item_id="g")) == "h"
+        assert client.similar(SimilarRequest(item_id="i", k=1)).items[0].id == "j"
+        with pytest.raises(Problem) as refused:
+            client.similar(SimilarRequest(item_id="zz"))
+        assert (refused.value.status, refused.value.detail) == (404, "The catalogue does not know the item 'zz'.")
+
+
+def test_kill_9_after_the_acknowledgement_loses_nothing(start):
+    event = EventIn(item_id="e", user_id="ann", event_id="1")
+    server = start()
+    with server.client() as client:
+        assert client.events([event]).accepted == 1
+        assert server.end(signal.SIGKILL) == -signal.SIGKILL
+    with start().client() as client:
+        assert best(client, user_id="ann") == "f"
+        assert client.events([event]).duplicates == 1
+        assert best(client, user_id="ann") == "f"
+        assert client.events([EventIn(item_id="g", user_id="ann", event_id="2")]).accepted == 1
+        assert best(client, user_id="ann") == "h"
+
+
+def test_kill_9_at_any_moment_loses_and_doubles_nothing(start):
+    """Four senders, a kill in the middle; every acknowledged event is there once, and so is every resent one."""
+    acknowledged: set[str] = set()
+    for round_ in range(3):
+        server = start()
+        server.client().close()
+
+        def send(name, server=server, round_=round_):
+            with server.client() as client:
+                for number in range(10_000):
+                    event_id = f"{round_}-{name}-{number}"
+                    try:
+                        client.events([EventIn(item_id="a", user_id="ann", event_id=event_id)])
+                    except Exception:
+                        return
+                    acknowledged.add(event_id)
+
+        threads = [threading.Thread(target=send, args=(name,)) for name in range(4)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.3 + 0.1 * round_)
+        server.end(signal.SIGKILL)
+        for thread in threads:
+            thread.join(20)
+    assert len(acknowledged) > 20
+    with start().client() as client:
+        events = [EventIn(item_id="a", user_id="ann", event_id=event_id) for event_id in sorted(acknowledged)]
+        answer = client.events(events)
+    assert (answer.accepted, answer.duplicates) == (0, len(acknowledged))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_server_in_order(start, number):
+    server = start()
+    with server.client() as client:
+        client.events([EventIn(item_id="e", user_id="ann")])
+        assert server.end(number) == 0
+    assert re.fullmatch(r"Serving on (http://127.0.0.1:\d+); its description is at \1/openapi.json.\n", server.said)
+
+
+def test_sigterm_under_load_finishes_what_has_begun(start):
+    """Every request that was sent on an open connection before the signal is answered; none gets half an answer."""
+    server = start()
+    server.client().close()
+    failures, answered = [], []
+
+    def ask():
+        with server.client() as client:
+            while True:
+                try:
+                    answered.append(client.events([EventIn(item_id="e", user_id="ann")]).accepted)
+                except Problem as problem:
+                    if problem.status != 503:
+                        failures.append(problem)
+                    return
+                except OSError:
+                    return
+                except Exception as error:
+                    failures.append(error)
+                    return
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.4)
+    assert server.end() == 0
+    for thread in threads:
+        thread.join(20)
+    assert failures == []
+    assert len(answered) > 10
+    with start().client() as client:
+        kept = client.recommend(RecommendRequest(user_id="ann"))
+    assert kept.items
+
+
+def test_a_second_server_on_one_data_directory_is_refused(start, tmp_path):
+    first = start()
+    with first.client() as client:
+        second = start()
+        rest, _ = second.process.communicate(timeout=15)
+        assert second.process.returncode != 0
+        assert (second.said + rest).endswith(
+            f"ValueError: {tmp_path / 'data'} is in use by process {first.process.pid}: "
+            "stop that server, or choose another data directory.\n"
+        )
+        assert client.ready().status == "ready"
+
+
+def test_ids_never_reach_the_output(start):
+    server = start()
+    with server.client() as client:
+        client.events([EventIn(item_id="e", user_id="canary-77", session_id="canary-77", event_id="canary-77")])
+        client.recommend(RecommendRequest(user_id="canary-77", history=None))
+        with pytest.raises(Problem):
+            client.recommend(RecommendRequest(user_id="canary-77", session_id="canary-77"))
+        with pytest.raises(Problem):
+            client.events([EventIn(item_id="b", user_id="canary-77", event_id="canary-77")])
+    assert server.end() == 0
+    assert "canary" not in server.said
+
+
+def test_a_key_is_asked_for_when_it_is_set(start):
+    key = "a-key-of-some-length"
+    server = start(SEGUE_API_KEY=key)
+    with server.client() as client, pytest.raises(Problem) as refused:
+        client.similar(SimilarRequest(item_id="e"))
+    assert refused.value.status == 401
+    with server.client(key=key) as client:
+        assert client.similar(SimilarRequest(item_id="e", k=1)).items[0].id == "f"
+    assert server.end() == 0
+    assert key not in server.said
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "shop.example"])
+def test_an_open_door_needs_a_key(host):
+    with pytest.raises(ValueError) as error:
+        checked_key(host, None)
+    assert str(error.value) == (
+        f"Host {host} can be reached from other machines: set SEGUE_API_KEY first, or serve on 127.0.0.1."
+    )
+    assert checked_key(host, "k" * 16) == "k" * 16
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "localhost", "::1"])
+def test_loopback_needs_none(host):
+    assert checked_key(host, None) is None
+
+
+@pytest.mark.parametrize(
+    "key", ["", "short", "k" * 15, "k" * 20 + "\n", "schlüssel-schlüssel", "two words are too many"]
+)
+def test_a_weak_key_is_refused(key):
+    with pytest.raises(ValueError) as error:
+        checked_key("127.0.0.1", key)
+    assert str(error.value) == "SEGUE_API_KEY must be at least 16 printable ASCII characters without spaces."
+
+
+def test_a_taken_port_is_refused():
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        with pytest.raises(ValueError) as error:
+            free_port("127.0.0.1", port)
+    assert str(error.value) == (
+        f"Cannot serve on 127.0.0.1 port {port}: {os.strerror(98)}. Choose another with --port."
+    )
+    assert free_port("127.0.0.1", 0) > 0
+
+
+def test_importing_a_log_twice_changes_nothing(store, event):
+    events = [event("abc"[n % 3], event_id=str(n), timestamp=n / 100) for n in range(12_000)]
+    assert import_events(store, iter(events)) == Receipt(12_000, 0)
+    assert import_events(store, iter(events)) == Receipt(0, 12_000)
+    assert Sessions(store, Catalog("abc")).history(("user_id", "ann"))[-3:] == [1, 2, 3]
+    with pytest.raises(Problem) as refused:
+        import_events(store, [event("b", event_id="0", timestamp=0)])
+    assert refused.value.status == 409
