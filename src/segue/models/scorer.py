@@ -55,23 +55,35 @@ def top_k(
     if exclude is not None:
         row, where = exclude.positions()
         scores[row, exclude.items[where]] = -np.inf
-    width = min(k, scores.shape[1])
-    items, best = _best(scores, width)
-    items = np.where(np.isneginf(best), PAD, items)
-    if width < k:
-        items = np.pad(items, ((0, 0), (0, k - width)), constant_values=PAD)
-        best = np.pad(best, ((0, 0), (0, k - width)), constant_values=-np.inf)
-    return items.astype(np.int32), best
+    items = _best(scores, k)
+    return items, np.take_along_axis(scores, items, axis=1)
 
 
-def _best(scores_BV: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Exact top-k with the tie rule: a partition finds the k-th score, and only what reaches it is sorted."""
-    if k < scores_BV.shape[1]:
-        kth_B1 = np.partition(scores_BV, -k, axis=1)[:, -k, None]
-    else:
-        kth_B1 = np.full((len(scores_BV), 1), -np.inf, dtype=np.float32)
-    items = np.empty((len(scores_BV), k), dtype=np.int64)
-    for b, row in enumerate(scores_BV):
-        reach = np.flatnonzero(row >= kth_B1[b, 0])
-        items[b] = reach[np.argsort(-row[reach], kind="stable")[:k]]
-    return items, np.take_along_axis(scores_BV, items, axis=1)
+def _best(scores_BV: np.ndarray, k: int) -> np.ndarray:
+    """Exact top-k with the tie rule, int32 [B, k]: only what reaches a floor under the k-th score is sorted."""
+    items_BK = np.full((len(scores_BV), k), PAD, dtype=np.int32)
+    for b, (row, floor) in enumerate(zip(scores_BV, _floor(scores_BV, k), strict=True)):
+        reach = np.flatnonzero(row >= floor)
+        if len(reach) > 4 * k:
+            reach = reach[row[reach] >= np.partition(row[reach], -k)[-k]]
+        chosen = reach[np.argsort(-row[reach], kind="stable")[:k]]
+        items_BK[b, : len(chosen)] = chosen
+    return items_BK
+
+
+def _floor(scores_BV: np.ndarray, k: int) -> np.ndarray:
+    """A finite lower bound of each row's k-th best score, float32 [B].
+
+    The k-th best of the maxima of any disjoint groups is one. Groups are taken across the catalogue, not along it,
+    because catalogues tend to be in the order of popularity. Partitioning whole rows instead took nine tenths of an
+    answer's time: nearly sorted rows are its slow case.
+    """
+    groups = 8 * k
+    width = scores_BV.shape[1] // groups * groups
+    if width < 2 * groups:
+        return np.full(len(scores_BV), _LOWEST)
+    maxima_BG = scores_BV[:, :width].reshape(len(scores_BV), -1, groups).max(axis=1)
+    return np.maximum(np.partition(maxima_BG, -k, axis=1)[:, -k], _LOWEST)
+
+
+_LOWEST = np.finfo(np.float32).min
