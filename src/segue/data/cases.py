@@ -14,7 +14,8 @@ class Cases:
 
     ``targets`` int32 [N], never PAD; ``groups`` int64 [N]: the person or session a case belongs to, which is the unit
     that confidence intervals resample; ``times`` int64 [N] of the targets, or None where the log has no times;
-    ``dropped``: targets left out, by reason, so that no number hides them.
+    ``dropped``: targets left out, by reason, so that no number hides them; ``missed``: targets outside the catalogue
+    that the protocol counts as misses instead.
     """
 
     histories: Sequences
@@ -22,6 +23,7 @@ class Cases:
     groups: np.ndarray
     times: np.ndarray | None
     dropped: dict[str, int]
+    missed: int = 0
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -29,7 +31,7 @@ class Cases:
     def take(self, rows: np.ndarray | slice) -> "Cases":
         """Some of the cases, by index, slice or mask."""
         times = None if self.times is None else self.times[rows]
-        return Cases(self.histories.take(rows), self.targets[rows], self.groups[rows], times, self.dropped)
+        return Cases(self.histories.take(rows), self.targets[rows], self.groups[rows], times, self.dropped, self.missed)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,68 @@
+"""The rank of what really came next, among the whole catalogue; how ties count is said by name.
+
+Shape letters: B cases at once, V catalogue size with PAD.
+"""
+
+from typing import Literal, get_args
+
+import numpy as np
+
+from segue.data.catalog import PAD
+from segue.data.sequences import Sequences
+
+Ties = Literal["half", "conservative", "optimistic"]
+
+
+def target_ranks(
+    scores_BV: np.ndarray, targets_B: np.ndarray, *, exclude: Sequences | None = None, ties: Ties = "half"
+) -> np.ndarray:
+    """float64 [B]: 1 is the best rank. The items of ``exclude`` (row b for row b) and PAD are not in the race.
+
+    Ties: "half" counts half of the equals before the target (what a random order gives on average), "conservative"
+    all of them (GRU4Rec's rule: the number of scores >= the target's), "optimistic" none (it flatters a constant
+    model, and is here so that tests can show it).
+
+    A NaN anywhere, or a target that is not finite, is refused: every comparison with it would be in its favour. A
+    target that is itself excluded cannot be ranked and is refused too: drop such cases first.
+    """
+    if ties not in get_args(Ties):
+        raise ValueError(f"The tie rule must be one of {', '.join(get_args(Ties))}, got {ties!r}.")
+    own_B1 = np.take_along_axis(scores_BV, targets_B[:, None].astype(np.int64), axis=1)
+    if np.isnan(scores_BV).any() or not np.isfinite(own_B1).all():
+        raise ValueError("A score is NaN, or a target's score is not finite: the model is broken and gets no rank.")
+    above_B, equal_B = _compare(scores_BV, own_B1)
+    pad_B1 = scores_BV[:, PAD, None]
+    above_B -= (pad_B1 > own_B1)[:, 0]
+    equal_B -= (pad_B1 == own_B1)[:, 0]
+    if exclude is not None:
+        row, items = _distinct(exclude, scores_BV.shape[1])
+        if (items == targets_B[row]).any():
+            raise ValueError("A target is among the excluded items, so it has no rank: drop that case first.")
+        values = scores_BV[row, items]
+        above_B -= np.bincount(row[values > own_B1[row, 0]], minlength=len(targets_B))
+        equal_B -= np.bincount(row[values == own_B1[row, 0]], minlength=len(targets_B))
+    share = {"half": 0.5, "conservative": 1.0, "optimistic": 0.0}[ties]
+    return 1.0 + above_B + share * (equal_B - 1)
+
+
+def _compare(scores_BV: np.ndarray, own_B1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(scores above the target's, scores equal to it with its own), int64 [B]: counting needs no sorting."""
+    above_B = np.count_nonzero(scores_BV > own_B1, axis=1)
+    return above_B, np.count_nonzero(scores_BV >= own_B1, axis=1) - above_B
+
+
+def _distinct(exclude: Sequences, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each row's excluded items once, without PAD: (row int64 [M], item int64 [M])."""
+    row, where = exclude.positions()
+    slots = np.unique(row * size + exclude.items[where])
+    row, items = np.divmod(slots, size)
+    return row[items != PAD], items[items != PAD]
+
+
+def answerable(histories: Sequences, targets_B: np.ndarray) -> np.ndarray:
+    """bool [B]: whether the target is not in its own history; with seen items excluded only those can be ranked."""
+    row, where = histories.positions()
+    again = row[histories.items[where] == targets_B[row]]
+    ok = np.ones(len(targets_B), dtype=bool)
+    ok[again] = False
+    return ok
