@@ -1,7 +1,7 @@
 """The one table of models: name -> settings and builder. Adding a model is its file, and one line here."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -36,6 +36,8 @@ class Learned:
 
     config: type
     restore: Callable[[Mapping[str, np.ndarray], Any], Scorer]
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Where this network trains better with other settings than the trainer's own."""
 
 
 ZOO: dict[str, Counting | Learned] = {

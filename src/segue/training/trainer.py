@@ -11,6 +11,7 @@ from torch import Tensor
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
+from segue.models.scorer import Scorer
 from segue.training.batches import Batch, Batches
 from segue.training.losses import softmax_loss
 from segue.training.negatives import Candidates, Sampler, every_item
@@ -103,16 +104,20 @@ class Trainer:
 
     def run(
         self,
-        validate: Callable[[TorchScorer], float] | None = None,
+        validate: Callable[[Scorer], float] | None = None,
         progress: Callable[[Progress], None] | None = None,
+        *,
+        stop_after: int | None = None,
     ) -> Outcome:
-        """Trains, and leaves the best weights (by ``validate``; the last ones where there is none) in the net."""
+        """Trains, and leaves the best weights (by ``validate``; the last ones where there is none) in the net.
+
+        ``stop_after`` ends the run behind that epoch, on the learning-rate curve of the whole run."""
         validations: list[float] = []
         losses: list[float] = []
         best: dict[str, Tensor] | None = None
         best_epoch = 0
         trained_s = 0.0
-        for epoch in range(self.config.epochs):
+        for epoch in range(min(self.config.epochs, stop_after or self.config.epochs)):
             started = time.perf_counter()
             losses.append(self._epoch(epoch, validations, progress))
             trained_s += time.perf_counter() - started

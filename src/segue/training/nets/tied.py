@@ -31,6 +31,11 @@ class TiedNet(nn.Module):
         self.temperature = temperature
         self.length = length
 
+    @property
+    def dim(self) -> int:
+        """D: the width of an embedded event."""
+        return self.table_VD.shape[1] - (self.temperature is None)
+
     def embed(self, table_RD: Tensor, rows_BT: Tensor) -> Tensor:
         """The input vectors of events."""
         vectors = F.embedding(rows_BT, table_RD)
@@ -87,8 +92,16 @@ class TorchScorer:
         self.net = net
 
     @property
+    def name(self) -> str:
+        return "net"
+
+    @property
     def size(self) -> int:
         return len(self.net.table_VD)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The weights as they are now; saving goes through ``export``."""
+        return {name: value.numpy() for name, value in self.net.state_dict().items()}
 
     def scores(self, histories: Sequences) -> np.ndarray:
         keys_VD = self.net.key(self.net.table_VD).numpy()

@@ -1,0 +1,86 @@
+"""Any column of times -> UTC microseconds, int64; what cannot be one becomes null, and the guess is told."""
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Unit = Literal["auto", "s", "ms", "us", "ns"]
+PER_UNIT = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
+LATEST_US = 7_258_118_400_000_000
+"""The year 2200: a later time is a fault in the log, and so is one before 1970."""
+FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M")
+
+
+def to_microseconds(column: "pl.Series", unit: Unit = "auto", pattern: str | None = None) -> "tuple[pl.Series, str]":
+    """(int64 with null where a value is no time, the guess in a sentence).
+
+    Numbers are an epoch count whose unit is guessed by size; text may also be ISO 8601, with a zone or without (then
+    it is taken as UTC), or a date; ``pattern`` names any other form (chrono syntax, as ``%d/%m/%Y %H:%M``).
+    """
+    import polars as pl
+
+    if column.dtype.is_temporal():
+        if column.dtype == pl.Date:
+            return column.cast(pl.Datetime("us")).cast(pl.Int64), "Times are dates; each is taken as midnight UTC."
+        zone = getattr(column.dtype, "time_zone", None)
+        column = column.dt.convert_time_zone("UTC") if zone else column
+        note = "Times are date-times." if zone else "Times are date-times without a zone, taken as UTC."
+        return column.cast(pl.Datetime("us", "UTC" if zone else None)).cast(pl.Int64), note
+    if column.dtype.is_numeric():
+        return _from_numbers(column, unit)
+    text = column.cast(pl.String).str.strip_chars()
+    if pattern is not None:
+        parsed = text.str.to_datetime(pattern, time_unit="us", strict=False)
+        if parsed.dtype.time_zone is not None:  # type: ignore[attr-defined]
+            parsed = parsed.dt.convert_time_zone("UTC")
+        return parsed.cast(pl.Int64), f"Times are read as '{pattern}'."
+    numbers = text.cast(pl.Float64, strict=False)
+    if numbers.is_not_null().sum() * 2 > text.is_not_null().sum():
+        exact = text.cast(pl.Int64, strict=False)
+        return _from_numbers(exact if exact.null_count() == numbers.null_count() else numbers, unit)
+    return _from_text(text)
+
+
+def _from_numbers(column: "pl.Series", unit: Unit) -> "tuple[pl.Series, str]":
+    """Epoch counts. Seconds as floats keep their microseconds: 1e9 * 1e6 is far below 2**53."""
+    import polars as pl
+
+    note = f"Times are epoch {unit}, as told."
+    if unit == "auto":
+        middle = abs(float(column.cast(pl.Float64).fill_nan(None).median() or 0.0))  # type: ignore[arg-type]
+        unit = "s" if middle < 1e11 else "ms" if middle < 1e14 else "us" if middle < 1e17 else "ns"
+        note = f"Times are taken as epoch {unit}, guessed from their size."
+    if column.dtype.is_integer() and unit != "ns":
+        wide = column.cast(pl.Int64, strict=False)
+        bound = LATEST_US // int(PER_UNIT[unit])
+        scaled = pl.select(pl.when(wide.abs() <= bound).then(wide * int(PER_UNIT[unit]))).to_series()
+        return scaled, note
+    if column.dtype.is_integer():
+        return column.cast(pl.Int64, strict=False) // 1000, note
+    micro = (column.cast(pl.Float64) * PER_UNIT[unit]).round()
+    micro = pl.select(pl.when(micro.is_finite() & (micro.abs() <= 2 * LATEST_US)).then(micro)).to_series()
+    return micro.cast(pl.Int64), note
+
+
+def _from_text(text: "pl.Series") -> "tuple[pl.Series, str]":
+    """ISO 8601: with a zone first, then without, then dates alone."""
+    import polars as pl
+
+    iso = text.str.replace(" ", "T", literal=True).str.replace("Z$", "+00:00")
+    frame = pl.DataFrame({"t": iso})
+    zoned = [
+        pl.col("t")
+        .str.to_datetime(form + "%z", time_unit="us", strict=False)
+        .dt.convert_time_zone("UTC")
+        .cast(pl.Int64)
+        for form in FORMATS
+    ]
+    naive = [pl.col("t").str.to_datetime(form, time_unit="us", strict=False).cast(pl.Int64) for form in FORMATS]
+    dates = pl.col("t").str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")).cast(pl.Int64)
+    parsed = frame.select(pl.coalesce(*zoned).alias("z"), pl.coalesce(*naive, dates).alias("n"))
+    with_zone = int(parsed["z"].is_not_null().sum())
+    note = "Times are ISO 8601 text."
+    if with_zone < len(text):
+        note = "Times are ISO 8601 text without a zone, taken as UTC."
+    return parsed.select(pl.coalesce("z", "n")).to_series(), note

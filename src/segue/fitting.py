@@ -1,0 +1,185 @@
+"""A model's name, a split, settings -> a fitted scorer: where the training wing and the evaluation wing meet.
+
+Everything that is chosen (the best epoch, the prior's weight and decay) is chosen on the split's validation cases.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from segue import settings
+from segue.data.cases import Cases, Split
+from segue.data.sequences import Sequences
+from segue.evaluation.metrics import ndcg
+from segue.evaluation.protocol import evaluate
+from segue.evaluation.ranks import answerable, target_ranks
+from segue.models.covisit import CoVisit, CoVisitConfig
+from segue.models.prior import WithPrior, log_prior
+from segue.models.rows import item_counts
+from segue.models.scorer import Scorer
+from segue.models.zoo import Counting, Learned, find
+
+if TYPE_CHECKING:
+    from segue.training.trainer import Progress, TrainingConfig
+
+VALIDATION_CASES = 3000
+"""Validation during training looks at this many cases, drawn once: enough to tell epochs apart, seconds to judge."""
+PRIOR_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+PRIOR_DECAYS = (0.3, 0.5, 0.7, 0.85)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted scorer and how it came about."""
+
+    scorer: Scorer
+    settings: dict[str, Any]
+    """The model's own settings, complete."""
+    notes: dict[str, Any]
+    """For a network: epochs, the best one, validations, the prior that was chosen, events a second."""
+    fit_s: float
+
+
+def fit(
+    name: str,
+    split: Split,
+    values: Mapping[str, Any] | None = None,
+    *,
+    refit: bool = False,
+    seed: int = 0,
+    progress: "Callable[[Progress], None] | None" = None,
+) -> Fitted:
+    """Fits on ``split.train`` and chooses on ``split.validation``; with ``refit``, what was chosen is then trained
+    again on training and validation events together. Equal arguments give equal scorers."""
+    entry = find(name)
+    started = time.perf_counter()
+    if isinstance(entry, Counting):
+        config: Any = settings.decode(entry.config, dict(values or {}))
+        scorer = entry.fit(split.refit if refit else split.train, split.catalog.size, config)
+        return Fitted(scorer, asdict(config), {}, time.perf_counter() - started)
+    return _learn(name, entry, split, values or {}, (refit, seed, progress))
+
+
+def fit_all(
+    name: str,
+    sequences: Sequences,
+    size: int,
+    chosen: Fitted,
+    *,
+    seed: int = 0,
+    progress: "Callable[[Progress], None] | None" = None,
+) -> Fitted:
+    """The same model on every event there is, with what an earlier fit chose: what is put to work."""
+    entry = find(name)
+    started = time.perf_counter()
+    config: Any = settings.decode(entry.config, chosen.settings)
+    if isinstance(entry, Counting):
+        return Fitted(entry.fit(sequences, size, config), chosen.settings, chosen.notes, time.perf_counter() - started)
+    from segue.training.trainer import TrainingConfig
+
+    training = settings.decode(TrainingConfig, chosen.notes["training"])
+    scorer = _train_again(name, config, training, (sequences, size), chosen.notes, seed, progress)
+    return Fitted(scorer, chosen.settings, chosen.notes, time.perf_counter() - started)
+
+
+def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], how: tuple[bool, int, Any]) -> Fitted:
+    try:
+        from segue.training.build import build_net
+        from segue.training.export import export
+        from segue.training.trainer import Trainer, TrainingConfig
+    except ImportError:
+        raise ValueError(f"Training {name} needs PyTorch: pip install 'segue[train]'.") from None
+    refit, seed, progress = how
+    started = time.perf_counter()
+    shares = settings.distribute(values, {"model": entry.config, "training": TrainingConfig})
+    config: Any = settings.decode(entry.config, shares["model"])
+    training = settings.decode(TrainingConfig, {**entry.training, **shares["training"]})
+    size = split.catalog.size
+    cases = _sample(split.validation, split.exclude_seen, seed)
+    prior = _best_prior(split.train, size, cases, split.exclude_seen) if config.prior != 0 else None
+
+    def validate(scorer: Scorer) -> float:
+        judged = scorer if prior is None else WithPrior(scorer, prior, config.prior or 1.0)
+        return evaluate(judged, cases, exclude_seen=split.exclude_seen, ks=(10,)).metrics["ndcg@10"]
+
+    net = build_net(config, split.train, size, seed)
+    outcome = Trainer(net, split.train, training, seed).run(validate if len(cases) else None, progress)
+    scorer: Scorer = export(name, net, item_counts(split.train, size))
+    weight = 0.0
+    if prior is not None:
+        weight = config.prior if config.prior is not None else _best_weight(scorer, prior, cases, split.exclude_seen)
+        scorer = WithPrior(scorer, prior, weight) if weight > 0 else scorer
+    notes = {
+        "epochs": outcome.epochs,
+        "best_epoch": outcome.best_epoch,
+        "validation_ndcg@10": list(outcome.validations),
+        "losses": list(outcome.losses),
+        "events_per_s": round(outcome.events_per_s),
+        "prior_weight": weight,
+        "prior_decay": prior.decay if prior is not None else None,
+        "training": asdict(training),
+    }
+    if refit:
+        scorer = _train_again(name, config, training, (split.refit, size), notes, seed, progress)
+    return Fitted(scorer, asdict(config), notes, time.perf_counter() - started)
+
+
+def _train_again(
+    name: str,
+    config: Any,
+    training: "TrainingConfig",
+    data: tuple[Sequences, int],
+    notes: Mapping[str, Any],
+    seed: int,
+    progress: "Callable[[Progress], None] | None",
+) -> Scorer:
+    """As many epochs as were best, on the same learning-rate curve, without looking at anything to choose by."""
+    from segue.training.build import build_net
+    from segue.training.export import export
+    from segue.training.trainer import Trainer
+
+    sequences, size = data
+    net = build_net(config, sequences, size, seed)
+    Trainer(net, sequences, training, seed).run(None, progress, stop_after=notes["best_epoch"])
+    scorer: Scorer = export(name, net, item_counts(sequences, size))
+    if notes["prior_weight"] > 0:
+        prior = CoVisit.fit(sequences, size, CoVisitConfig(decay=notes["prior_decay"]))
+        scorer = WithPrior(scorer, prior, notes["prior_weight"])
+    return scorer
+
+
+def _sample(cases: Cases, exclude_seen: bool, seed: int) -> Cases:
+    """At most VALIDATION_CASES cases that can be ranked, drawn without replacement."""
+    if exclude_seen and len(cases):
+        cases = cases.take(answerable(cases.histories, cases.targets))
+    if len(cases) <= VALIDATION_CASES:
+        return cases
+    rows = np.random.default_rng((seed, 3)).choice(len(cases), VALIDATION_CASES, replace=False)
+    return cases.take(np.sort(rows))
+
+
+def _best_prior(train: Sequences, size: int, cases: Cases, exclude_seen: bool) -> CoVisit | None:
+    """The co-visit rule with the decay that ranks the validation cases best; None without any cases."""
+    if not len(cases):
+        return None
+    fitted = CoVisit.fit(train, size, CoVisitConfig())
+    rules = [CoVisit(fitted.near, fitted.popularity_V, decay) for decay in PRIOR_DECAYS]
+    quality = [evaluate(r, cases, exclude_seen=exclude_seen, ks=(10,)).metrics["ndcg@10"] for r in rules]
+    return rules[int(np.argmax(quality))]
+
+
+def _best_weight(scorer: Scorer, prior: CoVisit, cases: Cases, exclude_seen: bool) -> float:
+    """The prior's weight that ranks the validation cases best; scores are computed once for all weights."""
+    totals = np.zeros(len(PRIOR_WEIGHTS))
+    block = max(1, (64 << 20) // (4 * scorer.size))
+    for start in range(0, len(cases), block):
+        part = cases.take(slice(start, start + block))
+        scores_BV, logs_BV = scorer.scores(part.histories), log_prior(prior, part.histories)
+        seen = part.histories if exclude_seen else None
+        for i, weight in enumerate(PRIOR_WEIGHTS):
+            ranks_B = target_ranks(scores_BV + np.float32(weight) * logs_BV, part.targets, exclude=seen)
+            totals[i] += ndcg(ranks_B, 10).sum()
+    return PRIOR_WEIGHTS[int(np.argmax(totals))]

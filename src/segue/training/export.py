@@ -1,0 +1,71 @@
+"""A trained net -> its served twin: plain arrays for a GRU, an ONNX graph for the rest."""
+
+import logging
+import warnings
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from segue.models.graph import GraphEncoder
+from segue.models.gru4rec import GruArrays
+from segue.models.neural import Encoder, NeuralScorer
+from segue.training.nets.gru import GruEncoder
+from segue.training.nets.tied import TiedNet
+
+
+def export(name: str, net: TiedNet, counts_V: np.ndarray) -> NeuralScorer:
+    """The served twin; ``counts_V`` (how often each item occurs in training) answers an empty history."""
+    encoder: Encoder
+    if isinstance(net.encoder, GruEncoder):
+        encoder = gru_arrays(net.encoder, net.length)
+    else:
+        encoder = GraphEncoder(onnx_graph(net.encoder, net.dim, net.length), net.length)
+    start_V = np.log1p(counts_V).astype(np.float32)
+    return NeuralScorer(name, encoder, net.table_VD.numpy().copy(), start_V, temperature=net.temperature)
+
+
+def gru_arrays(encoder: GruEncoder, length: int) -> GruArrays:
+    """torch keeps the gates in the same order: reset, update, candidate."""
+    names = {"input": "weight_ih_l0", "state": "weight_hh_l0", "input_bias": "bias_ih_l0", "state_bias": "bias_hh_l0"}
+    layers = [
+        {ours: layer.get_parameter(theirs).detach().numpy().copy() for ours, theirs in names.items()}
+        for layer in encoder.layers
+    ]
+    return GruArrays(layers, length)
+
+
+class _Newest(nn.Module):
+    """The encoder, and only the state of each row's newest event."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, vectors: Tensor, last: Tensor) -> Tensor:
+        hidden_BTD = self.encoder(vectors)
+        where = last.view(-1, 1, 1).expand(-1, 1, hidden_BTD.shape[2])
+        newest: Tensor = hidden_BTD.gather(1, where).squeeze(1)
+        return newest
+
+
+def onnx_graph(encoder: nn.Module, dim: int, length: int) -> bytes:
+    """The graph that ``GraphEncoder`` runs, for any number of rows and up to ``length`` events."""
+    model = _Newest(encoder).eval()
+    example = (torch.zeros(3, min(2, length), dim), torch.zeros(3, dtype=torch.int64))
+    batch, time = torch.export.Dim("batch", min=1), torch.export.Dim("time", min=1, max=max(2, length))
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            model,
+            example,
+            input_names=["vectors", "last"],
+            output_names=["hidden"],
+            dynamic_shapes={"vectors": {0: batch, 1: time if length > 1 else None}, "last": {0: batch}},
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    graph: bytes = program.model_proto.SerializeToString()
+    return graph
