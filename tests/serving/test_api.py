@@ -3,12 +3,17 @@
 import json
 import logging
 
+import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from segue.serving import api
-from segue.serving.api import Door, build, readiness
+from segue.serving.api import OPERATIONS, Door, build, readiness
 from segue.serving.engine import Engine, Model
+from segue.serving.openapi import document
+from segue.serving.schema import EventIn, RecommendRequest
 from segue.serving.sessions import Sessions
 from segue.serving.writer import Writer
 
@@ -209,3 +214,22 @@ def test_a_slow_body_is_given_up(door, monkeypatch):
     asyncio.run(asyncio.wait_for(build(door)(scope, receive, send), 5))
     assert sent[0]["status"] == 408
     assert json.loads(sent[1]["body"])["detail"] == "The body did not arrive within 0.05 seconds."
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+ANYTHING = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=6)
+FIELDS = sorted({name for kind in (EventIn, RecommendRequest) for name in kind.__struct_fields__} | {"events"})
+SENSIBLE = st.sampled_from([["a"], "a", 3, {"item_id": "b", "user_id": "u"}, [{"item_id": "c", "user_id": "u"}], 1.5])
+REQUESTS = st.dictionaries(st.sampled_from(FIELDS), SENSIBLE | ANYTHING, max_size=5)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(POST), REQUESTS | ANYTHING)
+def test_no_request_makes_the_server_fail(web, path, request):
+    """Whatever is sent: an answer, or a refusal in a sentence that the document lists."""
+    answer = web.post(path, content=msgspec.json.encode(request), headers={"content-type": "application/json"})
+    assert answer.status_code in (200, 400, 404, 409, 422), answer.text
+    if answer.status_code != 200:
+        assert answer.json()["detail"].endswith((".", ".'", "..."))
+    declared = document(OPERATIONS)["paths"][path]["post"]["responses"]
+    assert str(answer.status_code) in declared

@@ -206,3 +206,76 @@ def test_importing_a_log_twice_changes_nothing(store, event):
     with pytest.raises(Problem) as refused:
         import_events(store, [event("b", event_id="0", timestamp=0)])
     assert refused.value.status == 409
+
+
+def test_sigterm_waits_for_a_request_under_way(start):
+    """Half a body is there when the signal comes; the rest follows, and the event is acknowledged all the same."""
+    server = start()
+    server.client().close()
+    body = b'{"user_id":"ann","item_id":"e"}'
+    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=10) as connection:
+        head = "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:10])
+        time.sleep(0.2)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        assert server.process.poll() is None, "it waits"
+        connection.sendall(body[10:])
+        answer = connection.recv(10_000)
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    server.process.communicate(timeout=15)
+    assert server.process.returncode == 0
+    with start().client() as client:
+        assert best(client, user_id="ann") == "f"
+
+
+RAW = [
+    b"GET / HTTP/9.9\r\n\r\n",
+    b"\x00\xff\xfe nonsense\r\n\r\n",
+    b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: abc\r\n\r\n{}",
+    b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: -1\r\n\r\n{}",
+    b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+    b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Type: \xff\xfe\r\nContent-Length: 2\r\n\r\n{}",
+    b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nAuthorization: \xff\xfe\r\n"
+    b"Content-Length: 2\r\n\r\n{}",
+    b"GET /%00/../../etc/passwd HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    b"GET /" + b"a" * 60_000 + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+]
+
+
+def test_broken_http_is_the_clients_fault_and_harms_nobody(start):
+    server = start()
+    with server.client() as client:
+        for request in RAW:
+            with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=5) as connection:
+                try:
+                    connection.sendall(request)
+                    connection.shutdown(socket.SHUT_WR)
+                    answer = connection.recv(10_000)
+                except ConnectionError:
+                    answer = b""
+            assert not re.match(rb"HTTP/1.1 [25]", answer), (request[:80], answer)
+        assert client.ready().status == "ready"
+    assert server.end() == 0
+    assert "Traceback" not in server.said
+
+
+@pytest.mark.slow
+def test_a_header_that_trickles_in_is_given_up(start):
+    server = start()
+    server.client().close()
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=1) as connection:
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nX: ")
+        try:
+            while time.monotonic() - began < 20:
+                connection.sendall(b"x")
+                time.sleep(0.25)
+        except ConnectionError:
+            pass
+    assert 8 < time.monotonic() - began < 15

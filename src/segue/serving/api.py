@@ -152,7 +152,7 @@ async def _body(request: Request) -> bytes:
                     raise too_large
     except TimeoutError:
         raise Problem(408, f"The body did not arrive within {BODY_DEADLINE_S:g} seconds.") from None
-    except ClientDisconnect:
+    except (ClientDisconnect, asyncio.CancelledError):  # granian cancels what waits for a client that went away
         raise Problem(400, "The connection was closed before the body was complete.") from None
     return bytes(body)
 

@@ -27,7 +27,7 @@ Context = Annotated[
 ]
 
 
-class EventIn(Struct, forbid_unknown_fields=True):
+class EventIn(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Somebody did something with an item. At least one of user_id and session_id must be there."""
 
     item_id: Id
@@ -59,7 +59,7 @@ class EventsAnswer(Struct):
     """One for each event of the request, in its order."""
 
 
-class RecommendRequest(Struct, forbid_unknown_fields=True):
+class RecommendRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Whose next items are asked: a user, a session, or a raw history; nobody at all is a newcomer."""
 
     user_id: Id | None = None
@@ -75,7 +75,7 @@ class RecommendRequest(Struct, forbid_unknown_fields=True):
     """Only these items may be answered."""
 
 
-class SimilarRequest(Struct, forbid_unknown_fields=True):
+class SimilarRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Which items go with this one."""
 
     item_id: Id

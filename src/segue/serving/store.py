@@ -16,6 +16,7 @@ from segue.serving.problems import Problem
 
 SQLITE_NEEDED = (3, 51, 3)
 _FORMAT = 1
+_BUSY_MS = 2_000
 _COLUMNS = "seq, source, event_id, user_id, session_id, item_id, time_us, event, value, context, body, crc"
 _TYPES = """seq INTEGER PRIMARY KEY, source TEXT NOT NULL, event_id TEXT NOT NULL, user_id TEXT, session_id TEXT,
     item_id TEXT NOT NULL, time_us INTEGER NOT NULL, event TEXT NOT NULL, value REAL, context TEXT NOT NULL,
@@ -56,6 +57,7 @@ class Store:
             self._write = _connect(self.path)
             self.damaged = self._set_damaged_aside()
             self._read = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
+            self._read.set_busy_timeout(_BUSY_MS)
         except (apsw.CorruptError, apsw.NotADBError) as error:
             raise ValueError(f"{self.path} is damaged beyond its rows ({error}): restore it from a backup.") from None
         except apsw.Error as error:
@@ -180,6 +182,7 @@ def check_sqlite(version: str) -> None:
 def _connect(path: Path) -> apsw.Connection:
     """The one writer: write-ahead log, every commit forced to disk, both verified."""
     connection = apsw.Connection(str(path))
+    connection.set_busy_timeout(_BUSY_MS)
     journal = connection.execute("PRAGMA journal_mode = WAL").get
     connection.execute("PRAGMA synchronous = FULL; PRAGMA fullfsync = ON")
     level = connection.execute("PRAGMA synchronous").get
