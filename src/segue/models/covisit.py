@@ -7,10 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from segue.data.sequences import Sequences
-from segue.models.rows import Rows, ages, item_counts, tie_breaker, windowed_pairs
-
-NEGLIGIBLE = 1e-6
-"""Events whose decayed weight is below this are not looked at: no list changes, long histories stay cheap."""
+from segue.models.rows import Rows, ages, horizon, item_counts, tie_breaker, windowed_pairs
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,6 @@ class CoVisit:
         self.near = near
         self.popularity_V = popularity_V
         self.decay = decay
-        self.horizon = 10_000 if decay == 1 else 1 + int(np.log(NEGLIGIBLE) / np.log(decay))
 
     @classmethod
     def fit(cls, sequences: Sequences, size: int, config: CoVisitConfig) -> "CoVisit":
@@ -69,7 +65,7 @@ class CoVisit:
 
     def scores(self, histories: Sequences) -> np.ndarray:
         """float32 [B, V]; popularity, below every seen pair, orders the rest and answers an empty history."""
-        newest = histories.known().tail(self.horizon)
+        newest = histories.known().tail(horizon(self.decay))
         return self.near.weighted_sum(newest, self.decay ** ages(newest)) + self.popularity_V
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from segue.data.sequences import Sequences
-from segue.models.rows import Rows, ages, item_counts, tie_breaker
+from segue.models.rows import Rows, ages, horizon, item_counts, tie_breaker
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class ItemKNN:
 
     def scores(self, histories: Sequences) -> np.ndarray:
         """float32 [B, V]."""
-        known = histories.known()
+        known = histories.known().tail(horizon(self.decay))
         return self.alike.weighted_sum(known, self.decay ** ages(known)) + self.popularity_V
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -81,6 +81,15 @@ class Rows:
         return np.bincount(slots_M, weights=values_M, minlength=batch * size).reshape(batch, size).astype(np.float32)
 
 
+NEGLIGIBLE = 1e-6
+"""Events whose decayed weight is below this are not looked at: no list changes, long histories stay cheap."""
+
+
+def horizon(decay: float) -> int:
+    """How many of the newest events have a weight, decay ** age, that is not negligible."""
+    return 1_000_000 if decay == 1 else 1 + int(np.log(NEGLIGIBLE) / np.log(decay))
+
+
 def ages(histories: Sequences) -> np.ndarray:
     """How many events ago each event was, int64 [N]: 0 for the newest of its row."""
     row_N, where_N = histories.positions()
