@@ -1,1 +1,33 @@
 """Segue turns a log of who did what and when into live recommendations of what each person will want next."""
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "EventLog": "segue.data.events",
+    "read_events": "segue.data.events",
+    "Popularity": "segue.recommender",
+    "Markov": "segue.recommender",
+    "CoVisit": "segue.recommender",
+    "ItemKNN": "segue.recommender",
+    "SessionKNN": "segue.recommender",
+    "GRU4Rec": "segue.recommender",
+    "SASRec": "segue.recommender",
+    "load": "segue.recommender",
+    "evaluate": "segue.evaluation.protocol",
+    "compare": "segue.experiment",
+    "serve": "segue.serving.server",
+}
+"""The public names, found when they are first used: ``import segue`` stays instant and never needs an extra."""
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"segue has no '{name}'; it has {', '.join(_HOMES)}.")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -21,9 +21,10 @@ from segue.models.prior import WithPrior, log_prior
 from segue.models.rows import item_counts
 from segue.models.scorer import Scorer
 from segue.models.zoo import Counting, Learned, find
+from segue.training.config import TrainingConfig
 
 if TYPE_CHECKING:
-    from segue.training.trainer import Progress, TrainingConfig
+    from segue.training.trainer import Progress
 
 VALIDATION_CASES = 3000
 """Validation during training looks at this many cases, drawn once: enough to tell epochs apart, seconds to judge."""
@@ -78,8 +79,6 @@ def fit_all(
     config: Any = settings.decode(entry.config, chosen.settings)
     if isinstance(entry, Counting):
         return Fitted(entry.fit(sequences, size, config), chosen.settings, chosen.notes, time.perf_counter() - started)
-    from segue.training.trainer import TrainingConfig
-
     training = settings.decode(TrainingConfig, chosen.notes["training"])
     scorer = _train_again(name, config, training, (sequences, size), chosen.notes, seed, progress)
     return Fitted(scorer, chosen.settings, chosen.notes, time.perf_counter() - started)
@@ -89,7 +88,7 @@ def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], h
     try:
         from segue.training.build import build_net
         from segue.training.export import export
-        from segue.training.trainer import Trainer, TrainingConfig
+        from segue.training.trainer import Trainer
     except ImportError:
         raise ValueError(f"Training {name} needs PyTorch: pip install 'segue[train]'.") from None
     refit, seed, progress = how
@@ -130,7 +129,7 @@ def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], h
 def _train_again(
     name: str,
     config: Any,
-    training: "TrainingConfig",
+    training: TrainingConfig,
     data: tuple[Sequences, int],
     notes: Mapping[str, Any],
     seed: int,

@@ -15,19 +15,19 @@ from segue.data.sequences import Sequences
 class GRU4RecConfig:
     """The shape of the network."""
 
-    dim: int = 100
+    dim: int = 64
     """Width of item vectors and of the recurrent state."""
     layers: int = 1
     """GRU layers on top of each other."""
-    length: int = 100
+    length: int = 50
     """The newest events of a history that are read when it is scored from scratch, and the longest training window."""
     dropout_input: float = 0.0
     """On the embedded input."""
     dropout_hidden: float = 0.1
     """On each layer's states."""
-    temperature: float | None = None
+    temperature: float | None = 0.07
     """Cosine softmax divided by this; 'none': a dot product and a bias for each item, as published."""
-    spectral_start: bool = False
+    spectral_start: bool = True
     """Item vectors start as the SVD of the log's windowed co-occurrence, not at random."""
     prior: float | None = None
     """Weight of the co-visit rule added to the scores; 'none': chosen on validation (0 where there is none)."""

@@ -51,9 +51,14 @@ ZOO: dict[str, Counting | Learned] = {
 }
 
 
-def find(name: str) -> Counting | Learned:
-    """The entry of a model's name; '_' and '-' are alike. ValueError that lists the names for any other."""
-    entry = ZOO.get(name.replace("_", "-").lower())
-    if entry is None:
+def find_name(name: str) -> str:
+    """The name in the table; '_' and '-' are alike. ValueError that lists the names for any other."""
+    plain = name.strip().replace("_", "-").lower()
+    if plain not in ZOO:
         raise ValueError(f"There is no model '{name}'. Known models: {', '.join(ZOO)}.")
-    return entry
+    return plain
+
+
+def find(name: str) -> Counting | Learned:
+    """The entry of a model's name."""
+    return ZOO[find_name(name)]

@@ -1,0 +1,89 @@
+"""What people and programs see: tables that align, progress with the time left, JSON that is only JSON."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from segue.experiment import Result, Told
+
+WIDTH = None if sys.stdout.isatty() else 140
+"""A pipe or a file has no width of its own; tables must not be squeezed there."""
+out = Console(highlight=False, soft_wrap=True, width=WIDTH)
+"""Results: standard output."""
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+"""Everything said on the way: standard error."""
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output, and nothing else there."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
+    """A table whose first ``left`` columns are text and whose others are numbers; wide characters align."""
+    grid = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for i, name in enumerate(columns):
+        grid.add_column(name, justify="left" if i < left else "right", no_wrap=left == 1 or i >= left, overflow="fold")
+    for row in rows:
+        grid.add_row(*[cell.replace("[", "\\[") for cell in row])
+    out.print(grid)
+
+
+def leaderboard(results: "Sequence[Result]", by: str) -> None:
+    """Best first, each number with its interval, and beneath what must be known to read them."""
+    k = by.split("@")[1]
+    names = [by, f"recall@{k}", f"mrr@{k}"]
+    ranked = sorted(results, key=lambda r: -r.metrics[by])
+    rows = []
+    for r in ranked:
+        low, high = r.intervals[by]
+        label = r.model if r.seed == 0 else f"{r.model} (seed {r.seed})"
+        numbers = [f"{r.metrics[n]:.4f}" for n in names]
+        more = [f"{r.metrics[f'coverage@{k}']:.0%}", f"{r.fit_s:.1f}", f"{r.evaluate_s:.1f}", f"{r.peak_rss_mb:.0f}"]
+        rows.append([label, numbers[0], f"{low:.4f} .. {high:.4f}", *numbers[1:], *more])
+    table(None, ["model", names[0], "95 % interval", *names[1:], f"coverage@{k}", "fit s", "eval s", "peak MB"], rows)
+    first = ranked[0]
+    out.print()
+    out.print(f"Protocol: {first.protocol}.", markup=False)
+    rules = f"Ties: {first.tie_rule}. Cases: {first.test_cases:,}. Trained on validation events too: "
+    out.print(rules + ("yes, with settings chosen without them." if first.refit else "no."), markup=False)
+    if first.dropped:
+        out.print("Left out: " + ", ".join(f"{count:,} ({why})" for why, count in first.dropped.items()) + ".")
+    out.print(f"Data: {first.data[:16]}. Intervals: bootstrap over people or sessions, 1,000 resamples.", markup=False)
+
+
+@contextmanager
+def progress(quiet: bool) -> "Iterator[Told]":
+    """A bar on standard error with loss, validation, events a second and the time left; nothing when ``quiet``."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    if quiet:
+        yield lambda what, how: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[more]}"), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("", total=None, more="")
+
+        def told(what: str, how: Any) -> None:
+            if how is None:
+                bar.reset(task, description=what, total=None, more="")
+            elif isinstance(how, tuple):
+                bar.update(task, description=what, completed=how[0], total=how[1], more=f"{how[0]:,}/{how[1]:,} cases")
+            else:
+                best = "" if how.validation is None else f", validation {how.validation:.4f}"
+                more = f"epoch {how.epoch + 1}/{how.epochs}, loss {how.loss:.3f}{best}, "
+                more += f"{how.events_per_s:,.0f} events/s, {_clock(how.left_s)} left at most"
+                bar.update(task, description=what, completed=how.step, total=how.steps, more=more)
+
+        yield told
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

@@ -1,0 +1,85 @@
+"""segue recommend and segue similar: answers from a saved model, on the command line."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from segue.cli import options as o
+from segue.cli.output import err, out, print_json, table
+
+
+def recommend(
+    run: o.Run,
+    history: Annotated[
+        list[str] | None, typer.Option(help="Item ids, oldest first: comma-separated, or the option repeated.")
+    ] = None,
+    user: Annotated[str | None, typer.Option(help="A person of --log, whose events are the history.")] = None,
+    log: Annotated[Path | None, typer.Option(help="The event log to look --user up in.")] = None,
+    format: o.Format = "auto",
+    k: Annotated[int, typer.Option(help="How many items.")] = 10,
+    include_seen: Annotated[bool, typer.Option("--include-seen", help="Items of the history may come again.")] = False,
+    json: o.Json = False,
+) -> None:
+    """Say what comes next after a history.
+
+    Examples:
+      segue recommend run --history 85123A,71053
+      segue recommend run --user 17850 --log shop.csv
+    """
+    from segue.recommender import load
+
+    if (user is None) == (history is None):
+        raise ValueError("Give either --history or --user (with --log).")
+    model = load(run)
+    if user is not None:
+        if log is None:
+            raise ValueError("--user needs --log, the event log to look the person up in.")
+        events = [item for item in _history_of(user, log, format) if item]
+    else:
+        ids = history or []
+        events = [part.strip() for text in ids for part in text.split(",")] if len(ids) == 1 else list(ids)
+    unknown = [item for item in events if item not in model.catalog]
+    if unknown:
+        err.print(f"Not in the catalogue, so not used: {', '.join(unknown)}.", markup=False)
+    answer = model.recommend(histories=[events], k=k, exclude_seen=not include_seen)[0]
+    _show(model.items, answer, json, {"history": events, "unknown": unknown})
+
+
+def similar(
+    run: o.Run,
+    item: Annotated[str, typer.Option(help="The item id.")],
+    k: Annotated[int, typer.Option(help="How many items.")] = 10,
+    json: o.Json = False,
+) -> None:
+    """Say what goes with one item.
+
+    Example:
+      segue similar run --item 85123A
+    """
+    from segue.recommender import load
+
+    model = load(run)
+    _show(model.items, model.similar(item, k=k), json, {"item": item})
+
+
+def _history_of(user: str, log: Path, format: str) -> list[str]:
+    read = o.open_log(log, format=format)
+    catalog = read.catalog()
+    sequences, people = read.sequences(catalog)
+    if user not in people:
+        raise ValueError(f"There is no person '{user}' in {log}.")
+    row = people.index(user)
+    return catalog.names(sequences.items[sequences.starts[row] : sequences.stops[row]])
+
+
+def _show(items: dict[str, dict[str, Any]], answer: list[tuple[str, float]], json: bool, about: dict[str, Any]) -> None:
+    titles = [str(items.get(item, {}).get("title", "")) for item, _ in answer]
+    if json:
+        rows = [{"item_id": i, "score": s, "title": t} for (i, s), t in zip(answer, titles, strict=True)]
+        print_json({**about, "items": rows})
+        return
+    ranked = enumerate(zip(answer, titles, strict=True), start=1)
+    table(None, ["#", "item", "title", "score"], [[str(n), i, t, f"{s:.3f}"] for n, ((i, s), t) in ranked], left=3)
+    if len(answer) == 0:
+        out.print("Nothing is left to recommend.")

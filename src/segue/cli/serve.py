@@ -1,0 +1,30 @@
+"""segue serve: a saved model over HTTP."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segue.cli import options as o
+
+
+def serve(
+    run: o.Run,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Where events are kept; by default the folder RUN-data beside RUN.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; one beyond this machine needs SEGUE_API_KEY.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="Port to listen on; 0: any free one.")] = 8000,
+) -> None:
+    """Serve a model over HTTP: events in, recommendations out, each event changing the next answer.
+
+    Events are kept in an append-only store and survive a crash. The document of all routes is at /openapi.json.
+
+    Example:
+      segue serve run --port 8000
+    """
+    from segue.serving.server import serve as listen
+
+    listen(run, data_dir=data or run.with_name(run.name + "-data"), host=host, port=port)

@@ -1,0 +1,117 @@
+"""The items table: what is known of an item besides who took it. Typed columns; a missing value stays missing."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from segue.data.catalog import Catalog
+from segue.data.columns import KNOWN_NAMES, choose
+from segue.data.formats import ROW, guess_format, read_raw
+from segue.data.ids import to_text
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Kind = Literal["category", "list", "number", "text"]
+TITLES = ("title", "name", "description", "itemname", "productname", "label")
+"""Column names, without case and punctuation, that people give to what an item is called; the likeliest first."""
+
+
+@dataclass(frozen=True)
+class ItemTable:
+    """One row an item: ``item_id`` text, and the other columns of the table with their kinds."""
+
+    frame: "pl.DataFrame"
+    kinds: dict[str, Kind]
+    notes: tuple[str, ...]
+    """Every guess, and what was set aside, as sentences."""
+
+    @property
+    def title(self) -> str | None:
+        """The column that holds what an item is called; None where no name says so."""
+        plain = {"".join(c for c in name.lower() if c.isalnum()): name for name in self.kinds}
+        return next((plain[name] for name in TITLES if name in plain), None)
+
+    def for_catalog(self, catalog: Catalog) -> dict[str, dict[str, Any]]:
+        """What an artifact keeps for people to see: item id -> column -> value, missing values left out; the title
+        column comes under the name "title" as well."""
+        title = self.title
+        out: dict[str, dict[str, Any]] = {}
+        for row in self.frame.iter_rows(named=True):
+            if row["item_id"] in catalog:
+                known = {name: row[name] for name in self.kinds if row[name] is not None}
+                if title is not None and title in known:
+                    known["title"] = known[title]
+                out[row["item_id"]] = known
+        return out
+
+
+def read_items(source: Any, *, format: str = "auto", kinds: dict[str, Kind] | None = None) -> ItemTable:
+    """From a file or a table. Kinds are guessed (numbers; lists where cells hold ``|`` or ``;`` between words; text
+    where cells are long or all different; else categories) unless told.
+
+    An item that comes twice keeps its first row, and the notes say so. ValueError where there is no item column.
+    """
+    import polars as pl
+
+    if isinstance(source, str | Path):
+        path = Path(source)
+        raw = read_raw(path, guess_format(path) if format == "auto" else format)
+        frame, notes = raw.frame.drop(ROW), [f"row {row} set aside: {why}." for row, why, _ in raw.rejected]
+    else:
+        frame, notes = pl.DataFrame(source), []
+    # An items table has no people: any of its columns may stand in for the one that a log must have.
+    columns, _ = choose(frame.columns, {"user_id": frame.columns[0], **_item_column(frame.columns)})
+    name = columns["item_id"]
+    ids, more = to_text(frame[name], "item_id")
+    frame = frame.drop(name).with_columns(ids.alias("item_id")).filter(pl.col("item_id").is_not_null())
+    once = frame.unique("item_id", keep="first", maintain_order=True)
+    if once.height < frame.height:
+        notes.append(f"{frame.height - once.height} rows repeat an item; its first row counts.")
+    others = [c for c in once.columns if c != "item_id"]
+    typed = {c: (kinds or {}).get(c) or _guess(once[c]) for c in others}
+    once = once.with_columns(*[_as_kind(once[c], kind) for c, kind in typed.items()])
+    notes += more + [f"Column '{c}' is taken as {kind}." for c, kind in typed.items()]
+    return ItemTable(once, typed, tuple(notes))
+
+
+def _item_column(names: list[str]) -> dict[str, str]:
+    plain = {"".join(c for c in name.lower() if c.isalnum()): name for name in names}
+    match = next((plain[s] for s in (*KNOWN_NAMES["item_id"], "id") if s in plain), None)
+    return {} if match is None else {"item_id": match}
+
+
+def _guess(column: "pl.Series") -> Kind:
+    import polars as pl
+
+    if column.dtype.is_numeric():
+        return "number"
+    if column.dtype == pl.List:
+        return "list"
+    text = column.cast(pl.String).drop_nulls()
+    if len(text) == 0:
+        return "category"
+    if text.cast(pl.Float64, strict=False).null_count() == 0:
+        return "number"
+    if text.str.contains(r"\w\s*[|;]\s*\w").mean() > 0.2:  # type: ignore[operator]
+        return "list"
+    words = text.str.split(" ").list.len().mean()
+    return "text" if text.n_unique() > 0.5 * len(text) or (words is not None and float(words) > 4) else "category"  # type: ignore[arg-type]
+
+
+def _as_kind(column: "pl.Series", kind: Kind) -> "pl.Series":
+    import polars as pl
+
+    if kind == "number":
+        return column.cast(pl.Float64, strict=False)
+    if kind == "list" and column.dtype != pl.List:
+        return _split(column)
+    return column if column.dtype == pl.List else column.cast(pl.String).str.strip_chars()
+
+
+def _split(column: "pl.Series") -> "pl.Series":
+    """``"a|b; c"`` -> ["a", "b", "c"]."""
+    import polars as pl
+
+    parts = column.cast(pl.String).str.replace_all(";", "|", literal=True).str.split("|")
+    return parts.list.eval(pl.element().str.strip_chars())

@@ -1,0 +1,158 @@
+"""What is in a log and what is odd about it: to be read before a day is spent on models."""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from segue.data.sequences import Sequences
+
+if TYPE_CHECKING:
+    from segue.data.events import EventLog
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A log in numbers, and in sentences where a number would be overlooked."""
+
+    events: int
+    people: int
+    items: int
+    sessions: int | None
+    first: str | None
+    last: str | None
+    """The span in UTC; None where the log has no times."""
+    events_per_person: dict[str, int]
+    """Quantiles: min, median, p90, max."""
+    one_event_people: float
+    """Share of people with a single event."""
+    top_percent_share: float
+    """Share of events that go to the most popular 1 % of items."""
+    once_items: float
+    """Share of items with a single event."""
+    repeats: float
+    """Share of events whose item the person had before."""
+    exact_duplicates: int
+    """Events that repeat another's person, item and time."""
+    same_time_neighbours: float
+    """Share of a person's neighbouring events that carry one time, so that their order is the file's."""
+    last_pair_tied: float
+    """Share of people whose last two events carry one time: there, "the last event" is arbitrary."""
+    new_items_late: float
+    """Share of the last tenth's events on items that the first nine tenths never saw."""
+    set_aside: dict[str, int]
+    oddities: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    def lines(self) -> list[tuple[str, str]]:
+        """(what, value) for people."""
+        per = self.events_per_person
+        rows = [
+            ("events", f"{self.events:,}"),
+            ("people", f"{self.people:,}"),
+            ("items", f"{self.items:,}"),
+            ("sessions", "no session column" if self.sessions is None else f"{self.sessions:,}"),
+            ("from", self.first or "no times"),
+            ("to", self.last or "no times"),
+            (
+                "events a person",
+                f"{per['min']:,} .. {per['median']:,} (median) .. {per['p90']:,} (p90) .. {per['max']:,}",
+            ),
+            ("people with one event", f"{self.one_event_people:.1%}"),
+            ("events on the top 1 % of items", f"{self.top_percent_share:.1%}"),
+            ("items with one event", f"{self.once_items:.1%}"),
+            ("events on items had before", f"{self.repeats:.1%}"),
+            ("exact duplicates", f"{self.exact_duplicates:,}"),
+            ("neighbours at one time", f"{self.same_time_neighbours:.1%}"),
+            ("people whose last two are tied", f"{self.last_pair_tied:.1%}"),
+            ("late events on new items", f"{self.new_items_late:.1%}"),
+        ]
+        return rows
+
+
+def profile(log: "EventLog") -> Profile:
+    """Looks at a log once; seconds for millions of events."""
+    catalog = log.catalog()
+    rows, people = log.sequences(catalog)
+    lengths = rows.lengths
+    counts_V = np.sort(np.bincount(rows.items, minlength=catalog.size)[1:])[::-1]
+    top = max(1, len(counts_V) // 100)
+    tied_pairs, tied_last = _ties(rows)
+    quantiles = np.quantile(lengths, [0, 0.5, 0.9, 1], method="nearest").astype(int).tolist()
+    numbers: dict[str, Any] = {
+        "events": len(log),
+        "people": len(people),
+        "items": len(catalog),
+        "sessions": log.frame["session_id"].n_unique() if "session_id" in log.frame.columns else None,
+        "first": None if rows.times is None else _day(int(rows.times.min())),
+        "last": None if rows.times is None else _day(int(rows.times.max())),
+        "events_per_person": dict(zip(("min", "median", "p90", "max"), quantiles, strict=True)),
+        "one_event_people": float((lengths == 1).mean()),
+        "top_percent_share": float(counts_V[:top].sum() / len(log)),
+        "once_items": float((counts_V == 1).mean()),
+        "repeats": _repeats(rows, catalog.size),
+        "exact_duplicates": len(log) - log.frame.select("user_id", "item_id", "timestamp").n_unique(),
+        "same_time_neighbours": tied_pairs,
+        "last_pair_tied": tied_last,
+        "new_items_late": _new_late(rows, catalog.size),
+        "set_aside": log.report.rejected,
+    }
+    return Profile(**numbers, oddities=tuple(_oddities(numbers, log)))
+
+
+def _repeats(rows: Sequences, size: int) -> float:
+    row, where = rows.positions()
+    distinct = len(np.unique(row * size + rows.items[where]))
+    return 1.0 - distinct / max(1, len(where))
+
+
+def _ties(rows: Sequences) -> tuple[float, float]:
+    """(share of neighbouring pairs at one time, share of people whose last pair is)."""
+    if rows.times is None:
+        return 0.0, 0.0
+    inner = np.ones(len(rows.times), dtype=bool)
+    inner[rows.starts] = False
+    same = np.zeros(len(rows.times), dtype=bool)
+    same[1:] = rows.times[1:] == rows.times[:-1]
+    long = rows.lengths > 1
+    last = same[rows.stops[long] - 1]
+    return float(same[inner].mean()) if inner.any() else 0.0, float(last.mean()) if long.any() else 0.0
+
+
+def _new_late(rows: Sequences, size: int) -> float:
+    if rows.times is None or len(rows.times) < 10:
+        return 0.0
+    cut = np.quantile(rows.times, 0.9)
+    early_V = np.zeros(size, dtype=bool)
+    early_V[rows.items[rows.times <= cut]] = True
+    late = rows.items[rows.times > cut]
+    return float((~early_V[late]).mean()) if len(late) else 0.0
+
+
+def _oddities(n: dict[str, Any], log: "EventLog") -> list[str]:
+    found = []
+    if not log.has_times:
+        found.append("The log has an order but no times: a time split and recency are not possible.")
+    if n["last_pair_tied"] > 0.1:
+        share = f"{n['last_pair_tied']:.0%}"
+        found.append(f"{share} of people have their last two events at one time: leave-last-out is arbitrary there.")
+    if n["exact_duplicates"] > 0.01 * n["events"]:
+        found.append(f"{n['exact_duplicates']:,} events repeat another's person, item and time.")
+    if n["one_event_people"] > 0.3:
+        found.append(f"{n['one_event_people']:.0%} of people have one event only: nothing shows what they do next.")
+    if n["repeats"] > 0.2:
+        found.append(f"{n['repeats']:.0%} of events return to an item had before: do not exclude seen items blindly.")
+    if n["new_items_late"] > 0.1:
+        found.append(f"{n['new_items_late']:.0%} of the last tenth's events are on items new by then.")
+    if n["top_percent_share"] > 0.5:
+        found.append(f"1 % of the items take {n['top_percent_share']:.0%} of the events.")
+    if n["events_per_person"]["max"] > max(1000, 0.01 * n["events"]):
+        found.append(f"One person has {n['events_per_person']['max']:,} events: a reseller, a robot or a shared id?")
+    return found
+
+
+def _day(time_us: int) -> str:
+    return str(np.datetime64(time_us, "us").astype("datetime64[s]")) + "Z"

@@ -1,0 +1,191 @@
+"""The straight road: a log, a protocol, models -> an honest comparison, or a model put to work."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segue import memory
+from segue.data.cases import Split
+from segue.data.items import ItemTable
+from segue.evaluation.protocol import Evaluation, evaluate
+from segue.evaluation.ranks import Ties
+from segue.fitting import Fitted, fit, fit_all
+from segue.models import artifact
+from segue.models.rows import item_counts
+from segue.models.zoo import Learned, find, find_name
+
+if TYPE_CHECKING:
+    from segue.data.events import EventLog
+    from segue.training.trainer import Progress
+
+Told = Callable[[str, "Progress | tuple[int, int] | None"], None]
+"""Called with what is being done and how far it is; None when it begins."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One model's row on the leaderboard, with everything that must be said beside its numbers."""
+
+    model: str
+    seed: int
+    protocol: str
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    fit_s: float
+    evaluate_s: float
+    peak_rss_mb: float
+    """The process's largest resident memory while this model was fitted and evaluated."""
+    test_cases: int
+    tie_rule: str
+    exclude_seen: bool
+    refit: bool
+    """Whether the validation events were trained on before the test, with settings chosen without them."""
+    dropped: dict[str, int]
+    settings: dict[str, Any]
+    notes: dict[str, Any]
+    data: str
+    """The split's fingerprint: rows with the same one are comparable."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How models are compared."""
+
+    seeds: int = 1
+    """Networks are trained once for each of the seeds 0, 1, ...; counting models have no seed."""
+    ks: Sequence[int] = (5, 10, 20)
+    """List lengths."""
+    ties: Ties = "half"
+    """The tie rule by name."""
+    refit: bool | None = None
+    """Train again on training and validation events; None: under every protocol but leave-last-out, whose published
+    numbers do not."""
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise ValueError(f"seeds must be at least 1, got {self.seeds}.")
+        if not self.ks or min(self.ks) < 1:
+            raise ValueError(f"List lengths must be at least 1, got {list(self.ks)}.")
+
+
+def compare(
+    split: Split,
+    models: Iterable[str],
+    values: Mapping[str, Mapping[str, Any]] | None = None,
+    options: Comparison | None = None,
+    told: Told | None = None,
+) -> list[Result]:
+    """Trains and evaluates models side by side on one split; ``values`` are settings by model name.
+
+    Rows come in the order asked for; nothing about the test cases is looked at before a model is complete.
+    """
+    chosen = options or Comparison()
+    results = []
+    for name in models:
+        entry = find(name)
+        for seed in range(chosen.seeds if isinstance(entry, Learned) else 1):
+            own = (values or {}).get(name, {})
+            results.append(_run(split, find_name(name), own, seed, chosen, told)[0])
+    return results
+
+
+def _run(
+    split: Split, name: str, values: Mapping[str, Any], seed: int, options: Comparison, told: Told | None
+) -> tuple[Result, Fitted]:
+    refit = (not split.exclude_seen) if options.refit is None else options.refit
+    say = told or (lambda what, how: None)
+    say(f"training {name}", None)
+    memory.reset_peak()
+    fitted = fit(name, split, values, refit=refit, seed=seed, progress=lambda p: say(f"training {name}", p))
+    say(f"evaluating {name}", None)
+    started = time.perf_counter()
+    judged = judge(fitted, split, options, lambda done, of: say(f"evaluating {name}", (done, of)))
+    result = Result(
+        model=name,
+        seed=seed,
+        protocol=split.protocol,
+        metrics=judged.metrics,
+        intervals=judged.intervals,
+        fit_s=round(fitted.fit_s, 3),
+        evaluate_s=round(time.perf_counter() - started, 3),
+        peak_rss_mb=memory.peak_mb(),
+        test_cases=judged.cases,
+        tie_rule=judged.tie_rule,
+        exclude_seen=judged.exclude_seen,
+        refit=refit,
+        dropped=judged.dropped,
+        settings=fitted.settings,
+        notes=fitted.notes,
+        data=split.fingerprint,
+    )
+    return result, fitted
+
+
+def judge(
+    fitted: Fitted, split: Split, options: Comparison, progress: Callable[[int, int], None] | None = None
+) -> Evaluation:
+    """A fitted model on the test cases."""
+    return evaluate(
+        fitted.scorer,
+        split.test,
+        exclude_seen=split.exclude_seen,
+        ks=options.ks,
+        ties=options.ties,
+        counts_V=item_counts(split.refit, split.catalog.size),
+        progress=progress,
+    )
+
+
+@dataclass(frozen=True)
+class Job:
+    """What ``train`` is to do, besides the log, the model and the place."""
+
+    protocol: str = "time"
+    """How the log is cut to choose and to judge."""
+    refit: bool = True
+    """Whether the saved model learns once more from every event, those that judged it included."""
+    seed: int = 0
+    """Equal seeds give equal models."""
+    items: ItemTable | None = None
+    """What people see of the items, kept in the artifact."""
+
+
+def train(
+    log: "EventLog",
+    model: str,
+    out: Path,
+    values: Mapping[str, Any] | None = None,
+    job: Job | None = None,
+    told: Told | None = None,
+) -> tuple[Result, str]:
+    """Trains a model, judges it on the log's last part, trains what was chosen once more on every event (``refit``),
+    and saves it: (the judged run, the artifact's version).
+
+    The metrics in the artifact are those of the run that was judged, before the last events were trained on.
+    """
+    job = job or Job()
+    options = Comparison()
+    split = log.split(job.protocol)
+    result, fitted = _run(split, find_name(model), values or {}, job.seed, options, told)
+    say = told or (lambda what, how: None)
+    scorer, catalog = fitted.scorer, split.catalog
+    if job.refit:
+        what = f"training {result.model} on every event"
+        catalog = log.catalog()
+        sequences, _ = log.sequences(catalog, by="session" if job.protocol == "sessions" else "user")
+        say(what, None)
+        scorer = fit_all(
+            result.model, sequences, catalog.size, fitted, seed=job.seed, progress=lambda p: say(what, p)
+        ).scorer
+    about = {f.name: getattr(result, f.name) for f in fields(result) if f.name not in ("settings", "model", "refit")}
+    about |= {"trained_on_everything": job.refit, "events": len(log), "segue": version("segue")}
+    shown = {} if job.items is None else job.items.for_catalog(catalog)
+    saved = artifact.Artifact(result.model, fitted.settings, catalog, scorer.arrays(), shown, about)
+    return result, artifact.save(saved, out)
