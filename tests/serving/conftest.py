@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segue.data.cases import Cases, Split
 from segue.data.catalog import Catalog
 from segue.data.sequences import Sequences
+from segue.fitting import fit
 from segue.models import artifact
-from segue.models.zoo import ZOO
+from segue.models.zoo import ZOO, Counting
 from segue.serving.client import Client
 from segue.serving.events import Event, accept
 from segue.serving.schema import EventIn
@@ -35,13 +37,21 @@ def ring() -> Sequences:
 
 
 def save_model(folder: Path, name: str, sequences: Sequences, size: int = ITEMS) -> Path:
-    """Fits a counting model and writes its artifact."""
-    entry = ZOO[name]
-    scorer = entry.fit(sequences, size + 1, entry.config())
-    items = {"a": {"title": "The first"}, "b": {"price": 3}}
+    """Fits a model, a network only for a moment, and writes its artifact."""
     catalog = Catalog("abcdefghijkl" if size == ITEMS else [f"i{i}" for i in range(size)])
-    artifact.save(artifact.Artifact(name, {}, catalog, scorer.arrays(), items, {"exclude_seen": True}), folder)
+    quick = {} if isinstance(ZOO[name], Counting) else {"epochs": 1, "dim": 8}
+    fitted = fit(name, split_of(sequences, catalog), quick)
+    items = {"a": {"title": "The first"}, "b": {"price": 3}}
+    about = {"exclude_seen": True}
+    artifact.save(artifact.Artifact(name, fitted.settings, catalog, fitted.scorer.arrays(), items, about), folder)
     return folder
+
+
+def split_of(sequences: Sequences, catalog: Catalog) -> Split:
+    """Everything is training data; the last item of each row is asked once more where a network wants validation."""
+    targets = sequences.items[sequences.stops - 1]
+    cases = Cases(sequences.prefixes([-1] * len(sequences)), targets, np.arange(len(targets)), None, {})
+    return Split("none", catalog, sequences, cases, sequences, cases, True, "", "")
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,12 @@ import sys
 
 import pytest
 
+from segue.models.zoo import ZOO
 from segue.serving.engine import Model
 
 PROGRAM = """
 import sys
-for name in ("torch", "polars", "scipy", "pandas", "onnxruntime", "typer", "rich"):
+for name in ("torch", "polars", "scipy", "pandas", "typer", "rich"):
     sys.modules[name] = None  # importing it raises ModuleNotFoundError
 from pathlib import Path
 import segue.serving.server, segue.serving.client
@@ -29,7 +30,7 @@ writer.close()
 """
 
 
-@pytest.mark.parametrize("name", ["popularity", "markov", "covisit", "item-knn", "session-knn"])
+@pytest.mark.parametrize("name", ZOO)
 def test_an_answer_needs_neither_torch_nor_polars_nor_scipy(name, save, ring, tmp_path):
     run = save(tmp_path / "run", name, ring)
     command = [sys.executable, "-c", PROGRAM, str(run), str(tmp_path / "log")]
