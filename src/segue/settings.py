@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import tomllib
 import typing
 from collections.abc import Iterable, Mapping
@@ -13,8 +14,9 @@ T = TypeVar("T")
 def decode(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
     """A dataclass from a mapping. Unknown name, wrong type and missing value each name the setting's full path.
 
-    An int is taken where a float is asked; nothing else is converted. Nested dataclasses are decoded from nested
-    mappings. ``__post_init__`` of the dataclass may refuse values with a ValueError of its own.
+    An int is taken where a float is asked, and the text "none" where nothing is allowed; nothing else is converted, and
+    no number may be infinite or NaN. Nested dataclasses are decoded from nested mappings. ``__post_init__`` of the
+    dataclass may refuse values with a ValueError of its own.
     """
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
@@ -66,10 +68,14 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 def _check(value: Any, hint: Any, path: str) -> Any:
     options = typing.get_args(hint) if typing.get_origin(hint) not in (None, tuple, list, dict) else (hint,)
+    if type(value) is float and not math.isfinite(value):
+        raise ValueError(f"Setting '{path}' must be a finite number, got {value!r}.")
     if typing.get_origin(hint) is typing.Literal:
         if value not in options:
             raise ValueError(f"Setting '{path}' must be {_spell(hint)}, got {value!r}.")
         return value
+    if value == "none" and type(None) in options:
+        return None
     for option in options:
         if dataclasses.is_dataclass(option) and isinstance(value, Mapping):
             return decode(typing.cast(type, option), value, f"{path}.")

@@ -46,9 +46,13 @@ class Sequences:
         flat = np.concatenate(lists) if lists else np.empty(0, np.int32)
         flat_times = None
         if times is not None:
-            flat_times = np.asarray([t for row in times for t in row], dtype=np.int64)
-            if len(flat_times) != len(flat):
-                raise ValueError(f"There are {len(flat)} events but {len(flat_times)} times.")
+            moments = [np.asarray(list(row), dtype=np.int64) for row in times]
+            if [len(row) for row in moments] != [len(row) for row in lists]:
+                raise ValueError(
+                    f"Each row needs as many times as items, but the rows have {[len(row) for row in lists]} items "
+                    f"and {[len(row) for row in moments]} times."
+                )
+            flat_times = np.concatenate([np.empty(0, np.int64), *moments])
         return cls.from_offsets(flat.astype(np.int32), offsets, flat_times)
 
     def __len__(self) -> int:
@@ -125,6 +129,7 @@ class Sequences:
     def save(self, folder: Path) -> None:
         """Writes ``items.npy``, ``offsets.npy`` and, where there are times, ``times.npy``."""
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "times.npy").unlink(missing_ok=True)  # of an earlier log with times
         flat = self.flat()
         np.save(folder / "items.npy", flat.items)
         np.save(

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
+import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,13 +43,14 @@ class Artifact:
 def save(artifact: Artifact, folder: Path) -> str:
     """Writes the folder in one step (a failed save leaves nothing behind) and returns the version.
 
-    An existing artifact at that place is replaced; any other existing folder that is not empty is refused.
+    An existing artifact at that place is replaced; a file, or any other folder that is not empty, is refused.
     """
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
+    if folder.exists() and not (folder / MANIFEST).exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is not a Segue model: choose another folder, or empty this one.")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    fresh = folder.parent / f".{folder.name}-{uuid.uuid4().hex}"
+    fresh.mkdir()  # not a tempfile: the server that reads the model may run as somebody else
     try:
         artifact.catalog.save(fresh / "catalog.json")
         (fresh / "items.json").write_text(json.dumps(artifact.items), encoding="ascii")
@@ -68,18 +69,27 @@ def save(artifact: Artifact, folder: Path) -> str:
         _sync(fresh / MANIFEST)
         _sync(fresh)
         version = _sha256(fresh / MANIFEST)[:12]
-        if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-            os.replace(folder, old / "artifact")
-            os.replace(fresh, folder)
-            shutil.rmtree(old)
-        else:
-            os.replace(fresh, folder)
+        _put(fresh, folder)
         _sync(folder.parent)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     return version
+
+
+def _put(fresh: Path, folder: Path) -> None:
+    """Renames fresh to folder; what was there before goes, or comes back if the renaming fails."""
+    if not folder.exists():
+        os.replace(fresh, folder)
+        return
+    old = fresh.with_name(f"{fresh.name}-old")
+    os.replace(folder, old)
+    try:
+        os.replace(fresh, folder)
+    except BaseException:
+        os.replace(old, folder)
+        raise
+    shutil.rmtree(old)
 
 
 def load(folder: Path) -> Artifact:
@@ -90,13 +100,18 @@ def load(folder: Path) -> Artifact:
         raise ValueError(f"{folder} is not a Segue model: it has no {MANIFEST}.")
     manifest = _read_manifest(path)
     if manifest["format"] != FORMAT:
-        raise ValueError(f"{path} has format {manifest['format']}; this version of Segue reads format {FORMAT}.")
+        raise ValueError(
+            f"{path} has format {manifest['format']}; this version of Segue reads format {FORMAT}: "
+            "load it with the version that wrote it, or train again."
+        )
     names = set(manifest["files"])
     if names != {"catalog.json", "items.json", "weights.safetensors"}:
         raise ValueError(f"{path} lists the files {sorted(names)}, which is not what a Segue model holds.")
     for name, wanted in manifest["files"].items():
-        if not (folder / name).is_file() or (folder / name).is_symlink():
-            raise ValueError(f"{folder / name} is missing; the model is incomplete.")
+        if (folder / name).is_symlink():
+            raise ValueError(f"{folder / name} is a link: copy the model with its files, not with links to them.")
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder / name} is missing: the model is incomplete, copy it again.")
         if _sha256(folder / name) != wanted:
             raise ValueError(f"{folder / name} is not the file the model was saved with: its SHA-256 differs.")
     catalog = Catalog.load(folder / "catalog.json")

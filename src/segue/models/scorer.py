@@ -82,7 +82,7 @@ def _floor(scores_BV: np.ndarray, k: int) -> np.ndarray:
     width = scores_BV.shape[1] // groups * groups
     if width < 2 * groups:
         return np.full(len(scores_BV), _LOWEST)
-    maxima_BG = scores_BV[:, :width].reshape(len(scores_BV), -1, groups).max(axis=1)
+    maxima_BG = scores_BV[:, :width].reshape(len(scores_BV), width // groups, groups).max(axis=1)
     return np.maximum(np.partition(maxima_BG, -k, axis=1)[:, -k], _LOWEST)
 
 

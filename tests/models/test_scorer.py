@@ -1,4 +1,4 @@
-"""The fast top-k against the naive one: sort everything by (-score, index)."""
+"""top_k: the fast way against the naive one (sort everything by (-score, index)), and what it refuses."""
 
 import numpy as np
 import pytest
@@ -45,3 +45,39 @@ def test_fast_equals_naive(seed, size, k, levels):
 def test_constant_scores_are_ordered_by_index(value):
     items, _ = top_k(np.full((1, 500), value, np.float32), 3)
     assert items.tolist() == ([[PAD] * 3] if value == -np.inf else [[1, 2, 3]])
+
+
+def test_a_list_worked_by_hand():
+    """Item 2 is excluded, item 4 not allowed, 3 and 5 tie, PAD has the best score of all."""
+    scores_BV = np.array([[99.0, 1.0, 7.0, 2.0, 8.0, 2.0]])
+    allowed_V = np.array([True, True, True, True, False, True])
+    items, best = top_k(scores_BV, 4, exclude=Sequences.from_lists([[2]]), allowed_V=allowed_V)
+    assert items.tolist() == [[3, 5, 1, PAD]]
+    assert best.tolist() == [[2.0, 2.0, 1.0, -np.inf]]
+
+
+def test_each_row_has_its_own_exclusion():
+    items, _ = top_k(np.array([[0.0, 3.0, 2.0]] * 3), 1, exclude=Sequences.from_lists([[1], [], [PAD, 2, 2]]))
+    assert items.tolist() == [[2], [1], [1]]
+
+
+def test_no_rows_no_lists():
+    """A large catalogue used to fail: an empty array has no -1 in its shape."""
+    items, best = top_k(np.zeros((0, 50)), 3)
+    assert (items.shape, best.shape) == ((0, 3), (0, 3))
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_a_list_of_nothing_is_refused(k):
+    with pytest.raises(ValueError) as error:
+        top_k(np.zeros((1, 3)), k)
+    assert str(error.value) == f"k must be at least 1, got {k}."
+
+
+@pytest.mark.parametrize("column", [PAD, 1])
+def test_nan_is_refused_wherever_it_is(column):
+    scores_BV = np.zeros((2, 3))
+    scores_BV[1, column] = np.nan
+    with pytest.raises(ValueError) as error:
+        top_k(scores_BV, 1)
+    assert str(error.value) == "A score is NaN: the model is broken, its list would be arbitrary."

@@ -1,0 +1,101 @@
+"""The catalogue: exact strings in, dense indices out, PAD for everything else."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segue.data.catalog import PAD, Catalog
+
+ODD = ("1", "01", "1.0", "true", "\u00e9", "e\u0301", " a", "a ", "a", "A", "", "\x00", "商品", "🧦", "ÄPFEL", "\ud800")
+
+
+def test_index_zero_is_no_item():
+    catalog = Catalog(["a", "b"])
+    assert (PAD, catalog.size, len(catalog)) == (0, 3, 2)
+    assert catalog.index(["b", "x", "a", ""]).tolist() == [2, PAD, 1, PAD]
+    assert catalog.names([2, PAD, 1]) == ["b", "a"]
+    assert catalog.names(np.array([PAD, PAD])) == []
+
+
+def test_indices_are_int32():
+    assert Catalog(["a"]).index(["a"]).dtype == np.int32
+    assert Catalog([]).index([]).tolist() == []
+
+
+def test_no_two_spellings_merge():
+    catalog = Catalog(ODD)
+    assert catalog.index(ODD).tolist() == list(range(1, len(ODD) + 1))
+    assert catalog.names(catalog.index(ODD)) == list(ODD)
+
+
+def test_membership_is_by_exact_string():
+    catalog = Catalog(["1"])
+    assert "1" in catalog
+    assert 1 not in catalog
+    assert "1.0" not in catalog
+
+
+def test_an_id_that_occurs_twice_is_named():
+    with pytest.raises(ValueError) as error:
+        Catalog(["a", "b", "c", "b", "a"])
+    assert str(error.value) == "A catalogue needs each id once, but 'b' occurs twice."
+
+
+@given(st.lists(st.text(), unique=True))
+def test_every_id_finds_its_way_there_and_back(ids):
+    catalog = Catalog(ids)
+    assert catalog.names(catalog.index(ids)) == ids
+    assert sorted(catalog.index(ids).tolist()) == list(range(1, len(ids) + 1))
+
+
+def test_the_fingerprint_tells_catalogues_apart():
+    prints = {
+        Catalog(ids).fingerprint
+        for ids in ([], [""], ["a", "b"], ["b", "a"], ["ab"], ["a", "b", ""], ["\u00e9"], ["e\u0301"])
+    }
+    assert len(prints) == 8
+    assert Catalog(["a", "b"]).fingerprint == Catalog(iter(["a", "b"])).fingerprint
+    assert len(Catalog([]).fingerprint) == 64
+
+
+def test_catalogues_are_equal_when_their_ids_are():
+    assert Catalog(["a", "b"]) == Catalog(["a", "b"])
+    assert Catalog(["a", "b"]) != Catalog(["b", "a"])
+    assert Catalog(["a"]) != ("a",)
+    with pytest.raises(TypeError):
+        hash(Catalog(["a"]))
+
+
+def test_odd_ids_survive_the_disk(tmp_path):
+    Catalog(ODD).save(tmp_path / "catalog.json")
+    assert Catalog.load(tmp_path / "catalog.json") == Catalog(ODD)
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, ["a", 1], "a", None])
+def test_json_of_another_shape_is_refused(tmp_path, value):
+    path = tmp_path / "catalog.json"
+    path.write_text(json.dumps(value))
+    with pytest.raises(ValueError) as error:
+        Catalog.load(path)
+    assert str(error.value) == f"{path} is not a catalogue: it must be a JSON list of strings."
+
+
+def test_a_cut_file_is_refused(tmp_path):
+    path = tmp_path / "catalog.json"
+    path.write_text('["a", "b')
+    with pytest.raises(ValueError) as error:
+        Catalog.load(path)
+    assert str(error.value) == f"{path} is not a catalogue: Unterminated string starting at: line 1 column 7 (char 6)."
+
+
+def test_binary_junk_is_refused(tmp_path):
+    path = tmp_path / "catalog.json"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError) as error:
+        Catalog.load(path)
+    assert str(error.value) == (
+        f"{path} is not a catalogue: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte."
+    )

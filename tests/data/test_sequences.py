@@ -1,0 +1,154 @@
+"""Sequences against plain lists: every view, copy and padding."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segue.data.catalog import PAD
+from segue.data.sequences import Sequences
+
+ROWS = st.lists(st.lists(st.integers(0, 9), max_size=6), max_size=6)
+
+
+def build(rows):
+    """With times that tell every event apart."""
+    stamps = iter(range(1_000))
+    return Sequences.from_lists(rows, [[next(stamps) for _ in row] for row in rows])
+
+
+def test_the_documented_example():
+    log = Sequences.from_lists([[5, 6, 7], [8]])
+    assert log.prefixes([2, 1]).lists() == [[5, 6], [8]]
+    assert log.tail(2).padded(3).tolist() == [[PAD, 6, 7], [PAD, PAD, 8]]
+
+
+def test_types_are_fixed():
+    log = build([[1, 2], []])
+    assert (log.items.dtype, log.times.dtype) == (np.int32, np.int64)
+    assert (log.starts.dtype, log.stops.dtype) == (np.int64, np.int64)
+    empty = Sequences.from_lists([])
+    assert (len(empty), empty.num_events, empty.items.dtype, empty.times) == (0, 0, np.int32, None)
+
+
+@given(ROWS)
+def test_rows_come_back(rows):
+    log = build(rows)
+    assert log.lists() == rows
+    assert [row.tolist() for row in log] == rows
+    assert len(log) == len(rows)
+    assert log.lengths.tolist() == [len(row) for row in rows]
+    assert log.num_events == sum(map(len, rows))
+
+
+@given(ROWS, st.integers(0, 7))
+def test_tail_is_the_newest(rows, length):
+    assert build(rows).tail(length).lists() == [row[-length:] if length else [] for row in rows]
+
+
+@given(ROWS, st.data())
+def test_prefixes_are_the_oldest(rows, data):
+    lengths = [data.draw(st.integers(-8, 8)) for _ in rows]
+    assert build(rows).prefixes(lengths).lists() == [row[:n] for row, n in zip(rows, lengths, strict=True)]
+
+
+@given(ROWS, st.data())
+def test_take_by_index_and_by_mask(rows, data):
+    log = build(rows)
+    mask = np.array([data.draw(st.booleans()) for _ in rows], dtype=bool)
+    wanted = [row for row, keep in zip(rows, mask, strict=True) if keep]
+    assert log.take(mask).lists() == wanted
+    assert log.take(np.flatnonzero(mask)).lists() == wanted
+    assert log.take(slice(1, None)).lists() == rows[1:]
+
+
+@given(ROWS, st.integers(1, 7))
+def test_padded_is_right_aligned(rows, length):
+    padded = build(rows).padded(length)
+    wanted = [([PAD] * length + row)[-length:] for row in rows]
+    assert padded.tolist() == wanted
+    assert padded.dtype == np.int32
+    assert padded.shape == (len(rows), length)
+
+
+@given(ROWS, st.integers(0, 5))
+def test_positions_and_flat_agree_with_the_rows(rows, length):
+    log = build(rows)
+    view = log.tail(length)  # has gaps
+    row, where = view.positions()
+    assert list(zip(row.tolist(), log.items[where].tolist(), strict=True)) == [
+        (b, item) for b, items in enumerate(view.lists()) for item in items
+    ]
+    flat = view.flat()
+    assert flat.lists() == view.lists()
+    assert flat.times.tolist() == log.times[where].tolist()
+    assert flat.items.tolist() == [item for items in view.lists() for item in items]
+
+
+def test_overlapping_rows_become_separate_ones():
+    log = build([[1, 2, 3]])
+    prefixes = Sequences(log.items, log.times, np.zeros(3, np.int64), np.arange(1, 4))
+    assert prefixes.lists() == [[1], [1, 2], [1, 2, 3]]
+    assert prefixes.num_events == 6
+    assert prefixes.flat().items.tolist() == [1, 1, 2, 1, 2, 3]
+    assert prefixes.flat().times.tolist() == [0, 0, 1, 0, 1, 2]
+
+
+@given(ROWS, st.integers(0, 7))
+def test_known_drops_pad_and_keeps_the_times_beside_their_items(rows, length):
+    view = build(rows).tail(length)
+    known = view.known()
+    assert known.lists() == [[item for item in row if item != PAD] for row in view.lists()]
+    _, where = view.positions()
+    pairs = zip(view.items[where].tolist(), view.times[where].tolist(), strict=True)
+    _, kept = known.positions()
+    assert known.times[kept].tolist() == [time for item, time in pairs if item != PAD]
+
+
+def test_nothing_is_copied_where_nothing_has_to_be():
+    log = build([[1, 2], [3]])
+    assert log.known() is log
+    assert np.shares_memory(log.tail(1).items, log.items)
+    assert np.shares_memory(log.prefixes([1, 0]).items, log.items)
+    assert np.shares_memory(log.take(np.array([1])).items, log.items)
+
+
+def test_read_only_arrays_are_enough():
+    log = build([[1, PAD, 2], [], [3]])
+    for array in (log.items, log.times, log.starts, log.stops):
+        array.flags.writeable = False
+    assert log.known().lists() == [[1, 2], [], [3]]
+    assert log.flat().tail(1).padded(2).tolist() == [[PAD, 2], [PAD, PAD], [PAD, 3]]
+
+
+@pytest.mark.parametrize("rows", [[[1, 2, 3], [], [4]], [[]], []])
+@pytest.mark.parametrize("timed", [True, False])
+def test_what_is_saved_is_mapped(tmp_path, rows, timed):
+    log = build(rows) if timed else Sequences.from_lists(rows)
+    log.tail(2).save(tmp_path / "log")
+    opened = Sequences.open(tmp_path / "log")
+    assert opened.lists() == log.tail(2).lists()
+    assert (opened.times is None) == (not timed)
+    if timed:
+        assert opened.times.tolist() == log.tail(2).flat().times.tolist()
+    assert isinstance(opened.items, np.memmap)
+    assert not opened.items.flags.writeable
+
+
+def test_saving_a_log_without_times_forgets_the_times_of_an_earlier_one(tmp_path):
+    """The old times file used to stay and was opened with the new items."""
+    build([[1, 2], [3]]).save(tmp_path)
+    Sequences.from_lists([[4, 5, 6, 7]]).save(tmp_path)
+    assert Sequences.open(tmp_path).times is None
+
+
+def test_each_item_needs_its_time():
+    """Equal totals with other rows used to pass."""
+    with pytest.raises(ValueError) as error:
+        Sequences.from_lists([[1, 2], [3]], [[10], [11, 12]])
+    assert str(error.value) == "Each row needs as many times as items, but the rows have [2, 1] items and [1, 2] times."
+
+
+def test_lists_may_be_generators():
+    log = Sequences.from_lists((iter(row) for row in [[1, 2], [3]]), (iter(row) for row in [[7, 8], [9]]))
+    assert (log.lists(), log.times.tolist()) == ([[1, 2], [3]], [7, 8, 9])

@@ -1,0 +1,264 @@
+"""The artifact: what is saved comes back bit for bit; every damage is refused in one sentence that names the file."""
+
+import json
+import os
+import stat
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from segue.data.catalog import Catalog
+from segue.models.artifact import Artifact, load, save
+
+FILES = ["catalog.json", "items.json", "weights.safetensors"]
+
+
+def make(ids="abc", weight=1.0):
+    return Artifact(
+        model="markov",
+        settings={"smoothing": 0.5, "window_days": None},
+        catalog=Catalog(ids),
+        arrays={"values": np.full((2, 3), weight, np.float32), "offsets": np.arange(4), "empty": np.empty(0, np.int32)},
+        items={"a": {"title": "Ätherische 商品 🧦", "price": 2.5}},
+        about={"metrics": {"ndcg@10": 0.25}, "seed": 3},
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save(make(), tmp_path / "run")
+    return tmp_path / "run"
+
+
+def refusal(folder):
+    with pytest.raises(ValueError) as error:
+        load(folder)
+    return str(error.value)
+
+
+def edit(folder, **changes):
+    """Rewrites the manifest; a change to None takes the key out."""
+    path = folder / "manifest.json"
+    manifest = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({key: value for key, value in manifest.items() if value is not None}))
+    return path
+
+
+def test_everything_comes_back(folder):
+    loaded, made = load(folder), make()
+    assert (loaded.model, loaded.settings, loaded.items) == (made.model, made.settings, made.items)
+    assert loaded.catalog == made.catalog
+    assert loaded.about.items() >= made.about.items()
+    assert loaded.about["created"].endswith("+00:00")
+    assert loaded.arrays.keys() == made.arrays.keys()
+    for name, array in made.arrays.items():
+        np.testing.assert_array_equal(loaded.arrays[name], array)
+        assert loaded.arrays[name].dtype == array.dtype
+
+
+def test_arrays_that_are_not_contiguous_are_saved_as_they_look(tmp_path):
+    turned = np.arange(6, dtype=np.float32).reshape(2, 3).T
+    save(Artifact("markov", {}, Catalog("ab"), {"turned": turned, "every": turned[::2]}, {}, {}), tmp_path / "run")
+    arrays = load(tmp_path / "run").arrays
+    np.testing.assert_array_equal(arrays["turned"], turned)
+    np.testing.assert_array_equal(arrays["every"], turned[::2])
+
+
+def test_the_version_names_this_very_model(tmp_path):
+    first = save(make(), tmp_path / "one")
+    second = save(make(weight=2.0), tmp_path / "two")
+    assert load(tmp_path / "one").version == first
+    assert len(first) == 12
+    assert first != second
+
+
+def test_an_artifact_is_replaced_and_nothing_else_is_left(folder):
+    save(make(weight=7.0), folder)
+    assert load(folder).arrays["values"][0, 0] == 7.0
+    assert os.listdir(folder.parent) == ["run"]
+    assert sorted(os.listdir(folder)) == sorted([*FILES, "manifest.json"])
+
+
+def test_missing_parents_are_made_and_an_empty_folder_is_used(tmp_path):
+    (tmp_path / "deep" / "run").mkdir(parents=True)
+    save(make(), tmp_path / "deep" / "run")
+    save(make(), tmp_path / "other" / "deep" / "run")
+    assert load(tmp_path / "deep" / "run").catalog == load(tmp_path / "other" / "deep" / "run").catalog
+
+
+def test_the_server_may_run_as_somebody_else(folder):
+    """Temporary folders are their owner's alone; the saved model used to be one."""
+    (folder.parent / "plain").mkdir()
+    assert stat.S_IMODE(folder.stat().st_mode) == stat.S_IMODE((folder.parent / "plain").stat().st_mode)
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_what_is_not_a_model_is_never_overwritten(tmp_path, kind):
+    place = tmp_path / "precious"
+    thing = place / "thesis.txt" if kind == "folder" else place
+    thing.parent.mkdir(exist_ok=True)
+    thing.write_text("years of work")
+    with pytest.raises(ValueError) as error:
+        save(make(), place)
+    assert str(error.value) == f"{place} exists and is not a Segue model: choose another folder, or empty this one."
+    assert thing.read_text() == "years of work"
+    assert os.listdir(tmp_path) == ["precious"]
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_failed_save_leaves_what_was_there(tmp_path, before):
+    if before:
+        save(make(), tmp_path / "run")
+    broken = Artifact("markov", {"unwritable": object()}, Catalog("ab"), {}, {}, {})
+    with pytest.raises(TypeError):
+        save(broken, tmp_path / "run")
+    assert os.listdir(tmp_path) == ["run"] * before
+    assert not before or load(tmp_path / "run").model == "markov"
+
+
+def test_a_failed_replacement_puts_the_old_model_back(folder, monkeypatch):
+    """The second of the two renamings fails: the old model used to stay aside under a hidden name."""
+    replace, calls = os.replace, []
+
+    def second_fails(source, target):
+        calls.append(target)
+        if len(calls) == 2:
+            raise OSError("no space left")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", second_fails)
+    with pytest.raises(OSError, match="no space left"):
+        save(make(weight=7.0), folder)
+    assert load(folder).arrays["values"][0, 0] == 1.0
+    assert os.listdir(folder.parent) == ["run"]
+
+
+def test_a_folder_without_a_manifest_is_unfinished(folder):
+    (folder / "manifest.json").unlink()
+    assert refusal(folder) == f"{folder} is not a Segue model: it has no manifest.json."
+
+
+def test_a_place_where_nothing_is(tmp_path):
+    assert refusal(tmp_path / "no") == f"{tmp_path / 'no'} is not a Segue model: it has no manifest.json."
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file(folder, name):
+    (folder / name).unlink()
+    assert refusal(folder) == f"{folder / name} is missing: the model is incomplete, copy it again."
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", ["truncated", "one bit", "longer", "emptied"])
+def test_a_damaged_file(folder, name, damage):
+    path = folder / name
+    raw = bytearray(path.read_bytes())
+    if damage == "one bit":
+        raw[len(raw) // 2] ^= 1
+    path.write_bytes({"truncated": raw[:-1], "one bit": raw, "longer": raw + b"\0", "emptied": b""}[damage])
+    assert refusal(folder) == f"{path} is not the file the model was saved with: its SHA-256 differs."
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_link_in_place_of_a_file(folder, name):
+    """Even to the very same bytes: what a link points at may change behind the model's back."""
+    (folder / name).rename(folder.parent / name)
+    (folder / name).symlink_to(folder.parent / name)
+    assert refusal(folder) == f"{folder / name} is a link: copy the model with its files, not with links to them."
+
+
+def test_a_folder_in_place_of_a_file(folder):
+    (folder / "items.json").unlink()
+    (folder / "items.json").mkdir()
+    assert refusal(folder) == f"{folder / 'items.json'} is missing: the model is incomplete, copy it again."
+
+
+def test_a_file_from_another_model(folder):
+    """Its own manifest would have accepted it."""
+    save(make(ids="abd"), folder.parent / "other")
+    (folder / "catalog.json").write_bytes((folder.parent / "other" / "catalog.json").read_bytes())
+    assert refusal(folder) == (
+        f"{folder / 'catalog.json'} is not the file the model was saved with: its SHA-256 differs."
+    )
+
+
+def test_a_catalogue_that_the_files_list_agrees_with_but_the_model_does_not(folder):
+    save(make(ids="abd"), folder.parent / "other")
+    (folder / "catalog.json").write_bytes((folder.parent / "other" / "catalog.json").read_bytes())
+    own, other = (json.loads((f / "manifest.json").read_text()) for f in (folder, folder.parent / "other"))
+    edit(folder, files={**own["files"], "catalog.json": other["files"]["catalog.json"]})
+    assert refusal(folder) == f"{folder / 'catalog.json'} is not the one the model was trained with."
+
+
+def test_a_newer_format(folder):
+    path = edit(folder, format=2)
+    assert refusal(folder) == (
+        f"{path} has format 2; this version of Segue reads format 1: load it with the version that wrote it, "
+        "or train again."
+    )
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "weights.pkl"])
+def test_a_manifest_that_lists_another_file(folder, name):
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    path = edit(folder, files={**files, name: "0" * 64})
+    assert refusal(folder) == (
+        f"{path} lists the files {sorted([*FILES, name])}, which is not what a Segue model holds."
+    )
+
+
+def test_a_manifest_that_lists_too_few(folder):
+    path = edit(folder, files={"catalog.json": "0" * 64})
+    assert refusal(folder) == f"{path} lists the files ['catalog.json'], which is not what a Segue model holds."
+
+
+def test_a_file_that_is_not_listed_is_not_read(folder):
+    (folder / "weights.pkl").write_bytes(b"\x80\x04cos\nsystem\n")
+    assert load(folder).model == "markov"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "kind"),
+    [
+        ("format", None, "int"),
+        ("format", "1", "int"),
+        ("format", True, "int"),
+        ("model", 3, "str"),
+        ("settings", [], "dict"),
+        ("catalog", {}, "str"),
+        ("about", None, "dict"),
+        ("files", ["catalog.json"], "dict"),
+    ],
+)
+def test_a_manifest_of_another_shape(folder, key, value, kind):
+    path = edit(folder, **{key: value})
+    assert refusal(folder) == f"{path} is not a manifest: '{key}' must be {kind}."
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"[]", "'format' must be int"),
+        (b"", "Expecting value: line 1 column 1 (char 0)"),
+        (b'{"format": 1', "Expecting ',' delimiter: line 1 column 13 (char 12)"),
+        (b"\xff", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+    ],
+)
+def test_a_manifest_that_is_not_one(folder, raw, reason):
+    path = folder / "manifest.json"
+    path.write_bytes(raw)
+    assert refusal(folder) == f"{path} is not a manifest: {reason}."
+
+
+def test_a_manifest_nested_too_deep(folder):
+    path = folder / "manifest.json"
+    path.write_text("[" * 1_000_000)
+    assert refusal(folder).startswith(f"{path} is not a manifest: ")
+
+
+def test_nothing_in_the_folder_can_run_code(folder):
+    """JSON and safetensors only; the tensors are read by their own library."""
+    assert load_file(folder / "weights.safetensors").keys() == make().arrays.keys()
+    for name in ("catalog.json", "items.json", "manifest.json"):
+        json.loads((folder / name).read_text(encoding="ascii"))
