@@ -46,7 +46,11 @@ ZOO: dict[str, Counting | Learned] = {
     "covisit": Counting(CoVisitConfig, CoVisit.fit, CoVisit.restore),
     "item-knn": Counting(ItemKNNConfig, ItemKNN.fit, ItemKNN.restore),
     "session-knn": Counting(SessionKNNConfig, SessionKNN.fit, SessionKNN.restore),
-    "gru4rec": Learned(GRU4RecConfig, partial(restore_neural, "gru4rec")),
+    "gru4rec": Learned(
+        GRU4RecConfig,
+        partial(restore_neural, "gru4rec"),
+        {"epochs": 5, "batch_tokens": 8192, "learning_rate": 5e-3},
+    ),
     "sasrec": Learned(SASRecConfig, partial(restore_neural, "sasrec")),
 }
 

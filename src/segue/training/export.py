@@ -26,11 +26,9 @@ def export(name: str, net: TiedNet, counts_V: np.ndarray) -> NeuralScorer:
 
 
 def gru_arrays(encoder: GruEncoder, length: int) -> GruArrays:
-    """torch keeps the gates in the same order: reset, update, candidate."""
-    names = {"input": "weight_ih_l0", "state": "weight_hh_l0", "input_bias": "bias_ih_l0", "state_bias": "bias_hh_l0"}
+    """The layers' parameters under the same names."""
     layers = [
-        {ours: layer.get_parameter(theirs).detach().numpy().copy() for ours, theirs in names.items()}
-        for layer in encoder.layers
+        {name: value.detach().numpy().copy() for name, value in layer.named_parameters()} for layer in encoder.layers
     ]
     return GruArrays(layers, length)
 
