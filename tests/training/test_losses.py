@@ -1,0 +1,108 @@
+"""The chunked softmax against the plain one: values, gradients, sampling, precision."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from segue.training import losses
+from segue.training.losses import softmax_loss
+from segue.training.negatives import Sampler, every_item
+
+
+def case(n: int = 37, v: int = 23, d: int = 8, scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    hidden = (torch.randn(n, d, generator=generator) * scale).requires_grad_()
+    table = torch.randn(v, d, generator=generator).requires_grad_()
+    return hidden, table, torch.randint(1, v, (n,), generator=generator)
+
+
+def full(table: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    every = every_item(len(table))
+    return torch.from_numpy(every.items), torch.from_numpy(every.offset)
+
+
+def gradients(loss: torch.Tensor, *of: torch.Tensor) -> list[torch.Tensor]:
+    return list(torch.autograd.grad(loss, of))
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 200, 1 << 20])
+@pytest.mark.parametrize("scale", [1.0, 100.0])  # the second needs the row maximum, or exp overflows
+def test_full_softmax_equals_cross_entropy(monkeypatch: pytest.MonkeyPatch, chunk_bytes: int, scale: float) -> None:
+    monkeypatch.setattr(losses, "CHUNK_BYTES", chunk_bytes)
+    hidden, table, targets = case(scale=scale)
+    ours = softmax_loss(hidden, table, targets, *full(table))
+    plain = F.cross_entropy((hidden @ table.T)[:, 1:], targets - 1)
+    torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-5)
+    for a, b in zip(gradients(ours, hidden, table), gradients(plain, hidden, table), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_gradient_by_finite_differences() -> None:
+    hidden, table, targets = case(n=5, v=7, d=3)
+    candidates, offset = torch.tensor([1, 3, 4, 6]), torch.tensor([0.3, -0.2, 0.0, 1.0])
+    value = softmax_loss(hidden, table, targets, candidates, offset)
+    grad_hidden, grad_table = gradients(value, hidden, table)
+    for tensor, grad in ((hidden, grad_hidden), (table, grad_table)):
+        for i in range(tensor.numel()):
+            moved = []
+            for step in (1e-2, -1e-2):
+                with torch.no_grad():
+                    tensor.view(-1)[i] += step
+                    moved.append(float(softmax_loss(hidden, table, targets, candidates, offset)))
+                    tensor.view(-1)[i] -= step
+            assert (moved[0] - moved[1]) / 2e-2 == pytest.approx(float(grad.reshape(-1)[i]), abs=2e-4)
+
+
+def test_a_candidate_that_is_the_target_counts_once() -> None:
+    hidden, table, targets = case()
+    candidates = torch.tensor([2, 5, 9])
+    scores = hidden @ table.T
+    own = scores.gather(1, targets[:, None])
+    others = scores[:, candidates].masked_fill(candidates[None, :] == targets[:, None], -torch.inf)
+    plain = (torch.cat([own, others], dim=1).logsumexp(1) - own[:, 0]).mean()
+    torch.testing.assert_close(softmax_loss(hidden, table, targets, candidates, torch.zeros(3)), plain)
+
+
+def test_every_item_sampled_without_correction_is_the_full_softmax() -> None:
+    hidden, table, targets = case()
+    sampler = Sampler(np.ones(len(table)), 5000, 0.0, corrected=False)
+    drawn = sampler.draw(np.random.default_rng(0))
+    assert len(drawn.items) == len(table) - 1
+    sampled = softmax_loss(hidden, table, targets, torch.from_numpy(drawn.items), torch.from_numpy(drawn.offset))
+    torch.testing.assert_close(sampled, softmax_loss(hidden, table, targets, *full(table)))
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_sampled_partition_is_unbiased_with_log_q(power: float) -> None:
+    hidden, table, targets = case(n=3, v=40, d=4, scale=0.5)
+    counts = np.arange(40) ** 2.0
+    sampler = Sampler(counts, 10, power)
+    scores = (hidden @ table.T).detach().numpy().astype(np.float64)
+    wanted = np.array([np.exp(np.delete(row, [0, int(t)])).sum() for row, t in zip(scores, targets, strict=True)])
+    total = np.zeros(3)
+    rng = np.random.default_rng(5)
+    for _ in range(20_000):
+        drawn = sampler.draw(rng)
+        for n in range(3):
+            others = drawn.items != int(targets[n])
+            total[n] += np.exp(scores[n, drawn.items[others]] + drawn.offset[others]).sum()
+    assert total / 20_000 == pytest.approx(wanted, rel=0.05)
+
+
+def test_bfloat16_stays_within_two_percent() -> None:
+    hidden, table, targets = case(n=200, v=500, d=64)
+    hidden, table = F.normalize(hidden, dim=-1) / 0.07, F.normalize(table, dim=-1)
+    hidden, table = hidden.detach().requires_grad_(), table.detach().requires_grad_()
+    exact = softmax_loss(hidden, table, targets, *full(table))
+    fast = softmax_loss(hidden, table, targets, *full(table), precision=torch.bfloat16)
+    assert float(fast) == pytest.approx(float(exact), rel=2e-3)
+    for a, b in zip(gradients(fast, hidden, table), gradients(exact, hidden, table), strict=True):
+        assert float((a - b).norm() / b.norm()) < 0.02
+
+
+def test_a_wrong_gradient_would_be_seen() -> None:
+    hidden, table, targets = case()
+    right = gradients(softmax_loss(hidden, table, targets, *full(table)), hidden)[0]
+    wrong = gradients(softmax_loss(hidden, table, targets.roll(1), *full(table)), hidden)[0]
+    assert float((right - wrong).norm() / right.norm()) > 0.1
