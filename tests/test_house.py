@@ -127,9 +127,9 @@ def test_public_things_are_explained() -> None:
         if name_of(source).startswith("serving"):
             continue
         for node in parse(source).body:
-            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-                if not ast.get_docstring(node):
-                    silent.append(f"{name_of(source)}.{node.name}")
+            public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+            if public and not ast.get_docstring(node):
+                silent.append(f"{name_of(source)}.{node.name}")
     assert not silent, "\n".join(silent)
 
 

@@ -1,5 +1,7 @@
 """Batches: every target once, hardly any padding, repeatable, and the same whether prepared ahead or not."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,7 +20,7 @@ def pairs(inputs: np.ndarray, targets: np.ndarray) -> list[tuple[int, int]]:
 @given(rows, st.integers(1, 7))
 @settings(deadline=None, max_examples=60)
 def test_every_event_but_the_first_is_a_target_once(lists: list[list[int]], length: int) -> None:
-    wanted = sorted(pair for row in lists for pair in zip(row[:-1], row[1:], strict=True))
+    wanted = sorted(pair for row in lists for pair in itertools.pairwise(row))
     sequences = Sequences.from_lists(lists)
     if not wanted:
         with pytest.raises(ValueError, match="There is nothing to learn from"):

@@ -23,17 +23,22 @@ app.command()(recommend.similar)
 app.command()(serve.serve)
 
 
+STOPPED = 130
+"""The exit code of Ctrl-C."""
+
+
 def main() -> None:
     """What the installed command runs."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
+        if code == STOPPED:
+            sys.stderr.write("Stopped.\n")
+        sys.exit(code if isinstance(code, int) else 0)
     except typer.Exit as done:
         sys.exit(done.exit_code)
-    except typer.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("Stopped.\n")
-        sys.exit(130)
+        sys.exit(STOPPED)
     except (ValueError, ImportError) as error:
         sys.stderr.write(f"segue: {error}\n")
         sys.exit(2)

@@ -1,0 +1,159 @@
+"""The commands as a user types them: results, JSON, sentences for what is wrong, exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SEGUE = [sys.executable, "-m", "segue.cli.main"]
+
+
+def run(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*SEGUE, *arguments], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty people walk round a ring of twelve teas, a step a minute; two rows are bad."""
+    path = tmp_path_factory.mktemp("log") / "shop.csv"
+    lines = ["customer,product,time"]
+    for person in range(40):
+        for step in range(8):
+            item = (person + step) % 12
+            lines.append(f"u{person},茶{item},{1_700_000_000 + 600 * step + person}")
+    lines += ["u1,,1700000000", "u2,茶1,never"]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def items(log: Path) -> Path:
+    path = log.parent / "items.csv"
+    path.write_text("product,title\n" + "".join(f"茶{i},Tea number {i}\n" for i in range(12)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(log: Path, items: Path) -> Path:
+    out = log.parent / "model"
+    run("train", str(log), "--model", "covisit", "--out", str(out), "--items", str(items))
+    return out
+
+
+def test_help_is_fast_and_names_every_command() -> None:
+    started = time.perf_counter()
+    shown = run("--help").stdout
+    assert time.perf_counter() - started < 3
+    for command in ("quickstart", "profile", "compare", "train", "recommend", "similar", "serve"):
+        assert command in shown
+        assert "Example" in run(command, "--help").stdout
+
+
+def test_compare_prints_the_promised_json(log: Path) -> None:
+    done = run("compare", str(log), "--models", "popularity,markov", "--k", "1,5", "--json")
+    rows = json.loads(done.stdout)
+    assert [row["model"] for row in rows] == ["popularity", "markov"]
+    assert rows[1]["metrics"]["recall@1"] == 1.0 > rows[0]["metrics"]["recall@1"]
+    promised = "model seed protocol metrics intervals fit_s evaluate_s peak_rss_mb test_cases"
+    assert set(promised.split()) <= set(rows[0])
+    assert rows[0]["intervals"]["ndcg@5"][0] <= rows[0]["metrics"]["ndcg@5"] <= rows[0]["intervals"]["ndcg@5"][1]
+    assert "1 rows set aside: item_id is missing." in done.stderr
+
+
+def test_compare_prints_a_leaderboard_best_first(log: Path) -> None:
+    shown = run("compare", str(log), "--models", "popularity,covisit").stdout
+    assert shown.index("covisit") < shown.index("popularity")
+    for words in ("95 % interval", "Protocol: time split", "Ties: half", "Data: "):
+        assert words in shown
+
+
+def test_settings_reach_the_model_they_name(log: Path) -> None:
+    done = run("compare", str(log), "--models", "covisit,item-knn", "--set", "covisit.decay=0.7", "--json")
+    first, second = json.loads(done.stdout)
+    assert first["settings"]["decay"] == 0.7
+    assert second["settings"]["decay"] == 0.9
+
+
+def test_train_recommend_similar(model: Path, log: Path) -> None:
+    shown = run("recommend", str(model), "--history", "茶3,茶4,不明", "--k", "3")
+    assert shown.stdout.splitlines()[1].split()[1] == "茶5"
+    assert "Tea number 5" in shown.stdout
+    assert "Not in the catalogue, so not used: 不明." in shown.stderr
+    by_user = json.loads(run("recommend", str(model), "--user", "u0", "--log", str(log), "--json").stdout)
+    assert by_user["history"] == [f"茶{i}" for i in range(8)]
+    assert by_user["items"][0]["item_id"] == "茶8"
+    assert "茶4" in run("similar", str(model), "--item", "茶3", "--k", "2").stdout
+
+
+def test_a_network_from_the_command_line(log: Path, tmp_path: Path) -> None:
+    sets = ["--set", "dim=8", "--set", "epochs=3", "--set", "batch_tokens=64", "--set", "learning_rate=0.02"]
+    done = run("train", str(log), "--model", "gru4rec", "--out", str(tmp_path / "g"), "--json", *sets)
+    result = json.loads(done.stdout)
+    assert result["notes"]["epochs"] == 3
+    answer = json.loads(run("recommend", str(tmp_path / "g"), "--history", "茶3,茶4", "--json").stdout)
+    assert answer["items"][0]["item_id"] == "茶5"
+
+
+def test_profile_says_what_is_odd(log: Path) -> None:
+    found = json.loads(run("profile", str(log), "--json").stdout)
+    assert (found["events"], found["people"], found["items"]) == (320, 40, 12)
+    assert found["set_aside"] == {
+        "item_id is missing": 1,
+        "timestamp is missing or no time between 1970 and 2200": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["compare", "nowhere.csv"], "segue: There is no file nowhere.csv.\n"),
+        (
+            ["compare", "LOG", "--models", "gru5rec"],
+            "segue: There is no model 'gru5rec'. Known models: popularity, markov, covisit, item-knn, session-knn, "
+            "gru4rec, sasrec.\n",
+        ),
+        (
+            ["compare", "LOG", "--models", "covisit", "--set", "covisit.dekay=1"],
+            "Unknown setting 'dekay'. Did you mean 'decay'?\n",
+        ),
+        (["compare", "LOG", "--set", "decay"], "'decay' is not a setting: write name=value, for example epochs=5.\n"),
+        (["compare", "LOG", "--k", "ten"], "whole numbers with commas between, as 5,10,20; got 'ten'.\n"),
+        (["compare", "LOG", "--protocol", "random"], "There is no protocol 'random'."),
+        (["recommend", "LOG", "--history", "a"], "is not a Segue model: it has no manifest.json.\n"),
+        (
+            ["compare", "LOG", "--strict"],
+            "item_id is missing. 2 such rows; leave out strict to set them aside.\n",
+        ),
+        (["serve", "nowhere"], "segue: nowhere is not a Segue model: it has no manifest.json.\n"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_sentence(log: Path, arguments: list[str], sentence: str) -> None:
+    done = run(*[str(log) if a == "LOG" else a for a in arguments], code=2)
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_unknown_people_and_options(model: Path, log: Path) -> None:
+    nobody = run("recommend", str(model), "--user", "nobody", "--log", str(log), code=2)
+    assert f"segue: There is no person 'nobody' in {log}.\n" in nobody.stderr
+    assert "Give either --history or --user" in run("recommend", str(model), code=2).stderr
+    assert "No such option" in run("compare", str(log), "--modles", "x", code=2).stderr
+
+
+def test_ctrl_c_ends_with_130_and_leaves_no_half_model(log: Path, tmp_path: Path) -> None:
+    command = [*SEGUE, "train", str(log), "--model", "gru4rec", "--out", str(tmp_path / "m"), "--set", "epochs=100000"]
+    process = subprocess.Popen([*command, "--set", "patience=100000"], stderr=subprocess.PIPE, text=True)
+    time.sleep(6)
+    os.kill(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
