@@ -12,13 +12,16 @@ from segue.data import times
 from segue.data.catalog import PAD, Catalog
 from segue.data.columns import choose
 from segue.data.formats import ROW, Raw, guess_format, read_raw
-from segue.data.ids import faults, to_text
+from segue.data.ids import fault, to_text, usable
 from segue.data.sequences import Sequences
 
 if TYPE_CHECKING:
     import polars as pl
 
     from segue.data.cases import Split
+
+
+IDS = ("user_id", "item_id", "session_id")
 
 
 @dataclass(frozen=True)
@@ -153,50 +156,79 @@ def _build(raw: Raw, source: str, kind: str, options: ReadOptions) -> EventLog:
         except pl.exceptions.PolarsError as error:
             raise ValueError(f"The condition '{options.where}' does not work on this log: {error}.") from None
         left_out = raw.frame.height - frame.height
-    ready: dict[str, pl.Series] = {}
-    reasons: list[pl.Expr] = []
-    for role in ("user_id", "item_id", "session_id"):
-        if role in columns:
-            original = frame[columns[role]]
-            ready[role], more = to_text(original, role)
-            notes += [note for note in more if note not in notes]
-            reasons.append(faults(ready[role], role, original.is_null()))
-    if raw.ordered or "timestamp" not in columns:
-        ready["timestamp"] = pl.Series(np.arange(frame.height, dtype=np.int64))
-        if not raw.ordered:
-            notes.append("There is no time column; the file's order is taken as the order of events.")
-    else:
-        ready["timestamp"], note = times.to_microseconds(
-            frame[columns["timestamp"]], options.time_unit, options.time_format
-        )
-        notes.append(note)
-        moment = pl.lit(ready["timestamp"])
-        bad = moment.is_null() | (moment < 0) | (moment > times.LATEST_US)
-        reasons.append(pl.when(bad).then(pl.lit("timestamp is missing or no time between 1970 and 2200")))
-    for role in ("event", "value"):
-        if role in columns:
-            ready[role] = frame[columns[role]].cast(pl.String if role == "event" else pl.Float64, strict=False)
-    reason = frame.select(pl.coalesce(*reasons).alias("reason")).to_series()
-    good = reason.is_null()
-    rejected = [*raw.rejected, *_set_aside(frame, reason)]
+    ready, more, has_times = _columns(frame, columns, raw.ordered, options)
+    notes += [note for note in more if note not in notes]
+    suspect = ~_fine(ready)
+    aside = _set_aside(frame.filter(suspect), columns, {role: column.filter(suspect) for role, column in ready.items()})
+    rejected = [*raw.rejected, *aside]
     report = _report(rejected, rows_read, (source, kind, tuple(notes), left_out), options)
     others = [c for c in frame.columns if c != ROW and c not in columns.values() and c not in ready]
-    table = pl.DataFrame([series.alias(role) for role, series in ready.items()] + [frame[c] for c in others])
-    kept = table if good.all() else table.filter(good)
+    kept = pl.DataFrame([series.alias(role) for role, series in ready.items()] + [frame[c] for c in others])
+    if aside:
+        kept = kept.filter(~frame[ROW].is_in([row for row, _, _ in aside]))
     if kept.height == 0:
         first = f" The first: {rejected[0][1]} (row {rejected[0][0]})." if rejected else ""
         raise ValueError(f"{source} has no usable row; {rows_read} were read.{first}")
-    return EventLog(kept, not raw.ordered and "timestamp" in columns, report, raw.labelled)
+    return EventLog(kept, has_times, report, raw.labelled)
 
 
-def _set_aside(frame: "pl.DataFrame", reason: "pl.Series") -> list[tuple[int, str, str]]:
+def _columns(
+    frame: "pl.DataFrame", columns: Mapping[str, str], ordered: bool, options: ReadOptions
+) -> "tuple[dict[str, pl.Series], list[str], bool]":
+    """(our columns in our types, sentences about guesses, whether there are times)."""
     import polars as pl
 
-    bad = frame.with_columns(reason.alias("__reason__")).filter(pl.col("__reason__").is_not_null())
-    columns = [c for c in frame.columns if c != ROW]
+    ready: dict[str, pl.Series] = {}
+    notes: list[str] = []
+    for role in IDS:
+        if role in columns:
+            ready[role], more = to_text(frame[columns[role]], role)
+            notes += more
+    has_times = not ordered and "timestamp" in columns
+    if has_times:
+        column = frame[columns["timestamp"]]
+        ready["timestamp"], note = times.to_microseconds(column, options.time_unit, options.time_format)
+        notes.append(note)
+    else:
+        ready["timestamp"] = pl.Series(np.arange(frame.height, dtype=np.int64))
+        if not ordered:
+            notes.append("There is no time column; the file's order is taken as the order of events.")
+    for role, dtype in (("event", pl.String), ("value", pl.Float64)):
+        if role in columns:
+            ready[role] = frame[columns[role]].cast(dtype, strict=False)
+    return ready, notes, has_times
+
+
+def _fine(ready: "Mapping[str, pl.Series]") -> "pl.Series":
+    """bool: rows in which nothing needs a closer look."""
+    moment = ready["timestamp"]
+    fine = moment.is_not_null() & (moment >= 0) & (moment <= times.LATEST_US)
+    for role in IDS:
+        if role in ready:
+            fine &= usable(ready[role])
+    return fine.fill_null(False)
+
+
+def _set_aside(
+    suspects: "pl.DataFrame", columns: Mapping[str, str], ready: "Mapping[str, pl.Series]"
+) -> list[tuple[int, str, str]]:
+    """(row, reason, text) of the suspects that are refused; the first reason found is told."""
+    places = suspects[ROW].to_list()
+    reasons: list[str | None] = [None] * len(places)
+    for role in IDS:
+        if role in ready:
+            original = suspects[columns[role]]
+            missing = (original.fill_nan(None) if original.dtype.is_float() else original).is_null().to_list()
+            for i, text in enumerate(ready[role].to_list()):
+                reasons[i] = reasons[i] or fault(text, role, missing[i])
+    for i, moment in enumerate(ready["timestamp"].to_list()):
+        if moment is None or not 0 <= moment <= times.LATEST_US:
+            reasons[i] = reasons[i] or "timestamp is missing or no time between 1970 and 2200"
+    texts = suspects.drop(ROW).iter_rows()
     return [
-        (row[0], row[-1], ",".join("" if v is None else str(v) for v in row[1:-1])[:500])
-        for row in bad.select(ROW, *columns, "__reason__").iter_rows()
+        (place, reason, ",".join("" if v is None else str(v) for v in row)[:500])
+        for place, reason, row in zip(places, reasons, texts, strict=True)
+        if reason is not None
     ]
 
 

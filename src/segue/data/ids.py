@@ -1,5 +1,6 @@
 """Any column of ids -> text, never merging two ids nor splitting one; what cannot name anything gets a reason."""
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,9 +10,12 @@ LONGEST = 512
 """Characters of an id; longer ones are a fault in the log (and a way to fill a server's memory)."""
 
 
+CONTROL = r"[\x00-\x1f\x7f]"
+
+
 def to_text(column: "pl.Series", role: str) -> "tuple[pl.Series, list[str]]":
     """(String, notes). Whole numbers become their decimal digits, also where missing values turned them into floats;
-    a number with a fraction becomes null and is rejected by ``faults``. ValueError for a column of true and false."""
+    a number with a fraction becomes null, for which ``fault`` has the reason. ValueError for true and false."""
     import polars as pl
 
     if column.dtype == pl.Boolean:
@@ -27,18 +31,17 @@ def to_text(column: "pl.Series", role: str) -> "tuple[pl.Series, list[str]]":
     raise ValueError(f"Column '{column.name}' holds {column.dtype}, so it cannot be {role}: ids are text or numbers.")
 
 
-def faults(text: "pl.Series", role: str, was_null: "pl.Series") -> "pl.Expr":
-    """Why an id is refused, as text; null where it is fine."""
-    import polars as pl
+def usable(text: "pl.Series") -> "pl.Series":
+    """bool: whether each id can name something; cheap, for the many rows that are fine."""
+    return text.is_not_null() & (text != "") & (text.str.len_bytes() <= LONGEST) & ~text.str.contains(CONTROL)
 
-    column = pl.lit(text)
-    return (
-        pl.when(column.is_null() & ~pl.lit(was_null))
-        .then(pl.lit(f"{role} is not a whole number"))
-        .when(column.is_null() | (column == ""))
-        .then(pl.lit(f"{role} is missing"))
-        .when(column.str.len_chars() > LONGEST)
-        .then(pl.lit(f"{role} is longer than {LONGEST} characters"))
-        .when(column.str.contains(r"[\x00-\x1f\x7f]"))
-        .then(pl.lit(f"{role} holds a control character"))
-    )
+
+def fault(text: str | None, role: str, missing: bool) -> str | None:
+    """Why one id is refused, for the few rows that are not; None where it is fine after all."""
+    if text is None and not missing:
+        return f"{role} is not a whole number"
+    if not text:
+        return f"{role} is missing"
+    if len(text) > LONGEST:
+        return f"{role} is longer than {LONGEST} characters"
+    return f"{role} holds a control character" if re.search(CONTROL, text) else None

@@ -21,25 +21,33 @@ def to_microseconds(column: "pl.Series", unit: Unit = "auto", pattern: str | Non
     import polars as pl
 
     if column.dtype.is_temporal():
-        if column.dtype == pl.Date:
-            return column.cast(pl.Datetime("us")).cast(pl.Int64), "Times are dates; each is taken as midnight UTC."
-        zone = getattr(column.dtype, "time_zone", None)
-        column = column.dt.convert_time_zone("UTC") if zone else column
-        note = "Times are date-times." if zone else "Times are date-times without a zone, taken as UTC."
-        return column.cast(pl.Datetime("us", "UTC" if zone else None)).cast(pl.Int64), note
+        return _from_temporal(column)
     if column.dtype.is_numeric():
         return _from_numbers(column, unit)
-    text = column.cast(pl.String).str.strip_chars()
+    text = column.cast(pl.String)
+    if text.str.contains(r"^\s|\s$").any():
+        text = text.str.strip_chars()
     if pattern is not None:
         parsed = text.str.to_datetime(pattern, time_unit="us", strict=False)
         if parsed.dtype.time_zone is not None:  # type: ignore[attr-defined]
             parsed = parsed.dt.convert_time_zone("UTC")
         return parsed.cast(pl.Int64), f"Times are read as '{pattern}'."
-    numbers = text.cast(pl.Float64, strict=False)
+    whole = text.cast(pl.Int64, strict=False)
+    numbers = whole if whole.null_count() == text.null_count() else text.cast(pl.Float64, strict=False)
     if numbers.is_not_null().sum() * 2 > text.is_not_null().sum():
-        exact = text.cast(pl.Int64, strict=False)
-        return _from_numbers(exact if exact.null_count() == numbers.null_count() else numbers, unit)
+        return _from_numbers(whole if whole.null_count() == numbers.null_count() else numbers, unit)
     return _from_text(text)
+
+
+def _from_temporal(column: "pl.Series") -> "tuple[pl.Series, str]":
+    import polars as pl
+
+    if column.dtype == pl.Date:
+        return column.cast(pl.Datetime("us")).cast(pl.Int64), "Times are dates; each is taken as midnight UTC."
+    zone = getattr(column.dtype, "time_zone", None)
+    column = column.dt.convert_time_zone("UTC") if zone else column
+    note = "Times are date-times." if zone else "Times are date-times without a zone, taken as UTC."
+    return column.cast(pl.Datetime("us", "UTC" if zone else None)).cast(pl.Int64), note
 
 
 def _from_numbers(column: "pl.Series", unit: Unit) -> "tuple[pl.Series, str]":

@@ -1,0 +1,45 @@
+"""What every result file says about where and from what it was measured."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+DATA = Path(os.environ.get("SEGUE_DATA", ROOT / ".." / "shared" / "data"))
+
+
+def about(seed: int = 0) -> dict[str, Any]:
+    """Machine, commit and seed."""
+    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "src")
+    cpu = next((line.split(":")[1].strip() for line in _cpu_lines() if line.startswith("model name")), "unknown")
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "python": platform.python_version(),
+        "commit": commit + ("+changes" if changes else ""),
+        "seed": seed,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _cpu_lines() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def save(name: str, result: dict[str, Any]) -> None:
+    """Writes ``benchmarks/results/NAME.json``."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"wrote benchmarks/results/{name}.json", file=sys.stderr)
