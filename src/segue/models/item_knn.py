@@ -14,13 +14,13 @@ from segue.models.rows import Rows, ages, horizon, item_counts, tie_breaker
 class ItemKNNConfig:
     """How alike two items are, and how a history votes."""
 
-    neighbours: int = 100
+    neighbours: int = 200
     """Each item keeps this many of the most alike."""
     shrinkage: float = 10.0
     """Added to the cosine's denominator: pairs seen by few people are worth less."""
     weighting: Literal["none", "tfidf", "bm25"] = "none"
     """How a person's events weigh before the cosine; the last two damp people who take everything."""
-    decay: float = 0.9
+    decay: float = 0.5
     """Each step back into the history multiplies its vote by this; 1: all alike."""
 
     def __post_init__(self) -> None:

@@ -9,6 +9,10 @@ import numpy as np
 from segue.data.sequences import Sequences
 from segue.models.rows import windowed_pairs
 
+DENSE_SIZE = 300
+"""Catalogues up to this size are decomposed as a whole: where nearly all singular values are asked for, the iterative
+solver runs out of directions and goes on from ones that differ from call to call."""
+
 
 def spectral_vectors(
     sequences: Sequences, size: int, dim: int, rng: np.random.Generator, *, window: int = 10, power: float = 0.75
@@ -32,6 +36,10 @@ def spectral_vectors(
     rank = min(dim, size - 2)
     vectors = rng.normal(0.0, 1e-3, (size, dim)).astype(np.float32)
     if rank > 0 and ppmi.nnz:
-        left, strength, _ = svds(ppmi, k=rank, v0=rng.normal(size=size).astype(np.float32))
-        vectors[:, :rank] += left[:, ::-1] * np.sqrt(np.maximum(strength[::-1], 0.0))
+        start = rng.normal(size=size).astype(np.float32)
+        if size <= DENSE_SIZE:
+            left, strength, _ = np.linalg.svd(ppmi.toarray())
+        else:
+            left, strength, _ = (part[..., ::-1] for part in svds(ppmi, k=rank, v0=start))
+        vectors[:, :rank] += left[:, :rank] * np.sqrt(np.maximum(strength[:rank], 0.0))
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

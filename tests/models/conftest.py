@@ -1,0 +1,30 @@
+"""What the model tests share: the one way a test fits any model of the zoo."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from segue.data.cases import Cases, Split
+from segue.data.catalog import Catalog
+from segue.data.sequences import Sequences
+from segue.fitting import fit
+from segue.models.scorer import Scorer
+from segue.models.zoo import ZOO, Learned
+
+QUICK = {"dim": 16, "epochs": 40, "batch_tokens": 512, "learning_rate": 0.01}
+"""Enough for a network to learn a short rule in seconds."""
+
+
+def _fit(name: str, sequences: Sequences, size: int, **values: object) -> Scorer:
+    nothing = Cases(Sequences.from_lists([]), np.empty(0, np.int32), np.empty(0, np.int64), None, {})
+    catalog = Catalog(f"item {i}" for i in range(1, size))
+    split = Split("none", catalog, sequences, nothing, sequences, nothing, False, "", "")
+    quick = QUICK if isinstance(ZOO[name], Learned) else {}
+    return fit(name, split, {**quick, **values}).scorer
+
+
+@pytest.fixture(scope="session")
+def fit_model() -> Callable[..., Scorer]:
+    """(name, sequences, catalogue size V, settings by name) -> fitted without validation; a network quickly."""
+    return _fit
