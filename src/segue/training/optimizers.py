@@ -40,3 +40,9 @@ class RowAdam:
     def state(self) -> dict[str, Tensor]:
         """The tensors to save; they are updated in place by later steps."""
         return {"mean": self.mean_VD, "square": self.square_VD, "steps": self.steps_V}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Goes on from what ``state`` gave."""
+        self.mean_VD.copy_(state["mean"])
+        self.square_VD.copy_(state["square"])
+        self.steps_V.copy_(state["steps"])

@@ -1,8 +1,9 @@
 """The loop: batches in, weights out; it stops, keeps the best and tells its progress."""
 
+import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.models.scorer import Scorer
 from segue.training.batches import Batch, Batches
+from segue.training.checkpoint import Checkpoint, State
 from segue.training.config import TrainingConfig
 from segue.training.losses import softmax_loss
 from segue.training.negatives import Candidates, Sampler, every_item
@@ -46,6 +48,24 @@ class Outcome:
     events_per_s: float
 
 
+@dataclass
+class Run:
+    """How far a training is: plain numbers, saved with every checkpoint."""
+
+    epoch: int = 0
+    """Whole epochs behind it."""
+    batch: int = 0
+    """Batches of the present epoch behind it."""
+    total: float = 0.0
+    seen: int = 0
+    """The present epoch's summed loss and targets."""
+    losses: list[float] = field(default_factory=list)
+    validations: list[float] = field(default_factory=list)
+    best_epoch: int = 0
+    finished: bool = False
+    trained_s: float = 0.0
+
+
 class Trainer:
     """Trains one net on one log."""
 
@@ -67,6 +87,8 @@ class Trainer:
         )
         self.dtype = resolve_precision(config.precision)
         self.step = 0
+        self.run_so_far = Run()
+        self.best: dict[str, Tensor] | None = None
 
     def run(
         self,
@@ -74,50 +96,102 @@ class Trainer:
         progress: Callable[[Progress], None] | None = None,
         *,
         stop_after: int | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Outcome:
         """Trains, and leaves the best weights (by ``validate``; the last ones where there is none) in the net.
 
-        ``stop_after`` ends the run behind that epoch, on the learning-rate curve of the whole run."""
-        validations: list[float] = []
-        losses: list[float] = []
-        best: dict[str, Tensor] | None = None
-        best_epoch = 0
-        trained_s = 0.0
-        for epoch in range(min(self.config.epochs, stop_after or self.config.epochs)):
-            started = time.perf_counter()
-            losses.append(self._epoch(epoch, validations, progress))
-            trained_s += time.perf_counter() - started
+        ``stop_after`` ends the run behind that epoch, on the learning-rate curve of the whole run. With a
+        ``checkpoint`` the training goes on from the state in it, to the same bits as if it had never stopped."""
+        if checkpoint is not None:
+            self._go_on_from(checkpoint)
+        run = self.run_so_far
+        last = min(self.config.epochs, stop_after or self.config.epochs)
+        while run.epoch < last and not run.finished:
+            self._epoch(progress, checkpoint)
             if validate is None:
-                best_epoch = epoch + 1
-                continue
-            validations.append(validate(TorchScorer(self.net)))
-            if validations[-1] >= max(validations):
-                best, best_epoch = self._weights(), epoch + 1
-            elif epoch + 1 - best_epoch >= self.config.patience:
-                break
-        if best is not None:
-            self._restore(best)
-        done = len(losses) * self.batches.num_targets
-        return Outcome(len(losses), best_epoch, tuple(validations), tuple(losses), done / max(trained_s, 1e-9))
+                run.best_epoch = run.epoch
+            else:
+                run.validations.append(validate(TorchScorer(self.net)))
+                if run.validations[-1] >= max(run.validations):
+                    self.best, run.best_epoch = self._weights(), run.epoch
+                run.finished = run.epoch - run.best_epoch >= self.config.patience
+            if checkpoint is not None:
+                checkpoint.save(self.state())
+        if self.best is not None:
+            self._restore(self.best)
+        done = len(run.losses) * self.batches.num_targets
+        rate = done / max(run.trained_s, 1e-9)
+        return Outcome(len(run.losses), run.best_epoch, tuple(run.validations), tuple(run.losses), rate)
 
-    def _epoch(self, epoch: int, validations: list[float], progress: Callable[[Progress], None] | None) -> float:
-        plan = len(self.batches.plan(epoch))
+    def _epoch(self, progress: Callable[[Progress], None] | None, checkpoint: Checkpoint | None) -> None:
+        """One epoch, or the rest of one."""
+        run = self.run_so_far
+        plan = len(self.batches.plan(run.epoch))
         steps = plan * self.config.epochs
-        total, seen = 0.0, 0
-        started = time.perf_counter()
-        for batch in self.batches.epoch(epoch):
+        for batch in self.batches.epoch(run.epoch, skip=run.batch):
+            started = time.perf_counter()
             loss = self._step(batch, min(1.0, self.step / steps))
             if not np.isfinite(loss):
                 raise ValueError(f"The loss is {loss} at step {self.step}: lower learning_rate and train again.")
-            total += loss * batch.num_targets
-            seen += batch.num_targets
+            run.total += loss * batch.num_targets
+            run.seen += batch.num_targets
             self.step += 1
+            run.batch += 1
+            run.trained_s += time.perf_counter() - started
+            if checkpoint is not None and checkpoint.due:
+                checkpoint.save(self.state())
+                if checkpoint.stop:
+                    raise KeyboardInterrupt
             if progress is not None:
-                rate = seen / (time.perf_counter() - started)
-                left_s = (self.batches.num_targets * (self.config.epochs - epoch) - seen) / rate
-                last = validations[-1] if validations else None
-                progress(Progress(epoch, self.config.epochs, self.step, steps, total / seen, last, rate, left_s))
-        return total / seen
+                progress(self._progress(steps))
+        run.losses.append(run.total / run.seen)
+        run.epoch, run.batch, run.total, run.seen = run.epoch + 1, 0, 0.0, 0
+
+    def _progress(self, steps: int) -> Progress:
+        run = self.run_so_far
+        targets = self.batches.num_targets
+        rate = (run.epoch * targets + run.seen) / max(run.trained_s, 1e-9)
+        left_s = (targets * (self.config.epochs - run.epoch) - run.seen) / rate
+        last = run.validations[-1] if run.validations else None
+        return Progress(run.epoch, self.config.epochs, self.step, steps, run.total / run.seen, last, rate, left_s)
+
+    def state(self) -> State:
+        """Everything that the rest of the run depends on; random draws depend on (seed, epoch, step) alone."""
+        tensors = {f"net.{name}": value for name, value in self._weights().items()}
+        tensors |= {f"rows.{name}": value for name, value in self.rows.state().items()}
+        for i, slot in enumerate(self.encoder.state_dict()["state"].values()):
+            tensors |= {f"encoder.{i}.{name}": value for name, value in slot.items()}
+        tensors |= {f"best.{name}": value for name, value in (self.best or {}).items()}
+        numbers = {**asdict(self.run_so_far), "step": self.step, "threads": torch.get_num_threads()}
+        return State({name: value.contiguous() for name, value in tensors.items()}, {**numbers, "is": self._identity()})
+
+    def _go_on_from(self, checkpoint: Checkpoint) -> None:
+        state = checkpoint.load()
+        if state is None:
+            return
+        if state.numbers["is"] != self._identity():
+            raise ValueError(f"{checkpoint.path} belongs to another training: its data, settings or seed differ.")
+        # Sums are split among threads: another number of them would round differently.
+        torch.set_num_threads(state.numbers["threads"])
+        names = {f.name for f in fields(Run)}
+        self.run_so_far = Run(**{name: value for name, value in state.numbers.items() if name in names})
+        self.step = state.numbers["step"]
+        self._restore(_under("net.", state.tensors))
+        self.rows.load(_under("rows.", state.tensors))
+        self.best = _under("best.", state.tensors) or None
+        slots = self.encoder.state_dict()
+        count = len(slots["param_groups"][0]["params"])
+        slots["state"] = {i: own for i in range(count) if (own := _under(f"encoder.{i}.", state.tensors))}
+        self.encoder.load_state_dict(slots)
+
+    def _identity(self) -> str:
+        """What must be equal for a state to be this training's."""
+        digest = hashlib.sha256(repr((self.config, self.seed, self.net.length, self.net.temperature)).encode())
+        for array in (self.batches.windows.items, self.batches.windows.starts, self.batches.windows.stops):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        shapes = [(name, tuple(value.shape)) for name, value in self._weights().items()]
+        digest.update(repr(shapes).encode())
+        return digest.hexdigest()
 
     def _step(self, batch: Batch, done: float) -> float:
         net = self.net
@@ -164,8 +238,12 @@ class Trainer:
         return {**weights, "table": self.net.table_VD.clone()}
 
     def _restore(self, weights: dict[str, Tensor]) -> None:
-        self.net.table_VD.copy_(weights.pop("table"))
-        self.net.encoder.load_state_dict(weights)
+        self.net.table_VD.copy_(weights["table"])
+        self.net.encoder.load_state_dict({name: value for name, value in weights.items() if name != "table"})
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _half_cosine(done: float) -> float:
