@@ -42,7 +42,10 @@ class Popularity:
         if config.window_days is None and config.half_life_days is None:
             return cls(item_counts(sequences, size).astype(np.float32))
         if sequences.times is None:
-            raise ValueError("Recent popularity needs times, and this log has only an order: leave window_days unset.")
+            raise ValueError(
+                "Recent popularity needs times, and this log has only an order: "
+                "leave window_days and half_life_days unset."
+            )
         _, where_N = sequences.positions()
         times_N = sequences.times[where_N]
         age_N = (times_N.max(initial=0) - times_N) / DAY_US

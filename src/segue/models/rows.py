@@ -15,6 +15,10 @@ DENSE_BYTES = 128 << 20
 """A matrix up to this size is also kept dense when more than a twentieth is filled: one product beats gathering."""
 
 
+PRODUCT_GAIN = 32
+"""A large matrix product reads its operands so much faster, per element, than rows that are gathered one by one."""
+
+
 class Rows:
     """A [V, V] matrix by row: row i holds ``columns[offsets[i]:offsets[i + 1]]`` with ``values`` alike."""
 
@@ -63,15 +67,19 @@ class Rows:
 
         ``weights_N`` belongs to the events in the order of ``histories.positions()``; PAD events count nothing.
         """
-        batch, size = len(histories), self.size
-        row_N, where_N = histories.positions()
+        _, where_N = histories.positions()
         items_N = histories.items[where_N]
-        if self._dense_VV is not None:
-            slots = row_N * size + items_N
-            pull_BV = np.bincount(slots, weights=weights_N, minlength=batch * size).reshape(batch, size)
-            pull_BV[:, PAD] = 0.0
-            dense: np.ndarray = pull_BV.astype(np.float32) @ self._dense_VV
-            return dense
+        if self._dense_VV is None:
+            return self._gather(histories, items_N, weights_N)
+        weights_N = np.where(items_N == PAD, 0.0, weights_N).astype(np.float32)
+        if len(items_N) * PRODUCT_GAIN < len(histories) * self.size:
+            return self._rows_one_by_one(histories, items_N, weights_N)
+        return self._product(histories, items_N, weights_N)
+
+    def _gather(self, histories: Sequences, items_N: np.ndarray, weights_N: np.ndarray) -> np.ndarray:
+        """Every stored pair that is touched, added to its slot at once; PAD has no row."""
+        batch, size = len(histories), self.size
+        row_N = np.repeat(np.arange(batch), histories.lengths)
         first_N = self.offsets[items_N]
         count_N = np.where(items_N == PAD, 0, self.offsets[items_N + 1] - first_N)
         total = int(count_N.sum())
@@ -79,6 +87,24 @@ class Rows:
         slots_M = np.repeat(row_N * size, count_N) + self.columns[entry_M]
         values_M = np.repeat(weights_N, count_N) * self.values[entry_M]
         return np.bincount(slots_M, weights=values_M, minlength=batch * size).reshape(batch, size).astype(np.float32)
+
+    def _rows_one_by_one(self, histories: Sequences, items_N: np.ndarray, weights_N: np.ndarray) -> np.ndarray:
+        """A few dense rows for each history: they stay in the processor's cache."""
+        assert self._dense_VV is not None
+        out_BV = np.empty((len(histories), self.size), dtype=np.float32)
+        stops = np.cumsum(histories.lengths)
+        for b, (start, stop) in enumerate(zip((stops - histories.lengths).tolist(), stops.tolist(), strict=True)):
+            np.dot(weights_N[start:stop], self._dense_VV[items_N[start:stop]], out=out_BV[b])
+        return out_BV
+
+    def _product(self, histories: Sequences, items_N: np.ndarray, weights_N: np.ndarray) -> np.ndarray:
+        """The weights as a matrix, times the whole matrix: worth it for long histories."""
+        assert self._dense_VV is not None
+        batch, size = len(histories), self.size
+        slots_N = np.repeat(np.arange(batch) * size, histories.lengths) + items_N
+        pull_BV = np.bincount(slots_N, weights=weights_N, minlength=batch * size).reshape(batch, size)
+        product: np.ndarray = pull_BV.astype(np.float32) @ self._dense_VV
+        return product
 
 
 NEGLIGIBLE = 1e-6

@@ -1,0 +1,66 @@
+"""Counting models on logs whose numbers are known. Needs those logs: their folder is in SEGUE_DATA."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from segue.data.events import read_events
+from segue.evaluation.protocol import evaluate
+from segue.fitting import fit
+
+DATA = Path(os.environ.get("SEGUE_DATA", Path(__file__).parents[3] / "shared" / "data"))
+pytestmark = pytest.mark.slow
+
+
+def at(*parts):
+    path = DATA.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"{path} is not there: set SEGUE_DATA to the folder that holds the benchmark logs.")
+    return path
+
+
+@pytest.fixture(scope="module")
+def beauty():
+    return read_events(at("beauty", "sequences.txt"), format="sequences").split("leave-last-out")
+
+
+@pytest.fixture(scope="module")
+def rsc15():
+    log, test = (read_events(at("rsc15-sample", name)) for name in ("train_full.tsv", "test.tsv"))
+    return log.split("fixed", test=test)
+
+
+@pytest.mark.parametrize(
+    ("name", "floors"),
+    [
+        ("popularity", {"recall@10": 0.0105, "ndcg@10": 0.005}),
+        ("markov", {"recall@10": 0.071, "ndcg@10": 0.046}),
+        ("covisit", {"recall@5": 0.062, "recall@10": 0.084, "ndcg@10": 0.053}),
+        ("item-knn", {"recall@10": 0.069, "ndcg@10": 0.042}),
+        ("session-knn", {"recall@10": 0.082, "ndcg@10": 0.052}),
+    ],
+)
+def test_beauty_leave_last_out(beauty, name, floors):
+    """Trained without the validation event, seen items excluded; a tenth better than the floor would be a leak."""
+    metrics = evaluate(fit(name, beauty).scorer, beauty.test, exclude_seen=beauty.exclude_seen).metrics
+    for metric, floor in floors.items():
+        assert floor <= metrics[metric] <= 1.1 * floor, metric
+
+
+@pytest.mark.parametrize(
+    ("name", "floors"),
+    [
+        ("popularity", {"recall@20": 0.085, "mrr@20": 0.025}),
+        ("markov", {"recall@20": 0.61, "mrr@20": 0.34}),
+        ("covisit", {"recall@20": 0.66, "mrr@20": 0.34}),
+        ("item-knn", {"recall@20": 0.45, "mrr@20": 0.185}),
+        ("session-knn", {"recall@20": 0.69, "mrr@20": 0.36}),
+    ],
+)
+def test_rsc15_sample_every_position(rsc15, name, floors):
+    """Conservative ties, seen items not excluded."""
+    scorer = fit(name, rsc15, refit=True).scorer
+    metrics = evaluate(scorer, rsc15.test, exclude_seen=rsc15.exclude_seen, ties="conservative").metrics
+    for metric, floor in floors.items():
+        assert floor <= metrics[metric] <= 1.1 * floor, metric
