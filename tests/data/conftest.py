@@ -1,0 +1,44 @@
+"""Small logs for the tests of the data floor."""
+
+from collections.abc import Sequence
+
+import polars as pl
+import pytest
+
+from segue.data.events import EventLog, read_events
+
+
+@pytest.fixture
+def make_log():
+    """Rows of (user, item, time in microseconds, session or nothing) -> a log in that file order."""
+
+    def make(rows: Sequence[tuple], *, session: bool = False) -> EventLog:
+        names = ["user_id", "item_id", "timestamp", *(["session_id"] if session else [])]
+        return read_events(
+            pl.DataFrame([row[: len(names)] for row in rows], schema=names, orient="row"), time_unit="us"
+        )
+
+    return make
+
+
+@pytest.fixture
+def plain():
+    """Cases as plain values: [(history ids, target id)], so that a test can be read."""
+
+    def spell(split, cases):
+        names = ("?", *split.catalog.ids)
+        histories = [[names[i] for i in row] for row in cases.histories]
+        return [(history, names[target]) for history, target in zip(histories, cases.targets.tolist(), strict=True)]
+
+    return spell
+
+
+@pytest.fixture
+def names():
+    """Rows of sequences as lists of ids."""
+
+    def spell(split, rows):
+        ids = ("?", *split.catalog.ids)
+        return [[ids[i] for i in row] for row in rows]
+
+    return spell
