@@ -12,7 +12,7 @@ from segue.data.cases import Split
 from segue.data.items import ItemTable
 from segue.evaluation.protocol import Evaluation, evaluate
 from segue.evaluation.ranks import Ties
-from segue.fitting import Fitted, fit, fit_all
+from segue.fitting import Fitted, Work, fit, fit_all
 from segue.models import artifact
 from segue.models.rows import item_counts
 from segue.models.zoo import Learned, find, find_name
@@ -97,13 +97,20 @@ def compare(
 
 
 def _run(
-    split: Split, name: str, values: Mapping[str, Any], seed: int, options: Comparison, told: Told | None
+    split: Split,
+    name: str,
+    values: Mapping[str, Any],
+    seed: int,
+    options: Comparison,
+    told: Told | None,
+    folder: Path | None = None,
 ) -> tuple[Result, Fitted]:
     refit = (not split.exclude_seen) if options.refit is None else options.refit
     say = told or (lambda what, how: None)
     say(f"training {name}", None)
     memory.reset_peak()
-    fitted = fit(name, split, values, refit=refit, seed=seed, progress=lambda p: say(f"training {name}", p))
+    work = Work(lambda p: say(f"training {name}", p), folder)
+    fitted = fit(name, split, values, refit=refit, seed=seed, work=work)
     say(f"evaluating {name}", None)
     started = time.perf_counter()
     judged = judge(fitted, split, options, lambda done, of: say(f"evaluating {name}", (done, of)))
@@ -155,6 +162,8 @@ class Job:
     """Equal seeds give equal models."""
     items: ItemTable | None = None
     """What people see of the items, kept in the artifact."""
+    folder: Path | None = None
+    """Where the training keeps its states, so that the same job can go on after a crash."""
 
 
 def train(
@@ -173,7 +182,7 @@ def train(
     job = job or Job()
     options = Comparison()
     split = log.split(job.protocol)
-    result, fitted = _run(split, find_name(model), values or {}, job.seed, options, told)
+    result, fitted = _run(split, find_name(model), values or {}, job.seed, options, told, job.folder)
     say = told or (lambda what, how: None)
     scorer, catalog = fitted.scorer, split.catalog
     if job.refit:
@@ -181,9 +190,8 @@ def train(
         catalog = log.catalog()
         sequences, _ = log.sequences(catalog, by="session" if job.protocol == "sessions" else "user")
         say(what, None)
-        scorer = fit_all(
-            result.model, sequences, catalog.size, fitted, seed=job.seed, progress=lambda p: say(what, p)
-        ).scorer
+        work = Work(lambda p: say(what, p), job.folder)
+        scorer = fit_all(result.model, sequences, catalog.size, fitted, seed=job.seed, work=work).scorer
     about = {f.name: getattr(result, f.name) for f in fields(result) if f.name not in ("settings", "model", "refit")}
     about |= {"trained_on_everything": job.refit, "events": len(log), "segue": version("segue")}
     shown = {} if job.items is None else job.items.for_catalog(catalog)

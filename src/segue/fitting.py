@@ -5,7 +5,8 @@ Everything that is chosen (the best epoch, the prior's weight and decay) is chos
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from segue.models.zoo import Counting, Learned, find
 from segue.training.config import TrainingConfig
 
 if TYPE_CHECKING:
-    from segue.training.trainer import Progress
+    from segue.training.trainer import Outcome, Progress, Trainer
 
 VALIDATION_CASES = 3000
 """Validation during training looks at this many cases, drawn once: enough to tell epochs apart, seconds to judge."""
@@ -44,6 +45,26 @@ class Fitted:
     fit_s: float
 
 
+@dataclass(frozen=True)
+class Work:
+    """How a training goes about it; none of it changes what comes out."""
+
+    progress: "Callable[[Progress], None] | None" = None
+    """Hears of every step."""
+    folder: Path | None = None
+    """Where the training keeps its states, so that it can go on after a crash to the same bits; None: nowhere."""
+
+    def train(self, trainer: "Trainer", stage: str, **how: Any) -> "Outcome":
+        """Runs a trainer, from its saved state if there is one; Ctrl-C saves and ends."""
+        if self.folder is None:
+            return trainer.run(progress=self.progress, **how)
+        from segue.training.checkpoint import Checkpoint
+
+        checkpoint = Checkpoint(self.folder / f"{stage}.checkpoint")
+        with checkpoint.listening():
+            return trainer.run(progress=self.progress, checkpoint=checkpoint, **how)
+
+
 def fit(
     name: str,
     split: Split,
@@ -51,7 +72,7 @@ def fit(
     *,
     refit: bool = False,
     seed: int = 0,
-    progress: "Callable[[Progress], None] | None" = None,
+    work: Work | None = None,
 ) -> Fitted:
     """Fits on ``split.train`` and chooses on ``split.validation``; with ``refit``, what was chosen is then trained
     again on training and validation events together. Equal arguments give equal scorers."""
@@ -61,38 +82,34 @@ def fit(
         config: Any = settings.decode(entry.config, dict(values or {}))
         scorer = entry.fit(split.refit if refit else split.train, split.catalog.size, config)
         return Fitted(scorer, asdict(config), {}, time.perf_counter() - started)
-    return _learn(name, entry, split, values or {}, (refit, seed, progress))
+    work = work or Work()
+    chosen = _learn(name, entry, split, values or {}, seed, work)
+    scorer = chosen.scorer
+    if refit:
+        scorer = _train_again(name, (split.refit, split.catalog.size), chosen, seed, work, "refit")
+    return replace(chosen, scorer=scorer, fit_s=time.perf_counter() - started)
 
 
 def fit_all(
-    name: str,
-    sequences: Sequences,
-    size: int,
-    chosen: Fitted,
-    *,
-    seed: int = 0,
-    progress: "Callable[[Progress], None] | None" = None,
+    name: str, sequences: Sequences, size: int, chosen: Fitted, *, seed: int = 0, work: Work | None = None
 ) -> Fitted:
     """The same model on every event there is, with what an earlier fit chose: what is put to work."""
     entry = find(name)
     started = time.perf_counter()
-    config: Any = settings.decode(entry.config, chosen.settings)
     if isinstance(entry, Counting):
-        return Fitted(entry.fit(sequences, size, config), chosen.settings, chosen.notes, time.perf_counter() - started)
-    training = settings.decode(TrainingConfig, chosen.notes["training"])
-    scorer = _train_again(name, config, training, (sequences, size), chosen.notes, seed, progress)
-    return Fitted(scorer, chosen.settings, chosen.notes, time.perf_counter() - started)
+        scorer = entry.fit(sequences, size, settings.decode(entry.config, chosen.settings))
+    else:
+        scorer = _train_again(name, (sequences, size), chosen, seed, work or Work(), "everything")
+    return replace(chosen, scorer=scorer, fit_s=time.perf_counter() - started)
 
 
-def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], how: tuple[bool, int, Any]) -> Fitted:
+def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], seed: int, work: Work) -> Fitted:
     try:
         from segue.training.build import build_net
         from segue.training.export import export
         from segue.training.trainer import Trainer
     except ImportError:
         raise ValueError(f"Training {name} needs PyTorch: pip install 'segue[train]'.") from None
-    refit, seed, progress = how
-    started = time.perf_counter()
     shares = settings.distribute(values, {"model": entry.config, "training": TrainingConfig})
     config: Any = settings.decode(entry.config, shares["model"])
     training = settings.decode(TrainingConfig, {**entry.training, **shares["training"]})
@@ -105,7 +122,8 @@ def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], h
         return evaluate(judged, cases, exclude_seen=split.exclude_seen, ks=(10,)).metrics["ndcg@10"]
 
     net = build_net(config, split.train, size, seed)
-    outcome = Trainer(net, split.train, training, seed).run(validate if len(cases) else None, progress)
+    trainer = Trainer(net, split.train, training, seed)
+    outcome = work.train(trainer, "choose", validate=validate if len(cases) else None)
     scorer: Scorer = export(name, net, item_counts(split.train, size))
     weight = 0.0
     if prior is not None:
@@ -121,28 +139,21 @@ def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], h
         "prior_decay": prior.decay if prior is not None else None,
         "training": asdict(training),
     }
-    if refit:
-        scorer = _train_again(name, config, training, (split.refit, size), notes, seed, progress)
-    return Fitted(scorer, asdict(config), notes, time.perf_counter() - started)
+    return Fitted(scorer, asdict(config), notes, 0.0)
 
 
-def _train_again(
-    name: str,
-    config: Any,
-    training: TrainingConfig,
-    data: tuple[Sequences, int],
-    notes: Mapping[str, Any],
-    seed: int,
-    progress: "Callable[[Progress], None] | None",
-) -> Scorer:
+def _train_again(name: str, data: tuple[Sequences, int], chosen: Fitted, seed: int, work: Work, stage: str) -> Scorer:
     """As many epochs as were best, on the same learning-rate curve, without looking at anything to choose by."""
     from segue.training.build import build_net
     from segue.training.export import export
     from segue.training.trainer import Trainer
 
     sequences, size = data
+    notes = chosen.notes
+    config: Any = settings.decode(find(name).config, chosen.settings)
     net = build_net(config, sequences, size, seed)
-    Trainer(net, sequences, training, seed).run(None, progress, stop_after=notes["best_epoch"])
+    trainer = Trainer(net, sequences, settings.decode(TrainingConfig, notes["training"]), seed)
+    work.train(trainer, stage, stop_after=notes["best_epoch"])
     scorer: Scorer = export(name, net, item_counts(sequences, size))
     if notes["prior_weight"] > 0:
         prior = CoVisit.fit(sequences, size, CoVisitConfig(decay=notes["prior_decay"]))

@@ -148,12 +148,36 @@ def test_unknown_people_and_options(model: Path, log: Path) -> None:
     assert "No such option" in run("compare", str(log), "--modles", "x", code=2).stderr
 
 
-def test_ctrl_c_ends_with_130_and_leaves_no_half_model(log: Path, tmp_path: Path) -> None:
-    command = [*SEGUE, "train", str(log), "--model", "gru4rec", "--out", str(tmp_path / "m"), "--set", "epochs=100000"]
-    process = subprocess.Popen([*command, "--set", "patience=100000"], stderr=subprocess.PIPE, text=True)
-    time.sleep(6)
-    os.kill(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "Traceback" not in said
-    assert list(tmp_path.iterdir()) == []
+SLOW = ["--model", "gru4rec", "--set", "batch_tokens=16", "--set", "patience=1000", "--seed", "3"]
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "weights.safetensors").read_bytes()
+
+
+def start(log: Path, out: Path, epochs: int) -> "subprocess.Popen[str]":
+    command = [*SEGUE, "train", str(log), "--out", str(out), *SLOW, "--set", f"epochs={epochs}"]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+
+
+def test_ctrl_c_saves_and_resume_ends_with_the_same_bits(log: Path, tmp_path: Path) -> None:
+    whole = start(log, tmp_path / "whole", 12)
+    assert whole.wait(timeout=100) == 0
+    stopped = start(log, tmp_path / "stopped", 12)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("stopped-training/*.checkpoint")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(stopped.pid, signal.SIGINT)
+    _, said = stopped.communicate(timeout=30)
+    assert stopped.returncode == 130
+    assert "Go on with: segue train --resume" in said and "Traceback" not in said
+    assert not (tmp_path / "stopped").exists()
+    run("train", "--resume", str(tmp_path / "stopped"))
+    assert weights(tmp_path / "stopped") == weights(tmp_path / "whole")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["stopped", "whole"]
+
+
+def test_nothing_to_resume_is_said(tmp_path: Path) -> None:
+    said = run("train", "--resume", str(tmp_path / "x"), code=2).stderr
+    assert said == f"segue: There is no unfinished training of {tmp_path / 'x'}: it has ended, or never began.\n"
+    assert "Name the log to train on, or --resume" in run("train", code=2).stderr

@@ -1,16 +1,18 @@
-"""segue train: one model, judged and then put to work."""
+"""segue train: one model, judged and then put to work; a crash or Ctrl-C costs seconds of it."""
 
+import json as jsonlib
+import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from segue.cli import options as o
-from segue.cli.output import leaderboard, out, print_json, progress
+from segue.cli.output import err, leaderboard, out, print_json, progress
 
 
 def train(
-    log: o.Log,
+    log: Annotated[Path | None, typer.Argument(help="The event log; not needed with --resume.")] = None,
     model: Annotated[str, typer.Option(help="A model's name, as gru4rec or covisit.")] = "gru4rec",
     out_folder: Annotated[Path, typer.Option("--out", help="The folder to write the model to.")] = Path("run"),
     items: Annotated[Path | None, typer.Option(help="An items table: item_id and columns such as title.")] = None,
@@ -19,6 +21,9 @@ def train(
         bool, typer.Option("--refit/--no-refit", help="After judging, train once more on every event.")
     ] = True,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal models.")] = 0,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the training that was to write this folder, where it stopped.")
+    ] = None,
     sets: o.Sets = None,
     format: o.Format = "auto",
     column: o.Columns = None,
@@ -32,34 +37,82 @@ def train(
     """Train a model, judge it on the log's last part, train it once more on everything, and save it.
 
     The numbers printed and saved are those of the judged run; the saved model has also learned from the events that
-    judged it (--no-refit keeps them out).
+    judged it (--no-refit keeps them out). Ctrl-C saves; --resume goes on to the same bits, also after a crash.
 
     Examples:
       segue train shop.csv --model gru4rec --out run --items products.csv
       segue train shop.csv --model covisit --set decay=0.7 --out run
+      segue train --resume run
     """
+    if resume is not None:
+        job = _remembered(resume)
+    elif log is None:
+        raise ValueError("Name the log to train on, or --resume a training that was stopped.")
+    else:
+        job = {
+            "log": str(log.resolve()),
+            "model": model,
+            "out": str(out_folder.resolve()),
+            "items": None if items is None else str(items.resolve()),
+            "train": {"protocol": protocol, "refit": refit, "seed": seed},
+            "sets": sets or [],
+            "read": {"format": format, "columns": column, "where": where, "time_unit": time_unit}
+            | {"time_format": time_format, "strict": strict},
+        }
+        _forget(Path(job["out"]))
+    _run(job, rejected, json)
+
+
+def _run(job: dict[str, Any], rejected: Path | None, json: bool) -> None:
+    """Trains as a job says, keeping it and its states beside the model's folder until the model is saved."""
     from segue.data.items import read_items
     from segue.experiment import Job
     from segue.experiment import train as run
 
-    values = o.values_of(sets, [model])[model]
-    read = o.open_log(
-        log,
-        format=format,
-        columns=column,
-        where=where,
-        time_unit=time_unit,
-        time_format=time_format,
-        strict=strict,
-        rejected=rejected,
-    )
-    table = None if items is None else read_items(items)
-    with progress(quiet=json) as told:
-        job = Job(protocol=protocol, refit=refit, seed=seed, items=table)
-        result, version = run(read, model, out_folder, values, job, told)
+    target = Path(job["out"])
+    values = o.values_of(job["sets"], [job["model"]])[job["model"]]
+    read = o.open_log(Path(job["log"]), rejected=rejected, **job["read"])
+    table = None if job["items"] is None else read_items(job["items"])
+    folder = _work_folder(target)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "job.json").write_text(jsonlib.dumps(job, indent=1), encoding="utf-8")
+    try:
+        with progress(quiet=json) as told:
+            result, version = run(
+                read, job["model"], target, values, Job(items=table, folder=folder, **job["train"]), told
+            )
+    except KeyboardInterrupt:
+        if any(folder.glob("*.checkpoint")):
+            err.print(f"What was learned is kept. Go on with: segue train --resume {target}", markup=False)
+        else:
+            shutil.rmtree(folder)
+        raise
+    except ValueError:
+        shutil.rmtree(folder) if not any(folder.glob("*.checkpoint")) else None
+        raise
+    shutil.rmtree(folder)
     if json:
-        print_json({**result.to_dict(), "out": str(out_folder), "version": version})
+        print_json({**result.to_dict(), "out": str(target), "version": version})
         return
     leaderboard([result], "ndcg@10")
-    what = "trained on every event" if refit else "as judged"
-    out.print(f"\nSaved to {out_folder} (version {version}), {what}. Next: segue serve {out_folder}", markup=False)
+    what = "trained on every event" if job["train"]["refit"] else "as judged"
+    out.print(f"\nSaved to {target} (version {version}), {what}. Next: segue serve {target}", markup=False)
+
+
+def _work_folder(target: Path) -> Path:
+    return target.with_name(target.name + "-training")
+
+
+def _forget(target: Path) -> None:
+    """A new training into the same folder starts anew; what an older, stopped one left is cleared away."""
+    if _work_folder(target).exists():
+        err.print(f"An unfinished training of {target} is thrown away; --resume would have gone on.", markup=False)
+        shutil.rmtree(_work_folder(target))
+
+
+def _remembered(target: Path) -> dict[str, Any]:
+    path = _work_folder(target.resolve()) / "job.json"
+    if not path.exists():
+        raise ValueError(f"There is no unfinished training of {target}: it has ended, or never began.")
+    job: dict[str, Any] = jsonlib.loads(path.read_text(encoding="utf-8"))
+    return job

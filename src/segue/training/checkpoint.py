@@ -8,9 +8,14 @@ the newest is damaged later.
 import hashlib
 import json
 import os
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from safetensors.torch import load, save
@@ -37,6 +42,23 @@ class Checkpoint:
     stop: bool = False
     """Set from outside (Ctrl-C): the trainer saves behind the step it is in, and ends by KeyboardInterrupt."""
     _last_s: float = field(default_factory=time.monotonic)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Inside, the first Ctrl-C asks the trainer to save and end; a second one ends at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            self.stop = True
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        before = signal.signal(signal.SIGINT, ask)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     @property
     def due(self) -> bool:
