@@ -72,6 +72,14 @@ class Sequences:
         """Events in all rows together; events that overlapping rows share count each time."""
         return int(self.lengths.sum())
 
+    @property
+    def whole(self) -> bool:
+        """Whether the rows cover the flat arrays one behind the other: such a log can be read through in pieces."""
+        if len(self) == 0:
+            return len(self.items) == 0
+        ends = self.starts[0] == 0 and self.stops[-1] == len(self.items)
+        return bool(ends and np.array_equal(self.starts[1:], self.stops[:-1]))
+
     def lists(self) -> list[list[int]]:
         """The rows as plain lists."""
         return [row.tolist() for row in self]
@@ -107,6 +115,8 @@ class Sequences:
 
     def known(self) -> "Sequences":
         """The same rows without PAD entries, that is without items the catalogue does not know."""
+        if self.whole and not any((piece == PAD).any() for piece in pieces(self.items)):
+            return self
         row, where = self.positions()
         items = self.items[where]
         if not (items == PAD).any():
@@ -145,6 +155,12 @@ class Sequences:
         times = folder / "times.npy"
         return cls.from_offsets(
             np.load(folder / "items.npy", mmap_mode="r", allow_pickle=False),
-            np.load(folder / "offsets.npy", allow_pickle=False),
+            np.load(folder / "offsets.npy", mmap_mode="r", allow_pickle=False),
             np.load(times, mmap_mode="r", allow_pickle=False) if times.exists() else None,
         )
+
+
+def pieces(flat: np.ndarray, length: int = 1 << 22) -> Iterator[np.ndarray]:
+    """A long array bit by bit, so that one that is memory-mapped never has to be in memory as a whole."""
+    for start in range(0, len(flat), length):
+        yield flat[start : start + length]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from segue.data.catalog import PAD
-from segue.data.sequences import Sequences
+from segue.data.sequences import Sequences, pieces
 
 DENSE_BYTES = 128 << 20
 """A matrix up to this size is also kept dense when more than a twentieth is filled: one product beats gathering."""
@@ -141,8 +141,10 @@ def windowed_pairs(sequences: Sequences, size: int, window: int) -> Any:
 
 def item_counts(sequences: Sequences, size: int) -> np.ndarray:
     """How often each item occurs, int64 [V]; PAD counts nothing."""
-    _, where_N = sequences.positions()
-    counts_V = np.bincount(sequences.items[where_N], minlength=size)
+    items_N = sequences.items if sequences.whole else sequences.items[sequences.positions()[1]]
+    counts_V = np.zeros(size, dtype=np.int64)
+    for piece in pieces(items_N):
+        counts_V += np.bincount(piece, minlength=size)
     counts_V[PAD] = 0
     return counts_V
 

@@ -4,6 +4,7 @@ A window holds up to ``length + 1`` consecutive events: all but its last are inp
 Neighbouring windows of one history share one event, so every event but a history's first is a target exactly once.
 """
 
+import itertools
 import queue
 import threading
 from collections.abc import Iterator
@@ -44,43 +45,42 @@ def windows(sequences: Sequences, length: int) -> Sequences:
 
 
 class Batches:
-    """All windows of a log, as batches in an order that (seed, epoch) fixes."""
+    """All windows of a log, as batches in an order that (seed, epoch) fixes.
 
-    def __init__(self, sequences: Sequences, length: int, tokens: int, seed: int) -> None:
-        self.windows = windows(sequences, length)
+    The log is cut into shards of neighbouring rows; only one shard's windows are in memory at a time, so that memory
+    does not grow with the log. Shards, and the windows within each, are shuffled.
+    """
+
+    def __init__(self, sequences: Sequences, length: int, tokens: int, seed: int, shard_rows: int = 1 << 18) -> None:
+        self.sequences = sequences
+        self.length = length
         self.tokens = tokens
         self.seed = seed
-        self.num_targets = int((self.windows.lengths - 1).sum())
+        self.shards = [slice(start, start + shard_rows) for start in range(0, len(sequences), shard_rows)]
+        self.num_targets = 0
+        self.batches_of_shard = []
+        for shard in self.shards:
+            lengths = self._windows(shard).lengths - 1
+            self.num_targets += int(lengths.sum())
+            # How many batches there are follows from the sorted lengths alone, so it is the same in every epoch.
+            self.batches_of_shard.append(len(_cuts(np.sort(lengths)[::-1], tokens)) - 1)
         if self.num_targets == 0:
             raise ValueError("There is nothing to learn from: no person or session has two events.")
 
-    def plan(self, epoch: int) -> list[np.ndarray]:
-        """The window rows of each batch. Shuffled, sorted by length so that a batch has hardly any padding (rows of
-        equal length in random order), cut by the token budget, and the batches shuffled."""
-        rng = np.random.default_rng((self.seed, epoch))
-        order = rng.permutation(len(self.windows))
-        lengths = self.windows.lengths[order] - 1
-        by_length = np.argsort(-lengths, kind="stable")
-        order, lengths = order[by_length], lengths[by_length]
-        batches = []
-        start = 0
-        while start < len(order):
-            stop = start + max(1, self.tokens // int(lengths[start]))
-            batches.append(order[start:stop])
-            start = stop
-        rng.shuffle(batches)
-        return batches
+    @property
+    def num_batches(self) -> int:
+        """Batches in every epoch."""
+        return sum(self.batches_of_shard)
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from number ``skip`` on, prepared ahead by a thread of their own."""
-        plan = self.plan(epoch)[skip:]
         ready: queue.Queue[Batch | BaseException | None] = queue.Queue(maxsize=4)
         gone = threading.Event()
 
         def prepare() -> None:
             try:
-                for rows in plan:
-                    _put(ready, self.gather(rows), gone)
+                for windows_, rows in self._rows(epoch, skip):
+                    _put(ready, gather(windows_, rows), gone)
                 _put(ready, None, gone)
             except BaseException as error:  # it must reach the one who waits
                 _put(ready, error, gone)
@@ -94,16 +94,52 @@ class Batches:
         finally:
             gone.set()
 
-    def gather(self, rows: np.ndarray) -> Batch:
-        """The padded arrays of some windows."""
-        chosen = self.windows.take(rows)
-        row, where = chosen.positions()
-        column = where - chosen.starts[row]
-        width = int(chosen.lengths.max())
-        events = np.full((len(rows), width), PAD, dtype=np.int32)
-        events[row, column] = chosen.items[where]
-        targets = events[:, 1:]
-        return Batch(np.where(targets != PAD, events[:, :-1], PAD), np.ascontiguousarray(targets))
+    def _rows(self, epoch: int, skip: int) -> Iterator[tuple[Sequences, np.ndarray]]:
+        """(a shard's windows, the windows of one batch), batch by batch."""
+        rng = np.random.default_rng((self.seed, epoch))
+        for number in rng.permutation(len(self.shards)).tolist():
+            if skip >= self.batches_of_shard[number]:
+                skip -= self.batches_of_shard[number]
+                continue
+            shard_windows = self._windows(self.shards[number])
+            for rows in self._plan(shard_windows, np.random.default_rng((self.seed, epoch, number)))[skip:]:
+                yield shard_windows, rows
+            skip = 0
+
+    def _windows(self, shard: slice) -> Sequences:
+        return windows(self.sequences.take(shard), self.length)
+
+    def _plan(self, shard_windows: Sequences, rng: np.random.Generator) -> list[np.ndarray]:
+        """Shuffled, sorted by length so that a batch has hardly any padding (windows of equal length in random order),
+        cut by the token budget, and the batches shuffled."""
+        order = rng.permutation(len(shard_windows))
+        lengths = shard_windows.lengths[order] - 1
+        by_length = np.argsort(-lengths, kind="stable")
+        order, lengths = order[by_length], lengths[by_length]
+        cuts = _cuts(lengths, self.tokens)
+        batches = [order[start:stop] for start, stop in itertools.pairwise(cuts)]
+        rng.shuffle(batches)
+        return batches
+
+
+def _cuts(lengths: np.ndarray, tokens: int) -> list[int]:
+    """Where batches end, for windows sorted by length, the longest first."""
+    cuts = [0]
+    while cuts[-1] < len(lengths):
+        cuts.append(min(len(lengths), cuts[-1] + max(1, tokens // int(lengths[cuts[-1]]))))
+    return cuts
+
+
+def gather(windows_: Sequences, rows: np.ndarray) -> Batch:
+    """The padded arrays of some windows."""
+    chosen = windows_.take(rows)
+    row, where = chosen.positions()
+    column = where - chosen.starts[row]
+    width = int(chosen.lengths.max())
+    events = np.full((len(rows), width), PAD, dtype=np.int32)
+    events[row, column] = chosen.items[where]
+    targets = events[:, 1:]
+    return Batch(np.where(targets != PAD, events[:, :-1], PAD), np.ascontiguousarray(targets))
 
 
 def _put(

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from segue.data.catalog import PAD
-from segue.data.sequences import Sequences
+from segue.data.sequences import Sequences, pieces
+from segue.models.rows import item_counts
 from segue.models.scorer import Scorer
 from segue.training.batches import Batch, Batches
 from segue.training.checkpoint import Checkpoint, State
@@ -77,8 +78,7 @@ class Trainer:
         self.batches = Batches(known, net.length, config.batch_tokens, seed)
         size = len(net.table_VD)
         full = config.loss == "full" or (config.loss == "auto" and size <= 30_000)
-        _, where = known.positions()
-        counts_V = np.bincount(known.items[where], minlength=size)
+        counts_V = item_counts(known, size)
         self.every = every_item(size) if full else None
         self.sampler = Sampler(counts_V, config.negatives, config.negative_power)
         self.rows = RowAdam(net.table_VD)
@@ -126,8 +126,7 @@ class Trainer:
     def _epoch(self, progress: Callable[[Progress], None] | None, checkpoint: Checkpoint | None) -> None:
         """One epoch, or the rest of one."""
         run = self.run_so_far
-        plan = len(self.batches.plan(run.epoch))
-        steps = plan * self.config.epochs
+        steps = self.batches.num_batches * self.config.epochs
         for batch in self.batches.epoch(run.epoch, skip=run.batch):
             started = time.perf_counter()
             loss = self._step(batch, min(1.0, self.step / steps))
@@ -187,8 +186,10 @@ class Trainer:
     def _identity(self) -> str:
         """What must be equal for a state to be this training's."""
         digest = hashlib.sha256(repr((self.config, self.seed, self.net.length, self.net.temperature)).encode())
-        for array in (self.batches.windows.items, self.batches.windows.starts, self.batches.windows.stops):
-            digest.update(np.ascontiguousarray(array).tobytes())
+        log = self.batches.sequences
+        for array in (log.items, log.starts, log.stops):
+            for piece in pieces(array):
+                digest.update(np.ascontiguousarray(piece).data)
         shapes = [(name, tuple(value.shape)) for name, value in self._weights().items()]
         digest.update(repr(shapes).encode())
         return digest.hexdigest()

@@ -1,0 +1,322 @@
+"""How fast training and evaluation are, others measured in the same run: `python benchmarks/speed.py [PART ...]`.
+
+Parts: epoch (SASRec on Amazon Beauty against RecTools 0.19 and RecBole 1.2.1, each installed into a virtual environment
+of its own under --peers), quality (seconds from the raw file to test metrics), gru (events a second), evaluation,
+growth (seconds and memory as events and items grow), resume (20 kill -9). Nothing else must run meanwhile.
+Each part writes benchmarks/results/speed-PART.json.
+"""
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from machine import DATA, ROOT, about, save
+from segue import memory
+from segue.data.events import read_events
+from segue.data.sequences import Sequences
+from segue.evaluation.protocol import evaluate
+from segue.experiment import Comparison, compare
+from segue.models.gru4rec import GRU4RecConfig
+from segue.models.rows import item_counts
+from segue.models.sasrec import SASRecConfig
+from segue.models.scorer import top_k
+from segue.training.build import build_net
+from segue.training.config import TrainingConfig
+from segue.training.export import export
+from segue.training.trainer import Trainer
+
+PEERS = {
+    "rectools": ["torch==2.13.0", "rectools[torch]==0.19.0"],
+    "recbole": ["torch==2.13.0", "numpy<2", "pandas<2.2", "scipy<1.13", "recbole==1.2.1"],
+}
+
+
+def beauty() -> Any:
+    return read_events(DATA / "beauty" / "sequences.txt", format="sequences").split("leave-last-out")
+
+
+def epoch(peers: Path) -> dict[str, Any]:
+    """Seconds of one epoch and the test metrics after it; ours three times, the others once (six minutes each)."""
+    split = beauty()
+    size = split.catalog.size
+    runs = []
+    for seed in range(3):
+        net = build_net(SASRecConfig(dim=64, layers=2, length=50), split.train, size, seed)
+        memory.reset_peak()
+        started = time.perf_counter()
+        Trainer(net, split.train, TrainingConfig(epochs=1, loss="full"), seed).run()
+        seconds = time.perf_counter() - started
+        scorer = export("sasrec", net, item_counts(split.train, size))
+        found = evaluate(scorer, split.test, exclude_seen=True, ks=(10,)).metrics
+        runs.append(
+            {"seconds": seconds, "peak_mb": memory.peak_mb(), **{k: found[k] for k in ("recall@10", "ndcg@10")}}
+        )
+        print("segue", runs[-1], file=sys.stderr, flush=True)
+    result: dict[str, Any] = {"segue": {k: statistics.median(r[k] for r in runs) for k in runs[0]}, "segue_runs": runs}
+    for name in PEERS:
+        python = installed(name, peers)
+        script = ROOT / "benchmarks" / "peers" / f"{name}_sasrec.py"
+        done = subprocess.run(
+            [str(python), str(script), str(DATA / "beauty" / "sequences.txt")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            result[name] = {"error": done.stderr[-500:]}
+        else:
+            result[name] = json.loads(done.stdout.strip().splitlines()[-1])
+            result[name]["times_slower"] = round(result[name]["seconds"] / result["segue"]["seconds"], 1)
+        print(name, result[name], file=sys.stderr, flush=True)
+    return result
+
+
+def installed(name: str, peers: Path) -> Path:
+    """The Python of a peer's own environment, made where it is not there yet."""
+    python = peers / name / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(peers / name)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", *PEERS[name]], check=True)
+    return python
+
+
+QUALITY = {
+    "beauty-d64": ("beauty", {"dim": 64, "epochs": 3, "loss": "full"}),
+    "beauty-d128": ("beauty", {"dim": 128, "dropout": 0.4, "epochs": 6, "loss": "full"}),
+    "ml-1m-d64": ("ml-1m", {"dim": 64, "length": 200, "epochs": 8, "loss": "full", "dropout": 0.1}),
+}
+
+
+def quality(peers: Path) -> dict[str, Any]:
+    """Wall seconds from the raw file to the test metrics: reading, cutting, choosing, training, judging."""
+    result = {}
+    for name, (log, values) in QUALITY.items():
+        started = time.perf_counter()
+        if log == "beauty":
+            split = beauty()
+        else:
+            split = read_events(DATA / "ml-1m" / "pairs.txt", format="pairs").split("leave-last-out")
+        found = compare(split, ["sasrec"], {"sasrec": values}, Comparison(ks=(10,)))[0]
+        result[name] = {
+            "seconds": round(time.perf_counter() - started, 1),
+            "recall@10": found.metrics["recall@10"],
+            "ndcg@10": found.metrics["ndcg@10"],
+            "peak_mb": found.peak_rss_mb,
+            "settings": values,
+            "validation_ndcg@10": found.notes["validation_ndcg@10"],
+            "prior_weight": found.notes["prior_weight"],
+        }
+        print(name, result[name], file=sys.stderr, flush=True)
+    return result
+
+
+def gru(peers: Path) -> dict[str, Any]:
+    """GRU4Rec's training events a second, median of three, and what it learned."""
+    logs = {
+        "rsc15-sample": (read_events(DATA / "rsc15-sample" / "train_full.tsv"), {"dim": 100}),
+        "yoochoose-1-64": (
+            read_events(DATA / "yoochoose-1-64" / "train_sessions.txt", format="sessions"),
+            {"dim": 100},
+        ),
+    }
+    result: dict[str, Any] = {}
+    for name, (log, values) in logs.items():
+        catalog = log.catalog()
+        rows, _ = log.sequences(catalog, by="session")
+        rates = []
+        for seed in range(3):
+            net = build_net(GRU4RecConfig(**values), rows, catalog.size, seed)
+            config = TrainingConfig(epochs=1, batch_tokens=8192, learning_rate=5e-3)
+            rates.append(Trainer(net, rows, config, seed).run().events_per_s)
+        result[name] = {"events_per_s": round(statistics.median(rates)), "items": len(catalog), "settings": values}
+        print(name, result[name], file=sys.stderr, flush=True)
+    log, test = logs["rsc15-sample"][0], read_events(DATA / "rsc15-sample" / "test.tsv")
+    split = log.split("fixed", test=test)
+    found = compare(split, ["gru4rec"], {"gru4rec": {"dim": 100}}, Comparison(ks=(20,), ties="conservative"))[0]
+    result["rsc15-sample"] |= {"recall@20": found.metrics["recall@20"], "mrr@20": found.metrics["mrr@20"]}
+    print(result["rsc15-sample"], file=sys.stderr, flush=True)
+    return result
+
+
+class Dot:
+    """A dot-product scorer of a given size, to time ranking and listing apart from any network."""
+
+    name = "dot"
+
+    def __init__(self, size: int, dim: int, people: int) -> None:
+        rng = np.random.default_rng(0)
+        self.size = size
+        self.items_VD = rng.standard_normal((size, dim), dtype=np.float32)
+        self.people_ND = rng.standard_normal((people, dim), dtype=np.float32)
+
+    def scores(self, histories: Sequences) -> np.ndarray:
+        return self.people_ND[: len(histories)] @ self.items_VD.T
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {}
+
+
+def evaluation(peers: Path) -> dict[str, Any]:
+    """ML-1M's 6,040 people with a trained-size SASRec and a co-visit rule; and the ranking road on 100,000 items."""
+    from segue.data.cases import Cases
+    from segue.models.covisit import CoVisit, CoVisitConfig
+
+    split = read_events(DATA / "ml-1m" / "pairs.txt", format="pairs").split("leave-last-out")
+    size = split.catalog.size
+    sasrec = export("sasrec", build_net(SASRecConfig(length=50), split.train, size, 0), item_counts(split.train, size))
+    result: dict[str, Any] = {}
+    for name, scorer in (("covisit", CoVisit.fit(split.train, size, CoVisitConfig())), ("sasrec", sasrec)):
+        seconds = [timed(lambda s=scorer: evaluate(s, split.test, exclude_seen=True, ks=(10,))) for _ in range(3)]
+        result[f"ml-1m {name} seconds"] = round(statistics.median(seconds), 2)
+    people = 1024
+    dot = Dot(100_001, 64, people)
+    rng = np.random.default_rng(1)
+    targets = rng.integers(1, 100_001, people).astype(np.int32)
+    cases = Cases(Sequences.from_lists([[1]] * people), targets, np.arange(people), None, {})
+
+    def plain() -> None:
+        for n in range(people):  # what is usually written: score everything, sort it, look the target up
+            scores = dot.people_ND[n] @ dot.items_VD.T
+            np.flatnonzero(np.argsort(-scores) == targets[n])
+
+    ours = statistics.median(timed(lambda: evaluate(dot, cases, exclude_seen=False, ks=(10,))) for _ in range(3))
+    theirs = statistics.median(timed(plain) for _ in range(3))
+    result["100,000 items"] = {
+        "people_per_s": round(people / ours),
+        "score_then_sort_people_per_s": round(people / theirs),
+        "times_faster": round(theirs / ours, 1),
+        "hours_for_1M_people": round(1e6 / (people / ours) / 3600, 2),
+    }
+    top_k(dot.scores(cases.histories.take(slice(0, 10))), 10)
+    return result
+
+
+def timed(work: Any) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+GROW = """
+import json, sys, time
+import numpy as np
+import torch
+from segue import memory
+from segue.data.sequences import Sequences
+from segue.models.gru4rec import GRU4RecConfig
+from segue.training.build import build_net
+from segue.training.config import TrainingConfig
+from segue.training.trainer import Trainer
+folder, items, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+memory.reset_peak()
+started = time.perf_counter()
+from pathlib import Path
+rows = Sequences.open(Path(folder))
+config = GRU4RecConfig(dim=64, length=20, spectral_start=False)
+net = build_net(config, rows, items + 1, 0)
+trainer = Trainer(net, rows, TrainingConfig(epochs=1, batch_tokens=8192, loss="sampled", negatives=1024), 0)
+ready = time.perf_counter() - started
+deadline = time.perf_counter() + seconds
+class Enough(Exception): pass
+def look(p):
+    if time.perf_counter() > deadline: raise Enough
+try: trainer.run(None, look)
+except Enough: pass
+run = trainer.run_so_far
+done = run.seen or trainer.batches.num_targets
+rate = round(done / run.trained_s)
+print(json.dumps({"ready_s": round(ready, 2), "events_per_s": rate, "peak_mb": memory.peak_mb()}))
+"""
+
+
+def growth(peers: Path) -> dict[str, Any]:
+    """Events 1, 2, ... 64 million at 100,000 items, and items 10 thousand to 1 million at 2 million events: each in a
+    process of its own, from memory-mapped arrays, the rate over a few seconds of training."""
+    result: dict[str, Any] = {"events": {}, "items": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        for kind, grid in (
+            ("events", [(n * 1_000_000, 100_000) for n in (1, 2, 4, 8, 16, 32, 64, 100)]),
+            ("items", [(2_000_000, v) for v in (10_000, 30_000, 100_000, 300_000, 1_000_000)]),
+        ):
+            for events, items in grid:
+                place = Path(folder) / "log"
+                zipf_log(place, events, items)
+                command = [sys.executable, "-c", GROW, str(place), str(items), "15"]
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                found = json.loads(done.stdout) if done.returncode == 0 else {"error": done.stderr[-300:]}
+                result[kind][f"{events if kind == 'events' else items:,}"] = found
+                print(kind, events, items, found, file=sys.stderr, flush=True)
+    return result
+
+
+def zipf_log(place: Path, events: int, items: int) -> None:
+    """A log on disk whose items follow Zipf's law, ten events a person, without holding it in memory."""
+    place.mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    out = np.lib.format.open_memmap(place / "items.npy", mode="w+", dtype=np.int32, shape=(events,))
+    for start in range(0, events, 4_000_000):
+        count = min(4_000_000, events - start)
+        out[start : start + count] = np.exp(rng.random(count) * np.log(items)).astype(np.int32)
+    out.flush()
+    np.save(place / "offsets.npy", np.arange(0, events + 1, 10, dtype=np.int64))
+
+
+def resume(peers: Path) -> dict[str, Any]:
+    """Twenty trainings of one model, each killed with kill -9 at random moments and gone on: final SHA-256s."""
+    child = ROOT / "tests" / "training" / "test_checkpoint.py"
+    code = (
+        f"import sys, torch; sys.path.insert(0, {str(child.parent)!r})\n"
+        "from pathlib import Path\nfrom test_checkpoint import Checkpoint, digest, quality, trainer\n"
+        "run = trainer(epochs=30, batch_tokens=32)\n"
+        "run.run(quality, lambda p: None, checkpoint=Checkpoint(Path(sys.argv[1]), every_s=float(sys.argv[2])))\n"
+        "print(digest(run))\n"
+    )
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        command = [sys.executable, "-c", code]
+        whole = subprocess.run([*command, str(place / "whole"), "0"], capture_output=True, text=True, check=True).stdout
+        equal = kills = 0
+        for n in range(20):
+            path = place / f"run{n}.checkpoint"
+            for _ in range(1 + n % 3):  # some are killed more than once; every_s 0 writes a state behind every step
+                process = subprocess.Popen([*command, str(path), str(n % 2 * 0.05)], stdout=subprocess.DEVNULL)
+                while not path.exists() and process.poll() is None:
+                    time.sleep(0.005)
+                time.sleep(float(rng.uniform(0, 1.0)))
+                if process.poll() is None:
+                    os.kill(process.pid, signal.SIGKILL)
+                    kills += 1
+                process.wait()
+            end = subprocess.run([*command, str(path), "0"], capture_output=True, text=True, check=True).stdout
+            equal += end == whole
+    return {"trainings": 20, "kills": kills, "equal_sha256": equal}
+
+
+PARTS = {f.__name__: f for f in (epoch, quality, gru, evaluation, growth, resume)}
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("parts", nargs="*", default=list(PARTS), choices=[*PARTS, []])
+    words.add_argument("--peers", type=Path, default=ROOT / ".venv-peers", help="where the peers' environments are")
+    asked = words.parse_args()
+    torch.set_num_threads(os.cpu_count() or 1)
+    for part in asked.parts:
+        found = PARTS[part](asked.peers.resolve())
+        save(f"speed-{part}", {"about": about(), "part": PARTS[part].__doc__, **found})
+
+
+if __name__ == "__main__":
+    main()
