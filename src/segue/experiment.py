@@ -1,7 +1,7 @@
 """The straight road: a log, a protocol, models -> an honest comparison, or a model put to work."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -86,14 +86,21 @@ def compare(
 
     Rows come in the order asked for; nothing about the test cases is looked at before a model is complete.
     """
+    return [result for result, _ in runs(split, models, values, options, told)]
+
+
+def runs(
+    split: Split,
+    models: Iterable[str],
+    values: Mapping[str, Mapping[str, Any]] | None = None,
+    options: Comparison | None = None,
+    told: Told | None = None,
+) -> Iterator[tuple[Result, Fitted]]:
+    """What ``compare`` lists, one by one as they end, each with its fitted model: whoever wants one can keep it."""
     chosen = options or Comparison()
-    results = []
     for name in models:
-        entry = find(name)
-        for seed in range(chosen.seeds if isinstance(entry, Learned) else 1):
-            own = (values or {}).get(name, {})
-            results.append(_run(split, find_name(name), own, seed, chosen, told)[0])
-    return results
+        for seed in range(chosen.seeds if isinstance(find(name), Learned) else 1):
+            yield _run(split, find_name(name), (values or {}).get(name, {}), seed, chosen, told)
 
 
 def _run(
@@ -180,20 +187,28 @@ def train(
     The metrics in the artifact are those of the run that was judged, before the last events were trained on.
     """
     job = job or Job()
-    options = Comparison()
     split = log.split(job.protocol)
-    result, fitted = _run(split, find_name(model), values or {}, job.seed, options, told, job.folder)
-    say = told or (lambda what, how: None)
-    scorer, catalog = fitted.scorer, split.catalog
+    judged = _run(split, find_name(model), values or {}, job.seed, Comparison(), told, job.folder)
+    return judged[0], put_to_work(log, judged, out, job, told)
+
+
+def put_to_work(
+    log: "EventLog", judged: tuple[Result, Fitted], out: Path, job: Job | None = None, told: Told | None = None
+) -> str:
+    """Trains what a judged run chose once more on every event (``refit``), saves it, and returns its version."""
+    job = job or Job()
+    result, fitted = judged
+    catalog = log.catalog()
     if job.refit:
-        what = f"training {result.model} on every event"
-        catalog = log.catalog()
+        what, say = f"training {result.model} on every event", told or (lambda what, how: None)
         sequences, _ = log.sequences(catalog, by="session" if job.protocol == "sessions" else "user")
         say(what, None)
         work = Work(lambda p: say(what, p), job.folder)
-        scorer = fit_all(result.model, sequences, catalog.size, fitted, seed=job.seed, work=work).scorer
+        fitted = fit_all(result.model, sequences, catalog.size, fitted, seed=job.seed, work=work)
+    else:
+        catalog = log.split(job.protocol).catalog
     about = {f.name: getattr(result, f.name) for f in fields(result) if f.name not in ("settings", "model", "refit")}
     about |= {"trained_on_everything": job.refit, "events": len(log), "segue": version("segue")}
     shown = {} if job.items is None else job.items.for_catalog(catalog)
-    saved = artifact.Artifact(result.model, fitted.settings, catalog, scorer.arrays(), shown, about)
-    return result, artifact.save(saved, out)
+    saved = artifact.Artifact(result.model, fitted.settings, catalog, fitted.scorer.arrays(), shown, about)
+    return artifact.save(saved, out)

@@ -35,6 +35,7 @@ def compare(
 
     Every model ranks the whole catalogue. Settings are chosen on validation only.
 
+    \b
     Examples:
       segue compare shop.csv --models covisit,gru4rec
       segue compare beauty.txt --format sequences --protocol leave-last-out --models popularity,markov,covisit
@@ -58,7 +59,7 @@ def compare(
         rejected=rejected,
     )
     split = o.cut(read, protocol, test, test_format, unknown)
-    with progress(quiet=json) as told:
+    with progress() as told:
         results = run(split, names, values, options, told)
     if json:
         print_json([result.to_dict() for result in results])

@@ -1,6 +1,8 @@
 """The segue command: one sentence and exit code 2 for what a user can mend, 130 for Ctrl-C."""
 
+import os
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -14,39 +16,58 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(quickstart.quickstart)
-app.command()(profile.profile)
-app.command()(compare.compare)
-app.command()(train.train)
-app.command()(recommend.recommend)
-app.command()(recommend.similar)
-app.command()(serve.serve)
+for command, said in (
+    (quickstart.quickstart, "The bundled log, end to end."),
+    (profile.profile, "What is in a log, and what is odd about it."),
+    (compare.compare, "Models side by side, with intervals."),
+    (train.train, "Train, judge and save one model."),
+    (recommend.recommend, "What comes next after a history."),
+    (recommend.similar, "What goes with one item."),
+    (serve.serve, "A saved model over HTTP."),
+):
+    app.command(short_help=said)(command)
 
 
+REFUSED = 2
+"""The exit code of what a user can mend."""
 STOPPED = 130
 """The exit code of Ctrl-C."""
+EXTRAS = {
+    **dict.fromkeys(("torch", "onnx", "onnxscript"), "train"),
+    **dict.fromkeys(("granian", "starlette", "apsw", "onnxruntime"), "serve"),
+}
+"""Where a module that may be missing comes from; any other missing module is our own mistake."""
 
 
 def main() -> None:
-    """What the installed command runs."""
+    """What the installed command runs. With SEGUE_TRACEBACK set, a refusal also shows where it arose."""
     try:
-        code = app(standalone_mode=False)
-        if code == STOPPED:
+        app()
+    except SystemExit as done:
+        if done.code == STOPPED:
             sys.stderr.write("Stopped.\n")
-        sys.exit(code if isinstance(code, int) else 0)
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
+        raise
+    except KeyboardInterrupt:
         sys.stderr.write("Stopped.\n")
         sys.exit(STOPPED)
-    except (ValueError, ImportError) as error:
-        sys.stderr.write(f"segue: {error}\n")
-        sys.exit(2)
-    except Exception as error:
-        if type(error).__module__.startswith("click") or type(error).__module__.startswith("typer"):
-            error.show() if callable(vars(type(error)).get("show")) else sys.stderr.write(f"segue: {error}\n")  # type: ignore[attr-defined]
-            sys.exit(2)
-        raise
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        if name not in EXTRAS:
+            raise
+        _refuse(error, f"This needs {name}, which is not installed: pip install 'segue[{EXTRAS[name]}]'.")
+    except ValueError as error:
+        _refuse(error, str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _refuse(error, f"{error.filename}: {error.strerror}.")
+
+
+def _refuse(error: Exception, sentence: str) -> NoReturn:
+    sys.stderr.write(f"segue: {sentence}\n")
+    if os.environ.get("SEGUE_TRACEBACK"):
+        raise error
+    sys.exit(REFUSED)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from segue.experiment import Result, Told
+    from segue.training.trainer import Progress
 
 WIDTH = None if sys.stdout.isatty() else 140
 """A pipe or a file has no width of its own; tables must not be squeezed there."""
@@ -59,13 +60,14 @@ def leaderboard(results: "Sequence[Result]", by: str) -> None:
 
 
 @contextmanager
-def progress(quiet: bool) -> "Iterator[Told]":
-    """A bar on standard error with loss, validation, events a second and the time left; nothing when ``quiet``."""
+def progress() -> "Iterator[Told]":
+    """Says on standard error how far the work is: a bar with the time left where somebody watches, a line for each
+    new piece of work where a file or a program listens."""
+    if not err.is_terminal:
+        yield _piece_by_piece
+        return
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    if quiet:
-        yield lambda what, how: None
-        return
     columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[more]}"), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("", total=None, more="")
@@ -76,14 +78,24 @@ def progress(quiet: bool) -> "Iterator[Told]":
             elif isinstance(how, tuple):
                 bar.update(task, description=what, completed=how[0], total=how[1], more=f"{how[0]:,}/{how[1]:,} cases")
             else:
-                best = "" if how.validation is None else f", validation {how.validation:.4f}"
-                more = f"epoch {how.epoch + 1}/{how.epochs}, loss {how.loss:.3f}{best}, "
-                more += f"{how.events_per_s:,.0f} events/s, {_clock(how.left_s)} left at most"
-                bar.update(task, description=what, completed=how.step, total=how.steps, more=more)
+                bar.update(task, description=what, completed=how.step, total=how.steps, more=steps(how))
 
         yield told
 
 
-def _clock(seconds: float) -> str:
+def _piece_by_piece(what: str, how: Any) -> None:
+    if how is None:
+        err.print(f"{what} ...", markup=False)
+
+
+def steps(how: "Progress") -> str:
+    """Where a training stands, in a line."""
+    best = "" if how.validation is None else f", validation {how.validation:.4f}"
+    speed = f"{how.events_per_s:,.0f} events/s, {clock(how.left_s)} left at most"
+    return f"epoch {how.epoch + 1}/{how.epochs}, loss {how.loss:.3f}{best}, {speed}"
+
+
+def clock(seconds: float) -> str:
+    """``75`` -> 1:15, ``3661`` -> 1:01:01."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

@@ -1,7 +1,12 @@
 """segue profile: what is in a log, and what is odd about it."""
 
+from typing import TYPE_CHECKING
+
 from segue.cli import options as o
 from segue.cli.output import out, print_json, table
+
+if TYPE_CHECKING:
+    from segue.data.events import EventLog
 
 
 def profile(
@@ -17,12 +22,11 @@ def profile(
 ) -> None:
     """Say what is in a log, and what is odd about it, before a day is spent on models.
 
+    \b
     Examples:
       segue profile shop.csv
       segue profile raw.parquet --where "Quantity > 0" --rejected rejected.csv
     """
-    from segue.data.profile import profile as look
-
     read = o.open_log(
         log,
         format=format,
@@ -33,10 +37,19 @@ def profile(
         strict=strict,
         rejected=rejected,
     )
-    found = look(read)
     if json:
-        print_json(found.to_dict())
-        return
+        from segue.data.profile import profile as look
+
+        print_json(look(read).to_dict())
+    else:
+        show_profile(read)
+
+
+def show_profile(log: "EventLog") -> None:
+    """A log's numbers as a table, and what is odd about it in sentences."""
+    from segue.data.profile import profile as look
+
+    found = look(log)
     table(None, ["", "value"], [[name, value] for name, value in found.lines()])
     for sentence in found.oddities:
         out.print(f"- {sentence}", markup=False)

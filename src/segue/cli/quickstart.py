@@ -1,63 +1,78 @@
 """segue quickstart: the bundled log from end to end, with a live server at the end."""
 
+import queue
+import re
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from segue.cli.output import err, leaderboard, out, progress, table
+from segue.cli.profile import show_profile
+
+if TYPE_CHECKING:
+    from segue.serving.client import Client
+    from segue.serving.schema import Recommendation
 
 MODELS = ("popularity", "markov", "covisit", "session-knn", "gru4rec")
-VISITOR = "quickstart-visitor"
+CHOSEN = "gru4rec"
+"""What is served in the end: the sequence model of the table."""
+FIRST, SECOND = "22386", "22423"
+"""What the visitor looks at: a jumbo bag, then a cake stand, so that the answers can be told apart at a glance."""
+START_S = 60
+"""A server that is not ready after so long is given up."""
 
 
 def quickstart(
     serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Leave the server running at the end.")] = True,
-    folder: Annotated[Path, typer.Option("--out", help="Where the model and the events are kept.")] = Path("run"),
+    folder: Annotated[Path, typer.Option("--out", help="Where the model and the events are kept.")] = Path(
+        "runs/quickstart"
+    ),
     port: Annotated[int, typer.Option(help="The server's port; 0: any free one.")] = 0,
 ) -> None:
     """The bundled shop log from end to end: look, compare, train, serve, and see one event change the answer.
 
     Takes about three minutes on two cores.
 
+    \b
     Example:
       segue quickstart --no-serve
     """
     from segue.data.items import read_items
-    from segue.data.profile import profile
     from segue.data.samples import online_retail
-    from segue.experiment import Comparison, Job, compare, train
+    from segue.experiment import Comparison, Job, put_to_work, runs
 
     started = time.perf_counter()
-    log, items_path = online_retail()
     _headline("1/4  A year of a real shop: UCI Online Retail (Chen 2015, CC BY 4.0)")
-    found = profile(log)
-    table(None, ["", "value"], [[name, value] for name, value in found.lines()])
-    for sentence in found.oddities:
-        out.print(f"- {sentence}", markup=False)
+    log, items_path = online_retail()
+    show_profile(log)
 
     _headline("2/4  An honest comparison: trained on the past, judged on what came after")
-    with progress(quiet=False) as told:
-        results = compare(log.split("time"), MODELS, {}, Comparison(refit=False), told)
-    leaderboard(results, "ndcg@10")
-    learned = max((r for r in results if r.model == "gru4rec"), key=lambda r: r.metrics["ndcg@10"])
+    with progress() as told:
+        judged = list(runs(log.split("time"), MODELS, {}, Comparison(refit=False), told))
+    leaderboard([result for result, _ in judged], "ndcg@10")
 
-    _headline(f"3/4  Putting {learned.model} to work: trained once more on every event")
-    with progress(quiet=False) as told:
-        _, version = train(log, learned.model, folder, {}, Job(items=read_items(items_path)), told)
+    _headline(f"3/4  Putting {CHOSEN} to work: trained once more on every event")
+    items = read_items(items_path)
+    chosen = next(run for run in judged if run[0].model == CHOSEN)
+    with progress() as told:
+        version = put_to_work(log, chosen, folder, Job(items=items), told)
     out.print(f"Saved to {folder} (version {version}).", markup=False)
 
     _headline("4/4  Live: one event changes the next answer")
-    server, url = _start(folder, port)
+    shown = items.for_catalog(log.catalog())
+    server, url = start(folder, port)
     try:
-        _show_live(url, folder)
+        show_live(url, {item: str(shown.get(item, {}).get("title", item)) for item in (FIRST, SECOND)})
         out.print(f"\nDone in {time.perf_counter() - started:.0f} s.")
         if serve:
             out.print(f"The server is at {url} (Ctrl-C stops it). Try:", markup=False)
-            body = '{"history": ["85123A"], "k": 5}'
+            body = f'{{"history": ["{FIRST}"], "k": 5}}'
             out.print(f"  curl -s {url}/v1/recommend -H 'Content-Type: application/json' -d '{body}'", markup=False)
             server.wait()
     finally:
@@ -69,62 +84,62 @@ def _headline(text: str) -> None:
     out.print(f"\n[bold]{text}[/bold]")
 
 
-def _start(folder: Path, port: int) -> "tuple[subprocess.Popen[str], str]":
-    """The real server in a process of its own, and its address once it is ready."""
-    import socket
+def start(folder: Path, port: int) -> "tuple[subprocess.Popen[str], str]":
+    """The real server in a process of its own, and its address once it is ready. ValueError when it does not come up;
+    what it said is on standard error by then."""
+    from segue.serving.client import Client
 
-    if port == 0:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
     command = [sys.executable, "-m", "segue.cli.main", "serve", str(folder), "--port", str(port)]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            raise ValueError(f"The server did not start: {server.stderr.read() if server.stderr else ''}")
-        if _ready(url):
-            return server, url
-        time.sleep(0.1)
-    server.kill()
-    raise ValueError("The server was not ready within a minute.")
-
-
-def _ready(url: str) -> bool:
-    import urllib.error
-    import urllib.request
-
+    addresses: queue.Queue[str | None] = queue.Queue()
+    threading.Thread(target=_listen, args=(server, addresses), daemon=True).start()
+    deadline = time.monotonic() + START_S
     try:
-        with urllib.request.urlopen(f"{url}/health/ready", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        url = addresses.get(timeout=START_S)
+        while url is not None and time.monotonic() < deadline:
+            with Client(url) as client:
+                if _ready(client):
+                    return server, url
+            time.sleep(0.05)
+    except queue.Empty:
+        pass
+    server.kill()
+    raise ValueError(f"The server for {folder} did not start; see above.")
+
+
+def _listen(server: "subprocess.Popen[str]", addresses: "queue.Queue[str | None]") -> None:
+    """Passes on what the server says, and its address (None when it ended). Read to the end: a full pipe would stop
+    the server."""
+    assert server.stderr is not None
+    for line in server.stderr:
+        err.print(line.rstrip(), markup=False)
+        if address := re.search(r"http://[^\s;]+", line):
+            addresses.put(address.group())
+    addresses.put(None)
+
+
+def _ready(client: "Client") -> bool:
+    try:
+        return client.ready().status == "ready"
+    except OSError:
         return False
 
 
-def _show_live(url: str, folder: Path) -> None:
-    """Asks, posts an event that changes the taste, asks again."""
-    from segue.models.artifact import load
+def show_live(url: str, looked_at: Mapping[str, str]) -> None:
+    """Posts a new visitor's look at an item, asks, posts a look at the next, asks again. ``looked_at``: id -> title."""
     from segue.serving.client import Client
     from segue.serving.schema import EventIn, RecommendRequest
 
-    titles = {item: about.get("title", "") for item, about in load(folder).items.items()}
-    first, second = "22386", "22423"
-    visitor = f"{VISITOR}-{time.time_ns()}"
+    visitor = f"quickstart-visitor-{time.time_ns()}"
+    answers = []
     with Client(url) as client:
-        client.events([EventIn(item_id=first, session_id=visitor)])
-        before = client.recommend(RecommendRequest(session_id=visitor, k=5))
-        client.events([EventIn(item_id=second, session_id=visitor)])
-        after = client.recommend(RecommendRequest(session_id=visitor, k=5))
-    out.print(
-        f"A visitor looks at {titles.get(first)} ({first}), then at {titles.get(second)} ({second}).", markup=False
-    )
-    rows: list[list[str]] = []
-    for a, b in zip(before.items, after.items, strict=False):
-        rows.append([_name(a), _name(b)])
-    table(None, ["after the first event", "after the second event"], rows, left=2)
-    err.print(f"Answered in {before.took_ms:.1f} ms and {after.took_ms:.1f} ms.", markup=False)
+        for item in looked_at:
+            client.events([EventIn(item_id=item, session_id=visitor)])
+            answers.append(client.recommend(RecommendRequest(session_id=visitor, k=5)))
+    rows = [[_name(item) for item in row] for row in zip(*(a.items for a in answers), strict=False)]
+    table(None, [f"after {title} ({item})" for item, title in looked_at.items()], rows, left=len(answers))
+    out.print("Answered in " + " and ".join(f"{a.took_ms:.1f} ms" for a in answers) + ".", markup=False)
 
 
-def _name(item: Any) -> str:
-    return f"{item.title or ''} ({item.id})"
+def _name(item: "Recommendation") -> str:
+    return f"{item.title} ({item.id})" if item.title else item.id

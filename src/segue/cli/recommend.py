@@ -1,12 +1,15 @@
 """segue recommend and segue similar: answers from a saved model, on the command line."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from segue.cli import options as o
 from segue.cli.output import err, out, print_json, table
+
+if TYPE_CHECKING:
+    from segue.data.events import EventLog
 
 
 def recommend(
@@ -17,12 +20,14 @@ def recommend(
     user: Annotated[str | None, typer.Option(help="A person of --log, whose events are the history.")] = None,
     log: Annotated[Path | None, typer.Option(help="The event log to look --user up in.")] = None,
     format: o.Format = "auto",
+    column: o.Columns = None,
     k: Annotated[int, typer.Option(help="How many items.")] = 10,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Items of the history may come again.")] = False,
     json: o.Json = False,
 ) -> None:
     """Say what comes next after a history.
 
+    \b
     Examples:
       segue recommend run --history 85123A,71053
       segue recommend run --user 17850 --log shop.csv
@@ -35,10 +40,11 @@ def recommend(
     if user is not None:
         if log is None:
             raise ValueError("--user needs --log, the event log to look the person up in.")
-        events = [item for item in _history_of(user, log, format) if item]
+        events = _history_of(user, o.open_log(log, format=format, columns=column), log)
     else:
         ids = history or []
-        events = [part.strip() for text in ids for part in text.split(",")] if len(ids) == 1 else list(ids)
+        whole = len(ids) != 1 or ids[0] in model.catalog  # an id may hold a comma itself
+        events = list(ids) if whole else [part.strip() for part in ids[0].split(",")]
     unknown = [item for item in events if item not in model.catalog]
     if unknown:
         err.print(f"Not in the catalogue, so not used: {', '.join(unknown)}.", markup=False)
@@ -54,6 +60,7 @@ def similar(
 ) -> None:
     """Say what goes with one item.
 
+    \b
     Example:
       segue similar run --item 85123A
     """
@@ -63,8 +70,7 @@ def similar(
     _show(model.items, model.similar(item, k=k), json, {"item": item})
 
 
-def _history_of(user: str, log: Path, format: str) -> list[str]:
-    read = o.open_log(log, format=format)
+def _history_of(user: str, read: "EventLog", log: Path) -> list[str]:
     catalog = read.catalog()
     sequences, people = read.sequences(catalog)
     if user not in people:

@@ -22,6 +22,7 @@ def serve(
 
     Events are kept in an append-only store and survive a crash. The document of all routes is at /openapi.json.
 
+    \b
     Example:
       segue serve run --port 8000
     """

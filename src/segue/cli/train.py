@@ -39,6 +39,7 @@ def train(
     The numbers printed and saved are those of the judged run; the saved model has also learned from the events that
     judged it (--no-refit keeps them out). Ctrl-C saves; --resume goes on to the same bits, also after a crash.
 
+    \b
     Examples:
       segue train shop.csv --model gru4rec --out run --items products.csv
       segue train shop.csv --model covisit --set decay=0.7 --out run
@@ -77,7 +78,7 @@ def _run(job: dict[str, Any], rejected: Path | None, json: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "job.json").write_text(jsonlib.dumps(job, indent=1), encoding="utf-8")
     try:
-        with progress(quiet=json) as told:
+        with progress() as told:
             result, version = run(
                 read, job["model"], target, values, Job(items=table, folder=folder, **job["train"]), told
             )
