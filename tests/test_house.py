@@ -23,6 +23,7 @@ FLOORS = {
     "memory": 0,
     "fitting": 5,
     "experiment": 6,
+    "planning": 6,
     "recommender": 6,
     "cli": 7,
     "": 8,

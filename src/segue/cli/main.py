@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from segue.cli import compare, profile, quickstart, recommend, serve, train
+from segue.cli import compare, plan, profile, quickstart, recommend, serve, train
 
 app = typer.Typer(
     name="segue",
@@ -20,6 +20,7 @@ for command, said in (
     (quickstart.quickstart, "The bundled log, end to end."),
     (profile.profile, "What is in a log, and what is odd about it."),
     (compare.compare, "Models side by side, with intervals."),
+    (plan.plan, "What a training would take."),
     (train.train, "Train, judge and save one model."),
     (recommend.recommend, "What comes next after a history."),
     (recommend.similar, "What goes with one item."),

@@ -129,7 +129,7 @@ class Trainer:
         steps = self.batches.num_batches * self.config.epochs
         for batch in self.batches.epoch(run.epoch, skip=run.batch):
             started = time.perf_counter()
-            loss = self._step(batch, min(1.0, self.step / steps))
+            loss = self.train_step(batch, min(1.0, self.step / steps))
             if not np.isfinite(loss):
                 raise ValueError(f"The loss is {loss} at step {self.step}: lower learning_rate and train again.")
             run.total += loss * batch.num_targets
@@ -194,7 +194,8 @@ class Trainer:
         digest.update(repr(shapes).encode())
         return digest.hexdigest()
 
-    def _step(self, batch: Batch, done: float) -> float:
+    def train_step(self, batch: Batch, done: float) -> float:
+        """One step on one batch, ``done`` (0 to 1) of the way along the learning-rate curve; returns the loss."""
         net = self.net
         net.train()
         net.noise.seed(self.seed * 1_000_003 + self.step)
