@@ -1,74 +1,28 @@
 """The event log: who did what and when. Reading loses nothing: a bad row is set aside with its place and a reason."""
 
-import csv
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segue.data import times
+from segue.data import rejects, times
 from segue.data.catalog import PAD, Catalog
 from segue.data.columns import choose
-from segue.data.formats import ROW, Raw, guess_format, read_raw
-from segue.data.ids import fault, to_text, usable
+from segue.data.filtering import Trim, trim
+from segue.data.formats import guess_format, read_raw
+from segue.data.ids import codes, to_text
+from segue.data.raw import ROW, Raw, Reject
+from segue.data.reading import ReadOptions, ReadReport
 from segue.data.sequences import Sequences
+from segue.data.tables import from_table
+from segue.settings import distribute
 
 if TYPE_CHECKING:
     import polars as pl
 
     from segue.data.cases import Split
-
-
-IDS = ("user_id", "item_id", "session_id")
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """How a log is to be understood where guessing would not do."""
-
-    format: str = "auto"
-    """csv, tsv, jsonl, parquet, arrow, recbole, sequences, sessions, pairs, prefixes; auto: by the file's ending."""
-    columns: Mapping[str, str] = field(default_factory=dict)
-    """Our name -> the log's column, for what is not guessed right."""
-    time_unit: times.Unit = "auto"
-    """Of numbers: s, ms, us, ns; auto: guessed by size."""
-    time_format: str | None = None
-    """Of text that is not ISO 8601, for example %d/%m/%Y %H:%M."""
-    where: str | None = None
-    """A condition in SQL on the log's own columns; other rows are left out and counted."""
-    strict: bool = False
-    """Refuse a log with a bad row instead of setting the row aside."""
-    rejected: Path | None = None
-    """Where bad rows are written, as CSV: row, reason, text."""
-
-
-@dataclass(frozen=True)
-class ReadReport:
-    """What reading did."""
-
-    source: str
-    format: str
-    notes: tuple[str, ...]
-    """Every guess, as a sentence."""
-    rows_read: int
-    rejected: dict[str, int]
-    """Rows set aside, by reason."""
-    left_out: int
-    """Rows that did not meet ``where``."""
-    rejected_path: str | None
-
-    def lines(self) -> list[str]:
-        """For people."""
-        kept = self.rows_read - sum(self.rejected.values()) - self.left_out
-        out = [f"{self.source}: {self.rows_read:,} rows read as {self.format}, {kept:,} events kept.", *self.notes]
-        if self.left_out:
-            out.append(f"{self.left_out:,} rows left out by the condition.")
-        out += [f"{count:,} rows set aside: {reason}." for reason, count in self.rejected.items()]
-        if self.rejected_path:
-            out.append(f"The rows set aside are in {self.rejected_path}.")
-        return out
 
 
 @dataclass(frozen=True)
@@ -83,6 +37,11 @@ class EventLog:
     labelled: bool = False
     """A fixed test set: the last event of each row is what is asked."""
 
+    @classmethod
+    def from_frame(cls, frame: Any, **options: Any) -> "EventLog":
+        """From a Polars, pandas or Arrow table; the same as ``read_events``."""
+        return read_events(frame, **options)
+
     def __len__(self) -> int:
         return self.frame.height
 
@@ -95,7 +54,7 @@ class EventLog:
         the catalogue are PAD. Sessions need a ``session_id`` column; without one each person is one session."""
         key = "session_id" if by == "session" and "session_id" in self.frame.columns else "user_id"
         items = _index(self.frame["item_id"], catalog)
-        keys, who = _codes(self.frame[key])
+        keys, who = codes(self.frame[key])
         when = self.frame["timestamp"].to_numpy()
         order = np.lexsort((when, who))
         offsets = np.concatenate([[0], np.cumsum(np.bincount(who, minlength=len(keys)))]).astype(np.int64)
@@ -108,68 +67,101 @@ class EventLog:
 
         return split(self, protocol, **options)
 
-    def with_frame(self, frame: "pl.DataFrame") -> "EventLog":
+    def with_frame(self, frame: "pl.DataFrame", report: ReadReport | None = None) -> "EventLog":
         """The same log with other rows."""
-        return replace(self, frame=frame)
+        return replace(self, frame=frame, report=report or self.report)
 
 
 def read_events(source: Any, *, format: str = "auto", **options: Any) -> EventLog:
-    """A log from a file, or from a Polars, pandas or Arrow table; options are the fields of ``ReadOptions``.
+    """A log from a file, or from a Polars, pandas or Arrow table.
 
-    ValueError, in one sentence, for what is no log: missing, empty, without the needed columns, without a good row.
+    Options are the fields of ``ReadOptions`` (columns, time_unit, time_format, where, strict, rejected) and of ``Trim``
+    (session_gap_s, min_user_events, min_item_events, drop_repeats). ValueError, in one sentence, for what is no log:
+    missing, empty, without the needed columns, without a good row.
+
+    >>> import polars as pl
+    >>> shop = pl.DataFrame({"customer": [1, 1, 2], "sku": ["a", "b", "a"], "date": ["2024-05-01"] * 3})
+    >>> read_events(shop).report.lines()[0]
+    'the table: 3 rows read, 3 events kept.'
     """
-    chosen = ReadOptions(format=format, **options)
+    shares = distribute({"format": format, **options}, {"read": ReadOptions, "trim": Trim})
+    chosen, wanted = ReadOptions(**shares["read"]), Trim(**shares["trim"])
     if isinstance(source, str | Path):
         path = Path(source)
         kind = guess_format(path) if chosen.format == "auto" else chosen.format
-        return _build(read_raw(path, kind), str(path), kind, chosen)
-    return _build(Raw(_frame(source).with_row_index(ROW, offset=1)), "the table", "table", chosen)
-
-
-def _frame(source: Any) -> "pl.DataFrame":
-    import polars as pl
-
-    if isinstance(source, pl.DataFrame):
-        return source
-    if isinstance(source, pl.LazyFrame):
-        return source.collect()
-    kind = f"{type(source).__module__.split('.')[0]}.{type(source).__name__}"
-    if kind == "pandas.DataFrame":
-        return pl.DataFrame({str(name): source[name].to_numpy() for name in source.columns}, strict=False)
-    if kind == "pyarrow.Table":
-        table = pl.from_arrow(source)
-        assert isinstance(table, pl.DataFrame)
-        return table
-    raise ValueError(f"A log is read from a path or a Polars, pandas or Arrow table, not from {kind}.")
+        return trim(_build(read_raw(path, kind), str(path), kind, chosen), wanted)
+    return trim(_build(from_table(source), "the table", "table", chosen), wanted)
 
 
 def _build(raw: Raw, source: str, kind: str, options: ReadOptions) -> EventLog:
-    """Raw columns -> a log: filter, then ids and times, then what is left."""
+    """Raw columns -> a log: the condition, then ids and times, then what is left."""
     import polars as pl
 
-    frame, rows_read = raw.frame, raw.frame.height + len(raw.rejected)
-    columns, notes = choose([c for c in frame.columns if c != ROW], options.columns)
-    left_out = 0
-    if options.where is not None:
-        try:
-            frame = frame.filter(pl.sql_expr(options.where))
-        except pl.exceptions.PolarsError as error:
-            raise ValueError(f"The condition '{options.where}' does not work on this log: {error}.") from None
-        left_out = raw.frame.height - frame.height
+    rows_read = raw.frame.height + len(raw.rejected)
+    columns, notes = choose([c for c in raw.frame.columns if c != ROW], options.columns)
+    frame = raw.frame if options.where is None else _where(raw.frame, options.where, columns)
     ready, more, has_times = _columns(frame, columns, raw.ordered, options)
-    notes += [note for note in more if note not in notes]
-    suspect = ~_fine(ready)
-    aside = _set_aside(frame.filter(suspect), columns, {role: column.filter(suspect) for role, column in ready.items()})
-    rejected = [*raw.rejected, *aside]
-    report = _report(rejected, rows_read, (source, kind, tuple(notes), left_out), options)
+    suspect = rejects.suspicious(ready)
+    aside = rejects.set_aside(
+        frame.filter(suspect), columns, {role: column.filter(suspect) for role, column in ready.items()}
+    )
     others = [c for c in frame.columns if c != ROW and c not in columns.values() and c not in ready]
     kept = pl.DataFrame([series.alias(role) for role, series in ready.items()] + [frame[c] for c in others])
     if aside:
         kept = kept.filter(~frame[ROW].is_in([row for row, _, _ in aside]))
+    refused = [*raw.rejected, *aside]
+    path = _settle(refused, source, options)
     if kept.height == 0:
-        first = f" The first: {rejected[0][1]} (row {rejected[0][0]})." if rejected else ""
+        first = f" The first: {refused[0][1]} (row {refused[0][0]})." if refused else ""
         raise ValueError(f"{source} has no usable row; {rows_read} were read.{first}")
+    report = ReadReport(
+        source,
+        kind,
+        columns,
+        tuple(dict.fromkeys([*notes, *more])),
+        rows_read,
+        rejects.count(refused),
+        raw.frame.height - frame.height,
+        path,
+    )
     return EventLog(kept, has_times, report, raw.labelled)
+
+
+def _settle(refused: list[Reject], source: str, options: ReadOptions) -> str | None:
+    """Writes the refused rows where that was asked; ValueError where there shall be none."""
+    path = None if options.rejected is None else Path(options.rejected)
+    if path is not None:
+        rejects.write(path, refused)
+    if refused and options.strict:
+        row, reason, _ = min(refused)
+        raise ValueError(f"{source} row {row}: {reason}. {len(refused)} such rows; leave out strict to set them aside.")
+    return None if path is None else str(path)
+
+
+def _where(frame: "pl.DataFrame", condition: str, columns: Mapping[str, str]) -> "pl.DataFrame":
+    """The rows that meet the condition. A text file has texts only, so that "Quantity > 0" could not be asked of it:
+    columns without an id that hold nothing but numbers are compared as numbers then."""
+    import polars as pl
+
+    ids = {columns[role] for role in rejects.IDS if role in columns}
+    try:
+        wanted = pl.sql_expr(condition)
+        try:
+            return frame.filter(wanted)
+        except pl.exceptions.PolarsError:
+            texts = [c for c in frame.columns if frame[c].dtype == pl.String and c not in ids]
+            as_numbers = frame.with_columns(_number(frame[c]) for c in texts)
+            return frame.filter(as_numbers.select(wanted).to_series())
+    except pl.exceptions.PolarsError as error:
+        cause = str(error).splitlines()[0].removesuffix(".")
+        raise ValueError(f"The condition '{condition}' does not work on this log: {cause}.") from None
+
+
+def _number(column: "pl.Series") -> "pl.Series":
+    import polars as pl
+
+    number = column.cast(pl.Float64, strict=False)
+    return number if number.null_count() == column.null_count() else column
 
 
 def _columns(
@@ -180,7 +172,7 @@ def _columns(
 
     ready: dict[str, pl.Series] = {}
     notes: list[str] = []
-    for role in IDS:
+    for role in rejects.IDS:
         if role in columns:
             ready[role], more = to_text(frame[columns[role]], role)
             notes += more
@@ -197,73 +189,6 @@ def _columns(
         if role in columns:
             ready[role] = frame[columns[role]].cast(dtype, strict=False)
     return ready, notes, has_times
-
-
-def _fine(ready: "Mapping[str, pl.Series]") -> "pl.Series":
-    """bool: rows in which nothing needs a closer look."""
-    moment = ready["timestamp"]
-    fine = moment.is_not_null() & (moment >= 0) & (moment <= times.LATEST_US)
-    for role in IDS:
-        if role in ready:
-            fine &= usable(ready[role])
-    return fine.fill_null(False)
-
-
-def _set_aside(
-    suspects: "pl.DataFrame", columns: Mapping[str, str], ready: "Mapping[str, pl.Series]"
-) -> list[tuple[int, str, str]]:
-    """(row, reason, text) of the suspects that are refused; the first reason found is told."""
-    places = suspects[ROW].to_list()
-    reasons: list[str | None] = [None] * len(places)
-    for role in IDS:
-        if role in ready:
-            original = suspects[columns[role]]
-            missing = (original.fill_nan(None) if original.dtype.is_float() else original).is_null().to_list()
-            for i, text in enumerate(ready[role].to_list()):
-                reasons[i] = reasons[i] or fault(text, role, missing[i])
-    for i, moment in enumerate(ready["timestamp"].to_list()):
-        if moment is None or not 0 <= moment <= times.LATEST_US:
-            reasons[i] = reasons[i] or "timestamp is missing or no time between 1970 and 2200"
-    texts = suspects.drop(ROW).iter_rows()
-    return [
-        (place, reason, ",".join("" if v is None else str(v) for v in row)[:500])
-        for place, reason, row in zip(places, reasons, texts, strict=True)
-        if reason is not None
-    ]
-
-
-def _report(
-    rejected: list[tuple[int, str, str]],
-    rows_read: int,
-    about: tuple[str, str, tuple[str, ...], int],
-    options: ReadOptions,
-) -> ReadReport:
-    counts: dict[str, int] = {}
-    for _, reason, _ in rejected:
-        counts[reason] = counts.get(reason, 0) + 1
-    if rejected and options.strict:
-        row, reason, _ = min(rejected)
-        raise ValueError(
-            f"{about[0]} row {row}: {reason}. {len(rejected)} such rows; leave out strict to set them aside."
-        )
-    path = None
-    if rejected and options.rejected is not None:
-        with options.rejected.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["row", "reason", "text"])
-            writer.writerows(sorted(rejected))
-        path = str(options.rejected)
-    source, kind, notes, left_out = about
-    return ReadReport(source, kind, notes, rows_read, counts, left_out, path)
-
-
-def _codes(column: "pl.Series") -> tuple[list[str], np.ndarray]:
-    """(distinct texts sorted, int64 code of each row)."""
-    import polars as pl
-
-    distinct = column.unique().sort()
-    codes = column.cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int64)
-    return distinct.to_list(), codes
 
 
 def _index(column: "pl.Series", catalog: Catalog) -> np.ndarray:

@@ -3,6 +3,8 @@
 import re
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -45,3 +47,12 @@ def fault(text: str | None, role: str, missing: bool) -> str | None:
     if len(text) > LONGEST:
         return f"{role} is longer than {LONGEST} characters"
     return f"{role} holds a control character" if re.search(CONTROL, text) else None
+
+
+def codes(column: "pl.Series") -> tuple[list[str], np.ndarray]:
+    """(distinct texts sorted, int64 code of each row)."""
+    import polars as pl
+
+    distinct = column.unique().sort()
+    codes = column.cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int64)
+    return distinct.to_list(), codes

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from segue.data.catalog import Catalog
 from segue.data.columns import KNOWN_NAMES, choose
-from segue.data.formats import ROW, guess_format, read_raw
+from segue.data.formats import guess_format, read_raw
 from segue.data.ids import to_text
+from segue.data.raw import ROW
 
 if TYPE_CHECKING:
     import polars as pl

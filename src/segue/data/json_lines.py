@@ -1,0 +1,193 @@
+"""JSON Lines: one object a line -> columns of one kind each, in blocks, so that memory stays near the columns' size."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from segue.data.raw import ROW, Raw, Reject, open_bytes, printable
+
+if TYPE_CHECKING:
+    import polars as pl
+
+BLOCK = 20_000
+"""Lines that are Python objects at one time."""
+HUGE = "number beyond 64 bits"
+
+
+def read_json_lines(path: Path) -> Raw:
+    """A column keeps the kind of value that most rows have: 1 and "1" would look alike afterwards, so rows with the
+    other kind are set aside. ValueError where no line is an object."""
+    import polars as pl
+
+    rejected: list[Reject] = []
+    lines: list[int] = []
+    columns: dict[str, _Column] = {}
+    with open_bytes(path) as file:
+        good = _objects(file, rejected)
+        while block := list(islice(good, BLOCK)):
+            rows = [row for _, row in block]
+            for name in dict.fromkeys(name for row in rows for name in row):
+                columns.setdefault(name, _Column()).add(len(lines), [row.get(name) for row in rows])
+            lines += [line for line, _ in block]
+    if not lines:
+        raise ValueError(f"{path} holds no JSON object, one on each line.")
+    odd: dict[int, str] = {}
+    for name, column in columns.items():
+        for i, kind in column.odd():
+            odd.setdefault(i, odd_sentence(name, kind, column.main))
+    frame = pl.DataFrame(
+        {ROW: pl.Series(lines, dtype=pl.UInt32)}
+        | {name: column.series(len(lines)) for name, column in columns.items() if name != ROW}
+    )
+    if odd:
+        texts = _lines_at(path, {lines[i] for i in odd})
+        rejected += [(lines[i], reason, texts[lines[i]]) for i, reason in odd.items()]
+        frame = frame.filter(~pl.col(ROW).is_in([lines[i] for i in odd]))
+    return Raw(frame, rejected)
+
+
+def odd_kinds(columns: Mapping[str, Sequence[Any]]) -> dict[int, str]:
+    """Rows whose value in some column is of another kind than most, with the reason; by row number from 0."""
+    odd: dict[int, str] = {}
+    for name, values in columns.items():
+        column = _Column()
+        column.add(0, values)
+        for i, kind in column.odd():
+            odd.setdefault(i, odd_sentence(name, kind, column.main))
+    return odd
+
+
+def odd_sentence(name: str, kind: str, main: str) -> str:
+    """The reason for which a row is set aside."""
+    return f"'{name}' is a {kind} where most rows have a {main}"
+
+
+@dataclass
+class _Column:
+    """Values of one name, kept by their kinds: (first row, kind, rows or None for all of the block, values)."""
+
+    parts: list[tuple[int, str, list[int] | None, "pl.Series"]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def main(self) -> str:
+        """The commonest kind; of equally common ones the later in the alphabet, so that the answer is one."""
+        return max(self.counts, key=lambda kind: (self.counts[kind], kind), default="text")
+
+    def add(self, first: int, values: Sequence[Any]) -> None:
+        """The values of the rows from ``first`` on."""
+        kind = _one_kind(values)
+        if kind is not None:
+            self.parts.append((first, kind, None, _series(values, kind)))
+            self.counts[kind] += len(values) - self.parts[-1][3].null_count()
+            return
+        kinds = [_kind(value) for value in values]
+        for kind in set(kinds) - {"null"}:
+            rows = [i for i, other in enumerate(kinds) if other == kind]
+            self.parts.append((first, kind, rows, _series([values[i] for i in rows], kind)))
+            self.counts[kind] += len(rows)
+
+    def odd(self) -> Iterator[tuple[int, str]]:
+        """(row, kind) of the values that are not of the main kind."""
+        if len(+self.counts) < 2:
+            return
+        for first, kind, rows, values in self.parts:
+            if kind != self.main:
+                found = values.is_not_null().arg_true().to_list() if rows is None else rows
+                yield from ((first + i, kind) for i in found)
+
+    def series(self, length: int) -> "pl.Series":
+        """The values of the main kind, null elsewhere. Blocks of whole numbers beside blocks of fractions widen."""
+        import polars as pl
+
+        mine = sorted((part for part in self.parts if part[1] == self.main), key=lambda part: part[0])
+        out: list[pl.Series] = []
+        done = 0
+        for first, _, rows, values in mine:
+            place = values if rows is None else _spread(values, rows)
+            out += [pl.Series([None] * (first - done), dtype=values.dtype), place]
+            done = first + len(place)
+        dtypes = {part.dtype for part in out}
+        dtype = pl.Float64 if len(dtypes) > 1 else next(iter(dtypes), pl.String)
+        out.append(pl.Series([None] * (length - done), dtype=dtype))
+        return pl.concat([part.cast(dtype) for part in out])
+
+
+def _objects(file: Iterable[bytes], rejected: list[Reject]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line, object) of the lines that hold one; other lines go to ``rejected``, blank ones nowhere."""
+    decode = msgspec.json.Decoder(dict[str, Any]).decode
+    for number, line in enumerate(file, start=1):
+        try:
+            yield number, decode(line if number > 1 else line.removeprefix(b"\xef\xbb\xbf"))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            if line.strip():
+                rejected.append((number, "not a JSON object", _text(line)))
+
+
+def _one_kind(values: Sequence[Any]) -> str | None:
+    """The kind of all values where the types alone say it; None where each needs a look."""
+    types = set(map(type, values)) - {type(None)}
+    if types <= {str}:
+        return "text"
+    if types == {bool}:
+        return "true/false"
+    return "number" if types == {float} else None if bool in types or str in types else _number_kind(values, types)
+
+
+def _number_kind(values: Sequence[Any], types: set[type]) -> str | None:
+    if not types <= {int, float}:
+        return None
+    present = [value for value in values if value is not None]
+    return "number" if min(present) >= -(2**63) and max(present) < 2**63 else None
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true/false"
+    if isinstance(value, int):
+        return "number" if -(2**63) <= value < 2**63 else HUGE
+    if isinstance(value, float):
+        return "number"
+    return "text" if isinstance(value, str) else "nested value" if isinstance(value, dict | list) else "object"
+
+
+def _series(values: Sequence[Any], kind: str) -> "pl.Series":
+    import polars as pl
+
+    if kind == "text":
+        return pl.Series(values, dtype=pl.String)
+    if kind == "true/false":
+        return pl.Series(values, dtype=pl.Boolean)
+    if kind == "number":
+        whole = all(value is None or type(value) is int for value in values)
+        return pl.Series(values, dtype=pl.Int64 if whole else pl.Float64, strict=whole)
+    return pl.Series([None if v is None else _spelled(v) for v in values], dtype=pl.String)
+
+
+def _spelled(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+
+
+def _spread(values: "pl.Series", rows: list[int]) -> "pl.Series":
+    """Values at their rows, null between."""
+    import polars as pl
+
+    at = dict(zip(rows, range(len(rows)), strict=True))
+    return values.gather(pl.Series([at.get(i) for i in range(rows[-1] + 1)], dtype=pl.UInt32))
+
+
+def _lines_at(path: Path, wanted: set[int]) -> dict[int, str]:
+    with open_bytes(path) as file:
+        return {number: _text(line) for number, line in enumerate(file, start=1) if number in wanted}
+
+
+def _text(line: bytes) -> str:
+    return printable(line[:4096].decode("utf-8", "surrogateescape"))
