@@ -5,8 +5,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
+
+from segue.cli.quickstart import start
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -48,6 +51,41 @@ def test_the_readmes_python_example_runs(tmp_path: Path, monkeypatch: pytest.Mon
     assert block is not None
     exec(compile(block.group(1), "README.md", "exec"), {})
     assert (tmp_path / "run" / "manifest.json").exists()
+
+
+def test_the_readmes_commands_run(tmp_path: Path) -> None:
+    """Each line of "Your own log" as it stands, on a small shop; the last one as a live server that is asked what
+    the README's curl asks."""
+    items = ["85123A", "71053", "22423", "47566", "x", "y"]
+    rows = [f"u{p},{items[(p + s) % 6]},{1_700_000_000 + 600 * s + p}" for p in range(60) for s in range(8)]
+    (tmp_path / "shop.csv").write_text("user,item,time\n" + "\n".join(rows), encoding="utf-8")
+    (tmp_path / "products.csv").write_text("item,title\n85123A,Holder\n71053,Lantern\n", encoding="utf-8")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = [re.split(r"\s{2,}", line)[0] for line in re.findall(r"^segue [^\n]+", text, flags=re.MULTILINE)]
+    assert [line.split()[1] for line in lines] == ["profile", "compare", "train", "recommend", "serve"]
+    for line in lines[:-1]:
+        command = [sys.executable, "-m", "segue.cli.main", *line.split()[1:]]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert {row.split()[1] for row in done.stdout.splitlines()[1:]} == {"22423", "47566", "x", "y"}
+    body = re.search(r"-d '([^']+)'", text)
+    assert body is not None
+    server, url = start(tmp_path / lines[-1].split()[2], 0)
+    try:
+        asked = Request(f"{url}/v1/recommend", body.group(1).encode(), {"Content-Type": "application/json"})
+        with urlopen(asked, timeout=10) as answer:
+            best = json.load(answer)["items"]
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+    assert {item["id"]: item.get("title") for item in best}["71053"] == "Lantern"
+    assert len(best) == json.loads(body.group(1))["k"]
+
+
+def test_pages_made_from_the_code_are_fresh() -> None:
+    check = [sys.executable, str(ROOT / "scripts" / "make_docs.py"), "--check"]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_result_files_say_where_they_come_from() -> None:

@@ -1,12 +1,17 @@
 """The Python front door: scikit-learn's habits, raw histories, save and load."""
 
+import inspect
+import re
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from sklearn.base import clone
 
 import segue
+from segue.models import artifact
+from segue.models.zoo import ZOO, Learned
 from segue.recommender import Recommender
 
 MODELS = [segue.Popularity, segue.Markov, segue.CoVisit, segue.ItemKNN, segue.SessionKNN]
@@ -53,11 +58,53 @@ def test_allow_list_and_seen_items(log: "segue.EventLog") -> None:
 
 def test_parameters_like_scikit_learn() -> None:
     model = segue.CoVisit(decay=0.7, seed=3)
-    assert model.get_params() == {"decay": 0.7, "seed": 3}
+    assert model.get_params() == {"window": 10, "backward": 0.25, "damping": 0.15, "decay": 0.7, "seed": 3}
     twin = clone(model)
     assert twin is not model and twin.get_params() == model.get_params()
     assert model.set_params(decay=0.2).get_params()["decay"] == 0.2
     assert repr(twin) == "CoVisit(decay=0.7, seed=3)"
+
+
+def test_the_signature_shows_what_is_really_used() -> None:
+    """The signature once showed the trainer's own ten epochs where this network uses five."""
+    shown = {name: p.default for name, p in inspect.signature(segue.GRU4Rec).parameters.items()}
+    assert shown == segue.GRU4Rec().get_params()
+    used = ZOO["gru4rec"]
+    assert isinstance(used, Learned) and used.training["epochs"] == shown["epochs"] == 5
+    assert clone(segue.GRU4Rec(dim=8)).get_params() == {**shown, "dim": 8}
+    assert repr(segue.GRU4Rec(epochs=5)) == "GRU4Rec()"
+
+
+def test_new_parameters_need_a_new_fit(log: "segue.EventLog") -> None:
+    model = segue.Markov().fit(log)
+    assert model.set_params(seed=1) is model
+    with pytest.raises(ValueError, match=r"^This Markov is not fitted yet: call fit\(log\) first\.$"):
+        model.recommend([[]])
+
+
+def test_titles_and_provenance_are_saved(log: "segue.EventLog", tmp_path: Path) -> None:
+    titles = pl.DataFrame({"item_id": ["i1", "gone"], "title": ["Tea", "Cup"]})
+    segue.CoVisit(seed=4).fit(log, items=titles).save(tmp_path / "run")
+    assert segue.load(tmp_path / "run").items == {"i1": {"title": "Tea"}}
+    about = artifact.load(tmp_path / "run").about
+    assert (about["seed"], about["events"], about["trained_on_everything"]) == (4, 180, True)
+
+
+@pytest.mark.parametrize(
+    ("histories", "sentence"),
+    [
+        (["i1", "i2"], "A history is a list of item ids, got the text 'i1': for one history write [[...]]."),
+        ([["i1", 2]], "Item ids are texts, got 2: write '2'."),
+    ],
+)
+def test_what_is_no_history_is_refused(histories: list[Any], sentence: str, log: "segue.EventLog") -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        segue.Popularity().fit(log).recommend(histories)
+
+
+def test_one_user_as_a_text_is_refused(log: "segue.EventLog") -> None:
+    with pytest.raises(ValueError, match=r"^users is a list of ids, got the text 'u0': write \['u0'\]\.$"):
+        segue.Popularity().fit(log).recommend(users="u0")
 
 
 def test_wrong_parameters_and_unfitted_models() -> None:

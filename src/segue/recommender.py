@@ -3,8 +3,9 @@
 import dataclasses
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -14,8 +15,11 @@ from segue.data.sequences import Sequences
 from segue.models import artifact
 from segue.models.restore import restore
 from segue.models.scorer import Scorer, top_k
-from segue.models.zoo import Learned, find
+from segue.models.zoo import Counting, Learned, find
 from segue.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from segue.data.events import EventLog
 
 Answer = list[tuple[str, float]]
 """The best items first: (item id, score)."""
@@ -40,9 +44,9 @@ class Fitted:
         """The k best next items for each history (item ids, oldest first; an empty one is answered too).
 
         Ids that the catalogue does not know are skipped. With ``items`` only those are considered. A row is shorter
-        than k only when fewer items are left.
+        than k only when fewer items are left. ValueError for a flat list of ids, and for ids that are not texts.
         """
-        rows = Sequences.from_lists(self.catalog.index(history) for history in histories)
+        rows = Sequences.from_lists(self.catalog.index(_checked(history)) for history in histories)
         allowed_V = None
         if items is not None:
             allowed_V = np.zeros(self.catalog.size, dtype=bool)
@@ -61,30 +65,37 @@ class Fitted:
         return self.recommend([[item]], k=k)[0]
 
 
+def _checked(history: Sequence[str]) -> Sequence[str]:
+    """The history itself. A text would be taken for a list of letters, and a number would just be unknown."""
+    if isinstance(history, str):
+        raise ValueError(f"A history is a list of item ids, got the text '{history}': for one history write [[...]].")
+    for item in history:
+        if not isinstance(item, str):
+            raise ValueError(f"Item ids are texts, got {item!r}: write '{item}'.")
+    return history
+
+
 class Recommender:
     """A model by its settings: ``fit`` it on a log, then ``recommend``. Settings are this class's parameters."""
 
     model: ClassVar[str]
 
     def __init__(self, *, seed: int = 0, **values: Any) -> None:
-        known = self._names()
-        for name in values:
-            if name not in known:
-                settings.distribute(values, self._kinds())
+        settings.distribute(values, self._kinds())
         self.seed = seed
         self._values = values
         self._fitted: Fitted | None = None
-        self._people: dict[str, list[str]] = {}
+        self._rows = Sequences.from_lists([])
+        self._row_of: dict[str, int] = {}
+        self._about: dict[str, Any] = {}
 
     def __init_subclass__(cls) -> None:
         """Shows the settings in the signature, for editors, ``help`` and scikit-learn's ``clone``."""
         parameters = [
-            inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default)
-            for kind in cls._kinds().values()
-            for f in dataclasses.fields(kind)
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value)
+            for name, value in {**cls._defaults(), "seed": 0}.items()
         ]
-        seed = inspect.Parameter("seed", inspect.Parameter.KEYWORD_ONLY, default=0)
-        cls.__signature__ = inspect.Signature([*parameters, seed])  # type: ignore[attr-defined]
+        cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
 
     @classmethod
     def _kinds(cls) -> dict[str, type]:
@@ -92,48 +103,57 @@ class Recommender:
         return {"model": entry.config} | ({"training": TrainingConfig} if isinstance(entry, Learned) else {})
 
     @classmethod
-    def _names(cls) -> list[str]:
-        return [f.name for kind in cls._kinds().values() for f in dataclasses.fields(kind)]
+    def _defaults(cls) -> dict[str, Any]:
+        entry = find(cls.model)
+        own = {f.name: f.default for kind in cls._kinds().values() for f in dataclasses.fields(kind)}
+        return own | (dict(entry.training) if isinstance(entry, Learned) else {})
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The settings that were given, and the seed."""
-        return {**self._values, "seed": self.seed}
+        """Every setting as it stands, and the seed."""
+        return {**self._defaults(), **self._values, "seed": self.seed}
 
     def set_params(self, **values: Any) -> "Recommender":
         """Changes settings; the model has to be fitted again."""
-        merged = {**self.get_params(), **values}
+        merged = {**self._values, "seed": self.seed, **values}
         self.__init__(**merged)  # type: ignore[misc]
         return self
 
     def __repr__(self) -> str:
-        given = ", ".join(f"{name}={value!r}" for name, value in self.get_params().items() if name != "seed" or value)
+        usual = {**self._defaults(), "seed": 0}
+        given = ", ".join(f"{name}={value!r}" for name, value in self.get_params().items() if value != usual[name])
         return f"{type(self).__name__}({given})"
 
-    def fit(self, log: Any, *, protocol: str = "time") -> "Recommender":
+    def fit(self, log: Any, *, protocol: str = "time", items: Any = None) -> "Recommender":
         """Learns from an ``EventLog`` (or anything ``read_events`` reads), and returns self.
 
         What a network chooses by is held out by ``protocol``; what was chosen is then trained on every event.
+        ``items``: a table with titles and the like (anything ``read_items`` reads), kept with the model.
         """
         from segue.data.events import EventLog, read_events
-        from segue.fitting import fit, fit_all
+        from segue.data.items import read_items
 
         events = log if isinstance(log, EventLog) else read_events(log)
-        by = "session" if protocol == "sessions" else "user"
         catalog = events.catalog()
-        sequences, people = events.sequences(catalog, by=by)
-        if isinstance(find(self.model), Learned):
-            usable = protocol if events.has_times or protocol != "time" else "leave-last-out"
-            chosen = fit(self.model, events.split(usable), self._values, seed=self.seed)
-        else:
-            from segue.fitting import Fitted as Chosen
-
-            config: Any = settings.decode(find(self.model).config, self._values)
-            chosen = Chosen(None, dataclasses.asdict(config), {}, 0.0)  # type: ignore[arg-type]
-        final = fit_all(self.model, sequences, catalog.size, chosen, seed=self.seed)
-        self._fitted = Fitted(final.scorer, catalog)
-        self._settings = final.settings
-        self._people = {who: catalog.names(items) for who, items in zip(people, sequences, strict=True)}
+        sequences, people = events.sequences(catalog, by="session" if protocol == "sessions" else "user")
+        scorer = self._learn(events, protocol, (sequences, catalog.size))
+        self._fitted = Fitted(scorer, catalog, None if items is None else read_items(items).for_catalog(catalog))
+        self._rows, self._row_of = sequences, {person: row for row, person in enumerate(people)}
         return self
+
+    def _learn(self, events: "EventLog", protocol: str, everything: tuple[Sequences, int]) -> Scorer:
+        from segue.fitting import fit, fit_all
+
+        entry = find(self.model)
+        about = {"seed": self.seed, "events": len(events), "segue": version("segue"), "trained_on_everything": True}
+        if isinstance(entry, Counting):
+            config: Any = settings.decode(entry.config, self._values)
+            self._settings, self._about = dataclasses.asdict(config), about
+            return entry.fit(*everything, config)
+        usable = protocol if events.has_times or protocol != "time" else "leave-last-out"
+        split = events.split(usable)
+        chosen = fit(self.model, split, self._values, seed=self.seed)
+        self._settings, self._about = chosen.settings, {**about, "protocol": split.protocol, "notes": chosen.notes}
+        return fit_all(self.model, *everything, chosen, seed=self.seed).scorer
 
     @property
     def fitted(self) -> Fitted:
@@ -154,6 +174,8 @@ class Recommender:
         """The k best next items for raw histories, or for people of the log it was fitted on; see ``Fitted``."""
         if (histories is None) == (users is None):
             raise ValueError("Give either histories or users.")
+        if isinstance(users, str):
+            raise ValueError(f"users is a list of ids, got the text '{users}': write ['{users}'].")
         if users is not None:
             histories = [self._history(user) for user in users]
         assert histories is not None
@@ -166,14 +188,17 @@ class Recommender:
     def save(self, folder: str | Path) -> str:
         """Writes the fitted model and returns its version; ``segue.load`` reads it back."""
         fitted = self.fitted
-        saved = artifact.Artifact(self.model, self._settings, fitted.catalog, fitted.scorer.arrays(), fitted.items, {})
+        saved = artifact.Artifact(
+            self.model, self._settings, fitted.catalog, fitted.scorer.arrays(), fitted.items, self._about
+        )
         return artifact.save(saved, Path(folder))
 
     def _history(self, user: str) -> list[str]:
-        if user not in self._people:
-            self.fitted  # noqa: B018  # the clearer message comes first
+        catalog = self.fitted.catalog
+        if user not in self._row_of:
             raise ValueError(f"There is no person '{user}' in the log this was fitted on.")
-        return self._people[user]
+        row = self._row_of[user]
+        return catalog.names(self._rows.items[self._rows.starts[row] : self._rows.stops[row]])
 
 
 class Popularity(Recommender):

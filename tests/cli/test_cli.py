@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from segue.cli import quickstart
 
 SEGUE = [sys.executable, "-m", "segue.cli.main"]
 
@@ -53,7 +56,7 @@ def test_help_is_fast_and_names_every_command() -> None:
     assert time.perf_counter() - started < 3
     for command in ("quickstart", "profile", "compare", "train", "recommend", "similar", "serve"):
         assert command in shown
-        assert "Example" in run(command, "--help").stdout
+        assert re.search(r"^  Examples?:\n    segue ", run(command, "--help").stdout, flags=re.MULTILINE)
 
 
 def test_compare_prints_the_promised_json(log: Path) -> None:
@@ -146,6 +149,61 @@ def test_unknown_people_and_options(model: Path, log: Path) -> None:
     assert f"segue: There is no person 'nobody' in {log}.\n" in nobody.stderr
     assert "Give either --history or --user" in run("recommend", str(model), code=2).stderr
     assert "No such option" in run("compare", str(log), "--modles", "x", code=2).stderr
+
+
+def test_a_missing_extra_is_named_and_our_own_mistakes_are_not_hidden(tmp_path: Path) -> None:
+    """A misspelt import in our own code was once reported as if the user could mend it."""
+    (tmp_path / "broken.py").write_text(
+        "import sys\nimport segue.cli.main as main\n"
+        "def fail(): raise ModuleNotFoundError(f'No module named {sys.argv[1]!r}', name=sys.argv[1])\n"
+        "main.app = fail\nmain.main()\n"
+    )
+    command = [sys.executable, str(tmp_path / "broken.py")]
+    extra = subprocess.run([*command, "granian.server"], capture_output=True, text=True, check=False)
+    assert extra.stderr == "segue: This needs granian, which is not installed: pip install 'segue[serve]'.\n"
+    assert extra.returncode == 2
+    ours = subprocess.run([*command, "segue.typo"], capture_output=True, text=True, check=False)
+    assert ours.returncode == 1 and "Traceback" in ours.stderr
+
+
+def test_files_that_cannot_be_opened_and_where_a_refusal_arose(log: Path) -> None:
+    said = run("train", str(log), "--model", "markov", "--out", str(log / "inside"), code=2).stderr
+    assert said.endswith("Not a directory.\n") and "Traceback" not in said
+    shown = subprocess.run(
+        [*SEGUE, "profile", "nowhere.csv"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "SEGUE_TRACEBACK": "1"},
+    ).stderr
+    assert shown.startswith("segue: There is no file nowhere.csv.\n") and "Traceback" in shown
+
+
+def test_an_item_id_may_hold_a_comma(log: Path, tmp_path: Path) -> None:
+    path = tmp_path / "commas.csv"
+    path.write_text(log.read_text(encoding="utf-8").replace("茶3", '"tea, black"'), encoding="utf-8")
+    run("train", str(path), "--model", "markov", "--out", str(tmp_path / "m"))
+    for arguments in (["--history", "tea, black"], ["--history", "茶2", "--history", "tea, black"]):
+        answer = json.loads(run("recommend", str(tmp_path / "m"), *arguments, "--json").stdout)
+        assert answer["unknown"] == []
+        assert answer["items"][0]["item_id"] == "茶4"
+
+
+def test_a_server_that_cannot_start_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"The server for {tmp_path} did not start; see above.")):
+        quickstart.start(tmp_path, 0)
+
+
+def test_the_live_part_of_the_quick_start(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    server, url = quickstart.start(model, 0)
+    try:
+        quickstart.show_live(url, {"茶3": "three", "茶8": "eight"})
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+    head, first = capsys.readouterr().out.splitlines()[:2]
+    assert re.split(r"\s{2,}", head.strip()) == ["after three (茶3)", "after eight (茶8)"]
+    assert "Tea number 4 (茶4)" in first and "Tea number 9 (茶9)" in first
 
 
 SLOW = ["--model", "gru4rec", "--set", "batch_tokens=16", "--set", "patience=1000", "--seed", "3"]

@@ -38,6 +38,8 @@ def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str
 
 def leaderboard(results: "Sequence[Result]", by: str) -> None:
     """Best first, each number with its interval, and beneath what must be known to read them."""
+    from segue.experiment import lead
+
     k = by.split("@")[1]
     names = [by, f"recall@{k}", f"mrr@{k}"]
     ranked = sorted(results, key=lambda r: -r.metrics[by])
@@ -51,6 +53,11 @@ def leaderboard(results: "Sequence[Result]", by: str) -> None:
     table(None, ["model", names[0], "95 % interval", *names[1:], f"coverage@{k}", "fit s", "eval s", "peak MB"], rows)
     first = ranked[0]
     out.print()
+    if len(ranked) > 1:
+        ahead, low, high = lead(first, ranked[1], by)
+        sure = "" if low > 0 else ", which could be chance"
+        pair = f"{first.model} is ahead of {ranked[1].model} by {ahead:.4f} {by} on the same cases"
+        out.print(f"{pair} (95 % interval {low:.4f} .. {high:.4f}){sure}.", markup=False)
     out.print(f"Protocol: {first.protocol}.", markup=False)
     rules = f"Ties: {first.tie_rule}. Cases: {first.test_cases:,}. Trained on validation events too: "
     out.print(rules + ("yes, with settings chosen without them." if first.refit else "no."), markup=False)

@@ -1,0 +1,72 @@
+"""Writes the pages that follow from the code: docs/cli.md from the commands' help, docs/modules.md from first lines.
+
+  python scripts/make_docs.py           writes them
+  python scripts/make_docs.py --check   exits with 1 when they are not what the code says
+
+Needs the project's environment: scripts/test makes it, and runs the check.
+"""
+
+import ast
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "src" / "segue"
+
+
+def commands() -> str:
+    """docs/cli.md: every command's help as it is printed."""
+    import click
+    from typer.main import get_command
+    from typer.testing import CliRunner
+
+    from segue.cli.main import app
+
+    parts = ["# Commands", "", "Made by `scripts/make_docs.py` from `segue COMMAND --help`.", ""]
+    parts += [
+        "Every command takes `--json` where it has a result: then standard output holds one JSON document and nothing",
+        "else, and progress goes to standard error. Exit codes: 0 done, 2 something the user can mend (one sentence on",
+        "standard error), 130 Ctrl-C. `SEGUE_TRACEBACK=1` shows where a refusal arose.",
+    ]
+    for name in get_command(app).list_commands(click.Context(click.Command("segue"))):
+        shown = CliRunner().invoke(app, [name, "--help"], prog_name="segue", env={"COLUMNS": "80"})
+        parts += ["", f"## segue {name}", "", "```", shown.output.rstrip(), "```"]
+    return "\n".join(parts) + "\n"
+
+
+def modules() -> str:
+    """docs/modules.md: every file and what it is for."""
+    parts = ["# Every file, and what it is for", "", "Made by `scripts/make_docs.py` from the modules' first lines."]
+    folder = None
+    for path in sorted(SOURCE.rglob("*.py"), key=lambda p: (p.parent.as_posix(), p.name)):
+        where = path.parent.relative_to(SOURCE.parent).as_posix()
+        if where != folder:
+            parts += ["", f"## {where}", "", "| file | what it is for |", "|---|---|"]
+            folder = where
+        caption = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[0]
+        parts.append(f"| {path.name} | {caption.replace('|', chr(92) + '|')} |")
+    return "\n".join(parts) + "\n"
+
+
+PAGES = {"docs/cli.md": commands, "docs/modules.md": modules}
+
+
+def main() -> int:
+    """Writes the pages, or only says which ones are stale."""
+    stale = 0
+    for name, make in PAGES.items():
+        path = ROOT / name
+        wanted = make()
+        if path.exists() and path.read_text(encoding="utf-8") == wanted:
+            continue
+        if "--check" in sys.argv[1:]:
+            print(f"{name} is not what the code says: run scripts/make_docs.py.")
+            stale = 1
+        else:
+            path.write_text(wanted, encoding="utf-8")
+            print(f"wrote {name}")
+    return stale
+
+
+if __name__ == "__main__":
+    sys.exit(main())

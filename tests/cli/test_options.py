@@ -1,0 +1,28 @@
+"""Options that several commands share."""
+
+import re
+
+import pytest
+
+from segue.cli.options import lengths, values_of
+
+
+def test_a_plain_name_goes_to_every_model_that_has_it() -> None:
+    values = values_of(["decay=0.7", "gru4rec.epochs=3", "dim=16"], ["covisit", "item-knn", "gru4rec"])
+    assert values == {"covisit": {"decay": 0.7}, "item-knn": {"decay": 0.7}, "gru4rec": {"epochs": 3, "dim": 16}}
+
+
+def test_lengths() -> None:
+    assert lengths("5,10, 20") == [5, 10, 20]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "sentence"),
+    [
+        ("sasrec.dim=3", "'sasrec.dim' sets model 'sasrec', which is not among those to run: markov, popularity."),
+        ("zzz=3", "Unknown setting 'zzz'. Settings of markov, popularity: "),
+    ],
+)
+def test_a_setting_nobody_has_is_refused(assignment: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}"):
+        values_of([assignment], ["markov", "popularity"])

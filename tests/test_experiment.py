@@ -1,0 +1,126 @@
+"""The straight road: rows of a comparison, who is ahead and by how much, and what is put to work."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import segue
+from segue.data.cases import Split
+from segue.experiment import Comparison, Job, Result, compare, lead, put_to_work, runs, train
+from segue.models import artifact
+from segue.models.covisit import CoVisit, CoVisitConfig
+
+SMALL = {"dim": 8, "epochs": 2, "batch_tokens": 64}
+
+
+@pytest.fixture(scope="module")
+def log() -> "segue.EventLog":
+    """Forty people walk round a ring of nine items, now and then a step too far."""
+    rng = np.random.default_rng(7)
+    rows = []
+    for person in range(40):
+        place = person
+        for step in range(7):
+            place += 2 if rng.random() < 0.2 else 1
+            rows.append((f"u{person}", f"i{place % 9}", 1_700_000_000 + 100 * step + person))
+    return segue.read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
+
+
+@pytest.fixture(scope="module")
+def split(log: "segue.EventLog") -> Split:
+    return log.split("time")
+
+
+def test_rows_come_in_the_order_asked_for_and_networks_once_a_seed(split: Split) -> None:
+    rows = compare(split, ["markov", "gru4rec", "popularity"], {"gru4rec": SMALL}, Comparison(seeds=2))
+    assert [(r.model, r.seed) for r in rows] == [("markov", 0), ("gru4rec", 0), ("gru4rec", 1), ("popularity", 0)]
+    assert len({r.data for r in rows}) == len({r.test_cases for r in rows}) == 1
+    assert rows[1].metrics != rows[2].metrics
+
+
+def test_names_with_underscores_and_settings_by_the_name_asked(split: Split) -> None:
+    (row,) = compare(split, ["item_knn"], {"item_knn": {"decay": 0.5}})
+    assert (row.model, row.settings["decay"]) == ("item-knn", 0.5)
+
+
+def test_what_is_told_on_the_way(split: Split) -> None:
+    told: list[tuple[str, Any]] = []
+    compare(split, ["markov"], told=lambda what, how: told.append((what, how)))
+    assert told[:2] == [("training markov", None), ("evaluating markov", None)]
+    done, total = told[-1][1]
+    assert done == total > 0
+
+
+def test_a_row_is_plain_json_without_the_single_ranks(split: Split) -> None:
+    (row,) = compare(split, ["markov"])
+    plain = json.loads(json.dumps(row.to_dict(), allow_nan=False))
+    assert set(plain) == {f.name for f in dataclasses.fields(Result)} - {"judged"}
+    assert plain["metrics"] == row.metrics
+
+
+def test_the_lead_is_the_difference_of_the_means(split: Split) -> None:
+    first, second = compare(split, ["markov", "popularity"])
+    ahead, low, high = lead(first, second, "recall@5")
+    assert ahead == pytest.approx(first.metrics["recall@5"] - second.metrics["recall@5"])
+    assert low < ahead < high
+    assert lead(second, first, "recall@5") == pytest.approx((-ahead, -high, -low))
+    assert lead(first, first) == (0, 0, 0)
+
+
+def test_a_lead_over_other_data_is_refused(log: "segue.EventLog", split: Split) -> None:
+    (first,) = compare(split, ["markov"])
+    (second,) = compare(log.split("leave-last-out"), ["popularity"])
+    sentence = "markov and popularity were judged on different data and cannot be compared."
+    with pytest.raises(ValueError, match=f"^{sentence}$"):
+        lead(first, second)
+
+
+def test_refit_learns_from_validation_events_too(split: Split) -> None:
+    (without,) = compare(split, ["markov"], options=Comparison(refit=False))
+    (with_all,) = compare(split, ["markov"])
+    assert (without.refit, with_all.refit) == (False, True)
+    assert without.metrics != with_all.metrics
+
+
+def test_train_judges_before_it_learns_the_judging_events(log: "segue.EventLog", split: Split, tmp_path: Path) -> None:
+    result, version = train(log, "covisit", tmp_path / "all")
+    (judged,) = compare(split, ["covisit"])
+    assert result.metrics == judged.metrics
+    saved = artifact.load(tmp_path / "all")
+    assert (saved.version, saved.about["metrics"]) == (version, judged.metrics)
+    assert saved.about["trained_on_everything"] is True
+    assert {"protocol", "data", "seed", "events", "segue", "tie_rule"} <= set(saved.about)
+    assert "judged" not in saved.about
+    everything, _ = log.sequences(log.catalog())
+    whole = CoVisit.fit(everything, saved.catalog.size, CoVisitConfig()).arrays()
+    for name, array in whole.items():
+        np.testing.assert_array_equal(saved.arrays[name], array)
+
+
+def test_without_refit_what_was_judged_is_what_is_saved(log: "segue.EventLog", split: Split, tmp_path: Path) -> None:
+    ((result, fitted),) = runs(split, ["covisit"])
+    put_to_work(log, (result, fitted), tmp_path / "judged", Job(refit=False))
+    saved = artifact.load(tmp_path / "judged")
+    assert saved.about["trained_on_everything"] is False
+    assert saved.catalog.fingerprint == split.catalog.fingerprint
+    for name, array in fitted.scorer.arrays().items():
+        np.testing.assert_array_equal(saved.arrays[name], array)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"seeds": 0}, "seeds must be at least 1, got 0."),
+        ({"ks": ()}, "List lengths must be at least 1, got []."),
+        ({"ks": (5, 0)}, "List lengths must be at least 1, got [5, 0]."),
+    ],
+)
+def test_impossible_options_are_refused(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        Comparison(**options)
