@@ -46,6 +46,8 @@ def choose(found: Iterable[str], wanted: Mapping[str, str] | None) -> tuple[dict
                 f"No column of this log looks like {ours}; name it, for example {ours}=NAME. "
                 f"Its columns: {', '.join(columns)}."
             )
+    if chosen["user_id"] == chosen["item_id"]:
+        raise ValueError(f"Column '{chosen['item_id']}' cannot be both user_id and item_id.")
     return chosen, notes
 
 

@@ -27,10 +27,22 @@ def read_recbole(path: Path) -> Raw:
 
 
 def read_delimited(path: Path, *, separator: str, quoted: bool = True) -> Raw:
-    """A table with a header. ValueError where its first line is no header of two columns at least."""
+    """A table with a header; one that holds no comma may be separated by ``;``, TAB or ``|``. ValueError where its
+    first line is no header of two columns at least."""
+    header, notes = _header(path, separator, quoted), []
+    if len(header) < 2 and separator == ",":
+        separator = next((other for other in ";\t|" if len(_header(path, other, quoted)) > 1), separator)
+        header, notes = _header(path, separator, quoted), [f"Fields are separated by {separator!r}."]
+    if len(header) < 2:
+        raise ValueError(f"{path} has one column only; is it separated by {separator!r}?")
+    raw = _read(path, header, separator, quoted)
+    raw.notes += notes
+    return raw
+
+
+def _read(path: Path, header: list[str], separator: str, quoted: bool) -> Raw:
     import polars as pl
 
-    header = _header(path, separator, quoted)
     try:
         frame = pl.read_csv(
             path,
@@ -49,11 +61,12 @@ def read_delimited(path: Path, *, separator: str, quoted: bool = True) -> Raw:
 
 def _header(path: Path, separator: str, quoted: bool) -> list[str]:
     with open_text(path) as text:
-        header = next(_reader(islice(text, LONGEST_ROW), separator, quoted), [])
+        try:
+            header = next(_reader(islice(text, LONGEST_ROW), separator, quoted), [])
+        except csv.Error:
+            header = ["\x00"]
     if any(broken(name) or "\x00" in name for name in header):
         raise ValueError(f"{path} is not a table of text: its first line is no list of column names.")
-    if len(header) < 2:
-        raise ValueError(f"{path} has one column only; is it separated by {separator!r}?")
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise ValueError(f"{path} has two columns named '{twice[0]}'; rename one in its first line.")

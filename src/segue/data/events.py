@@ -100,10 +100,12 @@ def _build(raw: Raw, source: str, kind: str, options: ReadOptions) -> EventLog:
     rows_read = raw.frame.height + len(raw.rejected)
     columns, notes = choose([c for c in raw.frame.columns if c != ROW], options.columns)
     frame = raw.frame if options.where is None else _where(raw.frame, options.where, columns)
+    left_out = raw.frame.height - frame.height
     ready, more, has_times = _columns(frame, columns, raw.ordered, options)
-    suspect = rejects.suspicious(ready)
+    mixed = {place: why for role in rejects.IDS for place, why in raw.mixed.get(columns.get(role, ""), {}).items()}
+    suspect = rejects.suspicious(ready) | frame[ROW].is_in(list(mixed))
     aside = rejects.set_aside(
-        frame.filter(suspect), columns, {role: column.filter(suspect) for role, column in ready.items()}
+        frame.filter(suspect), columns, {role: column.filter(suspect) for role, column in ready.items()}, mixed
     )
     others = [c for c in frame.columns if c != ROW and c not in columns.values() and c not in ready]
     kept = pl.DataFrame([series.alias(role) for role, series in ready.items()] + [frame[c] for c in others])
@@ -112,19 +114,28 @@ def _build(raw: Raw, source: str, kind: str, options: ReadOptions) -> EventLog:
     refused = [*raw.rejected, *aside]
     path = _settle(refused, source, options)
     if kept.height == 0:
-        first = f" The first: {refused[0][1]} (row {refused[0][0]})." if refused else ""
-        raise ValueError(f"{source} has no usable row; {rows_read} were read.{first}")
+        raise ValueError(f"{source} has no usable row; {rows_read} were read.{_why_none(refused, left_out)}")
     report = ReadReport(
         source,
         kind,
         columns,
-        tuple(dict.fromkeys([*notes, *more])),
+        tuple(dict.fromkeys([*raw.notes, *notes, *more])),
         rows_read,
         rejects.count(refused),
-        raw.frame.height - frame.height,
+        left_out,
         path,
     )
     return EventLog(kept, has_times, report, raw.labelled)
+
+
+def _why_none(refused: list[Reject], left_out: int) -> str:
+    told = f" {left_out} were left out by the condition." if left_out else ""
+    if refused:
+        row, reason, _ = min(refused)
+        told += f" The first: {reason} (row {row})."
+        if reason == rejects.NO_TIME:
+            told += " Times of another form are read with time_format, for example %d/%m/%Y %H:%M."
+    return told
 
 
 def _settle(refused: list[Reject], source: str, options: ReadOptions) -> str | None:
@@ -147,14 +158,16 @@ def _where(frame: "pl.DataFrame", condition: str, columns: Mapping[str, str]) ->
     try:
         wanted = pl.sql_expr(condition)
         try:
-            return frame.filter(wanted)
+            met = frame.select(wanted).to_series()
         except pl.exceptions.PolarsError:
             texts = [c for c in frame.columns if frame[c].dtype == pl.String and c not in ids]
-            as_numbers = frame.with_columns(_number(frame[c]) for c in texts)
-            return frame.filter(as_numbers.select(wanted).to_series())
+            met = frame.with_columns(_number(frame[c]) for c in texts).select(wanted).to_series()
     except pl.exceptions.PolarsError as error:
         cause = str(error).splitlines()[0].removesuffix(".")
         raise ValueError(f"The condition '{condition}' does not work on this log: {cause}.") from None
+    if met.dtype != pl.Boolean or len(met) != frame.height:
+        raise ValueError(f"The condition '{condition}' is not true or false for each row; write for example price > 0.")
+    return frame.filter(met)
 
 
 def _number(column: "pl.Series") -> "pl.Series":

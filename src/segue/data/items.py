@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from segue.data.catalog import Catalog
-from segue.data.columns import KNOWN_NAMES, choose
+from segue.data.columns import KNOWN_NAMES
 from segue.data.formats import guess_format, read_raw
 from segue.data.ids import to_text
 from segue.data.raw import ROW
@@ -61,9 +61,7 @@ def read_items(source: Any, *, format: str = "auto", kinds: dict[str, Kind] | No
         frame, notes = raw.frame.drop(ROW), [f"row {row} set aside: {why}." for row, why, _ in raw.rejected]
     else:
         frame, notes = pl.DataFrame(source), []
-    # An items table has no people: any of its columns may stand in for the one that a log must have.
-    columns, _ = choose(frame.columns, {"user_id": frame.columns[0], **_item_column(frame.columns)})
-    name = columns["item_id"]
+    name = _item_column(frame.columns)
     ids, more = to_text(frame[name], "item_id")
     frame = frame.drop(name).with_columns(ids.alias("item_id")).filter(pl.col("item_id").is_not_null())
     once = frame.unique("item_id", keep="first", maintain_order=True)
@@ -76,10 +74,16 @@ def read_items(source: Any, *, format: str = "auto", kinds: dict[str, Kind] | No
     return ItemTable(once, typed, tuple(notes))
 
 
-def _item_column(names: list[str]) -> dict[str, str]:
-    plain = {"".join(c for c in name.lower() if c.isalnum()): name for name in names}
+def _item_column(names: list[str]) -> str:
+    """ValueError where no column looks like it."""
+    plain = {"".join(c for c in name.lower() if c.isalnum()): name for name in reversed(names)}
     match = next((plain[s] for s in (*KNOWN_NAMES["item_id"], "id") if s in plain), None)
-    return {} if match is None else {"item_id": match}
+    if match is None:
+        raise ValueError(
+            f"No column of the items table looks like item_id; rename the one that does. Its columns: "
+            f"{', '.join(names)}."
+        )
+    return match
 
 
 def _guess(column: "pl.Series") -> Kind:

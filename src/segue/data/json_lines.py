@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -21,55 +21,30 @@ HUGE = "number beyond 64 bits"
 
 
 def read_json_lines(path: Path) -> Raw:
-    """A column keeps the kind of value that most rows have: 1 and "1" would look alike afterwards, so rows with the
-    other kind are set aside. ValueError where no line is an object."""
+    """ValueError where no line is an object."""
     import polars as pl
 
     rejected: list[Reject] = []
     lines: list[int] = []
-    columns: dict[str, _Column] = {}
+    columns: dict[str, KindColumn] = {}
     with open_bytes(path) as file:
         good = _objects(file, rejected)
         while block := list(islice(good, BLOCK)):
             rows = [row for _, row in block]
-            for name in dict.fromkeys(name for row in rows for name in row):
-                columns.setdefault(name, _Column()).add(len(lines), [row.get(name) for row in rows])
+            for name in dict.fromkeys(name for row in rows for name in row if name != ROW):
+                columns.setdefault(name, KindColumn()).add(len(lines), [row.get(name) for row in rows])
             lines += [line for line, _ in block]
     if not lines:
         raise ValueError(f"{path} holds no JSON object, one on each line.")
-    odd: dict[int, str] = {}
-    for name, column in columns.items():
-        for i, kind in column.odd():
-            odd.setdefault(i, odd_sentence(name, kind, column.main))
     frame = pl.DataFrame(
-        {ROW: pl.Series(lines, dtype=pl.UInt32)}
-        | {name: column.series(len(lines)) for name, column in columns.items() if name != ROW}
+        {ROW: pl.Series(lines, dtype=pl.UInt32)} | {name: column.series(len(lines)) for name, column in columns.items()}
     )
-    if odd:
-        texts = _lines_at(path, {lines[i] for i in odd})
-        rejected += [(lines[i], reason, texts[lines[i]]) for i, reason in odd.items()]
-        frame = frame.filter(~pl.col(ROW).is_in([lines[i] for i in odd]))
-    return Raw(frame, rejected)
-
-
-def odd_kinds(columns: Mapping[str, Sequence[Any]]) -> dict[int, str]:
-    """Rows whose value in some column is of another kind than most, with the reason; by row number from 0."""
-    odd: dict[int, str] = {}
-    for name, values in columns.items():
-        column = _Column()
-        column.add(0, values)
-        for i, kind in column.odd():
-            odd.setdefault(i, odd_sentence(name, kind, column.main))
-    return odd
-
-
-def odd_sentence(name: str, kind: str, main: str) -> str:
-    """The reason for which a row is set aside."""
-    return f"'{name}' is a {kind} where most rows have a {main}"
+    mixed = {name: column.odd(name, lines) for name, column in columns.items() if column.mixed}
+    return Raw(frame, rejected, mixed=mixed)
 
 
 @dataclass
-class _Column:
+class KindColumn:
     """Values of one name, kept by their kinds: (first row, kind, rows or None for all of the block, values)."""
 
     parts: list[tuple[int, str, list[int] | None, "pl.Series"]] = field(default_factory=list)
@@ -77,8 +52,8 @@ class _Column:
 
     @property
     def main(self) -> str:
-        """The commonest kind; of equally common ones the later in the alphabet, so that the answer is one."""
-        return max(self.counts, key=lambda kind: (self.counts[kind], kind), default="text")
+        """The commonest kind; of equally common ones true/false last, as it names nothing, and text first."""
+        return max(self.counts, key=lambda kind: (self.counts[kind], kind != "true/false", kind), default="text")
 
     def add(self, first: int, values: Sequence[Any]) -> None:
         """The values of the rows from ``first`` on."""
@@ -93,30 +68,37 @@ class _Column:
             self.parts.append((first, kind, rows, _series([values[i] for i in rows], kind)))
             self.counts[kind] += len(rows)
 
-    def odd(self) -> Iterator[tuple[int, str]]:
-        """(row, kind) of the values that are not of the main kind."""
-        if len(+self.counts) < 2:
-            return
+    @property
+    def mixed(self) -> bool:
+        """Whether there are values of two kinds."""
+        return len(+self.counts) > 1
+
+    def odd(self, name: str, places: Sequence[int]) -> dict[int, str]:
+        """Place -> reason, of the values that are not of the main kind."""
+        main, out = self.main, {}
         for first, kind, rows, values in self.parts:
-            if kind != self.main:
+            if kind != main:
                 found = values.is_not_null().arg_true().to_list() if rows is None else rows
-                yield from ((first + i, kind) for i in found)
+                reason = f"'{name}' is a {kind} where most rows have a {main}"
+                out.update({places[first + i]: reason for i in found})
+        return out
 
     def series(self, length: int) -> "pl.Series":
-        """The values of the main kind, null elsewhere. Blocks of whole numbers beside blocks of fractions widen."""
+        """All values, as text where they are mixed. Blocks of whole numbers beside blocks of fractions widen."""
         import polars as pl
 
-        mine = sorted((part for part in self.parts if part[1] == self.main), key=lambda part: part[0])
+        dtypes = {values.dtype for _, kind, _, values in self.parts if self.counts[kind]}
+        dtype = pl.String if self.mixed or not dtypes else pl.Float64 if len(dtypes) > 1 else dtypes.pop()
+        blocks: dict[int, pl.Series] = {}
+        for first, _, rows, values in self.parts:
+            place = values.cast(dtype) if rows is None else _spread(values.cast(dtype), rows)
+            blocks[first] = _joined(blocks[first], place) if first in blocks else place
         out: list[pl.Series] = []
         done = 0
-        for first, _, rows, values in mine:
-            place = values if rows is None else _spread(values, rows)
-            out += [pl.Series([None] * (first - done), dtype=values.dtype), place]
+        for first, place in sorted(blocks.items(), key=lambda pair: pair[0]):
+            out += [pl.Series([None] * (first - done), dtype=dtype), place]
             done = first + len(place)
-        dtypes = {part.dtype for part in out}
-        dtype = pl.Float64 if len(dtypes) > 1 else next(iter(dtypes), pl.String)
-        out.append(pl.Series([None] * (length - done), dtype=dtype))
-        return pl.concat([part.cast(dtype) for part in out])
+        return pl.concat([*out, pl.Series([None] * (length - done), dtype=dtype)])
 
 
 def _objects(file: Iterable[bytes], rejected: list[Reject]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -184,9 +166,10 @@ def _spread(values: "pl.Series", rows: list[int]) -> "pl.Series":
     return values.gather(pl.Series([at.get(i) for i in range(rows[-1] + 1)], dtype=pl.UInt32))
 
 
-def _lines_at(path: Path, wanted: set[int]) -> dict[int, str]:
-    with open_bytes(path) as file:
-        return {number: _text(line) for number, line in enumerate(file, start=1) if number in wanted}
+def _joined(one: "pl.Series", other: "pl.Series") -> "pl.Series":
+    """Two kinds of one block, each null where the other is not; the shorter ends earlier."""
+    long, short = (one, other) if len(one) >= len(other) else (other, one)
+    return long.zip_with(long.is_not_null(), short.extend_constant(None, len(long) - len(short)))
 
 
 def _text(line: bytes) -> str:

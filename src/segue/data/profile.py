@@ -10,6 +10,9 @@ from segue.data.sequences import Sequences
 if TYPE_CHECKING:
     from segue.data.events import EventLog
 
+VISIT_S = 1800
+"""A pause that people in the trade take for the end of a visit."""
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -40,6 +43,12 @@ class Profile:
     """Share of people whose last two events carry one time: there, "the last event" is arbitrary."""
     new_items_late: float
     """Share of the last tenth's events on items that the first nine tenths never saw."""
+    new_items_by_tenth: tuple[float, ...]
+    """Of each tenth of the events in time, the share on items never seen in the tenths before; () without times."""
+    pauses_s: dict[str, float]
+    """Quantiles of the seconds between a person's neighbouring events: median, p90, p99; {} without any."""
+    visits: int | None
+    """Sessions there would be if half an hour's pause began a new one; None without times."""
     set_aside: dict[str, int]
     oddities: tuple[str, ...]
 
@@ -70,6 +79,10 @@ class Profile:
             ("people whose last two are tied", f"{self.last_pair_tied:.1%}"),
             ("late events on new items", f"{self.new_items_late:.1%}"),
         ]
+        if self.visits is not None:
+            rows.append(("sessions by pauses of 30 min", f"{self.visits:,}"))
+        if self.pauses_s:
+            rows.append(("pause between events", " .. ".join(f"{_span(s)} ({q})" for q, s in self.pauses_s.items())))
         return rows
 
 
@@ -98,6 +111,8 @@ def profile(log: "EventLog") -> Profile:
         "same_time_neighbours": tied_pairs,
         "last_pair_tied": tied_last,
         "new_items_late": _new_late(rows, catalog.size),
+        "new_items_by_tenth": _new_by_tenth(rows, catalog.size),
+        **_pauses(rows),
         "set_aside": log.report.rejected,
     }
     return Profile(**numbers, oddities=tuple(_oddities(numbers, log)))
@@ -132,10 +147,33 @@ def _new_late(rows: Sequences, size: int) -> float:
     return float((~early_V[late]).mean()) if len(late) else 0.0
 
 
+def _new_by_tenth(rows: Sequences, size: int) -> tuple[float, ...]:
+    if rows.times is None or len(rows.times) < 10:
+        return ()
+    items = rows.items[np.argsort(rows.times, kind="stable")]
+    tenth = np.arange(len(items)) * 10 // len(items)
+    first_V = np.full(size, 10)
+    np.minimum.at(first_V, items, tenth)
+    return tuple(float((first_V[items[tenth == t]] == t).mean()) for t in range(10))
+
+
+def _pauses(rows: Sequences) -> dict[str, Any]:
+    if rows.times is None:
+        return {"pauses_s": {}, "visits": None}
+    inner = np.ones(max(0, len(rows.times) - 1), dtype=bool)
+    inner[rows.starts[1:] - 1] = False
+    pauses_s = np.diff(rows.times)[inner] / 1e6
+    levels = {"median": 0.5, "p90": 0.9, "p99": 0.99} if len(pauses_s) else {}
+    quantiles = {name: float(np.quantile(pauses_s, level)) for name, level in levels.items()}
+    return {"pauses_s": quantiles, "visits": len(rows) + int((pauses_s > VISIT_S).sum())}
+
+
 def _oddities(n: dict[str, Any], log: "EventLog") -> list[str]:
     found = []
     if not log.has_times:
         found.append("The log has an order but no times: a time split and recency are not possible.")
+    elif n["last"] < "1990":
+        found.append(f"All times lie before 1990, up to {n['last']}: is their unit right, or are they only an order?")
     if n["last_pair_tied"] > 0.1:
         share = f"{n['last_pair_tied']:.0%}"
         found.append(f"{share} of people have their last two events at one time: leave-last-out is arbitrary there.")
@@ -151,7 +189,35 @@ def _oddities(n: dict[str, Any], log: "EventLog") -> list[str]:
         found.append(f"1 % of the items take {n['top_percent_share']:.0%} of the events.")
     if n["events_per_person"]["max"] > max(1000, 0.01 * n["events"]):
         found.append(f"One person has {n['events_per_person']['max']:,} events: a reseller, a robot or a shared id?")
+    return found + _odd_columns(log)
+
+
+def _odd_columns(log: "EventLog") -> list[str]:
+    """What other columns say about events that are perhaps none."""
+    found = []
+    if "event" in log.frame.columns and log.frame["event"].n_unique() > 1:
+        kinds = log.frame["event"].value_counts(sort=True)
+        name, count = kinds.row(0)
+        found.append(
+            f"There are {kinds.height:,} kinds of event, and {count / len(log):.0%} are '{name}': "
+            "choose those that mean interest with a condition."
+        )
+    for name in log.frame.columns:
+        if name.lower() in ("quantity", "qty", "units", "amount") and log.frame[name].dtype.is_numeric():
+            negative = int((log.frame[name] < 0).sum())
+            if negative:
+                found.append(
+                    f"In {negative:,} events '{name}' is negative, as for returns: leave them out with {name} > 0."
+                )
     return found
+
+
+def _span(seconds: float) -> str:
+    """For people: the largest unit of which there is at least one."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
 
 
 def _day(time_us: int) -> str:

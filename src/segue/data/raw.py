@@ -26,6 +26,11 @@ class Raw:
     rejected: list[Reject] = field(default_factory=list)
     ordered: bool = False
     """The format has an order but no times."""
+    notes: list[str] = field(default_factory=list)
+    """Guesses about the file, as sentences."""
+    mixed: dict[str, dict[int, str]] = field(default_factory=dict)
+    """Columns that mix numbers with texts and stand here as text: place -> reason of the rows with a rarer kind. As
+    an id, 1 and "1" would be one from here on, so such rows are refused where the column holds ids."""
     labelled: bool = False
     """The last event of each row is the label of a fixed test set."""
 

@@ -26,10 +26,12 @@ def suspicious(ready: "Mapping[str, pl.Series]") -> "pl.Series":
     return ~fine.fill_null(False)
 
 
-def set_aside(suspects: "pl.DataFrame", columns: Mapping[str, str], ready: "Mapping[str, pl.Series]") -> list[Reject]:
-    """Those of the suspects that are refused; of several reasons the first is told."""
+def set_aside(
+    suspects: "pl.DataFrame", columns: Mapping[str, str], ready: "Mapping[str, pl.Series]", mixed: Mapping[int, str]
+) -> list[Reject]:
+    """Those of the suspects that are refused; of several reasons the first is told. ``mixed``: place -> reason."""
     places = suspects[ROW].to_list()
-    reasons: list[str | None] = [None] * len(places)
+    reasons: list[str | None] = [mixed.get(place) for place in places]
     for role in IDS:
         if role in ready:
             original = suspects[columns[role]]

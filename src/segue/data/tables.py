@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from segue.data.json_lines import odd_kinds
-from segue.data.raw import ROW, Raw, printable
+from segue.data.json_lines import KindColumn
+from segue.data.raw import ROW, Raw
 
 if TYPE_CHECKING:
     pass
@@ -28,34 +28,34 @@ def from_table(source: Any) -> Raw:
 
 
 def _from_pandas(source: Any) -> Raw:
-    """Columns of Python objects may mix 1 with "1", which would look alike as text: the rarer kind is set aside."""
+    """Columns of Python objects may mix 1 with "1", which would look alike as text."""
     import polars as pl
 
-    columns = {str(name): _values(source[name]) for name in source.columns}
-    mixed = {name: values for name, values in columns.items() if isinstance(values, list)}
-    odd = odd_kinds(mixed)
-    frame = pl.DataFrame(
-        {ROW: pl.Series(range(1, len(source) + 1), dtype=pl.UInt32)}
-        | {name: _without(values, odd) for name, values in columns.items()},
-        strict=False,
-    )
-    if not odd:
-        return Raw(frame)
-    rejected = [(i + 1, why, printable(",".join(map(str, source.iloc[i].tolist())))) for i, why in odd.items()]
-    return Raw(frame.filter(~pl.col(ROW).is_in([i + 1 for i in odd])), rejected)
+    places = range(1, len(source) + 1)
+    columns: dict[str, Any] = {ROW: pl.Series(places, dtype=pl.UInt32)}
+    mixed: dict[str, dict[int, str]] = {}
+    for name in source.columns:
+        values = _values(source[name])
+        if isinstance(values, list):
+            column = KindColumn()
+            column.add(0, values)
+            if column.mixed:
+                mixed[str(name)] = column.odd(str(name), places)
+                values = column.series(len(values))
+        columns[str(name)] = values
+    return Raw(pl.DataFrame(columns, strict=False), mixed=mixed)
 
 
 def _values(column: Any) -> Any:
     """A numpy array where the type is plain, else a list with None where a value is missing."""
+    import polars as pl
+
     if column.dtype.kind == "M":  # a zone would come over as Python objects
         zoned = getattr(column.dtype, "tz", None) is not None
-        return (column.dt.tz_convert("UTC").dt.tz_localize(None) if zoned else column).to_numpy()
+        if zoned:
+            moments = pl.Series(column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
+            return moments.dt.replace_time_zone("UTC")
+        return column.to_numpy()
     if type(column.dtype).__module__.startswith("numpy") and column.dtype.kind in "iufb":
         return column.to_numpy()
     return column.astype(object).where(column.notna(), None).tolist()
-
-
-def _without(values: Any, odd: dict[int, str]) -> Any:
-    if isinstance(values, list) and odd:
-        return [None if i in odd else value for i, value in enumerate(values)]
-    return values

@@ -20,10 +20,15 @@ def to_microseconds(column: "pl.Series", unit: Unit = "auto", pattern: str | Non
     """
     import polars as pl
 
-    if column.dtype.is_temporal():
+    if column.dtype in (pl.Date, pl.Datetime):
         return _from_temporal(column)
     if column.dtype.is_numeric():
         return _from_numbers(column, unit)
+    if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
+        raise ValueError(
+            f"Column '{column.name}' holds {column.dtype}, so it cannot be the timestamp: times are numbers, text, "
+            "dates or date-times."
+        )
     text = column.cast(pl.String)
     if text.str.contains(r"^\s|\s$").any():
         text = text.str.strip_chars()
@@ -56,7 +61,9 @@ def _from_numbers(column: "pl.Series", unit: Unit) -> "tuple[pl.Series, str]":
 
     note = f"Times are epoch {unit}, as told."
     if unit == "auto":
-        middle = abs(float(column.cast(pl.Float64).fill_nan(None).median() or 0.0))  # type: ignore[arg-type]
+        finite = column.cast(pl.Float64)
+        finite = finite.filter(finite.is_finite())
+        middle = abs(float(finite.quantile(0.5, "lower") or 0.0))
         unit = "s" if middle < 1e11 else "ms" if middle < 1e14 else "us" if middle < 1e17 else "ns"
         note = f"Times are taken as epoch {unit}, guessed from their size."
     if column.dtype.is_integer() and unit != "ns":
@@ -72,10 +79,10 @@ def _from_numbers(column: "pl.Series", unit: Unit) -> "tuple[pl.Series, str]":
 
 
 def _from_text(text: "pl.Series") -> "tuple[pl.Series, str]":
-    """ISO 8601: with a zone first, then without, then dates alone."""
+    """ISO 8601, also with a space for its T and UTC for its Z: with a zone first, then without, then dates alone."""
     import polars as pl
 
-    iso = text.str.replace(" ", "T", literal=True).str.replace("Z$", "+00:00")
+    iso = text.str.replace(" ", "T", literal=True).str.replace("(Z|T?UTC)$", "+00:00")
     frame = pl.DataFrame({"t": iso})
     zoned = [
         pl.col("t")
