@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as segue.training.threads does; torch reads it when imported
+
 import numpy as np
 import torch
 
@@ -210,6 +212,8 @@ def timed(work: Any) -> float:
 
 GROW = """
 import json, sys, time
+import os
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 import numpy as np
 import torch
 from segue import memory

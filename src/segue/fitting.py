@@ -23,6 +23,7 @@ from segue.models.rows import item_counts
 from segue.models.scorer import Scorer
 from segue.models.zoo import Counting, Learned, find
 from segue.training.config import TrainingConfig
+from segue.training.threads import calm
 
 if TYPE_CHECKING:
     from segue.training.trainer import Outcome, Progress, Trainer
@@ -104,6 +105,7 @@ def fit_all(
 
 
 def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], seed: int, work: Work) -> Fitted:
+    calm()
     try:
         from segue.training.build import build_net
         from segue.training.export import export
