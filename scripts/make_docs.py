@@ -1,4 +1,5 @@
-"""Writes the pages that follow from the code: docs/cli.md from the commands' help, docs/modules.md from first lines.
+"""Writes what follows from the code and from results: docs/cli.md from the commands' help, docs/modules.md from the
+modules' first lines, the README's table from benchmarks/results/accuracy-online-retail.json.
 
   python scripts/make_docs.py           writes them
   python scripts/make_docs.py --check   exits with 1 when they are not what the code says
@@ -7,6 +8,8 @@ Needs the project's environment: scripts/test makes it, and runs the check.
 """
 
 import ast
+import json
+import re
 import sys
 from pathlib import Path
 
@@ -48,7 +51,20 @@ def modules() -> str:
     return "\n".join(parts) + "\n"
 
 
-PAGES = {"docs/cli.md": commands, "docs/modules.md": modules}
+def readme() -> str:
+    """README.md with its table made anew."""
+    found = json.loads((ROOT / "benchmarks" / "results" / "accuracy-online-retail.json").read_text(encoding="utf-8"))
+    rows = ["| model | ndcg@10 | 95 % interval | recall@10 | mrr@10 | training |", "|---|---|---|---|---|---|"]
+    for row in sorted(found["results"], key=lambda r: -r["metrics"]["ndcg@10"]):
+        low, high = row["intervals"]["ndcg@10"]
+        numbers = [f"{row['metrics'][name]:.3f}" for name in ("ndcg@10", "recall@10", "mrr@10")]
+        cells = [row["model"], numbers[0], f"{low:.3f} .. {high:.3f}", *numbers[1:], f"{row['fit_s']:.1f} s"]
+        rows.append(f"| {' | '.join(cells)} |")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.sub(r"(?<=<!-- table -->\n).*?(?=<!-- end -->)", "\n".join(rows) + "\n", text, flags=re.DOTALL)
+
+
+PAGES = {"docs/cli.md": commands, "docs/modules.md": modules, "README.md": readme}
 
 
 def main() -> int:
