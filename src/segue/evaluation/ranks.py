@@ -52,11 +52,18 @@ def _compare(scores_BV: np.ndarray, own_B1: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _distinct(exclude: Sequences, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Each row's excluded items once, without PAD: (row int64 [M], item int64 [M])."""
+    """Each row's excluded items once, without PAD: (row int64 [M], item int64 [M]).
+
+    Every event writes its number into the slot of its row and item; the one that stays there stands for its equals.
+    Sorting the slots instead took nine tenths of an evaluation of long histories.
+    """
     row, where = exclude.positions()
-    slots = np.unique(row * size + exclude.items[where])
-    row, items = np.divmod(slots, size)
-    return row[items != PAD], items[items != PAD]
+    items = exclude.items[where].astype(np.int64)
+    slots, numbers = row * size + items, np.arange(len(row), dtype=np.int32)
+    last = np.empty(len(exclude) * size, dtype=np.int32)
+    last[slots] = numbers
+    keep = (last[slots] == numbers) & (items != PAD)
+    return row[keep], items[keep]
 
 
 def answerable(histories: Sequences, targets_B: np.ndarray) -> np.ndarray:
