@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segue.data.events import read_events
 from segue.data.protocols.asking import prefix_groups
-from segue.data.protocols.rows import split_at_pauses
+from segue.data.protocols.rows import sessions
 from segue.data.sequences import Sequences
 
 DATA = Path(os.environ.get("SEGUE_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
@@ -79,18 +79,23 @@ def test_a_pause_ends_a_session(make_log, names):
     assert "sessions end at a pause of 30 minutes" in split.protocol
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.lists(st.integers(0, 200), min_size=1, max_size=8), min_size=1, max_size=5))
-def test_pauses_against_naive(rows):
-    rows = [sorted(row) for row in rows]
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.sampled_from("uvw"), st.integers(0, 200)), min_size=1, max_size=30))
+def test_sessions_against_naive(make_log, rows):
+    """Parted at pauses, then in the order of beginning; of equal beginnings the one first in the file."""
     wanted = []
-    for row in rows:
-        for at, t in enumerate(row):
-            if at == 0 or t - row[at - 1] > 30:
+    for user in "uvw":
+        before = None
+        for at, (_, t) in sorted(((at, row) for at, row in enumerate(rows) if row[0] == user), key=lambda r: r[1][1]):
+            if before is None or t - before > 30:
                 wanted.append([])
-            wanted[-1].append(t)
-    log = Sequences.from_lists(rows, [[t * MINUTE for t in row] for row in rows])
-    assert split_at_pauses(log, 30).lists() == wanted
+            wanted[-1].append((t, at))
+            before = t
+    log = make_log([(user, f"i{at}", t * MINUTE) for at, (user, t) in enumerate(rows)])
+    catalog = log.catalog()
+    found, meaning = sessions(log, catalog, 30.0)
+    assert [catalog.names(row) for row in found] == [[f"i{at}" for _, at in row] for row in sorted(wanted)]
+    assert meaning == "sessions end at a pause of 30 minutes"
 
 
 def fixed(tmp_path, test_text, test_format, **options):

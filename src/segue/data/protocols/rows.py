@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from segue.data.catalog import Catalog
+from segue.data.filtering import sessionize
 from segue.data.sequences import Sequences
 
 if TYPE_CHECKING:
@@ -25,29 +26,21 @@ def sessions(log: "EventLog", catalog: Catalog, gap_minutes: float) -> tuple[Seq
     """
     if gap_minutes <= 0:
         raise ValueError(f"gap_minutes must be above 0, got {gap_minutes}.")
-    if "session_id" in log.frame.columns or not log.has_times:
-        key = "session_id" if "session_id" in log.frame.columns else "user_id"
-        rows, keys = log.sequences(catalog, by="session")
-        return rows.take(_by_beginning(log, key, keys)), f"sessions by {key}"
-    rows = split_at_pauses(log.sequences(catalog, by="user")[0], gap_minutes)
-    assert rows.times is not None
-    order = np.argsort(rows.times[rows.starts], kind="stable")
-    return rows.take(order), f"sessions end at a pause of {gap_minutes:g} minutes"
-
-
-def split_at_pauses(rows: Sequences, gap_minutes: float) -> Sequences:
-    """Rows that lie one behind the other, parted wherever two events are more than the gap apart."""
-    assert rows.times is not None
-    begins_N = np.ones(len(rows.items), dtype=bool)
-    begins_N[1:] = np.diff(rows.times) > gap_minutes * 60e6
-    begins_N[rows.starts] = True
-    return Sequences.from_offsets(rows.items, np.append(np.flatnonzero(begins_N), len(rows.items)), rows.times)
+    meaning = "sessions by session_id"
+    if "session_id" not in log.frame.columns and log.has_times:
+        log, meaning = sessionize(log, gap_minutes * 60), f"sessions end at a pause of {gap_minutes:g} minutes"
+    elif "session_id" not in log.frame.columns:
+        meaning = "each person is one session"
+    key = "session_id" if "session_id" in log.frame.columns else "user_id"
+    rows, keys = log.sequences(catalog, by="session")
+    return rows.take(_by_beginning(log, key, keys)), meaning
 
 
 def _by_beginning(log: "EventLog", key: str, keys: list[str]) -> np.ndarray:
-    """The order of rows by first event, ties by file row, int64 [B]. Without times the timestamp is the file row."""
+    """The order of rows by first event, ties by its file row, int64 [B]; without times the timestamp is the row."""
     import polars as pl
 
-    first = log.frame.with_row_index("__at__").group_by(key).agg(pl.col("timestamp", "__at__").min())
-    first = pl.DataFrame({key: keys}).join(first, on=key, how="left", maintain_order="left")
-    return np.lexsort((first["__at__"].to_numpy(), first["timestamp"].to_numpy()))
+    events = log.frame.select(key, "timestamp").sort("timestamp", maintain_order=True)
+    places = events.select(key).unique(keep="first", maintain_order=True).with_row_index("place")
+    place_B = pl.DataFrame({key: keys}).join(places, on=key, how="left", maintain_order="left")["place"]
+    return np.argsort(place_B.to_numpy())
