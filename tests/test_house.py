@@ -24,6 +24,7 @@ FLOORS = {
     "fitting": 5,
     "experiment": 6,
     "planning": 6,
+    "updating": 6,
     "recommender": 6,
     "cli": 7,
     "": 8,

@@ -27,7 +27,7 @@ def test_seconds_are_about_right() -> None:
     found = forecast(trainer(), time_s=0.5)
     started = time.perf_counter()
     trainer().run()
-    assert found.seconds == pytest.approx(time.perf_counter() - started, rel=0.8)
+    assert 0.1 < found.seconds / (time.perf_counter() - started) < 10  # other work on the machine may come and go
     assert found.steps == trainer().batches.num_batches * 3
 
 

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from segue.cli import compare, plan, profile, quickstart, recommend, serve, train
+from segue.cli import compare, plan, profile, quickstart, recommend, serve, train, update
 
 app = typer.Typer(
     name="segue",
@@ -22,6 +22,7 @@ for command, said in (
     (compare.compare, "Models side by side, with intervals."),
     (plan.plan, "What a training would take."),
     (train.train, "Train, judge and save one model."),
+    (update.update, "New events into a saved model."),
     (recommend.recommend, "What comes next after a history."),
     (recommend.similar, "What goes with one item."),
     (serve.serve, "A saved model over HTTP."),

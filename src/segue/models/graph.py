@@ -1,5 +1,7 @@
 """An exported network as an encoder: runs an ONNX graph; needs onnxruntime, never torch."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from segue.data.catalog import PAD
@@ -13,7 +15,9 @@ class GraphEncoder:
     """Runs ``vectors`` float32 [B, T, D] (oldest event first, zeros behind) and ``last`` int64 [B] (the position of
     the newest event) through the graph, which gives ``hidden`` float32 [B, D]."""
 
-    def __init__(self, graph: bytes, length: int, threads: int = 0) -> None:
+    def __init__(
+        self, graph: bytes, length: int, weights: Mapping[str, np.ndarray] | None = None, threads: int = 0
+    ) -> None:
         try:
             import onnxruntime
         except ImportError:
@@ -22,12 +26,15 @@ class GraphEncoder:
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         self.graph = graph
+        self.weights = dict(weights or {})
+        """The network's own parameters, carried along so that a later training can go on from them."""
         self.length = length
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The graph's bytes, uint8."""
-        return {"encoder.onnx": np.frombuffer(self.graph, dtype=np.uint8)}
+        """The graph's bytes, uint8, and the parameters with 'net.' before their names."""
+        graph = {"encoder.onnx": np.frombuffer(self.graph, dtype=np.uint8)}
+        return {**graph, **{f"net.{name}": value for name, value in self.weights.items()}}
 
     def encode(self, histories: Sequences, vectors_ND: np.ndarray) -> np.ndarray:
         """float32 [B, D]: the state after each whole history; rows of like length go through together."""

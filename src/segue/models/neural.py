@@ -97,6 +97,7 @@ def restore_neural(name: str, arrays: Mapping[str, np.ndarray], config: Any) -> 
     if isinstance(config, GRU4RecConfig):
         encoder = GruArrays.restore(arrays, config)
     else:
-        encoder = GraphEncoder(arrays["encoder.onnx"].tobytes(), config.length)
+        weights = {key.removeprefix("net."): value for key, value in arrays.items() if key.startswith("net.")}
+        encoder = GraphEncoder(arrays["encoder.onnx"].tobytes(), config.length, weights)
     scorer = NeuralScorer(name, encoder, arrays["table"], arrays["start"], temperature=config.temperature)
     return WithPrior.restore(scorer, arrays) if "prior.weight" in arrays else scorer

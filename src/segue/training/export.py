@@ -20,7 +20,8 @@ def export(name: str, net: TiedNet, counts_V: np.ndarray) -> NeuralScorer:
     if isinstance(net.encoder, GruEncoder):
         encoder = gru_arrays(net.encoder, net.length)
     else:
-        encoder = GraphEncoder(onnx_graph(net.encoder, net.dim, net.length), net.length)
+        weights = {key: value.detach().numpy().copy() for key, value in net.encoder.state_dict().items()}
+        encoder = GraphEncoder(onnx_graph(net.encoder, net.dim, net.length), net.length, weights)
     start_V = np.log1p(counts_V).astype(np.float32)
     return NeuralScorer(name, encoder, net.table_VD.numpy().copy(), start_V, temperature=net.temperature)
 

@@ -1,0 +1,44 @@
+"""segue update: new events into a model that is at work."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segue.cli import options as o
+from segue.cli.output import out, print_json
+
+
+def update(
+    run: o.Run,
+    log: Annotated[Path, typer.Argument(help="The new events.")],
+    replay: Annotated[
+        Path | None, typer.Option(help="The older log: its events are trained on again, so that nothing is forgotten.")
+    ] = None,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Write the updated model here instead of in RUN's place.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal models.")] = 0,
+    format: o.Format = "auto",
+    column: o.Columns = None,
+    json: o.Json = False,
+) -> None:
+    """Train a saved network on with new events; keep the result only where it is not worse on the newest of them.
+
+    New items join the catalogue. Exit code 0 also where the old model stays; the output says which it is.
+
+    Example:
+      segue update run today.csv --replay shop.csv
+    """
+    from segue.updating import update as go_on
+
+    older = None if replay is None else o.open_log(replay, format=format, columns=column)
+    found = go_on(run, o.open_log(log, format=format, columns=column), out_folder, replay=older, seed=seed)
+    if json:
+        print_json(found.to_dict())
+        return
+    out.print(f"ndcg@10 on the newest {found.cases:,} cases: {found.before:.4f} before, {found.after:.4f} after.")
+    if found.promoted:
+        out.print(f"Promoted: version {found.version}, {found.new_items:,} new items.", markup=False)
+    else:
+        out.print("Not promoted: the model at work answers the newest events better, and stays.")
