@@ -2,8 +2,8 @@
 
 Parts: epoch (SASRec on Amazon Beauty against RecTools 0.19 and RecBole 1.2.1, each installed into a virtual environment
 of its own under --peers), quality (seconds from the raw file to test metrics), gru (events a second), evaluation,
-growth (seconds and memory as events and items grow), resume (20 kill -9). Nothing else must run meanwhile.
-Each part writes benchmarks/results/speed-PART.json.
+growth (seconds and memory as events and items grow), resume (20 kill -9), limits (what the machine can do and where the
+seconds go). Nothing else must run meanwhile. Each part writes benchmarks/results/speed-PART.json.
 """
 
 import argparse
@@ -36,6 +36,7 @@ from segue.models.scorer import top_k
 from segue.training.build import build_net
 from segue.training.config import TrainingConfig
 from segue.training.export import export
+from segue.training.losses import softmax_loss
 from segue.training.trainer import Trainer
 
 PEERS = {
@@ -308,7 +309,64 @@ def resume(peers: Path) -> dict[str, Any]:
     return {"trainings": 20, "kills": kills, "equal_sha256": equal}
 
 
-PARTS = {f.__name__: f for f in (epoch, quality, gru, evaluation, growth, resume)}
+def limits(peers: Path) -> dict[str, Any]:
+    """What the machine can do, and what one epoch of SASRec on Amazon Beauty asks of it: where the seconds go."""
+    a, b = torch.randn(512, 64), torch.randn(64, 12_101)
+    low_a, low_b = a.bfloat16(), b.bfloat16()
+    flops = 2 * a.shape[0] * a.shape[1] * b.shape[1]
+    scores = (low_a @ low_b) * 0.1
+    block = torch.empty(64 << 20, dtype=torch.uint8)
+    other = torch.empty_like(block)
+    machine = {
+        "gemm_bf16_gflops": round(flops / quickest(lambda: low_a @ low_b) / 1e9),
+        "gemm_fp32_gflops": round(flops / quickest(lambda: a @ b) / 1e9),
+        "exp_bf16_g_per_s": round(scores.numel() / quickest(scores.exp) / 1e9, 2),
+        "copy_gb_per_s": round(2 * block.numel() / quickest(lambda: other.copy_(block)) / 1e9, 1),
+    }
+    split = beauty()
+    size = split.catalog.size
+    net = build_net(SASRecConfig(dim=64, layers=2, length=50), split.train, size, 0)
+    trainer = Trainer(net, split.train, TrainingConfig(epochs=1, loss="full"), 0)
+    batches = list(trainer.batches.epoch(0))
+    targets = sum(batch.num_targets for batch in batches)
+    cells = sum(batch.targets_BT.size for batch in batches)
+    loss_s = sum(timed(lambda b=batch: loss_alone(net, b, trainer)) for batch in batches)
+    whole_s = sum(timed(lambda b=batch: trainer.train_step(b, 0.5)) for batch in batches)
+    read_s = timed(lambda: list(trainer.batches.epoch(1)))
+    loss_flops = 6.0 * targets * (size - 1) * 64
+    return {
+        "machine": machine,
+        "epoch": {
+            "targets": targets,
+            "padding": round(cells / targets - 1, 3),
+            "seconds": round(whole_s, 2),
+            "seconds_softmax": round(loss_s, 2),
+            "seconds_encoder_optimiser_rest": round(whole_s - loss_s, 2),
+            "seconds_preparing_batches": round(read_s, 2),
+            "softmax_gflops": round(loss_flops / loss_s / 1e9),
+            "softmax_seconds_at_the_gemm_rate": round(loss_flops / machine["gemm_bf16_gflops"] / 1e9, 2),
+            "softmax_seconds_of_exp_alone": round(targets * (size - 1) / machine["exp_bf16_g_per_s"] / 1e9, 2),
+        },
+    }
+
+
+def loss_alone(net: Any, batch: Any, trainer: Trainer) -> None:
+    """The full softmax of one batch with its gradients, on states that cost nothing."""
+    targets = torch.from_numpy(batch.targets_BT[batch.targets_BT != 0].astype(np.int64))
+    query = torch.nn.functional.normalize(torch.randn(len(targets), 64), dim=1).div_(0.07).requires_grad_()
+    table = net.key(net.table_VD).detach().requires_grad_()
+    every = trainer.every
+    assert every is not None
+    items, offset = torch.from_numpy(every.items), torch.from_numpy(every.offset)
+    softmax_loss(query, table, targets, items, offset, precision=trainer.dtype).backward()
+
+
+def quickest(work: Any, times: int = 30) -> float:
+    work()
+    return min(timed(work) for _ in range(times))
+
+
+PARTS = {f.__name__: f for f in (limits, epoch, quality, gru, evaluation, growth, resume)}
 
 
 def main() -> None:
