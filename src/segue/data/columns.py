@@ -35,7 +35,7 @@ def choose(found: Iterable[str], wanted: Mapping[str, str] | None) -> tuple[dict
         if ours not in KNOWN_NAMES:
             raise ValueError(f"There is no column role '{ours}'. Known roles: {', '.join(KNOWN_NAMES)}.")
         if theirs not in columns:
-            raise ValueError(f"The log has no column '{theirs}' for {ours}. Its columns: {', '.join(columns)}.")
+            raise ValueError(f"The log has no column '{theirs}' for {ours}. Its columns: {listed(columns)}.")
     notes = _guess(columns, chosen)
     if "user_id" not in chosen and "session_id" in chosen:
         chosen["user_id"] = chosen["session_id"]
@@ -44,11 +44,17 @@ def choose(found: Iterable[str], wanted: Mapping[str, str] | None) -> tuple[dict
         if ours not in chosen:
             raise ValueError(
                 f"No column of this log looks like {ours}; name it, for example {ours}=NAME. "
-                f"Its columns: {', '.join(columns)}."
+                f"Its columns: {listed(columns)}."
             )
     if chosen["user_id"] == chosen["item_id"]:
         raise ValueError(f"Column '{chosen['item_id']}' cannot be both user_id and item_id.")
     return chosen, notes
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a message, not more than can be read."""
+    every = list(names)
+    return ", ".join(every[:20]) + (f" and {len(every) - 20} more" if len(every) > 20 else "")
 
 
 def _guess(columns: list[str], chosen: dict[str, str]) -> list[str]:

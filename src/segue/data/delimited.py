@@ -79,26 +79,26 @@ def _reader(lines: Iterable[str], separator: str, quoted: bool) -> Iterator[list
 
 def _may_be_misread(path: Path, frame: "pl.DataFrame", separator: str) -> bool:
     """What the fast reader does not tell: it goes its own way after a quotation mark within a field, counts a quoted
-    field of two lines as one, forgives an empty field after the last one of the file, and fills a row that ends too
-    early (a blank line, a copy cut short) with nulls. Such a row ends in a null; where some do, the file must hold
-    exactly the separators of full rows and no quotation mark."""
+    field of two lines as one, takes a lone carriage return for a character, forgives an empty field after the last
+    one of the file, and fills a row that ends too early (a blank line, a copy cut short) with nulls. Such a row ends
+    in a null; where some do, the file must hold exactly the separators of full rows and no quotation mark."""
     import polars as pl
 
     odd = pl.col(pl.String).str.contains_any(['"', "\n"]).any()
     if frame.height == 0 or any(frame.select(odd).row(0)):
         return True
-    with path.open("rb") as file:
-        file.seek(-1, 2)
-        if file.read(1) == separator.encode():
-            return True
-    if frame[frame.columns[-1]].null_count() == 0:
-        return False
-    separators = quotes = 0
+    separators = quotes = lone_returns = 0
+    last = b""
     with open_bytes(path) as file:
         while block := file.read(1 << 20):
             separators += block.count(separator.encode())
             quotes += block.count(b'"')
-    return quotes > 0 or separators != (frame.width - 2) * (frame.height + 1)
+            lone_returns += block.count(b"\r") - (last + block).count(b"\r\n")
+            last = block[-1:]
+    short = frame[frame.columns[-1]].null_count() > 0 and (
+        quotes > 0 or separators != (frame.width - 2) * (frame.height + 1)
+    )
+    return short or lone_returns > 0 or last == separator.encode()
 
 
 def _carefully(path: Path, header: list[str], separator: str, quoted: bool) -> Raw:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from segue.data import papers
 from segue.data.delimited import read_delimited, read_recbole
-from segue.data.json_lines import read_json_lines
+from segue.data.json_lines import read_json, read_json_lines
 from segue.data.raw import ROW, Raw
 
 BY_SUFFIX = {
@@ -20,6 +20,7 @@ BY_SUFFIX = {
     ".inter": "recbole",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "json",
     ".parquet": "parquet",
     ".pq": "parquet",
     ".arrow": "arrow",
@@ -49,6 +50,7 @@ FORMATS: dict[str, Callable[[Path], Raw]] = {
     "csv": partial(read_delimited, separator=","),
     "tsv": partial(read_delimited, separator="\t"),
     "jsonl": read_json_lines,
+    "json": read_json,
     "parquet": read_parquet,
     "arrow": read_arrow,
     "recbole": read_recbole,

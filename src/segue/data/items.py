@@ -1,14 +1,18 @@
 """The items table: what is known of an item besides who took it. Typed columns; a missing value stays missing."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from segue.data import rejects
 from segue.data.catalog import Catalog
-from segue.data.columns import KNOWN_NAMES
+from segue.data.columns import KNOWN_NAMES, listed
 from segue.data.formats import guess_format, read_raw
 from segue.data.ids import to_text
-from segue.data.raw import ROW
+from segue.data.raw import ROW, Raw
+from segue.data.tables import from_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -47,31 +51,54 @@ class ItemTable:
         return out
 
 
-def read_items(source: Any, *, format: str = "auto", kinds: dict[str, Kind] | None = None) -> ItemTable:
+def read_items(source: Any, *, format: str = "auto", kinds: Mapping[str, Kind] | None = None) -> ItemTable:
     """From a file or a table. Kinds are guessed (numbers; lists where cells hold ``|`` or ``;`` between words; text
     where cells are long or all different; else categories) unless told.
 
-    An item that comes twice keeps its first row, and the notes say so. ValueError where there is no item column.
+    An item that comes twice keeps its first row, and the notes say so. ValueError where there is no item column, where
+    no item has an id, or where ``kinds`` names a column or a kind that there is not.
     """
-    import polars as pl
-
     if isinstance(source, str | Path):
         path = Path(source)
         raw = read_raw(path, guess_format(path) if format == "auto" else format)
-        frame, notes = raw.frame.drop(ROW), [f"row {row} set aside: {why}." for row, why, _ in raw.rejected]
     else:
-        frame, notes = pl.DataFrame(source), []
-    name = _item_column(frame.columns)
-    ids, more = to_text(frame[name], "item_id")
-    frame = frame.drop(name).with_columns(ids.alias("item_id")).filter(pl.col("item_id").is_not_null())
+        raw = from_table(source)
+    name = _item_column([c for c in raw.frame.columns if c != ROW])
+    frame, notes = _with_ids(raw, name)
     once = frame.unique("item_id", keep="first", maintain_order=True)
     if once.height < frame.height:
-        notes.append(f"{frame.height - once.height} rows repeat an item; its first row counts.")
+        notes.append(f"{frame.height - once.height:,} rows repeat an item; its first row counts.")
     others = [c for c in once.columns if c != "item_id"]
+    _check_kinds(kinds or {}, others)
     typed = {c: (kinds or {}).get(c) or _guess(once[c]) for c in others}
-    once = once.with_columns(*[_as_kind(once[c], kind) for c, kind in typed.items()])
-    notes += more + [f"Column '{c}' is taken as {kind}." for c, kind in typed.items()]
-    return ItemTable(once, typed, tuple(notes))
+    done = once.with_columns(*[_as_kind(once[c], kind) for c, kind in typed.items()])
+    for c, kind in typed.items():
+        lost = done[c].null_count() - once[c].null_count()
+        notes.append(f"Column '{c}' is taken as {kind}" + (f"; {lost:,} cells are none." if lost else "."))
+    return ItemTable(done, typed, tuple(notes))
+
+
+def _with_ids(raw: Raw, name: str) -> "tuple[pl.DataFrame, list[str]]":
+    """(the rows whose item has an id, which is text under ``item_id``; sentences)."""
+    ids, notes = to_text(raw.frame[name], "item_id")
+    mixed = raw.mixed.get(name, {})
+    suspect = rejects.suspicious({"item_id": ids}) | raw.frame[ROW].is_in(list(mixed))
+    aside = rejects.set_aside(raw.frame.filter(suspect), {"item_id": name}, {"item_id": ids.filter(suspect)}, mixed)
+    for reason, count in rejects.count([*raw.rejected, *aside]).items():
+        notes.append(f"{count:,} rows of the items table set aside: {reason}.")
+    frame = raw.frame.drop(name).with_columns(ids.alias("item_id"))
+    frame = frame.filter(~frame[ROW].is_in([row for row, _, _ in aside])).drop(ROW)
+    if frame.height == 0:
+        raise ValueError(f"The items table has no row whose '{name}' is an id.")
+    return frame, [*raw.notes, *notes]
+
+
+def _check_kinds(kinds: Mapping[str, str], columns: list[str]) -> None:
+    for name, kind in kinds.items():
+        if name not in columns:
+            raise ValueError(f"The items table has no column '{name}'. Its columns: {listed(columns)}.")
+        if kind not in get_args(Kind):
+            raise ValueError(f"There is no kind '{kind}' of column. Known kinds: {', '.join(get_args(Kind))}.")
 
 
 def _item_column(names: list[str]) -> str:
@@ -80,8 +107,7 @@ def _item_column(names: list[str]) -> str:
     match = next((plain[s] for s in (*KNOWN_NAMES["item_id"], "id") if s in plain), None)
     if match is None:
         raise ValueError(
-            f"No column of the items table looks like item_id; rename the one that does. Its columns: "
-            f"{', '.join(names)}."
+            f"No column of the items table looks like item_id; rename the one that does. Its columns: {listed(names)}."
         )
     return match
 
@@ -94,14 +120,18 @@ def _guess(column: "pl.Series") -> Kind:
     if column.dtype == pl.List:
         return "list"
     text = column.cast(pl.String).drop_nulls()
-    if len(text) == 0:
-        return "category"
+    return "category" if len(text) == 0 else _guess_of_text(text)
+
+
+def _guess_of_text(text: "pl.Series") -> Kind:
+    import polars as pl
+
     if text.cast(pl.Float64, strict=False).null_count() == 0:
         return "number"
-    if text.str.contains(r"\w\s*[|;]\s*\w").mean() > 0.2:  # type: ignore[operator]
+    if _json_lists(text) is not None or text.str.contains(r"\w\s*[|;]\s*\w").mean() > 0.2:  # type: ignore[operator]
         return "list"
     words = text.str.split(" ").list.len().mean()
-    return "text" if text.n_unique() > 0.5 * len(text) or (words is not None and float(words) > 4) else "category"  # type: ignore[arg-type]
+    return "text" if text.n_unique() > 0.5 * len(text) or float(words) > 4 else "category"  # type: ignore[arg-type]
 
 
 def _as_kind(column: "pl.Series", kind: Kind) -> "pl.Series":
@@ -115,8 +145,23 @@ def _as_kind(column: "pl.Series", kind: Kind) -> "pl.Series":
 
 
 def _split(column: "pl.Series") -> "pl.Series":
-    """``"a|b; c"`` -> ["a", "b", "c"]."""
+    """``"a|b; c"`` and ``'["a", "b", "c"]'`` -> ["a", "b", "c"]."""
     import polars as pl
 
-    parts = column.cast(pl.String).str.replace_all(";", "|", literal=True).str.split("|")
+    text = column.cast(pl.String)
+    lists = _json_lists(text)
+    if lists is not None:
+        return pl.Series(column.name, lists, dtype=pl.List(pl.String))
+    parts = text.str.replace_all(";", "|", literal=True).str.split("|")
     return parts.list.eval(pl.element().str.strip_chars())
+
+
+def _json_lists(text: "pl.Series") -> list[list[str] | None] | None:
+    """The lists that JSON files have in their cells; None where some cell holds something else."""
+    if not text.str.starts_with("[").all():
+        return None
+    try:
+        found = [None if cell is None else json.loads(cell) for cell in text.to_list()]
+    except json.JSONDecodeError:
+        return None
+    return [None if cell is None else [str(part) for part in cell] for cell in found]

@@ -1,4 +1,4 @@
-"""JSON Lines: one object a line -> columns of one kind each, in blocks, so that memory stays near the columns' size."""
+"""JSON Lines, one object a line, and JSON lists -> columns. In blocks, so that memory stays near the columns' size."""
 
 import json
 from collections import Counter
@@ -43,6 +43,28 @@ def read_json_lines(path: Path) -> Raw:
     return Raw(frame, rejected, mixed=mixed)
 
 
+def read_json(path: Path) -> Raw:
+    """A list of objects in one piece, as small tables come; a file of lines is read as such. ValueError for others."""
+    import polars as pl
+
+    with open_bytes(path) as file:
+        content = file.read()
+    try:
+        rows = msgspec.json.decode(content, type=list[dict[str, Any]])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        if content.lstrip()[:1] == b"{":
+            return read_json_lines(path)
+        raise ValueError(f"{path} is not a JSON list of objects.") from None
+    places = range(1, len(rows) + 1)
+    columns = {name: KindColumn() for name in dict.fromkeys(name for row in rows for name in row if name != ROW)}
+    for name, column in columns.items():
+        column.add(0, [row.get(name) for row in rows])
+    frame = pl.DataFrame(
+        {ROW: pl.Series(places, dtype=pl.UInt32)} | {name: column.series(len(rows)) for name, column in columns.items()}
+    )
+    return Raw(frame, mixed={name: column.odd(name, places) for name, column in columns.items() if column.mixed})
+
+
 @dataclass
 class KindColumn:
     """Values of one name, kept by their kinds: (first row, kind, rows or None for all of the block, values)."""
@@ -62,9 +84,11 @@ class KindColumn:
             self.parts.append((first, kind, None, _series(values, kind)))
             self.counts[kind] += len(values) - self.parts[-1][3].null_count()
             return
-        kinds = [_kind(value) for value in values]
-        for kind in set(kinds) - {"null"}:
-            rows = [i for i, other in enumerate(kinds) if other == kind]
+        groups: dict[tuple[str, bool], list[int]] = {}
+        for i, value in enumerate(values):
+            if value is not None:  # whole numbers apart from fractions: as text they are spelled otherwise
+                groups.setdefault((_kind(value), isinstance(value, float)), []).append(i)
+        for (kind, _), rows in groups.items():
             self.parts.append((first, kind, rows, _series([values[i] for i in rows], kind)))
             self.counts[kind] += len(rows)
 
@@ -113,25 +137,17 @@ def _objects(file: Iterable[bytes], rejected: list[Reject]) -> Iterator[tuple[in
 
 
 def _one_kind(values: Sequence[Any]) -> str | None:
-    """The kind of all values where the types alone say it; None where each needs a look."""
+    """The kind of all values where their types alone say it; None where each needs a look."""
     types = set(map(type, values)) - {type(None)}
     if types <= {str}:
         return "text"
-    if types == {bool}:
-        return "true/false"
-    return "number" if types == {float} else None if bool in types or str in types else _number_kind(values, types)
-
-
-def _number_kind(values: Sequence[Any], types: set[type]) -> str | None:
-    if not types <= {int, float}:
-        return None
-    present = [value for value in values if value is not None]
-    return "number" if min(present) >= -(2**63) and max(present) < 2**63 else None
+    if types == {int}:
+        present = [value for value in values if value is not None]
+        return "number" if min(present) >= -(2**63) and max(present) < 2**63 else None
+    return "true/false" if types == {bool} else "number" if types == {float} else None
 
 
 def _kind(value: Any) -> str:
-    if value is None:
-        return "null"
     if isinstance(value, bool):
         return "true/false"
     if isinstance(value, int):
@@ -149,8 +165,8 @@ def _series(values: Sequence[Any], kind: str) -> "pl.Series":
     if kind == "true/false":
         return pl.Series(values, dtype=pl.Boolean)
     if kind == "number":
-        whole = all(value is None or type(value) is int for value in values)
-        return pl.Series(values, dtype=pl.Int64 if whole else pl.Float64, strict=whole)
+        fractions = float in set(map(type, values))
+        return pl.Series(values, dtype=pl.Float64 if fractions else pl.Int64)
     return pl.Series([None if v is None else _spelled(v) for v in values], dtype=pl.String)
 
 

@@ -18,11 +18,13 @@ NO_TIME = "timestamp is missing or no time between 1970 and 2200"
 
 def suspicious(ready: "Mapping[str, pl.Series]") -> "pl.Series":
     """bool: rows that need a closer look. Cheap and never too lenient: most rows of most logs are done with it."""
-    moment = ready["timestamp"]
-    fine = moment.is_not_null() & (moment >= 0) & (moment <= LATEST_US)
+    fine = usable(ready["item_id"])
     for role in IDS:
-        if role in ready:
+        if role in ready and role != "item_id":
             fine &= usable(ready[role])
+    if "timestamp" in ready:
+        moment = ready["timestamp"]
+        fine &= moment.is_not_null() & (moment >= 0) & (moment <= LATEST_US)
     return ~fine.fill_null(False)
 
 
@@ -38,7 +40,7 @@ def set_aside(
             missing = (original.fill_nan(None) if original.dtype.is_float() else original).is_null().to_list()
             for i, text in enumerate(ready[role].to_list()):
                 reasons[i] = reasons[i] or fault(text, role, missing[i])
-    for i, moment in enumerate(ready["timestamp"].to_list()):
+    for i, moment in enumerate(ready["timestamp"].to_list() if "timestamp" in ready else ()):
         if moment is None or not 0 <= moment <= LATEST_US:
             reasons[i] = reasons[i] or NO_TIME
     texts = (",".join("" if v is None else str(v) for v in row) for row in suspects.drop(ROW).iter_rows())

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from segue.data.json_lines import KindColumn
 from segue.data.raw import ROW, Raw
 
@@ -58,4 +60,5 @@ def _values(column: Any) -> Any:
         return column.to_numpy()
     if type(column.dtype).__module__.startswith("numpy") and column.dtype.kind in "iufb":
         return column.to_numpy()
-    return column.astype(object).where(column.notna(), None).tolist()
+    plain = column.astype(object).where(column.notna(), None).tolist()
+    return [value.item() if isinstance(value, np.generic) else value for value in plain]

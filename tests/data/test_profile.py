@@ -1,0 +1,124 @@
+"""The profile: a log small enough to count by hand, and sentences about what is odd."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from segue.data.events import EventLog, read_events
+from segue.data.profile import profile
+
+DATA = Path(os.environ.get("SEGUE_DATA", Path(__file__).resolve().parents[2] / ".." / "shared" / "data"))
+DAY = 86_400
+T0 = 1_704_067_200
+"""2024-01-01."""
+
+
+def log_of(rows: list[tuple[str, str, int]], **columns: Any) -> EventLog:
+    frame = pl.DataFrame([(u, i, T0 + t) for u, i, t in rows], schema=["user", "item", "time"], orient="row")
+    return read_events(frame.with_columns(**columns))
+
+
+SMALL = [
+    ("ann", "a", 0),
+    ("ann", "b", 10),
+    ("ann", "a", 10),
+    ("ann", "a", 10),
+    ("bob", "a", 5),
+    ("bob", "c", DAY),
+    ("cy", "d", 2 * DAY),
+]
+
+
+def test_a_log_counted_by_hand() -> None:
+    found = profile(log_of(SMALL))
+    assert (found.events, found.people, found.items, found.sessions) == (7, 3, 4, None)
+    assert (found.first, found.last) == ("2024-01-01T00:00:00Z", "2024-01-03T00:00:00Z")
+    assert found.events_per_person == {"min": 1, "median": 2, "p90": 4, "max": 4}
+    assert found.one_event_people == pytest.approx(1 / 3)
+    assert found.top_percent_share == pytest.approx(4 / 7)  # one item is the least there can be of 1 %
+    assert found.once_items == pytest.approx(3 / 4)
+    assert found.repeats == pytest.approx(2 / 7)
+    assert found.exact_duplicates == 1
+    assert found.same_time_neighbours == pytest.approx(2 / 4)  # ann: 0|10 10 10, bob: 5|1 d
+    assert found.last_pair_tied == pytest.approx(1 / 2)
+    assert found.visits == 4  # one each, and bob's second day
+    assert found.pauses_s["median"] == pytest.approx(5.0)  # of 0 0 10 and bob's day
+    assert found.new_items_by_tenth == ()
+
+
+def test_new_items_over_time() -> None:
+    """Twenty events, two in each tenth; the items of the first half come again in the second, but for the very last."""
+    items = [f"i{n}" for n in range(10)] * 2
+    items[-1] = "new"
+    found = profile(log_of([("u", item, n) for n, item in enumerate(items)]))
+    assert found.new_items_by_tenth == (1.0,) * 5 + (0.0,) * 4 + (0.5,)
+
+
+def test_a_profile_is_json_and_lines() -> None:
+    found = profile(log_of(SMALL))
+    assert json.loads(json.dumps(found.to_dict()))["events"] == 7
+    lines = dict(found.lines())
+    assert lines["sessions by pauses of 30 min"] == "4"
+    assert lines["pause between events"].startswith("5 s (median) .. ")
+    assert lines["events a person"] == "1 .. 2 (median) .. 4 (p90) .. 4"
+
+
+def test_an_order_without_times(tmp_path: Path) -> None:
+    path = tmp_path / "s.txt"
+    path.write_text("7 a b a\n8 c\n")
+    found = profile(read_events(path, format="sequences"))
+    assert (found.first, found.last, found.visits, found.pauses_s) == (None, None, None, {})
+    assert found.oddities[0] == "The log has an order but no times: a time split and recency are not possible."
+    assert dict(found.lines())["from"] == "no times"
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "sentence"),
+    [
+        (SMALL, {}, "50% of people have their last two events at one time: leave-last-out is arbitrary there."),
+        (SMALL, {}, "1 events repeat another's person, item and time."),
+        (SMALL, {}, "33% of people have one event only: nothing shows what they do next."),
+        (SMALL, {}, "29% of events return to an item had before: do not exclude seen items blindly."),
+        (SMALL, {}, "1 % of the items take 57% of the events."),
+        ([("u", f"i{n}", n) for n in range(20)], {}, "100% of the last tenth's events are on items new by then."),
+        (
+            [("u", f"i{n % 7}", n) for n in range(1001)],
+            {},
+            "One person has 1,001 events: a reseller, a robot or a shared id?",
+        ),
+        (
+            [("u", "a", -T0 + 5)],
+            {},
+            "All times lie before 1990, up to 1970-01-01T00:00:05Z: is their unit right, or are they only an order?",
+        ),
+        (
+            SMALL,
+            {"event": pl.Series(["view"] * 5 + ["buy"] * 2)},
+            "There are 2 kinds of event, and 71% are 'view': choose those that mean interest with a condition.",
+        ),
+        (
+            SMALL,
+            {"Quantity": pl.Series([1, 2, -1, 3, -7, 1, 1])},
+            "In 2 events 'Quantity' is negative, as for returns: leave them out with Quantity > 0.",
+        ),
+    ],
+)
+def test_oddities_are_sentences(rows: list[tuple[str, str, int]], columns: dict[str, Any], sentence: str) -> None:
+    assert sentence in profile(log_of(rows, **columns)).oddities
+
+
+def test_a_plain_log_has_no_oddities() -> None:
+    rows = [(f"u{u}", f"i{(u + k) % 10}", u * 100 + k * 7) for u in range(10) for k in range(5)]
+    assert profile(log_of(rows)).oddities == ()
+
+
+@pytest.mark.skipif(not DATA.exists(), reason=f"the benchmark logs are not at {DATA} (set SEGUE_DATA)")
+def test_beauty_is_known_for_its_ties() -> None:
+    found = profile(read_events(DATA / "beauty" / "events.csv.gz"))
+    assert (found.events, found.people, found.items) == (198_502, 22_363, 12_101)
+    assert found.last_pair_tied == pytest.approx(0.43, abs=0.01)
+    assert found.repeats == 0
