@@ -15,6 +15,8 @@ from segue.data.raw import ROW, Raw, Reject, broken, open_bytes, open_text, prin
 if TYPE_CHECKING:
     import polars as pl
 
+BLOCK = 20_000
+"""Rows that are Python objects at one time."""
 LONGEST_ROW = 200
 """Lines that one quoted row may span; a quotation mark that is open for longer is a fault."""
 
@@ -106,21 +108,34 @@ def _carefully(path: Path, header: list[str], separator: str, quoted: bool) -> R
     import polars as pl
 
     rejected: list[Reject] = []
-    kept: list[list[str]] = []
-    lines: list[int] = []
     with open_text(path) as text:
         records = _records(text, separator, quoted, len(header))
         next(records)
-        for line, fields, whole, trouble in records:
-            reason = trouble or ("not UTF-8" if broken(whole) else None)
-            if reason is None:
-                kept.append(fields)
-                lines.append(line)
-            else:
-                rejected.append((line, reason, printable(whole)))
-    columns = {name: [row[i] or None for row in kept] for i, name in enumerate(header)}
-    frame = pl.DataFrame({ROW: lines, **columns}, schema={ROW: pl.UInt32, **dict.fromkeys(header, pl.String)})
-    return Raw(frame, rejected)
+        good = _good(records, rejected)
+        blocks = [_block([], header)]
+        while block := list(islice(good, BLOCK)):
+            blocks.append(_block(block, header))
+    return Raw(pl.concat(blocks), rejected)
+
+
+def _good(
+    records: Iterable[tuple[int, list[str], str, str | None]], rejected: list[Reject]
+) -> Iterator[tuple[int, list[str]]]:
+    """(line, fields) of the rows that fit; the others go to ``rejected``."""
+    for line, fields, whole, trouble in records:
+        reason = trouble or ("not UTF-8" if broken(whole) else None)
+        if reason is None:
+            yield line, fields
+        else:
+            rejected.append((line, reason, printable(whole)))
+
+
+def _block(rows: list[tuple[int, list[str]]], header: list[str]) -> "pl.DataFrame":
+    import polars as pl
+
+    columns = {name: [fields[i] or None for _, fields in rows] for i, name in enumerate(header)}
+    lines = [line for line, _ in rows]
+    return pl.DataFrame({ROW: lines, **columns}, schema={ROW: pl.UInt32, **dict.fromkeys(header, pl.String)})
 
 
 def _records(
