@@ -37,12 +37,13 @@ def read_delimited(path: Path, *, separator: str, quoted: bool = True) -> Raw:
         header, notes = _header(path, separator, quoted), [f"Fields are separated by {separator!r}."]
     if len(header) < 2:
         raise ValueError(f"{path} has one column only; is it separated by {separator!r}?")
-    raw = _read(path, header, separator, quoted)
+    raw = _fast(path, header, separator, quoted) or _carefully(path, header, separator, quoted)
     raw.notes += notes
     return raw
 
 
-def _read(path: Path, header: list[str], separator: str, quoted: bool) -> Raw:
+def _fast(path: Path, header: list[str], separator: str, quoted: bool) -> Raw | None:
+    """None where the fast reader fails or may have misread."""
     import polars as pl
 
     try:
@@ -55,10 +56,8 @@ def _read(path: Path, header: list[str], separator: str, quoted: bool) -> Raw:
             row_index_offset=2,
         )
     except pl.exceptions.PolarsError:
-        return _carefully(path, header, separator, quoted)
-    if frame.columns[1:] != header or _may_be_misread(path, frame, separator):
-        return _carefully(path, header, separator, quoted)
-    return Raw(frame)
+        return None
+    return None if frame.columns[1:] != header or _may_be_misread(path, frame, separator) else Raw(frame)
 
 
 def _header(path: Path, separator: str, quoted: bool) -> list[str]:
