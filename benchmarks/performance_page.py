@@ -53,13 +53,13 @@ def limits() -> list[str]:
     if result is None:
         return []
     machine, work = result["machine"], result["epoch"]
+    rate = f"{machine['gemm_bf16_gflops']} GFLOP/s (float32: {machine['gemm_fp32_gflops']})"
     return [
         "## Where an epoch's seconds go, against the machine's limits",
         "",
         "| what | the machine | one epoch |",
         "|---|---|---|",
-        f"| bfloat16 products | {machine['gemm_bf16_gflops']} GFLOP/s (float32: {machine['gemm_fp32_gflops']}) | softmax: "
-        f"{work['seconds_softmax']} s; at this rate its products alone {work['softmax_seconds_at_the_gemm_rate']} s |",
+        f"| bfloat16 products | {rate} | softmax: {work['seconds_softmax']} s; at this rate its products alone {work['softmax_seconds_at_the_gemm_rate']} s |",
         f"| exp | {machine['exp_bf16_g_per_s']} G/s | {work['softmax_seconds_of_exp_alone']} s of the softmax |",
         f"| copying | {machine['copy_gb_per_s']} GB/s | |",
         f"| encoder, optimisers, the rest | | {work['seconds_encoder_optimiser_rest']} s |",
@@ -87,8 +87,8 @@ def rates() -> list[str]:
         lines += ["## Evaluation over the whole catalogue", ""]
         lines += [f"- {name}: {value} s" for name, value in evaluation.items() if name.startswith("ml-1m")]
         lines.append(
-            f"- 100,000 items, dot products of 64: {many['people_per_s']:,} people a second, {many['times_faster']} times "
-            f"the rate of scoring and sorting everything ({many['score_then_sort_people_per_s']:,})."
+            f"- 100,000 items, dot products of 64: {many['people_per_s']:,} people a second, "
+            f"{many['times_faster']} times the rate of scoring and sorting everything ({many['score_then_sort_people_per_s']:,})."
         )
         lines += ["", made(evaluation), ""]
     resume = found("speed-resume")
