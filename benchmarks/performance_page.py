@@ -59,7 +59,8 @@ def limits() -> list[str]:
         "",
         "| what | the machine | one epoch |",
         "|---|---|---|",
-        f"| bfloat16 products | {rate} | softmax: {work['seconds_softmax']} s; at this rate its products alone {work['softmax_seconds_at_the_gemm_rate']} s |",
+        f"| bfloat16 products | {rate} | softmax: {work['seconds_softmax']} s; its products at that rate: "
+        f"{work['softmax_seconds_at_the_gemm_rate']} s |",
         f"| exp | {machine['exp_bf16_g_per_s']} G/s | {work['softmax_seconds_of_exp_alone']} s of the softmax |",
         f"| copying | {machine['copy_gb_per_s']} GB/s | |",
         f"| encoder, optimisers, the rest | | {work['seconds_encoder_optimiser_rest']} s |",
@@ -88,7 +89,8 @@ def rates() -> list[str]:
         lines += [f"- {name}: {value} s" for name, value in evaluation.items() if name.startswith("ml-1m")]
         lines.append(
             f"- 100,000 items, dot products of 64: {many['people_per_s']:,} people a second, "
-            f"{many['times_faster']} times the rate of scoring and sorting everything ({many['score_then_sort_people_per_s']:,})."
+            f"{many['times_faster']} times the rate of scoring and sorting everything "
+            f"({many['score_then_sort_people_per_s']:,})."
         )
         lines += ["", made(evaluation), ""]
     resume = found("speed-resume")

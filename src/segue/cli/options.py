@@ -26,6 +26,10 @@ TimeUnit = Annotated[str, typer.Option(help="Unit of numeric times: s, ms, us, n
 TimeFormat = Annotated[str | None, typer.Option(help="Form of times that are not ISO 8601, as %d/%m/%Y %H:%M.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse a log with a bad row instead of setting it aside.")]
 Rejected = Annotated[Path | None, typer.Option(help="Write the rows set aside, with number and reason, to this CSV.")]
+Trims = Annotated[
+    list[str] | None,
+    typer.Option("--trim", help="min_user_events=N, min_item_events=N, session_gap_s=N or drop_repeats=true."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
 Sets = Annotated[
     list[str] | None,
@@ -44,7 +48,9 @@ Unknown = Annotated[
 def open_log(path: Path, **options: Any) -> "EventLog":
     """Reads a log and says on standard error what was guessed and set aside. ``columns`` come as name=value."""
     from segue.data.events import read_events
+    from segue.settings import parse
 
+    options |= parse(options.pop("trim", None) or [])
     pairs = [entry.partition("=") for entry in options.pop("columns", None) or []]
     for name, equals, _ in pairs:
         if not equals:

@@ -15,6 +15,7 @@ def plan(
     format: o.Format = "auto",
     column: o.Columns = None,
     where: o.Where = None,
+    trim: o.Trims = None,
     json: o.Json = False,
 ) -> None:
     """Say how long a training would take and how much memory it needs, by timing its first seconds.
@@ -26,7 +27,7 @@ def plan(
     """
     from segue.planning import plan as forecast
 
-    read = o.open_log(log, format=format, columns=column, where=where)
+    read = o.open_log(log, format=format, columns=column, where=where, trim=trim)
     found = forecast(read, model, o.values_of(sets, [model])[model])
     if json:
         print_json(found.to_dict())

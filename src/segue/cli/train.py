@@ -28,6 +28,7 @@ def train(
     format: o.Format = "auto",
     column: o.Columns = None,
     where: o.Where = None,
+    trim: o.Trims = None,
     time_unit: o.TimeUnit = "auto",
     time_format: o.TimeFormat = None,
     strict: o.Strict = False,
@@ -57,7 +58,7 @@ def train(
             "items": None if items is None else str(items.resolve()),
             "train": {"protocol": protocol, "refit": refit, "seed": seed},
             "sets": sets or [],
-            "read": {"format": format, "columns": column, "where": where, "time_unit": time_unit}
+            "read": {"format": format, "columns": column, "where": where, "trim": trim, "time_unit": time_unit}
             | {"time_format": time_format, "strict": strict},
         }
         _forget(Path(job["out"]))
