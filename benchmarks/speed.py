@@ -96,6 +96,7 @@ def installed(name: str, peers: Path) -> Path:
 
 QUALITY = {
     "beauty-d64": ("beauty", {"dim": 64, "epochs": 3, "loss": "full"}),
+    "beauty-d64-longer": ("beauty", {"dim": 64, "epochs": 8, "loss": "full"}),
     "beauty-d128": ("beauty", {"dim": 128, "dropout": 0.4, "epochs": 6, "loss": "full"}),
     "ml-1m-d64": ("ml-1m", {"dim": 64, "length": 200, "epochs": 8, "loss": "full", "dropout": 0.1}),
 }
