@@ -1,7 +1,8 @@
 """How good each model is on the published logs: `python benchmarks/accuracy.py [TASK ...]`.
 
 Writes benchmarks/results/accuracy-TASK.json, and docs/accuracy.md from all of them. A network takes minutes, all
-tasks together about an hour on two cores. Settings are chosen on validation; every model is trained once for each seed.
+tasks together about an hour on two cores. Best epoch and prior are chosen on validation, the rest is as
+written here; every model is trained once for each seed.
 """
 
 import json
@@ -96,7 +97,8 @@ def page() -> None:
         "# Accuracy",
         "",
         "Made by `benchmarks/accuracy.py` from the files in `benchmarks/results/`. Every model ranks the whole",
-        "catalogue; settings are chosen on validation only.",
+        "catalogue. Best epoch and prior are chosen on validation; the other settings were chosen with test figures in",
+        "view (see the first entry of [the log](LOG.md)), and each row is one seed, so read small leads with doubt.",
     ]
     for task, ask in TASKS.items():
         path = RESULTS / f"accuracy-{task}.json"

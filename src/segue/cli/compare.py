@@ -34,7 +34,7 @@ def compare(
 ) -> None:
     """Train and evaluate models side by side, and print a leaderboard with confidence intervals.
 
-    Every model ranks the whole catalogue. Settings are chosen on validation only.
+    Every model ranks the whole catalogue. What a training chooses it chooses on validation.
 
     \b
     Examples:
