@@ -243,7 +243,7 @@ def look(p):
 try: trainer.run(None, look)
 except Enough: pass
 run = trainer.run_so_far
-done = run.seen or trainer.batches.num_targets
+done = run.events or trainer.batches.num_events
 rate = round(done / run.trained_s)
 print(json.dumps({"ready_s": round(ready, 2), "events_per_s": rate, "peak_mb": memory.peak_mb()}))
 """
@@ -359,7 +359,7 @@ def loss_alone(net: Any, batch: Any, trainer: Trainer) -> None:
     targets = torch.from_numpy(batch.targets_BT[batch.targets_BT != 0].astype(np.int64))
     query = torch.nn.functional.normalize(torch.randn(len(targets), 64), dim=1).div_(0.07).requires_grad_()
     table = net.key(net.table_VD).detach().requires_grad_()
-    every = trainer.every
+    every = trainer.objective.every
     assert every is not None
     items, offset = torch.from_numpy(every.items), torch.from_numpy(every.offset)
     softmax_loss(query, table, targets, items, offset, precision=trainer.dtype).backward()

@@ -11,7 +11,8 @@ from segue.training.build import build_net
 from segue.training.export import export
 from segue.training.nets.layers import Dropout, Noise
 from segue.training.nets.recurrence import Recurrence
-from segue.training.nets.tied import TorchScorer, left_aligned
+from segue.training.nets.tied import TorchScorer
+from segue.training.tasks import left_aligned
 
 V = 41
 CONFIGS = [
@@ -55,8 +56,8 @@ def test_the_future_and_other_rows_change_nothing(config: object, log: Sequences
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{type(c).__name__}-{c.temperature}")
 def test_padding_behind_changes_nothing(config: object, log: Sequences) -> None:
     net = build_net(config, log, V, seed=0).eval()
-    short = torch.from_numpy(left_aligned(Sequences.from_lists([[3, 4, 5]]), 3))
-    padded = torch.from_numpy(left_aligned(Sequences.from_lists([[3, 4, 5]]), 9))
+    row = Sequences.from_lists([[3, 4, 5]])
+    short, padded = (torch.from_numpy(left_aligned(row, row.items, width).astype(np.int64)) for width in (3, 9))
     with torch.no_grad():
         one, two = (net.encoder(net.embed(net.table_VD, x)) for x in (short, padded))
     torch.testing.assert_close(one[0], two[0, :3], rtol=1e-5, atol=1e-6)

@@ -17,6 +17,7 @@ from segue.training.nets.tied import TiedNet
 def export(name: str, net: TiedNet, counts_V: np.ndarray) -> NeuralScorer:
     """The served twin; ``counts_V`` (how often each item occurs in training) answers an empty history."""
     encoder: Encoder
+    net = net.to("cpu")
     if isinstance(net.encoder, GruEncoder):
         encoder = gru_arrays(net.encoder, net.length)
     else:

@@ -41,7 +41,7 @@ def needed_bytes(trainer: Trainer) -> int:
     encoder = sum(p.numel() for p in trainer.net.encoder.parameters()) * 4
     layers = max(1, sum(1 for name, _ in trainer.net.encoder.named_modules() if name.count(".") == 1))
     activations = trainer.config.batch_tokens * trainer.net.dim * 4 * (12 * layers + 8)
-    candidates = len(trainer.net.table_VD) if trainer.every is not None else trainer.config.negatives
+    candidates = len(trainer.net.table_VD) if trainer.objective.every is not None else trainer.config.negatives
     return 9 * (table + encoder) + 2 * activations + 3 * candidates * trainer.net.dim * 4
 
 
@@ -67,16 +67,16 @@ def forecast(trainer: Trainer, *, time_s: float = 3.0) -> Forecast:
     needed, free = needed_bytes(trainer), available_bytes()
     table = trainer.net.table_VD.numel() * 4
     steps = batches.num_batches * trainer.config.epochs
-    Forecast(steps, batches.num_targets, 0.0, 0.0, table, needed, free).refuse()
+    Forecast(steps, batches.num_events, 0.0, 0.0, table, needed, free).refuse()
     done, spent = 0, 0.0
     for n, batch in enumerate(batches.epoch(0)):
         started = time.perf_counter()
         trainer.train_step(batch, 0.0)
         if n >= WARM_UP or batches.num_batches <= WARM_UP:
             spent += time.perf_counter() - started
-            done += batch.num_targets
+            done += batch.num_events
         if spent > time_s:
             break
     rate = done / max(spent, 1e-9)
-    seconds = batches.num_targets * trainer.config.epochs / rate
-    return Forecast(steps, batches.num_targets, rate, seconds, table, needed, free)
+    seconds = batches.num_events * trainer.config.epochs / rate
+    return Forecast(steps, batches.num_events, rate, seconds, table, needed, free)

@@ -13,13 +13,14 @@ from segue.data.catalog import PAD
 from segue.data.sequences import Sequences, pieces
 from segue.models.rows import item_counts
 from segue.models.scorer import Scorer
-from segue.training.batches import Batch, Batches
+from segue.training.batches import Batches
 from segue.training.checkpoint import Checkpoint, State
 from segue.training.config import TrainingConfig
-from segue.training.losses import softmax_loss
-from segue.training.negatives import Candidates, Sampler, every_item
-from segue.training.nets.tied import TiedNet, TorchScorer
+from segue.training.nets.tied import Steps, TiedNet, TorchScorer
+from segue.training.objective import Objective
 from segue.training.optimizers import RowAdam
+from segue.training.tasks import Batch
+from segue.training.team import Team
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Run:
     total: float = 0.0
     seen: int = 0
     """The present epoch's summed loss and targets."""
+    events: int = 0
+    """The present epoch's inputs."""
     losses: list[float] = field(default_factory=list)
     validations: list[float] = field(default_factory=list)
     best_epoch: int = 0
@@ -70,22 +73,22 @@ class Run:
 class Trainer:
     """Trains one net on one log."""
 
-    def __init__(self, net: TiedNet, sequences: Sequences, config: TrainingConfig, seed: int) -> None:
+    def __init__(
+        self, net: TiedNet, sequences: Sequences, config: TrainingConfig, seed: int, team: Team | None = None
+    ) -> None:
         self.net = net
         self.config = config
         self.seed = seed
+        self.team = team or Team()
         known = sequences.known()
-        self.batches = Batches(known, net.length, config.batch_tokens, seed)
-        size = len(net.table_VD)
-        full = config.loss == "full" or (config.loss == "auto" and size <= 30_000)
-        counts_V = item_counts(known, size)
-        self.every = every_item(size) if full else None
-        self.sampler = Sampler(counts_V, config.negatives, config.negative_power)
+        self.batches = Batches(known, net.task, config.batch_tokens, seed)
+        self.objective = Objective(config, item_counts(known, len(net.table_VD)), seed)
+        net.noise.to(net.device)
         self.rows = RowAdam(net.table_VD)
         self.encoder = torch.optim.AdamW(
             net.encoder.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
         )
-        self.dtype = resolve_precision(config.precision)
+        self.dtype = resolve_precision(config.precision, net.device)
         self.step = 0
         self.run_so_far = Run()
         self.best: dict[str, Tensor] | None = None
@@ -111,15 +114,15 @@ class Trainer:
             if validate is None:
                 run.best_epoch = run.epoch
             else:
-                run.validations.append(validate(TorchScorer(self.net)))
+                run.validations.append(self.team.agree(lambda: validate(TorchScorer(self.net))))
                 if run.validations[-1] >= max(run.validations):
                     self.best, run.best_epoch = self._weights(), run.epoch
                 run.finished = run.epoch - run.best_epoch >= self.config.patience
-            if checkpoint is not None:
+            if checkpoint is not None and self.team.leads:
                 checkpoint.save(self.state())
         if self.best is not None:
             self._restore(self.best)
-        done = len(run.losses) * self.batches.num_targets
+        done = len(run.losses) * self.batches.num_events
         rate = done / max(run.trained_s, 1e-9)
         return Outcome(len(run.losses), run.best_epoch, tuple(run.validations), tuple(run.losses), rate)
 
@@ -134,23 +137,25 @@ class Trainer:
                 raise ValueError(f"The loss is {loss} at step {self.step}: lower learning_rate and train again.")
             run.total += loss * batch.num_targets
             run.seen += batch.num_targets
+            run.events += batch.num_events
             self.step += 1
             run.batch += 1
             run.trained_s += time.perf_counter() - started
             if checkpoint is not None and checkpoint.due:
-                checkpoint.save(self.state())
+                if self.team.leads:
+                    checkpoint.save(self.state())
                 if checkpoint.stop:
                     raise KeyboardInterrupt
             if progress is not None:
                 progress(self._progress(steps))
         run.losses.append(run.total / run.seen)
-        run.epoch, run.batch, run.total, run.seen = run.epoch + 1, 0, 0.0, 0
+        run.epoch, run.batch, run.total, run.seen, run.events = run.epoch + 1, 0, 0.0, 0, 0
 
     def _progress(self, steps: int) -> Progress:
         run = self.run_so_far
-        targets = self.batches.num_targets
-        rate = (run.epoch * targets + run.seen) / max(run.trained_s, 1e-9)
-        left_s = (targets * (self.config.epochs - run.epoch) - run.seen) / rate
+        events = self.batches.num_events
+        rate = (run.epoch * events + run.events) / max(run.trained_s, 1e-9)
+        left_s = (events * (self.config.epochs - run.epoch) - run.events) / rate
         last = run.validations[-1] if run.validations else None
         return Progress(run.epoch, self.config.epochs, self.step, steps, run.total / run.seen, last, rate, left_s)
 
@@ -196,31 +201,36 @@ class Trainer:
 
     def train_step(self, batch: Batch, done: float) -> float:
         """One step on one batch, ``done`` (0 to 1) of the way along the learning-rate curve; returns the loss."""
-        net = self.net
+        net, device = self.net, self.net.device
         net.train()
-        net.noise.seed(self.seed * 1_000_003 + self.step)
-        candidates = self._candidates()
-        inputs_BT = torch.from_numpy(batch.inputs_BT.astype(np.int64))
-        targets_BT = torch.from_numpy(batch.targets_BT.astype(np.int64))
-        mask_BT = targets_BT != PAD
-        targets_N = targets_BT[mask_BT]
-        items_K = torch.from_numpy(candidates.items)
-        touched_R = None
-        if self.every is None:
-            touched_R = torch.unique(torch.cat([inputs_BT.flatten(), targets_N, items_K]))
-            inputs_BT = torch.searchsorted(touched_R, inputs_BT)
-            targets_N = torch.searchsorted(touched_R, targets_N)
-            items_K = torch.searchsorted(touched_R, items_K)
+        net.noise.seed((self.seed * 1_000_003 + self.step) * self.team.size + self.team.rank)
+        candidates = self.objective.candidates(batch, self.step)
+        touched_R = self._touched(batch, candidates.items)
+
+        def rows_of(items: np.ndarray) -> Tensor:
+            found = torch.from_numpy(items.astype(np.int64)).to(device)
+            return found if touched_R is None else torch.searchsorted(touched_R, found)
+
         table = net.table_VD if touched_R is None else net.table_VD[touched_R]
         table = table.detach().requires_grad_()
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            hidden_ND = net.encoder(net.embed(table, inputs_BT))[mask_BT]
-        query = net.query(hidden_ND.float())
-        loss = softmax_loss(
-            query, net.key(table), targets_N, items_K, torch.from_numpy(candidates.offset), precision=self.dtype
-        )
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.encoder.parameters(), self.config.clip)
+        share = batch.share(self.team.rank, self.team.size)
+        total = torch.zeros((), device=device)
+        if share.num_targets:
+            query_ND = self._queries(table, share, rows_of(share.inputs_BT))
+            targets_N = rows_of(share.targets_BT[share.targets_BT != PAD])
+            offset_K = torch.from_numpy(candidates.offset).to(device)
+            loss = self.objective.loss(
+                query_ND, net.key(table), targets_N, rows_of(candidates.items), offset_K, self.dtype
+            )
+            total = loss * (share.num_targets / batch.num_targets)
+            total.backward()
+        parameters = list(net.encoder.parameters())
+        for tensor in (table, *parameters):
+            if tensor.grad is None:
+                tensor.grad = torch.zeros_like(tensor)
+        total = total.detach()
+        self.team.add([table.grad, *(p.grad for p in parameters), total])  # type: ignore[list-item]
+        torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
         rate = self.config.learning_rate * min(1.0, done / 0.05 + 0.02) * _half_cosine(done)
         for group in self.encoder.param_groups:
             group["lr"] = rate
@@ -228,12 +238,25 @@ class Trainer:
         self.encoder.zero_grad(set_to_none=True)
         assert table.grad is not None
         self.rows.step(touched_R, table.grad, rate)
-        return float(loss.detach())
+        return float(total)
 
-    def _candidates(self) -> Candidates:
-        if self.every is not None:
-            return self.every
-        return self.sampler.draw(np.random.default_rng((self.seed, 1, self.step)))
+    def _touched(self, batch: Batch, items_K: np.ndarray) -> Tensor | None:
+        """The rows of the table that the step reads and writes, ascending; None: all of them."""
+        if self.objective.every is not None:
+            return None
+        touched = np.unique(np.concatenate([batch.inputs_BT.ravel(), batch.targets_BT.ravel(), items_K, [PAD]]))
+        return torch.from_numpy(touched.astype(np.int64)).to(self.net.device)
+
+    def _queries(self, table_RD: Tensor, batch: Batch, inputs_BT: Tensor) -> Tensor:
+        """What every target is predicted by, float32 [N, D]."""
+        net = self.net
+        inside_BT, asked_BT = (
+            torch.from_numpy(items != PAD).to(net.device) for items in (batch.inputs_BT, batch.targets_BT)
+        )
+        times_BT = None if batch.times_BT is None else torch.from_numpy(batch.times_BT).to(net.device)
+        with torch.autocast(net.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+            hidden_ND = net.states(table_RD, Steps(inputs_BT, inside_BT, asked_BT, times_BT))
+        return net.query(hidden_ND.float())
 
     def _weights(self) -> dict[str, Tensor]:
         weights = {name: value.detach().clone() for name, value in self.net.encoder.state_dict().items()}
@@ -252,8 +275,9 @@ def _half_cosine(done: float) -> float:
     return float(0.05 + 0.95 * 0.5 * (1.0 + np.cos(np.pi * done)))
 
 
-def resolve_precision(name: str) -> torch.dtype:
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     """bfloat16 only where it is asked for, or where the processor has instructions for it."""
     if name == "auto":
-        name = "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
+        native = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+        name = "bfloat16" if native else "float32"
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]

@@ -19,7 +19,7 @@ class GruLayer(nn.Module):
         self.state_bias = nn.Parameter(torch.empty(3 * dim))
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
+        dtype = torch.bfloat16 if torch.is_autocast_enabled(x_BTD.device.type) else torch.float32
         x_TBD = x_BTD.float().transpose(0, 1).contiguous()
         states: Tensor = Recurrence.apply(x_TBD, self.input, self.state, self.input_bias, self.state_bias, dtype)
         return states.transpose(0, 1)

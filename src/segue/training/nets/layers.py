@@ -20,13 +20,17 @@ class Noise:
     def __init__(self) -> None:
         self._generator = torch.Generator()
 
+    def to(self, device: torch.device) -> None:
+        """Draws on ``device`` from now on: one stream for each kind of device."""
+        self._generator = torch.Generator(device)
+
     def seed(self, value: int) -> None:
         """Fixes everything drawn until the next call."""
         self._generator.manual_seed(value)
 
     def bytes(self, count: int) -> Tensor:
         """``count`` independent uniform bytes, uint8."""
-        words = torch.empty(-(-count // 8), dtype=torch.int64)
+        words = torch.empty(-(-count // 8), dtype=torch.int64, device=self._generator.device)
         words.random_(_ALL_64_BITS, None, generator=self._generator)
         return words.view(torch.uint8)[:count]
 
@@ -43,7 +47,7 @@ class Dropout(nn.Module):
         if not self.training or self.cut == 0:
             return x
         keep = self.noise.bytes(x.numel()).view(x.shape) >= self.cut
-        return x * (keep.to(x.device).to(x.dtype) * (256 / (256 - self.cut)))
+        return x * (keep.to(x.dtype) * (256 / (256 - self.cut)))
 
 
 class Attention(nn.Module):

@@ -4,14 +4,30 @@ The table is no parameter of the module: the trainer hands in either the whole t
 touches, so that a step never costs a catalogue. Shape letters as in ``layers.py``; R rows at hand.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.training.nets.layers import Noise
+from segue.training.tasks import NextItem, Task, left_aligned
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A batch as tensors beside the net; items are rows of the table at hand."""
+
+    inputs_BT: Tensor
+    """int64; row 0 behind a row's end."""
+    inside_BT: Tensor
+    """bool: where there is an event."""
+    asked_BT: Tensor
+    """bool: where a target is to be predicted, N times."""
+    times_BT: Tensor | None
+    """int64 UTC microseconds, None where the log has no times."""
 
 
 class TiedNet(nn.Module):
@@ -32,6 +48,16 @@ class TiedNet(nn.Module):
         self.length = length
 
     @property
+    def task(self) -> Task:
+        """What the net is asked in training."""
+        return NextItem(self.length)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.table_VD.device
+
+    @property
     def dim(self) -> int:
         """D: the width of an embedded event."""
         return self.table_VD.shape[1] - (self.temperature is None)
@@ -40,6 +66,11 @@ class TiedNet(nn.Module):
         """The input vectors of events."""
         vectors = F.embedding(rows_BT, table_RD)
         return vectors if self.temperature is not None else vectors[..., :-1]
+
+    def states(self, table_RD: Tensor, steps: Steps) -> Tensor:
+        """[N, D]: the state at every position that is asked."""
+        states_ND: Tensor = self.encoder(self.embed(table_RD, steps.inputs_BT))[steps.asked_BT]
+        return states_ND
 
     def query(self, hidden_ND: Tensor) -> Tensor:
         """States as they enter the dot product."""
@@ -50,6 +81,12 @@ class TiedNet(nn.Module):
     def key(self, table_RD: Tensor) -> Tensor:
         """Table rows as they enter the dot product."""
         return F.normalize(table_RD, dim=-1) if self.temperature is not None else table_RD
+
+    def newest(self, items_BT: Tensor, last_B: Tensor) -> Tensor:
+        """[B, D]: the state after each row's newest event, which is in column ``last_B``."""
+        hidden_BTD = self.encoder(self.embed(self.table_VD, items_BT))
+        newest_BD: Tensor = hidden_BTD[torch.arange(len(last_B), device=self.device), last_B]
+        return newest_BD
 
     @torch.no_grad()
     def queries(self, histories: Sequences) -> np.ndarray:
@@ -68,21 +105,13 @@ class TiedNet(nn.Module):
         while start < len(order):
             width = int(lengths[order[start]])
             rows = order[start : start + max(1, 16384 // width)]
-            items_BT = torch.from_numpy(left_aligned(newest.take(rows), width))
-            hidden_BTD = self.encoder(self.embed(self.table_VD, items_BT))
-            last = torch.from_numpy(lengths[rows] - 1)
-            out[rows] = self.query(hidden_BTD[torch.arange(len(rows)), last].float()).numpy()
+            chosen = newest.take(rows)
+            items_BT = torch.from_numpy(left_aligned(chosen, chosen.items).astype(np.int64)).to(self.device)
+            last_B = torch.from_numpy(lengths[rows] - 1).to(self.device)
+            out[rows] = self.query(self.newest(items_BT, last_B).float()).cpu().numpy()
             start += len(rows)
         self.train(was_training)
         return out
-
-
-def left_aligned(sequences: Sequences, width: int) -> np.ndarray:
-    """int64 [B, width]: oldest event first, PAD behind."""
-    row, where = sequences.positions()
-    out = np.full((len(sequences), width), PAD, dtype=np.int64)
-    out[row, where - sequences.starts[row]] = sequences.items[where]
-    return out
 
 
 class TorchScorer:
@@ -101,9 +130,9 @@ class TorchScorer:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The weights as they are now; saving goes through ``export``."""
-        return {name: value.numpy() for name, value in self.net.state_dict().items()}
+        return {name: value.cpu().numpy() for name, value in self.net.state_dict().items()}
 
     def scores(self, histories: Sequences) -> np.ndarray:
-        keys_VD = self.net.key(self.net.table_VD).numpy()
+        keys_VD = self.net.key(self.net.table_VD).cpu().numpy()
         scores: np.ndarray = self.net.queries(histories) @ keys_VD.T
         return scores
