@@ -148,12 +148,20 @@ def gru(peers: Path) -> dict[str, Any]:
             key = name if loss == "full" else f"{name}, 2,048 drawn items"
             result[key] = {"events_per_s": round(statistics.median(rates)), "items": len(catalog), "settings": values}
             print(key, result[key], file=sys.stderr, flush=True)
+    result["plain session-parallel peer on rsc15-sample"] = plain_gru(DATA / "rsc15-sample" / "train_full.tsv")
     log, test = logs["rsc15-sample"][0], read_events(DATA / "rsc15-sample" / "test.tsv")
     split = log.split("fixed", test=test)
     found = compare(split, ["gru4rec"], {"gru4rec": {"dim": 100}}, Comparison(ks=(20,), ties="conservative"))[0]
     result["rsc15-sample"] |= {"recall@20": found.metrics["recall@20"], "mrr@20": found.metrics["mrr@20"]}
     print(result["rsc15-sample"], file=sys.stderr, flush=True)
     return result
+
+
+def plain_gru(log: Path) -> dict[str, Any]:
+    """The published recipe in plain PyTorch, half a minute, three times; the median."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "peers" / "session_parallel_gru.py"), str(log), "30"]
+    runs = [json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(3)]
+    return sorted(runs, key=lambda run: run["events_per_s"])[1]
 
 
 class Dot:

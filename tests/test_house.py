@@ -27,6 +27,7 @@ FLOORS = {
     "updating": 6,
     "recommender": 6,
     "cli": 7,
+    "__main__": 8,
     "": 8,
 }
 """Where each part of the house lies; a part imports its own floor's or lower ones."""

@@ -26,6 +26,7 @@ from segue.training.config import TrainingConfig
 from segue.training.threads import calm
 
 if TYPE_CHECKING:
+    from segue.training.team import Team
     from segue.training.trainer import Outcome, Progress, Trainer
 
 VALIDATION_CASES = 3000
@@ -54,6 +55,18 @@ class Work:
     """Hears of every step."""
     folder: Path | None = None
     """Where the training keeps its states, so that it can go on after a crash to the same bits; None: nowhere."""
+    device: str = "auto"
+    """Where the net is trained: cpu, cuda, or auto: on a GPU where there is one."""
+    team: "Team | None" = None
+    """The processes that train together; None: this one alone."""
+
+    def trainer(self, config: Any, training: TrainingConfig, data: tuple[Sequences, int], seed: int) -> "Trainer":
+        """An untrained net of these settings on the log ``data`` (sequences, catalogue size V), ready to be trained."""
+        from segue.training.build import build_net
+        from segue.training.trainer import Trainer, resolve_device
+
+        net = build_net(config, *data, seed).to(resolve_device(self.device))
+        return Trainer(net, data[0], training, seed, self.team)
 
     def train(self, trainer: "Trainer", stage: str, **how: Any) -> "Outcome":
         """Runs a trainer, from its saved state if there is one; Ctrl-C saves and ends."""
@@ -107,9 +120,7 @@ def fit_all(
 def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], seed: int, work: Work) -> Fitted:
     calm()
     try:
-        from segue.training.build import build_net
         from segue.training.export import export
-        from segue.training.trainer import Trainer
     except ImportError:
         raise ValueError(f"Training {name} needs PyTorch: pip install 'segue[train]'.") from None
     shares = settings.distribute(values, {"model": entry.config, "training": TrainingConfig})
@@ -123,10 +134,9 @@ def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], s
         judged = scorer if prior is None else WithPrior(scorer, prior, config.prior or 1.0)
         return evaluate(judged, cases, exclude_seen=split.exclude_seen, ks=(10,)).metrics["ndcg@10"]
 
-    net = build_net(config, split.train, size, seed)
-    trainer = Trainer(net, split.train, training, seed)
+    trainer = work.trainer(config, training, (split.train, size), seed)
     outcome = work.train(trainer, "choose", validate=validate if len(cases) else None)
-    scorer: Scorer = export(name, net, item_counts(split.train, size))
+    scorer: Scorer = export(name, trainer.net, item_counts(split.train, size))
     weight = 0.0
     if prior is not None:
         weight = config.prior if config.prior is not None else _best_weight(scorer, prior, cases, split.exclude_seen)
@@ -146,17 +156,14 @@ def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], s
 
 def _train_again(name: str, data: tuple[Sequences, int], chosen: Fitted, seed: int, work: Work, stage: str) -> Scorer:
     """As many epochs as were best, on the same learning-rate curve, without looking at anything to choose by."""
-    from segue.training.build import build_net
     from segue.training.export import export
-    from segue.training.trainer import Trainer
 
     sequences, size = data
     notes = chosen.notes
     config: Any = settings.decode(find(name).config, chosen.settings)
-    net = build_net(config, sequences, size, seed)
-    trainer = Trainer(net, sequences, settings.decode(TrainingConfig, notes["training"]), seed)
+    trainer = work.trainer(config, settings.decode(TrainingConfig, notes["training"]), data, seed)
     work.train(trainer, stage, stop_after=notes["best_epoch"])
-    scorer: Scorer = export(name, net, item_counts(sequences, size))
+    scorer: Scorer = export(name, trainer.net, item_counts(sequences, size))
     if notes["prior_weight"] > 0:
         prior = CoVisit.fit(sequences, size, CoVisitConfig(decay=notes["prior_decay"]))
         scorer = WithPrior(scorer, prior, notes["prior_weight"])

@@ -3,12 +3,16 @@
 import json as jsonlib
 import shutil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from segue.cli import options as o
 from segue.cli.output import err, leaderboard, out, print_json, progress
+from segue.training.threads import launched
+
+if TYPE_CHECKING:
+    from segue.training.team import Team
 
 
 def train(
@@ -21,6 +25,7 @@ def train(
         bool, typer.Option("--refit/--no-refit", help="After judging, train once more on every event.")
     ] = True,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal models.")] = 0,
+    device: Annotated[str, typer.Option(help="Where a network is trained: cpu, cuda, or auto.")] = "auto",
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the training that was to write this folder, where it stopped.")
     ] = None,
@@ -45,6 +50,7 @@ def train(
       segue train shop.csv --model gru4rec --out run --items products.csv
       segue train shop.csv --model covisit --set decay=0.7 --out run
       segue train --resume run
+      torchrun --nproc-per-node 2 -m segue train shop.csv --model sasrec
     """
     if resume is not None:
         job = _remembered(resume)
@@ -56,16 +62,34 @@ def train(
             "model": model,
             "out": str(out_folder.resolve()),
             "items": None if items is None else str(items.resolve()),
-            "train": {"protocol": protocol, "refit": refit, "seed": seed},
+            "train": {"protocol": protocol, "refit": refit, "seed": seed, "device": device},
             "sets": sets or [],
             "read": {"format": format, "columns": column, "where": where, "trim": trim, "time_unit": time_unit}
             | {"time_format": time_format, "strict": strict},
         }
-        _forget(Path(job["out"]))
-    _run(job, rejected, json)
+        if not launched():
+            _forget(Path(job["out"]))
+    if not launched():
+        return _run(job, rejected, json)
+    from segue.training.team import joined
+
+    with joined() as team:
+        if team.leads and resume is None:
+            _forget(Path(job["out"]))
+        team.meet()
+        _run(job, rejected, json, team) if team.leads else _follow(job, team)
 
 
-def _run(job: dict[str, Any], rejected: Path | None, json: bool) -> None:
+def _follow(job: dict[str, Any], team: "Team") -> None:
+    """The share of a process that does not lead: it reads and trains, and is silent."""
+    from segue.experiment import Job, follow
+
+    read = o.open_log(Path(job["log"]), quiet=True, **job["read"])
+    values = o.values_of(job["sets"], [job["model"]])[job["model"]]
+    follow(read, job["model"], values, Job(folder=_work_folder(Path(job["out"])), team=team, **job["train"]))
+
+
+def _run(job: dict[str, Any], rejected: Path | None, json: bool, team: "Team | None" = None) -> None:
     """Trains as a job says, keeping it and its states beside the model's folder until the model is saved."""
     from segue.data.items import read_items
     from segue.experiment import Job
@@ -81,7 +105,7 @@ def _run(job: dict[str, Any], rejected: Path | None, json: bool) -> None:
     try:
         with progress() as told:
             result, version = run(
-                read, job["model"], target, values, Job(items=table, folder=folder, **job["train"]), told
+                read, job["model"], target, values, Job(items=table, folder=folder, team=team, **job["train"]), told
             )
     except KeyboardInterrupt:
         if any(folder.glob("*.checkpoint")):

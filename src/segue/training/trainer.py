@@ -141,10 +141,10 @@ class Trainer:
             self.step += 1
             run.batch += 1
             run.trained_s += time.perf_counter() - started
-            if checkpoint is not None and checkpoint.due:
+            if checkpoint is not None and self.team.any(checkpoint.due):
                 if self.team.leads:
                     checkpoint.save(self.state())
-                if checkpoint.stop:
+                if self.team.any(checkpoint.stop):
                     raise KeyboardInterrupt
             if progress is not None:
                 progress(self._progress(steps))
@@ -273,6 +273,16 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _half_cosine(done: float) -> float:
     return float(0.05 + 0.95 * 0.5 * (1.0 + np.cos(np.pi * done)))
+
+
+def resolve_device(name: str) -> torch.device:
+    """auto: a GPU where there is one. ValueError for a GPU that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"There is no GPU for device '{name}' here, or this PyTorch cannot use it: take device cpu.")
+    return device
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
