@@ -125,10 +125,10 @@ def runs(
     chosen = options or Comparison()
     for name in models:
         for seed in range(chosen.seeds if isinstance(find(name), Learned) else 1):
-            yield _run(split, find_name(name), (values or {}).get(name, {}), Job(seed=seed), chosen, told)
+            yield run_one(split, find_name(name), (values or {}).get(name, {}), Job(seed=seed), chosen, told)
 
 
-def _run(
+def run_one(
     split: Split,
     name: str,
     values: Mapping[str, Any],
@@ -136,6 +136,7 @@ def _run(
     options: Comparison,
     told: Told | None,
 ) -> tuple[Result, Fitted]:
+    """Fits one model as the job says and judges it on the test cases: (its row, the fitted model)."""
     refit = options.refits(split)
     say = told or (lambda what, how: None)
     say(f"training {name}", None)
@@ -221,7 +222,7 @@ def train(
     """
     job = job or Job()
     split = log.split(job.protocol)
-    judged = _run(split, find_name(model), values or {}, job, Comparison(), told)
+    judged = run_one(split, find_name(model), values or {}, job, Comparison(), told)
     return judged[0], put_to_work(log, judged, out, job, told)
 
 
