@@ -100,7 +100,11 @@ def rates() -> list[str]:
         lines.append(
             f"{resume['equal_sha256']} of {resume['trainings']} trainings, killed {resume['kills']} times at random"
         )
-        lines += ["moments, ended with the SHA-256 of the one that was never stopped.", "", made(resume), ""]
+        lines += ["moments, ended with the SHA-256 of the one that was never stopped."]
+        if points := resume.get("at_every_operation"):
+            lines += ["", f"Killed at each of the {points['kill_points']} points before, in and behind the file"]
+            lines += [f"operations of {points['saves']} saves: {points['equal_sha256']} equal."]
+        lines += ["", made(resume), ""]
     reading = found("reading")
     if reading is not None:
         lines += [

@@ -2,8 +2,9 @@
 
 Parts: epoch (SASRec on Amazon Beauty against RecTools 0.19 and RecBole 1.2.1, each installed into a virtual environment
 of its own under --peers), quality (seconds from the raw file to test metrics), gru (events a second), evaluation,
-growth (seconds and memory as events and items grow), resume (20 kill -9), limits (what the machine can do and where the
-seconds go). Nothing else must run meanwhile. Each part writes benchmarks/results/speed-PART.json.
+growth (seconds and memory as events and items grow), resume (kill -9 at random moments and at every file operation of
+every save), limits (what the machine can do and where the seconds go). Nothing else must run meanwhile. Each part
+writes benchmarks/results/speed-PART.json.
 """
 
 import argparse
@@ -295,25 +296,20 @@ def zipf_log(place: Path, events: int, items: int) -> None:
 
 
 def resume(peers: Path) -> dict[str, Any]:
-    """Twenty trainings of one model, each killed with kill -9 at random moments and gone on: final SHA-256s."""
-    child = ROOT / "tests" / "training" / "test_checkpoint.py"
-    code = (
-        f"import sys, torch; sys.path.insert(0, {str(child.parent)!r})\n"
-        "from pathlib import Path\nfrom test_checkpoint import Checkpoint, digest, quality, trainer\n"
-        "run = trainer(epochs=30, batch_tokens=32)\n"
-        "run.run(quality, lambda p: None, checkpoint=Checkpoint(Path(sys.argv[1]), every_s=float(sys.argv[2])))\n"
-        "print(digest(run))\n"
-    )
+    """Twenty trainings of one model, each killed with kill -9 at random moments and gone on, and one training killed at
+    every file operation of every save (a save behind each step) and gone on: final SHA-256s."""
+    command = [sys.executable, "-c", RESUMED]
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        command = [sys.executable, "-c", code]
-        whole = subprocess.run([*command, str(place / "whole"), "0"], capture_output=True, text=True, check=True).stdout
+        whole = _said([*command, str(place / "whole"), "0"])
         equal = kills = 0
         for n in range(20):
             path = place / f"run{n}.checkpoint"
             for _ in range(1 + n % 3):  # some are killed more than once; every_s 0 writes a state behind every step
-                process = subprocess.Popen([*command, str(path), str(n % 2 * 0.05)], stdout=subprocess.DEVNULL)
+                process = subprocess.Popen(
+                    [*command, str(path), str(n % 2 * 0.05)], stdout=subprocess.DEVNULL, cwd=ROOT
+                )
                 while not path.exists() and process.poll() is None:
                     time.sleep(0.005)
                 time.sleep(float(rng.uniform(0, 1.0)))
@@ -321,9 +317,23 @@ def resume(peers: Path) -> dict[str, Any]:
                     os.kill(process.pid, signal.SIGKILL)
                     kills += 1
                 process.wait()
-            end = subprocess.run([*command, str(path), "0"], capture_output=True, text=True, check=True).stdout
-            equal += end == whole
-    return {"trainings": 20, "kills": kills, "equal_sha256": equal}
+            equal += _said([*command, str(path), "0"]) == whole
+        points = json.loads(_said([sys.executable, "-m", "tests.training.kill_points", str(place / "points"), "1000"]))
+    return {"trainings": 20, "kills": kills, "equal_sha256": equal, "at_every_operation": points}
+
+
+RESUMED = """
+import sys
+from pathlib import Path
+from tests.training.test_checkpoint import Checkpoint, digest, quality, trainer
+run = trainer(epochs=30, batch_tokens=32)
+run.run(quality, lambda p: None, checkpoint=Checkpoint(Path(sys.argv[1]), every_s=float(sys.argv[2])))
+print(digest(run))
+"""
+
+
+def _said(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 
 def limits(peers: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "src" / "segue").rglob("*.py"))
 FLOORS = {
     "settings": 0,
+    "durable": 0,
     "data": 1,
     "models": 2,
     "training": 3,

@@ -17,8 +17,9 @@ from segue.models.gru4rec import GRU4RecConfig
 from segue.models.sasrec import SASRecConfig
 from segue.models.scorer import Scorer
 from segue.training.build import build_net
-from segue.training.checkpoint import Checkpoint, State
+from segue.training.checkpoint import Checkpoint
 from segue.training.config import TrainingConfig
+from segue.training.state_file import State
 from segue.training.trainer import Progress, Trainer
 
 V = 31
@@ -117,7 +118,7 @@ def test_every_flipped_byte_is_noticed_and_the_one_before_is_used(tmp_path: Path
 def test_a_crash_while_writing_leaves_a_whole_state(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "run.checkpoint")
     checkpoint.save(state(1))
-    (tmp_path / "run.writing").write_bytes(b"half a st")  # what a crash before the renames leaves
+    (tmp_path / "run.checkpoint.writing").write_bytes(b"half a st")  # what a crash before the renames leaves
     loaded = checkpoint.load()
     assert loaded is not None and loaded.numbers == {"n": 1}
     os.replace(checkpoint.path, tmp_path / "run.before")  # what a crash between the two renames leaves

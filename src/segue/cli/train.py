@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from segue import durable
 from segue.cli import options as o
 from segue.cli.output import err, leaderboard, out, print_json, progress
 from segue.training.threads import launched
 
 if TYPE_CHECKING:
     from segue.training.team import Team
+
+JOB = "job.json"
+"""What a training was asked to do, beside its states."""
 
 
 def train(
@@ -100,22 +104,22 @@ def _run(job: dict[str, Any], rejected: Path | None, json: bool, team: "Team | N
     read = o.open_log(Path(job["log"]), rejected=rejected, **job["read"])
     table = None if job["items"] is None else read_items(job["items"])
     folder = _work_folder(target)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "job.json").write_text(jsonlib.dumps(job, indent=1), encoding="utf-8")
+    durable.write(folder / JOB, [jsonlib.dumps(job, indent=1).encode()])
     try:
         with progress() as told:
             result, version = run(
                 read, job["model"], target, values, Job(items=table, folder=folder, team=team, **job["train"]), told
             )
     except KeyboardInterrupt:
-        if any(folder.glob("*.checkpoint")):
+        if _learned(folder):
             err.print(f"What was learned is kept. Go on with: segue train --resume {target}", markup=False)
         else:
             shutil.rmtree(folder)
         raise
     except ValueError:
-        shutil.rmtree(folder) if not any(folder.glob("*.checkpoint")) else None
+        shutil.rmtree(folder) if not _learned(folder) else None
         raise
+    (folder / JOB).unlink()  # first: without it there is nothing to resume, whatever else is still there
     shutil.rmtree(folder)
     if json:
         print_json({**result.to_dict(), "out": str(target), "version": version})
@@ -129,6 +133,11 @@ def _work_folder(target: Path) -> Path:
     return target.with_name(target.name + "-training")
 
 
+def _learned(folder: Path) -> bool:
+    """Whether a training left a state; between two renames the one before is the only one."""
+    return any(path.suffix in (".checkpoint", ".before") for path in folder.iterdir())
+
+
 def _forget(target: Path) -> None:
     """A new training into the same folder starts anew; what an older, stopped one left is cleared away."""
     if _work_folder(target).exists():
@@ -137,7 +146,7 @@ def _forget(target: Path) -> None:
 
 
 def _remembered(target: Path) -> dict[str, Any]:
-    path = _work_folder(target.resolve()) / "job.json"
+    path = _work_folder(target.resolve()) / JOB
     if not path.exists():
         raise ValueError(f"There is no unfinished training of {target}: it has ended, or never began.")
     job: dict[str, Any] = jsonlib.loads(path.read_text(encoding="utf-8"))
