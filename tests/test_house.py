@@ -209,7 +209,8 @@ def test_every_setting_is_read_by_someone() -> None:
                 for field in dataclasses.fields(config):
                     if len(re.findall(rf"\.{field.name}\b", text)) == 0:
                         unread.append(f"{node.name}.{field.name}")
-                assert len(dataclasses.fields(config)) <= 10, f"{node.name} has too many fields"
+                own = [part for part in node.body if isinstance(part, ast.AnnAssign)]  # not what a part hands down
+                assert len(own) <= 10, f"{node.name} has too many fields"
     assert not unread, f"No code reads {unread}"
 
 

@@ -47,14 +47,24 @@ def quality(scorer: Scorer) -> float:
     return float(scorer.scores(Sequences.from_lists([[1, 2, 3]]))[0, 4])
 
 
-@pytest.mark.parametrize("loss", ["full", "sampled"])
+HOW: list[dict[str, object]] = [
+    {"loss": "full"},
+    {"loss": "sampled"},
+    {"loss": "bpr-max", "negatives_from": "mixed", "optimizer": "adagrad", "momentum": 0.2, "weight_decay": 0.1},
+    {"loss": "full", "optimizer": "adagrad"},
+]
+
+
+@pytest.mark.parametrize("how", HOW, ids=str)
 @pytest.mark.parametrize("config", [SASRecConfig(dim=8, length=10), GRU4RecConfig(dim=8)])
-def test_stopped_at_every_step_and_gone_on_equals_never_stopped(config: object, loss: str, tmp_path: Path) -> None:
-    whole = trainer(config, loss=loss)
+def test_stopped_at_every_step_and_gone_on_equals_never_stopped(
+    config: object, how: dict[str, object], tmp_path: Path
+) -> None:
+    whole = trainer(config, **how)
     outcome = whole.run(quality)
     stops = 0
     while True:
-        part = trainer(config, loss=loss)
+        part = trainer(config, **how)
         checkpoint = Checkpoint(tmp_path / "run.checkpoint", every_s=1e9)
 
         def after_five(progress: Progress, own: Checkpoint = checkpoint, run: Trainer = part) -> None:

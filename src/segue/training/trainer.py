@@ -18,7 +18,7 @@ from segue.training.checkpoint import Checkpoint, State
 from segue.training.config import TrainingConfig
 from segue.training.nets.tied import Steps, TiedNet, TorchScorer
 from segue.training.objective import Objective
-from segue.training.optimizers import RowAdam
+from segue.training.optimizers import optimizers
 from segue.training.tasks import Batch
 from segue.training.team import Team
 
@@ -82,12 +82,9 @@ class Trainer:
         self.team = team or Team()
         known = sequences.known()
         self.batches = Batches(known, net.task, config.batch_tokens, seed)
-        self.objective = Objective(config, item_counts(known, len(net.table_VD)), seed)
+        self.objective = Objective(config, item_counts(known, len(net.table_VD)), seed, net.table_VD.shape[1])
         net.noise.to(net.device)
-        self.rows = RowAdam(net.table_VD)
-        self.encoder = torch.optim.AdamW(
-            net.encoder.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
-        )
+        self.rows, self.encoder = optimizers(config, net.table_VD, net.encoder.parameters())
         self.dtype = resolve_precision(config.precision, net.device)
         self.step = 0
         self.run_so_far = Run()
