@@ -1,7 +1,7 @@
 """Item vectors without training: the SVD of the windowed co-occurrence's positive pointwise mutual information.
 
 Levy & Goldberg (2014) show that this is what skip-gram with negative sampling converges to; here it takes seconds and
-starts the neural models close to where they would arrive. Shape letters: B batch, V catalogue size with PAD, D dimensions.
+starts the neural models close to where they would arrive. Shape letters: B batch, V catalogue size, D dimensions.
 """
 
 from collections.abc import Mapping

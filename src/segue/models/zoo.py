@@ -26,7 +26,7 @@ from segue.models.spectral import Spectral, SpectralConfig
 
 @dataclass(frozen=True)
 class Counting:
-    """A model that is fitted in one go, without validation or torch: by counting, in closed form, or by a fixed recipe."""
+    """A model that is fitted in one go, without torch or validation: by counting, or by a fixed recipe."""
 
     config: type
     fit: Callable[[Sequences, int, Any], Scorer]
