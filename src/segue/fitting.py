@@ -64,12 +64,16 @@ class Work:
     """Where curves for TensorBoard are written, each training in a folder of its own; None: nowhere."""
 
     def trainer(self, config: Any, training: TrainingConfig, data: tuple[Sequences, int], seed: int) -> "Trainer":
-        """An untrained net of these settings on the log ``data`` (sequences, catalogue size V), ready to be trained."""
+        """An untrained net of these settings on the log ``data`` (sequences, catalogue size V), ready to be trained.
+        ValueError where it will not fit the memory: better now than a kill in the middle."""
         from segue.training.build import build_net
+        from segue.training.forecast import refuse_what_will_not_fit
         from segue.training.trainer import Trainer, resolve_device
 
         net = build_net(config, *data, seed).to(resolve_device(self.device))
-        return Trainer(net, data[0], training, seed, self.team)
+        trainer = Trainer(net, data[0], training, seed, self.team)
+        refuse_what_will_not_fit(trainer)
+        return trainer
 
     def train(self, trainer: "Trainer", stage: str, **how: Any) -> "Outcome":
         """Runs a trainer, from its saved state if there is one; Ctrl-C saves and ends."""
