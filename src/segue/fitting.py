@@ -78,7 +78,7 @@ class Work:
     def train(self, trainer: "Trainer", stage: str, **how: Any) -> "Outcome":
         """Runs a trainer, from its saved state if there is one; Ctrl-C saves and ends."""
         with tracked(self.log_dir, stage, trainer) as track:
-            hears = [hear for hear in (self.progress, track and track.step) if hear is not None]
+            hears = [hear for hear in (self.progress, None if track is None else track.step) if hear is not None]
 
             def told(progress: "Progress") -> None:
                 for hear in hears:

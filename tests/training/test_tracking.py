@@ -59,11 +59,15 @@ def test_a_training_that_was_stopped_and_killed_goes_on_in_the_same_curves(tmp_p
             with tracked(tmp_path / "parts", "choose", run) as track:
                 assert track is not None
 
-                def hear(progress: Progress, own: Any = track, run: Any = run, at: Checkpoint = checkpoint) -> None:
+                late = stops % 2 == 1
+
+                def hear(
+                    progress: Progress, own: Any = track, run: Any = run, at: Checkpoint = checkpoint, late: bool = late
+                ) -> None:
                     own.step(progress)
                     at.stop = run.step % 7 == 6
                     # Every other part dies three steps behind its last state, as a kill does: those steps come again.
-                    if stops % 2 and run.step % 7 == 4:
+                    if late and run.step % 7 == 4:
                         raise KeyboardInterrupt
 
                 outcome = run.run(quality, hear, checkpoint=checkpoint)
