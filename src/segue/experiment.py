@@ -200,11 +200,13 @@ class Job:
     """Where a network is trained: cpu, cuda, or auto: on a GPU where there is one."""
     team: "Team | None" = None
     """The processes that train a network together; None: this one alone."""
+    log_dir: Path | None = None
+    """Where a network's curves for TensorBoard are written; None: nowhere."""
 
     def work(self, what: str, told: Told | None) -> Work:
         """How a training of this job goes about it; ``told`` hears its progress as ``what``."""
         progress = None if told is None else lambda p: told(what, p)
-        return Work(progress, self.folder, self.device, self.team)
+        return Work(progress, self.folder, self.device, self.team, self.log_dir)
 
 
 def train(

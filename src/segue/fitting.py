@@ -24,6 +24,7 @@ from segue.models.scorer import Scorer
 from segue.models.zoo import Counting, Learned, find
 from segue.training.config import TrainingConfig
 from segue.training.threads import calm
+from segue.training.tracking import tracked
 
 if TYPE_CHECKING:
     from segue.training.team import Team
@@ -59,24 +60,45 @@ class Work:
     """Where the net is trained: cpu, cuda, or auto: on a GPU where there is one."""
     team: "Team | None" = None
     """The processes that train together; None: this one alone."""
+    log_dir: Path | None = None
+    """Where curves for TensorBoard are written, each training in a folder of its own; None: nowhere."""
 
     def trainer(self, config: Any, training: TrainingConfig, data: tuple[Sequences, int], seed: int) -> "Trainer":
-        """An untrained net of these settings on the log ``data`` (sequences, catalogue size V), ready to be trained."""
+        """An untrained net of these settings on the log ``data`` (sequences, catalogue size V), ready to be trained.
+        ValueError where it will not fit the memory: better now than a kill in the middle."""
         from segue.training.build import build_net
+        from segue.training.forecast import refuse_what_will_not_fit
         from segue.training.trainer import Trainer, resolve_device
 
         net = build_net(config, *data, seed).to(resolve_device(self.device))
-        return Trainer(net, data[0], training, seed, self.team)
+        trainer = Trainer(net, data[0], training, seed, self.team)
+        refuse_what_will_not_fit(trainer)
+        return trainer
 
     def train(self, trainer: "Trainer", stage: str, **how: Any) -> "Outcome":
         """Runs a trainer, from its saved state if there is one; Ctrl-C saves and ends."""
+        with tracked(self.log_dir, stage, trainer) as track:
+            hears = [hear for hear in (self.progress, None if track is None else track.step) if hear is not None]
+
+            def told(progress: "Progress") -> None:
+                for hear in hears:
+                    hear(progress)
+
+            outcome = self._run(trainer, stage, told if hears else None, how)
+            if track is not None:
+                track.ended(outcome.validations)
+            return outcome
+
+    def _run(
+        self, trainer: "Trainer", stage: str, told: "Callable[[Progress], None] | None", how: dict[str, Any]
+    ) -> "Outcome":
         if self.folder is None:
-            return trainer.run(progress=self.progress, **how)
+            return trainer.run(progress=told, **how)
         from segue.training.checkpoint import Checkpoint
 
         checkpoint = Checkpoint(self.folder / f"{stage}.checkpoint")
         with checkpoint.listening():
-            return trainer.run(progress=self.progress, checkpoint=checkpoint, **how)
+            return trainer.run(progress=told, checkpoint=checkpoint, **how)
 
 
 def fit(

@@ -33,6 +33,9 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the training that was to write this folder, where it stopped.")
     ] = None,
+    log_dir: Annotated[
+        Path | None, typer.Option(help="Write a network's curves here, to be watched in TensorBoard.")
+    ] = None,
     sets: o.Sets = None,
     format: o.Format = "auto",
     column: o.Columns = None,
@@ -53,6 +56,7 @@ def train(
     Examples:
       segue train shop.csv --model gru4rec --out run --items products.csv
       segue train shop.csv --model covisit --set decay=0.7 --out run
+      segue train shop.csv --model sasrec --out run --log-dir curves
       segue train --resume run
       torchrun --nproc-per-node 2 -m segue train shop.csv --model sasrec
     """
@@ -67,6 +71,7 @@ def train(
             "out": str(out_folder.resolve()),
             "items": None if items is None else str(items.resolve()),
             "train": {"protocol": protocol, "refit": refit, "seed": seed, "device": device},
+            "log_dir": None if log_dir is None else str(log_dir.resolve()),
             "sets": sets or [],
             "read": {"format": format, "columns": column, "where": where, "trim": trim, "time_unit": time_unit}
             | {"time_format": time_format, "strict": strict},
@@ -105,11 +110,11 @@ def _run(job: dict[str, Any], rejected: Path | None, json: bool, team: "Team | N
     table = None if job["items"] is None else read_items(job["items"])
     folder = _work_folder(target)
     durable.write(folder / JOB, [jsonlib.dumps(job, indent=1).encode()])
+    curves = None if job["log_dir"] is None else Path(job["log_dir"])
+    whole = Job(items=table, folder=folder, team=team, log_dir=curves, **job["train"])
     try:
         with progress() as told:
-            result, version = run(
-                read, job["model"], target, values, Job(items=table, folder=folder, team=team, **job["train"]), told
-            )
+            result, version = run(read, job["model"], target, values, whole, told)
     except KeyboardInterrupt:
         if _learned(folder):
             err.print(f"What was learned is kept. Go on with: segue train --resume {target}", markup=False)

@@ -60,19 +60,25 @@ def available_bytes() -> int | None:
     return min(free)
 
 
-def forecast(trainer: Trainer, *, time_s: float = 3.0) -> Forecast:
-    """Runs steps for about ``time_s`` on a trainer that is thrown away afterwards. Refuses before the first of them
-    where the memory will not do."""
-    batches = trainer.batches
+def refuse_what_will_not_fit(trainer: Trainer) -> None:
+    """ValueError, in a sentence with what to do, where a training needs more memory than it may take or there is."""
     needed, free, allowed = needed_bytes(trainer), available_bytes(), trainer.config.memory_gb
     if allowed is not None and needed > allowed * GB:
         raise ValueError(
             f"This training needs about {needed / GB:.1f} GB and memory_gb allows {allowed:g}: raise it, lower dim or "
             "batch_tokens, or leave out rare items."
         )
+    Forecast(0, 0, 0.0, 0.0, 0, needed, free).refuse()
+
+
+def forecast(trainer: Trainer, *, time_s: float = 3.0) -> Forecast:
+    """Runs steps for about ``time_s`` on a trainer that is thrown away afterwards. Refuses before the first of them
+    where the memory will not do."""
+    refuse_what_will_not_fit(trainer)
+    batches = trainer.batches
+    needed, free = needed_bytes(trainer), available_bytes()
     table = trainer.net.table_VD.numel() * 4
     steps = batches.num_batches * trainer.config.epochs
-    Forecast(steps, batches.num_events, 0.0, 0.0, table, needed, free).refuse()
     done, spent = 0, 0.0
     for n, batch in enumerate(batches.epoch(0)):
         started = time.perf_counter()
