@@ -1,7 +1,7 @@
 """Optimisers: for the item table such that a step costs what the batch touched, and for the encoder beside it."""
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
