@@ -97,9 +97,8 @@ def installed(name: str, peers: Path) -> Path:
 
 QUALITY = {
     "beauty-d64": ("beauty", {"dim": 64, "dropout": 0.2, "epochs": 8, "loss": "full"}, 3),
-    "beauty-d128": ("beauty", {"dim": 128, "dropout": 0.4, "epochs": 8, "loss": "full"}, 3),
+    "ml-1m-d64-short": ("ml-1m", {"dim": 64, "length": 200, "dropout": 0.1, "epochs": 6, "loss": "full"}, 1),
     "ml-1m-d64": ("ml-1m", {"dim": 64, "length": 200, "dropout": 0.1, "epochs": 12, "loss": "full"}, 1),
-    "ml-1m-d128": ("ml-1m", {"dim": 128, "length": 200, "dropout": 0.2, "epochs": 12, "loss": "full"}, 1),
 }
 """Log, settings (chosen on validation alone: results/search-*.json holds every try) and number of seeds."""
 

@@ -119,8 +119,8 @@ def test_profile_says_what_is_odd(log: Path) -> None:
         (["compare", "nowhere.csv"], "segue: There is no file nowhere.csv.\n"),
         (
             ["compare", "LOG", "--models", "gru5rec"],
-            "segue: There is no model 'gru5rec'. Known models: popularity, markov, covisit, item-knn, session-knn, "
-            "gru4rec, sasrec.\n",
+            "segue: There is no model 'gru5rec'. Known models: popularity, markov, covisit, item-knn, "
+            "session-knn, spectral, ials, bpr, ease, fpmc, gru4rec, sasrec.\n",
         ),
         (
             ["compare", "LOG", "--models", "covisit", "--set", "covisit.dekay=1"],
