@@ -44,8 +44,8 @@ def test_what_the_trainer_told_is_there(tmp_path: Path) -> None:
     rates = [value for _, value in found["train/learning_rate"]]
     assert 0 < min(rates) < max(rates) <= run.config.learning_rate
     batches = run.batches.num_batches
-    assert [step for step, _ in found["validation/ndcg@10"]] == [batches * e for e in range(1, outcome.epochs + 1)]
-    assert [value for _, value in found["validation/ndcg@10"]] == pytest.approx(outcome.validations)
+    assert [step for step, _ in found["validation/ndcg_at_10"]] == [batches * e for e in range(1, outcome.epochs + 1)]
+    assert [value for _, value in found["validation/ndcg_at_10"]] == pytest.approx(outcome.validations)
 
 
 def test_a_training_that_was_stopped_and_killed_goes_on_in_the_same_curves(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_training_that_was_stopped_and_killed_goes_on_in_the_same_curves(tmp_p
                 path.write_bytes(path.read_bytes()[:-3])  # and tears the record it was writing
     assert stops > 2
     found = curves(only(tmp_path / "parts"))
-    for tag in ("train/loss", "train/learning_rate", "validation/ndcg@10"):
+    for tag in ("train/loss", "train/learning_rate", "validation/ndcg_at_10"):
         steps = [step for step, _ in found[tag]]
         assert len(set(steps)) == len(steps), tag
         assert set(found[tag]) <= set(wanted[tag]), tag
