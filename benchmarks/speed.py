@@ -100,7 +100,8 @@ QUALITY = {
     "ml-1m-d64-short": ("ml-1m", {"dim": 64, "length": 200, "dropout": 0.1, "epochs": 6, "loss": "full"}, 1),
     "ml-1m-d64": ("ml-1m", {"dim": 64, "length": 200, "dropout": 0.1, "epochs": 12, "loss": "full"}, 1),
 }
-"""Log, settings (chosen on validation alone: results/search-*.json holds every try) and number of seeds."""
+"""Log, settings (chosen on validation alone: results/search-*.json holds every try; ml-1m-d64-short is ml-1m-d64
+with as many epochs as five minutes allow) and number of seeds."""
 
 
 def quality(peers: Path) -> dict[str, Any]:

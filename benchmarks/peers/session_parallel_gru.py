@@ -1,9 +1,9 @@
 """GRU4Rec the published way, in plain PyTorch: what its paper and its authors' recipe describe, and nothing clever.
 
 Session-parallel mini-batches of 32 lanes, one step of a GRU cell at a time, 2,048 extra negatives ~ popularity ** 0.5
-shared by a batch beside the batch's own targets, log-q corrected cross-entropy, Adagrad. Written anew for this
-comparison (the authors' own code is licensed for research only and cannot be installed here). Prints one JSON line:
-events a second over the given seconds.
+shared by a batch beside the batch's own targets, log-q corrected cross-entropy, Adagrad; without its dropout and
+momentum. Written anew for this comparison (the authors' own code is licensed for research only and cannot be
+installed here). Prints one JSON line: events a second over the given seconds.
 
     python session_parallel_gru.py TRAIN.tsv SECONDS
 """

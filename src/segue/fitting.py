@@ -50,7 +50,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Work:
-    """How a training goes about it; none of it changes what comes out."""
+    """How a training goes about it; but for rounding, none of it changes what comes out."""
 
     progress: "Callable[[Progress], None] | None" = None
     """Hears of every step."""

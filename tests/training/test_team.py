@@ -11,8 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from segue.data.sequences import Sequences
+from segue.models.gru4rec import GRU4RecConfig
+from segue.training.build import build_net
+from segue.training.checkpoint import Checkpoint
+from segue.training.config import TrainingConfig
 from segue.training.tasks import Batch
 from segue.training.team import Team, joined
+from segue.training.trainer import Trainer
 
 CHILD = """
 import sys
@@ -132,3 +138,34 @@ def test_the_command_trains_in_a_team(tmp_path: Path) -> None:
         found[name] = load_file(tmp_path / name / "weights.safetensors")
     assert not (tmp_path / "two-training").exists()
     torch.testing.assert_close(found["two"]["table"], found["one"]["table"], rtol=0, atol=5e-3)
+
+
+class Follower(Team):
+    """A process that does not lead, without a leader: what it would tell the others is kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[bool] = []
+
+    @property
+    def leads(self) -> bool:
+        return False
+
+    def any(self, flag: bool) -> bool:
+        self.told.append(flag)
+        return flag
+
+
+def test_the_clock_of_a_process_that_does_not_write_asks_for_no_state(tmp_path: Path) -> None:
+    rows = Sequences.from_lists([[1, 2, 3, 4]] * 40)
+    net = build_net(GRU4RecConfig(dim=8, spectral_start=False), rows, 6, 0)
+    team = Follower()
+    checkpoint = Checkpoint(tmp_path / "state.checkpoint", every_s=0.0)
+    Trainer(net, rows, TrainingConfig(epochs=1, batch_tokens=16), 0, team).run(checkpoint=checkpoint)
+    assert len(team.told) > 5
+    assert not any(team.told)
+    assert not list(tmp_path.iterdir())
+    checkpoint.stop = True
+    net = build_net(GRU4RecConfig(dim=8, spectral_start=False), rows, 6, 0)
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(net, rows, TrainingConfig(epochs=1, batch_tokens=16), 0, team).run(checkpoint=checkpoint)

@@ -19,6 +19,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from segue.data.catalog import Catalog
+from segue.durable import sync
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -64,13 +65,13 @@ def save(artifact: Artifact, folder: Path) -> str:
             "files": {path.name: _sha256(path) for path in sorted(fresh.iterdir())},
         }
         for path in fresh.iterdir():
-            _sync(path)
+            sync(path)
         (fresh / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="ascii")
-        _sync(fresh / MANIFEST)
-        _sync(fresh)
+        sync(fresh / MANIFEST)
+        sync(fresh)
         version = _sha256(fresh / MANIFEST)[:12]
         _put(fresh, folder)
-        _sync(folder.parent)
+        sync(folder.parent)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
@@ -143,12 +144,3 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Forces a file or a folder's entries to disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -138,7 +138,8 @@ class Trainer:
             self.step += 1
             run.batch += 1
             run.trained_s += time.perf_counter() - started
-            if checkpoint is not None and self.team.any(checkpoint.due):
+            # The clock of the process that writes decides; a Ctrl-C may reach any of them.
+            if checkpoint is not None and self.team.any(checkpoint.due if self.team.leads else checkpoint.stop):
                 if self.team.leads:
                     checkpoint.save(self.state())
                 if self.team.any(checkpoint.stop):
