@@ -27,13 +27,27 @@ FLOORS = {
     "planning": 6,
     "updating": 6,
     "recommender": 6,
+    "recommenders": 6,
     "cli": 7,
     "__main__": 8,
     "": 8,
 }
 """Where each part of the house lies; a part imports its own floor's or lower ones."""
 WINGS = {"training", "evaluation", "pipeline"}
-HEAVY = {"torch", "polars", "scipy", "onnxruntime", "onnx", "granian", "starlette", "apsw", "pandas", "rich", "numba"}
+HEAVY = {
+    "torch",
+    "polars",
+    "scipy",
+    "onnxruntime",
+    "onnx",
+    "granian",
+    "starlette",
+    "apsw",
+    "pandas",
+    "rich",
+    "numba",
+    "statsmodels",
+}
 
 
 def name_of(source: Path) -> str:
@@ -223,10 +237,10 @@ def test_importing_segue_loads_nothing_heavy() -> None:
 
 
 def test_a_missing_public_name_gets_a_sentence() -> None:
-    import segue
+    import segue.recommenders
 
     with pytest.raises(AttributeError, match="segue has no 'Gru4Rec'; it has EventLog, read_events"):
         _ = segue.Gru4Rec
-    assert len(segue.__all__) <= 13
+    assert len(set(segue.__all__) - set(vars(segue.recommenders))) <= 6
     for name in segue.__all__:
         assert getattr(segue, name) is not None

@@ -10,17 +10,25 @@ import pytest
 from sklearn.base import clone
 
 import segue
+from segue import recommenders
 from segue.models import artifact
-from segue.models.zoo import ZOO, Learned
+from segue.models.zoo import ZOO, Counting, Learned
 from segue.recommender import Recommender
 
-MODELS = [segue.Popularity, segue.Markov, segue.CoVisit, segue.ItemKNN, segue.SessionKNN]
+CLASSES = [kind for kind in vars(recommenders).values() if inspect.isclass(kind) and kind is not Recommender]
+MODELS = [kind for kind in CLASSES if isinstance(ZOO[kind.model], Counting)]
 
 
 @pytest.fixture(scope="module")
 def log() -> "segue.EventLog":
     rows = [(f"u{p}", f"i{(p + s) % 9}", 1_700_000_000 + 100 * s + p) for p in range(30) for s in range(6)]
     return segue.read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
+
+
+def test_every_model_of_the_zoo_is_a_public_class() -> None:
+    assert {kind.model for kind in CLASSES} == set(ZOO)
+    for kind in CLASSES:
+        assert getattr(segue, kind.__name__) is kind
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -54,6 +62,21 @@ def test_allow_list_and_seen_items(log: "segue.EventLog") -> None:
     assert {i for i, _ in model.recommend([["i1"]], k=9, items=["i1", "i5", "i7"])[0]} == {"i5", "i7"}
     seen = model.recommend([["i1"]], k=9, items=["i1", "i5"], exclude_seen=False)[0]
     assert {i for i, _ in seen} == {"i1", "i5"}
+
+
+def test_lists_are_written_item_by_item(log: "segue.EventLog") -> None:
+    fitted = segue.Markov().fit(log).fitted
+    history = ["i1"]
+    written = fitted.generate([history], steps=3, strategy="greedy")[0]
+    for item, _ in written:
+        assert fitted.recommend([history[-1:]], k=1, items=set(fitted.catalog.ids) - set(history))[0][0][0] == item
+        history.append(item)
+    drawn = [fitted.generate([["i1"]], steps=3, seed=s) for s in (1, 1, 2)]
+    assert drawn[0] == drawn[1]
+    assert len(drawn[2][0]) == 3
+    assert {i for i, _ in fitted.generate([["i1"]], steps=2, items=["i4", "i5"])[0]} == {"i4", "i5"}
+    with pytest.raises(ValueError, match=r"^There is no strategy 'best'\. Known strategies: top-k, greedy"):
+        fitted.generate([["i1"]], strategy="best")
 
 
 def test_parameters_like_scikit_learn() -> None:

@@ -13,8 +13,10 @@ from segue import settings
 from segue.data.catalog import Catalog
 from segue.data.sequences import Sequences
 from segue.models import artifact
+from segue.models.generation import generate
 from segue.models.restore import restore
 from segue.models.scorer import Scorer, top_k
+from segue.models.strategy import Strategy
 from segue.models.zoo import Counting, Learned, find
 from segue.training.config import TrainingConfig
 
@@ -46,16 +48,42 @@ class Fitted:
         Ids that the catalogue does not know are skipped. With ``items`` only those are considered. A row is shorter
         than k only when fewer items are left. ValueError for a flat list of ids, and for ids that are not texts.
         """
-        rows = Sequences.from_lists(self.catalog.index(_checked(history)) for history in histories)
-        allowed_V = None
-        if items is not None:
-            allowed_V = np.zeros(self.catalog.size, dtype=bool)
-            allowed_V[self.catalog.index(items)] = True
+        rows, allowed_V = self._asked(histories, items)
         seen = rows if exclude_seen else None
-        best_BK, scores_BK = top_k(self.scorer.scores(rows), k, exclude=seen, allowed_V=allowed_V)
+        return self._named(*top_k(self.scorer.scores(rows), k, exclude=seen, allowed_V=allowed_V))
+
+    def generate(
+        self,
+        histories: Iterable[Sequence[str]],
+        *,
+        steps: int = 10,
+        strategy: Strategy | str = "reciprocal-rank",
+        seed: int = 0,
+        exclude_seen: bool = True,
+        items: Iterable[str] | None = None,
+    ) -> list[Answer]:
+        """What the next ``steps`` items may be, written item by item by a strategy (a name, or a ``Strategy`` of
+        ``segue.models.strategy``, which says what the scores are). Equal seeds write equal lists."""
+        rows, allowed_V = self._asked(histories, items)
+        seen = rows if exclude_seen else None
+        rng = np.random.default_rng(seed)
+        return self._named(*generate(self.scorer, rows, steps, strategy, rng=rng, exclude=seen, allowed_V=allowed_V))
+
+    def _asked(
+        self, histories: Iterable[Sequence[str]], items: Iterable[str] | None
+    ) -> tuple[Sequences, np.ndarray | None]:
+        """Histories by index, and bool [V] of the items that are considered."""
+        rows = Sequences.from_lists(self.catalog.index(_checked(history)) for history in histories)
+        if items is None:
+            return rows, None
+        allowed_V = np.zeros(self.catalog.size, dtype=bool)
+        allowed_V[self.catalog.index(items)] = True
+        return rows, allowed_V
+
+    def _named(self, items_BK: np.ndarray, scores_BK: np.ndarray) -> list[Answer]:
         return [
             [(name, float(score)) for name, score in zip(self.catalog.names(row), scores, strict=False)]
-            for row, scores in zip(best_BK, scores_BK, strict=True)
+            for row, scores in zip(items_BK, scores_BK, strict=True)
         ]
 
     def similar(self, item: str, *, k: int = 10) -> Answer:
@@ -199,48 +227,6 @@ class Recommender:
             raise ValueError(f"There is no person '{user}' in the log this was fitted on.")
         row = self._row_of[user]
         return catalog.names(self._rows.items[self._rows.starts[row] : self._rows.stops[row]])
-
-
-class Popularity(Recommender):
-    """What most people take."""
-
-    model = "popularity"
-
-
-class Markov(Recommender):
-    """What followed the last item before."""
-
-    model = "markov"
-
-
-class CoVisit(Recommender):
-    """What comes soon after the latest items."""
-
-    model = "covisit"
-
-
-class ItemKNN(Recommender):
-    """What the same people took."""
-
-    model = "item-knn"
-
-
-class SessionKNN(Recommender):
-    """What went on in sessions like this one (VS-kNN)."""
-
-    model = "session-knn"
-
-
-class GRU4Rec(Recommender):
-    """A recurrent state stepped by each event."""
-
-    model = "gru4rec"
-
-
-class SASRec(Recommender):
-    """A causal transformer over the history."""
-
-    model = "sasrec"
 
 
 def load(folder: str | Path) -> Fitted:

@@ -54,7 +54,7 @@ def test_help_is_fast_and_names_every_command() -> None:
     started = time.perf_counter()
     shown = run("--help").stdout
     assert time.perf_counter() - started < 3
-    for command in ("quickstart", "profile", "compare", "train", "recommend", "similar", "serve"):
+    for command in ("quickstart", "profile", "trend", "compare", "train", "recommend", "similar", "serve"):
         assert command in shown
         assert re.search(r"^  Examples?:\n    segue ", run(command, "--help").stdout, flags=re.MULTILINE)
 
@@ -89,6 +89,11 @@ def test_train_recommend_similar(model: Path, log: Path) -> None:
     assert shown.stdout.splitlines()[1].split()[1] == "茶5"
     assert "Tea number 5" in shown.stdout
     assert "Not in the catalogue, so not used: 不明." in shown.stderr
+    written = json.loads(
+        run("recommend", str(model), "--history", "茶3,茶4", "--steps", "3", "--strategy", "greedy", "--json").stdout
+    )
+    assert [item["item_id"] for item in written["items"]] == ["茶5", "茶6", "茶7"]
+    assert written["strategy"] == "greedy"
     by_user = json.loads(run("recommend", str(model), "--user", "u0", "--log", str(log), "--json").stdout)
     assert by_user["history"] == [f"茶{i}" for i in range(8)]
     assert by_user["items"][0]["item_id"] == "茶8"
@@ -102,6 +107,17 @@ def test_a_network_from_the_command_line(log: Path, tmp_path: Path) -> None:
     assert result["notes"]["epochs"] == 3
     answer = json.loads(run("recommend", str(tmp_path / "g"), "--history", "茶3,茶4", "--json").stdout)
     assert answer["items"][0]["item_id"] == "茶5"
+
+
+def test_a_recipe_names_the_model_and_single_settings_may_change(log: Path, tmp_path: Path) -> None:
+    small = [part for value in ("epochs=1", "dim=8", "length=10") for part in ("--set", value)]
+    done = run("train", str(log), "--recipe", "esasrec", "--out", str(tmp_path / "run"), "--no-refit", "--json", *small)
+    found = json.loads(done.stdout)
+    assert found["model"] == "sasrec"
+    assert (found["settings"]["block"], found["settings"]["dim"], found["settings"]["temperature"]) == ("ligr", 8, None)
+    assert (found["notes"]["training"]["epochs"], found["notes"]["training"]["negatives"]) == (1, 256)
+    wrong = run("train", str(log), "--recipe", "esasrec", "--model", "covisit", code=2)
+    assert wrong.stderr.endswith("The recipe 'esasrec' is for sasrec, not for covisit: leave --model out.\n")
 
 
 def test_profile_says_what_is_odd(log: Path) -> None:
@@ -119,8 +135,9 @@ def test_profile_says_what_is_odd(log: Path) -> None:
         (["compare", "nowhere.csv"], "segue: There is no file nowhere.csv.\n"),
         (
             ["compare", "LOG", "--models", "gru5rec"],
-            "segue: There is no model 'gru5rec'. Known models: popularity, markov, covisit, item-knn, "
-            "session-knn, spectral, ials, bpr, ease, fpmc, gru4rec, sasrec.\n",
+            "segue: There is no model 'gru5rec'. Known models: popularity, trend, markov, covisit, "
+            "item-knn, session-knn, spectral, ials, bpr, ease, fpmc, user-knn, vsknn, vstan, gru4rec, "
+            "sasrec, bert4rec, caser, nextitnet, seq2seq.\n",
         ),
         (
             ["compare", "LOG", "--models", "covisit", "--set", "covisit.dekay=1"],

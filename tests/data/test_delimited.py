@@ -46,6 +46,7 @@ def test_a_log_without_faults_is_read_fast(read, monkeypatch: pytest.MonkeyPatch
     monkeypatch.delattr(delimited, "_carefully")
     assert read(HEAD + "u,a,1\nv,b,\n").frame["time"].to_list() == ["1", None]
     assert read(HEAD + '"u",a,1\r\n"v","b,c",2\r\n').frame["item"].to_list() == ["a", "b,c"]
+    assert read(HEAD + 'u,"",""\n').frame.row(0) == (2, "u", None, None)
     assert read(gzip.compress(HEAD.encode() + b"u,a,1\n"), name="log.csv.gz").frame.height == 1
 
 

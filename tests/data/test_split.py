@@ -60,7 +60,7 @@ def test_messages(log):
     with pytest.raises(ValueError) as caught:
         split(log, "random")
     assert str(caught.value) == (
-        "There is no protocol 'random'. Known protocols: time, leave-last-out, sessions, fixed."
+        "There is no protocol 'random'. Known protocols: time, leave-last-out, leave-last-n-out, sessions, fixed."
     )
     with pytest.raises(ValueError) as caught:
         split(log, "time", cut=3)

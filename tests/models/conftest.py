@@ -14,13 +14,15 @@ from segue.models.zoo import ZOO, Learned
 
 QUICK = {"dim": 16, "epochs": 40, "batch_tokens": 512, "learning_rate": 0.01}
 """Enough for a network to learn a short rule in seconds."""
+SLOW = {"bert4rec": {"epochs": 160, "length": 8}}
+"""A net that is asked for few of the events that it reads, and knows no place that no window of the log had."""
 
 
 def _fit(name: str, sequences: Sequences, size: int, **values: object) -> Scorer:
     nothing = Cases(Sequences.from_lists([]), np.empty(0, np.int32), np.empty(0, np.int64), None, {})
     catalog = Catalog(f"item {i}" for i in range(1, size))
     split = Split("none", catalog, sequences, nothing, sequences, nothing, False, "", "")
-    quick = QUICK if isinstance(ZOO[name], Learned) else {}
+    quick = {**QUICK, **SLOW.get(name, {})} if isinstance(ZOO[name], Learned) else {}
     return fit(name, split, {**quick, **values}).scorer
 
 

@@ -13,14 +13,14 @@ from segue.data.sequences import Sequences
 from segue.models import artifact
 from segue.models.restore import restore
 from segue.models.scorer import top_k
-from segue.models.zoo import ZOO, Counting, find
+from segue.models.zoo import ZOO, Counting, Learned, find
 
 RING = 12
 """Items 1 to 12 lie in a ring: after i comes i + 1, after 12 comes 1."""
 UNSEEN = (13, 14)
 """Items of the catalogue that never occur."""
 SIZE = RING + len(UNSEEN) + 1
-NOT_SEQUENTIAL = {"popularity", "ials", "bpr", "ease", "spectral"}
+NOT_SEQUENTIAL = {"popularity", "trend", "ials", "bpr", "ease", "spectral", "user-knn", "vsknn"}
 """These do not look at the history, or only at what lies in it and how long ago: in a ring, where everybody passes
 every item, what follows cannot be told from what comes before, so that there is no rule to learn."""
 
@@ -57,7 +57,9 @@ def best(scorer, rows, k=1):
 
 def saved(scorer, folder):
     """To disk and back."""
-    config = settings.decode(find(scorer.name).config, {"dim": 16} if "dim" in fields(scorer.name) else {})
+    shape = {"dim": 16, "length": scorer.encoder.length} if isinstance(find(scorer.name), Learned) else {}
+    shape |= {"dim": 16} if "dim" in fields(scorer.name) else {}
+    config = settings.decode(find(scorer.name).config, shape)
     plain = {name: getattr(config, name) for name in fields(scorer.name)}
     catalog = Catalog(f"item {i}" for i in range(1, SIZE))
     artifact.save(artifact.Artifact(scorer.name, plain, catalog, scorer.arrays(), {}, {}), folder)
@@ -205,7 +207,7 @@ def test_what_was_never_seen_comes_last(fit_model, name):
 
 SERVE = """
 import sys
-for name in ("scipy", "polars", "torch", "onnxruntime", "pandas"):
+for name in ("scipy", "polars", "torch", "onnxruntime", "pandas", "statsmodels"):
     sys.modules[name] = None  # importing it raises ModuleNotFoundError
 from segue.data.sequences import Sequences
 from segue.models.artifact import load

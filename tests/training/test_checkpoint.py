@@ -13,7 +13,9 @@ import pytest
 import torch
 
 from segue.data.sequences import Sequences
+from segue.models.bert4rec import BERT4RecConfig
 from segue.models.gru4rec import GRU4RecConfig
+from segue.models.nextitnet import NextItNetConfig
 from segue.models.sasrec import SASRecConfig
 from segue.models.scorer import Scorer
 from segue.training.build import build_net
@@ -56,7 +58,10 @@ HOW: list[dict[str, object]] = [
 
 
 @pytest.mark.parametrize("how", HOW, ids=str)
-@pytest.mark.parametrize("config", [SASRecConfig(dim=8, length=10), GRU4RecConfig(dim=8)])
+@pytest.mark.parametrize(
+    "config",
+    [SASRecConfig(dim=8, length=10), GRU4RecConfig(dim=8), BERT4RecConfig(dim=8, length=10), NextItNetConfig(dim=8)],
+)
 def test_stopped_at_every_step_and_gone_on_equals_never_stopped(
     config: object, how: dict[str, object], tmp_path: Path
 ) -> None:
@@ -141,7 +146,7 @@ import sys, torch
 sys.path.insert(0, {folder!r})
 torch.set_num_threads(1)
 from pathlib import Path
-from test_checkpoint import Checkpoint, digest, quality, trainer
+from tests.training.test_checkpoint import Checkpoint, digest, quality, trainer
 run = trainer(epochs=8, batch_tokens=32)
 run.run(quality, lambda p: None, checkpoint=Checkpoint(Path(sys.argv[1]), every_s=0.0))
 print(digest(run))
@@ -150,7 +155,7 @@ print(digest(run))
 
 def test_kill_9_at_random_moments(tmp_path: Path) -> None:
     """Four kills here; the benchmark kills twenty times."""
-    code = CHILD.format(folder=str(Path(__file__).parent))
+    code = CHILD.format(folder=str(Path(__file__).parents[2]))
     command = [sys.executable, "-c", code]
     whole = subprocess.run([*command, str(tmp_path / "whole")], capture_output=True, text=True, check=True)
     rng = np.random.default_rng(0)

@@ -1,26 +1,48 @@
 """The nets: served twin = trained net, no look into the future, no leak between rows, repeatable dropout."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from segue.data.sequences import Sequences
+from segue.models.bert4rec import BERT4RecConfig
+from segue.models.caser import CaserConfig
 from segue.models.gru4rec import GRU4RecConfig, GruArrays
+from segue.models.nextitnet import NextItNetConfig
 from segue.models.sasrec import SASRecConfig
 from segue.training.build import build_net
 from segue.training.export import export
+from segue.training.nets.attention import Attention, GatedBlock, rotate
+from segue.training.nets.convolution import CausalConvolution
+from segue.training.nets.encoder import Steps
 from segue.training.nets.layers import Dropout, Noise
 from segue.training.nets.recurrence import Recurrence
-from segue.training.nets.tied import TorchScorer
+from segue.training.nets.tied import TiedNet, TorchScorer
 from segue.training.tasks import left_aligned
 
 V = 41
-CONFIGS = [
-    GRU4RecConfig(dim=16, layers=2, length=12),
-    GRU4RecConfig(dim=16, length=12, temperature=None, spectral_start=False),
-    SASRecConfig(dim=16, length=12),
-    SASRecConfig(dim=16, length=12, temperature=None, heads=4, spectral_start=False),
-]
+CAUSAL: dict[str, Any] = {
+    "gru": GRU4RecConfig(dim=16, layers=2, length=12),
+    "gru-dot": GRU4RecConfig(dim=16, length=12, temperature=None, spectral_start=False),
+    "sasrec": SASRecConfig(dim=16, length=12),
+    "sasrec-dot": SASRecConfig(dim=16, length=12, temperature=None, heads=4, spectral_start=False),
+    "sasrec-reversed": SASRecConfig(dim=16, length=12, positions="reversed"),
+    "sasrec-rotary": SASRecConfig(dim=16, length=12, positions="rotary"),
+    "sasrec-none": SASRecConfig(dim=16, length=12, positions="none"),
+    "sasrec-ligr": SASRecConfig(dim=16, length=12, block="ligr"),
+    "caser": CaserConfig(dim=16, length=12),
+    "caser-narrow": CaserConfig(dim=16, length=12, window=1, temperature=None),
+    "nextitnet": NextItNetConfig(dim=16, length=12),
+    "nextitnet-wide": NextItNetConfig(dim=16, length=12, kernel=4, dilations=(1, 2, 9)),
+}
+CONFIGS = CAUSAL | {
+    "bert4rec": BERT4RecConfig(dim=16, length=12),
+    "bert4rec-dot": BERT4RecConfig(dim=16, length=12, temperature=None, heads=4, spectral_start=False),
+    "sasrec-one": SASRecConfig(dim=16, length=1),
+    "bert4rec-one": BERT4RecConfig(dim=16, length=1),
+}
 
 
 @pytest.fixture(scope="module")
@@ -29,38 +51,167 @@ def log() -> Sequences:
     return Sequences.from_lists([rng.integers(1, V, rng.integers(1, 30)).tolist() for _ in range(60)])
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{type(c).__name__}-{c.temperature}")
-def test_served_twin_equals_net(config: object, log: Sequences) -> None:
-    net = build_net(config, log, V, seed=0)
+def shaken(config: Any, log: Sequences) -> TiedNet:
+    """A net whose every parameter matters."""
+    net = build_net(config, log, V, seed=0).eval()
     with torch.no_grad():
         for parameter in net.encoder.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.1)
+    return net
+
+
+def states(net: TiedNet, items: np.ndarray) -> torch.Tensor:
+    """[B, T, D] of full rows."""
+    with torch.no_grad():
+        hidden: torch.Tensor = net.encoder(net.embed(net.table_VD, torch.from_numpy(items)))
+    return hidden
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_served_twin_equals_net(name: str, log: Sequences) -> None:
+    """Rows of 1 to 29 events, one by one and together: padding must not be seen, and every length must run."""
+    net = shaken(CONFIGS[name], log)
     served = export("x", net, np.zeros(V))
-    torch.testing.assert_close(served.scores(log)[:, 1:], TorchScorer(net).scores(log)[:, 1:], rtol=1e-4, atol=2e-5)
+    wanted = TorchScorer(net).scores(log)
+    torch.testing.assert_close(served.scores(log)[:, 1:], wanted[:, 1:], rtol=1e-4, atol=2e-5)
+    for row in (0, 1, 2, int(log.lengths.argmin()), int(log.lengths.argmax())):
+        torch.testing.assert_close(
+            served.scores(log.take([row]))[0, 1:], wanted[row, 1:], rtol=1e-4, atol=2e-5, msg=f"row {row}"
+        )
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{type(c).__name__}-{c.temperature}")
-def test_the_future_and_other_rows_change_nothing(config: object, log: Sequences) -> None:
-    net = build_net(config, log, V, seed=0).eval()
+@pytest.mark.parametrize("name", CAUSAL)
+def test_the_future_and_other_rows_change_nothing(name: str, log: Sequences) -> None:
+    net = shaken(CAUSAL[name], log)
     rng = np.random.default_rng(1)
     items = rng.integers(1, V, (3, 10))
     other = items.copy()
     other[:, 6:] = rng.integers(1, V, (3, 4))
     other[2, :] = rng.integers(1, V, 10)
-    with torch.no_grad():
-        one, two = (net.encoder(net.embed(net.table_VD, torch.from_numpy(x))) for x in (items, other))
+    one, two = states(net, items), states(net, other)
     torch.testing.assert_close(one[:2, :6], two[:2, :6], rtol=1e-5, atol=1e-6)
     assert float((one[:2, 6:] - two[:2, 6:]).abs().max()) > 1e-3
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{type(c).__name__}-{c.temperature}")
-def test_padding_behind_changes_nothing(config: object, log: Sequences) -> None:
-    net = build_net(config, log, V, seed=0).eval()
-    row = Sequences.from_lists([[3, 4, 5]])
-    short, padded = (torch.from_numpy(left_aligned(row, row.items, width).astype(np.int64)) for width in (3, 9))
+@pytest.mark.parametrize("name", CONFIGS)
+def test_padding_behind_changes_nothing(name: str, log: Sequences) -> None:
+    net = shaken(CONFIGS[name], log)
+    row = Sequences.from_lists([[3, 4, 5]]).tail(net.length)
+    last_B = torch.from_numpy(row.lengths - 1)
+    short, padded = (left_aligned(row, row.items, width).astype(np.int64) for width in (int(last_B[0]) + 1, net.length))
     with torch.no_grad():
-        one, two = (net.encoder(net.embed(net.table_VD, x)) for x in (short, padded))
-    torch.testing.assert_close(one[0], two[0, :3], rtol=1e-5, atol=1e-6)
+        one, two = (net.newest(torch.from_numpy(x), last_B) for x in (short, padded))
+    torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sasrec", "sasrec-reversed", "sasrec-rotary", "caser", "nextitnet", "bert4rec"])
+def test_order_matters(name: str, log: Sequences) -> None:
+    """The newest event stays where it is, the others change places."""
+    scores = TorchScorer(shaken(CONFIGS[name], log)).scores(Sequences.from_lists([[3, 4, 5, 6], [5, 4, 3, 6]]))
+    assert np.abs(scores[0, 1:] - scores[1, 1:]).max() > 1e-3
+
+
+def test_positions_counted_from_the_newest_do_not_know_the_age_of_the_oldest(log: Sequences) -> None:
+    """Blind to content, a state depends on how many events follow (reversed) or precede (learned)."""
+    rows = np.full((1, 4), 7), np.full((1, 6), 7)
+    reverse, learned = (shaken(CONFIGS[name], log) for name in ("sasrec-reversed", "sasrec"))
+    for net in (reverse, learned):
+        net.table_VD.zero_()
+        for block in net.encoder.blocks:  # attention sees how many there are, so it is silenced
+            torch.nn.init.zeros_(block.attention.merge.weight)
+    torch.testing.assert_close(states(reverse, rows[0]), states(reverse, rows[1])[:, 2:])
+    torch.testing.assert_close(states(learned, rows[0]), states(learned, rows[1])[:, :4])
+
+
+def test_rotary_products_depend_on_distance_alone() -> None:
+    query, key = torch.randn(2, 1, 1, 1, 8, generator=torch.Generator().manual_seed(0))
+    everywhere = [rotate(x.expand(1, 1, 9, 8))[0, 0] for x in (query, key)]
+    products = everywhere[0] @ everywhere[1].T
+    for distance in range(-4, 5):
+        assert float(products.diagonal(distance).std()) < 1e-5
+    torch.testing.assert_close(products.diagonal(0), (query * key).sum().expand(9))
+    assert float((products[0] - products[0, 0]).abs().max()) > 0.1
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_attention_equals_a_loop(causal: bool) -> None:
+    """Event by event, head by head; row 1 has two events and padding behind."""
+    attention = Attention(8, 2, causal=causal)
+    x = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
+    lengths = (5, 2)
+    inside = torch.tensor([[t < n for t in range(5)] for n in lengths])
+    with torch.no_grad():
+        found = attention(x, None if causal else inside)
+        for b, length in enumerate(lengths):
+            q, k, v = attention.project(x[b, :length]).chunk(3, dim=-1)
+            for t in range(length):
+                seen = slice(0, t + 1 if causal else length)
+                heads = []
+                for part in (slice(0, 4), slice(4, 8)):
+                    weights = torch.softmax(k[seen, part] @ q[t, part] / 2.0, dim=0)
+                    heads.append(weights @ v[seen, part])
+                torch.testing.assert_close(found[b, t], attention.merge(torch.cat(heads)), rtol=1e-4, atol=1e-5)
+
+
+def test_a_gated_block_by_hand() -> None:
+    block = GatedBlock(Attention(4, 1), 4, 6, Dropout(0.0, Noise()))
+    x = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        mid = x + torch.sigmoid(block.gate_attention(x)) * block.attention(block.norm_attention(x))
+        a, b = block.widen(block.norm_inner(mid)).chunk(2, dim=-1)
+        wanted = mid + torch.sigmoid(block.gate_inner(mid)) * block.narrow(a * torch.sigmoid(a) * b)
+        torch.testing.assert_close(block(x), wanted)
+
+
+def test_a_causal_convolution_equals_torch() -> None:
+    ours = CausalConvolution(4, 3, 2)
+    plain = torch.nn.Conv1d(4, 4, 3, dilation=2)
+    with torch.no_grad():
+        plain.weight.copy_(ours.mix.weight.view(4, 3, 4).transpose(1, 2))
+        plain.bias.copy_(ours.mix.bias)  # type: ignore[union-attr]
+        x = torch.randn(2, 7, 4, generator=torch.Generator().manual_seed(0))
+        wanted = plain(torch.nn.functional.pad(x.transpose(1, 2), (4, 0))).transpose(1, 2)
+        torch.testing.assert_close(ours(x), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_caser_equals_its_definition_window_by_window(log: Sequences) -> None:
+    encoder = shaken(CONFIGS["caser"], log).encoder
+    x = torch.randn(1, 8, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = encoder(x)
+        for t in range(8):
+            image_LD = torch.cat([torch.zeros(4, 16), x[0]])[t : t + 5]
+            parts = []
+            for height, filters in enumerate(encoder.horizontal, start=1):
+                places = [image_LD[i : i + height].flatten() for i in range(5 - height + 1)]
+                parts.append(torch.relu(filters(torch.stack(places))).amax(dim=0))
+            parts.append((image_LD.T @ encoder.vertical.weight.T).flatten())
+            mixed = encoder.merge(torch.relu(encoder.mix(torch.cat(parts))))
+            torch.testing.assert_close(found[0, t], encoder.norm(x[0, t] + mixed), rtol=1e-4, atol=1e-5)
+
+
+def test_hidden_events_are_not_seen_and_the_rest_is_seen_from_both_sides(log: Sequences) -> None:
+    net = shaken(CONFIGS["bert4rec"], log)
+    asked = torch.tensor([[False, True, False, False]])
+
+    def hidden(items: list[int]) -> torch.Tensor:
+        rows = torch.tensor([items])
+        with torch.no_grad():
+            return net.states(net.table_VD, Steps(rows, (rows != 0) & ~asked, asked, None))
+
+    torch.testing.assert_close(hidden([3, 4, 5, 6]), hidden([3, 9, 5, 6]))
+    for changed in ([8, 4, 5, 6], [3, 4, 8, 6], [3, 4, 5, 8]):
+        assert float((hidden(changed) - hidden([3, 4, 5, 6])).abs().max()) > 1e-3
+
+
+def test_a_history_is_asked_for_what_a_mask_behind_it_hides(log: Sequences) -> None:
+    """What is served is what training calls the last event hidden."""
+    net = shaken(CONFIGS["bert4rec"], log)
+    rows = torch.tensor([[3, 4, 5, 0, 0], [6, 7, 8, 9, 0]])
+    asked = torch.tensor([[False, False, False, True, False], [False] * 4 + [True]])
+    with torch.no_grad():
+        wanted = net.states(net.table_VD, Steps(rows, rows != 0, asked, None))
+        torch.testing.assert_close(net.newest(rows[:, :4], torch.tensor([2, 3])), wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("steps", [1, 7])
@@ -83,7 +234,7 @@ def test_recurrence_equals_torch_gru(steps: int) -> None:
 
 
 def test_steps_equal_the_full_pass(log: Sequences) -> None:
-    served = export("x", build_net(CONFIGS[0], log, V, seed=0), np.zeros(V))
+    served = export("x", build_net(CONFIGS["gru"], log, V, seed=0), np.zeros(V))
     gru = served.encoder
     assert isinstance(gru, GruArrays)
     history = [5, 9, 2, 30, 7]
@@ -98,7 +249,7 @@ def test_steps_equal_the_full_pass(log: Sequences) -> None:
 
 
 def test_two_layers_run_on_one_stepped_state_each(log: Sequences) -> None:
-    gru = export("x", build_net(CONFIGS[0], log, V, seed=0), np.zeros(V)).encoder
+    gru = export("x", build_net(CONFIGS["gru"], log, V, seed=0), np.zeros(V)).encoder
     assert isinstance(gru, GruArrays)
     assert gru.start(4).shape == (2, 4, 16)
 
@@ -127,9 +278,9 @@ def test_noise_bytes_are_uniform_in_every_place() -> None:
 
 
 def test_equal_arguments_give_equal_nets(log: Sequences) -> None:
-    one, two = (build_net(CONFIGS[2], log, V, seed=5) for _ in range(2))
+    one, two = (build_net(CONFIGS["sasrec"], log, V, seed=5) for _ in range(2))
     assert torch.equal(one.table_VD, two.table_VD)
     for a, b in zip(one.encoder.parameters(), two.encoder.parameters(), strict=True):
         assert torch.equal(a, b)
-    other = build_net(CONFIGS[2], log, V, seed=6)
+    other = build_net(CONFIGS["sasrec"], log, V, seed=6)
     assert not torch.equal(next(one.encoder.parameters()), next(other.encoder.parameters()))

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from segue.cli import compare, plan, profile, quickstart, recommend, serve, train, update
+from segue.cli import compare, plan, profile, quickstart, recommend, serve, train, trend, update
 
 app = typer.Typer(
     name="segue",
@@ -19,6 +19,7 @@ app = typer.Typer(
 for command, said in (
     (quickstart.quickstart, "The bundled log, end to end."),
     (profile.profile, "What is in a log, and what is odd about it."),
+    (trend.trend, "What is wanted more and more."),
     (compare.compare, "Models side by side, with intervals."),
     (plan.plan, "What a training would take."),
     (train.train, "Train, judge and save one model."),
@@ -37,6 +38,7 @@ STOPPED = 130
 EXTRAS = {
     **dict.fromkeys(("torch", "onnx", "onnxscript"), "train"),
     **dict.fromkeys(("granian", "starlette", "apsw", "onnxruntime"), "serve"),
+    "statsmodels": "trend",
 }
 """Where a module that may be missing comes from; any other missing module is our own mistake."""
 

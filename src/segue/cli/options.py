@@ -35,7 +35,9 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", help="A setting, name=value or model.name=value. May be repeated."),
 ]
-Protocol = Annotated[str, typer.Option(help="How the log is cut: time, leave-last-out, sessions, fixed (with --test).")]
+Protocol = Annotated[
+    str, typer.Option(help="How the log is cut: time, leave-last-out, leave-last-n-out, sessions, fixed.")
+]
 Test = Annotated[Path | None, typer.Option(help="A fixed test log, for --protocol fixed.")]
 TestFormat = Annotated[str, typer.Option(help="The test log's format; auto: by its ending.")]
 K = Annotated[str, typer.Option("--k", help="List lengths, comma-separated.")]

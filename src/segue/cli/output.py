@@ -36,6 +36,19 @@ def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str
     out.print(grid)
 
 
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def spark(values: Sequence[float]) -> str:
+    """A little chart in a line of text, the largest value as high as a letter; nothing at all is the lowest bar.
+
+    >>> spark([0, 1, 2, 8])
+    '▁▁▂█'
+    """
+    top = max([*values, 0]) or 1
+    return "".join(BARS[min(len(BARS) - 1, int(max(value, 0) * len(BARS) / top))] for value in values)
+
+
 def leaderboard(results: "Sequence[Result]", by: str) -> None:
     """Best first, each number with its interval, and beneath what must be known to read them."""
     from segue.experiment import lead

@@ -10,7 +10,7 @@ from segue.cli.output import print_json, table
 
 def plan(
     log: o.Log,
-    model: Annotated[str, typer.Option(help="A network's name: gru4rec or sasrec.")] = "gru4rec",
+    model: Annotated[str, typer.Option(help="A network's name, as gru4rec or sasrec.")] = "gru4rec",
     sets: o.Sets = None,
     format: o.Format = "auto",
     column: o.Columns = None,

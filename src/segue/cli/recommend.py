@@ -22,6 +22,14 @@ def recommend(
     format: o.Format = "auto",
     column: o.Columns = None,
     k: Annotated[int, typer.Option(help="How many items.")] = 10,
+    steps: Annotated[
+        int | None, typer.Option(help="Write the next so many items one after the other, in place of --k.")
+    ] = None,
+    strategy: Annotated[
+        str,
+        typer.Option(help="With --steps: top-k, greedy, beam, sample, reciprocal-rank or relevance."),
+    ] = "reciprocal-rank",
+    seed: Annotated[int, typer.Option(help="With --steps: of what is drawn.")] = 0,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Items of the history may come again.")] = False,
     json: o.Json = False,
 ) -> None:
@@ -31,6 +39,7 @@ def recommend(
     Examples:
       segue recommend run --history 85123A,71053
       segue recommend run --user 17850 --log shop.csv
+      segue recommend run --history 85123A,71053 --steps 10 --strategy greedy
     """
     from segue.recommender import load
 
@@ -48,8 +57,13 @@ def recommend(
     unknown = [item for item in events if item not in model.catalog]
     if unknown:
         err.print(f"Not in the catalogue, so not used: {', '.join(unknown)}.", markup=False)
-    answer = model.recommend(histories=[events], k=k, exclude_seen=not include_seen)[0]
-    _show(model.items, answer, json, {"history": events, "unknown": unknown})
+    about: dict[str, Any] = {"history": events, "unknown": unknown}
+    if steps is None:
+        answer = model.recommend(histories=[events], k=k, exclude_seen=not include_seen)[0]
+    else:
+        answer = model.generate([events], steps=steps, strategy=strategy, seed=seed, exclude_seen=not include_seen)[0]
+        about |= {"strategy": strategy, "seed": seed}
+    _show(model.items, answer, json, about)
 
 
 def similar(

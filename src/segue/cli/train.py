@@ -21,7 +21,12 @@ JOB = "job.json"
 
 def train(
     log: Annotated[Path | None, typer.Argument(help="The event log; not needed with --resume.")] = None,
-    model: Annotated[str, typer.Option(help="A model's name, as gru4rec or covisit.")] = "gru4rec",
+    model: Annotated[
+        str | None, typer.Option(help="A model's name, as gru4rec (which is taken where none is named) or covisit.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Published settings by name, as esasrec; --set changes single ones.")
+    ] = None,
     out_folder: Annotated[Path, typer.Option("--out", help="The folder to write the model to.")] = Path("run"),
     items: Annotated[Path | None, typer.Option(help="An items table: item_id and columns such as title.")] = None,
     protocol: o.Protocol = "time",
@@ -57,6 +62,7 @@ def train(
       segue train shop.csv --model gru4rec --out run --items products.csv
       segue train shop.csv --model covisit --set decay=0.7 --out run
       segue train shop.csv --model sasrec --out run --log-dir curves
+      segue train ratings.csv --recipe esasrec --set epochs=20 --out run
       segue train --resume run
       torchrun --nproc-per-node 2 -m segue train shop.csv --model sasrec
     """
@@ -67,7 +73,7 @@ def train(
     else:
         job = {
             "log": str(log.resolve()),
-            "model": model,
+            **_of_recipe(recipe, model),
             "out": str(out_folder.resolve()),
             "items": None if items is None else str(items.resolve()),
             "train": {"protocol": protocol, "refit": refit, "seed": seed, "device": device},
@@ -105,7 +111,7 @@ def _run(job: dict[str, Any], rejected: Path | None, json: bool, team: "Team | N
     from segue.experiment import train as run
 
     target = Path(job["out"])
-    values = o.values_of(job["sets"], [job["model"]])[job["model"]]
+    values = {**job["recipe"], **o.values_of(job["sets"], [job["model"]])[job["model"]]}
     read = o.open_log(Path(job["log"]), rejected=rejected, **job["read"])
     table = None if job["items"] is None else read_items(job["items"])
     folder = _work_folder(target)
@@ -132,6 +138,19 @@ def _run(job: dict[str, Any], rejected: Path | None, json: bool, team: "Team | N
     leaderboard([result], "ndcg@10")
     what = "trained on every event" if job["train"]["refit"] else "as judged"
     out.print(f"\nSaved to {target} (version {version}), {what}. Next: segue serve {target}", markup=False)
+
+
+def _of_recipe(recipe: str | None, model: str | None) -> dict[str, Any]:
+    """The model that is meant, and the settings that a recipe gives it."""
+    from segue.models.recipes import find_recipe
+    from segue.models.zoo import find_name
+
+    if recipe is None:
+        return {"model": model or "gru4rec", "recipe": {}}
+    found = find_recipe(recipe)
+    if model is not None and find_name(model) != found.model:
+        raise ValueError(f"The recipe '{recipe}' is for {found.model}, not for {model}: leave --model out.")
+    return {"model": found.model, "recipe": dict(found.settings)}
 
 
 def _work_folder(target: Path) -> Path:

@@ -15,7 +15,8 @@ class Cases:
     ``targets`` int32 [N], never PAD; ``groups`` int64 [N]: the person or session a case belongs to, which is the unit
     that confidence intervals resample; ``times`` int64 [N] of the targets, or None where the log has no times;
     ``dropped``: targets left out, by reason, so that no number hides them; ``missed``: targets outside the catalogue
-    that the protocol counts as misses instead.
+    that the protocol counts as misses instead; ``futures``: under a protocol that holds out several events, N rows of
+    all of them in order, the target first; None elsewhere.
     """
 
     histories: Sequences
@@ -24,6 +25,7 @@ class Cases:
     times: np.ndarray | None
     dropped: dict[str, int]
     missed: int = 0
+    futures: Sequences | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -31,7 +33,10 @@ class Cases:
     def take(self, rows: np.ndarray | slice) -> "Cases":
         """Some of the cases, by index, slice or mask."""
         times = None if self.times is None else self.times[rows]
-        return Cases(self.histories.take(rows), self.targets[rows], self.groups[rows], times, self.dropped, self.missed)
+        futures = None if self.futures is None else self.futures.take(rows)
+        return Cases(
+            self.histories.take(rows), self.targets[rows], self.groups[rows], times, self.dropped, self.missed, futures
+        )
 
 
 @dataclass(frozen=True)

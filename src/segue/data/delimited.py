@@ -57,7 +57,12 @@ def _fast(path: Path, header: list[str], separator: str, quoted: bool) -> Raw | 
         )
     except pl.exceptions.PolarsError:
         return None
-    return None if frame.columns[1:] != header or _may_be_misread(path, frame, separator) else Raw(frame)
+    if frame.columns[1:] != header or _may_be_misread(path, frame, separator):
+        return None
+    texts = pl.col(pl.String)
+    if any(frame.select((texts == "").any()).row(0)):  # nothing between quotation marks is nothing
+        frame = frame.with_columns(pl.when(texts != "").then(texts).name.keep())
+    return Raw(frame)
 
 
 def _header(path: Path, separator: str, quoted: bool) -> list[str]:

@@ -82,7 +82,7 @@ class Profile:
         if self.visits is not None:
             rows.append(("sessions by pauses of 30 min", f"{self.visits:,}"))
         if self.pauses_s:
-            rows.append(("pause between events", " .. ".join(f"{_span(s)} ({q})" for q, s in self.pauses_s.items())))
+            rows.append(("pause between events", " .. ".join(f"{span(s)} ({q})" for q, s in self.pauses_s.items())))
         return rows
 
 
@@ -212,7 +212,7 @@ def _odd_columns(log: "EventLog") -> list[str]:
     return found
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """For people: the largest unit of which there is at least one."""
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= size:

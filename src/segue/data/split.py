@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from segue.data.cases import Split
 from segue.data.protocols.by_session import fixed_split, session_split
 from segue.data.protocols.by_time import time_split
+from segue.data.protocols.leave_last_n_out import leave_last_n_out
 from segue.data.protocols.leave_last_out import leave_last_out
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 PROTOCOLS: dict[str, Callable[..., Split]] = {
     "time": time_split,
     "leave-last-out": leave_last_out,
+    "leave-last-n-out": leave_last_n_out,
     "sessions": session_split,
     "fixed": fixed_split,
 }

@@ -14,6 +14,7 @@ from segue.models.graph import GraphEncoder
 from segue.models.gru4rec import GRU4RecConfig, GruArrays
 from segue.models.prior import WithPrior
 from segue.models.scorer import Scorer
+from segue.models.seq2seq import Seq2SeqArrays, Seq2SeqConfig
 
 
 class Encoder(Protocol):
@@ -56,14 +57,23 @@ class NeuralScorer:
     def size(self) -> int:
         return len(self.keys_VD)
 
-    def queries(self, histories: Sequences) -> np.ndarray:
-        """float32 [B, D]: what is multiplied with the keys, for histories of known items, none of them empty."""
+    def read(self, histories: Sequences) -> tuple[Sequences, np.ndarray]:
+        """(the newest events of each history, as many as the encoder reads; their vectors, float32 [N, D]): what it
+        takes."""
         newest = histories.tail(self.encoder.length)
         _, where_N = newest.positions()
-        hidden_BD = self.encoder.encode(newest, self.vectors_VD[newest.items[where_N]])
-        if self.temperature is not None:
-            hidden_BD = unit(hidden_BD) / np.float32(self.temperature)
-        return hidden_BD
+        return newest, self.vectors_VD[newest.items[where_N]]
+
+    def logits(self, hidden_BD: np.ndarray) -> np.ndarray:
+        """float32 [B, V]: what the encoder's states say of every item."""
+        product_BV: np.ndarray = self._query(hidden_BD) @ self.keys_VD.T
+        if self.bias_V is not None:
+            product_BV += self.bias_V
+        product_BV[:, PAD] = 0.0
+        return product_BV
+
+    def _query(self, hidden_BD: np.ndarray) -> np.ndarray:
+        return hidden_BD if self.temperature is None else unit(hidden_BD) / np.float32(self.temperature)
 
     def scores(self, histories: Sequences) -> np.ndarray:
         """float32 [B, V]."""
@@ -72,10 +82,7 @@ class NeuralScorer:
         scores_BV = np.empty((len(histories), self.size), dtype=np.float32)
         scores_BV[~filled_B] = self.start_V
         if filled_B.any():
-            product_BV = self.queries(known.take(filled_B)) @ self.keys_VD.T
-            if self.bias_V is not None:
-                product_BV += self.bias_V
-            scores_BV[filled_B] = product_BV
+            scores_BV[filled_B] = self.logits(self.encoder.encode(*self.read(known.take(filled_B))))
         scores_BV[:, PAD] = 0.0
         return scores_BV
 
@@ -96,6 +103,8 @@ def restore_neural(name: str, arrays: Mapping[str, np.ndarray], config: Any) -> 
     encoder: Encoder
     if isinstance(config, GRU4RecConfig):
         encoder = GruArrays.restore(arrays, config)
+    elif isinstance(config, Seq2SeqConfig):
+        encoder = Seq2SeqArrays.restore(arrays, config)
     else:
         weights = {key.removeprefix("net."): value for key, value in arrays.items() if key.startswith("net.")}
         encoder = GraphEncoder(arrays["encoder.onnx"].tobytes(), config.length, weights)

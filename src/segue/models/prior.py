@@ -57,7 +57,13 @@ class WithPrior:
 
 def log_prior(prior: CoVisit, histories: Sequences) -> np.ndarray:
     """log(co-visit score + floor), float32 [B, V]; zeros for an empty history and in the PAD column."""
-    logs_BV = np.log(np.maximum(prior.scores(histories), 0.0) + np.float32(FLOOR))
+    logs_BV = log_sum(prior.scores(histories))
     logs_BV[histories.lengths == 0] = 0.0
     logs_BV[:, PAD] = 0.0
+    return logs_BV
+
+
+def log_sum(scores_BV: np.ndarray) -> np.ndarray:
+    """log(co-visit score + floor), float32 [B, V], column by column."""
+    logs_BV: np.ndarray = np.log(np.maximum(scores_BV, 0.0) + np.float32(FLOOR))
     return logs_BV

@@ -1,6 +1,7 @@
 """SASRec: a causal transformer over the history (Kang & McAuley 2018); settings."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,11 @@ class SASRecConfig:
     """Attention heads; must divide dim."""
     length: int = 50
     """The newest events that are read; older ones are not seen."""
+    positions: Literal["learned", "reversed", "rotary", "none"] = "learned"
+    """A vector for each place, counted from the oldest event or (reversed) from the newest; rotary: attention sees
+    distances; none: only that older comes before newer."""
+    block: Literal["prenorm", "ligr"] = "prenorm"
+    """ligr: each branch passes a gate, and the feed-forward is a SwiGLU (eSASRec's block)."""
     dropout: float = 0.2
     """On the embedded input and on each block's two branches."""
     temperature: float | None = 0.07
@@ -31,6 +37,8 @@ class SASRecConfig:
             )
         if self.heads < 1 or self.dim % self.heads:
             raise ValueError(f"heads must divide dim, got {self.heads} heads for dim {self.dim}.")
+        if self.positions == "rotary" and self.dim // self.heads % 2:
+            raise ValueError(f"Rotary positions turn pairs: dim / heads must be even, got {self.dim} / {self.heads}.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}.")
         if self.temperature is not None and self.temperature <= 0:

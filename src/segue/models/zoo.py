@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from segue.data.sequences import Sequences
+from segue.models.bert4rec import BERT4RecConfig
 from segue.models.bpr import BPR, BPRConfig
+from segue.models.caser import CaserConfig
 from segue.models.covisit import CoVisit, CoVisitConfig
 from segue.models.ease import EASE, EASEConfig
 from segue.models.fpmc import FPMC, FPMCConfig
@@ -17,11 +19,17 @@ from segue.models.ials import IALS, IALSConfig
 from segue.models.item_knn import ItemKNN, ItemKNNConfig
 from segue.models.markov import Markov, MarkovConfig
 from segue.models.neural import restore_neural
+from segue.models.nextitnet import NextItNetConfig
 from segue.models.popularity import Popularity, PopularityConfig
 from segue.models.sasrec import SASRecConfig
 from segue.models.scorer import Scorer
+from segue.models.seq2seq import Seq2SeqConfig
 from segue.models.session_knn import SessionKNN, SessionKNNConfig
 from segue.models.spectral import Spectral, SpectralConfig
+from segue.models.trend import Trend, TrendConfig
+from segue.models.user_knn import UserKNN, UserKNNConfig
+from segue.models.vsknn import VSKNN, VSKNNConfig
+from segue.models.vstan import VSTAN, VSTANConfig
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,7 @@ class Learned:
 
 ZOO: dict[str, Counting | Learned] = {
     "popularity": Counting(PopularityConfig, Popularity.fit, Popularity.restore),
+    "trend": Counting(TrendConfig, Trend.fit, Trend.restore),
     "markov": Counting(MarkovConfig, Markov.fit, Markov.restore),
     "covisit": Counting(CoVisitConfig, CoVisit.fit, CoVisit.restore),
     "item-knn": Counting(ItemKNNConfig, ItemKNN.fit, ItemKNN.restore),
@@ -56,12 +65,19 @@ ZOO: dict[str, Counting | Learned] = {
     "bpr": Counting(BPRConfig, BPR.fit, BPR.restore),
     "ease": Counting(EASEConfig, EASE.fit, EASE.restore),
     "fpmc": Counting(FPMCConfig, FPMC.fit, FPMC.restore),
+    "user-knn": Counting(UserKNNConfig, UserKNN.fit, UserKNN.restore),
+    "vsknn": Counting(VSKNNConfig, VSKNN.fit, VSKNN.restore),
+    "vstan": Counting(VSTANConfig, VSTAN.fit, VSTAN.restore),
     "gru4rec": Learned(
         GRU4RecConfig,
         partial(restore_neural, "gru4rec"),
         {"epochs": 5, "batch_tokens": 8192, "learning_rate": 5e-3},
     ),
     "sasrec": Learned(SASRecConfig, partial(restore_neural, "sasrec")),
+    "bert4rec": Learned(BERT4RecConfig, partial(restore_neural, "bert4rec")),
+    "caser": Learned(CaserConfig, partial(restore_neural, "caser")),
+    "nextitnet": Learned(NextItNetConfig, partial(restore_neural, "nextitnet")),
+    "seq2seq": Learned(Seq2SeqConfig, partial(restore_neural, "seq2seq")),
 }
 
 

@@ -8,15 +8,30 @@ import torch
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
+from segue.models.bert4rec import BERT4RecConfig
+from segue.models.caser import CaserConfig
 from segue.models.gru4rec import GRU4RecConfig
+from segue.models.nextitnet import NextItNetConfig
 from segue.models.sasrec import SASRecConfig
+from segue.models.seq2seq import Seq2SeqConfig
 from segue.models.spectral import spectral_vectors
+from segue.training.nets.convolution import CaserEncoder, NextItNetEncoder
+from segue.training.nets.encoder import Encoder
 from segue.training.nets.gru import GruEncoder
 from segue.training.nets.layers import Noise
+from segue.training.nets.masked import MaskedEncoder
+from segue.training.nets.seq2seq import Seq2SeqNet, Translator
 from segue.training.nets.tied import TiedNet
 from segue.training.nets.transformer import TransformerEncoder
 
-ENCODERS: dict[type, type[torch.nn.Module]] = {GRU4RecConfig: GruEncoder, SASRecConfig: TransformerEncoder}
+ENCODERS: dict[type, type[Encoder]] = {
+    GRU4RecConfig: GruEncoder,
+    SASRecConfig: TransformerEncoder,
+    BERT4RecConfig: MaskedEncoder,
+    CaserConfig: CaserEncoder,
+    NextItNetConfig: NextItNetEncoder,
+    Seq2SeqConfig: Translator,
+}
 """The one table of trainable encoders: settings -> net."""
 
 
@@ -34,6 +49,13 @@ def build_net(config: Any, sequences: Sequences, size: int, seed: int) -> TiedNe
         if config.temperature is None:
             table[:, -1] = 0.0
     table[PAD] = 0.0
+    return assemble(config, torch.from_numpy(table), generator)
+
+
+def assemble(config: Any, table_VD: torch.Tensor, generator: torch.Generator) -> TiedNet:
+    """The net of these settings around a table, its encoder freshly drawn."""
     noise = Noise()
     encoder = ENCODERS[type(config)](config, noise, generator)
-    return TiedNet(encoder, noise, torch.from_numpy(table), temperature=config.temperature, length=config.length)
+    if isinstance(encoder, Translator):
+        return Seq2SeqNet(encoder, noise, table_VD, config)
+    return TiedNet(encoder, noise, table_VD, temperature=config.temperature, length=config.length)

@@ -1,4 +1,4 @@
-"""A trained net -> its served twin: plain arrays for a GRU, an ONNX graph for the rest."""
+"""A trained net -> its served twin: plain arrays for a GRU and a Seq2Seq, an ONNX graph for the rest."""
 
 import logging
 import warnings
@@ -9,22 +9,32 @@ from torch import Tensor, nn
 
 from segue.models.graph import GraphEncoder
 from segue.models.gru4rec import GruArrays
-from segue.models.neural import Encoder, NeuralScorer
+from segue.models.neural import Encoder as Served
+from segue.models.neural import NeuralScorer
+from segue.models.seq2seq import Seq2SeqArrays
+from segue.training.nets.encoder import Encoder
 from segue.training.nets.gru import GruEncoder
+from segue.training.nets.seq2seq import Seq2SeqNet
 from segue.training.nets.tied import TiedNet
 
 
 def export(name: str, net: TiedNet, counts_V: np.ndarray) -> NeuralScorer:
     """The served twin; ``counts_V`` (how often each item occurs in training) answers an empty history."""
-    encoder: Encoder
+    encoder: Served
     net = net.to("cpu")
     if isinstance(net.encoder, GruEncoder):
         encoder = gru_arrays(net.encoder, net.length)
+    elif isinstance(net, Seq2SeqNet):
+        encoder = Seq2SeqArrays(_weights(net.encoder), net.config)
     else:
-        weights = {key: value.detach().numpy().copy() for key, value in net.encoder.state_dict().items()}
+        weights = _weights(net.encoder)
         encoder = GraphEncoder(onnx_graph(net.encoder, net.dim, net.length), net.length, weights)
     start_V = np.log1p(counts_V).astype(np.float32)
     return NeuralScorer(name, encoder, net.table_VD.numpy().copy(), start_V, temperature=net.temperature)
+
+
+def _weights(encoder: nn.Module) -> dict[str, np.ndarray]:
+    return {key: value.detach().numpy().copy() for key, value in encoder.state_dict().items()}
 
 
 def gru_arrays(encoder: GruEncoder, length: int) -> GruArrays:
@@ -38,18 +48,15 @@ def gru_arrays(encoder: GruEncoder, length: int) -> GruArrays:
 class _Newest(nn.Module):
     """The encoder, and only the state of each row's newest event."""
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
 
     def forward(self, vectors: Tensor, last: Tensor) -> Tensor:
-        hidden_BTD = self.encoder(vectors)
-        where = last.view(-1, 1, 1).expand(-1, 1, hidden_BTD.shape[2])
-        newest: Tensor = hidden_BTD.gather(1, where).squeeze(1)
-        return newest
+        return self.encoder.newest(vectors, last)
 
 
-def onnx_graph(encoder: nn.Module, dim: int, length: int) -> bytes:
+def onnx_graph(encoder: Encoder, dim: int, length: int) -> bytes:
     """The graph that ``GraphEncoder`` runs, for any number of rows and up to ``length`` events."""
     model = _Newest(encoder).eval()
     example = (torch.zeros(3, min(2, length), dim), torch.zeros(3, dtype=torch.int64))

@@ -11,8 +11,7 @@ from segue.data.sequences import Sequences
 from segue.models.gru4rec import GRU4RecConfig
 from segue.models.neural import unit
 from segue.models.rows import windowed_pairs
-from segue.training.build import ENCODERS
-from segue.training.nets.layers import Noise
+from segue.training.build import assemble
 from segue.training.nets.tied import TiedNet
 
 WINDOW = 5
@@ -29,15 +28,14 @@ def grow_net(
     where = new.index(old.ids)
     if (where == PAD).any():
         raise ValueError(f"The new catalogue has lost item {old.ids[int(np.argmin(where))]!r}; it may only grow.")
-    noise = Noise()
-    encoder = ENCODERS[type(config)](config, noise, torch.Generator().manual_seed(seed))
-    encoder.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in _parameters(arrays, config)})
     table = np.zeros((new.size, arrays["table"].shape[1]), dtype=np.float32)
     table[where] = arrays["table"][1:]
     fresh = np.setdiff1d(np.arange(1, new.size), where)
     if len(fresh):
         table[fresh] = _start(table, fresh, sequences, config, np.random.default_rng((seed, 4)))
-    return TiedNet(encoder, noise, torch.from_numpy(table), temperature=config.temperature, length=config.length)
+    net = assemble(config, torch.from_numpy(table), torch.Generator().manual_seed(seed))
+    net.encoder.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in _parameters(arrays, config)})
+    return net
 
 
 def _parameters(arrays: Mapping[str, np.ndarray], config: Any) -> list[tuple[str, np.ndarray]]:

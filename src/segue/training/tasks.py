@@ -1,6 +1,6 @@
 """What a net is asked in training: windows of the log -> inputs and the targets to be predicted from them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -14,17 +14,19 @@ class Batch:
     """``inputs_BT`` and ``targets_BT`` int32, oldest event first, PAD behind a row's end and where nothing is asked.
 
     ``times_BT`` int64 is when each input happened (UTC microseconds), None where the log has no
-    times or the net does not look at them.
+    times or the net does not look at them. ``cuts_B`` int64, for a net that writes several steps from one place: the
+    column of each row's first cut (see ``NextSteps``); None for any other.
     """
 
     inputs_BT: np.ndarray
     targets_BT: np.ndarray
     times_BT: np.ndarray | None = None
+    cuts_B: np.ndarray | None = None
 
     @property
     def num_events(self) -> int:
-        """Inputs, padding left out."""
-        return int((self.inputs_BT != PAD).sum())
+        """Events given or asked for, padding left out."""
+        return int(((self.inputs_BT != PAD) | (self.targets_BT != PAD)).sum())
 
     @property
     def num_targets(self) -> int:
@@ -35,7 +37,8 @@ class Batch:
         """Every ``ranks``-th row, from row ``rank`` on: what one of several processes works on."""
         rows = slice(rank, None, ranks)
         times_BT = None if self.times_BT is None else self.times_BT[rows]
-        return Batch(self.inputs_BT[rows], self.targets_BT[rows], times_BT)
+        cuts_B = None if self.cuts_B is None else self.cuts_B[rows]
+        return Batch(self.inputs_BT[rows], self.targets_BT[rows], times_BT, cuts_B)
 
 
 class Task(Protocol):
@@ -88,6 +91,64 @@ class NextItem:
         if self.timed and windows.times is not None:
             times_BT = left_aligned(windows, windows.times)[:, :-1]
         return Batch(np.where(targets != PAD, events[:, :-1], PAD), np.ascontiguousarray(targets), times_BT)
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Some events of a window are hidden, and asked for from those on both sides (Sun et al. 2019, section 3.6).
+
+    Each with probability ``share``, and the newest where that hides none, since that is what a history is asked for;
+    in ``last_share`` of the windows the newest alone.
+    """
+
+    length: int
+    share: float
+    last_share: float
+
+    def windows(self, sequences: Sequences) -> Sequences:
+        """Like those of ``NextItem``: up to ``length`` events and one more."""
+        return NextItem(self.length).windows(sequences)
+
+    def widths(self, windows: Sequences) -> np.ndarray:
+        return windows.lengths
+
+    def batch(self, windows: Sequences, rng: np.random.Generator) -> Batch:
+        events_BT = left_aligned(windows, windows.items)
+        hidden_BT = (rng.random(events_BT.shape) < self.share) & (events_BT != PAD)
+        hidden_BT[rng.random(len(windows)) < self.last_share] = False
+        none = np.flatnonzero(~hidden_BT.any(axis=1))
+        hidden_BT[none, windows.lengths[none] - 1] = True
+        return Batch(np.where(hidden_BT, PAD, events_BT), np.where(hidden_BT, events_BT, PAD))
+
+
+@dataclass(frozen=True)
+class NextSteps:
+    """Every event but a history's first is asked once, as one of ``horizon`` events written from a cut before them.
+
+    Windows are those of ``NextItem``. A window is cut at a column that is drawn for each row, and at every ``horizon``
+    columns behind it; what lies between two cuts is written from all events up to the first of them. So one pass of a
+    causal encoder serves all cuts of a window, and over the epochs an event is asked now at one step, now at another
+    (at the early steps a little more often, because a window's first and last stretch may be short)::
+
+        horizon 3, cut 2     events   a  b  c  d  e  f  g
+                             from a      b  c
+                             from a b c        d  e  f
+                             from a .. f                g
+    """
+
+    length: int
+    horizon: int
+
+    def windows(self, sequences: Sequences) -> Sequences:
+        """Those of ``NextItem``."""
+        return NextItem(self.length).windows(sequences)
+
+    def widths(self, windows: Sequences) -> np.ndarray:
+        return windows.lengths - 1
+
+    def batch(self, windows: Sequences, rng: np.random.Generator) -> Batch:
+        plain = NextItem(self.length).batch(windows, rng)
+        return replace(plain, cuts_B=rng.integers(0, self.horizon, len(windows)))
 
 
 def left_aligned(sequences: Sequences, values_N: np.ndarray, width: int | None = None) -> np.ndarray:

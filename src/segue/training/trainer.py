@@ -16,7 +16,8 @@ from segue.models.scorer import Scorer
 from segue.training.batches import Batches
 from segue.training.checkpoint import Checkpoint, State
 from segue.training.config import TrainingConfig
-from segue.training.nets.tied import Steps, TiedNet, TorchScorer
+from segue.training.nets.encoder import Steps
+from segue.training.nets.tied import TiedNet, TorchScorer
 from segue.training.objective import Objective
 from segue.training.optimizers import optimizers
 from segue.training.tasks import Batch
@@ -214,7 +215,7 @@ class Trainer:
         share = batch.share(self.team.rank, self.team.size)
         total = torch.zeros((), device=device)
         if share.num_targets:
-            query_ND = self._queries(table, share, rows_of(share.inputs_BT))
+            query_ND = self._queries(table, share, rows_of(share.inputs_BT), done)
             targets_N = rows_of(share.targets_BT[share.targets_BT != PAD])
             offset_K = torch.from_numpy(candidates.offset).to(device)
             loss = self.objective.loss(
@@ -245,15 +246,18 @@ class Trainer:
         touched = np.unique(np.concatenate([batch.inputs_BT.ravel(), batch.targets_BT.ravel(), items_K, [PAD]]))
         return torch.from_numpy(touched.astype(np.int64)).to(self.net.device)
 
-    def _queries(self, table_RD: Tensor, batch: Batch, inputs_BT: Tensor) -> Tensor:
+    def _queries(self, table_RD: Tensor, batch: Batch, inputs_BT: Tensor, done: float) -> Tensor:
         """What every target is predicted by, float32 [N, D]."""
         net = self.net
         inside_BT, asked_BT = (
             torch.from_numpy(items != PAD).to(net.device) for items in (batch.inputs_BT, batch.targets_BT)
         )
-        times_BT = None if batch.times_BT is None else torch.from_numpy(batch.times_BT).to(net.device)
+        times_BT, cuts_B = (
+            None if extra is None else torch.from_numpy(extra).to(net.device)
+            for extra in (batch.times_BT, batch.cuts_B)
+        )
         with torch.autocast(net.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            hidden_ND = net.states(table_RD, Steps(inputs_BT, inside_BT, asked_BT, times_BT))
+            hidden_ND = net.states(table_RD, Steps(inputs_BT, inside_BT, asked_BT, times_BT, cuts_B, done))
         return net.query(hidden_ND.float())
 
     def _weights(self) -> dict[str, Tensor]:

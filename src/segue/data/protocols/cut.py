@@ -95,6 +95,9 @@ def fingerprint(catalog: Catalog, sentence: str, parts: tuple[Sequences, Sequenc
     for cases in asked:
         _add(digest, cases.targets, cases.groups, cases.histories.lengths, cases.times)
         digest.update(f"{cases.missed} {sorted(cases.dropped.items())}".encode())
+        if cases.futures is not None:
+            flat = cases.futures.flat()
+            _add(digest, flat.items, flat.stops)
     return digest.hexdigest()
 
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from segue.models.gru4rec import GRU4RecConfig
+from segue.training.nets.encoder import Encoder
 from segue.training.nets.layers import Dropout, Noise, xavier_uniform_
 from segue.training.nets.recurrence import Recurrence
 
@@ -25,7 +26,7 @@ class GruLayer(nn.Module):
         return states.transpose(0, 1)
 
 
-class GruEncoder(nn.Module):
+class GruEncoder(Encoder):
     """[B, T, D] embedded events, oldest first and padding behind, -> [B, T, D] the state after each event.
 
     Every row starts from a zero state, so no session ever sees another one's.
@@ -38,7 +39,7 @@ class GruEncoder(nn.Module):
         self.layers = nn.ModuleList(GruLayer(config.dim) for _ in range(config.layers))
         xavier_uniform_(self, generator)
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor, last_B: Tensor | None = None) -> Tensor:
         x_BTD = self.dropout_input(x_BTD)
         for layer in self.layers:
             x_BTD = self.dropout_hidden(layer(x_BTD))

@@ -7,7 +7,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 _ALL_64_BITS = -(2**63)
 
@@ -48,41 +47,6 @@ class Dropout(nn.Module):
             return x
         keep = self.noise.bytes(x.numel()).view(x.shape) >= self.cut
         return x * (keep.to(x.dtype) * (256 / (256 - self.cut)))
-
-
-class Attention(nn.Module):
-    """Causal multi-head self-attention (Vaswani et al. 2017, section 3.2). Padding lies behind the events, where a
-    causal mask already hides it from every event, so no other mask is needed."""
-
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.project = nn.Linear(dim, 3 * dim)
-        self.merge = nn.Linear(dim, dim)
-
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        batch, time, dim = x_BTD.shape
-        q, k, v = self.project(x_BTD).view(batch, time, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.merge(mixed.transpose(1, 2).reshape(batch, time, dim))
-
-
-class Block(nn.Module):
-    """A pre-norm transformer block: x + attention(norm x), then x + feed-forward(norm x)."""
-
-    def __init__(self, dim: int, heads: int, inner: int, dropout: Dropout) -> None:
-        super().__init__()
-        self.norm_attention = nn.LayerNorm(dim)
-        self.attention = Attention(dim, heads)
-        self.norm_inner = nn.LayerNorm(dim)
-        self.widen = nn.Linear(dim, inner)
-        self.narrow = nn.Linear(inner, dim)
-        self.dropout = dropout
-
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        x_BTD = x_BTD + self.dropout(self.attention(self.norm_attention(x_BTD)))
-        inner = F.gelu(self.widen(self.norm_inner(x_BTD)), approximate="tanh")
-        return x_BTD + self.dropout(self.narrow(inner))
 
 
 def normal_(module: nn.Module, generator: torch.Generator, std: float = 0.02) -> None:

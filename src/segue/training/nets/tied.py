@@ -4,30 +4,15 @@ The table is no parameter of the module: the trainer hands in either the whole t
 touches, so that a step never costs a catalogue. Shape letters as in ``layers.py``; R rows at hand.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segue.data.sequences import Sequences
+from segue.training.nets.encoder import Encoder, Steps
 from segue.training.nets.layers import Noise
-from segue.training.tasks import NextItem, Task, left_aligned
-
-
-@dataclass(frozen=True)
-class Steps:
-    """A batch as tensors beside the net; items are rows of the table at hand."""
-
-    inputs_BT: Tensor
-    """int64; row 0 behind a row's end."""
-    inside_BT: Tensor
-    """bool: where there is an event."""
-    asked_BT: Tensor
-    """bool: where a target is to be predicted, N times."""
-    times_BT: Tensor | None
-    """int64 UTC microseconds, None where the log has no times."""
+from segue.training.tasks import Task, left_aligned
 
 
 class TiedNet(nn.Module):
@@ -38,7 +23,7 @@ class TiedNet(nn.Module):
     """
 
     def __init__(
-        self, encoder: nn.Module, noise: Noise, table_VD: Tensor, *, temperature: float | None, length: int
+        self, encoder: Encoder, noise: Noise, table_VD: Tensor, *, temperature: float | None, length: int
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -51,7 +36,7 @@ class TiedNet(nn.Module):
     @property
     def task(self) -> Task:
         """What the net is asked in training."""
-        return NextItem(self.length)
+        return self.encoder.task(self.length)
 
     @property
     def device(self) -> torch.device:
@@ -70,8 +55,7 @@ class TiedNet(nn.Module):
 
     def states(self, table_RD: Tensor, steps: Steps) -> Tensor:
         """[N, D]: the state at every position that is asked."""
-        states_ND: Tensor = self.encoder(self.embed(table_RD, steps.inputs_BT))[steps.asked_BT]
-        return states_ND
+        return self.encoder.states(self.embed(table_RD, steps.inputs_BT), steps)
 
     def query(self, hidden_ND: Tensor) -> Tensor:
         """States as they enter the dot product."""
@@ -85,9 +69,7 @@ class TiedNet(nn.Module):
 
     def newest(self, items_BT: Tensor, last_B: Tensor) -> Tensor:
         """[B, D]: the state after each row's newest event, which is in column ``last_B``."""
-        hidden_BTD = self.encoder(self.embed(self.table_VD, items_BT))
-        newest_BD: Tensor = hidden_BTD[torch.arange(len(last_B), device=self.device), last_B]
-        return newest_BD
+        return self.encoder.newest(self.embed(self.table_VD, items_BT), last_B)
 
     @torch.no_grad()
     def queries(self, histories: Sequences) -> np.ndarray:

@@ -1,0 +1,166 @@
+"""Lists that are being continued: what any scorer says comes next, after a history and what was written behind it.
+
+A network goes on from its state and the co-visit rule from its sum, at the cost of one event; any other scorer reads
+history and list anew. Shape letters: B histories, R lists (equally many for each history, side by side), V catalogue
+size with PAD.
+"""
+
+from typing import Protocol
+
+import numpy as np
+
+from segue.data.catalog import PAD
+from segue.data.sequences import Sequences
+from segue.models.covisit import CoVisit
+from segue.models.gru4rec import GruArrays
+from segue.models.neural import NeuralScorer
+from segue.models.prior import WithPrior, log_sum
+from segue.models.scorer import Scorer
+from segue.models.seq2seq import Seq2SeqArrays
+from segue.models.writers import Script
+
+
+class Continuation(Protocol):
+    """R lists, and what comes next in each."""
+
+    def scores(self) -> np.ndarray:
+        """float32 [R, V], the caller's to write to; column PAD says nothing."""
+        ...
+
+    def grown(self, parents_R: np.ndarray, items_R: np.ndarray) -> "Continuation":
+        """New lists: list ``parents_R[r]`` with ``items_R[r]`` behind it, side by side with its history's others."""
+        ...
+
+
+def continuation(scorer: Scorer, histories: Sequences) -> Continuation:
+    """One list for each history, nothing written yet: its first scores are ``scorer.scores(histories)``."""
+    known = histories.known()
+    if len(known) == 0 or known.lengths.min() == 0:
+        return Rereading(scorer, known)
+    if isinstance(scorer, WithPrior):
+        return Both(continuation(scorer.scorer, known), CoVisiting.after(scorer.prior, known), scorer.weight)
+    if isinstance(scorer, CoVisit):
+        return CoVisiting.after(scorer, known)
+    if isinstance(scorer, NeuralScorer) and isinstance(scorer.encoder, Seq2SeqArrays):
+        return Writing(scorer, scorer.encoder, scorer.encoder.begin(*scorer.read(known)))
+    if isinstance(scorer, NeuralScorer) and isinstance(scorer.encoder, GruArrays):
+        return Stepping.after(scorer, scorer.encoder, known)
+    return Rereading(scorer, known)
+
+
+class Rereading:
+    """Any scorer: each list's history and what was written behind it, read from the beginning."""
+
+    def __init__(self, scorer: Scorer, histories: Sequences, row_R: np.ndarray | None = None) -> None:
+        self.scorer = scorer
+        self.histories = histories
+        self.row_R = np.arange(len(histories)) if row_R is None else row_R
+        self.written_RK = np.empty((len(self.row_R), 0), dtype=np.int32)
+
+    def scores(self) -> np.ndarray:
+        """float32 [R, V]."""
+        old = self.histories.take(self.row_R)
+        row_N, where_N = old.positions()
+        count = self.written_RK.shape[1]
+        offsets = np.concatenate([[0], np.cumsum(old.lengths + count)])
+        items_N = np.empty(offsets[-1], dtype=np.int32)
+        items_N[offsets[row_N] + where_N - old.starts[row_N]] = old.items[where_N]
+        items_N[offsets[1:, None] - count + np.arange(count)] = self.written_RK
+        return self.scorer.scores(Sequences.from_offsets(items_N, offsets))
+
+    def grown(self, parents_R: np.ndarray, items_R: np.ndarray) -> "Rereading":
+        """See ``Continuation``."""
+        out = Rereading(self.scorer, self.histories, self.row_R[parents_R])
+        out.written_RK = np.concatenate([self.written_RK[parents_R], items_R[:, None].astype(np.int32)], axis=1)
+        return out
+
+
+class Writing:
+    """A Seq2Seq model: the history was read once, the writer takes a step."""
+
+    def __init__(self, scorer: NeuralScorer, encoder: Seq2SeqArrays, script: Script) -> None:
+        self.scorer = scorer
+        self.encoder = encoder
+        self.script = script
+
+    def scores(self) -> np.ndarray:
+        """float32 [R, V]."""
+        return self.scorer.logits(self.script.said_RD)
+
+    def grown(self, parents_R: np.ndarray, items_R: np.ndarray) -> "Writing":
+        """See ``Continuation``."""
+        vectors_RD = self.scorer.vectors_VD[items_R]
+        return Writing(self.scorer, self.encoder, self.encoder.writer.step(self.script, parents_R, vectors_RD))
+
+
+class Stepping:
+    """A GRU: its state takes a step."""
+
+    def __init__(self, scorer: NeuralScorer, encoder: GruArrays, state_LRD: np.ndarray) -> None:
+        self.scorer = scorer
+        self.encoder = encoder
+        self.state_LRD = state_LRD
+
+    @classmethod
+    def after(cls, scorer: NeuralScorer, encoder: GruArrays, histories: Sequences) -> "Stepping":
+        """The state after each history's newest events, from its oldest on; rows that have ended keep theirs."""
+        items_BT, lengths_B = histories.padded(encoder.length), np.minimum(histories.lengths, encoder.length)
+        state_LBD = encoder.start(len(histories))
+        for t in range(encoder.length - int(lengths_B.max()), encoder.length):
+            row = np.flatnonzero(lengths_B >= encoder.length - t)
+            state_LBD[:, row] = encoder.step(state_LBD[:, row], scorer.vectors_VD[items_BT[row, t]])
+        return cls(scorer, encoder, state_LBD)
+
+    def scores(self) -> np.ndarray:
+        """float32 [R, V]."""
+        return self.scorer.logits(self.state_LRD[-1])
+
+    def grown(self, parents_R: np.ndarray, items_R: np.ndarray) -> "Stepping":
+        """See ``Continuation``; the oldest event is not forgotten when the history grows beyond ``length``."""
+        stepped = self.encoder.step(self.state_LRD[:, parents_R], self.scorer.vectors_VD[items_R])
+        return Stepping(self.scorer, self.encoder, stepped)
+
+
+class CoVisiting:
+    """The co-visit rule: every step back weighs ``decay`` times as much, so the sum only decays and takes one row."""
+
+    def __init__(self, rule: CoVisit, sum_RV: np.ndarray) -> None:
+        self.rule = rule
+        self.sum_RV = sum_RV
+
+    @classmethod
+    def after(cls, rule: CoVisit, histories: Sequences) -> "CoVisiting":
+        """The sum over each history."""
+        return cls(rule, rule.scores(histories) - rule.popularity_V)
+
+    def scores(self) -> np.ndarray:
+        """float32 [R, V]."""
+        return self.sum_RV + self.rule.popularity_V
+
+    def grown(self, parents_R: np.ndarray, items_R: np.ndarray) -> "CoVisiting":
+        """See ``Continuation``."""
+        new = Sequences(items_R, None, np.arange(len(items_R)), np.arange(len(items_R)) + 1)
+        row_RV = self.rule.near.weighted_sum(new, np.ones(len(items_R), dtype=np.float32))
+        return CoVisiting(self.rule, self.sum_RV[parents_R] * np.float32(self.rule.decay) + row_RV)
+
+
+class Both:
+    """A network and the co-visit rule together, each in its own way."""
+
+    def __init__(self, network: Continuation, rule: CoVisiting, weight: float) -> None:
+        self.network = network
+        self.rule = rule
+        self.weight = weight
+
+    def scores(self) -> np.ndarray:
+        """float32 [R, V]."""
+        scores_RV = self.network.scores()
+        if self.weight > 0:
+            logs_RV = log_sum(self.rule.scores())
+            logs_RV[:, PAD] = 0.0
+            scores_RV += np.float32(self.weight) * logs_RV
+        return scores_RV
+
+    def grown(self, parents_R: np.ndarray, items_R: np.ndarray) -> "Both":
+        """See ``Continuation``."""
+        return Both(self.network.grown(parents_R, items_R), self.rule.grown(parents_R, items_R), self.weight)

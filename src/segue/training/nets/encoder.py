@@ -1,0 +1,61 @@
+"""What a trainable encoder is: embedded events -> states, and how it is asked, in training and after a history.
+
+Shape letters as in ``layers.py``; N events asked for.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from segue.training.tasks import NextItem, Task
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A batch as tensors beside the net; items are rows of the table at hand."""
+
+    inputs_BT: Tensor
+    """int64; row 0 behind a row's end, and where an event is hidden."""
+    inside_BT: Tensor
+    """bool: where an event is given."""
+    asked_BT: Tensor
+    """bool: where a target is to be predicted, N times."""
+    times_BT: Tensor | None
+    """int64 UTC microseconds, None where the log has no times."""
+    cuts_B: Tensor | None = None
+    """int64: each row's first cut, for a net that writes several steps from one place."""
+    done: float = 0.0
+    """How much of the training is behind it, 0 to 1: what a net may be taught by degrees."""
+
+
+class Encoder(nn.Module):
+    """``forward(x_BTD, last_B)``: embedded events, oldest first and padding behind, -> [B, T, D] the state after each
+    event. ``last_B`` is the column of each row's newest event; None: every row is full.
+
+    What is here is right for a causal encoder, where no state depends on a later event.
+    """
+
+    def task(self, length: int) -> Task:
+        """What it is asked in training, in windows of so many events."""
+        return NextItem(length)
+
+    def states(self, x_BTD: Tensor, steps: Steps) -> Tensor:
+        """[N, D]: the state at every position that is asked."""
+        states_ND: Tensor = self(x_BTD, steps.inside_BT.sum(dim=1) - 1)[steps.asked_BT]
+        return states_ND
+
+    def newest(self, x_BTD: Tensor, last_B: Tensor) -> Tensor:
+        """[B, D]: the state after each row's newest event; this is what is exported."""
+        return at_column(self(x_BTD, last_B), last_B)
+
+
+def at_column(x_BTD: Tensor, column_B: Tensor) -> Tensor:
+    """[B, D]: one position of each row."""
+    where = column_B.view(-1, 1, 1).expand(-1, 1, x_BTD.shape[2])
+    return x_BTD.gather(1, where).squeeze(1)
+
+
+def columns(x_BTD: Tensor) -> Tensor:
+    """int64 [T]: 0, 1, 2 ..."""
+    return torch.arange(x_BTD.shape[1], device=x_BTD.device)

@@ -1,0 +1,81 @@
+"""The order benchmark on a small ring, where order is the rule, and what it writes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segue.data.cases import Cases
+from segue.data.protocols.asking import every_position
+from segue.data.synthetic import ring
+from segue.evaluation.sequentiality import sequentiality
+from segue.models.markov import Markov, MarkovConfig
+from segue.models.popularity import Popularity, PopularityConfig
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def order(monkeypatch):
+    """The script as a module."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import order as script
+
+    return script
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return ring(np.random.default_rng(0), people=120, items=20, length=10, noise=0.2)
+
+
+def last(rows) -> Cases:
+    cases = every_position(rows)
+    return cases.take(cases.histories.lengths == 9)
+
+
+def test_each_shuffle_is_what_one_shuffle_measures(order, rows):
+    markov = Markov.fit(rows, 21, MarkovConfig())
+    found = order.lost(markov, last(rows), exclude_seen=False, shuffles=3)
+    alone = [sequentiality(markov, last(rows), np.random.default_rng((0, t)), exclude_seen=False) for t in range(3)]
+    assert found["each_shuffle"] == [one.shuffled for one in alone]
+    assert found["ndcg@10"] == alone[0].in_order
+    assert found["shuffled"] == pytest.approx(np.mean(found["each_shuffle"]))
+    assert found["difference"] == pytest.approx(found["ndcg@10"] - found["shuffled"])
+    assert 0 < found["interval"][0] < found["difference"] < found["interval"][1]
+    assert found["share_lost"] > 0.3
+    assert found["cases"] == 120
+    assert order.verdict(found) == "order is used"
+
+
+def test_a_model_that_is_blind_to_order_changes_in_no_case(order, rows):
+    popularity = Popularity.fit(rows, 21, PopularityConfig())
+    found = order.lost(popularity, last(rows), exclude_seen=True)
+    assert (found["difference"], found["interval"], found["largest_change_of_a_case"]) == (0.0, [0.0, 0.0], 0.0)
+    assert order.verdict(found) == "order is not used: no case changed"
+
+
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [([-0.2, -0.1], "shuffling helps"), ([-0.1, 0.1], "some cases change, the mean not beyond chance")],
+)
+def test_the_other_verdicts(order, interval, said):
+    assert order.verdict({"largest_change_of_a_case": 0.5, "interval": interval}) == said
+
+
+def test_a_row_a_model_and_a_repeated_one_is_replaced(order, rows, tmp_path, monkeypatch):
+    folder = tmp_path / "ml-1m"
+    folder.mkdir()
+    lines = [f"{person} {item}" for person, row in enumerate(rows.lists()) for item in row]
+    (folder / "pairs.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    monkeypatch.setattr(order, "DATA", tmp_path)
+    monkeypatch.setattr(order, "RESULTS", tmp_path)
+    monkeypatch.setattr(order.sys.modules["machine"], "RESULTS", tmp_path)
+    order.main(["popularity", "markov:smoothing=0.5"])
+    order.main(["markov"])
+    found = json.loads((tmp_path / "order.json").read_text(encoding="utf-8"))
+    assert [row["model"] for row in found["results"]] == ["popularity", "markov"]
+    assert [row["asked"] for row in found["results"]] == [{}, {}]
+    assert {"cpu", "cores", "commit", "seed", "date"} <= set(found["about"])
+    assert "leave-last-out" in found["protocol"]
