@@ -58,7 +58,7 @@ def test_a_member_without_weight_is_not_asked() -> None:
 
 
 def test_an_ensemble_needs_a_member() -> None:
-    with pytest.raises(ValueError, match="An ensemble needs a member."):
+    with pytest.raises(ValueError, match="An ensemble needs a member"):
         Ensemble([])
 
 
