@@ -3,10 +3,12 @@
 Writes benchmarks/results/accuracy-TASK.json, a row for each model, setting and seed; a row that is asked for again is
 replaced, the others stay. Settings were chosen on validation alone: results/search-TASK.json holds every try, and what
 a row does not name is the model's default. docs/accuracy.md is made from the files by accuracy_page.py. A network
-takes minutes, all rows together some hours on two cores.
+takes minutes, all rows together some hours on two cores; with a folder in the environment as KEEP, trainings are kept
+there and go on, or need not be done again.
 """
 
 import json
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,7 +110,7 @@ TASKS: dict[str, Task] = {
             "nextitnet": Row("nextitnet", {"epochs": 8}),
             "seq2seq": Row("seq2seq", {"epochs": 8}),
             "best": Row(
-                "sasrec+sasrec+sasrec+gru4rec+vstan+item-knn",
+                "sasrec+sasrec+sasrec+gru4rec+gru4rec+session-knn+ease",
                 {f"sasrec.{k}": v for k, v in LARGE.items()} | {f"gru4rec.{k}": v for k, v in GRU.items()},
             ),
         },
@@ -159,7 +161,9 @@ def run(task: str, names: list[str]) -> None:
     for name in names:
         row = what.row(name)
         for seed in range(row.seeds if learns(row.model) else 1):
-            found, _ = run_one(split, row.model, row.values, Job(seed=seed), what.options, None)
+            kept = os.environ.get("KEEP")
+            folder = Path(kept) / task / name / str(seed) if kept else None
+            found, _ = run_one(split, row.model, row.values, Job(seed=seed, folder=folder), what.options, None)
             result = {**found.to_dict(), "row": name, "label": row.label, "asked": row.values, "about": about(seed)}
             keep(task, result)
             shown = {k: round(v, 4) for k, v in found.metrics.items() if k.split("@")[0] in ("recall", "ndcg", "mrr")}
