@@ -96,7 +96,8 @@ def weights(rewards_BK: np.ndarray, logged_BK: np.ndarray, target_BK: np.ndarray
 def _check_shape(name: str, array_BK: np.ndarray, rewards_BK: np.ndarray) -> None:
     if rewards_BK.ndim != 2 or array_BK.shape != rewards_BK.shape:
         raise ValueError(
-            f"rewards_BK must be requests x places and {name} alike, got shapes {rewards_BK.shape} and {array_BK.shape}."
+            f"rewards_BK must be requests x places and {name} alike, got the shapes {rewards_BK.shape} and "
+            f"{array_BK.shape}."
         )
 
 

@@ -162,4 +162,4 @@ class _Arranging:
         assert self._count is not None
         free_C = np.flatnonzero(self._free_C)
         open_C = free_C[~self._count.closed_V[self._pool.items_C[free_C]]]
-        return self._alike(open_C if len(open_C) else free_C)
+        return (open_C if len(open_C) else free_C)[:1]
