@@ -189,7 +189,7 @@ class Job:
     seed: int = 0
     """Equal seeds give equal models."""
     items: ItemTable | None = None
-    """What people see of the items, kept in the artifact."""
+    """What people see of the items, kept in the artifact; models learn from ``log.with_items``."""
     folder: Path | None = None
     """Where the training keeps its states, so that the same job can go on after a crash."""
 
@@ -225,7 +225,8 @@ def put_to_work(
         sequences, _ = log.sequences(catalog, by="session" if job.protocol == "sessions" else "user")
         say(what, None)
         work = Work(lambda p: say(what, p), job.folder)
-        fitted = fit_all(result.model, sequences, catalog.size, fitted, seed=job.seed, work=work)
+        facts = log.facts(catalog)
+        fitted = fit_all(result.model, sequences, catalog.size, fitted, seed=job.seed, work=work, facts=facts)
     else:
         catalog = log.split(job.protocol).catalog
     about = {key: value for key, value in result.to_dict().items() if key not in ("settings", "model", "refit")}

@@ -16,6 +16,7 @@ from segue.data.sequences import Sequences
 from segue.evaluation.protocol import evaluate
 from segue.models import artifact
 from segue.models.covisit import CoVisit, CoVisitConfig
+from segue.models.feature_vectors import FeatureVectors
 from segue.models.prior import WithPrior
 from segue.models.restore import restore
 from segue.models.rows import item_counts
@@ -140,7 +141,9 @@ def _go_on(loaded: artifact.Artifact, config: Any, catalog: Catalog, rows: Seque
     training = replace(training, epochs=2, learning_rate=training.learning_rate / 3)
     net = grow_net(loaded.arrays, config, loaded.catalog, catalog, rows, seed)
     Trainer(net, rows, training, seed).run()
-    scorer: Scorer = export(loaded.model, net, item_counts(rows, catalog.size))
+    network = export(loaded.model, net, item_counts(rows, catalog.size))
+    network.features = FeatureVectors.restore(loaded.arrays)  # still places items that come later
+    scorer: Scorer = network
     if "prior.weight" in loaded.arrays:
         prior = CoVisit.fit(rows, catalog.size, CoVisitConfig(decay=float(loaded.arrays["prior.decay"][0])))
         scorer = WithPrior(scorer, prior, float(loaded.arrays["prior.weight"][0]))

@@ -16,6 +16,7 @@ def train(
     model: Annotated[str, typer.Option(help="A model's name, as gru4rec or covisit.")] = "gru4rec",
     out_folder: Annotated[Path, typer.Option("--out", help="The folder to write the model to.")] = Path("run"),
     items: Annotated[Path | None, typer.Option(help="An items table: item_id and columns such as title.")] = None,
+    features: o.Features = None,
     protocol: o.Protocol = "time",
     refit: Annotated[
         bool, typer.Option("--refit/--no-refit", help="After judging, train once more on every event.")
@@ -43,6 +44,7 @@ def train(
     \b
     Examples:
       segue train shop.csv --model gru4rec --out run --items products.csv
+      segue train shop.csv --items products.csv --features category,price,title --out run
       segue train shop.csv --model covisit --set decay=0.7 --out run
       segue train --resume run
     """
@@ -56,6 +58,7 @@ def train(
             "model": model,
             "out": str(out_folder.resolve()),
             "items": None if items is None else str(items.resolve()),
+            "features": features,
             "train": {"protocol": protocol, "refit": refit, "seed": seed},
             "sets": sets or [],
             "read": {"format": format, "columns": column, "where": where, "trim": trim, "time_unit": time_unit}
@@ -72,9 +75,12 @@ def _run(job: dict[str, Any], rejected: Path | None, json: bool) -> None:
     from segue.experiment import train as run
 
     target = Path(job["out"])
-    values = o.values_of(job["sets"], [job["model"]])[job["model"]]
+    names = [job["model"]]
+    values = o.with_features(o.values_of(job["sets"], names), job["features"], job["items"])[job["model"]]
     read = o.open_log(Path(job["log"]), rejected=rejected, **job["read"])
     table = None if job["items"] is None else read_items(job["items"])
+    if table is not None and values.get("features"):
+        read = read.with_items(table)
     folder = _work_folder(target)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "job.json").write_text(jsonlib.dumps(job, indent=1), encoding="utf-8")

@@ -7,10 +7,14 @@ import numpy as np
 import torch
 
 from segue.data.catalog import PAD
+from segue.data.features import Encoding, Facts, FeatureConfig
 from segue.data.sequences import Sequences
+from segue.models.feature_vectors import regress
 from segue.models.gru4rec import GRU4RecConfig
+from segue.models.rows import item_counts
 from segue.models.sasrec import SASRecConfig
 from segue.models.spectral import spectral_vectors
+from segue.training.nets.features import ItemFeatures
 from segue.training.nets.gru import GruEncoder
 from segue.training.nets.layers import Noise
 from segue.training.nets.tied import TiedNet
@@ -20,8 +24,11 @@ ENCODERS: dict[type, type[torch.nn.Module]] = {GRU4RecConfig: GruEncoder, SASRec
 """The one table of trainable encoders: settings -> net."""
 
 
-def build_net(config: Any, sequences: Sequences, size: int, seed: int) -> TiedNet:
-    """An untrained net for a catalogue of size V; equal arguments give equal weights."""
+def build_net(
+    config: Any, sequences: Sequences, size: int, seed: int, known: tuple[FeatureConfig, Facts] | None = None
+) -> TiedNet:
+    """An untrained net for a catalogue of size V; equal arguments give equal weights. ``known``: which facts about
+    the items it is to learn from, and the facts."""
     generator = torch.Generator().manual_seed(seed)
     rng = np.random.default_rng((seed, 2))
     columns = config.dim + (config.temperature is None)
@@ -36,4 +43,34 @@ def build_net(config: Any, sequences: Sequences, size: int, seed: int) -> TiedNe
     table[PAD] = 0.0
     noise = Noise()
     encoder = ENCODERS[type(config)](config, noise, generator)
-    return TiedNet(encoder, noise, torch.from_numpy(table), temperature=config.temperature, length=config.length)
+    features = None
+    if known is not None:
+        seen_V = item_counts(sequences, size) > 0
+        features = _part(table, seen_V, known, spectral=config.spectral_start, noise=noise)
+    return TiedNet(
+        encoder,
+        noise,
+        torch.from_numpy(table),
+        temperature=config.temperature,
+        length=config.length,
+        features=features,
+    )
+
+
+def _part(
+    table_VD: np.ndarray, seen_V: np.ndarray, known: tuple[FeatureConfig, Facts], *, spectral: bool, noise: Noise
+) -> ItemFeatures:
+    """Parts the table, in place, into what features tell and what is an item's own, so that the sum stays.
+
+    Spectral vectors are regressed on the features of the items that occur; random ones tell nothing, so that features
+    start at zero there. An item that never occurs has nothing of its own.
+    """
+    config, facts = known
+    encoding = Encoding.learn(facts, seen_V, config)
+    features = encoding.of_catalog(facts)
+    table_VD[~seen_V] = 0.0
+    vectors_FD = np.zeros((features.size, table_VD.shape[1]), dtype=np.float32)
+    if spectral:
+        vectors_FD = regress(features.where(seen_V), table_VD, config.ridge)
+        table_VD[seen_V] -= (features @ vectors_FD)[seen_V]
+    return ItemFeatures(encoding, features, torch.from_numpy(vectors_FD), config.id_dropout, noise)

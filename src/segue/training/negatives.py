@@ -15,23 +15,37 @@ class Candidates:
     offset: np.ndarray
 
 
-def every_item(size: int) -> Candidates:
-    """The full softmax: all items of a catalogue of size V, nothing to correct."""
-    return Candidates(np.arange(1, size, dtype=np.int64), np.zeros(size - 1, dtype=np.float32))
+def every_item(size: int, offered_V: np.ndarray | None = None) -> Candidates:
+    """The full softmax: all items of a catalogue of size V, or those offered (bool [V]); nothing to correct."""
+    items = np.arange(1, size, dtype=np.int64)
+    if offered_V is not None:
+        items = items[offered_V[1:]]
+    return Candidates(items, np.zeros(len(items), dtype=np.float32))
 
 
 class Sampler:
     """Draws with replacement from q(j) ~ count_j ** power: power 0 is uniform over all items, 1 is popularity.
 
     Each distinct item comes once, with offset log(times drawn) - log(draws * q): the log-q correction. ``corrected``
-    False leaves the log-q part out (what many implementations do, at the price of a popularity bias).
+    False leaves the log-q part out (what many implementations do, at the price of a popularity bias). Items outside
+    ``offered_V`` (bool [V]) are never drawn.
     """
 
-    def __init__(self, counts_V: np.ndarray, draws: int, power: float, *, corrected: bool = True) -> None:
+    def __init__(
+        self,
+        counts_V: np.ndarray,
+        draws: int,
+        power: float,
+        *,
+        corrected: bool = True,
+        offered_V: np.ndarray | None = None,
+    ) -> None:
         if draws < 1:
             raise ValueError(f"The number of negatives must be at least 1, got {draws}.")
         weight_V = np.maximum(np.asarray(counts_V, dtype=np.float64), 1.0) ** power
         weight_V[PAD] = 0.0
+        if offered_V is not None:
+            weight_V[~offered_V] = 0.0
         self.draws = draws
         self.probability_V = weight_V / weight_V.sum()
         self.corrected = corrected

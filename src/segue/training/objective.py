@@ -11,15 +11,19 @@ from segue.training.tasks import Batch
 
 
 class Objective:
-    """One training's loss over a catalogue of size V; ``counts_V`` is how often each item occurs in its log."""
+    """One training's loss over a catalogue of size V; ``counts_V`` is how often each item occurs in its log.
 
-    def __init__(self, config: TrainingConfig, counts_V: np.ndarray, seed: int) -> None:
+    ``only_seen``: items that never occur are not compared with, so that nothing is learned against them.
+    """
+
+    def __init__(self, config: TrainingConfig, counts_V: np.ndarray, seed: int, *, only_seen: bool = False) -> None:
         size = len(counts_V)
         full = config.loss == "full" or (config.loss == "auto" and size <= 30_000)
         self.config = config
         self.seed = seed
-        self.every = every_item(size) if full else None
-        self.sampler = Sampler(counts_V, config.negatives, config.negative_power)
+        offered_V = counts_V > 0 if only_seen else None
+        self.every = every_item(size, offered_V) if full else None
+        self.sampler = Sampler(counts_V, config.negatives, config.negative_power, offered_V=offered_V)
 
     def candidates(self, batch: Batch, step: int) -> Candidates:
         """The items that all targets of a batch are compared with; the same for the same (seed, step, batch)."""

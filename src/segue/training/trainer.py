@@ -82,9 +82,11 @@ class Trainer:
         self.team = team or Team()
         known = sequences.known()
         self.batches = Batches(known, net.task, config.batch_tokens, seed)
-        self.objective = Objective(config, item_counts(known, len(net.table_VD)), seed)
+        counts_V = item_counts(known, len(net.table_VD))
+        self.objective = Objective(config, counts_V, seed, only_seen=net.features is not None)
         net.noise.to(net.device)
         self.rows = RowAdam(net.table_VD)
+        self.feature_rows = None if net.features is None else RowAdam(net.features.vectors_FD)
         self.encoder = torch.optim.AdamW(
             net.encoder.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
         )
@@ -163,6 +165,8 @@ class Trainer:
         """Everything that the rest of the run depends on; random draws depend on (seed, epoch, step) alone."""
         tensors = {f"net.{name}": value for name, value in self._weights().items()}
         tensors |= {f"rows.{name}": value for name, value in self.rows.state().items()}
+        if self.feature_rows is not None:
+            tensors |= {f"features.{name}": value for name, value in self.feature_rows.state().items()}
         for i, slot in enumerate(self.encoder.state_dict()["state"].values()):
             tensors |= {f"encoder.{i}.{name}": value for name, value in slot.items()}
         tensors |= {f"best.{name}": value for name, value in (self.best or {}).items()}
@@ -182,6 +186,8 @@ class Trainer:
         self.step = state.numbers["step"]
         self._restore(_under("net.", state.tensors))
         self.rows.load(_under("rows.", state.tensors))
+        if self.feature_rows is not None:
+            self.feature_rows.load(_under("features.", state.tensors))
         self.best = _under("best.", state.tensors) or None
         slots = self.encoder.state_dict()
         count = len(slots["param_groups"][0]["params"])
@@ -195,6 +201,8 @@ class Trainer:
         for array in (log.items, log.starts, log.stops):
             for piece in pieces(array):
                 digest.update(np.ascontiguousarray(piece).data)
+        if self.net.features is not None:
+            digest.update(self.net.features.identity())
         shapes = [(name, tuple(value.shape)) for name, value in self._weights().items()]
         digest.update(repr(shapes).encode())
         return digest.hexdigest()
@@ -213,23 +221,26 @@ class Trainer:
 
         table = net.table_VD if touched_R is None else net.table_VD[touched_R]
         table = table.detach().requires_grad_()
+        features = None if net.features is None else net.features.at(touched_R)
         share = batch.share(self.team.rank, self.team.size)
         total = torch.zeros((), device=device)
         if share.num_targets:
-            query_ND = self._queries(table, share, rows_of(share.inputs_BT))
+            items = net.items(table, features)
+            query_ND = self._queries(items, share, rows_of(share.inputs_BT))
             targets_N = rows_of(share.targets_BT[share.targets_BT != PAD])
             offset_K = torch.from_numpy(candidates.offset).to(device)
             loss = self.objective.loss(
-                query_ND, net.key(table), targets_N, rows_of(candidates.items), offset_K, self.dtype
+                query_ND, net.key(items), targets_N, rows_of(candidates.items), offset_K, self.dtype
             )
             total = loss * (share.num_targets / batch.num_targets)
             total.backward()
         parameters = list(net.encoder.parameters())
-        for tensor in (table, *parameters):
+        leaves = [table, *parameters, *(() if features is None else (features.vectors_FD,))]
+        for tensor in leaves:
             if tensor.grad is None:
                 tensor.grad = torch.zeros_like(tensor)
         total = total.detach()
-        self.team.add([table.grad, *(p.grad for p in parameters), total])  # type: ignore[list-item]
+        self.team.add([*(leaf.grad for leaf in leaves), total])
         torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
         rate = self.config.learning_rate * min(1.0, done / 0.05 + 0.02) * _half_cosine(done)
         for group in self.encoder.param_groups:
@@ -238,6 +249,9 @@ class Trainer:
         self.encoder.zero_grad(set_to_none=True)
         assert table.grad is not None
         self.rows.step(touched_R, table.grad, rate)
+        if features is not None and self.feature_rows is not None:
+            assert features.vectors_FD.grad is not None
+            self.feature_rows.step(features.rows_F, features.vectors_FD.grad, rate)
         return float(total)
 
     def _touched(self, batch: Batch, items_K: np.ndarray) -> Tensor | None:
@@ -259,12 +273,10 @@ class Trainer:
         return net.query(hidden_ND.float())
 
     def _weights(self) -> dict[str, Tensor]:
-        weights = {name: value.detach().clone() for name, value in self.net.encoder.state_dict().items()}
-        return {**weights, "table": self.net.table_VD.clone()}
+        return self.net.weights()
 
     def _restore(self, weights: dict[str, Tensor]) -> None:
-        self.net.table_VD.copy_(weights["table"])
-        self.net.encoder.load_state_dict({name: value for name, value in weights.items() if name != "table"})
+        self.net.load_weights(weights)
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
