@@ -1,8 +1,9 @@
-"""docs/performance.md from the result files: `python benchmarks/performance_page.py`."""
+"""docs/performance.md and its plots from the result files: `python benchmarks/performance_page.py`."""
 
 import json
 from typing import Any
 
+import plots
 from machine import RESULTS, ROOT
 
 
@@ -39,10 +40,12 @@ def quality() -> list[str]:
     if result is None:
         return []
     lines = ["## From the raw file to the test metrics (leave-last-out, train only, seen items excluded)", ""]
+    lines += ["![Test ndcg@10 against wall seconds](plots/quality.svg)", ""]
     lines += ["| log and settings | wall seconds | recall@10 / ndcg@10 | peak MB |", "|---|---|---|---|"]
     for name, row in result.items():
         if isinstance(row, dict) and "ndcg@10" in row:
             asked = ", ".join(f"{k}={v}" for k, v in row["settings"].items())
+            asked += f" (mean of {len(row['runs'])} seeds)" if len(row.get("runs", [])) > 1 else ""
             numbers = f"{row['recall@10']:.4f} / {row['ndcg@10']:.4f}"
             lines.append(f"| {name}: {asked} | {row['seconds']:.0f} | {numbers} | {row['peak_mb']:.0f} |")
     return [*lines, "", made(result), ""]
@@ -57,6 +60,8 @@ def limits() -> list[str]:
     return [
         "## Where an epoch's seconds go, against the machine's limits",
         "",
+        "![Seconds of one epoch by part, beside the least the machine could need](plots/limits.svg)",
+        "",
         "| what | the machine | one epoch |",
         "|---|---|---|",
         f"| bfloat16 products | {rate} | softmax: {work['seconds_softmax']} s; its products at that rate: "
@@ -70,6 +75,30 @@ def limits() -> list[str]:
         made(result),
         "",
     ]
+
+
+def growth() -> list[str]:
+    result = found("speed-growth")
+    if result is None:
+        return []
+    lines = ["## As a log and a catalogue grow", "", "![Rate and memory against size](plots/growth.svg)", ""]
+    lines += [
+        "GRU4Rec d64, windows of 20, 1,024 drawn items, a log of Zipf's law on disk; each size in a process of its"
+    ]
+    lines += ["own, the rate over 15 seconds of training.", ""]
+    lines += [
+        "| grows | size | ready after s | events/s | s per epoch at that rate | peak MB |",
+        "|---|---|---|---|---|---|",
+    ]
+    for kind, events in (("events", None), ("items", 2_000_000)):
+        for size, row in result[kind].items():
+            if "error" in row:
+                lines.append(f"| {kind} | {size} | | failed | | |")
+                continue
+            seconds = (events or int(size.replace(",", ""))) * 0.9 / row["events_per_s"]
+            numbers = f"{row['ready_s']} | {row['events_per_s']:,} | {seconds:,.0f} | {row['peak_mb']:,.0f}"
+            lines.append(f"| {kind} | {size} | {numbers} |")
+    return [*lines, "", made(result), ""]
 
 
 def rates() -> list[str]:
@@ -100,7 +129,11 @@ def rates() -> list[str]:
         lines.append(
             f"{resume['equal_sha256']} of {resume['trainings']} trainings, killed {resume['kills']} times at random"
         )
-        lines += ["moments, ended with the SHA-256 of the one that was never stopped.", "", made(resume), ""]
+        lines += ["moments, ended with the SHA-256 of the one that was never stopped."]
+        if points := resume.get("at_every_operation"):
+            lines += ["", f"Killed at each of the {points['kill_points']} points before, in and behind the file"]
+            lines += [f"operations of {points['saves']} saves: {points['equal_sha256']} equal."]
+        lines += ["", made(resume), ""]
     reading = found("reading")
     if reading is not None:
         lines += [
@@ -115,15 +148,25 @@ def rates() -> list[str]:
     return lines
 
 
-def main() -> None:
+def page() -> str:
+    """The whole page."""
     lines = ["# Performance", "", "Made by `benchmarks/performance_page.py` from `benchmarks/results/`; measured by"]
     lines += [
         "`benchmarks/speed.py` and `benchmarks/reading.py`. Timings of a shared machine: read ratios, not seconds.",
         "",
     ]
-    for part in (epoch, quality, limits, rates):
+    for part in (epoch, quality, limits, growth, rates):
         lines += part()
-    (ROOT / "docs" / "performance.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def main() -> None:
+    (ROOT / "docs" / "performance.md").write_text(page(), encoding="utf-8")
+    folder = ROOT / "docs" / "plots"
+    folder.mkdir(exist_ok=True)
+    for name, draw in (("limits", plots.limits), ("growth", plots.growth), ("quality", plots.quality)):
+        if (result := found(f"speed-{name}")) is not None:
+            plots.write(draw(result), folder / f"{name}.svg")
 
 
 if __name__ == "__main__":

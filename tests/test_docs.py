@@ -1,5 +1,6 @@
 """The documents are true: commands they show exist, links lead somewhere, numbers come from result files."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -101,3 +102,20 @@ def test_scripts_named_in_the_readme_can_be_run() -> None:
 
     for name in ("scripts/quickstart", "scripts/test", ".ci/run"):
         assert os.access(ROOT / name, os.X_OK), name
+
+
+def test_the_performance_page_says_what_the_results_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    performance_page = importlib.import_module("performance_page")
+    assert (ROOT / "docs" / "performance.md").read_text(encoding="utf-8") == performance_page.page()
+
+
+def test_a_plot_is_the_same_each_time_it_is_drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    plots, page = (importlib.import_module(name) for name in ("plots", "performance_page"))
+    for name in ("one", "two"):
+        plots.write(plots.limits(page.found("speed-limits")), tmp_path / f"{name}.svg")
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+    for line in page.page().splitlines():
+        if line.startswith("!["):
+            assert (ROOT / "docs" / line.partition("(")[2].rstrip(")")).is_file()

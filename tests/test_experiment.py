@@ -124,3 +124,10 @@ def test_without_refit_what_was_judged_is_what_is_saved(log: "segue.EventLog", s
 def test_impossible_options_are_refused(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         Comparison(**options)
+
+
+def test_a_training_that_will_not_fit_is_refused_before_it_begins(split: Split) -> None:
+    with pytest.raises(
+        ValueError, match="memory_gb allows 1e-06: raise it, lower dim or batch_tokens, or leave out rare"
+    ):
+        compare(split, ["gru4rec"], {"gru4rec": {**SMALL, "memory_gb": 1e-6}})

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "src" / "segue").rglob("*.py"))
 FLOORS = {
     "settings": 0,
+    "durable": 0,
     "data": 1,
     "models": 2,
     "training": 3,
@@ -27,6 +28,7 @@ FLOORS = {
     "updating": 6,
     "recommender": 6,
     "cli": 7,
+    "__main__": 8,
     "": 8,
 }
 """Where each part of the house lies; a part imports its own floor's or lower ones."""
@@ -207,7 +209,8 @@ def test_every_setting_is_read_by_someone() -> None:
                 for field in dataclasses.fields(config):
                     if len(re.findall(rf"\.{field.name}\b", text)) == 0:
                         unread.append(f"{node.name}.{field.name}")
-                assert len(dataclasses.fields(config)) <= 10, f"{node.name} has too many fields"
+                own = [part for part in node.body if isinstance(part, ast.AnnAssign)]  # not what a part hands down
+                assert len(own) <= 10, f"{node.name} has too many fields"
     assert not unread, f"No code reads {unread}"
 
 

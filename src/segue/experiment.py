@@ -23,6 +23,7 @@ from segue.models.zoo import Learned, find, find_name
 
 if TYPE_CHECKING:
     from segue.data.events import EventLog
+    from segue.training.team import Team
     from segue.training.trainer import Progress
 
 Told = Callable[[str, "Progress | tuple[int, int] | None"], None]
@@ -88,6 +89,10 @@ class Comparison:
     """Train again on training and validation events; None: under every protocol but leave-last-out, whose published
     numbers do not."""
 
+    def refits(self, split: Split) -> bool:
+        """Whether a model learns again from training and validation events before the test."""
+        return (not split.exclude_seen) if self.refit is None else self.refit
+
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise ValueError(f"seeds must be at least 1, got {self.seeds}.")
@@ -120,30 +125,29 @@ def runs(
     chosen = options or Comparison()
     for name in models:
         for seed in range(chosen.seeds if isinstance(find(name), Learned) else 1):
-            yield _run(split, find_name(name), (values or {}).get(name, {}), seed, chosen, told)
+            yield run_one(split, find_name(name), (values or {}).get(name, {}), Job(seed=seed), chosen, told)
 
 
-def _run(
+def run_one(
     split: Split,
     name: str,
     values: Mapping[str, Any],
-    seed: int,
+    job: "Job",
     options: Comparison,
     told: Told | None,
-    folder: Path | None = None,
 ) -> tuple[Result, Fitted]:
-    refit = (not split.exclude_seen) if options.refit is None else options.refit
+    """Fits one model as the job says and judges it on the test cases: (its row, the fitted model)."""
+    refit = options.refits(split)
     say = told or (lambda what, how: None)
     say(f"training {name}", None)
     memory.reset_peak()
-    work = Work(lambda p: say(f"training {name}", p), folder)
-    fitted = fit(name, split, values, refit=refit, seed=seed, work=work)
+    fitted = fit(name, split, values, refit=refit, seed=job.seed, work=job.work(f"training {name}", told))
     say(f"evaluating {name}", None)
     started = time.perf_counter()
     judged = judge(fitted, split, options, lambda done, of: say(f"evaluating {name}", (done, of)))
     result = Result(
         model=name,
-        seed=seed,
+        seed=job.seed,
         protocol=split.protocol,
         metrics=judged.metrics,
         intervals=judged.intervals,
@@ -192,6 +196,17 @@ class Job:
     """What people see of the items, kept in the artifact; models learn from ``log.with_items``."""
     folder: Path | None = None
     """Where the training keeps its states, so that the same job can go on after a crash."""
+    device: str = "auto"
+    """Where a network is trained: cpu, cuda, or auto: on a GPU where there is one."""
+    team: "Team | None" = None
+    """The processes that train a network together; None: this one alone."""
+    log_dir: Path | None = None
+    """Where a network's curves for TensorBoard are written; None: nowhere."""
+
+    def work(self, what: str, told: Told | None) -> Work:
+        """How a training of this job goes about it; ``told`` hears its progress as ``what``."""
+        progress = None if told is None else lambda p: told(what, p)
+        return Work(progress, self.folder, self.device, self.team, self.log_dir)
 
 
 def train(
@@ -209,8 +224,27 @@ def train(
     """
     job = job or Job()
     split = log.split(job.protocol)
-    judged = _run(split, find_name(model), values or {}, job.seed, Comparison(), told, job.folder)
+    judged = run_one(split, find_name(model), values or {}, job, Comparison(), told)
     return judged[0], put_to_work(log, judged, out, job, told)
+
+
+def follow(log: "EventLog", model: str, values: Mapping[str, Any] | None = None, job: Job | None = None) -> None:
+    """What a process of a team does that does not lead it: its share of the trainings of ``train``; it judges and
+    saves nothing."""
+    job = job or Job()
+    name, split = find_name(model), log.split(job.protocol)
+    if not isinstance(find(name), Learned):
+        return
+    chosen = fit(name, split, values, refit=Comparison().refits(split), seed=job.seed, work=job.work("", None))
+    if job.refit:
+        catalog = log.catalog()
+        sequences, _ = log.sequences(catalog, by=_rows_of(job))
+        fit_all(name, sequences, catalog.size, chosen, seed=job.seed, work=job.work("", None))
+
+
+def _rows_of(job: Job) -> str:
+    """Whether a job's histories are people's or sessions'."""
+    return "session" if job.protocol == "sessions" else "user"
 
 
 def put_to_work(
@@ -222,10 +256,9 @@ def put_to_work(
     catalog = log.catalog()
     if job.refit:
         what, say = f"training {result.model} on every event", told or (lambda what, how: None)
-        sequences, _ = log.sequences(catalog, by="session" if job.protocol == "sessions" else "user")
+        sequences, _ = log.sequences(catalog, by=_rows_of(job))
         say(what, None)
-        work = Work(lambda p: say(what, p), job.folder)
-        facts = log.facts(catalog)
+        work, facts = job.work(what, told), log.facts(catalog)
         fitted = fit_all(result.model, sequences, catalog.size, fitted, seed=job.seed, work=work, facts=facts)
     else:
         catalog = log.split(job.protocol).catalog

@@ -27,8 +27,10 @@ from segue.models.scorer import Scorer
 from segue.models.zoo import Counting, Learned, find
 from segue.training.config import TrainingConfig
 from segue.training.threads import calm
+from segue.training.tracking import tracked
 
 if TYPE_CHECKING:
+    from segue.training.team import Team
     from segue.training.trainer import Outcome, Progress, Trainer
 
 VALIDATION_CASES = 3000
@@ -57,16 +59,57 @@ class Work:
     """Hears of every step."""
     folder: Path | None = None
     """Where the training keeps its states, so that it can go on after a crash to the same bits; None: nowhere."""
+    device: str = "auto"
+    """Where the net is trained: cpu, cuda, or auto: on a GPU where there is one."""
+    team: "Team | None" = None
+    """The processes that train together; None: this one alone."""
+    log_dir: Path | None = None
+    """Where curves for TensorBoard are written, each training in a folder of its own; None: nowhere."""
+
+    def trainer(
+        self,
+        config: Any,
+        training: TrainingConfig,
+        data: tuple[Sequences, int],
+        seed: int,
+        known: tuple[FeatureConfig, Facts] | None = None,
+    ) -> "Trainer":
+        """An untrained net of these settings on the log ``data`` (sequences, catalogue size V), ready to be trained;
+        ``known``: the facts about items that it learns from as well.
+        ValueError where it will not fit the memory: better now than a kill in the middle."""
+        from segue.training.build import build_net
+        from segue.training.forecast import refuse_what_will_not_fit
+        from segue.training.trainer import Trainer, resolve_device
+
+        net = build_net(config, *data, seed, known).to(resolve_device(self.device))
+        trainer = Trainer(net, data[0], training, seed, self.team)
+        refuse_what_will_not_fit(trainer)
+        return trainer
 
     def train(self, trainer: "Trainer", stage: str, **how: Any) -> "Outcome":
         """Runs a trainer, from its saved state if there is one; Ctrl-C saves and ends."""
+        with tracked(self.log_dir, stage, trainer) as track:
+            hears = [hear for hear in (self.progress, None if track is None else track.step) if hear is not None]
+
+            def told(progress: "Progress") -> None:
+                for hear in hears:
+                    hear(progress)
+
+            outcome = self._run(trainer, stage, told if hears else None, how)
+            if track is not None:
+                track.ended(outcome.validations)
+            return outcome
+
+    def _run(
+        self, trainer: "Trainer", stage: str, told: "Callable[[Progress], None] | None", how: dict[str, Any]
+    ) -> "Outcome":
         if self.folder is None:
-            return trainer.run(progress=self.progress, **how)
+            return trainer.run(progress=told, **how)
         from segue.training.checkpoint import Checkpoint
 
         checkpoint = Checkpoint(self.folder / f"{stage}.checkpoint")
         with checkpoint.listening():
-            return trainer.run(progress=self.progress, checkpoint=checkpoint, **how)
+            return trainer.run(progress=told, checkpoint=checkpoint, **how)
 
 
 def fit(
@@ -120,9 +163,7 @@ def fit_all(
 def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], seed: int, work: Work) -> Fitted:
     calm()
     try:
-        from segue.training.build import build_net
         from segue.training.export import export
-        from segue.training.trainer import Trainer
     except ImportError:
         raise ValueError(f"Training {name} needs PyTorch: pip install 'segue[train]'.") from None
     kinds = {"model": entry.config, "training": TrainingConfig, "features": FeatureConfig}
@@ -138,10 +179,10 @@ def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], s
         judged = scorer if prior is None else WithPrior(scorer, prior, config.prior or 1.0)
         return evaluate(judged, cases, exclude_seen=split.exclude_seen, ks=(10,)).metrics["ndcg@10"]
 
-    net = build_net(config, split.train, size, seed, _known(features, split.facts))
-    trainer = Trainer(net, split.train, training, seed)
+    known = _known(features, split.facts)
+    trainer = work.trainer(config, training, (split.train, size), seed, known)
     outcome = work.train(trainer, "choose", validate=validate if len(cases) else None)
-    scorer: Scorer = export(name, net, item_counts(split.train, size))
+    scorer: Scorer = export(name, trainer.net, item_counts(split.train, size))
     weight = 0.0
     if prior is not None:
         prior = _fair(prior, scorer)
@@ -188,18 +229,15 @@ def _train_again(
     facts: Facts | None,
 ) -> Scorer:
     """As many epochs as were best, on the same learning-rate curve, without looking at anything to choose by."""
-    from segue.training.build import build_net
     from segue.training.export import export
-    from segue.training.trainer import Trainer
 
     sequences, size = data
     notes = chosen.notes
     config: Any = settings.decode(find(name).config, chosen.settings)
     known = _known(settings.decode(FeatureConfig, notes["features"]), facts)
-    net = build_net(config, sequences, size, seed, known)
-    trainer = Trainer(net, sequences, settings.decode(TrainingConfig, notes["training"]), seed)
+    trainer = work.trainer(config, settings.decode(TrainingConfig, notes["training"]), data, seed, known)
     work.train(trainer, stage, stop_after=notes["best_epoch"])
-    scorer: Scorer = export(name, net, item_counts(sequences, size))
+    scorer: Scorer = export(name, trainer.net, item_counts(sequences, size))
     if notes["prior_weight"] > 0:
         prior = CoVisit.fit(sequences, size, CoVisitConfig(decay=notes["prior_decay"]))
         scorer = WithPrior(scorer, _fair(prior, scorer), notes["prior_weight"])

@@ -20,8 +20,9 @@ RING = 12
 UNSEEN = (13, 14)
 """Items of the catalogue that never occur."""
 SIZE = RING + len(UNSEEN) + 1
-NOT_SEQUENTIAL = {"popularity"}
-"""These do not look at the history, so that there is no rule to learn."""
+NOT_SEQUENTIAL = {"popularity", "ials", "bpr", "ease", "spectral"}
+"""These do not look at the history, or only at what lies in it and how long ago: in a ring, where everybody passes
+every item, what follows cannot be told from what comes before, so that there is no rule to learn."""
 
 
 def walk(start, length):

@@ -17,8 +17,9 @@ from segue.models.gru4rec import GRU4RecConfig
 from segue.models.sasrec import SASRecConfig
 from segue.models.scorer import Scorer
 from segue.training.build import build_net
-from segue.training.checkpoint import Checkpoint, State
+from segue.training.checkpoint import Checkpoint
 from segue.training.config import TrainingConfig
+from segue.training.state_file import State
 from segue.training.trainer import Progress, Trainer
 
 V = 31
@@ -46,14 +47,24 @@ def quality(scorer: Scorer) -> float:
     return float(scorer.scores(Sequences.from_lists([[1, 2, 3]]))[0, 4])
 
 
-@pytest.mark.parametrize("loss", ["full", "sampled"])
+HOW: list[dict[str, object]] = [
+    {"loss": "full"},
+    {"loss": "sampled"},
+    {"loss": "bpr-max", "negatives_from": "mixed", "optimizer": "adagrad", "momentum": 0.2, "weight_decay": 0.1},
+    {"loss": "full", "optimizer": "adagrad"},
+]
+
+
+@pytest.mark.parametrize("how", HOW, ids=str)
 @pytest.mark.parametrize("config", [SASRecConfig(dim=8, length=10), GRU4RecConfig(dim=8)])
-def test_stopped_at_every_step_and_gone_on_equals_never_stopped(config: object, loss: str, tmp_path: Path) -> None:
-    whole = trainer(config, loss=loss)
+def test_stopped_at_every_step_and_gone_on_equals_never_stopped(
+    config: object, how: dict[str, object], tmp_path: Path
+) -> None:
+    whole = trainer(config, **how)
     outcome = whole.run(quality)
     stops = 0
     while True:
-        part = trainer(config, loss=loss)
+        part = trainer(config, **how)
         checkpoint = Checkpoint(tmp_path / "run.checkpoint", every_s=1e9)
 
         def after_five(progress: Progress, own: Checkpoint = checkpoint, run: Trainer = part) -> None:
@@ -117,7 +128,7 @@ def test_every_flipped_byte_is_noticed_and_the_one_before_is_used(tmp_path: Path
 def test_a_crash_while_writing_leaves_a_whole_state(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "run.checkpoint")
     checkpoint.save(state(1))
-    (tmp_path / "run.writing").write_bytes(b"half a st")  # what a crash before the renames leaves
+    (tmp_path / "run.checkpoint.writing").write_bytes(b"half a st")  # what a crash before the renames leaves
     loaded = checkpoint.load()
     assert loaded is not None and loaded.numbers == {"n": 1}
     os.replace(checkpoint.path, tmp_path / "run.before")  # what a crash between the two renames leaves

@@ -1,5 +1,6 @@
 """The forecast: right in order of magnitude, and a refusal instead of a kill."""
 
+import re
 import subprocess
 import sys
 import time
@@ -41,6 +42,16 @@ def test_too_little_memory_is_refused_before_the_first_step(monkeypatch: pytest.
     sentence = r"^This training needs about 0\.\d GB and 0\.0 GB are free: lower dim or batch_tokens, or leave out rare"
     with pytest.raises(ValueError, match=sentence):
         forecast(trainer())
+
+
+def test_more_than_memory_gb_is_refused_before_the_first_step() -> None:
+    with pytest.raises(ValueError) as refused:
+        forecast(trainer(memory_gb=0.001))
+    assert re.fullmatch(
+        r"This training needs about 0\.\d GB and memory_gb allows 0\.001: raise it, lower dim or "
+        r"batch_tokens, or leave out rare items\.",
+        str(refused.value),
+    )
 
 
 def test_the_processs_own_limit_counts() -> None:

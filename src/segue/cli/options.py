@@ -50,8 +50,9 @@ Features = Annotated[
 ]
 
 
-def open_log(path: Path, **options: Any) -> "EventLog":
-    """Reads a log and says on standard error what was guessed and set aside. ``columns`` come as name=value."""
+def open_log(path: Path, *, quiet: bool = False, **options: Any) -> "EventLog":
+    """Reads a log and says on standard error (unless ``quiet``) what was guessed and set aside. ``columns`` come as
+    name=value."""
     from segue.data.events import read_events
     from segue.settings import parse
 
@@ -61,7 +62,7 @@ def open_log(path: Path, **options: Any) -> "EventLog":
         if not equals:
             raise ValueError(f"'{name}' does not say which column is what: write for example item_id=StockCode.")
     log = read_events(path, columns={name: column for name, _, column in pairs}, **options)
-    for line in log.report.lines():
+    for line in [] if quiet else log.report.lines():
         err.print(line, markup=False)
     return log
 

@@ -3,12 +3,20 @@
 import json as jsonlib
 import shutil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from segue import durable
 from segue.cli import options as o
 from segue.cli.output import err, leaderboard, out, print_json, progress
+from segue.training.threads import launched
+
+if TYPE_CHECKING:
+    from segue.training.team import Team
+
+JOB = "job.json"
+"""What a training was asked to do, beside its states."""
 
 
 def train(
@@ -22,8 +30,12 @@ def train(
         bool, typer.Option("--refit/--no-refit", help="After judging, train once more on every event.")
     ] = True,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal models.")] = 0,
+    device: Annotated[str, typer.Option(help="Where a network is trained: cpu, cuda, or auto.")] = "auto",
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the training that was to write this folder, where it stopped.")
+    ] = None,
+    log_dir: Annotated[
+        Path | None, typer.Option(help="Write a network's curves here, to be watched in TensorBoard.")
     ] = None,
     sets: o.Sets = None,
     format: o.Format = "auto",
@@ -46,7 +58,9 @@ def train(
       segue train shop.csv --model gru4rec --out run --items products.csv
       segue train shop.csv --items products.csv --features category,price,title --out run
       segue train shop.csv --model covisit --set decay=0.7 --out run
+      segue train shop.csv --model sasrec --out run --log-dir curves
       segue train --resume run
+      torchrun --nproc-per-node 2 -m segue train shop.csv --model sasrec
     """
     if resume is not None:
         job = _remembered(resume)
@@ -59,16 +73,35 @@ def train(
             "out": str(out_folder.resolve()),
             "items": None if items is None else str(items.resolve()),
             "features": features,
-            "train": {"protocol": protocol, "refit": refit, "seed": seed},
+            "train": {"protocol": protocol, "refit": refit, "seed": seed, "device": device},
+            "log_dir": None if log_dir is None else str(log_dir.resolve()),
             "sets": sets or [],
             "read": {"format": format, "columns": column, "where": where, "trim": trim, "time_unit": time_unit}
             | {"time_format": time_format, "strict": strict},
         }
-        _forget(Path(job["out"]))
-    _run(job, rejected, json)
+        if not launched():
+            _forget(Path(job["out"]))
+    if not launched():
+        return _run(job, rejected, json)
+    from segue.training.team import joined
+
+    with joined() as team:
+        if team.leads and resume is None:
+            _forget(Path(job["out"]))
+        team.meet()
+        _run(job, rejected, json, team) if team.leads else _follow(job, team)
 
 
-def _run(job: dict[str, Any], rejected: Path | None, json: bool) -> None:
+def _follow(job: dict[str, Any], team: "Team") -> None:
+    """The share of a process that does not lead: it reads and trains, and is silent."""
+    from segue.experiment import Job, follow
+
+    read = o.open_log(Path(job["log"]), quiet=True, **job["read"])
+    values = o.values_of(job["sets"], [job["model"]])[job["model"]]
+    follow(read, job["model"], values, Job(folder=_work_folder(Path(job["out"])), team=team, **job["train"]))
+
+
+def _run(job: dict[str, Any], rejected: Path | None, json: bool, team: "Team | None" = None) -> None:
     """Trains as a job says, keeping it and its states beside the model's folder until the model is saved."""
     from segue.data.items import read_items
     from segue.experiment import Job
@@ -82,22 +115,22 @@ def _run(job: dict[str, Any], rejected: Path | None, json: bool) -> None:
     if table is not None and values.get("features"):
         read = read.with_items(table)
     folder = _work_folder(target)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "job.json").write_text(jsonlib.dumps(job, indent=1), encoding="utf-8")
+    durable.write(folder / JOB, [jsonlib.dumps(job, indent=1).encode()])
+    curves = None if job["log_dir"] is None else Path(job["log_dir"])
+    whole = Job(items=table, folder=folder, team=team, log_dir=curves, **job["train"])
     try:
         with progress() as told:
-            result, version = run(
-                read, job["model"], target, values, Job(items=table, folder=folder, **job["train"]), told
-            )
+            result, version = run(read, job["model"], target, values, whole, told)
     except KeyboardInterrupt:
-        if any(folder.glob("*.checkpoint")):
+        if _learned(folder):
             err.print(f"What was learned is kept. Go on with: segue train --resume {target}", markup=False)
         else:
             shutil.rmtree(folder)
         raise
     except ValueError:
-        shutil.rmtree(folder) if not any(folder.glob("*.checkpoint")) else None
+        shutil.rmtree(folder) if not _learned(folder) else None
         raise
+    (folder / JOB).unlink()  # first: without it there is nothing to resume, whatever else is still there
     shutil.rmtree(folder)
     if json:
         print_json({**result.to_dict(), "out": str(target), "version": version})
@@ -111,6 +144,11 @@ def _work_folder(target: Path) -> Path:
     return target.with_name(target.name + "-training")
 
 
+def _learned(folder: Path) -> bool:
+    """Whether a training left a state; between two renames the one before is the only one."""
+    return any(path.suffix in (".checkpoint", ".before") for path in folder.iterdir())
+
+
 def _forget(target: Path) -> None:
     """A new training into the same folder starts anew; what an older, stopped one left is cleared away."""
     if _work_folder(target).exists():
@@ -119,7 +157,7 @@ def _forget(target: Path) -> None:
 
 
 def _remembered(target: Path) -> dict[str, Any]:
-    path = _work_folder(target.resolve()) / "job.json"
+    path = _work_folder(target.resolve()) / JOB
     if not path.exists():
         raise ValueError(f"There is no unfinished training of {target}: it has ended, or never began.")
     job: dict[str, Any] = jsonlib.loads(path.read_text(encoding="utf-8"))

@@ -1,13 +1,18 @@
 """Item vectors without training: the SVD of the windowed co-occurrence's positive pointwise mutual information.
 
 Levy & Goldberg (2014) show that this is what skip-gram with negative sampling converges to; here it takes seconds and
-starts the neural models close to where they would arrive.
+starts the neural models close to where they would arrive. Shape letters: B batch, V catalogue size, D dimensions.
 """
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from segue.data.sequences import Sequences
-from segue.models.rows import windowed_pairs
+from segue.models.factors import pooled, settle
+from segue.models.rows import item_counts, tie_breaker, windowed_pairs
 
 DENSE_SIZE = 300
 """Catalogues up to this size are decomposed as a whole: where nearly all singular values are asked for, the iterative
@@ -43,3 +48,67 @@ def spectral_vectors(
             left, strength, _ = (part[..., ::-1] for part in svds(ppmi, k=rank, v0=start))
         vectors[:, :rank] += left[:, :rank] * np.sqrt(np.maximum(strength[:rank], 0.0))
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class SpectralConfig:
+    """The vectors, and how a history is put together from them."""
+
+    dim: int = 128
+    """Length of the vectors."""
+    window: int = 10
+    """Pairs at most this many steps apart count, as 1 / distance."""
+    power: float = 0.75
+    """Smooths how common a neighbour is expected to be: 1 as common as it is, 0 all alike."""
+    decay: float = 0.7
+    """Each step back into the history multiplies an event's weight by this."""
+    seed: int = 0
+    """Draws where the decomposition starts."""
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "window"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if not 0 <= self.power <= 1:
+            raise ValueError(f"power must be in [0, 1], got {self.power}.")
+        if not 0 < self.decay <= 1:
+            raise ValueError(f"decay must be in (0, 1], got {self.decay}.")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}.")
+
+
+class Spectral:
+    """score(j) = cosine between j's vector and the sum over the history of decay ** age * the item's vector."""
+
+    name: ClassVar[str] = "spectral"
+
+    def __init__(self, items_VD: np.ndarray, popularity_V: np.ndarray, decay: float) -> None:
+        self.items_VD = items_VD
+        self.popularity_V = popularity_V
+        self.decay = decay
+
+    @classmethod
+    def fit(cls, sequences: Sequences, size: int, config: SpectralConfig) -> "Spectral":
+        """The vectors are those that networks start from."""
+        rng = np.random.default_rng(config.seed)
+        items_VD = spectral_vectors(sequences, size, config.dim, rng, window=config.window, power=config.power)
+        return cls(items_VD, tie_breaker(item_counts(sequences, size), 1e-6), config.decay)
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, np.ndarray], config: SpectralConfig) -> "Spectral":
+        """What ``arrays`` gave."""
+        return cls(arrays["items"], arrays["popularity"], config.decay)
+
+    @property
+    def size(self) -> int:
+        return len(self.items_VD)
+
+    def scores(self, histories: Sequences) -> np.ndarray:
+        """float32 [B, V]."""
+        people_BD = pooled(histories, self.items_VD, self.decay)
+        people_BD /= np.maximum(np.linalg.norm(people_BD, axis=1, keepdims=True), np.float32(1e-12))
+        return settle(people_BD @ self.items_VD.T, histories, self.popularity_V)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything to save, by name."""
+        return {"items": self.items_VD, "popularity": self.popularity_V}

@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 
 from segue.data.sequences import Sequences
+from segue.models.bpr import BPR, BPRConfig
 from segue.models.covisit import CoVisit, CoVisitConfig
+from segue.models.ease import EASE, EASEConfig
+from segue.models.fpmc import FPMC, FPMCConfig
 from segue.models.gru4rec import GRU4RecConfig
+from segue.models.ials import IALS, IALSConfig
 from segue.models.item_knn import ItemKNN, ItemKNNConfig
 from segue.models.markov import Markov, MarkovConfig
 from segue.models.neural import restore_neural
@@ -17,11 +21,12 @@ from segue.models.popularity import Popularity, PopularityConfig
 from segue.models.sasrec import SASRecConfig
 from segue.models.scorer import Scorer
 from segue.models.session_knn import SessionKNN, SessionKNNConfig
+from segue.models.spectral import Spectral, SpectralConfig
 
 
 @dataclass(frozen=True)
 class Counting:
-    """A model that is fitted by counting: one pass over the sequences, no epochs."""
+    """A model that is fitted in one go, without torch or validation: by counting, or by a fixed recipe."""
 
     config: type
     fit: Callable[[Sequences, int, Any], Scorer]
@@ -46,6 +51,11 @@ ZOO: dict[str, Counting | Learned] = {
     "covisit": Counting(CoVisitConfig, CoVisit.fit, CoVisit.restore),
     "item-knn": Counting(ItemKNNConfig, ItemKNN.fit, ItemKNN.restore),
     "session-knn": Counting(SessionKNNConfig, SessionKNN.fit, SessionKNN.restore),
+    "spectral": Counting(SpectralConfig, Spectral.fit, Spectral.restore),
+    "ials": Counting(IALSConfig, IALS.fit, IALS.restore),
+    "bpr": Counting(BPRConfig, BPR.fit, BPR.restore),
+    "ease": Counting(EASEConfig, EASE.fit, EASE.restore),
+    "fpmc": Counting(FPMCConfig, FPMC.fit, FPMC.restore),
     "gru4rec": Learned(
         GRU4RecConfig,
         partial(restore_neural, "gru4rec"),

@@ -1,13 +1,9 @@
 """A training on disk: everything needed to go on bit for bit, whole or not at all.
 
-One file: a line with the SHA-256 of the rest, then tensors and numbers as safetensors. It is written beside, forced to
-disk and renamed over the old one, so that at any moment there is a valid one; the one before is kept as well, in case
-the newest is damaged later.
+One file (``state_file.py``), written beside, forced to disk and renamed over the old one, so that at any moment there
+is a valid one; the one before is kept as well, in case the newest is damaged later.
 """
 
-import hashlib
-import json
-import os
 import signal
 import threading
 import time
@@ -16,20 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-from safetensors.torch import load, save
-from torch import Tensor
-
-MAGIC = b"segue checkpoint 1 "
-
-
-@dataclass
-class State:
-    """Where a training stands: ``tensors`` by name, ``numbers`` as plain JSON values."""
-
-    tensors: dict[str, Tensor]
-    numbers: dict[str, Any]
+from segue import durable
+from segue.training.state_file import State, pieces, read
 
 
 @dataclass
@@ -42,6 +27,8 @@ class Checkpoint:
     stop: bool = False
     """Set from outside (Ctrl-C): the trainer saves behind the step it is in, and ends by KeyboardInterrupt."""
     _last_s: float = field(default_factory=time.monotonic)
+    _newest_is_whole: bool = False
+    """Whether this object wrote the newest state or has read it: nothing else may take the place of the one before."""
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -66,23 +53,15 @@ class Checkpoint:
         return self.stop or time.monotonic() - self._last_s >= self.every_s
 
     def save(self, state: State) -> None:
-        """Replaces the newest state; a crash in here leaves the one before."""
-        payload = save(state.tensors, metadata={"numbers": json.dumps(state.numbers)})
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.path.with_suffix(".writing")
-        with fresh.open("wb") as file:
-            file.write(MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n")
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        if self.path.exists():
-            os.replace(self.path, self._before)
-        os.replace(fresh, self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY)
+        """Replaces the newest state; a crash in here leaves the one before. ValueError where the disk refuses."""
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            durable.write(self.path, pieces(state), keep=self._before if self._newest_is_whole else None)
+        except OSError as error:
+            raise ValueError(
+                f"{self.path} cannot be written ({error.strerror}). The state before it is kept: mend that, and go on "
+                "with --resume."
+            ) from error
+        self._newest_is_whole = True
         self._last_s = time.monotonic()
 
     def load(self) -> State | None:
@@ -92,8 +71,9 @@ class Checkpoint:
         """
         found = [path for path in (self.path, self._before) if path.exists()]
         for path in found:
-            state = _read(path)
+            state = read(path)
             if state is not None:
+                self._newest_is_whole = path == self.path
                 return state
         if found:
             raise ValueError(f"{self.path} is damaged, and so is the one before it: start the training anew.")
@@ -102,13 +82,3 @@ class Checkpoint:
     @property
     def _before(self) -> Path:
         return self.path.with_suffix(".before")
-
-
-def _read(path: Path) -> State | None:
-    raw = path.read_bytes()
-    head, newline, payload = raw.partition(b"\n")
-    if not newline or head != MAGIC + hashlib.sha256(payload).hexdigest().encode():
-        return None
-    size = int.from_bytes(payload[:8], "little")
-    header = json.loads(payload[8 : 8 + size])
-    return State(load(payload), json.loads(header["__metadata__"]["numbers"]))

@@ -5,9 +5,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from segue.training.budget import GB, table_bytes
 from segue.training.trainer import Trainer
 
-GB = 10**9
 WARM_UP = 2
 """Steps that are not timed: the first ones also load libraries and fill caches."""
 
@@ -35,14 +35,14 @@ class Forecast:
 
 
 def needed_bytes(trainer: Trainer) -> int:
-    """Memory at the peak: the table five times (weights, two moments, gradient or touched rows, the best weights so
-    far) and once more with all of them while a state is saved, the encoder alike, and one batch's activations."""
-    table = trainer.net.table_VD.numel() * 4
-    encoder = sum(p.numel() for p in trainer.net.encoder.parameters()) * 4
-    layers = max(1, sum(1 for name, _ in trainer.net.encoder.named_modules() if name.count(".") == 1))
-    activations = trainer.config.batch_tokens * trainer.net.dim * 4 * (12 * layers + 8)
-    candidates = len(trainer.net.table_VD) if trainer.objective.every is not None else trainer.config.negatives
-    return 9 * (table + encoder) + 2 * activations + 3 * candidates * trainer.net.dim * 4
+    """Memory at the peak: the table as ``table_bytes`` counts it, the encoder alike, one batch's activations."""
+    net, config = trainer.net, trainer.config
+    size, columns = net.table_VD.shape
+    encoder = sum(p.numel() for p in net.encoder.parameters()) * 4
+    layers = max(1, sum(1 for name, _ in net.encoder.named_modules() if name.count(".") == 1))
+    activations = config.batch_tokens * net.dim * 4 * (12 * layers + 8)
+    table = table_bytes(config, size, columns, full=trainer.objective.every is not None)
+    return table + 9 * encoder + 2 * activations
 
 
 def available_bytes() -> int | None:
@@ -60,14 +60,25 @@ def available_bytes() -> int | None:
     return min(free)
 
 
+def refuse_what_will_not_fit(trainer: Trainer) -> None:
+    """ValueError, in a sentence with what to do, where a training needs more memory than it may take or there is."""
+    needed, free, allowed = needed_bytes(trainer), available_bytes(), trainer.config.memory_gb
+    if allowed is not None and needed > allowed * GB:
+        raise ValueError(
+            f"This training needs about {needed / GB:.1f} GB and memory_gb allows {allowed:g}: raise it, lower dim or "
+            "batch_tokens, or leave out rare items."
+        )
+    Forecast(0, 0, 0.0, 0.0, 0, needed, free).refuse()
+
+
 def forecast(trainer: Trainer, *, time_s: float = 3.0) -> Forecast:
     """Runs steps for about ``time_s`` on a trainer that is thrown away afterwards. Refuses before the first of them
     where the memory will not do."""
+    refuse_what_will_not_fit(trainer)
     batches = trainer.batches
     needed, free = needed_bytes(trainer), available_bytes()
     table = trainer.net.table_VD.numel() * 4
     steps = batches.num_batches * trainer.config.epochs
-    Forecast(steps, batches.num_events, 0.0, 0.0, table, needed, free).refuse()
     done, spent = 0, 0.0
     for n, batch in enumerate(batches.epoch(0)):
         started = time.perf_counter()

@@ -4,32 +4,44 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segue.data.catalog import PAD
+from segue.training.budget import is_full
 from segue.training.config import TrainingConfig
-from segue.training.losses import softmax_loss
+from segue.training.losses import Kernel, bce, bpr_max, chunked_loss, gbce, softmax_loss, through_elu, top1_max
+from segue.training.losses.chunks import narrowed
 from segue.training.negatives import Candidates, Sampler, every_item
 from segue.training.tasks import Batch
 
 
 class Objective:
-    """One training's loss over a catalogue of size V; ``counts_V`` is how often each item occurs in its log.
+    """One training's loss over a catalogue of size V, whose table has so many ``columns``; ``counts_V`` is how often
+    each item occurs in its log. ``only_seen``: items that never occur are not compared with, so that nothing is learned
+    against them."""
 
-    ``only_seen``: items that never occur are not compared with, so that nothing is learned against them.
-    """
-
-    def __init__(self, config: TrainingConfig, counts_V: np.ndarray, seed: int, *, only_seen: bool = False) -> None:
+    def __init__(
+        self, config: TrainingConfig, counts_V: np.ndarray, seed: int, columns: int, *, only_seen: bool = False
+    ) -> None:
         size = len(counts_V)
-        full = config.loss == "full" or (config.loss == "auto" and size <= 30_000)
         self.config = config
         self.seed = seed
         offered_V = counts_V > 0 if only_seen else None
-        self.every = every_item(size, offered_V) if full else None
-        self.sampler = Sampler(counts_V, config.negatives, config.negative_power, offered_V=offered_V)
+        self.every = every_item(size, offered_V) if is_full(config, size, columns) else None
+        self.kernel = kernel_of(config, size - 1)
+        self.sampler = Sampler(
+            counts_V,
+            config.negatives,
+            config.negative_power,
+            source=config.negatives_from,
+            corrected=config.log_q and self.kernel is None,
+            offered_V=offered_V,
+        )
 
     def candidates(self, batch: Batch, step: int) -> Candidates:
         """The items that all targets of a batch are compared with; the same for the same (seed, step, batch)."""
         if self.every is not None:
             return self.every
-        return self.sampler.draw(np.random.default_rng((self.seed, 1, step)))
+        targets = batch.targets_BT[batch.targets_BT != PAD]
+        return self.sampler.draw(np.random.default_rng((self.seed, 1, step)), targets)
 
     def loss(
         self,
@@ -41,4 +53,23 @@ class Objective:
         precision: torch.dtype,
     ) -> Tensor:
         """The mean over targets; ``targets_N`` and ``items_K`` are rows of ``key_RD``."""
-        return softmax_loss(query_ND, key_RD, targets_N, items_K, offset_K, precision=precision)
+        if self.kernel is not None:
+            return chunked_loss(self.kernel, query_ND, key_RD, targets_N, items_K, offset_K.exp(), precision)
+        return softmax_loss(
+            query_ND, key_RD, targets_N, items_K, offset_K, hardest=self.config.hardest, precision=precision
+        )
+
+
+def kernel_of(config: TrainingConfig, items: int) -> Kernel | None:
+    """The loss of that name over a catalogue of so many items; None: a softmax, which has a faster road of its own.
+
+    The offsets of these losses are log(times drawn): they compare a target with negatives as they were drawn, and
+    none of them estimates a sum over the catalogue, which a correction could mend."""
+    kernels: dict[str, Kernel] = {
+        "bce": bce,
+        "gbce": gbce(config.calibration, items),
+        "bpr-max": through_elu(bpr_max(config.score_penalty), config.elu),
+        "top1-max": through_elu(top1_max, config.elu),
+    }
+    kernel = kernels.get(config.loss)
+    return None if kernel is None else narrowed(kernel, config.hardest)

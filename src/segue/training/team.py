@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from segue.training.threads import launched
+
 
 class Team:
     """Process ``rank`` of ``size``; a team of one, unless ``joined`` has been entered."""
@@ -35,20 +37,29 @@ class Team:
         for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
 
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process: all of them go the same way."""
+        if self.size == 1:
+            return flag
+        raised = torch.tensor([float(flag)], device=_device())
+        dist.all_reduce(raised)
+        return bool(raised.item())
+
     def agree(self, judge: Callable[[], float]) -> float:
         """What the leader's ``judge`` says; the others wait for it."""
         if self.size == 1:
             return judge()
-        said = torch.tensor([judge() if self.leads else 0.0], dtype=torch.float64)
-        if dist.get_backend() == "nccl":
-            said = said.cuda()
+        said = torch.tensor([judge() if self.leads else 0.0], dtype=torch.float64, device=_device())
         dist.broadcast(said, 0)
         return float(said)
 
+    def meet(self) -> None:
+        """Waits until every process has come this far."""
+        self.any(False)
 
-def launched() -> bool:
-    """Whether a launcher such as torchrun started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+def _device() -> str:
+    return "cuda" if dist.get_backend() == "nccl" else "cpu"
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How the threads of a matrix product wait for each other: hardly at all by spinning."""
+"""What the process was started with: how its threads wait for each other, and whether it is one of a team."""
 
 import os
 import sys
@@ -13,3 +13,8 @@ def calm() -> None:
     """
     if "torch" not in sys.modules:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def launched() -> bool:
+    """Whether a launcher such as torchrun started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1

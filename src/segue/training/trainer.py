@@ -18,7 +18,7 @@ from segue.training.checkpoint import Checkpoint, State
 from segue.training.config import TrainingConfig
 from segue.training.nets.tied import Steps, TiedNet, TorchScorer
 from segue.training.objective import Objective
-from segue.training.optimizers import RowAdam
+from segue.training.optimizers import optimizers, row_optimizer
 from segue.training.tasks import Batch
 from segue.training.team import Team
 
@@ -82,14 +82,11 @@ class Trainer:
         self.team = team or Team()
         known = sequences.known()
         self.batches = Batches(known, net.task, config.batch_tokens, seed)
-        counts_V = item_counts(known, len(net.table_VD))
-        self.objective = Objective(config, counts_V, seed, only_seen=net.features is not None)
+        counts_V, learns_facts = item_counts(known, len(net.table_VD)), net.features is not None
+        self.objective = Objective(config, counts_V, seed, net.table_VD.shape[1], only_seen=learns_facts)
         net.noise.to(net.device)
-        self.rows = RowAdam(net.table_VD)
-        self.feature_rows = None if net.features is None else RowAdam(net.features.vectors_FD)
-        self.encoder = torch.optim.AdamW(
-            net.encoder.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
-        )
+        self.rows, self.encoder = optimizers(config, net.table_VD, net.encoder.parameters())
+        self.feature_rows = None if net.features is None else row_optimizer(config, net.features.vectors_FD)
         self.dtype = resolve_precision(config.precision, net.device)
         self.step = 0
         self.run_so_far = Run()
@@ -143,10 +140,10 @@ class Trainer:
             self.step += 1
             run.batch += 1
             run.trained_s += time.perf_counter() - started
-            if checkpoint is not None and checkpoint.due:
+            if checkpoint is not None and self.team.any(checkpoint.due):
                 if self.team.leads:
                     checkpoint.save(self.state())
-                if checkpoint.stop:
+                if self.team.any(checkpoint.stop):
                     raise KeyboardInterrupt
             if progress is not None:
                 progress(self._progress(steps))
@@ -285,6 +282,16 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _half_cosine(done: float) -> float:
     return float(0.05 + 0.95 * 0.5 * (1.0 + np.cos(np.pi * done)))
+
+
+def resolve_device(name: str) -> torch.device:
+    """auto: a GPU where there is one. ValueError for a GPU that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"There is no GPU for device '{name}' here, or this PyTorch cannot use it: take device cpu.")
+    return device
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:

@@ -6,7 +6,7 @@ Shape letters: V catalogue size with PAD, R rows at hand, F features, M entries,
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segue.data.features import Encoding, Features
@@ -32,7 +32,7 @@ class Touched:
         )
 
 
-class ItemFeatures:
+class ItemFeatures(nn.Module):
     """A catalogue's features and their vectors.
 
     With probability ``id_dropout`` a step knows an item by its features alone, as a target and as an input alike
@@ -42,18 +42,18 @@ class ItemFeatures:
     def __init__(
         self, encoding: Encoding, features: Features, vectors_FD: Tensor, id_dropout: float, noise: Noise
     ) -> None:
+        super().__init__()
         self.encoding = encoding
-        self.vectors_FD = vectors_FD
+        self.vectors_FD: Tensor
+        self.offsets_V: Tensor
+        self.codes_M: Tensor
+        self.weights_M: Tensor
+        self.register_buffer("vectors_FD", vectors_FD)
+        self.register_buffer("offsets_V", torch.from_numpy(features.offsets))
+        self.register_buffer("codes_M", torch.from_numpy(features.codes.astype("int64")))
+        self.register_buffer("weights_M", torch.from_numpy(features.weights))
         self.cut = round(id_dropout * 256)
         self.noise = noise
-        self.offsets_V = torch.from_numpy(features.offsets)
-        self.codes_M = torch.from_numpy(features.codes.astype("int64"))
-        self.weights_M = torch.from_numpy(features.weights)
-
-    def to(self, device: torch.device | str) -> None:
-        """Moves everything."""
-        self.vectors_FD, self.offsets_V = self.vectors_FD.to(device), self.offsets_V.to(device)
-        self.codes_M, self.weights_M = self.codes_M.to(device), self.weights_M.to(device)
 
     def identity(self) -> bytes:
         """What must be equal for two trainings to be the same."""

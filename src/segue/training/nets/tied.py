@@ -54,7 +54,8 @@ class TiedNet(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.noise = noise
-        self.table_VD = table_VD
+        self.table_VD: Tensor
+        self.register_buffer("table_VD", table_VD)
         self.temperature = temperature
         self.length = length
         self.features = features

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from segue.training import losses
-from segue.training.losses import softmax_loss
+from segue.training.losses import softmax, softmax_loss
 from segue.training.negatives import Sampler, every_item
+
+NOTHING = np.empty(0, dtype=np.int32)
 
 
 def case(n: int = 37, v: int = 23, d: int = 8, scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -29,7 +30,7 @@ def gradients(loss: torch.Tensor, *of: torch.Tensor) -> list[torch.Tensor]:
 @pytest.mark.parametrize("chunk_bytes", [1, 200, 1 << 20])
 @pytest.mark.parametrize("scale", [1.0, 100.0])  # the second needs the row maximum, or exp overflows
 def test_full_softmax_equals_cross_entropy(monkeypatch: pytest.MonkeyPatch, chunk_bytes: int, scale: float) -> None:
-    monkeypatch.setattr(losses, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(softmax, "CHUNK_BYTES", chunk_bytes)
     hidden, table, targets = case(scale=scale)
     ours = softmax_loss(hidden, table, targets, *full(table))
     plain = F.cross_entropy((hidden @ table.T)[:, 1:], targets - 1)
@@ -64,30 +65,48 @@ def test_a_candidate_that_is_the_target_counts_once() -> None:
     torch.testing.assert_close(softmax_loss(hidden, table, targets, candidates, torch.zeros(3)), plain)
 
 
-def test_every_item_sampled_without_correction_is_the_full_softmax() -> None:
+def test_without_log_q_an_item_counts_as_often_as_it_was_drawn() -> None:
     hidden, table, targets = case()
-    sampler = Sampler(np.ones(len(table)), 5000, 0.0, corrected=False)
-    drawn = sampler.draw(np.random.default_rng(0))
-    assert len(drawn.items) == len(table) - 1
-    sampled = softmax_loss(hidden, table, targets, torch.from_numpy(drawn.items), torch.from_numpy(drawn.offset))
-    torch.testing.assert_close(sampled, softmax_loss(hidden, table, targets, *full(table)))
+    drawn = Sampler(np.ones(len(table)), 50, 0.0, corrected=False).draw(np.random.default_rng(0), NOTHING)
+    times = torch.from_numpy(np.exp(drawn.offset)).round().long()
+    assert int(times.sum()) == 50
+    repeated = torch.from_numpy(drawn.items).repeat_interleave(times)
+    scores = hidden @ table.T
+    own = scores.gather(1, targets[:, None])
+    others = scores[:, repeated].masked_fill(repeated[None, :] == targets[:, None], -torch.inf)
+    plain = (torch.cat([own, others], dim=1).logsumexp(1) - own[:, 0]).mean()
+    ours = softmax_loss(hidden, table, targets, torch.from_numpy(drawn.items), torch.from_numpy(drawn.offset))
+    torch.testing.assert_close(ours, plain)
 
 
-@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
-def test_sampled_partition_is_unbiased_with_log_q(power: float) -> None:
-    hidden, table, targets = case(n=3, v=40, d=4, scale=0.5)
-    counts = np.arange(40) ** 2.0
-    sampler = Sampler(counts, 10, power)
-    scores = (hidden @ table.T).detach().numpy().astype(np.float64)
-    wanted = np.array([np.exp(np.delete(row, [0, int(t)])).sum() for row, t in zip(scores, targets, strict=True)])
-    total = np.zeros(3)
-    rng = np.random.default_rng(5)
-    for _ in range(20_000):
-        drawn = sampler.draw(rng)
-        for n in range(3):
-            others = drawn.items != int(targets[n])
-            total[n] += np.exp(scores[n, drawn.items[others]] + drawn.offset[others]).sum()
-    assert total / 20_000 == pytest.approx(wanted, rel=0.05)
+@pytest.mark.parametrize("hardest", [1, 3, 7, 22, 100])
+@pytest.mark.parametrize("chunk_bytes", [1, 1 << 20])
+def test_hardest_looks_at_the_largest_terms_alone(
+    monkeypatch: pytest.MonkeyPatch, hardest: int, chunk_bytes: int
+) -> None:
+    monkeypatch.setattr(softmax, "CHUNK_BYTES", chunk_bytes)
+    hidden, table, targets = case()
+    items, offset = full(table)
+    offset = torch.linspace(-1.0, 1.0, len(items))
+    ours = softmax_loss(hidden, table, targets, items, offset, hardest=hardest)
+    scores = (hidden @ table.T)[:, 1:] + offset
+    own = (hidden * table[targets]).sum(dim=1)
+    others = scores.masked_fill(items[None, :] == targets[:, None], -torch.inf)
+    others = others.topk(min(hardest, len(items)), dim=1).values
+    plain = (torch.cat([own[:, None], others], dim=1).logsumexp(1) - own).mean()
+    torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-5)
+    for a, b in zip(gradients(ours, hidden, table), gradients(plain, hidden, table), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_float64_gradient_equals_finite_differences() -> None:
+    hidden, table, targets = (t.detach().double() if t.is_floating_point() else t for t in case(n=5, v=9, d=3))
+    items, offset = torch.tensor([1, 3, 4, 6, 8]), torch.tensor([0.3, -0.2, 0.0, 1.0, 0.5], dtype=torch.float64)
+
+    def loss(h: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return softmax_loss(h, t, targets, items, offset, hardest=3, precision=torch.float64)
+
+    assert torch.autograd.gradcheck(loss, (hidden.requires_grad_(), table.requires_grad_()))
 
 
 def test_bfloat16_stays_within_two_percent() -> None:
@@ -96,7 +115,7 @@ def test_bfloat16_stays_within_two_percent() -> None:
     hidden, table = hidden.detach().requires_grad_(), table.detach().requires_grad_()
     exact = softmax_loss(hidden, table, targets, *full(table))
     fast = softmax_loss(hidden, table, targets, *full(table), precision=torch.bfloat16)
-    assert float(fast) == pytest.approx(float(exact), rel=2e-3)
+    assert fast.item() == pytest.approx(exact.item(), rel=2e-3)
     for a, b in zip(gradients(fast, hidden, table), gradients(exact, hidden, table), strict=True):
         assert float((a - b).norm() / b.norm()) < 0.02
 

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from segue.training.losses.chunks import bar, slots
+
 CHUNK_BYTES = 4 << 20
 """A chunk of scores should fit the last-level cache beside its operands."""
 SAFE_EXPONENT = 60.0
@@ -25,6 +27,7 @@ def softmax_loss(
     candidates_K: Tensor,
     offset_K: Tensor,
     *,
+    hardest: int = 0,
     precision: torch.dtype = torch.float32,
 ) -> Tensor:
     """The mean of -log p(target), where Z = exp(s_target) + sum over candidates j other than the target of
@@ -33,15 +36,14 @@ def softmax_loss(
     ``candidates_K`` are distinct rows of the table in ascending order. With every item a candidate and zero offsets
     this is the full softmax. With K drawn items and offset_j = log count_j - log(draws * q_j) the sum is the unbiased
     importance estimate of the full one (Bengio & Senecal 2008, eq. 8; the target itself is always present, so it
-    needs no correction). ``precision`` bfloat16 rounds the operands and the scores of the large products; the target
+    needs no correction). With ``hardest`` n the sum is over each target's n largest terms alone (TRON, Wilm et al.
+    2023). ``precision`` bfloat16 rounds the operands and the scores of the large products; the target
     score, the sums over candidates and all accumulations over chunks stay float32.
     """
     positive_ND = table_VD[targets_N]
     chosen_KD = table_VD[candidates_K]
-    slot_N = torch.searchsorted(candidates_K, targets_N).clamp_(max=len(candidates_K) - 1)
-    hit_N = candidates_K[slot_N] == targets_N
-    slot_N = torch.where(hit_N, slot_N, -1)
-    loss: Tensor = _Softmax.apply(hidden_ND, positive_ND, chosen_KD, offset_K, slot_N, precision)
+    slot_N = slots(candidates_K, targets_N)
+    loss: Tensor = _Softmax.apply(hidden_ND, positive_ND, chosen_KD, offset_K, slot_N, (hardest, precision))
     return loss
 
 
@@ -56,15 +58,16 @@ class _Softmax(torch.autograd.Function):
         chosen_KD: Tensor,
         offset_K: Tensor,
         slot_N: Tensor,
-        precision: torch.dtype,
+        how: tuple[int, torch.dtype],
     ) -> Tensor:
-        count = len(hidden_ND)
+        hardest, precision = how
+        count, full = len(hidden_ND), hidden_ND.dtype
         target_N = (hidden_ND * positive_ND).sum(dim=1)
         chosen, hidden = chosen_KD.detach().to(precision), hidden_ND.detach().to(precision)
         grad_hidden_ND = torch.empty_like(hidden_ND)
         grad_chosen_KD = torch.zeros_like(chosen_KD)
         pull_N = torch.empty_like(target_N)
-        total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
+        total = target_N.new_zeros(())
         offset = None if not offset_K.any() else offset_K.to(precision)
         size = max(1, CHUNK_BYTES // (chosen.element_size() * len(chosen)))
         for start in range(0, count, size):
@@ -73,18 +76,20 @@ class _Softmax(torch.autograd.Function):
             if offset is not None:
                 score_nK += offset
             target_n = target_N[part]
-            highest_n = torch.maximum(score_nK.amax(dim=1).float(), target_n)
+            highest_n = torch.maximum(score_nK.amax(dim=1).to(full), target_n)
             if float(highest_n.max()) > SAFE_EXPONENT:
                 score_nK -= highest_n[:, None].to(precision)
                 target_n = target_n - highest_n
             weight_nK = score_nK.exp_()
             row = torch.nonzero(slot_N[part] >= 0)[:, 0]
             weight_nK[row, slot_N[part][row]] = 0.0
-            sum_n = weight_nK.sum(dim=1, dtype=torch.float32) + target_n.exp()
+            if 0 < hardest < len(chosen):
+                weight_nK.masked_fill_(weight_nK < bar(weight_nK, hardest), 0.0)
+            sum_n = weight_nK.sum(dim=1, dtype=full) + target_n.exp()
             total += (sum_n.log() - target_n).sum()
             pull_n = target_n.exp() / sum_n - 1.0
             pull_N[part] = pull_n
-            grad_hidden_ND[part] = (weight_nK @ chosen).float() / sum_n[:, None] + pull_n[:, None] * positive_ND[part]
+            grad_hidden_ND[part] = (weight_nK @ chosen).to(full) / sum_n[:, None] + pull_n[:, None] * positive_ND[part]
             grad_chosen_KD += weight_nK.T @ (hidden_ND[part] / sum_n[:, None]).to(precision)
         grad_positive_ND = pull_N[:, None] * hidden_ND
         ctx.save_for_backward(grad_hidden_ND, grad_positive_ND, grad_chosen_KD)

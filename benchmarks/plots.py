@@ -1,0 +1,79 @@
+"""The plots of the documentation, as SVG files that are the same each time they are drawn from the same results."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("svg")
+from matplotlib.figure import Figure
+
+mpl.rcParams["svg.hashsalt"] = "segue"
+mpl.rcParams["svg.fonttype"] = "none"
+LEVELS = {"beauty": {"SASRec, sampled softmax, published": 0.0531, "SASRec, full softmax, published": 0.0588}}
+LEVELS["ml-1m"] = {"GRU4Rec, published": 0.165, "SASRec, full softmax, published": 0.182}
+"""ndcg@10 of careful sources under the same protocol."""
+
+
+def write(figure: Figure, path: Path) -> None:
+    """The figure as SVG, without the date."""
+    figure.savefig(path, format="svg", metadata={"Date": None}, bbox_inches="tight")
+
+
+def limits(result: dict[str, Any]) -> Figure:
+    """One epoch's seconds by part, beside what the machine's limits would allow for the same work."""
+    work = result["epoch"]
+    products, exp = work["softmax_seconds_at_the_gemm_rate"], work["softmax_seconds_of_exp_alone"]
+    bars = {
+        "measured": {"softmax": work["seconds_softmax"], "encoder, optimisers": work["seconds_encoder_optimiser_rest"]},
+        "softmax at the\nmachine's rates": {"its products": products, "its exponentials": exp},
+    }
+    figure = Figure(figsize=(6.4, 2.4))
+    axes = figure.subplots()
+    for row, parts in enumerate(bars.values()):
+        left = 0.0
+        for name, seconds in parts.items():
+            axes.barh(row, seconds, left=left, label=name)
+            axes.text(left + seconds / 2, row, f"{seconds:.1f}", ha="center", va="center", color="white")
+            left += seconds
+    axes.set_yticks(range(len(bars)), list(bars))
+    axes.invert_yaxis()
+    axes.set_xlabel("seconds of one epoch of SASRec on Amazon Beauty")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    return figure
+
+
+def growth(result: dict[str, Any]) -> Figure:
+    """Rate and memory against events and items, both axes logarithmic."""
+    figure = Figure(figsize=(8.0, 3.0))
+    for axes, kind in zip(figure.subplots(1, 2), ("events", "items"), strict=True):
+        rows = {int(size.replace(",", "")): row for size, row in result[kind].items() if "error" not in row}
+        axes.plot(list(rows), [row["events_per_s"] for row in rows.values()], "o-", label="training events a second")
+        axes.plot(list(rows), [row["peak_mb"] for row in rows.values()], "s--", label="peak memory, MB")
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel(f"{kind} in the log" if kind == "events" else "items in the catalogue")
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    figure.tight_layout()
+    return figure
+
+
+def quality(result: dict[str, Any]) -> Figure:
+    """Test ndcg@10 against wall seconds from the raw file, with the published levels as lines."""
+    figure = Figure(figsize=(8.0, 3.0))
+    for axes, (log, levels) in zip(figure.subplots(1, 2), LEVELS.items(), strict=True):
+        for n, (name, level) in enumerate(levels.items()):
+            axes.axhline(level, linestyle="--", color=f"C{n + 3}", label=name)
+        for name, row in result.items():
+            if name.startswith(log) and isinstance(row, dict):
+                axes.plot(row["seconds"], row["ndcg@10"], "o")
+                axes.annotate(name, (row["seconds"], row["ndcg@10"]), textcoords="offset points", xytext=(6, -4))
+        axes.set_xlim(left=0)
+        axes.margins(x=0.3, y=0.2)
+        axes.set_xlabel("seconds from the raw file to the test metrics, 2 cores")
+        axes.set_ylabel("test ndcg@10")
+        axes.set_title(log)
+        axes.legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    return figure

@@ -1,0 +1,81 @@
+"""Which settings to take, on validation alone: `python benchmarks/search.py TASK [--seeds N] [--set NAME=VALUE ...]`.
+
+Trains one model with the given settings on a published split's training part and judges it on every validation case;
+no test case is ever scored here. Each run is added to benchmarks/results/search-TASK.json, which says what was tried
+before a setting was fixed.
+"""
+
+import argparse
+import json
+import sys
+import time
+from typing import Any
+
+import torch
+
+from machine import DATA, RESULTS, about, save
+from segue.data.events import read_events
+from segue.evaluation.protocol import evaluate
+from segue.fitting import Work, fit
+from segue.settings import parse
+
+TASKS = {
+    "beauty": lambda: read_events(DATA / "beauty" / "sequences.txt", format="sequences").split("leave-last-out"),
+    "ml-1m": lambda: read_events(DATA / "ml-1m" / "pairs.txt", format="pairs").split("leave-last-out"),
+    "rsc15": lambda: read_events(DATA / "rsc15-sample" / "train_full.tsv").split(
+        "fixed", test=read_events(DATA / "rsc15-sample" / "test.tsv")
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("--model", default="sasrec")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--set", action="append", default=[], dest="sets")
+    given = parser.parse_args()
+    values = parse(given.sets)
+    split = TASKS[given.task]()
+    for seed in range(given.seeds):
+        row = one(split, given.model, values, seed)
+        keep(given.task, row)
+        print(json.dumps(row), flush=True)
+
+
+def one(split: Any, model: str, values: dict[str, Any], seed: int) -> dict[str, Any]:
+    """One training, judged on validation."""
+    started = time.perf_counter()
+    epoch = [0]
+
+    def tell(p: Any) -> None:
+        if p.epoch != epoch[0]:
+            epoch[0] = p.epoch
+            line = f"{p.epoch} epochs, loss {p.loss:.3f}, validation {p.validation}, {p.events_per_s:.0f} events/s"
+            print(line, file=sys.stderr, flush=True)
+
+    fitted = fit(model, split, values, seed=seed, work=Work(progress=tell))
+    seconds = time.perf_counter() - started
+    found = evaluate(fitted.scorer, split.validation, exclude_seen=split.exclude_seen, ks=(10, 20)).metrics
+    kept = {name: round(found[name], 5) for name in ("ndcg@10", "recall@10", "mrr@20", "recall@20")}
+    notes = {n: fitted.notes.get(n) for n in ("best_epoch", "epochs", "validation_ndcg@10", "prior_weight")}
+    return {
+        "model": model,
+        "settings": values,
+        "seed": seed,
+        "validation": kept,
+        "fit_s": round(seconds, 1),
+        "threads": torch.get_num_threads(),
+        **notes,
+    }
+
+
+def keep(task: str, row: dict[str, Any]) -> None:
+    """Adds a run to the task's file."""
+    path = RESULTS / f"search-{task}.json"
+    runs = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
+    save(f"search-{task}", {"about": about(), "judged_on": "validation only", "runs": [*runs, row]})
+
+
+if __name__ == "__main__":
+    main()

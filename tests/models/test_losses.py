@@ -1,0 +1,34 @@
+"""Each loss, each way of drawing negatives and each optimiser learns a rule, chosen by the names a user sets."""
+
+from collections.abc import Callable
+
+import pytest
+
+from segue.data.sequences import Sequences
+from segue.models.scorer import Scorer, top_k
+
+RING = 20
+LOG = Sequences.from_lists([[(start + step) % RING + 1 for step in range(3 + start % 8)] for start in range(80)])
+ROWS = [[1, 2, 3], [9], [18, 19, 20]]
+SETTINGS: dict[str, dict[str, object]] = {
+    "softmax": {"loss": "full"},
+    "softmax, hardest": {"loss": "full", "hardest": 5},
+    "uniform": {"loss": "sampled", "negative_power": 0.0},
+    "in-batch": {"loss": "sampled", "negatives_from": "in-batch"},
+    "mixed, hardest": {"loss": "sampled", "negatives_from": "mixed", "hardest": 6},
+    "no log-q": {"loss": "sampled", "log_q": False},
+    "bce": {"loss": "bce", "negative_power": 0.0},
+    "gbce": {"loss": "gbce", "negative_power": 0.0},
+    "bpr-max": {"loss": "bpr-max", "temperature": None, "score_penalty": 0.1, "elu": 1.0},
+    "top1-max": {"loss": "top1-max", "temperature": None},
+    "adagrad": {"loss": "full", "optimizer": "adagrad", "momentum": 0.2, "learning_rate": 0.1},
+}
+
+
+@pytest.mark.parametrize("model", ["gru4rec", "sasrec"])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_it_learns_the_rule(name: str, model: str, fit_model: Callable[..., Scorer]) -> None:
+    values = {"negatives": 12, "batch_tokens": 256, "spectral_start": False, "length": 12, "prior": 0.0}
+    scorer = fit_model(model, LOG, RING + 1, **{**values, **SETTINGS[name]})
+    items, _ = top_k(scorer.scores(Sequences.from_lists(ROWS)), 1)
+    assert items.tolist() == [[4], [10], [1]]
