@@ -13,11 +13,13 @@ import numpy as np
 
 from segue import settings
 from segue.data.cases import Cases, Split
+from segue.data.features import Facts, FeatureConfig
 from segue.data.sequences import Sequences
 from segue.evaluation.metrics import ndcg
 from segue.evaluation.protocol import evaluate
 from segue.evaluation.ranks import answerable, target_ranks
 from segue.models.covisit import CoVisit, CoVisitConfig
+from segue.models.placing import fair
 from segue.models.prior import WithPrior, log_prior
 from segue.models.rows import item_counts
 from segue.models.scorer import Scorer
@@ -63,14 +65,23 @@ class Work:
     log_dir: Path | None = None
     """Where curves for TensorBoard are written, each training in a folder of its own; None: nowhere."""
 
-    def trainer(self, config: Any, training: TrainingConfig, data: tuple[Sequences, int], seed: int) -> "Trainer":
-        """An untrained net of these settings on the log ``data`` (sequences, catalogue size V), ready to be trained.
+    def trainer(
+        self,
+        config: Any,
+        training: TrainingConfig,
+        data: tuple[Sequences, int],
+        seed: int,
+        known: tuple[FeatureConfig, Facts] | None = None,
+    ) -> "Trainer":
+        """An untrained net of these settings on the log ``data`` (sequences, catalogue size V), ready to be trained;
+        ``known``: the facts about items that it learns from as well.
         ValueError where it will not fit the memory: better now than a kill in the middle."""
         from segue.training.build import build_net
+        from segue.training.devices import resolve_device
         from segue.training.forecast import refuse_what_will_not_fit
-        from segue.training.trainer import Trainer, resolve_device
+        from segue.training.trainer import Trainer
 
-        net = build_net(config, *data, seed).to(resolve_device(self.device))
+        net = build_net(config, *data, seed, known).to(resolve_device(self.device))
         trainer = Trainer(net, data[0], training, seed, self.team)
         refuse_what_will_not_fit(trainer)
         return trainer
@@ -122,20 +133,30 @@ def fit(
     chosen = _learn(name, entry, split, values or {}, seed, work)
     scorer = chosen.scorer
     if refit:
-        scorer = _train_again(name, (split.refit, split.catalog.size), chosen, seed, work, "refit")
+        data = (split.refit, split.catalog.size)
+        scorer = _train_again(name, data, chosen, seed, work, "refit", facts=split.facts)
     return replace(chosen, scorer=scorer, fit_s=time.perf_counter() - started)
 
 
 def fit_all(
-    name: str, sequences: Sequences, size: int, chosen: Fitted, *, seed: int = 0, work: Work | None = None
+    name: str,
+    sequences: Sequences,
+    size: int,
+    chosen: Fitted,
+    *,
+    seed: int = 0,
+    work: Work | None = None,
+    facts: Facts | None = None,
 ) -> Fitted:
-    """The same model on every event there is, with what an earlier fit chose: what is put to work."""
+    """The same model on every event there is, with what an earlier fit chose: what is put to work. ``facts``: what is
+    known of the items, where the model learns from that."""
     entry = find(name)
     started = time.perf_counter()
     if isinstance(entry, Counting):
         scorer = entry.fit(sequences, size, settings.decode(entry.config, chosen.settings))
     else:
-        scorer = _train_again(name, (sequences, size), chosen, seed, work or Work(), "everything")
+        data = (sequences, size)
+        scorer = _train_again(name, data, chosen, seed, work or Work(), "everything", facts=facts)
     return replace(chosen, scorer=scorer, fit_s=time.perf_counter() - started)
 
 
@@ -145,9 +166,11 @@ def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], s
         from segue.training.export import export
     except ImportError:
         raise ValueError(f"Training {name} needs PyTorch: pip install 'segue[train]'.") from None
-    shares = settings.distribute(values, {"model": entry.config, "training": TrainingConfig})
+    kinds = {"model": entry.config, "training": TrainingConfig, "features": FeatureConfig}
+    shares = settings.distribute(values, kinds)
     config: Any = settings.decode(entry.config, shares["model"])
     training = settings.decode(TrainingConfig, {**entry.training, **shares["training"]})
+    features = settings.decode(FeatureConfig, shares["features"])
     size = split.catalog.size
     cases = _sample(split.validation, split.exclude_seen, seed)
     prior = _best_prior(split.train, size, cases, split.exclude_seen) if config.prior != 0 else None
@@ -156,11 +179,13 @@ def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], s
         judged = scorer if prior is None else WithPrior(scorer, prior, config.prior or 1.0)
         return evaluate(judged, cases, exclude_seen=split.exclude_seen, ks=(10,)).metrics["ndcg@10"]
 
-    trainer = work.trainer(config, training, (split.train, size), seed)
+    known = _known(features, split.facts)
+    trainer = work.trainer(config, training, (split.train, size), seed, known)
     outcome = work.train(trainer, "choose", validate=validate if len(cases) else None)
     scorer: Scorer = export(name, trainer.net, item_counts(split.train, size))
     weight = 0.0
     if prior is not None:
+        prior = fair(prior, scorer)
         weight = config.prior if config.prior is not None else _best_weight(scorer, prior, cases, split.exclude_seen)
         scorer = WithPrior(scorer, prior, weight) if weight > 0 else scorer
     notes = {
@@ -172,23 +197,43 @@ def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], s
         "prior_weight": weight,
         "prior_decay": prior.decay if prior is not None else None,
         "training": asdict(training),
+        "features": asdict(features),
     }
     return Fitted(scorer, asdict(config), notes, 0.0)
 
 
-def _train_again(name: str, data: tuple[Sequences, int], chosen: Fitted, seed: int, work: Work, stage: str) -> Scorer:
+def _known(config: FeatureConfig, facts: Facts | None) -> tuple[FeatureConfig, Facts] | None:
+    """What a net learns from besides events; None for nothing."""
+    if not config.features:
+        return None
+    if facts is None:
+        raise ValueError(f"Learning from {', '.join(config.features)} needs a table of items that has these columns.")
+    return config, facts
+
+
+def _train_again(
+    name: str,
+    data: tuple[Sequences, int],
+    chosen: Fitted,
+    seed: int,
+    work: Work,
+    stage: str,
+    *,
+    facts: Facts | None,
+) -> Scorer:
     """As many epochs as were best, on the same learning-rate curve, without looking at anything to choose by."""
     from segue.training.export import export
 
     sequences, size = data
     notes = chosen.notes
     config: Any = settings.decode(find(name).config, chosen.settings)
-    trainer = work.trainer(config, settings.decode(TrainingConfig, notes["training"]), data, seed)
+    known = _known(settings.decode(FeatureConfig, notes["features"]), facts)
+    trainer = work.trainer(config, settings.decode(TrainingConfig, notes["training"]), data, seed, known)
     work.train(trainer, stage, stop_after=notes["best_epoch"])
     scorer: Scorer = export(name, trainer.net, item_counts(sequences, size))
     if notes["prior_weight"] > 0:
         prior = CoVisit.fit(sequences, size, CoVisitConfig(decay=notes["prior_decay"]))
-        scorer = WithPrior(scorer, prior, notes["prior_weight"])
+        scorer = WithPrior(scorer, fair(prior, scorer), notes["prior_weight"])
     return scorer
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from segue import settings
 from segue.data.catalog import Catalog
+from segue.data.features import FeatureConfig
 from segue.data.sequences import Sequences
 from segue.models import artifact
 from segue.models.generation import generate
@@ -86,6 +87,18 @@ class Fitted:
             for row, scores in zip(items_BK, scores_BK, strict=True)
         ]
 
+    def with_items(self, items: Any) -> "Fitted":
+        """The same model with new items, each placed by its features: anything ``read_items`` reads. Those it knows
+        stay as they are. ValueError for a model that learned from no features."""
+        from segue.data.items import read_items
+        from segue.models.placing import place
+
+        fresh = {item: facts for item, facts in read_items(items).by_id().items() if item not in self.catalog}
+        if not fresh:
+            return self
+        scorer = place(self.scorer, list(fresh.values()))
+        return Fitted(scorer, Catalog([*self.catalog.ids, *fresh]), {**self.items, **fresh})
+
     def similar(self, item: str, *, k: int = 10) -> Answer:
         """What goes with one item: the answer to a history of only it. ValueError for an item nobody knows."""
         if item not in self.catalog:
@@ -128,7 +141,8 @@ class Recommender:
     @classmethod
     def _kinds(cls) -> dict[str, type]:
         entry = find(cls.model)
-        return {"model": entry.config} | ({"training": TrainingConfig} if isinstance(entry, Learned) else {})
+        own: dict[str, type] = {"model": entry.config}
+        return own | ({"training": TrainingConfig, "features": FeatureConfig} if isinstance(entry, Learned) else {})
 
     @classmethod
     def _defaults(cls) -> dict[str, Any]:
@@ -155,16 +169,20 @@ class Recommender:
         """Learns from an ``EventLog`` (or anything ``read_events`` reads), and returns self.
 
         What a network chooses by is held out by ``protocol``; what was chosen is then trained on every event.
-        ``items``: a table with titles and the like (anything ``read_items`` reads), kept with the model.
+        ``items``: a table with titles and the like (anything ``read_items`` reads), kept with the model; the columns
+        that the setting ``features`` names are learned from, and then all of its items can be recommended.
         """
         from segue.data.events import EventLog, read_events
         from segue.data.items import read_items
 
         events = log if isinstance(log, EventLog) else read_events(log)
+        table = None if items is None else read_items(items)
+        if table is not None and self.get_params().get("features"):
+            events = events.with_items(table)
         catalog = events.catalog()
         sequences, people = events.sequences(catalog, by="session" if protocol == "sessions" else "user")
         scorer = self._learn(events, protocol, (sequences, catalog.size))
-        self._fitted = Fitted(scorer, catalog, None if items is None else read_items(items).for_catalog(catalog))
+        self._fitted = Fitted(scorer, catalog, None if table is None else table.for_catalog(catalog))
         self._rows, self._row_of = sequences, {person: row for row, person in enumerate(people)}
         return self
 
@@ -181,7 +199,8 @@ class Recommender:
         split = events.split(usable)
         chosen = fit(self.model, split, self._values, seed=self.seed)
         self._settings, self._about = chosen.settings, {**about, "protocol": split.protocol, "notes": chosen.notes}
-        return fit_all(self.model, *everything, chosen, seed=self.seed).scorer
+        facts = events.facts(events.catalog())
+        return fit_all(self.model, *everything, chosen, seed=self.seed, facts=facts).scorer
 
     @property
     def fitted(self) -> Fitted:

@@ -46,6 +46,11 @@ Unknown = Annotated[
     str, typer.Option(help="With --test: targets unknown to training are left out (drop) or missed (miss).")
 ]
 
+Items = Annotated[Path | None, typer.Option(help="An items table: item_id and columns such as title.")]
+Features = Annotated[
+    str | None, typer.Option(help="Columns of --items that networks learn from, comma-separated: category,price,title.")
+]
+
 
 def open_log(path: Path, *, quiet: bool = False, **options: Any) -> "EventLog":
     """Reads a log and says on standard error (unless ``quiet``) what was guessed and set aside. ``columns`` come as
@@ -106,12 +111,33 @@ def values_of(assignments: list[str] | None, models: list[str]) -> dict[str, dic
 
 
 def training_names() -> list[str]:
-    """The trainer's settings."""
+    """The settings that every network has besides its own: the trainer's, and of side features."""
     import dataclasses
 
+    from segue.data.features import FeatureConfig
     from segue.training.config import TrainingConfig
 
-    return [f.name for f in dataclasses.fields(TrainingConfig)]
+    return [f.name for kind in (TrainingConfig, FeatureConfig) for f in dataclasses.fields(kind)]
+
+
+def with_features(
+    values: dict[str, dict[str, Any]], features: str | None, items: Path | str | None
+) -> dict[str, dict[str, Any]]:
+    """The settings of each model, networks with ``features`` (comma-separated columns) in them.
+
+    ValueError for features without a table, and where no model learns from any.
+    """
+    from segue.models.zoo import Learned, find
+
+    if features is None:
+        return values
+    if items is None:
+        raise ValueError("--features names columns of an items table: name the table with --items.")
+    networks = [name for name in values if isinstance(find(name), Learned)]
+    if not networks:
+        raise ValueError(f"Only networks learn from features, and {', '.join(values)} only counts.")
+    columns = [name.strip() for name in features.split(",") if name.strip()]
+    return {name: {"features": columns, **own} if name in networks else own for name, own in values.items()}
 
 
 def lengths(text: str) -> list[int]:

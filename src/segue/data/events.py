@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from segue.data.cases import Split
+    from segue.data.features import Facts
+    from segue.data.items import ItemTable
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class EventLog:
     report: ReadReport
     labelled: bool = False
     """A fixed test set: the last event of each row is what is asked."""
+    items: "ItemTable | None" = None
+    """What is known of the items; those that have no event can be recommended as well."""
 
     @classmethod
     def from_frame(cls, frame: Any, **options: Any) -> "EventLog":
@@ -46,8 +50,19 @@ class EventLog:
         return self.frame.height
 
     def catalog(self) -> Catalog:
-        """All items, sorted as text: neither time nor popularity nor the file's order shows in an index."""
-        return Catalog(self.frame["item_id"].unique().sort().to_list())
+        """All items, those of the items table too, sorted as text: neither time nor popularity nor the file's order
+        shows in an index."""
+        ids = self.frame["item_id"]
+        if self.items is not None:
+            ids = ids.append(self.items.frame["item_id"])
+        return Catalog(ids.unique().sort().to_list())
+
+    def with_items(self, items: "ItemTable") -> "EventLog":
+        """The same log with a table of items: every item in it joins the catalogue, and splits tell models the facts.
+
+        Facts about items count as known at any time; leave columns out that tell what happened later (ratings, sales).
+        """
+        return replace(self, items=items)
 
     def sequences(self, catalog: Catalog, *, by: str = "user") -> tuple[Sequences, list[str]]:
         """(one row a person or session, their ids sorted as text). Events by time, ties in file order; items outside
@@ -61,11 +76,16 @@ class EventLog:
         ordered_times = when[order] if self.has_times else None
         return Sequences.from_offsets(items[order], offsets, ordered_times), keys
 
+    def facts(self, catalog: Catalog) -> "Facts | None":
+        """What is known of a catalogue's items; None without a table of them."""
+        return None if self.items is None else self.items.facts(catalog)
+
     def split(self, protocol: str = "time", **options: Any) -> "Split":
         """Cut for an evaluation; see ``segue.data.split``."""
         from segue.data.split import split
 
-        return split(self, protocol, **options)
+        done = split(self, protocol, **options)
+        return replace(done, facts=self.facts(done.catalog))
 
     def with_frame(self, frame: "pl.DataFrame", report: ReadReport | None = None) -> "EventLog":
         """The same log with other rows."""

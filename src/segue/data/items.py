@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from segue.data import rejects
-from segue.data.catalog import Catalog
+from segue.data.catalog import PAD, Catalog
 from segue.data.columns import KNOWN_NAMES, listed
+from segue.data.features import Facts
 from segue.data.formats import guess_format, read_raw
 from segue.data.ids import to_text
 from segue.data.raw import ROW, Raw
@@ -17,7 +18,7 @@ from segue.data.tables import from_table
 if TYPE_CHECKING:
     import polars as pl
 
-Kind = Literal["category", "list", "number", "text"]
+Kind = Literal["category", "list", "number", "text", "vector"]
 TITLES = ("title", "name", "description", "itemname", "productname", "label")
 """Column names, without case and punctuation, that people give to what an item is called; the likeliest first."""
 
@@ -37,18 +38,34 @@ class ItemTable:
         plain = {"".join(c for c in name.lower() if c.isalnum()): name for name in self.kinds}
         return next((plain[name] for name in TITLES if name in plain), None)
 
-    def for_catalog(self, catalog: Catalog) -> dict[str, dict[str, Any]]:
-        """What an artifact keeps for people to see: item id -> column -> value, missing values left out; the title
-        column comes under the name "title" as well."""
+    @property
+    def ids(self) -> list[str]:
+        """The items, in the table's order."""
+        return self.frame["item_id"].to_list()
+
+    def facts(self, catalog: Catalog) -> Facts:
+        """What models learn from: a row for each index of the catalogue, empty for one that the table does not have."""
+        rows: list[dict[str, Any]] = [{} for _ in range(catalog.size)]
+        where = catalog.index(self.ids)
+        for i, row in zip(where.tolist(), self.frame.iter_rows(named=True), strict=True):
+            rows[i] = {name: row[name] for name in self.kinds if row[name] is not None}
+        rows[PAD] = {}
+        return Facts(rows, self.kinds)
+
+    def by_id(self) -> dict[str, dict[str, Any]]:
+        """Item id -> column -> value, missing values left out; the title column comes as "title" as well."""
         title = self.title
         out: dict[str, dict[str, Any]] = {}
         for row in self.frame.iter_rows(named=True):
-            if row["item_id"] in catalog:
-                known = {name: row[name] for name in self.kinds if row[name] is not None}
-                if title is not None and title in known:
-                    known["title"] = known[title]
-                out[row["item_id"]] = known
+            known = {name: row[name] for name in self.kinds if row[name] is not None}
+            if title is not None and title in known:
+                known["title"] = known[title]
+            out[row["item_id"]] = known
         return out
+
+    def for_catalog(self, catalog: Catalog) -> dict[str, dict[str, Any]]:
+        """What an artifact keeps for people to see: ``by_id`` of the catalogue's items."""
+        return {item: known for item, known in self.by_id().items() if item in catalog}
 
 
 def read_items(source: Any, *, format: str = "auto", kinds: Mapping[str, Kind] | None = None) -> ItemTable:
@@ -117,8 +134,8 @@ def _guess(column: "pl.Series") -> Kind:
 
     if column.dtype.is_numeric():
         return "number"
-    if column.dtype == pl.List:
-        return "list"
+    if isinstance(column.dtype, pl.Array) or column.dtype == pl.List:
+        return "vector" if column.dtype.inner.is_numeric() and column.dtype.inner.is_float() else "list"  # type: ignore[attr-defined]
     text = column.cast(pl.String).drop_nulls()
     return "category" if len(text) == 0 else _guess_of_text(text)
 
@@ -141,6 +158,10 @@ def _as_kind(column: "pl.Series", kind: Kind) -> "pl.Series":
         return column.cast(pl.Float64, strict=False)
     if kind == "list" and column.dtype != pl.List:
         return _split(column)
+    if isinstance(column.dtype, pl.Array):
+        return column.arr.to_list()
+    if kind == "vector" and column.dtype != pl.List:
+        return column.cast(pl.String).str.json_decode(pl.List(pl.Float64))
     return column if column.dtype == pl.List else column.cast(pl.String).str.strip_chars()
 
 

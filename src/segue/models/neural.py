@@ -10,6 +10,7 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
+from segue.models.feature_vectors import FeatureVectors
 from segue.models.graph import GraphEncoder
 from segue.models.gru4rec import GRU4RecConfig, GruArrays
 from segue.models.prior import WithPrior
@@ -38,12 +39,21 @@ class NeuralScorer:
     """
 
     def __init__(
-        self, name: str, encoder: Encoder, table_VD: np.ndarray, start_V: np.ndarray, *, temperature: float | None
+        self,
+        name: str,
+        encoder: Encoder,
+        table_VD: np.ndarray,
+        start_V: np.ndarray,
+        *,
+        temperature: float | None,
+        features: FeatureVectors | None = None,
     ) -> None:
         self.name = name
         self.encoder = encoder
         self.start_V = start_V
         self.temperature = temperature
+        self.features = features
+        """How an item is placed that nobody has taken yet; None where the network learned from no facts."""
         self._table_VD = table_VD
         self.bias_V: np.ndarray | None = None
         if temperature is None:
@@ -86,9 +96,18 @@ class NeuralScorer:
         scores_BV[:, PAD] = 0.0
         return scores_BV
 
+    def with_rows(self, rows_ND: np.ndarray) -> "NeuralScorer":
+        """The same network with N more items behind its own."""
+        table_VD = np.concatenate([self._table_VD, rows_ND])
+        start_V = np.concatenate([self.start_V, np.zeros(len(rows_ND), dtype=np.float32)])
+        return NeuralScorer(
+            self.name, self.encoder, table_VD, start_V, temperature=self.temperature, features=self.features
+        )
+
     def arrays(self) -> dict[str, np.ndarray]:
-        """The table, the answer to an empty history, and the encoder, by name."""
-        return {"table": self._table_VD, "start": self.start_V, **self.encoder.arrays()}
+        """The table, the answer to an empty history, the encoder, and the features' vectors, by name."""
+        features = {} if self.features is None else self.features.arrays()
+        return {"table": self._table_VD, "start": self.start_V, **features, **self.encoder.arrays()}
 
 
 def unit(vectors_ND: np.ndarray) -> np.ndarray:
@@ -108,5 +127,8 @@ def restore_neural(name: str, arrays: Mapping[str, np.ndarray], config: Any) -> 
     else:
         weights = {key.removeprefix("net."): value for key, value in arrays.items() if key.startswith("net.")}
         encoder = GraphEncoder(arrays["encoder.onnx"].tobytes(), config.length, weights)
-    scorer = NeuralScorer(name, encoder, arrays["table"], arrays["start"], temperature=config.temperature)
+    features = FeatureVectors.restore(arrays)
+    scorer = NeuralScorer(
+        name, encoder, arrays["table"], arrays["start"], temperature=config.temperature, features=features
+    )
     return WithPrior.restore(scorer, arrays) if "prior.weight" in arrays else scorer

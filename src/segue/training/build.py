@@ -7,16 +7,20 @@ import numpy as np
 import torch
 
 from segue.data.catalog import PAD
+from segue.data.features import Encoding, Facts, FeatureConfig
 from segue.data.sequences import Sequences
 from segue.models.bert4rec import BERT4RecConfig
 from segue.models.caser import CaserConfig
+from segue.models.feature_vectors import regress
 from segue.models.gru4rec import GRU4RecConfig
 from segue.models.nextitnet import NextItNetConfig
+from segue.models.rows import item_counts
 from segue.models.sasrec import SASRecConfig
 from segue.models.seq2seq import Seq2SeqConfig
 from segue.models.spectral import spectral_vectors
 from segue.training.nets.convolution import CaserEncoder, NextItNetEncoder
 from segue.training.nets.encoder import Encoder
+from segue.training.nets.features import ItemFeatures
 from segue.training.nets.gru import GruEncoder
 from segue.training.nets.layers import Noise
 from segue.training.nets.masked import MaskedEncoder
@@ -35,8 +39,11 @@ ENCODERS: dict[type, type[Encoder]] = {
 """The one table of trainable encoders: settings -> net."""
 
 
-def build_net(config: Any, sequences: Sequences, size: int, seed: int) -> TiedNet:
-    """An untrained net for a catalogue of size V; equal arguments give equal weights."""
+def build_net(
+    config: Any, sequences: Sequences, size: int, seed: int, known: tuple[FeatureConfig, Facts] | None = None
+) -> TiedNet:
+    """An untrained net for a catalogue of size V; equal arguments give equal weights. ``known``: which facts about
+    the items it is to learn from, and the facts."""
     generator = torch.Generator().manual_seed(seed)
     rng = np.random.default_rng((seed, 2))
     columns = config.dim + (config.temperature is None)
@@ -49,13 +56,39 @@ def build_net(config: Any, sequences: Sequences, size: int, seed: int) -> TiedNe
         if config.temperature is None:
             table[:, -1] = 0.0
     table[PAD] = 0.0
-    return assemble(config, torch.from_numpy(table), generator)
+    features = None
+    if known is not None:
+        seen_V = item_counts(sequences, size) > 0
+        features = _part(table, seen_V, known, spectral=config.spectral_start)
+    return assemble(config, torch.from_numpy(table), generator, features)
 
 
-def assemble(config: Any, table_VD: torch.Tensor, generator: torch.Generator) -> TiedNet:
+def assemble(
+    config: Any, table_VD: torch.Tensor, generator: torch.Generator, features: ItemFeatures | None = None
+) -> TiedNet:
     """The net of these settings around a table, its encoder freshly drawn."""
     noise = Noise()
     encoder = ENCODERS[type(config)](config, noise, generator)
     if isinstance(encoder, Translator):
-        return Seq2SeqNet(encoder, noise, table_VD, config)
-    return TiedNet(encoder, noise, table_VD, temperature=config.temperature, length=config.length)
+        return Seq2SeqNet(encoder, noise, table_VD, config, features)
+    length, temperature = config.length, config.temperature
+    return TiedNet(encoder, noise, table_VD, temperature=temperature, length=length, features=features)
+
+
+def _part(
+    table_VD: np.ndarray, seen_V: np.ndarray, known: tuple[FeatureConfig, Facts], *, spectral: bool
+) -> ItemFeatures:
+    """Parts the table, in place, into what features tell and what is an item's own, so that the sum stays.
+
+    Spectral vectors are regressed on the features of the items that occur; random ones tell nothing, so that features
+    start at zero there. An item that never occurs has nothing of its own.
+    """
+    config, facts = known
+    encoding = Encoding.learn(facts, seen_V, config)
+    features = encoding.of_catalog(facts)
+    table_VD[~seen_V] = 0.0
+    vectors_FD = np.zeros((features.size, table_VD.shape[1]), dtype=np.float32)
+    if spectral:
+        vectors_FD = regress(features.where(seen_V), table_VD, config.ridge)
+        table_VD[seen_V] -= (features @ vectors_FD)[seen_V]
+    return ItemFeatures(encoding, features, torch.from_numpy(vectors_FD), config.id_dropout)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segue.models.feature_vectors import FeatureVectors
 from segue.models.graph import GraphEncoder
 from segue.models.gru4rec import GruArrays
 from segue.models.neural import Encoder as Served
@@ -30,7 +31,11 @@ def export(name: str, net: TiedNet, counts_V: np.ndarray) -> NeuralScorer:
         weights = _weights(net.encoder)
         encoder = GraphEncoder(onnx_graph(net.encoder, net.dim, net.length), net.length, weights)
     start_V = np.log1p(counts_V).astype(np.float32)
-    return NeuralScorer(name, encoder, net.table_VD.numpy().copy(), start_V, temperature=net.temperature)
+    features = None
+    if net.features is not None:
+        features = FeatureVectors(net.features.encoding, net.features.vectors_FD.numpy().copy())
+    table_VD = net.whole().numpy().copy()
+    return NeuralScorer(name, encoder, table_VD, start_V, temperature=net.temperature, features=features)
 
 
 def _weights(encoder: nn.Module) -> dict[str, np.ndarray]:

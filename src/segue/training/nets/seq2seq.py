@@ -14,6 +14,7 @@ from segue.models.gru4rec import GRU4RecConfig
 from segue.models.sasrec import SASRecConfig
 from segue.models.seq2seq import Seq2SeqConfig
 from segue.training.nets.encoder import Encoder, Steps
+from segue.training.nets.features import ItemFeatures
 from segue.training.nets.gru import GruEncoder
 from segue.training.nets.layers import Dropout, Noise
 from segue.training.nets.tied import TiedNet
@@ -68,8 +69,16 @@ class Stretches:
 class Seq2SeqNet(TiedNet):
     """The net around one item table, which feeds the reader and the writer, and which the writer is compared with."""
 
-    def __init__(self, encoder: Translator, noise: Noise, table_VD: Tensor, config: Seq2SeqConfig) -> None:
-        super().__init__(encoder, noise, table_VD, temperature=config.temperature, length=config.length)
+    def __init__(
+        self,
+        encoder: Translator,
+        noise: Noise,
+        table_VD: Tensor,
+        config: Seq2SeqConfig,
+        features: ItemFeatures | None = None,
+    ) -> None:
+        length, temperature = config.length, config.temperature
+        super().__init__(encoder, noise, table_VD, temperature=temperature, length=length, features=features)
         self.encoder: Translator = encoder
         self.config = config
 
@@ -122,10 +131,10 @@ class Seq2SeqNet(TiedNet):
         """``count`` numbers in [0, 1) from the net's noise: they repeat with the step."""
         return (self.noise.bytes(4 * count).view(torch.int32) & 0xFFFFFF).float() / float(1 << 24)
 
-    def newest(self, items_BT: Tensor, last_B: Tensor) -> Tensor:
+    def newest(self, table_VD: Tensor, items_BT: Tensor, last_B: Tensor) -> Tensor:
         """[B, D]: what the writer says first, after each row's newest event, which is in column ``last_B``."""
-        states_BTD = self.encoder.reader(self.embed(self.table_VD, items_BT))
+        states_BTD = self.encoder.reader(self.embed(table_VD, items_BT))
         row_B = torch.arange(len(last_B), device=self.device)
-        given_BKD = self.embed(self.table_VD, items_BT[row_B, last_B][:, None])
+        given_BKD = self.embed(table_VD, items_BT[row_B, last_B][:, None])
         first_BKD: Tensor = self.encoder.writer(given_BKD, Memory(states_BTD, row_B, last_B))
         return first_BKD[:, 0]

@@ -11,8 +11,12 @@ from torch.nn import functional as F
 
 from segue.data.sequences import Sequences
 from segue.training.nets.encoder import Encoder, Steps
+from segue.training.nets.features import ItemFeatures, Touched
 from segue.training.nets.layers import Noise
 from segue.training.tasks import Task, left_aligned
+
+TABLE, FEATURES = "table", "feature vectors"
+"""Names of the tables among the weights; no parameter of an encoder has one of them."""
 
 
 class TiedNet(nn.Module):
@@ -23,7 +27,14 @@ class TiedNet(nn.Module):
     """
 
     def __init__(
-        self, encoder: Encoder, noise: Noise, table_VD: Tensor, *, temperature: float | None, length: int
+        self,
+        encoder: Encoder,
+        noise: Noise,
+        table_VD: Tensor,
+        *,
+        temperature: float | None,
+        length: int,
+        features: ItemFeatures | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -32,6 +43,7 @@ class TiedNet(nn.Module):
         self.register_buffer("table_VD", table_VD)
         self.temperature = temperature
         self.length = length
+        self.features = features
 
     @property
     def task(self) -> Task:
@@ -47,6 +59,27 @@ class TiedNet(nn.Module):
     def dim(self) -> int:
         """D: the width of an embedded event."""
         return self.table_VD.shape[1] - (self.temperature is None)
+
+    def items(self, own_RD: Tensor, touched: Touched | None) -> Tensor:
+        """The table that inputs and outputs both use: rows as they are, or with their features' vectors added."""
+        if self.features is None or touched is None:
+            return own_RD
+        return self.features.add(own_RD, touched, self.noise if self.training else None)
+
+    @torch.no_grad()
+    def whole(self) -> Tensor:
+        """[V, D]: every item as it is served."""
+        if self.features is None:
+            return self.table_VD
+        return self.features.add(self.table_VD, self.features.at(None))
+
+    def offered(self, counts_V: np.ndarray) -> np.ndarray | None:
+        """bool [V]: the items that targets are compared with; None: all of them. A net that learns from features must
+        not learn that what nobody could take is not taken: such an item has no event and nothing of its own."""
+        if self.features is None:
+            return None
+        offered_V: np.ndarray = (counts_V > 0) | self.table_VD.any(dim=1).cpu().numpy()
+        return offered_V
 
     def embed(self, table_RD: Tensor, rows_BT: Tensor) -> Tensor:
         """The input vectors of events."""
@@ -67,16 +100,33 @@ class TiedNet(nn.Module):
         """Table rows as they enter the dot product."""
         return F.normalize(table_RD, dim=-1) if self.temperature is not None else table_RD
 
-    def newest(self, items_BT: Tensor, last_B: Tensor) -> Tensor:
+    def newest(self, table_VD: Tensor, items_BT: Tensor, last_B: Tensor) -> Tensor:
         """[B, D]: the state after each row's newest event, which is in column ``last_B``."""
-        return self.encoder.newest(self.embed(self.table_VD, items_BT), last_B)
+        return self.encoder.newest(self.embed(table_VD, items_BT), last_B)
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of everything that is learned, by name."""
+        found = {name: value.detach().clone() for name, value in self.encoder.state_dict().items()}
+        if self.features is not None:
+            found[FEATURES] = self.features.vectors_FD.clone()
+        return {**found, TABLE: self.table_VD.clone()}
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Takes back what ``weights`` gave."""
+        self.table_VD.copy_(weights[TABLE])
+        if self.features is not None:
+            self.features.vectors_FD.copy_(weights[FEATURES])
+        others = (TABLE, FEATURES)
+        self.encoder.load_state_dict({name: value for name, value in weights.items() if name not in others})
 
     @torch.no_grad()
-    def queries(self, histories: Sequences) -> np.ndarray:
+    def queries(self, histories: Sequences, table_VD: Tensor | None = None) -> np.ndarray:
         """float32 [B, D] or [B, D + 1]: the query after each whole history; the zero vector after an empty one.
 
-        Rows of like length are encoded together, at most 16k events at a time.
+        Rows of like length are encoded together, at most 16k events at a time. ``table_VD``: ``whole()``, where the
+        caller has it at hand.
         """
+        table_VD = self.whole() if table_VD is None else table_VD
         was_training = self.training
         self.eval()
         newest = histories.known().tail(self.length)
@@ -91,7 +141,7 @@ class TiedNet(nn.Module):
             chosen = newest.take(rows)
             items_BT = torch.from_numpy(left_aligned(chosen, chosen.items).astype(np.int64)).to(self.device)
             last_B = torch.from_numpy(lengths[rows] - 1).to(self.device)
-            out[rows] = self.query(self.newest(items_BT, last_B).float()).cpu().numpy()
+            out[rows] = self.query(self.newest(table_VD, items_BT, last_B).float()).cpu().numpy()
             start += len(rows)
         self.train(was_training)
         return out
@@ -116,6 +166,6 @@ class TorchScorer:
         return {name: value.cpu().numpy() for name, value in self.net.state_dict().items()}
 
     def scores(self, histories: Sequences) -> np.ndarray:
-        keys_VD = self.net.key(self.net.table_VD).cpu().numpy()
-        scores: np.ndarray = self.net.queries(histories) @ keys_VD.T
+        table_VD = self.net.whole()
+        scores: np.ndarray = self.net.queries(histories, table_VD) @ self.net.key(table_VD).cpu().numpy().T
         return scores
