@@ -117,7 +117,7 @@ def test_growing_parts_what_features_tell_from_what_is_an_items_own(informed: Pa
     np.testing.assert_allclose(whole[wider.index(loaded.catalog.ids)], loaded.arrays["table"][1:], atol=1e-5)
     cold, met, alone, twin = wider.index(["i11", "i12", "i13", "i11"])
     assert not own[cold].any() and not own[alone].any() and own[met].any()
-    told = FeatureVectors.restore(loaded.arrays)
+    told = FeatureVectors.restore(loaded.arrays, "features")
     assert told is not None
     np.testing.assert_allclose(whole[alone], told.of([{"quarter": "q3"}])[0], rtol=1e-5, atol=1e-6)
     assert whole[met] @ whole[wider.index(["i01"])[0]] > 0
@@ -136,6 +136,31 @@ def test_an_update_keeps_learning_from_features(informed: Path) -> None:
     assert not np.array_equal(after.arrays["features.weights"], before)
     larger = place(restore(after), [{"quarter": "q3"}])  # and it still places what comes later
     assert larger.size == len(after.catalog) + 2
+
+
+def both_ways(people: range, begin: int) -> EventLog:
+    """Who is on a phone goes one on, who is at a desk two."""
+    rows = []
+    for p in people:
+        step, device = (1, "phone") if p % 2 else (2, "desk")
+        rows += [(f"u{p}", f"i{(p + s * step) % 12:02d}", T0 + begin + 60 * s + p % 60, device) for s in range(8)]
+    return read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp", "device"], orient="row"))
+
+
+def test_an_update_keeps_learning_from_contexts(tmp_path: Path) -> None:
+    model = GRU4Rec(dim=16, epochs=6, batch_tokens=128, learning_rate=0.02, prior=0.0, contexts=["device"])
+    model.fit(both_ways(range(60), 0)).save(tmp_path / "run")
+    before = artifact.load(tmp_path / "run").arrays["contexts.weights"]
+    found = update(tmp_path / "run", both_ways(range(100, 400), 10_000), replay=both_ways(range(60), 0))
+    after = artifact.load(tmp_path / "run")
+    assert found.promoted and not np.array_equal(after.arrays["contexts.weights"], before)
+    asked = segue.load(tmp_path / "run")
+    for device, item in (("phone", "i05"), ("desk", "i06")):
+        assert asked.recommend([["i04"]], k=1, contexts=[[{"device": device}]])[0][0][0] == item
+    with pytest.raises(
+        ValueError, match=r"^The log has no column 'device' to take as context\. Its columns: user_id, "
+    ):
+        update(tmp_path / "run", walk(range(300, 340), 1, 12, 10_000))
 
 
 def test_widened_puts_the_unknown_last() -> None:

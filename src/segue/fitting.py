@@ -71,10 +71,10 @@ class Work:
         training: TrainingConfig,
         data: tuple[Sequences, int],
         seed: int,
-        known: tuple[FeatureConfig, Facts] | None = None,
+        known: tuple[FeatureConfig, Facts | None] | None = None,
     ) -> "Trainer":
         """An untrained net of these settings on the log ``data`` (sequences, catalogue size V), ready to be trained;
-        ``known``: the facts about items that it learns from as well.
+        ``known``: what it learns from as well, and the facts about items.
         ValueError where it will not fit the memory: better now than a kill in the middle."""
         from segue.training.build import build_net
         from segue.training.devices import resolve_device
@@ -179,7 +179,7 @@ def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], s
         judged = scorer if prior is None else WithPrior(scorer, prior, config.prior or 1.0)
         return evaluate(judged, cases, exclude_seen=split.exclude_seen, ks=(10,)).metrics["ndcg@10"]
 
-    known = _known(features, split.facts)
+    known = _known(features, split.facts, split.train)
     trainer = work.trainer(config, training, (split.train, size), seed, known)
     outcome = work.train(trainer, "choose", validate=validate if len(cases) else None)
     scorer: Scorer = export(name, trainer.net, item_counts(split.train, size))
@@ -202,13 +202,17 @@ def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], s
     return Fitted(scorer, asdict(config), notes, 0.0)
 
 
-def _known(config: FeatureConfig, facts: Facts | None) -> tuple[FeatureConfig, Facts] | None:
+def _known(
+    config: FeatureConfig, facts: Facts | None, sequences: Sequences
+) -> tuple[FeatureConfig, Facts | None] | None:
     """What a net learns from besides events; None for nothing."""
-    if not config.features:
-        return None
-    if facts is None:
+    if config.features and facts is None:
         raise ValueError(f"Learning from {', '.join(config.features)} needs a table of items that has these columns.")
-    return config, facts
+    if config.contexts and sequences.contexts is None:
+        raise ValueError(
+            f"Learning from the context {', '.join(config.contexts)} needs a log that carries it: with_context."
+        )
+    return (config, facts) if config.features or config.contexts else None
 
 
 def _train_again(
@@ -227,7 +231,7 @@ def _train_again(
     sequences, size = data
     notes = chosen.notes
     config: Any = settings.decode(find(name).config, chosen.settings)
-    known = _known(settings.decode(FeatureConfig, notes["features"]), facts)
+    known = _known(settings.decode(FeatureConfig, notes["features"]), facts, sequences)
     trainer = work.trainer(config, settings.decode(TrainingConfig, notes["training"]), data, seed, known)
     work.train(trainer, stage, stop_after=notes["best_epoch"])
     scorer: Scorer = export(name, trainer.net, item_counts(sequences, size))

@@ -11,6 +11,7 @@ import numpy as np
 
 from segue import settings
 from segue.data.catalog import Catalog
+from segue.data.contexts import Contexts
 from segue.data.features import FeatureConfig
 from segue.data.sequences import Sequences
 from segue.models import artifact
@@ -43,13 +44,18 @@ class Fitted:
         k: int = 10,
         exclude_seen: bool = True,
         items: Iterable[str] | None = None,
+        contexts: Iterable[Sequence[Mapping[str, Any]]] | None = None,
     ) -> list[Answer]:
         """The k best next items for each history (item ids, oldest first; an empty one is answered too).
 
         Ids that the catalogue does not know are skipped. With ``items`` only those are considered. A row is shorter
-        than k only when fewer items are left. ValueError for a flat list of ids, and for ids that are not texts.
+        than k only when fewer items are left. ``contexts``: for each event of each history, column -> value of what a
+        network with contexts learned from; what is missing counts as unknown. ValueError for a flat list of ids, and
+        for ids that are not texts.
         """
         rows, allowed_V = self._asked(histories, items)
+        if contexts is not None:
+            rows = _around(rows, contexts)
         seen = rows if exclude_seen else None
         return self._named(*top_k(self.scorer.scores(rows), k, exclude=seen, allowed_V=allowed_V))
 
@@ -104,6 +110,17 @@ class Fitted:
         if item not in self.catalog:
             raise ValueError(f"The catalogue has no item '{item}'.")
         return self.recommend([[item]], k=k)[0]
+
+
+def _around(rows: Sequences, contexts: Iterable[Sequence[Mapping[str, Any]]]) -> Sequences:
+    """The histories, each event with what is known of its circumstances."""
+    each = [list(row) for row in contexts]
+    if [len(row) for row in each] != rows.lengths.tolist():
+        raise ValueError(
+            f"Each history needs a context for each of its events, but the histories have {rows.lengths.tolist()} "
+            f"events and there are {[len(row) for row in each]} contexts."
+        )
+    return dataclasses.replace(rows, contexts=Contexts.from_rows(one for row in each for one in row))
 
 
 def _checked(history: Sequence[str]) -> Sequence[str]:
@@ -170,7 +187,8 @@ class Recommender:
 
         What a network chooses by is held out by ``protocol``; what was chosen is then trained on every event.
         ``items``: a table with titles and the like (anything ``read_items`` reads), kept with the model; the columns
-        that the setting ``features`` names are learned from, and then all of its items can be recommended.
+        that the setting ``features`` names are learned from, and then all of its items can be recommended. The setting
+        ``contexts`` names columns of the log to learn from.
         """
         from segue.data.events import EventLog, read_events
         from segue.data.items import read_items
@@ -179,6 +197,8 @@ class Recommender:
         table = None if items is None else read_items(items)
         if table is not None and self.get_params().get("features"):
             events = events.with_items(table)
+        if self.get_params().get("contexts"):
+            events = events.with_context(self.get_params()["contexts"])
         catalog = events.catalog()
         sequences, people = events.sequences(catalog, by="session" if protocol == "sessions" else "user")
         scorer = self._learn(events, protocol, (sequences, catalog.size))
@@ -217,16 +237,24 @@ class Recommender:
         k: int = 10,
         exclude_seen: bool = True,
         items: Iterable[str] | None = None,
+        contexts: Iterable[Sequence[Mapping[str, Any]]] | None = None,
     ) -> list[Answer]:
-        """The k best next items for raw histories, or for people of the log it was fitted on; see ``Fitted``."""
+        """The k best next items for raw histories, or for people of the log it was fitted on, whose events' contexts
+        are known from it; see ``Fitted``."""
         if (histories is None) == (users is None):
             raise ValueError("Give either histories or users.")
         if isinstance(users, str):
             raise ValueError(f"users is a list of ids, got the text '{users}': write ['{users}'].")
+        fitted = self.fitted
         if users is not None:
-            histories = [self._history(user) for user in users]
+            rows = self._rows.take(np.array([self._row(user) for user in users], dtype=np.int64))
+            histories = [fitted.catalog.names(row) for row in rows]
+            if rows.contexts is not None:
+                told, where = rows.contexts, rows.positions()[1]
+                each = iter(told.facts.rows[code] for code in told.codes[where].tolist())
+                contexts = [[next(each) for _ in range(length)] for length in rows.lengths.tolist()]
         assert histories is not None
-        return self.fitted.recommend(histories, k=k, exclude_seen=exclude_seen, items=items)
+        return fitted.recommend(histories, k=k, exclude_seen=exclude_seen, items=items, contexts=contexts)
 
     def similar(self, item: str, *, k: int = 10) -> Answer:
         """What goes with one item."""
@@ -240,12 +268,10 @@ class Recommender:
         )
         return artifact.save(saved, Path(folder))
 
-    def _history(self, user: str) -> list[str]:
-        catalog = self.fitted.catalog
+    def _row(self, user: str) -> int:
         if user not in self._row_of:
             raise ValueError(f"There is no person '{user}' in the log this was fitted on.")
-        row = self._row_of[user]
-        return catalog.names(self._rows.items[self._rows.starts[row] : self._rows.stops[row]])
+        return self._row_of[user]
 
 
 def load(folder: str | Path) -> Fitted:

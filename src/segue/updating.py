@@ -17,6 +17,7 @@ from segue.data.sequences import Sequences
 from segue.evaluation.protocol import evaluate
 from segue.models import artifact
 from segue.models.covisit import CoVisit, CoVisitConfig
+from segue.models.feature_vectors import FeatureVectors
 from segue.models.placing import fair
 from segue.models.prior import WithPrior
 from segue.models.restore import restore
@@ -104,6 +105,7 @@ def update(
     if not log.has_times:
         raise ValueError("The newest events judge an update, so the new log needs times.")
     config: Any = settings.decode(entry.config, loaded.settings)
+    log, replay = _in_context(loaded, log, replay)
     catalog = Catalog(sorted({*loaded.catalog.ids, *log.catalog().ids, *(replay.catalog().ids if replay else ())}))
     rows = _together(log, replay, catalog)
     moment = int(np.quantile(log.frame["timestamp"].to_numpy(), 1 - SLICE, method="higher"))
@@ -126,13 +128,24 @@ def update(
     return Update(before, after, len(cases), len(catalog) - len(loaded.catalog), version is not None, version)
 
 
+def _in_context(
+    loaded: artifact.Artifact, log: "EventLog", replay: "EventLog | None"
+) -> "tuple[EventLog, EventLog | None]":
+    """The logs, with the context that the model learned from. ValueError where one has not such a column."""
+    vectors = FeatureVectors.restore(loaded.arrays, "contexts")
+    if vectors is None:
+        return log, replay
+    kinds: Any = {column.name: column.kind for column in vectors.encoding.columns}
+    return log.with_context(kinds), None if replay is None else replay.with_context(kinds)
+
+
 def _together(log: "EventLog", replay: "EventLog | None", catalog: Catalog) -> Sequences:
     """People's events of both logs in time order, indexed by the larger catalogue."""
     if replay is None:
         return log.sequences(catalog)[0]
     import polars as pl
 
-    columns = ["user_id", "item_id", "timestamp"]
+    columns = ["user_id", "item_id", "timestamp", *log.context]
     return log.with_frame(pl.concat([replay.frame.select(columns), log.frame.select(columns)])).sequences(catalog)[0]
 
 
@@ -151,7 +164,7 @@ def _go_on(loaded: artifact.Artifact, config: Any, catalog: Catalog, rows: Seque
     training = settings.decode(TrainingConfig, dict(notes.get("training") or {}))
     training = replace(training, epochs=2, learning_rate=training.learning_rate / 3)
     features = settings.decode(FeatureConfig, dict(notes.get("features") or {}))
-    net = grow_net(loaded, config, catalog, rows, seed, id_dropout=features.id_dropout)
+    net = grow_net(loaded, config, catalog, rows, seed, features)
     Trainer(net, rows, training, seed).run()
     scorer: Scorer = export(loaded.model, net, item_counts(rows, catalog.size))
     if "prior.weight" in loaded.arrays:

@@ -19,7 +19,7 @@ SEEN = np.array([False, True, True, True, True])
 
 
 def encoding(*names: str, rows: list[dict[str, Any]] = ROWS, seen: np.ndarray = SEEN, **values: Any) -> Encoding:
-    return Encoding.learn(Facts(rows, KINDS), seen, FeatureConfig(features=names, **values))
+    return Encoding.learn(Facts(rows, KINDS), seen.astype(int), names, FeatureConfig(features=names, **values))
 
 
 def dense(features: Features) -> np.ndarray:
@@ -131,6 +131,24 @@ def test_what_cannot_be() -> None:
         ({"most_values": 0}, r"^most_values must be at least 1, got 0\.$"),
         ({"ridge": 0.0}, r"^ridge must be above 0, got 0\.0\.$"),
         ({"id_dropout": 1.0}, r"^id_dropout must be in \[0, 1\), got 1\.0\.$"),
+        ({"context_dropout": -0.5}, r"^context_dropout must be in \[0, 1\), got -0\.5\.$"),
     ):
         with pytest.raises(ValueError, match=sentence):
             FeatureConfig(**values)  # type: ignore[arg-type]
+
+
+def test_rows_count_as_often_as_they_occur() -> None:
+    """Learning from a row three times is learning from three equal rows."""
+    rows: list[dict[str, Any]] = [{}, {"kind": "a", "price": 1.0}, {"kind": "b", "price": 5.0}]
+    config = FeatureConfig(contexts=("kind", "price"), min_items=3)
+    facts = Facts(rows, {"kind": "category", "price": "number"})
+    once = Encoding.learn(facts, np.array([0, 3, 1]), config.contexts, config)
+    apart = Facts([{}, rows[1], rows[1], rows[1], rows[2]], facts.kinds)
+    each = Encoding.learn(apart, np.array([0, 1, 1, 1, 1]), config.contexts, config)
+    for name, value in each.arrays().items():
+        np.testing.assert_array_equal(once.arrays()[name], value)
+    assert once.columns[0].size == 2  # b occurs once: unknown
+    with pytest.raises(
+        ValueError, match=r"^The log's context has no column 'region' to learn from\. Its columns: kind, price\.$"
+    ):
+        Encoding.learn(facts, np.array([0, 1, 1]), ("region",), FeatureConfig(contexts=("region",)))

@@ -8,7 +8,7 @@ from segue.models.feature_vectors import FeatureVectors, regress
 
 ROWS = [{}, *({"kind": f"k{i % 5}", "title": f"w{i % 3} w{i % 4} tea"} for i in range(40))]
 FACTS = Facts(ROWS, {"kind": "category", "title": "text"})
-ENCODING = Encoding.learn(FACTS, np.arange(41) > 0, FeatureConfig(features=("kind", "title")))
+ENCODING = Encoding.learn(FACTS, np.minimum(np.arange(41), 1), ("kind", "title"), FeatureConfig())
 
 
 @pytest.mark.parametrize("strength", [0.01, 0.3, 10.0])
@@ -29,7 +29,17 @@ def test_nothing_to_explain_gives_zeros() -> None:
 def test_it_comes_back_from_arrays() -> None:
     weights = np.random.default_rng(0).normal(size=(ENCODING.size, 4)).astype(np.float32)
     made = FeatureVectors(ENCODING, weights)
-    again = FeatureVectors.restore({**made.arrays(), "table": np.zeros(3)})
+    again = FeatureVectors.restore({**made.arrays("features"), "table": np.zeros(3)}, "features")
     assert again is not None
     np.testing.assert_array_equal(again.of(ROWS[1:7]), made.of(ROWS[1:7]))
-    assert FeatureVectors.restore({"table": np.zeros(3)}) is None
+    assert FeatureVectors.restore({**made.arrays("features")}, "contexts") is None
+
+
+def test_a_table_is_encoded_once_and_row_0_is_nothing() -> None:
+    weights = np.random.default_rng(0).normal(size=(ENCODING.size, 4)).astype(np.float32)
+    made = FeatureVectors(ENCODING, weights)
+    told = made.table(FACTS)
+    np.testing.assert_array_equal(told[1:], made.of(ROWS[1:]))
+    assert not told[0].any() and made.table(FACTS) is told
+    other = made.table(Facts(ROWS[:3], FACTS.kinds))
+    np.testing.assert_array_equal(other, told[:3])

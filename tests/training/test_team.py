@@ -22,9 +22,11 @@ from segue.training.trainer import Trainer
 
 CHILD = """
 import sys
+from dataclasses import replace
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from segue.data.contexts import Contexts
 from segue.data.features import Facts, FeatureConfig
 from segue.data.sequences import Sequences
 from segue.models.gru4rec import GRU4RecConfig
@@ -48,7 +50,9 @@ with joined() as team:
     known = None
     if facts == "features":
         told = Facts([{}] + [{"kind": f"k{i % 7}"} for i in range(1, 60)], {"kind": "category"})
-        known = (FeatureConfig(features=("kind",), id_dropout=0.0), told)
+        known = (FeatureConfig(features=("kind",), contexts=("device",), id_dropout=0.0, context_dropout=0.0), told)
+        places = Facts([{}, {"device": "a"}, {"device": "b"}], {"device": "category"})
+        rows = replace(rows, contexts=Contexts(rng.integers(0, 3, len(rows.items)).astype(np.int32), places))
     net = build_net(config, rows, 60, 3, known)
     outcome = Trainer(net, rows, training, 3, team).run(judge)
     save_file({k: v.contiguous() for k, v in net.state_dict().items()}, f"{out}/{team.size}-{team.rank}.safetensors")

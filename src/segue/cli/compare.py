@@ -13,6 +13,8 @@ def compare(
     models: Annotated[str, typer.Option(help="Model names, comma-separated.")] = "popularity,markov,covisit,gru4rec",
     items: o.Items = None,
     features: o.Features = None,
+    users: o.Users = None,
+    context: o.Context = None,
     protocol: o.Protocol = "time",
     test: o.Test = None,
     test_format: o.TestFormat = "auto",
@@ -51,7 +53,7 @@ def compare(
     from segue.experiment import compare as run
 
     names = [name.strip() for name in models.split(",") if name.strip()]
-    values = o.with_features(o.values_of(sets, names), features, items)
+    values = o.with_features(o.values_of(sets, names), features, items, context)
     ks = o.lengths(k)
     options = Comparison(seeds=seeds, ks=ks, ties=ties, refit=refit)  # type: ignore[arg-type]
     read = o.open_log(
@@ -65,8 +67,8 @@ def compare(
         strict=strict,
         rejected=rejected,
     )
-    if items is not None:
-        read = read.with_items(read_items(items))
+    table = None if items is None else read_items(items)
+    read = o.with_tables(read, table, users, o.columns(context) if context is not None else None)
     split = o.cut(read, protocol, test, test_format, unknown)
     with progress() as told:
         results = run(split, names, values, options, told)

@@ -32,6 +32,8 @@ def train(
     out_folder: Annotated[Path, typer.Option("--out", help="The folder to write the model to.")] = Path("run"),
     items: Annotated[Path | None, typer.Option(help="An items table: item_id and columns such as title.")] = None,
     features: o.Features = None,
+    users: o.Users = None,
+    context: o.Context = None,
     protocol: o.Protocol = "time",
     refit: Annotated[
         bool, typer.Option("--refit/--no-refit", help="After judging, train once more on every event.")
@@ -64,6 +66,7 @@ def train(
     Examples:
       segue train shop.csv --model gru4rec --out run --items products.csv
       segue train shop.csv --items products.csv --features category,price,title --out run
+      segue train shop.csv --users people.csv --context region,device --out run
       segue train shop.csv --model covisit --set decay=0.7 --out run
       segue train shop.csv --model sasrec --out run --log-dir curves
       segue train ratings.csv --recipe esasrec --set epochs=20 --out run
@@ -81,6 +84,8 @@ def train(
             "out": str(out_folder.resolve()),
             "items": None if items is None else str(items.resolve()),
             "features": features,
+            "users": None if users is None else str(users.resolve()),
+            "context": context,
             "train": {"protocol": protocol, "refit": refit, "seed": seed, "device": device},
             "log_dir": None if log_dir is None else str(log_dir.resolve()),
             "sets": sets or [],
@@ -111,7 +116,8 @@ def _follow(job: dict[str, Any], team: "Team") -> None:
 
 def _asked(job: dict[str, Any]) -> dict[str, Any]:
     """The model's settings: the recipe's, and over them what was named on the command line."""
-    values = o.with_features(o.values_of(job["sets"], [job["model"]]), job["features"], job["items"])
+    sets = o.values_of(job["sets"], [job["model"]])
+    values = o.with_features(sets, job["features"], job["items"], job["context"])
     return {**job["recipe"], **values[job["model"]]}
 
 
@@ -121,7 +127,8 @@ def _read(job: dict[str, Any], values: dict[str, Any], **how: Any) -> "tuple[Eve
 
     read = o.open_log(Path(job["log"]), **how, **job["read"])
     table = None if job["items"] is None else read_items(job["items"])
-    return (read.with_items(table) if table is not None and values.get("features") else read), table
+    learned = table if values.get("features") else None
+    return o.with_tables(read, learned, job["users"], values.get("contexts")), table
 
 
 def _run(job: dict[str, Any], rejected: Path | None, json: bool, team: "Team | None" = None) -> None:

@@ -26,18 +26,22 @@ CHUNK = 1 << 16
 
 @dataclass(frozen=True)
 class FeatureConfig:
-    """Which columns of the items table a network learns from, and how."""
+    """Which columns of the items table, and which of the log, a network learns from, and how."""
 
     features: tuple[str, ...] = ()
-    """Names of columns; none: items are known by who took them alone."""
+    """Columns of the items table; none: items are known by who took them alone."""
+    contexts: tuple[str, ...] = ()
+    """Columns of the log, or of a users table beside it, that say under which circumstances an event happened."""
     min_items: int = 2
-    """A value or word that fewer training items have counts as unknown: nothing could be learned that carries over."""
+    """A value or word that fewer training items (events, of a context) have counts as unknown."""
     most_values: int = 4096
     """Values or words of a column that have a vector: the most frequent ones."""
     ridge: float = 0.3
     """Strength of the pull towards zero when features' vectors start as a regression of the spectral ones."""
     id_dropout: float = 0.05
     """Share of items that a step knows by their features alone, so that items without a past are understood."""
+    context_dropout: float = 0.1
+    """Share of events that training sees without context, so that a history that came without any is understood."""
 
     def __post_init__(self) -> None:
         for name in ("min_items", "most_values"):
@@ -45,13 +49,15 @@ class FeatureConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not self.ridge > 0:
             raise ValueError(f"ridge must be above 0, got {self.ridge}.")
-        if not 0 <= self.id_dropout < 1:
-            raise ValueError(f"id_dropout must be in [0, 1), got {self.id_dropout}.")
+        for name in ("id_dropout", "context_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}.")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of each item of a catalogue: ``rows[i]`` of index i, columns without a value left out."""
+    """What is known of each item of a catalogue, or of each circumstance of a log: ``rows[i]`` of index i, columns
+    without a value left out; row 0 is empty."""
 
     rows: Sequence[Mapping[str, Any]]
     kinds: Mapping[str, str]
@@ -147,21 +153,25 @@ class Encoding:
         return sum(column.size for column in self.columns)
 
     @classmethod
-    def learn(cls, facts: Facts, seen_V: np.ndarray, config: FeatureConfig) -> "Encoding":
-        """Values, words and scales of the items that training saw (bool [V]) alone.
+    def learn(cls, facts: Facts, counts_V: np.ndarray, names: Sequence[str], config: FeatureConfig) -> "Encoding":
+        """Values, words and scales of these columns in the rows that training saw alone, row i ``counts_V[i]`` times.
 
         ValueError for a column that the table does not have.
         """
-        for name in config.features:
+        for name in names:
             if name not in facts.kinds:
+                what = "items table" if name in config.features else "log's context"
                 raise ValueError(
-                    f"The items table has no column '{name}' to learn from. Its columns: {', '.join(facts.kinds)}."
+                    f"The {what} has no column '{name}' to learn from. Its columns: {', '.join(facts.kinds)}."
                 )
-        rows = [facts.rows[i] for i in np.flatnonzero(seen_V).tolist()]
+        seen = np.flatnonzero(counts_V)
+        rows, counts = [facts.rows[i] for i in seen.tolist()], counts_V[seen].tolist()
         return cls(
             tuple(
-                _learn(name, facts.kinds[name], [row.get(name) for row in rows], config)
-                for name in dict.fromkeys(config.features)
+                _learn(
+                    name, facts.kinds[name], [(row.get(name), n) for row, n in zip(rows, counts, strict=True)], config
+                )
+                for name in dict.fromkeys(names)
             )
         )
 
@@ -218,22 +228,27 @@ def parts(value: Any, kind: str) -> Iterator[str]:
         yield text
 
 
-def _learn(name: str, kind: str, cells: Sequence[Any], config: FeatureConfig) -> Column:
+def _learn(name: str, kind: str, cells: Sequence[tuple[Any, int]], config: FeatureConfig) -> Column:
+    """``cells``: values, and how often each counts."""
     none, empty = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64)
     if kind == "number":
-        return Column(name, kind, none, _scale([number for cell in cells if (number := _number(cell)) is not None]))
+        numbers = [(number, n) for cell, n in cells if (number := _number(cell)) is not None]
+        return Column(name, kind, none, _scale(np.repeat([number for number, _ in numbers], [n for _, n in numbers])))
     if kind == "vector":
-        widths = Counter(len(vector) for cell in cells if (vector := _vector(cell)) is not None)
+        widths = Counter(len(vector) for cell, _ in cells if (vector := _vector(cell)) is not None)
         return Column(name, kind, none, empty, widths.most_common(1)[0][0] if widths else 0)
-    counts = Counter(hashed for cell in cells for hashed in {_hash(part) for part in parts(cell, kind)})
+    counts: Counter[int] = Counter()
+    for cell, n in cells:
+        for hashed in {_hash(part) for part in parts(cell, kind)}:
+            counts[hashed] += n
     often = sorted((-count, hashed) for hashed, count in counts.items() if count >= config.min_items)
     kept = sorted(hashed for _, hashed in often[: config.most_values])
     return Column(name, kind, np.array(kept, dtype=np.int64), empty)
 
 
-def _scale(values: Sequence[float]) -> np.ndarray:
+def _scale(values: np.ndarray) -> np.ndarray:
     """[mean, deviation, edges between the bins]; empty where no training item has a number."""
-    if not values:
+    if len(values) == 0:
         return np.empty(0, dtype=np.float64)
     deviation = float(np.std(values))
     edges = np.unique(np.quantile(values, np.arange(1, BINS) / BINS))

@@ -1,4 +1,4 @@
-"""Vectors of items from what is known of them, so that an item nobody has taken yet can be placed. No torch.
+"""Vectors from what is known: of items, so that one nobody has taken yet can be placed; of events' contexts. No torch.
 
 Shape letters: V catalogue size with PAD, F features, D width, N items.
 """
@@ -8,32 +8,41 @@ from typing import Any
 
 import numpy as np
 
-from segue.data.features import Encoding, Features
+from segue.data.features import Encoding, Facts, Features
 
 STEPS = 100
 """At most so many steps of conjugate gradients; far fewer bring the residual below 1e-4."""
 
 
 class FeatureVectors:
-    """vector(item) = sum over its features of weight * the feature's vector."""
+    """vector(row of facts) = sum over its features of weight * the feature's vector."""
 
     def __init__(self, encoding: Encoding, weights_FD: np.ndarray) -> None:
         self.encoding = encoding
         self.weights_FD = weights_FD
+        self._last: tuple[Facts, np.ndarray] | None = None
 
     def of(self, rows: Iterable[Mapping[str, Any]]) -> np.ndarray:
         """float32 [N, D]: of items by their facts, column -> value."""
         return self.encoding.encode(rows) @ self.weights_FD
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def table(self, facts: Facts) -> np.ndarray:
+        """float32 [N, D]: of a table of facts, its row 0 zero; kept for the next question with the very same table."""
+        last = self._last
+        if last is None or last[0] is not facts:
+            last = self._last = (facts, self.encoding.of_catalog(facts) @ self.weights_FD)
+        return last[1]
+
+    def arrays(self, prefix: str) -> dict[str, np.ndarray]:
         """Everything to save, by name."""
         own = {"weights": self.weights_FD, **self.encoding.arrays()}
-        return {f"features.{name}": value for name, value in own.items()}
+        return {f"{prefix}.{name}": value for name, value in own.items()}
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray]) -> "FeatureVectors | None":
-        """What ``arrays`` gave; None where the model knows no features."""
-        own = {name.removeprefix("features."): value for name, value in arrays.items() if name.startswith("features.")}
+    def restore(cls, arrays: Mapping[str, np.ndarray], prefix: str) -> "FeatureVectors | None":
+        """What ``arrays`` gave; None where the model knows nothing of that kind."""
+        start = f"{prefix}."
+        own = {name.removeprefix(start): value for name, value in arrays.items() if name.startswith(start)}
         return cls(Encoding.restore(own), own["weights"]) if own else None
 
 

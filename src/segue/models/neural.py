@@ -47,6 +47,7 @@ class NeuralScorer:
         *,
         temperature: float | None,
         features: FeatureVectors | None = None,
+        contexts: FeatureVectors | None = None,
     ) -> None:
         self.name = name
         self.encoder = encoder
@@ -54,6 +55,8 @@ class NeuralScorer:
         self.temperature = temperature
         self.features = features
         """How an item is placed that nobody has taken yet; None where the network learned from no facts."""
+        self.contexts = contexts
+        """What an event's circumstances add to its vector; None where the network learned from none."""
         self._table_VD = table_VD
         self.bias_V: np.ndarray | None = None
         if temperature is None:
@@ -72,7 +75,10 @@ class NeuralScorer:
         takes."""
         newest = histories.tail(self.encoder.length)
         _, where_N = newest.positions()
-        return newest, self.vectors_VD[newest.items[where_N]]
+        vectors_ND = self.vectors_VD[newest.items[where_N]]
+        if self.contexts is not None and newest.contexts is not None:
+            vectors_ND += self.contexts.table(newest.contexts.facts)[newest.contexts.codes[where_N]]
+        return newest, vectors_ND
 
     def logits(self, hidden_BD: np.ndarray) -> np.ndarray:
         """float32 [B, V]: what the encoder's states say of every item."""
@@ -101,13 +107,20 @@ class NeuralScorer:
         table_VD = np.concatenate([self._table_VD, rows_ND])
         start_V = np.concatenate([self.start_V, np.zeros(len(rows_ND), dtype=np.float32)])
         return NeuralScorer(
-            self.name, self.encoder, table_VD, start_V, temperature=self.temperature, features=self.features
+            self.name,
+            self.encoder,
+            table_VD,
+            start_V,
+            temperature=self.temperature,
+            features=self.features,
+            contexts=self.contexts,
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The table, the answer to an empty history, the encoder, and the features' vectors, by name."""
-        features = {} if self.features is None else self.features.arrays()
-        return {"table": self._table_VD, "start": self.start_V, **features, **self.encoder.arrays()}
+        """The table, the answer to an empty history, the encoder, and the vectors of facts, by name."""
+        told = {} if self.features is None else self.features.arrays("features")
+        told |= {} if self.contexts is None else self.contexts.arrays("contexts")
+        return {"table": self._table_VD, "start": self.start_V, **told, **self.encoder.arrays()}
 
 
 def unit(vectors_ND: np.ndarray) -> np.ndarray:
@@ -127,8 +140,13 @@ def restore_neural(name: str, arrays: Mapping[str, np.ndarray], config: Any) -> 
     else:
         weights = {key.removeprefix("net."): value for key, value in arrays.items() if key.startswith("net.")}
         encoder = GraphEncoder(arrays["encoder.onnx"].tobytes(), config.length, weights)
-    features = FeatureVectors.restore(arrays)
     scorer = NeuralScorer(
-        name, encoder, arrays["table"], arrays["start"], temperature=config.temperature, features=features
+        name,
+        encoder,
+        arrays["table"],
+        arrays["start"],
+        temperature=config.temperature,
+        features=FeatureVectors.restore(arrays, "features"),
+        contexts=FeatureVectors.restore(arrays, "contexts"),
     )
     return WithPrior.restore(scorer, arrays) if "prior.weight" in arrays else scorer

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from segue.data.catalog import PAD, Catalog
-from segue.data.features import Facts
+from segue.data.features import Facts, FeatureConfig
 from segue.data.sequences import Sequences
 from segue.models.artifact import Artifact
 from segue.models.feature_vectors import FeatureVectors
@@ -15,7 +15,7 @@ from segue.models.gru4rec import GRU4RecConfig
 from segue.models.neural import unit
 from segue.models.rows import windowed_pairs
 from segue.training.build import assemble
-from segue.training.nets.features import ItemFeatures
+from segue.training.nets.features import FactVectors
 from segue.training.nets.tied import TiedNet
 
 WINDOW = 5
@@ -27,12 +27,12 @@ ROUNDING = 1e-5
 
 
 def grow_net(
-    loaded: Artifact, config: Any, new: Catalog, sequences: Sequences, seed: int, *, id_dropout: float = 0.0
+    loaded: Artifact, config: Any, new: Catalog, sequences: Sequences, seed: int, asked: FeatureConfig | None = None
 ) -> TiedNet:
     """The net of an artifact, its table indexed by the new catalogue; ``sequences`` (in it) place new items.
 
     Where it learned from features, the artifact's ``items`` say what each item is like, which counts as one more
-    neighbour; ``id_dropout`` as in ``FeatureConfig``. ValueError where an item of the old catalogue is missing from
+    neighbour; ``asked``: the settings of this learning. ValueError where an item of the old catalogue is missing from
     the new one, or the artifact has no parameters.
     """
     arrays, old = loaded.arrays, loaded.catalog
@@ -42,19 +42,23 @@ def grow_net(
     table = np.zeros((new.size, arrays["table"].shape[1]), dtype=np.float32)
     table[where] = arrays["table"][1:]
     fresh = np.setdiff1d(np.arange(1, new.size), where)
-    vectors = FeatureVectors.restore(arrays)
-    features, told = None, None
+    asked = asked or FeatureConfig()
+    vectors, told = FeatureVectors.restore(arrays, "features"), None
+    sides: dict[str, FactVectors] = {}
     if vectors is not None:
         facts = Facts([{}, *(loaded.items.get(item, {}) for item in new.ids)], {})
-        matrix, weights = vectors.encoding.of_catalog(facts), vectors.weights_FD
-        told = matrix @ weights
-        features = ItemFeatures(vectors.encoding, matrix, torch.from_numpy(weights.copy()), id_dropout)
+        told = vectors.table(facts)
+        sides["features"] = _side(vectors, facts, asked.id_dropout)
     if len(fresh):
         mine = None if told is None else told[fresh]
         table[fresh] = _start(table, fresh, sequences, config, np.random.default_rng((seed, 4)), mine)
     if told is not None:
         _part(table, told)
-    net = assemble(config, torch.from_numpy(table), torch.Generator().manual_seed(seed), features)
+    around = FeatureVectors.restore(arrays, "contexts")
+    if around is not None:
+        facts = Facts([{}], {}) if sequences.contexts is None else sequences.contexts.facts
+        sides["contexts"] = _side(around, facts, asked.context_dropout)
+    net = assemble(config, torch.from_numpy(table), torch.Generator().manual_seed(seed), **sides)
     net.encoder.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in _parameters(arrays, config)})
     return net
 
@@ -67,6 +71,10 @@ def _parameters(arrays: Mapping[str, np.ndarray], config: Any) -> list[tuple[str
     if not found:
         raise ValueError("This model was saved without its parameters, so it cannot be trained on: train it anew.")
     return found
+
+
+def _side(vectors: FeatureVectors, facts: Facts, dropout: float) -> FactVectors:
+    return FactVectors(vectors.encoding, facts, torch.from_numpy(vectors.weights_FD.copy()), dropout)
 
 
 def _part(table_VD: np.ndarray, told_VD: np.ndarray) -> None:

@@ -89,7 +89,7 @@ class Trainer:
         self.objective = Objective(config, counts_V, seed, columns, offered_V=net.offered(counts_V))
         net.noise.to(net.device)
         self.rows, self.encoder = optimizers(config, net.table_VD, net.encoder.parameters())
-        self.feature_rows = None if net.features is None else row_optimizer(config, net.features.vectors_FD)
+        self.sides = {name: row_optimizer(config, side.vectors_FD) for name, side in net.sides.items()}
         self.dtype = resolve_precision(config.precision, net.device)
         self.step = 0
         self.run_so_far = Run()
@@ -166,8 +166,8 @@ class Trainer:
         """Everything that the rest of the run depends on; random draws depend on (seed, epoch, step) alone."""
         tensors = {f"net.{name}": value for name, value in self.net.weights().items()}
         tensors |= {f"rows.{name}": value for name, value in self.rows.state().items()}
-        if self.feature_rows is not None:
-            tensors |= {f"features.{name}": value for name, value in self.feature_rows.state().items()}
+        for side, rows in self.sides.items():
+            tensors |= {f"{side}.{name}": value for name, value in rows.state().items()}
         for i, slot in enumerate(self.encoder.state_dict()["state"].values()):
             tensors |= {f"encoder.{i}.{name}": value for name, value in slot.items()}
         tensors |= {f"best.{name}": value for name, value in (self.best or {}).items()}
@@ -187,8 +187,8 @@ class Trainer:
         self.step = state.numbers["step"]
         self.net.load_weights(_under("net.", state.tensors))
         self.rows.load(_under("rows.", state.tensors))
-        if self.feature_rows is not None:
-            self.feature_rows.load(_under("features.", state.tensors))
+        for side, rows in self.sides.items():
+            rows.load(_under(f"{side}.", state.tensors))
         self.best = _under("best.", state.tensors) or None
         slots = self.encoder.state_dict()
         count = len(slots["param_groups"][0]["params"])
@@ -199,11 +199,11 @@ class Trainer:
         """What must be equal for a state to be this training's."""
         digest = hashlib.sha256(repr((self.config, self.seed, self.net.length, self.net.temperature)).encode())
         log = self.batches.sequences
-        for array in (log.items, log.starts, log.stops):
+        for array in (log.items, log.starts, log.stops, *(() if log.contexts is None else (log.contexts.codes,))):
             for piece in pieces(array):
                 digest.update(np.ascontiguousarray(piece).data)
-        if self.net.features is not None:
-            digest.update(self.net.features.identity())
+        for side in self.net.sides.values():
+            digest.update(side.identity())
         shapes = [(name, tuple(value.shape)) for name, value in self.net.weights().items()]
         digest.update(repr(shapes).encode())
         return digest.hexdigest()
@@ -223,11 +223,13 @@ class Trainer:
         table = net.table_VD if touched_R is None else net.table_VD[touched_R]
         table = table.detach().requires_grad_()
         features = None if net.features is None else net.features.at(touched_R)
+        contexts, contexts_BT = net.around(batch.contexts_BT)
         share = batch.share(self.team.rank, self.team.size)
         total = torch.zeros((), device=device)
         if share.num_targets:
             items = net.items(table, features)
-            query_ND = self._queries(items, share, rows_of(share.inputs_BT), done)
+            own_BT = None if contexts_BT is None else contexts_BT[self.team.rank :: self.team.size]
+            query_ND = self._queries(items, share, rows_of(share.inputs_BT), net.added(contexts, own_BT), done)
             targets_N = rows_of(share.targets_BT[share.targets_BT != PAD])
             offset_K = torch.from_numpy(candidates.offset).to(device)
             loss = self.objective.loss(
@@ -236,12 +238,14 @@ class Trainer:
             total = loss * (share.num_targets / batch.num_targets)
             total.backward()
         parameters = list(net.encoder.parameters())
-        leaves = [table, *parameters, *(() if features is None else (features.vectors_FD,))]
+        sides = {"feature vectors": features, "context vectors": contexts}
+        touched = {name: side for name, side in sides.items() if side is not None}
+        leaves = [table, *parameters, *(side.vectors_FD for side in touched.values())]
         for tensor in leaves:
             if tensor.grad is None:
                 tensor.grad = torch.zeros_like(tensor)
         total = total.detach()
-        self.team.add([*(leaf.grad for leaf in leaves), total])
+        self.team.add([*(leaf.grad for leaf in leaves if leaf.grad is not None), total])
         torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
         rate = self.config.learning_rate * min(1.0, done / 0.05 + 0.02) * _half_cosine(done)
         for group in self.encoder.param_groups:
@@ -250,9 +254,9 @@ class Trainer:
         self.encoder.zero_grad(set_to_none=True)
         assert table.grad is not None
         self.rows.step(touched_R, table.grad, rate)
-        if features is not None and self.feature_rows is not None:
-            assert features.vectors_FD.grad is not None
-            self.feature_rows.step(features.rows_F, features.vectors_FD.grad, rate)
+        for name, side in touched.items():
+            assert side.vectors_FD.grad is not None
+            self.sides[name].step(side.rows_F, side.vectors_FD.grad, rate)
         return float(total)
 
     def _touched(self, batch: Batch, items_K: np.ndarray) -> Tensor | None:
@@ -262,7 +266,9 @@ class Trainer:
         touched = np.unique(np.concatenate([batch.inputs_BT.ravel(), batch.targets_BT.ravel(), items_K, [PAD]]))
         return torch.from_numpy(touched.astype(np.int64)).to(self.net.device)
 
-    def _queries(self, table_RD: Tensor, batch: Batch, inputs_BT: Tensor, done: float) -> Tensor:
+    def _queries(
+        self, table_RD: Tensor, batch: Batch, inputs_BT: Tensor, added_BTD: Tensor | None, done: float
+    ) -> Tensor:
         """What every target is predicted by, float32 [N, D]."""
         net = self.net
         inside_BT, asked_BT = (
@@ -273,7 +279,7 @@ class Trainer:
             for extra in (batch.times_BT, batch.cuts_B)
         )
         with torch.autocast(net.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            hidden_ND = net.states(table_RD, Steps(inputs_BT, inside_BT, asked_BT, times_BT, cuts_B, done))
+            hidden_ND = net.states(table_RD, Steps(inputs_BT, inside_BT, asked_BT, times_BT, cuts_B, added_BTD, done))
         return net.query(hidden_ND.float())
 
 

@@ -5,6 +5,7 @@ Shape letters: B rows, N flat events, V catalogue size with PAD.
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,7 +83,7 @@ def restrict(
     present_V = known(kept, Catalog(names), listed)
     index_V = np.where(present_V, np.cumsum(present_V), PAD).astype(np.int32)
     catalog = Catalog(names[i - 1] for i in np.flatnonzero(present_V))
-    return catalog, Sequences(index_V[sequences.items], sequences.times, sequences.starts, sequences.stops)
+    return catalog, replace(sequences, items=index_V[sequences.items])
 
 
 def spell(moment: int) -> str:

@@ -1,6 +1,6 @@
-"""Side features in training: an item's vector is its own plus its features', for the rows that a step touches.
+"""Side features in training: the vectors of facts, summed for the rows (of items, of contexts) that a step touches.
 
-Shape letters: V catalogue size with PAD, R rows at hand, F features, M entries, D width.
+Shape letters: V rows of a table of facts, R rows at hand, F features, M entries, D width.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segue.data.features import Encoding, Features
+from segue.data.features import Encoding, Facts
 from segue.training.nets.layers import Noise
 
 
@@ -32,16 +32,19 @@ class Touched:
         )
 
 
-class ItemFeatures(nn.Module):
-    """A catalogue's features and their vectors.
+class FactVectors(nn.Module):
+    """A table of facts, and the vectors of what its rows say.
 
-    With probability ``id_dropout`` a step knows an item by its features alone, as a target and as an input alike
-    (after Volkovs, Yu & Poutanen 2017, "DropoutNet": there as an input alone).
+    Of items, with probability ``dropout`` a step knows one by its features alone, as a target and as an input alike
+    (after Volkovs, Yu & Poutanen 2017, "DropoutNet": there as an input alone). Of contexts, a step sees an event
+    without its own with that probability.
     """
 
-    def __init__(self, encoding: Encoding, features: Features, vectors_FD: Tensor, id_dropout: float) -> None:
+    def __init__(self, encoding: Encoding, facts: Facts, vectors_FD: Tensor, dropout: float) -> None:
         super().__init__()
+        features = encoding.of_catalog(facts)
         self.encoding = encoding
+        self.facts = facts
         self.vectors_FD: Tensor
         self.offsets_V: Tensor
         self.codes_M: Tensor
@@ -50,7 +53,7 @@ class ItemFeatures(nn.Module):
         self.register_buffer("offsets_V", torch.from_numpy(features.offsets))
         self.register_buffer("codes_M", torch.from_numpy(features.codes.astype("int64")))
         self.register_buffer("weights_M", torch.from_numpy(features.weights))
-        self.cut = round(id_dropout * 256)
+        self.cut = round(dropout * 256)
 
     def identity(self) -> bytes:
         """What must be equal for two trainings to be the same."""
@@ -69,6 +72,18 @@ class ItemFeatures(nn.Module):
         rows_F, codes_M = torch.unique(self.codes_M[where_M], return_inverse=True)
         vectors_FD = self.vectors_FD[rows_F].detach().requires_grad_()
         return Touched(rows_F, vectors_FD, codes_M, offsets_R, self.weights_M[where_M])
+
+    def rows_of(self, facts: Facts) -> Tensor:
+        """[V, D]: of any table of facts, as they are now; its row 0 is zero."""
+        if facts is self.facts:
+            return self.at(None).sums().detach()
+        told_VD = self.encoding.of_catalog(facts) @ self.vectors_FD.cpu().numpy()
+        return torch.from_numpy(told_VD).to(self.vectors_FD.device)
+
+    def kept(self, rows: Tensor, noise: Noise) -> Tensor:
+        """The rows, some of them 0 instead: events whose context a step does not see."""
+        keep = noise.bytes(rows.numel()).view(rows.shape) >= self.cut if self.cut else torch.ones_like(rows)
+        return rows * keep.to(rows.dtype)
 
     def add(self, own_RD: Tensor, touched: Touched, noise: Noise | None = None) -> Tensor:
         """[R, D]: the items as the net sees them; with ``noise``, in training, some by their features alone."""

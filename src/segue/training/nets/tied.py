@@ -11,12 +11,12 @@ from torch.nn import functional as F
 
 from segue.data.sequences import Sequences
 from segue.training.nets.encoder import Encoder, Steps
-from segue.training.nets.features import ItemFeatures, Touched
+from segue.training.nets.features import FactVectors, Touched
 from segue.training.nets.layers import Noise
-from segue.training.tasks import Task, left_aligned
+from segue.training.tasks import Task, contexts_of, left_aligned
 
-TABLE, FEATURES = "table", "feature vectors"
-"""Names of the tables among the weights; no parameter of an encoder has one of them."""
+TABLE = "table"
+"""Name of the item table among the weights; no parameter of an encoder has it, nor those of ``TiedNet.sides``."""
 
 
 class TiedNet(nn.Module):
@@ -34,7 +34,8 @@ class TiedNet(nn.Module):
         *,
         temperature: float | None,
         length: int,
-        features: ItemFeatures | None = None,
+        features: FactVectors | None = None,
+        contexts: FactVectors | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -44,6 +45,7 @@ class TiedNet(nn.Module):
         self.temperature = temperature
         self.length = length
         self.features = features
+        self.contexts = contexts
 
     @property
     def task(self) -> Task:
@@ -60,11 +62,32 @@ class TiedNet(nn.Module):
         """D: the width of an embedded event."""
         return self.table_VD.shape[1] - (self.temperature is None)
 
+    @property
+    def sides(self) -> dict[str, FactVectors]:
+        """What is learned from besides events: facts about items, and about the circumstances of events."""
+        found = {"feature vectors": self.features, "context vectors": self.contexts}
+        return {name: side for name, side in found.items() if side is not None}
+
     def items(self, own_RD: Tensor, touched: Touched | None) -> Tensor:
         """The table that inputs and outputs both use: rows as they are, or with their features' vectors added."""
         if self.features is None or touched is None:
             return own_RD
         return self.features.add(own_RD, touched, self.noise if self.training else None)
+
+    def around(self, codes_BT: np.ndarray | None) -> tuple[Touched | None, Tensor | None]:
+        """(the contexts of a batch, int64 [B, T] which of them each event has); None where there are none."""
+        if self.contexts is None or codes_BT is None:
+            return None, None
+        rows_R, where = np.unique(np.append(codes_BT, 0), return_inverse=True)
+        rows, place = (torch.from_numpy(x.astype(np.int64)).to(self.device) for x in (rows_R, where[:-1]))
+        return self.contexts.at(rows), place.view(codes_BT.shape)
+
+    def added(self, touched: Touched | None, rows_BT: Tensor | None) -> Tensor | None:
+        """[B, T, D]: what contexts, rows of those at hand, add to the inputs' vectors. Row 0 adds nothing."""
+        if self.contexts is None or touched is None or rows_BT is None:
+            return None
+        rows_BT = self.contexts.kept(rows_BT, self.noise) if self.training else rows_BT
+        return F.embedding(rows_BT, touched.sums())
 
     @torch.no_grad()
     def whole(self) -> Tensor:
@@ -81,14 +104,15 @@ class TiedNet(nn.Module):
         offered_V: np.ndarray = (counts_V > 0) | self.table_VD.any(dim=1).cpu().numpy()
         return offered_V
 
-    def embed(self, table_RD: Tensor, rows_BT: Tensor) -> Tensor:
+    def embed(self, table_RD: Tensor, rows_BT: Tensor, added_BTD: Tensor | None = None) -> Tensor:
         """The input vectors of events."""
         vectors = F.embedding(rows_BT, table_RD)
-        return vectors if self.temperature is not None else vectors[..., :-1]
+        vectors = vectors if self.temperature is not None else vectors[..., :-1]
+        return vectors if added_BTD is None else vectors + added_BTD
 
     def states(self, table_RD: Tensor, steps: Steps) -> Tensor:
         """[N, D]: the state at every position that is asked."""
-        return self.encoder.states(self.embed(table_RD, steps.inputs_BT), steps)
+        return self.encoder.states(self.embed(table_RD, steps.inputs_BT, steps.added_BTD), steps)
 
     def query(self, hidden_ND: Tensor) -> Tensor:
         """States as they enter the dot product."""
@@ -100,23 +124,22 @@ class TiedNet(nn.Module):
         """Table rows as they enter the dot product."""
         return F.normalize(table_RD, dim=-1) if self.temperature is not None else table_RD
 
-    def newest(self, table_VD: Tensor, items_BT: Tensor, last_B: Tensor) -> Tensor:
+    def newest(self, table_VD: Tensor, items_BT: Tensor, last_B: Tensor, added_BTD: Tensor | None = None) -> Tensor:
         """[B, D]: the state after each row's newest event, which is in column ``last_B``."""
-        return self.encoder.newest(self.embed(table_VD, items_BT), last_B)
+        return self.encoder.newest(self.embed(table_VD, items_BT, added_BTD), last_B)
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of everything that is learned, by name."""
         found = {name: value.detach().clone() for name, value in self.encoder.state_dict().items()}
-        if self.features is not None:
-            found[FEATURES] = self.features.vectors_FD.clone()
+        found |= {name: side.vectors_FD.clone() for name, side in self.sides.items()}
         return {**found, TABLE: self.table_VD.clone()}
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         """Takes back what ``weights`` gave."""
         self.table_VD.copy_(weights[TABLE])
-        if self.features is not None:
-            self.features.vectors_FD.copy_(weights[FEATURES])
-        others = (TABLE, FEATURES)
+        for name, side in self.sides.items():
+            side.vectors_FD.copy_(weights[name])
+        others = (TABLE, *self.sides)
         self.encoder.load_state_dict({name: value for name, value in weights.items() if name not in others})
 
     @torch.no_grad()
@@ -129,6 +152,9 @@ class TiedNet(nn.Module):
         table_VD = self.whole() if table_VD is None else table_VD
         was_training = self.training
         self.eval()
+        told_CD = None
+        if self.contexts is not None and histories.contexts is not None:
+            told_CD = self.contexts.rows_of(histories.contexts.facts)
         newest = histories.known().tail(self.length)
         lengths = newest.lengths
         order = np.argsort(-lengths, kind="stable")
@@ -141,7 +167,10 @@ class TiedNet(nn.Module):
             chosen = newest.take(rows)
             items_BT = torch.from_numpy(left_aligned(chosen, chosen.items).astype(np.int64)).to(self.device)
             last_B = torch.from_numpy(lengths[rows] - 1).to(self.device)
-            out[rows] = self.query(self.newest(table_VD, items_BT, last_B).float()).cpu().numpy()
+            added_BTD, contexts_BT = None, contexts_of(chosen)
+            if told_CD is not None and contexts_BT is not None:
+                added_BTD = told_CD[torch.from_numpy(contexts_BT.astype(np.int64)).to(self.device)]
+            out[rows] = self.query(self.newest(table_VD, items_BT, last_B, added_BTD).float()).cpu().numpy()
             start += len(rows)
         self.train(was_training)
         return out
