@@ -22,6 +22,7 @@ FLOORS = {
     "pipeline": 3,
     "serving": 4,
     "memory": 0,
+    "work": 4,
     "fitting": 5,
     "experiment": 6,
     "planning": 6,

@@ -16,10 +16,11 @@ from segue.evaluation.metrics import BY_RANK
 from segue.evaluation.protocol import Evaluation, evaluate
 from segue.evaluation.ranks import Ties
 from segue.evaluation.significance import paired_difference
-from segue.fitting import Fitted, Work, fit, fit_all
+from segue.fitting import Fitted, fit, fit_all
 from segue.models import artifact
 from segue.models.rows import item_counts
 from segue.models.zoo import find_name, learns
+from segue.work import Work
 
 if TYPE_CHECKING:
     from segue.data.events import EventLog
@@ -193,7 +194,7 @@ class Job:
     seed: int = 0
     """Equal seeds give equal models."""
     items: ItemTable | None = None
-    """What people see of the items, kept in the artifact."""
+    """What people see of the items, kept in the artifact; models learn from ``log.with_items``."""
     folder: Path | None = None
     """Where the training keeps its states, so that the same job can go on after a crash."""
     device: str = "auto"
@@ -239,7 +240,8 @@ def follow(log: "EventLog", model: str, values: Mapping[str, Any] | None = None,
     if job.refit:
         catalog = log.catalog()
         sequences, _ = log.sequences(catalog, by=_rows_of(job))
-        fit_all(name, sequences, catalog.size, chosen, seed=job.seed, work=job.work("", None))
+        work, facts = job.work("", None), log.facts(catalog)
+        fit_all(name, sequences, catalog.size, chosen, seed=job.seed, work=work, facts=facts)
 
 
 def _rows_of(job: Job) -> str:
@@ -258,7 +260,8 @@ def put_to_work(
         what, say = f"training {result.model} on every event", told or (lambda what, how: None)
         sequences, _ = log.sequences(catalog, by=_rows_of(job))
         say(what, None)
-        fitted = fit_all(result.model, sequences, catalog.size, fitted, seed=job.seed, work=job.work(what, told))
+        work, facts = job.work(what, told), log.facts(catalog)
+        fitted = fit_all(result.model, sequences, catalog.size, fitted, seed=job.seed, work=work, facts=facts)
     else:
         catalog = log.split(job.protocol).catalog
     about = {key: value for key, value in result.to_dict().items() if key not in ("settings", "model", "refit")}

@@ -4,32 +4,32 @@ Everything that is chosen (the best epoch, the prior's weight and decay) is chos
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from segue import settings
 from segue.data.cases import Cases, Split
+from segue.data.features import Facts, FeatureConfig
 from segue.data.sequences import Sequences
 from segue.evaluation.protocol import evaluate
 from segue.evaluation.ranks import answerable
 from segue.evaluation.weights import best_prior, best_prior_weight, choose_weights
 from segue.models.covisit import CoVisit, CoVisitConfig
 from segue.models.ensemble import Ensemble
+from segue.models.placing import fair
 from segue.models.prior import WithPrior
 from segue.models.rows import item_counts
 from segue.models.scorer import Scorer
 from segue.models.zoo import Counting, Learned, find
 from segue.training.config import TrainingConfig
 from segue.training.threads import calm
-from segue.training.tracking import tracked
+from segue.work import Work
 
 if TYPE_CHECKING:
-    from segue.training.team import Team
-    from segue.training.trainer import Outcome, Progress, Trainer
+    pass
 
 VALIDATION_CASES = 3000
 """Validation during training looks at this many cases, drawn once: enough to tell epochs apart, seconds to judge."""
@@ -45,64 +45,6 @@ class Fitted:
     notes: dict[str, Any]
     """For a network: epochs, the best one, validations, the prior that was chosen, events a second."""
     fit_s: float
-
-
-@dataclass(frozen=True)
-class Work:
-    """How a training goes about it; but for rounding, none of it changes what comes out."""
-
-    progress: "Callable[[Progress], None] | None" = None
-    """Hears of every step."""
-    folder: Path | None = None
-    """Where the training keeps its states, so that it can go on after a crash to the same bits; None: nowhere."""
-    device: str = "auto"
-    """Where the net is trained: cpu, cuda, or auto: on a GPU where there is one."""
-    team: "Team | None" = None
-    """The processes that train together; None: this one alone."""
-    log_dir: Path | None = None
-    """Where curves for TensorBoard are written, each training in a folder of its own; None: nowhere."""
-
-    def member(self, place: int) -> "Work":
-        """The same for one of several models that are trained one after the other."""
-        own = [None if path is None else path / str(place) for path in (self.folder, self.log_dir)]
-        return replace(self, folder=own[0], log_dir=own[1])
-
-    def trainer(self, config: Any, training: TrainingConfig, data: tuple[Sequences, int], seed: int) -> "Trainer":
-        """An untrained net of these settings on the log ``data`` (sequences, catalogue size V), ready to be trained.
-        ValueError where it will not fit the memory: better now than a kill in the middle."""
-        from segue.training.build import build_net
-        from segue.training.forecast import refuse_what_will_not_fit
-        from segue.training.trainer import Trainer, resolve_device
-
-        net = build_net(config, *data, seed).to(resolve_device(self.device))
-        trainer = Trainer(net, data[0], training, seed, self.team)
-        refuse_what_will_not_fit(trainer)
-        return trainer
-
-    def train(self, trainer: "Trainer", stage: str, **how: Any) -> "Outcome":
-        """Runs a trainer, from its saved state if there is one; Ctrl-C saves and ends."""
-        with tracked(self.log_dir, stage, trainer) as track:
-            hears = [hear for hear in (self.progress, None if track is None else track.step) if hear is not None]
-
-            def told(progress: "Progress") -> None:
-                for hear in hears:
-                    hear(progress)
-
-            outcome = self._run(trainer, stage, told if hears else None, how)
-            if track is not None:
-                track.ended(outcome.validations)
-            return outcome
-
-    def _run(
-        self, trainer: "Trainer", stage: str, told: "Callable[[Progress], None] | None", how: dict[str, Any]
-    ) -> "Outcome":
-        if self.folder is None:
-            return trainer.run(progress=told, **how)
-        from segue.training.checkpoint import Checkpoint
-
-        checkpoint = Checkpoint(self.folder / f"{stage}.checkpoint")
-        with checkpoint.listening():
-            return trainer.run(progress=told, checkpoint=checkpoint, **how)
 
 
 def fit(
@@ -130,23 +72,33 @@ def fit(
     chosen = _learn(name, entry, split, values or {}, seed, work)
     scorer = chosen.scorer
     if refit:
-        scorer = _train_again(name, (split.refit, split.catalog.size), chosen, seed, work, "refit")
+        data = (split.refit, split.catalog.size)
+        scorer = _train_again(name, data, chosen, seed, work, "refit", facts=split.facts)
     return replace(chosen, scorer=scorer, fit_s=time.perf_counter() - started)
 
 
 def fit_all(
-    name: str, sequences: Sequences, size: int, chosen: Fitted, *, seed: int = 0, work: Work | None = None
+    name: str,
+    sequences: Sequences,
+    size: int,
+    chosen: Fitted,
+    *,
+    seed: int = 0,
+    work: Work | None = None,
+    facts: Facts | None = None,
 ) -> Fitted:
-    """The same model on every event there is, with what an earlier fit chose: what is put to work."""
+    """The same model on every event there is, with what an earlier fit chose: what is put to work. ``facts``: what is
+    known of the items, where the model learns from that."""
     started = time.perf_counter()
     if "+" in name:
-        scorers = _again_together(name, (sequences, size), chosen, seed, work or Work(), "everything")
+        scorers = _again_together(name, (sequences, size), chosen, seed, work or Work(), "everything", facts)
         return replace(chosen, scorer=scorers, fit_s=time.perf_counter() - started)
     entry = find(name)
     if isinstance(entry, Counting):
         scorer = entry.fit(sequences, size, settings.decode(entry.config, chosen.settings))
     else:
-        scorer = _train_again(name, (sequences, size), chosen, seed, work or Work(), "everything")
+        data = (sequences, size)
+        scorer = _train_again(name, data, chosen, seed, work or Work(), "everything", facts=facts)
     return replace(chosen, scorer=scorer, fit_s=time.perf_counter() - started)
 
 
@@ -172,13 +124,19 @@ def fit_together(name: str, split: Split, values: Mapping[str, Any], *, refit: b
         0.0,
     )
     if refit:
-        again = _again_together(name, (split.refit, split.catalog.size), found, seed, work, "refit")
+        again = _again_together(name, (split.refit, split.catalog.size), found, seed, work, "refit", split.facts)
         found = replace(found, scorer=again)
     return replace(found, fit_s=time.perf_counter() - started)
 
 
 def _again_together(
-    name: str, data: tuple[Sequences, int], chosen: Fitted, seed: int, work: Work, stage: str
+    name: str,
+    data: tuple[Sequences, int],
+    chosen: Fitted,
+    seed: int,
+    work: Work,
+    stage: str,
+    facts: Facts | None,
 ) -> Ensemble:
     """Every member on other events, with what was chosen for it and the weights as they are."""
     parts, members = name.split("+"), []
@@ -188,7 +146,8 @@ def _again_together(
             scorer = entry.fit(*data, settings.decode(entry.config, own))
         else:
             alone = Fitted(chosen.scorer, own, chosen.notes["members"][place], 0.0)
-            scorer = _train_again(part, data, alone, _seed(seed, place, parts), work.member(place), stage)
+            own_seed, own_work = _seed(seed, place, parts), work.member(place)
+            scorer = _train_again(part, data, alone, own_seed, own_work, stage, facts=facts)
         members.append((scorer, weight))
     return Ensemble(members)
 
@@ -216,7 +175,7 @@ def _shares(parts: list[str], values: Mapping[str, Any]) -> list[dict[str, Any]]
 def setting_names(name: str) -> set[str]:
     """Every setting that one model can be given, those of its training included."""
     entry = find(name)
-    kinds = [entry.config, TrainingConfig] if isinstance(entry, Learned) else [entry.config]
+    kinds = [entry.config, TrainingConfig, FeatureConfig] if isinstance(entry, Learned) else [entry.config]
     return {field.name for kind in kinds for field in fields(kind)}
 
 
@@ -226,9 +185,11 @@ def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], s
         from segue.training.export import export
     except ImportError:
         raise ValueError(f"Training {name} needs PyTorch: pip install 'segue[train]'.") from None
-    shares = settings.distribute(values, {"model": entry.config, "training": TrainingConfig})
+    kinds = {"model": entry.config, "training": TrainingConfig, "features": FeatureConfig}
+    shares = settings.distribute(values, kinds)
     config: Any = settings.decode(entry.config, shares["model"])
     training = settings.decode(TrainingConfig, {**entry.training, **shares["training"]})
+    features = settings.decode(FeatureConfig, shares["features"])
     size = split.catalog.size
     cases = _sample(split.validation, split.exclude_seen, seed)
     prior = best_prior(split.train, size, cases, split.exclude_seen) if config.prior != 0 else None
@@ -237,14 +198,16 @@ def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], s
         judged = scorer if prior is None else WithPrior(scorer, prior, config.prior or 1.0)
         return evaluate(judged, cases, exclude_seen=split.exclude_seen, ks=(10,)).metrics["ndcg@10"]
 
-    trainer = work.trainer(config, training, (split.train, size), seed)
+    known = _known(features, split.facts, split.train)
+    trainer = work.trainer(config, training, (split.train, size), seed, known)
     outcome = work.train(trainer, "choose", validate=validate if len(cases) else None)
     scorer: Scorer = export(name, trainer.net, item_counts(split.train, size))
     weight = 0.0
     if prior is not None:
-        weight = (
-            config.prior if config.prior is not None else best_prior_weight(scorer, prior, cases, split.exclude_seen)
-        )
+        prior = fair(prior, scorer)
+        weight = config.prior
+        if weight is None:
+            weight = best_prior_weight(scorer, prior, cases, split.exclude_seen)
         scorer = WithPrior(scorer, prior, weight) if weight > 0 else scorer
     notes = {
         "epochs": outcome.epochs,
@@ -255,23 +218,47 @@ def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], s
         "prior_weight": weight,
         "prior_decay": prior.decay if prior is not None else None,
         "training": asdict(training),
+        "features": asdict(features),
     }
     return Fitted(scorer, asdict(config), notes, 0.0)
 
 
-def _train_again(name: str, data: tuple[Sequences, int], chosen: Fitted, seed: int, work: Work, stage: str) -> Scorer:
+def _known(
+    config: FeatureConfig, facts: Facts | None, sequences: Sequences
+) -> tuple[FeatureConfig, Facts | None] | None:
+    """What a net learns from besides events; None for nothing."""
+    if config.features and facts is None:
+        raise ValueError(f"Learning from {', '.join(config.features)} needs a table of items that has these columns.")
+    if config.contexts and sequences.contexts is None:
+        raise ValueError(
+            f"Learning from the context {', '.join(config.contexts)} needs a log that carries it: with_context."
+        )
+    return (config, facts) if config.features or config.contexts else None
+
+
+def _train_again(
+    name: str,
+    data: tuple[Sequences, int],
+    chosen: Fitted,
+    seed: int,
+    work: Work,
+    stage: str,
+    *,
+    facts: Facts | None,
+) -> Scorer:
     """As many epochs as were best, on the same learning-rate curve, without looking at anything to choose by."""
     from segue.training.export import export
 
     sequences, size = data
     notes = chosen.notes
     config: Any = settings.decode(find(name).config, chosen.settings)
-    trainer = work.trainer(config, settings.decode(TrainingConfig, notes["training"]), data, seed)
+    known = _known(settings.decode(FeatureConfig, notes["features"]), facts, sequences)
+    trainer = work.trainer(config, settings.decode(TrainingConfig, notes["training"]), data, seed, known)
     work.train(trainer, stage, stop_after=notes["best_epoch"])
     scorer: Scorer = export(name, trainer.net, item_counts(sequences, size))
     if notes["prior_weight"] > 0:
         prior = CoVisit.fit(sequences, size, CoVisitConfig(decay=notes["prior_decay"]))
-        scorer = WithPrior(scorer, prior, notes["prior_weight"])
+        scorer = WithPrior(scorer, fair(prior, scorer), notes["prior_weight"])
     return scorer
 
 

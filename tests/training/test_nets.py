@@ -100,7 +100,7 @@ def test_padding_behind_changes_nothing(name: str, log: Sequences) -> None:
     last_B = torch.from_numpy(row.lengths - 1)
     short, padded = (left_aligned(row, row.items, width).astype(np.int64) for width in (int(last_B[0]) + 1, net.length))
     with torch.no_grad():
-        one, two = (net.newest(torch.from_numpy(x), last_B) for x in (short, padded))
+        one, two = (net.newest(net.whole(), torch.from_numpy(x), last_B) for x in (short, padded))
     torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)
 
 
@@ -211,7 +211,9 @@ def test_a_history_is_asked_for_what_a_mask_behind_it_hides(log: Sequences) -> N
     asked = torch.tensor([[False, False, False, True, False], [False] * 4 + [True]])
     with torch.no_grad():
         wanted = net.states(net.table_VD, Steps(rows, rows != 0, asked, None))
-        torch.testing.assert_close(net.newest(rows[:, :4], torch.tensor([2, 3])), wanted, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            net.newest(net.whole(), rows[:, :4], torch.tensor([2, 3])), wanted, rtol=1e-4, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("steps", [1, 7])

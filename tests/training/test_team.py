@@ -22,9 +22,12 @@ from segue.training.trainer import Trainer
 
 CHILD = """
 import sys
+from dataclasses import replace
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from segue.data.contexts import Contexts
+from segue.data.features import Facts, FeatureConfig
 from segue.data.sequences import Sequences
 from segue.models.gru4rec import GRU4RecConfig
 from segue.models.sasrec import SASRecConfig
@@ -33,7 +36,7 @@ from segue.training.config import TrainingConfig
 from segue.training.team import joined
 from segue.training.trainer import Trainer
 torch.set_num_threads(1)
-kind, loss, out = sys.argv[1:4]
+kind, loss, facts, out = sys.argv[1:5]
 rng = np.random.default_rng(5)
 rows = Sequences.from_lists([rng.integers(1, 60, rng.integers(2, 12)).tolist() for _ in range(90)] + [[1, 2]])
 config = {"gru4rec": GRU4RecConfig(dim=16, spectral_start=False, dropout_input=0.0, dropout_hidden=0.0),
@@ -44,7 +47,13 @@ def judge(scorer):
     said.append(1)
     return 1.0 / len(said)
 with joined() as team:
-    net = build_net(config, rows, 60, 3)
+    known = None
+    if facts == "features":
+        told = Facts([{}] + [{"kind": f"k{i % 7}"} for i in range(1, 60)], {"kind": "category"})
+        known = (FeatureConfig(features=("kind",), contexts=("device",), id_dropout=0.0, context_dropout=0.0), told)
+        places = Facts([{}, {"device": "a"}, {"device": "b"}], {"device": "category"})
+        rows = replace(rows, contexts=Contexts(rng.integers(0, 3, len(rows.items)).astype(np.int32), places))
+    net = build_net(config, rows, 60, 3, known)
     outcome = Trainer(net, rows, training, 3, team).run(judge)
     save_file({k: v.contiguous() for k, v in net.state_dict().items()}, f"{out}/{team.size}-{team.rank}.safetensors")
     assert len(said) == (outcome.epochs if team.leads else 0), said
@@ -76,11 +85,11 @@ def start(folder: Path, size: int, *arguments: str) -> list[str]:
     return said
 
 
-@pytest.mark.parametrize(("kind", "loss"), [("sasrec", "full"), ("gru4rec", "sampled")])
-def test_two_processes_end_where_one_does(tmp_path: Path, kind: str, loss: str) -> None:
+@pytest.mark.parametrize(("kind", "loss", "facts"), [("sasrec", "full", "features"), ("gru4rec", "sampled", "none")])
+def test_two_processes_end_where_one_does(tmp_path: Path, kind: str, loss: str, facts: str) -> None:
     """Float32 and no dropout: all that is left is the order of sums."""
-    alone = start(tmp_path, 1, kind, loss)
-    both = start(tmp_path, 2, kind, loss)
+    alone = start(tmp_path, 1, kind, loss, facts)
+    both = start(tmp_path, 2, kind, loss, facts)
     assert both == alone * 2
     one, first, second = (load_file(tmp_path / f"{name}.safetensors") for name in ("1-0", "2-0", "2-1"))
     assert one.keys() == first.keys() == second.keys()
@@ -116,13 +125,16 @@ def test_only_rank_0_leads() -> None:
 
 
 def test_the_command_trains_in_a_team(tmp_path: Path) -> None:
-    """The real launcher and the real command: one model is saved, the other process is silent, and it is close to
-    what one process makes of the same log."""
+    """The real launcher and the real command, with an item that only the items table has: one model is saved, the
+    other process is silent, and it is close to what one process makes of the same log."""
     rng = np.random.default_rng(0)
     log = tmp_path / "log.csv"
     lines = [f"u{u},i{(s + step) % 12},{u * 100 + step}" for u in range(60) for s in [u % 12] for step in range(9)]
     log.write_text("user_id,item_id,timestamp\n" + "\n".join(rng.permutation(lines).tolist()) + "\n")
+    items = tmp_path / "items.csv"
+    items.write_text("item_id,kind\n" + "\n".join(f"i{i},k{i % 3}" for i in range(13)) + "\n")
     common = ["train", str(log), "--model", "sasrec", "--set", "dim=16", "--set", "epochs=4", "--set", "dropout=0.0"]
+    common += ["--items", str(items), "--features", "kind", "--set", "id_dropout=0.0"]
     common += ["--set", "precision=float32", "--json"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     found = {}
@@ -138,6 +150,7 @@ def test_the_command_trains_in_a_team(tmp_path: Path) -> None:
         found[name] = load_file(tmp_path / name / "weights.safetensors")
     assert not (tmp_path / "two-training").exists()
     torch.testing.assert_close(found["two"]["table"], found["one"]["table"], rtol=0, atol=5e-3)
+    assert found["two"]["features.weights"].shape == found["one"]["features.weights"].shape
 
 
 class Follower(Team):

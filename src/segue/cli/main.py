@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from segue.cli import compare, plan, profile, quickstart, recommend, serve, train, trend, update
+from segue.cli import add_items, compare, plan, profile, quickstart, recommend, serve, train, trend, update
 
 app = typer.Typer(
     name="segue",
@@ -24,6 +24,7 @@ for command, said in (
     (plan.plan, "What a training would take."),
     (train.train, "Train, judge and save one model."),
     (update.update, "New events into a saved model."),
+    (add_items.add_items, "New items into a saved model, by their features."),
     (recommend.recommend, "What comes next after a history."),
     (recommend.similar, "What goes with one item."),
     (serve.serve, "A saved model over HTTP."),

@@ -18,6 +18,7 @@ def update(
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Write the updated model here instead of in RUN's place.")
     ] = None,
+    items: Annotated[Path | None, typer.Option(help="An items table, for what new items are called and like.")] = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal models.")] = 0,
     format: o.Format = "auto",
     column: o.Columns = None,
@@ -25,15 +26,18 @@ def update(
 ) -> None:
     """Train a saved network on with new events; keep the result only where it is not worse on the newest of them.
 
-    New items join the catalogue. Exit code 0 also where the old model stays; the output says which it is.
+    New items join the catalogue; a network with features begins with what --items tells of them. Exit code 0 also
+    where the old model stays; the output says which it is.
 
     Example:
       segue update run today.csv --replay shop.csv
     """
+    from segue.data.items import read_items
     from segue.updating import update as go_on
 
     older = None if replay is None else o.open_log(replay, format=format, columns=column)
-    found = go_on(run, o.open_log(log, format=format, columns=column), out_folder, replay=older, seed=seed)
+    newer, table = o.open_log(log, format=format, columns=column), None if items is None else read_items(items)
+    found = go_on(run, newer, out_folder, replay=older, items=table, seed=seed)
     if json:
         print_json(found.to_dict())
         return

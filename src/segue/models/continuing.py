@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from segue.data.catalog import PAD
+from segue.data.contexts import Contexts
 from segue.data.sequences import Sequences
 from segue.models.covisit import CoVisit
 from segue.models.gru4rec import GruArrays
@@ -63,10 +64,15 @@ class Rereading:
         row_N, where_N = old.positions()
         count = self.written_RK.shape[1]
         offsets = np.concatenate([[0], np.cumsum(old.lengths + count)])
-        items_N = np.empty(offsets[-1], dtype=np.int32)
-        items_N[offsets[row_N] + where_N - old.starts[row_N]] = old.items[where_N]
+        items_N, codes_N = np.zeros((2, offsets[-1]), dtype=np.int32)
+        place_N = offsets[row_N] + where_N - old.starts[row_N]
+        items_N[place_N] = old.items[where_N]
         items_N[offsets[1:, None] - count + np.arange(count)] = self.written_RK
-        return self.scorer.scores(Sequences.from_offsets(items_N, offsets))
+        contexts = None
+        if old.contexts is not None:  # nothing is known of what is only written
+            codes_N[place_N] = old.contexts.codes[where_N]
+            contexts = Contexts(codes_N, old.contexts.facts)
+        return self.scorer.scores(Sequences.from_offsets(items_N, offsets, contexts=contexts))
 
     def grown(self, parents_R: np.ndarray, items_R: np.ndarray) -> "Rereading":
         """See ``Continuation``."""
@@ -104,11 +110,12 @@ class Stepping:
     @classmethod
     def after(cls, scorer: NeuralScorer, encoder: GruArrays, histories: Sequences) -> "Stepping":
         """The state after each history's newest events, from its oldest on; rows that have ended keep theirs."""
-        items_BT, lengths_B = histories.padded(encoder.length), np.minimum(histories.lengths, encoder.length)
+        newest, vectors_ND = scorer.read(histories)
+        ends_B = np.cumsum(newest.lengths)
         state_LBD = encoder.start(len(histories))
-        for t in range(encoder.length - int(lengths_B.max()), encoder.length):
-            row = np.flatnonzero(lengths_B >= encoder.length - t)
-            state_LBD[:, row] = encoder.step(state_LBD[:, row], scorer.vectors_VD[items_BT[row, t]])
+        for left in range(int(newest.lengths.max()), 0, -1):
+            row = np.flatnonzero(newest.lengths >= left)
+            state_LBD[:, row] = encoder.step(state_LBD[:, row], vectors_ND[ends_B[row] - left])
         return cls(scorer, encoder, state_LBD)
 
     def scores(self) -> np.ndarray:

@@ -31,11 +31,15 @@ def optimizers(
     config: TrainingConfig, table_VD: Tensor, parameters: Iterable[nn.Parameter]
 ) -> tuple[RowOptimizer, torch.optim.Optimizer]:
     """The table's and the encoder's, by the setting's name."""
-    rate, decay = config.learning_rate, config.weight_decay
+    rows, rate, decay = row_optimizer(config, table_VD), config.learning_rate, config.weight_decay
     if config.optimizer == "adagrad":
-        rows = RowAdagrad(table_VD, config.momentum)
         return rows, Adagrad(parameters, rate, momentum=config.momentum, weight_decay=decay)
-    return RowAdam(table_VD), torch.optim.AdamW(parameters, lr=rate, betas=BETAS, weight_decay=decay)
+    return rows, torch.optim.AdamW(parameters, lr=rate, betas=BETAS, weight_decay=decay)
+
+
+def row_optimizer(config: TrainingConfig, table_VD: Tensor) -> RowOptimizer:
+    """A table's, by the setting's name."""
+    return RowAdagrad(table_VD, config.momentum) if config.optimizer == "adagrad" else RowAdam(table_VD)
 
 
 class RowAdam:

@@ -16,10 +16,11 @@ from segue.models.scorer import Scorer
 from segue.training.batches import Batches
 from segue.training.checkpoint import Checkpoint, State
 from segue.training.config import TrainingConfig
+from segue.training.devices import resolve_precision
 from segue.training.nets.encoder import Steps
 from segue.training.nets.tied import TiedNet, TorchScorer
 from segue.training.objective import Objective
-from segue.training.optimizers import optimizers
+from segue.training.optimizers import optimizers, row_optimizer
 from segue.training.tasks import Batch
 from segue.training.team import Team
 
@@ -83,9 +84,12 @@ class Trainer:
         self.team = team or Team()
         known = sequences.known()
         self.batches = Batches(known, net.task, config.batch_tokens, seed)
-        self.objective = Objective(config, item_counts(known, len(net.table_VD)), seed, net.table_VD.shape[1])
+        size, columns = net.table_VD.shape
+        counts_V = item_counts(known, size)
+        self.objective = Objective(config, counts_V, seed, columns, offered_V=net.offered(counts_V))
         net.noise.to(net.device)
         self.rows, self.encoder = optimizers(config, net.table_VD, net.encoder.parameters())
+        self.sides = {name: row_optimizer(config, side.vectors_FD) for name, side in net.sides.items()}
         self.dtype = resolve_precision(config.precision, net.device)
         self.step = 0
         self.run_so_far = Run()
@@ -114,12 +118,12 @@ class Trainer:
             else:
                 run.validations.append(self.team.agree(lambda: validate(TorchScorer(self.net))))
                 if run.validations[-1] >= max(run.validations):
-                    self.best, run.best_epoch = self._weights(), run.epoch
+                    self.best, run.best_epoch = self.net.weights(), run.epoch
                 run.finished = run.epoch - run.best_epoch >= self.config.patience
             if checkpoint is not None and self.team.leads:
                 checkpoint.save(self.state())
         if self.best is not None:
-            self._restore(self.best)
+            self.net.load_weights(self.best)
         done = len(run.losses) * self.batches.num_events
         rate = done / max(run.trained_s, 1e-9)
         return Outcome(len(run.losses), run.best_epoch, tuple(run.validations), tuple(run.losses), rate)
@@ -160,8 +164,10 @@ class Trainer:
 
     def state(self) -> State:
         """Everything that the rest of the run depends on; random draws depend on (seed, epoch, step) alone."""
-        tensors = {f"net.{name}": value for name, value in self._weights().items()}
+        tensors = {f"net.{name}": value for name, value in self.net.weights().items()}
         tensors |= {f"rows.{name}": value for name, value in self.rows.state().items()}
+        for side, rows in self.sides.items():
+            tensors |= {f"{side}.{name}": value for name, value in rows.state().items()}
         for i, slot in enumerate(self.encoder.state_dict()["state"].values()):
             tensors |= {f"encoder.{i}.{name}": value for name, value in slot.items()}
         tensors |= {f"best.{name}": value for name, value in (self.best or {}).items()}
@@ -179,8 +185,10 @@ class Trainer:
         names = {f.name for f in fields(Run)}
         self.run_so_far = Run(**{name: value for name, value in state.numbers.items() if name in names})
         self.step = state.numbers["step"]
-        self._restore(_under("net.", state.tensors))
+        self.net.load_weights(_under("net.", state.tensors))
         self.rows.load(_under("rows.", state.tensors))
+        for side, rows in self.sides.items():
+            rows.load(_under(f"{side}.", state.tensors))
         self.best = _under("best.", state.tensors) or None
         slots = self.encoder.state_dict()
         count = len(slots["param_groups"][0]["params"])
@@ -191,10 +199,12 @@ class Trainer:
         """What must be equal for a state to be this training's."""
         digest = hashlib.sha256(repr((self.config, self.seed, self.net.length, self.net.temperature)).encode())
         log = self.batches.sequences
-        for array in (log.items, log.starts, log.stops):
+        for array in (log.items, log.starts, log.stops, *(() if log.contexts is None else (log.contexts.codes,))):
             for piece in pieces(array):
                 digest.update(np.ascontiguousarray(piece).data)
-        shapes = [(name, tuple(value.shape)) for name, value in self._weights().items()]
+        for side in self.net.sides.values():
+            digest.update(side.identity())
+        shapes = [(name, tuple(value.shape)) for name, value in self.net.weights().items()]
         digest.update(repr(shapes).encode())
         return digest.hexdigest()
 
@@ -212,23 +222,30 @@ class Trainer:
 
         table = net.table_VD if touched_R is None else net.table_VD[touched_R]
         table = table.detach().requires_grad_()
+        features = None if net.features is None else net.features.at(touched_R)
+        contexts, contexts_BT = net.around(batch.contexts_BT)
         share = batch.share(self.team.rank, self.team.size)
         total = torch.zeros((), device=device)
         if share.num_targets:
-            query_ND = self._queries(table, share, rows_of(share.inputs_BT), done)
+            items = net.items(table, features)
+            own_BT = None if contexts_BT is None else contexts_BT[self.team.rank :: self.team.size]
+            query_ND = self._queries(items, share, rows_of(share.inputs_BT), net.added(contexts, own_BT), done)
             targets_N = rows_of(share.targets_BT[share.targets_BT != PAD])
             offset_K = torch.from_numpy(candidates.offset).to(device)
             loss = self.objective.loss(
-                query_ND, net.key(table), targets_N, rows_of(candidates.items), offset_K, self.dtype
+                query_ND, net.key(items), targets_N, rows_of(candidates.items), offset_K, self.dtype
             )
             total = loss * (share.num_targets / batch.num_targets)
             total.backward()
         parameters = list(net.encoder.parameters())
-        for tensor in (table, *parameters):
+        sides = {"feature vectors": features, "context vectors": contexts}
+        touched = {name: side for name, side in sides.items() if side is not None}
+        leaves = [table, *parameters, *(side.vectors_FD for side in touched.values())]
+        for tensor in leaves:
             if tensor.grad is None:
                 tensor.grad = torch.zeros_like(tensor)
         total = total.detach()
-        self.team.add([table.grad, *(p.grad for p in parameters), total])  # type: ignore[list-item]
+        self.team.add([*(leaf.grad for leaf in leaves if leaf.grad is not None), total])
         torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
         rate = self.config.learning_rate * min(1.0, done / 0.05 + 0.02) * _half_cosine(done)
         for group in self.encoder.param_groups:
@@ -237,6 +254,9 @@ class Trainer:
         self.encoder.zero_grad(set_to_none=True)
         assert table.grad is not None
         self.rows.step(touched_R, table.grad, rate)
+        for name, side in touched.items():
+            assert side.vectors_FD.grad is not None
+            self.sides[name].step(side.rows_F, side.vectors_FD.grad, rate)
         return float(total)
 
     def _touched(self, batch: Batch, items_K: np.ndarray) -> Tensor | None:
@@ -246,7 +266,9 @@ class Trainer:
         touched = np.unique(np.concatenate([batch.inputs_BT.ravel(), batch.targets_BT.ravel(), items_K, [PAD]]))
         return torch.from_numpy(touched.astype(np.int64)).to(self.net.device)
 
-    def _queries(self, table_RD: Tensor, batch: Batch, inputs_BT: Tensor, done: float) -> Tensor:
+    def _queries(
+        self, table_RD: Tensor, batch: Batch, inputs_BT: Tensor, added_BTD: Tensor | None, done: float
+    ) -> Tensor:
         """What every target is predicted by, float32 [N, D]."""
         net = self.net
         inside_BT, asked_BT = (
@@ -257,16 +279,8 @@ class Trainer:
             for extra in (batch.times_BT, batch.cuts_B)
         )
         with torch.autocast(net.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            hidden_ND = net.states(table_RD, Steps(inputs_BT, inside_BT, asked_BT, times_BT, cuts_B, done))
+            hidden_ND = net.states(table_RD, Steps(inputs_BT, inside_BT, asked_BT, times_BT, cuts_B, added_BTD, done))
         return net.query(hidden_ND.float())
-
-    def _weights(self) -> dict[str, Tensor]:
-        weights = {name: value.detach().clone() for name, value in self.net.encoder.state_dict().items()}
-        return {**weights, "table": self.net.table_VD.clone()}
-
-    def _restore(self, weights: dict[str, Tensor]) -> None:
-        self.net.table_VD.copy_(weights["table"])
-        self.net.encoder.load_state_dict({name: value for name, value in weights.items() if name != "table"})
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -275,21 +289,3 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _half_cosine(done: float) -> float:
     return float(0.05 + 0.95 * 0.5 * (1.0 + np.cos(np.pi * done)))
-
-
-def resolve_device(name: str) -> torch.device:
-    """auto: a GPU where there is one. ValueError for a GPU that is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"There is no GPU for device '{name}' here, or this PyTorch cannot use it: take device cpu.")
-    return device
-
-
-def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """bfloat16 only where it is asked for, or where the processor has instructions for it."""
-    if name == "auto":
-        native = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
-        name = "bfloat16" if native else "float32"
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]

@@ -25,6 +25,8 @@ class Steps:
     """int64 UTC microseconds, None where the log has no times."""
     cuts_B: Tensor | None = None
     """int64: each row's first cut, for a net that writes several steps from one place."""
+    added_BTD: Tensor | None = None
+    """What the vectors of the inputs have added, from the context of each; None for nothing."""
     done: float = 0.0
     """How much of the training is behind it, 0 to 1: what a net may be taught by degrees."""
 
