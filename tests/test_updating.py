@@ -143,12 +143,12 @@ def both_ways(people: range, begin: int) -> EventLog:
     rows = []
     for p in people:
         step, device = (1, "phone") if p % 2 else (2, "desk")
-        rows += [(f"u{p}", f"i{(p + s * step) % 12:02d}", T0 + begin + 60 * s + p % 60, device) for s in range(8)]
+        rows += [(f"u{p}", f"i{(p // 2 + s * step) % 12:02d}", T0 + begin + 60 * s + p % 60, device) for s in range(8)]
     return read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp", "device"], orient="row"))
 
 
 def test_an_update_keeps_learning_from_contexts(tmp_path: Path) -> None:
-    model = GRU4Rec(dim=16, epochs=6, batch_tokens=128, learning_rate=0.02, prior=0.0, contexts=["device"])
+    model = GRU4Rec(dim=16, epochs=30, batch_tokens=128, learning_rate=0.02, prior=0.0, contexts=["device"])
     model.fit(both_ways(range(60), 0)).save(tmp_path / "run")
     before = artifact.load(tmp_path / "run").arrays["contexts.weights"]
     found = update(tmp_path / "run", both_ways(range(100, 400), 10_000), replay=both_ways(range(60), 0))

@@ -23,13 +23,17 @@ def test_equal_rows_are_one_and_what_is_missing_is_nothing() -> None:
 
 def test_a_log_s_columns_are_numbered_whatever_the_order_of_its_rows() -> None:
     frame = pl.DataFrame({"device": ["tv", None, "tv", "phone"], "age": [3.0, float("nan"), None, 5.0]})
-    found = Contexts.from_frame(frame, kinds_of(frame, ["device", "age"]))
+    found = Contexts.from_frame(frame, {"device": "category", "age": "number"})
     told = [found.facts.rows[code] for code in found.codes]
     assert told == [{"device": "tv", "age": 3.0}, {}, {"device": "tv"}, {"device": "phone", "age": 5.0}]
-    assert found.facts.kinds == {"device": "category", "age": "number"}
     assert found.codes[1] == 0 and found.facts.rows[0] == {}
     turned = Contexts.from_frame(frame.reverse(), found.facts.kinds)
     assert turned.codes.tolist() == found.codes[::-1].tolist() and turned.facts == found.facts
+
+
+def test_kinds_are_guessed_as_those_of_items() -> None:
+    frame = pl.DataFrame({"device": ["tv", "phone"] * 4, "age": ["3", "5"] * 4, "tags": ["a|b", "c|d"] * 4})
+    assert kinds_of(frame, ["device", "age", "tags"]) == {"device": "category", "age": "number", "tags": "list"}
 
 
 def log() -> EventLog:

@@ -129,9 +129,11 @@ def test_served_twin_equals_net_and_scores_alike_one_by_one(config: object) -> N
     np.testing.assert_allclose(scores[:5], single, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("config", [CONFIGS[0], CONFIGS[-1]], ids=str)
 @pytest.mark.parametrize("loss", ["full", "sampled"])
-def test_an_item_without_events_keeps_nothing_of_its_own(loss: str) -> None:
-    net = build()
+def test_an_item_without_events_keeps_nothing_of_its_own(loss: str, config: object) -> None:
+    """Seq2Seq wrote such items in scheduled sampling, and learned vectors of their own for them."""
+    net = build(config)
     before = net.weights()["feature vectors"]
     trainer(net, loss=loss, negatives=8).run()
     assert not net.table_VD[list(COLD)].any()

@@ -19,6 +19,7 @@ def update(
         Path | None, typer.Option("--out", help="Write the updated model here instead of in RUN's place.")
     ] = None,
     items: Annotated[Path | None, typer.Option(help="An items table, for what new items are called and like.")] = None,
+    users: o.Users = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal models.")] = 0,
     format: o.Format = "auto",
     column: o.Columns = None,
@@ -36,7 +37,9 @@ def update(
     from segue.updating import update as go_on
 
     older = None if replay is None else o.open_log(replay, format=format, columns=column)
-    newer, table = o.open_log(log, format=format, columns=column), None if items is None else read_items(items)
+    older = None if older is None else o.with_tables(older, None, users, None)
+    newer = o.with_tables(o.open_log(log, format=format, columns=column), None, users, None)
+    table = None if items is None else read_items(items)
     found = go_on(run, newer, out_folder, replay=older, items=table, seed=seed)
     if json:
         print_json(found.to_dict())

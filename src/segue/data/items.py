@@ -71,9 +71,12 @@ def read_items(source: Any, *, format: str = "auto", kinds: Mapping[str, Kind] |
     """From a file or a table. Kinds are guessed (numbers; lists where cells hold ``|`` or ``;`` between words; text
     where cells are long or all different; else categories) unless told.
 
-    An item that comes twice keeps its first row, and the notes say so. ValueError where there is no item column, where
-    no item has an id, or where ``kinds`` names a column or a kind that there is not.
+    A table that was read already comes back as it is. An item that comes twice keeps its first row, and the notes say
+    so. ValueError where there is no item column, where no item has an id, or where ``kinds`` names a column or a kind
+    that there is not.
     """
+    if isinstance(source, ItemTable):
+        return source
     raw = _read(source, format)
     name = _id_column([c for c in raw.frame.columns if c != ROW], "item")
     frame, notes = _with_ids(raw, name, "item")

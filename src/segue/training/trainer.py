@@ -86,7 +86,9 @@ class Trainer:
         self.batches = Batches(known, net.task, config.batch_tokens, seed)
         size, columns = net.table_VD.shape
         counts_V = item_counts(known, size)
-        self.objective = Objective(config, counts_V, seed, columns, offered_V=net.offered(counts_V))
+        offered_V = net.offered(counts_V)
+        self.objective = Objective(config, counts_V, seed, columns, offered_V=offered_V)
+        self.bare_V = None if offered_V is None else torch.from_numpy(~offered_V).to(net.device)
         net.noise.to(net.device)
         self.rows, self.encoder = optimizers(config, net.table_VD, net.encoder.parameters())
         self.sides = {name: row_optimizer(config, side.vectors_FD) for name, side in net.sides.items()}
@@ -244,6 +246,9 @@ class Trainer:
         for tensor in leaves:
             if tensor.grad is None:
                 tensor.grad = torch.zeros_like(tensor)
+        if self.bare_V is not None:  # a net that writes may have drawn them itself
+            assert table.grad is not None
+            table.grad[self.bare_V if touched_R is None else self.bare_V[touched_R]] = 0.0
         total = total.detach()
         self.team.add([*(leaf.grad for leaf in leaves if leaf.grad is not None), total])
         torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
