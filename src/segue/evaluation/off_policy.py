@@ -105,7 +105,7 @@ def _estimate(value_B: np.ndarray, weights_BK: np.ndarray, groups_B: np.ndarray 
     """The mean with a normal interval; where requests are grouped, errors are summed by group first, since what one
     person does hangs together (Liang & Zeger 1986)."""
     mean = float(value_B.mean())
-    errors = value_B - mean
+    errors: np.ndarray = value_B - mean
     if groups_B is not None:
         errors = np.bincount(np.unique(groups_B, return_inverse=True)[1], weights=errors)
     if len(errors) < 2:
