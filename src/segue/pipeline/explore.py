@@ -94,7 +94,7 @@ class Explorer:
         might have shown there, given the items above. Behind an item that it would not have shown, nothing is."""
 
         def choose(open: Open) -> tuple[int, float]:
-            there = np.flatnonzero(open.items == shown[open.place]) if open.place < len(shown) else np.array([], int)
+            there = np.flatnonzero(open.items == shown[open.place]) if open.place < len(shown) else np.empty(0, np.intp)
             lost = bool(found) and found[-1].probability == 0
             share = np.zeros(len(open.items)) if lost else self.probabilities(open)
             pick = int(there[0]) if len(there) else 0
@@ -133,9 +133,9 @@ def _plackett_luce(open: Open, config: ExploreConfig, feedback: Feedback | None)
 def _thompson(open: Open, config: ExploreConfig, feedback: Feedback | None) -> np.ndarray:
     """P(i's click rate is the highest), each rate beta-distributed (Thompson 1933), computed instead of drawn.
 
-    The integral over x of i's density at x times the others' chances to lie below x, summed over GRID intervals by
-    their middles. The product over all others is one over those before times one over those behind: no division, so
-    that a chance of 0 does no harm. What is drawn has these probabilities exactly, however fine the grid.
+    The betas live on GRID points: P(i) = sum over points of P(i there) * product over the others of P(other below it),
+    half of what an other has at the very point counting as below. The product over all others is one over those before
+    times one over those behind.
     """
     if (open.scores < 0).any() or (open.scores > 1).any():
         raise ValueError(
@@ -148,11 +148,12 @@ def _thompson(open: Open, config: ExploreConfig, feedback: Feedback | None) -> n
     hits = config.prior_strength * mean + clicks
     misses = config.prior_strength * (1 - mean) + views - clicks
     mass_nG = _beta_on_grid(hits, misses)
-    below_nG = np.cumsum(mass_nG, axis=1) - 0.5 * mass_nG
+    upto_nG = np.cumsum(mass_nG, axis=1)
+    below_nG = upto_nG - mass_nG / 2
     ones = np.ones((1, GRID))
     before_nG = np.concatenate([ones, np.cumprod(below_nG, axis=0)[:-1]])
     behind_nG = np.concatenate([np.cumprod(below_nG[::-1], axis=0)[::-1][1:], ones])
-    share = (mass_nG * before_nG * behind_nG).sum(axis=1)
+    share = np.maximum((mass_nG * before_nG * behind_nG).sum(axis=1), 0.0)
     return share / share.sum()
 
 
