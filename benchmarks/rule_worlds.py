@@ -127,7 +127,7 @@ def make_world(rng: np.random.Generator, items: int) -> World:
     """Items with prices, categories, tags, stock, each now and then missing; a log in which few are popular."""
     dice = Dice(rng)
     rows: list[Row] = [{}]
-    for _ in range(items):
+    for number in range(items):
         row = {
             "price": float(rng.integers(0, 30)),
             "价格": float(rng.integers(0, 30)),
@@ -135,7 +135,8 @@ def make_world(rng: np.random.Generator, items: int) -> World:
             "tags": [tag for tag in TAGS if rng.random() < 0.3],
             "in_stock": "true" if rng.random() < 0.8 else "false",
         }
-        rows.append({name: value for name, value in row.items() if rng.random() > 0.1})
+        # The first item has all: a column of which nothing is known is none.
+        rows.append({name: value for name, value in row.items() if number == 0 or rng.random() > 0.1})
     catalog = Catalog([f"item {i}" for i in range(items)])
     log = Sequences.from_lists([1 + rng.integers(0, 1 + items // 2, size=8) % items for _ in range(items // 2)])
     facts = Facts.of(catalog, dict(zip(catalog.ids, rows[1:], strict=True)), log)

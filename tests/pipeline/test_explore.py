@@ -50,7 +50,7 @@ def test_thompson_against_a_million_betas() -> None:
     misses = 10 * (1 - np.array(scores)) + (feedback.views_V - feedback.clicks_V)[1:]
     draws = np.random.default_rng(0).beta(hits, misses, size=(1_000_000, 4)).argmax(axis=1)
     drawn = np.bincount(draws, minlength=4) / 1_000_000
-    assert found == pytest.approx(drawn, abs=0.004)  # GRID points, and ties on them, cost a little
+    assert found == pytest.approx(drawn, abs=0.002)
     assert found.sum() == pytest.approx(1)
 
 
@@ -69,15 +69,15 @@ def test_before_the_tail_nothing_is_drawn() -> None:
 
 @pytest.mark.parametrize("config", METHODS, ids=str)
 def test_lists_are_drawn_as_often_as_they_say(config: ExploreConfig) -> None:
-    """Every list's share of 20,000 draws is the product of its places' probabilities."""
+    """Every list's share of 6,000 draws is the product of its places' probabilities."""
     explorer, rng = Explorer(config), np.random.default_rng(1)
     drawn: dict[tuple[int, ...], tuple[int, float]] = {}
-    total = 20_000
+    total = 6_000
     for _ in range(total):
         found = arrange(RANKED, 3, ALL, ladder=LADDER, choose=explorer.drawing(rng))
         key = tuple(found.items_C.tolist())
         drawn[key] = drawn.get(key, (0, 0.0))[0] + 1, float(found.propensity_C.prod())
-    assert sum(share for _, share in drawn.values()) == pytest.approx(1, abs=0.01)
+    assert sum(share for _, share in drawn.values()) == pytest.approx(1, abs=0.02)
     for count, share in drawn.values():
         assert abs(count / total - share) < 5 * np.sqrt(share * (1 - share) / total) + 1e-4
 
