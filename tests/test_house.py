@@ -23,6 +23,8 @@ FLOORS = {
     "serving": 4,
     "memory": 0,
     "fitting": 5,
+    "weighing": 6,
+    "composing": 6,
     "experiment": 6,
     "planning": 6,
     "updating": 6,
@@ -47,6 +49,8 @@ HEAVY = {
     "rich",
     "numba",
     "statsmodels",
+    "lightgbm",
+    "usearch",
 }
 
 

@@ -39,6 +39,8 @@ EXTRAS = {
     **dict.fromkeys(("torch", "onnx", "onnxscript"), "train"),
     **dict.fromkeys(("granian", "starlette", "apsw", "onnxruntime"), "serve"),
     "statsmodels": "trend",
+    "lightgbm": "gbdt",
+    "usearch": "ann",
 }
 """Where a module that may be missing comes from; any other missing module is our own mistake."""
 
