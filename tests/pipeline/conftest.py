@@ -1,59 +1,43 @@
-"""What the pipeline tests share: a small shop with a rule, and a pipeline fitted on it."""
+"""What the pipeline tests share: a small tea shop, and a pipeline fitted on a ring of items."""
 
-import numpy as np
 import pytest
+from tests.pipeline.ring import CONFIG, split_of
 
 from segue.composing import compose
-from segue.data.cases import Cases, Split
+from segue.data.cases import Split
 from segue.data.catalog import Catalog
 from segue.data.sequences import Sequences
 from segue.fitting import Fitted
+from segue.pipeline.columns import Columns
 from segue.pipeline.config import PipelineConfig, decode_pipeline
+from segue.pipeline.rules import Facts
 
-ITEMS = 30
-"""Items 1 to 30 lie in a ring: after i mostly comes i + 1; item 31 is never taken."""
-SIZE = ITEMS + 2
-MINUTE_US = 60_000_000
-
-
-def walks(people: int, seed: int, length: int = 8) -> Sequences:
-    """People who go round the ring, a step a minute, and jump with probability .2."""
-    rng = np.random.default_rng(seed)
-    rows, times = [], []
-    for person in range(people):
-        place, row = int(rng.integers(ITEMS)), []
-        for _ in range(length):
-            place = (place + 1) % ITEMS if rng.random() > 0.2 else int(rng.integers(ITEMS))
-            row.append(place + 1)
-        rows.append(row)
-        times.append([(person * 5 + step) * MINUTE_US for step in range(length)])
-    return Sequences.from_lists(rows, times)
-
-
-def asked(rows: Sequences) -> Cases:
-    """The last event of each row is what came next; the first people have shorter histories, down to none."""
-    keep = np.minimum(np.arange(len(rows)) % 8, rows.lengths - 1)
-    histories = rows.prefixes(keep)
-    targets = rows.items[rows.starts + keep]
-    return Cases(histories, targets, np.arange(len(rows)), rows.times[rows.starts + keep], {})
-
-
-def split_of(people: int = 400) -> Split:
-    """Three logs of different people with one rule."""
-    train, validation, test = walks(people, 1), walks(people, 2), walks(people, 3)
-    catalog = Catalog(f"item {i}" for i in range(1, SIZE))
-    return Split("none", catalog, train, asked(validation), train, asked(test), False, "", "")
-
-
-CONFIG = {
-    "source": [
-        {"model": "markov", "take": 10},
-        {"model": "covisit", "take": 20},
-        {"model": "again", "take": 5},
-        {"model": "popularity", "take": 10, "max_events": 1},
-    ],
-    "rank": {"trees": 10, "min_leaf": 20},
+ITEMS = {
+    "sencha": {"category": "tea", "price": 12.0, "tags": ["gift", "green"], "in_stock": "true", "stock": 3},
+    "assam": {"category": "tea", "price": 25, "tags": [], "in_stock": "false", "stock": 0, "was": 30},
+    "pot": {"category": "Teapots", "price": 60.0, "tags": ["gift"], "in_stock": "true", "was": 60},
+    "龙井": {"category": "tea", "价格": 88.0, "in_stock": "true", "unit price": 4.0},
+    "mystery": {},
+    "unsold": {"category": "cups", "price": 5.0, "released": "2026-07-01", "in_stock": "true"},
 }
+
+
+@pytest.fixture(scope="session")
+def catalog() -> Catalog:
+    return Catalog(ITEMS)
+
+
+@pytest.fixture(scope="session")
+def columns(catalog: Catalog) -> Columns:
+    return Columns.of(ITEMS, catalog)
+
+
+@pytest.fixture(scope="session")
+def facts(catalog: Catalog) -> Facts:
+    """Sencha four times, the pot twice, the others once each; unsold never. A day lies between events."""
+    day = 86_400_000_000
+    log = Sequences.from_lists([[1, 1, 1, 1], [2, 3, 3, 4, 5]], times=[[0, day, 2 * day, 3 * day], [0, 0, day, day, 0]])
+    return Facts.of(catalog, ITEMS, log)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.pipeline.conftest import SIZE
+from tests.pipeline.ring import SIZE
 
 from segue.data.sequences import Sequences
 from segue.pipeline.explain import explain, influences, why_not

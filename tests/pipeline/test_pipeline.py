@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from tests.pipeline.conftest import CONFIG, ITEMS, SIZE, split_of
+from tests.pipeline.ring import CONFIG, ITEMS, SIZE, split_of
 
 from segue.composing import compose, compose_all
 from segue.data.catalog import PAD

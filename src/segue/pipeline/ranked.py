@@ -32,6 +32,8 @@ class How(IntEnum):
     """Drawn by chance."""
     FILLED = 4
     """By the fallback ladder: what was ranked did not suffice."""
+    RELAXED = 5
+    """Against a quota: no allowed item kept it, and the list would have been short."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Ranked:
     how_C: np.ndarray
     """int8: a ``How`` for each item."""
     propensity_C: np.ndarray
-    """float64: the probability with which this item was to be shown at this place; 1 where nothing was drawn."""
+    """float64: the probability that this item was to be shown here, given those above it; 1 where nothing was drawn."""
 
     def __post_init__(self) -> None:
         count = len(self.items_C)
