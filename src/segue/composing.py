@@ -46,14 +46,14 @@ def compose(
     started = time.perf_counter()
     config = _checked(config)
     models = _fit_models(split, config, seed, work, say)
-    shelf = Shelf.fit(split.train, split.catalog.size)
+    shelf = Shelf.fit(split.train, split.catalog)
     sources, recalls = _sources(models, config, split.validation.histories)
     say("learning how to blend")
     weighing, notes = weigh(sources, shelf, split, config, seed)
     if refit:
         models = _fit_again(split.refit, split.catalog, models, seed, work, say)
         sources, recalls = _sources(models, config, split.validation.histories)
-        shelf = Shelf.fit(split.refit, split.catalog.size)
+        shelf = Shelf.fit(split.refit, split.catalog)
     pipeline = Pipeline(sources, weighing, shelf, config, exclude_seen=split.exclude_seen)
     notes |= {"models": {key: model.notes for key, model in models.items()}}
     if recalls:
@@ -80,7 +80,7 @@ def compose_all(
     }
     models = _fit_again(sequences, catalog, models, seed, work, say)
     sources, _ = _sources(models, old.config, sequences)
-    shelf = Shelf.fit(sequences, catalog.size)
+    shelf = Shelf.fit(sequences, catalog)
     pipeline = Pipeline(sources, old.weighing, shelf, old.config, exclude_seen=old.exclude_seen)
     return _fitted(pipeline, models, chosen.notes, time.perf_counter() - started)
 

@@ -109,7 +109,7 @@ def test_a_list_says_which_source_had_an_item_highest():
 
 def test_signals_are_the_numbers_they_are_called():
     log = Sequences.from_lists([[1, 2, 2], [2, 3]], [[0, DAY_US, 9 * DAY_US], [2 * DAY_US, 10 * DAY_US]])
-    shelf = Shelf.fit(log, SIZE)
+    shelf = Shelf.fit(log, CATALOG)
     sources = [
         Source(Again(SIZE, 0.5), SourceConfig("again", take=5, min_events=1)),
         Source(Function(lambda history: [3, 2, 5], SIZE), SourceConfig("list", take=2)),
@@ -141,11 +141,11 @@ def test_signals_are_the_numbers_they_are_called():
 
 def test_lately_is_the_newest_tenth_of_the_events():
     items, times = [1] * 18 + [2] * 2, [i * DAY_US for i in range(20)]
-    shelf = Shelf.fit(Sequences.from_lists([items], [times]), 4)
+    shelf = Shelf.fit(Sequences.from_lists([items], [times]), Catalog("abc"))
     assert shelf.recent_V[2] == pytest.approx(np.log(3 / 1.2))
     assert shelf.recent_V[1] == pytest.approx(np.log(1 / 2.8))
     assert shelf.recent_V[3] == 0
-    untimed = Shelf.fit(Sequences.from_lists([items]), 4)
+    untimed = Shelf.fit(Sequences.from_lists([items]), Catalog("abc"))
     assert not untimed.recent_V.any()
     assert not untimed.age_V.any()
 

@@ -17,8 +17,14 @@
     [blend]                       # in one list, with weights learned on validation,
     method = "learned"
 
-    [rank]                        # corrected by boosted trees where these are better there.
+    [rank]                        # corrected by boosted trees where these are better there;
     method = "auto"
+
+    [[placement]]                 # on the home page only cheap tea, a varied list,
+    name = "home"
+    rules = {filter = 'category == "tea" and price < 20'}
+    rerank = {method = "mmr", column = "brand"}
+    explore = {method = "epsilon", first_place = 4}
 """
 
 import tomllib
@@ -28,9 +34,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from segue import settings
-
-BLENDS = ("learned", "reciprocal-rank", "weighted")
-RANKS = ("auto", "none", "trees")
+from segue.pipeline.explore import ExploreConfig
+from segue.pipeline.rerank import RerankConfig
+from segue.pipeline.rules import RulesConfig
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,20 @@ class RankConfig:
 
 
 @dataclass(frozen=True)
+class PlacementConfig:
+    """What goes for one place where lists are shown."""
+
+    name: str
+    """How requests call it; one named "default" is for requests that name none."""
+    rules: RulesConfig = field(default_factory=RulesConfig)
+    """What may be shown, what is favoured, pinned, counted."""
+    rerank: RerankConfig = field(default_factory=RerankConfig)
+    """How much variety."""
+    explore: ExploreConfig = field(default_factory=ExploreConfig)
+    """How much chance at the list's tail."""
+
+
+@dataclass(frozen=True)
 class PipelineConfig:
     """The whole file."""
 
@@ -142,8 +162,14 @@ class PipelineConfig:
     """Each ``[[source]]`` in its order."""
     blend: BlendConfig = field(default_factory=BlendConfig)
     rank: RankConfig = field(default_factory=RankConfig)
+    placement: tuple[PlacementConfig, ...] = ()
+    """Each ``[[placement]]``."""
 
     def __post_init__(self) -> None:
+        places = [one.name for one in self.placement]
+        for name in places:
+            if places.count(name) > 1:
+                raise ValueError(f"Two placements are called {name}: write one [[placement]] for each.")
         names = [one.called for one in self.source]
         if not names:
             raise ValueError("A pipeline needs at least one [[source]].")

@@ -11,10 +11,9 @@ import numpy as np
 
 from segue.data.catalog import PAD, Catalog
 from segue.data.sequences import Sequences
+from segue.models.popularity import DAY_US
 from segue.models.rows import ages, horizon, item_counts
 from segue.models.scorer import Scorer
-
-DAY_US = 86_400_000_000
 
 
 @dataclass(frozen=True)

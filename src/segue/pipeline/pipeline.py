@@ -44,6 +44,13 @@ class Weighing:
             scores_BC[there_BC] += self.trees.scores(signals_BCF[there_BC])
         return scores_BC
 
+    def probabilities(self, scores_BC: np.ndarray) -> np.ndarray:
+        """float64 [B, C]: of being what comes next, for scores that ``scores`` gave; 0 at PAD."""
+        scaled_BC = (scores_BC - scores_BC.max(axis=1, keepdims=True)) / self.temperature
+        chance_BC = np.exp(scaled_BC)
+        chance_BC *= self.coverage / chance_BC.sum(axis=1, keepdims=True)
+        return chance_BC
+
 
 class Pipeline:
     """Sources -> candidates -> blend -> rank, for raw histories of anybody. Numpy alone, but for what a network's own
@@ -134,9 +141,7 @@ class Pipeline:
         float64; 0 for PAD. Items that no source would give are judged like all others."""
         out = []
         for b, found, scores_BC in self._judged(histories, None, None, also=items):
-            scaled_BC = scores_BC / self.weighing.temperature
-            chance_BC = np.exp(scaled_BC - scaled_BC.max(axis=1, keepdims=True))
-            chance_BC *= self.weighing.coverage / chance_BC.sum(axis=1, keepdims=True)
+            chance_BC = self.weighing.probabilities(scores_BC)
             for i in range(len(found)):
                 of = dict(zip(found.items_BC[i].tolist(), chance_BC[i].tolist(), strict=True))
                 asked = items.items[items.starts[b + i] : items.stops[b + i]].tolist()
