@@ -8,12 +8,14 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from segue import settings
 from segue.data.cases import Split
 from segue.data.catalog import Catalog
 from segue.data.sequences import Sequences
+from segue.experiment import Comparison, Job, Result, Told, put_to_work, run_one
 from segue.fitting import Fitted, Work, fit, fit_all
 from segue.models.scorer import Scorer
 from segue.models.zoo import ZOO, find_name
@@ -25,6 +27,9 @@ from segue.pipeline.saved import distinct, settings_of
 from segue.pipeline.shelf import Shelf
 from segue.pipeline.sources import Source, searchable
 from segue.weighing import weigh
+
+if TYPE_CHECKING:
+    from segue.data.events import EventLog
 
 QUERIES = 200
 """An approximate index is judged by so many histories."""
@@ -83,6 +88,28 @@ def compose_all(
     shelf = Shelf.fit(sequences, catalog)
     pipeline = Pipeline(sources, old.weighing, shelf, old.config, exclude_seen=old.exclude_seen)
     return _fitted(pipeline, models, chosen.notes, time.perf_counter() - started)
+
+
+def train_pipeline(
+    log: "EventLog", config: PipelineConfig, out: Path, job: Job | None = None, told: Told | None = None
+) -> tuple[Result, str]:
+    """Fits a pipeline, judges it on the log's last part, fits its sources once more on every event (``refit``), and
+    saves it: (the judged run, the artifact's version)."""
+    job = job or Job()
+
+    def fitter(name: str, split: Split, values: Any, *, refit: bool, seed: int, work: Work) -> Fitted:
+        return compose(split, config, refit=refit, seed=seed, work=work, say=say)
+
+    def again(name: str, sequences: Sequences, size: int, chosen: Fitted, *, seed: int, work: Work) -> Fitted:
+        return compose_all(sequences, log.catalog(), chosen, seed=seed, work=work, say=say)
+
+    def say(what: str) -> None:
+        if told is not None:
+            told(what, None)
+
+    split = log.split(job.protocol)
+    judged = run_one(split, Pipeline.name, {}, job, Comparison(), told, fitter)
+    return judged[0], put_to_work(log, judged, out, job, told, again)
 
 
 def _saved_settings(chosen: Fitted, source: int) -> Mapping[str, Any]:

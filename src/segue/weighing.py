@@ -27,7 +27,9 @@ HELD_OUT = 0.25
 """The share of people among the validation cases that weights do not learn from: it judges them."""
 FEWEST = 50
 """With fewer cases whose target is among the candidates nothing is learned; places decide."""
-TEMPERATURES = 2.0 ** np.arange(-3, 3.01, 0.25)
+TEMPERATURES = 2.0 ** np.arange(-12, 3.01, 0.25)
+GUESSED = {"reciprocal-rank": 0.005, "weighted": 0.2, "learned": 0.005}
+"""Temperatures where nothing can be learned, by the blend's method (then learned goes by places too)."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,14 @@ def weigh(
     the others stop the trees and judge them."""
     called = tuple(source.name for source in sources)
     cases = sample(split.validation, split.exclude_seen, config.rank.cases, seed)
+    blend: Blend
     scales, asked = ask(sources, shelf, cases, split.exclude_seen, config)
     if asked is None or len(asked.target_N) < FEWEST:
-        return Weighing(scales, fixed(config.blend, called)), {"learned_from_cases": 0}
-    learning_N = _learning(asked.groups_N, seed)
+        blend = fixed(config.blend, called)
+        return Weighing(scales, blend, temperature=GUESSED[config.blend.method]), {"learned_from_cases": 0}
+    blend, learning_N = fixed(config.blend, called), _learning(asked.groups_N, seed)
     teach, judge = asked.take(learning_N), asked.take(~learning_N)
     quality = {"places": judge.quality(judge.fused_NC)}
-    blend: Blend = fixed(config.blend, called)
     scores = teach.fused_NC, judge.fused_NC
     if config.blend.method == "learned":
         blend = learned = teach.learn(config)

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from segue.cli import compare, plan, profile, quickstart, recommend, serve, train, trend, update
+from segue.cli import compare, pipeline, plan, profile, quickstart, recommend, serve, train, trend, update
 
 app = typer.Typer(
     name="segue",
@@ -23,9 +23,11 @@ for command, said in (
     (compare.compare, "Models side by side, with intervals."),
     (plan.plan, "What a training would take."),
     (train.train, "Train, judge and save one model."),
+    (pipeline.pipeline, "Several models blended into one list."),
     (update.update, "New events into a saved model."),
     (recommend.recommend, "What comes next after a history."),
     (recommend.similar, "What goes with one item."),
+    (pipeline.rank, "How likely each of some items is next."),
     (serve.serve, "A saved model over HTTP."),
 ):
     app.command(short_help=said)(command)

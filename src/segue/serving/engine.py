@@ -12,8 +12,8 @@ import numpy as np
 from segue.data.catalog import PAD, Catalog
 from segue.data.sequences import Sequences
 from segue.models import artifact
-from segue.models.restore import restore
 from segue.models.scorer import Scorer, top_k
+from segue.pipeline.saved import restore
 from segue.serving.events import accept
 from segue.serving.problems import Problem
 from segue.serving.schema import EventIn, RecommendAnswer, Recommendation, RecommendRequest, SimilarRequest
