@@ -310,9 +310,14 @@ def latency(seed: int) -> dict[str, Any]:
     catalog = Catalog(str(i) for i in range(1, size + 1))
     split = Split("synthetic", catalog, asked, cases, rows, cases, False, "", "")
     network = {"dim": 64, "epochs": 1, "prior": 0.0}
-    listed = [{"model": "gru4rec", "settings": network}, {"model": "covisit"}, {"model": "item-knn"}]
+    listed = [
+        {"model": "gru4rec", "settings": network, "index": "approximate"},
+        {"model": "covisit"},
+        {"model": "item-knn"},
+    ]
     listed += [{"model": "popularity", "take": 100}]
-    pipeline = compose(split, decode_pipeline({"source": listed, "rank": {"method": "trees"}}), seed=seed).scorer
+    fitted = compose(split, decode_pipeline({"source": listed, "rank": {"method": "trees"}}), seed=seed)
+    pipeline = fitted.scorer
     assert isinstance(pipeline, Pipeline)
     took, counts = [], []
     for b in range(600):
@@ -328,6 +333,7 @@ def latency(seed: int) -> dict[str, Any]:
         "p95_ms": p95,
         "candidates": float(np.mean(counts)),
         "trees": 0 if trees is None else len(trees),
+        "index": fitted.notes.get("approximate_recall"),
     }
 
 

@@ -20,7 +20,7 @@ from segue.pipeline.own import (
     New,
     NewConfig,
 )
-from segue.pipeline.sources import Searched, Source, last_session
+from segue.pipeline.sources import Dense, Searched, Source, last_session
 
 DAY_US = 86_400_000_000
 CATALOG = Catalog("abcde")
@@ -53,6 +53,23 @@ def test_a_source_serves_people_by_their_number_of_events(chain):
 def test_a_source_sees_the_newest_events_alone(chain):
     source = Source(chain, SourceConfig("markov", newest=1))
     np.testing.assert_array_equal(source.answer(ROWS).whole(), chain.scores(Sequences.from_lists([[3], [2], [], [4]])))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_the_same_for_everybody_is_sorted_once_and_answered_alike(seed):
+    rng = np.random.default_rng(seed)
+    scores_V = rng.integers(0, 9, 40).astype(np.float32)
+    scores_V[rng.random(40) < 0.2] = -np.inf
+    still, plain = Source(New(scores_V), SourceConfig("new")), Dense(np.tile(scores_V, (4, 1)))
+    exclude = Sequences.from_lists([[1, 2, 3], [], rng.integers(0, 40, 30).tolist(), [5]])
+    allowed_V = rng.random(40) < 0.5
+    for banned, allowed in ((None, None), (exclude, None), (None, allowed_V), (exclude, allowed_V)):
+        answer = still.answer(ROWS)
+        for k in (1, 7, 39):
+            np.testing.assert_array_equal(answer.best(k, banned, allowed), plain.best(k, banned, allowed))
+    np.testing.assert_array_equal(answer.whole(), plain.whole())
+    items_BC = rng.integers(0, 40, (4, 6))
+    np.testing.assert_array_equal(answer.of(items_BC), plain.of(items_BC))
 
 
 def test_the_last_session_begins_after_the_last_long_pause():

@@ -12,8 +12,6 @@ from segue.models.scorer import top_k
 
 WANTED_RECALL = 0.99
 """An approximate index that finds a smaller share of the true neighbours is not used."""
-WIDER = 4
-"""An approximate index is asked for so many times as many, so that forbidden ones can be left out."""
 
 
 class Index(Protocol):

@@ -13,8 +13,14 @@ from segue.data.sequences import Sequences
 from segue.models.neural import NeuralScorer
 from segue.models.scorer import Scorer, top_k
 from segue.pipeline.config import SourceConfig
-from segue.pipeline.index import WIDER, Approximate
+from segue.pipeline.index import Approximate
 from segue.pipeline.ranked import Ranked
+
+STILL = ("popularity", "trend", "new", "list")
+"""Models that say the same to everybody."""
+MOST_WIDER = 8
+"""An approximate index is asked for at most so many times as many, so that forbidden ones can be left out; where that
+is not enough, the exact way answers."""
 
 
 class Answer(Protocol):
@@ -42,6 +48,10 @@ class Source:
         self.scorer = scorer
         self.config = config
         self.index = index
+        self._still: np.ndarray | None = None
+        if scorer.name in STILL:
+            self._still = scorer.scores(Sequences.from_lists([[]]))[0]
+            self._order = _order(self._still)
 
     @property
     def name(self) -> str:
@@ -65,7 +75,9 @@ class Source:
         return rows if self.config.newest is None else rows.tail(self.config.newest)
 
     def answer(self, histories: Sequences) -> Answer:
-        """Asks the scorer."""
+        """Asks the scorer; one that says the same to everybody was asked once and for all."""
+        if self._still is not None:
+            return Still(self._still, self._order, len(histories))
         shown = self.shown(histories)
         if self.index is None:
             return Dense(self.scorer.scores(shown))
@@ -103,6 +115,37 @@ class Dense:
         return self.scores_BV
 
 
+class Still:
+    """The same answer for everybody, sorted once."""
+
+    def __init__(self, scores_V: np.ndarray, order: np.ndarray, batch: int) -> None:
+        self.scores_V = scores_V
+        self.order = order
+        self.batch = batch
+
+    def best(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
+        """int32 [B, K]."""
+        out_BK = np.full((self.batch, k), PAD, dtype=np.int32)
+        free = self.order if allowed_V is None else self.order[allowed_V[self.order]]
+        for b in range(self.batch):
+            own = free
+            if exclude is not None and exclude.lengths[b]:
+                banned = exclude.items[exclude.starts[b] : exclude.stops[b]]
+                own = free[: k + len(banned)]
+                own = own[~np.isin(own, banned)]
+            out_BK[b, : min(k, len(own))] = own[:k]
+        return out_BK
+
+    def of(self, items_BC: np.ndarray) -> np.ndarray:
+        """float32 [B, C]."""
+        scores_BC: np.ndarray = self.scores_V[items_BC]
+        return scores_BC
+
+    def whole(self) -> np.ndarray:
+        """float32 [B, V]."""
+        return np.tile(self.scores_V, (self.batch, 1))
+
+
 class Searched:
     """An answer by vectors: the index finds, one product an item tells its score."""
 
@@ -113,7 +156,10 @@ class Searched:
 
     def best(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
         """int32 [B, K]; a row of which too few found items are allowed is answered exactly."""
-        found_BK = self.index.nearest(self.query_BD, min(WIDER * k, len(self.keys_VD) - 1))
+        wide = k if exclude is None else k + int(exclude.lengths.max(initial=0))
+        if allowed_V is not None:
+            wide = int(min(MOST_WIDER * k, wide / max(float(allowed_V.mean()), 1e-9) + k))
+        found_BK = self.index.nearest(self.query_BD, min(wide, len(self.keys_VD) - 1))
         out_BK = np.full((len(found_BK), k), PAD, dtype=np.int32)
         for b, found in enumerate(found_BK):
             free = found[found != PAD]
@@ -135,6 +181,13 @@ class Searched:
         """float32 [B, V]."""
         scores_BV: np.ndarray = self.query_BD @ self.keys_VD.T
         return scores_BV
+
+
+def _order(scores_V: np.ndarray) -> np.ndarray:
+    """int32: every item with an opinion, best first, equals by index."""
+    known = np.flatnonzero(np.isfinite(scores_V))
+    known = known[known != PAD]
+    return known[np.argsort(-scores_V[known], kind="stable")].astype(np.int32)
 
 
 def searchable(scorer: Scorer) -> NeuralScorer:
