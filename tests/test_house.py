@@ -50,7 +50,7 @@ HEAVY = {
     "numba",
     "statsmodels",
     "lightgbm",
-    "usearch",
+    "faiss",
 }
 
 

@@ -229,7 +229,7 @@ def test_a_source_of_an_unknown_model_is_refused(split):
 
 SERVE = """
 import sys
-for name in ("scipy", "polars", "torch", "onnxruntime", "pandas", "lightgbm", "usearch"):
+for name in ("scipy", "polars", "torch", "onnxruntime", "pandas", "lightgbm", "faiss"):
     sys.modules[name] = None  # importing it raises ModuleNotFoundError
 from segue.data.sequences import Sequences
 from segue.models.artifact import load

@@ -1,6 +1,7 @@
 """Sources: the part of a history they see, whom they serve, and what they give; the pipeline's own ones by hand."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -155,7 +156,7 @@ def keys():
 
 @pytest.fixture(scope="module")
 def index(keys):
-    pytest.importorskip("usearch", reason="usearch (segue[ann]) is not installed")
+    pytest.importorskip("faiss", reason="faiss (segue[ann]) is not installed")
     return Approximate.build(keys)
 
 
@@ -196,3 +197,13 @@ def test_forbidden_items_make_room_for_others(keys, index):
         assert allowed is None or allowed[found_BK].all()
     np.testing.assert_allclose(answer.of(want_BK), np.take_along_axis(query_BD @ keys.T, want_BK, 1), rtol=1e-5)
     np.testing.assert_allclose(answer.whole(), query_BD @ keys.T)
+
+
+def test_more_than_the_effort_of_a_search_is_found_too(keys, index):
+    assert (index.nearest(keys[1:3], 400) != PAD).sum(axis=1).tolist() == [400, 400]
+
+
+def test_without_faiss_there_is_a_sentence(keys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ValueError, match=r"^An approximate index needs faiss: pip install 'segue\[ann\]'\.$"):
+        Approximate.build(keys)

@@ -42,7 +42,7 @@ EXTRAS = {
     **dict.fromkeys(("granian", "starlette", "apsw", "onnxruntime"), "serve"),
     "statsmodels": "trend",
     "lightgbm": "gbdt",
-    "usearch": "ann",
+    "faiss": "ann",
 }
 """Where a module that may be missing comes from; any other missing module is our own mistake."""
 

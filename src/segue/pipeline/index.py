@@ -34,39 +34,40 @@ class Exact:
 
 
 class Approximate:
-    """A navigable graph of the vectors (HNSW, Malkov & Yashunin 2016) by usearch; a search walks along its edges."""
+    """A navigable graph of the vectors (HNSW, Malkov & Yashunin 2016) by faiss; a search walks along its edges."""
 
     def __init__(self, graph: Any) -> None:
         self._graph = graph
 
     @classmethod
     def build(cls, keys_VD: np.ndarray, *, connectivity: int = 32, effort: int = 256) -> "Approximate":
-        """All items but PAD. ValueError where usearch is not installed."""
-        graph = _usearch(keys_VD.shape[1], connectivity, effort)
-        graph.add(np.arange(1, len(keys_VD)), np.ascontiguousarray(keys_VD[1:], dtype=np.float32), threads=1)
+        """All items; PAD too, as the zero vector of its row. ValueError where faiss is not installed."""
+        faiss = _faiss()
+        graph = faiss.IndexHNSWFlat(keys_VD.shape[1], connectivity, faiss.METRIC_INNER_PRODUCT)
+        graph.hnsw.efConstruction = graph.hnsw.efSearch = effort
+        graph.add(np.ascontiguousarray(keys_VD, dtype=np.float32))
         return cls(graph)
 
     @classmethod
     def restore(cls, saved: np.ndarray) -> "Approximate":
         """What ``array`` gave."""
-        graph = _usearch(1, 32, 256)
-        graph.load(saved.tobytes())
-        return cls(graph)
+        return cls(_faiss().deserialize_index(np.ascontiguousarray(saved)))
 
     def array(self) -> np.ndarray:
         """The graph as bytes, uint8."""
-        return np.frombuffer(bytes(self._graph.save()), dtype=np.uint8)
+        saved: np.ndarray = _faiss().serialize_index(self._graph)
+        return saved
 
     def nearest(self, query_BD: np.ndarray, k: int) -> np.ndarray:
-        """int32 [B, k]."""
-        items_BK = np.full((len(query_BD), k), PAD, dtype=np.int32)
-        asked = np.ascontiguousarray(query_BD, dtype=np.float32)
-        found = self._graph.search(asked, k, threads=1)
-        keys = np.atleast_2d(found.keys)
-        counts = np.atleast_1d(found.counts) if len(asked) > 1 else [keys.shape[1]]
-        for b, count in enumerate(counts):
-            items_BK[b, :count] = keys[b, :count]
-        return items_BK
+        """int32 [B, k]; what is beyond the effort of a search is asked for with more of it."""
+        effort = max(self._graph.hnsw.efSearch, k + 1)
+        parameters = _faiss().SearchParametersHNSW(efSearch=effort)
+        asked_BD = np.ascontiguousarray(query_BD, dtype=np.float32)
+        _, found_BK = self._graph.search(asked_BD, k + 1, params=parameters)  # one more, in the place of PAD
+        items_BK = np.where(found_BK < 0, PAD, found_BK).astype(np.int32)
+        behind_BK = np.argsort(items_BK == PAD, axis=1, kind="stable")[:, :k]
+        nearest_BK: np.ndarray = np.take_along_axis(items_BK, behind_BK, axis=1)
+        return nearest_BK
 
 
 def recall_of(index: Index, keys_VD: np.ndarray, query_BD: np.ndarray, k: int) -> float:
@@ -83,16 +84,10 @@ def approximate_if_good(keys_VD: np.ndarray, query_BD: np.ndarray, k: int) -> tu
     return (index if recall >= WANTED_RECALL else None), recall
 
 
-def _usearch(width: int, connectivity: int, effort: int) -> Any:
+def _faiss() -> Any:
     try:
-        from usearch.index import Index as Graph
+        import faiss
     except ImportError:
-        raise ValueError("An approximate index needs usearch: pip install 'segue[ann]'.") from None
-    return Graph(
-        ndim=width,
-        metric="ip",
-        dtype="f32",
-        connectivity=connectivity,
-        expansion_add=effort,
-        expansion_search=effort,
-    )
+        raise ValueError("An approximate index needs faiss: pip install 'segue[ann]'.") from None
+    faiss.omp_set_num_threads(1)
+    return faiss
