@@ -17,6 +17,7 @@ from segue.models.scorer import top_k
 from segue.pipeline.blend import Learned
 from segue.pipeline.config import decode_pipeline
 from segue.pipeline.pipeline import Pipeline
+from segue.pipeline.rank import Second
 from segue.pipeline.ranked import How
 from segue.pipeline.saved import restore
 
@@ -243,3 +244,27 @@ def test_an_answer_needs_numpy_alone(composed, split, tmp_path):
     done = subprocess.run([sys.executable, "-c", SERVE, tmp_path / "run"], capture_output=True, text=True, check=False)
     assert done.stderr == ""
     assert done.stdout.split() == ["4"]
+
+
+class Contrary:
+    """A ranker that likes one item and hears what it is asked."""
+
+    def __init__(self, liked):
+        self.liked, self.asked = liked, []
+
+    def probability(self, history, candidates_C, now):
+        self.asked.append((history.lists()[0], len(candidates_C), now))
+        return np.where(candidates_C == self.liked, 0.999, 0.001)
+
+
+def test_a_ranker_has_the_last_word_about_the_best(pipeline):
+    """With 2 judged of many, its choice comes first of these two and all others stay behind, in their order."""
+    history = Sequences.from_lists([[1, 2, 3], []], [[10, 20, 30], []])
+    plain = pipeline.recommend(history, 10)
+    ranker = Contrary(int(plain[0].items_C[1]))
+    second = pipeline.ranked_by(Second(ranker, weight=100.0, first=2)).recommend(history, 10)
+    a, b, *rest = plain[0].items_C.tolist()
+    assert second[0].items_C.tolist() == [b, a, *rest]
+    assert ranker.asked == [([1, 2, 3], 2, 30), ([], 2, 0)]
+    silent = pipeline.ranked_by(Second(ranker, weight=0.0, first=500)).recommend(history, 10)
+    assert [one.items_C.tolist() for one in silent] == [one.items_C.tolist() for one in plain]

@@ -14,6 +14,7 @@ from segue.data.sequences import Sequences
 from segue.pipeline.blend import Blend
 from segue.pipeline.candidates import Candidates, gather
 from segue.pipeline.config import PipelineConfig
+from segue.pipeline.rank import Second
 from segue.pipeline.ranked import How, Ranked
 from segue.pipeline.shelf import Shelf
 from segue.pipeline.signals import Scales, signals
@@ -66,6 +67,7 @@ class Pipeline:
         config: PipelineConfig,
         *,
         exclude_seen: bool,
+        second: Second | None = None,
     ) -> None:
         self.sources = tuple(sources)
         self.weighing = weighing
@@ -73,6 +75,8 @@ class Pipeline:
         self.config = config
         self.exclude_seen = exclude_seen
         """Whether ``scores`` looks for candidates among unseen items alone, as the protocol does that judges it."""
+        self.second = second
+        """A model of click probability that has the last word; it is saved and loaded by itself."""
 
     @property
     def size(self) -> int:
@@ -101,7 +105,18 @@ class Pipeline:
     ) -> tuple[Candidates, np.ndarray]:
         """(candidates, their scores float64 [B, C]; -inf at PAD)."""
         found, signals_BCF = self.gather(histories, exclude=exclude, allowed_V=allowed_V, also=also)
-        return found, self.weighing.scores(found, signals_BCF, histories.known().lengths)
+        known = histories.known()
+        scores_BC = self.weighing.scores(found, signals_BCF, known.lengths)
+        if self.second is not None:
+            rows = [known.take(slice(b, b + 1)) for b in range(len(known))]
+            scored = zip(rows, found.items_BC, scores_BC, strict=True)
+            scores_BC = np.array([self.second.scores(*one) for one in scored]).reshape(scores_BC.shape)
+        return found, scores_BC
+
+    def ranked_by(self, second: Second) -> "Pipeline":
+        """The same pipeline with a ranker that has the last word."""
+        parts = (self.sources, self.weighing, self.shelf, self.config)
+        return Pipeline(*parts, exclude_seen=self.exclude_seen, second=second)
 
     def recommend(
         self,

@@ -3,6 +3,7 @@
 Shape letters: B batch, C candidates, F signals, N rows (candidates of all cases, case by case).
 """
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,11 +14,43 @@ from segue.pipeline.trees import Trees
 
 
 class Ranker(Protocol):
-    """A model that judges pairs of a history and a candidate, as the attentive two-sided GRU does."""
+    """A model of click probability, as the attentive two-sided GRU is one."""
 
-    def rank(self, histories: Sequences, items_BC: np.ndarray) -> np.ndarray:
-        """float32 [B, C]: the probability that the person takes the candidate next; PAD gets anything."""
+    def probability(self, history: Sequences, candidates_C: np.ndarray, now: int) -> np.ndarray:
+        """float64 [C]: that the person of the one row takes each candidate at the moment ``now`` (UTC
+        microseconds)."""
         ...
+
+
+@dataclass(frozen=True)
+class Second:
+    """A ranker's opinion, added to the pipeline's own: score + weight * log-odds of its probability."""
+
+    ranker: Ranker
+    weight: float = 1.0
+    """To be chosen on validation."""
+    first: int = 200
+    """So many of the best candidates are judged by it; the others stay behind them."""
+
+    def scores(self, history: Sequences, items_C: np.ndarray, scores_C: np.ndarray) -> np.ndarray:
+        """float64 [C]: new scores for one history's candidates (PAD: -inf stays). The moment is that of the newest
+        event: what has happened since, the history cannot tell."""
+        newest = history.stops[0] - 1
+        timed = history.times is not None and history.lengths[0] > 0
+        now = int(history.times[newest]) if history.times is not None and timed else 0
+        order = np.argsort(-scores_C, kind="stable")[: self.first]
+        order = order[np.isfinite(scores_C[order])]
+        chance = np.clip(self.ranker.probability(history, items_C[order], now), 1e-6, 1 - 1e-6)
+        judged = scores_C[order] + self.weight * np.log(chance / (1 - chance))
+        out_C = scores_C.copy()
+        if len(order):
+            # Those that were not judged keep their order, below all that were.
+            rest = np.isfinite(scores_C)
+            rest[order] = False
+            if rest.any():
+                out_C[rest] += judged.min() - scores_C[rest].max() - 1e-6
+            out_C[order] = judged
+        return out_C
 
 
 def learn_trees(
