@@ -24,6 +24,8 @@ FLOORS = {
     "memory": 0,
     "work": 4,
     "fitting": 5,
+    "weighing": 6,
+    "composing": 6,
     "experiment": 6,
     "planning": 6,
     "updating": 6,
@@ -48,6 +50,8 @@ HEAVY = {
     "rich",
     "numba",
     "statsmodels",
+    "lightgbm",
+    "faiss",
 }
 
 

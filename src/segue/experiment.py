@@ -136,13 +136,15 @@ def run_one(
     job: "Job",
     options: Comparison,
     told: Told | None,
+    fitter: Callable[..., Fitted] = fit,
 ) -> tuple[Result, Fitted]:
-    """Fits one model as the job says and judges it on the test cases: (its row, the fitted model)."""
+    """Fits one model as the job says and judges it on the test cases: (its row, the fitted model). ``fitter`` takes
+    what ``fit`` takes."""
     refit = options.refits(split)
     say = told or (lambda what, how: None)
     say(f"training {name}", None)
     memory.reset_peak()
-    fitted = fit(name, split, values, refit=refit, seed=job.seed, work=job.work(f"training {name}", told))
+    fitted = fitter(name, split, values, refit=refit, seed=job.seed, work=job.work(f"training {name}", told))
     say(f"evaluating {name}", None)
     started = time.perf_counter()
     judged = judge(fitted, split, options, lambda done, of: say(f"evaluating {name}", (done, of)))
@@ -250,9 +252,15 @@ def _rows_of(job: Job) -> str:
 
 
 def put_to_work(
-    log: "EventLog", judged: tuple[Result, Fitted], out: Path, job: Job | None = None, told: Told | None = None
+    log: "EventLog",
+    judged: tuple[Result, Fitted],
+    out: Path,
+    job: Job | None = None,
+    told: Told | None = None,
+    fitter: Callable[..., Fitted] = fit_all,
 ) -> str:
-    """Trains what a judged run chose once more on every event (``refit``), saves it, and returns its version."""
+    """Trains what a judged run chose once more on every event (``refit``), saves it, and returns its version.
+    ``fitter`` takes what ``fit_all`` takes."""
     job = job or Job()
     result, fitted = judged
     catalog = log.catalog()
@@ -261,7 +269,7 @@ def put_to_work(
         sequences, _ = log.sequences(catalog, by=_rows_of(job))
         say(what, None)
         work, facts = job.work(what, told), log.facts(catalog)
-        fitted = fit_all(result.model, sequences, catalog.size, fitted, seed=job.seed, work=work, facts=facts)
+        fitted = fitter(result.model, sequences, catalog.size, fitted, seed=job.seed, work=work, facts=facts)
     else:
         catalog = log.split(job.protocol).catalog
     about = {key: value for key, value in result.to_dict().items() if key not in ("settings", "model", "refit")}

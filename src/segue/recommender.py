@@ -16,10 +16,10 @@ from segue.data.features import FeatureConfig
 from segue.data.sequences import Sequences
 from segue.models import artifact
 from segue.models.generation import generate
-from segue.models.restore import restore
 from segue.models.scorer import Scorer, top_k
 from segue.models.strategy import Strategy
 from segue.models.zoo import Counting, Learned, find
+from segue.pipeline.saved import restore
 from segue.training.config import TrainingConfig
 
 if TYPE_CHECKING:

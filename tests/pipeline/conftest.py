@@ -1,10 +1,15 @@
-"""A small tea shop."""
+"""What the pipeline tests share: a small tea shop, and a pipeline fitted on a ring of items."""
 
 import pytest
+from tests.pipeline.ring import CONFIG, split_of
 
+from segue.composing import compose
+from segue.data.cases import Split
 from segue.data.catalog import Catalog
 from segue.data.sequences import Sequences
+from segue.fitting import Fitted
 from segue.pipeline.columns import Columns
+from segue.pipeline.config import PipelineConfig, decode_pipeline
 from segue.pipeline.rules import Facts
 
 ITEMS = {
@@ -33,3 +38,20 @@ def facts(catalog: Catalog) -> Facts:
     day = 86_400_000_000
     log = Sequences.from_lists([[1, 1, 1, 1], [2, 3, 3, 4, 5]], times=[[0, day, 2 * day, 3 * day], [0, 0, day, day, 0]])
     return Facts.of(catalog, ITEMS, log)
+
+
+@pytest.fixture(scope="session")
+def split() -> Split:
+    return split_of()
+
+
+@pytest.fixture(scope="session")
+def config() -> PipelineConfig:
+    return decode_pipeline(CONFIG)
+
+
+@pytest.fixture(scope="session")
+def composed(split: Split, config: PipelineConfig) -> Fitted:
+    """A pipeline with learned weights and trees that were asked for in any case."""
+    values = {**CONFIG, "rank": {**CONFIG["rank"], "method": "trees"}}
+    return compose(split, decode_pipeline(values))

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from segue.cli import add_items, compare, plan, profile, quickstart, recommend, serve, train, trend, update
+from segue.cli import add_items, compare, pipeline, plan, profile, quickstart, recommend, serve, train, trend, update
 
 app = typer.Typer(
     name="segue",
@@ -23,10 +23,12 @@ for command, said in (
     (compare.compare, "Models side by side, with intervals."),
     (plan.plan, "What a training would take."),
     (train.train, "Train, judge and save one model."),
+    (pipeline.pipeline, "Several models blended into one list."),
     (update.update, "New events into a saved model."),
     (add_items.add_items, "New items into a saved model, by their features."),
     (recommend.recommend, "What comes next after a history."),
     (recommend.similar, "What goes with one item."),
+    (pipeline.rank, "How likely each of some items is next."),
     (serve.serve, "A saved model over HTTP."),
 ):
     app.command(short_help=said)(command)
@@ -40,6 +42,8 @@ EXTRAS = {
     **dict.fromkeys(("torch", "onnx", "onnxscript"), "train"),
     **dict.fromkeys(("granian", "starlette", "apsw", "onnxruntime"), "serve"),
     "statsmodels": "trend",
+    "lightgbm": "gbdt",
+    "faiss": "ann",
 }
 """Where a module that may be missing comes from; any other missing module is our own mistake."""
 

@@ -88,6 +88,19 @@ class NeuralScorer:
         product_BV[:, PAD] = 0.0
         return product_BV
 
+    def queries(self, histories: Sequences) -> tuple[np.ndarray, np.ndarray]:
+        """(float32 [B, D], float32 [V, D]) whose products are the scores: for whoever searches the nearest items. An
+        empty history's query is zero: all items are equal to it."""
+        known = histories.known()
+        filled_B = known.lengths > 0
+        bias = self.bias_V is not None
+        query_BD = np.zeros((len(known), self.keys_VD.shape[1] + bias), dtype=np.float32)
+        if filled_B.any():
+            hidden_BD = self.encoder.encode(*self.read(known.take(filled_B)))
+            query_BD[filled_B, : self.keys_VD.shape[1]] = self._query(hidden_BD)
+            query_BD[filled_B, self.keys_VD.shape[1] :] = 1.0
+        return query_BD, self._table_VD if bias else self.keys_VD
+
     def _query(self, hidden_BD: np.ndarray) -> np.ndarray:
         return hidden_BD if self.temperature is None else unit(hidden_BD) / np.float32(self.temperature)
 

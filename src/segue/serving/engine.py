@@ -12,9 +12,10 @@ import numpy as np
 from segue.data.catalog import PAD, Catalog
 from segue.data.sequences import Sequences
 from segue.models import artifact
-from segue.models.restore import restore
 from segue.models.scorer import Scorer, top_k
+from segue.pipeline.saved import restore
 from segue.serving.events import accept
+from segue.serving.placed import Shop
 from segue.serving.problems import Problem
 from segue.serving.schema import EventIn, RecommendAnswer, Recommendation, RecommendRequest, SimilarRequest
 from segue.serving.sessions import Key, Sessions
@@ -32,18 +33,22 @@ class Model:
     titles: dict[str, str]
     exclude_seen: bool
     """What a request gets that does not say: the same as in the model's evaluation."""
+    shop: Shop | None = None
+    """Of a pipeline: its placements and their rules."""
 
     @classmethod
     def open(cls, run: Path) -> "Model":
         """Loads an artifact and lets it answer once. ValueError when it is not one, or cannot answer."""
         loaded = artifact.load(run)
         titles = {item: about.get("title") for item, about in loaded.items.items()}
+        scorer = restore(loaded)
         model = cls(
             version=loaded.version,
-            scorer=restore(loaded),
+            scorer=scorer,
             catalog=loaded.catalog,
             titles={item: title for item, title in titles.items() if isinstance(title, str)},
             exclude_seen=loaded.about.get("exclude_seen", True) is not False,
+            shop=Shop.of(scorer, loaded),
         )
         model.best([], 1)
         return model
@@ -91,12 +96,17 @@ class Engine:
             seen = self._index([request.event.item_id], unknown)
             history = history if key is not None else history + seen
         exclude = self._index(request.exclude, unknown)
-        if model.exclude_seen if request.exclude_seen is None else request.exclude_seen:
-            exclude = exclude + history
         allowed_V = None
         if request.allow is not None:
             allowed_V = np.zeros(model.catalog.size, dtype=bool)
             allowed_V[self._index(request.allow, unknown)] = True
+        if model.shop is not None:
+            items = model.shop.best(request, history, exclude=exclude, allowed_V=allowed_V)
+            return _answer(model, items, list(unknown), started)
+        if request.placement is not None or request.filter or request.explain:
+            raise Problem(422, "Placements, filters and reasons need a pipeline; this is a single model.")
+        if model.exclude_seen if request.exclude_seen is None else request.exclude_seen:
+            exclude = exclude + history
         items = model.best(history, request.k, exclude=exclude, allowed_V=allowed_V)
         return _answer(model, items, list(unknown), started)
 

@@ -73,6 +73,12 @@ class RecommendRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     exclude: Annotated[list[Id], Meta(max_length=10_000)] = []
     allow: Annotated[list[Id], Meta(max_length=100_000)] | None = None
     """Only these items may be answered."""
+    placement: Id | None = None
+    """Of a pipeline: the place where the list is shown, whose rules go."""
+    filter: Annotated[str, Meta(max_length=10_000)] = ""
+    """Of a pipeline: only items that it lets through, as ``price < 20 and not (brand == "A")``."""
+    explain: bool = False
+    """Of a pipeline: say why each item is in the list."""
 
 
 class SimilarRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -82,12 +88,27 @@ class SimilarRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     k: K = 10
 
 
+class Reason(Struct, omit_defaults=True):
+    """Why an item is in a list."""
+
+    en: str
+    zh: str
+    because: list[str] = []
+    """The items of the history that mattered most."""
+
+
 class Recommendation(Struct, omit_defaults=True):
     """One item of a list, best first."""
 
     id: str
     score: float
     title: str | None = None
+    source: str | None = None
+    """Of a pipeline: which source had the item highest, or which step of the fallback gave it."""
+    propensity: float = 1.0
+    """Of a pipeline that explores: the probability with which the item came to this place."""
+    reason: Reason | None = None
+    """Where the request asked for it."""
 
 
 class RecommendAnswer(Struct):
