@@ -23,6 +23,7 @@ FLOORS = {
     "serving": 4,
     "memory": 0,
     "fitting": 5,
+    "ranking": 5,
     "experiment": 6,
     "planning": 6,
     "updating": 6,
