@@ -12,7 +12,7 @@ from segue.data.events import EventLog, read_events
 from segue.models.interactions import Interactions
 from segue.models.ranker import RANKERS, find_ranker
 from segue.ranking import ClickData, FittedRanker, fit_ranker, judge, whole_log
-from segue.training.click_cases import ClickDraw, NegativesConfig
+from segue.training.click_cases import CasesConfig, ClickDraw
 from segue.training.click_config import ClickTrainingConfig
 
 QUICK: dict[str, Any] = {"dim": 16, "length": 8, "epochs": 8, "batch": 64, "learning_rate": 1e-2, "dropout": 0.0}
@@ -23,7 +23,7 @@ def log() -> EventLog:
     """A ring of 20 items: after i comes i + 1, one time in five something else."""
     rng = np.random.default_rng(0)
     rows = []
-    for person in range(150):
+    for person in range(300):
         item, time = int(rng.integers(20)), int(rng.integers(10_000))
         for _ in range(12):
             rows.append((f"p{person}", f"i{item:02d}", 1_600_000_000 + time))
@@ -39,7 +39,7 @@ def split(log: EventLog) -> Split:
 
 @pytest.fixture(scope="module")
 def data(split: Split) -> ClickData:
-    return ClickData.of(split, negatives=NegativesConfig(popular=1, hard=1, retrieved=5))
+    return ClickData.of(split, asked=CasesConfig(popular=1, hard=1, retrieved=5, newest=0.5))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_learns_the_rule(name: str, data: ClickData, fitted: FittedRanker, log: 
     for its age."""
     found = fitted if name == "dual-gru" else fit_ranker(name, data, QUICK)
     past = whole_log(log, split)
-    cases = ClickDraw(split.test, past, None, NegativesConfig(popular=3, hard=0)).draw(np.random.default_rng(1))
+    cases = ClickDraw(split.test, past, None, CasesConfig(popular=3, hard=0)).draw(np.random.default_rng(1))
     figures = judge(found.ranker, cases, past)
     assert figures["auc"] > (0.7 if name == "pooled" else 0.8), figures
     assert found.notes["validation_auc"][found.notes["best_epoch"] - 1] == max(found.notes["validation_auc"])
@@ -79,7 +79,7 @@ def test_another_future_changes_nothing(fitted: FittedRanker, log: EventLog, spl
     """Every event after the median test moment becomes another item's: the answers to cases up to it stay as they
     are, bit for bit."""
     past = whole_log(log, split)
-    draw = ClickDraw(split.test, past, None, NegativesConfig(popular=3, hard=0))
+    draw = ClickDraw(split.test, past, None, CasesConfig(popular=3, hard=0))
     cases = draw.draw(np.random.default_rng(1))
     moment = int(np.median(cases.moments_B))
     early = cases.take(cases.moments_B <= moment)
@@ -98,6 +98,16 @@ def test_training_does_not_know_validation(split: Split, data: ClickData) -> Non
     assert split.train.times is not None
     wanted = Interactions.of(split.train, split.catalog.size)
     np.testing.assert_array_equal(data.train.interactions.keys_N, wanted.keys_N)
+
+
+def test_vectors_and_retrieval_have_not_seen_what_is_asked(data: ClickData, split: Split) -> None:
+    """The base is each person's older events; what is asked are exactly the newer ones."""
+    assert data.base.starts.tolist() == split.train.starts.tolist()
+    held = split.train.num_events - data.base.num_events
+    assert held == np.ceil(split.train.lengths * 0.5).sum()
+    cases = data.train.cases
+    assert (cases.histories.stops >= data.base.stops[cases.groups]).all()
+    assert 0.8 * held < len(cases) <= held
 
 
 def test_what_cannot_be_done_is_said(data: ClickData) -> None:

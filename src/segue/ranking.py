@@ -22,14 +22,19 @@ from segue.models.interactions import Interactions
 from segue.models.item_memory import ItemMemory
 from segue.models.ranker import ClickNet, NeuralRanker, find_ranker, log_odds
 from segue.models.scorer import Scorer
-from segue.training.click_cases import ClickDraw, NegativesConfig
+from segue.training.click_cases import CasesConfig, ClickDraw
 from segue.training.click_config import ClickTrainingConfig
 from segue.training.threads import calm
 
 if TYPE_CHECKING:
     from segue.training.nets.ranking import ClickTower
 
-VALIDATION_CASES = 10_000
+VALIDATION_CASES = 5000
+
+
+def covisit(sequences: Sequences, size: int) -> Scorer:
+    """The co-visit rule as it is by default."""
+    return CoVisit.fit(sequences, size, CoVisitConfig())
 
 
 @dataclass(frozen=True)
@@ -46,9 +51,16 @@ class FittedRanker:
 
 @dataclass(frozen=True)
 class ClickData:
-    """What a ranker is trained and validated on; made once for several rankers on one split."""
+    """What a ranker is trained and validated on; made once for several rankers on one split.
+
+    Each person's newest training events are asked for; item vectors and the rule that retrieves learn from the older
+    ones alone. Otherwise both have seen every target that the net is trained on, which they will not have in use, and
+    the net learns to trust them too much.
+    """
 
     split: Split
+    base: Sequences
+    """The older training events."""
     train: ClickDraw
     validation: ClickCases
     past: Interactions
@@ -59,22 +71,23 @@ class ClickData:
         cls,
         split: Split,
         *,
-        negatives: NegativesConfig | None = None,
-        scorer: Scorer | None = None,
-        positives: int = ClickTrainingConfig.positives,
+        asked: CasesConfig | None = None,
+        retriever: Callable[[Sequences, int], Scorer] = covisit,
         seed: int = 0,
     ) -> "ClickData":
-        """``scorer`` retrieves the hard negatives; the co-visit rule where none is given."""
-        negatives, size = negatives or NegativesConfig(), split.catalog.size
-        scorer = scorer or CoVisit.fit(split.train, size, CoVisitConfig())
+        """``retriever`` fits what retrieves hard negatives, for training on the older events and for validation on all
+        training events: the co-visit rule where none is given."""
+        how, size, seen = asked or CasesConfig(), split.catalog.size, split.exclude_seen
+        lengths = split.train.lengths
+        base = split.train.prefixes(lengths - np.ceil(lengths * how.newest).astype(np.int64))
+        events = every_position(split.train)
+        events = sample(events.take(events.histories.stops >= base.stops[events.groups]), how.positives, seed)
         train, past = Interactions.of(split.train, size), Interactions.of(split.refit, size)
-        asked = sample(every_position(split.train), positives, seed)
-        seen = split.exclude_seen
-        drawn = ClickDraw(asked, train, scorer, negatives, exclude_seen=seen)
-        chosen_by = ClickDraw(
-            sample(split.validation, VALIDATION_CASES, seed), past, scorer, negatives, exclude_seen=seen
-        )
-        return cls(split, drawn, chosen_by.draw(np.random.default_rng((seed, 5))), past)
+        drawn = ClickDraw(events, train, retriever(base, size), how, exclude_seen=seen)
+        shown = retriever(split.train, size)
+        cases = sample(split.validation, VALIDATION_CASES, seed)
+        chosen_by = ClickDraw(cases, past, shown, how, exclude_seen=seen).draw(np.random.default_rng((seed, 5)))
+        return cls(split, base, drawn, chosen_by, past)
 
 
 def sample(cases: Cases, count: int, seed: int) -> Cases:
@@ -113,8 +126,7 @@ def fit_ranker(
         asked_BC = cases.asked
         return auc(log_odds(served(net), cases, data.past)[asked_BC], cases.labels_BC[asked_BC])
 
-    split = data.split
-    net = build_click_net(config, split.train, split.catalog.size, seed)
+    net = build_click_net(config, data.base, data.split.catalog.size, seed)
     width = served(net).width
     trainer = ClickTrainer(net, data.train.interactions, training, seed, (config.length, width))
     outcome = trainer.run(data.train.draw, validate=validate, progress=progress)

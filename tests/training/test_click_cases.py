@@ -8,7 +8,7 @@ from segue.data.protocols.asking import every_position
 from segue.data.sequences import Sequences
 from segue.models.covisit import CoVisit, CoVisitConfig
 from segue.models.interactions import Interactions
-from segue.training.click_cases import ClickDraw, NegativesConfig, holds
+from segue.training.click_cases import CasesConfig, ClickDraw, holds
 
 V = 15
 
@@ -25,7 +25,7 @@ def log() -> Sequences:
 def drawn(log: Sequences, **settings: object) -> tuple[ClickDraw, Interactions]:
     past = Interactions.of(log, V)
     scorer = CoVisit.fit(log, V, CoVisitConfig())
-    config = NegativesConfig(popular=2, hard=2, retrieved=6)
+    config = CasesConfig(popular=2, hard=2, retrieved=6)
     return ClickDraw(every_position(log), past, scorer, config, **settings), past  # type: ignore[arg-type]
 
 
@@ -63,7 +63,7 @@ def test_popular_ones_come_as_often_as_they_had_been_taken(log: Sequences) -> No
     many = Sequences(history.items, history.times, np.zeros(20_000, np.int64), np.ones(20_000, np.int64))
     cases = Cases(many, np.full(20_000, 3, np.int32), np.zeros(20_000, np.int64), np.repeat(moments, 20_000), {})
     past = Interactions.of(log, V)
-    draw = ClickDraw(cases, past, None, NegativesConfig(popular=1, hard=0))
+    draw = ClickDraw(cases, past, None, CasesConfig(popular=1, hard=0))
     found = np.bincount(draw.draw(np.random.default_rng(2)).candidates_BC[:, 1], minlength=V)[1:]
     counts = past.counts(np.arange(1, V), np.full(V - 1, 400)).astype(float)
     counts[2] = 0  # the target
@@ -71,7 +71,7 @@ def test_popular_ones_come_as_often_as_they_had_been_taken(log: Sequences) -> No
 
 
 def test_without_a_retrieving_model_all_are_popular_ones(log: Sequences) -> None:
-    draw = ClickDraw(every_position(log), Interactions.of(log, V), None, NegativesConfig(popular=1, hard=1))
+    draw = ClickDraw(every_position(log), Interactions.of(log, V), None, CasesConfig(popular=1, hard=1))
     assert draw.draw(np.random.default_rng(3)).candidates_BC.shape == (len(draw), 3)
 
 
@@ -91,11 +91,14 @@ def test_holds_equals_the_slow_way(log: Sequences) -> None:
 def test_what_cannot_be_drawn_is_said() -> None:
     one = Sequences.from_lists([[1, 2]], [[0, 1]])
     with pytest.raises(ValueError) as error:
-        ClickDraw(every_position(one), Interactions.of(one, V), None, NegativesConfig())
+        ClickDraw(every_position(one), Interactions.of(one, V), None, CasesConfig())
     assert str(error.value) == "Of 1 cases none asks for an item that was known before: nothing to learn."
     with pytest.raises(ValueError) as error:
-        NegativesConfig(popular=0, hard=0)
+        CasesConfig(popular=0, hard=0)
     assert str(error.value) == "popular and hard must not be negative, and one of them above 0, got 0 and 0."
     with pytest.raises(ValueError) as error:
-        NegativesConfig(retrieved=0)
-    assert str(error.value) == "retrieved must be at least 1, got 0."
+        CasesConfig(retrieved=0)
+    assert str(error.value) == "retrieved and positives must be at least 1, got 0 and 200000."
+    with pytest.raises(ValueError) as error:
+        CasesConfig(newest=1.0)
+    assert str(error.value) == "newest must be a share between 0 and 1, got 1.0."

@@ -162,7 +162,7 @@ def test_what_cannot_be_ranked_is_said(log: Sequences) -> None:
 @pytest.mark.parametrize(
     ("config", "values", "sentence"),
     [
-        (PooledRankerConfig, {"dim": 0}, "dim and length must be at least 1, got 0 and 30."),
+        (PooledRankerConfig, {"dim": 0}, "dim and length must be at least 1, got 0 and 20."),
         (PooledRankerConfig, {"dropout": 1.0}, "dropout must be in [0, 1), got 1.0."),
         (DINConfig, {"attention": 0}, "attention must be at least 1, got 0."),
         (DIENConfig, {"auxiliary": -1.0}, "auxiliary must not be negative, got -1.0."),

@@ -19,7 +19,7 @@ class DIENConfig:
 
     dim: int = 32
     """Width of item vectors and of the states."""
-    length: int = 30
+    length: int = 20
     """The newest events of a history that are read."""
     auxiliary: float = 1.0
     """Weight of the auxiliary loss, which asks each state for the next event (eq. 7)."""

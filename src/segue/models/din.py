@@ -18,7 +18,7 @@ class DINConfig:
 
     dim: int = 32
     """Width of item vectors."""
-    length: int = 30
+    length: int = 20
     """The newest events of a history that are read."""
     attention: int = 36
     """Units of the network that weighs an event."""

@@ -27,9 +27,9 @@ class DualGRUConfig:
     """Width of item vectors."""
     hidden: int = 32
     """Width of each recurrence's state; there are two of them on either side."""
-    length: int = 30
+    length: int = 20
     """The newest events of a history that are read."""
-    memory: int = 10
+    memory: int = 8
     """The newest interactions of an item that are read."""
     dropout: float = 0.2
     """On states, and on what enters the last layers."""

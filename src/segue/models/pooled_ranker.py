@@ -17,7 +17,7 @@ class PooledRankerConfig:
 
     dim: int = 32
     """Width of item vectors."""
-    length: int = 30
+    length: int = 20
     """The newest events of a history that are read."""
     dropout: float = 0.2
     """On what enters the last layers."""

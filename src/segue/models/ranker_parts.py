@@ -52,21 +52,22 @@ def scan(weights: Weights, name: str, x_BTI: np.ndarray, attention_BT: np.ndarra
     With ``attention_BT`` the update gate is scaled by each step's share: h' = (1 - a u) h + a u n, u = 1 - z (the
     AUGRU: Zhou et al. 2019, eqs. 15-16).
     """
-    entered_BTG = x_BTI @ weights[f"{name}.input"].T + weights[f"{name}.input_bias"]
-    batch, steps, width = entered_BTG.shape
+    x_TBI = np.ascontiguousarray(x_BTI.transpose(1, 0, 2))
+    entered_TBG = x_TBI @ weights[f"{name}.input"].T + weights[f"{name}.input_bias"]
+    steps, batch, width = entered_TBG.shape
     dim = width // 3
     into, bias = np.ascontiguousarray(weights[f"{name}.state"].T), weights[f"{name}.state_bias"]
     state_BH = np.zeros((batch, dim), dtype=np.float32)
-    out_BTH = np.empty((batch, steps, dim), dtype=np.float32)
+    out_TBH = np.empty((steps, batch, dim), dtype=np.float32)
     for t in range(steps):
         kept_BG = state_BH @ into + bias
-        gates = sigmoid(entered_BTG[:, t, : 2 * dim] + kept_BG[:, : 2 * dim])
-        fresh_BH = np.tanh(entered_BTG[:, t, 2 * dim :] + gates[:, :dim] * kept_BG[:, 2 * dim :])
+        gates = sigmoid(entered_TBG[t, :, : 2 * dim] + kept_BG[:, : 2 * dim])
+        fresh_BH = np.tanh(entered_TBG[t, :, 2 * dim :] + gates[:, :dim] * kept_BG[:, 2 * dim :])
         stays_BH = gates[:, dim:]
         if attention_BT is not None:
             stays_BH = 1.0 - attention_BT[:, t, None] * (1.0 - stays_BH)
-        state_BH = out_BTH[:, t] = fresh_BH + stays_BH * (state_BH - fresh_BH)
-    return out_BTH
+        state_BH = out_TBH[t] = fresh_BH + stays_BH * (state_BH - fresh_BH)
+    return out_TBH.transpose(1, 0, 2)
 
 
 def both_ways(weights: Weights, name: str, x_BTI: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
@@ -74,8 +75,8 @@ def both_ways(weights: Weights, name: str, x_BTI: np.ndarray, lengths_B: np.ndar
     & Paliwal 1997); zeros in padding."""
     turn_BT = reversed_places(lengths_B, x_BTI.shape[1])
     ahead_BTH = scan(weights, f"{name}.ahead", x_BTI)
-    back_BTH = scan(weights, f"{name}.back", np.take_along_axis(x_BTI, turn_BT[..., None], axis=1))
-    back_BTH = np.take_along_axis(back_BTH, turn_BT[..., None], axis=1)
+    row_B1 = np.arange(len(x_BTI))[:, None]
+    back_BTH = scan(weights, f"{name}.back", x_BTI[row_B1, turn_BT])[row_B1, turn_BT]
     inside_BT1 = (np.arange(x_BTI.shape[1]) < lengths_B[:, None])[..., None]
     both: np.ndarray = np.concatenate([ahead_BTH, back_BTH], axis=2) * inside_BT1
     return both

@@ -20,9 +20,13 @@ BLOCK = 512
 
 
 @dataclass(frozen=True)
-class NegativesConfig:
-    """What a case's target is compared with."""
+class CasesConfig:
+    """Which events of a log are asked for, and what each is compared with."""
 
+    positives: int = 200_000
+    """Events that are asked for, at most; drawn once."""
+    newest: float = 0.2
+    """The newest share of each person's events is asked for; item vectors and retrieval learn from the others."""
     popular: int = 1
     """Items of events drawn from all those before the moment, so that an item comes as often as it had been taken."""
     hard: int = 1
@@ -35,8 +39,10 @@ class NegativesConfig:
             raise ValueError(
                 f"popular and hard must not be negative, and one of them above 0, got {self.popular} and {self.hard}."
             )
-        if self.retrieved < 1:
-            raise ValueError(f"retrieved must be at least 1, got {self.retrieved}.")
+        if self.retrieved < 1 or self.positives < 1:
+            raise ValueError(f"retrieved and positives must be at least 1, got {self.retrieved} and {self.positives}.")
+        if not 0 < self.newest < 1:
+            raise ValueError(f"newest must be a share between 0 and 1, got {self.newest}.")
 
 
 class ClickDraw:
@@ -51,7 +57,7 @@ class ClickDraw:
         cases: Cases,
         interactions: Interactions,
         scorer: Scorer | None,
-        config: NegativesConfig,
+        config: CasesConfig,
         *,
         exclude_seen: bool = False,
     ) -> None:

@@ -8,10 +8,8 @@ from typing import Literal
 class ClickTrainingConfig:
     """One flat set of names."""
 
-    epochs: int = 6
+    epochs: int = 4
     """Passes over the cases, at most; negatives are drawn afresh for each."""
-    positives: int = 200_000
-    """Cases are drawn from the log once, at most so many."""
     batch: int = 512
     """Cases in a batch."""
     learning_rate: float = 2e-3
@@ -28,7 +26,7 @@ class ClickTrainingConfig:
     """The curve from log-odds to probability, fitted on validation."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "positives", "batch", "patience"):
+        for name in ("epochs", "batch", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         for name in ("learning_rate", "clip"):

@@ -17,6 +17,7 @@ from segue.training.nets.ranking import PERSON_FACTS, ClickTower, Head, fact_vec
 from segue.training.nets.writers import GruCell
 
 ITEM_FACTS = 3
+SHARPNESS = 5.0
 
 
 class BothWays(nn.Module):
@@ -61,9 +62,21 @@ class DualGRUNet(ClickTower):
         self.person_when = nn.Parameter(torch.zeros(BUCKETS))
         self.item_when = nn.Parameter(torch.zeros(BUCKETS))
         self.item_facts = small_table(ITEM_FACTS, BUCKETS, FACT_WIDTH, generator=generator)
+        self._begin_with_likeness()
         self.dropout = Dropout(config.dropout, noise)
         width = 3 * states + dim + 1 + (PERSON_FACTS + ITEM_FACTS) * FACT_WIDTH
         self.head = Head(width, self.dropout, generator)
+
+    def _begin_with_likeness(self) -> None:
+        """The relevance matrix begins as SHARPNESS times the inner products of item vectors, of the person's events
+        with the item and with what others had done before they came to it: a random one hides what the vectors know."""
+        dim, states = self.before.in_features, self.itself.out_features
+        with torch.no_grad():
+            self.before.weight.copy_(torch.eye(dim))
+            self.itself.weight[-dim:] = torch.eye(dim)
+            self.relevance.weight[-dim:] = 0.0
+            self.relevance.weight[:, -dim:] = 0.0
+            self.relevance.weight[-dim:, -dim:] = torch.eye(dim) * SHARPNESS * states**0.5
 
     def forward(self, seen: View) -> tuple[Tensor, Tensor | None]:
         assert seen.beside is not None
