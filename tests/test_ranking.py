@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from segue.data.cases import Split
+from segue.data.clicks import impressions
 from segue.data.events import EventLog, read_events
 from segue.models.interactions import Interactions
 from segue.models.ranker import RANKERS, find_ranker
@@ -105,9 +106,29 @@ def test_vectors_and_retrieval_have_not_seen_what_is_asked(data: ClickData, spli
     assert data.base.starts.tolist() == split.train.starts.tolist()
     held = split.train.num_events - data.base.num_events
     assert held == np.ceil(split.train.lengths * 0.5).sum()
+    assert isinstance(data.train, ClickDraw)
     cases = data.train.cases
     assert (cases.histories.stops >= data.base.stops[cases.groups]).all()
     assert 0.8 * held < len(cases) <= held
+
+
+def test_learns_from_impressions(log: EventLog) -> None:
+    """Before each event both the item and another one are shown: only the first is taken."""
+    rng = np.random.default_rng(2)
+    events = log.frame.with_columns(pl.lit("click").alias("event"))
+    shown = events.with_columns(pl.lit("view").alias("event"), pl.col("timestamp") - 1_000_000)
+    other = shown.with_columns(pl.Series("item_id", [f"i{i:02d}" for i in rng.integers(20, size=len(log))]))
+    both = log.with_frame(pl.concat([events, shown, other], how="vertical"))
+    catalog = both.catalog()
+    cases = impressions(both, catalog, window_s=2.0)
+    takes, _ = log.sequences(catalog)
+    data = ClickData.of_impressions(cases, takes, catalog.size)
+    assert data.base.times is not None
+    moments = data.train.draw(rng).moments_B
+    assert data.base.times[data.base.positions()[1]].max() < moments.min()
+    assert moments.max() < data.validation.moments_B.min()
+    found = fit_ranker("dual-gru", data, QUICK)
+    assert judge(found.ranker, data.validation, data.past)["auc"] > 0.8
 
 
 def test_what_cannot_be_done_is_said(data: ClickData) -> None:

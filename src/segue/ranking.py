@@ -14,6 +14,7 @@ from segue import settings
 from segue.data.cases import Cases, Split
 from segue.data.clicks import ClickCases
 from segue.data.protocols.asking import every_position
+from segue.data.protocols.cut import before, two_moments
 from segue.data.sequences import Sequences
 from segue.evaluation.calibration import auc, calibration_error, logloss
 from segue.models.calibrated import Calibration
@@ -22,7 +23,7 @@ from segue.models.interactions import Interactions
 from segue.models.item_memory import ItemMemory
 from segue.models.ranker import ClickNet, NeuralRanker, find_ranker, log_odds
 from segue.models.scorer import Scorer
-from segue.training.click_cases import CasesConfig, ClickDraw
+from segue.training.click_cases import CasesConfig, CaseSource, ClickDraw, GivenCases
 from segue.training.click_config import ClickTrainingConfig
 from segue.training.threads import calm
 
@@ -58,10 +59,11 @@ class ClickData:
     the net learns to trust them too much.
     """
 
-    split: Split
+    size: int
+    """V: catalogue size with PAD."""
     base: Sequences
     """The older training events."""
-    train: ClickDraw
+    train: CaseSource
     validation: ClickCases
     past: Interactions
     """Of training and validation events: what validation cases know of items at their moments."""
@@ -87,7 +89,22 @@ class ClickData:
         shown = retriever(split.train, size)
         cases = sample(split.validation, VALIDATION_CASES, seed)
         chosen_by = ClickDraw(cases, past, shown, how, exclude_seen=seen).draw(np.random.default_rng((seed, 5)))
-        return cls(split, base, drawn, chosen_by, past)
+        return cls(size, base, drawn, chosen_by, past)
+
+    @classmethod
+    def of_impressions(
+        cls, cases: ClickCases, takes: Sequences, size: int, *, newest: float = 0.5, validation: float = 0.1
+    ) -> "ClickData":
+        """From a log that says what was shown (``segue.data.clicks.impressions``) and everything that was taken.
+
+        The last ``validation`` of the impressions validates, the ``newest`` of those before it train, and item vectors
+        learn from what was taken before these.
+        """
+        assert takes.times is not None
+        begins, ends = two_moments(cases.moments_B, validation, newest)
+        past = Interactions.of(takes, size)
+        train = cases.take((cases.moments_B >= begins) & (cases.moments_B < ends))
+        return cls(size, before(takes, begins), GivenCases(train, past), cases.take(cases.moments_B >= ends), past)
 
 
 def sample(cases: Cases, count: int, seed: int) -> Cases:
@@ -126,7 +143,7 @@ def fit_ranker(
         asked_BC = cases.asked
         return auc(log_odds(served(net), cases, data.past)[asked_BC], cases.labels_BC[asked_BC])
 
-    net = build_click_net(config, data.base, data.split.catalog.size, seed)
+    net = build_click_net(config, data.base, data.size, seed)
     width = served(net).width
     trainer = ClickTrainer(net, data.train.interactions, training, seed, (config.length, width))
     outcome = trainer.run(data.train.draw, validate=validate, progress=progress)

@@ -4,6 +4,7 @@ Shape letters: B cases, C candidates, R retrieved items, N flat events, V catalo
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -43,6 +44,32 @@ class CasesConfig:
             raise ValueError(f"retrieved and positives must be at least 1, got {self.retrieved} and {self.positives}.")
         if not 0 < self.newest < 1:
             raise ValueError(f"newest must be a share between 0 and 1, got {self.newest}.")
+
+
+class CaseSource(Protocol):
+    """Where a net's cases come from: fresh ones, or the same again, for each epoch."""
+
+    interactions: Interactions
+    """What the cases know of items, each up to its own moment."""
+
+    def __len__(self) -> int: ...
+
+    def draw(self, rng: np.random.Generator) -> ClickCases: ...
+
+
+class GivenCases:
+    """Cases that a log itself holds: impressions."""
+
+    def __init__(self, cases: ClickCases, interactions: Interactions) -> None:
+        self.cases = cases
+        self.interactions = interactions
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def draw(self, rng: np.random.Generator) -> ClickCases:
+        """All of them; nothing is drawn."""
+        return self.cases
 
 
 class ClickDraw:
