@@ -149,6 +149,21 @@ def test_kept_states_give_way_and_stay_right(log: Sequences) -> None:
         np.testing.assert_allclose(tight.log_odds(seen, now + 99), plain.log_odds(seen, now + 99), atol=1e-5)
 
 
+def test_a_candidate_that_is_taken_for_unknown_is_like_a_new_item(log: Sequences, cases: ClickCases) -> None:
+    """With ``unknown`` so near to 1 that every candidate is meant, training sees items without any past."""
+    config = DualGRUConfig(dim=8, hidden=5, length=6, memory=4, dropout=0.0, unknown=0.999)
+    net = build_click_net(config, log, V, seed=0)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)) * 0.3)
+        found, _ = net.train()(view(cases, 6, Interactions.of(log, V), 4))
+        nothing = Interactions.of(Sequences.from_lists([[]], [[]]), V)
+        wanted, _ = net.eval()(view(cases, 6, nothing, 4))
+        known, _ = net(view(cases, 6, Interactions.of(log, V), 4))
+    torch.testing.assert_close(found, wanted)
+    assert (known - wanted).abs().max() > 0.1
+
+
 def test_what_cannot_be_ranked_is_said(log: Sequences) -> None:
     ranker = served("pooled", log)
     with pytest.raises(ValueError) as error:

@@ -4,7 +4,7 @@ Times and counts are told in ``BUCKETS`` steps, two to each doubling, so that a 
 Shape letters: V catalogue size with PAD, N events, P pairs of item and moment, S sides, M events of a side.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -46,6 +46,17 @@ class Sides:
     lengths_S: np.ndarray
     totals_S: np.ndarray
     """int64: all interactions of the item so far, also those that are not among these."""
+
+    def take(self, rows: np.ndarray) -> "Sides":
+        """Some sides, by index or mask."""
+        return Sides(*(a[rows] for a in self._arrays()))
+
+    def with_an_empty_one(self) -> "Sides":
+        """One side more, of an item nobody has come to."""
+        return Sides(*(np.concatenate([a, np.zeros_like(a, shape=(1, *a.shape[1:]))]) for a in self._arrays()))
+
+    def _arrays(self) -> list[np.ndarray]:
+        return [getattr(self, field.name) for field in fields(self)]
 
 
 @dataclass(frozen=True)

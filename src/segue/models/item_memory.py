@@ -27,7 +27,7 @@ class ItemMemory:
         """As things stand after the last event of the log."""
         items_V = np.arange(interactions.size)
         sides, which_V = interactions.sides(items_V, np.full(len(items_V), np.iinfo(np.int64).max), width)
-        return cls(_take(sides, which_V))
+        return cls(sides.take(which_V))
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> "ItemMemory":
@@ -94,13 +94,3 @@ class ItemMemory:
 
 def _mark(duration_us: int) -> int:
     return 0 if duration_us < 0 else int(bucket(seconds(np.array(duration_us))))
-
-
-def _take(sides: Sides, which: np.ndarray) -> Sides:
-    return Sides(
-        sides.before_SM[which],
-        sides.marks_SMK[which],
-        sides.times_SM[which],
-        sides.lengths_S[which],
-        sides.totals_S[which],
-    )

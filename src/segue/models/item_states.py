@@ -3,6 +3,8 @@
 Shape letters: V catalogue size with PAD, C candidates, S places for states, M interactions of an item, K state width.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from segue.data.sequences import Sequences
@@ -36,10 +38,7 @@ class ItemStates:
         items_C = seen.candidates_BC[0]
         sides = self.memory.sides(items_C, now)
         beside = stand_beside(sides, np.arange(len(items_C))[None], np.array([now]))
-        asked = View(
-            seen.items_BL, seen.gaps_BL, seen.ages_BL, seen.lengths_B, seen.facts_BX, seen.candidates_BC, beside
-        )
-        return self.net.meet(asked, self._states(items_C, sides))
+        return self.net.meet(replace(seen, beside=beside), self._states(items_C, sides))
 
     def _states(self, items_C: np.ndarray, sides: Sides) -> np.ndarray:
         """[C, M, K]; states of a side that leaves out later events are computed and not kept."""
@@ -48,15 +47,7 @@ class ItemStates:
         missing = np.flatnonzero(place_C < 0)
         if len(missing) == 0 and self._states_SMK is not None:
             return self._states_SMK[place_C]
-        fresh = self.net.item_states(
-            Sides(
-                sides.before_SM[missing],
-                sides.marks_SMK[missing],
-                sides.times_SM[missing],
-                sides.lengths_S[missing],
-                sides.totals_S[missing],
-            )
-        )
+        fresh = self.net.item_states(sides.take(missing))
         if self._states_SMK is None:
             self._states_SMK = np.zeros((len(self._owner_S), *fresh.shape[1:]), dtype=np.float32)
         out_CMK = self._states_SMK[place_C]

@@ -3,7 +3,7 @@
 Shape letters: B cases, C candidates, L events of a history, S item sides, M events of a side, X facts.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -91,4 +91,4 @@ def view(cases: ClickCases, length: int, interactions: Interactions | None = Non
     moments_P = np.repeat(cases.moments_B, count)
     sides, which_P = interactions.sides(cases.candidates_BC.ravel(), moments_P, width)
     beside = stand_beside(sides, which_P.reshape(batch, count), cases.moments_B)
-    return View(seen.items_BL, seen.gaps_BL, seen.ages_BL, seen.lengths_B, seen.facts_BX, seen.candidates_BC, beside)
+    return replace(seen, beside=beside)

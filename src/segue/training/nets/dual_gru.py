@@ -143,15 +143,8 @@ class DualGRUNet(ClickTower):
             return beside
         cut = round(self.unknown * 256)
         lost_BC = self.noise.bytes(beside.which_BC.size).numpy().reshape(beside.which_BC.shape) < cut
-        sides, empty = beside.sides, len(beside.sides.lengths_S)
-        longer = Sides(
-            np.pad(sides.before_SM, ((0, 1), (0, 0))),
-            np.pad(sides.marks_SMK, ((0, 1), (0, 0), (0, 0))),
-            np.pad(sides.times_SM, ((0, 1), (0, 0))),
-            np.pad(sides.lengths_S, (0, 1)),
-            np.pad(sides.totals_S, (0, 1)),
-        )
         ages_BCM = np.where(lost_BC[..., None], 0, beside.ages_BCM)
         # As ``stand_beside`` tells of an item without a past: no age, and a count of 0, which is in bucket 1.
         facts_BCX = np.where(lost_BC[..., None], np.array([0, 0, 1]), beside.facts_BCX)
-        return Beside(longer, np.where(lost_BC, empty, beside.which_BC), ages_BCM, facts_BCX)
+        which_BC = np.where(lost_BC, len(beside.sides.lengths_S), beside.which_BC)
+        return Beside(beside.sides.with_an_empty_one(), which_BC, ages_BCM, facts_BCX)
