@@ -19,7 +19,7 @@ from segue.evaluation.significance import paired_difference
 from segue.fitting import Fitted, Work, fit, fit_all
 from segue.models import artifact
 from segue.models.rows import item_counts
-from segue.models.zoo import Learned, find, find_name
+from segue.models.zoo import find_name, learns
 
 if TYPE_CHECKING:
     from segue.data.events import EventLog
@@ -124,7 +124,7 @@ def runs(
     """What ``compare`` lists, one by one as they end, each with its fitted model: whoever wants one can keep it."""
     chosen = options or Comparison()
     for name in models:
-        for seed in range(chosen.seeds if isinstance(find(name), Learned) else 1):
+        for seed in range(chosen.seeds if learns(name) else 1):
             yield run_one(split, find_name(name), (values or {}).get(name, {}), Job(seed=seed), chosen, told)
 
 
@@ -233,7 +233,7 @@ def follow(log: "EventLog", model: str, values: Mapping[str, Any] | None = None,
     saves nothing."""
     job = job or Job()
     name, split = find_name(model), log.split(job.protocol)
-    if not isinstance(find(name), Learned):
+    if not learns(name):
         return
     chosen = fit(name, split, values, refit=Comparison().refits(split), seed=job.seed, work=job.work("", None))
     if job.refit:

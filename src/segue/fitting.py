@@ -5,7 +5,7 @@ Everything that is chosen (the best epoch, the prior's weight and decay) is chos
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,12 @@ import numpy as np
 from segue import settings
 from segue.data.cases import Cases, Split
 from segue.data.sequences import Sequences
-from segue.evaluation.metrics import ndcg
 from segue.evaluation.protocol import evaluate
-from segue.evaluation.ranks import answerable, target_ranks
+from segue.evaluation.ranks import answerable
+from segue.evaluation.weights import best_prior, best_prior_weight, choose_weights
 from segue.models.covisit import CoVisit, CoVisitConfig
-from segue.models.prior import WithPrior, log_prior
+from segue.models.ensemble import Ensemble
+from segue.models.prior import WithPrior
 from segue.models.rows import item_counts
 from segue.models.scorer import Scorer
 from segue.models.zoo import Counting, Learned, find
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
 VALIDATION_CASES = 3000
 """Validation during training looks at this many cases, drawn once: enough to tell epochs apart, seconds to judge."""
-PRIOR_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
-PRIOR_DECAYS = (0.3, 0.5, 0.7, 0.85)
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,11 @@ class Work:
     """The processes that train together; None: this one alone."""
     log_dir: Path | None = None
     """Where curves for TensorBoard are written, each training in a folder of its own; None: nowhere."""
+
+    def member(self, place: int) -> "Work":
+        """The same for one of several models that are trained one after the other."""
+        own = [None if path is None else path / str(place) for path in (self.folder, self.log_dir)]
+        return replace(self, folder=own[0], log_dir=own[1])
 
     def trainer(self, config: Any, training: TrainingConfig, data: tuple[Sequences, int], seed: int) -> "Trainer":
         """An untrained net of these settings on the log ``data`` (sequences, catalogue size V), ready to be trained.
@@ -111,7 +115,11 @@ def fit(
     work: Work | None = None,
 ) -> Fitted:
     """Fits on ``split.train`` and chooses on ``split.validation``; with ``refit``, what was chosen is then trained
-    again on training and validation events together. Equal arguments give equal scorers."""
+    again on training and validation events together. Equal arguments give equal scorers.
+
+    ``name`` may be several models with '+' between them: see ``fit_together``."""
+    if "+" in name:
+        return fit_together(name, split, values or {}, refit=refit, seed=seed, work=work or Work())
     entry = find(name)
     started = time.perf_counter()
     if isinstance(entry, Counting):
@@ -130,13 +138,86 @@ def fit_all(
     name: str, sequences: Sequences, size: int, chosen: Fitted, *, seed: int = 0, work: Work | None = None
 ) -> Fitted:
     """The same model on every event there is, with what an earlier fit chose: what is put to work."""
-    entry = find(name)
     started = time.perf_counter()
+    if "+" in name:
+        scorers = _again_together(name, (sequences, size), chosen, seed, work or Work(), "everything")
+        return replace(chosen, scorer=scorers, fit_s=time.perf_counter() - started)
+    entry = find(name)
     if isinstance(entry, Counting):
         scorer = entry.fit(sequences, size, settings.decode(entry.config, chosen.settings))
     else:
         scorer = _train_again(name, (sequences, size), chosen, seed, work or Work(), "everything")
     return replace(chosen, scorer=scorer, fit_s=time.perf_counter() - started)
+
+
+def fit_together(name: str, split: Split, values: Mapping[str, Any], *, refit: bool, seed: int, work: Work) -> Fitted:
+    """Models that answer together: each fitted by itself, with a seed of its own; then how much each one counts is
+    chosen on validation.
+
+    A setting's name goes to every member that has it, "sasrec.dim" to the members of that name, "2.dim" to the second.
+    """
+    started, parts = time.perf_counter(), name.split("+")
+    members = [
+        fit(part, split, own, seed=_seed(seed, place, parts), work=work.member(place))
+        for place, (part, own) in enumerate(zip(parts, _shares(parts, values), strict=True))
+    ]
+    cases = split.validation
+    if split.exclude_seen and len(cases):
+        cases = cases.take(answerable(cases.histories, cases.targets))
+    weights = choose_weights([m.scorer for m in members], cases, exclude_seen=split.exclude_seen)
+    found = Fitted(
+        Ensemble([(member.scorer, weight) for member, weight in zip(members, weights, strict=True)]),
+        {str(place): member.settings for place, member in enumerate(members)},
+        {"weights": weights, "members": [member.notes for member in members]},
+        0.0,
+    )
+    if refit:
+        again = _again_together(name, (split.refit, split.catalog.size), found, seed, work, "refit")
+        found = replace(found, scorer=again)
+    return replace(found, fit_s=time.perf_counter() - started)
+
+
+def _again_together(
+    name: str, data: tuple[Sequences, int], chosen: Fitted, seed: int, work: Work, stage: str
+) -> Ensemble:
+    """Every member on other events, with what was chosen for it and the weights as they are."""
+    parts, members = name.split("+"), []
+    for place, (part, weight) in enumerate(zip(parts, chosen.notes["weights"], strict=True)):
+        entry, own = find(part), chosen.settings[str(place)]
+        if isinstance(entry, Counting):
+            scorer = entry.fit(*data, settings.decode(entry.config, own))
+        else:
+            alone = Fitted(chosen.scorer, own, chosen.notes["members"][place], 0.0)
+            scorer = _train_again(part, data, alone, _seed(seed, place, parts), work.member(place), stage)
+        members.append((scorer, weight))
+    return Ensemble(members)
+
+
+def _seed(seed: int, place: int, parts: list[str]) -> int:
+    """No two members share one, whatever the seed of them all."""
+    return seed * len(parts) + place
+
+
+def _shares(parts: list[str], values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each member's own settings. ValueError for a setting that no member has."""
+    shares: list[dict[str, Any]] = [{} for _ in parts]
+    for path, value in values.items():
+        owner, _, field = path.rpartition(".")
+        taken = False
+        for place, part in enumerate(parts):
+            if owner in ("", part, str(place + 1)) and field in setting_names(part):
+                shares[place][field] = value
+                taken = True
+        if not taken:
+            raise ValueError(f"Unknown setting '{path}': none of {' + '.join(parts)} has it.")
+    return shares
+
+
+def setting_names(name: str) -> set[str]:
+    """Every setting that one model can be given, those of its training included."""
+    entry = find(name)
+    kinds = [entry.config, TrainingConfig] if isinstance(entry, Learned) else [entry.config]
+    return {field.name for kind in kinds for field in fields(kind)}
 
 
 def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], seed: int, work: Work) -> Fitted:
@@ -150,7 +231,7 @@ def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], s
     training = settings.decode(TrainingConfig, {**entry.training, **shares["training"]})
     size = split.catalog.size
     cases = _sample(split.validation, split.exclude_seen, seed)
-    prior = _best_prior(split.train, size, cases, split.exclude_seen) if config.prior != 0 else None
+    prior = best_prior(split.train, size, cases, split.exclude_seen) if config.prior != 0 else None
 
     def validate(scorer: Scorer) -> float:
         judged = scorer if prior is None else WithPrior(scorer, prior, config.prior or 1.0)
@@ -161,7 +242,9 @@ def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], s
     scorer: Scorer = export(name, trainer.net, item_counts(split.train, size))
     weight = 0.0
     if prior is not None:
-        weight = config.prior if config.prior is not None else _best_weight(scorer, prior, cases, split.exclude_seen)
+        weight = (
+            config.prior if config.prior is not None else best_prior_weight(scorer, prior, cases, split.exclude_seen)
+        )
         scorer = WithPrior(scorer, prior, weight) if weight > 0 else scorer
     notes = {
         "epochs": outcome.epochs,
@@ -200,27 +283,3 @@ def _sample(cases: Cases, exclude_seen: bool, seed: int) -> Cases:
         return cases
     rows = np.random.default_rng((seed, 3)).choice(len(cases), VALIDATION_CASES, replace=False)
     return cases.take(np.sort(rows))
-
-
-def _best_prior(train: Sequences, size: int, cases: Cases, exclude_seen: bool) -> CoVisit | None:
-    """The co-visit rule with the decay that ranks the validation cases best; None without any cases."""
-    if not len(cases):
-        return None
-    fitted = CoVisit.fit(train, size, CoVisitConfig())
-    rules = [CoVisit(fitted.near, fitted.popularity_V, decay) for decay in PRIOR_DECAYS]
-    quality = [evaluate(r, cases, exclude_seen=exclude_seen, ks=(10,)).metrics["ndcg@10"] for r in rules]
-    return rules[int(np.argmax(quality))]
-
-
-def _best_weight(scorer: Scorer, prior: CoVisit, cases: Cases, exclude_seen: bool) -> float:
-    """The prior's weight that ranks the validation cases best; scores are computed once for all weights."""
-    totals = np.zeros(len(PRIOR_WEIGHTS))
-    block = max(1, (64 << 20) // (4 * scorer.size))
-    for start in range(0, len(cases), block):
-        part = cases.take(slice(start, start + block))
-        scores_BV, logs_BV = scorer.scores(part.histories), log_prior(prior, part.histories)
-        seen = part.histories if exclude_seen else None
-        for i, weight in enumerate(PRIOR_WEIGHTS):
-            ranks_B = target_ranks(scores_BV + np.float32(weight) * logs_BV, part.targets, exclude=seen)
-            totals[i] += ndcg(ranks_B, 10).sum()
-    return PRIOR_WEIGHTS[int(np.argmax(totals))]

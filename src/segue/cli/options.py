@@ -76,42 +76,43 @@ def cut(log: "EventLog", protocol: str, test: Path | None, test_format: str, unk
 def values_of(assignments: list[str] | None, models: list[str]) -> dict[str, dict[str, Any]]:
     """``["gru4rec.dim=64", "epochs=3"]`` -> settings for each model; a plain name goes to every model that has it.
 
+    For models that answer together ("sasrec+vstan") names stay as they are: fitting hands them to the members.
     ValueError for a name that none of the models has.
     """
-    import dataclasses
-
-    from segue.models.zoo import Learned, find
     from segue.settings import parse
 
-    fields: dict[str, set[str]] = {}
-    for model in models:
-        entry = find(model)
-        fields[model] = {f.name for f in dataclasses.fields(entry.config)}
-        if isinstance(entry, Learned):
-            fields[model] |= set(training_names())
+    accepted = {model: _accepted(model) for model in models}
     out: dict[str, dict[str, Any]] = {model: {} for model in models}
     for path, value in parse(assignments or []).items():
-        model, dot, name = path.rpartition(".")
-        owners = [model] if dot else [m for m in models if path in fields[m]]
-        if dot and model not in out:
-            raise ValueError(f"'{path}' sets model '{model}', which is not among those to run: {', '.join(models)}.")
+        owners = [model for model in models if path in accepted[model]]
+        owner, _, name = path.rpartition(".")
+        if not owners and owner in out:
+            out[owner][name] = value  # no such setting: the model itself says so, and which it may mean
+            continue
+        if owner and not any(name.startswith(f"{owner}.") for names in accepted.values() for name in names):
+            raise ValueError(f"'{path}' sets model '{owner}', which is not among those to run: {', '.join(models)}.")
         if not owners:
-            known = sorted(set().union(*fields.values()))
+            known = sorted({name for names in accepted.values() for name in names if "." not in name})
             raise ValueError(
                 f"Unknown setting '{path}'. Settings of {', '.join(models)}: {', '.join(known) or 'none'}."
             )
-        for owner in owners:
-            out[owner][name] = value
+        for model in owners:
+            out[model][accepted[model][path]] = value
     return out
 
 
-def training_names() -> list[str]:
-    """The trainer's settings."""
-    import dataclasses
+def _accepted(model: str) -> dict[str, str]:
+    """What a setting of this model may be called -> what fitting calls it."""
+    from segue.fitting import setting_names
 
-    from segue.training.config import TrainingConfig
-
-    return [f.name for f in dataclasses.fields(TrainingConfig)]
+    if "+" not in model:
+        return {path: name for name in setting_names(model) for path in (name, f"{model}.{name}")}
+    return {
+        path: path
+        for place, part in enumerate(model.split("+"), 1)
+        for name in setting_names(part)
+        for path in (name, f"{part}.{name}", f"{place}.{name}")
+    }
 
 
 def lengths(text: str) -> list[int]:

@@ -159,7 +159,7 @@ def _work_folder(target: Path) -> Path:
 
 def _learned(folder: Path) -> bool:
     """Whether a training left a state; between two renames the one before is the only one."""
-    return any(path.suffix in (".checkpoint", ".before") for path in folder.iterdir())
+    return any(path.suffix in (".checkpoint", ".before") for path in folder.rglob("*"))
 
 
 def _forget(target: Path) -> None:

@@ -8,11 +8,11 @@ from typing import Literal
 class ClickTrainingConfig:
     """One flat set of names."""
 
-    epochs: int = 4
+    epochs: int = 8
     """Passes over the cases, at most; negatives are drawn afresh for each."""
     batch: int = 512
     """Cases in a batch."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     """After a warm-up over the first twentieth of the steps; falls along a half cosine to a twentieth."""
     table_rate: float = 0.3
     """The item vectors' learning rate as a share of that."""
