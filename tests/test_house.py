@@ -26,6 +26,7 @@ FLOORS = {
     "fitting": 5,
     "weighing": 6,
     "composing": 6,
+    "ranking": 5,
     "experiment": 6,
     "planning": 6,
     "updating": 6,
