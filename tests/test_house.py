@@ -28,6 +28,8 @@ FLOORS = {
     "updating": 6,
     "recommender": 6,
     "recommenders": 6,
+    "transfer": 6,
+    "batch": 6,
     "cli": 7,
     "__main__": 8,
     "": 8,
@@ -47,6 +49,7 @@ HEAVY = {
     "rich",
     "numba",
     "statsmodels",
+    "prometheus_client",
 }
 
 

@@ -13,6 +13,7 @@ from segue.cli.output import err, leaderboard, out, print_json, progress
 from segue.training.threads import launched
 
 if TYPE_CHECKING:
+    from segue.data.events import EventLog
     from segue.training.team import Team
 
 JOB = "job.json"
@@ -41,6 +42,7 @@ def train(
     log_dir: Annotated[
         Path | None, typer.Option(help="Write a network's curves here, to be watched in TensorBoard.")
     ] = None,
+    erased: o.Erased = None,
     sets: o.Sets = None,
     format: o.Format = "auto",
     column: o.Columns = None,
@@ -78,6 +80,7 @@ def train(
             "items": None if items is None else str(items.resolve()),
             "train": {"protocol": protocol, "refit": refit, "seed": seed, "device": device},
             "log_dir": None if log_dir is None else str(log_dir.resolve()),
+            "erased": None if erased is None else str(erased.resolve()),
             "sets": sets or [],
             "read": {"format": format, "columns": column, "where": where, "trim": trim, "time_unit": time_unit}
             | {"time_format": time_format, "strict": strict},
@@ -99,7 +102,7 @@ def _follow(job: dict[str, Any], team: "Team") -> None:
     """The share of a process that does not lead: it reads and trains, and is silent."""
     from segue.experiment import Job, follow
 
-    read = o.open_log(Path(job["log"]), quiet=True, **job["read"])
+    read = _read(job, quiet=True)
     values = o.values_of(job["sets"], [job["model"]])[job["model"]]
     follow(read, job["model"], values, Job(folder=_work_folder(Path(job["out"])), team=team, **job["train"]))
 
@@ -112,7 +115,7 @@ def _run(job: dict[str, Any], rejected: Path | None, json: bool, team: "Team | N
 
     target = Path(job["out"])
     values = {**job["recipe"], **o.values_of(job["sets"], [job["model"]])[job["model"]]}
-    read = o.open_log(Path(job["log"]), rejected=rejected, **job["read"])
+    read = _read(job, rejected=rejected)
     table = None if job["items"] is None else read_items(job["items"])
     folder = _work_folder(target)
     durable.write(folder / JOB, [jsonlib.dumps(job, indent=1).encode()])
@@ -138,6 +141,13 @@ def _run(job: dict[str, Any], rejected: Path | None, json: bool, team: "Team | N
     leaderboard([result], "ndcg@10")
     what = "trained on every event" if job["train"]["refit"] else "as judged"
     out.print(f"\nSaved to {target} (version {version}), {what}. Next: segue serve {target}", markup=False)
+
+
+def _read(job: dict[str, Any], **options: Any) -> "EventLog":
+    """The log without whoever was erased; a job of an older version of Segue erases nobody."""
+    erased = job.get("erased")
+    read = o.open_log(Path(job["log"]), **options, **job["read"])
+    return o.without_erased(read, None if erased is None else Path(erased))
 
 
 def _of_recipe(recipe: str | None, model: str | None) -> dict[str, Any]:

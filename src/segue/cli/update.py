@@ -1,12 +1,15 @@
 """segue update: new events into a model that is at work."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from segue.cli import options as o
 from segue.cli.output import out, print_json
+
+if TYPE_CHECKING:
+    from segue.data.events import EventLog
 
 
 def update(
@@ -18,6 +21,7 @@ def update(
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Write the updated model here instead of in RUN's place.")
     ] = None,
+    erased: o.Erased = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal models.")] = 0,
     format: o.Format = "auto",
     column: o.Columns = None,
@@ -32,8 +36,11 @@ def update(
     """
     from segue.updating import update as go_on
 
-    older = None if replay is None else o.open_log(replay, format=format, columns=column)
-    found = go_on(run, o.open_log(log, format=format, columns=column), out_folder, replay=older, seed=seed)
+    def read(path: Path) -> "EventLog":
+        return o.without_erased(o.open_log(path, format=format, columns=column), erased)
+
+    older = None if replay is None else read(replay)
+    found = go_on(run, read(log), out_folder, replay=older, seed=seed)
     if json:
         print_json(found.to_dict())
         return

@@ -1,6 +1,6 @@
 """What goes over the wire: strict typed requests and answers. Everything else is refused before it is looked at."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -40,6 +40,8 @@ class EventIn(Struct, forbid_unknown_fields=True, omit_defaults=True):
     event: Id = "view"
     value: float | None = None
     context: Context = {}
+    recommendation_id: Id | None = None
+    """Of the list in which the item was met: the event counts for that list. Kept in the context."""
 
 
 class EventBatch(Struct, forbid_unknown_fields=True):
@@ -73,6 +75,8 @@ class RecommendRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     exclude: Annotated[list[Id], Meta(max_length=10_000)] = []
     allow: Annotated[list[Id], Meta(max_length=100_000)] | None = None
     """Only these items may be answered."""
+    placement: Id | None = None
+    """Where the list will be shown, as "home" or "basket"; reports tell places apart."""
 
 
 class SimilarRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -82,12 +86,28 @@ class SimilarRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     k: K = 10
 
 
+class NextRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What the next items may be, one after the other, each chosen with those before it in the history."""
+
+    user_id: Id | None = None
+    session_id: Id | None = None
+    history: Annotated[list[Id], Meta(max_length=10_000, description="Item ids, oldest first.")] | None = None
+    steps: Annotated[int, Meta(ge=1, le=100, description="How many items.")] = 10
+    strategy: Literal["top-k", "greedy", "beam", "sample", "reciprocal-rank", "relevance"] = "greedy"
+    seed: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    """Of what is drawn: equal seeds give equal lists."""
+    exclude_seen: bool | None = None
+    """Leave out the items of the history; where it is absent, as the model was evaluated."""
+
+
 class Recommendation(Struct, omit_defaults=True):
     """One item of a list, best first."""
 
     id: str
     score: float
     title: str | None = None
+    source: str | None = None
+    """The version that chose the item, where the list was drawn from two."""
 
 
 class RecommendAnswer(Struct):
@@ -99,6 +119,10 @@ class RecommendAnswer(Struct):
     unknown_items: list[str]
     """Ids of the request that the model's catalogue does not know; they were left aside."""
     took_ms: float
+    variant: str = "live"
+    """Who answered: live, canary, interleaved, or spare where the first one failed."""
+    propensity: float = 1.0
+    """The chance with which this person gets this variant, for whoever learns from the answers later."""
 
 
 class Health(Struct):
@@ -136,4 +160,6 @@ class _Shape(Struct):
 
 
 _SHAPE = msgspec.json.Decoder(_Shape)
-_DECODERS = {kind: msgspec.json.Decoder(kind) for kind in (EventIn, EventBatch, RecommendRequest, SimilarRequest)}
+_DECODERS = {
+    kind: msgspec.json.Decoder(kind) for kind in (EventIn, EventBatch, RecommendRequest, SimilarRequest, NextRequest)
+}
