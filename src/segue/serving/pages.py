@@ -16,14 +16,14 @@ _SAFE = "default-src 'self'; style-src 'self' 'unsafe-inline'; script-src 'self'
 
 def routes(fleet: Fleet, *, demo: bool = False) -> list[Route]:
     """/segue.js always; the demo shop at / where it is asked for."""
-    script = _read("segue.js")
+    script = read("segue.js")
 
     async def javascript(request: Request) -> Response:
         return Response(script, media_type="text/javascript", headers={"Cache-Control": "max-age=3600"})
 
     found = [Route("/segue.js", javascript)]
     if demo:
-        page = _read("demo.html")
+        page = read("demo.html")
 
         async def shop(request: Request) -> Response:
             return Response(page, media_type="text/html", headers={"Content-Security-Policy": _SAFE})
@@ -37,5 +37,6 @@ def routes(fleet: Fleet, *, demo: bool = False) -> list[Route]:
     return found
 
 
-def _read(name: str) -> bytes:
+def read(name: str) -> bytes:
+    """A file of the folder ``static``."""
     return (resources.files("segue.serving") / "static" / name).read_bytes()
