@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segue import durable
+from segue.data.erasures import visitor
 from segue.serving.directory import Directory
 from segue.serving.events import Event, accept
 from segue.serving.schema import EventIn
@@ -54,10 +55,11 @@ def events_of(log: "EventLog", now_us: int) -> Iterator[Event]:
             told = "\x00".join(str(row.get(name)) for name in wanted).encode()
             digest = hashlib.blake2b(told, digest_size=12).digest()
             met[digest] += 1
+            user, session = row["user_id"], row.get("session_id")
             sent = EventIn(
                 item_id=row["item_id"],
-                user_id=row["user_id"],
-                session_id=row.get("session_id"),
+                user_id=None if session is not None and user == visitor(session) else user,
+                session_id=None if session == user else session,
                 event_id=f"{digest.hex()}-{met[digest]}",
                 source=SOURCE,
                 timestamp=row["timestamp"] / 1e6,
@@ -125,5 +127,8 @@ def _frame(events: list[Event]) -> "pl.DataFrame":
 
     schema = _schema()
     columns = {name: [getattr(one, name) for one in events] for name in schema if name != "timestamp"}
+    # A log that is trained on names a person and a session in every row.
+    columns["user_id"] = [one.user_id if one.user_id is not None else visitor(str(one.session_id)) for one in events]
+    columns["session_id"] = [one.session_id if one.session_id is not None else one.user_id for one in events]
     times = pl.Series([one.time_us for one in events], dtype=pl.Int64).cast(schema["timestamp"])
     return pl.DataFrame({**columns, "timestamp": times}, schema_overrides=schema).select(list(schema))

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 LIST, KEY = "erasures.json", "erasures.key"
 
 
+def visitor(session_id: str) -> str:
+    """The person of a session whose person nobody knows, in a log where every event needs one."""
+    return f"session:{session_id}"
+
+
 class Erasures:
     """Digest of a person or a session -> until when (UTC microseconds) what they did must not be known."""
 
@@ -72,15 +77,18 @@ class Erasures:
         """The log without what it must not know; all of a person's events where the log has no times."""
         import polars as pl
 
-        keep = pl.lit(True)
-        for kind in ("user_id", "session_id"):
-            if kind not in log.frame.columns:
+        gone = pl.lit(False)
+        nobody = (
+            pl.col("user_id") == pl.format("session:{}", "session_id") if "session_id" in log.frame.columns else None
+        )
+        for kind, theirs in (("user_id", pl.lit(True)), ("session_id", nobody)):
+            if theirs is None:
                 continue
             names = log.frame[kind].drop_nulls().unique().to_list()
             found = {name: self._until[d] for name in names if (d := self.digest(kind, name)) in self._until}
-            if not found:
-                continue
-            until = pl.col(kind).replace_strict(list(found), list(found.values()), default=-1, return_dtype=pl.Int64)
-            late = pl.col("timestamp") > until if log.has_times else until < 0
-            keep = keep & late.fill_null(True)
-        return log.with_frame(log.frame.filter(keep))
+            if found:
+                values = list(found.values())
+                until = pl.col(kind).replace_strict(list(found), values, default=-1, return_dtype=pl.Int64)
+                early = pl.col("timestamp") <= until if log.has_times else until >= 0
+                gone = gone | (theirs & early)
+        return log.with_frame(log.frame.filter(~gone.fill_null(False)))
