@@ -32,6 +32,8 @@ FLOORS = {
     "updating": 6,
     "recommender": 6,
     "recommenders": 6,
+    "transfer": 6,
+    "batch": 6,
     "cli": 7,
     "__main__": 8,
     "": 8,
@@ -53,6 +55,7 @@ HEAVY = {
     "statsmodels",
     "lightgbm",
     "faiss",
+    "prometheus_client",
 }
 
 

@@ -11,7 +11,9 @@ from starlette.testclient import TestClient
 
 from segue.serving import api
 from segue.serving.api import OPERATIONS, Door, build, readiness
+from segue.serving.auth import Keys
 from segue.serving.engine import Engine, Model
+from segue.serving.fleet import Fleet
 from segue.serving.openapi import document
 from segue.serving.schema import EventIn, RecommendRequest
 from segue.serving.sessions import Sessions
@@ -25,7 +27,7 @@ def door(run, store):
     model = Model.open(run)
     sessions = Sessions(store, model.catalog)
     writer = Writer(store, sessions.add)
-    yield Door(Engine(model, sessions, writer))
+    yield Door(Fleet.of(Engine(model, sessions, writer), sessions))
     writer.close()
 
 
@@ -138,7 +140,7 @@ def test_paths_and_methods_that_are_not_there(web):
     "given", [None, "", "Bearer ", "Bearer wrong", "k" * 20, "Bearer " + "k" * 19, "Bearer é", "Basic " + "k" * 20]
 )
 def test_a_key_opens_every_route_and_nothing_else_does(door, path, given):
-    door.key = "k" * 20
+    door.keys = Keys({"SEGUE_API_KEY": "k" * 20})
     headers = {} if given is None else {"authorization": given.encode()}
     with TestClient(build(door)) as web:
         answer = web.post(path, json={"item_id": "a"}, headers=headers)

@@ -11,6 +11,7 @@ from segue.models.scorer import top_k
 from segue.models.zoo import ZOO
 from segue.serving.api import Door, build
 from segue.serving.engine import Engine, Model
+from segue.serving.fleet import Fleet
 from segue.serving.schema import EventIn
 from segue.serving.sessions import Sessions
 from segue.serving.writer import Writer
@@ -39,7 +40,7 @@ def test_served_lists_equal_evaluated_lists(name, exclude_seen, log, save, store
     sessions = Sessions(store, model.catalog)
     writer = Writer(store, sessions.add)
     engine = Engine(model, sessions, writer)
-    with TestClient(build(Door(engine))) as web:
+    with TestClient(build(Door(Fleet.of(engine, sessions)))) as web:
         for row, history in enumerate(histories.lists()):
             alone = histories.take(slice(row, row + 1))
             items, scores = top_k(scorer.scores(alone), 20, exclude=alone if exclude_seen else None)

@@ -33,6 +33,10 @@ Trims = Annotated[
     typer.Option("--trim", help="min_user_events=N, min_item_events=N, session_gap_s=N or drop_repeats=true."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
+Erased = Annotated[
+    Path | None,
+    typer.Option(help="A server's data directory: who was erased there is left out of the log, up to that moment."),
+]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", help="A setting, name=value or model.name=value. May be repeated."),
@@ -74,6 +78,17 @@ def open_log(path: Path, *, quiet: bool = False, **options: Any) -> "EventLog":
     for line in [] if quiet else log.report.lines():
         err.print(line, markup=False)
     return log
+
+
+def without_erased(log: "EventLog", erased: Path | None) -> "EventLog":
+    """The log without the people who were erased in a data directory; it is said how many events that were."""
+    if erased is None:
+        return log
+    from segue.data.erasures import Erasures
+
+    kept = Erasures.read(erased).without(log)
+    err.print(f"{len(log) - len(kept):,} events of erased people are left out.", markup=False)
+    return kept
 
 
 def cut(log: "EventLog", protocol: str, test: Path | None, test_format: str, unknown: str) -> "Split":

@@ -26,6 +26,19 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+@contextmanager
+def spoken(as_json: bool) -> Iterator[None]:
+    """Where a command prints JSON, what it says on the way goes to standard error."""
+    if not as_json:
+        yield
+        return
+    out.file = sys.stderr
+    try:
+        yield
+    finally:
+        out.file = sys.stdout
+
+
 def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
     """A table whose first ``left`` columns are text and whose others are numbers; wide characters align."""
     grid = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")

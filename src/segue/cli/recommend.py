@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segue.cli import options as o
-from segue.cli.output import err, out, print_json, table
+from segue.cli.output import err, out, print_json, progress, table
 from segue.cli.placed import Asked, show_placed
 
 if TYPE_CHECKING:
@@ -41,6 +41,12 @@ def recommend(
     filter: Annotated[str, typer.Option(help="Of a pipeline: only these items, as 'price < 20'.")] = "",
     explain: Annotated[bool, typer.Option("--explain", help="Of a pipeline: say why each item is there.")] = False,
     why_not: Annotated[str | None, typer.Option(help="Of a pipeline: say why this item is not there.")] = None,
+    all_users: Annotated[
+        bool, typer.Option("--all-users", help="A list for everybody in --log, written to --out.")
+    ] = False,
+    out_file: Annotated[
+        Path | None, typer.Option("--out", help="With --all-users: the file, .parquet, .csv or .jsonl.")
+    ] = None,
     json: o.Json = False,
 ) -> None:
     """Say what comes next after a history.
@@ -51,9 +57,15 @@ def recommend(
       segue recommend run --history 85123A --explain --why-not 22423
       segue recommend run --user 17850 --log shop.csv
       segue recommend run --history 85123A,71053 --steps 10 --strategy greedy
+      segue recommend run --all-users --log shop.csv --out lists.parquet
     """
     from segue.recommender import load
 
+    if all_users:
+        if log is None or out_file is None or user is not None or history is not None:
+            raise ValueError("--all-users needs --log and --out, and neither --history nor --user.")
+        _everybody(run, o.open_log(log, format=format, columns=column), out_file, (k, not include_seen), json)
+        return
     if (user is None) == (history is None):
         raise ValueError("Give either --history or --user (with --log).")
     model = load(run)
@@ -106,6 +118,27 @@ def known_only(events: list[str], catalog: "Catalog") -> list[str]:
     if unknown:
         err.print(f"Not in the catalogue, so not used: {', '.join(unknown)}.", markup=False)
     return unknown
+
+
+def _everybody(run: Path, log: "EventLog", out_file: Path, how: tuple[int, bool], json: bool) -> None:
+    from segue.batch import recommend_all
+    from segue.recommender import load
+
+    k, exclude_seen = how
+    with progress() as told:
+        told("recommending", None)
+        people = recommend_all(
+            load(run),
+            log,
+            out_file,
+            k=k,
+            exclude_seen=exclude_seen,
+            told=lambda done, of: told("recommending", (done, of)),
+        )
+    if json:
+        print_json({"people": people, "k": k, "out": str(out_file)})
+    else:
+        out.print(f"Lists for {people:,} people written to {out_file}.", markup=False)
 
 
 def _history_of(user: str, read: "EventLog", log: Path) -> list[str]:

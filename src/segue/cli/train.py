@@ -46,6 +46,7 @@ def train(
     log_dir: Annotated[
         Path | None, typer.Option(help="Write a network's curves here, to be watched in TensorBoard.")
     ] = None,
+    erased: o.Erased = None,
     sets: o.Sets = None,
     format: o.Format = "auto",
     column: o.Columns = None,
@@ -88,6 +89,7 @@ def train(
             "context": context,
             "train": {"protocol": protocol, "refit": refit, "seed": seed, "device": device},
             "log_dir": None if log_dir is None else str(log_dir.resolve()),
+            "erased": None if erased is None else str(erased.resolve()),
             "sets": sets or [],
             "read": {"format": format, "columns": column, "where": where, "trim": trim, "time_unit": time_unit}
             | {"time_format": time_format, "strict": strict},
@@ -122,10 +124,13 @@ def _asked(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(job: dict[str, Any], values: dict[str, Any], **how: Any) -> "tuple[EventLog, ItemTable | None]":
-    """The log, with what the model learns from besides events, and the items table."""
+    """The log without whoever was erased (a job of an older version of Segue erases nobody), with what the model
+    learns from besides events; and the items table."""
     from segue.data.items import read_items
 
+    erased = job.get("erased")
     read = o.open_log(Path(job["log"]), **how, **job["read"])
+    read = o.without_erased(read, None if erased is None else Path(erased))
     table = None if job["items"] is None else read_items(job["items"])
     learned = table if values.get("features") else None
     return o.with_tables(read, learned, job["users"], values.get("contexts")), table

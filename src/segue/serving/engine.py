@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,20 @@ import numpy as np
 from segue.data.catalog import PAD, Catalog
 from segue.data.sequences import Sequences
 from segue.models import artifact
+from segue.models.generation import generate
 from segue.models.scorer import Scorer, top_k
 from segue.pipeline.saved import restore
 from segue.serving.events import accept
 from segue.serving.placed import Shop
 from segue.serving.problems import Problem
-from segue.serving.schema import EventIn, RecommendAnswer, Recommendation, RecommendRequest, SimilarRequest
+from segue.serving.schema import (
+    EventIn,
+    NextRequest,
+    RecommendAnswer,
+    Recommendation,
+    RecommendRequest,
+    SimilarRequest,
+)
 from segue.serving.sessions import Key, Sessions
 from segue.serving.store import Receipt
 from segue.serving.writer import Writer
@@ -53,13 +62,22 @@ class Model:
         model.best([], 1)
         return model
 
+    @cached_property
+    def sorted_ids(self) -> tuple[str, ...]:
+        """All items by id, for whoever pages through them."""
+        return tuple(sorted(self.catalog.ids))
+
     def best(
         self, history: Sequence[int], k: int, *, exclude: Sequence[int] = (), allowed_V: np.ndarray | None = None
     ) -> list[Recommendation]:
         """The k best items after a history of indices: the scorer and the one ``top_k``, as in an evaluation."""
         scores_BV = self.scorer.scores(Sequences.from_lists([history]))
         items_BK, best_BK = top_k(scores_BV, k, exclude=Sequences.from_lists([exclude]), allowed_V=allowed_V)
-        found = zip(items_BK[0].tolist(), best_BK[0].tolist(), strict=True)
+        return self.named(items_BK, best_BK)
+
+    def named(self, items_BK: np.ndarray, scores_BK: np.ndarray) -> list[Recommendation]:
+        """The first row of a ``top_k``, for people."""
+        found = zip(items_BK[0].tolist(), scores_BK[0].tolist(), strict=True)
         named = ((self.catalog.ids[item - 1], score) for item, score in found if item != PAD)
         return [Recommendation(item, score, self.titles.get(item)) for item, score in named]
 
@@ -71,6 +89,16 @@ class Engine:
         self._model = model
         self._sessions = sessions
         self._writer = writer
+
+    @property
+    def version(self) -> str:
+        """Of the model that answers."""
+        return self._model.version
+
+    @property
+    def model(self) -> Model:
+        """What answers."""
+        return self._model
 
     @property
     def writable(self) -> bool:
@@ -88,7 +116,7 @@ class Engine:
         started = time.perf_counter()
         model = self._model
         unknown: dict[str, None] = {}
-        if (key := _key(request)) is not None:
+        if (key := key_of(request)) is not None:
             history = self._sessions.history(key)
         else:
             history = self._index(request.history or (), unknown)
@@ -110,6 +138,18 @@ class Engine:
         items = model.best(history, request.k, exclude=exclude, allowed_V=allowed_V)
         return _answer(model, items, list(unknown), started)
 
+    def next(self, request: NextRequest) -> RecommendAnswer:
+        """The next items one after the other (``segue.models.generation``); slow, so not for the event loop."""
+        started = time.perf_counter()
+        model, unknown = self._model, dict[str, None]()
+        key = key_of(request)
+        history = self._sessions.history(key) if key else self._index(request.history or (), unknown)
+        seen = model.exclude_seen if request.exclude_seen is None else request.exclude_seen
+        rows = Sequences.from_lists([history])
+        rng = np.random.default_rng(request.seed)
+        found = generate(model.scorer, rows, request.steps, request.strategy, rng=rng, exclude=rows if seen else None)
+        return _answer(model, model.named(*found), list(unknown), started)
+
     def similar(self, request: SimilarRequest) -> RecommendAnswer:
         """What goes with one item: what comes next for somebody who has seen only it. Problem (404) where it is
         unknown."""
@@ -130,10 +170,8 @@ class Engine:
 
 def check(request: RecommendRequest) -> None:
     """Problem (422) for a request that asks for more than one history; gives its event the request's person."""
-    given = [name for name in ("user_id", "session_id", "history") if getattr(request, name) is not None]
-    if len(given) > 1:
-        raise Problem(422, f"{' and '.join(given)} name different histories: give one of them.")
-    event, key = request.event, _key(request)
+    one_history(request)
+    event, key = request.event, key_of(request)
     if event is None or key is None:
         return
     name, value = key
@@ -142,7 +180,15 @@ def check(request: RecommendRequest) -> None:
     setattr(event, name, value)
 
 
-def _key(request: RecommendRequest) -> Key | None:
+def one_history(request: RecommendRequest | NextRequest) -> None:
+    """Problem (422) for a request that asks for more than one history."""
+    given = [name for name in ("user_id", "session_id", "history") if getattr(request, name) is not None]
+    if len(given) > 1:
+        raise Problem(422, f"{' and '.join(given)} name different histories: give one of them.")
+
+
+def key_of(request: RecommendRequest | NextRequest) -> Key | None:
+    """Whose stored history is asked for, if anybody's."""
     if request.user_id is not None:
         return "user_id", request.user_id
     return None if request.session_id is None else ("session_id", request.session_id)

@@ -1,6 +1,6 @@
 """What goes over the wire: strict typed requests and answers. Everything else is refused before it is looked at."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -40,6 +40,8 @@ class EventIn(Struct, forbid_unknown_fields=True, omit_defaults=True):
     event: Id = "view"
     value: float | None = None
     context: Context = {}
+    recommendation_id: Id | None = None
+    """Of the list in which the item was met: the event counts for that list. Kept in the context."""
 
 
 class EventBatch(Struct, forbid_unknown_fields=True):
@@ -74,7 +76,7 @@ class RecommendRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     allow: Annotated[list[Id], Meta(max_length=100_000)] | None = None
     """Only these items may be answered."""
     placement: Id | None = None
-    """Of a pipeline: the place where the list is shown, whose rules go."""
+    """The place where the list is shown, as "home" or "basket": reports tell places apart, a pipeline takes its rules."""
     filter: Annotated[str, Meta(max_length=10_000)] = ""
     """Of a pipeline: only items that it lets through, as ``price < 20 and not (brand == "A")``."""
     explain: bool = False
@@ -97,6 +99,20 @@ class Reason(Struct, omit_defaults=True):
     """The items of the history that mattered most."""
 
 
+class NextRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What the next items may be, one after the other, each chosen with those before it in the history."""
+
+    user_id: Id | None = None
+    session_id: Id | None = None
+    history: Annotated[list[Id], Meta(max_length=10_000, description="Item ids, oldest first.")] | None = None
+    steps: Annotated[int, Meta(ge=1, le=100, description="How many items.")] = 10
+    strategy: Literal["top-k", "greedy", "beam", "sample", "reciprocal-rank", "relevance"] = "greedy"
+    seed: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    """Of what is drawn: equal seeds give equal lists."""
+    exclude_seen: bool | None = None
+    """Leave out the items of the history; where it is absent, as the model was evaluated."""
+
+
 class Recommendation(Struct, omit_defaults=True):
     """One item of a list, best first."""
 
@@ -104,7 +120,8 @@ class Recommendation(Struct, omit_defaults=True):
     score: float
     title: str | None = None
     source: str | None = None
-    """Of a pipeline: which source had the item highest, or which step of the fallback gave it."""
+    """Which source had the item highest, or which step of a pipeline's fallback gave it; where the list was drawn from
+    two versions, the one that chose it."""
     propensity: float = 1.0
     """Of a pipeline that explores: the probability with which the item came to this place."""
     reason: Reason | None = None
@@ -120,6 +137,10 @@ class RecommendAnswer(Struct):
     unknown_items: list[str]
     """Ids of the request that the model's catalogue does not know; they were left aside."""
     took_ms: float
+    variant: str = "live"
+    """Who answered: live, canary, interleaved, or spare where the first one failed."""
+    propensity: float = 1.0
+    """The chance with which this person gets this variant, for whoever learns from the answers later."""
 
 
 class Health(Struct):
@@ -157,4 +178,6 @@ class _Shape(Struct):
 
 
 _SHAPE = msgspec.json.Decoder(_Shape)
-_DECODERS = {kind: msgspec.json.Decoder(kind) for kind in (EventIn, EventBatch, RecommendRequest, SimilarRequest)}
+_DECODERS = {
+    kind: msgspec.json.Decoder(kind) for kind in (EventIn, EventBatch, RecommendRequest, SimilarRequest, NextRequest)
+}

@@ -91,6 +91,11 @@ class Sessions:
                     self._recent.popitem(last=False)
             return recent.items.tolist()
 
+    def forget(self, key: Key) -> None:
+        """Drops a key; whoever asks for it next finds what the store still has."""
+        with self._lock:
+            self._recent.pop(key, None)
+
     def _load(self, key: Key) -> _Recent:
         recent = _Recent()
         stored = self._store.newest(*key, self._config.length)

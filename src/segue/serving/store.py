@@ -7,6 +7,7 @@ writers (fixed in 3.51.3), so older versions are refused and a second writer nev
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import apsw
 from msgspec.structs import astuple
@@ -44,6 +45,17 @@ class Receipt:
 
     accepted: int
     duplicates: int
+
+
+@dataclass(frozen=True)
+class Erased:
+    """What an erasure took out of the log."""
+
+    events: int
+    sessions: list[str]
+    """The person's sessions, whose histories must be forgotten too."""
+    compacted: bool
+    """Whether the bytes are gone from the file as well."""
 
 
 class Store:
@@ -118,6 +130,43 @@ class Store:
         found = self._read.execute(_NEWEST[key], (value, limit)).fetchall()
         return [one for row in reversed(found) if (one := _checked(row)) is not None]
 
+    def erase(self, user_id: str) -> Erased:
+        """Takes a person out of the log, with the events of the person's sessions that name nobody else, and rewrites
+        the file: no byte of them stays in it. Takes as long as copying the log."""
+        sessions = [
+            row[0]
+            for row in self._write.execute(
+                "SELECT DISTINCT session_id FROM events WHERE user_id = ? AND session_id IS NOT NULL", (user_id,)
+            )
+        ]
+        count = 0
+        with self._write:
+            for table in ("events", "damaged"):
+                self._write.execute(f"DELETE FROM {table} WHERE user_id = ?", (user_id,))
+                count += self._write.changes()
+                for session in sessions:
+                    self._write.execute(f"DELETE FROM {table} WHERE session_id = ? AND user_id IS NULL", (session,))
+                    count += self._write.changes()
+        return Erased(count, sessions, self.compact())
+
+    def compact(self) -> bool:
+        """Rewrites the file without what was deleted, whose bytes stay in freed pages until then; False where another
+        process reads the log just now, so that the write-ahead log still holds them."""
+        self._write.execute("VACUUM")
+        busy = self._write.execute("PRAGMA wal_checkpoint(TRUNCATE)").get[0]
+        return not busy
+
+    def of_user(self, user_id: str) -> Iterator[Stored]:
+        """Every event of a person, by time and then by arrival."""
+        found = self._read.execute(
+            f"SELECT {_COLUMNS} FROM events WHERE user_id = ? ORDER BY time_us, seq", (user_id,)
+        ).fetchall()
+        return (one for row in found if (one := _checked(row)) is not None)
+
+    def users(self) -> list[str]:
+        """Everybody who has an event."""
+        return [row[0] for row in self._read.execute("SELECT DISTINCT user_id FROM events WHERE user_id IS NOT NULL")]
+
     def probe(self) -> None:
         """Writes nothing of interest and forces it to disk; apsw.Error while the log cannot be written."""
         self._write.execute(f"PRAGMA user_version = {_FORMAT}")
@@ -168,6 +217,25 @@ _NEWEST = {
     key: f"SELECT {_COLUMNS} FROM events WHERE {key} = ? ORDER BY time_us DESC, seq DESC LIMIT ?"
     for key in ("user_id", "session_id")
 }
+
+
+def scan(path: Path, chunk: int = 10_000) -> Iterator[list[Stored]]:
+    """Every sound event of a log by arrival, in chunks, over a connection that only reads: a server may be writing.
+
+    ValueError where there is no log.
+    """
+    try:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        connection.set_busy_timeout(_BUSY_MS)
+        last: Any = 0
+        query = f"SELECT {_COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
+        rows: list[Any]
+        while rows := connection.execute(query, (last, chunk)).fetchall():
+            last = rows[-1][0]
+            yield [one for row in rows if (one := _checked(row)) is not None]
+        connection.close()
+    except apsw.Error as error:
+        raise ValueError(f"{path} cannot be read as an event log: {error}.") from None
 
 
 def check_sqlite(version: str) -> None:

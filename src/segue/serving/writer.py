@@ -2,8 +2,10 @@
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from typing import Any, TypeVar
 
 import apsw
 
@@ -16,6 +18,7 @@ _MAX_GROUP = 4096
 _RETRY_S = 1.0
 _FINAL = {apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC}
 
+T = TypeVar("T")
 Waiting = tuple[Sequence[Event], "Future[Receipt]"]
 
 
@@ -31,6 +34,7 @@ class Writer:
         self._store = store
         self._on_commit = on_commit
         self._queue: queue.Queue[Waiting | None] = queue.Queue(_MAX_WAITING)
+        self._jobs: deque[tuple[Callable[[Store], Any], Future[Any]]] = deque()
         self._door = threading.Lock()
         self._closing = False
         self.writable = True
@@ -54,6 +58,20 @@ class Writer:
                 raise later(f"{_MAX_WAITING} requests wait to be stored: send the events again in a moment.") from None
         return future
 
+    def run(self, job: Callable[[Store], T]) -> "Future[T]":
+        """Does something with the store between two commits, as nobody else may write; the future holds its result.
+
+        Raises Problem (503) as ``submit``.
+        """
+        done: Future[T] = Future()
+        self._jobs.append((job, done))
+        try:
+            self.submit([])  # an empty request wakes the thread
+        except BaseException:
+            done.cancel()
+            raise
+        return done
+
     def close(self) -> None:
         """Stores what waits, then ends the thread. The store stays open."""
         with self._door:
@@ -72,6 +90,7 @@ class Writer:
             group = self._group(first)
             if group:
                 self._commit(group)
+            self._do_jobs()
             if self._closing and self._queue.empty():
                 return
 
@@ -111,6 +130,19 @@ class Writer:
                 future.set_exception(outcome)
             else:
                 future.set_result(outcome)
+
+    def _do_jobs(self) -> None:
+        while self._jobs:
+            job, future = self._jobs.popleft()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(job(self._store))
+            except apsw.Error as error:
+                self._failed(error)
+                future.set_exception(later(_BROKEN if self._final else _REFUSED))
+            except Exception as error:  # the thread must outlive anything
+                future.set_exception(error)
 
     def _failed(self, error: apsw.Error) -> None:
         self.writable = False
