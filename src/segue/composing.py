@@ -100,8 +100,8 @@ def train_pipeline(
     def fitter(name: str, split: Split, values: Any, *, refit: bool, seed: int, work: Work) -> Fitted:
         return compose(split, config, refit=refit, seed=seed, work=work, say=say)
 
-    def again(name: str, sequences: Sequences, size: int, chosen: Fitted, *, seed: int, work: Work, facts: Any) -> Fitted:
-        return compose_all(sequences, log.catalog(), chosen, seed=seed, work=work, say=say)
+    def again(name: str, sequences: Sequences, size: int, chosen: Fitted, **how: Any) -> Fitted:
+        return compose_all(sequences, log.catalog(), chosen, seed=how["seed"], work=how["work"], say=say)
 
     def say(what: str) -> None:
         if told is not None:

@@ -76,7 +76,7 @@ class RecommendRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     allow: Annotated[list[Id], Meta(max_length=100_000)] | None = None
     """Only these items may be answered."""
     placement: Id | None = None
-    """The place where the list is shown, as "home" or "basket": reports tell places apart, a pipeline takes its rules."""
+    """Where the list is shown, as "home" or "basket": reports tell places apart, a pipeline takes the place's rules."""
     filter: Annotated[str, Meta(max_length=10_000)] = ""
     """Of a pipeline: only items that it lets through, as ``price < 20 and not (brand == "A")``."""
     explain: bool = False
