@@ -24,12 +24,19 @@ def walk(people: range, step: int, items: int, begin: int) -> EventLog:
     return read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
 
 
-@pytest.fixture(params=["gru4rec", "sasrec", "bert4rec", "nextitnet"])
+@pytest.fixture(params=["gru4rec", "gru4rec-separate", "gru4rec-lanes", "sasrec", "bert4rec", "nextitnet"])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    kind = {"gru4rec": GRU4Rec, "sasrec": SASRec, "bert4rec": BERT4Rec, "nextitnet": NextItNet}[request.param]
-    kind(dim=16, epochs=30 if request.param == "bert4rec" else 6, batch_tokens=128, learning_rate=0.02, prior=0.0).fit(
-        walk(range(60), 1, 12, 0)
-    ).save(tmp_path / "run")
+    name, _, special = request.param.partition("-")
+    kind = {"gru4rec": GRU4Rec, "sasrec": SASRec, "bert4rec": BERT4Rec, "nextitnet": NextItNet}[name]
+    more = {"separate": {"embedding": "separate"}, "lanes": {"lanes": 16, "embedding": "one-hot", "cell": "lstm"}}
+    kind(
+        **more.get(special, {}),
+        dim=16,
+        epochs=30 if request.param == "bert4rec" else 6,
+        batch_tokens=128,
+        learning_rate=0.02,
+        prior=0.0,
+    ).fit(walk(range(60), 1, 12, 0)).save(tmp_path / "run")
     return tmp_path / "run"
 
 

@@ -67,8 +67,9 @@ class Work:
         """An untrained net of these settings on the log ``data`` (sequences, catalogue size V), ready to be trained.
         ValueError where it will not fit the memory: better now than a kill in the middle."""
         from segue.training.build import build_net
+        from segue.training.device import resolve_device
         from segue.training.forecast import refuse_what_will_not_fit
-        from segue.training.trainer import Trainer, resolve_device
+        from segue.training.trainer import Trainer
 
         net = build_net(config, *data, seed).to(resolve_device(self.device))
         trainer = Trainer(net, data[0], training, seed, self.team)

@@ -35,10 +35,18 @@ class NeuralScorer:
 
     With a temperature, query and keys have unit length and the product is divided by it; without one, the table's
     last column is the bias. An empty history has no query: it is answered by ``start_V``, how often an item occurs.
+    The first ``inputs`` columns, where there are any, are what an item enters by and no part of its key.
     """
 
     def __init__(
-        self, name: str, encoder: Encoder, table_VD: np.ndarray, start_V: np.ndarray, *, temperature: float | None
+        self,
+        name: str,
+        encoder: Encoder,
+        table_VD: np.ndarray,
+        start_V: np.ndarray,
+        *,
+        temperature: float | None,
+        inputs: int = 0,
     ) -> None:
         self.name = name
         self.encoder = encoder
@@ -46,12 +54,13 @@ class NeuralScorer:
         self.temperature = temperature
         self._table_VD = table_VD
         self.bias_V: np.ndarray | None = None
+        own_VD = table_VD[:, inputs:]
         if temperature is None:
-            self.vectors_VD, self.bias_V = table_VD[:, :-1], table_VD[:, -1]
-            self.keys_VD = np.ascontiguousarray(self.vectors_VD)
+            own_VD, self.bias_V = own_VD[:, :-1], own_VD[:, -1]
+            self.keys_VD = np.ascontiguousarray(own_VD)
         else:
-            self.vectors_VD = table_VD
-            self.keys_VD = unit(table_VD)
+            self.keys_VD = unit(own_VD)
+        self.vectors_VD = table_VD[:, :inputs] if inputs else own_VD
 
     @property
     def size(self) -> int:
@@ -101,12 +110,14 @@ def unit(vectors_ND: np.ndarray) -> np.ndarray:
 def restore_neural(name: str, arrays: Mapping[str, np.ndarray], config: Any) -> Scorer:
     """What ``NeuralScorer.arrays`` saved, with the co-visit prior around it where there was one."""
     encoder: Encoder
+    inputs = 0
     if isinstance(config, GRU4RecConfig):
-        encoder = GruArrays.restore(arrays, config)
+        encoder, inputs = GruArrays.restore(arrays, config), config.inputs
     elif isinstance(config, Seq2SeqConfig):
         encoder = Seq2SeqArrays.restore(arrays, config)
     else:
         weights = {key.removeprefix("net."): value for key, value in arrays.items() if key.startswith("net.")}
         encoder = GraphEncoder(arrays["encoder.onnx"].tobytes(), config.length, weights)
-    scorer = NeuralScorer(name, encoder, arrays["table"], arrays["start"], temperature=config.temperature)
+    table, start = arrays["table"], arrays["start"]
+    scorer = NeuralScorer(name, encoder, table, start, temperature=config.temperature, inputs=inputs)
     return WithPrior.restore(scorer, arrays) if "prior.weight" in arrays else scorer

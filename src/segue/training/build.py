@@ -10,6 +10,7 @@ from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.models.bert4rec import BERT4RecConfig
 from segue.models.caser import CaserConfig
+from segue.models.cells import CELLS
 from segue.models.gru4rec import GRU4RecConfig
 from segue.models.nextitnet import NextItNetConfig
 from segue.models.sasrec import SASRecConfig
@@ -48,8 +49,28 @@ def build_net(config: Any, sequences: Sequences, size: int, seed: int) -> TiedNe
         table = rng.uniform(-bound, bound, (size, columns)).astype(np.float32)
         if config.temperature is None:
             table[:, -1] = 0.0
+    if isinstance(config, GRU4RecConfig) and config.inputs:
+        table = np.hstack([_entering(config, table[:, : config.dim], rng), table])
     table[PAD] = 0.0
     return assemble(config, torch.from_numpy(table), generator)
+
+
+def _entering(config: GRU4RecConfig, vectors_VD: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """float32 [V, inputs]: by what items enter that do not enter by their own vectors.
+
+    From a spectral start they begin where tied ones would: at the same vectors, or at what a random input matrix makes
+    of them. As published, they begin as random as the vectors.
+    """
+    if not config.spectral_start:
+        bound = float(np.abs(vectors_VD).max())
+        if config.embedding == "one-hot" and config.temperature is not None:
+            bound = math.sqrt(3.0 / config.dim)  # what a Glorot-uniform matrix makes of vectors of unit length
+        return rng.uniform(-bound, bound, (len(vectors_VD), config.inputs)).astype(np.float32)
+    if config.embedding == "separate":
+        return vectors_VD.copy()
+    bound = math.sqrt(3.0 / config.dim)
+    matrix_DG = rng.uniform(-bound, bound, (config.dim, CELLS[config.cell].gates * config.dim))
+    return (vectors_VD @ matrix_DG).astype(np.float32)
 
 
 def assemble(config: Any, table_VD: torch.Tensor, generator: torch.Generator) -> TiedNet:
@@ -58,4 +79,5 @@ def assemble(config: Any, table_VD: torch.Tensor, generator: torch.Generator) ->
     encoder = ENCODERS[type(config)](config, noise, generator)
     if isinstance(encoder, Translator):
         return Seq2SeqNet(encoder, noise, table_VD, config)
-    return TiedNet(encoder, noise, table_VD, temperature=config.temperature, length=config.length)
+    inputs = config.inputs if isinstance(config, GRU4RecConfig) else 0
+    return TiedNet(encoder, noise, table_VD, temperature=config.temperature, length=config.length, inputs=inputs)

@@ -1,4 +1,4 @@
-"""A trained net -> its served twin: plain arrays for a GRU and a Seq2Seq, an ONNX graph for the rest."""
+"""A trained net -> its served twin: plain arrays for a recurrent net and a Seq2Seq, an ONNX graph for the rest."""
 
 import logging
 import warnings
@@ -30,7 +30,8 @@ def export(name: str, net: TiedNet, counts_V: np.ndarray) -> NeuralScorer:
         weights = _weights(net.encoder)
         encoder = GraphEncoder(onnx_graph(net.encoder, net.dim, net.length), net.length, weights)
     start_V = np.log1p(counts_V).astype(np.float32)
-    return NeuralScorer(name, encoder, net.table_VD.numpy().copy(), start_V, temperature=net.temperature)
+    table_VD = net.table_VD.numpy().copy()
+    return NeuralScorer(name, encoder, table_VD, start_V, temperature=net.temperature, inputs=net.inputs)
 
 
 def _weights(encoder: nn.Module) -> dict[str, np.ndarray]:
@@ -42,7 +43,7 @@ def gru_arrays(encoder: GruEncoder, length: int) -> GruArrays:
     layers = [
         {name: value.detach().numpy().copy() for name, value in layer.named_parameters()} for layer in encoder.layers
     ]
-    return GruArrays(layers, length)
+    return GruArrays(layers, length, encoder.cell)
 
 
 class _Newest(nn.Module):

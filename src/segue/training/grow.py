@@ -51,11 +51,16 @@ def _parameters(arrays: Mapping[str, np.ndarray], config: Any) -> list[tuple[str
 def _start(
     table_VD: np.ndarray, fresh_F: np.ndarray, sequences: Sequences, config: Any, rng: np.random.Generator
 ) -> np.ndarray:
-    """float32 [F, D]: the mean of known neighbours, as long as known vectors are; random where there is none."""
+    """float32 [F, D]: the mean of known neighbours, as long as known vectors are (what items enter by and what they are
+    scored by each for itself); random where there is none."""
     forward = windowed_pairs(sequences, len(table_VD), WINDOW)
     near_FV = (forward + forward.T).tocsr()[fresh_F]
-    length = float(np.linalg.norm(table_VD[table_VD.any(axis=1)], axis=1).mean()) if table_VD.any() else 1.0
     mean_FD = near_FV @ table_VD + rng.normal(0.0, 1e-3, (len(fresh_F), table_VD.shape[1]))
     if config.temperature is None:
         mean_FD[:, -1] = 0.0
-    return (unit(mean_FD) * length).astype(np.float32)
+    inputs = config.inputs if isinstance(config, GRU4RecConfig) else 0
+    known_VD = table_VD[table_VD.any(axis=1)]
+    parts = [slice(0, inputs), slice(inputs, None)] if inputs else [slice(None)]
+    lengths = [float(np.linalg.norm(known_VD[:, part], axis=1).mean()) if len(known_VD) else 1.0 for part in parts]
+    scaled = [unit(mean_FD[:, part]) * length for part, length in zip(parts, lengths, strict=True)]
+    return np.hstack(scaled).astype(np.float32)

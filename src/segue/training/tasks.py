@@ -10,18 +10,29 @@ from segue.data.sequences import Sequences
 
 
 @dataclass(frozen=True)
+class Carry:
+    """How a batch's rows hang together with the batches beside it: int64 [B] lanes, -1 for none."""
+
+    from_B: np.ndarray
+    """The lane whose state the row goes on from; none: its session begins."""
+    to_B: np.ndarray
+    """The lane whose session goes on behind the row; none: its session ends."""
+
+
+@dataclass(frozen=True)
 class Batch:
     """``inputs_BT`` and ``targets_BT`` int32, oldest event first, PAD behind a row's end and where nothing is asked.
 
     ``times_BT`` int64 is when each input happened (UTC microseconds), None where the log has no
     times or the net does not look at them. ``cuts_B`` int64, for a net that writes several steps from one place: the
-    column of each row's first cut (see ``NextSteps``); None for any other.
+    column of each row's first cut (see ``NextSteps``); None for any other. ``carry``: for a batch of lanes.
     """
 
     inputs_BT: np.ndarray
     targets_BT: np.ndarray
     times_BT: np.ndarray | None = None
     cuts_B: np.ndarray | None = None
+    carry: Carry | None = None
 
     @property
     def num_events(self) -> int:
@@ -38,7 +49,8 @@ class Batch:
         rows = slice(rank, None, ranks)
         times_BT = None if self.times_BT is None else self.times_BT[rows]
         cuts_B = None if self.cuts_B is None else self.cuts_B[rows]
-        return Batch(self.inputs_BT[rows], self.targets_BT[rows], times_BT, cuts_B)
+        carry = None if self.carry is None else Carry(self.carry.from_B[rows], self.carry.to_B[rows])
+        return Batch(self.inputs_BT[rows], self.targets_BT[rows], times_BT, cuts_B, carry)
 
 
 class Task(Protocol):

@@ -62,7 +62,7 @@ class Track:
 
     def _validated(self, epoch: int, value: float) -> None:
         self._validations = epoch
-        self._write("validation/ndcg_at_10", value, epoch * self._trainer.batches.num_batches)
+        self._write("validation/ndcg_at_10", value, self._trainer.batches.steps(epoch))
 
     def _write(self, tag: str, value: float, step: int) -> None:
         if step > self._last.get(tag, -1):

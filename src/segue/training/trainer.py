@@ -13,13 +13,15 @@ from segue.data.catalog import PAD
 from segue.data.sequences import Sequences, pieces
 from segue.models.rows import item_counts
 from segue.models.scorer import Scorer
-from segue.training.batches import Batches
 from segue.training.checkpoint import Checkpoint, State
 from segue.training.config import TrainingConfig
+from segue.training.device import resolve_precision
+from segue.training.lanes import batches_of
 from segue.training.nets.encoder import Steps
+from segue.training.nets.lane_states import LaneStates
 from segue.training.nets.tied import TiedNet, TorchScorer
 from segue.training.objective import Objective
-from segue.training.optimizers import optimizers
+from segue.training.optimizers import optimizers, rate_at
 from segue.training.tasks import Batch
 from segue.training.team import Team
 
@@ -82,7 +84,9 @@ class Trainer:
         self.seed = seed
         self.team = team or Team()
         known = sequences.known()
-        self.batches = Batches(known, net.task, config.batch_tokens, seed)
+        self.batches = batches_of(known, net.task, net.encoder, config, seed)
+        shape = net.encoder.state_shape
+        self.lanes = LaneStates(config.lanes, shape, net.device) if config.lanes and shape is not None else None
         self.objective = Objective(config, item_counts(known, len(net.table_VD)), seed, net.table_VD.shape[1])
         net.noise.to(net.device)
         self.rows, self.encoder = optimizers(config, net.table_VD, net.encoder.parameters())
@@ -127,7 +131,7 @@ class Trainer:
     def _epoch(self, progress: Callable[[Progress], None] | None, checkpoint: Checkpoint | None) -> None:
         """One epoch, or the rest of one."""
         run = self.run_so_far
-        steps = self.batches.num_batches * self.config.epochs
+        steps = self.batches.steps(self.config.epochs)
         for batch in self.batches.epoch(run.epoch, skip=run.batch):
             started = time.perf_counter()
             loss = self.train_step(batch, min(1.0, self.step / steps))
@@ -165,6 +169,7 @@ class Trainer:
         for i, slot in enumerate(self.encoder.state_dict()["state"].values()):
             tensors |= {f"encoder.{i}.{name}": value for name, value in slot.items()}
         tensors |= {f"best.{name}": value for name, value in (self.best or {}).items()}
+        tensors |= {} if self.lanes is None else {"lanes": self.lanes.now_NLS}
         numbers = {**asdict(self.run_so_far), "step": self.step, "threads": torch.get_num_threads()}
         return State({name: value.contiguous() for name, value in tensors.items()}, {**numbers, "is": self._identity()})
 
@@ -182,6 +187,8 @@ class Trainer:
         self._restore(_under("net.", state.tensors))
         self.rows.load(_under("rows.", state.tensors))
         self.best = _under("best.", state.tensors) or None
+        if self.lanes is not None:
+            self.lanes.load(state.tensors["lanes"])
         slots = self.encoder.state_dict()
         count = len(slots["param_groups"][0]["params"])
         slots["state"] = {i: own for i in range(count) if (own := _under(f"encoder.{i}.", state.tensors))}
@@ -213,6 +220,8 @@ class Trainer:
         table = net.table_VD if touched_R is None else net.table_VD[touched_R]
         table = table.detach().requires_grad_()
         share = batch.share(self.team.rank, self.team.size)
+        if self.lanes is not None and share.carry is not None:
+            self.lanes.turn(share.carry)
         total = torch.zeros((), device=device)
         if share.num_targets:
             query_ND = self._queries(table, share, rows_of(share.inputs_BT), done)
@@ -228,9 +237,11 @@ class Trainer:
             if tensor.grad is None:
                 tensor.grad = torch.zeros_like(tensor)
         total = total.detach()
-        self.team.add([table.grad, *(p.grad for p in parameters), total])  # type: ignore[list-item]
-        torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
-        rate = self.config.learning_rate * min(1.0, done / 0.05 + 0.02) * _half_cosine(done)
+        left = [] if self.lanes is None else [self.lanes.now_NLS]
+        self.team.add([table.grad, *(p.grad for p in parameters), total, *left])  # type: ignore[list-item]
+        if self.config.clip is not None:
+            torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
+        rate = rate_at(self.config, done)
         for group in self.encoder.param_groups:
             group["lr"] = rate
         self.encoder.step()
@@ -257,7 +268,8 @@ class Trainer:
             for extra in (batch.times_BT, batch.cuts_B)
         )
         with torch.autocast(net.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            hidden_ND = net.states(table_RD, Steps(inputs_BT, inside_BT, asked_BT, times_BT, cuts_B, done))
+            steps = Steps(inputs_BT, inside_BT, asked_BT, times_BT, cuts_B, done, self.lanes)
+            hidden_ND = net.states(table_RD, steps)
         return net.query(hidden_ND.float())
 
     def _weights(self) -> dict[str, Tensor]:
@@ -271,25 +283,3 @@ class Trainer:
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _half_cosine(done: float) -> float:
-    return float(0.05 + 0.95 * 0.5 * (1.0 + np.cos(np.pi * done)))
-
-
-def resolve_device(name: str) -> torch.device:
-    """auto: a GPU where there is one. ValueError for a GPU that is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"There is no GPU for device '{name}' here, or this PyTorch cannot use it: take device cpu.")
-    return device
-
-
-def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """bfloat16 only where it is asked for, or where the processor has instructions for it."""
-    if name == "auto":
-        native = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
-        name = "bfloat16" if native else "float32"
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]

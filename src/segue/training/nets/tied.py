@@ -19,11 +19,19 @@ class TiedNet(nn.Module):
     """Scores are dot products of ``query(encoder(embed(...)))`` with ``key(table)``.
 
     With a temperature both sides have unit length (a cosine softmax); without one, the table's last column is a bias
-    for each item.
+    for each item. The first ``inputs`` columns, where there are any, are what an item enters by and no part of its key
+    ("separate" embeddings): one wide row an item, so that all that is done to rows is done to both.
     """
 
     def __init__(
-        self, encoder: Encoder, noise: Noise, table_VD: Tensor, *, temperature: float | None, length: int
+        self,
+        encoder: Encoder,
+        noise: Noise,
+        table_VD: Tensor,
+        *,
+        temperature: float | None,
+        length: int,
+        inputs: int = 0,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -32,6 +40,7 @@ class TiedNet(nn.Module):
         self.register_buffer("table_VD", table_VD)
         self.temperature = temperature
         self.length = length
+        self.inputs = inputs
 
     @property
     def task(self) -> Task:
@@ -45,11 +54,15 @@ class TiedNet(nn.Module):
 
     @property
     def dim(self) -> int:
-        """D: the width of an embedded event."""
+        """The width of an embedded event."""
+        if self.inputs:
+            return self.inputs
         return self.table_VD.shape[1] - (self.temperature is None)
 
     def embed(self, table_RD: Tensor, rows_BT: Tensor) -> Tensor:
         """The input vectors of events."""
+        if self.inputs:
+            return F.embedding(rows_BT, table_RD[:, : self.inputs])
         vectors = F.embedding(rows_BT, table_RD)
         return vectors if self.temperature is not None else vectors[..., :-1]
 
@@ -65,7 +78,8 @@ class TiedNet(nn.Module):
 
     def key(self, table_RD: Tensor) -> Tensor:
         """Table rows as they enter the dot product."""
-        return F.normalize(table_RD, dim=-1) if self.temperature is not None else table_RD
+        own_RD = table_RD[:, self.inputs :]
+        return F.normalize(own_RD, dim=-1) if self.temperature is not None else own_RD
 
     def newest(self, items_BT: Tensor, last_B: Tensor) -> Tensor:
         """[B, D]: the state after each row's newest event, which is in column ``last_B``."""
