@@ -5,14 +5,19 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 import segue
 from segue.data.catalog import Catalog
 from segue.data.events import EventLog, read_events
 from segue.data.sequences import Sequences
 from segue.models import artifact
+from segue.models.gru4rec import GRU4RecConfig
+from segue.models.neural import unit
 from segue.recommenders import BERT4Rec, GRU4Rec, NextItNet, SASRec
 from segue.training.grow import grow_net
+from segue.training.nets.gru import GruEncoder
+from segue.training.nets.layers import Noise
 from segue.updating import Widened, update
 
 T0 = 1_700_000_000
@@ -86,6 +91,22 @@ def test_known_items_keep_their_vectors(run: Path) -> None:
     assert (near > 0).all() and not table[0].any()
     with pytest.raises(ValueError, match=r"^The new catalogue has lost item 'i00'; it may only grow\.$"):
         grow_net(loaded.arrays, config, loaded.catalog, Catalog(["i01"]), rows, 0)
+
+
+def test_what_a_new_item_enters_by_is_as_long_as_what_known_ones_enter_by() -> None:
+    """And its key as long as theirs, however much they differ: the two lie side by side in one row."""
+    config = GRU4RecConfig(dim=4, embedding="separate")
+    rng = np.random.default_rng(0)
+    table = np.hstack([10.0 * unit(rng.normal(size=(5, 4))), unit(rng.normal(size=(5, 4)))]).astype(np.float32)
+    table[0] = 0.0
+    parameters = GruEncoder(config, Noise(), torch.Generator()).state_dict()
+    arrays = {f"gru.{name.removeprefix('layers.')}": value.numpy() for name, value in parameters.items()}
+    old, new = Catalog(["a", "b", "c", "d"]), Catalog(["a", "b", "c", "d", "e"])
+    net = grow_net(arrays | {"table": table}, config, old, new, Sequences.from_lists([[1, 5, 2]]), 0)
+    enters, key = net.table_VD[5].split(4)
+    assert (float(enters.norm()), float(key.norm())) == (pytest.approx(10.0), pytest.approx(1.0))
+    wanted = unit(table[1:2, :4] + table[2:3, :4])[0]
+    np.testing.assert_allclose(enters / 10.0, wanted, atol=1e-2)
 
 
 def test_widened_puts_the_unknown_last() -> None:
