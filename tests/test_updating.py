@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 import segue
 from segue import settings
@@ -15,11 +16,15 @@ from segue.data.items import ItemTable, read_items
 from segue.data.sequences import Sequences
 from segue.models import artifact
 from segue.models.feature_vectors import FeatureVectors
+from segue.models.gru4rec import GRU4RecConfig
+from segue.models.neural import unit
 from segue.models.placing import place
 from segue.models.restore import restore
 from segue.models.zoo import find
 from segue.recommenders import BERT4Rec, GRU4Rec, NextItNet, SASRec, Seq2SeqRec
 from segue.training.grow import grow_net
+from segue.training.nets.gru import GruEncoder
+from segue.training.nets.layers import Noise
 from segue.training.nets.tied import TiedNet
 from segue.updating import Widened, update
 
@@ -32,12 +37,19 @@ def walk(people: range, step: int, items: int, begin: int) -> EventLog:
     return read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
 
 
-@pytest.fixture(params=["gru4rec", "sasrec", "bert4rec", "nextitnet"])
+@pytest.fixture(params=["gru4rec", "gru4rec-separate", "gru4rec-lanes", "sasrec", "bert4rec", "nextitnet"])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    kind = {"gru4rec": GRU4Rec, "sasrec": SASRec, "bert4rec": BERT4Rec, "nextitnet": NextItNet}[request.param]
-    kind(dim=16, epochs=30 if request.param == "bert4rec" else 6, batch_tokens=128, learning_rate=0.02, prior=0.0).fit(
-        walk(range(60), 1, 12, 0)
-    ).save(tmp_path / "run")
+    name, _, special = request.param.partition("-")
+    kind = {"gru4rec": GRU4Rec, "sasrec": SASRec, "bert4rec": BERT4Rec, "nextitnet": NextItNet}[name]
+    more = {"separate": {"embedding": "separate"}, "lanes": {"lanes": 16, "embedding": "one-hot", "cell": "lstm"}}
+    kind(
+        **more.get(special, {}),
+        dim=16,
+        epochs=30 if request.param == "bert4rec" else 6,
+        batch_tokens=128,
+        learning_rate=0.02,
+        prior=0.0,
+    ).fit(walk(range(60), 1, 12, 0)).save(tmp_path / "run")
     return tmp_path / "run"
 
 
@@ -161,6 +173,23 @@ def test_an_update_keeps_learning_from_contexts(tmp_path: Path) -> None:
         ValueError, match=r"^The log has no column 'device' to take as context\. Its columns: user_id, "
     ):
         update(tmp_path / "run", walk(range(300, 340), 1, 12, 10_000))
+
+
+def test_what_a_new_item_enters_by_is_as_long_as_what_known_ones_enter_by() -> None:
+    """And its key as long as theirs, however much they differ: the two lie side by side in one row."""
+    config = GRU4RecConfig(dim=4, embedding="separate")
+    rng = np.random.default_rng(0)
+    table = np.hstack([10.0 * unit(rng.normal(size=(5, 4))), unit(rng.normal(size=(5, 4)))]).astype(np.float32)
+    table[0] = 0.0
+    parameters = GruEncoder(config, Noise(), torch.Generator()).state_dict()
+    arrays = {f"gru.{name.removeprefix('layers.')}": value.numpy() for name, value in parameters.items()}
+    old, new = Catalog(["a", "b", "c", "d"]), Catalog(["a", "b", "c", "d", "e"])
+    saved = artifact.Artifact("gru4rec", {}, old, arrays | {"table": table}, {}, {})
+    net = grow_net(saved, config, new, Sequences.from_lists([[1, 5, 2]]), 0)
+    enters, key = net.table_VD[5].split(4)
+    assert (float(enters.norm()), float(key.norm())) == (pytest.approx(10.0), pytest.approx(1.0))
+    wanted = unit(table[1:2, :4] + table[2:3, :4])[0]
+    np.testing.assert_allclose(enters / 10.0, wanted, atol=1e-2)
 
 
 def test_widened_puts_the_unknown_last() -> None:

@@ -24,8 +24,8 @@ from segue.work import Work
 
 if TYPE_CHECKING:
     from segue.data.events import EventLog
+    from segue.training.standing import Progress
     from segue.training.team import Team
-    from segue.training.trainer import Progress
 
 Told = Callable[[str, "Progress | tuple[int, int] | None"], None]
 """Called with what is being done and how far it is; None when it begins."""

@@ -11,8 +11,9 @@ from segue.training.config import TrainingConfig
 from segue.training.tracking import tracked
 
 if TYPE_CHECKING:
+    from segue.training.standing import Outcome, Progress
     from segue.training.team import Team
-    from segue.training.trainer import Outcome, Progress, Trainer
+    from segue.training.trainer import Trainer
 
 
 @dataclass(frozen=True)

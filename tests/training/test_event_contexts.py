@@ -29,8 +29,9 @@ from segue.training.checkpoint import Checkpoint
 from segue.training.config import TrainingConfig
 from segue.training.export import export
 from segue.training.nets.tied import TiedNet, TorchScorer
+from segue.training.standing import Progress
 from segue.training.tasks import Masked, NextItem, NextSteps, Task
-from segue.training.trainer import Progress, Trainer
+from segue.training.trainer import Trainer
 
 V = 25
 CONFIGS: dict[str, Any] = {

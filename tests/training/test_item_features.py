@@ -21,7 +21,8 @@ from segue.training.checkpoint import Checkpoint
 from segue.training.config import TrainingConfig
 from segue.training.export import export
 from segue.training.nets.tied import TiedNet, TorchScorer
-from segue.training.trainer import Progress, Trainer
+from segue.training.standing import Progress
+from segue.training.trainer import Trainer
 
 V = 31
 COLD = (29, 30)

@@ -16,7 +16,7 @@ from segue.models.gru4rec import GRU4RecConfig
 from segue.training.build import build_net
 from segue.training.checkpoint import Checkpoint
 from segue.training.config import TrainingConfig
-from segue.training.tasks import Batch
+from segue.training.tasks import Batch, Carry
 from segue.training.team import Team, joined
 from segue.training.trainer import Trainer
 
@@ -39,9 +39,11 @@ torch.set_num_threads(1)
 kind, loss, facts, out = sys.argv[1:5]
 rng = np.random.default_rng(5)
 rows = Sequences.from_lists([rng.integers(1, 60, rng.integers(2, 12)).tolist() for _ in range(90)] + [[1, 2]])
-config = {"gru4rec": GRU4RecConfig(dim=16, spectral_start=False, dropout_input=0.0, dropout_hidden=0.0),
+plain = GRU4RecConfig(dim=16, spectral_start=False, dropout_input=0.0, dropout_hidden=0.0)
+config = {"gru4rec": plain, "lanes": plain,
           "sasrec": SASRecConfig(dim=16, length=8, spectral_start=False, dropout=0.0)}[kind]
-training = TrainingConfig(epochs=3, batch_tokens=128, loss=loss, negatives=20, precision="float32")
+lanes = {"lanes": 13, "bptt": 2} if kind == "lanes" else {}
+training = TrainingConfig(epochs=3, batch_tokens=128, loss=loss, negatives=20, precision="float32", **lanes)
 said = []
 def judge(scorer):
     said.append(1)
@@ -85,7 +87,10 @@ def start(folder: Path, size: int, *arguments: str) -> list[str]:
     return said
 
 
-@pytest.mark.parametrize(("kind", "loss", "facts"), [("sasrec", "full", "features"), ("gru4rec", "sampled", "none")])
+@pytest.mark.parametrize(
+    ("kind", "loss", "facts"),
+    [("sasrec", "full", "features"), ("gru4rec", "sampled", "none"), ("lanes", "full", "none")],
+)
 def test_two_processes_end_where_one_does(tmp_path: Path, kind: str, loss: str, facts: str) -> None:
     """Float32 and no dropout: all that is left is the order of sums."""
     alone = start(tmp_path, 1, kind, loss, facts)
@@ -100,10 +105,12 @@ def test_two_processes_end_where_one_does(tmp_path: Path, kind: str, loss: str, 
 
 def test_a_share_is_every_nth_row_and_all_shares_are_the_batch() -> None:
     inputs = np.arange(1, 11).reshape(5, 2)
-    batch = Batch(inputs, inputs + 1, inputs * 100)
+    batch = Batch(inputs, inputs + 1, inputs * 100, carry=Carry(np.arange(5), np.arange(5, 0, -1)))
     shares = [batch.share(rank, 3) for rank in range(3)]
     assert [len(share.inputs_BT) for share in shares] == [2, 2, 1]
     assert sorted(row[0] for share in shares for row in share.targets_BT.tolist()) == [2, 4, 6, 8, 10]
+    assert shares[1].carry is not None
+    assert (shares[1].carry.from_B.tolist(), shares[1].carry.to_B.tolist()) == ([1, 4], [4, 1])
     assert shares[2].times_BT is not None
     assert shares[2].times_BT.tolist() == [[500, 600]]
     assert sum(share.num_targets for share in shares) == batch.num_targets == 10

@@ -9,8 +9,8 @@ from tensorboardX.proto.event_pb2 import Event
 from tests.training.test_checkpoint import quality, trainer
 
 from segue.training.checkpoint import Checkpoint
+from segue.training.standing import Progress
 from segue.training.tracking import last_steps, records, tracked
-from segue.training.trainer import Progress
 from segue.work import Work
 
 Curves = dict[str, list[tuple[int, float]]]

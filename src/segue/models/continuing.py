@@ -100,31 +100,31 @@ class Writing:
 
 
 class Stepping:
-    """A GRU: its state takes a step."""
+    """A recurrent net: its state takes a step. S is what a layer keeps."""
 
-    def __init__(self, scorer: NeuralScorer, encoder: GruArrays, state_LRD: np.ndarray) -> None:
+    def __init__(self, scorer: NeuralScorer, encoder: GruArrays, state_LRS: np.ndarray) -> None:
         self.scorer = scorer
         self.encoder = encoder
-        self.state_LRD = state_LRD
+        self.state_LRS = state_LRS
 
     @classmethod
     def after(cls, scorer: NeuralScorer, encoder: GruArrays, histories: Sequences) -> "Stepping":
         """The state after each history's newest events, from its oldest on; rows that have ended keep theirs."""
         newest, vectors_ND = scorer.read(histories)
         ends_B = np.cumsum(newest.lengths)
-        state_LBD = encoder.start(len(histories))
+        state_LBS = encoder.start(len(histories))
         for left in range(int(newest.lengths.max()), 0, -1):
             row = np.flatnonzero(newest.lengths >= left)
-            state_LBD[:, row] = encoder.step(state_LBD[:, row], vectors_ND[ends_B[row] - left])
-        return cls(scorer, encoder, state_LBD)
+            state_LBS[:, row] = encoder.step(state_LBS[:, row], vectors_ND[ends_B[row] - left])
+        return cls(scorer, encoder, state_LBS)
 
     def scores(self) -> np.ndarray:
         """float32 [R, V]."""
-        return self.scorer.logits(self.state_LRD[-1])
+        return self.scorer.logits(self.encoder.hidden(self.state_LRS))
 
     def grown(self, parents_R: np.ndarray, items_R: np.ndarray) -> "Stepping":
         """See ``Continuation``; the oldest event is not forgotten when the history grows beyond ``length``."""
-        stepped = self.encoder.step(self.state_LRD[:, parents_R], self.scorer.vectors_VD[items_R])
+        stepped = self.encoder.step(self.state_LRS[:, parents_R], self.scorer.vectors_VD[items_R])
         return Stepping(self.scorer, self.encoder, stepped)
 
 

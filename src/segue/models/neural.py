@@ -26,6 +26,11 @@ class Encoder(Protocol):
         """The newest events that are read."""
         ...
 
+    @property
+    def inputs(self) -> int:
+        """So many of the table's first columns are what an item enters by; 0: it enters by its own vector."""
+        ...
+
     def encode(self, histories: Sequences, vectors_ND: np.ndarray) -> np.ndarray: ...
 
     def arrays(self) -> dict[str, np.ndarray]: ...
@@ -36,6 +41,7 @@ class NeuralScorer:
 
     With a temperature, query and keys have unit length and the product is divided by it; without one, the table's
     last column is the bias. An empty history has no query: it is answered by ``start_V``, how often an item occurs.
+    The encoder's first ``inputs`` columns, where it has any, are what an item enters by and no part of its key.
     """
 
     def __init__(
@@ -59,12 +65,14 @@ class NeuralScorer:
         """What an event's circumstances add to its vector; None where the network learned from none."""
         self._table_VD = table_VD
         self.bias_V: np.ndarray | None = None
+        inputs = encoder.inputs
+        own_VD = table_VD[:, inputs:]
         if temperature is None:
-            self.vectors_VD, self.bias_V = table_VD[:, :-1], table_VD[:, -1]
-            self.keys_VD = np.ascontiguousarray(self.vectors_VD)
+            own_VD, self.bias_V = own_VD[:, :-1], own_VD[:, -1]
+            self.keys_VD = np.ascontiguousarray(own_VD)
         else:
-            self.vectors_VD = table_VD
-            self.keys_VD = unit(table_VD)
+            self.keys_VD = unit(own_VD)
+        self.vectors_VD = table_VD[:, :inputs] if inputs else own_VD
 
     @property
     def size(self) -> int:
@@ -99,7 +107,7 @@ class NeuralScorer:
             hidden_BD = self.encoder.encode(*self.read(known.take(filled_B)))
             query_BD[filled_B, : self.keys_VD.shape[1]] = self._query(hidden_BD)
             query_BD[filled_B, self.keys_VD.shape[1] :] = 1.0
-        return query_BD, self._table_VD if bias else self.keys_VD
+        return query_BD, self._table_VD[:, self.encoder.inputs :] if bias else self.keys_VD
 
     def _query(self, hidden_BD: np.ndarray) -> np.ndarray:
         return hidden_BD if self.temperature is None else unit(hidden_BD) / np.float32(self.temperature)

@@ -11,6 +11,7 @@ from segue.data.features import Encoding, Facts, FeatureConfig
 from segue.data.sequences import Sequences
 from segue.models.bert4rec import BERT4RecConfig
 from segue.models.caser import CaserConfig
+from segue.models.cells import CELLS
 from segue.models.feature_vectors import regress
 from segue.models.gru4rec import GRU4RecConfig
 from segue.models.nextitnet import NextItNetConfig
@@ -56,6 +57,8 @@ def build_net(
         table = rng.uniform(-bound, bound, (size, columns)).astype(np.float32)
         if config.temperature is None:
             table[:, -1] = 0.0
+    if isinstance(config, GRU4RecConfig) and config.inputs:
+        table = np.hstack([_entering(config, table[:, : config.dim], rng), table])
     table[PAD] = 0.0
     features, contexts = None, None
     if known is not None:
@@ -64,8 +67,27 @@ def build_net(
             seen_V = item_counts(sequences, size) > 0
             features = _part(table, seen_V, asked, facts, spectral=config.spectral_start)
         if sequences.contexts is not None and asked.contexts:
-            contexts = _contexts(sequences, asked, config.dim)
+            width = (config.inputs if isinstance(config, GRU4RecConfig) else 0) or config.dim
+            contexts = _contexts(sequences, asked, width)
     return assemble(config, torch.from_numpy(table), generator, features=features, contexts=contexts)
+
+
+def _entering(config: GRU4RecConfig, vectors_VD: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """float32 [V, inputs]: by what items enter that do not enter by their own vectors.
+
+    From a spectral start they begin where tied ones would: at the same vectors, or at what a random input matrix makes
+    of them. As published, they begin as random as the vectors.
+    """
+    if not config.spectral_start:
+        bound = float(np.abs(vectors_VD).max())
+        if config.embedding == "one-hot" and config.temperature is not None:
+            bound = math.sqrt(3.0 / config.dim)  # what a Glorot-uniform matrix makes of vectors of unit length
+        return rng.uniform(-bound, bound, (len(vectors_VD), config.inputs)).astype(np.float32)
+    if config.embedding == "separate":
+        return vectors_VD.copy()
+    bound = math.sqrt(3.0 / config.dim)
+    matrix_DG = rng.uniform(-bound, bound, (config.dim, CELLS[config.cell].gates * config.dim))
+    return (vectors_VD @ matrix_DG).astype(np.float32)
 
 
 def assemble(config: Any, table_VD: torch.Tensor, generator: torch.Generator, **sides: FactVectors | None) -> TiedNet:
@@ -95,7 +117,7 @@ def _part(
     return FactVectors(encoding, facts, torch.from_numpy(vectors_FD), config.id_dropout)
 
 
-def _contexts(sequences: Sequences, config: FeatureConfig, dim: int) -> FactVectors:
+def _contexts(sequences: Sequences, config: FeatureConfig, width: int) -> FactVectors:
     """Vectors of what is known about events, which start at zero: at first an event is its item."""
     assert sequences.contexts is not None
     facts = sequences.contexts.facts
@@ -103,4 +125,4 @@ def _contexts(sequences: Sequences, config: FeatureConfig, dim: int) -> FactVect
     counts_C = np.bincount(sequences.contexts.codes[where_N], minlength=len(facts.rows))
     counts_C[0] = 0
     encoding = Encoding.learn(facts, counts_C, config.contexts, config)
-    return FactVectors(encoding, facts, torch.zeros(encoding.size, dim), config.context_dropout)
+    return FactVectors(encoding, facts, torch.zeros(encoding.size, width), config.context_dropout)

@@ -1,4 +1,4 @@
-"""A trained net -> its served twin: plain arrays for a GRU and a Seq2Seq, an ONNX graph for the rest."""
+"""A trained net -> its served twin: plain arrays for a recurrent net and a Seq2Seq, an ONNX graph for the rest."""
 
 import logging
 import warnings
@@ -32,8 +32,8 @@ def export(name: str, net: TiedNet, counts_V: np.ndarray) -> NeuralScorer:
         weights = _weights(net.encoder)
         encoder = GraphEncoder(onnx_graph(net.encoder, net.dim, net.length), net.length, weights)
     start_V = np.log1p(counts_V).astype(np.float32)
-    table_VD, temperature = net.whole().numpy().copy(), net.temperature
-    features, contexts = _told(net.features), _told(net.contexts)
+    table_VD, features, contexts = net.whole().numpy().copy(), _told(net.features), _told(net.contexts)
+    temperature = net.temperature
     return NeuralScorer(name, encoder, table_VD, start_V, temperature=temperature, features=features, contexts=contexts)
 
 
@@ -50,7 +50,7 @@ def gru_arrays(encoder: GruEncoder, length: int) -> GruArrays:
     layers = [
         {name: value.detach().numpy().copy() for name, value in layer.named_parameters()} for layer in encoder.layers
     ]
-    return GruArrays(layers, length)
+    return GruArrays(layers, length, encoder.cell, encoder.inputs)
 
 
 class _Newest(nn.Module):

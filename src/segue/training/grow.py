@@ -92,14 +92,18 @@ def _start(
     rng: np.random.Generator,
     told_FD: np.ndarray | None,
 ) -> np.ndarray:
-    """float32 [F, D]: the mean of known neighbours, as long as known vectors are, with what features tell as one more;
-    where there is no neighbour that alone, or random."""
+    """float32 [F, D]: the mean of known neighbours, as long as known vectors are (what items enter by and what they are
+    scored by each for itself), with what features tell as one more; that alone, or random, without neighbours."""
     forward = windowed_pairs(sequences, len(table_VD), WINDOW)
     near_FV = (forward + forward.T).tocsr()[fresh_F]
-    length = float(np.linalg.norm(table_VD[table_VD.any(axis=1)], axis=1).mean()) if table_VD.any() else 1.0
     near_FD = near_FV @ table_VD
     mean_FD = near_FD + (rng.normal(0.0, 1e-3, near_FD.shape) if told_FD is None else told_FD)
     if config.temperature is None:
         mean_FD[:, -1] = 0.0
-    start_FD = (unit(mean_FD) * length).astype(np.float32)
+    inputs = config.inputs if isinstance(config, GRU4RecConfig) else 0
+    known_VD = table_VD[table_VD.any(axis=1)]
+    parts = [slice(0, inputs), slice(inputs, None)] if inputs else [slice(None)]
+    lengths = [float(np.linalg.norm(known_VD[:, part], axis=1).mean()) if len(known_VD) else 1.0 for part in parts]
+    scaled = [unit(mean_FD[:, part]) * length for part, length in zip(parts, lengths, strict=True)]
+    start_FD = np.hstack(scaled).astype(np.float32)
     return start_FD if told_FD is None else np.where(near_FD.any(axis=1)[:, None], start_FD, told_FD)

@@ -1,5 +1,6 @@
 """Optimisers: for the item table such that a step costs what the batch touched, and for the encoder beside it."""
 
+import math
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -9,6 +10,14 @@ from torch import Tensor, nn
 from segue.training.config import TrainingConfig
 
 BETAS = (0.9, 0.99)
+
+
+def rate_at(config: TrainingConfig, done: float) -> float:
+    """The learning rate ``done`` (0 to 1) of the way through a training."""
+    if config.schedule == "constant":
+        return config.learning_rate
+    half_cosine = 0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * done))
+    return config.learning_rate * min(1.0, done / 0.05 + 0.02) * half_cosine
 
 
 class RowOptimizer(Protocol):

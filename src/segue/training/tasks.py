@@ -10,13 +10,24 @@ from segue.data.sequences import Sequences
 
 
 @dataclass(frozen=True)
+class Carry:
+    """How a batch's rows hang together with the batches beside it: int64 [B] lanes, -1 for none."""
+
+    from_B: np.ndarray
+    """The lane whose state the row goes on from; none: its session begins."""
+    to_B: np.ndarray
+    """The lane whose session goes on behind the row; none: its session ends."""
+
+
+@dataclass(frozen=True)
 class Batch:
     """``inputs_BT`` and ``targets_BT`` int32, oldest event first, PAD behind a row's end and where nothing is asked.
 
     ``times_BT`` int64 is when each input happened (UTC microseconds), None where the log has no
     times or the net does not look at them. ``cuts_B`` int64, for a net that writes several steps from one place: the
     column of each row's first cut (see ``NextSteps``); None for any other. ``contexts_BT`` int32: the row of the log's
-    ``Contexts`` that each input happened under, 0 where nothing is known; None where the log has none.
+    ``Contexts`` that each input happened under, 0 where nothing is known; None where the log has none. ``carry``: for a
+    batch of lanes.
     """
 
     inputs_BT: np.ndarray
@@ -24,6 +35,7 @@ class Batch:
     times_BT: np.ndarray | None = None
     cuts_B: np.ndarray | None = None
     contexts_BT: np.ndarray | None = None
+    carry: Carry | None = None
 
     @property
     def num_events(self) -> int:
@@ -38,8 +50,11 @@ class Batch:
     def share(self, rank: int, ranks: int) -> "Batch":
         """Every ``ranks``-th row, from row ``rank`` on: what one of several processes works on."""
         rows = slice(rank, None, ranks)
-        more = (None if x is None else x[rows] for x in (self.times_BT, self.cuts_B, self.contexts_BT))
-        return Batch(self.inputs_BT[rows], self.targets_BT[rows], *more)
+        times_BT, cuts_B, contexts_BT = (
+            None if x is None else x[rows] for x in (self.times_BT, self.cuts_B, self.contexts_BT)
+        )
+        carry = None if self.carry is None else Carry(self.carry.from_B[rows], self.carry.to_B[rows])
+        return Batch(self.inputs_BT[rows], self.targets_BT[rows], times_BT, cuts_B, contexts_BT, carry)
 
 
 class Task(Protocol):

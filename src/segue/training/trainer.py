@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, fields
 
 import numpy as np
 import torch
@@ -13,63 +13,18 @@ from segue.data.catalog import PAD
 from segue.data.sequences import Sequences, pieces
 from segue.models.rows import item_counts
 from segue.models.scorer import Scorer
-from segue.training.batches import Batches
 from segue.training.checkpoint import Checkpoint, State
 from segue.training.config import TrainingConfig
 from segue.training.devices import resolve_precision
+from segue.training.lanes import batches_of
 from segue.training.nets.encoder import Steps
+from segue.training.nets.lane_states import LaneStates
 from segue.training.nets.tied import TiedNet, TorchScorer
 from segue.training.objective import Objective
-from segue.training.optimizers import optimizers, row_optimizer
+from segue.training.optimizers import optimizers, rate_at, row_optimizer
+from segue.training.standing import Outcome, Progress, Run
 from segue.training.tasks import Batch
 from segue.training.team import Team
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training stands; handed to the callback after every step that is worth a look."""
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    validation: float | None
-    events_per_s: float
-    left_s: float
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a training did, besides the weights it left in the net."""
-
-    epochs: int
-    """Epochs run."""
-    best_epoch: int
-    """The one whose weights the net holds, counted from 1."""
-    validations: tuple[float, ...]
-    losses: tuple[float, ...]
-    events_per_s: float
-
-
-@dataclass
-class Run:
-    """How far a training is: plain numbers, saved with every checkpoint."""
-
-    epoch: int = 0
-    """Whole epochs behind it."""
-    batch: int = 0
-    """Batches of the present epoch behind it."""
-    total: float = 0.0
-    seen: int = 0
-    """The present epoch's summed loss and targets."""
-    events: int = 0
-    """The present epoch's inputs."""
-    losses: list[float] = field(default_factory=list)
-    validations: list[float] = field(default_factory=list)
-    best_epoch: int = 0
-    finished: bool = False
-    trained_s: float = 0.0
 
 
 class Trainer:
@@ -83,7 +38,9 @@ class Trainer:
         self.seed = seed
         self.team = team or Team()
         known = sequences.known()
-        self.batches = Batches(known, net.task, config.batch_tokens, seed)
+        self.batches = batches_of(known, net.task, net.encoder, config, seed)
+        shape = net.encoder.state_shape
+        self.lanes = LaneStates(config.lanes, shape, net.device) if config.lanes and shape is not None else None
         size, columns = net.table_VD.shape
         counts_V = item_counts(known, size)
         offered_V = net.offered(counts_V)
@@ -133,7 +90,7 @@ class Trainer:
     def _epoch(self, progress: Callable[[Progress], None] | None, checkpoint: Checkpoint | None) -> None:
         """One epoch, or the rest of one."""
         run = self.run_so_far
-        steps = self.batches.num_batches * self.config.epochs
+        steps = self.batches.steps(self.config.epochs)
         for batch in self.batches.epoch(run.epoch, skip=run.batch):
             started = time.perf_counter()
             loss = self.train_step(batch, min(1.0, self.step / steps))
@@ -173,6 +130,7 @@ class Trainer:
         for i, slot in enumerate(self.encoder.state_dict()["state"].values()):
             tensors |= {f"encoder.{i}.{name}": value for name, value in slot.items()}
         tensors |= {f"best.{name}": value for name, value in (self.best or {}).items()}
+        tensors |= {} if self.lanes is None else {"lanes": self.lanes.now_NLS}
         numbers = {**asdict(self.run_so_far), "step": self.step, "threads": torch.get_num_threads()}
         return State({name: value.contiguous() for name, value in tensors.items()}, {**numbers, "is": self._identity()})
 
@@ -192,6 +150,8 @@ class Trainer:
         for side, rows in self.sides.items():
             rows.load(_under(f"{side}.", state.tensors))
         self.best = _under("best.", state.tensors) or None
+        if self.lanes is not None:
+            self.lanes.load(state.tensors["lanes"])
         slots = self.encoder.state_dict()
         count = len(slots["param_groups"][0]["params"])
         slots["state"] = {i: own for i in range(count) if (own := _under(f"encoder.{i}.", state.tensors))}
@@ -227,6 +187,8 @@ class Trainer:
         features = None if net.features is None else net.features.at(touched_R)
         contexts, contexts_BT = net.around(batch.contexts_BT)
         share = batch.share(self.team.rank, self.team.size)
+        if self.lanes is not None and share.carry is not None:
+            self.lanes.turn(share.carry)
         total = torch.zeros((), device=device)
         if share.num_targets:
             items = net.items(table, features)
@@ -250,9 +212,11 @@ class Trainer:
             assert table.grad is not None
             table.grad[self.bare_V if touched_R is None else self.bare_V[touched_R]] = 0.0
         total = total.detach()
-        self.team.add([*(leaf.grad for leaf in leaves if leaf.grad is not None), total])
-        torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
-        rate = self.config.learning_rate * min(1.0, done / 0.05 + 0.02) * _half_cosine(done)
+        left = [] if self.lanes is None else [self.lanes.now_NLS]
+        self.team.add([*(leaf.grad for leaf in leaves if leaf.grad is not None), total, *left])
+        if self.config.clip is not None:
+            torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
+        rate = rate_at(self.config, done)
         for group in self.encoder.param_groups:
             group["lr"] = rate
         self.encoder.step()
@@ -284,13 +248,10 @@ class Trainer:
             for extra in (batch.times_BT, batch.cuts_B)
         )
         with torch.autocast(net.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            hidden_ND = net.states(table_RD, Steps(inputs_BT, inside_BT, asked_BT, times_BT, cuts_B, added_BTD, done))
+            steps = Steps(inputs_BT, inside_BT, asked_BT, times_BT, cuts_B, added_BTD, done, self.lanes)
+            hidden_ND = net.states(table_RD, steps)
         return net.query(hidden_ND.float())
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _half_cosine(done: float) -> float:
-    return float(0.05 + 0.95 * 0.5 * (1.0 + np.cos(np.pi * done)))

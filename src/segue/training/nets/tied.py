@@ -23,7 +23,8 @@ class TiedNet(nn.Module):
     """Scores are dot products of ``query(encoder(embed(...)))`` with ``key(table)``.
 
     With a temperature both sides have unit length (a cosine softmax); without one, the table's last column is a bias
-    for each item.
+    for each item. The first ``inputs`` columns, where there are any, are what an item enters by and no part of its key
+    ("separate" embeddings): one wide row an item, so that all that is done to rows is done to both.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class TiedNet(nn.Module):
         self.length = length
         self.features = features
         self.contexts = contexts
+        self.inputs = encoder.inputs
 
     @property
     def task(self) -> Task:
@@ -59,7 +61,9 @@ class TiedNet(nn.Module):
 
     @property
     def dim(self) -> int:
-        """D: the width of an embedded event."""
+        """The width of an embedded event."""
+        if self.inputs:
+            return self.inputs
         return self.table_VD.shape[1] - (self.temperature is None)
 
     @property
@@ -106,8 +110,11 @@ class TiedNet(nn.Module):
 
     def embed(self, table_RD: Tensor, rows_BT: Tensor, added_BTD: Tensor | None = None) -> Tensor:
         """The input vectors of events."""
+        if self.inputs:
+            table_RD = table_RD[:, : self.inputs]
+        elif self.temperature is None:
+            table_RD = table_RD[:, :-1]
         vectors = F.embedding(rows_BT, table_RD)
-        vectors = vectors if self.temperature is not None else vectors[..., :-1]
         return vectors if added_BTD is None else vectors + added_BTD
 
     def states(self, table_RD: Tensor, steps: Steps) -> Tensor:
@@ -122,7 +129,8 @@ class TiedNet(nn.Module):
 
     def key(self, table_RD: Tensor) -> Tensor:
         """Table rows as they enter the dot product."""
-        return F.normalize(table_RD, dim=-1) if self.temperature is not None else table_RD
+        own_RD = table_RD[:, self.inputs :]
+        return F.normalize(own_RD, dim=-1) if self.temperature is not None else own_RD
 
     def newest(self, table_VD: Tensor, items_BT: Tensor, last_B: Tensor, added_BTD: Tensor | None = None) -> Tensor:
         """[B, D]: the state after each row's newest event, which is in column ``last_B``."""
