@@ -66,13 +66,14 @@ class NeuralScorer:
 
     def logits(self, hidden_BD: np.ndarray) -> np.ndarray:
         """float32 [B, V]: what the encoder's states say of every item."""
-        product_BV: np.ndarray = self._query(hidden_BD) @ self.keys_VD.T
+        product_BV: np.ndarray = self.query(hidden_BD) @ self.keys_VD.T
         if self.bias_V is not None:
             product_BV += self.bias_V
         product_BV[:, PAD] = 0.0
         return product_BV
 
-    def _query(self, hidden_BD: np.ndarray) -> np.ndarray:
+    def query(self, hidden_BD: np.ndarray) -> np.ndarray:
+        """float32 [B, D]: what the keys are multiplied with, for the encoder's states."""
         return hidden_BD if self.temperature is None else unit(hidden_BD) / np.float32(self.temperature)
 
     def scores(self, histories: Sequences) -> np.ndarray:

@@ -5,7 +5,7 @@ import hmac
 import logging
 import traceback
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from segue.serving import openapi
+from segue.serving.admission import Pulse
 from segue.serving.engine import Engine, check
 from segue.serving.openapi import Operation
 from segue.serving.problems import UNREADABLE, Problem, unreadable
@@ -44,24 +45,32 @@ class Door:
     engine: Engine
     key: str | None = None
     draining: bool = False
+    pulse: Pulse = field(default_factory=Pulse)
+    """How late the event loop is: it refuses work before the work costs anything."""
 
     async def events(self, body: bytes) -> EventsAnswer:
-        """Stores one event or many; answers when they are on disk."""
-        future, ids = self.engine.store(decode_events(body))
+        """Stores one event or many; answers when they are as safe as was asked for."""
+        batch = decode_events(body)
+        future, ids = self.engine.store(batch.events, batch.durability)
         receipt = await asyncio.wrap_future(future)
-        return EventsAnswer(receipt.accepted, receipt.duplicates, "fsync", ids)
+        worth = batch.durability or self.engine.durability
+        return EventsAnswer(receipt.accepted, receipt.duplicates, worth, ids)
 
     async def recommend(self, body: bytes) -> RecommendAnswer:
         """Stores the event that came along, if any, then answers with it in the history."""
         request: RecommendRequest = decode(RecommendRequest, body)
         check(request)
-        if request.event is not None:
-            await asyncio.wrap_future(self.engine.store([request.event])[0])
-        return self.engine.recommend(request)
+        if request.event is None:
+            return await self.engine.ask(request)
+        await asyncio.wrap_future(self.engine.store([request.event], request.durability)[0])
+        answer = await self.engine.ask(request)
+        answer.durability = request.durability or self.engine.durability
+        return answer
 
     async def similar(self, body: bytes) -> RecommendAnswer:
         """What goes with one item."""
-        return self.engine.similar(decode(SimilarRequest, body))
+        request: SimilarRequest = decode(SimilarRequest, body)
+        return await self.engine.ask(request)
 
     async def live(self, request: Request) -> Response:
         """Whether the process answers at all; looks at nothing else."""
@@ -82,7 +91,7 @@ def readiness(*, writable: bool, draining: bool) -> Health:
 OPERATIONS = (
     Operation("/v1/events", Door.events, (EventIn, EventBatch), EventsAnswer, (409, 503)),
     Operation("/v1/recommend", Door.recommend, (RecommendRequest,), RecommendAnswer, (409, 503)),
-    Operation("/v1/similar", Door.similar, (SimilarRequest,), RecommendAnswer, (404,)),
+    Operation("/v1/similar", Door.similar, (SimilarRequest,), RecommendAnswer, (404, 503)),
 )
 
 
@@ -107,6 +116,7 @@ def _endpoint(door: Door, handler: Callable[[Door, bytes], Awaitable[Any]]) -> C
 
     async def endpoint(request: Request) -> Response:
         try:
+            door.pulse.admit()
             _authorise(request, door.key)
             body = await _body(request)
             try:

@@ -18,7 +18,7 @@ from granian.server.embed import Server
 
 from segue.serving.api import Door, build
 from segue.serving.directory import Directory
-from segue.serving.engine import Engine, Model
+from segue.serving.engine import Engine, EngineConfig, Model
 from segue.serving.events import Event
 from segue.serving.sessions import Sessions, SessionsConfig
 from segue.serving.store import Receipt, Store
@@ -36,6 +36,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     sessions: SessionsConfig | None = None,
+    config: EngineConfig | None = None,
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
 ) -> None:
     """Serves the model in ``run`` until SIGTERM or Ctrl-C, then finishes what it has begun and returns.
@@ -55,10 +56,11 @@ def serve(
             say(f"{store.damaged} damaged rows of {store.path} were set aside and are not served.")
         live = Sessions(store, model.catalog, sessions)
         writer = Writer(store, live.add)
+        engine = Engine(model, live, writer, config)
         try:
-            door = Door(Engine(model, live, writer), key)
-            asyncio.run(_answer(door, host, port, say))
+            asyncio.run(_answer(Door(engine, key), host, port, say))
         finally:
+            engine.close()
             writer.close()
             store.close()
     finally:
@@ -86,7 +88,9 @@ async def _answer(door: Door, host: str, port: int, say: Callable[[str], None]) 
         loop.add_signal_handler(number, stop)
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     loop.call_soon(say, f"Serving on {url}; its description is at {url}/openapi.json.")
+    beat = asyncio.create_task(door.pulse.beat())
     await server.serve()
+    beat.cancel()
     if not door.draining:
         raise FatalError("The HTTP server ended by itself.")
 
