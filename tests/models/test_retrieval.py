@@ -1,4 +1,4 @@
-"""A served model's lists against the plain way, ``top_k`` of its scores; and its states against encoding from scratch."""
+"""A served model's lists against the plain way, ``top_k`` of its scores."""
 
 import numpy as np
 import pytest

@@ -36,7 +36,7 @@ class Question:
 class Retrieval:
     """A scorer as it is served. From one thread at a time."""
 
-    def __init__(self, scorer: Scorer, *, blocks_from: int = BLOCKS_FROM) -> None:
+    def __init__(self, scorer: Scorer, *, blocks_from: int | None = None) -> None:
         self.scorer = scorer
         self.prior = scorer if isinstance(scorer, WithPrior) and scorer.weight > 0 else None
         inner = scorer.scorer if isinstance(scorer, WithPrior) else scorer
@@ -44,7 +44,7 @@ class Retrieval:
         """The network whose states decide, where the model is one."""
         self._blocks: Blocks | None = None
         self._newcomers: np.ndarray | None = None
-        if self.network is not None and scorer.size >= blocks_from:
+        if self.network is not None and scorer.size >= (BLOCKS_FROM if blocks_from is None else blocks_from):
             bias_V = self.network.bias_V
             if self.prior is not None:
                 bias_V = self.prior.rest() if bias_V is None else bias_V + self.prior.rest()
@@ -68,6 +68,11 @@ class Retrieval:
             part = None if hidden_BD is None else hidden_BD[rows]
             parts.append(self._by_rows(known.take(rows), questions[rows], k, part))
         return np.concatenate([items for items, _ in parts]), np.concatenate([scores for _, scores in parts])
+
+    @property
+    def by_blocks(self) -> bool:
+        """Whether the catalogue is searched, not scored as a whole."""
+        return self._blocks is not None
 
     def popular(self, k: int) -> np.ndarray:
         """The k best items for somebody of whom nothing is known, int32."""
