@@ -133,7 +133,7 @@ class Retrieval:
             asked = [one for one, filled in zip(questions, filled_B, strict=True) if filled]
             wishes = [self._wish(*pair) for pair in zip(histories, asked, strict=True)]
             items_BK[filled_B], scores_BK[filled_B] = blocks.top_k(self.network.query(hidden), k, wishes)
-        for b in np.flatnonzero(~filled_B):
+        for b in np.flatnonzero(~filled_B).tolist():
             found = self._for_a_newcomer(questions[b], k)
             items_BK[b, : len(found)] = found
             scores_BK[b, : len(found)] = self.network.start_V[found]

@@ -3,6 +3,7 @@
 Shape letters: B queries, D width, V catalogue size with PAD, G groups, N items of one block.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -156,7 +157,10 @@ class ByteScreen:
 def _byte_graph(keys_VD: np.ndarray, bias_V: np.ndarray | None, groups: Groups) -> bytes:
     """Block by block: whole-number product, then (scale and bias, where there is one, and) each group's maximum."""
     nodes, parts = [], []
-    constants = {"middle": np.array(_MIDDLE, dtype=np.uint8), "turns": np.array([1], dtype=np.int64)}
+    constants: dict[str, np.ndarray] = {
+        "middle": np.array(_MIDDLE, dtype=np.uint8),
+        "turns": np.array([1], dtype=np.int64),
+    }
     for n, block in enumerate(groups.blocks()):
         constants[f"keys{n}"] = keys_VD[block].T
         stride = (block.stop - block.start) // groups.width
@@ -173,7 +177,7 @@ def _byte_graph(keys_VD: np.ndarray, bias_V: np.ndarray | None, groups: Groups) 
         nodes.append(Node("ReduceMax", [f"dealt{n}", "turns"], f"best{n}", [("keepdims", 0)]))
         parts.append(f"best{n}")
     nodes.append(Node("Concat", parts, "best", [("axis", 1)]))
-    inputs: dict[str, tuple[str, list[int | str]]] = {"query": ("uint8", ["B", keys_VD.shape[1]])}
+    inputs: dict[str, tuple[str, Sequence[int | str]]] = {"query": ("uint8", ["B", keys_VD.shape[1]])}
     if bias_V is not None:
         inputs["scale"] = ("float32", ["B", 1])
     return graph(nodes, constants, inputs, ("best", "int32" if bias_V is None else "float32", ["B", groups.count]))

@@ -120,9 +120,12 @@ def _endpoint(door: Door, handler: Callable[[Door, bytes], Awaitable[Any]]) -> C
             _authorise(request, door.key)
             body = await _body(request)
             try:
-                return _encode(await handler(door, body))
+                response = _encode(await handler(door, body))
             except UNREADABLE as error:
                 raise unreadable(error) from None
+            if door.draining:
+                response.headers["Connection"] = "close"
+            return response
         except Problem as problem:
             return _problem(problem)
         except Exception as error:

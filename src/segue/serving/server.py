@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import os
+import resource
 import signal
 import socket
 import sys
@@ -27,6 +28,11 @@ from segue.serving.writer import Writer
 KEY = "SEGUE_API_KEY"
 _HEADER_DEADLINE_MS = 10_000
 _IMPORT_CHUNK = 5_000
+DRAIN_S = 1.0
+"""After SIGTERM the server is not ready any more but goes on answering for so long, closing each connection behind its
+answer: whoever sends requests here has time to hear of it, and none is cut off."""
+_CONNECTIONS = 8192
+"""Connections at once; slow ones are closed by their deadlines and must not keep others out until then."""
 
 
 def serve(
@@ -68,22 +74,28 @@ def serve(
 
 
 async def _answer(door: Door, host: str, port: int, say: Callable[[str], None]) -> None:
-    """Listens, and stops on SIGTERM or SIGINT: refuses new work first, then finishes what is under way."""
+    """Listens, and stops on SIGTERM or SIGINT: says so first, and finishes what is under way."""
+    _open_files(2 * _CONNECTIONS)
     server = Server(
         build(door),
         address=host,
         port=port,
         interface=Interfaces.ASGINL,
         websockets=False,
+        backlog=_CONNECTIONS // 4,
+        backpressure=_CONNECTIONS,
         http1_settings=HTTP1Settings(header_read_timeout=_HEADER_DEADLINE_MS),
         log_level=LogLevels.error,
     )
 
-    def stop() -> None:
-        door.draining = True
-        server.stop()
-
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if door.draining:  # asked twice: at once
+            server.stop()
+        door.draining = True
+        loop.call_later(DRAIN_S, server.stop)
+
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -93,6 +105,14 @@ async def _answer(door: Door, host: str, port: int, say: Callable[[str], None]) 
     beat.cancel()
     if not door.draining:
         raise FatalError("The HTTP server ended by itself.")
+
+
+def _open_files(count: int) -> None:
+    """Raises the number of files and connections that this process may have open, as far as it is allowed to."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def checked_key(host: str, key: str | None) -> str | None:
