@@ -90,7 +90,7 @@ class NeuralScorer:
 
     def logits(self, hidden_BD: np.ndarray) -> np.ndarray:
         """float32 [B, V]: what the encoder's states say of every item."""
-        product_BV: np.ndarray = self._query(hidden_BD) @ self.keys_VD.T
+        product_BV: np.ndarray = self.query(hidden_BD) @ self.keys_VD.T
         if self.bias_V is not None:
             product_BV += self.bias_V
         product_BV[:, PAD] = 0.0
@@ -105,11 +105,12 @@ class NeuralScorer:
         query_BD = np.zeros((len(known), self.keys_VD.shape[1] + bias), dtype=np.float32)
         if filled_B.any():
             hidden_BD = self.encoder.encode(*self.read(known.take(filled_B)))
-            query_BD[filled_B, : self.keys_VD.shape[1]] = self._query(hidden_BD)
+            query_BD[filled_B, : self.keys_VD.shape[1]] = self.query(hidden_BD)
             query_BD[filled_B, self.keys_VD.shape[1] :] = 1.0
         return query_BD, self._table_VD[:, self.encoder.inputs :] if bias else self.keys_VD
 
-    def _query(self, hidden_BD: np.ndarray) -> np.ndarray:
+    def query(self, hidden_BD: np.ndarray) -> np.ndarray:
+        """float32 [B, D]: what the keys are multiplied with, for the encoder's states."""
         return hidden_BD if self.temperature is None else unit(hidden_BD) / np.float32(self.temperature)
 
     def scores(self, histories: Sequences) -> np.ndarray:

@@ -27,6 +27,12 @@ Context = Annotated[
 ]
 
 
+Durability = Literal["fsync", "memory"]
+"""What an acknowledgement is worth. ``fsync``: the events were on disk, and forced there, before it was sent.
+``memory``: the operating system had them: a crash of the server loses nothing, one of the machine perhaps the last
+second."""
+
+
 class EventIn(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Somebody did something with an item. At least one of user_id and session_id must be there."""
 
@@ -44,10 +50,12 @@ class EventIn(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Of the list in which the item was met: the event counts for that list. Kept in the context."""
 
 
-class EventBatch(Struct, forbid_unknown_fields=True):
+class EventBatch(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Many events; all of them are stored, or none."""
 
     events: Annotated[list[EventIn], Meta(min_length=1, max_length=10_000)]
+    durability: Durability | None = None
+    """How much the acknowledgement must be worth; where it is absent, as the server was told."""
 
 
 class EventsAnswer(Struct):
@@ -55,8 +63,7 @@ class EventsAnswer(Struct):
 
     accepted: int
     duplicates: int
-    durability: str
-    """``fsync``: the events were on disk, and forced there, before this answer was sent."""
+    durability: Durability
     event_ids: list[str]
     """One for each event of the request, in its order."""
 
@@ -81,6 +88,8 @@ class RecommendRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Of a pipeline: only items that it lets through, as ``price < 20 and not (brand == "A")``."""
     explain: bool = False
     """Of a pipeline: say why each item is in the list."""
+    durability: Durability | None = None
+    """What must have become of the event before the answer; where it is absent, as the server was told."""
 
 
 class SimilarRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -128,7 +137,7 @@ class Recommendation(Struct, omit_defaults=True):
     """Where the request asked for it."""
 
 
-class RecommendAnswer(Struct):
+class RecommendAnswer(Struct, omit_defaults=True):
     """A list of at most k items: fewer only where fewer are allowed."""
 
     recommendation_id: str
@@ -141,6 +150,10 @@ class RecommendAnswer(Struct):
     """Who answered: live, canary, interleaved, or spare where the first one failed."""
     propensity: float = 1.0
     """The chance with which this person gets this variant, for whoever learns from the answers later."""
+    durability: Durability | None = None
+    """What became of the event that came along."""
+    fallback: Literal["last", "popular"] | None = None
+    """Set where scoring took too long: the list is the last one of this person, or what is popular."""
 
 
 class Health(Struct):
@@ -164,11 +177,12 @@ def decode(kind: Any, body: bytes) -> Any:
     return _DECODERS[kind].decode(body)
 
 
-def decode_events(body: bytes) -> list[EventIn]:
+def decode_events(body: bytes) -> EventBatch:
     """The events of a request that holds one event, or {"events": [...]}; errors as ``decode``."""
     if _SHAPE.decode(body).events is msgspec.UNSET:
-        return [decode(EventIn, body)]
-    return decode(EventBatch, body).events
+        return EventBatch([decode(EventIn, body)])
+    batch: EventBatch = decode(EventBatch, body)
+    return batch
 
 
 class _Shape(Struct):

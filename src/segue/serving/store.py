@@ -16,6 +16,9 @@ from segue.serving.events import Event
 from segue.serving.problems import Problem
 
 SQLITE_NEEDED = (3, 51, 3)
+CHECKED_ROWS = 50_000
+"""Newest rows whose checksums are looked at when a log is opened: a crash damages the end, if anything, and older rows
+are checked whenever they are read. Checking every row of a large log would keep a restart waiting."""
 _FORMAT = 1
 _BUSY_MS = 2_000
 _COLUMNS = "seq, source, event_id, user_id, session_id, item_id, time_us, event, value, context, body, crc"
@@ -62,9 +65,11 @@ class Store:
     """Events by arrival; each (source, event_id) once, for ever."""
 
     def __init__(self, path: Path) -> None:
-        """Opens or makes the log and sets damaged rows aside. ValueError when it cannot be trusted to keep events."""
+        """Opens or makes the log and sets damaged rows at its end aside. ValueError when it cannot be trusted to keep
+        events."""
         check_sqlite(apsw.sqlite_lib_version())
         self.path = Path(path)
+        self._forced, self._loose = True, False
         try:
             self._write = _connect(self.path)
             self.damaged = self._set_damaged_aside()
@@ -79,8 +84,11 @@ class Store:
         ).get
         self._next_seq = row + 1
 
-    def append(self, batches: Sequence[Sequence[Event]]) -> tuple[list[Receipt | Problem], list[Stored]]:
-        """Stores whole requests in one transaction, forced to disk before this returns.
+    def append(
+        self, batches: Sequence[Sequence[Event]], *, force: bool = True
+    ) -> tuple[list[Receipt | Problem], list[Stored]]:
+        """Stores whole requests in one transaction, forced to disk before this returns, together with all earlier ones;
+        without ``force`` only handed to the operating system, which keeps it if this process dies.
 
         A request is stored completely or, when one of its ids is taken by another body, not at all: its place then
         holds a Problem (409). Also returns what is new. Raises apsw.Error when nothing could be stored.
@@ -88,8 +96,12 @@ class Store:
         outcomes: list[Receipt | Problem] = []
         stored: list[Stored] = []
         next_seq = self._next_seq
+        self._forcing(force)
         try:
             self._write.execute("BEGIN IMMEDIATE")
+            if force and self._loose:
+                # A transaction that only meets duplicates writes nothing, and then would not force what they repeat.
+                self._write.execute(f"PRAGMA user_version = {_FORMAT}")
             for batch in batches:
                 fresh = self._fresh(batch)
                 if isinstance(fresh, Problem):
@@ -106,7 +118,14 @@ class Store:
                 self._write.execute("ROLLBACK")
             raise
         self._next_seq = next_seq
+        self._loose = not force and (self._loose or bool(stored))
         return outcomes, stored
+
+    def _forcing(self, force: bool) -> None:
+        """Whether a commit waits for the disk."""
+        if force != self._forced:
+            self._write.execute(f"PRAGMA synchronous = {'FULL' if force else 'NORMAL'}")
+            self._forced = force
 
     def _fresh(self, batch: Iterable[Event]) -> list[Event] | Problem:
         """The events that are not stored yet, or why none of them may be."""
@@ -167,9 +186,17 @@ class Store:
         """Everybody who has an event."""
         return [row[0] for row in self._read.execute("SELECT DISTINCT user_id FROM events WHERE user_id IS NOT NULL")]
 
+    @property
+    def loose(self) -> bool:
+        """Whether something was stored that is not forced to disk yet."""
+        return self._loose
+
     def probe(self) -> None:
-        """Writes nothing of interest and forces it to disk; apsw.Error while the log cannot be written."""
+        """Writes nothing of interest and forces it to disk, with everything before it; apsw.Error while the log cannot
+        be written."""
+        self._forcing(True)
         self._write.execute(f"PRAGMA user_version = {_FORMAT}")
+        self._loose = False
 
     def count(self) -> int:
         """How many events are stored."""
@@ -198,7 +225,8 @@ class Store:
 
     def _damaged_rows(self) -> Iterator[int]:
         """Where the rows are that are not what was written; some cannot even be read as text."""
-        last = -(2**63)
+        newest = self._write.execute("SELECT coalesce(max(seq), 0) FROM events").get
+        last = newest - CHECKED_ROWS if newest > CHECKED_ROWS else -(2**63)
         while True:
             try:
                 for row in self._write.execute(f"SELECT {_COLUMNS} FROM events WHERE seq > ? ORDER BY seq", (last,)):
