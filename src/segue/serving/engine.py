@@ -131,8 +131,8 @@ class Engine:
         if model.shop is not None:
             items = model.shop.best(request, history, exclude=exclude, allowed_V=allowed_V)
             return _answer(model, items, list(unknown), started)
-        if request.placement is not None or request.filter or request.explain:
-            raise Problem(422, "Placements, filters and reasons need a pipeline; this is a single model.")
+        if request.filter or request.explain:
+            raise Problem(422, "Filters and reasons need a pipeline; this is a single model.")
         if model.exclude_seen if request.exclude_seen is None else request.exclude_seen:
             exclude = exclude + history
         items = model.best(history, request.k, exclude=exclude, allowed_V=allowed_V)
