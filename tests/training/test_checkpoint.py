@@ -41,7 +41,7 @@ def trainer(config: object = None, **values: object) -> Trainer:
 
 def digest(run: Trainer) -> str:
     hasher = hashlib.sha256()
-    for name, value in sorted(run._weights().items()):
+    for name, value in sorted(run.net.weights().items()):
         hasher.update(name.encode() + value.numpy().tobytes())
     return hasher.hexdigest()
 
