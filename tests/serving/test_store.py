@@ -187,3 +187,13 @@ def test_any_sends_and_restarts_equal_a_dict(tmp_path_factory, event, sends):
         model.items()
     )
     store.close()
+
+
+def test_many_threads_may_read_at_once(store, event):
+    """The connection refused a second thread ("busy in another thread"), which a shadow's histories ran into."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    store.append([[event("a", event_id=str(i), context={"x": "y" * 200}) for i in range(2_000)]])
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: len(store.newest("user_id", "ann", 1_500)), range(40)))
+    assert found == [1_500] * 40
