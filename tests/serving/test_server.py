@@ -12,6 +12,8 @@ import pytest
 
 from segue.data.catalog import Catalog
 from segue.serving.problems import Problem
+from segue.serving.registry import Registry
+from segue.serving.reports import ModelsAnswer
 from segue.serving.schema import EventIn, RecommendRequest, SimilarRequest
 from segue.serving.server import DRAIN_S, free_port, import_events
 from segue.serving.sessions import Sessions
@@ -328,3 +330,45 @@ def is_closed(connection):
         return False
     except OSError:
         return True
+
+
+def test_swaps_and_sigterm_under_http_load_fail_nobody(save, ring, tmp_path, start):
+    """Promotions through the registry, and none of the answers is of two versions, none is missing."""
+    models = Registry(tmp_path / "models")
+    versions = [models.add(save(tmp_path / f"run{size}", "markov", ring, size)) for size in (12, 20)]
+    items = {version: set(models.open(version).catalog.ids) for version in versions}
+    models.promote(versions[0])
+    server = start(models.folder)
+    admin = server.client()
+    failures, answered = [], dict.fromkeys(versions, 0)
+
+    def ask(name):
+        with server.client() as client:
+            while True:
+                try:
+                    event = EventIn(item_id="abcdefghijkl"[answered[versions[0]] % 12])
+                    answer = client.recommend(RecommendRequest(user_id=name, k=3, event=event))
+                except OSError:
+                    return
+                except Exception as error:
+                    failures.append(error)
+                    return
+                answered[answer.model_version] += 1
+                if not {item.id for item in answer.items} <= items[answer.model_version]:
+                    failures.append(answer)
+
+    threads = [threading.Thread(target=ask, args=(f"p{i}",)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for step in range(12):
+        wanted = versions[(step + 1) % 2]
+        models.promote(wanted)
+        deadline = time.monotonic() + 10
+        while admin.models().roles["live"] != wanted and time.monotonic() < deadline:
+            admin._ask("POST", "/v1/admin/reload", ModelsAnswer, {})
+    admin.close()
+    assert server.end() == 0
+    for thread in threads:
+        thread.join(20)
+    assert [one for one in failures if not (isinstance(one, Problem) and one.status == 503)] == []
+    assert min(answered.values()) > 5

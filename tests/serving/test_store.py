@@ -228,3 +228,13 @@ def test_opening_a_long_log_looks_at_its_newest_rows(tmp_path, event, monkeypatc
     assert again.damaged == 1
     assert [one.seq for one in again.newest("user_id", "ann", 99)] == [n for n in range(1, 21) if n not in (3, 18)]
     again.close()
+
+
+def test_many_threads_may_read_at_once(store, event):
+    """The connection refused a second thread ("busy in another thread"), which a shadow's histories ran into."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    store.append([[event("a", event_id=str(i), context={"x": "y" * 200}) for i in range(2_000)]])
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: len(store.newest("user_id", "ann", 1_500)), range(40)))
+    assert found == [1_500] * 40

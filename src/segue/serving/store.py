@@ -4,6 +4,7 @@ One connection writes and checkpoints, another only reads: SQLite's WAL mode had
 writers (fixed in 3.51.3), so older versions are refused and a second writer never exists.
 """
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,7 @@ class Store:
             self.damaged = self._set_damaged_aside()
             self._read = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
             self._read.set_busy_timeout(_BUSY_MS)
+            self._reading = threading.Lock()
         except (apsw.CorruptError, apsw.NotADBError) as error:
             raise ValueError(f"{self.path} is damaged beyond its rows ({error}): restore it from a backup.") from None
         except apsw.Error as error:
@@ -146,7 +148,7 @@ class Store:
     def newest(self, key: str, value: str, limit: int) -> list[Stored]:
         """The newest events of one person (``key`` "user_id") or session ("session_id"), oldest first, by time and
         then by arrival; rows whose checksum does not hold are left out."""
-        found = self._read.execute(_NEWEST[key], (value, limit)).fetchall()
+        found = self._ask(_NEWEST[key], (value, limit))
         return [one for row in reversed(found) if (one := _checked(row)) is not None]
 
     def erase(self, user_id: str) -> Erased:
@@ -177,14 +179,17 @@ class Store:
 
     def of_user(self, user_id: str) -> Iterator[Stored]:
         """Every event of a person, by time and then by arrival."""
-        found = self._read.execute(
-            f"SELECT {_COLUMNS} FROM events WHERE user_id = ? ORDER BY time_us, seq", (user_id,)
-        ).fetchall()
+        found = self._ask(f"SELECT {_COLUMNS} FROM events WHERE user_id = ? ORDER BY time_us, seq", (user_id,))
         return (one for row in found if (one := _checked(row)) is not None)
 
     def users(self) -> list[str]:
         """Everybody who has an event."""
-        return [row[0] for row in self._read.execute("SELECT DISTINCT user_id FROM events WHERE user_id IS NOT NULL")]
+        return [row[0] for row in self._ask("SELECT DISTINCT user_id FROM events WHERE user_id IS NOT NULL")]
+
+    def _ask(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        """Every row of an answer. One thread at a time: the connection refuses a second one instead of waiting."""
+        with self._reading:
+            return self._read.execute(query, values).fetchall()
 
     @property
     def loose(self) -> bool:
@@ -200,7 +205,7 @@ class Store:
 
     def count(self) -> int:
         """How many events are stored."""
-        return self._read.execute("SELECT count(*) FROM events").get
+        return self._ask("SELECT count(*) FROM events")[0][0]
 
     def close(self) -> None:
         """Merges the write-ahead log into the file and closes it."""
