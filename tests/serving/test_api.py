@@ -14,8 +14,9 @@ from segue.serving import api
 from segue.serving.api import OPERATIONS, Door, build, readiness
 from segue.serving.auth import Keys
 from segue.serving.batching import BatchingConfig
-from segue.serving.engine import Engine, EngineConfig, Model
+from segue.serving.engine import Engine, EngineConfig
 from segue.serving.fleet import Fleet
+from segue.serving.model import Model
 from segue.serving.openapi import document
 from segue.serving.schema import EventIn, RecommendRequest
 from segue.serving.sessions import Sessions

@@ -8,7 +8,8 @@ from segue.composing import compose
 from segue.data.catalog import Catalog
 from segue.models import artifact
 from segue.pipeline.config import decode_pipeline
-from segue.serving.engine import Engine, Model
+from segue.serving.engine import Engine
+from segue.serving.model import Model
 from segue.serving.problems import Problem
 from segue.serving.schema import EventIn, RecommendRequest
 from segue.serving.sessions import Sessions

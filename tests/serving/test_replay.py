@@ -10,8 +10,9 @@ from segue.models.restore import restore
 from segue.models.scorer import top_k
 from segue.models.zoo import ZOO, Learned
 from segue.serving.api import Door, build
-from segue.serving.engine import Engine, Model
+from segue.serving.engine import Engine
 from segue.serving.fleet import Fleet
+from segue.serving.model import Model
 from segue.serving.schema import EventIn, RecommendRequest
 from segue.serving.sessions import Sessions
 from segue.serving.writer import Writer

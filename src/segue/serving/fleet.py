@@ -161,9 +161,10 @@ class Fleet:
         listeners = [one.sessions.add for one in lineup.members()]
         self._audience.invite([*listeners, *([self.recorder.heard] if self.recorder else [])])
         self._errors.forget()
-        for engine in self._gone:  # nobody can still wait for who left with the swap before
-            engine.close()
         staying = {id(one.engine) for one in lineup.members()}
+        for engine in self._gone:  # nobody can still wait for one that left with the swap before
+            if id(engine) not in staying:
+                engine.close()
         self._gone = [one.engine for one in self._lineup.members() if id(one.engine) not in staying]
         self._lineup = lineup
         roles = {LIVE: lineup.live, CANARY: lineup.canary, "shadow": lineup.shadow, SPARE: lineup.spare}

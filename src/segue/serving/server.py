@@ -27,10 +27,11 @@ from segue.serving.attribution import Recorder
 from segue.serving.auth import Keys, RateLimit
 from segue.serving.back_office import BackOffice
 from segue.serving.directory import Directory
-from segue.serving.engine import Engine, EngineConfig, Model
+from segue.serving.engine import Engine, EngineConfig
 from segue.serving.erasure import again
 from segue.serving.events import Event
 from segue.serving.fleet import Audience, Fleet, Member
+from segue.serving.model import Model
 from segue.serving.sessions import Sessions, SessionsConfig
 from segue.serving.store import Receipt, Store
 from segue.serving.telemetry import Telemetry
