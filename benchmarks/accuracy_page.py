@@ -52,9 +52,20 @@ def means(task: str) -> dict[str, tuple[float, float, int]]:
     by_row: dict[str, list[dict[str, float]]] = {}
     for result in results(task):
         by_row.setdefault(result.get("row", result["model"]), []).append(result["metrics"])
+    found = {
+        row: (mean(m[first] for m in rows), mean(m[second] for m in rows), len(rows)) for row, rows in by_row.items()
+    }
+    return found | timed(task)
+
+
+def timed(task: str) -> dict[str, tuple[float, float, int]]:
+    """What `benchmarks/speed.py quality` found for SASRec on the same cases, with the seconds that it took."""
+    path = RESULTS / "speed-quality.json"
+    runs = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return {
-        row: (mean(m[first] for m in found), mean(m[second] for m in found), len(found))
-        for row, found in by_row.items()
+        f"sasrec, {name} of speed-quality.json": (row["recall@10"], row["ndcg@10"], len(row["runs"]))
+        for name, row in runs.items()
+        if name.startswith(f"{task}-") and "runs" in row
     }
 
 
@@ -67,7 +78,7 @@ def ladder() -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for task, title, rows, must, aim in LADDER:
-        found = {name: value for name, value in means(task).items() if not rows or name in rows}
+        found = {name: value for name, value in means(task).items() if not rows or name.split(",")[0] in rows}
         cells = [task, title, f"{must[0]:.3f}/{must[1]:.3f}", f"{aim[0]:.4g}/{aim[1]:.4g}"]
         if not found:
             lines.append(f"| {' | '.join(cells)} | not run | | |")
