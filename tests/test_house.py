@@ -22,7 +22,11 @@ FLOORS = {
     "pipeline": 3,
     "serving": 4,
     "memory": 0,
+    "work": 4,
     "fitting": 5,
+    "weighing": 6,
+    "composing": 6,
+    "ranking": 5,
     "experiment": 6,
     "planning": 6,
     "updating": 6,
@@ -49,6 +53,8 @@ HEAVY = {
     "rich",
     "numba",
     "statsmodels",
+    "lightgbm",
+    "faiss",
     "prometheus_client",
 }
 

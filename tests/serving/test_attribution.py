@@ -6,8 +6,8 @@ import pytest
 
 from segue.serving import measuring
 from segue.serving.attribution import AttributionConfig, Recorder
-from segue.serving.engine import Model
 from segue.serving.fleet import Lineup
+from segue.serving.model import Model
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import pytest
 from segue.data.sequences import Sequences
 from segue.models import artifact, scorer
 from segue.models.restore import restore
-from segue.serving.engine import Engine, Model, check
+from segue.serving.engine import Engine, check
+from segue.serving.model import Model
 from segue.serving.problems import Problem
 from segue.serving.schema import EventIn, RecommendRequest, SimilarRequest
 from segue.serving.sessions import Sessions

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from segue.serving.engine import Engine, Model
+from segue.serving.engine import Engine
 from segue.serving.fleet import Audience, ErrorWatch, Fleet, Lineup, Member
+from segue.serving.model import Model
 from segue.serving.problems import Problem
 from segue.serving.registry import Registry
 from segue.serving.schema import EventIn, RecommendRequest
@@ -43,7 +44,11 @@ def broken(member, monkeypatch):
     def fail(request):
         raise RuntimeError("broken")
 
+    async def fail_too(request):
+        fail(request)
+
     monkeypatch.setattr(member.engine, "recommend", fail)
+    monkeypatch.setattr(member.engine, "ask", fail_too)
 
 
 def test_people_are_split_by_who_they_are(parts, models):
@@ -106,10 +111,10 @@ def test_a_refused_request_is_no_failure_of_the_version(parts, models, monkeypat
     audience, member = parts
     live = member(models[0])
 
-    def refuse(request):
+    async def refuse(request):
         raise Problem(422, "No.")
 
-    monkeypatch.setattr(live.engine, "recommend", refuse)
+    monkeypatch.setattr(live.engine, "ask", refuse)
     fleet = Fleet(Lineup(live), audience)
     told = []
     fleet.on_trouble = lambda *what: told.append(what)

@@ -8,9 +8,11 @@ from typing import NoReturn
 import typer
 
 from segue.cli import (
+    add_items,
     compare,
     demo,
     models,
+    pipeline,
     plan,
     profile,
     quickstart,
@@ -38,9 +40,12 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (compare.compare, "Models side by side, with intervals."),
     (plan.plan, "What a training would take."),
     (train.train, "Train, judge and save one model."),
+    (pipeline.pipeline, "Several models blended into one list."),
     (update.update, "New events into a saved model."),
+    (add_items.add_items, "New items into a saved model, by their features."),
     (recommend.recommend, "What comes next after a history."),
     (recommend.similar, "What goes with one item."),
+    (pipeline.rank, "How likely each of some items is next."),
     (serve.serve, "A saved model over HTTP."),
     (demo.demo, "A small shop in the browser."),
     (models.promote, "A version of a model to work."),
@@ -62,6 +67,8 @@ EXTRAS = {
     **dict.fromkeys(("torch", "onnx", "onnxscript"), "train"),
     **dict.fromkeys(("granian", "starlette", "apsw", "onnxruntime", "prometheus_client"), "serve"),
     "statsmodels": "trend",
+    "lightgbm": "gbdt",
+    "faiss": "ann",
 }
 """Where a module that may be missing comes from; any other missing module is our own mistake."""
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from segue.experiment import Result, Told
-    from segue.training.trainer import Progress
+    from segue.training.standing import Progress
 
 WIDTH = None if sys.stdout.isatty() else 140
 """A pipe or a file has no width of its own; tables must not be squeezed there."""

@@ -2,12 +2,20 @@
 
 import subprocess
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from segue.cli import options as o
+
+
+class Acknowledged(StrEnum):
+    """As ``segue.serving.schema.Durability``, whose module needs what only serving installs."""
+
+    fsync = "fsync"
+    memory = "memory"
 
 
 def serve(
@@ -33,6 +41,13 @@ def serve(
     measure: Annotated[
         bool, typer.Option("--measure/--no-measure", help="Keep which lists were shown, for 'segue report'.")
     ] = True,
+    durability: Annotated[
+        Acknowledged,
+        typer.Option(
+            help="What is acknowledged where a request does not say: events that are forced to disk, or events that "
+            "the operating system has, and forces there within a second."
+        ),
+    ] = Acknowledged.fsync,
 ) -> None:
     """Serve a model over HTTP: events in, recommendations out, each event changing the next answer.
 
@@ -44,12 +59,18 @@ def serve(
       segue serve run --port 8000
       segue serve run --history shop.csv
     """
+    from segue.serving.engine import EngineConfig
     from segue.serving.server import ServingConfig
     from segue.serving.server import serve as listen
 
     folder = data or run.with_name(run.name + "-data")
     config = ServingConfig(
-        rate=rate, origins=tuple(origin or ()), json_logs=json_logs, log_requests=log_requests, measure=measure
+        rate=rate,
+        origins=tuple(origin or ()),
+        json_logs=json_logs,
+        log_requests=log_requests,
+        measure=measure,
+        engine=EngineConfig(durability=durability.value),
     )
     if history is not None:
         _import(history, folder, format, column or [])

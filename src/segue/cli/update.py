@@ -21,6 +21,8 @@ def update(
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Write the updated model here instead of in RUN's place.")
     ] = None,
+    items: Annotated[Path | None, typer.Option(help="An items table, for what new items are called and like.")] = None,
+    users: o.Users = None,
     erased: o.Erased = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal models.")] = 0,
     format: o.Format = "auto",
@@ -29,18 +31,22 @@ def update(
 ) -> None:
     """Train a saved network on with new events; keep the result only where it is not worse on the newest of them.
 
-    New items join the catalogue. Exit code 0 also where the old model stays; the output says which it is.
+    New items join the catalogue; a network with features begins with what --items tells of them. Exit code 0 also
+    where the old model stays; the output says which it is.
 
     Example:
       segue update run today.csv --replay shop.csv
     """
+    from segue.data.items import read_items
     from segue.updating import update as go_on
 
     def read(path: Path) -> "EventLog":
-        return o.without_erased(o.open_log(path, format=format, columns=column), erased)
+        known = o.without_erased(o.open_log(path, format=format, columns=column), erased)
+        return o.with_tables(known, None, users, None)
 
     older = None if replay is None else read(replay)
-    found = go_on(run, read(log), out_folder, replay=older, seed=seed)
+    table = None if items is None else read_items(items)
+    found = go_on(run, read(log), out_folder, replay=older, items=table, seed=seed)
     if json:
         print_json(found.to_dict())
         return

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from segue.data.catalog import PAD
+from segue.data.contexts import Contexts
 from segue.data.sequences import Sequences
 from segue.models.covisit import CoVisit
 from segue.models.gru4rec import GruArrays
@@ -63,10 +64,15 @@ class Rereading:
         row_N, where_N = old.positions()
         count = self.written_RK.shape[1]
         offsets = np.concatenate([[0], np.cumsum(old.lengths + count)])
-        items_N = np.empty(offsets[-1], dtype=np.int32)
-        items_N[offsets[row_N] + where_N - old.starts[row_N]] = old.items[where_N]
+        items_N, codes_N = np.zeros((2, offsets[-1]), dtype=np.int32)
+        place_N = offsets[row_N] + where_N - old.starts[row_N]
+        items_N[place_N] = old.items[where_N]
         items_N[offsets[1:, None] - count + np.arange(count)] = self.written_RK
-        return self.scorer.scores(Sequences.from_offsets(items_N, offsets))
+        contexts = None
+        if old.contexts is not None:  # nothing is known of what is only written
+            codes_N[place_N] = old.contexts.codes[where_N]
+            contexts = Contexts(codes_N, old.contexts.facts)
+        return self.scorer.scores(Sequences.from_offsets(items_N, offsets, contexts=contexts))
 
     def grown(self, parents_R: np.ndarray, items_R: np.ndarray) -> "Rereading":
         """See ``Continuation``."""
@@ -94,30 +100,31 @@ class Writing:
 
 
 class Stepping:
-    """A GRU: its state takes a step."""
+    """A recurrent net: its state takes a step. S is what a layer keeps."""
 
-    def __init__(self, scorer: NeuralScorer, encoder: GruArrays, state_LRD: np.ndarray) -> None:
+    def __init__(self, scorer: NeuralScorer, encoder: GruArrays, state_LRS: np.ndarray) -> None:
         self.scorer = scorer
         self.encoder = encoder
-        self.state_LRD = state_LRD
+        self.state_LRS = state_LRS
 
     @classmethod
     def after(cls, scorer: NeuralScorer, encoder: GruArrays, histories: Sequences) -> "Stepping":
         """The state after each history's newest events, from its oldest on; rows that have ended keep theirs."""
-        items_BT, lengths_B = histories.padded(encoder.length), np.minimum(histories.lengths, encoder.length)
-        state_LBD = encoder.start(len(histories))
-        for t in range(encoder.length - int(lengths_B.max()), encoder.length):
-            row = np.flatnonzero(lengths_B >= encoder.length - t)
-            state_LBD[:, row] = encoder.step(state_LBD[:, row], scorer.vectors_VD[items_BT[row, t]])
-        return cls(scorer, encoder, state_LBD)
+        newest, vectors_ND = scorer.read(histories)
+        ends_B = np.cumsum(newest.lengths)
+        state_LBS = encoder.start(len(histories))
+        for left in range(int(newest.lengths.max()), 0, -1):
+            row = np.flatnonzero(newest.lengths >= left)
+            state_LBS[:, row] = encoder.step(state_LBS[:, row], vectors_ND[ends_B[row] - left])
+        return cls(scorer, encoder, state_LBS)
 
     def scores(self) -> np.ndarray:
         """float32 [R, V]."""
-        return self.scorer.logits(self.state_LRD[-1])
+        return self.scorer.logits(self.encoder.hidden(self.state_LRS))
 
     def grown(self, parents_R: np.ndarray, items_R: np.ndarray) -> "Stepping":
         """See ``Continuation``; the oldest event is not forgotten when the history grows beyond ``length``."""
-        stepped = self.encoder.step(self.state_LRD[:, parents_R], self.scorer.vectors_VD[items_R])
+        stepped = self.encoder.step(self.state_LRS[:, parents_R], self.scorer.vectors_VD[items_R])
         return Stepping(self.scorer, self.encoder, stepped)
 
 

@@ -15,6 +15,8 @@ class GraphEncoder:
     """Runs ``vectors`` float32 [B, T, D] (oldest event first, zeros behind) and ``last`` int64 [B] (the position of
     the newest event) through the graph, which gives ``hidden`` float32 [B, D]."""
 
+    inputs = 0
+
     def __init__(
         self, graph: bytes, length: int, weights: Mapping[str, np.ndarray] | None = None, threads: int = 0
     ) -> None:

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from segue.serving import admin, logs, openapi
+from segue.serving.admission import Pulse
 from segue.serving.auth import ADMIN, INGEST, Caller, Keys, RateLimit
 from segue.serving.back_office import BackOffice
 from segue.serving.engine import check, one_history
@@ -56,26 +57,33 @@ class Door:
     origins: tuple[str, ...] = ()
     """Web sites whose pages may ask from a browser."""
     draining: bool = False
+    pulse: Pulse = field(default_factory=Pulse)
+    """How late the event loop is: it refuses work before the work costs anything."""
 
     async def events(self, body: bytes) -> EventsAnswer:
-        """Stores one event or many; answers when they are on disk."""
-        future, ids = self.fleet.store(decode_events(body))
+        """Stores one event or many; answers when they are as safe as was asked for."""
+        batch = decode_events(body)
+        future, ids = self.fleet.store(batch.events, batch.durability)
         receipt = await asyncio.wrap_future(future)
         self.fleet.telemetry.stored(receipt.accepted, receipt.duplicates)
-        return EventsAnswer(receipt.accepted, receipt.duplicates, "fsync", ids)
+        worth = batch.durability or self.fleet.durability
+        return EventsAnswer(receipt.accepted, receipt.duplicates, worth, ids)
 
     async def recommend(self, body: bytes) -> RecommendAnswer:
         """Stores the event that came along, if any, then answers with it in the history."""
         request: RecommendRequest = decode(RecommendRequest, body)
         check(request)
-        if request.event is not None:
-            receipt = await asyncio.wrap_future(self.fleet.store([request.event])[0])
-            self.fleet.telemetry.stored(receipt.accepted, receipt.duplicates)
-        return await self.fleet.recommend(request)
+        if request.event is None:
+            return await self.fleet.recommend(request)
+        receipt = await asyncio.wrap_future(self.fleet.store([request.event], request.durability)[0])
+        self.fleet.telemetry.stored(receipt.accepted, receipt.duplicates)
+        answer = await self.fleet.recommend(request)
+        answer.durability = request.durability or self.fleet.durability
+        return answer
 
     async def similar(self, body: bytes) -> RecommendAnswer:
         """What goes with one item."""
-        return self.fleet.similar(decode(SimilarRequest, body))
+        return await self.fleet.similar(decode(SimilarRequest, body))
 
     async def next(self, body: bytes) -> RecommendAnswer:
         """The next items one after the other, each with those before it in the history."""
@@ -102,7 +110,7 @@ def readiness(*, writable: bool, draining: bool) -> Health:
 OPERATIONS = (
     Operation("/v1/events", Door.events, (EventIn, EventBatch), EventsAnswer, (409, 503), INGEST),
     Operation("/v1/recommend", Door.recommend, (RecommendRequest,), RecommendAnswer, (409, 503)),
-    Operation("/v1/similar", Door.similar, (SimilarRequest,), RecommendAnswer, (404,)),
+    Operation("/v1/similar", Door.similar, (SimilarRequest,), RecommendAnswer, (404, 503)),
     Operation("/v1/next", Door.next, (NextRequest,), RecommendAnswer, ()),
     *admin.OPERATIONS,
 )
@@ -147,9 +155,12 @@ def _operation(door: Door, one: Operation) -> Endpoint:
         body = await _body(request)
         try:
             _may_write(request.state.caller, one, body)
-            return _encode(await one.handler(door, body))
+            response = _encode(await one.handler(door, body))
         except UNREADABLE as error:
             raise unreadable(error) from None
+        if door.draining:
+            response.headers["Connection"] = "close"
+        return response
 
     return _guarded(door, one.path, one.role, endpoint)
 
@@ -175,6 +186,7 @@ def _guarded(door: Door, path: str, role: str, inner: Endpoint) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         started = time.perf_counter()
         try:
+            door.pulse.admit()
             caller = door.keys.caller(request.headers.get("authorization", ""))
             caller.need(role)
             door.limit.take(caller)

@@ -44,6 +44,11 @@ EXAMPLES: dict[str, Any] = {
     "EventBatch": {"events": [{"session_id": "s-7", "item_id": "22423"}, {"session_id": "s-7", "item_id": "85123A"}]},
     "EventsAnswer": {"accepted": 1, "duplicates": 0, "durability": "fsync", "event_ids": ["e-1"]},
     "RecommendRequest": {"user_id": "ann", "k": 2, "event": {"item_id": "22423"}, "placement": "home"},
+    "Reason": {
+        "en": "Often taken after JUMBO BAG RED RETROSPOT.",
+        "zh": "常在 JUMBO BAG RED RETROSPOT 之后选购。",
+        "because": ["85099B"],
+    },
     "Recommendation": {"id": "85123A", "score": 3.5, "title": "White hanging heart"},
     "RecommendAnswer": {
         "recommendation_id": _LIST,

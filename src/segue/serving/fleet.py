@@ -19,7 +19,7 @@ from segue.serving.engine import Engine, key_of
 from segue.serving.events import accept
 from segue.serving.logs import said
 from segue.serving.problems import Problem
-from segue.serving.schema import EventIn, NextRequest, RecommendAnswer, RecommendRequest, SimilarRequest
+from segue.serving.schema import Durability, EventIn, NextRequest, RecommendAnswer, RecommendRequest, SimilarRequest
 from segue.serving.sessions import Key, Sessions
 from segue.serving.shadow import Shadow
 from segue.serving.store import Receipt, Stored
@@ -132,6 +132,8 @@ class Fleet:
         self.erasures = erasures
         self._errors = ErrorWatch()
         self._shadow = Shadow(self.telemetry)
+        self._lineup = lineup
+        self._gone: list[Engine] = []
         self.on_trouble: Callable[[str, str], None] = lambda version, why: None
         """Called with a version that fails too often, and how; at once, and perhaps again."""
         self.swap(lineup)
@@ -159,16 +161,28 @@ class Fleet:
         listeners = [one.sessions.add for one in lineup.members()]
         self._audience.invite([*listeners, *([self.recorder.heard] if self.recorder else [])])
         self._errors.forget()
+        staying = {id(one.engine) for one in lineup.members()}
+        for engine in self._gone:  # nobody can still wait for one that left with the swap before
+            if id(engine) not in staying:
+                engine.close()
+        self._gone = [one.engine for one in self._lineup.members() if id(one.engine) not in staying]
         self._lineup = lineup
         roles = {LIVE: lineup.live, CANARY: lineup.canary, "shadow": lineup.shadow, SPARE: lineup.spare}
         self.telemetry.at_work({role: one.version for role, one in roles.items() if one is not None})
 
-    def store(self, sent: Sequence[EventIn]) -> tuple["Future[Receipt]", list[str]]:
+    @property
+    def durability(self) -> Durability:
+        """What an acknowledgement is worth where a request does not say."""
+        return self._lineup.live.engine.durability
+
+    def store(
+        self, sent: Sequence[EventIn], durability: Durability | None = None
+    ) -> tuple["Future[Receipt]", list[str]]:
         """Hands events to the writer; see ``Engine.store``. What a person who was erased did before that is left out:
         a client that sends again what it once could not send must not bring it back."""
         engine = self._lineup.live.engine
         if not self.erasures:
-            return engine.store(sent)
+            return engine.store(sent, durability)
         now_us = time.time_ns() // 1000
         events = [accept(one, now_us) for one in sent]
         covers = self.erasures.covers
@@ -177,7 +191,7 @@ class Fleet:
             for one, event in zip(sent, events, strict=True)
             if not covers(event.user_id, event.session_id, event.time_us)
         ]
-        future, ids = engine.store(kept)
+        future, ids = engine.store(kept, durability)
         if len(kept) == len(sent):
             return future, ids
         names = iter(ids)
@@ -190,8 +204,8 @@ class Fleet:
         key = key_of(request)
         person = None if key is None else f"{key[0]}:{key[1]}"
         variant = lineup.variant(person)
-        answer = self._interleaved(lineup, request) if variant == INTERLEAVED else None
-        answer = answer or self._answered(lineup, request, variant if variant == CANARY else LIVE)
+        answer = await self._interleaved(lineup, request) if variant == INTERLEAVED else None
+        answer = answer or await self._answered(lineup, request, variant if variant == CANARY else LIVE)
         if lineup.canary is not None:
             answer.propensity = round(lineup.shares[variant], 6) if person is not None else 1.0
         self.telemetry.answered(answer.variant)
@@ -202,32 +216,32 @@ class Fleet:
             self.recorder.shown(answer, request.placement, key, experiment)
         return answer
 
-    def _answered(self, lineup: Lineup, request: RecommendRequest, variant: str) -> RecommendAnswer:
+    async def _answered(self, lineup: Lineup, request: RecommendRequest, variant: str) -> RecommendAnswer:
         first = lineup.canary if variant == CANARY and lineup.canary else lineup.live
         spare = lineup.spare if first is lineup.live else lineup.live
         try:
-            answer = first.engine.recommend(request)
+            answer = await first.engine.ask(request)
         except Problem:
             raise
         except Exception as error:
             self._failed(first.version, error)
             if spare is None:
                 raise
-            answer = spare.engine.recommend(request)
+            answer = await spare.engine.ask(request)
             answer.variant = SPARE
             return answer
         self._errors.count(first.version, False)
         answer.variant = variant
         return answer
 
-    def _interleaved(self, lineup: Lineup, request: RecommendRequest) -> RecommendAnswer | None:
+    async def _interleaved(self, lineup: Lineup, request: RecommendRequest) -> RecommendAnswer | None:
         """One list drawn from two versions' lists by team draft; None where one of them fails."""
         assert lineup.canary is not None
         members = (lineup.live, lineup.canary)
         answers = []
         for one in members:
             try:
-                answers.append(one.engine.recommend(request))
+                answers.append(await one.engine.ask(request))
             except Problem:
                 raise
             except Exception as error:
@@ -257,16 +271,18 @@ class Fleet:
         """The next items one after the other, from the live version."""
         return self._lineup.live.engine.next(request)
 
-    def similar(self, request: SimilarRequest) -> RecommendAnswer:
+    async def similar(self, request: SimilarRequest) -> RecommendAnswer:
         """What goes with one item, from the live version."""
-        return self._lineup.live.engine.similar(request)
+        return await self._lineup.live.engine.ask(request)
 
     def forget(self, keys: Sequence[Key]) -> None:
         """Drops people and sessions from every version's memory."""
         for member in self._lineup.members():
             for key in keys:
-                member.sessions.forget(key)
+                member.engine.forget(key)
 
     def close(self) -> None:
-        """Ends the shadow's thread."""
+        """Ends every thread; what waits for an answer gets it."""
         self._shadow.close()
+        for engine in [*self._gone, *(one.engine for one in self._lineup.members())]:
+            engine.close()

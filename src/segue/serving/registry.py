@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from segue import durable
 from segue.models import artifact
 from segue.serving import selftest
-from segue.serving.engine import Model
+from segue.serving.model import Model
 
 POINTER = "pointer.json"
 _FORMAT = 1

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from segue.data.catalog import Catalog
-from segue.serving.engine import Model
+from segue.serving.model import Model
 from segue.serving.schema import Recommendation
 
 WISHES = "golden.json"

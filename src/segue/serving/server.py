@@ -3,12 +3,13 @@
 import asyncio
 import os
 import re
+import resource
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -26,10 +27,11 @@ from segue.serving.attribution import Recorder
 from segue.serving.auth import Keys, RateLimit
 from segue.serving.back_office import BackOffice
 from segue.serving.directory import Directory
-from segue.serving.engine import Engine, Model
+from segue.serving.engine import Engine, EngineConfig
 from segue.serving.erasure import again
 from segue.serving.events import Event
 from segue.serving.fleet import Audience, Fleet, Member
+from segue.serving.model import Model
 from segue.serving.sessions import Sessions, SessionsConfig
 from segue.serving.store import Receipt, Store
 from segue.serving.telemetry import Telemetry
@@ -38,6 +40,11 @@ from segue.serving.writer import Writer
 
 _HEADER_DEADLINE_MS = 10_000
 _IMPORT_CHUNK = 5_000
+DRAIN_S = 1.0
+"""After SIGTERM the server is not ready any more but goes on answering for so long, closing each connection behind its
+answer: whoever sends requests here has time to hear of it, and none is cut off."""
+_CONNECTIONS = 8192
+"""Connections at once; slow ones are closed by their deadlines and must not keep others out until then."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,8 @@ class ServingConfig:
     """Keep which lists were shown and what came of them."""
     demo: bool = False
     """Show a small shop at /."""
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    """How answers are made and events are kept."""
 
     def __post_init__(self) -> None:
         if self.watch_s <= 0:
@@ -125,7 +134,7 @@ def _office(
 
     def member(model: Model) -> Member:
         live = Sessions(store, model.catalog, sessions)
-        return Member(Engine(model, live, writer), live)
+        return Member(Engine(model, live, writer, config.engine), live)
 
     lineup, turn = first_lineup(models, member, say)
     recorder = Recorder(folder / "measurements.sqlite", erasures.digest) if config.measure else None
@@ -144,29 +153,45 @@ def _office(
 
 
 async def _answer(door: Door, routes: Sequence[Route], host: str, port: int, say: Callable[[str], None]) -> None:
-    """Listens, and stops on SIGTERM or SIGINT: refuses new work first, then finishes what is under way."""
+    """Listens, and stops on SIGTERM or SIGINT: says so first, and finishes what is under way."""
+    _open_files(2 * _CONNECTIONS)
     server = Server(
         build(door, routes),
         address=host,
         port=port,
         interface=Interfaces.ASGINL,
         websockets=False,
+        backlog=_CONNECTIONS // 4,
+        backpressure=_CONNECTIONS,
         http1_settings=HTTP1Settings(header_read_timeout=_HEADER_DEADLINE_MS),
         log_level=LogLevels.error,
     )
 
-    def stop() -> None:
-        door.draining = True
-        server.stop()
-
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if door.draining:  # asked twice: at once
+            server.stop()
+        door.draining = True
+        loop.call_later(DRAIN_S, server.stop)
+
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     loop.call_soon(say, f"Serving on {url}; its description is at {url}/openapi.json.")
+    beat = asyncio.create_task(door.pulse.beat())
     await server.serve()
+    beat.cancel()
     if not door.draining:
         raise FatalError("The HTTP server ended by itself.")
+
+
+def _open_files(count: int) -> None:
+    """Raises the number of files and connections that this process may have open, as far as it is allowed to."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def free_port(host: str, port: int) -> int:

@@ -8,9 +8,9 @@ from typing import Protocol
 
 from segue.models import artifact
 from segue.serving import selftest
-from segue.serving.engine import Model
 from segue.serving.fleet import Fleet, Lineup, Member
 from segue.serving.logs import said
+from segue.serving.model import Model
 from segue.serving.registry import Choice, Pointer, Registry
 
 _log = logging.getLogger("segue.serving")

@@ -1,4 +1,4 @@
-"""A trained net -> its served twin: plain arrays for a GRU and a Seq2Seq, an ONNX graph for the rest."""
+"""A trained net -> its served twin: plain arrays for a recurrent net and a Seq2Seq, an ONNX graph for the rest."""
 
 import logging
 import warnings
@@ -7,12 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segue.models.feature_vectors import FeatureVectors
 from segue.models.graph import GraphEncoder
 from segue.models.gru4rec import GruArrays
 from segue.models.neural import Encoder as Served
 from segue.models.neural import NeuralScorer
 from segue.models.seq2seq import Seq2SeqArrays
 from segue.training.nets.encoder import Encoder
+from segue.training.nets.features import FactVectors
 from segue.training.nets.gru import GruEncoder
 from segue.training.nets.seq2seq import Seq2SeqNet
 from segue.training.nets.tied import TiedNet
@@ -30,7 +32,13 @@ def export(name: str, net: TiedNet, counts_V: np.ndarray) -> NeuralScorer:
         weights = _weights(net.encoder)
         encoder = GraphEncoder(onnx_graph(net.encoder, net.dim, net.length), net.length, weights)
     start_V = np.log1p(counts_V).astype(np.float32)
-    return NeuralScorer(name, encoder, net.table_VD.numpy().copy(), start_V, temperature=net.temperature)
+    table_VD, features, contexts = net.whole().numpy().copy(), _told(net.features), _told(net.contexts)
+    temperature = net.temperature
+    return NeuralScorer(name, encoder, table_VD, start_V, temperature=temperature, features=features, contexts=contexts)
+
+
+def _told(side: FactVectors | None) -> FeatureVectors | None:
+    return None if side is None else FeatureVectors(side.encoding, side.vectors_FD.numpy().copy())
 
 
 def _weights(encoder: nn.Module) -> dict[str, np.ndarray]:
@@ -42,7 +50,7 @@ def gru_arrays(encoder: GruEncoder, length: int) -> GruArrays:
     layers = [
         {name: value.detach().numpy().copy() for name, value in layer.named_parameters()} for layer in encoder.layers
     ]
-    return GruArrays(layers, length)
+    return GruArrays(layers, length, encoder.cell, encoder.inputs)
 
 
 class _Newest(nn.Module):
