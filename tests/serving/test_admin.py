@@ -40,6 +40,16 @@ def test_the_next_items_one_after_the_other(shop):
     assert shop.web.post("/v1/next", json={"strategy": "magic"}).status_code == 422
 
 
+def test_too_many_lists_at_once_are_put_off(shop):
+    shop.door.writing = 16
+    answer = shop.web.post("/v1/next", json={"history": ["c"]})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json()["detail"] == "16 lists are being written just now: ask again in a moment."
+    shop.door.writing = 0
+    assert shop.web.post("/v1/next", json={"history": ["c"]}).status_code == 200
+    assert shop.door.writing == 0
+
+
 def test_versions_are_promoted_and_taken_back_over_http(save, ring, tmp_path, open_shop):
     models = Registry(tmp_path / "models")
     one, two = (models.add(save(tmp_path / name, name, ring)) for name in ("markov", "covisit"))

@@ -7,6 +7,7 @@ import pytest
 from segue.data.erasures import Erasures
 from segue.data.events import EventLog
 from segue.models.markov import Markov, MarkovConfig
+from segue.serving.events import accept
 from segue.serving.schema import EventIn
 
 CANARY = "canary-person-0451"
@@ -176,3 +177,17 @@ def test_an_erasure_among_writers_loses_nobody_elses_event(shop):
     for thread in threads:
         thread.join()
     assert all(len(shop.office.person(name).events) == 60 for name in ("p", "q"))
+
+
+def test_who_came_back_keeps_what_they_did_since(tmp_path, run, open_shop):
+    with open_shop(tmp_path / "data", run) as shop:
+        send(shop, user_id="ann", item_id="a")
+        shop.web.delete("/v1/users/ann")
+        send(shop, user_id="ann", item_id="b")
+    with open_shop(tmp_path / "data", run) as shop:
+        assert shop.said == []
+        assert [one["item_id"] for one in shop.web.get("/v1/users/ann").json()["events"]] == ["b"]
+        shop.office.store.append([[accept(EventIn(item_id="c", user_id="ann", timestamp=5), 10**15)]])
+    with open_shop(tmp_path / "data", run) as shop:
+        assert shop.said != []
+        assert [one["item_id"] for one in shop.web.get("/v1/users/ann").json()["events"]] == ["b"]

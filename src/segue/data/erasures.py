@@ -66,6 +66,10 @@ class Erasures:
         durable.write(self._folder / LIST, [json.dumps(merged, indent=0, sort_keys=True).encode()])
         self._until = merged
 
+    def until(self, kind: str, name: str) -> int | None:
+        """Until when what somebody did must not be known; None for who was never erased."""
+        return self._until.get(self.digest(kind, name))
+
     def covers(self, user_id: str | None, session_id: str | None, time_us: int) -> bool:
         """Whether an event of that moment belongs to somebody who was erased later."""
         if not self._until:

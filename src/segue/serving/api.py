@@ -24,7 +24,7 @@ from segue.serving.back_office import BackOffice
 from segue.serving.engine import check, one_history
 from segue.serving.fleet import Fleet
 from segue.serving.openapi import Operation, Read
-from segue.serving.problems import UNREADABLE, Problem, unreadable
+from segue.serving.problems import UNREADABLE, Problem, later, unreadable
 from segue.serving.schema import (
     EventBatch,
     EventIn,
@@ -41,6 +41,7 @@ from segue.serving.telemetry import MEDIA_TYPE
 
 MAX_BODY_BYTES = 1_000_000
 BODY_DEADLINE_S = 10.0
+MOST_WRITTEN = 16
 _JSON = "application/json"
 _log = logging.getLogger("segue.serving")
 _requests = logging.getLogger("segue.serving.requests")
@@ -59,6 +60,8 @@ class Door:
     draining: bool = False
     pulse: Pulse = field(default_factory=Pulse)
     """How late the event loop is: it refuses work before the work costs anything."""
+    writing: int = 0
+    """Lists that are being written item by item just now."""
 
     async def events(self, body: bytes) -> EventsAnswer:
         """Stores one event or many; answers when they are as safe as was asked for."""
@@ -89,7 +92,13 @@ class Door:
         """The next items one after the other, each with those before it in the history."""
         request: NextRequest = decode(NextRequest, body)
         one_history(request)
-        return await asyncio.to_thread(self.fleet.next, request)
+        if self.writing >= MOST_WRITTEN:
+            raise later(f"{MOST_WRITTEN} lists are being written just now: ask again in a moment.")
+        self.writing += 1
+        try:
+            return await asyncio.to_thread(self.fleet.next, request)
+        finally:
+            self.writing -= 1
 
     async def live(self, request: Request) -> Response:
         """Whether the process answers at all; looks at nothing else."""
@@ -111,7 +120,7 @@ OPERATIONS = (
     Operation("/v1/events", Door.events, (EventIn, EventBatch), EventsAnswer, (409, 503), INGEST),
     Operation("/v1/recommend", Door.recommend, (RecommendRequest,), RecommendAnswer, (409, 503)),
     Operation("/v1/similar", Door.similar, (SimilarRequest,), RecommendAnswer, (404, 503)),
-    Operation("/v1/next", Door.next, (NextRequest,), RecommendAnswer, ()),
+    Operation("/v1/next", Door.next, (NextRequest,), RecommendAnswer, (503,)),
     *admin.OPERATIONS,
 )
 

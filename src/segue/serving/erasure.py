@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
 
 import msgspec
 
@@ -47,15 +46,15 @@ def erase(user_id: str, *, writer: Writer, fleet: Fleet, erasures: Erasures) -> 
 
 
 def again(store: Store, erasures: Erasures) -> int:
-    """What a start does: takes out whoever is on the list and in the log all the same, because the log was restored
-    from a backup or an erasure did not come to its end. How many people."""
+    """What a start does: takes out what people did before they were erased, where it is in the log all the same: the
+    log was restored from a backup, or an erasure did not come to its end. How many people.
+
+    What somebody who came back has done since then stays.
+    """
     if not len(erasures):
         return 0
-    found: Sequence[str] = [
-        user
-        for user in store.users()
-        if any(erasures.covers(user, None, one.event.time_us) for one in store.of_user(user))
-    ]
-    for user in found:
-        store.erase(user)
+    moments = ((user, erasures.until("user_id", user)) for user in store.users())
+    found = [(user, until) for user, until in moments if until is not None and store.has_before(user, until)]
+    for user, until in found:
+        store.erase(user, until_us=until)
     return len(found)

@@ -144,24 +144,28 @@ class Store:
         found = self._ask(_NEWEST[key], (value, limit))
         return [one for row in reversed(found) if (one := _checked(row)) is not None]
 
-    def erase(self, user_id: str) -> Erased:
+    def erase(self, user_id: str, *, until_us: int = 2**62) -> Erased:
         """Takes a person out of the log, with the events of the person's sessions that name nobody else, and rewrites
-        the file: no byte of them stays in it. Takes as long as copying the log."""
-        sessions = [
-            row[0]
-            for row in self._write.execute(
-                "SELECT DISTINCT session_id FROM events WHERE user_id = ? AND session_id IS NOT NULL", (user_id,)
-            )
-        ]
+        the file: no byte of them stays in it. Takes as long as copying the log.
+
+        With ``until_us`` only what lies up to that moment.
+        """
+        linked = "SELECT DISTINCT session_id FROM events WHERE user_id = ? AND time_us <= ? AND session_id IS NOT NULL"
+        sessions = [str(row[0]) for row in self._write.execute(linked, (user_id, until_us))]
         count = 0
         with self._write:
             for table in ("events", "damaged"):
-                self._write.execute(f"DELETE FROM {table} WHERE user_id = ?", (user_id,))
+                delete = f"DELETE FROM {table} WHERE time_us <= ? AND"
+                self._write.execute(f"{delete} user_id = ?", (until_us, user_id))
                 count += self._write.changes()
                 for session in sessions:
-                    self._write.execute(f"DELETE FROM {table} WHERE session_id = ? AND user_id IS NULL", (session,))
+                    self._write.execute(f"{delete} session_id = ? AND user_id IS NULL", (until_us, session))
                     count += self._write.changes()
         return Erased(count, sessions, self.compact())
+
+    def has_before(self, user_id: str, until_us: int) -> bool:
+        """Whether a person has an event up to that moment."""
+        return bool(self._ask("SELECT 1 FROM events WHERE user_id = ? AND time_us <= ? LIMIT 1", (user_id, until_us)))
 
     def compact(self) -> bool:
         """Rewrites the file without what was deleted, whose bytes stay in freed pages until then; False where another
