@@ -56,6 +56,23 @@ def test_what_knows_nothing_counts_little_or_nothing() -> None:
     assert quality(list(zip(scorers, weights, strict=True))) >= quality([(scorers[0], 1.0)])
 
 
+class Votes(Noisy):
+    """Half of the items get votes alike, the rest none: as probabilities such votes are far too sure of themselves."""
+
+    def scores(self, histories: Sequences) -> np.ndarray:
+        scores = super().scores(histories)
+        return np.where(scores >= np.median(scores, axis=1, keepdims=True), scores**8, 0.0).astype(np.float32)
+
+
+def test_together_they_are_never_worse_than_one_of_them() -> None:
+    """Likelihood alone gave votes next to no weight, which lost to the votes alone."""
+    for seed in range(4):
+        scorers = [Noisy(seed, 0.2), Votes(seed + 10, 1.0)]
+        weights = choose_weights(scorers, cases(), exclude_seen=True)
+        together = quality(list(zip(scorers, weights, strict=True)))
+        assert together >= max(quality([(scorer, 1.0)]) for scorer in scorers) - 1e-9
+
+
 def test_equal_inputs_give_equal_weights() -> None:
     scorers = [Noisy(seed, 0.5) for seed in range(3)]
     assert choose_weights(scorers, cases(), exclude_seen=False) == choose_weights(scorers, cases(), exclude_seen=False)

@@ -4,8 +4,10 @@ Shape letters: B histories, V catalogue size with PAD, Q distinct items of the h
 items one behind the other, C rows found for the histories of a block.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
@@ -179,6 +181,44 @@ class Memory:
         best_B1 = total.max(axis=1, keepdims=True, initial=0.0)
         total /= np.where(best_B1 > 0, best_B1, 1.0)
         return np.where(total > 0, total, self.popularity_V - 1.0).astype(np.float32)
+
+
+class Voting:
+    """What a model that answers from a ``Memory`` shares with every other: only who votes, and how, is its own.
+
+    A model's ``config`` says how many newest events of a history are asked for (``length``), and among how many rows
+    that share an item its neighbours are looked for (``sample``).
+    """
+
+    def __init__(self, memory: Memory, config: Any) -> None:
+        self.memory = memory
+        self.config = config
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, np.ndarray], config: Any) -> Self:
+        """What ``arrays`` gave."""
+        return cls(Memory(arrays), config)
+
+    @property
+    def size(self) -> int:
+        return self.memory.size
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything to save, by name."""
+        return self.memory.arrays()
+
+    def scores(self, histories: Sequences) -> np.ndarray:
+        """float32 [B, V]: the best item of a history 1; below 0 is popularity, which orders what nobody votes for."""
+        known = histories.known().tail(self.config.length)
+        out_BV = np.empty((len(known), self.size), dtype=np.float32)
+        for asked in self.memory.blocks(known, self.config.sample):
+            rows = slice(asked.start, asked.start + len(asked))
+            out_BV[rows] = self.votes(asked, known.take(rows))
+        return out_BV
+
+    @abstractmethod
+    def votes(self, asked: Asked, histories: Sequences) -> np.ndarray:
+        """``Memory.scores`` of a block of histories, whose rows ``asked`` holds item by item."""
 
 
 def nearest(found: Found, alike_C: np.ndarray, count: int) -> np.ndarray:

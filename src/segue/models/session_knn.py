@@ -4,14 +4,13 @@ The rule is VS-kNN (Ludewig & Jannach 2018, section 3.1) with the neighbour's or
 (Garg et al. 2019, section 3.3). Shape letters as in ``segue.models.neighbours``.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from segue.data.sequences import Sequences
-from segue.models.neighbours import WEIGHTS, Asked, Memory, nearest
+from segue.models.neighbours import WEIGHTS, Asked, Memory, Voting, nearest
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class SessionKNNConfig:
             raise ValueError(f"before must not be negative, got {self.before}.")
 
 
-class SessionKNN:
+class SessionKNN(Voting):
     """similarity(n) = sum of the weights of the items that session n shares;
     score(j) = idf(j) * sum over neighbours n with j of similarity(n) / (1 + age of the newest shared item)
     * exp(-distance of j from that item in n / spread), times ``before`` where j stands before it.
@@ -54,8 +53,7 @@ class SessionKNN:
     name: ClassVar[str] = "session-knn"
 
     def __init__(self, memory: Memory, config: SessionKNNConfig) -> None:
-        self.memory = memory
-        self.config = config
+        super().__init__(memory, config)
         # An item of every session may still be voted for.
         self._rare_V = np.maximum(memory.idf(), 1e-3) if config.idf else np.ones(memory.size)
 
@@ -64,28 +62,7 @@ class SessionKNN:
         """Remembers the sessions in order of their last event (of their row where there are no times)."""
         return cls(Memory.fit(sequences, size, stored=config.stored), config)
 
-    @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], config: SessionKNNConfig) -> "SessionKNN":
-        """What ``arrays`` gave."""
-        return cls(Memory(arrays), config)
-
-    @property
-    def size(self) -> int:
-        return self.memory.size
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Everything to save, by name."""
-        return self.memory.arrays()
-
-    def scores(self, histories: Sequences) -> np.ndarray:
-        """float32 [B, V]: the best item of a session 1; below 0 is popularity, which orders what nobody votes for."""
-        known = histories.known().tail(self.config.length)
-        out_BV = np.empty((len(known), self.size), dtype=np.float32)
-        for asked in self.memory.blocks(known, self.config.sample):
-            out_BV[asked.start : asked.start + len(asked)] = self._block(asked)
-        return out_BV
-
-    def _block(self, asked: Asked) -> np.ndarray:
+    def votes(self, asked: Asked, histories: Sequences) -> np.ndarray:
         memory, config = self.memory, self.config
         weight_Q = WEIGHTS[config.weighting](asked.age_Q, asked.length_B[asked.row_Q])
         found = memory.find(asked, weight_Q, config.sample)

@@ -3,14 +3,13 @@
 Shape letters as in ``segue.models.neighbours``.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from segue.data.sequences import Sequences
-from segue.models.neighbours import Asked, Memory, nearest
+from segue.models.neighbours import Asked, Memory, Voting, nearest
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class UserKNNConfig:
             raise ValueError(f"decay must be in (0, 1], got {self.decay}.")
 
 
-class UserKNN:
+class UserKNN(Voting):
     """score(j) = sum over the most similar people n with j of similarity(n), where with w = decay ** age
     cosine = sum of w of the shared items / sqrt(sum of w ** 2 * items of n), and
     jaccard = sum of w of the shared items / (sum of w of the others of the history + items of n).
@@ -46,37 +45,12 @@ class UserKNN:
 
     name: ClassVar[str] = "user-knn"
 
-    def __init__(self, memory: Memory, config: UserKNNConfig) -> None:
-        self.memory = memory
-        self.config = config
-
     @classmethod
     def fit(cls, sequences: Sequences, size: int, config: UserKNNConfig) -> "UserKNN":
         """Remembers everybody's items, in an order drawn once (seed 0): a sample favours nobody."""
         return cls(Memory.fit(sequences, size, shuffle=np.random.default_rng(0)), config)
 
-    @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], config: UserKNNConfig) -> "UserKNN":
-        """What ``arrays`` gave."""
-        return cls(Memory(arrays), config)
-
-    @property
-    def size(self) -> int:
-        return self.memory.size
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Everything to save, by name."""
-        return self.memory.arrays()
-
-    def scores(self, histories: Sequences) -> np.ndarray:
-        """float32 [B, V]: the best item of a person 1; below 0 is popularity, which orders what nobody votes for."""
-        known = histories.known().tail(self.config.length)
-        out_BV = np.empty((len(known), self.size), dtype=np.float32)
-        for asked in self.memory.blocks(known, self.config.sample):
-            out_BV[asked.start : asked.start + len(asked)] = self._block(asked)
-        return out_BV
-
-    def _block(self, asked: Asked) -> np.ndarray:
+    def votes(self, asked: Asked, histories: Sequences) -> np.ndarray:
         memory, config = self.memory, self.config
         weight_Q = config.decay**asked.age_Q
         found = memory.find(asked, weight_Q, config.sample)

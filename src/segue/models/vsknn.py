@@ -3,14 +3,13 @@
 Shape letters as in ``segue.models.neighbours``.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from segue.data.sequences import Sequences
-from segue.models.neighbours import WEIGHTS, Asked, Memory, nearest
+from segue.models.neighbours import WEIGHTS, Asked, Memory, Voting, nearest
 
 Fall = Literal["none", "linear", "quadratic", "log", "harmonic"]
 
@@ -42,7 +41,7 @@ class VSKNNConfig:
             raise ValueError(f"idf must not be negative, got {self.idf}.")
 
 
-class VSKNN:
+class VSKNN(Voting):
     """similarity(n) = sum of the weights of the items that session n shares (the dot product of the weighted session
     with the set of n's items);
     score(j) = (1 + idf * log(sessions / sessions with j)) * sum over the most similar n with j of
@@ -51,8 +50,7 @@ class VSKNN:
     name: ClassVar[str] = "vsknn"
 
     def __init__(self, memory: Memory, config: VSKNNConfig) -> None:
-        self.memory = memory
-        self.config = config
+        super().__init__(memory, config)
         self._rare_V = 1.0 + config.idf * memory.idf()
 
     @classmethod
@@ -60,28 +58,7 @@ class VSKNN:
         """Remembers the sessions in order of their last event (of their row where there are no times)."""
         return cls(Memory.fit(sequences, size, stored=config.stored), config)
 
-    @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], config: VSKNNConfig) -> "VSKNN":
-        """What ``arrays`` gave."""
-        return cls(Memory(arrays), config)
-
-    @property
-    def size(self) -> int:
-        return self.memory.size
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Everything to save, by name."""
-        return self.memory.arrays()
-
-    def scores(self, histories: Sequences) -> np.ndarray:
-        """float32 [B, V]: the best item of a session 1; below 0 is popularity, which orders what nobody votes for."""
-        known = histories.known().tail(self.config.length)
-        out_BV = np.empty((len(known), self.size), dtype=np.float32)
-        for asked in self.memory.blocks(known, self.config.sample):
-            out_BV[asked.start : asked.start + len(asked)] = self._block(asked)
-        return out_BV
-
-    def _block(self, asked: Asked) -> np.ndarray:
+    def votes(self, asked: Asked, histories: Sequences) -> np.ndarray:
         memory, config = self.memory, self.config
         weight_Q = WEIGHTS[config.weighting](asked.age_Q, asked.length_B[asked.row_Q])
         found = memory.find(asked, weight_Q, config.sample)

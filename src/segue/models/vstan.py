@@ -4,14 +4,13 @@ It is STAN (Garg et al. 2019, equations 1 to 5) with VS-kNN's position of the sh
 letters as in ``segue.models.neighbours``.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from segue.data.sequences import Sequences
-from segue.models.neighbours import Asked, Memory, nearest
+from segue.models.neighbours import Asked, Memory, Voting, nearest
 
 DAY_US = 86_400_000_000
 
@@ -54,7 +53,7 @@ class VSTANConfig:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
 
 
-class VSTAN:
+class VSTAN(Voting):
     """similarity(n) = sum over shared items of exp(-age / spw) / sqrt(items of n) * exp(-days since n / snh);
     score(j) = (1 + idf * log(sessions / sessions with j)) * sum over the most similar n with j of
     similarity(n) * exp(-age of the newest shared item / ipw) * exp(-places between that item and j in n / inh).
@@ -67,37 +66,13 @@ class VSTAN:
     name: ClassVar[str] = "vstan"
 
     def __init__(self, memory: Memory, config: VSTANConfig) -> None:
-        self.memory = memory
-        self.config = config
+        super().__init__(memory, config)
         self._rare_V = 1.0 + config.lambda_idf * memory.idf()
 
     @classmethod
     def fit(cls, sequences: Sequences, size: int, config: VSTANConfig) -> "VSTAN":
         """Remembers the sessions in order of their last event (of their row where there are no times)."""
         return cls(Memory.fit(sequences, size, stored=config.stored), config)
-
-    @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], config: VSTANConfig) -> "VSTAN":
-        """What ``arrays`` gave."""
-        return cls(Memory(arrays), config)
-
-    @property
-    def size(self) -> int:
-        return self.memory.size
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Everything to save, by name."""
-        return self.memory.arrays()
-
-    def scores(self, histories: Sequences) -> np.ndarray:
-        """float32 [B, V]: the best item of a session 1; below 0 is popularity, which orders what nobody votes for."""
-        known = histories.known().tail(self.config.length)
-        now_B = self._now(known)
-        out_BV = np.empty((len(known), self.size), dtype=np.float32)
-        for asked in self.memory.blocks(known, self.config.sample):
-            rows = slice(asked.start, asked.start + len(asked))
-            out_BV[rows] = self._block(asked, None if now_B is None else now_B[rows])
-        return out_BV
 
     def _now(self, known: Sequences) -> np.ndarray | None:
         """Each session's own time, int64 [B]; None where nothing depends on it."""
@@ -110,8 +85,8 @@ class VSTAN:
             now_B[some] = known.times[known.stops[some] - 1]
         return now_B
 
-    def _block(self, asked: Asked, now_B: np.ndarray | None) -> np.ndarray:
-        config, memory = self.config, self.memory
+    def votes(self, asked: Asked, histories: Sequences) -> np.ndarray:
+        config, memory, now_B = self.config, self.memory, self._now(histories)
         found = memory.find(asked, _fall(asked.age_Q, config.lambda_spw), config.sample)
         alike_C = found.shared_C / np.sqrt(memory.length_S[found.held_C])
         if now_B is not None and memory.times_S is not None:

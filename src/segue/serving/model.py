@@ -31,8 +31,13 @@ class Model:
 
     @classmethod
     def open(cls, run: Path) -> "Model":
-        """Loads an artifact and lets it answer once. ValueError when it is not one, or cannot answer."""
+        """Loads an artifact and lets it answer once. ValueError when it is none, or cannot answer as it was judged."""
         loaded = artifact.load(run)
+        if any(name.endswith("contexts.weights") for name in loaded.arrays):
+            raise ValueError(
+                f"The model in {run} learned from contexts of events, which live histories do not keep yet, so that it "
+                "would answer otherwise than it was judged: train it without --context to serve it."
+            )
         titles = {item: about.get("title") for item, about in loaded.items.items()}
         scorer = restore(loaded)
         model = cls(
