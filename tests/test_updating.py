@@ -11,7 +11,7 @@ from segue.data.catalog import Catalog
 from segue.data.events import EventLog, read_events
 from segue.data.sequences import Sequences
 from segue.models import artifact
-from segue.recommenders import BERT4Rec, GRU4Rec, NextItNet, SASRec
+from segue.recommenders import HSTU, BERT4Rec, GRU4Rec, NextItNet, SASRec
 from segue.training.grow import grow_net
 from segue.updating import Widened, update
 
@@ -24,12 +24,14 @@ def walk(people: range, step: int, items: int, begin: int) -> EventLog:
     return read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
 
 
-@pytest.fixture(params=["gru4rec", "sasrec", "bert4rec", "nextitnet"])
+@pytest.fixture(params=["gru4rec", "sasrec", "bert4rec", "nextitnet", "hstu"])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    kind = {"gru4rec": GRU4Rec, "sasrec": SASRec, "bert4rec": BERT4Rec, "nextitnet": NextItNet}[request.param]
-    kind(dim=16, epochs=30 if request.param == "bert4rec" else 6, batch_tokens=128, learning_rate=0.02, prior=0.0).fit(
-        walk(range(60), 1, 12, 0)
-    ).save(tmp_path / "run")
+    kind = {"gru4rec": GRU4Rec, "sasrec": SASRec, "bert4rec": BERT4Rec, "nextitnet": NextItNet, "hstu": HSTU}[
+        request.param
+    ]
+    values = {"gru4rec": {"time_inputs": ("gap",)}, "bert4rec": {"epochs": 30}, "hstu": {"target_time": True}}
+    quick = {"dim": 16, "epochs": 6, "batch_tokens": 128, "learning_rate": 0.02, "prior": 0.0}
+    kind(**{**quick, **values.get(request.param, {})}).fit(walk(range(60), 1, 12, 0)).save(tmp_path / "run")
     return tmp_path / "run"
 
 

@@ -1,9 +1,12 @@
 """History and rules -> answer, without HTTP."""
 
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from segue.data.sequences import Sequences
+from segue.data.sequences import NO_TIME, Sequences
 from segue.models import artifact, scorer
 from segue.models.restore import restore
 from segue.serving.engine import Engine, Model, check
@@ -152,3 +155,37 @@ def test_the_answer_is_the_one_top_k_of_the_scores(run, engine):
         zip(saved.catalog.names(items[0]), scores[0].tolist(), strict=True)
     )
     assert answer.model_version == saved.version
+
+
+class Listening:
+    """Any scorer; keeps what it was asked."""
+
+    def __init__(self, scorer):
+        self.scorer, self.name, self.size, self.asked = scorer, scorer.name, scorer.size, []
+
+    def scores(self, histories):
+        self.asked.append(histories)
+        return self.scorer.scores(histories)
+
+    def arrays(self):
+        return self.scorer.arrays()
+
+
+def test_a_model_hears_when_events_happened_and_when_it_is_asked(run, store):
+    """A stored history has the events' times, an event beside a history its own, a bare history none."""
+    model = replace(Model.open(run), scorer=(heard := Listening(Model.open(run).scorer)))
+    sessions = Sessions(store, model.catalog)
+    writer = Writer(store, sessions.add)
+    engine = Engine(model, sessions, writer)
+    before = time.time_ns() // 1000
+    for item, timestamp in (("b", 20), ("a", 10)):
+        engine.store([EventIn(item_id=item, user_id="ann", timestamp=timestamp)])[0].result(10)
+    ask(engine, user_id="ann")
+    ask(engine, history=["a", "c"], event=EventIn(item_id="d", user_id="x", timestamp=30))
+    ask(engine, history=["a"], event=EventIn(item_id="d", user_id="x"))
+    writer.close()
+    known, mixed, now = heard.asked
+    assert (known.lists(), known.times.tolist()) == ([[1, 2]], [10_000_000, 20_000_000])
+    assert (mixed.lists(), mixed.times.tolist()) == ([[1, 3, 4]], [NO_TIME, NO_TIME, 30_000_000])
+    assert now.times.tolist() == [NO_TIME, now.now[0]]
+    assert all(before <= asked.now[0] <= time.time_ns() // 1000 for asked in heard.asked)

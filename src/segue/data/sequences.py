@@ -11,12 +11,15 @@ every prefix of every sequence costs 16 bytes and no copy.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from segue.data.catalog import PAD
+
+NO_TIME = int(np.iinfo(np.int64).min)
+"""The time of an event, or of a question, of which nobody knows when it was; only histories have such events."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +27,15 @@ class Sequences:
     """B ragged rows over N flat events, oldest event first in each row.
 
     ``items`` int32 [N]; ``times`` int64 [N] UTC microseconds, or None where the log has order but no time;
-    ``starts`` and ``stops`` int64 [B]. Arrays may be memory-mapped and must not be written to.
+    ``starts`` and ``stops`` int64 [B]. Arrays may be memory-mapped and must not be written to. ``now`` int64 [B], for
+    histories: the moment at which each is asked what comes next; None where nobody says. It is not saved.
     """
 
     items: np.ndarray
     times: np.ndarray | None
     starts: np.ndarray
     stops: np.ndarray
+    now: np.ndarray | None = None
 
     @classmethod
     def from_offsets(cls, items: np.ndarray, offsets: np.ndarray, times: np.ndarray | None = None) -> "Sequences":
@@ -84,19 +89,26 @@ class Sequences:
         """The rows as plain lists."""
         return [row.tolist() for row in self]
 
+    def at(self, now_B: np.ndarray | None) -> "Sequences":
+        """The same rows, each asked at a moment of its own (UTC microseconds), or at none that is known."""
+        if now_B is not None and now_B.shape != self.starts.shape:
+            raise ValueError(f"Each row is asked at one moment, but {len(self)} rows got {len(now_B)} moments.")
+        return replace(self, now=now_B)
+
     def take(self, rows: np.ndarray | slice) -> "Sequences":
         """Some rows, by index, slice or mask; no event is copied."""
-        return Sequences(self.items, self.times, self.starts[rows], self.stops[rows])
+        now = None if self.now is None else self.now[rows]
+        return Sequences(self.items, self.times, self.starts[rows], self.stops[rows], now)
 
     def tail(self, length: int) -> "Sequences":
         """The newest ``length`` events of each row."""
-        return Sequences(self.items, self.times, np.maximum(self.starts, self.stops - length), self.stops)
+        return replace(self, starts=np.maximum(self.starts, self.stops - length))
 
     def prefixes(self, lengths: np.ndarray | Iterable[int]) -> "Sequences":
         """The oldest ``lengths[b]`` events of row b; a negative length leaves out that many newest events."""
         wanted = np.asarray(lengths, dtype=np.int64)
         stops = np.where(wanted < 0, self.stops + wanted, self.starts + wanted)
-        return Sequences(self.items, self.times, self.starts, np.clip(stops, self.starts, self.stops))
+        return replace(self, stops=np.clip(stops, self.starts, self.stops))
 
     def positions(self) -> tuple[np.ndarray, np.ndarray]:
         """Where every event of every row lies: (row int64 [M], flat position int64 [M]), row by row, oldest first."""
@@ -111,7 +123,7 @@ class Sequences:
         _, where = self.positions()
         offsets = np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64)
         times = None if self.times is None else self.times[where]
-        return Sequences.from_offsets(self.items[where], offsets, times)
+        return Sequences.from_offsets(self.items[where], offsets, times).at(self.now)
 
     def known(self) -> "Sequences":
         """The same rows without PAD entries, that is without items the catalogue does not know."""
@@ -125,7 +137,7 @@ class Sequences:
         counts = np.bincount(row[keep], minlength=len(self))
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         times = None if self.times is None else self.times[where[keep]]
-        return Sequences.from_offsets(items[keep], offsets, times)
+        return Sequences.from_offsets(items[keep], offsets, times).at(self.now)
 
     def padded(self, length: int) -> np.ndarray:
         """[B, length] int32 of the newest events, right-aligned, PAD in front."""

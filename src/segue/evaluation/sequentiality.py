@@ -63,4 +63,4 @@ def shuffle(sequences: Sequences, rng: np.random.Generator) -> Sequences:
     flat = sequences.flat()
     row_N, _ = flat.positions()
     order_N = np.lexsort((rng.random(len(row_N)), row_N))
-    return Sequences(flat.items[order_N], flat.times, flat.starts, flat.stops)
+    return replace(flat, items=flat.items[order_N])

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from segue.data.catalog import PAD
-from segue.data.sequences import Sequences
+from segue.data.sequences import NO_TIME, Sequences
 from segue.models.covisit import CoVisit
 from segue.models.gru4rec import GruArrays
 from segue.models.neural import NeuralScorer
@@ -66,7 +66,11 @@ class Rereading:
         items_N = np.empty(offsets[-1], dtype=np.int32)
         items_N[offsets[row_N] + where_N - old.starts[row_N]] = old.items[where_N]
         items_N[offsets[1:, None] - count + np.arange(count)] = self.written_RK
-        return self.scorer.scores(Sequences.from_offsets(items_N, offsets))
+        times_N = None
+        if old.times is not None:
+            times_N = np.full(len(items_N), NO_TIME)
+            times_N[offsets[row_N] + where_N - old.starts[row_N]] = old.times[where_N]
+        return self.scorer.scores(Sequences.from_offsets(items_N, offsets, times_N).at(old.now))
 
     def grown(self, parents_R: np.ndarray, items_R: np.ndarray) -> "Rereading":
         """See ``Continuation``."""
@@ -104,11 +108,13 @@ class Stepping:
     @classmethod
     def after(cls, scorer: NeuralScorer, encoder: GruArrays, histories: Sequences) -> "Stepping":
         """The state after each history's newest events, from its oldest on; rows that have ended keep theirs."""
-        items_BT, lengths_B = histories.padded(encoder.length), np.minimum(histories.lengths, encoder.length)
+        newest, vectors_ND = scorer.read(histories)
+        lengths_B = newest.lengths
+        first_B = np.cumsum(lengths_B) - lengths_B
         state_LBD = encoder.start(len(histories))
-        for t in range(encoder.length - int(lengths_B.max()), encoder.length):
-            row = np.flatnonzero(lengths_B >= encoder.length - t)
-            state_LBD[:, row] = encoder.step(state_LBD[:, row], scorer.vectors_VD[items_BT[row, t]])
+        for t in range(int(lengths_B.max())):
+            row = np.flatnonzero(lengths_B > t)
+            state_LBD[:, row] = encoder.step(state_LBD[:, row], vectors_ND[first_B[row] + t])
         return cls(scorer, encoder, state_LBD)
 
     def scores(self) -> np.ndarray:
@@ -117,7 +123,7 @@ class Stepping:
 
     def grown(self, parents_R: np.ndarray, items_R: np.ndarray) -> "Stepping":
         """See ``Continuation``; the oldest event is not forgotten when the history grows beyond ``length``."""
-        stepped = self.encoder.step(self.state_LRD[:, parents_R], self.scorer.vectors_VD[items_R])
+        stepped = self.encoder.step(self.state_LRD[:, parents_R], self.scorer.written(items_R))
         return Stepping(self.scorer, self.encoder, stepped)
 
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from segue.data.sequences import Sequences
+from segue.models.clock import TimeConfig
 
 
 @dataclass(frozen=True)
-class GRU4RecConfig:
+class GRU4RecConfig(TimeConfig):
     """The shape of the network."""
 
     dim: int = 64
@@ -33,6 +34,7 @@ class GRU4RecConfig:
     """Weight of the co-visit rule added to the scores; 'none': chosen on validation (0 where there is none)."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.dim < 1 or self.layers < 1 or self.length < 1:
             raise ValueError(
                 f"dim, layers and length must be at least 1, got {self.dim}, {self.layers}, {self.length}."

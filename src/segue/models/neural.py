@@ -10,6 +10,7 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
+from segue.models.clock import Clock, TimeConfig
 from segue.models.graph import GraphEncoder
 from segue.models.gru4rec import GRU4RecConfig, GruArrays
 from segue.models.prior import WithPrior
@@ -38,10 +39,19 @@ class NeuralScorer:
     """
 
     def __init__(
-        self, name: str, encoder: Encoder, table_VD: np.ndarray, start_V: np.ndarray, *, temperature: float | None
+        self,
+        name: str,
+        encoder: Encoder,
+        table_VD: np.ndarray,
+        start_V: np.ndarray,
+        *,
+        temperature: float | None,
+        clock: Clock | None = None,
     ) -> None:
         self.name = name
         self.encoder = encoder
+        self.clock = clock
+        """What is added to an event's vector for its time; None where the network looks at items alone."""
         self.start_V = start_V
         self.temperature = temperature
         self._table_VD = table_VD
@@ -62,7 +72,13 @@ class NeuralScorer:
         takes."""
         newest = histories.tail(self.encoder.length)
         _, where_N = newest.positions()
-        return newest, self.vectors_VD[newest.items[where_N]]
+        vectors_ND = self.vectors_VD[newest.items[where_N]]
+        return newest, vectors_ND if self.clock is None else vectors_ND + self.clock.vectors(newest)
+
+    def written(self, items_R: np.ndarray) -> np.ndarray:
+        """float32 [R, D]: the vectors of events that are only imagined, behind a history: they have no time."""
+        vectors_RD = self.vectors_VD[items_R]
+        return vectors_RD if self.clock is None else vectors_RD + self.clock.timeless_D
 
     def logits(self, hidden_BD: np.ndarray) -> np.ndarray:
         """float32 [B, V]: what the encoder's states say of every item."""
@@ -87,8 +103,9 @@ class NeuralScorer:
         return scores_BV
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The table, the answer to an empty history, and the encoder, by name."""
-        return {"table": self._table_VD, "start": self.start_V, **self.encoder.arrays()}
+        """The table, the answer to an empty history, the times' vectors and the encoder, by name."""
+        clock = {} if self.clock is None else self.clock.arrays()
+        return {"table": self._table_VD, "start": self.start_V, **clock, **self.encoder.arrays()}
 
 
 def unit(vectors_ND: np.ndarray) -> np.ndarray:
@@ -108,5 +125,6 @@ def restore_neural(name: str, arrays: Mapping[str, np.ndarray], config: Any) -> 
     else:
         weights = {key.removeprefix("net."): value for key, value in arrays.items() if key.startswith("net.")}
         encoder = GraphEncoder(arrays["encoder.onnx"].tobytes(), config.length, weights)
-    scorer = NeuralScorer(name, encoder, arrays["table"], arrays["start"], temperature=config.temperature)
+    clock = Clock.restore(arrays, config) if isinstance(config, TimeConfig) else None
+    scorer = NeuralScorer(name, encoder, arrays["table"], arrays["start"], temperature=config.temperature, clock=clock)
     return WithPrior.restore(scorer, arrays) if "prior.weight" in arrays else scorer

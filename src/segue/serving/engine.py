@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from segue.data.catalog import PAD, Catalog
-from segue.data.sequences import Sequences
+from segue.data.sequences import NO_TIME, Sequences
 from segue.models import artifact
 from segue.models.restore import restore
 from segue.models.scorer import Scorer, top_k
-from segue.serving.events import accept
+from segue.serving.events import accept, moment
 from segue.serving.problems import Problem
 from segue.serving.schema import EventIn, RecommendAnswer, Recommendation, RecommendRequest, SimilarRequest
 from segue.serving.sessions import Key, Sessions
@@ -49,10 +49,20 @@ class Model:
         return model
 
     def best(
-        self, history: Sequence[int], k: int, *, exclude: Sequence[int] = (), allowed_V: np.ndarray | None = None
+        self,
+        history: Sequence[int],
+        k: int,
+        *,
+        exclude: Sequence[int] = (),
+        allowed_V: np.ndarray | None = None,
+        times: Sequence[int] | None = None,
     ) -> list[Recommendation]:
-        """The k best items after a history of indices: the scorer and the one ``top_k``, as in an evaluation."""
-        scores_BV = self.scorer.scores(Sequences.from_lists([history]))
+        """The k best items after a history of indices: the scorer and the one ``top_k``, as in an evaluation.
+
+        ``times``: when each event was, and behind them the moment of asking; UTC microseconds, NO_TIME where unknown.
+        """
+        rows = Sequences.from_lists([history], None if times is None else [times[:-1]])
+        scores_BV = self.scorer.scores(rows if times is None else rows.at(np.array(times[-1:])))
         items_BK, best_BK = top_k(scores_BV, k, exclude=Sequences.from_lists([exclude]), allowed_V=allowed_V)
         found = zip(items_BK[0].tolist(), best_BK[0].tolist(), strict=True)
         named = ((self.catalog.ids[item - 1], score) for item, score in found if item != PAD)
@@ -83,13 +93,16 @@ class Engine:
         started = time.perf_counter()
         model = self._model
         unknown: dict[str, None] = {}
+        now_us = time.time_ns() // 1000
         if (key := _key(request)) is not None:
-            history = self._sessions.history(key)
+            history, times = self._sessions.timed(key)
         else:
             history = self._index(request.history or (), unknown)
+            times = [NO_TIME] * len(history)
         if request.event is not None:
             seen = self._index([request.event.item_id], unknown)
-            history = history if key is not None else history + seen
+            if key is None:
+                history, times = history + seen, times + [moment(request.event, now_us)] * len(seen)
         exclude = self._index(request.exclude, unknown)
         if model.exclude_seen if request.exclude_seen is None else request.exclude_seen:
             exclude = exclude + history
@@ -97,7 +110,7 @@ class Engine:
         if request.allow is not None:
             allowed_V = np.zeros(model.catalog.size, dtype=bool)
             allowed_V[self._index(request.allow, unknown)] = True
-        items = model.best(history, request.k, exclude=exclude, allowed_V=allowed_V)
+        items = model.best(history, request.k, exclude=exclude, allowed_V=allowed_V, times=[*times, now_us])
         return _answer(model, items, list(unknown), started)
 
     def similar(self, request: SimilarRequest) -> RecommendAnswer:

@@ -78,7 +78,11 @@ class Sessions:
                         recent.add(one.event.time_us, one.seq, item, self._config.length)
 
     def history(self, key: Key) -> list[int]:
-        """The newest events of a key, oldest first; empty for somebody unknown."""
+        """The newest items of a key, oldest first; empty for somebody unknown."""
+        return self.timed(key)[0]
+
+    def timed(self, key: Key) -> tuple[list[int], list[int]]:
+        """(the newest items of a key, when each was: UTC microseconds), oldest first."""
         # The store is read under the lock: an event that is committed meanwhile is either read, or added after.
         with self._lock:
             recent = self._recent.get(key)
@@ -89,7 +93,7 @@ class Sessions:
                 self._recent.move_to_end(key)
                 while len(self._recent) > self._config.keys:
                     self._recent.popitem(last=False)
-            return recent.items.tolist()
+            return recent.items.tolist(), recent.times.tolist()
 
     def _load(self, key: Key) -> _Recent:
         recent = _Recent()

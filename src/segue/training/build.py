@@ -10,14 +10,18 @@ from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.models.bert4rec import BERT4RecConfig
 from segue.models.caser import CaserConfig
+from segue.models.clock import TimeConfig
 from segue.models.gru4rec import GRU4RecConfig
+from segue.models.hstu import HSTUConfig
 from segue.models.nextitnet import NextItNetConfig
 from segue.models.sasrec import SASRecConfig
 from segue.models.seq2seq import Seq2SeqConfig
 from segue.models.spectral import spectral_vectors
+from segue.training.nets.clock import Clock
 from segue.training.nets.convolution import CaserEncoder, NextItNetEncoder
 from segue.training.nets.encoder import Encoder
 from segue.training.nets.gru import GruEncoder
+from segue.training.nets.hstu import HstuEncoder
 from segue.training.nets.layers import Noise
 from segue.training.nets.masked import MaskedEncoder
 from segue.training.nets.seq2seq import Seq2SeqNet, Translator
@@ -27,6 +31,7 @@ from segue.training.nets.transformer import TransformerEncoder
 ENCODERS: dict[type, type[Encoder]] = {
     GRU4RecConfig: GruEncoder,
     SASRecConfig: TransformerEncoder,
+    HSTUConfig: HstuEncoder,
     BERT4RecConfig: MaskedEncoder,
     CaserConfig: CaserEncoder,
     NextItNetConfig: NextItNetEncoder,
@@ -56,6 +61,8 @@ def assemble(config: Any, table_VD: torch.Tensor, generator: torch.Generator) ->
     """The net of these settings around a table, its encoder freshly drawn."""
     noise = Noise()
     encoder = ENCODERS[type(config)](config, noise, generator)
+    if isinstance(config, TimeConfig) and config.time_inputs:
+        encoder.clock = Clock(config.time_inputs, config.dim)
     if isinstance(encoder, Translator):
         return Seq2SeqNet(encoder, noise, table_VD, config)
     return TiedNet(encoder, noise, table_VD, temperature=config.temperature, length=config.length)

@@ -34,7 +34,10 @@ def grow_net(
     if len(fresh):
         table[fresh] = _start(table, fresh, sequences, config, np.random.default_rng((seed, 4)))
     net = assemble(config, torch.from_numpy(table), torch.Generator().manual_seed(seed))
-    net.encoder.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in _parameters(arrays, config)})
+    weights = {name: torch.from_numpy(value.copy()) for name, value in _parameters(arrays, config)}
+    if "time.vectors" in arrays:
+        weights["clock.vectors"] = torch.from_numpy(arrays["time.vectors"].copy())
+    net.encoder.load_state_dict(weights)
     return net
 
 

@@ -6,21 +6,22 @@ from typing import Protocol
 import numpy as np
 
 from segue.data.catalog import PAD
-from segue.data.sequences import Sequences
+from segue.data.sequences import NO_TIME, Sequences
 
 
 @dataclass(frozen=True)
 class Batch:
     """``inputs_BT`` and ``targets_BT`` int32, oldest event first, PAD behind a row's end and where nothing is asked.
 
-    ``times_BT`` int64 is when each input happened (UTC microseconds), None where the log has no
-    times or the net does not look at them. ``cuts_B`` int64, for a net that writes several steps from one place: the
-    column of each row's first cut (see ``NextSteps``); None for any other.
+    ``times_BS`` int64 [B, T + 1] is when each input happened (UTC microseconds), and behind a row's last input when its
+    target did; NO_TIME where nobody knows, None where the log has no times or the net does not look at them.
+    ``cuts_B`` int64, for a net that writes several steps from one place: the column of each row's first cut (see
+    ``NextSteps``); None for any other.
     """
 
     inputs_BT: np.ndarray
     targets_BT: np.ndarray
-    times_BT: np.ndarray | None = None
+    times_BS: np.ndarray | None = None
     cuts_B: np.ndarray | None = None
 
     @property
@@ -36,9 +37,9 @@ class Batch:
     def share(self, rank: int, ranks: int) -> "Batch":
         """Every ``ranks``-th row, from row ``rank`` on: what one of several processes works on."""
         rows = slice(rank, None, ranks)
-        times_BT = None if self.times_BT is None else self.times_BT[rows]
+        times_BS = None if self.times_BS is None else self.times_BS[rows]
         cuts_B = None if self.cuts_B is None else self.cuts_B[rows]
-        return Batch(self.inputs_BT[rows], self.targets_BT[rows], times_BT, cuts_B)
+        return Batch(self.inputs_BT[rows], self.targets_BT[rows], times_BS, cuts_B)
 
 
 class Task(Protocol):
@@ -65,7 +66,10 @@ class NextItem:
 
     length: int
     timed: bool = False
-    """Whether batches tell when each input happened."""
+    """Whether batches tell when events happened."""
+    without_times: float = 1 / 16
+    """The share of windows that are shown without their times even so: a net learns from them what to make of a history
+    whose times nobody knows."""
 
     def windows(self, sequences: Sequences) -> Sequences:
         """Newest events first served: a history's remainder is its oldest window.
@@ -87,10 +91,11 @@ class NextItem:
     def batch(self, windows: Sequences, rng: np.random.Generator) -> Batch:
         events = left_aligned(windows, windows.items)
         targets = events[:, 1:]
-        times_BT = None
+        times_BS = None
         if self.timed and windows.times is not None:
-            times_BT = left_aligned(windows, windows.times)[:, :-1]
-        return Batch(np.where(targets != PAD, events[:, :-1], PAD), np.ascontiguousarray(targets), times_BT)
+            times_BS = left_aligned(windows, windows.times)
+            times_BS[rng.random(len(windows)) < self.without_times] = NO_TIME
+        return Batch(np.where(targets != PAD, events[:, :-1], PAD), np.ascontiguousarray(targets), times_BS)
 
 
 @dataclass(frozen=True)

@@ -191,7 +191,8 @@ class Trainer:
         """What must be equal for a state to be this training's."""
         digest = hashlib.sha256(repr((self.config, self.seed, self.net.length, self.net.temperature)).encode())
         log = self.batches.sequences
-        for array in (log.items, log.starts, log.stops):
+        times = () if log.times is None else (log.times,)
+        for array in (log.items, log.starts, log.stops, *times):
             for piece in pieces(array):
                 digest.update(np.ascontiguousarray(piece).data)
         shapes = [(name, tuple(value.shape)) for name, value in self._weights().items()]
@@ -252,12 +253,12 @@ class Trainer:
         inside_BT, asked_BT = (
             torch.from_numpy(items != PAD).to(net.device) for items in (batch.inputs_BT, batch.targets_BT)
         )
-        times_BT, cuts_B = (
+        times_BS, cuts_B = (
             None if extra is None else torch.from_numpy(extra).to(net.device)
-            for extra in (batch.times_BT, batch.cuts_B)
+            for extra in (batch.times_BS, batch.cuts_B)
         )
         with torch.autocast(net.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            hidden_ND = net.states(table_RD, Steps(inputs_BT, inside_BT, asked_BT, times_BT, cuts_B, done))
+            hidden_ND = net.states(table_RD, Steps(inputs_BT, inside_BT, asked_BT, times_BS, cuts_B, done))
         return net.query(hidden_ND.float())
 
     def _weights(self) -> dict[str, Tensor]:

@@ -122,7 +122,7 @@ class Seq2SeqNet(TiedNet):
         """``count`` numbers in [0, 1) from the net's noise: they repeat with the step."""
         return (self.noise.bytes(4 * count).view(torch.int32) & 0xFFFFFF).float() / float(1 << 24)
 
-    def newest(self, items_BT: Tensor, last_B: Tensor) -> Tensor:
+    def newest(self, items_BT: Tensor, last_B: Tensor, times_BS: Tensor | None = None) -> Tensor:
         """[B, D]: what the writer says first, after each row's newest event, which is in column ``last_B``."""
         states_BTD = self.encoder.reader(self.embed(self.table_VD, items_BT))
         row_B = torch.arange(len(last_B), device=self.device)

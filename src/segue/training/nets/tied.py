@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segue.data.sequences import Sequences
+from segue.data.sequences import NO_TIME, Sequences
+from segue.models.clock import moments
 from segue.training.nets.encoder import Encoder, Steps
 from segue.training.nets.layers import Noise
 from segue.training.tasks import Task, left_aligned
@@ -53,9 +54,17 @@ class TiedNet(nn.Module):
         vectors = F.embedding(rows_BT, table_RD)
         return vectors if self.temperature is not None else vectors[..., :-1]
 
+    def timed(self, x_BTD: Tensor, times_BS: Tensor | None) -> Tensor:
+        """The input vectors with what the events' times add, where the net looks at that."""
+        if self.encoder.clock is None:
+            return x_BTD
+        if times_BS is None:
+            times_BS = torch.full((x_BTD.shape[0], x_BTD.shape[1] + 1), NO_TIME, device=x_BTD.device)
+        return x_BTD + self.encoder.clock(times_BS[:, :-1])
+
     def states(self, table_RD: Tensor, steps: Steps) -> Tensor:
         """[N, D]: the state at every position that is asked."""
-        return self.encoder.states(self.embed(table_RD, steps.inputs_BT), steps)
+        return self.encoder.states(self.timed(self.embed(table_RD, steps.inputs_BT), steps.times_BS), steps)
 
     def query(self, hidden_ND: Tensor) -> Tensor:
         """States as they enter the dot product."""
@@ -67,9 +76,9 @@ class TiedNet(nn.Module):
         """Table rows as they enter the dot product."""
         return F.normalize(table_RD, dim=-1) if self.temperature is not None else table_RD
 
-    def newest(self, items_BT: Tensor, last_B: Tensor) -> Tensor:
+    def newest(self, items_BT: Tensor, last_B: Tensor, times_BS: Tensor | None = None) -> Tensor:
         """[B, D]: the state after each row's newest event, which is in column ``last_B``."""
-        return self.encoder.newest(self.embed(self.table_VD, items_BT), last_B)
+        return self.encoder.newest(self.timed(self.embed(self.table_VD, items_BT), times_BS), last_B, times_BS)
 
     @torch.no_grad()
     def queries(self, histories: Sequences) -> np.ndarray:
@@ -91,7 +100,8 @@ class TiedNet(nn.Module):
             chosen = newest.take(rows)
             items_BT = torch.from_numpy(left_aligned(chosen, chosen.items).astype(np.int64)).to(self.device)
             last_B = torch.from_numpy(lengths[rows] - 1).to(self.device)
-            out[rows] = self.query(self.newest(items_BT, last_B).float()).cpu().numpy()
+            times_BS = torch.from_numpy(moments(chosen, width)).to(self.device) if self.encoder.told_times else None
+            out[rows] = self.query(self.newest(items_BT, last_B, times_BS).float()).cpu().numpy()
             start += len(rows)
         self.train(was_training)
         return out
