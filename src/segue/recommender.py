@@ -48,9 +48,14 @@ class Fitted:
         Ids that the catalogue does not know are skipped. With ``items`` only those are considered. A row is shorter
         than k only when fewer items are left. ValueError for a flat list of ids, and for ids that are not texts.
         """
-        rows, allowed_V = self._asked(histories, items)
+        return self.answer(self._rows(histories), k=k, exclude_seen=exclude_seen, items=items)
+
+    def answer(
+        self, rows: Sequences, *, k: int = 10, exclude_seen: bool = True, items: Iterable[str] | None = None
+    ) -> list[Answer]:
+        """``recommend`` after histories of indices, which may hold times and moments of asking."""
         seen = rows if exclude_seen else None
-        return self._named(*top_k(self.scorer.scores(rows), k, exclude=seen, allowed_V=allowed_V))
+        return self._named(*top_k(self.scorer.scores(rows), k, exclude=seen, allowed_V=self._allowed(items)))
 
     def generate(
         self,
@@ -64,21 +69,22 @@ class Fitted:
     ) -> list[Answer]:
         """What the next ``steps`` items may be, written item by item by a strategy (a name, or a ``Strategy`` of
         ``segue.models.strategy``, which says what the scores are). Equal seeds write equal lists."""
-        rows, allowed_V = self._asked(histories, items)
+        rows, allowed_V = self._rows(histories), self._allowed(items)
         seen = rows if exclude_seen else None
         rng = np.random.default_rng(seed)
         return self._named(*generate(self.scorer, rows, steps, strategy, rng=rng, exclude=seen, allowed_V=allowed_V))
 
-    def _asked(
-        self, histories: Iterable[Sequence[str]], items: Iterable[str] | None
-    ) -> tuple[Sequences, np.ndarray | None]:
-        """Histories by index, and bool [V] of the items that are considered."""
-        rows = Sequences.from_lists(self.catalog.index(_checked(history)) for history in histories)
+    def _rows(self, histories: Iterable[Sequence[str]]) -> Sequences:
+        """Histories by index."""
+        return Sequences.from_lists(self.catalog.index(_checked(history)) for history in histories)
+
+    def _allowed(self, items: Iterable[str] | None) -> np.ndarray | None:
+        """bool [V]: the items that are considered; None: all."""
         if items is None:
-            return rows, None
+            return None
         allowed_V = np.zeros(self.catalog.size, dtype=bool)
         allowed_V[self.catalog.index(items)] = True
-        return rows, allowed_V
+        return allowed_V
 
     def _named(self, items_BK: np.ndarray, scores_BK: np.ndarray) -> list[Answer]:
         return [
@@ -204,10 +210,12 @@ class Recommender:
             raise ValueError("Give either histories or users.")
         if isinstance(users, str):
             raise ValueError(f"users is a list of ids, got the text '{users}': write ['{users}'].")
+        fitted = self.fitted
         if users is not None:
-            histories = [self._history(user) for user in users]
+            rows = self._rows.take(np.array([self._row(user) for user in users], dtype=np.int64))
+            return fitted.answer(rows, k=k, exclude_seen=exclude_seen, items=items)
         assert histories is not None
-        return self.fitted.recommend(histories, k=k, exclude_seen=exclude_seen, items=items)
+        return fitted.recommend(histories, k=k, exclude_seen=exclude_seen, items=items)
 
     def similar(self, item: str, *, k: int = 10) -> Answer:
         """What goes with one item."""
@@ -221,12 +229,10 @@ class Recommender:
         )
         return artifact.save(saved, Path(folder))
 
-    def _history(self, user: str) -> list[str]:
-        catalog = self.fitted.catalog
+    def _row(self, user: str) -> int:
         if user not in self._row_of:
             raise ValueError(f"There is no person '{user}' in the log this was fitted on.")
-        row = self._row_of[user]
-        return catalog.names(self._rows.items[self._rows.starts[row] : self._rows.stops[row]])
+        return self._row_of[user]
 
 
 def load(folder: str | Path) -> Fitted:

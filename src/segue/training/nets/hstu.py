@@ -43,7 +43,9 @@ class HstuLayer(nn.Module):
 class HstuEncoder(Encoder):
     """[B, T, D] embedded events, oldest first and padding behind, -> [B, T, D] what each position expects next.
 
-    A position sees how long before it, or with ``target_time`` before the moment of asking, every event was.
+    A position sees how long before it, or with ``target_time`` before the moment of asking, every event was. Since the
+    norm in a layer takes away how much was attended to, which alone tells how long ago the only event of a history was,
+    the wait from each event to the moment of asking also adds a vector to it; there we differ from the paper.
     """
 
     timed = True
@@ -55,9 +57,13 @@ class HstuEncoder(Encoder):
         self.layers = nn.ModuleList(HstuLayer(config, self.dropout) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dim)
         normal_(self, generator)
+        if config.target_time:
+            self.wait = nn.Parameter(torch.zeros(GAPS, config.dim))
 
     def forward(self, x_BTD: Tensor, last_B: Tensor | None = None, times_BS: Tensor | None = None) -> Tensor:
         bucket_BTT = None if times_BS is None else self._buckets(times_BS)
+        if bucket_BTT is not None and self.target_time:
+            x_BTD = x_BTD + self.wait[bucket_BTT.diagonal(dim1=1, dim2=2).long()]
         x_BTD = self.dropout(x_BTD)
         for layer in self.layers:
             x_BTD = layer(x_BTD, bucket_BTT)
