@@ -1,127 +1,184 @@
-"""How good each model is on the published logs: `python benchmarks/accuracy.py [TASK ...]`.
+"""How good each model is on the published logs: `python benchmarks/accuracy.py [TASK[:ROW,...] ...]`.
 
-Writes benchmarks/results/accuracy-TASK.json, and docs/accuracy.md from all of them. A network takes minutes, all
-tasks together about an hour on two cores. Best epoch and prior are chosen on validation, the rest is as
-written here; every model is trained once for each seed.
+Writes benchmarks/results/accuracy-TASK.json, a row for each model, setting and seed; a row that is asked for again is
+replaced, the others stay. Settings were chosen on validation alone: results/search-TASK.json holds every try, and what
+a row does not name is the model's default. docs/accuracy.md is made from the files by accuracy_page.py. A network
+takes minutes, all rows together some hours on two cores; with a folder in the environment as KEEP, trainings are kept
+there and go on, or need not be done again.
 """
 
 import json
+import os
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from machine import DATA, RESULTS, ROOT, about, save
+from machine import DATA, RESULTS, about, save
+from segue.data.cases import Split
 from segue.data.events import read_events
 from segue.data.samples import online_retail
-from segue.experiment import Comparison, compare
+from segue.experiment import Comparison, Job, run_one
+from segue.models.zoo import ZOO, Counting, learns
 
-COUNTED = ["popularity", "markov", "covisit", "item-knn", "session-knn"]
-Runs = list[tuple[str, dict[str, Any]]]
+COUNTED = [name for name, entry in ZOO.items() if isinstance(entry, Counting)]
 
 
-def beauty() -> tuple[Any, Comparison, Runs]:
+@dataclass(frozen=True)
+class Row:
+    """One model as it is judged."""
+
+    model: str
+    values: dict[str, Any] = field(default_factory=dict)
+    seeds: int = 1
+
+    @property
+    def label(self) -> str:
+        """The model, and what tells it from another row of the same one."""
+        given = ", ".join(f"{key}={value}" for key, value in self.values.items())
+        return f"{self.model} ({given})" if given else self.model
+
+
+@dataclass(frozen=True)
+class Task:
+    """A log, how it is cut, and who is judged."""
+
+    split: Any
+    options: Comparison
+    rows: dict[str, Row]
+    """By a short name; counting models are added by their own."""
+
+    def row(self, name: str) -> Row:
+        """The row of that name."""
+        return self.rows.get(name) or Row(name)
+
+    def names(self) -> list[str]:
+        """Everything that is judged."""
+        return [*COUNTED, *self.rows]
+
+
+def beauty() -> Split:
     """Amazon Beauty, the published leave-one-out: train only, seen items excluded."""
-    split = read_events(DATA / "beauty" / "sequences.txt", format="sequences").split("leave-last-out")
-    return (
-        split,
-        Comparison(ks=(5, 10), seeds=1),
-        [
-            *[(name, {}) for name in COUNTED],
-            ("sasrec", {"dim": 64, "epochs": 8, "loss": "full"}),
-            ("sasrec", {"dim": 128, "dropout": 0.4, "epochs": 8, "loss": "full"}),
-            ("sasrec", {"dim": 256, "dropout": 0.5, "epochs": 8, "loss": "full"}),
-            ("gru4rec", {"dim": 128, "dropout_hidden": 0.3, "epochs": 8}),
-        ],
-    )
+    return read_events(DATA / "beauty" / "sequences.txt", format="sequences").split("leave-last-out")
 
 
-def ml_1m() -> tuple[Any, Comparison, Runs]:
+def ml_1m() -> Split:
     """MovieLens-1M, the published leave-one-out: train only, seen items excluded."""
-    split = read_events(DATA / "ml-1m" / "pairs.txt", format="pairs").split("leave-last-out")
-    return split, Comparison(ks=(5, 10), seeds=1), [(name, {}) for name in COUNTED]
+    return read_events(DATA / "ml-1m" / "pairs.txt", format="pairs").split("leave-last-out")
 
 
-def rsc15() -> tuple[Any, Comparison, Runs]:
+def rsc15() -> Split:
     """The RSC15 sample: every position, conservative ties, seen items stay."""
     log = read_events(DATA / "rsc15-sample" / "train_full.tsv")
-    split = log.split("fixed", test=read_events(DATA / "rsc15-sample" / "test.tsv"))
-    return (
-        split,
-        Comparison(ks=(5, 10, 20), ties="conservative", seeds=3),
-        [*[(n, {}) for n in COUNTED], ("gru4rec", {})],
-    )
+    return log.split("fixed", test=read_events(DATA / "rsc15-sample" / "test.tsv"))
 
 
-def retail() -> tuple[Any, Comparison, Runs]:
+def yoochoose() -> Split:
+    """Yoochoose 1/64, the fixed split of the SR-GNN line: items unknown to training count as misses."""
+    return _fixed("yoochoose-1-64")
+
+
+def diginetica() -> Split:
+    """Diginetica, the fixed split of the SR-GNN line: items unknown to training count as misses."""
+    return _fixed("diginetica")
+
+
+def _fixed(name: str) -> Split:
+    log = read_events(DATA / name / "train_sessions.txt", format="sessions")
+    return log.split("fixed", test=read_events(DATA / name / "test.txt", format="prefixes"), unknown="miss")
+
+
+def retail() -> Split:
     """The bundled gift shop, time split."""
-    return online_retail()[0].split("time"), Comparison(refit=False), [*[(n, {}) for n in COUNTED], ("gru4rec", {})]
+    return online_retail()[0].split("time")
 
 
-TASKS = {"beauty": beauty, "ml-1m": ml_1m, "rsc15": rsc15, "online-retail": retail}
-PUBLISHED = {
-    "beauty": "Published with care: SASRec with sampled softmax .0921/.0531, SASRec full softmax tuned .0974/.0588, "
-    "BSARec .1002/.0610 (recall@10/ndcg@10).",
-    "ml-1m": "Published with care: GRU4Rec .281/.165, SASRec full softmax .315/.182, tuned .321/.186 "
-    "(recall@10/ndcg@10).",
-    "rsc15": "The official GRU4Rec code, run on this sample: recall@20 .6736, mrr@20 .3538.",
-    "online-retail": "No published figures under this protocol.",
+SMALL = {"dim": 64, "dropout": 0.2, "epochs": 8, "loss": "full"}
+LARGE = {"dim": 128, "dropout": 0.4, "epochs": 8, "loss": "full"}
+GRU = {"dim": 128, "dropout_hidden": 0.3, "epochs": 8}
+MOVIES = {"dim": 64, "length": 200, "dropout": 0.1, "epochs": 12, "loss": "full"}
+TASKS: dict[str, Task] = {
+    "beauty": Task(
+        beauty,
+        Comparison(ks=(5, 10)),
+        {
+            "sasrec": Row("sasrec", LARGE, seeds=3),
+            "sasrec-d64": Row("sasrec", SMALL, seeds=3),
+            "gru4rec": Row("gru4rec", GRU, seeds=3),
+            "bert4rec": Row("bert4rec", {"epochs": 40}),
+            "caser": Row("caser", {"epochs": 8}),
+            "nextitnet": Row("nextitnet", {"epochs": 8}),
+            "seq2seq": Row("seq2seq", {"epochs": 8}),
+            "best": Row(
+                "sasrec+sasrec+sasrec+gru4rec+gru4rec+session-knn+ease",
+                {f"sasrec.{k}": v for k, v in LARGE.items()} | {f"gru4rec.{k}": v for k, v in GRU.items()},
+            ),
+        },
+    ),
+    "ml-1m": Task(
+        ml_1m,
+        Comparison(ks=(5, 10)),
+        {
+            "sasrec": Row("sasrec", MOVIES),
+            "gru4rec": Row("gru4rec", {"dim": 128, "length": 200, "epochs": 12, "loss": "full"}),
+            "bert4rec": Row("bert4rec", {"length": 200, "epochs": 40, "loss": "full"}),
+            "caser": Row("caser", {"epochs": 8, "loss": "full"}),
+            "nextitnet": Row("nextitnet", {"length": 100, "epochs": 8, "loss": "full"}),
+            "seq2seq": Row("seq2seq", {"epochs": 8}),
+        },
+    ),
+    "rsc15": Task(
+        rsc15,
+        Comparison(ks=(5, 10, 20), ties="conservative"),
+        {"gru4rec": Row("gru4rec", seeds=3), "sasrec": Row("sasrec"), "best": Row("gru4rec+sasrec+vstan")},
+    ),
+    "yoochoose": Task(
+        yoochoose,
+        Comparison(ks=(5, 10, 20)),
+        {
+            "gru4rec": Row("gru4rec", {"dim": 128}),
+            "sasrec": Row("sasrec", {"epochs": 6}),
+            "best": Row("gru4rec+sasrec+vstan", {"gru4rec.dim": 128, "sasrec.epochs": 6}),
+        },
+    ),
+    "diginetica": Task(
+        diginetica,
+        Comparison(ks=(5, 10, 20)),
+        {
+            "gru4rec": Row("gru4rec", {"dim": 128}),
+            "sasrec": Row("sasrec", {"epochs": 6}),
+            "best": Row("gru4rec+sasrec+vstan", {"gru4rec.dim": 128, "sasrec.epochs": 6}),
+        },
+    ),
+    "online-retail": Task(retail, Comparison(refit=False), {"gru4rec": Row("gru4rec")}),
 }
 
 
-def run(task: str) -> None:
-    """One task, one result file; each finished model is kept at once."""
-    split, options, runs = TASKS[task]()
-    rows: list[dict[str, Any]] = []
-    for name, values in runs:
-        for result in compare(split, [name], {name: values}, options):
-            row = result.to_dict()
-            row["asked"] = values
-            rows.append(row)
-            shown = {k: round(v, 4) for k, v in row["metrics"].items() if k.split("@")[0] in ("recall", "ndcg", "mrr")}
-            print(task, name, result.seed, values, shown, f"{result.fit_s:.0f} s", file=sys.stderr, flush=True)
-            save(f"accuracy-{task}", {"about": about(), "task": TASKS[task].__doc__, "results": rows})
+def run(task: str, names: list[str]) -> None:
+    """Some rows of a task into its result file; each finished model is kept at once."""
+    what = TASKS[task]
+    split = what.split()
+    for name in names:
+        row = what.row(name)
+        for seed in range(row.seeds if learns(row.model) else 1):
+            kept = os.environ.get("KEEP")
+            folder = Path(kept) / task / name / str(seed) if kept else None
+            found, _ = run_one(split, row.model, row.values, Job(seed=seed, folder=folder), what.options, None)
+            result = {**found.to_dict(), "row": name, "label": row.label, "asked": row.values, "about": about(seed)}
+            keep(task, result)
+            shown = {k: round(v, 4) for k, v in found.metrics.items() if k.split("@")[0] in ("recall", "ndcg", "mrr")}
+            print(task, row.label, seed, shown, f"{found.fit_s:.0f} s", file=sys.stderr, flush=True)
 
 
-def table_row(row: dict[str, Any], names: list[str]) -> str:
-    """One model of one task."""
-    low, high = row["intervals"][names[1]]
-    asked = ", ".join(f"{key}={value}" for key, value in row["asked"].items()) or "default"
-    numbers = " | ".join(f"{row['metrics'][n]:.4f}" for n in names)
-    spread = f"{low:.4f} .. {high:.4f}"
-    return f"| {row['model']} | {asked} | {row['seed']} | {numbers} | {spread} | {row['fit_s']:.1f} |"
-
-
-def page() -> None:
-    """docs/accuracy.md from the result files."""
-    lines = [
-        "# Accuracy",
-        "",
-        "Made by `benchmarks/accuracy.py` from the files in `benchmarks/results/`. Every model ranks the whole",
-        "catalogue. Best epoch and prior are chosen on validation; the other settings were chosen with test figures in",
-        "view (see the first entry of [the log](LOG.md)), and each row is one seed, so read small leads with doubt.",
-    ]
-    for task, ask in TASKS.items():
-        path = RESULTS / f"accuracy-{task}.json"
-        if not path.exists():
-            continue
-        found = json.loads(path.read_text(encoding="utf-8"))
-        k = 20 if task == "rsc15" else 10
-        names = [f"recall@{k}", f"ndcg@{k}", f"mrr@{k}"]
-        lines += ["", f"## {(ask.__doc__ or '').rstrip('.')}", "", PUBLISHED[task], ""]
-        lines += [f"| model | settings | seed | {' | '.join(names)} | 95 % of {names[1]} | fit s |", "|---" * 8 + "|"]
-        lines += [table_row(row, names) for row in sorted(found["results"], key=lambda r: -r["metrics"][names[1]])]
-        first, made = found["results"][0], found["about"]
-        lines += [
-            "",
-            f"{first['protocol']}. Ties: {first['tie_rule']}. {first['test_cases']:,} cases. "
-            f"Commit {made['commit'][:10]}, {made['cores']} cores of {made['cpu']}.",
-        ]
-    (ROOT / "docs" / "accuracy.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+def keep(task: str, result: dict[str, Any]) -> None:
+    """Puts a row into the task's file, in the place of the same row of an earlier run."""
+    path = Path(RESULTS) / f"accuracy-{task}.json"
+    known = json.loads(path.read_text(encoding="utf-8"))["results"] if path.exists() else []
+    same = [old for old in known if (old.get("row"), old["seed"]) != (result["row"], result["seed"])]
+    save(f"accuracy-{task}", {"about": about(), "task": TASKS[task].split.__doc__, "results": [*same, result]})
 
 
 if __name__ == "__main__":
-    Path(RESULTS).mkdir(exist_ok=True)
-    for chosen in sys.argv[1:] or TASKS:
-        if chosen != "page":
-            run(chosen)
-    page()
+    for asked in sys.argv[1:] or TASKS:
+        task, _, names = asked.partition(":")
+        run(task, names.split(",") if names else TASKS[task].names())

@@ -77,3 +77,28 @@ def quality(result: dict[str, Any]) -> Figure:
         axes.legend(frameon=False, fontsize=8)
     figure.tight_layout()
     return figure
+
+
+def serving_latency(result: dict[str, Any]) -> Figure:
+    """For each model and size, how long answers took at the largest rate that was sustained, one line for each kind of
+    request; both axes logarithmic."""
+    names = [name for name, found in result.items() if isinstance(found, dict) and "history" in found]
+    columns = min(2, len(names))
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(4.4 * columns, 2.6 * rows))
+    for axes, name in zip(figure.subplots(rows, columns, squeeze=False).ravel(), names, strict=False):
+        for kind in ("history", "event fsync", "event memory"):
+            kept = [step for step in result[name][kind]["steps"] if step["sustained"]]
+            if kept:
+                bins = sorted((float(edge), count) for edge, count in kept[-1]["histogram_ms"].items())
+                label = f"{kind}, {kept[-1]['offered_per_s']}/s"
+                axes.step([edge for edge, _ in bins], [count for _, count in bins], where="pre", label=label)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_title(name)
+        axes.set_xlabel("ms from when a request was due to its whole answer")
+        axes.set_ylabel("requests")
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False, fontsize=7)
+    figure.tight_layout()
+    return figure

@@ -16,8 +16,9 @@ import torch
 from machine import DATA, RESULTS, about, save
 from segue.data.events import read_events
 from segue.evaluation.protocol import evaluate
-from segue.fitting import Work, fit
+from segue.fitting import fit
 from segue.settings import parse
+from segue.work import Work
 
 TASKS = {
     "beauty": lambda: read_events(DATA / "beauty" / "sequences.txt", format="sequences").split("leave-last-out"),

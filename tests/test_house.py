@@ -22,12 +22,18 @@ FLOORS = {
     "pipeline": 3,
     "serving": 4,
     "memory": 0,
+    "work": 4,
     "fitting": 5,
+    "weighing": 6,
+    "composing": 6,
+    "ranking": 5,
     "experiment": 6,
     "planning": 6,
     "updating": 6,
     "recommender": 6,
     "recommenders": 6,
+    "transfer": 6,
+    "batch": 6,
     "cli": 7,
     "__main__": 8,
     "": 8,
@@ -47,6 +53,9 @@ HEAVY = {
     "rich",
     "numba",
     "statsmodels",
+    "lightgbm",
+    "faiss",
+    "prometheus_client",
 }
 
 

@@ -1,18 +1,31 @@
 """New events into a model: the catalogue grows, a shift is learned, and a worse model is never promoted."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 import segue
+from segue import settings
 from segue.data.catalog import Catalog
 from segue.data.events import EventLog, read_events
+from segue.data.items import ItemTable, read_items
 from segue.data.sequences import Sequences
 from segue.models import artifact
-from segue.recommenders import HSTU, BERT4Rec, GRU4Rec, NextItNet, SASRec
+from segue.models.feature_vectors import FeatureVectors
+from segue.models.gru4rec import GRU4RecConfig
+from segue.models.neural import unit
+from segue.models.placing import place
+from segue.models.restore import restore
+from segue.models.zoo import find
+from segue.recommenders import HSTU, BERT4Rec, GRU4Rec, NextItNet, SASRec, Seq2SeqRec
 from segue.training.grow import grow_net
+from segue.training.nets.gru import GruEncoder
+from segue.training.nets.layers import Noise
+from segue.training.nets.tied import TiedNet
 from segue.updating import Widened, update
 
 T0 = 1_700_000_000
@@ -24,14 +37,21 @@ def walk(people: range, step: int, items: int, begin: int) -> EventLog:
     return read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
 
 
-@pytest.fixture(params=["gru4rec", "sasrec", "bert4rec", "nextitnet", "hstu"])
+@pytest.fixture(
+    params=["gru4rec", "gru4rec-separate", "gru4rec-lanes", "gru4rec-times", "sasrec", "bert4rec", "nextitnet", "hstu"]
+)
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    kind = {"gru4rec": GRU4Rec, "sasrec": SASRec, "bert4rec": BERT4Rec, "nextitnet": NextItNet, "hstu": HSTU}[
-        request.param
-    ]
-    values = {"gru4rec": {"time_inputs": ("gap",)}, "bert4rec": {"epochs": 30}, "hstu": {"target_time": True}}
+    name, _, special = request.param.partition("-")
+    kinds = {"gru4rec": GRU4Rec, "sasrec": SASRec, "bert4rec": BERT4Rec, "nextitnet": NextItNet, "hstu": HSTU}
     quick = {"dim": 16, "epochs": 6, "batch_tokens": 128, "learning_rate": 0.02, "prior": 0.0}
-    kind(**{**quick, **values.get(request.param, {})}).fit(walk(range(60), 1, 12, 0)).save(tmp_path / "run")
+    more = {
+        "separate": {"embedding": "separate"},
+        "lanes": {"lanes": 16, "embedding": "one-hot", "cell": "lstm"},
+        "times": {"time_inputs": ("gap",)},
+        "bert4rec": {"epochs": 30},
+        "hstu": {"target_time": True},
+    }
+    kinds[name](**{**quick, **more.get(special or name, {})}).fit(walk(range(60), 1, 12, 0)).save(tmp_path / "run")
     return tmp_path / "run"
 
 
@@ -54,8 +74,8 @@ def test_new_items_and_a_new_habit_are_learned(run: Path) -> None:
 def test_what_is_worse_is_not_promoted(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = artifact.load(run)
 
-    def spoil(*arguments: object) -> object:
-        net = grow_net(*arguments)  # type: ignore[arg-type]
+    def spoil(*arguments: object, **more: object) -> object:
+        net = grow_net(*arguments, **more)  # type: ignore[arg-type]
         net.table_VD.zero_()
         return net
 
@@ -68,19 +88,110 @@ def test_what_is_worse_is_not_promoted(run: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_known_items_keep_their_vectors(run: Path) -> None:
     loaded = artifact.load(run)
-    from segue import settings
-    from segue.models.zoo import find
-
     config = settings.decode(find(loaded.model).config, loaded.settings)
     wider = Catalog(sorted([*loaded.catalog.ids, "aaa", "zzz"]))
     rows = Sequences.from_lists([wider.index(["i01", "zzz", "i02"]).tolist()])
-    net = grow_net(loaded.arrays, config, loaded.catalog, wider, rows, 0)
+    net = grow_net(loaded, config, wider, rows, 0)
     table = net.table_VD.numpy()
     np.testing.assert_array_equal(table[wider.index(loaded.catalog.ids)], loaded.arrays["table"][1:])
     near = table[wider.index(["zzz"])[0]] @ table[wider.index(["i01", "i02"])].T
     assert (near > 0).all() and not table[0].any()
     with pytest.raises(ValueError, match=r"^The new catalogue has lost item 'i00'; it may only grow\.$"):
-        grow_net(loaded.arrays, config, loaded.catalog, Catalog(["i01"]), rows, 0)
+        grow_net(loaded, config, Catalog(["i01"]), rows, 0)
+
+
+def table(items: int) -> ItemTable:
+    """Which of four quarters of the ring each item is in."""
+    rows = [(f"i{i:02d}", f"q{i % 16 // 4}") for i in range(items)]
+    return read_items(pl.DataFrame(rows, schema=["item_id", "quarter"], orient="row"), kinds={"quarter": "category"})
+
+
+@pytest.fixture(params=["gru4rec", "seq2seq"])
+def informed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A network that learned from features; i11 is in the table alone."""
+    kind = {"gru4rec": GRU4Rec, "seq2seq": Seq2SeqRec}[request.param]
+    model = kind(dim=16, epochs=6, batch_tokens=128, learning_rate=0.02, features=["quarter"])
+    model.fit(walk(range(60), 1, 11, 0), items=table(12)).save(tmp_path / "run")
+    return tmp_path / "run"
+
+
+def grown(run: Path, wider: Catalog, rows: Sequences, items: ItemTable) -> TiedNet:
+    loaded = artifact.load(run)
+    config = settings.decode(find(loaded.model).config, loaded.settings)
+    shown = {**loaded.items, **items.for_catalog(wider)}
+    return grow_net(replace(loaded, items=shown), config, wider, rows, 0)
+
+
+def test_growing_parts_what_features_tell_from_what_is_an_items_own(informed: Path) -> None:
+    loaded = artifact.load(informed)
+    wider = Catalog(sorted([*loaded.catalog.ids, "i12", "i13"]))
+    net = grown(informed, wider, Sequences.from_lists([wider.index(["i01", "i12"]).tolist()]), table(14))
+    assert net.features is not None
+    whole, own = net.whole().numpy(), net.table_VD.numpy()
+    np.testing.assert_allclose(whole[wider.index(loaded.catalog.ids)], loaded.arrays["table"][1:], atol=1e-5)
+    cold, met, alone, twin = wider.index(["i11", "i12", "i13", "i11"])
+    assert not own[cold].any() and not own[alone].any() and own[met].any()
+    told = FeatureVectors.restore(loaded.arrays, "features")
+    assert told is not None
+    np.testing.assert_allclose(whole[alone], told.of([{"quarter": "q3"}])[0], rtol=1e-5, atol=1e-6)
+    assert whole[met] @ whole[wider.index(["i01"])[0]] > 0
+    counts = np.zeros(wider.size, dtype=np.int64)
+    offered = net.offered(counts)
+    assert offered is not None  # what has nothing of its own and no event is not compared with
+    assert not offered[[0, twin, alone]].any() and offered[met] and offered[wider.index(["i01"])[0]]
+
+
+def test_an_update_keeps_learning_from_features(informed: Path) -> None:
+    before = artifact.load(informed).arrays["features.weights"]
+    found = update(informed, walk(range(100, 600), 1, 14, 10_000), replay=walk(range(60), 1, 11, 0), items=table(14))
+    after = artifact.load(informed)
+    assert found.promoted and found.new_items == 2
+    assert after.items["i13"] == {"quarter": "q3"}
+    assert not np.array_equal(after.arrays["features.weights"], before)
+    larger = place(restore(after), [{"quarter": "q3"}])  # and it still places what comes later
+    assert larger.size == len(after.catalog) + 2
+
+
+def both_ways(people: range, begin: int) -> EventLog:
+    """Who is on a phone goes one on, who is at a desk two."""
+    rows = []
+    for p in people:
+        step, device = (1, "phone") if p % 2 else (2, "desk")
+        rows += [(f"u{p}", f"i{(p // 2 + s * step) % 12:02d}", T0 + begin + 60 * s + p % 60, device) for s in range(8)]
+    return read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp", "device"], orient="row"))
+
+
+def test_an_update_keeps_learning_from_contexts(tmp_path: Path) -> None:
+    model = GRU4Rec(dim=16, epochs=30, batch_tokens=128, learning_rate=0.02, prior=0.0, contexts=["device"])
+    model.fit(both_ways(range(60), 0)).save(tmp_path / "run")
+    before = artifact.load(tmp_path / "run").arrays["contexts.weights"]
+    found = update(tmp_path / "run", both_ways(range(100, 400), 10_000), replay=both_ways(range(60), 0))
+    after = artifact.load(tmp_path / "run")
+    assert found.promoted and not np.array_equal(after.arrays["contexts.weights"], before)
+    asked = segue.load(tmp_path / "run")
+    for device, item in (("phone", "i05"), ("desk", "i06")):
+        assert asked.recommend([["i04"]], k=1, contexts=[[{"device": device}]])[0][0][0] == item
+    with pytest.raises(
+        ValueError, match=r"^The log has no column 'device' to take as context\. Its columns: user_id, "
+    ):
+        update(tmp_path / "run", walk(range(300, 340), 1, 12, 10_000))
+
+
+def test_what_a_new_item_enters_by_is_as_long_as_what_known_ones_enter_by() -> None:
+    """And its key as long as theirs, however much they differ: the two lie side by side in one row."""
+    config = GRU4RecConfig(dim=4, embedding="separate")
+    rng = np.random.default_rng(0)
+    table = np.hstack([10.0 * unit(rng.normal(size=(5, 4))), unit(rng.normal(size=(5, 4)))]).astype(np.float32)
+    table[0] = 0.0
+    parameters = GruEncoder(config, Noise(), torch.Generator()).state_dict()
+    arrays = {f"gru.{name.removeprefix('layers.')}": value.numpy() for name, value in parameters.items()}
+    old, new = Catalog(["a", "b", "c", "d"]), Catalog(["a", "b", "c", "d", "e"])
+    saved = artifact.Artifact("gru4rec", {}, old, arrays | {"table": table}, {}, {})
+    net = grow_net(saved, config, new, Sequences.from_lists([[1, 5, 2]]), 0)
+    enters, key = net.table_VD[5].split(4)
+    assert (float(enters.norm()), float(key.norm())) == (pytest.approx(10.0), pytest.approx(1.0))
+    wanted = unit(table[1:2, :4] + table[2:3, :4])[0]
+    np.testing.assert_allclose(enters / 10.0, wanted, atol=1e-2)
 
 
 def test_widened_puts_the_unknown_last() -> None:

@@ -16,15 +16,16 @@ from segue.evaluation.metrics import BY_RANK
 from segue.evaluation.protocol import Evaluation, evaluate
 from segue.evaluation.ranks import Ties
 from segue.evaluation.significance import paired_difference
-from segue.fitting import Fitted, Work, fit, fit_all
+from segue.fitting import Fitted, fit, fit_all
 from segue.models import artifact
 from segue.models.rows import item_counts
-from segue.models.zoo import Learned, find, find_name
+from segue.models.zoo import find_name, learns
+from segue.work import Work
 
 if TYPE_CHECKING:
     from segue.data.events import EventLog
+    from segue.training.standing import Progress
     from segue.training.team import Team
-    from segue.training.trainer import Progress
 
 Told = Callable[[str, "Progress | tuple[int, int] | None"], None]
 """Called with what is being done and how far it is; None when it begins."""
@@ -129,7 +130,7 @@ def runs(
     """What ``compare`` lists, one by one as they end, each with its fitted model: whoever wants one can keep it."""
     chosen = options or Comparison()
     for name in models:
-        for seed in range(chosen.seeds if isinstance(find(name), Learned) else 1):
+        for seed in range(chosen.seeds if learns(name) else 1):
             yield run_one(split, find_name(name), (values or {}).get(name, {}), Job(seed=seed), chosen, told)
 
 
@@ -140,13 +141,15 @@ def run_one(
     job: "Job",
     options: Comparison,
     told: Told | None,
+    fitter: Callable[..., Fitted] = fit,
 ) -> tuple[Result, Fitted]:
-    """Fits one model as the job says and judges it on the test cases: (its row, the fitted model)."""
+    """Fits one model as the job says and judges it on the test cases: (its row, the fitted model). ``fitter`` takes
+    what ``fit`` takes."""
     refit = options.refits(split)
     say = told or (lambda what, how: None)
     say(f"training {name}", None)
     memory.reset_peak()
-    fitted = fit(name, split, values, refit=refit, seed=job.seed, work=job.work(f"training {name}", told))
+    fitted = fitter(name, split, values, refit=refit, seed=job.seed, work=job.work(f"training {name}", told))
     say(f"evaluating {name}", None)
     started = time.perf_counter()
     judged = judge(fitted, split, options, lambda done, of: say(f"evaluating {name}", (done, of)))
@@ -199,7 +202,7 @@ class Job:
     seed: int = 0
     """Equal seeds give equal models."""
     items: ItemTable | None = None
-    """What people see of the items, kept in the artifact."""
+    """What people see of the items, kept in the artifact; models learn from ``log.with_items``."""
     folder: Path | None = None
     """Where the training keeps its states, so that the same job can go on after a crash."""
     device: str = "auto"
@@ -239,13 +242,14 @@ def follow(log: "EventLog", model: str, values: Mapping[str, Any] | None = None,
     saves nothing."""
     job = job or Job()
     name, split = find_name(model), log.split(job.protocol)
-    if not isinstance(find(name), Learned):
+    if not learns(name):
         return
     chosen = fit(name, split, values, refit=Comparison().refits(split), seed=job.seed, work=job.work("", None))
     if job.refit:
         catalog = log.catalog()
         sequences, _ = log.sequences(catalog, by=_rows_of(job))
-        fit_all(name, sequences, catalog.size, chosen, seed=job.seed, work=job.work("", None))
+        work, facts = job.work("", None), log.facts(catalog)
+        fit_all(name, sequences, catalog.size, chosen, seed=job.seed, work=work, facts=facts)
 
 
 def _rows_of(job: Job) -> str:
@@ -254,9 +258,15 @@ def _rows_of(job: Job) -> str:
 
 
 def put_to_work(
-    log: "EventLog", judged: tuple[Result, Fitted], out: Path, job: Job | None = None, told: Told | None = None
+    log: "EventLog",
+    judged: tuple[Result, Fitted],
+    out: Path,
+    job: Job | None = None,
+    told: Told | None = None,
+    fitter: Callable[..., Fitted] = fit_all,
 ) -> str:
-    """Trains what a judged run chose once more on every event (``refit``), saves it, and returns its version."""
+    """Trains what a judged run chose once more on every event (``refit``), saves it, and returns its version.
+    ``fitter`` takes what ``fit_all`` takes."""
     job = job or Job()
     result, fitted = judged
     catalog = log.catalog()
@@ -264,7 +274,8 @@ def put_to_work(
         what, say = f"training {result.model} on every event", told or (lambda what, how: None)
         sequences, _ = log.sequences(catalog, by=_rows_of(job))
         say(what, None)
-        fitted = fit_all(result.model, sequences, catalog.size, fitted, seed=job.seed, work=job.work(what, told))
+        work, facts = job.work(what, told), log.facts(catalog)
+        fitted = fitter(result.model, sequences, catalog.size, fitted, seed=job.seed, work=work, facts=facts)
     else:
         catalog = log.split(job.protocol).catalog
     about = {key: value for key, value in result.to_dict().items() if key not in ("settings", "model", "refit")}

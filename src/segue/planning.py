@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from segue import settings
+from segue.data.features import FeatureConfig
 from segue.models.zoo import Counting, find
 from segue.training.config import TrainingConfig
 
@@ -46,7 +47,8 @@ def plan(log: "EventLog", model: str, values: Mapping[str, Any] | None = None) -
     from segue.training.forecast import GB, forecast
     from segue.training.trainer import Trainer
 
-    shares = settings.distribute(values or {}, {"model": entry.config, "training": TrainingConfig})
+    kinds = {"model": entry.config, "training": TrainingConfig, "features": FeatureConfig}
+    shares = settings.distribute(values or {}, kinds)
     # The spectral start takes seconds and changes neither the rate nor the memory of the steps that follow.
     config: Any = settings.decode(entry.config, {**shares["model"], "spectral_start": False})
     training = settings.decode(TrainingConfig, {**entry.training, **shares["training"]})

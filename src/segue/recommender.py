@@ -11,13 +11,15 @@ import numpy as np
 
 from segue import settings
 from segue.data.catalog import Catalog
+from segue.data.contexts import Contexts
+from segue.data.features import FeatureConfig
 from segue.data.sequences import Sequences
 from segue.models import artifact
 from segue.models.generation import generate
-from segue.models.restore import restore
 from segue.models.scorer import Scorer, top_k
 from segue.models.strategy import Strategy
 from segue.models.zoo import Counting, Learned, find
+from segue.pipeline.saved import restore
 from segue.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -42,18 +44,24 @@ class Fitted:
         k: int = 10,
         exclude_seen: bool = True,
         items: Iterable[str] | None = None,
+        contexts: Iterable[Sequence[Mapping[str, Any]]] | None = None,
     ) -> list[Answer]:
         """The k best next items for each history (item ids, oldest first; an empty one is answered too).
 
         Ids that the catalogue does not know are skipped. With ``items`` only those are considered. A row is shorter
-        than k only when fewer items are left. ValueError for a flat list of ids, and for ids that are not texts.
+        than k only when fewer items are left. ``contexts``: for each event of each history, column -> value of what a
+        network with contexts learned from; what is missing counts as unknown. ValueError for a flat list of ids, and
+        for ids that are not texts.
         """
-        return self.answer(self._rows(histories), k=k, exclude_seen=exclude_seen, items=items)
+        rows = self._rows(histories)
+        if contexts is not None:
+            rows = around(rows, contexts)
+        return self.answer(rows, k=k, exclude_seen=exclude_seen, items=items)
 
     def answer(
         self, rows: Sequences, *, k: int = 10, exclude_seen: bool = True, items: Iterable[str] | None = None
     ) -> list[Answer]:
-        """``recommend`` after histories of indices, which may hold times and moments of asking."""
+        """``recommend`` after histories of indices, which may hold times, contexts and moments of asking."""
         seen = rows if exclude_seen else None
         return self._named(*top_k(self.scorer.scores(rows), k, exclude=seen, allowed_V=self._allowed(items)))
 
@@ -92,11 +100,34 @@ class Fitted:
             for row, scores in zip(items_BK, scores_BK, strict=True)
         ]
 
+    def with_items(self, items: Any) -> "Fitted":
+        """The same model with new items, each placed by its features: anything ``read_items`` reads. Those it knows
+        stay as they are. ValueError for a model that learned from no features."""
+        from segue.data.items import read_items
+        from segue.models.placing import place
+
+        fresh = {item: facts for item, facts in read_items(items).by_id().items() if item not in self.catalog}
+        if not fresh:
+            return self
+        scorer = place(self.scorer, list(fresh.values()))
+        return Fitted(scorer, Catalog([*self.catalog.ids, *fresh]), {**self.items, **fresh})
+
     def similar(self, item: str, *, k: int = 10) -> Answer:
         """What goes with one item: the answer to a history of only it. ValueError for an item nobody knows."""
         if item not in self.catalog:
             raise ValueError(f"The catalogue has no item '{item}'.")
         return self.recommend([[item]], k=k)[0]
+
+
+def around(rows: Sequences, contexts: Iterable[Sequence[Mapping[str, Any]]]) -> Sequences:
+    """The histories, each event with what is known of its circumstances."""
+    each = [list(row) for row in contexts]
+    if [len(row) for row in each] != rows.lengths.tolist():
+        raise ValueError(
+            f"Each history needs a context for each of its events, but the histories have {rows.lengths.tolist()} "
+            f"events and there are {[len(row) for row in each]} contexts."
+        )
+    return dataclasses.replace(rows, contexts=Contexts.from_rows(one for row in each for one in row))
 
 
 def _checked(history: Sequence[str]) -> Sequence[str]:
@@ -134,7 +165,8 @@ class Recommender:
     @classmethod
     def _kinds(cls) -> dict[str, type]:
         entry = find(cls.model)
-        return {"model": entry.config} | ({"training": TrainingConfig} if isinstance(entry, Learned) else {})
+        own: dict[str, type] = {"model": entry.config}
+        return own | ({"training": TrainingConfig, "features": FeatureConfig} if isinstance(entry, Learned) else {})
 
     @classmethod
     def _defaults(cls) -> dict[str, Any]:
@@ -161,16 +193,23 @@ class Recommender:
         """Learns from an ``EventLog`` (or anything ``read_events`` reads), and returns self.
 
         What a network chooses by is held out by ``protocol``; what was chosen is then trained on every event.
-        ``items``: a table with titles and the like (anything ``read_items`` reads), kept with the model.
+        ``items``: a table with titles and the like (anything ``read_items`` reads), kept with the model; the columns
+        that the setting ``features`` names are learned from, and then all of its items can be recommended. The setting
+        ``contexts`` names columns of the log to learn from.
         """
         from segue.data.events import EventLog, read_events
         from segue.data.items import read_items
 
         events = log if isinstance(log, EventLog) else read_events(log)
+        table = None if items is None else read_items(items)
+        if table is not None and self.get_params().get("features"):
+            events = events.with_items(table)
+        if self.get_params().get("contexts"):
+            events = events.with_context(self.get_params()["contexts"])
         catalog = events.catalog()
         sequences, people = events.sequences(catalog, by="session" if protocol == "sessions" else "user")
         scorer = self._learn(events, protocol, (sequences, catalog.size))
-        self._fitted = Fitted(scorer, catalog, None if items is None else read_items(items).for_catalog(catalog))
+        self._fitted = Fitted(scorer, catalog, None if table is None else table.for_catalog(catalog))
         self._rows, self._row_of = sequences, {person: row for row, person in enumerate(people)}
         return self
 
@@ -187,7 +226,8 @@ class Recommender:
         split = events.split(usable)
         chosen = fit(self.model, split, self._values, seed=self.seed)
         self._settings, self._about = chosen.settings, {**about, "protocol": split.protocol, "notes": chosen.notes}
-        return fit_all(self.model, *everything, chosen, seed=self.seed).scorer
+        facts = events.facts(events.catalog())
+        return fit_all(self.model, *everything, chosen, seed=self.seed, facts=facts).scorer
 
     @property
     def fitted(self) -> Fitted:
@@ -204,8 +244,10 @@ class Recommender:
         k: int = 10,
         exclude_seen: bool = True,
         items: Iterable[str] | None = None,
+        contexts: Iterable[Sequence[Mapping[str, Any]]] | None = None,
     ) -> list[Answer]:
-        """The k best next items for raw histories, or for people of the log it was fitted on; see ``Fitted``."""
+        """The k best next items for raw histories, or for people of the log it was fitted on, whose events' times and
+        contexts are known from it; see ``Fitted``."""
         if (histories is None) == (users is None):
             raise ValueError("Give either histories or users.")
         if isinstance(users, str):
@@ -213,9 +255,10 @@ class Recommender:
         fitted = self.fitted
         if users is not None:
             rows = self._rows.take(np.array([self._row(user) for user in users], dtype=np.int64))
+            rows = rows if contexts is None else around(rows, contexts)
             return fitted.answer(rows, k=k, exclude_seen=exclude_seen, items=items)
         assert histories is not None
-        return fitted.recommend(histories, k=k, exclude_seen=exclude_seen, items=items)
+        return fitted.recommend(histories, k=k, exclude_seen=exclude_seen, items=items, contexts=contexts)
 
     def similar(self, item: str, *, k: int = 10) -> Answer:
         """What goes with one item."""

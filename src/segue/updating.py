@@ -10,6 +10,7 @@ import numpy as np
 from segue import settings
 from segue.data.cases import Cases
 from segue.data.catalog import Catalog
+from segue.data.features import FeatureConfig
 from segue.data.protocols import cut
 from segue.data.protocols.asking import later_events
 from segue.data.sequences import Sequences
@@ -17,6 +18,8 @@ from segue.evaluation.protocol import evaluate
 from segue.fitting import as_asked
 from segue.models import artifact
 from segue.models.covisit import CoVisit, CoVisitConfig
+from segue.models.feature_vectors import FeatureVectors
+from segue.models.placing import fair
 from segue.models.prior import WithPrior
 from segue.models.restore import restore
 from segue.models.rows import item_counts
@@ -25,6 +28,7 @@ from segue.models.zoo import Counting, find
 
 if TYPE_CHECKING:
     from segue.data.events import EventLog
+    from segue.data.items import ItemTable
 
 SLICE = 0.1
 """The newest share of the new events judges the update."""
@@ -80,11 +84,18 @@ class Widened:
 
 
 def update(
-    run: Path, log: "EventLog", out: Path | None = None, *, replay: "EventLog | None" = None, seed: int = 0
+    run: Path,
+    log: "EventLog",
+    out: Path | None = None,
+    *,
+    replay: "EventLog | None" = None,
+    items: "ItemTable | None" = None,
+    seed: int = 0,
 ) -> Update:
     """Trains the model in ``run`` on new events, and on old ones (``replay``) so that it does not forget; replaces it
     (or writes ``out``) only where the newest slice of the new events is not answered worse than before.
 
+    ``items`` tells what new items are called, and a network with features what they are like: these begin with it.
     Without ``replay`` people's histories begin with the new events. ValueError for a model that is counted (fit it
     anew, it takes seconds) and for a log without times.
     """
@@ -95,6 +106,7 @@ def update(
     if not log.has_times:
         raise ValueError("The newest events judge an update, so the new log needs times.")
     config: Any = settings.decode(entry.config, loaded.settings)
+    log, replay = _in_context(loaded, log, replay)
     catalog = Catalog(sorted({*loaded.catalog.ids, *log.catalog().ids, *(replay.catalog().ids if replay else ())}))
     rows = _together(log, replay, catalog)
     moment = int(np.quantile(log.frame["timestamp"].to_numpy(), 1 - SLICE, method="higher"))
@@ -105,14 +117,27 @@ def update(
     index_V = np.concatenate([[0], loaded.catalog.index(catalog.ids)]).astype(np.int32)
     back_V = np.concatenate([[0], catalog.index(loaded.catalog.ids)]).astype(np.int32)
     before = _quality(Widened(restore(loaded), index_V, back_V), cases)
-    after = _quality(_go_on(loaded, config, catalog, early, seed), cases)
+    shown = {**loaded.items, **({} if items is None else items.for_catalog(catalog))}
+    start = replace(loaded, items=shown)
+    after = _quality(_go_on(start, config, catalog, early, seed), cases)
     version = None
     if after >= before:
-        scorer = _go_on(loaded, config, catalog, rows, seed)
+        scorer = _go_on(start, config, catalog, rows, seed)
         about = {**loaded.about, "updated_from": loaded.version, "update_ndcg@10": [before, after]}
-        fresh = replace(loaded, catalog=catalog, arrays=scorer.arrays(), about=about)
+        fresh = replace(start, catalog=catalog, arrays=scorer.arrays(), about=about)
         version = artifact.save(fresh, out or run)
     return Update(before, after, len(cases), len(catalog) - len(loaded.catalog), version is not None, version)
+
+
+def _in_context(
+    loaded: artifact.Artifact, log: "EventLog", replay: "EventLog | None"
+) -> "tuple[EventLog, EventLog | None]":
+    """The logs, with the context that the model learned from. ValueError where one has not such a column."""
+    vectors = FeatureVectors.restore(loaded.arrays, "contexts")
+    if vectors is None:
+        return log, replay
+    kinds: Any = {column.name: column.kind for column in vectors.encoding.columns}
+    return log.with_context(kinds), None if replay is None else replay.with_context(kinds)
 
 
 def _together(log: "EventLog", replay: "EventLog | None", catalog: Catalog) -> Sequences:
@@ -121,7 +146,7 @@ def _together(log: "EventLog", replay: "EventLog | None", catalog: Catalog) -> S
         return log.sequences(catalog)[0]
     import polars as pl
 
-    columns = ["user_id", "item_id", "timestamp"]
+    columns = ["user_id", "item_id", "timestamp", *log.context]
     return log.with_frame(pl.concat([replay.frame.select(columns), log.frame.select(columns)])).sequences(catalog)[0]
 
 
@@ -136,13 +161,14 @@ def _go_on(loaded: artifact.Artifact, config: Any, catalog: Catalog, rows: Seque
     from segue.training.grow import grow_net
     from segue.training.trainer import Trainer
 
-    asked: Mapping[str, Any] = loaded.about.get("notes", {}).get("training") or {}
-    training = settings.decode(TrainingConfig, dict(asked))
+    notes: Mapping[str, Any] = loaded.about.get("notes", {})
+    training = settings.decode(TrainingConfig, dict(notes.get("training") or {}))
     training = replace(training, epochs=2, learning_rate=training.learning_rate / 3)
-    net = grow_net(loaded.arrays, config, loaded.catalog, catalog, rows, seed)
+    features = settings.decode(FeatureConfig, dict(notes.get("features") or {}))
+    net = grow_net(loaded, config, catalog, rows, seed, features)
     Trainer(net, rows, training, seed).run()
     scorer: Scorer = export(loaded.model, net, item_counts(rows, catalog.size))
     if "prior.weight" in loaded.arrays:
         prior = CoVisit.fit(rows, catalog.size, CoVisitConfig(decay=float(loaded.arrays["prior.decay"][0])))
-        scorer = WithPrior(scorer, prior, float(loaded.arrays["prior.weight"][0]))
+        scorer = WithPrior(scorer, fair(prior, scorer), float(loaded.arrays["prior.weight"][0]))
     return scorer

@@ -116,6 +116,10 @@ def test_a_recipe_names_the_model_and_single_settings_may_change(log: Path, tmp_
     assert found["model"] == "sasrec"
     assert (found["settings"]["block"], found["settings"]["dim"], found["settings"]["temperature"]) == ("ligr", 8, None)
     assert (found["notes"]["training"]["epochs"], found["notes"]["training"]["negatives"]) == (1, 256)
+    official = ["--model", "gru4rec", "--recipe", "gru4rec-rsc15", "--set", "epochs=1", "--set", "negatives=16"]
+    done = run("train", str(log), *official, "--out", str(tmp_path / "lanes"), "--no-refit", "--json")
+    found = json.loads(done.stdout)
+    assert (found["notes"]["training"]["lanes"], found["settings"]["dim"]) == (32, 100)
     wrong = run("train", str(log), "--recipe", "esasrec", "--model", "covisit", code=2)
     assert wrong.stderr.endswith("The recipe 'esasrec' is for sasrec, not for covisit: leave --model out.\n")
 

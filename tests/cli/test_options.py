@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from segue.cli.options import lengths, values_of
+from segue.cli.options import lengths, values_of, with_features
 
 
 def test_a_plain_name_goes_to_every_model_that_has_it() -> None:
@@ -26,3 +26,20 @@ def test_lengths() -> None:
 def test_a_setting_nobody_has_is_refused(assignment: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}"):
         values_of([assignment], ["markov", "popularity"])
+
+
+def test_only_networks_get_columns_to_learn_from() -> None:
+    values: dict[str, dict[str, object]] = {"covisit": {}, "gru4rec": {"dim": 8}}
+    assert with_features(values, "kind, price", "items.csv", "region") == {
+        "covisit": {},
+        "gru4rec": {"features": ["kind", "price"], "contexts": ["region"], "dim": 8},
+    }
+    assert with_features(values, None, None) is values
+    with pytest.raises(
+        ValueError, match=r"^--features names columns of an items table: name the table with --items\.$"
+    ):
+        with_features(values, "kind", None)
+    with pytest.raises(ValueError, match=r"^Only networks learn from features, and covisit only counts\.$"):
+        with_features({"covisit": {}}, "kind", "items.csv")
+    with pytest.raises(ValueError, match=r"^Only networks learn from context, and covisit only counts\.$"):
+        with_features({"covisit": {}}, None, None, "region")

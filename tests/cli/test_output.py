@@ -6,7 +6,7 @@ import unicodedata
 import pytest
 
 from segue.cli import output
-from segue.training.trainer import Progress
+from segue.training.standing import Progress
 
 
 def width(text: str) -> int:

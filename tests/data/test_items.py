@@ -128,6 +128,6 @@ def test_what_is_no_items_table_gets_one_sentence(table: Path) -> None:
     ):
         read_items(table, kinds={"prize": "number"})
     with pytest.raises(
-        ValueError, match=r"^There is no kind 'money' of column\. Known kinds: category, list, number, text\.$"
+        ValueError, match=r"^There is no kind 'money' of column\. Known kinds: category, list, number, text, vector\.$"
     ):
         read_items(table, kinds={"price": "money"})  # type: ignore[dict-item]

@@ -25,6 +25,24 @@ SETTINGS: dict[str, dict[str, object]] = {
 }
 
 
+CELLS: dict[str, dict[str, object]] = {
+    "lstm": {"cell": "lstm"},
+    "rnn": {"cell": "rnn"},
+    "separate": {"embedding": "separate", "loss": "sampled"},
+    "one-hot": {"embedding": "one-hot", "temperature": None, "optimizer": "adagrad", "learning_rate": 0.1},
+    "lanes": {"lanes": 16, "loss": "sampled"},
+    "lanes, several steps, in time": {"lanes": 8, "bptt": 3, "session_order": "time", "schedule": "constant"},
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_way_to_train_gru4rec_learns_the_rule(name: str, fit_model: Callable[..., Scorer]) -> None:
+    values = {"negatives": 12, "batch_tokens": 256, "spectral_start": False, "length": 12, "prior": 0.0}
+    scorer = fit_model("gru4rec", LOG, RING + 1, **{**values, **CELLS[name]})
+    items, _ = top_k(scorer.scores(Sequences.from_lists(ROWS)), 1)
+    assert items.tolist() == [[4], [10], [1]]
+
+
 @pytest.mark.parametrize("model", ["gru4rec", "sasrec"])
 @pytest.mark.parametrize("name", SETTINGS)
 def test_it_learns_the_rule(name: str, model: str, fit_model: Callable[..., Scorer]) -> None:

@@ -7,10 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from starlette.testclient import TestClient
 
 from segue.data.cases import Cases, Split
 from segue.data.catalog import Catalog
@@ -18,10 +21,13 @@ from segue.data.sequences import Sequences
 from segue.fitting import fit
 from segue.models import artifact
 from segue.models.zoo import ZOO, Counting
+from segue.serving.api import Door, build
 from segue.serving.client import Client
 from segue.serving.events import Event, accept
 from segue.serving.schema import EventIn
+from segue.serving.server import ServingConfig, _office
 from segue.serving.store import Store
+from segue.serving.watch import source
 
 ITEMS = 12
 PROGRAM = "import sys, pathlib; from segue.serving.server import serve; run, data, port = sys.argv[1:]; "
@@ -136,3 +142,39 @@ def start(tmp_path: Path, run: Path) -> Iterator[Callable[..., RunningServer]]:
         if one.process.poll() is None:
             one.process.kill()
         one.process.communicate(timeout=15)
+
+
+class Shop:
+    """A whole server without a socket: its parts, and a web client."""
+
+    def __init__(self, folder: Path, run: Path, stack: ExitStack) -> None:
+        self.folder = folder
+        self.said: list[str] = []
+        folder.mkdir(exist_ok=True)
+        config = ServingConfig(watch_s=60)
+        self.office = _office(folder, source(run), None, config, self.said.append, stack)
+        self.door = Door(self.office.fleet, office=self.office)
+        self.web = stack.enter_context(TestClient(build(self.door), raise_server_exceptions=False))
+
+    def bytes_with(self, text: str) -> list[str]:
+        """Files of the data directory that hold a text anywhere."""
+        files = [path for path in self.folder.rglob("*") if path.is_file()]
+        return [path.name for path in files if text.encode() in path.read_bytes()]
+
+
+@contextmanager
+def opened(folder: Path, run: Path) -> Iterator[Shop]:
+    """A shop on a data directory, new or old, and its end."""
+    with ExitStack() as stack:
+        yield Shop(folder, run, stack)
+
+
+@pytest.fixture(scope="session")
+def open_shop() -> Callable[..., Any]:
+    return opened
+
+
+@pytest.fixture
+def shop(tmp_path: Path, run: Path) -> Iterator[Shop]:
+    with opened(tmp_path / "shop", run) as one:
+        yield one

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 
 import msgspec
 import pytest
@@ -11,7 +12,11 @@ from starlette.testclient import TestClient
 
 from segue.serving import api
 from segue.serving.api import OPERATIONS, Door, build, readiness
-from segue.serving.engine import Engine, Model
+from segue.serving.auth import Keys
+from segue.serving.batching import BatchingConfig
+from segue.serving.engine import Engine, EngineConfig
+from segue.serving.fleet import Fleet
+from segue.serving.model import Model
 from segue.serving.openapi import document
 from segue.serving.schema import EventIn, RecommendRequest
 from segue.serving.sessions import Sessions
@@ -25,7 +30,9 @@ def door(run, store):
     model = Model.open(run)
     sessions = Sessions(store, model.catalog)
     writer = Writer(store, sessions.add)
-    yield Door(Engine(model, sessions, writer))
+    engine = Engine(model, sessions, writer)
+    yield Door(Fleet.of(engine, sessions))
+    engine.close()
     writer.close()
 
 
@@ -138,7 +145,7 @@ def test_paths_and_methods_that_are_not_there(web):
     "given", [None, "", "Bearer ", "Bearer wrong", "k" * 20, "Bearer " + "k" * 19, "Bearer é", "Basic " + "k" * 20]
 )
 def test_a_key_opens_every_route_and_nothing_else_does(door, path, given):
-    door.key = "k" * 20
+    door.keys = Keys({"SEGUE_API_KEY": "k" * 20})
     headers = {} if given is None else {"authorization": given.encode()}
     with TestClient(build(door)) as web:
         answer = web.post(path, json={"item_id": "a"}, headers=headers)
@@ -183,7 +190,7 @@ def test_a_bug_is_answered_and_logged_without_anybodys_id(web, door, monkeypatch
     def bug(self, request):
         raise KeyError(request.user_id)
 
-    monkeypatch.setattr(Engine, "recommend", bug)
+    monkeypatch.setattr(Engine, "ask", bug)
     with caplog.at_level(logging.DEBUG):
         answer = web.post("/v1/recommend", json={"user_id": "canary-77"})
     refused(answer, 500, "The server failed to answer; its log says where.")
@@ -233,3 +240,62 @@ def test_no_request_makes_the_server_fail(web, path, request):
         assert answer.json()["detail"].endswith((".", ".'", "..."))
     declared = document(OPERATIONS)["paths"][path]["post"]["responses"]
     assert str(answer.status_code) in declared
+
+
+def test_an_acknowledgement_says_what_it_is_worth(web, store):
+    event = {"user_id": "ann", "item_id": "c"}
+    loose = web.post("/v1/events", json={"events": [event], "durability": "memory"}).json()
+    assert (loose["durability"], store.loose) == ("memory", True)
+    asked = {"user_id": "ann", "k": 1, "event": {"item_id": "e"}}
+    answer = web.post("/v1/recommend", json={**asked, "durability": "memory"}).json()
+    assert (answer["durability"], answer["items"][0]["id"]) == ("memory", "f"), "seen in this very answer all the same"
+    answer = web.post("/v1/recommend", json=asked).json()
+    assert (answer["durability"], store.loose) == ("fsync", False)
+    assert "durability" not in web.post("/v1/recommend", json={"user_id": "ann"}).json()
+    wrong = web.post("/v1/recommend", json={**asked, "durability": "hope"})
+    refused(wrong, 422, "durability is not valid: invalid enum value 'hope'.")
+
+
+def test_the_servers_own_class_holds_where_a_request_does_not_say(run, store):
+    model = Model.open(run)
+    sessions = Sessions(store, model.catalog)
+    writer = Writer(store, sessions.add)
+    engine = Engine(model, sessions, writer, EngineConfig(durability="memory"))
+    event = {"user_id": "ann", "item_id": "c"}
+    with TestClient(build(Door(Fleet.of(engine, sessions)))) as web:
+        assert web.post("/v1/events", json=event).json()["durability"] == "memory"
+        assert web.post("/v1/events", json={"events": [event], "durability": "fsync"}).json()["durability"] == "fsync"
+    engine.close()
+    writer.close()
+
+
+def test_whoever_would_wait_too_long_gets_the_last_list_or_a_popular_one(run, store, monkeypatch):
+    model = Model.open(run)
+    sessions = Sessions(store, model.catalog)
+    writer = Writer(store, sessions.add)
+    engine = Engine(model, sessions, writer, EngineConfig(BatchingConfig(slow_ms=100)))
+    lists = engine._lists
+    with TestClient(build(Door(Fleet.of(engine, sessions)))) as web:
+        asked = {"user_id": "ann", "k": 3, "event": {"item_id": "e"}}
+        before = web.post("/v1/recommend", json=asked).json()
+        assert "fallback" not in before
+        monkeypatch.setattr(engine, "_lists", lambda *given: time.sleep(0.3) or lists(*given))
+        last = web.post("/v1/recommend", json={"user_id": "ann", "k": 3, "exclude": ["g"]}).json()
+        assert last["fallback"] == "last"
+        assert [i["id"] for i in last["items"]] == [i["id"] for i in before["items"] if i["id"] != "g"]
+        assert "e" not in [i["id"] for i in last["items"]]
+        popular = web.post("/v1/recommend", json={"history": ["a"], "k": 2, "allow": ["a", "b", "l", "?"]}).json()
+        assert (popular["fallback"], [i["id"] for i in popular["items"]]) == ("popular", ["b", "l"])
+        assert popular["unknown_items"] == ["?"]
+        similar = web.post("/v1/similar", json={"item_id": "a", "k": 1}).json()
+        assert (similar["fallback"], [i["id"] for i in similar["items"]]) == ("popular", ["b"])
+    engine.close()
+    writer.close()
+
+
+def test_a_busy_door_says_when_to_come_back(web, door):
+    door.pulse.lag_ms = lambda: 1000.0
+    answer = web.post("/v1/recommend", json={})
+    refused(answer, 503, "The server is busy: ask again in a moment.")
+    assert answer.headers["retry-after"] == "1"
+    assert web.get("/health/live").status_code == 200

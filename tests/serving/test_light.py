@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from segue.models.zoo import ZOO
-from segue.serving.engine import Model
+from segue.serving.model import Model
 
 PROGRAM = """
 import sys
@@ -14,7 +14,8 @@ for name in ("torch", "polars", "scipy", "pandas", "typer", "rich"):
     sys.modules[name] = None  # importing it raises ModuleNotFoundError
 from pathlib import Path
 import segue.serving.server, segue.serving.client
-from segue.serving.engine import Engine, Model
+from segue.serving.engine import Engine
+from segue.serving.model import Model
 from segue.serving.schema import EventIn, RecommendRequest
 from segue.serving.sessions import Sessions
 from segue.serving.store import Store

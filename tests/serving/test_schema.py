@@ -47,8 +47,8 @@ def test_hostile_events_are_refused(body, status, detail):
 
 
 def test_one_event_and_many_are_both_taken():
-    assert [one.item_id for one in decode_events(b'{"item_id":"a"}')] == ["a"]
-    assert [one.item_id for one in decode_events(b'{"events":[{"item_id":"a"},{"item_id":"b"}]}')] == ["a", "b"]
+    assert [one.item_id for one in decode_events(b'{"item_id":"a"}').events] == ["a"]
+    assert [one.item_id for one in decode_events(b'{"events":[{"item_id":"a"},{"item_id":"b"}]}').events] == ["a", "b"]
 
 
 @pytest.mark.parametrize("name", ["é", "e\u0301", "商品 1", "\U0001f600", " ", "1", "1.0", "true", "'; --", "\u202e"])

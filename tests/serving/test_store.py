@@ -1,5 +1,10 @@
 """The event log on disk: once for ever, all or nothing, in order, and no damaged row is served."""
 
+import re
+import shutil
+import subprocess
+import sys
+
 import apsw
 import pytest
 from hypothesis import given, settings
@@ -187,3 +192,49 @@ def test_any_sends_and_restarts_equal_a_dict(tmp_path_factory, event, sends):
         model.items()
     )
     store.close()
+
+
+def test_a_commit_is_forced_to_disk_only_where_that_is_asked(tmp_path, event):
+    """Counts the calls that force a file to disk, with the system's own tracer, in a process of its own."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed: apt-get install strace.")
+    program = (
+        "import sys; from segue.serving.store import Store; from segue.serving.events import accept\n"
+        "from segue.serving.schema import EventIn\n"
+        "store = Store(sys.argv[1]); mark = lambda text: print(text, file=sys.stderr, flush=True)\n"
+        "new = lambda n: accept(EventIn(item_id='a', user_id='u', event_id=n), 10**15)\n"
+        "mark('LOOSE'); [store.append([[new(str(n))]], force=False) for n in range(5)]\n"
+        "mark('AGAIN'); store.append([[new('0')]]); mark('FORCED'); store.append([[new('x')]]); mark('END')\n"
+    )
+    command = ["strace", "-f", "-e", "trace=fsync,fdatasync,write", sys.executable, "-c", program]
+    done = subprocess.run([*command, str(tmp_path / "log")], capture_output=True, text=True, timeout=60, check=True)
+    parts = re.split(r"write\(2, \"(?:LOOSE|AGAIN|FORCED|END)", done.stderr)
+    forced = [len(re.findall(r"f(?:data)?sync\(", part)) for part in parts[1:4]]
+    assert forced[0] == 0
+    assert forced[1] >= 1, "a duplicate of what was not forced yet is only acknowledged once it is"
+    assert forced[2] >= 1
+
+
+def test_opening_a_long_log_looks_at_its_newest_rows(tmp_path, event, monkeypatch):
+    path = tmp_path / "log"
+    store = Store(path)
+    store.append([[event(event_id=str(n)) for n in range(20)]])
+    store.close()
+    connection = apsw.Connection(str(path))
+    connection.execute("UPDATE events SET item_id = 'other' WHERE seq IN (3, 18)")
+    connection.close()
+    monkeypatch.setattr("segue.serving.store.CHECKED_ROWS", 5)
+    again = Store(path)
+    assert again.damaged == 1
+    assert [one.seq for one in again.newest("user_id", "ann", 99)] == [n for n in range(1, 21) if n not in (3, 18)]
+    again.close()
+
+
+def test_many_threads_may_read_at_once(store, event):
+    """The connection refused a second thread ("busy in another thread"), which a shadow's histories ran into."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    store.append([[event("a", event_id=str(i), context={"x": "y" * 200}) for i in range(2_000)]])
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: len(store.newest("user_id", "ann", 1_500)), range(40)))
+    assert found == [1_500] * 40

@@ -1,6 +1,7 @@
 """Group commit: nobody is answered before the disk has it, everybody is answered, and failures are honest."""
 
 import threading
+import time
 from concurrent.futures import wait
 
 import apsw
@@ -21,14 +22,24 @@ class Gated:
         self.store, self.open, self.entered, self.groups, self.fail = (
             store, threading.Event(), threading.Event(), [], fail,
         )  # fmt: skip
+        self.forced, self.probes = [], 0
 
-    def append(self, batches):
+    def append(self, batches, *, force):
         self.entered.set()
         assert self.open.wait(10)
         self.groups.append(len(batches))
+        self.forced.append(force)
         if self.fail:
             raise self.fail
-        return self.store.append(batches)
+        return self.store.append(batches, force=force)
+
+    @property
+    def loose(self):
+        return self.store.loose
+
+    def probe(self):
+        self.probes += 1
+        self.store.probe()
 
 
 def test_requests_that_wait_share_one_commit(store, event):
@@ -191,4 +202,48 @@ def test_many_threads_lose_nothing(store, event):
         thread.join(60)
     assert store.count() == len(seen) == 400
     assert [one.seq for one in seen] == list(range(1, 401))
+    writer.close()
+
+
+def test_who_does_not_ask_for_the_disk_is_answered_without_it_and_it_is_forced_soon_after(store, event, monkeypatch):
+    monkeypatch.setattr("segue.serving.writer._FORCE_S", 0.1)
+    gated, seen = Gated(store), []
+    gated.open.set()
+    writer = Writer(gated, seen.extend)
+    assert writer.submit([event("a")], force=False).result(10) == Receipt(1, 0)
+    assert gated.forced == [False]
+    assert store.loose
+    deadline = time.monotonic() + 10
+    while store.loose and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not store.loose
+    assert gated.probes == 1, "nothing else came, so the writer saw to it itself"
+    assert len(seen) == 1
+    writer.close()
+
+
+def test_a_steady_stream_without_the_disk_is_forced_now_and_then(store, event, monkeypatch):
+    monkeypatch.setattr("segue.serving.writer._FORCE_S", 0.05)
+    gated = Gated(store)
+    gated.open.set()
+    writer = Writer(gated, lambda stored: None)
+    began = time.monotonic()
+    while time.monotonic() - began < 0.5:
+        writer.submit([event("a")], force=False).result(10)
+    writer.close()
+    assert gated.forced[0] is False
+    assert 3 <= sum(gated.forced) + gated.probes <= 11
+    assert len(gated.forced) > 20
+
+
+def test_one_who_asks_for_the_disk_gets_it_for_everybody_in_the_group(store, event):
+    gated = Gated(store)
+    writer = Writer(gated, lambda stored: None)
+    first = writer.submit([event("a")], force=False)
+    assert gated.entered.wait(10)
+    others = [writer.submit([event("b")], force=force) for force in (False, True, False)]
+    gated.open.set()
+    assert [one.result(10) for one in [first, *others]] == [Receipt(1, 0)] * 4
+    assert (gated.groups, gated.forced) == ([1, 3], [False, True])
+    assert not store.loose
     writer.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from segue.training import budget
-from segue.training.budget import FULL_ITEMS, GB, budget_bytes, is_full, table_bytes
+from segue.training.budget import FULL_ITEMS, GB, budget_bytes, is_full, table_bytes, touched_rows
 from segue.training.config import TrainingConfig
 
 ROOMY = TrainingConfig(memory_gb=1000.0)
@@ -38,6 +38,12 @@ def test_a_sampled_step_costs_what_it_touches() -> None:
     assert sampled == 8 * 256_000_000  # weights, best, two moments, and all of them again while saved
     small = table_bytes(ROOMY, 1_000, 64, full=False)
     assert small == table_bytes(ROOMY, 1_000, 64, full=True)  # a step may touch every row of a small table
+
+
+def test_a_step_of_lanes_touches_what_its_lanes_hold() -> None:
+    packed, lanes = ROOMY, replace(ROOMY, lanes=32, bptt=3)
+    assert (packed.step_tokens, lanes.step_tokens) == (4096, 96)
+    assert [touched_rows(c, 10**6, full=False) for c in (packed, lanes)] == [2 * 4096 + 2048, 2 * 96 + 2048]
 
 
 def test_adagrad_without_momentum_keeps_one_table_less() -> None:

@@ -21,8 +21,9 @@ from segue.models.scorer import Scorer
 from segue.training.build import build_net
 from segue.training.checkpoint import Checkpoint
 from segue.training.config import TrainingConfig
+from segue.training.standing import Progress
 from segue.training.state_file import State
-from segue.training.trainer import Progress, Trainer
+from segue.training.trainer import Trainer
 
 V = 31
 
@@ -40,7 +41,7 @@ def trainer(config: object = None, **values: object) -> Trainer:
 
 def digest(run: Trainer) -> str:
     hasher = hashlib.sha256()
-    for name, value in sorted(run._weights().items()):
+    for name, value in sorted(run.net.weights().items()):
         hasher.update(name.encode() + value.numpy().tobytes())
     return hasher.hexdigest()
 
@@ -57,11 +58,16 @@ HOW: list[dict[str, object]] = [
 ]
 
 
-@pytest.mark.parametrize("how", HOW, ids=str)
-@pytest.mark.parametrize(
-    "config",
-    [SASRecConfig(dim=8, length=10), GRU4RecConfig(dim=8), BERT4RecConfig(dim=8, length=10), NextItNetConfig(dim=8)],
-)
+NETS = [SASRecConfig(dim=8, length=10), GRU4RecConfig(dim=8), BERT4RecConfig(dim=8, length=10), NextItNetConfig(dim=8)]
+LANES: list[tuple[object, dict[str, object]]] = [
+    (GRU4RecConfig(dim=8, cell="lstm", layers=2), {"lanes": 20, "bptt": 2}),
+    (GRU4RecConfig(dim=8, embedding="one-hot"), {"lanes": 30, "session_order": "time", "schedule": "constant"}),
+    (GRU4RecConfig(dim=8, embedding="separate"), {"lanes": 30, "optimizer": "adagrad", "momentum": 0.2, "clip": None}),
+]
+"""Their stops lie in the middle of sessions."""
+
+
+@pytest.mark.parametrize(("config", "how"), [*((net, how) for net in NETS for how in HOW), *LANES], ids=str)
 def test_stopped_at_every_step_and_gone_on_equals_never_stopped(
     config: object, how: dict[str, object], tmp_path: Path
 ) -> None:

@@ -1,7 +1,12 @@
-"""What reimplementations of GRU4Rec are known to get wrong about losses; each test pins that ours is right.
+"""The eight things that reimplementations of GRU4Rec are known to get wrong; each test pins that ours is right.
 
-The list: Hidasi & Czapp (2023), "The effect of third party implementations on reproducibility".
+The list: Hidasi & Czapp (2023), "The effect of third party implementations on reproducibility". In its order here: the
+hidden state is not reset, or reset when another session ends; the softmax is taken twice; BPR-max is wrong or not
+regularised; dropout is ignored or inverted; inputs and outputs do not share one table; negatives come from the batch
+alone; log-q is not corrected; all items are scored and sampled from afterwards.
 """
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +17,46 @@ from segue.data.sequences import Sequences
 from segue.models.gru4rec import GRU4RecConfig
 from segue.training.build import build_net
 from segue.training.config import TrainingConfig
+from segue.training.export import export
 from segue.training.losses import bpr_max, softmax_loss
 from segue.training.negatives import every_item
+from segue.training.nets.layers import Dropout
 from segue.training.objective import Objective
 from segue.training.tasks import Batch
 from segue.training.trainer import Trainer
 
 ONE = torch.ones(1, 2)
+RING = Sequences.from_lists([[(s + t) % 39 + 1 for t in range(6)] for s in range(39)])
+
+
+@pytest.mark.parametrize("bptt", [1, 3])
+@pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
+def test_a_state_is_reset_when_its_own_session_ends_and_never_when_another_ends(cell: Any, bptt: int) -> None:
+    """What each target is predicted by in lanes is what the beginning of its own session, read alone, says."""
+    rng = np.random.default_rng(0)
+    rows = [rng.permutation(10)[:n] + 10 * k + 1 for k, n in enumerate(rng.integers(2, 9, 20))]
+    log = Sequences.from_lists(rows)
+    config = GRU4RecConfig(dim=8, layers=2, cell=cell, dropout_hidden=0.0)
+    training = TrainingConfig(lanes=4, bptt=bptt, learning_rate=1e-12, precision="float32")
+    trainer = Trainer(build_net(config, log, 201, 0), log, training, 0)
+    said: list[torch.Tensor] = []
+    plain_loss = trainer.objective.loss
+
+    def listen(query_ND: torch.Tensor, *rest: Any) -> torch.Tensor:
+        said.append(query_ND.detach())
+        return plain_loss(query_ND, *rest)
+
+    trainer.objective.loss = listen  # type: ignore[method-assign]
+    others_end = 0
+    beginning = {int(row[t]): row[: t + 1].tolist() for row in rows for t in range(len(row))}
+    for batch in trainer.batches.epoch(0):
+        assert batch.carry is not None
+        trainer.train_step(batch, 0.0)
+        others_end += bool((batch.carry.to_B >= 0).any() and (batch.carry.to_B < 0).any())
+        newest = batch.inputs_BT[batch.targets_BT != 0].tolist()
+        wanted = trainer.net.queries(Sequences.from_lists([beginning[item] for item in newest]))
+        np.testing.assert_allclose(said[-1], wanted, rtol=1e-4, atol=1e-5)
+    assert others_end > 3
 
 
 def test_softmax_is_taken_once() -> None:
@@ -60,6 +98,59 @@ def test_the_targets_are_not_among_their_own_negatives() -> None:
     key, query = torch.eye(4), 25.0 * torch.eye(4)[targets]
     loss = own.loss(query, key, targets, targets, torch.zeros(2), torch.float32)
     assert float(loss) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["dropout_input", "dropout_hidden"])
+def test_dropout_drops_the_share_that_is_asked_and_nothing_when_served(name: str) -> None:
+    """A fifth, not four fifths; what stays is scaled so that the mean is kept; each in its own place."""
+    values: dict[str, Any] = {"dropout_hidden": 0.0, name: 0.2}
+    net = build_net(GRU4RecConfig(dim=16, **values), RING, 40, 0)
+    seen: dict[str, list[float]] = {"dropout_input": [], "dropout_hidden": []}
+
+    def listen(place: str, given: torch.Tensor, out: torch.Tensor) -> None:
+        share = float((out == 0).float().mean())
+        torch.testing.assert_close(out[out != 0], given[out != 0] / (1 - share), rtol=0.02, atol=1e-6)
+        seen[place].append(share)
+
+    for place in seen:
+        part = getattr(net.encoder, place)
+        assert isinstance(part, Dropout)
+        part.register_forward_hook(lambda _, given, out, place=place: listen(place, given[0], out))
+    vectors = torch.randn(60, 20, 16, generator=torch.Generator().manual_seed(0))
+    net.noise.seed(0)
+    for training in (True, False):
+        net.train(training)
+        net.encoder(vectors)
+    other = {"dropout_input": "dropout_hidden", "dropout_hidden": "dropout_input"}[name]
+    assert seen[name] == [pytest.approx(0.2, abs=0.01), 0.0]
+    assert seen[other] == [0.0, 0.0]
+
+
+def test_dropout_is_not_carried_on_in_a_lane() -> None:
+    """What the next event starts from is the whole state, as in a session that is read in one go."""
+    config = GRU4RecConfig(dim=16, dropout_hidden=0.9)
+    log = Sequences.from_lists([[1, 2, 3, 4]])
+    training = TrainingConfig(lanes=1, learning_rate=1e-12, precision="float32")
+    trainer = Trainer(build_net(config, log, 6, 0), log, training, 0)
+    first, *_ = trainer.batches.epoch(0)
+    trainer.train_step(first, 0.0)
+    assert trainer.lanes is not None
+    wanted = trainer.net.eval().encoder(trainer.net.embed(trainer.net.table_VD, torch.tensor([[1]])))
+    torch.testing.assert_close(trainer.lanes.now_NLS[0], wanted[:, 0].detach())
+
+
+def test_items_enter_by_the_vectors_that_they_are_scored_by() -> None:
+    """One table: what is learned of an item as an input changes how it is scored, and the other way round."""
+    net = build_net(GRU4RecConfig(dim=8, spectral_start=False, temperature=None), RING, 40, 0)
+    assert net.table_VD.shape == (40, 9)
+    torch.testing.assert_close(net.embed(net.table_VD, torch.arange(40)), net.key(net.table_VD)[:, :8])
+    trainer = Trainer(net, RING, TrainingConfig(negatives=1, loss="sampled", learning_rate=0.1), 0)
+    keys, entering = net.key(net.table_VD).clone(), net.embed(net.table_VD, torch.arange(40)).clone()
+    trainer.train_step(Batch(np.array([[30]], dtype=np.int32), np.array([[31]], dtype=np.int32)), 0.5)
+    assert not torch.equal(net.key(net.table_VD)[30, :8], keys[30, :8])  # it was an input, and no target
+    assert not torch.equal(net.embed(net.table_VD, torch.tensor(31)), entering[31])  # it was a target, and no input
+    served = export("gru4rec", net, np.zeros(40))
+    np.testing.assert_array_equal(served.keys_VD, served.vectors_VD)
 
 
 def test_negatives_come_from_the_whole_catalogue_not_from_the_batch_alone() -> None:

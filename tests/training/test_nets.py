@@ -12,11 +12,13 @@ from segue.models.bert4rec import BERT4RecConfig
 from segue.models.caser import CaserConfig
 from segue.models.gru4rec import GRU4RecConfig, GruArrays
 from segue.models.hstu import HSTUConfig
+from segue.models.neural import restore_neural
 from segue.models.nextitnet import NextItNetConfig
 from segue.models.sasrec import SASRecConfig
 from segue.training.build import build_net
 from segue.training.export import export
 from segue.training.nets.attention import Attention, GatedBlock, rotate
+from segue.training.nets.cells import CellLayer
 from segue.training.nets.convolution import CausalConvolution
 from segue.training.nets.encoder import Steps
 from segue.training.nets.layers import Dropout, Noise
@@ -28,6 +30,12 @@ V = 41
 CAUSAL: dict[str, Any] = {
     "gru": GRU4RecConfig(dim=16, layers=2, length=12),
     "gru-dot": GRU4RecConfig(dim=16, length=12, temperature=None, spectral_start=False),
+    "gru-separate": GRU4RecConfig(dim=16, layers=2, length=12, embedding="separate"),
+    "gru-one-hot": GRU4RecConfig(dim=16, layers=2, length=12, embedding="one-hot", temperature=None),
+    "lstm": GRU4RecConfig(dim=16, layers=2, length=12, cell="lstm"),
+    "lstm-one-hot": GRU4RecConfig(dim=16, length=12, cell="lstm", embedding="one-hot", spectral_start=False),
+    "rnn": GRU4RecConfig(dim=16, layers=2, length=12, cell="rnn"),
+    "rnn-separate": GRU4RecConfig(dim=16, length=12, cell="rnn", embedding="separate", temperature=None),
     "sasrec": SASRecConfig(dim=16, length=12),
     "sasrec-dot": SASRecConfig(dim=16, length=12, temperature=None, heads=4, spectral_start=False),
     "sasrec-reversed": SASRecConfig(dim=16, length=12, positions="reversed"),
@@ -69,7 +77,7 @@ def timed(log: Sequences) -> Sequences:
     times = 1_700_000_000_000_000 + np.cumsum(gaps_us).astype(np.int64)
     now = times[log.stops - 1] + 12_345_678_900
     times[7], now[3] = NO_TIME, NO_TIME
-    return Sequences(log.items, times, log.starts, log.stops, now)
+    return Sequences(log.items, times, log.starts, log.stops).at(now)
 
 
 def shaken(config: Any, log: Sequences) -> TiedNet:
@@ -163,12 +171,16 @@ def test_padding_behind_changes_nothing(name: str, log: Sequences) -> None:
     last_B = torch.from_numpy(row.lengths - 1)
     short, padded = (left_aligned(row, row.items, width).astype(np.int64) for width in (int(last_B[0]) + 1, net.length))
     with torch.no_grad():
-        one, two = (net.newest(torch.from_numpy(x), last_B) for x in (short, padded))
+        one, two = (net.newest(net.whole(), torch.from_numpy(x), last_B) for x in (short, padded))
     torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)
 
 
+RECURRENT = [name for name, config in CAUSAL.items() if isinstance(config, GRU4RecConfig)]
+
+
 @pytest.mark.parametrize(
-    "name", ["sasrec", "sasrec-reversed", "sasrec-rotary", "caser", "nextitnet", "bert4rec", "hstu"]
+    "name",
+    ["sasrec", "gru", "lstm", "rnn", "sasrec-reversed", "sasrec-rotary", "caser", "nextitnet", "bert4rec", "hstu"],
 )
 def test_order_matters(name: str, log: Sequences) -> None:
     """The newest event stays where it is, the others change places."""
@@ -276,7 +288,9 @@ def test_a_history_is_asked_for_what_a_mask_behind_it_hides(log: Sequences) -> N
     asked = torch.tensor([[False, False, False, True, False], [False] * 4 + [True]])
     with torch.no_grad():
         wanted = net.states(net.table_VD, Steps(rows, rows != 0, asked, None))
-        torch.testing.assert_close(net.newest(rows[:, :4], torch.tensor([2, 3])), wanted, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            net.newest(net.whole(), rows[:, :4], torch.tensor([2, 3])), wanted, rtol=1e-4, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("steps", [1, 7])
@@ -298,8 +312,98 @@ def test_recurrence_equals_torch_gru(steps: int) -> None:
     assert float((low - theirs).abs().max()) < 0.03
 
 
-def test_steps_equal_the_full_pass(log: Sequences) -> None:
-    served = export("x", build_net(CONFIGS["gru"], log, V, seed=0), np.zeros(V))
+def test_recurrence_goes_on_from_a_start_and_cuts_the_gradient_there() -> None:
+    """Two halves, the second from the end of the first: the states of the whole, and torch's gradient of the half."""
+    torch.manual_seed(0)
+    plain = torch.nn.GRU(5, 8)
+    weights = [getattr(plain, name) for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")]
+    x, pull = torch.randn(6, 3, 5), torch.randn(4, 3, 8)
+    whole = Recurrence.apply(x, *weights, torch.float32)
+    start = whole[1].detach().requires_grad_()
+    second = Recurrence.apply(x[2:], *weights, torch.float32, start)
+    torch.testing.assert_close(second, whole[2:])
+    mine = torch.autograd.grad((second * pull).sum(), [*weights, start], allow_unused=True)
+    theirs = torch.autograd.grad((plain(x[2:], start.detach()[None])[0] * pull).sum(), weights)
+    assert mine[4] is None
+    for a, b in zip(mine, theirs, strict=False):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_row_of_the_input_matrix_is_a_product_with_one_hot_vectors() -> None:
+    torch.manual_seed(0)
+    matrix, items = torch.randn(12, 7, requires_grad=True), torch.tensor([[0, 3], [6, 3], [1, 1]])
+    weights = [torch.randn(12, 4, requires_grad=True), *(torch.randn(12, requires_grad=True) for _ in range(2))]
+    pull = torch.randn(3, 2, 4)
+    looked_up = Recurrence.apply(matrix.T[items], None, *weights, torch.float32)
+    one_hot = torch.nn.functional.one_hot(items, 7).float()
+    multiplied = Recurrence.apply(one_hot, matrix, *weights, torch.float32)
+    torch.testing.assert_close(looked_up, multiplied)
+    both = [torch.autograd.grad((states * pull).sum(), [matrix, *weights]) for states in (looked_up, multiplied)]
+    for a, b in zip(*both, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("cell", "make"), [("gru", torch.nn.GRU), ("lstm", torch.nn.LSTM), ("rnn", torch.nn.RNN)])
+def test_a_layer_equals_torchs_own(cell: Any, make: Any) -> None:
+    torch.manual_seed(0)
+    ours, theirs = CellLayer(cell, 8), make(8, 8, batch_first=True)
+    names = {"input": "weight_ih_l0", "state": "weight_hh_l0", "input_bias": "bias_ih_l0", "state_bias": "bias_hh_l0"}
+    with torch.no_grad():
+        for name, copy in names.items():
+            getattr(ours, name).copy_(getattr(theirs, copy))
+    x, pull = torch.randn(3, 6, 8), torch.randn(3, 6, 8)
+    mine, (wanted, last) = ours(x), theirs(x)
+    torch.testing.assert_close(mine[0], wanted)
+    if cell == "lstm":
+        torch.testing.assert_close(mine[1][:, -1], last[1][0])
+    grads = torch.autograd.grad((mine[0] * pull).sum(), [getattr(ours, name) for name in names])
+    wanted_grads = torch.autograd.grad((wanted * pull).sum(), [getattr(theirs, name) for name in names.values()])
+    for a, b in zip(grads, wanted_grads, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_forget_gates_start_open(log: Sequences) -> None:
+    encoder = build_net(CONFIGS["lstm"], log, V, seed=0).encoder
+    for layer in encoder.layers:
+        assert layer.state_bias.tolist() == [0.0] * 16 + [1.0] * 16 + [0.0] * 32
+        assert not layer.input_bias.any()
+
+
+def test_items_that_enter_by_vectors_of_their_own_start_where_tied_ones_would(log: Sequences) -> None:
+    """Separate: at the spectral vectors. One-hot: at a random matrix's products with them, so that equal vectors enter
+    alike. Without a spectral start: at random, and not at the vectors they are scored by."""
+    separate, one_hot = (build_net(CONFIGS[name], log, V, seed=0) for name in ("gru-separate", "gru-one-hot"))
+    table = separate.table_VD
+    assert table.shape == (V, 16 + 16) and torch.equal(table[:, :16], table[:, 16:]) and not table[0].any()
+    table = one_hot.table_VD
+    assert table.shape == (V, 48 + 16 + 1)
+    solved = torch.linalg.lstsq(table[1:, 48:64], table[1:, :48]).solution
+    torch.testing.assert_close(table[1:, 48:64] @ solved, table[1:, :48], rtol=1e-3, atol=1e-4)
+    assert float(solved.abs().max()) == pytest.approx((3 / 16) ** 0.5, rel=0.01)
+    config = GRU4RecConfig(dim=16, embedding="separate", temperature=None, spectral_start=False)
+    apart = build_net(config, log, V, seed=0).table_VD
+    bound = (6 / (V + 16)) ** 0.5
+    for part in (apart[1:, :16], apart[1:, 16:32]):
+        assert 0.9 * bound < float(part.abs().max()) <= bound
+    assert abs(float(torch.corrcoef(torch.stack([apart[1:, :16].ravel(), apart[1:, 16:32].ravel()]))[0, 1])) < 0.2
+    assert not apart[:, 32].any()
+
+
+@pytest.mark.parametrize("name", ["gru-separate", "lstm-one-hot"])
+def test_what_an_item_enters_by_is_not_what_it_is_scored_by(name: str, log: Sequences) -> None:
+    net = shaken(CONFIGS[name], log)
+    before = TorchScorer(net).scores(Sequences.from_lists([[3, 4]]))[0]
+    net.table_VD[4, net.inputs :] *= -1.0
+    other_key = TorchScorer(net).scores(Sequences.from_lists([[3, 4]]))[0]
+    np.testing.assert_allclose(np.delete(other_key, 4), np.delete(before, 4))
+    assert other_key[4] == pytest.approx(-before[4], rel=1e-4)
+    net.table_VD[4, : net.inputs] *= -1.0
+    assert np.abs(TorchScorer(net).scores(Sequences.from_lists([[3, 4]]))[0] - other_key)[1:].min() > 1e-6
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_steps_equal_the_full_pass(name: str, log: Sequences) -> None:
+    served = export("x", build_net(CONFIGS[name], log, V, seed=0), np.zeros(V))
     gru = served.encoder
     assert isinstance(gru, GruArrays)
     history = [5, 9, 2, 30, 7]
@@ -310,13 +414,23 @@ def test_steps_equal_the_full_pass(log: Sequences) -> None:
         assert (state == before).all()  # the given state is left as it was
         state = after
     rows = Sequences.from_lists([history])
-    np.testing.assert_allclose(state[-1], gru.encode(rows, served.vectors_VD[history]), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gru.hidden(state), gru.encode(rows, served.vectors_VD[history]), rtol=1e-5, atol=1e-6)
 
 
-def test_two_layers_run_on_one_stepped_state_each(log: Sequences) -> None:
-    gru = export("x", build_net(CONFIGS["gru"], log, V, seed=0), np.zeros(V)).encoder
-    assert isinstance(gru, GruArrays)
-    assert gru.start(4).shape == (2, 4, 16)
+def test_each_layer_keeps_its_state_and_an_lstm_both_parts(log: Sequences) -> None:
+    for name, shape in (("gru", (2, 4, 16)), ("rnn", (2, 4, 16)), ("lstm", (2, 4, 32)), ("lstm-one-hot", (1, 4, 32))):
+        net = build_net(CONFIGS[name], log, V, seed=0)
+        gru = export("x", net, np.zeros(V)).encoder
+        assert isinstance(gru, GruArrays)
+        assert gru.start(4).shape == shape
+        assert net.encoder.state_shape == (shape[0], shape[2])
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_a_recurrent_net_comes_back_from_its_arrays(name: str, log: Sequences) -> None:
+    served = export("gru4rec", shaken(CONFIGS[name], log), np.zeros(V))
+    again = restore_neural("gru4rec", served.arrays(), CONFIGS[name])
+    np.testing.assert_array_equal(again.scores(log), served.scores(log))
 
 
 def test_dropout_keeps_the_mean_and_repeats_by_seed() -> None:

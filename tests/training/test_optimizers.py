@@ -6,7 +6,15 @@ from torch import nn
 from torch.optim import AdamW
 
 from segue.training.config import TrainingConfig
-from segue.training.optimizers import Adagrad, RowAdagrad, RowAdam, optimizers
+from segue.training.optimizers import Adagrad, RowAdagrad, RowAdam, optimizers, rate_at
+
+
+def test_the_rate_rises_and_falls_or_stays() -> None:
+    cosine, constant = (TrainingConfig(learning_rate=0.2, schedule=name) for name in ("cosine", "constant"))
+    assert [rate_at(constant, done) for done in (0.0, 0.4, 1.0)] == [0.2] * 3
+    assert rate_at(cosine, 0.0) == pytest.approx(0.02 * 0.2)
+    assert rate_at(cosine, 0.5) == pytest.approx(0.2 * 0.525)
+    assert rate_at(cosine, 1.0) == pytest.approx(0.2 * 0.05)
 
 
 def test_all_rows_equals_torch_adam() -> None:

@@ -16,15 +16,18 @@ from segue.models.gru4rec import GRU4RecConfig
 from segue.training.build import build_net
 from segue.training.checkpoint import Checkpoint
 from segue.training.config import TrainingConfig
-from segue.training.tasks import Batch
+from segue.training.tasks import Batch, Carry
 from segue.training.team import Team, joined
 from segue.training.trainer import Trainer
 
 CHILD = """
 import sys
+from dataclasses import replace
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from segue.data.contexts import Contexts
+from segue.data.features import Facts, FeatureConfig
 from segue.data.sequences import Sequences
 from segue.models.gru4rec import GRU4RecConfig
 from segue.models.sasrec import SASRecConfig
@@ -33,18 +36,26 @@ from segue.training.config import TrainingConfig
 from segue.training.team import joined
 from segue.training.trainer import Trainer
 torch.set_num_threads(1)
-kind, loss, out = sys.argv[1:4]
+kind, loss, facts, out = sys.argv[1:5]
 rng = np.random.default_rng(5)
 rows = Sequences.from_lists([rng.integers(1, 60, rng.integers(2, 12)).tolist() for _ in range(90)] + [[1, 2]])
-config = {"gru4rec": GRU4RecConfig(dim=16, spectral_start=False, dropout_input=0.0, dropout_hidden=0.0),
+plain = GRU4RecConfig(dim=16, spectral_start=False, dropout_input=0.0, dropout_hidden=0.0)
+config = {"gru4rec": plain, "lanes": plain,
           "sasrec": SASRecConfig(dim=16, length=8, spectral_start=False, dropout=0.0)}[kind]
-training = TrainingConfig(epochs=3, batch_tokens=128, loss=loss, negatives=20, precision="float32")
+lanes = {"lanes": 13, "bptt": 2} if kind == "lanes" else {}
+training = TrainingConfig(epochs=3, batch_tokens=128, loss=loss, negatives=20, precision="float32", **lanes)
 said = []
 def judge(scorer):
     said.append(1)
     return 1.0 / len(said)
 with joined() as team:
-    net = build_net(config, rows, 60, 3)
+    known = None
+    if facts == "features":
+        told = Facts([{}] + [{"kind": f"k{i % 7}"} for i in range(1, 60)], {"kind": "category"})
+        known = (FeatureConfig(features=("kind",), contexts=("device",), id_dropout=0.0, context_dropout=0.0), told)
+        places = Facts([{}, {"device": "a"}, {"device": "b"}], {"device": "category"})
+        rows = replace(rows, contexts=Contexts(rng.integers(0, 3, len(rows.items)).astype(np.int32), places))
+    net = build_net(config, rows, 60, 3, known)
     outcome = Trainer(net, rows, training, 3, team).run(judge)
     save_file({k: v.contiguous() for k, v in net.state_dict().items()}, f"{out}/{team.size}-{team.rank}.safetensors")
     assert len(said) == (outcome.epochs if team.leads else 0), said
@@ -76,11 +87,14 @@ def start(folder: Path, size: int, *arguments: str) -> list[str]:
     return said
 
 
-@pytest.mark.parametrize(("kind", "loss"), [("sasrec", "full"), ("gru4rec", "sampled")])
-def test_two_processes_end_where_one_does(tmp_path: Path, kind: str, loss: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "loss", "facts"),
+    [("sasrec", "full", "features"), ("gru4rec", "sampled", "none"), ("lanes", "full", "none")],
+)
+def test_two_processes_end_where_one_does(tmp_path: Path, kind: str, loss: str, facts: str) -> None:
     """Float32 and no dropout: all that is left is the order of sums."""
-    alone = start(tmp_path, 1, kind, loss)
-    both = start(tmp_path, 2, kind, loss)
+    alone = start(tmp_path, 1, kind, loss, facts)
+    both = start(tmp_path, 2, kind, loss, facts)
     assert both == alone * 2
     one, first, second = (load_file(tmp_path / f"{name}.safetensors") for name in ("1-0", "2-0", "2-1"))
     assert one.keys() == first.keys() == second.keys()
@@ -91,10 +105,12 @@ def test_two_processes_end_where_one_does(tmp_path: Path, kind: str, loss: str) 
 
 def test_a_share_is_every_nth_row_and_all_shares_are_the_batch() -> None:
     inputs = np.arange(1, 11).reshape(5, 2)
-    batch = Batch(inputs, inputs + 1, inputs * 100)
+    batch = Batch(inputs, inputs + 1, inputs * 100, carry=Carry(np.arange(5), np.arange(5, 0, -1)))
     shares = [batch.share(rank, 3) for rank in range(3)]
     assert [len(share.inputs_BT) for share in shares] == [2, 2, 1]
     assert sorted(row[0] for share in shares for row in share.targets_BT.tolist()) == [2, 4, 6, 8, 10]
+    assert shares[1].carry is not None
+    assert (shares[1].carry.from_B.tolist(), shares[1].carry.to_B.tolist()) == ([1, 4], [4, 1])
     assert shares[2].times_BS is not None
     assert shares[2].times_BS.tolist() == [[500, 600]]
     assert sum(share.num_targets for share in shares) == batch.num_targets == 10
@@ -116,13 +132,16 @@ def test_only_rank_0_leads() -> None:
 
 
 def test_the_command_trains_in_a_team(tmp_path: Path) -> None:
-    """The real launcher and the real command: one model is saved, the other process is silent, and it is close to
-    what one process makes of the same log."""
+    """The real launcher and the real command, with an item that only the items table has: one model is saved, the
+    other process is silent, and it is close to what one process makes of the same log."""
     rng = np.random.default_rng(0)
     log = tmp_path / "log.csv"
     lines = [f"u{u},i{(s + step) % 12},{u * 100 + step}" for u in range(60) for s in [u % 12] for step in range(9)]
     log.write_text("user_id,item_id,timestamp\n" + "\n".join(rng.permutation(lines).tolist()) + "\n")
+    items = tmp_path / "items.csv"
+    items.write_text("item_id,kind\n" + "\n".join(f"i{i},k{i % 3}" for i in range(13)) + "\n")
     common = ["train", str(log), "--model", "sasrec", "--set", "dim=16", "--set", "epochs=4", "--set", "dropout=0.0"]
+    common += ["--items", str(items), "--features", "kind", "--set", "id_dropout=0.0"]
     common += ["--set", "precision=float32", "--json"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     found = {}
@@ -138,6 +157,7 @@ def test_the_command_trains_in_a_team(tmp_path: Path) -> None:
         found[name] = load_file(tmp_path / name / "weights.safetensors")
     assert not (tmp_path / "two-training").exists()
     torch.testing.assert_close(found["two"]["table"], found["one"]["table"], rtol=0, atol=5e-3)
+    assert found["two"]["features.weights"].shape == found["one"]["features.weights"].shape
 
 
 class Follower(Team):

@@ -8,10 +8,10 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 from tests.training.test_checkpoint import quality, trainer
 
-from segue.fitting import Work
 from segue.training.checkpoint import Checkpoint
+from segue.training.standing import Progress
 from segue.training.tracking import last_steps, records, tracked
-from segue.training.trainer import Progress
+from segue.work import Work
 
 Curves = dict[str, list[tuple[int, float]]]
 

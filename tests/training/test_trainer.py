@@ -11,7 +11,8 @@ from segue.models.scorer import Scorer, top_k
 from segue.training.build import build_net
 from segue.training.config import TrainingConfig
 from segue.training.nets.tied import TorchScorer
-from segue.training.trainer import Progress, Trainer
+from segue.training.standing import Progress
+from segue.training.trainer import Trainer
 
 V = 21
 
@@ -94,11 +95,25 @@ def test_a_loss_that_is_no_number_stops_the_training() -> None:
     [
         ({"epochs": 0}, "epochs must be at least 1, got 0."),
         ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0."),
+        ({"clip": 0.0}, "clip must be above 0, got 0.0."),
     ],
 )
 def test_impossible_settings(values: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         TrainingConfig(**values)  # type: ignore[arg-type]
+
+
+def test_long_gradients_are_shortened_unless_asked_otherwise() -> None:
+    """Plain Adagrad's sum of squares tells how long the gradient was that it saw."""
+    lengths = []
+    for clip in (1e-3, None):
+        config = TrainingConfig(optimizer="adagrad", clip=clip, learning_rate=1e-9, precision="float32")
+        trainer = Trainer(build_net(GRU4RecConfig(dim=8), ring(), V, seed=0), ring(), config, seed=0)
+        trainer.train_step(next(iter(trainer.batches.epoch(0))), 0.5)
+        squares = [slot["square"].sum() for slot in trainer.encoder.state.values()]
+        lengths.append(float(torch.stack(squares).sum().sqrt()))
+    assert lengths[0] == pytest.approx(1e-3, rel=1e-3)
+    assert lengths[1] > 0.01
 
 
 def test_unknown_items_are_never_learned_from() -> None:

@@ -11,6 +11,10 @@ from segue.cli.output import leaderboard, print_json, progress
 def compare(
     log: o.Log,
     models: Annotated[str, typer.Option(help="Model names, comma-separated.")] = "popularity,markov,covisit,gru4rec",
+    items: o.Items = None,
+    features: o.Features = None,
+    users: o.Users = None,
+    context: o.Context = None,
     protocol: o.Protocol = "time",
     test: o.Test = None,
     test_format: o.TestFormat = "auto",
@@ -34,19 +38,22 @@ def compare(
 ) -> None:
     """Train and evaluate models side by side, and print a leaderboard with confidence intervals.
 
-    Every model ranks the whole catalogue. What a training chooses it chooses on validation.
+    Every model ranks the whole catalogue; with --items, items that nobody has taken yet are in it too. What a training
+    chooses it chooses on validation.
 
     \b
     Examples:
       segue compare shop.csv --models covisit,gru4rec
+      segue compare shop.csv --items products.csv --features category,title --models covisit,sasrec
       segue compare beauty.txt --format sequences --protocol leave-last-out --models popularity,markov,covisit
       segue compare train.tsv --test test.tsv --protocol fixed --ties conservative --set gru4rec.epochs=5
     """
+    from segue.data.items import read_items
     from segue.experiment import Comparison
     from segue.experiment import compare as run
 
     names = [name.strip() for name in models.split(",") if name.strip()]
-    values = o.values_of(sets, names)
+    values = o.with_features(o.values_of(sets, names), features, items, context)
     ks = o.lengths(k)
     options = Comparison(seeds=seeds, ks=ks, ties=ties, refit=refit)  # type: ignore[arg-type]
     read = o.open_log(
@@ -60,6 +67,8 @@ def compare(
         strict=strict,
         rejected=rejected,
     )
+    table = None if items is None else read_items(items)
+    read = o.with_tables(read, table, users, o.columns(context) if context is not None else None)
     split = o.cut(read, protocol, test, test_format, unknown)
     with progress() as told:
         results = run(split, names, values, options, told)

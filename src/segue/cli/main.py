@@ -2,11 +2,28 @@
 
 import os
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 import typer
 
-from segue.cli import compare, plan, profile, quickstart, recommend, serve, train, trend, update
+from segue.cli import (
+    add_items,
+    compare,
+    demo,
+    models,
+    pipeline,
+    plan,
+    profile,
+    quickstart,
+    recommend,
+    report,
+    serve,
+    train,
+    transfer,
+    trend,
+    update,
+)
 
 app = typer.Typer(
     name="segue",
@@ -16,19 +33,30 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command, said in (
+COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (quickstart.quickstart, "The bundled log, end to end."),
     (profile.profile, "What is in a log, and what is odd about it."),
     (trend.trend, "What is wanted more and more."),
     (compare.compare, "Models side by side, with intervals."),
     (plan.plan, "What a training would take."),
     (train.train, "Train, judge and save one model."),
+    (pipeline.pipeline, "Several models blended into one list."),
     (update.update, "New events into a saved model."),
+    (add_items.add_items, "New items into a saved model, by their features."),
     (recommend.recommend, "What comes next after a history."),
     (recommend.similar, "What goes with one item."),
+    (pipeline.rank, "How likely each of some items is next."),
     (serve.serve, "A saved model over HTTP."),
-):
+    (demo.demo, "A small shop in the browser."),
+    (models.promote, "A version of a model to work."),
+    (models.rollback, "The last change taken back."),
+    (models.models, "The versions there are."),
+    (report.report, "What came of recommendations."),
+    (transfer.export, "A server's events into a file."),
+)
+for command, said in COMMANDS:
     app.command(short_help=said)(command)
+app.command("import", short_help="A log's events into a server's data.")(transfer.import_events)
 
 
 REFUSED = 2
@@ -37,8 +65,10 @@ STOPPED = 130
 """The exit code of Ctrl-C."""
 EXTRAS = {
     **dict.fromkeys(("torch", "onnx", "onnxscript"), "train"),
-    **dict.fromkeys(("granian", "starlette", "apsw", "onnxruntime"), "serve"),
+    **dict.fromkeys(("granian", "starlette", "apsw", "onnxruntime", "prometheus_client"), "serve"),
     "statsmodels": "trend",
+    "lightgbm": "gbdt",
+    "faiss": "ann",
 }
 """Where a module that may be missing comes from; any other missing module is our own mistake."""
 

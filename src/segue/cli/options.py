@@ -1,5 +1,6 @@
 """Options that several commands share, spelled and explained once."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ from segue.cli.output import err
 if TYPE_CHECKING:
     from segue.data.cases import Split
     from segue.data.events import EventLog
+    from segue.data.items import ItemTable
 
 Log = Annotated[Path, typer.Argument(help="The event log: CSV, TSV, JSONL, Parquet, Arrow, .inter or a paper's text.")]
 Run = Annotated[Path, typer.Argument(help="A folder that 'segue train' wrote.")]
@@ -31,6 +33,10 @@ Trims = Annotated[
     typer.Option("--trim", help="min_user_events=N, min_item_events=N, session_gap_s=N or drop_repeats=true."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
+Erased = Annotated[
+    Path | None,
+    typer.Option(help="A server's data directory: who was erased there is left out of the log, up to that moment."),
+]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", help="A setting, name=value or model.name=value. May be repeated."),
@@ -44,6 +50,16 @@ K = Annotated[str, typer.Option("--k", help="List lengths, comma-separated.")]
 Ties = Annotated[str, typer.Option(help="How equal scores count: half, conservative (GRU4Rec's rule), optimistic.")]
 Unknown = Annotated[
     str, typer.Option(help="With --test: targets unknown to training are left out (drop) or missed (miss).")
+]
+
+Items = Annotated[Path | None, typer.Option(help="An items table: item_id and columns such as title.")]
+Features = Annotated[
+    str | None, typer.Option(help="Columns of --items that networks learn from, comma-separated: category,price,title.")
+]
+
+Users = Annotated[Path | None, typer.Option(help="A users table: user_id and columns such as region.")]
+Context = Annotated[
+    str | None, typer.Option(help="Columns of the log or of --users that networks learn from: region,device.")
 ]
 
 
@@ -64,6 +80,17 @@ def open_log(path: Path, *, quiet: bool = False, **options: Any) -> "EventLog":
     return log
 
 
+def without_erased(log: "EventLog", erased: Path | None) -> "EventLog":
+    """The log without the people who were erased in a data directory; it is said how many events that were."""
+    if erased is None:
+        return log
+    from segue.data.erasures import Erasures
+
+    kept = Erasures.read(erased).without(log)
+    err.print(f"{len(log) - len(kept):,} events of erased people are left out.", markup=False)
+    return kept
+
+
 def cut(log: "EventLog", protocol: str, test: Path | None, test_format: str, unknown: str) -> "Split":
     """The split that the options ask for."""
     if test is None:
@@ -76,42 +103,81 @@ def cut(log: "EventLog", protocol: str, test: Path | None, test_format: str, unk
 def values_of(assignments: list[str] | None, models: list[str]) -> dict[str, dict[str, Any]]:
     """``["gru4rec.dim=64", "epochs=3"]`` -> settings for each model; a plain name goes to every model that has it.
 
+    For models that answer together ("sasrec+vstan") names stay as they are: fitting hands them to the members.
     ValueError for a name that none of the models has.
     """
-    import dataclasses
-
-    from segue.models.zoo import Learned, find
     from segue.settings import parse
 
-    fields: dict[str, set[str]] = {}
-    for model in models:
-        entry = find(model)
-        fields[model] = {f.name for f in dataclasses.fields(entry.config)}
-        if isinstance(entry, Learned):
-            fields[model] |= set(training_names())
+    accepted = {model: _accepted(model) for model in models}
     out: dict[str, dict[str, Any]] = {model: {} for model in models}
     for path, value in parse(assignments or []).items():
-        model, dot, name = path.rpartition(".")
-        owners = [model] if dot else [m for m in models if path in fields[m]]
-        if dot and model not in out:
-            raise ValueError(f"'{path}' sets model '{model}', which is not among those to run: {', '.join(models)}.")
+        owners = [model for model in models if path in accepted[model]]
+        owner, _, name = path.rpartition(".")
+        if not owners and owner in out:
+            out[owner][name] = value  # no such setting: the model itself says so, and which it may mean
+            continue
+        if owner and not any(name.startswith(f"{owner}.") for names in accepted.values() for name in names):
+            raise ValueError(f"'{path}' sets model '{owner}', which is not among those to run: {', '.join(models)}.")
         if not owners:
-            known = sorted(set().union(*fields.values()))
+            known = sorted({name for names in accepted.values() for name in names if "." not in name})
             raise ValueError(
                 f"Unknown setting '{path}'. Settings of {', '.join(models)}: {', '.join(known) or 'none'}."
             )
-        for owner in owners:
-            out[owner][name] = value
+        for model in owners:
+            out[model][accepted[model][path]] = value
     return out
 
 
-def training_names() -> list[str]:
-    """The trainer's settings."""
-    import dataclasses
+def _accepted(model: str) -> dict[str, str]:
+    """What a setting of this model may be called -> what fitting calls it."""
+    from segue.fitting import setting_names
 
-    from segue.training.config import TrainingConfig
+    if "+" not in model:
+        return {path: name for name in setting_names(model) for path in (name, f"{model}.{name}")}
+    return {
+        path: path
+        for place, part in enumerate(model.split("+"), 1)
+        for name in setting_names(part)
+        for path in (name, f"{part}.{name}", f"{place}.{name}")
+    }
 
-    return [f.name for f in dataclasses.fields(TrainingConfig)]
+
+def with_features(
+    values: dict[str, dict[str, Any]], features: str | None, items: Path | str | None, context: str | None = None
+) -> dict[str, dict[str, Any]]:
+    """The settings of each model, networks with ``features`` and ``context`` (comma-separated columns) in them.
+
+    ValueError for features without a table, and where no model learns from any.
+    """
+    from segue.models.zoo import learns
+
+    if features is None and context is None:
+        return values
+    if features is not None and items is None:
+        raise ValueError("--features names columns of an items table: name the table with --items.")
+    networks = [name for name in values if learns(name)]
+    if not networks:
+        what = "features" if context is None else "context"
+        raise ValueError(f"Only networks learn from {what}, and {', '.join(values)} only counts.")
+    asked = {"features": features, "contexts": context}
+    more = {name: columns(text) for name, text in asked.items() if text is not None}
+    return {name: {**more, **own} if name in networks else own for name, own in values.items()}
+
+
+def columns(text: str) -> list[str]:
+    """Names that are separated by commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def with_tables(
+    read: "EventLog", items: "ItemTable | None", users: Path | str | None, contexts: Iterable[str] | None
+) -> "EventLog":
+    """The log with what models learn from besides events."""
+    if items is not None:
+        read = read.with_items(items)
+    if users is not None:
+        read = read.with_users(users)
+    return read.with_context(contexts) if contexts else read
 
 
 def lengths(text: str) -> list[int]:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from segue.experiment import Result, Told
-    from segue.training.trainer import Progress
+    from segue.training.standing import Progress
 
 WIDTH = None if sys.stdout.isatty() else 140
 """A pipe or a file has no width of its own; tables must not be squeezed there."""
@@ -24,6 +24,19 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 def print_json(value: Any) -> None:
     """One JSON document on standard output, and nothing else there."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def spoken(as_json: bool) -> Iterator[None]:
+    """Where a command prints JSON, what it says on the way goes to standard error."""
+    if not as_json:
+        yield
+        return
+    out.file = sys.stderr
+    try:
+        yield
+    finally:
+        out.file = sys.stdout
 
 
 def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:

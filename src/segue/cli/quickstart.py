@@ -8,11 +8,12 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segue.cli.output import err, leaderboard, out, progress, table
+from segue.cli import options as o
+from segue.cli.output import err, leaderboard, out, print_json, progress, spoken, table
 from segue.cli.profile import show_profile
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def quickstart(
         "runs/quickstart"
     ),
     port: Annotated[int, typer.Option(help="The server's port; 0: any free one.")] = 0,
+    json: o.Json = False,
 ) -> None:
     """The bundled shop log from end to end: look, compare, train, serve, and see one event change the answer.
 
@@ -43,6 +45,11 @@ def quickstart(
     Example:
       segue quickstart --no-serve
     """
+    with spoken(json):
+        _quickstart(serve, folder, port, json)
+
+
+def _quickstart(serve: bool, folder: Path, port: int, json: bool) -> None:
     from segue.data.items import read_items
     from segue.data.samples import online_retail
     from segue.experiment import Comparison, Job, put_to_work, runs
@@ -68,8 +75,12 @@ def quickstart(
     shown = items.for_catalog(log.catalog())
     server, url = start(folder, port)
     try:
-        show_live(url, {item: str(shown.get(item, {}).get("title", item)) for item in (FIRST, SECOND)})
-        out.print(f"\nDone in {time.perf_counter() - started:.0f} s.")
+        live = show_live(url, {item: str(shown.get(item, {}).get("title", item)) for item in (FIRST, SECOND)})
+        seconds = time.perf_counter() - started
+        out.print(f"\nDone in {seconds:.0f} s.")
+        if json:
+            rows = [result.to_dict() for result, _ in judged]
+            print_json({"results": rows, "out": str(folder), "version": version, "live": live, "seconds": seconds})
         if serve:
             out.print(f"The server is at {url} (Ctrl-C stops it). Try:", markup=False)
             body = f'{{"history": ["{FIRST}"], "k": 5}}'
@@ -125,8 +136,11 @@ def _ready(client: "Client") -> bool:
         return False
 
 
-def show_live(url: str, looked_at: Mapping[str, str]) -> None:
-    """Posts a new visitor's look at an item, asks, posts a look at the next, asks again. ``looked_at``: id -> title."""
+def show_live(url: str, looked_at: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Posts a new visitor's look at an item, asks, posts a look at the next, asks again; what was answered.
+    ``looked_at``: id -> title."""
+    from msgspec import to_builtins
+
     from segue.serving.client import Client
     from segue.serving.schema import EventIn, RecommendRequest
 
@@ -139,6 +153,7 @@ def show_live(url: str, looked_at: Mapping[str, str]) -> None:
     rows = [[_name(item) for item in row] for row in zip(*(a.items for a in answers), strict=False)]
     table(None, [f"after {title} ({item})" for item, title in looked_at.items()], rows, left=len(answers))
     out.print("Answered in " + " and ".join(f"{a.took_ms:.1f} ms" for a in answers) + ".", markup=False)
+    return [{"after": item, **to_builtins(answer)} for item, answer in zip(looked_at, answers, strict=True)]
 
 
 def _name(item: "Recommendation") -> str:

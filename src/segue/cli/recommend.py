@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segue.cli import options as o
-from segue.cli.output import err, out, print_json, table
+from segue.cli.output import err, out, print_json, progress, table
+from segue.cli.placed import Asked, show_placed
 
 if TYPE_CHECKING:
+    from segue.data.catalog import Catalog
     from segue.data.events import EventLog
 
 
@@ -31,6 +33,20 @@ def recommend(
     ] = "reciprocal-rank",
     seed: Annotated[int, typer.Option(help="With --steps: of what is drawn.")] = 0,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Items of the history may come again.")] = False,
+    placement: Annotated[str | None, typer.Option(help="Of a pipeline: the place whose rules go.")] = None,
+    pipeline: Annotated[
+        Path | None,
+        typer.Option(help="Take the placements of this file in place of those the pipeline was saved with."),
+    ] = None,
+    filter: Annotated[str, typer.Option(help="Of a pipeline: only these items, as 'price < 20'.")] = "",
+    explain: Annotated[bool, typer.Option("--explain", help="Of a pipeline: say why each item is there.")] = False,
+    why_not: Annotated[str | None, typer.Option(help="Of a pipeline: say why this item is not there.")] = None,
+    all_users: Annotated[
+        bool, typer.Option("--all-users", help="A list for everybody in --log, written to --out.")
+    ] = False,
+    out_file: Annotated[
+        Path | None, typer.Option("--out", help="With --all-users: the file, .parquet, .csv or .jsonl.")
+    ] = None,
     json: o.Json = False,
 ) -> None:
     """Say what comes next after a history.
@@ -38,11 +54,18 @@ def recommend(
     \b
     Examples:
       segue recommend run --history 85123A,71053
+      segue recommend run --history 85123A --explain --why-not 22423
       segue recommend run --user 17850 --log shop.csv
       segue recommend run --history 85123A,71053 --steps 10 --strategy greedy
+      segue recommend run --all-users --log shop.csv --out lists.parquet
     """
     from segue.recommender import load
 
+    if all_users:
+        if log is None or out_file is None or user is not None or history is not None:
+            raise ValueError("--all-users needs --log and --out, and neither --history nor --user.")
+        _everybody(run, o.open_log(log, format=format, columns=column), out_file, (k, not include_seen), json)
+        return
     if (user is None) == (history is None):
         raise ValueError("Give either --history or --user (with --log).")
     model = load(run)
@@ -51,13 +74,12 @@ def recommend(
             raise ValueError("--user needs --log, the event log to look the person up in.")
         events = _history_of(user, o.open_log(log, format=format, columns=column), log)
     else:
-        ids = history or []
-        whole = len(ids) != 1 or ids[0] in model.catalog  # an id may hold a comma itself
-        events = list(ids) if whole else [part.strip() for part in ids[0].split(",")]
-    unknown = [item for item in events if item not in model.catalog]
-    if unknown:
-        err.print(f"Not in the catalogue, so not used: {', '.join(unknown)}.", markup=False)
-    about: dict[str, Any] = {"history": events, "unknown": unknown}
+        events = listed(history or [], model.catalog)
+    about: dict[str, Any] = {"history": events, "unknown": known_only(events, model.catalog)}
+    asked = Asked(placement, pipeline, filter, explain, why_not)
+    if steps is None and (model.scorer.name == "pipeline" or asked != Asked()):
+        show_placed(model, events, k, None if not include_seen else False, asked, json)
+        return
     if steps is None:
         answer = model.recommend(histories=[events], k=k, exclude_seen=not include_seen)[0]
     else:
@@ -82,6 +104,41 @@ def similar(
 
     model = load(run)
     _show(model.items, model.similar(item, k=k), json, {"item": item})
+
+
+def listed(ids: list[str], catalog: "Catalog") -> list[str]:
+    """Ids that came comma-separated, or one by one; an id may hold a comma itself."""
+    whole = len(ids) != 1 or ids[0] in catalog
+    return list(ids) if whole else [part.strip() for part in ids[0].split(",")]
+
+
+def known_only(events: list[str], catalog: "Catalog") -> list[str]:
+    """The ids that the catalogue does not know; says so."""
+    unknown = [item for item in events if item not in catalog]
+    if unknown:
+        err.print(f"Not in the catalogue, so not used: {', '.join(unknown)}.", markup=False)
+    return unknown
+
+
+def _everybody(run: Path, log: "EventLog", out_file: Path, how: tuple[int, bool], json: bool) -> None:
+    from segue.batch import recommend_all
+    from segue.recommender import load
+
+    k, exclude_seen = how
+    with progress() as told:
+        told("recommending", None)
+        people = recommend_all(
+            load(run),
+            log,
+            out_file,
+            k=k,
+            exclude_seen=exclude_seen,
+            told=lambda done, of: told("recommending", (done, of)),
+        )
+    if json:
+        print_json({"people": people, "k": k, "out": str(out_file)})
+    else:
+        out.print(f"Lists for {people:,} people written to {out_file}.", markup=False)
 
 
 def _history_of(user: str, read: "EventLog", log: Path) -> list[str]:

@@ -1,11 +1,21 @@
 """segue serve: a saved model over HTTP."""
 
+import subprocess
+import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from segue.cli import options as o
+
+
+class Acknowledged(StrEnum):
+    """As ``segue.serving.schema.Durability``, whose module needs what only serving installs."""
+
+    fsync = "fsync"
+    memory = "memory"
 
 
 def serve(
@@ -17,15 +27,59 @@ def serve(
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(help="Port to listen on; 0: any free one.")] = 8000,
+    history: Annotated[
+        Path | None, typer.Option(help="A log whose events are stored first, so that its people are known.")
+    ] = None,
+    format: o.Format = "auto",
+    column: o.Columns = None,
+    rate: Annotated[float | None, typer.Option(help="At most so many requests a second for each key.")] = None,
+    origin: Annotated[
+        list[str] | None, typer.Option(help="A web site whose pages may ask, as https://shop.example. May be repeated.")
+    ] = None,
+    json_logs: Annotated[bool, typer.Option("--json-logs", help="Log lines as JSON.")] = False,
+    log_requests: Annotated[bool, typer.Option("--log-requests", help="A log line for each request.")] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure/--no-measure", help="Keep which lists were shown, for 'segue report'.")
+    ] = True,
+    durability: Annotated[
+        Acknowledged,
+        typer.Option(
+            help="What is acknowledged where a request does not say: events that are forced to disk, or events that "
+            "the operating system has, and forces there within a second."
+        ),
+    ] = Acknowledged.fsync,
 ) -> None:
     """Serve a model over HTTP: events in, recommendations out, each event changing the next answer.
 
-    Events are kept in an append-only store and survive a crash. The document of all routes is at /openapi.json.
+    Events are kept in an append-only store and survive a crash. RUN may be a registry ('segue promote'). A version that
+    is saved or promoted there later is at work a second after. The document of all routes is at /openapi.json.
 
     \b
-    Example:
+    Examples:
       segue serve run --port 8000
+      segue serve run --history shop.csv
     """
+    from segue.serving.engine import EngineConfig
+    from segue.serving.server import ServingConfig
     from segue.serving.server import serve as listen
 
-    listen(run, data_dir=data or run.with_name(run.name + "-data"), host=host, port=port)
+    folder = data or run.with_name(run.name + "-data")
+    config = ServingConfig(
+        rate=rate,
+        origins=tuple(origin or ()),
+        json_logs=json_logs,
+        log_requests=log_requests,
+        measure=measure,
+        engine=EngineConfig(durability=durability.value),
+    )
+    if history is not None:
+        _import(history, folder, format, column or [])
+    listen(run, data_dir=folder, host=host, port=port, config=config)
+
+
+def _import(log: Path, folder: Path, format: str, columns: list[str]) -> None:
+    """In a process of its own: what reading a log needs in memory is not kept while the server runs."""
+    command = [sys.executable, "-m", "segue.cli.main", "import", str(log), "--data", str(folder), "--format", format]
+    done = subprocess.run([*command, *(part for one in columns for part in ("--column", one))], check=False)
+    if done.returncode:
+        raise typer.Exit(done.returncode)

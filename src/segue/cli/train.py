@@ -13,6 +13,8 @@ from segue.cli.output import err, leaderboard, out, print_json, progress
 from segue.training.threads import launched
 
 if TYPE_CHECKING:
+    from segue.data.events import EventLog
+    from segue.data.items import ItemTable
     from segue.training.team import Team
 
 JOB = "job.json"
@@ -29,6 +31,9 @@ def train(
     ] = None,
     out_folder: Annotated[Path, typer.Option("--out", help="The folder to write the model to.")] = Path("run"),
     items: Annotated[Path | None, typer.Option(help="An items table: item_id and columns such as title.")] = None,
+    features: o.Features = None,
+    users: o.Users = None,
+    context: o.Context = None,
     protocol: o.Protocol = "time",
     refit: Annotated[
         bool, typer.Option("--refit/--no-refit", help="After judging, train once more on every event.")
@@ -41,6 +46,7 @@ def train(
     log_dir: Annotated[
         Path | None, typer.Option(help="Write a network's curves here, to be watched in TensorBoard.")
     ] = None,
+    erased: o.Erased = None,
     sets: o.Sets = None,
     format: o.Format = "auto",
     column: o.Columns = None,
@@ -60,6 +66,8 @@ def train(
     \b
     Examples:
       segue train shop.csv --model gru4rec --out run --items products.csv
+      segue train shop.csv --items products.csv --features category,price,title --out run
+      segue train shop.csv --users people.csv --context region,device --out run
       segue train shop.csv --model covisit --set decay=0.7 --out run
       segue train shop.csv --model sasrec --out run --log-dir curves
       segue train ratings.csv --recipe esasrec --set epochs=20 --out run
@@ -76,8 +84,12 @@ def train(
             **_of_recipe(recipe, model),
             "out": str(out_folder.resolve()),
             "items": None if items is None else str(items.resolve()),
+            "features": features,
+            "users": None if users is None else str(users.resolve()),
+            "context": context,
             "train": {"protocol": protocol, "refit": refit, "seed": seed, "device": device},
             "log_dir": None if log_dir is None else str(log_dir.resolve()),
+            "erased": None if erased is None else str(erased.resolve()),
             "sets": sets or [],
             "read": {"format": format, "columns": column, "where": where, "trim": trim, "time_unit": time_unit}
             | {"time_format": time_format, "strict": strict},
@@ -99,21 +111,38 @@ def _follow(job: dict[str, Any], team: "Team") -> None:
     """The share of a process that does not lead: it reads and trains, and is silent."""
     from segue.experiment import Job, follow
 
-    read = o.open_log(Path(job["log"]), quiet=True, **job["read"])
-    values = o.values_of(job["sets"], [job["model"]])[job["model"]]
+    values = _asked(job)
+    read, _ = _read(job, values, quiet=True)
     follow(read, job["model"], values, Job(folder=_work_folder(Path(job["out"])), team=team, **job["train"]))
+
+
+def _asked(job: dict[str, Any]) -> dict[str, Any]:
+    """The model's settings: the recipe's, and over them what was named on the command line."""
+    sets = o.values_of(job["sets"], [job["model"]])
+    values = o.with_features(sets, job["features"], job["items"], job["context"])
+    return {**job["recipe"], **values[job["model"]]}
+
+
+def _read(job: dict[str, Any], values: dict[str, Any], **how: Any) -> "tuple[EventLog, ItemTable | None]":
+    """The log without whoever was erased (a job of an older version of Segue erases nobody), with what the model
+    learns from besides events; and the items table."""
+    from segue.data.items import read_items
+
+    erased = job.get("erased")
+    read = o.open_log(Path(job["log"]), **how, **job["read"])
+    read = o.without_erased(read, None if erased is None else Path(erased))
+    table = None if job["items"] is None else read_items(job["items"])
+    learned = table if values.get("features") else None
+    return o.with_tables(read, learned, job["users"], values.get("contexts")), table
 
 
 def _run(job: dict[str, Any], rejected: Path | None, json: bool, team: "Team | None" = None) -> None:
     """Trains as a job says, keeping it and its states beside the model's folder until the model is saved."""
-    from segue.data.items import read_items
     from segue.experiment import Job
     from segue.experiment import train as run
 
-    target = Path(job["out"])
-    values = {**job["recipe"], **o.values_of(job["sets"], [job["model"]])[job["model"]]}
-    read = o.open_log(Path(job["log"]), rejected=rejected, **job["read"])
-    table = None if job["items"] is None else read_items(job["items"])
+    target, values = Path(job["out"]), _asked(job)
+    read, table = _read(job, values, rejected=rejected)
     folder = _work_folder(target)
     durable.write(folder / JOB, [jsonlib.dumps(job, indent=1).encode()])
     curves = None if job["log_dir"] is None else Path(job["log_dir"])
@@ -159,7 +188,7 @@ def _work_folder(target: Path) -> Path:
 
 def _learned(folder: Path) -> bool:
     """Whether a training left a state; between two renames the one before is the only one."""
-    return any(path.suffix in (".checkpoint", ".before") for path in folder.iterdir())
+    return any(path.suffix in (".checkpoint", ".before") for path in folder.rglob("*"))
 
 
 def _forget(target: Path) -> None:

@@ -1,12 +1,15 @@
 """segue update: new events into a model that is at work."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from segue.cli import options as o
 from segue.cli.output import out, print_json
+
+if TYPE_CHECKING:
+    from segue.data.events import EventLog
 
 
 def update(
@@ -18,6 +21,9 @@ def update(
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Write the updated model here instead of in RUN's place.")
     ] = None,
+    items: Annotated[Path | None, typer.Option(help="An items table, for what new items are called and like.")] = None,
+    users: o.Users = None,
+    erased: o.Erased = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal models.")] = 0,
     format: o.Format = "auto",
     column: o.Columns = None,
@@ -25,15 +31,22 @@ def update(
 ) -> None:
     """Train a saved network on with new events; keep the result only where it is not worse on the newest of them.
 
-    New items join the catalogue. Exit code 0 also where the old model stays; the output says which it is.
+    New items join the catalogue; a network with features begins with what --items tells of them. Exit code 0 also
+    where the old model stays; the output says which it is.
 
     Example:
       segue update run today.csv --replay shop.csv
     """
+    from segue.data.items import read_items
     from segue.updating import update as go_on
 
-    older = None if replay is None else o.open_log(replay, format=format, columns=column)
-    found = go_on(run, o.open_log(log, format=format, columns=column), out_folder, replay=older, seed=seed)
+    def read(path: Path) -> "EventLog":
+        known = o.without_erased(o.open_log(path, format=format, columns=column), erased)
+        return o.with_tables(known, None, users, None)
+
+    older = None if replay is None else read(replay)
+    table = None if items is None else read_items(items)
+    found = go_on(run, read(log), out_folder, replay=older, items=table, seed=seed)
     if json:
         print_json(found.to_dict())
         return

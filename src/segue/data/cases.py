@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from segue.data.catalog import Catalog
+from segue.data.features import Facts
 from segue.data.sequences import Sequences
 
 
@@ -69,3 +70,5 @@ class Split:
     """The cut drawn with characters, for people."""
     fingerprint: str
     """SHA-256 over the events and the cut: equal data and equal split have equal fingerprints."""
+    facts: Facts | None = None
+    """What is known of the catalogue's items, where the log has a table of them."""

@@ -1,7 +1,7 @@
 """The event log: who did what and when. Reading loses nothing: a bad row is set aside with its place and a reason."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from segue.data import rejects, times
 from segue.data.catalog import PAD, Catalog
 from segue.data.columns import choose
+from segue.data.contexts import Contexts, kinds_of, with_users
 from segue.data.filtering import Trim, trim
 from segue.data.formats import guess_format, read_raw
 from segue.data.ids import codes, to_text
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     import polars as pl
 
     from segue.data.cases import Split
+    from segue.data.features import Facts
+    from segue.data.items import ItemTable
+    from segue.data.kinds import Kind
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,10 @@ class EventLog:
     report: ReadReport
     labelled: bool = False
     """A fixed test set: the last event of each row is what is asked."""
+    items: "ItemTable | None" = None
+    """What is known of the items; those that have no event can be recommended as well."""
+    context: "Mapping[str, Kind]" = field(default_factory=dict)
+    """Columns that say under which circumstances an event happened: sequences carry them."""
 
     @classmethod
     def from_frame(cls, frame: Any, **options: Any) -> "EventLog":
@@ -46,8 +54,31 @@ class EventLog:
         return self.frame.height
 
     def catalog(self) -> Catalog:
-        """All items, sorted as text: neither time nor popularity nor the file's order shows in an index."""
-        return Catalog(self.frame["item_id"].unique().sort().to_list())
+        """All items, those of the items table too, sorted as text: neither time nor popularity nor the file's order
+        shows in an index."""
+        ids = self.frame["item_id"]
+        if self.items is not None:
+            ids = ids.append(self.items.frame["item_id"])
+        return Catalog(ids.unique().sort().to_list())
+
+    def with_items(self, items: "ItemTable") -> "EventLog":
+        """The same log with a table of items: every item in it joins the catalogue, and splits tell models the facts.
+
+        Facts about items count as known at any time; leave columns out that tell what happened later (ratings, sales).
+        """
+        return replace(self, items=items)
+
+    def with_users(self, users: Any) -> "EventLog":
+        """The same log with the columns of a table of users (anything ``read_items`` reads) beside each event."""
+        from segue.data.items import read_users
+
+        return replace(self, frame=with_users(self.frame, read_users(users)))
+
+    def with_context(self, columns: "Iterable[str] | Mapping[str, Kind]") -> "EventLog":
+        """The same log, its sequences with these columns (region, device) as context; kinds are guessed as those of an
+        items table unless told. A missing cell stays missing. ValueError for a column that is not there."""
+        kinds = kinds_of(self.frame, columns) | (dict(columns) if isinstance(columns, Mapping) else {})
+        return replace(self, context=kinds)
 
     def sequences(self, catalog: Catalog, *, by: str = "user") -> tuple[Sequences, list[str]]:
         """(one row a person or session, their ids sorted as text). Events by time, ties in file order; items outside
@@ -59,13 +90,19 @@ class EventLog:
         order = np.lexsort((when, who))
         offsets = np.concatenate([[0], np.cumsum(np.bincount(who, minlength=len(keys)))]).astype(np.int64)
         ordered_times = when[order] if self.has_times else None
-        return Sequences.from_offsets(items[order], offsets, ordered_times), keys
+        contexts = Contexts.from_frame(self.frame, self.context).take(order) if self.context else None
+        return Sequences.from_offsets(items[order], offsets, ordered_times, contexts), keys
+
+    def facts(self, catalog: Catalog) -> "Facts | None":
+        """What is known of a catalogue's items; None without a table of them."""
+        return None if self.items is None else self.items.facts(catalog)
 
     def split(self, protocol: str = "time", **options: Any) -> "Split":
         """Cut for an evaluation; see ``segue.data.split``."""
         from segue.data.split import split
 
-        return split(self, protocol, **options)
+        done = split(self, protocol, **options)
+        return replace(done, facts=self.facts(done.catalog))
 
     def with_frame(self, frame: "pl.DataFrame", report: ReadReport | None = None) -> "EventLog":
         """The same log with other rows."""

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from segue.data.catalog import PAD
+from segue.data.contexts import Contexts
 
 NO_TIME = int(np.iinfo(np.int64).min)
 """The time of an event, or of a question, of which nobody knows when it was; only histories have such events."""
@@ -27,21 +28,29 @@ class Sequences:
     """B ragged rows over N flat events, oldest event first in each row.
 
     ``items`` int32 [N]; ``times`` int64 [N] UTC microseconds, or None where the log has order but no time;
-    ``starts`` and ``stops`` int64 [B]. Arrays may be memory-mapped and must not be written to. ``now`` int64 [B], for
-    histories: the moment at which each is asked what comes next; None where nobody says. It is not saved.
+    ``starts`` and ``stops`` int64 [B]; ``contexts``: what else is known of each event, where anything is; ``now`` int64
+    [B], for histories: the moment at which each is asked what comes next, None where nobody says, never saved. Arrays
+    may be memory-mapped and must not be written to.
     """
 
     items: np.ndarray
     times: np.ndarray | None
     starts: np.ndarray
     stops: np.ndarray
+    contexts: Contexts | None = None
     now: np.ndarray | None = None
 
     @classmethod
-    def from_offsets(cls, items: np.ndarray, offsets: np.ndarray, times: np.ndarray | None = None) -> "Sequences":
+    def from_offsets(
+        cls,
+        items: np.ndarray,
+        offsets: np.ndarray,
+        times: np.ndarray | None = None,
+        contexts: Contexts | None = None,
+    ) -> "Sequences":
         """Rows that lie one behind the other: row b is ``items[offsets[b]:offsets[b + 1]]``."""
         offsets = np.asarray(offsets, dtype=np.int64)
-        return cls(items, times, offsets[:-1], offsets[1:])
+        return cls(items, times, offsets[:-1], offsets[1:], contexts)
 
     @classmethod
     def from_lists(cls, rows: Iterable[Iterable[int]], times: Iterable[Iterable[int]] | None = None) -> "Sequences":
@@ -98,17 +107,21 @@ class Sequences:
     def take(self, rows: np.ndarray | slice) -> "Sequences":
         """Some rows, by index, slice or mask; no event is copied."""
         now = None if self.now is None else self.now[rows]
-        return Sequences(self.items, self.times, self.starts[rows], self.stops[rows], now)
+        return self.within(self.starts[rows], self.stops[rows]).at(now)
 
     def tail(self, length: int) -> "Sequences":
         """The newest ``length`` events of each row."""
-        return replace(self, starts=np.maximum(self.starts, self.stops - length))
+        return self.within(np.maximum(self.starts, self.stops - length), self.stops).at(self.now)
 
     def prefixes(self, lengths: np.ndarray | Iterable[int]) -> "Sequences":
         """The oldest ``lengths[b]`` events of row b; a negative length leaves out that many newest events."""
         wanted = np.asarray(lengths, dtype=np.int64)
         stops = np.where(wanted < 0, self.stops + wanted, self.starts + wanted)
-        return replace(self, stops=np.clip(stops, self.starts, self.stops))
+        return self.within(self.starts, np.clip(stops, self.starts, self.stops)).at(self.now)
+
+    def within(self, starts: np.ndarray, stops: np.ndarray) -> "Sequences":
+        """Other rows of the same events; nobody has said when these are asked."""
+        return Sequences(self.items, self.times, starts, stops, self.contexts)
 
     def positions(self) -> tuple[np.ndarray, np.ndarray]:
         """Where every event of every row lies: (row int64 [M], flat position int64 [M]), row by row, oldest first."""
@@ -122,8 +135,7 @@ class Sequences:
         """The same rows copied into arrays of their own, one behind the other, without gaps or overlaps."""
         _, where = self.positions()
         offsets = np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64)
-        times = None if self.times is None else self.times[where]
-        return Sequences.from_offsets(self.items[where], offsets, times).at(self.now)
+        return self._copied(where, offsets)
 
     def known(self) -> "Sequences":
         """The same rows without PAD entries, that is without items the catalogue does not know."""
@@ -136,8 +148,13 @@ class Sequences:
         keep = items != PAD
         counts = np.bincount(row[keep], minlength=len(self))
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        times = None if self.times is None else self.times[where[keep]]
-        return Sequences.from_offsets(items[keep], offsets, times).at(self.now)
+        return self._copied(where[keep], offsets)
+
+    def _copied(self, where: np.ndarray, offsets: np.ndarray) -> "Sequences":
+        """The events at ``where`` as the rows that the offsets cut, which are these rows or what is left of them."""
+        times = None if self.times is None else self.times[where]
+        contexts = None if self.contexts is None else self.contexts.take(where)
+        return Sequences.from_offsets(self.items[where], offsets, times, contexts).at(self.now)
 
     def padded(self, length: int) -> np.ndarray:
         """[B, length] int32 of the newest events, right-aligned, PAD in front."""
@@ -149,7 +166,7 @@ class Sequences:
         return out
 
     def save(self, folder: Path) -> None:
-        """Writes ``items.npy``, ``offsets.npy`` and, where there are times, ``times.npy``."""
+        """Writes ``items.npy``, ``offsets.npy`` and, where there are times, ``times.npy``. Contexts are not kept."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "times.npy").unlink(missing_ok=True)  # of an earlier log with times
         flat = self.flat()

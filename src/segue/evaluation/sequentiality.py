@@ -59,7 +59,7 @@ def sequentiality(
 
 
 def shuffle(sequences: Sequences, rng: np.random.Generator) -> Sequences:
-    """Each row's items in random order, its times where they were; rows that share events are parted first."""
+    """Each row's items in random order, times and contexts where they were; rows that share events are parted first."""
     flat = sequences.flat()
     row_N, _ = flat.positions()
     order_N = np.lexsort((rng.random(len(row_N)), row_N))

@@ -129,6 +129,15 @@ def load(folder: Path) -> Artifact:
     )
 
 
+def version(folder: Path) -> str:
+    """Of the model in a folder, without reading it. ValueError where there is none."""
+    path = Path(folder) / MANIFEST
+    try:
+        return _sha256(path)[:12]
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(f"{folder} is not a Segue model: it has no {MANIFEST}.") from None
+
+
 def _read_manifest(path: Path) -> dict[str, Any]:
     kinds = {"format": int, "model": str, "settings": dict, "catalog": str, "about": dict, "files": dict}
     try:

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from segue.data.catalog import PAD
+from segue.data.contexts import Contexts
 from segue.data.sequences import NO_TIME, Sequences
 from segue.models.covisit import CoVisit
 from segue.models.gru4rec import GruArrays
@@ -63,14 +64,18 @@ class Rereading:
         row_N, where_N = old.positions()
         count = self.written_RK.shape[1]
         offsets = np.concatenate([[0], np.cumsum(old.lengths + count)])
-        items_N = np.empty(offsets[-1], dtype=np.int32)
-        items_N[offsets[row_N] + where_N - old.starts[row_N]] = old.items[where_N]
+        items_N, codes_N = np.zeros((2, offsets[-1]), dtype=np.int32)
+        place_N = offsets[row_N] + where_N - old.starts[row_N]
+        items_N[place_N] = old.items[where_N]
         items_N[offsets[1:, None] - count + np.arange(count)] = self.written_RK
-        times_N = None
-        if old.times is not None:
+        times_N, contexts = None, None
+        if old.times is not None:  # nothing is known of what is only written
             times_N = np.full(len(items_N), NO_TIME)
-            times_N[offsets[row_N] + where_N - old.starts[row_N]] = old.times[where_N]
-        return self.scorer.scores(Sequences.from_offsets(items_N, offsets, times_N).at(old.now))
+            times_N[place_N] = old.times[where_N]
+        if old.contexts is not None:
+            codes_N[place_N] = old.contexts.codes[where_N]
+            contexts = Contexts(codes_N, old.contexts.facts)
+        return self.scorer.scores(Sequences.from_offsets(items_N, offsets, times_N, contexts).at(old.now))
 
     def grown(self, parents_R: np.ndarray, items_R: np.ndarray) -> "Rereading":
         """See ``Continuation``."""
@@ -98,32 +103,31 @@ class Writing:
 
 
 class Stepping:
-    """A GRU: its state takes a step."""
+    """A recurrent net: its state takes a step. S is what a layer keeps."""
 
-    def __init__(self, scorer: NeuralScorer, encoder: GruArrays, state_LRD: np.ndarray) -> None:
+    def __init__(self, scorer: NeuralScorer, encoder: GruArrays, state_LRS: np.ndarray) -> None:
         self.scorer = scorer
         self.encoder = encoder
-        self.state_LRD = state_LRD
+        self.state_LRS = state_LRS
 
     @classmethod
     def after(cls, scorer: NeuralScorer, encoder: GruArrays, histories: Sequences) -> "Stepping":
         """The state after each history's newest events, from its oldest on; rows that have ended keep theirs."""
         newest, vectors_ND = scorer.read(histories)
-        lengths_B = newest.lengths
-        first_B = np.cumsum(lengths_B) - lengths_B
-        state_LBD = encoder.start(len(histories))
-        for t in range(int(lengths_B.max())):
-            row = np.flatnonzero(lengths_B > t)
-            state_LBD[:, row] = encoder.step(state_LBD[:, row], vectors_ND[first_B[row] + t])
-        return cls(scorer, encoder, state_LBD)
+        ends_B = np.cumsum(newest.lengths)
+        state_LBS = encoder.start(len(histories))
+        for left in range(int(newest.lengths.max()), 0, -1):
+            row = np.flatnonzero(newest.lengths >= left)
+            state_LBS[:, row] = encoder.step(state_LBS[:, row], vectors_ND[ends_B[row] - left])
+        return cls(scorer, encoder, state_LBS)
 
     def scores(self) -> np.ndarray:
         """float32 [R, V]."""
-        return self.scorer.logits(self.state_LRD[-1])
+        return self.scorer.logits(self.encoder.hidden(self.state_LRS))
 
     def grown(self, parents_R: np.ndarray, items_R: np.ndarray) -> "Stepping":
         """See ``Continuation``; the oldest event is not forgotten when the history grows beyond ``length``."""
-        stepped = self.encoder.step(self.state_LRD[:, parents_R], self.scorer.written(items_R))
+        stepped = self.encoder.step(self.state_LRS[:, parents_R], self.scorer.written(items_R))
         return Stepping(self.scorer, self.encoder, stepped)
 
 

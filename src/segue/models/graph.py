@@ -17,6 +17,8 @@ class GraphEncoder:
     the newest event) through the graph, which gives ``hidden`` float32 [B, D]. A graph that asks for ``times`` gets
     int64 [B, T + 1] as ``moments`` lays them out."""
 
+    inputs = 0
+
     def __init__(
         self, graph: bytes, length: int, weights: Mapping[str, np.ndarray] | None = None, threads: int = 0
     ) -> None:

@@ -80,8 +80,10 @@ class Markov:
     def _shares(self, newest: Sequences) -> tuple[np.ndarray, np.ndarray]:
         """What all newer items leave open for each event, float64 [N], and what a whole row leaves open, [B]."""
         row_N, where_N = newest.positions()
-        # Products over the end of each row, as differences of one running sum of logarithms.
-        sums = np.concatenate([[0.0], np.cumsum(np.log(self.open_V[newest.items[where_N]]))])
+        # Products over the end of each row, as differences of one running sum of logarithms; in float64: in float32 a
+        # row's shares would depend on how much stands before it in the batch.
+        logs_N = np.log(self.open_V[newest.items[where_N]].astype(np.float64))
+        sums = np.concatenate([[0.0], np.cumsum(logs_N)])
         stops_B = np.cumsum(newest.lengths)
         return np.exp(sums[stops_B[row_N]] - sums[1:]), np.exp(sums[stops_B] - sums[stops_B - newest.lengths])
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.models.clock import Clock, TimeConfig
 from segue.models.graph import GraphEncoder
 from segue.models.gru4rec import GRU4RecConfig, GruArrays
 from segue.models.prior import WithPrior
 from segue.models.scorer import Scorer
 from segue.models.seq2seq import Seq2SeqArrays, Seq2SeqConfig
+from segue.models.sides import Sides
 
 
 class Encoder(Protocol):
@@ -24,6 +24,11 @@ class Encoder(Protocol):
     @property
     def length(self) -> int:
         """The newest events that are read."""
+        ...
+
+    @property
+    def inputs(self) -> int:
+        """So many of the table's first columns are what an item enters by; 0: it enters by its own vector."""
         ...
 
     def encode(self, histories: Sequences, vectors_ND: np.ndarray) -> np.ndarray: ...
@@ -36,6 +41,7 @@ class NeuralScorer:
 
     With a temperature, query and keys have unit length and the product is divided by it; without one, the table's
     last column is the bias. An empty history has no query: it is answered by ``start_V``, how often an item occurs.
+    The encoder's first ``inputs`` columns, where it has any, are what an item enters by and no part of its key.
     """
 
     def __init__(
@@ -46,22 +52,23 @@ class NeuralScorer:
         start_V: np.ndarray,
         *,
         temperature: float | None,
-        clock: Clock | None = None,
+        sides: Sides | None = None,
     ) -> None:
         self.name = name
         self.encoder = encoder
-        self.clock = clock
-        """What is added to an event's vector for its time; None where the network looks at items alone."""
         self.start_V = start_V
         self.temperature = temperature
+        self.sides = sides or Sides()
         self._table_VD = table_VD
         self.bias_V: np.ndarray | None = None
+        inputs = encoder.inputs
+        own_VD = table_VD[:, inputs:]
         if temperature is None:
-            self.vectors_VD, self.bias_V = table_VD[:, :-1], table_VD[:, -1]
-            self.keys_VD = np.ascontiguousarray(self.vectors_VD)
+            own_VD, self.bias_V = own_VD[:, :-1], own_VD[:, -1]
+            self.keys_VD = np.ascontiguousarray(own_VD)
         else:
-            self.vectors_VD = table_VD
-            self.keys_VD = unit(table_VD)
+            self.keys_VD = unit(own_VD)
+        self.vectors_VD = table_VD[:, :inputs] if inputs else own_VD
 
     @property
     def size(self) -> int:
@@ -73,22 +80,36 @@ class NeuralScorer:
         newest = histories.tail(self.encoder.length)
         _, where_N = newest.positions()
         vectors_ND = self.vectors_VD[newest.items[where_N]]
-        return newest, vectors_ND if self.clock is None else vectors_ND + self.clock.vectors(newest)
+        return newest, self.sides.add(vectors_ND, newest)
 
     def written(self, items_R: np.ndarray) -> np.ndarray:
         """float32 [R, D]: the vectors of events that are only imagined, behind a history: they have no time."""
-        vectors_RD = self.vectors_VD[items_R]
-        return vectors_RD if self.clock is None else vectors_RD + self.clock.timeless_D
+        vectors_RD, clock = self.vectors_VD[items_R], self.sides.clock
+        return vectors_RD if clock is None else vectors_RD + clock.timeless_D
 
     def logits(self, hidden_BD: np.ndarray) -> np.ndarray:
         """float32 [B, V]: what the encoder's states say of every item."""
-        product_BV: np.ndarray = self._query(hidden_BD) @ self.keys_VD.T
+        product_BV: np.ndarray = self.query(hidden_BD) @ self.keys_VD.T
         if self.bias_V is not None:
             product_BV += self.bias_V
         product_BV[:, PAD] = 0.0
         return product_BV
 
-    def _query(self, hidden_BD: np.ndarray) -> np.ndarray:
+    def queries(self, histories: Sequences) -> tuple[np.ndarray, np.ndarray]:
+        """(float32 [B, D], float32 [V, D]) whose products are the scores: for whoever searches the nearest items. An
+        empty history's query is zero: all items are equal to it."""
+        known = histories.known()
+        filled_B = known.lengths > 0
+        bias = self.bias_V is not None
+        query_BD = np.zeros((len(known), self.keys_VD.shape[1] + bias), dtype=np.float32)
+        if filled_B.any():
+            hidden_BD = self.encoder.encode(*self.read(known.take(filled_B)))
+            query_BD[filled_B, : self.keys_VD.shape[1]] = self.query(hidden_BD)
+            query_BD[filled_B, self.keys_VD.shape[1] :] = 1.0
+        return query_BD, self._table_VD[:, self.encoder.inputs :] if bias else self.keys_VD
+
+    def query(self, hidden_BD: np.ndarray) -> np.ndarray:
+        """float32 [B, D]: what the keys are multiplied with, for the encoder's states."""
         return hidden_BD if self.temperature is None else unit(hidden_BD) / np.float32(self.temperature)
 
     def scores(self, histories: Sequences) -> np.ndarray:
@@ -102,10 +123,15 @@ class NeuralScorer:
         scores_BV[:, PAD] = 0.0
         return scores_BV
 
+    def with_rows(self, rows_ND: np.ndarray) -> "NeuralScorer":
+        """The same network with N more items behind its own."""
+        table_VD = np.concatenate([self._table_VD, rows_ND])
+        start_V = np.concatenate([self.start_V, np.zeros(len(rows_ND), dtype=np.float32)])
+        return NeuralScorer(self.name, self.encoder, table_VD, start_V, temperature=self.temperature, sides=self.sides)
+
     def arrays(self) -> dict[str, np.ndarray]:
-        """The table, the answer to an empty history, the times' vectors and the encoder, by name."""
-        clock = {} if self.clock is None else self.clock.arrays()
-        return {"table": self._table_VD, "start": self.start_V, **clock, **self.encoder.arrays()}
+        """The table, the answer to an empty history, the encoder, and the vectors of facts and times, by name."""
+        return {"table": self._table_VD, "start": self.start_V, **self.sides.arrays(), **self.encoder.arrays()}
 
 
 def unit(vectors_ND: np.ndarray) -> np.ndarray:
@@ -125,6 +151,6 @@ def restore_neural(name: str, arrays: Mapping[str, np.ndarray], config: Any) -> 
     else:
         weights = {key.removeprefix("net."): value for key, value in arrays.items() if key.startswith("net.")}
         encoder = GraphEncoder(arrays["encoder.onnx"].tobytes(), config.length, weights)
-    clock = Clock.restore(arrays, config) if isinstance(config, TimeConfig) else None
-    scorer = NeuralScorer(name, encoder, arrays["table"], arrays["start"], temperature=config.temperature, clock=clock)
+    sides = Sides.restore(arrays, config)
+    scorer = NeuralScorer(name, encoder, arrays["table"], arrays["start"], temperature=config.temperature, sides=sides)
     return WithPrior.restore(scorer, arrays) if "prior.weight" in arrays else scorer

@@ -7,6 +7,7 @@ import numpy as np
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.models.covisit import CoVisit, CoVisitConfig
+from segue.models.rows import ages, horizon
 from segue.models.scorer import Scorer
 
 FLOOR = 1e-4
@@ -43,16 +44,31 @@ class WithPrior:
     def scores(self, histories: Sequences) -> np.ndarray:
         """float32 [B, V]; an empty history has no neighbourhood and keeps the network's answer."""
         known = histories.known()
-        scores_BV = self.scorer.scores(known)
+        return self.added(self.scorer.scores(known), known)
+
+    def added(self, logits_BV: np.ndarray, known: Sequences) -> np.ndarray:
+        """The network's logits with the prior's on top, in place."""
         if self.weight > 0:
             logs_BV = log_prior(self.prior, known)
-            scores_BV += np.float32(self.weight) * logs_BV
-        return scores_BV
+            logits_BV += np.float32(self.weight) * logs_BV
+        return logits_BV
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The network's arrays, and the prior's with 'prior.' before their names."""
         own = {**self.prior.arrays(), "decay": np.array([self.prior.decay]), "weight": np.array([self.weight])}
         return {**self.scorer.arrays(), **{f"prior.{name}": value for name, value in own.items()}}
+
+    def rest(self) -> np.ndarray:
+        """float32 [V]: what the prior adds for an item that the history never came near."""
+        return np.float32(self.weight) * log_sum(self.prior.popularity_V)
+
+    def lifts(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(items near one known history that is not empty, ascending; how much more than ``rest`` the prior adds for
+        each): with these two a score is known without a row of all of them."""
+        newest = Sequences.from_lists([items]).tail(horizon(self.prior.decay))
+        near, sums = self.prior.near.touched(newest.items[newest.positions()[1]], self.prior.decay ** ages(newest))
+        rest = self.prior.popularity_V[near]
+        return near, np.float32(self.weight) * (log_sum(sums + rest) - log_sum(rest))
 
 
 def log_prior(prior: CoVisit, histories: Sequences) -> np.ndarray:

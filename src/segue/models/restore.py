@@ -2,6 +2,7 @@
 
 from segue import settings
 from segue.models.artifact import Artifact
+from segue.models.ensemble import Ensemble
 from segue.models.scorer import Scorer
 from segue.models.zoo import ZOO
 
@@ -9,11 +10,14 @@ from segue.models.zoo import ZOO
 def restore(artifact: Artifact) -> Scorer:
     """The fitted scorer. ValueError for a model this version does not know, settings it does not know, or arrays
     that do not belong to the artifact's catalogue."""
-    if artifact.model not in ZOO:
+    if not set(artifact.model.split("+")) <= set(ZOO):
         known = ", ".join(sorted(ZOO)) or "none"
         raise ValueError(f"The artifact holds the model '{artifact.model}'; this version of Segue knows: {known}.")
-    entry = ZOO[artifact.model]
-    scorer = entry.restore(artifact.arrays, settings.decode(entry.config, artifact.settings))
+    if "+" in artifact.model:
+        scorer: Scorer = Ensemble.restore(artifact.arrays, artifact.model, artifact.settings)
+    else:
+        entry = ZOO[artifact.model]
+        scorer = entry.restore(artifact.arrays, settings.decode(entry.config, artifact.settings))
     if scorer.size != artifact.catalog.size:
         raise ValueError(
             f"The model '{artifact.model}' scores {scorer.size - 1} items, but its catalogue holds "

@@ -88,6 +88,15 @@ class Rows:
         values_M = np.repeat(weights_N, count_N) * self.values[entry_M]
         return np.bincount(slots_M, weights=values_M, minlength=batch * size).reshape(batch, size).astype(np.float32)
 
+    def touched(self, items_N: np.ndarray, weights_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """One history's ``weighted_sum`` without its zeros: (columns ascending, float32 sums of them)."""
+        first_N = self.offsets[items_N]
+        count_N = np.where(items_N == PAD, 0, self.offsets[items_N + 1] - first_N)
+        entry_M = np.repeat(first_N - (np.cumsum(count_N) - count_N), count_N) + np.arange(int(count_N.sum()))
+        columns, slot_M = np.unique(self.columns[entry_M], return_inverse=True)
+        sums = np.bincount(slot_M, weights=np.repeat(weights_N, count_N) * self.values[entry_M], minlength=len(columns))
+        return columns, sums.astype(np.float32)
+
     def _rows_one_by_one(self, histories: Sequences, items_N: np.ndarray, weights_N: np.ndarray) -> np.ndarray:
         """A few dense rows for each history: they stay in the processor's cache."""
         assert self._dense_VV is not None

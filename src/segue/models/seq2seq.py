@@ -74,6 +74,8 @@ class Seq2SeqConfig:
 class Seq2SeqArrays:
     """The trained net as plain arrays: an ``Encoder`` whose state is what the writer says first."""
 
+    inputs = 0
+
     def __init__(self, weights: Mapping[str, np.ndarray], config: Seq2SeqConfig) -> None:
         self.weights = dict(weights)
         self.config = config

@@ -84,13 +84,23 @@ ZOO: dict[str, Counting | Learned] = {
 
 
 def find_name(name: str) -> str:
-    """The name in the table; '_' and '-' are alike. ValueError that lists the names for any other."""
-    plain = name.strip().replace("_", "-").lower()
-    if plain not in ZOO:
-        raise ValueError(f"There is no model '{name}'. Known models: {', '.join(ZOO)}.")
-    return plain
+    """The name in the table; '_' and '-' are alike. Several names with '+' between them are models that answer
+    together (``segue.models.ensemble``). ValueError that lists the names for any other."""
+    plain = [part.strip().replace("_", "-").lower() for part in name.split("+")]
+    for part in plain:
+        if part not in ZOO:
+            raise ValueError(f"There is no model '{part if part else name}'. Known models: {', '.join(ZOO)}.")
+    return "+".join(plain)
 
 
 def find(name: str) -> Counting | Learned:
-    """The entry of a model's name."""
-    return ZOO[find_name(name)]
+    """The entry of one model's name."""
+    plain = find_name(name)
+    if "+" in plain:
+        raise ValueError(f"'{plain}' is several models that answer together; this works for one model only.")
+    return ZOO[plain]
+
+
+def learns(name: str) -> bool:
+    """Whether a network is among the models of this name, so that a seed makes a difference."""
+    return any(isinstance(ZOO[part], Learned) for part in find_name(name).split("+"))

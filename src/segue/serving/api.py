@@ -1,67 +1,95 @@
 """The HTTP door: reads, checks and decodes a request, asks the engine, encodes the answer. One table of operations."""
 
 import asyncio
-import hmac
 import logging
+import time
 import traceback
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from segue.serving import openapi
-from segue.serving.engine import Engine, check
-from segue.serving.openapi import Operation
+from segue.serving import admin, logs, openapi
+from segue.serving.admission import Pulse
+from segue.serving.auth import ADMIN, INGEST, Caller, Keys, RateLimit
+from segue.serving.back_office import BackOffice
+from segue.serving.engine import check, one_history
+from segue.serving.fleet import Fleet
+from segue.serving.openapi import Operation, Read
 from segue.serving.problems import UNREADABLE, Problem, unreadable
 from segue.serving.schema import (
     EventBatch,
     EventIn,
     EventsAnswer,
     Health,
+    NextRequest,
     RecommendAnswer,
     RecommendRequest,
     SimilarRequest,
     decode,
     decode_events,
 )
+from segue.serving.telemetry import MEDIA_TYPE
 
 MAX_BODY_BYTES = 1_000_000
 BODY_DEADLINE_S = 10.0
 _JSON = "application/json"
 _log = logging.getLogger("segue.serving")
+_requests = logging.getLogger("segue.serving.requests")
 
 
 @dataclass
 class Door:
-    """What the operations share: the engine, the key that opens it, and whether the server is about to stop."""
+    """What the operations share: the versions at work, the keys, and whether the server is about to stop."""
 
-    engine: Engine
-    key: str | None = None
+    fleet: Fleet
+    keys: Keys = field(default_factory=Keys)
+    office: BackOffice | None = None
+    limit: RateLimit = field(default_factory=lambda: RateLimit(None))
+    origins: tuple[str, ...] = ()
+    """Web sites whose pages may ask from a browser."""
     draining: bool = False
+    pulse: Pulse = field(default_factory=Pulse)
+    """How late the event loop is: it refuses work before the work costs anything."""
 
     async def events(self, body: bytes) -> EventsAnswer:
-        """Stores one event or many; answers when they are on disk."""
-        future, ids = self.engine.store(decode_events(body))
+        """Stores one event or many; answers when they are as safe as was asked for."""
+        batch = decode_events(body)
+        future, ids = self.fleet.store(batch.events, batch.durability)
         receipt = await asyncio.wrap_future(future)
-        return EventsAnswer(receipt.accepted, receipt.duplicates, "fsync", ids)
+        self.fleet.telemetry.stored(receipt.accepted, receipt.duplicates)
+        worth = batch.durability or self.fleet.durability
+        return EventsAnswer(receipt.accepted, receipt.duplicates, worth, ids)
 
     async def recommend(self, body: bytes) -> RecommendAnswer:
         """Stores the event that came along, if any, then answers with it in the history."""
         request: RecommendRequest = decode(RecommendRequest, body)
         check(request)
-        if request.event is not None:
-            await asyncio.wrap_future(self.engine.store([request.event])[0])
-        return self.engine.recommend(request)
+        if request.event is None:
+            return await self.fleet.recommend(request)
+        receipt = await asyncio.wrap_future(self.fleet.store([request.event], request.durability)[0])
+        self.fleet.telemetry.stored(receipt.accepted, receipt.duplicates)
+        answer = await self.fleet.recommend(request)
+        answer.durability = request.durability or self.fleet.durability
+        return answer
 
     async def similar(self, body: bytes) -> RecommendAnswer:
         """What goes with one item."""
-        return self.engine.similar(decode(SimilarRequest, body))
+        return await self.fleet.similar(decode(SimilarRequest, body))
+
+    async def next(self, body: bytes) -> RecommendAnswer:
+        """The next items one after the other, each with those before it in the history."""
+        request: NextRequest = decode(NextRequest, body)
+        one_history(request)
+        return await asyncio.to_thread(self.fleet.next, request)
 
     async def live(self, request: Request) -> Response:
         """Whether the process answers at all; looks at nothing else."""
@@ -69,7 +97,7 @@ class Door:
 
     async def ready(self, request: Request) -> Response:
         """Whether requests should be sent here."""
-        health = readiness(writable=self.engine.writable, draining=self.draining)
+        health = readiness(writable=self.fleet.writable, draining=self.draining)
         return _encode(health, 200 if health.status == "ready" else 503)
 
 
@@ -80,58 +108,106 @@ def readiness(*, writable: bool, draining: bool) -> Health:
 
 
 OPERATIONS = (
-    Operation("/v1/events", Door.events, (EventIn, EventBatch), EventsAnswer, (409, 503)),
+    Operation("/v1/events", Door.events, (EventIn, EventBatch), EventsAnswer, (409, 503), INGEST),
     Operation("/v1/recommend", Door.recommend, (RecommendRequest,), RecommendAnswer, (409, 503)),
-    Operation("/v1/similar", Door.similar, (SimilarRequest,), RecommendAnswer, (404,)),
+    Operation("/v1/similar", Door.similar, (SimilarRequest,), RecommendAnswer, (404, 503)),
+    Operation("/v1/next", Door.next, (NextRequest,), RecommendAnswer, ()),
+    *admin.OPERATIONS,
 )
 
 
-def build(door: Door) -> Starlette:
-    """The ASGI application."""
-    document = msgspec.json.encode(openapi.document(OPERATIONS))
+def build(door: Door, pages: Sequence[Route] = ()) -> ASGIApp:
+    """The ASGI application; ``pages`` are served beside the operations."""
+    document = msgspec.json.encode(openapi.document(OPERATIONS, admin.READS))
 
     async def describe(request: Request) -> Response:
         return Response(document, media_type=_JSON)
 
-    routes = [Route(one.path, _endpoint(door, one.handler), methods=["POST"]) for one in OPERATIONS]
+    async def metrics(request: Request) -> Response:
+        return Response(door.fleet.telemetry.text(), headers={"Content-Type": MEDIA_TYPE})
+
+    routes = [Route(one.path, _operation(door, one), methods=["POST"]) for one in OPERATIONS]
+    routes += [
+        Route(one.path, _guarded(door, one.path, one.role, _reading(door, one)), methods=[one.method])
+        for one in admin.READS
+    ]
     routes += [
         Route("/health/live", door.live),
         Route("/health/ready", door.ready),
+        Route("/metrics", _guarded(door, "/metrics", ADMIN, metrics)),
         Route("/openapi.json", describe),
+        *pages,
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _refuse})
+    app: ASGIApp = Starlette(routes=routes, exception_handlers={HTTPException: _refuse})
+    if door.origins:
+        headers, methods = ["Authorization", "Content-Type"], ["GET", "POST"]
+        app = CORSMiddleware(app, allow_origins=door.origins, allow_methods=methods, allow_headers=headers)
+    return app
 
 
-def _endpoint(door: Door, handler: Callable[[Door, bytes], Awaitable[Any]]) -> Callable[[Request], Awaitable[Response]]:
-    """One operation with everything around it: key, size, deadline, and every error as a problem."""
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def _operation(door: Door, one: Operation) -> Endpoint:
+    """One operation: its body read and decoded, its answer encoded."""
 
     async def endpoint(request: Request) -> Response:
+        body = await _body(request)
         try:
-            _authorise(request, door.key)
-            body = await _body(request)
-            try:
-                return _encode(await handler(door, body))
-            except UNREADABLE as error:
-                raise unreadable(error) from None
-        except Problem as problem:
-            return _problem(problem)
-        except Exception as error:
-            # Where it happened, without the message: a message can hold a person's id.
-            where = "".join(traceback.format_tb(error.__traceback__))
-            _log.error("%s failed with %s\n%s", request.url.path, type(error).__name__, where)
-            return _problem(Problem(500, "The server failed to answer; its log says where."))
+            _may_write(request.state.caller, one, body)
+            response = _encode(await one.handler(door, body))
+        except UNREADABLE as error:
+            raise unreadable(error) from None
+        if door.draining:
+            response.headers["Connection"] = "close"
+        return response
+
+    return _guarded(door, one.path, one.role, endpoint)
+
+
+def _reading(door: Door, one: Read) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        return _encode(await one.handler(door, request))
 
     return endpoint
 
 
-def _authorise(request: Request, key: str | None) -> None:
-    """Problem (401) where a key is set and the request does not carry it."""
-    if key is None:
-        return
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    if not hmac.compare_digest(given.encode(), key.encode()) or scheme.lower() != "bearer":
-        headers = {"WWW-Authenticate": "Bearer"}
-        raise Problem(401, "The key is missing or wrong: send it as 'Authorization: Bearer KEY'.", headers)
+def _may_write(caller: Caller, one: Operation, body: bytes) -> None:
+    """Problem (403) for an event in a question whose key may only ask."""
+    if RecommendRequest in one.requests and INGEST not in caller.roles:
+        request: RecommendRequest = decode(RecommendRequest, body)
+        if request.event is not None:
+            caller.need(INGEST)
+
+
+def _guarded(door: Door, path: str, role: str, inner: Endpoint) -> Endpoint:
+    """What stands round everything: key, rate, every error as a problem, counters, a line in the log."""
+
+    async def endpoint(request: Request) -> Response:
+        started = time.perf_counter()
+        try:
+            door.pulse.admit()
+            caller = door.keys.caller(request.headers.get("authorization", ""))
+            caller.need(role)
+            door.limit.take(caller)
+            request.state.caller = caller
+            response = await inner(request)
+        except Problem as problem:
+            response = _problem(problem)
+        except Exception as error:
+            # Where it happened, without the message: a message can hold a person's id.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            _log.error("%s failed with %s\n%s", path, type(error).__name__, where)
+            response = _problem(Problem(500, "The server failed to answer; its log says where."))
+        took_s = time.perf_counter() - started
+        door.fleet.telemetry.requested(path, response.status_code, took_s)
+        logs.said(
+            _requests, logging.INFO, "Answered.",
+            operation=path, status=response.status_code, took_ms=round(took_s * 1e3, 3),
+        )  # fmt: skip
+        return response
+
+    return endpoint
 
 
 async def _body(request: Request) -> bytes:

@@ -4,16 +4,18 @@ import http.client
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
 from segue.serving.problems import Problem
+from segue.serving.reports import ItemsAnswer, ModelsAnswer, PersonAnswer, Receipt, ReportAnswer
 from segue.serving.schema import (
     EventBatch,
     EventIn,
     EventsAnswer,
     Health,
+    NextRequest,
     ProblemBody,
     RecommendAnswer,
     RecommendRequest,
@@ -21,6 +23,7 @@ from segue.serving.schema import (
 )
 
 T = TypeVar("T")
+NOT_AN_ADDRESS = "'{url}' is not the address of a server: write it like http://127.0.0.1:8000."
 
 
 class Client:
@@ -32,11 +35,9 @@ class Client:
     def __init__(self, url: str, key: str | None = None, timeout_s: float = 10.0) -> None:
         parts = urlsplit(url)
         if parts.scheme != "http" or parts.hostname is None:
-            raise ValueError(f"'{url}' is not the address of a server: write it like http://127.0.0.1:8000.")
+            raise ValueError(NOT_AN_ADDRESS.format(url=url))
         self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
-        self._headers = {"Content-Type": "application/json"}
-        if key is not None:
-            self._headers["Authorization"] = f"Bearer {key}"
+        self._headers = headers(key)
 
     def __enter__(self) -> "Client":
         return self
@@ -58,6 +59,31 @@ class Client:
         """What comes next."""
         return self._ask("POST", "/v1/recommend", RecommendAnswer, request)
 
+    def next(self, request: NextRequest) -> RecommendAnswer:
+        """The next items one after the other."""
+        return self._ask("POST", "/v1/next", RecommendAnswer, request)
+
+    def user(self, user_id: str) -> PersonAnswer:
+        """Everything that is kept of a person."""
+        return self._ask("GET", f"/v1/users/{quote(user_id, safe='')}", PersonAnswer)
+
+    def erase(self, user_id: str) -> Receipt:
+        """Forgets a person."""
+        return self._ask("DELETE", f"/v1/users/{quote(user_id, safe='')}", Receipt)
+
+    def items(self, after: str | None = None, limit: int = 100) -> ItemsAnswer:
+        """A page of the catalogue."""
+        behind = {} if after is None else {"after": after}
+        return self._ask("GET", f"/v1/items?{urlencode({**behind, 'limit': limit})}", ItemsAnswer)
+
+    def models(self) -> ModelsAnswer:
+        """Which version has which role."""
+        return self._ask("GET", "/v1/admin/models", ModelsAnswer)
+
+    def report(self, days: float = 7.0) -> ReportAnswer:
+        """What came of the lists of the last days."""
+        return self._ask("GET", f"/v1/admin/report?days={days:g}", ReportAnswer)
+
     def similar(self, request: SimilarRequest) -> RecommendAnswer:
         """What goes with an item."""
         return self._ask("POST", "/v1/similar", RecommendAnswer, request)
@@ -67,7 +93,7 @@ class Client:
         return self._ask("GET", "/health/ready", Health)
 
     def _ask(self, method: str, path: str, kind: type[T], request: Any = None) -> T:
-        body = None if request is None else msgspec.json.encode(request)
+        body = encoded(request)
         try:
             self._connection.request(method, path, body, self._headers)
             response = self._connection.getresponse()
@@ -76,8 +102,23 @@ class Client:
             # Half an exchange must not be taken for the answer to the next question.
             self._connection.close()
             raise
-        if response.headers.get_content_type() == "application/problem+json":
-            problem = msgspec.json.decode(answer, type=ProblemBody)
-            retry = {"Retry-After": after} if (after := response.headers.get("Retry-After")) else {}
-            raise Problem(problem.status, problem.detail, retry)
-        return msgspec.json.decode(answer, type=kind)
+        return decoded(kind, response.headers, answer)
+
+
+def headers(key: str | None) -> dict[str, str]:
+    """What every question carries."""
+    return {"Content-Type": "application/json"} | ({} if key is None else {"Authorization": f"Bearer {key}"})
+
+
+def encoded(request: Any) -> bytes:
+    """A question's body; nothing where there is none."""
+    return b"" if request is None else msgspec.json.encode(request)
+
+
+def decoded(kind: type[T], told: http.client.HTTPMessage, body: bytes) -> T:
+    """The answer, or the server's refusal raised as it was meant."""
+    if told.get_content_type() == "application/problem+json":
+        problem = msgspec.json.decode(body, type=ProblemBody)
+        retry = {"Retry-After": after} if (after := told.get("Retry-After")) else {}
+        raise Problem(problem.status, problem.detail, retry)
+    return msgspec.json.decode(body, type=kind)

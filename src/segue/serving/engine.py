@@ -4,124 +4,250 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from segue.data.catalog import PAD, Catalog
+from segue.data.catalog import PAD
 from segue.data.sequences import NO_TIME, Sequences
-from segue.models import artifact
-from segue.models.restore import restore
-from segue.models.scorer import Scorer, top_k
+from segue.models.generation import generate
+from segue.models.retrieval import Question
+from segue.serving.batching import Batcher, BatchingConfig, TooSlow
 from segue.serving.events import accept, moment
+from segue.serving.last import Lasting, LastLists
+from segue.serving.model import Model
 from segue.serving.problems import Problem
-from segue.serving.schema import EventIn, RecommendAnswer, Recommendation, RecommendRequest, SimilarRequest
-from segue.serving.sessions import Key, Sessions
+from segue.serving.schema import (
+    Durability,
+    EventIn,
+    NextRequest,
+    RecommendAnswer,
+    Recommendation,
+    RecommendRequest,
+    SimilarRequest,
+)
+from segue.serving.sessions import Key, Live, Sessions
+from segue.serving.states import states
 from segue.serving.store import Receipt
 from segue.serving.writer import Writer
 
 
+@dataclass(slots=True)
+class _Prepared:
+    """A request with its history looked up."""
+
+    key: Key | None
+    history: Live | list[int]
+    question: Question
+    k: int
+    unknown: list[str]
+    placed: RecommendRequest | None = None
+    """The request itself, where a pipeline's rules are to be kept."""
+
+
 @dataclass(frozen=True)
-class Model:
-    """What answers: a scorer and the catalogue it was trained with."""
+class EngineConfig:
+    """How answers are made and events are kept."""
 
-    version: str
-    scorer: Scorer
-    catalog: Catalog
-    titles: dict[str, str]
-    exclude_seen: bool
-    """What a request gets that does not say: the same as in the model's evaluation."""
-
-    @classmethod
-    def open(cls, run: Path) -> "Model":
-        """Loads an artifact and lets it answer once. ValueError when it is not one, or cannot answer."""
-        loaded = artifact.load(run)
-        titles = {item: about.get("title") for item, about in loaded.items.items()}
-        model = cls(
-            version=loaded.version,
-            scorer=restore(loaded),
-            catalog=loaded.catalog,
-            titles={item: title for item, title in titles.items() if isinstance(title, str)},
-            exclude_seen=loaded.about.get("exclude_seen", True) is not False,
-        )
-        model.best([], 1)
-        return model
-
-    def best(
-        self,
-        history: Sequence[int],
-        k: int,
-        *,
-        exclude: Sequence[int] = (),
-        allowed_V: np.ndarray | None = None,
-        times: Sequence[int] | None = None,
-    ) -> list[Recommendation]:
-        """The k best items after a history of indices: the scorer and the one ``top_k``, as in an evaluation.
-
-        ``times``: when each event was, and behind them the moment of asking; UTC microseconds, NO_TIME where unknown.
-        """
-        rows = Sequences.from_lists([history], None if times is None else [times[:-1]])
-        scores_BV = self.scorer.scores(rows if times is None else rows.at(np.array(times[-1:])))
-        items_BK, best_BK = top_k(scores_BV, k, exclude=Sequences.from_lists([exclude]), allowed_V=allowed_V)
-        found = zip(items_BK[0].tolist(), best_BK[0].tolist(), strict=True)
-        named = ((self.catalog.ids[item - 1], score) for item, score in found if item != PAD)
-        return [Recommendation(item, score, self.titles.get(item)) for item, score in named]
+    batching: BatchingConfig = field(default_factory=BatchingConfig)
+    """How long anybody waits."""
+    durability: Durability = "fsync"
+    """What an acknowledgement is worth where a request does not say."""
 
 
 class Engine:
-    """Stores events and answers questions. Asked from one thread at a time; the writer has a thread of its own."""
+    """Stores events and answers questions. ``ask`` from the event loop, everything else from one thread at a time; the
+    writer and the scorer have threads of their own."""
 
-    def __init__(self, model: Model, sessions: Sessions, writer: Writer) -> None:
+    def __init__(
+        self,
+        model: Model,
+        sessions: Sessions,
+        writer: Writer,
+        config: "EngineConfig | None" = None,
+    ) -> None:
         self._model = model
         self._sessions = sessions
         self._writer = writer
+        self._config = config or EngineConfig()
+        self._states = states(model.retrieval, sessions)
+        self._last = LastLists(model.retrieval)
+        self._batcher: Batcher[RecommendRequest | SimilarRequest, RecommendAnswer] = Batcher(
+            self.answer, self._config.batching
+        )
+
+    @property
+    def durability(self) -> Durability:
+        """What an acknowledgement is worth where a request does not say."""
+        return self._config.durability
+
+    @property
+    def version(self) -> str:
+        """Of the model that answers."""
+        return self._model.version
+
+    @property
+    def model(self) -> Model:
+        """What answers."""
+        return self._model
 
     @property
     def writable(self) -> bool:
         """Whether the last write of events went well."""
         return self._writer.writable
 
-    def store(self, sent: Sequence[EventIn]) -> tuple["Future[Receipt]", list[str]]:
+    def store(
+        self, sent: Sequence[EventIn], durability: Durability | None = None
+    ) -> tuple["Future[Receipt]", list[str]]:
         """Hands events to the writer: (what becomes of them, the id of each). Problem as ``accept`` and ``submit``."""
         now_us = time.time_ns() // 1000
         events = [accept(one, now_us) for one in sent]
-        return self._writer.submit(events), [event.event_id for event in events]
+        force = (durability or self.durability) == "fsync"
+        return self._writer.submit(events, force=force), [event.event_id for event in events]
+
+    async def ask(self, request: RecommendRequest | SimilarRequest) -> RecommendAnswer:
+        """What comes next for a request that ``check`` passed and whose event, if any, is stored; or what goes with an
+        item. Answered together with whatever else is asked; where that takes too long, from what is at hand.
+
+        Problem (404) for an unknown item, (503) where too many wait.
+        """
+        started = time.perf_counter()
+        try:
+            return await self._batcher.ask(request)
+        except TooSlow:
+            return self._at_hand(request, started)
 
     def recommend(self, request: RecommendRequest) -> RecommendAnswer:
-        """What comes next for a request that ``check`` passed and whose event, if any, is stored."""
+        """As ``ask``, at once and alone."""
+        return self._alone(request)
+
+    def next(self, request: NextRequest) -> RecommendAnswer:
+        """The next items one after the other (``segue.models.generation``); slow, so not for the event loop."""
         started = time.perf_counter()
-        model = self._model
-        unknown: dict[str, None] = {}
+        model, unknown = self._model, dict[str, None]()
         now_us = time.time_ns() // 1000
-        if (key := _key(request)) is not None:
-            history, times = self._sessions.timed(key)
-        else:
-            history = self._index(request.history or (), unknown)
-            times = [NO_TIME] * len(history)
-        if request.event is not None:
-            seen = self._index([request.event.item_id], unknown)
-            if key is None:
-                history, times = history + seen, times + [moment(request.event, now_us)] * len(seen)
-        exclude = self._index(request.exclude, unknown)
-        if model.exclude_seen if request.exclude_seen is None else request.exclude_seen:
-            exclude = exclude + history
-        allowed_V = None
-        if request.allow is not None:
-            allowed_V = np.zeros(model.catalog.size, dtype=bool)
-            allowed_V[self._index(request.allow, unknown)] = True
-        items = model.best(history, request.k, exclude=exclude, allowed_V=allowed_V, times=[*times, now_us])
-        return _answer(model, items, list(unknown), started)
+        key = key_of(request)
+        live = self._sessions.live(key) if key else None
+        history = self._index(request.history or (), unknown) if live is None else live.items
+        seen = model.exclude_seen if request.exclude_seen is None else request.exclude_seen
+        rows = Sequences.from_lists([history], None if live is None else [live.times]).at(np.array([now_us]))
+        rng = np.random.default_rng(request.seed)
+        found = generate(model.scorer, rows, request.steps, request.strategy, rng=rng, exclude=rows if seen else None)
+        return _answer(model, model.named(found[0][0], found[1][0]), list(unknown), started)
 
     def similar(self, request: SimilarRequest) -> RecommendAnswer:
         """What goes with one item: what comes next for somebody who has seen only it. Problem (404) where it is
         unknown."""
+        return self._alone(request)
+
+    def forget(self, key: Key) -> None:
+        """Drops what is in memory of a person or a session."""
+        self._sessions.forget(key)
+        self._last.forget(key)
+
+    def close(self) -> None:
+        """Answers what waits and ends the scorer's thread."""
+        self._batcher.close()
+
+    def _alone(self, request: RecommendRequest | SimilarRequest) -> RecommendAnswer:
+        (answer,) = self.answer([request])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def answer(self, requests: Sequence[RecommendRequest | SimilarRequest]) -> list[RecommendAnswer | Exception]:
+        """Answers to several requests together, each the same as alone; an exception where one has none."""
         started = time.perf_counter()
-        index = self._model.catalog.index([request.item_id]).tolist()
-        if index == [PAD]:
-            raise Problem(404, f"The catalogue does not know the item '{request.item_id}'.")
-        items = self._model.best(index, request.k, exclude=index)
-        return _answer(self._model, items, [], started)
+        prepared: list[_Prepared | Exception] = []
+        for request in requests:
+            try:
+                prepared.append(self._prepare(request))
+            except Exception as error:  # one request's trouble is not the others'
+                prepared.append(error)
+        able = [one for one in prepared if isinstance(one, _Prepared) and one.placed is None]
+        found = iter(self._lists(able, started) if able else [])
+        answers: list[RecommendAnswer | Exception] = []
+        for one in prepared:
+            if isinstance(one, Exception):
+                answers.append(one)
+            else:
+                answers.append(next(found) if one.placed is None else self._placed(one, one.placed, started))
+        return answers
+
+    def _placed(self, one: _Prepared, request: RecommendRequest, started: float) -> RecommendAnswer | Exception:
+        """A pipeline's list, by the rules of its placement; Problem (422) for a wish that it cannot keep."""
+        model = self._model
+        assert model.shop is not None
+        allowed_V = None
+        if one.question.allow is not None:
+            allowed_V = np.zeros(model.catalog.size, dtype=bool)
+            allowed_V[list(one.question.allow)] = True
+        try:
+            items = model.shop.best(request, one.question.rows(), exclude=one.question.exclude, allowed_V=allowed_V)
+        except Exception as error:  # one request's trouble is not the others'
+            return error
+        return _answer(model, items, one.unknown, started)
+
+    def _lists(self, able: Sequence[_Prepared], started: float) -> list[RecommendAnswer]:
+        retrieval = self._model.retrieval
+        hidden_BD = None if self._states is None else self._states.hidden([one.history for one in able])
+        items_BK, scores_BK = retrieval.best([one.question for one in able], max(one.k for one in able), hidden_BD)
+        answers = []
+        for one, items_K, scores_K in zip(able, items_BK, scores_BK, strict=True):
+            if one.key is not None:
+                self._last.keep(one.key, items_K[: one.k], scores_K[: one.k])
+            items = self._model.named(items_K[: one.k], scores_K[: one.k])
+            answers.append(_answer(self._model, items, one.unknown, started))
+        return answers
+
+    def _prepare(self, request: RecommendRequest | SimilarRequest) -> _Prepared:
+        """Looks up ids and the live history. Problem (404) for an unknown item that something is to go with."""
+        if isinstance(request, SimilarRequest):
+            index = self._model.catalog.index([request.item_id]).tolist()
+            if index == [PAD]:
+                raise Problem(404, f"The catalogue does not know the item '{request.item_id}'.")
+            return _Prepared(None, index, Question(index, index), request.k, [])
+        unknown: dict[str, None] = {}
+        key, now_us = key_of(request), time.time_ns() // 1000
+        history: Live | list[int]
+        if key is not None:
+            history = self._sessions.live(key)
+            items, times = history.items, history.times
+        else:
+            history = items = self._index(request.history or (), unknown)
+            times = [NO_TIME] * len(items)
+        if request.event is not None:
+            seen = self._index([request.event.item_id], unknown)
+            if key is None:
+                history = items = items + seen
+                times = times + [moment(request.event, now_us)] * len(seen)
+        exclude = self._index(request.exclude, unknown)
+        allow = None if request.allow is None else self._index(request.allow, unknown)
+        if self._model.shop is not None:
+            question = Question(items, exclude, allow, times, now_us)
+            return _Prepared(key, history, question, request.k, list(unknown), request)
+        if request.filter or request.explain:
+            raise Problem(422, "Filters and reasons need a pipeline; this is a single model.")
+        if self._model.exclude_seen if request.exclude_seen is None else request.exclude_seen:
+            exclude = exclude + items
+        return _Prepared(key, history, Question(items, exclude, allow, times, now_us), request.k, list(unknown))
+
+    def _at_hand(self, request: RecommendRequest | SimilarRequest, started: float) -> RecommendAnswer:
+        """The last list of the same person, or what is popular, with the request's own rules kept."""
+        unknown: dict[str, None] = {}
+        if isinstance(request, SimilarRequest):
+            key, exclude, allow = None, self._index([request.item_id], unknown), None
+        else:
+            key = key_of(request)
+            exclude = self._index(request.exclude, unknown)
+            if self._model.exclude_seen if request.exclude_seen is None else request.exclude_seen:
+                exclude = exclude + self._index(request.history or (), unknown)
+                exclude += [] if key is None else self._sessions.at_hand(key)
+            allow = None if request.allow is None else self._index(request.allow, unknown)
+        lasting: Lasting = self._last.find(key, request.k, exclude, allow)
+        answer = _answer(self._model, self._model.named(lasting.items_K, lasting.scores_K), list(unknown), started)
+        answer.fallback = lasting.kind
+        return answer
 
     def _index(self, ids: Iterable[str], unknown: dict[str, None]) -> list[int]:
         """Indices of the ids that the catalogue knows; notes the others."""
@@ -133,10 +259,8 @@ class Engine:
 
 def check(request: RecommendRequest) -> None:
     """Problem (422) for a request that asks for more than one history; gives its event the request's person."""
-    given = [name for name in ("user_id", "session_id", "history") if getattr(request, name) is not None]
-    if len(given) > 1:
-        raise Problem(422, f"{' and '.join(given)} name different histories: give one of them.")
-    event, key = request.event, _key(request)
+    one_history(request)
+    event, key = request.event, key_of(request)
     if event is None or key is None:
         return
     name, value = key
@@ -145,7 +269,15 @@ def check(request: RecommendRequest) -> None:
     setattr(event, name, value)
 
 
-def _key(request: RecommendRequest) -> Key | None:
+def one_history(request: RecommendRequest | NextRequest) -> None:
+    """Problem (422) for a request that asks for more than one history."""
+    given = [name for name in ("user_id", "session_id", "history") if getattr(request, name) is not None]
+    if len(given) > 1:
+        raise Problem(422, f"{' and '.join(given)} name different histories: give one of them.")
+
+
+def key_of(request: RecommendRequest | NextRequest) -> Key | None:
+    """Whose stored history is asked for, if anybody's."""
     if request.user_id is not None:
         return "user_id", request.user_id
     return None if request.session_id is None else ("session_id", request.session_id)

@@ -13,6 +13,8 @@ from segue.serving.schema import EventIn
 
 FUTURE_US = 5 * 60 * 1_000_000
 """How far ahead of the server's clock an event may lie: clocks differ by minutes, units by factors of a thousand."""
+RECOMMENDATION = "recommendation_id"
+"""The name under which an event's context keeps the list it belongs to."""
 
 
 class Event(Struct, frozen=True, array_like=True):
@@ -46,8 +48,10 @@ def accept(sent: EventIn, now_us: int) -> Event:
     if sent.user_id is None and sent.session_id is None:
         raise Problem(422, "The event belongs to nobody: give user_id, session_id or both.")
     time_us = None if sent.timestamp is None else moment(sent, now_us)
-    context = _ENCODE(sent.context)
-    told = (sent.user_id, sent.session_id, sent.item_id, time_us, sent.event, sent.value, sent.context)
+    about = sent.context
+    if sent.recommendation_id is not None:
+        about = {**about, RECOMMENDATION: sent.recommendation_id}
+    told = (sent.user_id, sent.session_id, sent.item_id, time_us, sent.event, sent.value, about)
     return Event(
         source=sent.source,
         event_id=uuid.uuid4().hex if sent.event_id is None else sent.event_id,
@@ -57,7 +61,7 @@ def accept(sent: EventIn, now_us: int) -> Event:
         time_us=now_us if time_us is None else time_us,
         event=sent.event,
         value=sent.value,
-        context=context.decode(),
+        context=_ENCODE(about).decode(),
         body=hashlib.blake2b(_ENCODE(told), digest_size=16).digest(),
     )
 

@@ -1,5 +1,6 @@
 """The OpenAPI 3.1 document, written from the same types that decode the requests."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -8,32 +9,12 @@ from typing import Any
 
 import msgspec
 
+from segue.serving.examples import EXAMPLES
 from segue.serving.schema import Health, ProblemBody
 
-_ALWAYS = (400, 401, 408, 413, 415, 422, 500)
+_ALWAYS = (401, 403, 429, 500)
+_BODY = (400, 408, 413, 415, 422)
 _REF = "#/components/schemas/{name}"
-
-EXAMPLES: dict[str, Any] = {
-    "EventIn": {"user_id": "ann", "item_id": "22423", "event": "view", "event_id": "e-1"},
-    "EventBatch": {"events": [{"session_id": "s-7", "item_id": "22423"}, {"session_id": "s-7", "item_id": "85123A"}]},
-    "EventsAnswer": {"accepted": 1, "duplicates": 0, "durability": "fsync", "event_ids": ["e-1"]},
-    "RecommendRequest": {"user_id": "ann", "k": 2, "event": {"item_id": "22423"}},
-    "RecommendAnswer": {
-        "recommendation_id": "5f2f6c0b9d5f4b0e8a5c3c1f0d2b7a61",
-        "model_version": "0a1b2c3d4e5f",
-        "items": [{"id": "85123A", "score": 3.5, "title": "White hanging heart"}, {"id": "47566", "score": 2.25}],
-        "unknown_items": [],
-        "took_ms": 0.8,
-    },
-    "SimilarRequest": {"item_id": "22423", "k": 5},
-    "Health": {"status": "ready", "checks": {"model": True, "store": True, "serving": True}},
-    "ProblemBody": {
-        "title": "Unprocessable Entity",
-        "status": 422,
-        "detail": "The event belongs to nobody: give user_id, session_id or both.",
-        "type": "about:blank",
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -47,17 +28,38 @@ class Operation:
     answer: type
     problems: tuple[int, ...]
     """Statuses of its own, beside those that every operation can answer with."""
+    role: str = "serve"
+    """The key it needs."""
 
 
-def document(operations: Iterable[Operation]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Read:
+    """One thing that is asked without a body."""
+
+    path: str
+    handler: Callable[[Any, Any], Awaitable[Any]]
+    """(the door, the request) -> the answer; its docstring describes the operation."""
+    answer: type
+    role: str
+    problems: tuple[int, ...] = ()
+    method: str = "GET"
+    queries: tuple[tuple[str, dict[str, Any], str], ...] = ()
+    """(name, schema, what it means) of what may stand behind the question mark."""
+
+
+def document(operations: Iterable[Operation], reads: Iterable[Read] = ()) -> dict[str, Any]:
     """The whole document, as plain values."""
-    operations = list(operations)
+    operations, reads = list(operations), list(reads)
     kinds = {kind for one in operations for kind in (*one.requests, one.answer)} | {Health, ProblemBody}
+    kinds |= {one.answer for one in reads}
     ordered = sorted(kinds, key=lambda kind: kind.__name__)
     _, schemas = msgspec.json.schema_components(ordered, ref_template=_REF)
-    for name, example in EXAMPLES.items():
-        schemas[name]["examples"] = [example]
+    for name in schemas:
+        schemas[name]["examples"] = [EXAMPLES[name]]
     paths: dict[str, Any] = {one.path: {"post": _post(one)} for one in operations}
+    for one in reads:
+        paths.setdefault(one.path.replace(":path", ""), {})[one.method.lower()] = _read(one)
+    paths["/metrics"] = {"get": _METRICS}
     paths["/health/live"] = {"get": _get("live", "Whether the process answers at all.", (200,))}
     paths["/health/ready"] = {"get": _get("ready", "Whether requests should be sent here.", (200, 503))}
     return {
@@ -85,7 +87,26 @@ def _post(one: Operation) -> dict[str, Any]:
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {
             "200": _response("The answer.", "application/json", one.answer),
-            **{str(status): _problem(status) for status in sorted({*_ALWAYS, *one.problems})},
+            **{str(status): _problem(status) for status in sorted({*_ALWAYS, *_BODY, *one.problems})},
+        },
+    }
+
+
+def _read(one: Read) -> dict[str, Any]:
+    path = one.path.replace(":path", "")
+    names = re.findall(r"{(\w+)}", path)
+    text = {"type": "string"}
+    inside = [{"name": name, "in": "path", "required": True, "schema": text} for name in names]
+    behind = [{"name": name, "in": "query", "schema": kind, "description": said} for name, kind, said in one.queries]
+    statuses = sorted({*_ALWAYS, *one.problems, *((422,) if inside or behind else ())})
+    return {
+        "operationId": "_".join([one.method.lower(), *re.findall(r"[a-z]+", path.removeprefix("/v1/"))]),
+        "summary": (one.handler.__doc__ or "").split("\n")[0],
+        "security": [{}, {"key": []}],
+        "parameters": [*inside, *behind],
+        "responses": {
+            "200": _response("The answer.", "application/json", one.answer),
+            **{str(status): _problem(status) for status in statuses},
         },
     }
 
@@ -97,7 +118,7 @@ def _get(name: str, summary: str, statuses: tuple[int, ...]) -> dict[str, Any]:
 
 def _problem(status: int) -> dict[str, Any]:
     response = _response(HTTPStatus(status).phrase, "application/problem+json", ProblemBody)
-    if status == 503:
+    if status in (429, 503):
         response["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
     return response
 
@@ -108,3 +129,14 @@ def _response(description: str, media: str, kind: type) -> dict[str, Any]:
 
 def _ref(kind: type) -> dict[str, str]:
     return {"$ref": _REF.format(name=kind.__name__)}
+
+
+_METRICS = {
+    "operationId": "metrics",
+    "summary": "Counters and times for Prometheus.",
+    "security": [{}, {"key": []}],
+    "responses": {
+        "200": {"description": "The counters.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+        **{str(status): _problem(status) for status in _ALWAYS},
+    },
+}

@@ -1,6 +1,6 @@
 """What goes over the wire: strict typed requests and answers. Everything else is refused before it is looked at."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -27,6 +27,12 @@ Context = Annotated[
 ]
 
 
+Durability = Literal["fsync", "memory"]
+"""What an acknowledgement is worth. ``fsync``: the events were on disk, and forced there, before it was sent.
+``memory``: the operating system had them: a crash of the server loses nothing, one of the machine perhaps the last
+second."""
+
+
 class EventIn(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Somebody did something with an item. At least one of user_id and session_id must be there."""
 
@@ -40,12 +46,16 @@ class EventIn(Struct, forbid_unknown_fields=True, omit_defaults=True):
     event: Id = "view"
     value: float | None = None
     context: Context = {}
+    recommendation_id: Id | None = None
+    """Of the list in which the item was met: the event counts for that list. Kept in the context."""
 
 
-class EventBatch(Struct, forbid_unknown_fields=True):
+class EventBatch(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Many events; all of them are stored, or none."""
 
     events: Annotated[list[EventIn], Meta(min_length=1, max_length=10_000)]
+    durability: Durability | None = None
+    """How much the acknowledgement must be worth; where it is absent, as the server was told."""
 
 
 class EventsAnswer(Struct):
@@ -53,8 +63,7 @@ class EventsAnswer(Struct):
 
     accepted: int
     duplicates: int
-    durability: str
-    """``fsync``: the events were on disk, and forced there, before this answer was sent."""
+    durability: Durability
     event_ids: list[str]
     """One for each event of the request, in its order."""
 
@@ -73,6 +82,14 @@ class RecommendRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     exclude: Annotated[list[Id], Meta(max_length=10_000)] = []
     allow: Annotated[list[Id], Meta(max_length=100_000)] | None = None
     """Only these items may be answered."""
+    placement: Id | None = None
+    """Where the list is shown, as "home" or "basket": reports tell places apart, a pipeline takes the place's rules."""
+    filter: Annotated[str, Meta(max_length=10_000)] = ""
+    """Of a pipeline: only items that it lets through, as ``price < 20 and not (brand == "A")``."""
+    explain: bool = False
+    """Of a pipeline: say why each item is in the list."""
+    durability: Durability | None = None
+    """What must have become of the event before the answer; where it is absent, as the server was told."""
 
 
 class SimilarRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -82,15 +99,45 @@ class SimilarRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     k: K = 10
 
 
+class Reason(Struct, omit_defaults=True):
+    """Why an item is in a list."""
+
+    en: str
+    zh: str
+    because: list[str] = []
+    """The items of the history that mattered most."""
+
+
+class NextRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What the next items may be, one after the other, each chosen with those before it in the history."""
+
+    user_id: Id | None = None
+    session_id: Id | None = None
+    history: Annotated[list[Id], Meta(max_length=10_000, description="Item ids, oldest first.")] | None = None
+    steps: Annotated[int, Meta(ge=1, le=100, description="How many items.")] = 10
+    strategy: Literal["top-k", "greedy", "beam", "sample", "reciprocal-rank", "relevance"] = "greedy"
+    seed: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    """Of what is drawn: equal seeds give equal lists."""
+    exclude_seen: bool | None = None
+    """Leave out the items of the history; where it is absent, as the model was evaluated."""
+
+
 class Recommendation(Struct, omit_defaults=True):
     """One item of a list, best first."""
 
     id: str
     score: float
     title: str | None = None
+    source: str | None = None
+    """Which source had the item highest, or which step of a pipeline's fallback gave it; where the list was drawn from
+    two versions, the one that chose it."""
+    propensity: float = 1.0
+    """Of a pipeline that explores: the probability with which the item came to this place."""
+    reason: Reason | None = None
+    """Where the request asked for it."""
 
 
-class RecommendAnswer(Struct):
+class RecommendAnswer(Struct, omit_defaults=True):
     """A list of at most k items: fewer only where fewer are allowed."""
 
     recommendation_id: str
@@ -99,6 +146,14 @@ class RecommendAnswer(Struct):
     unknown_items: list[str]
     """Ids of the request that the model's catalogue does not know; they were left aside."""
     took_ms: float
+    variant: str = "live"
+    """Who answered: live, canary, interleaved, or spare where the first one failed."""
+    propensity: float = 1.0
+    """The chance with which this person gets this variant, for whoever learns from the answers later."""
+    durability: Durability | None = None
+    """What became of the event that came along."""
+    fallback: Literal["last", "popular"] | None = None
+    """Set where scoring took too long: the list is the last one of this person, or what is popular."""
 
 
 class Health(Struct):
@@ -122,11 +177,12 @@ def decode(kind: Any, body: bytes) -> Any:
     return _DECODERS[kind].decode(body)
 
 
-def decode_events(body: bytes) -> list[EventIn]:
+def decode_events(body: bytes) -> EventBatch:
     """The events of a request that holds one event, or {"events": [...]}; errors as ``decode``."""
     if _SHAPE.decode(body).events is msgspec.UNSET:
-        return [decode(EventIn, body)]
-    return decode(EventBatch, body).events
+        return EventBatch([decode(EventIn, body)])
+    batch: EventBatch = decode(EventBatch, body)
+    return batch
 
 
 class _Shape(Struct):
@@ -136,4 +192,6 @@ class _Shape(Struct):
 
 
 _SHAPE = msgspec.json.Decoder(_Shape)
-_DECODERS = {kind: msgspec.json.Decoder(kind) for kind in (EventIn, EventBatch, RecommendRequest, SimilarRequest)}
+_DECODERS = {
+    kind: msgspec.json.Decoder(kind) for kind in (EventIn, EventBatch, RecommendRequest, SimilarRequest, NextRequest)
+}

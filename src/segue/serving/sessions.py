@@ -7,6 +7,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from segue.data.catalog import Catalog
 from segue.serving.store import Store, Stored
 
@@ -29,12 +31,19 @@ class SessionsConfig:
 
 
 class _Recent:
-    """One key's newest events in the order of (time, arrival); 24 bytes an event."""
+    """One key's newest events in the order of (time, arrival), 20 bytes an event, and what a model made of them.
 
-    __slots__ = ("items", "seqs", "times")
+    ``state`` has read the first ``read`` events. It only ever grows at the end: an event that is put in between, or
+    one that falls out in front, drops it, and ``revision`` tells whoever was just making a new one.
+    """
+
+    __slots__ = ("items", "read", "revision", "seqs", "state", "times")
 
     def __init__(self) -> None:
         self.times, self.seqs, self.items = array("q"), array("q"), array("i")
+        self.state: np.ndarray | None = None
+        self.read = 0
+        self.revision = 0
 
     def add(self, time_us: int, seq: int, item: int, length: int) -> None:
         """Puts an event in its place; one that is there already, or too old to be kept, changes nothing."""
@@ -43,11 +52,30 @@ class _Recent:
             place = bisect_left(range(place), (time_us, seq), key=lambda i: (self.times[i], self.seqs[i]))
             if self.seqs[place] == seq:
                 return
+            self._drop_state()
         self.times.insert(place, time_us)
         self.seqs.insert(place, seq)
         self.items.insert(place, item)
         if len(self.times) > length:
             del self.times[0], self.seqs[0], self.items[0]
+            self._drop_state()
+
+    def _drop_state(self) -> None:
+        self.state, self.read = None, 0
+        self.revision += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A history at one moment, and the state that a model has made of its first ``read`` events."""
+
+    items: list[int]
+    state: np.ndarray | None
+    read: int
+    revision: int
+    recent: _Recent
+    times: list[int]
+    """When each of the items was, UTC microseconds."""
 
 
 class Sessions:
@@ -78,11 +106,11 @@ class Sessions:
                         recent.add(one.event.time_us, one.seq, item, self._config.length)
 
     def history(self, key: Key) -> list[int]:
-        """The newest items of a key, oldest first; empty for somebody unknown."""
-        return self.timed(key)[0]
+        """The newest events of a key, oldest first; empty for somebody unknown."""
+        return self.live(key).items
 
-    def timed(self, key: Key) -> tuple[list[int], list[int]]:
-        """(the newest items of a key, when each was: UTC microseconds), oldest first."""
+    def live(self, key: Key) -> Live:
+        """The newest events of a key, and what ``keep`` kept of them."""
         # The store is read under the lock: an event that is committed meanwhile is either read, or added after.
         with self._lock:
             recent = self._recent.get(key)
@@ -93,7 +121,27 @@ class Sessions:
                 self._recent.move_to_end(key)
                 while len(self._recent) > self._config.keys:
                     self._recent.popitem(last=False)
-            return recent.items.tolist(), recent.times.tolist()
+            return Live(
+                recent.items.tolist(), recent.state, recent.read, recent.revision, recent, recent.times.tolist()
+            )
+
+    def at_hand(self, key: Key) -> list[int]:
+        """The history of a key if it is in memory; nothing else is looked at."""
+        with self._lock:
+            recent = self._recent.get(key)
+            return [] if recent is None else recent.items.tolist()
+
+    def keep(self, live: Live, state: np.ndarray) -> None:
+        """Keeps the state of a whole history, unless the history has changed in the middle meanwhile. It is
+        forgotten with the history."""
+        with self._lock:
+            if live.recent.revision == live.revision:
+                live.recent.state, live.recent.read = state, len(live.items)
+
+    def forget(self, key: Key) -> None:
+        """Drops a key; whoever asks for it next finds what the store still has."""
+        with self._lock:
+            self._recent.pop(key, None)
 
     def _load(self, key: Key) -> _Recent:
         recent = _Recent()

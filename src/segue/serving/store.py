@@ -4,24 +4,22 @@ One connection writes and checkpoints, another only reads: SQLite's WAL mode had
 writers (fixed in 3.51.3), so older versions are refused and a second writer never exists.
 """
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import apsw
 from msgspec.structs import astuple
 
+from segue.serving.database import BUSY_MS, COLUMNS, FORMAT, check_sqlite, connect
 from segue.serving.events import Event
 from segue.serving.problems import Problem
 
-SQLITE_NEEDED = (3, 51, 3)
-_FORMAT = 1
-_BUSY_MS = 2_000
-_COLUMNS = "seq, source, event_id, user_id, session_id, item_id, time_us, event, value, context, body, crc"
-_TYPES = """seq INTEGER PRIMARY KEY, source TEXT NOT NULL, event_id TEXT NOT NULL, user_id TEXT, session_id TEXT,
-    item_id TEXT NOT NULL, time_us INTEGER NOT NULL, event TEXT NOT NULL, value REAL, context TEXT NOT NULL,
-    body BLOB NOT NULL, crc INTEGER NOT NULL"""
-_TABLES = f"CREATE TABLE IF NOT EXISTS events ({_TYPES}) STRICT; CREATE TABLE IF NOT EXISTS damaged ({_COLUMNS});"
+CHECKED_ROWS = 50_000
+"""Newest rows whose checksums are looked at when a log is opened: a crash damages the end, if anything, and older rows
+are checked whenever they are read. Checking every row of a large log would keep a restart waiting."""
 _INDEXES = {
     "once": "CREATE UNIQUE INDEX IF NOT EXISTS once ON events(source, event_id)",
     "by_user": "CREATE INDEX IF NOT EXISTS by_user ON events(user_id, time_us, seq) WHERE user_id IS NOT NULL",
@@ -46,18 +44,32 @@ class Receipt:
     duplicates: int
 
 
+@dataclass(frozen=True)
+class Erased:
+    """What an erasure took out of the log."""
+
+    events: int
+    sessions: list[str]
+    """The person's sessions, whose histories must be forgotten too."""
+    compacted: bool
+    """Whether the bytes are gone from the file as well."""
+
+
 class Store:
     """Events by arrival; each (source, event_id) once, for ever."""
 
     def __init__(self, path: Path) -> None:
-        """Opens or makes the log and sets damaged rows aside. ValueError when it cannot be trusted to keep events."""
+        """Opens or makes the log and sets damaged rows at its end aside. ValueError when it cannot be trusted to keep
+        events."""
         check_sqlite(apsw.sqlite_lib_version())
         self.path = Path(path)
+        self._forced, self._loose = True, False
         try:
-            self._write = _connect(self.path)
+            self._write = connect(self.path)
             self.damaged = self._set_damaged_aside()
             self._read = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
-            self._read.set_busy_timeout(_BUSY_MS)
+            self._read.set_busy_timeout(BUSY_MS)
+            self._reading = threading.Lock()
         except (apsw.CorruptError, apsw.NotADBError) as error:
             raise ValueError(f"{self.path} is damaged beyond its rows ({error}): restore it from a backup.") from None
         except apsw.Error as error:
@@ -67,8 +79,11 @@ class Store:
         ).get
         self._next_seq = row + 1
 
-    def append(self, batches: Sequence[Sequence[Event]]) -> tuple[list[Receipt | Problem], list[Stored]]:
-        """Stores whole requests in one transaction, forced to disk before this returns.
+    def append(
+        self, batches: Sequence[Sequence[Event]], *, force: bool = True
+    ) -> tuple[list[Receipt | Problem], list[Stored]]:
+        """Stores whole requests in one transaction, forced to disk before this returns, together with all earlier ones;
+        without ``force`` only handed to the operating system, which keeps it if this process dies.
 
         A request is stored completely or, when one of its ids is taken by another body, not at all: its place then
         holds a Problem (409). Also returns what is new. Raises apsw.Error when nothing could be stored.
@@ -76,8 +91,12 @@ class Store:
         outcomes: list[Receipt | Problem] = []
         stored: list[Stored] = []
         next_seq = self._next_seq
+        self._forcing(force)
         try:
             self._write.execute("BEGIN IMMEDIATE")
+            if force and self._loose:
+                # A transaction that only meets duplicates writes nothing, and then would not force what they repeat.
+                self._write.execute(f"PRAGMA user_version = {FORMAT}")
             for batch in batches:
                 fresh = self._fresh(batch)
                 if isinstance(fresh, Problem):
@@ -94,7 +113,14 @@ class Store:
                 self._write.execute("ROLLBACK")
             raise
         self._next_seq = next_seq
+        self._loose = not force and (self._loose or bool(stored))
         return outcomes, stored
+
+    def _forcing(self, force: bool) -> None:
+        """Whether a commit waits for the disk."""
+        if force != self._forced:
+            self._write.execute(f"PRAGMA synchronous = {'FULL' if force else 'NORMAL'}")
+            self._forced = force
 
     def _fresh(self, batch: Iterable[Event]) -> list[Event] | Problem:
         """The events that are not stored yet, or why none of them may be."""
@@ -115,16 +141,64 @@ class Store:
     def newest(self, key: str, value: str, limit: int) -> list[Stored]:
         """The newest events of one person (``key`` "user_id") or session ("session_id"), oldest first, by time and
         then by arrival; rows whose checksum does not hold are left out."""
-        found = self._read.execute(_NEWEST[key], (value, limit)).fetchall()
+        found = self._ask(_NEWEST[key], (value, limit))
         return [one for row in reversed(found) if (one := _checked(row)) is not None]
 
+    def erase(self, user_id: str) -> Erased:
+        """Takes a person out of the log, with the events of the person's sessions that name nobody else, and rewrites
+        the file: no byte of them stays in it. Takes as long as copying the log."""
+        sessions = [
+            row[0]
+            for row in self._write.execute(
+                "SELECT DISTINCT session_id FROM events WHERE user_id = ? AND session_id IS NOT NULL", (user_id,)
+            )
+        ]
+        count = 0
+        with self._write:
+            for table in ("events", "damaged"):
+                self._write.execute(f"DELETE FROM {table} WHERE user_id = ?", (user_id,))
+                count += self._write.changes()
+                for session in sessions:
+                    self._write.execute(f"DELETE FROM {table} WHERE session_id = ? AND user_id IS NULL", (session,))
+                    count += self._write.changes()
+        return Erased(count, sessions, self.compact())
+
+    def compact(self) -> bool:
+        """Rewrites the file without what was deleted, whose bytes stay in freed pages until then; False where another
+        process reads the log just now, so that the write-ahead log still holds them."""
+        self._write.execute("VACUUM")
+        busy = self._write.execute("PRAGMA wal_checkpoint(TRUNCATE)").get[0]
+        return not busy
+
+    def of_user(self, user_id: str) -> Iterator[Stored]:
+        """Every event of a person, by time and then by arrival."""
+        found = self._ask(f"SELECT {COLUMNS} FROM events WHERE user_id = ? ORDER BY time_us, seq", (user_id,))
+        return (one for row in found if (one := _checked(row)) is not None)
+
+    def users(self) -> list[str]:
+        """Everybody who has an event."""
+        return [row[0] for row in self._ask("SELECT DISTINCT user_id FROM events WHERE user_id IS NOT NULL")]
+
+    def _ask(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        """Every row of an answer. One thread at a time: the connection refuses a second one instead of waiting."""
+        with self._reading:
+            return self._read.execute(query, values).fetchall()
+
+    @property
+    def loose(self) -> bool:
+        """Whether something was stored that is not forced to disk yet."""
+        return self._loose
+
     def probe(self) -> None:
-        """Writes nothing of interest and forces it to disk; apsw.Error while the log cannot be written."""
-        self._write.execute(f"PRAGMA user_version = {_FORMAT}")
+        """Writes nothing of interest and forces it to disk, with everything before it; apsw.Error while the log cannot
+        be written."""
+        self._forcing(True)
+        self._write.execute(f"PRAGMA user_version = {FORMAT}")
+        self._loose = False
 
     def count(self) -> int:
         """How many events are stored."""
-        return self._read.execute("SELECT count(*) FROM events").get
+        return self._ask("SELECT count(*) FROM events")[0][0]
 
     def close(self) -> None:
         """Merges the write-ahead log into the file and closes it."""
@@ -141,7 +215,7 @@ class Store:
                 for name in _INDEXES:
                     self._write.execute(f"DROP INDEX IF EXISTS {name}")
                 for seq in bad:
-                    self._write.execute(f"INSERT INTO damaged SELECT {_COLUMNS} FROM events WHERE seq = ?", (seq,))
+                    self._write.execute(f"INSERT INTO damaged SELECT {COLUMNS} FROM events WHERE seq = ?", (seq,))
                     self._write.execute("DELETE FROM events WHERE seq = ?", (seq,))
         for statement in _INDEXES.values():
             self._write.execute(statement)
@@ -149,10 +223,11 @@ class Store:
 
     def _damaged_rows(self) -> Iterator[int]:
         """Where the rows are that are not what was written; some cannot even be read as text."""
-        last = -(2**63)
+        newest = self._write.execute("SELECT coalesce(max(seq), 0) FROM events").get
+        last = newest - CHECKED_ROWS if newest > CHECKED_ROWS else -(2**63)
         while True:
             try:
-                for row in self._write.execute(f"SELECT {_COLUMNS} FROM events WHERE seq > ? ORDER BY seq", (last,)):
+                for row in self._write.execute(f"SELECT {COLUMNS} FROM events WHERE seq > ? ORDER BY seq", (last,)):
                     last = row[0]
                     if _checked(row) is None:
                         yield last
@@ -162,40 +237,31 @@ class Store:
                 yield last
 
 
-_INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _BODY = "SELECT body FROM events WHERE source = ? AND event_id = ?"
 _NEWEST = {
-    key: f"SELECT {_COLUMNS} FROM events WHERE {key} = ? ORDER BY time_us DESC, seq DESC LIMIT ?"
+    key: f"SELECT {COLUMNS} FROM events WHERE {key} = ? ORDER BY time_us DESC, seq DESC LIMIT ?"
     for key in ("user_id", "session_id")
 }
 
 
-def check_sqlite(version: str) -> None:
-    """ValueError for a SQLite that can corrupt its write-ahead log."""
-    if tuple(int(part) for part in version.split(".")) < SQLITE_NEEDED:
-        needed = ".".join(map(str, SQLITE_NEEDED))
-        raise ValueError(
-            f"SQLite {version} can corrupt its write-ahead log; Segue needs {needed} or newer: update apsw."
-        )
+def scan(path: Path, chunk: int = 10_000) -> Iterator[list[Stored]]:
+    """Every sound event of a log by arrival, in chunks, over a connection that only reads: a server may be writing.
 
-
-def _connect(path: Path) -> apsw.Connection:
-    """The one writer: write-ahead log, every commit forced to disk, both verified."""
-    connection = apsw.Connection(str(path))
-    connection.set_busy_timeout(_BUSY_MS)
-    journal = connection.execute("PRAGMA journal_mode = WAL").get
-    connection.execute("PRAGMA synchronous = FULL; PRAGMA fullfsync = ON")
-    level = connection.execute("PRAGMA synchronous").get
-    if (journal, level) != ("wal", 2):
-        raise ValueError(
-            f"{path} cannot promise durable events: SQLite answered journal_mode {journal}, synchronous {level}."
-        )
-    found = connection.execute("PRAGMA user_version").get
-    if found not in (0, _FORMAT):
-        raise ValueError(f"{path} has format {found}; this version of Segue reads format {_FORMAT}: update Segue.")
-    connection.execute(_TABLES)
-    connection.execute(f"PRAGMA user_version = {_FORMAT}")
-    return connection
+    ValueError where there is no log.
+    """
+    try:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        connection.set_busy_timeout(BUSY_MS)
+        last: Any = 0
+        query = f"SELECT {COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
+        rows: list[Any]
+        while rows := connection.execute(query, (last, chunk)).fetchall():
+            last = rows[-1][0]
+            yield [one for row in rows if (one := _checked(row)) is not None]
+        connection.close()
+    except apsw.Error as error:
+        raise ValueError(f"{path} cannot be read as an event log: {error}.") from None
 
 
 def _row(stored: Stored) -> tuple[object, ...]:

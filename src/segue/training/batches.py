@@ -40,6 +40,10 @@ class Batches:
         """Batches in every epoch."""
         return sum(self.batches_of_shard)
 
+    def steps(self, epochs: int) -> int:
+        """Batches in the first so many epochs."""
+        return epochs * self.num_batches
+
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from number ``skip`` on, prepared ahead by a thread of their own."""
         ready: queue.Queue[Batch | BaseException | None] = queue.Queue(maxsize=4)

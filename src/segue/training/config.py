@@ -45,35 +45,67 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
-class TrainingConfig(LossConfig):
-    """How a net is trained: one flat set of names, the loss's among them."""
+class BatchConfig:
+    """What a step learns from."""
+
+    batch_tokens: int = 4096
+    """Events in a batch, padding included."""
+    lanes: int = 0
+    """GRU4Rec's own batches: so many sessions run side by side, and a step takes the next event of each; 0: windows of
+    whole histories, packed."""
+    bptt: int = 1
+    """With lanes: the events of each in a step, which is as far back as a gradient goes."""
+    session_order: Literal["shuffled", "time"] = "shuffled"
+    """With lanes: in which order they take the sessions; time: the one that began first (the log's order without
+    times)."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_tokens", "bptt"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.lanes < 0:
+            raise ValueError(f"lanes must be 0 (none) or more, got {self.lanes}.")
+        for name, plain in (("bptt", 1), ("session_order", "shuffled")):
+            if not self.lanes and getattr(self, name) != plain:
+                raise ValueError(f"{name} is for lanes: set lanes too, or leave {name} out ({getattr(self, name)}).")
+
+    @property
+    def step_tokens(self) -> int:
+        """The most events of a step, padding included."""
+        return self.lanes * self.bptt or self.batch_tokens
+
+
+@dataclass(frozen=True)
+class TrainingConfig(LossConfig, BatchConfig):
+    """How a net is trained: one flat set of names, those of the loss and of the batches among them."""
 
     epochs: int = 10
     """Passes over the log, at most."""
-    batch_tokens: int = 4096
-    """Events in a batch, padding included."""
     optimizer: Literal["adam", "adagrad"] = "adam"
     """adagrad is what GRU4Rec was published with."""
     learning_rate: float = 3e-3
-    """After a warm-up over the first twentieth of the steps; falls along a half cosine to a twentieth."""
+    """The highest; see schedule."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """cosine: rises over the first twentieth of the steps, then falls along a half cosine to a twentieth."""
     momentum: float = 0.0
     """adagrad's, for the item table on the rows that a step touches."""
     weight_decay: float = 0.0
     """Decoupled, on the encoder's matrices."""
-    clip: float = 1.0
-    """Longest gradient of the encoder; longer ones are shortened to it."""
+    clip: float | None = 1.0
+    """Longest gradient of the encoder; longer ones are shortened to it; 'none': none is."""
     patience: int = 3
     """Epochs without a better validation before it stops; without validation every epoch is run."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the large matrix products; auto: bfloat16 where the processor multiplies it natively."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("epochs", "batch_tokens", "patience"):
+        LossConfig.__post_init__(self)
+        BatchConfig.__post_init__(self)
+        for name in ("epochs", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         for name in ("learning_rate", "clip"):
-            if not getattr(self, name) > 0:
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}.")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be in [0, 1), got {self.momentum}.")

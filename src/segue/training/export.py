@@ -1,4 +1,4 @@
-"""A trained net -> its served twin: plain arrays for a GRU and a Seq2Seq, an ONNX graph for the rest."""
+"""A trained net -> its served twin: plain arrays for a recurrent net and a Seq2Seq, an ONNX graph for the rest."""
 
 import logging
 import warnings
@@ -8,12 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from segue.models.clock import Clock
+from segue.models.feature_vectors import FeatureVectors
 from segue.models.graph import GraphEncoder
 from segue.models.gru4rec import GruArrays
 from segue.models.neural import Encoder as Served
 from segue.models.neural import NeuralScorer
 from segue.models.seq2seq import Seq2SeqArrays
+from segue.models.sides import Sides
 from segue.training.nets.encoder import Encoder
+from segue.training.nets.features import FactVectors
 from segue.training.nets.gru import GruEncoder
 from segue.training.nets.seq2seq import Seq2SeqNet
 from segue.training.nets.tied import TiedNet
@@ -33,8 +36,12 @@ def export(name: str, net: TiedNet, counts_V: np.ndarray) -> NeuralScorer:
     start_V = np.log1p(counts_V).astype(np.float32)
     clock = net.encoder.clock
     times = None if clock is None else Clock(clock.inputs, clock.vectors.detach().numpy().copy())
-    table_VD = net.table_VD.numpy().copy()
-    return NeuralScorer(name, encoder, table_VD, start_V, temperature=net.temperature, clock=times)
+    sides = Sides(_told(net.features), _told(net.contexts), times)
+    return NeuralScorer(name, encoder, net.whole().numpy().copy(), start_V, temperature=net.temperature, sides=sides)
+
+
+def _told(side: FactVectors | None) -> FeatureVectors | None:
+    return None if side is None else FeatureVectors(side.encoding, side.vectors_FD.numpy().copy())
 
 
 def _weights(encoder: nn.Module) -> dict[str, np.ndarray]:
@@ -48,7 +55,7 @@ def gru_arrays(encoder: GruEncoder, length: int) -> GruArrays:
     layers = [
         {name: value.detach().numpy().copy() for name, value in layer.named_parameters()} for layer in encoder.layers
     ]
-    return GruArrays(layers, length)
+    return GruArrays(layers, length, encoder.cell, encoder.inputs)
 
 
 class _Newest(nn.Module):

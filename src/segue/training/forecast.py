@@ -35,14 +35,16 @@ class Forecast:
 
 
 def needed_bytes(trainer: Trainer) -> int:
-    """Memory at the peak: the table as ``table_bytes`` counts it, the encoder alike, one batch's activations."""
+    """Memory at the peak: the table as ``table_bytes`` counts it, the encoder and facts' vectors alike, a batch's
+    activations."""
     net, config = trainer.net, trainer.config
     size, columns = net.table_VD.shape
     encoder = sum(p.numel() for p in net.encoder.parameters()) * 4
     layers = max(1, sum(1 for name, _ in net.encoder.named_modules() if name.count(".") == 1))
-    activations = config.batch_tokens * net.dim * 4 * (12 * layers + 8)
+    activations = config.step_tokens * net.dim * 4 * (12 * layers + 8)
     table = table_bytes(config, size, columns, full=trainer.objective.every is not None)
-    return table + 9 * encoder + 2 * activations
+    facts = sum(side.vectors_FD.numel() for side in net.sides.values()) * 4
+    return table + 9 * encoder + 4 * facts + 2 * activations
 
 
 def available_bytes() -> int | None:
@@ -78,7 +80,7 @@ def forecast(trainer: Trainer, *, time_s: float = 3.0) -> Forecast:
     batches = trainer.batches
     needed, free = needed_bytes(trainer), available_bytes()
     table = trainer.net.table_VD.numel() * 4
-    steps = batches.num_batches * trainer.config.epochs
+    steps = batches.steps(trainer.config.epochs)
     done, spent = 0, 0.0
     for n, batch in enumerate(batches.epoch(0)):
         started = time.perf_counter()

@@ -18,9 +18,12 @@ class Candidates:
     offset: np.ndarray
 
 
-def every_item(size: int) -> Candidates:
-    """The full softmax: all items of a catalogue of size V, nothing to correct."""
-    return Candidates(np.arange(1, size, dtype=np.int64), np.zeros(size - 1, dtype=np.float32))
+def every_item(size: int, offered_V: np.ndarray | None = None) -> Candidates:
+    """The full softmax: all items of a catalogue of size V, or those offered (bool [V]); nothing to correct."""
+    items = np.arange(1, size, dtype=np.int64)
+    if offered_V is not None:
+        items = items[offered_V[1:]]
+    return Candidates(items, np.zeros(len(items), dtype=np.float32))
 
 
 class Sampler:
@@ -32,18 +35,27 @@ class Sampler:
     bias; ``corrected`` False leaves the second part out, so that an item counts as often as it was drawn. A target
     in a batch of N meets N - 1 draws from the log's own frequencies (its own is never its negative), so that with M
     drawn ones item j is expected (N - 1) f_j + M q_j times: for ``mixed`` that is the balance heuristic of multiple
-    importance sampling (Veach & Guibas 1995).
+    importance sampling (Veach & Guibas 1995). Items outside ``offered_V`` (bool [V]) are never drawn.
     """
 
     def __init__(
-        self, counts_V: np.ndarray, draws: int, power: float, *, source: Source = "popularity", corrected: bool = True
+        self,
+        counts_V: np.ndarray,
+        draws: int,
+        power: float,
+        *,
+        source: Source = "popularity",
+        corrected: bool = True,
+        offered_V: np.ndarray | None = None,
     ) -> None:
         if draws < 1:
             raise ValueError(f"The number of negatives must be at least 1, got {draws}.")
         weight_V = np.maximum(np.asarray(counts_V, dtype=np.float64), 1.0)
         weight_V[PAD] = 0.0
+        if offered_V is not None:
+            weight_V[~offered_V] = 0.0
         self.frequency_V = weight_V / weight_V.sum()
-        weight_V[1:] **= power
+        weight_V[weight_V > 0] **= power
         self.probability_V = weight_V / weight_V.sum()
         self.draws = draws if source != "in-batch" else 0
         self.batch = source != "popularity"

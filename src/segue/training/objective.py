@@ -15,13 +15,22 @@ from segue.training.tasks import Batch
 
 class Objective:
     """One training's loss over a catalogue of size V, whose table has so many ``columns``; ``counts_V`` is how often
-    each item occurs in its log."""
+    each item occurs in its log. Items outside ``offered_V`` (bool [V]) are not compared with: nothing is learned
+    against them."""
 
-    def __init__(self, config: TrainingConfig, counts_V: np.ndarray, seed: int, columns: int) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        counts_V: np.ndarray,
+        seed: int,
+        columns: int,
+        *,
+        offered_V: np.ndarray | None = None,
+    ) -> None:
         size = len(counts_V)
         self.config = config
         self.seed = seed
-        self.every = every_item(size) if is_full(config, size, columns) else None
+        self.every = every_item(size, offered_V) if is_full(config, size, columns) else None
         self.kernel = kernel_of(config, size - 1)
         self.sampler = Sampler(
             counts_V,
@@ -29,6 +38,7 @@ class Objective:
             config.negative_power,
             source=config.negatives_from,
             corrected=config.log_q and self.kernel is None,
+            offered_V=offered_V,
         )
 
     def candidates(self, batch: Batch, step: int) -> Candidates:

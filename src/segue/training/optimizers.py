@@ -1,5 +1,6 @@
 """Optimisers: for the item table such that a step costs what the batch touched, and for the encoder beside it."""
 
+import math
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -9,6 +10,14 @@ from torch import Tensor, nn
 from segue.training.config import TrainingConfig
 
 BETAS = (0.9, 0.99)
+
+
+def rate_at(config: TrainingConfig, done: float) -> float:
+    """The learning rate ``done`` (0 to 1) of the way through a training."""
+    if config.schedule == "constant":
+        return config.learning_rate
+    half_cosine = 0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * done))
+    return config.learning_rate * min(1.0, done / 0.05 + 0.02) * half_cosine
 
 
 class RowOptimizer(Protocol):
@@ -31,11 +40,15 @@ def optimizers(
     config: TrainingConfig, table_VD: Tensor, parameters: Iterable[nn.Parameter]
 ) -> tuple[RowOptimizer, torch.optim.Optimizer]:
     """The table's and the encoder's, by the setting's name."""
-    rate, decay = config.learning_rate, config.weight_decay
+    rows, rate, decay = row_optimizer(config, table_VD), config.learning_rate, config.weight_decay
     if config.optimizer == "adagrad":
-        rows = RowAdagrad(table_VD, config.momentum)
         return rows, Adagrad(parameters, rate, momentum=config.momentum, weight_decay=decay)
-    return RowAdam(table_VD), torch.optim.AdamW(parameters, lr=rate, betas=BETAS, weight_decay=decay)
+    return rows, torch.optim.AdamW(parameters, lr=rate, betas=BETAS, weight_decay=decay)
+
+
+def row_optimizer(config: TrainingConfig, table_VD: Tensor) -> RowOptimizer:
+    """A table's, by the setting's name."""
+    return RowAdagrad(table_VD, config.momentum) if config.optimizer == "adagrad" else RowAdam(table_VD)
 
 
 class RowAdam:

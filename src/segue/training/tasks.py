@@ -10,19 +10,32 @@ from segue.data.sequences import NO_TIME, Sequences
 
 
 @dataclass(frozen=True)
+class Carry:
+    """How a batch's rows hang together with the batches beside it: int64 [B] lanes, -1 for none."""
+
+    from_B: np.ndarray
+    """The lane whose state the row goes on from; none: its session begins."""
+    to_B: np.ndarray
+    """The lane whose session goes on behind the row; none: its session ends."""
+
+
+@dataclass(frozen=True)
 class Batch:
     """``inputs_BT`` and ``targets_BT`` int32, oldest event first, PAD behind a row's end and where nothing is asked.
 
     ``times_BS`` int64 [B, T + 1] is when each input happened (UTC microseconds), and behind a row's last input when its
     target did; NO_TIME where nobody knows, None where the log has no times or the net does not look at them.
     ``cuts_B`` int64, for a net that writes several steps from one place: the column of each row's first cut (see
-    ``NextSteps``); None for any other.
+    ``NextSteps``); None for any other. ``contexts_BT`` int32: the row of the log's ``Contexts`` that each input
+    happened under, 0 where nothing is known; None where the log has none. ``carry``: for a batch of lanes.
     """
 
     inputs_BT: np.ndarray
     targets_BT: np.ndarray
     times_BS: np.ndarray | None = None
     cuts_B: np.ndarray | None = None
+    contexts_BT: np.ndarray | None = None
+    carry: Carry | None = None
 
     @property
     def num_events(self) -> int:
@@ -37,9 +50,11 @@ class Batch:
     def share(self, rank: int, ranks: int) -> "Batch":
         """Every ``ranks``-th row, from row ``rank`` on: what one of several processes works on."""
         rows = slice(rank, None, ranks)
-        times_BS = None if self.times_BS is None else self.times_BS[rows]
-        cuts_B = None if self.cuts_B is None else self.cuts_B[rows]
-        return Batch(self.inputs_BT[rows], self.targets_BT[rows], times_BS, cuts_B)
+        times_BS, cuts_B, contexts_BT = (
+            None if x is None else x[rows] for x in (self.times_BS, self.cuts_B, self.contexts_BT)
+        )
+        carry = None if self.carry is None else Carry(self.carry.from_B[rows], self.carry.to_B[rows])
+        return Batch(self.inputs_BT[rows], self.targets_BT[rows], times_BS, cuts_B, contexts_BT, carry)
 
 
 class Task(Protocol):
@@ -83,7 +98,7 @@ class NextItem:
         from_end = (np.repeat(np.cumsum(count), count) - 1) - np.arange(len(row))
         stops = sequences.stops[row] - from_end * self.length
         starts = np.maximum(sequences.starts[row], stops - self.length - 1)
-        return Sequences(sequences.items, sequences.times, starts, stops)
+        return sequences.within(starts, stops)
 
     def widths(self, windows: Sequences) -> np.ndarray:
         return windows.lengths - 1
@@ -95,7 +110,11 @@ class NextItem:
         if self.timed and windows.times is not None:
             times_BS = left_aligned(windows, windows.times)
             times_BS[rng.random(len(windows)) < self.without_times] = NO_TIME
-        return Batch(np.where(targets != PAD, events[:, :-1], PAD), np.ascontiguousarray(targets), times_BS)
+        contexts_BT = contexts_of(windows)
+        if contexts_BT is not None:
+            contexts_BT = np.where(targets != PAD, contexts_BT[:, :-1], 0)
+        inputs = np.where(targets != PAD, events[:, :-1], PAD)
+        return Batch(inputs, np.ascontiguousarray(targets), times_BS, contexts_BT=contexts_BT)
 
 
 @dataclass(frozen=True)
@@ -123,7 +142,8 @@ class Masked:
         hidden_BT[rng.random(len(windows)) < self.last_share] = False
         none = np.flatnonzero(~hidden_BT.any(axis=1))
         hidden_BT[none, windows.lengths[none] - 1] = True
-        return Batch(np.where(hidden_BT, PAD, events_BT), np.where(hidden_BT, events_BT, PAD))
+        inputs, targets = np.where(hidden_BT, PAD, events_BT), np.where(hidden_BT, events_BT, PAD)
+        return Batch(inputs, targets, contexts_BT=contexts_of(windows))
 
 
 @dataclass(frozen=True)
@@ -154,6 +174,11 @@ class NextSteps:
     def batch(self, windows: Sequences, rng: np.random.Generator) -> Batch:
         plain = NextItem(self.length).batch(windows, rng)
         return replace(plain, cuts_B=rng.integers(0, self.horizon, len(windows)))
+
+
+def contexts_of(sequences: Sequences) -> np.ndarray | None:
+    """int32 [B, T]: the row of ``Contexts`` that each event happened under, zeros behind; None where there are none."""
+    return None if sequences.contexts is None else left_aligned(sequences, sequences.contexts.codes)
 
 
 def left_aligned(sequences: Sequences, values_N: np.ndarray, width: int | None = None) -> np.ndarray:

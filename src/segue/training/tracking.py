@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segue.training.trainer import Progress, Trainer
+    from segue.training.standing import Progress
+    from segue.training.trainer import Trainer
 
 POINTS = 1000
 """At most about so many points a curve: as fine as a screen."""
@@ -62,7 +63,7 @@ class Track:
 
     def _validated(self, epoch: int, value: float) -> None:
         self._validations = epoch
-        self._write("validation/ndcg_at_10", value, epoch * self._trainer.batches.num_batches)
+        self._write("validation/ndcg_at_10", value, self._trainer.batches.steps(epoch))
 
     def _write(self, tag: str, value: float, step: int) -> None:
         if step > self._last.get(tag, -1):

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, fields
 
 import numpy as np
 import torch
@@ -13,62 +13,18 @@ from segue.data.catalog import PAD
 from segue.data.sequences import Sequences, pieces
 from segue.models.rows import item_counts
 from segue.models.scorer import Scorer
-from segue.training.batches import Batches
 from segue.training.checkpoint import Checkpoint, State
 from segue.training.config import TrainingConfig
+from segue.training.devices import resolve_precision
+from segue.training.lanes import batches_of
 from segue.training.nets.encoder import Steps
+from segue.training.nets.lane_states import LaneStates
 from segue.training.nets.tied import TiedNet, TorchScorer
 from segue.training.objective import Objective
-from segue.training.optimizers import optimizers
+from segue.training.optimizers import optimizers, rate_at, row_optimizer
+from segue.training.standing import Outcome, Progress, Run
 from segue.training.tasks import Batch
 from segue.training.team import Team
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training stands; handed to the callback after every step that is worth a look."""
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    validation: float | None
-    events_per_s: float
-    left_s: float
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a training did, besides the weights it left in the net."""
-
-    epochs: int
-    """Epochs run."""
-    best_epoch: int
-    """The one whose weights the net holds, counted from 1."""
-    validations: tuple[float, ...]
-    losses: tuple[float, ...]
-    events_per_s: float
-
-
-@dataclass
-class Run:
-    """How far a training is: plain numbers, saved with every checkpoint."""
-
-    epoch: int = 0
-    """Whole epochs behind it."""
-    batch: int = 0
-    """Batches of the present epoch behind it."""
-    total: float = 0.0
-    seen: int = 0
-    """The present epoch's summed loss and targets."""
-    events: int = 0
-    """The present epoch's inputs."""
-    losses: list[float] = field(default_factory=list)
-    validations: list[float] = field(default_factory=list)
-    best_epoch: int = 0
-    finished: bool = False
-    trained_s: float = 0.0
 
 
 class Trainer:
@@ -82,10 +38,17 @@ class Trainer:
         self.seed = seed
         self.team = team or Team()
         known = sequences.known()
-        self.batches = Batches(known, net.task, config.batch_tokens, seed)
-        self.objective = Objective(config, item_counts(known, len(net.table_VD)), seed, net.table_VD.shape[1])
+        self.batches = batches_of(known, net.task, net.encoder, config, seed)
+        shape = net.encoder.state_shape
+        self.lanes = LaneStates(config.lanes, shape, net.device) if config.lanes and shape is not None else None
+        size, columns = net.table_VD.shape
+        counts_V = item_counts(known, size)
+        offered_V = net.offered(counts_V)
+        self.objective = Objective(config, counts_V, seed, columns, offered_V=offered_V)
+        self.bare_V = None if offered_V is None else torch.from_numpy(~offered_V).to(net.device)
         net.noise.to(net.device)
         self.rows, self.encoder = optimizers(config, net.table_VD, net.encoder.parameters())
+        self.sides = {name: row_optimizer(config, side.vectors_FD) for name, side in net.sides.items()}
         self.dtype = resolve_precision(config.precision, net.device)
         self.step = 0
         self.run_so_far = Run()
@@ -114,12 +77,12 @@ class Trainer:
             else:
                 run.validations.append(self.team.agree(lambda: validate(TorchScorer(self.net))))
                 if run.validations[-1] >= max(run.validations):
-                    self.best, run.best_epoch = self._weights(), run.epoch
+                    self.best, run.best_epoch = self.net.weights(), run.epoch
                 run.finished = run.epoch - run.best_epoch >= self.config.patience
             if checkpoint is not None and self.team.leads:
                 checkpoint.save(self.state())
         if self.best is not None:
-            self._restore(self.best)
+            self.net.load_weights(self.best)
         done = len(run.losses) * self.batches.num_events
         rate = done / max(run.trained_s, 1e-9)
         return Outcome(len(run.losses), run.best_epoch, tuple(run.validations), tuple(run.losses), rate)
@@ -127,7 +90,7 @@ class Trainer:
     def _epoch(self, progress: Callable[[Progress], None] | None, checkpoint: Checkpoint | None) -> None:
         """One epoch, or the rest of one."""
         run = self.run_so_far
-        steps = self.batches.num_batches * self.config.epochs
+        steps = self.batches.steps(self.config.epochs)
         for batch in self.batches.epoch(run.epoch, skip=run.batch):
             started = time.perf_counter()
             loss = self.train_step(batch, min(1.0, self.step / steps))
@@ -160,11 +123,14 @@ class Trainer:
 
     def state(self) -> State:
         """Everything that the rest of the run depends on; random draws depend on (seed, epoch, step) alone."""
-        tensors = {f"net.{name}": value for name, value in self._weights().items()}
+        tensors = {f"net.{name}": value for name, value in self.net.weights().items()}
         tensors |= {f"rows.{name}": value for name, value in self.rows.state().items()}
+        for side, rows in self.sides.items():
+            tensors |= {f"{side}.{name}": value for name, value in rows.state().items()}
         for i, slot in enumerate(self.encoder.state_dict()["state"].values()):
             tensors |= {f"encoder.{i}.{name}": value for name, value in slot.items()}
         tensors |= {f"best.{name}": value for name, value in (self.best or {}).items()}
+        tensors |= {} if self.lanes is None else {"lanes": self.lanes.now_NLS}
         numbers = {**asdict(self.run_so_far), "step": self.step, "threads": torch.get_num_threads()}
         return State({name: value.contiguous() for name, value in tensors.items()}, {**numbers, "is": self._identity()})
 
@@ -179,9 +145,13 @@ class Trainer:
         names = {f.name for f in fields(Run)}
         self.run_so_far = Run(**{name: value for name, value in state.numbers.items() if name in names})
         self.step = state.numbers["step"]
-        self._restore(_under("net.", state.tensors))
+        self.net.load_weights(_under("net.", state.tensors))
         self.rows.load(_under("rows.", state.tensors))
+        for side, rows in self.sides.items():
+            rows.load(_under(f"{side}.", state.tensors))
         self.best = _under("best.", state.tensors) or None
+        if self.lanes is not None:
+            self.lanes.load(state.tensors["lanes"])
         slots = self.encoder.state_dict()
         count = len(slots["param_groups"][0]["params"])
         slots["state"] = {i: own for i in range(count) if (own := _under(f"encoder.{i}.", state.tensors))}
@@ -191,11 +161,13 @@ class Trainer:
         """What must be equal for a state to be this training's."""
         digest = hashlib.sha256(repr((self.config, self.seed, self.net.length, self.net.temperature)).encode())
         log = self.batches.sequences
-        times = () if log.times is None else (log.times,)
-        for array in (log.items, log.starts, log.stops, *times):
+        codes = None if log.contexts is None else log.contexts.codes
+        for array in (log.items, log.starts, log.stops, *(x for x in (log.times, codes) if x is not None)):
             for piece in pieces(array):
                 digest.update(np.ascontiguousarray(piece).data)
-        shapes = [(name, tuple(value.shape)) for name, value in self._weights().items()]
+        for side in self.net.sides.values():
+            digest.update(side.identity())
+        shapes = [(name, tuple(value.shape)) for name, value in self.net.weights().items()]
         digest.update(repr(shapes).encode())
         return digest.hexdigest()
 
@@ -213,31 +185,48 @@ class Trainer:
 
         table = net.table_VD if touched_R is None else net.table_VD[touched_R]
         table = table.detach().requires_grad_()
+        features = None if net.features is None else net.features.at(touched_R)
+        contexts, contexts_BT = net.around(batch.contexts_BT)
         share = batch.share(self.team.rank, self.team.size)
+        if self.lanes is not None and share.carry is not None:
+            self.lanes.turn(share.carry)
         total = torch.zeros((), device=device)
         if share.num_targets:
-            query_ND = self._queries(table, share, rows_of(share.inputs_BT), done)
+            items = net.items(table, features)
+            own_BT = None if contexts_BT is None else contexts_BT[self.team.rank :: self.team.size]
+            query_ND = self._queries(items, share, rows_of(share.inputs_BT), net.added(contexts, own_BT), done)
             targets_N = rows_of(share.targets_BT[share.targets_BT != PAD])
             offset_K = torch.from_numpy(candidates.offset).to(device)
             loss = self.objective.loss(
-                query_ND, net.key(table), targets_N, rows_of(candidates.items), offset_K, self.dtype
+                query_ND, net.key(items), targets_N, rows_of(candidates.items), offset_K, self.dtype
             )
             total = loss * (share.num_targets / batch.num_targets)
             total.backward()
         parameters = list(net.encoder.parameters())
-        for tensor in (table, *parameters):
+        sides = {"feature vectors": features, "context vectors": contexts}
+        touched = {name: side for name, side in sides.items() if side is not None}
+        leaves = [table, *parameters, *(side.vectors_FD for side in touched.values())]
+        for tensor in leaves:
             if tensor.grad is None:
                 tensor.grad = torch.zeros_like(tensor)
+        if self.bare_V is not None:  # a net that writes may have drawn them itself
+            assert table.grad is not None
+            table.grad[self.bare_V if touched_R is None else self.bare_V[touched_R]] = 0.0
         total = total.detach()
-        self.team.add([table.grad, *(p.grad for p in parameters), total])  # type: ignore[list-item]
-        torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
-        rate = self.config.learning_rate * min(1.0, done / 0.05 + 0.02) * _half_cosine(done)
+        left = [] if self.lanes is None else [self.lanes.now_NLS]
+        self.team.add([*(leaf.grad for leaf in leaves if leaf.grad is not None), total, *left])
+        if self.config.clip is not None:
+            torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
+        rate = rate_at(self.config, done)
         for group in self.encoder.param_groups:
             group["lr"] = rate
         self.encoder.step()
         self.encoder.zero_grad(set_to_none=True)
         assert table.grad is not None
         self.rows.step(touched_R, table.grad, rate)
+        for name, side in touched.items():
+            assert side.vectors_FD.grad is not None
+            self.sides[name].step(side.rows_F, side.vectors_FD.grad, rate)
         return float(total)
 
     def _touched(self, batch: Batch, items_K: np.ndarray) -> Tensor | None:
@@ -247,7 +236,9 @@ class Trainer:
         touched = np.unique(np.concatenate([batch.inputs_BT.ravel(), batch.targets_BT.ravel(), items_K, [PAD]]))
         return torch.from_numpy(touched.astype(np.int64)).to(self.net.device)
 
-    def _queries(self, table_RD: Tensor, batch: Batch, inputs_BT: Tensor, done: float) -> Tensor:
+    def _queries(
+        self, table_RD: Tensor, batch: Batch, inputs_BT: Tensor, added_BTD: Tensor | None, done: float
+    ) -> Tensor:
         """What every target is predicted by, float32 [N, D]."""
         net = self.net
         inside_BT, asked_BT = (
@@ -258,39 +249,10 @@ class Trainer:
             for extra in (batch.times_BS, batch.cuts_B)
         )
         with torch.autocast(net.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            hidden_ND = net.states(table_RD, Steps(inputs_BT, inside_BT, asked_BT, times_BS, cuts_B, done))
+            steps = Steps(inputs_BT, inside_BT, asked_BT, times_BS, cuts_B, added_BTD, done, self.lanes)
+            hidden_ND = net.states(table_RD, steps)
         return net.query(hidden_ND.float())
-
-    def _weights(self) -> dict[str, Tensor]:
-        weights = {name: value.detach().clone() for name, value in self.net.encoder.state_dict().items()}
-        return {**weights, "table": self.net.table_VD.clone()}
-
-    def _restore(self, weights: dict[str, Tensor]) -> None:
-        self.net.table_VD.copy_(weights["table"])
-        self.net.encoder.load_state_dict({name: value for name, value in weights.items() if name != "table"})
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _half_cosine(done: float) -> float:
-    return float(0.05 + 0.95 * 0.5 * (1.0 + np.cos(np.pi * done)))
-
-
-def resolve_device(name: str) -> torch.device:
-    """auto: a GPU where there is one. ValueError for a GPU that is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"There is no GPU for device '{name}' here, or this PyTorch cannot use it: take device cpu.")
-    return device
-
-
-def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """bfloat16 only where it is asked for, or where the processor has instructions for it."""
-    if name == "auto":
-        native = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
-        name = "bfloat16" if native else "float32"
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]

@@ -30,7 +30,7 @@ def later_events(sequences: Sequences, moment: int, known_V: np.ndarray, *, hide
     unknown_N = ~known_V[sequences.items[where_N]] & ~first_N
     keep_N = ~first_N & ~unknown_N
     row_N, where_N = row_N[keep_N], where_N[keep_N]
-    histories = Sequences(sequences.items, sequences.times, sequences.starts[row_N], stops_N[keep_N])
+    histories = sequences.within(sequences.starts[row_N], stops_N[keep_N])
     dropped = _counts({NO_HISTORY: int(first_N.sum()), UNKNOWN: int(unknown_N.sum())})
     return Cases(histories, sequences.items[where_N], row_N, sequences.times[where_N], dropped)
 
@@ -48,7 +48,7 @@ def known_positions(sequences: Sequences, known_V: np.ndarray) -> Cases:
     """Events outside ``known_V`` are taken out of each row, and every position from the second of what is left asks
     (GRU4Rec's evaluation)."""
     masked = np.where(known_V[sequences.items], sequences.items, PAD).astype(np.int32)
-    rows = Sequences(masked, sequences.times, sequences.starts, sequences.stops).known()
+    rows = replace(sequences, items=masked).known()
     return replace(every_position(rows), dropped=_counts({UNKNOWN: sequences.num_events - rows.num_events}))
 
 
@@ -59,7 +59,7 @@ def every_position(sequences: Sequences) -> Cases:
     row_N, where_N = row_N[later_N], where_N[later_N]
     known_N = sequences.items[where_N] != PAD
     row_N, where_N = row_N[known_N], where_N[known_N]
-    histories = Sequences(sequences.items, sequences.times, sequences.starts[row_N], where_N)
+    histories = sequences.within(sequences.starts[row_N], where_N)
     times_N = None if sequences.times is None else sequences.times[where_N]
     return Cases(histories, sequences.items[where_N], row_N, times_N, {}, int((~known_N).sum()))
 

@@ -31,12 +31,12 @@ def session_split(log: "EventLog", *, test: float = 0.1, validation: float = 0.1
     whole = log.catalog()
     everything, meaning = sessions(log, whole, gap_minutes)
     first, second, moments = _row_cuts(everything, test, validation)
-    catalog, rows = cut.restrict(everything, whole.ids, _trains(everything, second, moments and moments[1]))
+    catalog, rows = cut.restrict(everything, whole.ids, _trains(everything, second, moments and moments[1]), log.items)
     train, refit = _trains(rows, first, moments and moments[0]), _trains(rows, second, moments and moments[1])
     later = refit.take(slice(first, second))
     asked = (
-        known_positions(later, cut.item_mask(train, catalog.size)),
-        known_positions(rows.take(slice(second, None)), cut.item_mask(refit, catalog.size)),
+        known_positions(later, cut.known(train, catalog, log.items)),
+        known_positions(rows.take(slice(second, None)), cut.known(refit, catalog, log.items)),
     )
     where = f"from {cut.spell(moments[1])}" if moments else f"the last {len(rows) - second:,} of {len(rows):,}"
     sentence = (
@@ -88,8 +88,8 @@ def fixed_split(
     elif unknown == "miss":
         cases = every_position(questions)
     else:
-        cases = known_positions(questions, cut.item_mask(rows, catalog.size))
-    asked = (known_positions(later, cut.item_mask(train, catalog.size)), cases)
+        cases = known_positions(questions, cut.known(rows, catalog, log.items))
+    asked = (known_positions(later, cut.known(train, catalog, log.items)), cases)
     sentence = (
         f"fixed test set: {'the label of every row' if test.labelled else 'every position from the second'} judges; "
         f"{meaning}; targets unknown to training {'dropped' if unknown == 'drop' else 'count as misses'}; "

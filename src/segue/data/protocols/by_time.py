@@ -41,12 +41,12 @@ def time_split(
     everything, names = people(log)
     assert everything.times is not None
     first, second = cut.two_moments(everything.times, test, validation)
-    catalog, sequences = cut.restrict(everything, names, cut.before(everything, second))
+    catalog, sequences = cut.restrict(everything, names, cut.before(everything, second), log.items)
     train, refit = cut.before(sequences, first), cut.before(sequences, second)
     hide = same_time == "hide"
     asked = (
-        later_events(refit, first, cut.item_mask(train, catalog.size), hide_same_time=hide),
-        later_events(sequences, second, cut.item_mask(refit, catalog.size), hide_same_time=hide),
+        later_events(refit, first, cut.known(train, catalog, log.items), hide_same_time=hide),
+        later_events(sequences, second, cut.known(refit, catalog, log.items), hide_same_time=hide),
     )
     sentence = (
         f"time split: trained before {cut.spell(second)} (validated from {cut.spell(first)}), judged on every later "

@@ -5,12 +5,17 @@ Shape letters: B rows, N flat events, V catalogue size with PAD.
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from segue.data.cases import Cases
 from segue.data.catalog import PAD, Catalog
 from segue.data.sequences import Sequences
+
+if TYPE_CHECKING:
+    from segue.data.items import ItemTable
 
 
 def two_moments(times_N: np.ndarray, test: float, validation: float) -> tuple[int, int]:
@@ -62,12 +67,23 @@ def item_mask(sequences: Sequences, size: int) -> np.ndarray:
     return present_V
 
 
-def restrict(sequences: Sequences, names: tuple[str, ...], kept: Sequences) -> tuple[Catalog, Sequences]:
-    """(the catalogue of what occurs in ``kept`` alone, all rows indexed by it): items outside become PAD."""
-    present_V = item_mask(kept, len(names) + 1)
+def known(sequences: Sequences, catalog: Catalog, listed: "ItemTable | None") -> np.ndarray:
+    """bool [V]: the items that can be asked for, because they occur or because the items table lists them."""
+    known_V = item_mask(sequences, catalog.size)
+    if listed is not None:
+        known_V[catalog.index(listed.ids)] = True
+        known_V[PAD] = False
+    return known_V
+
+
+def restrict(
+    sequences: Sequences, names: tuple[str, ...], kept: Sequences, listed: "ItemTable | None" = None
+) -> tuple[Catalog, Sequences]:
+    """(the catalogue of what occurs in ``kept``, or is listed; all rows indexed by it): items outside become PAD."""
+    present_V = known(kept, Catalog(names), listed)
     index_V = np.where(present_V, np.cumsum(present_V), PAD).astype(np.int32)
     catalog = Catalog(names[i - 1] for i in np.flatnonzero(present_V))
-    return catalog, Sequences(index_V[sequences.items], sequences.times, sequences.starts, sequences.stops)
+    return catalog, replace(sequences, items=index_V[sequences.items])
 
 
 def spell(moment: int) -> str:

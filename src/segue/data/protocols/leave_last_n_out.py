@@ -61,5 +61,5 @@ def _ahead(rows: Sequences, groups: np.ndarray, place: int, n: int) -> Cases:
     """The n events from the one ``place`` from the end of every row, asked with everything before them."""
     where = rows.stops - place
     times = None if rows.times is None else rows.times[where]
-    futures = Sequences(rows.items, rows.times, where, where + n)
+    futures = rows.within(where, where + n)
     return Cases(rows.prefixes(np.full(len(rows), -place)), rows.items[where], groups, times, {}, futures=futures)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from segue.training.nets.clock import Clock
+from segue.training.nets.lane_states import LaneStates
 from segue.training.tasks import NextItem, Task
 
 
@@ -27,8 +28,12 @@ class Steps:
     knows. None where the log has no times or the net looks at none."""
     cuts_B: Tensor | None = None
     """int64: each row's first cut, for a net that writes several steps from one place."""
+    added_BTD: Tensor | None = None
+    """What the vectors of the inputs have added, from the context of each; None for nothing."""
     done: float = 0.0
     """How much of the training is behind it, 0 to 1: what a net may be taught by degrees."""
+    lanes: LaneStates | None = None
+    """Where rows go on from and what they leave behind, for a batch of lanes."""
 
 
 class Encoder(nn.Module):
@@ -38,6 +43,8 @@ class Encoder(nn.Module):
     What is here is right for a causal encoder, where no state depends on a later event.
     """
 
+    inputs: int = 0
+    """So many of the table's first columns are what an item enters by; 0: it enters by its own vector."""
     timed = False
     """Whether it looks at times itself, beside what they add to an event's vector."""
 
@@ -54,6 +61,11 @@ class Encoder(nn.Module):
     def task(self, length: int) -> Task:
         """What it is asked in training, in windows of so many events."""
         return NextItem(length, timed=self.told_times)
+
+    @property
+    def state_shape(self) -> tuple[int, int] | None:
+        """(layers, width) of what a later event can go on from; None: a history can only be read from its beginning."""
+        return None
 
     def states(self, x_BTD: Tensor, steps: Steps) -> Tensor:
         """[N, D]: the state at every position that is asked."""

@@ -1,46 +1,66 @@
-"""GRU4Rec's encoder in torch (Hidasi et al. 2016; the cell of Cho et al. 2014, reset behind the product)."""
+"""GRU4Rec's encoder in torch (Hidasi et al. 2016): recurrent layers, and dropout between them but not along time."""
 
 import torch
 from torch import Tensor, nn
 
+from segue.models.cells import CELLS
 from segue.models.gru4rec import GRU4RecConfig
-from segue.training.nets.encoder import Encoder
+from segue.training.nets.cells import CellLayer
+from segue.training.nets.encoder import Encoder, Steps, at_column
 from segue.training.nets.layers import Dropout, Noise, xavier_uniform_
-from segue.training.nets.recurrence import Recurrence
-
-
-class GruLayer(nn.Module):
-    """One layer; gates lie in the order reset, update, candidate."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.input = nn.Parameter(torch.empty(3 * dim, dim))
-        self.state = nn.Parameter(torch.empty(3 * dim, dim))
-        self.input_bias = nn.Parameter(torch.empty(3 * dim))
-        self.state_bias = nn.Parameter(torch.empty(3 * dim))
-
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        dtype = torch.bfloat16 if torch.is_autocast_enabled(x_BTD.device.type) else torch.float32
-        x_TBD = x_BTD.float().transpose(0, 1).contiguous()
-        states: Tensor = Recurrence.apply(x_TBD, self.input, self.state, self.input_bias, self.state_bias, dtype)
-        return states.transpose(0, 1)
 
 
 class GruEncoder(Encoder):
-    """[B, T, D] embedded events, oldest first and padding behind, -> [B, T, D] the state after each event.
+    """[B, T, E] embedded events, oldest first and padding behind, -> [B, T, D] the state after each event.
 
-    Every row starts from a zero state, so no session ever sees another one's.
+    Every row starts from a zero state, so no session ever sees another one's; in lanes a row whose session began in an
+    earlier batch starts from the state that it had reached there.
     """
 
     def __init__(self, config: GRU4RecConfig, noise: Noise, generator: torch.Generator) -> None:
         super().__init__()
+        self.cell = config.cell
+        self.inputs = config.inputs
+        self.dim = config.dim
         self.dropout_input = Dropout(config.dropout_input, noise)
         self.dropout_hidden = Dropout(config.dropout_hidden, noise)
-        self.layers = nn.ModuleList(GruLayer(config.dim) for _ in range(config.layers))
+        self.layers = nn.ModuleList(
+            CellLayer(config.cell, config.dim, looked_up=i == 0 and config.embedding == "one-hot")
+            for i in range(config.layers)
+        )
         xavier_uniform_(self, generator)
+        if config.cell == "lstm":
+            self._remember_at_first()
+
+    def _remember_at_first(self) -> None:
+        """Forget gates start with a bias of 1, that is open (Jozefowicz et al. 2015)."""
+        for layer in self.layers:
+            assert isinstance(layer, CellLayer)
+            with torch.no_grad():
+                layer.state_bias[self.dim : 2 * self.dim] = 1.0
+
+    @property
+    def state_shape(self) -> tuple[int, int]:
+        """(L, S)."""
+        return len(self.layers), CELLS[self.cell].parts * self.dim
 
     def forward(self, x_BTD: Tensor, last_B: Tensor | None = None) -> Tensor:
+        return self._run(x_BTD, None)[0]
+
+    def states(self, x_BTD: Tensor, steps: Steps) -> Tensor:
+        """[N, D]: the state at every position that is asked; in lanes, those of their sessions are carried on."""
+        if steps.lanes is None:
+            return super().states(x_BTD, steps)
+        hidden_BTD, parts = self._run(x_BTD, steps.lanes.start())
+        last_B = steps.inside_BT.sum(dim=1) - 1
+        steps.lanes.leave(torch.stack([at_column(torch.cat(layer, dim=-1), last_B) for layer in parts]))
+        return hidden_BTD[steps.asked_BT]
+
+    def _run(self, x_BTD: Tensor, start_LBS: Tensor | None) -> tuple[Tensor, list[list[Tensor]]]:
+        """(what comes out at every position, what each layer keeps there)."""
         x_BTD = self.dropout_input(x_BTD)
-        for layer in self.layers:
-            x_BTD = self.dropout_hidden(layer(x_BTD))
-        return x_BTD
+        kept = []
+        for i, layer in enumerate(self.layers):
+            kept.append(layer(x_BTD, None if start_LBS is None else start_LBS[i]))
+            x_BTD = self.dropout_hidden(kept[-1][0])
+        return x_BTD, kept

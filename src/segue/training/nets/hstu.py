@@ -73,10 +73,11 @@ class HstuEncoder(Encoder):
         """int32 [B, T, T]: the bucket of the time from event s to where position t stands; 0 where it is unknown."""
         then_BT = times_BS[:, :-1]
         here_BT = times_BS[:, 1:] if self.target_time else then_BT
-        gap_BTT = (here_BT[:, :, None] - then_BT[:, None, :]).clamp(min=0)
-        steps_BTT = torch.log1p(gap_BTT.float() * 1e-6) * (1 / GAP_STEP)
-        known_BTT = (here_BT != NO_TIME)[:, :, None] & (then_BT != NO_TIME)[:, None, :]
-        return ((steps_BTT + 1).clamp(max=GAPS - 1) * known_BTT).to(torch.int32)
+        # In place: a batch of long windows has a million gaps, and memory is slower than logarithms.
+        gap_BTT = (here_BT[:, :, None] - then_BT[:, None, :]).float().mul_(1e-6).clamp_(min=0)
+        number_BTT = gap_BTT.log1p_().mul_(1 / GAP_STEP).add_(1).clamp_(max=GAPS - 1)
+        number_BTT.mul_((here_BT != NO_TIME).float()[:, :, None]).mul_((then_BT != NO_TIME).float()[:, None, :])
+        return number_BTT.to(torch.int32)
 
     def states(self, x_BTD: Tensor, steps: Steps) -> Tensor:
         return self(x_BTD, None, steps.times_BS)[steps.asked_BT]

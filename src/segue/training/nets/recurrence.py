@@ -14,17 +14,33 @@ from torch import Tensor
 
 
 class Recurrence(torch.autograd.Function):
-    """(x [T, B, I], W_i [G, I], W_h [G, D], b_i [G], b_h [G], dtype of the products) -> states [T, B, D] from zero."""
+    """(x [T, B, I], W_i [G, I], W_h [G, D], b_i [G], b_h [G], dtype of the products) -> states [T, B, D].
+
+    They start from zero, or from a seventh argument [B, D], into which no gradient goes back. Without W_i (None) x is
+    [T, B, G]: what the input adds to the gates, looked up and not multiplied.
+    """
 
     @staticmethod
-    def forward(
-        ctx: Any, x_TBI: Tensor, w_input: Tensor, w_state: Tensor, b_input: Tensor, b_state: Tensor, dtype: torch.dtype
+    def forward(  # noqa: PLR0913, PLR0917 (ctx is none of them)
+        ctx: Any,
+        x_TBI: Tensor,
+        w_input: Tensor | None,
+        w_state: Tensor,
+        b_input: Tensor,
+        b_state: Tensor,
+        dtype: torch.dtype,
+        start_BD: Tensor | None = None,
     ) -> Tensor:
         steps, batch, _ = x_TBI.shape
         dim = w_state.shape[1]
-        entered_TBG = (x_TBI.flatten(0, 1).to(dtype) @ w_input.to(dtype).T).float().add_(b_input)
-        entered_TBG = entered_TBG.view(steps, batch, 3 * dim)
+        if w_input is None:
+            entered_TBG = x_TBI + b_input
+        else:
+            entered_TBG = (x_TBI.flatten(0, 1).to(dtype) @ w_input.to(dtype).T).float().add_(b_input)
+            entered_TBG = entered_TBG.view(steps, batch, 3 * dim)
         state_TBD = entered_TBG.new_zeros(steps + 1, batch, dim)
+        if start_BD is not None:
+            state_TBD[0] = start_BD
         gates_TBG = entered_TBG.new_empty(steps, batch, 2 * dim)
         fresh_TBD, kept_TBD = (entered_TBG.new_empty(steps, batch, dim) for _ in range(2))
         transposed = w_state.to(dtype).T.contiguous()
@@ -64,7 +80,10 @@ class Recurrence(torch.autograd.Function):
         b_input_grad = torch.cat([b_state_grad[: 2 * dim], fresh_ND.sum(0)])
         low_NG = rows_NG.to(dtype)
         w_state_grad = (low_NG.T @ state_TBD[:-1].flatten(0, 1).to(dtype)).float()
+        if w_input is None:
+            x_grad = torch.cat([into_TBG[..., : 2 * dim], fresh_grad_TBD], dim=-1)
+            return x_grad, None, w_state_grad, b_input_grad, b_state_grad, None, None
         low_NG[:, 2 * dim :] = fresh_ND  # into the candidate the input goes without the reset gate
         w_input_grad = (low_NG.T @ x_TBI.flatten(0, 1).to(dtype)).float()
         x_grad = (low_NG @ w_input.to(dtype)).float().view_as(x_TBI)
-        return x_grad, w_input_grad, w_state_grad, b_input_grad, b_state_grad, None
+        return x_grad, w_input_grad, w_state_grad, b_input_grad, b_state_grad, None, None

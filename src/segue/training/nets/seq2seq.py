@@ -14,6 +14,7 @@ from segue.models.gru4rec import GRU4RecConfig
 from segue.models.sasrec import SASRecConfig
 from segue.models.seq2seq import Seq2SeqConfig
 from segue.training.nets.encoder import Encoder, Steps
+from segue.training.nets.features import FactVectors
 from segue.training.nets.gru import GruEncoder
 from segue.training.nets.layers import Dropout, Noise
 from segue.training.nets.tied import TiedNet
@@ -68,8 +69,16 @@ class Stretches:
 class Seq2SeqNet(TiedNet):
     """The net around one item table, which feeds the reader and the writer, and which the writer is compared with."""
 
-    def __init__(self, encoder: Translator, noise: Noise, table_VD: Tensor, config: Seq2SeqConfig) -> None:
-        super().__init__(encoder, noise, table_VD, temperature=config.temperature, length=config.length)
+    def __init__(
+        self,
+        encoder: Translator,
+        noise: Noise,
+        table_VD: Tensor,
+        config: Seq2SeqConfig,
+        **sides: FactVectors | None,
+    ) -> None:
+        length, temperature = config.length, config.temperature
+        super().__init__(encoder, noise, table_VD, temperature=temperature, length=length, **sides)
         self.encoder: Translator = encoder
         self.config = config
 
@@ -86,13 +95,17 @@ class Seq2SeqNet(TiedNet):
         """
         assert steps.cuts_B is not None
         between = Stretches.between(steps.asked_BT, steps.cuts_B, self.config.horizon)
-        states_BTD = self.encoder.reader(self.embed(table_RD, steps.inputs_BT))
+        x_BTD = self.embed(table_RD, steps.inputs_BT, steps.added_BTD)
+        states_BTD = self.encoder.reader(x_BTD)
         memory = Memory(states_BTD, between.row_S, between.first_S)
         rows_SK = torch.where(between.inside_SK, steps.inputs_BT[between.row_S[:, None], between.column_SK], 0)
         share = self.config.scheduled_sampling * steps.done
         if share > 0 and self.training:
             rows_SK = self._own(table_RD, memory, rows_SK, between.inside_SK, share)
-        written_SKD: Tensor = self.encoder.writer(self.embed(table_RD, rows_SK), memory)
+        given_SKD = self.embed(table_RD, rows_SK)
+        if steps.added_BTD is not None:  # known of the event that was read last, not of those that are written
+            given_SKD = torch.cat([x_BTD[between.row_S, between.first_S][:, None], given_SKD[:, 1:]], dim=1)
+        written_SKD: Tensor = self.encoder.writer(given_SKD, memory)
         return written_SKD[between.inside_SK]
 
     @torch.no_grad()
@@ -122,10 +135,18 @@ class Seq2SeqNet(TiedNet):
         """``count`` numbers in [0, 1) from the net's noise: they repeat with the step."""
         return (self.noise.bytes(4 * count).view(torch.int32) & 0xFFFFFF).float() / float(1 << 24)
 
-    def newest(self, items_BT: Tensor, last_B: Tensor, times_BS: Tensor | None = None) -> Tensor:
+    def newest(
+        self,
+        table_VD: Tensor,
+        items_BT: Tensor,
+        last_B: Tensor,
+        added_BTD: Tensor | None = None,
+        times_BS: Tensor | None = None,
+    ) -> Tensor:
         """[B, D]: what the writer says first, after each row's newest event, which is in column ``last_B``."""
-        states_BTD = self.encoder.reader(self.embed(self.table_VD, items_BT))
+        x_BTD = self.embed(table_VD, items_BT, added_BTD)
+        states_BTD = self.encoder.reader(x_BTD)
         row_B = torch.arange(len(last_B), device=self.device)
-        given_BKD = self.embed(self.table_VD, items_BT[row_B, last_B][:, None])
+        given_BKD = x_BTD[row_B, last_B][:, None]
         first_BKD: Tensor = self.encoder.writer(given_BKD, Memory(states_BTD, row_B, last_B))
         return first_BKD[:, 0]

@@ -12,19 +12,32 @@ from torch.nn import functional as F
 from segue.data.sequences import NO_TIME, Sequences
 from segue.models.clock import moments
 from segue.training.nets.encoder import Encoder, Steps
+from segue.training.nets.features import FactVectors, Touched
 from segue.training.nets.layers import Noise
-from segue.training.tasks import Task, left_aligned
+from segue.training.tasks import Task, contexts_of, left_aligned
+
+TABLE = "table"
+"""Name of the item table among the weights; no parameter of an encoder has it, nor those of ``TiedNet.sides``."""
 
 
 class TiedNet(nn.Module):
     """Scores are dot products of ``query(encoder(embed(...)))`` with ``key(table)``.
 
     With a temperature both sides have unit length (a cosine softmax); without one, the table's last column is a bias
-    for each item.
+    for each item. The first ``inputs`` columns, where there are any, are what an item enters by and no part of its key
+    ("separate" embeddings): one wide row an item, so that all that is done to rows is done to both.
     """
 
     def __init__(
-        self, encoder: Encoder, noise: Noise, table_VD: Tensor, *, temperature: float | None, length: int
+        self,
+        encoder: Encoder,
+        noise: Noise,
+        table_VD: Tensor,
+        *,
+        temperature: float | None,
+        length: int,
+        features: FactVectors | None = None,
+        contexts: FactVectors | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -33,6 +46,9 @@ class TiedNet(nn.Module):
         self.register_buffer("table_VD", table_VD)
         self.temperature = temperature
         self.length = length
+        self.features = features
+        self.contexts = contexts
+        self.inputs = encoder.inputs
 
     @property
     def task(self) -> Task:
@@ -46,13 +62,61 @@ class TiedNet(nn.Module):
 
     @property
     def dim(self) -> int:
-        """D: the width of an embedded event."""
+        """The width of an embedded event."""
+        if self.inputs:
+            return self.inputs
         return self.table_VD.shape[1] - (self.temperature is None)
 
-    def embed(self, table_RD: Tensor, rows_BT: Tensor) -> Tensor:
+    @property
+    def sides(self) -> dict[str, FactVectors]:
+        """What is learned from besides events: facts about items, and about the circumstances of events."""
+        found = {"feature vectors": self.features, "context vectors": self.contexts}
+        return {name: side for name, side in found.items() if side is not None}
+
+    def items(self, own_RD: Tensor, touched: Touched | None) -> Tensor:
+        """The table that inputs and outputs both use: rows as they are, or with their features' vectors added."""
+        if self.features is None or touched is None:
+            return own_RD
+        return self.features.add(own_RD, touched, self.noise if self.training else None)
+
+    def around(self, codes_BT: np.ndarray | None) -> tuple[Touched | None, Tensor | None]:
+        """(the contexts of a batch, int64 [B, T] which of them each event has); None where there are none."""
+        if self.contexts is None or codes_BT is None:
+            return None, None
+        rows_R, where = np.unique(np.append(codes_BT, 0), return_inverse=True)
+        rows, place = (torch.from_numpy(x.astype(np.int64)).to(self.device) for x in (rows_R, where[:-1]))
+        return self.contexts.at(rows), place.view(codes_BT.shape)
+
+    def added(self, touched: Touched | None, rows_BT: Tensor | None) -> Tensor | None:
+        """[B, T, D]: what contexts, rows of those at hand, add to the inputs' vectors. Row 0 adds nothing."""
+        if self.contexts is None or touched is None or rows_BT is None:
+            return None
+        rows_BT = self.contexts.kept(rows_BT, self.noise) if self.training else rows_BT
+        return F.embedding(rows_BT, touched.sums())
+
+    @torch.no_grad()
+    def whole(self) -> Tensor:
+        """[V, D]: every item as it is served."""
+        if self.features is None:
+            return self.table_VD
+        return self.features.add(self.table_VD, self.features.at(None))
+
+    def offered(self, counts_V: np.ndarray) -> np.ndarray | None:
+        """bool [V]: the items that targets are compared with; None: all of them. A net that learns from features must
+        not learn that what nobody could take is not taken: such an item has no event and nothing of its own."""
+        if self.features is None:
+            return None
+        offered_V: np.ndarray = (counts_V > 0) | self.table_VD.any(dim=1).cpu().numpy()
+        return offered_V
+
+    def embed(self, table_RD: Tensor, rows_BT: Tensor, added_BTD: Tensor | None = None) -> Tensor:
         """The input vectors of events."""
+        if self.inputs:
+            table_RD = table_RD[:, : self.inputs]
+        elif self.temperature is None:
+            table_RD = table_RD[:, :-1]
         vectors = F.embedding(rows_BT, table_RD)
-        return vectors if self.temperature is not None else vectors[..., :-1]
+        return vectors if added_BTD is None else vectors + added_BTD
 
     def timed(self, x_BTD: Tensor, times_BS: Tensor | None) -> Tensor:
         """The input vectors with what the events' times add, where the net looks at that."""
@@ -64,7 +128,8 @@ class TiedNet(nn.Module):
 
     def states(self, table_RD: Tensor, steps: Steps) -> Tensor:
         """[N, D]: the state at every position that is asked."""
-        return self.encoder.states(self.timed(self.embed(table_RD, steps.inputs_BT), steps.times_BS), steps)
+        x_BTD = self.timed(self.embed(table_RD, steps.inputs_BT, steps.added_BTD), steps.times_BS)
+        return self.encoder.states(x_BTD, steps)
 
     def query(self, hidden_ND: Tensor) -> Tensor:
         """States as they enter the dot product."""
@@ -74,20 +139,48 @@ class TiedNet(nn.Module):
 
     def key(self, table_RD: Tensor) -> Tensor:
         """Table rows as they enter the dot product."""
-        return F.normalize(table_RD, dim=-1) if self.temperature is not None else table_RD
+        own_RD = table_RD[:, self.inputs :]
+        return F.normalize(own_RD, dim=-1) if self.temperature is not None else own_RD
 
-    def newest(self, items_BT: Tensor, last_B: Tensor, times_BS: Tensor | None = None) -> Tensor:
+    def newest(
+        self,
+        table_VD: Tensor,
+        items_BT: Tensor,
+        last_B: Tensor,
+        added_BTD: Tensor | None = None,
+        times_BS: Tensor | None = None,
+    ) -> Tensor:
         """[B, D]: the state after each row's newest event, which is in column ``last_B``."""
-        return self.encoder.newest(self.timed(self.embed(self.table_VD, items_BT), times_BS), last_B, times_BS)
+        x_BTD = self.timed(self.embed(table_VD, items_BT, added_BTD), times_BS)
+        return self.encoder.newest(x_BTD, last_B, times_BS)
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of everything that is learned, by name."""
+        found = {name: value.detach().clone() for name, value in self.encoder.state_dict().items()}
+        found |= {name: side.vectors_FD.clone() for name, side in self.sides.items()}
+        return {**found, TABLE: self.table_VD.clone()}
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Takes back what ``weights`` gave."""
+        self.table_VD.copy_(weights[TABLE])
+        for name, side in self.sides.items():
+            side.vectors_FD.copy_(weights[name])
+        others = (TABLE, *self.sides)
+        self.encoder.load_state_dict({name: value for name, value in weights.items() if name not in others})
 
     @torch.no_grad()
-    def queries(self, histories: Sequences) -> np.ndarray:
+    def queries(self, histories: Sequences, table_VD: Tensor | None = None) -> np.ndarray:
         """float32 [B, D] or [B, D + 1]: the query after each whole history; the zero vector after an empty one.
 
-        Rows of like length are encoded together, at most 16k events at a time.
+        Rows of like length are encoded together, at most 16k events at a time. ``table_VD``: ``whole()``, where the
+        caller has it at hand.
         """
+        table_VD = self.whole() if table_VD is None else table_VD
         was_training = self.training
         self.eval()
+        told_CD = None
+        if self.contexts is not None and histories.contexts is not None:
+            told_CD = self.contexts.rows_of(histories.contexts.facts)
         newest = histories.known().tail(self.length)
         lengths = newest.lengths
         order = np.argsort(-lengths, kind="stable")
@@ -100,8 +193,12 @@ class TiedNet(nn.Module):
             chosen = newest.take(rows)
             items_BT = torch.from_numpy(left_aligned(chosen, chosen.items).astype(np.int64)).to(self.device)
             last_B = torch.from_numpy(lengths[rows] - 1).to(self.device)
+            added_BTD, contexts_BT = None, contexts_of(chosen)
+            if told_CD is not None and contexts_BT is not None:
+                added_BTD = told_CD[torch.from_numpy(contexts_BT.astype(np.int64)).to(self.device)]
             times_BS = torch.from_numpy(moments(chosen, width)).to(self.device) if self.encoder.told_times else None
-            out[rows] = self.query(self.newest(items_BT, last_B, times_BS).float()).cpu().numpy()
+            hidden_BD = self.newest(table_VD, items_BT, last_B, added_BTD, times_BS)
+            out[rows] = self.query(hidden_BD.float()).cpu().numpy()
             start += len(rows)
         self.train(was_training)
         return out
@@ -126,6 +223,6 @@ class TorchScorer:
         return {name: value.cpu().numpy() for name, value in self.net.state_dict().items()}
 
     def scores(self, histories: Sequences) -> np.ndarray:
-        keys_VD = self.net.key(self.net.table_VD).cpu().numpy()
-        scores: np.ndarray = self.net.queries(histories) @ keys_VD.T
+        table_VD = self.net.whole()
+        scores: np.ndarray = self.net.queries(histories, table_VD) @ self.net.key(table_VD).cpu().numpy().T
         return scores

@@ -1,0 +1,153 @@
+"""Variety against accuracy, as curves: three re-rankers over the co-visit rule's lists, on Beauty and ML-1M.
+
+Strengths are chosen on the validation cases (the most variety that costs at most 2 % of NDCG@10) and judged on the test
+cases. Items are alike by their categories (genres); variety is measured by these and, for the choice by vectors, by
+the spectral vectors it chose by.
+"""
+
+import csv
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from machine import DATA
+from segue.data.cases import Cases, Split
+from segue.data.events import read_events
+from segue.evaluation.discovery import distinct_share, gini, intra_list_diversity
+from segue.evaluation.metrics import coverage, novelty
+from segue.evaluation.significance import paired_difference
+from segue.fitting import fit
+from segue.models.rows import item_counts
+from segue.models.scorer import Scorer
+from segue.models.spectral import spectral_vectors
+from segue.pipeline.columns import Columns
+from segue.pipeline.likeness import membership, values_of
+from segue.pipeline.ranked import Ranked
+from segue.pipeline.rerank import RerankConfig, Reranker
+
+K = 10
+CASES = 2000
+STRENGTHS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+ALLOWED_LOSS = 0.02
+METHODS = {
+    "mmr": ("mmr", "kinds"),
+    "determinantal": ("determinantal", "kinds"),
+    "calibrated": ("calibrated", "kinds"),
+    "mmr by vectors": ("mmr", None),
+    "determinantal by vectors": ("determinantal", None),
+}
+
+
+def beauty() -> tuple[Split, dict[str, dict[str, Any]]]:
+    """Categories as the file of attributes numbers them."""
+    folder = DATA / "beauty"
+    split = read_events(folder / "sequences.txt", format="sequences").split("leave-last-out")
+    kinds = json.loads((folder / "item_attributes.json").read_text())
+    return split, {item: {"kinds": [str(kind) for kind in row]} for item, row in kinds.items()}
+
+
+def ml_1m() -> tuple[Split, dict[str, dict[str, Any]]]:
+    """Genres."""
+    folder = DATA / "ml-1m"
+    split = read_events(folder / "pairs.txt", format="pairs").split("leave-last-out")
+    with (folder / "movies.dat").open(encoding="latin-1") as file:
+        genres = {
+            row[0]: row[-1].split("|")
+            for row in csv.reader((line.replace("::", "\t") for line in file), delimiter="\t")
+        }
+    names = (line.split() for line in (folder / "sas_to_original_items.txt").read_text().splitlines())
+    return split, {item: {"kinds": genres[original]} for item, original in names if original in genres}
+
+
+def lists(scorer: Scorer, cases: Cases, *, exclude_seen: bool, depth: int = 100) -> Iterator[Ranked]:
+    """The candidates of each case."""
+    for start in range(0, len(cases), 100):
+        histories = cases.histories.take(slice(start, min(len(cases), start + 100)))
+        for row, history in zip(scorer.scores(histories), histories, strict=True):
+            allowed_V = np.ones(len(row), dtype=bool)
+            allowed_V[history if exclude_seen else []] = False
+            yield Ranked.best(row.astype(np.float64), depth, source="covisit", allowed_V=allowed_V)
+
+
+def gains(lists_NK: np.ndarray, targets_N: np.ndarray) -> np.ndarray:
+    """NDCG@K of each list."""
+    return ((lists_NK == targets_N[:, None]) / np.log2(np.arange(2, lists_NK.shape[1] + 2))).sum(axis=1)
+
+
+class Bench:
+    """One set of cases, with everything to judge lists by."""
+
+    def __init__(self, split: Split, items: dict[str, dict[str, Any]], *, test: bool, seed: int) -> None:
+        cases = split.test if test else split.validation
+        every = max(1, len(cases) // CASES)
+        self.cases = cases.take(np.arange(0, len(cases), every)[:CASES])
+        known = split.refit if test else split.train
+        scorer = fit("covisit", split, {}, seed=seed, refit=test).scorer
+        self.columns = Columns.of(items, split.catalog)
+        self.vectors_VD = spectral_vectors(known, split.catalog.size, 64, np.random.default_rng(seed))
+        self.kinds_VG, _ = membership(values_of(self.columns, "kinds"), np.arange(split.catalog.size))
+        self.counts_V = item_counts(known, split.catalog.size)
+        self.size = split.catalog.size
+        self.ranked = list(lists(scorer, self.cases, exclude_seen=split.exclude_seen))
+
+    def shown(self, config: RerankConfig) -> np.ndarray:
+        """The lists [N, K] under a setting."""
+        stage = Reranker(config, self.columns, self.vectors_VD)
+        out = np.zeros((len(self.cases), K), dtype=np.int32)
+        for n, (ranked, history) in enumerate(zip(self.ranked, self.cases.histories, strict=True)):
+            found = stage.apply(ranked, K, history).items_C[:K]
+            out[n, : len(found)] = found
+        return out
+
+    def judged(self, lists_NK: np.ndarray) -> dict[str, float]:
+        """Accuracy and variety."""
+        main_V = np.where(self.kinds_VG.sum(axis=1) > 0, self.kinds_VG.argmax(axis=1), -1)
+        return {
+            f"ndcg@{K}": float(gains(lists_NK, self.cases.targets).mean()),
+            "diversity by kinds": float(intra_list_diversity(lists_NK, self.kinds_VG).mean()),
+            "diversity by vectors": float(intra_list_diversity(lists_NK, self.vectors_VD).mean()),
+            "distinct first kinds": float(distinct_share(lists_NK, main_V).mean()),
+            "coverage": coverage(lists_NK, self.size),
+            "novelty": novelty(lists_NK, self.counts_V),
+            "gini": gini(lists_NK, self.size),
+        }
+
+
+def measure(split: Split, items: dict[str, dict[str, Any]], seed: int) -> dict[str, Any]:
+    """One log: curves on validation, the chosen strengths on test."""
+    chosen: dict[str, RerankConfig] = {}
+    choosing, curves = Bench(split, items, test=False, seed=seed), {}
+    plain = choosing.judged(choosing.shown(RerankConfig()))
+    for name, (method, column) in METHODS.items():
+        told = "diversity by kinds" if column else "diversity by vectors"
+        best = plain[told]
+        curves[name] = []
+        for strength in STRENGTHS:
+            config = RerankConfig(method, strength=strength, column=column)  # type: ignore[arg-type]
+            found = choosing.judged(choosing.shown(config))
+            curves[name].append({"strength": strength} | found)
+            if found[f"ndcg@{K}"] >= (1 - ALLOWED_LOSS) * plain[f"ndcg@{K}"] and found[told] > best:
+                chosen[name], best = config, found[told]
+    judging = Bench(split, items, test=True, seed=seed)
+    before_NK = judging.shown(RerankConfig())
+    result = {"validation": {"plain": plain, "curves": curves}, "test": {"plain": judging.judged(before_NK)}}
+    for name, config in chosen.items():
+        after_NK = judging.shown(config)
+        pair = [gains(lists_NK, judging.cases.targets) for lists_NK in (after_NK, before_NK)]
+        difference, low, high = paired_difference(*pair, judging.cases.groups, np.random.default_rng(seed))
+        told = "diversity by kinds" if config.column else "diversity by vectors"
+        found, base = judging.judged(after_NK), result["test"]["plain"]
+        result["test"][name] = found | {
+            "strength": config.strength,
+            "diversity gained": found[told] / base[told] - 1,
+            "ndcg lost": 1 - found[f"ndcg@{K}"] / base[f"ndcg@{K}"],
+            "ndcg difference": [difference, low, high],
+        }
+    return result | {"protocol": split.protocol, "cases": len(judging.cases)}
+
+
+def run(seed: int = 0) -> dict[str, Any]:
+    """Every log that is there."""
+    return {name: measure(*read(), seed) for name, read in {"beauty": beauty, "ml-1m": ml_1m}.items()}

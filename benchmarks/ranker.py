@@ -1,0 +1,169 @@
+"""Click probabilities side by side: `python benchmarks/ranker.py TASK [NAME ...]`, TASK beauty, ml-1m, ml-1m-time or
+online-retail; NAME of rankers, all of them without one.
+
+Each test case is what somebody did next, against one item drawn by popularity and one that the co-visit rule retrieves.
+Every ranker is trained on the same cases, stopped and calibrated on validation, and judged once on the same test
+cases: AUC, logloss, ECE, for three seeds; then how the best seed orders the first 200 that the rule retrieves, and what
+ranking 200 candidates takes. Adds to benchmarks/results/ranker-TASK.json; minutes for each training on one core.
+"""
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from machine import DATA, RESULTS, about, save
+from segue.data.catalog import PAD
+from segue.data.clicks import ClickCases
+from segue.data.events import EventLog, read_events
+from segue.data.samples import online_retail
+from segue.evaluation.calibration import reliability
+from segue.evaluation.metrics import ndcg
+from segue.models.covisit import CoVisit, CoVisitConfig
+from segue.models.interactions import Interactions
+from segue.models.ranker import RANKERS, NeuralRanker, log_odds
+from segue.models.scorer import Scorer, top_k
+from segue.ranking import ClickData, FittedRanker, fit_ranker, judge, sample, whole_log
+from segue.training.click_cases import CasesConfig, ClickDraw
+
+SEEDS = (0, 1, 2)
+POSITIVES = 40_000
+TEST_CASES = 20_000
+RETRIEVED = 200
+RERANKED = 1000
+
+
+def beauty() -> tuple[EventLog, Any]:
+    """Amazon Beauty with its days: leave-last-out, seen items excluded."""
+    log = read_events(DATA / "beauty" / "events.csv.gz")
+    return log, log.split("leave-last-out")
+
+
+def ml_1m() -> tuple[EventLog, Any]:
+    """MovieLens-1M: leave-last-out, seen items excluded."""
+    log = read_events(DATA / "ml-1m" / "ratings.csv.gz")
+    return log, log.split("leave-last-out")
+
+
+def ml_1m_time() -> tuple[EventLog, Any]:
+    """MovieLens-1M: time split, seen items excluded."""
+    log = read_events(DATA / "ml-1m" / "ratings.csv.gz")
+    return log, log.split("time", exclude_seen=True)
+
+
+def retail() -> tuple[EventLog, Any]:
+    """The bundled gift shop: time split."""
+    log = online_retail()[0]
+    return log, log.split("time")
+
+
+TASKS = {"beauty": beauty, "ml-1m": ml_1m, "ml-1m-time": ml_1m_time, "online-retail": retail}
+
+
+def main(task: str, names: list[str]) -> None:
+    """Runs what is asked and keeps the other rankers' earlier rows."""
+    log, split = TASKS[task]()
+    size = split.catalog.size
+    data = ClickData.of(split, asked=CasesConfig(positives=POSITIVES))
+    past = whole_log(log, split)
+    retriever = CoVisit.fit(split.train, size, CoVisitConfig())
+    asked = sample(split.test, TEST_CASES, 0)
+    draw = ClickDraw(asked, past, retriever, CasesConfig(), exclude_seen=split.exclude_seen)
+    cases = draw.draw(np.random.default_rng(9))
+    lists = retrieved(split, draw, retriever)
+    path = RESULTS / f"ranker-{task}.json"
+    rows: dict[str, Any] = json.loads(path.read_text())["rankers"] if path.exists() else {}
+    for name in names:
+        fitted = [one(name, data, seed) for seed in SEEDS]
+        rows[name] = row(name, fitted, cases, past, lists)
+        print(name, json.dumps(rows[name]["mean"]), flush=True)
+        result = {
+            **about(),
+            "task": TASKS[task].__doc__,
+            "protocol": split.protocol,
+            "training cases": len(data.train),
+            "test cases": len(cases),
+            "cases": asdict(CasesConfig(positives=POSITIVES)),
+            "rule alone, ndcg@10 of its first 200": round(float(ndcg(lists[1], 10).mean()), 5),
+            "rankers": rows,
+        }
+        save(f"ranker-{task}", result)
+
+
+def one(name: str, data: ClickData, seed: int) -> FittedRanker:
+    """One training, its epochs told."""
+
+    def tell(epoch: int, loss: float, validation: float | None) -> None:
+        print(f"{name} seed {seed} epoch {epoch}: loss {loss:.4f}, auc {validation}", file=sys.stderr, flush=True)
+
+    return fit_ranker(name, data, seed=seed, progress=tell)
+
+
+def row(
+    name: str, fitted: list[FittedRanker], cases: ClickCases, past: Interactions, lists: tuple[ClickCases, np.ndarray]
+) -> dict[str, Any]:
+    """Means over seeds, each seed, the reliability curve and the order of lists by the seed best on validation."""
+    judged = [judge(found.ranker, cases, past) for found in fitted]
+    best = max(fitted, key=lambda found: max(found.notes["validation_auc"]))
+    ranker = best.ranker
+    told = ranker.calibration(log_odds(ranker.net, cases, past))[cases.asked]
+    curve = reliability(told, cases.labels_BC[cases.asked], bins=10)
+    return {
+        "mean": {key: round(float(np.mean([found[key] for found in judged])), 5) for key in judged[0]},
+        "seeds": [{key: round(value, 5) for key, value in found.items()} for found in judged],
+        "validation auc": [round(max(found.notes["validation_auc"]), 5) for found in fitted],
+        "fit_s": [round(found.fit_s) for found in fitted],
+        "reliability": [[round(x, 4) for x in pair] for pair in zip(curve.said_K, curve.happened_K, strict=True)],
+        "ndcg@10 of the rule's first 200, ordered anew": round(float(reorder(ranker, lists, past).mean()), 5),
+        "ms for 200 candidates (median)": round(1000 * speed(ranker, cases), 3),
+        "settings": best.settings,
+        "training": best.notes["training"],
+        "name": name,
+    }
+
+
+def retrieved(split: Any, draw: ClickDraw, retriever: Scorer) -> tuple[ClickCases, np.ndarray]:
+    """(each of some test cases with the rule's first 200 as candidates, the target's rank among them; inf outside)."""
+    asked = draw.cases.take(np.linspace(0, len(draw) - 1, min(RERANKED, len(draw))).astype(int))
+    seen = asked.histories if split.exclude_seen else None
+    items = top_k(retriever.scores(asked.histories), RETRIEVED, exclude=seen)[0]
+    labels = (items == asked.targets[:, None]) & (items != PAD)
+    ranks = np.where(labels.any(axis=1), labels.argmax(axis=1) + 1.0, np.inf)
+    assert asked.times is not None
+    return ClickCases(asked.histories, asked.times, items, labels, asked.groups), ranks
+
+
+def reorder(ranker: NeuralRanker, lists: tuple[ClickCases, np.ndarray], past: Interactions) -> np.ndarray:
+    """NDCG@10 of each list when the ranker orders it; equal answers: half of them above the target."""
+    cases, _ = lists
+    gains = []
+    for start in range(0, len(cases), 16):
+        part = cases.take(slice(start, start + 16))
+        said = np.where(part.asked, log_odds(ranker.net, part, past), -np.inf)
+        target = np.where(part.labels_BC, said, -np.inf).max(axis=1, keepdims=True)
+        rank = 1 + (said > target).sum(axis=1) + ((said == target).sum(axis=1) - 1) / 2
+        gains.append(np.where(part.labels_BC.any(axis=1), ndcg(rank, 10), 0.0))
+    return np.concatenate(gains)
+
+
+def speed(ranker: NeuralRanker, cases: ClickCases) -> float:
+    """Median seconds of a request with 200 candidates, most of them asked for before."""
+    rng, times = np.random.default_rng(0), []
+    now = int(cases.moments_B.max()) + 1
+    favourites = rng.permutation(np.arange(1, ranker.size))[:2000]
+    for b in range(120):
+        candidates = rng.choice(favourites, min(RETRIEVED, len(favourites)), replace=False)
+        history = cases.histories.take([b % len(cases)])
+        started = time.perf_counter()
+        ranker.probability(history, candidates, now)
+        times.append(time.perf_counter() - started)
+    return float(np.median(times[40:]))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2 or sys.argv[1] not in TASKS:
+        sys.exit(f"Which task? One of {', '.join(TASKS)}.")
+    main(sys.argv[1], sys.argv[2:] or list(RANKERS))

@@ -1,0 +1,56 @@
+"""segue import and segue export: events between files and a server's log."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segue.cli import options as o
+from segue.cli.output import err, out, print_json
+
+Data = Annotated[Path, typer.Argument(help="A server's data directory, as RUN-data.")]
+
+
+def import_events(
+    log: o.Log,
+    data: Annotated[Path, typer.Option("--data", help="The data directory; it must not have a server just now.")],
+    format: o.Format = "auto",
+    column: o.Columns = None,
+    json: o.Json = False,
+) -> None:
+    """Put a log's events into a server's data directory, so that people are known from the first day on.
+
+    Safe to repeat: what is there already is not stored again.
+
+    \b
+    Example:
+      segue import shop.csv --data run-data
+    """
+    from segue.transfer import import_log
+
+    done = import_log(o.open_log(log, format=format, columns=column), data, time.time_ns() // 1000)
+    if json:
+        print_json({"accepted": done.accepted, "duplicates": done.duplicates, "data": str(data)})
+        return
+    out.print(f"{done.accepted:,} events stored in {data}, {done.duplicates:,} were there already.", markup=False)
+
+
+def export(
+    data: Data,
+    out_file: Annotated[Path, typer.Option("--out", help="The file: .parquet, .csv or .jsonl.")],
+    json: o.Json = False,
+) -> None:
+    """Write a server's events to a file that 'segue train' reads; also while the server runs.
+
+    \b
+    Example:
+      segue export run-data --out events.parquet
+    """
+    from segue.transfer import export as write
+
+    count = write(data, out_file)
+    if json:
+        print_json({"events": count, "out": str(out_file)})
+        return
+    err.print(f"{count:,} events written to {out_file}.", markup=False)

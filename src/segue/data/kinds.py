@@ -1,0 +1,70 @@
+"""What a column of facts holds: a category, a list, a number, a text or a vector; guessed, and cast."""
+
+import json
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Kind = Literal["category", "list", "number", "text", "vector"]
+
+
+def guess(column: "pl.Series") -> Kind:
+    """What a column holds, by its type and its cells."""
+    import polars as pl
+
+    if column.dtype.is_numeric():
+        return "number"
+    if isinstance(column.dtype, pl.Array) or column.dtype == pl.List:
+        return "vector" if column.dtype.inner.is_numeric() and column.dtype.inner.is_float() else "list"  # type: ignore[attr-defined]
+    text = column.cast(pl.String).drop_nulls()
+    return "category" if len(text) == 0 else _guess_of_text(text)
+
+
+def _guess_of_text(text: "pl.Series") -> Kind:
+    import polars as pl
+
+    if text.cast(pl.Float64, strict=False).null_count() == 0:
+        return "number"
+    if _json_lists(text) is not None or text.str.contains(r"\w\s*[|;]\s*\w").mean() > 0.2:  # type: ignore[operator]
+        return "list"
+    words = text.str.split(" ").list.len().mean()
+    return "text" if text.n_unique() > 0.5 * len(text) or float(words) > 4 else "category"  # type: ignore[arg-type]
+
+
+def as_kind(column: "pl.Series", kind: Kind) -> "pl.Series":
+    """The column's cells as such values; null for one that is none."""
+    import polars as pl
+
+    if kind == "number":
+        return column.cast(pl.Float64, strict=False)
+    if kind == "list" and column.dtype != pl.List:
+        return _split(column)
+    if isinstance(column.dtype, pl.Array):
+        return column.arr.to_list()
+    if kind == "vector" and column.dtype != pl.List:
+        return column.cast(pl.String).str.json_decode(pl.List(pl.Float64))
+    return column if column.dtype == pl.List else column.cast(pl.String).str.strip_chars()
+
+
+def _split(column: "pl.Series") -> "pl.Series":
+    """``"a|b; c"`` and ``'["a", "b", "c"]'`` -> ["a", "b", "c"]."""
+    import polars as pl
+
+    text = column.cast(pl.String)
+    lists = _json_lists(text)
+    if lists is not None:
+        return pl.Series(column.name, lists, dtype=pl.List(pl.String))
+    parts = text.str.replace_all(";", "|", literal=True).str.split("|")
+    return parts.list.eval(pl.element().str.strip_chars())
+
+
+def _json_lists(text: "pl.Series") -> list[list[str] | None] | None:
+    """The lists that JSON files have in their cells; None where some cell holds something else."""
+    if not text.str.starts_with("[").all():
+        return None
+    try:
+        found = [None if cell is None else json.loads(cell) for cell in text.to_list()]
+    except json.JSONDecodeError:
+        return None
+    return [None if cell is None else [str(part) for part in cell] for cell in found]

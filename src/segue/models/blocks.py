@@ -1,0 +1,137 @@
+"""Exact top-k of query . key (+ bias) over a large catalogue, without a score for every item: a screen looks at all of
+them roughly, and only groups that can hold one of the k best are scored again.
+
+Shape letters: B queries, D width, V catalogue size with PAD, K list length, G groups, C candidates, M items with
+an extra.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from segue.data.catalog import PAD
+from segue.data.sequences import Sequences
+from segue.models.screen import Groups, Screen, rounding, screen
+
+_AT_ONCE = 1 << 16
+"""Items that are scored in one go where all of them must be: bounds the memory."""
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What one query adds to the scores of a few items; never negative."""
+
+    items_M: np.ndarray
+    """Ascending, each once."""
+    values_M: np.ndarray
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What one query's list may hold."""
+
+    banned: np.ndarray
+    """Items that must not appear."""
+    allowed: np.ndarray | None = None
+    """The only items that may appear; nothing: all."""
+    extra: Extra | None = None
+
+
+class Blocks:
+    """The keys of a catalogue and their screen. Lists equal ``top_k`` of all scores, item by item.
+
+    Scores are rounded from float64, so that items with equal keys have equal scores wherever they lie, and the tie
+    rule (the smaller index first) holds; they differ from a float32 product in the last bits.
+    """
+
+    def __init__(self, keys_VD: np.ndarray, bias_V: np.ndarray | None = None, screening: Screen | None = None) -> None:
+        """ValueError where a key is not a number: its item would be anywhere in a list."""
+        if not np.isfinite(keys_VD).all() or not (bias_V is None or np.isfinite(bias_V).all()):
+            raise ValueError(_BROKEN)
+        self.keys_VD = keys_VD
+        self.bias_V = bias_V
+        self.screen = screening or screen(keys_VD, bias_V)
+        self.groups: Groups = self.screen.groups
+        self._longest = float(np.sqrt(np.einsum("vd,vd->v", keys_VD, keys_VD).max(initial=0.0)))
+        self._highest = 0.0 if bias_V is None else float(np.abs(bias_V).max(initial=0.0))
+
+    def top_k(self, query_BD: np.ndarray, k: int, wishes: Sequence[Wish]) -> tuple[np.ndarray, np.ndarray]:
+        """The k best items of each query, best first: (items int32 [B, K], scores float32 [B, K]), PAD and -inf behind.
+
+        ValueError where a query is not a number.
+        """
+        if not np.isfinite(query_BD).all():
+            raise ValueError(_BROKEN)
+        best_BG, off_B = self.screen.maxima(query_BD)
+        round_B = rounding(query_BD, self._longest, self._highest)
+        items_BK = np.full((len(query_BD), k), PAD, dtype=np.int32)
+        scores_BK = np.full((len(query_BD), k), -np.inf, dtype=np.float32)
+        for b, wish in enumerate(wishes):
+            candidates_C = self._candidates(best_BG[b], float(off_B[b]), k, wish)
+            found = self._pick(query_BD[b], candidates_C, float(round_B[b]), k, wish)
+            items_BK[b, : len(found[0])], scores_BK[b, : len(found[0])] = found
+        return items_BK, scores_BK
+
+    def _candidates(self, best_G: np.ndarray, off: float, k: int, wish: Wish) -> np.ndarray:
+        """Items, ascending, among which all of the k best are."""
+        if wish.allowed is not None:
+            allowed = np.unique(wish.allowed)
+            return allowed[~np.isin(allowed, wish.banned) & (allowed != PAD)]
+        banned = np.append(wish.banned, PAD)
+        if 4 * k >= len(best_G):
+            return _without(np.arange(len(self.keys_VD)), banned)
+        # A group with a banned item is not proof of anything, but may hold a good one all the same.
+        sure_G = best_G.copy()
+        sure_G[self.groups.of(banned)] = -np.inf
+        floor = np.partition(sure_G, -k)[-k] - 2 * off
+        reach = np.flatnonzero(best_G >= floor)
+        if len(reach) * self.groups.width > len(self.keys_VD) // 4:
+            return _without(np.arange(len(self.keys_VD)), banned)
+        parts = [self.groups.members(reach), np.arange(self.groups.grouped, len(self.keys_VD))]
+        if wish.extra is not None:
+            lifted = best_G.max() + off + wish.extra.values_M
+            parts.append(wish.extra.items_M[lifted >= floor + off])
+        return _without(np.unique(np.concatenate(parts)), banned)
+
+    def _pick(
+        self, query_D: np.ndarray, items_C: np.ndarray, off: float, k: int, wish: Wish
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k best of the candidates: in float32 first, what can be among them in float64."""
+        scores_C = np.empty(len(items_C), dtype=np.float32)
+        for start in range(0, len(items_C), _AT_ONCE):
+            part = items_C[start : start + _AT_ONCE]
+            scores_C[start : start + _AT_ONCE] = self._plus(self.keys_VD[part] @ query_D, part, wish.extra)
+        if len(scores_C) > k:
+            floor = np.partition(scores_C, -k)[-k]
+            # The extra is added in float32 as well, which may round once more.
+            near = np.flatnonzero(scores_C >= floor - 2 * (off + 2e-7 * abs(float(floor))))
+            items_C = items_C[near]
+        product = self.keys_VD[items_C].astype(np.float64) @ query_D.astype(np.float64)
+        exact = self._plus(product.astype(np.float32), items_C, wish.extra)
+        order = np.argsort(-exact, kind="stable")[:k]
+        return items_C[order], exact[order]
+
+    def _plus(self, product_C: np.ndarray, items_C: np.ndarray, extra: Extra | None) -> np.ndarray:
+        scores_C = product_C if self.bias_V is None else product_C + self.bias_V[items_C]
+        if extra is not None and len(extra.items_M):
+            place = np.minimum(np.searchsorted(extra.items_M, items_C), len(extra.items_M) - 1)
+            scores_C = scores_C + np.where(extra.items_M[place] == items_C, extra.values_M[place], np.float32(0))
+        return scores_C
+
+
+def _without(items: np.ndarray, banned: np.ndarray) -> np.ndarray:
+    """Ascending items without some of them."""
+    place = np.searchsorted(items, banned)
+    inside = place < len(items)
+    keep = np.ones(len(items), dtype=bool)
+    keep[place[inside][items[place[inside]] == banned[inside]]] = False
+    return items[keep]
+
+
+def wishes_of(exclude: Sequences) -> list[Wish]:
+    """Lists that leave out row b's items."""
+    return [Wish(row) for row in exclude]
+
+
+_BROKEN = "A score is NaN: the model is broken, its list would be arbitrary."

@@ -1,0 +1,63 @@
+"""The recurrent cells in numpy: one event into a state. Their torch twins stand in ``training/nets/cells.py``.
+
+Shape letters: B batch, D hidden size, S what is kept of one layer between two events, G all gates side by side.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+CellName = Literal["gru", "lstm", "rnn"]
+Layer = Mapping[str, np.ndarray]
+"""The parameters of one layer: ``state`` [G, D], ``state_bias`` [G], and what lets its input enter."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One kind of cell."""
+
+    gates: int
+    """G / D."""
+    parts: int
+    """S / D: the hidden state, which is also what comes out, stands first."""
+    step: Callable[[Layer, np.ndarray, np.ndarray], np.ndarray]
+    """(layer, what the input adds to the gates [B, G], state [B, S]) -> the state after it, float32 [B, S]."""
+
+
+def gru(layer: Layer, entered_BG: np.ndarray, state_BS: np.ndarray) -> np.ndarray:
+    """r = s(Wr x + Ur h), z = s(Wz x + Uz h), n = tanh(Wn x + r * (Un h)), h' = (1 - z) n + z h, with a bias beside
+    each product (Cho et al. 2014, eqs. 5-8, the reset gate applied behind the product); gates in that order."""
+    dim = state_BS.shape[1]
+    kept_BG = state_BS @ layer["state"].T + layer["state_bias"]
+    gates = _sigmoid(entered_BG[:, : 2 * dim] + kept_BG[:, : 2 * dim])
+    reset_BD, update_BD = gates[:, :dim], gates[:, dim:]
+    fresh_BD = np.tanh(entered_BG[:, 2 * dim :] + reset_BD * kept_BG[:, 2 * dim :])
+    moved: np.ndarray = fresh_BD + update_BD * (state_BS - fresh_BD)
+    return moved
+
+
+def lstm(layer: Layer, entered_BG: np.ndarray, state_BS: np.ndarray) -> np.ndarray:
+    """i, f, o = s(W x + U h), g = tanh(W x + U h), c' = f c + i g, h' = o tanh(c') (Hochreiter & Schmidhuber 1997, with
+    the forget gate of Gers et al. 2000); gates in the order i, f, g, o, state h and then c."""
+    dim = state_BS.shape[1] // 2
+    gates_BG = entered_BG + state_BS[:, :dim] @ layer["state"].T + layer["state_bias"]
+    enter_BD, forget_BD = (_sigmoid(gates_BG[:, i * dim : (i + 1) * dim]) for i in (0, 1))
+    memory_BD = forget_BD * state_BS[:, dim:] + enter_BD * np.tanh(gates_BG[:, 2 * dim : 3 * dim])
+    return np.concatenate([_sigmoid(gates_BG[:, 3 * dim :]) * np.tanh(memory_BD), memory_BD], axis=1)
+
+
+def rnn(layer: Layer, entered_BG: np.ndarray, state_BS: np.ndarray) -> np.ndarray:
+    """h' = tanh(W x + U h) (Elman 1990)."""
+    moved: np.ndarray = np.tanh(entered_BG + state_BS @ layer["state"].T + layer["state_bias"])
+    return moved
+
+
+CELLS: dict[str, Cell] = {"gru": Cell(3, 1, gru), "lstm": Cell(4, 2, lstm), "rnn": Cell(1, 1, rnn)}
+"""The one table of cells."""
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)), written with tanh, which cannot overflow."""
+    return 0.5 * np.tanh(0.5 * x) + 0.5

@@ -1,0 +1,80 @@
+"""Writes an ONNX graph byte by byte: serving builds small graphs of its own and does not install the onnx package.
+
+Field numbers are those of onnx.proto (ONNX IR version 9); the wire format is Protocol Buffers'.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+IR_VERSION = 9
+OPSET = 18
+_KINDS = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7}
+_VARINT, _BYTES = 0, 2
+_INT = 2
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation; ``integers`` are its attributes, all of them whole numbers."""
+
+    kind: str
+    inputs: Sequence[str]
+    output: str
+    integers: Sequence[tuple[str, int]] = ()
+
+
+def graph(
+    nodes: Sequence[Node],
+    constants: dict[str, np.ndarray],
+    inputs: dict[str, tuple[str, Sequence[int | str]]],
+    output: tuple[str, str, Sequence[int | str]],
+) -> bytes:
+    """A whole model: ``inputs`` name -> (dtype, shape, a word for a free size), ``output`` (name, dtype,
+    shape)."""
+    body = b"".join(_bytes(1, _node(one)) for one in nodes)
+    body += _bytes(2, b"segue")
+    body += b"".join(_bytes(5, _tensor(name, value)) for name, value in constants.items())
+    body += b"".join(_bytes(11, _value(name, kind, shape)) for name, (kind, shape) in inputs.items())
+    body += _bytes(12, _value(*output))
+    opset = _bytes(1, b"") + _number(2, OPSET)
+    return _number(1, IR_VERSION) + _bytes(8, opset) + _bytes(7, body)
+
+
+def _node(one: Node) -> bytes:
+    out = b"".join(_bytes(1, name.encode()) for name in one.inputs) + _bytes(2, one.output.encode())
+    out += _bytes(4, one.kind.encode())
+    for name, value in one.integers:
+        out += _bytes(5, _bytes(1, name.encode()) + _number(3, value) + _number(20, _INT))
+    return out
+
+
+def _tensor(name: str, value: np.ndarray) -> bytes:
+    dims = b"".join(_number(1, size) for size in value.shape)
+    kind = _number(2, _KINDS[value.dtype.name])
+    return dims + kind + _bytes(8, name.encode()) + _bytes(9, np.ascontiguousarray(value).tobytes())
+
+
+def _value(name: str, kind: str, shape: Sequence[int | str]) -> bytes:
+    tensor = _number(1, _KINDS[kind])
+    dims = (_number(1, one) if isinstance(one, int) else _bytes(2, one.encode()) for one in shape)
+    tensor += _bytes(2, b"".join(_bytes(1, dim) for dim in dims))
+    return _bytes(1, name.encode()) + _bytes(2, _bytes(1, tensor))
+
+
+def _number(field: int, value: int) -> bytes:
+    return _varint(field << 3 | _VARINT) + _varint(value)
+
+
+def _bytes(field: int, value: bytes) -> bytes:
+    return _varint(field << 3 | _BYTES) + _varint(len(value)) + value
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

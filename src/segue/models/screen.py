@@ -1,0 +1,194 @@
+"""A quick look at a whole catalogue: about how good the best item of each group is, and how wrong that can be.
+
+Shape letters: B queries, D width, V catalogue size with PAD, G groups, N items of one block.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from segue.models.onnx_bytes import Node, graph
+
+_UNIT = 2.0**-24
+"""Half a unit in the last place of a float32 around 1."""
+_HIGHEST, _MIDDLE = 127, 64
+"""A query's coordinates are 0 to 127 around 64: seven bits, because processors without VNNI add pairs of products in
+16 bits, which eight bits would overflow."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Which items share a group: a block's items are dealt out to its groups in turn, as cards are.
+
+    The last block is cut to whole rounds of ``width``; fewer than ``width`` items behind it are in no group.
+    """
+
+    size: int
+    """V; PAD is an item like any other here."""
+    width: int
+    """Items in a group."""
+    block: int
+    """Items in a block, a multiple of ``width``."""
+
+    @property
+    def grouped(self) -> int:
+        """Items that are in a group: 0 to this."""
+        return self.size // self.width * self.width
+
+    @property
+    def count(self) -> int:
+        """G."""
+        return self.grouped // self.width
+
+    def blocks(self) -> list[slice]:
+        """The items of each block."""
+        starts = range(0, self.grouped, self.block)
+        return [slice(start, min(start + self.block, self.grouped)) for start in starts]
+
+    def of(self, items: np.ndarray) -> np.ndarray:
+        """The group of each item that is in one, int64; the others are left out."""
+        items = items[items < self.grouped].astype(np.int64)
+        block = items // self.block
+        return block * (self.block // self.width) + (items - block * self.block) % self._stride(block)
+
+    def members(self, groups: np.ndarray) -> np.ndarray:
+        """All items of the groups, int64, in no order."""
+        per_block = self.block // self.width
+        block = groups // per_block
+        first = block * self.block + groups - block * per_block
+        return (first[:, None] + np.arange(self.width) * self._stride(block)[:, None]).ravel()
+
+    def _stride(self, block: np.ndarray) -> np.ndarray:
+        inside = np.minimum(self.block, self.grouped - block * self.block)
+        stride: np.ndarray = inside // self.width
+        return stride
+
+
+class Screen(Protocol):
+    """Looks at every item."""
+
+    @property
+    def groups(self) -> Groups: ...
+
+    def maxima(self, query_BD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(about the best score of each group, float32 [B, G]; how far off one of them can be, float32 [B])."""
+        ...
+
+
+class FloatScreen:
+    """In float32, block by block; a block's scores stay in the cache. Runs everywhere."""
+
+    def __init__(self, keys_VD: np.ndarray, bias_V: np.ndarray | None, groups: Groups) -> None:
+        self.groups = groups
+        self._keys_VD = keys_VD
+        self._bias_V = bias_V
+        self._longest = float(np.sqrt(np.einsum("vd,vd->v", keys_VD, keys_VD).max(initial=0.0)))
+        self._highest = 0.0 if bias_V is None else float(np.abs(bias_V).max(initial=0.0))
+
+    def maxima(self, query_BD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        best_GB = np.empty((self.groups.count, len(query_BD)), dtype=np.float32)
+        done = 0
+        for block in self.groups.blocks():
+            # Items along the first axis: the table is read as it lies, and a group's maximum runs over whole rows.
+            scores_NB = self._keys_VD[block] @ query_BD.T
+            if self._bias_V is not None:
+                scores_NB += self._bias_V[block, None]
+            stride = len(scores_NB) // self.groups.width
+            by_turn = scores_NB.reshape(self.groups.width, stride, len(query_BD))
+            by_turn.max(axis=0, out=best_GB[done : done + stride])
+            done += stride
+        return best_GB.T, rounding(query_BD, self._longest, self._highest)
+
+
+def rounding(query_BD: np.ndarray, longest_key: float, highest_bias: float) -> np.ndarray:
+    """How far a float32 score can be from the true one, whatever the order of its additions, float32 [B]: D + 2
+    roundings of sums that are at most |query| * |key| + |bias|."""
+    lengths_B = np.sqrt(np.einsum("bd,bd->b", query_BD, query_BD))
+    steps = (query_BD.shape[1] + 2) * 2 * _UNIT
+    bound: np.ndarray = (steps * (lengths_B * longest_key + highest_bias)).astype(np.float32)
+    return bound
+
+
+class ByteScreen:
+    """In 8 bits by onnxruntime, whose kernels for whole numbers are several times faster than float32 ones and read a
+    quarter of the memory. Rounding keys and queries moves a score by at most
+    |query - rounded query| * |key| + |rounded query| * |key - rounded key| (Cauchy-Schwarz, twice)."""
+
+    def __init__(self, keys_VD: np.ndarray, bias_V: np.ndarray | None, groups: Groups) -> None:
+        import onnxruntime
+
+        self.groups = groups
+        self._step = float(np.abs(keys_VD).max(initial=0.0)) / 127 or 1.0
+        rounded_VD = np.round(keys_VD / np.float32(self._step))
+        off_VD = keys_VD - rounded_VD * np.float32(self._step)
+        self._longest = float(np.sqrt(np.einsum("vd,vd->v", keys_VD, keys_VD).max(initial=0.0)))
+        self._off = float(np.sqrt(np.einsum("vd,vd->v", off_VD, off_VD).max(initial=0.0)))
+        self._highest = 0.0 if bias_V is None else float(np.abs(bias_V).max(initial=0.0))
+        self._biased = bias_V is not None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(
+            _byte_graph(rounded_VD.astype(np.int8), bias_V, groups), options, providers=["CPUExecutionProvider"]
+        )
+
+    def maxima(self, query_BD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        step_B1 = np.abs(query_BD).max(axis=1, keepdims=True) / (_HIGHEST - _MIDDLE)
+        step_B1[step_B1 == 0] = 1.0
+        whole_BD = np.round(query_BD / step_B1)
+        rounded_BD = whole_BD * step_B1
+        off_BD = query_BD - rounded_BD
+        scale_B1 = (step_B1 * np.float32(self._step)).astype(np.float32)
+        feed = {"query": (whole_BD + _MIDDLE).astype(np.uint8)}
+        if self._biased:
+            feed["scale"] = scale_B1
+        best_BG = self._session.run(["best"], feed)[0]
+        if not self._biased:
+            best_BG = best_BG.astype(np.float32)
+            best_BG *= scale_B1
+        off_B = np.sqrt(np.einsum("bd,bd->b", off_BD, off_BD)) * self._longest
+        off_B += np.sqrt(np.einsum("bd,bd->b", rounded_BD, rounded_BD)) * self._off
+        return best_BG, off_B.astype(np.float32) + rounding(query_BD, self._longest, self._highest)
+
+
+def _byte_graph(keys_VD: np.ndarray, bias_V: np.ndarray | None, groups: Groups) -> bytes:
+    """Block by block: whole-number product, then (scale and bias, where there is one, and) each group's maximum."""
+    nodes, parts = [], []
+    constants: dict[str, np.ndarray] = {
+        "middle": np.array(_MIDDLE, dtype=np.uint8),
+        "turns": np.array([1], dtype=np.int64),
+    }
+    for n, block in enumerate(groups.blocks()):
+        constants[f"keys{n}"] = keys_VD[block].T
+        stride = (block.stop - block.start) // groups.width
+        constants[f"shape{n}"] = np.array([-1, groups.width, stride], dtype=np.int64)
+        nodes.append(Node("MatMulInteger", ["query", f"keys{n}", "middle"], f"whole{n}"))
+        scores = f"whole{n}"
+        if bias_V is not None:
+            constants[f"bias{n}"] = bias_V[block]
+            nodes.append(Node("Cast", [scores], f"float{n}", [("to", 1)]))
+            nodes.append(Node("Mul", [f"float{n}", "scale"], f"scaled{n}"))
+            nodes.append(Node("Add", [f"scaled{n}", f"bias{n}"], f"score{n}"))
+            scores = f"score{n}"
+        nodes.append(Node("Reshape", [scores, f"shape{n}"], f"dealt{n}"))
+        nodes.append(Node("ReduceMax", [f"dealt{n}", "turns"], f"best{n}", [("keepdims", 0)]))
+        parts.append(f"best{n}")
+    nodes.append(Node("Concat", parts, "best", [("axis", 1)]))
+    inputs: dict[str, tuple[str, Sequence[int | str]]] = {"query": ("uint8", ["B", keys_VD.shape[1]])}
+    if bias_V is not None:
+        inputs["scale"] = ("float32", ["B", 1])
+    return graph(nodes, constants, inputs, ("best", "int32" if bias_V is None else "float32", ["B", groups.count]))
+
+
+def screen(keys_VD: np.ndarray, bias_V: np.ndarray | None, *, block: int = 16384) -> Screen:
+    """The faster of the two that this environment can run. Wider groups for larger catalogues: fewer maxima are
+    compared, more items are scored again."""
+    size = len(keys_VD)
+    groups = Groups(size, 16 if size < 1 << 19 else 64, block)
+    try:
+        return ByteScreen(keys_VD, bias_V, groups)
+    except ImportError:
+        return FloatScreen(keys_VD, bias_V, groups)

@@ -1,0 +1,198 @@
+"""The pipeline's settings: which sources, how they are blended and ranked; one TOML file, read as it is written.
+
+::
+
+    [[source]]                    # what comes next after this person's latest events,
+    model = "gru4rec"
+    settings = {dim = 64}
+
+    [[source]]                    # what others took together with them,
+    model = "covisit"
+
+    [[source]]                    # and for somebody new what is rising,
+    model = "trend"
+    take = 50
+    max_events = 2
+
+    [blend]                       # in one list, with weights learned on validation,
+    method = "learned"
+
+    [rank]                        # corrected by boosted trees where these are better there;
+    method = "auto"
+
+    [[placement]]                 # on the home page only cheap tea, a varied list,
+    name = "home"
+    rules = {filter = 'category == "tea" and price < 20'}
+    rerank = {method = "mmr", column = "brand"}
+    explore = {method = "epsilon", first_place = 4}
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from segue import settings
+from segue.pipeline.explore import ExploreConfig
+from segue.pipeline.rerank import RerankConfig
+from segue.pipeline.rules import RulesConfig
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """One source of candidates."""
+
+    model: str
+    """A model of the zoo, or one of the pipeline's own: again, new, list."""
+    name: str | None = None
+    """What answers call it; 'none': the model's name."""
+    take: int = 200
+    """So many candidates it gives."""
+    newest: int | None = None
+    """It is shown only so many of the newest events; 'none': the whole history."""
+    session_gap_s: float | None = None
+    """It is shown only the newest events with no longer pause between two of them, in seconds; 'none': all."""
+    min_events: int = 0
+    """It is not asked for people with fewer events."""
+    max_events: int | None = None
+    """It is not asked for people with more events; 'none': for everybody."""
+    index: Literal["exact", "approximate"] = "exact"
+    """How a network's nearest items are found; the approximate way is taken only where it finds 99 % of them."""
+    settings: dict = field(default_factory=dict)
+    """The model's own settings."""
+
+    def __post_init__(self) -> None:
+        if self.take < 1:
+            raise ValueError(f"take must be at least 1, got {self.take} in the source {self.called}.")
+        if self.newest is not None and self.newest < 1:
+            raise ValueError(f"newest must be at least 1, got {self.newest} in the source {self.called}.")
+        if self.session_gap_s is not None and self.session_gap_s <= 0:
+            raise ValueError(f"session_gap_s must be above 0, got {self.session_gap_s} in the source {self.called}.")
+        if self.min_events < 0 or (self.max_events is not None and self.max_events < self.min_events):
+            raise ValueError(
+                f"The source {self.called} is for people with {self.min_events} to {self.max_events} events: nobody."
+            )
+
+    @property
+    def called(self) -> str:
+        """Its name in answers."""
+        return self.name or self.model
+
+
+@dataclass(frozen=True)
+class BlendConfig:
+    """How the sources' lists become one."""
+
+    method: Literal["learned", "reciprocal-rank", "weighted"] = "learned"
+    """Weights learned on validation; the sum of 1 / (constant + place); or the weighted sum of scores from 0 to 1."""
+    weights: dict = field(default_factory=dict)
+    """For the last two: what a source counts, by its name; 1 where it is not named."""
+    constant: float = 60.0
+    """Of reciprocal-rank: the larger, the less the first places stand out."""
+    candidates: int = 500
+    """At most so many items go on, the best by reciprocal rank."""
+    ridge: float = 10.0
+    """Of learned: the pull of all weights towards zero, in cases."""
+    cohort_ridge: float = 100.0
+    """Of learned: the pull of a cohort's weights towards everybody's, in cases."""
+    cohorts: tuple[int, ...] = (0, 1, 3, 10)
+    """Of learned: people with at least so many events have weights of their own."""
+
+    def __post_init__(self) -> None:
+        if self.constant <= 0:
+            raise ValueError(f"constant must be above 0, got {self.constant}.")
+        if self.candidates < 1:
+            raise ValueError(f"candidates must be at least 1, got {self.candidates}.")
+        if self.ridge <= 0 or self.cohort_ridge <= 0:
+            raise ValueError(f"ridge and cohort_ridge must be above 0, got {self.ridge} and {self.cohort_ridge}.")
+        if self.cohorts[:1] != (0,) or list(self.cohorts) != sorted(set(self.cohorts)):
+            raise ValueError(f"cohorts must begin with 0 and rise, got {list(self.cohorts)}.")
+        for name, weight in self.weights.items():
+            if type(weight) not in (int, float) or not weight >= 0:
+                raise ValueError(f"The weight of {name} must be a number of at least 0, got {weight!r}.")
+
+
+@dataclass(frozen=True)
+class RankConfig:
+    """How the blended list is put into its last order by score."""
+
+    method: Literal["auto", "none", "trees"] = "auto"
+    """Boosted trees on top of the blend; 'auto': where held-out validation cases are better ranked with them."""
+    trees: int = 60
+    """At most so many; validation says when to stop."""
+    depth: int = 5
+    """At most so many questions lead to a leaf."""
+    learning_rate: float = 0.1
+    """What one tree may change."""
+    min_leaf: int = 200
+    """A leaf stands for at least so many candidates."""
+    cases: int = 4000
+    """So many validation cases are learned from, by the blend too."""
+
+    def __post_init__(self) -> None:
+        for name in ("trees", "depth", "min_leaf"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.cases < 10:
+            raise ValueError(f"cases must be at least 10, got {self.cases}.")
+        if not 0 < self.learning_rate <= 1:
+            raise ValueError(f"learning_rate must be in (0, 1], got {self.learning_rate}.")
+
+
+@dataclass(frozen=True)
+class PlacementConfig:
+    """What goes for one place where lists are shown."""
+
+    name: str
+    """How requests call it; one named "default" is for requests that name none."""
+    rules: RulesConfig = field(default_factory=RulesConfig)
+    """What may be shown, what is favoured, pinned, counted."""
+    rerank: RerankConfig = field(default_factory=RerankConfig)
+    """How much variety."""
+    explore: ExploreConfig = field(default_factory=ExploreConfig)
+    """How much chance at the list's tail."""
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """The whole file."""
+
+    source: tuple[SourceConfig, ...]
+    """Each ``[[source]]`` in its order."""
+    blend: BlendConfig = field(default_factory=BlendConfig)
+    rank: RankConfig = field(default_factory=RankConfig)
+    placement: tuple[PlacementConfig, ...] = ()
+    """Each ``[[placement]]``."""
+
+    def __post_init__(self) -> None:
+        places = [one.name for one in self.placement]
+        for name in places:
+            if places.count(name) > 1:
+                raise ValueError(f"Two placements are called {name}: write one [[placement]] for each.")
+        names = [one.called for one in self.source]
+        if not names:
+            raise ValueError("A pipeline needs at least one [[source]].")
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"Two sources are called {name}: give one of them another name.")
+        for name in self.blend.weights:
+            if name not in names:
+                raise ValueError(f"blend.weights names {name}, which is no source. The sources: {', '.join(names)}.")
+
+
+def read_pipeline(path: Path) -> PipelineConfig:
+    """The settings in a TOML file. ValueError, in a sentence that names the file, for anything else."""
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"{path} is not TOML: {error}.") from None
+    return decode_pipeline(values, f"{path}: ")
+
+
+def decode_pipeline(values: Mapping[str, Any], where: str = "") -> PipelineConfig:
+    """The settings from plain values; ``where`` is said before what is wrong with them."""
+    try:
+        return settings.decode(PipelineConfig, values)
+    except ValueError as error:
+        raise ValueError(f"{where}{error}") from None

@@ -1,0 +1,196 @@
+"""The whole way from a history to a list: sources, blend, rank; a scorer like any other, so that it is judged as one.
+
+Shape letters: B batch, C candidates, F signals, V catalogue size with PAD.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from segue.data.catalog import PAD
+from segue.data.sequences import Sequences
+from segue.pipeline.blend import Blend
+from segue.pipeline.candidates import Candidates, gather
+from segue.pipeline.config import PipelineConfig
+from segue.pipeline.rank import Second
+from segue.pipeline.ranked import How, Ranked
+from segue.pipeline.shelf import Shelf
+from segue.pipeline.signals import Scales, signals
+from segue.pipeline.sources import Source
+from segue.pipeline.trees import Trees
+
+BLOCK = 64
+"""Histories that are answered at once: every source's scores of the whole catalogue are in memory for so many."""
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """What validation taught: how signals become one score, and what the score is worth."""
+
+    scales: Scales
+    blend: Blend
+    trees: Trees | None = None
+    temperature: float = 1.0
+    """A score divided by it is a log-probability, up to a constant for each history."""
+    coverage: float = 1.0
+    """How often what came next was among the candidates, on validation."""
+
+    def scores(self, found: Candidates, signals_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
+        """float64 [B, C]; -inf at PAD."""
+        scores_BC = self.blend.scores(found, signals_BCF, lengths_B)
+        if self.trees is not None and len(self.trees):
+            there_BC = found.items_BC != PAD
+            scores_BC[there_BC] += self.trees.scores(signals_BCF[there_BC])
+        return scores_BC
+
+    def probabilities(self, scores_BC: np.ndarray) -> np.ndarray:
+        """float64 [B, C]: of being what comes next, for scores that ``scores`` gave; 0 at PAD."""
+        scaled_BC = (scores_BC - scores_BC.max(axis=1, keepdims=True)) / self.temperature
+        chance_BC = np.exp(scaled_BC)
+        chance_BC *= self.coverage / chance_BC.sum(axis=1, keepdims=True)
+        return chance_BC
+
+
+class Pipeline:
+    """Sources -> candidates -> blend -> rank, for raw histories of anybody. Numpy alone, but for what a network's own
+    scorer needs."""
+
+    name: ClassVar[str] = "pipeline"
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        weighing: Weighing,
+        shelf: Shelf,
+        config: PipelineConfig,
+        *,
+        exclude_seen: bool,
+        second: Second | None = None,
+    ) -> None:
+        self.sources = tuple(sources)
+        self.weighing = weighing
+        self.shelf = shelf
+        self.config = config
+        self.exclude_seen = exclude_seen
+        """Whether ``scores`` looks for candidates among unseen items alone, as the protocol does that judges it."""
+        self.second = second
+        """A model of click probability that has the last word; it is saved and loaded by itself."""
+
+    @property
+    def size(self) -> int:
+        return len(self.shelf.popularity_V)
+
+    def gather(
+        self,
+        histories: Sequences,
+        *,
+        exclude: Sequences | None = None,
+        allowed_V: np.ndarray | None = None,
+        also: Sequences | None = None,
+    ) -> tuple[Candidates, np.ndarray]:
+        """(candidates, their signals float32 [B, C, F]); arguments as ``candidates.gather``."""
+        most = self.config.blend.candidates
+        found = gather(self.sources, histories, most, exclude=exclude, allowed_V=allowed_V, also=also)
+        return found, signals(found, histories, self.shelf, self.weighing.scales)
+
+    def judge(
+        self,
+        histories: Sequences,
+        *,
+        exclude: Sequences | None = None,
+        allowed_V: np.ndarray | None = None,
+        also: Sequences | None = None,
+    ) -> tuple[Candidates, np.ndarray]:
+        """(candidates, their scores float64 [B, C]; -inf at PAD)."""
+        found, signals_BCF = self.gather(histories, exclude=exclude, allowed_V=allowed_V, also=also)
+        known = histories.known()
+        scores_BC = self.weighing.scores(found, signals_BCF, known.lengths)
+        if self.second is not None:
+            rows = [known.take(slice(b, b + 1)) for b in range(len(known))]
+            scored = zip(rows, found.items_BC, scores_BC, strict=True)
+            scores_BC = np.array([self.second.scores(*one) for one in scored]).reshape(scores_BC.shape)
+        return found, scores_BC
+
+    def ranked_by(self, second: Second) -> "Pipeline":
+        """The same pipeline with a ranker that has the last word."""
+        parts = (self.sources, self.weighing, self.shelf, self.config)
+        return Pipeline(*parts, exclude_seen=self.exclude_seen, second=second)
+
+    def recommend(
+        self,
+        histories: Sequences,
+        k: int,
+        *,
+        exclude: Sequences | None = None,
+        allowed_V: np.ndarray | None = None,
+    ) -> list[Ranked]:
+        """Each history's candidates, best first; where there are fewer than k, popular allowed items behind them."""
+        lists = []
+        for b, found, scores_BC in self._judged(histories, exclude, allowed_V):
+            for i in range(len(found)):
+                ranked = found.ranked(i, scores_BC[i])
+                if len(ranked) < k:
+                    ranked = ranked.followed_by(self._popular(k, exclude, b + i, allowed_V))
+                lists.append(ranked)
+        return lists
+
+    def scores(self, histories: Sequences) -> np.ndarray:
+        """float32 [B, V]: 1 for the best candidate, evenly less for the others down to 0; below -1 all other items, by
+        popularity."""
+        popularity_V = self.shelf.popularity_V / (self.shelf.popularity_V.max(initial=0) + 1) - 2
+        scores_BV = np.tile(popularity_V.astype(np.float32), (len(histories), 1))
+        seen = histories.known() if self.exclude_seen else None
+        for b, found, scores_BC in self._judged(histories, seen, None):
+            order_BC = np.argsort(-scores_BC, axis=1, kind="stable")
+            width = order_BC.shape[1]
+            rows = np.arange(b, b + len(found))[:, None]
+            items_BC = np.take_along_axis(found.items_BC, order_BC, axis=1)
+            scores_BV[rows, items_BC] = 1.0 - np.arange(width, dtype=np.float32) / width
+        scores_BV[:, PAD] = 0.0
+        return scores_BV
+
+    def probabilities(self, histories: Sequences, items: Sequences) -> list[np.ndarray]:
+        """For each history, the probability that each of its ``items`` (row b for row b) is the very next one taken,
+        float64; 0 for PAD. Items that no source would give are judged like all others."""
+        out = []
+        for b, found, scores_BC in self._judged(histories, None, None, also=items):
+            chance_BC = self.weighing.probabilities(scores_BC)
+            for i in range(len(found)):
+                of = dict(zip(found.items_BC[i].tolist(), chance_BC[i].tolist(), strict=True))
+                asked = items.items[items.starts[b + i] : items.stops[b + i]].tolist()
+                out.append(np.array([0.0 if item == PAD else of[item] for item in asked]))
+        return out
+
+    def _judged(
+        self,
+        histories: Sequences,
+        exclude: Sequences | None,
+        allowed_V: np.ndarray | None,
+        also: Sequences | None = None,
+    ) -> Iterator[tuple[int, Candidates, np.ndarray]]:
+        """(first row, candidates, scores) of a few histories at a time."""
+        for start in range(0, len(histories), BLOCK):
+            rows = slice(start, start + BLOCK)
+            found, scores_BC = self.judge(
+                histories.take(rows),
+                exclude=None if exclude is None else exclude.take(rows),
+                allowed_V=allowed_V,
+                also=None if also is None else also.take(rows),
+            )
+            yield start, found, scores_BC
+
+    def _popular(self, k: int, exclude: Sequences | None, row: int, allowed_V: np.ndarray | None) -> Ranked:
+        """Enough popular items that none of the history's candidates can use up."""
+        free_V = np.ones(self.size, dtype=bool) if allowed_V is None else allowed_V.copy()
+        if exclude is not None:
+            free_V[exclude.items[exclude.starts[row] : exclude.stops[row]]] = False
+        found = Ranked.best(self.shelf.popularity_V, 2 * k, source="popularity", allowed_V=free_V)
+        return Ranked.of(found.items_C, found.scores_C, sources=found.sources, how=How.FILLED)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything to save but the settings, by name; a model that several sources ask is there once."""
+        from segue.pipeline.saved import arrays_of
+
+        return arrays_of(self)

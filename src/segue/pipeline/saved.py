@@ -1,0 +1,111 @@
+"""A pipeline on disk: one artifact that holds every source's model, so that it is loaded and served as one."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from segue import settings
+from segue.models.artifact import Artifact
+from segue.models.restore import restore as restore_model
+from segue.models.scorer import Scorer
+from segue.models.zoo import ZOO, find
+from segue.pipeline.blend import Blend, Learned, fixed
+from segue.pipeline.config import PipelineConfig, decode_pipeline
+from segue.pipeline.index import Approximate
+from segue.pipeline.own import OWN
+from segue.pipeline.pipeline import Pipeline, Weighing
+from segue.pipeline.shelf import Shelf
+from segue.pipeline.signals import Scales
+from segue.pipeline.sources import Source
+from segue.pipeline.trees import Trees
+
+
+def restore(artifact: Artifact) -> Scorer:
+    """The scorer that an artifact holds, a single model's or a whole pipeline's. ValueError as for a single model."""
+    if artifact.model != Pipeline.name:
+        return restore_model(artifact)
+    pipeline = restore_pipeline(artifact.arrays, artifact.settings)
+    if pipeline.size != artifact.catalog.size:
+        raise ValueError(
+            f"The pipeline scores {pipeline.size - 1} items, but its catalogue holds {len(artifact.catalog)}: the "
+            "artifact was put together from two."
+        )
+    return pipeline
+
+
+def settings_of(pipeline: Pipeline, chosen: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """What an artifact's settings hold: the file's settings, and of each distinct model its name and its own settings
+    (``chosen``, by the model's number), complete."""
+    scorers, number_S = distinct(pipeline)
+    return {
+        "pipeline": asdict(pipeline.config),
+        "models": [{"name": scorer.name, "settings": dict(chosen[m])} for m, scorer in enumerate(scorers)],
+        "model_of_source": number_S,
+        "exclude_seen": pipeline.exclude_seen,
+        "temperature": pipeline.weighing.temperature,
+        "coverage": pipeline.weighing.coverage,
+    }
+
+
+def arrays_of(pipeline: Pipeline) -> dict[str, np.ndarray]:
+    """Every array by name: 'model.0.', 'index.2', 'blend.', 'trees.', 'shelf.', 'scales.' before a part's own."""
+    weighing = pipeline.weighing
+    parts = {f"model.{m}": scorer.arrays() for m, scorer in enumerate(distinct(pipeline)[0])}
+    parts |= {"blend": weighing.blend.arrays(), "shelf": pipeline.shelf.arrays()}
+    parts["scales"] = {"log": weighing.scales.log_S, "spread": weighing.scales.spread_S}
+    if weighing.trees is not None:
+        parts["trees"] = weighing.trees.arrays()
+    out = {f"{part}.{name}": array for part, own in parts.items() for name, array in own.items()}
+    indices = enumerate(source.index for source in pipeline.sources)
+    return out | {f"index.{s}": index.array() for s, index in indices if index is not None}
+
+
+def restore_pipeline(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> Pipeline:
+    """What ``arrays_of`` and ``settings_of`` gave. ValueError for settings that this version does not know."""
+    config = decode_pipeline(values["pipeline"])
+    scorers = [_model(one, _part(arrays, f"model.{m}")) for m, one in enumerate(values["models"])]
+    sources = [
+        Source(scorers[m], one, Approximate.restore(arrays[f"index.{s}"]) if f"index.{s}" in arrays else None)
+        for s, (m, one) in enumerate(zip(values["model_of_source"], config.source, strict=True))
+    ]
+    trees = _part(arrays, "trees")
+    weighing = Weighing(
+        Scales(arrays["scales.log"], arrays["scales.spread"]),
+        _blend(_part(arrays, "blend"), config),
+        Trees.restore(trees) if trees else None,
+        float(values["temperature"]),
+        float(values["coverage"]),
+    )
+    shelf = Shelf.restore(_part(arrays, "shelf"))
+    return Pipeline(sources, weighing, shelf, config, exclude_seen=bool(values["exclude_seen"]))
+
+
+def distinct(pipeline: Pipeline) -> tuple[list[Scorer], list[int]]:
+    """(each model once, in the order of the sources; the number of each source's model)."""
+    scorers: list[Scorer] = []
+    numbers = []
+    for source in pipeline.sources:
+        number = next((m for m, one in enumerate(scorers) if one is source.scorer), len(scorers))
+        if number == len(scorers):
+            scorers.append(source.scorer)
+        numbers.append(number)
+    return scorers, numbers
+
+
+def _model(one: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Scorer:
+    name = one["name"]
+    if name not in ZOO and name not in OWN:
+        raise ValueError(f"The pipeline holds the model '{name}', which this version of Segue does not know.")
+    entry = OWN[name] if name in OWN else find(name)
+    return entry.restore(arrays, settings.decode(entry.config, one["settings"]))
+
+
+def _blend(arrays: Mapping[str, np.ndarray], config: PipelineConfig) -> Blend:
+    """What was learned; where there was nothing to learn from, reciprocal rank."""
+    return Learned.restore(arrays) if arrays else fixed(config.blend, [one.called for one in config.source])
+
+
+def _part(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+    return {key.removeprefix(f"{name}."): value for key, value in arrays.items() if key.startswith(f"{name}.")}

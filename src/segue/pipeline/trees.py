@@ -1,0 +1,108 @@
+"""Boosted trees that answer with numpy alone: fitted by LightGBM, kept as five arrays.
+
+Shape letters: N rows, T trees, F signals, M nodes of all trees.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+BLOCK = 1 << 16
+"""About so many (row, tree) pairs walk down at once: their places stay in the processor's cache."""
+
+
+class Trees:
+    """score(row) = sum over trees of the leaf it falls into.
+
+    Node m asks whether signal ``feature_M[m]`` is above ``threshold_M[m]``: the answer no leads to ``child_M[m]``,
+    yes to the node behind it. A leaf asks whether something is above infinity and leads to itself.
+    """
+
+    def __init__(
+        self,
+        roots_T: np.ndarray,
+        feature_M: np.ndarray,
+        threshold_M: np.ndarray,
+        child_M: np.ndarray,
+        value_M: np.ndarray,
+    ) -> None:
+        self.roots_T = roots_T
+        self.feature_M = feature_M
+        self.threshold_M = threshold_M
+        self.child_M = child_M
+        self.value_M = value_M
+        self.depth = self._depth()
+
+    @classmethod
+    def from_lightgbm(cls, model: Any, trees: int) -> "Trees":
+        """The first ``trees`` trees of a fitted Booster whose signals are numbers without gaps."""
+        nodes: list[list[float]] = []
+        roots = []
+        for tree in model.dump_model(num_iteration=trees)["tree_info"]:
+            roots.append(len(nodes))
+            nodes.append([])
+            _plant(tree["tree_structure"], roots[-1], nodes)
+        table = np.array(nodes, dtype=np.float64).reshape(-1, 4)
+        feature_M, child_M = table[:, 0].astype(np.int32), table[:, 2].astype(np.int32)
+        return cls(np.array(roots, dtype=np.int32), feature_M, table[:, 1].copy(), child_M, table[:, 3].copy())
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, np.ndarray]) -> "Trees":
+        """What ``arrays`` gave."""
+        return cls(*(arrays[name] for name in ("roots", "feature", "threshold", "child", "value")))
+
+    def __len__(self) -> int:
+        return len(self.roots_T)
+
+    def scores(self, rows_NF: np.ndarray) -> np.ndarray:
+        """float64 [N]."""
+        out_N = np.zeros(len(rows_NF))
+        step = max(1, BLOCK // max(1, len(self.roots_T)))
+        for start in range(0, len(rows_NF), step):
+            part_NF = rows_NF[start : start + step]
+            out_N[start : start + step] = self.value_M[self._leaves(part_NF)].sum(axis=0)
+        return out_N
+
+    def _leaves(self, rows_NF: np.ndarray) -> np.ndarray:
+        """int32 [T, N]: the leaf of each row in each tree, all walking a level at a time."""
+        flat = np.ascontiguousarray(rows_NF.T).ravel()
+        row_1N = np.arange(len(rows_NF), dtype=np.int32)[None, :]
+        stride_M = self.feature_M * np.int32(len(rows_NF))
+        node_TN = np.repeat(self.roots_T[:, None], len(rows_NF), axis=1)
+        for _ in range(self.depth):
+            above_TN = flat[stride_M[node_TN] + row_1N] > self.threshold_M[node_TN]
+            node_TN = self.child_M[node_TN] + above_TN
+        return node_TN
+
+    def _depth(self) -> int:
+        """How many steps lead to the deepest leaf."""
+        steps, here = 0, self.roots_T
+        while len(inner := here[self.threshold_M[here] != np.inf]):
+            here = np.concatenate([self.child_M[inner], self.child_M[inner] + 1])
+            steps += 1
+        return steps
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything to save, by name."""
+        return {
+            "roots": self.roots_T,
+            "feature": self.feature_M,
+            "threshold": self.threshold_M,
+            "child": self.child_M,
+            "value": self.value_M,
+        }
+
+
+def _plant(node: Mapping[str, Any], place: int, nodes: list[list[float]]) -> None:
+    """Writes a node of LightGBM's own description, and those under it, as [feature, threshold, child, value]."""
+    if "split_feature" not in node:
+        nodes[place] = [0.0, np.inf, float(place), float(node["leaf_value"])]
+        return
+    if node["decision_type"] != "<=":
+        raise ValueError(f"A tree asks '{node['decision_type']}', but its signals are numbers: only '<=' is known.")
+    child = len(nodes)
+    nodes.extend([[], []])
+    nodes[place] = [float(node["split_feature"]), float(node["threshold"]), float(child), 0.0]
+    _plant(node["left_child"], child, nodes)
+    _plant(node["right_child"], child + 1, nodes)

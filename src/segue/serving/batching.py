@@ -1,0 +1,141 @@
+"""Questions that wait are answered together, by one thread beside the event loop; when too much waits, new ones are
+refused at once, and whoever has waited too long gets a quick answer instead."""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from segue.serving.problems import later
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+
+@dataclass(frozen=True)
+class BatchingConfig:
+    """How long anybody waits."""
+
+    most: int = 32
+    """Questions that are scored together."""
+    waiting: int = 2048
+    """Questions that may wait; more are refused."""
+    age_ms: float = 250.0
+    """When the oldest question has waited this long, new ones are refused (503, Retry-After)."""
+    slow_ms: float = 500.0
+    """Whoever has no answer by then gets the last one, or what is popular, and is told so."""
+
+    def __post_init__(self) -> None:
+        if self.most < 1 or self.waiting < 1:
+            raise ValueError(f"most and waiting must be at least 1, got {self.most} and {self.waiting}.")
+        if self.age_ms <= 0 or self.slow_ms <= 0:
+            raise ValueError(f"age_ms and slow_ms must be above 0, got {self.age_ms:g} and {self.slow_ms:g}.")
+
+
+class TooSlow(TimeoutError):  # noqa: N818 - said of the answer, not of the program
+    """No answer within ``slow_ms``."""
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[Q, A]):
+    question: Q
+    since_s: float
+    loop: asyncio.AbstractEventLoop
+    future: "asyncio.Future[A]"
+
+
+class Batcher(Generic[Q, A]):
+    """Asks ``work`` for the answers to all questions that wait, one batch after the other, in a thread of its own.
+
+    Nobody waits for a batch to fill: the first question is taken up at once, and those that come meanwhile are the next
+    batch, so that batches grow with the load. ``work`` gives an answer or an exception for each question; where it
+    raises itself, everybody in the batch hears of it, and the thread goes on.
+    """
+
+    def __init__(
+        self, work: Callable[[Sequence[Q]], Sequence[A | Exception]], config: BatchingConfig | None = None
+    ) -> None:
+        self.config = config or BatchingConfig()
+        self._work = work
+        self._queue: deque[_Waiting[Q, A]] = deque()
+        self._ready = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="segue-scorer", daemon=True)
+        self._thread.start()
+
+    def age_ms(self) -> float:
+        """How long the oldest question has waited."""
+        try:
+            return (time.monotonic() - self._queue[0].since_s) * 1e3
+        except IndexError:
+            return 0.0
+
+    async def ask(self, question: Q) -> A:
+        """The answer. Problem (503) where too much waits already; TooSlow where it takes too long; and whatever
+        ``work`` said."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[A] = loop.create_future()
+        waiting = _Waiting(question, time.monotonic(), loop, future)
+        with self._ready:
+            if self._closing:
+                raise later("The server is stopping: ask again in a moment.")
+            if len(self._queue) >= self.config.waiting or self.age_ms() > self.config.age_ms:
+                raise later(f"{len(self._queue)} questions wait to be answered: ask again in a moment.")
+            self._queue.append(waiting)
+            self._ready.notify()
+        alarm = loop.call_later(self.config.slow_ms / 1e3, _give_up, future)
+        try:
+            return await future
+        finally:
+            alarm.cancel()
+
+    def close(self) -> None:
+        """Answers what waits, then ends the thread."""
+        with self._ready:
+            self._closing = True
+            self._ready.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while batch := self._next():
+            try:
+                answers: Sequence[A | Exception] = self._work([one.question for one in batch])
+            except Exception as error:  # the thread must outlive anything, and everybody must hear of it
+                answers = [error] * len(batch)
+            for loop in {one.loop for one in batch}:
+                pairs = [(one, a) for one, a in zip(batch, answers, strict=True) if one.loop is loop]
+                try:
+                    loop.call_soon_threadsafe(_settle, pairs)
+                except RuntimeError:  # the loop ended meanwhile, and with it whoever asked
+                    continue
+
+    def _next(self) -> list[_Waiting[Q, A]]:
+        """What waits, the oldest first; nothing once the batcher is closed and nobody waits. Questions whose asker has
+        given up are passed over."""
+        while True:
+            with self._ready:
+                while not self._queue and not self._closing:
+                    self._ready.wait()
+                batch = [self._queue.popleft() for _ in range(min(self.config.most, len(self._queue)))]
+            if not batch:
+                return batch
+            if alive := [one for one in batch if not one.future.done()]:
+                return alive
+
+
+def _settle(pairs: Sequence[tuple[_Waiting[Q, A], A | Exception]]) -> None:
+    for waiting, answer in pairs:
+        if waiting.future.done():
+            continue
+        if isinstance(answer, Exception):
+            waiting.future.set_exception(answer)
+        else:
+            waiting.future.set_result(answer)
+
+
+def _give_up(future: "asyncio.Future[A]") -> None:
+    if not future.done():
+        future.set_exception(TooSlow())

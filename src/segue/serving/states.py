@@ -1,0 +1,80 @@
+"""Recurrent states of live histories: an event steps its person's state, and nothing is read twice.
+
+A stepped state is the state of *all* known events of a history. While these are no more than the encoder reads, that is
+what the encoder makes of the history from scratch, whatever was stepped, evicted, reloaded or restarted in between. The
+event that makes them one more moves the encoder's window, and a state cannot forget its first event: from then on the
+window is read anew at each answer, so that the server still says what an evaluation says.
+
+Shape letters: L layers, B histories, D hidden size.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from segue.data.catalog import PAD
+from segue.data.sequences import Sequences
+from segue.models.gru4rec import GruArrays
+from segue.models.neural import NeuralScorer
+from segue.models.retrieval import Retrieval
+from segue.serving.sessions import Live, Sessions
+
+
+class States:
+    """The encoder's states for histories, from what is kept with each of them."""
+
+    def __init__(self, network: NeuralScorer, encoder: GruArrays, sessions: Sessions) -> None:
+        self._network = network
+        self._encoder = encoder
+        self._sessions = sessions
+
+    def hidden(self, histories: Sequence[Live | Sequence[int]]) -> np.ndarray:
+        """float32 [B, D]; zeros where nothing known has happened. Plain lists are read from scratch."""
+        news, starts, kept = [], [], []
+        for one in histories:
+            live = one if isinstance(one, Live) else None
+            items = one.items if isinstance(one, Live) else one
+            known = [item for item in items if item != PAD]
+            steps = len(known) <= self._encoder.length
+            state = live.state if live is not None and steps else None
+            if live is not None and state is not None:
+                known = [item for item in items[live.read :] if item != PAD]
+            news.append(known[-self._encoder.length :])
+            starts.append(state)
+            kept.append(live if steps and known else None)
+        state_LBD = self._advance(self._starts(starts), Sequences.from_lists(news))
+        for b, live in enumerate(kept):
+            if live is not None:
+                self._sessions.keep(live, state_LBD[:, b].copy())
+        top_BD: np.ndarray = state_LBD[-1, :, : self._network.keys_VD.shape[1]]
+        return top_BD
+
+    def _starts(self, states: Sequence[np.ndarray | None]) -> np.ndarray:
+        start_LBD = self._encoder.start(len(states))
+        for b, state in enumerate(states):
+            if state is not None:
+                start_LBD[:, b] = state
+        return start_LBD
+
+    def _advance(self, state_LBD: np.ndarray, news: Sequences) -> np.ndarray:
+        """The states after some more events each; rows step together, the one with the most first."""
+        newest, vectors_ND = self._network.read(news)
+        lengths = newest.lengths
+        order = np.argsort(-lengths, kind="stable")
+        offsets = (np.cumsum(lengths) - lengths)[order]
+        moved_LBD = state_LBD[:, order]
+        for t in range(int(lengths.max(initial=0))):
+            count = int((lengths > t).sum())
+            moved_LBD[:, :count] = self._encoder.step(moved_LBD[:, :count], vectors_ND[offsets[:count] + t])
+        out_LBD = np.empty_like(moved_LBD)
+        out_LBD[:, order] = moved_LBD
+        return out_LBD
+
+
+def states(retrieval: Retrieval, sessions: Sessions) -> States | None:
+    """For a model whose state steps; None for one that reads its newest events anew each time, as one does that looks
+    at their times."""
+    network = retrieval.network
+    if network is not None and isinstance(network.encoder, GruArrays) and network.sides.clock is None:
+        return States(network, network.encoder, sessions)
+    return None

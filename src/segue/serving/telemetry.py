@@ -1,0 +1,83 @@
+"""What Prometheus reads: counters and times in a bounded number of series. No label ever holds an id from outside."""
+
+from collections.abc import Callable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+_SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+
+
+class Telemetry:
+    """One server's counters, in a registry of their own: two servers in one process do not share them."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        own = self.registry
+        ProcessCollector(registry=own)
+        self._requests = Counter("segue_requests", "Requests answered.", ["operation", "status"], registry=own)
+        self._seconds = Histogram(
+            "segue_request_seconds", "Time to answer.", ["operation"], buckets=_SECONDS, registry=own
+        )
+        self._events = Counter("segue_events", "Events by what became of them.", ["outcome"], registry=own)
+        self._answers = Counter("segue_answers", "Lists by who answered.", ["variant"], registry=own)
+        self._failures = Counter(
+            "segue_answer_failures", "Answers that a version failed to give.", ["role"], registry=own
+        )
+        self._swaps = Counter("segue_swaps", "Changes of what is at work.", ["outcome"], registry=own)
+        self._model = Gauge("segue_model", "1 for each version at work.", ["role", "version"], registry=own)
+        self._shadow = Counter("segue_shadow_requests", "What was asked in the shadow.", ["outcome"], registry=own)
+        self._shadow_seconds = Histogram("segue_shadow_seconds", "Time of a shadow.", buckets=_SECONDS, registry=own)
+        self._overlap = Histogram(
+            "segue_shadow_overlap",
+            "Share of a shadow's items that the live list has too.",
+            buckets=_SHARES,
+            registry=own,
+        )
+        self._roles: Mapping[str, str] = {}
+
+    def text(self) -> bytes:
+        """What a scrape gets."""
+        return generate_latest(self.registry)
+
+    def watch(self, name: str, said: str, value: Callable[[], float]) -> None:
+        """Adds a gauge that is read at each scrape."""
+        Gauge(f"segue_{name}", said, registry=self.registry).set_function(value)
+
+    def requested(self, operation: str, status: int, seconds: float) -> None:
+        """Counts a request; ``operation`` is a route as it is declared, never a path as it was sent."""
+        self._requests.labels(operation, str(status)).inc()
+        self._seconds.labels(operation).observe(seconds)
+
+    def stored(self, accepted: int, duplicates: int) -> None:
+        """Counts events."""
+        self._events.labels("accepted").inc(accepted)
+        self._events.labels("duplicate").inc(duplicates)
+
+    def answered(self, variant: str) -> None:
+        """Counts a list."""
+        self._answers.labels(variant).inc()
+
+    def failed(self, version: str) -> None:
+        """Counts an answer that a version at work did not give, by its role: versions come and go, roles are four."""
+        role = next((role for role, one in self._roles.items() if one == version), "gone")
+        self._failures.labels(role).inc()
+
+    def swapped(self, outcome: str) -> None:
+        """Counts a change: swapped, refused or rolled back."""
+        self._swaps.labels(outcome).inc()
+
+    def shadowed(self, outcome: str, seconds: float | None = None, overlap: float | None = None) -> None:
+        """Counts a question to a shadow."""
+        self._shadow.labels(outcome).inc()
+        if seconds is not None and overlap is not None:
+            self._shadow_seconds.observe(seconds)
+            self._overlap.observe(overlap)
+
+    def at_work(self, roles: Mapping[str, str]) -> None:
+        """Says which version has which role; what was said before is forgotten."""
+        self._roles = dict(roles)
+        self._model.clear()
+        for role, version in roles.items():
+            self._model.labels(role, version).set(1)

@@ -1,0 +1,193 @@
+"""What validation teaches a pipeline: how much each opinion counts, whether trees correct it, what a score is worth.
+
+Shape letters: B batch, N cases, C candidates, F signals.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from segue.data.cases import Cases, Split
+from segue.data.catalog import PAD
+from segue.evaluation.metrics import ndcg
+from segue.evaluation.ranks import answerable
+from segue.pipeline.blend import Blend, Learned, fixed, learn
+from segue.pipeline.candidates import gather
+from segue.pipeline.config import PipelineConfig
+from segue.pipeline.pipeline import BLOCK, Weighing
+from segue.pipeline.rank import learn_trees
+from segue.pipeline.shelf import Shelf
+from segue.pipeline.signals import Scales, names, signals
+from segue.pipeline.sources import Source
+from segue.pipeline.trees import Trees
+
+HELD_OUT = 0.25
+"""The share of people among the validation cases that weights do not learn from: it judges them."""
+FEWEST = 50
+"""With fewer cases whose target is among the candidates nothing is learned; places decide."""
+TEMPERATURES = 2.0 ** np.arange(-12, 3.01, 0.25)
+GUESSED = {"reciprocal-rank": 0.005, "weighted": 0.2, "learned": 0.005}
+"""Temperatures where nothing can be learned, by the blend's method (then learned goes by places too)."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Validation cases whose target is among the candidates, with everything that weights are learned from."""
+
+    signals_NCF: np.ndarray
+    there_NC: np.ndarray
+    """bool: a candidate, not PAD."""
+    target_N: np.ndarray
+    """The target's place among the candidates."""
+    lengths_N: np.ndarray
+    groups_N: np.ndarray
+    fused_NC: np.ndarray
+    """The scores of the blend that needs no learning."""
+
+    def take(self, rows_N: np.ndarray) -> "Asked":
+        """Some of the cases, by mask."""
+        return Asked(
+            self.signals_NCF[rows_N],
+            self.there_NC[rows_N],
+            self.target_N[rows_N],
+            self.lengths_N[rows_N],
+            self.groups_N[rows_N],
+            self.fused_NC[rows_N],
+        )
+
+    def learn(self, config: PipelineConfig) -> Learned:
+        """The blend that these cases make likeliest."""
+        return learn(self.signals_NCF, self.there_NC, self.target_N, self.lengths_N, config.blend)
+
+    def quality(self, scores_NC: np.ndarray) -> float:
+        """NDCG@10, ties half; 0 where there is no case."""
+        if len(self.target_N) == 0:
+            return 0.0
+        scores_NC = np.where(self.there_NC, scores_NC, -np.inf)
+        own_N1 = np.take_along_axis(scores_NC, self.target_N[:, None], axis=1)
+        above_N, equal_N = (scores_NC > own_N1).sum(axis=1), (scores_NC == own_N1).sum(axis=1)
+        return float(ndcg(0.5 + above_N + 0.5 * equal_N, 10).mean())
+
+
+def weigh(
+    sources: Sequence[Source], shelf: Shelf, split: Split, config: PipelineConfig, seed: int
+) -> tuple[Weighing, dict[str, Any]]:
+    """(what the split's validation cases teach, what was measured on the way): three quarters of the people teach,
+    the others stop the trees and judge them."""
+    called = tuple(source.name for source in sources)
+    cases = sample(split.validation, split.exclude_seen, config.rank.cases, seed)
+    blend: Blend
+    scales, asked = ask(sources, shelf, cases, split.exclude_seen, config)
+    if asked is None or len(asked.target_N) < FEWEST:
+        blend = fixed(config.blend, called)
+        return Weighing(scales, blend, temperature=GUESSED[config.blend.method]), {"learned_from_cases": 0}
+    blend, learning_N = fixed(config.blend, called), _learning(asked.groups_N, seed)
+    teach, judge = asked.take(learning_N), asked.take(~learning_N)
+    quality = {"places": judge.quality(judge.fused_NC)}
+    scores = teach.fused_NC, judge.fused_NC
+    if config.blend.method == "learned":
+        blend = learned = teach.learn(config)
+        scores = learned.linear(teach.signals_NCF, teach.lengths_N), learned.linear(judge.signals_NCF, judge.lengths_N)
+        quality["learned"] = judge.quality(scores[1])
+    trees = None
+    if config.rank.method != "none":
+        trees, scores, quality["trees"] = _corrected(teach, judge, scores, config, seed)
+    if trees is None and isinstance(blend, Learned):
+        blend = asked.learn(config)
+    coverage = len(asked.target_N) / len(cases)
+    notes = {
+        "learned_from_cases": len(teach.target_N),
+        "held_out_cases": len(judge.target_N),
+        "held_out_ndcg@10": {name: round(value, 5) for name, value in quality.items()},
+        "trees": 0 if trees is None else len(trees),
+        "coverage": round(coverage, 4),
+        "signals": names(called),
+    }
+    return Weighing(scales, blend, trees, _temperature(judge, scores[1]), coverage), notes
+
+
+def _corrected(
+    teach: Asked, judge: Asked, scores: tuple[np.ndarray, np.ndarray], config: PipelineConfig, seed: int
+) -> tuple[Trees | None, tuple[np.ndarray, np.ndarray], float]:
+    """(the trees, None where they do not help; the scores with them; their quality on the held-out cases)."""
+    parts = [
+        (part.signals_NCF, part.there_NC, part.target_N, own_NC)
+        for part, own_NC in zip((teach, judge), scores, strict=True)
+    ]
+    trees = learn_trees(parts[0], parts[1], config.rank, seed)
+    corrected_NC = scores[1].copy()
+    corrected_NC[judge.there_NC] += trees.scores(judge.signals_NCF[judge.there_NC])
+    quality = judge.quality(corrected_NC)
+    if config.rank.method == "auto" and quality <= judge.quality(scores[1]):
+        return None, scores, quality
+    return trees, (scores[0], corrected_NC), quality
+
+
+def sample(cases: Cases, exclude_seen: bool, most: int, seed: int) -> Cases:
+    """At most so many of the cases that can be ranked, drawn without replacement."""
+    if exclude_seen and len(cases):
+        cases = cases.take(answerable(cases.histories, cases.targets))
+    if len(cases) <= most:
+        return cases
+    rows = np.random.default_rng((seed, 5)).choice(len(cases), most, replace=False)
+    return cases.take(np.sort(rows))
+
+
+def ask(
+    sources: Sequence[Source], shelf: Shelf, cases: Cases, exclude_seen: bool, config: PipelineConfig
+) -> tuple[Scales, Asked | None]:
+    """(the scales; the cases whose target is among the candidates, None where there is none)."""
+    fusion = fixed(config.blend, [source.name for source in sources])
+    scales: Scales | None = None
+    kept: list[tuple[np.ndarray, ...]] = []
+    for start in range(0, len(cases), BLOCK):
+        part = cases.take(slice(start, start + BLOCK))
+        histories = part.histories
+        seen = histories.known() if exclude_seen else None
+        found = gather(sources, histories, config.blend.candidates, exclude=seen)
+        scales = scales or Scales.fit(found)
+        hit_BC = (found.items_BC == part.targets[:, None]) & (found.items_BC != PAD)
+        hit_B = hit_BC.any(axis=1)
+        lengths_B = histories.known().lengths
+        signals_BCF = signals(found, histories, shelf, scales)
+        columns = (signals_BCF, found.items_BC != PAD, hit_BC.argmax(axis=1), lengths_B, part.groups)
+        kept.append(tuple(column[hit_B] for column in (*columns, fusion.scores(found, signals_BCF, lengths_B))))
+    if scales is None:
+        scales = Scales(np.zeros(len(sources), dtype=bool), np.ones(len(sources), dtype=np.float32))
+    if not kept:
+        return scales, None
+    return scales, Asked(*[_stack(column) for column in zip(*kept, strict=True)])
+
+
+def _stack(parts: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Blocks one under the other; where they have a second axis, it is filled up with zeros to the widest."""
+    if parts[0].ndim == 1:
+        return np.concatenate(parts)
+    width = max(part.shape[1] for part in parts)
+    out = np.zeros((sum(len(part) for part in parts), width, *parts[0].shape[2:]), dtype=parts[0].dtype)
+    row = 0
+    for part in parts:
+        out[row : row + len(part), : part.shape[1]] = part
+        row += len(part)
+    return out
+
+
+def _learning(groups_N: np.ndarray, seed: int) -> np.ndarray:
+    """bool [N]: the cases of the people that weights learn from; a person is never on both sides."""
+    people, own_N = np.unique(groups_N, return_inverse=True)
+    mask_N: np.ndarray = (np.random.default_rng((seed, 7)).random(len(people)) >= HELD_OUT)[own_N]
+    return mask_N
+
+
+def _temperature(judge: Asked, scores_NC: np.ndarray) -> float:
+    """The divisor of the scores under which the held-out targets are likeliest (Guo et al. 2017)."""
+    rows_N = np.arange(len(judge.target_N))
+    losses = []
+    for temperature in TEMPERATURES:
+        scaled_NC = np.where(judge.there_NC, scores_NC, -np.inf) / temperature
+        top_N = scaled_NC.max(axis=1, initial=-np.inf)
+        total_N = np.log(np.exp(scaled_NC - top_N[:, None]).sum(axis=1)) + top_N
+        losses.append(float((total_N - scaled_NC[rows_N, judge.target_N]).sum()))
+    return float(TEMPERATURES[int(np.argmin(losses))])

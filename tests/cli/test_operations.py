@@ -1,0 +1,138 @@
+"""The commands of whoever runs the shop, as they are typed."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from segue.cli import quickstart
+from segue.serving.client import Client
+from segue.serving.schema import EventIn, RecommendRequest
+
+SEGUE = [sys.executable, "-m", "segue.cli.main"]
+
+
+def run(*arguments: object, code: int = 0) -> "subprocess.CompletedProcess[str]":
+    command = [*SEGUE, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("log") / "shop.csv"
+    rows = [f"u{p},i{(p + s) % 12},{1_700_000_000 + 600 * s + p}" for p in range(40) for s in range(8)]
+    path.write_text("user,item,time\n" + "\n".join(rows) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def runs(log: Path) -> list[Path]:
+    out = []
+    for name in ("markov", "popularity"):
+        run("train", log, "--model", name, "--out", log.parent / name)
+        out.append(log.parent / name)
+    return out
+
+
+@pytest.fixture
+def served(tmp_path: Path, runs: list[Path]):
+    """A registry with one version, and a server on it."""
+    folder = tmp_path / "models"
+    run("promote", folder, runs[0])
+    server, url = quickstart.start(folder, 0)
+    yield folder, url
+    server.terminate()
+    server.wait(timeout=30)
+
+
+def test_a_version_is_promoted_listed_and_taken_back_while_people_ask(served, runs: list[Path]) -> None:
+    folder, url = served
+    with Client(url) as client:
+        one = client.recommend(RecommendRequest(history=["i3"], k=1))
+        assert one.items[0].id == "i4"
+        done = run("promote", folder, runs[1], "--json")
+        two = json.loads(done.stdout)["live"]
+        deadline = time.monotonic() + 10
+        while client.recommend(RecommendRequest()).model_version != two and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert client.models().roles == {"live": two, "spare": one.model_version}
+        listed = json.loads(run("models", folder, "--json").stdout)
+        assert {row["version"]: row["role"] for row in listed} == {two: "live", one.model_version: ""}
+        assert "popularity" in run("models", folder).stdout
+        said = run("rollback", folder)
+        assert said.stdout == f"Live: version {one.model_version}.\n"
+        assert said.stderr == f"A server on {folder} takes this up within a second.\n"
+        canary = run("promote", folder, two, "--canary", 0.5, "--interleave", 0.25)
+        assert f"Canary: version {two} for 50.0% of the people, lists of both for 25.0%." in canary.stdout
+        refused = run("promote", folder, "nope", code=2)
+        assert refused.stderr == f"segue: {folder} has no version 'nope': 'segue models {folder}' lists them.\n"
+
+
+def test_clicks_are_reported(served) -> None:
+    folder, url = served
+    with Client(url) as client:
+        for i in range(6):
+            answer = client.recommend(RecommendRequest(user_id=f"u{i}", k=2, placement="home"))
+            if i % 2:
+                item = answer.items[0].id
+                client.events([EventIn(item_id=item, user_id=f"u{i}", recommendation_id=answer.recommendation_id)])
+    time.sleep(1)
+    data = folder.with_name("models-data")
+    cell = json.loads(run("report", data, "--json").stdout)["cells"][0]
+    assert (cell["placement"], cell["lists"], cell["clicked"]) == ("home", 6, 3)
+    assert "50.00 % (" in run("report", data).stdout
+
+
+def test_people_of_a_log_are_known_from_the_first_question_on(tmp_path: Path, runs: list[Path], log: Path) -> None:
+    data = tmp_path / "data"
+    command = [*SEGUE, "serve", runs[0], "--port", "0", "--data", data, "--history", log]
+    server = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stderr is not None
+        line = next(line for line in server.stderr if "Serving on" in line)
+        with Client(line.split()[2].rstrip(";")) as client:
+            deadline = time.monotonic() + 10
+            while time.monotonic() < deadline:
+                try:
+                    answer = client.recommend(RecommendRequest(user_id="u1", k=1))
+                    break
+                except OSError:
+                    time.sleep(0.05)
+            assert answer.items[0].id == "i9"
+            assert len(client.user("u1").events) == 8
+            assert client.erase("u1").events == 8
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)
+    done = json.loads(run("export", data, "--out", tmp_path / "out.parquet", "--json").stdout)
+    assert done["events"] == 39 * 8
+    said = run("train", log, "--model", "markov", "--out", tmp_path / "next", "--erased", data)
+    assert "8 events of erased people are left out." in said.stderr
+    again = run("import", log, "--data", data, "--json")
+    assert json.loads(again.stdout)["duplicates"] == 39 * 8
+    missing = run("train", log, "--model", "markov", "--out", tmp_path / "next", "--erased", tmp_path, code=2)
+    assert missing.stderr.endswith(f"{tmp_path} has no list of erased people: name a server's data directory.\n")
+
+
+def test_lists_for_everybody(tmp_path: Path, runs: list[Path], log: Path) -> None:
+    out = tmp_path / "lists.parquet"
+    done = run("recommend", runs[0], "--all-users", "--log", log, "--out", out, "--k", 3, "--json")
+    assert json.loads(done.stdout) == {"people": 40, "k": 3, "out": str(out)}
+    found = pl.read_parquet(out)
+    assert found.height == 120
+    assert found.filter((pl.col("user_id") == "u0") & (pl.col("rank") == 1))["item_id"].to_list() == ["i8"]
+    refused = run("recommend", runs[0], "--all-users", code=2)
+    assert refused.stderr == "segue: --all-users needs --log and --out, and neither --history nor --user.\n"
+
+
+def test_a_wrong_origin_and_rate_are_told(runs: list[Path]) -> None:
+    said = run("serve", runs[0], "--origin", "shop.example", code=2)
+    assert said.stderr == "segue: 'shop.example' is no origin: write it like https://shop.example.\n"
+    said = run("serve", runs[0], "--rate", "0", code=2)
+    assert said.stderr == "segue: A rate limit is a number of requests a second above 0, got 0.\n"

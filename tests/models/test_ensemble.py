@@ -1,0 +1,110 @@
+"""Several models as one: the sum of their log-probabilities, fitted, chosen on validation, saved and restored."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import segue
+from segue import experiment
+from segue.data.sequences import Sequences
+from segue.fitting import fit
+from segue.models.covisit import CoVisit, CoVisitConfig
+from segue.models.ensemble import FLOOR, Ensemble, log_scores
+from segue.models.markov import Markov, MarkovConfig
+from segue.models.popularity import Popularity, PopularityConfig
+
+LOG = Sequences.from_lists([[1, 2, 3], [2, 3, 4], [3, 4, 1], [1, 2, 4]])
+ASKED = Sequences.from_lists([[1, 2], [3], []])
+
+
+@pytest.fixture(scope="module")
+def events() -> "segue.EventLog":
+    rows = [
+        (f"u{p}", f"i{(p + s * (1 + p % 2)) % 11}", 1_700_000_000 + 100 * s + p) for p in range(40) for s in range(7)
+    ]
+    return segue.read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
+
+
+def test_scores_are_the_weighted_sum_of_log_probabilities() -> None:
+    near = CoVisit.fit(LOG, 5, CoVisitConfig())
+    usual = Popularity.fit(LOG, 5, PopularityConfig())
+    found = Ensemble([(near, 1.0), (usual, 0.5)]).scores(ASKED)
+    for row in range(3):
+        for item in range(1, 5):
+            wanted = 0.0
+            for scorer, weight in ((near, 1.0), (usual, 0.5)):
+                votes = np.maximum(scorer.scores(ASKED)[row], 0.0)
+                wanted += weight * np.log(votes[item] / votes.max() + FLOOR)
+            np.testing.assert_allclose(found[row, item], wanted, rtol=1e-4)
+
+
+def test_a_networks_logits_are_taken_as_they_are(events: "segue.EventLog") -> None:
+    split = events.split("leave-last-out")
+    net = fit("gru4rec", split, {"dim": 8, "epochs": 1}).scorer
+    np.testing.assert_array_equal(log_scores(net, split.test.histories)[:, 1:], net.scores(split.test.histories)[:, 1:])
+
+
+def test_a_member_without_weight_is_not_asked() -> None:
+    class Broken(Popularity):
+        def scores(self, histories: Sequences) -> np.ndarray:
+            raise AssertionError("asked")
+
+    broken = Broken(np.zeros(5, dtype=np.float32))
+    markov = Markov.fit(LOG, 5, MarkovConfig())
+    both = Ensemble([(broken, 0.0), (markov, 2.0)]).scores(ASKED)
+    np.testing.assert_allclose(both, 2 * log_scores(markov, ASKED), rtol=1e-6)
+
+
+def test_an_ensemble_needs_a_member() -> None:
+    with pytest.raises(ValueError, match="An ensemble needs a member"):
+        Ensemble([])
+
+
+def test_trained_saved_and_restored_it_answers_alike(events: "segue.EventLog", tmp_path: Path) -> None:
+    values = {"dim": 8, "epochs": 2, "2.dim": 4, "covisit.decay": 0.7}
+    result, version = experiment.train(
+        events, "gru4rec+gru4rec+covisit", tmp_path / "run", values, experiment.Job(refit=True)
+    )
+    assert len(result.notes["weights"]) == 3
+    assert [result.settings[place].get("dim") for place in "012"] == [8, 4, None]
+    assert result.settings["2"]["decay"] == 0.7
+    loaded = segue.load(tmp_path / "run")
+    assert isinstance(loaded.scorer, Ensemble)
+    assert loaded.scorer.name == "gru4rec+gru4rec+covisit"
+    assert len(version) == 12
+    split = events.split("time")
+    again = fit("gru4rec+gru4rec+covisit", split, values)
+    assert again.notes["weights"] == result.notes["weights"]
+    assert loaded.recommend([["i1", "i2"]], k=3)[0]
+
+
+def test_members_of_one_name_have_seeds_of_their_own(events: "segue.EventLog") -> None:
+    split = events.split("leave-last-out")
+    both = fit("gru4rec+gru4rec", split, {"dim": 8, "epochs": 1}, seed=3).scorer
+    assert isinstance(both, Ensemble)
+    alone = [fit("gru4rec", split, {"dim": 8, "epochs": 1}, seed=seed).scorer for seed in (6, 7)]
+    for (member, _), wanted in zip(both.members, alone, strict=True):
+        np.testing.assert_array_equal(member.scores(ASKED), wanted.scores(ASKED))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("markov+covisit", {"zzz": 1}, "Unknown setting 'zzz': none of markov + covisit has it."),
+        ("markov+covisit", {"sasrec.dim": 1}, "Unknown setting 'sasrec.dim': none of markov + covisit has it."),
+        ("markov+covisit", {"3.decay": 1}, "Unknown setting '3.decay': none of markov + covisit has it."),
+    ],
+)
+def test_a_setting_that_no_member_has(events: "segue.EventLog", name: str, values: dict[str, int], said: str) -> None:
+    with pytest.raises(ValueError, match="Unknown setting") as raised:
+        fit(name, events.split("leave-last-out"), values)
+    assert str(raised.value) == said
+
+
+def test_what_works_for_one_model_only_says_so(events: "segue.EventLog") -> None:
+    from segue.planning import plan
+
+    with pytest.raises(ValueError, match="'markov\\+sasrec' is several models that answer together; this works for"):
+        plan(events, "markov+sasrec")

@@ -1,0 +1,270 @@
+"""The whole pipeline: a scorer like any other, the same list by each of its doors, the same after the disk."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from tests.pipeline.ring import CONFIG, ITEMS, SIZE, split_of
+
+from segue.composing import compose, compose_all
+from segue.data.catalog import PAD
+from segue.data.sequences import Sequences
+from segue.evaluation.protocol import evaluate
+from segue.models import artifact
+from segue.models.scorer import top_k
+from segue.pipeline.blend import Learned
+from segue.pipeline.config import decode_pipeline
+from segue.pipeline.pipeline import Pipeline
+from segue.pipeline.rank import Second
+from segue.pipeline.ranked import How
+from segue.pipeline.saved import restore
+
+ROWS = [[3], [1, 2, 3], [], [7, 8, 9], [PAD, 4, PAD], [31], list(range(1, 25)), [5, 5, 5]]
+
+
+@pytest.fixture(scope="module")
+def pipeline(composed) -> Pipeline:
+    return composed.scorer
+
+
+def ask(pipeline, rows):
+    return pipeline.scores(Sequences.from_lists(rows))
+
+
+def saved(composed, catalog, folder):
+    kept = artifact.Artifact("pipeline", composed.settings, catalog, composed.scorer.arrays(), {}, {})
+    artifact.save(kept, folder)
+    return restore(artifact.load(folder))
+
+
+def test_it_keeps_the_scorers_contract(pipeline):
+    scores_BV = ask(pipeline, ROWS)
+    assert scores_BV.shape == (len(ROWS), SIZE) == (len(ROWS), pipeline.size)
+    assert scores_BV.dtype == np.float32
+    assert np.isfinite(scores_BV).all()
+    assert ask(pipeline, []).shape == (0, SIZE)
+    single = np.concatenate([ask(pipeline, [row]) for row in ROWS])
+    np.testing.assert_allclose(scores_BV, single, atol=0.5)  # the widest row of a batch sets the step of the scores
+    for together, alone in zip(top_k(scores_BV, 10)[0], top_k(single, 10)[0], strict=True):
+        assert together.tolist() == alone.tolist()
+
+
+def test_it_does_not_touch_its_input(pipeline):
+    histories = Sequences.from_lists(ROWS)
+    before = histories.items.copy()
+    histories.items.flags.writeable = False
+    pipeline.scores(histories)
+    np.testing.assert_array_equal(histories.items, before)
+
+
+def test_unknown_items_are_skipped(pipeline):
+    with_unknown = top_k(ask(pipeline, [[PAD, 1, PAD, 2, 3], [PAD]]), 10)[0]
+    np.testing.assert_array_equal(with_unknown, top_k(ask(pipeline, [[1, 2, 3], []]), 10)[0])
+
+
+def test_it_learns_the_rule(pipeline):
+    best = top_k(ask(pipeline, [[2, 3], [28, 29, 30]]), 1)[0]
+    assert best.tolist() == [[4], [1]]
+
+
+def test_it_is_not_worse_than_its_best_source(pipeline, split):
+    quality = evaluate(pipeline, split.test, exclude_seen=False, ks=(10,)).metrics["ndcg@10"]
+    for source in pipeline.sources[:2]:
+        assert quality > evaluate(source.scorer, split.test, exclude_seen=False, ks=(10,)).metrics["ndcg@10"] - 0.01
+
+
+def test_what_is_served_is_what_is_judged(pipeline):
+    histories = Sequences.from_lists(ROWS)
+    lists = pipeline.recommend(histories, 10)
+    items_BK = top_k(pipeline.scores(histories), 10)[0]
+    for ranked, items in zip(lists, items_BK, strict=True):
+        assert ranked.items_C[:10].tolist() == items.tolist()
+
+
+def test_with_seen_items_excluded_too(composed, pipeline):
+    plain = Pipeline(pipeline.sources, pipeline.weighing, pipeline.shelf, pipeline.config, exclude_seen=True)
+    histories = Sequences.from_lists(ROWS)
+    lists = plain.recommend(histories, 10, exclude=histories)
+    items_BK = top_k(plain.scores(histories), 10, exclude=histories)[0]
+    for row, ranked, items in zip(ROWS, lists, items_BK, strict=True):
+        assert ranked.items_C[:10].tolist() == [item for item in items.tolist() if item != PAD][:10]
+        assert not set(ranked.items_C.tolist()) & set(row)
+
+
+def test_there_are_always_k_while_k_are_allowed(pipeline):
+    allowed_V = np.zeros(SIZE, dtype=bool)
+    allowed_V[[5, 17, 20, 31]] = True
+    for k in (1, 3, 4, 9):
+        for ranked in pipeline.recommend(Sequences.from_lists(ROWS), k, allowed_V=allowed_V):
+            assert len(ranked) >= min(k, 4)
+            assert set(ranked.items_C.tolist()) <= {5, 17, 20, 31}
+
+
+def test_popular_items_stand_behind_what_was_found(split):
+    fitted = compose(split, decode_pipeline({"source": [{"model": "again"}], "rank": {"method": "none"}}))
+    seen = Sequences.from_lists([[5, 9], []])
+    lists = fitted.scorer.recommend(seen, 4)
+    assert [How(how) for how in lists[0].how_C[:4]] == [How.RANKED] * 2 + [How.FILLED] * 2
+    assert lists[0].items_C[:2].tolist() == [9, 5]
+    popular = np.argsort(-fitted.scorer.shelf.popularity_V, kind="stable")
+    assert lists[1].items_C[:4].tolist() == popular[:4].tolist()
+    assert lists[1].source_of(0) == "popularity"
+    without = fitted.scorer.recommend(seen, 4, exclude=seen)[0]
+    assert not {5, 9} & set(without.items_C.tolist())
+
+
+def test_an_item_says_where_it_comes_from(pipeline):
+    ranked = pipeline.recommend(Sequences.from_lists([[2, 3]]), 5)[0]
+    assert ranked.source_of(0) == "markov"
+    assert ranked.sources == ("markov", "covisit", "again", "popularity")
+    assert ranked.place_CS[0, 0] == 1
+    newcomer = pipeline.recommend(Sequences.from_lists([[]]), 5)[0]
+    assert (newcomer.place_CS[:, 3] > 0).any()
+    assert not ranked.place_CS[:, 3].any()  # 'popularity' is for people with at most one event
+
+
+def test_probabilities_are_those_of_the_rule(pipeline, split):
+    """After i comes i + 1 with probability .8 and something."""
+    asked = Sequences.from_lists([list(range(1, ITEMS + 1)), [4, PAD, 20]])
+    chances = pipeline.probabilities(Sequences.from_lists([[1, 2, 3], [2, 3]]), asked)
+    assert chances[0].argmax() + 1 == 4
+    assert 0.6 < chances[0][3] < 0.95
+    assert 0.8 < chances[0].sum() <= 1 + 1e-9
+    assert chances[1][1] == 0
+    assert chances[1][0] > 20 * chances[1][2]
+
+
+def test_what_was_measured_is_told(composed):
+    quality = composed.notes["held_out_ndcg@10"]
+    assert set(quality) == {"places", "learned", "trees"}
+    assert quality["learned"] > quality["places"]
+    assert composed.notes["learned_from_cases"] > 200
+    assert composed.notes["held_out_cases"] > 50
+    assert composed.notes["trees"] >= 1
+
+
+def test_trees_are_kept_only_where_they_help(split):
+    """In a shop whose rule the blend says, 'auto' keeps none."""
+    fitted = compose(split, decode_pipeline({**CONFIG, "rank": {"trees": 2, "min_leaf": 20, "learning_rate": 1.0}}))
+    quality = fitted.notes["held_out_ndcg@10"]
+    assert (fitted.notes["trees"] > 0) == (quality["trees"] > quality["learned"])
+    assert (fitted.scorer.weighing.trees is not None) == (fitted.notes["trees"] > 0)
+
+
+def test_equal_arguments_make_equal_pipelines(split, config):
+    one, two = (compose(split, config, seed=3).scorer for _ in range(2))
+    np.testing.assert_array_equal(ask(one, ROWS), ask(two, ROWS))
+
+
+def test_it_is_the_same_after_the_disk(composed, pipeline, split, tmp_path):
+    again = saved(composed, split.catalog, tmp_path / "run")
+    np.testing.assert_array_equal(ask(again, ROWS), ask(pipeline, ROWS))
+    assert again.config == pipeline.config
+    chances = (
+        p.probabilities(Sequences.from_lists([[1, 2]]), Sequences.from_lists([[3, 9]])) for p in (again, pipeline)
+    )
+    np.testing.assert_array_equal(*[next(chances)[0], next(chances)[0]])
+
+
+def test_a_single_model_is_restored_by_the_same_door(split, tmp_path):
+    from segue.fitting import fit
+
+    chain = fit("markov", split)
+    artifact.save(
+        artifact.Artifact("markov", chain.settings, split.catalog, chain.scorer.arrays(), {}, {}), tmp_path / "m"
+    )
+    assert restore(artifact.load(tmp_path / "m")).name == "markov"
+
+
+def test_a_mixed_up_folder_is_refused(composed, tmp_path):
+    from segue.data.catalog import Catalog
+
+    wanted = "The pipeline scores 31 items, but its catalogue holds 2: the artifact was put together from two."
+    with pytest.raises(ValueError, match=f"^{re.escape(wanted)}$"):
+        saved(composed, Catalog(["a", "b"]), tmp_path / "run")
+
+
+def test_sources_of_one_model_share_it(split):
+    values = {
+        "source": [{"model": "markov"}, {"model": "markov", "name": "last", "newest": 1}],
+        "rank": {"method": "none"},
+    }
+    fitted = compose(split, decode_pipeline(values))
+    one, two = fitted.scorer.sources
+    assert one.scorer is two.scorer
+    assert fitted.settings["model_of_source"] == [0, 0]
+    assert sum(name.startswith("model.") for name in fitted.scorer.arrays()) == len(one.scorer.arrays())
+
+
+def test_more_events_are_learned_by_the_sources_alone(composed, split):
+    everything = compose_all(split.test.histories, split.catalog, composed)
+    assert everything.scorer.weighing is composed.scorer.weighing
+    assert everything.scorer.shelf.popularity_V.sum() != composed.scorer.shelf.popularity_V.sum()
+    assert np.isfinite(ask(everything.scorer, ROWS)).all()
+
+
+def test_refit_fits_the_sources_on_more_events(config):
+    split = split_of(100)
+    fitted = compose(split, config, refit=True)
+    plain = compose(split, config)
+    np.testing.assert_array_equal(ask(fitted.scorer, ROWS), ask(plain.scorer, ROWS))  # split.refit is split.train
+
+
+def test_without_validation_places_decide(config):
+    from dataclasses import replace
+
+    split = split_of(60)
+    fitted = compose(replace(split, validation=split.validation.take(slice(0, 0))), config)
+    assert fitted.notes["learned_from_cases"] == 0
+    assert not isinstance(fitted.scorer.weighing.blend, Learned)
+    assert 4 in top_k(ask(fitted.scorer, [[2, 3]]), 3)[0]
+
+
+def test_a_source_of_an_unknown_model_is_refused(split):
+    wanted = "There is no model 'crystal-ball' for a source. Known models: again, new, list, popularity, "
+    with pytest.raises(ValueError, match=f"^{re.escape(wanted)}"):
+        compose(split, decode_pipeline({"source": [{"model": "crystal-ball"}]}))
+
+
+SERVE = """
+import sys
+for name in ("scipy", "polars", "torch", "onnxruntime", "pandas", "lightgbm", "faiss"):
+    sys.modules[name] = None  # importing it raises ModuleNotFoundError
+from segue.data.sequences import Sequences
+from segue.models.artifact import load
+from segue.pipeline.saved import restore
+print(int(restore(load(sys.argv[1])).recommend(Sequences.from_lists([[1, 2, 3]]), 1)[0].items_C[0]))
+"""
+
+
+def test_an_answer_needs_numpy_alone(composed, split, tmp_path):
+    saved(composed, split.catalog, tmp_path / "run")
+    done = subprocess.run([sys.executable, "-c", SERVE, tmp_path / "run"], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout.split() == ["4"]
+
+
+class Contrary:
+    """A ranker that likes one item and hears what it is asked."""
+
+    def __init__(self, liked):
+        self.liked, self.asked = liked, []
+
+    def probability(self, history, candidates_C, now):
+        self.asked.append((history.lists()[0], len(candidates_C), now))
+        return np.where(candidates_C == self.liked, 0.999, 0.001)
+
+
+def test_a_ranker_has_the_last_word_about_the_best(pipeline):
+    """With 2 judged of many, its choice comes first of these two and all others stay behind, in their order."""
+    history = Sequences.from_lists([[1, 2, 3], []], [[10, 20, 30], []])
+    plain = pipeline.recommend(history, 10)
+    ranker = Contrary(int(plain[0].items_C[1]))
+    second = pipeline.ranked_by(Second(ranker, weight=100.0, first=2)).recommend(history, 10)
+    a, b, *rest = plain[0].items_C.tolist()
+    assert second[0].items_C.tolist() == [b, a, *rest]
+    assert ranker.asked == [([1, 2, 3], 2, 30), ([], 2, 0)]
+    silent = pipeline.ranked_by(Second(ranker, weight=0.0, first=500)).recommend(history, 10)
+    assert [one.items_C.tolist() for one in silent] == [one.items_C.tolist() for one in plain]

@@ -1,0 +1,178 @@
+"""Waiting questions are answered together; too many are refused; slow answers are given up; nobody is forgotten."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from segue.serving.admission import Pulse
+from segue.serving.batching import Batcher, BatchingConfig, TooSlow
+from segue.serving.problems import Problem
+
+
+class Slow:
+    """Doubles numbers, a batch at a time, once it is let through."""
+
+    def __init__(self):
+        self.open, self.entered, self.batches = threading.Event(), threading.Event(), []
+
+    def __call__(self, questions):
+        self.batches.append(list(questions))
+        self.entered.set()
+        assert self.open.wait(10)
+        return [ValueError(f"{q} is odd") if q % 2 else q * 2 for q in questions]
+
+
+async def entered(work):
+    await asyncio.to_thread(work.entered.wait, 10)
+
+
+def test_what_waits_is_the_next_batch_and_everybody_gets_the_own_answer():
+    work = Slow()
+    batcher = Batcher(work, BatchingConfig(most=4))
+
+    async def main():
+        first = asyncio.create_task(batcher.ask(0))
+        await entered(work)
+        others = [asyncio.create_task(batcher.ask(n)) for n in range(2, 9)]
+        await asyncio.sleep(0.02)
+        work.open.set()
+        return await asyncio.gather(first, *others, return_exceptions=True)
+
+    answers = asyncio.run(main())
+    assert work.batches == [[0], [2, 3, 4, 5], [6, 7, 8]]
+    assert [a if isinstance(a, int) else str(a) for a in answers] == [
+        0, 4, "3 is odd", 8, "5 is odd", 12, "7 is odd", 16,
+    ]  # fmt: skip
+    batcher.close()
+
+
+def test_an_error_of_the_work_reaches_its_askers_and_the_thread_lives_on():
+    def work(questions):
+        if questions[0] < 0:
+            raise RuntimeError("a bug")
+        return list(questions)
+
+    batcher = Batcher(work)
+
+    async def main():
+        with pytest.raises(RuntimeError, match="a bug"):
+            await batcher.ask(-1)
+        return await batcher.ask(7)
+
+    assert asyncio.run(main()) == 7
+    batcher.close()
+
+
+def test_too_many_are_refused_at_once_with_a_time_to_come_back():
+    work = Slow()
+    batcher = Batcher(work, BatchingConfig(most=1, waiting=3))
+
+    async def main():
+        first = asyncio.create_task(batcher.ask(0))
+        await entered(work)
+        others = [asyncio.create_task(batcher.ask(2)) for _ in range(5)]
+        await asyncio.sleep(0.02)
+        work.open.set()
+        await first
+        return await asyncio.gather(*others, return_exceptions=True)
+
+    answers = asyncio.run(main())
+    refused = [a for a in answers if isinstance(a, Problem)]
+    assert [a for a in answers if not isinstance(a, Problem)] == [4] * 3
+    assert [(p.status, p.detail, p.headers) for p in refused] == [
+        (503, "3 questions wait to be answered: ask again in a moment.", {"Retry-After": "1"})
+    ] * 2
+    batcher.close()
+
+
+def test_old_queues_take_nobody_in():
+    work = Slow()
+    batcher = Batcher(work, BatchingConfig(most=1, age_ms=30, slow_ms=10_000))
+
+    async def main():
+        first = asyncio.create_task(batcher.ask(0))
+        await entered(work)
+        second = asyncio.create_task(batcher.ask(2))
+        await asyncio.sleep(0.06)
+        assert batcher.age_ms() > 30
+        with pytest.raises(Problem) as refused:
+            await batcher.ask(4)
+        assert refused.value.detail == "1 questions wait to be answered: ask again in a moment."
+        work.open.set()
+        assert (await first, await second) == (0, 4)
+        assert batcher.age_ms() == 0
+        return await batcher.ask(4)
+
+    assert asyncio.run(main()) == 8
+    batcher.close()
+
+
+def test_whoever_waits_too_long_is_told_and_costs_no_scoring():
+    work = Slow()
+    batcher = Batcher(work, BatchingConfig(most=1, slow_ms=30))
+
+    async def main():
+        tasks = [asyncio.create_task(batcher.ask(n)) for n in (0, 2)]
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        work.open.set()
+        return answers, await batcher.ask(4)
+
+    answers, last = asyncio.run(main())
+    assert [type(a) for a in answers] == [TooSlow, TooSlow]
+    assert last == 8
+    assert work.batches == [[0], [4]], "the second one had gone before its turn"
+    batcher.close()
+
+
+def test_closing_answers_what_waits_and_takes_no_more():
+    work = Slow()
+    batcher = Batcher(work)
+
+    async def main():
+        tasks = [asyncio.create_task(batcher.ask(n)) for n in (0, 2)]
+        await entered(work)
+        threading.Timer(0.05, work.open.set).start()
+        await asyncio.to_thread(batcher.close)
+        with pytest.raises(Problem) as refused:
+            await batcher.ask(4)
+        assert refused.value.detail == "The server is stopping: ask again in a moment."
+        return await asyncio.gather(*tasks)
+
+    assert asyncio.run(main()) == [0, 4]
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"most": 0}, "most and waiting must be at least 1, got 0 and 2048."),
+        ({"waiting": 0}, "most and waiting must be at least 1, got 32 and 0."),
+        ({"age_ms": 0}, "age_ms and slow_ms must be above 0, got 0 and 500."),
+        ({"slow_ms": -1.5}, "age_ms and slow_ms must be above 0, got 250 and -1.5."),
+    ],
+)
+def test_limits_must_make_sense(fields, sentence):
+    with pytest.raises(ValueError) as error:
+        BatchingConfig(**fields)
+    assert str(error.value) == sentence
+
+
+def test_the_door_is_shut_while_the_loop_is_late_and_opens_again():
+    pulse = Pulse(late_ms=50)
+    pulse.admit()
+
+    async def main():
+        beating = asyncio.create_task(pulse.beat())
+        await asyncio.sleep(0.05)
+        pulse.admit()
+        time.sleep(0.15)  # whatever keeps a loop from its work
+        with pytest.raises(Problem) as refused:
+            pulse.admit()
+        assert (refused.value.status, refused.value.detail) == (503, "The server is busy: ask again in a moment.")
+        assert refused.value.headers == {"Retry-After": "1"}
+        await asyncio.sleep(0.05)
+        pulse.admit()
+        beating.cancel()
+
+    asyncio.run(main())

@@ -1,0 +1,112 @@
+"""The files of deploy/ say what the code does: options that exist, an import closure without torch, sound syntax."""
+
+import configparser
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from segue.serving.__main__ import main, ready
+from segue.serving.auth import VARIABLES
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+LIGHT = """
+import sys
+for name in ("torch", "polars", "scipy", "pandas", "typer", "rich", "pyarrow", "httpx", "multipart", "sniffio"):
+    sys.modules[name] = None  # importing it raises ModuleNotFoundError
+before = set(sys.modules)
+import segue.serving.__main__, segue.serving.server, segue.serving.async_client, segue.models.zoo
+print(*{name.partition(".")[0] for name in set(sys.modules) - before})
+"""
+
+
+def needs():
+    """The packages that the script installs."""
+    text = (DEPLOY / "install-server").read_text()
+    line = next(line for line in text.splitlines() if line.startswith('"${pip[@]}" numpy'))
+    return set(line.split()[1:])
+
+
+def test_a_server_is_started_without_the_command_lines_libraries(save, ring, tmp_path):
+    """The whole of it in an interpreter that lacks them, up to the first answer."""
+    run = save(tmp_path / "run", "markov", ring)
+    program = LIGHT.replace("print(", "0 and print(") + "sys.exit(segue.serving.__main__.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, str(run), "--port", "0"]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert server.stderr is not None
+        url = re.search(r"http://[^;]+", server.stderr.readline())
+        assert url is not None
+        while not ready(url.group()):
+            assert server.poll() is None
+        assert main(["--ready", url.group()]) == 0
+    finally:
+        server.terminate()
+        server.communicate(timeout=20)
+    assert server.returncode == 0
+    assert main(["--ready", url.group()]) == 1
+
+
+def test_the_script_installs_all_that_is_imported():
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True)
+    outside = set(done.stdout.split()) - set(sys.stdlib_module_names) - {"segue"}
+    theirs = {name.replace("-", "_") for name in needs()}
+    theirs |= {"anyio", "idna", "typing_extensions", "click", "cython_runtime"}  # what these bring along
+    assert {name for name in outside if not name.startswith("_")} <= theirs
+
+
+def test_what_is_installed_is_what_the_extra_names():
+    import tomllib
+
+    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
+    plain = {re.split(r"[><=\[]", one)[0] for one in project["dependencies"]}
+    extra = {re.split(r"[><=\[]", one)[0] for one in project["optional-dependencies"]["serve"]}
+    assert extra <= needs() <= extra | plain
+
+
+def test_a_mistake_ends_with_a_sentence_and_code_two(tmp_path, capsys):
+    assert main([str(tmp_path / "nothing")]) == 2
+    assert capsys.readouterr().err == f"segue: {tmp_path / 'nothing'} is not a Segue model: it has no manifest.json.\n"
+    with pytest.raises(SystemExit):
+        main([])
+
+
+def options(text):
+    return set(re.findall(r"--[a-z-]+", text))
+
+
+def test_every_option_of_the_files_exists(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    known = options(capsys.readouterr().out)
+    docker = (DEPLOY / "Dockerfile").read_text()
+    commands = "\n".join(re.findall(r"^(?:CMD|HEALTHCHECK.*?CMD|ENTRYPOINT) (\[.*)$", docker, flags=re.MULTILINE))
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str
+    unit.read(DEPLOY / "segue.service")
+    assert "--ready" in options(commands) and options(commands) <= known
+    assert "-m segue.serving" in unit["Service"]["ExecStart"]
+    assert options(unit["Service"]["ExecStart"]) <= known
+    assert unit["Service"]["RestartPreventExitStatus"] == "2"
+
+
+def test_the_compose_file_names_keys_and_secrets_that_exist():
+    found = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    server = found["services"]["segue"]
+    names = {name for name in server["environment"] if name.startswith("SEGUE_")}
+    assert names <= {f"{name}_FILE" for name in VARIABLES} and names
+    assert set(server["secrets"]) <= set(found["secrets"])
+    yaml.safe_load(found["configs"]["prometheus"]["content"])
+    docker = (DEPLOY.parent / server["build"]["dockerfile"]).read_text()
+    for source in re.findall(r"^COPY (?!--from)(.+)$", docker, flags=re.MULTILINE):
+        for name in source.split()[:-1]:
+            assert (DEPLOY.parent / name).exists(), name
+
+
+def test_the_script_is_a_sound_one():
+    done = subprocess.run(["bash", "-n", DEPLOY / "install-server"], capture_output=True, check=False)
+    assert done.returncode == 0
+    assert DEPLOY.joinpath("install-server").stat().st_mode & 0o111
