@@ -23,6 +23,10 @@ from segue.work import Work
 TASKS = {
     "beauty": lambda: read_events(DATA / "beauty" / "sequences.txt", format="sequences").split("leave-last-out"),
     "ml-1m": lambda: read_events(DATA / "ml-1m" / "pairs.txt", format="pairs").split("leave-last-out"),
+    "ml-1m-times": lambda: read_events(
+        DATA / "ml-1m" / "ratings.csv.gz",
+        columns={"user_id": "user_id", "item_id": "movie_id", "timestamp": "timestamp"},
+    ).split("leave-last-out"),
     "rsc15": lambda: read_events(DATA / "rsc15-sample" / "train_full.tsv").split(
         "fixed", test=read_events(DATA / "rsc15-sample" / "test.tsv")
     ),
@@ -57,7 +61,8 @@ def one(split: Any, model: str, values: dict[str, Any], seed: int) -> dict[str, 
 
     fitted = fit(model, split, values, seed=seed, work=Work(progress=tell))
     seconds = time.perf_counter() - started
-    found = evaluate(fitted.scorer, split.validation, exclude_seen=split.exclude_seen, ks=(10, 20)).metrics
+    cases = fitted.asked(split.validation)
+    found = evaluate(fitted.scorer, cases, exclude_seen=split.exclude_seen, ks=(10, 20)).metrics
     kept = {name: round(found[name], 5) for name in ("ndcg@10", "recall@10", "mrr@20", "recall@20")}
     notes = {n: fitted.notes.get(n) for n in ("best_epoch", "epochs", "validation_ndcg@10", "prior_weight")}
     return {

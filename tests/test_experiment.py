@@ -131,3 +131,22 @@ def test_a_training_that_will_not_fit_is_refused_before_it_begins(split: Split) 
         ValueError, match="memory_gb allows 1e-06: raise it, lower dim or batch_tokens, or leave out rare"
     ):
         compare(split, ["gru4rec"], {"gru4rec": {**SMALL, "memory_gb": 1e-6}})
+
+
+def test_a_model_that_is_told_the_time_says_so_and_any_other_is_not_told(split: Split) -> None:
+    """The same network with and without: only the first knows when its targets happen."""
+    small = {**SMALL, "length": 8, "heads": 1}
+    told, plain = (compare(split, ["hstu"], {"hstu": {**small, "target_time": on}})[0] for on in (True, False))
+    assert (told.time_aware, plain.time_aware) == (True, False)
+    assert told.protocol == plain.protocol + "; time-aware: the model is told the moment of each target"
+    assert plain.protocol == split.protocol
+    assert told.judged.ranks.tolist() != plain.judged.ranks.tolist()
+
+
+def test_a_log_without_times_has_no_moment_to_tell(log: "segue.EventLog") -> None:
+    order = segue.read_events(log.frame.select("user_id", "item_id")).split("leave-last-out")
+    with pytest.raises(ValueError) as refused:
+        compare(order, ["hstu"], {"hstu": {**SMALL, "target_time": True}})
+    assert str(refused.value) == (
+        "This log has an order but no times, so no model can be told when it is asked: leave target_time out."
+    )

@@ -5,12 +5,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from sklearn.base import clone
 
 import segue
 from segue import recommenders
+from segue.data.sequences import Sequences
 from segue.models import artifact
 from segue.models.zoo import ZOO, Counting, Learned
 from segue.recommender import Recommender
@@ -146,3 +148,29 @@ def test_unknown_things_get_sentences(log: "segue.EventLog") -> None:
     with pytest.raises(ValueError, match=r"^There is no person 'zzz' in the log this was fitted on\.$"):
         model.recommend(users=["zzz"])
     assert model.recommend([["zzz", "i1"]]) == model.recommend([["i1"]])
+
+
+def test_people_of_the_log_are_asked_for_with_the_times_of_their_events() -> None:
+    """A list of ids has no times, so a network that looks at them may answer otherwise."""
+    rows = [
+        (f"u{p}", f"i{(p * s) % 7}", 1_700_000_000 + p + 4_000 * s * (1 + p % 5)) for p in range(30) for s in range(6)
+    ]
+    log = segue.read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
+    model = segue.GRU4Rec(time_inputs=("gap", "daypart"), dim=8, epochs=4, prior=0.0).fit(log)
+    heard: list[Sequences] = []
+
+    class Listening:
+        name, size = model.fitted.scorer.name, model.fitted.scorer.size
+
+        def scores(self, histories: Sequences) -> np.ndarray:
+            heard.append(histories)
+            return np.zeros((len(histories), self.size), dtype=np.float32)
+
+        def arrays(self) -> dict[str, np.ndarray]:
+            return {}
+
+    model.fitted.scorer = Listening()
+    model.recommend(users=["u3", "u0"], k=1)
+    assert heard[0].times is not None
+    first = heard[0].starts[0]
+    assert heard[0].times[first : first + 2].tolist() == [1_700_000_003_000_000, 1_700_016_003_000_000]

@@ -21,7 +21,7 @@ from segue.models.neural import unit
 from segue.models.placing import place
 from segue.models.restore import restore
 from segue.models.zoo import find
-from segue.recommenders import BERT4Rec, GRU4Rec, NextItNet, SASRec, Seq2SeqRec
+from segue.recommenders import HSTU, BERT4Rec, GRU4Rec, NextItNet, SASRec, Seq2SeqRec
 from segue.training.grow import grow_net
 from segue.training.nets.gru import GruEncoder
 from segue.training.nets.layers import Noise
@@ -37,19 +37,21 @@ def walk(people: range, step: int, items: int, begin: int) -> EventLog:
     return read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
 
 
-@pytest.fixture(params=["gru4rec", "gru4rec-separate", "gru4rec-lanes", "sasrec", "bert4rec", "nextitnet"])
+@pytest.fixture(
+    params=["gru4rec", "gru4rec-separate", "gru4rec-lanes", "gru4rec-times", "sasrec", "bert4rec", "nextitnet", "hstu"]
+)
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     name, _, special = request.param.partition("-")
-    kind = {"gru4rec": GRU4Rec, "sasrec": SASRec, "bert4rec": BERT4Rec, "nextitnet": NextItNet}[name]
-    more = {"separate": {"embedding": "separate"}, "lanes": {"lanes": 16, "embedding": "one-hot", "cell": "lstm"}}
-    kind(
-        **more.get(special, {}),
-        dim=16,
-        epochs=30 if request.param == "bert4rec" else 6,
-        batch_tokens=128,
-        learning_rate=0.02,
-        prior=0.0,
-    ).fit(walk(range(60), 1, 12, 0)).save(tmp_path / "run")
+    kinds = {"gru4rec": GRU4Rec, "sasrec": SASRec, "bert4rec": BERT4Rec, "nextitnet": NextItNet, "hstu": HSTU}
+    quick = {"dim": 16, "epochs": 6, "batch_tokens": 128, "learning_rate": 0.02, "prior": 0.0}
+    more = {
+        "separate": {"embedding": "separate"},
+        "lanes": {"lanes": 16, "embedding": "one-hot", "cell": "lstm"},
+        "times": {"time_inputs": ("gap",)},
+        "bert4rec": {"epochs": 30},
+        "hstu": {"target_time": True},
+    }
+    kinds[name](**{**quick, **more.get(special or name, {})}).fit(walk(range(60), 1, 12, 0)).save(tmp_path / "run")
     return tmp_path / "run"
 
 

@@ -22,6 +22,7 @@ _HOMES = {
     "FPMC": "segue.recommenders",
     "GRU4Rec": "segue.recommenders",
     "SASRec": "segue.recommenders",
+    "HSTU": "segue.recommenders",
     "BERT4Rec": "segue.recommenders",
     "Caser": "segue.recommenders",
     "NextItNet": "segue.recommenders",

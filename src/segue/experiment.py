@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 Told = Callable[[str, "Progress | tuple[int, int] | None"], None]
 """Called with what is being done and how far it is; None when it begins."""
 
+TOLD = "; time-aware: the model is told the moment of each target"
+"""Added to the protocol of a result that others without it must not be compared with."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -47,6 +50,8 @@ class Result:
     test_cases: int
     tie_rule: str
     exclude_seen: bool
+    time_aware: bool
+    """Whether the model was told the moment of each question; it must be read apart from those that were not."""
     refit: bool
     """Whether the validation events were trained on before the test, with settings chosen without them."""
     dropped: dict[str, int]
@@ -151,7 +156,7 @@ def run_one(
     result = Result(
         model=name,
         seed=job.seed,
-        protocol=split.protocol,
+        protocol=split.protocol + (TOLD if judged.time_aware else ""),
         metrics=judged.metrics,
         intervals=judged.intervals,
         fit_s=round(fitted.fit_s, 3),
@@ -160,6 +165,7 @@ def run_one(
         test_cases=judged.cases,
         tie_rule=judged.tie_rule,
         exclude_seen=judged.exclude_seen,
+        time_aware=judged.time_aware,
         refit=refit,
         dropped=judged.dropped,
         settings=fitted.settings,
@@ -176,7 +182,7 @@ def judge(
     """A fitted model on the test cases."""
     return evaluate(
         fitted.scorer,
-        split.test,
+        fitted.asked(split.test),
         exclude_seen=split.exclude_seen,
         ks=options.ks,
         ties=options.ties,

@@ -46,6 +46,15 @@ class Fitted:
     """For a network: epochs, the best one, validations, the prior that was chosen, events a second."""
     fit_s: float
 
+    def asked(self, cases: Cases) -> Cases:
+        """The cases as this model must be asked them."""
+        return as_asked(cases, self.settings)
+
+
+def as_asked(cases: Cases, values: Mapping[str, Any]) -> Cases:
+    """The cases as a model of these settings must be asked them: with their moments, where it is told the time."""
+    return cases.told_when() if values.get("target_time") and len(cases) else cases
+
 
 def fit(
     name: str,
@@ -191,7 +200,7 @@ def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], s
     training = settings.decode(TrainingConfig, {**entry.training, **shares["training"]})
     features = settings.decode(FeatureConfig, shares["features"])
     size = split.catalog.size
-    cases = _sample(split.validation, split.exclude_seen, seed)
+    cases = _sample(as_asked(split.validation, asdict(config)), split.exclude_seen, seed)
     prior = best_prior(split.train, size, cases, split.exclude_seen) if config.prior != 0 else None
 
     def validate(scorer: Scorer) -> float:

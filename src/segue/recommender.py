@@ -53,11 +53,17 @@ class Fitted:
         network with contexts learned from; what is missing counts as unknown. ValueError for a flat list of ids, and
         for ids that are not texts.
         """
-        rows, allowed_V = self._asked(histories, items)
+        rows = self._rows(histories)
         if contexts is not None:
-            rows = _around(rows, contexts)
+            rows = around(rows, contexts)
+        return self.answer(rows, k=k, exclude_seen=exclude_seen, items=items)
+
+    def answer(
+        self, rows: Sequences, *, k: int = 10, exclude_seen: bool = True, items: Iterable[str] | None = None
+    ) -> list[Answer]:
+        """``recommend`` after histories of indices, which may hold times, contexts and moments of asking."""
         seen = rows if exclude_seen else None
-        return self._named(*top_k(self.scorer.scores(rows), k, exclude=seen, allowed_V=allowed_V))
+        return self._named(*top_k(self.scorer.scores(rows), k, exclude=seen, allowed_V=self._allowed(items)))
 
     def generate(
         self,
@@ -71,21 +77,22 @@ class Fitted:
     ) -> list[Answer]:
         """What the next ``steps`` items may be, written item by item by a strategy (a name, or a ``Strategy`` of
         ``segue.models.strategy``, which says what the scores are). Equal seeds write equal lists."""
-        rows, allowed_V = self._asked(histories, items)
+        rows, allowed_V = self._rows(histories), self._allowed(items)
         seen = rows if exclude_seen else None
         rng = np.random.default_rng(seed)
         return self._named(*generate(self.scorer, rows, steps, strategy, rng=rng, exclude=seen, allowed_V=allowed_V))
 
-    def _asked(
-        self, histories: Iterable[Sequence[str]], items: Iterable[str] | None
-    ) -> tuple[Sequences, np.ndarray | None]:
-        """Histories by index, and bool [V] of the items that are considered."""
-        rows = Sequences.from_lists(self.catalog.index(_checked(history)) for history in histories)
+    def _rows(self, histories: Iterable[Sequence[str]]) -> Sequences:
+        """Histories by index."""
+        return Sequences.from_lists(self.catalog.index(_checked(history)) for history in histories)
+
+    def _allowed(self, items: Iterable[str] | None) -> np.ndarray | None:
+        """bool [V]: the items that are considered; None: all."""
         if items is None:
-            return rows, None
+            return None
         allowed_V = np.zeros(self.catalog.size, dtype=bool)
         allowed_V[self.catalog.index(items)] = True
-        return rows, allowed_V
+        return allowed_V
 
     def _named(self, items_BK: np.ndarray, scores_BK: np.ndarray) -> list[Answer]:
         return [
@@ -112,7 +119,7 @@ class Fitted:
         return self.recommend([[item]], k=k)[0]
 
 
-def _around(rows: Sequences, contexts: Iterable[Sequence[Mapping[str, Any]]]) -> Sequences:
+def around(rows: Sequences, contexts: Iterable[Sequence[Mapping[str, Any]]]) -> Sequences:
     """The histories, each event with what is known of its circumstances."""
     each = [list(row) for row in contexts]
     if [len(row) for row in each] != rows.lengths.tolist():
@@ -239,8 +246,8 @@ class Recommender:
         items: Iterable[str] | None = None,
         contexts: Iterable[Sequence[Mapping[str, Any]]] | None = None,
     ) -> list[Answer]:
-        """The k best next items for raw histories, or for people of the log it was fitted on, whose events' contexts
-        are known from it; see ``Fitted``."""
+        """The k best next items for raw histories, or for people of the log it was fitted on, whose events' times and
+        contexts are known from it; see ``Fitted``."""
         if (histories is None) == (users is None):
             raise ValueError("Give either histories or users.")
         if isinstance(users, str):
@@ -248,11 +255,8 @@ class Recommender:
         fitted = self.fitted
         if users is not None:
             rows = self._rows.take(np.array([self._row(user) for user in users], dtype=np.int64))
-            histories = [fitted.catalog.names(row) for row in rows]
-            if rows.contexts is not None:
-                told, where = rows.contexts, rows.positions()[1]
-                each = iter(told.facts.rows[code] for code in told.codes[where].tolist())
-                contexts = [[next(each) for _ in range(length)] for length in rows.lengths.tolist()]
+            rows = rows if contexts is None else around(rows, contexts)
+            return fitted.answer(rows, k=k, exclude_seen=exclude_seen, items=items)
         assert histories is not None
         return fitted.recommend(histories, k=k, exclude_seen=exclude_seen, items=items, contexts=contexts)
 

@@ -99,6 +99,12 @@ class SASRec(Recommender):
     model = "sasrec"
 
 
+class HSTU(Recommender):
+    """Gated layers of pointwise attention that see how long ago things happened."""
+
+    model = "hstu"
+
+
 class BERT4Rec(Recommender):
     """A transformer that guesses hidden events from both sides."""
 

@@ -15,6 +15,7 @@ from segue.data.protocols import cut
 from segue.data.protocols.asking import later_events
 from segue.data.sequences import Sequences
 from segue.evaluation.protocol import evaluate
+from segue.fitting import as_asked
 from segue.models import artifact
 from segue.models.covisit import CoVisit, CoVisitConfig
 from segue.models.feature_vectors import FeatureVectors
@@ -110,7 +111,7 @@ def update(
     rows = _together(log, replay, catalog)
     moment = int(np.quantile(log.frame["timestamp"].to_numpy(), 1 - SLICE, method="higher"))
     early = cut.before(rows, moment)
-    cases = later_events(rows, moment, np.ones(catalog.size, dtype=bool))
+    cases = as_asked(later_events(rows, moment, np.ones(catalog.size, dtype=bool)), loaded.settings)
     if not len(cases):
         raise ValueError("No person of the newest slice has a history there, so nothing can judge the update.")
     index_V = np.concatenate([[0], loaded.catalog.index(catalog.ids)]).astype(np.int32)

@@ -152,3 +152,21 @@ def test_each_item_needs_its_time():
 def test_lists_may_be_generators():
     log = Sequences.from_lists((iter(row) for row in [[1, 2], [3]]), (iter(row) for row in [[7, 8], [9]]))
     assert (log.lists(), log.times.tolist()) == ([[1, 2], [3]], [7, 8, 9])
+
+
+def test_the_moment_of_asking_goes_with_its_row() -> None:
+    log = Sequences.from_lists([[1, PAD, 2], [3], []], [[1, 2, 3], [4], []]).at(np.array([10, 20, 30]))
+    for same in (log.tail(1), log.prefixes([1, 1, 0]), log.flat(), log.known(), log.take(slice(0, 3))):
+        assert same.now is not None
+        assert same.now.tolist() == [10, 20, 30]
+    some = log.take(np.array([2, 0])).now
+    assert some is not None
+    assert some.tolist() == [30, 10]
+    assert log.at(None).now is None
+    assert log.known().lists() == [[1, 2], [3], []]
+
+
+def test_every_row_needs_its_moment() -> None:
+    with pytest.raises(ValueError) as refused:
+        Sequences.from_lists([[1], [2]]).at(np.array([5]))
+    assert str(refused.value) == "Each row is asked at one moment, but 2 rows got 1 moments."

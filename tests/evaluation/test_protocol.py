@@ -1,5 +1,7 @@
 """Evaluation in blocks equals evaluation at once, tells its progress, and refuses to judge by nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -88,3 +90,9 @@ def test_equal_ranks_have_equal_intervals(cases):
     one, two = (evaluate(ByHistory(), cases, exclude_seen=False) for _ in range(2))
     assert one.intervals == two.intervals
     assert one.metrics.keys() - one.intervals.keys() == {"coverage@5", "coverage@10", "coverage@20"}
+
+
+def test_an_evaluation_says_whether_the_model_was_told_the_time(cases):
+    told = replace(cases, times=np.arange(200)).told_when()
+    assert not evaluate(ByHistory(), cases, exclude_seen=False).time_aware
+    assert evaluate(ByHistory(), told, exclude_seen=False).time_aware

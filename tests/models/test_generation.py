@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segue.data.catalog import PAD
-from segue.data.sequences import Sequences
+from segue.data.sequences import NO_TIME, Sequences
 from segue.models.continuing import Rereading, continuation
 from segue.models.covisit import CoVisit, CoVisitConfig
 from segue.models.draws import Draws, draw
@@ -276,6 +276,26 @@ def test_a_continuation_equals_reading_anew(name, fit_model, ring):
         items = rng.integers(1, SIZE, len(parents)).astype(np.int32)
         fast, slow = fast.grown(parents, items), slow.grown(parents, items)
         np.testing.assert_allclose(fast.scores()[:, 1:], slow.scores()[:, 1:], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [("gru4rec", {"time_inputs": ("gap", "daypart")}), ("hstu", {"target_time": True})]
+)
+def test_a_history_keeps_its_times_while_its_list_is_written(name, values, fit_model):
+    """What is written has no time of its own; what was read has, and the moment of asking stays."""
+    walks = [[(start + step) % 12 + 1 for step in range(8)] for start in range(12)]
+    hours = [[(start + step * step) * 3_600_000_000 for step in range(8)] for start in range(12)]
+    scorer = fit_model(name, Sequences.from_lists(walks, hours), SIZE, epochs=3, length=30, **values)
+    rows = Sequences.from_lists([[1, 2, 3], [7]], [[0, 10**9, 10**13], [5 * 10**12]]).at(np.array([10**14, 10**14]))
+    fast, slow = continuation(scorer, rows), Rereading(scorer, rows)
+    wanted = scorer.scores(rows)[:, 1:]
+    assert np.abs(wanted - scorer.scores(Sequences.from_lists(rows.lists()))[:, 1:]).max() > 1e-3
+    np.testing.assert_allclose(fast.scores()[:, 1:], wanted, rtol=1e-4, atol=1e-4)
+    parents, items = np.array([0, 0, 1, 1]), np.array([4, 9, 8, 2], np.int32)
+    fast, slow = fast.grown(parents, items), slow.grown(parents, items)
+    np.testing.assert_allclose(fast.scores()[:, 1:], slow.scores()[:, 1:], rtol=1e-4, atol=1e-4)
+    told = Sequences.from_lists([[1, 2, 3, 4]], [[0, 10**9, 10**13, NO_TIME]]).at(np.array([10**14]))
+    np.testing.assert_allclose(slow.scores()[:1, 1:], scorer.scores(told)[:, 1:], rtol=1e-4, atol=1e-4)
 
 
 def test_seq2seq_lists_spread_and_reordered_are_those_written_alone(fit_model, ring):

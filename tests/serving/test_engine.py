@@ -1,11 +1,12 @@
 """History and rules -> answer, without HTTP."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from segue.data.sequences import Sequences
+from segue.data.sequences import NO_TIME, Sequences
 from segue.models import artifact, scorer
 from segue.models.restore import restore
 from segue.serving.engine import Engine, check
@@ -167,3 +168,37 @@ def test_a_model_that_needs_contexts_is_not_served_without_them(run, tmp_path):
         f"The model in {tmp_path / 'told'} learned from contexts of events, which live histories do not keep yet, so "
         "that it would answer otherwise than it was judged: train it without --context to serve it."
     )
+
+
+class Listening:
+    """Any scorer; keeps what it was asked."""
+
+    def __init__(self, scorer):
+        self.scorer, self.name, self.size, self.asked = scorer, scorer.name, scorer.size, []
+
+    def scores(self, histories):
+        self.asked.append(histories)
+        return self.scorer.scores(histories)
+
+    def arrays(self):
+        return self.scorer.arrays()
+
+
+def test_a_model_hears_when_events_happened_and_when_it_is_asked(run, store):
+    """A stored history has the events' times, an event beside a history its own, a bare history none."""
+    model = replace(Model.open(run), scorer=(heard := Listening(Model.open(run).scorer)))
+    sessions = Sessions(store, model.catalog)
+    writer = Writer(store, sessions.add)
+    engine = Engine(model, sessions, writer)
+    before = time.time_ns() // 1000
+    for item, timestamp in (("b", 20), ("a", 10)):
+        engine.store([EventIn(item_id=item, user_id="ann", timestamp=timestamp)])[0].result(10)
+    ask(engine, user_id="ann")
+    ask(engine, history=["a", "c"], event=EventIn(item_id="d", user_id="x", timestamp=30))
+    ask(engine, history=["a"], event=EventIn(item_id="d", user_id="x"))
+    writer.close()
+    known, mixed, now = heard.asked[-3:]
+    assert (known.lists(), known.times.tolist()) == ([[1, 2]], [10_000_000, 20_000_000])
+    assert (mixed.lists(), mixed.times.tolist()) == ([[1, 3, 4]], [NO_TIME, NO_TIME, 30_000_000])
+    assert now.times.tolist() == [NO_TIME, now.now[0]]
+    assert all(before <= asked.now[0] <= time.time_ns() // 1000 for asked in heard.asked[-3:])

@@ -127,3 +127,13 @@ def test_what_was_acknowledged_is_seen_at_once_by_everybody(store, event):
     assert stale == []
     assert len(sessions.history(("user_id", "shared"))) == 200
     writer.close()
+
+
+def test_times_stand_beside_their_items_in_order(store, event):
+    sessions = Sessions(store, CATALOG)
+    sessions.add(store.append([[event("c", timestamp=30)]])[1])
+    assert sessions.live(("user_id", "ann")).times == [30_000_000]
+    sessions.add(store.append([[event("a", timestamp=10)]])[1])
+    live = sessions.live(("user_id", "ann"))
+    assert (live.items, live.times) == ([1, 3], [10_000_000, 30_000_000])
+    assert sessions.live(("user_id", "nobody")).times == []

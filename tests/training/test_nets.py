@@ -1,15 +1,17 @@
 """The nets: served twin = trained net, no look into the future, no leak between rows, repeatable dropout."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from segue.data.sequences import Sequences
+from segue.data.sequences import NO_TIME, Sequences
 from segue.models.bert4rec import BERT4RecConfig
 from segue.models.caser import CaserConfig
 from segue.models.gru4rec import GRU4RecConfig, GruArrays
+from segue.models.hstu import HSTUConfig
 from segue.models.neural import restore_neural
 from segue.models.nextitnet import NextItNetConfig
 from segue.models.sasrec import SASRecConfig
@@ -22,7 +24,7 @@ from segue.training.nets.encoder import Steps
 from segue.training.nets.layers import Dropout, Noise
 from segue.training.nets.recurrence import Recurrence
 from segue.training.nets.tied import TiedNet, TorchScorer
-from segue.training.tasks import left_aligned
+from segue.training.tasks import NextItem, left_aligned
 
 V = 41
 CAUSAL: dict[str, Any] = {
@@ -43,12 +45,21 @@ CAUSAL: dict[str, Any] = {
     "caser": CaserConfig(dim=16, length=12),
     "caser-narrow": CaserConfig(dim=16, length=12, window=1, temperature=None),
     "nextitnet": NextItNetConfig(dim=16, length=12),
+    "hstu": HSTUConfig(dim=16, length=12),
+    "hstu-dot": HSTUConfig(dim=16, length=12, layers=1, heads=4, temperature=None, spectral_start=False),
+    "hstu-told": HSTUConfig(dim=16, length=12, target_time=True),
+    "hstu-clock": HSTUConfig(dim=16, length=12, time_inputs=("daypart",)),
+    "gru-clock": GRU4RecConfig(dim=16, length=12, time_inputs=("gap", "daypart", "weekday")),
+    "sasrec-clock": SASRecConfig(dim=16, length=12, time_inputs=("weekday", "gap")),
+    "caser-clock": CaserConfig(dim=16, length=12, time_inputs=("gap",)),
+    "nextitnet-clock": NextItNetConfig(dim=16, length=12, temperature=None, time_inputs=("daypart",)),
     "nextitnet-wide": NextItNetConfig(dim=16, length=12, kernel=4, dilations=(1, 2, 9)),
 }
 CONFIGS = CAUSAL | {
     "bert4rec": BERT4RecConfig(dim=16, length=12),
     "bert4rec-dot": BERT4RecConfig(dim=16, length=12, temperature=None, heads=4, spectral_start=False),
     "sasrec-one": SASRecConfig(dim=16, length=1),
+    "hstu-one": HSTUConfig(dim=16, length=1),
     "bert4rec-one": BERT4RecConfig(dim=16, length=1),
 }
 
@@ -57,6 +68,16 @@ CONFIGS = CAUSAL | {
 def log() -> Sequences:
     rng = np.random.default_rng(0)
     return Sequences.from_lists([rng.integers(1, V, rng.integers(1, 30)).tolist() for _ in range(60)])
+
+
+@pytest.fixture(scope="module")
+def timed(log: Sequences) -> Sequences:
+    """The same rows with times, seconds to months apart, an unknown one among them, and asked a while later."""
+    gaps_us = np.exp(np.random.default_rng(1).uniform(0, 16, log.num_events)) * 1e6
+    times = 1_700_000_000_000_000 + np.cumsum(gaps_us).astype(np.int64)
+    now = times[log.stops - 1] + 12_345_678_900
+    times[7], now[3] = NO_TIME, NO_TIME
+    return Sequences(log.items, times, log.starts, log.stops).at(now)
 
 
 def shaken(config: Any, log: Sequences) -> TiedNet:
@@ -88,6 +109,48 @@ def test_served_twin_equals_net(name: str, log: Sequences) -> None:
         )
 
 
+TIMED = [name for name in CAUSAL if name.startswith("hstu") or name.endswith("clock")]
+
+
+@pytest.mark.parametrize("name", TIMED)
+def test_served_twin_equals_net_with_times(name: str, timed: Sequences) -> None:
+    """One by one and together, and times matter: without them the answer is another."""
+    net = shaken(CONFIGS[name], timed)
+    served = export("x", net, np.zeros(V))
+    wanted = TorchScorer(net).scores(timed)
+    torch.testing.assert_close(served.scores(timed)[:, 1:], wanted[:, 1:], rtol=1e-4, atol=5e-5)
+    for row in (0, 1, 3):
+        one = served.scores(timed.take(slice(row, row + 1)))[0, 1:]
+        torch.testing.assert_close(one, wanted[row, 1:], rtol=1e-4, atol=5e-5)
+    timeless = served.scores(replace(timed, times=None, now=None))
+    assert np.abs(timeless[:, 1:] - wanted[:, 1:]).max() > 1e-2
+
+
+@pytest.mark.parametrize("name", TIMED)
+def test_only_a_net_that_asks_for_it_sees_the_moment_of_asking(name: str, timed: Sequences) -> None:
+    served = export("x", shaken(CONFIGS[name], timed), np.zeros(V))
+    later = served.scores(timed.at(timed.now + 10**12))  # type: ignore[operator]
+    assert (np.abs(later - served.scores(timed)).max() > 1e-3) == (name == "hstu-told")
+
+
+@pytest.mark.parametrize("name", TIMED)
+def test_a_training_window_is_what_its_prefixes_are_when_they_are_asked(name: str, timed: Sequences) -> None:
+    """Position t of a window in training = the history up to t, asked when event t + 1 happened."""
+    net = shaken(CONFIGS[name], timed)
+    row = timed.take(np.flatnonzero(timed.lengths >= 10)[:1]).prefixes([10])
+    assert row.times is not None
+    batch = NextItem(12, timed=True, without_times=0.0).batch(row, np.random.default_rng(0))
+    given = [
+        torch.from_numpy(x) for x in (batch.inputs_BT.astype(np.int64), batch.inputs_BT != 0, batch.targets_BT != 0)
+    ]
+    assert batch.times_BS is not None
+    with torch.no_grad():
+        states = net.states(net.table_VD, Steps(*given, torch.from_numpy(batch.times_BS)))
+    prefixes = row.take(np.zeros(9, dtype=np.int64)).prefixes(np.arange(1, 10))
+    asked = prefixes.at(row.times[prefixes.stops])
+    torch.testing.assert_close(net.query(states).numpy(), net.queries(asked), rtol=1e-4, atol=2e-5)
+
+
 @pytest.mark.parametrize("name", CAUSAL)
 def test_the_future_and_other_rows_change_nothing(name: str, log: Sequences) -> None:
     net = shaken(CAUSAL[name], log)
@@ -116,7 +179,8 @@ RECURRENT = [name for name, config in CAUSAL.items() if isinstance(config, GRU4R
 
 
 @pytest.mark.parametrize(
-    "name", ["sasrec", "gru", "lstm", "rnn", "sasrec-reversed", "sasrec-rotary", "caser", "nextitnet", "bert4rec"]
+    "name",
+    ["sasrec", "gru", "lstm", "rnn", "sasrec-reversed", "sasrec-rotary", "caser", "nextitnet", "bert4rec", "hstu"],
 )
 def test_order_matters(name: str, log: Sequences) -> None:
     """The newest event stays where it is, the others change places."""

@@ -111,8 +111,8 @@ def test_a_share_is_every_nth_row_and_all_shares_are_the_batch() -> None:
     assert sorted(row[0] for share in shares for row in share.targets_BT.tolist()) == [2, 4, 6, 8, 10]
     assert shares[1].carry is not None
     assert (shares[1].carry.from_B.tolist(), shares[1].carry.to_B.tolist()) == ([1, 4], [4, 1])
-    assert shares[2].times_BT is not None
-    assert shares[2].times_BT.tolist() == [[500, 600]]
+    assert shares[2].times_BS is not None
+    assert shares[2].times_BS.tolist() == [[500, 600]]
     assert sum(share.num_targets for share in shares) == batch.num_targets == 10
 
 

@@ -73,18 +73,22 @@ def leaderboard(results: "Sequence[Result]", by: str) -> None:
     for r in ranked:
         low, high = r.intervals[by]
         label = r.model if r.seed == 0 else f"{r.model} (seed {r.seed})"
+        label += ", time-aware" if r.time_aware else ""
         numbers = [f"{r.metrics[n]:.4f}" for n in names]
         more = [f"{r.metrics[f'coverage@{k}']:.0%}", f"{r.fit_s:.1f}", f"{r.evaluate_s:.1f}", f"{r.peak_rss_mb:.0f}"]
         rows.append([label, numbers[0], f"{low:.4f} .. {high:.4f}", *numbers[1:], *more])
     table(None, ["model", names[0], "95 % interval", *names[1:], f"coverage@{k}", "fit s", "eval s", "peak MB"], rows)
     first = ranked[0]
     out.print()
-    if len(ranked) > 1:
+    if len(ranked) > 1 and first.time_aware == ranked[1].time_aware:
         ahead, low, high = lead(first, ranked[1], by)
         sure = "" if low > 0 else ", which could be chance"
         pair = f"{first.model} is ahead of {ranked[1].model} by {ahead:.4f} {by} on the same cases"
         out.print(f"{pair} (95 % interval {low:.4f} .. {high:.4f}){sure}.", markup=False)
-    out.print(f"Protocol: {first.protocol}.", markup=False)
+    plain = next((r for r in ranked if not r.time_aware), first)
+    out.print(f"Protocol: {plain.protocol}.", markup=False)
+    if any(r.time_aware for r in ranked) and not plain.time_aware:
+        out.print("Time-aware rows were told the moment of each target; the others were not: do not compare the two.")
     rules = f"Ties: {first.tie_rule}. Cases: {first.test_cases:,}. Trained on validation events too: "
     out.print(rules + ("yes, with settings chosen without them." if first.refit else "no."), markup=False)
     if first.dropped:

@@ -1,6 +1,6 @@
 """What is asked in an evaluation: a history, and the item that really came next."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,6 +38,15 @@ class Cases:
         return Cases(
             self.histories.take(rows), self.targets[rows], self.groups[rows], times, self.dropped, self.missed, futures
         )
+
+    def told_when(self) -> "Cases":
+        """The same cases, each asked at its target's own time: how a time-aware model is asked. Its numbers must be
+        reported apart, since the others did not know the moment. ValueError where the log has no times."""
+        if self.times is None:
+            raise ValueError(
+                "This log has an order but no times, so no model can be told when it is asked: leave target_time out."
+            )
+        return replace(self, histories=self.histories.at(self.times))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ every prefix of every sequence costs 16 bytes and no copy.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +19,18 @@ import numpy as np
 from segue.data.catalog import PAD
 from segue.data.contexts import Contexts
 
+NO_TIME = int(np.iinfo(np.int64).min)
+"""The time of an event, or of a question, of which nobody knows when it was; only histories have such events."""
+
 
 @dataclass(frozen=True)
 class Sequences:
     """B ragged rows over N flat events, oldest event first in each row.
 
     ``items`` int32 [N]; ``times`` int64 [N] UTC microseconds, or None where the log has order but no time;
-    ``starts`` and ``stops`` int64 [B]; ``contexts``: what else is known of each event, where anything is. Arrays may
-    be memory-mapped and must not be written to.
+    ``starts`` and ``stops`` int64 [B]; ``contexts``: what else is known of each event, where anything is; ``now`` int64
+    [B], for histories: the moment at which each is asked what comes next, None where nobody says, never saved. Arrays
+    may be memory-mapped and must not be written to.
     """
 
     items: np.ndarray
@@ -34,6 +38,7 @@ class Sequences:
     starts: np.ndarray
     stops: np.ndarray
     contexts: Contexts | None = None
+    now: np.ndarray | None = None
 
     @classmethod
     def from_offsets(
@@ -93,22 +98,29 @@ class Sequences:
         """The rows as plain lists."""
         return [row.tolist() for row in self]
 
+    def at(self, now_B: np.ndarray | None) -> "Sequences":
+        """The same rows, each asked at a moment of its own (UTC microseconds), or at none that is known."""
+        if now_B is not None and now_B.shape != self.starts.shape:
+            raise ValueError(f"Each row is asked at one moment, but {len(self)} rows got {len(now_B)} moments.")
+        return replace(self, now=now_B)
+
     def take(self, rows: np.ndarray | slice) -> "Sequences":
         """Some rows, by index, slice or mask; no event is copied."""
-        return self.within(self.starts[rows], self.stops[rows])
+        now = None if self.now is None else self.now[rows]
+        return self.within(self.starts[rows], self.stops[rows]).at(now)
 
     def tail(self, length: int) -> "Sequences":
         """The newest ``length`` events of each row."""
-        return self.within(np.maximum(self.starts, self.stops - length), self.stops)
+        return self.within(np.maximum(self.starts, self.stops - length), self.stops).at(self.now)
 
     def prefixes(self, lengths: np.ndarray | Iterable[int]) -> "Sequences":
         """The oldest ``lengths[b]`` events of row b; a negative length leaves out that many newest events."""
         wanted = np.asarray(lengths, dtype=np.int64)
         stops = np.where(wanted < 0, self.stops + wanted, self.starts + wanted)
-        return self.within(self.starts, np.clip(stops, self.starts, self.stops))
+        return self.within(self.starts, np.clip(stops, self.starts, self.stops)).at(self.now)
 
     def within(self, starts: np.ndarray, stops: np.ndarray) -> "Sequences":
-        """Other rows of the same events."""
+        """Other rows of the same events; nobody has said when these are asked."""
         return Sequences(self.items, self.times, starts, stops, self.contexts)
 
     def positions(self) -> tuple[np.ndarray, np.ndarray]:
@@ -139,9 +151,10 @@ class Sequences:
         return self._copied(where[keep], offsets)
 
     def _copied(self, where: np.ndarray, offsets: np.ndarray) -> "Sequences":
+        """The events at ``where`` as the rows that the offsets cut, which are these rows or what is left of them."""
         times = None if self.times is None else self.times[where]
         contexts = None if self.contexts is None else self.contexts.take(where)
-        return Sequences.from_offsets(self.items[where], offsets, times, contexts)
+        return Sequences.from_offsets(self.items[where], offsets, times, contexts).at(self.now)
 
     def padded(self, length: int) -> np.ndarray:
         """[B, length] int32 of the newest events, right-aligned, PAD in front."""

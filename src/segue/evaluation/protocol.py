@@ -39,6 +39,8 @@ class Evaluation:
     """Cases left out, by reason."""
     missed: int
     """Targets no model could know; each counts as a miss in every mean."""
+    time_aware: bool = False
+    """Whether the model was told the moment of each question: such numbers are reported apart."""
 
     @property
     def cases(self) -> int:
@@ -93,6 +95,7 @@ def evaluate(
         exclude_seen=exclude_seen,
         dropped=dropped,
         missed=cases.missed,
+        time_aware=cases.histories.now is not None,
     )
 
 

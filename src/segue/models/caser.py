@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+from segue.models.clock import TimeConfig
+
 
 @dataclass(frozen=True)
-class CaserConfig:
+class CaserConfig(TimeConfig):
     """The shape of the network.
 
     Published Caser adds a learned vector for each user to what the filters find. Here people are their histories, new
@@ -31,6 +33,7 @@ class CaserConfig:
     """Weight of the co-visit rule added to the scores; 'none': chosen on validation (0 where there is none)."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("dim", "window", "horizontal", "vertical", "length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")

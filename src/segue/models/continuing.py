@@ -11,7 +11,7 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.contexts import Contexts
-from segue.data.sequences import Sequences
+from segue.data.sequences import NO_TIME, Sequences
 from segue.models.covisit import CoVisit
 from segue.models.gru4rec import GruArrays
 from segue.models.neural import NeuralScorer
@@ -68,11 +68,14 @@ class Rereading:
         place_N = offsets[row_N] + where_N - old.starts[row_N]
         items_N[place_N] = old.items[where_N]
         items_N[offsets[1:, None] - count + np.arange(count)] = self.written_RK
-        contexts = None
-        if old.contexts is not None:  # nothing is known of what is only written
+        times_N, contexts = None, None
+        if old.times is not None:  # nothing is known of what is only written
+            times_N = np.full(len(items_N), NO_TIME)
+            times_N[place_N] = old.times[where_N]
+        if old.contexts is not None:
             codes_N[place_N] = old.contexts.codes[where_N]
             contexts = Contexts(codes_N, old.contexts.facts)
-        return self.scorer.scores(Sequences.from_offsets(items_N, offsets, contexts=contexts))
+        return self.scorer.scores(Sequences.from_offsets(items_N, offsets, times_N, contexts).at(old.now))
 
     def grown(self, parents_R: np.ndarray, items_R: np.ndarray) -> "Rereading":
         """See ``Continuation``."""
@@ -124,7 +127,7 @@ class Stepping:
 
     def grown(self, parents_R: np.ndarray, items_R: np.ndarray) -> "Stepping":
         """See ``Continuation``; the oldest event is not forgotten when the history grows beyond ``length``."""
-        stepped = self.encoder.step(self.state_LRS[:, parents_R], self.scorer.vectors_VD[items_R])
+        stepped = self.encoder.step(self.state_LRS[:, parents_R], self.scorer.written(items_R))
         return Stepping(self.scorer, self.encoder, stepped)
 
 

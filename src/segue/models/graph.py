@@ -6,6 +6,7 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
+from segue.models.clock import moments
 
 TOKENS_AT_ONCE = 16384
 """Events that are encoded in one call, padding included: bounds the memory of a long evaluation."""
@@ -13,7 +14,8 @@ TOKENS_AT_ONCE = 16384
 
 class GraphEncoder:
     """Runs ``vectors`` float32 [B, T, D] (oldest event first, zeros behind) and ``last`` int64 [B] (the position of
-    the newest event) through the graph, which gives ``hidden`` float32 [B, D]."""
+    the newest event) through the graph, which gives ``hidden`` float32 [B, D]. A graph that asks for ``times`` gets
+    int64 [B, T + 1] as ``moments`` lays them out."""
 
     inputs = 0
 
@@ -32,6 +34,8 @@ class GraphEncoder:
         """The network's own parameters, carried along so that a later training can go on from them."""
         self.length = length
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self.timed = any(given.name == "times" for given in self._session.get_inputs())
+        """Whether the graph looks at times."""
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The graph's bytes, uint8, and the parameters with 'net.' before their names."""
@@ -53,6 +57,8 @@ class GraphEncoder:
             where_BT = np.where(inside_BT, offsets[rows][:, None] + column_BT, PAD)
             vectors_BTD = vectors_ND[where_BT] * inside_BT[..., None]
             feed = {"vectors": vectors_BTD.astype(np.float32), "last": lengths[rows] - 1}
+            if self.timed:
+                feed["times"] = moments(histories.take(rows), width)
             out_BD[rows] = self._session.run(["hidden"], feed)[0]
             start += len(rows)
         return out_BD

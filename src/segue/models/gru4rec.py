@@ -12,10 +12,11 @@ import numpy as np
 
 from segue.data.sequences import Sequences
 from segue.models.cells import CELLS, CellName
+from segue.models.clock import TimeConfig
 
 
 @dataclass(frozen=True)
-class RecurrentConfig:
+class RecurrentConfig(TimeConfig):
     """What steps from event to event, and how an item enters it."""
 
     layers: int = 1
@@ -27,6 +28,7 @@ class RecurrentConfig:
     'gates' times as wide as the state, without a vector in between."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.layers < 1:
             raise ValueError(f"layers must be at least 1, got {self.layers}.")
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.models.feature_vectors import FeatureVectors
 from segue.models.graph import GraphEncoder
 from segue.models.gru4rec import GRU4RecConfig, GruArrays
 from segue.models.prior import WithPrior
 from segue.models.scorer import Scorer
 from segue.models.seq2seq import Seq2SeqArrays, Seq2SeqConfig
+from segue.models.sides import Sides
 
 
 class Encoder(Protocol):
@@ -52,17 +52,13 @@ class NeuralScorer:
         start_V: np.ndarray,
         *,
         temperature: float | None,
-        features: FeatureVectors | None = None,
-        contexts: FeatureVectors | None = None,
+        sides: Sides | None = None,
     ) -> None:
         self.name = name
         self.encoder = encoder
         self.start_V = start_V
         self.temperature = temperature
-        self.features = features
-        """How an item is placed that nobody has taken yet; None where the network learned from no facts."""
-        self.contexts = contexts
-        """What an event's circumstances add to its vector; None where the network learned from none."""
+        self.sides = sides or Sides()
         self._table_VD = table_VD
         self.bias_V: np.ndarray | None = None
         inputs = encoder.inputs
@@ -84,9 +80,12 @@ class NeuralScorer:
         newest = histories.tail(self.encoder.length)
         _, where_N = newest.positions()
         vectors_ND = self.vectors_VD[newest.items[where_N]]
-        if self.contexts is not None and newest.contexts is not None:
-            vectors_ND += self.contexts.table(newest.contexts.facts)[newest.contexts.codes[where_N]]
-        return newest, vectors_ND
+        return newest, self.sides.add(vectors_ND, newest)
+
+    def written(self, items_R: np.ndarray) -> np.ndarray:
+        """float32 [R, D]: the vectors of events that are only imagined, behind a history: they have no time."""
+        vectors_RD, clock = self.vectors_VD[items_R], self.sides.clock
+        return vectors_RD if clock is None else vectors_RD + clock.timeless_D
 
     def logits(self, hidden_BD: np.ndarray) -> np.ndarray:
         """float32 [B, V]: what the encoder's states say of every item."""
@@ -128,21 +127,11 @@ class NeuralScorer:
         """The same network with N more items behind its own."""
         table_VD = np.concatenate([self._table_VD, rows_ND])
         start_V = np.concatenate([self.start_V, np.zeros(len(rows_ND), dtype=np.float32)])
-        return NeuralScorer(
-            self.name,
-            self.encoder,
-            table_VD,
-            start_V,
-            temperature=self.temperature,
-            features=self.features,
-            contexts=self.contexts,
-        )
+        return NeuralScorer(self.name, self.encoder, table_VD, start_V, temperature=self.temperature, sides=self.sides)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The table, the answer to an empty history, the encoder, and the vectors of facts, by name."""
-        told = {} if self.features is None else self.features.arrays("features")
-        told |= {} if self.contexts is None else self.contexts.arrays("contexts")
-        return {"table": self._table_VD, "start": self.start_V, **told, **self.encoder.arrays()}
+        """The table, the answer to an empty history, the encoder, and the vectors of facts and times, by name."""
+        return {"table": self._table_VD, "start": self.start_V, **self.sides.arrays(), **self.encoder.arrays()}
 
 
 def unit(vectors_ND: np.ndarray) -> np.ndarray:
@@ -162,13 +151,6 @@ def restore_neural(name: str, arrays: Mapping[str, np.ndarray], config: Any) -> 
     else:
         weights = {key.removeprefix("net."): value for key, value in arrays.items() if key.startswith("net.")}
         encoder = GraphEncoder(arrays["encoder.onnx"].tobytes(), config.length, weights)
-    scorer = NeuralScorer(
-        name,
-        encoder,
-        arrays["table"],
-        arrays["start"],
-        temperature=config.temperature,
-        features=FeatureVectors.restore(arrays, "features"),
-        contexts=FeatureVectors.restore(arrays, "contexts"),
-    )
+    sides = Sides.restore(arrays, config)
+    scorer = NeuralScorer(name, encoder, arrays["table"], arrays["start"], temperature=config.temperature, sides=sides)
     return WithPrior.restore(scorer, arrays) if "prior.weight" in arrays else scorer

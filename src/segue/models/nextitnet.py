@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+from segue.models.clock import TimeConfig
+
 
 @dataclass(frozen=True)
-class NextItNetConfig:
+class NextItNetConfig(TimeConfig):
     """The shape of the network."""
 
     dim: int = 64
@@ -25,6 +27,7 @@ class NextItNetConfig:
     """Weight of the co-visit rule added to the scores; 'none': chosen on validation (0 where there is none)."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("dim", "kernel", "length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")

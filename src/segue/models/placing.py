@@ -29,12 +29,12 @@ def place(scorer: Scorer, rows: Sequence[Mapping[str, Any]]) -> Scorer:
     """
     prior = scorer.prior if isinstance(scorer, WithPrior) else None
     network = scorer.scorer if isinstance(scorer, WithPrior) else scorer
-    if not isinstance(network, NeuralScorer) or network.features is None:
+    if not isinstance(network, NeuralScorer) or network.sides.features is None:
         raise ValueError(
             f"This {scorer.name} learned from no facts about items, so it cannot place one that nobody has taken: "
             "train a network with features."
         )
-    wider = network.with_rows(network.features.of(rows))
+    wider = network.with_rows(network.sides.features.of(rows))
     if prior is None or not isinstance(scorer, WithPrior):
         return wider
     fresh_F = np.arange(network.size, wider.size)
@@ -62,7 +62,7 @@ def widen(prior: CoVisit, count: int) -> CoVisit:
 
 def fair(prior: CoVisit, scorer: Scorer) -> CoVisit:
     """The rule, with a guess for items that were never seen where the network has one."""
-    if not isinstance(scorer, NeuralScorer) or scorer.features is None:
+    if not isinstance(scorer, NeuralScorer) or scorer.sides.features is None:
         return prior
     return lend(prior, scorer.vectors_VD, np.arange(1, scorer.size))
 

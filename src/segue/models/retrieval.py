@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segue.data.catalog import PAD
-from segue.data.sequences import Sequences
+from segue.data.sequences import NO_TIME, Sequences
 from segue.models.blocks import Blocks, Extra, Wish
 from segue.models.neural import NeuralScorer
 from segue.models.prior import WithPrior
@@ -31,6 +31,23 @@ class Question:
     exclude: Sequence[int] = ()
     allow: Sequence[int] | None = None
     """Only these; nothing: all."""
+    times: Sequence[int] | None = None
+    """When each event was, UTC microseconds, NO_TIME where nobody knows; None: of none is known."""
+    now: int = NO_TIME
+    """The moment of asking, alike."""
+
+    def rows(self) -> Sequences:
+        """The history as the one row of its own."""
+        return asked([self])
+
+
+def asked(questions: Sequence[Question]) -> Sequences:
+    """The questions' histories, with the times of their events and the moments of asking where any is known."""
+    times = [one.times if one.times is not None else [NO_TIME] * len(one.history) for one in questions]
+    known = any(one.times is not None for one in questions)
+    rows = Sequences.from_lists([one.history for one in questions], times if known else None)
+    now_B = np.array([one.now for one in questions], dtype=np.int64)
+    return rows.at(now_B if (now_B != NO_TIME).any() else None)
 
 
 class Retrieval:
@@ -58,7 +75,7 @@ class Retrieval:
         ``hidden_BD`` are the states that the network's encoder gave for the known items of each history, where
         somebody has them already; rows of histories without a known item are ignored.
         """
-        known = Sequences.from_lists(one.history for one in questions).known()
+        known = asked(questions).known()
         if self._blocks is not None:
             return self._by_blocks(self._blocks, known, questions, k, hidden_BD)
         step = max(1, _ROW_BYTES // (4 * self.scorer.size))

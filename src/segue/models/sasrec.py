@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from segue.models.clock import TimeConfig
+
 
 @dataclass(frozen=True)
-class SASRecConfig:
+class SASRecConfig(TimeConfig):
     """The shape of the network."""
 
     dim: int = 64
@@ -31,6 +33,7 @@ class SASRecConfig:
     """Weight of the co-visit rule added to the scores; nothing: chosen on validation (0 where there is none)."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.dim < 1 or self.layers < 1 or self.length < 1:
             raise ValueError(
                 f"dim, layers and length must be at least 1, got {self.dim}, {self.layers}, {self.length}."

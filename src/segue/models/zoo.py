@@ -15,6 +15,7 @@ from segue.models.covisit import CoVisit, CoVisitConfig
 from segue.models.ease import EASE, EASEConfig
 from segue.models.fpmc import FPMC, FPMCConfig
 from segue.models.gru4rec import GRU4RecConfig
+from segue.models.hstu import HSTUConfig
 from segue.models.ials import IALS, IALSConfig
 from segue.models.item_knn import ItemKNN, ItemKNNConfig
 from segue.models.markov import Markov, MarkovConfig
@@ -74,6 +75,7 @@ ZOO: dict[str, Counting | Learned] = {
         {"epochs": 5, "batch_tokens": 8192, "learning_rate": 5e-3},
     ),
     "sasrec": Learned(SASRecConfig, partial(restore_neural, "sasrec")),
+    "hstu": Learned(HSTUConfig, partial(restore_neural, "hstu")),
     "bert4rec": Learned(BERT4RecConfig, partial(restore_neural, "bert4rec")),
     "caser": Learned(CaserConfig, partial(restore_neural, "caser")),
     "nextitnet": Learned(NextItNetConfig, partial(restore_neural, "nextitnet")),

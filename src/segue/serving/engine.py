@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from segue.data.catalog import PAD
-from segue.data.sequences import Sequences
+from segue.data.sequences import NO_TIME, Sequences
 from segue.models.generation import generate
 from segue.models.retrieval import Question
 from segue.serving.batching import Batcher, BatchingConfig, TooSlow
-from segue.serving.events import accept
+from segue.serving.events import accept, moment
 from segue.serving.last import Lasting, LastLists
 from segue.serving.model import Model
 from segue.serving.problems import Problem
@@ -125,10 +125,12 @@ class Engine:
         """The next items one after the other (``segue.models.generation``); slow, so not for the event loop."""
         started = time.perf_counter()
         model, unknown = self._model, dict[str, None]()
+        now_us = time.time_ns() // 1000
         key = key_of(request)
-        history = self._sessions.history(key) if key else self._index(request.history or (), unknown)
+        live = self._sessions.live(key) if key else None
+        history = self._index(request.history or (), unknown) if live is None else live.items
         seen = model.exclude_seen if request.exclude_seen is None else request.exclude_seen
-        rows = Sequences.from_lists([history])
+        rows = Sequences.from_lists([history], None if live is None else [live.times]).at(np.array([now_us]))
         rng = np.random.default_rng(request.seed)
         found = generate(model.scorer, rows, request.steps, request.strategy, rng=rng, exclude=rows if seen else None)
         return _answer(model, model.named(found[0][0], found[1][0]), list(unknown), started)
@@ -181,7 +183,7 @@ class Engine:
             allowed_V = np.zeros(model.catalog.size, dtype=bool)
             allowed_V[list(one.question.allow)] = True
         try:
-            items = model.shop.best(request, one.question.history, exclude=one.question.exclude, allowed_V=allowed_V)
+            items = model.shop.best(request, one.question.rows(), exclude=one.question.exclude, allowed_V=allowed_V)
         except Exception as error:  # one request's trouble is not the others'
             return error
         return _answer(model, items, one.unknown, started)
@@ -206,22 +208,29 @@ class Engine:
                 raise Problem(404, f"The catalogue does not know the item '{request.item_id}'.")
             return _Prepared(None, index, Question(index, index), request.k, [])
         unknown: dict[str, None] = {}
-        key = key_of(request)
+        key, now_us = key_of(request), time.time_ns() // 1000
         history: Live | list[int]
-        history = self._index(request.history or (), unknown) if key is None else self._sessions.live(key)
+        if key is not None:
+            history = self._sessions.live(key)
+            items, times = history.items, history.times
+        else:
+            history = items = self._index(request.history or (), unknown)
+            times = [NO_TIME] * len(items)
         if request.event is not None:
             seen = self._index([request.event.item_id], unknown)
-            history = history if isinstance(history, Live) else history + seen
-        items = history.items if isinstance(history, Live) else history
+            if key is None:
+                history = items = items + seen
+                times = times + [moment(request.event, now_us)] * len(seen)
         exclude = self._index(request.exclude, unknown)
         allow = None if request.allow is None else self._index(request.allow, unknown)
         if self._model.shop is not None:
-            return _Prepared(key, history, Question(items, exclude, allow), request.k, list(unknown), request)
+            question = Question(items, exclude, allow, times, now_us)
+            return _Prepared(key, history, question, request.k, list(unknown), request)
         if request.filter or request.explain:
             raise Problem(422, "Filters and reasons need a pipeline; this is a single model.")
         if self._model.exclude_seen if request.exclude_seen is None else request.exclude_seen:
             exclude = exclude + items
-        return _Prepared(key, history, Question(items, exclude, allow), request.k, list(unknown))
+        return _Prepared(key, history, Question(items, exclude, allow, times, now_us), request.k, list(unknown))
 
     def _at_hand(self, request: RecommendRequest | SimilarRequest, started: float) -> RecommendAnswer:
         """The last list of the same person, or what is popular, with the request's own rules kept."""

@@ -36,13 +36,12 @@ class Shop:
     def best(
         self,
         request: RecommendRequest,
-        history: Sequence[int],
+        history: Sequences,
         *,
         exclude: Sequence[int] = (),
         allowed_V: np.ndarray | None = None,
     ) -> list[Recommendation]:
-        """The list for a history of indices. Problem (422) for an unknown placement or a wrong filter."""
-        rows = Sequences.from_lists([history])
+        """The list for one history of indices. Problem (422) for an unknown placement or a wrong filter."""
         wish = Wish(
             request.placement or DEFAULT,
             exclude=exclude,
@@ -51,7 +50,7 @@ class Shop:
             allowed_V=allowed_V,
         )
         try:
-            shown = self._placements.answer(rows, request.k, wish, rng=self._rng)
+            shown = self._placements.answer(history, request.k, wish, rng=self._rng)
         except ValueError as error:
             raise Problem(422, str(error)) from None
         items = []
@@ -61,8 +60,8 @@ class Shop:
             one.source, one.propensity = shown.source_of(c), float(shown.propensity_C[c])
             items.append(one)
         if request.explain:
-            named = {i: self._titles.get(self._ids[i - 1], self._ids[i - 1]) for i in history if i}
-            for one, why in zip(items, explain(self._placements.pipeline, rows, shown, named), strict=True):
+            named = {i: self._titles.get(self._ids[i - 1], self._ids[i - 1]) for i in history.lists()[0] if i}
+            for one, why in zip(items, explain(self._placements.pipeline, history, shown, named), strict=True):
                 because = [self._ids[part.item - 1] for part in why.because[:3]]
                 one.reason = Reason(why.sentence.english, why.sentence.chinese, because)
         return items

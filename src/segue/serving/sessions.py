@@ -74,6 +74,8 @@ class Live:
     read: int
     revision: int
     recent: _Recent
+    times: list[int]
+    """When each of the items was, UTC microseconds."""
 
 
 class Sessions:
@@ -119,7 +121,9 @@ class Sessions:
                 self._recent.move_to_end(key)
                 while len(self._recent) > self._config.keys:
                     self._recent.popitem(last=False)
-            return Live(recent.items.tolist(), recent.state, recent.read, recent.revision, recent)
+            return Live(
+                recent.items.tolist(), recent.state, recent.read, recent.revision, recent, recent.times.tolist()
+            )
 
     def at_hand(self, key: Key) -> list[int]:
         """The history of a key if it is in memory; nothing else is looked at."""

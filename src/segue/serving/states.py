@@ -72,8 +72,9 @@ class States:
 
 
 def states(retrieval: Retrieval, sessions: Sessions) -> States | None:
-    """For a model whose state steps; None for one that reads its newest events anew each time."""
+    """For a model whose state steps; None for one that reads its newest events anew each time, as one does that looks
+    at their times."""
     network = retrieval.network
-    if network is not None and isinstance(network.encoder, GruArrays):
+    if network is not None and isinstance(network.encoder, GruArrays) and network.sides.clock is None:
         return States(network, network.encoder, sessions)
     return None

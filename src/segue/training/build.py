@@ -1,6 +1,7 @@
 """Settings -> an untrained net: the item table, spectral or random, and the encoder of the model's name."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,26 +13,31 @@ from segue.data.sequences import Sequences
 from segue.models.bert4rec import BERT4RecConfig
 from segue.models.caser import CaserConfig
 from segue.models.cells import CELLS
+from segue.models.clock import TimeConfig
 from segue.models.feature_vectors import regress
 from segue.models.gru4rec import GRU4RecConfig
+from segue.models.hstu import HSTUConfig
 from segue.models.nextitnet import NextItNetConfig
 from segue.models.rows import item_counts
 from segue.models.sasrec import SASRecConfig
 from segue.models.seq2seq import Seq2SeqConfig
 from segue.models.spectral import spectral_vectors
+from segue.training.nets.clock import Clock
 from segue.training.nets.convolution import CaserEncoder, NextItNetEncoder
 from segue.training.nets.encoder import Encoder
 from segue.training.nets.features import FactVectors
 from segue.training.nets.gru import GruEncoder
+from segue.training.nets.hstu import HstuEncoder
 from segue.training.nets.layers import Noise
 from segue.training.nets.masked import MaskedEncoder
 from segue.training.nets.seq2seq import Seq2SeqNet, Translator
 from segue.training.nets.tied import TiedNet
 from segue.training.nets.transformer import TransformerEncoder
 
-ENCODERS: dict[type, type[Encoder]] = {
+ENCODERS: dict[type, Callable[[Any, Noise, torch.Generator], Encoder]] = {
     GRU4RecConfig: GruEncoder,
     SASRecConfig: TransformerEncoder,
+    HSTUConfig: HstuEncoder,
     BERT4RecConfig: MaskedEncoder,
     CaserConfig: CaserEncoder,
     NextItNetConfig: NextItNetEncoder,
@@ -94,6 +100,9 @@ def assemble(config: Any, table_VD: torch.Tensor, generator: torch.Generator, **
     """The net of these settings around a table, its encoder freshly drawn; ``sides``: ``features`` and ``contexts``."""
     noise = Noise()
     encoder = ENCODERS[type(config)](config, noise, generator)
+    times = config.time_inputs if isinstance(config, TimeConfig) else ()
+    if times:
+        encoder.clock = Clock(times, encoder.inputs or table_VD.shape[1] - (config.temperature is None))
     if isinstance(encoder, Translator):
         return Seq2SeqNet(encoder, noise, table_VD, config, **sides)
     return TiedNet(encoder, noise, table_VD, temperature=config.temperature, length=config.length, **sides)

@@ -7,12 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segue.models.clock import Clock
 from segue.models.feature_vectors import FeatureVectors
 from segue.models.graph import GraphEncoder
 from segue.models.gru4rec import GruArrays
 from segue.models.neural import Encoder as Served
 from segue.models.neural import NeuralScorer
 from segue.models.seq2seq import Seq2SeqArrays
+from segue.models.sides import Sides
 from segue.training.nets.encoder import Encoder
 from segue.training.nets.features import FactVectors
 from segue.training.nets.gru import GruEncoder
@@ -32,9 +34,10 @@ def export(name: str, net: TiedNet, counts_V: np.ndarray) -> NeuralScorer:
         weights = _weights(net.encoder)
         encoder = GraphEncoder(onnx_graph(net.encoder, net.dim, net.length), net.length, weights)
     start_V = np.log1p(counts_V).astype(np.float32)
-    table_VD, features, contexts = net.whole().numpy().copy(), _told(net.features), _told(net.contexts)
-    temperature = net.temperature
-    return NeuralScorer(name, encoder, table_VD, start_V, temperature=temperature, features=features, contexts=contexts)
+    clock = net.encoder.clock
+    times = None if clock is None else Clock(clock.inputs, clock.vectors.detach().numpy().copy())
+    sides = Sides(_told(net.features), _told(net.contexts), times)
+    return NeuralScorer(name, encoder, net.whole().numpy().copy(), start_V, temperature=net.temperature, sides=sides)
 
 
 def _told(side: FactVectors | None) -> FeatureVectors | None:
@@ -42,7 +45,9 @@ def _told(side: FactVectors | None) -> FeatureVectors | None:
 
 
 def _weights(encoder: nn.Module) -> dict[str, np.ndarray]:
-    return {key: value.detach().numpy().copy() for key, value in encoder.state_dict().items()}
+    """Every parameter but the vectors of times, which the scorer has."""
+    state = encoder.state_dict()
+    return {key: value.detach().numpy().copy() for key, value in state.items() if not key.startswith("clock.")}
 
 
 def gru_arrays(encoder: GruEncoder, length: int) -> GruArrays:
@@ -60,24 +65,29 @@ class _Newest(nn.Module):
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, vectors: Tensor, last: Tensor) -> Tensor:
-        return self.encoder.newest(vectors, last)
+    def forward(self, vectors: Tensor, last: Tensor, times: Tensor | None = None) -> Tensor:
+        return self.encoder.newest(vectors, last, times)
 
 
 def onnx_graph(encoder: Encoder, dim: int, length: int) -> bytes:
     """The graph that ``GraphEncoder`` runs, for any number of rows and up to ``length`` events."""
     model = _Newest(encoder).eval()
-    example = (torch.zeros(3, min(2, length), dim), torch.zeros(3, dtype=torch.int64))
+    example = [torch.zeros(3, min(2, length), dim), torch.zeros(3, dtype=torch.int64)]
     batch, time = torch.export.Dim("batch", min=1), torch.export.Dim("time", min=1, max=max(2, length))
+    grows = length > 1
+    shapes = {"vectors": {0: batch, 1: time if grows else None}, "last": {0: batch}}
+    if encoder.timed:
+        example.append(torch.zeros(3, min(2, length) + 1, dtype=torch.int64))
+        shapes["times"] = {0: batch, 1: time + 1 if grows else None}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             model,
-            example,
-            input_names=["vectors", "last"],
+            tuple(example),
+            input_names=list(shapes),
             output_names=["hidden"],
-            dynamic_shapes={"vectors": {0: batch, 1: time if length > 1 else None}, "last": {0: batch}},
+            dynamic_shapes=tuple(shapes.values()),
             dynamo=True,
             verbose=False,
         )

@@ -65,12 +65,14 @@ def grow_net(
 
 def _parameters(arrays: Mapping[str, np.ndarray], config: Any) -> list[tuple[str, np.ndarray]]:
     """(name in the torch net, value) of every parameter of the encoder."""
+    times = [("clock.vectors", arrays["time.vectors"])] if "time.vectors" in arrays else []
     if isinstance(config, GRU4RecConfig):
-        return [(f"layers.{key.removeprefix('gru.')}", v) for key, v in arrays.items() if key.startswith("gru.")]
+        layers = [(f"layers.{key.removeprefix('gru.')}", v) for key, v in arrays.items() if key.startswith("gru.")]
+        return layers + times
     found = [(key.removeprefix("net."), value) for key, value in arrays.items() if key.startswith("net.")]
     if not found:
         raise ValueError("This model was saved without its parameters, so it cannot be trained on: train it anew.")
-    return found
+    return found + times
 
 
 def _side(vectors: FeatureVectors, facts: Facts, dropout: float) -> FactVectors:

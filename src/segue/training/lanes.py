@@ -138,4 +138,9 @@ def batches_of(
         return Batches(sequences, task, config.batch_tokens, seed)
     if encoder.state_shape is None:
         raise ValueError("lanes is for gru4rec, whose state goes on from event to event: leave it out for this model.")
+    if encoder.told_times:
+        raise ValueError(
+            "In lanes a session's batches do not know how long before they began its last event was: leave lanes out, "
+            "or time_inputs."
+        )
     return LaneBatches(sequences, task, config, seed)

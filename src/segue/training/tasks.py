@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from segue.data.catalog import PAD
-from segue.data.sequences import Sequences
+from segue.data.sequences import NO_TIME, Sequences
 
 
 @dataclass(frozen=True)
@@ -23,16 +23,16 @@ class Carry:
 class Batch:
     """``inputs_BT`` and ``targets_BT`` int32, oldest event first, PAD behind a row's end and where nothing is asked.
 
-    ``times_BT`` int64 is when each input happened (UTC microseconds), None where the log has no
-    times or the net does not look at them. ``cuts_B`` int64, for a net that writes several steps from one place: the
-    column of each row's first cut (see ``NextSteps``); None for any other. ``contexts_BT`` int32: the row of the log's
-    ``Contexts`` that each input happened under, 0 where nothing is known; None where the log has none. ``carry``: for a
-    batch of lanes.
+    ``times_BS`` int64 [B, T + 1] is when each input happened (UTC microseconds), and behind a row's last input when its
+    target did; NO_TIME where nobody knows, None where the log has no times or the net does not look at them.
+    ``cuts_B`` int64, for a net that writes several steps from one place: the column of each row's first cut (see
+    ``NextSteps``); None for any other. ``contexts_BT`` int32: the row of the log's ``Contexts`` that each input
+    happened under, 0 where nothing is known; None where the log has none. ``carry``: for a batch of lanes.
     """
 
     inputs_BT: np.ndarray
     targets_BT: np.ndarray
-    times_BT: np.ndarray | None = None
+    times_BS: np.ndarray | None = None
     cuts_B: np.ndarray | None = None
     contexts_BT: np.ndarray | None = None
     carry: Carry | None = None
@@ -50,11 +50,11 @@ class Batch:
     def share(self, rank: int, ranks: int) -> "Batch":
         """Every ``ranks``-th row, from row ``rank`` on: what one of several processes works on."""
         rows = slice(rank, None, ranks)
-        times_BT, cuts_B, contexts_BT = (
-            None if x is None else x[rows] for x in (self.times_BT, self.cuts_B, self.contexts_BT)
+        times_BS, cuts_B, contexts_BT = (
+            None if x is None else x[rows] for x in (self.times_BS, self.cuts_B, self.contexts_BT)
         )
         carry = None if self.carry is None else Carry(self.carry.from_B[rows], self.carry.to_B[rows])
-        return Batch(self.inputs_BT[rows], self.targets_BT[rows], times_BT, cuts_B, contexts_BT, carry)
+        return Batch(self.inputs_BT[rows], self.targets_BT[rows], times_BS, cuts_B, contexts_BT, carry)
 
 
 class Task(Protocol):
@@ -81,7 +81,10 @@ class NextItem:
 
     length: int
     timed: bool = False
-    """Whether batches tell when each input happened."""
+    """Whether batches tell when events happened."""
+    without_times: float = 1 / 16
+    """The share of windows that are shown without their times even so: a net learns from them what to make of a history
+    whose times nobody knows."""
 
     def windows(self, sequences: Sequences) -> Sequences:
         """Newest events first served: a history's remainder is its oldest window.
@@ -103,14 +106,15 @@ class NextItem:
     def batch(self, windows: Sequences, rng: np.random.Generator) -> Batch:
         events = left_aligned(windows, windows.items)
         targets = events[:, 1:]
-        times_BT = None
+        times_BS = None
         if self.timed and windows.times is not None:
-            times_BT = left_aligned(windows, windows.times)[:, :-1]
+            times_BS = left_aligned(windows, windows.times)
+            times_BS[rng.random(len(windows)) < self.without_times] = NO_TIME
         contexts_BT = contexts_of(windows)
         if contexts_BT is not None:
             contexts_BT = np.where(targets != PAD, contexts_BT[:, :-1], 0)
         inputs = np.where(targets != PAD, events[:, :-1], PAD)
-        return Batch(inputs, np.ascontiguousarray(targets), times_BT, contexts_BT=contexts_BT)
+        return Batch(inputs, np.ascontiguousarray(targets), times_BS, contexts_BT=contexts_BT)
 
 
 @dataclass(frozen=True)

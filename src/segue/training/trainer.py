@@ -161,7 +161,8 @@ class Trainer:
         """What must be equal for a state to be this training's."""
         digest = hashlib.sha256(repr((self.config, self.seed, self.net.length, self.net.temperature)).encode())
         log = self.batches.sequences
-        for array in (log.items, log.starts, log.stops, *(() if log.contexts is None else (log.contexts.codes,))):
+        codes = None if log.contexts is None else log.contexts.codes
+        for array in (log.items, log.starts, log.stops, *(x for x in (log.times, codes) if x is not None)):
             for piece in pieces(array):
                 digest.update(np.ascontiguousarray(piece).data)
         for side in self.net.sides.values():
@@ -243,12 +244,12 @@ class Trainer:
         inside_BT, asked_BT = (
             torch.from_numpy(items != PAD).to(net.device) for items in (batch.inputs_BT, batch.targets_BT)
         )
-        times_BT, cuts_B = (
+        times_BS, cuts_B = (
             None if extra is None else torch.from_numpy(extra).to(net.device)
-            for extra in (batch.times_BT, batch.cuts_B)
+            for extra in (batch.times_BS, batch.cuts_B)
         )
         with torch.autocast(net.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            steps = Steps(inputs_BT, inside_BT, asked_BT, times_BT, cuts_B, added_BTD, done, self.lanes)
+            steps = Steps(inputs_BT, inside_BT, asked_BT, times_BS, cuts_B, added_BTD, done, self.lanes)
             hidden_ND = net.states(table_RD, steps)
         return net.query(hidden_ND.float())
 

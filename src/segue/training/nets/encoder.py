@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from segue.training.nets.clock import Clock
 from segue.training.nets.lane_states import LaneStates
 from segue.training.tasks import NextItem, Task
 
@@ -22,8 +23,9 @@ class Steps:
     """bool: where an event is given."""
     asked_BT: Tensor
     """bool: where a target is to be predicted, N times."""
-    times_BT: Tensor | None
-    """int64 UTC microseconds, None where the log has no times."""
+    times_BS: Tensor | None
+    """int64 UTC microseconds, S = T + 1: of each input, and of the row's last target behind them; NO_TIME where nobody
+    knows. None where the log has no times or the net looks at none."""
     cuts_B: Tensor | None = None
     """int64: each row's first cut, for a net that writes several steps from one place."""
     added_BTD: Tensor | None = None
@@ -43,10 +45,22 @@ class Encoder(nn.Module):
 
     inputs: int = 0
     """So many of the table's first columns are what an item enters by; 0: it enters by its own vector."""
+    timed = False
+    """Whether it looks at times itself, beside what they add to an event's vector."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock: Clock | None = None
+        """What is added to an event's vector for its time."""
+
+    @property
+    def told_times(self) -> bool:
+        """Whether times make any difference."""
+        return self.timed or self.clock is not None
 
     def task(self, length: int) -> Task:
         """What it is asked in training, in windows of so many events."""
-        return NextItem(length)
+        return NextItem(length, timed=self.told_times)
 
     @property
     def state_shape(self) -> tuple[int, int] | None:
@@ -58,7 +72,7 @@ class Encoder(nn.Module):
         states_ND: Tensor = self(x_BTD, steps.inside_BT.sum(dim=1) - 1)[steps.asked_BT]
         return states_ND
 
-    def newest(self, x_BTD: Tensor, last_B: Tensor) -> Tensor:
+    def newest(self, x_BTD: Tensor, last_B: Tensor, times_BS: Tensor | None = None) -> Tensor:
         """[B, D]: the state after each row's newest event; this is what is exported."""
         return at_column(self(x_BTD, last_B), last_B)
 

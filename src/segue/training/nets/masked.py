@@ -53,7 +53,7 @@ class MaskedEncoder(Encoder):
         hidden_BTD = self(x_BTD, steps.asked_BT, steps.inside_BT | steps.asked_BT)
         return hidden_BTD[steps.asked_BT]
 
-    def newest(self, x_BTD: Tensor, last_B: Tensor) -> Tensor:
+    def newest(self, x_BTD: Tensor, last_B: Tensor, times_BS: Tensor | None = None) -> Tensor:
         longer_BTD = torch.cat([x_BTD, torch.zeros_like(x_BTD[:, :1])], dim=1)
         next_B1 = last_B[:, None] + 1
         column_T = columns(longer_BTD)

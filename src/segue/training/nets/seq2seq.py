@@ -135,7 +135,14 @@ class Seq2SeqNet(TiedNet):
         """``count`` numbers in [0, 1) from the net's noise: they repeat with the step."""
         return (self.noise.bytes(4 * count).view(torch.int32) & 0xFFFFFF).float() / float(1 << 24)
 
-    def newest(self, table_VD: Tensor, items_BT: Tensor, last_B: Tensor, added_BTD: Tensor | None = None) -> Tensor:
+    def newest(
+        self,
+        table_VD: Tensor,
+        items_BT: Tensor,
+        last_B: Tensor,
+        added_BTD: Tensor | None = None,
+        times_BS: Tensor | None = None,
+    ) -> Tensor:
         """[B, D]: what the writer says first, after each row's newest event, which is in column ``last_B``."""
         x_BTD = self.embed(table_VD, items_BT, added_BTD)
         states_BTD = self.encoder.reader(x_BTD)

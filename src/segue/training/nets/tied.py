@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segue.data.sequences import Sequences
+from segue.data.sequences import NO_TIME, Sequences
+from segue.models.clock import moments
 from segue.training.nets.encoder import Encoder, Steps
 from segue.training.nets.features import FactVectors, Touched
 from segue.training.nets.layers import Noise
@@ -117,9 +118,18 @@ class TiedNet(nn.Module):
         vectors = F.embedding(rows_BT, table_RD)
         return vectors if added_BTD is None else vectors + added_BTD
 
+    def timed(self, x_BTD: Tensor, times_BS: Tensor | None) -> Tensor:
+        """The input vectors with what the events' times add, where the net looks at that."""
+        if self.encoder.clock is None:
+            return x_BTD
+        if times_BS is None:
+            times_BS = torch.full((x_BTD.shape[0], x_BTD.shape[1] + 1), NO_TIME, device=x_BTD.device)
+        return x_BTD + self.encoder.clock(times_BS[:, :-1])
+
     def states(self, table_RD: Tensor, steps: Steps) -> Tensor:
         """[N, D]: the state at every position that is asked."""
-        return self.encoder.states(self.embed(table_RD, steps.inputs_BT, steps.added_BTD), steps)
+        x_BTD = self.timed(self.embed(table_RD, steps.inputs_BT, steps.added_BTD), steps.times_BS)
+        return self.encoder.states(x_BTD, steps)
 
     def query(self, hidden_ND: Tensor) -> Tensor:
         """States as they enter the dot product."""
@@ -132,9 +142,17 @@ class TiedNet(nn.Module):
         own_RD = table_RD[:, self.inputs :]
         return F.normalize(own_RD, dim=-1) if self.temperature is not None else own_RD
 
-    def newest(self, table_VD: Tensor, items_BT: Tensor, last_B: Tensor, added_BTD: Tensor | None = None) -> Tensor:
+    def newest(
+        self,
+        table_VD: Tensor,
+        items_BT: Tensor,
+        last_B: Tensor,
+        added_BTD: Tensor | None = None,
+        times_BS: Tensor | None = None,
+    ) -> Tensor:
         """[B, D]: the state after each row's newest event, which is in column ``last_B``."""
-        return self.encoder.newest(self.embed(table_VD, items_BT, added_BTD), last_B)
+        x_BTD = self.timed(self.embed(table_VD, items_BT, added_BTD), times_BS)
+        return self.encoder.newest(x_BTD, last_B, times_BS)
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of everything that is learned, by name."""
@@ -178,7 +196,9 @@ class TiedNet(nn.Module):
             added_BTD, contexts_BT = None, contexts_of(chosen)
             if told_CD is not None and contexts_BT is not None:
                 added_BTD = told_CD[torch.from_numpy(contexts_BT.astype(np.int64)).to(self.device)]
-            out[rows] = self.query(self.newest(table_VD, items_BT, last_B, added_BTD).float()).cpu().numpy()
+            times_BS = torch.from_numpy(moments(chosen, width)).to(self.device) if self.encoder.told_times else None
+            hidden_BD = self.newest(table_VD, items_BT, last_B, added_BTD, times_BS)
+            out[rows] = self.query(hidden_BD.float()).cpu().numpy()
             start += len(rows)
         self.train(was_training)
         return out

@@ -1,0 +1,110 @@
+"""Pointwise attention with biases, and its gradient written by hand: tile by tile, so that no [T, T] matrix is kept.
+
+A weight is silu(q . k + bias), not a softmax's share (Zhai et al. 2024, eq. 2). On a CPU the plain composition spends
+its time moving matrices of [B, H, T, T] to memory and back; a tile stays in the cache, and nothing above the diagonal
+is computed. Shape letters as in ``layers.py``; E width of a head, L distances, G buckets of gaps.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+TILE = 64
+"""Queries that are worked on together."""
+TILE_NUMBERS = 1 << 17
+"""About so many weights are held at once."""
+
+
+def pointwise(
+    q_BHTE: Tensor, k_BHTE: Tensor, v_BHTE: Tensor, near_L: Tensor, gap_G: Tensor, bucket_BTT: Tensor | None
+) -> Tensor:
+    """[B, H, T, E]: position t is the sum over s <= t of silu(q_t . k_s + near[t - s] + gap[bucket[t, s]]) v_s.
+
+    This is the definition, for graphs and for tests; ``Pointwise`` gives the same numbers faster."""
+    column_T = torch.arange(q_BHTE.shape[2], device=q_BHTE.device)
+    score = q_BHTE @ k_BHTE.transpose(-1, -2) + near_L[(column_T[:, None] - column_T).clamp(min=0)]
+    if bucket_BTT is not None:
+        score = score + gap_G[bucket_BTT.long()][:, None]
+    weight = F.silu(score)
+    weight = torch.where(column_T[:, None] >= column_T, weight, torch.zeros_like(weight))
+    return weight.to(v_BHTE.dtype) @ v_BHTE
+
+
+class Pointwise(torch.autograd.Function):
+    """``pointwise`` for training: the same arguments, ``bucket_BTT`` int32."""
+
+    @staticmethod
+    def forward(ctx: Any, *given: Any) -> Tensor:
+        """See ``pointwise``."""
+        q, k, v, near_L, gap_G, bucket_BTT = given
+        ctx.save_for_backward(q, k, v, near_L, gap_G, bucket_BTT)
+        out = torch.empty_like(v)
+        near_TT = _by_distance(near_L, q.shape[2])
+        for rows, queries, keys in _tiles(q):
+            score = _score(q, k, (near_TT, gap_G, bucket_BTT), (rows, queries, keys))
+            weight = F.silu(score, inplace=True).tril_(queries.start)
+            out[rows, :, queries] = weight.to(v.dtype) @ v[rows, :, keys]
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Scores are computed once more instead of being kept."""
+        q, k, v, near_L, gap_G, bucket_BTT = ctx.saved_tensors
+        grad = grads[0].to(v.dtype).contiguous()
+        to_q, to_k, to_v = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        near_TT = _by_distance(near_L, q.shape[2])
+        to_near_TT = torch.zeros(near_TT.shape, device=q.device)
+        to_gap_G = torch.zeros(gap_G.shape, dtype=torch.float64, device=q.device)
+        for rows, queries, keys in _tiles(q):
+            score = _score(q, k, (near_TT, gap_G, bucket_BTT), (rows, queries, keys))
+            pull = grad[rows, :, queries]
+            weight = F.silu(score).tril_(queries.start)
+            to_v[rows, :, keys] += weight.to(v.dtype).transpose(-1, -2) @ pull
+            inner = (pull @ v[rows, :, keys].transpose(-1, -2)).to(score.dtype)
+            inner = torch.ops.aten.silu_backward(inner, score).tril_(queries.start)
+            low = inner.to(q.dtype)
+            to_q[rows, :, queries] = low @ k[rows, :, keys]
+            to_k[rows, :, keys] += low.transpose(-1, -2) @ q[rows, :, queries]
+            heads = inner.float().sum(dim=1)
+            to_near_TT[queries, keys] += heads.sum(dim=0)
+            if bucket_BTT is not None:
+                number = bucket_BTT[rows, queries, keys].reshape(-1)
+                to_gap_G += torch.bincount(number, weights=heads.view(-1), minlength=len(gap_G))
+        distance_TT = _distances(q.shape[2], q.device)
+        to_near_L = torch.zeros_like(near_L).index_add_(0, distance_TT.view(-1), to_near_TT.view(-1))
+        return to_q, to_k, to_v, to_near_L, to_gap_G.to(gap_G.dtype), None
+
+
+def _tiles(q_BHTE: Tensor) -> Iterator[tuple[slice, slice, slice]]:
+    """(rows, queries, keys that the newest of them sees)."""
+    batch, heads, time = q_BHTE.shape[:3]
+    rows = max(1, TILE_NUMBERS // (heads * min(TILE, time) * time))
+    for first in range(0, batch, rows):
+        for start in range(0, time, TILE):
+            stop = min(time, start + TILE)
+            yield slice(first, min(batch, first + rows)), slice(start, stop), slice(0, stop)
+
+
+def _score(
+    q: Tensor, k: Tensor, biases: tuple[Tensor, Tensor, Tensor | None], tile: tuple[slice, slice, slice]
+) -> Tensor:
+    near_TT, gap_G, bucket_BTT = biases
+    rows, queries, keys = tile
+    score = (q[rows, :, queries] @ k[rows, :, keys].transpose(-1, -2)).float()
+    score += near_TT[queries, keys]
+    if bucket_BTT is not None:
+        number = bucket_BTT[rows, queries, keys]
+        score += gap_G.index_select(0, number.reshape(-1)).view(number.shape)[:, None]
+    return score
+
+
+def _distances(time: int, device: torch.device) -> Tensor:
+    column_T = torch.arange(time, device=device)
+    return (column_T[:, None] - column_T).clamp(min=0)
+
+
+def _by_distance(near_L: Tensor, time: int) -> Tensor:
+    return near_L[_distances(time, near_L.device)]
