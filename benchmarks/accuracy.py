@@ -14,9 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from machine import DATA, RESULTS, about, save
 from segue.data.cases import Split
 from segue.data.events import read_events
+from segue.data.items import ItemTable, read_items
 from segue.data.samples import online_retail
 from segue.experiment import Comparison, Job, run_one
 from segue.models.zoo import ZOO, Counting, learns
@@ -59,12 +62,36 @@ class Task:
 
 def beauty() -> Split:
     """Amazon Beauty, the published leave-one-out: train only, seen items excluded."""
-    return read_events(DATA / "beauty" / "sequences.txt", format="sequences").split("leave-last-out")
+    log = read_events(DATA / "beauty" / "sequences.txt", format="sequences")
+    return log.with_items(beauty_items()).split("leave-last-out")
+
+
+def beauty_items() -> ItemTable:
+    """What rows with features read: each item's title and its brand and categories, by number."""
+    attributes = json.loads((DATA / "beauty" / "item_attributes.json").read_text(encoding="utf-8"))
+    told = {
+        "item": [int(item) for item in attributes],
+        "attributes": ["|".join(map(str, a)) for a in attributes.values()],
+    }
+    table = pl.read_csv(DATA / "beauty" / "items.csv").join(pl.DataFrame(told), on="item", how="left")
+    return read_items(table, kinds={"attributes": "list", "title": "text", "keywords": "text"})
 
 
 def ml_1m() -> Split:
     """MovieLens-1M, the published leave-one-out: train only, seen items excluded."""
     return read_events(DATA / "ml-1m" / "pairs.txt", format="pairs").split("leave-last-out")
+
+
+def ml_1m_timed() -> Split:
+    """MovieLens-1M with its times, leave-last-out, sorted stably by time: train only, seen items excluded. A
+    time-aware model is told when the target happened, and no other row is."""
+    columns = {"user_id": "user_id", "item_id": "movie_id", "timestamp": "timestamp"}
+    return read_events(DATA / "ml-1m" / "ratings.csv.gz", columns=columns).split("leave-last-out")
+
+
+def ml_100k() -> Split:
+    """MovieLens-100K, time split."""
+    return read_events(DATA / "ml-100k" / "ml-100k.inter").split("time")
 
 
 def rsc15() -> Split:
@@ -97,6 +124,7 @@ SMALL = {"dim": 64, "dropout": 0.2, "epochs": 8, "loss": "full"}
 LARGE = {"dim": 128, "dropout": 0.4, "epochs": 8, "loss": "full"}
 GRU = {"dim": 128, "dropout_hidden": 0.3, "epochs": 8}
 MOVIES = {"dim": 64, "length": 200, "dropout": 0.1, "epochs": 12, "loss": "full"}
+TIMED = {**MOVIES, "target_time": True}
 TASKS: dict[str, Task] = {
     "beauty": Task(
         beauty,
@@ -127,6 +155,15 @@ TASKS: dict[str, Task] = {
             "seq2seq": Row("seq2seq", {"epochs": 8}),
         },
     ),
+    "ml-1m-timed": Task(
+        ml_1m_timed,
+        Comparison(ks=(5, 10)),
+        {
+            "hstu": Row("hstu", TIMED),
+            "hstu-untold": Row("hstu", {**TIMED, "target_time": False}),
+            "sasrec": Row("sasrec", MOVIES),
+        },
+    ),
     "rsc15": Task(
         rsc15,
         Comparison(ks=(5, 10, 20), ties="conservative"),
@@ -151,6 +188,7 @@ TASKS: dict[str, Task] = {
         },
     ),
     "online-retail": Task(retail, Comparison(refit=False), {"gru4rec": Row("gru4rec")}),
+    "ml-100k": Task(ml_100k, Comparison(refit=False), {"gru4rec": Row("gru4rec")}),
 }
 
 

@@ -13,24 +13,12 @@ from typing import Any
 
 import torch
 
-from machine import DATA, RESULTS, about, save
-from segue.data.events import read_events
+from accuracy import TASKS
+from machine import RESULTS, about, save
 from segue.evaluation.protocol import evaluate
 from segue.fitting import fit
 from segue.settings import parse
 from segue.work import Work
-
-TASKS = {
-    "beauty": lambda: read_events(DATA / "beauty" / "sequences.txt", format="sequences").split("leave-last-out"),
-    "ml-1m": lambda: read_events(DATA / "ml-1m" / "pairs.txt", format="pairs").split("leave-last-out"),
-    "ml-1m-times": lambda: read_events(
-        DATA / "ml-1m" / "ratings.csv.gz",
-        columns={"user_id": "user_id", "item_id": "movie_id", "timestamp": "timestamp"},
-    ).split("leave-last-out"),
-    "rsc15": lambda: read_events(DATA / "rsc15-sample" / "train_full.tsv").split(
-        "fixed", test=read_events(DATA / "rsc15-sample" / "test.tsv")
-    ),
-}
 
 
 def main() -> None:
@@ -41,7 +29,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="sets")
     given = parser.parse_args()
     values = parse(given.sets)
-    split = TASKS[given.task]()
+    split = TASKS[given.task].split()
     for seed in range(given.seeds):
         row = one(split, given.model, values, seed)
         keep(given.task, row)

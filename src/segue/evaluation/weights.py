@@ -27,7 +27,7 @@ GAIN = 5e-4
 """So much better, as a share, must a step of the weights be."""
 STEPS = (0.05, 0.1, 0.2, 0.4, 0.7, 1.4, 2.0)
 ROUNDS = 3
-PRIOR_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+PRIOR_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
 PRIOR_DECAYS = (0.3, 0.5, 0.7, 0.85)
 
 
