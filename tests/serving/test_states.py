@@ -28,9 +28,13 @@ def network(layers=2):
 
 
 class Counted(GruArrays):
-    """Counts the events that were stepped."""
+    """Counts the events that were read."""
 
     stepped = 0
+
+    def encode(self, histories, vectors_ND):
+        self.stepped += len(vectors_ND)
+        return super().encode(histories, vectors_ND)
 
     def step(self, state_LBD, vectors_BD):
         self.stepped += len(vectors_BD)

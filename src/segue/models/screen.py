@@ -183,7 +183,7 @@ def _byte_graph(keys_VD: np.ndarray, bias_V: np.ndarray | None, groups: Groups) 
     return graph(nodes, constants, inputs, ("best", "int32" if bias_V is None else "float32", ["B", groups.count]))
 
 
-def screen(keys_VD: np.ndarray, bias_V: np.ndarray | None, *, block: int = 16384) -> Screen:
+def screen(keys_VD: np.ndarray, bias_V: np.ndarray | None, *, block: int = 8192) -> Screen:
     """The faster of the two that this environment can run. Wider groups for larger catalogues: fewer maxima are
     compared, more items are scored again."""
     size = len(keys_VD)

@@ -30,21 +30,28 @@ class States:
 
     def hidden(self, histories: Sequence[Live | Sequence[int]]) -> np.ndarray:
         """float32 [B, D]; zeros where nothing known has happened. Plain lists are read from scratch."""
-        news, starts, kept = [], [], []
-        for one in histories:
-            live = one if isinstance(one, Live) else None
-            items = one.items if isinstance(one, Live) else one
-            known = [item for item in items if item != PAD]
-            steps = len(known) <= self._encoder.length
-            state = live.state if live is not None and steps else None
-            if live is not None and state is not None:
-                known = [item for item in items[live.read :] if item != PAD]
-            news.append(known[-self._encoder.length :])
-            starts.append(state)
-            kept.append(live if steps and known else None)
-        state_LBD = self._advance(self._starts(starts), Sequences.from_lists(news))
-        for b, live in enumerate(kept):
-            if live is not None:
+        hidden_BD = np.zeros((len(histories), self._network.keys_VD.shape[1]), dtype=np.float32)
+        stepped: list[tuple[int, Live]] = []
+        scratch: list[tuple[int, list[int]]] = []
+        for b, one in enumerate(histories):
+            known = [item for item in (one.items if isinstance(one, Live) else one) if item != PAD]
+            if isinstance(one, Live) and 0 < len(known) <= self._encoder.length:
+                stepped.append((b, one))
+            elif known:
+                scratch.append((b, known))
+        if scratch:
+            rows = Sequences.from_lists(known for _, known in scratch)
+            hidden_BD[[b for b, _ in scratch]] = self._encoder.encode(*self._network.read(rows))
+        if stepped:
+            hidden_BD[[b for b, _ in stepped]] = self._step([live for _, live in stepped])
+        return hidden_BD
+
+    def _step(self, lives: Sequence[Live]) -> np.ndarray:
+        """float32 [B, D] of histories whose every known event is in the state, and the states kept."""
+        news = Sequences.from_lists([item for item in live.items[live.read :] if item != PAD] for live in lives)
+        state_LBD = self._advance(self._starts([live.state for live in lives]), news)
+        for b, live in enumerate(lives):
+            if live.read < len(live.items):
                 self._sessions.keep(live, state_LBD[:, b].copy())
         top_BD: np.ndarray = state_LBD[-1, :, : self._network.keys_VD.shape[1]]
         return top_BD
