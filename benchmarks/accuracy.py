@@ -124,6 +124,8 @@ SMALL = {"dim": 64, "dropout": 0.2, "epochs": 8, "loss": "full"}
 LARGE = {"dim": 128, "dropout": 0.4, "epochs": 8, "loss": "full"}
 GRU = {"dim": 128, "dropout_hidden": 0.3, "epochs": 8}
 MOVIES = {"dim": 64, "length": 200, "dropout": 0.1, "epochs": 12, "loss": "full"}
+SESSIONS = {"dim": 128, "dropout_hidden": 0.3, "batch_tokens": 2048, "epochs": 8, "loss": "sampled"}
+BESIDE = {f"gru4rec.{name}": value for name, value in SESSIONS.items()} | {"sasrec.epochs": 8, "sasrec.loss": "sampled"}
 TIMED = {**MOVIES, "target_time": True}
 TASKS: dict[str, Task] = {
     "beauty": Task(
@@ -173,18 +175,18 @@ TASKS: dict[str, Task] = {
         yoochoose,
         Comparison(ks=(5, 10, 20)),
         {
-            "gru4rec": Row("gru4rec", {"dim": 128}),
+            "gru4rec": Row("gru4rec", SESSIONS),
             "sasrec": Row("sasrec", {"epochs": 6}),
-            "best": Row("gru4rec+sasrec+vstan", {"gru4rec.dim": 128, "sasrec.epochs": 6}),
+            "best": Row("gru4rec+gru4rec+sasrec+markov+session-knn", BESIDE),
         },
     ),
     "diginetica": Task(
         diginetica,
         Comparison(ks=(5, 10, 20)),
         {
-            "gru4rec": Row("gru4rec", {"dim": 128}),
+            "gru4rec": Row("gru4rec", SESSIONS),
             "sasrec": Row("sasrec", {"epochs": 6}),
-            "best": Row("gru4rec+sasrec+vstan", {"gru4rec.dim": 128, "sasrec.epochs": 6}),
+            "best": Row("gru4rec+gru4rec+sasrec+markov+session-knn", BESIDE),
         },
     ),
     "online-retail": Task(retail, Comparison(refit=False), {"gru4rec": Row("gru4rec")}),

@@ -85,12 +85,12 @@ def _known(rows: Sequences, long: np.ndarray, place: int) -> Cases:
 
 
 def run(task: str, model: str, seed: int, *, judged_last: bool = True, **values: Any) -> list[dict[str, Any]]:
-    """One network on one set of hidden items, without features and with them."""
+    """One network on one set of hidden items, without features and with them, for placing alone and learned."""
     log, table, features, usual = TASKS[task]()
     split, cold, warm, hidden_V = hide(log, table, seed=seed, judged_last=judged_last)
     out, before = [], None
-    for chosen in ((), features):
-        fitted = fit(model, split, {**usual, **values, "features": chosen}, seed=seed)
+    for chosen, use in (((), "learned"), (features, "placing"), (features, "learned")):
+        fitted = fit(model, split, {**usual, **values, "features": chosen, "feature_use": use}, seed=seed)
         on_cold, beside = (evaluate(fitted.scorer, c, exclude_seen=True, ks=(10, K)) for c in (cold, warm))
         on_warm = evaluate(Without(fitted.scorer, hidden_V), warm, exclude_seen=True, ks=(10, K))
         seen = np.mean([len(np.unique(row)) for row in cold.histories])
@@ -100,6 +100,7 @@ def run(task: str, model: str, seed: int, *, judged_last: bool = True, **values:
             "model": model,
             "seed": seed,
             "features": list(chosen),
+            "feature_use": use if chosen else "none",
             "hidden_items": int(hidden_V.sum()),
             "cold_cases": on_cold.cases,
             f"cold_recall@{K}": on_cold.metrics[f"recall@{K}"],
@@ -119,7 +120,8 @@ def run(task: str, model: str, seed: int, *, judged_last: bool = True, **values:
         if before is not None:
             row["warm_lead"] = lead(on_warm, before[0])
             row["warm_lead_among_all"] = lead(beside, before[1])
-        before = (on_warm, beside)
+        else:
+            before = (on_warm, beside)
         out.append(row)
         print(json.dumps(row), file=sys.stderr, flush=True)
     return out
@@ -150,17 +152,16 @@ def lead(with_features: Evaluation, without: Evaluation) -> tuple[float, float, 
     return paired_difference(values[0], values[1], without.groups, np.random.default_rng(0))
 
 
-def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Each network's means over its seeds: what the cold gain, and what the warm lose."""
-    out = {}
-    for model in dict.fromkeys(row["model"] for row in rows):
-        plain, told = ([r for r in rows if r["model"] == model and bool(r["features"]) == has] for has in (False, True))
-        out[model] = {
-            "times_chance": float(np.mean([row["times_chance"] for row in told])),
-            "times_chance_without": float(np.mean([row["times_chance"] for row in plain])),
-            "warm_ndcg@10": float(np.mean([row["warm_ndcg@10"] for row in told])),
-            "warm_ndcg@10_without": float(np.mean([row["warm_ndcg@10"] for row in plain])),
-        }
+def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Each network's means over its seeds by how it uses features: what the cold gain, and what the warm lose."""
+    out: dict[str, dict[str, dict[str, float]]] = {}
+    for row in rows:
+        out.setdefault(row["model"], {}).setdefault(row["feature_use"], {})
+    for model, uses in out.items():
+        for use in uses:
+            mine = [row for row in rows if (row["model"], row["feature_use"]) == (model, use)]
+            for name in ("times_chance", "warm_ndcg@10", "warm_ndcg@10_among_all"):
+                uses[use][name] = float(np.mean([row[name] for row in mine]))
     return out
 
 

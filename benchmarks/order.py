@@ -81,7 +81,7 @@ def measure(asked: str, split: Split, seed: int = 0) -> dict[str, Any]:
     fitted = fit(name, split, values, seed=seed)
     found = lost(fitted.scorer, split.test, exclude_seen=split.exclude_seen, seed=seed)
     settings = {"asked": values, "settings": fitted.settings, "notes": fitted.notes, "fit_s": round(fitted.fit_s, 1)}
-    return {"model": name, **found, "verdict": verdict(found), **settings}
+    return {"model": f"{name} ({assignments})" if assignments else name, **found, "verdict": verdict(found), **settings}
 
 
 def main(asked: list[str]) -> None:

@@ -19,7 +19,7 @@ from segue.evaluation.ranks import answerable
 from segue.evaluation.weights import best_prior, best_prior_weight, choose_weights
 from segue.models.covisit import CoVisit, CoVisitConfig
 from segue.models.ensemble import Ensemble
-from segue.models.placing import fair
+from segue.models.placing import fair, placed
 from segue.models.prior import WithPrior
 from segue.models.rows import item_counts
 from segue.models.scorer import Scorer
@@ -208,9 +208,10 @@ def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], s
         return evaluate(judged, cases, exclude_seen=split.exclude_seen, ks=(10,)).metrics["ndcg@10"]
 
     known = _known(features, split.facts, split.train)
+    counts_V = item_counts(split.train, size)
     trainer = work.trainer(config, training, (split.train, size), seed, known)
     outcome = work.train(trainer, "choose", validate=validate if len(cases) else None)
-    scorer: Scorer = export(name, trainer.net, item_counts(split.train, size))
+    scorer: Scorer = placed(export(name, trainer.net, counts_V), known, counts_V)
     weight = 0.0
     if prior is not None:
         prior = fair(prior, scorer)
@@ -264,7 +265,8 @@ def _train_again(
     known = _known(settings.decode(FeatureConfig, notes["features"]), facts, sequences)
     trainer = work.trainer(config, settings.decode(TrainingConfig, notes["training"]), data, seed, known)
     work.train(trainer, stage, stop_after=notes["best_epoch"])
-    scorer: Scorer = export(name, trainer.net, item_counts(sequences, size))
+    counts_V = item_counts(sequences, size)
+    scorer: Scorer = placed(export(name, trainer.net, counts_V), known, counts_V)
     if notes["prior_weight"] > 0:
         prior = CoVisit.fit(sequences, size, CoVisitConfig(decay=notes["prior_decay"]))
         scorer = WithPrior(scorer, fair(prior, scorer), notes["prior_weight"])

@@ -167,7 +167,11 @@ def _go_on(loaded: artifact.Artifact, config: Any, catalog: Catalog, rows: Seque
     features = settings.decode(FeatureConfig, dict(notes.get("features") or {}))
     net = grow_net(loaded, config, catalog, rows, seed, features)
     Trainer(net, rows, training, seed).run()
-    scorer: Scorer = export(loaded.model, net, item_counts(rows, catalog.size))
+    network = export(loaded.model, net, item_counts(rows, catalog.size))
+    if features.feature_use == "placing":  # what places new items was not trained on, and is as good as before
+        told = FeatureVectors.restore(loaded.arrays, "features")
+        network = network.with_table(network.table_VD, replace(network.sides, features=told))
+    scorer: Scorer = network
     if "prior.weight" in loaded.arrays:
         prior = CoVisit.fit(rows, catalog.size, CoVisitConfig(decay=float(loaded.arrays["prior.decay"][0])))
         scorer = WithPrior(scorer, fair(prior, scorer), float(loaded.arrays["prior.weight"][0]))

@@ -60,14 +60,9 @@ def test_every_event_of_a_hidden_item_with_a_known_one_before_is_asked(cold: Mod
 
 def test_the_means_are_over_seeds(cold: ModuleType) -> None:
     rows = [
-        {"model": "m", "features": f, "times_chance": t, "warm_ndcg@10": w}
-        for f, t, w in (([], 1.0, 0.2), (["kind"], 8.0, 0.3), ([], 3.0, 0.4), (["kind"], 6.0, 0.5))
+        {"model": "m", "feature_use": use, "times_chance": t, "warm_ndcg@10": w, "warm_ndcg@10_among_all": w / 2}
+        for use, t, w in (("none", 1.0, 0.2), ("placing", 8.0, 0.3), ("none", 3.0, 0.4), ("placing", 6.0, 0.5))
     ]
-    assert cold.summary(rows) == {
-        "m": {
-            "times_chance": 7.0,
-            "times_chance_without": 2.0,
-            "warm_ndcg@10": pytest.approx(0.4),
-            "warm_ndcg@10_without": pytest.approx(0.3),
-        }
-    }
+    mean = {"times_chance": 2.0, "warm_ndcg@10": pytest.approx(0.3), "warm_ndcg@10_among_all": pytest.approx(0.15)}
+    more = {"times_chance": 7.0, "warm_ndcg@10": pytest.approx(0.4), "warm_ndcg@10_among_all": pytest.approx(0.2)}
+    assert cold.summary(rows) == {"m": {"none": mean, "placing": more}}

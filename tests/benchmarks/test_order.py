@@ -64,7 +64,7 @@ def test_the_other_verdicts(order, interval, said):
     assert order.verdict({"largest_change_of_a_case": 0.5, "interval": interval}) == said
 
 
-def test_a_row_a_model_and_a_repeated_one_is_replaced(order, rows, tmp_path, monkeypatch):
+def test_a_row_for_each_model_and_setting_and_a_repeated_one_is_replaced(order, rows, tmp_path, monkeypatch):
     folder = tmp_path / "ml-1m"
     folder.mkdir()
     lines = [f"{person} {item}" for person, row in enumerate(rows.lists()) for item in row]
@@ -73,9 +73,9 @@ def test_a_row_a_model_and_a_repeated_one_is_replaced(order, rows, tmp_path, mon
     monkeypatch.setattr(order, "RESULTS", tmp_path)
     monkeypatch.setattr(order.sys.modules["machine"], "RESULTS", tmp_path)
     order.main(["popularity", "markov:smoothing=0.5"])
-    order.main(["markov"])
+    order.main(["markov", "popularity"])
     found = json.loads((tmp_path / "order.json").read_text(encoding="utf-8"))
-    assert [row["model"] for row in found["results"]] == ["popularity", "markov"]
-    assert [row["asked"] for row in found["results"]] == [{}, {}]
+    assert [row["model"] for row in found["results"]] == ["popularity", "markov (smoothing=0.5)", "markov"]
+    assert [row["asked"] for row in found["results"]] == [{}, {"smoothing": 0.5}, {}]
     assert {"cpu", "cores", "commit", "seed", "date"} <= set(found["about"])
     assert "leave-last-out" in found["protocol"]

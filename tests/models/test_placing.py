@@ -44,9 +44,24 @@ def fitted(name: str = "sasrec", **values: Any) -> fitting.Fitted:
     return fitting.fit(name, split, quick)
 
 
-@pytest.fixture(scope="module", params=["sasrec", "gru4rec"])
+@pytest.fixture(
+    scope="module",
+    params=[("sasrec", "learned"), ("gru4rec", "learned"), ("sasrec", "placing"), ("gru4rec", "placing")],
+)
 def model(request: pytest.FixtureRequest) -> fitting.Fitted:
-    return fitted(request.param)
+    name, use = request.param
+    return fitted(name, feature_use=use)
+
+
+@pytest.mark.parametrize("values", [{}, {"temperature": None}, {"embedding": "separate"}])
+def test_placing_leaves_everything_with_events_as_it_was(values: dict[str, Any]) -> None:
+    """The very bits of a network that was told nothing; what has no event moves to where its features put it."""
+    plain = fitted("gru4rec", features=[], prior=0.0, **values).scorer
+    told = fitted("gru4rec", feature_use="placing", prior=0.0, **values).scorer
+    warm = np.setdiff1d(np.arange(37), COLD)
+    rows = log()
+    np.testing.assert_array_equal(told.scores(rows)[:, warm], plain.scores(rows)[:, warm])
+    assert not np.isclose(told.scores(rows)[:, COLD], plain.scores(rows)[:, COLD]).any()
 
 
 def test_cold_items_of_the_right_kind_come_with_the_known_ones(model: fitting.Fitted) -> None:

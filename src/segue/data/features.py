@@ -8,9 +8,9 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -37,11 +37,20 @@ class FeatureConfig:
     most_values: int = 4096
     """Values or words of a column that have a vector: the most frequent ones."""
     ridge: float = 0.3
-    """Strength of the pull towards zero when features' vectors start as a regression of the spectral ones."""
+    """Strength of the pull towards zero where features' vectors are a regression of items': at the start, of spectral
+    ones; when placing, of learned ones."""
+    feature_use: Literal["learned", "placing"] = "learned"
+    """learned: features are a part of every item's vector; placing: items are known by their events alone, exactly as
+    without features, and a regression on features places the others."""
     id_dropout: float = 0.05
     """Share of items that a step knows by their features alone, so that items without a past are understood."""
     context_dropout: float = 0.1
     """Share of events that training sees without context, so that a history that came without any is understood."""
+
+    @property
+    def learned(self) -> "FeatureConfig":
+        """What of it a training looks at."""
+        return replace(self, features=()) if self.feature_use == "placing" else self
 
     def __post_init__(self) -> None:
         for name in ("min_items", "most_values"):

@@ -59,7 +59,8 @@ class NeuralScorer:
         self.start_V = start_V
         self.temperature = temperature
         self.sides = sides or Sides()
-        self._table_VD = table_VD
+        self.table_VD = table_VD
+        """As it was learned: what enters, the keys before they are scaled, the bias."""
         self.bias_V: np.ndarray | None = None
         inputs = encoder.inputs
         own_VD = table_VD[:, inputs:]
@@ -106,7 +107,7 @@ class NeuralScorer:
             hidden_BD = self.encoder.encode(*self.read(known.take(filled_B)))
             query_BD[filled_B, : self.keys_VD.shape[1]] = self.query(hidden_BD)
             query_BD[filled_B, self.keys_VD.shape[1] :] = 1.0
-        return query_BD, self._table_VD[:, self.encoder.inputs :] if bias else self.keys_VD
+        return query_BD, self.table_VD[:, self.encoder.inputs :] if bias else self.keys_VD
 
     def query(self, hidden_BD: np.ndarray) -> np.ndarray:
         """float32 [B, D]: what the keys are multiplied with, for the encoder's states."""
@@ -125,13 +126,17 @@ class NeuralScorer:
 
     def with_rows(self, rows_ND: np.ndarray) -> "NeuralScorer":
         """The same network with N more items behind its own."""
-        table_VD = np.concatenate([self._table_VD, rows_ND])
-        start_V = np.concatenate([self.start_V, np.zeros(len(rows_ND), dtype=np.float32)])
-        return NeuralScorer(self.name, self.encoder, table_VD, start_V, temperature=self.temperature, sides=self.sides)
+        return self.with_table(np.concatenate([self.table_VD, rows_ND]), self.sides)
+
+    def with_table(self, table_VD: np.ndarray, sides: Sides) -> "NeuralScorer":
+        """The same network with another table, as long as its own or longer, and what else it knows."""
+        more = np.zeros(len(table_VD) - self.size, dtype=np.float32)
+        start_V = np.concatenate([self.start_V, more])
+        return NeuralScorer(self.name, self.encoder, table_VD, start_V, temperature=self.temperature, sides=sides)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The table, the answer to an empty history, the encoder, and the vectors of facts and times, by name."""
-        return {"table": self._table_VD, "start": self.start_V, **self.sides.arrays(), **self.encoder.arrays()}
+        return {"table": self.table_VD, "start": self.start_V, **self.sides.arrays(), **self.encoder.arrays()}
 
 
 def unit(vectors_ND: np.ndarray) -> np.ndarray:

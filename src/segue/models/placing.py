@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from segue.data.catalog import Catalog
+from segue.data.catalog import PAD, Catalog
+from segue.data.features import Encoding, Facts, FeatureConfig
 from segue.models.artifact import Artifact
 from segue.models.covisit import CoVisit
+from segue.models.feature_vectors import FeatureVectors, regress
 from segue.models.neural import NeuralScorer, unit
 from segue.models.prior import WithPrior
 from segue.models.restore import restore
@@ -39,6 +41,23 @@ def place(scorer: Scorer, rows: Sequence[Mapping[str, Any]]) -> Scorer:
         return wider
     fresh_F = np.arange(network.size, wider.size)
     return WithPrior(wider, lend(widen(prior, len(rows)), wider.vectors_VD, fresh_F), scorer.weight)
+
+
+def placed(
+    network: NeuralScorer, known: tuple[FeatureConfig, Facts | None] | None, counts_V: np.ndarray
+) -> NeuralScorer:
+    """The network as it is, unless it is ``known`` to use features for placing alone: then with a regression of its
+    items' rows on them. What has no event (``counts_V``) gets the row that its features say, all others keep theirs."""
+    config, facts = known or (FeatureConfig(), None)
+    if facts is None or not config.features or config.feature_use != "placing":
+        return network
+    seen_V = counts_V > 0
+    encoding = Encoding.learn(facts, seen_V.astype(np.int64), config.features, config)
+    table_VD = network.table_VD
+    told = FeatureVectors(encoding, regress(encoding.of_catalog(facts).where(seen_V), table_VD, config.ridge))
+    rows_VD = np.where(seen_V[:, None], table_VD, told.table(facts))
+    rows_VD[PAD] = table_VD[PAD]
+    return network.with_table(rows_VD, replace(network.sides, features=told))
 
 
 def add_items(artifact: Artifact, items: Mapping[str, Mapping[str, Any]]) -> Artifact:

@@ -68,7 +68,7 @@ def build_net(
     table[PAD] = 0.0
     features, contexts = None, None
     if known is not None:
-        asked, facts = known
+        asked, facts = known[0].learned, known[1]
         if facts is not None and asked.features:
             seen_V = item_counts(sequences, size) > 0
             features = _part(table, seen_V, asked, facts, spectral=config.spectral_start)

@@ -48,11 +48,12 @@ def grow_net(
     if vectors is not None:
         facts = Facts([{}, *(loaded.items.get(item, {}) for item in new.ids)], {})
         told = vectors.table(facts)
-        sides["features"] = _side(vectors, facts, asked.id_dropout)
+        if asked.feature_use == "learned":
+            sides["features"] = _side(vectors, facts, asked.id_dropout)
     if len(fresh):
         mine = None if told is None else told[fresh]
         table[fresh] = _start(table, fresh, sequences, config, np.random.default_rng((seed, 4)), mine)
-    if told is not None:
+    if told is not None and "features" in sides:
         _part(table, told)
     around = FeatureVectors.restore(arrays, "contexts")
     if around is not None:
