@@ -124,6 +124,8 @@ SMALL = {"dim": 64, "dropout": 0.2, "epochs": 8, "loss": "full"}
 LARGE = {"dim": 128, "dropout": 0.4, "epochs": 8, "loss": "full"}
 GRU = {"dim": 128, "dropout_hidden": 0.3, "epochs": 8}
 MOVIES = {"dim": 64, "length": 200, "dropout": 0.1, "epochs": 12, "loss": "full"}
+PLAIN = {"weighting": "none", "spread": None, "before": 1.0, "idf": False}
+"""Session-kNN without any of its decays, as the session papers compare it."""
 SESSIONS = {"dim": 128, "dropout_hidden": 0.3, "batch_tokens": 2048, "epochs": 8, "loss": "sampled"}
 BESIDE = {f"gru4rec.{name}": value for name, value in SESSIONS.items()} | {"sasrec.epochs": 8, "sasrec.loss": "sampled"}
 TIMED = {**MOVIES, "target_time": True}
@@ -169,7 +171,8 @@ TASKS: dict[str, Task] = {
     "rsc15": Task(
         rsc15,
         Comparison(ks=(5, 10, 20), ties="conservative"),
-        {"gru4rec": Row("gru4rec", seeds=3), "sasrec": Row("sasrec"), "best": Row("gru4rec+sasrec+vstan")},
+        {"gru4rec": Row("gru4rec", seeds=3), "sasrec": Row("sasrec"), "best": Row("gru4rec+sasrec+vstan")}
+        | {"plain-knn": Row("session-knn", PLAIN)},
     ),
     "yoochoose": Task(
         yoochoose,
@@ -178,6 +181,7 @@ TASKS: dict[str, Task] = {
             "gru4rec": Row("gru4rec", SESSIONS),
             "sasrec": Row("sasrec", {"epochs": 6}),
             "best": Row("gru4rec+gru4rec+sasrec+markov+session-knn", BESIDE),
+            "plain-knn": Row("session-knn", PLAIN),
         },
     ),
     "diginetica": Task(
@@ -187,6 +191,7 @@ TASKS: dict[str, Task] = {
             "gru4rec": Row("gru4rec", SESSIONS),
             "sasrec": Row("sasrec", {"epochs": 6}),
             "best": Row("gru4rec+gru4rec+sasrec+markov+session-knn", BESIDE),
+            "plain-knn": Row("session-knn", PLAIN),
         },
     ),
     "online-retail": Task(retail, Comparison(refit=False), {"gru4rec": Row("gru4rec")}),

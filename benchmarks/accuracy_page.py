@@ -118,6 +118,62 @@ def table(task: str) -> list[str]:
     ]
 
 
+def loaded(name: str) -> dict[str, Any] | None:
+    """A result file that is not one of ``accuracy.py``; None where it was not made."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def order() -> list[str]:
+    """What each model loses when histories are shuffled."""
+    found = loaded("order")
+    if found is None:
+        return []
+    lines = ["## Is the order used?", "", f"{found['task']}. Networks were trained for three epochs.", ""]
+    lines += ["| model | in order | shuffled | lost | 95 % of the difference | |", "|---" * 6 + "|"]
+    for row in sorted(found["results"], key=lambda r: -r["share_lost"]):
+        numbers = f"{row['ndcg@10']:.4f} | {row['shuffled']:.4f} | {row['share_lost']:.0%}"
+        low, high = row["interval"]
+        lines.append(f"| {row['model']} | {numbers} | {low:.4f} .. {high:.4f} | {row['verdict']} |")
+    return [*lines, ""]
+
+
+def horizon() -> list[str]:
+    """Lists of several steps."""
+    found = loaded("horizon")
+    if found is None:
+        return []
+    lines = ["## Several steps ahead", "", f"MovieLens-1M, {found['protocol']}. Chosen on {found['chosen_on']}.", ""]
+    lines += ["![Hits by steps ahead](plots/horizon.svg)", ""]
+    lines += ["| model | strategy | chosen | recall@10 | ndcg@10 | 1 ahead | 2-5 | 6-10 | against its top-k, 6-10 |"]
+    lines += ["|---" * 9 + "|"]
+    for row in found["test"]:
+        curve = row["curve"]
+        parts = " | ".join(f"{mean(curve[a:b]):.4f}" for a, b in ((0, 1), (1, 5), (5, 10)))
+        gain, low, high = row["against_top_k"]["6-10"]
+        numbers = f"{row['metrics']['recall@10']:.4f} | {row['metrics']['ndcg@10']:.4f} | {parts}"
+        cells = f"{row['model']} | {row['strategy']} | {row['chosen']} | {numbers}"
+        lines.append(f"| {cells} | {gain:+.4f} ({low:+.4f} .. {high:+.4f}) |")
+    return [*lines, ""]
+
+
+def cold() -> list[str]:
+    """Items without an event."""
+    lines = ["## Items without an event", ""]
+    lines += [
+        "A twentieth of the items hidden from training, three draws; `benchmarks/cold.py` says how. Chance is 1.",
+        "",
+    ]
+    lines += ["| log | model | features | cold recall@50, times chance | warm ndcg@10 among warm | among all |"]
+    lines += ["|---" * 6 + "|"]
+    for task in ("ml-100k", "beauty"):
+        for model, uses in ((loaded(f"cold-{task}") or {}).get("means") or {}).items():
+            for use, row in uses.items():
+                numbers = f"{row['warm_ndcg@10']:.4f} | {row['warm_ndcg@10_among_all']:.4f}"
+                lines.append(f"| {task} | {model} | {use} | {row['times_chance']:.1f} | {numbers} |")
+    return [*lines, ""] if len(lines) > 6 else []
+
+
 def page() -> str:
     """The whole page."""
     lines = [
@@ -133,6 +189,7 @@ def page() -> str:
     for task in TASKS:
         if results(task):
             lines += table(task)
+    lines += [*order(), *horizon(), *cold()]
     return "\n".join(lines)
 
 

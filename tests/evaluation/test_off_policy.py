@@ -19,13 +19,27 @@ def test_by_hand() -> None:
     ips = inverse_propensity(REWARDS, LOGGED, TARGET)
     assert ips.value == pytest.approx((2 + 0.5 + 2) / 3)
     error = np.std([2, 0.5, 2], ddof=1) / np.sqrt(3)
-    assert (ips.low, ips.high) == pytest.approx((1.5 - 1.959964 * error, 1.5 + 1.959964 * error))
+    skew = np.mean([0.5**3, -1, 0.5**3]) / 0.5**1.5 / np.sqrt(3)
+    studied = [(1.5 - end) / error for end in (ips.high, ips.low)]
+    assert [t + skew * (t * t / 3 + 1 / 6) + skew**2 * t**3 / 27 for t in studied] == pytest.approx(
+        [-1.959964, 1.959964]
+    )
+    assert 1.5 - ips.low > ips.high - 1.5  # the mean is more often too high here
     assert ips.effective == pytest.approx(1.5**2 / 1.25)
     assert self_normalised(REWARDS, LOGGED, TARGET).value == pytest.approx((2 + 2) / 4.5 + 0.5 / 1.5)
     predicted, expected = np.full((3, 2), 0.5), np.array([[0.6, 0.3], [0.4, 0.2], [0.5, 0.5]])
     found = doubly_robust(REWARDS, LOGGED, TARGET, predicted_BK=predicted, expected_BK=expected)
     by_request = [0.6 + 2 * 0.3 + 2 * 0.5 - 1 * 0.5, 0.4 + 0.5 * 0.2 - 0.5 * 0.5 + 0.5 * 0.5, 0.5 + 2 * 0.5 + 2 * 0.5]
     assert found.value == pytest.approx(np.mean(by_request))
+
+
+def test_what_is_not_skewed_has_a_normal_interval() -> None:
+    rewards = np.array([[0.0], [1.0], [2.0], [3.0]])
+    found = inverse_propensity(rewards, np.ones((4, 1)), np.ones((4, 1)))
+    error = np.std([0, 1, 2, 3], ddof=1) / 2
+    assert (found.low, found.high) == pytest.approx((1.5 - 1.959964 * error, 1.5 + 1.959964 * error))
+    constant = inverse_propensity(np.ones((4, 1)), np.ones((4, 1)), np.ones((4, 1)))
+    assert (constant.low, constant.high) == (1.0, 1.0)
 
 
 def test_judging_the_logger_itself_is_the_plain_mean() -> None:

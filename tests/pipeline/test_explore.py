@@ -45,18 +45,25 @@ def test_plackett_luce_by_hand() -> None:
 def test_thompson_against_a_million_betas() -> None:
     scores = [0.3, 0.25, 0.02, 0.3]
     feedback = Feedback(np.array([0, 0, 100, 5, 40]), np.array([0, 0, 30, 0, 4]))
-    found = Explorer(ExploreConfig("thompson", prior_strength=10.0), feedback).probabilities(opened(scores))
+    found = Explorer(ExploreConfig("thompson", prior_strength=10.0, epsilon=0.0), feedback).probabilities(
+        opened(scores)
+    )
     hits = 10 * np.array(scores) + feedback.clicks_V[1:]
     misses = 10 * (1 - np.array(scores)) + (feedback.views_V - feedback.clicks_V)[1:]
     draws = np.random.default_rng(0).beta(hits, misses, size=(1_000_000, 4)).argmax(axis=1)
     drawn = np.bincount(draws, minlength=4) / 1_000_000
     assert found == pytest.approx(drawn, abs=0.002)
     assert found.sum() == pytest.approx(1)
+    mixed = Explorer(ExploreConfig("thompson", prior_strength=10.0, epsilon=0.4), feedback).probabilities(
+        opened(scores)
+    )
+    assert mixed == pytest.approx(0.6 * found + 0.1)
 
 
 def test_thompson_trusts_evidence_and_survives_extremes() -> None:
     feedback = Feedback(np.array([0, 10**6, 10**6, 0]), np.array([0, 10**6, 0, 0]))
-    found = Explorer(ExploreConfig("thompson"), feedback).probabilities(opened([0.0, 1.0, 0.5]))
+    explorer = Explorer(ExploreConfig("thompson", epsilon=0.0), feedback)
+    found = explorer.probabilities(opened([0.0, 1.0, 0.5]))
     assert found == pytest.approx([1, 0, 0], abs=1e-6)
 
 

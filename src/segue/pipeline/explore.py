@@ -27,7 +27,8 @@ class ExploreConfig:
     pool: int = 50
     """So many of the best items that are left take part in each draw."""
     epsilon: float = 0.1
-    """The share of draws that are left wholly to chance ('epsilon')."""
+    """The share of draws that are left wholly to chance ('epsilon' and 'thompson'): without it Thompson's odds of some
+    items are so small that no log can judge a pipeline that would show them."""
     temperature: float = 1.0
     """'plackett-luce': an item at place r is drawn in proportion to r to the power -1 / temperature."""
     prior_strength: float = 20.0
@@ -154,7 +155,8 @@ def _thompson(open: Open, config: ExploreConfig, feedback: Feedback | None) -> n
     before_nG = np.concatenate([ones, np.cumprod(below_nG, axis=0)[:-1]])
     behind_nG = np.concatenate([np.cumprod(below_nG[::-1], axis=0)[::-1][1:], ones])
     share = np.maximum((mass_nG * before_nG * behind_nG).sum(axis=1), 0.0)
-    return share / share.sum()
+    mixed: np.ndarray = (1.0 - config.epsilon) * share / share.sum() + config.epsilon / len(share)
+    return mixed
 
 
 def _beta_on_grid(hits: np.ndarray, misses: np.ndarray) -> np.ndarray:
