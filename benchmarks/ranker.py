@@ -3,14 +3,15 @@ online-retail; NAME of rankers, all of them without one.
 
 Each test case is what somebody did next, against one item drawn by popularity and one that the co-visit rule retrieves.
 Every ranker is trained on the same cases, stopped and calibrated on validation, and judged once on the same test
-cases: AUC, logloss, ECE, for three seeds; then how the best seed orders the first 200 that the rule retrieves, and what
-ranking 200 candidates takes. Adds to benchmarks/results/ranker-TASK.json; minutes for each training on one core.
+cases: AUC, logloss, ECE, for three seeds; then how the best seed orders the first 200 that the rule retrieves, alone
+and as log-odds - weight * log(rank by the rule) with the weight that is best on validation, and what ranking 200
+candidates takes. Adds to benchmarks/results/ranker-TASK.json; minutes for each training on one core.
 """
 
 import json
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from segue.data.events import EventLog, read_events
 from segue.data.samples import online_retail
 from segue.evaluation.calibration import reliability
 from segue.evaluation.metrics import ndcg
+from segue.evaluation.significance import paired_difference
 from segue.models.covisit import CoVisit, CoVisitConfig
 from segue.models.interactions import Interactions
 from segue.models.ranker import RANKERS, NeuralRanker, log_odds
@@ -34,6 +36,7 @@ POSITIVES = 40_000
 TEST_CASES = 20_000
 RETRIEVED = 200
 RERANKED = 1000
+WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 def beauty() -> tuple[EventLog, Any]:
@@ -73,7 +76,8 @@ def main(task: str, names: list[str]) -> None:
     asked = sample(split.test, TEST_CASES, 0)
     draw = ClickDraw(asked, past, retriever, CasesConfig(), exclude_seen=split.exclude_seen)
     cases = draw.draw(np.random.default_rng(9))
-    lists = retrieved(split, draw, retriever)
+    chooses = ClickDraw(split.validation, data.past, None, CasesConfig(), exclude_seen=split.exclude_seen)
+    lists = (Lists.of(split, chooses, retriever, data.past), Lists.of(split, draw, retriever, past))
     path = RESULTS / f"ranker-{task}.json"
     rows: dict[str, Any] = json.loads(path.read_text())["rankers"] if path.exists() else {}
     for name in names:
@@ -87,7 +91,7 @@ def main(task: str, names: list[str]) -> None:
             "training cases": len(data.train),
             "test cases": len(cases),
             "cases": asdict(CasesConfig(positives=POSITIVES)),
-            "rule alone, ndcg@10 of its first 200": round(float(ndcg(lists[1], 10).mean()), 5),
+            "rule alone, ndcg@10 of its first 200": round(float(lists[1].rule().mean()), 5),
             "rankers": rows,
         }
         save(f"ranker-{task}", result)
@@ -103,12 +107,16 @@ def one(name: str, data: ClickData, seed: int) -> FittedRanker:
 
 
 def row(
-    name: str, fitted: list[FittedRanker], cases: ClickCases, past: Interactions, lists: tuple[ClickCases, np.ndarray]
+    name: str, fitted: list[FittedRanker], cases: ClickCases, past: Interactions, lists: "tuple[Lists, Lists]"
 ) -> dict[str, Any]:
     """Means over seeds, each seed, the reliability curve and the order of lists by the seed best on validation."""
     judged = [judge(found.ranker, cases, past) for found in fitted]
     best = max(fitted, key=lambda found: max(found.notes["validation_auc"]))
     ranker = best.ranker
+    chooses, judges = (part.log_odds(ranker) for part in lists)
+    weight = max(WEIGHTS, key=lambda w: lists[0].gain(chooses, w).mean())
+    gains = [lists[1].gain(judges, w) for w in (0.0, weight)]
+    against = paired_difference(gains[1], lists[1].rule(), lists[1].cases.groups_B, np.random.default_rng(0))
     told = ranker.calibration(log_odds(ranker.net, cases, past))[cases.asked]
     curve = reliability(told, cases.labels_BC[cases.asked], bins=10)
     return {
@@ -117,7 +125,12 @@ def row(
         "validation auc": [round(max(found.notes["validation_auc"]), 5) for found in fitted],
         "fit_s": [round(found.fit_s) for found in fitted],
         "reliability": [[round(x, 4) for x in pair] for pair in zip(curve.said_K, curve.happened_K, strict=True)],
-        "ndcg@10 of the rule's first 200, ordered anew": round(float(reorder(ranker, lists, past).mean()), 5),
+        "ndcg@10 of the rule's first 200": {
+            "ordered by the ranker alone": round(float(gains[0].mean()), 5),
+            "by both": round(float(gains[1].mean()), 5),
+            "weight of the rule, by validation": weight,
+            "both - rule, with 95 % interval": [round(x, 5) for x in against],
+        },
         "ms for 200 candidates (median)": round(1000 * speed(ranker, cases), 3),
         "settings": best.settings,
         "training": best.notes["training"],
@@ -125,28 +138,41 @@ def row(
     }
 
 
-def retrieved(split: Any, draw: ClickDraw, retriever: Scorer) -> tuple[ClickCases, np.ndarray]:
-    """(each of some test cases with the rule's first 200 as candidates, the target's rank among them; inf outside)."""
-    asked = draw.cases.take(np.linspace(0, len(draw) - 1, min(RERANKED, len(draw))).astype(int))
-    seen = asked.histories if split.exclude_seen else None
-    items = top_k(retriever.scores(asked.histories), RETRIEVED, exclude=seen)[0]
-    labels = (items == asked.targets[:, None]) & (items != PAD)
-    ranks = np.where(labels.any(axis=1), labels.argmax(axis=1) + 1.0, np.inf)
-    assert asked.times is not None
-    return ClickCases(asked.histories, asked.times, items, labels, asked.groups), ranks
+@dataclass(frozen=True)
+class Lists:
+    """Some cases with the rule's first 200 as candidates, best first; a target outside them is a case nobody wins."""
 
+    cases: ClickCases
+    past: Interactions
 
-def reorder(ranker: NeuralRanker, lists: tuple[ClickCases, np.ndarray], past: Interactions) -> np.ndarray:
-    """NDCG@10 of each list when the ranker orders it; equal answers: half of them above the target."""
-    cases, _ = lists
-    gains = []
-    for start in range(0, len(cases), 16):
-        part = cases.take(slice(start, start + 16))
-        said = np.where(part.asked, log_odds(ranker.net, part, past), -np.inf)
-        target = np.where(part.labels_BC, said, -np.inf).max(axis=1, keepdims=True)
+    @classmethod
+    def of(cls, split: Any, draw: ClickDraw, retriever: Scorer, past: Interactions) -> "Lists":
+        """Evenly spaced ones of those that may be asked."""
+        asked = draw.cases.take(np.linspace(0, len(draw) - 1, min(RERANKED, len(draw))).astype(int))
+        seen = asked.histories if split.exclude_seen else None
+        items = top_k(retriever.scores(asked.histories), RETRIEVED, exclude=seen)[0]
+        labels = (items == asked.targets[:, None]) & (items != PAD)
+        assert asked.times is not None
+        return cls(ClickCases(asked.histories, asked.times, items, labels, asked.groups), past)
+
+    def log_odds(self, ranker: NeuralRanker) -> np.ndarray:
+        """Of every candidate at its moment, [B, 200]."""
+        parts = [self.cases.take(slice(start, start + 16)) for start in range(0, len(self.cases), 16)]
+        return np.concatenate([log_odds(ranker.net, part, self.past) for part in parts])
+
+    def gain(self, log_odds_BC: np.ndarray, weight: float) -> np.ndarray:
+        """NDCG@10 of each list in the order of log-odds - weight * log(rank); of equal ones half above the target."""
+        said = log_odds_BC - weight * np.log(np.arange(1, log_odds_BC.shape[1] + 1))
+        return self._gain(np.where(self.cases.asked, said, -np.inf))
+
+    def rule(self) -> np.ndarray:
+        """NDCG@10 of the rule's own order."""
+        return self._gain(np.broadcast_to(-np.arange(self.cases.labels_BC.shape[1]), self.cases.labels_BC.shape))
+
+    def _gain(self, said: np.ndarray) -> np.ndarray:
+        target = np.where(self.cases.labels_BC, said, -np.inf).max(axis=1, keepdims=True)
         rank = 1 + (said > target).sum(axis=1) + ((said == target).sum(axis=1) - 1) / 2
-        gains.append(np.where(part.labels_BC.any(axis=1), ndcg(rank, 10), 0.0))
-    return np.concatenate(gains)
+        return np.where(self.cases.labels_BC.any(axis=1), ndcg(rank, 10), 0.0)
 
 
 def speed(ranker: NeuralRanker, cases: ClickCases) -> float:
