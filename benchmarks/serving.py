@@ -3,8 +3,8 @@
 Parts: latency (GRU4Rec and SASRec, random weights, 10 k, 100 k and 1 M items, rising rates; a history, an event
 acknowledged after fsync, one acknowledged before), ingest (events alone), memory (resident size with live sessions,
 restart, cold start, installed size), peer (the service one writes in an afternoon, same machine, same load), faults
-(SIGTERM, kill -9, four times too much, slow clients). Each writes benchmarks/results/serving-PART.json; latency also
-docs/plots/serving-latency.svg. Nothing else must run meanwhile.
+(hot swaps, SIGTERM, kill -9, four times too much, slow clients; --faults chooses). Each writes
+benchmarks/results/serving-PART.json; latency also docs/plots/serving-latency.svg. Nothing else must run meanwhile.
 """
 
 import argparse
@@ -201,6 +201,8 @@ def main() -> None:
     parser.add_argument("--items", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--models", nargs="+", default=["gru4rec", "sasrec"])
     parser.add_argument("--people", type=int, default=100_000, help="live sessions of the part memory")
+    parser.add_argument("--faults", nargs="+", choices=serving_faults.FAULTS, default=list(serving_faults.FAULTS))
+    parser.add_argument("--swaps", type=int, default=50, help="hot swaps of the part faults")
     parser.add_argument("--terms", type=int, default=20, help="SIGTERMs of the part faults")
     parser.add_argument("--kills", type=int, default=100, help="kill -9s of the part faults")
     parser.add_argument("--slow", type=int, default=1000, help="slow clients of the part faults")
@@ -213,6 +215,8 @@ def main() -> None:
             folder.mkdir(parents=True, exist_ok=True)
             asked = {key: value for key, value in vars(options).items() if key not in ("folder", "parts")}
             result = PARTS[part](options, folder)
+            if part == "faults":  # keeps its own file, fault by fault
+                continue
             save(f"serving-{part}", {"about": about(), "asked": asked, **result})
 
 

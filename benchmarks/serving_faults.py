@@ -1,4 +1,7 @@
-"""The part "faults" of benchmarks/serving.py: signals, crashes, too much load, slow clients, and what they cost."""
+"""The part "faults" of benchmarks/serving.py: swaps, signals, crashes, too much load, slow clients, and what they cost.
+
+Each fault is written to the result file as soon as it is measured, with its own machine, commit and options.
+"""
 
 import argparse
 import contextlib
@@ -9,26 +12,119 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from machine import RESULTS, about, save
 from segue.serving.client import Client
-from segue.serving.schema import EventIn
+from segue.serving.model import Model
+from segue.serving.registry import Registry
+from segue.serving.schema import EventIn, Recommendation, RecommendRequest
 from segue.serving.store import Store
-from serving_world import Server, free_port, load, load_process, model, serving, start
+from serving_world import Server, ask, free_port, load, load_process, model, serving, start
 
 HONEST_RATE = 200
+SWAP_RATE = 100
 ITEMS = 100_000
+K = 20
 
 
 def faults(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Every fault in turn."""
+    """The chosen faults in turn; what the result file says of the others stays."""
+    path = RESULTS / "serving-faults.json"
+    result = {"about": about(), **(json.loads(path.read_text(encoding="utf-8")) if path.exists() else {})}
     run = model("gru4rec", ITEMS, folder)
-    result = {}
-    for name, part in (("sigterm", sigterms), ("kill", kills), ("overload", overload), ("slow", slow_clients)):
-        result[name] = part(run, folder, options)
+    for name in options.faults:
+        asked = {key: getattr(options, key) for key in ("seconds", *FAULTS[name][1])}
+        result[name] = {"about": about(), "asked": asked, **FAULTS[name][0](run, folder, options)}
         print(name, {k: v for k, v in result[name].items() if not isinstance(v, dict)}, file=sys.stderr, flush=True)
+        save("serving-faults", {**result, "about": about()})
     return result
+
+
+def swaps(run: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Two versions take turns while events come in and two people in a hurry compare every list with what the version
+    that it names would say."""
+    registry = Registry(folder / "registry")
+    versions = [registry.add(run), registry.add(model("gru4rec", ITEMS, folder, seed=1))]
+    registry.promote(versions[0])
+    rng = random.Random(0)
+    probes = [[f"item-{rng.randrange(ITEMS)}" for _ in range(rng.randint(1, 15))] for _ in range(40)]
+    truth = {version: answers(registry.path(version), probes) for version in versions}
+    apart = max(same(*pair) for pair in zip(*truth.values(), strict=True))
+    seen, stop, failed, took_ms = Seen(), threading.Event(), 0, []
+    with serving(registry.folder, folder / "data-swaps") as server:
+        hurried = [threading.Thread(target=compare, args=(server, probes, truth, seen, stop)) for _ in range(2)]
+        for one in hurried:
+            one.start()
+        job = {"connections": 64, "people": 20_000, "warm_s": 0.5, "ports": [server.port], "kind": "event"}
+        generator = load_process({**job, "items": ITEMS, "rate": SWAP_RATE, "seconds": 0.7 * options.swaps})
+        for n in range(options.swaps):
+            time.sleep(0.2)
+            began, wanted = time.perf_counter(), versions[(n + 1) % 2]
+            answer = ask(server.port, "/v1/admin/promote", {"version": wanted})
+            failed += answer is None or answer["roles"]["live"] != wanted
+            took_ms.append(round((time.perf_counter() - began) * 1e3, 1))
+        out, _ = generator.communicate(timeout=options.swaps + 120)
+        stop.set()
+        for one in hurried:
+            one.join(60)
+    found = json.loads(out)
+    return {
+        "swaps": options.swaps,
+        "failed_swaps": failed,
+        "swap_p50_ms": sorted(took_ms)[len(took_ms) // 2],
+        "failed_requests": failures(found) + seen.failed,
+        "compared_lists": sum(seen.by_version.values()),
+        "compared_by_version": seen.by_version,
+        "mixed_versions": seen.mixed,
+        "lists_of_both_versions_share_at_most": apart,
+        "load": found,
+    }
+
+
+@dataclass
+class Seen:
+    """What those who compare have seen."""
+
+    by_version: dict[str, int] = field(default_factory=dict)
+    mixed: int = 0
+    failed: int = 0
+
+
+def answers(path: Path, probes: list[list[str]]) -> list[list[Recommendation]]:
+    """What a version says to each of the histories, asked of the model itself."""
+    opened = Model.open(path)
+    histories = [opened.catalog.index(one).tolist() for one in probes]
+    return [opened.best(history, K, exclude=history) for history in histories]
+
+
+def same(found: list[Recommendation], wanted: list[Recommendation]) -> float:
+    """Share of the places with equal scores, whose items are equal but for neighbours that rounding may exchange."""
+    close = [abs(a.score - b.score) <= 1e-4 * max(1.0, abs(b.score)) for a, b in zip(found, wanted, strict=True)]
+    return sum(close) / K if len({one.id for one in found} - {one.id for one in wanted}) <= 1 else 0.0
+
+
+def compare(server: Server, probes: list[list[str]], truth: dict[str, Any], seen: Seen, stop: threading.Event) -> None:
+    """Asks one of the histories after the other, and holds each answer against the version that it names."""
+    with Client(f"http://127.0.0.1:{server.port}") as client:
+        while not stop.is_set():
+            for n, history in enumerate(probes):
+                try:
+                    answer = client.recommend(RecommendRequest(history=history, k=K))
+                except Exception:
+                    seen.failed += 1
+                    continue
+                version = answer.model_version
+                seen.by_version[version] = seen.by_version.get(version, 0) + 1
+                seen.mixed += answer.fallback is None and same(answer.items, truth[version][n]) < 1.0
+
+
+def failures(found: dict[str, Any]) -> int:
+    """Requests of a load without a good answer."""
+    return sum(found["failures"].values()) + sum(v for k, v in found["statuses"].items() if k != "200")
 
 
 def sigterms(run: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -48,12 +144,11 @@ def sigterms(run: Path, folder: Path, options: argparse.Namespace) -> dict[str, 
     found = json.loads(out)
     for server in servers:
         server.end()
-    failed = sum(found["failures"].values()) + sum(v for k, v in found["statuses"].items() if k != "200")
     return {
         "signals": options.terms,
         "exit_codes": sorted(set(codes)),
         "took_s": took_s,
-        "failed_requests": failed,
+        "failed_requests": failures(found),
         "load": found,
     }
 
@@ -97,14 +192,13 @@ def overload(run: Path, folder: Path, options: argparse.Namespace) -> dict[str, 
     """The peak of a closed loop, then four times as much: how much of it is still answered, and how the rest is."""
     with serving(run, folder / "data-overload") as server:
         peak = load(server, "history", None, options.seconds, items=ITEMS, connections=32)
-        rate = 4 * peak["answered_per_s"]
+        rate = 4 * peak["good_per_s"]
         found = load(server, "history", rate, options.seconds, items=ITEMS, connections=900, warm_s=2.0)
         after = load(server, "history", HONEST_RATE, 3.0, items=ITEMS)
-    good = found["answered_per_s"] - found["fallbacks"] / options.seconds
     return {
-        "peak_per_s": peak["answered_per_s"],
+        "peak_per_s": peak["good_per_s"],
         "offered_per_s": round(rate),
-        "goodput_share_of_peak": round(good / peak["answered_per_s"], 3),
+        "goodput_share_of_peak": round(found["good_per_s"] / peak["good_per_s"], 3),
         "accepted_p99_ms": found["p99_ms"],
         "p99_ms_afterwards": after["p99_ms"],
         "load": found,
@@ -159,3 +253,13 @@ def trickle(port: int, count: int, ended: list[float], stop: threading.Event) ->
         time.sleep(1)
     for connection in alive:
         connection.close()
+
+
+FAULTS: dict[str, tuple[Callable[[Path, Path, argparse.Namespace], dict[str, Any]], tuple[str, ...]]] = {
+    "swaps": (swaps, ("swaps",)),
+    "sigterm": (sigterms, ("terms",)),
+    "kill": (kills, ("kills",)),
+    "overload": (overload, ()),
+    "slow": (slow_clients, ("slow",)),
+}
+"""Name -> what is done, and the options that it reads beside the seconds."""

@@ -31,9 +31,9 @@ serve(pathlib.Path(run), data_dir=pathlib.Path(data), port=int(port), sessions=S
 """
 
 
-def model(name: str, items: int, folder: Path, dim: int = 64) -> Path:
+def model(name: str, items: int, folder: Path, dim: int = 64, seed: int = 0) -> Path:
     """A network with random weights as an artifact: as fast as a trained one, and as large."""
-    path = folder / f"{name}-{items}"
+    path = folder / (f"{name}-{items}" if seed == 0 else f"{name}-{items}-{seed}")
     if (path / "manifest.json").exists():
         return path
     from segue.models.zoo import ZOO
@@ -41,8 +41,8 @@ def model(name: str, items: int, folder: Path, dim: int = 64) -> Path:
     from segue.training.export import export
 
     config = ZOO[name].config(dim=dim, spectral_start=False)
-    net = build_net(config, Sequences.from_lists([]), items + 1, 0)
-    scorer = export(name, net, np.random.default_rng(0).integers(0, 1000, items + 1))
+    net = build_net(config, Sequences.from_lists([]), items + 1, seed)
+    scorer = export(name, net, np.random.default_rng(seed).integers(0, 1000, items + 1))
     catalog = Catalog(f"item-{n}" for n in range(items))
     artifact.save(artifact.Artifact(name, asdict(config), catalog, scorer.arrays(), {}, {"exclude_seen": True}), path)
     return path

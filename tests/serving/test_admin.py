@@ -21,6 +21,30 @@ def test_items_come_page_by_page(shop):
     for wrong in ("0", "1001", "x", "nan"):
         answer = shop.web.get(f"/v1/items?limit={wrong}")
         assert (answer.status_code, answer.json()["detail"]) == (422, "limit must be a number from 1 to 1000.")
+    half = shop.web.get("/v1/items?limit=2.5")
+    assert (half.status_code, half.json()["detail"]) == (422, "limit must be a whole number, got 2.5.")
+
+
+def test_a_path_with_two_methods_names_both_where_it_is_asked_for_a_third(shop):
+    """Two routes of one path each denied the other's method, and 405 told of the first one's only."""
+    refused = shop.web.options("/v1/users/ann")
+    assert refused.status_code == 405
+    assert set(refused.headers["allow"].split(", ")) == {"GET", "HEAD", "DELETE"}
+    shop.web.post("/v1/events", json={"user_id": "ann", "item_id": "a"})
+    assert shop.web.head("/v1/users/ann").status_code == shop.web.get("/v1/users/ann").status_code == 200
+    assert shop.web.delete("/v1/users/ann").json()["events"] == 1
+
+
+def test_an_id_in_the_path_ends_where_the_path_ends(shop):
+    """A line end at the end of the path was dropped, so that somebody else's id was taken; one within was a 404."""
+    shop.web.post("/v1/events", json={"user_id": "ann", "item_id": "a"})
+    for path in ("ann%0A", "an%0An", "%0A", "a%00"):
+        for answer in (shop.web.delete(f"/v1/users/{path}"), shop.web.get(f"/v1/users/{path}")):
+            assert (answer.status_code, answer.json()["detail"]) == (
+                422,
+                "The id in the path must have 1 to 512 characters, none of them a control one.",
+            )
+    assert len(shop.web.get("/v1/users/ann").json()["events"]) == 1
 
 
 def test_the_next_items_one_after_the_other(shop):
@@ -88,7 +112,7 @@ EVERYTHING = [("POST", one.path, one.role) for one in OPERATIONS] + [(one.method
 @pytest.mark.parametrize(("method", "path", "role"), EVERYTHING)
 def test_each_operation_opens_to_its_own_key_and_to_no_other(shop, method, path, role):
     shop.door.keys = Keys({f"SEGUE_{one.upper()}_KEY": f"{one}-key-of-some-length" for one in ROLES})
-    url = path.replace("{id:path}", "a")
+    url = path.replace("{id:anything}", "a")
     body = {"json": {}} if method == "POST" else {}
     statuses = {
         one: shop.web.request(

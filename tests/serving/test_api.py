@@ -297,5 +297,20 @@ def test_a_busy_door_says_when_to_come_back(web, door):
     door.pulse.lag_ms = lambda: 1000.0
     answer = web.post("/v1/recommend", json={})
     refused(answer, 503, "The server is busy: ask again in a moment.")
+
+
+def test_while_too_much_waits_lists_are_refused_unread_and_events_are_taken(web, door, store, monkeypatch):
+    """The refusal came after the event had been stored, and cost half of an answer."""
+    monkeypatch.setattr(Engine, "busy", property(lambda self: True))
+    question = {"user_id": "ann", "event": {"item_id": "a"}}
+    for answer in (web.post("/v1/recommend", json=question), web.post("/v1/similar", content=b"no JSON")):
+        refused(answer, 503, "The server is busy: ask again in a moment.")
+        assert answer.headers["retry-after"] == "1"
+    assert store.count() == 0
+    assert web.post("/v1/events", json={"user_id": "ann", "item_id": "a"}).status_code == 200
+    assert web.get("/health/ready").status_code == 200
+    assert 'segue_requests_total{operation="/v1/recommend",status="503"} 1.0' in web.get("/metrics").text
+    monkeypatch.undo()
+    assert web.post("/v1/recommend", json=question).status_code == 200
     assert answer.headers["retry-after"] == "1"
     assert web.get("/health/live").status_code == 200

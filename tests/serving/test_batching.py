@@ -109,6 +109,33 @@ def test_old_queues_take_nobody_in():
     batcher.close()
 
 
+def test_nobody_is_let_in_who_would_wait_too_long():
+    """The oldest question was young while hundreds came behind it: they were let in, and given up after all."""
+
+    def work(questions):
+        time.sleep(0.02)
+        return questions
+
+    batcher = Batcher(work, BatchingConfig(most=2, age_ms=100, slow_ms=10_000))
+
+    async def timed(number):
+        began = time.monotonic()
+        return await batcher.ask(number), time.monotonic() - began
+
+    async def main():
+        for n in range(3):
+            await batcher.ask(n)
+        return await asyncio.gather(*(timed(n) for n in range(200)), return_exceptions=True)
+
+    found = asyncio.run(main())
+    taken = [one for one in found if not isinstance(one, Problem)]
+    assert [n for n, _ in taken] == list(range(len(taken)))
+    assert 4 <= len(taken) <= 15, "as many as two at a time are answered in a tenth of a second"
+    assert max(took_s for _, took_s in taken) < 0.5
+    assert batcher.wait_ms() == 0
+    batcher.close()
+
+
 def test_whoever_waits_too_long_is_told_and_costs_no_scoring():
     work = Slow()
     batcher = Batcher(work, BatchingConfig(most=1, slow_ms=30))

@@ -42,6 +42,11 @@ def test_times_become_utc_microseconds(timestamp, time_us):
             {"timestamp": 1.7e12},
             "timestamp 1700000000000.0 lies in the future: numbers are seconds since 1970, not milliseconds.",
         ),
+        ({"timestamp": -1.7976931348623157e308}, "timestamp -1.7976931348623157e+308 lies before 1970."),
+        (
+            {"timestamp": 1.7976931348623157e308},
+            "timestamp 1.7976931348623157e+308 lies in the future: numbers are seconds since 1970, not milliseconds.",
+        ),
         (
             {"timestamp": 1e300},
             "timestamp 1e+300 lies in the future: numbers are seconds since 1970, not milliseconds.",

@@ -3,6 +3,7 @@
 import json
 import re
 
+import jsonschema_rs
 import msgspec
 import pytest
 
@@ -36,6 +37,56 @@ def test_every_reference_leads_somewhere(described):
     used = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(described)))
     assert used <= set(schemas)
     assert {"EventIn", "EventBatch", "RecommendRequest", "RecommendAnswer", "ProblemBody"} <= used
+
+
+def test_a_key_is_declared_where_the_server_asks_for_one(described):
+    asks = {
+        json.dumps(one["security"])
+        for path in described["paths"].values()
+        for one in path.values()
+        if "security" in one
+    }
+    assert asks == {'[{}, {"key": []}]'}, "without keys on the server everybody may ask"
+    keyed = document(OPERATIONS, READS, keys=True)["paths"]
+    assert keyed["/metrics"]["get"]["security"] == keyed["/v1/events"]["post"]["security"] == [{"key": []}]
+    assert "security" not in keyed["/health/live"]["get"]
+
+
+NOBODYS = "The event belongs to nobody: give user_id, session_id or both."
+BODIES = [
+    ("SomebodysEvent", {"item_id": "a", "user_id": "ann"}, None),
+    ("SomebodysEvent", {"item_id": "a", "session_id": "s", "user_id": None}, None),
+    ("SomebodysEvent", {"item_id": "a"}, NOBODYS),
+    ("EventBatch", {"events": [{"item_id": "a", "user_id": "ann"}, {"item_id": "a", "user_id": None}]}, NOBODYS),
+    ("RecommendRequest", {}, None),
+    ("RecommendRequest", {"user_id": "ann", "event": {"item_id": "a"}}, None),
+    ("RecommendRequest", {"history": ["a"], "event": {"item_id": "a", "session_id": "s"}}, None),
+    ("RecommendRequest", {"history": ["a"], "event": {"item_id": "a"}}, NOBODYS),
+    ("RecommendRequest", {"user_id": "ann", "session_id": "s"},
+     "user_id and session_id name different histories: give one of them."),
+    ("NextRequest", {"history": [], "session_id": None}, None),
+    ("NextRequest", {"history": [], "session_id": "s"},
+     "session_id and history name different histories: give one of them."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "body", "sentence"), BODIES)
+def test_the_document_refuses_what_the_server_refuses(described, shop, name, body, sentence):
+    """What the types alone cannot say was taken by the document and refused by the server."""
+    validator = jsonschema_rs.Draft202012Validator({"$ref": f"#/components/schemas/{name}", **described})
+    path = {"RecommendRequest": "/v1/recommend", "NextRequest": "/v1/next"}.get(name, "/v1/events")
+    answer = shop.web.post(path, json=body)
+    assert validator.is_valid(body) == (answer.status_code == 200) == (sentence is None)
+    assert answer.json().get("detail") == sentence
+
+
+def test_ids_in_paths_and_numbers_behind_the_question_mark_have_their_limits(described, shop):
+    path = described["paths"]["/v1/users/{id}"]["get"]["parameters"][0]["schema"]
+    assert (path["minLength"], path["maxLength"]) == (1, 512)
+    assert not re.search(path["pattern"], "a\x1f")
+    days = described["paths"]["/v1/admin/report"]["get"]["parameters"][0]["schema"]
+    for value, status in [(days["minimum"], 200), (days["maximum"], 200), (0, 422), (days["maximum"] + 1, 422)]:
+        assert shop.web.get(f"/v1/admin/report?days={value}").status_code == status
 
 
 def test_unknown_fields_are_declared_as_refused(described):

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from segue.serving.problems import UNREADABLE, unreadable
-from segue.serving.schema import RecommendRequest, decode, decode_events
+from segue.serving.schema import NextRequest, RecommendRequest, decode, decode_events
 
 EVENTS = [
     (b"", 400, "The body is not JSON: input data was truncated."),
@@ -61,3 +61,20 @@ def test_k_has_bounds():
         with pytest.raises(msgspec.ValidationError):
             decode(RecommendRequest, msgspec.json.encode({"k": k}))
     assert decode(RecommendRequest, b'{"k":1000}').k == 1000
+
+
+def test_a_count_may_be_written_as_a_number_with_nothing_behind_the_point():
+    """JSON knows one kind of number, and its schema calls 10.0 an integer; a half is none, and nor is the text."""
+    assert decode(RecommendRequest, b'{"k":10.0}').k == 10
+    found = decode(NextRequest, b'{"steps":2.0,"seed":9007199254740992.0,"history":["1.0"]}')
+    assert (found.steps, found.seed, found.history) == (2, 2**53, ["1.0"])
+    for body, sentence in [
+        (b'{"k":10.5}', "k is not valid: expected 'int', got 'float'."),
+        (b'{"k":10.0,"steps":1}', "The body is not valid: object contains unknown field 'steps'."),
+        (b'{"k":1001.0}', "k is not valid: expected 'int' <= 1000."),
+        (b'{"k":1e300}', "k is not valid: expected 'int' <= 1000."),
+        (b'{"k":"10.0"}', "k is not valid: expected 'int', got 'str'."),
+    ]:
+        with pytest.raises(UNREADABLE) as error:
+            decode(RecommendRequest, body)
+        assert unreadable(error.value).detail == sentence

@@ -5,6 +5,7 @@ import math
 from typing import Any, TypeVar
 
 import msgspec
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 
 from segue.serving.auth import ADMIN, ERASE, SERVE
@@ -24,7 +25,25 @@ from segue.serving.reports import (
 from segue.serving.schema import Id
 
 MOST_ITEMS = 1000
+_DAYS = (0.001, 3650)
+"""How far back a report may look."""
 T = TypeVar("T")
+
+
+class _Anything(Convertor[str]):
+    """The rest of a path, line ends included: Starlette's own "path" stops at them, and 'ann' and 'ann' with a line
+    end behind it would be one person."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("anything", _Anything())
 
 
 async def person(door: Any, request: Request) -> PersonAnswer:
@@ -40,6 +59,8 @@ async def erase(door: Any, request: Request) -> Receipt:
 async def items(door: Any, request: Request) -> ItemsAnswer:
     """The items that the live model can recommend, page by page."""
     limit = _number(request, "limit", 100, 1, MOST_ITEMS)
+    if limit != round(limit):
+        raise Problem(422, f"limit must be a whole number, got {limit:g}.")
     return page_of(door.fleet, request.query_params.get("after"), round(limit))
 
 
@@ -55,7 +76,7 @@ async def models(door: Any, request: Request) -> ModelsAnswer:
 
 async def report(door: Any, request: Request) -> ReportAnswer:
     """Clicks and purchases by place and variant, and the experiments, with intervals."""
-    return await asyncio.to_thread(_office(door).report, _number(request, "days", 7, 0.001, 3650))
+    return await asyncio.to_thread(_office(door).report, _number(request, "days", 7, *_DAYS))
 
 
 async def reload(door: Any, body: bytes) -> ModelsAnswer:
@@ -80,10 +101,9 @@ OPERATIONS = (
     Operation("/v1/admin/rollback", rollback, (Nothing,), ModelsAnswer, (409,), ADMIN),
     Operation("/v1/admin/reload", reload, (Nothing,), ModelsAnswer, (409,), ADMIN),
 )
-_NUMBER = {"type": "number"}
 READS = (
-    Read("/v1/users/{id:path}", person, PersonAnswer, ADMIN, (404,)),
-    Read("/v1/users/{id:path}", erase, Receipt, ERASE, (503,), "DELETE"),
+    Read("/v1/users/{id:anything}", person, PersonAnswer, ADMIN, (404,)),
+    Read("/v1/users/{id:anything}", erase, Receipt, ERASE, (503,), "DELETE"),
     Read(
         "/v1/items",
         items,
@@ -94,9 +114,16 @@ READS = (
             ("limit", {"type": "integer", "minimum": 1, "maximum": MOST_ITEMS}, "Items on a page, 100 if absent."),
         ),
     ),
-    Read("/v1/items/{id:path}", item, ItemOut, SERVE, (404,)),
+    Read("/v1/items/{id:anything}", item, ItemOut, SERVE, (404,)),
     Read("/v1/admin/models", models, ModelsAnswer, ADMIN),
-    Read("/v1/admin/report", report, ReportAnswer, ADMIN, (404,), queries=(("days", _NUMBER, "How far back."),)),
+    Read(
+        "/v1/admin/report",
+        report,
+        ReportAnswer,
+        ADMIN,
+        (404,),
+        queries=(("days", {"type": "number", "minimum": _DAYS[0], "maximum": _DAYS[1]}, "How far back."),),
+    ),
 )
 
 

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from segue.serving import admin, logs, openapi
-from segue.serving.admission import Pulse
+from segue.serving.admission import BUSY, Pulse, Shed
 from segue.serving.auth import ADMIN, INGEST, Caller, Keys, RateLimit
 from segue.serving.back_office import BackOffice
 from segue.serving.engine import check, one_history
@@ -42,6 +42,7 @@ from segue.serving.telemetry import MEDIA_TYPE
 MAX_BODY_BYTES = 1_000_000
 BODY_DEADLINE_S = 10.0
 MOST_WRITTEN = 16
+_LISTS = frozenset({"/v1/recommend", "/v1/similar"})
 _JSON = "application/json"
 _log = logging.getLogger("segue.serving")
 _requests = logging.getLogger("segue.serving.requests")
@@ -62,6 +63,11 @@ class Door:
     """How late the event loop is: it refuses work before the work costs anything."""
     writing: int = 0
     """Lists that are being written item by item just now."""
+
+    def busy(self, path: str) -> bool:
+        """Whether a request for a list would wait too long: not even its event is stored then, so that whoever sends it
+        again finds everything as it was."""
+        return path in _LISTS and self.fleet.busy
 
     async def events(self, body: bytes) -> EventsAnswer:
         """Stores one event or many; answers when they are as safe as was asked for."""
@@ -127,7 +133,7 @@ OPERATIONS = (
 
 def build(door: Door, pages: Sequence[Route] = ()) -> ASGIApp:
     """The ASGI application; ``pages`` are served beside the operations."""
-    document = msgspec.json.encode(openapi.document(OPERATIONS, admin.READS))
+    document = msgspec.json.encode(openapi.document(OPERATIONS, admin.READS, keys=len(door.keys) > 0))
 
     async def describe(request: Request) -> Response:
         return Response(document, media_type=_JSON)
@@ -136,10 +142,7 @@ def build(door: Door, pages: Sequence[Route] = ()) -> ASGIApp:
         return Response(door.fleet.telemetry.text(), headers={"Content-Type": MEDIA_TYPE})
 
     routes = [Route(one.path, _operation(door, one), methods=["POST"]) for one in OPERATIONS]
-    routes += [
-        Route(one.path, _guarded(door, one.path, one.role, _reading(door, one)), methods=[one.method])
-        for one in admin.READS
-    ]
+    routes += _reads(door)
     routes += [
         Route("/health/live", door.live),
         Route("/health/ready", door.ready),
@@ -148,6 +151,7 @@ def build(door: Door, pages: Sequence[Route] = ()) -> ASGIApp:
         *pages,
     ]
     app: ASGIApp = Starlette(routes=routes, exception_handlers={HTTPException: _refuse})
+    app = Shed(app, door.busy, lambda path: door.fleet.telemetry.requested(path, BUSY.status, 0.0))
     if door.origins:
         headers, methods = ["Authorization", "Content-Type"], ["GET", "POST"]
         app = CORSMiddleware(app, allow_origins=door.origins, allow_methods=methods, allow_headers=headers)
@@ -155,6 +159,21 @@ def build(door: Door, pages: Sequence[Route] = ()) -> ASGIApp:
 
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def _reads(door: Door) -> list[Route]:
+    """One route for each path: two of one path would each deny the other's methods."""
+    found: dict[str, dict[str, Endpoint]] = {}
+    for one in admin.READS:
+        found.setdefault(one.path, {})[one.method] = _guarded(door, one.shown, one.role, _reading(door, one))
+    return [Route(path, _by_method(by_method), methods=list(by_method)) for path, by_method in found.items()]
+
+
+def _by_method(endpoints: dict[str, Endpoint]) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        return await endpoints["GET" if request.method == "HEAD" else request.method](request)
+
+    return endpoint
 
 
 def _operation(door: Door, one: Operation) -> Endpoint:

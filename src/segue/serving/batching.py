@@ -15,6 +15,10 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 
+_LATEST = 0.2
+"""Weight of the latest batch in the pace."""
+
+
 @dataclass(frozen=True)
 class BatchingConfig:
     """How long anybody waits."""
@@ -24,7 +28,8 @@ class BatchingConfig:
     waiting: int = 2048
     """Questions that may wait; more are refused."""
     age_ms: float = 250.0
-    """When the oldest question has waited this long, new ones are refused (503, Retry-After)."""
+    """Questions are refused (503, Retry-After) that would wait longer, at the pace of the latest batches, and while the
+    oldest one has waited so long."""
     slow_ms: float = 500.0
     """Whoever has no answer by then gets the last one, or what is popular, and is told so."""
 
@@ -63,6 +68,8 @@ class Batcher(Generic[Q, A]):
         self._queue: deque[_Waiting[Q, A]] = deque()
         self._ready = threading.Condition()
         self._closing = False
+        self._batch_ms = 0.0
+        """What a batch takes, the latest ones counting most."""
         self._thread = threading.Thread(target=self._run, name="segue-scorer", daemon=True)
         self._thread.start()
 
@@ -73,6 +80,16 @@ class Batcher(Generic[Q, A]):
         except IndexError:
             return 0.0
 
+    def wait_ms(self) -> float:
+        """How long a question that comes now will wait for those before it. The oldest one's age says so too late: when
+        four times too much comes, whoever is let in until the first one has waited long waits four times as long."""
+        return len(self._queue) / self.config.most * self._batch_ms
+
+    @property
+    def busy(self) -> bool:
+        """Whether whoever comes now is refused."""
+        return len(self._queue) >= self.config.waiting or max(self.age_ms(), self.wait_ms()) > self.config.age_ms
+
     async def ask(self, question: Q) -> A:
         """The answer. Problem (503) where too much waits already; TooSlow where it takes too long; and whatever
         ``work`` said."""
@@ -82,7 +99,7 @@ class Batcher(Generic[Q, A]):
         with self._ready:
             if self._closing:
                 raise later("The server is stopping: ask again in a moment.")
-            if len(self._queue) >= self.config.waiting or self.age_ms() > self.config.age_ms:
+            if self.busy:
                 raise later(f"{len(self._queue)} questions wait to be answered: ask again in a moment.")
             self._queue.append(waiting)
             self._ready.notify()
@@ -101,10 +118,13 @@ class Batcher(Generic[Q, A]):
 
     def _run(self) -> None:
         while batch := self._next():
+            began = time.monotonic()
             try:
                 answers: Sequence[A | Exception] = self._work([one.question for one in batch])
             except Exception as error:  # the thread must outlive anything, and everybody must hear of it
                 answers = [error] * len(batch)
+            took_ms = (time.monotonic() - began) * 1e3
+            self._batch_ms += (took_ms - self._batch_ms) * (1.0 if self._batch_ms == 0 else _LATEST)
             for loop in {one.loop for one in batch}:
                 pairs = [(one, a) for one, a in zip(batch, answers, strict=True) if one.loop is loop]
                 try:

@@ -96,6 +96,11 @@ class Engine:
         """Whether the last write of events went well."""
         return self._writer.writable
 
+    @property
+    def busy(self) -> bool:
+        """Whether whoever asks now is refused."""
+        return self._batcher.busy
+
     def store(
         self, sent: Sequence[EventIn], durability: Durability | None = None
     ) -> tuple["Future[Receipt]", list[str]]:

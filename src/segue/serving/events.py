@@ -84,7 +84,7 @@ def _micros(timestamp: str | float, now_us: int) -> int:
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
         micros = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // _MICROSECOND
     else:
-        micros = round(timestamp * 1e6)
+        micros = round(min(max(timestamp, -1.0), _LAST_S) * 1e6)  # the largest floats have no microseconds
     if micros < 0:
         raise Problem(422, f"timestamp {timestamp!r} lies before 1970.")
     if micros > now_us + FUTURE_US:
@@ -94,4 +94,5 @@ def _micros(timestamp: str | float, now_us: int) -> int:
     return micros
 
 
+_LAST_S = 1e12
 _MICROSECOND = timedelta(microseconds=1)

@@ -153,6 +153,12 @@ class Fleet:
         """Whether the last write of events went well."""
         return self._lineup.live.engine.writable
 
+    @property
+    def busy(self) -> bool:
+        """Whether whoever asks now is refused, whichever version would answer."""
+        lineup = self._lineup
+        return lineup.live.engine.busy and (lineup.canary is None or lineup.canary.engine.busy)
+
     def swap(self, lineup: Lineup) -> None:
         """Puts another lineup to work; requests under way end with the one they began with.
 

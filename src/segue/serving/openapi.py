@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
+from segue.serving import rules
 from segue.serving.examples import EXAMPLES
-from segue.serving.schema import Health, ProblemBody
+from segue.serving.schema import EventIn, Health, Id, ProblemBody
 
 _ALWAYS = (401, 403, 429, 500)
 _BODY = (400, 408, 413, 415, 422)
@@ -46,9 +47,14 @@ class Read:
     queries: tuple[tuple[str, dict[str, Any], str], ...] = ()
     """(name, schema, what it means) of what may stand behind the question mark."""
 
+    @property
+    def shown(self) -> str:
+        """The path for people: in the document, in counters, in logs."""
+        return self.path.replace(":anything", "")
 
-def document(operations: Iterable[Operation], reads: Iterable[Read] = ()) -> dict[str, Any]:
-    """The whole document, as plain values."""
+
+def document(operations: Iterable[Operation], reads: Iterable[Read] = (), *, keys: bool = False) -> dict[str, Any]:
+    """The whole document, as plain values; ``keys``: whether the server asks for one."""
     operations, reads = list(operations), list(reads)
     kinds = {kind for one in operations for kind in (*one.requests, one.answer)} | {Health, ProblemBody}
     kinds |= {one.answer for one in reads}
@@ -56,10 +62,14 @@ def document(operations: Iterable[Operation], reads: Iterable[Read] = ()) -> dic
     _, schemas = msgspec.json.schema_components(ordered, ref_template=_REF)
     for name in schemas:
         schemas[name]["examples"] = [EXAMPLES[name]]
+    rules.add(schemas)
     paths: dict[str, Any] = {one.path: {"post": _post(one)} for one in operations}
     for one in reads:
-        paths.setdefault(one.path.replace(":path", ""), {})[one.method.lower()] = _read(one)
+        paths.setdefault(one.shown, {})[one.method.lower()] = _read(one)
     paths["/metrics"] = {"get": _METRICS}
+    for methods in paths.values():
+        for operation in methods.values():
+            operation["security"] = [{"key": []}] if keys else [{}, {"key": []}]
     paths["/health/live"] = {"get": _get("live", "Whether the process answers at all.", (200,))}
     paths["/health/ready"] = {"get": _get("ready", "Whether requests should be sent here.", (200, 503))}
     return {
@@ -78,12 +88,13 @@ def document(operations: Iterable[Operation], reads: Iterable[Read] = ()) -> dic
 
 
 def _post(one: Operation) -> dict[str, Any]:
-    schemas = [_ref(kind) for kind in one.requests]
+    schemas = [
+        {"$ref": _REF.format(name=rules.SOMEBODYS_EVENT)} if kind is EventIn else _ref(kind) for kind in one.requests
+    ]
     body = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
     return {
         "operationId": one.path.rpartition("/")[2],
         "summary": (one.handler.__doc__ or "").split("\n")[0],
-        "security": [{}, {"key": []}],
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {
             "200": _response("The answer.", "application/json", one.answer),
@@ -93,16 +104,14 @@ def _post(one: Operation) -> dict[str, Any]:
 
 
 def _read(one: Read) -> dict[str, Any]:
-    path = one.path.replace(":path", "")
+    path = one.shown
     names = re.findall(r"{(\w+)}", path)
-    text = {"type": "string"}
-    inside = [{"name": name, "in": "path", "required": True, "schema": text} for name in names]
+    inside = [{"name": name, "in": "path", "required": True, "schema": msgspec.json.schema(Id)} for name in names]
     behind = [{"name": name, "in": "query", "schema": kind, "description": said} for name, kind, said in one.queries]
     statuses = sorted({*_ALWAYS, *one.problems, *((422,) if inside or behind else ())})
     return {
         "operationId": "_".join([one.method.lower(), *re.findall(r"[a-z]+", path.removeprefix("/v1/"))]),
         "summary": (one.handler.__doc__ or "").split("\n")[0],
-        "security": [{}, {"key": []}],
         "parameters": [*inside, *behind],
         "responses": {
             "200": _response("The answer.", "application/json", one.answer),
@@ -134,7 +143,6 @@ def _ref(kind: type) -> dict[str, str]:
 _METRICS = {
     "operationId": "metrics",
     "summary": "Counters and times for Prometheus.",
-    "security": [{}, {"key": []}],
     "responses": {
         "200": {"description": "The counters.", "content": {"text/plain": {"schema": {"type": "string"}}}},
         **{str(status): _problem(status) for status in _ALWAYS},

@@ -173,8 +173,25 @@ class ProblemBody(Struct, omit_defaults=True):
 
 
 def decode(kind: Any, body: bytes) -> Any:
-    """The request in ``body``. msgspec.ValidationError for a wrong shape, msgspec.DecodeError for what is no JSON."""
-    return _DECODERS[kind].decode(body)
+    """The request in ``body``. msgspec.ValidationError for a wrong shape, msgspec.DecodeError for what is no JSON.
+
+    A count may be written 10.0: to JSON that is the number 10, and some languages know no other way.
+    """
+    try:
+        return _DECODERS[kind].decode(body)
+    except msgspec.ValidationError as error:
+        mended = _whole(body) if "`int`, got `float`" in str(error) else None
+        if mended is None:
+            raise
+    return _DECODERS[kind].decode(mended)
+
+
+def _whole(body: bytes) -> bytes | None:
+    """The body with its counts as whole numbers; None where none of them was written as 10.0."""
+    told = msgspec.json.decode(body)
+    counts = [name for name in _COUNTS if isinstance(told, dict) and isinstance(told.get(name), float)]
+    whole = {name: int(told[name]) for name in counts if told[name].is_integer()}
+    return msgspec.json.encode({**told, **whole}) if whole else None
 
 
 def decode_events(body: bytes) -> EventBatch:
@@ -191,6 +208,7 @@ class _Shape(Struct):
     events: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
+_COUNTS = ("k", "steps", "seed")
 _SHAPE = msgspec.json.Decoder(_Shape)
 _DECODERS = {
     kind: msgspec.json.Decoder(kind) for kind in (EventIn, EventBatch, RecommendRequest, SimilarRequest, NextRequest)
