@@ -40,6 +40,16 @@ def test_a_log_is_stored_once_however_often_it_is_brought(log, tmp_path):
     store.close()
 
 
+def test_context_columns_become_the_events_context(tmp_path):
+    columns = {"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": [5, 6], "event": ["buy", None]}
+    more = {"device": ["tv", None], "tags": [["q", None], []], "age": [3.5, float("nan")], "left": ["out", "out"]}
+    log = read_events(pl.DataFrame({**columns, **more})).with_context(["device", "tags", "age", "event", "timestamp"])
+    assert import_log(log, tmp_path / "data", NOW_US) == Receipt(2, 0)
+    (stored,) = scan(tmp_path / "data" / "events.sqlite")
+    told = [(one.event.event, one.event.context) for one in stored]
+    assert told == [("buy", '{"age":3.5,"device":"tv","tags":"[\\"q\\", null]"}'), ("view", '{"age":null,"tags":"[]"}')]
+
+
 def test_what_was_stored_comes_out_and_can_be_read_again(log, tmp_path):
     data = tmp_path / "data"
     import_log(read_events(log), data, NOW_US)

@@ -1,6 +1,7 @@
 """Events between files and a server's log: an old log into a data directory, a data directory into a file."""
 
 import hashlib
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -46,11 +47,13 @@ def import_log(log: "EventLog", data_dir: Path, now_us: int) -> Receipt:
 
 
 def events_of(log: "EventLog", now_us: int) -> Iterator[Event]:
-    """The events as a server would have taken them. An id is made of what happened, so that a log that was sorted
-    otherwise, or has grown, brings nothing twice."""
-    wanted = [c for c in ("user_id", "session_id", "item_id", "timestamp", "event", "value") if c in log.frame.columns]
+    """The events as a server would have taken them, with the log's context columns as their context. An id is made of
+    what happened, so that a log that was sorted otherwise, or has grown, brings nothing twice."""
+    own = ("user_id", "session_id", "item_id", "timestamp", "event", "value")
+    wanted: list[str] = [c for c in own if c in log.frame.columns]
+    around = [c for c in log.context if c not in own]
     met: Counter[bytes] = Counter()
-    for part in log.frame.select(wanted).iter_slices(CHUNK):
+    for part in log.frame.select(wanted + around).iter_slices(CHUNK):
         for row in part.iter_rows(named=True):
             told = "\x00".join(str(row.get(name)) for name in wanted).encode()
             digest = hashlib.blake2b(told, digest_size=12).digest()
@@ -65,8 +68,16 @@ def events_of(log: "EventLog", now_us: int) -> Iterator[Event]:
                 timestamp=row["timestamp"] / 1e6,
                 event=row.get("event") or "view",
                 value=row.get("value"),
+                context={name: _cell(row[name]) for name in around if row[name] is not None},
             )
             yield accept(sent, now_us)
+
+
+def _cell(value: Any) -> str | int | float | bool:
+    """A cell as a context may hold it: lists as JSON, what JSON has no word for as text."""
+    if isinstance(value, list):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return value if isinstance(value, str | int | float | bool) else str(value)
 
 
 def export(data_dir: Path, out: Path) -> int:

@@ -1,11 +1,15 @@
 """Explanations: influence is what leaving an event out does; sentences in two languages; why not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.pipeline.ring import SIZE
 
+from segue.data.contexts import Contexts
+from segue.data.features import Facts
 from segue.data.sequences import Sequences
-from segue.pipeline.explain import explain, influences, why_not
+from segue.pipeline.explain import explain, influences, why_not, without_each
 from segue.pipeline.ranked import How
 from segue.pipeline.wording import WHY_NOT, WORDS, reason_of, sentence, why_not_sentence
 
@@ -30,6 +34,18 @@ def test_influence_is_what_leaving_an_event_out_does(pipeline):
         less = pipeline.probabilities(one(rest), one([4, 9, 20]))[0]
         np.testing.assert_allclose(effects_TC[t], np.log(whole / less), rtol=1e-6)
     assert effects_TC[2, 0] > 1  # 3 is why 4 comes next
+
+
+def test_an_event_that_is_left_out_takes_its_time_and_context_along():
+    contexts = Contexts(np.array([0, 1, 2, 1], dtype=np.int32), Facts([{}, {"a": 1}, {"a": 2}], {}))
+    log = Sequences.from_lists([[7], [8, 9, 7]], [[1], [2, 3, 4]])
+    row = replace(log, contexts=contexts).take(slice(1, 2)).at(np.array([9]))
+    found = without_each(row)
+    assert found.lists() == [[8, 9, 7], [9, 7], [8, 7], [8, 9]]
+    assert found.times.tolist() == [2, 3, 4, 3, 4, 2, 4, 2, 3]
+    assert found.contexts.codes.tolist() == [1, 2, 1, 2, 1, 1, 1, 1, 2]
+    assert found.now.tolist() == [9] * 4
+    assert without_each(one([])).lists() == [[]]
 
 
 def test_the_event_that_matters_is_named(pipeline):

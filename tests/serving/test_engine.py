@@ -158,18 +158,6 @@ def test_the_answer_is_the_one_top_k_of_the_scores(run, engine):
     assert answer.model_version == saved.version
 
 
-def test_a_model_that_needs_contexts_is_not_served_without_them(run, tmp_path):
-    saved = artifact.load(run)
-    told = replace(saved, arrays={**saved.arrays, "contexts.weights": np.zeros((1, 2), dtype=np.float32)})
-    artifact.save(told, tmp_path / "told")
-    with pytest.raises(ValueError, match="learned from contexts of events") as refused:
-        Model.open(tmp_path / "told")
-    assert str(refused.value) == (
-        f"The model in {tmp_path / 'told'} learned from contexts of events, which live histories do not keep yet, so "
-        "that it would answer otherwise than it was judged: train it without --context to serve it."
-    )
-
-
 class Listening:
     """Any scorer; keeps what it was asked."""
 

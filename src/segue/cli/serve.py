@@ -32,6 +32,8 @@ def serve(
     ] = None,
     format: o.Format = "auto",
     column: o.Columns = None,
+    users: o.Users = None,
+    context: o.Context = None,
     rate: Annotated[float | None, typer.Option(help="At most so many requests a second for each key.")] = None,
     origin: Annotated[
         list[str] | None, typer.Option(help="A web site whose pages may ask, as https://shop.example. May be repeated.")
@@ -58,6 +60,7 @@ def serve(
     Examples:
       segue serve run --port 8000
       segue serve run --history shop.csv
+      segue serve run --history shop.csv --context region,device
     """
     from segue.serving.engine import EngineConfig
     from segue.serving.server import ServingConfig
@@ -73,13 +76,16 @@ def serve(
         engine=EngineConfig(durability=durability.value),
     )
     if history is not None:
-        _import(history, folder, format, column or [])
+        more = [part for one in column or [] for part in ("--column", one)]
+        more += ["--users", str(users)] if users is not None else []
+        more += ["--context", context] if context is not None else []
+        _import(history, folder, ["--format", format, *more])
     listen(run, data_dir=folder, host=host, port=port, config=config)
 
 
-def _import(log: Path, folder: Path, format: str, columns: list[str]) -> None:
+def _import(log: Path, folder: Path, options: list[str]) -> None:
     """In a process of its own: what reading a log needs in memory is not kept while the server runs."""
-    command = [sys.executable, "-m", "segue.cli.main", "import", str(log), "--data", str(folder), "--format", format]
-    done = subprocess.run([*command, *(part for one in columns for part in ("--column", one))], check=False)
+    command = [sys.executable, "-m", "segue.cli.main", "import", str(log), "--data", str(folder)]
+    done = subprocess.run([*command, *options], check=False)
     if done.returncode:
         raise typer.Exit(done.returncode)

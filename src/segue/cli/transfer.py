@@ -17,19 +17,25 @@ def import_events(
     data: Annotated[Path, typer.Option("--data", help="The data directory; it must not have a server just now.")],
     format: o.Format = "auto",
     column: o.Columns = None,
+    users: o.Users = None,
+    context: o.Context = None,
     json: o.Json = False,
 ) -> None:
     """Put a log's events into a server's data directory, so that people are known from the first day on.
 
-    Safe to repeat: what is there already is not stored again.
+    Safe to repeat: what is there already is not stored again. A model that was trained with --context needs the same
+    --context here.
 
     \b
-    Example:
+    Examples:
       segue import shop.csv --data run-data
+      segue import shop.csv --data run-data --context region,device
     """
     from segue.transfer import import_log
 
-    done = import_log(o.open_log(log, format=format, columns=column), data, time.time_ns() // 1000)
+    read = o.open_log(log, format=format, columns=column)
+    read = o.with_tables(read, None, users, o.columns(context) if context is not None else None)
+    done = import_log(read, data, time.time_ns() // 1000)
     if json:
         print_json({"accepted": done.accepted, "duplicates": done.duplicates, "data": str(data)})
         return

@@ -47,6 +47,19 @@ class Contexts:
         return cls(np.array(codes, dtype=np.int32), Facts(facts, {}))
 
     @classmethod
+    def from_shared(cls, rows: Iterable[Mapping[str, Any]]) -> "Contexts":
+        """As ``from_rows``, of rows without missing values; they are not read: what is one object is one row."""
+        found: dict[int, int] = {}
+        facts: list[Mapping[str, Any]] = [{}]
+        codes: list[int] = []
+        for row in rows:
+            code = found.setdefault(id(row), len(facts)) if row else 0
+            if code == len(facts):
+                facts.append(row)
+            codes.append(code)
+        return cls(np.array(codes, dtype=np.int32), Facts(facts, {}))
+
+    @classmethod
     def from_frame(cls, frame: "pl.DataFrame", kinds: Mapping[str, Kind]) -> "Contexts":
         """Of the rows of a log, by some of its columns; the numbering does not depend on the rows' order."""
         import polars as pl

@@ -4,12 +4,14 @@ vectors, a search by blocks in a large one. The lists are those of ``top_k``, wh
 Shape letters: B histories, D width, V catalogue size with PAD, K list length.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from segue.data.catalog import PAD
+from segue.data.contexts import Contexts
 from segue.data.sequences import NO_TIME, Sequences
 from segue.models.blocks import Blocks, Extra, Wish
 from segue.models.neural import NeuralScorer
@@ -35,6 +37,8 @@ class Question:
     """When each event was, UTC microseconds, NO_TIME where nobody knows; None: of none is known."""
     now: int = NO_TIME
     """The moment of asking, alike."""
+    contexts: Sequence[Mapping[str, Any]] | None = None
+    """Under which circumstances each event was, as ``Contexts.from_shared`` takes them; None: of none is known."""
 
     def rows(self) -> Sequences:
         """The history as the one row of its own."""
@@ -42,11 +46,14 @@ class Question:
 
 
 def asked(questions: Sequence[Question]) -> Sequences:
-    """The questions' histories, with the times of their events and the moments of asking where any is known."""
+    """The questions' histories, with what is known of their events besides, and the moments of asking."""
     times = [one.times if one.times is not None else [NO_TIME] * len(one.history) for one in questions]
     known = any(one.times is not None for one in questions)
     rows = Sequences.from_lists([one.history for one in questions], times if known else None)
     now_B = np.array([one.now for one in questions], dtype=np.int64)
+    if any(one.contexts is not None for one in questions):
+        told = ([{}] * len(one.history) if one.contexts is None else one.contexts for one in questions)
+        rows = replace(rows, contexts=Contexts.from_shared(row for each in told for row in each))
     return rows.at(now_B if (now_B != NO_TIME).any() else None)
 
 

@@ -31,6 +31,11 @@ class Sides:
             Clock.restore(arrays, config) if isinstance(config, TimeConfig) else None,
         )
 
+    @property
+    def bare(self) -> bool:
+        """Whether an event is nothing but its item."""
+        return self.contexts is None and self.clock is None
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything to save, by name."""
         told = {} if self.features is None else self.features.arrays("features")

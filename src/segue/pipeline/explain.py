@@ -88,15 +88,22 @@ def explain(
 def influences(pipeline: Pipeline, history: Sequences, items_C: np.ndarray) -> np.ndarray:
     """float64 [T, C]: by how much each of the newest events of the one history (oldest first) raises the log of each
     item's probability."""
-    events = history.lists()[0]
-    times = None if history.times is None else history.times[history.starts[0] : history.stops[0]].tolist()
-    positions = range(max(0, len(events) - LOOKED_AT), len(events))
-    rows = [events, *[events[:t] + events[t + 1 :] for t in positions]]
-    moments = None if times is None else [times, *[times[:t] + times[t + 1 :] for t in positions]]
-    asked = _same(items_C, len(rows))
-    chances = pipeline.probabilities(Sequences.from_lists(rows, moments), asked)
+    rows = without_each(history)
+    chances = pipeline.probabilities(rows, _same(items_C, len(rows)))
     logs = np.log(np.maximum(np.stack(chances), 1e-30))
     return np.asarray(logs[:1] - logs[1:])
+
+
+def without_each(history: Sequences) -> Sequences:
+    """The one history, then the same without each of its newest events, asked at the same moment."""
+    where_T = history.positions()[1]
+    newest = range(max(0, len(where_T) - LOOKED_AT), len(where_T))
+    kept = [where_T, *[np.delete(where_T, t) for t in newest]]
+    where_N, offsets = np.concatenate(kept), np.cumsum([0, *map(len, kept)])
+    times = None if history.times is None else history.times[where_N]
+    contexts = None if history.contexts is None else history.contexts.take(where_N)
+    now_B = None if history.now is None else np.repeat(history.now, len(kept))
+    return Sequences.from_offsets(history.items[where_N], offsets, times, contexts).at(now_B)
 
 
 @dataclass(frozen=True)

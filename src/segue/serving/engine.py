@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from segue.data.catalog import PAD
-from segue.data.sequences import NO_TIME, Sequences
+from segue.data.sequences import NO_TIME
 from segue.models.generation import generate
 from segue.models.retrieval import Question
 from segue.serving.batching import Batcher, BatchingConfig, TooSlow
+from segue.serving.circumstances import NOTHING
 from segue.serving.events import accept, moment
 from segue.serving.last import Lasting, LastLists
 from segue.serving.model import Model
@@ -134,8 +135,9 @@ class Engine:
         key = key_of(request)
         live = self._sessions.live(key) if key else None
         history = self._index(request.history or (), unknown) if live is None else live.items
+        times, told = (None, None) if live is None else (live.times, live.told)
         seen = model.exclude_seen if request.exclude_seen is None else request.exclude_seen
-        rows = Sequences.from_lists([history], None if live is None else [live.times]).at(np.array([now_us]))
+        rows = Question(history, times=times, now=now_us, contexts=told).rows()
         rng = np.random.default_rng(request.seed)
         found = generate(model.scorer, rows, request.steps, request.strategy, rng=rng, exclude=rows if seen else None)
         return _answer(model, model.named(found[0][0], found[1][0]), list(unknown), started)
@@ -217,25 +219,29 @@ class Engine:
         history: Live | list[int]
         if key is not None:
             history = self._sessions.live(key)
-            items, times = history.items, history.times
+            items, times, told = history.items, history.times, history.told
         else:
             history = items = self._index(request.history or (), unknown)
-            times = [NO_TIME] * len(items)
+            times, told = [NO_TIME] * len(items), None
         if request.event is not None:
             seen = self._index([request.event.item_id], unknown)
             if key is None:
+                when, around = moment(request.event, now_us), self._model.circumstances
+                told = None if around is None else [NOTHING] * len(items)
+                if around is not None and told is not None:
+                    told += [around.of_sent(request.event, when)] * len(seen)
                 history = items = items + seen
-                times = times + [moment(request.event, now_us)] * len(seen)
+                times = times + [when] * len(seen)
         exclude = self._index(request.exclude, unknown)
         allow = None if request.allow is None else self._index(request.allow, unknown)
         if self._model.shop is not None:
-            question = Question(items, exclude, allow, times, now_us)
+            question = Question(items, exclude, allow, times, now_us, told)
             return _Prepared(key, history, question, request.k, list(unknown), request)
         if request.filter or request.explain:
             raise Problem(422, "Filters and reasons need a pipeline; this is a single model.")
         if self._model.exclude_seen if request.exclude_seen is None else request.exclude_seen:
             exclude = exclude + items
-        return _Prepared(key, history, Question(items, exclude, allow, times, now_us), request.k, list(unknown))
+        return _Prepared(key, history, Question(items, exclude, allow, times, now_us, told), request.k, list(unknown))
 
     def _at_hand(self, request: RecommendRequest | SimilarRequest, started: float) -> RecommendAnswer:
         """The last list of the same person, or what is popular, with the request's own rules kept."""

@@ -12,6 +12,7 @@ from segue.models import artifact
 from segue.models.retrieval import Question, Retrieval
 from segue.models.scorer import Scorer
 from segue.pipeline.saved import restore
+from segue.serving.circumstances import Circumstances
 from segue.serving.placed import Shop
 from segue.serving.schema import Recommendation
 
@@ -28,16 +29,13 @@ class Model:
     """What a request gets that does not say: the same as in the model's evaluation."""
     shop: Shop | None = None
     """Of a pipeline: its placements and their rules."""
+    circumstances: Circumstances | None = None
+    """What it learned from of events' contexts, if anything."""
 
     @classmethod
     def open(cls, run: Path) -> "Model":
-        """Loads an artifact and lets it answer once. ValueError when it is none, or cannot answer as it was judged."""
+        """Loads an artifact and lets it answer once. ValueError when it is none, or cannot score."""
         loaded = artifact.load(run)
-        if any(name.endswith("contexts.weights") for name in loaded.arrays):
-            raise ValueError(
-                f"The model in {run} learned from contexts of events, which live histories do not keep yet, so that it "
-                "would answer otherwise than it was judged: train it without --context to serve it."
-            )
         titles = {item: about.get("title") for item, about in loaded.items.items()}
         scorer = restore(loaded)
         model = cls(
@@ -47,6 +45,7 @@ class Model:
             titles={item: title for item, title in titles.items() if isinstance(title, str)},
             exclude_seen=loaded.about.get("exclude_seen", True) is not False,
             shop=Shop.of(scorer, loaded),
+            circumstances=Circumstances.of(loaded.arrays),
         )
         model.best([], 1)
         return model

@@ -133,7 +133,7 @@ def _office(
     stack.callback(writer.close)
 
     def member(model: Model) -> Member:
-        live = Sessions(store, model.catalog, sessions)
+        live = Sessions(store, model.catalog, sessions, circumstances=model.circumstances)
         return Member(Engine(model, live, writer, config.engine), live)
 
     lineup, turn = first_lineup(models, member, say)

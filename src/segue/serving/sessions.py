@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segue.data.catalog import Catalog
+from segue.serving.circumstances import NOTHING, Circumstances, Told
 from segue.serving.store import Store, Stored
 
 Key = tuple[str, str]
@@ -33,19 +34,22 @@ class SessionsConfig:
 class _Recent:
     """One key's newest events in the order of (time, arrival), 20 bytes an event, and what a model made of them.
 
+    ``told`` has their circumstances, for a model that learned from such: 8 bytes more, and the rows are shared.
+
     ``state`` has read the first ``read`` events. It only ever grows at the end: an event that is put in between, or
     one that falls out in front, drops it, and ``revision`` tells whoever was just making a new one.
     """
 
-    __slots__ = ("items", "read", "revision", "seqs", "state", "times")
+    __slots__ = ("items", "read", "revision", "seqs", "state", "times", "told")
 
-    def __init__(self) -> None:
+    def __init__(self, *, told: bool) -> None:
         self.times, self.seqs, self.items = array("q"), array("q"), array("i")
+        self.told: list[Told] | None = [] if told else None
         self.state: np.ndarray | None = None
         self.read = 0
         self.revision = 0
 
-    def add(self, time_us: int, seq: int, item: int, length: int) -> None:
+    def add(self, time_us: int, seq: int, item: int, told: Told, length: int) -> None:
         """Puts an event in its place; one that is there already, or too old to be kept, changes nothing."""
         place = len(self.times)
         if place and (self.times[-1], self.seqs[-1]) >= (time_us, seq):
@@ -56,8 +60,12 @@ class _Recent:
         self.times.insert(place, time_us)
         self.seqs.insert(place, seq)
         self.items.insert(place, item)
+        if self.told is not None:
+            self.told.insert(place, told)
         if len(self.times) > length:
             del self.times[0], self.seqs[0], self.items[0]
+            if self.told is not None:
+                del self.told[0]
             self._drop_state()
 
     def _drop_state(self) -> None:
@@ -76,6 +84,8 @@ class Live:
     recent: _Recent
     times: list[int]
     """When each of the items was, UTC microseconds."""
+    told: list[Told] | None
+    """Under which circumstances, where the model learned from such."""
 
 
 class Sessions:
@@ -85,8 +95,17 @@ class Sessions:
     is read from the store, which already holds the event, as soon as somebody asks for it.
     """
 
-    def __init__(self, store: Store, catalog: Catalog, config: SessionsConfig | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        catalog: Catalog,
+        config: SessionsConfig | None = None,
+        *,
+        circumstances: Circumstances | None = None,
+    ) -> None:
+        """``circumstances`` are those of the model that is to answer (``Model.circumstances``)."""
         self._store = store
+        self._circumstances = circumstances
         self._catalog = catalog
         self._config = config or SessionsConfig()
         self._recent: OrderedDict[Key, _Recent] = OrderedDict()
@@ -100,10 +119,12 @@ class Sessions:
         items = self._catalog.index(one.event.item_id for one in stored).tolist()
         with self._lock:
             for one, item in zip(stored, items, strict=True):
+                told = None
                 for key in (("user_id", one.event.user_id), ("session_id", one.event.session_id)):
                     recent = self._recent.get(key) if key[1] is not None else None  # type: ignore[arg-type]
                     if recent is not None:
-                        recent.add(one.event.time_us, one.seq, item, self._config.length)
+                        told = self._told(one) if told is None else told
+                        recent.add(one.event.time_us, one.seq, item, told, self._config.length)
 
     def history(self, key: Key) -> list[int]:
         """The newest events of a key, oldest first; empty for somebody unknown."""
@@ -121,9 +142,9 @@ class Sessions:
                 self._recent.move_to_end(key)
                 while len(self._recent) > self._config.keys:
                     self._recent.popitem(last=False)
-            return Live(
-                recent.items.tolist(), recent.state, recent.read, recent.revision, recent, recent.times.tolist()
-            )
+            items, times = recent.items.tolist(), recent.times.tolist()
+            told = None if recent.told is None else recent.told.copy()
+            return Live(items, recent.state, recent.read, recent.revision, recent, times, told)
 
     def at_hand(self, key: Key) -> list[int]:
         """The history of a key if it is in memory; nothing else is looked at."""
@@ -144,9 +165,12 @@ class Sessions:
             self._recent.pop(key, None)
 
     def _load(self, key: Key) -> _Recent:
-        recent = _Recent()
+        recent = _Recent(told=self._circumstances is not None)
         stored = self._store.newest(*key, self._config.length)
         items = self._catalog.index(one.event.item_id for one in stored).tolist()
         for one, item in zip(stored, items, strict=True):
-            recent.add(one.event.time_us, one.seq, item, self._config.length)
+            recent.add(one.event.time_us, one.seq, item, self._told(one), self._config.length)
         return recent
+
+    def _told(self, one: Stored) -> Told:
+        return NOTHING if self._circumstances is None else self._circumstances.of_stored(one.event)

@@ -80,8 +80,8 @@ class States:
 
 def states(retrieval: Retrieval, sessions: Sessions) -> States | None:
     """For a model whose state steps; None for one that reads its newest events anew each time, as one does that looks
-    at their times."""
+    at their times or contexts."""
     network = retrieval.network
-    if network is not None and isinstance(network.encoder, GruArrays) and network.sides.clock is None:
+    if network is not None and isinstance(network.encoder, GruArrays) and network.sides.bare:
         return States(network, network.encoder, sessions)
     return None
