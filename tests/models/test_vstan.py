@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from segue.data.sequences import Sequences
+from segue.data.sequences import NO_TIME, Sequences
 from segue.models.vstan import DAY_US, VSTAN, VSTANConfig
 
 SIZE = 9
@@ -84,6 +84,17 @@ def test_a_session_without_times_is_asked_at_the_newest_known_event() -> None:
     newest = max(times[-1] for times in TIMES)
     timed = Sequences.from_lists([[1, 2, 3]], [[newest - 2, newest - 1, newest]])
     np.testing.assert_array_equal(model.scores(Sequences.from_lists([[1, 2, 3]])), model.scores(timed))
+
+
+def test_events_of_which_nobody_knows_the_time_are_no_ancient_ones() -> None:
+    """They used to be: the age of every neighbour overflowed, and a served history found none."""
+    scorer = VSTAN.fit(Sequences.from_lists(ROWS, TIMES), SIZE, VSTANConfig())
+    without = scorer.scores(Sequences.from_lists(ASKED))
+    unknown = Sequences.from_lists(ASKED, [[NO_TIME] * len(row) for row in ASKED])
+    assert (without > 0).any()
+    np.testing.assert_array_equal(scorer.scores(unknown), without)
+    mixed = [[*when[:-1], NO_TIME] for when in NOW]
+    np.testing.assert_array_equal(scorer.scores(Sequences.from_lists(ASKED, mixed)), without)
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,15 @@ def test_a_plain_folder_has_nothing_to_promote(shop):
     )
 
 
+def test_an_id_with_a_line_break_is_refused_like_any_other_that_no_event_could_have(shop):
+    """It was met with "There is nothing": the router stopped reading the path at the line break."""
+    for method in ("GET", "DELETE"):
+        answer = shop.web.request(method, "/v1/users/a%0Ab")
+        told = "The id in the path must have 1 to 512 characters, none of them a control one."
+        assert (answer.status_code, answer.json()["detail"]) == (422, told)
+    assert shop.web.get("/v1/items/%0A").status_code == 422
+
+
 EVERYTHING = [("POST", one.path, one.role) for one in OPERATIONS] + [(one.method, one.path, one.role) for one in READS]
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from segue.data.sequences import Sequences
+from segue.data.sequences import NO_TIME, Sequences
 from segue.models.neighbours import Asked, Memory, Voting, nearest
 
 DAY_US = 86_400_000_000
@@ -81,8 +81,10 @@ class VSTAN(Voting):
             return None
         now_B = np.full(len(known), times_S.max(initial=0))
         if known.times is not None:
-            some = known.lengths > 0
-            now_B[some] = known.times[known.stops[some] - 1]
+            some = np.flatnonzero(known.lengths > 0)
+            newest = known.times[known.stops[some] - 1]
+            told = newest != NO_TIME
+            now_B[some[told]] = newest[told]
         return now_B
 
     def votes(self, asked: Asked, histories: Sequences) -> np.ndarray:
