@@ -211,13 +211,16 @@ def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], s
     counts_V = item_counts(split.train, size)
     trainer = work.trainer(config, training, (split.train, size), seed, known)
     outcome = work.train(trainer, "choose", validate=validate if len(cases) else None)
-    scorer: Scorer = placed(export(name, trainer.net, counts_V), known, counts_V)
+    network = export(name, trainer.net, counts_V)
+    scorer: Scorer = placed(network, known, counts_V)
     weight = 0.0
     if prior is not None:
-        prior = fair(prior, scorer)
+        plain, prior = prior, fair(prior, scorer)
         weight = config.prior
         if weight is None:
-            weight = best_prior_weight(scorer, prior, cases, split.exclude_seen)
+            # Where features only place new items, nothing else may depend on them, this choice included.
+            asked = (scorer, prior) if scorer is network else (network, plain)
+            weight = best_prior_weight(*asked, cases, split.exclude_seen)
         scorer = WithPrior(scorer, prior, weight) if weight > 0 else scorer
     notes = {
         "epochs": outcome.epochs,
