@@ -125,6 +125,10 @@ class Sessions:
                 recent.items.tolist(), recent.state, recent.read, recent.revision, recent, recent.times.tolist()
             )
 
+    def later(self, time_us: int, seq: int, limit: int) -> list[Stored]:
+        """See ``Store.later``."""
+        return self._store.later(time_us, seq, limit)
+
     def at_hand(self, key: Key) -> list[int]:
         """The history of a key if it is in memory; nothing else is looked at."""
         with self._lock:
