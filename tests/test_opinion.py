@@ -67,8 +67,13 @@ def test_a_ranker_that_knows_nothing_is_given_none() -> None:
     values = {**CONFIG, "rank": {"method": "none", "model": "pooled", "settings": {**QUICK, "learning_rate": 1e-9}}}
     found = compose(split_of(), decode_pipeline(values))
     assert found.notes["ranker"]["weight"] == 0
+    assert isinstance(found.scorer, Pipeline)
+    assert found.scorer.second is None
     forced = {**values, "rank": {**values["rank"], "weight": 0.7}}  # type: ignore[dict-item]
-    assert compose(split_of(), decode_pipeline(forced)).notes["ranker"]["weight"] == 0.7
+    kept = compose(split_of(), decode_pipeline(forced))
+    assert kept.notes["ranker"]["weight"] == 0.7
+    assert isinstance(kept.scorer, Pipeline) and kept.scorer.second is not None
+    assert kept.scorer.second.weight > 0
 
 
 def test_the_same_after_the_disk(fitted: Fitted, tmp_path: Any) -> None:

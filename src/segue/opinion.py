@@ -12,7 +12,7 @@ import numpy as np
 
 from segue.data.cases import Split
 from segue.data.catalog import PAD, Catalog
-from segue.data.sequences import Sequences
+from segue.data.sequences import NO_TIME, Sequences
 from segue.models.as_of import AsOf
 from segue.models.interactions import Interactions
 from segue.models.ranker import RANKERS, NeuralRanker
@@ -54,8 +54,8 @@ def saved_for(config: RankConfig, split: Split) -> SavedRanker | None:
 
 
 def ranked(pipeline: Pipeline, split: Split, seed: int, say: Say) -> tuple[Pipeline, dict[str, Any]]:
-    """(the pipeline with the ranker that its settings ask for, what was measured). The pipeline must have seen nothing
-    but the split's training events; so does the ranker."""
+    """(the pipeline with the ranker that its settings ask for, what was measured); without it where it is worth no
+    weight. The pipeline must have seen nothing but the split's training events; so does the ranker."""
     config = pipeline.config.rank
     ranker, own, notes = _ranker(config, split, seed, say)
     second = Second(AsOf(ranker, Interactions.of(split.refit, split.catalog.size)), 1.0, config.candidates, own)
@@ -74,6 +74,8 @@ def ranked(pipeline: Pipeline, split: Split, seed: int, say: Say) -> tuple[Pipel
     else:
         weight, scale = weight or 0.0, (weight or 0.0) * weighing.temperature
     notes["weight"] = weight
+    if scale == 0:
+        return pipeline, notes
     parts = (pipeline.sources, weighing, pipeline.shelf, pipeline.config)
     whole = Pipeline(*parts, exclude_seen=pipeline.exclude_seen, second=replace(second, weight=scale))
     return whole, notes
@@ -143,7 +145,12 @@ def hear(pipeline: Pipeline, second: Second, split: Split, seed: int) -> Heard:
     kept_N = ~learning(groups_N, seed)
     items_NC, target_N, row_N = items_NC[kept_N], target_N[kept_N], row_N[kept_N]
     scores_NC = np.where(items_NC != PAD, scores_NC[kept_N], -np.inf)
-    opinions_NC = second.opinions(cases.take(row_N).histories.known(), items_NC, scores_NC)
+    asked = cases.take(row_N)
+    histories = asked.histories.known()
+    if asked.times is not None:
+        # Nobody's newest event says when somebody without events is asked; behind the whole log would be too late.
+        histories = histories.at(np.where(histories.lengths > 0, NO_TIME, asked.times))
+    opinions_NC = second.opinions(histories, items_NC, scores_NC)
     return Heard(scores_NC, opinions_NC, items_NC != PAD, target_N)
 
 

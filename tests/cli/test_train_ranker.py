@@ -78,7 +78,9 @@ def test_rank_asks_a_ranker(folder: Path) -> None:
 def test_a_pipeline_takes_it_and_every_command_uses_it(folder: Path) -> None:
     """Popularity alone would show everybody the same list."""
     (folder / "shop.toml").write_text(FILE.format(ranker=folder / "ranker"), encoding="utf-8")
-    done = run("pipeline", str(folder / "shop.csv"), str(folder / "shop.toml"), "--out", str(folder / "run"), "--json")
+    ask = ["pipeline", str(folder / "shop.csv"), str(folder / "shop.toml"), "--out", str(folder / "run")]
+    assert "The ranker dual-gru counts with weight" in run(*ask).stderr
+    done = run(*ask, "--json")
     told = json.loads(done.stdout)
     assert told["notes"]["ranker"]["weight"] > 0
     assert told["metrics"]["recall@5"] > 0.6

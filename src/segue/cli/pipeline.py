@@ -60,6 +60,9 @@ def pipeline(
     leaderboard([result], "ndcg@10")
     for name, value in result.notes.get("held_out_ndcg@10", {}).items():
         err.print(f"On people held out of validation, {name}: ndcg@10 {value:.4f} where the target was found.")
+    if (ranker := result.notes.get("ranker")) is not None:
+        used = f"counts with weight {ranker['weight']:g}" if ranker["weight"] else "is left out: it was no better there"
+        err.print(f"The ranker {ranker['ranker']} {used}.", markup=False)
     out.print(f"\nSaved to {out_folder} (version {version}). Next: segue serve {out_folder}", markup=False)
 
 

@@ -13,6 +13,9 @@ from segue.serving.store import Stored
 MOST = 50_000
 """So many of the newest events are told after a start; older ones are in the model's own log, or too old to matter."""
 
+AT_ONCE = 1000
+"""So many events are told before one answer; where a whole log is imported, answers do not wait for all of it."""
+
 
 class ItemSide:
     """Events on their way to the ranker, which is asked and told from one thread; without a ranker it does nothing.
@@ -26,7 +29,7 @@ class ItemSide:
         self._ranker = second.ranker if second is not None and remembers else None
         self._catalog = model.catalog
         self._sessions = sessions
-        self._heard: deque[Stored] = deque(maxlen=MOST)
+        self._heard: deque[Stored] = deque(maxlen=2 * MOST)
         self._last_seq = -1
 
     def hear(self, stored: Sequence[Stored]) -> None:
@@ -40,9 +43,9 @@ class ItemSide:
             return
         if self._last_seq < 0:
             self._last_seq = 0
-            for one in self._sessions.later(self._ranker.newest_us, 0, MOST):
-                self._tell(one)
-        while self._heard:
+            missed = self._sessions.later(self._ranker.newest_us, 0, MOST)
+            self._heard.extendleft(reversed(missed))  # what was heard meanwhile is among them, and is told once
+        for _ in range(min(len(self._heard), AT_ONCE)):
             self._tell(self._heard.popleft())
 
     def _tell(self, one: Stored) -> None:
