@@ -31,9 +31,9 @@ class VSTANConfig:
     """So many events back an item of the session weighs 1 / e in the similarity."""
     lambda_snh: float | None = 30.0
     """A session so many days older counts 1 / e; without effect where the log has no times."""
-    lambda_inh: float | None = 2.0
+    lambda_inh: float | None = 4.0
     """So many places away from the newest shared item a neighbour's vote has fallen to 1 / e."""
-    lambda_ipw: float | None = 2.0
+    lambda_ipw: float | None = 1.0
     """A neighbour whose newest shared item lies so many events back in the session counts 1 / e."""
     lambda_idf: float = 1.0
     """Votes are multiplied by 1 + this * log(sessions / sessions with the item); 0: rare items count no more."""
