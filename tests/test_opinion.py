@@ -1,5 +1,7 @@
 """A ranker in a pipeline: trained, weighed on held-out people, saved, and up to date with events."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -89,6 +91,25 @@ def test_the_same_after_the_disk(fitted: Fitted, tmp_path: Any) -> None:
     for one, other in zip(again.recommend(late, 10), fitted.scorer.recommend(late, 10), strict=True):
         assert one.items_C.tolist() == other.items_C.tolist()
         np.testing.assert_allclose(one.scores_C, other.scores_C, atol=1e-4)
+
+
+SERVE = """
+import sys
+sys.modules["torch"] = sys.modules["polars"] = None
+from segue.data.sequences import Sequences
+from segue.models.artifact import load
+from segue.pipeline.saved import restore
+print(restore(load(sys.argv[1])).recommend(Sequences.from_lists([[1, 2, 3]]), 1)[0].items_C[0])
+"""
+
+
+def test_it_answers_without_torch(fitted: Fitted, tmp_path: Any) -> None:
+    catalog = Catalog(f"item {i}" for i in range(1, SIZE))
+    kept = artifact.Artifact("pipeline", fitted.settings, catalog, fitted.scorer.arrays(), {}, {})
+    artifact.save(kept, tmp_path / "run")
+    done = subprocess.run([sys.executable, "-c", SERVE, tmp_path / "run"], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout.split() == ["4"]
 
 
 def test_as_of_a_moment_equals_a_live_ranker_that_observed_up_to_it(fitted: Fitted) -> None:

@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     where = tmp_path_factory.mktemp("shop")
     rng = np.random.default_rng(0)
     lines = ["customer,product,time"]
-    for person in range(600):
+    for person in range(450):
         start, time = int(rng.integers(12)), int(rng.integers(100_000))
         lines += [f"u{person},tea{(start + s) % 12},{1_700_000_000 + time + 60 * s}" for s in range(9)]
     (where / "shop.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -56,9 +56,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_table_for_people(folder: Path) -> None:
-    done = run(
-        "train-ranker", str(folder / "shop.csv"), "--model", "pooled", "--set", "epochs=1", "--out", str(folder / "p")
-    )
+    sets = [part for one in QUICK.replace("epochs=6", "epochs=1").split() for part in ("--set", one)]
+    done = run("train-ranker", str(folder / "shop.csv"), "--model", "pooled", *sets, "--out", str(folder / "p"))
     assert "AUC" in done.stdout
     assert "Said and happened, on the test cases" in done.stdout
     assert f'Next: rank.model = "{folder / "p"}"' in done.stdout.replace("\n", "")
@@ -89,6 +88,15 @@ def test_a_pipeline_takes_it_and_every_command_uses_it(folder: Path) -> None:
         assert json.loads(shown.stdout)["items"][0]["item_id"] == following
         ranked = run("rank", str(folder / "run"), "--history", history, "--items", f"tea11,{following}", "--json")
         assert json.loads(ranked.stdout)["items"][0]["item_id"] == following
+
+
+def test_reasons_are_given_for_what_a_ranker_put_there(folder: Path) -> None:
+    """The event that mattered is found by leaving it out, whoever it mattered to: popularity hears of no event."""
+    ask = ["recommend", str(folder / "run"), "--history", "tea7,tea8", "--k", "2", "--explain", "--why-not", "tea3"]
+    told = json.loads(run(*ask, "--json").stdout)
+    assert told["items"][0]["item_id"] == "tea9"
+    assert told["items"][0]["because"][0]["item_id"] == "tea8"
+    assert told["why_not"]["reason"] == "ranked lower"
 
 
 def test_what_is_refused(folder: Path) -> None:
