@@ -26,6 +26,8 @@ FLOORS = {
     "fitting": 5,
     "weighing": 6,
     "composing": 6,
+    "opinion": 6,
+    "judged": 6,
     "ranking": 5,
     "experiment": 6,
     "planning": 6,

@@ -19,6 +19,7 @@ from segue.experiment import Comparison, Job, Result, Told, put_to_work, run_one
 from segue.fitting import Fitted, Work, fit, fit_all
 from segue.models.scorer import Scorer
 from segue.models.zoo import ZOO, find_name
+from segue.opinion import live, ranked, saved_for
 from segue.pipeline.config import PipelineConfig, SourceConfig
 from segue.pipeline.index import Approximate, approximate_if_good
 from segue.pipeline.own import OWN
@@ -50,16 +51,22 @@ def compose(
     sources again on training and validation events together. Equal arguments give equal pipelines."""
     started = time.perf_counter()
     config = _checked(config)
+    saved_for(config.rank, split)
     models = _fit_models(split, config, seed, work, say)
     shelf = Shelf.fit(split.train, split.catalog)
     sources, recalls = _sources(models, config, split.validation.histories)
     say("learning how to blend")
     weighing, notes = weigh(sources, shelf, split, config, seed)
+    second = None
+    if config.rank.model is not None:
+        plain = Pipeline(sources, weighing, shelf, config, exclude_seen=split.exclude_seen)
+        whole, notes["ranker"] = ranked(plain, split, seed, say)
+        weighing, second = whole.weighing, whole.second
     if refit:
         models = _fit_again(split.refit, split.catalog, models, seed, work, say)
         sources, recalls = _sources(models, config, split.validation.histories)
         shelf = Shelf.fit(split.refit, split.catalog)
-    pipeline = Pipeline(sources, weighing, shelf, config, exclude_seen=split.exclude_seen)
+    pipeline = Pipeline(sources, weighing, shelf, config, exclude_seen=split.exclude_seen, second=second)
     notes |= {"models": {key: model.notes for key, model in models.items()}}
     if recalls:
         notes["approximate_recall"] = recalls
@@ -71,11 +78,13 @@ def compose_all(
     catalog: Catalog,
     chosen: Fitted,
     *,
+    before: Catalog | None = None,
     seed: int = 0,
     work: Work | None = None,
     say: Say = lambda what: None,
 ) -> Fitted:
-    """The same pipeline with its sources fitted on every event there is, weighed as an earlier ``compose`` learned."""
+    """The same pipeline with its sources fitted on every event there is, weighed as an earlier ``compose`` learned.
+    ``before``: the catalogue of ``chosen``, where it is another one."""
     started = time.perf_counter()
     old = chosen.scorer
     assert isinstance(old, Pipeline)
@@ -86,7 +95,8 @@ def compose_all(
     models = _fit_again(sequences, catalog, models, seed, work, say)
     sources, _ = _sources(models, old.config, sequences)
     shelf = Shelf.fit(sequences, catalog)
-    pipeline = Pipeline(sources, old.weighing, shelf, old.config, exclude_seen=old.exclude_seen)
+    second = None if old.second is None else live(old.second, before or catalog, sequences, catalog)
+    pipeline = Pipeline(sources, old.weighing, shelf, old.config, exclude_seen=old.exclude_seen, second=second)
     return _fitted(pipeline, models, chosen.notes, time.perf_counter() - started)
 
 
@@ -101,7 +111,8 @@ def train_pipeline(
         return compose(split, config, refit=refit, seed=seed, work=work, say=say)
 
     def again(name: str, sequences: Sequences, size: int, chosen: Fitted, **how: Any) -> Fitted:
-        return compose_all(sequences, log.catalog(), chosen, seed=how["seed"], work=how["work"], say=say)
+        options = {"before": split.catalog, "seed": how["seed"], "work": how["work"], "say": say}
+        return compose_all(sequences, log.catalog(), chosen, **options)
 
     def say(what: str) -> None:
         if told is not None:

@@ -164,6 +164,23 @@ def fit_ranker(
     return FittedRanker(ranker, asdict(config), notes, time.perf_counter() - started)
 
 
+def train_on(
+    split: Split,
+    name: str,
+    values: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    progress: Callable[[int, float, float | None], None] | None = None,
+) -> tuple[FittedRanker, ClickData]:
+    """``fit_ranker`` on cases drawn from a split, with what it was validated on. ``values``: the ranker's settings, its
+    training's, and those that say which cases are drawn (``CasesConfig``), in one."""
+    kinds = {"model": find_ranker(name).config, "training": ClickTrainingConfig, "asked": CasesConfig}
+    shares = settings.distribute(values or {}, kinds)
+    data = ClickData.of(split, asked=settings.decode(CasesConfig, shares.pop("asked")), seed=seed)
+    plain = {key: value for share in shares.values() for key, value in share.items()}
+    return fit_ranker(name, data, plain, seed=seed, progress=progress), data
+
+
 def judge(ranker: NeuralRanker, cases: ClickCases, past: Interactions) -> dict[str, float]:
     """AUC, logloss and ECE of the ranker's probabilities, and logloss and ECE without its calibration. ``past`` may go
     on beyond the cases: of each only what lies before its moment is read."""

@@ -65,10 +65,16 @@ class Asked:
         """NDCG@10, ties half; 0 where there is no case."""
         if len(self.target_N) == 0:
             return 0.0
-        scores_NC = np.where(self.there_NC, scores_NC, -np.inf)
-        own_N1 = np.take_along_axis(scores_NC, self.target_N[:, None], axis=1)
-        above_N, equal_N = (scores_NC > own_N1).sum(axis=1), (scores_NC == own_N1).sum(axis=1)
-        return float(ndcg(0.5 + above_N + 0.5 * equal_N, 10).mean())
+        return float(gains(self.there_NC, self.target_N, scores_NC).mean())
+
+
+def gains(there_NC: np.ndarray, target_N: np.ndarray, scores_NC: np.ndarray) -> np.ndarray:
+    """float64 [N]: NDCG@10 of each case, ties half."""
+    scores_NC = np.where(there_NC, scores_NC, -np.inf)
+    own_N1 = np.take_along_axis(scores_NC, target_N[:, None], axis=1)
+    above_N, equal_N = (scores_NC > own_N1).sum(axis=1), (scores_NC == own_N1).sum(axis=1)
+    gain_N: np.ndarray = ndcg(0.5 + above_N + 0.5 * equal_N, 10)
+    return gain_N
 
 
 def weigh(
@@ -83,7 +89,7 @@ def weigh(
     if asked is None or len(asked.target_N) < FEWEST:
         blend = fixed(config.blend, called)
         return Weighing(scales, blend, temperature=GUESSED[config.blend.method]), {"learned_from_cases": 0}
-    blend, learning_N = fixed(config.blend, called), _learning(asked.groups_N, seed)
+    blend, learning_N = fixed(config.blend, called), learning(asked.groups_N, seed)
     teach, judge = asked.take(learning_N), asked.take(~learning_N)
     quality = {"places": judge.quality(judge.fused_NC)}
     scores = teach.fused_NC, judge.fused_NC
@@ -105,7 +111,8 @@ def weigh(
         "coverage": round(coverage, 4),
         "signals": names(called),
     }
-    return Weighing(scales, blend, trees, _temperature(judge, scores[1]), coverage), notes
+    found = temperature(judge.there_NC, judge.target_N, scores[1])
+    return Weighing(scales, blend, trees, found, coverage), notes
 
 
 def _corrected(
@@ -158,10 +165,10 @@ def ask(
         scales = Scales(np.zeros(len(sources), dtype=bool), np.ones(len(sources), dtype=np.float32))
     if not kept:
         return scales, None
-    return scales, Asked(*[_stack(column) for column in zip(*kept, strict=True)])
+    return scales, Asked(*[stack(column) for column in zip(*kept, strict=True)])
 
 
-def _stack(parts: tuple[np.ndarray, ...]) -> np.ndarray:
+def stack(parts: tuple[np.ndarray, ...]) -> np.ndarray:
     """Blocks one under the other; where they have a second axis, it is filled up with zeros to the widest."""
     if parts[0].ndim == 1:
         return np.concatenate(parts)
@@ -174,20 +181,20 @@ def _stack(parts: tuple[np.ndarray, ...]) -> np.ndarray:
     return out
 
 
-def _learning(groups_N: np.ndarray, seed: int) -> np.ndarray:
+def learning(groups_N: np.ndarray, seed: int) -> np.ndarray:
     """bool [N]: the cases of the people that weights learn from; a person is never on both sides."""
     people, own_N = np.unique(groups_N, return_inverse=True)
     mask_N: np.ndarray = (np.random.default_rng((seed, 7)).random(len(people)) >= HELD_OUT)[own_N]
     return mask_N
 
 
-def _temperature(judge: Asked, scores_NC: np.ndarray) -> float:
-    """The divisor of the scores under which the held-out targets are likeliest (Guo et al. 2017)."""
-    rows_N = np.arange(len(judge.target_N))
+def temperature(there_NC: np.ndarray, target_N: np.ndarray, scores_NC: np.ndarray) -> float:
+    """The divisor of the scores under which the targets are likeliest (Guo et al. 2017)."""
+    rows_N = np.arange(len(target_N))
     losses = []
-    for temperature in TEMPERATURES:
-        scaled_NC = np.where(judge.there_NC, scores_NC, -np.inf) / temperature
+    for divisor in TEMPERATURES:
+        scaled_NC = np.where(there_NC, scores_NC, -np.inf) / divisor
         top_N = scaled_NC.max(axis=1, initial=-np.inf)
         total_N = np.log(np.exp(scaled_NC - top_N[:, None]).sum(axis=1)) + top_N
-        losses.append(float((total_N - scaled_NC[rows_N, judge.target_N]).sum()))
+        losses.append(float((total_N - scaled_NC[rows_N, target_N]).sum()))
     return float(TEMPERATURES[int(np.argmin(losses))])

@@ -249,12 +249,14 @@ def test_an_answer_needs_numpy_alone(composed, split, tmp_path):
 class Contrary:
     """A ranker that likes one item and hears what it is asked."""
 
+    name, newest_us = "contrary", 70
+
     def __init__(self, liked):
         self.liked, self.asked = liked, []
 
-    def probability(self, history, candidates_C, now):
-        self.asked.append((history.lists()[0], len(candidates_C), now))
-        return np.where(candidates_C == self.liked, 0.999, 0.001)
+    def log_odds(self, histories, candidates_BC, moments_B):
+        self.asked.append((histories.lists(), candidates_BC.shape, moments_B.tolist()))
+        return np.where(candidates_BC == self.liked, 7.0, -7.0)
 
 
 def test_a_ranker_has_the_last_word_about_the_best(pipeline):
@@ -265,6 +267,16 @@ def test_a_ranker_has_the_last_word_about_the_best(pipeline):
     second = pipeline.ranked_by(Second(ranker, weight=100.0, first=2)).recommend(history, 10)
     a, b, *rest = plain[0].items_C.tolist()
     assert second[0].items_C.tolist() == [b, a, *rest]
-    assert ranker.asked == [([1, 2, 3], 2, 30), ([], 2, 0)]
+    assert ranker.asked == [([[1, 2, 3], []], (2, 2), [30, 71])]
     silent = pipeline.ranked_by(Second(ranker, weight=0.0, first=500)).recommend(history, 10)
     assert [one.items_C.tolist() for one in silent] == [one.items_C.tolist() for one in plain]
+
+
+def test_a_ranker_keeps_together_and_alone_the_same(pipeline):
+    """Histories that are asked together get the lists that they get alone, whatever their candidates' number."""
+    histories = Sequences.from_lists(ROWS, [[100 + i for i in range(len(row))] for row in ROWS])
+    whole = pipeline.ranked_by(Second(Contrary(9), weight=0.3, first=4))
+    together = whole.recommend(histories, 10)
+    for b in range(len(ROWS)):
+        alone = whole.recommend(histories.take([b]), 10)[0]
+        assert together[b].items_C.tolist() == alone.items_C.tolist()

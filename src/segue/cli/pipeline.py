@@ -1,7 +1,7 @@
 """segue pipeline and segue rank: several models blended into one, and what it gives single items."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,10 @@ from segue.cli import options as o
 from segue.cli.output import err, leaderboard, out, print_json, progress, table
 from segue.cli.placed import pipeline_of
 from segue.cli.recommend import known_only, listed
+
+if TYPE_CHECKING:
+    from segue.models.saved_ranker import SavedRanker
+    from segue.recommender import Fitted
 
 
 def pipeline(
@@ -56,6 +60,9 @@ def pipeline(
     leaderboard([result], "ndcg@10")
     for name, value in result.notes.get("held_out_ndcg@10", {}).items():
         err.print(f"On people held out of validation, {name}: ndcg@10 {value:.4f} where the target was found.")
+    if (ranker := result.notes.get("ranker")) is not None:
+        used = f"counts with weight {ranker['weight']:g}" if ranker["weight"] else "is left out: it was no better there"
+        err.print(f"The ranker {ranker['ranker']} {used}.", markup=False)
     out.print(f"\nSaved to {out_folder} (version {version}). Next: segue serve {out_folder}", markup=False)
 
 
@@ -67,21 +74,21 @@ def rank(
     ] = None,
     json: o.Json = False,
 ) -> None:
-    """Say how likely each of some items is the very next one after a history, by a pipeline.
+    """Say how likely each of some items is the very next one after a history, by a pipeline; or by a ranker, how
+    likely it is taken when it is shown among items such as the ranker was trained with.
 
     \b
-    Example:
+    Examples:
       segue rank run --history 85123A,71053 --items 22423,47566,20725
+      segue rank ranker --history 85123A,71053 --items 22423,47566,20725
     """
-    from segue.data.sequences import Sequences
+    from segue.models.saved_ranker import is_ranker, open_ranker
     from segue.recommender import load
 
-    model = load(run)
-    whole = pipeline_of(model)
+    model: Fitted | SavedRanker = open_ranker(run) if is_ranker(run) else load(run)
     events, asked = listed(history or [], model.catalog), listed(items, model.catalog)
     known_only([*events, *asked], model.catalog)
-    rows = [Sequences.from_lists([model.catalog.index(ids)]) for ids in (events, asked)]
-    chances = whole.probabilities(*rows)[0].tolist()
+    chances = _chances(model, events, asked)
     order = sorted(range(len(asked)), key=lambda i: -chances[i])
     found = [{"item_id": asked[i], "probability": chances[i], "known": asked[i] in model.catalog} for i in order]
     if json:
@@ -92,3 +99,16 @@ def rank(
         [str(row["item_id"]), title, f"{row['probability']:.5f}"] for row, title in zip(found, titles, strict=True)
     ]
     table(None, ["item", "title", "probability"], rows_shown, left=2)
+
+
+def _chances(model: "Fitted | SavedRanker", events: list[str], asked: list[str]) -> list[float]:
+    from segue.data.sequences import Sequences
+    from segue.models.saved_ranker import SavedRanker
+
+    history, items = (Sequences.from_lists([model.catalog.index(ids)]) for ids in (events, asked))
+    if isinstance(model, SavedRanker):
+        now = model.ranker.newest_us + 1
+        chances: list[float] = model.ranker.probability(history, items.items, now).tolist()
+        return chances
+    said: list[float] = pipeline_of(model).probabilities(history, items)[0].tolist()
+    return said

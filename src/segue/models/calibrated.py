@@ -28,12 +28,16 @@ class Calibration:
 
     def __call__(self, log_odds_N: np.ndarray) -> np.ndarray:
         """float64 in (0, 1), of any shape."""
+        probability: np.ndarray = 0.5 * np.tanh(0.5 * self.log_odds(log_odds_N)) + 0.5
+        return probability
+
+    def log_odds(self, log_odds_N: np.ndarray) -> np.ndarray:
+        """float64, of any shape: the log-odds of the probability that ``__call__`` gives."""
         z = np.asarray(log_odds_N, dtype=np.float64)
         line = np.interp(z, self.given_K, self.wanted_K)
         line += self.slopes[0] * np.minimum(z - self.given_K[0], 0.0)
         line += self.slopes[1] * np.maximum(z - self.given_K[-1], 0.0)
-        probability: np.ndarray = 0.5 * np.tanh(0.5 * line) + 0.5
-        return probability
+        return line
 
     @classmethod
     def none(cls) -> "Calibration":

@@ -3,6 +3,7 @@
 Shape letters: B cases, C candidates, V catalogue size with PAD.
 """
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -44,6 +45,13 @@ class Ranker(Protocol):
         ...
 
     def probability(self, history: Sequences, candidates_C: np.ndarray, now: int) -> np.ndarray: ...
+
+    def log_odds(self, histories: Sequences, candidates_BC: np.ndarray, moments_B: np.ndarray) -> np.ndarray: ...
+
+    @property
+    def newest_us(self) -> int:
+        """The time of the newest event that it has seen, UTC microseconds; 0 where it remembers none."""
+        ...
 
     def observe(self, history: Sequences, item: int, time: int) -> None: ...
 
@@ -109,9 +117,38 @@ class NeuralRanker:
         if candidates.min() < PAD or candidates.max() >= self.size:
             wrong = int(candidates[(candidates < PAD) | (candidates >= self.size)][0])
             raise ValueError(f"Candidate {wrong} is not in the catalogue of {self.size - 1} items.")
-        seen = look(history, np.array([now]), candidates[None], self.net.length)
-        log_odds_C = (self.net.log_odds(seen) if self._states is None else self._states.log_odds(seen, now))[0]
-        return np.where(candidates == PAD, 0.0, self.calibration(log_odds_C))
+        said_C = self._said(history, candidates[None], np.array([now]))[0]
+        return np.where(candidates == PAD, 0.0, self.calibration(said_C))
+
+    def log_odds(self, histories: Sequences, candidates_BC: np.ndarray, moments_B: np.ndarray) -> np.ndarray:
+        """float64 [B, C]: of each history's own candidates at its moment, calibrated; what stands at PAD means nothing.
+        Of items it knows what is newest: for moments long past see ``AsOf``."""
+        return self.calibration.log_odds(self._said(histories, candidates_BC, moments_B))
+
+    def _said(self, histories: Sequences, candidates_BC: np.ndarray, moments_B: np.ndarray) -> np.ndarray:
+        """What the net itself says, float32 [B, C]."""
+        if self._states is None:
+            return self.net.log_odds(look(histories, moments_B, candidates_BC, self.net.length))
+        out_BC = np.zeros(candidates_BC.shape, dtype=np.float32)
+        for b, now in enumerate(moments_B.tolist()):
+            seen = look(
+                histories.take(slice(b, b + 1)), moments_B[b : b + 1], candidates_BC[b : b + 1], self.net.length
+            )
+            out_BC[b] = self._states.log_odds(seen, now)[0]
+        return out_BC
+
+    @property
+    def newest_us(self) -> int:
+        """The time of the newest event of any item, UTC microseconds; 0 for a ranker that remembers none."""
+        return 0 if self._states is None else int(self._states.memory.times_VM.max(initial=0))
+
+    def moved(self, row_V: np.ndarray, past: Interactions) -> "NeuralRanker":
+        """The same net in another catalogue, knowing of its items what ``past`` ends with. ``row_V``: each item's index
+        in the old one, PAD for a new item: that has no vector, and speaks by its own sequence alone."""
+        net = copy.copy(self.net)
+        net.weights = {**self.net.weights, "reader.table": self.net.weights["reader.table"][row_V]}
+        memory = ItemMemory.of(past, net.width) if net.width else None
+        return NeuralRanker(self.name, net, memory, self.calibration)
 
     def observe(self, history: Sequences, item: int, time: int) -> None:
         """Takes one event in: the person whose earlier events are ``history`` (one row) came to the item at ``time``.

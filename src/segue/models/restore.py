@@ -1,6 +1,7 @@
 """An artifact -> the scorer that was saved in it: the one way back, for the commands, evaluation and the server."""
 
 from segue import settings
+from segue.models import saved_ranker
 from segue.models.artifact import Artifact
 from segue.models.ensemble import Ensemble
 from segue.models.scorer import Scorer
@@ -10,6 +11,11 @@ from segue.models.zoo import ZOO
 def restore(artifact: Artifact) -> Scorer:
     """The fitted scorer. ValueError for a model this version does not know, settings it does not know, or arrays
     that do not belong to the artifact's catalogue."""
+    if artifact.model == saved_ranker.KIND:
+        raise ValueError(
+            f"This is a ranker, {artifact.settings.get('name')}: it orders candidates and finds none itself. Name its "
+            "folder as rank.model in a pipeline's settings, or ask it with 'segue rank'."
+        )
     if not set(artifact.model.split("+")) <= set(ZOO):
         known = ", ".join(sorted(ZOO)) or "none"
         raise ValueError(f"The artifact holds the model '{artifact.model}'; this version of Segue knows: {known}.")

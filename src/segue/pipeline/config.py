@@ -17,8 +17,10 @@
     [blend]                       # in one list, with weights learned on validation,
     method = "learned"
 
-    [rank]                        # corrected by boosted trees where these are better there;
-    method = "auto"
+    [rank]                        # corrected by boosted trees where these are better there,
+    method = "auto"               # and by a click model as far as it helps there;
+    model = "dual-gru"
+    settings = {epochs = 4}
 
     [[placement]]                 # on the home page only cheap tea, a varied list,
     name = "home"
@@ -129,15 +131,29 @@ class RankConfig:
     """A leaf stands for at least so many candidates."""
     cases: int = 4000
     """So many validation cases are learned from, by the blend too."""
+    model: str | None = None
+    """A ranker that has the last word: pooled, din, dien or dual-gru, trained with the pipeline, or the folder of one
+    that ``segue train-ranker`` wrote for the same log and protocol; 'none': no ranker."""
+    candidates: int = 200
+    """So many of the best candidates it judges; the others stay behind them."""
+    weight: float | None = None
+    """What its log-odds count beside the score's own; 'none': what is best on held-out validation cases, 0 where no
+    weight is better there by more than its standard error."""
+    settings: dict = field(default_factory=dict)
+    """The ranker's own settings, its training's and its cases', where it is trained with the pipeline."""
 
     def __post_init__(self) -> None:
-        for name in ("trees", "depth", "min_leaf"):
+        for name in ("trees", "depth", "min_leaf", "candidates"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.cases < 10:
             raise ValueError(f"cases must be at least 10, got {self.cases}.")
         if not 0 < self.learning_rate <= 1:
             raise ValueError(f"learning_rate must be in (0, 1], got {self.learning_rate}.")
+        if self.weight is not None and self.weight < 0:
+            raise ValueError(f"weight must not be negative, got {self.weight}.")
+        if self.model is None and (self.settings or self.weight is not None):
+            raise ValueError("rank.settings and rank.weight are a ranker's: name one as rank.model, as 'dual-gru'.")
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class Pipeline:
         self.exclude_seen = exclude_seen
         """Whether ``scores`` looks for candidates among unseen items alone, as the protocol does that judges it."""
         self.second = second
-        """A model of click probability that has the last word; it is saved and loaded by itself."""
+        """A model of click probability that has the last word."""
 
     @property
     def size(self) -> int:
@@ -108,9 +108,7 @@ class Pipeline:
         known = histories.known()
         scores_BC = self.weighing.scores(found, signals_BCF, known.lengths)
         if self.second is not None:
-            rows = [known.take(slice(b, b + 1)) for b in range(len(known))]
-            scored = zip(rows, found.items_BC, scores_BC, strict=True)
-            scores_BC = np.array([self.second.scores(*one) for one in scored]).reshape(scores_BC.shape)
+            scores_BC = self.second.scores(known, found.items_BC, scores_BC)
         return found, scores_BC
 
     def ranked_by(self, second: Second) -> "Pipeline":

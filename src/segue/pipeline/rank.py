@@ -3,22 +3,40 @@
 Shape letters: B batch, C candidates, F signals, N rows (candidates of all cases, case by case).
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
-from segue.data.sequences import Sequences
+from segue.data.sequences import NO_TIME, Sequences
 from segue.pipeline.config import RankConfig
 from segue.pipeline.trees import Trees
 
 
-class Ranker(Protocol):
+class Opinion(Protocol):
     """A model of click probability, as the attentive two-sided GRU is one."""
 
-    def probability(self, history: Sequences, candidates_C: np.ndarray, now: int) -> np.ndarray:
-        """float64 [C]: that the person of the one row takes each candidate at the moment ``now`` (UTC
-        microseconds)."""
+    @property
+    def name(self) -> str:
+        """Its name in the table of rankers."""
+        ...
+
+    @property
+    def newest_us(self) -> int:
+        """The time of the newest event it has seen, UTC microseconds; 0 where it remembers none."""
+        ...
+
+    def log_odds(self, histories: Sequences, candidates_BC: np.ndarray, moments_B: np.ndarray) -> np.ndarray:
+        """float64 [B, C]: that each person takes each of the candidates at the moment (UTC microseconds)."""
+        ...
+
+    def observe(self, history: Sequences, item: int, time: int) -> None:
+        """Takes in that the person of the one row came to the item."""
+        ...
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything to save, by name."""
         ...
 
 
@@ -26,31 +44,58 @@ class Ranker(Protocol):
 class Second:
     """A ranker's opinion, added to the pipeline's own: score + weight * log-odds of its probability."""
 
-    ranker: Ranker
+    ranker: Opinion
     weight: float = 1.0
-    """To be chosen on validation."""
+    """Chosen on validation (``segue.opinion``)."""
     first: int = 200
     """So many of the best candidates are judged by it; the others stay behind them."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The ranker's own, complete: it is restored with them."""
 
-    def scores(self, history: Sequences, items_C: np.ndarray, scores_C: np.ndarray) -> np.ndarray:
-        """float64 [C]: new scores for one history's candidates (PAD: -inf stays). The moment is that of the newest
-        event: what has happened since, the history cannot tell."""
-        newest = history.stops[0] - 1
-        timed = history.times is not None and history.lengths[0] > 0
-        now = int(history.times[newest]) if history.times is not None and timed else 0
-        order = np.argsort(-scores_C, kind="stable")[: self.first]
-        order = order[np.isfinite(scores_C[order])]
-        chance = np.clip(self.ranker.probability(history, items_C[order], now), 1e-6, 1 - 1e-6)
-        judged = scores_C[order] + self.weight * np.log(chance / (1 - chance))
-        out_C = scores_C.copy()
-        if len(order):
-            # Those that were not judged keep their order, below all that were.
-            rest = np.isfinite(scores_C)
-            rest[order] = False
-            if rest.any():
-                out_C[rest] += judged.min() - scores_C[rest].max() - 1e-6
-            out_C[order] = judged
-        return out_C
+    def scores(self, histories: Sequences, items_BC: np.ndarray, scores_BC: np.ndarray) -> np.ndarray:
+        """float64 [B, C]: new scores for the histories' candidates (PAD: -inf stays)."""
+        if self.weight == 0 or items_BC.size == 0:
+            return scores_BC
+        return mixed(scores_BC, self.opinions(histories, items_BC, scores_BC), self.weight)
+
+    def opinions(self, histories: Sequences, items_BC: np.ndarray, scores_BC: np.ndarray) -> np.ndarray:
+        """float64 [B, C]: the ranker's log-odds of each history's best candidates; NaN for those that it is not asked
+        about."""
+        order_BC = np.argsort(-scores_BC, axis=1, kind="stable")[:, : self.first]
+        asked_BC = np.take_along_axis(items_BC, order_BC, axis=1)
+        timed, moments_B = moments(histories, self.ranker.newest_us)
+        said_BC = self.ranker.log_odds(timed, asked_BC, moments_B)
+        out_BC = np.full(scores_BC.shape, np.nan)
+        there_BC = np.isfinite(np.take_along_axis(scores_BC, order_BC, axis=1))
+        np.put_along_axis(out_BC, order_BC, np.where(there_BC, said_BC, np.nan), axis=1)
+        return out_BC
+
+
+def mixed(scores_BC: np.ndarray, opinions_BC: np.ndarray, weight: float) -> np.ndarray:
+    """float64 [B, C]: score + weight * opinion; whoever nobody has an opinion of stays behind, in the old order."""
+    judged_BC = np.isfinite(opinions_BC)
+    out_BC = np.where(judged_BC, scores_BC + weight * np.where(judged_BC, opinions_BC, 0.0), scores_BC)
+    rest_BC = np.isfinite(scores_BC) & ~judged_BC
+    lowest_B1 = np.where(judged_BC, out_BC, np.inf).min(axis=1, initial=np.inf, keepdims=True)
+    highest_B1 = np.where(rest_BC, scores_BC, -np.inf).max(axis=1, initial=-np.inf, keepdims=True)
+    both_B1 = np.isfinite(lowest_B1) & np.isfinite(highest_B1)
+    gap_B1 = np.where(both_B1, lowest_B1 - 1e-6, 0.0) - np.where(both_B1, highest_B1, 0.0)
+    return np.where(rest_BC, scores_BC + np.minimum(gap_B1, 0.0), out_BC)
+
+
+def moments(histories: Sequences, newest_us: int) -> tuple[Sequences, np.ndarray]:
+    """(the histories, int64 [B] when each is asked): at the moment that the request names, else at its newest event's:
+    what has happened since, the history cannot tell. Where the time of any event is unknown, the histories come back
+    without times, asked behind everything that the ranker has seen."""
+    times, now = histories.times, histories.now
+    known = times is not None and bool((times[histories.positions()[1]] != NO_TIME).all())
+    if not known:
+        histories = replace(histories, times=None)
+    last_B = np.full(len(histories), newest_us + 1, dtype=np.int64)
+    if times is not None and known:
+        filled_B = histories.lengths > 0
+        last_B[filled_B] = times[histories.stops[filled_B] - 1]
+    return histories, last_B if now is None else np.where(now == NO_TIME, last_B, now)
 
 
 def learn_trees(

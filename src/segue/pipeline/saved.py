@@ -8,6 +8,7 @@ import numpy as np
 
 from segue import settings
 from segue.models.artifact import Artifact
+from segue.models.ranker import find_ranker, restore_ranker
 from segue.models.restore import restore as restore_model
 from segue.models.scorer import Scorer
 from segue.models.zoo import ZOO, find
@@ -16,6 +17,7 @@ from segue.pipeline.config import PipelineConfig, decode_pipeline
 from segue.pipeline.index import Approximate
 from segue.pipeline.own import OWN
 from segue.pipeline.pipeline import Pipeline, Weighing
+from segue.pipeline.rank import Second
 from segue.pipeline.shelf import Shelf
 from segue.pipeline.signals import Scales
 from segue.pipeline.sources import Source
@@ -46,17 +48,19 @@ def settings_of(pipeline: Pipeline, chosen: Mapping[int, Mapping[str, Any]]) -> 
         "exclude_seen": pipeline.exclude_seen,
         "temperature": pipeline.weighing.temperature,
         "coverage": pipeline.weighing.coverage,
-    }
+    } | _ranker_settings(pipeline)
 
 
 def arrays_of(pipeline: Pipeline) -> dict[str, np.ndarray]:
-    """Every array by name: 'model.0.', 'index.2', 'blend.', 'trees.', 'shelf.', 'scales.' before a part's own."""
+    """Every array by name: 'model.0.', 'index.2', 'blend.', 'trees.', 'ranker.', 'shelf.', 'scales.' before its own."""
     weighing = pipeline.weighing
     parts = {f"model.{m}": scorer.arrays() for m, scorer in enumerate(distinct(pipeline)[0])}
     parts |= {"blend": weighing.blend.arrays(), "shelf": pipeline.shelf.arrays()}
     parts["scales"] = {"log": weighing.scales.log_S, "spread": weighing.scales.spread_S}
     if weighing.trees is not None:
         parts["trees"] = weighing.trees.arrays()
+    if pipeline.second is not None:
+        parts["ranker"] = pipeline.second.ranker.arrays()
     out = {f"{part}.{name}": array for part, own in parts.items() for name, array in own.items()}
     indices = enumerate(source.index for source in pipeline.sources)
     return out | {f"index.{s}": index.array() for s, index in indices if index is not None}
@@ -79,7 +83,8 @@ def restore_pipeline(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]
         float(values["coverage"]),
     )
     shelf = Shelf.restore(_part(arrays, "shelf"))
-    return Pipeline(sources, weighing, shelf, config, exclude_seen=bool(values["exclude_seen"]))
+    second = _ranker(_part(arrays, "ranker"), values.get("ranker"))
+    return Pipeline(sources, weighing, shelf, config, exclude_seen=bool(values["exclude_seen"]), second=second)
 
 
 def distinct(pipeline: Pipeline) -> tuple[list[Scorer], list[int]]:
@@ -100,6 +105,24 @@ def _model(one: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Scorer:
         raise ValueError(f"The pipeline holds the model '{name}', which this version of Segue does not know.")
     entry = OWN[name] if name in OWN else find(name)
     return entry.restore(arrays, settings.decode(entry.config, one["settings"]))
+
+
+def _ranker_settings(pipeline: Pipeline) -> dict[str, Any]:
+    """What brings the ranker back; nothing where the pipeline has none."""
+    second = pipeline.second
+    if second is None:
+        return {}
+    own = {"weight": second.weight, "first": second.first, "settings": dict(second.settings)}
+    return {"ranker": {"name": second.ranker.name, **own}}
+
+
+def _ranker(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any] | None) -> Second | None:
+    """None for a pipeline without one, and for one that an older version of Segue saved."""
+    if values is None:
+        return None
+    config: Any = settings.decode(find_ranker(values["name"]).config, values["settings"])
+    ranker = restore_ranker(values["name"], arrays, config)
+    return Second(ranker, float(values["weight"]), int(values["first"]), values["settings"])
 
 
 def _blend(arrays: Mapping[str, np.ndarray], config: PipelineConfig) -> Blend:

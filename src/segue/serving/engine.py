@@ -15,6 +15,7 @@ from segue.models.retrieval import Question
 from segue.serving.batching import Batcher, BatchingConfig, TooSlow
 from segue.serving.circumstances import NOTHING
 from segue.serving.events import accept, moment
+from segue.serving.item_side import ItemSide
 from segue.serving.last import Lasting, LastLists
 from segue.serving.model import Model
 from segue.serving.problems import Problem
@@ -73,6 +74,8 @@ class Engine:
         self._config = config or EngineConfig()
         self._states = states(model.retrieval, sessions)
         self._last = LastLists(model.retrieval)
+        self.item_side = ItemSide(model, sessions)
+        """Hears of every commit, and tells the model before it answers."""
         self._batcher: Batcher[RecommendRequest | SimilarRequest, RecommendAnswer] = Batcher(
             self.answer, self._config.batching
         )
@@ -165,6 +168,7 @@ class Engine:
     def answer(self, requests: Sequence[RecommendRequest | SimilarRequest]) -> list[RecommendAnswer | Exception]:
         """Answers to several requests together, each the same as alone; an exception where one has none."""
         started = time.perf_counter()
+        self.item_side.catch_up()
         prepared: list[_Prepared | Exception] = []
         for request in requests:
             try:

@@ -164,7 +164,7 @@ class Fleet:
 
         Its members hear of commits before the first question reaches them, so that no event is missed between.
         """
-        listeners = [one.sessions.add for one in lineup.members()]
+        listeners = [hear for one in lineup.members() for hear in (one.sessions.add, one.engine.item_side.hear)]
         self._audience.invite([*listeners, *([self.recorder.heard] if self.recorder else [])])
         self._errors.forget()
         staying = {id(one.engine) for one in lineup.members()}

@@ -26,6 +26,11 @@ class Shop:
         self._titles = {item: title for item, title in titles.items() if isinstance(title, str)}
         self._rng = rng
 
+    @property
+    def pipeline(self) -> Pipeline:
+        """What answers."""
+        return self._placements.pipeline
+
     @classmethod
     def of(cls, scorer: Scorer, artifact: Artifact) -> "Shop | None":
         """None for a single model: it has no placements."""

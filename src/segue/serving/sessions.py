@@ -146,6 +146,10 @@ class Sessions:
             told = None if recent.told is None else recent.told.copy()
             return Live(items, recent.state, recent.read, recent.revision, recent, times, told)
 
+    def later(self, time_us: int, seq: int, limit: int) -> list[Stored]:
+        """See ``Store.later``."""
+        return self._store.later(time_us, seq, limit)
+
     def at_hand(self, key: Key) -> list[int]:
         """The history of a key if it is in memory; nothing else is looked at."""
         with self._lock:

@@ -144,6 +144,13 @@ class Store:
         found = self._ask(_NEWEST[key], (value, limit))
         return [one for row in reversed(found) if (one := _checked(row)) is not None]
 
+    def later(self, time_us: int, seq: int, limit: int) -> list[Stored]:
+        """At most so many of the newest arrivals that arrived after ``seq`` and happened after a moment, the oldest
+        arrival first."""
+        query = f"SELECT {COLUMNS} FROM events WHERE seq > ? AND time_us > ? ORDER BY seq DESC LIMIT ?"
+        found = self._ask(query, (seq, time_us, limit))
+        return [one for row in reversed(found) if (one := _checked(row)) is not None]
+
     def erase(self, user_id: str, *, until_us: int = 2**62) -> Erased:
         """Takes a person out of the log, with the events of the person's sessions that name nobody else, and rewrites
         the file: no byte of them stays in it. Takes as long as copying the log.
