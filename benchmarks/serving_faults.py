@@ -64,7 +64,7 @@ def swaps(run: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any
         for n in range(options.swaps):
             time.sleep(0.2)
             began, wanted = time.perf_counter(), versions[(n + 1) % 2]
-            answer = ask(server.port, "/v1/admin/promote", {"version": wanted})
+            answer = ask(server.port, "/v1/admin/promote", {"version": wanted}, timeout_s=60)
             failed += answer is None or answer["roles"]["live"] != wanted
             took_ms.append(round((time.perf_counter() - began) * 1e3, 1))
         out, _ = generator.communicate(timeout=options.swaps + 120)

@@ -90,12 +90,12 @@ class Server:
         return self.process.wait(60)
 
 
-def ask(port: int, path: str, body: Any) -> dict[str, Any] | None:
+def ask(port: int, path: str, body: Any, *, timeout_s: float = 10.0) -> dict[str, Any] | None:
     """One request on a connection of its own; nothing where there is no good answer."""
     text = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nConnection: close\r\n"
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
             connection.sendall(head.encode() + f"Content-Length: {len(text)}\r\n\r\n".encode() + text)
             got = b""
             while part := connection.recv(65536):
