@@ -50,6 +50,22 @@ def test_context_columns_become_the_events_context(tmp_path):
     assert told == [("buy", '{"age":3.5,"device":"tv","tags":"[\\"q\\", null]"}'), ("view", '{"age":null,"tags":"[]"}')]
 
 
+def test_contexts_come_out_as_columns_that_can_be_trained_on(tmp_path):
+    columns = {"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": [5, 6]}
+    log = read_events(pl.DataFrame({**columns, "device": ["tv", None], "age": [3.5, 4.0]}))
+    import_log(log.with_context(["device", "age"]), tmp_path / "data", NOW_US)
+    for name in ("out.parquet", "out.csv", "out.jsonl"):
+        assert export(tmp_path / "data", tmp_path / name, ["device", "age", "never"]) == 2
+        again = read_events(tmp_path / name).with_context(["device", "age"])
+        assert again.context == {"device": "text", "age": "number"}
+        assert again.frame["device"].to_list() == ["tv", None]
+        assert again.frame["never"].to_list() == [None, None]
+        assert again.frame["age"].cast(pl.Float64).to_list() == [3.5, 4.0]
+    with pytest.raises(ValueError) as refused:
+        export(tmp_path / "data", tmp_path / "out.csv", ["event"])
+    assert str(refused.value) == ("Every event has a column 'event' already: leave it out of the context to export.")
+
+
 def test_what_was_stored_comes_out_and_can_be_read_again(log, tmp_path):
     data = tmp_path / "data"
     import_log(read_events(log), data, NOW_US)

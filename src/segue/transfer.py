@@ -4,11 +4,12 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segue import durable
+from segue.data.cells import as_cell
 from segue.data.erasures import visitor
 from segue.serving.directory import Directory
 from segue.serving.events import Event, accept
@@ -80,9 +81,13 @@ def _cell(value: Any) -> str | int | float | bool:
     return value if isinstance(value, str | int | float | bool) else str(value)
 
 
-def export(data_dir: Path, out: Path) -> int:
+def export(data_dir: Path, out: Path, context: Sequence[str] = ()) -> int:
     """A data directory's events into a Parquet, CSV or JSONL file, chunk by chunk, also while a server writes; how
-    many. The file is there whole or not at all."""
+    many. The file is there whole or not at all. ``context``: names in the events' contexts that become columns, of
+    text, so that the file can be trained on with them. ValueError for one that every event has a column of anyhow."""
+    taken = [name for name in context if name in _schema()]
+    if taken:
+        raise ValueError(f"Every event has a column '{taken[0]}' already: leave it out of the context to export.")
     store = Path(data_dir) / "events.sqlite"
     if not store.is_file():
         raise ValueError(f"{data_dir} is not a server's data directory: it has no events.sqlite.")
@@ -92,9 +97,9 @@ def export(data_dir: Path, out: Path) -> int:
         nonlocal count
         for stored in scan(store, CHUNK):
             count += len(stored)
-            yield _frame([one.event for one in stored])
+            yield _frame([one.event for one in stored], context)
 
-    write_stream(out, _schema(), chunks)
+    write_stream(out, _schema(context), chunks)
     return count
 
 
@@ -125,19 +130,21 @@ def write_stream(out: Path, schema: dict[str, Any], frames: "Callable[[], Iterat
         fresh.unlink(missing_ok=True)
 
 
-def _schema() -> dict[str, Any]:
+def _schema(context: Sequence[str] = ()) -> dict[str, Any]:
     import polars as pl
 
     text = {name: pl.String for name in ("user_id", "session_id", "item_id")}
     more = {"event": pl.String, "value": pl.Float64, "source": pl.String, "event_id": pl.String, "context": pl.String}
-    return {**text, "timestamp": pl.Datetime("us", "UTC"), **more}
+    return {**text, "timestamp": pl.Datetime("us", "UTC"), **more, **dict.fromkeys(context, pl.String)}
 
 
-def _frame(events: list[Event]) -> "pl.DataFrame":
+def _frame(events: list[Event], context: Sequence[str]) -> "pl.DataFrame":
     import polars as pl
 
-    schema = _schema()
-    columns = {name: [getattr(one, name) for one in events] for name in schema if name != "timestamp"}
+    schema = _schema(context)
+    columns = {name: [getattr(one, name) for one in events] for name in _schema() if name != "timestamp"}
+    told = [json.loads(one.context) for one in events] if context else []
+    columns |= {name: [as_cell(one.get(name), "category") for one in told] for name in context}
     # A log that is trained on names a person and a session in every row.
     columns["user_id"] = [one.user_id if one.user_id is not None else visitor(str(one.session_id)) for one in events]
     columns["session_id"] = [one.session_id if one.session_id is not None else one.user_id for one in events]

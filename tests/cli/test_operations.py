@@ -120,6 +120,20 @@ def test_people_of_a_log_are_known_from_the_first_question_on(tmp_path: Path, ru
     assert missing.stderr.endswith(f"{tmp_path} has no list of erased people: name a server's data directory.\n")
 
 
+def test_contexts_go_in_and_come_out(tmp_path: Path) -> None:
+    log, users = tmp_path / "shop.csv", tmp_path / "people.csv"
+    log.write_text("user,item,time,device\nann,x,1700000000,tv\nbob,y,1700000001,\n")
+    users.write_text("user_id,region\nann,north\n")
+    told = ("--users", users, "--context", "device,region")
+    run("import", log, "--data", tmp_path / "data", *told)
+    run("export", tmp_path / "data", "--out", tmp_path / "out.csv", "--context", "device,region")
+    found = pl.read_csv(tmp_path / "out.csv")
+    assert found["context"].to_list() == ['{"device":"tv","region":"north"}', "{}"]
+    assert found.select("device", "region").rows() == [("tv", "north"), (None, None)]
+    refused = run("import", log, "--data", tmp_path / "data", "--context", "region", code=2)
+    assert "segue: The log has no column 'region' to take as context. Its columns: user_id, " in refused.stderr
+
+
 def test_lists_for_everybody(tmp_path: Path, runs: list[Path], log: Path) -> None:
     out = tmp_path / "lists.parquet"
     done = run("recommend", runs[0], "--all-users", "--log", log, "--out", out, "--k", 3, "--json")

@@ -45,6 +45,9 @@ def import_events(
 def export(
     data: Data,
     out_file: Annotated[Path, typer.Option("--out", help="The file: .parquet, .csv or .jsonl.")],
+    context: Annotated[
+        str | None, typer.Option(help="Names in the events' contexts that become columns: region,device.")
+    ] = None,
     json: o.Json = False,
 ) -> None:
     """Write a server's events to a file that 'segue train' reads; also while the server runs.
@@ -55,7 +58,7 @@ def export(
     """
     from segue.transfer import export as write
 
-    count = write(data, out_file)
+    count = write(data, out_file, o.columns(context) if context is not None else ())
     if json:
         print_json({"events": count, "out": str(out_file)})
         return
