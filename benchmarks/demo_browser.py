@@ -62,14 +62,14 @@ def shop(url: str, chromium: str) -> dict[str, Any]:
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda told: complaints.append(told.text) if told.type == "error" else None)
         page.goto(url)
-        page.wait_for_function("document.body.dataset.events === '0'")
+        page.wait_for_selector("body[data-events='0']")
         page.screenshot(path=str(IMAGES / "demo-newcomer.png"))
         for number, (where, place) in enumerate(CLICKS, 1):
             before = page.evaluate(ROW)
             button = page.locator(f"{where} button").nth(place)
             item, began = button.get_attribute("data-item"), time.perf_counter()
             button.click()
-            page.wait_for_function(f"document.body.dataset.events === '{number}'")
+            page.wait_for_selector(f"body[data-events='{number}']")
             took_ms = round((time.perf_counter() - began) * 1e3, 1)
             after = page.evaluate(ROW)
             assert after != before, f"The row did not change after a click on {item}."
@@ -79,7 +79,7 @@ def shop(url: str, chromium: str) -> dict[str, Any]:
             steps.append({"clicked": item, "on": where[1:], "row_after": after, "took_ms": took_ms})
         page.screenshot(path=str(IMAGES / "demo-after-clicks.png"))
         page.reload()
-        page.wait_for_function("document.body.dataset.events === '0'")
+        page.wait_for_selector("body[data-events='0']")
         assert page.evaluate(ROW) == after, "the session is the same after the page was loaded again"
         version = browser.version
         browser.close()

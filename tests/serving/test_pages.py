@@ -71,6 +71,8 @@ def test_the_script_is_served_and_the_shop_only_where_it_is_asked_for(shop):
         page = web.get("/")
         assert page.headers["content-type"].startswith("text/html")
         assert "default-src 'self'" in page.headers["content-security-policy"]
+        assert "img-src data:" in page.headers["content-security-policy"]
+        assert '<link rel="icon" href="data:,">' in page.text, "else a browser asks for an icon that is not there"
         shelf = web.get("/demo/shelf").json()
         assert [one["id"] for one in shelf] == [one.id for one in fleet.lineup.live.engine.model.best([], SHOWN)]
         first = web.post("/v1/recommend", json={"session_id": "s", "k": 3}).json()["items"]

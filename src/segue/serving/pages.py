@@ -11,7 +11,7 @@ from segue.serving.fleet import Fleet
 
 SHOWN = 24
 """Items on the demo shop's shelf."""
-_SAFE = "default-src 'self'; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'"
+_SAFE = "default-src 'self'; img-src data:; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'"
 
 
 def routes(fleet: Fleet, *, demo: bool = False) -> list[Route]:
