@@ -1,6 +1,7 @@
 """How good the pipeline is: `python benchmarks/pipeline_accuracy.py [PART ...]`, by default every part.
 
-accuracy   the whole pipeline against every single model in it, under the time split, by cohort of person and of item
+accuracy   the whole pipeline against every single model in it, under the time split, by cohort of person and of item;
+           accuracy:LOG for one log alone, whose row is put beside those of earlier runs
 new-items  items first seen after the cut: recall@50 after 0, 1, 3 and 10 events, against the sequence model alone
 emerging   people who switch category: does the list follow after one event
 latency    100,000 items, 500 candidates ranked, one core: milliseconds in process
@@ -9,6 +10,7 @@ Settings are chosen on validation; nothing here looks at a test figure to choose
 benchmarks/results/pipeline-PART.json.
 """
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -17,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from machine import DATA, about, save
+from machine import DATA, RESULTS, about, save
 from segue.composing import compose
 from segue.data import synthetic
 from segue.data.cases import Cases, Split
@@ -63,9 +65,17 @@ LOGS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
 }
 
 
-def accuracy(seed: int) -> dict[str, Any]:
-    """Every log that is there, each with all sources judged on the same cases as the whole."""
-    return {"results": [one_log(name, seed) for name in LOGS]}
+def accuracy(seed: int, names: Iterable[str] = ()) -> dict[str, Any]:
+    """Every log that is asked for, with all sources judged on the same cases as the whole; kept as each is done."""
+    path = RESULTS / "pipeline-accuracy.json"
+    rows: dict[str, Any] = {}
+    if path.exists():
+        rows = {row["log"]: row for row in json.loads(path.read_text(encoding="utf-8"))["results"]}
+    for name in names or LOGS:
+        rows[name] = {**one_log(name, seed), "about": about(seed)}
+        print_err(f"{name}: {rows[name]['ahead']}")
+        save("pipeline-accuracy", {"about": about(seed), "results": list(rows.values())})
+    return {"results": list(rows.values())}
 
 
 def one_log(name: str, seed: int, *, network: bool = True) -> dict[str, Any]:
@@ -359,7 +369,11 @@ PARTS: dict[str, Callable[[int], dict[str, Any]]] = {
 }
 
 if __name__ == "__main__":
-    for part in sys.argv[1:] or PARTS:
+    for asked in sys.argv[1:] or PARTS:
+        part, _, log = asked.partition(":")
+        if log:
+            accuracy(0, [log])
+            continue
         if part not in PARTS:
             raise ValueError(f"There is no part '{part}'; the parts are {', '.join(PARTS)}.")
         save(f"pipeline-{part}", {"about": about(0), "task": PARTS[part].__doc__, **PARTS[part](0)})
