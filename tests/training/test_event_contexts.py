@@ -18,6 +18,7 @@ from segue.models.bert4rec import BERT4RecConfig
 from segue.models.caser import CaserConfig
 from segue.models.continuing import Rereading, Stepping
 from segue.models.gru4rec import GRU4RecConfig, GruArrays
+from segue.models.hstu import HSTUConfig
 from segue.models.neural import NeuralScorer, restore_neural
 from segue.models.nextitnet import NextItNetConfig
 from segue.models.sasrec import SASRecConfig
@@ -37,6 +38,7 @@ V = 25
 CONFIGS: dict[str, Any] = {
     "sasrec": SASRecConfig(dim=8, length=10),
     "gru4rec": GRU4RecConfig(dim=8, length=10, temperature=None),
+    "hstu": HSTUConfig(dim=8, length=10),
     "bert4rec": BERT4RecConfig(dim=8, length=10),
     "caser": CaserConfig(dim=8, length=4),
     "nextitnet": NextItNetConfig(dim=8, length=10),
@@ -112,20 +114,24 @@ def test_no_context_and_an_empty_one_add_nothing(name: str) -> None:
 
 def test_an_event_s_vector_is_its_item_s_plus_its_context_s() -> None:
     served = export("gru4rec", shaken(CONFIGS["gru4rec"]), np.zeros(V))
-    assert served.contexts is not None
+    assert served.sides.contexts is not None
     one = replace(Sequences.from_lists([[3, 4]]), contexts=Contexts(np.array([2, 0], dtype=np.int32), FACTS))
     _, vectors = served.read(one)
     np.testing.assert_allclose(
-        vectors[0], served.vectors_VD[3] + served.contexts.of([{"device": "phone"}])[0], rtol=1e-6
+        vectors[0], served.vectors_VD[3] + served.sides.contexts.of([{"device": "phone"}])[0], rtol=1e-6
     )
     np.testing.assert_array_equal(vectors[1], served.vectors_VD[4])
-    missing = served.contexts.of([{"device": "phone"}, {"device": "phone", "age": None}, {"device": "new", "age": 1.0}])
+    missing = served.sides.contexts.of(
+        [{"device": "phone"}, {"device": "phone", "age": None}, {"device": "new", "age": 1.0}]
+    )
     np.testing.assert_array_equal(missing[0], missing[1])
-    weights, age = served.contexts.weights_FD, served.contexts.encoding.columns[0].size
-    known = served.contexts.encoding.encode([{"device": "phone"}]).codes.tolist()
+    weights, age = served.sides.contexts.weights_FD, served.sides.contexts.encoding.columns[0].size
+    known = served.sides.contexts.encoding.encode([{"device": "phone"}]).codes.tolist()
     np.testing.assert_allclose(missing[0], weights[known].sum(axis=0), rtol=1e-5, atol=1e-6)
     assert known[1] == age  # a missing cell has a vector of its own in its column
-    np.testing.assert_allclose(missing[2] - served.contexts.of([{"age": 1.0}])[0], 0.0, atol=1e-6)  # unknown = missing
+    np.testing.assert_allclose(
+        missing[2] - served.sides.contexts.of([{"age": 1.0}])[0], 0.0, atol=1e-6
+    )  # unknown = missing
 
 
 @pytest.mark.parametrize("name", ["gru4rec", "seq2seq"])

@@ -12,6 +12,7 @@ from segue.data.sequences import Sequences
 from segue.models.bert4rec import BERT4RecConfig
 from segue.models.caser import CaserConfig
 from segue.models.gru4rec import GRU4RecConfig
+from segue.models.hstu import HSTUConfig
 from segue.models.nextitnet import NextItNetConfig
 from segue.models.sasrec import SASRecConfig
 from segue.models.seq2seq import Seq2SeqConfig
@@ -33,6 +34,7 @@ CONFIGS = [
     SASRecConfig(dim=8, length=10),
     GRU4RecConfig(dim=8, length=10, temperature=None),
     GRU4RecConfig(dim=8, length=10, spectral_start=False),
+    HSTUConfig(dim=8, length=10),
     BERT4RecConfig(dim=8, length=10),
     CaserConfig(dim=8, length=4),
     NextItNetConfig(dim=8, length=10),
