@@ -16,8 +16,8 @@ PUBLISHED = {
     "rsc15": "The official GRU4Rec code, run on this sample: recall@20 .6736, mrr@20 .3538.",
     "yoochoose": "Published on this split (recall@20/mrr@20): NARM .6832/.2863, STAMP .6874/.2967, SR-GNN .7057/.3094; "
     "GRU4Rec and VS-kNN, properly run, .653-.696/.275-.288.",
-    "diginetica": "Published on this split (recall@20/mrr@20): SR-GNN .5073/.1759. The ladder's .640/.305 is a GRU4Rec on "
-    "STAMP-style files, another preparation of the log, which we do not have: it is no bound for this split.",
+    "diginetica": "Published on this split (recall@20/mrr@20): SR-GNN .5073/.1759. The ladder's .640/.305 is a "
+    "GRU4Rec on STAMP-style files, another preparation of the log, which we do not have: no bound for this one.",
     "ml-1m-timed": "Published for HSTU, told the target's time: .323/.188, large .364/.216 (recall@10/ndcg@10). "
     "Those rows are not to be compared with the others.",
     "ml-100k": "No published figures under this protocol.",
