@@ -219,7 +219,7 @@ def keep(task: str, result: dict[str, Any]) -> None:
     """Puts a row into the task's file, in the place of the same row of an earlier run."""
     path = Path(RESULTS) / f"accuracy-{task}.json"
     known = json.loads(path.read_text(encoding="utf-8"))["results"] if path.exists() else []
-    same = [old for old in known if (old.get("row"), old["seed"]) != (result["row"], result["seed"])]
+    same = [old for old in known if (old.get("row", old["model"]), old["seed"]) != (result["row"], result["seed"])]
     save(f"accuracy-{task}", {"about": about(), "task": TASKS[task].split.__doc__, "results": [*same, result]})
 
 
