@@ -100,7 +100,7 @@ def main(task: str, names: list[str]) -> None:
             rows[name][str(seed)] = row(one(name, data, seed), cases, past, lists)
             means = {other: mean(list(found.values())) for other, found in rows.items() if found}
             print(name, seed, json.dumps(means[name]), flush=True)
-            save(f"ranker-{task}", {**about(), **fixed, "mean over seeds": means, "rankers": rows})
+            save(f"ranker-{task}", {"about": about(), **fixed, "mean over seeds": means, "rankers": rows})
 
 
 def earlier(path: Path, fixed: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -114,7 +115,11 @@ def write_stream(out: Path, schema: dict[str, Any], frames: "Callable[[], Iterat
         return frames()
 
     durable.make_folder(out.parent)
-    fresh = out.with_name(f"{out.name}.writing")
+    # In a folder of its own: a writer that hears late of a failure cannot leave a file in one that is gone.
+    folder = out.with_name(f"{out.name}.writing")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    fresh = folder / out.name
     lazy = register_io_source(source, schema=schema)
     try:
         if out.suffix == ".parquet":
@@ -127,7 +132,7 @@ def write_stream(out: Path, schema: dict[str, Any], frames: "Callable[[], Iterat
         os.replace(fresh, out)
         durable.sync(out.parent)
     finally:
-        fresh.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _schema(context: Sequence[str] = ()) -> dict[str, Any]:

@@ -22,6 +22,7 @@ method = "none"
 model = "{ranker}"
 candidates = 12
 """
+pytestmark = pytest.mark.xdist_group("train-ranker")
 QUICK = "dim=8 epochs=6 batch=32 learning_rate=0.02 dropout=0.0 newest=0.5 retrieved=5"
 
 
@@ -74,13 +75,21 @@ def test_rank_asks_a_ranker(folder: Path) -> None:
     assert "The third" in shown
 
 
-def test_a_pipeline_takes_it_and_every_command_uses_it(folder: Path) -> None:
-    """Popularity alone would show everybody the same list."""
+@pytest.fixture(scope="module")
+def pipeline(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Popularity, with the ranker's word behind it; in the folder "run"."""
     (folder / "shop.toml").write_text(FILE.format(ranker=folder / "ranker"), encoding="utf-8")
     ask = ["pipeline", str(folder / "shop.csv"), str(folder / "shop.toml"), "--out", str(folder / "run")]
-    assert "The ranker dual-gru counts with weight" in run(*ask).stderr
-    done = run(*ask, "--json")
-    told = json.loads(done.stdout)
+    return run(*ask)
+
+
+def test_a_pipeline_takes_it_and_every_command_uses_it(
+    folder: Path, pipeline: subprocess.CompletedProcess[str]
+) -> None:
+    """Popularity alone would show everybody the same list."""
+    assert "The ranker dual-gru counts with weight" in pipeline.stderr
+    ask = ["pipeline", str(folder / "shop.csv"), str(folder / "shop.toml"), "--json"]
+    told = json.loads(run(*ask).stdout)
     assert told["notes"]["ranker"]["weight"] > 0
     assert told["metrics"]["recall@5"] > 0.6
     for history, following in (("tea1,tea2", "tea3"), ("tea7,tea8", "tea9")):
@@ -90,6 +99,7 @@ def test_a_pipeline_takes_it_and_every_command_uses_it(folder: Path) -> None:
         assert json.loads(ranked.stdout)["items"][0]["item_id"] == following
 
 
+@pytest.mark.usefixtures("pipeline")
 def test_reasons_are_given_for_what_a_ranker_put_there(folder: Path) -> None:
     """The event that mattered is found by leaving it out, whoever it mattered to: popularity hears of no event."""
     ask = ["recommend", str(folder / "run"), "--history", "tea7,tea8", "--k", "2", "--explain", "--why-not", "tea3"]

@@ -61,13 +61,7 @@ class Engine:
     """Stores events and answers questions. ``ask`` from the event loop, everything else from one thread at a time; the
     writer and the scorer have threads of their own."""
 
-    def __init__(
-        self,
-        model: Model,
-        sessions: Sessions,
-        writer: Writer,
-        config: "EngineConfig | None" = None,
-    ) -> None:
+    def __init__(self, model: Model, sessions: Sessions, writer: Writer, config: "EngineConfig | None" = None) -> None:
         self._model = model
         self._sessions = sessions
         self._writer = writer
