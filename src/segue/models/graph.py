@@ -29,6 +29,8 @@ class GraphEncoder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        # A server's threads wait most of the time, and must not burn a core while they do.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.graph = graph
         self.weights = dict(weights or {})
         """The network's own parameters, carried along so that a later training can go on from them."""
