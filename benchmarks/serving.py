@@ -22,7 +22,7 @@ from serving_world import Server, ask, free_port, fsync_ms, load, model, serving
 RATES = (100, 250, 500, 750, 1000, 1250, 1500, 2000, 2500, 3000)
 LIMITS_MS = {"history": 10.0, "event fsync": 40.0, "event memory": 10.0}
 """The p99 that a rate must keep to be called sustainable at 100 k items."""
-LIGHT = ["numpy", "msgspec", "safetensors", "apsw", "starlette", "granian", "onnxruntime"]
+LIGHT = ["numpy", "msgspec", "safetensors", "apsw", "starlette", "granian", "onnxruntime", "prometheus-client"]
 """What serving imports: the core's other dependencies are for reading logs and fitting."""
 PEER_NEEDS = ["fastapi", "uvicorn[standard]"]
 

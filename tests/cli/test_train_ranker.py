@@ -88,7 +88,7 @@ def test_a_pipeline_takes_it_and_every_command_uses_it(
 ) -> None:
     """Popularity alone would show everybody the same list."""
     assert "The ranker dual-gru counts with weight" in pipeline.stderr
-    ask = ["pipeline", str(folder / "shop.csv"), str(folder / "shop.toml"), "--json"]
+    ask = ["pipeline", str(folder / "shop.csv"), str(folder / "shop.toml"), "--out", str(folder / "again"), "--json"]
     told = json.loads(run(*ask).stdout)
     assert told["notes"]["ranker"]["weight"] > 0
     assert told["metrics"]["recall@5"] > 0.6
