@@ -150,10 +150,10 @@ def horizon() -> list[str]:
     for row in found["test"]:
         curve = row["curve"]
         parts = " | ".join(f"{mean(curve[a:b]):.4f}" for a, b in ((0, 1), (1, 5), (5, 10)))
-        gain, low, high = row["against_top_k"]["6-10"]
+        late, (low, high) = row["against_top_k"]["6-10"]["difference"], row["against_top_k"]["6-10"]["interval"]
         numbers = f"{row['metrics']['recall@10']:.4f} | {row['metrics']['ndcg@10']:.4f} | {parts}"
         cells = f"{row['model']} | {row['strategy']} | {row['chosen']} | {numbers}"
-        lines.append(f"| {cells} | {gain:+.4f} ({low:+.4f} .. {high:+.4f}) |")
+        lines.append(f"| {cells} | {late:+.4f} ({low:+.4f} .. {high:+.4f}) |")
     return [*lines, ""]
 
 
