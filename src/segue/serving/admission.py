@@ -32,7 +32,7 @@ class Pulse:
     def admit(self) -> None:
         """Problem (503) while the loop is late."""
         if self.lag_ms() > self.late_ms:
-            raise BUSY
+            raise BUSY.with_traceback(None)  # one object: without this each raise would add to what it remembers
 
     async def beat(self) -> None:
         """Runs beside the server, for ever."""
