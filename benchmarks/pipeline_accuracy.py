@@ -24,13 +24,14 @@ from segue.composing import compose
 from segue.data import synthetic
 from segue.data.cases import Cases, Split
 from segue.data.catalog import PAD, Catalog
-from segue.data.events import read_events
+from segue.data.events import EventLog, read_events
+from segue.data.items import read_items
 from segue.data.samples import online_retail
 from segue.data.sequences import Sequences
 from segue.evaluation.metrics import BY_RANK
 from segue.evaluation.protocol import Evaluation, evaluate
 from segue.evaluation.significance import paired_difference
-from segue.fitting import Fitted
+from segue.fitting import fit
 from segue.models.rows import item_counts
 from segue.models.scorer import Scorer, top_k
 from segue.pipeline.config import PipelineConfig, decode_pipeline
@@ -41,6 +42,8 @@ DAY_US = 86_400_000_000
 COUNTED = ["covisit", "markov", "item-knn", "session-knn", "vstan", "ease", "trend", "again"]
 PEOPLE = ((0, 1), (1, 3), (3, 10), (10, 10**9))
 """Cohorts by events of the history: none, 1-2, 3-9, 10 and more."""
+NEW: dict[str, Any] = {"epochs": 3}
+"""The network where new items are asked for."""
 CASES = 20_000
 """At most so many test cases are judged, drawn once."""
 
@@ -156,9 +159,10 @@ def by_cohort(
 
 
 def new_items(seed: int) -> dict[str, Any]:
-    """Items whose first event lies after the cut, each asked when it has so many events; counted sources are fitted up
-    to that moment, the network stays as it was trained and the items are unknown to it."""
-    log = online_retail()[0]
+    """Items whose first event lies after the cut, each asked when it has so many events. The pipeline is fitted up to
+    that moment, its network with the items' descriptions, by which an item without events has a place. The network
+    alone is shown as it was trained before the cut, where the items are unknown to it, and as it is in the pipeline."""
+    log = online_retail()[0].with_items(read_items(online_retail()[1]))
     catalog = log.catalog()
     everything, _ = log.sequences(catalog)
     assert everything.times is not None
@@ -166,17 +170,23 @@ def new_items(seed: int) -> dict[str, Any]:
     first_V = Shelf.fit(everything, catalog).first_us_V
     new_V = (first_V >= cut) & (np.arange(catalog.size) != PAD)
     split = log.split("time")
-    chosen = compose(split, sources({"epochs": 3}), seed=seed, say=print_err)
-    network = next(s.scorer for s in chosen.scorer.sources if s.name == "gru4rec")  # type: ignore[attr-defined]
+    before = fit("gru4rec", split, NEW, seed=seed).scorer
     known_V = split.catalog.index(catalog.ids)
     results = []
     for events in (0, 1, 3, 10):
         cases, seen = asked_after(everything, new_V, events, cut)
-        pipeline = refreshed(chosen, catalog, seen, seed)
-        hits = recall_50(pipeline, cases)
-        alone = recall_50(Widened(network, known_V), cases)
-        results.append({"events": events, "cases": len(cases), "pipeline": hits, "network_alone": alone})
-        print_err(f"new items after {events} events: {results[-1]}")
+        pipeline = up_to(seen, log, catalog, seed)
+        network = next(source.scorer for source in pipeline.sources if source.name == "gru4rec")
+        row = {
+            "events": events,
+            "cases": len(cases),
+            "pipeline": recall_50(pipeline, cases),
+            "network_alone": recall_50(Widened(before, known_V), cases),
+            "network_with_features_alone": recall_50(network, cases),
+            "chance": 50 / (catalog.size - 1),
+        }
+        results.append(row)
+        print_err(f"new items: {row}")
     return {"log": "online-retail", "items": int(new_V.sum()), "results": results}
 
 
@@ -207,21 +217,23 @@ def _offsets(rows: Sequences) -> tuple[np.ndarray, np.ndarray]:
     return stops - rows.lengths, stops
 
 
-def refreshed(chosen: Fitted, catalog: Catalog, seen: Sequences, seed: int) -> Scorer:
-    """The pipeline with its counted sources fitted on what had happened; a network cannot know new items, so it is
-    left out, and the blend is learned again without it on the people before the cut."""
-    old = chosen.scorer
-    assert isinstance(old, Pipeline)
-    kept = tuple(one for one in old.config.source if one.model != "gru4rec")
+def up_to(seen: Sequences, log: EventLog, catalog: Catalog, seed: int) -> Pipeline:
+    """The pipeline on what had happened: weighed on everybody's last event, then fitted with it."""
+    assert log.items is not None
+    network = {**NEW, "features": ["description"], "feature_use": "placing"}
     extra = decode_pipeline({"source": [{"model": "new", "take": 300, "settings": {"days": 20.0}}]}).source
-    config = replace(old.config, source=(*kept, *extra), rank=replace(old.config.rank, method="none"))
-    halves = seen.prefixes(np.maximum(seen.lengths - 3, 0))
-    lengths = np.maximum(seen.lengths - 1, 0)
-    asked = seen.prefixes(lengths).take(seen.lengths > 1)
+    config = sources(network)
+    config = replace(config, source=(*config.source, *extra), rank=replace(config.rank, method="none"))
+    enough = seen.lengths > 1
+    train = seen.prefixes(np.where(enough, seen.lengths - 1, seen.lengths))
+    asked = train.take(enough)
     targets = seen.items[asked.stops]
-    cases = Cases(asked, targets, np.arange(len(targets)), None, {})
-    split = Split("new items", catalog, halves, cases, seen, cases, False, "", "")
-    return compose(split, config, refit=True, seed=seed).scorer
+    cases = Cases(asked, targets, np.flatnonzero(enough), None, {})
+    facts = log.items.facts(catalog)
+    split = Split("new items", catalog, train, cases, seen, cases, False, "", "", facts)
+    pipeline = compose(split, config, refit=True, seed=seed, say=print_err).scorer
+    assert isinstance(pipeline, Pipeline)
+    return pipeline
 
 
 class Widened:

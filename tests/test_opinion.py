@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.pipeline.ring import CONFIG, SIZE, split_of, walks
 
-from segue.composing import compose, compose_all
+from segue.composing import Known, compose, compose_all
 from segue.data.catalog import Catalog
 from segue.data.sequences import Sequences
 from segue.fitting import Fitted
@@ -142,7 +142,7 @@ def test_every_event_there_is_reaches_the_saved_ranker(fitted: Fitted) -> None:
     ids = [f"item {i}" for i in range(SIZE - 1, 0, -1)] + ["new"]
     catalog, rows = Catalog(ids), split.train
     moved = replace(rows, items=catalog.index(split.catalog.ids)[rows.items - 1].astype(np.int32))
-    whole = compose_all(moved, catalog, fitted, before=split.catalog).scorer
+    whole = compose_all(Known(moved, catalog), fitted, before=split.catalog).scorer
     assert isinstance(whole, Pipeline) and whole.second is not None and fitted.scorer.second is not None
     live, judged = whole.second.ranker, fitted.scorer.second.ranker
     assert isinstance(live, NeuralRanker)

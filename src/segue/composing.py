@@ -7,13 +7,14 @@ and only then are the sources fitted once more with more events.
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segue import settings
 from segue.data.cases import Split
 from segue.data.catalog import Catalog
+from segue.data.features import Facts
 from segue.data.sequences import Sequences
 from segue.experiment import Comparison, Job, Result, Told, put_to_work, run_one
 from segue.fitting import Fitted, Work, fit, fit_all
@@ -63,7 +64,7 @@ def compose(
         whole, notes["ranker"] = ranked(plain, split, seed, say)
         weighing, second = whole.weighing, whole.second
     if refit:
-        models = _fit_again(split.refit, split.catalog, models, seed, work, say)
+        models = _fit_again(Known(split.refit, split.catalog, split.facts), models, seed, work, say)
         sources, recalls = _sources(models, config, split.validation.histories)
         shelf = Shelf.fit(split.refit, split.catalog)
     pipeline = Pipeline(sources, weighing, shelf, config, exclude_seen=split.exclude_seen, second=second)
@@ -73,9 +74,18 @@ def compose(
     return _fitted(pipeline, models, notes, time.perf_counter() - started)
 
 
+@dataclass(frozen=True)
+class Known:
+    """What the sources of a pipeline are fitted on."""
+
+    sequences: Sequences
+    catalog: Catalog
+    facts: Facts | None = None
+    """What is known of the items, where there is a table of them."""
+
+
 def compose_all(
-    sequences: Sequences,
-    catalog: Catalog,
+    known: Known,
     chosen: Fitted,
     *,
     before: Catalog | None = None,
@@ -85,14 +95,14 @@ def compose_all(
 ) -> Fitted:
     """The same pipeline with its sources fitted on every event there is, weighed as an earlier ``compose`` learned.
     ``before``: the catalogue of ``chosen``, where it is another one."""
-    started = time.perf_counter()
+    started, sequences, catalog = time.perf_counter(), known.sequences, known.catalog
     old = chosen.scorer
     assert isinstance(old, Pipeline)
     models = {
         _key(one): Fitted(source.scorer, dict(_saved_settings(chosen, s)), dict(chosen.notes["models"][_key(one)]), 0.0)
         for s, (one, source) in enumerate(zip(old.config.source, old.sources, strict=True))
     }
-    models = _fit_again(sequences, catalog, models, seed, work, say)
+    models = _fit_again(known, models, seed, work, say)
     sources, _ = _sources(models, old.config, sequences)
     shelf = Shelf.fit(sequences, catalog)
     second = None if old.second is None else live(old.second, before or catalog, sequences, catalog)
@@ -112,7 +122,7 @@ def train_pipeline(
 
     def again(name: str, sequences: Sequences, size: int, chosen: Fitted, **how: Any) -> Fitted:
         options = {"before": split.catalog, "seed": how["seed"], "work": how["work"], "say": say}
-        return compose_all(sequences, log.catalog(), chosen, **options)
+        return compose_all(Known(sequences, log.catalog(), how["facts"]), chosen, **options)
 
     def say(what: str) -> None:
         if told is not None:
@@ -169,14 +179,7 @@ def _fit_models(split: Split, config: PipelineConfig, seed: int, work: Work | No
     return models
 
 
-def _fit_again(
-    sequences: Sequences,
-    catalog: Catalog,
-    models: Mapping[str, Fitted],
-    seed: int,
-    work: Work | None,
-    say: Say,
-) -> dict[str, Fitted]:
+def _fit_again(known: Known, models: Mapping[str, Fitted], seed: int, work: Work | None, say: Say) -> dict[str, Fitted]:
     """Each model with its settings and what it chose, on other events."""
     again: dict[str, Fitted] = {}
     for key, model in models.items():
@@ -184,9 +187,10 @@ def _fit_again(
         name = model.scorer.name
         if name in OWN:
             own: Any = settings.decode(OWN[name].config, model.settings)
-            again[key] = replace(model, scorer=OWN[name].fit(sequences, catalog, own))
+            again[key] = replace(model, scorer=OWN[name].fit(known.sequences, known.catalog, own))
         else:
-            again[key] = fit_all(name, sequences, catalog.size, model, seed=seed, work=work)
+            data = (known.sequences, known.catalog.size)
+            again[key] = fit_all(name, *data, model, seed=seed, work=work, facts=known.facts)
     return again
 
 

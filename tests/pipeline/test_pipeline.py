@@ -3,16 +3,20 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 from tests.pipeline.ring import CONFIG, ITEMS, SIZE, split_of
 
-from segue.composing import compose, compose_all
+from segue.composing import Known, compose, compose_all
 from segue.data.catalog import PAD
+from segue.data.items import read_items
 from segue.data.sequences import Sequences
 from segue.evaluation.protocol import evaluate
 from segue.models import artifact
+from segue.models.prior import WithPrior
 from segue.models.scorer import top_k
 from segue.pipeline.blend import Learned
 from segue.pipeline.config import decode_pipeline
@@ -199,10 +203,28 @@ def test_sources_of_one_model_share_it(split):
 
 
 def test_more_events_are_learned_by_the_sources_alone(composed, split):
-    everything = compose_all(split.test.histories, split.catalog, composed)
+    everything = compose_all(Known(split.test.histories, split.catalog), composed)
     assert everything.scorer.weighing is composed.scorer.weighing
     assert everything.scorer.shelf.popularity_V.sum() != composed.scorer.shelf.popularity_V.sum()
     assert np.isfinite(ask(everything.scorer, ROWS)).all()
+
+
+def test_a_network_that_places_items_by_their_facts_learns_again_too():
+    """The last item of the ring was never taken; what is known of it puts it where the first one is."""
+    split = split_of(200)
+    names = split.catalog.ids
+    table = read_items(pl.DataFrame({"item_id": names, "place": [min(n, 30) % 30 for n in range(1, len(names) + 1)]}))
+    facts = table.facts(split.catalog)
+    network = {"dim": 8, "epochs": 2, "features": ["place"], "feature_use": "placing"}
+    values = {"source": [{"model": "gru4rec", "settings": network}, {"model": "markov"}], "rank": {"method": "none"}}
+    fitted = compose(replace(split, facts=facts), decode_pipeline(values), refit=True)
+    again = compose_all(Known(split.train, split.catalog, facts), fitted)
+    for one in (fitted, again):
+        scorer = one.scorer.sources[0].scorer
+        table_VD = (scorer.scorer if isinstance(scorer, WithPrior) else scorer).table_VD
+        assert np.abs(table_VD[SIZE - 1]).sum() > 0
+    with pytest.raises(ValueError, match="needs a table of items"):
+        compose_all(Known(split.train, split.catalog), fitted)
 
 
 def test_refit_fits_the_sources_on_more_events(config):
