@@ -29,7 +29,9 @@ from segue.pipeline.rerank import RerankConfig, Reranker
 
 K = 10
 CASES = 2000
-STRENGTHS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+STRENGTHS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+KEPT = (0, 2, 4)
+"""So many of the best keep their places: clicks are lost there, variety is won behind them."""
 ALLOWED_LOSS = 0.02
 METHODS = {
     "mmr": ("mmr", "kinds"),
@@ -118,18 +120,20 @@ class Bench:
 def measure(split: Split, items: dict[str, dict[str, Any]], seed: int) -> dict[str, Any]:
     """One log: curves on validation, the chosen strengths on test."""
     chosen: dict[str, RerankConfig] = {}
-    choosing, curves = Bench(split, items, test=False, seed=seed), {}
+    curves: dict[str, list[dict[str, float]]] = {}
+    choosing = Bench(split, items, test=False, seed=seed)
     plain = choosing.judged(choosing.shown(RerankConfig()))
     for name, (method, column) in METHODS.items():
         told = "diversity by kinds" if column else "diversity by vectors"
         best = plain[told]
-        curves[name] = []
-        for strength in STRENGTHS:
-            config = RerankConfig(method, strength=strength, column=column)  # type: ignore[arg-type]
-            found = choosing.judged(choosing.shown(config))
-            curves[name].append({"strength": strength} | found)
-            if found[f"ndcg@{K}"] >= (1 - ALLOWED_LOSS) * plain[f"ndcg@{K}"] and found[told] > best:
-                chosen[name], best = config, found[told]
+        for kept in KEPT:
+            curve = curves[f"{name}, {kept} kept" if kept else name] = []
+            for strength in STRENGTHS:
+                config = RerankConfig(method, strength=strength, column=column, kept=kept)  # type: ignore[arg-type]
+                found = choosing.judged(choosing.shown(config))
+                curve.append({"strength": strength, "kept": kept} | found)
+                if found[f"ndcg@{K}"] >= (1 - ALLOWED_LOSS) * plain[f"ndcg@{K}"] and found[told] > best:
+                    chosen[name], best = config, found[told]
     judging = Bench(split, items, test=True, seed=seed)
     before_NK = judging.shown(RerankConfig())
     result = {"validation": {"plain": plain, "curves": curves}, "test": {"plain": judging.judged(before_NK)}}
@@ -141,6 +145,7 @@ def measure(split: Split, items: dict[str, dict[str, Any]], seed: int) -> dict[s
         found, base = judging.judged(after_NK), result["test"]["plain"]
         result["test"][name] = found | {
             "strength": config.strength,
+            "kept": config.kept,
             "diversity gained": found[told] / base[told] - 1,
             "ndcg lost": 1 - found[f"ndcg@{K}"] / base[f"ndcg@{K}"],
             "ndcg difference": [difference, low, high],

@@ -21,6 +21,15 @@ def test_unlike_items_come_to_the_front_and_none_is_lost(method: Any, columns: C
     assert found.scores_C.tolist() == [0.9, 0.5, 0.4, 0.85, 0.8]
 
 
+@pytest.mark.parametrize("method", ["mmr", "determinantal", "calibrated"])
+def test_the_best_keep_their_places(method: Any, columns: Columns) -> None:
+    stage = Reranker(RerankConfig(method, strength=0.6, column="category", kept=2), columns)
+    found = stage.apply(RANKED, 4, np.array([3, 3, 6]))
+    assert found.items_C.tolist()[:3] == [1, 2, 3]
+    short = Reranker(RerankConfig(method, strength=0.6, column="category", kept=9), columns)
+    assert short.apply(RANKED, 4, np.array([3, 3, 6])).items_C.tolist() == RANKED.items_C.tolist()
+
+
 def test_calibrated_follows_the_history(columns: Columns) -> None:
     stage = Reranker(RerankConfig("calibrated", strength=0.9, column="category"), columns)
     assert stage.apply(RANKED, 3, np.array([3, 3, 6])).items_C.tolist()[:2] == [3, 6]
@@ -57,6 +66,7 @@ def test_scores_are_scaled() -> None:
         ({"method": "mrm"}, "method must be none, mmr, determinantal or calibrated, got 'mrm'."),
         ({"strength": 2.0}, "strength must be between 0 and 1, got 2.0."),
         ({"depth": 0}, "depth must be at least 1, got 0."),
+        ({"kept": -1}, "kept must not be negative, got -1."),
         ({"method": "calibrated"}, "Calibrated lists need a column of categories: set column."),
     ],
 )

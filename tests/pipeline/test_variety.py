@@ -14,9 +14,10 @@ def candidates(seed: int, count: int = 25, size: int = 6) -> tuple[np.ndarray, n
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("strength", [0.1, 0.5, 1.0])
-def test_marginal_relevance_against_its_definition(seed: int, strength: float) -> None:
+@pytest.mark.parametrize("kept", [0, 1, 3])
+def test_marginal_relevance_against_its_definition(seed: int, strength: float, kept: int) -> None:
     relevance_C, vectors_CD = candidates(seed)
-    chosen = [int(np.argmax(relevance_C))]
+    chosen = list(range(kept)) or [int(np.argmax(relevance_C))]
     while len(chosen) < 10:
         value = {
             i: (1 - strength) * relevance_C[i] - strength * max(float(vectors_CD[i] @ vectors_CD[j]) for j in chosen)
@@ -24,7 +25,7 @@ def test_marginal_relevance_against_its_definition(seed: int, strength: float) -
             if i not in chosen
         }
         chosen.append(max(value, key=lambda i: value[i]))
-    assert marginal_relevance(relevance_C, vectors_CD, 10, strength).tolist() == chosen
+    assert marginal_relevance(relevance_C, vectors_CD, 10, strength, kept).tolist() == chosen
 
 
 def kernel(relevance_C: np.ndarray, vectors_CD: np.ndarray, strength: float) -> np.ndarray:
@@ -36,10 +37,11 @@ def kernel(relevance_C: np.ndarray, vectors_CD: np.ndarray, strength: float) -> 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("strength", [0.1, 0.5, 1.0])
-def test_determinantal_against_determinants(seed: int, strength: float) -> None:
+@pytest.mark.parametrize("kept", [0, 1, 3])
+def test_determinantal_against_determinants(seed: int, strength: float, kept: int) -> None:
     relevance_C, vectors_CD = candidates(seed)
     whole = kernel(relevance_C, vectors_CD, strength)
-    chosen: list[int] = []
+    chosen = list(range(kept))
     while len(chosen) < 10:
         value = {
             i: np.linalg.slogdet(whole[np.ix_([*chosen, i], [*chosen, i])])[1]
@@ -47,7 +49,7 @@ def test_determinantal_against_determinants(seed: int, strength: float) -> None:
             if i not in chosen
         }
         chosen.append(max(value, key=lambda i: value[i]))
-    assert determinantal(relevance_C, vectors_CD, 10, strength).tolist() == chosen
+    assert determinantal(relevance_C, vectors_CD, 10, strength, kept).tolist() == chosen
 
 
 def test_determinantal_with_more_places_than_categories() -> None:
@@ -55,14 +57,17 @@ def test_determinantal_with_more_places_than_categories() -> None:
     relevance_C = np.array([6, 5, 4, 3, 2, 1]) / 6
     found = determinantal(relevance_C, vectors_CD, 6, 0.9)
     assert found[:2].tolist() == [0, 3] and sorted(found.tolist()) == list(range(6))
+    kept = determinantal(relevance_C, vectors_CD, 6, 0.9, kept=4)
+    assert kept[:4].tolist() == [0, 1, 2, 3] and sorted(kept.tolist()) == list(range(6))
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("strength", [0.1, 0.5, 1.0])
-def test_calibrated_against_its_definition(seed: int, strength: float) -> None:
+@pytest.mark.parametrize("kept", [0, 3])
+def test_calibrated_against_its_definition(seed: int, strength: float, kept: int) -> None:
     rng = np.random.default_rng(seed)
     relevance_C, share_CG, wanted_G = rng.random(25), rng.dirichlet([0.3] * 4, size=25), rng.dirichlet([1.0] * 4)
-    chosen: list[int] = []
+    chosen = list(range(kept))
 
     def value(items: list[int]) -> float:
         shown = (1 - SMOOTHING) * share_CG[items].mean(axis=0) + SMOOTHING * wanted_G
@@ -70,7 +75,7 @@ def test_calibrated_against_its_definition(seed: int, strength: float) -> None:
 
     while len(chosen) < 10:
         chosen.append(max((i for i in range(25) if i not in chosen), key=lambda i: value([*chosen, i])))
-    assert calibrated(relevance_C, share_CG, wanted_G, 10, strength).tolist() == chosen
+    assert calibrated(relevance_C, share_CG, wanted_G, 10, strength, kept).tolist() == chosen
 
 
 def test_divergence_by_hand() -> None:

@@ -25,6 +25,8 @@ class RerankConfig:
     """0: by score alone; 1: by variety alone."""
     depth: int = 100
     """So many of the best candidates are chosen from."""
+    kept: int = 0
+    """So many of the best keep their places; the items behind them are chosen to be unlike them too."""
     column: str | None = None
     """The column whose values make items alike, or are the categories; 'none': the items' vectors."""
 
@@ -36,6 +38,8 @@ class RerankConfig:
             raise ValueError(f"strength must be between 0 and 1, got {self.strength}.")
         if self.depth < 1:
             raise ValueError(f"depth must be at least 1, got {self.depth}.")
+        if self.kept < 0:
+            raise ValueError(f"kept must not be negative, got {self.kept}.")
         if self.method == "calibrated" and self.column is None:
             raise ValueError("Calibrated lists need a column of categories: set column.")
 
@@ -65,15 +69,15 @@ class Reranker:
         return ranked.take(np.concatenate([order, rest]))
 
     def _order(self, items_C: np.ndarray, relevance_C: np.ndarray, k: int, history: np.ndarray) -> np.ndarray:
-        strength = self.config.strength
+        strength, kept = self.config.strength, self.config.kept
         if self._likeness is None:
             both_CG, _ = membership(self._values, np.concatenate([items_C, np.asarray(history, dtype=items_C.dtype)]))
             total_G = both_CG[len(items_C) :].sum(axis=0)
             if total_G.sum() == 0:
                 return np.arange(min(k, len(items_C)))  # nothing is known of the person: no list is better spread
-            return calibrated(relevance_C, both_CG[: len(items_C)], total_G / total_G.sum(), k, strength)
+            return calibrated(relevance_C, both_CG[: len(items_C)], total_G / total_G.sum(), k, strength, kept)
         choose = marginal_relevance if self.config.method == "mmr" else determinantal
-        return choose(relevance_C, self._likeness(items_C), k, strength)
+        return choose(relevance_C, self._likeness(items_C), k, strength, kept)
 
 
 def _likeness(config: RerankConfig, columns: Columns, vectors_VD: np.ndarray | None) -> Likeness:

@@ -1,7 +1,8 @@
 """Three ways to choose k of C candidates that are good and not all alike; each returns their order.
 
-Every one is greedy, and each step costs one product with the newest choice. Shape letters: C candidates, D vector
-size, G categories.
+Every one is greedy, and each step costs one product with the newest choice. Candidates stand best first; the first
+``kept`` of them stay where they are, and what comes behind is chosen to go with them. Shape letters: C candidates,
+D vector size, G categories.
 """
 
 import numpy as np
@@ -16,21 +17,26 @@ NOTHING_NEW = 1e-10
 """A determinant that grows by less adds nothing."""
 
 
-def marginal_relevance(relevance_C: np.ndarray, vectors_CD: np.ndarray, k: int, strength: float) -> np.ndarray:
+def marginal_relevance(
+    relevance_C: np.ndarray, vectors_CD: np.ndarray, k: int, strength: float, kept: int = 0
+) -> np.ndarray:
     """Maximal marginal relevance (Carbonell & Goldstein 1998): the next item has the highest
     (1 - strength) * relevance - strength * (its likeness to the most alike of those chosen). Places int64 [k]."""
     score_C = (1.0 - strength) * relevance_C
     nearest_C = np.full(len(relevance_C), -np.inf)
-    chosen = [int(np.argmax(relevance_C))]
+    chosen = [0 if kept else int(np.argmax(relevance_C))]
     free_C = np.ones(len(relevance_C), dtype=bool)
-    for _ in range(1, min(k, len(relevance_C))):
+    for step in range(1, min(k, len(relevance_C))):
         free_C[chosen[-1]] = False
         np.maximum(nearest_C, vectors_CD @ vectors_CD[chosen[-1]], out=nearest_C)
-        chosen.append(int(np.argmax(np.where(free_C, score_C - strength * nearest_C, -np.inf))))
+        best = int(np.argmax(np.where(free_C, score_C - strength * nearest_C, -np.inf)))
+        chosen.append(step if step < kept else best)
     return np.array(chosen[:k], dtype=np.int64)
 
 
-def determinantal(relevance_C: np.ndarray, vectors_CD: np.ndarray, k: int, strength: float) -> np.ndarray:
+def determinantal(
+    relevance_C: np.ndarray, vectors_CD: np.ndarray, k: int, strength: float, kept: int = 0
+) -> np.ndarray:
     """Greedy maximum of the determinant of the chosen items' kernel (Chen, Zhang & Zhou 2018, algorithm 1).
 
     The kernel is q_i S_ij q_j with q = exp(a * relevance), a = theta / (2 (1 - theta)), theta = 1 - strength (their
@@ -46,24 +52,24 @@ def determinantal(relevance_C: np.ndarray, vectors_CD: np.ndarray, k: int, stren
     chosen: list[int] = []
     for step in range(len(factor_kC)):
         open_C = free_C & (gain_C > NOTHING_NEW)
-        if not open_C.any():
+        if step >= kept and not open_C.any():
             rest = np.flatnonzero(free_C)
             chosen += rest[np.argsort(-relevance_C[rest], kind="stable")][: len(factor_kC) - step].tolist()
             break
         log_gain_C = np.log(np.maximum(gain_C, NOTHING_NEW)) + 2.0 * log_q_C
-        best = int(np.argmax(np.where(open_C, log_gain_C, -np.inf)))
+        best = step if step < kept else int(np.argmax(np.where(open_C, log_gain_C, -np.inf)))
         chosen.append(best)
         free_C[best] = False
         alike_C = (1.0 - OWN) * 0.5 * (1.0 + vectors_CD @ vectors_CD[best])
         alike_C[best] = 1.0
-        row_C = (alike_C - factor_kC[:step].T @ factor_kC[:step, best]) / np.sqrt(gain_C[best])
+        row_C = (alike_C - factor_kC[:step].T @ factor_kC[:step, best]) / np.sqrt(max(gain_C[best], NOTHING_NEW))
         factor_kC[step] = row_C
         gain_C = gain_C - row_C**2
     return np.array(chosen, dtype=np.int64)
 
 
 def calibrated(
-    relevance_C: np.ndarray, share_CG: np.ndarray, wanted_G: np.ndarray, k: int, strength: float
+    relevance_C: np.ndarray, share_CG: np.ndarray, wanted_G: np.ndarray, k: int, strength: float, kept: int = 0
 ) -> np.ndarray:
     """The list whose categories are spread like the person's (Steck 2018, eq. 7): the next item has the highest
     (1 - strength) * (sum of relevance) - strength * KL(wanted || the list's). Places int64 [k]."""
@@ -73,7 +79,7 @@ def calibrated(
     for step in range(min(k, len(relevance_C))):
         list_CG = (sum_G + share_CG) / (step + 1)
         score_C = (1.0 - strength) * relevance_C - strength * divergence(wanted_G, list_CG)
-        chosen.append(int(np.argmax(np.where(free_C, score_C, -np.inf))))
+        chosen.append(step if step < kept else int(np.argmax(np.where(free_C, score_C, -np.inf))))
         free_C[chosen[-1]] = False
         sum_G = sum_G + share_CG[chosen[-1]]
     return np.array(chosen, dtype=np.int64)
