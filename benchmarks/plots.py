@@ -102,3 +102,44 @@ def serving_latency(result: dict[str, Any]) -> Figure:
         axes.legend(frameon=False, fontsize=7)
     figure.tight_layout()
     return figure
+
+
+def diversity(result: dict[str, Any]) -> Figure:
+    """For each log and method, variety gained against ndcg@10 lost on validation, one point for each strength; the
+    corner that is aimed at is shaded."""
+    figure = Figure(figsize=(9.0, 3.6))
+    for axes, log in zip(figure.subplots(1, 2), ("ml-1m", "beauty"), strict=True):
+        plain = result[log]["validation"]["plain"]
+        for n, (name, curve) in enumerate(result[log]["validation"]["curves"].items()):
+            told = "diversity by vectors" if "vectors" in name else "diversity by kinds"
+            gained = [100 * (row[told] / plain[told] - 1) for row in curve]
+            lost = [100 * (1 - row["ndcg@10"] / plain["ndcg@10"]) for row in curve]
+            style = "--" if "2 kept" in name else ":" if "4 kept" in name else "-"
+            axes.plot(lost, gained, style, marker=".", markersize=3, linewidth=1, color=f"C{n % 10}", label=name)
+        axes.axvspan(-10, 2, color="0.92")
+        axes.set_xlim(-4, 20)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("% of ndcg@10 lost")
+        axes.set_ylabel("% of intra-list diversity gained")
+        axes.set_title(log)
+        axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=6, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    figure.tight_layout()
+    return figure
+
+
+def reliability(results: dict[str, dict[str, Any]]) -> Figure:
+    """For each log, what rankers said (first seed) against what happened, beside the diagonal of the truthful."""
+    figure = Figure(figsize=(3.4 * max(1, len(results)), 3.2))
+    for axes, (log, result) in zip(figure.subplots(1, max(1, len(results)), squeeze=False)[0], results.items()):  # noqa: B905
+        axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+        for name, rows in result["rankers"].items():
+            points = next(iter(rows.values()), {}).get("reliability", [])
+            axes.plot([said for said, _ in points], [happened for _, happened in points], marker=".", label=name)
+        axes.set_xlabel("probability said")
+        axes.set_ylabel("share that happened")
+        axes.set_title(log)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False, fontsize=7)
+    figure.tight_layout()
+    return figure

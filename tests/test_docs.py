@@ -104,10 +104,22 @@ def test_scripts_named_in_the_readme_can_be_run() -> None:
         assert os.access(ROOT / name, os.X_OK), name
 
 
-def test_the_performance_page_says_what_the_results_say(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("module", "page"),
+    [
+        ("performance_page", "performance"),
+        ("pipeline_page", "ranking"),
+        ("serving_page", "serving"),
+        ("accuracy_page", "accuracy"),
+    ],
+)
+def test_the_pages_say_what_the_results_say(module: str, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    performance_page = importlib.import_module("performance_page")
-    assert (ROOT / "docs" / "performance.md").read_text(encoding="utf-8") == performance_page.page()
+    made = importlib.import_module(module).page()
+    assert (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") == made
+    for line in made.splitlines():
+        if line.startswith("!["):
+            assert (ROOT / "docs" / line.partition("(")[2].rstrip(")")).is_file()
 
 
 def test_a_plot_is_the_same_each_time_it_is_drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,120 @@
+"""docs/serving.md from the result files: `python benchmarks/serving_page.py`."""
+
+from typing import Any
+
+import plots
+from machine import ROOT
+from pipeline_page import found, made
+
+
+def latency() -> list[str]:
+    """Rates and times."""
+    result = found("serving-latency")
+    if result is None:
+        return []
+    disk = result["disk"]
+    lines = ["## Answers a second", "", "![Times of answers](plots/serving-latency.svg)", ""]
+    lines += [f"The load generator shares the two cores; the disk's fsync took {disk['p50_ms']} ms (median).", ""]
+    lines += ["| model and items | request | offered/s | answered/s | p50 ms | p99 ms | sustained |", "|---" * 7 + "|"]
+    for name, kinds in result.items():
+        for kind, row in kinds.items() if isinstance(kinds, dict) else ():
+            for step in row["steps"] if isinstance(row, dict) and "steps" in row else ():
+                times = f"{step['answered_per_s']:.0f} | {step['p50_ms']} | {step['p99_ms']}"
+                sustained = "yes" if step["sustained"] else f"no (p99 above {row['limit_p99_ms']:.0f} ms, or refusals)"
+                lines.append(f"| {name} | {kind} | {step['offered_per_s']} | {times} | {sustained} |")
+    return [*lines, "", made(result), ""]
+
+
+def ingest() -> list[str]:
+    """Events alone."""
+    result = found("serving-ingest")
+    if result is None:
+        return []
+    lines = ["## Events a second, each on disk before its acknowledgement", "", "| how | events/s | p99 ms |"]
+    lines += ["|---|---|---|"]
+    for name, row in result.items():
+        if isinstance(row, dict) and "events_per_s" in row:
+            lines.append(f"| {name} | {row['events_per_s']:,} | {row['p99_ms']} |")
+    return [*lines, "", made(result), ""]
+
+
+def memory() -> list[str]:
+    """What it takes."""
+    result = found("serving-memory")
+    if result is None:
+        return []
+    installed = ", ".join(f"{name} {mb:.0f} MB" for name, mb in result.get("installed_mb", {}).items())
+    return [
+        "## Memory and starts",
+        "",
+        f"- 100,000 items of width 64: {result['rss_mb_empty']:.0f} MB; with {result['people']:,} live histories "
+        f"({result['events']:,} events): {result['rss_mb']:.0f} MB.",
+        f"- From its start to the first answer: {result['cold_start_s']} s; with those events in its store: "
+        f"{result['restart_s']} s.",
+        f"- Installed: {installed}.",
+        "",
+        made(result),
+        "",
+    ]
+
+
+def faults() -> list[str]:
+    """What went wrong on purpose."""
+    result: dict[str, Any] | None = found("serving-faults")
+    if result is None:
+        return []
+    lines = ["## Faults", "", "| fault | what was seen | measured |", "|---|---|---|"]
+    said = {
+        "swaps": "{swaps} swaps under load, {failed_requests} requests failed, {compared_lists} lists compared, "
+        "{mixed_versions} mixed",
+        "sigterm": "{signals} signals under load, {failed_requests} requests failed",
+        "kill": "{kills} kills, {acknowledged} events acknowledged, {lost} lost, {doubled} doubled",
+        "slow": "{clients} slow clients, {closed_by_the_server} closed by the server, "
+        "{failed_honest_requests} honest requests failed",
+        "overload": "peak {peak_per_s}/s; of {offered_per_s}/s offered, {goodput_share_of_peak:.0%} of the peak answered "
+        "within a second",
+    }
+    for name, text in said.items():
+        row = result.get(name)
+        if row is not None:
+            lines.append(f"| {name} | {text.format_map(row)} | {made(row)} |")
+    return [*lines, ""]
+
+
+def sameness() -> list[str]:
+    """Replay and fuzzing."""
+    lines = []
+    if (replay := found("serving-replay")) is not None:
+        models = replay["models"].values()
+        asked, equal = sum(one["histories"] for one in models), sum(one["equal"] for one in models)
+        lines += ["## The same lists as the evaluation", ""]
+        lines += [f"{len(models)} models, {asked:,} lists over HTTP: {equal:,} equal item by item and bit by bit,"]
+        lines += [f"{replay['different_lists']} different. {made(replay)}", ""]
+    if (fuzz := found("serving-schemathesis")) is not None:
+        lines += ["## Fuzzed by its own description", ""]
+        lines += [f"{fuzz['cases']:,} cases, {fuzz['server_errors']} server errors, {fuzz['cases_with_failures']}"]
+        lines += [f"undocumented answers. {made(fuzz)}", ""]
+    if (browser := found("serving-browser")) is not None:
+        lines += ["## In a browser", "", f"{len(browser['steps'])} clicks in Chromium, the row follows every one:"]
+        lines += [f"{str(browser['row_follows_every_click']).lower()}. {made(browser)}", ""]
+    return lines
+
+
+def page() -> str:
+    """The whole page."""
+    lines = ["# Serving, measured", "", "Made by `benchmarks/serving_page.py` from `benchmarks/results/`; measured by"]
+    lines += ["`benchmarks/serving.py`, `replay.py`, `api_fuzz.py` and `demo_browser.py`.", ""]
+    for part in (latency, ingest, memory, faults, sameness):
+        lines += part()
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def main() -> None:
+    """The page and its plot."""
+    (ROOT / "docs" / "serving.md").write_text(page(), encoding="utf-8")
+    if (result := found("serving-latency")) is not None:
+        plots.write(plots.serving_latency(result), ROOT / "docs" / "plots" / "serving-latency.svg")
+
+
+if __name__ == "__main__":
+    main()
