@@ -71,8 +71,8 @@ def faults() -> list[str]:
         "kill": "{kills} kills, {acknowledged} events acknowledged, {lost} lost, {doubled} doubled",
         "slow": "{clients} slow clients, {closed_by_the_server} closed by the server, "
         "{failed_honest_requests} honest requests failed",
-        "overload": "peak {peak_per_s}/s; of {offered_per_s}/s offered, {goodput_share_of_peak:.0%} of the peak answered "
-        "within a second",
+        "overload": "peak {peak_per_s}/s; of {offered_per_s}/s offered, {goodput_share_of_peak:.0%} of the peak "
+        "answered within a second",
     }
     for name, text in said.items():
         row = result.get(name)
