@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.pipeline.ring import CONFIG, SIZE, split_of, walks
 
-from segue.composing import Known, compose, compose_all
+from segue.composing import compose, compose_all
 from segue.data.catalog import Catalog
 from segue.data.sequences import Sequences
 from segue.fitting import Fitted
@@ -20,6 +20,7 @@ from segue.models.ranker import NeuralRanker
 from segue.models.saved_ranker import SavedRanker, open_ranker
 from segue.opinion import saved_for
 from segue.pipeline.config import RankConfig, decode_pipeline
+from segue.pipeline.own import Known
 from segue.pipeline.pipeline import Pipeline
 from segue.pipeline.saved import restore
 from segue.ranking import train_on

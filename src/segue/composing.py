@@ -7,14 +7,13 @@ and only then are the sources fitted once more with more events.
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segue import settings
 from segue.data.cases import Split
 from segue.data.catalog import Catalog
-from segue.data.features import Facts
 from segue.data.sequences import Sequences
 from segue.experiment import Comparison, Job, Result, Told, put_to_work, run_one
 from segue.fitting import Fitted, Work, fit, fit_all
@@ -23,7 +22,7 @@ from segue.models.zoo import ZOO, find_name
 from segue.opinion import live, ranked, saved_for
 from segue.pipeline.config import PipelineConfig, SourceConfig
 from segue.pipeline.index import Approximate, approximate_if_good
-from segue.pipeline.own import OWN
+from segue.pipeline.own import OWN, Known
 from segue.pipeline.pipeline import Pipeline
 from segue.pipeline.saved import distinct, settings_of
 from segue.pipeline.shelf import Shelf
@@ -72,16 +71,6 @@ def compose(
     if recalls:
         notes["approximate_recall"] = recalls
     return _fitted(pipeline, models, notes, time.perf_counter() - started)
-
-
-@dataclass(frozen=True)
-class Known:
-    """What the sources of a pipeline are fitted on."""
-
-    sequences: Sequences
-    catalog: Catalog
-    facts: Facts | None = None
-    """What is known of the items, where there is a table of them."""
 
 
 def compose_all(
@@ -166,6 +155,7 @@ def _key(one: SourceConfig) -> str:
 def _fit_models(split: Split, config: PipelineConfig, seed: int, work: Work | None, say: Say) -> dict[str, Fitted]:
     """Each distinct model on the training events."""
     models: dict[str, Fitted] = {}
+    known = Known(split.train, split.catalog, split.facts)
     for one in config.source:
         if (key := _key(one)) in models:
             continue
@@ -173,7 +163,7 @@ def _fit_models(split: Split, config: PipelineConfig, seed: int, work: Work | No
         if one.model in OWN:
             entry = OWN[one.model]
             own: Any = settings.decode(entry.config, one.settings, f"{one.called}.")
-            models[key] = Fitted(entry.fit(split.train, split.catalog, own), asdict(own), {}, 0.0)
+            models[key] = Fitted(entry.fit(known, own), asdict(own), {}, 0.0)
         else:
             models[key] = fit(find_name(one.model), split, one.settings, seed=seed, work=work)
     return models
@@ -187,7 +177,7 @@ def _fit_again(known: Known, models: Mapping[str, Fitted], seed: int, work: Work
         name = model.scorer.name
         if name in OWN:
             own: Any = settings.decode(OWN[name].config, model.settings)
-            again[key] = replace(model, scorer=OWN[name].fit(known.sequences, known.catalog, own))
+            again[key] = replace(model, scorer=OWN[name].fit(known, own))
         else:
             data = (known.sequences, known.catalog.size)
             again[key] = fit_all(name, *data, model, seed=seed, work=work, facts=known.facts)

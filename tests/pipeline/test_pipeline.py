@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from tests.pipeline.ring import CONFIG, ITEMS, SIZE, split_of
 
-from segue.composing import Known, compose, compose_all
+from segue.composing import compose, compose_all
 from segue.data.catalog import PAD
 from segue.data.items import read_items
 from segue.data.sequences import Sequences
@@ -20,6 +20,7 @@ from segue.models.prior import WithPrior
 from segue.models.scorer import top_k
 from segue.pipeline.blend import Learned
 from segue.pipeline.config import decode_pipeline
+from segue.pipeline.own import Known
 from segue.pipeline.pipeline import Pipeline
 from segue.pipeline.rank import Second
 from segue.pipeline.ranked import How
@@ -245,7 +246,7 @@ def test_without_validation_places_decide(config):
 
 
 def test_a_source_of_an_unknown_model_is_refused(split):
-    wanted = "There is no model 'crystal-ball' for a source. Known models: again, new, list, popularity, "
+    wanted = "There is no model 'crystal-ball' for a source. Known models: again, new, list, content-knn, popularity, "
     with pytest.raises(ValueError, match=f"^{re.escape(wanted)}"):
         compose(split, decode_pipeline({"source": [{"model": "crystal-ball"}]}))
 
@@ -302,3 +303,18 @@ def test_a_ranker_keeps_together_and_alone_the_same(pipeline):
     for b in range(len(ROWS)):
         alone = whole.recommend(histories.take([b]), 10)[0]
         assert together[b].items_C.tolist() == alone.items_C.tolist()
+
+
+def test_items_are_found_by_what_is_known_of_them():
+    """Nobody ever took the last item; by its words it is like the first, and the shopper is told so."""
+    split = split_of(100)
+    names = [f"common{n // 2} word{n % 5}" for n in range(1, SIZE)]
+    names[-1] = "rare thing"
+    names[0] = "rare other thing"
+    facts = read_items(pl.DataFrame({"item_id": split.catalog.ids, "title": names})).facts(split.catalog)
+    values = {"source": [{"model": "content-knn", "settings": {"columns": ["title"]}}], "rank": {"method": "none"}}
+    fitted = compose(replace(split, facts=facts), decode_pipeline(values), refit=True)
+    items, _ = top_k(fitted.scorer.scores(Sequences.from_lists([[1]])), 1)
+    assert items.tolist() == [[SIZE - 1]]
+    with pytest.raises(ValueError, match="give the log a table of items"):
+        compose(split, decode_pipeline(values))

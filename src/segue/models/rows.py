@@ -19,6 +19,23 @@ PRODUCT_GAIN = 32
 """A large matrix product reads its operands so much faster, per element, than rows that are gathered one by one."""
 
 
+def largest(matrix: Any, keep: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(offsets, columns, values) of any scipy sparse matrix by row; with ``keep``, only each row's largest entries
+    (ties: the smaller column)."""
+    rows = matrix.tocsr()
+    rows.sort_indices()
+    offsets, columns = rows.indptr.astype(np.int64), rows.indices.astype(np.int32)
+    values = rows.data.astype(np.float32)
+    if keep is None:
+        return offsets, columns, values
+    row = np.repeat(np.arange(rows.shape[0]), np.diff(offsets))
+    order = np.lexsort((columns, -values, row))
+    place = np.arange(len(order)) - offsets[row]
+    chosen = np.sort(order[place < keep])
+    counts = np.bincount(row[chosen], minlength=rows.shape[0])
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), columns[chosen], values[chosen]
+
+
 class Rows:
     """A [V, V] matrix by row: row i holds ``columns[offsets[i]:offsets[i + 1]]`` with ``values`` alike."""
 
@@ -35,19 +52,7 @@ class Rows:
     @classmethod
     def from_scipy(cls, matrix: Any, *, keep: int | None = None) -> "Rows":
         """From any scipy sparse matrix; with ``keep``, only each row's largest entries (ties: the smaller column)."""
-        rows = matrix.tocsr()
-        rows.sort_indices()
-        offsets, columns = rows.indptr.astype(np.int64), rows.indices.astype(np.int32)
-        values = rows.data.astype(np.float32)
-        if keep is not None:
-            row = np.repeat(np.arange(rows.shape[0]), np.diff(offsets))
-            order = np.lexsort((columns, -values, row))
-            place = np.arange(len(order)) - offsets[row]
-            chosen = np.sort(order[place < keep])
-            counts = np.bincount(row[chosen], minlength=rows.shape[0])
-            offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-            columns, values = columns[chosen], values[chosen]
-        return cls(offsets, columns, values)
+        return cls(*largest(matrix, keep))
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> "Rows":

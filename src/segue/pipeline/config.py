@@ -46,7 +46,7 @@ class SourceConfig:
     """One source of candidates."""
 
     model: str
-    """A model of the zoo, or one of the pipeline's own: again, new, list."""
+    """A model of the zoo, or one of the pipeline's own: again, new, content-knn, list."""
     name: str | None = None
     """What answers call it; 'none': the model's name."""
     take: int = 200

@@ -1,4 +1,4 @@
-"""Sources that are no models of the zoo: what a person took before, what is new, lists of one's own.
+"""Sources that are no models of the zoo: what a person took before, what is new, what is like it, lists of one's own.
 
 Shape letters: B batch, V catalogue size with PAD, L items of a list. A score of -inf: the source does not say so.
 """
@@ -10,7 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from segue.data.catalog import PAD, Catalog
+from segue.data.features import Facts
 from segue.data.sequences import Sequences
+from segue.models.content_knn import ContentKNN, ContentKNNConfig
 from segue.models.popularity import DAY_US
 from segue.models.rows import ages, horizon, item_counts
 from segue.models.scorer import Scorer
@@ -206,17 +208,32 @@ def _by_place(lists: Sequence[np.ndarray], size: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Known:
+    """What the sources of a pipeline are fitted on."""
+
+    sequences: Sequences
+    catalog: Catalog
+    facts: Facts | None = None
+    """What is known of the items, where there is a table of them."""
+
+
+@dataclass(frozen=True)
 class Own:
     """How a source of the pipeline's own is made and restored."""
 
     config: type
-    fit: Callable[[Sequences, Catalog, Any], Scorer]
+    fit: Callable[[Known, Any], Scorer]
     restore: Callable[[Mapping[str, np.ndarray], Any], Scorer]
 
 
 OWN: dict[str, Own] = {
-    "again": Own(AgainConfig, Again.fit, Again.restore),
-    "new": Own(NewConfig, New.fit, New.restore),
-    "list": Own(ListConfig, Listed.fit, Listed.restore),
+    "again": Own(AgainConfig, lambda known, config: Again.fit(known.sequences, known.catalog, config), Again.restore),
+    "new": Own(NewConfig, lambda known, config: New.fit(known.sequences, known.catalog, config), New.restore),
+    "list": Own(ListConfig, lambda known, config: Listed.fit(known.sequences, known.catalog, config), Listed.restore),
+    "content-knn": Own(
+        ContentKNNConfig,
+        lambda known, config: ContentKNN.fit(known.sequences, known.facts, config),
+        ContentKNN.restore,
+    ),
 }
 """Beside the zoo: name -> settings and how to build, restore."""

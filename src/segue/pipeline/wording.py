@@ -10,19 +10,20 @@ from typing import Literal, NamedTuple
 from segue.pipeline.ranked import How
 
 Reason = Literal[
-    "again", "comes next", "goes with", "rising", "popular", "new", "picked", "drawn", "for you",
+    "again", "comes next", "goes with", "like it", "rising", "popular", "new", "picked", "drawn", "for you",
     "shown", "unknown", "seen", "forbidden", "not found", "ranked lower", "re-ranked",
 ]  # fmt: skip
 FAMILY: Mapping[str, Reason] = {
     "again": "again",
     "new": "new",
     "list": "picked",
+    "content-knn": "like it",
     "trend": "rising",
     "popularity": "popular",
     **dict.fromkeys(("item-knn", "ease", "ials", "bpr", "spectral", "user-knn"), "goes with"),
 }
 """Why a source of this model gives an item; every other model says what comes next."""
-PERSONAL = ("comes next", "goes with")
+PERSONAL = ("comes next", "goes with", "like it")
 """Reasons that name what the person did."""
 
 
@@ -37,6 +38,7 @@ WORDS: Mapping[Reason, Sentence] = {
     "again": Sentence("You have chosen this before.", "您以前选过它。"),
     "comes next": Sentence("People who chose {items} often choose this next.", "选了{items}的人，接下来常常选它。"),
     "goes with": Sentence("Often chosen together with {items}.", "常与{items}一起被选。"),
+    "like it": Sentence("It is like {items}.", "与{items}相似。"),
     "rising": Sentence("More and more people choose it these days.", "最近选它的人越来越多。"),
     "popular": Sentence("Many people choose it.", "很多人都选它。"),
     "new": Sentence("It is new here.", "新品上架。"),
