@@ -17,12 +17,16 @@ from typing import Any
 import polars as pl
 
 from machine import DATA, RESULTS, about, save
+from segue.composing import compose
 from segue.data.cases import Split
 from segue.data.events import read_events
 from segue.data.items import ItemTable, read_items
 from segue.data.samples import online_retail
 from segue.experiment import Comparison, Job, run_one
+from segue.fitting import Fitted, fit
 from segue.models.zoo import ZOO, Counting, learns
+from segue.pipeline.config import decode_pipeline
+from segue.pipeline.pipeline import Pipeline
 
 COUNTED = [name for name, entry in ZOO.items() if isinstance(entry, Counting)]
 
@@ -33,11 +37,14 @@ class Row:
 
     model: str
     values: dict[str, Any] = field(default_factory=dict)
+    """Its settings; of a pipeline the whole file."""
     seeds: int = 1
 
     @property
     def label(self) -> str:
         """The model, and what tells it from another row of the same one."""
+        if self.model == Pipeline.name:
+            return "pipeline of " + ", ".join(one.get("name", one["model"]) for one in self.values["source"])
         given = ", ".join(f"{key}={value}" for key, value in self.values.items())
         return f"{self.model} ({given})" if given else self.model
 
@@ -129,6 +136,27 @@ PLAIN = {"weighting": "none", "spread": None, "before": 1.0, "idf": False}
 SESSIONS = {"dim": 128, "dropout_hidden": 0.3, "batch_tokens": 2048, "epochs": 8, "loss": "sampled"}
 BESIDE = {f"gru4rec.{name}": value for name, value in SESSIONS.items()} | {"sasrec.epochs": 8, "sasrec.loss": "sampled"}
 TIMED = {**MOVIES, "target_time": True}
+TITLES = {"columns": ["title"], "decay": 0.6}
+TREES = {"method": "auto", "trees": 300, "depth": 4, "learning_rate": 0.05, "min_leaf": 100, "cases": 20_000}
+BEST_OF_BEAUTY = {
+    "source": [
+        {"model": "sasrec", "settings": LARGE},
+        {"model": "gru4rec", "settings": GRU},
+        *[{"model": name} for name in ("covisit", "session-knn", "ease", "item-knn")],
+        {"model": "content-knn", "settings": TITLES},
+        {"model": "content-knn", "settings": TITLES, "newest": 1, "name": "like the last"},
+    ],
+    "rank": TREES,
+}
+"""Sources and titles chosen, and the trees' settings set, on validation cases of some of these models."""
+BEST_OF_SESSIONS = {
+    "source": [
+        {"model": "gru4rec", "settings": SESSIONS},
+        {"model": "sasrec", "settings": {"epochs": 8, "loss": "sampled"}},
+        *[{"model": name} for name in ("markov", "covisit", "session-knn", "vstan", "again")],
+    ],
+    "rank": TREES,
+}
 TASKS: dict[str, Task] = {
     "beauty": Task(
         beauty,
@@ -141,10 +169,11 @@ TASKS: dict[str, Task] = {
             "caser": Row("caser", {"epochs": 8}),
             "nextitnet": Row("nextitnet", {"epochs": 8}),
             "seq2seq": Row("seq2seq", {"epochs": 8}),
-            "best": Row(
+            "together": Row(
                 "sasrec+sasrec+sasrec+gru4rec+gru4rec+session-knn+ease",
                 {f"sasrec.{k}": v for k, v in LARGE.items()} | {f"gru4rec.{k}": v for k, v in GRU.items()},
             ),
+            "best": Row("pipeline", BEST_OF_BEAUTY),
         },
     ),
     "ml-1m": Task(
@@ -180,7 +209,8 @@ TASKS: dict[str, Task] = {
         {
             "gru4rec": Row("gru4rec", SESSIONS),
             "sasrec": Row("sasrec", {"epochs": 6}),
-            "best": Row("gru4rec+gru4rec+sasrec+markov+session-knn", BESIDE),
+            "together": Row("gru4rec+gru4rec+sasrec+markov+session-knn", BESIDE),
+            "best": Row("pipeline", BEST_OF_SESSIONS),
             "plain-knn": Row("session-knn", PLAIN),
         },
     ),
@@ -190,7 +220,8 @@ TASKS: dict[str, Task] = {
         {
             "gru4rec": Row("gru4rec", SESSIONS),
             "sasrec": Row("sasrec", {"epochs": 6}),
-            "best": Row("gru4rec+gru4rec+sasrec+markov+session-knn", BESIDE),
+            "together": Row("gru4rec+gru4rec+sasrec+markov+session-knn", BESIDE),
+            "best": Row("pipeline", BEST_OF_SESSIONS),
             "plain-knn": Row("session-knn", PLAIN),
         },
     ),
@@ -205,14 +236,22 @@ def run(task: str, names: list[str]) -> None:
     split = what.split()
     for name in names:
         row = what.row(name)
-        for seed in range(row.seeds if learns(row.model) else 1):
+        for seed in range(row.seeds if row.model == Pipeline.name or learns(row.model) else 1):
             kept = os.environ.get("KEEP")
             folder = Path(kept) / task / name / str(seed) if kept else None
-            found, _ = run_one(split, row.model, row.values, Job(seed=seed, folder=folder), what.options, None)
+            job, fitter = Job(seed=seed, folder=folder), fit
+            if row.model == Pipeline.name:
+                job, fitter = Job(seed=seed), piped
+            found, _ = run_one(split, row.model, row.values, job, what.options, None, fitter)
             result = {**found.to_dict(), "row": name, "label": row.label, "asked": row.values, "about": about(seed)}
             keep(task, result)
             shown = {k: round(v, 4) for k, v in found.metrics.items() if k.split("@")[0] in ("recall", "ndcg", "mrr")}
             print(task, row.label, seed, shown, f"{found.fit_s:.0f} s", file=sys.stderr, flush=True)
+
+
+def piped(name: str, split: Split, values: Any, *, refit: bool, seed: int, work: Any) -> Fitted:
+    """As ``fit``, for a pipeline; its trainings are not kept."""
+    return compose(split, decode_pipeline(values), refit=refit, seed=seed)
 
 
 def keep(task: str, result: dict[str, Any]) -> None:

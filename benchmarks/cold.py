@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from machine import DATA, about, save
+from machine import DATA, RESULTS, about, save
 from segue.data.cases import Cases, Split
 from segue.data.catalog import PAD
 from segue.data.events import EventLog, read_events
@@ -166,14 +166,17 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]
 
 
 def main(asked: list[str]) -> None:
-    """One file for each task; each finished network is kept at once."""
+    """One file for each task; each finished network is kept at once, and what is in the file is not run again."""
     for task in asked or TASKS:
-        rows: list[dict[str, Any]] = []
-        for network in ("sasrec", "gru4rec"):
-            for number in SEEDS:
-                rows += run(task, network, number)
-                said = {"about": about(), "task": TASKS[task].__doc__, "means": summary(rows), "results": rows}
-                save(f"cold-{task}", said)
+        path = RESULTS / f"cold-{task}.json"
+        rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["results"] if path.exists() else []
+        there = {(row["model"], row["seed"]) for row in rows}
+        for number in SEEDS:
+            for network in ("sasrec", "gru4rec"):
+                if (network, number) not in there:
+                    rows += run(task, network, number)
+                    said = {"about": about(), "task": TASKS[task].__doc__, "means": summary(rows), "results": rows}
+                    save(f"cold-{task}", said)
 
 
 if __name__ == "__main__":

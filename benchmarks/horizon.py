@@ -1,10 +1,10 @@
-"""Several steps ahead on MovieLens-1M: `python benchmarks/horizon.py [FOLDER]`.
+"""Several steps ahead on MovieLens-1M: `python benchmarks/horizon.py [FOLDER] [near]`.
 
 Each person's last ten events are held out; what is written from one Seq2Seq model, from SASRec and from GRU4Rec is
 judged by the ten together, step by step and by horizon. Temperatures, draws and discounts are chosen on the ten events
 before those: the best list on 1,500 people's, the one that stays near top-k one step ahead on everybody's. Fitted
 models are kept in FOLDER, so that a second run need not train. Writes benchmarks/results/horizon.json and
-docs/plots/horizon.svg; takes about an hour on one core.
+docs/plots/horizon.svg; takes about an hour on one core. ``near``: only the list that stays near top-k is done again.
 """
 
 import json
@@ -75,20 +75,23 @@ def judge(scorer: Scorer, cases: Cases, how: Strategy) -> tuple[HorizonEvaluatio
     return found, time.perf_counter() - started
 
 
-def choose(scorer: Scorer, cases: Cases) -> tuple[dict[str, Strategy], dict[str, list[dict[str, Any]]]]:
-    """(the strategies for two aims, every try by the aim): the best ndcg, and among those near top-k the most hits six
-    to ten steps ahead."""
+def choose(scorer: Scorer, cases: Cases) -> tuple[Strategy, list[dict[str, Any]]]:
+    """(the strategy of best ndcg, every try), on some of the people."""
     rng = np.random.default_rng(7)
-    some = cases.take(np.sort(rng.choice(len(cases), CHOOSE_BY, replace=False)))
-    best, near = _tries(scorer, some, GRID), _tries(scorer, cases, NEAR)
-    chosen = {"best ndcg": max(best[1:], key=lambda entry: entry[1].metrics[f"ndcg@{STEPS}"])[0]}
-    close = [entry for entry in near[1:] if entry[1].curve[0] >= CLOSE * near[0][1].curve[0]]
-    if close:
-        chosen["near top-k"] = max(close, key=lambda entry: sum(entry[1].curve[5:]))[0]
-    tries = {"best ndcg": best, "near top-k": near}
-    return chosen, {
-        aim: [{"strategy": spell(how), **plain(found)} for how, found in rows] for aim, rows in tries.items()
-    }
+    tries = _tries(scorer, cases.take(np.sort(rng.choice(len(cases), CHOOSE_BY, replace=False))), GRID)
+    return max(tries[1:], key=lambda entry: entry[1].metrics[f"ndcg@{STEPS}"])[0], _said(tries)
+
+
+def choose_near(scorer: Scorer, cases: Cases) -> tuple[Strategy | None, list[dict[str, Any]]]:
+    """(of those near top-k one step ahead the one with most hits six to ten ahead, every try), on everybody."""
+    tries = _tries(scorer, cases, NEAR)
+    close = [entry for entry in tries[1:] if entry[1].curve[0] >= CLOSE * tries[0][1].curve[0]]
+    best = max(close, key=lambda entry: sum(entry[1].curve[5:]))[0] if close else None
+    return best, _said(tries)
+
+
+def _said(tries: list[tuple[Strategy, HorizonEvaluation]]) -> list[dict[str, Any]]:
+    return [{"strategy": spell(how), **plain(found)} for how, found in tries]
 
 
 def _tries(scorer: Scorer, cases: Cases, grid: list[Strategy]) -> list[tuple[Strategy, HorizonEvaluation]]:
@@ -113,12 +116,9 @@ def row(label: str, found: HorizonEvaluation) -> str:
     return f"{label:62s} {numbers} | 1: {found.curve[0]:.4f} 2-5: {later[0]:.4f} 6-10: {later[1]:.4f}"
 
 
-def test(split: Split, scorers: dict[str, Scorer], chosen: dict[str, Strategy]) -> list[dict[str, Any]]:
-    """Every strategy on every person's last ten events: the one look at them."""
-    plan = [("seq2seq", how, "published") for how in PUBLISHED]
-    plan += [("seq2seq", how, aim) for aim, how in chosen.items()]
-    plan += [(name, strategy("top-k"), "published") for name in ("sasrec", "gru4rec")]
-    plan += [("gru4rec", chosen["best ndcg"], "best ndcg of seq2seq"), ("sasrec", strategy("greedy"), "published")]
+def test(split: Split, scorers: dict[str, Scorer], plan: list[tuple[str, Strategy, str]]) -> list[dict[str, Any]]:
+    """Each (model, strategy, what chose it) on every person's last ten events: the one look at them. A model's first
+    row is its top-k, against which the others are compared."""
     rows, base = [], {}
     for name, how, aim in plan:
         found, seconds = judge(scorers[name], split.test, how)
@@ -164,26 +164,44 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
 
 
-def main() -> None:
-    """Fits or loads, chooses, tests once, writes."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS.parent / "horizon-models"
+def main(folder: Path, near_alone: bool) -> None:
+    """Fits or loads, chooses, tests once, writes. ``near_alone``: only the list near top-k is chosen and tested
+    again, in a file that holds the rest; its top-k must be the one of that file."""
     split = read_events(DATA / "ml-1m" / "pairs.txt", format="pairs").split("leave-last-n-out", n=STEPS)
-    scorers = {name: fitted(name, split, folder) for name in MODELS}
-    chosen, tries = choose(scorers["seq2seq"], split.validation)
-    rows = test(split, scorers, chosen)
-    result = {
-        "about": about(),
-        "protocol": split.protocol,
-        "data": split.fingerprint,
-        "models": {name: {"asked": MODELS[name], **artifact.load(folder / name).about} for name in MODELS},
-        "chosen_on": f"{CHOOSE_BY} people's validation events, by ndcg@{STEPS}; near top-k: on everybody's, most hits "
-        f"6 to 10 steps ahead among those with at least {CLOSE} of its hits one step ahead",
-        "validation": tries,
-        "test": rows,
-    }
+    scorers = {name: fitted(name, split, folder) for name in (["seq2seq"] if near_alone else MODELS)}
+    near, near_tries = choose_near(scorers["seq2seq"], split.validation)
+    top, close = strategy("top-k"), [("seq2seq", near, "near top-k")] if near else []
+    chosen_on = (
+        f"{CHOOSE_BY} people's validation events, by ndcg@{STEPS}; near top-k: on everybody's, most hits 6 to 10 steps "
+        f"ahead among those with at least {CLOSE} of its hits one step ahead"
+    )
+    if near_alone:
+        result = json.loads((RESULTS / "horizon.json").read_text(encoding="utf-8"))
+        rows = test(split, scorers, [("seq2seq", top, "published"), *close])
+        if rows[0]["curve"] != result["test"][0]["curve"]:
+            raise ValueError("This training is not the one of the file: its top-k differs. Run the whole.")
+        result["test"] = [old for old in result["test"] if old["chosen"] != "near top-k"] + rows[1:]
+        result |= {"chosen_on": chosen_on, "validation_near": near_tries, "about_near": about()}
+    else:
+        best, tries = choose(scorers["seq2seq"], split.validation)
+        plan = [("seq2seq", how, "published") for how in PUBLISHED]
+        plan += [("seq2seq", best, "best ndcg"), *close]
+        plan += [(name, top, "published") for name in ("sasrec", "gru4rec")]
+        plan += [("gru4rec", best, "best ndcg of seq2seq"), ("sasrec", strategy("greedy"), "published")]
+        result = {
+            "about": about(),
+            "protocol": split.protocol,
+            "data": split.fingerprint,
+            "models": {name: {"asked": MODELS[name], **artifact.load(folder / name).about} for name in MODELS},
+            "chosen_on": chosen_on,
+            "validation": tries,
+            "validation_near": near_tries,
+            "test": test(split, scorers, plan),
+        }
     save("horizon", result)
-    plot(rows, ROOT / "docs" / "plots" / "horizon.svg")
+    plot(result["test"], ROOT / "docs" / "plots" / "horizon.svg")
 
 
 if __name__ == "__main__":
-    main()
+    given = [argument for argument in sys.argv[1:] if argument != "near"]
+    main(Path(given[0]) if given else RESULTS.parent / "horizon-models", "near" in sys.argv[1:])
