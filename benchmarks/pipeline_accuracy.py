@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from machine import DATA, RESULTS, about, save
 from segue.composing import compose
@@ -25,7 +26,7 @@ from segue.data import synthetic
 from segue.data.cases import Cases, Split
 from segue.data.catalog import PAD, Catalog
 from segue.data.events import EventLog, read_events
-from segue.data.items import read_items
+from segue.data.items import ItemTable, read_items
 from segue.data.samples import online_retail
 from segue.data.sequences import Sequences
 from segue.evaluation.metrics import BY_RANK
@@ -44,28 +45,47 @@ PEOPLE = ((0, 1), (1, 3), (3, 10), (10, 10**9))
 """Cohorts by events of the history: none, 1-2, 3-9, 10 and more."""
 NEW: dict[str, Any] = {"epochs": 3}
 """The network where new items are asked for."""
+TWICE = ("again", "session", "like the last")
+"""Sources that are not judged alone: one knows few items, the others are parts of another one."""
 CASES = 20_000
 """At most so many test cases are judged, drawn once."""
 
 
-def sources(network: dict[str, Any] | None) -> PipelineConfig:
-    """The counted sources, last week's popularity, the last session, and a network."""
+def sources(network: dict[str, Any] | None, column: str | None = None) -> PipelineConfig:
+    """The counted sources, last week's popularity, the last session, a network, and items like those of the history and
+    like the last one by a column of the items table."""
     rows: list[dict[str, Any]] = [{"model": name} for name in COUNTED]
     rows.append({"model": "popularity", "name": "week", "settings": {"window_days": 7.0}})
     rows.append({"model": "item-knn", "name": "session", "session_gap_s": 1800.0})
     if network is not None:
         rows.append({"model": "gru4rec", "settings": network})
+    if column is not None:
+        content = {"model": "content-knn", "settings": {"columns": [column], "decay": 0.6}}
+        rows += [content, {**content, "newest": 1, "name": "like the last"}]
     return decode_pipeline({"source": rows})
 
 
-LOGS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
-    "online-retail": (lambda: online_retail()[0], {"epochs": 5}),
-    "beauty": (
-        lambda: read_events(DATA / "beauty" / "events.csv.gz"),
-        {"dim": 128, "dropout_hidden": 0.3, "epochs": 8},
+def films() -> ItemTable:
+    """MovieLens-1M's titles and genres."""
+    lines = (DATA / "ml-1m" / "movies.dat").read_text(encoding="latin-1").splitlines()
+    table = pl.DataFrame([line.split("::") for line in lines], schema=["item_id", "title", "genres"], orient="row")
+    return read_items(table, kinds={"title": "text"})
+
+
+LOGS: dict[str, tuple[Callable[[], EventLog], dict[str, Any], str]] = {
+    "online-retail": (
+        lambda: online_retail()[0].with_items(read_items(online_retail()[1])),
+        {"epochs": 5},
+        "description",
     ),
-    "ml-1m": (lambda: read_events(DATA / "ml-1m" / "ratings.csv.gz"), {"epochs": 5}),
+    "beauty": (
+        lambda: read_events(DATA / "beauty" / "events.csv.gz").with_items(read_items(DATA / "beauty" / "items.csv")),
+        {"dim": 128, "dropout_hidden": 0.3, "epochs": 8},
+        "title",
+    ),
+    "ml-1m": (lambda: read_events(DATA / "ml-1m" / "ratings.csv.gz").with_items(films()), {"epochs": 5}, "genres"),
 }
+"""How a log is read, its network's settings, and the column by which items are alike."""
 
 
 def accuracy(seed: int, names: Iterable[str] = ()) -> dict[str, Any]:
@@ -81,17 +101,17 @@ def accuracy(seed: int, names: Iterable[str] = ()) -> dict[str, Any]:
     return {"results": list(rows.values())}
 
 
-def one_log(name: str, seed: int, *, network: bool = True) -> dict[str, Any]:
+def one_log(name: str, seed: int) -> dict[str, Any]:
     """The pipeline, its sources, and how far it is ahead of the best of them, over all and by cohort."""
-    open_log, values = LOGS[name]
+    open_log, values, column = LOGS[name]
     split = open_log().split("time")
     test = drawn(split.test, CASES, seed)
-    fitted = compose(split, sources(values if network else None), refit=True, seed=seed, say=print_err)
+    fitted = compose(split, sources(values, column), refit=True, seed=seed, say=print_err)
     pipeline = fitted.scorer
     assert isinstance(pipeline, Pipeline)
     judged = {"pipeline": judge(pipeline, test, split)}
     for source in pipeline.sources:
-        if source.config.model != "again" and source.name != "session":  # one judges few items, one is there twice
+        if source.name not in TWICE:
             judged[source.name] = judge(source.scorer, test, split)
     best = max((row for row in judged if row != "pipeline"), key=lambda row: judged[row].metrics["ndcg@10"])
     return {
@@ -162,7 +182,7 @@ def new_items(seed: int) -> dict[str, Any]:
     """Items whose first event lies after the cut, each asked when it has so many events. The pipeline is fitted up to
     that moment, its network with the items' descriptions, by which an item without events has a place. The network
     alone is shown as it was trained before the cut, where the items are unknown to it, and as it is in the pipeline."""
-    log = online_retail()[0].with_items(read_items(online_retail()[1]))
+    log = LOGS["online-retail"][0]()
     catalog = log.catalog()
     everything, _ = log.sequences(catalog)
     assert everything.times is not None
@@ -222,7 +242,7 @@ def up_to(seen: Sequences, log: EventLog, catalog: Catalog, seed: int) -> Pipeli
     assert log.items is not None
     network = {**NEW, "features": ["description"], "feature_use": "placing"}
     extra = decode_pipeline({"source": [{"model": "new", "take": 300, "settings": {"days": 20.0}}]}).source
-    config = sources(network)
+    config = sources(network, "description")
     config = replace(config, source=(*config.source, *extra), rank=replace(config.rank, method="none"))
     enough = seen.lengths > 1
     train = seen.prefixes(np.where(enough, seen.lengths - 1, seen.lengths))
@@ -299,7 +319,7 @@ def shifted(seed: int) -> dict[str, Any]:
     """Real cases whose target's first genre is none of the person's last ten items' (ML-1M, time split)."""
     split = LOGS["ml-1m"][0]().split("time")
     genre_V = genres(split.catalog)
-    fitted = compose(split, sources(LOGS["ml-1m"][1]), refit=True, seed=seed, say=print_err)
+    fitted = compose(split, sources(*LOGS["ml-1m"][1:]), refit=True, seed=seed, say=print_err)
     pipeline = fitted.scorer
     assert isinstance(pipeline, Pipeline)
     last_BT = genre_V[split.test.histories.padded(10)]
@@ -307,7 +327,7 @@ def shifted(seed: int) -> dict[str, Any]:
     cases = drawn(split.test.take(new_B & (split.test.histories.lengths >= 10)), CASES, seed)
     judged = {"pipeline": judge(pipeline, cases, split)}
     for source in pipeline.sources:
-        if source.name not in ("again", "session"):
+        if source.name not in TWICE:
             judged[source.name] = judge(source.scorer, cases, split)
     best = max((row for row in judged if row != "pipeline"), key=lambda row: judged[row].metrics["ndcg@10"])
     return {

@@ -260,3 +260,7 @@ def test_nothing_to_resume_is_said(tmp_path: Path) -> None:
     said = run("train", "--resume", str(tmp_path / "x"), code=2).stderr
     assert said == f"segue: There is no unfinished training of {tmp_path / 'x'}: it has ended, or never began.\n"
     assert "Name the log to train on, or --resume" in run("train", code=2).stderr
+
+
+def test_it_says_which_version_it_is():
+    assert re.fullmatch(r"segue \d+\.\d+\.\d+\S*", run("--version").stdout.strip())

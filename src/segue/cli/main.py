@@ -3,7 +3,8 @@
 import os
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from importlib import metadata
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -28,7 +29,6 @@ from segue.cli import (
 
 app = typer.Typer(
     name="segue",
-    help="Turns a log of who did what and when into live recommendations of what each person will want next.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -59,6 +59,18 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
 for command, said in COMMANDS:
     app.command(short_help=said)(command)
 app.command("import", short_help="A log's events into a server's data.")(transfer.import_events)
+
+
+@app.callback(invoke_without_command=True)
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show which version this is, and end.", is_eager=True)
+    ] = False,
+) -> None:
+    """Turns a log of who did what and when into live recommendations of what each person will want next."""
+    if version:
+        typer.echo(f"segue {metadata.version('segue')}")
+        raise typer.Exit
 
 
 REFUSED = 2

@@ -29,12 +29,18 @@ class Cell:
 def gru(layer: Layer, entered_BG: np.ndarray, state_BS: np.ndarray) -> np.ndarray:
     """r = s(Wr x + Ur h), z = s(Wz x + Uz h), n = tanh(Wn x + r * (Un h)), h' = (1 - z) n + z h, with a bias beside
     each product (Cho et al. 2014, eqs. 5-8, the reset gate applied behind the product); gates in that order."""
+    # In place wherever a value is not needed again: a live event is a row of one, where making arrays is half the work.
     dim = state_BS.shape[1]
-    kept_BG = state_BS @ layer["state"].T + layer["state_bias"]
-    gates = _sigmoid(entered_BG[:, : 2 * dim] + kept_BG[:, : 2 * dim])
-    reset_BD, update_BD = gates[:, :dim], gates[:, dim:]
-    fresh_BD = np.tanh(entered_BG[:, 2 * dim :] + reset_BD * kept_BG[:, 2 * dim :])
-    moved: np.ndarray = fresh_BD + update_BD * (state_BS - fresh_BD)
+    kept_BG = state_BS @ layer["state"].T
+    kept_BG += layer["state_bias"]
+    gates = entered_BG[:, : 2 * dim] + kept_BG[:, : 2 * dim]
+    _sigmoid(gates, out=gates)
+    fresh_BD = gates[:, :dim] * kept_BG[:, 2 * dim :]
+    fresh_BD += entered_BG[:, 2 * dim :]
+    np.tanh(fresh_BD, out=fresh_BD)
+    moved: np.ndarray = state_BS - fresh_BD
+    moved *= gates[:, dim:]
+    moved += fresh_BD
     return moved
 
 
@@ -58,6 +64,10 @@ CELLS: dict[str, Cell] = {"gru": Cell(3, 1, gru), "lstm": Cell(4, 2, lstm), "rnn
 """The one table of cells."""
 
 
-def _sigmoid(x: np.ndarray) -> np.ndarray:
+def _sigmoid(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """1 / (1 + exp(-x)), written with tanh, which cannot overflow."""
-    return 0.5 * np.tanh(0.5 * x) + 0.5
+    half = np.multiply(x, np.float32(0.5), out=out)
+    np.tanh(half, out=half)
+    half *= np.float32(0.5)
+    half += np.float32(0.5)
+    return half

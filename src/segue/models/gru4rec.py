@@ -124,19 +124,23 @@ class GruArrays:
         """
         lengths = histories.lengths
         order = np.argsort(-lengths, kind="stable")
-        offsets = np.cumsum(lengths) - lengths
-        active = [int((lengths > t).sum()) for t in range(int(lengths.max(initial=0)))]
-        below = vectors_NE
+        first_B = (np.cumsum(lengths) - lengths)[order]
+        step_T1 = np.arange(int(lengths.max(initial=0)))[:, None]
+        active_TB = step_T1 < lengths[order]
+        below = vectors_NE[(first_B + step_T1)[active_TB]]  # step by step: what is read together lies together
+        ends = np.cumsum(active_TB.sum(axis=1)).tolist()
         state_BS = self.start(len(lengths))[0]
-        for layer in self.layers:
+        for number, layer in enumerate(self.layers, start=1):
             entered_NG = _enter(layer, below)
             state_BS = np.zeros_like(state_BS)
-            above_ND = np.empty((len(below), self.dim), dtype=np.float32)
-            for t, count in enumerate(active):
-                where = offsets[order[:count]] + t
-                state_BS[:count] = self.cell.step(layer, entered_NG[where], state_BS[:count])
-                above_ND[where] = state_BS[:count, : self.dim]
-            below = above_ND
+            below = np.empty((len(below) if number < len(self.layers) else 0, self.dim), dtype=np.float32)
+            begin = 0
+            for end in ends:
+                count = end - begin
+                state_BS[:count] = self.cell.step(layer, entered_NG[begin:end], state_BS[:count])
+                if len(below):
+                    below[begin:end] = state_BS[:count, : self.dim]
+                begin = end
         out_BD = np.empty((len(lengths), self.dim), dtype=np.float32)
         out_BD[order] = state_BS[:, : self.dim]
         return out_BD
