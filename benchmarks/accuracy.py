@@ -24,6 +24,7 @@ from segue.data.items import ItemTable, read_items
 from segue.data.samples import online_retail
 from segue.experiment import Comparison, Job, run_one
 from segue.fitting import Fitted, fit
+from segue.models.recipes import RECIPES
 from segue.models.zoo import ZOO, Counting, learns
 from segue.pipeline.config import decode_pipeline
 from segue.pipeline.pipeline import Pipeline
@@ -201,7 +202,8 @@ TASKS: dict[str, Task] = {
         rsc15,
         Comparison(ks=(5, 10, 20), ties="conservative"),
         {"gru4rec": Row("gru4rec", seeds=3), "sasrec": Row("sasrec"), "best": Row("gru4rec+sasrec+vstan")}
-        | {"plain-knn": Row("session-knn", PLAIN)},
+        | {"plain-knn": Row("session-knn", PLAIN)}
+        | {"gru4rec-recipe": Row("gru4rec", dict(RECIPES["gru4rec-rsc15"].settings))},
     ),
     "yoochoose": Task(
         yoochoose,
