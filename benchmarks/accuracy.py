@@ -175,6 +175,9 @@ TASKS: dict[str, Task] = {
                 {f"sasrec.{k}": v for k, v in LARGE.items()} | {f"gru4rec.{k}": v for k, v in GRU.items()},
             ),
             "best": Row("pipeline", BEST_OF_BEAUTY),
+            "content-knn": Row(
+                "pipeline", {"source": [{"model": "content-knn", "settings": TITLES}], "rank": {"method": "none"}}
+            ),
         },
     ),
     "ml-1m": Task(

@@ -76,7 +76,7 @@ LOGS: dict[str, tuple[Callable[[], EventLog], dict[str, Any], str]] = {
     "online-retail": (
         lambda: online_retail()[0].with_items(read_items(online_retail()[1])),
         {"epochs": 5},
-        "description",
+        "title",
     ),
     "beauty": (
         lambda: read_events(DATA / "beauty" / "events.csv.gz").with_items(read_items(DATA / "beauty" / "items.csv")),
@@ -180,7 +180,7 @@ def by_cohort(
 
 def new_items(seed: int) -> dict[str, Any]:
     """Items whose first event lies after the cut, each asked when it has so many events. The pipeline is fitted up to
-    that moment, its network with the items' descriptions, by which an item without events has a place. The network
+    that moment, its network with the items' titles, by which an item without events has a place. The network
     alone is shown as it was trained before the cut, where the items are unknown to it, and as it is in the pipeline."""
     log = LOGS["online-retail"][0]()
     catalog = log.catalog()
@@ -240,9 +240,9 @@ def _offsets(rows: Sequences) -> tuple[np.ndarray, np.ndarray]:
 def up_to(seen: Sequences, log: EventLog, catalog: Catalog, seed: int) -> Pipeline:
     """The pipeline on what had happened: weighed on everybody's last event, then fitted with it."""
     assert log.items is not None
-    network = {**NEW, "features": ["description"], "feature_use": "placing"}
+    network = {**NEW, "features": ["title"], "feature_use": "placing"}
     extra = decode_pipeline({"source": [{"model": "new", "take": 300, "settings": {"days": 20.0}}]}).source
-    config = sources(network, "description")
+    config = sources(network, "title")
     config = replace(config, source=(*config.source, *extra), rank=replace(config.rank, method="none"))
     enough = seen.lengths > 1
     train = seen.prefixes(np.where(enough, seen.lengths - 1, seen.lengths))

@@ -73,9 +73,14 @@ def test_newer_events_count_more_and_few_neighbours_are_kept(monkeypatch: pytest
     assert max(np.diff(few.alike.offsets)) == 1
 
 
-def test_words_of_many_items_say_nothing() -> None:
+def test_words_of_many_items_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     model = ContentKNN.fit(NOBODY, facts(), ContentKNNConfig(columns=("title",)))
     assert (model.scores(one(1))[0] < 1e-6).all()  # each of these words is in more than a tenth of nine items
+    monkeypatch.setattr(content_knn, "COMMON", 1.0)
+    monkeypatch.setattr(content_knn, "MANY", 2)
+    model = ContentKNN.fit(NOBODY, facts(), ContentKNNConfig(columns=("title",)))
+    assert model.scores(one(1))[0][2] == pytest.approx(1.0, abs=1e-5)  # "green" is in two, "tea" in three
+    assert model.scores(one(1))[0][4] < 1e-6
 
 
 def test_vectors_are_compared_as_they_are_and_numbers_by_their_tenth() -> None:

@@ -14,8 +14,9 @@ from segue.data.features import Encoding, Facts, FeatureConfig, Features
 from segue.data.sequences import Sequences
 from segue.models.rows import Rows, ages, horizon, item_counts, largest, tie_breaker
 
-COMMON = 0.1
-"""A word that a larger share of the items has says nothing about any of them."""
+COMMON, MANY = 0.1, 2_000
+"""A word that a larger share of the items has, or more of them, says nothing about any of them: comparing all who share
+it would also take the square of their number."""
 _BLOCK_BYTES = 64 << 20
 
 
@@ -108,7 +109,8 @@ def _weighted(encoding: Encoding, found: Features) -> Any:
         own_F = idf_F[base : base + column.size].copy()
         own_F[0] = 0.0  # what is missing
         if column.kind == "text":
-            own_F[share_F[base : base + column.size] > COMMON] = 0.0
+            share = share_F[base : base + column.size]
+            own_F[(share > COMMON) | (share * (size - 1) > MANY)] = 0.0
         if column.kind == "number":
             own_F[1:2] = 0.0  # the value itself; its tenth says who is near
         if column.kind == "vector":
