@@ -29,8 +29,8 @@ from segue.pipeline.rerank import RerankConfig, Reranker
 
 K = 10
 CASES = 2000
-STRENGTHS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-KEPT = (0, 2, 4)
+STRENGTHS = (0.05, 0.1, 0.15, 0.2, 0.22, 0.24, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+KEPT = (0, 4)
 """So many of the best keep their places: clicks are lost there, variety is won behind them."""
 ALLOWED_LOSS = 0.02
 METHODS = {
