@@ -48,7 +48,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         "separate": {"embedding": "separate"},
         "lanes": {"lanes": 16, "embedding": "one-hot", "cell": "lstm"},
         "times": {"time_inputs": ("gap",)},
-        "bert4rec": {"epochs": 30},
+        "bert4rec": {"epochs": 60, "learning_rate": 0.005, "patience": 60},
         "hstu": {"target_time": True},
     }
     kinds[name](**{**quick, **more.get(special or name, {})}).fit(walk(range(60), 1, 12, 0)).save(tmp_path / "run")
