@@ -38,6 +38,19 @@ def _cpu_lines() -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
+def found(name: str) -> dict[str, Any] | None:
+    """``benchmarks/results/NAME.json``, if it is there."""
+    path = RESULTS / f"{name}.json"
+    result: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return result
+
+
+def made(result: dict[str, Any]) -> str:
+    """From what and when a result was made, for the pages."""
+    about = result["about"]
+    return f"Commit {about['commit'][:10]}, {about['cores']} cores of {about['cpu']}, {about['date']}."
+
+
 def save(name: str, result: dict[str, Any]) -> None:
     """Writes ``benchmarks/results/NAME.json``."""
     RESULTS.mkdir(parents=True, exist_ok=True)

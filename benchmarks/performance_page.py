@@ -1,20 +1,7 @@
 """docs/performance.md and its plots from the result files: `python benchmarks/performance_page.py`."""
 
-import json
-from typing import Any
-
 import plots
-from machine import RESULTS, ROOT
-
-
-def found(name: str) -> dict[str, Any] | None:
-    path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-def made(result: dict[str, Any]) -> str:
-    about = result["about"]
-    return f"Commit {about['commit'][:10]}, {about['cores']} cores of {about['cpu']}, {about['date']}."
+from machine import ROOT, found, made
 
 
 def epoch() -> list[str]:

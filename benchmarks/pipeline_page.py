@@ -1,25 +1,12 @@
 """docs/ranking.md and its plots from the result files: `python benchmarks/pipeline_page.py`."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 import plots
-from machine import RESULTS, ROOT
+from machine import ROOT, found, made
 
 LOGS = ("online-retail", "beauty", "ml-1m-time", "ml-1m")
-
-
-def found(name: str) -> dict[str, Any] | None:
-    """A result file, if it is there."""
-    path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-def made(result: dict[str, Any]) -> str:
-    """When and from what."""
-    about = result["about"]
-    return f"Commit {about['commit'][:10]}, {about['cores']} cores of {about['cpu']}, {about['date']}."
 
 
 def within(interval: list[float]) -> str:

@@ -3,8 +3,7 @@
 from typing import Any
 
 import plots
-from machine import ROOT
-from pipeline_page import found, made
+from machine import ROOT, found, made
 
 
 def latency() -> list[str]:

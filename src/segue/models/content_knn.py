@@ -3,7 +3,6 @@
 Shape letters: B batch, V catalogue size with PAD, F features, M stored entries.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +11,8 @@ import numpy as np
 from segue.data.catalog import PAD
 from segue.data.features import Encoding, Facts, FeatureConfig, Features
 from segue.data.sequences import Sequences
-from segue.models.rows import Rows, ages, horizon, item_counts, largest, tie_breaker
+from segue.models.item_knn import ItemKNN
+from segue.models.rows import Rows, item_counts, largest, tie_breaker
 
 COMMON, MANY = 0.1, 2_000
 """A word that a larger share of the items has, or more of them, says nothing about any of them: comparing all who share
@@ -41,8 +41,8 @@ class ContentKNNConfig:
             raise ValueError(f"decay must be in (0, 1], got {self.decay}.")
 
 
-class ContentKNN:
-    """score(j) = sum over the history of decay ** age * likeness(item, j).
+class ContentKNN(ItemKNN):
+    """Votes as item-kNN, over another likeness: score(j) = sum over the history of decay ** age * likeness(item, j).
 
     The likeness of two items is the mean over the columns of the cosine between what they have there, each value or
     word weighing log(items / items that have it) (tf-idf with terms counted once, Salton & Buckley 1988), a vector as
@@ -51,13 +51,8 @@ class ContentKNN:
 
     name: ClassVar[str] = "content-knn"
 
-    def __init__(self, alike: Rows, popularity_V: np.ndarray, decay: float) -> None:
-        self.alike = alike
-        self.popularity_V = popularity_V
-        self.decay = decay
-
     @classmethod
-    def fit(cls, sequences: Sequences, facts: Facts | None, config: ContentKNNConfig) -> "ContentKNN":
+    def of(cls, sequences: Sequences, facts: Facts | None, config: ContentKNNConfig) -> "ContentKNN":
         """Compares every item with every other one; the events only order what is equally alike.
 
         ValueError where there is no table of items, or it lacks a column.
@@ -71,24 +66,6 @@ class ContentKNN:
         encoding = Encoding.learn(facts, counts_V, names, learning)
         rows = _nearest(_weighted(encoding, encoding.of_catalog(facts)), config.neighbours)
         return cls(rows, tie_breaker(item_counts(sequences, len(facts.rows)), 1e-7), config.decay)
-
-    @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], config: ContentKNNConfig) -> "ContentKNN":
-        """What ``arrays`` gave."""
-        return cls(Rows.restore(arrays), arrays["popularity"], config.decay)
-
-    @property
-    def size(self) -> int:
-        return self.alike.size
-
-    def scores(self, histories: Sequences) -> np.ndarray:
-        """float32 [B, V]."""
-        known = histories.known().tail(horizon(self.decay))
-        return self.alike.weighted_sum(known, self.decay ** ages(known)) + self.popularity_V
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Everything to save, by name."""
-        return {**self.alike.arrays(), "popularity": self.popularity_V}
 
 
 def _weighted(encoding: Encoding, found: Features) -> Any:

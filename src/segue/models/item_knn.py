@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -32,6 +32,13 @@ class ItemKNNConfig:
             raise ValueError(f"decay must be in (0, 1], got {self.decay}.")
 
 
+class Votes(Protocol):
+    """What of its settings a fitted model still needs."""
+
+    @property
+    def decay(self) -> float: ...
+
+
 class ItemKNN:
     """score(j) = sum over the history of decay ** age * similarity(item, j)."""
 
@@ -58,7 +65,7 @@ class ItemKNN:
         return cls(rows, tie_breaker(item_counts(sequences, size), 1e-7), config.decay)
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], config: ItemKNNConfig) -> "ItemKNN":
+    def restore(cls, arrays: Mapping[str, np.ndarray], config: Votes) -> "ItemKNN":
         """What ``arrays`` gave."""
         return cls(Rows.restore(arrays), arrays["popularity"], config.decay)
 

@@ -232,7 +232,7 @@ OWN: dict[str, Own] = {
     "list": Own(ListConfig, lambda known, config: Listed.fit(known.sequences, known.catalog, config), Listed.restore),
     "content-knn": Own(
         ContentKNNConfig,
-        lambda known, config: ContentKNN.fit(known.sequences, known.facts, config),
+        lambda known, config: ContentKNN.of(known.sequences, known.facts, config),
         ContentKNN.restore,
     ),
 }
