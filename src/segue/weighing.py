@@ -4,7 +4,7 @@ Shape letters: B batch, N cases, C candidates, F signals.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,11 @@ from segue.data.cases import Cases, Split
 from segue.data.catalog import PAD
 from segue.evaluation.metrics import ndcg
 from segue.evaluation.ranks import answerable
+from segue.pipeline import newcomers as fresh
 from segue.pipeline.blend import Blend, Learned, fixed, learn
 from segue.pipeline.candidates import gather
 from segue.pipeline.config import PipelineConfig
+from segue.pipeline.newcomers import Newcomers, newcomers
 from segue.pipeline.pipeline import BLOCK, Weighing
 from segue.pipeline.rank import learn_trees
 from segue.pipeline.shelf import Shelf
@@ -57,6 +59,21 @@ class Asked:
             self.fused_NC[rows_N],
         )
 
+    def settled(self, sources: int) -> "Asked":
+        """Without newcomers: they are not there, and cases whose target is one are left out."""
+        there_NC = self.there_NC & ~newcomers(self.signals_NCF, sources)
+        rows_N = there_NC[np.arange(len(self.target_N)), self.target_N]
+        return replace(self, there_NC=there_NC).take(rows_N)
+
+    def scores(self, blend: Blend, trees: Trees | None) -> np.ndarray:
+        """float64 [N, C]: what the blend and the trees make of the signals; PAD gets anything."""
+        scores_NC = self.fused_NC.copy()
+        if isinstance(blend, Learned):
+            scores_NC = blend.linear(self.signals_NCF, self.lengths_N)
+        if trees is not None:
+            scores_NC[self.there_NC] += trees.scores(self.signals_NCF[self.there_NC])
+        return scores_NC
+
     def learn(self, config: PipelineConfig) -> Learned:
         """The blend that these cases make likeliest."""
         return learn(self.signals_NCF, self.there_NC, self.target_N, self.lengths_N, config.blend)
@@ -86,7 +103,10 @@ def weigh(
     cases = sample(split.validation, split.exclude_seen, config.rank.cases, seed)
     blend: Blend
     scales, asked = ask(sources, shelf, cases, split.exclude_seen, config)
-    if asked is None or len(asked.target_N) < FEWEST:
+    whole = asked
+    if asked is not None and len(fresh.telling(sources)):
+        asked = asked.settled(len(sources))
+    if whole is None or asked is None or len(asked.target_N) < FEWEST:
         blend = fixed(config.blend, called)
         return Weighing(scales, blend, temperature=GUESSED[config.blend.method]), {"learned_from_cases": 0}
     blend, learning_N = fixed(config.blend, called), learning(asked.groups_N, seed)
@@ -102,7 +122,7 @@ def weigh(
         trees, scores, quality["trees"] = _corrected(teach, judge, scores, config, seed)
     if trees is None and isinstance(blend, Learned):
         blend = asked.learn(config)
-    coverage = len(asked.target_N) / len(cases)
+    coverage = len(whole.target_N) / len(cases)
     notes = {
         "learned_from_cases": len(teach.target_N),
         "held_out_cases": len(judge.target_N),
@@ -111,8 +131,19 @@ def weigh(
         "coverage": round(coverage, 4),
         "signals": names(called),
     }
-    found = temperature(judge.there_NC, judge.target_N, scores[1])
-    return Weighing(scales, blend, trees, found, coverage), notes
+    divisor = temperature(judge.there_NC, judge.target_N, scores[1])
+    told = fresh.learn((judge.signals_NCF, judge.there_NC, judge.target_N), scores[1] / divisor, sources, seed)
+    if told is not None:
+        told = as_often(told, whole, whole.scores(blend, trees) / divisor, len(sources)).changed(divisor)
+    return Weighing(scales, blend, trees, divisor, coverage, told), notes
+
+
+def as_often(told: Newcomers, whole: Asked, scores_NC: np.ndarray, sources: int) -> Newcomers:
+    """With the level at which newcomers are expected as often as they came in the cases."""
+    new_NC = newcomers(whole.signals_NCF, sources) & whole.there_NC
+    scores_NC = np.where(new_NC, told.scores(whole.signals_NCF), scores_NC)
+    came = int(new_NC[np.arange(len(whole.target_N)), whole.target_N].sum())
+    return told.changed(plus=fresh.shift(new_NC, whole.there_NC, scores_NC, came))
 
 
 def _corrected(

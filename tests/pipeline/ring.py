@@ -1,10 +1,16 @@
 """People who walk round a ring of items: a log whose rule a pipeline must learn, and a pipeline's settings for it."""
 
+from pathlib import Path
+
 import numpy as np
 
 from segue.data.cases import Cases, Split
 from segue.data.catalog import Catalog
 from segue.data.sequences import Sequences
+from segue.fitting import Fitted
+from segue.models import artifact
+from segue.models.scorer import Scorer
+from segue.pipeline.saved import restore
 
 ITEMS = 30
 """Items 1 to 30 lie in a ring: after i mostly comes i + 1; item 31 is never taken."""
@@ -32,6 +38,13 @@ def asked(rows: Sequences) -> Cases:
     histories = rows.prefixes(keep)
     targets = rows.items[rows.starts + keep]
     return Cases(histories, targets, np.arange(len(rows)), rows.times[rows.starts + keep], {})
+
+
+def saved(composed: Fitted, catalog: Catalog, folder: Path) -> Scorer:
+    """What comes back from the disk."""
+    kept = artifact.Artifact("pipeline", composed.settings, catalog, composed.scorer.arrays(), {}, {})
+    artifact.save(kept, folder)
+    return restore(artifact.load(folder))
 
 
 def split_of(people: int = 400) -> Split:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from tests.pipeline.ring import CONFIG, ITEMS, SIZE, split_of
+from tests.pipeline.ring import CONFIG, ITEMS, SIZE, saved, split_of
 
 from segue.composing import compose, compose_all
 from segue.data.catalog import PAD
@@ -36,12 +36,6 @@ def pipeline(composed) -> Pipeline:
 
 def ask(pipeline, rows):
     return pipeline.scores(Sequences.from_lists(rows))
-
-
-def saved(composed, catalog, folder):
-    kept = artifact.Artifact("pipeline", composed.settings, catalog, composed.scorer.arrays(), {}, {})
-    artifact.save(kept, folder)
-    return restore(artifact.load(folder))
 
 
 def test_it_keeps_the_scorers_contract(pipeline):

@@ -114,7 +114,7 @@ def learn(
     bounds_2F = np.stack([real_NF.min(axis=0), real_NF.max(axis=0)])
     scale_F = np.maximum(real_NF.std(axis=0, dtype=np.float64), 1e-3)
     x_BCF = (x_BCF / scale_F).astype(np.float32)
-    everybody_F = _conditional_logit(x_BCF, there_BC, target_B, np.zeros(x_BCF.shape[2]), config.ridge)
+    everybody_F = conditional_logit(x_BCF, there_BC, target_B, np.zeros(x_BCF.shape[2]), config.ridge)
     edges_G = np.array(config.cohorts, dtype=np.int64)
     group_B = np.searchsorted(edges_G, lengths_B, side="right") - 1
     weights_GF = np.tile(everybody_F, (len(edges_G), 1))
@@ -122,14 +122,20 @@ def learn(
         own_B = group_B == g
         if own_B.any():
             part = (x_BCF[own_B], there_BC[own_B], target_B[own_B])
-            weights_GF[g] = _conditional_logit(*part, everybody_F, config.cohort_ridge)
+            weights_GF[g] = conditional_logit(*part, everybody_F, config.cohort_ridge)
     return Learned(weights_GF / scale_F, edges_G, bounds_2F)
 
 
-def _conditional_logit(
-    x_BCF: np.ndarray, there_BC: np.ndarray, target_B: np.ndarray, towards_F: np.ndarray, ridge: float
+def conditional_logit(
+    x_BCF: np.ndarray,
+    there_BC: np.ndarray,
+    target_B: np.ndarray,
+    towards_F: np.ndarray,
+    ridge: float,
+    base_BC: np.ndarray | None = None,
 ) -> np.ndarray:
-    """float64 [F]: minimises -sum log softmax(x w)[target] + ridge / 2 * |w - towards|^2, by L-BFGS."""
+    """float64 [F]: minimises -sum log softmax(base + x w)[target] + ridge / 2 * |w - towards|^2, by L-BFGS; without a
+    ``base_BC`` there is none."""
     from scipy.optimize import minimize
 
     batch, width, count = x_BCF.shape
@@ -138,6 +144,8 @@ def _conditional_logit(
 
     def value(weights_F: np.ndarray) -> tuple[float, np.ndarray]:
         scores_BC = (flat_NF @ weights_F.astype(np.float32)).reshape(batch, width).astype(np.float64)
+        if base_BC is not None:
+            scores_BC += base_BC
         scores_BC[~there_BC] = -np.inf
         top_B1 = scores_BC.max(axis=1, keepdims=True)
         chance_BC = np.exp(scores_BC - top_B1)

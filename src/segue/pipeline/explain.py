@@ -185,14 +185,15 @@ def _held_back(pipeline: Pipeline, history: Sequences, found: Candidates, column
     if len(last) == 0:
         return None
     own, other = (_shares(pipeline, history, found, c) for c in (column, int(last[0])))
-    gaps = {name: own[name] - other[name] for name in own}
+    gaps = {name: own[name] - other[name] for name in own if name in other}
     return min(gaps, key=lambda name: gaps[name]) if gaps and min(gaps.values()) < 0 else None
 
 
 def _shares(pipeline: Pipeline, history: Sequences, found: Candidates, column: int) -> dict[str, float]:
     """What each source that was asked adds to a candidate's score, against the mean of all candidates."""
     blend = pipeline.weighing.blend
-    if not isinstance(blend, Learned):
+    weighed_apart = pipeline.weighing.newcomers is not None and pipeline.shelf.counts_V[found.items_BC[0, column]] == 0
+    if not isinstance(blend, Learned) or weighed_apart:
         return {}
     there_C = found.items_BC[0] != PAD
     own_CF = blend.within(signals(found, history, pipeline.shelf, pipeline.weighing.scales))[0][there_C]

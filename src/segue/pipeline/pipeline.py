@@ -14,6 +14,7 @@ from segue.data.sequences import Sequences
 from segue.pipeline.blend import Blend
 from segue.pipeline.candidates import Candidates, gather
 from segue.pipeline.config import PipelineConfig
+from segue.pipeline.newcomers import Newcomers, newcomers
 from segue.pipeline.rank import Second
 from segue.pipeline.ranked import How, Ranked
 from segue.pipeline.shelf import Shelf
@@ -36,6 +37,8 @@ class Weighing:
     """A score divided by it is a log-probability, up to a constant for each history."""
     coverage: float = 1.0
     """How often what came next was among the candidates, on validation."""
+    newcomers: Newcomers | None = None
+    """How items without any event are weighed; None: like all others."""
 
     def scores(self, found: Candidates, signals_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
         """float64 [B, C]; -inf at PAD."""
@@ -43,6 +46,10 @@ class Weighing:
         if self.trees is not None and len(self.trees):
             there_BC = found.items_BC != PAD
             scores_BC[there_BC] += self.trees.scores(signals_BCF[there_BC])
+        if self.newcomers is not None:
+            new_BC = newcomers(signals_BCF, len(found.sources)) & (found.items_BC != PAD)
+            if new_BC.any():
+                scores_BC = np.where(new_BC, self.newcomers.scores(signals_BCF), scores_BC)
         return scores_BC
 
     def probabilities(self, scores_BC: np.ndarray) -> np.ndarray:

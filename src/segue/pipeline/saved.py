@@ -15,6 +15,7 @@ from segue.models.zoo import ZOO, find
 from segue.pipeline.blend import Blend, Learned, fixed
 from segue.pipeline.config import PipelineConfig, decode_pipeline
 from segue.pipeline.index import Approximate
+from segue.pipeline.newcomers import Newcomers
 from segue.pipeline.own import OWN
 from segue.pipeline.pipeline import Pipeline, Weighing
 from segue.pipeline.rank import Second
@@ -52,13 +53,16 @@ def settings_of(pipeline: Pipeline, chosen: Mapping[int, Mapping[str, Any]]) -> 
 
 
 def arrays_of(pipeline: Pipeline) -> dict[str, np.ndarray]:
-    """Every array by name: 'model.0.', 'index.2', 'blend.', 'trees.', 'ranker.', 'shelf.', 'scales.' before its own."""
+    """Every array by name: 'model.0.', 'index.2', 'blend.', 'trees.', 'newcomers.', 'ranker.', 'shelf.', 'scales.'
+    before its own."""
     weighing = pipeline.weighing
     parts = {f"model.{m}": scorer.arrays() for m, scorer in enumerate(distinct(pipeline)[0])}
     parts |= {"blend": weighing.blend.arrays(), "shelf": pipeline.shelf.arrays()}
     parts["scales"] = {"log": weighing.scales.log_S, "spread": weighing.scales.spread_S}
     if weighing.trees is not None:
         parts["trees"] = weighing.trees.arrays()
+    if weighing.newcomers is not None:
+        parts["newcomers"] = weighing.newcomers.arrays()
     if pipeline.second is not None:
         parts["ranker"] = pipeline.second.ranker.arrays()
     out = {f"{part}.{name}": array for part, own in parts.items() for name, array in own.items()}
@@ -74,13 +78,14 @@ def restore_pipeline(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]
         Source(scorers[m], one, Approximate.restore(arrays[f"index.{s}"]) if f"index.{s}" in arrays else None)
         for s, (m, one) in enumerate(zip(values["model_of_source"], config.source, strict=True))
     ]
-    trees = _part(arrays, "trees")
+    trees, told = _part(arrays, "trees"), _part(arrays, "newcomers")
     weighing = Weighing(
         Scales(arrays["scales.log"], arrays["scales.spread"]),
         _blend(_part(arrays, "blend"), config),
         Trees.restore(trees) if trees else None,
         float(values["temperature"]),
         float(values["coverage"]),
+        Newcomers.restore(told) if told else None,
     )
     shelf = Shelf.restore(_part(arrays, "shelf"))
     second = _ranker(_part(arrays, "ranker"), values.get("ranker"))

@@ -11,6 +11,7 @@ import numpy as np
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.models.neural import NeuralScorer
+from segue.models.prior import WithPrior
 from segue.models.scorer import Scorer, top_k
 from segue.pipeline.config import SourceConfig
 from segue.pipeline.index import Approximate
@@ -18,6 +19,8 @@ from segue.pipeline.ranked import Ranked
 
 STILL = ("popularity", "trend", "new", "list")
 """Models that say the same to everybody."""
+TELLING = ("content-knn", "new", "list", "function")
+"""Models that know of items without events."""
 MOST_WIDER = 8
 """An approximate index is asked for at most so many times as many, so that forbidden ones can be left out; where that
 is not enough, the exact way answers."""
@@ -57,6 +60,14 @@ class Source:
     def name(self) -> str:
         """What answers call it."""
         return self.config.called
+
+    @property
+    def knows_facts(self) -> bool:
+        """Whether it can tell an item that nobody has taken yet from another one: by facts, or because it is named."""
+        scorer = self.scorer.scorer if isinstance(self.scorer, WithPrior) else self.scorer
+        if isinstance(scorer, NeuralScorer):
+            return scorer.sides.features is not None
+        return scorer.name in TELLING
 
     def serves(self, histories: Sequences) -> np.ndarray:
         """bool [B]: whose histories are its business, by the number of known events; an index is not asked about
