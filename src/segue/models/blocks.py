@@ -38,6 +38,16 @@ class Wish:
     extra: Extra | None = None
 
 
+@dataclass(frozen=True)
+class _Candidates:
+    """What is scored again."""
+
+    groups: np.ndarray
+    """Whole ones, int64."""
+    items: np.ndarray
+    """Behind them, int64, in none of these groups."""
+
+
 class Blocks:
     """The keys of a catalogue and their screen. Lists equal ``top_k`` of all scores, item by item.
 
@@ -55,6 +65,8 @@ class Blocks:
         self.screen = screening or screen(keys_VD, bias_V)
         self.groups: Groups = self.screen.groups
         self._loose = np.arange(self.groups.grouped, len(keys_VD))
+        self._chunks = np.ascontiguousarray(keys_VD)[: self.groups.grouped].reshape(self.groups.count, -1)
+        """float32 [G, members * D]: the same numbers, of which a whole group is copied at once."""
         self._shut_V = np.zeros(len(keys_VD), dtype=bool)
         self._longest = float(np.sqrt(np.einsum("vd,vd->v", keys_VD, keys_VD).max(initial=0.0)))
         self._highest = 0.0 if bias_V is None else float(np.abs(bias_V).max(initial=0.0))
@@ -72,41 +84,41 @@ class Blocks:
         scores_BK = np.full((len(query_BD), k), -np.inf, dtype=np.float32)
         for b, wish in enumerate(wishes):
             banned = np.append(wish.banned, PAD)
-            candidates_C = self._candidates(best_BG[b], float(off_B[b]), k, wish, banned)
+            candidates = self._candidates(best_BG[b], float(off_B[b]), k, wish, banned)
             # Looked up in a table of all items: several times faster than comparing two lists.
             self._shut_V[banned] = True
-            found = self._pick(query_BD[b], candidates_C, float(round_B[b]), k, wish.extra)
+            found = self._pick(query_BD[b], candidates, float(round_B[b]), k, wish.extra)
             self._shut_V[banned] = False
             items_BK[b, : len(found[0])], scores_BK[b, : len(found[0])] = found
         return items_BK, scores_BK
 
-    def _candidates(self, best_G: np.ndarray, off: float, k: int, wish: Wish, banned: np.ndarray) -> np.ndarray:
+    def _candidates(self, best_G: np.ndarray, off: float, k: int, wish: Wish, banned: np.ndarray) -> "_Candidates":
         """Items, each once and some of them banned, among which all of the k best are."""
+        nothing = np.empty(0, dtype=np.int64)
         if wish.allowed is not None:
-            return np.unique(wish.allowed)
+            return _Candidates(nothing, np.unique(wish.allowed))
         if 4 * k >= len(best_G):
-            return np.arange(len(self.keys_VD))
+            return _Candidates(nothing, np.arange(len(self.keys_VD)))
         # A group with a banned item is not proof of anything, but may hold a good one all the same.
         sure_G = best_G.copy()
         sure_G[self.groups.of(banned)] = -np.inf
         floor = np.partition(sure_G, -k)[-k] - 2 * off
-        reach = np.flatnonzero(best_G >= floor)
-        if len(reach) * self.groups.width > len(self.keys_VD) // 4:
-            return np.arange(len(self.keys_VD))
-        found = np.concatenate([self.groups.members(reach), self._loose])
+        reach_G = best_G >= floor
+        reach = np.flatnonzero(reach_G)
+        if len(reach) * self.groups.width > min(len(self.keys_VD) // 4, _AT_ONCE):
+            return _Candidates(nothing, np.arange(len(self.keys_VD)))
         if wish.extra is None:
-            return found
-        lifted = best_G.max() + off + wish.extra.values_M
-        return np.union1d(found, wish.extra.items_M[lifted >= floor + off])
+            return _Candidates(reach, self._loose)
+        lifted = best_G.max() + off + wish.extra.values_M >= floor + off
+        own = wish.extra.items_M[lifted & (wish.extra.items_M < self.groups.grouped)]
+        return _Candidates(reach, np.concatenate([self._loose, own[~reach_G[self.groups.of(own)]]]))
 
     def _pick(
-        self, query_D: np.ndarray, items_C: np.ndarray, off: float, k: int, extra: Extra | None
+        self, query_D: np.ndarray, candidates: "_Candidates", off: float, k: int, extra: Extra | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k best of the candidates: in float32 first, what can be among them in float64."""
-        scores_C = np.empty(len(items_C), dtype=np.float32)
-        for start in range(0, len(items_C), _AT_ONCE):
-            part = items_C[start : start + _AT_ONCE]
-            scores_C[start : start + _AT_ONCE] = self._plus(self.keys_VD[part] @ query_D, part, extra)
+        items_C = np.concatenate([self.groups.members(candidates.groups), candidates.items])
+        scores_C = self._plus(self._products(query_D, candidates), items_C, extra)
         scores_C[self._shut_V[items_C]] = -np.inf
         floor = np.float32(_LOWEST)
         if len(scores_C) > k:
@@ -118,6 +130,14 @@ class Blocks:
         exact = self._plus(product.astype(np.float32), items_C, extra)
         order = np.argsort(-exact, kind="stable")[:k]
         return items_C[order], exact[order]
+
+    def _products(self, query_D: np.ndarray, candidates: "_Candidates") -> np.ndarray:
+        """float32 [C]: keys . query, of whole groups first."""
+        out = [np.take(self._chunks, candidates.groups, axis=0).reshape(-1, len(query_D)) @ query_D]
+        for start in range(0, len(candidates.items), _AT_ONCE):
+            out.append(self.keys_VD[candidates.items[start : start + _AT_ONCE]] @ query_D)
+        product_C: np.ndarray = np.concatenate(out)
+        return product_C
 
     def _plus(self, product_C: np.ndarray, items_C: np.ndarray, extra: Extra | None) -> np.ndarray:
         scores_C = product_C if self.bias_V is None else product_C + self.bias_V[items_C]

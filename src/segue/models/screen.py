@@ -20,9 +20,9 @@ _HIGHEST, _MIDDLE = 127, 64
 
 @dataclass(frozen=True)
 class Groups:
-    """Which items share a group: a block's items are dealt out to its groups in turn, as cards are.
+    """Which items share a group: ``width`` neighbours, so that the groups that are scored again lie together in memory.
 
-    The last block is cut to whole rounds of ``width``; fewer than ``width`` items behind it are in no group.
+    Fewer than ``width`` items behind the last group are in none.
     """
 
     size: int
@@ -30,7 +30,7 @@ class Groups:
     width: int
     """Items in a group."""
     block: int
-    """Items in a block, a multiple of ``width``."""
+    """Items that are scored at once, a multiple of ``width``."""
 
     @property
     def grouped(self) -> int:
@@ -49,21 +49,17 @@ class Groups:
 
     def of(self, items: np.ndarray) -> np.ndarray:
         """The group of each item that is in one, int64; the others are left out."""
-        items = items[items < self.grouped].astype(np.int64)
-        block = items // self.block
-        return block * (self.block // self.width) + (items - block * self.block) % self._stride(block)
+        group: np.ndarray = items[items < self.grouped].astype(np.int64) // self.width
+        return group
 
     def members(self, groups: np.ndarray) -> np.ndarray:
-        """All items of the groups, int64, in no order."""
-        per_block = self.block // self.width
-        block = groups // per_block
-        first = block * self.block + groups - block * per_block
-        return (first[:, None] + np.arange(self.width) * self._stride(block)[:, None]).ravel()
+        """All items of the groups, int64."""
+        return (groups[:, None] * self.width + np.arange(self.width)).ravel()
 
-    def _stride(self, block: np.ndarray) -> np.ndarray:
-        inside = np.minimum(self.block, self.grouped - block * self.block)
-        stride: np.ndarray = inside // self.width
-        return stride
+    def dealt(self, block: slice) -> np.ndarray:
+        """int64: a block's items, the first of each group, then the second of each: so that a maximum over groups runs
+        over whole rows."""
+        return np.arange(block.start, block.stop).reshape(-1, self.width).T.ravel()
 
 
 class Screen(Protocol):
@@ -91,14 +87,16 @@ class FloatScreen:
         best_GB = np.empty((self.groups.count, len(query_BD)), dtype=np.float32)
         done = 0
         for block in self.groups.blocks():
-            # Items along the first axis: the table is read as it lies, and a group's maximum runs over whole rows.
+            # Items along the first axis: the table is read as it lies.
             scores_NB = self._keys_VD[block] @ query_BD.T
             if self._bias_V is not None:
                 scores_NB += self._bias_V[block, None]
-            stride = len(scores_NB) // self.groups.width
-            by_turn = scores_NB.reshape(self.groups.width, stride, len(query_BD))
-            by_turn.max(axis=0, out=best_GB[done : done + stride])
-            done += stride
+            by_group = scores_NB.reshape(-1, self.groups.width, len(query_BD))
+            best = best_GB[done : done + len(by_group)]
+            best[:] = by_group[:, 0]
+            for member in range(1, self.groups.width):  # a reduction over the middle axis is several times slower
+                np.maximum(best, by_group[:, member], out=best)
+            done += len(by_group)
         return best_GB.T, rounding(query_BD, self._longest, self._highest)
 
 
@@ -162,13 +160,14 @@ def _byte_graph(keys_VD: np.ndarray, bias_V: np.ndarray | None, groups: Groups) 
         "turns": np.array([1], dtype=np.int64),
     }
     for n, block in enumerate(groups.blocks()):
-        constants[f"keys{n}"] = keys_VD[block].T
+        dealt = groups.dealt(block)
+        constants[f"keys{n}"] = keys_VD[dealt].T
         stride = (block.stop - block.start) // groups.width
         constants[f"shape{n}"] = np.array([-1, groups.width, stride], dtype=np.int64)
         nodes.append(Node("MatMulInteger", ["query", f"keys{n}", "middle"], f"whole{n}"))
         scores = f"whole{n}"
         if bias_V is not None:
-            constants[f"bias{n}"] = bias_V[block]
+            constants[f"bias{n}"] = bias_V[dealt]
             nodes.append(Node("Cast", [scores], f"float{n}", [("to", 1)]))
             nodes.append(Node("Mul", [f"float{n}", "scale"], f"scaled{n}"))
             nodes.append(Node("Add", [f"scaled{n}", f"bias{n}"], f"score{n}"))
