@@ -21,13 +21,14 @@ from segue.data.sequences import Sequences
 from segue.models import artifact
 
 SERVER = """
-import sys, pathlib
+import os, sys, pathlib
 from segue.serving.engine import EngineConfig
-from segue.serving.server import ServingConfig, serve
+from segue.serving.server import serve
+from segue.serving.settings import ServingConfig
 from segue.serving.sessions import SessionsConfig
 run, data, port, durability, keys = sys.argv[1:]
 serve(pathlib.Path(run), data_dir=pathlib.Path(data), port=int(port), sessions=SessionsConfig(keys=int(keys)),
-      config=ServingConfig(engine=EngineConfig(durability=durability)))
+      config=ServingConfig(engine=EngineConfig(durability=durability), workers=int(os.environ.get('SEGUE_WORKERS', '1'))))
 """
 
 

@@ -7,8 +7,9 @@ from segue.data.erasures import Erasures
 from segue.data.events import read_events
 from segue.serving.directory import Directory
 from segue.serving.events import accept
+from segue.serving.reading import scan
 from segue.serving.schema import EventIn
-from segue.serving.store import Receipt, Store, scan
+from segue.serving.store import Receipt, Store
 from segue.transfer import CHUNK, export, import_log, write_stream
 
 NOW_US = 1_800_000_000_000_000

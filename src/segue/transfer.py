@@ -14,9 +14,10 @@ from segue.data.cells import as_cell
 from segue.data.erasures import visitor
 from segue.serving.directory import Directory
 from segue.serving.events import Event, accept
+from segue.serving.reading import scan
 from segue.serving.schema import EventIn
 from segue.serving.server import import_events
-from segue.serving.store import Receipt, Store, scan
+from segue.serving.store import Receipt, Store
 
 if TYPE_CHECKING:
     import polars as pl

@@ -25,13 +25,16 @@ from segue.serving.api import Door, build
 from segue.serving.client import Client
 from segue.serving.events import Event, accept
 from segue.serving.schema import EventIn
-from segue.serving.server import ServingConfig, _office
+from segue.serving.server import _office
+from segue.serving.settings import ServingConfig
 from segue.serving.store import Store
 from segue.serving.watch import source
 
 ITEMS = 12
-PROGRAM = "import sys, pathlib; from segue.serving.server import serve; run, data, port = sys.argv[1:]; "
-PROGRAM += "serve(pathlib.Path(run), data_dir=pathlib.Path(data), port=int(port))"
+PROGRAM = "import os, sys, pathlib; from segue.serving.server import serve; run, data, port = sys.argv[1:]; "
+PROGRAM += "from segue.serving.settings import ServingConfig; "
+PROGRAM += "config = ServingConfig(workers=int(os.environ.get('WORKERS', '1'))); "
+PROGRAM += "serve(pathlib.Path(run), data_dir=pathlib.Path(data), port=int(port), config=config)"
 
 
 @pytest.fixture(scope="session")

@@ -135,7 +135,7 @@ def test_the_oldest_lists_make_room(shop, tmp_path):
 
 def test_too_much_at_once_is_counted_not_waited_for(tmp_path, event):
     recorder = Recorder(tmp_path / "m.sqlite", lambda kind, name: name, AttributionConfig(waiting=5))
-    from segue.serving.store import Stored
+    from segue.serving.reading import Stored
 
     with recorder._turn:
         recorder.heard([Stored(i, event("a", event="purchase")) for i in range(9)])

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
+from segue.serving.audience import Audience
 from segue.serving.engine import Engine
-from segue.serving.fleet import Audience, ErrorWatch, Fleet, Lineup, Member
+from segue.serving.fleet import ErrorWatch, Fleet, Lineup, Member
 from segue.serving.model import Model
 from segue.serving.problems import Problem
 from segue.serving.registry import Registry

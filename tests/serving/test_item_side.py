@@ -14,8 +14,9 @@ from segue.data.sequences import Sequences
 from segue.models import artifact
 from segue.pipeline.config import decode_pipeline
 from segue.pipeline.pipeline import Pipeline
+from segue.serving.audience import Audience
 from segue.serving.engine import Engine
-from segue.serving.fleet import Audience, Fleet, Lineup, Member
+from segue.serving.fleet import Fleet, Lineup, Member
 from segue.serving.model import Model
 from segue.serving.schema import EventIn, RecommendRequest
 from segue.serving.sessions import Sessions

@@ -11,11 +11,12 @@ import time
 import pytest
 
 from segue.data.catalog import Catalog
+from segue.serving.listening import DRAIN_S, free_port
 from segue.serving.problems import Problem
 from segue.serving.registry import Registry
 from segue.serving.reports import ModelsAnswer
 from segue.serving.schema import EventIn, RecommendRequest, SimilarRequest
-from segue.serving.server import DRAIN_S, free_port, import_events
+from segue.serving.server import import_events
 from segue.serving.sessions import Sessions
 from segue.serving.store import Receipt
 

@@ -23,7 +23,8 @@ def demo(
     Example:
       segue demo
     """
-    from segue.serving.server import ServingConfig, serve
+    from segue.serving.server import serve
+    from segue.serving.settings import ServingConfig
 
     if run is None:
         run = folder

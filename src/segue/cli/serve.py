@@ -35,6 +35,7 @@ def serve(
     users: o.Users = None,
     context: o.Context = None,
     rate: Annotated[float | None, typer.Option(help="At most so many requests a second for each key.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that answer on the one port.")] = 1,
     origin: Annotated[
         list[str] | None, typer.Option(help="A web site whose pages may ask, as https://shop.example. May be repeated.")
     ] = None,
@@ -63,8 +64,8 @@ def serve(
       segue serve run --history shop.csv --context region,device
     """
     from segue.serving.engine import EngineConfig
-    from segue.serving.server import ServingConfig
     from segue.serving.server import serve as listen
+    from segue.serving.settings import ServingConfig
 
     folder = data or run.with_name(run.name + "-data")
     config = ServingConfig(
@@ -73,6 +74,7 @@ def serve(
         json_logs=json_logs,
         log_requests=log_requests,
         measure=measure,
+        workers=workers,
         engine=EngineConfig(durability=durability.value),
     )
     if history is not None:

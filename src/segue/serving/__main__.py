@@ -22,16 +22,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--origin", action="append", default=[], help="a web site whose pages may ask")
     parser.add_argument("--json-logs", action="store_true")
     parser.add_argument("--log-requests", action="store_true")
+    parser.add_argument("--workers", type=int, default=1, help="processes that answer on the port")
     parser.add_argument("--ready", metavar="URL", help="ask a server whether it is ready, and end")
     asked = parser.parse_args(arguments)
     if asked.ready is not None:
         return 0 if ready(asked.ready) else 1
     if asked.run is None:
         parser.error("name the model's folder")
-    from segue.serving.server import ServingConfig, serve
+    from segue.serving.server import serve
+    from segue.serving.settings import ServingConfig
 
     try:
-        config = ServingConfig(asked.rate, tuple(asked.origin), 1.0, asked.json_logs, asked.log_requests)
+        config = ServingConfig(
+            rate=asked.rate,
+            origins=tuple(asked.origin),
+            json_logs=asked.json_logs,
+            log_requests=asked.log_requests,
+            workers=asked.workers,
+        )
         data = asked.data or asked.run.with_name(asked.run.name + "-data")
         serve(asked.run, data_dir=data, host=asked.host, port=asked.port, config=config)
     except ValueError as error:

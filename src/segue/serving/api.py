@@ -37,7 +37,7 @@ from segue.serving.schema import (
     decode,
     decode_events,
 )
-from segue.serving.telemetry import MEDIA_TYPE
+from segue.serving.telemetry import MEDIA_TYPE, together
 
 MAX_BODY_BYTES = 1_000_000
 BODY_DEADLINE_S = 10.0
@@ -61,6 +61,8 @@ class Door:
     draining: bool = False
     pulse: Pulse = field(default_factory=Pulse)
     """How late the event loop is: it refuses work before the work costs anything."""
+    others: Callable[[], list[tuple[str, bytes]]] = list
+    """The counters of other processes that answer on the same port, by their numbers."""
     writing: int = 0
     """Lists that are being written item by item just now."""
 
@@ -139,7 +141,8 @@ def build(door: Door, pages: Sequence[Route] = ()) -> ASGIApp:
         return Response(document, media_type=_JSON)
 
     async def metrics(request: Request) -> Response:
-        return Response(door.fleet.telemetry.text(), headers={"Content-Type": MEDIA_TYPE})
+        text, others = door.fleet.telemetry.text(), await asyncio.to_thread(door.others)
+        return Response(together(text, others), headers={"Content-Type": MEDIA_TYPE})
 
     routes = [Route(one.path, _operation(door, one), methods=["POST"]) for one in OPERATIONS]
     routes += _reads(door)

@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import apsw
 
 from segue.serving.events import RECOMMENDATION
+from segue.serving.reading import Stored
 from segue.serving.schema import RecommendAnswer
 from segue.serving.sessions import Key
-from segue.serving.store import Stored
 
 _FORMAT = 1
 _TABLES = """
@@ -55,6 +55,16 @@ class AttributionConfig:
             raise ValueError(
                 f"lists, waiting and window_s must be above 0, got {self.lists}, {self.waiting}, {self.window_s:g}."
             )
+
+
+class Recording(Protocol):
+    """Hears which lists were shown, and which events came."""
+
+    def shown(
+        self, answer: RecommendAnswer, placement: str | None, key: Key | None, experiment: str | None
+    ) -> None: ...
+
+    def heard(self, stored: Sequence[Stored]) -> None: ...
 
 
 class Recorder:

@@ -8,6 +8,7 @@ import msgspec
 
 from segue.data.erasures import Erasures
 from segue.serving import measuring
+from segue.serving.attribution import Recorder
 from segue.serving.erasure import erase
 from segue.serving.fleet import Fleet
 from segue.serving.problems import Problem
@@ -101,7 +102,7 @@ class BackOffice:
     def report(self, days: float) -> ReportAnswer:
         """Lists, clicks, purchases, experiments. Problem (404) where nothing is measured."""
         recorder = self.fleet.recorder
-        if recorder is None:
+        if not isinstance(recorder, Recorder):
             raise Problem(404, "This server measures nothing.")
         recorder.flush()
         found = measuring.report(Path(recorder.path), days)

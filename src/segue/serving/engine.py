@@ -58,10 +58,12 @@ class EngineConfig:
 
 
 class Engine:
-    """Stores events and answers questions. ``ask`` from the event loop, everything else from one thread at a time; the
-    writer and the scorer have threads of their own."""
+    """Stores events and answers questions. ``ask`` from the event loop, everything else from one thread at a time."""
 
-    def __init__(self, model: Model, sessions: Sessions, writer: Writer, config: "EngineConfig | None" = None) -> None:
+    def __init__(
+        self, model: Model, sessions: Sessions, writer: Writer | None, config: "EngineConfig | None" = None
+    ) -> None:
+        """Without a ``writer`` another process stores events (``segue.serving.branch``)."""
         self._model = model
         self._sessions = sessions
         self._writer = writer
@@ -92,7 +94,7 @@ class Engine:
     @property
     def writable(self) -> bool:
         """Whether the last write of events went well."""
-        return self._writer.writable
+        return self._writer is None or self._writer.writable
 
     @property
     def busy(self) -> bool:
@@ -103,6 +105,7 @@ class Engine:
         self, sent: Sequence[EventIn], durability: Durability | None = None
     ) -> tuple["Future[Receipt]", list[str]]:
         """Hands events to the writer: (what becomes of them, the id of each). Problem as ``accept`` and ``submit``."""
+        assert self._writer is not None
         now_us = time.time_ns() // 1000
         events = [accept(one, now_us) for one in sent]
         force = (durability or self.durability) == "fsync"

@@ -6,6 +6,7 @@ import time
 import msgspec
 
 from segue.data.erasures import Erasures
+from segue.serving.attribution import Recorder
 from segue.serving.fleet import Fleet
 from segue.serving.reports import Receipt
 from segue.serving.sessions import Key
@@ -28,7 +29,7 @@ def erase(user_id: str, *, writer: Writer, fleet: Fleet, erasures: Erasures) -> 
     if erased.sessions:
         erasures.add(keys, now_us)
     fleet.forget(keys)
-    measured = fleet.recorder.forget(keys) if fleet.recorder is not None else 0
+    measured = fleet.recorder.forget(keys) if isinstance(fleet.recorder, Recorder) else 0
     person = erasures.digest(*user)
     told = (person, now_us, erased.events, len(erased.sessions), measured)
     proof = hashlib.sha256(msgspec.json.encode(told)).hexdigest()

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 from segue.data.erasures import Erasures
 from segue.serving import experiments
-from segue.serving.attribution import Recorder
+from segue.serving.attribution import Recording
+from segue.serving.audience import Audience
 from segue.serving.engine import Engine, key_of
 from segue.serving.events import accept
 from segue.serving.logs import said
@@ -22,7 +23,7 @@ from segue.serving.problems import Problem
 from segue.serving.schema import Durability, EventIn, NextRequest, RecommendAnswer, RecommendRequest, SimilarRequest
 from segue.serving.sessions import Key, Sessions
 from segue.serving.shadow import Shadow
-from segue.serving.store import Receipt, Stored
+from segue.serving.store import Receipt
 from segue.serving.telemetry import Telemetry
 
 LIVE, CANARY, INTERLEAVED, SPARE = "live", "canary", "interleaved", "spare"
@@ -78,22 +79,6 @@ class Lineup:
         return experiments.variant(person, salt, self.shares)
 
 
-class Audience:
-    """Who hears of every commit. The writer calls it before anybody is answered."""
-
-    def __init__(self) -> None:
-        self._listening: tuple[Callable[[Sequence[Stored]], None], ...] = ()
-
-    def invite(self, listeners: Sequence[Callable[[Sequence[Stored]], None]]) -> None:
-        """Replaces everybody who hears."""
-        self._listening = tuple(listeners)
-
-    def hear(self, stored: Sequence[Stored]) -> None:
-        """Tells them all."""
-        for listener in self._listening:
-            listener(stored)
-
-
 class ErrorWatch:
     """Counts a version's failures among its latest answers."""
 
@@ -123,7 +108,7 @@ class Fleet:
         audience: Audience | None = None,
         *,
         telemetry: Telemetry | None = None,
-        recorder: Recorder | None = None,
+        recorder: Recording | None = None,
         erasures: Erasures | None = None,
     ) -> None:
         self._audience = audience or Audience()
@@ -142,6 +127,11 @@ class Fleet:
     def of(cls, engine: Engine, sessions: Sessions) -> "Fleet":
         """A fleet of one, which never changes."""
         return cls(Lineup(Member(engine, sessions)))
+
+    @property
+    def audience(self) -> Audience:
+        """Who hears of commits."""
+        return self._audience
 
     @property
     def lineup(self) -> Lineup:
@@ -282,10 +272,11 @@ class Fleet:
         return await self._lineup.live.engine.ask(request)
 
     def forget(self, keys: Sequence[Key]) -> None:
-        """Drops people and sessions from every version's memory."""
+        """Drops people and sessions from every version's memory, in every process."""
         for member in self._lineup.members():
             for key in keys:
                 member.engine.forget(key)
+        self._audience.forget(keys)
 
     def close(self) -> None:
         """Ends every thread; what waits for an answer gets it."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.serving.model import Model
+from segue.serving.reading import Stored
 from segue.serving.sessions import Sessions
-from segue.serving.store import Stored
 
 MOST = 50_000
 """So many of the newest events are told after a start; older ones are in the model's own log, or too old to matter."""

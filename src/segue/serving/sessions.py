@@ -11,7 +11,7 @@ import numpy as np
 
 from segue.data.catalog import Catalog
 from segue.serving.circumstances import NOTHING, Circumstances, Told
-from segue.serving.store import Store, Stored
+from segue.serving.reading import Reading, Stored
 
 Key = tuple[str, str]
 """("user_id" or "session_id", the id): a user and a session of one name are two."""
@@ -97,7 +97,7 @@ class Sessions:
 
     def __init__(
         self,
-        store: Store,
+        store: Reading,
         catalog: Catalog,
         config: SessionsConfig | None = None,
         *,

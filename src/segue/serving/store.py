@@ -4,18 +4,17 @@ One connection writes and checkpoints, another only reads: SQLite's WAL mode had
 writers (fixed in 3.51.3), so older versions are refused and a second writer never exists.
 """
 
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import apsw
 from msgspec.structs import astuple
 
-from segue.serving.database import BUSY_MS, COLUMNS, FORMAT, check_sqlite, connect
+from segue.serving.database import COLUMNS, FORMAT, check_sqlite, connect
 from segue.serving.events import Event
 from segue.serving.problems import Problem
+from segue.serving.reading import Reading, Stored, checked
 
 CHECKED_ROWS = 50_000
 """Newest rows whose checksums are looked at when a log is opened: a crash damages the end, if anything, and older rows
@@ -26,14 +25,6 @@ _INDEXES = {
     "by_session": "CREATE INDEX IF NOT EXISTS by_session ON events(session_id, time_us, seq) "
     "WHERE session_id IS NOT NULL",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """An event with its place in the log: ``seq`` counts arrivals and breaks ties between equal times."""
-
-    seq: int
-    event: Event
 
 
 @dataclass(frozen=True)
@@ -55,7 +46,7 @@ class Erased:
     """Whether the bytes are gone from the file as well."""
 
 
-class Store:
+class Store(Reading):
     """Events by arrival; each (source, event_id) once, for ever."""
 
     def __init__(self, path: Path) -> None:
@@ -67,9 +58,7 @@ class Store:
         try:
             self._write = connect(self.path)
             self.damaged = self._set_damaged_aside()
-            self._read = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
-            self._read.set_busy_timeout(BUSY_MS)
-            self._reading = threading.Lock()
+            super().__init__(self.path)
         except (apsw.CorruptError, apsw.NotADBError) as error:
             raise ValueError(f"{self.path} is damaged beyond its rows ({error}): restore it from a backup.") from None
         except apsw.Error as error:
@@ -138,19 +127,6 @@ class Store:
                 )
         return list(fresh.values())
 
-    def newest(self, key: str, value: str, limit: int) -> list[Stored]:
-        """The newest events of one person (``key`` "user_id") or session ("session_id"), oldest first, by time and
-        then by arrival; rows whose checksum does not hold are left out."""
-        found = self._ask(_NEWEST[key], (value, limit))
-        return [one for row in reversed(found) if (one := _checked(row)) is not None]
-
-    def later(self, time_us: int, seq: int, limit: int) -> list[Stored]:
-        """At most so many of the newest arrivals that arrived after ``seq`` and happened after a moment, the oldest
-        arrival first."""
-        query = f"SELECT {COLUMNS} FROM events WHERE seq > ? AND time_us > ? ORDER BY seq DESC LIMIT ?"
-        found = self._ask(query, (seq, time_us, limit))
-        return [one for row in reversed(found) if (one := _checked(row)) is not None]
-
     def erase(self, user_id: str, *, until_us: int = 2**62) -> Erased:
         """Takes a person out of the log, with the events of the person's sessions that name nobody else, and rewrites
         the file: no byte of them stays in it. Takes as long as copying the log.
@@ -170,30 +146,12 @@ class Store:
                     count += self._write.changes()
         return Erased(count, sessions, self.compact())
 
-    def has_before(self, user_id: str, until_us: int) -> bool:
-        """Whether a person has an event up to that moment."""
-        return bool(self._ask("SELECT 1 FROM events WHERE user_id = ? AND time_us <= ? LIMIT 1", (user_id, until_us)))
-
     def compact(self) -> bool:
         """Rewrites the file without what was deleted, whose bytes stay in freed pages until then; False where another
         process reads the log just now, so that the write-ahead log still holds them."""
         self._write.execute("VACUUM")
         busy = self._write.execute("PRAGMA wal_checkpoint(TRUNCATE)").get[0]
         return not busy
-
-    def of_user(self, user_id: str) -> Iterator[Stored]:
-        """Every event of a person, by time and then by arrival."""
-        found = self._ask(f"SELECT {COLUMNS} FROM events WHERE user_id = ? ORDER BY time_us, seq", (user_id,))
-        return (one for row in found if (one := _checked(row)) is not None)
-
-    def users(self) -> list[str]:
-        """Everybody who has an event."""
-        return [row[0] for row in self._ask("SELECT DISTINCT user_id FROM events WHERE user_id IS NOT NULL")]
-
-    def _ask(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        """Every row of an answer. One thread at a time: the connection refuses a second one instead of waiting."""
-        with self._reading:
-            return self._read.execute(query, values).fetchall()
 
     @property
     def loose(self) -> bool:
@@ -207,13 +165,9 @@ class Store:
         self._write.execute(f"PRAGMA user_version = {FORMAT}")
         self._loose = False
 
-    def count(self) -> int:
-        """How many events are stored."""
-        return self._ask("SELECT count(*) FROM events")[0][0]
-
     def close(self) -> None:
         """Merges the write-ahead log into the file and closes it."""
-        self._read.close()
+        super().close()
         self._write.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._write.close()
 
@@ -240,7 +194,7 @@ class Store:
             try:
                 for row in self._write.execute(f"SELECT {COLUMNS} FROM events WHERE seq > ? ORDER BY seq", (last,)):
                     last = row[0]
-                    if _checked(row) is None:
+                    if checked(row) is None:
                         yield last
                 return
             except UnicodeDecodeError:
@@ -250,36 +204,7 @@ class Store:
 
 _INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _BODY = "SELECT body FROM events WHERE source = ? AND event_id = ?"
-_NEWEST = {
-    key: f"SELECT {COLUMNS} FROM events WHERE {key} = ? ORDER BY time_us DESC, seq DESC LIMIT ?"
-    for key in ("user_id", "session_id")
-}
-
-
-def scan(path: Path, chunk: int = 10_000) -> Iterator[list[Stored]]:
-    """Every sound event of a log by arrival, in chunks, over a connection that only reads: a server may be writing.
-
-    ValueError where there is no log.
-    """
-    try:
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-        connection.set_busy_timeout(BUSY_MS)
-        last: Any = 0
-        query = f"SELECT {COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
-        rows: list[Any]
-        while rows := connection.execute(query, (last, chunk)).fetchall():
-            last = rows[-1][0]
-            yield [one for row in rows if (one := _checked(row)) is not None]
-        connection.close()
-    except apsw.Error as error:
-        raise ValueError(f"{path} cannot be read as an event log: {error}.") from None
 
 
 def _row(stored: Stored) -> tuple[object, ...]:
     return (stored.seq, *astuple(stored.event), stored.event.checksum(stored.seq))
-
-
-def _checked(row: tuple) -> Stored | None:
-    """The event of a row, or None when the row is not what was written."""
-    event = Event(*row[1:-1])
-    return Stored(row[0], event) if event.checksum(row[0]) == row[-1] else None

@@ -1,8 +1,10 @@
 """What Prometheus reads: counters and times in a bounded number of series. No label ever holds an id from outside."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -81,3 +83,29 @@ class Telemetry:
         self._model.clear()
         for role, version in roles.items():
             self._model.labels(role, version).set(1)
+
+
+def together(text: bytes, others: Sequence[tuple[str, bytes]]) -> bytes:
+    """The counters of several processes as one text, each with the number of its process as ``worker``, 0 for this one;
+    where there are no others, the text as it is."""
+    if not others:
+        return text
+    found: dict[str, Metric] = {}
+    for worker, own in (("0", text), *others):
+        for family in text_string_to_metric_families(own.decode()):
+            metric = found.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+            for one in family.samples:
+                metric.add_sample(one.name, {**one.labels, "worker": worker}, one.value)
+    registry = CollectorRegistry()
+    registry.register(_Found(list(found.values())))
+    return generate_latest(registry)
+
+
+class _Found(Collector):
+    """Metrics that were counted elsewhere."""
+
+    def __init__(self, metrics: list[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics

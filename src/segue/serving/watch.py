@@ -114,6 +114,10 @@ class Watch:
                 self._back(pointer.turn, str(error))
                 return f"{error} What was at work goes on."
 
+    def soon(self) -> None:
+        """Looks at once, in its own thread."""
+        self._wake.set()
+
     def trouble(self, version: str, why: str) -> None:
         """A version at work fails too often: the last change is taken back."""
         if self._trouble is None:

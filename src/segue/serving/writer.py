@@ -12,7 +12,8 @@ import apsw
 
 from segue.serving.events import Event
 from segue.serving.problems import later
-from segue.serving.store import Receipt, Store, Stored
+from segue.serving.reading import Stored
+from segue.serving.store import Receipt, Store
 
 _MAX_WAITING = 4096
 _MAX_GROUP = 4096
