@@ -169,6 +169,7 @@ TASKS: dict[str, Task] = {
             "bert4rec": Row("bert4rec", {"epochs": 40}),
             "caser": Row("caser", {"epochs": 8}),
             "nextitnet": Row("nextitnet", {"epochs": 8}),
+            "lrurec": Row("lrurec", SMALL),
             "seq2seq": Row("seq2seq", {"epochs": 8}),
             "together": Row(
                 "sasrec+sasrec+sasrec+gru4rec+gru4rec+session-knn+ease",
@@ -189,6 +190,7 @@ TASKS: dict[str, Task] = {
             "bert4rec": Row("bert4rec", {"length": 200, "epochs": 40, "loss": "full"}),
             "caser": Row("caser", {"epochs": 8, "loss": "full"}),
             "nextitnet": Row("nextitnet", {"length": 100, "epochs": 8, "loss": "full"}),
+            "lrurec": Row("lrurec", MOVIES),
             "seq2seq": Row("seq2seq", {"epochs": 8}),
         },
     ),

@@ -33,7 +33,8 @@ def latency(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     for items in options.items:
         for name in options.models:
             found = result.setdefault(f"{name} {items}", {})
-            with serving(model(name, items, folder), folder / f"data-{name}-{items}") as server:
+            data = folder / f"data-{name}-{items}-{options.workers}"
+            with serving(model(name, items, folder), data, workers=options.workers) as server:
                 found["started_s"] = server.started_s
                 found["rss_mb"] = server.rss_mb()
                 for kind in LIMITS_MS:
@@ -200,6 +201,7 @@ def main() -> None:
     parser.add_argument("--rates", type=int, nargs="+", default=list(RATES))
     parser.add_argument("--items", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--models", nargs="+", default=["gru4rec", "sasrec"])
+    parser.add_argument("--workers", type=int, default=1, help="processes of the server in the part latency")
     parser.add_argument("--people", type=int, default=100_000, help="live sessions of the part memory")
     parser.add_argument("--faults", nargs="+", choices=serving_faults.FAULTS, default=list(serving_faults.FAULTS))
     parser.add_argument("--swaps", type=int, default=50, help="hot swaps of the part faults")
@@ -217,7 +219,8 @@ def main() -> None:
             result = PARTS[part](options, folder)
             if part == "faults":  # keeps its own file, fault by fault
                 continue
-            save(f"serving-{part}", {"about": about(), "asked": asked, **result})
+            several = f"-{options.workers}-workers" if part == "latency" and options.workers > 1 else ""
+            save(f"serving-{part}{several}", {"about": about(), "asked": asked, **result})
 
 
 if __name__ == "__main__":

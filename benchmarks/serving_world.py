@@ -21,14 +21,14 @@ from segue.data.sequences import Sequences
 from segue.models import artifact
 
 SERVER = """
-import os, sys, pathlib
+import sys, pathlib
 from segue.serving.engine import EngineConfig
 from segue.serving.server import serve
 from segue.serving.settings import ServingConfig
 from segue.serving.sessions import SessionsConfig
-run, data, port, durability, keys = sys.argv[1:]
+run, data, port, durability, keys, workers = sys.argv[1:]
 serve(pathlib.Path(run), data_dir=pathlib.Path(data), port=int(port), sessions=SessionsConfig(keys=int(keys)),
-      config=ServingConfig(engine=EngineConfig(durability=durability), workers=int(os.environ.get('SEGUE_WORKERS', '1'))))
+      config=ServingConfig(engine=EngineConfig(durability=durability), workers=int(workers)))
 """
 
 
@@ -80,9 +80,17 @@ class Server:
         return round(int(status.split("VmRSS:")[1].split()[0]) / 1024, 1)
 
     def cpu_s(self) -> float:
-        """Processor seconds so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Processor seconds so far, those of its other processes among them."""
+        ticks = 0
+        for pid in [self.process.pid, *self.branches()]:
+            fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def branches(self) -> list[int]:
+        """The numbers of its other processes."""
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return [int(one) for children in tasks for one in children.read_text(encoding="ascii").split()]
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Sends a signal and waits."""
@@ -107,10 +115,13 @@ def ask(port: int, path: str, body: Any, *, timeout_s: float = 10.0) -> dict[str
     return json.loads(answer) if got.startswith(b"HTTP/1.1 200") else None
 
 
-def start(run: Path, data: Path, *, durability: str = "fsync", keys: int = 100_000, port: int = 0) -> Server:
+def start(
+    run: Path, data: Path, *, durability: str = "fsync", keys: int = 100_000, port: int = 0, workers: int = 1
+) -> Server:
     """Segue's own server."""
     port = port or free_port()
-    return Server([sys.executable, "-c", SERVER, str(run), str(data), str(port), durability, str(keys)], port)
+    told = [str(run), str(data), str(port), durability, str(keys), str(workers)]
+    return Server([sys.executable, "-c", SERVER, *told], port)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from segue.models.neural import unit
 from segue.models.placing import place
 from segue.models.restore import restore
 from segue.models.zoo import find
-from segue.recommenders import HSTU, BERT4Rec, GRU4Rec, NextItNet, SASRec, Seq2SeqRec
+from segue.recommenders import HSTU, BERT4Rec, GRU4Rec, LRURec, NextItNet, SASRec, Seq2SeqRec
 from segue.training.grow import grow_net
 from segue.training.nets.gru import GruEncoder
 from segue.training.nets.layers import Noise
@@ -38,11 +38,28 @@ def walk(people: range, step: int, items: int, begin: int) -> EventLog:
 
 
 @pytest.fixture(
-    params=["gru4rec", "gru4rec-separate", "gru4rec-lanes", "gru4rec-times", "sasrec", "bert4rec", "nextitnet", "hstu"]
+    params=[
+        "gru4rec",
+        "gru4rec-separate",
+        "gru4rec-lanes",
+        "gru4rec-times",
+        "sasrec",
+        "bert4rec",
+        "nextitnet",
+        "hstu",
+        "lrurec",
+    ]
 )
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     name, _, special = request.param.partition("-")
-    kinds = {"gru4rec": GRU4Rec, "sasrec": SASRec, "bert4rec": BERT4Rec, "nextitnet": NextItNet, "hstu": HSTU}
+    kinds = {
+        "gru4rec": GRU4Rec,
+        "sasrec": SASRec,
+        "bert4rec": BERT4Rec,
+        "nextitnet": NextItNet,
+        "hstu": HSTU,
+        "lrurec": LRURec,
+    }
     quick = {"dim": 16, "epochs": 6, "batch_tokens": 128, "learning_rate": 0.02, "prior": 0.0}
     more = {
         "separate": {"embedding": "separate"},

@@ -23,6 +23,7 @@ _HOMES = {
     "GRU4Rec": "segue.recommenders",
     "SASRec": "segue.recommenders",
     "HSTU": "segue.recommenders",
+    "LRURec": "segue.recommenders",
     "BERT4Rec": "segue.recommenders",
     "Caser": "segue.recommenders",
     "NextItNet": "segue.recommenders",

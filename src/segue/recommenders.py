@@ -99,6 +99,12 @@ class SASRec(Recommender):
     model = "sasrec"
 
 
+class LRURec(Recommender):
+    """Layers of linear recurrence: what every event leaves behind fades and turns, at a speed of its own."""
+
+    model = "lrurec"
+
+
 class HSTU(Recommender):
     """Gated layers of pointwise attention that see how long ago things happened."""
 

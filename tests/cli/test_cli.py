@@ -141,7 +141,7 @@ def test_profile_says_what_is_odd(log: Path) -> None:
             ["compare", "LOG", "--models", "gru5rec"],
             "segue: There is no model 'gru5rec'. Known models: popularity, trend, markov, covisit, "
             "item-knn, session-knn, spectral, ials, bpr, ease, fpmc, user-knn, vsknn, vstan, gru4rec, "
-            "sasrec, hstu, bert4rec, caser, nextitnet, seq2seq.\n",
+            "sasrec, lrurec, hstu, bert4rec, caser, nextitnet, seq2seq.\n",
         ),
         (
             ["compare", "LOG", "--models", "covisit", "--set", "covisit.dekay=1"],

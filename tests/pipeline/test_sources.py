@@ -8,8 +8,11 @@ import pytest
 
 from segue.data.catalog import PAD, Catalog
 from segue.data.sequences import Sequences
+from segue.models.gru4rec import GruArrays
 from segue.models.markov import Markov, MarkovConfig
+from segue.models.neural import NeuralScorer
 from segue.models.scorer import top_k
+from segue.pipeline import sources
 from segue.pipeline.config import SourceConfig
 from segue.pipeline.index import Approximate, Exact, recall_of
 from segue.pipeline.own import (
@@ -21,7 +24,7 @@ from segue.pipeline.own import (
     New,
     NewConfig,
 )
-from segue.pipeline.sources import Dense, Searched, Source, last_session
+from segue.pipeline.sources import Dense, Screened, Searched, Source, last_session
 
 DAY_US = 86_400_000_000
 CATALOG = Catalog("abcde")
@@ -207,3 +210,36 @@ def test_without_faiss_there_is_a_sentence(keys, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ValueError, match=r"^An approximate index needs faiss: pip install 'segue\[ann\]'\.$"):
         Approximate.build(keys)
+
+
+def a_network(size: int, temperature: float | None) -> NeuralScorer:
+    """Random weights; without a temperature every item has a bias, the last column of its row."""
+    rng = np.random.default_rng(5)
+
+    def draw(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape).astype(np.float32)
+
+    layer = {"input": draw(24, 8), "input_bias": draw(24), "state": draw(24, 8), "state_bias": draw(24)}
+    table_VD = draw(size, 8 + (temperature is None))
+    return NeuralScorer("gru4rec", GruArrays([layer], 20), table_VD, draw(size), temperature=temperature)
+
+
+@pytest.mark.parametrize("temperature", [0.1, None])
+def test_a_large_catalogue_is_searched_and_answers_as_if_it_were_scored(temperature, monkeypatch):
+    """With and without a filter, with items that may not come, and for somebody without a history."""
+    network, config = a_network(3000, temperature), SourceConfig(model="gru4rec")
+    dense = Source(network, config)
+    monkeypatch.setattr(sources, "BLOCKS_FROM", 1000)
+    searching = Source(network, config)
+    rows = Sequences.from_lists([[1, 2, 3], [2], [4, 1, 4]])
+    assert isinstance(dense.answer(rows), Dense) and isinstance(searching.answer(rows), Screened)
+    allowed_V = np.random.default_rng(1).random(3000) < 0.1
+    for exclude in (None, rows):
+        for allowed in (None, allowed_V):
+            wanted, found = (one.answer(rows).best(50, exclude, allowed) for one in (dense, searching))
+            np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_allclose(searching.answer(rows).of(wanted), dense.answer(rows).of(wanted), rtol=1e-4, atol=1e-4)
+    whole, scored = searching.answer(rows).whole(), dense.answer(rows).whole()
+    np.testing.assert_allclose(whole[:, 1:], scored[:, 1:], rtol=1e-4, atol=1e-4)
+    newcomer = Sequences.from_lists([[], [1]])
+    np.testing.assert_array_equal(*(one.answer(newcomer).best(9, None, None) for one in (dense, searching)))

@@ -15,6 +15,7 @@ import torch
 from segue.data.sequences import Sequences
 from segue.models.bert4rec import BERT4RecConfig
 from segue.models.gru4rec import GRU4RecConfig
+from segue.models.lrurec import LRURecConfig
 from segue.models.nextitnet import NextItNetConfig
 from segue.models.sasrec import SASRecConfig
 from segue.models.scorer import Scorer
@@ -58,7 +59,13 @@ HOW: list[dict[str, object]] = [
 ]
 
 
-NETS = [SASRecConfig(dim=8, length=10), GRU4RecConfig(dim=8), BERT4RecConfig(dim=8, length=10), NextItNetConfig(dim=8)]
+NETS = [
+    SASRecConfig(dim=8, length=10),
+    GRU4RecConfig(dim=8),
+    BERT4RecConfig(dim=8, length=10),
+    NextItNetConfig(dim=8),
+    LRURecConfig(dim=8),
+]
 LANES: list[tuple[object, dict[str, object]]] = [
     (GRU4RecConfig(dim=8, cell="lstm", layers=2), {"lanes": 20, "bptt": 2}),
     (GRU4RecConfig(dim=8, embedding="one-hot"), {"lanes": 30, "session_order": "time", "schedule": "constant"}),

@@ -19,6 +19,7 @@ from segue.models.caser import CaserConfig
 from segue.models.continuing import Rereading, Stepping
 from segue.models.gru4rec import GRU4RecConfig, GruArrays
 from segue.models.hstu import HSTUConfig
+from segue.models.lrurec import LRURecConfig
 from segue.models.neural import NeuralScorer, restore_neural
 from segue.models.nextitnet import NextItNetConfig
 from segue.models.sasrec import SASRecConfig
@@ -42,6 +43,7 @@ CONFIGS: dict[str, Any] = {
     "bert4rec": BERT4RecConfig(dim=8, length=10),
     "caser": CaserConfig(dim=8, length=4),
     "nextitnet": NextItNetConfig(dim=8, length=10),
+    "lrurec": LRURecConfig(dim=8, length=10),
     "seq2seq": Seq2SeqConfig(dim=8, length=10, horizon=3),
 }
 ROWS: list[dict[str, Any]] = [{}, {"device": "tv", "age": 3.0}, {"device": "phone"}, {"age": 40.0}]

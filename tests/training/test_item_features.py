@@ -13,6 +13,7 @@ from segue.models.bert4rec import BERT4RecConfig
 from segue.models.caser import CaserConfig
 from segue.models.gru4rec import GRU4RecConfig
 from segue.models.hstu import HSTUConfig
+from segue.models.lrurec import LRURecConfig
 from segue.models.nextitnet import NextItNetConfig
 from segue.models.sasrec import SASRecConfig
 from segue.models.seq2seq import Seq2SeqConfig
@@ -38,6 +39,7 @@ CONFIGS = [
     BERT4RecConfig(dim=8, length=10),
     CaserConfig(dim=8, length=4),
     NextItNetConfig(dim=8, length=10),
+    LRURecConfig(dim=8, length=10),
     Seq2SeqConfig(dim=8, length=10, horizon=3),
 ]
 

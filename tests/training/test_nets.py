@@ -12,6 +12,7 @@ from segue.models.bert4rec import BERT4RecConfig
 from segue.models.caser import CaserConfig
 from segue.models.gru4rec import GRU4RecConfig, GruArrays
 from segue.models.hstu import HSTUConfig
+from segue.models.lrurec import LRURecConfig
 from segue.models.neural import restore_neural
 from segue.models.nextitnet import NextItNetConfig
 from segue.models.sasrec import SASRecConfig
@@ -46,6 +47,9 @@ CAUSAL: dict[str, Any] = {
     "caser-narrow": CaserConfig(dim=16, length=12, window=1, temperature=None),
     "nextitnet": NextItNetConfig(dim=16, length=12),
     "hstu": HSTUConfig(dim=16, length=12),
+    "lrurec": LRURecConfig(dim=16, length=12),
+    "lrurec-wide": LRURecConfig(dim=16, length=12, expand=2, layers=1, temperature=None, spectral_start=False),
+    "lrurec-clock": LRURecConfig(dim=16, length=12, time_inputs=("gap",)),
     "hstu-dot": HSTUConfig(dim=16, length=12, layers=1, heads=4, temperature=None, spectral_start=False),
     "hstu-told": HSTUConfig(dim=16, length=12, target_time=True),
     "hstu-clock": HSTUConfig(dim=16, length=12, time_inputs=("daypart",)),
@@ -60,6 +64,7 @@ CONFIGS = CAUSAL | {
     "bert4rec-dot": BERT4RecConfig(dim=16, length=12, temperature=None, heads=4, spectral_start=False),
     "sasrec-one": SASRecConfig(dim=16, length=1),
     "hstu-one": HSTUConfig(dim=16, length=1),
+    "lrurec-one": LRURecConfig(dim=16, length=1),
     "bert4rec-one": BERT4RecConfig(dim=16, length=1),
 }
 
@@ -180,7 +185,19 @@ RECURRENT = [name for name, config in CAUSAL.items() if isinstance(config, GRU4R
 
 @pytest.mark.parametrize(
     "name",
-    ["sasrec", "gru", "lstm", "rnn", "sasrec-reversed", "sasrec-rotary", "caser", "nextitnet", "bert4rec", "hstu"],
+    [
+        "sasrec",
+        "gru",
+        "lstm",
+        "rnn",
+        "sasrec-reversed",
+        "sasrec-rotary",
+        "caser",
+        "nextitnet",
+        "bert4rec",
+        "hstu",
+        "lrurec",
+    ],
 )
 def test_order_matters(name: str, log: Sequences) -> None:
     """The newest event stays where it is, the others change places."""

@@ -18,6 +18,7 @@ from segue.models.gru4rec import GRU4RecConfig
 from segue.models.hstu import HSTUConfig
 from segue.models.ials import IALS, IALSConfig
 from segue.models.item_knn import ItemKNN, ItemKNNConfig
+from segue.models.lrurec import LRURecConfig
 from segue.models.markov import Markov, MarkovConfig
 from segue.models.neural import restore_neural
 from segue.models.nextitnet import NextItNetConfig
@@ -75,6 +76,7 @@ ZOO: dict[str, Counting | Learned] = {
         {"epochs": 5, "batch_tokens": 8192, "learning_rate": 5e-3},
     ),
     "sasrec": Learned(SASRecConfig, partial(restore_neural, "sasrec")),
+    "lrurec": Learned(LRURecConfig, partial(restore_neural, "lrurec")),
     "hstu": Learned(HSTUConfig, partial(restore_neural, "hstu")),
     "bert4rec": Learned(BERT4RecConfig, partial(restore_neural, "bert4rec")),
     "caser": Learned(CaserConfig, partial(restore_neural, "caser")),

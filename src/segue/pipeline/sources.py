@@ -10,8 +10,10 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
+from segue.models.blocks import Blocks, Wish, wishes_of
 from segue.models.neural import NeuralScorer
 from segue.models.prior import WithPrior
+from segue.models.retrieval import BLOCKS_FROM
 from segue.models.scorer import Scorer, top_k
 from segue.pipeline.config import SourceConfig
 from segue.pipeline.index import Approximate
@@ -51,6 +53,9 @@ class Source:
         self.scorer = scorer
         self.config = config
         self.index = index
+        self._blocks: Blocks | None = None
+        if index is None and isinstance(scorer, NeuralScorer) and scorer.size >= BLOCKS_FROM:
+            self._blocks = Blocks(np.ascontiguousarray(scorer.queries(Sequences.from_lists([]))[1]))
         self._still: np.ndarray | None = None
         if scorer.name in STILL:
             self._still = scorer.scores(Sequences.from_lists([[]]))[0]
@@ -90,6 +95,8 @@ class Source:
         if self._still is not None:
             return Still(self._still, self._order, len(histories))
         shown = self.shown(histories)
+        if self._blocks is not None and shown.known().lengths.all():
+            return Screened(searchable(self.scorer).queries(shown)[0], self._blocks)
         if self.index is None:
             return Dense(self.scorer.scores(shown))
         return Searched(*searchable(self.scorer).queries(shown), self.index)
@@ -157,12 +164,45 @@ class Still:
         return np.tile(self.scores_V, (self.batch, 1))
 
 
-class Searched:
-    """An answer by vectors: the index finds, one product an item tells its score."""
+class Vectors:
+    """Part of an answer by vectors: one product an item tells its score."""
 
-    def __init__(self, query_BD: np.ndarray, keys_VD: np.ndarray, index: Approximate) -> None:
+    def __init__(self, query_BD: np.ndarray, keys_VD: np.ndarray) -> None:
         self.query_BD = query_BD
         self.keys_VD = keys_VD
+
+    def of(self, items_BC: np.ndarray) -> np.ndarray:
+        """float32 [B, C]."""
+        scores_BC: np.ndarray = np.einsum("bd,bcd->bc", self.query_BD, self.keys_VD[items_BC])
+        return scores_BC
+
+    def whole(self) -> np.ndarray:
+        """float32 [B, V]."""
+        scores_BV: np.ndarray = self.query_BD @ self.keys_VD.T
+        return scores_BV
+
+
+class Screened(Vectors):
+    """An exact answer for a large catalogue: only what can be among the best is scored."""
+
+    def __init__(self, query_BD: np.ndarray, blocks: Blocks) -> None:
+        super().__init__(query_BD, blocks.keys_VD)
+        self.blocks = blocks
+
+    def best(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
+        """int32 [B, K]."""
+        if allowed_V is not None:
+            return Dense(self.whole()).best(k, exclude, allowed_V)
+        nobody = np.empty(0, dtype=np.int64)
+        wishes = [Wish(nobody)] * len(self.query_BD) if exclude is None else wishes_of(exclude)
+        return self.blocks.top_k(self.query_BD, k, wishes)[0]
+
+
+class Searched(Vectors):
+    """An answer for a large catalogue by an index that finds nearly all of the best."""
+
+    def __init__(self, query_BD: np.ndarray, keys_VD: np.ndarray, index: Approximate) -> None:
+        super().__init__(query_BD, keys_VD)
         self.index = index
 
     def best(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
@@ -182,16 +222,6 @@ class Searched:
                 free = Dense(self.query_BD[b : b + 1] @ self.keys_VD.T).best(k, row, allowed_V)[0]
             out_BK[b, : min(k, len(free))] = free[:k]
         return out_BK
-
-    def of(self, items_BC: np.ndarray) -> np.ndarray:
-        """float32 [B, C]."""
-        scores_BC: np.ndarray = np.einsum("bd,bcd->bc", self.query_BD, self.keys_VD[items_BC])
-        return scores_BC
-
-    def whole(self) -> np.ndarray:
-        """float32 [B, V]."""
-        scores_BV: np.ndarray = self.query_BD @ self.keys_VD.T
-        return scores_BV
 
 
 def _order(scores_V: np.ndarray) -> np.ndarray:

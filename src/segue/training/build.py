@@ -17,6 +17,7 @@ from segue.models.clock import TimeConfig
 from segue.models.feature_vectors import regress
 from segue.models.gru4rec import GRU4RecConfig
 from segue.models.hstu import HSTUConfig
+from segue.models.lrurec import LRURecConfig
 from segue.models.nextitnet import NextItNetConfig
 from segue.models.rows import item_counts
 from segue.models.sasrec import SASRecConfig
@@ -29,6 +30,7 @@ from segue.training.nets.features import FactVectors
 from segue.training.nets.gru import GruEncoder
 from segue.training.nets.hstu import HstuEncoder
 from segue.training.nets.layers import Noise
+from segue.training.nets.linear import LinearEncoder
 from segue.training.nets.masked import MaskedEncoder
 from segue.training.nets.seq2seq import Seq2SeqNet, Translator
 from segue.training.nets.tied import TiedNet
@@ -37,6 +39,7 @@ from segue.training.nets.transformer import TransformerEncoder
 ENCODERS: dict[type, Callable[[Any, Noise, torch.Generator], Encoder]] = {
     GRU4RecConfig: GruEncoder,
     SASRecConfig: TransformerEncoder,
+    LRURecConfig: LinearEncoder,
     HSTUConfig: HstuEncoder,
     BERT4RecConfig: MaskedEncoder,
     CaserConfig: CaserEncoder,
