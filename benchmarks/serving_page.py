@@ -24,6 +24,31 @@ def latency() -> list[str]:
     return [*lines, "", made(result), ""]
 
 
+def peer() -> list[str]:
+    """Beside the service that one writes in an afternoon."""
+    result = found("serving-peer")
+    if result is None:
+        return []
+    rows = {name: row for name, row in result.items() if isinstance(row, dict) and "steps" in row}
+    limit = next(iter(rows.values()))["limit_p99_ms"]
+    lines = ["## Beside FastAPI, PyTorch and a full sort", ""]
+    lines += [
+        "The same GRU4Rec of 100,000 items in `benchmarks/peers/afternoon_service.py` and here, one after the other on"
+    ]
+    lines += [
+        f"one machine; sustained: every answer there, p99 at most {limit:.0f} ms; closed: 16 connections that never rest.",
+        "",
+    ]
+    lines += ["| service | sustained/s | times | p50 ms there | p99 ms there | closed/s | times |", "|---" * 7 + "|"]
+    for name, row in rows.items():
+        kept = [step for step in row["steps"] if step["sustained"]]
+        times = f"{kept[-1]['p50_ms']} | {kept[-1]['p99_ms']}" if kept else "- | -"
+        equal, closed = row.get("times_the_rate_at_equal_p99", 1), row.get("times_the_rate_at_any_latency", 1)
+        per_s = f"{row['closed loop']['answered_per_s']:.0f}"
+        lines.append(f"| {name} | {row['sustainable_per_s']} | {equal} | {times} | {per_s} | {closed} |")
+    return [*lines, "", made(result), ""]
+
+
 def ingest() -> list[str]:
     """Events alone."""
     result = found("serving-ingest")
@@ -103,7 +128,7 @@ def page() -> str:
     """The whole page."""
     lines = ["# Serving, measured", "", "Made by `benchmarks/serving_page.py` from `benchmarks/results/`; measured by"]
     lines += ["`benchmarks/serving.py`, `replay.py`, `api_fuzz.py` and `demo_browser.py`.", ""]
-    for part in (latency, ingest, memory, faults, sameness):
+    for part in (latency, peer, ingest, memory, faults, sameness):
         lines += part()
     return "\n".join(lines).rstrip() + "\n"
 
