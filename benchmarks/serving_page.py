@@ -33,12 +33,12 @@ def peer() -> list[str]:
     limit = next(iter(rows.values()))["limit_p99_ms"]
     lines = ["## Beside FastAPI, PyTorch and a full sort", ""]
     lines += [
-        "The same GRU4Rec of 100,000 items in `benchmarks/peers/afternoon_service.py` and here, one after the other on"
+        "The same GRU4Rec of 100,000 items in `benchmarks/peers/afternoon_service.py` and here, one after the other"
     ]
     lines += [
-        f"one machine; sustained: every answer there, p99 at most {limit:.0f} ms; closed: 16 connections that never rest.",
-        "",
+        f"on one machine; sustained: every answer there, p99 at most {limit:.0f} ms; closed: 16 connections that never"
     ]
+    lines += ["rest.", ""]
     lines += ["| service | sustained/s | times | p50 ms there | p99 ms there | closed/s | times |", "|---" * 7 + "|"]
     for name, row in rows.items():
         kept = [step for step in row["steps"] if step["sustained"]]
