@@ -13,6 +13,7 @@ import numpy as np
 from segue.data.sequences import Sequences
 from segue.models.cells import CELLS, CellName
 from segue.models.clock import TimeConfig
+from segue.models.gru_graph import GruGraph
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,9 @@ class GruArrays:
         self.length = length
         self.cell = CELLS[cell]
         self.dim = layers[0]["state"].shape[1]
+        self._reader: GruGraph | None = None
+        self._graphic = cell == "gru" and all("input" in layer for layer in layers)
+        """Whether histories may be read by a graph, where onnxruntime is installed."""
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: GRU4RecConfig) -> "GruArrays":
@@ -117,12 +121,20 @@ class GruArrays:
         return out_LBS
 
     def encode(self, histories: Sequences, vectors_NE: np.ndarray) -> np.ndarray:
-        """float32 [B, D]: the top state after each whole history. ``vectors_NE`` are the histories' events in order.
-
-        Rows are stepped together, the longest first, so that rows that have ended simply fall off the end: nothing is
-        padded and no row ever sees another's state.
-        """
+        """float32 [B, D]: the top state after each whole history. ``vectors_NE`` are the histories' events in order."""
         lengths = histories.lengths
+        if self._graphic and self._reader is None:
+            try:
+                self._reader = GruGraph(self.layers)
+            except ImportError:
+                self._graphic = False
+        if self._reader is not None:
+            return self._reader.encode(lengths, vectors_NE)
+        return self._stepped(lengths, vectors_NE)
+
+    def _stepped(self, lengths: np.ndarray, vectors_NE: np.ndarray) -> np.ndarray:
+        """As ``encode``, in numpy. Rows are stepped together, the longest first, so that rows that have ended simply
+        fall off the end: nothing is padded and no row ever sees another's state."""
         order = np.argsort(-lengths, kind="stable")
         first_B = (np.cumsum(lengths) - lengths)[order]
         step_T1 = np.arange(int(lengths.max(initial=0)))[:, None]

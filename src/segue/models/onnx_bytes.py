@@ -17,12 +17,14 @@ _INT = 2
 
 @dataclass(frozen=True)
 class Node:
-    """One operation; ``integers`` are its attributes, all of them whole numbers."""
+    """One operation; ``integers`` are its attributes, all of them whole numbers; ``skipped`` of its results come before
+    the one that is wanted."""
 
     kind: str
     inputs: Sequence[str]
     output: str
     integers: Sequence[tuple[str, int]] = ()
+    skipped: int = 0
 
 
 def graph(
@@ -43,7 +45,8 @@ def graph(
 
 
 def _node(one: Node) -> bytes:
-    out = b"".join(_bytes(1, name.encode()) for name in one.inputs) + _bytes(2, one.output.encode())
+    out = b"".join(_bytes(1, name.encode()) for name in one.inputs)
+    out += _bytes(2, b"") * one.skipped + _bytes(2, one.output.encode())
     out += _bytes(4, one.kind.encode())
     for name, value in one.integers:
         out += _bytes(5, _bytes(1, name.encode()) + _number(3, value) + _number(20, _INT))
