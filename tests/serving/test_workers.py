@@ -1,5 +1,6 @@
 """Several processes on one port: whoever answers has seen every event, and what is kept is kept once."""
 
+import itertools
 import os
 import re
 import signal
@@ -155,15 +156,18 @@ def test_another_version_is_at_work_everywhere(save, ring, tmp_path, start):
 
 
 def test_a_branch_that_is_killed_is_replaced_and_loses_nothing(crew):
-    stored = 0
+    stored, took = 0, []
     for n in range(60):
         if n == 20:
             os.kill(branches(crew)[0], signal.SIGKILL)
+        took.append(time.monotonic())
         try:
             with crew.client() as client:
                 stored += client.events([EventIn(item_id="a", user_id="di", event_id=f"e{n}")]).accepted
         except OSError:
             pass  # it was under way in the process that died: not acknowledged
+    took.append(time.monotonic())
+    assert max(after - before for before, after in itertools.pairwise(took)) < 3, "nobody waits for the dead"
     ready(crew)
     assert stored >= 55
     with crew.client() as client:

@@ -26,16 +26,19 @@ from segue.serving.store import Receipt
 from segue.serving.wire import Calls, Line
 
 _log = logging.getLogger("segue.serving")
-_AGAIN_S = 0.5
-"""A branch that ended is replaced so much later."""
+_AGAIN_S, _LATEST_S = 0.5, 30.0
+"""A branch that ended is replaced so much later; one that cannot even start, after twice as long each time."""
 _SLOWEST_S = 10.0
+"""What is under way must be finished by then."""
 
 
 class Branch:
     """One process beside the keeper, as the keeper sees it."""
 
     def __init__(self, number: int, hello: wire.Hello) -> None:
+        """OSError where it cannot be started."""
         self.number = number
+        self.ready = False
         ours, theirs = socket.socketpair()
         self.line = Line(ours)
         with theirs:
@@ -45,12 +48,13 @@ class Branch:
         self.calls = Calls()
 
     def ask(self, frame: Any) -> "Future[Any]":
-        """Sends a frame that has a number; the future holds what comes back under it."""
+        """Sends a frame that has a number; the future holds what comes back under it, or OSError."""
         frame.number, answer = self.calls.open(Future[Any]())
         try:
             self.line.send(frame)
-        except OSError:
-            answer.cancel()
+        except OSError as error:
+            if self.calls.close(frame.number) is not None:
+                answer.set_exception(error)
         return answer
 
     def cut(self) -> None:
@@ -71,7 +75,7 @@ class Crew:
         self._hearing: tuple[Branch, ...] = ()
         """Those that answer, and must be told of everything."""
         self._lock = threading.Lock()
-        self._closing = False
+        self._ending = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def start(self, app: ASGIApp, loop: asyncio.AbstractEventLoop) -> None:
@@ -98,16 +102,17 @@ class Crew:
         """(the number of each process, what its counters say), for those that answer within a second."""
         asked = [(str(one.number), one.ask(wire.Count(0))) for one in self._hearing]
         wait([answer for _, answer in asked], timeout=1.0)
-        return [(number, answer.result()) for number, answer in asked if answer.done() and not answer.cancelled()]
+        return [(number, answer.result()) for number, answer in asked if answer.done() and not answer.exception()]
 
     def drain(self) -> None:
         """Branches finish what is under way and end."""
-        self._closing = True
+        self._ending.set()
         self._send(wire.Drain())
 
     def close(self) -> None:
         """Returns when no branch is left."""
-        self.drain()
+        if not self._ending.is_set():
+            self.drain()
         deadline = time.monotonic() + _SLOWEST_S
         for thread in self._threads:
             thread.join(max(0.1, deadline - time.monotonic()))
@@ -130,31 +135,43 @@ class Crew:
         answers = [(one, one.ask(msgspec.structs.replace(frame))) for one in hearing]
         wait([answer for _, answer in answers], timeout=wire.STUCK_S)
         for one, answer in answers:
-            if not answer.done() or answer.cancelled():
+            if not answer.done() or answer.exception() is not None:
                 one.cut()
 
     def _keep(self, number: int) -> None:
         """One branch after the other, until the keeper ends."""
-        while not self._closing:
-            branch = Branch(number, self._hello)
+        pause_s = _AGAIN_S
+        while not self._ending.is_set():
             try:
-                while (frame := branch.line.receive()) is not None:
-                    self._take(branch, frame)
-            except Exception as error:  # whatever a branch says must not end the keeper
-                said(_log, logging.ERROR, "A branch said what cannot be.", failure=type(error).__name__)
-            with self._lock:
-                self._hearing = tuple(one for one in self._hearing if one is not branch)
-            for waiting in branch.calls.close_all():
-                waiting.cancel()
-            if not self._closing:
-                branch.process.kill()
-            branch.process.wait()
-            branch.line.close()
-            if not self._closing:
-                said(
-                    _log, logging.ERROR, "A branch ended and is replaced.", failure=f"exit {branch.process.returncode}"
-                )
-                time.sleep(_AGAIN_S)
+                branch = Branch(number, self._hello)
+            except OSError as error:
+                self._missing(f"cannot start: {error.strerror}")
+            else:
+                self._listen(branch)
+                pause_s = _AGAIN_S if branch.ready else pause_s
+                self._missing(f"exit {branch.process.returncode}")
+            self._ending.wait(pause_s)
+            pause_s = min(2 * pause_s, _LATEST_S)
+
+    def _missing(self, failure: str) -> None:
+        if not self._ending.is_set():
+            said(_log, logging.ERROR, "A branch ended and will be replaced.", failure=failure)
+
+    def _listen(self, branch: Branch) -> None:
+        """Takes what a branch says until it ends; then nobody waits for it any more."""
+        try:
+            while (frame := branch.line.receive()) is not None:
+                self._take(branch, frame)
+        except Exception as error:  # whatever a branch says must not end the keeper
+            said(_log, logging.ERROR, "A branch said what cannot be.", failure=type(error).__name__)
+        with self._lock:
+            self._hearing = tuple(one for one in self._hearing if one is not branch)
+        for waiting in branch.calls.close_all():
+            waiting.set_exception(ConnectionResetError("The branch ended."))
+        if not self._ending.is_set():
+            branch.process.kill()
+        branch.process.wait()
+        branch.line.close()
 
     def _take(self, branch: Branch, frame: Any) -> None:
         """What a branch says, in its thread."""
@@ -171,9 +188,10 @@ class Crew:
         elif isinstance(frame, wire.Counted):
             answer(branch.calls, frame.number, frame.text)
         elif isinstance(frame, wire.Ready):
+            branch.ready = True
             with self._lock:
                 self._hearing = (*self._hearing, branch)
-            branch.line.send(wire.Drain() if self._closing else wire.Welcome())
+            branch.line.send(wire.Drain() if self._ending.is_set() else wire.Welcome())
 
     def _store(self, branch: Branch, frame: wire.Store) -> None:
         try:
