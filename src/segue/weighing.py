@@ -13,11 +13,11 @@ from segue.data.cases import Cases, Split
 from segue.data.catalog import PAD
 from segue.evaluation.metrics import ndcg
 from segue.evaluation.ranks import answerable
-from segue.pipeline import newcomers as fresh
 from segue.pipeline.blend import Blend, Learned, fixed, learn
 from segue.pipeline.candidates import gather
 from segue.pipeline.config import PipelineConfig
-from segue.pipeline.newcomers import Newcomers, newcomers
+from segue.pipeline.newcomers import Newcomers, newcomers, shift, telling
+from segue.pipeline.newcomers import learn as learn_newcomers
 from segue.pipeline.pipeline import BLOCK, Weighing
 from segue.pipeline.rank import learn_trees
 from segue.pipeline.shelf import Shelf
@@ -104,7 +104,7 @@ def weigh(
     blend: Blend
     scales, asked = ask(sources, shelf, cases, split.exclude_seen, config)
     whole = asked
-    if asked is not None and len(fresh.telling(sources)):
+    if asked is not None and len(telling(sources)):
         asked = asked.settled(len(sources))
     if whole is None or asked is None or len(asked.target_N) < FEWEST:
         blend = fixed(config.blend, called)
@@ -132,7 +132,7 @@ def weigh(
         "signals": names(called),
     }
     divisor = temperature(judge.there_NC, judge.target_N, scores[1])
-    told = fresh.learn((judge.signals_NCF, judge.there_NC, judge.target_N), scores[1] / divisor, sources, seed)
+    told = learn_newcomers((judge.signals_NCF, judge.there_NC, judge.target_N), scores[1] / divisor, sources, seed)
     if told is not None:
         told = as_often(told, whole, whole.scores(blend, trees) / divisor, len(sources)).changed(divisor)
     return Weighing(scales, blend, trees, divisor, coverage, told), notes
@@ -143,7 +143,7 @@ def as_often(told: Newcomers, whole: Asked, scores_NC: np.ndarray, sources: int)
     new_NC = newcomers(whole.signals_NCF, sources) & whole.there_NC
     scores_NC = np.where(new_NC, told.scores(whole.signals_NCF), scores_NC)
     came = int(new_NC[np.arange(len(whole.target_N)), whole.target_N].sum())
-    return told.changed(plus=fresh.shift(new_NC, whole.there_NC, scores_NC, came))
+    return told.changed(plus=shift(new_NC, whole.there_NC, scores_NC, came))
 
 
 def _corrected(

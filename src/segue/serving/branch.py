@@ -19,7 +19,6 @@ from segue.serving import logs, wire
 from segue.serving.api import BODY_DEADLINE_S, MAX_BODY_BYTES, Door, build
 from segue.serving.audience import Audience
 from segue.serving.auth import Keys, RateLimit
-from segue.serving.crew import answer
 from segue.serving.engine import Engine
 from segue.serving.fleet import Fleet, Lineup, Member
 from segue.serving.listening import listen
@@ -74,13 +73,13 @@ class Keeper:
                 fleet.forget(frame.keys)
                 self._send(wire.Done(frame.number))
             elif isinstance(frame, wire.Accepted):
-                answer(self._calls, frame.number, Receipt(frame.accepted, frame.duplicates))
+                self._calls.answer(frame.number, Receipt(frame.accepted, frame.duplicates))
             elif isinstance(frame, wire.Refused):
                 refused: Future[Any] | None = self._calls.close(frame.number)
                 if refused is not None and refused.set_running_or_notify_cancel():
                     refused.set_exception(Problem(frame.status, frame.detail, frame.headers))
             elif isinstance(frame, wire.Page):
-                answer(self._calls, frame.number, frame)
+                self._calls.answer(frame.number, frame)
             elif isinstance(frame, wire.Count):
                 self._send(wire.Counted(frame.number, fleet.telemetry.text()))
             elif type(frame) in on:

@@ -176,7 +176,7 @@ class Crew:
     def _take(self, branch: Branch, frame: Any) -> None:
         """What a branch says, in its thread."""
         if isinstance(frame, wire.Done):
-            answer(branch.calls, frame.number, None)
+            branch.calls.answer(frame.number, None)
         elif isinstance(frame, wire.Store):
             self._store(branch, frame)
         elif isinstance(frame, wire.Shown):
@@ -186,7 +186,7 @@ class Crew:
             assert self._loop is not None
             asyncio.run_coroutine_threadsafe(self._page(branch, frame), self._loop)
         elif isinstance(frame, wire.Counted):
-            answer(branch.calls, frame.number, frame.text)
+            branch.calls.answer(frame.number, frame.text)
         elif isinstance(frame, wire.Ready):
             branch.ready = True
             with self._lock:
@@ -249,10 +249,3 @@ class Crew:
         body = b"".join(one.get("body", b"") for one in sent[1:])
         headers = [(bytes(name), bytes(value)) for name, value in sent[0]["headers"]]
         self._reply(branch, wire.Page(asked.number, sent[0]["status"], headers, body))
-
-
-def answer(calls: Calls, number: int, said: Any) -> None:
-    """Tells whoever waits for it, if anybody still does."""
-    future: Future[Any] | None = calls.close(number)
-    if future is not None and future.set_running_or_notify_cancel():
-        future.set_result(said)

@@ -8,6 +8,7 @@ import contextlib
 import socket
 import struct
 import threading
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import msgspec
@@ -208,6 +209,12 @@ class Calls:
         """What waited for it; None where nobody does any more."""
         with self._lock:
             return self._open.pop(number, None)
+
+    def answer(self, number: int, said: Any) -> None:
+        """Tells whoever waits for it, a future, if anybody still does."""
+        future: Future[Any] | None = self.close(number)
+        if future is not None and future.set_running_or_notify_cancel():
+            future.set_result(said)
 
     def close_all(self) -> list[Any]:
         """Everything that waits."""
