@@ -112,8 +112,11 @@ def sameness() -> list[str]:
         models = replay["models"].values()
         asked, equal = sum(one["histories"] for one in models), sum(one["equal"] for one in models)
         lines += ["## The same lists as the evaluation", ""]
-        lines += [f"{len(models)} models, {asked:,} lists over HTTP: {equal:,} equal item by item and bit by bit,"]
-        lines += [f"{replay['different_lists']} different. {made(replay)}", ""]
+        worst = max(one["worst_score"] for one in models)
+        lines += [
+            f"{len(models)} models, {asked:,} lists over HTTP: {equal:,} equal item by item, {replay['different_lists']}"
+        ]
+        lines += [f"different; the scores beside them differ by at most {worst:.1e}. {made(replay)}", ""]
     if (fuzz := found("serving-schemathesis")) is not None:
         lines += ["## Fuzzed by its own description", ""]
         lines += [f"{fuzz['cases']:,} cases, {fuzz['server_errors']} server errors, {fuzz['cases_with_failures']}"]
