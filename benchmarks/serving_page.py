@@ -113,10 +113,9 @@ def sameness() -> list[str]:
         asked, equal = sum(one["histories"] for one in models), sum(one["equal"] for one in models)
         lines += ["## The same lists as the evaluation", ""]
         worst = max(one["worst_score"] for one in models)
-        lines += [
-            f"{len(models)} models, {asked:,} lists over HTTP: {equal:,} equal item by item, {replay['different_lists']}"
-        ]
-        lines += [f"different; the scores beside them differ by at most {worst:.1e}. {made(replay)}", ""]
+        lines += [f"{len(models)} models, {asked:,} lists over HTTP: {equal:,} equal item by item,"]
+        lines += [f"{replay['different_lists']} different; the scores beside them differ by at most {worst:.1e}."]
+        lines += [made(replay), ""]
     if (fuzz := found("serving-schemathesis")) is not None:
         lines += ["## Fuzzed by its own description", ""]
         lines += [f"{fuzz['cases']:,} cases, {fuzz['server_errors']} server errors, {fuzz['cases_with_failures']}"]
