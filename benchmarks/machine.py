@@ -15,7 +15,8 @@ DATA = Path(os.environ.get("SEGUE_DATA", ROOT / ".." / "shared" / "data"))
 
 
 def about(seed: int = 0) -> dict[str, Any]:
-    """Machine, commit and seed."""
+    """Machine, commit and seed; ``loop_ns`` is what one turn of a plain loop takes just now, because the speed of a
+    shared machine changes by a factor of three from day to day."""
     commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "src")
     cpu = next((line.split(":")[1].strip() for line in _cpu_lines() if line.startswith("model name")), "unknown")
     return {
@@ -26,7 +27,21 @@ def about(seed: int = 0) -> dict[str, Any]:
         "commit": commit + ("+changes" if changes else ""),
         "seed": seed,
         "date": time.strftime("%Y-%m-%d"),
+        "loop_ns": loop_ns(),
     }
+
+
+def loop_ns(turns: int = 2_000_000) -> float:
+    """Nanoseconds of one turn of an empty loop, the best of three."""
+
+    def once() -> float:
+        began = time.perf_counter()
+        n = 0
+        while n < turns:
+            n += 1
+        return (time.perf_counter() - began) / turns * 1e9
+
+    return round(min(once() for _ in range(3)), 1)
 
 
 def _git(*arguments: str) -> str:
@@ -48,7 +63,8 @@ def found(name: str) -> dict[str, Any] | None:
 def made(result: dict[str, Any]) -> str:
     """From what and when a result was made, for the pages."""
     about = result["about"]
-    return f"Commit {about['commit'][:10]}, {about['cores']} cores of {about['cpu']}, {about['date']}."
+    speed = f", a plain loop's turn {about['loop_ns']} ns" if "loop_ns" in about else ""
+    return f"Commit {about['commit'][:10]}, {about['cores']} cores of {about['cpu']}, {about['date']}{speed}."
 
 
 def save(name: str, result: dict[str, Any]) -> None:

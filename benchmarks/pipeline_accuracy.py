@@ -346,9 +346,13 @@ def genres(catalog: Catalog) -> np.ndarray:
     return np.array([0, *[numbers.get(first.get(item, ""), 0) for item in catalog.ids]])
 
 
+ROUNDS = 10
+"""Of 150 requests each: on a shared machine some rounds meet a busy neighbour."""
+
+
 def latency(seed: int) -> dict[str, Any]:
     """One request after the other, in this process, one thread: a network of 100,000 items, co-visit, item-kNN and
-    popularity; 500 candidates through blend and trees."""
+    popularity, each asked for so many that 500 different candidates go through blend and trees."""
     rng = np.random.default_rng(seed)
     size, people = 100_000, 40_000
     shares = 1.0 / np.arange(1, size + 1) ** 0.8
@@ -362,29 +366,30 @@ def latency(seed: int) -> dict[str, Any]:
     split = Split("synthetic", catalog, asked, cases, rows, cases, False, "", "")
     network = {"dim": 64, "epochs": 1, "prior": 0.0}
     listed = [
-        {"model": "gru4rec", "settings": network, "index": "approximate"},
-        {"model": "covisit"},
-        {"model": "item-knn"},
+        {"model": "gru4rec", "settings": network, "take": 350},
+        {"model": "covisit", "take": 350},
+        {"model": "item-knn", "take": 350},
+        {"model": "popularity", "take": 150},
     ]
-    listed += [{"model": "popularity", "take": 100}]
     fitted = compose(split, decode_pipeline({"source": listed, "rank": {"method": "trees"}}), seed=seed)
     pipeline = fitted.scorer
     assert isinstance(pipeline, Pipeline)
     took, counts = [], []
-    for b in range(600):
+    for b in range(100 + ROUNDS * 150):
         history = asked.take(slice(b, b + 1)).flat()
         started = time.perf_counter()
         ranked = pipeline.recommend(history, 10)[0]
         took.append((time.perf_counter() - started) * 1e3)
         counts.append(len(ranked))
-    p50, p95 = np.percentile(took[100:], [50, 95]).tolist()
+    rounds = np.array(took[100:]).reshape(ROUNDS, -1)
+    p50, p95 = np.percentile(rounds, [50, 95]).tolist()
     trees = pipeline.weighing.trees
     return {
         "p50_ms": p50,
         "p95_ms": p95,
+        "p50_ms_of_each_round": [round(x, 2) for x in np.median(rounds, axis=1).tolist()],
         "candidates": float(np.mean(counts)),
         "trees": 0 if trees is None else len(trees),
-        "index": fitted.notes.get("approximate_recall"),
     }
 
 

@@ -13,6 +13,7 @@ from segue.models.markov import Markov, MarkovConfig
 from segue.models.neural import NeuralScorer
 from segue.models.scorer import top_k
 from segue.pipeline import sources
+from segue.pipeline.answers import Dense, Screened, Searched
 from segue.pipeline.config import SourceConfig
 from segue.pipeline.index import Approximate, Exact, recall_of
 from segue.pipeline.own import (
@@ -24,7 +25,7 @@ from segue.pipeline.own import (
     New,
     NewConfig,
 )
-from segue.pipeline.sources import Dense, Screened, Searched, Source, last_session
+from segue.pipeline.sources import Source, last_session
 
 DAY_US = 86_400_000_000
 CATALOG = Catalog("abcde")

@@ -11,7 +11,7 @@ every prefix of every sequence costs 16 bytes and no copy.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,8 @@ class Sequences:
     stops: np.ndarray
     contexts: Contexts | None = None
     now: np.ndarray | None = None
+    clean: bool = field(default=False, init=False, repr=False, compare=False)
+    """Whether somebody has looked, and no event of the arrays is PAD: ``known`` need not look again."""
 
     @classmethod
     def from_offsets(
@@ -102,7 +104,7 @@ class Sequences:
         """The same rows, each asked at a moment of its own (UTC microseconds), or at none that is known."""
         if now_B is not None and now_B.shape != self.starts.shape:
             raise ValueError(f"Each row is asked at one moment, but {len(self)} rows got {len(now_B)} moments.")
-        return replace(self, now=now_B)
+        return self._as_clean(replace(self, now=now_B))
 
     def take(self, rows: np.ndarray | slice) -> "Sequences":
         """Some rows, by index, slice or mask; no event is copied."""
@@ -121,7 +123,7 @@ class Sequences:
 
     def within(self, starts: np.ndarray, stops: np.ndarray) -> "Sequences":
         """Other rows of the same events; nobody has said when these are asked."""
-        return Sequences(self.items, self.times, starts, stops, self.contexts)
+        return self._as_clean(Sequences(self.items, self.times, starts, stops, self.contexts))
 
     def positions(self) -> tuple[np.ndarray, np.ndarray]:
         """Where every event of every row lies: (row int64 [M], flat position int64 [M]), row by row, oldest first."""
@@ -139,8 +141,10 @@ class Sequences:
 
     def known(self) -> "Sequences":
         """The same rows without PAD entries, that is without items the catalogue does not know."""
-        if self.whole and not any((piece == PAD).any() for piece in pieces(self.items)):
+        if self.clean:
             return self
+        if self.whole and not any((piece == PAD).any() for piece in pieces(self.items)):
+            return self._found_clean()
         row, where = self.positions()
         items = self.items[where]
         if not (items == PAD).any():
@@ -148,7 +152,14 @@ class Sequences:
         keep = items != PAD
         counts = np.bincount(row[keep], minlength=len(self))
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return self._copied(where[keep], offsets)
+        return self._copied(where[keep], offsets)._found_clean()
+
+    def _found_clean(self) -> "Sequences":
+        object.__setattr__(self, "clean", True)  # noted, not changed: the arrays are what they were
+        return self
+
+    def _as_clean(self, same_events: "Sequences") -> "Sequences":
+        return same_events._found_clean() if self.clean else same_events
 
     def _copied(self, where: np.ndarray, offsets: np.ndarray) -> "Sequences":
         """The events at ``where`` as the rows that the offsets cut, which are these rows or what is left of them."""

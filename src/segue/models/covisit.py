@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from segue.data.sequences import Sequences
-from segue.models.rows import Rows, ages, horizon, item_counts, tie_breaker, windowed_pairs
+from segue.models.rows import Rows, ages, decayed_lifts, horizon, item_counts, tie_breaker, windowed_pairs
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,10 @@ class CoVisit:
         """float32 [B, V]; popularity, below every seen pair, orders the rest and answers an empty history."""
         newest = histories.known().tail(horizon(self.decay))
         return self.near.weighted_sum(newest, self.decay ** ages(newest)) + self.popularity_V
+
+    def lifts(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(items near one known history, ascending; float32 how much they are raised above popularity)."""
+        return decayed_lifts(self.near, items, self.decay)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything to save, by name."""

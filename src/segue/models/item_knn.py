@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 
 from segue.data.sequences import Sequences
-from segue.models.rows import Rows, ages, horizon, item_counts, tie_breaker
+from segue.models.rows import Rows, ages, decayed_lifts, horizon, item_counts, tie_breaker
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,10 @@ class ItemKNN:
         """float32 [B, V]."""
         known = histories.known().tail(horizon(self.decay))
         return self.alike.weighted_sum(known, self.decay ** ages(known)) + self.popularity_V
+
+    def lifts(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(items like those of one known history, ascending; float32 how much they are raised above popularity)."""
+        return decayed_lifts(self.alike, items, self.decay)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything to save, by name."""

@@ -7,7 +7,6 @@ import numpy as np
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.models.covisit import CoVisit, CoVisitConfig
-from segue.models.rows import ages, horizon
 from segue.models.scorer import Scorer
 
 FLOOR = 1e-4
@@ -65,8 +64,7 @@ class WithPrior:
     def lifts(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(items near one known history that is not empty, ascending; how much more than ``rest`` the prior adds for
         each): with these two a score is known without a row of all of them."""
-        newest = Sequences.from_lists([items]).tail(horizon(self.prior.decay))
-        near, sums = self.prior.near.touched(newest.items[newest.positions()[1]], self.prior.decay ** ages(newest))
+        near, sums = self.prior.lifts(items)
         rest = self.prior.popularity_V[near]
         return near, np.float32(self.weight) * (log_sum(sums + rest) - log_sum(rest))
 

@@ -137,6 +137,14 @@ def ages(histories: Sequences) -> np.ndarray:
     return age
 
 
+def decayed_lifts(rows: Rows, items: np.ndarray, decay: float) -> tuple[np.ndarray, np.ndarray]:
+    """For a scorer that adds to popularity the rows of a history's items, each times decay ** age: (the items that one
+    history of known items raises, ascending; float32 how much, never negative). With these a list is known without a
+    row of all scores, and its scores are those of ``scores`` bit by bit."""
+    newest = items[-horizon(decay) :]
+    return rows.touched(newest, decay ** np.arange(len(newest) - 1, -1, -1))
+
+
 def windowed_pairs(sequences: Sequences, size: int, window: int) -> Any:
     """scipy CSR float32 [V, V]: F[i, j] = sum of 1 / distance over all i before j at most ``window`` steps apart in
     one row, PAD left out."""

@@ -182,11 +182,12 @@ def _byte_graph(keys_VD: np.ndarray, bias_V: np.ndarray | None, groups: Groups) 
     return graph(nodes, constants, inputs, ("best", "int32" if bias_V is None else "float32", ["B", groups.count]))
 
 
-def screen(keys_VD: np.ndarray, bias_V: np.ndarray | None, *, block: int = 8192) -> Screen:
+def screen(keys_VD: np.ndarray, bias_V: np.ndarray | None, *, wanted: int = 20, block: int = 8192) -> Screen:
     """The faster of the two that this environment can run. Wider groups for larger catalogues: fewer maxima are
-    compared, more items are scored again."""
+    compared, more items are scored again; narrower ones for lists of a hundred ``wanted`` items and more."""
     size = len(keys_VD)
-    groups = Groups(size, 16 if size < 1 << 19 else 64, block)
+    width = 16 if size < 1 << 19 else 64
+    groups = Groups(size, width // 2 if wanted >= 100 else width, block)
     try:
         return ByteScreen(keys_VD, bias_V, groups)
     except ImportError:

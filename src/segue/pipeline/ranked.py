@@ -64,7 +64,8 @@ class Ranked:
         for name in ("scores_C", "source_C", "place_CS", "how_C", "propensity_C"):
             if len(getattr(self, name)) != count:
                 raise ValueError(f"A list of {count} items has {len(getattr(self, name))} entries in {name}.")
-        if len(np.unique(self.items_C)) != count or (self.items_C == PAD).any():
+        rising_C = np.sort(self.items_C)
+        if (rising_C[1:] == rising_C[:-1]).any() or (rising_C[:1] == PAD).any():
             raise ValueError(f"A list must hold each item once and no PAD, got {self.items_C.tolist()}.")
         if np.isnan(self.scores_C).any():
             raise ValueError("A score of the list is NaN: the model is broken, its order would be arbitrary.")
