@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from segue.training.losses import softmax, softmax_loss
+from segue.training.losses import bpr_max, chunked_loss, softmax, softmax_loss
 from segue.training.negatives import Sampler, every_item
 
 NOTHING = np.empty(0, dtype=np.int32)
@@ -125,3 +125,25 @@ def test_a_wrong_gradient_would_be_seen() -> None:
     right = gradients(softmax_loss(hidden, table, targets, *full(table)), hidden)[0]
     wrong = gradients(softmax_loss(hidden, table, targets.roll(1), *full(table)), hidden)[0]
     assert float((right - wrong).norm() / right.norm()) > 0.1
+
+
+@pytest.mark.parametrize("loss", ["softmax", "bpr-max"])
+def test_gradients_have_the_same_bits_every_time_with_several_threads(loss):
+    """Many targets of few items, whose gradients meet in the same rows: the order in which they are added must not
+    depend on which thread comes first."""
+    hidden, table, targets = case(20_000, 40, 32)
+    candidates, offset = full(table)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        found = []
+        for _ in range(6):
+            if loss == "softmax":
+                value = softmax_loss(hidden, table, targets, candidates, offset)
+            else:
+                times = torch.ones(len(candidates))
+                value = chunked_loss(bpr_max(0.5), hidden, table, targets, candidates, times)
+            found.append(gradients(value, table)[0])
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(found[0], one) for one in found[1:])

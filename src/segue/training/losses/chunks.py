@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 CHUNK_BYTES = 4 << 20
 """What a kernel has in its hands at once, its half a dozen temporaries included, should fit the last-level cache."""
@@ -62,7 +63,8 @@ def chunked_loss(
     bfloat16 rounds the operands of the large products; the scores, and all that a kernel does with them, are float32.
     """
     slot_N = slots(candidates_K, targets_N)
-    operands = hidden_ND, table_RD[targets_N], table_RD[candidates_K]
+    positive_ND = F.embedding(targets_N, table_RD)  # whose gradient adds up in a fixed order, unlike that of an index
+    operands = hidden_ND, positive_ND, table_RD[candidates_K]
     loss: Tensor = _Chunked.apply(*operands, times_K, slot_N, (kernel, precision))
     return loss
 

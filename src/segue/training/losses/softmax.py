@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from segue.training.losses.chunks import bar, slots
 
@@ -40,7 +41,7 @@ def softmax_loss(
     2023). ``precision`` bfloat16 rounds the operands and the scores of the large products; the target
     score, the sums over candidates and all accumulations over chunks stay float32.
     """
-    positive_ND = table_VD[targets_N]
+    positive_ND = F.embedding(targets_N, table_VD)  # whose gradient adds up in a fixed order, unlike that of an index
     chosen_KD = table_VD[candidates_K]
     slot_N = slots(candidates_K, targets_N)
     loss: Tensor = _Softmax.apply(hidden_ND, positive_ND, chosen_KD, offset_K, slot_N, (hardest, precision))
