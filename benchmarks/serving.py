@@ -24,7 +24,17 @@ LIMITS_MS = {"history": 10.0, "event fsync": 40.0, "event memory": 10.0}
 """The p99 that a rate must keep to be called sustainable at 100 k items."""
 PEER_LIMIT_MS = 100.0
 """The p99 that both services must keep where they are compared: one answer of the other takes a fifth of it."""
-LIGHT = ["numpy", "msgspec", "safetensors", "apsw", "starlette", "granian", "onnxruntime", "prometheus-client"]
+LIGHT = [
+    "numpy",
+    "msgspec",
+    "safetensors",
+    "apsw",
+    "starlette",
+    "uvicorn",
+    "httptools",
+    "onnxruntime",
+    "prometheus-client",
+]
 """What serving imports: the core's other dependencies are for reading logs and fitting."""
 PEER_NEEDS = ["fastapi", "uvicorn[standard]"]
 

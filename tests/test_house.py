@@ -48,7 +48,7 @@ HEAVY = {
     "scipy",
     "onnxruntime",
     "onnx",
-    "granian",
+    "uvicorn",
     "starlette",
     "apsw",
     "pandas",

@@ -180,8 +180,8 @@ def test_a_missing_extra_is_named_and_our_own_mistakes_are_not_hidden(tmp_path: 
         "main.app = fail\nmain.main()\n"
     )
     command = [sys.executable, str(tmp_path / "broken.py")]
-    extra = subprocess.run([*command, "granian.server"], capture_output=True, text=True, check=False)
-    assert extra.stderr == "segue: This needs granian, which is not installed: pip install 'segue[serve]'.\n"
+    extra = subprocess.run([*command, "uvicorn.server"], capture_output=True, text=True, check=False)
+    assert extra.stderr == "segue: This needs uvicorn, which is not installed: pip install 'segue[serve]'.\n"
     assert extra.returncode == 2
     ours = subprocess.run([*command, "segue.typo"], capture_output=True, text=True, check=False)
     assert ours.returncode == 1 and "Traceback" in ours.stderr

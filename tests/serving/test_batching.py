@@ -206,3 +206,63 @@ def test_the_door_is_shut_while_the_loop_is_late_and_opens_again():
         beating.cancel()
 
     asyncio.run(main())
+
+
+def test_quick_questions_are_answered_by_the_loop_and_slow_ones_beside_it():
+    """The first answer is the thread's, because nobody knows yet how long one takes."""
+    threads, pause_s = [], [0.0]
+
+    def work(questions):
+        threads.append((threading.get_ident(), len(questions)))
+        time.sleep(pause_s[0])
+        return list(questions)
+
+    batcher = Batcher(work)
+    loops = threading.get_ident()
+
+    async def main():
+        assert await batcher.ask(1) == 1
+        assert await asyncio.gather(*(batcher.ask(n) for n in range(50))) == list(range(50))
+        quick, threads[:] = threads[:], []
+        pause_s[0] = 0.05
+        for n in range(3):
+            assert await batcher.ask(n) == n
+        slow, threads[:] = threads[:], []
+        pause_s[0] = 0.0
+        for n in range(60):
+            assert await batcher.ask(n) == n
+        return quick, slow, threads
+
+    quick, slow, again = asyncio.run(main())
+    assert quick[0][0] != loops and [(who, n) for who, n in quick[1:]] == [(loops, 32), (loops, 18)]
+    assert slow[0][0] == loops and all(who != loops for who, _ in slow[1:])
+    assert again[0][0] != loops and again[-1][0] == loops
+    batcher.close()
+
+
+def test_a_question_that_came_while_the_thread_was_at_work_is_not_forgotten():
+    """Quick and slow ones in turns from several loops at once: everybody is answered."""
+
+    def work(questions):
+        time.sleep(0.004 if any(q % 7 == 0 for q in questions) else 0.0)
+        return list(questions)
+
+    batcher = Batcher(work)
+    wrong = []
+
+    def client(first):
+        async def main():
+            for n in range(first, first + 150):
+                if await asyncio.wait_for(batcher.ask(n), 10) != n:
+                    wrong.append(n)
+
+        asyncio.run(main())
+
+    clients = [threading.Thread(target=client, args=(1000 * n,)) for n in range(4)]
+    for one in clients:
+        one.start()
+    for one in clients:
+        one.join(60)
+        assert not one.is_alive()
+    assert not wrong
+    batcher.close()

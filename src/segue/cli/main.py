@@ -79,7 +79,7 @@ STOPPED = 130
 """The exit code of Ctrl-C."""
 EXTRAS = {
     **dict.fromkeys(("torch", "onnx", "onnxscript"), "train"),
-    **dict.fromkeys(("granian", "starlette", "apsw", "onnxruntime", "prometheus_client"), "serve"),
+    **dict.fromkeys(("uvicorn", "httptools", "starlette", "apsw", "onnxruntime", "prometheus_client"), "serve"),
     "statsmodels": "trend",
     "lightgbm": "gbdt",
     "faiss": "ann",

@@ -1,20 +1,12 @@
-"""Sheds load at the door: once requests wait too long for the event loop itself, new ones are refused before they cost
-anything."""
+"""Whether the event loop keeps up: once requests wait too long for the loop itself, new ones are refused."""
 
 import asyncio
 import time
-from collections.abc import Callable
-
-import msgspec
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from segue.serving.problems import Problem
 
 BUSY = Problem(503, "The server is busy: ask again in a moment.", {"Retry-After": "1"})
 _BEAT_S = 0.02
-_BODY = msgspec.json.encode(BUSY.body())
-_HEADERS = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(_BODY)).encode())]
-_HEADERS += [(name.lower().encode(), value.encode()) for name, value in BUSY.headers.items()]
 
 
 class Pulse:
@@ -39,26 +31,3 @@ class Pulse:
         while True:
             self._due_s = time.monotonic() + _BEAT_S
             await asyncio.sleep(_BEAT_S)
-
-
-class Shed:
-    """The application behind a door that is shut while ``busy(path)``: nothing is read, looked up or decoded.
-
-    When four times too much comes, most of all requests are refused, and what a refusal costs is taken from the answers
-    of the others.
-    """
-
-    def __init__(self, app: ASGIApp, busy: Callable[[str], bool], refused: Callable[[str], None]) -> None:
-        """``refused`` hears of each path at which somebody was sent away."""
-        self._app = app
-        self._busy = busy
-        self._refused = refused
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """An ASGI call."""
-        if scope["type"] == "http" and self._busy(scope["path"]):
-            self._refused(scope["path"])
-            await send({"type": "http.response.start", "status": BUSY.status, "headers": _HEADERS})
-            await send({"type": "http.response.body", "body": _BODY})
-        else:
-            await self._app(scope, receive, send)

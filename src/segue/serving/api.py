@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from segue.serving import admin, logs, openapi
-from segue.serving.admission import BUSY, Pulse, Shed
+from segue.serving.admission import BUSY, Pulse
 from segue.serving.auth import ADMIN, INGEST, Caller, Keys, RateLimit
 from segue.serving.back_office import BackOffice
 from segue.serving.engine import check, one_history
@@ -154,7 +154,6 @@ def build(door: Door, pages: Sequence[Route] = ()) -> ASGIApp:
         *pages,
     ]
     app: ASGIApp = Starlette(routes=routes, exception_handlers={HTTPException: _refuse})
-    app = Shed(app, door.busy, lambda path: door.fleet.telemetry.requested(path, BUSY.status, 0.0))
     if door.origins:
         headers, methods = ["Authorization", "Content-Type"], ["GET", "POST"]
         app = CORSMiddleware(app, allow_origins=door.origins, allow_methods=methods, allow_headers=headers)
@@ -218,6 +217,8 @@ def _guarded(door: Door, path: str, role: str, inner: Endpoint) -> Endpoint:
         started = time.perf_counter()
         try:
             door.pulse.admit()
+            if door.busy(path):
+                raise BUSY.with_traceback(None)
             caller = door.keys.caller(request.headers.get("authorization", ""))
             caller.need(role)
             door.limit.take(caller)
@@ -259,7 +260,7 @@ async def _body(request: Request) -> bytes:
                     raise too_large
     except TimeoutError:
         raise Problem(408, f"The body did not arrive within {BODY_DEADLINE_S:g} seconds.") from None
-    except (ClientDisconnect, asyncio.CancelledError):  # granian cancels what waits for a client that went away
+    except ClientDisconnect:
         raise Problem(400, "The connection was closed before the body was complete.") from None
     return bytes(body)
 

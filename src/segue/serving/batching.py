@@ -1,7 +1,9 @@
-"""Questions that wait are answered together, by one thread beside the event loop; when too much waits, new ones are
-refused at once, and whoever has waited too long gets a quick answer instead."""
+"""Questions that wait are answered together: slow ones by a thread beside the event loop, quick ones by the loop itself
+between two looks at its connections. When too much waits, new ones are refused at once, and whoever has waited too long
+gets a quick answer instead."""
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections import deque
@@ -17,6 +19,13 @@ A = TypeVar("A")
 
 _LATEST = 0.2
 """Weight of the latest batch in the pace."""
+
+
+_QUICK_MS = 2.5
+"""A question that takes at most so long is answered by the event loop: handing it to a thread and back, and two threads
+that wait for one interpreter, take longer than the answer delays whatever else the loop has to do."""
+_TURN = 32
+"""Questions that the loop answers before it looks at its connections again."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,8 @@ class _Waiting(Generic[Q, A]):
 
 
 class Batcher(Generic[Q, A]):
-    """Asks ``work`` for the answers to all questions that wait, one batch after the other, in a thread of its own.
+    """Asks ``work`` for the answers to all questions that wait, one batch after the other, never two at once: in a
+    thread of its own, or, while its answers are quick, in the event loop of whoever asks.
 
     Nobody waits for a batch to fill: the first question is taken up at once, and those that come meanwhile are the next
     batch, so that batches grow with the load. ``work`` gives an answer or an exception for each question; where it
@@ -70,6 +80,12 @@ class Batcher(Generic[Q, A]):
         self._closing = False
         self._batch_ms = 0.0
         """What a batch takes, the latest ones counting most."""
+        self._each_ms = float("inf")
+        """The same for one question; nobody knows at first."""
+        self._working = threading.Lock()
+        self._at_once = min(_TURN, self.config.most)
+        self._due: asyncio.AbstractEventLoop | None = None
+        """The loop whose turn it is: one batch in each of its rounds, so that whoever is to be refused hears of it."""
         self._thread = threading.Thread(target=self._run, name="segue-scorer", daemon=True)
         self._thread.start()
 
@@ -83,7 +99,11 @@ class Batcher(Generic[Q, A]):
     def wait_ms(self) -> float:
         """How long a question that comes now will wait for those before it. The oldest one's age says so too late: when
         four times too much comes, whoever is let in until the first one has waited long waits four times as long."""
-        return len(self._queue) / self.config.most * self._batch_ms
+        return len(self._queue) / (self._at_once if self._quick else self.config.most) * self._batch_ms
+
+    @property
+    def _quick(self) -> bool:
+        return self._each_ms <= _QUICK_MS
 
     @property
     def busy(self) -> bool:
@@ -102,7 +122,10 @@ class Batcher(Generic[Q, A]):
             if self.busy:
                 raise later(f"{len(self._queue)} questions wait to be answered: ask again in a moment.")
             self._queue.append(waiting)
-            self._ready.notify()
+            if self._quick:
+                self._turn_soon(loop)  # behind those who ask in this round of the loop: they are answered too
+            else:
+                self._ready.notify()
         alarm = loop.call_later(self.config.slow_ms / 1e3, _give_up, future)
         try:
             return await future
@@ -118,26 +141,64 @@ class Batcher(Generic[Q, A]):
 
     def _run(self) -> None:
         while batch := self._next():
-            began = time.monotonic()
+            with self._working:
+                self._answer(batch)
+            with self._ready:
+                if self._queue and self._quick:  # it was the loop's turn meanwhile
+                    with contextlib.suppress(RuntimeError):  # its loop ended, and with it whoever asked
+                        self._queue[0].loop.call_soon_threadsafe(self._turn)
+
+    def _turn_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._due is None or self._due.is_closed():
+            self._due = loop
+            loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """A batch in the event loop, unless the thread is at work just now."""
+        self._due = None
+        if not self._queue or not self._working.acquire(blocking=False):
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            with self._ready:
+                batch = [self._queue.popleft() for _ in range(min(self._at_once, len(self._queue)))]
+            if alive := [one for one in batch if not one.future.done()]:
+                self._answer(alive, loop)
+        finally:
+            self._working.release()
+        with self._ready:
+            if self._queue and self._quick:
+                self._turn_soon(loop)
+            elif self._queue:
+                self._ready.notify()
+
+    def _answer(self, batch: "list[_Waiting[Q, A]]", here: asyncio.AbstractEventLoop | None = None) -> None:
+        """One batch, in a thread or ``here``, in a loop."""
+        began = time.monotonic()
+        try:
+            answers: Sequence[A | Exception] = self._work([one.question for one in batch])
+        except Exception as error:  # whoever works must outlive anything, and everybody must hear of it
+            answers = [error] * len(batch)
+        took_ms = (time.monotonic() - began) * 1e3
+        each_ms = took_ms / len(batch)
+        self._each_ms = each_ms if self._batch_ms == 0 else self._each_ms + (each_ms - self._each_ms) * _LATEST
+        self._batch_ms += (took_ms - self._batch_ms) * (1.0 if self._batch_ms == 0 else _LATEST)
+        for loop in {one.loop for one in batch}:
+            pairs = [(one, a) for one, a in zip(batch, answers, strict=True) if one.loop is loop]
+            if loop is here:
+                _settle(pairs)
+                continue
             try:
-                answers: Sequence[A | Exception] = self._work([one.question for one in batch])
-            except Exception as error:  # the thread must outlive anything, and everybody must hear of it
-                answers = [error] * len(batch)
-            took_ms = (time.monotonic() - began) * 1e3
-            self._batch_ms += (took_ms - self._batch_ms) * (1.0 if self._batch_ms == 0 else _LATEST)
-            for loop in {one.loop for one in batch}:
-                pairs = [(one, a) for one, a in zip(batch, answers, strict=True) if one.loop is loop]
-                try:
-                    loop.call_soon_threadsafe(_settle, pairs)
-                except RuntimeError:  # the loop ended meanwhile, and with it whoever asked
-                    continue
+                loop.call_soon_threadsafe(_settle, pairs)
+            except RuntimeError:  # the loop ended meanwhile, and with it whoever asked
+                continue
 
     def _next(self) -> list[_Waiting[Q, A]]:
         """What waits, the oldest first; nothing once the batcher is closed and nobody waits. Questions whose asker has
         given up are passed over."""
         while True:
             with self._ready:
-                while not self._queue and not self._closing:
+                while (not self._queue or self._quick) and not self._closing:
                     self._ready.wait()
                 batch = [self._queue.popleft() for _ in range(min(self.config.most, len(self._queue)))]
             if not batch:

@@ -3,54 +3,80 @@
 import asyncio
 import resource
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, cast
 
-from granian.constants import Interfaces
-from granian.errors import FatalError
-from granian.http import HTTP1Settings
-from granian.log import LogLevels
-from granian.server.embed import Server
+import uvicorn
 from starlette.types import ASGIApp
 
 from segue.serving.api import Door
+from segue.serving.connection import CONNECTIONS, Connection
 
-_HEADER_DEADLINE_MS = 10_000
 DRAIN_S = 1.0
 """After SIGTERM the server is not ready any more but goes on answering for so long, closing each connection behind its
 answer: whoever sends requests here has time to hear of it, and none is cut off."""
-_CONNECTIONS = 8192
-"""Connections at once; slow ones are closed by their deadlines and must not keep others out until then."""
+_IDLE_S = 75
+"""A connection that is kept alive and asks nothing is closed after so long."""
+
+
+class _Server(uvicorn.Server):
+    """In an event loop that has other work, and signals of its own."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """None: this process has its own."""
+        yield
 
 
 async def listen(app: ASGIApp, door: Door, host: str, port: int, started: Callable[[Callable[[], None]], None]) -> None:
     """Answers until it is told to stop, and finishes what is under way. ``started`` is called at once with what stops
     it, to be called in this event loop; a second call stops it at once."""
-    _open_files(2 * _CONNECTIONS)
-    server = Server(
+    _open_files(2 * CONNECTIONS)
+    config = uvicorn.Config(
         app,
-        address=host,
-        port=port,
-        interface=Interfaces.ASGINL,
-        websockets=False,
-        backlog=_CONNECTIONS // 4,
-        backpressure=_CONNECTIONS,
-        http1_settings=HTTP1Settings(header_read_timeout=_HEADER_DEADLINE_MS),
-        log_level=LogLevels.error,
+        http=cast(Any, partial(Connection, door)),
+        loop="none",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        proxy_headers=False,
+        server_header=False,
+        log_config=None,
+        log_level="critical",  # what goes wrong inside is told by the door; a message here could name a person
+        timeout_keep_alive=_IDLE_S,
+        backlog=CONNECTIONS // 4,
     )
+    server = _Server(config)
     loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        server.should_exit = True
 
     def stop() -> None:
         if door.draining:  # asked twice: at once
-            server.stop()
+            server.force_exit = server.should_exit = True
         door.draining = True
-        loop.call_later(DRAIN_S, server.stop)
+        loop.call_later(DRAIN_S, end)
 
     started(stop)
     beat = asyncio.create_task(door.pulse.beat())
-    await server.serve()
+    await server.serve(sockets=[_shared(host, port)])
     beat.cancel()
     if not door.draining:
-        raise FatalError("The HTTP server ended by itself.")
+        raise RuntimeError("The HTTP server ended by itself.")
+
+
+def _shared(host: str, port: int) -> socket.socket:
+    """The port, for as many processes as ask for it: each gets its share of the connections."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    own = socket.socket(family, kind, protocol)
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    own.bind(address)
+    own.setblocking(False)
+    return own
 
 
 def _open_files(count: int) -> None:
@@ -64,8 +90,8 @@ def _open_files(count: int) -> None:
 def free_port(host: str, port: int) -> int:
     """The port, or any free one for 0. ValueError when it is taken or the host is not this machine's.
 
-    Asked here because the HTTP server shares its port with whoever asks for it, and two servers would then answer
-    each other's requests.
+    Asked here because the port is shared by all processes of a server, and two servers would then answer each other's
+    requests.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

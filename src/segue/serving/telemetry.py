@@ -38,6 +38,7 @@ class Telemetry:
             registry=own,
         )
         self._roles: Mapping[str, str] = {}
+        self._counted: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
 
     def text(self) -> bytes:
         """What a scrape gets."""
@@ -49,8 +50,12 @@ class Telemetry:
 
     def requested(self, operation: str, status: int, seconds: float) -> None:
         """Counts a request; ``operation`` is a route as it is declared, never a path as it was sent."""
-        self._requests.labels(operation, str(status)).inc()
-        self._seconds.labels(operation).observe(seconds)
+        found = self._counted.get((operation, status))
+        if found is None:  # looking labels up takes longer than counting
+            found = self._requests.labels(operation, str(status)), self._seconds.labels(operation)
+            self._counted[operation, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
 
     def stored(self, accepted: int, duplicates: int) -> None:
         """Counts events."""
