@@ -88,11 +88,11 @@ def serving_latency(result: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(4.4 * columns, 2.6 * rows))
     for axes, name in zip(figure.subplots(rows, columns, squeeze=False).ravel(), names, strict=False):
         for kind in ("history", "event fsync", "event memory"):
-            kept = [step for step in result[name][kind]["steps"] if step["sustained"]]
-            if kept:
-                bins = sorted((float(edge), count) for edge, count in kept[-1]["histogram_ms"].items())
-                label = f"{kind}, {kept[-1]['offered_per_s']}/s"
-                axes.step([edge for edge, _ in bins], [count for _, count in bins], where="pre", label=label)
+            steps = result[name][kind]["steps"]
+            step = ([step for step in steps if step["sustained"]] or steps[:1])[-1]
+            bins = sorted((float(edge), count) for edge, count in step["histogram_ms"].items())
+            label = f"{kind}, {step['offered_per_s']}/s" + ("" if step["sustained"] else " (not sustained)")
+            axes.step([edge for edge, _ in bins], [count for _, count in bins], where="pre", label=label)
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_title(name)
