@@ -24,8 +24,6 @@ _LATEST = 0.2
 _QUICK_MS = 2.5
 """A question that takes at most so long is answered by the event loop: handing it to a thread and back, and two threads
 that wait for one interpreter, take longer than the answer delays whatever else the loop has to do."""
-_TURN = 32
-"""Questions that the loop answers before it looks at its connections again."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class BatchingConfig:
     """How long anybody waits."""
 
     most: int = 32
-    """Questions that are scored together."""
+    """Questions that are scored together; the event loop looks at its connections again behind so many."""
     waiting: int = 2048
     """Questions that may wait; more are refused."""
     age_ms: float = 250.0
@@ -83,7 +81,6 @@ class Batcher(Generic[Q, A]):
         self._each_ms = float("inf")
         """The same for one question; nobody knows at first."""
         self._working = threading.Lock()
-        self._at_once = min(_TURN, self.config.most)
         self._due: asyncio.AbstractEventLoop | None = None
         """The loop whose turn it is: one batch in each of its rounds, so that whoever is to be refused hears of it."""
         self._thread = threading.Thread(target=self._run, name="segue-scorer", daemon=True)
@@ -99,7 +96,7 @@ class Batcher(Generic[Q, A]):
     def wait_ms(self) -> float:
         """How long a question that comes now will wait for those before it. The oldest one's age says so too late: when
         four times too much comes, whoever is let in until the first one has waited long waits four times as long."""
-        return len(self._queue) / (self._at_once if self._quick else self.config.most) * self._batch_ms
+        return len(self._queue) / self.config.most * self._batch_ms
 
     @property
     def _quick(self) -> bool:
@@ -161,7 +158,7 @@ class Batcher(Generic[Q, A]):
         loop = asyncio.get_running_loop()
         try:
             with self._ready:
-                batch = [self._queue.popleft() for _ in range(min(self._at_once, len(self._queue)))]
+                batch = [self._queue.popleft() for _ in range(min(self.config.most, len(self._queue)))]
             if alive := [one for one in batch if not one.future.done()]:
                 self._answer(alive, loop)
         finally:
