@@ -10,7 +10,7 @@ from segue.models.screen import FloatScreen, screen
 def test_the_bytes_are_a_sound_model():
     constants = {"keys": np.arange(12, dtype=np.int8).reshape(3, 4), "axis": np.array([1], dtype=np.int64)}
     nodes = [Node("MatMulInteger", ["q", "keys"], "s"), Node("ReduceMax", ["s", "axis"], "m", [("keepdims", 1)])]
-    written = graph(nodes, constants, {"q": ("uint8", ["B", 3])}, ("m", "int32", ["B", 1]))
+    written = graph(nodes, constants, {"q": ("uint8", ["B", 3])}, {"m": ("int32", ["B", 1])})
     model = onnx.load_from_string(written)
     onnx.checker.check_model(model)
     read = {one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer}

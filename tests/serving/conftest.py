@@ -21,8 +21,9 @@ from segue.data.sequences import Sequences
 from segue.fitting import fit
 from segue.models import artifact
 from segue.models.zoo import ZOO, Counting
-from segue.serving.api import Door, build
+from segue.serving.api import build
 from segue.serving.client import Client
+from segue.serving.door import Door
 from segue.serving.events import Event, accept
 from segue.serving.schema import EventIn
 from segue.serving.server import _office

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from segue.serving import api
-from segue.serving.api import OPERATIONS, Door, build, readiness
+from segue.serving.api import OPERATIONS, build
 from segue.serving.auth import Keys
 from segue.serving.batching import BatchingConfig
+from segue.serving.door import Door, readiness
 from segue.serving.engine import Engine, EngineConfig
 from segue.serving.fleet import Fleet
 from segue.serving.model import Model

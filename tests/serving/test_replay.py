@@ -9,7 +9,8 @@ from segue.models import artifact
 from segue.models.restore import restore
 from segue.models.scorer import top_k
 from segue.models.zoo import ZOO, Learned
-from segue.serving.api import Door, build
+from segue.serving.api import build
+from segue.serving.door import Door
 from segue.serving.engine import Engine
 from segue.serving.fleet import Fleet
 from segue.serving.model import Model

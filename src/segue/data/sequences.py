@@ -12,6 +12,7 @@ every prefix of every sequence costs 16 bytes and no copy.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import accumulate, chain
 from pathlib import Path
 
 import numpy as np
@@ -57,19 +58,19 @@ class Sequences:
     @classmethod
     def from_lists(cls, rows: Iterable[Iterable[int]], times: Iterable[Iterable[int]] | None = None) -> "Sequences":
         """Small hand-made sequences, for a request or a test."""
-        lists = [np.asarray(list(row), dtype=np.int32) for row in rows]
-        offsets = np.concatenate([[0], np.cumsum([len(row) for row in lists])]).astype(np.int64)
-        flat = np.concatenate(lists) if lists else np.empty(0, np.int32)
+        lists = [list(row) for row in rows]
+        lengths = [len(row) for row in lists]
         flat_times = None
         if times is not None:
-            moments = [np.asarray(list(row), dtype=np.int64) for row in times]
-            if [len(row) for row in moments] != [len(row) for row in lists]:
+            moments = [list(row) for row in times]
+            if [len(row) for row in moments] != lengths:
                 raise ValueError(
-                    f"Each row needs as many times as items, but the rows have {[len(row) for row in lists]} items "
+                    f"Each row needs as many times as items, but the rows have {lengths} items "
                     f"and {[len(row) for row in moments]} times."
                 )
-            flat_times = np.concatenate([np.empty(0, np.int64), *moments])
-        return cls.from_offsets(flat.astype(np.int32), offsets, flat_times)
+            flat_times = np.array(list(chain.from_iterable(moments)), dtype=np.int64)
+        flat = np.array(list(chain.from_iterable(lists)), dtype=np.int32)
+        return cls.from_offsets(flat, np.array([0, *accumulate(lengths)], dtype=np.int64), flat_times)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -144,7 +145,7 @@ class Sequences:
         if self.clean:
             return self
         if self.whole and not any((piece == PAD).any() for piece in pieces(self.items)):
-            return self._found_clean()
+            return self.marked_clean()
         row, where = self.positions()
         items = self.items[where]
         if not (items == PAD).any():
@@ -152,14 +153,15 @@ class Sequences:
         keep = items != PAD
         counts = np.bincount(row[keep], minlength=len(self))
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return self._copied(where[keep], offsets)._found_clean()
+        return self._copied(where[keep], offsets).marked_clean()
 
-    def _found_clean(self) -> "Sequences":
+    def marked_clean(self) -> "Sequences":
+        """The same rows, of which the caller knows that no event is PAD."""
         object.__setattr__(self, "clean", True)  # noted, not changed: the arrays are what they were
         return self
 
     def _as_clean(self, same_events: "Sequences") -> "Sequences":
-        return same_events._found_clean() if self.clean else same_events
+        return same_events.marked_clean() if self.clean else same_events
 
     def _copied(self, where: np.ndarray, offsets: np.ndarray) -> "Sequences":
         """The events at ``where`` as the rows that the offsets cut, which are these rows or what is left of them."""

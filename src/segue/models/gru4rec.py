@@ -76,6 +76,8 @@ class GruArrays:
     A layer without ``input`` takes what enters as it is: there an item is a row of the input matrix itself.
     """
 
+    timed = False
+
     def __init__(
         self, layers: list[dict[str, np.ndarray]], length: int, cell: CellName = "gru", inputs: int = 0
     ) -> None:

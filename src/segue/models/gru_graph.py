@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from segue.models.onnx_bytes import Node, graph
+from segue.models.onnx_bytes import Node, Shapes, graph
 
 EVENTS_AT_ONCE = 1 << 14
 """So many places of a batch, filled or not, are read together."""
@@ -30,20 +30,27 @@ class GruGraph:
 
     def encode(self, lengths_B: np.ndarray, vectors_NE: np.ndarray) -> np.ndarray:
         """float32 [B, D]: the top state after each history, whose events lie one behind the other; zeros after none."""
-        out_BD = np.zeros((len(lengths_B), self.dim), dtype=np.float32)
         first_B = np.cumsum(lengths_B) - lengths_B
+        if len(lengths_B) and lengths_B.min() > 0 and len(lengths_B) * lengths_B.max() <= EVENTS_AT_ONCE:
+            return self._together(lengths_B, first_B, vectors_NE)
+        out_BD = np.zeros((len(lengths_B), self.dim), dtype=np.float32)
         order = np.argsort(-lengths_B, kind="stable")
         order = order[: np.count_nonzero(lengths_B)]
         start = 0
         while start < len(order):
             steps = int(lengths_B[order[start]])
             rows = order[start : start + max(1, EVENTS_AT_ONCE // steps)]
-            # Behind a history's end anything may stand: it is not read.
-            place_TB = np.minimum(first_B[rows] + np.arange(steps)[:, None], len(vectors_NE) - 1)
-            feed = {"events": vectors_NE[place_TB], "lengths": lengths_B[rows].astype(np.int32)}
-            out_BD[rows] = self._session.run(["last"], feed)[0][0]
+            out_BD[rows] = self._together(lengths_B[rows], first_B[rows], vectors_NE)
             start += len(rows)
         return out_BD
+
+    def _together(self, lengths_B: np.ndarray, first_B: np.ndarray, vectors_NE: np.ndarray) -> np.ndarray:
+        """float32 [B, D], of histories that begin at ``first_B`` and are not empty."""
+        # Behind a history's end anything may stand: it is not read.
+        place_TB = np.minimum(first_B + np.arange(lengths_B.max())[:, None], len(vectors_NE) - 1)
+        feed = {"events": vectors_NE[place_TB], "lengths": lengths_B.astype(np.int32)}
+        last_BD: np.ndarray = self._session.run(["last"], feed)[0][0]
+        return last_BD
 
 
 def _graph(layers: Sequence[Mapping[str, np.ndarray]]) -> bytes:
@@ -57,16 +64,16 @@ def _graph(layers: Sequence[Mapping[str, np.ndarray]]) -> bytes:
         inputs = [below, f"input{n}", f"state{n}", f"bias{n}", "lengths"]
         sizes = [("hidden_size", layer["state"].shape[1]), ("linear_before_reset", 1)]
         if n == len(layers) - 1:
-            nodes.append(Node("GRU", inputs, "last", sizes, skipped=1))
+            nodes.append(Node("GRU", inputs, ["", "last"], sizes))
         else:
             nodes += [Node("GRU", inputs, f"all{n}", sizes), Node("Squeeze", [f"all{n}", "direction"], f"out{n}")]
             below = f"out{n}"
     enters, dim = layers[0]["input"].shape[1], layers[-1]["state"].shape[1]
-    asked: dict[str, tuple[str, Sequence[int | str]]] = {
+    asked: Shapes = {
         "events": ("float32", ["T", "B", enters]),
         "lengths": ("int32", ["B"]),
     }
-    return graph(nodes, constants, asked, ("last", "float32", [1, "B", dim]))
+    return graph(nodes, constants, asked, {"last": ("float32", [1, "B", dim])})
 
 
 def _turned(gates: np.ndarray) -> np.ndarray:

@@ -31,6 +31,11 @@ class Encoder(Protocol):
         """So many of the table's first columns are what an item enters by; 0: it enters by its own vector."""
         ...
 
+    @property
+    def timed(self) -> bool:
+        """Whether it looks at the times of events."""
+        ...
+
     def encode(self, histories: Sequences, vectors_ND: np.ndarray) -> np.ndarray: ...
 
     def arrays(self) -> dict[str, np.ndarray]: ...
@@ -78,10 +83,10 @@ class NeuralScorer:
     def read(self, histories: Sequences) -> tuple[Sequences, np.ndarray]:
         """(the newest events of each history, as many as the encoder reads; their vectors, float32 [N, D]): what it
         takes."""
-        newest = histories.tail(self.encoder.length)
-        _, where_N = newest.positions()
-        vectors_ND = self.vectors_VD[newest.items[where_N]]
-        return newest, self.sides.add(vectors_ND, newest)
+        long = histories.lengths.max(initial=0) > self.encoder.length
+        newest = histories.tail(self.encoder.length) if long else histories
+        items_N = newest.items if newest.whole else newest.items[newest.positions()[1]]
+        return newest, self.sides.add(self.vectors_VD[items_N], newest)
 
     def written(self, items_R: np.ndarray) -> np.ndarray:
         """float32 [R, D]: the vectors of events that are only imagined, behind a history: they have no time."""

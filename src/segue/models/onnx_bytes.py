@@ -15,38 +15,41 @@ _VARINT, _BYTES = 0, 2
 _INT = 2
 
 
+Shapes = dict[str, tuple[str, Sequence[int | str]]]
+"""name -> (dtype, shape, a word for a free size)."""
+
+
 @dataclass(frozen=True)
 class Node:
-    """One operation; ``integers`` are its attributes, all of them whole numbers; ``skipped`` of its results come before
-    the one that is wanted."""
+    """One operation; ``outputs``: the name of its result, or of each, "" for one that nobody wants; ``integers`` are
+    its attributes, all of them whole numbers."""
 
     kind: str
     inputs: Sequence[str]
-    output: str
+    outputs: str | Sequence[str]
     integers: Sequence[tuple[str, int]] = ()
-    skipped: int = 0
 
 
 def graph(
     nodes: Sequence[Node],
     constants: dict[str, np.ndarray],
-    inputs: dict[str, tuple[str, Sequence[int | str]]],
-    output: tuple[str, str, Sequence[int | str]],
+    inputs: Shapes,
+    outputs: Shapes,
 ) -> bytes:
-    """A whole model: ``inputs`` name -> (dtype, shape, a word for a free size), ``output`` (name, dtype,
-    shape)."""
+    """A whole model."""
     body = b"".join(_bytes(1, _node(one)) for one in nodes)
     body += _bytes(2, b"segue")
     body += b"".join(_bytes(5, _tensor(name, value)) for name, value in constants.items())
     body += b"".join(_bytes(11, _value(name, kind, shape)) for name, (kind, shape) in inputs.items())
-    body += _bytes(12, _value(*output))
+    body += b"".join(_bytes(12, _value(name, kind, shape)) for name, (kind, shape) in outputs.items())
     opset = _bytes(1, b"") + _number(2, OPSET)
     return _number(1, IR_VERSION) + _bytes(8, opset) + _bytes(7, body)
 
 
 def _node(one: Node) -> bytes:
     out = b"".join(_bytes(1, name.encode()) for name in one.inputs)
-    out += _bytes(2, b"") * one.skipped + _bytes(2, one.output.encode())
+    outputs = [one.outputs] if isinstance(one.outputs, str) else one.outputs
+    out += b"".join(_bytes(2, name.encode()) for name in outputs)
     out += _bytes(4, one.kind.encode())
     for name, value in one.integers:
         out += _bytes(5, _bytes(1, name.encode()) + _number(3, value) + _number(20, _INT))

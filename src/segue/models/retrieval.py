@@ -66,6 +66,7 @@ class Retrieval:
         inner = scorer.scorer if isinstance(scorer, WithPrior) else scorer
         self.network = inner if isinstance(inner, NeuralScorer) else None
         """The network whose states decide, where the model is one."""
+        self._items_alone = self.network is not None and self.network.sides.bare and not self.network.encoder.timed
         self._blocks: Blocks | None = None
         self._newcomers: np.ndarray | None = None
         if self.network is not None and scorer.size >= (BLOCKS_FROM if blocks_from is None else blocks_from):
@@ -82,7 +83,7 @@ class Retrieval:
         ``hidden_BD`` are the states that the network's encoder gave for the known items of each history, where
         somebody has them already; rows of histories without a known item are ignored.
         """
-        known = asked(questions).known()
+        known = self._known(questions)
         if self._blocks is not None:
             return self._by_blocks(self._blocks, known, questions, k, hidden_BD)
         step = max(1, _ROW_BYTES // (4 * self.scorer.size))
@@ -92,6 +93,13 @@ class Retrieval:
             part = None if hidden_BD is None else hidden_BD[rows]
             parts.append(self._by_rows(known.take(rows), questions[rows], k, part))
         return np.concatenate([items for items, _ in parts]), np.concatenate([scores for _, scores in parts])
+
+    def _known(self, questions: Sequence[Question]) -> Sequences:
+        """The known events of each history; with times and circumstances, unless nobody looks at them."""
+        if not self._items_alone:
+            return asked(questions).known()
+        rows = ([item for item in one.history if item != PAD] for one in questions)
+        return Sequences.from_lists(rows).marked_clean()
 
     @property
     def by_blocks(self) -> bool:
@@ -106,8 +114,10 @@ class Retrieval:
     def encode(self, known: Sequences) -> np.ndarray:
         """float32 [B, D]: the network's states after histories of known items; zeros where a history is empty."""
         assert self.network is not None
-        hidden_BD = np.zeros((len(known), self.network.keys_VD.shape[1]), dtype=np.float32)
         filled_B = known.lengths > 0
+        if filled_B.all():
+            return self.network.encoder.encode(*self.network.read(known))
+        hidden_BD = np.zeros((len(known), self.network.keys_VD.shape[1]), dtype=np.float32)
         if filled_B.any():
             hidden_BD[filled_B] = self.network.encoder.encode(*self.network.read(known.take(filled_B)))
         return hidden_BD
@@ -149,18 +159,20 @@ class Retrieval:
     ) -> tuple[np.ndarray, np.ndarray]:
         assert self.network is not None
         filled_B = known.lengths > 0
+        if filled_B.all():
+            query_BD = self.network.query(self.encode(known) if hidden_BD is None else hidden_BD)
+            return blocks.top_k(query_BD, k, list(map(self._wish, known, questions)))
         items_BK = np.full((len(known), k), PAD, dtype=np.int32)
         scores_BK = np.full((len(known), k), -np.inf, dtype=np.float32)
         if filled_B.any():
-            hidden = self.encode(known.take(filled_B)) if hidden_BD is None else hidden_BD[filled_B]
-            histories = [row for row, filled in zip(known, filled_B, strict=True) if filled]
             asked = [one for one, filled in zip(questions, filled_B, strict=True) if filled]
-            wishes = [self._wish(*pair) for pair in zip(histories, asked, strict=True)]
-            items_BK[filled_B], scores_BK[filled_B] = blocks.top_k(self.network.query(hidden), k, wishes)
+            hidden = None if hidden_BD is None else hidden_BD[filled_B]
+            found = self._by_blocks(blocks, known.take(filled_B), asked, k, hidden)
+            items_BK[filled_B], scores_BK[filled_B] = found
         for b in np.flatnonzero(~filled_B).tolist():
-            found = self._for_a_newcomer(questions[b], k)
-            items_BK[b, : len(found)] = found
-            scores_BK[b, : len(found)] = self.network.start_V[found]
+            newcomer = self._for_a_newcomer(questions[b], k)
+            items_BK[b, : len(newcomer)] = newcomer
+            scores_BK[b, : len(newcomer)] = self.network.start_V[newcomer]
         return items_BK, scores_BK
 
     def _wish(self, history: np.ndarray, one: Question) -> Wish:

@@ -3,13 +3,12 @@
 Shape letters: B queries, D width, V catalogue size with PAD, G groups, N items of one block.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from segue.models.onnx_bytes import Node, graph
+from segue.models.onnx_bytes import Node, Shapes, graph
 
 _UNIT = 2.0**-24
 """Half a unit in the last place of a float32 around 1."""
@@ -72,6 +71,11 @@ class Screen(Protocol):
         """(about the best score of each group, float32 [B, G]; how far off one of them can be, float32 [B])."""
         ...
 
+    def best(self, query_BD: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(``count`` groups of the highest maxima, int64 [B, count], in any order; the lowest of these maxima; how far
+        off one of them can be: float32 [B])."""
+        ...
+
 
 class FloatScreen:
     """In float32, block by block; a block's scores stay in the cache. Runs everywhere."""
@@ -99,6 +103,11 @@ class FloatScreen:
             done += len(by_group)
         return best_GB.T, rounding(query_BD, self._longest, self._highest)
 
+    def best(self, query_BD: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        best_BG, off_B = self.maxima(query_BD)
+        group_BR = np.argpartition(best_BG, -count, axis=1)[:, -count:]
+        return group_BR, np.take_along_axis(best_BG, group_BR, axis=1).min(axis=1), off_B
+
 
 def rounding(query_BD: np.ndarray, longest_key: float, highest_bias: float) -> np.ndarray:
     """How far a float32 score can be from the true one, whatever the order of its additions, float32 [B]: D + 2
@@ -124,7 +133,6 @@ class ByteScreen:
         self._longest = float(np.sqrt(np.einsum("vd,vd->v", keys_VD, keys_VD).max(initial=0.0)))
         self._off = float(np.sqrt(np.einsum("vd,vd->v", off_VD, off_VD).max(initial=0.0)))
         self._highest = 0.0 if bias_V is None else float(np.abs(bias_V).max(initial=0.0))
-        self._biased = bias_V is not None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
@@ -134,22 +142,30 @@ class ByteScreen:
         )
 
     def maxima(self, query_BD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        feed, off_B = self._feed(query_BD)
+        return self._session.run(["best"], feed)[0], off_B
+
+    def best(self, query_BD: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        feed, off_B = self._feed(query_BD)
+        highest_BR, group_BR = self._session.run(["highest", "highest_groups"], {**feed, "count": np.array([count])})
+        return group_BR, highest_BR[:, -1], off_B
+
+    def _feed(self, query_BD: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """(what the graph asks for, how far off a maximum can be)."""
         step_B1 = np.abs(query_BD).max(axis=1, keepdims=True) / (_HIGHEST - _MIDDLE)
         step_B1[step_B1 == 0] = 1.0
-        whole_BD = np.round(query_BD / step_B1)
+        whole_BD = np.rint(query_BD / step_B1)
         rounded_BD = whole_BD * step_B1
         off_BD = query_BD - rounded_BD
-        scale_B1 = (step_B1 * np.float32(self._step)).astype(np.float32)
-        feed = {"query": (whole_BD + _MIDDLE).astype(np.uint8)}
-        if self._biased:
-            feed["scale"] = scale_B1
-        best_BG = self._session.run(["best"], feed)[0]
-        if not self._biased:
-            best_BG = best_BG.astype(np.float32)
-            best_BG *= scale_B1
         off_B = np.sqrt(np.einsum("bd,bd->b", off_BD, off_BD)) * self._longest
         off_B += np.sqrt(np.einsum("bd,bd->b", rounded_BD, rounded_BD)) * self._off
-        return best_BG, off_B.astype(np.float32) + rounding(query_BD, self._longest, self._highest)
+        scale_B1 = (step_B1 * np.float32(self._step)).astype(np.float32)
+        feed = {"query": (whole_BD + _MIDDLE).astype(np.uint8), "scale": scale_B1, "count": _NO_COUNT}
+        return feed, off_B.astype(np.float32) + rounding(query_BD, self._longest, self._highest)
+
+
+_NO_COUNT = np.array([1])
+"""Where only the maxima are asked for."""
 
 
 def _byte_graph(keys_VD: np.ndarray, bias_V: np.ndarray | None, groups: Groups) -> bytes:
@@ -175,20 +191,32 @@ def _byte_graph(keys_VD: np.ndarray, bias_V: np.ndarray | None, groups: Groups) 
         nodes.append(Node("Reshape", [scores, f"shape{n}"], f"dealt{n}"))
         nodes.append(Node("ReduceMax", [f"dealt{n}", "turns"], f"best{n}", [("keepdims", 0)]))
         parts.append(f"best{n}")
-    nodes.append(Node("Concat", parts, "best", [("axis", 1)]))
-    inputs: dict[str, tuple[str, Sequence[int | str]]] = {"query": ("uint8", ["B", keys_VD.shape[1]])}
-    if bias_V is not None:
-        inputs["scale"] = ("float32", ["B", 1])
-    return graph(nodes, constants, inputs, ("best", "int32" if bias_V is None else "float32", ["B", groups.count]))
+    last = "best" if bias_V is not None else "whole"
+    nodes.append(Node("Concat", parts, last, [("axis", 1)]))
+    if bias_V is None:
+        nodes += [Node("Cast", [last], "counted", [("to", 1)]), Node("Mul", ["counted", "scale"], "best")]
+    nodes.append(Node("TopK", ["best", "count"], ["highest", "highest_groups"], [("axis", 1)]))
+    inputs: Shapes = {
+        "query": ("uint8", ["B", keys_VD.shape[1]]),
+        "scale": ("float32", ["B", 1]),
+        "count": ("int64", [1]),
+    }
+    outputs: Shapes = {
+        "best": ("float32", ["B", groups.count]),
+        "highest": ("float32", ["B", "R"]),
+        "highest_groups": ("int64", ["B", "R"]),
+    }
+    return graph(nodes, constants, inputs, outputs)
 
 
-def screen(keys_VD: np.ndarray, bias_V: np.ndarray | None, *, wanted: int = 20, block: int = 8192) -> Screen:
+def screen(keys_VD: np.ndarray, bias_V: np.ndarray | None, *, wanted: int = 20) -> Screen:
     """The faster of the two that this environment can run. Wider groups for larger catalogues: fewer maxima are
     compared, more items are scored again; narrower ones for lists of a hundred ``wanted`` items and more."""
     size = len(keys_VD)
     width = 16 if size < 1 << 19 else 64
-    groups = Groups(size, width // 2 if wanted >= 100 else width, block)
+    if wanted >= 100:
+        width //= 2
     try:
-        return ByteScreen(keys_VD, bias_V, groups)
+        return ByteScreen(keys_VD, bias_V, Groups(size, width, 1 << 17))
     except ImportError:
-        return FloatScreen(keys_VD, bias_V, groups)
+        return FloatScreen(keys_VD, bias_V, Groups(size, width, 1 << 13))

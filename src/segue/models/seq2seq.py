@@ -75,6 +75,7 @@ class Seq2SeqArrays:
     """The trained net as plain arrays: an ``Encoder`` whose state is what the writer says first."""
 
     inputs = 0
+    timed = False
 
     def __init__(self, weights: Mapping[str, np.ndarray], config: Seq2SeqConfig) -> None:
         self.weights = dict(weights)

@@ -16,9 +16,10 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segue.serving import logs, wire
-from segue.serving.api import BODY_DEADLINE_S, MAX_BODY_BYTES, Door, build
+from segue.serving.api import BODY_DEADLINE_S, MAX_BODY_BYTES, build
 from segue.serving.audience import Audience
 from segue.serving.auth import Keys, RateLimit
+from segue.serving.door import Door
 from segue.serving.engine import Engine
 from segue.serving.fleet import Fleet, Lineup, Member
 from segue.serving.listening import listen

@@ -1,22 +1,30 @@
 """One client's connection: uvicorn's HTTP protocol, and what a server that faces the open web needs besides. Headers
-come in time and are not endless, a server that is busy says so for next to nothing, answers leave in one piece."""
+come in time and are not endless, a server that is busy says so for next to nothing, plain requests are answered without
+a detour, answers leave in one piece."""
 
 import asyncio
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
-import msgspec
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from segue.serving.admission import BUSY
-from segue.serving.api import Door
+from segue.serving.api import ASKED, BODY_DEADLINE_S, MAX_BODY_BYTES, late
+from segue.serving.desk import JSON, Reply, attend, perform
+from segue.serving.door import Door
+from segue.serving.openapi import Operation
 from segue.serving.problems import Problem
 
 HEADER_DEADLINE_S = 10.0
 MOST_HEADER_BYTES = 65_536
 CONNECTIONS = 8192
 """At once; slow ones are closed by their deadlines and must not keep others out until then."""
+_PLAIN = {one.path.encode(): one for one in ASKED}
+_UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-encoding"})
+"""Headers that no plain request has."""
 
 
 class _Refused:
@@ -28,6 +36,28 @@ class _Refused:
     class message_event:  # noqa: N801 - as uvicorn calls it
         @staticmethod
         def set() -> None: ...
+
+
+class _Plain:
+    """A plain request to an operation while it is under way, as far as uvicorn's protocol asks what it began with."""
+
+    __slots__ = (
+        "authorization",
+        "body",
+        "disconnected",
+        "keep_alive",
+        "message_event",
+        "operation",
+        "response_complete",
+    )
+
+    def __init__(self, operation: Operation, authorization: str, *, keep_alive: bool) -> None:
+        self.operation = operation
+        self.authorization = authorization
+        self.keep_alive = keep_alive
+        self.body = bytearray()
+        self.response_complete = False
+        self.disconnected = False
 
 
 class Connection(HttpToolsProtocol):
@@ -46,6 +76,9 @@ class Connection(HttpToolsProtocol):
         self._door = door
         self._deadline: asyncio.TimerHandle | None = None
         """Set while a request's headers, or a body that nobody will read, are still to come."""
+        self._body_deadline: asyncio.TimerHandle | None = None
+        self._receiving: _Plain | None = None
+        """The plain request whose body is still to come."""
         self._header_bytes = 0
         self._path = ""
 
@@ -58,6 +91,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._arrived()
+        self._body_arrived()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -67,6 +101,8 @@ class Connection(HttpToolsProtocol):
             self._header_bytes += len(data)
             if self._header_bytes > MOST_HEADER_BYTES:
                 self._close_with(Problem(431, f"The headers are larger than {MOST_HEADER_BYTES} bytes."))
+        if self._receiving is not None and self._body_deadline is None:
+            self._body_deadline = self.loop.call_later(BODY_DEADLINE_S, self._give_up)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -78,9 +114,26 @@ class Connection(HttpToolsProtocol):
             self.cycle = _Refused  # type: ignore[assignment]
             return
         self._arrived()
-        super().on_headers_complete()
+        self._receiving = self._plain()
+        if self._receiving is None:
+            super().on_headers_complete()
+        else:
+            self.cycle = self._receiving  # type: ignore[assignment]
+
+    def on_body(self, body: bytes) -> None:
+        if self._receiving is None:
+            super().on_body(body)
+        else:
+            self._receiving.body += body  # not longer than its Content-Length, which was looked at
 
     def on_message_complete(self) -> None:
+        if self._receiving is not None:
+            self._body_arrived()
+            task = self.loop.create_task(self._answer(self._receiving))
+            self._receiving = None
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+            return
         if self.cycle is not _Refused:
             super().on_message_complete()
             return
@@ -105,10 +158,60 @@ class Connection(HttpToolsProtocol):
             self._door.busy(self._path)
             and not self._door.draining
             and not self.expect_100_continue
-            and (self.cycle is None or self.cycle.response_complete)
+            and self._free
             and self.parser.get_method() == b"POST"
             and bool(self.parser.should_keep_alive())
         )
+
+    @property
+    def _free(self) -> bool:
+        """Whether nothing is under way here; what comes behind something waits for it."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _plain(self) -> _Plain | None:
+        """The request whose headers are there, if nothing about it is out of the ordinary. Everything else goes the
+        long way, through uvicorn and Starlette, to the same reply."""
+        operation = _PLAIN.get(self.url)
+        if operation is None or not self._free or self.parser.get_method() != b"POST":
+            return None
+        headers = dict(self.headers)
+        if (
+            len(headers) < len(self.headers)
+            or headers.get(b"content-type", b"").lower() != JSON.encode()
+            or not 0 < int(headers.get(b"content-length", 0)) <= MAX_BODY_BYTES
+            or not _UNUSUAL.isdisjoint(headers)
+            or (self._door.origins and b"origin" in headers)
+            or self.parser.get_http_version() != "1.1"
+        ):
+            return None
+        authorization = headers.get(b"authorization", b"").decode("latin-1")
+        return _Plain(operation, authorization, keep_alive=self.parser.should_keep_alive())
+
+    async def _answer(self, plain: _Plain) -> None:
+        door, one = self._door, plain.operation
+        inner = partial(perform, door, one, bytes(plain.body))
+        reply = await attend(door, one.path, one.role, plain.authorization, inner)
+        keep = plain.keep_alive and not door.draining
+        if not self.transport.is_closing():
+            self.transport.write(_head(reply, self.server_state.default_headers, keep=keep) + reply.body)
+            await self.flow.drain()
+        plain.response_complete = True
+        if not keep:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _give_up(self) -> None:
+        """A body that does not come."""
+        assert self._receiving is not None
+        problem = late()
+        self._door.fleet.telemetry.requested(self._receiving.operation.path, problem.status, BODY_DEADLINE_S)
+        self._receiving = None
+        self._close_with(problem)
+
+    def _body_arrived(self) -> None:
+        if self._body_deadline is not None:
+            self._body_deadline.cancel()
+            self._body_deadline = None
 
     def _await_headers(self) -> None:
         self._header_bytes = 0
@@ -121,7 +224,7 @@ class Connection(HttpToolsProtocol):
 
     def _close_with(self, problem: Problem) -> None:
         self._arrived()
-        self.transport.write(_raw(problem, b"connection: close\r\n"))
+        self.transport.write(_raw(problem, keep=False))
         self.transport.close()
 
 
@@ -157,13 +260,23 @@ class Joined:
         self._transport.close()
 
 
-def _raw(problem: Problem, more: bytes = b"") -> bytes:
+def _head(reply: Reply, always: Iterable[tuple[bytes, bytes]], *, keep: bool) -> bytes:
+    """The status line and headers of an answer; ``always``: those that every answer has."""
+    lines = [STATUS_LINE[reply.status]]
+    for name, value in always:
+        lines.append(name + b": " + value + b"\r\n")
+    for told, text in reply.headers.items():
+        lines.append(f"{told.lower()}: {text}\r\n".encode("latin-1"))
+    if not keep:
+        lines.append(b"connection: close\r\n")
+    lines.append(f"content-length: {len(reply.body)}\r\ncontent-type: {reply.kind}\r\n\r\n".encode("latin-1"))
+    return b"".join(lines)
+
+
+def _raw(problem: Problem, *, keep: bool = True) -> bytes:
     """A problem as bytes on the line."""
-    told = problem.body()
-    body = msgspec.json.encode(told)
-    headers = b"".join(f"{name.lower()}: {value}\r\n".encode() for name, value in problem.headers.items())
-    head = f"HTTP/1.1 {told.status} {told.title}\r\ncontent-type: application/problem+json\r\n"
-    return head.encode() + headers + more + f"content-length: {len(body)}\r\n\r\n".encode() + body
+    reply = Reply.refusal(problem)
+    return _head(reply, (), keep=keep) + reply.body
 
 
 _REFUSAL = _raw(BUSY)

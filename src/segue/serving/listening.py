@@ -11,8 +11,8 @@ from typing import Any, cast
 import uvicorn
 from starlette.types import ASGIApp
 
-from segue.serving.api import Door
 from segue.serving.connection import CONNECTIONS, Connection
+from segue.serving.door import Door
 
 DRAIN_S = 1.0
 """After SIGTERM the server is not ready any more but goes on answering for so long, closing each connection behind its

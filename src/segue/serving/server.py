@@ -13,13 +13,14 @@ from starlette.types import ASGIApp
 
 from segue.data.erasures import Erasures
 from segue.serving import logs, pages
-from segue.serving.api import Door, build
+from segue.serving.api import build
 from segue.serving.attribution import Recorder
 from segue.serving.audience import Audience
 from segue.serving.auth import Keys, RateLimit
 from segue.serving.back_office import BackOffice
 from segue.serving.crew import Crew
 from segue.serving.directory import Directory
+from segue.serving.door import Door
 from segue.serving.engine import Engine
 from segue.serving.erasure import again
 from segue.serving.events import Event

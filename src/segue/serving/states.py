@@ -40,8 +40,11 @@ class States:
             elif known:
                 scratch.append((b, known))
         if scratch:
-            rows = Sequences.from_lists(known for _, known in scratch)
-            hidden_BD[[b for b, _ in scratch]] = self._encoder.encode(*self._network.read(rows))
+            newest = Sequences.from_lists(known[-self._encoder.length :] for _, known in scratch)
+            read_BD = self._encoder.encode(newest, self._network.vectors_VD[newest.items])
+            if len(scratch) == len(histories):
+                return read_BD
+            hidden_BD[[b for b, _ in scratch]] = read_BD
         if stepped:
             hidden_BD[[b for b, _ in stepped]] = self._step([live for _, live in stepped])
         return hidden_BD
