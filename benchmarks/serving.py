@@ -32,6 +32,7 @@ LIGHT = [
     "starlette",
     "uvicorn",
     "httptools",
+    "uvloop",
     "onnxruntime",
     "prometheus-client",
 ]

@@ -247,6 +247,22 @@ def test_attention_equals_a_loop(causal: bool) -> None:
                 torch.testing.assert_close(found[b, t], attention.merge(torch.cat(heads)), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("block", ["prenorm", "ligr"])
+@pytest.mark.parametrize("positions", ["learned", "reversed", "rotary", "none"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_newest_state_is_that_of_the_whole_pass(block: Any, positions: Any, layers: int, log: Sequences) -> None:
+    config = SASRecConfig(
+        dim=8, layers=layers, heads=2, length=6, block=block, positions=positions, spectral_start=False
+    )
+    encoder = build_net(config, log, 12, 0).encoder.eval()
+    x_BTD = torch.randn(5, 6, 8, generator=torch.Generator().manual_seed(1))
+    last_B = torch.tensor([0, 5, 2, 3, 4])
+    with torch.no_grad():
+        whole_BTD = encoder(x_BTD, last_B)
+        newest_BD = encoder.newest(x_BTD, last_B)
+    torch.testing.assert_close(newest_BD, whole_BTD[torch.arange(5), last_B], rtol=1e-5, atol=1e-6)
+
+
 def test_a_gated_block_by_hand() -> None:
     block = GatedBlock(Attention(4, 1), 4, 6, Dropout(0.0, Noise()))
     x = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0))

@@ -48,8 +48,12 @@ class Catalog:
 
     def index(self, items: Iterable[str]) -> np.ndarray:
         """The int32 index of each id; PAD for an id that is not in the catalogue."""
+        return np.array(self.indices(items), dtype=np.int32)
+
+    def indices(self, items: Iterable[str]) -> list[int]:
+        """As ``index``, for a request's few items."""
         get = self._index.get
-        return np.fromiter((get(item, PAD) for item in items), dtype=np.int32)
+        return [get(item, PAD) for item in items]
 
     def names(self, indices: Sequence[int] | np.ndarray) -> list[str]:
         """The ids of indices, without the PAD entries."""

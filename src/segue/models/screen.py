@@ -3,6 +3,7 @@
 Shape letters: B queries, D width, V catalogue size with PAD, G groups, N items of one block.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,6 +11,9 @@ import numpy as np
 
 from segue.models.onnx_bytes import Node, Shapes, graph
 
+_THREADS = min(2, os.cpu_count() or 1)
+"""Of a look at a whole catalogue: it is the one thing in an answer that is large enough to be shared, and whole numbers
+add up to the same in any order."""
 _UNIT = 2.0**-24
 """Half a unit in the last place of a float32 around 1."""
 _HIGHEST, _MIDDLE = 127, 64
@@ -134,7 +138,7 @@ class ByteScreen:
         self._off = float(np.sqrt(np.einsum("vd,vd->v", off_VD, off_VD).max(initial=0.0)))
         self._highest = 0.0 if bias_V is None else float(np.abs(bias_V).max(initial=0.0))
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
+        options.intra_op_num_threads = _THREADS
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(

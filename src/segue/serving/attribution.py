@@ -5,15 +5,17 @@ queue, one thread writes them every half second. People are keyed digests. The o
 """
 
 import json
-import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
 import apsw
+import msgspec
 
 from segue.serving.events import RECOMMENDATION
 from segue.serving.reading import Stored
@@ -32,6 +34,8 @@ CREATE INDEX IF NOT EXISTS outcomes_of ON outcomes(person, item, time_us);
 CREATE INDEX IF NOT EXISTS shown_to ON shown(person);
 """
 _FLUSH_S = 0.5
+_AT_ONCE = 256
+"""Notes of one transaction: whoever waits for the interpreter meanwhile is let in behind each."""
 _ROW = "INSERT OR IGNORE INTO shown VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -77,8 +81,9 @@ class Recorder:
         """Lists and events that were left out because too many waited, or because the disk refused."""
         self._config = config or AttributionConfig()
         self._digest = digest
-        self._queue: queue.Queue[tuple[Any, ...]] = queue.Queue(self._config.waiting)
+        self._queue: deque[tuple[Any, ...]] = deque()
         self._database = _open(self.path)
+        self._write = {"shown": self._write_shown, "event": self._write_events}
         self._since_pruned = 0
         self._end = threading.Event()
         self._turn = threading.Lock()
@@ -87,9 +92,8 @@ class Recorder:
 
     def shown(self, answer: RecommendAnswer, placement: str | None, key: Key | None, experiment: str | None) -> None:
         """Notes a list that is about to be sent."""
-        items = [[one.id, one.source] if one.source else [one.id] for one in answer.items]
         head = (answer.recommendation_id, time.time_ns() // 1000, answer.model_version, answer.variant)
-        self._put(("shown", (*head, answer.propensity, placement), key, experiment, items))
+        self._put(("shown", (*head, answer.propensity, placement), key, experiment, answer.items))
 
     def heard(self, stored: Sequence[Stored]) -> None:
         """Notes events that were just committed, where they may belong to a list."""
@@ -99,26 +103,23 @@ class Recorder:
                 self._put(("event", one.event))
 
     def _put(self, note: tuple[Any, ...]) -> None:
-        try:
-            self._queue.put_nowait(note)
-        except queue.Full:
+        if len(self._queue) < self._config.waiting:
+            self._queue.append(note)
+        else:
             self.lost += 1
 
     def flush(self) -> None:
         """Writes what waits; on return it can be read."""
         with self._turn:
-            notes = []
-            while not self._queue.empty():
-                notes.append(self._queue.get_nowait())
-            if not notes:
-                return
-            try:
-                with self._database:
-                    for note in notes:
-                        self._write_shown(*note[1:]) if note[0] == "shown" else self._write_event(note[1])
-                    self._prune(len(notes))
-            except apsw.Error:
-                self.lost += len(notes)
+            for _ in range(0, len(self._queue), _AT_ONCE):
+                notes = [self._queue.popleft() for _ in range(min(_AT_ONCE, len(self._queue)))]
+                try:
+                    with self._database:
+                        for kind, some in groupby(notes, key=lambda note: note[0]):
+                            self._write[kind](note[1:] for note in some)
+                        self._prune(len(notes))
+                except apsw.Error:
+                    self.lost += len(notes)
 
     def forget(self, keys: Sequence[Key]) -> int:
         """Takes out what was shown to people and what they did with it; how many rows."""
@@ -143,9 +144,18 @@ class Recorder:
         while not self._end.wait(_FLUSH_S):
             self.flush()
 
-    def _write_shown(self, head: tuple[Any, ...], key: Key | None, experiment: str | None, items: list[Any]) -> None:
+    def _write_shown(self, notes: Iterator[tuple[Any, ...]]) -> None:
+        self._database.executemany(_ROW, map(self._row, notes))
+
+    def _row(self, note: tuple[Any, ...]) -> tuple[Any, ...]:
+        head, key, experiment, items = note
         person = None if key is None else self._digest(*key)
-        self._database.execute(_ROW, (*head, person, experiment, json.dumps(items, separators=(",", ":"))))
+        told = [[one.id, one.source] if one.source else [one.id] for one in items]
+        return (*head, person, experiment, msgspec.json.encode(told).decode())
+
+    def _write_events(self, notes: Iterator[tuple[Any, ...]]) -> None:
+        for (event,) in notes:
+            self._write_event(event)
 
     def _write_event(self, event: Any) -> None:
         """An event that names a list counts for it, where the list has its item; a purchase that names none counts for

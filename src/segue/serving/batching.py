@@ -21,7 +21,7 @@ _LATEST = 0.2
 """Weight of the latest batch in the pace."""
 
 
-_QUICK_MS = 2.5
+_QUICK_MS = 5.0
 """A question that takes at most so long is answered by the event loop: handing it to a thread and back, and two threads
 that wait for one interpreter, take longer than the answer delays whatever else the loop has to do."""
 
@@ -83,6 +83,9 @@ class Batcher(Generic[Q, A]):
         self._working = threading.Lock()
         self._due: asyncio.AbstractEventLoop | None = None
         """The loop whose turn it is: one batch in each of its rounds, so that whoever is to be refused hears of it."""
+        self._unanswered: deque[_Waiting[Q, A]] = deque()
+        """Everybody who asked, the oldest first, until the sweep: one alarm for all costs less than one for each."""
+        self._sweep_due: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="segue-scorer", daemon=True)
         self._thread.start()
 
@@ -123,11 +126,11 @@ class Batcher(Generic[Q, A]):
                 self._turn_soon(loop)  # behind those who ask in this round of the loop: they are answered too
             else:
                 self._ready.notify()
-        alarm = loop.call_later(self.config.slow_ms / 1e3, _give_up, future)
-        try:
-            return await future
-        finally:
-            alarm.cancel()
+        self._unanswered.append(waiting)
+        if self._sweep_due is None or self._sweep_due.is_closed():
+            self._sweep_due = loop
+            loop.call_later(self.config.slow_ms / 1e3, self._sweep)
+        return await future
 
     def close(self) -> None:
         """Answers what waits, then ends the thread."""
@@ -144,6 +147,20 @@ class Batcher(Generic[Q, A]):
                 if self._queue and self._quick:  # it was the loop's turn meanwhile
                     with contextlib.suppress(RuntimeError):  # its loop ended, and with it whoever asked
                         self._queue[0].loop.call_soon_threadsafe(self._turn)
+
+    def _sweep(self) -> None:
+        """Gives up whoever has waited too long, and comes again when the next one will have."""
+        self._sweep_due = None
+        loop, now, slow_s = asyncio.get_running_loop(), time.monotonic(), self.config.slow_ms / 1e3
+        while self._unanswered:
+            oldest = self._unanswered[0]
+            if not (oldest.future.done() or oldest.loop.is_closed()):
+                if now < oldest.since_s + slow_s:
+                    self._sweep_due = loop
+                    loop.call_later(oldest.since_s + slow_s - now, self._sweep)
+                    return
+                oldest.future.set_exception(TooSlow())
+            self._unanswered.popleft()
 
     def _turn_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._due is None or self._due.is_closed():
@@ -212,8 +229,3 @@ def _settle(pairs: Sequence[tuple[_Waiting[Q, A], A | Exception]]) -> None:
             waiting.future.set_exception(answer)
         else:
             waiting.future.set_result(answer)
-
-
-def _give_up(future: "asyncio.Future[A]") -> None:
-    if not future.done():
-        future.set_exception(TooSlow())

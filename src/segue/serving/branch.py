@@ -15,7 +15,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from segue.serving import logs, wire
+from segue.serving import logs, loop, wire
 from segue.serving.api import BODY_DEADLINE_S, MAX_BODY_BYTES, build
 from segue.serving.audience import Audience
 from segue.serving.auth import Keys, RateLimit
@@ -195,7 +195,7 @@ def main(descriptor: int) -> None:
     threading.Thread(target=follow, name="segue-keeper", daemon=True).start()
     line.send(wire.Ready())
     welcome.wait()
-    asyncio.run(_answer(app, door, address, stopping))
+    loop.run(_answer(app, door, address, stopping))
     os._exit(0)  # threads that still wait for a keeper that is gone must not hold this process
 
 

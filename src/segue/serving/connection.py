@@ -5,7 +5,7 @@ a detour, answers leave in one piece."""
 import asyncio
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -41,15 +41,7 @@ class _Refused:
 class _Plain:
     """A plain request to an operation while it is under way, as far as uvicorn's protocol asks what it began with."""
 
-    __slots__ = (
-        "authorization",
-        "body",
-        "disconnected",
-        "keep_alive",
-        "message_event",
-        "operation",
-        "response_complete",
-    )
+    message_event = _Refused.message_event
 
     def __init__(self, operation: Operation, authorization: str, *, keep_alive: bool) -> None:
         self.operation = operation
@@ -74,9 +66,13 @@ class Connection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._door = door
+        self._expecting: Literal["headers", "body", ""] = "headers"
+        """What must come in time: a request's headers, or a body for which nobody else waits."""
         self._deadline: asyncio.TimerHandle | None = None
-        """Set while a request's headers, or a body that nobody will read, are still to come."""
-        self._body_deadline: asyncio.TimerHandle | None = None
+        """Set where that did not come in one piece: a timer for each request costs as much as reading it."""
+        self._idle_since: float | None = None
+        self._idle_check: asyncio.TimerHandle | None = None
+        """Comes round now and then, for the same reason."""
         self._receiving: _Plain | None = None
         """The plain request whose body is still to come."""
         self._header_bytes = 0
@@ -87,38 +83,38 @@ class Connection(HttpToolsProtocol):
         if len(self.connections) > CONNECTIONS:
             self.transport.close()
         else:
-            self._await_headers()
+            self._await()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._arrived()
-        self._body_arrived()
+        if self._idle_check is not None:
+            self._idle_check.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        waiting = self._deadline is not None
+        self._idle_since = None
         super().data_received(data)
-        if waiting and self._deadline is not None and self.cycle is not _Refused:
+        if self._expecting == "headers":
             self._header_bytes += len(data)
             if self._header_bytes > MOST_HEADER_BYTES:
                 self._close_with(Problem(431, f"The headers are larger than {MOST_HEADER_BYTES} bytes."))
-        if self._receiving is not None and self._body_deadline is None:
-            self._body_deadline = self.loop.call_later(BODY_DEADLINE_S, self._give_up)
+        if self._expecting and self._deadline is None and not self.transport.is_closing():
+            self._await()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if self._deadline is None:
-            self._await_headers()
+        self._expecting, self._header_bytes = "headers", 0
 
     def on_headers_complete(self) -> None:
-        if self._refuses():
-            self.cycle = _Refused  # type: ignore[assignment]
-            return
         self._arrived()
+        if self._refuses():
+            self.cycle, self._expecting = _Refused, "body"  # type: ignore[assignment]
+            return
         self._receiving = self._plain()
         if self._receiving is None:
             super().on_headers_complete()
         else:
-            self.cycle = self._receiving  # type: ignore[assignment]
+            self.cycle, self._expecting = self._receiving, "body"  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
         if self._receiving is None:
@@ -127,24 +123,39 @@ class Connection(HttpToolsProtocol):
             self._receiving.body += body  # not longer than its Content-Length, which was looked at
 
     def on_message_complete(self) -> None:
+        self._arrived()
         if self._receiving is not None:
-            self._body_arrived()
             task = self.loop.create_task(self._answer(self._receiving))
             self._receiving = None
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
-            return
-        if self.cycle is not _Refused:
+        elif self.cycle is not _Refused:
             super().on_message_complete()
-            return
-        self._arrived()
-        self._door.fleet.telemetry.requested(self._path, BUSY.status, 0.0)
-        self.transport.write(_REFUSAL)
-        self.on_response_complete()
+        else:
+            self._door.fleet.telemetry.requested(self._path, BUSY.status, 0.0)
+            self.transport.write(_REFUSAL)
+            self.on_response_complete()
 
     def on_response_complete(self) -> None:
         self.transport.flush()  # type: ignore[attr-defined]
-        super().on_response_complete()
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._idle_since = self.loop.time()
+        if self._idle_check is None:
+            self._idle_check = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        self._idle_check = None
+        if self._idle_since is None:  # at work: its answer asks again
+            return
+        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left_s <= 0:
+            self.timeout_keep_alive_handler()
+        else:
+            self._idle_check = self.loop.call_later(left_s, self._close_if_idle)
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP, told as every other problem is."""
@@ -200,27 +211,25 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
         self.on_response_complete()
 
+    def _await(self) -> None:
+        deadline_s = HEADER_DEADLINE_S if self._receiving is None else BODY_DEADLINE_S
+        self._deadline = self.loop.call_later(deadline_s, self._give_up)
+
+    def _arrived(self) -> None:
+        self._expecting = ""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
     def _give_up(self) -> None:
-        """A body that does not come."""
-        assert self._receiving is not None
+        """What is expected does not come."""
+        if self._receiving is None:
+            self.timeout_keep_alive_handler()
+            return
         problem = late()
         self._door.fleet.telemetry.requested(self._receiving.operation.path, problem.status, BODY_DEADLINE_S)
         self._receiving = None
         self._close_with(problem)
-
-    def _body_arrived(self) -> None:
-        if self._body_deadline is not None:
-            self._body_deadline.cancel()
-            self._body_deadline = None
-
-    def _await_headers(self) -> None:
-        self._header_bytes = 0
-        self._deadline = self.loop.call_later(HEADER_DEADLINE_S, self.timeout_keep_alive_handler)
-
-    def _arrived(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
 
     def _close_with(self, problem: Problem) -> None:
         self._arrived()

@@ -1,7 +1,7 @@
 """History and rules -> answer. Knows models, events and sessions; knows nothing of HTTP."""
 
+import os
 import time
-import uuid
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -264,7 +264,9 @@ class Engine:
     def _index(self, ids: Iterable[str], unknown: dict[str, None]) -> list[int]:
         """Indices of the ids that the catalogue knows; notes the others."""
         ids = list(ids)
-        indices = self._model.catalog.index(ids).tolist()
+        indices = self._model.catalog.indices(ids)
+        if PAD not in indices:
+            return indices
         unknown.update((item, None) for item, index in zip(ids, indices, strict=True) if index == PAD)
         return [index for index in indices if index != PAD]
 
@@ -297,4 +299,4 @@ def key_of(request: RecommendRequest | NextRequest) -> Key | None:
 
 def _answer(model: Model, items: list[Recommendation], unknown: list[str], started: float) -> RecommendAnswer:
     took_ms = round((time.perf_counter() - started) * 1e3, 3)
-    return RecommendAnswer(uuid.uuid4().hex, model.version, items, unknown, took_ms)
+    return RecommendAnswer(os.urandom(16).hex(), model.version, items, unknown, took_ms)

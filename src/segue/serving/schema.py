@@ -99,7 +99,7 @@ class SimilarRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     k: K = 10
 
 
-class Reason(Struct, omit_defaults=True):
+class Reason(Struct, omit_defaults=True, gc=False):
     """Why an item is in a list."""
 
     en: str
@@ -122,7 +122,7 @@ class NextRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Leave out the items of the history; where it is absent, as the model was evaluated."""
 
 
-class Recommendation(Struct, omit_defaults=True):
+class Recommendation(Struct, omit_defaults=True, gc=False):
     """One item of a list, best first."""
 
     id: str
@@ -137,7 +137,7 @@ class Recommendation(Struct, omit_defaults=True):
     """Where the request asked for it."""
 
 
-class RecommendAnswer(Struct, omit_defaults=True):
+class RecommendAnswer(Struct, omit_defaults=True, gc=False):
     """A list of at most k items: fewer only where fewer are allowed."""
 
     recommendation_id: str

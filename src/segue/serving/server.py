@@ -12,7 +12,7 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from segue.data.erasures import Erasures
-from segue.serving import logs, pages
+from segue.serving import logs, loop, pages
 from segue.serving.api import build
 from segue.serving.attribution import Recorder
 from segue.serving.audience import Audience
@@ -78,7 +78,7 @@ def serve(
             office.fleet.audience.follower = crew
             door.others = crew.counters
         app = build(door, pages.routes(office.fleet, demo=chosen.demo))
-        asyncio.run(_answer(app, door, crew, (host, port), say))
+        loop.run(_answer(app, door, crew, (host, port), say))
 
 
 def _office(

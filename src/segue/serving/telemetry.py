@@ -38,6 +38,7 @@ class Telemetry:
             registry=own,
         )
         self._roles: Mapping[str, str] = {}
+        self._variants: dict[str, Counter] = {}
         self._counted: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
 
     def text(self) -> bytes:
@@ -64,7 +65,10 @@ class Telemetry:
 
     def answered(self, variant: str) -> None:
         """Counts a list."""
-        self._answers.labels(variant).inc()
+        found = self._variants.get(variant)
+        if found is None:
+            found = self._variants[variant] = self._answers.labels(variant)
+        found.inc()
 
     def failed(self, version: str) -> None:
         """Counts an answer that a version at work did not give, by its role: versions come and go, roles are four."""

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segue.training.nets.layers import Dropout
+from segue.training.nets.layers import Dropout, at_column
 
 
 class Attention(nn.Module):
@@ -31,6 +31,19 @@ class Attention(nn.Module):
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=self.causal)
         return self.merge(mixed.transpose(1, 2).reshape(batch, time, dim))
 
+    def newest(self, x_BTD: Tensor, last_B: Tensor) -> Tensor:
+        """[B, D]: what one position of each row gets, which is all that the last block of a served net has to know."""
+        if self.rotary or not self.causal:
+            return at_column(self(x_BTD), last_B)
+        batch, time, dim = x_BTD.shape
+        weight, bias = self.project.weight, self.project.bias
+        q = F.linear(at_column(x_BTD, last_B), weight[:dim], bias[:dim]).view(batch, self.heads, 1, dim // self.heads)
+        both = F.linear(x_BTD, weight[dim:], bias[dim:]).view(batch, time, 2, self.heads, dim // self.heads)
+        k, v = both.permute(2, 0, 3, 1, 4)
+        seen_BT = torch.arange(time, device=x_BTD.device) <= last_B[:, None]
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen_BT[:, None, None, :])
+        return self.merge(mixed.reshape(batch, dim))
+
 
 def rotate(x_BHTE: Tensor) -> Tensor:
     """Turns pairs of a head's numbers by angles in proportion to the position, so that products of queries and keys
@@ -56,9 +69,17 @@ class Block(nn.Module):
         self.dropout = dropout
 
     def forward(self, x_BTD: Tensor, inside_BT: Tensor | None = None) -> Tensor:
-        x_BTD = x_BTD + self.dropout(self.attention(self.norm_attention(x_BTD), inside_BT))
-        inner = F.gelu(self.widen(self.norm_inner(x_BTD)), approximate="tanh")
-        return x_BTD + self.dropout(self.narrow(inner))
+        return self._finish(x_BTD, self.attention(self.norm_attention(x_BTD), inside_BT))
+
+    def newest(self, x_BTD: Tensor, last_B: Tensor) -> Tensor:
+        """[B, D]: what ``forward`` gives at one position of each row."""
+        return self._finish(at_column(x_BTD, last_B), self.attention.newest(self.norm_attention(x_BTD), last_B))
+
+    def _finish(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """Both branches added, once attention has looked around."""
+        x = x + self.dropout(mixed)
+        inner = F.gelu(self.widen(self.norm_inner(x)), approximate="tanh")
+        return x + self.dropout(self.narrow(inner))
 
 
 class GatedBlock(nn.Module):
@@ -77,11 +98,18 @@ class GatedBlock(nn.Module):
         self.dropout = dropout
 
     def forward(self, x_BTD: Tensor, inside_BT: Tensor | None = None) -> Tensor:
-        mixed = self.attention(self.norm_attention(x_BTD), inside_BT)
-        x_BTD = x_BTD + self.dropout(self.gate_attention(x_BTD).sigmoid() * mixed)
-        swish, linear = self.widen(self.norm_inner(x_BTD)).chunk(2, dim=-1)
+        return self._finish(x_BTD, self.attention(self.norm_attention(x_BTD), inside_BT))
+
+    def newest(self, x_BTD: Tensor, last_B: Tensor) -> Tensor:
+        """[B, D]: what ``forward`` gives at one position of each row."""
+        return self._finish(at_column(x_BTD, last_B), self.attention.newest(self.norm_attention(x_BTD), last_B))
+
+    def _finish(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """Both branches added, once attention has looked around."""
+        x = x + self.dropout(self.gate_attention(x).sigmoid() * mixed)
+        swish, linear = self.widen(self.norm_inner(x)).chunk(2, dim=-1)
         inner = self.narrow(F.silu(swish) * linear)
-        return x_BTD + self.dropout(self.gate_inner(x_BTD).sigmoid() * inner)
+        return x + self.dropout(self.gate_inner(x).sigmoid() * inner)
 
 
 BLOCKS: dict[str, type[Block] | type[GatedBlock]] = {"prenorm": Block, "ligr": GatedBlock}

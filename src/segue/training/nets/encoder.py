@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from segue.training.nets.clock import Clock
 from segue.training.nets.lane_states import LaneStates
+from segue.training.nets.layers import at_column
 from segue.training.tasks import NextItem, Task
 
 
@@ -75,12 +76,6 @@ class Encoder(nn.Module):
     def newest(self, x_BTD: Tensor, last_B: Tensor, times_BS: Tensor | None = None) -> Tensor:
         """[B, D]: the state after each row's newest event; this is what is exported."""
         return at_column(self(x_BTD, last_B), last_B)
-
-
-def at_column(x_BTD: Tensor, column_B: Tensor) -> Tensor:
-    """[B, D]: one position of each row."""
-    where = column_B.view(-1, 1, 1).expand(-1, 1, x_BTD.shape[2])
-    return x_BTD.gather(1, where).squeeze(1)
 
 
 def columns(x_BTD: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from segue.models.cells import CELLS
 from segue.models.gru4rec import GRU4RecConfig
 from segue.training.nets.cells import CellLayer
-from segue.training.nets.encoder import Encoder, Steps, at_column
-from segue.training.nets.layers import Dropout, Noise, xavier_uniform_
+from segue.training.nets.encoder import Encoder, Steps
+from segue.training.nets.layers import Dropout, Noise, at_column, xavier_uniform_
 
 
 class GruEncoder(Encoder):

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from segue.data.sequences import NO_TIME
 from segue.models.clock import GAP_STEP, GAPS
 from segue.models.hstu import HSTUConfig
-from segue.training.nets.encoder import Encoder, Steps, at_column
-from segue.training.nets.layers import Dropout, Noise, normal_
+from segue.training.nets.encoder import Encoder, Steps
+from segue.training.nets.layers import Dropout, Noise, at_column, normal_
 from segue.training.nets.pointwise import Pointwise, pointwise
 
 

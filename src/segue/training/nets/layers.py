@@ -70,3 +70,9 @@ def xavier_uniform_(module: nn.Module, generator: torch.Generator) -> None:
             fan = parameter.shape[0] // gates + parameter.shape[1]
             bound = math.sqrt(6.0 / fan)
             parameter.uniform_(-bound, bound, generator=generator)
+
+
+def at_column(x_BTD: Tensor, column_B: Tensor) -> Tensor:
+    """[B, D]: one position of each row."""
+    where = column_B.view(-1, 1, 1).expand(-1, 1, x_BTD.shape[2])
+    return x_BTD.gather(1, where).squeeze(1)

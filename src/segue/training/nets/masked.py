@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from segue.models.bert4rec import BERT4RecConfig
 from segue.training.nets.attention import Attention, Block
-from segue.training.nets.encoder import Encoder, Steps, at_column, columns
-from segue.training.nets.layers import Dropout, Noise, normal_
+from segue.training.nets.encoder import Encoder, Steps, columns
+from segue.training.nets.layers import Dropout, Noise, at_column, normal_
 from segue.training.tasks import Masked
 
 

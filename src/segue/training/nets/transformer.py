@@ -1,5 +1,7 @@
 """SASRec's encoder in torch (Kang & McAuley 2018), pre-norm or gated, with four ways to tell positions apart."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -35,6 +37,15 @@ class TransformerEncoder(Encoder):
         for block in self.blocks:
             x_BTD = block(x_BTD)
         return self.norm(x_BTD)
+
+    def newest(self, x_BTD: Tensor, last_B: Tensor, times_BS: Tensor | None = None) -> Tensor:
+        """[B, D]: as ``forward``; in the last block the other positions are only looked at."""
+        x_BTD = self.dropout(self._placed(x_BTD, last_B))
+        for block in self.blocks[:-1]:
+            x_BTD = block(x_BTD)
+        last: Any = self.blocks[-1]
+        x_BD: Tensor = self.norm(last.newest(x_BTD, last_B))
+        return x_BD
 
     def _placed(self, x_BTD: Tensor, last_B: Tensor | None) -> Tensor:
         if self.positions == "learned":
