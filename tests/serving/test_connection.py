@@ -31,7 +31,9 @@ async def served(*, busy=False):
     """(port, the door, the server's state)."""
     refused = []
     telemetry = SimpleNamespace(requested=lambda *told: refused.append(told))
-    door = SimpleNamespace(busy=lambda path: busy and path == "/v1/recommend", draining=False, refused=refused)
+    door = SimpleNamespace(
+        busy=lambda path: busy and path == "/v1/recommend", draining=False, refused=refused, origins=()
+    )
     door.fleet = SimpleNamespace(telemetry=telemetry)
     config = uvicorn.Config(app, http=partial(Connection, door), ws="none", lifespan="off", log_level="critical")
     config.load()
@@ -207,3 +209,38 @@ def test_a_head_leaves_with_its_body_and_never_stays_behind():
     joined.write(HEAD)
     joined.close()
     assert wire.sent == [HEAD + b"ok", b"HTTP/1.1 100 Continue\r\n\r\n", HEAD, HEAD] and wire.closed
+
+
+def test_a_plain_body_that_does_not_come_is_refused_and_counted(monkeypatch):
+    monkeypatch.setattr(connection, "BODY_DEADLINE_S", 0.2)
+
+    async def main():
+        async with served() as (port, door, state):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request("/v1/recommend", b'{"k"', "Content-Type: application/json", length=9))
+            status, head, body = await answer(reader)
+            assert status == 408 and b"connection: close" in head and json.loads(body)["status"] == 408
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+            assert door.refused == [("/v1/recommend", 408, 0.2)]
+            writer.close()
+            await asyncio.sleep(0.05)
+            assert not state.connections
+
+    asyncio.run(main())
+
+
+def test_a_connection_that_lies_idle_is_closed_and_one_at_work_is_not(monkeypatch):
+    async def main():
+        async with served() as (port, _, state):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            await asyncio.sleep(0.05)
+            (own,) = state.connections
+            own.timeout_keep_alive = 0.3
+            for _ in range(4):
+                writer.write(request(body=b"123"))
+                assert (await answer(reader))[2] == b"3"
+                await asyncio.sleep(0.1)
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+            writer.close()
+
+    asyncio.run(main())

@@ -9,11 +9,12 @@ import pytest
 from segue.data.sequences import NO_TIME, Sequences
 from segue.models import artifact, scorer
 from segue.models.restore import restore
-from segue.serving.engine import Engine, check
+from segue.serving.engine import Engine
 from segue.serving.model import Model
 from segue.serving.problems import Problem
 from segue.serving.schema import EventIn, RecommendRequest, SimilarRequest
 from segue.serving.sessions import Sessions
+from segue.serving.whose import check
 from segue.serving.writer import Writer
 
 

@@ -1,6 +1,7 @@
 """Real servers over real HTTP: kill -9, SIGTERM, one owner, one port, keys."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -373,3 +374,64 @@ def test_swaps_and_sigterm_under_http_load_fail_nobody(save, ring, tmp_path, sta
         thread.join(20)
     assert [one for one in failures if not (isinstance(one, Problem) and one.status == 503)] == []
     assert min(answered.values()) > 5
+
+
+PLAIN = b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n%s"
+BODIES = [
+    b'{"history": ["a", "b"], "k": 3}',
+    b'{"history": ["a", "b"], "k": 3',
+    b'{"history": ["a"], "k": 0}',
+    b'{"user_id": "ann", "history": []}',
+    b'{"item_id": "a", "user_id": "ann", "event_id": "1"}',
+    b"[]",
+    b'{"steps": 2, "history": ["a"]}',
+    b'{"item_id": "nothing"}',
+]
+
+
+def test_plain_requests_and_all_others_get_the_same_answers(start):
+    """A header that is out of the ordinary sends a request the long way, through uvicorn and Starlette."""
+    server = start()
+    port = int(server.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
+        reader = line.makefile("rb")
+
+        def asked(path, body, more):
+            line.sendall(PLAIN % (path, len(body), more, body))
+            status = reader.readline().split()[1]
+            headers = dict(one.rstrip().lower().split(b": ", 1) for one in iter(reader.readline, b"\r\n"))
+            told = json.loads(reader.read(int(headers.pop(b"content-length"))))
+            headers.pop(b"date")
+            if isinstance(told, dict):
+                for each_time in ("recommendation_id", "took_ms"):
+                    told.pop(each_time, None)
+            return status, headers, told
+
+        seen = set()
+        for path in (b"/v1/recommend", b"/v1/events", b"/v1/similar", b"/v1/next"):
+            for body in BODIES:
+                if path == b"/v1/events" and b"event_id" in body:
+                    asked(path, body, b"")  # the second time it is a duplicate either way
+                plain, long = asked(path, body, b""), asked(path, body, b"Content-Encoding: identity\r\n")
+                assert plain == long, (path, body)
+                seen.add(plain[0])
+        assert seen == {b"200", b"400", b"404", b"422"}
+    assert server.end() == 0
+
+
+def test_requests_that_are_sent_without_waiting_are_answered_in_their_order(start):
+    server = start()
+    port = int(server.url.rpartition(":")[2])
+    sent = b""
+    for k, more in ((1, b""), (2, b"Content-Encoding: identity\r\n"), (3, b""), (4, b"")):
+        body = b'{"history": ["a"], "k": %d}' % k
+        sent += PLAIN % (b"/v1/recommend", len(body), more, body)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
+        line.sendall(sent)
+        reader, lengths = line.makefile("rb"), []
+        for _ in range(4):
+            assert reader.readline().split()[1] == b"200"
+            headers = dict(one.rstrip().lower().split(b": ", 1) for one in iter(reader.readline, b"\r\n"))
+            lengths.append(len(json.loads(reader.read(int(headers[b"content-length"])))["items"]))
+    assert lengths == [1, 2, 3, 4]
+    assert server.end() == 0

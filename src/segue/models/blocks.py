@@ -125,20 +125,19 @@ class Blocks:
         """The best items of the ``count`` most promising groups of each query, all queries together: (the items, the
         place of each in its query's list, its score, and for which queries they are the best of all: bool [B])."""
         group_BR, least_B, off_B = self.screen.best(query_BD, count)
+        group_BR = np.sort(group_BR, axis=1)
         batch, width = len(query_BD), self.groups.width
         scores_BRW = self._rescored(query_BD, group_BR)
+        scores_RW, chosen_R = scores_BRW.reshape(-1, width), self._numbered(np.arange(batch)[:, None], group_BR).ravel()
         banned, extras = _Pairs.of_banned(wishes), _Pairs.of_extras(wishes)
-        place_BG = np.full((batch, self.groups.count + 1), -1, dtype=np.int32)  # the last column: in no group
-        place_BG[np.arange(batch)[:, None], group_BR] = np.arange(count)
         for pairs in (extras, banned):
             if pairs is not None:
-                at = place_BG[pairs.rows, pairs.items // width]
-                hit = at >= 0
-                where = pairs.rows[hit], at[hit], pairs.items[hit] % width
+                at, hit = _found(chosen_R, self._numbered(pairs.rows, pairs.items // width))
+                where = at[hit], pairs.items[hit] % width
                 if pairs.values is None:
-                    scores_BRW[where] = -np.inf
+                    scores_RW[where] = -np.inf
                 else:
-                    scores_BRW[where] += pairs.values[hit]
+                    scores_RW[where] += pairs.values[hit]
         round_B = rounding(query_BD, self._longest, self._highest)
         scores_BC = scores_BRW.reshape(batch, -1)
         kth_B = np.partition(scores_BC, -k, axis=1)[:, -k]
@@ -147,13 +146,18 @@ class Blocks:
         floor_B = np.maximum(kth_B - 2 * (round_B + 2e-7 * np.abs(kth_B)), _LOWEST).astype(np.float32)
         rows, near = np.nonzero(scores_BC >= floor_B[:, None])
         found = _Pairs(rows, group_BR[rows, near // width] * width + near % width)
-        beside = self._beside(query_BD, floor_B, least_B + off_B, place_BG, extras)
+        beside = self._beside(query_BD, floor_B, least_B + off_B, chosen_R, extras)
         if len(beside.rows):  # these are not yet rid of what is banned
             size = len(self.keys_VD)
             beside = beside.where(~np.isin(beside.rows * size + beside.items, banned.rows * size + banned.items))
             found = _Pairs(np.append(found.rows, beside.rows), np.append(found.items, beside.items))
         # Nothing in another group reaches the floor; with a tie it might.
         return (*self._ordered(query_BD, found, extras, k), least_B + off_B < floor_B)
+
+    def _numbered(self, rows: np.ndarray, groups: np.ndarray) -> np.ndarray:
+        """One number for a query and a group; behind the last group is one more."""
+        numbers: np.ndarray = rows * (self.groups.count + 1) + groups
+        return numbers
 
     def _rescored(self, query_BD: np.ndarray, group_BR: np.ndarray) -> np.ndarray:
         """float32 [B, R, W]: keys . query (+ bias) of whole groups."""
@@ -173,7 +177,7 @@ class Blocks:
         query_BD: np.ndarray,
         floor_B: np.ndarray,
         most_B: np.ndarray,
-        place_BG: np.ndarray,
+        chosen_R: np.ndarray,
         extras: _Pairs | None,
     ) -> _Pairs:
         """Items of no chosen group that may be among the best all the same: those behind the last group, and those
@@ -187,7 +191,7 @@ class Blocks:
         assert extras.values is not None
         rows = np.repeat(np.arange(len(query_BD)), loose_BL.shape[1])
         items = np.tile(np.arange(self.groups.grouped, len(self.keys_VD)), len(query_BD))
-        outside = place_BG[extras.rows, extras.items // self.groups.width] < 0
+        outside = ~_found(chosen_R, self._numbered(extras.rows, extras.items // self.groups.width))[1]
         outside &= extras.items < self.groups.grouped
         own = extras.where(outside & (most_B[extras.rows] + extras.values >= floor_B[extras.rows]))
         return _Pairs(np.append(own.rows, rows), np.append(own.items, items))

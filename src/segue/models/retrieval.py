@@ -14,12 +14,15 @@ from segue.data.catalog import PAD
 from segue.data.contexts import Contexts
 from segue.data.sequences import NO_TIME, Sequences
 from segue.models.blocks import Blocks, Extra, Wish
+from segue.models.codes import good_codes
 from segue.models.neural import NeuralScorer
 from segue.models.prior import WithPrior
 from segue.models.scorer import Scorer, top_k
 
 BLOCKS_FROM = 20_000
 """Catalogue size from which searching by blocks is faster than a row of all scores."""
+_HISTORIES = 200
+"""Made up to see how much an approximate search finds."""
 _ROW_BYTES = 64 << 20
 """All scores of some rows together are at most this large."""
 
@@ -70,10 +73,7 @@ class Retrieval:
         self._blocks: Blocks | None = None
         self._newcomers: np.ndarray | None = None
         if self.network is not None and scorer.size >= (BLOCKS_FROM if blocks_from is None else blocks_from):
-            bias_V = self.network.bias_V
-            if self.prior is not None:
-                bias_V = self.prior.rest() if bias_V is None else bias_V + self.prior.rest()
-            self._blocks = Blocks(self.network.keys_VD, bias_V)
+            self._blocks = Blocks(self.network.keys_VD, self._bias(self.network))
 
     def best(
         self, questions: Sequence[Question], k: int, hidden_BD: np.ndarray | None = None
@@ -93,6 +93,29 @@ class Retrieval:
             part = None if hidden_BD is None else hidden_BD[rows]
             parts.append(self._by_rows(known.take(rows), questions[rows], k, part))
         return np.concatenate([items for items, _ in parts]), np.concatenate([scores for _, scores in parts])
+
+    def _bias(self, network: NeuralScorer) -> np.ndarray | None:
+        """float32 [V]: what every query's scores have added."""
+        if self.prior is None:
+            return network.bias_V
+        return self.prior.rest() if network.bias_V is None else network.bias_V + self.prior.rest()
+
+    def approximate(self, k: int = 20) -> float | None:
+        """From now on searches through codes, where these find at least ``WANTED_RECALL`` of the k best of some made-up
+        histories; the recall that was seen. None for a model whose catalogue is not searched at all.
+
+        ImportError where faiss is not installed.
+        """
+        if self._blocks is None or self.network is None:
+            return None
+        rng, size = np.random.default_rng(0), self.network.size
+        histories = [rng.integers(1, size, rng.integers(1, 21)).tolist() for _ in range(_HISTORIES)]
+        query_BD = self.network.query(self.encode(Sequences.from_lists(histories)))
+        bias_V = self._bias(self.network)
+        codes, recall = good_codes(self.network.keys_VD, bias_V, query_BD, k)
+        if codes is not None:
+            self._blocks = Blocks(self.network.keys_VD, bias_V, codes)
+        return recall
 
     def _known(self, questions: Sequence[Question]) -> Sequences:
         """The known events of each history; with times and circumstances, unless nobody looks at them."""

@@ -71,13 +71,9 @@ class Screen(Protocol):
     @property
     def groups(self) -> Groups: ...
 
-    def maxima(self, query_BD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(about the best score of each group, float32 [B, G]; how far off one of them can be, float32 [B])."""
-        ...
-
     def best(self, query_BD: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(``count`` groups of the highest maxima, int64 [B, count], in any order; the lowest of these maxima; how far
-        off one of them can be: float32 [B])."""
+        """(``count`` groups whose best scores are about the highest, int64 [B, count], in any order; about the lowest
+        of these best scores; how far off one of them can be: float32 [B])."""
         ...
 
 
@@ -92,6 +88,7 @@ class FloatScreen:
         self._highest = 0.0 if bias_V is None else float(np.abs(bias_V).max(initial=0.0))
 
     def maxima(self, query_BD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(about the best score of each group, float32 [B, G]; how far off one of them can be, float32 [B])."""
         best_GB = np.empty((self.groups.count, len(query_BD)), dtype=np.float32)
         done = 0
         for block in self.groups.blocks():
@@ -146,6 +143,7 @@ class ByteScreen:
         )
 
     def maxima(self, query_BD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(about the best score of each group, float32 [B, G]; how far off one of them can be, float32 [B])."""
         feed, off_B = self._feed(query_BD)
         return self._session.run(["best"], feed)[0], off_B
 

@@ -167,6 +167,8 @@ def main(descriptor: int) -> None:
     keeper, audience, models = Keeper(line), Audience(), source(Path(hello.run))
 
     def member(model: Model) -> Member:
+        if hello.config.approximate:
+            model.approximate()
         live = Sessions(store, model.catalog, hello.sessions, circumstances=model.circumstances)
         return Member(Engine(model, live, None, hello.config.engine), live)
 

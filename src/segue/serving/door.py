@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from segue.serving.admission import Pulse
 from segue.serving.auth import Keys, RateLimit
 from segue.serving.back_office import BackOffice
-from segue.serving.engine import check, one_history
 from segue.serving.fleet import Fleet
 from segue.serving.problems import later
 from segue.serving.schema import (
@@ -20,6 +19,7 @@ from segue.serving.schema import (
     decode,
     decode_events,
 )
+from segue.serving.whose import check, one_history
 
 MOST_WRITTEN = 16
 _LISTS = frozenset({"/v1/recommend", "/v1/similar"})

@@ -31,6 +31,7 @@ from segue.serving.schema import (
 from segue.serving.sessions import Key, Live, Sessions
 from segue.serving.states import states
 from segue.serving.store import Receipt
+from segue.serving.whose import key_of
 from segue.serving.writer import Writer
 
 
@@ -269,32 +270,6 @@ class Engine:
             return indices
         unknown.update((item, None) for item, index in zip(ids, indices, strict=True) if index == PAD)
         return [index for index in indices if index != PAD]
-
-
-def check(request: RecommendRequest) -> None:
-    """Problem (422) for a request that asks for more than one history; gives its event the request's person."""
-    one_history(request)
-    event, key = request.event, key_of(request)
-    if event is None or key is None:
-        return
-    name, value = key
-    if getattr(event, name) not in (None, value):
-        raise Problem(422, f"The event's {name} is not the request's: the answer would not have seen the event.")
-    setattr(event, name, value)
-
-
-def one_history(request: RecommendRequest | NextRequest) -> None:
-    """Problem (422) for a request that asks for more than one history."""
-    given = [name for name in ("user_id", "session_id", "history") if getattr(request, name) is not None]
-    if len(given) > 1:
-        raise Problem(422, f"{' and '.join(given)} name different histories: give one of them.")
-
-
-def key_of(request: RecommendRequest | NextRequest) -> Key | None:
-    """Whose stored history is asked for, if anybody's."""
-    if request.user_id is not None:
-        return "user_id", request.user_id
-    return None if request.session_id is None else ("session_id", request.session_id)
 
 
 def _answer(model: Model, items: list[Recommendation], unknown: list[str], started: float) -> RecommendAnswer:

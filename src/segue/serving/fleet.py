@@ -16,7 +16,7 @@ from segue.data.erasures import Erasures
 from segue.serving import experiments
 from segue.serving.attribution import Recording
 from segue.serving.audience import Audience
-from segue.serving.engine import Engine, key_of
+from segue.serving.engine import Engine
 from segue.serving.events import accept
 from segue.serving.logs import said
 from segue.serving.problems import Problem
@@ -25,6 +25,7 @@ from segue.serving.sessions import Key, Sessions
 from segue.serving.shadow import Shadow
 from segue.serving.store import Receipt
 from segue.serving.telemetry import Telemetry
+from segue.serving.whose import key_of
 
 LIVE, CANARY, INTERLEAVED, SPARE = "live", "canary", "interleaved", "spare"
 _log = logging.getLogger("segue.serving")

@@ -9,6 +9,7 @@ import numpy as np
 
 from segue.data.catalog import PAD, Catalog
 from segue.models import artifact
+from segue.models.codes import WANTED_RECALL
 from segue.models.retrieval import Question, Retrieval
 from segue.models.scorer import Scorer
 from segue.pipeline.saved import restore
@@ -59,6 +60,16 @@ class Model:
     def retrieval(self) -> Retrieval:
         """The scorer as it is served."""
         return Retrieval(self.scorer)
+
+    def approximate(self) -> str:
+        """Searches large catalogues through an index from now on, if it is good enough; a sentence about that."""
+        recall = self.retrieval.approximate()
+        if recall is None:
+            return f"Version {self.version} is answered exactly: its catalogue is not one that is searched by vectors."
+        found = f"of version {self.version} finds {recall:.1%} of the true best 20"
+        if recall < WANTED_RECALL:
+            return f"The approximate search {found}, below {WANTED_RECALL:.0%}: it is answered exactly."
+        return f"The approximate search {found}."
 
     def best(
         self, history: Sequence[int], k: int, *, exclude: Sequence[int] = (), allow: Sequence[int] | None = None

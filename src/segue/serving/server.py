@@ -102,6 +102,8 @@ def _office(
     stack.callback(writer.close)
 
     def member(model: Model) -> Member:
+        if config.approximate:
+            say(model.approximate())
         live = Sessions(store, model.catalog, sessions, circumstances=model.circumstances)
         return Member(Engine(model, live, writer, config.engine), live)
 

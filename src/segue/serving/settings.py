@@ -24,6 +24,9 @@ class ServingConfig:
     """Keep which lists were shown and what came of them."""
     demo: bool = False
     """Show a small shop at /."""
+    approximate: bool = False
+    """Search large catalogues through an index that may miss an item in a hundred, where it is seen to find the others;
+    it needs faiss."""
     workers: int = 1
     """Processes that answer on the one port."""
     engine: EngineConfig = field(default_factory=EngineConfig)
