@@ -46,8 +46,10 @@ def latency(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     for items in options.items:
         for name in options.models:
             found = result.setdefault(f"{name} {items}", {})
-            data = folder / f"data-{name}-{items}-{options.workers}"
-            with serving(model(name, items, folder), data, workers=options.workers) as server:
+            data = folder / f"data-{name}-{items}-{options.workers}-{options.approximate}"
+            how = {"workers": options.workers, "approximate": options.approximate}
+            with serving(model(name, items, folder), data, **how) as server:
+                time.sleep(3.0 * (options.workers - 1))  # until all of them answer
                 found["started_s"] = server.started_s
                 found["rss_mb"] = server.rss_mb()
                 for kind in LIMITS_MS:
@@ -224,6 +226,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--models", nargs="+", default=["gru4rec", "sasrec"])
     parser.add_argument("--workers", type=int, default=1, help="processes of the server in the part latency")
+    parser.add_argument("--approximate", action="store_true", help="search through codes in the part latency")
     parser.add_argument("--people", type=int, default=100_000, help="live sessions of the part memory")
     parser.add_argument("--faults", nargs="+", choices=serving_faults.FAULTS, default=list(serving_faults.FAULTS))
     parser.add_argument("--swaps", type=int, default=50, help="hot swaps of the part faults")
@@ -241,7 +244,10 @@ def main() -> None:
             result = PARTS[part](options, folder)
             if part == "faults":  # keeps its own file, fault by fault
                 continue
-            several = f"-{options.workers}-workers" if part == "latency" and options.workers > 1 else ""
+            several = ""
+            if part == "latency":
+                several += "-approximate" if options.approximate else ""
+                several += f"-{options.workers}-workers" if options.workers > 1 else ""
             save(f"serving-{part}{several}", {"about": about(), "asked": asked, **result})
 
 

@@ -6,22 +6,39 @@ import plots
 from machine import ROOT, found, made
 
 
+LATENCIES = {
+    "serving-latency": "One process, exact search.",
+    "serving-latency-approximate": "One process, `--approximate`: large catalogues are searched through codes.",
+    "serving-latency-2-workers": "Two processes, exact search.",
+}
+
+
 def latency() -> list[str]:
     """Rates and times."""
-    result = found("serving-latency")
-    if result is None:
+    results = {said: result for name, said in LATENCIES.items() if (result := found(name)) is not None}
+    if not results:
         return []
-    disk = result["disk"]
     lines = ["## Answers a second", "", "![Times of answers](plots/serving-latency.svg)", ""]
-    lines += [f"The load generator shares the two cores; the disk's fsync took {disk['p50_ms']} ms (median).", ""]
-    lines += ["| model and items | request | offered/s | answered/s | p50 ms | p99 ms | sustained |", "|---" * 7 + "|"]
-    for name, kinds in result.items():
-        for kind, row in kinds.items() if isinstance(kinds, dict) else ():
-            for step in row["steps"] if isinstance(row, dict) and "steps" in row else ():
-                times = f"{step['answered_per_s']:.0f} | {step['p50_ms']} | {step['p99_ms']}"
-                sustained = "yes" if step["sustained"] else f"no (p99 above {row['limit_p99_ms']:.0f} ms, or refusals)"
-                lines.append(f"| {name} | {kind} | {step['offered_per_s']} | {times} | {sustained} |")
-    return [*lines, "", made(result), ""]
+    for said, result in results.items():
+        lines += [f"{said} The load generator shares the two cores; the disk's fsync took"]
+        lines += [f"{result['disk']['p50_ms']} ms (median).", ""]
+        lines += [
+            "| model and items | request | offered/s | answered/s | p50 ms | p99 ms | sustained |",
+            "|---" * 7 + "|",
+        ]
+        lines += [line for name, kinds in result.items() for line in _rates(name, kinds)]
+        lines += ["", made(result), ""]
+    return lines
+
+
+def _rates(name: str, kinds: Any) -> list[str]:
+    lines = []
+    for kind, row in kinds.items() if isinstance(kinds, dict) else ():
+        for step in row["steps"] if isinstance(row, dict) and "steps" in row else ():
+            times = f"{step['answered_per_s']:.0f} | {step['p50_ms']} | {step['p99_ms']}"
+            sustained = "yes" if step["sustained"] else f"no (p99 above {row['limit_p99_ms']:.0f} ms, or refusals)"
+            lines.append(f"| {name} | {kind} | {step['offered_per_s']} | {times} | {sustained} |")
+    return lines
 
 
 def peer() -> list[str]:

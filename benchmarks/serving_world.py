@@ -26,9 +26,10 @@ from segue.serving.engine import EngineConfig
 from segue.serving.server import serve
 from segue.serving.settings import ServingConfig
 from segue.serving.sessions import SessionsConfig
-run, data, port, durability, keys, workers = sys.argv[1:]
+run, data, port, durability, keys, workers, approximate = sys.argv[1:]
 serve(pathlib.Path(run), data_dir=pathlib.Path(data), port=int(port), sessions=SessionsConfig(keys=int(keys)),
-      config=ServingConfig(engine=EngineConfig(durability=durability), workers=int(workers)))
+      config=ServingConfig(engine=EngineConfig(durability=durability), workers=int(workers),
+                           approximate=approximate == "True"))
 """
 
 
@@ -116,11 +117,18 @@ def ask(port: int, path: str, body: Any, *, timeout_s: float = 10.0) -> dict[str
 
 
 def start(
-    run: Path, data: Path, *, durability: str = "fsync", keys: int = 100_000, port: int = 0, workers: int = 1
+    run: Path,
+    data: Path,
+    *,
+    durability: str = "fsync",
+    keys: int = 100_000,
+    port: int = 0,
+    workers: int = 1,
+    approximate: bool = False,
 ) -> Server:
     """Segue's own server."""
     port = port or free_port()
-    told = [str(run), str(data), str(port), durability, str(keys), str(workers)]
+    told = [str(run), str(data), str(port), durability, str(keys), str(workers), str(approximate)]
     return Server([sys.executable, "-c", SERVER, *told], port)
 
 
