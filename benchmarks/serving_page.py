@@ -5,7 +5,6 @@ from typing import Any
 import plots
 from machine import ROOT, found, made
 
-
 LATENCIES = {
     "serving-latency": "One process, exact search.",
     "serving-latency-approximate": "One process, `--approximate`: large catalogues are searched through codes.",
