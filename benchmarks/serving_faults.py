@@ -6,6 +6,7 @@ Each fault is written to the result file as soon as it is measured, with its own
 import argparse
 import contextlib
 import json
+import os
 import random
 import signal
 import socket
@@ -37,9 +38,11 @@ def faults(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     result = {"about": about(), **(json.loads(path.read_text(encoding="utf-8")) if path.exists() else {})}
     run = model("gru4rec", ITEMS, folder)
     for name in options.faults:
-        asked = {key: getattr(options, key) for key in ("seconds", *FAULTS[name][1])}
-        result[name] = {"about": about(), "asked": asked, **FAULTS[name][0](run, folder, options)}
-        print(name, {k: v for k, v in result[name].items() if not isinstance(v, dict)}, file=sys.stderr, flush=True)
+        asked = {key: getattr(options, key) for key in ("seconds", "workers", *FAULTS[name][1])}
+        found = FAULTS[name][0](run, folder, options)
+        key = f"{name}, {options.workers} processes" if options.workers > 1 else name
+        result[key] = {"about": about(), "asked": asked, **found}
+        print(key, {k: v for k, v in result[key].items() if not isinstance(v, dict)}, file=sys.stderr, flush=True)
         save("serving-faults", {**result, "about": about()})
     return result
 
@@ -130,14 +133,15 @@ def failures(found: dict[str, Any]) -> int:
 def sigterms(run: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Two servers behind a generator that leaves whoever says it is closing: restarted in turn, under load."""
     ports = [free_port(), free_port()]
-    servers = [start(run, folder / f"data-term-{n}", port=ports[n]) for n in (0, 1)]
+    folder, many = folder / f"term-{options.workers}", {"workers": options.workers}
+    servers = [start(run, folder / f"data-{n}", port=ports[n], **many) for n in (0, 1)]
     job = {"connections": 64, "people": 20_000, "warm_s": 0.5, "ports": ports, "kind": "event", "items": ITEMS}
     began, codes = time.perf_counter(), []
     # Long enough for every restart; ended by what is left of it once the last server is back.
     generator = load_process({**job, "rate": HONEST_RATE, "seconds": 4.0 * options.terms})
     for n in range(options.terms):
         codes.append(servers[n % 2].end(signal.SIGTERM))
-        servers[n % 2] = start(run, folder / f"data-term-{n % 2}", port=ports[n % 2])
+        servers[n % 2] = start(run, folder / f"data-{n % 2}", port=ports[n % 2], **many)
         time.sleep(0.3)
     took_s = round(time.perf_counter() - began, 1)
     out, _ = generator.communicate(timeout=4 * options.terms + 120)
@@ -154,15 +158,19 @@ def sigterms(run: Path, folder: Path, options: argparse.Namespace) -> dict[str, 
 
 
 def kills(run: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Eight senders, kill -9 at a random moment, and the log is asked for every event that was acknowledged."""
-    data, rng = folder / "data-kill", random.Random(0)
+    """Eight senders, kill -9 at a random moment, and the log is asked for every event that was acknowledged. Of several
+    processes the one that is killed is now the keeper and now another."""
+    data, rng = folder / f"data-kill-{options.workers}", random.Random(0)
     acknowledged: set[str] = set()
     for round_ in range(options.kills):
-        server = start(run, data)
+        server = start(run, data, workers=options.workers)
         senders = [threading.Thread(target=send, args=(server, f"{round_}-{n}", acknowledged)) for n in range(8)]
         for sender in senders:
             sender.start()
         time.sleep(rng.uniform(0.05, 0.8))
+        for branch in server.branches()[: round_ % 2]:
+            os.kill(branch, signal.SIGKILL)
+            time.sleep(rng.uniform(0.05, 0.4))
         server.end(signal.SIGKILL)
         for sender in senders:
             sender.join(30)
@@ -190,7 +198,8 @@ def send(server: Server, name: str, acknowledged: set[str]) -> None:
 
 def overload(run: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """The peak of a closed loop, then four times as much: how much of it is still answered, and how the rest is."""
-    with serving(run, folder / "data-overload") as server:
+    with serving(run, folder / f"data-overload-{options.workers}", workers=options.workers) as server:
+        time.sleep(3.0 * (options.workers - 1))  # until all of them answer
         peak = load(server, "history", None, options.seconds, items=ITEMS, connections=32)
         rate = 4 * peak["good_per_s"]
         found = load(server, "history", rate, options.seconds, items=ITEMS, connections=900, warm_s=2.0)

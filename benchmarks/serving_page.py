@@ -115,9 +115,9 @@ def faults() -> list[str]:
         "answered within a second",
     }
     for name, text in said.items():
-        row = result.get(name)
-        if row is not None:
-            lines.append(f"| {name} | {text.format_map(row)} | {made(row)} |")
+        for key, row in result.items():
+            if key.partition(",")[0] == name:
+                lines.append(f"| {key} | {text.format_map(row)} | {made(row)} |")
     return [*lines, ""]
 
 

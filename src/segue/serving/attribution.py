@@ -1,7 +1,7 @@
 """Which lists were shown, and which clicks and purchases followed: kept beside the events, for reports.
 
 Nothing here is promised to survive a power cut, and nothing a person waits for: answers and events go into a bounded
-queue, one thread writes them every half second. People are keyed digests. The oldest lists make room.
+queue, one thread writes them soon after. People are keyed digests. The oldest lists make room.
 """
 
 import json
@@ -33,9 +33,11 @@ CREATE TABLE IF NOT EXISTS outcomes (list TEXT NOT NULL, item TEXT NOT NULL, kin
 CREATE INDEX IF NOT EXISTS outcomes_of ON outcomes(person, item, time_us);
 CREATE INDEX IF NOT EXISTS shown_to ON shown(person);
 """
-_FLUSH_S = 0.5
+_FLUSH_S = 0.05
+"""Often, and little each time: half a second's notes, written in one go, take the interpreter from everybody who waits
+for an answer just then."""
 _AT_ONCE = 256
-"""Notes of one transaction: whoever waits for the interpreter meanwhile is let in behind each."""
+"""Notes of one transaction."""
 _ROW = "INSERT OR IGNORE INTO shown VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
