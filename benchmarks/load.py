@@ -9,10 +9,12 @@ the generator takes from the two cores is charged to the server it measures.
 import contextlib
 import json
 import random
+import re
 import select
 import socket
 import sys
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +22,11 @@ POOL = 4000
 GOOD_MS = 1000.0
 STALL_S = 15.0
 """What has no answer by then has failed."""
+LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+CLOSE = re.compile(rb"\r\nconnection: *close\r\n", re.IGNORECASE)
+REFUSED = b"HTTP/1.1 503 "
+REFUSED_TO_THE_END = re.compile(rb"(?s)(?!.*\r\nconnection: close).*\r\n\r\n\{[^{}]*\}")
+"""A whole refusal in one piece, on a connection that stays open."""
 
 
 @dataclass
@@ -61,7 +68,7 @@ class Load:
         self.poll = select.epoll()
         self.idle: list[Connection] = []
         self.busy: dict[int, Connection] = {}
-        self.waiting: list[float] = []
+        self.waiting: deque[float] = deque()
         self.seen = Seen()
         self.sent = 0
         self.pool = [self.made() for _ in range(POOL)] if job["kind"] == "history" else []
@@ -79,7 +86,7 @@ class Load:
                     self.seen.count("no answer", self.seen.failures)
                 break
             if rate is None and now < end:
-                self.waiting += [now] * (self.job["connections"] - len(self.busy) - len(self.waiting))
+                self.waiting.extend([now] * (self.job["connections"] - len(self.busy) - len(self.waiting)))
             while rate is not None and due <= min(now, end):
                 self.waiting.append(due)
                 due += self.rng.expovariate(rate)
@@ -94,10 +101,10 @@ class Load:
             try:
                 connection = self.free()
             except OSError as error:
-                self.waiting.pop(0)
+                self.waiting.popleft()
                 self.seen.count(f"connect: {type(error).__name__}", self.seen.failures)
                 continue
-            connection.due_s = self.waiting.pop(0)
+            connection.due_s = self.waiting.popleft()
             if connection.due_s >= counting and now - connection.due_s > 0.001:
                 self.seen.late_ms.append((now - connection.due_s) * 1e3)
             connection.got.clear()
@@ -173,6 +180,12 @@ class Load:
                 del self.busy[number]
                 connection.socket.close()
                 continue
+            if not connection.got and data.startswith(REFUSED) and REFUSED_TO_THE_END.fullmatch(data):
+                del self.busy[number]  # most of what comes back when too much is sent: nothing else to look at
+                if connection.due_s >= counting:
+                    self.seen.count("503", self.seen.statuses)
+                self.idle.append(connection)
+                continue
             connection.got += data
             if self.complete(connection):
                 del self.busy[number]
@@ -184,9 +197,8 @@ class Load:
             end = connection.got.find(b"\r\n\r\n")
             if end < 0:
                 return False
-            head = bytes(connection.got[:end]).lower()
-            length = head.partition(b"content-length:")[2].partition(b"\r")[0]
-            connection.wanted = end + 4 + int(length)
+            found = LENGTH.search(connection.got, 0, end + 2)
+            connection.wanted = end + 4 + int(found[1] if found else 0)
         return len(connection.got) >= connection.wanted
 
     def note(self, connection: Connection, counting: float) -> None:
@@ -200,8 +212,7 @@ class Load:
                 self.seen.times_ms.append(took_ms)
                 self.seen.fallbacks += fallback
                 self.seen.good += not fallback and took_ms <= GOOD_MS
-        head = bytes(connection.got[: connection.got.find(b"\r\n\r\n")]).lower()
-        if b"connection: close" in head:
+        if CLOSE.search(connection.got, 0, connection.got.find(b"\r\n\r\n") + 2):
             connection.socket.close()
             self.drain(connection.target)
         elif connection.target in self.draining:  # answered before the server said that it is closing

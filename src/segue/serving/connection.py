@@ -3,6 +3,7 @@ come in time and are not endless, a server that is busy says so for next to noth
 a detour, answers leave in one piece."""
 
 import asyncio
+import re
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, Literal
@@ -25,6 +26,17 @@ CONNECTIONS = 8192
 _PLAIN = {one.path.encode(): one for one in ASKED}
 _UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-encoding"})
 """Headers that no plain request has."""
+
+_LIST = re.compile(
+    rb"POST (/v1/recommend|/v1/similar) HTTP/1\.1\r\n(?:[^\r\n]+\r\n)*?"
+    rb"content-length: *(\d{1,7})\r\n(?:[^\r\n]+\r\n)*\r\n",
+    re.IGNORECASE,
+)
+"""A whole head, its path and its length."""
+_MORE = re.compile(
+    rb"\r\n(?:connection|expect|transfer-encoding|upgrade|origin) *:|content-length.*content-length", re.I | re.S
+)
+"""What a request that is refused unread must not have."""
 
 
 class _Refused:
@@ -93,6 +105,8 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._idle_since = None
+        if self._refused_unread(data):
+            return
         super().data_received(data)
         if self._expecting == "headers":
             self._header_bytes += len(data)
@@ -160,6 +174,20 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP, told as every other problem is."""
         self._close_with(Problem(400, msg))
+
+    def _refused_unread(self, data: bytes) -> bool:
+        """Refuses a whole plain request for a list that came in one piece, without even parsing it: of all that comes
+        when far too much comes, this is nearly all."""
+        found = _LIST.match(data)
+        if found is None or self._expecting or not self._free or self._door.draining:
+            return False
+        path = found[1].decode()
+        if not self._door.busy(path) or len(data) != found.end() + int(found[2]) or _MORE.search(found[0]):
+            return False
+        self._door.fleet.telemetry.requested(path, BUSY.status, 0.0)
+        self.transport.write(_REFUSAL)
+        self.on_response_complete()
+        return True
 
     def _refuses(self) -> bool:
         """Whether the request whose headers are there is sent away; one that wants more than a plain answer goes the

@@ -19,6 +19,9 @@ from segue.serving.door import Door
 DRAIN_S = 1.0
 """After SIGTERM the server is not ready any more but goes on answering for so long, closing each connection behind its
 answer: whoever sends requests here has time to hear of it, and none is cut off."""
+_SOCKETS = 64
+"""On the one port: uvloop takes one new connection from each in a round of the loop, and under load, when a round takes
+as long as a batch, clients would wait for a round each to be let in at all."""
 _IDLE_S = 75
 """A connection that is kept alive and asks nothing is closed after so long."""
 
@@ -65,7 +68,7 @@ async def listen(app: ASGIApp, door: Door, host: str, port: int, started: Callab
 
     started(stop)
     beat = asyncio.create_task(door.pulse.beat())
-    await server.serve(sockets=[_shared(host, port)])
+    await server.serve(sockets=[_shared(host, port) for _ in range(_SOCKETS)])
     beat.cancel()
     if not door.draining:
         raise RuntimeError("The HTTP server ended by itself.")
