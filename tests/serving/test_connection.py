@@ -11,7 +11,8 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from segue.serving import connection
-from segue.serving.connection import Connection, Joined
+from segue.serving.connection import Connection
+from segue.serving.joined import Joined
 
 
 async def app(scope, receive, send):
