@@ -1,9 +1,9 @@
 """How fast and how steadily it serves: `python benchmarks/serving.py PART ... [--seconds 10]`, load generator included.
 
 Parts: latency (GRU4Rec and SASRec, random weights, 10 k, 100 k and 1 M items, rising rates; a history, an event
-acknowledged after fsync, one acknowledged before), ingest (events alone), memory (resident size with live sessions,
-restart, cold start, installed size), peer (the service one writes in an afternoon, same machine, same load), faults
-(hot swaps, SIGTERM, kill -9, four times too much, slow clients; --faults chooses). Each writes
+acknowledged after fsync, one acknowledged before), floor (hardly a model), ingest (events alone), memory (resident size
+with live sessions, restart, cold start, installed size), peer (the service one writes in an afternoon, same machine,
+same load), faults (hot swaps, SIGTERM, kill -9, four times too much, slow clients; --faults chooses). Each writes
 benchmarks/results/serving-PART.json; latency also docs/plots/serving-latency.svg. Nothing else must run meanwhile.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 
 import serving_faults
 from machine import ROOT, about, save
-from serving_world import Server, ask, free_port, fsync_ms, load, model, serving
+from serving_world import Server, ask, free_port, fsync_ms, hardly_a_model, load, model, serving
 
 RATES = (100, 250, 500, 750, 1000, 1250, 1500, 2000, 2500, 3000)
 LIMITS_MS = {"history": 10.0, "event fsync": 40.0, "event memory": 10.0}
@@ -93,6 +93,12 @@ def sustained(step: dict[str, Any], limit_ms: float, seconds: float) -> bool:
 def best_of(found: dict[str, Any]) -> int:
     """The largest sustained rate."""
     return max((step["offered_per_s"] for step in found["steps"] if step["sustained"]), default=0)
+
+
+def floor(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Histories answered by hardly a model: what HTTP, the notes and this machine take, whatever answers."""
+    with serving(hardly_a_model(folder), folder / "data-floor") as server:
+        return {"popularity 1000": {"history": ladder(server, "history", 1000, options)}}
 
 
 def ingest(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -212,6 +218,7 @@ def python_path(site: Path) -> str:
 
 PARTS = {
     "latency": latency,
+    "floor": floor,
     "ingest": ingest,
     "memory": memory,
     "peer": peer,

@@ -19,6 +19,7 @@ from machine import ROOT
 from segue.data.catalog import Catalog
 from segue.data.sequences import Sequences
 from segue.models import artifact
+from segue.models.popularity import Popularity
 
 SERVER = """
 import sys, pathlib
@@ -47,6 +48,16 @@ def model(name: str, items: int, folder: Path, dim: int = 64, seed: int = 0) -> 
     scorer = export(name, net, np.random.default_rng(seed).integers(0, 1000, items + 1))
     catalog = Catalog(f"item-{n}" for n in range(items))
     artifact.save(artifact.Artifact(name, asdict(config), catalog, scorer.arrays(), {}, {"exclude_seen": True}), path)
+    return path
+
+
+def hardly_a_model(folder: Path, items: int = 1000) -> Path:
+    """The same popular list for everybody: what is left of an answer's time is not the model's."""
+    path = folder / "popularity"
+    counts = np.arange(items + 1, dtype=np.float32)
+    catalog = Catalog(f"item-{n}" for n in range(items))
+    about = {"exclude_seen": True}
+    artifact.save(artifact.Artifact("popularity", {}, catalog, Popularity(counts).arrays(), {}, about), path)
     return path
 
 
