@@ -1,6 +1,8 @@
 """History and rules -> answer, without HTTP."""
 
+import gc
 import time
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -191,3 +193,17 @@ def test_a_model_hears_when_events_happened_and_when_it_is_asked(run, store):
     assert (mixed.lists(), mixed.times.tolist()) == ([[1, 3, 4]], [NO_TIME, NO_TIME, 30_000_000])
     assert now.times.tolist() == [NO_TIME, now.now[0]]
     assert all(before <= asked.now[0] <= time.time_ns() // 1000 for asked in heard.asked[-3:])
+
+
+def test_a_version_that_left_leaves_the_memory_without_the_collector(run, store):
+    """A server freezes what it began with and looks for cycles hardly ever: 50 swaps must not keep 50 models."""
+    model = Model.open(run)
+    engine = Engine(model, Sessions(store, model.catalog), None)
+    gone = weakref.ref(engine), weakref.ref(model)
+    gc.disable()
+    try:
+        engine.close()
+        del engine, model
+        assert [one() for one in gone] == [None, None]
+    finally:
+        gc.enable()

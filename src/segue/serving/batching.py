@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from segue.serving.problems import later
 
@@ -133,11 +133,13 @@ class Batcher(Generic[Q, A]):
         return await future
 
     def close(self) -> None:
-        """Answers what waits, then ends the thread."""
+        """Answers what waits, then ends the thread, and lets go of whoever works: a version that left would otherwise
+        stay in memory with its batcher until somebody looks for cycles, which a server does hardly ever."""
         with self._ready:
             self._closing = True
             self._ready.notify()
         self._thread.join()
+        self._work = _nobody
 
     def _run(self) -> None:
         while batch := self._next():
@@ -229,3 +231,7 @@ def _settle(pairs: Sequence[tuple[_Waiting[Q, A], A | Exception]]) -> None:
             waiting.future.set_exception(answer)
         else:
             waiting.future.set_result(answer)
+
+
+def _nobody(questions: Sequence[Any]) -> Sequence[Any]:
+    raise later("The server is stopping: ask again in a moment.")
