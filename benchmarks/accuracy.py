@@ -22,6 +22,7 @@ from segue.data.cases import Split
 from segue.data.events import read_events
 from segue.data.items import ItemTable, read_items
 from segue.data.samples import online_retail
+from segue.data.split import split_log
 from segue.experiment import Comparison, Job, run_one
 from segue.fitting import Fitted, fit
 from segue.models.recipes import RECIPES
@@ -71,7 +72,7 @@ class Task:
 def beauty() -> Split:
     """Amazon Beauty, the published leave-one-out: train only, seen items excluded."""
     log = read_events(DATA / "beauty" / "sequences.txt", format="sequences")
-    return log.with_items(beauty_items()).split("leave-last-out")
+    return split_log(log.with_items(beauty_items()), "leave-last-out")
 
 
 def beauty_items() -> ItemTable:
@@ -87,25 +88,25 @@ def beauty_items() -> ItemTable:
 
 def ml_1m() -> Split:
     """MovieLens-1M, the published leave-one-out: train only, seen items excluded."""
-    return read_events(DATA / "ml-1m" / "pairs.txt", format="pairs").split("leave-last-out")
+    return split_log(read_events(DATA / "ml-1m" / "pairs.txt", format="pairs"), "leave-last-out")
 
 
 def ml_1m_timed() -> Split:
     """MovieLens-1M with its times, leave-last-out, sorted stably by time: train only, seen items excluded. A
     time-aware model is told when the target happened, and no other row is."""
     columns = {"user_id": "user_id", "item_id": "movie_id", "timestamp": "timestamp"}
-    return read_events(DATA / "ml-1m" / "ratings.csv.gz", columns=columns).split("leave-last-out")
+    return split_log(read_events(DATA / "ml-1m" / "ratings.csv.gz", columns=columns), "leave-last-out")
 
 
 def ml_100k() -> Split:
     """MovieLens-100K, time split."""
-    return read_events(DATA / "ml-100k" / "ml-100k.inter").split("time")
+    return split_log(read_events(DATA / "ml-100k" / "ml-100k.inter"), "time")
 
 
 def rsc15() -> Split:
     """The RSC15 sample: every position, conservative ties, seen items stay."""
     log = read_events(DATA / "rsc15-sample" / "train_full.tsv")
-    return log.split("fixed", test=read_events(DATA / "rsc15-sample" / "test.tsv"))
+    return split_log(log, "fixed", test=read_events(DATA / "rsc15-sample" / "test.tsv"))
 
 
 def yoochoose() -> Split:
@@ -120,12 +121,12 @@ def diginetica() -> Split:
 
 def _fixed(name: str) -> Split:
     log = read_events(DATA / name / "train_sessions.txt", format="sessions")
-    return log.split("fixed", test=read_events(DATA / name / "test.txt", format="prefixes"), unknown="miss")
+    return split_log(log, "fixed", test=read_events(DATA / name / "test.txt", format="prefixes"), unknown="miss")
 
 
 def retail() -> Split:
     """The bundled gift shop, time split."""
-    return online_retail()[0].split("time")
+    return split_log(online_retail()[0], "time")
 
 
 SMALL = {"dim": 64, "dropout": 0.2, "epochs": 8, "loss": "full"}

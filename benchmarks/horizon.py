@@ -19,6 +19,7 @@ import numpy as np
 from machine import DATA, RESULTS, ROOT, about, save
 from segue.data.cases import Cases, Split
 from segue.data.events import read_events
+from segue.data.split import split_log
 from segue.evaluation.horizon import HorizonEvaluation, evaluate_ahead, gain_ahead
 from segue.fitting import fit
 from segue.models import artifact
@@ -167,7 +168,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 def main(folder: Path, near_alone: bool) -> None:
     """Fits or loads, chooses, tests once, writes. ``near_alone``: only the list near top-k is chosen and tested
     again, in a file that holds the rest, beside the top-k of the same training."""
-    split = read_events(DATA / "ml-1m" / "pairs.txt", format="pairs").split("leave-last-n-out", n=STEPS)
+    split = split_log(read_events(DATA / "ml-1m" / "pairs.txt", format="pairs"), "leave-last-n-out", n=STEPS)
     scorers = {name: fitted(name, split, folder) for name in (["seq2seq"] if near_alone else MODELS)}
     near, near_tries = choose_near(scorers["seq2seq"], split.validation)
     top, close = strategy("top-k"), [("seq2seq", near, "near top-k")] if near else []

@@ -19,6 +19,7 @@ import numpy as np
 from machine import DATA, RESULTS, about, save
 from segue.data.cases import Cases, Split
 from segue.data.events import read_events
+from segue.data.split import split_log
 from segue.evaluation.metrics import ndcg
 from segue.evaluation.protocol import evaluate
 from segue.evaluation.sequentiality import shuffle
@@ -86,7 +87,7 @@ def measure(asked: str, split: Split, seed: int = 0) -> dict[str, Any]:
 
 def main(asked: list[str]) -> None:
     """Every model asked for; what is already in the file of others stays."""
-    split = read_events(DATA / "ml-1m" / "pairs.txt", format="pairs").split("leave-last-out")
+    split = split_log(read_events(DATA / "ml-1m" / "pairs.txt", format="pairs"), "leave-last-out")
     path = RESULTS / "order.json"
     rows = {row["model"]: row for row in json.loads(path.read_text())["results"]} if path.exists() else {}
     for one in asked or ZOO:

@@ -30,6 +30,7 @@ from segue.data.events import EventLog, read_events
 from segue.data.items import ItemTable, read_items
 from segue.data.samples import online_retail
 from segue.data.sequences import Sequences
+from segue.data.split import split_log
 from segue.evaluation.metrics import BY_RANK
 from segue.evaluation.protocol import Evaluation, evaluate
 from segue.evaluation.significance import paired_difference
@@ -105,7 +106,7 @@ def accuracy(seed: int, names: Iterable[str] = ()) -> dict[str, Any]:
 def one_log(name: str, seed: int) -> dict[str, Any]:
     """The pipeline, its sources, and how far it is ahead of the best of them, over all and by cohort."""
     open_log, values, column = LOGS[name]
-    split = open_log().split("time")
+    split = split_log(open_log(), "time")
     test = drawn(split.test, CASES, seed)
     fitted = compose(split, sources(values, column), refit=True, seed=seed, say=print_err)
     pipeline = fitted.scorer
@@ -190,7 +191,7 @@ def new_items(seed: int) -> dict[str, Any]:
     cut = int(np.quantile(everything.times, 0.9))
     first_V = Shelf.fit(everything, catalog).first_us_V
     new_V = (first_V >= cut) & (np.arange(catalog.size) != PAD)
-    split = log.split("time")
+    split = split_log(log, "time")
     before = fit("gru4rec", split, NEW, seed=seed).scorer
     known_V = split.catalog.index(catalog.ids)
     results = []
@@ -293,7 +294,7 @@ def emerging(seed: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     options = {"categories": 20, "items_each": 30, "switch": 0.08}
     log = synthetic.as_log(synthetic.switching(rng, people=3000, length=30, **options))
-    split = log.split("leave-last-out")
+    split = split_log(log, "leave-last-out")
     fitted = compose(split, sources(None), refit=True, seed=seed, say=print_err)
     pipeline = fitted.scorer
     assert isinstance(pipeline, Pipeline)
@@ -318,7 +319,7 @@ def follows(scorer: Scorer, histories: Sequences, category_V: np.ndarray, wanted
 
 def shifted(seed: int) -> dict[str, Any]:
     """Real cases whose target's first genre is none of the person's last ten items' (ML-1M, time split)."""
-    split = LOGS["ml-1m"][0]().split("time")
+    split = split_log(LOGS["ml-1m"][0](), "time")
     genre_V = genres(split.catalog)
     fitted = compose(split, sources(*LOGS["ml-1m"][1:]), refit=True, seed=seed, say=print_err)
     pipeline = fitted.scorer

@@ -16,6 +16,7 @@ import numpy as np
 from machine import DATA
 from segue.data.cases import Cases, Split
 from segue.data.events import read_events
+from segue.data.split import split_log
 from segue.evaluation.discovery import distinct_share, gini, intra_list_diversity
 from segue.evaluation.metrics import coverage, novelty
 from segue.evaluation.significance import paired_difference
@@ -47,7 +48,7 @@ METHODS = {
 def beauty() -> tuple[Split, dict[str, dict[str, Any]]]:
     """Categories as the file of attributes numbers them."""
     folder = DATA / "beauty"
-    split = read_events(folder / "sequences.txt", format="sequences").split("leave-last-out")
+    split = split_log(read_events(folder / "sequences.txt", format="sequences"), "leave-last-out")
     kinds = json.loads((folder / "item_attributes.json").read_text())
     return split, {item: {"kinds": [str(kind) for kind in row]} for item, row in kinds.items()}
 
@@ -55,7 +56,7 @@ def beauty() -> tuple[Split, dict[str, dict[str, Any]]]:
 def ml_1m() -> tuple[Split, dict[str, dict[str, Any]]]:
     """Genres."""
     folder = DATA / "ml-1m"
-    split = read_events(folder / "pairs.txt", format="pairs").split("leave-last-out")
+    split = split_log(read_events(folder / "pairs.txt", format="pairs"), "leave-last-out")
     with (folder / "movies.dat").open(encoding="latin-1") as file:
         genres = {
             row[0]: row[-1].split("|")

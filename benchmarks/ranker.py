@@ -23,6 +23,7 @@ from segue.data.catalog import PAD
 from segue.data.clicks import ClickCases
 from segue.data.events import EventLog, read_events
 from segue.data.samples import online_retail
+from segue.data.split import split_log
 from segue.evaluation.calibration import reliability
 from segue.evaluation.metrics import ndcg
 from segue.evaluation.significance import paired_difference
@@ -46,25 +47,25 @@ WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 def beauty() -> tuple[EventLog, Any]:
     """Amazon Beauty with its days: leave-last-out, seen items excluded."""
     log = read_events(DATA / "beauty" / "events.csv.gz")
-    return log, log.split("leave-last-out")
+    return log, split_log(log, "leave-last-out")
 
 
 def ml_1m() -> tuple[EventLog, Any]:
     """MovieLens-1M: leave-last-out, seen items excluded."""
     log = read_events(DATA / "ml-1m" / "ratings.csv.gz")
-    return log, log.split("leave-last-out")
+    return log, split_log(log, "leave-last-out")
 
 
 def ml_1m_time() -> tuple[EventLog, Any]:
     """MovieLens-1M: time split, seen items excluded."""
     log = read_events(DATA / "ml-1m" / "ratings.csv.gz")
-    return log, log.split("time", exclude_seen=True)
+    return log, split_log(log, "time", exclude_seen=True)
 
 
 def retail() -> tuple[EventLog, Any]:
     """The bundled gift shop: time split."""
     log = online_retail()[0]
-    return log, log.split("time")
+    return log, split_log(log, "time")
 
 
 TASKS = {"beauty": beauty, "ml-1m": ml_1m, "ml-1m-time": ml_1m_time, "online-retail": retail}

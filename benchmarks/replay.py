@@ -26,6 +26,7 @@ from machine import about, save
 from segue.composing import compose
 from segue.data.events import EventLog, read_events
 from segue.data.sequences import Sequences
+from segue.data.split import split_log
 from segue.fitting import fit
 from segue.models import artifact
 from segue.models.scorer import top_k
@@ -85,7 +86,7 @@ def log() -> EventLog:
 
 def trained(name: str, values: dict[str, Any], read: EventLog, folder: Path) -> Path:
     """The model's artifact, as ``segue train`` would write it."""
-    split = (read.with_context(values["contexts"]) if "contexts" in values else read).split("leave-last-out")
+    split = split_log((read.with_context(values["contexts"]) if "contexts" in values else read), "leave-last-out")
     if name == "pipeline":
         fitted = compose(split, decode_pipeline(tomllib.loads(PIPELINE)))
     else:

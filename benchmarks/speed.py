@@ -28,6 +28,7 @@ from machine import DATA, RESULTS, ROOT, about, save
 from segue import memory
 from segue.data.events import read_events
 from segue.data.sequences import Sequences
+from segue.data.split import split_log
 from segue.evaluation.protocol import evaluate
 from segue.experiment import Comparison, Job, compare, run_one
 from segue.models.gru4rec import GRU4RecConfig
@@ -47,7 +48,7 @@ PEERS = {
 
 
 def beauty() -> Any:
-    return read_events(DATA / "beauty" / "sequences.txt", format="sequences").split("leave-last-out")
+    return split_log(read_events(DATA / "beauty" / "sequences.txt", format="sequences"), "leave-last-out")
 
 
 def epoch(peers: Path) -> dict[str, Any]:
@@ -146,7 +147,7 @@ def quality_of(name: str) -> dict[str, Any]:
 
 
 def movies() -> Any:
-    return read_events(DATA / "ml-1m" / "pairs.txt", format="pairs").split("leave-last-out")
+    return split_log(read_events(DATA / "ml-1m" / "pairs.txt", format="pairs"), "leave-last-out")
 
 
 def gru(peers: Path) -> dict[str, Any]:
@@ -174,7 +175,7 @@ def gru(peers: Path) -> dict[str, Any]:
             print(key, result[key], file=sys.stderr, flush=True)
     result["plain session-parallel peer on rsc15-sample"] = plain_gru(DATA / "rsc15-sample" / "train_full.tsv")
     log, test = logs["rsc15-sample"][0], read_events(DATA / "rsc15-sample" / "test.tsv")
-    split = log.split("fixed", test=test)
+    split = split_log(log, "fixed", test=test)
     found = compare(split, ["gru4rec"], {"gru4rec": {"dim": 100}}, Comparison(ks=(20,), ties="conservative"))[0]
     result["rsc15-sample"] |= {"recall@20": found.metrics["recall@20"], "mrr@20": found.metrics["mrr@20"]}
     print(result["rsc15-sample"], file=sys.stderr, flush=True)

@@ -12,6 +12,7 @@ import pytest
 
 import segue
 from segue.data.cases import Split
+from segue.data.split import split_log
 from segue.experiment import Comparison, Job, Result, compare, lead, put_to_work, runs, train
 from segue.models import artifact
 from segue.models.covisit import CoVisit, CoVisitConfig
@@ -34,7 +35,7 @@ def log() -> "segue.EventLog":
 
 @pytest.fixture(scope="module")
 def split(log: "segue.EventLog") -> Split:
-    return log.split("time")
+    return split_log(log, "time")
 
 
 def test_rows_come_in_the_order_asked_for_and_networks_once_a_seed(split: Split) -> None:
@@ -75,7 +76,7 @@ def test_the_lead_is_the_difference_of_the_means(split: Split) -> None:
 
 def test_a_lead_over_other_data_is_refused(log: "segue.EventLog", split: Split) -> None:
     (first,) = compare(split, ["markov"])
-    (second,) = compare(log.split("leave-last-out"), ["popularity"])
+    (second,) = compare(split_log(log, "leave-last-out"), ["popularity"])
     sentence = "markov and popularity were judged on different data and cannot be compared."
     with pytest.raises(ValueError, match=f"^{sentence}$"):
         lead(first, second)
@@ -144,7 +145,7 @@ def test_a_model_that_is_told_the_time_says_so_and_any_other_is_not_told(split: 
 
 
 def test_a_log_without_times_has_no_moment_to_tell(log: "segue.EventLog") -> None:
-    order = segue.read_events(log.frame.select("user_id", "item_id")).split("leave-last-out")
+    order = split_log(segue.read_events(log.frame.select("user_id", "item_id")), "leave-last-out")
     with pytest.raises(ValueError) as refused:
         compare(order, ["hstu"], {"hstu": {**SMALL, "target_time": True}})
     assert str(refused.value) == (

@@ -10,6 +10,7 @@ import pytest
 from segue.data.cases import Split
 from segue.data.clicks import impressions
 from segue.data.events import EventLog, read_events
+from segue.data.split import split_log
 from segue.models.interactions import Interactions
 from segue.models.ranker import RANKERS, find_ranker
 from segue.ranking import ClickData, FittedRanker, fit_ranker, judge, whole_log
@@ -35,7 +36,7 @@ def log() -> EventLog:
 
 @pytest.fixture(scope="module")
 def split(log: EventLog) -> Split:
-    return log.split("time")
+    return split_log(log, "time")
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from typing import Any
 _HOMES = {
     "EventLog": "segue.data.events",
     "read_events": "segue.data.events",
+    "split_log": "segue.data.split",
     "Popularity": "segue.recommenders",
     "Trend": "segue.recommenders",
     "Markov": "segue.recommenders",

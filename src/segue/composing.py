@@ -15,6 +15,7 @@ from segue import settings
 from segue.data.cases import Split
 from segue.data.catalog import Catalog
 from segue.data.sequences import Sequences
+from segue.data.split import split_log
 from segue.experiment import Comparison, Job, Result, Told, put_to_work, run_one
 from segue.fitting import Fitted, Work, fit, fit_all
 from segue.models.scorer import Scorer
@@ -117,7 +118,7 @@ def train_pipeline(
         if told is not None:
             told(what, None)
 
-    split = log.split(job.protocol)
+    split = split_log(log, job.protocol)
     judged = run_one(split, Pipeline.name, {}, job, Comparison(), told, fitter)
     return judged[0], put_to_work(log, judged, out, job, told, again)
 

@@ -12,6 +12,7 @@ import numpy as np
 from segue import memory
 from segue.data.cases import Split
 from segue.data.items import ItemTable
+from segue.data.split import split_log
 from segue.evaluation.metrics import BY_RANK
 from segue.evaluation.protocol import Evaluation, evaluate
 from segue.evaluation.ranks import Ties
@@ -232,7 +233,7 @@ def train(
     The metrics in the artifact are those of the run that was judged, before the last events were trained on.
     """
     job = job or Job()
-    split = log.split(job.protocol)
+    split = split_log(log, job.protocol)
     judged = run_one(split, find_name(model), values or {}, job, Comparison(), told)
     return judged[0], put_to_work(log, judged, out, job, told)
 
@@ -241,7 +242,7 @@ def follow(log: "EventLog", model: str, values: Mapping[str, Any] | None = None,
     """What a process of a team does that does not lead it: its share of the trainings of ``train``; it judges and
     saves nothing."""
     job = job or Job()
-    name, split = find_name(model), log.split(job.protocol)
+    name, split = find_name(model), split_log(log, job.protocol)
     if not learns(name):
         return
     chosen = fit(name, split, values, refit=Comparison().refits(split), seed=job.seed, work=job.work("", None))
@@ -277,7 +278,7 @@ def put_to_work(
         work, facts = job.work(what, told), log.facts(catalog)
         fitted = fitter(result.model, sequences, catalog.size, fitted, seed=job.seed, work=work, facts=facts)
     else:
-        catalog = log.split(job.protocol).catalog
+        catalog = split_log(log, job.protocol).catalog
     about = {key: value for key, value in result.to_dict().items() if key not in ("settings", "model", "refit")}
     about |= {"trained_on_everything": job.refit, "events": len(log), "segue": version("segue")}
     shown = {} if job.items is None else job.items.for_catalog(catalog)

@@ -9,6 +9,7 @@ import numpy as np
 
 from segue import settings
 from segue.data.cases import Split
+from segue.data.split import split_log
 from segue.evaluation.calibration import Reliability, reliability
 from segue.models.interactions import Interactions
 from segue.models.ranker import find_ranker, log_odds
@@ -79,7 +80,7 @@ def judged_ranker(
     """``train_on`` a log's split, and ``judge`` on its test cases, each at its moment, against items drawn as those of
     validation are. ValueError for a log without times."""
     plain = find_ranker(name)
-    split = log.split(protocol)
+    split = split_log(log, protocol)
     whole = whole_log(log, split)
     say(f"training {name}")
 

@@ -14,6 +14,7 @@ from segue.data.catalog import Catalog
 from segue.data.contexts import Contexts
 from segue.data.features import FeatureConfig
 from segue.data.sequences import Sequences
+from segue.data.split import split_log
 from segue.models import artifact
 from segue.models.generation import generate
 from segue.models.scorer import Scorer, top_k
@@ -223,7 +224,7 @@ class Recommender:
             self._settings, self._about = dataclasses.asdict(config), about
             return entry.fit(*everything, config)
         usable = protocol if events.has_times or protocol != "time" else "leave-last-out"
-        split = events.split(usable)
+        split = split_log(events, usable)
         chosen = fit(self.model, split, self._values, seed=self.seed)
         self._settings, self._about = chosen.settings, {**about, "protocol": split.protocol, "notes": chosen.notes}
         facts = events.facts(events.catalog())

@@ -8,7 +8,9 @@ import pytest
 
 from segue.data.contexts import Contexts, kinds_of
 from segue.data.events import EventLog, read_events
+from segue.data.items import read_users
 from segue.data.sequences import Sequences
+from segue.data.split import split_log
 
 T0 = 1_700_000_000
 
@@ -58,7 +60,7 @@ def assert_echoed(rows: Sequences, ids: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("protocol", ["time", "leave-last-out", "leave-last-n-out", "sessions"])
 def test_every_cut_keeps_contexts_with_their_events(protocol: str) -> None:
-    split = log().split(protocol, **({"n": 2} if protocol == "leave-last-n-out" else {}))
+    split = split_log(log(), protocol, **({"n": 2} if protocol == "leave-last-n-out" else {}))
     for rows in (split.train, split.refit, split.validation.histories, split.test.histories):
         assert_echoed(rows, split.catalog.ids)
         assert_echoed(rows.tail(3), split.catalog.ids)
@@ -68,7 +70,7 @@ def test_every_cut_keeps_contexts_with_their_events(protocol: str) -> None:
 
 def test_columns_of_users_stand_beside_their_events() -> None:
     users = pl.DataFrame({"user": ["u0", "u1", "u1"], "region": ["north", "south", "east"]})
-    told = log().with_users(users)
+    told = log().with_users(read_users(users))
     found = dict(told.frame.select("user_id", "region").unique().iter_rows())
     assert found["u0"] == "north" and found["u1"] == "south" and found["u7"] is None
     assert told.frame["item_id"].to_list() == log().frame["item_id"].to_list()
@@ -76,9 +78,9 @@ def test_columns_of_users_stand_beside_their_events() -> None:
         ValueError,
         match=r"^The log and the users table both have a column 'region': rename the one in the users table\.$",
     ):
-        told.with_users(users)
+        told.with_users(read_users(users))
     with pytest.raises(ValueError, match=r"^No column of the users table looks like user_id; rename the one that does"):
-        told.with_users(pl.DataFrame({"who": ["u0"]}))
+        read_users(pl.DataFrame({"who": ["u0"]}))
 
 
 def test_a_column_that_is_not_there_is_said() -> None:

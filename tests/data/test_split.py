@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segue.data.split import PROTOCOLS, split
+from segue.data.split import PROTOCOLS, split_log
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def parts(request, log):
 
 def test_every_split_keeps_its_promises(parts):
     log, protocol, options = parts
-    one = split(log, protocol, **options)
+    one = split_log(log, protocol, **options)
     for cases in (one.validation, one.test):
         assert len(cases) > 0
         assert len(cases.histories) == len(cases.groups) == len(cases.times) == len(cases)
@@ -35,38 +35,38 @@ def test_every_split_keeps_its_promises(parts):
 
 def test_equal_data_and_split_have_equal_fingerprints(parts):
     log, protocol, options = parts
-    one, same = (split(log, protocol, **options).fingerprint for _ in range(2))
+    one, same = (split_log(log, protocol, **options).fingerprint for _ in range(2))
     assert one == same
     assert len(one) == 64
     frame = log.frame
     other = log.with_frame(frame.with_columns(frame["item_id"].replace({"i3": "i3b"})))
-    changed = split(other, protocol, **({"test": other} if options else {})).fingerprint
+    changed = split_log(other, protocol, **({"test": other} if options else {})).fingerprint
     assert changed != one
 
 
 def test_different_cuts_have_different_fingerprints(log):
-    marks = {split(log, "time", **options).fingerprint for options in ({}, {"test": 0.2}, {"same_time": "hide"})}
+    marks = {split_log(log, "time", **options).fingerprint for options in ({}, {"test": 0.2}, {"same_time": "hide"})}
     assert len(marks) == 3
 
 
 def test_the_log_is_not_touched(parts):
     log, protocol, options = parts
     before = log.frame.clone()
-    split(log, protocol, **options)
+    split_log(log, protocol, **options)
     assert log.frame.equals(before)
 
 
 def test_messages(log):
     with pytest.raises(ValueError) as caught:
-        split(log, "random")
+        split_log(log, "random")
     assert str(caught.value) == (
         "There is no protocol 'random'. Known protocols: time, leave-last-out, leave-last-n-out, sessions, fixed."
     )
     with pytest.raises(ValueError) as caught:
-        split(log, "time", cut=3)
+        split_log(log, "time", cut=3)
     assert str(caught.value) == (
         "Protocol time has no option 'cut'. Its options: test, validation, same_time, exclude_seen."
     )
     with pytest.raises(ValueError) as caught:
-        split(log, "leave-last-out", test=0.1)
+        split_log(log, "leave-last-out", test=0.1)
     assert str(caught.value) == "Protocol leave-last-out has no option 'test'. Its options: none."

@@ -8,7 +8,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from segue.data.events import EventLog, read_events
+from segue.data.events import read_events
 from segue.data.tables import from_table
 
 T0 = 1_700_000_000
@@ -70,7 +70,7 @@ def test_rows_count_from_one() -> None:
 
 def test_from_frame_is_read_events() -> None:
     frame = pl.DataFrame({"shopper": ["u"], "item": ["a"], "time": [T0]})
-    log = EventLog.from_frame(frame, columns={"user_id": "shopper"})
+    log = read_events(frame, columns={"user_id": "shopper"})
     assert log.frame.rows() == [("u", "a", T0 * 10**6)]
 
 

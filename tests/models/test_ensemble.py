@@ -9,6 +9,7 @@ import pytest
 import segue
 from segue import experiment
 from segue.data.sequences import Sequences
+from segue.data.split import split_log
 from segue.fitting import fit
 from segue.models.covisit import CoVisit, CoVisitConfig
 from segue.models.ensemble import FLOOR, Ensemble, log_scores
@@ -41,7 +42,7 @@ def test_scores_are_the_weighted_sum_of_log_probabilities() -> None:
 
 
 def test_a_networks_logits_are_taken_as_they_are(events: "segue.EventLog") -> None:
-    split = events.split("leave-last-out")
+    split = split_log(events, "leave-last-out")
     net = fit("gru4rec", split, {"dim": 8, "epochs": 1}).scorer
     np.testing.assert_array_equal(log_scores(net, split.test.histories)[:, 1:], net.scores(split.test.histories)[:, 1:])
 
@@ -74,14 +75,14 @@ def test_trained_saved_and_restored_it_answers_alike(events: "segue.EventLog", t
     assert isinstance(loaded.scorer, Ensemble)
     assert loaded.scorer.name == "gru4rec+gru4rec+covisit"
     assert len(version) == 12
-    split = events.split("time")
+    split = split_log(events, "time")
     again = fit("gru4rec+gru4rec+covisit", split, values)
     assert again.notes["weights"] == result.notes["weights"]
     assert loaded.recommend([["i1", "i2"]], k=3)[0]
 
 
 def test_members_of_one_name_have_seeds_of_their_own(events: "segue.EventLog") -> None:
-    split = events.split("leave-last-out")
+    split = split_log(events, "leave-last-out")
     both = fit("gru4rec+gru4rec", split, {"dim": 8, "epochs": 1}, seed=3).scorer
     assert isinstance(both, Ensemble)
     alone = [fit("gru4rec", split, {"dim": 8, "epochs": 1}, seed=seed).scorer for seed in (6, 7)]
@@ -99,7 +100,7 @@ def test_members_of_one_name_have_seeds_of_their_own(events: "segue.EventLog") -
 )
 def test_a_setting_that_no_member_has(events: "segue.EventLog", name: str, values: dict[str, int], said: str) -> None:
     with pytest.raises(ValueError, match="Unknown setting") as raised:
-        fit(name, events.split("leave-last-out"), values)
+        fit(name, split_log(events, "leave-last-out"), values)
     assert str(raised.value) == said
 
 

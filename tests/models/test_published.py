@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from segue.data.events import read_events
+from segue.data.split import split_log
 from segue.evaluation.protocol import evaluate
 from segue.fitting import fit
 
@@ -22,13 +23,13 @@ def at(*parts):
 
 @pytest.fixture(scope="module")
 def beauty():
-    return read_events(at("beauty", "sequences.txt"), format="sequences").split("leave-last-out")
+    return split_log(read_events(at("beauty", "sequences.txt"), format="sequences"), "leave-last-out")
 
 
 @pytest.fixture(scope="module")
 def rsc15():
     log, test = (read_events(at("rsc15-sample", name)) for name in ("train_full.tsv", "test.tsv"))
-    return log.split("fixed", test=test)
+    return split_log(log, "fixed", test=test)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from segue.data.sequences import Sequences
+from segue.data.split import split_log
 from segue.models.trend import Trend, TrendConfig
 
 DAY_US = 86_400_000_000
@@ -114,11 +115,11 @@ def real(name):
     from segue.data.samples import online_retail
 
     if name == "online-retail":
-        return online_retail()[0].split("time")
+        return split_log(online_retail()[0], "time")
     path = DATA / "ml-100k" / "ml-100k.inter"
     if not path.exists():
         pytest.skip(f"{path} is not there: set SEGUE_DATA to the folder that holds the benchmark logs.")
-    return read_events(path).split("time")
+    return split_log(read_events(path), "time")
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import pytest
 
 from segue.data.events import read_events
 from segue.data.sequences import Sequences
+from segue.data.split import split_log
 from segue.fitting import fit
 from segue.models import artifact
 from segue.models.ensemble import Ensemble
@@ -51,7 +52,7 @@ def log():
 
 def trained(folder, log, name, **values):
     log = log.with_context(values.get("contexts", []))
-    split = log.split("leave-last-out")
+    split = split_log(log, "leave-last-out")
     fitted = fit(name, split, {"epochs": 2, "dim": 8, **values})
     about = {"exclude_seen": False}
     saved = artifact.Artifact(name, fitted.settings, split.catalog, fitted.scorer.arrays(), {}, about)
@@ -195,7 +196,7 @@ def test_served_with_times_as_evaluated(tmp_path, log, store, monkeypatch, value
 
 def test_models_that_answer_together_each_read_their_own_columns(tmp_path, store):
     log = read_events(shop()).with_context(["device", "age"])
-    split = log.split("leave-last-out")
+    split = split_log(log, "leave-last-out")
     members = [fit("sasrec", split, {"epochs": 1, "dim": 8, "contexts": [name]}) for name in ("device", "age")]
     both = Ensemble([(one.scorer, 0.5) for one in members])
     values = {str(place): one.settings for place, one in enumerate(members)}

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from segue.data.erasures import Erasures
-from segue.data.events import EventLog
+from segue.data.events import read_events
 from segue.models.markov import Markov, MarkovConfig
 from segue.serving.events import accept
 from segue.serving.schema import EventIn
@@ -112,7 +112,7 @@ def test_keys_for_reading_and_for_erasing_are_two(shop):
 def log():
     rows = [(user, item, 1_000_000 * t) for t, (user, item) in enumerate(["aA", "bA", "aB", "bB", "cC", "aC"])]
     frame = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
-    return EventLog.from_frame(frame.with_columns(pl.from_epoch("timestamp", "us")))
+    return read_events(frame.with_columns(pl.from_epoch("timestamp", "us")))
 
 
 def test_the_next_model_is_one_that_never_met_them(log, tmp_path):

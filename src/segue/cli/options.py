@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segue.cli.output import err
+from segue.data.items import read_users
+from segue.data.split import split_log
 
 if TYPE_CHECKING:
     from segue.data.cases import Split
@@ -94,10 +96,10 @@ def without_erased(log: "EventLog", erased: Path | None) -> "EventLog":
 def cut(log: "EventLog", protocol: str, test: Path | None, test_format: str, unknown: str) -> "Split":
     """The split that the options ask for."""
     if test is None:
-        return log.split(protocol)
+        return split_log(log, protocol)
     if protocol not in ("fixed", "time"):
         raise ValueError(f"--test goes with --protocol fixed, not with {protocol}.")
-    return log.split("fixed", test=open_log(test, format=test_format), unknown=unknown)
+    return split_log(log, "fixed", test=open_log(test, format=test_format), unknown=unknown)
 
 
 def values_of(assignments: list[str] | None, models: list[str]) -> dict[str, dict[str, Any]]:
@@ -176,7 +178,7 @@ def with_tables(
     if items is not None:
         read = read.with_items(items)
     if users is not None:
-        read = read.with_users(users)
+        read = read.with_users(read_users(users))
     return read.with_context(contexts) if contexts else read
 
 

@@ -15,6 +15,7 @@ import typer
 from segue.cli import options as o
 from segue.cli.output import err, leaderboard, out, print_json, progress, spoken, table
 from segue.cli.profile import show_profile
+from segue.data.split import split_log
 
 if TYPE_CHECKING:
     from segue.serving.client import Client
@@ -61,7 +62,7 @@ def _quickstart(serve: bool, folder: Path, port: int, json: bool) -> None:
 
     _headline("2/4  An honest comparison: trained on the past, judged on what came after")
     with progress() as told:
-        judged = list(runs(log.split("time"), MODELS, {}, Comparison(refit=False), told))
+        judged = list(runs(split_log(log, "time"), MODELS, {}, Comparison(refit=False), told))
     leaderboard([result for result, _ in judged], "ndcg@10")
 
     _headline(f"3/4  Putting {CHOSEN} to work: trained once more on every event")

@@ -23,7 +23,6 @@ from segue.settings import distribute
 if TYPE_CHECKING:
     import polars as pl
 
-    from segue.data.cases import Split
     from segue.data.features import Facts
     from segue.data.items import ItemTable
     from segue.data.kinds import Kind
@@ -45,11 +44,6 @@ class EventLog:
     context: "Mapping[str, Kind]" = field(default_factory=dict)
     """Columns that say under which circumstances an event happened: sequences carry them."""
 
-    @classmethod
-    def from_frame(cls, frame: Any, **options: Any) -> "EventLog":
-        """From a Polars, pandas or Arrow table; the same as ``read_events``."""
-        return read_events(frame, **options)
-
     def __len__(self) -> int:
         return self.frame.height
 
@@ -68,11 +62,9 @@ class EventLog:
         """
         return replace(self, items=items)
 
-    def with_users(self, users: Any) -> "EventLog":
-        """The same log with the columns of a table of users (anything ``read_items`` reads) beside each event."""
-        from segue.data.items import read_users
-
-        return replace(self, frame=with_users(self.frame, read_users(users)))
+    def with_users(self, users: "pl.DataFrame") -> "EventLog":
+        """The same log with the columns of a table of users (what ``read_users`` returns) beside each event."""
+        return replace(self, frame=with_users(self.frame, users))
 
     def with_context(self, columns: "Iterable[str] | Mapping[str, Kind]") -> "EventLog":
         """The same log, its sequences with these columns (region, device) as context; kinds are guessed as those of an
@@ -96,13 +88,6 @@ class EventLog:
     def facts(self, catalog: Catalog) -> "Facts | None":
         """What is known of a catalogue's items; None without a table of them."""
         return None if self.items is None else self.items.facts(catalog)
-
-    def split(self, protocol: str = "time", **options: Any) -> "Split":
-        """Cut for an evaluation; see ``segue.data.split``."""
-        from segue.data.split import split
-
-        done = split(self, protocol, **options)
-        return replace(done, facts=self.facts(done.catalog))
 
     def with_frame(self, frame: "pl.DataFrame", report: ReadReport | None = None) -> "EventLog":
         """The same log with other rows."""

@@ -5,6 +5,7 @@ Events of one person are in time order, ties in file order; a case knows everyth
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from segue.data.cases import Split
@@ -25,7 +26,7 @@ PROTOCOLS: dict[str, Callable[..., Split]] = {
 }
 
 
-def split(log: "EventLog", protocol: str = "time", **options: Any) -> Split:
+def split_log(log: "EventLog", protocol: str = "time", **options: Any) -> Split:
     """Cuts a log by a protocol's name, '_' and '-' alike; the options are those of its function, which has the
     picture. ValueError for an unknown name or option."""
     cut = PROTOCOLS.get(protocol.replace("_", "-").lower())
@@ -37,4 +38,5 @@ def split(log: "EventLog", protocol: str = "time", **options: Any) -> Split:
             raise ValueError(f"Protocol {protocol} has no option '{name}'. Its options: {', '.join(known) or 'none'}.")
     if cut is fixed_split and "test" not in options:
         raise ValueError("Protocol fixed needs test=, the log that judges.")
-    return cut(log, **options)
+    done = cut(log, **options)
+    return replace(done, facts=log.facts(done.catalog))

@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 
 CellName = Literal["gru", "lstm", "rnn"]
+GATES: dict[CellName, int] = {"gru": 3, "lstm": 4, "rnn": 1}
+"""Rows of a layer's gate matrix, in multiples of the hidden size (G / D)."""
 Layer = Mapping[str, np.ndarray]
 """The parameters of one layer: ``state`` [G, D], ``state_bias`` [G], and what lets its input enter."""
 
@@ -60,7 +62,11 @@ def rnn(layer: Layer, entered_BG: np.ndarray, state_BS: np.ndarray) -> np.ndarra
     return moved
 
 
-CELLS: dict[str, Cell] = {"gru": Cell(3, 1, gru), "lstm": Cell(4, 2, lstm), "rnn": Cell(1, 1, rnn)}
+CELLS: dict[str, Cell] = {
+    "gru": Cell(GATES["gru"], 1, gru),
+    "lstm": Cell(GATES["lstm"], 2, lstm),
+    "rnn": Cell(GATES["rnn"], 1, rnn),
+}
 """The one table of cells."""
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from segue.data.sequences import Sequences
-from segue.models.cells import CELLS, CellName
+from segue.models.cells import CELLS, GATES, CellName
 from segue.models.clock import TimeConfig
 from segue.models.gru_graph import GruGraph
 
@@ -67,7 +67,7 @@ class GRU4RecConfig(RecurrentConfig):
     @property
     def inputs(self) -> int:
         """Leading columns of an item's row by which it enters, and nothing else; 0: by the vector it is scored with."""
-        return {"shared": 0, "separate": 1, "one-hot": CELLS[self.cell].gates}[self.embedding] * self.dim
+        return {"shared": 0, "separate": 1, "one-hot": GATES[self.cell]}[self.embedding] * self.dim
 
 
 class GruArrays:

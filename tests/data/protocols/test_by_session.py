@@ -12,6 +12,7 @@ from segue.data.events import read_events
 from segue.data.protocols.asking import prefix_groups
 from segue.data.protocols.rows import sessions
 from segue.data.sequences import Sequences
+from segue.data.split import split_log
 
 DATA = Path(os.environ.get("SEGUE_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
 MINUTE = 60_000_000
@@ -30,7 +31,7 @@ def picture_log(make_log):
 
 
 def test_the_picture_in_the_docstring(picture_log, plain, names):
-    split = picture_log.split("sessions", test=0.25, validation=0.34)
+    split = split_log(picture_log, "sessions", test=0.25, validation=0.34)
     assert names(split, split.train) == [["a", "b"], ["c", "a"]]
     assert names(split, split.refit) == [["a", "b"], ["c", "a", "a"], ["b", "a"]]
     assert plain(split, split.validation) == [(["b"], "a")]
@@ -52,7 +53,7 @@ def test_nothing_from_the_future_trains(make_log):
         begin = int(rng.integers(0, 10_000))
         times = begin + np.sort(rng.integers(0, 3_000, 12))
         rows += [(f"s{s}", f"i{rng.integers(40)}", int(t), f"s{s}") for t in times]
-    split = make_log(rows, session=True).split("sessions")
+    split = split_log(make_log(rows, session=True), "sessions")
     for trained, asked in ((split.train, split.validation), (split.refit, split.test)):
         begins = [asked.histories.times[start] for start in asked.histories.starts]
         assert trained.flat().times.max() < min(begins)
@@ -63,7 +64,7 @@ def test_sessions_are_in_order_of_beginning_not_of_name(tmp_path, names):
     """Keys are line numbers; as text 10 comes before 2, which would make the wrong sessions the latest."""
     path = tmp_path / "sessions.txt"
     path.write_text("".join(f"i{n} i{n + 1}\n" for n in range(12)))
-    split = read_events(path, format="sessions").split("sessions", test=0.25, validation=0.2)
+    split = split_log(read_events(path, format="sessions"), "sessions", test=0.25, validation=0.2)
     assert names(split, split.train) == [[f"i{n}", f"i{n + 1}"] for n in range(7)]
     assert names(split, split.refit) == [[f"i{n}", f"i{n + 1}"] for n in range(9)]
     assert len(split.validation) == 0  # sessions i7 i8 and i8 i9: of their items training has i7 only
@@ -74,7 +75,7 @@ def test_sessions_are_in_order_of_beginning_not_of_name(tmp_path, names):
 def test_a_pause_ends_a_session(make_log, names):
     times = [0, 10, 45, 50, 200, 205]
     log = make_log([("ann", f"i{t}", t * MINUTE) for t in times] + [("bob", "i0", 5 * MINUTE), ("bob", "i10", 300)])
-    split = log.split("sessions", test=0.25, validation=0.34)
+    split = split_log(log, "sessions", test=0.25, validation=0.34)
     assert names(split, split.refit)[:2] == [["i0", "i10"], ["i10", "i0"]]
     assert "sessions end at a pause of 30 minutes" in split.protocol
 
@@ -102,7 +103,9 @@ def fixed(tmp_path, test_text, test_format, **options):
     train, test = tmp_path / "train.txt", tmp_path / "test.txt"
     train.write_text("a b c\nb c\nc a\na c\nb a\n")
     test.write_text(test_text)
-    return read_events(train, format="sessions").split("fixed", test=read_events(test, format=test_format), **options)
+    return split_log(
+        read_events(train, format="sessions"), "fixed", test=read_events(test, format=test_format), **options
+    )
 
 
 def test_fixed_sessions_drop_unknown(tmp_path, plain, names):
@@ -159,7 +162,7 @@ def test_messages(make_log, picture_log, tmp_path):
         ),
     ):
         with pytest.raises(ValueError) as caught:
-            picture_log.split(protocol, **options)
+            split_log(picture_log, protocol, **options)
         assert str(caught.value) == message
 
 
@@ -171,7 +174,7 @@ def test_published_test_sets():
         pytest.skip(f"There is no {folder}: set SEGUE_DATA to the folder of the benchmark logs.")
     log = read_events(folder / "train_sessions.txt", format="sessions")
     test = read_events(folder / "test.txt", format="prefixes")
-    split = log.split("fixed", test=test, unknown="miss")
+    split = split_log(log, "fixed", test=test, unknown="miss")
     assert split.test.missed == 412
     assert len(split.test) + split.test.missed == len(set(test.frame["session_id"]))
     assert len(np.unique(split.test.groups)) == pytest.approx(15_324, rel=0.01)

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from segue.data.split import split_log
+
 ROWS = st.lists(
     st.tuples(st.sampled_from("uvwxyz"), st.sampled_from("abcdefgh"), st.integers(0, 12)), min_size=4, max_size=60
 )
@@ -52,9 +54,9 @@ def test_equals_the_split_written_event_by_event(make_log, plain, names, rows, h
     wanted = naive(rows, hide=hide)
     if wanted is None:
         with pytest.raises(ValueError, match="Nothing is left to train on"):
-            make_log(rows).split("time")
+            split_log(make_log(rows), "time")
         return
-    split = make_log(rows).split("time", same_time="hide" if hide else "keep")
+    split = split_log(make_log(rows), "time", same_time="hide" if hide else "keep")
     assert names(split, split.train) == wanted[0]
     assert names(split, split.refit) == wanted[1]
     for cases, (asked, dropped) in ((split.validation, wanted[2]), (split.test, wanted[3])):
@@ -75,7 +77,7 @@ def picture_log(make_log):
 
 
 def test_the_picture_in_the_docstring(picture_log, plain, names):
-    split = picture_log.split("time", test=0.3, validation=0.3)
+    split = split_log(picture_log, "time", test=0.3, validation=0.3)
     assert names(split, split.train) == [["a", "a"], ["b", "b", "b"], []]
     assert names(split, split.refit) == [["a"] * 3, ["b"] * 4, []]
     assert plain(split, split.validation) == [(["a", "a"], "a"), (["b"] * 3, "b")]
@@ -98,7 +100,7 @@ def test_nothing_from_the_future_trains(make_log):
     rows = [(f"u{rng.integers(30)}", f"i{rng.integers(20)}", t) for t in range(1000)]
     rows += [(f"u{u}", item, 950 + 2 * u) for u in range(10) for item in ("canary-1", "canary-2")]
     rows += [(f"u{u}", item, 860 + u) for u in range(10) for item in ("finch-1", "finch-2")]
-    split = make_log(rows).split("time")
+    split = split_log(make_log(rows), "time")
     seen = {part: set(rows.flat().items.tolist()) for part, rows in (("train", split.train), ("refit", split.refit))}
     assert not any(item.startswith("canary") for item in split.catalog.ids)
     finches = set(split.catalog.index(["finch-1", "finch-2"]).tolist())
@@ -111,10 +113,10 @@ def test_nothing_from_the_future_trains(make_log):
 
 
 def test_seen_items_are_excluded_when_asked(picture_log):
-    split = picture_log.split("time", exclude_seen=True)
+    split = split_log(picture_log, "time", exclude_seen=True)
     assert split.exclude_seen
     assert split.protocol.endswith("seen items excluded")
-    assert not picture_log.split("time").exclude_seen
+    assert not split_log(picture_log, "time").exclude_seen
 
 
 def test_messages(make_log, tmp_path, picture_log):
@@ -123,12 +125,12 @@ def test_messages(make_log, tmp_path, picture_log):
     path = tmp_path / "order.txt"
     path.write_text("ann a b c\n")
     with pytest.raises(ValueError) as caught:
-        read_events(path, format="sequences").split("time")
+        split_log(read_events(path, format="sequences"), "time")
     assert str(caught.value) == (
         "This log has an order but no times, so it cannot be cut at a moment: use leave-last-out."
     )
     with pytest.raises(ValueError) as caught:
-        make_log([("ann", "a", 5), ("ann", "b", 5)]).split("time")
+        split_log(make_log([("ann", "a", 5), ("ann", "b", 5)]), "time")
     assert str(caught.value) == (
         "Nothing is left to train on: this log has only 1 different times to cut at (test 0.1, validation 0.1). "
         "Use leave-last-out."
@@ -139,5 +141,5 @@ def test_messages(make_log, tmp_path, picture_log):
         ({"same_time": "no"}, "same_time must be one of keep, hide, got 'no'."),
     ):
         with pytest.raises(ValueError) as caught:
-            picture_log.split("time", **option)
+            split_log(picture_log, "time", **option)
         assert str(caught.value) == message

@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segue.data.events import read_events
+from segue.data.split import split_log
 
 ROWS = st.lists(
     st.tuples(st.sampled_from("uvwxyz"), st.sampled_from("abcdefgh"), st.integers(0, 5)), min_size=1, max_size=50
@@ -19,9 +20,9 @@ def test_equals_the_split_written_person_by_person(make_log, plain, names, rows,
         people.setdefault(user, []).append(item)
     if max(len(items) for items in people.values()) < 2 * n + 1:
         with pytest.raises(ValueError, match=f"Nobody in this log has {2 * n + 1} events"):
-            make_log(rows).split("leave-last-n-out", n=n)
+            split_log(make_log(rows), "leave-last-n-out", n=n)
         return
-    split = make_log(rows).split("leave_last_n_out", n=n)
+    split = split_log(make_log(rows), "leave_last_n_out", n=n)
     judged = [items for items in people.values() if len(items) > 2 * n]
     assert plain(split, split.test) == [(items[:-n], items[-n]) for items in judged]
     assert names(split, split.test.futures) == [items[-n:] for items in judged]
@@ -36,7 +37,7 @@ def test_equals_the_split_written_person_by_person(make_log, plain, names, rows,
 
 def test_n_one_is_leave_last_out(make_log, plain):
     log = make_log([("ann", item, t) for t, item in enumerate("abcde")] + [("bob", "a", 1), ("bob", "b", 2)])
-    one, other = log.split("leave-last-n-out", n=1), log.split("leave-last-out")
+    one, other = split_log(log, "leave-last-n-out", n=1), split_log(log, "leave-last-out")
     assert plain(one, one.test) == plain(other, other.test)
     assert plain(one, one.validation) == plain(other, other.validation)
     assert one.train.lists() == other.train.lists()
@@ -46,7 +47,7 @@ def test_n_one_is_leave_last_out(make_log, plain):
 def test_a_file_without_times(tmp_path, plain, names):
     path = tmp_path / "sequences.txt"
     path.write_text("ann a b c d e\nbob f g\n")
-    split = read_events(path, format="sequences").split("leave-last-n-out", n=2)
+    split = split_log(read_events(path, format="sequences"), "leave-last-n-out", n=2)
     assert plain(split, split.test) == [(["a", "b", "c"], "d")]
     assert names(split, split.test.futures) == [["d", "e"]]
     assert split.exclude_seen
@@ -61,7 +62,7 @@ def test_what_is_asked_later_is_in_the_fingerprint(make_log):
     """Two logs that differ in the last event alone, which is no case's target."""
     rows = [("ann", item, t) for t, item in enumerate("abcdab")] + [("bob", "c", 1)]
     changed = [*rows[:5], ("ann", "d", 5), rows[-1]]
-    one, other = (make_log(r).split("leave-last-n-out", n=2) for r in (rows, changed))
+    one, other = (split_log(make_log(r), "leave-last-n-out", n=2) for r in (rows, changed))
     assert (one.test.targets == other.test.targets).all()
     assert one.fingerprint != other.fingerprint
 
@@ -69,9 +70,9 @@ def test_what_is_asked_later_is_in_the_fingerprint(make_log):
 def test_messages(make_log):
     log = make_log([("ann", "a", 1), ("ann", "b", 2)])
     with pytest.raises(ValueError) as caught:
-        log.split("leave-last-n-out")
+        split_log(log, "leave-last-n-out")
     assert str(caught.value) == (
         "Nobody in this log has 21 events, which leave-last-n-out with n = 10 needs: use a smaller n."
     )
     with pytest.raises(ValueError, match=r"^n must be at least 1, got 0\.$"):
-        log.split("leave-last-n-out", n=0)
+        split_log(log, "leave-last-n-out", n=0)

@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segue.data.events import read_events
+from segue.data.split import split_log
 
 ROWS = st.lists(
     st.tuples(st.sampled_from("uvwxyz"), st.sampled_from("abcdefgh"), st.integers(0, 5)), min_size=1, max_size=40
@@ -19,9 +20,9 @@ def test_equals_the_split_written_person_by_person(make_log, plain, names, rows)
         people.setdefault(user, []).append(item)
     if max(len(items) for items in people.values()) < 3:
         with pytest.raises(ValueError, match="Nobody in this log has three events"):
-            make_log(rows).split("leave-last-out")
+            split_log(make_log(rows), "leave-last-out")
         return
-    split = make_log(rows).split("leave_last_out")
+    split = split_log(make_log(rows), "leave_last_out")
     judged = [items for items in people.values() if len(items) >= 3]
     assert plain(split, split.test) == [(items[:-1], items[-1]) for items in judged]
     assert plain(split, split.validation) == [(items[:-2], items[-2]) for items in judged]
@@ -34,7 +35,7 @@ def test_equals_the_split_written_person_by_person(make_log, plain, names, rows)
 def test_a_file_without_times(tmp_path, plain):
     path = tmp_path / "sequences.txt"
     path.write_text("ann a b c d\nbob e f\n")
-    split = read_events(path, format="sequences").split("leave-last-out")
+    split = split_log(read_events(path, format="sequences"), "leave-last-out")
     assert plain(split, split.test) == [(["a", "b", "c"], "d")]
     assert split.test.times is None
     assert split.exclude_seen
@@ -47,7 +48,7 @@ def test_a_file_without_times(tmp_path, plain):
 
 def test_message(make_log):
     with pytest.raises(ValueError) as caught:
-        make_log([("ann", "a", 1), ("ann", "b", 2)]).split("leave-last-out")
+        split_log(make_log([("ann", "a", 1), ("ann", "b", 2)]), "leave-last-out")
     assert str(caught.value) == (
         "Nobody in this log has three events, which leave-last-out needs: use another protocol."
     )
