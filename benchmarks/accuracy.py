@@ -17,18 +17,20 @@ from typing import Any
 import polars as pl
 
 from machine import DATA, RESULTS, about, save
-from segue.composing import compose
-from segue.data.cases import Split
-from segue.data.events import read_events
-from segue.data.items import ItemTable, read_items
-from segue.data.samples import online_retail
-from segue.data.split import split_log
-from segue.experiment import Comparison, Job, run_one
-from segue.fitting import Fitted, fit
+from segue.data.datasets.online_retail import online_retail
+from segue.data.evaluation_cases import Split
+from segue.data.item_table import ItemTable
+from segue.data.readers.events import read_events
+from segue.data.readers.items import read_items
+from segue.data.splits.split import split_log
 from segue.models.recipes import RECIPES
 from segue.models.zoo import ZOO, Counting, learns
 from segue.pipeline.config import decode_pipeline
 from segue.pipeline.pipeline import Pipeline
+from segue.workflows.compare_models import Comparison, run_one
+from segue.workflows.fit_model import Fitted, fit
+from segue.workflows.job import Job
+from segue.workflows.train_pipeline import compose
 
 COUNTED = [name for name, entry in ZOO.items() if isinstance(entry, Counting)]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import about, save
-from segue.serving.registry import Registry
+from segue.serving.deployment.model_registry import Registry
 from serving_world import free_port, model
 
 KEY = "a-key-for-the-fuzzing-alone"

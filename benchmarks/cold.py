@@ -14,16 +14,18 @@ from typing import Any
 import numpy as np
 
 from machine import DATA, RESULTS, about, save
-from segue.data.cases import Cases, Split
 from segue.data.catalog import PAD
-from segue.data.events import EventLog, read_events
-from segue.data.items import ItemTable, read_items
+from segue.data.evaluation_cases import Cases, Split
+from segue.data.event_log import EventLog
+from segue.data.item_table import ItemTable
+from segue.data.readers.events import read_events
+from segue.data.readers.items import read_items
 from segue.data.sequences import Sequences
+from segue.evaluation.bootstrap import paired_difference
+from segue.evaluation.evaluate import Evaluation, evaluate
 from segue.evaluation.metrics import ndcg
-from segue.evaluation.protocol import Evaluation, evaluate
-from segue.evaluation.significance import paired_difference
-from segue.fitting import fit
 from segue.models.scorer import Scorer
+from segue.workflows.fit_model import fit
 
 HIDDEN = 0.05
 K = 50

@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 
 from machine import DATA, RESULTS, ROOT, about, save
-from segue.data.cases import Cases, Split
-from segue.data.events import read_events
-from segue.data.split import split_log
-from segue.evaluation.horizon import HorizonEvaluation, evaluate_ahead, gain_ahead
-from segue.fitting import fit
+from segue.data.evaluation_cases import Cases, Split
+from segue.data.readers.events import read_events
+from segue.data.splits.split import split_log
+from segue.evaluation.multi_step import HorizonEvaluation, evaluate_ahead, gain_ahead
 from segue.models import artifact
-from segue.models.generation import generate
-from segue.models.restore import restore
+from segue.models.generation.generate import generate
+from segue.models.generation.strategy import Strategy, strategy
+from segue.models.loading import restore
 from segue.models.scorer import Scorer
-from segue.models.strategy import Strategy, strategy
+from segue.workflows.fit_model import fit
 
 STEPS = 10
 CHOOSE_BY = 1500

@@ -17,17 +17,17 @@ from typing import Any
 import numpy as np
 
 from machine import DATA, RESULTS, about, save
-from segue.data.cases import Cases, Split
-from segue.data.events import read_events
-from segue.data.split import split_log
+from segue.config.decode import parse
+from segue.data.evaluation_cases import Cases, Split
+from segue.data.readers.events import read_events
+from segue.data.splits.split import split_log
+from segue.evaluation.bootstrap import paired_difference
+from segue.evaluation.evaluate import evaluate
 from segue.evaluation.metrics import ndcg
-from segue.evaluation.protocol import evaluate
-from segue.evaluation.sequentiality import shuffle
-from segue.evaluation.significance import paired_difference
-from segue.fitting import fit
+from segue.evaluation.order_sensitivity import shuffle
 from segue.models.scorer import Scorer
 from segue.models.zoo import ZOO, Learned
-from segue.settings import parse
+from segue.workflows.fit_model import fit
 
 SHUFFLES = 5
 LENGTH = 200

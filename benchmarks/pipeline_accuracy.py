@@ -22,24 +22,26 @@ import polars as pl
 from threadpoolctl import threadpool_limits
 
 from machine import DATA, RESULTS, about, save
-from segue.composing import compose
-from segue.data import synthetic
-from segue.data.cases import Cases, Split
 from segue.data.catalog import PAD, Catalog
-from segue.data.events import EventLog, read_events
-from segue.data.items import ItemTable, read_items
-from segue.data.samples import online_retail
+from segue.data.datasets import synthetic
+from segue.data.datasets.online_retail import online_retail
+from segue.data.evaluation_cases import Cases, Split
+from segue.data.event_log import EventLog
+from segue.data.item_table import ItemTable
+from segue.data.readers.events import read_events
+from segue.data.readers.items import read_items
 from segue.data.sequences import Sequences
-from segue.data.split import split_log
+from segue.data.splits.split import split_log
+from segue.evaluation.bootstrap import paired_difference
+from segue.evaluation.evaluate import Evaluation, evaluate
 from segue.evaluation.metrics import BY_RANK
-from segue.evaluation.protocol import Evaluation, evaluate
-from segue.evaluation.significance import paired_difference
-from segue.fitting import fit
-from segue.models.rows import item_counts
 from segue.models.scorer import Scorer, top_k
+from segue.models.sparse_rows import item_counts
 from segue.pipeline.config import PipelineConfig, decode_pipeline
+from segue.pipeline.item_statistics import Shelf
 from segue.pipeline.pipeline import Pipeline
-from segue.pipeline.shelf import Shelf
+from segue.workflows.fit_model import fit
+from segue.workflows.train_pipeline import compose
 
 DAY_US = 86_400_000_000
 COUNTED = ["covisit", "markov", "item-knn", "session-knn", "vstan", "ease", "trend", "again"]

@@ -14,20 +14,20 @@ from typing import Any
 import numpy as np
 
 from machine import DATA
-from segue.data.cases import Cases, Split
-from segue.data.events import read_events
-from segue.data.split import split_log
-from segue.evaluation.discovery import distinct_share, gini, intra_list_diversity
+from segue.data.evaluation_cases import Cases, Split
+from segue.data.readers.events import read_events
+from segue.data.splits.split import split_log
+from segue.evaluation.beyond_accuracy import distinct_share, gini, intra_list_diversity
+from segue.evaluation.bootstrap import paired_difference
 from segue.evaluation.metrics import coverage, novelty
-from segue.evaluation.significance import paired_difference
-from segue.fitting import fit
-from segue.models.rows import item_counts
+from segue.models.factorization.spectral import spectral_vectors
 from segue.models.scorer import Scorer
-from segue.models.spectral import spectral_vectors
-from segue.pipeline.columns import Columns
-from segue.pipeline.likeness import membership, values_of
-from segue.pipeline.ranked import Ranked
-from segue.pipeline.rerank import RerankConfig, Reranker
+from segue.models.sparse_rows import item_counts
+from segue.pipeline.filters.item_columns import Columns
+from segue.pipeline.placements.diversification import RerankConfig, Reranker
+from segue.pipeline.placements.item_similarity import membership, values_of
+from segue.pipeline.ranked_list import Ranked
+from segue.workflows.fit_model import fit
 
 K = 10
 CASES = 6040

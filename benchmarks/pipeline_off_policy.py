@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from segue.evaluation.click_simulator import World
 from segue.evaluation.off_policy import Estimate, doubly_robust, inverse_propensity, self_normalised
-from segue.evaluation.simulator import World
-from segue.pipeline.arrange import arrange
-from segue.pipeline.explore import ExploreConfig, Explorer, Followed
-from segue.pipeline.ladder import Ladder
-from segue.pipeline.ranked import Ranked
+from segue.pipeline.placements.exploration import ExploreConfig, Explorer, Followed
+from segue.pipeline.placements.fallback import Ladder
+from segue.pipeline.placements.list_builder import arrange
+from segue.pipeline.ranked_list import Ranked
 
 RUNS = 100
 REQUESTS = 1500

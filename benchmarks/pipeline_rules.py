@@ -9,13 +9,14 @@ import numpy as np
 from rule_worlds import Dice, ask, make_placement, make_world
 from segue.data.catalog import Catalog
 from segue.data.sequences import Sequences
-from segue.pipeline.explore import ExploreConfig, Explorer
-from segue.pipeline.filters import compile_mask
-from segue.pipeline.ladder import Ladder
-from segue.pipeline.quotas import Quota
-from segue.pipeline.ranked import How, Ranked
-from segue.pipeline.rerank import RerankConfig, Reranker
-from segue.pipeline.rules import Boost, Facts, Pin, Rules, RulesConfig
+from segue.pipeline.filters.compiler import compile_mask
+from segue.pipeline.item_statistics import Facts
+from segue.pipeline.placements.diversification import RerankConfig, Reranker
+from segue.pipeline.placements.exploration import ExploreConfig, Explorer
+from segue.pipeline.placements.fallback import Ladder
+from segue.pipeline.placements.quotas import Quota
+from segue.pipeline.placements.rules import Boost, Pin, Rules, RulesConfig
+from segue.pipeline.ranked_list import How, Ranked
 
 ROUNDS = 10_000
 ITEMS = 100_000

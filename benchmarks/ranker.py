@@ -20,19 +20,20 @@ import numpy as np
 
 from machine import DATA, RESULTS, about, save
 from segue.data.catalog import PAD
-from segue.data.clicks import ClickCases
-from segue.data.events import EventLog, read_events
-from segue.data.samples import online_retail
-from segue.data.split import split_log
-from segue.evaluation.calibration import reliability
+from segue.data.datasets.online_retail import online_retail
+from segue.data.event_log import EventLog
+from segue.data.impressions import ClickCases
+from segue.data.readers.events import read_events
+from segue.data.splits.split import split_log
+from segue.evaluation.bootstrap import paired_difference
+from segue.evaluation.calibration_metrics import reliability
 from segue.evaluation.metrics import ndcg
-from segue.evaluation.significance import paired_difference
-from segue.models.covisit import CoVisit, CoVisitConfig
-from segue.models.interactions import Interactions
-from segue.models.ranker import RANKERS, NeuralRanker, log_odds
+from segue.models.counting.covisitation import CoVisit, CoVisitConfig
+from segue.models.rankers.item_histories import Interactions
+from segue.models.rankers.ranker import RANKERS, NeuralRanker, log_odds
 from segue.models.scorer import Scorer, top_k
-from segue.ranking import ClickData, FittedRanker, fit_ranker, judge, sample, whole_log
-from segue.training.click_cases import CasesConfig, ClickDraw
+from segue.training.rankers.candidate_sampling import CasesConfig, ClickDraw
+from segue.workflows.fit_ranker import ClickData, FittedRanker, fit_ranker, judge, sample, whole_log
 
 SEEDS = (0, 1, 2)
 POSITIVES = 16_000

@@ -20,8 +20,8 @@ EVENTS = 1_000_000
 WORK = """
 import json, sys, time
 from segue import memory
-from segue.data.events import read_events
-import polars, segue.data.formats, segue.data.tables, segue.data.times
+from segue.data.event_log import read_events
+import polars, segue.data.readers.formats, segue.data.readers.data_frames, segue.data.readers.timestamps
 memory.reset_peak(); before = memory.peak_mb()
 started = time.perf_counter()
 log = read_events(sys.argv[1])

@@ -23,19 +23,20 @@ import polars as pl
 
 import serving_world
 from machine import about, save
-from segue.composing import compose
-from segue.data.events import EventLog, read_events
+from segue.data.event_log import EventLog
+from segue.data.readers.events import read_events
 from segue.data.sequences import Sequences
-from segue.data.split import split_log
-from segue.fitting import fit
+from segue.data.splits.split import split_log
 from segue.models import artifact
 from segue.models.scorer import top_k
 from segue.models.zoo import ZOO, Learned
 from segue.pipeline.config import decode_pipeline
-from segue.pipeline.saved import restore
-from segue.serving.circumstances import Circumstances
-from segue.serving.client import Client
-from segue.serving.schema import EventIn, RecommendRequest
+from segue.pipeline.persistence import restore
+from segue.serving.client.client import Client
+from segue.serving.schemas.requests import EventIn, RecommendRequest
+from segue.serving.sessions.event_context import Circumstances
+from segue.workflows.fit_model import fit
+from segue.workflows.train_pipeline import compose
 
 PEOPLE, ITEMS, K = 1000, 400, 20
 ROUNDING = 2e-5

@@ -12,11 +12,12 @@ import numpy as np
 
 from segue.data.catalog import PAD, Catalog
 from segue.data.sequences import Sequences
-from segue.pipeline.explore import ExploreConfig, Explorer
-from segue.pipeline.ladder import Ladder
-from segue.pipeline.quotas import Quota
-from segue.pipeline.ranked import How, Ranked
-from segue.pipeline.rules import Boost, Facts, Pin, Rules, RulesConfig
+from segue.pipeline.item_statistics import Facts
+from segue.pipeline.placements.exploration import ExploreConfig, Explorer
+from segue.pipeline.placements.fallback import Ladder
+from segue.pipeline.placements.quotas import Quota
+from segue.pipeline.placements.rules import Boost, Pin, Rules, RulesConfig
+from segue.pipeline.ranked_list import How, Ranked
 
 Row = dict[str, Any]
 Judge = Callable[[Row], bool]

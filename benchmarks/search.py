@@ -15,10 +15,10 @@ import torch
 
 from accuracy import TASKS
 from machine import RESULTS, about, save
-from segue.evaluation.protocol import evaluate
-from segue.fitting import fit
-from segue.settings import parse
-from segue.work import Work
+from segue.config.decode import parse
+from segue.evaluation.evaluate import evaluate
+from segue.workflows.fit_model import fit
+from segue.workflows.training_run import Work
 
 
 def main() -> None:

@@ -115,8 +115,7 @@ def ingest(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def memory(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Resident size with live sessions, the time a restart takes with a long log, and the size of what is installed."""
-    from segue.serving.server import import_events
-    from segue.serving.store import Store
+    from segue.serving.store.event_store import Store, import_events
 
     people, events = options.people, options.people * 10
     run, data = model("gru4rec", 100_000, folder), folder / "data-memory"
@@ -148,8 +147,8 @@ def memory(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def made_events(count: int, people: int) -> Any:
     """Ten events for each person, in the order of time."""
-    from segue.serving.events import accept
-    from segue.serving.schema import EventIn
+    from segue.serving.schemas.requests import EventIn
+    from segue.serving.store.event import accept
 
     for n in range(count):
         item = f"item-{n * 7919 % 100_000}"

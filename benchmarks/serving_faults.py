@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from machine import RESULTS, about, save
-from segue.serving.client import Client
-from segue.serving.model import Model
-from segue.serving.registry import Registry
-from segue.serving.schema import EventIn, Recommendation, RecommendRequest
-from segue.serving.store import Store
+from segue.serving.client.client import Client
+from segue.serving.deployment.model_registry import Registry
+from segue.serving.inference.served_model import Model
+from segue.serving.schemas.requests import EventIn, Recommendation, RecommendRequest
+from segue.serving.store.event_store import Store
 from serving_world import Server, ask, free_port, load, load_process, model, serving, start
 
 HONEST_RATE = 200

@@ -19,14 +19,14 @@ from machine import ROOT
 from segue.data.catalog import Catalog
 from segue.data.sequences import Sequences
 from segue.models import artifact
-from segue.models.popularity import Popularity
+from segue.models.counting.popularity import Popularity
 
 SERVER = """
 import sys, pathlib
-from segue.serving.engine import EngineConfig
+from segue.serving.inference.engine import EngineConfig
 from segue.serving.server import serve
-from segue.serving.settings import ServingConfig
-from segue.serving.sessions import SessionsConfig
+from segue.serving.config import ServingConfig
+from segue.serving.sessions.session_cache import SessionsConfig
 run, data, port, durability, keys, workers, approximate = sys.argv[1:]
 serve(pathlib.Path(run), data_dir=pathlib.Path(data), port=int(port), sessions=SessionsConfig(keys=int(keys)),
       config=ServingConfig(engine=EngineConfig(durability=durability), workers=int(workers),
@@ -40,7 +40,7 @@ def model(name: str, items: int, folder: Path, dim: int = 64, seed: int = 0) -> 
     if (path / "manifest.json").exists():
         return path
     from segue.models.zoo import ZOO
-    from segue.training.build import build_net
+    from segue.training.build_net import build_net
     from segue.training.export import export
 
     config = ZOO[name].config(dim=dim, spectral_start=False)

@@ -19,27 +19,28 @@ import time
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as segue.training.threads does; torch reads it when imported
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as segue.system.threads does; torch reads it when imported
 
 import numpy as np
 import torch
 
 from machine import DATA, RESULTS, ROOT, about, save
-from segue import memory
-from segue.data.events import read_events
+from segue.data.readers.events import read_events
 from segue.data.sequences import Sequences
-from segue.data.split import split_log
-from segue.evaluation.protocol import evaluate
-from segue.experiment import Comparison, Job, compare, run_one
-from segue.models.gru4rec import GRU4RecConfig
-from segue.models.rows import item_counts
-from segue.models.sasrec import SASRecConfig
+from segue.data.splits.split import split_log
+from segue.evaluation.evaluate import evaluate
+from segue.models.neural.configs.gru4rec import GRU4RecConfig
+from segue.models.neural.configs.sasrec import SASRecConfig
 from segue.models.scorer import top_k
-from segue.training.build import build_net
+from segue.models.sparse_rows import item_counts
+from segue.system import memory_usage
+from segue.training.build_net import build_net
 from segue.training.config import TrainingConfig
 from segue.training.export import export
 from segue.training.losses import softmax_loss
 from segue.training.trainer import Trainer
+from segue.workflows.compare_models import Comparison, compare, run_one
+from segue.workflows.job import Job
 
 PEERS = {
     "rectools": ["torch==2.13.0", "rectools[torch]==0.19.0"],
@@ -58,14 +59,14 @@ def epoch(peers: Path) -> dict[str, Any]:
     runs = []
     for seed in range(3):
         net = build_net(SASRecConfig(dim=64, layers=2, length=50), split.train, size, seed)
-        memory.reset_peak()
+        memory_usage.reset_peak()
         started = time.perf_counter()
         Trainer(net, split.train, TrainingConfig(epochs=1, loss="full"), seed).run()
         seconds = time.perf_counter() - started
         scorer = export("sasrec", net, item_counts(split.train, size))
         found = evaluate(scorer, split.test, exclude_seen=True, ks=(10,)).metrics
         runs.append(
-            {"seconds": seconds, "peak_mb": memory.peak_mb(), **{k: found[k] for k in ("recall@10", "ndcg@10")}}
+            {"seconds": seconds, "peak_mb": memory_usage.peak_mb(), **{k: found[k] for k in ("recall@10", "ndcg@10")}}
         )
         print("segue", runs[-1], file=sys.stderr, flush=True)
     result: dict[str, Any] = {"segue": {k: statistics.median(r[k] for r in runs) for k in runs[0]}, "segue_runs": runs}
@@ -209,8 +210,8 @@ class Dot:
 
 def evaluation(peers: Path) -> dict[str, Any]:
     """ML-1M's 6,040 people with a trained-size SASRec and a co-visit rule; and the ranking road on 100,000 items."""
-    from segue.data.cases import Cases
-    from segue.models.covisit import CoVisit, CoVisitConfig
+    from segue.data.evaluation_cases import Cases
+    from segue.models.counting.covisitation import CoVisit, CoVisitConfig
 
     split = movies()
     size = split.catalog.size
@@ -256,8 +257,8 @@ import numpy as np
 import torch
 from segue import memory
 from segue.data.sequences import Sequences
-from segue.models.gru4rec import GRU4RecConfig
-from segue.training.build import build_net
+from segue.models.neural.gru_numpy import GRU4RecConfig
+from segue.training.build_net import build_net
 from segue.training.config import TrainingConfig
 from segue.training.trainer import Trainer
 folder, items, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
@@ -337,7 +338,7 @@ def resume(peers: Path) -> dict[str, Any]:
                     kills += 1
                 process.wait()
             equal += _said([*command, str(path), "0"]) == whole
-        points = json.loads(_said([sys.executable, "-m", "tests.training.kill_points", str(place / "points"), "1000"]))
+        points = json.loads(_said([sys.executable, "-m", "tests.support.kill_points", str(place / "points"), "1000"]))
     return {"trainings": 20, "kills": kills, "equal_sha256": equal, "at_every_operation": points}
 
 

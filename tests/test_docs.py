@@ -10,7 +10,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from segue.cli.quickstart import start
+from segue.cli.commands.quickstart import start
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 
 from segue.data.catalog import PAD
-from segue.data.events import EventLog, read_events
-from segue.data.items import read_items
+from segue.data.event_log import EventLog
+from segue.data.readers.events import read_events
+from segue.data.readers.items import read_items
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

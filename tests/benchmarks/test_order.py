@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segue.data.cases import Cases
-from segue.data.protocols.asking import every_position
-from segue.data.synthetic import ring
-from segue.evaluation.sequentiality import sequentiality
-from segue.models.markov import Markov, MarkovConfig
-from segue.models.popularity import Popularity, PopularityConfig
+from segue.data.datasets.synthetic import ring
+from segue.data.evaluation_cases import Cases
+from segue.data.splits.targets import every_position
+from segue.evaluation.order_sensitivity import sequentiality
+from segue.models.counting.markov import Markov, MarkovConfig
+from segue.models.counting.popularity import Popularity, PopularityConfig
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

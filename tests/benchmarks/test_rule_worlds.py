@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segue.pipeline.filters import compile_mask
-from segue.pipeline.quotas import Quota
-from segue.pipeline.ranked import How, Ranked
+from segue.pipeline.filters.compiler import compile_mask
+from segue.pipeline.placements.quotas import Quota
+from segue.pipeline.ranked_list import How, Ranked
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from segue.cli import quickstart
+from segue.cli.commands import quickstart
 
 SEGUE = [sys.executable, "-m", "segue.cli.main"]
 

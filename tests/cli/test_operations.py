@@ -9,9 +9,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from segue.cli import quickstart
-from segue.serving.client import Client
-from segue.serving.schema import EventIn, RecommendRequest
+from segue.cli.commands import quickstart
+from segue.serving.client.client import Client
+from segue.serving.schemas.requests import EventIn, RecommendRequest
 
 SEGUE = [sys.executable, "-m", "segue.cli.main"]
 

@@ -6,7 +6,7 @@ import unicodedata
 import pytest
 
 from segue.cli import output
-from segue.training.standing import Progress
+from segue.training.progress import Progress
 
 
 def width(text: str) -> int:

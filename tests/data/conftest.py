@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import polars as pl
 import pytest
 
-from segue.data.events import EventLog, read_events
+from segue.data.event_log import EventLog
+from segue.data.readers.events import read_events
 
 
 @pytest.fixture

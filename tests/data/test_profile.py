@@ -8,8 +8,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from segue.data.events import EventLog, read_events
+from segue.data.event_log import EventLog
 from segue.data.profile import profile
+from segue.data.readers.events import read_events
 
 DATA = Path(os.environ.get("SEGUE_DATA", Path(__file__).resolve().parents[2] / ".." / "shared" / "data"))
 DAY = 86_400

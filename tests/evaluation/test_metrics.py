@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from segue.data.cases import Cases
+from segue.data.evaluation_cases import Cases
 from segue.data.sequences import Sequences
+from segue.evaluation.bootstrap import bootstrap_intervals, paired_difference
+from segue.evaluation.evaluate import evaluate
 from segue.evaluation.metrics import BY_RANK, coverage, novelty, popularity_percentile
-from segue.evaluation.protocol import evaluate
-from segue.evaluation.significance import bootstrap_intervals, paired_difference
 
 RANKS = np.array([1.0, 2.0, 3.5, 10.0, 11.0])
 TABLE = {

@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
+from segue.evaluation.click_simulator import Policy, World
 from segue.evaluation.off_policy import Estimate, doubly_robust, inverse_propensity, self_normalised, weights
-from segue.evaluation.simulator import Policy, World
 
 REWARDS = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 LOGGED = np.array([[0.5, 0.5], [0.5, 1.0], [0.25, 0.5]])

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segue.data.cases import Cases
+from segue.data.evaluation_cases import Cases
 from segue.data.sequences import Sequences
-from segue.evaluation.protocol import evaluate
+from segue.evaluation.evaluate import evaluate
 from segue.evaluation.ranks import answerable, target_ranks
 
 SCORES = np.array([[9.0, 0.5, 0.8, 0.5, 0.1, 0.5]], dtype=np.float32)

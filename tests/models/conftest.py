@@ -5,12 +5,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from segue.data.cases import Cases, Split
 from segue.data.catalog import Catalog
+from segue.data.evaluation_cases import Cases, Split
 from segue.data.sequences import Sequences
-from segue.fitting import fit
 from segue.models.scorer import Scorer
 from segue.models.zoo import ZOO, Learned
+from segue.workflows.fit_model import fit
 
 QUICK = {"dim": 16, "epochs": 40, "batch_tokens": 512, "learning_rate": 0.01}
 """Enough for a network to learn a short rule in seconds."""

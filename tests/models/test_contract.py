@@ -7,11 +7,11 @@ import time
 import numpy as np
 import pytest
 
-from segue import settings
+from segue.config.decode import decode
 from segue.data.catalog import PAD, Catalog
 from segue.data.sequences import Sequences
 from segue.models import artifact
-from segue.models.restore import restore
+from segue.models.loading import restore
 from segue.models.scorer import top_k
 from segue.models.zoo import ZOO, Counting, Learned, find
 
@@ -59,7 +59,7 @@ def saved(scorer, folder):
     """To disk and back."""
     shape = {"dim": 16, "length": scorer.encoder.length} if isinstance(find(scorer.name), Learned) else {}
     shape |= {"dim": 16} if "dim" in fields(scorer.name) else {}
-    config = settings.decode(find(scorer.name).config, shape)
+    config = decode(find(scorer.name).config, shape)
     plain = {name: getattr(config, name) for name in fields(scorer.name)}
     catalog = Catalog(f"item {i}" for i in range(1, SIZE))
     artifact.save(artifact.Artifact(scorer.name, plain, catalog, scorer.arrays(), {}, {}), folder)
@@ -211,7 +211,7 @@ for name in ("scipy", "polars", "torch", "onnxruntime", "pandas", "statsmodels")
     sys.modules[name] = None  # importing it raises ModuleNotFoundError
 from segue.data.sequences import Sequences
 from segue.models.artifact import load
-from segue.models.restore import restore
+from segue.models.loading import restore
 print(int(restore(load(sys.argv[1])).scores(Sequences.from_lists([[1, 2, 3]]))[0].argmax()))
 """
 

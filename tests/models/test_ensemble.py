@@ -7,14 +7,14 @@ import polars as pl
 import pytest
 
 import segue
-from segue import experiment
 from segue.data.sequences import Sequences
-from segue.data.split import split_log
-from segue.fitting import fit
-from segue.models.covisit import CoVisit, CoVisitConfig
+from segue.data.splits.split import split_log
+from segue.models.counting.covisitation import CoVisit, CoVisitConfig
+from segue.models.counting.markov import Markov, MarkovConfig
+from segue.models.counting.popularity import Popularity, PopularityConfig
 from segue.models.ensemble import FLOOR, Ensemble, log_scores
-from segue.models.markov import Markov, MarkovConfig
-from segue.models.popularity import Popularity, PopularityConfig
+from segue.workflows import train_model
+from segue.workflows.fit_model import fit
 
 LOG = Sequences.from_lists([[1, 2, 3], [2, 3, 4], [3, 4, 1], [1, 2, 4]])
 ASKED = Sequences.from_lists([[1, 2], [3], []])
@@ -65,8 +65,8 @@ def test_an_ensemble_needs_a_member() -> None:
 
 def test_trained_saved_and_restored_it_answers_alike(events: "segue.EventLog", tmp_path: Path) -> None:
     values = {"dim": 8, "epochs": 2, "2.dim": 4, "covisit.decay": 0.7}
-    result, version = experiment.train(
-        events, "gru4rec+gru4rec+covisit", tmp_path / "run", values, experiment.Job(refit=True)
+    result, version = train_model.train(
+        events, "gru4rec+gru4rec+covisit", tmp_path / "run", values, train_model.Job(refit=True)
     )
     assert len(result.notes["weights"]) == 3
     assert [result.settings[place].get("dim") for place in "012"] == [8, 4, None]
@@ -105,7 +105,7 @@ def test_a_setting_that_no_member_has(events: "segue.EventLog", name: str, value
 
 
 def test_what_works_for_one_model_only_says_so(events: "segue.EventLog") -> None:
-    from segue.planning import plan
+    from segue.workflows.estimate_cost import plan
 
     with pytest.raises(ValueError, match="'markov\\+sasrec' is several models that answer together; this works for"):
         plan(events, "markov+sasrec")

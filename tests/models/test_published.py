@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from segue.data.events import read_events
-from segue.data.split import split_log
-from segue.evaluation.protocol import evaluate
-from segue.fitting import fit
+from segue.data.readers.events import read_events
+from segue.data.splits.split import split_log
+from segue.evaluation.evaluate import evaluate
+from segue.workflows.fit_model import fit
 
 DATA = Path(os.environ.get("SEGUE_DATA", Path(__file__).parents[3] / "shared" / "data"))
 pytestmark = pytest.mark.slow

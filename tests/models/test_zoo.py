@@ -2,7 +2,7 @@
 
 import pytest
 
-from segue import settings
+from segue.config.decode import decode
 from segue.models.zoo import ZOO, find
 
 
@@ -19,4 +19,4 @@ def test_an_unknown_name_is_answered_with_the_list():
 
 @pytest.mark.parametrize("name", ZOO)
 def test_every_model_can_be_used_without_a_setting(name):
-    assert settings.decode(ZOO[name].config, {}) == ZOO[name].config()
+    assert decode(ZOO[name].config, {}) == ZOO[name].config()

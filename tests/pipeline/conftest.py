@@ -1,16 +1,16 @@
 """What the pipeline tests share: a small tea shop, and a pipeline fitted on a ring of items."""
 
 import pytest
-from tests.pipeline.ring import CONFIG, split_of
+from tests.support.ring import CONFIG, split_of
 
-from segue.composing import compose
-from segue.data.cases import Split
 from segue.data.catalog import Catalog
+from segue.data.evaluation_cases import Split
 from segue.data.sequences import Sequences
-from segue.fitting import Fitted
-from segue.pipeline.columns import Columns
 from segue.pipeline.config import PipelineConfig, decode_pipeline
-from segue.pipeline.rules import Facts
+from segue.pipeline.filters.item_columns import Columns
+from segue.pipeline.item_statistics import Facts
+from segue.workflows.fit_model import Fitted
+from segue.workflows.train_pipeline import compose
 
 ITEMS = {
     "sencha": {"category": "tea", "price": 12.0, "tags": ["gift", "green"], "in_stock": "true", "stock": 3},

@@ -8,23 +8,23 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from tests.pipeline.ring import CONFIG, ITEMS, SIZE, saved, split_of
+from tests.support.ring import CONFIG, ITEMS, SIZE, saved, split_of
 
-from segue.composing import compose, compose_all
 from segue.data.catalog import PAD
-from segue.data.items import read_items
+from segue.data.readers.items import read_items
 from segue.data.sequences import Sequences
-from segue.evaluation.protocol import evaluate
+from segue.evaluation.evaluate import evaluate
 from segue.models import artifact
-from segue.models.prior import WithPrior
+from segue.models.neural.covisitation_prior import WithPrior
 from segue.models.scorer import top_k
-from segue.pipeline.blend import Learned
+from segue.pipeline.blending.blend import Learned
+from segue.pipeline.blending.second_stage import Second
+from segue.pipeline.candidates.builtin_sources import Known
 from segue.pipeline.config import decode_pipeline
-from segue.pipeline.own import Known
+from segue.pipeline.persistence import restore
 from segue.pipeline.pipeline import Pipeline
-from segue.pipeline.rank import Second
-from segue.pipeline.ranked import How
-from segue.pipeline.saved import restore
+from segue.pipeline.ranked_list import How
+from segue.workflows.train_pipeline import compose, compose_all
 
 ROWS = [[3], [1, 2, 3], [], [7, 8, 9], [PAD, 4, PAD], [31], list(range(1, 25)), [5, 5, 5]]
 
@@ -168,7 +168,7 @@ def test_it_is_the_same_after_the_disk(composed, pipeline, split, tmp_path):
 
 
 def test_a_single_model_is_restored_by_the_same_door(split, tmp_path):
-    from segue.fitting import fit
+    from segue.workflows.fit_model import fit
 
     chain = fit("markov", split)
     artifact.save(
@@ -251,7 +251,7 @@ for name in ("scipy", "polars", "torch", "onnxruntime", "pandas", "lightgbm", "f
     sys.modules[name] = None  # importing it raises ModuleNotFoundError
 from segue.data.sequences import Sequences
 from segue.models.artifact import load
-from segue.pipeline.saved import restore
+from segue.pipeline.persistence import restore
 print(int(restore(load(sys.argv[1])).recommend(Sequences.from_lists([[1, 2, 3]]), 1)[0].items_C[0]))
 """
 

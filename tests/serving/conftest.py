@@ -15,25 +15,25 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from segue.data.cases import Cases, Split
 from segue.data.catalog import Catalog
+from segue.data.evaluation_cases import Cases, Split
 from segue.data.sequences import Sequences
-from segue.fitting import fit
 from segue.models import artifact
 from segue.models.zoo import ZOO, Counting
-from segue.serving.api import build
-from segue.serving.client import Client
-from segue.serving.door import Door
-from segue.serving.events import Event, accept
-from segue.serving.schema import EventIn
+from segue.serving.client.client import Client
+from segue.serving.config import ServingConfig
+from segue.serving.deployment.reloader import source
+from segue.serving.http.app import build
+from segue.serving.http.handlers import Door
+from segue.serving.schemas.requests import EventIn
 from segue.serving.server import _office
-from segue.serving.settings import ServingConfig
-from segue.serving.store import Store
-from segue.serving.watch import source
+from segue.serving.store.event import Event, accept
+from segue.serving.store.event_store import Store
+from segue.workflows.fit_model import fit
 
 ITEMS = 12
 PROGRAM = "import os, sys, pathlib; from segue.serving.server import serve; run, data, port = sys.argv[1:]; "
-PROGRAM += "from segue.serving.settings import ServingConfig; "
+PROGRAM += "from segue.serving.config import ServingConfig; "
 PROGRAM += "config = ServingConfig(workers=int(os.environ.get('WORKERS', '1'))); "
 PROGRAM += "serve(pathlib.Path(run), data_dir=pathlib.Path(data), port=int(port), config=config)"
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from segue.serving.__main__ import main, ready
-from segue.serving.auth import VARIABLES
+from segue.serving.http.auth import VARIABLES
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 LIGHT = """
@@ -18,7 +18,7 @@ import sys
 for name in ("torch", "polars", "scipy", "pandas", "typer", "rich", "pyarrow", "httpx", "multipart", "sniffio"):
     sys.modules[name] = None  # importing it raises ModuleNotFoundError
 before = set(sys.modules)
-import segue.serving.__main__, segue.serving.server, segue.serving.async_client, segue.models.zoo
+import segue.serving.__main__, segue.serving.server, segue.serving.client.async_client, segue.models.zoo
 print(*{name.partition(".")[0] for name in set(sys.modules) - before})
 """
 

@@ -6,20 +6,20 @@ import sys
 import pytest
 
 from segue.models.zoo import ZOO
-from segue.serving.model import Model
+from segue.serving.inference.served_model import Model
 
 PROGRAM = """
 import sys
 for name in ("torch", "polars", "scipy", "pandas", "typer", "rich"):
     sys.modules[name] = None  # importing it raises ModuleNotFoundError
 from pathlib import Path
-import segue.serving.server, segue.serving.client
-from segue.serving.engine import Engine
-from segue.serving.model import Model
-from segue.serving.schema import EventIn, RecommendRequest
-from segue.serving.sessions import Sessions
-from segue.serving.store import Store
-from segue.serving.writer import Writer
+import segue.serving.server, segue.serving.client.client
+from segue.serving.inference.engine import Engine
+from segue.serving.inference.served_model import Model
+from segue.serving.schemas.requests import EventIn, RecommendRequest
+from segue.serving.sessions.session_cache import Sessions
+from segue.serving.store.event_store import Store
+from segue.serving.store.group_commit import Writer
 model = Model.open(Path(sys.argv[1]))
 store = Store(Path(sys.argv[2]))
 sessions = Sessions(store, model.catalog)

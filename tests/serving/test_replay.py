@@ -6,17 +6,17 @@ from starlette.testclient import TestClient
 
 from segue.data.sequences import Sequences
 from segue.models import artifact
-from segue.models.restore import restore
+from segue.models.loading import restore
 from segue.models.scorer import top_k
 from segue.models.zoo import ZOO, Learned
-from segue.serving.api import build
-from segue.serving.door import Door
-from segue.serving.engine import Engine
-from segue.serving.fleet import Fleet
-from segue.serving.model import Model
-from segue.serving.schema import EventIn, RecommendRequest
-from segue.serving.sessions import Sessions
-from segue.serving.writer import Writer
+from segue.serving.deployment.variant_router import Fleet
+from segue.serving.http.app import build
+from segue.serving.http.handlers import Door
+from segue.serving.inference.engine import Engine
+from segue.serving.inference.served_model import Model
+from segue.serving.schemas.requests import EventIn, RecommendRequest
+from segue.serving.sessions.session_cache import Sessions
+from segue.serving.store.group_commit import Writer
 
 SIZE = 60
 ROUNDING = 2e-5
@@ -116,7 +116,7 @@ def test_searching_by_blocks_gives_the_same_lists(name, log, save, tmp_path, mon
     rng = np.random.default_rng(7)
     histories = [rng.integers(1, SIZE + 1, rng.integers(0, 12)).tolist() for _ in range(50)]
     plain = Model.open(run)
-    monkeypatch.setattr("segue.models.retrieval.BLOCKS_FROM", 1)
+    monkeypatch.setattr("segue.models.retrieval.retriever.BLOCKS_FROM", 1)
     searched = Model.open(run)
     assert searched.retrieval.by_blocks and not plain.retrieval.by_blocks
     for history in histories:

@@ -12,14 +12,13 @@ import time
 import pytest
 
 from segue.data.catalog import Catalog
-from segue.serving.listening import DRAIN_S, free_port
-from segue.serving.problems import Problem
-from segue.serving.registry import Registry
-from segue.serving.reports import ModelsAnswer
-from segue.serving.schema import EventIn, RecommendRequest, SimilarRequest
-from segue.serving.server import import_events
-from segue.serving.sessions import Sessions
-from segue.serving.store import Receipt
+from segue.serving.deployment.model_registry import Registry
+from segue.serving.http.listener import DRAIN_S, free_port
+from segue.serving.schemas.admin import ModelsAnswer
+from segue.serving.schemas.problems import Problem
+from segue.serving.schemas.requests import EventIn, RecommendRequest, SimilarRequest
+from segue.serving.sessions.session_cache import Sessions
+from segue.serving.store.event_store import Receipt, import_events
 
 
 def best(client, **fields):

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from segue.serving.problems import Problem
-from segue.serving.registry import Registry
-from segue.serving.reports import ModelsAnswer
-from segue.serving.schema import EventIn, RecommendRequest
-from segue.serving.settings import ServingConfig
-from segue.serving.telemetry import together
+from segue.serving.config import ServingConfig
+from segue.serving.deployment.model_registry import Registry
+from segue.serving.observability.prometheus import together
+from segue.serving.schemas.admin import ModelsAnswer
+from segue.serving.schemas.problems import Problem
+from segue.serving.schemas.requests import EventIn, RecommendRequest
 
 WORKERS = 3
 RING = "abcdefghijkl"

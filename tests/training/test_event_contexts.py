@@ -8,32 +8,33 @@ import numpy as np
 import pytest
 import torch
 
-from segue import fitting
-from segue.data.cases import Cases, Split
 from segue.data.catalog import PAD, Catalog
-from segue.data.contexts import Contexts
-from segue.data.features import Facts, FeatureConfig
+from segue.data.evaluation_cases import Cases, Split
+from segue.data.event_contexts import Contexts
+from segue.data.features.encoding import Facts, FeatureConfig
 from segue.data.sequences import Sequences
-from segue.models.bert4rec import BERT4RecConfig
-from segue.models.caser import CaserConfig
-from segue.models.continuing import Rereading, Stepping
-from segue.models.gru4rec import GRU4RecConfig, GruArrays
-from segue.models.hstu import HSTUConfig
-from segue.models.lrurec import LRURecConfig
-from segue.models.neural import NeuralScorer, restore_neural
-from segue.models.nextitnet import NextItNetConfig
-from segue.models.sasrec import SASRecConfig
-from segue.models.seq2seq import Seq2SeqConfig
+from segue.estimators.estimator import Fitted
+from segue.models.generation.decoder_state import Rereading, Stepping
+from segue.models.neural.configs.bert4rec import BERT4RecConfig
+from segue.models.neural.configs.caser import CaserConfig
+from segue.models.neural.configs.gru4rec import GRU4RecConfig
+from segue.models.neural.configs.hstu import HSTUConfig
+from segue.models.neural.configs.lrurec import LRURecConfig
+from segue.models.neural.configs.nextitnet import NextItNetConfig
+from segue.models.neural.configs.sasrec import SASRecConfig
+from segue.models.neural.configs.seq2seq import Seq2SeqConfig
+from segue.models.neural.gru_numpy import GruArrays
+from segue.models.neural.neural_scorer import NeuralScorer, restore_neural
 from segue.models.zoo import ZOO, Learned
-from segue.recommender import Fitted
-from segue.training.build import build_net
-from segue.training.checkpoint import Checkpoint
+from segue.training.build_net import build_net
+from segue.training.checkpoints.checkpoint import Checkpoint
 from segue.training.config import TrainingConfig
 from segue.training.export import export
-from segue.training.nets.tied import TiedNet, TorchScorer
-from segue.training.standing import Progress
+from segue.training.nets.encoders.tied_embedding import TiedNet, TorchScorer
+from segue.training.progress import Progress
 from segue.training.tasks import Masked, NextItem, NextSteps, Task
 from segue.training.trainer import Trainer
+from segue.workflows import fit_model
 
 V = 25
 CONFIGS: dict[str, Any] = {
@@ -214,7 +215,7 @@ def test_what_only_contexts_tell_is_learned(name: str) -> None:
     quick = {"dim": 16, "epochs": 30, "batch_tokens": 256, "learning_rate": 0.02, "prior": 0.0}
     right = {}
     for contexts in ([], ["device"]):
-        fitted = fitting.fit(name, split, {**quick, "contexts": contexts})
+        fitted = fit_model.fit(name, split, {**quick, "contexts": contexts})
         asked = ways(1)
         best = fitted.scorer.scores(asked.prefixes(np.full(len(asked), -1)))[:, 1:].argmax(axis=1) + 1
         right[len(contexts)] = float((best == asked.items[asked.stops - 1]).mean())
@@ -234,7 +235,7 @@ def test_what_only_contexts_tell_is_learned(name: str) -> None:
     with pytest.raises(
         ValueError, match=r"^Learning from the context device needs a log that carries it: with_context\.$"
     ):
-        fitting.fit(name, bare, {"contexts": ["device"]})
+        fit_model.fit(name, bare, {"contexts": ["device"]})
 
 
 def test_a_list_that_is_continued_remembers_the_contexts_behind_it() -> None:

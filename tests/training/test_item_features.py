@@ -7,23 +7,23 @@ import numpy as np
 import pytest
 import torch
 
-from segue.data.features import Facts, FeatureConfig
+from segue.data.features.encoding import Facts, FeatureConfig
 from segue.data.sequences import Sequences
-from segue.models.bert4rec import BERT4RecConfig
-from segue.models.caser import CaserConfig
-from segue.models.gru4rec import GRU4RecConfig
-from segue.models.hstu import HSTUConfig
-from segue.models.lrurec import LRURecConfig
-from segue.models.nextitnet import NextItNetConfig
-from segue.models.sasrec import SASRecConfig
-from segue.models.seq2seq import Seq2SeqConfig
+from segue.models.neural.configs.bert4rec import BERT4RecConfig
+from segue.models.neural.configs.caser import CaserConfig
+from segue.models.neural.configs.gru4rec import GRU4RecConfig
+from segue.models.neural.configs.hstu import HSTUConfig
+from segue.models.neural.configs.lrurec import LRURecConfig
+from segue.models.neural.configs.nextitnet import NextItNetConfig
+from segue.models.neural.configs.sasrec import SASRecConfig
+from segue.models.neural.configs.seq2seq import Seq2SeqConfig
 from segue.models.zoo import ZOO, Learned
-from segue.training.build import build_net
-from segue.training.checkpoint import Checkpoint
+from segue.training.build_net import build_net
+from segue.training.checkpoints.checkpoint import Checkpoint
 from segue.training.config import TrainingConfig
 from segue.training.export import export
-from segue.training.nets.tied import TiedNet, TorchScorer
-from segue.training.standing import Progress
+from segue.training.nets.encoders.tied_embedding import TiedNet, TorchScorer
+from segue.training.progress import Progress
 from segue.training.trainer import Trainer
 
 V = 31

@@ -14,13 +14,13 @@ import torch
 from torch.nn import functional as F
 
 from segue.data.sequences import Sequences
-from segue.models.gru4rec import GRU4RecConfig
-from segue.training.build import build_net
+from segue.models.neural.configs.gru4rec import GRU4RecConfig
+from segue.training.build_net import build_net
 from segue.training.config import TrainingConfig
 from segue.training.export import export
 from segue.training.losses import bpr_max, softmax_loss
-from segue.training.negatives import every_item
-from segue.training.nets.layers import Dropout
+from segue.training.negative_sampling import every_item
+from segue.training.nets.layers.basic import Dropout
 from segue.training.objective import Objective
 from segue.training.tasks import Batch
 from segue.training.trainer import Trainer

@@ -8,23 +8,24 @@ import pytest
 import torch
 
 from segue.data.sequences import NO_TIME, Sequences
-from segue.models.bert4rec import BERT4RecConfig
-from segue.models.caser import CaserConfig
-from segue.models.gru4rec import GRU4RecConfig, GruArrays
-from segue.models.hstu import HSTUConfig
-from segue.models.lrurec import LRURecConfig
-from segue.models.neural import restore_neural
-from segue.models.nextitnet import NextItNetConfig
-from segue.models.sasrec import SASRecConfig
-from segue.training.build import build_net
+from segue.models.neural.configs.bert4rec import BERT4RecConfig
+from segue.models.neural.configs.caser import CaserConfig
+from segue.models.neural.configs.gru4rec import GRU4RecConfig
+from segue.models.neural.configs.hstu import HSTUConfig
+from segue.models.neural.configs.lrurec import LRURecConfig
+from segue.models.neural.configs.nextitnet import NextItNetConfig
+from segue.models.neural.configs.sasrec import SASRecConfig
+from segue.models.neural.gru_numpy import GruArrays
+from segue.models.neural.neural_scorer import restore_neural
+from segue.training.build_net import build_net
 from segue.training.export import export
-from segue.training.nets.attention import Attention, GatedBlock, rotate
-from segue.training.nets.cells import CellLayer
-from segue.training.nets.convolution import CausalConvolution
-from segue.training.nets.encoder import Steps
-from segue.training.nets.layers import Dropout, Noise
-from segue.training.nets.recurrence import Recurrence
-from segue.training.nets.tied import TiedNet, TorchScorer
+from segue.training.nets.encoders.convolutional import CausalConvolution
+from segue.training.nets.encoders.encoder import Steps
+from segue.training.nets.encoders.tied_embedding import TiedNet, TorchScorer
+from segue.training.nets.layers.attention import Attention, GatedBlock, rotate
+from segue.training.nets.layers.basic import Dropout, Noise
+from segue.training.nets.layers.gru_autograd import Recurrence
+from segue.training.nets.layers.recurrent import CellLayer
 from segue.training.tasks import NextItem, left_aligned
 
 V = 41

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from tests.training.faults import Disk, recorded, watched
+from tests.support.disk_faults import Disk, recorded, watched
 
-from segue.training.checkpoint import Checkpoint
-from segue.training.state_file import State
+from segue.training.checkpoints.checkpoint import Checkpoint
+from segue.training.checkpoints.state_file import State
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 Operations = list[tuple[str, tuple[Any, ...]]]
@@ -25,7 +25,7 @@ def state(n: int) -> State:
 
 @pytest.mark.slow
 def test_killed_at_every_operation_of_a_save_the_training_ends_with_the_same_bits(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.training.kill_points", str(tmp_path), "2"]
+    command = [sys.executable, "-m", "tests.support.kill_points", str(tmp_path), "2"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from segue.data.sequences import Sequences
-from segue.models.gru4rec import GRU4RecConfig
-from segue.models.sasrec import SASRecConfig
+from segue.models.neural.configs.gru4rec import GRU4RecConfig
+from segue.models.neural.configs.sasrec import SASRecConfig
 from segue.models.scorer import Scorer, top_k
-from segue.training.build import build_net
+from segue.training.build_net import build_net
 from segue.training.config import TrainingConfig
-from segue.training.nets.tied import TorchScorer
-from segue.training.standing import Progress
+from segue.training.nets.encoders.tied_embedding import TorchScorer
+from segue.training.progress import Progress
 from segue.training.trainer import Trainer
 
 V = 21

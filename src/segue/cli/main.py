@@ -8,16 +8,16 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from segue.cli import (
+from segue.cli.commands import (
     add_items,
     compare,
     demo,
-    models,
     pipeline,
     plan,
     profile,
     quickstart,
     recommend,
+    registry,
     report,
     serve,
     train,
@@ -50,9 +50,9 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (pipeline.rank, "How likely each of some items is next."),
     (serve.serve, "A saved model over HTTP."),
     (demo.demo, "A small shop in the browser."),
-    (models.promote, "A version of a model to work."),
-    (models.rollback, "The last change taken back."),
-    (models.models, "The versions there are."),
+    (registry.promote, "A version of a model to work."),
+    (registry.rollback, "The last change taken back."),
+    (registry.models, "The versions there are."),
     (report.report, "What came of recommendations."),
     (transfer.export, "A server's events into a file."),
 )

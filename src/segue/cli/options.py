@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segue.cli.output import err
-from segue.data.items import read_users
-from segue.data.split import split_log
+from segue.data.readers.items import read_users
+from segue.data.splits.split import split_log
 
 if TYPE_CHECKING:
-    from segue.data.cases import Split
-    from segue.data.events import EventLog
-    from segue.data.items import ItemTable
+    from segue.data.evaluation_cases import Split
+    from segue.data.event_log import EventLog
+    from segue.data.item_table import ItemTable
 
 Log = Annotated[Path, typer.Argument(help="The event log: CSV, TSV, JSONL, Parquet, Arrow, .inter or a paper's text.")]
 Run = Annotated[Path, typer.Argument(help="A folder that 'segue train' wrote.")]
@@ -68,8 +68,8 @@ Context = Annotated[
 def open_log(path: Path, *, quiet: bool = False, **options: Any) -> "EventLog":
     """Reads a log and says on standard error (unless ``quiet``) what was guessed and set aside. ``columns`` come as
     name=value."""
-    from segue.data.events import read_events
-    from segue.settings import parse
+    from segue.config.decode import parse
+    from segue.data.readers.events import read_events
 
     options |= parse(options.pop("trim", None) or [])
     pairs = [entry.partition("=") for entry in options.pop("columns", None) or []]
@@ -86,7 +86,7 @@ def without_erased(log: "EventLog", erased: Path | None) -> "EventLog":
     """The log without the people who were erased in a data directory; it is said how many events that were."""
     if erased is None:
         return log
-    from segue.data.erasures import Erasures
+    from segue.data.erasure_list import Erasures
 
     kept = Erasures.read(erased).without(log)
     err.print(f"{len(log) - len(kept):,} events of erased people are left out.", markup=False)
@@ -108,7 +108,7 @@ def values_of(assignments: list[str] | None, models: list[str]) -> dict[str, dic
     For models that answer together ("sasrec+vstan") names stay as they are: fitting hands them to the members.
     ValueError for a name that none of the models has.
     """
-    from segue.settings import parse
+    from segue.config.decode import parse
 
     accepted = {model: _accepted(model) for model in models}
     out: dict[str, dict[str, Any]] = {model: {} for model in models}
@@ -132,7 +132,7 @@ def values_of(assignments: list[str] | None, models: list[str]) -> dict[str, dic
 
 def _accepted(model: str) -> dict[str, str]:
     """What a setting of this model may be called -> what fitting calls it."""
-    from segue.fitting import setting_names
+    from segue.workflows.fit_model import setting_names
 
     if "+" not in model:
         return {path: name for name in setting_names(model) for path in (name, f"{model}.{name}")}

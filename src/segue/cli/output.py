@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from segue.experiment import Result, Told
-    from segue.training.standing import Progress
+    from segue.training.progress import Progress
+    from segue.workflows.compare_models import Result
+    from segue.workflows.job import Told
 
 WIDTH = None if sys.stdout.isatty() else 140
 """A pipe or a file has no width of its own; tables must not be squeezed there."""
@@ -64,7 +65,7 @@ def spark(values: Sequence[float]) -> str:
 
 def leaderboard(results: "Sequence[Result]", by: str) -> None:
     """Best first, each number with its interval, and beneath what must be known to read them."""
-    from segue.experiment import lead
+    from segue.workflows.compare_models import lead
 
     k = by.split("@")[1]
     names = [by, f"recall@{k}", f"mrr@{k}"]

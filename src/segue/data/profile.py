@@ -8,7 +8,7 @@ import numpy as np
 from segue.data.sequences import Sequences
 
 if TYPE_CHECKING:
-    from segue.data.events import EventLog
+    from segue.data.event_log import EventLog
 
 VISIT_S = 1800
 """A pause that people in the trade take for the end of a visit."""

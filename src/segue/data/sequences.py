@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from segue.data.catalog import PAD
-from segue.data.contexts import Contexts
+from segue.data.event_contexts import Contexts
 
 NO_TIME = int(np.iinfo(np.int64).min)
 """The time of an event, or of a question, of which nobody knows when it was; only histories have such events."""

@@ -19,7 +19,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from segue.data.catalog import Catalog
-from segue.durable import sync
+from segue.system.atomic_files import sync
 
 FORMAT = 1
 MANIFEST = "manifest.json"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from segue import settings
+from segue.config.decode import decode
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.models.scorer import Scorer
@@ -62,7 +62,7 @@ class Ensemble:
             begin = f"{place}."
             own = {key.removeprefix(begin): value for key, value in arrays.items() if key.startswith(begin)}
             entry = find(part)
-            members.append((entry.restore(own, settings.decode(entry.config, values[str(place)])), place))
+            members.append((entry.restore(own, decode(entry.config, values[str(place)])), place))
         return cls([(scorer, float(arrays["weights"][place])) for scorer, place in members])
 
 

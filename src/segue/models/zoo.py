@@ -8,30 +8,30 @@ from typing import Any
 import numpy as np
 
 from segue.data.sequences import Sequences
-from segue.models.bert4rec import BERT4RecConfig
-from segue.models.bpr import BPR, BPRConfig
-from segue.models.caser import CaserConfig
-from segue.models.covisit import CoVisit, CoVisitConfig
-from segue.models.ease import EASE, EASEConfig
-from segue.models.fpmc import FPMC, FPMCConfig
-from segue.models.gru4rec import GRU4RecConfig
-from segue.models.hstu import HSTUConfig
-from segue.models.ials import IALS, IALSConfig
-from segue.models.item_knn import ItemKNN, ItemKNNConfig
-from segue.models.lrurec import LRURecConfig
-from segue.models.markov import Markov, MarkovConfig
-from segue.models.neural import restore_neural
-from segue.models.nextitnet import NextItNetConfig
-from segue.models.popularity import Popularity, PopularityConfig
-from segue.models.sasrec import SASRecConfig
+from segue.models.counting.covisitation import CoVisit, CoVisitConfig
+from segue.models.counting.markov import Markov, MarkovConfig
+from segue.models.counting.popularity import Popularity, PopularityConfig
+from segue.models.factorization.bpr import BPR, BPRConfig
+from segue.models.factorization.ease import EASE, EASEConfig
+from segue.models.factorization.fpmc import FPMC, FPMCConfig
+from segue.models.factorization.ials import IALS, IALSConfig
+from segue.models.factorization.spectral import Spectral, SpectralConfig
+from segue.models.forecasting.trend import Trend, TrendConfig
+from segue.models.knn.item_knn import ItemKNN, ItemKNNConfig
+from segue.models.knn.session_knn import SessionKNN, SessionKNNConfig
+from segue.models.knn.user_knn import UserKNN, UserKNNConfig
+from segue.models.knn.vsknn import VSKNN, VSKNNConfig
+from segue.models.knn.vstan import VSTAN, VSTANConfig
+from segue.models.neural.configs.bert4rec import BERT4RecConfig
+from segue.models.neural.configs.caser import CaserConfig
+from segue.models.neural.configs.gru4rec import GRU4RecConfig
+from segue.models.neural.configs.hstu import HSTUConfig
+from segue.models.neural.configs.lrurec import LRURecConfig
+from segue.models.neural.configs.nextitnet import NextItNetConfig
+from segue.models.neural.configs.sasrec import SASRecConfig
+from segue.models.neural.configs.seq2seq import Seq2SeqConfig
+from segue.models.neural.neural_scorer import restore_neural
 from segue.models.scorer import Scorer
-from segue.models.seq2seq import Seq2SeqConfig
-from segue.models.session_knn import SessionKNN, SessionKNNConfig
-from segue.models.spectral import Spectral, SpectralConfig
-from segue.models.trend import Trend, TrendConfig
-from segue.models.user_knn import UserKNN, UserKNNConfig
-from segue.models.vsknn import VSKNN, VSKNNConfig
-from segue.models.vstan import VSTAN, VSTANConfig
 
 
 @dataclass(frozen=True)

@@ -35,10 +35,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from segue import settings
-from segue.pipeline.explore import ExploreConfig
-from segue.pipeline.rerank import RerankConfig
-from segue.pipeline.rules import RulesConfig
+from segue.config.decode import decode
+from segue.pipeline.placements.diversification import RerankConfig
+from segue.pipeline.placements.exploration import ExploreConfig
+from segue.pipeline.placements.rules import RulesConfig
 
 
 @dataclass(frozen=True)
@@ -209,6 +209,6 @@ def read_pipeline(path: Path) -> PipelineConfig:
 def decode_pipeline(values: Mapping[str, Any], where: str = "") -> PipelineConfig:
     """The settings from plain values; ``where`` is said before what is wrong with them."""
     try:
-        return settings.decode(PipelineConfig, values)
+        return decode(PipelineConfig, values)
     except ValueError as error:
         raise ValueError(f"{where}{error}") from None

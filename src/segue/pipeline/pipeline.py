@@ -11,16 +11,17 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.pipeline.blend import Blend
-from segue.pipeline.candidates import Candidates, gather
+from segue.models.scorer import Scorer
+from segue.pipeline.blending.blend import Blend
+from segue.pipeline.blending.boosted_trees import Trees
+from segue.pipeline.blending.cold_start import Newcomers, newcomers
+from segue.pipeline.blending.features import Scales, signals
+from segue.pipeline.blending.second_stage import Second
+from segue.pipeline.candidates.candidate_set import Candidates, gather
+from segue.pipeline.candidates.source import Source
 from segue.pipeline.config import PipelineConfig
-from segue.pipeline.newcomers import Newcomers, newcomers
-from segue.pipeline.rank import Second
-from segue.pipeline.ranked import How, Ranked
-from segue.pipeline.shelf import Shelf
-from segue.pipeline.signals import Scales, signals
-from segue.pipeline.sources import Source
-from segue.pipeline.trees import Trees
+from segue.pipeline.item_statistics import Shelf
+from segue.pipeline.ranked_list import How, Ranked
 
 BLOCK = 64
 """Histories that are answered at once: every source's scores of the whole catalogue are in memory for so many."""
@@ -196,6 +197,36 @@ class Pipeline:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything to save but the settings, by name; a model that several sources ask is there once."""
-        from segue.pipeline.saved import arrays_of
+        pass
 
         return arrays_of(self)
+
+
+def arrays_of(pipeline: Pipeline) -> dict[str, np.ndarray]:
+    """Every array by name: 'model.0.', 'index.2', 'blend.', 'trees.', 'newcomers.', 'ranker.', 'shelf.', 'scales.'
+    before its own."""
+    weighing = pipeline.weighing
+    parts = {f"model.{m}": scorer.arrays() for m, scorer in enumerate(distinct(pipeline)[0])}
+    parts |= {"blend": weighing.blend.arrays(), "shelf": pipeline.shelf.arrays()}
+    parts["scales"] = {"log": weighing.scales.log_S, "spread": weighing.scales.spread_S}
+    if weighing.trees is not None:
+        parts["trees"] = weighing.trees.arrays()
+    if weighing.newcomers is not None:
+        parts["newcomers"] = weighing.newcomers.arrays()
+    if pipeline.second is not None:
+        parts["ranker"] = pipeline.second.ranker.arrays()
+    out = {f"{part}.{name}": array for part, own in parts.items() for name, array in own.items()}
+    indices = enumerate(source.index for source in pipeline.sources)
+    return out | {f"index.{s}": index.array() for s, index in indices if index is not None}
+
+
+def distinct(pipeline: Pipeline) -> tuple[list[Scorer], list[int]]:
+    """(each model once, in the order of the sources; the number of each source's model)."""
+    scorers: list[Scorer] = []
+    numbers = []
+    for source in pipeline.sources:
+        number = next((m for m, one in enumerate(scorers) if one is source.scorer), len(scorers))
+        if number == len(scorers):
+            scorers.append(source.scorer)
+        numbers.append(number)
+    return scorers, numbers

@@ -5,7 +5,7 @@ import http.client
 import sys
 from pathlib import Path
 
-from segue.serving.client import Client
+from segue.serving.client.client import Client
 
 REFUSED = 2
 """The exit code of what somebody has to mend."""
@@ -29,8 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0 if ready(asked.ready) else 1
     if asked.run is None:
         parser.error("name the model's folder")
+    from segue.serving.config import ServingConfig
     from segue.serving.server import serve
-    from segue.serving.settings import ServingConfig
 
     try:
         config = ServingConfig(

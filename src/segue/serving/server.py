@@ -4,38 +4,36 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from segue.data.erasures import Erasures
-from segue.serving import logs, loop, pages
-from segue.serving.api import build
-from segue.serving.attribution import Recorder
-from segue.serving.audience import Audience
-from segue.serving.auth import Keys, RateLimit
-from segue.serving.back_office import BackOffice
-from segue.serving.crew import Crew
-from segue.serving.directory import Directory
-from segue.serving.door import Door
-from segue.serving.engine import Engine
-from segue.serving.erasure import again
-from segue.serving.events import Event
-from segue.serving.fleet import Fleet, Member
-from segue.serving.listening import free_port, listen
-from segue.serving.model import Model
-from segue.serving.sessions import Sessions, SessionsConfig
-from segue.serving.settings import ServingConfig
-from segue.serving.store import Receipt, Store
-from segue.serving.telemetry import Telemetry
-from segue.serving.watch import Source, Watch, first_lineup, source
-from segue.serving.wire import Hello
-from segue.serving.writer import Writer
+from segue.data.erasure_list import Erasures
+from segue.serving.administration.admin_service import BackOffice
+from segue.serving.administration.erase_user import again
+from segue.serving.config import ServingConfig, SessionsConfig
+from segue.serving.deployment.reloader import Source, Watch, first_lineup, source
+from segue.serving.deployment.variant_router import Fleet, Member
+from segue.serving.experiments.attribution import Recorder
+from segue.serving.http import listener, static_pages
+from segue.serving.http.app import build
+from segue.serving.http.auth import Keys, RateLimit
+from segue.serving.http.handlers import Door
+from segue.serving.http.listener import free_port, listen
+from segue.serving.inference.engine import Engine
+from segue.serving.inference.served_model import Model
+from segue.serving.observability import logs
+from segue.serving.observability.prometheus import Telemetry
+from segue.serving.sessions.session_cache import Sessions
+from segue.serving.store.commit_listeners import Audience
+from segue.serving.store.data_directory import Directory
+from segue.serving.store.event_store import Store
+from segue.serving.store.group_commit import Writer
+from segue.serving.workers.messages import Hello
+from segue.serving.workers.supervisor import Crew
 
-_IMPORT_CHUNK = 5_000
 Say = Callable[[str], None]
 
 
@@ -55,7 +53,7 @@ def serve(
     Events are kept in ``data_dir``. Port 0: any free port. ``say`` hears one line when the server is ready, and one
     for everything odd about the event log. ValueError, before anything is served, when the model cannot be loaded,
     the data directory has another owner, the port is taken, or ``host`` is not a loopback address and no key is set
-    in the environment (``segue.serving.auth``).
+    in the environment (``segue.serving.http.auth``).
     """
     chosen = config or ServingConfig()
     keys = Keys.read(os.environ, host)
@@ -77,8 +75,8 @@ def serve(
             crew = Crew(office.fleet, hello, chosen.workers - 1)
             office.fleet.audience.follower = crew
             door.others = crew.counters
-        app = build(door, pages.routes(office.fleet, demo=chosen.demo))
-        loop.run(_answer(app, door, crew, (host, port), say))
+        app = build(door, static_pages.routes(office.fleet, demo=chosen.demo))
+        listener.run(_answer(app, door, crew, (host, port), say))
 
 
 def _office(
@@ -144,19 +142,3 @@ async def _answer(app: ASGIApp, door: Door, crew: Crew | None, address: tuple[st
     await listen(app, door, host, port, started)
     if crew is not None:
         await asyncio.to_thread(crew.close)
-
-
-def import_events(store: Store, events: Iterable[Event]) -> Receipt:
-    """Stores a log's events, chunk by chunk, while no server runs on the store; safe to repeat.
-
-    Problem when an id is taken by another body; the chunks before it stay.
-    """
-    accepted = duplicates = 0
-    iterator = iter(events)
-    while chunk := list(islice(iterator, _IMPORT_CHUNK)):
-        (outcome,), _ = store.append([chunk])
-        if isinstance(outcome, Exception):
-            raise outcome
-        accepted += outcome.accepted
-        duplicates += outcome.duplicates
-    return Receipt(accepted, duplicates)

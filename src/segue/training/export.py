@@ -7,19 +7,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segue.models.clock import Clock
-from segue.models.feature_vectors import FeatureVectors
-from segue.models.graph import GraphEncoder
-from segue.models.gru4rec import GruArrays
-from segue.models.neural import Encoder as Served
-from segue.models.neural import NeuralScorer
-from segue.models.seq2seq import Seq2SeqArrays
-from segue.models.sides import Sides
-from segue.training.nets.encoder import Encoder
-from segue.training.nets.features import FactVectors
-from segue.training.nets.gru import GruEncoder
-from segue.training.nets.seq2seq import Seq2SeqNet
-from segue.training.nets.tied import TiedNet
+from segue.models.neural.feature_embeddings import FeatureVectors
+from segue.models.neural.gru_numpy import GruArrays
+from segue.models.neural.neural_scorer import Encoder as Served
+from segue.models.neural.neural_scorer import NeuralScorer
+from segue.models.neural.onnx_encoder import GraphEncoder
+from segue.models.neural.seq2seq_numpy import Seq2SeqArrays
+from segue.models.neural.side_information import Sides
+from segue.models.neural.time_features import Clock
+from segue.training.nets.encoders.encoder import Encoder
+from segue.training.nets.encoders.gru4rec import GruEncoder
+from segue.training.nets.encoders.seq2seq import Seq2SeqNet
+from segue.training.nets.encoders.tied_embedding import TiedNet
+from segue.training.nets.layers.feature_embedding import FactVectors
 
 
 def export(name: str, net: TiedNet, counts_V: np.ndarray) -> NeuralScorer:

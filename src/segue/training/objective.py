@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 from segue.data.catalog import PAD
-from segue.training.budget import is_full
 from segue.training.config import TrainingConfig
 from segue.training.losses import Kernel, bce, bpr_max, chunked_loss, gbce, softmax_loss, through_elu, top1_max
-from segue.training.losses.chunks import narrowed
-from segue.training.negatives import Candidates, Sampler, every_item
+from segue.training.losses.chunked import narrowed
+from segue.training.memory_budget import is_full
+from segue.training.negative_sampling import Candidates, Sampler, every_item
 from segue.training.tasks import Batch
 
 

@@ -11,20 +11,20 @@ from torch import Tensor
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences, pieces
-from segue.models.rows import item_counts
 from segue.models.scorer import Scorer
-from segue.training.checkpoint import Checkpoint, State
+from segue.models.sparse_rows import item_counts
+from segue.training.batching.session_parallel import batches_of
+from segue.training.checkpoints.checkpoint import Checkpoint, State
 from segue.training.config import TrainingConfig
 from segue.training.devices import resolve_precision
-from segue.training.lanes import batches_of
-from segue.training.nets.encoder import Steps
-from segue.training.nets.lane_states import LaneStates
-from segue.training.nets.tied import TiedNet, TorchScorer
+from segue.training.distributed import Team
+from segue.training.nets.encoders.encoder import Steps
+from segue.training.nets.encoders.tied_embedding import TiedNet, TorchScorer
+from segue.training.nets.layers.session_states import LaneStates
 from segue.training.objective import Objective
 from segue.training.optimizers import optimizers, rate_at, row_optimizer
-from segue.training.standing import Outcome, Progress, Run
+from segue.training.progress import Outcome, Progress, Run
 from segue.training.tasks import Batch
-from segue.training.team import Team
 
 
 class Trainer:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segue.training.losses import Kernel, bce, bpr_max, chunked_loss, chunks, gbce, through_elu, top1_max
-from segue.training.losses.chunks import narrowed
+from segue.training.losses import Kernel, bce, bpr_max, chunked, chunked_loss, gbce, through_elu, top1_max
+from segue.training.losses.chunked import narrowed
 
 ITEMS = 22
 Naive = Callable[[Tensor, Tensor], Tensor]
@@ -80,7 +80,7 @@ def plain(naive: Naive, hidden: Tensor, table: Tensor, targets: Tensor, hardest:
 def test_equals_the_naive_loss(
     pair: tuple[Kernel, Naive], chunk_bytes: int, hardest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunks, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(chunked, "CHUNK_BYTES", chunk_bytes)
     kernel, naive = pair
     hidden, table, targets = case()
     assert torch.isin(targets, CANDIDATES).any() and not torch.isin(targets, CANDIDATES).all()

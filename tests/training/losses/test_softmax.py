@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from segue.training.losses import bpr_max, chunked_loss, softmax, softmax_loss
-from segue.training.negatives import Sampler, every_item
+from segue.training.negative_sampling import Sampler, every_item
 
 NOTHING = np.empty(0, dtype=np.int32)
 

@@ -1,6 +1,6 @@
 """What a training minimises, one file a family: each target against one candidate set that all targets share."""
 
-from segue.training.losses.chunks import Kernel, chunked_loss
+from segue.training.losses.chunked import Kernel, chunked_loss
 from segue.training.losses.pairwise import bpr_max, through_elu, top1_max
 from segue.training.losses.pointwise import bce, gbce
 from segue.training.losses.softmax import softmax_loss

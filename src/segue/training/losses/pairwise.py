@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segue.training.losses.chunks import Kernel
+from segue.training.losses.chunked import Kernel
 
 NEVER = -1e30
 """log of no weight: finite, so that a target without any negative gives no NaN; exp of it is 0."""

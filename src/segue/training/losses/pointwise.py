@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segue.training.losses.chunks import Kernel
+from segue.training.losses.chunked import Kernel
 
 
 def bce(target_n: Tensor, score_nK: Tensor, weight_nK: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segue.training.losses.chunks import bar, slots
+from segue.training.losses.chunked import bar, slots
 
 CHUNK_BYTES = 4 << 20
 """A chunk of scores should fit the last-level cache beside its operands."""

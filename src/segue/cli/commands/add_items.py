@@ -1,0 +1,38 @@
+"""segue add-items: items that nobody has taken yet, into a saved model that learned from features."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segue.cli import options as o
+from segue.cli.output import out, print_json
+
+
+def add_items(
+    run: o.Run,
+    items: Annotated[Path, typer.Argument(help="The items table, with the columns that the model learned from.")],
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Write the larger model here instead of in RUN's place.")
+    ] = None,
+    json: o.Json = False,
+) -> None:
+    """Let a saved network recommend new items at once, by their features alone. Nothing is trained.
+
+    Items that the model knows already stay as they are. The model must have been trained with --features.
+
+    Example:
+      segue add-items run arrivals.csv
+    """
+    from segue.data.readers.items import read_items
+    from segue.models import add_items, artifact
+
+    loaded = artifact.load(run)
+    table = read_items(items)
+    larger = add_items.add_items(loaded, table.by_id())
+    version = artifact.save(larger, out_folder or run)
+    new = len(larger.catalog) - len(loaded.catalog)
+    if json:
+        print_json({"new_items": new, "items": len(larger.catalog), "out": str(out_folder or run), "version": version})
+        return
+    out.print(f"{new:,} new items, {len(larger.catalog):,} in all: version {version}.", markup=False)

@@ -1,0 +1,51 @@
+"""segue demo: a small shop in the browser whose recommendations follow the clicks."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segue.cli.output import err
+
+
+def demo(
+    run: Annotated[
+        Path | None,
+        typer.Argument(help="A model with titles; without one a co-visit model of the bundled log is made."),
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0: any free one.")] = 8000,
+    folder: Annotated[Path, typer.Option("--out", help="Where the model and the events are kept.")] = Path("runs/demo"),
+) -> None:
+    """Show a small shop at http://127.0.0.1:8000: click on things, and see the recommendations change.
+
+    \b
+    Example:
+      segue demo
+    """
+    from segue.serving.config import ServingConfig
+    from segue.serving.server import serve
+
+    if run is None:
+        run = folder
+        if not (folder / "manifest.json").exists():
+            err.print("Counting what goes with what in the bundled log ...", markup=False)
+            _make(folder)
+    shutil.rmtree(folder.with_name(folder.name + "-data"), ignore_errors=True)
+    serve(
+        run,
+        data_dir=folder.with_name(folder.name + "-data"),
+        port=port,
+        config=ServingConfig(demo=True),
+        say=lambda line: err.print(
+            line.replace("its description is", "open it in a browser; its description is"), markup=False
+        ),
+    )
+
+
+def _make(folder: Path) -> None:
+    from segue.data.datasets.online_retail import online_retail
+    from segue.estimators.recommenders import CoVisit
+
+    log, items = online_retail()
+    CoVisit().fit(log, items=items).save(folder)

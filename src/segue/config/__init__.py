@@ -1,0 +1,1 @@
+"""Decoding of plain values and TOML into checked settings."""

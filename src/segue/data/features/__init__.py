@@ -1,0 +1,1 @@
+"""Item and user features: column types, encoding, tokens."""

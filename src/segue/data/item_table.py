@@ -1,0 +1,60 @@
+"""The items table: what is known of an item besides who took it. Typed columns; a missing value stays missing."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from segue.data.catalog import PAD, Catalog
+from segue.data.features.column_types import Kind
+from segue.data.features.encoding import Facts
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+TITLES = ("title", "name", "description", "itemname", "productname", "label")
+"""Column names, without case and punctuation, that people give to what an item is called; the likeliest first."""
+
+
+@dataclass(frozen=True)
+class ItemTable:
+    """One row an item: ``item_id`` text, and the other columns of the table with their kinds."""
+
+    frame: "pl.DataFrame"
+    kinds: dict[str, Kind]
+    notes: tuple[str, ...]
+    """Every guess, and what was set aside, as sentences."""
+
+    @property
+    def title(self) -> str | None:
+        """The column that holds what an item is called; None where no name says so."""
+        plain = {"".join(c for c in name.lower() if c.isalnum()): name for name in self.kinds}
+        return next((plain[name] for name in TITLES if name in plain), None)
+
+    @property
+    def ids(self) -> list[str]:
+        """The items, in the table's order."""
+        return self.frame["item_id"].to_list()
+
+    def facts(self, catalog: Catalog) -> Facts:
+        """What models learn from: a row for each index of the catalogue, empty for one that the table does not have."""
+        rows: list[dict[str, Any]] = [{} for _ in range(catalog.size)]
+        where = catalog.index(self.ids)
+        for i, row in zip(where.tolist(), self.frame.iter_rows(named=True), strict=True):
+            rows[i] = {name: row[name] for name in self.kinds if row[name] is not None}
+        rows[PAD] = {}
+        return Facts(rows, self.kinds)
+
+    def by_id(self) -> dict[str, dict[str, Any]]:
+        """Item id -> column -> value, missing values left out; the title column comes as "title" as well."""
+        title = self.title
+        out: dict[str, dict[str, Any]] = {}
+        for row in self.frame.iter_rows(named=True):
+            known = {name: row[name] for name in self.kinds if row[name] is not None}
+            if title is not None and title in known:
+                known["title"] = known[title]
+            out[row["item_id"]] = known
+        return out
+
+    def for_catalog(self, catalog: Catalog) -> dict[str, dict[str, Any]]:
+        """What an artifact keeps for people to see: ``by_id`` of the catalogue's items."""
+        return {item: known for item, known in self.by_id().items() if item in catalog}

@@ -1,1 +1,0 @@
-"""How a log is cut, one file a protocol; ``data/split.py`` has their table."""

@@ -1,0 +1,89 @@
+"""Files -> raw columns, by format: which there are, which one a file is, and who reads it.
+
+Text columns stay text here: an id keeps its very characters, ``01`` and ``1.0`` included.
+"""
+
+import zlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from segue.data.readers import benchmark_text
+from segue.data.readers.delimited import read_delimited, read_recbole
+from segue.data.readers.json_lines import read_json, read_json_lines
+from segue.data.readers.raw_table import ROW, Raw
+
+BY_SUFFIX = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".inter": "recbole",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+}
+
+
+def read_parquet(path: Path) -> Raw:
+    """Typed columns."""
+    import polars as pl
+
+    return Raw(pl.read_parquet(path).with_row_index(ROW, offset=1))
+
+
+def read_arrow(path: Path) -> Raw:
+    """An Arrow IPC file, also called Feather; or a stream."""
+    import polars as pl
+
+    with path.open("rb") as file:
+        is_file = file.read(6) == b"ARROW1"
+    frame = pl.read_ipc(path) if is_file else pl.read_ipc_stream(path)
+    return Raw(frame.with_row_index(ROW, offset=1))
+
+
+FORMATS: dict[str, Callable[[Path], Raw]] = {
+    "csv": partial(read_delimited, separator=","),
+    "tsv": partial(read_delimited, separator="\t"),
+    "jsonl": read_json_lines,
+    "json": read_json,
+    "parquet": read_parquet,
+    "arrow": read_arrow,
+    "recbole": read_recbole,
+    "sequences": benchmark_text.read_sequences,
+    "sessions": benchmark_text.read_sessions,
+    "pairs": benchmark_text.read_pairs,
+    "prefixes": benchmark_text.read_prefixes,
+}
+"""The one table of formats."""
+
+
+def guess_format(path: Path) -> str:
+    """By the ending; ValueError, with the choices, where it says nothing (as ``.txt``)."""
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
+    if suffixes and suffixes[-1] in BY_SUFFIX:
+        return BY_SUFFIX[suffixes[-1]]
+    raise ValueError(f"The ending of {path.name} does not say its format; name one of: {', '.join(FORMATS)}.")
+
+
+def read_raw(path: Path, format: str) -> Raw:
+    """Reads a file. ValueError in one sentence where it is missing, empty or not of that format at all."""
+    import polars as pl
+
+    if format not in FORMATS:
+        raise ValueError(f"There is no format '{format}'. Known formats: {', '.join(FORMATS)}.")
+    if not path.exists():
+        raise ValueError(f"There is no file {path}.")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, not a log.")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty.")
+    try:
+        return FORMATS[format](path)
+    except (pl.exceptions.PolarsError, OSError, EOFError, UnicodeError, zlib.error) as error:
+        cause = (str(error).splitlines() or ["it is broken"])[0].removesuffix(".")
+        raise ValueError(f"{path} cannot be read as {format}: {cause}.") from None

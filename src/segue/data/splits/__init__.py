@@ -1,0 +1,1 @@
+"""How a log is cut, one file a protocol; ``data/splits/split.py`` has their table."""

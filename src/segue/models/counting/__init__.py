@@ -1,0 +1,1 @@
+"""Models from counts: popularity, Markov chain, co-visitation."""

@@ -1,0 +1,1 @@
+"""Matrix factorization models and the spectral item embedding."""

@@ -1,0 +1,1 @@
+"""Demand forecasts per item: trend, exponential smoothing, autoregression."""

@@ -1,0 +1,1 @@
+"""Sequence generation: the next several items, by beam search or sampling."""

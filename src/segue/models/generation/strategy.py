@@ -1,0 +1,69 @@
+"""How a list of the next items is written: the strategies' names and numbers.
+
+After Volodkevich et al. 2024, "Autoregressive Generation Strategies for Top-K Sequential Recommendations".
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from segue.models.generation.sampling import draw
+
+Kind = Literal["top-k", "greedy", "beam", "sample", "reciprocal-rank", "relevance"]
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How a list is written."""
+
+    kind: Kind = "reciprocal-rank"
+    """top-k: the best of one softmax, nothing is written; greedy: always the best; beam: the likeliest list of those
+    kept; sample: one drawn list; reciprocal-rank and relevance: many drawn lists, added up."""
+    lists: int = 30
+    """Lists drawn for each history and added up."""
+    width: int = 10
+    """Lists that a beam search keeps."""
+    temperature: float = 0.6
+    """Scores are divided by this before a draw."""
+    top: int | None = 20
+    """Only the best so many may be drawn; nothing: all."""
+    mass: float | None = None
+    """Only the best that together have this share of the probability may be drawn; nothing: all."""
+    discount: float = 1.0
+    """Of what is added up, that of step r counts r ** -discount: 0 all steps alike, 1 reciprocal ranks, a large number
+    hardly more than the first step."""
+    repeats: bool = False
+    """Whether one list may hold an item twice."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"There is no strategy '{self.kind}'. Known strategies: {', '.join(get_args(Kind))}.")
+        for name in ("lists", "width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be above 0, got {self.temperature}.")
+        if self.discount < 0:
+            raise ValueError(f"discount must not be negative, got {self.discount}.")
+        if self.top is not None and self.top < 1:
+            raise ValueError(f"top must be at least 1, got {self.top}.")
+        if self.mass is not None and not 0 < self.mass <= 1:
+            raise ValueError(f"mass must be above 0 and at most 1, got {self.mass}.")
+
+    def draw(self, scores_RV: np.ndarray, uniform_RC: np.ndarray) -> np.ndarray:
+        """int32 [R, C] items."""
+        return draw(scores_RV, uniform_RC, temperature=self.temperature, top=self.top, mass=self.mass)
+
+
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "sample": {"temperature": 1.0, "top": None},
+    "relevance": {"temperature": 0.7, "top": None, "discount": 0.0},
+}
+"""Where a strategy's settings differ from the defaults, which are those of the paper's reciprocal-rank aggregation."""
+
+
+def strategy(kind: str, **values: Any) -> Strategy:
+    """A strategy by its name, '_' and '-' alike, with the paper's settings where none are given."""
+    plain: Any = kind.strip().replace("_", "-").lower()
+    return Strategy(**{"kind": plain, **PUBLISHED.get(plain, {}), **values})

@@ -1,0 +1,1 @@
+"""Nearest-neighbor models over items, users and sessions."""

@@ -1,0 +1,1 @@
+"""Inference of the neural models without torch: numpy layers and ONNX graphs."""

@@ -1,0 +1,54 @@
+"""What a network learned besides events: vectors of facts about items, of circumstances, and of times."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from segue.data.sequences import Sequences
+from segue.models.neural.configs.shared import TimeConfig
+from segue.models.neural.feature_embeddings import FeatureVectors
+from segue.models.neural.time_features import Clock
+
+
+@dataclass(frozen=True)
+class Sides:
+    """None where the network learned from nothing of the kind. Shape letters: N events, D width of what enters."""
+
+    features: FeatureVectors | None = None
+    """How an item is placed that nobody has taken yet."""
+    contexts: FeatureVectors | None = None
+    """What an event's circumstances add to its vector."""
+    clock: Clock | None = None
+    """What an event's time adds to its vector."""
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, np.ndarray], config: Any) -> "Sides":
+        """What ``arrays`` gave."""
+        return cls(
+            FeatureVectors.restore(arrays, "features"),
+            FeatureVectors.restore(arrays, "contexts"),
+            Clock.restore(arrays, config) if isinstance(config, TimeConfig) else None,
+        )
+
+    @property
+    def bare(self) -> bool:
+        """Whether an event is nothing but its item."""
+        return self.contexts is None and self.clock is None
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything to save, by name."""
+        told = {} if self.features is None else self.features.arrays("features")
+        told |= {} if self.contexts is None else self.contexts.arrays("contexts")
+        return told | ({} if self.clock is None else self.clock.arrays())
+
+    def add(self, vectors_ND: np.ndarray, histories: Sequences) -> np.ndarray:
+        """float32 [N, D]: the vectors of the histories' events in the order of ``positions()``, written to, with what
+        is known of each event added."""
+        if self.contexts is not None and histories.contexts is not None:
+            codes_N = histories.contexts.codes[histories.positions()[1]]
+            vectors_ND += self.contexts.table(histories.contexts.facts)[codes_N]
+        if self.clock is not None:
+            vectors_ND += self.clock.vectors(histories)
+        return vectors_ND

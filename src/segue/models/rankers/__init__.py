@@ -1,0 +1,1 @@
+"""Click rankers: probability of a click for a user and a candidate item."""

@@ -1,0 +1,1 @@
+"""Blending of source scores: features, weights, boosted trees, the second-stage ranker."""

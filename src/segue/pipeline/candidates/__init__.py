@@ -1,0 +1,1 @@
+"""Candidate generation: sources, their scores, the merged candidate set."""

@@ -1,0 +1,126 @@
+"""A source of candidates: any scorer, shown the part of a history that is its business, asked for its best.
+
+Shape letters: B batch, C candidates, K taken by one source, D width, N events, V catalogue size with PAD.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from segue.data.catalog import PAD
+from segue.data.sequences import Sequences
+from segue.models.counting.covisitation import CoVisit
+from segue.models.knn.item_knn import ItemKNN
+from segue.models.neural.covisitation_prior import WithPrior
+from segue.models.neural.neural_scorer import NeuralScorer
+from segue.models.retrieval.exact_search import Blocks
+from segue.models.retrieval.int8_scan import screen
+from segue.models.retrieval.retriever import BLOCKS_FROM
+from segue.models.scorer import Scorer
+from segue.pipeline.candidates.source_scores import Answer, Dense, Lifted, Screened, Searched, Still, ordered
+from segue.pipeline.candidates.vector_index import Approximate
+from segue.pipeline.config import SourceConfig
+from segue.pipeline.ranked_list import Ranked
+
+STILL = ("popularity", "trend", "new", "list")
+"""Models that say the same to everybody."""
+TELLING = ("content-knn", "new", "list", "function")
+"""Models that know of items without events."""
+
+
+class Source:
+    """A scorer and what it is asked: how many, of whom, on which part of the history."""
+
+    def __init__(self, scorer: Scorer, config: SourceConfig, index: Approximate | None = None) -> None:
+        if index is not None:
+            searchable(scorer)
+        self.scorer = scorer
+        self.config = config
+        self.index = index
+        self._blocks: Blocks | None = None
+        if index is None and isinstance(scorer, NeuralScorer) and scorer.size >= BLOCKS_FROM:
+            keys_VD = np.ascontiguousarray(scorer.queries(Sequences.from_lists([]))[1])
+            self._blocks = Blocks(keys_VD, screening=screen(keys_VD, None, wanted=config.take))
+        self._lifting: CoVisit | ItemKNN | None = None
+        if isinstance(scorer, CoVisit | ItemKNN) and scorer.size >= BLOCKS_FROM:
+            self._lifting, self._order = scorer, ordered(scorer.popularity_V)
+        self._still: np.ndarray | None = None
+        if scorer.name in STILL:
+            self._still = scorer.scores(Sequences.from_lists([[]]))[0]
+            self._order = ordered(self._still)
+
+    @property
+    def name(self) -> str:
+        """What answers call it."""
+        return self.config.called
+
+    @property
+    def knows_facts(self) -> bool:
+        """Whether it can tell an item that nobody has taken yet from another one: by facts, or because it is named."""
+        scorer = self.scorer.scorer if isinstance(self.scorer, WithPrior) else self.scorer
+        if isinstance(scorer, NeuralScorer):
+            return scorer.sides.features is not None
+        return scorer.name in TELLING
+
+    def serves(self, histories: Sequences) -> np.ndarray:
+        """bool [B]: whose histories are its business, by the number of known events; an index is not asked about
+        empty ones, which have no vector."""
+        lengths_B = histories.known().lengths
+        most = np.inf if self.config.max_events is None else self.config.max_events
+        least = max(self.config.min_events, 0 if self.index is None else 1)
+        served_B: np.ndarray = (lengths_B >= least) & (lengths_B <= most)
+        return served_B
+
+    def shown(self, histories: Sequences) -> Sequences:
+        """The part of each history that the scorer sees."""
+        rows = histories
+        if self.config.session_gap_s is not None:
+            rows = last_session(rows, self.config.session_gap_s)
+        return rows if self.config.newest is None else rows.tail(self.config.newest)
+
+    def answer(self, histories: Sequences) -> Answer:
+        """Asks the scorer; one that says the same to everybody was asked once and for all."""
+        if self._still is not None:
+            return Still(self._still, self._order, len(histories))
+        shown = self.shown(histories)
+        if self._blocks is not None and shown.known().lengths.all():
+            return Screened(searchable(self.scorer).queries(shown)[0], self._blocks)
+        if self._lifting is not None:
+            lifts = [self._lifting.lifts(row) for row in shown.known()]
+            return Lifted(self._lifting.popularity_V, self._order, lifts)
+        if self.index is None:
+            return Dense(self.scorer.scores(shown))
+        return Searched(*searchable(self.scorer).queries(shown), self.index)
+
+    def candidates(self, histories: Sequences, n: int, allowed_V: np.ndarray | None = None) -> list[Ranked]:
+        """The n best of each history as a list of its own; empty for people who are not its business."""
+        answer, served_B = self.answer(histories), self.serves(histories)
+        items_BK = answer.best(n, None, allowed_V)
+        scores_BK = answer.of(items_BK)
+        lists = []
+        for items_K, scores_K, served in zip(items_BK, scores_BK, served_B, strict=True):
+            there = (items_K != PAD) & served
+            lists.append(Ranked.of(items_K[there], scores_K[there], sources=(self.name,)))
+        return lists
+
+
+def searchable(scorer: Scorer) -> NeuralScorer:
+    """The scorer, where its scores are inner products of vectors; ValueError where they are not."""
+    if isinstance(scorer, NeuralScorer):
+        return scorer
+    raise ValueError(
+        f'The scores of {scorer.name} are no inner products, so they need index = "exact"; for a network with the '
+        "co-visit rule beside it, set its prior to 0 and name covisit as a source of its own."
+    )
+
+
+def last_session(histories: Sequences, gap_s: float) -> Sequences:
+    """The newest events of each row that no pause longer than ``gap_s`` parts; rows without times are left whole."""
+    if histories.times is None or histories.num_events == 0:
+        return histories
+    row_N, where_N = histories.positions()
+    times_N = histories.times[where_N]
+    breaks = np.flatnonzero((np.diff(times_N) > gap_s * 1e6) & (row_N[1:] == row_N[:-1])) + 1
+    starts_B = histories.starts.copy()
+    starts_B[row_N[breaks]] = where_N[breaks]  # positions rise within a row, so that the newest break stays
+    return replace(histories, starts=starts_B)

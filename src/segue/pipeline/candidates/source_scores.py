@@ -1,0 +1,209 @@
+"""What a source says to a batch of histories: the best of it, and its scores of given items, found the cheapest exact
+way there is for its model.
+
+Shape letters: B batch, C candidates, K taken by one source, D width, M raised items, V catalogue size with PAD.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from segue.data.catalog import PAD
+from segue.data.sequences import Sequences
+from segue.models.retrieval.exact_search import Blocks, Wish, wishes_of
+from segue.models.scorer import top_k
+from segue.pipeline.candidates.vector_index import Approximate
+
+MOST_WIDER = 8
+"""An approximate index is asked for at most so many times as many, so that forbidden ones can be left out; where that
+is not enough, the exact way answers."""
+
+
+class Answer(Protocol):
+    """What a source says to a batch of histories, before anybody asked how much of it."""
+
+    def best(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
+        """int32 [B, K]: the k best allowed items, best first, PAD where there are no more."""
+        ...
+
+    def of(self, items_BC: np.ndarray) -> np.ndarray:
+        """float32 [B, C]: its scores of given items; -inf where it has no opinion."""
+        ...
+
+    def whole(self) -> np.ndarray:
+        """float32 [B, V]: its scores of all items."""
+        ...
+
+
+class Dense:
+    """An answer that knows the score of every item."""
+
+    def __init__(self, scores_BV: np.ndarray) -> None:
+        self.scores_BV = scores_BV
+
+    def best(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
+        """int32 [B, K]."""
+        return top_k(self.scores_BV, k, exclude=exclude, allowed_V=allowed_V)[0]
+
+    def of(self, items_BC: np.ndarray) -> np.ndarray:
+        """float32 [B, C]."""
+        scores_BC: np.ndarray = np.take_along_axis(self.scores_BV, items_BC, axis=1)
+        return scores_BC
+
+    def whole(self) -> np.ndarray:
+        """float32 [B, V]."""
+        return self.scores_BV
+
+
+class Still:
+    """The same answer for everybody, sorted once."""
+
+    def __init__(self, scores_V: np.ndarray, order: np.ndarray, batch: int) -> None:
+        self.scores_V = scores_V
+        self.order = order
+        self.batch = batch
+
+    def best(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
+        """int32 [B, K]."""
+        out_BK = np.full((self.batch, k), PAD, dtype=np.int32)
+        free = self.order if allowed_V is None else self.order[allowed_V[self.order]]
+        for b in range(self.batch):
+            own = free
+            if exclude is not None and exclude.lengths[b]:
+                banned = exclude.items[exclude.starts[b] : exclude.stops[b]]
+                own = free[: k + len(banned)]
+                own = own[~np.isin(own, banned)]
+            out_BK[b, : min(k, len(own))] = own[:k]
+        return out_BK
+
+    def of(self, items_BC: np.ndarray) -> np.ndarray:
+        """float32 [B, C]."""
+        scores_BC: np.ndarray = self.scores_V[items_BC]
+        return scores_BC
+
+    def whole(self) -> np.ndarray:
+        """float32 [B, V]."""
+        return np.tile(self.scores_V, (self.batch, 1))
+
+
+class Lifted:
+    """An exact answer of a model that raises few items above popularity: only these, and as many popular ones as are
+    asked for, are looked at. Scores equal those of a row of all items, bit by bit."""
+
+    def __init__(self, base_V: np.ndarray, order: np.ndarray, lifts: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+        """``order``: all items by ``base_V``, as ``ordered`` gives them."""
+        self.base_V = base_V
+        self.order = order
+        self.lifts = lifts
+
+    def best(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
+        """int32 [B, K]."""
+        out_BK = np.full((len(self.lifts), k), PAD, dtype=np.int32)
+        free = self.order if allowed_V is None else self.order[allowed_V[self.order]]
+        for b, (raised, lift) in enumerate(self.lifts):
+            banned = np.empty(0, dtype=np.int32)
+            if exclude is not None:
+                banned = exclude.items[exclude.starts[b] : exclude.stops[b]]
+            # The first k popular ones that may appear beat whatever lies behind them and is not raised.
+            popular = free[: k + len(banned)]
+            popular = popular[~_hits(raised, popular)[1]]
+            items = np.concatenate([raised, popular])
+            scores = np.concatenate([lift + self.base_V[raised], self.base_V[popular]])
+            if len(banned) or allowed_V is not None:
+                kept = ~np.isin(items, banned)
+                kept &= True if allowed_V is None else allowed_V[items]
+                items, scores = items[kept], scores[kept]
+            chosen = items[np.lexsort((items, -scores))[:k]]
+            out_BK[b, : len(chosen)] = chosen
+        return out_BK
+
+    def of(self, items_BC: np.ndarray) -> np.ndarray:
+        """float32 [B, C]."""
+        return np.stack([self._row(b, items_C) for b, items_C in enumerate(items_BC)])
+
+    def whole(self) -> np.ndarray:
+        """float32 [B, V]."""
+        return self.of(np.broadcast_to(np.arange(len(self.base_V)), (len(self.lifts), len(self.base_V))))
+
+    def _row(self, b: int, items: np.ndarray) -> np.ndarray:
+        raised_M, lift_M = self.lifts[b]
+        scores: np.ndarray = self.base_V[items]
+        place, hit = _hits(raised_M, items)
+        scores[hit] += lift_M[place[hit]]
+        return scores
+
+
+def _hits(rising_M: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(the place of each item among rising ones, whether it is there at all)."""
+    if len(rising_M) == 0:
+        return np.zeros(items.shape, dtype=np.int64), np.zeros(items.shape, dtype=bool)
+    place = np.minimum(np.searchsorted(rising_M, items), len(rising_M) - 1)
+    return place, rising_M[place] == items
+
+
+class Vectors:
+    """Part of an answer by vectors: one product an item tells its score."""
+
+    def __init__(self, query_BD: np.ndarray, keys_VD: np.ndarray) -> None:
+        self.query_BD = query_BD
+        self.keys_VD = keys_VD
+
+    def of(self, items_BC: np.ndarray) -> np.ndarray:
+        """float32 [B, C]."""
+        scores_BC: np.ndarray = np.einsum("bd,bcd->bc", self.query_BD, self.keys_VD[items_BC])
+        return scores_BC
+
+    def whole(self) -> np.ndarray:
+        """float32 [B, V]."""
+        scores_BV: np.ndarray = self.query_BD @ self.keys_VD.T
+        return scores_BV
+
+
+class Screened(Vectors):
+    """An exact answer for a large catalogue: only what can be among the best is scored."""
+
+    def __init__(self, query_BD: np.ndarray, blocks: Blocks) -> None:
+        super().__init__(query_BD, blocks.keys_VD)
+        self.blocks = blocks
+
+    def best(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
+        """int32 [B, K]."""
+        if allowed_V is not None:
+            return Dense(self.whole()).best(k, exclude, allowed_V)
+        nobody = np.empty(0, dtype=np.int64)
+        wishes = [Wish(nobody)] * len(self.query_BD) if exclude is None else wishes_of(exclude)
+        return self.blocks.top_k(self.query_BD, k, wishes)[0]
+
+
+class Searched(Vectors):
+    """An answer for a large catalogue by an index that finds nearly all of the best."""
+
+    def __init__(self, query_BD: np.ndarray, keys_VD: np.ndarray, index: Approximate) -> None:
+        super().__init__(query_BD, keys_VD)
+        self.index = index
+
+    def best(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
+        """int32 [B, K]; a row of which too few found items are allowed is answered exactly."""
+        wide = k if exclude is None else k + int(exclude.lengths.max(initial=0))
+        if allowed_V is not None:
+            wide = int(min(MOST_WIDER * k, wide / max(float(allowed_V.mean()), 1e-9) + k))
+        found_BK = self.index.nearest(self.query_BD, min(wide, len(self.keys_VD) - 1))
+        out_BK = np.full((len(found_BK), k), PAD, dtype=np.int32)
+        for b, found in enumerate(found_BK):
+            free = found[found != PAD]
+            if exclude is not None:
+                free = free[~np.isin(free, exclude.items[exclude.starts[b] : exclude.stops[b]])]
+            free = free if allowed_V is None else free[allowed_V[free]]
+            if len(free) < k:
+                row = None if exclude is None else exclude.take(slice(b, b + 1))
+                free = Dense(self.query_BD[b : b + 1] @ self.keys_VD.T).best(k, row, allowed_V)[0]
+            out_BK[b, : min(k, len(free))] = free[:k]
+        return out_BK
+
+
+def ordered(scores_V: np.ndarray) -> np.ndarray:
+    """int32: every item with an opinion, best first, equals by index."""
+    known = np.flatnonzero(np.isfinite(scores_V))
+    known = known[known != PAD]
+    return known[np.argsort(-scores_V[known], kind="stable")].astype(np.int32)

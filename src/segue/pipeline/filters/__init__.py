@@ -1,0 +1,1 @@
+"""Filter expressions over item columns."""

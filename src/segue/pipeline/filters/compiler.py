@@ -1,0 +1,262 @@
+"""A filter over the catalogue: ``category == "tea" and price < 20 and not (brand in ["A", "B"])`` -> a mask.
+
+The mask is made before any top-k is taken, so that a filter never shortens a list. Words: ``and or not ( )``;
+``== != < <= > >=`` between a column and a value or two columns alike, also ``10 <= price < 20``; ``in [...]`` and
+``"gift" in tags``; ``contains`` (part of a text, whatever its case; one of a list); ``is missing``; a column of truth
+values stands alone. Text is compared exactly and is ordered by code point, so that dates written
+2026-07-01 are in order.
+
+A test about a missing value fails; its opposite (``!=``, ``not in``, ``not``) holds: an item without a brand is not of
+brand A. Shape letters: V catalogue size with PAD.
+"""
+
+import operator
+from bisect import bisect_left
+from collections.abc import Callable
+from typing import NoReturn
+
+import numpy as np
+
+from segue.data.catalog import PAD
+from segue.pipeline.filters.item_columns import (
+    NO_CODE,
+    SPELLED,
+    AnyColumn,
+    Columns,
+    Flags,
+    Lists,
+    Numbers,
+    Texts,
+    code_of,
+)
+from segue.pipeline.filters.parser import (
+    Among,
+    Column,
+    Compare,
+    Contains,
+    Flag,
+    Joined,
+    Missing,
+    Node,
+    Not,
+    Value,
+    Values,
+    parse,
+)
+from segue.pipeline.filters.tokenizer import Span, fault
+
+_MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_COMPARE: dict[str, Callable[[np.ndarray, np.ndarray | float], np.ndarray]] = {
+    "==": operator.eq,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+KEPT = 256
+"""So many compiled filters are remembered."""
+
+
+class Filters:
+    """Compiles filters for one catalogue and remembers the newest."""
+
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns
+        self._masks: dict[str, np.ndarray] = {}
+
+    def mask(self, filter: str) -> np.ndarray:
+        """The items that the filter lets through, bool [V], not to be written to. ValueError as ``compile_mask``."""
+        if filter not in self._masks:
+            if len(self._masks) >= KEPT:
+                self._masks.pop(next(iter(self._masks)), None)
+            mask_V = compile_mask(filter, self.columns)
+            mask_V.flags.writeable = False
+            self._masks[filter] = mask_V
+        return self._masks[filter]
+
+
+def compile_mask(filter: str, columns: Columns) -> np.ndarray:
+    """The items that the filter lets through, bool [V]; never PAD. An empty filter lets all through.
+
+    ValueError where the filter is none, names a column that there is not, or asks something of a column that its kind
+    has no answer to: a sentence, the filter, and a caret under the fault.
+    """
+    empty = not filter.strip()
+    mask_V = np.ones(columns.size, dtype=bool) if empty else _Compiler(filter, columns).node(parse(filter))
+    mask_V[PAD] = False
+    return mask_V
+
+
+class _Compiler:
+    """One method for each kind of test; every one returns a fresh bool [V]."""
+
+    def __init__(self, filter: str, columns: Columns) -> None:
+        self._filter = filter
+        self._columns = columns
+
+    def node(self, node: Node) -> np.ndarray:
+        if isinstance(node, Joined):
+            return self._joined(node)
+        if isinstance(node, Not):
+            return ~self.node(node.part)
+        if isinstance(node, Missing):
+            return ~self._column(node.column).known
+        if isinstance(node, Flag):
+            return self._flag(node.column)
+        if isinstance(node, Compare):
+            return self._compare(node)
+        return self._among(node) if isinstance(node, Among) else self._contains(node)
+
+    def _joined(self, node: Joined) -> np.ndarray:
+        mask_V = self.node(node.parts[0])
+        for part in node.parts[1:]:
+            (np.logical_and if node.all else np.logical_or)(mask_V, self.node(part), out=mask_V)
+        return mask_V
+
+    def _wrong(self, at: Span, sentence: str) -> NoReturn:
+        fault(self._filter, at, sentence)
+
+    def _column(self, column: Column) -> AnyColumn:
+        if column.name not in self._columns:
+            self._wrong(column.at, self._columns.unknown(column.name))
+        return self._columns[column.name]
+
+    def _flag(self, name: Column) -> np.ndarray:
+        column = self._column(name)
+        if not isinstance(column, Flags):
+            self._wrong(
+                name.at,
+                f"Column '{name.name}' holds {SPELLED[type(column)]}: say what of them, for example "
+                f"{name.name} is not missing.",
+            )
+        return column.values_V == 1
+
+    def _compare(self, node: Compare) -> np.ndarray:
+        left, sign, right = node.left, node.operator, node.right
+        if isinstance(left, Value):
+            left, sign, right = right, _MIRRORED[sign], left
+        assert isinstance(left, Column)
+        if sign == "!=":
+            return ~self._holds(left, "==", right, node.at)
+        return self._holds(left, sign, right, node.at)
+
+    def _holds(self, name: Column, sign: str, other: Column | Value, at: Span) -> np.ndarray:
+        column = self._column(name)
+        if isinstance(column, Lists):
+            self._wrong(at, f"Column '{name.name}' holds lists of texts: ask whether \"...\" in {name.name}.")
+        if isinstance(column, Flags) and sign != "==":
+            self._wrong(at, f"Column '{name.name}' holds true or false, which have no order: use == or !=.")
+        if isinstance(other, Column):
+            return self._two_columns(name, column, sign, other)
+        self._check(name, column, other)
+        if isinstance(column, Numbers):
+            return _COMPARE[sign](column.values_V, float(other.value))  # NaN compares false
+        if isinstance(column, Flags):
+            return column.values_V == int(bool(other.value))
+        assert isinstance(column, Texts)
+        return _text(column, sign, str(other.value))
+
+    def _two_columns(self, name: Column, left: AnyColumn, sign: str, other: Column) -> np.ndarray:
+        if other.name not in self._columns:
+            written = f'Text is written in quotes: "{other.name}".'
+            self._wrong(other.at, f"{self._columns.unknown(other.name)} {written}")
+        right = self._column(other)
+        if type(left) is not type(right):
+            self._wrong(
+                name.at.to(other.at),
+                f"Column '{name.name}' holds {SPELLED[type(left)]}, column '{other.name}' {SPELLED[type(right)]}: "
+                "they cannot be compared.",
+            )
+        both_V: np.ndarray = left.known & right.known
+        if isinstance(left, Texts) and isinstance(right, Texts):
+            ranks = {value: i for i, value in enumerate(sorted({*left.values, *right.values}))}
+            codes = [np.array([ranks[v] for v in side.values] + [NO_CODE])[side.codes_V] for side in (left, right)]
+            return _COMPARE[sign](codes[0], codes[1]) & both_V
+        assert isinstance(left, Numbers | Flags) and isinstance(right, Numbers | Flags)
+        return _COMPARE[sign](left.values_V, right.values_V) & both_V
+
+    def _among(self, node: Among) -> np.ndarray:
+        if isinstance(node.right, Values):
+            assert isinstance(node.left, Column)
+            return self._one_of(node.left, node.right)
+        column = self._column(node.right)
+        if not isinstance(column, Lists):
+            self._wrong(
+                node.right.at,
+                f"Column '{node.right.name}' holds {SPELLED[type(column)]}, not lists: after 'in' comes a list in "
+                "brackets, or a column that holds lists.",
+            )
+        if isinstance(node.left, Column):
+            return self._own_in_list(node.left, column)
+        self._check(node.right, column, node.left)
+        return column.having(code_of(column, str(node.left.value)))
+
+    def _own_in_list(self, name: Column, lists: Lists) -> np.ndarray:
+        """``brand in related_brands``: each item's own text in its own list."""
+        own = self._column(name)
+        if not isinstance(own, Texts):
+            self._wrong(name.at, f"Column '{name.name}' holds {SPELLED[type(own)]}; only a text can be in a list.")
+        code_V = np.array([code_of(lists, value) for value in own.values] + [NO_CODE])[own.codes_V]
+        holder_N = np.repeat(np.arange(len(code_V)), np.diff(lists.offsets))
+        out_V = np.zeros(len(code_V), dtype=bool)
+        out_V[holder_N[lists.codes_N == code_V[holder_N]]] = True
+        return out_V
+
+    def _one_of(self, name: Column, values: Values) -> np.ndarray:
+        column = self._column(name)
+        if isinstance(column, Lists):
+            self._wrong(name.at, f"Column '{name.name}' holds lists: ask for each value, \"...\" in {name.name}.")
+        for value in values.values:
+            self._check(name, column, value)
+        if isinstance(column, Texts):
+            codes = [code_of(column, str(value.value)) for value in values.values]
+            return np.isin(column.codes_V, [code for code in codes if code != NO_CODE])
+        assert isinstance(column, Numbers | Flags)
+        return np.isin(column.values_V, [float(value.value) for value in values.values])
+
+    def _contains(self, node: Contains) -> np.ndarray:
+        column = self._column(node.column)
+        if not isinstance(column, Texts | Lists):
+            self._wrong(
+                node.column.at,
+                f"Column '{node.column.name}' holds {SPELLED[type(column)]}; 'contains' asks about text and lists.",
+            )
+        self._check(node.column, column, node.value)
+        if isinstance(column, Lists):
+            return column.having(code_of(column, str(node.value.value)))
+        part = str(node.value.value).casefold()
+        return np.array([part in value.casefold() for value in column.values] + [False])[column.codes_V]
+
+    def _check(self, name: Column, column: AnyColumn, value: Value) -> None:
+        """Whether a value is of the column's kind."""
+        wanted = {Numbers: float, Flags: bool, Texts: str, Lists: str}[type(column)]
+        if type(value.value) is wanted:
+            return
+        shown = self._filter[value.at.start : value.at.stop]
+        kind = {float: "a number", bool: "true or false", str: "text"}[type(value.value)]
+        if wanted is str:
+            hint = f' Write "{shown}".'
+        elif wanted is float and _is_number(value.value):
+            hint = " Write it without quotes."
+        else:
+            hint = ""
+        self._wrong(value.at, f"Column '{name.name}' holds {SPELLED[type(column)]}, but {shown} is {kind}.{hint}")
+
+
+def _is_number(value: str | float | bool) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return isinstance(value, str)
+
+
+def _text(column: Texts, sign: str, value: str) -> np.ndarray:
+    """Values are sorted, so an order between texts is one between their places."""
+    if sign == "==":
+        return column.having(code_of(column, value))
+    at = bisect_left(column.values, value)
+    if sign in ("<=", ">") and at < len(column.values) and column.values[at] == value:
+        at += 1
+    below_V = column.codes_V < at
+    return (below_V if sign in ("<", "<=") else ~below_V) & column.known

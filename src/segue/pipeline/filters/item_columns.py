@@ -1,0 +1,183 @@
+"""What is known of the items as typed numpy columns over the catalogue: what filters, quotas and variety read.
+
+Shape letters: V catalogue size with PAD, N values of all items' lists one behind the other.
+"""
+
+import difflib
+import math
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from segue.data.catalog import Catalog
+from segue.data.read_report import listed
+
+NO_CODE = -1
+"""The code of a missing value, and of a value that no item has."""
+ITEM_ID = "item_id"
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """One number an item."""
+
+    values_V: np.ndarray
+    """float64; NaN: missing."""
+
+    @property
+    def known(self) -> np.ndarray:
+        """bool [V]."""
+        return ~np.isnan(self.values_V)
+
+
+@dataclass(frozen=True)
+class Flags:
+    """True or false for an item."""
+
+    values_V: np.ndarray
+    """int8: 1, 0, or NO_CODE where it is missing."""
+
+    @property
+    def known(self) -> np.ndarray:
+        """bool [V]."""
+        return self.values_V != NO_CODE
+
+
+@dataclass(frozen=True)
+class Texts:
+    """One text an item: an index in the sorted list of all there are."""
+
+    codes_V: np.ndarray
+    """int32; NO_CODE: missing."""
+    values: tuple[str, ...]
+
+    @property
+    def known(self) -> np.ndarray:
+        """bool [V]."""
+        return self.codes_V != NO_CODE
+
+    def having(self, code: int) -> np.ndarray:
+        """The items with this value, bool [V]; none for NO_CODE."""
+        return (self.codes_V == code) & (code != NO_CODE)
+
+    def pairs(self, items_C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(row in ``items_C``, code) of every value of these items."""
+        codes_C = self.codes_V[items_C]
+        row = np.flatnonzero(codes_C != NO_CODE)
+        return row, codes_C[row]
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Several texts an item, each once."""
+
+    offsets: np.ndarray
+    """int64 [V + 1]: item i has ``codes_N[offsets[i]:offsets[i + 1]]``."""
+    codes_N: np.ndarray
+    values: tuple[str, ...]
+    known: np.ndarray
+    """bool [V]: an empty list is known, a missing one is not."""
+
+    def having(self, code: int) -> np.ndarray:
+        """The items with this value among theirs, bool [V]."""
+        holder_N = np.searchsorted(self.offsets, np.flatnonzero(self.codes_N == code), side="right") - 1
+        out_V = np.zeros(len(self.known), dtype=bool)
+        out_V[holder_N] = code != NO_CODE
+        return out_V
+
+    def pairs(self, items_C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(row in ``items_C``, code) of every value of these items."""
+        count_C = self.offsets[items_C + 1] - self.offsets[items_C]
+        row = np.repeat(np.arange(len(items_C)), count_C)
+        shift = np.repeat(self.offsets[items_C] - (np.cumsum(count_C) - count_C), count_C)
+        return row, self.codes_N[shift + np.arange(len(row))]
+
+
+AnyColumn = Numbers | Flags | Texts | Lists
+SPELLED: dict[type, str] = {
+    Numbers: "numbers",
+    Flags: "true or false",
+    Texts: "text",
+    Lists: "lists of texts",
+}
+
+
+def code_of(column: Texts | Lists, value: str) -> int:
+    """The value's index; NO_CODE where no item has it."""
+    at = bisect_left(column.values, value)
+    return at if at < len(column.values) and column.values[at] == value else NO_CODE
+
+
+class Columns:
+    """The items' columns by name; ``item_id`` is one of them. Row PAD is missing everywhere."""
+
+    def __init__(self, catalog: Catalog, columns: Mapping[str, AnyColumn]) -> None:
+        self.size = catalog.size
+        self._columns = {ITEM_ID: _texts([None, *catalog.ids]), **columns}
+
+    @classmethod
+    def of(cls, items: Mapping[str, Mapping[str, Any]], catalog: Catalog) -> "Columns":
+        """From what ``ItemTable.for_catalog`` gives and an artifact keeps: item id -> column -> value.
+
+        A column whose values are all numbers holds numbers; all lists, lists; all true or false (as such, or spelled
+        "true" and "false"), truth values; anything else text. A missing value and NaN are missing.
+        """
+        cells: dict[str, list[Any]] = {}
+        for item, row in items.items():
+            if item in catalog:
+                index = int(catalog.index([item])[0])
+                for name, value in row.items():
+                    if name not in cells:
+                        cells[name] = [None] * catalog.size
+                    cells[name][index] = value
+        return cls(catalog, {name: _column(values) for name, values in cells.items() if name != ITEM_ID})
+
+    @property
+    def names(self) -> list[str]:
+        """In the order they were given."""
+        return list(self._columns)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._columns
+
+    def __getitem__(self, name: str) -> AnyColumn:
+        """ValueError, with the nearest name, where there is no such column."""
+        if name not in self._columns:
+            raise ValueError(self.unknown(name))
+        return self._columns[name]
+
+    def unknown(self, name: str) -> str:
+        """The sentence about a column that there is not."""
+        close = difflib.get_close_matches(name, self._columns, n=1)
+        hint = f"Did you mean '{close[0]}'?" if close else f"The columns: {listed(self.names)}."
+        return f"The items have no column '{name}'. {hint}"
+
+
+def _column(cells: list[Any]) -> AnyColumn:
+    known = [cell for cell in cells if cell is not None]
+    if all(isinstance(cell, bool) or cell in ("true", "false") for cell in known):
+        return Flags(np.array([NO_CODE if cell is None else cell in (True, "true") for cell in cells], dtype=np.int8))
+    if all(type(cell) in (int, float) for cell in known):
+        numbers = np.array([math.nan if cell is None else float(cell) for cell in cells])
+        return Numbers(np.where(np.isfinite(numbers), numbers, math.nan))
+    if all(isinstance(cell, list | tuple) for cell in known):
+        return _lists(cells)
+    return _texts([None if cell is None else str(cell) for cell in cells])
+
+
+def _texts(cells: list[str | None]) -> Texts:
+    values = tuple(sorted({cell for cell in cells if cell is not None}))
+    code = {value: i for i, value in enumerate(values)}
+    return Texts(np.array([NO_CODE if cell is None else code[cell] for cell in cells], dtype=np.int32), values)
+
+
+def _lists(cells: list[Any]) -> Lists:
+    rows = [[] if cell is None else list(dict.fromkeys(str(part) for part in cell)) for cell in cells]
+    values = tuple(sorted({part for row in rows for part in row}))
+    code = {value: i for i, value in enumerate(values)}
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+    codes_N = np.array([code[part] for row in rows for part in row], dtype=np.int32)
+    return Lists(offsets, codes_N, values, np.array([cell is not None for cell in cells], dtype=bool))

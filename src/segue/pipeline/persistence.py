@@ -1,0 +1,109 @@
+"""A pipeline on disk: one artifact that holds every source's model, so that it is loaded and served as one."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from segue.config.decode import decode
+from segue.models.artifact import Artifact
+from segue.models.loading import restore as restore_model
+from segue.models.rankers.ranker import find_ranker, restore_ranker
+from segue.models.scorer import Scorer
+from segue.models.zoo import ZOO, find
+from segue.pipeline.blending.blend import Blend, Learned, fixed
+from segue.pipeline.blending.boosted_trees import Trees
+from segue.pipeline.blending.cold_start import Newcomers
+from segue.pipeline.blending.features import Scales
+from segue.pipeline.blending.second_stage import Second
+from segue.pipeline.candidates.builtin_sources import OWN
+from segue.pipeline.candidates.source import Source
+from segue.pipeline.candidates.vector_index import Approximate
+from segue.pipeline.config import PipelineConfig, decode_pipeline
+from segue.pipeline.item_statistics import Shelf
+from segue.pipeline.pipeline import Pipeline, Weighing, distinct
+
+
+def restore(artifact: Artifact) -> Scorer:
+    """The scorer that an artifact holds, a single model's or a whole pipeline's. ValueError as for a single model."""
+    if artifact.model != Pipeline.name:
+        return restore_model(artifact)
+    pipeline = restore_pipeline(artifact.arrays, artifact.settings)
+    if pipeline.size != artifact.catalog.size:
+        raise ValueError(
+            f"The pipeline scores {pipeline.size - 1} items, but its catalogue holds {len(artifact.catalog)}: the "
+            "artifact was put together from two."
+        )
+    return pipeline
+
+
+def settings_of(pipeline: Pipeline, chosen: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """What an artifact's settings hold: the file's settings, and of each distinct model its name and its own settings
+    (``chosen``, by the model's number), complete."""
+    scorers, number_S = distinct(pipeline)
+    return {
+        "pipeline": asdict(pipeline.config),
+        "models": [{"name": scorer.name, "settings": dict(chosen[m])} for m, scorer in enumerate(scorers)],
+        "model_of_source": number_S,
+        "exclude_seen": pipeline.exclude_seen,
+        "temperature": pipeline.weighing.temperature,
+        "coverage": pipeline.weighing.coverage,
+    } | _ranker_settings(pipeline)
+
+
+def restore_pipeline(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> Pipeline:
+    """What ``arrays_of`` and ``settings_of`` gave. ValueError for settings that this version does not know."""
+    config = decode_pipeline(values["pipeline"])
+    scorers = [_model(one, _part(arrays, f"model.{m}")) for m, one in enumerate(values["models"])]
+    sources = [
+        Source(scorers[m], one, Approximate.restore(arrays[f"index.{s}"]) if f"index.{s}" in arrays else None)
+        for s, (m, one) in enumerate(zip(values["model_of_source"], config.source, strict=True))
+    ]
+    trees, told = _part(arrays, "trees"), _part(arrays, "newcomers")
+    weighing = Weighing(
+        Scales(arrays["scales.log"], arrays["scales.spread"]),
+        _blend(_part(arrays, "blend"), config),
+        Trees.restore(trees) if trees else None,
+        float(values["temperature"]),
+        float(values["coverage"]),
+        Newcomers.restore(told) if told else None,
+    )
+    shelf = Shelf.restore(_part(arrays, "shelf"))
+    second = _ranker(_part(arrays, "ranker"), values.get("ranker"))
+    return Pipeline(sources, weighing, shelf, config, exclude_seen=bool(values["exclude_seen"]), second=second)
+
+
+def _model(one: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Scorer:
+    name = one["name"]
+    if name not in ZOO and name not in OWN:
+        raise ValueError(f"The pipeline holds the model '{name}', which this version of Segue does not know.")
+    entry = OWN[name] if name in OWN else find(name)
+    return entry.restore(arrays, decode(entry.config, one["settings"]))
+
+
+def _ranker_settings(pipeline: Pipeline) -> dict[str, Any]:
+    """What brings the ranker back; nothing where the pipeline has none."""
+    second = pipeline.second
+    if second is None:
+        return {}
+    own = {"weight": second.weight, "first": second.first, "settings": dict(second.settings)}
+    return {"ranker": {"name": second.ranker.name, **own}}
+
+
+def _ranker(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any] | None) -> Second | None:
+    """None for a pipeline without one, and for one that an older version of Segue saved."""
+    if values is None:
+        return None
+    config: Any = decode(find_ranker(values["name"]).config, values["settings"])
+    ranker = restore_ranker(values["name"], arrays, config)
+    return Second(ranker, float(values["weight"]), int(values["first"]), values["settings"])
+
+
+def _blend(arrays: Mapping[str, np.ndarray], config: PipelineConfig) -> Blend:
+    """What was learned; where there was nothing to learn from, reciprocal rank."""
+    return Learned.restore(arrays) if arrays else fixed(config.blend, [one.called for one in config.source])
+
+
+def _part(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+    return {key.removeprefix(f"{name}."): value for key, value in arrays.items() if key.startswith(f"{name}.")}

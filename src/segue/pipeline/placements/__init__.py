@@ -1,0 +1,1 @@
+"""Placements: rules, quotas, diversification, exploration, fallback and the final list."""

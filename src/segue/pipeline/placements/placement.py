@@ -1,0 +1,179 @@
+"""A pipeline in a shop: candidates under a placement's rules, weighed, varied, explored; k answers while k are allowed.
+
+Shape letters: B batch, C candidates, D width, V catalogue size with PAD.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from segue.data.catalog import PAD, Catalog
+from segue.data.sequences import Sequences
+from segue.models.neural.covisitation_prior import WithPrior
+from segue.models.neural.neural_scorer import NeuralScorer
+from segue.pipeline.config import PlacementConfig
+from segue.pipeline.filters.compiler import Filters
+from segue.pipeline.filters.item_columns import Columns
+from segue.pipeline.item_statistics import Facts
+from segue.pipeline.pipeline import Pipeline
+from segue.pipeline.placements.diversification import Reranker
+from segue.pipeline.placements.exploration import Explorer, Feedback
+from segue.pipeline.placements.fallback import Ladder
+from segue.pipeline.placements.rules import Rules
+from segue.pipeline.ranked_list import Ranked
+
+DEFAULT = "default"
+"""The placement of a request that names none."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What one request asks besides its history and how many items."""
+
+    placement: str = DEFAULT
+    exclude: Sequence[int] = ()
+    """Items that are left out."""
+    shown: Sequence[int] = ()
+    """Items that were lately shown to the person, for placements that leave them out."""
+    exclude_seen: bool | None = None
+    """Whether the history's items are left out; None: as the placement says."""
+    filter: str = ""
+    """In the language of ``filters``; besides the placement's own."""
+    allowed_V: np.ndarray | None = None
+    """bool [V]: only these items."""
+
+
+class Placements:
+    """Answers requests by the rules of the place where the list is shown."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        catalog: Catalog,
+        items: Mapping[str, Mapping[str, Any]],
+        *,
+        placements: Sequence[PlacementConfig] | None = None,
+        feedback: Feedback | None = None,
+    ) -> None:
+        """``items``: what is known of them, as an artifact keeps it. ``placements`` in place of the pipeline's own.
+        ValueError for a rule that names what there is not."""
+        shelf = pipeline.shelf
+        facts = Facts(catalog, Columns.of(items, catalog), shelf.counts_V, shelf.first_us_V)
+        self.pipeline = pipeline
+        self._filters, vectors_VD = Filters(facts.columns), vectors_of(pipeline)
+        given = {one.name: one for one in (pipeline.config.placement if placements is None else placements)}
+        if DEFAULT not in given:
+            plain = PlacementConfig(DEFAULT)
+            given[DEFAULT] = replace(plain, rules=replace(plain.rules, exclude_seen=pipeline.exclude_seen))
+        self._places = {
+            name: (
+                Rules(one.rules, facts, self._filters),
+                Reranker(one.rerank, facts.columns, vectors_VD),
+                Explorer(one.explore, feedback),
+            )
+            for name, one in given.items()
+        }
+        self._ladder = Ladder(_demand(pipeline), pipeline.size)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the placements there are."""
+        return list(self._places)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is suspicious about the rules, as sentences."""
+        return [f"Placement {name}: {note}" for name, (rules, _, _) in self._places.items() for note in rules.notes]
+
+    def allowed(self, history: Sequences, wish: Wish) -> np.ndarray:
+        """bool [V]: what may be shown to the one person. ValueError for an unknown placement or a wrong filter."""
+        rules, _, _ = self._place(wish.placement)
+        seen = history.known().lists()[0]
+        exclude = list(wish.exclude)
+        if wish.exclude_seen is False and rules.config.exclude_seen:
+            seen = []
+        elif wish.exclude_seen:
+            exclude += seen
+        allowed_V = rules.allowed(seen, shown=wish.shown, exclude=exclude, filter=wish.filter)
+        return allowed_V if wish.allowed_V is None else allowed_V & wish.allowed_V
+
+    def answer(
+        self,
+        history: Sequences,
+        k: int,
+        wish: Wish | None = None,
+        *,
+        rng: np.random.Generator | None = None,
+        now_us: int | None = None,
+    ) -> Ranked:
+        """The list for the one row of ``history``: k items, or all that are allowed where these are fewer. Scores are
+        probabilities of being what comes next, times the rules' factors. Without ``rng`` nothing is drawn."""
+        wish = wish or Wish()
+        rules, reranker, explorer = self._place(wish.placement)
+        allowed_V = self.allowed(history, wish)
+        known = history.known()
+        found, scores_BC = self.pipeline.judge(known, allowed_V=allowed_V)
+        ranked = found.ranked(0, self.pipeline.weighing.probabilities(scores_BC)[0])
+        ranked = rules.weigh(ranked, now_us=time.time_ns() // 1000 if now_us is None else now_us)
+        ranked = reranker.apply(ranked, k, known.items[known.starts[0] : known.stops[0]])
+        if rng is None:
+            return rules.arrange(ranked, k, allowed_V, ladder=self._ladder)
+        return rules.arrange(ranked, k, allowed_V, ladder=self._ladder, choose=explorer.drawing(rng))
+
+    def _place(self, name: str) -> tuple[Rules, Reranker, Explorer]:
+        if name not in self._places:
+            raise ValueError(f"There is no placement '{name}'. The placements: {', '.join(self._places)}.")
+        return self._places[name]
+
+
+class Placed:
+    """One placement as a scorer, so that an evaluation judges the list that is shown, with its rules and variety."""
+
+    name = Pipeline.name
+
+    def __init__(self, placements: Placements, placement: str = DEFAULT, *, k: int = 50, now_us: int = 0) -> None:
+        self.placements = placements
+        self.wish = Wish(placement)
+        self.k = k
+        self.now_us = now_us
+
+    @property
+    def size(self) -> int:
+        return self.placements.pipeline.size
+
+    def scores(self, histories: Sequences) -> np.ndarray:
+        """float32 [B, V]: 1 for the first of the k items shown, evenly less for the others, 0 for what is not."""
+        scores_BV = np.zeros((len(histories), self.size), dtype=np.float32)
+        for b in range(len(histories)):
+            row = histories.take(slice(b, b + 1))
+            shown = self.placements.answer(row, self.k, self.wish, now_us=self.now_us).items_C
+            scores_BV[b, shown] = 1.0 - np.arange(len(shown), dtype=np.float32) / self.k
+        return scores_BV
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The pipeline's."""
+        return self.placements.pipeline.arrays()
+
+
+def vectors_of(pipeline: Pipeline) -> np.ndarray | None:
+    """float32 [V, D] of the first source that has vectors of items: how alike they are."""
+    for source in pipeline.sources:
+        scorer = source.scorer.scorer if isinstance(source.scorer, WithPrior) else source.scorer
+        if isinstance(scorer, NeuralScorer):
+            return scorer.keys_VD
+    return None
+
+
+def _demand(pipeline: Pipeline) -> dict[str, np.ndarray]:
+    """The fallback's steps: what is rising where a source knows it, then all-time popularity."""
+    nobody = Sequences.from_lists([[]])
+    demand = {}
+    for source in pipeline.sources:
+        if source.config.model == "trend":
+            demand[source.name] = source.scorer.scores(nobody)[0]
+            demand[source.name][PAD] = 0.0
+            break
+    return demand | {"popularity": pipeline.shelf.counts_V}

@@ -1,0 +1,117 @@
+"""Quotas: at most so many of a kind in a list, at least so many; kept while a list is made place by place.
+
+Shape letters: V catalogue size with PAD.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from segue.pipeline.filters.compiler import Filters
+from segue.pipeline.filters.item_columns import SPELLED, Lists, Texts
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How many of a kind a list may or must hold."""
+
+    column: str | None = None
+    """At most so many for each value of this column (an item of several values counts for each); 'none': see filter."""
+    filter: str | None = None
+    """At most, or at least, so many of the items that this filter lets through."""
+    at_most: int | None = None
+    """No more than this."""
+    at_least: int | None = None
+    """No fewer than this; only with a filter."""
+
+    def __post_init__(self) -> None:
+        if (self.column is None) == (self.filter is None):
+            raise ValueError("A quota counts either the values of a column or what a filter lets through: name one.")
+        if self.at_most is None and self.at_least is None:
+            raise ValueError(f"The quota on {self._spelled} says neither at_most nor at_least.")
+        if self.column is not None and self.at_least is not None:
+            raise ValueError(
+                f"The quota on {self._spelled} asks for at least {self.at_least} of every value, which no list can "
+                "hold: name one value with a filter."
+            )
+        least, most = self.at_least or 0, self.at_most
+        if least < 0 or (most is not None and (most < 1 or most < least)):
+            raise ValueError(
+                f"The quota on {self._spelled} must have at_most of at least 1 and at_least between 0 and at_most, "
+                f"got at_most {most} and at_least {self.at_least}."
+            )
+
+    @property
+    def _spelled(self) -> str:
+        return f"column '{self.column}'" if self.column is not None else f"the filter '{self.filter}'"
+
+
+class Quotas:
+    """The quotas of one placement, compiled."""
+
+    def __init__(self, quotas: tuple[Quota, ...], filters: Filters) -> None:
+        """ValueError where a filter is wrong or a column is missing or has no values to count."""
+        self.by_value = [
+            (_countable(quota, filters), quota.at_most or 0) for quota in quotas if quota.column is not None
+        ]
+        masks = [(filters.mask(quota.filter), quota) for quota in quotas if quota.filter is not None]
+        self.most = [(mask_V, quota.at_most) for mask_V, quota in masks if quota.at_most is not None]
+        self.least = [(mask_V, quota.at_least) for mask_V, quota in masks if quota.at_least]
+        self.size = filters.columns.size
+
+    def __bool__(self) -> bool:
+        return bool(self.by_value or self.most or self.least)
+
+    def start(self) -> "Count":
+        """The count of an empty list."""
+        return Count(self)
+
+
+class Count:
+    """How a list that grows stands with its quotas."""
+
+    def __init__(self, quotas: Quotas) -> None:
+        self._quotas = quotas
+        self.closed_V = np.zeros(quotas.size, dtype=bool)
+        """Items that an at-most leaves out now."""
+        self._values: list[dict[int, int]] = [{} for _ in quotas.by_value]
+        self._most = [0] * len(quotas.most)
+        self._least = [at_least for _, at_least in quotas.least]
+
+    def add(self, item: int) -> None:
+        """Counts an item of the list."""
+        for (column, at_most), counts in zip(self._quotas.by_value, self._values, strict=True):
+            for code in column.pairs(np.array([item]))[1].tolist():
+                counts[code] = counts.get(code, 0) + 1
+                if counts[code] == at_most:
+                    self.closed_V |= column.having(code)
+        for i, (mask_V, at_most) in enumerate(self._quotas.most):
+            self._most[i] += bool(mask_V[item])
+            if self._most[i] == at_most:
+                self.closed_V |= mask_V
+        for i, (mask_V, _) in enumerate(self._quotas.least):
+            self._least[i] -= bool(mask_V[item])
+
+    @property
+    def owed(self) -> int:
+        """So many places the at-leasts still ask for, where no item serves two of them."""
+        return sum(max(0, owed) for owed in self._least)
+
+    def serving(self) -> np.ndarray:
+        """The items that would serve an at-least that is not met yet, bool [V]."""
+        out_V = np.zeros(self._quotas.size, dtype=bool)
+        for (mask_V, _), owed in zip(self._quotas.least, self._least, strict=True):
+            if owed > 0:
+                out_V |= mask_V
+        return out_V
+
+
+def _countable(quota: Quota, filters: Filters) -> Texts | Lists:
+    assert quota.column is not None
+    column = filters.columns[quota.column]
+    if not isinstance(column, Texts | Lists):
+        raise ValueError(
+            f"A quota counts the values of column '{quota.column}', which holds {SPELLED[type(column)]}: "
+            "only text and lists have values to count; use a filter."
+        )
+    return column

@@ -1,0 +1,1 @@
+"""Administrative operations: status, promotion, erasure."""

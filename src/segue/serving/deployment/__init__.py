@@ -1,0 +1,1 @@
+"""Model versions: registry, golden requests, reload, variants, shadow traffic."""

@@ -1,0 +1,294 @@
+"""Several versions behind one door: who is answered by which, and what happens when one fails.
+
+Which versions are at work is one reference that is read once for each request and swapped whole: no request ever sees
+two states.
+"""
+
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from segue.data.erasure_list import Erasures
+from segue.serving.deployment.shadow_traffic import Shadow
+from segue.serving.experiments import statistics
+from segue.serving.experiments.attribution import Recording
+from segue.serving.inference.engine import Engine
+from segue.serving.observability.logs import said
+from segue.serving.observability.prometheus import Telemetry
+from segue.serving.schemas.problems import Problem
+from segue.serving.schemas.requests import (
+    Durability,
+    EventIn,
+    Key,
+    NextRequest,
+    RecommendAnswer,
+    RecommendRequest,
+    SimilarRequest,
+)
+from segue.serving.sessions.request_key import key_of
+from segue.serving.sessions.session_cache import Sessions
+from segue.serving.store.commit_listeners import Audience
+from segue.serving.store.event import accept
+from segue.serving.store.event_store import Receipt
+
+LIVE, CANARY, INTERLEAVED, SPARE = "live", "canary", "interleaved", "spare"
+_log = logging.getLogger("segue.serving")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One loaded version with its own live histories: another catalogue numbers the items otherwise."""
+
+    engine: Engine
+    sessions: Sessions
+
+    @property
+    def version(self) -> str:
+        """Of its model."""
+        return self.engine.version
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """What is at work at one moment."""
+
+    live: Member
+    canary: Member | None = None
+    share: float = 0.0
+    interleave: float = 0.0
+    shadow: Member | None = None
+    spare: Member | None = None
+    """Was live before, and answers where the live one fails."""
+    shares: Mapping[str, float] = field(init=False)
+    experiment: str | None = field(init=False)
+    """Names the split: its versions and shares. Other versions split people anew."""
+
+    def __post_init__(self) -> None:
+        shares = {CANARY: self.share, INTERLEAVED: self.interleave, LIVE: 1 - self.share - self.interleave}
+        name = None
+        if self.canary is not None:
+            name = f"{self.live.version}/{self.canary.version}/{self.share:g}/{self.interleave:g}"
+        object.__setattr__(self, "shares", shares)
+        object.__setattr__(self, "experiment", name)
+
+    def members(self) -> list[Member]:
+        """All that are loaded, each once."""
+        found = (self.live, self.canary, self.shadow, self.spare)
+        return list({id(one): one for one in found if one is not None}.values())
+
+    def variant(self, person: str | None) -> str:
+        """Who answers a person; whoever has no name is answered by the live version."""
+        if self.canary is None or person is None:
+            return LIVE
+        salt = f"{self.live.version}/{self.canary.version}"
+        return statistics.variant(person, salt, self.shares)
+
+
+class ErrorWatch:
+    """Counts a version's failures among its latest answers."""
+
+    LATEST, FEWEST, SHARE = 200, 5, 0.02
+
+    def __init__(self) -> None:
+        self._latest: dict[str, deque[bool]] = {}
+
+    def count(self, version: str, failed: bool) -> bool:
+        """Notes an answer; whether the version now fails so often that it should go."""
+        latest = self._latest.setdefault(version, deque(maxlen=self.LATEST))
+        latest.append(failed)
+        failures = sum(latest) if failed else 0
+        return failures >= self.FEWEST and failures > self.SHARE * len(latest)
+
+    def forget(self) -> None:
+        """Begins anew, for a new lineup."""
+        self._latest = {}
+
+
+class Fleet:
+    """Answers with whichever version is the person's."""
+
+    def __init__(
+        self,
+        lineup: Lineup,
+        audience: Audience | None = None,
+        *,
+        telemetry: Telemetry | None = None,
+        recorder: Recording | None = None,
+        erasures: Erasures | None = None,
+    ) -> None:
+        self._audience = audience or Audience()
+        self.telemetry = telemetry or Telemetry()
+        self.recorder = recorder
+        self.erasures = erasures
+        self._errors = ErrorWatch()
+        self._shadow = Shadow(self.telemetry)
+        self._lineup = lineup
+        self._gone: list[Engine] = []
+        self.on_trouble: Callable[[str, str], None] = lambda version, why: None
+        """Called with a version that fails too often, and how; at once, and perhaps again."""
+        self.swap(lineup)
+
+    @classmethod
+    def of(cls, engine: Engine, sessions: Sessions) -> "Fleet":
+        """A fleet of one, which never changes."""
+        return cls(Lineup(Member(engine, sessions)))
+
+    @property
+    def audience(self) -> Audience:
+        """Who hears of commits."""
+        return self._audience
+
+    @property
+    def lineup(self) -> Lineup:
+        """What is at work now."""
+        return self._lineup
+
+    @property
+    def writable(self) -> bool:
+        """Whether the last write of events went well."""
+        return self._lineup.live.engine.writable
+
+    @property
+    def busy(self) -> bool:
+        """Whether whoever asks now is refused, whichever version would answer."""
+        lineup = self._lineup
+        return lineup.live.engine.busy and (lineup.canary is None or lineup.canary.engine.busy)
+
+    def swap(self, lineup: Lineup) -> None:
+        """Puts another lineup to work; requests under way end with the one they began with.
+
+        Its members hear of commits before the first question reaches them, so that no event is missed between.
+        """
+        listeners = [hear for one in lineup.members() for hear in (one.sessions.add, one.engine.item_side.hear)]
+        self._audience.invite([*listeners, *([self.recorder.heard] if self.recorder else [])])
+        self._errors.forget()
+        staying = {id(one.engine) for one in lineup.members()}
+        for engine in self._gone:  # nobody can still wait for one that left with the swap before
+            if id(engine) not in staying:
+                engine.close()
+        self._gone = [one.engine for one in self._lineup.members() if id(one.engine) not in staying]
+        self._lineup = lineup
+        roles = {LIVE: lineup.live, CANARY: lineup.canary, "shadow": lineup.shadow, SPARE: lineup.spare}
+        self.telemetry.at_work({role: one.version for role, one in roles.items() if one is not None})
+
+    @property
+    def durability(self) -> Durability:
+        """What an acknowledgement is worth where a request does not say."""
+        return self._lineup.live.engine.durability
+
+    def store(
+        self, sent: Sequence[EventIn], durability: Durability | None = None
+    ) -> tuple["Future[Receipt]", list[str]]:
+        """Hands events to the writer; see ``Engine.store``. What a person who was erased did before that is left out:
+        a client that sends again what it once could not send must not bring it back."""
+        engine = self._lineup.live.engine
+        if not self.erasures:
+            return engine.store(sent, durability)
+        now_us = time.time_ns() // 1000
+        events = [accept(one, now_us) for one in sent]
+        covers = self.erasures.covers
+        kept = [
+            one
+            for one, event in zip(sent, events, strict=True)
+            if not covers(event.user_id, event.session_id, event.time_us)
+        ]
+        future, ids = engine.store(kept, durability)
+        if len(kept) == len(sent):
+            return future, ids
+        names = iter(ids)
+        left = {id(one) for one in kept}
+        return future, [next(names) if id(one) in left else e.event_id for one, e in zip(sent, events, strict=True)]
+
+    async def recommend(self, request: RecommendRequest) -> RecommendAnswer:
+        """What comes next, from the version that is the person's; where that one fails, from a sound one."""
+        lineup = self._lineup
+        key = key_of(request)
+        person = None if key is None else f"{key[0]}:{key[1]}"
+        variant = lineup.variant(person)
+        answer = await self._interleaved(lineup, request) if variant == INTERLEAVED else None
+        answer = answer or await self._answered(lineup, request, variant if variant == CANARY else LIVE)
+        if lineup.canary is not None:
+            answer.propensity = round(lineup.shares[variant], 6) if person is not None else 1.0
+        self.telemetry.answered(answer.variant)
+        if lineup.shadow is not None:
+            self._shadow.ask(lineup.shadow.engine, request, answer)
+        if self.recorder is not None:
+            experiment = lineup.experiment if person is not None else None
+            self.recorder.shown(answer, request.placement, key, experiment)
+        return answer
+
+    async def _answered(self, lineup: Lineup, request: RecommendRequest, variant: str) -> RecommendAnswer:
+        first = lineup.canary if variant == CANARY and lineup.canary else lineup.live
+        spare = lineup.spare if first is lineup.live else lineup.live
+        try:
+            answer = await first.engine.ask(request)
+        except Problem:
+            raise
+        except Exception as error:
+            self._failed(first.version, error)
+            if spare is None:
+                raise
+            answer = await spare.engine.ask(request)
+            answer.variant = SPARE
+            return answer
+        self._errors.count(first.version, False)
+        answer.variant = variant
+        return answer
+
+    async def _interleaved(self, lineup: Lineup, request: RecommendRequest) -> RecommendAnswer | None:
+        """One list drawn from two versions' lists by team draft; None where one of them fails."""
+        assert lineup.canary is not None
+        members = (lineup.live, lineup.canary)
+        answers = []
+        for one in members:
+            try:
+                answers.append(await one.engine.ask(request))
+            except Problem:
+                raise
+            except Exception as error:
+                self._failed(one.version, error)
+                return None
+        answer = answers[0]
+        found = {item.id: item for one in reversed(answers) for item in one.items}
+        ids = [[item.id for item in one.items] for one in answers]
+        coin = random.Random(answer.recommendation_id)  # so that a list can be drawn again from its id
+        answer.items = []
+        for item, team in statistics.team_draft(ids[0], ids[1], request.k, coin):
+            found[item].source = members[team].version
+            answer.items.append(found[item])
+        answer.model_version = "+".join(one.version for one in members)
+        answer.unknown_items = [item for item in answer.unknown_items if item in answers[1].unknown_items]
+        answer.took_ms = round(sum(one.took_ms for one in answers), 3)
+        answer.variant = INTERLEAVED
+        return answer
+
+    def _failed(self, version: str, error: Exception) -> None:
+        self.telemetry.failed(version)
+        said(_log, logging.ERROR, f"A version failed with {type(error).__name__}.", version=version)
+        if self._errors.count(version, True):
+            self.on_trouble(version, type(error).__name__)
+
+    def next(self, request: NextRequest) -> RecommendAnswer:
+        """The next items one after the other, from the live version."""
+        return self._lineup.live.engine.next(request)
+
+    async def similar(self, request: SimilarRequest) -> RecommendAnswer:
+        """What goes with one item, from the live version."""
+        return await self._lineup.live.engine.ask(request)
+
+    def forget(self, keys: Sequence[Key]) -> None:
+        """Drops people and sessions from every version's memory, in every process."""
+        for member in self._lineup.members():
+            for key in keys:
+                member.engine.forget(key)
+        self._audience.forget(keys)
+
+    def close(self) -> None:
+        """Ends every thread; what waits for an answer gets it."""
+        self._shadow.close()
+        for engine in [*self._gone, *(one.engine for one in self._lineup.members())]:
+            engine.close()

@@ -1,0 +1,1 @@
+"""Online experiments: attribution of outcomes, report, statistics."""

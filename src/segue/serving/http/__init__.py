@@ -1,0 +1,1 @@
+"""HTTP layer: listener, protocol, application, authentication, OpenAPI description."""

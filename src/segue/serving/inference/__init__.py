@@ -1,0 +1,1 @@
+"""Scoring of requests: micro-batching, retrieval, recurrent states, fallback lists."""

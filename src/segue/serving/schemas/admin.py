@@ -1,0 +1,139 @@
+"""What the server tells those who run it: wire types of administration, of people's data and of measurements."""
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from segue.serving.schemas.requests import Id
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class PromoteRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Puts a version of the registry to work: for everybody, or for a share of the people, or in the shadow."""
+
+    version: Id
+    canary: Share = 0.0
+    """Of the people: they are answered by this version."""
+    interleave: Share = 0.0
+    """Of the people: their lists are drawn from both versions by turns."""
+    shadow: bool = False
+    """It is asked too, and nobody sees its answers."""
+
+
+class Nothing(Struct, forbid_unknown_fields=True):
+    """A request that says nothing: {}."""
+
+
+class ModelsAnswer(Struct):
+    """Which version has which role, and what the last change came to."""
+
+    roles: dict[str, str]
+    shares: dict[str, float]
+    said: str = ""
+
+
+class StoredEvent(Struct, omit_defaults=True):
+    """An event as it is kept; ``time_us`` UTC microseconds."""
+
+    event_id: str
+    source: str
+    item_id: str
+    time_us: int
+    event: str
+    session_id: str | None = None
+    value: float | None = None
+    context: dict[str, Any] = {}
+
+
+class PersonAnswer(Struct):
+    """Everything that is kept of a person, oldest first."""
+
+    user_id: str
+    events: list[StoredEvent]
+
+
+class Receipt(Struct):
+    """What an erasure took away. It does not name the person: ``person`` is the keyed digest on the server's list."""
+
+    person: str
+    time_us: int
+    events: int
+    sessions: int
+    measurements: int
+    """Lists shown to the person, clicks and purchases that counted for them."""
+    compacted: bool
+    """Whether no byte is left in the files; otherwise when the server stops at the latest."""
+    models_that_may_have_learned: list[str]
+    """Until they are trained anew with --erased."""
+    proof: str
+    """SHA-256 of person, time and counts."""
+
+
+class ItemOut(Struct, omit_defaults=True):
+    """An item that the live model can recommend."""
+
+    id: str
+    title: str | None = None
+
+
+class ItemsAnswer(Struct, omit_defaults=True):
+    """A page of the catalogue, sorted by id; ``after`` names where the next one begins."""
+
+    items: list[ItemOut]
+    total: int
+    after: str | None = None
+
+
+class Rate(Struct):
+    """A value with its 95 % interval; nothing where there is nothing to estimate it from."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class Cell(Struct):
+    """Lists of one place, variant and version, and what came of them."""
+
+    placement: str
+    variant: str
+    version: str
+    lists: int
+    people: int
+    clicked: int
+    """Lists of which at least one item was clicked."""
+    purchases: int
+    value: float
+    ctr: Rate
+    """Clicked lists a list; people, not lists, are taken as independent."""
+    purchase_rate: Rate
+
+
+class Experiment(Struct):
+    """One split of people between two versions."""
+
+    name: str
+    people: dict[str, int]
+    expected: dict[str, float]
+    sample_ratio_p: float
+    sound: bool
+    """False where the split is not what it should be: then nothing below is worth anything."""
+    ctr_difference: Rate
+    """Of the canary above the live version."""
+    purchase_difference: Rate
+    preferred: dict[str, int]
+    """People by the team whose items they clicked more, in interleaved lists: live, canary, tie."""
+    preference: Rate
+    """The canary's share of the people who had a preference."""
+    preference_p: float
+
+
+class ReportAnswer(Struct):
+    """Lists, clicks and purchases of the last days."""
+
+    days: float
+    cells: list[Cell]
+    experiments: list[Experiment]
+    lost: int = 0
+    """Lists and events that were not measured because too many waited."""

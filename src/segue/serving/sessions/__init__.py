@@ -1,0 +1,1 @@
+"""Live histories of users and sessions."""

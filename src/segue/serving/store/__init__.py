@@ -1,0 +1,1 @@
+"""Durable event store: SQLite tables, group commit, commit listeners."""

@@ -1,0 +1,1 @@
+"""Operating-system services: atomic files, memory usage, threads."""

@@ -1,0 +1,1 @@
+"""Torch sequence encoders, one per neural model."""

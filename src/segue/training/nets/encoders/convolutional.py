@@ -1,0 +1,105 @@
+"""The convolutional encoders in torch: Caser (Tang & Wang 2018) and NextItNet (Yuan et al. 2019), causal both.
+
+Shape letters as in ``layers.py``; L events of a sliding window, C filters.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segue.models.neural.configs.caser import CaserConfig
+from segue.models.neural.configs.nextitnet import NextItNetConfig
+from segue.training.nets.encoders.encoder import Encoder
+from segue.training.nets.layers.basic import Dropout, Noise, normal_
+
+
+class CausalConvolution(nn.Module):
+    """The newest and ``kernel`` - 1 older positions, ``dilation`` apart, -> one: a product of what is laid side by
+    side, which a processor does faster than a convolution in place."""
+
+    def __init__(self, dim: int, kernel: int, dilation: int) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.dilation = dilation
+        self.mix = nn.Linear(kernel * dim, dim)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.mix(torch.cat(shifted(x_BTD, self.kernel, self.dilation), dim=-1))
+
+
+def shifted(x_BTD: Tensor, count: int, dilation: int = 1) -> list[Tensor]:
+    """``count`` times [B, T, D], the oldest first: what lies (count - 1) * dilation, ..., dilation, 0 events back at
+    each position; zeros before the first event."""
+    padded = F.pad(x_BTD, (0, 0, (count - 1) * dilation, 0))
+    return [padded[:, i * dilation : i * dilation + x_BTD.shape[1]] for i in range(count)]
+
+
+class DilatedBlock(nn.Module):
+    """Two dilated convolutions, the second twice as wide, around which the stream passes unchanged (Yuan et al. 2019,
+    section 3.4); normalised before each convolution, not behind it."""
+
+    def __init__(self, dim: int, kernel: int, dilation: int, dropout: Dropout) -> None:
+        super().__init__()
+        self.norm_near = nn.LayerNorm(dim)
+        self.near = CausalConvolution(dim, kernel, dilation)
+        self.norm_far = nn.LayerNorm(dim)
+        self.far = CausalConvolution(dim, kernel, 2 * dilation)
+        self.dropout = dropout
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        near_BTD = self.near(F.relu(self.norm_near(x_BTD)))
+        return x_BTD + self.dropout(self.far(F.relu(self.norm_far(near_BTD))))
+
+
+class NextItNetEncoder(Encoder):
+    """[B, T, D] embedded events, oldest first and padding behind, -> [B, T, D] what each position expects next."""
+
+    def __init__(self, config: NextItNetConfig, noise: Noise, generator: torch.Generator) -> None:
+        super().__init__()
+        self.dropout = Dropout(config.dropout, noise)
+        self.blocks = nn.ModuleList(
+            DilatedBlock(config.dim, config.kernel, dilation, self.dropout) for dilation in config.dilations
+        )
+        self.norm = nn.LayerNorm(config.dim)
+        normal_(self, generator)
+
+    def forward(self, x_BTD: Tensor, last_B: Tensor | None = None) -> Tensor:
+        x_BTD = self.dropout(x_BTD)
+        for block in self.blocks:
+            x_BTD = block(x_BTD)
+        return self.norm(x_BTD)
+
+
+class CaserEncoder(Encoder):
+    """The last L events as an image of L rows and D columns, at every position anew, so that all of them are trained.
+
+    Horizontal filters look at h = 1 ... L neighbouring rows and keep their largest answer in the window; vertical
+    filters weigh the L rows (Tang & Wang 2018, section 3.2). A fully connected layer mixes both.
+    """
+
+    def __init__(self, config: CaserConfig, noise: Noise, generator: torch.Generator) -> None:
+        super().__init__()
+        self.window = config.window
+        self.dropout = Dropout(config.dropout, noise)
+        self.horizontal = nn.ModuleList(
+            nn.Linear(height * config.dim, config.horizontal) for height in range(1, config.window + 1)
+        )
+        self.vertical = nn.Linear(config.window, config.vertical, bias=False)
+        self.mix = nn.Linear(config.window * config.horizontal + config.vertical * config.dim, config.dim)
+        self.merge = nn.Linear(config.dim, config.dim)
+        self.norm = nn.LayerNorm(config.dim)
+        normal_(self, generator, std=0.05)
+
+    def forward(self, x_BTD: Tensor, last_B: Tensor | None = None) -> Tensor:
+        rows = shifted(x_BTD, self.window)
+        across = [self._answers(x_BTD, i + 1, filters) for i, filters in enumerate(self.horizontal)]
+        down = self.vertical(torch.stack(rows, dim=-1)).flatten(2)
+        mixed = F.relu(self.mix(self.dropout(torch.cat([*across, down], dim=-1))))
+        return self.norm(x_BTD + self.merge(mixed))
+
+    def _answers(self, x_BTD: Tensor, height: int, filters: nn.Module) -> Tensor:
+        """[B, T, C]: the largest answer of each filter among the places that it has in the window."""
+        padded_BTD = F.pad(x_BTD, (0, 0, self.window - height, 0))
+        answers_BTC = F.relu(filters(torch.cat(shifted(padded_BTD, height), dim=-1)))
+        time = x_BTD.shape[1]
+        return torch.stack([answers_BTC[:, i : i + time] for i in range(self.window - height + 1)]).amax(dim=0)

@@ -1,0 +1,66 @@
+"""GRU4Rec's encoder in torch (Hidasi et al. 2016): recurrent layers, and dropout between them but not along time."""
+
+import torch
+from torch import Tensor, nn
+
+from segue.models.neural.configs.gru4rec import GRU4RecConfig
+from segue.models.neural.recurrent_cells import CELLS
+from segue.training.nets.encoders.encoder import Encoder, Steps
+from segue.training.nets.layers.basic import Dropout, Noise, at_column, xavier_uniform_
+from segue.training.nets.layers.recurrent import CellLayer
+
+
+class GruEncoder(Encoder):
+    """[B, T, E] embedded events, oldest first and padding behind, -> [B, T, D] the state after each event.
+
+    Every row starts from a zero state, so no session ever sees another one's; in lanes a row whose session began in an
+    earlier batch starts from the state that it had reached there.
+    """
+
+    def __init__(self, config: GRU4RecConfig, noise: Noise, generator: torch.Generator) -> None:
+        super().__init__()
+        self.cell = config.cell
+        self.inputs = config.inputs
+        self.dim = config.dim
+        self.dropout_input = Dropout(config.dropout_input, noise)
+        self.dropout_hidden = Dropout(config.dropout_hidden, noise)
+        self.layers = nn.ModuleList(
+            CellLayer(config.cell, config.dim, looked_up=i == 0 and config.embedding == "one-hot")
+            for i in range(config.layers)
+        )
+        xavier_uniform_(self, generator)
+        if config.cell == "lstm":
+            self._remember_at_first()
+
+    def _remember_at_first(self) -> None:
+        """Forget gates start with a bias of 1, that is open (Jozefowicz et al. 2015)."""
+        for layer in self.layers:
+            assert isinstance(layer, CellLayer)
+            with torch.no_grad():
+                layer.state_bias[self.dim : 2 * self.dim] = 1.0
+
+    @property
+    def state_shape(self) -> tuple[int, int]:
+        """(L, S)."""
+        return len(self.layers), CELLS[self.cell].parts * self.dim
+
+    def forward(self, x_BTD: Tensor, last_B: Tensor | None = None) -> Tensor:
+        return self._run(x_BTD, None)[0]
+
+    def states(self, x_BTD: Tensor, steps: Steps) -> Tensor:
+        """[N, D]: the state at every position that is asked; in lanes, those of their sessions are carried on."""
+        if steps.lanes is None:
+            return super().states(x_BTD, steps)
+        hidden_BTD, parts = self._run(x_BTD, steps.lanes.start())
+        last_B = steps.inside_BT.sum(dim=1) - 1
+        steps.lanes.leave(torch.stack([at_column(torch.cat(layer, dim=-1), last_B) for layer in parts]))
+        return hidden_BTD[steps.asked_BT]
+
+    def _run(self, x_BTD: Tensor, start_LBS: Tensor | None) -> tuple[Tensor, list[list[Tensor]]]:
+        """(what comes out at every position, what each layer keeps there)."""
+        x_BTD = self.dropout_input(x_BTD)
+        kept = []
+        for i, layer in enumerate(self.layers):
+            kept.append(layer(x_BTD, None if start_LBS is None else start_LBS[i]))
+            x_BTD = self.dropout_hidden(kept[-1][0])
+        return x_BTD, kept

@@ -1,0 +1,116 @@
+"""Self-attention and the transformer blocks around it. Shape letters as in ``layers.py``; E width of a head."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segue.training.nets.layers.basic import Dropout, at_column
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention (Vaswani et al. 2017, section 3.2).
+
+    Causal, padding needs no mask: it lies behind the events, where the causal one already hides it. Otherwise every
+    event looks at every position where ``inside_BT`` is True.
+    """
+
+    def __init__(self, dim: int, heads: int, *, causal: bool = True, rotary: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.causal = causal
+        self.rotary = rotary
+        self.project = nn.Linear(dim, 3 * dim)
+        self.merge = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD: Tensor, inside_BT: Tensor | None = None) -> Tensor:
+        batch, time, dim = x_BTD.shape
+        q, k, v = self.project(x_BTD).view(batch, time, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
+        if self.rotary:
+            q, k = rotate(q), rotate(k)
+        mask = None if inside_BT is None else inside_BT[:, None, None, :]
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=self.causal)
+        return self.merge(mixed.transpose(1, 2).reshape(batch, time, dim))
+
+    def newest(self, x_BTD: Tensor, last_B: Tensor) -> Tensor:
+        """[B, D]: what one position of each row gets, which is all that the last block of a served net has to know."""
+        if self.rotary or not self.causal:
+            return at_column(self(x_BTD), last_B)
+        batch, time, dim = x_BTD.shape
+        weight, bias = self.project.weight, self.project.bias
+        q = F.linear(at_column(x_BTD, last_B), weight[:dim], bias[:dim]).view(batch, self.heads, 1, dim // self.heads)
+        both = F.linear(x_BTD, weight[dim:], bias[dim:]).view(batch, time, 2, self.heads, dim // self.heads)
+        k, v = both.permute(2, 0, 3, 1, 4)
+        seen_BT = torch.arange(time, device=x_BTD.device) <= last_B[:, None]
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen_BT[:, None, None, :])
+        return self.merge(mixed.reshape(batch, dim))
+
+
+def rotate(x_BHTE: Tensor) -> Tensor:
+    """Turns pairs of a head's numbers by angles in proportion to the position, so that products of queries and keys
+    depend on their distance alone (Su et al. 2021, eq. 34); number e is paired with number e + E/2."""
+    half = x_BHTE.shape[3] // 2
+    speeds = 10000.0 ** (-torch.arange(half, device=x_BHTE.device, dtype=torch.float32) / half)
+    angles_TE = torch.arange(x_BHTE.shape[2], device=x_BHTE.device, dtype=torch.float32)[:, None] * speeds
+    cos, sin = angles_TE.cos().to(x_BHTE.dtype), angles_TE.sin().to(x_BHTE.dtype)
+    left, right = x_BHTE[..., :half], x_BHTE[..., half:]
+    return torch.cat([left * cos - right * sin, left * sin + right * cos], dim=-1)
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block: x + attention(norm x), then x + feed-forward(norm x)."""
+
+    def __init__(self, attention: Attention, dim: int, inner: int, dropout: Dropout) -> None:
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(dim)
+        self.attention = attention
+        self.norm_inner = nn.LayerNorm(dim)
+        self.widen = nn.Linear(dim, inner)
+        self.narrow = nn.Linear(inner, dim)
+        self.dropout = dropout
+
+    def forward(self, x_BTD: Tensor, inside_BT: Tensor | None = None) -> Tensor:
+        return self._finish(x_BTD, self.attention(self.norm_attention(x_BTD), inside_BT))
+
+    def newest(self, x_BTD: Tensor, last_B: Tensor) -> Tensor:
+        """[B, D]: what ``forward`` gives at one position of each row."""
+        return self._finish(at_column(x_BTD, last_B), self.attention.newest(self.norm_attention(x_BTD), last_B))
+
+    def _finish(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """Both branches added, once attention has looked around."""
+        x = x + self.dropout(mixed)
+        inner = F.gelu(self.widen(self.norm_inner(x)), approximate="tanh")
+        return x + self.dropout(self.narrow(inner))
+
+
+class GatedBlock(nn.Module):
+    """A LiGR block (Borisyuk et al. 2024, section 4; the one of eSASRec): each branch passes a gate that the stream
+    itself sets, x + sigmoid(gate x) * branch(norm x), and the feed-forward is a SwiGLU (Shazeer 2020, eq. 6)."""
+
+    def __init__(self, attention: Attention, dim: int, inner: int, dropout: Dropout) -> None:
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(dim)
+        self.attention = attention
+        self.gate_attention = nn.Linear(dim, dim)
+        self.norm_inner = nn.LayerNorm(dim)
+        self.widen = nn.Linear(dim, 2 * inner)
+        self.narrow = nn.Linear(inner, dim)
+        self.gate_inner = nn.Linear(dim, dim)
+        self.dropout = dropout
+
+    def forward(self, x_BTD: Tensor, inside_BT: Tensor | None = None) -> Tensor:
+        return self._finish(x_BTD, self.attention(self.norm_attention(x_BTD), inside_BT))
+
+    def newest(self, x_BTD: Tensor, last_B: Tensor) -> Tensor:
+        """[B, D]: what ``forward`` gives at one position of each row."""
+        return self._finish(at_column(x_BTD, last_B), self.attention.newest(self.norm_attention(x_BTD), last_B))
+
+    def _finish(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """Both branches added, once attention has looked around."""
+        x = x + self.dropout(self.gate_attention(x).sigmoid() * mixed)
+        swish, linear = self.widen(self.norm_inner(x)).chunk(2, dim=-1)
+        inner = self.narrow(F.silu(swish) * linear)
+        return x + self.dropout(self.gate_inner(x).sigmoid() * inner)
+
+
+BLOCKS: dict[str, type[Block] | type[GatedBlock]] = {"prenorm": Block, "ligr": GatedBlock}
+"""The setting's word -> the block."""

@@ -1,0 +1,1 @@
+"""Training of click rankers: examples, settings, loop."""

@@ -1,0 +1,169 @@
+"""Cases for a ranker from a log without impressions: what came next, against items drawn instead of it.
+
+Shape letters: B cases, C candidates, R retrieved items, N flat events, V catalogue size with PAD.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from segue.data.catalog import PAD
+from segue.data.evaluation_cases import Cases
+from segue.data.impressions import ClickCases
+from segue.data.sequences import Sequences
+from segue.models.rankers.item_histories import Interactions
+from segue.models.scorer import Scorer, top_k
+
+TRIES = 4
+"""A drawn item that may not be asked is drawn again so often; then the place stays empty."""
+BLOCK = 512
+
+
+@dataclass(frozen=True)
+class CasesConfig:
+    """Which events of a log are asked for, and what each is compared with."""
+
+    positives: int = 200_000
+    """Events that are asked for, at most; drawn once."""
+    newest: float = 0.2
+    """The newest share of each person's events is asked for; item vectors and retrieval learn from the others."""
+    popular: int = 1
+    """Items of events drawn from all those before the moment, so that an item comes as often as it had been taken."""
+    hard: int = 1
+    """Items drawn from what a retrieving model would have shown."""
+    retrieved: int = 50
+    """How much it would have shown."""
+
+    def __post_init__(self) -> None:
+        if self.popular < 0 or self.hard < 0 or self.popular + self.hard < 1:
+            raise ValueError(
+                f"popular and hard must not be negative, and one of them above 0, got {self.popular} and {self.hard}."
+            )
+        if self.retrieved < 1 or self.positives < 1:
+            raise ValueError(f"retrieved and positives must be at least 1, got {self.retrieved} and {self.positives}.")
+        if not 0 < self.newest < 1:
+            raise ValueError(f"newest must be a share between 0 and 1, got {self.newest}.")
+
+
+class CaseSource(Protocol):
+    """Where a net's cases come from: fresh ones, or the same again, for each epoch."""
+
+    interactions: Interactions
+    """What the cases know of items, each up to its own moment."""
+
+    def __len__(self) -> int: ...
+
+    def draw(self, rng: np.random.Generator) -> ClickCases: ...
+
+
+class GivenCases:
+    """Cases that a log itself holds: impressions."""
+
+    def __init__(self, cases: ClickCases, interactions: Interactions) -> None:
+        self.cases = cases
+        self.interactions = interactions
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def draw(self, rng: np.random.Generator) -> ClickCases:
+        """All of them; nothing is drawn."""
+        return self.cases
+
+
+class ClickDraw:
+    """Cases whose negatives are drawn afresh each time they are asked for.
+
+    Only items that somebody had come to before the moment are asked, targets too: a catalogue knows no others then, and
+    a first event would otherwise give its target away. With ``exclude_seen`` nothing of the history is.
+    """
+
+    def __init__(
+        self,
+        cases: Cases,
+        interactions: Interactions,
+        scorer: Scorer | None,
+        config: CasesConfig,
+        *,
+        exclude_seen: bool = False,
+    ) -> None:
+        assert cases.times is not None
+        known_B = interactions.counts(cases.targets, cases.times) > 0
+        if exclude_seen:
+            known_B &= ~holds(cases.histories, cases.targets[:, None])[:, 0]
+        if not known_B.any():
+            raise ValueError(f"Of {len(cases)} cases none asks for an item that was known before: nothing to learn.")
+        self.cases = cases.take(known_B)
+        self.interactions = interactions
+        self.config = config
+        self.exclude_seen = exclude_seen
+        order = np.argsort(interactions.times_N, kind="stable")
+        self._items_N = (np.searchsorted(interactions.offsets, order, side="right") - 1).astype(np.int32)
+        assert self.cases.times is not None
+        self._before_B = np.searchsorted(interactions.times_N[order], self.cases.times)
+        self._retrieved_BR = np.zeros((len(self.cases), 0), dtype=np.int32)
+        if scorer is not None and config.hard:
+            self._retrieved_BR = self._retrieve(scorer)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def draw(self, rng: np.random.Generator) -> ClickCases:
+        """The target first, then the popular ones, then the hard ones; PAD where nothing could be drawn. The popular
+        ones take the place of hard ones where there is no retrieving model."""
+        hard = self.config.hard if self._retrieved_BR.shape[1] else 0
+        popular_BC = self._popular(rng, self.config.popular + self.config.hard - hard)
+        candidates_BC = np.concatenate([self.cases.targets[:, None], popular_BC, self._hard(rng, hard)], axis=1)
+        labels_BC = np.zeros(candidates_BC.shape, dtype=bool)
+        labels_BC[:, 0] = True
+        assert self.cases.times is not None
+        return ClickCases(self.cases.histories, self.cases.times, candidates_BC, labels_BC, self.cases.groups)
+
+    def _popular(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """int32 [B, count]."""
+        out_BC = np.full((len(self), count), PAD, dtype=np.int32)
+        for _ in range(TRIES):
+            open_BC = out_BC == PAD
+            if not open_BC.any():
+                break
+            place_BC = (rng.random(out_BC.shape) * self._before_B[:, None]).astype(np.int64)
+            drawn_BC = self._items_N[np.minimum(place_BC, self._before_B[:, None] - 1)]
+            out_BC = np.where(open_BC, np.where(self._may_be_asked(drawn_BC), drawn_BC, PAD), out_BC)
+        return out_BC
+
+    def _hard(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """int32 [B, count], distinct."""
+        if count == 0:
+            return np.zeros((len(self), 0), dtype=np.int32)
+        key_BR = np.where(self._retrieved_BR != PAD, rng.random(self._retrieved_BR.shape), -1.0)
+        chosen_BC = np.argsort(-key_BR, axis=1, kind="stable")[:, :count]
+        return np.take_along_axis(self._retrieved_BR, chosen_BC, axis=1)
+
+    def _retrieve(self, scorer: Scorer) -> np.ndarray:
+        """int32 [B, R]: what the model ranks first for each history, without what may not be asked."""
+        parts = []
+        for start in range(0, len(self), BLOCK):
+            histories = self.cases.histories.take(slice(start, start + BLOCK))
+            seen = histories if self.exclude_seen else None
+            parts.append(top_k(scorer.scores(histories), self.config.retrieved, exclude=seen)[0])
+        found_BR = np.concatenate(parts)
+        assert self.cases.times is not None
+        moments_P = np.repeat(self.cases.times, found_BR.shape[1])
+        known_BR = (self.interactions.counts(found_BR.ravel(), moments_P) > 0).reshape(found_BR.shape)
+        return np.where(known_BR & (found_BR != self.cases.targets[:, None]), found_BR, PAD)
+
+    def _may_be_asked(self, items_BC: np.ndarray) -> np.ndarray:
+        other_BC: np.ndarray = items_BC != self.cases.targets[:, None]
+        return other_BC & ~holds(self.cases.histories, items_BC) if self.exclude_seen else other_BC
+
+
+def holds(histories: Sequences, items_BC: np.ndarray) -> np.ndarray:
+    """bool [B, C]: whether row b of the histories has the item."""
+    row_N, where_N = histories.positions()
+    items_N = histories.items[where_N].astype(np.int64)
+    width = max(int(items_N.max(initial=0)), int(items_BC.max(initial=0))) + 1
+    keys = np.append(np.unique(row_N * width + items_N), np.iinfo(np.int64).max)
+    wanted_BC = np.arange(len(items_BC))[:, None] * width + items_BC
+    found_BC: np.ndarray = keys[np.searchsorted(keys, wanted_BC)] == wanted_BC
+    return found_BC

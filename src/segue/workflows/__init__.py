@@ -1,0 +1,1 @@
+"""Workflows: train, compare, update and evaluate models and pipelines."""

@@ -1,0 +1,204 @@
+"""A pipeline's settings, a split -> a fitted pipeline: sources first, then what validation says of their opinions.
+
+Nothing is learned from what a source was fitted on: sources see the training events, weights see validation cases,
+and only then are the sources fitted once more with more events.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segue.config.decode import decode
+from segue.data.catalog import Catalog
+from segue.data.evaluation_cases import Split
+from segue.data.sequences import Sequences
+from segue.data.splits.split import split_log
+from segue.models.scorer import Scorer
+from segue.models.zoo import ZOO, find_name
+from segue.pipeline.candidates.builtin_sources import OWN, Known
+from segue.pipeline.candidates.source import Source, searchable
+from segue.pipeline.candidates.vector_index import Approximate, approximate_if_good
+from segue.pipeline.config import PipelineConfig, SourceConfig
+from segue.pipeline.item_statistics import Shelf
+from segue.pipeline.persistence import settings_of
+from segue.pipeline.pipeline import Pipeline, distinct
+from segue.workflows.compare_models import Comparison, Result, run_one
+from segue.workflows.fit_blend import weigh
+from segue.workflows.fit_model import Fitted, Work, fit, fit_all
+from segue.workflows.fit_second_stage import live, ranked, saved_for
+from segue.workflows.job import Job, Told
+from segue.workflows.train_model import put_to_work
+
+if TYPE_CHECKING:
+    from segue.data.event_log import EventLog
+
+QUERIES = 200
+"""An approximate index is judged by so many histories."""
+
+Say = Callable[[str], None]
+
+
+def compose(
+    split: Split,
+    config: PipelineConfig,
+    *,
+    refit: bool = False,
+    seed: int = 0,
+    work: Work | None = None,
+    say: Say = lambda what: None,
+) -> Fitted:
+    """Fits the sources on ``split.train``, learns blend and trees on ``split.validation``, and with ``refit`` fits the
+    sources again on training and validation events together. Equal arguments give equal pipelines."""
+    started = time.perf_counter()
+    config = _checked(config)
+    saved_for(config.rank, split)
+    models = _fit_models(split, config, seed, work, say)
+    shelf = Shelf.fit(split.train, split.catalog)
+    sources, recalls = _sources(models, config, split.validation.histories)
+    say("learning how to blend")
+    weighing, notes = weigh(sources, shelf, split, config, seed)
+    second = None
+    if config.rank.model is not None:
+        plain = Pipeline(sources, weighing, shelf, config, exclude_seen=split.exclude_seen)
+        whole, notes["ranker"] = ranked(plain, split, seed, say)
+        weighing, second = whole.weighing, whole.second
+    if refit:
+        models = _fit_again(Known(split.refit, split.catalog, split.facts), models, seed, work, say)
+        sources, recalls = _sources(models, config, split.validation.histories)
+        shelf = Shelf.fit(split.refit, split.catalog)
+    pipeline = Pipeline(sources, weighing, shelf, config, exclude_seen=split.exclude_seen, second=second)
+    notes |= {"models": {key: model.notes for key, model in models.items()}}
+    if recalls:
+        notes["approximate_recall"] = recalls
+    return _fitted(pipeline, models, notes, time.perf_counter() - started)
+
+
+def compose_all(
+    known: Known,
+    chosen: Fitted,
+    *,
+    before: Catalog | None = None,
+    seed: int = 0,
+    work: Work | None = None,
+    say: Say = lambda what: None,
+) -> Fitted:
+    """The same pipeline with its sources fitted on every event there is, weighed as an earlier ``compose`` learned.
+    ``before``: the catalogue of ``chosen``, where it is another one."""
+    started, sequences, catalog = time.perf_counter(), known.sequences, known.catalog
+    old = chosen.scorer
+    assert isinstance(old, Pipeline)
+    models = {
+        _key(one): Fitted(source.scorer, dict(_saved_settings(chosen, s)), dict(chosen.notes["models"][_key(one)]), 0.0)
+        for s, (one, source) in enumerate(zip(old.config.source, old.sources, strict=True))
+    }
+    models = _fit_again(known, models, seed, work, say)
+    sources, _ = _sources(models, old.config, sequences)
+    shelf = Shelf.fit(sequences, catalog)
+    second = None if old.second is None else live(old.second, before or catalog, sequences, catalog)
+    pipeline = Pipeline(sources, old.weighing, shelf, old.config, exclude_seen=old.exclude_seen, second=second)
+    return _fitted(pipeline, models, chosen.notes, time.perf_counter() - started)
+
+
+def train_pipeline(
+    log: "EventLog", config: PipelineConfig, out: Path, job: Job | None = None, told: Told | None = None
+) -> tuple[Result, str]:
+    """Fits a pipeline, judges it on the log's last part, fits its sources once more on every event (``refit``), and
+    saves it: (the judged run, the artifact's version)."""
+    job = job or Job()
+
+    def fitter(name: str, split: Split, values: Any, *, refit: bool, seed: int, work: Work) -> Fitted:
+        return compose(split, config, refit=refit, seed=seed, work=work, say=say)
+
+    def again(name: str, sequences: Sequences, size: int, chosen: Fitted, **how: Any) -> Fitted:
+        options = {"before": split.catalog, "seed": how["seed"], "work": how["work"], "say": say}
+        return compose_all(Known(sequences, log.catalog(), how["facts"]), chosen, **options)
+
+    def say(what: str) -> None:
+        if told is not None:
+            told(what, None)
+
+    split = split_log(log, job.protocol)
+    judged = run_one(split, Pipeline.name, {}, job, Comparison(), told, fitter)
+    return judged[0], put_to_work(log, judged, out, job, told, again)
+
+
+def _saved_settings(chosen: Fitted, source: int) -> Mapping[str, Any]:
+    models: list[dict[str, Any]] = chosen.settings["models"]
+    own: dict[str, Any] = models[chosen.settings["model_of_source"][source]]["settings"]
+    return own
+
+
+def _fitted(pipeline: Pipeline, models: Mapping[str, Fitted], notes: dict[str, Any], fit_s: float) -> Fitted:
+    scorers, _ = distinct(pipeline)
+    owners = {id(model.scorer): model for model in models.values()}
+    own = {m: owners[id(scorer)].settings for m, scorer in enumerate(scorers)}
+    return Fitted(pipeline, settings_of(pipeline, own), notes, fit_s)
+
+
+def _checked(config: PipelineConfig) -> PipelineConfig:
+    """With models by the names of the table. ValueError for one that there is not."""
+    sources = []
+    for one in config.source:
+        name = one.model.strip().replace("_", "-").lower()
+        if name not in OWN and name not in ZOO:
+            known = ", ".join([*OWN, *ZOO])
+            raise ValueError(f"There is no model '{one.model}' for a source. Known models: {known}.")
+        sources.append(replace(one, model=name))
+    return replace(config, source=tuple(sources))
+
+
+def _key(one: SourceConfig) -> str:
+    """Equal for sources that can ask one fitted model."""
+    return f"{one.model} {json.dumps(one.settings, sort_keys=True)}" if one.settings else one.model
+
+
+def _fit_models(split: Split, config: PipelineConfig, seed: int, work: Work | None, say: Say) -> dict[str, Fitted]:
+    """Each distinct model on the training events."""
+    models: dict[str, Fitted] = {}
+    known = Known(split.train, split.catalog, split.facts)
+    for one in config.source:
+        if (key := _key(one)) in models:
+            continue
+        say(f"training {key}")
+        if one.model in OWN:
+            entry = OWN[one.model]
+            own: Any = decode(entry.config, one.settings, f"{one.called}.")
+            models[key] = Fitted(entry.fit(known, own), asdict(own), {}, 0.0)
+        else:
+            models[key] = fit(find_name(one.model), split, one.settings, seed=seed, work=work)
+    return models
+
+
+def _fit_again(known: Known, models: Mapping[str, Fitted], seed: int, work: Work | None, say: Say) -> dict[str, Fitted]:
+    """Each model with its settings and what it chose, on other events."""
+    again: dict[str, Fitted] = {}
+    for key, model in models.items():
+        say(f"training {key} again")
+        name = model.scorer.name
+        if name in OWN:
+            own: Any = decode(OWN[name].config, model.settings)
+            again[key] = replace(model, scorer=OWN[name].fit(known, own))
+        else:
+            data = (known.sequences, known.catalog.size)
+            again[key] = fit_all(name, *data, model, seed=seed, work=work, facts=known.facts)
+    return again
+
+
+def _sources(
+    models: Mapping[str, Fitted], config: PipelineConfig, histories: Sequences
+) -> tuple[list[Source], dict[str, float]]:
+    """(the sources; the recall of each approximate index that was tried, on the last of ``histories``)."""
+    recalls: dict[str, float] = {}
+    sources = []
+    for one in config.source:
+        scorer: Scorer = models[_key(one)].scorer
+        index: Approximate | None = None
+        if one.index == "approximate":
+            net = searchable(scorer)
+            query_BD, keys_VD = net.queries(histories.take(slice(-QUERIES, None)))
+            index, recalls[one.called] = approximate_if_good(keys_VD, query_BD, one.take)
+        sources.append(Source(scorer, one, index))
+    return sources, recalls

@@ -1,0 +1,67 @@
+"""Columns: names that people use, and every guess told."""
+
+import pytest
+
+from segue.data.readers.column_roles import choose
+
+
+@pytest.mark.parametrize(
+    ("found", "chosen"),
+    [
+        (["user_id", "item_id", "timestamp"], ["user_id", "item_id", "timestamp"]),
+        (["CustomerID", "StockCode", "InvoiceDate"], ["CustomerID", "StockCode", "InvoiceDate"]),
+        (["timestamp", "visitorid", "event", "itemid"], ["visitorid", "itemid", "timestamp"]),
+        (["userId", "movieId", "rating", "ts"], ["userId", "movieId", "ts"]),
+        (["reviewerID", "asin", "unixReviewTime"], ["reviewerID", "asin", "unixReviewTime"]),
+        (["event_time", "event_type", "product_id", "user_id"], ["user_id", "product_id", "event_time"]),
+        (["SessionId", "ItemId", "Time"], ["SessionId", "ItemId", "Time"]),
+        (["user", "User_ID", "item"], ["User_ID", "item"]),
+        (["ITEM", "item", "user"], ["user", "ITEM"]),
+    ],
+)
+def test_names_that_people_use(found: list[str], chosen: list[str]) -> None:
+    columns, _ = choose(found, None)
+    roles = ["user_id", "item_id", "timestamp"][: len(chosen)]
+    assert [columns[role] for role in roles] == chosen
+
+
+def test_every_guess_is_told_and_what_needs_none_is_not() -> None:
+    _, notes = choose(["user_id", "sku", "Time"], None)
+    assert notes == ["Column 'sku' is taken as item_id.", "Column 'Time' is taken as timestamp."]
+
+
+def test_a_choice_by_hand_settles_it() -> None:
+    columns, notes = choose(["user", "shopper", "item"], {"user_id": "shopper"})
+    assert columns == {"user_id": "shopper", "item_id": "item"}
+    assert notes == ["Column 'item' is taken as item_id."]
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "message"),
+    [
+        (
+            ["a", "b"],
+            {},
+            r"^No column of this log looks like user_id; name it, for example user_id=NAME\. Its columns: a, b\.$",
+        ),
+        (
+            [f"c{i}" for i in range(25)],
+            {},
+            r"Its columns: c0, c1, .*, c19 and 5 more\.$",
+        ),
+        (
+            ["user", "item"],
+            {"user_id": "user", "item_id": "user"},
+            r"^Column 'user' cannot be both user_id and item_id\.$",
+        ),
+        (["user"], {"item_id": "shop"}, r"^The log has no column 'shop' for item_id\. Its columns: user\.$"),
+        (
+            ["user"],
+            {"thing": "user"},
+            r"^There is no column role 'thing'\. Known roles: user_id, item_id, timestamp, session_id, event, value\.$",
+        ),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(found: list[str], wanted: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        choose(found, wanted)

@@ -1,0 +1,132 @@
+"""Delimited text: the fast reader may only be used where the careful one would find the same."""
+
+import gzip
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segue.data.readers import delimited
+from segue.data.readers.delimited import LONGEST_ROW, read_delimited
+from segue.data.readers.raw_table import ROW, Raw
+
+HEAD = "user,item,time\n"
+
+
+@pytest.fixture
+def read(tmp_path: Path):
+    def read(text: str | bytes, separator: str = ",", name: str = "log.csv") -> Raw:
+        path = tmp_path / name
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return read_delimited(path, separator=separator)
+
+    return read
+
+
+CELLS = ["a", "", '"b"', '"c,d"', '"e\nf"', 'g"h', '"i""j"', " k ", '"', "茶", '"l"m']
+rows = st.lists(st.tuples(st.lists(st.sampled_from(CELLS), min_size=0, max_size=4), st.sampled_from(["\n", "\r\n"])))
+wild = st.lists(st.sampled_from(["a", ",", '"', "\n", "\r\n", "\r", " ", "é"]), max_size=40).map("".join)
+
+
+@given(st.one_of(rows.map(lambda all_rows: "".join(",".join(cells) + end for cells, end in all_rows)), wild))
+@settings(deadline=None, max_examples=400)
+def test_fast_equals_careful(tmp_path_factory: pytest.TempPathFactory, body: str) -> None:
+    path = tmp_path_factory.mktemp("csv") / "log.csv"
+    path.write_bytes((HEAD + body).encode())
+    raw = read_delimited(path, separator=",")
+    careful = delimited._carefully(path, ["user", "item", "time"], ",", True)
+    assert raw.frame.rows() == careful.frame.rows()
+    assert raw.rejected == careful.rejected
+
+
+def test_a_log_without_faults_is_read_fast(read, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also with empty last fields, quoted fields and Windows line ends."""
+    monkeypatch.delattr(delimited, "_carefully")
+    assert read(HEAD + "u,a,1\nv,b,\n").frame["time"].to_list() == ["1", None]
+    assert read(HEAD + '"u",a,1\r\n"v","b,c",2\r\n').frame["item"].to_list() == ["a", "b,c"]
+    assert read(HEAD + 'u,"",""\n').frame.row(0) == (2, "u", None, None)
+    assert read(gzip.compress(HEAD.encode() + b"u,a,1\n"), name="log.csv.gz").frame.height == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "kept", "rejected"),
+    [
+        ("u,a\nv,b,2\n", [(3, "v")], [(2, "2 fields instead of 3", "u,a")]),
+        ("u,a,1,x\nv,b,2\n", [(3, "v")], [(2, "4 fields instead of 3", "u,a,1,x")]),
+        ("u,a,1\nv,b", [(2, "u")], [(3, "2 fields instead of 3", "v,b")]),
+        ("\nu,a,1\n\n\nv,b,2\n\n", [(3, "u"), (6, "v")], []),
+        ('u,"a\nb",1\nv,b,2\n', [(2, "u"), (4, "v")], []),
+        ('u,a,"1\nv,b,2\nw,c,3\n', [(3, "v"), (4, "w")], [(2, "a quotation mark that is never closed", 'u,a,"1')]),
+        ('u,"a,1\nv,b,2\n', [(3, "v")], [(2, "a quotation mark that is never closed", 'u,"a,1')]),
+        ("u,a,1,", [], [(2, "4 fields instead of 3", "u,a,1,")]),
+        ("u,a,1\rv,b,2\r", [(2, "u"), (3, "v")], []),
+    ],
+)
+def test_rows_that_do_not_fit(
+    body: str, kept: list[tuple[int, str]], rejected: list[tuple[int, str, str]], read
+) -> None:
+    raw = read(HEAD + body)
+    assert raw.frame.select(ROW, "user").rows() == kept
+    assert raw.rejected == rejected
+
+
+def test_a_copy_cut_short_does_not_pass_as_a_row(read) -> None:
+    """The fast reader fills the missing field with nothing, and the log would end in an event with a wrong time."""
+    raw = read("user,item,time,price\nu,a,1700000000,2\nv,b,17000")
+    assert raw.frame["user"].to_list() == ["u"]
+    assert raw.rejected == [(3, "3 fields instead of 4", "v,b,17000")]
+
+
+def test_a_field_too_long_for_a_row_stops_nothing(read) -> None:
+    """A field beyond the csv module's limit once ended the reading there, and the rest was lost without a word."""
+    raw = read(HEAD + 'w"w,x,0\n' + "u," + "x" * 200_000 + ",1\nv,b,2\n")
+    assert raw.frame["user"].to_list() == ['w"w', "v"]
+    [(line, reason, text)] = raw.rejected
+    assert (line, reason) == (3, "broken row: field larger than field limit (131072)")
+    assert len(text) == 500
+
+
+@pytest.mark.parametrize("lines", [LONGEST_ROW - 2, LONGEST_ROW - 1])
+def test_a_quoted_field_may_span_many_lines(lines: int, read) -> None:
+    raw = read('user,item,note\nu,a,"' + "x\n" * lines + '"\nv,b,c"c\n')
+    assert raw.frame["user"].to_list() == ["u", "v"]
+    assert raw.rejected == []
+
+
+def test_a_quotation_mark_open_for_too_long_is_a_fault(read) -> None:
+    raw = read('user,item,note\nu,a,"' + "x,y,z\n" * LONGEST_ROW + 'v,b,c"\n')
+    assert raw.rejected[0] == (2, "a quotation mark that is never closed", 'u,a,"x,y,z')
+    assert raw.frame.height == LONGEST_ROW
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_other_separators_of_a_csv_are_guessed_and_told(separator: str, read) -> None:
+    raw = read("user,item,time\nu,a,1\n".replace(",", separator))
+    assert raw.frame.select("user", "item", "time").rows() == [("u", "a", "1")]
+    assert raw.notes == [f"Fields are separated by {separator!r}."]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("user\n1\n", r"log\.csv has one column only; is it separated by ','\?$"),
+        ("user,item,user\n1,2,3\n", r"log\.csv has two columns named 'user'; rename one in its first line\.$"),
+        (b"\x00\x01,\xff\n", r"log\.csv is not a table of text: its first line is no list of column names\.$"),
+        ("x" * 200_000 + ",y\n", r"log\.csv is not a table of text: its first line is no list of column names\.$"),
+    ],
+)
+def test_what_is_no_header_is_one_sentence(text: str | bytes, message: str, read) -> None:
+    with pytest.raises(ValueError, match=message):
+        read(text)
+
+
+def test_quotation_marks_mean_nothing_in_recbole(tmp_path: Path) -> None:
+    path = tmp_path / "log.inter"
+    path.write_text('user_id:token\titem_id:token\ttimestamp:float\n"u\ta"b\t1\nv\t"\t2\n')
+    assert delimited.read_recbole(path).frame.drop(ROW).rows() == [('"u', 'a"b', "1"), ("v", '"', "2")]
+
+
+def test_texts_stay_texts(read) -> None:
+    assert set(read(HEAD + "1,01,1.0\n").frame.drop(ROW).schema.values()) == {pl.String}

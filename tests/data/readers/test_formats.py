@@ -1,0 +1,50 @@
+"""The one table of formats: which one a file is, and files that are none."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from segue.data.readers.formats import FORMATS, guess_format, read_raw
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [
+        ("a.csv", "csv"),
+        ("a.CSV.GZ", "csv"),
+        ("a.b.tsv", "tsv"),
+        ("a.inter", "recbole"),
+        ("a.ndjson.gz", "jsonl"),
+        ("a.json", "json"),
+        ("a.pq", "parquet"),
+        ("a.feather", "arrow"),
+    ],
+)
+def test_the_ending_says_the_format(name: str, format: str) -> None:
+    assert guess_format(Path(name)) == format
+
+
+@pytest.mark.parametrize("name", ["log.txt", "log", "log.gz", "csv"])
+def test_an_ending_that_says_nothing_asks(name: str) -> None:
+    with pytest.raises(
+        ValueError,
+        match=rf"^The ending of {name} does not say its format; name one of: {', '.join(FORMATS)}\.$",
+    ):
+        guess_format(Path(name))
+
+
+def test_arrow_files_and_streams(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"user": [1], "item": ["a"]})
+    frame.write_ipc(tmp_path / "file.arrow")
+    frame.write_ipc_stream(tmp_path / "stream.arrow")
+    for name in ("file.arrow", "stream.arrow"):
+        assert read_raw(tmp_path / name, "arrow").frame.drop("__row__").equals(frame)
+
+
+@pytest.mark.parametrize("format", ["parquet", "arrow", "csv", "tsv", "recbole", "jsonl", "json", "pairs"])
+def test_a_broken_gzip_or_table_is_one_sentence(format: str, tmp_path: Path) -> None:
+    path = tmp_path / "log.gz"
+    path.write_bytes(b"\x1f\x8b\x08\x00broken and cut")
+    with pytest.raises(ValueError, match=rf"log\.gz cannot be read as {format}: [^\n]+[^.]\.$"):
+        read_raw(path, format)

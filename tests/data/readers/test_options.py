@@ -1,0 +1,101 @@
+"""Options that cannot be, and what a report says to people."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from segue.data.read_report import ReadReport
+from segue.data.readers.events import read_events
+from segue.data.readers.options import ReadOptions
+
+FRAME = pl.DataFrame({"user": ["u", "", "v"], "item": ["a", "b", "c"], "time": [1, 2, 3], "price": ["5", "7", "9"]})
+
+
+def test_the_report_in_lines(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    FRAME.write_csv(path)
+    log = read_events(path, where="price < 8", rejected=str(tmp_path / "bad.csv"))
+    assert log.report.lines() == [
+        f"{path}: 3 rows read as csv, 1 events kept.",
+        "Column 'user' is taken as user_id.",
+        "Column 'item' is taken as item_id.",
+        "Column 'time' is taken as timestamp.",
+        "Times are taken as epoch s, guessed from their size.",
+        "1 rows left out by the condition.",
+        "1 rows set aside: user_id is missing.",
+        f"The rows set aside are in {tmp_path / 'bad.csv'}.",
+    ]
+    assert log.report.columns == {"user_id": "user", "item_id": "item", "timestamp": "time"}
+
+
+def test_the_steps_after_reading_are_noted() -> None:
+    report = ReadReport("x", "csv", {}, ("one",), 10, {})
+    after = report.noting("two", taken_out=3, reason="too old").noting(taken_out=1, reason="too old").noting()
+    assert after.notes == ("one", "two")
+    assert after.trimmed == {"too old": 4}
+    assert (report.kept, after.kept) == (10, 6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"time_unit": "h"},
+            r"^There is no unit of time 'h'\. Known units: auto, s, ms, us, ns; for times that are text, give "
+            r"time_format\.$",
+        ),
+        (
+            {"rejected": "/no/such/bad.csv"},
+            r"^The rows set aside cannot go to /no/such/bad\.csv: there is no such folder\.$",
+        ),
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ReadOptions(**options)
+
+
+def test_a_misspelled_option_is_one_sentence() -> None:
+    with pytest.raises(ValueError, match=r"^Unknown setting 'stict'\. Did you mean 'strict'\?$"):
+        read_events(FRAME, stict=True)
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        (
+            "price",
+            r"^The condition 'price' is not true or false for each row; write for example price > 0\.$",
+        ),
+        ("max(time) > 0", r"^The condition 'max\(time\) > 0' is not true or false for each row; write for example "),
+        ("nope > 3", r"^The condition 'nope > 3' does not work on this log: unable to find column \"nope\""),
+        ("", r"^The condition '' does not work on this log: unable to parse '' as Expr\.$"),
+        (
+            "time > 5",
+            r"^the table has no usable row; 3 were read\. 3 were left out by the condition\.$",
+        ),
+    ],
+)
+def test_conditions_that_cannot_be(condition: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_events(FRAME, where=condition)
+
+
+def test_a_condition_on_a_text_file_compares_numbers_but_ids_as_texts(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user,item,time,price\nu,01,1,10\nu,1,2,9\nu,01,3,-1\n")
+    log = read_events(path, where="price > 2 AND item = '01'")
+    assert log.frame.select("item_id", "price").rows() == [("01", "10")]
+    assert len(read_events(path, where="price BETWEEN 9 AND 10")) == 2
+
+
+def test_times_of_another_form_get_a_hint() -> None:
+    frame = pl.DataFrame({"user": ["u"], "item": ["a"], "time": ["1/12/2010 8:26"]})
+    with pytest.raises(
+        ValueError,
+        match=r"The first: timestamp is missing or no time between 1970 and 2200 \(row 1\)\. Times of another form are "
+        r"read with time_format, for example %d/%m/%Y %H:%M\.$",
+    ):
+        read_events(frame)

@@ -1,0 +1,62 @@
+"""Rows set aside: the quick look and the close one agree, and the file can be read back."""
+
+import csv
+from pathlib import Path
+
+import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segue.data.readers import rejected_rows
+from segue.data.readers.events import read_events
+from segue.data.readers.raw_table import ROW
+
+ids = st.one_of(st.none(), st.text(max_size=3), st.just("x" * 513))
+
+
+@given(st.lists(st.tuples(ids, ids, st.one_of(st.none(), st.integers(-1, 8 * 10**15))), min_size=1, max_size=8))
+@settings(deadline=None, max_examples=200)
+def test_no_bad_row_is_overlooked(rows: list[tuple[str | None, str | None, int | None]]) -> None:
+    """The close look at every row, against the close look at the suspects only."""
+    schema = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64}
+    frame = pl.DataFrame(rows, schema=schema, orient="row").with_row_index(ROW, offset=1)
+    ready = {name: frame[name] for name in schema}
+    columns = {name: name for name in schema}
+    suspect = rejected_rows.suspicious(ready)
+    quick = rejected_rows.set_aside(
+        frame.filter(suspect), columns, {n: c.filter(suspect) for n, c in ready.items()}, {}
+    )
+    assert quick == rejected_rows.set_aside(frame, columns, ready, {})
+
+
+def test_the_file_can_be_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "bad.csv"
+    rejected_rows.write(path, [(7, "why", 'a,"b"\n\tc'), (3, "茶", "")])
+    with path.open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file)) == [["row", "reason", "text"], ["3", "茶", ""], ["7", "why", 'a,"b"\n\tc']]
+
+
+def test_a_clean_log_leaves_no_old_rows_behind(tmp_path: Path) -> None:
+    """The file of an earlier reading must not pass for the present one's."""
+    path = tmp_path / "bad.csv"
+    path.write_text("row,reason,text\n1,old,old\n")
+    read_events(pl.DataFrame({"user": ["u"], "item": ["a"], "time": [1]}), rejected=path)
+    assert path.read_text() == "row,reason,text\n"
+
+
+def test_rows_are_written_also_where_the_log_is_refused(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"user": [""], "item": ["a"], "time": [1]})
+    for options in ({"strict": True}, {}):
+        path = tmp_path / "bad.csv"
+        path.unlink(missing_ok=True)
+        try:
+            read_events(frame, rejected=path, **options)
+        except ValueError:
+            assert path.read_text() == 'row,reason,text\n1,user_id is missing,",a,1"\n'
+        else:
+            raise AssertionError("a log without a good row was read")
+
+
+def test_reasons_are_counted_the_commonest_first() -> None:
+    found = rejected_rows.count([(1, "b", ""), (2, "a", ""), (3, "a", "")])
+    assert list(found.items()) == [("a", 2), ("b", 1)]

@@ -1,0 +1,106 @@
+"""Times: every unit and form against Python's own datetime, and what is none."""
+
+import datetime as dt
+import decimal
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segue.data.readers.timestamps import LATEST_US, to_microseconds
+
+UTC = dt.UTC
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=UTC)
+moments = st.datetimes(dt.datetime(1990, 1, 1), dt.datetime(2199, 12, 31))
+zones = st.integers(-14 * 4, 14 * 4).map(lambda quarters: dt.timezone(dt.timedelta(minutes=15 * quarters)))
+
+
+def us_of(moment: dt.datetime) -> int:
+    return (moment - EPOCH) // dt.timedelta(microseconds=1)
+
+
+def us(values: Any, dtype: Any = None, **options: Any) -> list[int | None]:
+    return to_microseconds(pl.Series("when", values, dtype=dtype), **options)[0].to_list()
+
+
+@given(st.lists(moments, min_size=1, max_size=5), zones, st.sampled_from(["T", " "]), st.booleans())
+@settings(deadline=None)
+def test_iso_8601_is_what_python_says(found: list[dt.datetime], zone: dt.timezone, between: str, zoned: bool) -> None:
+    told = [moment.replace(tzinfo=zone if zoned else UTC) for moment in found]
+    texts = [(moment if zoned else moment.replace(tzinfo=None)).isoformat(sep=between) for moment in told]
+    assert us(texts) == [us_of(moment) for moment in told]
+
+
+@given(st.lists(moments, min_size=1, max_size=5), st.sampled_from(["s", "ms", "us", "ns"]))
+@settings(deadline=None)
+def test_numbers_are_told_apart_by_size(found: list[dt.datetime], unit: str) -> None:
+    wanted = [us_of(moment.replace(tzinfo=UTC)) for moment in found]
+    scale = {"s": 10**6, "ms": 10**3, "us": 1}.get(unit)
+    numbers = [n * 1000 if scale is None else n // scale for n in wanted]
+    rounded = [n if scale is None else n // scale * scale for n in wanted]
+    assert us(numbers) == rounded
+    assert us([str(n) for n in numbers]) == rounded
+    assert us(numbers, unit=unit) == rounded
+
+
+@given(st.lists(st.integers(0, LATEST_US), min_size=1, max_size=5))
+@settings(deadline=None)
+def test_date_times_of_every_precision(wanted: list[int]) -> None:
+    for precision, scale in (("ms", 1000), ("us", 1), ("ns", 1)):
+        column = pl.Series([n // scale * (1000 if precision == "ns" else 1) for n in wanted])
+        column = column.cast(pl.Datetime(precision))  # type: ignore[arg-type]
+        assert us(column) == [n // scale * scale for n in wanted]
+        assert us(column.dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Tokyo")) == us(column)
+
+
+def test_seconds_with_a_fraction_keep_their_microseconds() -> None:
+    assert us([1_700_000_000.123456]) == us(["1700000000.123456"]) == [1_700_000_000_123_456]
+    assert us([decimal.Decimal("1700000000.25")]) == [1_700_000_000_250_000]
+
+
+@pytest.mark.parametrize(
+    ("texts", "wanted"),
+    [
+        (["2023-11-14 22:13:20 UTC"], [1_700_000_000]),
+        (["2023-11-14T22:13:20Z", "2023-11-14T22:13"], [1_700_000_000, 1_699_999_980]),
+        (["2023-11-14T23:13:20+0100"], [1_700_000_000]),
+        ([" 1700000000 ", "1700000001"], [1_700_000_000, 1_700_000_001]),
+        (["1700000000", "n/a", "1700000002"], [1_700_000_000, None, 1_700_000_002]),
+        (["2023-11-14", "14.11.2023", None], [1_699_920_000, None, None]),
+    ],
+)
+def test_texts_and_what_is_none(texts: list[str | None], wanted: list[int | None]) -> None:
+    assert us(texts, pl.String) == [None if n is None else n * 10**6 for n in wanted]
+
+
+def test_absurd_numbers_are_none_and_do_not_sway_the_guess() -> None:
+    assert us([1_700_000_000.0, float("inf"), float("nan"), 1.7e9]) == [17 * 10**14, None, None, 17 * 10**14]
+    assert us([2**63 + 5, 1_700_000_000, 1_700_000_000], pl.UInt64) == [None, 17 * 10**14, 17 * 10**14]
+
+
+def test_a_pattern_names_any_other_form() -> None:
+    assert us(["14/11/2023 22:13", "2023-11-14"], pattern="%d/%m/%Y %H:%M") == [1_699_999_980 * 10**6, None]
+    assert us(["14/11/2023 23:13 +0100"], pattern="%d/%m/%Y %H:%M %z") == [1_699_999_980 * 10**6]
+    assert us(["2023-11-14"], pattern="%Y-%m-%d") == [1_699_920_000 * 10**6]
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([True], "Boolean"),
+        ([dt.time(1)], "Time"),
+        ([dt.timedelta(1)], r"Duration\(time_unit='us'\)"),
+        ([[1]], r"List\(Int64\)"),
+        ([b"1"], "Binary"),
+        ([None], "Null"),
+    ],
+)
+def test_columns_that_hold_no_times_are_one_sentence(values: Any, dtype: str) -> None:
+    with pytest.raises(
+        ValueError,
+        match=rf"^Column 'when' holds {dtype}, so it cannot be the timestamp: times are numbers, text, dates or "
+        r"date-times\.$",
+    ):
+        us(values)

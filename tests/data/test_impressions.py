@@ -1,0 +1,103 @@
+"""Impressions -> cases, by hand and against a slow way."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from segue.data.catalog import Catalog
+from segue.data.event_log import EventLog
+from segue.data.impressions import impressions
+from segue.data.readers.events import read_events
+
+MINUTE = 60_000_000
+
+
+def log_of(rows: list[tuple[str, str, int, str]]) -> EventLog:
+    columns = ["user_id", "item_id", "timestamp", "event"]
+    frame = pl.DataFrame(rows, schema=columns, orient="row").with_columns(pl.col("timestamp") * MINUTE)
+    return read_events(frame, time_unit="us")
+
+
+def test_an_impression_is_taken_within_the_window() -> None:
+    log = log_of(
+        [
+            ("ann", "a", 1, "click"),
+            ("ann", "b", 10, "view"),  # taken 5 minutes later
+            ("ann", "c", 10, "view"),  # never taken
+            ("ann", "b", 15, "click"),
+            ("ann", "a", 20, "view"),  # was taken before only
+            ("ann", "a", 15, "view"),  # taken 31 minutes later
+            ("ann", "a", 46, "click"),
+            ("bob", "b", 15, "view"),  # ann took it, bob did not
+            ("bob", "x", 16, "view"),  # not in the catalogue
+        ]
+    )
+    cases = impressions(log, Catalog(["a", "b", "c"]))
+    shown = [
+        (int(group), int(moment) // MINUTE, int(item), bool(label), history)
+        for group, moment, item, label, history in zip(
+            cases.groups_B,
+            cases.moments_B,
+            cases.candidates_BC[:, 0],
+            cases.labels_BC[:, 0],
+            cases.histories.lists(),
+            strict=True,
+        )
+    ]
+    assert shown == [
+        (0, 10, 2, True, [1]),
+        (0, 10, 3, False, [1]),
+        (0, 15, 1, False, [1]),
+        (0, 20, 1, True, [1, 2]),
+        (1, 15, 2, False, []),
+    ]
+    assert [len(cases), len(cases.take([0, 1]))] == [5, 2]
+    assert cases.asked.all()
+
+
+def test_equals_the_slow_way() -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        (f"u{rng.integers(5)}", f"i{rng.integers(6)}", int(rng.integers(200)), ["view", "click"][rng.integers(2)])
+        for _ in range(400)
+    ]
+    log = log_of(rows)
+    catalog = log.catalog()
+    cases = impressions(log, catalog, window_s=600)
+    views = sorted(((u, t, i) for u, i, t, e in rows if e == "view"), key=lambda row: row[:2])
+    users = sorted({u for u, _, _ in views})
+    found = sorted(
+        (users[g], int(m) // MINUTE, catalog.ids[c - 1], bool(y), tuple(catalog.names(h)))
+        for g, m, c, y, h in zip(
+            cases.groups_B,
+            cases.moments_B,
+            cases.candidates_BC[:, 0],
+            cases.labels_BC[:, 0],
+            cases.histories,
+            strict=True,
+        )
+    )
+    slow = []
+    for user, time, item in views:
+        clicks = [(t, i) for u, i, t, e in rows if u == user and e == "click"]
+        label = any(i == item and time <= t <= time + 10 for t, i in clicks)
+        past = sorted((row for row in clicks if row[0] < time), key=lambda row: row[0])
+        slow.append((user, time, item, label, tuple(i for _, i in past)))
+    assert found == sorted(slow)
+
+
+def test_what_cannot_be_read_is_said() -> None:
+    catalog = Catalog(["a"])
+    with pytest.raises(ValueError) as error:
+        impressions(log_of([("u", "a", 1, "click")]), catalog)
+    assert str(error.value) == "This log has no event 'view'. It has: 'click'."
+    plain = read_events(pl.DataFrame({"user": ["u"], "item": ["a"], "timestamp": [1_500_000_000]}))
+    with pytest.raises(ValueError) as error:
+        impressions(plain, catalog)
+    assert str(error.value) == "This log has no column 'event' that could tell 'view' from 'click'."
+    ordered = read_events(pl.DataFrame({"user": ["u"], "item": ["a"]}))
+    with pytest.raises(ValueError) as error:
+        impressions(ordered, catalog)
+    assert str(error.value) == (
+        "This log has an order but no times, so it cannot say what was known when an item was shown."
+    )

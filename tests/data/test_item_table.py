@@ -1,0 +1,133 @@
+"""The items table: kinds guessed and told, missing values, repeated and broken rows, what an artifact keeps."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pytest
+
+from segue.data.catalog import Catalog
+from segue.data.readers.items import read_items
+
+TABLE = """sku,Title,price,genres,colour
+a,Green tea from a small garden,3.50,tea|green,green
+b,Black tea,,tea|black,black
+c,Blue cup,12,cup,
+d,A cup that is green all over,9,cup|green,green
+e,Tin,1,,green
+"""
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    (tmp_path / "items.csv").write_text(TABLE)
+    return tmp_path / "items.csv"
+
+
+def test_kinds_are_guessed_and_told(table: Path) -> None:
+    items = read_items(table)
+    assert items.kinds == {"Title": "text", "price": "number", "genres": "list", "colour": "category"}
+    assert items.notes == (
+        "Column 'Title' is taken as text.",
+        "Column 'price' is taken as number.",
+        "Column 'genres' is taken as list.",
+        "Column 'colour' is taken as category.",
+    )
+
+
+def test_kinds_can_be_told_and_cells_that_do_not_fit_are_counted(table: Path) -> None:
+    items = read_items(table, kinds={"price": "category", "colour": "number"})
+    assert items.frame["price"].to_list() == ["3.50", None, "12", "9", "1"]
+    assert items.frame["colour"].to_list() == [None] * 5
+    assert "Column 'colour' is taken as number; 4 cells are none." in items.notes
+
+
+def test_what_an_artifact_keeps(table: Path) -> None:
+    items = read_items(table)
+    assert items.title == "Title"
+    assert items.for_catalog(Catalog(["b", "c", "unknown"])) == {
+        "b": {"Title": "Black tea", "title": "Black tea", "genres": ["tea", "black"], "colour": "black"},
+        "c": {"Title": "Blue cup", "title": "Blue cup", "price": 12.0, "genres": ["cup"]},
+    }
+    assert json.loads(json.dumps(items.for_catalog(Catalog(["a"]))))["a"]["price"] == 3.5
+
+
+@pytest.mark.parametrize(
+    ("columns", "title"),
+    [
+        (["name", "title"], "title"),
+        (["Product Name"], "Product Name"),
+        (["colour"], None),
+        (["Description"], "Description"),
+    ],
+)
+def test_the_title_is_the_likeliest_column(columns: list[str], title: str | None) -> None:
+    items = read_items(pl.DataFrame({"item_id": ["a"]} | {c: ["x"] for c in columns}))
+    assert items.title == title
+
+
+@pytest.mark.parametrize("kind", ["parquet", "json", "jsonl", "tsv", "pandas"])
+def test_one_table_in_every_format(kind: str, tmp_path: Path) -> None:
+    rows = [{"item_id": "01", "title": "One", "tags": ["x", "y"]}, {"item_id": "2", "title": None, "tags": ["z"]}]
+    path = tmp_path / f"items.{kind}"
+    if kind == "parquet":
+        pl.DataFrame(rows).write_parquet(path)
+    elif kind == "json":
+        path.write_text(json.dumps(rows))
+    elif kind == "jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)))
+    elif kind == "tsv":
+        path.write_text("item_id\ttitle\ttags\n01\tOne\tx|y\n2\t\tz\n")
+    source: Any = pd.DataFrame(rows) if kind == "pandas" else path
+    kept = read_items(source).for_catalog(Catalog(["01", "2"]))
+    assert kept == {"01": {"title": "One", "tags": ["x", "y"]}, "2": {"tags": ["z"]}}
+
+
+def test_a_json_list_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "items.json"
+    path.write_text('[{"item_id": 1}, 2]')
+    with pytest.raises(ValueError, match=r"items\.json is not a JSON list of objects\.$"):
+        read_items(path)
+
+
+def test_cells_that_only_look_like_json_lists_stay_text() -> None:
+    items = read_items(pl.DataFrame({"item_id": ["a", "b"], "title": ["[Live] at home", "[Demo]"]}))
+    assert items.kinds == {"title": "text"}
+    assert items.frame["title"].to_list() == ["[Live] at home", "[Demo]"]
+
+
+def test_repeated_and_nameless_items_are_counted() -> None:
+    items = read_items(pl.DataFrame({"item": ["a", None, "a", "b\n"], "title": ["first", "nobody", "again", "broken"]}))
+    assert items.frame.rows() == [("first", "a")]
+    assert items.notes[:3] == (
+        "1 rows of the items table set aside: item_id is missing.",
+        "1 rows of the items table set aside: item_id holds a control character.",
+        "1 rows repeat an item; its first row counts.",
+    )
+
+
+def test_numbers_and_texts_never_merge() -> None:
+    items = read_items(pd.DataFrame({"item": [1, 2, "1"], "title": ["x", "y", "z"]}))
+    assert items.frame["item_id"].to_list() == ["1", "2"]
+    assert items.notes[0] == "1 rows of the items table set aside: 'item' is a text where most rows have a number."
+
+
+def test_what_is_no_items_table_gets_one_sentence(table: Path) -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"^No column of the items table looks like item_id; rename the one that does\. Its columns: x, y\.$",
+    ):
+        read_items(pl.DataFrame({"x": [1], "y": [2]}))
+    with pytest.raises(ValueError, match=r"^The items table has no row whose 'sku' is an id\.$"):
+        read_items(pl.DataFrame({"sku": [None, ""], "y": [1, 2]}, schema={"sku": pl.String, "y": pl.Int64}))
+    with pytest.raises(
+        ValueError,
+        match=r"^The items table has no column 'prize'\. Its columns: Title, price, genres, colour\.$",
+    ):
+        read_items(table, kinds={"prize": "number"})
+    with pytest.raises(
+        ValueError, match=r"^There is no kind 'money' of column\. Known kinds: category, list, number, text, vector\.$"
+    ):
+        read_items(table, kinds={"price": "money"})  # type: ignore[dict-item]

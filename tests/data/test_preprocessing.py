@@ -1,0 +1,176 @@
+"""Trimming: the k-core against a slow definition, sessions and repeats by hand, and that nothing goes uncounted."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segue.data.event_log import EventLog
+from segue.data.preprocessing import Trim, drop_repeats, k_core, sessionize
+from segue.data.readers.events import read_events
+
+MINUTE = 60
+
+
+def log_of(rows: list[tuple[str, str, int]], **options: Any) -> EventLog:
+    frame = pl.DataFrame(rows, schema=["user", "item", "time"], orient="row")
+    return read_events(frame, time_unit="s", **options)
+
+
+def pairs(log: EventLog) -> list[tuple[str, str]]:
+    return log.frame.select("user_id", "item_id").rows()
+
+
+def slow_core(events: list[tuple[str, str]], people: int, items: int) -> list[tuple[str, str]]:
+    """One bad person or item at a time, from the definition."""
+    while True:
+        users, things = Counter(u for u, _ in events), Counter(i for _, i in events)
+        bad_user = next((u for u, n in users.items() if n < people), None)
+        bad_item = next((i for i, n in things.items() if n < items), None)
+        if bad_user is None and bad_item is None:
+            return events
+        events = [(u, i) for u, i in events if (u != bad_user if bad_user is not None else i != bad_item)]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("uvwxyz")), min_size=1, max_size=40),
+    st.integers(1, 4),
+    st.integers(1, 4),
+)
+@settings(deadline=None)
+def test_the_core_is_that_of_the_definition(events: list[tuple[str, str]], people: int, items: int) -> None:
+    log = log_of([(u, i, t) for t, (u, i) in enumerate(events)])
+    wanted = slow_core(events, people, items)
+    if not wanted:
+        with pytest.raises(ValueError, match=r"^Nobody is left when each person needs"):
+            k_core(log, people=people, items=items)
+        return
+    core = k_core(log, people=people, items=items)
+    assert pairs(core) == wanted
+    assert core.report.kept == len(core)
+
+
+def test_the_core_reports_what_it_removed() -> None:
+    # c goes first; then y has one event and goes; then b has one event and goes; then x has one.
+    log = log_of([("a", "x", 1), ("a", "z", 2), ("a", "z", 3), ("b", "x", 4), ("b", "y", 5), ("c", "y", 6)])
+    core = k_core(log, people=2, items=2)
+    assert pairs(core) == [("a", "z"), ("a", "z")]
+    assert core.report.notes[-1] == (
+        "People with fewer than 2 events and items with fewer than 2 are taken out in 4 rounds: 2 of 3 people and 2 of "
+        "3 items."
+    )
+    assert core.report.trimmed == {"of people or items with too few events": 4}
+    assert core.report.lines()[0] == "the table: 6 rows read, 2 events kept."
+    assert core.report.lines()[-1] == "4 events taken out: of people or items with too few events."
+
+
+def test_an_empty_core_is_one_sentence() -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"^Nobody is left when each person needs 2 events and each item 1: ask for fewer\.$",
+    ):
+        log_of([("a", "x", 1)], min_user_events=2)
+
+
+def test_sessions_begin_after_a_pause() -> None:
+    minutes = [0, 10, 40, 71, 200, 5]
+    log = log_of([("ann", f"i{k}", m * MINUTE) for k, m in enumerate(minutes)] + [("bob", "x", 0)])
+    cut = sessionize(log, 30 * MINUTE)
+    # By time: 0 5 10 40 | 71 | 200; a pause of exactly half an hour is none.
+    assert cut.frame["session_id"].to_list() == ["ann#1", "ann#1", "ann#1", "ann#2", "ann#3", "ann#1", "bob#1"]
+    assert cut.report.notes[-1] == "A pause of more than 1800 s begins a new session: 4 sessions."
+    assert "session_id" not in log.frame.columns
+
+
+def test_sessions_by_pauses_replace_the_logs_own_and_say_so() -> None:
+    frame = pl.DataFrame({"user": ["u", "u"], "item": ["a", "b"], "time": [0, 9], "session": ["s", "s"]})
+    log = read_events(frame, session_gap_s=5)
+    assert log.frame["session_id"].to_list() == ["u#1", "u#2"]
+    assert log.report.notes[-1] == (
+        "A pause of more than 5 s begins a new session: 2 sessions. The log's own session_id is replaced."
+    )
+
+
+def test_sessions_of_two_people_never_share_a_name() -> None:
+    log = sessionize(log_of([("a", "x", 0), ("a", "y", 99), ("a#1", "x", 0), ("a#1", "y", 99)]), 10)
+    assert log.frame["session_id"].n_unique() == 4
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 50)), min_size=1, max_size=30), st.integers(1, 20))
+@settings(deadline=None)
+def test_sessions_are_those_of_a_plain_walk(events: list[tuple[str, int]], gap: int) -> None:
+    cut = sessionize(log_of([(user, "x", second) for user, second in events]), gap)
+    last: dict[str, int] = {}
+    number: Counter[str] = Counter()
+    wanted = [""] * len(events)
+    for k in sorted(range(len(events)), key=lambda k: (events[k][1], k)):
+        user, second = events[k]
+        if user not in last or second - last[user] > gap:
+            number[user] += 1
+        last[user] = second
+        wanted[k] = f"{user}#{number[user]}"
+    assert cut.frame["session_id"].to_list() == wanted
+
+
+def test_a_log_without_times_has_no_pauses(tmp_path: Any) -> None:
+    path = tmp_path / "s.txt"
+    path.write_text("7 a b\n")
+    with pytest.raises(
+        ValueError,
+        match=r"^Sessions cannot be told by pauses, because this log has an order but no times\.$",
+    ):
+        read_events(path, format="sequences", session_gap_s=60)
+
+
+def test_repeats_are_kept_unless_asked() -> None:
+    rows = [("u", "a", 1), ("u", "a", 2), ("u", "b", 3), ("u", "a", 4), ("v", "a", 0), ("u", "a", 5)]
+    assert len(log_of(rows)) == 6
+    log = log_of(rows, drop_repeats=True)
+    assert pairs(log) == [("u", "a"), ("u", "b"), ("u", "a"), ("v", "a")]
+    assert log.frame["timestamp"].to_list() == [1_000_000, 3_000_000, 4_000_000, 0]
+    assert log.report.trimmed == {"repeats of the item just before": 2}
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.integers(0, 9)), min_size=1, max_size=30))
+@settings(deadline=None)
+def test_what_is_left_has_no_repeats_and_every_change(events: list[tuple[str, str, int]]) -> None:
+    log = log_of(events)
+    catalog = log.catalog()
+    for row, trimmed in zip(log.sequences(catalog)[0], drop_repeats(log).sequences(catalog)[0], strict=True):
+        changes = np.concatenate([[True], row[1:] != row[:-1]])
+        assert trimmed.tolist() == row[changes].tolist()
+
+
+def test_all_trims_in_one_reading_add_up() -> None:
+    rows = [("u", "a", 0), ("u", "a", 1), ("u", "b", 2), ("v", "a", 0), ("v", "b", 5000), ("w", "c", 0)]
+    log = log_of(rows, drop_repeats=True, session_gap_s=1800, min_user_events=2, min_item_events=2)
+    assert pairs(log) == [("u", "a"), ("u", "b"), ("v", "a"), ("v", "b")]
+    assert log.frame["session_id"].to_list() == ["u#1", "u#1", "v#1", "v#2"]
+    assert log.report.kept == len(log) == 6 - sum(log.report.trimmed.values())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"session_gap_s": 0.0}, r"^session_gap_s must be a positive number of seconds, got 0\.0\.$"),
+        ({"session_gap_s": float("inf")}, r"^session_gap_s must be a positive number of seconds, got inf\.$"),
+        ({"min_user_events": 0}, r"^min_user_events must be >= 1, got 0\.$"),
+        ({"min_item_events": -1}, r"^min_item_events must be >= 1, got -1\.$"),
+    ],
+)
+def test_impossible_trims_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Trim(**options)
+
+
+def test_a_fixed_test_set_is_not_trimmed(tmp_path: Any) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text("a b\tc\n")
+    with pytest.raises(
+        ValueError, match=r"^A fixed test set is asked as it is; trim the log that trains, not this one\.$"
+    ):
+        read_events(path, format="prefixes", drop_repeats=True)

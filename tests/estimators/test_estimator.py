@@ -1,0 +1,176 @@
+"""The Python front door: scikit-learn's habits, raw histories, save and load."""
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.base import clone
+
+import segue
+from segue.data.sequences import Sequences
+from segue.estimators import recommenders
+from segue.estimators.estimator import Recommender
+from segue.models import artifact
+from segue.models.zoo import ZOO, Counting, Learned
+
+CLASSES = [kind for kind in vars(recommenders).values() if inspect.isclass(kind) and kind is not Recommender]
+MODELS = [kind for kind in CLASSES if isinstance(ZOO[kind.model], Counting)]
+
+
+@pytest.fixture(scope="module")
+def log() -> "segue.EventLog":
+    rows = [(f"u{p}", f"i{(p + s) % 9}", 1_700_000_000 + 100 * s + p) for p in range(30) for s in range(6)]
+    return segue.read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
+
+
+def test_every_model_of_the_zoo_is_a_public_class() -> None:
+    assert {kind.model for kind in CLASSES} == set(ZOO)
+    for kind in CLASSES:
+        assert getattr(segue, kind.__name__) is kind
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_fit_returns_self_and_answers(kind: type[Recommender], log: "segue.EventLog") -> None:
+    model = kind()
+    assert model.fit(log) is model
+    (answer, empty) = model.recommend([["i1", "i2"], []], k=4)
+    assert len(answer) == len(empty) == 4
+    assert not {"i1", "i2"} & {item for item, _ in answer}
+    assert [score for _, score in answer] == sorted((score for _, score in answer), reverse=True)
+
+
+def test_a_network_learns_the_ring(log: "segue.EventLog", tmp_path: Path) -> None:
+    model = segue.GRU4Rec(dim=8, epochs=4, batch_tokens=64, learning_rate=0.02).fit(log)
+    assert model.recommend([["i1", "i2"]], k=1)[0][0][0] == "i3"
+    version = model.save(tmp_path / "run")
+    loaded = segue.load(tmp_path / "run")
+    assert len(version) == 12
+    assert loaded.recommend([["i4"], []], k=5) == model.recommend([["i4"], []], k=5)
+
+
+def test_people_of_the_log_by_name(log: "segue.EventLog") -> None:
+    model = segue.Markov().fit(log)
+    by_name = model.recommend(users=["u0"], k=2)
+    assert by_name == model.recommend([["i0", "i1", "i2", "i3", "i4", "i5"]], k=2)
+    assert by_name[0][0][0] == "i6"
+
+
+def test_allow_list_and_seen_items(log: "segue.EventLog") -> None:
+    model = segue.CoVisit().fit(log)
+    assert {i for i, _ in model.recommend([["i1"]], k=9, items=["i1", "i5", "i7"])[0]} == {"i5", "i7"}
+    seen = model.recommend([["i1"]], k=9, items=["i1", "i5"], exclude_seen=False)[0]
+    assert {i for i, _ in seen} == {"i1", "i5"}
+
+
+def test_lists_are_written_item_by_item(log: "segue.EventLog") -> None:
+    fitted = segue.Markov().fit(log).fitted
+    history = ["i1"]
+    written = fitted.generate([history], steps=3, strategy="greedy")[0]
+    for item, _ in written:
+        assert fitted.recommend([history[-1:]], k=1, items=set(fitted.catalog.ids) - set(history))[0][0][0] == item
+        history.append(item)
+    drawn = [fitted.generate([["i1"]], steps=3, seed=s) for s in (1, 1, 2)]
+    assert drawn[0] == drawn[1]
+    assert len(drawn[2][0]) == 3
+    assert {i for i, _ in fitted.generate([["i1"]], steps=2, items=["i4", "i5"])[0]} == {"i4", "i5"}
+    with pytest.raises(ValueError, match=r"^There is no strategy 'best'\. Known strategies: top-k, greedy"):
+        fitted.generate([["i1"]], strategy="best")
+
+
+def test_parameters_like_scikit_learn() -> None:
+    model = segue.CoVisit(decay=0.7, seed=3)
+    assert model.get_params() == {"window": 10, "backward": 0.25, "damping": 0.15, "decay": 0.7, "seed": 3}
+    twin = clone(model)
+    assert twin is not model and twin.get_params() == model.get_params()
+    assert model.set_params(decay=0.2).get_params()["decay"] == 0.2
+    assert repr(twin) == "CoVisit(decay=0.7, seed=3)"
+
+
+def test_the_signature_shows_what_is_really_used() -> None:
+    """The signature once showed the trainer's own ten epochs where this network uses five."""
+    shown = {name: p.default for name, p in inspect.signature(segue.GRU4Rec).parameters.items()}
+    assert shown == segue.GRU4Rec().get_params()
+    used = ZOO["gru4rec"]
+    assert isinstance(used, Learned) and used.training["epochs"] == shown["epochs"] == 5
+    assert clone(segue.GRU4Rec(dim=8)).get_params() == {**shown, "dim": 8}
+    assert repr(segue.GRU4Rec(epochs=5)) == "GRU4Rec()"
+
+
+def test_new_parameters_need_a_new_fit(log: "segue.EventLog") -> None:
+    model = segue.Markov().fit(log)
+    assert model.set_params(seed=1) is model
+    with pytest.raises(ValueError, match=r"^This Markov is not fitted yet: call fit\(log\) first\.$"):
+        model.recommend([[]])
+
+
+def test_titles_and_provenance_are_saved(log: "segue.EventLog", tmp_path: Path) -> None:
+    titles = pl.DataFrame({"item_id": ["i1", "gone"], "title": ["Tea", "Cup"]})
+    segue.CoVisit(seed=4).fit(log, items=titles).save(tmp_path / "run")
+    assert segue.load(tmp_path / "run").items == {"i1": {"title": "Tea"}}
+    about = artifact.load(tmp_path / "run").about
+    assert (about["seed"], about["events"], about["trained_on_everything"]) == (4, 180, True)
+
+
+@pytest.mark.parametrize(
+    ("histories", "sentence"),
+    [
+        (["i1", "i2"], "A history is a list of item ids, got the text 'i1': for one history write [[...]]."),
+        ([["i1", 2]], "Item ids are texts, got 2: write '2'."),
+    ],
+)
+def test_what_is_no_history_is_refused(histories: list[Any], sentence: str, log: "segue.EventLog") -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        segue.Popularity().fit(log).recommend(histories)
+
+
+def test_one_user_as_a_text_is_refused(log: "segue.EventLog") -> None:
+    with pytest.raises(ValueError, match=r"^users is a list of ids, got the text 'u0': write \['u0'\]\.$"):
+        segue.Popularity().fit(log).recommend(users="u0")
+
+
+def test_wrong_parameters_and_unfitted_models() -> None:
+    with pytest.raises(ValueError, match=r"^Unknown setting 'dekay'\. Did you mean 'decay'\?$"):
+        segue.CoVisit(dekay=1)
+    with pytest.raises(ValueError, match=r"^This CoVisit is not fitted yet: call fit\(log\) first\.$"):
+        segue.CoVisit().recommend([["a"]])
+    with pytest.raises(ValueError, match=r"^Give either histories or users\.$"):
+        segue.CoVisit().recommend()
+
+
+def test_unknown_things_get_sentences(log: "segue.EventLog") -> None:
+    model = segue.Markov().fit(log)
+    with pytest.raises(ValueError, match=r"^The catalogue has no item 'zzz'\.$"):
+        model.similar("zzz")
+    with pytest.raises(ValueError, match=r"^There is no person 'zzz' in the log this was fitted on\.$"):
+        model.recommend(users=["zzz"])
+    assert model.recommend([["zzz", "i1"]]) == model.recommend([["i1"]])
+
+
+def test_people_of_the_log_are_asked_for_with_the_times_of_their_events() -> None:
+    """A list of ids has no times, so a network that looks at them may answer otherwise."""
+    rows = [
+        (f"u{p}", f"i{(p * s) % 7}", 1_700_000_000 + p + 4_000 * s * (1 + p % 5)) for p in range(30) for s in range(6)
+    ]
+    log = segue.read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
+    model = segue.GRU4Rec(time_inputs=("gap", "daypart"), dim=8, epochs=4, prior=0.0).fit(log)
+    heard: list[Sequences] = []
+
+    class Listening:
+        name, size = model.fitted.scorer.name, model.fitted.scorer.size
+
+        def scores(self, histories: Sequences) -> np.ndarray:
+            heard.append(histories)
+            return np.zeros((len(histories), self.size), dtype=np.float32)
+
+        def arrays(self) -> dict[str, np.ndarray]:
+            return {}
+
+    model.fitted.scorer = Listening()
+    model.recommend(users=["u3", "u0"], k=1)
+    assert heard[0].times is not None
+    first = heard[0].starts[0]
+    assert heard[0].times[first : first + 2].tolist() == [1_700_000_003_000_000, 1_700_016_003_000_000]

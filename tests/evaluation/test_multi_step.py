@@ -1,0 +1,144 @@
+"""Lists against the next several events: every number worked by hand, every refusal in full."""
+
+import json
+
+import numpy as np
+import pytest
+
+from segue.data.catalog import PAD
+from segue.data.evaluation_cases import Cases
+from segue.data.sequences import Sequences
+from segue.evaluation.multi_step import evaluate_ahead, gain_ahead, set_metrics
+
+LOG2_3 = np.log2(3)
+
+
+def cases_of(rows, futures):
+    targets = np.array([future[0] for future in futures], dtype=np.int32)
+    return Cases(
+        Sequences.from_lists(rows), targets, np.arange(len(rows)), None, {}, futures=Sequences.from_lists(futures)
+    )
+
+
+def fixed(lists):
+    """A writer that has its lists ready."""
+    return lambda histories, k: np.array(lists, dtype=np.int32)[: len(histories), :k]
+
+
+HISTORIES = [[1, 2], [3], [4]]
+FUTURES = [[5, 6, 7, 8], [5, 9, 9, 6], [7, 8, 9, 1]]
+LISTS = [[6, 5, 7], [9, 1, 2], [2, 3, 5]]
+"""
+        history  came next   list    right at      set        in the list, by horizon   at its very step
+ann     1 2      5 6 7 8     6 5 7   1 2 3         5 6 7 8    1 1 1 0                   - - x
+bob     3        5 9 9 6     9 1 2   1             5 6 9      0 1 1 0                   - - -
+cem     4        7 8 9 1     2 3 5   never         1 7 8 9    0 0 0 0                   - - -
+"""
+
+
+def test_every_number_by_hand():
+    found = evaluate_ahead(fixed(LISTS), cases_of(HISTORIES, FUTURES), exclude_seen=False, k=3)
+    best = 1 + 1 / LOG2_3 + 0.5
+    assert found.metrics == pytest.approx(
+        {
+            "recall@3": (3 / 4 + 1 / 3 + 0) / 3,
+            "ndcg@3": (1 + 1 / best + 0) / 3,
+            "map@3": (1 + 1 / 3 + 0) / 3,
+            "exact@3": (1 / 3 + 0 + 0) / 3,
+        }
+    )
+    assert found.curve == pytest.approx([1 / 3, 2 / 3, 2 / 3, 0])
+    assert found.exact == pytest.approx([0, 0, 1 / 3])
+    assert (found.cases, found.steps, found.k, found.dropped) == (3, 4, 3, {})
+    assert found.tie_rule == "none: a list has one order, its writer's"
+    low, high = found.intervals["recall@3"]
+    assert low <= found.metrics["recall@3"] <= high
+
+
+def test_set_metrics_by_hand():
+    """Right at places 1, 3 and 4 of five, of six relevant: recall 3/6, precisions 1, 2/3, 3/4."""
+    found = set_metrics(np.array([[True, False, True, True, False]]), np.array([6]))
+    ideal = 1 + 1 / LOG2_3 + 1 / 2 + 1 / np.log2(5) + 1 / np.log2(6)
+    assert found["recall@5"][0] == 0.5
+    assert found["ndcg@5"][0] == pytest.approx((1 + 1 / 2 + 1 / np.log2(5)) / ideal)
+    assert found["map@5"][0] == pytest.approx((1 + 2 / 3 + 3 / 4) / 5)
+
+
+def test_what_is_seen_leaves_the_set_where_it_is_excluded():
+    """Of ann's future, 1 is in her history; cem has nothing new ahead."""
+    asked = cases_of([[1, 2], [3], [4]], [[1, 5, 6], [5, 9, 9], [4, 4, 4]])
+    found = evaluate_ahead(fixed([[5, 7], [1, 9], [1, 2]]), asked, exclude_seen=True, k=2)
+    assert found.cases == 2
+    assert found.dropped == {"events already seen": 4, "cases with nothing new ahead": 1}
+    assert found.metrics["recall@2"] == pytest.approx((1 / 2 + 1 / 2) / 2)
+    assert found.curve == pytest.approx([0, 1, 1 / 2])  # only bob has a first step that counts
+    assert np.isnan(found.hits_NS[0, 0])
+    stays = evaluate_ahead(fixed([[5, 1], [1, 9], [1, 2]]), asked, exclude_seen=False, k=2)
+    assert (stays.cases, stays.dropped) == (3, {})
+    assert stays.metrics["recall@2"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+
+
+def test_filler_is_never_right_and_short_futures_end():
+    asked = cases_of([[1], [2]], [[5], [6, 7, 8]])
+    found = evaluate_ahead(fixed([[5, PAD, PAD], [PAD, PAD, PAD]]), asked, exclude_seen=True, k=3)
+    assert found.curve == pytest.approx([1 / 2, 0, 0])
+    assert found.metrics["recall@3"] == pytest.approx(1 / 2)
+    assert found.metrics["ndcg@3"] == pytest.approx(1 / 2)
+    assert found.exact == pytest.approx([1 / 2, 0, 0])
+
+
+def test_a_list_in_batches_equals_one_at_once():
+    rng = np.random.default_rng(0)
+    rows = [[int(i)] for i in rng.integers(1, 30, 50)]
+    futures = [rng.integers(1, 30, 6).tolist() for _ in range(50)]
+    lists = {row[0]: rng.permutation(np.arange(30, 60))[:5] - 25 for row in rows}
+
+    def write(histories, k):
+        return np.array([lists[int(row[0])] for row in histories], dtype=np.int32)
+
+    whole, parts = (evaluate_ahead(write, cases_of(rows, futures), exclude_seen=False, k=5, batch=b) for b in (1024, 7))
+    assert whole.to_dict() == parts.to_dict()
+
+
+def test_it_is_json():
+    found = evaluate_ahead(fixed(LISTS), cases_of(HISTORIES, FUTURES), exclude_seen=False, k=3).to_dict()
+    assert json.loads(json.dumps(found)) == found
+    assert {"metrics", "intervals", "curve", "exact", "cases", "dropped", "exclude_seen", "tie_rule"} <= set(found)
+
+
+def test_gains_by_hand():
+    """At horizons 2 and 3 the first finds ann's and bob's two each, the second only one of ann's."""
+    asked = cases_of(HISTORIES, FUTURES)
+    first = evaluate_ahead(fixed(LISTS), asked, exclude_seen=False, k=3)
+    second = evaluate_ahead(fixed([[6, 2, 3], [1, 2, 3], [1, 2, 3]]), asked, exclude_seen=False, k=3)
+    gain = gain_ahead(first, second, range(2, 4), np.random.default_rng(0))
+    assert (gain["first"], gain["second"]) == pytest.approx((2 / 3, 1 / 6))
+    assert gain["difference"] == pytest.approx(1 / 2)
+    assert gain["ratio"] == pytest.approx(4)
+    assert gain["horizons"] == [2, 3]
+    assert gain["interval"][0] <= 0.5 <= gain["interval"][1]
+
+
+def test_refusals():
+    asked = cases_of(HISTORIES, FUTURES)
+    plain = Cases(asked.histories, asked.targets, asked.groups, None, {})
+    for write, cases, exclude, sentence in (
+        (
+            fixed(LISTS),
+            plain,
+            False,
+            "These cases hold one target each: cut the log with leave-last-n-out to judge several steps.",
+        ),
+        (fixed([[5, 5, 6]] * 3), asked, False, "A list holds an item twice: write it without repeats to judge it."),
+        (fixed([[5, 6, 1]] * 3), asked, True, "A list holds an item of its history, which this protocol excludes."),
+        (fixed([[5, 6]] * 3), asked, False, "3 histories need lists of shape (3, 3), got (3, 2)."),
+        (
+            fixed([[5, 6, 7]]),
+            cases_of([[1]], [[1, 1]]),
+            True,
+            "There is no case to judge by; left out: {'events already seen': 2, 'cases with nothing new ahead': 1}.",
+        ),
+    ):
+        with pytest.raises(ValueError) as caught:
+            evaluate_ahead(write, cases, exclude_seen=exclude, k=3)
+        assert str(caught.value) == sentence

@@ -1,0 +1,97 @@
+"""Exponential smoothing against statsmodels' own, against weights worked by hand, and the choice of its rate."""
+
+import numpy as np
+import pytest
+
+from segue.models.forecasting.exponential_smoothing import DAMPING, Smoothing, choose, forecast, forecasts
+
+
+@pytest.fixture
+def series():
+    """Six items, thirty periods."""
+    return np.random.default_rng(0).poisson(5.0, size=(6, 30)).astype(np.float32)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("trend", [0.0, 0.2])
+def test_each_item_is_smoothed_as_statsmodels_does_it(series, rate, trend):
+    """Begun, as here, with the mean of the first periods, until their number reaches 1 / rate."""
+    reference = pytest.importorskip("statsmodels.tsa.api", reason="needs the extra trend")
+    begun = max(1, int(np.ceil(1 / rate)) - 1)
+    for row, ours in zip(series, forecast(series, Smoothing(rate, trend)), strict=True):
+        model = reference.Holt(
+            row[begun:].astype(float),
+            damped_trend=True,
+            initialization_method="known",
+            initial_level=row[:begun].mean(),
+            initial_trend=0.0,
+        )
+        fitted = model.fit(smoothing_level=rate, smoothing_trend=trend, damping_trend=DAMPING, optimized=False)
+        assert ours == pytest.approx(max(0.0, fitted.forecast(1)[0]), rel=1e-6)
+
+
+def test_simple_smoothing_is_a_weighted_mean(series):
+    """With rate 1/2: the newest counts half, the one before a quarter, ..., the first as much as the second."""
+    weights = np.append(0.5 ** np.arange(1, 30), 0.5**29)
+    np.testing.assert_allclose(forecast(series, Smoothing(0.5)), series[:, ::-1] @ weights, rtol=1e-6)
+
+
+def test_no_rate_is_the_mean_and_rate_one_the_last_period(series):
+    np.testing.assert_allclose(forecast(series, Smoothing(0.0)), series.mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(forecast(series, Smoothing(1.0)), series[:, -1])
+
+
+def test_every_forecast_knows_only_what_came_before(series):
+    how = Smoothing(0.3, 0.2)
+    made = [row.copy() for row in forecasts(series, how)]
+    assert len(made) == 30
+    for t in (1, 2, 7, 29):
+        changed = series.copy()
+        changed[:, t:] = 99.0
+        np.testing.assert_array_equal(made[t - 1], list(forecasts(changed, how))[t - 1])
+    np.testing.assert_array_equal(np.maximum(made[-1], 0), forecast(series, how))
+
+
+def test_a_trend_goes_on_but_not_for_ever_and_never_below_nothing():
+    line = np.arange(40, dtype=np.float32)[None]
+    up, flat = forecast(line, Smoothing(0.5, 0.2))[0], forecast(line, Smoothing(0.5))[0]
+    assert flat < up < 41
+    assert forecast(line[:, ::-1], Smoothing(0.9, 0.5))[0] == 0.0
+
+
+def test_noise_round_a_mean_is_forgotten_slowly_and_a_walk_quickly():
+    rng = np.random.default_rng(1)
+    noise = 20 + rng.normal(size=(30, 40))
+    walk = 20 + rng.normal(size=(30, 40)).cumsum(axis=1)
+    assert choose(noise).rate <= 0.05
+    assert choose(walk).rate >= 0.8
+
+
+def test_the_chosen_rate_has_the_smallest_error_of_all(series):
+    """A naive search, item by item and period by period."""
+
+    def error(rate):
+        total = 0.0
+        for row in series:
+            level = row[0]
+            for t in range(1, 30):
+                if t >= 10:
+                    total += (row[t] - level) ** 2
+                gain = rate if rate * (t + 1) >= 1 else 1 / (t + 1)
+                level = level + gain * (row[t] - level)
+        return total
+
+    found = choose(series)
+    assert found.trend == 0.0
+    assert all(error(found.rate) <= error(rate) for rate in (0.0, 0.05, 0.1, 0.3, 0.5, 0.9))
+
+
+@pytest.mark.parametrize("bins", [1, 2])
+def test_too_few_periods_to_choose_by(bins):
+    assert choose(np.ones((3, bins), dtype=np.float32)) == Smoothing(0.0)
+
+
+def test_no_period_is_no_series():
+    with pytest.raises(ValueError) as error:
+        forecast(np.ones((3, 0), dtype=np.float32), Smoothing(0.5))
+    assert str(error.value) == "A forecast needs at least one period."

@@ -1,0 +1,120 @@
+"""Items that are alike by what is known of them, against a comparison of every two by hand."""
+
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+
+from segue.data.catalog import Catalog
+from segue.data.features.encoding import Facts
+from segue.data.readers.items import read_items
+from segue.data.sequences import Sequences
+from segue.models.knn import content_knn
+from segue.models.knn.content_knn import ContentKNN, ContentKNNConfig
+from segue.models.scorer import top_k
+
+TITLES = ["green tea leaf", "green tea bag", "blue pot", "blue tea pot", "绿茶 杯", "绿茶 壶", "", "a c", "b c"]
+BRANDS = ["a", "b", "a", None, "c", "c", "b", None, None]
+CATALOG = Catalog(f"i{n}" for n in range(len(TITLES)))
+NOBODY = Sequences.from_lists([])
+
+
+def facts(kinds: dict[str, str] | None = None) -> Facts:
+    table = pl.DataFrame({"item_id": CATALOG.ids, "title": TITLES, "brand": BRANDS})
+    return read_items(table, kinds=kinds or {"title": "text", "brand": "category"}).facts(CATALOG)
+
+
+def one(*items: int) -> Sequences:
+    return Sequences.from_lists([list(items)])
+
+
+def likeness(columns: list[list[set[str]]], i: int, j: int) -> float:
+    """The mean over columns of the cosine of tf-idf, computed as it is defined; a value of one item is none."""
+    total = 0.0
+    for cells in columns:
+        count = {v: sum(v in cell for cell in cells) for cell in cells for v in cell}
+        idf = {v: math.log(len(cells) / n) for v, n in count.items() if n >= 2}
+        a, b = ({v for v in cells[k] if v in idf} for k in (i, j))
+        lengths = [math.sqrt(sum(idf[v] ** 2 for v in cell)) for cell in (a, b)]
+        if all(lengths):
+            total += sum(idf[v] ** 2 for v in a & b) / (lengths[0] * lengths[1])
+    return total / len(columns)
+
+
+def test_against_a_comparison_of_every_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content_knn, "COMMON", 1.0)  # in nine items every word is common
+    monkeypatch.setattr(content_knn, "_BLOCK_BYTES", 4 * 10 * 3)  # three items at once
+    model = ContentKNN.of(NOBODY, facts(), ContentKNNConfig())
+    han = [["绿", "茶", "绿茶", "杯"], ["绿", "茶", "绿茶", "壶"]]
+    words = [set(t.split()) for t in TITLES[:4]] + [set(h) for h in han] + [set(t.split()) for t in TITLES[6:]]
+    columns = [words, [{b} if b else set() for b in BRANDS]]
+    count = len(TITLES)
+    for i in range(count):
+        scores_V = model.scores(one(i + 1))[0]
+        for j in range(count):
+            wanted = 0.0 if i == j else likeness(columns, i, j)
+            assert scores_V[j + 1] == pytest.approx(wanted, abs=1e-5), (i, j)
+
+
+def test_an_item_that_nobody_took_is_found_by_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content_knn, "COMMON", 1.0)
+    model = ContentKNN.of(Sequences.from_lists([[1, 3], [1, 3]]), facts(), ContentKNNConfig(columns=("title",)))
+    assert top_k(model.scores(one(1)), 1)[0].tolist() == [[2]]
+    assert top_k(model.scores(one(5)), 1)[0].tolist() == [[6]]  # 绿茶 杯 -> 绿茶 壶
+
+
+def test_newer_events_count_more_and_few_neighbours_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content_knn, "COMMON", 1.0)
+    model = ContentKNN.of(NOBODY, facts(), ContentKNNConfig(columns=("brand",), decay=0.5))
+    scores_V = model.scores(one(1, 5))[0]
+    assert scores_V[6] == pytest.approx(1.0, abs=1e-5) and scores_V[3] == pytest.approx(0.5, abs=1e-5)
+    few = ContentKNN.of(NOBODY, facts(), ContentKNNConfig(columns=("title",), neighbours=1))
+    assert max(np.diff(few.alike.offsets)) == 1
+
+
+def test_words_of_many_items_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ContentKNN.of(NOBODY, facts(), ContentKNNConfig(columns=("title",)))
+    assert (model.scores(one(1))[0] < 1e-6).all()  # each of these words is in more than a tenth of nine items
+    monkeypatch.setattr(content_knn, "COMMON", 1.0)
+    monkeypatch.setattr(content_knn, "MANY", 2)
+    model = ContentKNN.of(NOBODY, facts(), ContentKNNConfig(columns=("title",)))
+    assert model.scores(one(1))[0][2] == pytest.approx(1.0, abs=1e-5)  # "green" is in two, "tea" in three
+    assert model.scores(one(1))[0][4] < 1e-6
+
+
+def test_vectors_are_compared_as_they_are_and_numbers_by_their_tenth() -> None:
+    rows = [{}, {"v": [1.0, 0.0], "n": 1}, {"v": [1.0, 1.0], "n": 1}, {"v": [0.0, 2.0], "n": 9}, {"n": 9}]
+    known = Facts(rows, {"v": "vector", "n": "number"})
+    by_vector = ContentKNN.of(NOBODY, known, ContentKNNConfig(columns=("v",))).scores(one(1))[0]
+    assert by_vector[1:] == pytest.approx([0.0, math.sqrt(0.5), 0.0, 0.0], abs=1e-5)
+    by_number = ContentKNN.of(NOBODY, known, ContentKNNConfig(columns=("n",))).scores(one(1))[0]
+    assert by_number[1:] == pytest.approx([0.0, 1.0, 0.0, 0.0], abs=1e-5)
+
+
+def test_what_was_saved_answers_alike() -> None:
+    config = ContentKNNConfig(columns=("brand",))
+    model = ContentKNN.of(one(1, 2, 3), facts(), config)
+    again = ContentKNN.restore(model.arrays(), config)
+    rows = Sequences.from_lists([[1, 2], [], [7], [5, 5]])
+    np.testing.assert_array_equal(again.scores(rows), model.scores(rows))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"neighbours": 0}, "neighbours must be at least 1, got 0."),
+        ({"most_values": 0}, "most_values must be at least 1, got 0."),
+        ({"decay": 1.5}, "decay must be in"),
+    ],
+)
+def test_settings_that_make_no_sense(values: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ContentKNNConfig(**values)  # type: ignore[arg-type]
+
+
+def test_without_a_table_it_says_what_is_missing() -> None:
+    with pytest.raises(ValueError, match="give the log a table of items"):
+        ContentKNN.of(NOBODY, None, ContentKNNConfig())
+    with pytest.raises(ValueError, match="no column 'colour'"):
+        ContentKNN.of(NOBODY, facts(), ContentKNNConfig(columns=("colour",)))

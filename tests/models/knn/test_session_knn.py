@@ -1,0 +1,123 @@
+"""Session-kNN against its definition in plain Python, and worked by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from segue.data.sequences import Sequences
+from segue.models.knn.neighbors import WEIGHTS
+from segue.models.knn.session_knn import SessionKNN, SessionKNNConfig
+
+SIZE = 9
+
+
+def fit(rows, times=None, **values):
+    return SessionKNN.fit(Sequences.from_lists(rows, times), SIZE, SessionKNNConfig(**values))
+
+
+def ask(model, *rows):
+    return model.scores(Sequences.from_lists(rows))
+
+
+def newest_places(items):
+    """Each item once, at its newest place, in order."""
+    return [item for place, item in enumerate(items) if item not in items[place + 1 :]]
+
+
+def naive(rows, history, config):
+    """The docstring, session by session; rows lie oldest first."""
+    stored = [newest_places(row[-config.stored :]) for row in rows if row]
+    history = history[-config.length :]
+    falls = WEIGHTS[config.weighting](np.arange(len(history)), len(history))
+    age = {item: history[::-1].index(item) for item in history}
+    sharing = [row for row in stored if set(row) & set(history)][-config.sample :]
+    alike = [sum(falls[age[item]] for item in row if item in age) for row in sharing]
+    best = sorted(range(len(sharing)), key=lambda n: (-round(alike[n], 9), -n))[: config.neighbours]
+    votes = np.zeros(SIZE)
+    for n in best:
+        row = sharing[n]
+        match = min((item for item in row if item in age), key=age.__getitem__)
+        for place, item in enumerate(row):
+            distance = place - row.index(match)
+            vote = alike[n] / (1 + age[match]) * (config.before if distance < 0 else 1)
+            votes[item] += vote * (math.exp(-abs(distance) / config.spread) if config.spread else 1)
+    holders = [sum(j in row for row in stored) for j in range(SIZE)]
+    if config.idf:
+        votes *= [max(math.log(len(stored) / max(1, held)), 1e-3) for held in holders]
+    return votes / max(votes.max(), 1e-300)
+
+
+@pytest.mark.parametrize("weighting", WEIGHTS)
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"neighbours": 3, "sample": 7, "length": 2, "stored": 3},
+        {"spread": None, "before": 1.0, "idf": False},
+        {"before": 0.0, "neighbours": 1},
+    ],
+)
+def test_it_equals_its_definition(weighting, values):
+    rng = np.random.default_rng(6)
+    rows = [rng.integers(1, SIZE - 1, rng.integers(0, 8)).tolist() for _ in range(40)]
+    histories = [rng.integers(1, SIZE, rng.integers(1, 8)).tolist() for _ in range(25)]
+    config = SessionKNNConfig(weighting=weighting, **values)
+    model = fit(rows, weighting=weighting, **values)
+    wanted = np.array([naive(rows, history, config) for history in histories])
+    found = ask(model, *histories)
+    np.testing.assert_allclose(np.maximum(found, 0.0), wanted, rtol=1e-4)
+    assert (found[wanted == 0] < 0).all()
+
+
+def test_one_neighbour_by_hand():
+    """Of 5 1 2 3, item 2 matches: 3 behind it votes 1/e of the likeness, 1 before it half of that, itself all."""
+    model = fit([[5, 1, 2, 3], [7, 8]], spread=1.0, idf=False)
+    e = math.exp(-1)
+    np.testing.assert_allclose(
+        np.maximum(ask(model, [2])[0], 0), [0, 0.5 * e, 1, e, 0, 0.5 * e * e, 0, 0, 0], rtol=1e-6
+    )
+
+
+def test_the_sample_is_the_most_recent_sessions_by_time():
+    """The first row is the newest one; with room for one, it alone votes."""
+    model = fit([[1, 2], [1, 3], [1, 4]], [[8, 9], [1, 2], [5, 6]], sample=1)
+    assert ask(model, [1])[0].argsort()[-1] == 2
+    alone = fit([[1, 2], [1, 3], [1, 4]], sample=1, idf=False, spread=None)
+    assert np.flatnonzero(ask(alone, [1])[0] > 0).tolist() == [1, 4]
+    assert ask(fit([[1, 2], [1, 3], [1, 4]], sample=1), [1])[0].argsort()[-1] == 4
+
+
+def test_rare_items_count_more():
+    rows = [[1, 2], [1, 3], [2, 4], [2, 5]]
+    assert ask(fit(rows), [1])[0, 3] > ask(fit(rows), [1])[0, 2]
+    plain = ask(fit(rows, idf=False), [1])[0]
+    assert plain[3] == pytest.approx(plain[2], rel=1e-5)
+
+
+def test_nobody_like_this_leaves_popularity():
+    model = fit([[1, 2], [2, 3]])
+    assert ask(model, [8])[0].tolist() == ask(model, [])[0].tolist()
+    assert ask(model, [])[0].argsort()[-1] == 2
+
+
+@pytest.mark.parametrize("weighting", WEIGHTS)
+def test_weights_start_at_one_and_fall(weighting):
+    weights = WEIGHTS[weighting](np.arange(6), 6)
+    assert weights[0] == 1
+    assert (np.diff(weights) < 0).all() or weighting == "none"
+    assert (weights > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        *[({name: 0}, f"{name} must be at least 1, got 0.") for name in ("neighbours", "sample", "length", "stored")],
+        ({"spread": 0.0}, "spread must be above 0, got 0.0."),
+        ({"before": -0.1}, "before must not be negative, got -0.1."),
+    ],
+)
+def test_settings_out_of_range(values, sentence):
+    with pytest.raises(ValueError) as error:
+        SessionKNNConfig(**values)
+    assert str(error.value) == sentence

@@ -1,0 +1,40 @@
+"""Seq2Seq's settings."""
+
+import pytest
+
+from segue.models.neural.configs.seq2seq import Seq2SeqConfig
+
+
+@pytest.mark.parametrize(
+    ("cells", "reader", "writer"),
+    [
+        ("gru", "gru", "gru"),
+        ("transformer", "transformer", "transformer"),
+        ("gru-transformer", "gru", "transformer"),
+        ("transformer-gru", "transformer", "gru"),
+    ],
+)
+def test_what_reads_and_what_writes(cells, reader, writer):
+    config = Seq2SeqConfig(cells=cells)
+    assert (config.reader, config.writer) == (reader, writer)
+
+
+@pytest.mark.parametrize(("dim", "heads"), [(16, 1), (64, 2), (96, 3), (100, 2), (128, 4)])
+def test_heads_follow_from_the_width(dim, heads):
+    assert Seq2SeqConfig(dim=dim).heads == heads
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"dim": 0}, "dim must be at least 1, got 0."),
+        ({"horizon": 0}, "horizon must be at least 1, got 0."),
+        ({"dropout": 1.0}, "dropout must be in [0, 1), got 1.0."),
+        ({"scheduled_sampling": 1.5}, "scheduled_sampling must be between 0 and 1, got 1.5."),
+        ({"temperature": 0.0}, "temperature must be above 0, got 0.0."),
+    ],
+)
+def test_refusals(values, sentence):
+    with pytest.raises(ValueError) as caught:
+        Seq2SeqConfig(**values)
+    assert str(caught.value) == sentence

@@ -1,0 +1,82 @@
+"""Times as numbers: buckets by hand, the unknown, what a history's events get."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from segue.data.sequences import NO_TIME, Sequences
+from segue.models.neural.configs.shared import TimeConfig
+from segue.models.neural.time_features import GAPS, Clock, gap_buckets, moments, num_rows, time_rows
+
+SECOND = 1_000_000
+
+
+def us(*date: int) -> int:
+    return int(datetime(*date, tzinfo=UTC).timestamp()) * SECOND  # type: ignore[misc]
+
+
+def test_buckets_grow_with_the_gap_and_end() -> None:
+    gaps = np.array([0, 1, 60, 3600, 86_400, 86_400 * 365, 10**12]) * SECOND
+    assert gap_buckets(gaps).tolist() == [1, 2, 12, 24, 33, 50, GAPS - 1]
+    assert (np.diff(gap_buckets(np.geomspace(1, 1e18, 500).astype(np.int64))) >= 0).all()
+
+
+def test_rows_of_a_known_date() -> None:
+    """Wednesday, 13:59 UTC, an hour after the event before."""
+    moment = us(2026, 1, 7, 13, 59)
+    rows = time_rows(np.array([moment]), np.array([moment - 3600 * SECOND]), ("weekday", "gap", "daypart"))
+    assert rows.tolist() == [[3, 8 + 24, 8 + GAPS + 14]]
+    assert num_rows(("weekday", "gap", "daypart")) == 8 + GAPS + 25
+
+
+def test_a_monday_is_the_first_day_and_midnight_the_first_hour() -> None:
+    rows = time_rows(np.array([us(2026, 1, 5)]), np.array([NO_TIME]), ("weekday", "daypart"))
+    assert rows.tolist() == [[1, 8 + 1]]
+
+
+def test_what_is_unknown_is_number_0() -> None:
+    times, before = np.array([NO_TIME, 5 * SECOND, NO_TIME]), np.array([3 * SECOND, NO_TIME, NO_TIME])
+    rows = time_rows(times, before, ("gap", "daypart", "weekday"))
+    assert rows[0].tolist() == rows[2].tolist() == [0, GAPS, GAPS + 25]
+    assert rows[1, 0] == 0
+    assert rows[1, 1:].tolist() == [GAPS + 1, GAPS + 25 + 4]
+
+
+def test_before_1970_is_a_time_like_any_other() -> None:
+    assert time_rows(np.array([-SECOND]), np.array([NO_TIME]), ("daypart", "weekday")).tolist() == [[24, 25 + 3]]
+
+
+def clock() -> Clock:
+    return Clock(("gap",), np.arange(GAPS, dtype=np.float32)[:, None])
+
+
+def test_gaps_lie_within_a_row_and_its_first_event_has_none() -> None:
+    log = Sequences.from_lists([[1, 2], [3, 4]], [[0, SECOND], [7 * SECOND, 67 * SECOND]])
+    assert clock().vectors(log).ravel().tolist() == [0, 2, 0, 12]
+    window = Sequences(log.items, log.times, np.array([1, 0]), np.array([3, 1]))
+    assert clock().vectors(window).ravel().tolist() == [0, 6, 0]
+
+
+def test_without_times_every_event_gets_what_a_timeless_one_gets() -> None:
+    timeless = Clock(("daypart", "weekday"), np.arange(33, dtype=np.float32)[:, None])
+    assert timeless.vectors(Sequences.from_lists([[1, 2], [3]])).ravel().tolist() == [0 + 25] * 3
+    assert timeless.timeless_D.tolist() == [25]
+
+
+def test_moments_are_the_times_and_then_the_moment_of_asking() -> None:
+    log = Sequences.from_lists([[1, 2], [], [3]], [[10, 20], [], [30]])
+    none = NO_TIME
+    assert moments(log.at(np.array([25, 5, 35])), 3).tolist() == [
+        [10, 20, 25, none],
+        [5, none, none, none],
+        [30, 35, none, none],
+    ]
+    assert moments(log, 2).tolist() == [[10, 20, none], [none] * 3, [30, none, none]]
+    assert (moments(Sequences.from_lists([[1, 2]]), 2) == none).all()
+
+
+def test_an_input_named_twice_is_refused() -> None:
+    with pytest.raises(ValueError) as refused:
+        TimeConfig(("gap", "gap"))
+    assert str(refused.value) == "time_inputs must not name an input twice, got gap, gap."

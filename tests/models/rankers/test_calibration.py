@@ -1,0 +1,96 @@
+"""Calibration curves: what they are fitted to, what they keep, and the sampling they undo."""
+
+import numpy as np
+import pytest
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+
+from segue.models.rankers.calibration import Calibration, pool_adjacent
+
+
+def answers(seed: int, count: int = 4000) -> tuple[np.ndarray, np.ndarray]:
+    """Log-odds that are twice too sure and one too high."""
+    rng = np.random.default_rng(seed)
+    real = rng.normal(-0.5, 1.5, count)
+    labels = rng.random(count) < 1 / (1 + np.exp(-real))
+    return 2 * real + 1, labels
+
+
+def test_platt_finds_the_line() -> None:
+    z, labels = answers(0)
+    curve = Calibration.platt(z, labels)
+    theirs = LogisticRegression(C=1e8, tol=1e-10).fit(z[:, None], labels)
+    np.testing.assert_allclose(curve(z), theirs.predict_proba(z[:, None])[:, 1], atol=2e-3)
+    np.testing.assert_allclose([curve.slopes[0], curve.wanted_K[0]], [0.5, -0.5], atol=0.06)
+
+
+def test_platt_of_answers_that_part_perfectly_stays_finite() -> None:
+    z = np.array([-3.0, -2.0, 2.0, 3.0])
+    curve = Calibration.platt(z, z > 0)
+    assert np.isfinite(curve(z)).all()
+    assert curve(z)[3] < 1
+
+
+def test_isotonic_bends_where_platt_cannot() -> None:
+    rng = np.random.default_rng(1)
+    z = rng.uniform(-3, 3, 20_000)
+    labels = rng.random(20_000) < np.where(z < 0, 0.1, 0.6)
+    curve = Calibration.isotonic(z, labels)
+    np.testing.assert_allclose(curve(np.array([-2.0, -0.5, 0.5, 2.0])), [0.1, 0.1, 0.6, 0.6], atol=0.05)
+
+
+@pytest.mark.parametrize("fit", [Calibration.platt, Calibration.isotonic])
+def test_no_two_answers_become_equal(fit: object) -> None:
+    z, labels = answers(2)
+    curve = fit(z, labels)  # type: ignore[operator]
+    grid = np.linspace(z.min() - 3, z.max() + 3, 500)
+    assert (np.diff(curve(grid)) > 0).all()
+
+
+def test_pooling_equals_scikit_learn() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        values, weights = rng.normal(size=30), rng.integers(1, 9, 30).astype(float)
+        block = pool_adjacent(values, weights)
+        means = np.bincount(block, values * weights) / np.bincount(block, weights)
+        theirs = IsotonicRegression().fit_transform(np.arange(30), values, sample_weight=weights)
+        np.testing.assert_allclose(means[block], theirs)
+
+
+def test_pooling_by_hand() -> None:
+    assert pool_adjacent(np.array([1.0, 3.0, 2.0, 4.0]), np.ones(4)).tolist() == [0, 1, 1, 2]
+    assert pool_adjacent(np.array([3.0, 2.0, 1.0]), np.ones(3)).tolist() == [0, 0, 0]
+
+
+def test_the_sampling_is_undone() -> None:
+    z = np.log(np.array([1.0, 3.0]))  # odds 1 and 3: .5 and .75
+    np.testing.assert_allclose(Calibration.none()(z), [0.5, 0.75])
+    kept = Calibration.none().for_kept(0.1)(z)
+    np.testing.assert_allclose(kept, [0.5 / (0.5 + 0.5 / 0.1), 0.75 / (0.75 + 0.25 / 0.1)])
+    # One of three sampled cases was taken, one of a hundred real ones: odds 1 : 2 become 1 : 99.
+    rated = Calibration.none().for_base_rate(1 / 3, 0.01)(np.log(np.array([0.5])))
+    np.testing.assert_allclose(rated, [0.01])
+
+
+def test_same_after_save_and_load() -> None:
+    z, labels = answers(4)
+    for curve in (Calibration.platt(z, labels), Calibration.isotonic(z, labels)):
+        np.testing.assert_array_equal(Calibration.restore(curve.arrays())(z), curve(z))
+
+
+def test_what_cannot_be_fitted_is_said() -> None:
+    with pytest.raises(ValueError) as error:
+        Calibration.platt(np.zeros(3), np.zeros(3))
+    assert str(error.value) == "A calibration needs both outcomes, got 0 taken of 3."
+    with pytest.raises(ValueError) as error:
+        Calibration.platt(np.zeros(3), np.zeros(2))
+    assert str(error.value) == "Each answer needs a label, got 3 answers and 2 labels."
+    with pytest.raises(ValueError) as error:
+        Calibration.isotonic(np.array([0.0, np.nan]), np.array([0, 1]))
+    assert str(error.value) == "A log-odds is not finite: the model is broken, and no curve mends that."
+    with pytest.raises(ValueError) as error:
+        Calibration.none().for_kept(0.0)
+    assert str(error.value) == "The share of negatives that was kept must be in (0, 1], got 0.0."
+    with pytest.raises(ValueError) as error:
+        Calibration.none().for_base_rate(0.5, 1.0)
+    assert str(error.value) == "The real rate must be between 0 and 1, got 1.0."

@@ -1,0 +1,45 @@
+"""What a ranker reads, by hand."""
+
+import numpy as np
+
+from segue.data.impressions import ClickCases
+from segue.data.sequences import Sequences
+from segue.models.rankers.item_histories import Interactions
+from segue.models.rankers.ranker_input import look, view
+
+SECOND = 1_000_000
+
+
+def test_a_view_by_hand() -> None:
+    times = [[0, 1 * SECOND, 4 * SECOND], [], [2 * SECOND]]
+    histories = Sequences.from_lists([[5, 0, 6], [], [7]], times)
+    moments = np.array([7, 7, 2]) * SECOND
+    candidates = np.array([[7, 5], [6, 0], [7, 7]])
+    cases = ClickCases(histories, moments, candidates, candidates == 7, np.arange(3))
+    seen = view(cases, 2, Interactions.of(histories, 9), 2)
+    assert seen.items_BL.tolist() == [[5, 6], [0, 0], [7, 0]]
+    assert seen.lengths_B.tolist() == [2, 0, 1]
+    # 4 s between (the unknown item is skipped): 1 + floor(2 log2 5) = 5; first events have no pause.
+    assert seen.gaps_BL.tolist() == [[0, 5], [0, 0], [0, 0]]
+    # 7 and 3 s ago: 1 + floor(2 log2 8) = 7, 1 + floor(2 log2 4) = 5; at the moment itself: 1.
+    assert seen.ages_BL.tolist() == [[7, 5], [0, 0], [1, 0]]
+    assert seen.facts_BX.tolist() == [[5, 4], [0, 1], [1, 3]]
+    assert seen.beside is not None
+    lengths = seen.beside.sides.lengths_S[seen.beside.which_BC]
+    assert lengths.tolist() == [[1, 1], [1, 0], [0, 0]]  # item 7 came at 2 s: not before it
+    assert seen.beside.facts_BCX[0].tolist() == [[6, 6, 3], [7, 7, 3]]
+    assert seen.beside.facts_BCX[2].tolist() == [[0, 0, 1], [0, 0, 1]]
+    assert seen.beside.ages_BCM[0].tolist() == [[6, 0], [7, 0]]
+
+
+def test_only_the_newest_are_seen_and_the_pause_before_them() -> None:
+    histories = Sequences.from_lists([[1, 2, 3]], [[0, 3 * SECOND, 3 * SECOND]])
+    seen = look(histories, np.array([3 * SECOND]), np.array([[4]]), 2)
+    assert seen.items_BL.tolist() == [[2, 3]]
+    assert seen.gaps_BL.tolist() == [[5, 1]]
+    assert seen.facts_BX.tolist() == [[1, 5]]
+
+
+def test_histories_without_times_have_no_pauses() -> None:
+    seen = look(Sequences.from_lists([[1, 2]]), np.array([9]), np.array([[4]]), 5)
+    assert seen.gaps_BL.tolist() == seen.ages_BL.tolist() == [[0, 0]]

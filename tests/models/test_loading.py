@@ -1,0 +1,78 @@
+"""restore: what was saved is what scores; anything else is refused in a sentence."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from segue.data.catalog import Catalog
+from segue.data.sequences import Sequences
+from segue.models import artifact, loading, zoo
+
+
+@dataclass(frozen=True)
+class LastConfig:
+    """No settings."""
+
+
+class Last:
+    """Scores every item by its weight, whatever the history."""
+
+    name = "last"
+
+    def __init__(self, weights: np.ndarray) -> None:
+        self.weights = weights
+
+    @property
+    def size(self) -> int:
+        return len(self.weights)
+
+    def scores(self, histories: Sequences) -> np.ndarray:
+        return np.tile(self.weights, (len(histories), 1))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"weights": self.weights}
+
+
+def _restore(arrays: Mapping[str, np.ndarray], config: Any) -> Last:
+    assert isinstance(config, LastConfig)
+    return Last(arrays["weights"])
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = zoo.Counting(LastConfig, lambda sequences, size, config: Last(np.zeros(size, np.float32)), _restore)
+    monkeypatch.setattr(loading, "ZOO", {"last": entry})
+
+
+def _artifact(model: str = "last", settings: dict[str, Any] | None = None, items: int = 2) -> artifact.Artifact:
+    weights = np.array([0, 3, 5], np.float32)
+    return artifact.Artifact(model, settings or {}, Catalog("abcdef"[:items]), {"weights": weights}, {}, {})
+
+
+def test_what_was_saved_scores_again(known, tmp_path):
+    artifact.save(_artifact(), tmp_path / "run")
+    scorer = loading.restore(artifact.load(tmp_path / "run"))
+    assert scorer.scores(Sequences.from_lists([[1], []])).tolist() == [[0, 3, 5], [0, 3, 5]]
+
+
+def test_an_unknown_model_is_named(known):
+    with pytest.raises(ValueError) as error:
+        loading.restore(_artifact(model="lst"))
+    assert str(error.value) == "The artifact holds the model 'lst'; this version of Segue knows: last."
+
+
+def test_unknown_settings_are_refused(known):
+    with pytest.raises(ValueError) as error:
+        loading.restore(_artifact(settings={"deep": 1}))
+    assert str(error.value) == "Unknown setting 'deep'. There are no settings here."
+
+
+def test_arrays_of_another_catalogue_are_refused(known):
+    with pytest.raises(ValueError) as error:
+        loading.restore(_artifact(items=3))
+    assert str(error.value) == (
+        "The model 'last' scores 2 items, but its catalogue holds 3: the artifact was put together from two models."
+    )

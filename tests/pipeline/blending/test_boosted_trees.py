@@ -1,0 +1,96 @@
+"""Trees in numpy against LightGBM's own answers, and what they learn on top of a blend."""
+
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from segue.pipeline.blending.boosted_trees import Trees
+from segue.pipeline.blending.second_stage import learn_trees
+from segue.pipeline.config import RankConfig
+
+lightgbm = pytest.importorskip("lightgbm", reason="LightGBM (segue[gbdt]) is not installed")
+
+
+@pytest.fixture(scope="module")
+def rows():
+    rows_NF = np.random.default_rng(2).normal(size=(2000, 5)).astype(np.float32)
+    rows_NF[::7, 2] = 0.0
+    return rows_NF
+
+
+@pytest.fixture(scope="module")
+def model(rows):
+    value_N = np.sin(3 * rows[:, 0]) * rows[:, 1] + (rows[:, 2] == 0)
+    options = {"num_leaves": 15, "max_depth": 6, "verbosity": -1, "num_threads": 1, "min_data_in_leaf": 5}
+    return lightgbm.train(options, lightgbm.Dataset(rows, value_N), 25)
+
+
+def test_they_answer_what_lightgbm_answers(rows, model):
+    trees = Trees.from_lightgbm(model, 25)
+    np.testing.assert_allclose(trees.scores(rows), model.predict(rows), rtol=1e-9, atol=1e-12)
+    some = Trees.from_lightgbm(model, 7)
+    assert len(some) == 7
+    np.testing.assert_allclose(some.scores(rows), model.predict(rows, num_iteration=7), rtol=1e-9, atol=1e-12)
+
+
+def test_a_tree_that_is_one_leaf(rows):
+    model = lightgbm.train({"verbosity": -1}, lightgbm.Dataset(rows[:20], np.full(20, 3.0)), 1)
+    np.testing.assert_allclose(Trees.from_lightgbm(model, 1).scores(rows[:3]), model.predict(rows[:3]))
+
+
+def test_many_rows_are_answered_as_few(rows, model):
+    trees = Trees.from_lightgbm(model, 25)
+    many = np.tile(rows, (3, 1))
+    np.testing.assert_array_equal(trees.scores(many)[:2000], trees.scores(rows))
+    assert trees.scores(rows[:0]).shape == (0,)
+
+
+def test_they_are_the_same_after_the_disk(rows, model):
+    trees = Trees.from_lightgbm(model, 25)
+    np.testing.assert_array_equal(Trees.restore(trees.arrays()).scores(rows), trees.scores(rows))
+
+
+def test_a_category_is_no_number(rows):
+    kinds_N = (np.arange(200) % 4).astype(np.float32)
+    table = lightgbm.Dataset(
+        np.stack([kinds_N, rows[:200, 0]], axis=1), (kinds_N % 2 == 0).astype(float), categorical_feature=[0]
+    )
+    model = lightgbm.train({"verbosity": -1, "min_data_per_group": 1, "cat_smooth": 0.0}, table, 1)
+    with pytest.raises(ValueError, match=r"^A tree asks '==', but its signals are numbers: only '<=' is known\.$"):
+        Trees.from_lightgbm(model, 1)
+
+
+def cases(seed, count=600):
+    """The target is the candidate whose second signal is nearest to .5, which no linear blend can say."""
+    rng = np.random.default_rng(seed)
+    signals_BCF = rng.random((count, 12, 3)).astype(np.float32)
+    target_B = np.abs(signals_BCF[:, :, 1] - 0.5).argmin(axis=1)
+    return signals_BCF, np.ones((count, 12), dtype=bool), target_B, signals_BCF[:, :, 0].astype(np.float64)
+
+
+def first(scores_BC, target_B):
+    return float((scores_BC.argmax(axis=1) == target_B).mean())
+
+
+def test_they_correct_what_a_blend_cannot_say():
+    held_out = cases(2)
+    trees = learn_trees(cases(1), held_out, RankConfig(trees=60, min_leaf=20, learning_rate=0.3), 0)
+    signals_BCF, there_BC, target_B, blended_BC = held_out
+    corrected_BC = blended_BC + trees.scores(signals_BCF[there_BC]).reshape(there_BC.shape)
+    assert first(blended_BC, target_B) < 0.15
+    assert first(corrected_BC, target_B) > 0.5
+
+
+def test_equal_cases_make_equal_trees():
+    config = RankConfig(trees=5, min_leaf=20)
+    one, two = (learn_trees(cases(1), cases(2), config, 3) for _ in range(2))
+    np.testing.assert_array_equal(one.value_M, two.value_M)
+
+
+def test_without_lightgbm_there_is_a_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    wanted = "Ranking by trees needs LightGBM: pip install 'segue[gbdt]', or set rank.method to none."
+    with pytest.raises(ValueError, match=f"^{re.escape(wanted)}$"):
+        learn_trees(cases(1, 20), cases(2, 20), RankConfig(), 0)

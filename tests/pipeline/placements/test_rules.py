@@ -1,0 +1,152 @@
+"""A placement's rules: what may be shown, what is favoured, and what settings are refused."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from segue.config.decode import decode
+from segue.data.catalog import Catalog
+from segue.data.sequences import Sequences
+from segue.data.time_units import DAY_US
+from segue.pipeline.item_statistics import NEVER, Facts
+from segue.pipeline.placements.fallback import Ladder
+from segue.pipeline.placements.quotas import Quota
+from segue.pipeline.placements.rules import Boost, Freshness, Pin, Rules, RulesConfig
+from segue.pipeline.ranked_list import How, Ranked
+
+SENCHA, ASSAM, POT, LONGJING, MYSTERY, UNSOLD = range(1, 7)
+
+
+def may(facts: Facts, history: tuple[int, ...] = (), *, shown: tuple[int, ...] = (), **config: Any) -> list[int]:
+    allowed_V = Rules(RulesConfig(**config), facts).allowed(history, shown=shown)
+    return np.flatnonzero(allowed_V).tolist()
+
+
+def test_what_may_be_shown(facts: Facts) -> None:
+    assert may(facts) == [1, 2, 3, 4, 5, 6]
+    assert may(facts, filter='category == "tea"') == [SENCHA, ASSAM, LONGJING]
+    assert may(facts, exclude=("pot", "no such item")) == [1, 2, 4, 5, 6]
+    assert may(facts, in_stock="in_stock") == [SENCHA, POT, LONGJING, UNSOLD]
+    assert may(facts, in_stock="stock") == [SENCHA]  # where stock is unknown there is none to promise
+    assert may(facts, (0, SENCHA, POT)) == [2, 4, 5, 6]
+    assert may(facts, (SENCHA,), exclude_seen=False) == [1, 2, 3, 4, 5, 6]
+    assert may(facts, shown=(SENCHA,)) == [1, 2, 3, 4, 5, 6]
+    assert may(facts, shown=(SENCHA,), exclude_shown=True) == [2, 3, 4, 5, 6]
+
+
+def test_a_request_may_ask_for_more(facts: Facts) -> None:
+    rules = Rules(RulesConfig(filter='category == "tea"'), facts)
+    assert np.flatnonzero(rules.allowed((), filter="price < 20")).tolist() == [SENCHA]
+    assert np.flatnonzero(rules.allowed((), exclude=[SENCHA])).tolist() == [ASSAM, LONGJING]
+    assert np.flatnonzero(rules.allowed(())).tolist() == [SENCHA, ASSAM, LONGJING]  # nothing was written to
+
+
+def weighed(facts: Facts, scores: list[float], now_us: int = 0, **config: Any) -> tuple[list[int], list[float]]:
+    ranked = Ranked.of(range(1, len(scores) + 1), scores, sources=("model",))
+    found = Rules(RulesConfig(**config), facts).weigh(ranked, now_us=now_us)
+    return found.items_C.tolist(), found.scores_C.tolist()
+
+
+def test_boosts_multiply_and_always_raise(facts: Facts) -> None:
+    boosts = (Boost('category == "tea"', 2.0), Boost("price < 20", 3.0))
+    assert weighed(facts, [0.1, 0.1, 0.5], boosts=boosts) == ([1, 3, 2], pytest.approx([0.6, 0.5, 0.2]))
+    assert weighed(facts, [-6.0, -2.0, -2.5], boosts=boosts) == ([1, 2, 3], pytest.approx([-1.0, -1.0, -2.5]))
+
+
+def test_popularity_is_damped(facts: Facts) -> None:
+    items, scores = weighed(facts, [1.0, 1.0, 1.0], popularity_damping=0.5)
+    assert items == [ASSAM, POT, SENCHA]
+    assert scores == pytest.approx([2**-0.5, 3**-0.5, 5**-0.5])
+
+
+def test_new_items_gain_and_the_gain_halves(facts: Facts) -> None:
+    fresh = Freshness(weight=1.0, half_life_days=2.0)
+    assert facts.first_us_V.tolist() == [NEVER, 0, 0, 0, DAY_US, 0, NEVER]
+    items, scores = weighed(facts, [1.0] * 6, now_us=3 * DAY_US, freshness=fresh)
+    assert items == [UNSOLD, LONGJING, SENCHA, ASSAM, POT, MYSTERY]
+    assert scores == pytest.approx([2.0, 1.5] + [1 + 0.5**1.5] * 4)
+
+
+def test_in_a_log_without_times_nothing_is_new(catalog: Catalog) -> None:
+    facts = Facts.of(catalog, {}, Sequences.from_lists([[1, 2]]))
+    _, scores = weighed(facts, [1.0, 1.0, 1.0], now_us=DAY_US, freshness=Freshness(weight=1.0))
+    assert scores == pytest.approx([2.0, 1.0, 1.0])  # only what nobody took yet
+
+
+def test_a_list_from_rules_alone(facts: Facts) -> None:
+    config = RulesConfig(
+        filter='category != "cups"',
+        pins=(Pin("mystery", 2),),
+        quotas=(Quota(column="category", at_most=1),),
+    )
+    rules = Rules(config, facts)
+    ranked = Ranked.of([ASSAM, SENCHA], [0.9, 0.8], sources=("model",))
+    ladder = Ladder({"popularity": facts.counts_V}, 7)
+    found = rules.arrange(ranked, 4, rules.allowed(()), ladder=ladder)
+    assert found.items_C.tolist() == [ASSAM, MYSTERY, POT, SENCHA]
+    assert found.how_C.tolist() == [How.RANKED, How.PINNED, How.FILLED, How.RELAXED]
+    assert [found.source_of(i) for i in range(4)] == ["model", None, "popularity", "model"]
+
+
+def test_what_is_suspicious_is_noted(facts: Facts) -> None:
+    config = RulesConfig(exclude=("pott",), pins=(Pin("gone", 1),), boosts=(Boost("price < 0", 2.0),))
+    rules = Rules(config, facts)
+    assert rules.pins == {}
+    assert rules.notes == (
+        "The catalogue does not know the item 'pott' that a rule names.",
+        "The catalogue does not know the item 'gone' that a rule names.",
+        "No item passes the filter 'price < 0'.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"filter": "prise < 3"}, "The items have no column 'prise'. Did you mean 'price'?\n  prise < 3\n  ^^^^^"),
+        ({"in_stock": "stok"}, "The items have no column 'stok'. Did you mean 'stock'?"),
+        ({"in_stock": "tags"}, "in_stock names the column 'tags', which is neither true or false nor a number."),
+    ],
+)
+def test_rules_that_do_not_fit_the_items(config: dict[str, Any], message: str, facts: Facts) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Rules(RulesConfig(**config), facts)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"pins": [{"item": "a", "position": 0}]},
+            "A pin's position is a place from 1, got 0 for item 'a'.",
+        ),
+        (
+            {"pins": [{"item": "a", "position": 1}, {"item": "b", "position": 1}]},
+            "Two pins name the position 1; each place and each item can be pinned once.",
+        ),
+        (
+            {"pins": [{"item": "a", "position": 1}, {"item": "a", "position": 2}]},
+            "Two pins name the item 'a'; each place and each item can be pinned once.",
+        ),
+        (
+            {"boosts": [{"filter": "x", "factor": 0}]},
+            "A boost's factor must be above 0, got 0.0 for the filter 'x'.",
+        ),
+        ({"freshness": {"weight": 0}}, "freshness.weight must be above 0, got 0.0."),
+        (
+            {"freshness": {"weight": 1, "half_life_days": -1}},
+            "freshness.half_life_days must be above 0, got -1.0.",
+        ),
+        ({"popularity_damping": -1}, "popularity_damping must be at least 0, got -1.0."),
+    ],
+)
+def test_settings_that_make_no_sense(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        decode(RulesConfig, values)
+
+
+def test_settings_from_a_file() -> None:
+    values = {"quotas": [{"column": "brand", "at_most": 2}], "boosts": [{"filter": "new", "factor": 2}]}
+    config = decode(RulesConfig, values)
+    assert config == RulesConfig(quotas=(Quota(column="brand", at_most=2),), boosts=(Boost("new", 2.0),))

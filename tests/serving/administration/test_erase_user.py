@@ -1,0 +1,193 @@
+"""Forgetting a person: no byte is left, nothing comes back, and the next model is one that never met them."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from segue.data.erasure_list import Erasures
+from segue.data.readers.events import read_events
+from segue.models.counting.markov import Markov, MarkovConfig
+from segue.serving.schemas.requests import EventIn
+from segue.serving.store.event import accept
+
+CANARY = "canary-person-0451"
+
+
+def fill(shop, people=40):
+    """Many people, and one with a session that began before anybody knew who it was."""
+    for i in range(people):
+        events = [{"user_id": f"p{i}", "item_id": "abcdefghijkl"[(i + j) % 12]} for j in range(5)]
+        assert shop.web.post("/v1/events", json={"events": events}).status_code == 200
+        if i % 8 == 0:
+            send(shop, session_id=f"{CANARY}-s", item_id="a")
+            send(shop, session_id=f"{CANARY}-s", user_id=CANARY, item_id="b", context={"mail": f"{CANARY}@shop"})
+            shop.web.post("/v1/recommend", json={"user_id": CANARY, "event": {"item_id": "e"}, "placement": "home"})
+            shop.web.post("/v1/recommend", json={"session_id": f"{CANARY}-s"})
+    shop.office.fleet.recorder.flush()
+
+
+def send(shop, **event):
+    answer = shop.web.post("/v1/events", json=event)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_everything_that_is_kept_of_a_person_is_told(shop):
+    send(shop, user_id="ann", item_id="c", event_id="1", timestamp=5, value=2.5, context={"device": "phone"})
+    send(shop, user_id="ann", item_id="a", event_id="2", timestamp=4)
+    answer = shop.web.get("/v1/users/ann").json()
+    assert [one["event_id"] for one in answer["events"]] == ["2", "1"]
+    assert answer["events"][1]["context"] == {"device": "phone"}
+    nobody = shop.web.get("/v1/users/bob")
+    assert (nobody.status_code, nobody.json()["detail"]) == (404, "Nothing is stored of that person.")
+    assert shop.web.get("/v1/users/a%2Fb%20c").status_code == 404
+    assert shop.web.get("/v1/users/a%00b").status_code == 422
+
+
+def test_no_byte_is_left(shop):
+    fill(shop)
+    assert "events.sqlite-wal" in shop.bytes_with(CANARY) or "events.sqlite" in shop.bytes_with(CANARY)
+    receipt = shop.web.delete(f"/v1/users/{CANARY}").json()
+    assert shop.bytes_with(CANARY) == []
+    assert (receipt["events"], receipt["sessions"], receipt["compacted"]) == (15, 1, True)
+    assert receipt["measurements"] == 10
+    assert receipt["models_that_may_have_learned"] == [shop.office.fleet.lineup.live.version]
+    assert len(receipt["proof"]) == 64
+    assert CANARY not in str(receipt)
+    assert shop.web.get(f"/v1/users/{CANARY}").status_code == 404
+    assert len(shop.web.get("/v1/users/p3").json()["events"]) == 5, "others keep theirs"
+    newcomer = shop.web.post("/v1/recommend", json={"k": 12}).json()["items"]
+    for who in ({"user_id": CANARY}, {"session_id": f"{CANARY}-s"}):
+        assert shop.web.post("/v1/recommend", json={**who, "k": 12}).json()["items"] == newcomer
+    shop.office.fleet.recorder.flush()
+    assert shop.bytes_with(CANARY) == [], "asking again leaves nothing either"
+
+
+def test_another_persons_events_in_a_shared_session_stay(shop):
+    send(shop, session_id="s", user_id="ann", item_id="a")
+    send(shop, session_id="s", user_id="bob", item_id="b")
+    assert shop.web.delete("/v1/users/ann").json()["events"] == 1
+    assert [one["item_id"] for one in shop.web.get("/v1/users/bob").json()["events"]] == ["b"]
+
+
+def test_what_is_sent_again_does_not_bring_anybody_back(shop):
+    old = {"user_id": CANARY, "item_id": "c", "event_id": "1", "timestamp": 1_000}
+    send(shop, **old)
+    shop.web.delete(f"/v1/users/{CANARY}")
+    answer = shop.web.post("/v1/events", json={"events": [old, {"user_id": "bob", "item_id": "a", "event_id": "2"}]})
+    assert (answer.json()["accepted"], answer.json()["event_ids"]) == (1, ["1", "2"])
+    assert shop.web.get(f"/v1/users/{CANARY}").status_code == 404
+    assert send(shop, user_id=CANARY, item_id="d")["accepted"] == 1, "somebody who comes back is a new customer"
+    assert len(shop.web.get(f"/v1/users/{CANARY}").json()["events"]) == 1
+
+
+def test_a_restored_backup_brings_nobody_back(tmp_path, run, open_shop):
+    with open_shop(tmp_path / "data", run) as shop:
+        fill(shop, 9)
+    backup = (tmp_path / "data" / "events.sqlite").read_bytes()
+    with open_shop(tmp_path / "data", run) as shop:
+        shop.web.delete(f"/v1/users/{CANARY}")
+    (tmp_path / "data" / "events.sqlite").write_bytes(backup)
+    with open_shop(tmp_path / "data", run) as shop:
+        assert shop.said == [
+            f"1 people who had been erased were in {tmp_path / 'data' / 'events.sqlite'} again, and were taken out."
+        ]
+        assert shop.web.get(f"/v1/users/{CANARY}").status_code == 404
+        assert shop.bytes_with(CANARY) == []
+
+
+def test_keys_for_reading_and_for_erasing_are_two(shop):
+    from segue.serving.http.auth import Keys
+
+    shop.door.keys = Keys({"SEGUE_ADMIN_KEY": "admin-admin-admin", "SEGUE_ERASE_KEY": "erase-erase-erase"})
+    answers = {
+        (name, method): shop.web.request(method, "/v1/users/x", headers={"authorization": f"Bearer {name}"}).status_code
+        for name in ("admin-admin-admin", "erase-erase-erase", "nobody")
+        for method in ("GET", "DELETE")
+    }
+    assert list(answers.values()) == [404, 403, 403, 200, 401, 401]
+
+
+@pytest.fixture
+def log():
+    rows = [(user, item, 1_000_000 * t) for t, (user, item) in enumerate(["aA", "bA", "aB", "bB", "cC", "aC"])]
+    frame = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
+    return read_events(frame.with_columns(pl.from_epoch("timestamp", "us")))
+
+
+def test_the_next_model_is_one_that_never_met_them(log, tmp_path):
+    erasures = Erasures.open(tmp_path)
+    erasures.add([("user_id", "a")], 10**12)
+    kept = Erasures.read(tmp_path).without(log)
+    never = log.with_frame(log.frame.filter(pl.col("user_id") != "a"))
+    assert kept.frame.equals(never.frame)
+    models = []
+    for one in (kept, never):
+        catalog = one.catalog()
+        models.append(Markov.fit(one.sequences(catalog)[0], catalog.size, MarkovConfig()).arrays())
+    assert models[0].keys() == models[1].keys()
+    for name in models[0]:
+        assert np.array_equal(models[0][name], models[1][name])
+
+
+def test_what_came_after_the_erasure_is_learned_from(log, tmp_path):
+    erasures = Erasures.open(tmp_path)
+    erasures.add([("user_id", "a")], 2_000_000)
+    assert erasures.without(log).frame["item_id"].to_list() == ["A", "B", "C", "C"]
+    assert erasures.covers("a", None, 2_000_000) and not erasures.covers("a", None, 2_000_001)
+    assert not erasures.covers("b", None, 0) and not erasures.covers(None, "a", 0)
+    assert not erasures.covers("b", "a", 0)
+
+
+def test_the_list_names_nobody(tmp_path):
+    Erasures.open(tmp_path).add([("user_id", CANARY)], 5)
+    assert CANARY not in (tmp_path / "erasures.json").read_text() + (tmp_path / "erasures.key").read_text()
+    other = Erasures.open(tmp_path / "other")
+    assert other.digest("user_id", CANARY) != Erasures.read(tmp_path).digest("user_id", CANARY)
+    assert (tmp_path / "erasures.key").stat().st_mode & 0o77 == 0
+
+
+def test_a_missing_and_a_damaged_list_are_told(tmp_path):
+    with pytest.raises(ValueError) as error:
+        Erasures.read(tmp_path)
+    assert str(error.value) == f"{tmp_path} has no list of erased people: name a server's data directory."
+    Erasures.open(tmp_path)
+    (tmp_path / "erasures.json").write_text('{"a": "b"}')
+    with pytest.raises(ValueError) as error:
+        Erasures.read(tmp_path)
+    assert str(error.value) == (
+        f"{tmp_path / 'erasures.json'} is damaged: restore it from a backup, or people who were erased come back."
+    )
+
+
+def test_an_erasure_among_writers_loses_nobody_elses_event(shop):
+    """Erasing takes turns with commits in the one writing thread."""
+    import threading
+
+    def write(name):
+        for i in range(60):
+            shop.office.fleet.store([EventIn(item_id="a", user_id=name, event_id=f"{name}-{i}")])[0].result(20)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in ("p", "q")]
+    for thread in threads:
+        thread.start()
+    for i in range(5):
+        shop.office.fleet.store([EventIn(item_id="b", user_id=f"gone{i}")])[0].result(20)
+        assert shop.office.erase(f"gone{i}").events == 1
+    for thread in threads:
+        thread.join()
+    assert all(len(shop.office.person(name).events) == 60 for name in ("p", "q"))
+
+
+def test_who_came_back_keeps_what_they_did_since(tmp_path, run, open_shop):
+    with open_shop(tmp_path / "data", run) as shop:
+        send(shop, user_id="ann", item_id="a")
+        shop.web.delete("/v1/users/ann")
+        send(shop, user_id="ann", item_id="b")
+    with open_shop(tmp_path / "data", run) as shop:
+        assert shop.said == []
+        assert [one["item_id"] for one in shop.web.get("/v1/users/ann").json()["events"]] == ["b"]
+        shop.office.store.append([[accept(EventIn(item_id="c", user_id="ann", timestamp=5), 10**15)]])
+    with open_shop(tmp_path / "data", run) as shop:
+        assert shop.said != []
+        assert [one["item_id"] for one in shop.web.get("/v1/users/ann").json()["events"]] == ["b"]

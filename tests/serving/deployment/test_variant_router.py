@@ -1,0 +1,278 @@
+"""Several versions behind one door: splits, interleaving, spares, and swaps under load."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from segue.serving.deployment.model_registry import Registry
+from segue.serving.deployment.reloader import PlainFolder, Watch, first_lineup
+from segue.serving.deployment.variant_router import ErrorWatch, Fleet, Lineup, Member
+from segue.serving.inference.engine import Engine
+from segue.serving.inference.served_model import Model
+from segue.serving.schemas.problems import Problem
+from segue.serving.schemas.requests import EventIn, RecommendRequest
+from segue.serving.sessions.session_cache import Sessions
+from segue.serving.store.commit_listeners import Audience
+from segue.serving.store.group_commit import Writer
+
+
+@pytest.fixture
+def parts(store):
+    """What makes members: an audience, a writer, and the function."""
+    audience = Audience()
+    writer = Writer(store, audience.hear)
+
+    def member(model):
+        live = Sessions(store, model.catalog)
+        return Member(Engine(model, live, writer), live)
+
+    yield audience, member
+    writer.close()
+
+
+@pytest.fixture
+def models(save, ring, tmp_path):
+    return [Model.open(save(tmp_path / name, name, ring)) for name in ("markov", "popularity")]
+
+
+def ask(fleet, **fields):
+    return asyncio.run(fleet.recommend(RecommendRequest(**fields)))
+
+
+def broken(member, monkeypatch):
+    def fail(request):
+        raise RuntimeError("broken")
+
+    async def fail_too(request):
+        fail(request)
+
+    monkeypatch.setattr(member.engine, "recommend", fail)
+    monkeypatch.setattr(member.engine, "ask", fail_too)
+
+
+def test_people_are_split_by_who_they_are(parts, models):
+    audience, member = parts
+    live, canary = map(member, models)
+    fleet = Fleet(Lineup(live, canary, share=0.3, interleave=0.2), audience)
+    seen = {}
+    for i in range(400):
+        answer = ask(fleet, user_id=f"p{i}", k=3)
+        seen.setdefault(answer.variant, []).append(answer)
+        assert ask(fleet, user_id=f"p{i}", k=3).variant == answer.variant
+    shares = {name: len(answers) / 400 for name, answers in seen.items()}
+    assert abs(shares["canary"] - 0.3) < 0.08 and abs(shares["interleaved"] - 0.2) < 0.07
+    assert {a.model_version for a in seen["live"]} == {live.version}
+    assert {a.model_version for a in seen["canary"]} == {canary.version}
+    assert {a.model_version for a in seen["interleaved"]} == {f"{live.version}+{canary.version}"}
+    assert {name: answers[0].propensity for name, answers in seen.items()} == {
+        "live": 0.5, "canary": 0.3, "interleaved": 0.2,
+    }  # fmt: skip
+    nobody = ask(fleet, history=["a"])
+    assert (nobody.variant, nobody.propensity) == ("live", 1.0)
+
+
+def test_an_interleaved_list_is_drawn_from_both(parts, models):
+    audience, member = parts
+    live, canary = map(member, models)
+    fleet = Fleet(Lineup(live, canary, interleave=1.0), audience)
+    answer = ask(fleet, user_id="ann", k=6, event=None)
+    lists = {m.version: [i.id for i in m.engine.recommend(RecommendRequest(user_id="ann", k=6)).items]
+             for m in (live, canary)}  # fmt: skip
+    assert len({item.id for item in answer.items}) == 6
+    for item in answer.items:
+        assert item.id in lists[item.source]
+    assert abs(sum(item.source == live.version for item in answer.items) - 3) <= 1
+
+
+def test_a_failing_version_is_covered_and_reported(parts, models, monkeypatch):
+    audience, member = parts
+    live, canary = map(member, models)
+    fleet = Fleet(Lineup(live, canary, share=1.0), audience)
+    told = []
+    fleet.on_trouble = lambda version, why: told.append((version, why))
+    assert ask(fleet, user_id="ann").variant == "canary"
+    broken(canary, monkeypatch)
+    for count in range(1, 8):
+        answer = ask(fleet, user_id="ann")
+        assert (answer.variant, answer.model_version) == ("spare", live.version)
+        assert len(told) == max(0, count - 4)
+    assert told[0] == (canary.version, "RuntimeError")
+    fleet.swap(Lineup(canary, spare=live))
+    assert ask(fleet, user_id="ann").variant == "spare"
+    fleet.swap(Lineup(canary))
+    with pytest.raises(RuntimeError):
+        ask(fleet, user_id="ann")
+    fleet.swap(Lineup(live, canary, interleave=1.0))
+    assert ask(fleet, user_id="ann").variant == "live", "half an interleaved list is none"
+
+
+def test_a_refused_request_is_no_failure_of_the_version(parts, models, monkeypatch):
+    audience, member = parts
+    live = member(models[0])
+
+    async def refuse(request):
+        raise Problem(422, "No.")
+
+    monkeypatch.setattr(live.engine, "ask", refuse)
+    fleet = Fleet(Lineup(live), audience)
+    told = []
+    fleet.on_trouble = lambda *what: told.append(what)
+    for _ in range(10):
+        with pytest.raises(Problem):
+            ask(fleet)
+    assert told == []
+
+
+def test_rare_failures_are_no_trouble():
+    watch = ErrorWatch()
+    assert not any(watch.count("v", i % 100 == 0) for i in range(1, 2_000))
+    assert [watch.count("w", True) for _ in range(6)] == [False] * 4 + [True] * 2
+
+
+def test_a_shadow_is_asked_and_never_seen(parts, models, monkeypatch):
+    audience, member = parts
+    live, shadow = map(member, models)
+    fleet = Fleet(Lineup(live, shadow=shadow), audience)
+    for _ in range(5):
+        assert ask(fleet, user_id="ann").model_version == live.version
+        time.sleep(0.02)
+    broken(shadow, monkeypatch)
+    assert ask(fleet, user_id="ann").variant == "live"
+    time.sleep(0.1)
+    fleet.close()
+    text = fleet.telemetry.text().decode()
+    assert 'segue_shadow_requests_total{outcome="asked"} 5.0' in text
+    assert 'segue_shadow_requests_total{outcome="failed"} 1.0' in text
+    assert f'segue_model{{role="shadow",version="{shadow.version}"}} 1.0' in text
+
+
+def test_events_reach_every_version_also_one_that_joins(parts, models):
+    audience, member = parts
+    live, other = map(member, models)
+    fleet = Fleet(Lineup(live), audience)
+    fleet.store([EventIn(item_id="c", user_id="ann")])[0].result(10)
+    assert ask(fleet, user_id="ann", k=1).items[0].id == "d"
+    fleet.swap(Lineup(other, spare=live))
+    fleet.store([EventIn(item_id="g", user_id="ann")])[0].result(10)
+    assert other.sessions.history(("user_id", "ann")) == [3, 7]
+    fleet.swap(Lineup(live))
+    assert ask(fleet, user_id="ann", k=1).items[0].id == "h", "the spare heard of it too"
+
+
+@pytest.fixture
+def registry(save, ring, tmp_path):
+    """Versions of catalogues that share no item: a mixed answer could not hide."""
+    found = Registry(tmp_path / "models")
+    runs = [save(tmp_path / "one", "markov", ring), save(tmp_path / "two", "markov", ring, 20)]
+    return found, [found.add(run) for run in runs]
+
+
+def test_fifty_swaps_under_load_fail_nobody_and_mix_nothing(registry, parts):
+    models, versions = registry
+    audience, member = parts
+    models.promote(versions[0])
+    lineup, turn = first_lineup(models, member, print)
+    fleet = Fleet(lineup, audience)
+    watch = Watch(models, fleet, member, turn, every_s=60)
+    catalogues = {version: set(models.open(version).catalog.ids) for version in versions}
+    answered, wrong, over = {version: 0 for version in versions}, [], threading.Event()
+
+    async def asker(name):
+        count = 0
+        while not over.is_set():
+            event = EventIn(item_id="abcdefgh"[count % 8], user_id=name)
+            await asyncio.wrap_future(fleet.store([event])[0])
+            answer = await fleet.recommend(RecommendRequest(user_id=name, k=5))
+            answered[answer.model_version] += 1
+            if not {item.id for item in answer.items} <= catalogues[answer.model_version] or len(answer.items) < 4:
+                wrong.append(answer)
+            count += 1
+
+    async def load():
+        await asyncio.gather(*(asker(f"p{i}") for i in range(4)))
+
+    loader = threading.Thread(target=lambda: asyncio.run(load()))
+    loader.start()
+    try:
+        for step in range(50):
+            models.promote(versions[(step + 1) % 2])
+            said = watch.look()
+            assert said == f"Version {versions[(step + 1) % 2]} is live."
+    finally:
+        over.set()
+        loader.join(30)
+        watch.close()
+    assert wrong == []
+    assert min(answered.values()) > 10
+    assert len(fleet.lineup.members()) == 2, "the one before is kept as spare, older ones are let go"
+
+
+def test_a_candidate_that_fails_its_self_test_changes_nothing(registry, parts):
+    models, (one, two) = registry
+    audience, member = parts
+    models.promote(one)
+    lineup, turn = first_lineup(models, member, print)
+    fleet = Fleet(lineup, audience)
+    watch = Watch(models, fleet, member, turn, every_s=60)
+    pointer = models.promote(two)
+    (models.path(two) / "weights.safetensors").write_bytes(b"broken after it was promoted")
+    assert "its SHA-256 differs. What was at work goes on." in watch.look()
+    assert fleet.lineup.live.version == one
+    assert models.pointer().now.live == one and models.pointer().turn == pointer.turn + 1
+    assert "SHA-256 differs" in models.pointer().note
+    assert watch.look() == "Nothing has changed."
+    watch.close()
+
+
+def test_a_version_that_fails_at_work_is_taken_back(registry, parts, monkeypatch):
+    models, (one, two) = registry
+    audience, member = parts
+    models.promote(one)
+    lineup, turn = first_lineup(models, member, print)
+    fleet = Fleet(lineup, audience)
+    watch = Watch(models, fleet, member, turn, every_s=60)
+    models.promote(two)
+    watch.look()
+    broken(fleet.lineup.live, monkeypatch)
+    started = time.monotonic()
+    while fleet.lineup.live.version == two and time.monotonic() - started < 5:
+        assert ask(fleet, user_id="ann").model_version == one, "the spare answers meanwhile"
+    assert time.monotonic() - started < 2
+    assert models.pointer().now.live == one
+    assert models.pointer().note == f"Rolled back: version {two} failed too often (RuntimeError)."
+    watch.close()
+
+
+def test_a_server_begins_with_what_is_sound(registry, parts):
+    models, (one, two) = registry
+    _, member = parts
+    models.promote(one)
+    models.promote(two)
+    (models.path(two) / "catalog.json").write_text("[]")
+    said = []
+    lineup, _ = first_lineup(models, member, said.append)
+    assert lineup.live.version == one == models.pointer().now.live
+    assert said[0].endswith("What was at work before is served in its place.")
+    (models.path(one) / "catalog.json").write_text("[]")
+    with pytest.raises(ValueError, match="its SHA-256 differs"):
+        first_lineup(models, member, said.append)
+
+
+def test_a_plain_folder_is_followed_too(save, ring, tmp_path, parts):
+    audience, member = parts
+    folder = PlainFolder(save(tmp_path / "run", "markov", ring))
+    lineup, turn = first_lineup(folder, member, print)
+    fleet = Fleet(lineup, audience)
+    watch = Watch(folder, fleet, member, turn, every_s=0.05)
+    save(tmp_path / "run", "markov", ring, 20)
+    deadline = time.monotonic() + 10
+    while len(fleet.lineup.live.engine.model.catalog) != 20 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert len(fleet.lineup.live.engine.model.catalog) == 20
+    good = fleet.lineup.live.version
+    (tmp_path / "run" / "manifest.json").write_text("{}")
+    assert "is not a manifest" in watch.look() or watch.look().startswith("The pointer names a state that failed")
+    assert fleet.lineup.live.version == good
+    watch.close()

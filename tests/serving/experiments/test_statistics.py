@@ -1,0 +1,122 @@
+"""Splits, interleaving and intervals, each against something naive or worked by hand."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+
+from segue.serving.experiments.statistics import difference, place, preference, ratio, sample_ratio, team_draft, variant
+
+SHARES = {"canary": 0.2, "interleaved": 0.3, "live": 0.5}
+
+
+def test_a_person_stays_in_a_variant_and_the_shares_hold():
+    people = [f"p{i}" for i in range(20_000)]
+    chosen = [variant(p, "one", SHARES) for p in people]
+    assert chosen == [variant(p, "one", SHARES) for p in people]
+    for name, share in SHARES.items():
+        assert abs(chosen.count(name) / len(people) - share) < 0.015
+    again = [variant(p, "two", SHARES) for p in people]
+    both = sum(a == b == "canary" for a, b in zip(chosen, again, strict=True)) / len(people)
+    assert abs(both - 0.04) < 0.01, "another experiment splits people independently"
+
+
+def test_growing_a_share_moves_nobody_out_of_it():
+    people = [f"p{i}" for i in range(2_000)]
+    few = {p for p in people if variant(p, "s", {"canary": 0.1, "live": 0.9}) == "canary"}
+    more = {p for p in people if variant(p, "s", {"canary": 0.4, "live": 0.6}) == "canary"}
+    assert few < more
+
+
+def test_places_are_even():
+    places = np.array([place(f"p{i}", "x") for i in range(20_000)])
+    counts, _ = np.histogram(places, bins=10, range=(0, 1))
+    assert ((counts - 2000) ** 2 / 2000).sum() < 27.9, "chi-square, 9 degrees, p = .001"
+
+
+def naive_draft(first, second, k, rng):
+    """The paper's algorithm line by line."""
+    teams = ([], [])
+    out = []
+    while len(out) < k and any(i not in out for i in [*first, *second]):
+        one = len(teams[0]) < len(teams[1]) or (len(teams[0]) == len(teams[1]) and rng.random() >= 0.5)
+        team = 0 if one else 1
+        left = [i for i in (first, second)[team] if i not in out]
+        if not left:
+            team = 1 - team
+            left = [i for i in (first, second)[team] if i not in out]
+        out.append(left[0])
+        teams[team].append(left[0])
+    return [(i, 0 if i in teams[0] else 1) for i in out]
+
+
+def test_a_draft_is_the_papers():
+    rng = random.Random(1)
+    for seed in range(300):
+        size = rng.randrange(0, 8)
+        first = rng.sample("abcdefghij", size)
+        second = rng.sample("abcdefghij", rng.randrange(0, 8))
+        k = rng.randrange(1, 10)
+        assert team_draft(first, second, k, random.Random(seed)) == naive_draft(first, second, k, random.Random(seed))
+
+
+def test_equal_lists_are_kept_and_shared_fairly():
+    wins = [0, 0]
+    for seed in range(2_000):
+        drawn = team_draft("abcde", "abcde", 5, random.Random(seed))
+        assert "".join(item for item, _ in drawn) == "abcde"
+        wins[drawn[0][1]] += 1
+    assert abs(wins[0] - 1_000) < 140
+
+
+def test_an_interval_by_hand():
+    """Two lists each, clicked lists 0, 1, 2: the ratio 1/2; residuals -1, 0, 1, their deviation 1, over sqrt(3) * 2."""
+    found = ratio(np.array([0.0, 1, 2]), np.array([2.0, 2, 2]))
+    assert found.value == 0.5
+    assert found.high - found.value == pytest.approx(1.959964 / (2 * math.sqrt(3)))
+    assert ratio(np.array([]), np.array([])).value is None
+    assert ratio(np.array([1.0]), np.array([2.0])).low is None
+
+
+def test_the_interval_holds_where_lists_of_one_person_go_together():
+    """Each person clicks all lists or none: an interval over lists would hold in about half of the cases."""
+    rng = np.random.default_rng(0)
+    held = apart = 0
+    for _ in range(400):
+        lists = rng.integers(1, 12, 300).astype(float)
+        hits = lists * (rng.random(300) < 0.3)
+        found = ratio(hits, lists)
+        held += found.low <= 0.3 <= found.high
+        other = lists[::-1] * (rng.random(300) < 0.3)
+        between = difference((hits, lists), (other, lists[::-1]))
+        apart += between.low <= 0 <= between.high
+    assert 0.91 < held / 400 < 0.985
+    assert 0.91 < apart / 400 < 0.985
+
+
+def test_a_broken_split_is_seen_and_a_sound_one_is_not():
+    assert sample_ratio([5000, 5000], [0.5, 0.5]) == 1.0
+    # (5200 - 5000)^2 / 5000 twice is 16, for which a normal table gives 2 * (1 - Phi(4)) = 6.33e-5
+    assert sample_ratio([5200, 4800], [0.5, 0.5]) == pytest.approx(6.334e-5, rel=1e-3)
+    # three variants: chi-square 2 with two degrees of freedom is exp(-1)
+    assert sample_ratio([110, 90, 100], [1 / 3, 1 / 3, 1 / 3]) == pytest.approx(math.exp(-1))
+    assert sample_ratio([0, 0], [0.5, 0.5]) == 1.0
+    assert sample_ratio([1, 9], [0.0, 1.0]) == 0.0
+    assert sample_ratio([0, 50, 50], [0.0, 0.5, 0.5]) == 1.0
+    with pytest.raises(ValueError) as error:
+        sample_ratio([1, 2], [0.5, 0.6])
+    assert str(error.value) == "A split has two or three variants whose shares add up to 1, got [0.5, 0.6]."
+
+
+def test_a_preference_by_hand():
+    found = preference(np.array([0, 0, 1, 2, 0]), np.array([1, 3, 0, 2, 0]))
+    assert (found.first, found.second, found.ties) == (1, 2, 1)
+    # three throws, at most one head: (1 + 3) / 8, both tails: 1
+    assert found.p_value == 1.0
+    ten = preference(np.zeros(10), np.ones(10))
+    assert ten.p_value == pytest.approx(2 / 1024)
+    # Wilson for 10 of 10: low = 10 / (10 + z^2)
+    assert ten.share.low == pytest.approx(10 / (10 + 1.959964**2))
+    assert ten.share.high == pytest.approx(1)
+    assert preference(np.array([]), np.array([])).share.value is None

@@ -1,0 +1,209 @@
+"""History and rules -> answer, without HTTP."""
+
+import gc
+import time
+import weakref
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from segue.data.sequences import NO_TIME, Sequences
+from segue.models import artifact, scorer
+from segue.models.loading import restore
+from segue.serving.inference.engine import Engine
+from segue.serving.inference.served_model import Model
+from segue.serving.schemas.problems import Problem
+from segue.serving.schemas.requests import EventIn, RecommendRequest, SimilarRequest
+from segue.serving.sessions.request_key import check
+from segue.serving.sessions.session_cache import Sessions
+from segue.serving.store.group_commit import Writer
+
+
+@pytest.fixture
+def engine(run, store):
+    model = Model.open(run)
+    sessions = Sessions(store, model.catalog)
+    writer = Writer(store, sessions.add)
+    yield Engine(model, sessions, writer)
+    writer.close()
+
+
+def ids(answer):
+    return [item.id for item in answer.items]
+
+
+def ask(engine, **fields):
+    return engine.recommend(RecommendRequest(**fields))
+
+
+def test_what_comes_next_comes_first(engine):
+    assert ids(ask(engine, history=["c", "d", "e"], k=1)) == ["f"]
+
+
+def test_a_newcomer_gets_what_is_popular(engine):
+    nobody, unknown, empty = ask(engine, k=12), ask(engine, user_id="new", k=12), ask(engine, history=[], k=12)
+    assert ids(nobody) == ids(unknown) == ids(empty)
+    assert ids(nobody)[:3] == ["a", "b", "l"] or set(ids(nobody)[:3]) == {"a", "b", "l"}
+    assert len(ids(nobody)) == 12
+
+
+def test_always_k_while_k_are_allowed(engine):
+    for k in (1, 5, 9, 12):
+        assert len(ids(ask(engine, history=["a", "b", "c"], k=k))) == min(k, 9)
+        assert len(ids(ask(engine, history=["a", "b", "c"], k=k, exclude_seen=False))) == k
+
+
+def test_seen_excluded_and_forbidden_items_never_appear(engine):
+    answer = ask(engine, history=["a", "b"], exclude=["c", "nope"], allow=["a", "c", "e", "f", "what"], k=12)
+    assert sorted(ids(answer)) == ["e", "f"]
+    assert answer.unknown_items == ["nope", "what"]
+    assert ids(ask(engine, allow=[], k=3)) == []
+
+
+def test_unknown_items_are_named_once_and_skipped(engine):
+    answer = ask(engine, history=["?", "d", "?", "e"], k=3)
+    assert answer.unknown_items == ["?"]
+    assert ids(answer) == ids(ask(engine, history=["d", "e"], k=3))
+
+
+def test_titles_are_told_where_they_are_known(engine):
+    titles = {item.id: item.title for item in ask(engine, k=12).items}
+    assert titles == {**dict.fromkeys("bcdefghijkl"), "a": "The first"}
+
+
+def test_an_event_changes_the_next_answer(engine):
+    before = ids(ask(engine, user_id="ann", k=1))
+    engine.store([EventIn(item_id="e", user_id="ann")])[0].result(10)
+    assert before != ids(ask(engine, user_id="ann", k=1)) == ["f"]
+    assert "e" not in ids(ask(engine, user_id="ann", k=12))
+    assert "e" in ids(ask(engine, user_id="ann", k=12, exclude_seen=False))
+    assert ids(ask(engine, session_id="ann", k=1)) == before, "a session of the user's name is somebody else"
+
+
+def test_an_event_beside_a_history_is_its_newest(engine):
+    answer = ask(engine, history=["a"], event=EventIn(item_id="g", session_id="s"), k=1)
+    assert ids(answer) == ids(ask(engine, history=["a", "g"], k=1)) == ["h"]
+
+
+def test_similar_is_what_follows_the_item_alone(engine):
+    answer = engine.similar(SimilarRequest(item_id="e", k=11))
+    assert ids(answer)[0] == "f"
+    assert len(answer.items) == 11
+    assert "e" not in ids(answer)
+
+
+def test_similar_to_an_unknown_item_is_refused(engine):
+    with pytest.raises(Problem) as refused:
+        engine.similar(SimilarRequest(item_id="zz"))
+    assert (refused.value.status, refused.value.detail) == (404, "The catalogue does not know the item 'zz'.")
+
+
+@pytest.mark.parametrize(
+    ("fields", "detail"),
+    [
+        (
+            {"user_id": "a", "session_id": "b"},
+            "user_id and session_id name different histories: give one of them.",
+        ),
+        (
+            {"user_id": "a", "history": []},
+            "user_id and history name different histories: give one of them.",
+        ),
+        (
+            {"user_id": "a", "event": EventIn(item_id="x", user_id="b")},
+            "The event's user_id is not the request's: the answer would not have seen the event.",
+        ),
+    ],
+)
+def test_contradictions_are_refused(fields, detail):
+    with pytest.raises(Problem) as refused:
+        check(RecommendRequest(**fields))
+    assert (refused.value.status, refused.value.detail) == (422, detail)
+
+
+def test_an_event_takes_the_requests_person():
+    request = RecommendRequest(session_id="s", event=EventIn(item_id="x", user_id="ann"))
+    check(request)
+    assert (request.event.user_id, request.event.session_id) == ("ann", "s")
+
+
+def test_the_evaluations_filter_is_the_default(run, store, tmp_path):
+    saved = artifact.load(run)
+    again = artifact.Artifact(
+        saved.model, saved.settings, saved.catalog, saved.arrays, saved.items, {"exclude_seen": False}
+    )
+    artifact.save(again, tmp_path / "open")
+    assert Model.open(run).exclude_seen
+    assert not Model.open(tmp_path / "open").exclude_seen
+
+
+def test_a_model_that_cannot_score_is_not_opened(run, tmp_path):
+    saved = artifact.load(run)
+    arrays = {
+        name: np.full_like(values, np.nan) if values.dtype.kind == "f" else values
+        for name, values in saved.arrays.items()
+    }
+    artifact.save(artifact.Artifact(saved.model, saved.settings, saved.catalog, arrays, {}, {}), tmp_path / "broken")
+    with pytest.raises(ValueError) as error:
+        Model.open(tmp_path / "broken")
+    assert str(error.value) == "A score is NaN: the model is broken, its list would be arbitrary."
+
+
+def test_the_answer_is_the_one_top_k_of_the_scores(run, engine):
+    saved = artifact.load(run)
+    history = Sequences.from_lists([[3, 4, 5]])
+    items, scores = scorer.top_k(restore(saved).scores(history), 6, exclude=history)
+    answer = ask(engine, history=["c", "d", "e"], k=6)
+    assert [(item.id, item.score) for item in answer.items] == list(
+        zip(saved.catalog.names(items[0]), scores[0].tolist(), strict=True)
+    )
+    assert answer.model_version == saved.version
+
+
+class Listening:
+    """Any scorer; keeps what it was asked."""
+
+    def __init__(self, scorer):
+        self.scorer, self.name, self.size, self.asked = scorer, scorer.name, scorer.size, []
+
+    def scores(self, histories):
+        self.asked.append(histories)
+        return self.scorer.scores(histories)
+
+    def arrays(self):
+        return self.scorer.arrays()
+
+
+def test_a_model_hears_when_events_happened_and_when_it_is_asked(run, store):
+    """A stored history has the events' times, an event beside a history its own, a bare history none."""
+    model = replace(Model.open(run), scorer=(heard := Listening(Model.open(run).scorer)))
+    sessions = Sessions(store, model.catalog)
+    writer = Writer(store, sessions.add)
+    engine = Engine(model, sessions, writer)
+    before = time.time_ns() // 1000
+    for item, timestamp in (("b", 20), ("a", 10)):
+        engine.store([EventIn(item_id=item, user_id="ann", timestamp=timestamp)])[0].result(10)
+    ask(engine, user_id="ann")
+    ask(engine, history=["a", "c"], event=EventIn(item_id="d", user_id="x", timestamp=30))
+    ask(engine, history=["a"], event=EventIn(item_id="d", user_id="x"))
+    writer.close()
+    known, mixed, now = heard.asked[-3:]
+    assert (known.lists(), known.times.tolist()) == ([[1, 2]], [10_000_000, 20_000_000])
+    assert (mixed.lists(), mixed.times.tolist()) == ([[1, 3, 4]], [NO_TIME, NO_TIME, 30_000_000])
+    assert now.times.tolist() == [NO_TIME, now.now[0]]
+    assert all(before <= asked.now[0] <= time.time_ns() // 1000 for asked in heard.asked[-3:])
+
+
+def test_a_version_that_left_leaves_the_memory_without_the_collector(run, store):
+    """A server freezes what it began with and looks for cycles hardly ever: 50 swaps must not keep 50 models."""
+    model = Model.open(run)
+    engine = Engine(model, Sessions(store, model.catalog), None)
+    gone = weakref.ref(engine), weakref.ref(model)
+    gc.disable()
+    try:
+        engine.close()
+        del engine, model
+        assert [one() for one in gone] == [None, None]
+    finally:
+        gc.enable()

@@ -1,0 +1,43 @@
+"""What is answered without scoring: this person's last list, else what is popular, always by the request's rules."""
+
+import numpy as np
+import pytest
+
+from segue.models.counting.popularity import Popularity
+from segue.models.retrieval.retriever import Retrieval
+from segue.serving.inference.fallback_lists import LastLists
+
+KEY = ("user_id", "ann")
+
+
+@pytest.fixture
+def lists():
+    return LastLists(Retrieval(Popularity(np.array([0, 5, 9, 7, 1, 3], np.float32))), keys=2)
+
+
+def found(lists, key=KEY, k=3, exclude=(), allow=None):
+    lasting = lists.find(key, k, exclude, allow)
+    assert len(lasting.items_K) == len(lasting.scores_K)
+    return lasting.kind, lasting.items_K.tolist()
+
+
+def test_a_stranger_gets_what_is_popular(lists):
+    assert found(lists) == found(lists, None) == ("popular", [2, 3, 1])
+    assert found(lists, exclude=[3, 2]) == ("popular", [1, 5, 4])
+    assert found(lists, allow=[4, 5]) == ("popular", [5, 4])
+
+
+def test_a_person_gets_the_last_list_without_what_must_not_appear(lists):
+    lists.keep(KEY, np.array([5, 4, 1, 0]), np.array([3, 2, 1, -np.inf], np.float32))
+    assert found(lists) == ("last", [5, 4, 1])
+    assert found(lists, exclude=[4]) == ("last", [5, 1])
+    assert found(lists, exclude=[5, 4, 1]) == ("popular", [2, 3])
+    assert found(lists, k=1) == ("last", [5])
+    lists.forget(KEY)
+    assert found(lists)[0] == "popular"
+
+
+def test_only_the_newest_people_are_remembered(lists):
+    for name in ("a", "b", "a", "c"):
+        lists.keep(("user_id", name), np.array([1]), np.array([1], np.float32))
+    assert [found(lists, ("user_id", name))[0] for name in "abc"] == ["last", "popular", "last"]

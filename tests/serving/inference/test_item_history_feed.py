@@ -1,0 +1,132 @@
+"""An item's own sequence behind the engine: as fresh as what was acknowledged, and the same after a restart."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from segue.data.catalog import Catalog
+from segue.data.evaluation_cases import Cases, Split
+from segue.data.sequences import Sequences
+from segue.models import artifact
+from segue.pipeline.config import decode_pipeline
+from segue.pipeline.pipeline import Pipeline
+from segue.serving.deployment.variant_router import Fleet, Lineup, Member
+from segue.serving.inference.engine import Engine
+from segue.serving.inference.served_model import Model
+from segue.serving.schemas.requests import EventIn, RecommendRequest
+from segue.serving.sessions.session_cache import Sessions
+from segue.serving.store.commit_listeners import Audience
+from segue.serving.store.event_store import Store
+from segue.serving.store.group_commit import Writer
+from segue.workflows.train_pipeline import compose
+
+MINUTE_US = 60_000_000
+SETTINGS: dict[str, Any] = {
+    "source": [{"model": "popularity"}],
+    "blend": {"method": "reciprocal-rank"},
+    "rank": {
+        "method": "none",
+        "model": "dual-gru",
+        "weight": 1.0,
+        "settings": {"dim": 8, "epochs": 1, "batch": 32, "retrieved": 5, "newest": 0.5, "length": 6},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, ring: Sequences) -> Path:
+    """A pipeline with a ranker, trained on the ring with a minute between events."""
+    catalog = Catalog("abcdefghijkl")
+    row, where = ring.positions()
+    times = np.zeros(len(ring.items), dtype=np.int64)
+    times[where] = 10**15 + (3 * row + where - ring.starts[row]) * MINUTE_US
+    rows = Sequences(ring.items, times, ring.starts, ring.stops)
+    asked = rows.prefixes(-np.ones(len(rows), dtype=np.int64))
+    assert rows.times is not None
+    last = rows.stops - 1
+    cases = Cases(asked, rows.items[last], np.arange(len(rows)), rows.times[last], {})
+    split = Split("none", catalog, rows, cases, rows, cases, False, "", "")
+    fitted = compose(split, decode_pipeline(SETTINGS))
+    out = tmp_path_factory.mktemp("pipeline") / "run"
+    artifact.save(artifact.Artifact("pipeline", fitted.settings, catalog, fitted.scorer.arrays(), {}, {}), out)
+    return out
+
+
+@pytest.fixture
+def opened(store: Store) -> Iterator[Callable[[Path], tuple[Engine, Model]]]:
+    """A fleet of one on a store."""
+    writers: list[Writer] = []
+
+    def open_engine(run: Path) -> tuple[Engine, Model]:
+        model = Model.open(run)
+        sessions = Sessions(store, model.catalog)
+        audience = Audience()
+        writers.append(Writer(store, audience.hear))
+        engine = Engine(model, sessions, writers[-1])
+        Fleet(Lineup(Member(engine, sessions)), audience)
+        return engine, model
+
+    yield open_engine
+    for writer in writers:
+        writer.close()
+
+
+def memory(model: Model) -> Any:
+    assert model.shop is not None
+    pipeline = model.shop.pipeline
+    assert isinstance(pipeline, Pipeline) and pipeline.second is not None
+    return {name: value.copy() for name, value in pipeline.second.ranker.arrays().items() if name.startswith("memory.")}
+
+
+def test_an_event_reaches_the_items_own_sequence(folder: Path, opened: Callable[..., Any]) -> None:
+    """Somebody comes to c after k: the next answer knows, for whoever it is."""
+    engine, model = opened(folder)
+    before = memory(model)
+    sent = [EventIn(item_id=item, user_id="ann", timestamp=1_700_000_000.0 + i) for i, item in enumerate("kc")]
+    engine.store(sent)[0].result(10)
+    engine.recommend(RecommendRequest(history=["a"], k=3))
+    after = memory(model)
+    c, k = (int(model.catalog.index([item])[0]) for item in "ck")
+    newest = after["memory.lengths"][c] - 1
+    assert after["memory.before"][c, newest] == k
+    assert after["memory.times"][c, newest] == 1_700_000_001 * 1_000_000
+    assert (after["memory.totals"] - before["memory.totals"]).tolist() == [int(i in (c, k)) for i in range(13)]
+    unknown = EventIn(item_id="zzz", user_id="ann")
+    engine.store([unknown])[0].result(10)
+    engine.recommend(RecommendRequest(history=["a"], k=3))
+    np.testing.assert_array_equal(memory(model)["memory.totals"], after["memory.totals"])
+
+
+def test_a_restart_knows_the_same(folder: Path, opened: Callable[..., Any]) -> None:
+    """What is in the store from after the model's own log is told once, in the same order."""
+    engine, model = opened(folder)
+    rng = np.random.default_rng(0)
+    for step in range(60):
+        item = "abcdefghijkl"[int(rng.integers(12))]
+        sent = EventIn(item_id=item, user_id=f"p{rng.integers(4)}", timestamp=1_700_000_000.0 + step)
+        engine.store([sent])[0].result(10)
+        if step % 7 == 0:
+            engine.recommend(RecommendRequest(history=["a"], k=3))
+    engine.recommend(RecommendRequest(history=["a"], k=3))
+    live = memory(model)
+    again, restarted = opened(folder)
+    answer = again.recommend(RecommendRequest(user_id="p1", k=12))
+    for name, value in memory(restarted).items():
+        np.testing.assert_array_equal(value, live[name], err_msg=name)
+    asked = engine.recommend(RecommendRequest(user_id="p1", k=12))
+    assert [item.id for item in answer.items] == [item.id for item in asked.items]
+    again.recommend(RecommendRequest(user_id="p1", k=12))
+    np.testing.assert_array_equal(memory(restarted)["memory.totals"], live["memory.totals"])
+
+
+def test_older_events_of_the_store_are_the_models_own(folder: Path, opened: Callable[..., Any]) -> None:
+    """Whoever imports the log that the model learned from must not have it counted twice."""
+    first, _ = opened(folder)
+    first.store([EventIn(item_id="c", user_id="ann", timestamp=900_000_000.0)])[0].result(10)
+    engine, model = opened(folder)
+    before = memory(model)
+    engine.recommend(RecommendRequest(history=["a"], k=3))
+    np.testing.assert_array_equal(memory(model)["memory.totals"], before["memory.totals"])

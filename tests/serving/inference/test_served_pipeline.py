@@ -1,0 +1,104 @@
+"""A pipeline behind the engine: placements, filters, reasons; and what a single model says to such requests."""
+
+import numpy as np
+import pytest
+from tests.serving.conftest import split_of
+
+from segue.data.catalog import Catalog
+from segue.models import artifact
+from segue.pipeline.config import decode_pipeline
+from segue.serving.inference.engine import Engine
+from segue.serving.inference.served_model import Model
+from segue.serving.schemas.problems import Problem
+from segue.serving.schemas.requests import EventIn, RecommendRequest
+from segue.serving.sessions.session_cache import Sessions
+from segue.serving.store.group_commit import Writer
+from segue.workflows.train_pipeline import compose
+
+SETTINGS = {
+    "source": [{"model": "markov"}, {"model": "covisit"}],
+    "blend": {"method": "reciprocal-rank"},
+    "rank": {"method": "none"},
+    "placement": [{"name": "dear", "rules": {"filter": "price > 6"}}],
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, ring):
+    catalog = Catalog("abcdefghijkl")
+    fitted = compose(split_of(ring, catalog), decode_pipeline(SETTINGS))
+    items = {item: {"price": float(i), "title": f"Tea {item}"} for i, item in enumerate(catalog.ids)}
+    out = tmp_path_factory.mktemp("pipeline") / "run"
+    artifact.save(artifact.Artifact("pipeline", fitted.settings, catalog, fitted.scorer.arrays(), items, {}), out)
+    return out
+
+
+@pytest.fixture
+def open_engine(store):
+    writers = []
+
+    def opened(run):
+        model = Model.open(run)
+        sessions = Sessions(store, model.catalog)
+        writers.append(Writer(store, sessions.add))
+        return Engine(model, sessions, writers[-1])
+
+    yield opened
+    for writer in writers:
+        writer.close()
+
+
+def test_an_event_changes_the_pipelines_next_answer(folder, open_engine):
+    engine = open_engine(folder)
+    engine.store([EventIn(item_id="d", user_id="ann")])[0].result(10)
+    first = engine.recommend(RecommendRequest(user_id="ann", k=3)).items[0]
+    assert (first.id, first.source, first.title, first.propensity) == ("e", "markov", "Tea e", 1.0)
+    assert first.reason is None
+
+
+def test_placements_filters_and_reasons(folder, open_engine):
+    engine = open_engine(folder)
+    dear = engine.recommend(RecommendRequest(history=["d"], k=12, placement="dear"))
+    assert {item.id for item in dear.items} == set("hijkl")
+    cheap = engine.recommend(RecommendRequest(history=["d"], k=12, filter="price < 2", explain=True))
+    assert {item.id for item in cheap.items} == {"a", "b"}
+    told = engine.recommend(RecommendRequest(history=["d"], k=1, explain=True)).items[0]
+    assert told.reason.en == "People who chose Tea d often choose this next."
+    assert told.reason.zh == "选了Tea d的人，接下来常常选它。"
+    assert told.reason.because == ["d"]
+
+
+def test_the_requests_own_lists_go_too(folder, open_engine):
+    engine = open_engine(folder)
+    shown = engine.recommend(RecommendRequest(history=["d"], k=12, exclude=["e"], allow=["e", "f", "zzz"]))
+    assert [item.id for item in shown.items] == ["f"]
+    assert shown.unknown_items == ["zzz"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"placement": "attic"}, "There is no placement 'attic'. The placements: dear, default."),
+        ({"filter": "colour == 1"}, "The items have no column 'colour'. The columns: item_id, price, title."),
+    ],
+)
+def test_a_wrong_wish_is_the_requests_fault(folder, open_engine, asked, sentence):
+    with pytest.raises(Problem) as refused:
+        open_engine(folder).recommend(RecommendRequest(history=["d"], **asked))
+    assert refused.value.status == 422
+    assert str(refused.value.body().detail).startswith(sentence)
+
+
+def test_a_single_model_has_no_filters(run, open_engine):
+    with pytest.raises(Problem) as refused:
+        open_engine(run).recommend(RecommendRequest(history=["d"], explain=True))
+    assert refused.value.body().detail == "Filters and reasons need a pipeline; this is a single model."
+
+
+def test_lists_stay_full_however_long_the_history(folder, open_engine):
+    engine = open_engine(folder)
+    rng = np.random.default_rng(1)
+    for length in (0, 1, 5, 40):
+        history = [str(item) for item in rng.choice(list("abcdefghijkl"), length)]
+        shown = engine.recommend(RecommendRequest(history=history, k=12, exclude_seen=True))
+        assert {item.id for item in shown.items} == set("abcdefghijkl") - set(history)

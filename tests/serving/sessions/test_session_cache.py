@@ -1,0 +1,140 @@
+"""Live histories: always what the log says, whatever the order of arrival, evictions and restarts."""
+
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segue.data.catalog import PAD, Catalog
+from segue.serving.config import SessionsConfig
+from segue.serving.sessions.session_cache import Sessions
+from segue.serving.store.event_store import Store
+from segue.serving.store.group_commit import Writer
+
+CATALOG = Catalog("abcdef")
+
+
+def names(sessions, value="ann", key="user_id"):
+    return "".join("?" if item == PAD else CATALOG.ids[item - 1] for item in sessions.history((key, value)))
+
+
+def test_an_event_updates_its_user_and_its_session(store, event):
+    sessions = Sessions(store, CATALOG)
+    for item, fields in [("a", {}), ("b", {"session_id": "s"}), ("c", {"user": None, "session_id": "s"})]:
+        sessions.add(store.append([[event(item, **fields)]])[1])
+        sessions.history(("user_id", "ann")), sessions.history(("session_id", "s"))
+    assert names(sessions) == "ab"
+    assert names(sessions, "s", "session_id") == "bc"
+    assert names(sessions, "ann", "session_id") == "", "a session of the user's name is somebody else"
+
+
+def test_a_late_event_is_put_in_its_place(store, event):
+    sessions = Sessions(store, CATALOG)
+    sessions.add(store.append([[event("c", timestamp=30)]])[1])
+    assert names(sessions) == "c"
+    for item, timestamp in (("a", 10), ("e", 30), ("b", 20)):
+        sessions.add(store.append([[event(item, timestamp=timestamp)]])[1])
+    assert names(sessions) == "abce"
+
+
+def test_an_unknown_item_keeps_its_place_as_no_item(store, event):
+    sessions = Sessions(store, CATALOG)
+    sessions.add(store.append([[event("a"), event("zzz"), event("b")]])[1])
+    assert names(sessions) == "a?b"
+
+
+def test_memory_is_bounded_and_what_was_forgotten_is_read_again(store, event):
+    sessions = Sessions(store, CATALOG, SessionsConfig(length=3, keys=2))
+    for person in "xyz":
+        sessions.add(store.append([[event(item, person) for item in "abcd"]])[1])
+        assert names(sessions, person) == "bcd"
+    assert len(sessions) == 2
+    sessions.add(store.append([[event("e", "x")]])[1])
+    assert names(sessions, "x") == "cde"
+    assert len(sessions) == 2
+
+
+def test_strangers_take_no_memory(store):
+    sessions = Sessions(store, CATALOG)
+    assert [names(sessions, str(number)) for number in range(100)] == [""] * 100
+    assert len(sessions) == 0
+
+
+def test_an_event_that_was_read_from_the_store_is_not_added_twice(store, event):
+    """The writer commits, somebody reads the store, and only then the writer hands over what it committed."""
+    sessions = Sessions(store, CATALOG)
+    stored = store.append([[event("a", timestamp=10), event("b", timestamp=10), event("c", timestamp=5)]])[1]
+    assert names(sessions) == "cab"
+    sessions.add(stored)
+    assert names(sessions) == "cab"
+
+
+@pytest.mark.parametrize("fields", [{"length": 0}, {"keys": 0}])
+def test_bounds_must_be_positive(fields):
+    with pytest.raises(ValueError) as error:
+        SessionsConfig(**fields)
+    wanted = {"length": 200, "keys": 100_000, **fields}
+    assert str(error.value) == f"length and keys must be at least 1, got {wanted['length']} and {wanted['keys']}."
+
+
+STEP = st.tuples(st.sampled_from("abcdefz"), st.sampled_from("xyz"), st.integers(0, 6), st.sampled_from("xyz?"))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(STEP, max_size=30), st.integers(1, 5), st.integers(1, 3))
+def test_any_arrivals_and_evictions_equal_the_sorted_log(tmp_path_factory, event, steps, length, keys):
+    """Naive: sort all of a person's events by (time, arrival) and take the newest."""
+    store = Store(tmp_path_factory.mktemp("log") / "log")
+    sessions = Sessions(store, CATALOG, SessionsConfig(length=length, keys=keys))
+    log: dict[str, list[tuple[int, int, str]]] = {"x": [], "y": [], "z": []}
+    for arrival, (item, person, second, asked) in enumerate(steps):
+        sessions.add(store.append([[event(item, person, timestamp=second)]])[1])
+        log[person].append((second, arrival, item.replace("z", "?")))
+        if asked != "?":
+            assert names(sessions, asked) == "".join(item for _, _, item in sorted(log[asked])[-length:])
+            assert len(sessions) <= keys
+    for person, events in log.items():
+        assert names(sessions, person) == "".join(item for _, _, item in sorted(events)[-length:])
+    store.close()
+
+
+def test_what_was_acknowledged_is_seen_at_once_by_everybody(store, event):
+    """Eight threads write to one session while another key keeps evicting it; nothing is stale, nothing is lost."""
+    sessions = Sessions(store, CATALOG, SessionsConfig(length=1000, keys=1))
+    writer = Writer(store, sessions.add)
+    stale = []
+
+    def send(name):
+        for number in range(25):
+            writer.submit([event("a", "shared", event_id=f"{name}-{number}", source=str(name))]).result(20)
+            mine = sum(one.event.source == str(name) for one in store_view("shared"))
+            if len(sessions.history(("user_id", "shared"))) < mine:
+                stale.append((name, number))
+            sessions.history(("user_id", f"other-{name}"))
+
+    lock = threading.Lock()
+
+    def store_view(person):
+        with lock, sessions._lock:
+            return store.newest("user_id", person, 1000)
+
+    writer.submit([event("b", f"other-{name}") for name in range(8)]).result(20)
+    threads = [threading.Thread(target=send, args=(name,)) for name in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert stale == []
+    assert len(sessions.history(("user_id", "shared"))) == 200
+    writer.close()
+
+
+def test_times_stand_beside_their_items_in_order(store, event):
+    sessions = Sessions(store, CATALOG)
+    sessions.add(store.append([[event("c", timestamp=30)]])[1])
+    assert sessions.live(("user_id", "ann")).times == [30_000_000]
+    sessions.add(store.append([[event("a", timestamp=10)]])[1])
+    live = sessions.live(("user_id", "ann"))
+    assert (live.items, live.times) == ([1, 3], [10_000_000, 30_000_000])
+    assert sessions.live(("user_id", "nobody")).times == []

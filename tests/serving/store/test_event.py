@@ -1,0 +1,79 @@
+"""Events as they are accepted: filled in, checked, comparable."""
+
+import pytest
+
+from segue.serving.schemas.problems import Problem
+from segue.serving.schemas.requests import EventIn
+from segue.serving.store.event import accept
+
+NOW = 1_700_000_000_000_000
+
+
+def test_the_server_fills_in_what_is_missing():
+    event = accept(EventIn(item_id="a", user_id="ann"), NOW)
+    assert (event.time_us, event.source, event.event, event.context) == (NOW, "api", "view", "{}")
+    assert len(event.event_id) == 32
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "time_us"),
+    [
+        (1000, 1_000_000_000),
+        (1000.25, 1_000_250_000),
+        ("1970-01-01T00:16:40Z", 1_000_000_000),
+        ("1970-01-01T01:16:40+01:00", 1_000_000_000),
+        ("1970-01-01 00:16:40.000001", 1_000_000_001),
+        ("1970-01-02", 86_400_000_000),
+        (NOW / 1e6 + 299, NOW + 299_000_000),
+    ],
+)
+def test_times_become_utc_microseconds(timestamp, time_us):
+    assert accept(EventIn(item_id="a", user_id="ann", timestamp=timestamp), NOW).time_us == time_us
+
+
+@pytest.mark.parametrize(
+    ("fields", "detail"),
+    [
+        ({"user_id": None}, "The event belongs to nobody: give user_id, session_id or both."),
+        ({"timestamp": "noon"}, "timestamp 'noon' is not ISO 8601: write it like 2026-01-31T12:00:00Z."),
+        ({"timestamp": -0.5}, "timestamp -0.5 lies before 1970."),
+        ({"timestamp": "1969-12-31"}, "timestamp '1969-12-31' lies before 1970."),
+        (
+            {"timestamp": 1.7e12},
+            "timestamp 1700000000000.0 lies in the future: numbers are seconds since 1970, not milliseconds.",
+        ),
+        ({"timestamp": -1.7976931348623157e308}, "timestamp -1.7976931348623157e+308 lies before 1970."),
+        (
+            {"timestamp": 1.7976931348623157e308},
+            "timestamp 1.7976931348623157e+308 lies in the future: numbers are seconds since 1970, not milliseconds.",
+        ),
+        (
+            {"timestamp": 1e300},
+            "timestamp 1e+300 lies in the future: numbers are seconds since 1970, not milliseconds.",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused(fields, detail):
+    with pytest.raises(Problem) as refused:
+        accept(EventIn(**{"item_id": "a", "user_id": "ann", **fields}), NOW)
+    assert (refused.value.status, refused.value.detail) == (422, detail)
+
+
+def test_a_resend_has_the_same_body_and_a_change_has_not():
+    sent = {"item_id": "a", "user_id": "ann", "event_id": "1", "context": {"x": 1, "y": 2}}
+    body = accept(EventIn(**sent), NOW).body
+    assert accept(EventIn(**sent), NOW + 5).body == body, "the server's own time is no part of what was sent"
+    assert accept(EventIn(**{**sent, "context": {"y": 2, "x": 1}}), NOW).body == body
+    stamped = accept(EventIn(**sent, timestamp=1000), NOW).body
+    assert accept(EventIn(**sent, timestamp="1970-01-01T00:16:40Z"), NOW).body == stamped
+    changes = [{"item_id": "b"}, {"user_id": "bob"}, {"session_id": "s"}, {"event": "buy"}, {"value": 1.0}]
+    changed = [accept(EventIn(**{**sent, **change}), NOW).body for change in [*changes, {"context": {}}]]
+    assert len({body, stamped, *changed}) == 8
+
+
+def test_ids_that_could_be_glued_together_stay_apart():
+    one = accept(EventIn(item_id="a", user_id="bc", event_id="1"), NOW)
+    other = accept(EventIn(item_id="ab", user_id="c", event_id="1"), NOW)
+    assert one.body != other.body
+    assert one.checksum(1) != other.checksum(1)
+    assert one.checksum(1) != one.checksum(2)

@@ -1,0 +1,240 @@
+"""The event log on disk: once for ever, all or nothing, in order, and no damaged row is served."""
+
+import re
+import shutil
+import subprocess
+import sys
+
+import apsw
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segue.serving.schemas.problems import Problem
+from segue.serving.store.event_store import Receipt, Store, check_sqlite
+
+
+def newest(store, value="ann", limit=100, key="user_id"):
+    return [one.event.item_id for one in store.newest(key, value, limit)]
+
+
+def test_a_resend_counts_once_and_a_changed_one_is_refused(store, event):
+    first, again, changed = event(event_id="1"), event(event_id="1", now_us=5), event("b", event_id="1")
+    other_source = event("b", event_id="1", source="app")
+    outcomes, stored = store.append([[first], [again], [changed], [other_source]])
+    assert [outcomes[0], outcomes[1], outcomes[3]] == [Receipt(1, 0), Receipt(0, 1), Receipt(1, 0)]
+    assert isinstance(outcomes[2], Problem)
+    assert outcomes[2].status == 409
+    assert outcomes[2].detail == (
+        "Event '1' of source 'api' is already stored with another body; "
+        "the first one stays, and nothing of this request was stored."
+    )
+    assert [one.seq for one in stored] == [1, 2]
+    assert store.append([[event(event_id="1", now_us=9)]])[0] == [Receipt(0, 1)], "also in a later transaction"
+
+
+def test_a_request_is_stored_completely_or_not_at_all(store, event):
+    store.append([[event("a", event_id="1")]])
+    outcomes, stored = store.append([[event("x", event_id="2"), event("y", event_id="1")], [event("z", event_id="3")]])
+    assert isinstance(outcomes[0], Problem)
+    assert outcomes[1] == Receipt(1, 0)
+    assert [one.event.item_id for one in stored] == ["z"]
+    assert newest(store) == ["a", "z"]
+
+
+def test_one_request_may_repeat_itself_but_not_contradict_itself(store, event):
+    same = event(event_id="1")
+    outcomes, _ = store.append([[same, same], [event("x", event_id="2"), event("y", event_id="2")]])
+    assert outcomes[0] == Receipt(1, 1)
+    assert isinstance(outcomes[1], Problem)
+    assert store.count() == 1
+
+
+def test_repeats_with_new_ids_are_all_kept(store, event):
+    store.append([[event("a"), event("a"), event("a")]])
+    assert newest(store) == ["a", "a", "a"]
+
+
+def test_order_is_by_time_then_by_arrival(store, event):
+    store.append([[event("c", timestamp=30)], [event("a", timestamp=10)], [event("b", timestamp=20)]])
+    store.append([[event("d", timestamp=30), event("e", timestamp=30)]])
+    assert newest(store) == ["a", "b", "c", "d", "e"]
+    assert newest(store, limit=2) == ["d", "e"]
+
+
+def test_users_and_sessions_are_apart(store, event):
+    store.append([[event("a", "x"), event("b", None, session_id="x"), event("c", "x", session_id="x")]])
+    assert newest(store, "x") == ["a", "c"]
+    assert newest(store, "x", key="session_id") == ["b", "c"]
+
+
+def test_everything_comes_back_as_it_was(tmp_path, event):
+    sent = event("é\u202e", "用户", session_id="'; --", value=0.1, context={"z": None, "a": True, "n": 2**60})
+    first = Store(tmp_path / "log")
+    first.append([[sent]])
+    first.close()
+    again = Store(tmp_path / "log")
+    (one,) = again.newest("user_id", "用户", 5)
+    assert (one.seq, one.event) == (1, sent)
+    assert one.event.context == '{"a":true,"n":1152921504606846976,"z":null}'
+    again.append([[event("b", "用户")]])
+    assert [one.seq for one in again.newest("user_id", "用户", 5)] == [1, 2]
+    again.close()
+
+
+def tamper(path, statement, *values):
+    connection = apsw.Connection(str(path))
+    connection.execute(statement, values)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "value"),
+    [
+        ("UPDATE events SET item_id = ? WHERE seq = 2", "z"),
+        ("UPDATE events SET user_id = ? WHERE seq = 2", "bob"),
+        ("UPDATE events SET time_us = ? WHERE seq = 2", 7),
+        ("UPDATE events SET value = ? WHERE seq = 2", 0.5),
+        ("UPDATE events SET body = ? WHERE seq = 2", b"0" * 16),
+        ("UPDATE events SET seq = ? WHERE seq = 2", 9),
+        ("UPDATE events SET item_id = CAST(? AS TEXT) WHERE seq = 2", b"\xff"),
+        ("UPDATE events SET event_id = CAST(? AS TEXT) WHERE seq = 2", b"\xff"),
+    ],
+)
+def test_a_damaged_row_is_set_aside(tmp_path, event, statement, value):
+    path = tmp_path / "log"
+    store = Store(path)
+    store.append([[event("a", event_id="1"), event("b", event_id="2"), event("c", event_id="3")]])
+    store.close()
+    tamper(path, statement, value)
+    store = Store(path)
+    assert store.damaged == 1
+    assert newest(store) == ["a", "c"]
+    assert newest(store, "bob") == []
+    outcomes, stored = store.append([[event("a", event_id="1"), event("b", event_id="2")]])
+    assert outcomes == [Receipt(1, 1)], "the healthy one is still known, the damaged one may be sent again"
+    assert stored[0].seq >= 4, "a place in the log is never given twice"
+    store.close()
+    again = Store(path)
+    assert again.damaged == 1
+    assert newest(again) == ["a", "c", "b"]
+    again.close()
+
+
+def test_damage_that_happens_while_running_is_not_served(store, event):
+    store.append([[event("a"), event("b")]])
+    tamper(store.path, "UPDATE events SET item_id = 'z' WHERE seq = 1")
+    assert newest(store) == ["b"]
+
+
+def test_what_is_no_log_is_refused(tmp_path):
+    path = tmp_path / "log"
+    path.write_bytes(b"no database, but long enough to have a header" * 100)
+    with pytest.raises(ValueError) as error:
+        Store(path)
+    assert str(error.value) == (
+        f"{path} is damaged beyond its rows (file is not a database): restore it from a backup."
+    )
+
+
+def test_a_directory_is_no_log(tmp_path):
+    with pytest.raises(ValueError) as error:
+        Store(tmp_path)
+    assert str(error.value) == (f"{tmp_path} cannot be opened as an event log: unable to open database file.")
+
+
+def test_a_newer_format_is_refused(tmp_path, event):
+    Store(tmp_path / "log").close()
+    tamper(tmp_path / "log", "PRAGMA user_version = 2")
+    with pytest.raises(ValueError) as error:
+        Store(tmp_path / "log")
+    assert str(error.value) == (f"{tmp_path / 'log'} has format 2; this version of Segue reads format 1: update Segue.")
+
+
+@pytest.mark.parametrize("version", ["3.40.1", "3.51.2", "3.9.0"])
+def test_an_old_sqlite_is_refused(version):
+    with pytest.raises(ValueError) as error:
+        check_sqlite(version)
+    assert str(error.value) == (
+        f"SQLite {version} can corrupt its write-ahead log; Segue needs 3.51.3 or newer: update apsw."
+    )
+
+
+@pytest.mark.parametrize("version", ["3.51.3", "3.52.0", "4.0.0"])
+def test_a_sound_sqlite_is_taken(version):
+    check_sqlite(version)
+
+
+def test_a_file_that_cannot_keep_a_write_ahead_log_is_refused():
+    with pytest.raises(ValueError) as error:
+        Store(":memory:")
+    assert str(error.value) == (
+        ":memory: cannot promise durable events: SQLite answered journal_mode memory, synchronous 2."
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.booleans()), max_size=25))
+def test_any_sends_and_restarts_equal_a_dict(tmp_path_factory, event, sends):
+    """Send, resend, resend changed, restart, in any order: a dict says what must be stored."""
+    path = tmp_path_factory.mktemp("log") / "log"
+    store = Store(path)
+    model: dict[str, str] = {}
+    for number, item, restart in sends:
+        sent = event("abc"[item], event_id=str(number))
+        (outcome,), _ = store.append([[sent]])
+        before = model.setdefault(str(number), "abc"[item])
+        assert isinstance(outcome, Problem) == (before != "abc"[item])
+        if restart:
+            store.close()
+            store = Store(path)
+    assert sorted((one.event.event_id, one.event.item_id) for one in store.newest("user_id", "ann", 100)) == sorted(
+        model.items()
+    )
+    store.close()
+
+
+def test_a_commit_is_forced_to_disk_only_where_that_is_asked(tmp_path, event):
+    """Counts the calls that force a file to disk, with the system's own tracer, in a process of its own."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed: apt-get install strace.")
+    program = (
+        "import sys; from segue.serving.store.event_store import Store; from segue.serving.store.event import accept\n"
+        "from segue.serving.schemas.requests import EventIn\n"
+        "store = Store(sys.argv[1]); mark = lambda text: print(text, file=sys.stderr, flush=True)\n"
+        "new = lambda n: accept(EventIn(item_id='a', user_id='u', event_id=n), 10**15)\n"
+        "mark('LOOSE'); [store.append([[new(str(n))]], force=False) for n in range(5)]\n"
+        "mark('AGAIN'); store.append([[new('0')]]); mark('FORCED'); store.append([[new('x')]]); mark('END')\n"
+    )
+    command = ["strace", "-f", "-e", "trace=fsync,fdatasync,write", sys.executable, "-c", program]
+    done = subprocess.run([*command, str(tmp_path / "log")], capture_output=True, text=True, timeout=60, check=True)
+    parts = re.split(r"write\(2, \"(?:LOOSE|AGAIN|FORCED|END)", done.stderr)
+    forced = [len(re.findall(r"f(?:data)?sync\(", part)) for part in parts[1:4]]
+    assert forced[0] == 0
+    assert forced[1] >= 1, "a duplicate of what was not forced yet is only acknowledged once it is"
+    assert forced[2] >= 1
+
+
+def test_opening_a_long_log_looks_at_its_newest_rows(tmp_path, event, monkeypatch):
+    path = tmp_path / "log"
+    store = Store(path)
+    store.append([[event(event_id=str(n)) for n in range(20)]])
+    store.close()
+    connection = apsw.Connection(str(path))
+    connection.execute("UPDATE events SET item_id = 'other' WHERE seq IN (3, 18)")
+    connection.close()
+    monkeypatch.setattr("segue.serving.store.event_store.CHECKED_ROWS", 5)
+    again = Store(path)
+    assert again.damaged == 1
+    assert [one.seq for one in again.newest("user_id", "ann", 99)] == [n for n in range(1, 21) if n not in (3, 18)]
+    again.close()
+
+
+def test_many_threads_may_read_at_once(store, event):
+    """The connection refused a second thread ("busy in another thread"), which a shadow's histories ran into."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    store.append([[event("a", event_id=str(i), context={"x": "y" * 200}) for i in range(2_000)]])
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: len(store.newest("user_id", "ann", 1_500)), range(40)))
+    assert found == [1_500] * 40

@@ -1,0 +1,249 @@
+"""Group commit: nobody is answered before the disk has it, everybody is answered, and failures are honest."""
+
+import threading
+import time
+from concurrent.futures import wait
+
+import apsw
+import pytest
+
+from segue.serving.schemas.problems import Problem
+from segue.serving.store.event_store import Receipt, Store
+from segue.serving.store.group_commit import Writer
+
+REFUSED = "The event log cannot be written, nothing was stored: is the disk full? Send the events again later."
+BROKEN = "The disk failed to keep what was written, nothing more is stored: restart the server on a sound disk."
+
+
+class Gated:
+    """A store whose commits wait until they are let through, and are counted."""
+
+    def __init__(self, store, fail=None):
+        self.store, self.open, self.entered, self.groups, self.fail = (
+            store, threading.Event(), threading.Event(), [], fail,
+        )  # fmt: skip
+        self.forced, self.probes = [], 0
+
+    def append(self, batches, *, force):
+        self.entered.set()
+        assert self.open.wait(10)
+        self.groups.append(len(batches))
+        self.forced.append(force)
+        if self.fail:
+            raise self.fail
+        return self.store.append(batches, force=force)
+
+    @property
+    def loose(self):
+        return self.store.loose
+
+    def probe(self):
+        self.probes += 1
+        self.store.probe()
+
+
+def test_requests_that_wait_share_one_commit(store, event):
+    gated, seen = Gated(store), []
+    writer = Writer(gated, seen.extend)
+    first = writer.submit([event("a")])
+    assert gated.entered.wait(10)
+    others = [writer.submit([event("b"), event("c")]) for _ in range(5)]
+    assert not wait([first, *others], timeout=0.05).done, "nobody hears anything before the commit"
+    gated.open.set()
+    assert first.result(10) == Receipt(1, 0)
+    assert [one.result(10) for one in others] == [Receipt(2, 0)] * 5
+    assert gated.groups == [1, 5]
+    assert [one.seq for one in seen] == list(range(1, 12))
+    writer.close()
+
+
+def test_the_state_has_the_event_before_the_acknowledgement(store, event):
+    seen = []
+    writer = Writer(store, seen.extend)
+    for number in range(20):
+        writer.submit([event(event_id=str(number))]).result(10)
+        assert len(seen) == number + 1
+    writer.close()
+
+
+def test_one_conflict_harms_nobody_else(store, event):
+    gated = Gated(store)
+    writer = Writer(gated, lambda stored: None)
+    futures = [writer.submit([event(item, event_id="1")]) for item in "ab"] + [writer.submit([event("c")])]
+    gated.open.set()
+    assert futures[0].result(10) == futures[2].result(10) == Receipt(1, 0)
+    with pytest.raises(Problem) as refused:
+        futures[1].result(10)
+    assert refused.value.status == 409
+    writer.close()
+
+
+def test_too_many_waiting_are_turned_away(store, event, monkeypatch):
+    monkeypatch.setattr("segue.serving.store.group_commit._MAX_WAITING", 2)
+    gated = Gated(store)
+    writer = Writer(gated, lambda stored: None)
+    taken = [writer.submit([event()])]
+    assert gated.entered.wait(10)
+    taken += [writer.submit([event()]) for _ in range(2)]
+    with pytest.raises(Problem) as refused:
+        writer.submit([event()])
+    assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "1"})
+    assert refused.value.detail == "2 requests wait to be stored: send the events again in a moment."
+    gated.open.set()
+    assert [one.result(10) for one in taken] == [Receipt(1, 0)] * 3
+    writer.close()
+
+
+def test_closing_stores_what_waits_and_takes_no_more(store, event):
+    gated = Gated(store)
+    writer = Writer(gated, lambda stored: None)
+    taken = [writer.submit([event()]) for _ in range(4)]
+    closer = threading.Thread(target=writer.close)
+    closer.start()
+    gated.open.set()
+    closer.join(10)
+    assert [one.result(0) for one in taken] == [Receipt(1, 0)] * 4
+    with pytest.raises(Problem) as refused:
+        writer.submit([event()])
+    assert refused.value.detail == "The server is stopping: send the events again in a moment."
+    writer.close()
+
+
+def test_an_unforeseen_error_reaches_its_waiters_and_the_thread_lives_on(store, event):
+    gated = Gated(store, fail=RuntimeError("a bug"))
+    gated.open.set()
+    writer = Writer(gated, lambda stored: None)
+    with pytest.raises(RuntimeError, match="a bug"):
+        writer.submit([event()]).result(10)
+    gated.fail = None
+    assert writer.submit([event()]).result(10) == Receipt(1, 0)
+    writer.close()
+
+
+def test_a_full_disk_refuses_and_recovers_by_itself(store, event, monkeypatch):
+    monkeypatch.setattr("segue.serving.store.group_commit._RETRY_S", 0.02)
+    writer = Writer(store, lambda stored: None)
+    pages = store._write.execute("PRAGMA page_count").get
+    store._write.execute(f"PRAGMA max_page_count = {pages}")
+    big = [event(context={"note": "x" * 4000}) for _ in range(20)]
+    with pytest.raises(Problem) as refused:
+        writer.submit(big).result(10)
+    assert (refused.value.status, refused.value.detail) == (503, REFUSED)
+    assert store.count() == 0
+    store._write.execute("PRAGMA max_page_count = 1000000")
+    for _ in range(500):
+        if writer.writable:
+            break
+        threading.Event().wait(0.01)
+    assert writer.writable
+    assert writer.submit(big).result(10) == Receipt(20, 0)
+    writer.close()
+
+
+class LosingFile(apsw.VFSFile):
+    """A file whose fsync fails from a moment on, as on a dying disk."""
+
+    losing = False
+
+    def xSync(self, flags):  # noqa: N802 - SQLite's name
+        if LosingFile.losing:
+            error = apsw.IOError("fsync failed")
+            error.extendedresult = apsw.SQLITE_IOERR_FSYNC
+            raise error
+        super().xSync(flags)
+
+
+class LosingDisk(apsw.VFS):
+    def __init__(self):
+        super().__init__("losing", base="unix", makedefault=True)
+
+    def xOpen(self, name, flags):  # noqa: N802 - SQLite's name
+        return LosingFile("unix", name, flags)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_after_a_failed_fsync_nothing_is_ever_acknowledged_again(tmp_path, event, monkeypatch):
+    monkeypatch.setattr("segue.serving.store.group_commit._RETRY_S", 0.02)
+    disk = LosingDisk()
+    try:
+        store = Store(tmp_path / "log")
+        writer = Writer(store, lambda stored: None)
+        assert writer.submit([event("a")]).result(10) == Receipt(1, 0)
+        LosingFile.losing = True
+        for _ in range(2):
+            with pytest.raises(Problem) as refused:
+                writer.submit([event("b")]).result(10)
+            assert (refused.value.status, refused.value.detail) == (503, BROKEN)
+            LosingFile.losing = False  # the second fsync would "succeed": the pages were dropped, it must not count
+        threading.Event().wait(0.1)
+        assert not writer.writable
+        writer.close()
+        store.close()
+    finally:
+        LosingFile.losing = False
+        disk.unregister()
+    again = Store(tmp_path / "log")
+    assert [one.event.item_id for one in again.newest("user_id", "ann", 5)] == ["a"]
+    again.close()
+
+
+def test_many_threads_lose_nothing(store, event):
+    seen = []
+    writer = Writer(store, seen.extend)
+
+    def send(name):
+        for number in range(50):
+            writer.submit([event(event_id=f"{name}-{number}")]).result(20)
+
+    threads = [threading.Thread(target=send, args=(name,)) for name in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert store.count() == len(seen) == 400
+    assert [one.seq for one in seen] == list(range(1, 401))
+    writer.close()
+
+
+def test_who_does_not_ask_for_the_disk_is_answered_without_it_and_it_is_forced_soon_after(store, event, monkeypatch):
+    monkeypatch.setattr("segue.serving.store.group_commit._FORCE_S", 0.1)
+    gated, seen = Gated(store), []
+    gated.open.set()
+    writer = Writer(gated, seen.extend)
+    assert writer.submit([event("a")], force=False).result(10) == Receipt(1, 0)
+    assert gated.forced == [False]
+    assert store.loose
+    deadline = time.monotonic() + 10
+    while store.loose and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not store.loose
+    assert gated.probes == 1, "nothing else came, so the writer saw to it itself"
+    assert len(seen) == 1
+    writer.close()
+
+
+def test_a_steady_stream_without_the_disk_is_forced_now_and_then(store, event, monkeypatch):
+    monkeypatch.setattr("segue.serving.store.group_commit._FORCE_S", 0.05)
+    gated = Gated(store)
+    gated.open.set()
+    writer = Writer(gated, lambda stored: None)
+    began = time.monotonic()
+    while time.monotonic() - began < 0.5:
+        writer.submit([event("a")], force=False).result(10)
+    writer.close()
+    assert gated.forced[0] is False
+    assert 3 <= sum(gated.forced) + gated.probes <= 11
+    assert len(gated.forced) > 20
+
+
+def test_one_who_asks_for_the_disk_gets_it_for_everybody_in_the_group(store, event):
+    gated = Gated(store)
+    writer = Writer(gated, lambda stored: None)
+    first = writer.submit([event("a")], force=False)
+    assert gated.entered.wait(10)
+    others = [writer.submit([event("b")], force=force) for force in (False, True, False)]
+    gated.open.set()
+    assert [one.result(10) for one in [first, *others]] == [Receipt(1, 0)] * 4
+    assert (gated.groups, gated.forced) == ([1, 3], [False, True])
+    assert not store.loose
+    writer.close()

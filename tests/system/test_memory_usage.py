@@ -1,0 +1,37 @@
+"""Peak memory is that of one piece of work, not of all before it."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from segue.system import memory_usage
+
+MB = 10**6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can start the measurement anew")
+def test_a_peak_is_seen_and_then_forgotten() -> None:
+    memory_usage.reset_peak()
+    before = memory_usage.peak_mb()
+    block = np.ones(200 * MB, dtype=np.uint8)
+    with_block = memory_usage.peak_mb()
+    assert with_block - before > 150
+    del block
+    assert memory_usage.peak_mb() == pytest.approx(with_block, abs=5)
+    memory_usage.reset_peak()
+    assert memory_usage.peak_mb() < with_block - 150
+
+
+def test_a_system_without_proc_tells_the_processs_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_usage, "Path", lambda name: _Missing())
+    memory_usage.reset_peak()
+    assert memory_usage.peak_mb() > 10
+
+
+class _Missing:
+    def read_text(self) -> str:
+        raise FileNotFoundError
+
+    def write_text(self, text: str) -> int:
+        raise FileNotFoundError

@@ -1,0 +1,78 @@
+"""Weights of models that answer together: found where they are known, and never by a model that does not help."""
+
+import numpy as np
+
+from segue.data.evaluation_cases import Cases
+from segue.data.sequences import Sequences
+from segue.evaluation.evaluate import evaluate
+from segue.evaluation.metrics import ndcg
+from segue.models.ensemble import Ensemble
+from segue.workflows.ensemble_weights import choose_weights
+
+SIZE = 41
+
+
+class Noisy:
+    """The truth, which lies in the history's only item, and noise that is its own; votes above 0."""
+
+    name = "markov"
+    size = SIZE
+
+    def __init__(self, seed: int, truth: float) -> None:
+        rng = np.random.default_rng(seed)
+        self.table = rng.random((SIZE, SIZE))
+        self.table[np.arange(SIZE - 1), np.arange(1, SIZE)] += truth
+
+    def scores(self, histories: Sequences) -> np.ndarray:
+        return np.exp(2 * self.table[[int(row[-1]) for row in histories]]).astype(np.float32)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {}
+
+
+def cases() -> Cases:
+    items = np.arange(1, SIZE - 1)
+    histories = Sequences.from_lists([[int(i)] for i in items])
+    return Cases(histories, (items + 1).astype(np.int32), items.astype(np.int64), None, {})
+
+
+def quality(members: list[tuple[Noisy, float]]) -> float:
+    judged = evaluate(Ensemble(members), cases(), exclude_seen=True, ks=(10,))  # type: ignore[arg-type]
+    return float(ndcg(judged.ranks, 10).mean())
+
+
+def test_together_they_are_better_than_the_best_alone() -> None:
+    scorers = [Noisy(seed, 0.5) for seed in range(3)]
+    weights = choose_weights(scorers, cases(), exclude_seen=True)
+    assert all(weight > 0 for weight in weights)
+    assert quality(list(zip(scorers, weights, strict=True))) > max(quality([(s, 1.0)]) for s in scorers) + 0.05
+
+
+def test_what_knows_nothing_counts_little_or_nothing() -> None:
+    scorers = [Noisy(0, 2.0), Noisy(1, 0.0)]
+    weights = choose_weights(scorers, cases(), exclude_seen=True)
+    assert weights[0] == 1.0
+    assert weights[1] < 0.5
+    assert quality(list(zip(scorers, weights, strict=True))) >= quality([(scorers[0], 1.0)])
+
+
+class Votes(Noisy):
+    """Half of the items get votes alike, the rest none: as probabilities such votes are far too sure of themselves."""
+
+    def scores(self, histories: Sequences) -> np.ndarray:
+        scores = super().scores(histories)
+        return np.where(scores >= np.median(scores, axis=1, keepdims=True), scores**8, 0.0).astype(np.float32)
+
+
+def test_together_they_are_never_worse_than_one_of_them() -> None:
+    """Likelihood alone gave votes next to no weight, which lost to the votes alone."""
+    for seed in range(4):
+        scorers = [Noisy(seed, 0.2), Votes(seed + 10, 1.0)]
+        weights = choose_weights(scorers, cases(), exclude_seen=True)
+        together = quality(list(zip(scorers, weights, strict=True)))
+        assert together >= max(quality([(scorer, 1.0)]) for scorer in scorers) - 1e-9
+
+
+def test_equal_inputs_give_equal_weights() -> None:
+    scorers = [Noisy(seed, 0.5) for seed in range(3)]
+    assert choose_weights(scorers, cases(), exclude_seen=False) == choose_weights(scorers, cases(), exclude_seen=False)

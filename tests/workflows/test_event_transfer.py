@@ -1,0 +1,144 @@
+"""Events between files and a server's log: whole, in order, once."""
+
+import polars as pl
+import pytest
+
+from segue.data.erasure_list import Erasures
+from segue.data.readers.events import read_events
+from segue.serving.schemas.requests import EventIn
+from segue.serving.store.data_directory import Directory
+from segue.serving.store.event import accept
+from segue.serving.store.event_reader import scan
+from segue.serving.store.event_store import Receipt, Store
+from segue.workflows.event_transfer import CHUNK, export, import_log, write_stream
+
+NOW_US = 1_800_000_000_000_000
+
+
+@pytest.fixture
+def log(tmp_path):
+    """Ann buys the same thing twice in one second; two events are a chunk apart."""
+    rows = ["ann,x,2024-01-01 10:00:00,purchase,2.5", "ann,x,2024-01-01 10:00:00,purchase,2.5"]
+    rows += [
+        f"bob{i % 7},i{i % 50},2024-02-01 {i // 3600 % 24:02d}:{i // 60 % 60:02d}:{i % 60:02d},view,"
+        for i in range(CHUNK)
+    ]
+    path = tmp_path / "shop.csv"
+    path.write_text("user_id,item_id,timestamp,event,value\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def test_a_log_is_stored_once_however_often_it_is_brought(log, tmp_path):
+    data = tmp_path / "data"
+    assert import_log(read_events(log), data, NOW_US) == Receipt(CHUNK + 2, 0)
+    lines = log.read_text().splitlines()
+    log.write_text("\n".join([lines[0], *reversed(lines[1:]), "new,x,2024-03-01,view,"]) + "\n")
+    assert import_log(read_events(log), data, NOW_US) == Receipt(1, CHUNK + 2)
+    store = Store(data / "events.sqlite")
+    (first, second) = store.of_user("ann")
+    assert (first.event.value, first.event.event, first.event.source) == (2.5, "purchase", "import")
+    assert first.event.time_us == second.event.time_us == 1_704_103_200_000_000
+    store.close()
+
+
+def test_context_columns_become_the_events_context(tmp_path):
+    columns = {"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": [5, 6], "event": ["buy", None]}
+    more = {"device": ["tv", None], "tags": [["q", None], []], "age": [3.5, float("nan")], "left": ["out", "out"]}
+    log = read_events(pl.DataFrame({**columns, **more})).with_context(["device", "tags", "age", "event", "timestamp"])
+    assert import_log(log, tmp_path / "data", NOW_US) == Receipt(2, 0)
+    (stored,) = scan(tmp_path / "data" / "events.sqlite")
+    told = [(one.event.event, one.event.context) for one in stored]
+    assert told == [("buy", '{"age":3.5,"device":"tv","tags":"[\\"q\\", null]"}'), ("view", '{"age":null,"tags":"[]"}')]
+
+
+def test_contexts_come_out_as_columns_that_can_be_trained_on(tmp_path):
+    columns = {"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": [5, 6]}
+    log = read_events(pl.DataFrame({**columns, "device": ["tv", None], "age": [3.5, 4.0]}))
+    import_log(log.with_context(["device", "age"]), tmp_path / "data", NOW_US)
+    for name in ("out.parquet", "out.csv", "out.jsonl"):
+        assert export(tmp_path / "data", tmp_path / name, ["device", "age", "never"]) == 2
+        again = read_events(tmp_path / name).with_context(["device", "age"])
+        assert again.context == {"device": "text", "age": "number"}
+        assert again.frame["device"].to_list() == ["tv", None]
+        assert again.frame["never"].to_list() == [None, None]
+        assert again.frame["age"].cast(pl.Float64).to_list() == [3.5, 4.0]
+    with pytest.raises(ValueError) as refused:
+        export(tmp_path / "data", tmp_path / "out.csv", ["event"])
+    assert str(refused.value) == ("Every event has a column 'event' already: leave it out of the context to export.")
+
+
+def test_what_was_stored_comes_out_and_can_be_read_again(log, tmp_path):
+    data = tmp_path / "data"
+    import_log(read_events(log), data, NOW_US)
+    for name in ("out.parquet", "out.csv", "out.jsonl"):
+        assert export(data, tmp_path / "new" / name) == CHUNK + 2
+        again = read_events(tmp_path / "new" / name)
+        wanted = read_events(log)
+        assert len(again) == len(wanted)
+        columns = ["user_id", "item_id", "timestamp"]
+        assert again.frame.select(columns).equals(wanted.frame.select(columns))
+    frame = pl.read_parquet(tmp_path / "new" / "out.parquet")
+    assert frame.schema["timestamp"] == pl.Datetime("us", "UTC")
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["out.csv", "out.jsonl", "out.parquet"]
+
+
+def test_visitors_without_a_name_come_out_and_in_again(tmp_path):
+    sent = [{"session_id": "s"}, {"user_id": "s"}, {"user_id": "ann", "session_id": "s"}]
+    data = Directory(tmp_path / "one")
+    store = Store(data.path / "events.sqlite")
+    store.append([[accept(EventIn(item_id="a", timestamp=i, **who), NOW_US) for i, who in enumerate(sent)]])
+    store.close()
+    data.release()
+    export(data.path, tmp_path / "out.parquet")
+    log = read_events(tmp_path / "out.parquet")
+    assert log.frame["user_id"].to_list() == ["session:s", "s", "ann"]
+    erased = Erasures.open(tmp_path / "one")
+    erased.add([("user_id", "ann"), ("session_id", "s")], NOW_US)
+    assert erased.without(log).frame["user_id"].to_list() == ["s"], "a user of a session's name is somebody else"
+    import_log(log, tmp_path / "two", NOW_US)
+    (again,) = scan(tmp_path / "two" / "events.sqlite")
+    assert [(one.event.user_id, one.event.session_id) for one in again] == [(None, "s"), ("s", None), ("ann", "s")]
+
+
+def test_events_come_out_while_others_come_in(tmp_path):
+    directory = Directory(tmp_path / "data")
+    store = Store(directory.path / "events.sqlite")
+    for i in range(30):
+        store.append([[accept(EventIn(item_id="a", user_id="ann", event_id=str(i)), NOW_US)]])
+    reading = scan(store.path, 10)
+    got = list(next(reading))
+    store.append([[accept(EventIn(item_id="a", user_id="ann", event_id="30"), NOW_US)]])
+    got += [one for part in reading for one in part]
+    assert [one.event.event_id for one in got] == [str(i) for i in range(31)]
+    assert export(directory.path, tmp_path / "out.parquet") == 31
+    store.close()
+    directory.release()
+
+
+def test_nothing_half_is_left_where_it_fails(tmp_path):
+    def frames():
+        yield pl.DataFrame({"a": [1]})
+        raise OSError("the disk is gone")
+
+    (tmp_path / "out.parquet").write_text("before")
+    with pytest.raises(Exception, match="the disk is gone"):
+        write_stream(tmp_path / "out.parquet", {"a": pl.Int64}, frames)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
+    assert (tmp_path / "out.parquet").read_text() == "before"
+
+
+def test_refusals_say_what_to_do(log, tmp_path):
+    with pytest.raises(ValueError) as error:
+        export(tmp_path, tmp_path / "out.parquet")
+    assert str(error.value) == f"{tmp_path} is not a server's data directory: it has no events.sqlite."
+    with pytest.raises(ValueError) as error:
+        write_stream(tmp_path / "out.xlsx", {}, lambda: iter(()))
+    assert str(error.value) == f"{tmp_path / 'out.xlsx'} should end in .parquet, .csv or .jsonl."
+    (tmp_path / "pairs.csv").write_text("user_id,item_id\na,b\n")
+    with pytest.raises(ValueError) as error:
+        import_log(read_events(tmp_path / "pairs.csv"), tmp_path / "data", NOW_US)
+    assert str(error.value) == "A history needs times: without them nothing says what came before what."
+    held = Directory(tmp_path / "data")
+    with pytest.raises(ValueError, match="is in use by process"):
+        import_log(read_events(log), tmp_path / "data", NOW_US)
+    held.release()

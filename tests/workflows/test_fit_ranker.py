@@ -1,0 +1,157 @@
+"""The road from a split to a ranker: learns a rule, repeats itself, is calibrated, and does not know the future."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from segue.data.evaluation_cases import Split
+from segue.data.event_log import EventLog
+from segue.data.impressions import impressions
+from segue.data.readers.events import read_events
+from segue.data.splits.split import split_log
+from segue.models.rankers.item_histories import Interactions
+from segue.models.rankers.ranker import RANKERS, find_ranker
+from segue.training.rankers.candidate_sampling import CasesConfig, ClickDraw
+from segue.training.rankers.config import ClickTrainingConfig
+from segue.workflows.fit_ranker import ClickData, FittedRanker, fit_ranker, judge, whole_log
+
+QUICK: dict[str, Any] = {"dim": 16, "length": 8, "epochs": 8, "batch": 64, "learning_rate": 1e-2, "dropout": 0.0}
+
+
+@pytest.fixture(scope="module")
+def log() -> EventLog:
+    """A ring of 20 items: after i comes i + 1, one time in five something else."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for person in range(300):
+        item, time = int(rng.integers(20)), int(rng.integers(10_000))
+        for _ in range(12):
+            rows.append((f"p{person}", f"i{item:02d}", 1_600_000_000 + time))
+            item = (item + 1) % 20 if rng.random() < 0.8 else int(rng.integers(20))
+            time += int(rng.integers(1, 600))
+    return read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
+
+
+@pytest.fixture(scope="module")
+def split(log: EventLog) -> Split:
+    return split_log(log, "time")
+
+
+@pytest.fixture(scope="module")
+def data(split: Split) -> ClickData:
+    return ClickData.of(split, asked=CasesConfig(popular=1, hard=1, retrieved=5, newest=0.5))
+
+
+@pytest.fixture(scope="module")
+def fitted(data: ClickData) -> FittedRanker:
+    return fit_ranker("dual-gru", data, QUICK)
+
+
+@pytest.mark.parametrize("name", RANKERS)
+def test_learns_the_rule(name: str, data: ClickData, fitted: FittedRanker, log: EventLog, split: Split) -> None:
+    """Four of five targets follow from the newest event. The pooled baseline cannot know which event is the newest, but
+    for its age."""
+    found = fitted if name == "dual-gru" else fit_ranker(name, data, QUICK)
+    past = whole_log(log, split)
+    cases = ClickDraw(split.test, past, None, CasesConfig(popular=3, hard=0)).draw(np.random.default_rng(1))
+    figures = judge(found.ranker, cases, past)
+    assert figures["auc"] > (0.7 if name == "pooled" else 0.8), figures
+    assert found.notes["validation_auc"][found.notes["best_epoch"] - 1] == max(found.notes["validation_auc"])
+
+
+def test_is_calibrated_on_validation(data: ClickData, fitted: FittedRanker) -> None:
+    figures = judge(fitted.ranker, data.validation, data.past)
+    assert figures["ece"] < 0.05
+    assert figures["logloss"] <= figures["logloss_uncalibrated"] + 1e-3
+    bent = fit_ranker("pooled", data, QUICK | {"epochs": 1, "calibration": "isotonic"})
+    assert len(bent.ranker.calibration.given_K) > 2
+
+
+def test_equal_arguments_give_equal_rankers(data: ClickData) -> None:
+    short = QUICK | {"epochs": 2, "dropout": 0.2}
+    runs = [fit_ranker("dual-gru", data, short, seed=seed).ranker.arrays() for seed in (3, 3, 4)]
+    for name, value in runs[0].items():
+        np.testing.assert_array_equal(value, runs[1][name], err_msg=name)
+    assert (runs[0]["net.head.first.weight"] != runs[2]["net.head.first.weight"]).any()
+
+
+def test_another_future_changes_nothing(fitted: FittedRanker, log: EventLog, split: Split) -> None:
+    """Every event after the median test moment becomes another item's: the answers to cases up to it stay as they
+    are, bit for bit."""
+    past = whole_log(log, split)
+    draw = ClickDraw(split.test, past, None, CasesConfig(popular=3, hard=0))
+    cases = draw.draw(np.random.default_rng(1))
+    moment = int(np.median(cases.moments_B))
+    early = cases.take(cases.moments_B <= moment)
+    assert 0 < len(early) < len(cases)
+    names = log.frame["item_id"].to_list()
+    late = (log.frame["timestamp"] >= moment).to_list()
+    other = [f"i{(int(name[1:]) + 7) % 20:02d}" if gone else name for name, gone in zip(names, late, strict=True)]
+    changed = whole_log(log.with_frame(log.frame.with_columns(pl.Series("item_id", other))), split)
+    assert judge(fitted.ranker, early, changed) == judge(fitted.ranker, early, past)
+
+
+def test_training_does_not_know_validation(split: Split, data: ClickData) -> None:
+    """The sides that training reads come from the training part alone."""
+    assert data.train.interactions.times_N.max() < data.validation.moments_B.min()
+    assert data.past.times_N.max() > data.validation.moments_B.min()
+    assert split.train.times is not None
+    wanted = Interactions.of(split.train, split.catalog.size)
+    np.testing.assert_array_equal(data.train.interactions.keys_N, wanted.keys_N)
+
+
+def test_vectors_and_retrieval_have_not_seen_what_is_asked(data: ClickData, split: Split) -> None:
+    """The base is each person's older events; what is asked are exactly the newer ones."""
+    assert data.base.starts.tolist() == split.train.starts.tolist()
+    held = split.train.num_events - data.base.num_events
+    assert held == np.ceil(split.train.lengths * 0.5).sum()
+    assert isinstance(data.train, ClickDraw)
+    cases = data.train.cases
+    assert (cases.histories.stops >= data.base.stops[cases.groups]).all()
+    assert 0.8 * held < len(cases) <= held
+
+
+def test_learns_from_impressions(log: EventLog) -> None:
+    """Before each event both the item and another one are shown: only the first is taken."""
+    rng = np.random.default_rng(2)
+    events = log.frame.with_columns(pl.lit("click").alias("event"))
+    shown = events.with_columns(pl.lit("view").alias("event"), pl.col("timestamp") - 1_000_000)
+    other = shown.with_columns(pl.Series("item_id", [f"i{i:02d}" for i in rng.integers(20, size=len(log))]))
+    both = log.with_frame(pl.concat([events, shown, other], how="vertical"))
+    catalog = both.catalog()
+    cases = impressions(both, catalog, window_s=2.0)
+    takes, _ = log.sequences(catalog)
+    data = ClickData.of_impressions(cases, takes, catalog.size)
+    assert data.base.times is not None
+    moments = data.train.draw(rng).moments_B
+    assert data.base.times[data.base.positions()[1]].max() < moments.min()
+    assert moments.max() < data.validation.moments_B.min()
+    found = fit_ranker("dual-gru", data, QUICK)
+    assert judge(found.ranker, data.validation, data.past)["auc"] > 0.8
+
+
+def test_what_cannot_be_done_is_said(data: ClickData) -> None:
+    with pytest.raises(ValueError) as error:
+        find_ranker("deepfm")
+    assert str(error.value) == "There is no ranker 'deepfm'. Known rankers: pooled, din, dien, dual-gru."
+    assert find_ranker("Dual_GRU") is RANKERS["dual-gru"]
+    with pytest.raises(ValueError) as error:
+        fit_ranker("din", data, {"memory": 4})
+    assert str(error.value).startswith("Unknown setting 'memory'.")
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, got 0."),
+        ({"clip": 0.0}, "clip must be above 0, got 0.0."),
+        ({"table_rate": -1.0}, "table_rate must not be negative, got -1.0."),
+    ],
+)
+def test_a_wrong_training_setting_is_named(values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError) as error:
+        replace(ClickTrainingConfig(), **values)
+    assert str(error.value) == sentence

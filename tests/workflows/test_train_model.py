@@ -1,0 +1,155 @@
+"""The straight road: rows of a comparison, who is ahead and by how much, and what is put to work."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import segue
+from segue.data.evaluation_cases import Split
+from segue.data.splits.split import split_log
+from segue.models import artifact
+from segue.models.counting.covisitation import CoVisit, CoVisitConfig
+from segue.workflows.compare_models import Comparison, Result, compare, lead, runs
+from segue.workflows.job import Job
+from segue.workflows.train_model import put_to_work, train
+
+SMALL = {"dim": 8, "epochs": 2, "batch_tokens": 64}
+
+
+@pytest.fixture(scope="module")
+def log() -> "segue.EventLog":
+    """Forty people walk round a ring of nine items, now and then a step too far."""
+    rng = np.random.default_rng(7)
+    rows = []
+    for person in range(40):
+        place = person
+        for step in range(7):
+            place += 2 if rng.random() < 0.2 else 1
+            rows.append((f"u{person}", f"i{place % 9}", 1_700_000_000 + 100 * step + person))
+    return segue.read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
+
+
+@pytest.fixture(scope="module")
+def split(log: "segue.EventLog") -> Split:
+    return split_log(log, "time")
+
+
+def test_rows_come_in_the_order_asked_for_and_networks_once_a_seed(split: Split) -> None:
+    rows = compare(split, ["markov", "gru4rec", "popularity"], {"gru4rec": SMALL}, Comparison(seeds=2))
+    assert [(r.model, r.seed) for r in rows] == [("markov", 0), ("gru4rec", 0), ("gru4rec", 1), ("popularity", 0)]
+    assert len({r.data for r in rows}) == len({r.test_cases for r in rows}) == 1
+    assert rows[1].metrics != rows[2].metrics
+
+
+def test_names_with_underscores_and_settings_by_the_name_asked(split: Split) -> None:
+    (row,) = compare(split, ["item_knn"], {"item_knn": {"decay": 0.5}})
+    assert (row.model, row.settings["decay"]) == ("item-knn", 0.5)
+
+
+def test_what_is_told_on_the_way(split: Split) -> None:
+    told: list[tuple[str, Any]] = []
+    compare(split, ["markov"], told=lambda what, how: told.append((what, how)))
+    assert told[:2] == [("training markov", None), ("evaluating markov", None)]
+    done, total = told[-1][1]
+    assert done == total > 0
+
+
+def test_a_row_is_plain_json_without_the_single_ranks(split: Split) -> None:
+    (row,) = compare(split, ["markov"])
+    plain = json.loads(json.dumps(row.to_dict(), allow_nan=False))
+    assert set(plain) == {f.name for f in dataclasses.fields(Result)} - {"judged"}
+    assert plain["metrics"] == row.metrics
+
+
+def test_the_lead_is_the_difference_of_the_means(split: Split) -> None:
+    first, second = compare(split, ["markov", "popularity"])
+    ahead, low, high = lead(first, second, "recall@5")
+    assert ahead == pytest.approx(first.metrics["recall@5"] - second.metrics["recall@5"])
+    assert low < ahead < high
+    assert lead(second, first, "recall@5") == pytest.approx((-ahead, -high, -low))
+    assert lead(first, first) == (0, 0, 0)
+
+
+def test_a_lead_over_other_data_is_refused(log: "segue.EventLog", split: Split) -> None:
+    (first,) = compare(split, ["markov"])
+    (second,) = compare(split_log(log, "leave-last-out"), ["popularity"])
+    sentence = "markov and popularity were judged on different data and cannot be compared."
+    with pytest.raises(ValueError, match=f"^{sentence}$"):
+        lead(first, second)
+
+
+def test_refit_learns_from_validation_events_too(split: Split) -> None:
+    (without,) = compare(split, ["markov"], options=Comparison(refit=False))
+    (with_all,) = compare(split, ["markov"])
+    assert (without.refit, with_all.refit) == (False, True)
+    assert without.metrics != with_all.metrics
+
+
+def test_train_judges_before_it_learns_the_judging_events(log: "segue.EventLog", split: Split, tmp_path: Path) -> None:
+    result, version = train(log, "covisit", tmp_path / "all")
+    (judged,) = compare(split, ["covisit"])
+    assert result.metrics == judged.metrics
+    saved = artifact.load(tmp_path / "all")
+    assert (saved.version, saved.about["metrics"]) == (version, judged.metrics)
+    assert saved.about["trained_on_everything"] is True
+    assert {"protocol", "data", "seed", "events", "segue", "tie_rule"} <= set(saved.about)
+    assert "judged" not in saved.about
+    everything, _ = log.sequences(log.catalog())
+    whole = CoVisit.fit(everything, saved.catalog.size, CoVisitConfig()).arrays()
+    for name, array in whole.items():
+        np.testing.assert_array_equal(saved.arrays[name], array)
+
+
+def test_without_refit_what_was_judged_is_what_is_saved(log: "segue.EventLog", split: Split, tmp_path: Path) -> None:
+    ((result, fitted),) = runs(split, ["covisit"])
+    put_to_work(log, (result, fitted), tmp_path / "judged", Job(refit=False))
+    saved = artifact.load(tmp_path / "judged")
+    assert saved.about["trained_on_everything"] is False
+    assert saved.catalog.fingerprint == split.catalog.fingerprint
+    for name, array in fitted.scorer.arrays().items():
+        np.testing.assert_array_equal(saved.arrays[name], array)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"seeds": 0}, "seeds must be at least 1, got 0."),
+        ({"ks": ()}, "List lengths must be at least 1, got []."),
+        ({"ks": (5, 0)}, "List lengths must be at least 1, got [5, 0]."),
+    ],
+)
+def test_impossible_options_are_refused(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        Comparison(**options)
+
+
+def test_a_training_that_will_not_fit_is_refused_before_it_begins(split: Split) -> None:
+    with pytest.raises(
+        ValueError, match="memory_gb allows 1e-06: raise it, lower dim or batch_tokens, or leave out rare"
+    ):
+        compare(split, ["gru4rec"], {"gru4rec": {**SMALL, "memory_gb": 1e-6}})
+
+
+def test_a_model_that_is_told_the_time_says_so_and_any_other_is_not_told(split: Split) -> None:
+    """The same network with and without: only the first knows when its targets happen."""
+    small = {**SMALL, "length": 8, "heads": 1}
+    told, plain = (compare(split, ["hstu"], {"hstu": {**small, "target_time": on}})[0] for on in (True, False))
+    assert (told.time_aware, plain.time_aware) == (True, False)
+    assert told.protocol == plain.protocol + "; time-aware: the model is told the moment of each target"
+    assert plain.protocol == split.protocol
+    assert told.judged.ranks.tolist() != plain.judged.ranks.tolist()
+
+
+def test_a_log_without_times_has_no_moment_to_tell(log: "segue.EventLog") -> None:
+    order = split_log(segue.read_events(log.frame.select("user_id", "item_id")), "leave-last-out")
+    with pytest.raises(ValueError) as refused:
+        compare(order, ["hstu"], {"hstu": {**SMALL, "target_time": True}})
+    assert str(refused.value) == (
+        "This log has an order but no times, so no model can be told when it is asked: leave target_time out."
+    )
