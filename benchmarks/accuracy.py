@@ -17,22 +17,22 @@ from typing import Any
 import polars as pl
 
 from machine import DATA, RESULTS, about, save
-from segue.data.datasets.online_retail import online_retail
+from segue.data.datasets.online_retail import load_online_retail
 from segue.data.evaluation_cases import Split
 from segue.data.item_table import ItemTable
 from segue.data.readers.events import read_events
 from segue.data.readers.items import read_items
 from segue.data.splits.split import split_log
 from segue.models.recipes import RECIPES
-from segue.models.zoo import ZOO, Counting, learns
+from segue.models.zoo import ZOO, ClassicEntry, is_neural
 from segue.pipeline.config import decode_pipeline
 from segue.pipeline.pipeline import Pipeline
-from segue.workflows.compare_models import Comparison, run_one
-from segue.workflows.fit_model import Fitted, fit
-from segue.workflows.job import Job
-from segue.workflows.train_pipeline import compose
+from segue.workflows.compare_models import CompareOptions, fit_and_evaluate
+from segue.workflows.fit_model import FitResult, fit_model
+from segue.workflows.job import TrainJob
+from segue.workflows.train_pipeline import fit_pipeline
 
-COUNTED = [name for name, entry in ZOO.items() if isinstance(entry, Counting)]
+COUNTED = [name for name, entry in ZOO.items() if isinstance(entry, ClassicEntry)]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Task:
     """A log, how it is cut, and who is judged."""
 
     split: Any
-    options: Comparison
+    options: CompareOptions
     rows: dict[str, Row]
     """By a short name; counting models are added by their own."""
 
@@ -128,7 +128,7 @@ def _fixed(name: str) -> Split:
 
 def retail() -> Split:
     """The bundled gift shop, time split."""
-    return split_log(online_retail()[0], "time")
+    return split_log(load_online_retail()[0], "time")
 
 
 SMALL = {"dim": 64, "dropout": 0.2, "epochs": 8, "loss": "full"}
@@ -164,7 +164,7 @@ BEST_OF_SESSIONS = {
 TASKS: dict[str, Task] = {
     "beauty": Task(
         beauty,
-        Comparison(ks=(5, 10)),
+        CompareOptions(ks=(5, 10)),
         {
             "sasrec": Row("sasrec", LARGE, seeds=3),
             "sasrec-d64": Row("sasrec", SMALL, seeds=3),
@@ -186,7 +186,7 @@ TASKS: dict[str, Task] = {
     ),
     "ml-1m": Task(
         ml_1m,
-        Comparison(ks=(5, 10)),
+        CompareOptions(ks=(5, 10)),
         {
             "sasrec": Row("sasrec", MOVIES),
             "gru4rec": Row("gru4rec", {"dim": 128, "length": 200, "epochs": 12, "loss": "full"}),
@@ -199,7 +199,7 @@ TASKS: dict[str, Task] = {
     ),
     "ml-1m-timed": Task(
         ml_1m_timed,
-        Comparison(ks=(5, 10)),
+        CompareOptions(ks=(5, 10)),
         {
             "hstu": Row("hstu", TIMED),
             "hstu-untold": Row("hstu", {**TIMED, "target_time": False}),
@@ -208,14 +208,14 @@ TASKS: dict[str, Task] = {
     ),
     "rsc15": Task(
         rsc15,
-        Comparison(ks=(5, 10, 20), ties="conservative"),
+        CompareOptions(ks=(5, 10, 20), ties="conservative"),
         {"gru4rec": Row("gru4rec", seeds=3), "sasrec": Row("sasrec"), "best": Row("gru4rec+sasrec+vstan")}
         | {"plain-knn": Row("session-knn", PLAIN)}
         | {"gru4rec-recipe": Row("gru4rec", dict(RECIPES["gru4rec-rsc15"].settings))},
     ),
     "yoochoose": Task(
         yoochoose,
-        Comparison(ks=(5, 10, 20)),
+        CompareOptions(ks=(5, 10, 20)),
         {
             "gru4rec": Row("gru4rec", SESSIONS),
             "sasrec": Row("sasrec", {"epochs": 6}),
@@ -226,7 +226,7 @@ TASKS: dict[str, Task] = {
     ),
     "diginetica": Task(
         diginetica,
-        Comparison(ks=(5, 10, 20)),
+        CompareOptions(ks=(5, 10, 20)),
         {
             "gru4rec": Row("gru4rec", SESSIONS),
             "sasrec": Row("sasrec", {"epochs": 6}),
@@ -235,8 +235,8 @@ TASKS: dict[str, Task] = {
             "plain-knn": Row("session-knn", PLAIN),
         },
     ),
-    "online-retail": Task(retail, Comparison(refit=False), {"gru4rec": Row("gru4rec")}),
-    "ml-100k": Task(ml_100k, Comparison(refit=False), {"gru4rec": Row("gru4rec")}),
+    "online-retail": Task(retail, CompareOptions(refit=False), {"gru4rec": Row("gru4rec")}),
+    "ml-100k": Task(ml_100k, CompareOptions(refit=False), {"gru4rec": Row("gru4rec")}),
 }
 
 
@@ -246,22 +246,22 @@ def run(task: str, names: list[str]) -> None:
     split = what.split()
     for name in names:
         row = what.row(name)
-        for seed in range(row.seeds if row.model == Pipeline.name or learns(row.model) else 1):
+        for seed in range(row.seeds if row.model == Pipeline.name or is_neural(row.model) else 1):
             kept = os.environ.get("KEEP")
             folder = Path(kept) / task / name / str(seed) if kept else None
-            job, fitter = Job(seed=seed, folder=folder), fit
+            job, fitter = TrainJob(seed=seed, folder=folder), fit_model
             if row.model == Pipeline.name:
-                job, fitter = Job(seed=seed), piped
-            found, _ = run_one(split, row.model, row.values, job, what.options, None, fitter)
+                job, fitter = TrainJob(seed=seed), piped
+            found, _ = fit_and_evaluate(split, row.model, row.values, job, what.options, None, fitter)
             result = {**found.to_dict(), "row": name, "label": row.label, "asked": row.values, "about": about(seed)}
             keep(task, result)
             shown = {k: round(v, 4) for k, v in found.metrics.items() if k.split("@")[0] in ("recall", "ndcg", "mrr")}
             print(task, row.label, seed, shown, f"{found.fit_s:.0f} s", file=sys.stderr, flush=True)
 
 
-def piped(name: str, split: Split, values: Any, *, refit: bool, seed: int, work: Any) -> Fitted:
+def piped(name: str, split: Split, values: Any, *, refit: bool, seed: int, work: Any) -> FitResult:
     """As ``fit``, for a pipeline; its trainings are not kept."""
-    return compose(split, decode_pipeline(values), refit=refit, seed=seed)
+    return fit_pipeline(split, decode_pipeline(values), refit=refit, seed=seed)
 
 
 def keep(task: str, result: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import about, save
-from segue.serving.deployment.model_registry import Registry
+from segue.serving.deployment.model_registry import ModelRegistry
 from serving_world import free_port, model
 
 KEY = "a-key-for-the-fuzzing-alone"
@@ -33,7 +33,7 @@ CONFIG, HOOKS = (Path(__file__).with_name(name) for name in ("schemathesis.toml"
 @contextmanager
 def server(folder: Path) -> Iterator[str]:
     """The address of a server with a key, on a registry of two versions, until the block ends."""
-    registry = Registry(folder / "registry")
+    registry = ModelRegistry(folder / "registry")
     for seed in (0, 1):
         registry.promote(registry.add(model("gru4rec", ITEMS, folder, dim=8, seed=seed)))
     port = free_port()

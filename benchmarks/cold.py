@@ -15,7 +15,7 @@ import numpy as np
 
 from machine import DATA, RESULTS, about, save
 from segue.data.catalog import PAD
-from segue.data.evaluation_cases import Cases, Split
+from segue.data.evaluation_cases import EvaluationCases, Split
 from segue.data.event_log import EventLog
 from segue.data.item_table import ItemTable
 from segue.data.readers.events import read_events
@@ -25,7 +25,7 @@ from segue.evaluation.bootstrap import paired_difference
 from segue.evaluation.evaluate import Evaluation, evaluate
 from segue.evaluation.metrics import ndcg
 from segue.models.scorer import Scorer
-from segue.workflows.fit_model import fit
+from segue.workflows.fit_model import fit_model
 
 HIDDEN = 0.05
 K = 50
@@ -48,7 +48,9 @@ def ml_100k() -> tuple[EventLog, ItemTable, tuple[str, ...], dict[str, Any]]:
 TASKS = {"beauty": beauty, "ml-100k": ml_100k}
 
 
-def hide(log: EventLog, table: ItemTable, *, seed: int, judged_last: bool) -> tuple[Split, Cases, Cases, np.ndarray]:
+def hide(
+    log: EventLog, table: ItemTable, *, seed: int, judged_last: bool
+) -> tuple[Split, EvaluationCases, EvaluationCases, np.ndarray]:
     """(a split that never saw the hidden items, cold cases, warm cases, which items are hidden).
 
     ``judged_last`` False leaves each person's last event out altogether: for choosing settings, with other items hidden
@@ -68,22 +70,24 @@ def hide(log: EventLog, table: ItemTable, *, seed: int, judged_last: bool) -> tu
     )
     row_N, where_N = rows.positions()
     cold_N = hidden_V[rows.items[where_N]]
-    histories = Sequences(known.items, rows.times, rows.starts[row_N[cold_N]], where_N[cold_N]).known()
+    histories = Sequences(known.items, rows.times, rows.starts[row_N[cold_N]], where_N[cold_N]).drop_unknown()
     filled = histories.lengths > 0
-    cold = Cases(histories, rows.items[where_N[cold_N]], row_N[cold_N], None, {}).take(filled)
+    cold = EvaluationCases(histories, rows.items[where_N[cold_N]], row_N[cold_N], None, {}).take(filled)
     long = rows.lengths >= 3
     validation, warm = (_known(known, long, place) for place in (2, 1))
-    train = known.prefixes(known.lengths - 2 * long).known()
-    split = Split("cold", catalog, train, validation, train, warm, True, "", "", log.items.facts(catalog))  # type: ignore[union-attr]
+    train = known.prefixes(known.lengths - 2 * long).drop_unknown()
+    split = Split("cold", catalog, train, validation, train, warm, True, "", "", log.items.item_features(catalog))  # type: ignore[union-attr]
     return split, cold, warm, hidden_V
 
 
-def _known(rows: Sequences, long: np.ndarray, place: int) -> Cases:
+def _known(rows: Sequences, long: np.ndarray, place: int) -> EvaluationCases:
     """The event ``place`` from each long row's end, where its item and one before it are known."""
     chosen = rows.take(long)
     targets = chosen.items[chosen.stops - place]
-    histories = chosen.prefixes(np.full(len(chosen), -place)).known()
-    return Cases(histories, targets, np.flatnonzero(long), None, {}).take((targets != PAD) & (histories.lengths > 0))
+    histories = chosen.prefixes(np.full(len(chosen), -place)).drop_unknown()
+    return EvaluationCases(histories, targets, np.flatnonzero(long), None, {}).take(
+        (targets != PAD) & (histories.lengths > 0)
+    )
 
 
 def run(task: str, model: str, seed: int, *, judged_last: bool = True, **values: Any) -> list[dict[str, Any]]:
@@ -92,7 +96,7 @@ def run(task: str, model: str, seed: int, *, judged_last: bool = True, **values:
     split, cold, warm, hidden_V = hide(log, table, seed=seed, judged_last=judged_last)
     out, before = [], None
     for chosen, use in (((), "learned"), (features, "placing"), (features, "learned")):
-        fitted = fit(model, split, {**usual, **values, "features": chosen, "feature_use": use}, seed=seed)
+        fitted = fit_model(model, split, {**usual, **values, "features": chosen, "feature_use": use}, seed=seed)
         on_cold, beside = (evaluate(fitted.scorer, c, exclude_seen=True, ks=(10, K)) for c in (cold, warm))
         on_warm = evaluate(Without(fitted.scorer, hidden_V), warm, exclude_seen=True, ks=(10, K))
         seen = np.mean([len(np.unique(row)) for row in cold.histories])

@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 
 from machine import DATA, RESULTS, ROOT, about, save
-from segue.data.evaluation_cases import Cases, Split
+from segue.data.evaluation_cases import EvaluationCases, Split
 from segue.data.readers.events import read_events
 from segue.data.splits.split import split_log
-from segue.evaluation.multi_step import HorizonEvaluation, evaluate_ahead, gain_ahead
+from segue.evaluation.multi_step import MultiStepEvaluation, evaluate_multi_step, multi_step_difference
 from segue.models import artifact
 from segue.models.generation.generate import generate
-from segue.models.generation.strategy import Strategy, strategy
-from segue.models.loading import restore
+from segue.models.generation.strategy import Strategy, find_strategy
+from segue.models.loading import restore_model
 from segue.models.scorer import Scorer
-from segue.workflows.fit_model import fit
+from segue.workflows.fit_model import fit_model
 
 STEPS = 10
 CHOOSE_BY = 1500
@@ -39,19 +39,23 @@ MODELS: dict[str, dict[str, Any]] = {
     "sasrec": {"length": 50, "epochs": 8},
     "gru4rec": {"length": 50, "epochs": 8, "learning_rate": 3e-3},
 }
-PUBLISHED = [strategy(kind) for kind in ("top-k", "greedy", "beam", "sample", "reciprocal-rank", "relevance")]
+PUBLISHED = [find_strategy(kind) for kind in ("top-k", "greedy", "beam", "sample", "reciprocal-rank", "relevance")]
 GRID = [
-    *[strategy("reciprocal-rank", temperature=t, top=n) for t in (0.6, 1.0) for n in (20, 50)],
-    *[strategy("reciprocal-rank", discount=2.0), strategy("reciprocal-rank", temperature=1.0, discount=2.0)],
-    *[strategy("relevance", temperature=t, discount=d) for t in (0.7, 1.0) for d in (0.0, 0.5, 1.0, 1.5, 2.0, 2.5)],
+    *[find_strategy("reciprocal-rank", temperature=t, top=n) for t in (0.6, 1.0) for n in (20, 50)],
+    *[find_strategy("reciprocal-rank", discount=2.0), find_strategy("reciprocal-rank", temperature=1.0, discount=2.0)],
+    *[
+        find_strategy("relevance", temperature=t, discount=d)
+        for t in (0.7, 1.0)
+        for d in (0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
+    ],
 ]
-NEAR = [strategy("relevance", temperature=1.0, discount=d) for d in (2.0, 2.5, 3.0, 3.5, 4.0)]
+NEAR = [find_strategy("relevance", temperature=1.0, discount=d) for d in (2.0, 2.5, 3.0, 3.5, 4.0)]
 """From more and more of the first step: for who wants the next item as much as those after it."""
 
 
 def spell(how: Strategy) -> str:
     """A strategy's name and what of it differs from the published one."""
-    usual = strategy(how.kind)
+    usual = find_strategy(how.kind)
     changed = {k: v for k, v in asdict(how).items() if v != getattr(usual, k)}
     return ", ".join([how.kind, *[f"{key} {value}" for key, value in changed.items()]])
 
@@ -59,31 +63,31 @@ def spell(how: Strategy) -> str:
 def fitted(name: str, split: Split, folder: Path) -> Scorer:
     """The model, trained or kept; what judges is what was saved."""
     if not (folder / name / artifact.MANIFEST).exists():
-        done = fit(name, split, MODELS[name])
+        done = fit_model(name, split, MODELS[name])
         arrays, notes = done.scorer.arrays(), {"notes": done.notes, "fit_s": round(done.fit_s)}
         artifact.save(artifact.Artifact(name, done.settings, split.catalog, arrays, {}, notes), folder / name)
-    return restore(artifact.load(folder / name))
+    return restore_model(artifact.load(folder / name))
 
 
-def judge(scorer: Scorer, cases: Cases, how: Strategy) -> tuple[HorizonEvaluation, float]:
+def judge(scorer: Scorer, cases: EvaluationCases, how: Strategy) -> tuple[MultiStepEvaluation, float]:
     """A strategy's numbers, and the seconds its lists took."""
     started = time.perf_counter()
 
     def write(histories: Any, k: int) -> np.ndarray:
         return generate(scorer, histories, k, how, rng=np.random.default_rng(0), exclude=histories)[0]
 
-    found = evaluate_ahead(write, cases, exclude_seen=True, k=STEPS)
+    found = evaluate_multi_step(write, cases, exclude_seen=True, k=STEPS)
     return found, time.perf_counter() - started
 
 
-def choose(scorer: Scorer, cases: Cases) -> tuple[Strategy, list[dict[str, Any]]]:
+def choose(scorer: Scorer, cases: EvaluationCases) -> tuple[Strategy, list[dict[str, Any]]]:
     """(the strategy of best ndcg, every try), on some of the people."""
     rng = np.random.default_rng(7)
     tries = _tries(scorer, cases.take(np.sort(rng.choice(len(cases), CHOOSE_BY, replace=False))), GRID)
     return max(tries[1:], key=lambda entry: entry[1].metrics[f"ndcg@{STEPS}"])[0], _said(tries)
 
 
-def choose_near(scorer: Scorer, cases: Cases) -> tuple[Strategy | None, list[dict[str, Any]]]:
+def choose_near(scorer: Scorer, cases: EvaluationCases) -> tuple[Strategy | None, list[dict[str, Any]]]:
     """(of those near top-k one step ahead the one with most hits six to ten ahead, every try), on everybody."""
     tries = _tries(scorer, cases, NEAR)
     close = [entry for entry in tries[1:] if entry[1].curve[0] >= CLOSE * tries[0][1].curve[0]]
@@ -91,26 +95,26 @@ def choose_near(scorer: Scorer, cases: Cases) -> tuple[Strategy | None, list[dic
     return best, _said(tries)
 
 
-def _said(tries: list[tuple[Strategy, HorizonEvaluation]]) -> list[dict[str, Any]]:
+def _said(tries: list[tuple[Strategy, MultiStepEvaluation]]) -> list[dict[str, Any]]:
     return [{"strategy": spell(how), **plain(found)} for how, found in tries]
 
 
-def _tries(scorer: Scorer, cases: Cases, grid: list[Strategy]) -> list[tuple[Strategy, HorizonEvaluation]]:
+def _tries(scorer: Scorer, cases: EvaluationCases, grid: list[Strategy]) -> list[tuple[Strategy, MultiStepEvaluation]]:
     """Top-k and every strategy of a grid, judged."""
     tries = []
-    for how in [strategy("top-k"), *grid]:
+    for how in [find_strategy("top-k"), *grid]:
         found, seconds = judge(scorer, cases, how)
         tries.append((how, found))
         print(row(f"validation {spell(how)}", found), f"{seconds:.0f} s", file=sys.stderr, flush=True)
     return tries
 
 
-def plain(found: HorizonEvaluation) -> dict[str, Any]:
+def plain(found: MultiStepEvaluation) -> dict[str, Any]:
     """What the result file keeps, rounded."""
     return json.loads(json.dumps(found.to_dict()), parse_float=lambda text: round(float(text), 5))
 
 
-def row(label: str, found: HorizonEvaluation) -> str:
+def row(label: str, found: MultiStepEvaluation) -> str:
     """One line for the screen."""
     numbers = " ".join(f"{name} {value:.4f}" for name, value in found.metrics.items())
     later = np.mean(found.curve[1:5]), np.mean(found.curve[5:])
@@ -125,7 +129,9 @@ def test(split: Split, scorers: dict[str, Scorer], plan: list[tuple[str, Strateg
         found, seconds = judge(scorers[name], split.test, how)
         base.setdefault(name, found)
         gains = {
-            f"{first}-{last}": gain_ahead(found, base[name], range(first, last + 1), np.random.default_rng(0))
+            f"{first}-{last}": multi_step_difference(
+                found, base[name], range(first, last + 1), np.random.default_rng(0)
+            )
             for first, last in ((1, 1), (2, 5), (6, 10))
         }
         rows.append(
@@ -171,7 +177,7 @@ def main(folder: Path, near_alone: bool) -> None:
     split = split_log(read_events(DATA / "ml-1m" / "pairs.txt", format="pairs"), "leave-last-n-out", n=STEPS)
     scorers = {name: fitted(name, split, folder) for name in (["seq2seq"] if near_alone else MODELS)}
     near, near_tries = choose_near(scorers["seq2seq"], split.validation)
-    top, close = strategy("top-k"), [("seq2seq", near, "near top-k")] if near else []
+    top, close = find_strategy("top-k"), [("seq2seq", near, "near top-k")] if near else []
     chosen_on = (
         f"{CHOOSE_BY} people's validation events, by ndcg@{STEPS}; near top-k: on everybody's, most hits 6 to 10 steps "
         f"ahead among those with at least {CLOSE} of its hits one step ahead"
@@ -187,7 +193,7 @@ def main(folder: Path, near_alone: bool) -> None:
         plan = [("seq2seq", how, "published") for how in PUBLISHED]
         plan += [("seq2seq", best, "best ndcg"), *close]
         plan += [(name, top, "published") for name in ("sasrec", "gru4rec")]
-        plan += [("gru4rec", best, "best ndcg of seq2seq"), ("sasrec", strategy("greedy"), "published")]
+        plan += [("gru4rec", best, "best ndcg of seq2seq"), ("sasrec", find_strategy("greedy"), "published")]
         result = {
             "about": about(),
             "protocol": split.protocol,

@@ -17,17 +17,17 @@ from typing import Any
 import numpy as np
 
 from machine import DATA, RESULTS, about, save
-from segue.config.decode import parse
-from segue.data.evaluation_cases import Cases, Split
+from segue.config.decode import parse_assignments
+from segue.data.evaluation_cases import EvaluationCases, Split
 from segue.data.readers.events import read_events
 from segue.data.splits.split import split_log
 from segue.evaluation.bootstrap import paired_difference
 from segue.evaluation.evaluate import evaluate
 from segue.evaluation.metrics import ndcg
-from segue.evaluation.order_sensitivity import shuffle
+from segue.evaluation.order_sensitivity import shuffle_histories
 from segue.models.scorer import Scorer
-from segue.models.zoo import ZOO, Learned
-from segue.workflows.fit_model import fit
+from segue.models.zoo import ZOO, NeuralEntry
+from segue.workflows.fit_model import fit_model
 
 SHUFFLES = 5
 LENGTH = 200
@@ -37,7 +37,7 @@ QUICK = {"epochs": 3}
 
 
 def lost(
-    scorer: Scorer, cases: Cases, *, exclude_seen: bool, seed: int = 0, shuffles: int = SHUFFLES
+    scorer: Scorer, cases: EvaluationCases, *, exclude_seen: bool, seed: int = 0, shuffles: int = SHUFFLES
 ) -> dict[str, Any]:
     """NDCG@K in order, its mean over the shuffles, each shuffle's own, and the paired difference with its interval."""
     recent = replace(cases, histories=cases.histories.tail(LENGTH))
@@ -45,7 +45,7 @@ def lost(
     gain_N = ndcg(plain.ranks, K)
     mixed_SN = []
     for turn in range(shuffles):
-        histories = shuffle(recent.histories, np.random.default_rng((seed, turn)))
+        histories = shuffle_histories(recent.histories, np.random.default_rng((seed, turn)))
         asked = evaluate(scorer, replace(recent, histories=histories), exclude_seen=exclude_seen, ks=(K,))
         mixed_SN.append(ndcg(asked.ranks, K))
     change_SN = gain_N - np.asarray(mixed_SN)
@@ -77,9 +77,9 @@ def verdict(row: dict[str, Any]) -> str:
 def measure(asked: str, split: Split, seed: int = 0) -> dict[str, Any]:
     """One model, trained and asked: ``NAME`` or ``NAME:setting=value,setting=value``."""
     name, _, assignments = asked.partition(":")
-    values = dict(QUICK) if isinstance(ZOO.get(name), Learned) else {}
-    values |= parse(part for part in assignments.split(",") if part)
-    fitted = fit(name, split, values, seed=seed)
+    values = dict(QUICK) if isinstance(ZOO.get(name), NeuralEntry) else {}
+    values |= parse_assignments(part for part in assignments.split(",") if part)
+    fitted = fit_model(name, split, values, seed=seed)
     found = lost(fitted.scorer, split.test, exclude_seen=split.exclude_seen, seed=seed)
     settings = {"asked": values, "settings": fitted.settings, "notes": fitted.notes, "fit_s": round(fitted.fit_s, 1)}
     return {"model": f"{name} ({assignments})" if assignments else name, **found, "verdict": verdict(found), **settings}

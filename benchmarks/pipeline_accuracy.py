@@ -24,8 +24,8 @@ from threadpoolctl import threadpool_limits
 from machine import DATA, RESULTS, about, save
 from segue.data.catalog import PAD, Catalog
 from segue.data.datasets import synthetic
-from segue.data.datasets.online_retail import online_retail
-from segue.data.evaluation_cases import Cases, Split
+from segue.data.datasets.online_retail import load_online_retail
+from segue.data.evaluation_cases import EvaluationCases, Split
 from segue.data.event_log import EventLog
 from segue.data.item_table import ItemTable
 from segue.data.readers.events import read_events
@@ -38,10 +38,10 @@ from segue.evaluation.metrics import BY_RANK
 from segue.models.scorer import Scorer, top_k
 from segue.models.sparse_rows import item_counts
 from segue.pipeline.config import PipelineConfig, decode_pipeline
-from segue.pipeline.item_statistics import Shelf
+from segue.pipeline.item_statistics import ItemStatistics
 from segue.pipeline.pipeline import Pipeline
-from segue.workflows.fit_model import fit
-from segue.workflows.train_pipeline import compose
+from segue.workflows.fit_model import fit_model
+from segue.workflows.train_pipeline import fit_pipeline
 
 DAY_US = 86_400_000_000
 COUNTED = ["covisit", "markov", "item-knn", "session-knn", "vstan", "ease", "trend", "again"]
@@ -78,7 +78,7 @@ def films() -> ItemTable:
 
 LOGS: dict[str, tuple[Callable[[], EventLog], dict[str, Any], str]] = {
     "online-retail": (
-        lambda: online_retail()[0].with_items(read_items(online_retail()[1])),
+        lambda: load_online_retail()[0].with_items(read_items(load_online_retail()[1])),
         {"epochs": 5},
         "title",
     ),
@@ -110,7 +110,7 @@ def one_log(name: str, seed: int) -> dict[str, Any]:
     open_log, values, column = LOGS[name]
     split = split_log(open_log(), "time")
     test = drawn(split.test, CASES, seed)
-    fitted = compose(split, sources(values, column), refit=True, seed=seed, say=print_err)
+    fitted = fit_pipeline(split, sources(values, column), refit=True, seed=seed, say=print_err)
     pipeline = fitted.scorer
     assert isinstance(pipeline, Pipeline)
     judged = {"pipeline": judge(pipeline, test, split)}
@@ -127,19 +127,19 @@ def one_log(name: str, seed: int) -> dict[str, Any]:
         "metrics": {row: {m: e.metrics[m] for m in ("ndcg@10", "recall@10", "mrr@10")} for row, e in judged.items()},
         "best_single": best,
         "ahead": ahead(judged["pipeline"], judged[best]),
-        "by_person": by_cohort(judged, best, test.histories.known().lengths, PEOPLE),
+        "by_person": by_cohort(judged, best, test.histories.drop_unknown().lengths, PEOPLE),
         "by_item": by_cohort(
             judged, best, item_counts(split.refit, split.catalog.size)[test.targets], item_edges(split)
         ),
     }
 
 
-def judge(scorer: Scorer, cases: Cases, split: Split) -> Evaluation:
+def judge(scorer: Scorer, cases: EvaluationCases, split: Split) -> Evaluation:
     """On the whole catalogue."""
     return evaluate(scorer, cases, exclude_seen=split.exclude_seen, ks=(10,))
 
 
-def drawn(cases: Cases, most: int, seed: int) -> Cases:
+def drawn(cases: EvaluationCases, most: int, seed: int) -> EvaluationCases:
     """At most so many cases."""
     if len(cases) <= most:
         return cases
@@ -191,11 +191,11 @@ def new_items(seed: int) -> dict[str, Any]:
     everything, _ = log.sequences(catalog)
     assert everything.times is not None
     cut = int(np.quantile(everything.times, 0.9))
-    first_V = Shelf.fit(everything, catalog).first_us_V
+    first_V = ItemStatistics.fit(everything, catalog).first_us_V
     new_V = (first_V >= cut) & (np.arange(catalog.size) != PAD)
     split = split_log(log, "time")
-    before = fit("gru4rec", split, NEW, seed=seed).scorer
-    known_V = split.catalog.index(catalog.ids)
+    before = fit_model("gru4rec", split, NEW, seed=seed).scorer
+    known_V = split.catalog.to_indices(catalog.ids)
     results = []
     for events in (0, 1, 3, 10):
         cases, seen = asked_after(everything, new_V, events, cut)
@@ -214,7 +214,7 @@ def new_items(seed: int) -> dict[str, Any]:
     return {"log": "online-retail", "items": int(new_V.sum()), "results": results}
 
 
-def asked_after(rows: Sequences, new_V: np.ndarray, events: int, cut: int) -> tuple[Cases, Sequences]:
+def asked_after(rows: Sequences, new_V: np.ndarray, events: int, cut: int) -> tuple[EvaluationCases, Sequences]:
     """(each new item's event number ``events`` + 1, asked with the person's history before it; what had happened
     by then: everything before the cut, and of the time after it each new item's first ``events`` events)."""
     assert rows.times is not None
@@ -230,10 +230,10 @@ def asked_after(rows: Sequences, new_V: np.ndarray, events: int, cut: int) -> tu
             of[item] = number_N[n] + 1
     hit_N = new_V[items_N] & (number_N == events) & (where_N > rows.starts[row_N])
     histories = Sequences(rows.items, rows.times, rows.starts[row_N[hit_N]], where_N[hit_N])
-    cases = Cases(histories, items_N[hit_N], row_N[hit_N], times_N[hit_N], {})
+    cases = EvaluationCases(histories, items_N[hit_N], row_N[hit_N], times_N[hit_N], {})
     kept_N = (times_N < cut) | (new_V[items_N] & (number_N < events))
     hidden = Sequences(np.where(kept_N, items_N, PAD).astype(np.int32), times_N, *_offsets(rows))
-    return cases, hidden.known()
+    return cases, hidden.drop_unknown()
 
 
 def _offsets(rows: Sequences) -> tuple[np.ndarray, np.ndarray]:
@@ -252,10 +252,10 @@ def up_to(seen: Sequences, log: EventLog, catalog: Catalog, seed: int) -> Pipeli
     train = seen.prefixes(np.where(enough, seen.lengths - 1, seen.lengths))
     asked = train.take(enough)
     targets = seen.items[asked.stops]
-    cases = Cases(asked, targets, np.flatnonzero(enough), None, {})
-    facts = log.items.facts(catalog)
+    cases = EvaluationCases(asked, targets, np.flatnonzero(enough), None, {})
+    facts = log.items.item_features(catalog)
     split = Split("new items", catalog, train, cases, seen, cases, False, "", "", facts)
-    pipeline = compose(split, config, refit=True, seed=seed, say=print_err).scorer
+    pipeline = fit_pipeline(split, config, refit=True, seed=seed, say=print_err).scorer
     assert isinstance(pipeline, Pipeline)
     return pipeline
 
@@ -275,7 +275,7 @@ class Widened:
 
     def scores(self, histories: Sequences) -> np.ndarray:
         """float32 [B, V]."""
-        flat = histories.flat()
+        flat = histories.to_contiguous()
         own = replace(flat, items=self.index_V[flat.items])
         known_BV = self.scorer.scores(own)
         known_BV[:, PAD] = known_BV.min(axis=1) - 1.0
@@ -286,7 +286,7 @@ class Widened:
         return self.scorer.arrays()
 
 
-def recall_50(scorer: Scorer, cases: Cases) -> float:
+def recall_50(scorer: Scorer, cases: EvaluationCases) -> float:
     """The share of targets among the first 50; ties count half, so that one score for all is no gift."""
     return evaluate(scorer, cases, exclude_seen=False, ks=(50,)).metrics["recall@50"]
 
@@ -295,9 +295,9 @@ def emerging(seed: int) -> dict[str, Any]:
     """Synthetic people who switch category: the share of the first ten from the new one after one event there."""
     rng = np.random.default_rng(seed)
     options = {"categories": 20, "items_each": 30, "switch": 0.08}
-    log = synthetic.as_log(synthetic.switching(rng, people=3000, length=30, **options))
+    log = synthetic.to_event_log(synthetic.switching_sequences(rng, people=3000, length=30, **options))
     split = split_log(log, "leave-last-out")
-    fitted = compose(split, sources(None), refit=True, seed=seed, say=print_err)
+    fitted = fit_pipeline(split, sources(None), refit=True, seed=seed, say=print_err)
     pipeline = fitted.scorer
     assert isinstance(pipeline, Pipeline)
     category_V = np.array([-1, *[(int(item) - 1) // 30 for item in split.catalog.ids]])
@@ -305,8 +305,8 @@ def emerging(seed: int) -> dict[str, Any]:
     for _ in range(500):
         old, new = rng.choice(20, 2, replace=False).tolist()
         rows.append([*(old * 30 + rng.integers(0, 30, 15) + 1).tolist(), int(new * 30 + rng.integers(30) + 1)])
-    histories = Sequences.from_lists(split.catalog.index(str(i) for i in row) for row in rows)
-    wanted_B = category_V[[row[-1] for row in histories.lists()]]
+    histories = Sequences.from_lists(split.catalog.to_indices(str(i) for i in row) for row in rows)
+    wanted_B = category_V[[row[-1] for row in histories.to_lists()]]
     answers = {"pipeline": pipeline, **{s.name: s.scorer for s in pipeline.sources if s.name not in ("again",)}}
     shares = {name: follows(scorer, histories, category_V, wanted_B) for name, scorer in answers.items()}
     return {"synthetic": shares, "real": shifted(seed)}
@@ -323,7 +323,7 @@ def shifted(seed: int) -> dict[str, Any]:
     """Real cases whose target's first genre is none of the person's last ten items' (ML-1M, time split)."""
     split = split_log(LOGS["ml-1m"][0](), "time")
     genre_V = genres(split.catalog)
-    fitted = compose(split, sources(*LOGS["ml-1m"][1:]), refit=True, seed=seed, say=print_err)
+    fitted = fit_pipeline(split, sources(*LOGS["ml-1m"][1:]), refit=True, seed=seed, say=print_err)
     pipeline = fitted.scorer
     assert isinstance(pipeline, Pipeline)
     last_BT = genre_V[split.test.histories.padded(10)]
@@ -365,7 +365,7 @@ def latency(seed: int) -> dict[str, Any]:
     times = [(rng.integers(0, 10**9) + np.arange(12) * 60).tolist() for _ in items]
     rows = Sequences.from_lists(items, ([t * 1_000_000 for t in row] for row in times))
     asked = rows.prefixes(np.full(people, 11))
-    cases = Cases(asked, rows.items[rows.stops - 1], np.arange(people), None, {}).take(slice(0, 3000))
+    cases = EvaluationCases(asked, rows.items[rows.stops - 1], np.arange(people), None, {}).take(slice(0, 3000))
     catalog = Catalog(str(i) for i in range(1, size + 1))
     split = Split("synthetic", catalog, asked, cases, rows, cases, False, "", "")
     network = {"dim": 64, "epochs": 1, "prior": 0.0}
@@ -375,20 +375,20 @@ def latency(seed: int) -> dict[str, Any]:
         {"model": "item-knn", "take": 350},
         {"model": "popularity", "take": 150},
     ]
-    fitted = compose(split, decode_pipeline({"source": listed, "rank": {"method": "trees"}}), seed=seed)
+    fitted = fit_pipeline(split, decode_pipeline({"source": listed, "rank": {"method": "trees"}}), seed=seed)
     pipeline = fitted.scorer
     assert isinstance(pipeline, Pipeline)
     took, counts = [], []
     with threadpool_limits(1):
         for b in range(100 + ROUNDS * 150):
-            history = asked.take(slice(b, b + 1)).flat()
+            history = asked.take(slice(b, b + 1)).to_contiguous()
             started = time.perf_counter()
             ranked = pipeline.recommend(history, 10)[0]
             took.append((time.perf_counter() - started) * 1e3)
             counts.append(len(ranked))
     rounds = np.array(took[100:]).reshape(ROUNDS, -1)
     p50, p95 = np.percentile(rounds, [50, 95]).tolist()
-    trees = pipeline.weighing.trees
+    trees = pipeline.scoring.trees
     return {
         "p50_ms": p50,
         "p95_ms": p95,

@@ -14,20 +14,20 @@ from typing import Any
 import numpy as np
 
 from machine import DATA
-from segue.data.evaluation_cases import Cases, Split
+from segue.data.evaluation_cases import EvaluationCases, Split
 from segue.data.readers.events import read_events
 from segue.data.splits.split import split_log
 from segue.evaluation.beyond_accuracy import distinct_share, gini, intra_list_diversity
 from segue.evaluation.bootstrap import paired_difference
 from segue.evaluation.metrics import coverage, novelty
-from segue.models.factorization.spectral import spectral_vectors
+from segue.models.factorization.spectral import spectral_embeddings
 from segue.models.scorer import Scorer
 from segue.models.sparse_rows import item_counts
-from segue.pipeline.filters.item_columns import Columns
-from segue.pipeline.placements.diversification import RerankConfig, Reranker
+from segue.pipeline.filters.item_columns import ItemColumns
+from segue.pipeline.placements.diversification import DiversificationConfig, Diversifier
 from segue.pipeline.placements.item_similarity import membership, values_of
-from segue.pipeline.ranked_list import Ranked
-from segue.workflows.fit_model import fit
+from segue.pipeline.ranked_list import RankedList
+from segue.workflows.fit_model import fit_model
 
 K = 10
 CASES = 6040
@@ -66,14 +66,14 @@ def ml_1m() -> tuple[Split, dict[str, dict[str, Any]]]:
     return split, {item: {"kinds": genres[original]} for item, original in names if original in genres}
 
 
-def lists(scorer: Scorer, cases: Cases, *, exclude_seen: bool, depth: int = 100) -> Iterator[Ranked]:
+def lists(scorer: Scorer, cases: EvaluationCases, *, exclude_seen: bool, depth: int = 100) -> Iterator[RankedList]:
     """The candidates of each case."""
     for start in range(0, len(cases), 100):
         histories = cases.histories.take(slice(start, min(len(cases), start + 100)))
         for row, history in zip(scorer.scores(histories), histories, strict=True):
             allowed_V = np.ones(len(row), dtype=bool)
             allowed_V[history if exclude_seen else []] = False
-            yield Ranked.best(row.astype(np.float64), depth, source="covisit", allowed_V=allowed_V)
+            yield RankedList.best(row.astype(np.float64), depth, source="covisit", allowed_V=allowed_V)
 
 
 def gains(lists_NK: np.ndarray, targets_N: np.ndarray) -> np.ndarray:
@@ -89,17 +89,17 @@ class Bench:
         every = max(1, len(cases) // CASES)
         self.cases = cases.take(np.arange(0, len(cases), every)[:CASES])
         known = split.refit if test else split.train
-        scorer = fit("covisit", split, {}, seed=seed, refit=test).scorer
-        self.columns = Columns.of(items, split.catalog)
-        self.vectors_VD = spectral_vectors(known, split.catalog.size, 64, np.random.default_rng(seed))
+        scorer = fit_model("covisit", split, {}, seed=seed, refit=test).scorer
+        self.columns = ItemColumns.of(items, split.catalog)
+        self.vectors_VD = spectral_embeddings(known, split.catalog.size, 64, np.random.default_rng(seed))
         self.kinds_VG, _ = membership(values_of(self.columns, "kinds"), np.arange(split.catalog.size))
         self.counts_V = item_counts(known, split.catalog.size)
         self.size = split.catalog.size
         self.ranked = list(lists(scorer, self.cases, exclude_seen=split.exclude_seen))
 
-    def shown(self, config: RerankConfig) -> np.ndarray:
+    def shown(self, config: DiversificationConfig) -> np.ndarray:
         """The lists [N, K] under a setting."""
-        stage = Reranker(config, self.columns, self.vectors_VD)
+        stage = Diversifier(config, self.columns, self.vectors_VD)
         out = np.zeros((len(self.cases), K), dtype=np.int32)
         for n, (ranked, history) in enumerate(zip(self.ranked, self.cases.histories, strict=True)):
             found = stage.apply(ranked, K, history).items_C[:K]
@@ -122,23 +122,23 @@ class Bench:
 
 def measure(split: Split, items: dict[str, dict[str, Any]], seed: int) -> dict[str, Any]:
     """One log: curves on validation, the chosen strengths on test."""
-    chosen: dict[str, RerankConfig] = {}
+    chosen: dict[str, DiversificationConfig] = {}
     curves: dict[str, list[dict[str, float]]] = {}
     choosing = Bench(split, items, test=False, seed=seed)
-    plain = choosing.judged(choosing.shown(RerankConfig()))
+    plain = choosing.judged(choosing.shown(DiversificationConfig()))
     for name, (method, column) in METHODS.items():
         told = "diversity by kinds" if column else "diversity by vectors"
         best = plain[told]
         for kept in KEPT:
             curve = curves[f"{name}, {kept} kept" if kept else name] = []
             for strength in STRENGTHS:
-                config = RerankConfig(method, strength=strength, column=column, kept=kept)  # type: ignore[arg-type]
+                config = DiversificationConfig(method, strength=strength, column=column, kept=kept)  # type: ignore[arg-type]
                 found = choosing.judged(choosing.shown(config))
                 curve.append({"strength": strength, "kept": kept} | found)
                 if found[f"ndcg@{K}"] >= (1 - ALLOWED_LOSS) * plain[f"ndcg@{K}"] and found[told] > best:
                     chosen[name], best = config, found[told]
     judging = Bench(split, items, test=True, seed=seed)
-    before_NK = judging.shown(RerankConfig())
+    before_NK = judging.shown(DiversificationConfig())
     result = {"validation": {"plain": plain, "curves": curves}, "test": {"plain": judging.judged(before_NK)}}
     for name, config in chosen.items():
         after_NK = judging.shown(config)

@@ -10,10 +10,10 @@ import numpy as np
 
 from segue.evaluation.click_simulator import World
 from segue.evaluation.off_policy import Estimate, doubly_robust, inverse_propensity, self_normalised
-from segue.pipeline.placements.exploration import ExploreConfig, Explorer, Followed
-from segue.pipeline.placements.fallback import Ladder
-from segue.pipeline.placements.list_builder import arrange
-from segue.pipeline.ranked_list import Ranked
+from segue.pipeline.placements.exploration import ExploreConfig, Explorer, LoggedPropensity
+from segue.pipeline.placements.fallback import FallbackChain
+from segue.pipeline.placements.list_builder import build_list
+from segue.pipeline.ranked_list import RankedList
 
 RUNS = 100
 REQUESTS = 1500
@@ -35,7 +35,7 @@ class Shop:
     def __init__(self, world: World, logged: ExploreConfig, rng: np.random.Generator) -> None:
         size = ITEMS + 1
         self.world = world
-        self.ladder = Ladder({}, size)
+        self.ladder = FallbackChain({}, size)
         self.allowed_V = np.arange(size) > 0
         noise_XA = np.clip(world.click_XA + rng.normal(0, 0.12, world.click_XA.shape), 0.01, 0.99)
         first_X = noise_XA[:, 1:].argmax(axis=1) + 1
@@ -45,22 +45,22 @@ class Shop:
         better_XA = world.click_XA + 0.0
         better_XA[np.arange(KINDS), first_X] = 1.0
         self.new_ranked = [self._ranked(row) for row in better_XA]
-        self._followed: dict[tuple[int, tuple[int, ...]], list[Followed]] = {}
+        self._followed: dict[tuple[int, tuple[int, ...]], list[LoggedPropensity]] = {}
 
-    def _ranked(self, score_A: np.ndarray) -> Ranked:
-        return Ranked.best(score_A, ITEMS, source="scores", allowed_V=self.allowed_V)
+    def _ranked(self, score_A: np.ndarray) -> RankedList:
+        return RankedList.best(score_A, ITEMS, source="scores", allowed_V=self.allowed_V)
 
-    def show(self, kind: int, rng: np.random.Generator) -> Ranked:
+    def show(self, kind: int, rng: np.random.Generator) -> RankedList:
         """What the old pipeline shows."""
         ranked = self.old_ranked[kind]
-        return arrange(ranked, PLACES, self.allowed_V, ladder=self.ladder, choose=self.old.drawing(rng))
+        return build_list(ranked, PLACES, self.allowed_V, ladder=self.ladder, choose=self.old.policy(rng))
 
-    def follow(self, kind: int, shown: tuple[int, ...]) -> list[Followed]:
+    def follow(self, kind: int, shown: tuple[int, ...]) -> list[LoggedPropensity]:
         """What the new one would have done at each place of a list."""
         if (kind, shown) not in self._followed:
-            found: list[Followed] = []
-            choose = self.new.following(np.array(shown), found)
-            arrange(self.new_ranked[kind], PLACES, self.allowed_V, ladder=self.ladder, choose=choose)
+            found: list[LoggedPropensity] = []
+            choose = self.new.propensity_of(np.array(shown), found)
+            build_list(self.new_ranked[kind], PLACES, self.allowed_V, ladder=self.ladder, choose=choose)
             self._followed[kind, shown] = found
         return self._followed[kind, shown]
 

@@ -10,13 +10,13 @@ from rule_worlds import Dice, ask, make_placement, make_world
 from segue.data.catalog import Catalog
 from segue.data.sequences import Sequences
 from segue.pipeline.filters.compiler import compile_mask
-from segue.pipeline.item_statistics import Facts
-from segue.pipeline.placements.diversification import RerankConfig, Reranker
+from segue.pipeline.item_statistics import ItemData
+from segue.pipeline.placements.diversification import DiversificationConfig, Diversifier
 from segue.pipeline.placements.exploration import ExploreConfig, Explorer
-from segue.pipeline.placements.fallback import Ladder
+from segue.pipeline.placements.fallback import FallbackChain
 from segue.pipeline.placements.quotas import Quota
 from segue.pipeline.placements.rules import Boost, Pin, Rules, RulesConfig
-from segue.pipeline.ranked_list import How, Ranked
+from segue.pipeline.ranked_list import PlacementReason, RankedList
 
 ROUNDS = 10_000
 ITEMS = 100_000
@@ -47,11 +47,11 @@ def check(seed: int, rounds: int = ROUNDS) -> dict[str, Any]:
         wrong, found = ask(world, placement, dice)
         lists += 1
         mistakes.update(wrong)
-        how.update(How(value).name.lower() for value in found.how_C.tolist())
+        how.update(PlacementReason(value).name.lower() for value in found.how_C.tolist())
     return {"filters": filters, "lists": lists, "mistakes": dict(mistakes), "items by how they came": dict(how)}
 
 
-def shop(seed: int) -> tuple[Facts, Ladder]:
+def shop(seed: int) -> tuple[ItemData, FallbackChain]:
     """A catalogue of ITEMS with prices, brands, categories and tags; a twentieth of the values is missing."""
     rng = np.random.default_rng(seed)
     catalog = Catalog(f"i{n}" for n in range(ITEMS))
@@ -63,8 +63,8 @@ def shop(seed: int) -> tuple[Facts, Ladder]:
         for n, item in enumerate(catalog.ids)
     }
     popular = np.minimum(rng.zipf(1.3, size=(ITEMS, 10)), ITEMS).astype(np.int32)
-    facts = Facts.of(catalog, rows, Sequences.from_lists(popular))
-    return facts, Ladder({"popularity": facts.counts_V}, catalog.size)
+    facts = ItemData.of(catalog, rows, Sequences.from_lists(popular))
+    return facts, FallbackChain({"popularity": facts.counts_V}, catalog.size)
 
 
 def cost(seed: int, repeats: int = 300) -> dict[str, Any]:
@@ -83,20 +83,20 @@ def cost(seed: int, repeats: int = 300) -> dict[str, Any]:
     explorer = Explorer(ExploreConfig("plackett-luce"))
     history = rng.integers(1, ITEMS, 50)
     allowed_V = rules.allowed(history)
-    ranked = Ranked.best(rng.random(ITEMS + 1), CANDIDATES, source="model", allowed_V=allowed_V)
-    none = Ranked.of([], [], sources=("model",))
+    ranked = RankedList.best(rng.random(ITEMS + 1), CANDIDATES, source="model", allowed_V=allowed_V)
+    none = RankedList.of([], [], sources=("model",))
     stages = {
         "compile a new filter": lambda: compile_mask(FILTER, facts.columns),
         "what may be shown": lambda: rules.allowed(history),
-        "boosts and damping": lambda: rules.weigh(ranked, now_us=0),
-        "arrange with pins, quotas, draws": lambda: rules.arrange(
-            ranked, 10, allowed_V, ladder=ladder, choose=explorer.drawing(rng)
+        "boosts and damping": lambda: rules.rescore(ranked, now_us=0),
+        "arrange with pins, quotas, draws": lambda: rules.build_list(
+            ranked, 10, allowed_V, ladder=ladder, choose=explorer.policy(rng)
         ),
-        "arrange from the ladder alone": lambda: rules.arrange(none, 10, allowed_V, ladder=ladder),
+        "arrange from the ladder alone": lambda: rules.build_list(none, 10, allowed_V, ladder=ladder),
     }
     for method in ("mmr", "determinantal", "calibrated"):
         column = "category" if method == "calibrated" else None
-        stage = Reranker(RerankConfig(method, column=column), facts.columns, vectors_VD)  # type: ignore[arg-type]
+        stage = Diversifier(DiversificationConfig(method, column=column), facts.columns, vectors_VD)  # type: ignore[arg-type]
         stages[method] = lambda stage=stage: stage.apply(ranked, 10, history)
     measured = {}
     for name, work in stages.items():

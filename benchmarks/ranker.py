@@ -20,20 +20,27 @@ import numpy as np
 
 from machine import DATA, RESULTS, about, save
 from segue.data.catalog import PAD
-from segue.data.datasets.online_retail import online_retail
+from segue.data.datasets.online_retail import load_online_retail
 from segue.data.event_log import EventLog
-from segue.data.impressions import ClickCases
+from segue.data.impressions import ClickExamples
 from segue.data.readers.events import read_events
 from segue.data.splits.split import split_log
 from segue.evaluation.bootstrap import paired_difference
 from segue.evaluation.calibration_metrics import reliability
 from segue.evaluation.metrics import ndcg
 from segue.models.counting.covisitation import CoVisit, CoVisitConfig
-from segue.models.rankers.item_histories import Interactions
+from segue.models.rankers.item_histories import ItemHistories
 from segue.models.rankers.ranker import RANKERS, NeuralRanker, log_odds
 from segue.models.scorer import Scorer, top_k
-from segue.training.rankers.candidate_sampling import CasesConfig, ClickDraw
-from segue.workflows.fit_ranker import ClickData, FittedRanker, fit_ranker, judge, sample, whole_log
+from segue.training.rankers.candidate_sampling import CandidateSamplingConfig, SampledExamples
+from segue.workflows.fit_ranker import (
+    FittedRanker,
+    RankerData,
+    evaluate_ranker,
+    fit_ranker,
+    sample_examples,
+    with_full_histories,
+)
 
 SEEDS = (0, 1, 2)
 POSITIVES = 16_000
@@ -65,7 +72,7 @@ def ml_1m_time() -> tuple[EventLog, Any]:
 
 def retail() -> tuple[EventLog, Any]:
     """The bundled gift shop: time split."""
-    log = online_retail()[0]
+    log = load_online_retail()[0]
     return log, split_log(log, "time")
 
 
@@ -77,21 +84,23 @@ def main(task: str, names: list[str]) -> None:
     where it was made with the same cases."""
     log, split = TASKS[task]()
     size = split.catalog.size
-    data = ClickData.of(split, asked=CasesConfig(positives=POSITIVES))
-    past = whole_log(log, split)
+    data = RankerData.of(split, asked=CandidateSamplingConfig(positives=POSITIVES))
+    past = with_full_histories(log, split)
     retriever = CoVisit.fit(split.train, size, CoVisitConfig())
-    asked = sample(split.test, TEST_CASES, 0)
-    draw = ClickDraw(asked, past, retriever, CasesConfig(), exclude_seen=split.exclude_seen)
+    asked = sample_examples(split.test, TEST_CASES, 0)
+    draw = SampledExamples(asked, past, retriever, CandidateSamplingConfig(), exclude_seen=split.exclude_seen)
     cases = draw.draw(np.random.default_rng(9))
-    chooses = ClickDraw(split.validation, data.past, None, CasesConfig(), exclude_seen=split.exclude_seen)
-    lists = (Lists.of(split, chooses, retriever, data.past), Lists.of(split, draw, retriever, past))
+    chooses = SampledExamples(
+        split.validation, data.item_histories, None, CandidateSamplingConfig(), exclude_seen=split.exclude_seen
+    )
+    lists = (Lists.of(split, chooses, retriever, data.item_histories), Lists.of(split, draw, retriever, past))
     fixed = {
         "task": TASKS[task].__doc__,
         "protocol": split.protocol,
         "data": split.fingerprint,
         "training cases": len(data.train),
         "test cases": len(cases),
-        "cases": asdict(CasesConfig(positives=POSITIVES)),
+        "cases": asdict(CandidateSamplingConfig(positives=POSITIVES)),
         "rule alone, ndcg@10 of its first 200": round(float(lists[1].rule().mean()), 5),
     }
     rows = earlier(RESULTS / f"ranker-{task}.json", fixed)
@@ -120,7 +129,7 @@ def mean(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {**figures, "seeds": len(rows)}
 
 
-def one(name: str, data: ClickData, seed: int) -> FittedRanker:
+def one(name: str, data: RankerData, seed: int) -> FittedRanker:
     """One training, its epochs told."""
 
     def tell(epoch: int, loss: float, validation: float | None) -> None:
@@ -129,20 +138,22 @@ def one(name: str, data: ClickData, seed: int) -> FittedRanker:
     return fit_ranker(name, data, SETTINGS, seed=seed, progress=tell)
 
 
-def row(fitted: FittedRanker, cases: ClickCases, past: Interactions, lists: "tuple[Lists, Lists]") -> dict[str, Any]:
+def row(
+    fitted: FittedRanker, cases: ClickExamples, past: ItemHistories, lists: "tuple[Lists, Lists]"
+) -> dict[str, Any]:
     """One seed's figures, its reliability curve, and how it orders lists, alone and with the rule."""
     ranker = fitted.ranker
     chooses, judges = (part.log_odds(ranker) for part in lists)
     weight = max(WEIGHTS, key=lambda w: lists[0].gain(chooses, w).mean())
     gains = [lists[1].gain(judges, w) for w in (0.0, weight)]
     against = paired_difference(gains[1], lists[1].rule(), lists[1].cases.groups_B, np.random.default_rng(0))
-    told = ranker.calibration(log_odds(ranker.net, cases, past))[cases.asked]
-    curve = reliability(told, cases.labels_BC[cases.asked], bins=10)
+    told = ranker.calibration(log_odds(ranker.net, cases, past))[cases.requested_items]
+    curve = reliability(told, cases.labels_BC[cases.requested_items], bins=10)
     return {
-        "test": {key: round(value, 5) for key, value in judge(ranker, cases, past).items()},
+        "test": {key: round(value, 5) for key, value in evaluate_ranker(ranker, cases, past).items()},
         "validation auc": [round(value, 5) for value in fitted.notes["validation_auc"]],
         "fit_s": round(fitted.fit_s),
-        "reliability": [[round(x, 4) for x in pair] for pair in zip(curve.said_K, curve.happened_K, strict=True)],
+        "reliability": [[round(x, 4) for x in pair] for pair in zip(curve.predicted_K, curve.observed_K, strict=True)],
         "ndcg@10 of the rule's first 200": {
             "ordered by the ranker alone": round(float(gains[0].mean()), 5),
             "by both": round(float(gains[1].mean()), 5),
@@ -159,18 +170,18 @@ def row(fitted: FittedRanker, cases: ClickCases, past: Interactions, lists: "tup
 class Lists:
     """Some cases with the rule's first 200 as candidates, best first; a target outside them is a case nobody wins."""
 
-    cases: ClickCases
-    past: Interactions
+    cases: ClickExamples
+    past: ItemHistories
 
     @classmethod
-    def of(cls, split: Any, draw: ClickDraw, retriever: Scorer, past: Interactions) -> "Lists":
+    def of(cls, split: Any, draw: SampledExamples, retriever: Scorer, past: ItemHistories) -> "Lists":
         """Evenly spaced ones of those that may be asked."""
         asked = draw.cases.take(np.linspace(0, len(draw) - 1, min(RERANKED, len(draw))).astype(int))
         seen = asked.histories if split.exclude_seen else None
         items = top_k(retriever.scores(asked.histories), RETRIEVED, exclude=seen)[0]
         labels = (items == asked.targets[:, None]) & (items != PAD)
         assert asked.times is not None
-        return cls(ClickCases(asked.histories, asked.times, items, labels, asked.groups), past)
+        return cls(ClickExamples(asked.histories, asked.times, items, labels, asked.groups), past)
 
     def log_odds(self, ranker: NeuralRanker) -> np.ndarray:
         """Of every candidate at its moment, [B, 200]."""
@@ -180,7 +191,7 @@ class Lists:
     def gain(self, log_odds_BC: np.ndarray, weight: float) -> np.ndarray:
         """NDCG@10 of each list in the order of log-odds - weight * log(rank); of equal ones half above the target."""
         said = log_odds_BC - weight * np.log(np.arange(1, log_odds_BC.shape[1] + 1))
-        return self._gain(np.where(self.cases.asked, said, -np.inf))
+        return self._gain(np.where(self.cases.requested_items, said, -np.inf))
 
     def rule(self) -> np.ndarray:
         """NDCG@10 of the rule's own order."""
@@ -192,10 +203,10 @@ class Lists:
         return np.where(self.cases.labels_BC.any(axis=1), ndcg(rank, 10), 0.0)
 
 
-def speed(ranker: NeuralRanker, cases: ClickCases) -> float:
+def speed(ranker: NeuralRanker, cases: ClickExamples) -> float:
     """Median seconds of a request with 200 candidates, most of them asked for before."""
     rng, times = np.random.default_rng(0), []
-    now = int(cases.moments_B.max()) + 1
+    now = int(cases.times_B.max()) + 1
     favourites = rng.permutation(np.arange(1, ranker.size))[:2000]
     for b in range(120):
         candidates = rng.choice(favourites, min(RETRIEVED, len(favourites)), replace=False)

@@ -29,14 +29,14 @@ from segue.data.sequences import Sequences
 from segue.data.splits.split import split_log
 from segue.models import artifact
 from segue.models.scorer import top_k
-from segue.models.zoo import ZOO, Learned
+from segue.models.zoo import ZOO, NeuralEntry
 from segue.pipeline.config import decode_pipeline
-from segue.pipeline.persistence import restore
+from segue.pipeline.persistence import restore_saved_pipeline
 from segue.serving.client.client import Client
 from segue.serving.schemas.requests import EventIn, RecommendRequest
-from segue.serving.sessions.event_context import Circumstances
-from segue.workflows.fit_model import fit
-from segue.workflows.train_pipeline import compose
+from segue.serving.sessions.event_context import EventContextReader
+from segue.workflows.fit_model import fit_model
+from segue.workflows.train_pipeline import fit_pipeline
 
 PEOPLE, ITEMS, K = 1000, 400, 20
 ROUNDING = 2e-5
@@ -89,10 +89,10 @@ def trained(name: str, values: dict[str, Any], read: EventLog, folder: Path) -> 
     """The model's artifact, as ``segue train`` would write it."""
     split = split_log((read.with_context(values["contexts"]) if "contexts" in values else read), "leave-last-out")
     if name == "pipeline":
-        fitted = compose(split, decode_pipeline(tomllib.loads(PIPELINE)))
+        fitted = fit_pipeline(split, decode_pipeline(tomllib.loads(PIPELINE)))
     else:
-        quick = {"epochs": 1, "dim": 16} if name in ZOO and isinstance(ZOO[name], Learned) else {}
-        fitted = fit(name, split, {**quick, **values})
+        quick = {"epochs": 1, "dim": 16} if name in ZOO and isinstance(ZOO[name], NeuralEntry) else {}
+        fitted = fit_model(name, split, {**quick, **values})
     saved = artifact.Artifact(name, fitted.settings, split.catalog, fitted.scorer.arrays(), {}, {"exclude_seen": True})
     artifact.save(saved, folder)
     return folder
@@ -126,8 +126,8 @@ class Count:
 def replay(run: Path, read: EventLog, data: Path) -> dict[str, Any]:
     """Serves an artifact and asks it for everybody's list."""
     saved = artifact.load(run)
-    scorer = restore(saved)
-    around = Circumstances.of(saved.arrays)
+    scorer = restore_saved_pipeline(saved)
+    around = EventContextReader.from_arrays(saved.arrays)
     rows, people = read.with_context({} if around is None else around.kinds).sequences(saved.catalog)
     # Nobody says when the events of a bare history were, nor under which circumstances.
     bare = Sequences(rows.items, None, rows.starts, rows.stops)
@@ -141,8 +141,8 @@ def replay(run: Path, read: EventLog, data: Path) -> dict[str, Any]:
             alone = (rows if known else bare).take(slice(b, b + 1))
             seen = bool(b % 3) or saved.model == "pipeline"
             items_BK, scores_BK = top_k(scorer.scores(alone), K, exclude=alone if seen else None)
-            wanted = list(zip(saved.catalog.names(items_BK[0]), scores_BK[0].tolist(), strict=False))
-            who = {"user_id": person} if known else {"history": saved.catalog.names(alone.lists()[0])}
+            wanted = list(zip(saved.catalog.to_ids(items_BK[0]), scores_BK[0].tolist(), strict=False))
+            who = {"user_id": person} if known else {"history": saved.catalog.to_ids(alone.to_lists()[0])}
             answer = client.recommend(RecommendRequest(**who, k=K, exclude_seen=seen))
             found = [(one.id, one.score) for one in answer.items]
             if saved.model == "pipeline":  # shown with probabilities, judged by places: the order is what both say

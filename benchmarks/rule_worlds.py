@@ -12,12 +12,12 @@ import numpy as np
 
 from segue.data.catalog import PAD, Catalog
 from segue.data.sequences import Sequences
-from segue.pipeline.item_statistics import Facts
+from segue.pipeline.item_statistics import ItemData
 from segue.pipeline.placements.exploration import ExploreConfig, Explorer
-from segue.pipeline.placements.fallback import Ladder
+from segue.pipeline.placements.fallback import FallbackChain
 from segue.pipeline.placements.quotas import Quota
 from segue.pipeline.placements.rules import Boost, Pin, Rules, RulesConfig
-from segue.pipeline.ranked_list import How, Ranked
+from segue.pipeline.ranked_list import PlacementReason, RankedList
 
 Row = dict[str, Any]
 Judge = Callable[[Row], bool]
@@ -120,8 +120,8 @@ class World:
 
     rows: list[Row]
     """By index; row PAD is empty."""
-    facts: Facts
-    ladder: Ladder
+    facts: ItemData
+    ladder: FallbackChain
 
 
 def make_world(rng: np.random.Generator, items: int) -> World:
@@ -140,8 +140,8 @@ def make_world(rng: np.random.Generator, items: int) -> World:
         rows.append({name: value for name, value in row.items() if number == 0 or rng.random() > 0.1})
     catalog = Catalog([f"item {i}" for i in range(items)])
     log = Sequences.from_lists([1 + rng.integers(0, 1 + items // 2, size=8) % items for _ in range(items // 2)])
-    facts = Facts.of(catalog, dict(zip(catalog.ids, rows[1:], strict=True)), log)
-    return World(rows, facts, Ladder({"popularity": facts.counts_V}, catalog.size))
+    facts = ItemData.of(catalog, dict(zip(catalog.ids, rows[1:], strict=True)), log)
+    return World(rows, facts, FallbackChain({"popularity": facts.counts_V}, catalog.size))
 
 
 @dataclass(frozen=True)
@@ -188,19 +188,19 @@ def make_placement(dice: Dice, items: int) -> Placement:
     return Placement(config, passes, boosted, tuple(counted))
 
 
-def ask(world: World, placement: Placement, dice: Dice) -> tuple[list[str], Ranked]:
+def ask(world: World, placement: Placement, dice: Dice) -> tuple[list[str], RankedList]:
     """One request's list; (what the naive judge finds wrong with it, the list)."""
     rng, size = dice.rng, len(world.rows)
     history, shown = (rng.integers(1, size, size=rng.integers(0, 6)) for _ in range(2))
     rules = Rules(placement.config, world.facts)
     allowed_V = rules.allowed(history, shown=shown)
     candidates = rng.permutation(np.arange(1, size))[: rng.integers(0, size)]  # some of them forbidden
-    ranked = Ranked.of(candidates, np.sort(rng.random(len(candidates)))[::-1], sources=("model",))
+    ranked = RankedList.of(candidates, np.sort(rng.random(len(candidates)))[::-1], sources=("model",))
     method = dice.pick(["none", "epsilon", "thompson", "plackett-luce"])
     explorer = Explorer(ExploreConfig(method=method, first_place=int(rng.integers(1, 5))))
-    weighed = rules.weigh(ranked, now_us=0) if method != "thompson" else ranked
+    weighed = rules.rescore(ranked, now_us=0) if method != "thompson" else ranked
     k = int(rng.integers(1, 13))
-    found = rules.arrange(weighed, k, allowed_V, ladder=world.ladder, choose=explorer.drawing(rng))
+    found = rules.build_list(weighed, k, allowed_V, ladder=world.ladder, choose=explorer.policy(rng))
     wanted = [i for i in range(1, size) if _may(world, placement, i, set(history.tolist()), set(shown.tolist()))]
     return judge(world, placement, k, wanted, found), found
 
@@ -215,7 +215,7 @@ def _may(world: World, placement: Placement, item: int, seen: set[int], shown: s
     return not (config.exclude_seen and item in seen) and not (config.exclude_shown and item in shown)
 
 
-def judge(world: World, placement: Placement, k: int, wanted: list[int], found: Ranked) -> list[str]:
+def judge(world: World, placement: Placement, k: int, wanted: list[int], found: RankedList) -> list[str]:
     """Everything that a list must not be."""
     items, wrong = found.items_C.tolist(), []
     if forbidden := set(items) - set(wanted):
@@ -235,16 +235,16 @@ def judge(world: World, placement: Placement, k: int, wanted: list[int], found: 
     return wrong + _quotas(world, placement, wanted, found)
 
 
-def _quotas(world: World, placement: Placement, wanted: list[int], found: Ranked) -> list[str]:
+def _quotas(world: World, placement: Placement, wanted: list[int], found: RankedList) -> list[str]:
     """Quotas hold where no item is flagged as breaking one; and none is flagged while another would have kept them."""
     wrong = []
-    pinned = {int(i) for i, how in zip(found.items_C, found.how_C, strict=True) if how == How.PINNED}
+    pinned = {int(i) for i, how in zip(found.items_C, found.how_C, strict=True) if how == PlacementReason.PINNED}
     for place, how in enumerate(found.how_C.tolist()):
-        if how == How.RELAXED:
+        if how == PlacementReason.RELAXED:
             before = [int(i) for i in found.items_C[:place]] + [i for i in pinned if i not in found.items_C[:place]]
             if any(_fits(world, placement, before, i, found) for i in wanted if i not in before):
                 wrong.append(f"place {place + 1} breaks a quota without need")
-    if How.RELAXED in found.how_C or pinned:
+    if PlacementReason.RELAXED in found.how_C or pinned:
         return wrong
     items = found.items_C.tolist()
     for quota, counts in zip(placement.config.quotas, placement.counted, strict=True):
@@ -270,7 +270,7 @@ def _counted(world: World, quota: Quota, counts: Judge | None, items: list[int])
     return max(values.values(), default=0)
 
 
-def _fits(world: World, placement: Placement, before: list[int], item: int, found: Ranked) -> bool:
+def _fits(world: World, placement: Placement, before: list[int], item: int, found: RankedList) -> bool:
     """Whether an item keeps every at-most, and serves an at-least where all places left are owed to them."""
     owed, serves = 0, False
     for quota, counts in zip(placement.config.quotas, placement.counted, strict=True):

@@ -15,10 +15,10 @@ import torch
 
 from accuracy import TASKS
 from machine import RESULTS, about, save
-from segue.config.decode import parse
+from segue.config.decode import parse_assignments
 from segue.evaluation.evaluate import evaluate
-from segue.workflows.fit_model import fit
-from segue.workflows.training_run import Work
+from segue.workflows.fit_model import fit_model
+from segue.workflows.training_run import TrainingRun
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], dest="sets")
     given = parser.parse_args()
-    values = parse(given.sets)
+    values = parse_assignments(given.sets)
     split = TASKS[given.task].split()
     for seed in range(given.seeds):
         row = one(split, given.model, values, seed)
@@ -47,9 +47,9 @@ def one(split: Any, model: str, values: dict[str, Any], seed: int) -> dict[str, 
             line = f"{p.epoch} epochs, loss {p.loss:.3f}, validation {p.validation}, {p.events_per_s:.0f} events/s"
             print(line, file=sys.stderr, flush=True)
 
-    fitted = fit(model, split, values, seed=seed, work=Work(progress=tell))
+    fitted = fit_model(model, split, values, seed=seed, work=TrainingRun(progress=tell))
     seconds = time.perf_counter() - started
-    cases = fitted.asked(split.validation)
+    cases = fitted.with_target_times(split.validation)
     found = evaluate(fitted.scorer, cases, exclude_seen=split.exclude_seen, ks=(10, 20)).metrics
     kept = {name: round(found[name], 5) for name in ("ndcg@10", "recall@10", "mrr@20", "recall@20")}
     notes = {n: fitted.notes.get(n) for n in ("best_epoch", "epochs", "validation_ndcg@10", "prior_weight")}

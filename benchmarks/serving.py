@@ -115,12 +115,12 @@ def ingest(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def memory(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Resident size with live sessions, the time a restart takes with a long log, and the size of what is installed."""
-    from segue.serving.store.event_store import Store, import_events
+    from segue.serving.store.event_store import EventStore, import_events
 
     people, events = options.people, options.people * 10
     run, data = model("gru4rec", 100_000, folder), folder / "data-memory"
     data.mkdir(exist_ok=True)
-    store = Store(data / "events.sqlite")
+    store = EventStore(data / "events.sqlite")
     began = time.perf_counter()
     import_events(store, made_events(events, people))
     imported_s = round(time.perf_counter() - began, 1)
@@ -148,11 +148,13 @@ def memory(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def made_events(count: int, people: int) -> Any:
     """Ten events for each person, in the order of time."""
     from segue.serving.schemas.requests import EventIn
-    from segue.serving.store.event import accept
+    from segue.serving.store.event import validate_event
 
     for n in range(count):
         item = f"item-{n * 7919 % 100_000}"
-        yield accept(EventIn(item_id=item, user_id=f"user-{n % people}", event_id=str(n)), 1_700_000_000_000_000 + n)
+        yield validate_event(
+            EventIn(item_id=item, user_id=f"user-{n % people}", event_id=str(n)), 1_700_000_000_000_000 + n
+        )
 
 
 def installed_mb(folder: Path) -> dict[str, float]:

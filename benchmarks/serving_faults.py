@@ -20,10 +20,10 @@ from typing import Any
 
 from machine import RESULTS, about, save
 from segue.serving.client.client import Client
-from segue.serving.deployment.model_registry import Registry
-from segue.serving.inference.served_model import Model
+from segue.serving.deployment.model_registry import ModelRegistry
+from segue.serving.inference.served_model import ServedModel
 from segue.serving.schemas.requests import EventIn, Recommendation, RecommendRequest
-from segue.serving.store.event_store import Store
+from segue.serving.store.event_store import EventStore
 from serving_world import Server, ask, free_port, load, load_process, model, serving, start
 
 HONEST_RATE = 200
@@ -51,7 +51,7 @@ def faults(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def swaps(run: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Two versions take turns while events come in and two people in a hurry compare every list with what the version
     that it names would say."""
-    registry = Registry(folder / "registry")
+    registry = ModelRegistry(folder / "registry")
     versions = [registry.add(run), registry.add(model("gru4rec", ITEMS, folder, seed=1))]
     registry.promote(versions[0])
     rng = random.Random(0)
@@ -100,9 +100,9 @@ class Seen:
 
 def answers(path: Path, probes: list[list[str]]) -> list[list[Recommendation]]:
     """What a version says to each of the histories, asked of the model itself."""
-    opened = Model.open(path)
-    histories = [opened.catalog.index(one).tolist() for one in probes]
-    return [opened.best(history, K, exclude=history) for history in histories]
+    opened = ServedModel.open(path)
+    histories = [opened.catalog.to_indices(one).tolist() for one in probes]
+    return [opened.top_k(history, K, exclude=history) for history in histories]
 
 
 def same(found: list[Recommendation], wanted: list[Recommendation]) -> float:
@@ -175,7 +175,7 @@ def kills(run: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any
         server.end(signal.SIGKILL)
         for sender in senders:
             sender.join(30)
-    store = Store(data / "events.sqlite")
+    store = EventStore(data / "events.sqlite")
     ids = [row[0] for row in store._read.execute("SELECT event_id FROM events")]
     sound = store._read.execute("PRAGMA integrity_check").get
     store.close()

@@ -36,11 +36,11 @@ from segue.models.sparse_rows import item_counts
 from segue.system import memory_usage
 from segue.training.build_net import build_net
 from segue.training.config import TrainingConfig
-from segue.training.export import export
+from segue.training.export import export_scorer
 from segue.training.losses import softmax_loss
 from segue.training.trainer import Trainer
-from segue.workflows.compare_models import Comparison, compare, run_one
-from segue.workflows.job import Job
+from segue.workflows.compare_models import CompareOptions, compare, fit_and_evaluate
+from segue.workflows.job import TrainJob
 
 PEERS = {
     "rectools": ["torch==2.13.0", "rectools[torch]==0.19.0"],
@@ -63,7 +63,7 @@ def epoch(peers: Path) -> dict[str, Any]:
         started = time.perf_counter()
         Trainer(net, split.train, TrainingConfig(epochs=1, loss="full"), seed).run()
         seconds = time.perf_counter() - started
-        scorer = export("sasrec", net, item_counts(split.train, size))
+        scorer = export_scorer("sasrec", net, item_counts(split.train, size))
         found = evaluate(scorer, split.test, exclude_seen=True, ks=(10,)).metrics
         runs.append(
             {"seconds": seconds, "peak_mb": memory_usage.peak_mb(), **{k: found[k] for k in ("recall@10", "ndcg@10")}}
@@ -136,8 +136,8 @@ def quality_of(name: str) -> dict[str, Any]:
     for seed in range(seeds):
         started = time.perf_counter()
         split = beauty() if log == "beauty" else movies()
-        job = Job(seed=seed)
-        found, _ = run_one(split, "sasrec", values, job, Comparison(ks=(10,)), None)
+        job = TrainJob(seed=seed)
+        found, _ = fit_and_evaluate(split, "sasrec", values, job, CompareOptions(ks=(10,)), None)
         run = {"seconds": time.perf_counter() - started}
         run |= {k: found.metrics[k] for k in ("recall@10", "ndcg@10")} | {"peak_mb": found.peak_rss_mb}
         notes = {"validation_ndcg@10": found.notes["validation_ndcg@10"], "prior_weight": found.notes["prior_weight"]}
@@ -177,7 +177,7 @@ def gru(peers: Path) -> dict[str, Any]:
     result["plain session-parallel peer on rsc15-sample"] = plain_gru(DATA / "rsc15-sample" / "train_full.tsv")
     log, test = logs["rsc15-sample"][0], read_events(DATA / "rsc15-sample" / "test.tsv")
     split = split_log(log, "fixed", test=test)
-    found = compare(split, ["gru4rec"], {"gru4rec": {"dim": 100}}, Comparison(ks=(20,), ties="conservative"))[0]
+    found = compare(split, ["gru4rec"], {"gru4rec": {"dim": 100}}, CompareOptions(ks=(20,), ties="conservative"))[0]
     result["rsc15-sample"] |= {"recall@20": found.metrics["recall@20"], "mrr@20": found.metrics["mrr@20"]}
     print(result["rsc15-sample"], file=sys.stderr, flush=True)
     return result
@@ -210,12 +210,14 @@ class Dot:
 
 def evaluation(peers: Path) -> dict[str, Any]:
     """ML-1M's 6,040 people with a trained-size SASRec and a co-visit rule; and the ranking road on 100,000 items."""
-    from segue.data.evaluation_cases import Cases
+    from segue.data.evaluation_cases import EvaluationCases
     from segue.models.counting.covisitation import CoVisit, CoVisitConfig
 
     split = movies()
     size = split.catalog.size
-    sasrec = export("sasrec", build_net(SASRecConfig(length=50), split.train, size, 0), item_counts(split.train, size))
+    sasrec = export_scorer(
+        "sasrec", build_net(SASRecConfig(length=50), split.train, size, 0), item_counts(split.train, size)
+    )
     result: dict[str, Any] = {}
     for name, scorer in (("covisit", CoVisit.fit(split.train, size, CoVisitConfig())), ("sasrec", sasrec)):
         seconds = [timed(lambda s=scorer: evaluate(s, split.test, exclude_seen=True, ks=(10,))) for _ in range(3)]
@@ -224,7 +226,7 @@ def evaluation(peers: Path) -> dict[str, Any]:
     dot = Dot(100_001, 64, people)
     rng = np.random.default_rng(1)
     targets = rng.integers(1, 100_001, people).astype(np.int32)
-    cases = Cases(Sequences.from_lists([[1]] * people), targets, np.arange(people), None, {})
+    cases = EvaluationCases(Sequences.from_lists([[1]] * people), targets, np.arange(people), None, {})
 
     def plain() -> None:
         for n in range(people):  # what is usually written: score everything, sort it, look the target up

@@ -49,7 +49,7 @@ def test_hidden_items_are_nowhere_but_in_the_cold_cases(cold: ModuleType, judged
 def test_every_event_of_a_hidden_item_with_a_known_one_before_is_asked(cold: ModuleType) -> None:
     events = log()
     split, asked, _, hidden_V = cold.hide(events, read_items(table()), seed=3, judged_last=True)
-    rows = events.with_items(read_items(table())).sequences(split.catalog)[0].lists()
+    rows = events.with_items(read_items(table())).sequences(split.catalog)[0].to_lists()
     wanted = [
         ([i for i in row[:t] if not hidden_V[i]], item)
         for row in rows

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segue.data.datasets.synthetic import ring
-from segue.data.evaluation_cases import Cases
-from segue.data.splits.targets import every_position
-from segue.evaluation.order_sensitivity import sequentiality
+from segue.data.datasets.synthetic import ring_sequences
+from segue.data.evaluation_cases import EvaluationCases
+from segue.data.splits.targets import all_positions
+from segue.evaluation.order_sensitivity import order_sensitivity
 from segue.models.counting.markov import Markov, MarkovConfig
 from segue.models.counting.popularity import Popularity, PopularityConfig
 
@@ -27,18 +27,18 @@ def order(monkeypatch):
 
 @pytest.fixture(scope="module")
 def rows():
-    return ring(np.random.default_rng(0), people=120, items=20, length=10, noise=0.2)
+    return ring_sequences(np.random.default_rng(0), people=120, items=20, length=10, noise=0.2)
 
 
-def last(rows) -> Cases:
-    cases = every_position(rows)
+def last(rows) -> EvaluationCases:
+    cases = all_positions(rows)
     return cases.take(cases.histories.lengths == 9)
 
 
 def test_each_shuffle_is_what_one_shuffle_measures(order, rows):
     markov = Markov.fit(rows, 21, MarkovConfig())
     found = order.lost(markov, last(rows), exclude_seen=False, shuffles=3)
-    alone = [sequentiality(markov, last(rows), np.random.default_rng((0, t)), exclude_seen=False) for t in range(3)]
+    alone = [order_sensitivity(markov, last(rows), np.random.default_rng((0, t)), exclude_seen=False) for t in range(3)]
     assert found["each_shuffle"] == [one.shuffled for one in alone]
     assert found["ndcg@10"] == alone[0].in_order
     assert found["shuffled"] == pytest.approx(np.mean(found["each_shuffle"]))

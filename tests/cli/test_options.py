@@ -4,16 +4,16 @@ import re
 
 import pytest
 
-from segue.cli.options import lengths, values_of, with_features
+from segue.cli.options import parse_lengths, parse_settings, with_features
 
 
 def test_a_plain_name_goes_to_every_model_that_has_it() -> None:
-    values = values_of(["decay=0.7", "gru4rec.epochs=3", "dim=16"], ["covisit", "item-knn", "gru4rec"])
+    values = parse_settings(["decay=0.7", "gru4rec.epochs=3", "dim=16"], ["covisit", "item-knn", "gru4rec"])
     assert values == {"covisit": {"decay": 0.7}, "item-knn": {"decay": 0.7}, "gru4rec": {"epochs": 3, "dim": 16}}
 
 
 def test_lengths() -> None:
-    assert lengths("5,10, 20") == [5, 10, 20]
+    assert parse_lengths("5,10, 20") == [5, 10, 20]
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_lengths() -> None:
 )
 def test_a_setting_nobody_has_is_refused(assignment: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}"):
-        values_of([assignment], ["markov", "popularity"])
+        parse_settings([assignment], ["markov", "popularity"])
 
 
 def test_only_networks_get_columns_to_learn_from() -> None:

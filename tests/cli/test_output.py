@@ -57,4 +57,4 @@ def test_a_file_gets_a_line_for_each_piece_of_work(capsys: pytest.CaptureFixture
     ("values", "shown"), [([], ""), ([0, 0], "▁▁"), ([1, 2, 4], "▃▅█"), ([0, 1, 100], "▁▁█"), ([-1, 8], "▁█")]
 )
 def test_a_chart_in_a_line(values: list[float], shown: str) -> None:
-    assert output.spark(values) == shown
+    assert output.sparkline(values) == shown

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from segue.config.decode import decode, distribute, parse
+from segue.config.decode import decode_settings, parse_assignments, split_by_config
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Nothing:
 
 def refusal(kind, values):
     with pytest.raises(ValueError) as error:
-        decode(kind, values)
+        decode_settings(kind, values)
     return str(error.value)
 
 
@@ -49,20 +49,20 @@ def test_values_of_every_kind_are_taken():
         "inner": {"depth": 4},
         "shuffle": True,
     }
-    assert decode(Outer, values) == Outer(0.5, 7, "sampled", 3.5, (2, 3), Inner(4), True)
+    assert decode_settings(Outer, values) == Outer(0.5, 7, "sampled", 3.5, (2, 3), Inner(4), True)
 
 
 def test_what_is_not_given_keeps_its_default():
-    assert decode(Outer, {"rate": 1.0}) == Outer(1.0)
+    assert decode_settings(Outer, {"rate": 1.0}) == Outer(1.0)
 
 
 @pytest.mark.parametrize("nothing", [None, "none"])
 def test_nothing_is_taken_where_it_is_allowed(nothing):
-    assert decode(Outer, {"rate": 1.0, "window_days": nothing}).window_days is None
+    assert decode_settings(Outer, {"rate": 1.0, "window_days": nothing}).window_days is None
 
 
 def test_an_int_becomes_a_float_where_a_float_is_asked():
-    decoded = decode(Outer, {"rate": 2, "window_days": 30})
+    decoded = decode_settings(Outer, {"rate": 2, "window_days": 30})
     assert (type(decoded.rate), type(decoded.window_days)) == (float, float)
 
 
@@ -102,7 +102,9 @@ def test_a_model_without_settings_says_so():
 
 
 def test_assignments_are_read_as_toml_and_else_as_text():
-    assert parse(["units=100", "rate = 1e-3", "loss=full", "layers=[1, 2]", "shuffle=true", "window_days=none"]) == {
+    assert parse_assignments(
+        ["units=100", "rate = 1e-3", "loss=full", "layers=[1, 2]", "shuffle=true", "window_days=none"]
+    ) == {
         "units": 100,
         "rate": 0.001,
         "loss": "full",
@@ -115,16 +117,16 @@ def test_assignments_are_read_as_toml_and_else_as_text():
 @pytest.mark.parametrize("text", ["units", "=5", " =5"])
 def test_an_assignment_needs_a_name_and_a_value(text):
     with pytest.raises(ValueError) as error:
-        parse([text])
+        parse_assignments([text])
     assert str(error.value) == f"'{text}' is not a setting: write name=value, for example epochs=5."
 
 
 def test_values_go_to_the_dataclass_that_has_the_field():
-    shares = distribute({"depth": 2, "rate": 0.1}, {"net": Inner, "training": Outer})
+    shares = split_by_config({"depth": 2, "rate": 0.1}, {"net": Inner, "training": Outer})
     assert shares == {"net": {"depth": 2}, "training": {"rate": 0.1}}
 
 
 def test_a_value_that_nobody_has_is_refused():
     with pytest.raises(ValueError) as error:
-        distribute({"depht": 2}, {"net": Inner, "training": Outer})
+        split_by_config({"depht": 2}, {"net": Inner, "training": Outer})
     assert str(error.value) == "Unknown setting 'depht'. Did you mean 'depth'?"

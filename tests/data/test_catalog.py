@@ -15,20 +15,20 @@ ODD = ("1", "01", "1.0", "true", "\u00e9", "e\u0301", " a", "a ", "a", "A", "", 
 def test_index_zero_is_no_item():
     catalog = Catalog(["a", "b"])
     assert (PAD, catalog.size, len(catalog)) == (0, 3, 2)
-    assert catalog.index(["b", "x", "a", ""]).tolist() == [2, PAD, 1, PAD]
-    assert catalog.names([2, PAD, 1]) == ["b", "a"]
-    assert catalog.names(np.array([PAD, PAD])) == []
+    assert catalog.to_indices(["b", "x", "a", ""]).tolist() == [2, PAD, 1, PAD]
+    assert catalog.to_ids([2, PAD, 1]) == ["b", "a"]
+    assert catalog.to_ids(np.array([PAD, PAD])) == []
 
 
 def test_indices_are_int32():
-    assert Catalog(["a"]).index(["a"]).dtype == np.int32
-    assert Catalog([]).index([]).tolist() == []
+    assert Catalog(["a"]).to_indices(["a"]).dtype == np.int32
+    assert Catalog([]).to_indices([]).tolist() == []
 
 
 def test_no_two_spellings_merge():
     catalog = Catalog(ODD)
-    assert catalog.index(ODD).tolist() == list(range(1, len(ODD) + 1))
-    assert catalog.names(catalog.index(ODD)) == list(ODD)
+    assert catalog.to_indices(ODD).tolist() == list(range(1, len(ODD) + 1))
+    assert catalog.to_ids(catalog.to_indices(ODD)) == list(ODD)
 
 
 def test_membership_is_by_exact_string():
@@ -47,8 +47,8 @@ def test_an_id_that_occurs_twice_is_named():
 @given(st.lists(st.text(), unique=True))
 def test_every_id_finds_its_way_there_and_back(ids):
     catalog = Catalog(ids)
-    assert catalog.names(catalog.index(ids)) == ids
-    assert sorted(catalog.index(ids).tolist()) == list(range(1, len(ids) + 1))
+    assert catalog.to_ids(catalog.to_indices(ids)) == ids
+    assert sorted(catalog.to_indices(ids).tolist()) == list(range(1, len(ids) + 1))
 
 
 def test_the_fingerprint_tells_catalogues_apart():

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from segue.data.event_contexts import Contexts, kinds_of
+from segue.data.event_contexts import EventContexts, context_column_types
 from segue.data.event_log import EventLog
 from segue.data.readers.events import read_events
 from segue.data.readers.items import read_users
@@ -18,25 +18,29 @@ T0 = 1_700_000_000
 
 def test_equal_rows_are_one_and_what_is_missing_is_nothing() -> None:
     rows: list[dict[str, Any]] = [{"device": "tv", "age": 3.0}, {}, {"age": 3.0, "device": "tv"}, {"device": None}]
-    found = Contexts.from_rows([*rows, {"device": "tv", "age": None}])
+    found = EventContexts.from_rows([*rows, {"device": "tv", "age": None}])
     assert found.codes.tolist() == [1, 0, 1, 0, 2]
-    assert found.facts.rows == [{}, {"device": "tv", "age": 3.0}, {"device": "tv"}]
+    assert found.features.rows == [{}, {"device": "tv", "age": 3.0}, {"device": "tv"}]
     assert found.take(np.array([4, 0])).codes.tolist() == [2, 1]
 
 
 def test_a_log_s_columns_are_numbered_whatever_the_order_of_its_rows() -> None:
     frame = pl.DataFrame({"device": ["tv", None, "tv", "phone"], "age": [3.0, float("nan"), None, 5.0]})
-    found = Contexts.from_frame(frame, {"device": "category", "age": "number"})
-    told = [found.facts.rows[code] for code in found.codes]
+    found = EventContexts.from_frame(frame, {"device": "category", "age": "number"})
+    told = [found.features.rows[code] for code in found.codes]
     assert told == [{"device": "tv", "age": 3.0}, {}, {"device": "tv"}, {"device": "phone", "age": 5.0}]
-    assert found.codes[1] == 0 and found.facts.rows[0] == {}
-    turned = Contexts.from_frame(frame.reverse(), found.facts.kinds)
-    assert turned.codes.tolist() == found.codes[::-1].tolist() and turned.facts == found.facts
+    assert found.codes[1] == 0 and found.features.rows[0] == {}
+    turned = EventContexts.from_frame(frame.reverse(), found.features.column_types)
+    assert turned.codes.tolist() == found.codes[::-1].tolist() and turned.features == found.features
 
 
 def test_kinds_are_guessed_as_those_of_items() -> None:
     frame = pl.DataFrame({"device": ["tv", "phone"] * 4, "age": ["3", "5"] * 4, "tags": ["a|b", "c|d"] * 4})
-    assert kinds_of(frame, ["device", "age", "tags"]) == {"device": "category", "age": "number", "tags": "list"}
+    assert context_column_types(frame, ["device", "age", "tags"]) == {
+        "device": "category",
+        "age": "number",
+        "tags": "list",
+    }
 
 
 def log() -> EventLog:
@@ -56,7 +60,7 @@ def assert_echoed(rows: Sequences, ids: tuple[str, ...]) -> None:
     assert rows.contexts is not None
     where = rows.positions()[1]
     for item, code in zip(rows.items[where].tolist(), rows.contexts.codes[where].tolist(), strict=True):
-        assert item == 0 or rows.contexts.facts.rows[code] == {"echo": ids[item - 1]}
+        assert item == 0 or rows.contexts.features.rows[code] == {"echo": ids[item - 1]}
 
 
 @pytest.mark.parametrize("protocol", ["time", "leave-last-out", "leave-last-n-out", "sessions"])
@@ -65,7 +69,7 @@ def test_every_cut_keeps_contexts_with_their_events(protocol: str) -> None:
     for rows in (split.train, split.refit, split.validation.histories, split.test.histories):
         assert_echoed(rows, split.catalog.ids)
         assert_echoed(rows.tail(3), split.catalog.ids)
-        assert_echoed(rows.known().flat(), split.catalog.ids)
+        assert_echoed(rows.drop_unknown().to_contiguous(), split.catalog.ids)
         assert_echoed(rows.take(slice(2, 9)).prefixes(np.full(len(rows.take(slice(2, 9))), -1)), split.catalog.ids)
 
 

@@ -82,11 +82,11 @@ def test_the_papers_formats(tmp_path: Path) -> None:
     assert not sequences.has_times
     pairs = read_events(write(tmp_path / "p.txt", "7 a\n8 c\n7 b\n"), format="pairs")
     lists, people = pairs.sequences(pairs.catalog())
-    assert people == ["7", "8"] and lists.lists() == [[1, 2], [3]]
+    assert people == ["7", "8"] and lists.to_lists() == [[1, 2], [3]]
     sessions = read_events(write(tmp_path / "t.txt", "a b\nc\n\nd e\n"), format="sessions")
     assert [(u, i) for u, i, _ in rows(sessions)] == [("1", "a"), ("1", "b"), ("2", "c"), ("4", "d"), ("4", "e")]
     prefixes = read_events(write(tmp_path / "x.txt", "a b\tc\nd\te\n"), format="prefixes")
-    assert prefixes.labelled
+    assert prefixes.is_labeled_test
     assert [(u, i) for u, i, _ in rows(prefixes)] == [("1", "a"), ("1", "b"), ("1", "c"), ("2", "d"), ("2", "e")]
 
 
@@ -257,7 +257,7 @@ def test_order_is_by_time_and_ties_keep_the_files_order() -> None:
     )
     log = read_events(frame)
     sequences, _ = log.sequences(log.catalog())
-    assert log.catalog().names(sequences.items) == ["c", "a", "d", "b"]
+    assert log.catalog().to_ids(sequences.items) == ["c", "a", "d", "b"]
 
 
 def test_any_arrival_order_gives_the_same_history() -> None:
@@ -267,20 +267,20 @@ def test_any_arrival_order_gives_the_same_history() -> None:
     wanted = read_events(frame)
     for seed in range(20):
         shuffled = read_events(frame.sample(fraction=1, shuffle=True, seed=seed))
-        assert shuffled.sequences(wanted.catalog())[0].lists() == wanted.sequences(wanted.catalog())[0].lists()
+        assert shuffled.sequences(wanted.catalog())[0].to_lists() == wanted.sequences(wanted.catalog())[0].to_lists()
 
 
 def test_unknown_items_become_pad() -> None:
     log = read_events(pl.DataFrame({"user": ["u", "u"], "item": ["a", "b"], "time": [T0, T0 + 1]}))
-    assert log.sequences(Catalog(["b"]))[0].lists() == [[0, 1]]
-    assert log.sequences(Catalog([]))[0].lists() == [[0, 0]]
+    assert log.sequences(Catalog(["b"]))[0].to_lists() == [[0, 1]]
+    assert log.sequences(Catalog([]))[0].to_lists() == [[0, 0]]
 
 
 def test_where_keeps_some_rows_and_counts_the_others() -> None:
     frame = pl.DataFrame({"user": ["u"] * 3, "item": list("abc"), "time": [T0] * 3, "Quantity": [1, -1, 2]})
     log = read_events(frame, where="Quantity > 0")
     assert [i for _, i, _ in rows(log)] == ["a", "c"]
-    assert log.report.left_out == 1
+    assert log.report.filtered_out == 1
     assert "1 rows left out by the condition." in log.report.lines()
 
 
@@ -330,7 +330,7 @@ class TestRealLogs:
         path = DATA / "online-retail" / "online_retail.parquet"
         log = read_events(path, where="Quantity > 0 AND NOT starts_with(InvoiceNo, 'C')")
         assert log.report.rows_read == 541_909
-        assert log.report.left_out == 10_624
+        assert log.report.filtered_out == 10_624
         assert log.report.rejected == {"user_id is missing": 133_361}
         assert len(log) == 397_924
         assert "Column 'CustomerID' holds floats; 17850.0 is read as 17850." in log.report.notes
@@ -339,7 +339,7 @@ class TestRealLogs:
         path = DATA / "trivago-sample" / "trivago_val_100k.parquet"
         log = read_events(path, where="action_type = 'clickout item'")
         assert log.report.rows_read == 100_003
-        assert log.report.left_out + len(log) + sum(log.report.rejected.values()) == 100_003
+        assert log.report.filtered_out + len(log) + sum(log.report.rejected.values()) == 100_003
         assert log.frame["event"].unique().to_list() == ["clickout item"]
         assert "session_id" in log.frame.columns
 

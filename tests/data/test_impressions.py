@@ -6,7 +6,7 @@ import pytest
 
 from segue.data.catalog import Catalog
 from segue.data.event_log import EventLog
-from segue.data.impressions import impressions
+from segue.data.impressions import click_examples_from_impressions
 from segue.data.readers.events import read_events
 
 MINUTE = 60_000_000
@@ -32,15 +32,15 @@ def test_an_impression_is_taken_within_the_window() -> None:
             ("bob", "x", 16, "view"),  # not in the catalogue
         ]
     )
-    cases = impressions(log, Catalog(["a", "b", "c"]))
+    cases = click_examples_from_impressions(log, Catalog(["a", "b", "c"]))
     shown = [
         (int(group), int(moment) // MINUTE, int(item), bool(label), history)
         for group, moment, item, label, history in zip(
             cases.groups_B,
-            cases.moments_B,
+            cases.times_B,
             cases.candidates_BC[:, 0],
             cases.labels_BC[:, 0],
-            cases.histories.lists(),
+            cases.histories.to_lists(),
             strict=True,
         )
     ]
@@ -52,7 +52,7 @@ def test_an_impression_is_taken_within_the_window() -> None:
         (1, 15, 2, False, []),
     ]
     assert [len(cases), len(cases.take([0, 1]))] == [5, 2]
-    assert cases.asked.all()
+    assert cases.requested_items.all()
 
 
 def test_equals_the_slow_way() -> None:
@@ -63,14 +63,14 @@ def test_equals_the_slow_way() -> None:
     ]
     log = log_of(rows)
     catalog = log.catalog()
-    cases = impressions(log, catalog, window_s=600)
+    cases = click_examples_from_impressions(log, catalog, window_s=600)
     views = sorted(((u, t, i) for u, i, t, e in rows if e == "view"), key=lambda row: row[:2])
     users = sorted({u for u, _, _ in views})
     found = sorted(
-        (users[g], int(m) // MINUTE, catalog.ids[c - 1], bool(y), tuple(catalog.names(h)))
+        (users[g], int(m) // MINUTE, catalog.ids[c - 1], bool(y), tuple(catalog.to_ids(h)))
         for g, m, c, y, h in zip(
             cases.groups_B,
-            cases.moments_B,
+            cases.times_B,
             cases.candidates_BC[:, 0],
             cases.labels_BC[:, 0],
             cases.histories,
@@ -89,15 +89,15 @@ def test_equals_the_slow_way() -> None:
 def test_what_cannot_be_read_is_said() -> None:
     catalog = Catalog(["a"])
     with pytest.raises(ValueError) as error:
-        impressions(log_of([("u", "a", 1, "click")]), catalog)
+        click_examples_from_impressions(log_of([("u", "a", 1, "click")]), catalog)
     assert str(error.value) == "This log has no event 'view'. It has: 'click'."
     plain = read_events(pl.DataFrame({"user": ["u"], "item": ["a"], "timestamp": [1_500_000_000]}))
     with pytest.raises(ValueError) as error:
-        impressions(plain, catalog)
+        click_examples_from_impressions(plain, catalog)
     assert str(error.value) == "This log has no column 'event' that could tell 'view' from 'click'."
     ordered = read_events(pl.DataFrame({"user": ["u"], "item": ["a"]}))
     with pytest.raises(ValueError) as error:
-        impressions(ordered, catalog)
+        click_examples_from_impressions(ordered, catalog)
     assert str(error.value) == (
         "This log has an order but no times, so it cannot say what was known when an item was shown."
     )

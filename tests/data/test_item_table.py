@@ -28,7 +28,7 @@ def table(tmp_path: Path) -> Path:
 
 def test_kinds_are_guessed_and_told(table: Path) -> None:
     items = read_items(table)
-    assert items.kinds == {"Title": "text", "price": "number", "genres": "list", "colour": "category"}
+    assert items.column_types == {"Title": "text", "price": "number", "genres": "list", "colour": "category"}
     assert items.notes == (
         "Column 'Title' is taken as text.",
         "Column 'price' is taken as number.",
@@ -94,7 +94,7 @@ def test_a_json_list_that_is_none_is_one_sentence(tmp_path: Path) -> None:
 
 def test_cells_that_only_look_like_json_lists_stay_text() -> None:
     items = read_items(pl.DataFrame({"item_id": ["a", "b"], "title": ["[Live] at home", "[Demo]"]}))
-    assert items.kinds == {"title": "text"}
+    assert items.column_types == {"title": "text"}
     assert items.frame["title"].to_list() == ["[Live] at home", "[Demo]"]
 
 

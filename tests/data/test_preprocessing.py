@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segue.data.event_log import EventLog
-from segue.data.preprocessing import Trim, drop_repeats, k_core, sessionize
+from segue.data.preprocessing import PreprocessingConfig, drop_repeats, k_core, sessionize
 from segue.data.readers.events import read_events
 
 MINUTE = 60
@@ -63,7 +63,7 @@ def test_the_core_reports_what_it_removed() -> None:
         "People with fewer than 2 events and items with fewer than 2 are taken out in 4 rounds: 2 of 3 people and 2 of "
         "3 items."
     )
-    assert core.report.trimmed == {"of people or items with too few events": 4}
+    assert core.report.removed == {"of people or items with too few events": 4}
     assert core.report.lines()[0] == "the table: 6 rows read, 2 events kept."
     assert core.report.lines()[-1] == "4 events taken out: of people or items with too few events."
 
@@ -132,7 +132,7 @@ def test_repeats_are_kept_unless_asked() -> None:
     log = log_of(rows, drop_repeats=True)
     assert pairs(log) == [("u", "a"), ("u", "b"), ("u", "a"), ("v", "a")]
     assert log.frame["timestamp"].to_list() == [1_000_000, 3_000_000, 4_000_000, 0]
-    assert log.report.trimmed == {"repeats of the item just before": 2}
+    assert log.report.removed == {"repeats of the item just before": 2}
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.integers(0, 9)), min_size=1, max_size=30))
@@ -150,7 +150,7 @@ def test_all_trims_in_one_reading_add_up() -> None:
     log = log_of(rows, drop_repeats=True, session_gap_s=1800, min_user_events=2, min_item_events=2)
     assert pairs(log) == [("u", "a"), ("u", "b"), ("v", "a"), ("v", "b")]
     assert log.frame["session_id"].to_list() == ["u#1", "u#1", "v#1", "v#2"]
-    assert log.report.kept == len(log) == 6 - sum(log.report.trimmed.values())
+    assert log.report.kept == len(log) == 6 - sum(log.report.removed.values())
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_all_trims_in_one_reading_add_up() -> None:
 )
 def test_impossible_trims_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Trim(**options)
+        PreprocessingConfig(**options)
 
 
 def test_a_fixed_test_set_is_not_trimmed(tmp_path: Any) -> None:

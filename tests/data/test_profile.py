@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from segue.data.event_log import EventLog
-from segue.data.profile import profile
+from segue.data.profile import profile_log
 from segue.data.readers.events import read_events
 
 DATA = Path(os.environ.get("SEGUE_DATA", Path(__file__).resolve().parents[2] / ".." / "shared" / "data"))
@@ -35,13 +35,13 @@ SMALL = [
 
 
 def test_a_log_counted_by_hand() -> None:
-    found = profile(log_of(SMALL))
-    assert (found.events, found.people, found.items, found.sessions) == (7, 3, 4, None)
+    found = profile_log(log_of(SMALL))
+    assert (found.events, found.users, found.items, found.sessions) == (7, 3, 4, None)
     assert (found.first, found.last) == ("2024-01-01T00:00:00Z", "2024-01-03T00:00:00Z")
-    assert found.events_per_person == {"min": 1, "median": 2, "p90": 4, "max": 4}
-    assert found.one_event_people == pytest.approx(1 / 3)
+    assert found.events_per_user == {"min": 1, "median": 2, "p90": 4, "max": 4}
+    assert found.one_event_users == pytest.approx(1 / 3)
     assert found.top_percent_share == pytest.approx(4 / 7)  # one item is the least there can be of 1 %
-    assert found.once_items == pytest.approx(3 / 4)
+    assert found.one_event_items == pytest.approx(3 / 4)
     assert found.repeats == pytest.approx(2 / 7)
     assert found.exact_duplicates == 1
     assert found.same_time_neighbours == pytest.approx(2 / 4)  # ann: 0|10 10 10, bob: 5|1 d
@@ -55,12 +55,12 @@ def test_new_items_over_time() -> None:
     """Twenty events, two in each tenth; the items of the first half come again in the second, but for the very last."""
     items = [f"i{n}" for n in range(10)] * 2
     items[-1] = "new"
-    found = profile(log_of([("u", item, n) for n, item in enumerate(items)]))
+    found = profile_log(log_of([("u", item, n) for n, item in enumerate(items)]))
     assert found.new_items_by_tenth == (1.0,) * 5 + (0.0,) * 4 + (0.5,)
 
 
 def test_a_profile_is_json_and_lines() -> None:
-    found = profile(log_of(SMALL))
+    found = profile_log(log_of(SMALL))
     assert json.loads(json.dumps(found.to_dict()))["events"] == 7
     lines = dict(found.lines())
     assert lines["sessions by pauses of 30 min"] == "4"
@@ -71,9 +71,9 @@ def test_a_profile_is_json_and_lines() -> None:
 def test_an_order_without_times(tmp_path: Path) -> None:
     path = tmp_path / "s.txt"
     path.write_text("7 a b a\n8 c\n")
-    found = profile(read_events(path, format="sequences"))
+    found = profile_log(read_events(path, format="sequences"))
     assert (found.first, found.last, found.visits, found.pauses_s) == (None, None, None, {})
-    assert found.oddities[0] == "The log has an order but no times: a time split and recency are not possible."
+    assert found.warnings[0] == "The log has an order but no times: a time split and recency are not possible."
     assert dict(found.lines())["from"] == "no times"
 
 
@@ -109,17 +109,17 @@ def test_an_order_without_times(tmp_path: Path) -> None:
     ],
 )
 def test_oddities_are_sentences(rows: list[tuple[str, str, int]], columns: dict[str, Any], sentence: str) -> None:
-    assert sentence in profile(log_of(rows, **columns)).oddities
+    assert sentence in profile_log(log_of(rows, **columns)).warnings
 
 
 def test_a_plain_log_has_no_oddities() -> None:
     rows = [(f"u{u}", f"i{(u + k) % 10}", u * 100 + k * 7) for u in range(10) for k in range(5)]
-    assert profile(log_of(rows)).oddities == ()
+    assert profile_log(log_of(rows)).warnings == ()
 
 
 @pytest.mark.skipif(not DATA.exists(), reason=f"the benchmark logs are not at {DATA} (set SEGUE_DATA)")
 def test_beauty_is_known_for_its_ties() -> None:
-    found = profile(read_events(DATA / "beauty" / "events.csv.gz"))
-    assert (found.events, found.people, found.items) == (198_502, 22_363, 12_101)
+    found = profile_log(read_events(DATA / "beauty" / "events.csv.gz"))
+    assert (found.events, found.users, found.items) == (198_502, 22_363, 12_101)
     assert found.last_pair_tied == pytest.approx(0.43, abs=0.01)
     assert found.repeats == 0

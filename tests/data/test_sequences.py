@@ -19,7 +19,7 @@ def build(rows):
 
 def test_the_documented_example():
     log = Sequences.from_lists([[5, 6, 7], [8]])
-    assert log.prefixes([2, 1]).lists() == [[5, 6], [8]]
+    assert log.prefixes([2, 1]).to_lists() == [[5, 6], [8]]
     assert log.tail(2).padded(3).tolist() == [[PAD, 6, 7], [PAD, PAD, 8]]
 
 
@@ -34,7 +34,7 @@ def test_types_are_fixed():
 @given(ROWS)
 def test_rows_come_back(rows):
     log = build(rows)
-    assert log.lists() == rows
+    assert log.to_lists() == rows
     assert [row.tolist() for row in log] == rows
     assert len(log) == len(rows)
     assert log.lengths.tolist() == [len(row) for row in rows]
@@ -43,13 +43,13 @@ def test_rows_come_back(rows):
 
 @given(ROWS, st.integers(0, 7))
 def test_tail_is_the_newest(rows, length):
-    assert build(rows).tail(length).lists() == [row[-length:] if length else [] for row in rows]
+    assert build(rows).tail(length).to_lists() == [row[-length:] if length else [] for row in rows]
 
 
 @given(ROWS, st.data())
 def test_prefixes_are_the_oldest(rows, data):
     lengths = [data.draw(st.integers(-8, 8)) for _ in rows]
-    assert build(rows).prefixes(lengths).lists() == [row[:n] for row, n in zip(rows, lengths, strict=True)]
+    assert build(rows).prefixes(lengths).to_lists() == [row[:n] for row, n in zip(rows, lengths, strict=True)]
 
 
 @given(ROWS, st.data())
@@ -57,9 +57,9 @@ def test_take_by_index_and_by_mask(rows, data):
     log = build(rows)
     mask = np.array([data.draw(st.booleans()) for _ in rows], dtype=bool)
     wanted = [row for row, keep in zip(rows, mask, strict=True) if keep]
-    assert log.take(mask).lists() == wanted
-    assert log.take(np.flatnonzero(mask)).lists() == wanted
-    assert log.take(slice(1, None)).lists() == rows[1:]
+    assert log.take(mask).to_lists() == wanted
+    assert log.take(np.flatnonzero(mask)).to_lists() == wanted
+    assert log.take(slice(1, None)).to_lists() == rows[1:]
 
 
 @given(ROWS, st.integers(1, 7))
@@ -77,28 +77,28 @@ def test_positions_and_flat_agree_with_the_rows(rows, length):
     view = log.tail(length)  # has gaps
     row, where = view.positions()
     assert list(zip(row.tolist(), log.items[where].tolist(), strict=True)) == [
-        (b, item) for b, items in enumerate(view.lists()) for item in items
+        (b, item) for b, items in enumerate(view.to_lists()) for item in items
     ]
-    flat = view.flat()
-    assert flat.lists() == view.lists()
+    flat = view.to_contiguous()
+    assert flat.to_lists() == view.to_lists()
     assert flat.times.tolist() == log.times[where].tolist()
-    assert flat.items.tolist() == [item for items in view.lists() for item in items]
+    assert flat.items.tolist() == [item for items in view.to_lists() for item in items]
 
 
 def test_overlapping_rows_become_separate_ones():
     log = build([[1, 2, 3]])
     prefixes = Sequences(log.items, log.times, np.zeros(3, np.int64), np.arange(1, 4))
-    assert prefixes.lists() == [[1], [1, 2], [1, 2, 3]]
+    assert prefixes.to_lists() == [[1], [1, 2], [1, 2, 3]]
     assert prefixes.num_events == 6
-    assert prefixes.flat().items.tolist() == [1, 1, 2, 1, 2, 3]
-    assert prefixes.flat().times.tolist() == [0, 0, 1, 0, 1, 2]
+    assert prefixes.to_contiguous().items.tolist() == [1, 1, 2, 1, 2, 3]
+    assert prefixes.to_contiguous().times.tolist() == [0, 0, 1, 0, 1, 2]
 
 
 @given(ROWS, st.integers(0, 7))
 def test_known_drops_pad_and_keeps_the_times_beside_their_items(rows, length):
     view = build(rows).tail(length)
-    known = view.known()
-    assert known.lists() == [[item for item in row if item != PAD] for row in view.lists()]
+    known = view.drop_unknown()
+    assert known.to_lists() == [[item for item in row if item != PAD] for row in view.to_lists()]
     _, where = view.positions()
     pairs = zip(view.items[where].tolist(), view.times[where].tolist(), strict=True)
     _, kept = known.positions()
@@ -107,7 +107,7 @@ def test_known_drops_pad_and_keeps_the_times_beside_their_items(rows, length):
 
 def test_nothing_is_copied_where_nothing_has_to_be():
     log = build([[1, 2], [3]])
-    assert log.known() is log
+    assert log.drop_unknown() is log
     assert np.shares_memory(log.tail(1).items, log.items)
     assert np.shares_memory(log.prefixes([1, 0]).items, log.items)
     assert np.shares_memory(log.take(np.array([1])).items, log.items)
@@ -117,8 +117,8 @@ def test_read_only_arrays_are_enough():
     log = build([[1, PAD, 2], [], [3]])
     for array in (log.items, log.times, log.starts, log.stops):
         array.flags.writeable = False
-    assert log.known().lists() == [[1, 2], [], [3]]
-    assert log.flat().tail(1).padded(2).tolist() == [[PAD, 2], [PAD, PAD], [PAD, 3]]
+    assert log.drop_unknown().to_lists() == [[1, 2], [], [3]]
+    assert log.to_contiguous().tail(1).padded(2).tolist() == [[PAD, 2], [PAD, PAD], [PAD, 3]]
 
 
 @pytest.mark.parametrize("rows", [[[1, 2, 3], [], [4]], [[]], []])
@@ -127,10 +127,10 @@ def test_what_is_saved_is_mapped(tmp_path, rows, timed):
     log = build(rows) if timed else Sequences.from_lists(rows)
     log.tail(2).save(tmp_path / "log")
     opened = Sequences.open(tmp_path / "log")
-    assert opened.lists() == log.tail(2).lists()
+    assert opened.to_lists() == log.tail(2).to_lists()
     assert (opened.times is None) == (not timed)
     if timed:
-        assert opened.times.tolist() == log.tail(2).flat().times.tolist()
+        assert opened.times.tolist() == log.tail(2).to_contiguous().times.tolist()
     assert isinstance(opened.items, np.memmap)
     assert not opened.items.flags.writeable
 
@@ -151,22 +151,22 @@ def test_each_item_needs_its_time():
 
 def test_lists_may_be_generators():
     log = Sequences.from_lists((iter(row) for row in [[1, 2], [3]]), (iter(row) for row in [[7, 8], [9]]))
-    assert (log.lists(), log.times.tolist()) == ([[1, 2], [3]], [7, 8, 9])
+    assert (log.to_lists(), log.times.tolist()) == ([[1, 2], [3]], [7, 8, 9])
 
 
 def test_the_moment_of_asking_goes_with_its_row() -> None:
-    log = Sequences.from_lists([[1, PAD, 2], [3], []], [[1, 2, 3], [4], []]).at(np.array([10, 20, 30]))
-    for same in (log.tail(1), log.prefixes([1, 1, 0]), log.flat(), log.known(), log.take(slice(0, 3))):
-        assert same.now is not None
-        assert same.now.tolist() == [10, 20, 30]
-    some = log.take(np.array([2, 0])).now
+    log = Sequences.from_lists([[1, PAD, 2], [3], []], [[1, 2, 3], [4], []]).as_of(np.array([10, 20, 30]))
+    for same in (log.tail(1), log.prefixes([1, 1, 0]), log.to_contiguous(), log.drop_unknown(), log.take(slice(0, 3))):
+        assert same.query_times is not None
+        assert same.query_times.tolist() == [10, 20, 30]
+    some = log.take(np.array([2, 0])).query_times
     assert some is not None
     assert some.tolist() == [30, 10]
-    assert log.at(None).now is None
-    assert log.known().lists() == [[1, 2], [3], []]
+    assert log.as_of(None).query_times is None
+    assert log.drop_unknown().to_lists() == [[1, 2], [3], []]
 
 
 def test_every_row_needs_its_moment() -> None:
     with pytest.raises(ValueError) as refused:
-        Sequences.from_lists([[1], [2]]).at(np.array([5]))
+        Sequences.from_lists([[1], [2]]).as_of(np.array([5]))
     assert str(refused.value) == "Each row is asked at one moment, but 2 rows got 1 moments."

@@ -15,10 +15,10 @@ from segue.data.sequences import Sequences
 from segue.estimators import recommenders
 from segue.estimators.estimator import Recommender
 from segue.models import artifact
-from segue.models.zoo import ZOO, Counting, Learned
+from segue.models.zoo import ZOO, ClassicEntry, NeuralEntry
 
 CLASSES = [kind for kind in vars(recommenders).values() if inspect.isclass(kind) and kind is not Recommender]
-MODELS = [kind for kind in CLASSES if isinstance(ZOO[kind.model], Counting)]
+MODELS = [kind for kind in CLASSES if isinstance(ZOO[kind.model], ClassicEntry)]
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_the_signature_shows_what_is_really_used() -> None:
     shown = {name: p.default for name, p in inspect.signature(segue.GRU4Rec).parameters.items()}
     assert shown == segue.GRU4Rec().get_params()
     used = ZOO["gru4rec"]
-    assert isinstance(used, Learned) and used.training["epochs"] == shown["epochs"] == 5
+    assert isinstance(used, NeuralEntry) and used.training["epochs"] == shown["epochs"] == 5
     assert clone(segue.GRU4Rec(dim=8)).get_params() == {**shown, "dim": 8}
     assert repr(segue.GRU4Rec(epochs=5)) == "GRU4Rec()"
 

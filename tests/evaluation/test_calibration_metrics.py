@@ -23,8 +23,8 @@ def test_reliability_by_hand() -> None:
     p = np.array([0.9, 0.1, 0.2, 0.7, 0.6, 0.3])
     y = np.array([1, 0, 1, 1, 0, 0])
     curve = reliability(p, y, bins=2)
-    np.testing.assert_allclose(curve.said_K, [0.2, 2.2 / 3])
-    np.testing.assert_allclose(curve.happened_K, [1 / 3, 2 / 3])
+    np.testing.assert_allclose(curve.predicted_K, [0.2, 2.2 / 3])
+    np.testing.assert_allclose(curve.observed_K, [1 / 3, 2 / 3])
     assert curve.count_K.tolist() == [3, 3]
     assert curve.error == pytest.approx((abs(0.2 - 1 / 3) + abs(2.2 / 3 - 2 / 3)) / 2)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from segue.data.evaluation_cases import Cases
+from segue.data.evaluation_cases import EvaluationCases
 from segue.data.sequences import Sequences
 from segue.evaluation import evaluate as evaluate_module
 from segue.evaluation.evaluate import evaluate
@@ -25,7 +25,7 @@ class ByHistory:
 
     def scores(self, histories: Sequences) -> np.ndarray:
         self.asked.append(len(histories))
-        rows = [np.roll(np.arange(SIZE) // 2, sum(row)) for row in histories.lists()]
+        rows = [np.roll(np.arange(SIZE) // 2, sum(row)) for row in histories.to_lists()]
         return np.stack(rows).astype(np.float32)
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -33,10 +33,12 @@ class ByHistory:
 
 
 @pytest.fixture
-def cases() -> Cases:
+def cases() -> EvaluationCases:
     rng = np.random.default_rng(3)
     histories = Sequences.from_lists(rng.integers(0, SIZE, length).tolist() for length in rng.integers(0, 30, 200))
-    return Cases(histories, rng.integers(1, SIZE, 200).astype(np.int32), np.arange(200) // 4, None, {"why": 2}, 3)
+    return EvaluationCases(
+        histories, rng.integers(1, SIZE, 200).astype(np.int32), np.arange(200) // 4, None, {"why": 2}, 3
+    )
 
 
 @pytest.mark.parametrize("exclude_seen", [False, True])
@@ -77,7 +79,7 @@ def test_the_bound_on_memory_counts_scores_and_histories(cases, monkeypatch):
 
 
 def test_nothing_to_judge_by():
-    seen = Cases(Sequences.from_lists([[1]]), np.array([1], np.int32), np.arange(1), None, {})
+    seen = EvaluationCases(Sequences.from_lists([[1]]), np.array([1], np.int32), np.arange(1), None, {})
     with pytest.raises(ValueError) as caught:
         evaluate(ByHistory(), seen, exclude_seen=True)
     assert str(caught.value) == "There is no case to judge by; left out: {'target already seen': 1}."

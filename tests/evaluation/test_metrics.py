@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segue.data.evaluation_cases import Cases
+from segue.data.evaluation_cases import EvaluationCases
 from segue.data.sequences import Sequences
 from segue.evaluation.bootstrap import bootstrap_intervals, paired_difference
 from segue.evaluation.evaluate import evaluate
@@ -47,7 +47,7 @@ def test_against_ir_measures() -> None:
         def arrays(self) -> dict[str, np.ndarray]:
             return {}
 
-    cases = Cases(Sequences.from_lists([[]] * n), targets.astype(np.int32), np.arange(n), None, {})
+    cases = EvaluationCases(Sequences.from_lists([[]] * n), targets.astype(np.int32), np.arange(n), None, {})
     found = evaluate(Given(), cases, exclude_seen=False, ks=(10,)).metrics
     ours = [found[f"{name}@10"] for name in ("ndcg", "recall", "mrr", "precision", "map")]
     theirs = [wanted[m] for m in (ir.nDCG @ 10, ir.R @ 10, ir.RR @ 10, ir.P @ 10, ir.AP @ 10)]
@@ -66,7 +66,9 @@ def test_lists_by_hand() -> None:
 
 
 def test_missed_targets_count_as_misses() -> None:
-    cases = Cases(Sequences.from_lists([[1]] * 3), np.array([2, 2, 2], np.int32), np.arange(3), None, {}, missed=1)
+    cases = EvaluationCases(
+        Sequences.from_lists([[1]] * 3), np.array([2, 2, 2], np.int32), np.arange(3), None, {}, missed=1
+    )
 
     class Right:
         name = "right"
@@ -84,7 +86,9 @@ def test_missed_targets_count_as_misses() -> None:
 
 
 def test_seen_targets_are_dropped_and_counted() -> None:
-    cases = Cases(Sequences.from_lists([[1, 2], [1]]), np.array([2, 2], np.int32), np.arange(2), None, {"why": 7})
+    cases = EvaluationCases(
+        Sequences.from_lists([[1, 2], [1]]), np.array([2, 2], np.int32), np.arange(2), None, {"why": 7}
+    )
 
     class Flat:
         name = "flat"

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from segue.data.catalog import PAD
-from segue.data.evaluation_cases import Cases
+from segue.data.evaluation_cases import EvaluationCases
 from segue.data.sequences import Sequences
-from segue.evaluation.multi_step import evaluate_ahead, gain_ahead, set_metrics
+from segue.evaluation.multi_step import evaluate_multi_step, multi_step_difference, set_metrics
 
 LOG2_3 = np.log2(3)
 
 
 def cases_of(rows, futures):
     targets = np.array([future[0] for future in futures], dtype=np.int32)
-    return Cases(
+    return EvaluationCases(
         Sequences.from_lists(rows), targets, np.arange(len(rows)), None, {}, futures=Sequences.from_lists(futures)
     )
 
@@ -37,7 +37,7 @@ cem     4        7 8 9 1     2 3 5   never         1 7 8 9    0 0 0 0           
 
 
 def test_every_number_by_hand():
-    found = evaluate_ahead(fixed(LISTS), cases_of(HISTORIES, FUTURES), exclude_seen=False, k=3)
+    found = evaluate_multi_step(fixed(LISTS), cases_of(HISTORIES, FUTURES), exclude_seen=False, k=3)
     best = 1 + 1 / LOG2_3 + 0.5
     assert found.metrics == pytest.approx(
         {
@@ -67,20 +67,20 @@ def test_set_metrics_by_hand():
 def test_what_is_seen_leaves_the_set_where_it_is_excluded():
     """Of ann's future, 1 is in her history; cem has nothing new ahead."""
     asked = cases_of([[1, 2], [3], [4]], [[1, 5, 6], [5, 9, 9], [4, 4, 4]])
-    found = evaluate_ahead(fixed([[5, 7], [1, 9], [1, 2]]), asked, exclude_seen=True, k=2)
+    found = evaluate_multi_step(fixed([[5, 7], [1, 9], [1, 2]]), asked, exclude_seen=True, k=2)
     assert found.cases == 2
     assert found.dropped == {"events already seen": 4, "cases with nothing new ahead": 1}
     assert found.metrics["recall@2"] == pytest.approx((1 / 2 + 1 / 2) / 2)
     assert found.curve == pytest.approx([0, 1, 1 / 2])  # only bob has a first step that counts
     assert np.isnan(found.hits_NS[0, 0])
-    stays = evaluate_ahead(fixed([[5, 1], [1, 9], [1, 2]]), asked, exclude_seen=False, k=2)
+    stays = evaluate_multi_step(fixed([[5, 1], [1, 9], [1, 2]]), asked, exclude_seen=False, k=2)
     assert (stays.cases, stays.dropped) == (3, {})
     assert stays.metrics["recall@2"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
 
 
 def test_filler_is_never_right_and_short_futures_end():
     asked = cases_of([[1], [2]], [[5], [6, 7, 8]])
-    found = evaluate_ahead(fixed([[5, PAD, PAD], [PAD, PAD, PAD]]), asked, exclude_seen=True, k=3)
+    found = evaluate_multi_step(fixed([[5, PAD, PAD], [PAD, PAD, PAD]]), asked, exclude_seen=True, k=3)
     assert found.curve == pytest.approx([1 / 2, 0, 0])
     assert found.metrics["recall@3"] == pytest.approx(1 / 2)
     assert found.metrics["ndcg@3"] == pytest.approx(1 / 2)
@@ -96,12 +96,14 @@ def test_a_list_in_batches_equals_one_at_once():
     def write(histories, k):
         return np.array([lists[int(row[0])] for row in histories], dtype=np.int32)
 
-    whole, parts = (evaluate_ahead(write, cases_of(rows, futures), exclude_seen=False, k=5, batch=b) for b in (1024, 7))
+    whole, parts = (
+        evaluate_multi_step(write, cases_of(rows, futures), exclude_seen=False, k=5, batch=b) for b in (1024, 7)
+    )
     assert whole.to_dict() == parts.to_dict()
 
 
 def test_it_is_json():
-    found = evaluate_ahead(fixed(LISTS), cases_of(HISTORIES, FUTURES), exclude_seen=False, k=3).to_dict()
+    found = evaluate_multi_step(fixed(LISTS), cases_of(HISTORIES, FUTURES), exclude_seen=False, k=3).to_dict()
     assert json.loads(json.dumps(found)) == found
     assert {"metrics", "intervals", "curve", "exact", "cases", "dropped", "exclude_seen", "tie_rule"} <= set(found)
 
@@ -109,9 +111,9 @@ def test_it_is_json():
 def test_gains_by_hand():
     """At horizons 2 and 3 the first finds ann's and bob's two each, the second only one of ann's."""
     asked = cases_of(HISTORIES, FUTURES)
-    first = evaluate_ahead(fixed(LISTS), asked, exclude_seen=False, k=3)
-    second = evaluate_ahead(fixed([[6, 2, 3], [1, 2, 3], [1, 2, 3]]), asked, exclude_seen=False, k=3)
-    gain = gain_ahead(first, second, range(2, 4), np.random.default_rng(0))
+    first = evaluate_multi_step(fixed(LISTS), asked, exclude_seen=False, k=3)
+    second = evaluate_multi_step(fixed([[6, 2, 3], [1, 2, 3], [1, 2, 3]]), asked, exclude_seen=False, k=3)
+    gain = multi_step_difference(first, second, range(2, 4), np.random.default_rng(0))
     assert (gain["first"], gain["second"]) == pytest.approx((2 / 3, 1 / 6))
     assert gain["difference"] == pytest.approx(1 / 2)
     assert gain["ratio"] == pytest.approx(4)
@@ -121,7 +123,7 @@ def test_gains_by_hand():
 
 def test_refusals():
     asked = cases_of(HISTORIES, FUTURES)
-    plain = Cases(asked.histories, asked.targets, asked.groups, None, {})
+    plain = EvaluationCases(asked.histories, asked.targets, asked.groups, None, {})
     for write, cases, exclude, sentence in (
         (
             fixed(LISTS),
@@ -140,5 +142,5 @@ def test_refusals():
         ),
     ):
         with pytest.raises(ValueError) as caught:
-            evaluate_ahead(write, cases, exclude_seen=exclude, k=3)
+            evaluate_multi_step(write, cases, exclude_seen=exclude, k=3)
         assert str(caught.value) == sentence

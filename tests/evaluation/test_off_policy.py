@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segue.evaluation.click_simulator import Policy, World
-from segue.evaluation.off_policy import Estimate, doubly_robust, inverse_propensity, self_normalised, weights
+from segue.evaluation.off_policy import Estimate, doubly_robust, importance_weights, inverse_propensity, self_normalised
 
 REWARDS = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 LOGGED = np.array([[0.5, 0.5], [0.5, 1.0], [0.25, 0.5]])
@@ -15,7 +15,7 @@ WEIGHTS = np.array([[2.0, 1.0], [0.5, 0.5], [2.0, 0.0]])
 
 
 def test_by_hand() -> None:
-    assert weights(REWARDS, LOGGED, TARGET).tolist() == WEIGHTS.tolist()
+    assert importance_weights(REWARDS, LOGGED, TARGET).tolist() == WEIGHTS.tolist()
     ips = inverse_propensity(REWARDS, LOGGED, TARGET)
     assert ips.value == pytest.approx((2 + 0.5 + 2) / 3)
     error = np.std([2, 0.5, 2], ddof=1) / np.sqrt(3)

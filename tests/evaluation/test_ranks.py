@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segue.data.evaluation_cases import Cases
+from segue.data.evaluation_cases import EvaluationCases
 from segue.data.sequences import Sequences
 from segue.evaluation.evaluate import evaluate
-from segue.evaluation.ranks import answerable, target_ranks
+from segue.evaluation.ranks import has_rankable_target, target_ranks
 
 SCORES = np.array([[9.0, 0.5, 0.8, 0.5, 0.1, 0.5]], dtype=np.float32)
 """One case; PAD's 9 must not count. Items by score: 2, then 1 = 3 = 5, then 4."""
@@ -65,7 +65,11 @@ def test_ranks_against_a_naive_count(seed: int, size: int, ties: str) -> None:
 
 
 def test_answerable() -> None:
-    assert answerable(Sequences.from_lists([[1, 2], [3], []]), np.array([2, 2, 2])).tolist() == [False, True, True]
+    assert has_rankable_target(Sequences.from_lists([[1, 2], [3], []]), np.array([2, 2, 2])).tolist() == [
+        False,
+        True,
+        True,
+    ]
 
 
 class Made:
@@ -83,9 +87,11 @@ class Made:
         return {}
 
 
-def many(n: int = 4000, size: int = 1001) -> Cases:
+def many(n: int = 4000, size: int = 1001) -> EvaluationCases:
     rng = np.random.default_rng(0)
-    return Cases(Sequences.from_lists([[1]] * n), rng.integers(2, size, n).astype(np.int32), np.arange(n), None, {})
+    return EvaluationCases(
+        Sequences.from_lists([[1]] * n), rng.integers(2, size, n).astype(np.int32), np.arange(n), None, {}
+    )
 
 
 def test_a_random_model_scores_as_chance() -> None:

@@ -7,13 +7,13 @@ import time
 import numpy as np
 import pytest
 
-from segue.config.decode import decode
+from segue.config.decode import decode_settings
 from segue.data.catalog import PAD, Catalog
 from segue.data.sequences import Sequences
 from segue.models import artifact
-from segue.models.loading import restore
+from segue.models.loading import restore_model
 from segue.models.scorer import top_k
-from segue.models.zoo import ZOO, Counting, Learned, find
+from segue.models.zoo import ZOO, ClassicEntry, NeuralEntry, find_model
 
 RING = 12
 """Items 1 to 12 lie in a ring: after i comes i + 1, after 12 comes 1."""
@@ -31,7 +31,7 @@ def walk(start, length):
 
 
 HISTORIES = [[3], [1, 2, 3], [], [7, 8, 9], [12], [5, 5, 5], walk(2, 40), [11, 12, 1, 2]]
-COUNTING = [name for name, entry in ZOO.items() if isinstance(entry, Counting)]
+COUNTING = [name for name, entry in ZOO.items() if isinstance(entry, ClassicEntry)]
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +57,13 @@ def best(scorer, rows, k=1):
 
 def saved(scorer, folder):
     """To disk and back."""
-    shape = {"dim": 16, "length": scorer.encoder.length} if isinstance(find(scorer.name), Learned) else {}
+    shape = {"dim": 16, "length": scorer.encoder.length} if isinstance(find_model(scorer.name), NeuralEntry) else {}
     shape |= {"dim": 16} if "dim" in fields(scorer.name) else {}
-    config = decode(find(scorer.name).config, shape)
+    config = decode_settings(find_model(scorer.name).config, shape)
     plain = {name: getattr(config, name) for name in fields(scorer.name)}
     catalog = Catalog(f"item {i}" for i in range(1, SIZE))
     artifact.save(artifact.Artifact(scorer.name, plain, catalog, scorer.arrays(), {}, {}), folder)
-    return restore(artifact.load(folder))
+    return restore_model(artifact.load(folder))
 
 
 def fields(name):
@@ -172,7 +172,7 @@ def test_fitting_does_not_touch_the_log(fit_model, name):
     for array in (log.items, log.times, log.starts, log.stops):
         array.flags.writeable = False
     fit_model(name, log, 5)
-    assert log.lists() == [[1, PAD, 2, 1], [3], []]
+    assert log.to_lists() == [[1, PAD, 2, 1], [3], []]
 
 
 @pytest.mark.parametrize("name", COUNTING)

@@ -12,9 +12,9 @@ from segue.data.splits.split import split_log
 from segue.models.counting.covisitation import CoVisit, CoVisitConfig
 from segue.models.counting.markov import Markov, MarkovConfig
 from segue.models.counting.popularity import Popularity, PopularityConfig
-from segue.models.ensemble import FLOOR, Ensemble, log_scores
+from segue.models.ensemble import MIN_LOG_SCORE, Ensemble, log_scores
 from segue.workflows import train_model
-from segue.workflows.fit_model import fit
+from segue.workflows.fit_model import fit_model
 
 LOG = Sequences.from_lists([[1, 2, 3], [2, 3, 4], [3, 4, 1], [1, 2, 4]])
 ASKED = Sequences.from_lists([[1, 2], [3], []])
@@ -37,13 +37,13 @@ def test_scores_are_the_weighted_sum_of_log_probabilities() -> None:
             wanted = 0.0
             for scorer, weight in ((near, 1.0), (usual, 0.5)):
                 votes = np.maximum(scorer.scores(ASKED)[row], 0.0)
-                wanted += weight * np.log(votes[item] / votes.max() + FLOOR)
+                wanted += weight * np.log(votes[item] / votes.max() + MIN_LOG_SCORE)
             np.testing.assert_allclose(found[row, item], wanted, rtol=1e-4)
 
 
 def test_a_networks_logits_are_taken_as_they_are(events: "segue.EventLog") -> None:
     split = split_log(events, "leave-last-out")
-    net = fit("gru4rec", split, {"dim": 8, "epochs": 1}).scorer
+    net = fit_model("gru4rec", split, {"dim": 8, "epochs": 1}).scorer
     np.testing.assert_array_equal(log_scores(net, split.test.histories)[:, 1:], net.scores(split.test.histories)[:, 1:])
 
 
@@ -65,8 +65,8 @@ def test_an_ensemble_needs_a_member() -> None:
 
 def test_trained_saved_and_restored_it_answers_alike(events: "segue.EventLog", tmp_path: Path) -> None:
     values = {"dim": 8, "epochs": 2, "2.dim": 4, "covisit.decay": 0.7}
-    result, version = train_model.train(
-        events, "gru4rec+gru4rec+covisit", tmp_path / "run", values, train_model.Job(refit=True)
+    result, version = train_model.train_model(
+        events, "gru4rec+gru4rec+covisit", tmp_path / "run", values, train_model.TrainJob(refit=True)
     )
     assert len(result.notes["weights"]) == 3
     assert [result.settings[place].get("dim") for place in "012"] == [8, 4, None]
@@ -76,16 +76,16 @@ def test_trained_saved_and_restored_it_answers_alike(events: "segue.EventLog", t
     assert loaded.scorer.name == "gru4rec+gru4rec+covisit"
     assert len(version) == 12
     split = split_log(events, "time")
-    again = fit("gru4rec+gru4rec+covisit", split, values)
+    again = fit_model("gru4rec+gru4rec+covisit", split, values)
     assert again.notes["weights"] == result.notes["weights"]
     assert loaded.recommend([["i1", "i2"]], k=3)[0]
 
 
 def test_members_of_one_name_have_seeds_of_their_own(events: "segue.EventLog") -> None:
     split = split_log(events, "leave-last-out")
-    both = fit("gru4rec+gru4rec", split, {"dim": 8, "epochs": 1}, seed=3).scorer
+    both = fit_model("gru4rec+gru4rec", split, {"dim": 8, "epochs": 1}, seed=3).scorer
     assert isinstance(both, Ensemble)
-    alone = [fit("gru4rec", split, {"dim": 8, "epochs": 1}, seed=seed).scorer for seed in (6, 7)]
+    alone = [fit_model("gru4rec", split, {"dim": 8, "epochs": 1}, seed=seed).scorer for seed in (6, 7)]
     for (member, _), wanted in zip(both.members, alone, strict=True):
         np.testing.assert_array_equal(member.scores(ASKED), wanted.scores(ASKED))
 
@@ -100,12 +100,12 @@ def test_members_of_one_name_have_seeds_of_their_own(events: "segue.EventLog") -
 )
 def test_a_setting_that_no_member_has(events: "segue.EventLog", name: str, values: dict[str, int], said: str) -> None:
     with pytest.raises(ValueError, match="Unknown setting") as raised:
-        fit(name, split_log(events, "leave-last-out"), values)
+        fit_model(name, split_log(events, "leave-last-out"), values)
     assert str(raised.value) == said
 
 
 def test_what_works_for_one_model_only_says_so(events: "segue.EventLog") -> None:
-    from segue.workflows.estimate_cost import plan
+    from segue.workflows.estimate_cost import estimate_training_cost
 
     with pytest.raises(ValueError, match="'markov\\+sasrec' is several models that answer together; this works for"):
-        plan(events, "markov+sasrec")
+        estimate_training_cost(events, "markov+sasrec")

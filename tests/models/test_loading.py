@@ -43,7 +43,7 @@ def _restore(arrays: Mapping[str, np.ndarray], config: Any) -> Last:
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = zoo.Counting(LastConfig, lambda sequences, size, config: Last(np.zeros(size, np.float32)), _restore)
+    entry = zoo.ClassicEntry(LastConfig, lambda sequences, size, config: Last(np.zeros(size, np.float32)), _restore)
     monkeypatch.setattr(loading, "ZOO", {"last": entry})
 
 
@@ -54,25 +54,25 @@ def _artifact(model: str = "last", settings: dict[str, Any] | None = None, items
 
 def test_what_was_saved_scores_again(known, tmp_path):
     artifact.save(_artifact(), tmp_path / "run")
-    scorer = loading.restore(artifact.load(tmp_path / "run"))
+    scorer = loading.restore_model(artifact.load(tmp_path / "run"))
     assert scorer.scores(Sequences.from_lists([[1], []])).tolist() == [[0, 3, 5], [0, 3, 5]]
 
 
 def test_an_unknown_model_is_named(known):
     with pytest.raises(ValueError) as error:
-        loading.restore(_artifact(model="lst"))
+        loading.restore_model(_artifact(model="lst"))
     assert str(error.value) == "The artifact holds the model 'lst'; this version of Segue knows: last."
 
 
 def test_unknown_settings_are_refused(known):
     with pytest.raises(ValueError) as error:
-        loading.restore(_artifact(settings={"deep": 1}))
+        loading.restore_model(_artifact(settings={"deep": 1}))
     assert str(error.value) == "Unknown setting 'deep'. There are no settings here."
 
 
 def test_arrays_of_another_catalogue_are_refused(known):
     with pytest.raises(ValueError) as error:
-        loading.restore(_artifact(items=3))
+        loading.restore_model(_artifact(items=3))
     assert str(error.value) == (
         "The model 'last' scores 2 items, but its catalogue holds 3: the artifact was put together from two models."
     )

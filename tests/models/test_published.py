@@ -8,7 +8,7 @@ import pytest
 from segue.data.readers.events import read_events
 from segue.data.splits.split import split_log
 from segue.evaluation.evaluate import evaluate
-from segue.workflows.fit_model import fit
+from segue.workflows.fit_model import fit_model
 
 DATA = Path(os.environ.get("SEGUE_DATA", Path(__file__).parents[3] / "shared" / "data"))
 pytestmark = pytest.mark.slow
@@ -44,7 +44,7 @@ def rsc15():
 )
 def test_beauty_leave_last_out(beauty, name, floors):
     """Trained without the validation event, seen items excluded; a tenth better than the floor would be a leak."""
-    metrics = evaluate(fit(name, beauty).scorer, beauty.test, exclude_seen=beauty.exclude_seen).metrics
+    metrics = evaluate(fit_model(name, beauty).scorer, beauty.test, exclude_seen=beauty.exclude_seen).metrics
     for metric, floor in floors.items():
         assert floor <= metrics[metric] <= 1.1 * floor, metric
 
@@ -61,7 +61,7 @@ def test_beauty_leave_last_out(beauty, name, floors):
 )
 def test_rsc15_sample_every_position(rsc15, name, floors):
     """Conservative ties, seen items not excluded."""
-    scorer = fit(name, rsc15, refit=True).scorer
+    scorer = fit_model(name, rsc15, refit=True).scorer
     metrics = evaluate(scorer, rsc15.test, exclude_seen=rsc15.exclude_seen, ties="conservative").metrics
     for metric, floor in floors.items():
         assert floor <= metrics[metric] <= 1.1 * floor, metric

@@ -2,10 +2,10 @@
 
 import pytest
 
-from segue.config.decode import decode, distribute
+from segue.config.decode import decode_settings, split_by_config
 from segue.models.neural.configs.gru4rec import GRU4RecConfig
 from segue.models.recipes import RECIPES, find_recipe
-from segue.models.zoo import ZOO, Learned
+from segue.models.zoo import ZOO, NeuralEntry
 from segue.training.config import TrainingConfig
 
 
@@ -13,10 +13,10 @@ from segue.training.config import TrainingConfig
 def test_a_recipe_is_for_a_network_that_takes_its_settings(name: str) -> None:
     recipe = find_recipe(name)
     entry = ZOO[recipe.model]
-    assert isinstance(entry, Learned)
-    shares = distribute(recipe.settings, {"model": entry.config, "training": TrainingConfig})
-    config = decode(entry.config, shares["model"])
-    training = decode(TrainingConfig, {**entry.training, **shares["training"]})
+    assert isinstance(entry, NeuralEntry)
+    shares = split_by_config(recipe.settings, {"model": entry.config, "training": TrainingConfig})
+    config = decode_settings(entry.config, shares["model"])
+    training = decode_settings(TrainingConfig, {**entry.training, **shares["training"]})
     assert config.prior == 0.0 and not config.spectral_start and config.temperature is None
     assert training.patience >= 10
     assert recipe.source
@@ -25,9 +25,9 @@ def test_a_recipe_is_for_a_network_that_takes_its_settings(name: str) -> None:
 def test_gru4rec_is_trained_as_published_in_lanes() -> None:
     """Sessions in time order, one event of each a step, Adagrad at a constant rate, no gradient shortened."""
     for name, lanes, loss in (("gru4rec-rsc15", 32, "sampled"), ("gru4rec-diginetica", 128, "bpr-max")):
-        shares = distribute(find_recipe(name).settings, {"model": GRU4RecConfig, "training": TrainingConfig})
-        config = decode(GRU4RecConfig, shares["model"])
-        training = decode(TrainingConfig, shares["training"])
+        shares = split_by_config(find_recipe(name).settings, {"model": GRU4RecConfig, "training": TrainingConfig})
+        config = decode_settings(GRU4RecConfig, shares["model"])
+        training = decode_settings(TrainingConfig, shares["training"])
         assert (config.cell, config.embedding, config.layers) == ("gru", "shared", 1)
         assert (training.lanes, training.bptt, training.session_order) == (lanes, 1, "time")
         assert (training.optimizer, training.schedule, training.clip) == ("adagrad", "constant", None)

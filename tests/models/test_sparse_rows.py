@@ -9,7 +9,7 @@ from scipy import sparse
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.models import sparse_rows
-from segue.models.sparse_rows import Rows, ages, horizon, item_counts, tie_breaker, windowed_pairs
+from segue.models.sparse_rows import SparseRows, ages, effective_length, item_counts, tie_breaker, windowed_pairs
 
 HISTORIES = st.lists(st.lists(st.integers(0, 6), max_size=5), max_size=5)
 
@@ -34,7 +34,7 @@ def test_every_way_of_summing_equals_the_loop(histories, seed):
     given_rows = Sequences.from_lists(histories)
     items_N = given_rows.items[given_rows.positions()[1]]
     wanted = naive_sum(dense_VV, histories, weights)
-    some = Rows.from_scipy(sparse.csr_array(dense_VV))
+    some = SparseRows.from_scipy(sparse.csr_array(dense_VV))
     np.testing.assert_allclose(some.weighted_sum(given_rows, weights), wanted, atol=1e-5)
     np.testing.assert_allclose(some._gather(given_rows, items_N, weights), wanted, atol=1e-5)
     if some._dense_VV is not None:
@@ -48,9 +48,9 @@ def test_every_way_of_summing_equals_the_loop(histories, seed):
 )
 def test_the_way_is_chosen_by_what_is_filled_and_asked(monkeypatch, filled, length, way):
     rng = np.random.default_rng(0)
-    matrix = Rows.from_scipy(sparse.csr_array((rng.random((200, 200)) < filled).astype(np.float32)))
+    matrix = SparseRows.from_scipy(sparse.csr_array((rng.random((200, 200)) < filled).astype(np.float32)))
     calls = []
-    monkeypatch.setattr(Rows, way, lambda *arguments: calls.append(way))
+    monkeypatch.setattr(SparseRows, way, lambda *arguments: calls.append(way))
     history = Sequences.from_lists([rng.integers(1, 200, length)])
     matrix.weighted_sum(history, np.ones(length))
     assert calls == [way]
@@ -58,18 +58,18 @@ def test_the_way_is_chosen_by_what_is_filled_and_asked(monkeypatch, filled, leng
 
 def test_a_matrix_too_large_stays_sparse(monkeypatch):
     monkeypatch.setattr(sparse_rows, "DENSE_BYTES", 7 * 7 * 4 - 1)
-    assert Rows.from_scipy(sparse.csr_array(np.ones((7, 7))))._dense_VV is None
+    assert SparseRows.from_scipy(sparse.csr_array(np.ones((7, 7))))._dense_VV is None
 
 
 def test_rows_come_back_from_their_arrays():
     dense_VV = np.array([[0, 0, 0], [0, 2, 1], [0, 0, 5]], np.float32)
-    restored = Rows.restore(Rows.from_scipy(sparse.csr_array(dense_VV)).arrays())
+    restored = SparseRows.restore(SparseRows.from_scipy(sparse.csr_array(dense_VV)).arrays())
     np.testing.assert_array_equal(restored.weighted_sum(Sequences.from_lists([[1], [2]]), np.ones(2)), dense_VV[1:])
 
 
 def test_only_the_largest_are_kept_and_of_equals_the_smaller_column():
     matrix = sparse.csr_array(np.array([[0, 3, 1, 2], [4, 4, 4, 4], [0, 0, 0, 0], [0, 0, 9, 0]], np.float32))
-    kept = Rows.from_scipy(matrix, keep=2)
+    kept = SparseRows.from_scipy(matrix, keep=2)
     assert kept.offsets.tolist() == [0, 2, 4, 4, 5]
     assert kept.columns.tolist() == [1, 3, 0, 1, 2]
     assert kept.values.tolist() == [3, 2, 4, 4, 9]
@@ -77,8 +77,8 @@ def test_only_the_largest_are_kept_and_of_equals_the_smaller_column():
 
 def test_a_matrix_given_in_any_order_is_the_same():
     coo = sparse.coo_array((np.array([1.0, 2.0, 3.0]), ([1, 0, 1], [2, 1, 0])), shape=(3, 3))
-    assert Rows.from_scipy(coo).columns.tolist() == [1, 0, 2]
-    assert Rows.from_scipy(coo).values.tolist() == [2, 3, 1]
+    assert SparseRows.from_scipy(coo).columns.tolist() == [1, 0, 2]
+    assert SparseRows.from_scipy(coo).values.tolist() == [2, 3, 1]
 
 
 @settings(deadline=None)
@@ -101,13 +101,13 @@ def test_ages_count_from_the_newest():
 @pytest.mark.parametrize("decay", [0.1, 0.5, 0.7, 0.99])
 def test_beyond_the_horizon_nothing_weighs(decay):
     """The last event looked at still weighs a millionth; the first one left out does not."""
-    reach = horizon(decay)
+    reach = effective_length(decay)
     assert decay ** (reach - 1) >= 1e-6 * (1 - 1e-9)
     assert decay**reach < 1e-6
 
 
 def test_without_decay_there_is_no_horizon():
-    assert horizon(1.0) >= 1_000_000
+    assert effective_length(1.0) >= 1_000_000
 
 
 def test_counts_leave_out_pad_and_count_views_only():

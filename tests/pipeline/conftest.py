@@ -7,10 +7,10 @@ from segue.data.catalog import Catalog
 from segue.data.evaluation_cases import Split
 from segue.data.sequences import Sequences
 from segue.pipeline.config import PipelineConfig, decode_pipeline
-from segue.pipeline.filters.item_columns import Columns
-from segue.pipeline.item_statistics import Facts
-from segue.workflows.fit_model import Fitted
-from segue.workflows.train_pipeline import compose
+from segue.pipeline.filters.item_columns import ItemColumns
+from segue.pipeline.item_statistics import ItemData
+from segue.workflows.fit_model import FitResult
+from segue.workflows.train_pipeline import fit_pipeline
 
 ITEMS = {
     "sencha": {"category": "tea", "price": 12.0, "tags": ["gift", "green"], "in_stock": "true", "stock": 3},
@@ -28,16 +28,16 @@ def catalog() -> Catalog:
 
 
 @pytest.fixture(scope="session")
-def columns(catalog: Catalog) -> Columns:
-    return Columns.of(ITEMS, catalog)
+def columns(catalog: Catalog) -> ItemColumns:
+    return ItemColumns.of(ITEMS, catalog)
 
 
 @pytest.fixture(scope="session")
-def facts(catalog: Catalog) -> Facts:
+def facts(catalog: Catalog) -> ItemData:
     """Sencha four times, the pot twice, the others once each; unsold never. A day lies between events."""
     day = 86_400_000_000
     log = Sequences.from_lists([[1, 1, 1, 1], [2, 3, 3, 4, 5]], times=[[0, day, 2 * day, 3 * day], [0, 0, day, day, 0]])
-    return Facts.of(catalog, ITEMS, log)
+    return ItemData.of(catalog, ITEMS, log)
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +51,7 @@ def config() -> PipelineConfig:
 
 
 @pytest.fixture(scope="session")
-def composed(split: Split, config: PipelineConfig) -> Fitted:
+def composed(split: Split, config: PipelineConfig) -> FitResult:
     """A pipeline with learned weights and trees that were asked for in any case."""
     values = {**CONFIG, "rank": {**CONFIG["rank"], "method": "trees"}}
-    return compose(split, decode_pipeline(values))
+    return fit_pipeline(split, decode_pipeline(values))

@@ -15,16 +15,16 @@ from segue.data.readers.items import read_items
 from segue.data.sequences import Sequences
 from segue.evaluation.evaluate import evaluate
 from segue.models import artifact
-from segue.models.neural.covisitation_prior import WithPrior
+from segue.models.neural.covisitation_prior import WithCovisitationPrior
 from segue.models.scorer import top_k
-from segue.pipeline.blending.blend import Learned
-from segue.pipeline.blending.second_stage import Second
-from segue.pipeline.candidates.builtin_sources import Known
+from segue.pipeline.blending.blend import LearnedBlend
+from segue.pipeline.blending.second_stage import SecondStageRanker
+from segue.pipeline.candidates.builtin_sources import SourceData
 from segue.pipeline.config import decode_pipeline
-from segue.pipeline.persistence import restore
+from segue.pipeline.persistence import restore_saved_pipeline
 from segue.pipeline.pipeline import Pipeline
-from segue.pipeline.ranked_list import How
-from segue.workflows.train_pipeline import compose, compose_all
+from segue.pipeline.ranked_list import PlacementReason
+from segue.workflows.train_pipeline import fit_pipeline, refit_pipeline
 
 ROWS = [[3], [1, 2, 3], [], [7, 8, 9], [PAD, 4, PAD], [31], list(range(1, 25)), [5, 5, 5]]
 
@@ -102,10 +102,12 @@ def test_there_are_always_k_while_k_are_allowed(pipeline):
 
 
 def test_popular_items_stand_behind_what_was_found(split):
-    fitted = compose(split, decode_pipeline({"source": [{"model": "again"}], "rank": {"method": "none"}}))
+    fitted = fit_pipeline(split, decode_pipeline({"source": [{"model": "again"}], "rank": {"method": "none"}}))
     seen = Sequences.from_lists([[5, 9], []])
     lists = fitted.scorer.recommend(seen, 4)
-    assert [How(how) for how in lists[0].how_C[:4]] == [How.RANKED] * 2 + [How.FILLED] * 2
+    assert [PlacementReason(how) for how in lists[0].how_C[:4]] == [PlacementReason.RANKED] * 2 + [
+        PlacementReason.FILLED
+    ] * 2
     assert lists[0].items_C[:2].tolist() == [9, 5]
     popular = np.argsort(-fitted.scorer.shelf.popularity_V, kind="stable")
     assert lists[1].items_C[:4].tolist() == popular[:4].tolist()
@@ -146,14 +148,16 @@ def test_what_was_measured_is_told(composed):
 
 def test_trees_are_kept_only_where_they_help(split):
     """In a shop whose rule the blend says, 'auto' keeps none."""
-    fitted = compose(split, decode_pipeline({**CONFIG, "rank": {"trees": 2, "min_leaf": 20, "learning_rate": 1.0}}))
+    fitted = fit_pipeline(
+        split, decode_pipeline({**CONFIG, "rank": {"trees": 2, "min_leaf": 20, "learning_rate": 1.0}})
+    )
     quality = fitted.notes["held_out_ndcg@10"]
     assert (fitted.notes["trees"] > 0) == (quality["trees"] > quality["learned"])
     assert (fitted.scorer.weighing.trees is not None) == (fitted.notes["trees"] > 0)
 
 
 def test_equal_arguments_make_equal_pipelines(split, config):
-    one, two = (compose(split, config, seed=3).scorer for _ in range(2))
+    one, two = (fit_pipeline(split, config, seed=3).scorer for _ in range(2))
     np.testing.assert_array_equal(ask(one, ROWS), ask(two, ROWS))
 
 
@@ -168,13 +172,13 @@ def test_it_is_the_same_after_the_disk(composed, pipeline, split, tmp_path):
 
 
 def test_a_single_model_is_restored_by_the_same_door(split, tmp_path):
-    from segue.workflows.fit_model import fit
+    from segue.workflows.fit_model import fit_model
 
-    chain = fit("markov", split)
+    chain = fit_model("markov", split)
     artifact.save(
         artifact.Artifact("markov", chain.settings, split.catalog, chain.scorer.arrays(), {}, {}), tmp_path / "m"
     )
-    assert restore(artifact.load(tmp_path / "m")).name == "markov"
+    assert restore_saved_pipeline(artifact.load(tmp_path / "m")).name == "markov"
 
 
 def test_a_mixed_up_folder_is_refused(composed, tmp_path):
@@ -190,7 +194,7 @@ def test_sources_of_one_model_share_it(split):
         "source": [{"model": "markov"}, {"model": "markov", "name": "last", "newest": 1}],
         "rank": {"method": "none"},
     }
-    fitted = compose(split, decode_pipeline(values))
+    fitted = fit_pipeline(split, decode_pipeline(values))
     one, two = fitted.scorer.sources
     assert one.scorer is two.scorer
     assert fitted.settings["model_of_source"] == [0, 0]
@@ -198,7 +202,7 @@ def test_sources_of_one_model_share_it(split):
 
 
 def test_more_events_are_learned_by_the_sources_alone(composed, split):
-    everything = compose_all(Known(split.test.histories, split.catalog), composed)
+    everything = refit_pipeline(SourceData(split.test.histories, split.catalog), composed)
     assert everything.scorer.weighing is composed.scorer.weighing
     assert everything.scorer.shelf.popularity_V.sum() != composed.scorer.shelf.popularity_V.sum()
     assert np.isfinite(ask(everything.scorer, ROWS)).all()
@@ -209,23 +213,23 @@ def test_a_network_that_places_items_by_their_facts_learns_again_too():
     split = split_of(200)
     names = split.catalog.ids
     table = read_items(pl.DataFrame({"item_id": names, "place": [min(n, 30) % 30 for n in range(1, len(names) + 1)]}))
-    facts = table.facts(split.catalog)
+    facts = table.item_features(split.catalog)
     network = {"dim": 8, "epochs": 2, "features": ["place"], "feature_use": "placing"}
     values = {"source": [{"model": "gru4rec", "settings": network}, {"model": "markov"}], "rank": {"method": "none"}}
-    fitted = compose(replace(split, facts=facts), decode_pipeline(values), refit=True)
-    again = compose_all(Known(split.train, split.catalog, facts), fitted)
+    fitted = fit_pipeline(replace(split, facts=facts), decode_pipeline(values), refit=True)
+    again = refit_pipeline(SourceData(split.train, split.catalog, facts), fitted)
     for one in (fitted, again):
         scorer = one.scorer.sources[0].scorer
-        table_VD = (scorer.scorer if isinstance(scorer, WithPrior) else scorer).table_VD
+        table_VD = (scorer.inner if isinstance(scorer, WithCovisitationPrior) else scorer).table_VD
         assert np.abs(table_VD[SIZE - 1]).sum() > 0
     with pytest.raises(ValueError, match="needs a table of items"):
-        compose_all(Known(split.train, split.catalog), fitted)
+        refit_pipeline(SourceData(split.train, split.catalog), fitted)
 
 
 def test_refit_fits_the_sources_on_more_events(config):
     split = split_of(100)
-    fitted = compose(split, config, refit=True)
-    plain = compose(split, config)
+    fitted = fit_pipeline(split, config, refit=True)
+    plain = fit_pipeline(split, config)
     np.testing.assert_array_equal(ask(fitted.scorer, ROWS), ask(plain.scorer, ROWS))  # split.refit is split.train
 
 
@@ -233,16 +237,16 @@ def test_without_validation_places_decide(config):
     from dataclasses import replace
 
     split = split_of(60)
-    fitted = compose(replace(split, validation=split.validation.take(slice(0, 0))), config)
+    fitted = fit_pipeline(replace(split, validation=split.validation.take(slice(0, 0))), config)
     assert fitted.notes["learned_from_cases"] == 0
-    assert not isinstance(fitted.scorer.weighing.blend, Learned)
+    assert not isinstance(fitted.scorer.weighing.blend, LearnedBlend)
     assert 4 in top_k(ask(fitted.scorer, [[2, 3]]), 3)[0]
 
 
 def test_a_source_of_an_unknown_model_is_refused(split):
     wanted = "There is no model 'crystal-ball' for a source. Known models: again, new, list, content-knn, popularity, "
     with pytest.raises(ValueError, match=f"^{re.escape(wanted)}"):
-        compose(split, decode_pipeline({"source": [{"model": "crystal-ball"}]}))
+        fit_pipeline(split, decode_pipeline({"source": [{"model": "crystal-ball"}]}))
 
 
 SERVE = """
@@ -281,18 +285,18 @@ def test_a_ranker_has_the_last_word_about_the_best(pipeline):
     history = Sequences.from_lists([[1, 2, 3], []], [[10, 20, 30], []])
     plain = pipeline.recommend(history, 10)
     ranker = Contrary(int(plain[0].items_C[1]))
-    second = pipeline.ranked_by(Second(ranker, weight=100.0, first=2)).recommend(history, 10)
+    second = pipeline.ranked_by(SecondStageRanker(ranker, weight=100.0, first=2)).recommend(history, 10)
     a, b, *rest = plain[0].items_C.tolist()
     assert second[0].items_C.tolist() == [b, a, *rest]
     assert ranker.asked == [([[1, 2, 3], []], (2, 2), [30, 71])]
-    silent = pipeline.ranked_by(Second(ranker, weight=0.0, first=500)).recommend(history, 10)
+    silent = pipeline.ranked_by(SecondStageRanker(ranker, weight=0.0, first=500)).recommend(history, 10)
     assert [one.items_C.tolist() for one in silent] == [one.items_C.tolist() for one in plain]
 
 
 def test_a_ranker_keeps_together_and_alone_the_same(pipeline):
     """Histories that are asked together get the lists that they get alone, whatever their candidates' number."""
     histories = Sequences.from_lists(ROWS, [[100 + i for i in range(len(row))] for row in ROWS])
-    whole = pipeline.ranked_by(Second(Contrary(9), weight=0.3, first=4))
+    whole = pipeline.ranked_by(SecondStageRanker(Contrary(9), weight=0.3, first=4))
     together = whole.recommend(histories, 10)
     for b in range(len(ROWS)):
         alone = whole.recommend(histories.take([b]), 10)[0]
@@ -305,10 +309,10 @@ def test_items_are_found_by_what_is_known_of_them():
     names = [f"common{n // 2} word{n % 5}" for n in range(1, SIZE)]
     names[-1] = "rare thing"
     names[0] = "rare other thing"
-    facts = read_items(pl.DataFrame({"item_id": split.catalog.ids, "title": names})).facts(split.catalog)
+    facts = read_items(pl.DataFrame({"item_id": split.catalog.ids, "title": names})).item_features(split.catalog)
     values = {"source": [{"model": "content-knn", "settings": {"columns": ["title"]}}], "rank": {"method": "none"}}
-    fitted = compose(replace(split, facts=facts), decode_pipeline(values), refit=True)
+    fitted = fit_pipeline(replace(split, facts=facts), decode_pipeline(values), refit=True)
     items, _ = top_k(fitted.scorer.scores(Sequences.from_lists([[1]])), 1)
     assert items.tolist() == [[SIZE - 1]]
     with pytest.raises(ValueError, match="give the log a table of items"):
-        compose(split, decode_pipeline(values))
+        fit_pipeline(split, decode_pipeline(values))

@@ -16,20 +16,20 @@ import pytest
 from starlette.testclient import TestClient
 
 from segue.data.catalog import Catalog
-from segue.data.evaluation_cases import Cases, Split
+from segue.data.evaluation_cases import EvaluationCases, Split
 from segue.data.sequences import Sequences
 from segue.models import artifact
-from segue.models.zoo import ZOO, Counting
+from segue.models.zoo import ZOO, ClassicEntry
 from segue.serving.client.client import Client
 from segue.serving.config import ServingConfig
-from segue.serving.deployment.reloader import source
-from segue.serving.http.app import build
-from segue.serving.http.handlers import Door
+from segue.serving.deployment.reloader import model_source
+from segue.serving.http.app import build_app
+from segue.serving.http.handlers import AppState
 from segue.serving.schemas.requests import EventIn
 from segue.serving.server import _office
-from segue.serving.store.event import Event, accept
-from segue.serving.store.event_store import Store
-from segue.workflows.fit_model import fit
+from segue.serving.store.event import Event, validate_event
+from segue.serving.store.event_store import EventStore
+from segue.workflows.fit_model import fit_model
 
 ITEMS = 12
 PROGRAM = "import os, sys, pathlib; from segue.serving.server import serve; run, data, port = sys.argv[1:]; "
@@ -49,8 +49,8 @@ def ring() -> Sequences:
 def save_model(folder: Path, name: str, sequences: Sequences, size: int = ITEMS) -> Path:
     """Fits a model, a network only for a moment, and writes its artifact."""
     catalog = Catalog("abcdefghijkl" if size == ITEMS else [f"i{i}" for i in range(size)])
-    quick = {} if isinstance(ZOO[name], Counting) else {"epochs": 1, "dim": 8}
-    fitted = fit(name, split_of(sequences, catalog), quick)
+    quick = {} if isinstance(ZOO[name], ClassicEntry) else {"epochs": 1, "dim": 8}
+    fitted = fit_model(name, split_of(sequences, catalog), quick)
     items = {"a": {"title": "The first"}, "b": {"price": 3}}
     about = {"exclude_seen": True}
     artifact.save(artifact.Artifact(name, fitted.settings, catalog, fitted.scorer.arrays(), items, about), folder)
@@ -60,7 +60,7 @@ def save_model(folder: Path, name: str, sequences: Sequences, size: int = ITEMS)
 def split_of(sequences: Sequences, catalog: Catalog) -> Split:
     """Everything is training data; the last item of each row is asked once more where a network wants validation."""
     targets = sequences.items[sequences.stops - 1]
-    cases = Cases(sequences.prefixes([-1] * len(sequences)), targets, np.arange(len(targets)), None, {})
+    cases = EvaluationCases(sequences.prefixes([-1] * len(sequences)), targets, np.arange(len(targets)), None, {})
     return Split("none", catalog, sequences, cases, sequences, cases, True, "", "")
 
 
@@ -76,15 +76,15 @@ def run(tmp_path_factory: pytest.TempPathFactory, ring: Sequences) -> Path:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store(tmp_path / "events.sqlite")
+def store(tmp_path: Path) -> Iterator[EventStore]:
+    opened = EventStore(tmp_path / "events.sqlite")
     yield opened
     opened.close()
 
 
 def make_event(item: str = "a", user: str | None = "ann", *, now_us: int = 1_000_000_000, **fields: object) -> Event:
     """An accepted event; timestamp, event_id and the rest by name."""
-    return accept(EventIn(item_id=item, user_id=user, **fields), now_us)  # type: ignore[arg-type]
+    return validate_event(EventIn(item_id=item, user_id=user, **fields), now_us)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")
@@ -156,9 +156,9 @@ class Shop:
         self.said: list[str] = []
         folder.mkdir(exist_ok=True)
         config = ServingConfig(watch_s=60)
-        self.office = _office(folder, source(run), None, config, self.said.append, stack)
-        self.door = Door(self.office.fleet, office=self.office)
-        self.web = stack.enter_context(TestClient(build(self.door), raise_server_exceptions=False))
+        self.office = _office(folder, model_source(run), None, config, self.said.append, stack)
+        self.door = AppState(self.office.router, admin=self.office)
+        self.web = stack.enter_context(TestClient(build_app(self.door), raise_server_exceptions=False))
 
     def bytes_with(self, text: str) -> list[str]:
         """Files of the data directory that hold a text anywhere."""

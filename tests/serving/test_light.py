@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from segue.models.zoo import ZOO
-from segue.serving.inference.served_model import Model
+from segue.serving.inference.served_model import ServedModel
 
 PROGRAM = """
 import sys
@@ -37,4 +37,4 @@ def test_an_answer_needs_neither_torch_nor_polars_nor_scipy(name, save, ring, tm
     command = [sys.executable, "-c", PROGRAM, str(run), str(tmp_path / "log")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == Model.open(run).best([5], 1, exclude=[5])[0].id + "\n"
+    assert done.stdout == ServedModel.open(run).top_k([5], 1, exclude=[5])[0].id + "\n"

@@ -6,17 +6,17 @@ from starlette.testclient import TestClient
 
 from segue.data.sequences import Sequences
 from segue.models import artifact
-from segue.models.loading import restore
+from segue.models.loading import restore_model
 from segue.models.scorer import top_k
-from segue.models.zoo import ZOO, Learned
-from segue.serving.deployment.variant_router import Fleet
-from segue.serving.http.app import build
-from segue.serving.http.handlers import Door
+from segue.models.zoo import ZOO, NeuralEntry
+from segue.serving.deployment.variant_router import VariantRouter
+from segue.serving.http.app import build_app
+from segue.serving.http.handlers import AppState
 from segue.serving.inference.engine import Engine
-from segue.serving.inference.served_model import Model
+from segue.serving.inference.served_model import ServedModel
 from segue.serving.schemas.requests import EventIn, RecommendRequest
-from segue.serving.sessions.session_cache import Sessions
-from segue.serving.store.group_commit import Writer
+from segue.serving.sessions.session_cache import SessionCache
+from segue.serving.store.group_commit import GroupCommitWriter
 
 SIZE = 60
 ROUNDING = 2e-5
@@ -36,9 +36,9 @@ def run(request, log, save, tmp_path_factory):
 
 @pytest.fixture
 def served(run, store):
-    model = Model.open(run)
-    sessions = Sessions(store, model.catalog)
-    writer = Writer(store, sessions.add)
+    model = ServedModel.open(run)
+    sessions = SessionCache(store, model.catalog)
+    writer = GroupCommitWriter(store, sessions.add)
     engine = Engine(model, sessions, writer)
     yield engine
     engine.close()
@@ -63,9 +63,9 @@ def test_a_thousand_histories_are_answered_as_they_are_evaluated(run, served, ex
     rng = np.random.default_rng(5)
     histories = Sequences.from_lists([rng.integers(1, SIZE + 1, rng.integers(0, 70)).tolist() for _ in range(1000)])
     exclude = histories if exclude_seen else None
-    items_BK, scores_BK = top_k(restore(saved).scores(histories), 20, exclude=exclude)
+    items_BK, scores_BK = top_k(restore_model(saved).scores(histories), 20, exclude=exclude)
     requests, events = [], []
-    for row, history in enumerate(histories.lists()):
+    for row, history in enumerate(histories.to_lists()):
         raw = [saved.catalog.ids[item - 1] for item in history]
         if row % 4 == 0 and raw:
             events += [EventIn(item_id=item, user_id=f"u{row}", timestamp=t) for t, item in enumerate(raw)]
@@ -78,7 +78,7 @@ def test_a_thousand_histories_are_answered_as_they_are_evaluated(run, served, ex
         answers += served.answer(requests[len(answers) : len(answers) + int(rng.integers(1, 33))])
     different = 0
     for answer, items_K, scores_K in zip(answers, items_BK, scores_BK, strict=True):
-        wanted = saved.catalog.names(items_K)
+        wanted = saved.catalog.to_ids(items_K)
         assert_same(answer.items, wanted, scores_K[: len(wanted)])
         different += [one.id for one in answer.items] != wanted
     assert different <= 10, "rounding changes a list once in a while, not as a rule"
@@ -86,14 +86,14 @@ def test_a_thousand_histories_are_answered_as_they_are_evaluated(run, served, ex
 
 def test_the_same_over_http_one_by_one(run, served):
     saved = artifact.load(run)
-    scorer = restore(saved)
+    scorer = restore_model(saved)
     rng = np.random.default_rng(6)
     histories = Sequences.from_lists([rng.integers(1, SIZE + 1, rng.integers(0, 12)).tolist() for _ in range(20)])
-    with TestClient(build(Door(Fleet.of(served, served._sessions)))) as web:
-        for row, history in enumerate(histories.lists()):
+    with TestClient(build_app(AppState(VariantRouter.of(served, served._sessions)))) as web:
+        for row, history in enumerate(histories.to_lists()):
             alone = histories.take(slice(row, row + 1))
             items, scores = top_k(scorer.scores(alone), 20, exclude=alone)
-            wanted = list(zip(saved.catalog.names(items[0]), scores[0].tolist(), strict=False))
+            wanted = list(zip(saved.catalog.to_ids(items[0]), scores[0].tolist(), strict=False))
             raw = [saved.catalog.ids[item - 1] for item in history]
             answer = web.post("/v1/recommend", json={"k": 20, "exclude_seen": True, "history": raw}).json()
             assert [one["id"] for one in answer["items"]] == [item for item, _ in wanted]
@@ -107,7 +107,7 @@ def test_the_same_over_http_one_by_one(run, served):
                 )
 
 
-NETWORKS = [name for name, entry in ZOO.items() if isinstance(entry, Learned)]
+NETWORKS = [name for name, entry in ZOO.items() if isinstance(entry, NeuralEntry)]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -115,10 +115,10 @@ def test_searching_by_blocks_gives_the_same_lists(name, log, save, tmp_path, mon
     run = save(tmp_path / "run", name, log, SIZE)
     rng = np.random.default_rng(7)
     histories = [rng.integers(1, SIZE + 1, rng.integers(0, 12)).tolist() for _ in range(50)]
-    plain = Model.open(run)
-    monkeypatch.setattr("segue.models.retrieval.retriever.BLOCKS_FROM", 1)
-    searched = Model.open(run)
-    assert searched.retrieval.by_blocks and not plain.retrieval.by_blocks
+    plain = ServedModel.open(run)
+    monkeypatch.setattr("segue.models.retrieval.retriever.EXACT_SEARCH_MIN_ITEMS", 1)
+    searched = ServedModel.open(run)
+    assert searched.retrieval.uses_exact_search and not plain.retrieval.uses_exact_search
     for history in histories:
-        wanted = plain.best(history, 10, exclude=history)
-        assert_same(searched.best(history, 10, exclude=history), [one.id for one in wanted], [w.score for w in wanted])
+        wanted = plain.top_k(history, 10, exclude=history)
+        assert_same(searched.top_k(history, 10, exclude=history), [one.id for one in wanted], [w.score for w in wanted])

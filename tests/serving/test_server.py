@@ -12,13 +12,13 @@ import time
 import pytest
 
 from segue.data.catalog import Catalog
-from segue.serving.deployment.model_registry import Registry
+from segue.serving.deployment.model_registry import ModelRegistry
 from segue.serving.http.listener import DRAIN_S, free_port
-from segue.serving.schemas.admin import ModelsAnswer
+from segue.serving.schemas.admin import ModelsResponse
 from segue.serving.schemas.problems import Problem
 from segue.serving.schemas.requests import EventIn, RecommendRequest, SimilarRequest
-from segue.serving.sessions.session_cache import Sessions
-from segue.serving.store.event_store import Receipt, import_events
+from segue.serving.sessions.session_cache import SessionCache
+from segue.serving.store.event_store import AppendResult, import_events
 
 
 def best(client, **fields):
@@ -182,9 +182,9 @@ def test_a_taken_port_is_refused():
 
 def test_importing_a_log_twice_changes_nothing(store, event):
     events = [event("abc"[n % 3], event_id=str(n), timestamp=n / 100) for n in range(12_000)]
-    assert import_events(store, iter(events)) == Receipt(12_000, 0)
-    assert import_events(store, iter(events)) == Receipt(0, 12_000)
-    assert Sessions(store, Catalog("abc")).history(("user_id", "ann"))[-3:] == [1, 2, 3]
+    assert import_events(store, iter(events)) == AppendResult(12_000, 0)
+    assert import_events(store, iter(events)) == AppendResult(0, 12_000)
+    assert SessionCache(store, Catalog("abc")).history(("user_id", "ann"))[-3:] == [1, 2, 3]
     with pytest.raises(Problem) as refused:
         import_events(store, [event("b", event_id="0", timestamp=0)])
     assert refused.value.status == 409
@@ -335,7 +335,7 @@ def is_closed(connection):
 
 def test_swaps_and_sigterm_under_http_load_fail_nobody(save, ring, tmp_path, start):
     """Promotions through the registry, and none of the answers is of two versions, none is missing."""
-    models = Registry(tmp_path / "models")
+    models = ModelRegistry(tmp_path / "models")
     versions = [models.add(save(tmp_path / f"run{size}", "markov", ring, size)) for size in (12, 20)]
     items = {version: set(models.open(version).catalog.ids) for version in versions}
     models.promote(versions[0])
@@ -366,7 +366,7 @@ def test_swaps_and_sigterm_under_http_load_fail_nobody(save, ring, tmp_path, sta
         models.promote(wanted)
         deadline = time.monotonic() + 10
         while admin.models().roles["live"] != wanted and time.monotonic() < deadline:
-            admin._ask("POST", "/v1/admin/reload", ModelsAnswer, {})
+            admin._ask("POST", "/v1/admin/reload", ModelsResponse, {})
     admin.close()
     assert server.end() == 0
     for thread in threads:

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from segue.serving.config import ServingConfig
-from segue.serving.deployment.model_registry import Registry
-from segue.serving.observability.prometheus import together
-from segue.serving.schemas.admin import ModelsAnswer
+from segue.serving.deployment.model_registry import ModelRegistry
+from segue.serving.observability.prometheus import merge_metrics
+from segue.serving.schemas.admin import ModelsResponse
 from segue.serving.schemas.problems import Problem
 from segue.serving.schemas.requests import EventIn, RecommendRequest
 
@@ -140,13 +140,13 @@ def test_people_reports_and_erasure_are_the_keepers_and_every_process_forgets(cr
 
 
 def test_another_version_is_at_work_everywhere(save, ring, tmp_path, start):
-    models = Registry(tmp_path / "models")
+    models = ModelRegistry(tmp_path / "models")
     versions = [models.add(save(tmp_path / name, name, ring)) for name in ("markov", "covisit")]
     models.promote(versions[0])
     server = ready(start(models.folder, WORKERS=str(WORKERS)))
     for wanted in (versions[1], versions[0]):
         with server.client() as client:
-            client._ask("POST", "/v1/admin/promote", ModelsAnswer, {"version": wanted})
+            client._ask("POST", "/v1/admin/promote", ModelsResponse, {"version": wanted})
         time.sleep(1.5)
         seen = Counter()
         for _ in range(30):
@@ -214,8 +214,8 @@ def test_sigterm_ends_all_of_them_and_fails_nobody(crew):
 
 def test_counters_of_several_processes():
     one = b'# HELP n_total Things.\n# TYPE n_total counter\nn_total{kind="a"} 2.0\n'
-    assert together(one, []) == one
-    both = together(one, [("1", one.replace(b"2.0", b"5.0"))]).decode()
+    assert merge_metrics(one, []) == one
+    both = merge_metrics(one, [("1", one.replace(b"2.0", b"5.0"))]).decode()
     assert 'n_total{kind="a",worker="0"} 2.0' in both
     assert 'n_total{kind="a",worker="1"} 5.0' in both
     assert both.count("# TYPE n_total counter") == 1

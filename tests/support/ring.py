@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from segue.data.catalog import Catalog
-from segue.data.evaluation_cases import Cases, Split
+from segue.data.evaluation_cases import EvaluationCases, Split
 from segue.data.sequences import Sequences
 from segue.models import artifact
 from segue.models.scorer import Scorer
-from segue.pipeline.persistence import restore
-from segue.workflows.fit_model import Fitted
+from segue.pipeline.persistence import restore_saved_pipeline
+from segue.workflows.fit_model import FitResult
 
 ITEMS = 30
 """Items 1 to 30 lie in a ring: after i mostly comes i + 1; item 31 is never taken."""
@@ -32,19 +32,19 @@ def walks(people: int, seed: int, length: int = 8) -> Sequences:
     return Sequences.from_lists(rows, times)
 
 
-def asked(rows: Sequences) -> Cases:
+def asked(rows: Sequences) -> EvaluationCases:
     """The last event of each row is what came next; the first people have shorter histories, down to none."""
     keep = np.minimum(np.arange(len(rows)) % 8, rows.lengths - 1)
     histories = rows.prefixes(keep)
     targets = rows.items[rows.starts + keep]
-    return Cases(histories, targets, np.arange(len(rows)), rows.times[rows.starts + keep], {})
+    return EvaluationCases(histories, targets, np.arange(len(rows)), rows.times[rows.starts + keep], {})
 
 
-def saved(composed: Fitted, catalog: Catalog, folder: Path) -> Scorer:
+def saved(composed: FitResult, catalog: Catalog, folder: Path) -> Scorer:
     """What comes back from the disk."""
     kept = artifact.Artifact("pipeline", composed.settings, catalog, composed.scorer.arrays(), {}, {})
     artifact.save(kept, folder)
-    return restore(artifact.load(folder))
+    return restore_saved_pipeline(artifact.load(folder))
 
 
 def split_of(people: int = 400) -> Split:

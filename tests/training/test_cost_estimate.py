@@ -13,7 +13,7 @@ from segue.models.neural.configs.gru4rec import GRU4RecConfig
 from segue.training import cost_estimate as module
 from segue.training.build_net import build_net
 from segue.training.config import TrainingConfig
-from segue.training.cost_estimate import Forecast, forecast, needed_bytes
+from segue.training.cost_estimate import CostEstimate, estimate_cost, needed_bytes
 from segue.training.trainer import Trainer
 
 
@@ -25,7 +25,7 @@ def trainer(items: int = 300, **values: object) -> Trainer:
 
 
 def test_seconds_are_about_right() -> None:
-    found = forecast(trainer(), time_s=0.5)
+    found = estimate_cost(trainer(), time_s=0.5)
     started = time.perf_counter()
     trainer().run()
     assert 0.1 < found.seconds / (time.perf_counter() - started) < 10  # other work on the machine may come and go
@@ -41,12 +41,12 @@ def test_too_little_memory_is_refused_before_the_first_step(monkeypatch: pytest.
     monkeypatch.setattr(module, "available_bytes", lambda: 1_000_000)
     sentence = r"^This training needs about 0\.\d GB and 0\.0 GB are free: lower dim or batch_tokens, or leave out rare"
     with pytest.raises(ValueError, match=sentence):
-        forecast(trainer())
+        estimate_cost(trainer())
 
 
 def test_more_than_memory_gb_is_refused_before_the_first_step() -> None:
     with pytest.raises(ValueError) as refused:
-        forecast(trainer(memory_gb=0.001))
+        estimate_cost(trainer(memory_gb=0.001))
     assert re.fullmatch(
         r"This training needs about 0\.\d GB and memory_gb allows 0\.001: raise it, lower dim or "
         r"batch_tokens, or leave out rare items\.",
@@ -64,4 +64,4 @@ def test_the_processs_own_limit_counts() -> None:
 
 
 def test_unknown_memory_refuses_nothing() -> None:
-    Forecast(1, 1, 1.0, 1.0, 1, 10**15, None).refuse()
+    CostEstimate(1, 1, 1.0, 1.0, 1, 10**15, None).check_memory()

@@ -16,8 +16,8 @@ from segue.models.neural.configs.gru4rec import GRU4RecConfig
 from segue.training.build_net import build_net
 from segue.training.checkpoints.checkpoint import Checkpoint
 from segue.training.config import TrainingConfig
-from segue.training.distributed import Team, joined
-from segue.training.tasks import Batch, Carry
+from segue.training.distributed import ProcessGroup, process_group
+from segue.training.tasks import Batch, StateCarryOver
 from segue.training.trainer import Trainer
 
 CHILD = """
@@ -105,7 +105,7 @@ def test_two_processes_end_where_one_does(tmp_path: Path, kind: str, loss: str, 
 
 def test_a_share_is_every_nth_row_and_all_shares_are_the_batch() -> None:
     inputs = np.arange(1, 11).reshape(5, 2)
-    batch = Batch(inputs, inputs + 1, inputs * 100, carry=Carry(np.arange(5), np.arange(5, 0, -1)))
+    batch = Batch(inputs, inputs + 1, inputs * 100, carry=StateCarryOver(np.arange(5), np.arange(5, 0, -1)))
     shares = [batch.share(rank, 3) for rank in range(3)]
     assert [len(share.inputs_BT) for share in shares] == [2, 2, 1]
     assert sorted(row[0] for share in shares for row in share.targets_BT.tolist()) == [2, 4, 6, 8, 10]
@@ -117,18 +117,18 @@ def test_a_share_is_every_nth_row_and_all_shares_are_the_batch() -> None:
 
 
 def test_alone_nothing_is_sent() -> None:
-    with joined() as team:
-        assert (team.rank, team.size, team.leads) == (0, 1, True)
+    with process_group() as team:
+        assert (team.rank, team.size, team.is_main) == (0, 1, True)
         tensor = torch.ones(3)
-        team.add([tensor])
+        team.all_reduce([tensor])
         assert tensor.tolist() == [1.0, 1.0, 1.0]
-        assert team.agree(lambda: 0.25) == 0.25
+        assert team.broadcast_from_main(lambda: 0.25) == 0.25
         assert team.any(True) is True
         assert team.any(False) is False
 
 
 def test_only_rank_0_leads() -> None:
-    assert [Team(rank, 2).leads for rank in range(2)] == [True, False]
+    assert [ProcessGroup(rank, 2).is_main for rank in range(2)] == [True, False]
 
 
 def test_the_command_trains_in_a_team(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_the_command_trains_in_a_team(tmp_path: Path) -> None:
     assert found["two"]["features.weights"].shape == found["one"]["features.weights"].shape
 
 
-class Follower(Team):
+class Follower(ProcessGroup):
     """A process that does not lead, without a leader: what it would tell the others is kept."""
 
     def __init__(self) -> None:

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from segue.data.catalog import PAD, Catalog
-from segue.data.evaluation_cases import Cases, Split
-from segue.data.event_contexts import Contexts
-from segue.data.features.encoding import Facts, FeatureConfig
+from segue.data.evaluation_cases import EvaluationCases, Split
+from segue.data.event_contexts import EventContexts
+from segue.data.features.encoding import FeatureConfig, ItemFeatures
 from segue.data.sequences import Sequences
-from segue.estimators.estimator import Fitted
-from segue.models.generation.decoder_state import Rereading, Stepping
+from segue.estimators.estimator import TrainedModel
+from segue.models.generation.decoder_state import FullRescore, RecurrentState
 from segue.models.neural.configs.bert4rec import BERT4RecConfig
 from segue.models.neural.configs.caser import CaserConfig
 from segue.models.neural.configs.gru4rec import GRU4RecConfig
@@ -23,16 +23,16 @@ from segue.models.neural.configs.lrurec import LRURecConfig
 from segue.models.neural.configs.nextitnet import NextItNetConfig
 from segue.models.neural.configs.sasrec import SASRecConfig
 from segue.models.neural.configs.seq2seq import Seq2SeqConfig
-from segue.models.neural.gru_numpy import GruArrays
+from segue.models.neural.gru_numpy import NumpyGRU
 from segue.models.neural.neural_scorer import NeuralScorer, restore_neural
-from segue.models.zoo import ZOO, Learned
+from segue.models.zoo import ZOO, NeuralEntry
 from segue.training.build_net import build_net
 from segue.training.checkpoints.checkpoint import Checkpoint
 from segue.training.config import TrainingConfig
-from segue.training.export import export
-from segue.training.nets.encoders.tied_embedding import TiedNet, TorchScorer
+from segue.training.export import export_scorer
+from segue.training.nets.encoders.tied_embedding import TiedEmbeddingNet, TorchScorer
 from segue.training.progress import Progress
-from segue.training.tasks import Masked, NextItem, NextSteps, Task
+from segue.training.tasks import MaskedItemTask, NextItemsTask, NextItemTask, Task
 from segue.training.trainer import Trainer
 from segue.workflows import fit_model
 
@@ -48,20 +48,20 @@ CONFIGS: dict[str, Any] = {
     "seq2seq": Seq2SeqConfig(dim=8, length=10, horizon=3),
 }
 ROWS: list[dict[str, Any]] = [{}, {"device": "tv", "age": 3.0}, {"device": "phone"}, {"age": 40.0}]
-FACTS = Facts(ROWS, {"device": "category", "age": "number"})
+FACTS = ItemFeatures(ROWS, {"device": "category", "age": "number"})
 
 
 def log() -> Sequences:
     rng = np.random.default_rng(0)
     rows = Sequences.from_lists([rng.integers(1, V, rng.integers(2, 14)).tolist() for _ in range(90)])
-    return replace(rows, contexts=Contexts(rng.integers(0, 4, len(rows.items)).astype(np.int32), FACTS))
+    return replace(rows, contexts=EventContexts(rng.integers(0, 4, len(rows.items)).astype(np.int32), FACTS))
 
 
-def build(config: object, **values: Any) -> TiedNet:
+def build(config: object, **values: Any) -> TiedEmbeddingNet:
     return build_net(config, log(), V, 1, (FeatureConfig(contexts=("device", "age"), **values), None))
 
 
-def shaken(config: object) -> TiedNet:
+def shaken(config: object) -> TiedEmbeddingNet:
     net = build(config)
     assert net.contexts is not None
     with torch.no_grad():
@@ -72,14 +72,14 @@ def shaken(config: object) -> TiedNet:
 
 
 def test_every_network_of_the_zoo_is_tried_here() -> None:
-    assert set(CONFIGS) == {name for name, entry in ZOO.items() if isinstance(entry, Learned)}
+    assert set(CONFIGS) == {name for name, entry in ZOO.items() if isinstance(entry, NeuralEntry)}
 
 
-@pytest.mark.parametrize("task", [NextItem(5), Masked(5, 0.3, 0.2), NextSteps(5, 3)], ids=str)
+@pytest.mark.parametrize("task", [NextItemTask(5), MaskedItemTask(5, 0.3, 0.2), NextItemsTask(5, 3)], ids=str)
 def test_batches_have_each_input_s_own_context(task: Task) -> None:
     """With the item as its own context."""
     rows = log()
-    echo = replace(rows, contexts=Contexts(rows.items, Facts([{}] * V, {})))
+    echo = replace(rows, contexts=EventContexts(rows.items, ItemFeatures([{}] * V, {})))
     batch = task.batch(task.windows(echo).take(slice(0, 20)), np.random.default_rng(1))
     assert batch.contexts_BT is not None
     given = batch.inputs_BT != PAD
@@ -98,7 +98,7 @@ def test_batches_have_each_input_s_own_context(task: Task) -> None:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_served_twin_equals_net_and_survives_the_disk(name: str) -> None:
     net = shaken(CONFIGS[name])
-    served = export(name, net, np.zeros(V))
+    served = export_scorer(name, net, np.zeros(V))
     scores = served.scores(log())
     torch.testing.assert_close(scores[:, 1:], TorchScorer(net).scores(log())[:, 1:], rtol=1e-3, atol=1e-3)
     again = restore_neural(name, served.arrays(), CONFIGS[name])
@@ -109,17 +109,17 @@ def test_served_twin_equals_net_and_survives_the_disk(name: str) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_no_context_and_an_empty_one_add_nothing(name: str) -> None:
-    served = export(name, shaken(CONFIGS[name]), np.zeros(V))
+    served = export_scorer(name, shaken(CONFIGS[name]), np.zeros(V))
     rows = log()
-    empty = replace(rows, contexts=Contexts(np.zeros(len(rows.items), dtype=np.int32), FACTS))
+    empty = replace(rows, contexts=EventContexts(np.zeros(len(rows.items), dtype=np.int32), FACTS))
     np.testing.assert_array_equal(served.scores(empty), served.scores(replace(rows, contexts=None)))
 
 
 def test_an_event_s_vector_is_its_item_s_plus_its_context_s() -> None:
-    served = export("gru4rec", shaken(CONFIGS["gru4rec"]), np.zeros(V))
+    served = export_scorer("gru4rec", shaken(CONFIGS["gru4rec"]), np.zeros(V))
     assert served.sides.contexts is not None
-    one = replace(Sequences.from_lists([[3, 4]]), contexts=Contexts(np.array([2, 0], dtype=np.int32), FACTS))
-    _, vectors = served.read(one)
+    one = replace(Sequences.from_lists([[3, 4]]), contexts=EventContexts(np.array([2, 0], dtype=np.int32), FACTS))
+    _, vectors = served.encode(one)
     np.testing.assert_allclose(
         vectors[0], served.vectors_VD[3] + served.sides.contexts.of([{"device": "phone"}])[0], rtol=1e-6
     )
@@ -140,7 +140,7 @@ def test_an_event_s_vector_is_its_item_s_plus_its_context_s() -> None:
 @pytest.mark.parametrize("name", ["gru4rec", "seq2seq"])
 @pytest.mark.parametrize("loss", ["full", "sampled"])
 def test_stopped_and_gone_on_equals_never_stopped(name: str, loss: str, tmp_path: Path) -> None:
-    def trainer(net: TiedNet) -> Trainer:
+    def trainer(net: TiedEmbeddingNet) -> Trainer:
         return Trainer(net, log(), TrainingConfig(epochs=2, batch_tokens=64, loss=loss, negatives=8), seed=1)
 
     whole = build(CONFIGS[name], context_dropout=0.3)
@@ -170,7 +170,7 @@ def test_a_state_with_other_contexts_is_refused(tmp_path: Path) -> None:
     Trainer(build(CONFIGS["gru4rec"]), log(), config, 1).run(checkpoint=Checkpoint(tmp_path / "run.checkpoint"))
     rows = log()
     assert rows.contexts is not None
-    other = replace(rows, contexts=Contexts(rows.contexts.codes[::-1].copy(), FACTS))
+    other = replace(rows, contexts=EventContexts(rows.contexts.codes[::-1].copy(), FACTS))
     with pytest.raises(ValueError, match=r"belongs to another training: its data, settings or seed differ\.$"):
         Trainer(build(CONFIGS["gru4rec"]), other, config, 1).run(checkpoint=Checkpoint(tmp_path / "run.checkpoint"))
 
@@ -203,23 +203,23 @@ def ways(seed: int, people: int = 200) -> Sequences:
             row.append((row[-1] + (1 if device == 1 else 7)) % 24)
         rows.append([item + 1 for item in row])
         codes += used
-    facts = Facts([{}, {"device": "phone"}, {"device": "desk"}], {"device": "category"})
-    return replace(Sequences.from_lists(rows), contexts=Contexts(np.array(codes, dtype=np.int32), facts))
+    facts = ItemFeatures([{}, {"device": "phone"}, {"device": "desk"}], {"device": "category"})
+    return replace(Sequences.from_lists(rows), contexts=EventContexts(np.array(codes, dtype=np.int32), facts))
 
 
 @pytest.mark.parametrize("name", ["gru4rec", "sasrec"])
 def test_what_only_contexts_tell_is_learned(name: str) -> None:
-    nothing = Cases(Sequences.from_lists([]), np.empty(0, np.int32), np.empty(0, np.int64), None, {})
+    nothing = EvaluationCases(Sequences.from_lists([]), np.empty(0, np.int32), np.empty(0, np.int64), None, {})
     catalog = Catalog(f"i{i:02d}" for i in range(24))
     split = Split("none", catalog, ways(0), nothing, ways(0), nothing, False, "", "")
     quick = {"dim": 16, "epochs": 30, "batch_tokens": 256, "learning_rate": 0.02, "prior": 0.0}
     right = {}
     for contexts in ([], ["device"]):
-        fitted = fit_model.fit(name, split, {**quick, "contexts": contexts})
+        fitted = fit_model.fit_model(name, split, {**quick, "contexts": contexts})
         asked = ways(1)
         best = fitted.scorer.scores(asked.prefixes(np.full(len(asked), -1)))[:, 1:].argmax(axis=1) + 1
         right[len(contexts)] = float((best == asked.items[asked.stops - 1]).mean())
-        answers = Fitted(fitted.scorer, catalog)
+        answers = TrainedModel(fitted.scorer, catalog)
     assert right[1] > 0.8 and right[0] < 0.65
     found = [answers.recommend([["i04"]], k=1, contexts=[[{"device": way}]])[0][0][0] for way in ("phone", "desk")]
     assert found == ["i05", "i11"]
@@ -235,14 +235,14 @@ def test_what_only_contexts_tell_is_learned(name: str) -> None:
     with pytest.raises(
         ValueError, match=r"^Learning from the context device needs a log that carries it: with_context\.$"
     ):
-        fit_model.fit(name, bare, {"contexts": ["device"]})
+        fit_model.fit_model(name, bare, {"contexts": ["device"]})
 
 
 def test_a_list_that_is_continued_remembers_the_contexts_behind_it() -> None:
-    served = export("gru4rec", shaken(CONFIGS["gru4rec"]), np.zeros(V))
-    assert isinstance(served, NeuralScorer) and isinstance(served.encoder, GruArrays)
+    served = export_scorer("gru4rec", shaken(CONFIGS["gru4rec"]), np.zeros(V))
+    assert isinstance(served, NeuralScorer) and isinstance(served.encoder, NumpyGRU)
     histories = log().take(slice(0, 6)).tail(7)
     parents, items = np.array([0, 2, 5]), np.array([4, 9, 11])
-    stepped = Stepping.after(served, served.encoder, histories).grown(parents, items)
-    again = Rereading(served, histories).grown(parents, items)
+    stepped = RecurrentState.from_histories(served, served.encoder, histories).extend(parents, items)
+    again = FullRescore(served, histories).extend(parents, items)
     np.testing.assert_allclose(stepped.scores()[:, 1:], again.scores()[:, 1:], rtol=1e-4, atol=1e-4)

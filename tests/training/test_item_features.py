@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from segue.data.features.encoding import Facts, FeatureConfig
+from segue.data.features.encoding import FeatureConfig, ItemFeatures
 from segue.data.sequences import Sequences
 from segue.models.neural.configs.bert4rec import BERT4RecConfig
 from segue.models.neural.configs.caser import CaserConfig
@@ -17,12 +17,12 @@ from segue.models.neural.configs.lrurec import LRURecConfig
 from segue.models.neural.configs.nextitnet import NextItNetConfig
 from segue.models.neural.configs.sasrec import SASRecConfig
 from segue.models.neural.configs.seq2seq import Seq2SeqConfig
-from segue.models.zoo import ZOO, Learned
+from segue.models.zoo import ZOO, NeuralEntry
 from segue.training.build_net import build_net
 from segue.training.checkpoints.checkpoint import Checkpoint
 from segue.training.config import TrainingConfig
-from segue.training.export import export
-from segue.training.nets.encoders.tied_embedding import TiedNet, TorchScorer
+from segue.training.export import export_scorer
+from segue.training.nets.encoders.tied_embedding import TiedEmbeddingNet, TorchScorer
 from segue.training.progress import Progress
 from segue.training.trainer import Trainer
 
@@ -30,7 +30,7 @@ V = 31
 COLD = (29, 30)
 """Items of the catalogue that never occur."""
 ROWS: list[dict[str, Any]] = [{}, *({"kind": f"k{i % 6}", "title": f"茶{i % 4} tea w{i % 9}"} for i in range(1, V))]
-FACTS = Facts(ROWS, {"kind": "category", "title": "text"})
+FACTS = ItemFeatures(ROWS, {"kind": "category", "title": "text"})
 CONFIGS = [
     SASRecConfig(dim=8, length=10),
     GRU4RecConfig(dim=8, length=10, temperature=None),
@@ -49,16 +49,16 @@ def log() -> Sequences:
     return Sequences.from_lists([rng.integers(1, V - 2, rng.integers(2, 14)).tolist() for _ in range(120)])
 
 
-def build(config: object = CONFIGS[0], seed: int = 1, **values: Any) -> TiedNet:
+def build(config: object = CONFIGS[0], seed: int = 1, **values: Any) -> TiedEmbeddingNet:
     known = (FeatureConfig(features=("kind", "title"), **values), FACTS)
     return build_net(config, log(), V, seed, known)
 
 
-def trainer(net: TiedNet, **values: Any) -> Trainer:
+def trainer(net: TiedEmbeddingNet, **values: Any) -> Trainer:
     return Trainer(net, log(), TrainingConfig(**{"epochs": 3, "batch_tokens": 64, **values}), seed=1)
 
 
-def shaken(config: object) -> TiedNet:
+def shaken(config: object) -> TiedEmbeddingNet:
     """A net whose features' vectors and own rows are all arbitrary."""
     net = build(config)
     assert net.features is not None
@@ -127,7 +127,7 @@ def test_dropping_ids_drops_whole_rows_and_repeats_by_seed() -> None:
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_served_twin_equals_net_and_scores_alike_one_by_one(config: object) -> None:
     net = shaken(config)
-    served = export("x", net, np.zeros(V))
+    served = export_scorer("x", net, np.zeros(V))
     scores = served.scores(log())
     torch.testing.assert_close(scores[:, 1:], TorchScorer(net).scores(log())[:, 1:], rtol=1e-4, atol=2e-4)
     single = np.concatenate([served.scores(log().take(slice(i, i + 1))) for i in range(5)])
@@ -146,7 +146,7 @@ def test_an_item_without_events_keeps_nothing_of_its_own(loss: str, config: obje
 
 
 def test_every_network_of_the_zoo_is_tried_here() -> None:
-    assert {type(config) for config in CONFIGS} == {e.config for e in ZOO.values() if isinstance(e, Learned)}
+    assert {type(config) for config in CONFIGS} == {e.config for e in ZOO.values() if isinstance(e, NeuralEntry)}
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)

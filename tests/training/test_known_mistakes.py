@@ -17,9 +17,9 @@ from segue.data.sequences import Sequences
 from segue.models.neural.configs.gru4rec import GRU4RecConfig
 from segue.training.build_net import build_net
 from segue.training.config import TrainingConfig
-from segue.training.export import export
+from segue.training.export import export_scorer
 from segue.training.losses import bpr_max, softmax_loss
-from segue.training.negative_sampling import every_item
+from segue.training.negative_sampling import all_items
 from segue.training.nets.layers.basic import Dropout
 from segue.training.objective import Objective
 from segue.training.tasks import Batch
@@ -61,7 +61,7 @@ def test_a_state_is_reset_when_its_own_session_ends_and_never_when_another_ends(
 
 def test_softmax_is_taken_once() -> None:
     """Twice would leave a floor: probabilities as scores never give a target more than e / (e + V - 2)."""
-    items = torch.from_numpy(every_item(12).items)
+    items = torch.from_numpy(all_items(12).items)
     key, query = torch.eye(12), 30.0 * torch.eye(12)[[3, 7]]
     ours = softmax_loss(query, key, torch.tensor([3, 7]), items, torch.zeros(11))
     assert float(ours) < 1e-6
@@ -149,7 +149,7 @@ def test_items_enter_by_the_vectors_that_they_are_scored_by() -> None:
     trainer.train_step(Batch(np.array([[30]], dtype=np.int32), np.array([[31]], dtype=np.int32)), 0.5)
     assert not torch.equal(net.key(net.table_VD)[30, :8], keys[30, :8])  # it was an input, and no target
     assert not torch.equal(net.embed(net.table_VD, torch.tensor(31)), entering[31])  # it was a target, and no input
-    served = export("gru4rec", net, np.zeros(40))
+    served = export_scorer("gru4rec", net, np.zeros(40))
     np.testing.assert_array_equal(served.keys_VD, served.vectors_VD)
 
 

@@ -15,18 +15,18 @@ from segue.models.neural.configs.hstu import HSTUConfig
 from segue.models.neural.configs.lrurec import LRURecConfig
 from segue.models.neural.configs.nextitnet import NextItNetConfig
 from segue.models.neural.configs.sasrec import SASRecConfig
-from segue.models.neural.gru_numpy import GruArrays
+from segue.models.neural.gru_numpy import NumpyGRU
 from segue.models.neural.neural_scorer import restore_neural
 from segue.training.build_net import build_net
-from segue.training.export import export
+from segue.training.export import export_scorer
 from segue.training.nets.encoders.convolutional import CausalConvolution
-from segue.training.nets.encoders.encoder import Steps
-from segue.training.nets.encoders.tied_embedding import TiedNet, TorchScorer
-from segue.training.nets.layers.attention import Attention, GatedBlock, rotate
-from segue.training.nets.layers.basic import Dropout, Noise
-from segue.training.nets.layers.gru_autograd import Recurrence
-from segue.training.nets.layers.recurrent import CellLayer
-from segue.training.tasks import NextItem, left_aligned
+from segue.training.nets.encoders.encoder import EncoderBatch
+from segue.training.nets.encoders.tied_embedding import TiedEmbeddingNet, TorchScorer
+from segue.training.nets.layers.attention import Attention, GatedTransformerBlock, rotate
+from segue.training.nets.layers.basic import Dropout, DropoutRng
+from segue.training.nets.layers.gru_autograd import GRUFunction
+from segue.training.nets.layers.recurrent import RecurrentLayer
+from segue.training.tasks import NextItemTask, left_aligned
 
 V = 41
 CAUSAL: dict[str, Any] = {
@@ -83,10 +83,10 @@ def timed(log: Sequences) -> Sequences:
     times = 1_700_000_000_000_000 + np.cumsum(gaps_us).astype(np.int64)
     now = times[log.stops - 1] + 12_345_678_900
     times[7], now[3] = NO_TIME, NO_TIME
-    return Sequences(log.items, times, log.starts, log.stops).at(now)
+    return Sequences(log.items, times, log.starts, log.stops).as_of(now)
 
 
-def shaken(config: Any, log: Sequences) -> TiedNet:
+def shaken(config: Any, log: Sequences) -> TiedEmbeddingNet:
     """A net whose every parameter matters."""
     net = build_net(config, log, V, seed=0).eval()
     with torch.no_grad():
@@ -95,7 +95,7 @@ def shaken(config: Any, log: Sequences) -> TiedNet:
     return net
 
 
-def states(net: TiedNet, items: np.ndarray) -> torch.Tensor:
+def states(net: TiedEmbeddingNet, items: np.ndarray) -> torch.Tensor:
     """[B, T, D] of full rows."""
     with torch.no_grad():
         hidden: torch.Tensor = net.encoder(net.embed(net.table_VD, torch.from_numpy(items)))
@@ -106,7 +106,7 @@ def states(net: TiedNet, items: np.ndarray) -> torch.Tensor:
 def test_served_twin_equals_net(name: str, log: Sequences) -> None:
     """Rows of 1 to 29 events, one by one and together: padding must not be seen, and every length must run."""
     net = shaken(CONFIGS[name], log)
-    served = export("x", net, np.zeros(V))
+    served = export_scorer("x", net, np.zeros(V))
     wanted = TorchScorer(net).scores(log)
     torch.testing.assert_close(served.scores(log)[:, 1:], wanted[:, 1:], rtol=1e-4, atol=2e-5)
     for row in (0, 1, 2, int(log.lengths.argmin()), int(log.lengths.argmax())):
@@ -122,7 +122,7 @@ TIMED = [name for name in CAUSAL if name.startswith("hstu") or name.endswith("cl
 def test_served_twin_equals_net_with_times(name: str, timed: Sequences) -> None:
     """One by one and together, and times matter: without them the answer is another."""
     net = shaken(CONFIGS[name], timed)
-    served = export("x", net, np.zeros(V))
+    served = export_scorer("x", net, np.zeros(V))
     wanted = TorchScorer(net).scores(timed)
     torch.testing.assert_close(served.scores(timed)[:, 1:], wanted[:, 1:], rtol=1e-4, atol=5e-5)
     for row in (0, 1, 3):
@@ -134,8 +134,8 @@ def test_served_twin_equals_net_with_times(name: str, timed: Sequences) -> None:
 
 @pytest.mark.parametrize("name", TIMED)
 def test_only_a_net_that_asks_for_it_sees_the_moment_of_asking(name: str, timed: Sequences) -> None:
-    served = export("x", shaken(CONFIGS[name], timed), np.zeros(V))
-    later = served.scores(timed.at(timed.now + 10**12))  # type: ignore[operator]
+    served = export_scorer("x", shaken(CONFIGS[name], timed), np.zeros(V))
+    later = served.scores(timed.as_of(timed.query_times + 10**12))  # type: ignore[operator]
     assert (np.abs(later - served.scores(timed)).max() > 1e-3) == (name == "hstu-told")
 
 
@@ -145,15 +145,15 @@ def test_a_training_window_is_what_its_prefixes_are_when_they_are_asked(name: st
     net = shaken(CONFIGS[name], timed)
     row = timed.take(np.flatnonzero(timed.lengths >= 10)[:1]).prefixes([10])
     assert row.times is not None
-    batch = NextItem(12, timed=True, without_times=0.0).batch(row, np.random.default_rng(0))
+    batch = NextItemTask(12, timed=True, without_times=0.0).batch(row, np.random.default_rng(0))
     given = [
         torch.from_numpy(x) for x in (batch.inputs_BT.astype(np.int64), batch.inputs_BT != 0, batch.targets_BT != 0)
     ]
     assert batch.times_BS is not None
     with torch.no_grad():
-        states = net.states(net.table_VD, Steps(*given, torch.from_numpy(batch.times_BS)))
+        states = net.states(net.table_VD, EncoderBatch(*given, torch.from_numpy(batch.times_BS)))
     prefixes = row.take(np.zeros(9, dtype=np.int64)).prefixes(np.arange(1, 10))
-    asked = prefixes.at(row.times[prefixes.stops])
+    asked = prefixes.as_of(row.times[prefixes.stops])
     torch.testing.assert_close(net.query(states).numpy(), net.queries(asked), rtol=1e-4, atol=2e-5)
 
 
@@ -265,7 +265,7 @@ def test_the_newest_state_is_that_of_the_whole_pass(block: Any, positions: Any, 
 
 
 def test_a_gated_block_by_hand() -> None:
-    block = GatedBlock(Attention(4, 1), 4, 6, Dropout(0.0, Noise()))
+    block = GatedTransformerBlock(Attention(4, 1), 4, 6, Dropout(0.0, DropoutRng()))
     x = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         mid = x + torch.sigmoid(block.gate_attention(x)) * block.attention(block.norm_attention(x))
@@ -308,7 +308,7 @@ def test_hidden_events_are_not_seen_and_the_rest_is_seen_from_both_sides(log: Se
     def hidden(items: list[int]) -> torch.Tensor:
         rows = torch.tensor([items])
         with torch.no_grad():
-            return net.states(net.table_VD, Steps(rows, (rows != 0) & ~asked, asked, None))
+            return net.states(net.table_VD, EncoderBatch(rows, (rows != 0) & ~asked, asked, None))
 
     torch.testing.assert_close(hidden([3, 4, 5, 6]), hidden([3, 9, 5, 6]))
     for changed in ([8, 4, 5, 6], [3, 4, 8, 6], [3, 4, 5, 8]):
@@ -321,7 +321,7 @@ def test_a_history_is_asked_for_what_a_mask_behind_it_hides(log: Sequences) -> N
     rows = torch.tensor([[3, 4, 5, 0, 0], [6, 7, 8, 9, 0]])
     asked = torch.tensor([[False, False, False, True, False], [False] * 4 + [True]])
     with torch.no_grad():
-        wanted = net.states(net.table_VD, Steps(rows, rows != 0, asked, None))
+        wanted = net.states(net.table_VD, EncoderBatch(rows, rows != 0, asked, None))
         torch.testing.assert_close(
             net.newest(net.whole(), rows[:, :4], torch.tensor([2, 3])), wanted, rtol=1e-4, atol=1e-5
         )
@@ -335,14 +335,14 @@ def test_recurrence_equals_torch_gru(steps: int) -> None:
     weights = [getattr(plain, name) for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")]
     pull = torch.randn(steps, 3, 8)
     inputs = [x.clone().requires_grad_() for _ in range(2)]
-    ours = Recurrence.apply(inputs[0], *weights, torch.float32)
+    ours = GRUFunction.apply(inputs[0], *weights, torch.float32)
     theirs = plain(inputs[1])[0]
     torch.testing.assert_close(ours, theirs)
     mine = torch.autograd.grad((ours * pull).sum(), [inputs[0], *weights])
     reference = torch.autograd.grad((theirs * pull).sum(), [inputs[1], *weights])
     for a, b in zip(mine, reference, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-    low = Recurrence.apply(x, *weights, torch.bfloat16)
+    low = GRUFunction.apply(x, *weights, torch.bfloat16)
     assert float((low - theirs).abs().max()) < 0.03
 
 
@@ -352,9 +352,9 @@ def test_recurrence_goes_on_from_a_start_and_cuts_the_gradient_there() -> None:
     plain = torch.nn.GRU(5, 8)
     weights = [getattr(plain, name) for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")]
     x, pull = torch.randn(6, 3, 5), torch.randn(4, 3, 8)
-    whole = Recurrence.apply(x, *weights, torch.float32)
+    whole = GRUFunction.apply(x, *weights, torch.float32)
     start = whole[1].detach().requires_grad_()
-    second = Recurrence.apply(x[2:], *weights, torch.float32, start)
+    second = GRUFunction.apply(x[2:], *weights, torch.float32, start)
     torch.testing.assert_close(second, whole[2:])
     mine = torch.autograd.grad((second * pull).sum(), [*weights, start], allow_unused=True)
     theirs = torch.autograd.grad((plain(x[2:], start.detach()[None])[0] * pull).sum(), weights)
@@ -368,9 +368,9 @@ def test_a_row_of_the_input_matrix_is_a_product_with_one_hot_vectors() -> None:
     matrix, items = torch.randn(12, 7, requires_grad=True), torch.tensor([[0, 3], [6, 3], [1, 1]])
     weights = [torch.randn(12, 4, requires_grad=True), *(torch.randn(12, requires_grad=True) for _ in range(2))]
     pull = torch.randn(3, 2, 4)
-    looked_up = Recurrence.apply(matrix.T[items], None, *weights, torch.float32)
+    looked_up = GRUFunction.apply(matrix.T[items], None, *weights, torch.float32)
     one_hot = torch.nn.functional.one_hot(items, 7).float()
-    multiplied = Recurrence.apply(one_hot, matrix, *weights, torch.float32)
+    multiplied = GRUFunction.apply(one_hot, matrix, *weights, torch.float32)
     torch.testing.assert_close(looked_up, multiplied)
     both = [torch.autograd.grad((states * pull).sum(), [matrix, *weights]) for states in (looked_up, multiplied)]
     for a, b in zip(*both, strict=True):
@@ -380,7 +380,7 @@ def test_a_row_of_the_input_matrix_is_a_product_with_one_hot_vectors() -> None:
 @pytest.mark.parametrize(("cell", "make"), [("gru", torch.nn.GRU), ("lstm", torch.nn.LSTM), ("rnn", torch.nn.RNN)])
 def test_a_layer_equals_torchs_own(cell: Any, make: Any) -> None:
     torch.manual_seed(0)
-    ours, theirs = CellLayer(cell, 8), make(8, 8, batch_first=True)
+    ours, theirs = RecurrentLayer(cell, 8), make(8, 8, batch_first=True)
     names = {"input": "weight_ih_l0", "state": "weight_hh_l0", "input_bias": "bias_ih_l0", "state_bias": "bias_hh_l0"}
     with torch.no_grad():
         for name, copy in names.items():
@@ -437,11 +437,11 @@ def test_what_an_item_enters_by_is_not_what_it_is_scored_by(name: str, log: Sequ
 
 @pytest.mark.parametrize("name", RECURRENT)
 def test_steps_equal_the_full_pass(name: str, log: Sequences) -> None:
-    served = export("x", build_net(CONFIGS[name], log, V, seed=0), np.zeros(V))
+    served = export_scorer("x", build_net(CONFIGS[name], log, V, seed=0), np.zeros(V))
     gru = served.encoder
-    assert isinstance(gru, GruArrays)
+    assert isinstance(gru, NumpyGRU)
     history = [5, 9, 2, 30, 7]
-    state = gru.start(1)
+    state = gru.initial_state(1)
     for item in history:
         before = state.copy()
         after = gru.step(state, served.vectors_VD[[item]])
@@ -454,21 +454,21 @@ def test_steps_equal_the_full_pass(name: str, log: Sequences) -> None:
 def test_each_layer_keeps_its_state_and_an_lstm_both_parts(log: Sequences) -> None:
     for name, shape in (("gru", (2, 4, 16)), ("rnn", (2, 4, 16)), ("lstm", (2, 4, 32)), ("lstm-one-hot", (1, 4, 32))):
         net = build_net(CONFIGS[name], log, V, seed=0)
-        gru = export("x", net, np.zeros(V)).encoder
-        assert isinstance(gru, GruArrays)
-        assert gru.start(4).shape == shape
+        gru = export_scorer("x", net, np.zeros(V)).encoder
+        assert isinstance(gru, NumpyGRU)
+        assert gru.initial_state(4).shape == shape
         assert net.encoder.state_shape == (shape[0], shape[2])
 
 
 @pytest.mark.parametrize("name", RECURRENT)
 def test_a_recurrent_net_comes_back_from_its_arrays(name: str, log: Sequences) -> None:
-    served = export("gru4rec", shaken(CONFIGS[name], log), np.zeros(V))
+    served = export_scorer("gru4rec", shaken(CONFIGS[name], log), np.zeros(V))
     again = restore_neural("gru4rec", served.arrays(), CONFIGS[name])
     np.testing.assert_array_equal(again.scores(log), served.scores(log))
 
 
 def test_dropout_keeps_the_mean_and_repeats_by_seed() -> None:
-    noise = Noise()
+    noise = DropoutRng()
     drop = Dropout(0.25, noise).train()
     x = torch.ones(1000, 100)
     noise.seed(1)
@@ -483,7 +483,7 @@ def test_dropout_keeps_the_mean_and_repeats_by_seed() -> None:
 
 
 def test_noise_bytes_are_uniform_in_every_place() -> None:
-    noise = Noise()
+    noise = DropoutRng()
     noise.seed(0)
     drawn = noise.bytes(80_000).view(-1, 8).float()
     assert drawn.mean(0).tolist() == pytest.approx([127.5] * 8, abs=3)  # the sign byte of a word too

@@ -13,14 +13,14 @@ import torch
 from tests.support.disk_faults import Disk, recorded, watched
 
 from segue.training.checkpoints.checkpoint import Checkpoint
-from segue.training.checkpoints.state_file import State
+from segue.training.checkpoints.state_file import TrainingState
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 Operations = list[tuple[str, tuple[Any, ...]]]
 
 
-def state(n: int) -> State:
-    return State({"x": torch.full((2400,), float(n)), "y": torch.tensor(n)}, {"n": n})
+def state(n: int) -> TrainingState:
+    return TrainingState({"x": torch.full((2400,), float(n)), "y": torch.tensor(n)}, {"n": n})
 
 
 @pytest.mark.slow

@@ -5,14 +5,14 @@ import pytest
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.training.tasks import Batch, Masked, left_aligned
+from segue.training.tasks import Batch, MaskedItemTask, left_aligned
 
 ROWS = [list(range(1, 1 + n)) for n in (2, 3, 9, 9, 9, 5)] * 200
 WINDOWS = Sequences.from_lists(ROWS)
 
 
 def masked(share: float, last_share: float = 0.0, seed: int = 0) -> tuple[np.ndarray, Batch]:
-    batch = Masked(8, share, last_share).batch(WINDOWS, np.random.default_rng(seed))
+    batch = MaskedItemTask(8, share, last_share).batch(WINDOWS, np.random.default_rng(seed))
     return left_aligned(WINDOWS, WINDOWS.items), batch
 
 
@@ -20,7 +20,7 @@ def test_an_event_is_either_given_or_asked_for() -> None:
     events_BT, batch = masked(0.3)
     assert ((batch.inputs_BT != PAD) != (batch.targets_BT != PAD))[events_BT != PAD].all()
     np.testing.assert_array_equal(batch.inputs_BT + batch.targets_BT, events_BT)
-    assert batch.num_events == sum(map(len, ROWS)) == int(Masked(8, 0.3, 0.0).widths(WINDOWS).sum())
+    assert batch.num_events == sum(map(len, ROWS)) == int(MaskedItemTask(8, 0.3, 0.0).widths(WINDOWS).sum())
     assert batch.inputs_BT.dtype == batch.targets_BT.dtype == np.int32
 
 

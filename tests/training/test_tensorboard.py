@@ -10,8 +10,8 @@ from tests.training.checkpoints.test_checkpoint import quality, trainer
 
 from segue.training.checkpoints.checkpoint import Checkpoint
 from segue.training.progress import Progress
-from segue.training.tensorboard import last_steps, records, tracked
-from segue.workflows.training_run import Work
+from segue.training.tensorboard import last_steps, read_records, tensorboard_log
+from segue.workflows.training_run import TrainingRun
 
 Curves = dict[str, list[tuple[int, float]]]
 
@@ -20,7 +20,7 @@ def curves(folder: Path) -> Curves:
     """Every point of every curve, in the order in which it was written."""
     found: Curves = {}
     for path in sorted(folder.glob("events.*"), key=lambda p: (p.stat().st_mtime_ns, p.name)):
-        for record in records(path):
+        for record in read_records(path):
             event = Event.FromString(record)
             for value in event.summary.value:
                 found.setdefault(value.tag, []).append((event.step, value.simple_value))
@@ -35,7 +35,7 @@ def only(folder: Path) -> Path:
 def test_what_the_trainer_told_is_there(tmp_path: Path) -> None:
     told: list[Progress] = []
     run = trainer()
-    outcome = Work(told.append, log_dir=tmp_path).train(run, "choose", validate=quality)
+    outcome = TrainingRun(told.append, log_dir=tmp_path).train(run, "choose", validate=quality)
     found = curves(only(tmp_path))
     assert only(tmp_path).name.startswith("choose-")
     assert [step for step, _ in found["train/loss"]] == list(range(1, len(told) + 1))
@@ -49,14 +49,14 @@ def test_what_the_trainer_told_is_there(tmp_path: Path) -> None:
 
 
 def test_a_training_that_was_stopped_and_killed_goes_on_in_the_same_curves(tmp_path: Path) -> None:
-    Work(log_dir=tmp_path / "whole").train(trainer(), "choose", validate=quality)
+    TrainingRun(log_dir=tmp_path / "whole").train(trainer(), "choose", validate=quality)
     wanted = curves(only(tmp_path / "whole"))
     stops = 0
     while True:
         run = trainer()
         checkpoint = Checkpoint(tmp_path / "run.checkpoint", every_s=1e9)
         try:
-            with tracked(tmp_path / "parts", "choose", run) as track:
+            with tensorboard_log(tmp_path / "parts", "choose", run) as track:
                 assert track is not None
 
                 late = stops % 2 == 1
@@ -71,7 +71,7 @@ def test_a_training_that_was_stopped_and_killed_goes_on_in_the_same_curves(tmp_p
                         raise KeyboardInterrupt
 
                 outcome = run.run(quality, hear, checkpoint=checkpoint)
-                track.ended(outcome.validations)
+                track.log_epoch(outcome.validations)
                 break
         except KeyboardInterrupt:
             stops += 1
@@ -88,8 +88,8 @@ def test_a_training_that_was_stopped_and_killed_goes_on_in_the_same_curves(tmp_p
 
 
 def test_another_training_has_curves_of_its_own(tmp_path: Path) -> None:
-    Work(log_dir=tmp_path).train(trainer(), "choose")
-    Work(log_dir=tmp_path).train(trainer(learning_rate=0.5), "choose")
+    TrainingRun(log_dir=tmp_path).train(trainer(), "choose")
+    TrainingRun(log_dir=tmp_path).train(trainer(learning_rate=0.5), "choose")
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -103,4 +103,4 @@ def test_without_the_library_a_sentence_says_what_to_install(tmp_path: Path, mon
 
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ValueError, match=r"^A log for TensorBoard needs tensorboardX: pip install 'segue\[track\]'\.$"):
-        Work(log_dir=tmp_path).train(trainer(), "choose")
+        TrainingRun(log_dir=tmp_path).train(trainer(), "choose")

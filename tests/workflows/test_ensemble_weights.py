@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from segue.data.evaluation_cases import Cases
+from segue.data.evaluation_cases import EvaluationCases
 from segue.data.sequences import Sequences
 from segue.evaluation.evaluate import evaluate
 from segue.evaluation.metrics import ndcg
@@ -30,10 +30,10 @@ class Noisy:
         return {}
 
 
-def cases() -> Cases:
+def cases() -> EvaluationCases:
     items = np.arange(1, SIZE - 1)
     histories = Sequences.from_lists([[int(i)] for i in items])
-    return Cases(histories, (items + 1).astype(np.int32), items.astype(np.int64), None, {})
+    return EvaluationCases(histories, (items + 1).astype(np.int32), items.astype(np.int64), None, {})
 
 
 def quality(members: list[tuple[Noisy, float]]) -> float:

@@ -3,13 +3,13 @@
 import polars as pl
 import pytest
 
-from segue.data.erasure_list import Erasures
+from segue.data.erasure_list import ErasureList
 from segue.data.readers.events import read_events
 from segue.serving.schemas.requests import EventIn
-from segue.serving.store.data_directory import Directory
-from segue.serving.store.event import accept
-from segue.serving.store.event_reader import scan
-from segue.serving.store.event_store import Receipt, Store
+from segue.serving.store.data_directory import DataDirectory
+from segue.serving.store.event import validate_event
+from segue.serving.store.event_reader import scan_events
+from segue.serving.store.event_store import AppendResult, EventStore
 from segue.workflows.event_transfer import CHUNK, export, import_log, write_stream
 
 NOW_US = 1_800_000_000_000_000
@@ -30,12 +30,12 @@ def log(tmp_path):
 
 def test_a_log_is_stored_once_however_often_it_is_brought(log, tmp_path):
     data = tmp_path / "data"
-    assert import_log(read_events(log), data, NOW_US) == Receipt(CHUNK + 2, 0)
+    assert import_log(read_events(log), data, NOW_US) == AppendResult(CHUNK + 2, 0)
     lines = log.read_text().splitlines()
     log.write_text("\n".join([lines[0], *reversed(lines[1:]), "new,x,2024-03-01,view,"]) + "\n")
-    assert import_log(read_events(log), data, NOW_US) == Receipt(1, CHUNK + 2)
-    store = Store(data / "events.sqlite")
-    (first, second) = store.of_user("ann")
+    assert import_log(read_events(log), data, NOW_US) == AppendResult(1, CHUNK + 2)
+    store = EventStore(data / "events.sqlite")
+    (first, second) = store.user_events("ann")
     assert (first.event.value, first.event.event, first.event.source) == (2.5, "purchase", "import")
     assert first.event.time_us == second.event.time_us == 1_704_103_200_000_000
     store.close()
@@ -45,8 +45,8 @@ def test_context_columns_become_the_events_context(tmp_path):
     columns = {"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": [5, 6], "event": ["buy", None]}
     more = {"device": ["tv", None], "tags": [["q", None], []], "age": [3.5, float("nan")], "left": ["out", "out"]}
     log = read_events(pl.DataFrame({**columns, **more})).with_context(["device", "tags", "age", "event", "timestamp"])
-    assert import_log(log, tmp_path / "data", NOW_US) == Receipt(2, 0)
-    (stored,) = scan(tmp_path / "data" / "events.sqlite")
+    assert import_log(log, tmp_path / "data", NOW_US) == AppendResult(2, 0)
+    (stored,) = scan_events(tmp_path / "data" / "events.sqlite")
     told = [(one.event.event, one.event.context) for one in stored]
     assert told == [("buy", '{"age":3.5,"device":"tv","tags":"[\\"q\\", null]"}'), ("view", '{"age":null,"tags":"[]"}')]
 
@@ -84,30 +84,30 @@ def test_what_was_stored_comes_out_and_can_be_read_again(log, tmp_path):
 
 def test_visitors_without_a_name_come_out_and_in_again(tmp_path):
     sent = [{"session_id": "s"}, {"user_id": "s"}, {"user_id": "ann", "session_id": "s"}]
-    data = Directory(tmp_path / "one")
-    store = Store(data.path / "events.sqlite")
-    store.append([[accept(EventIn(item_id="a", timestamp=i, **who), NOW_US) for i, who in enumerate(sent)]])
+    data = DataDirectory(tmp_path / "one")
+    store = EventStore(data.path / "events.sqlite")
+    store.append([[validate_event(EventIn(item_id="a", timestamp=i, **who), NOW_US) for i, who in enumerate(sent)]])
     store.close()
     data.release()
     export(data.path, tmp_path / "out.parquet")
     log = read_events(tmp_path / "out.parquet")
     assert log.frame["user_id"].to_list() == ["session:s", "s", "ann"]
-    erased = Erasures.open(tmp_path / "one")
+    erased = ErasureList.open(tmp_path / "one")
     erased.add([("user_id", "ann"), ("session_id", "s")], NOW_US)
-    assert erased.without(log).frame["user_id"].to_list() == ["s"], "a user of a session's name is somebody else"
+    assert erased.filter_log(log).frame["user_id"].to_list() == ["s"], "a user of a session's name is somebody else"
     import_log(log, tmp_path / "two", NOW_US)
-    (again,) = scan(tmp_path / "two" / "events.sqlite")
+    (again,) = scan_events(tmp_path / "two" / "events.sqlite")
     assert [(one.event.user_id, one.event.session_id) for one in again] == [(None, "s"), ("s", None), ("ann", "s")]
 
 
 def test_events_come_out_while_others_come_in(tmp_path):
-    directory = Directory(tmp_path / "data")
-    store = Store(directory.path / "events.sqlite")
+    directory = DataDirectory(tmp_path / "data")
+    store = EventStore(directory.path / "events.sqlite")
     for i in range(30):
-        store.append([[accept(EventIn(item_id="a", user_id="ann", event_id=str(i)), NOW_US)]])
-    reading = scan(store.path, 10)
+        store.append([[validate_event(EventIn(item_id="a", user_id="ann", event_id=str(i)), NOW_US)]])
+    reading = scan_events(store.path, 10)
     got = list(next(reading))
-    store.append([[accept(EventIn(item_id="a", user_id="ann", event_id="30"), NOW_US)]])
+    store.append([[validate_event(EventIn(item_id="a", user_id="ann", event_id="30"), NOW_US)]])
     got += [one for part in reading for one in part]
     assert [one.event.event_id for one in got] == [str(i) for i in range(31)]
     assert export(directory.path, tmp_path / "out.parquet") == 31
@@ -138,7 +138,7 @@ def test_refusals_say_what_to_do(log, tmp_path):
     with pytest.raises(ValueError) as error:
         import_log(read_events(tmp_path / "pairs.csv"), tmp_path / "data", NOW_US)
     assert str(error.value) == "A history needs times: without them nothing says what came before what."
-    held = Directory(tmp_path / "data")
+    held = DataDirectory(tmp_path / "data")
     with pytest.raises(ValueError, match="is in use by process"):
         import_log(read_events(log), tmp_path / "data", NOW_US)
     held.release()

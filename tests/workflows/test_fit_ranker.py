@@ -9,14 +9,14 @@ import pytest
 
 from segue.data.evaluation_cases import Split
 from segue.data.event_log import EventLog
-from segue.data.impressions import impressions
+from segue.data.impressions import click_examples_from_impressions
 from segue.data.readers.events import read_events
 from segue.data.splits.split import split_log
-from segue.models.rankers.item_histories import Interactions
+from segue.models.rankers.item_histories import ItemHistories
 from segue.models.rankers.ranker import RANKERS, find_ranker
-from segue.training.rankers.candidate_sampling import CasesConfig, ClickDraw
-from segue.training.rankers.config import ClickTrainingConfig
-from segue.workflows.fit_ranker import ClickData, FittedRanker, fit_ranker, judge, whole_log
+from segue.training.rankers.candidate_sampling import CandidateSamplingConfig, SampledExamples
+from segue.training.rankers.config import RankerTrainingConfig
+from segue.workflows.fit_ranker import FittedRanker, RankerData, evaluate_ranker, fit_ranker, with_full_histories
 
 QUICK: dict[str, Any] = {"dim": 16, "length": 8, "epochs": 8, "batch": 64, "learning_rate": 1e-2, "dropout": 0.0}
 
@@ -41,36 +41,38 @@ def split(log: EventLog) -> Split:
 
 
 @pytest.fixture(scope="module")
-def data(split: Split) -> ClickData:
-    return ClickData.of(split, asked=CasesConfig(popular=1, hard=1, retrieved=5, newest=0.5))
+def data(split: Split) -> RankerData:
+    return RankerData.of(split, asked=CandidateSamplingConfig(popular=1, hard=1, retrieved=5, newest=0.5))
 
 
 @pytest.fixture(scope="module")
-def fitted(data: ClickData) -> FittedRanker:
+def fitted(data: RankerData) -> FittedRanker:
     return fit_ranker("dual-gru", data, QUICK)
 
 
 @pytest.mark.parametrize("name", RANKERS)
-def test_learns_the_rule(name: str, data: ClickData, fitted: FittedRanker, log: EventLog, split: Split) -> None:
+def test_learns_the_rule(name: str, data: RankerData, fitted: FittedRanker, log: EventLog, split: Split) -> None:
     """Four of five targets follow from the newest event. The pooled baseline cannot know which event is the newest, but
     for its age."""
     found = fitted if name == "dual-gru" else fit_ranker(name, data, QUICK)
-    past = whole_log(log, split)
-    cases = ClickDraw(split.test, past, None, CasesConfig(popular=3, hard=0)).draw(np.random.default_rng(1))
-    figures = judge(found.ranker, cases, past)
+    past = with_full_histories(log, split)
+    cases = SampledExamples(split.test, past, None, CandidateSamplingConfig(popular=3, hard=0)).draw(
+        np.random.default_rng(1)
+    )
+    figures = evaluate_ranker(found.ranker, cases, past)
     assert figures["auc"] > (0.7 if name == "pooled" else 0.8), figures
     assert found.notes["validation_auc"][found.notes["best_epoch"] - 1] == max(found.notes["validation_auc"])
 
 
-def test_is_calibrated_on_validation(data: ClickData, fitted: FittedRanker) -> None:
-    figures = judge(fitted.ranker, data.validation, data.past)
+def test_is_calibrated_on_validation(data: RankerData, fitted: FittedRanker) -> None:
+    figures = evaluate_ranker(fitted.ranker, data.validation, data.item_histories)
     assert figures["ece"] < 0.05
     assert figures["logloss"] <= figures["logloss_uncalibrated"] + 1e-3
     bent = fit_ranker("pooled", data, QUICK | {"epochs": 1, "calibration": "isotonic"})
     assert len(bent.ranker.calibration.given_K) > 2
 
 
-def test_equal_arguments_give_equal_rankers(data: ClickData) -> None:
+def test_equal_arguments_give_equal_rankers(data: RankerData) -> None:
     short = QUICK | {"epochs": 2, "dropout": 0.2}
     runs = [fit_ranker("dual-gru", data, short, seed=seed).ranker.arrays() for seed in (3, 3, 4)]
     for name, value in runs[0].items():
@@ -81,34 +83,34 @@ def test_equal_arguments_give_equal_rankers(data: ClickData) -> None:
 def test_another_future_changes_nothing(fitted: FittedRanker, log: EventLog, split: Split) -> None:
     """Every event after the median test moment becomes another item's: the answers to cases up to it stay as they
     are, bit for bit."""
-    past = whole_log(log, split)
-    draw = ClickDraw(split.test, past, None, CasesConfig(popular=3, hard=0))
+    past = with_full_histories(log, split)
+    draw = SampledExamples(split.test, past, None, CandidateSamplingConfig(popular=3, hard=0))
     cases = draw.draw(np.random.default_rng(1))
-    moment = int(np.median(cases.moments_B))
-    early = cases.take(cases.moments_B <= moment)
+    moment = int(np.median(cases.times_B))
+    early = cases.take(cases.times_B <= moment)
     assert 0 < len(early) < len(cases)
     names = log.frame["item_id"].to_list()
     late = (log.frame["timestamp"] >= moment).to_list()
     other = [f"i{(int(name[1:]) + 7) % 20:02d}" if gone else name for name, gone in zip(names, late, strict=True)]
-    changed = whole_log(log.with_frame(log.frame.with_columns(pl.Series("item_id", other))), split)
-    assert judge(fitted.ranker, early, changed) == judge(fitted.ranker, early, past)
+    changed = with_full_histories(log.with_frame(log.frame.with_columns(pl.Series("item_id", other))), split)
+    assert evaluate_ranker(fitted.ranker, early, changed) == evaluate_ranker(fitted.ranker, early, past)
 
 
-def test_training_does_not_know_validation(split: Split, data: ClickData) -> None:
+def test_training_does_not_know_validation(split: Split, data: RankerData) -> None:
     """The sides that training reads come from the training part alone."""
-    assert data.train.interactions.times_N.max() < data.validation.moments_B.min()
-    assert data.past.times_N.max() > data.validation.moments_B.min()
+    assert data.train.interactions.times_N.max() < data.validation.times_B.min()
+    assert data.item_histories.times_N.max() > data.validation.times_B.min()
     assert split.train.times is not None
-    wanted = Interactions.of(split.train, split.catalog.size)
+    wanted = ItemHistories.of(split.train, split.catalog.size)
     np.testing.assert_array_equal(data.train.interactions.keys_N, wanted.keys_N)
 
 
-def test_vectors_and_retrieval_have_not_seen_what_is_asked(data: ClickData, split: Split) -> None:
+def test_vectors_and_retrieval_have_not_seen_what_is_asked(data: RankerData, split: Split) -> None:
     """The base is each person's older events; what is asked are exactly the newer ones."""
     assert data.base.starts.tolist() == split.train.starts.tolist()
     held = split.train.num_events - data.base.num_events
     assert held == np.ceil(split.train.lengths * 0.5).sum()
-    assert isinstance(data.train, ClickDraw)
+    assert isinstance(data.train, SampledExamples)
     cases = data.train.cases
     assert (cases.histories.stops >= data.base.stops[cases.groups]).all()
     assert 0.8 * held < len(cases) <= held
@@ -122,18 +124,18 @@ def test_learns_from_impressions(log: EventLog) -> None:
     other = shown.with_columns(pl.Series("item_id", [f"i{i:02d}" for i in rng.integers(20, size=len(log))]))
     both = log.with_frame(pl.concat([events, shown, other], how="vertical"))
     catalog = both.catalog()
-    cases = impressions(both, catalog, window_s=2.0)
+    cases = click_examples_from_impressions(both, catalog, window_s=2.0)
     takes, _ = log.sequences(catalog)
-    data = ClickData.of_impressions(cases, takes, catalog.size)
+    data = RankerData.of_impressions(cases, takes, catalog.size)
     assert data.base.times is not None
-    moments = data.train.draw(rng).moments_B
+    moments = data.train.draw(rng).times_B
     assert data.base.times[data.base.positions()[1]].max() < moments.min()
-    assert moments.max() < data.validation.moments_B.min()
+    assert moments.max() < data.validation.times_B.min()
     found = fit_ranker("dual-gru", data, QUICK)
-    assert judge(found.ranker, data.validation, data.past)["auc"] > 0.8
+    assert evaluate_ranker(found.ranker, data.validation, data.item_histories)["auc"] > 0.8
 
 
-def test_what_cannot_be_done_is_said(data: ClickData) -> None:
+def test_what_cannot_be_done_is_said(data: RankerData) -> None:
     with pytest.raises(ValueError) as error:
         find_ranker("deepfm")
     assert str(error.value) == "There is no ranker 'deepfm'. Known rankers: pooled, din, dien, dual-gru."
@@ -153,5 +155,5 @@ def test_what_cannot_be_done_is_said(data: ClickData) -> None:
 )
 def test_a_wrong_training_setting_is_named(values: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError) as error:
-        replace(ClickTrainingConfig(), **values)
+        replace(RankerTrainingConfig(), **values)
     assert str(error.value) == sentence

@@ -12,18 +12,18 @@ from tests.support.ring import CONFIG, SIZE, split_of, walks
 from segue.data.catalog import Catalog
 from segue.data.sequences import Sequences
 from segue.models import artifact
-from segue.models.rankers.item_histories import Interactions
-from segue.models.rankers.point_in_time import AsOf
+from segue.models.rankers.item_histories import ItemHistories
+from segue.models.rankers.point_in_time import PointInTimeRanker
 from segue.models.rankers.ranker import NeuralRanker
-from segue.models.rankers.ranker_artifact import SavedRanker, open_ranker
-from segue.pipeline.candidates.builtin_sources import Known
+from segue.models.rankers.ranker_artifact import SavedRanker, load_ranker
+from segue.pipeline.candidates.builtin_sources import SourceData
 from segue.pipeline.config import RankConfig, decode_pipeline
-from segue.pipeline.persistence import restore
+from segue.pipeline.persistence import restore_saved_pipeline
 from segue.pipeline.pipeline import Pipeline
-from segue.workflows.fit_model import Fitted
-from segue.workflows.fit_ranker import train_on
-from segue.workflows.fit_second_stage import saved_for
-from segue.workflows.train_pipeline import compose, compose_all
+from segue.workflows.fit_model import FitResult
+from segue.workflows.fit_ranker import fit_ranker_on_split
+from segue.workflows.fit_second_stage import load_saved_ranker
+from segue.workflows.train_pipeline import fit_pipeline, refit_pipeline
 
 QUICK: dict[str, Any] = {"dim": 8, "length": 6, "epochs": 2, "batch": 64, "retrieved": 10}
 POOR = [{"model": "popularity", "take": 31}]
@@ -35,16 +35,16 @@ def asked(**rank: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def fitted() -> Fitted:
+def fitted() -> FitResult:
     learns = {**QUICK, "epochs": 8, "learning_rate": 0.01, "dropout": 0.0, "newest": 0.5}
-    return compose(split_of(), asked(model="dual-gru", settings=learns))
+    return fit_pipeline(split_of(), asked(model="dual-gru", settings=learns))
 
 
 def first(pipeline: Pipeline, rows: Sequences) -> list[int]:
     return [int(one.items_C[0]) for one in pipeline.recommend(rows, 1)]
 
 
-def test_a_ranker_that_knows_more_is_given_weight(fitted: Fitted) -> None:
+def test_a_ranker_that_knows_more_is_given_weight(fitted: FitResult) -> None:
     """Popularity alone cannot tell what follows on a ring; four of five answers of the pipeline can."""
     rows = walks(200, 9)
     cut = rows.prefixes(-np.ones(200, dtype=np.int64))
@@ -55,8 +55,8 @@ def test_a_ranker_that_knows_more_is_given_weight(fitted: Fitted) -> None:
     assert isinstance(fitted.scorer, Pipeline)
     plain = Pipeline(
         fitted.scorer.sources,
-        fitted.scorer.weighing,
-        fitted.scorer.shelf,
+        fitted.scorer.scoring,
+        fitted.scorer.item_statistics,
         fitted.scorer.config,
         exclude_seen=False,
     )
@@ -68,26 +68,26 @@ def test_a_ranker_that_knows_more_is_given_weight(fitted: Fitted) -> None:
 def test_a_ranker_that_knows_nothing_is_given_none() -> None:
     """Not trained to speak of, behind a blend that knows the ring: nothing it says is better than chance."""
     values = {**CONFIG, "rank": {"method": "none", "model": "pooled", "settings": {**QUICK, "learning_rate": 1e-9}}}
-    found = compose(split_of(), decode_pipeline(values))
+    found = fit_pipeline(split_of(), decode_pipeline(values))
     assert found.notes["ranker"]["weight"] == 0
     assert isinstance(found.scorer, Pipeline)
-    assert found.scorer.second is None
+    assert found.scorer.second_stage is None
     forced = {**values, "rank": {**values["rank"], "weight": 0.7}}  # type: ignore[dict-item]
-    kept = compose(split_of(), decode_pipeline(forced))
+    kept = fit_pipeline(split_of(), decode_pipeline(forced))
     assert kept.notes["ranker"]["weight"] == 0.7
-    assert isinstance(kept.scorer, Pipeline) and kept.scorer.second is not None
-    assert kept.scorer.second.weight > 0
+    assert isinstance(kept.scorer, Pipeline) and kept.scorer.second_stage is not None
+    assert kept.scorer.second_stage.weight > 0
 
 
-def test_the_same_after_the_disk(fitted: Fitted, tmp_path: Any) -> None:
+def test_the_same_after_the_disk(fitted: FitResult, tmp_path: Any) -> None:
     """What is saved knows the items' newest events only: behind them it says what the judged one says."""
     catalog = Catalog(f"item {i}" for i in range(1, SIZE))
     assert isinstance(fitted.scorer, Pipeline)
     kept = artifact.Artifact("pipeline", fitted.settings, catalog, fitted.scorer.arrays(), {}, {})
     artifact.save(kept, tmp_path / "run")
-    again = restore(artifact.load(tmp_path / "run"))
+    again = restore_saved_pipeline(artifact.load(tmp_path / "run"))
     rows = walks(20, 8)
-    late = Sequences(rows.items, rows.times, rows.starts, rows.stops).at(np.full(20, 10**15))
+    late = Sequences(rows.items, rows.times, rows.starts, rows.stops).as_of(np.full(20, 10**15))
     assert isinstance(again, Pipeline)
     for one, other in zip(again.recommend(late, 10), fitted.scorer.recommend(late, 10), strict=True):
         assert one.items_C.tolist() == other.items_C.tolist()
@@ -104,7 +104,7 @@ print(restore(load(sys.argv[1])).recommend(Sequences.from_lists([[1, 2, 3]]), 1)
 """
 
 
-def test_it_answers_without_torch(fitted: Fitted, tmp_path: Any) -> None:
+def test_it_answers_without_torch(fitted: FitResult, tmp_path: Any) -> None:
     catalog = Catalog(f"item {i}" for i in range(1, SIZE))
     kept = artifact.Artifact("pipeline", fitted.settings, catalog, fitted.scorer.arrays(), {}, {})
     artifact.save(kept, tmp_path / "run")
@@ -113,16 +113,16 @@ def test_it_answers_without_torch(fitted: Fitted, tmp_path: Any) -> None:
     assert done.stdout.split() == ["4"]
 
 
-def test_as_of_a_moment_equals_a_live_ranker_that_observed_up_to_it(fitted: Fitted) -> None:
+def test_as_of_a_moment_equals_a_live_ranker_that_observed_up_to_it(fitted: FitResult) -> None:
     """The naive way: an empty memory that observes every earlier event, one by one, and is asked then."""
-    assert isinstance(fitted.scorer, Pipeline) and fitted.scorer.second is not None
-    judged = fitted.scorer.second.ranker
-    assert isinstance(judged, AsOf)
+    assert isinstance(fitted.scorer, Pipeline) and fitted.scorer.second_stage is not None
+    judged = fitted.scorer.second_stage.ranker
+    assert isinstance(judged, PointInTimeRanker)
     rows = walks(40, 4)
     assert rows.times is not None
     moment = int(np.median(rows.times))
-    nothing = Interactions.of(Sequences.from_lists([[]], [[]]), SIZE)
-    naive = judged.ranker.moved(np.arange(SIZE), nothing)
+    nothing = ItemHistories.of(Sequences.from_lists([[]], [[]]), SIZE)
+    naive = judged.ranker.to_catalog(np.arange(SIZE), nothing)
     row, where = rows.positions()
     for n in np.argsort(rows.times[where], kind="stable"):
         if (time := int(rows.times[where[n]])) < moment:
@@ -131,25 +131,25 @@ def test_as_of_a_moment_equals_a_live_ranker_that_observed_up_to_it(fitted: Fitt
     candidates_BC = np.tile(np.arange(1, SIZE), (3, 1))
     histories, now_B = Sequences.from_lists([[1, 2], [9], []], [[5, 6], [7], []]), np.full(3, moment)
     wanted = naive.log_odds(histories, candidates_BC, now_B)
-    found = AsOf(judged.ranker, Interactions.of(rows, SIZE)).log_odds(histories, candidates_BC, now_B)
+    found = PointInTimeRanker(judged.ranker, ItemHistories.of(rows, SIZE)).log_odds(histories, candidates_BC, now_B)
     np.testing.assert_allclose(found, wanted, atol=1e-4)
     assert found.std() > 0.01
 
 
-def test_every_event_there_is_reaches_the_saved_ranker(fitted: Fitted) -> None:
+def test_every_event_there_is_reaches_the_saved_ranker(fitted: FitResult) -> None:
     """The last road: another catalogue, in another order, with one item more; the net knows its items by their ids."""
     split = split_of()
     assert isinstance(fitted.scorer, Pipeline)
     ids = [f"item {i}" for i in range(SIZE - 1, 0, -1)] + ["new"]
     catalog, rows = Catalog(ids), split.train
-    moved = replace(rows, items=catalog.index(split.catalog.ids)[rows.items - 1].astype(np.int32))
-    whole = compose_all(Known(moved, catalog), fitted, before=split.catalog).scorer
-    assert isinstance(whole, Pipeline) and whole.second is not None and fitted.scorer.second is not None
-    live, judged = whole.second.ranker, fitted.scorer.second.ranker
+    moved = replace(rows, items=catalog.to_indices(split.catalog.ids)[rows.items - 1].astype(np.int32))
+    whole = refit_pipeline(SourceData(moved, catalog), fitted, before=split.catalog).scorer
+    assert isinstance(whole, Pipeline) and whole.second_stage is not None and fitted.scorer.second_stage is not None
+    live, judged = whole.second_stage.ranker, fitted.scorer.second_stage.ranker
     assert isinstance(live, NeuralRanker)
     now = np.array([live.newest_us + 10**9])
     old_C = np.arange(1, SIZE)
-    new_C = catalog.index(split.catalog.ids)
+    new_C = catalog.to_indices(split.catalog.ids)
     old = judged.log_odds(Sequences.from_lists([[3]]), old_C[None], now)
     new = live.log_odds(Sequences.from_lists([[int(new_C[2])]]), new_C[None], now)
     np.testing.assert_allclose(new, old, atol=1e-4)
@@ -159,25 +159,25 @@ def test_every_event_there_is_reaches_the_saved_ranker(fitted: Fitted) -> None:
 
 def test_a_saved_ranker_is_taken_for_the_same_cut_alone(tmp_path: Any) -> None:
     split = replace(split_of(), fingerprint="this cut")
-    trained, _ = train_on(split, "din", QUICK)
+    trained, _ = fit_ranker_on_split(split, "din", QUICK)
     folder = tmp_path / "ranker"
     about = {"data": "this cut"}
     SavedRanker(trained.ranker, trained.settings, split.catalog, {}, about).save(folder)
     asked_B = (Sequences.from_lists([[1, 2]]), np.arange(1, SIZE)[None], np.array([10**9]))
-    np.testing.assert_array_equal(open_ranker(folder).ranker.log_odds(*asked_B), trained.ranker.log_odds(*asked_B))
-    found = compose(split, asked(model=str(folder)))
+    np.testing.assert_array_equal(load_ranker(folder).ranker.log_odds(*asked_B), trained.ranker.log_odds(*asked_B))
+    found = fit_pipeline(split, asked(model=str(folder)))
     assert found.notes["ranker"]["ranker"] == "din"
     with pytest.raises(ValueError) as error:
-        compose(replace(split, fingerprint="another"), asked(model=str(folder)))
+        fit_pipeline(replace(split, fingerprint="another"), asked(model=str(folder)))
     assert str(error.value) == (
         f"The ranker in {folder} was trained on other data, or on another cut of it, so that a pipeline with it could "
         "not be judged: run 'segue train-ranker' with this log and protocol."
     )
     with pytest.raises(ValueError) as error:
-        saved_for(RankConfig(model=str(folder), settings={"dim": 4}), split)
+        load_saved_ranker(RankConfig(model=str(folder), settings={"dim": 4}), split)
     assert str(error.value) == f"The ranker in {folder} is trained already: rank.settings would change nothing."
     with pytest.raises(ValueError) as error:
-        restore(artifact.load(folder))
+        restore_saved_pipeline(artifact.load(folder))
     assert str(error.value) == (
         "This is a ranker, din: it orders candidates and finds none itself. Name its folder as rank.model in a "
         "pipeline's settings, or ask it with 'segue rank'."
@@ -186,7 +186,7 @@ def test_a_saved_ranker_is_taken_for_the_same_cut_alone(tmp_path: Any) -> None:
 
 def test_a_name_that_nothing_has_is_refused_before_anything_is_trained() -> None:
     with pytest.raises(ValueError) as error:
-        compose(split_of(), asked(model="deepfm"))
+        fit_pipeline(split_of(), asked(model="deepfm"))
     assert str(error.value) == (
         "There is no ranker 'deepfm': rank.model is pooled, din, dien, dual-gru, or a folder that "
         "'segue train-ranker' wrote."
@@ -197,7 +197,7 @@ def test_a_model_is_no_ranker(tmp_path: Any) -> None:
     kept = artifact.Artifact("markov", {}, Catalog(["a"]), {"x": np.zeros(1)}, {}, {})
     artifact.save(kept, tmp_path / "run")
     with pytest.raises(ValueError) as error:
-        open_ranker(tmp_path / "run")
+        load_ranker(tmp_path / "run")
     assert str(error.value) == (
         f"{tmp_path / 'run'} holds the model markov and no ranker: 'segue train-ranker' writes one."
     )

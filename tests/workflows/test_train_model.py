@@ -15,9 +15,9 @@ from segue.data.evaluation_cases import Split
 from segue.data.splits.split import split_log
 from segue.models import artifact
 from segue.models.counting.covisitation import CoVisit, CoVisitConfig
-from segue.workflows.compare_models import Comparison, Result, compare, lead, runs
-from segue.workflows.job import Job
-from segue.workflows.train_model import put_to_work, train
+from segue.workflows.compare_models import CompareOptions, ModelResult, compare, iter_results, metric_difference
+from segue.workflows.job import TrainJob
+from segue.workflows.train_model import refit_and_save, train_model
 
 SMALL = {"dim": 8, "epochs": 2, "batch_tokens": 64}
 
@@ -41,7 +41,7 @@ def split(log: "segue.EventLog") -> Split:
 
 
 def test_rows_come_in_the_order_asked_for_and_networks_once_a_seed(split: Split) -> None:
-    rows = compare(split, ["markov", "gru4rec", "popularity"], {"gru4rec": SMALL}, Comparison(seeds=2))
+    rows = compare(split, ["markov", "gru4rec", "popularity"], {"gru4rec": SMALL}, CompareOptions(seeds=2))
     assert [(r.model, r.seed) for r in rows] == [("markov", 0), ("gru4rec", 0), ("gru4rec", 1), ("popularity", 0)]
     assert len({r.data for r in rows}) == len({r.test_cases for r in rows}) == 1
     assert rows[1].metrics != rows[2].metrics
@@ -63,17 +63,17 @@ def test_what_is_told_on_the_way(split: Split) -> None:
 def test_a_row_is_plain_json_without_the_single_ranks(split: Split) -> None:
     (row,) = compare(split, ["markov"])
     plain = json.loads(json.dumps(row.to_dict(), allow_nan=False))
-    assert set(plain) == {f.name for f in dataclasses.fields(Result)} - {"judged"}
+    assert set(plain) == {f.name for f in dataclasses.fields(ModelResult)} - {"judged"}
     assert plain["metrics"] == row.metrics
 
 
 def test_the_lead_is_the_difference_of_the_means(split: Split) -> None:
     first, second = compare(split, ["markov", "popularity"])
-    ahead, low, high = lead(first, second, "recall@5")
+    ahead, low, high = metric_difference(first, second, "recall@5")
     assert ahead == pytest.approx(first.metrics["recall@5"] - second.metrics["recall@5"])
     assert low < ahead < high
-    assert lead(second, first, "recall@5") == pytest.approx((-ahead, -high, -low))
-    assert lead(first, first) == (0, 0, 0)
+    assert metric_difference(second, first, "recall@5") == pytest.approx((-ahead, -high, -low))
+    assert metric_difference(first, first) == (0, 0, 0)
 
 
 def test_a_lead_over_other_data_is_refused(log: "segue.EventLog", split: Split) -> None:
@@ -81,18 +81,18 @@ def test_a_lead_over_other_data_is_refused(log: "segue.EventLog", split: Split) 
     (second,) = compare(split_log(log, "leave-last-out"), ["popularity"])
     sentence = "markov and popularity were judged on different data and cannot be compared."
     with pytest.raises(ValueError, match=f"^{sentence}$"):
-        lead(first, second)
+        metric_difference(first, second)
 
 
 def test_refit_learns_from_validation_events_too(split: Split) -> None:
-    (without,) = compare(split, ["markov"], options=Comparison(refit=False))
+    (without,) = compare(split, ["markov"], options=CompareOptions(refit=False))
     (with_all,) = compare(split, ["markov"])
     assert (without.refit, with_all.refit) == (False, True)
     assert without.metrics != with_all.metrics
 
 
 def test_train_judges_before_it_learns_the_judging_events(log: "segue.EventLog", split: Split, tmp_path: Path) -> None:
-    result, version = train(log, "covisit", tmp_path / "all")
+    result, version = train_model(log, "covisit", tmp_path / "all")
     (judged,) = compare(split, ["covisit"])
     assert result.metrics == judged.metrics
     saved = artifact.load(tmp_path / "all")
@@ -107,8 +107,8 @@ def test_train_judges_before_it_learns_the_judging_events(log: "segue.EventLog",
 
 
 def test_without_refit_what_was_judged_is_what_is_saved(log: "segue.EventLog", split: Split, tmp_path: Path) -> None:
-    ((result, fitted),) = runs(split, ["covisit"])
-    put_to_work(log, (result, fitted), tmp_path / "judged", Job(refit=False))
+    ((result, fitted),) = iter_results(split, ["covisit"])
+    refit_and_save(log, (result, fitted), tmp_path / "judged", TrainJob(refit=False))
     saved = artifact.load(tmp_path / "judged")
     assert saved.about["trained_on_everything"] is False
     assert saved.catalog.fingerprint == split.catalog.fingerprint
@@ -126,7 +126,7 @@ def test_without_refit_what_was_judged_is_what_is_saved(log: "segue.EventLog", s
 )
 def test_impossible_options_are_refused(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
-        Comparison(**options)
+        CompareOptions(**options)
 
 
 def test_a_training_that_will_not_fit_is_refused_before_it_begins(split: Split) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import segue
-from segue.config.decode import decode
+from segue.config.decode import decode_settings
 from segue.data.catalog import Catalog
 from segue.data.event_log import EventLog
 from segue.data.item_table import ItemTable
@@ -18,17 +18,17 @@ from segue.data.readers.items import read_items
 from segue.data.sequences import Sequences
 from segue.estimators.recommenders import HSTU, BERT4Rec, GRU4Rec, LRURec, NextItNet, SASRec, Seq2SeqRec
 from segue.models import artifact
-from segue.models.add_items import place
-from segue.models.loading import restore
+from segue.models.add_items import add_rows_for_items
+from segue.models.loading import restore_model
 from segue.models.neural.configs.gru4rec import GRU4RecConfig
-from segue.models.neural.feature_embeddings import FeatureVectors
-from segue.models.neural.neural_scorer import unit
-from segue.models.zoo import find
-from segue.training.expand_catalog import grow_net
-from segue.training.nets.encoders.gru4rec import GruEncoder
-from segue.training.nets.encoders.tied_embedding import TiedNet
-from segue.training.nets.layers.basic import Noise
-from segue.workflows.update_model import Widened, update
+from segue.models.neural.feature_embeddings import FeatureEmbeddings
+from segue.models.neural.neural_scorer import normalize_rows
+from segue.models.zoo import find_model
+from segue.training.expand_catalog import expand_net
+from segue.training.nets.encoders.gru4rec import GRU4RecEncoder
+from segue.training.nets.encoders.tied_embedding import TiedEmbeddingNet
+from segue.training.nets.layers.basic import DropoutRng
+from segue.workflows.update_model import ExpandedCatalogScorer, update_model
 
 T0 = 1_700_000_000
 
@@ -81,7 +81,7 @@ def best(run: Path, *history: str) -> str:
 def test_new_items_and_a_new_habit_are_learned(run: Path) -> None:
     before = artifact.load(run)
     assert best(run, "i02", "i03") == "i04"
-    found = update(run, walk(range(100, 900), 1, 16, 10_000), replay=walk(range(60), 1, 12, 0))
+    found = update_model(run, walk(range(100, 900), 1, 16, 10_000), replay=walk(range(60), 1, 12, 0))
     after = artifact.load(run)
     assert found.promoted and found.after > found.before
     assert found.new_items == 4 and len(after.catalog) == 16
@@ -94,29 +94,29 @@ def test_what_is_worse_is_not_promoted(run: Path, monkeypatch: pytest.MonkeyPatc
     old = artifact.load(run)
 
     def spoil(*arguments: object, **more: object) -> object:
-        net = grow_net(*arguments, **more)  # type: ignore[arg-type]
+        net = expand_net(*arguments, **more)  # type: ignore[arg-type]
         net.table_VD.zero_()
         return net
 
-    monkeypatch.setattr("segue.training.expand_catalog.grow_net", spoil)
+    monkeypatch.setattr("segue.training.expand_catalog.expand_net", spoil)
     monkeypatch.setattr("segue.training.trainer.Trainer.run", lambda self: None)
-    found = update(run, walk(range(300, 340), 1, 12, 10_000))
+    found = update_model(run, walk(range(300, 340), 1, 12, 10_000))
     assert not found.promoted and found.version is None and found.after < found.before
     assert artifact.load(run).version == old.version
 
 
 def test_known_items_keep_their_vectors(run: Path) -> None:
     loaded = artifact.load(run)
-    config = decode(find(loaded.model).config, loaded.settings)
+    config = decode_settings(find_model(loaded.model).config, loaded.settings)
     wider = Catalog(sorted([*loaded.catalog.ids, "aaa", "zzz"]))
-    rows = Sequences.from_lists([wider.index(["i01", "zzz", "i02"]).tolist()])
-    net = grow_net(loaded, config, wider, rows, 0)
+    rows = Sequences.from_lists([wider.to_indices(["i01", "zzz", "i02"]).tolist()])
+    net = expand_net(loaded, config, wider, rows, 0)
     table = net.table_VD.numpy()
-    np.testing.assert_array_equal(table[wider.index(loaded.catalog.ids)], loaded.arrays["table"][1:])
-    near = table[wider.index(["zzz"])[0]] @ table[wider.index(["i01", "i02"])].T
+    np.testing.assert_array_equal(table[wider.to_indices(loaded.catalog.ids)], loaded.arrays["table"][1:])
+    near = table[wider.to_indices(["zzz"])[0]] @ table[wider.to_indices(["i01", "i02"])].T
     assert (near > 0).all() and not table[0].any()
     with pytest.raises(ValueError, match=r"^The new catalogue has lost item 'i00'; it may only grow\.$"):
-        grow_net(loaded, config, Catalog(["i01"]), rows, 0)
+        expand_net(loaded, config, Catalog(["i01"]), rows, 0)
 
 
 def table(items: int) -> ItemTable:
@@ -134,40 +134,42 @@ def informed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def grown(run: Path, wider: Catalog, rows: Sequences, items: ItemTable) -> TiedNet:
+def grown(run: Path, wider: Catalog, rows: Sequences, items: ItemTable) -> TiedEmbeddingNet:
     loaded = artifact.load(run)
-    config = decode(find(loaded.model).config, loaded.settings)
+    config = decode_settings(find_model(loaded.model).config, loaded.settings)
     shown = {**loaded.items, **items.for_catalog(wider)}
-    return grow_net(replace(loaded, items=shown), config, wider, rows, 0)
+    return expand_net(replace(loaded, items=shown), config, wider, rows, 0)
 
 
 def test_growing_parts_what_features_tell_from_what_is_an_items_own(informed: Path) -> None:
     loaded = artifact.load(informed)
     wider = Catalog(sorted([*loaded.catalog.ids, "i12", "i13"]))
-    net = grown(informed, wider, Sequences.from_lists([wider.index(["i01", "i12"]).tolist()]), table(14))
+    net = grown(informed, wider, Sequences.from_lists([wider.to_indices(["i01", "i12"]).tolist()]), table(14))
     assert net.features is not None
     whole, own = net.whole().numpy(), net.table_VD.numpy()
-    np.testing.assert_allclose(whole[wider.index(loaded.catalog.ids)], loaded.arrays["table"][1:], atol=1e-5)
-    cold, met, alone, twin = wider.index(["i11", "i12", "i13", "i11"])
+    np.testing.assert_allclose(whole[wider.to_indices(loaded.catalog.ids)], loaded.arrays["table"][1:], atol=1e-5)
+    cold, met, alone, twin = wider.to_indices(["i11", "i12", "i13", "i11"])
     assert not own[cold].any() and not own[alone].any() and own[met].any()
-    told = FeatureVectors.restore(loaded.arrays, "features")
+    told = FeatureEmbeddings.restore(loaded.arrays, "features")
     assert told is not None
     np.testing.assert_allclose(whole[alone], told.of([{"quarter": "q3"}])[0], rtol=1e-5, atol=1e-6)
-    assert whole[met] @ whole[wider.index(["i01"])[0]] > 0
+    assert whole[met] @ whole[wider.to_indices(["i01"])[0]] > 0
     counts = np.zeros(wider.size, dtype=np.int64)
-    offered = net.offered(counts)
+    offered = net.offered_items(counts)
     assert offered is not None  # what has nothing of its own and no event is not compared with
-    assert not offered[[0, twin, alone]].any() and offered[met] and offered[wider.index(["i01"])[0]]
+    assert not offered[[0, twin, alone]].any() and offered[met] and offered[wider.to_indices(["i01"])[0]]
 
 
 def test_an_update_keeps_learning_from_features(informed: Path) -> None:
     before = artifact.load(informed).arrays["features.weights"]
-    found = update(informed, walk(range(100, 600), 1, 14, 10_000), replay=walk(range(60), 1, 11, 0), items=table(14))
+    found = update_model(
+        informed, walk(range(100, 600), 1, 14, 10_000), replay=walk(range(60), 1, 11, 0), items=table(14)
+    )
     after = artifact.load(informed)
     assert found.promoted and found.new_items == 2
     assert after.items["i13"] == {"quarter": "q3"}
     assert not np.array_equal(after.arrays["features.weights"], before)
-    larger = place(restore(after), [{"quarter": "q3"}])  # and it still places what comes later
+    larger = add_rows_for_items(restore_model(after), [{"quarter": "q3"}])  # and it still places what comes later
     assert larger.size == len(after.catalog) + 2
 
 
@@ -184,7 +186,7 @@ def test_an_update_keeps_learning_from_contexts(tmp_path: Path) -> None:
     model = GRU4Rec(dim=16, epochs=30, batch_tokens=128, learning_rate=0.02, prior=0.0, contexts=["device"])
     model.fit(both_ways(range(60), 0)).save(tmp_path / "run")
     before = artifact.load(tmp_path / "run").arrays["contexts.weights"]
-    found = update(tmp_path / "run", both_ways(range(100, 400), 10_000), replay=both_ways(range(60), 0))
+    found = update_model(tmp_path / "run", both_ways(range(100, 400), 10_000), replay=both_ways(range(60), 0))
     after = artifact.load(tmp_path / "run")
     assert found.promoted and not np.array_equal(after.arrays["contexts.weights"], before)
     asked = segue.load(tmp_path / "run")
@@ -193,23 +195,25 @@ def test_an_update_keeps_learning_from_contexts(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"^The log has no column 'device' to take as context\. Its columns: user_id, "
     ):
-        update(tmp_path / "run", walk(range(300, 340), 1, 12, 10_000))
+        update_model(tmp_path / "run", walk(range(300, 340), 1, 12, 10_000))
 
 
 def test_what_a_new_item_enters_by_is_as_long_as_what_known_ones_enter_by() -> None:
     """And its key as long as theirs, however much they differ: the two lie side by side in one row."""
     config = GRU4RecConfig(dim=4, embedding="separate")
     rng = np.random.default_rng(0)
-    table = np.hstack([10.0 * unit(rng.normal(size=(5, 4))), unit(rng.normal(size=(5, 4)))]).astype(np.float32)
+    table = np.hstack([10.0 * normalize_rows(rng.normal(size=(5, 4))), normalize_rows(rng.normal(size=(5, 4)))]).astype(
+        np.float32
+    )
     table[0] = 0.0
-    parameters = GruEncoder(config, Noise(), torch.Generator()).state_dict()
+    parameters = GRU4RecEncoder(config, DropoutRng(), torch.Generator()).state_dict()
     arrays = {f"gru.{name.removeprefix('layers.')}": value.numpy() for name, value in parameters.items()}
     old, new = Catalog(["a", "b", "c", "d"]), Catalog(["a", "b", "c", "d", "e"])
     saved = artifact.Artifact("gru4rec", {}, old, arrays | {"table": table}, {}, {})
-    net = grow_net(saved, config, new, Sequences.from_lists([[1, 5, 2]]), 0)
+    net = expand_net(saved, config, new, Sequences.from_lists([[1, 5, 2]]), 0)
     enters, key = net.table_VD[5].split(4)
     assert (float(enters.norm()), float(key.norm())) == (pytest.approx(10.0), pytest.approx(1.0))
-    wanted = unit(table[1:2, :4] + table[2:3, :4])[0]
+    wanted = normalize_rows(table[1:2, :4] + table[2:3, :4])[0]
     np.testing.assert_allclose(enters / 10.0, wanted, atol=1e-2)
 
 
@@ -218,14 +222,14 @@ def test_widened_puts_the_unknown_last() -> None:
         name, size = "given", 3
 
         def scores(self, histories: Sequences) -> np.ndarray:
-            assert histories.lists() == [[2, 0]]
+            assert histories.to_lists() == [[2, 0]]
             return np.array([[9.0, -1.0, 4.0]], np.float32)
 
         def arrays(self) -> dict[str, np.ndarray]:
             return {}
 
     # old 1, 2 are new 1, 3; new 2 is unknown to the old model
-    wide = Widened(Given(), np.array([0, 1, 0, 2], np.int32), np.array([0, 1, 3], np.int32))
+    wide = ExpandedCatalogScorer(Given(), np.array([0, 1, 0, 2], np.int32), np.array([0, 1, 3], np.int32))
     scores = wide.scores(Sequences.from_lists([[3, 2]]))
     assert scores[0, 1:].tolist() == [-1.0, -2.0, 4.0]
 
@@ -234,4 +238,4 @@ def test_what_cannot_be_updated_is_said(tmp_path: Path) -> None:
     log = walk(range(20), 1, 12, 0)
     segue.CoVisit().fit(log).save(tmp_path / "counted")
     with pytest.raises(ValueError, match=r"^covisit is counted, not trained: 'segue train' on the whole log takes sec"):
-        update(tmp_path / "counted", log)
+        update_model(tmp_path / "counted", log)

@@ -68,10 +68,10 @@ Context = Annotated[
 def open_log(path: Path, *, quiet: bool = False, **options: Any) -> "EventLog":
     """Reads a log and says on standard error (unless ``quiet``) what was guessed and set aside. ``columns`` come as
     name=value."""
-    from segue.config.decode import parse
+    from segue.config.decode import parse_assignments
     from segue.data.readers.events import read_events
 
-    options |= parse(options.pop("trim", None) or [])
+    options |= parse_assignments(options.pop("trim", None) or [])
     pairs = [entry.partition("=") for entry in options.pop("columns", None) or []]
     for name, equals, _ in pairs:
         if not equals:
@@ -86,14 +86,14 @@ def without_erased(log: "EventLog", erased: Path | None) -> "EventLog":
     """The log without the people who were erased in a data directory; it is said how many events that were."""
     if erased is None:
         return log
-    from segue.data.erasure_list import Erasures
+    from segue.data.erasure_list import ErasureList
 
-    kept = Erasures.read(erased).without(log)
+    kept = ErasureList.read(erased).filter_log(log)
     err.print(f"{len(log) - len(kept):,} events of erased people are left out.", markup=False)
     return kept
 
 
-def cut(log: "EventLog", protocol: str, test: Path | None, test_format: str, unknown: str) -> "Split":
+def split_from_options(log: "EventLog", protocol: str, test: Path | None, test_format: str, unknown: str) -> "Split":
     """The split that the options ask for."""
     if test is None:
         return split_log(log, protocol)
@@ -102,17 +102,17 @@ def cut(log: "EventLog", protocol: str, test: Path | None, test_format: str, unk
     return split_log(log, "fixed", test=open_log(test, format=test_format), unknown=unknown)
 
 
-def values_of(assignments: list[str] | None, models: list[str]) -> dict[str, dict[str, Any]]:
+def parse_settings(assignments: list[str] | None, models: list[str]) -> dict[str, dict[str, Any]]:
     """``["gru4rec.dim=64", "epochs=3"]`` -> settings for each model; a plain name goes to every model that has it.
 
     For models that answer together ("sasrec+vstan") names stay as they are: fitting hands them to the members.
     ValueError for a name that none of the models has.
     """
-    from segue.config.decode import parse
+    from segue.config.decode import parse_assignments
 
     accepted = {model: _accepted(model) for model in models}
     out: dict[str, dict[str, Any]] = {model: {} for model in models}
-    for path, value in parse(assignments or []).items():
+    for path, value in parse_assignments(assignments or []).items():
         owners = [model for model in models if path in accepted[model]]
         owner, _, name = path.rpartition(".")
         if not owners and owner in out:
@@ -151,22 +151,22 @@ def with_features(
 
     ValueError for features without a table, and where no model learns from any.
     """
-    from segue.models.zoo import learns
+    from segue.models.zoo import is_neural
 
     if features is None and context is None:
         return values
     if features is not None and items is None:
         raise ValueError("--features names columns of an items table: name the table with --items.")
-    networks = [name for name in values if learns(name)]
+    networks = [name for name in values if is_neural(name)]
     if not networks:
         what = "features" if context is None else "context"
         raise ValueError(f"Only networks learn from {what}, and {', '.join(values)} only counts.")
     asked = {"features": features, "contexts": context}
-    more = {name: columns(text) for name, text in asked.items() if text is not None}
+    more = {name: parse_names(text) for name, text in asked.items() if text is not None}
     return {name: {**more, **own} if name in networks else own for name, own in values.items()}
 
 
-def columns(text: str) -> list[str]:
+def parse_names(text: str) -> list[str]:
     """Names that are separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
@@ -182,7 +182,7 @@ def with_tables(
     return read.with_context(contexts) if contexts else read
 
 
-def lengths(text: str) -> list[int]:
+def parse_lengths(text: str) -> list[int]:
     """``"5,10"`` -> [5, 10]."""
     try:
         return [int(part) for part in text.split(",")]

@@ -11,8 +11,8 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from segue.training.progress import Progress
-    from segue.workflows.compare_models import Result
-    from segue.workflows.job import Told
+    from segue.workflows.compare_models import ModelResult
+    from segue.workflows.job import ProgressCallback
 
 WIDTH = None if sys.stdout.isatty() else 140
 """A pipe or a file has no width of its own; tables must not be squeezed there."""
@@ -28,7 +28,7 @@ def print_json(value: Any) -> None:
 
 
 @contextmanager
-def spoken(as_json: bool) -> Iterator[None]:
+def confirm_json(as_json: bool) -> Iterator[None]:
     """Where a command prints JSON, what it says on the way goes to standard error."""
     if not as_json:
         yield
@@ -53,7 +53,7 @@ def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str
 BARS = "▁▂▃▄▅▆▇█"
 
 
-def spark(values: Sequence[float]) -> str:
+def sparkline(values: Sequence[float]) -> str:
     """A little chart in a line of text, the largest value as high as a letter; nothing at all is the lowest bar.
 
     >>> spark([0, 1, 2, 8])
@@ -63,9 +63,9 @@ def spark(values: Sequence[float]) -> str:
     return "".join(BARS[min(len(BARS) - 1, int(max(value, 0) * len(BARS) / top))] for value in values)
 
 
-def leaderboard(results: "Sequence[Result]", by: str) -> None:
+def leaderboard(results: "Sequence[ModelResult]", by: str) -> None:
     """Best first, each number with its interval, and beneath what must be known to read them."""
-    from segue.workflows.compare_models import lead
+    from segue.workflows.compare_models import metric_difference
 
     k = by.split("@")[1]
     names = [by, f"recall@{k}", f"mrr@{k}"]
@@ -82,7 +82,7 @@ def leaderboard(results: "Sequence[Result]", by: str) -> None:
     first = ranked[0]
     out.print()
     if len(ranked) > 1 and first.time_aware == ranked[1].time_aware:
-        ahead, low, high = lead(first, ranked[1], by)
+        ahead, low, high = metric_difference(first, ranked[1], by)
         sure = "" if low > 0 else ", which could be chance"
         pair = f"{first.model} is ahead of {ranked[1].model} by {ahead:.4f} {by} on the same cases"
         out.print(f"{pair} (95 % interval {low:.4f} .. {high:.4f}){sure}.", markup=False)
@@ -98,7 +98,7 @@ def leaderboard(results: "Sequence[Result]", by: str) -> None:
 
 
 @contextmanager
-def progress() -> "Iterator[Told]":
+def progress() -> "Iterator[ProgressCallback]":
     """Says on standard error how far the work is: a bar with the time left where somebody watches, a line for each
     new piece of work where a file or a program listens."""
     if not err.is_terminal:

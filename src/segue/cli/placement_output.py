@@ -8,14 +8,14 @@ from segue.cli.output import err, out, print_json, table
 
 if TYPE_CHECKING:
     from segue.data.sequences import Sequences
-    from segue.estimators.estimator import Fitted
+    from segue.estimators.estimator import TrainedModel
     from segue.pipeline.pipeline import Pipeline
-    from segue.pipeline.placements.placement import Placements, Wish
-    from segue.pipeline.ranked_list import Ranked
+    from segue.pipeline.placements.placement import PlacementEngine, PlacementRequest
+    from segue.pipeline.ranked_list import RankedList
 
 
 @dataclass(frozen=True)
-class Asked:
+class PlacementOptions:
     """What only a pipeline can answer."""
 
     placement: str | None = None
@@ -26,7 +26,7 @@ class Asked:
     why_not: str | None = None
 
 
-def pipeline_of(model: "Fitted") -> "Pipeline":
+def pipeline_of(model: "TrainedModel") -> "Pipeline":
     """The pipeline in a loaded model. ValueError where it is a single model."""
     from segue.pipeline.pipeline import Pipeline
 
@@ -35,21 +35,21 @@ def pipeline_of(model: "Fitted") -> "Pipeline":
     return model.scorer
 
 
-def show_placed(
-    model: "Fitted", events: list[str], k: int, exclude_seen: bool | None, asked: Asked, json: bool
+def show_placement(
+    model: "TrainedModel", events: list[str], k: int, exclude_seen: bool | None, asked: PlacementOptions, json: bool
 ) -> None:
     """Prints the list."""
     from segue.data.sequences import Sequences
     from segue.pipeline.config import read_pipeline
-    from segue.pipeline.placements.placement import DEFAULT, Placements, Wish
+    from segue.pipeline.placements.placement import DEFAULT, PlacementEngine, PlacementRequest
 
     placements = None if asked.file is None else read_pipeline(asked.file).placement
-    shop = Placements(pipeline_of(model), model.catalog, model.items, placements=placements)
+    shop = PlacementEngine(pipeline_of(model), model.catalog, model.items, placements=placements)
     for note in shop.notes:
         err.print(note, markup=False)
-    history = Sequences.from_lists([model.catalog.index(events)])
-    wish = Wish(asked.placement or DEFAULT, exclude_seen=exclude_seen, filter=asked.filter)
-    shown = shop.answer(history, k, wish)
+    history = Sequences.from_lists([model.catalog.to_indices(events)])
+    wish = PlacementRequest(asked.placement or DEFAULT, exclude_seen=exclude_seen, filter=asked.filter)
+    shown = shop.recommend(history, k, wish)
     rows = _rows(model, shop, history, shown, asked.explain)
     answer: dict[str, Any] = {"history": events, "placement": wish.placement, "items": rows}
     if asked.why_not is not None:
@@ -71,13 +71,13 @@ def show_placed(
 
 
 def _rows(
-    model: "Fitted", shop: "Placements", history: "Sequences", shown: "Ranked", explained: bool
+    model: "TrainedModel", shop: "PlacementEngine", history: "Sequences", shown: "RankedList", explained: bool
 ) -> list[dict[str, Any]]:
     from segue.pipeline.explanations.explain import explain
-    from segue.pipeline.ranked_list import How
+    from segue.pipeline.ranked_list import PlacementReason
 
     rows: list[dict[str, Any]] = []
-    for c, item in enumerate(model.catalog.names(shown.items_C)):
+    for c, item in enumerate(model.catalog.to_ids(shown.items_C)):
         score = float(shown.scores_C[c])
         rows.append(
             {
@@ -85,7 +85,7 @@ def _rows(
                 "title": str(model.items.get(item, {}).get("title", "")),
                 "score": score if score > float("-inf") else 0.0,
                 "source": shown.source_of(c) or "",
-                "how": How(int(shown.how_C[c])).name.lower(),
+                "how": PlacementReason(int(shown.how_C[c])).name.lower(),
             }
         )
     if explained:
@@ -96,18 +96,23 @@ def _rows(
     return rows
 
 
-def titles_of(model: "Fitted") -> dict[int, str]:
+def titles_of(model: "TrainedModel") -> dict[int, str]:
     """What items are called, by index; an item without a title by its id."""
     titles = {item: str(about["title"]) for item, about in model.items.items() if about.get("title")}
     return {i: titles.get(item, item) for i, item in enumerate(model.catalog.ids, start=1)}
 
 
 def _why_not(
-    model: "Fitted", shop: "Placements", history: "Sequences", shown: "Ranked", wish: "Wish", item: str
+    model: "TrainedModel",
+    shop: "PlacementEngine",
+    history: "Sequences",
+    shown: "RankedList",
+    wish: "PlacementRequest",
+    item: str,
 ) -> dict[str, Any]:
     from segue.pipeline.explanations.explain import why_not
 
-    index = int(model.catalog.index([item])[0])
+    index = int(model.catalog.to_indices([item])[0])
     allowed_V = shop.allowed(history, wish)
     seen = None if index in shown.items_C or allowed_V[index] else history
     told = why_not(shop.pipeline, history, index, shown=shown, exclude=seen, allowed_V=allowed_V)

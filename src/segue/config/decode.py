@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def decode(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
+def decode_settings(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
     """A dataclass from a mapping. Unknown name, wrong type and missing value each name the setting's full path.
 
     An int is taken where a float is asked, and the text "none" where nothing is allowed; nothing else is converted, and
@@ -28,11 +28,11 @@ def decode(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
         if name in values:
             ready[name] = _check(values[name], hints[name], f"{where}{name}")
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise ValueError(f"Setting '{where}{name}' is missing; it must be {_spell(hints[name])}.")
+            raise ValueError(f"Setting '{where}{name}' is missing; it must be {_type_name(hints[name])}.")
     return kind(**ready)
 
 
-def parse(assignments: Iterable[str]) -> dict[str, Any]:
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     """``["units=100", "loss=full"]`` -> values, read as TOML where they are TOML and as text otherwise."""
     values: dict[str, Any] = {}
     for assignment in assignments:
@@ -47,7 +47,7 @@ def parse(assignments: Iterable[str]) -> dict[str, Any]:
     return values
 
 
-def distribute(values: Mapping[str, Any], kinds: Mapping[str, type]) -> dict[str, dict[str, Any]]:
+def split_by_config(values: Mapping[str, Any], kinds: Mapping[str, type]) -> dict[str, dict[str, Any]]:
     """Hands each value to the one dataclass that has a field of that name; an unknown name is refused."""
     owner = {field.name: key for key, kind in kinds.items() for field in dataclasses.fields(kind)}
     shares: dict[str, dict[str, Any]] = {key: {} for key in kinds}
@@ -72,27 +72,27 @@ def _check(value: Any, hint: Any, path: str) -> Any:
         raise ValueError(f"Setting '{path}' must be a finite number, got {value!r}.")
     if typing.get_origin(hint) is typing.Literal:
         if value not in options:
-            raise ValueError(f"Setting '{path}' must be {_spell(hint)}, got {value!r}.")
+            raise ValueError(f"Setting '{path}' must be {_type_name(hint)}, got {value!r}.")
         return value
     if value == "none" and type(None) in options:
         return None
     for option in options:
         if dataclasses.is_dataclass(option) and isinstance(value, Mapping):
-            return decode(typing.cast(type, option), value, f"{path}.")
+            return decode_settings(typing.cast(type, option), value, f"{path}.")
         if option is float and type(value) is int:
             return float(value)
         if typing.get_origin(option) is tuple and isinstance(value, list | tuple):
             return tuple(_check(item, typing.get_args(option)[0], f"{path}[{i}]") for i, item in enumerate(value))
         if isinstance(option, type) and type(value) is option:
             return value
-    raise ValueError(f"Setting '{path}' must be {_spell(hint)}, got {value!r}.")
+    raise ValueError(f"Setting '{path}' must be {_type_name(hint)}, got {value!r}.")
 
 
-def _spell(hint: Any) -> str:
+def _type_name(hint: Any) -> str:
     if typing.get_origin(hint) is typing.Literal:
         return "one of " + ", ".join(repr(option) for option in typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
-        return f"a list of {_spell(typing.get_args(hint)[0])}"
+        return f"a list of {_type_name(typing.get_args(hint)[0])}"
     options = typing.get_args(hint) or (hint,)
     return " or ".join(
         "nothing" if option is type(None) else getattr(option, "__name__", str(option)) for option in options

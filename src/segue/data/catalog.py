@@ -46,16 +46,16 @@ class Catalog:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def index(self, items: Iterable[str]) -> np.ndarray:
+    def to_indices(self, items: Iterable[str]) -> np.ndarray:
         """The int32 index of each id; PAD for an id that is not in the catalogue."""
-        return np.array(self.indices(items), dtype=np.int32)
+        return np.array(self.to_indices_list(items), dtype=np.int32)
 
-    def indices(self, items: Iterable[str]) -> list[int]:
+    def to_indices_list(self, items: Iterable[str]) -> list[int]:
         """As ``index``, for a request's few items."""
         get = self._index.get
         return [get(item, PAD) for item in items]
 
-    def names(self, indices: Sequence[int] | np.ndarray) -> list[str]:
+    def to_ids(self, indices: Sequence[int] | np.ndarray) -> list[str]:
         """The ids of indices, without the PAD entries."""
         return [self.ids[i - 1] for i in np.asarray(indices).tolist() if i != PAD]
 

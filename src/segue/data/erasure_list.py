@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 LIST, KEY = "erasures.json", "erasures.key"
 
 
-def visitor(session_id: str) -> str:
+def visitor_user_id(session_id: str) -> str:
     """The person of a session whose person nobody knows, in a log where every event needs one."""
     return f"session:{session_id}"
 
 
-class Erasures:
+class ErasureList:
     """Digest of a person or a session -> until when (UTC microseconds) what they did must not be known."""
 
     def __init__(self, folder: Path, key: bytes, until: dict[str, int]) -> None:
@@ -33,7 +33,7 @@ class Erasures:
         self._until = until
 
     @classmethod
-    def open(cls, folder: Path) -> "Erasures":
+    def open(cls, folder: Path) -> "ErasureList":
         """The list of a data directory; a new one where there is none."""
         if not (folder / KEY).exists():
             atomic_files.write(folder / KEY, [secrets.token_hex(32).encode()])
@@ -41,7 +41,7 @@ class Erasures:
         return cls.read(folder)
 
     @classmethod
-    def read(cls, folder: Path) -> "Erasures":
+    def read(cls, folder: Path) -> "ErasureList":
         """The list of a data directory. ValueError where it has none, or a damaged one."""
         try:
             key = bytes.fromhex((folder / KEY).read_text(encoding="ascii"))
@@ -66,7 +66,7 @@ class Erasures:
         atomic_files.write(self._folder / LIST, [json.dumps(merged, indent=0, sort_keys=True).encode()])
         self._until = merged
 
-    def until(self, kind: str, name: str) -> int | None:
+    def erased_until_us(self, kind: str, name: str) -> int | None:
         """Until when what somebody did must not be known; None for who was never erased."""
         return self._until.get(self.digest(kind, name))
 
@@ -77,7 +77,7 @@ class Erasures:
         named = (("user_id", user_id), ("session_id", session_id if user_id is None else None))
         return any(name is not None and time_us <= self._until.get(self.digest(kind, name), -1) for kind, name in named)
 
-    def without(self, log: "EventLog") -> "EventLog":
+    def filter_log(self, log: "EventLog") -> "EventLog":
         """The log without what it must not know; all of a person's events where the log has no times."""
         import polars as pl
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from segue.data.catalog import Catalog
-from segue.data.features.encoding import Facts
+from segue.data.features.encoding import ItemFeatures
 from segue.data.sequences import Sequences
 
 
 @dataclass(frozen=True)
-class Cases:
+class EvaluationCases:
     """N questions: after ``histories`` row n, which item comes? ``targets[n]`` did.
 
     ``targets`` int32 [N], never PAD; ``groups`` int64 [N]: the person or session a case belongs to, which is the unit
@@ -31,22 +31,22 @@ class Cases:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def take(self, rows: np.ndarray | slice) -> "Cases":
+    def take(self, rows: np.ndarray | slice) -> "EvaluationCases":
         """Some of the cases, by index, slice or mask."""
         times = None if self.times is None else self.times[rows]
         futures = None if self.futures is None else self.futures.take(rows)
-        return Cases(
+        return EvaluationCases(
             self.histories.take(rows), self.targets[rows], self.groups[rows], times, self.dropped, self.missed, futures
         )
 
-    def told_when(self) -> "Cases":
+    def with_target_times(self) -> "EvaluationCases":
         """The same cases, each asked at its target's own time: how a time-aware model is asked. Its numbers must be
         reported apart, since the others did not know the moment. ValueError where the log has no times."""
         if self.times is None:
             raise ValueError(
                 "This log has an order but no times, so no model can be told when it is asked: leave target_time out."
             )
-        return replace(self, histories=self.histories.at(self.times))
+        return replace(self, histories=self.histories.as_of(self.times))
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,14 @@ class Split:
     """In one sentence: the cut, the cases, the seen-item filter; printed beside every number."""
     catalog: Catalog
     train: Sequences
-    validation: Cases
+    validation: EvaluationCases
     refit: Sequences
-    test: Cases
+    test: EvaluationCases
     exclude_seen: bool
     """Whether items of the history are taken out of the ranking, as the protocol's published numbers do."""
     picture: str
     """The cut drawn with characters, for people."""
     fingerprint: str
     """SHA-256 over the events and the cut: equal data and equal split have equal fingerprints."""
-    facts: Facts | None = None
+    item_features: ItemFeatures | None = None
     """What is known of the catalogue's items, where the log has a table of them."""

@@ -11,28 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segue.data.features.column_types import Kind, as_kind, guess
-from segue.data.features.encoding import Facts
-from segue.data.id_codes import codes
-from segue.data.read_report import listed
+from segue.data.features.column_types import ColumnType, cast_column, infer_column_type
+from segue.data.features.encoding import ItemFeatures
+from segue.data.id_codes import encode_ids
+from segue.data.read_report import shorten_list
 
 if TYPE_CHECKING:
     import polars as pl
 
 
 @dataclass(frozen=True)
-class Contexts:
+class EventContexts:
     """``codes`` int32 [N]: event n happened under row ``codes[n]`` of ``facts``. Row 0 is empty: nothing is known."""
 
     codes: np.ndarray
-    facts: Facts
+    features: ItemFeatures
 
-    def take(self, where: np.ndarray) -> "Contexts":
+    def take(self, where: np.ndarray) -> "EventContexts":
         """Of some of the events."""
-        return Contexts(self.codes[where], self.facts)
+        return EventContexts(self.codes[where], self.features)
 
     @classmethod
-    def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> "Contexts":
+    def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> "EventContexts":
         """Of N events in their order, column -> value; what is missing or None is not known."""
         found: dict[str, int] = {}
         facts: list[dict[str, Any]] = [{}]
@@ -44,10 +44,10 @@ class Contexts:
                 found[key] = len(facts)
                 facts.append(told)
             codes.append(found[key] if told else 0)
-        return cls(np.array(codes, dtype=np.int32), Facts(facts, {}))
+        return cls(np.array(codes, dtype=np.int32), ItemFeatures(facts, {}))
 
     @classmethod
-    def from_shared(cls, rows: Iterable[Mapping[str, Any]]) -> "Contexts":
+    def from_shared(cls, rows: Iterable[Mapping[str, Any]]) -> "EventContexts":
         """As ``from_rows``, of rows without missing values; they are not read: what is one object is one row."""
         found: dict[int, int] = {}
         facts: list[Mapping[str, Any]] = [{}]
@@ -57,33 +57,33 @@ class Contexts:
             if code == len(facts):
                 facts.append(row)
             codes.append(code)
-        return cls(np.array(codes, dtype=np.int32), Facts(facts, {}))
+        return cls(np.array(codes, dtype=np.int32), ItemFeatures(facts, {}))
 
     @classmethod
-    def from_frame(cls, frame: "pl.DataFrame", kinds: Mapping[str, Kind]) -> "Contexts":
+    def from_frame(cls, frame: "pl.DataFrame", kinds: Mapping[str, ColumnType]) -> "EventContexts":
         """Of the rows of a log, by some of its columns; the numbering does not depend on the rows' order."""
         import polars as pl
 
-        cells = frame.select(as_kind(frame[name], kind).alias(name) for name, kind in kinds.items())
+        cells = frame.select(cast_column(frame[name], kind).alias(name) for name, kind in kinds.items())
         cells = cells.with_columns(pl.col(pl.Float64).fill_nan(None))
-        texts, which_N = codes(cells.select(pl.struct(pl.all()).struct.json_encode()).to_series())
+        texts, which_N = encode_ids(cells.select(pl.struct(pl.all()).struct.json_encode()).to_series())
         known = [{name: value for name, value in json.loads(text).items() if value is not None} for text in texts]
         place = np.cumsum([bool(row) for row in known]) * np.array([bool(row) for row in known])
-        facts = Facts([{}, *(row for row in known if row)], dict(kinds))
+        facts = ItemFeatures([{}, *(row for row in known if row)], dict(kinds))
         return cls(place[which_N].astype(np.int32), facts)
 
 
-def kinds_of(frame: "pl.DataFrame", names: Iterable[str]) -> dict[str, Kind]:
+def context_column_types(frame: "pl.DataFrame", names: Iterable[str]) -> dict[str, ColumnType]:
     """The kind of each of these columns of a log. ValueError for one that is not there."""
     for name in (names := list(names)):
         if name not in frame.columns:
             raise ValueError(
-                f"The log has no column '{name}' to take as context. Its columns: {listed(frame.columns)}."
+                f"The log has no column '{name}' to take as context. Its columns: {shorten_list(frame.columns)}."
             )
-    return {name: guess(frame[name]) for name in names}
+    return {name: infer_column_type(frame[name]) for name in names}
 
 
-def with_users(frame: "pl.DataFrame", users: "pl.DataFrame") -> "pl.DataFrame":
+def join_user_columns(frame: "pl.DataFrame", users: "pl.DataFrame") -> "pl.DataFrame":
     """The log with the columns of a table of users beside each event; null where the table does not know the person.
 
     ValueError where both have a column of the same name.

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from segue.data.catalog import PAD, Catalog
-from segue.data.event_contexts import Contexts, kinds_of, with_users
-from segue.data.id_codes import codes
+from segue.data.event_contexts import EventContexts, context_column_types, join_user_columns
+from segue.data.id_codes import encode_ids
 from segue.data.read_report import ReadReport
 from segue.data.sequences import Sequences
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from segue.data.features.column_types import Kind
-    from segue.data.features.encoding import Facts
+    from segue.data.features.column_types import ColumnType
+    from segue.data.features.encoding import ItemFeatures
     from segue.data.item_table import ItemTable
 
 
@@ -29,11 +29,11 @@ class EventLog:
     has_times: bool
     """False where the log has an order only; ``timestamp`` is then the row's number."""
     report: ReadReport
-    labelled: bool = False
+    is_labeled_test: bool = False
     """A fixed test set: the last event of each row is what is asked."""
     items: "ItemTable | None" = None
     """What is known of the items; those that have no event can be recommended as well."""
-    context: "Mapping[str, Kind]" = field(default_factory=dict)
+    context: "Mapping[str, ColumnType]" = field(default_factory=dict)
     """Columns that say under which circumstances an event happened: sequences carry them."""
 
     def __len__(self) -> int:
@@ -56,12 +56,12 @@ class EventLog:
 
     def with_users(self, users: "pl.DataFrame") -> "EventLog":
         """The same log with the columns of a table of users (what ``read_users`` returns) beside each event."""
-        return replace(self, frame=with_users(self.frame, users))
+        return replace(self, frame=join_user_columns(self.frame, users))
 
-    def with_context(self, columns: "Iterable[str] | Mapping[str, Kind]") -> "EventLog":
+    def with_context(self, columns: "Iterable[str] | Mapping[str, ColumnType]") -> "EventLog":
         """The same log, its sequences with these columns (region, device) as context; kinds are guessed as those of an
         items table unless told. A missing cell stays missing. ValueError for a column that is not there."""
-        kinds = kinds_of(self.frame, columns) | (dict(columns) if isinstance(columns, Mapping) else {})
+        kinds = context_column_types(self.frame, columns) | (dict(columns) if isinstance(columns, Mapping) else {})
         return replace(self, context=kinds)
 
     def sequences(self, catalog: Catalog, *, by: str = "user") -> tuple[Sequences, list[str]]:
@@ -69,17 +69,17 @@ class EventLog:
         the catalogue are PAD. Sessions need a ``session_id`` column; without one each person is one session."""
         key = "session_id" if by == "session" and "session_id" in self.frame.columns else "user_id"
         items = _index(self.frame["item_id"], catalog)
-        keys, who = codes(self.frame[key])
+        keys, who = encode_ids(self.frame[key])
         when = self.frame["timestamp"].to_numpy()
         order = np.lexsort((when, who))
         offsets = np.concatenate([[0], np.cumsum(np.bincount(who, minlength=len(keys)))]).astype(np.int64)
         ordered_times = when[order] if self.has_times else None
-        contexts = Contexts.from_frame(self.frame, self.context).take(order) if self.context else None
+        contexts = EventContexts.from_frame(self.frame, self.context).take(order) if self.context else None
         return Sequences.from_offsets(items[order], offsets, ordered_times, contexts), keys
 
-    def facts(self, catalog: Catalog) -> "Facts | None":
+    def item_features(self, catalog: Catalog) -> "ItemFeatures | None":
         """What is known of a catalogue's items; None without a table of them."""
-        return None if self.items is None else self.items.facts(catalog)
+        return None if self.items is None else self.items.item_features(catalog)
 
     def with_frame(self, frame: "pl.DataFrame", report: ReadReport | None = None) -> "EventLog":
         """The same log with other rows."""

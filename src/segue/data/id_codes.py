@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def codes(column: "pl.Series") -> tuple[list[str], np.ndarray]:
+def encode_ids(column: "pl.Series") -> tuple[list[str], np.ndarray]:
     """(distinct texts sorted, int64 code of each row)."""
     import polars as pl
 

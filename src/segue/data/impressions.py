@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ClickCases:
+class ClickExamples:
     """B questions: at ``moments`` b, after ``histories`` row b, which of the candidates is taken?"""
 
     histories: Sequences
-    moments_B: np.ndarray
+    times_B: np.ndarray
     """int64, UTC microseconds: nothing that happened at or after it is known of any item."""
     candidates_BC: np.ndarray
     """int32; PAD where there is none."""
@@ -30,28 +30,28 @@ class ClickCases:
     """int64: whose case it is."""
 
     def __len__(self) -> int:
-        return len(self.moments_B)
+        return len(self.times_B)
 
-    def take(self, rows: np.ndarray | slice) -> "ClickCases":
+    def take(self, rows: np.ndarray | slice) -> "ClickExamples":
         """Some of the cases, by index, slice or mask."""
-        return ClickCases(
+        return ClickExamples(
             self.histories.take(rows),
-            self.moments_B[rows],
+            self.times_B[rows],
             self.candidates_BC[rows],
             self.labels_BC[rows],
             self.groups_B[rows],
         )
 
     @property
-    def asked(self) -> np.ndarray:
+    def requested_items(self) -> np.ndarray:
         """bool [B, C]: where there is a candidate."""
         asked: np.ndarray = self.candidates_BC != PAD
         return asked
 
 
-def impressions(
+def click_examples_from_impressions(
     log: "EventLog", catalog: Catalog, *, shown: str = "view", taken: str = "click", window_s: float = 1800.0
-) -> ClickCases:
+) -> ClickExamples:
     """A log that says what was shown -> one case for each impression of an item of the catalogue.
 
     An impression is taken where the same person takes the same item at that moment or at most ``window_s`` seconds
@@ -79,7 +79,7 @@ def impressions(
     items_N, moments_N = asked.items[where_N], asked.times[where_N]
     labels_N = _next_take(done, taker_N, items_N, moments_N) <= window_s * 1e6
     histories = _taken_before(done, taker_N, moments_N)
-    return ClickCases(histories, moments_N, items_N[:, None], labels_N[:, None], row_N)
+    return ClickExamples(histories, moments_N, items_N[:, None], labels_N[:, None], row_N)
 
 
 def _next_take(done: Sequences, taker_N: np.ndarray, items_N: np.ndarray, moments_N: np.ndarray) -> np.ndarray:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segue.data.id_codes import codes
+from segue.data.id_codes import encode_ids
 
 if TYPE_CHECKING:
     from segue.data.event_log import EventLog
 
 
 @dataclass(frozen=True)
-class Trim:
+class PreprocessingConfig:
     """What of a log is taken out or put in order; by default nothing."""
 
     session_gap_s: float | None = None
@@ -36,12 +36,12 @@ class Trim:
                 raise ValueError(f"{name} must be >= 1, got {least}.")
 
 
-def trim(log: "EventLog", wanted: Trim) -> "EventLog":
+def preprocess(log: "EventLog", wanted: PreprocessingConfig) -> "EventLog":
     """All that is wanted, in this order: repeats, sessions, k-core. ValueError for a fixed test set, whose prefixes
     and labels must stay as they are."""
-    if wanted == Trim():
+    if wanted == PreprocessingConfig():
         return log
-    if log.labelled:
+    if log.is_labeled_test:
         raise ValueError("A fixed test set is asked as it is; trim the log that trains, not this one.")
     if wanted.drop_repeats:
         log = drop_repeats(log)
@@ -63,8 +63,8 @@ def k_core(log: "EventLog", *, people: int, items: int) -> "EventLog":
     >>> k_core(log, people=2, items=2).frame["user_id"].to_list()
     ['a', 'a', 'b', 'b']
     """
-    users, who = codes(log.frame["user_id"])
-    names, what = codes(log.frame["item_id"])
+    users, who = encode_ids(log.frame["user_id"])
+    names, what = encode_ids(log.frame["item_id"])
     stays, rounds = np.ones(len(log), dtype=bool), 0
     while True:
         per_person = np.bincount(who[stays], minlength=len(users))
@@ -80,7 +80,7 @@ def k_core(log: "EventLog", *, people: int, items: int) -> "EventLog":
         f"{int((per_person == 0).sum()):,} of {len(users):,} people and {int((per_item == 0).sum()):,} of "
         f"{len(names):,} items."
     )
-    report = log.report.noting(note, taken_out=int((~stays).sum()), reason="of people or items with too few events")
+    report = log.report.with_note(note, taken_out=int((~stays).sum()), reason="of people or items with too few events")
     return log.with_frame(log.frame.filter(stays), report)
 
 
@@ -109,24 +109,24 @@ def sessionize(log: "EventLog", gap_s: float) -> "EventLog":
     name = pl.concat_str(pl.col("user_id"), pl.lit("#"), pl.Series(number).cast(pl.String)).alias("session_id")
     had = " The log's own session_id is replaced." if "session_id" in log.frame.columns else ""
     note = f"A pause of more than {gap_s:g} s begins a new session: {int(begins.sum()):,} sessions.{had}"
-    return log.with_frame(log.frame.with_columns(name), log.report.noting(note))
+    return log.with_frame(log.frame.with_columns(name), log.report.with_note(note))
 
 
 def drop_repeats(log: "EventLog") -> "EventLog":
     """Without events that only repeat the item of the same person's event before, as reloads of a page do."""
     order, new_person = _rows_by_person(log)
-    _, what = codes(log.frame["item_id"])
+    _, what = encode_ids(log.frame["item_id"])
     repeats = ~new_person
     repeats[1:] &= np.diff(what[order]) == 0
     stays = np.ones(len(log), dtype=bool)
     stays[order[repeats]] = False
     reason = "repeats of the item just before"
-    return log.with_frame(log.frame.filter(stays), log.report.noting(taken_out=int(repeats.sum()), reason=reason))
+    return log.with_frame(log.frame.filter(stays), log.report.with_note(taken_out=int(repeats.sum()), reason=reason))
 
 
 def _rows_by_person(log: "EventLog") -> tuple[np.ndarray, np.ndarray]:
     """(rows person by person in the order of time, ties in file order; bool: a person's first row)."""
-    _, who = codes(log.frame["user_id"])
+    _, who = encode_ids(log.frame["user_id"])
     order = np.lexsort((log.frame["timestamp"].to_numpy(), who))
     new = np.ones(len(order), dtype=bool)
     new[1:] = np.diff(who[order]) != 0

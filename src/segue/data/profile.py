@@ -19,19 +19,19 @@ class Profile:
     """A log in numbers, and in sentences where a number would be overlooked."""
 
     events: int
-    people: int
+    users: int
     items: int
     sessions: int | None
     first: str | None
     last: str | None
     """The span in UTC; None where the log has no times."""
-    events_per_person: dict[str, int]
+    events_per_user: dict[str, int]
     """Quantiles: min, median, p90, max."""
-    one_event_people: float
+    one_event_users: float
     """Share of people with a single event."""
     top_percent_share: float
     """Share of events that go to the most popular 1 % of items."""
-    once_items: float
+    one_event_items: float
     """Share of items with a single event."""
     repeats: float
     """Share of events whose item the person had before."""
@@ -49,8 +49,8 @@ class Profile:
     """Quantiles of the seconds between a person's neighbouring events: median, p90, p99; {} without any."""
     visits: int | None
     """Sessions there would be if half an hour's pause began a new one; None without times."""
-    set_aside: dict[str, int]
-    oddities: tuple[str, ...]
+    rejected: dict[str, int]
+    warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -58,10 +58,10 @@ class Profile:
 
     def lines(self) -> list[tuple[str, str]]:
         """(what, value) for people."""
-        per = self.events_per_person
+        per = self.events_per_user
         rows = [
             ("events", f"{self.events:,}"),
-            ("people", f"{self.people:,}"),
+            ("people", f"{self.users:,}"),
             ("items", f"{self.items:,}"),
             ("sessions", "no session column" if self.sessions is None else f"{self.sessions:,}"),
             ("from", self.first or "no times"),
@@ -70,9 +70,9 @@ class Profile:
                 "events a person",
                 f"{per['min']:,} .. {per['median']:,} (median) .. {per['p90']:,} (p90) .. {per['max']:,}",
             ),
-            ("people with one event", f"{self.one_event_people:.1%}"),
+            ("people with one event", f"{self.one_event_users:.1%}"),
             ("events on the top 1 % of items", f"{self.top_percent_share:.1%}"),
-            ("items with one event", f"{self.once_items:.1%}"),
+            ("items with one event", f"{self.one_event_items:.1%}"),
             ("events on items had before", f"{self.repeats:.1%}"),
             ("exact duplicates", f"{self.exact_duplicates:,}"),
             ("neighbours at one time", f"{self.same_time_neighbours:.1%}"),
@@ -82,11 +82,13 @@ class Profile:
         if self.visits is not None:
             rows.append(("sessions by pauses of 30 min", f"{self.visits:,}"))
         if self.pauses_s:
-            rows.append(("pause between events", " .. ".join(f"{span(s)} ({q})" for q, s in self.pauses_s.items())))
+            rows.append(
+                ("pause between events", " .. ".join(f"{format_duration(s)} ({q})" for q, s in self.pauses_s.items()))
+            )
         return rows
 
 
-def profile(log: "EventLog") -> Profile:
+def profile_log(log: "EventLog") -> Profile:
     """Looks at a log once; seconds for millions of events."""
     catalog = log.catalog()
     rows, people = log.sequences(catalog)
@@ -115,7 +117,7 @@ def profile(log: "EventLog") -> Profile:
         **_pauses(rows),
         "set_aside": log.report.rejected,
     }
-    return Profile(**numbers, oddities=tuple(_oddities(numbers, log)))
+    return Profile(**numbers, warnings=tuple(_oddities(numbers, log)))
 
 
 def _repeats(rows: Sequences, size: int) -> float:
@@ -212,7 +214,7 @@ def _odd_columns(log: "EventLog") -> list[str]:
     return found
 
 
-def span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """For people: the largest unit of which there is at least one."""
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= size:

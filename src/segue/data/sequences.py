@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from segue.data.catalog import PAD
-from segue.data.event_contexts import Contexts
+from segue.data.event_contexts import EventContexts
 
 NO_TIME = int(np.iinfo(np.int64).min)
 """The time of an event, or of a question, of which nobody knows when it was; only histories have such events."""
@@ -38,9 +38,9 @@ class Sequences:
     times: np.ndarray | None
     starts: np.ndarray
     stops: np.ndarray
-    contexts: Contexts | None = None
-    now: np.ndarray | None = None
-    clean: bool = field(default=False, init=False, repr=False, compare=False)
+    contexts: EventContexts | None = None
+    query_times: np.ndarray | None = None
+    has_no_unknown: bool = field(default=False, init=False, repr=False, compare=False)
     """Whether somebody has looked, and no event of the arrays is PAD: ``known`` need not look again."""
 
     @classmethod
@@ -49,7 +49,7 @@ class Sequences:
         items: np.ndarray,
         offsets: np.ndarray,
         times: np.ndarray | None = None,
-        contexts: Contexts | None = None,
+        contexts: EventContexts | None = None,
     ) -> "Sequences":
         """Rows that lie one behind the other: row b is ``items[offsets[b]:offsets[b + 1]]``."""
         offsets = np.asarray(offsets, dtype=np.int64)
@@ -90,37 +90,37 @@ class Sequences:
         return int(self.lengths.sum())
 
     @property
-    def whole(self) -> bool:
+    def is_contiguous(self) -> bool:
         """Whether the rows cover the flat arrays one behind the other: such a log can be read through in pieces."""
         if len(self) == 0:
             return len(self.items) == 0
         ends = self.starts[0] == 0 and self.stops[-1] == len(self.items)
         return bool(ends and np.array_equal(self.starts[1:], self.stops[:-1]))
 
-    def lists(self) -> list[list[int]]:
+    def to_lists(self) -> list[list[int]]:
         """The rows as plain lists."""
         return [row.tolist() for row in self]
 
-    def at(self, now_B: np.ndarray | None) -> "Sequences":
+    def as_of(self, now_B: np.ndarray | None) -> "Sequences":
         """The same rows, each asked at a moment of its own (UTC microseconds), or at none that is known."""
         if now_B is not None and now_B.shape != self.starts.shape:
             raise ValueError(f"Each row is asked at one moment, but {len(self)} rows got {len(now_B)} moments.")
-        return self._as_clean(replace(self, now=now_B))
+        return self._as_clean(replace(self, query_times=now_B))
 
     def take(self, rows: np.ndarray | slice) -> "Sequences":
         """Some rows, by index, slice or mask; no event is copied."""
-        now = None if self.now is None else self.now[rows]
-        return self.within(self.starts[rows], self.stops[rows]).at(now)
+        now = None if self.query_times is None else self.query_times[rows]
+        return self.within(self.starts[rows], self.stops[rows]).as_of(now)
 
     def tail(self, length: int) -> "Sequences":
         """The newest ``length`` events of each row."""
-        return self.within(np.maximum(self.starts, self.stops - length), self.stops).at(self.now)
+        return self.within(np.maximum(self.starts, self.stops - length), self.stops).as_of(self.query_times)
 
     def prefixes(self, lengths: np.ndarray | Iterable[int]) -> "Sequences":
         """The oldest ``lengths[b]`` events of row b; a negative length leaves out that many newest events."""
         wanted = np.asarray(lengths, dtype=np.int64)
         stops = np.where(wanted < 0, self.stops + wanted, self.starts + wanted)
-        return self.within(self.starts, np.clip(stops, self.starts, self.stops)).at(self.now)
+        return self.within(self.starts, np.clip(stops, self.starts, self.stops)).as_of(self.query_times)
 
     def within(self, starts: np.ndarray, stops: np.ndarray) -> "Sequences":
         """Other rows of the same events; nobody has said when these are asked."""
@@ -134,18 +134,18 @@ class Sequences:
         first = np.repeat(self.starts - (np.cumsum(lengths) - lengths), lengths)
         return row, first + np.arange(total, dtype=np.int64)
 
-    def flat(self) -> "Sequences":
+    def to_contiguous(self) -> "Sequences":
         """The same rows copied into arrays of their own, one behind the other, without gaps or overlaps."""
         _, where = self.positions()
         offsets = np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64)
         return self._copied(where, offsets)
 
-    def known(self) -> "Sequences":
+    def drop_unknown(self) -> "Sequences":
         """The same rows without PAD entries, that is without items the catalogue does not know."""
-        if self.clean:
+        if self.has_no_unknown:
             return self
-        if self.whole and not any((piece == PAD).any() for piece in pieces(self.items)):
-            return self.marked_clean()
+        if self.is_contiguous and not any((piece == PAD).any() for piece in iter_chunks(self.items)):
+            return self.mark_no_unknown()
         row, where = self.positions()
         items = self.items[where]
         if not (items == PAD).any():
@@ -153,21 +153,21 @@ class Sequences:
         keep = items != PAD
         counts = np.bincount(row[keep], minlength=len(self))
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return self._copied(where[keep], offsets).marked_clean()
+        return self._copied(where[keep], offsets).mark_no_unknown()
 
-    def marked_clean(self) -> "Sequences":
+    def mark_no_unknown(self) -> "Sequences":
         """The same rows, of which the caller knows that no event is PAD."""
         object.__setattr__(self, "clean", True)  # noted, not changed: the arrays are what they were
         return self
 
     def _as_clean(self, same_events: "Sequences") -> "Sequences":
-        return same_events.marked_clean() if self.clean else same_events
+        return same_events.mark_no_unknown() if self.has_no_unknown else same_events
 
     def _copied(self, where: np.ndarray, offsets: np.ndarray) -> "Sequences":
         """The events at ``where`` as the rows that the offsets cut, which are these rows or what is left of them."""
         times = None if self.times is None else self.times[where]
         contexts = None if self.contexts is None else self.contexts.take(where)
-        return Sequences.from_offsets(self.items[where], offsets, times, contexts).at(self.now)
+        return Sequences.from_offsets(self.items[where], offsets, times, contexts).as_of(self.query_times)
 
     def padded(self, length: int) -> np.ndarray:
         """[B, length] int32 of the newest events, right-aligned, PAD in front."""
@@ -182,7 +182,7 @@ class Sequences:
         """Writes ``items.npy``, ``offsets.npy`` and, where there are times, ``times.npy``. Contexts are not kept."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "times.npy").unlink(missing_ok=True)  # of an earlier log with times
-        flat = self.flat()
+        flat = self.to_contiguous()
         np.save(folder / "items.npy", flat.items)
         np.save(
             folder / "offsets.npy",
@@ -202,7 +202,7 @@ class Sequences:
         )
 
 
-def pieces(flat: np.ndarray, length: int = 1 << 22) -> Iterator[np.ndarray]:
+def iter_chunks(flat: np.ndarray, length: int = 1 << 22) -> Iterator[np.ndarray]:
     """A long array bit by bit, so that one that is memory-mapped never has to be in memory as a whole."""
     for start in range(0, len(flat), length):
         yield flat[start : start + length]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segue.data.catalog import PAD
-from segue.estimators.estimator import Fitted
+from segue.estimators.estimator import TrainedModel
 from segue.models.scorer import top_k
 from segue.workflows.event_transfer import write_stream
 
@@ -21,7 +21,7 @@ BLOCK_BYTES = 64 << 20
 
 
 def recommend_all(
-    model: Fitted,
+    model: TrainedModel,
     log: "EventLog",
     out: Path,
     *,
@@ -42,7 +42,7 @@ def recommend_all(
 
         for start in range(0, len(people), block):
             rows = np.arange(start, min(start + block, len(people)))
-            histories = sequences.take(rows).known()
+            histories = sequences.take(rows).drop_unknown()
             items_BK, scores_BK = top_k(model.scorer.scores(histories), k, exclude=histories if exclude_seen else None)
             who, place = np.nonzero(items_BK != PAD)
             yield pl.DataFrame(

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from segue.config.decode import decode, distribute
+from segue.config.decode import decode_settings, split_by_config
 from segue.data.catalog import Catalog
-from segue.data.event_contexts import Contexts
+from segue.data.event_contexts import EventContexts
 from segue.data.features.encoding import FeatureConfig
 from segue.data.sequences import Sequences
 from segue.data.splits.split import split_log
@@ -19,18 +19,18 @@ from segue.models import artifact
 from segue.models.generation.generate import generate
 from segue.models.generation.strategy import Strategy
 from segue.models.scorer import Scorer, top_k
-from segue.models.zoo import Counting, Learned, find
-from segue.pipeline.persistence import restore
+from segue.models.zoo import ClassicEntry, NeuralEntry, find_model
+from segue.pipeline.persistence import restore_saved_pipeline
 from segue.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from segue.data.event_log import EventLog
 
-Answer = list[tuple[str, float]]
+Recommendations = list[tuple[str, float]]
 """The best items first: (item id, score)."""
 
 
-class Fitted:
+class TrainedModel:
     """A model that answers: what ``load`` returns, and what every recommender becomes by ``fit``."""
 
     def __init__(self, scorer: Scorer, catalog: Catalog, items: Mapping[str, dict[str, Any]] | None = None) -> None:
@@ -46,7 +46,7 @@ class Fitted:
         exclude_seen: bool = True,
         items: Iterable[str] | None = None,
         contexts: Iterable[Sequence[Mapping[str, Any]]] | None = None,
-    ) -> list[Answer]:
+    ) -> list[Recommendations]:
         """The k best next items for each history (item ids, oldest first; an empty one is answered too).
 
         Ids that the catalogue does not know are skipped. With ``items`` only those are considered. A row is shorter
@@ -56,12 +56,12 @@ class Fitted:
         """
         rows = self._rows(histories)
         if contexts is not None:
-            rows = around(rows, contexts)
+            rows = with_contexts(rows, contexts)
         return self.answer(rows, k=k, exclude_seen=exclude_seen, items=items)
 
     def answer(
         self, rows: Sequences, *, k: int = 10, exclude_seen: bool = True, items: Iterable[str] | None = None
-    ) -> list[Answer]:
+    ) -> list[Recommendations]:
         """``recommend`` after histories of indices, which may hold times, contexts and moments of asking."""
         seen = rows if exclude_seen else None
         return self._named(*top_k(self.scorer.scores(rows), k, exclude=seen, allowed_V=self._allowed(items)))
@@ -75,7 +75,7 @@ class Fitted:
         seed: int = 0,
         exclude_seen: bool = True,
         items: Iterable[str] | None = None,
-    ) -> list[Answer]:
+    ) -> list[Recommendations]:
         """What the next ``steps`` items may be, written item by item by a strategy (a name, or a ``Strategy`` of
         ``segue.models.generation.strategy``, which says what the scores are). Equal seeds write equal lists."""
         rows, allowed_V = self._rows(histories), self._allowed(items)
@@ -85,42 +85,42 @@ class Fitted:
 
     def _rows(self, histories: Iterable[Sequence[str]]) -> Sequences:
         """Histories by index."""
-        return Sequences.from_lists(self.catalog.index(_checked(history)) for history in histories)
+        return Sequences.from_lists(self.catalog.to_indices(_checked(history)) for history in histories)
 
     def _allowed(self, items: Iterable[str] | None) -> np.ndarray | None:
         """bool [V]: the items that are considered; None: all."""
         if items is None:
             return None
         allowed_V = np.zeros(self.catalog.size, dtype=bool)
-        allowed_V[self.catalog.index(items)] = True
+        allowed_V[self.catalog.to_indices(items)] = True
         return allowed_V
 
-    def _named(self, items_BK: np.ndarray, scores_BK: np.ndarray) -> list[Answer]:
+    def _named(self, items_BK: np.ndarray, scores_BK: np.ndarray) -> list[Recommendations]:
         return [
-            [(name, float(score)) for name, score in zip(self.catalog.names(row), scores, strict=False)]
+            [(name, float(score)) for name, score in zip(self.catalog.to_ids(row), scores, strict=False)]
             for row, scores in zip(items_BK, scores_BK, strict=True)
         ]
 
-    def with_items(self, items: Any) -> "Fitted":
+    def with_items(self, items: Any) -> "TrainedModel":
         """The same model with new items, each placed by its features: anything ``read_items`` reads. Those it knows
         stay as they are. ValueError for a model that learned from no features."""
         from segue.data.readers.items import read_items
-        from segue.models.add_items import place
+        from segue.models.add_items import add_rows_for_items
 
         fresh = {item: facts for item, facts in read_items(items).by_id().items() if item not in self.catalog}
         if not fresh:
             return self
-        scorer = place(self.scorer, list(fresh.values()))
-        return Fitted(scorer, Catalog([*self.catalog.ids, *fresh]), {**self.items, **fresh})
+        scorer = add_rows_for_items(self.scorer, list(fresh.values()))
+        return TrainedModel(scorer, Catalog([*self.catalog.ids, *fresh]), {**self.items, **fresh})
 
-    def similar(self, item: str, *, k: int = 10) -> Answer:
+    def similar(self, item: str, *, k: int = 10) -> Recommendations:
         """What goes with one item: the answer to a history of only it. ValueError for an item nobody knows."""
         if item not in self.catalog:
             raise ValueError(f"The catalogue has no item '{item}'.")
         return self.recommend([[item]], k=k)[0]
 
 
-def around(rows: Sequences, contexts: Iterable[Sequence[Mapping[str, Any]]]) -> Sequences:
+def with_contexts(rows: Sequences, contexts: Iterable[Sequence[Mapping[str, Any]]]) -> Sequences:
     """The histories, each event with what is known of its circumstances."""
     each = [list(row) for row in contexts]
     if [len(row) for row in each] != rows.lengths.tolist():
@@ -128,7 +128,7 @@ def around(rows: Sequences, contexts: Iterable[Sequence[Mapping[str, Any]]]) -> 
             f"Each history needs a context for each of its events, but the histories have {rows.lengths.tolist()} "
             f"events and there are {[len(row) for row in each]} contexts."
         )
-    return dataclasses.replace(rows, contexts=Contexts.from_rows(one for row in each for one in row))
+    return dataclasses.replace(rows, contexts=EventContexts.from_rows(one for row in each for one in row))
 
 
 def _checked(history: Sequence[str]) -> Sequence[str]:
@@ -147,10 +147,10 @@ class Recommender:
     model: ClassVar[str]
 
     def __init__(self, *, seed: int = 0, **values: Any) -> None:
-        distribute(values, self._kinds())
+        split_by_config(values, self._kinds())
         self.seed = seed
         self._values = values
-        self._fitted: Fitted | None = None
+        self._fitted: TrainedModel | None = None
         self._rows = Sequences.from_lists([])
         self._row_of: dict[str, int] = {}
         self._about: dict[str, Any] = {}
@@ -165,15 +165,15 @@ class Recommender:
 
     @classmethod
     def _kinds(cls) -> dict[str, type]:
-        entry = find(cls.model)
+        entry = find_model(cls.model)
         own: dict[str, type] = {"model": entry.config}
-        return own | ({"training": TrainingConfig, "features": FeatureConfig} if isinstance(entry, Learned) else {})
+        return own | ({"training": TrainingConfig, "features": FeatureConfig} if isinstance(entry, NeuralEntry) else {})
 
     @classmethod
     def _defaults(cls) -> dict[str, Any]:
-        entry = find(cls.model)
+        entry = find_model(cls.model)
         own = {f.name: f.default for kind in cls._kinds().values() for f in dataclasses.fields(kind)}
-        return own | (dict(entry.training) if isinstance(entry, Learned) else {})
+        return own | (dict(entry.training) if isinstance(entry, NeuralEntry) else {})
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Every setting as it stands, and the seed."""
@@ -211,28 +211,28 @@ class Recommender:
         catalog = events.catalog()
         sequences, people = events.sequences(catalog, by="session" if protocol == "sessions" else "user")
         scorer = self._learn(events, protocol, (sequences, catalog.size))
-        self._fitted = Fitted(scorer, catalog, None if table is None else table.for_catalog(catalog))
+        self._fitted = TrainedModel(scorer, catalog, None if table is None else table.for_catalog(catalog))
         self._rows, self._row_of = sequences, {person: row for row, person in enumerate(people)}
         return self
 
     def _learn(self, events: "EventLog", protocol: str, everything: tuple[Sequences, int]) -> Scorer:
-        from segue.workflows.fit_model import fit, fit_all
+        from segue.workflows.fit_model import fit_model, refit_on_all_events
 
-        entry = find(self.model)
+        entry = find_model(self.model)
         about = {"seed": self.seed, "events": len(events), "segue": version("segue"), "trained_on_everything": True}
-        if isinstance(entry, Counting):
-            config: Any = decode(entry.config, self._values)
+        if isinstance(entry, ClassicEntry):
+            config: Any = decode_settings(entry.config, self._values)
             self._settings, self._about = dataclasses.asdict(config), about
             return entry.fit(*everything, config)
         usable = protocol if events.has_times or protocol != "time" else "leave-last-out"
         split = split_log(events, usable)
-        chosen = fit(self.model, split, self._values, seed=self.seed)
+        chosen = fit_model(self.model, split, self._values, seed=self.seed)
         self._settings, self._about = chosen.settings, {**about, "protocol": split.protocol, "notes": chosen.notes}
-        facts = events.facts(events.catalog())
-        return fit_all(self.model, *everything, chosen, seed=self.seed, facts=facts).scorer
+        facts = events.item_features(events.catalog())
+        return refit_on_all_events(self.model, *everything, chosen, seed=self.seed, facts=facts).scorer
 
     @property
-    def fitted(self) -> Fitted:
+    def fitted(self) -> TrainedModel:
         """The model that answers; ValueError before ``fit``."""
         if self._fitted is None:
             raise ValueError(f"This {type(self).__name__} is not fitted yet: call fit(log) first.")
@@ -247,7 +247,7 @@ class Recommender:
         exclude_seen: bool = True,
         items: Iterable[str] | None = None,
         contexts: Iterable[Sequence[Mapping[str, Any]]] | None = None,
-    ) -> list[Answer]:
+    ) -> list[Recommendations]:
         """The k best next items for raw histories, or for people of the log it was fitted on, whose events' times and
         contexts are known from it; see ``Fitted``."""
         if (histories is None) == (users is None):
@@ -257,12 +257,12 @@ class Recommender:
         fitted = self.fitted
         if users is not None:
             rows = self._rows.take(np.array([self._row(user) for user in users], dtype=np.int64))
-            rows = rows if contexts is None else around(rows, contexts)
+            rows = rows if contexts is None else with_contexts(rows, contexts)
             return fitted.answer(rows, k=k, exclude_seen=exclude_seen, items=items)
         assert histories is not None
         return fitted.recommend(histories, k=k, exclude_seen=exclude_seen, items=items, contexts=contexts)
 
-    def similar(self, item: str, *, k: int = 10) -> Answer:
+    def similar(self, item: str, *, k: int = 10) -> Recommendations:
         """What goes with one item."""
         return self.fitted.similar(item, k=k)
 
@@ -280,7 +280,7 @@ class Recommender:
         return self._row_of[user]
 
 
-def load(folder: str | Path) -> Fitted:
+def load(folder: str | Path) -> TrainedModel:
     """A saved model, ready to answer; needs no torch. ValueError, in one sentence, for anything else."""
     saved = artifact.load(Path(folder))
-    return Fitted(restore(saved), saved.catalog, saved.items)
+    return TrainedModel(restore_saved_pipeline(saved), saved.catalog, saved.items)

@@ -33,9 +33,9 @@ def logloss(probability_N: np.ndarray, labels_N: np.ndarray) -> float:
 class Reliability:
     """Answers in bins of nearly equal size, from the least to the most likely."""
 
-    said_K: np.ndarray
+    predicted_K: np.ndarray
     """Mean probability of each bin."""
-    happened_K: np.ndarray
+    observed_K: np.ndarray
     """Share of each bin that was taken."""
     count_K: np.ndarray
 
@@ -43,7 +43,7 @@ class Reliability:
     def error(self) -> float:
         """Mean distance of what was said from what happened, weighted by size (ECE: Naeini et al. 2015, eq. 3, on bins
         of equal size)."""
-        return float((self.count_K * np.abs(self.said_K - self.happened_K)).sum() / self.count_K.sum())
+        return float((self.count_K * np.abs(self.predicted_K - self.observed_K)).sum() / self.count_K.sum())
 
 
 def reliability(probability_N: np.ndarray, labels_N: np.ndarray, *, bins: int = 15) -> Reliability:

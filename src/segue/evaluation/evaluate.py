@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from segue.data.evaluation_cases import Cases
+from segue.data.evaluation_cases import EvaluationCases
 from segue.evaluation.bootstrap import bootstrap_intervals
 from segue.evaluation.metrics import BY_RANK, coverage, novelty, popularity_percentile
-from segue.evaluation.ranks import Ties, answerable, target_ranks
+from segue.evaluation.ranks import TieRule, has_rankable_target, target_ranks
 from segue.models.scorer import Scorer, top_k
 
 BLOCK_BYTES = 64 << 20
@@ -50,11 +50,11 @@ class Evaluation:
 
 def evaluate(
     scorer: Scorer,
-    cases: Cases,
+    cases: EvaluationCases,
     *,
     exclude_seen: bool,
     ks: Sequence[int] = (5, 10, 20),
-    ties: Ties = "half",
+    ties: TieRule = "half",
     counts_V: np.ndarray | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
@@ -65,7 +65,7 @@ def evaluate(
     for start, stop in _blocks(cases, scorer.size):
         part, listed = cases.take(slice(start, stop)), np.arange(start, stop) % every == 0
         if exclude_seen:
-            ok_B = answerable(part.histories, part.targets)
+            ok_B = has_rankable_target(part.histories, part.targets)
             part, listed = part.take(ok_B), listed[ok_B]
         if progress is not None:
             progress(start, len(cases))
@@ -95,11 +95,11 @@ def evaluate(
         exclude_seen=exclude_seen,
         dropped=dropped,
         missed=cases.missed,
-        time_aware=cases.histories.now is not None,
+        time_aware=cases.histories.query_times is not None,
     )
 
 
-def _blocks(cases: Cases, size: int) -> Iterator[tuple[int, int]]:
+def _blocks(cases: EvaluationCases, size: int) -> Iterator[tuple[int, int]]:
     """Neighbouring cases whose score rows and histories fit into BLOCK_BYTES together; a case alone always may."""
     cost_N = 4 * size + EVENT_BYTES * cases.histories.lengths
     block_N = np.cumsum(cost_N) // BLOCK_BYTES

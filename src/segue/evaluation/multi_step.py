@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from segue.data.catalog import PAD
-from segue.data.evaluation_cases import Cases
+from segue.data.evaluation_cases import EvaluationCases
 from segue.data.sequences import Sequences
 from segue.evaluation.bootstrap import bootstrap_intervals, paired_difference
 
-Lists = Callable[[Sequences, int], np.ndarray]
+GenerateLists = Callable[[Sequences, int], np.ndarray]
 """(histories, K) -> items int32 [N, K], best (or first) first, PAD where nothing is left."""
 
 
 @dataclass(frozen=True)
-class HorizonEvaluation:
+class MultiStepEvaluation:
     """Numbers for lists of K items against the next S events, and what must be said beside them."""
 
     k: int
@@ -51,9 +51,9 @@ class HorizonEvaluation:
         return {**plain, "intervals": {name: list(bounds) for name, bounds in self.intervals.items()}}
 
 
-def evaluate_ahead(
-    write: Lists, cases: Cases, *, exclude_seen: bool, k: int = 10, batch: int = 1024
-) -> HorizonEvaluation:
+def evaluate_multi_step(
+    write: GenerateLists, cases: EvaluationCases, *, exclude_seen: bool, k: int = 10, batch: int = 1024
+) -> MultiStepEvaluation:
     """Judges ``write`` on the ``futures`` of cases.
 
     What counts as relevant is the set of a case's future items. With ``exclude_seen`` the histories' items cannot be
@@ -93,7 +93,7 @@ def _judge(
     counts_NS: np.ndarray,
     groups: np.ndarray,
     about: tuple[bool, dict[str, int]],
-) -> HorizonEvaluation:
+) -> MultiStepEvaluation:
     k = lists_NK.shape[1]
     match_NKS = (lists_NK[:, :, None] == future_NS[:, None, :]) & counts_NS[:, None, :]
     right_NK, hits_NS = match_NKS.any(axis=2), match_NKS.any(axis=1)
@@ -104,7 +104,7 @@ def _judge(
     values[f"exact@{k}"] = exact_NS.sum(axis=1) / np.maximum(asked_N, 1)
     bounds = bootstrap_intervals(np.stack(list(values.values())), groups, np.random.default_rng(0))
     exclude_seen, dropped = about
-    return HorizonEvaluation(
+    return MultiStepEvaluation(
         k=k,
         steps=future_NS.shape[1],
         metrics={name: float(value.mean()) for name, value in values.items()},
@@ -143,8 +143,8 @@ def set_metrics(right_NK: np.ndarray, relevant_N: np.ndarray) -> dict[str, np.nd
     }
 
 
-def gain_ahead(
-    first: HorizonEvaluation, second: HorizonEvaluation, horizons: range, rng: np.random.Generator
+def multi_step_difference(
+    first: MultiStepEvaluation, second: MultiStepEvaluation, horizons: range, rng: np.random.Generator
 ) -> dict[str, Any]:
     """How much more often the first's lists hold what came at these horizons (counted from 1): both shares, their
     difference with its 95 % interval over people, and the first as a multiple of the second."""

@@ -34,7 +34,7 @@ def inverse_propensity(
 ) -> Estimate:
     """IPS (Horvitz & Thompson 1952): each reward weighted by how much likelier the other pipeline shows it. Without
     bias; its spread is that of the weights. Requests of one group (a person) may hang together."""
-    weights_BK = weights(rewards_BK, logged_BK, target_BK)
+    weights_BK = importance_weights(rewards_BK, logged_BK, target_BK)
     return _estimate((weights_BK * rewards_BK).sum(axis=1), weights_BK, groups_B)
 
 
@@ -43,7 +43,7 @@ def self_normalised(
 ) -> Estimate:
     """SNIPS (Swaminathan & Joachims 2015): at each place divided by the sum of weights, which are 1 on the mean. A
     little bias, less spread. The interval is that of the ratio's linear part. ValueError where no weight is left."""
-    weights_BK = weights(rewards_BK, logged_BK, target_BK)
+    weights_BK = importance_weights(rewards_BK, logged_BK, target_BK)
     mean_K = weights_BK.mean(axis=0)
     if (mean_K == 0).any():
         raise ValueError(
@@ -71,7 +71,7 @@ def doubly_robust(
     the other pipeline, on the mean over what that might show given the items above. The model must not have seen these
     rewards.
     """
-    weights_BK = weights(rewards_BK, logged_BK, target_BK)
+    weights_BK = importance_weights(rewards_BK, logged_BK, target_BK)
     for name, array_BK in (("predicted_BK", predicted_BK), ("expected_BK", expected_BK)):
         _check_shape(name, array_BK, rewards_BK)
     above_BK = np.concatenate([np.ones((len(weights_BK), 1)), weights_BK[:, :-1]], axis=1)
@@ -79,7 +79,7 @@ def doubly_robust(
     return _estimate(value_BK.sum(axis=1), weights_BK, groups_B)
 
 
-def weights(rewards_BK: np.ndarray, logged_BK: np.ndarray, target_BK: np.ndarray) -> np.ndarray:
+def importance_weights(rewards_BK: np.ndarray, logged_BK: np.ndarray, target_BK: np.ndarray) -> np.ndarray:
     """float64 [B, K]: how much likelier the other pipeline shows the list down to each place. ValueError where arrays
     do not fit, a logged probability is not above 0 and up to 1, or another's is not one."""
     for name, array_BK in (("logged_BK", logged_BK), ("target_BK", target_BK)):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from segue.data.evaluation_cases import Cases
+from segue.data.evaluation_cases import EvaluationCases
 from segue.data.sequences import Sequences
 from segue.evaluation.bootstrap import paired_difference
 from segue.evaluation.evaluate import evaluate
@@ -17,7 +17,7 @@ from segue.models.scorer import Scorer
 
 
 @dataclass(frozen=True)
-class Sequentiality:
+class OrderSensitivity:
     """What a model lost when it no longer knew the order of the newest events."""
 
     in_order: float
@@ -35,32 +35,32 @@ class Sequentiality:
         return 0.0 if self.in_order == 0 else 1.0 - self.shuffled / self.in_order
 
 
-def sequentiality(
+def order_sensitivity(
     scorer: Scorer,
-    cases: Cases,
+    cases: EvaluationCases,
     rng: np.random.Generator,
     *,
     exclude_seen: bool,
     k: int = 10,
     length: int = 200,
-) -> Sequentiality:
+) -> OrderSensitivity:
     """Ranks the same targets after each history as it is and shuffled, both cut to the newest ``length`` events.
 
     The model must be one that reads order (Markov, co-visit, a network): for any other the answer is no drop.
     """
     recent = replace(cases, histories=cases.histories.tail(length))
-    mixed = replace(recent, histories=shuffle(recent.histories, rng))
+    mixed = replace(recent, histories=shuffle_histories(recent.histories, rng))
     plain, other = (evaluate(scorer, asked, exclude_seen=exclude_seen, ks=(k,)) for asked in (recent, mixed))
     gain_N, left_N = ndcg(plain.ranks, k), ndcg(other.ranks, k)
     in_order = float(gain_N.mean())
     _, low, high = paired_difference(gain_N, left_N, plain.groups, rng)
     scale = in_order or 1.0
-    return Sequentiality(in_order, float(left_N.mean()), (low / scale, high / scale), len(gain_N))
+    return OrderSensitivity(in_order, float(left_N.mean()), (low / scale, high / scale), len(gain_N))
 
 
-def shuffle(sequences: Sequences, rng: np.random.Generator) -> Sequences:
+def shuffle_histories(sequences: Sequences, rng: np.random.Generator) -> Sequences:
     """Each row's items in random order, times and contexts where they were; rows that share events are parted first."""
-    flat = sequences.flat()
+    flat = sequences.to_contiguous()
     row_N, _ = flat.positions()
     order_N = np.lexsort((rng.random(len(row_N)), row_N))
     return replace(flat, items=flat.items[order_N])

@@ -10,11 +10,11 @@ import numpy as np
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 
-Ties = Literal["half", "conservative", "optimistic"]
+TieRule = Literal["half", "conservative", "optimistic"]
 
 
 def target_ranks(
-    scores_BV: np.ndarray, targets_B: np.ndarray, *, exclude: Sequences | None = None, ties: Ties = "half"
+    scores_BV: np.ndarray, targets_B: np.ndarray, *, exclude: Sequences | None = None, ties: TieRule = "half"
 ) -> np.ndarray:
     """float64 [B]: 1 is the best rank. The items of ``exclude`` (row b for row b) and PAD are not in the race.
 
@@ -25,8 +25,8 @@ def target_ranks(
     A NaN anywhere, or a target that is not finite, is refused: every comparison with it would be in its favour. A
     target that is itself excluded cannot be ranked and is refused too: drop such cases first.
     """
-    if ties not in get_args(Ties):
-        raise ValueError(f"The tie rule must be one of {', '.join(get_args(Ties))}, got {ties!r}.")
+    if ties not in get_args(TieRule):
+        raise ValueError(f"The tie rule must be one of {', '.join(get_args(TieRule))}, got {ties!r}.")
     own_B1 = np.take_along_axis(scores_BV, targets_B[:, None].astype(np.int64), axis=1)
     if np.isnan(scores_BV).any() or not np.isfinite(own_B1).all():
         raise ValueError("A score is NaN, or a target's score is not finite: the model is broken and gets no rank.")
@@ -66,7 +66,7 @@ def _distinct(exclude: Sequences, size: int) -> tuple[np.ndarray, np.ndarray]:
     return row[keep], items[keep]
 
 
-def answerable(histories: Sequences, targets_B: np.ndarray) -> np.ndarray:
+def has_rankable_target(histories: Sequences, targets_B: np.ndarray) -> np.ndarray:
     """bool [B]: whether the target is not in its own history; with seen items excluded only those can be ranked."""
     row, where = histories.positions()
     again = row[histories.items[where] == targets_B[row]]

@@ -10,41 +10,43 @@ from typing import Any
 import numpy as np
 
 from segue.data.catalog import PAD, Catalog
-from segue.data.features.encoding import Encoding, Facts, FeatureConfig
+from segue.data.features.encoding import FeatureConfig, FeatureEncoding, ItemFeatures
 from segue.models.artifact import Artifact
 from segue.models.counting.covisitation import CoVisit
-from segue.models.loading import restore
-from segue.models.neural.covisitation_prior import WithPrior
-from segue.models.neural.feature_embeddings import FeatureVectors, regress
-from segue.models.neural.neural_scorer import NeuralScorer, unit
+from segue.models.loading import restore_model
+from segue.models.neural.covisitation_prior import WithCovisitationPrior
+from segue.models.neural.feature_embeddings import FeatureEmbeddings, fit_feature_embeddings
+from segue.models.neural.neural_scorer import NeuralScorer, normalize_rows
 from segue.models.scorer import Scorer
-from segue.models.sparse_rows import Rows
+from segue.models.sparse_rows import SparseRows
 
-NEIGHBOURS = 10
+NUM_NEIGHBORS = 10
 """So many of the nearest known items stand in where a new item's events would be counted."""
 
 
-def place(scorer: Scorer, rows: Sequence[Mapping[str, Any]]) -> Scorer:
+def add_rows_for_items(scorer: Scorer, rows: Sequence[Mapping[str, Any]]) -> Scorer:
     """The same model with more items behind its own, by what is known of each (column -> value).
 
     ValueError for a model that learned from no facts about items.
     """
-    prior = scorer.prior if isinstance(scorer, WithPrior) else None
-    network = scorer.scorer if isinstance(scorer, WithPrior) else scorer
+    prior = scorer.prior if isinstance(scorer, WithCovisitationPrior) else None
+    network = scorer.inner if isinstance(scorer, WithCovisitationPrior) else scorer
     if not isinstance(network, NeuralScorer) or network.sides.features is None:
         raise ValueError(
             f"This {scorer.name} learned from no facts about items, so it cannot place one that nobody has taken: "
             "train a network with features."
         )
     wider = network.with_rows(network.sides.features.of(rows))
-    if prior is None or not isinstance(scorer, WithPrior):
+    if prior is None or not isinstance(scorer, WithCovisitationPrior):
         return wider
     fresh_F = np.arange(network.size, wider.size)
-    return WithPrior(wider, lend(widen(prior, len(rows)), wider.vectors_VD, fresh_F), scorer.weight)
+    return WithCovisitationPrior(
+        wider, rows_from_neighbors(extend_rows(prior, len(rows)), wider.vectors_VD, fresh_F), scorer.weight
+    )
 
 
-def placed(
-    network: NeuralScorer, known: tuple[FeatureConfig, Facts | None] | None, counts_V: np.ndarray
+def embeddings_for_new_items(
+    network: NeuralScorer, known: tuple[FeatureConfig, ItemFeatures | None] | None, counts_V: np.ndarray
 ) -> NeuralScorer:
     """The network as it is, unless it is ``known`` to use features for placing alone: then with a regression of its
     items' rows on them. What has no event (``counts_V``) gets the row that its features say, all others keep theirs."""
@@ -52,9 +54,11 @@ def placed(
     if facts is None or not config.features or config.feature_use != "placing":
         return network
     seen_V = counts_V > 0
-    encoding = Encoding.learn(facts, seen_V.astype(np.int64), config.features, config)
+    encoding = FeatureEncoding.fit(facts, seen_V.astype(np.int64), config.features, config)
     table_VD = network.table_VD
-    told = FeatureVectors(encoding, regress(encoding.of_catalog(facts).where(seen_V), table_VD, config.ridge))
+    told = FeatureEmbeddings(
+        encoding, fit_feature_embeddings(encoding.of_catalog(facts).where(seen_V), table_VD, config.ridge)
+    )
     rows_VD = np.where(seen_V[:, None], table_VD, told.table(facts))
     rows_VD[PAD] = table_VD[PAD]
     return network.with_table(rows_VD, replace(network.sides, features=told))
@@ -65,28 +69,28 @@ def add_items(artifact: Artifact, items: Mapping[str, Mapping[str, Any]]) -> Art
     fresh = {item: facts for item, facts in items.items() if item not in artifact.catalog}
     if not fresh:
         return artifact
-    scorer = place(restore(artifact), list(fresh.values()))
+    scorer = add_rows_for_items(restore_model(artifact), list(fresh.values()))
     shown = {item: dict(facts) for item, facts in fresh.items()}
     catalog = Catalog([*artifact.catalog.ids, *fresh])
     return replace(artifact, catalog=catalog, arrays=scorer.arrays(), items={**artifact.items, **shown})
 
 
-def widen(prior: CoVisit, count: int) -> CoVisit:
+def extend_rows(prior: CoVisit, count: int) -> CoVisit:
     """The rule over ``count`` more items, which it has never seen."""
     near = prior.near
     offsets = np.concatenate([near.offsets, np.full(count, near.offsets[-1])])
     popularity_V = np.concatenate([prior.popularity_V, np.zeros(count, dtype=np.float32)])
-    return CoVisit(Rows(offsets, near.columns, near.values), popularity_V, prior.decay)
+    return CoVisit(SparseRows(offsets, near.columns, near.values), popularity_V, prior.decay)
 
 
-def fair(prior: CoVisit, scorer: Scorer) -> CoVisit:
+def with_rows_for_cold_items(prior: CoVisit, scorer: Scorer) -> CoVisit:
     """The rule, with a guess for items that were never seen where the network has one."""
     if not isinstance(scorer, NeuralScorer) or scorer.sides.features is None:
         return prior
-    return lend(prior, scorer.vectors_VD, np.arange(1, scorer.size))
+    return rows_from_neighbors(prior, scorer.vectors_VD, np.arange(1, scorer.size))
 
 
-def lend(prior: CoVisit, vectors_VD: np.ndarray, fresh_F: np.ndarray) -> CoVisit:
+def rows_from_neighbors(prior: CoVisit, vectors_VD: np.ndarray, fresh_F: np.ndarray) -> CoVisit:
     """The rule in which items that were never seen are counted like the mean of their nearest neighbours by cosine.
 
     Counting knows nothing of them, and in a blend with a network that does know, nothing would be a verdict.
@@ -97,10 +101,10 @@ def lend(prior: CoVisit, vectors_VD: np.ndarray, fresh_F: np.ndarray) -> CoVisit
     seen_V = prior.popularity_V > 0
     known = np.flatnonzero(seen_V)
     fresh_F = fresh_F[~seen_V[fresh_F]]
-    count = min(NEIGHBOURS, len(known))
+    count = min(NUM_NEIGHBORS, len(known))
     if len(fresh_F) == 0 or count == 0:
         return prior
-    keys_VD = unit(vectors_VD)
+    keys_VD = normalize_rows(vectors_VD)
     near_FK = np.empty((len(fresh_F), count), dtype=np.int64)
     for start in range(0, len(fresh_F), 1024):
         likeness = keys_VD[fresh_F[start : start + 1024]] @ keys_VD[known].T
@@ -113,4 +117,4 @@ def lend(prior: CoVisit, vectors_VD: np.ndarray, fresh_F: np.ndarray) -> CoVisit
     near = prior.near
     matrix = sparse.csr_array((near.values, near.columns, near.offsets), shape=(size, size))
     popularity_V = (share @ prior.popularity_V).astype(np.float32)
-    return CoVisit(Rows.from_scipy(share @ matrix @ share.T), popularity_V, prior.decay)
+    return CoVisit(SparseRows.from_scipy(share @ matrix @ share.T), popularity_V, prior.decay)

@@ -19,7 +19,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from segue.data.catalog import Catalog
-from segue.system.atomic_files import sync
+from segue.system.atomic_files import fsync_folder
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -65,13 +65,13 @@ def save(artifact: Artifact, folder: Path) -> str:
             "files": {path.name: _sha256(path) for path in sorted(fresh.iterdir())},
         }
         for path in fresh.iterdir():
-            sync(path)
+            fsync_folder(path)
         (fresh / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="ascii")
-        sync(fresh / MANIFEST)
-        sync(fresh)
+        fsync_folder(fresh / MANIFEST)
+        fsync_folder(fresh)
         version = _sha256(fresh / MANIFEST)[:12]
         _put(fresh, folder)
-        sync(folder.parent)
+        fsync_folder(folder.parent)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from segue.config.decode import decode
+from segue.config.decode import decode_settings
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.models.scorer import Scorer
-from segue.models.zoo import Learned, find
+from segue.models.zoo import NeuralEntry, find_model
 
-FLOOR = 1e-4
+MIN_LOG_SCORE = 1e-4
 """What a counting model gives an item that nothing speaks for, where its best item has 1."""
 
 
@@ -61,17 +61,17 @@ class Ensemble:
         for place, part in enumerate(name.split("+")):
             begin = f"{place}."
             own = {key.removeprefix(begin): value for key, value in arrays.items() if key.startswith(begin)}
-            entry = find(part)
-            members.append((entry.restore(own, decode(entry.config, values[str(place)])), place))
+            entry = find_model(part)
+            members.append((entry.restore(own, decode_settings(entry.config, values[str(place)])), place))
         return cls([(scorer, float(arrays["weights"][place])) for scorer, place in members])
 
 
 def log_scores(scorer: Scorer, histories: Sequences) -> np.ndarray:
     """A scorer's log-probabilities up to a constant for each row, float32 [B, V]; 0 in the PAD column."""
     scores_BV = scorer.scores(histories)
-    if not isinstance(find(scorer.name), Learned):
+    if not isinstance(find_model(scorer.name), NeuralEntry):
         scores_BV = np.maximum(scores_BV, 0.0)
         best_B1 = scores_BV.max(axis=1, keepdims=True, initial=0.0)
-        scores_BV = np.log(scores_BV / np.where(best_B1 > 0, best_B1, 1.0) + np.float32(FLOOR))
+        scores_BV = np.log(scores_BV / np.where(best_B1 > 0, best_B1, 1.0) + np.float32(MIN_LOG_SCORE))
     scores_BV[:, PAD] = 0.0
     return scores_BV

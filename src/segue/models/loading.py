@@ -1,6 +1,6 @@
 """An artifact -> the scorer that was saved in it: the one way back, for the commands, evaluation and the server."""
 
-from segue.config.decode import decode
+from segue.config.decode import decode_settings
 from segue.models.artifact import Artifact
 from segue.models.ensemble import Ensemble
 from segue.models.rankers import ranker_artifact
@@ -8,7 +8,7 @@ from segue.models.scorer import Scorer
 from segue.models.zoo import ZOO
 
 
-def restore(artifact: Artifact) -> Scorer:
+def restore_model(artifact: Artifact) -> Scorer:
     """The fitted scorer. ValueError for a model this version does not know, settings it does not know, or arrays
     that do not belong to the artifact's catalogue."""
     if artifact.model == ranker_artifact.KIND:
@@ -23,7 +23,7 @@ def restore(artifact: Artifact) -> Scorer:
         scorer: Scorer = Ensemble.restore(artifact.arrays, artifact.model, artifact.settings)
     else:
         entry = ZOO[artifact.model]
-        scorer = entry.restore(artifact.arrays, decode(entry.config, artifact.settings))
+        scorer = entry.restore(artifact.arrays, decode_settings(entry.config, artifact.settings))
     if scorer.size != artifact.catalog.size:
         raise ValueError(
             f"The model '{artifact.model}' scores {scorer.size - 1} items, but its catalogue holds "

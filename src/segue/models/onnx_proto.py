@@ -30,7 +30,7 @@ class Node:
     integers: Sequence[tuple[str, int]] = ()
 
 
-def graph(
+def build_graph(
     nodes: Sequence[Node],
     constants: dict[str, np.ndarray],
     inputs: Shapes,

@@ -62,7 +62,7 @@ def top_k(
 def _best(scores_BV: np.ndarray, k: int) -> np.ndarray:
     """Exact top-k with the tie rule, int32 [B, k]: only what reaches a floor under the k-th score is sorted."""
     items_BK = np.full((len(scores_BV), k), PAD, dtype=np.int32)
-    for b, (row, floor) in enumerate(zip(scores_BV, _floor(scores_BV, k), strict=True)):
+    for b, (row, floor) in enumerate(zip(scores_BV, _kth_score(scores_BV, k), strict=True)):
         reach = np.flatnonzero(row >= floor)
         if len(reach) > 4 * k:
             reach = reach[row[reach] >= np.partition(row[reach], -k)[-k]]
@@ -71,7 +71,7 @@ def _best(scores_BV: np.ndarray, k: int) -> np.ndarray:
     return items_BK
 
 
-def _floor(scores_BV: np.ndarray, k: int) -> np.ndarray:
+def _kth_score(scores_BV: np.ndarray, k: int) -> np.ndarray:
     """A finite lower bound of each row's k-th best score, float32 [B].
 
     The k-th best of the maxima of any disjoint groups is one. Groups are taken across the catalogue, not along it,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from segue.data.catalog import PAD
-from segue.data.sequences import Sequences, pieces
+from segue.data.sequences import Sequences, iter_chunks
 
 DENSE_BYTES = 128 << 20
 """A matrix up to this size is also kept dense when more than a twentieth is filled: one product beats gathering."""
@@ -19,7 +19,7 @@ PRODUCT_GAIN = 32
 """A large matrix product reads its operands so much faster, per element, than rows that are gathered one by one."""
 
 
-def largest(matrix: Any, keep: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def keep_largest(matrix: Any, keep: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(offsets, columns, values) of any scipy sparse matrix by row; with ``keep``, only each row's largest entries
     (ties: the smaller column)."""
     rows = matrix.tocsr()
@@ -36,7 +36,7 @@ def largest(matrix: Any, keep: int | None) -> tuple[np.ndarray, np.ndarray, np.n
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), columns[chosen], values[chosen]
 
 
-class Rows:
+class SparseRows:
     """A [V, V] matrix by row: row i holds ``columns[offsets[i]:offsets[i + 1]]`` with ``values`` alike."""
 
     def __init__(self, offsets: np.ndarray, columns: np.ndarray, values: np.ndarray) -> None:
@@ -50,12 +50,12 @@ class Rows:
             self._dense_VV[np.repeat(np.arange(size), np.diff(offsets)), columns] = values
 
     @classmethod
-    def from_scipy(cls, matrix: Any, *, keep: int | None = None) -> "Rows":
+    def from_scipy(cls, matrix: Any, *, keep: int | None = None) -> "SparseRows":
         """From any scipy sparse matrix; with ``keep``, only each row's largest entries (ties: the smaller column)."""
-        return cls(*largest(matrix, keep))
+        return cls(*keep_largest(matrix, keep))
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray]) -> "Rows":
+    def restore(cls, arrays: Mapping[str, np.ndarray]) -> "SparseRows":
         """From the names that ``arrays`` gives."""
         return cls(arrays["offsets"], arrays["columns"], arrays["values"])
 
@@ -121,13 +121,13 @@ class Rows:
         return product
 
 
-NEGLIGIBLE = 1e-6
+NEGLIGIBLE_WEIGHT = 1e-6
 """Events whose decayed weight is below this are not looked at: no list changes, long histories stay cheap."""
 
 
-def horizon(decay: float) -> int:
+def effective_length(decay: float) -> int:
     """How many of the newest events have a weight, decay ** age, that is not negligible."""
-    return 1_000_000 if decay == 1 else 1 + int(np.log(NEGLIGIBLE) / np.log(decay))
+    return 1_000_000 if decay == 1 else 1 + int(np.log(NEGLIGIBLE_WEIGHT) / np.log(decay))
 
 
 def ages(histories: Sequences) -> np.ndarray:
@@ -137,11 +137,11 @@ def ages(histories: Sequences) -> np.ndarray:
     return age
 
 
-def decayed_lifts(rows: Rows, items: np.ndarray, decay: float) -> tuple[np.ndarray, np.ndarray]:
+def decayed_lifts(rows: SparseRows, items: np.ndarray, decay: float) -> tuple[np.ndarray, np.ndarray]:
     """For a scorer that adds to popularity the rows of a history's items, each times decay ** age: (the items that one
     history of known items raises, ascending; float32 how much, never negative). With these a list is known without a
     row of all scores, and its scores are those of ``scores`` bit by bit."""
-    newest = items[-horizon(decay) :]
+    newest = items[-effective_length(decay) :]
     return rows.touched(newest, decay ** np.arange(len(newest) - 1, -1, -1))
 
 
@@ -163,9 +163,9 @@ def windowed_pairs(sequences: Sequences, size: int, window: int) -> Any:
 
 def item_counts(sequences: Sequences, size: int) -> np.ndarray:
     """How often each item occurs, int64 [V]; PAD counts nothing."""
-    items_N = sequences.items if sequences.whole else sequences.items[sequences.positions()[1]]
+    items_N = sequences.items if sequences.is_contiguous else sequences.items[sequences.positions()[1]]
     counts_V = np.zeros(size, dtype=np.int64)
-    for piece in pieces(items_N):
+    for piece in iter_chunks(items_N):
         counts_V += np.bincount(piece, minlength=size)
     counts_V[PAD] = 0
     return counts_V

@@ -35,7 +35,7 @@ from segue.models.scorer import Scorer
 
 
 @dataclass(frozen=True)
-class Counting:
+class ClassicEntry:
     """A model that is fitted in one go, without torch or validation: by counting, or by a fixed recipe."""
 
     config: type
@@ -46,7 +46,7 @@ class Counting:
 
 
 @dataclass(frozen=True)
-class Learned:
+class NeuralEntry:
     """A network: trained by the training wing, exported to arrays, restored without torch."""
 
     config: type
@@ -55,37 +55,37 @@ class Learned:
     """Where this network trains better with other settings than the trainer's own."""
 
 
-ZOO: dict[str, Counting | Learned] = {
-    "popularity": Counting(PopularityConfig, Popularity.fit, Popularity.restore),
-    "trend": Counting(TrendConfig, Trend.fit, Trend.restore),
-    "markov": Counting(MarkovConfig, Markov.fit, Markov.restore),
-    "covisit": Counting(CoVisitConfig, CoVisit.fit, CoVisit.restore),
-    "item-knn": Counting(ItemKNNConfig, ItemKNN.fit, ItemKNN.restore),
-    "session-knn": Counting(SessionKNNConfig, SessionKNN.fit, SessionKNN.restore),
-    "spectral": Counting(SpectralConfig, Spectral.fit, Spectral.restore),
-    "ials": Counting(IALSConfig, IALS.fit, IALS.restore),
-    "bpr": Counting(BPRConfig, BPR.fit, BPR.restore),
-    "ease": Counting(EASEConfig, EASE.fit, EASE.restore),
-    "fpmc": Counting(FPMCConfig, FPMC.fit, FPMC.restore),
-    "user-knn": Counting(UserKNNConfig, UserKNN.fit, UserKNN.restore),
-    "vsknn": Counting(VSKNNConfig, VSKNN.fit, VSKNN.restore),
-    "vstan": Counting(VSTANConfig, VSTAN.fit, VSTAN.restore),
-    "gru4rec": Learned(
+ZOO: dict[str, ClassicEntry | NeuralEntry] = {
+    "popularity": ClassicEntry(PopularityConfig, Popularity.fit, Popularity.restore),
+    "trend": ClassicEntry(TrendConfig, Trend.fit, Trend.restore),
+    "markov": ClassicEntry(MarkovConfig, Markov.fit, Markov.restore),
+    "covisit": ClassicEntry(CoVisitConfig, CoVisit.fit, CoVisit.restore),
+    "item-knn": ClassicEntry(ItemKNNConfig, ItemKNN.fit, ItemKNN.restore),
+    "session-knn": ClassicEntry(SessionKNNConfig, SessionKNN.fit, SessionKNN.restore),
+    "spectral": ClassicEntry(SpectralConfig, Spectral.fit, Spectral.restore),
+    "ials": ClassicEntry(IALSConfig, IALS.fit, IALS.restore),
+    "bpr": ClassicEntry(BPRConfig, BPR.fit, BPR.restore),
+    "ease": ClassicEntry(EASEConfig, EASE.fit, EASE.restore),
+    "fpmc": ClassicEntry(FPMCConfig, FPMC.fit, FPMC.restore),
+    "user-knn": ClassicEntry(UserKNNConfig, UserKNN.fit, UserKNN.restore),
+    "vsknn": ClassicEntry(VSKNNConfig, VSKNN.fit, VSKNN.restore),
+    "vstan": ClassicEntry(VSTANConfig, VSTAN.fit, VSTAN.restore),
+    "gru4rec": NeuralEntry(
         GRU4RecConfig,
         partial(restore_neural, "gru4rec"),
         {"epochs": 5, "batch_tokens": 8192, "learning_rate": 5e-3},
     ),
-    "sasrec": Learned(SASRecConfig, partial(restore_neural, "sasrec")),
-    "lrurec": Learned(LRURecConfig, partial(restore_neural, "lrurec")),
-    "hstu": Learned(HSTUConfig, partial(restore_neural, "hstu")),
-    "bert4rec": Learned(BERT4RecConfig, partial(restore_neural, "bert4rec")),
-    "caser": Learned(CaserConfig, partial(restore_neural, "caser")),
-    "nextitnet": Learned(NextItNetConfig, partial(restore_neural, "nextitnet")),
-    "seq2seq": Learned(Seq2SeqConfig, partial(restore_neural, "seq2seq")),
+    "sasrec": NeuralEntry(SASRecConfig, partial(restore_neural, "sasrec")),
+    "lrurec": NeuralEntry(LRURecConfig, partial(restore_neural, "lrurec")),
+    "hstu": NeuralEntry(HSTUConfig, partial(restore_neural, "hstu")),
+    "bert4rec": NeuralEntry(BERT4RecConfig, partial(restore_neural, "bert4rec")),
+    "caser": NeuralEntry(CaserConfig, partial(restore_neural, "caser")),
+    "nextitnet": NeuralEntry(NextItNetConfig, partial(restore_neural, "nextitnet")),
+    "seq2seq": NeuralEntry(Seq2SeqConfig, partial(restore_neural, "seq2seq")),
 }
 
 
-def find_name(name: str) -> str:
+def canonical_name(name: str) -> str:
     """The name in the table; '_' and '-' are alike. Several names with '+' between them are models that answer
     together (``segue.models.ensemble``). ValueError that lists the names for any other."""
     plain = [part.strip().replace("_", "-").lower() for part in name.split("+")]
@@ -95,14 +95,14 @@ def find_name(name: str) -> str:
     return "+".join(plain)
 
 
-def find(name: str) -> Counting | Learned:
+def find_model(name: str) -> ClassicEntry | NeuralEntry:
     """The entry of one model's name."""
-    plain = find_name(name)
+    plain = canonical_name(name)
     if "+" in plain:
         raise ValueError(f"'{plain}' is several models that answer together; this works for one model only.")
     return ZOO[plain]
 
 
-def learns(name: str) -> bool:
+def is_neural(name: str) -> bool:
     """Whether a network is among the models of this name, so that a seed makes a difference."""
-    return any(isinstance(ZOO[part], Learned) for part in find_name(name).split("+"))
+    return any(isinstance(ZOO[part], NeuralEntry) for part in canonical_name(name).split("+"))

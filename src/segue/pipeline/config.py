@@ -35,8 +35,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from segue.config.decode import decode
-from segue.pipeline.placements.diversification import RerankConfig
+from segue.config.decode import decode_settings
+from segue.pipeline.placements.diversification import DiversificationConfig
 from segue.pipeline.placements.exploration import ExploreConfig
 from segue.pipeline.placements.rules import RulesConfig
 
@@ -164,7 +164,7 @@ class PlacementConfig:
     """How requests call it; one named "default" is for requests that name none."""
     rules: RulesConfig = field(default_factory=RulesConfig)
     """What may be shown, what is favoured, pinned, counted."""
-    rerank: RerankConfig = field(default_factory=RerankConfig)
+    rerank: DiversificationConfig = field(default_factory=DiversificationConfig)
     """How much variety."""
     explore: ExploreConfig = field(default_factory=ExploreConfig)
     """How much chance at the list's tail."""
@@ -209,6 +209,6 @@ def read_pipeline(path: Path) -> PipelineConfig:
 def decode_pipeline(values: Mapping[str, Any], where: str = "") -> PipelineConfig:
     """The settings from plain values; ``where`` is said before what is wrong with them."""
     try:
-        return decode(PipelineConfig, values)
+        return decode_settings(PipelineConfig, values)
     except ValueError as error:
         raise ValueError(f"{where}{error}") from None

@@ -13,13 +13,13 @@ from segue.data.catalog import Catalog
 from segue.data.sequences import Sequences
 from segue.data.time_units import DAY_US
 from segue.models.sparse_rows import item_counts
-from segue.pipeline.filters.item_columns import Columns
+from segue.pipeline.filters.item_columns import ItemColumns
 
-RECENT = 0.1
+RECENT_SHARE = 0.1
 """The newest share of events that counts as lately."""
 
 
-class Shelf:
+class ItemStatistics:
     """Counts and times of each item, and three numbers made from them for whoever weighs signals."""
 
     def __init__(self, counts_V: np.ndarray, first_us_V: np.ndarray, recent_V: np.ndarray, age_V: np.ndarray) -> None:
@@ -35,15 +35,15 @@ class Shelf:
         """float32: log(1 + days since its first event); 0 in a log without times, and for an item without events."""
 
     @classmethod
-    def fit(cls, sequences: Sequences, catalog: Catalog) -> "Shelf":
+    def fit(cls, sequences: Sequences, catalog: Catalog) -> "ItemStatistics":
         """Counts."""
         size = catalog.size
-        facts = Facts.of(catalog, {}, sequences)
+        facts = ItemData.of(catalog, {}, sequences)
         if sequences.times is None or sequences.num_events == 0:
             return cls(facts.counts_V, facts.first_us_V, np.zeros(size, np.float32), np.zeros(size, np.float32))
         _, where_N = sequences.positions()
         items_N, times_N = sequences.items[where_N], sequences.times[where_N]
-        late_N = times_N >= np.quantile(times_N, 1 - RECENT)
+        late_N = times_N >= np.quantile(times_N, 1 - RECENT_SHARE)
         late_V = np.bincount(items_N[late_N], minlength=size)
         recent_V = np.log((late_V + 1.0) / (facts.counts_V * late_N.mean() + 1.0))
         age_us_V = np.where(facts.first_us_V == NEVER, 0, times_N.max() - np.minimum(facts.first_us_V, times_N.max()))
@@ -55,7 +55,7 @@ class Shelf:
         return {"counts": self.counts_V, "first": self.first_us_V, "recent": self.recent_V, "age": self.age_V}
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray]) -> "Shelf":
+    def restore(cls, arrays: Mapping[str, np.ndarray]) -> "ItemStatistics":
         """What ``arrays`` gave."""
         return cls(arrays["counts"], arrays["first"], arrays["recent"], arrays["age"])
 
@@ -65,18 +65,18 @@ NEVER = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
-class Facts:
+class ItemData:
     """What rules need to know of the catalogue."""
 
     catalog: Catalog
-    columns: Columns
+    columns: ItemColumns
     counts_V: np.ndarray
     """int64: events of each item."""
     first_us_V: np.ndarray
     """int64: the time of its first event; NEVER where it had none."""
 
     @classmethod
-    def of(cls, catalog: Catalog, items: Mapping[str, Mapping[str, Any]], sequences: Sequences) -> "Facts":
+    def of(cls, catalog: Catalog, items: Mapping[str, Mapping[str, Any]], sequences: Sequences) -> "ItemData":
         """From an items table (``ItemTable.for_catalog``, an artifact's ``items``) and a log. In a log without times
         no item is new."""
         first_us_V = np.full(catalog.size, NEVER)
@@ -85,4 +85,4 @@ class Facts:
             first_us_V[sequences.items[where_N]] = np.iinfo(np.int64).min // 2
         else:
             np.minimum.at(first_us_V, sequences.items[where_N], sequences.times[where_N])
-        return cls(catalog, Columns.of(items, catalog), item_counts(sequences, catalog.size), first_us_V)
+        return cls(catalog, ItemColumns.of(items, catalog), item_counts(sequences, catalog.size), first_us_V)

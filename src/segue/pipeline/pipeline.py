@@ -13,44 +13,44 @@ from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.models.scorer import Scorer
 from segue.pipeline.blending.blend import Blend
-from segue.pipeline.blending.boosted_trees import Trees
-from segue.pipeline.blending.cold_start import Newcomers, newcomers
-from segue.pipeline.blending.features import Scales, signals
-from segue.pipeline.blending.second_stage import Second
-from segue.pipeline.candidates.candidate_set import Candidates, gather
-from segue.pipeline.candidates.source import Source
+from segue.pipeline.blending.boosted_trees import BoostedTrees
+from segue.pipeline.blending.cold_start import ColdStartScorer, is_cold
+from segue.pipeline.blending.features import ScoreScales, blend_features
+from segue.pipeline.blending.second_stage import SecondStageRanker
+from segue.pipeline.candidates.candidate_set import CandidateSet, generate_candidates
+from segue.pipeline.candidates.source import CandidateSource
 from segue.pipeline.config import PipelineConfig
-from segue.pipeline.item_statistics import Shelf
-from segue.pipeline.ranked_list import How, Ranked
+from segue.pipeline.item_statistics import ItemStatistics
+from segue.pipeline.ranked_list import PlacementReason, RankedList
 
 BLOCK = 64
 """Histories that are answered at once: every source's scores of the whole catalogue are in memory for so many."""
 
 
 @dataclass(frozen=True)
-class Weighing:
+class LearnedScoring:
     """What validation taught: how signals become one score, and what the score is worth."""
 
-    scales: Scales
+    scales: ScoreScales
     blend: Blend
-    trees: Trees | None = None
+    trees: BoostedTrees | None = None
     temperature: float = 1.0
     """A score divided by it is a log-probability, up to a constant for each history."""
     coverage: float = 1.0
     """How often what came next was among the candidates, on validation."""
-    newcomers: Newcomers | None = None
+    cold_start: ColdStartScorer | None = None
     """How items without any event are weighed; None: like all others."""
 
-    def scores(self, found: Candidates, signals_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
+    def scores(self, found: CandidateSet, signals_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
         """float64 [B, C]; -inf at PAD."""
         scores_BC = self.blend.scores(found, signals_BCF, lengths_B)
         if self.trees is not None and len(self.trees):
             there_BC = found.items_BC != PAD
             scores_BC[there_BC] += self.trees.scores(signals_BCF[there_BC])
-        if self.newcomers is not None:
-            new_BC = newcomers(signals_BCF, len(found.sources)) & (found.items_BC != PAD)
+        if self.cold_start is not None:
+            new_BC = is_cold(signals_BCF, len(found.sources)) & (found.items_BC != PAD)
             if new_BC.any():
-                scores_BC = np.where(new_BC, self.newcomers.scores(signals_BCF), scores_BC)
+                scores_BC = np.where(new_BC, self.cold_start.scores(signals_BCF), scores_BC)
         return scores_BC
 
     def probabilities(self, scores_BC: np.ndarray) -> np.ndarray:
@@ -69,59 +69,59 @@ class Pipeline:
 
     def __init__(
         self,
-        sources: Sequence[Source],
-        weighing: Weighing,
-        shelf: Shelf,
+        sources: Sequence[CandidateSource],
+        weighing: LearnedScoring,
+        shelf: ItemStatistics,
         config: PipelineConfig,
         *,
         exclude_seen: bool,
-        second: Second | None = None,
+        second: SecondStageRanker | None = None,
     ) -> None:
         self.sources = tuple(sources)
-        self.weighing = weighing
-        self.shelf = shelf
+        self.scoring = weighing
+        self.item_statistics = shelf
         self.config = config
         self.exclude_seen = exclude_seen
         """Whether ``scores`` looks for candidates among unseen items alone, as the protocol does that judges it."""
-        self.second = second
+        self.second_stage = second
         """A model of click probability that has the last word."""
 
     @property
     def size(self) -> int:
-        return len(self.shelf.popularity_V)
+        return len(self.item_statistics.popularity_V)
 
-    def gather(
+    def generate_candidates(
         self,
         histories: Sequences,
         *,
         exclude: Sequences | None = None,
         allowed_V: np.ndarray | None = None,
         also: Sequences | None = None,
-    ) -> tuple[Candidates, np.ndarray]:
+    ) -> tuple[CandidateSet, np.ndarray]:
         """(candidates, their signals float32 [B, C, F]); arguments as ``candidates.gather``."""
         most = self.config.blend.candidates
-        found = gather(self.sources, histories, most, exclude=exclude, allowed_V=allowed_V, also=also)
-        return found, signals(found, histories, self.shelf, self.weighing.scales)
+        found = generate_candidates(self.sources, histories, most, exclude=exclude, allowed_V=allowed_V, also=also)
+        return found, blend_features(found, histories, self.item_statistics, self.scoring.scales)
 
-    def judge(
+    def score_candidates(
         self,
         histories: Sequences,
         *,
         exclude: Sequences | None = None,
         allowed_V: np.ndarray | None = None,
         also: Sequences | None = None,
-    ) -> tuple[Candidates, np.ndarray]:
+    ) -> tuple[CandidateSet, np.ndarray]:
         """(candidates, their scores float64 [B, C]; -inf at PAD)."""
-        found, signals_BCF = self.gather(histories, exclude=exclude, allowed_V=allowed_V, also=also)
-        known = histories.known()
-        scores_BC = self.weighing.scores(found, signals_BCF, known.lengths)
-        if self.second is not None:
-            scores_BC = self.second.scores(known, found.items_BC, scores_BC)
+        found, signals_BCF = self.generate_candidates(histories, exclude=exclude, allowed_V=allowed_V, also=also)
+        known = histories.drop_unknown()
+        scores_BC = self.scoring.scores(found, signals_BCF, known.lengths)
+        if self.second_stage is not None:
+            scores_BC = self.second_stage.scores(known, found.items_BC, scores_BC)
         return found, scores_BC
 
-    def ranked_by(self, second: Second) -> "Pipeline":
+    def with_second_stage(self, second: SecondStageRanker) -> "Pipeline":
         """The same pipeline with a ranker that has the last word."""
-        parts = (self.sources, self.weighing, self.shelf, self.config)
+        parts = (self.sources, self.scoring, self.item_statistics, self.config)
         return Pipeline(*parts, exclude_seen=self.exclude_seen, second=second)
 
     def recommend(
@@ -131,7 +131,7 @@ class Pipeline:
         *,
         exclude: Sequences | None = None,
         allowed_V: np.ndarray | None = None,
-    ) -> list[Ranked]:
+    ) -> list[RankedList]:
         """Each history's candidates, best first; where there are fewer than k, popular allowed items behind them."""
         lists = []
         for b, found, scores_BC in self._judged(histories, exclude, allowed_V):
@@ -145,9 +145,9 @@ class Pipeline:
     def scores(self, histories: Sequences) -> np.ndarray:
         """float32 [B, V]: 1 for the best candidate, evenly less for the others down to 0; below -1 all other items, by
         popularity."""
-        popularity_V = self.shelf.popularity_V / (self.shelf.popularity_V.max(initial=0) + 1) - 2
+        popularity_V = self.item_statistics.popularity_V / (self.item_statistics.popularity_V.max(initial=0) + 1) - 2
         scores_BV = np.tile(popularity_V.astype(np.float32), (len(histories), 1))
-        seen = histories.known() if self.exclude_seen else None
+        seen = histories.drop_unknown() if self.exclude_seen else None
         for b, found, scores_BC in self._judged(histories, seen, None):
             order_BC = np.argsort(-scores_BC, axis=1, kind="stable")
             width = order_BC.shape[1]
@@ -162,7 +162,7 @@ class Pipeline:
         float64; 0 for PAD. Items that no source would give are judged like all others."""
         out = []
         for b, found, scores_BC in self._judged(histories, None, None, also=items):
-            chance_BC = self.weighing.probabilities(scores_BC)
+            chance_BC = self.scoring.probabilities(scores_BC)
             for i in range(len(found)):
                 of = dict(zip(found.items_BC[i].tolist(), chance_BC[i].tolist(), strict=True))
                 asked = items.items[items.starts[b + i] : items.stops[b + i]].tolist()
@@ -175,11 +175,11 @@ class Pipeline:
         exclude: Sequences | None,
         allowed_V: np.ndarray | None,
         also: Sequences | None = None,
-    ) -> Iterator[tuple[int, Candidates, np.ndarray]]:
+    ) -> Iterator[tuple[int, CandidateSet, np.ndarray]]:
         """(first row, candidates, scores) of a few histories at a time."""
         for start in range(0, len(histories), BLOCK):
             rows = slice(start, start + BLOCK)
-            found, scores_BC = self.judge(
+            found, scores_BC = self.score_candidates(
                 histories.take(rows),
                 exclude=None if exclude is None else exclude.take(rows),
                 allowed_V=allowed_V,
@@ -187,40 +187,40 @@ class Pipeline:
             )
             yield start, found, scores_BC
 
-    def _popular(self, k: int, exclude: Sequences | None, row: int, allowed_V: np.ndarray | None) -> Ranked:
+    def _popular(self, k: int, exclude: Sequences | None, row: int, allowed_V: np.ndarray | None) -> RankedList:
         """Enough popular items that none of the history's candidates can use up."""
         free_V = np.ones(self.size, dtype=bool) if allowed_V is None else allowed_V.copy()
         if exclude is not None:
             free_V[exclude.items[exclude.starts[row] : exclude.stops[row]]] = False
-        found = Ranked.best(self.shelf.popularity_V, 2 * k, source="popularity", allowed_V=free_V)
-        return Ranked.of(found.items_C, found.scores_C, sources=found.sources, how=How.FILLED)
+        found = RankedList.best(self.item_statistics.popularity_V, 2 * k, source="popularity", allowed_V=free_V)
+        return RankedList.of(found.items_C, found.scores_C, sources=found.sources, how=PlacementReason.FILLED)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything to save but the settings, by name; a model that several sources ask is there once."""
         pass
 
-        return arrays_of(self)
+        return pipeline_arrays(self)
 
 
-def arrays_of(pipeline: Pipeline) -> dict[str, np.ndarray]:
+def pipeline_arrays(pipeline: Pipeline) -> dict[str, np.ndarray]:
     """Every array by name: 'model.0.', 'index.2', 'blend.', 'trees.', 'newcomers.', 'ranker.', 'shelf.', 'scales.'
     before its own."""
-    weighing = pipeline.weighing
-    parts = {f"model.{m}": scorer.arrays() for m, scorer in enumerate(distinct(pipeline)[0])}
-    parts |= {"blend": weighing.blend.arrays(), "shelf": pipeline.shelf.arrays()}
+    weighing = pipeline.scoring
+    parts = {f"model.{m}": scorer.arrays() for m, scorer in enumerate(distinct_sources(pipeline)[0])}
+    parts |= {"blend": weighing.blend.arrays(), "shelf": pipeline.item_statistics.arrays()}
     parts["scales"] = {"log": weighing.scales.log_S, "spread": weighing.scales.spread_S}
     if weighing.trees is not None:
         parts["trees"] = weighing.trees.arrays()
-    if weighing.newcomers is not None:
-        parts["newcomers"] = weighing.newcomers.arrays()
-    if pipeline.second is not None:
-        parts["ranker"] = pipeline.second.ranker.arrays()
+    if weighing.cold_start is not None:
+        parts["newcomers"] = weighing.cold_start.arrays()
+    if pipeline.second_stage is not None:
+        parts["ranker"] = pipeline.second_stage.ranker.arrays()
     out = {f"{part}.{name}": array for part, own in parts.items() for name, array in own.items()}
     indices = enumerate(source.index for source in pipeline.sources)
     return out | {f"index.{s}": index.array() for s, index in indices if index is not None}
 
 
-def distinct(pipeline: Pipeline) -> tuple[list[Scorer], list[int]]:
+def distinct_sources(pipeline: Pipeline) -> tuple[list[Scorer], list[int]]:
     """(each model once, in the order of the sources; the number of each source's model)."""
     scorers: list[Scorer] = []
     numbers = []

@@ -19,7 +19,7 @@ NO_SOURCE = -1
 """The source of an item that no source gave: one that a rule pinned."""
 
 
-class How(IntEnum):
+class PlacementReason(IntEnum):
     """How an item came to its place."""
 
     RANKED = 0
@@ -37,7 +37,7 @@ class How(IntEnum):
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RankedList:
     """One request's list; its order is the answer. A stage never writes to it but makes a new one.
 
     No item comes twice, PAD never. Scores fall along the list until a stage (variety, a pin, a draw) changes the
@@ -79,8 +79,8 @@ class Ranked:
         sources: tuple[str, ...],
         source_C: np.ndarray | None = None,
         place_CS: np.ndarray | None = None,
-        how: How = How.RANKED,
-    ) -> "Ranked":
+        how: PlacementReason = PlacementReason.RANKED,
+    ) -> "RankedList":
         """A list as given, best first. Without ``source_C`` the first source gave all; without ``place_CS`` the place
         in the list is the place in its source, and no other source gave it."""
         items_C = np.asarray(items_C, dtype=np.int32)
@@ -101,7 +101,9 @@ class Ranked:
         )
 
     @classmethod
-    def best(cls, scores_V: np.ndarray, count: int, *, source: str, allowed_V: np.ndarray | None = None) -> "Ranked":
+    def best(
+        cls, scores_V: np.ndarray, count: int, *, source: str, allowed_V: np.ndarray | None = None
+    ) -> "RankedList":
         """The ``count`` best items of one source's scores, fewer where fewer are allowed; equals by index. An item
         whose score is -inf is none of its."""
         reach_V = np.isfinite(scores_V) if allowed_V is None else allowed_V & np.isfinite(scores_V)
@@ -115,10 +117,10 @@ class Ranked:
     def __len__(self) -> int:
         return len(self.items_C)
 
-    def take(self, order: Sequence[int] | np.ndarray) -> "Ranked":
+    def take(self, order: Sequence[int] | np.ndarray) -> "RankedList":
         """The items at these places, in this order."""
         order = np.asarray(order, dtype=np.int64)
-        return Ranked(
+        return RankedList(
             self.items_C[order],
             self.scores_C[order],
             self.source_C[order],
@@ -128,12 +130,12 @@ class Ranked:
             self.propensity_C[order],
         )
 
-    def rescored(self, scores_C: np.ndarray) -> "Ranked":
+    def rescored(self, scores_C: np.ndarray) -> "RankedList":
         """The same items under new scores, best first; equals keep their order."""
         scores_C = np.asarray(scores_C, dtype=np.float64)
         return replace(self, scores_C=scores_C).take(np.argsort(-scores_C, kind="stable"))
 
-    def followed_by(self, other: "Ranked") -> "Ranked":
+    def followed_by(self, other: "RankedList") -> "RankedList":
         """This list and, behind it, the other's items that are not in it; the sources' names are joined."""
         fresh = other.take(np.flatnonzero(~np.isin(other.items_C, self.items_C)))
         sources = self.sources + tuple(name for name in fresh.sources if name not in self.sources)
@@ -143,7 +145,7 @@ class Ranked:
         place_CS[len(self) :, column] = fresh.place_CS
         source_C = fresh.source_C.copy()
         source_C[source_C != NO_SOURCE] = column[source_C[source_C != NO_SOURCE]]
-        return Ranked(
+        return RankedList(
             np.concatenate([self.items_C, fresh.items_C]),
             np.concatenate([self.scores_C, fresh.scores_C]),
             np.concatenate([self.source_C, source_C]),

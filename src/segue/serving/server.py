@@ -10,29 +10,29 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from segue.data.erasure_list import Erasures
-from segue.serving.administration.admin_service import BackOffice
-from segue.serving.administration.erase_user import again
+from segue.data.erasure_list import ErasureList
+from segue.serving.administration.admin_service import AdminService
+from segue.serving.administration.erase_user import reapply_erasures
 from segue.serving.config import ServingConfig, SessionsConfig
-from segue.serving.deployment.reloader import Source, Watch, first_lineup, source
-from segue.serving.deployment.variant_router import Fleet, Member
-from segue.serving.experiments.attribution import Recorder
+from segue.serving.deployment.reloader import ModelSource, Reloader, initial_deployment, model_source
+from segue.serving.deployment.variant_router import LoadedModel, VariantRouter
+from segue.serving.experiments.attribution import AttributionRecorder
 from segue.serving.http import listener, static_pages
-from segue.serving.http.app import build
+from segue.serving.http.app import build_app
 from segue.serving.http.auth import Keys, RateLimit
-from segue.serving.http.handlers import Door
+from segue.serving.http.handlers import AppState
 from segue.serving.http.listener import free_port, listen
 from segue.serving.inference.engine import Engine
-from segue.serving.inference.served_model import Model
+from segue.serving.inference.served_model import ServedModel
 from segue.serving.observability import logs
-from segue.serving.observability.prometheus import Telemetry
-from segue.serving.sessions.session_cache import Sessions
-from segue.serving.store.commit_listeners import Audience
-from segue.serving.store.data_directory import Directory
-from segue.serving.store.event_store import Store
-from segue.serving.store.group_commit import Writer
-from segue.serving.workers.messages import Hello
-from segue.serving.workers.supervisor import Crew
+from segue.serving.observability.prometheus import Metrics
+from segue.serving.sessions.session_cache import SessionCache
+from segue.serving.store.commit_listeners import CommitListeners
+from segue.serving.store.data_directory import DataDirectory
+from segue.serving.store.event_store import EventStore
+from segue.serving.store.group_commit import GroupCommitWriter
+from segue.serving.workers.messages import StartWorker
+from segue.serving.workers.supervisor import WorkerSupervisor
 
 Say = Callable[[str], None]
 
@@ -58,70 +58,72 @@ def serve(
     chosen = config or ServingConfig()
     keys = Keys.read(os.environ, host)
     limit = RateLimit(None if chosen.rate is None else chosen.rate / chosen.workers)
-    models = source(run)
+    models = model_source(run)
     models.pointer()
-    logger = logs.start(as_json=chosen.json_logs, requests=chosen.log_requests)
+    logger = logs.configure_logging(as_json=chosen.json_logs, requests=chosen.log_requests)
     if chosen.json_logs:
         say = logger.info
     with ExitStack() as stack:
-        directory = Directory(data_dir)
+        directory = DataDirectory(data_dir)
         stack.callback(directory.release)
         port = free_port(host, port)
         office = _office(directory.path, models, sessions, chosen, say, stack)
-        door = Door(office.fleet, keys, office, limit, chosen.origins)
+        door = AppState(office.router, keys, office, limit, chosen.origins)
         crew = None
         if chosen.workers > 1:
-            hello = Hello(str(run), str(directory.path), host, port, chosen, sessions or SessionsConfig())
-            crew = Crew(office.fleet, hello, chosen.workers - 1)
-            office.fleet.audience.follower = crew
-            door.others = crew.counters
-        app = build(door, static_pages.routes(office.fleet, demo=chosen.demo))
+            hello = StartWorker(str(run), str(directory.path), host, port, chosen, sessions or SessionsConfig())
+            crew = WorkerSupervisor(office.router, hello, chosen.workers - 1)
+            office.router.audience.follower = crew
+            door.other_workers = crew.counters
+        app = build_app(door, static_pages.routes(office.router, demo=chosen.demo))
         listener.run(_answer(app, door, crew, (host, port), say))
 
 
 def _office(
     folder: Path,
-    models: Source,
+    models: ModelSource,
     sessions: SessionsConfig | None,
     config: ServingConfig,
     say: Say,
     stack: ExitStack,
-) -> BackOffice:
+) -> AdminService:
     """Opens everything in order; ``stack`` closes it in the other."""
-    store = Store(folder / "events.sqlite")
+    store = EventStore(folder / "events.sqlite")
     stack.callback(store.close)
     if store.damaged:
         say(f"{store.damaged} damaged rows of {store.path} were set aside and are not served.")
-    erasures = Erasures.open(folder)
-    if returned := again(store, erasures):
+    erasures = ErasureList.open(folder)
+    if returned := reapply_erasures(store, erasures):
         say(f"{returned} people who had been erased were in {store.path} again, and were taken out.")
-    audience = Audience()
-    writer = Writer(store, audience.hear)
+    audience = CommitListeners()
+    writer = GroupCommitWriter(store, audience.on_commit)
     stack.callback(writer.close)
 
-    def member(model: Model) -> Member:
+    def member(model: ServedModel) -> LoadedModel:
         if config.approximate:
             say(model.approximate())
-        live = Sessions(store, model.catalog, sessions, circumstances=model.circumstances)
-        return Member(Engine(model, live, writer, config.engine), live)
+        live = SessionCache(store, model.catalog, sessions, circumstances=model.event_contexts)
+        return LoadedModel(Engine(model, live, writer, config.engine), live)
 
-    lineup, turn = first_lineup(models, member, say)
-    recorder = Recorder(folder / "measurements.sqlite", erasures.digest) if config.measure else None
+    lineup, turn = initial_deployment(models, member, say)
+    recorder = AttributionRecorder(folder / "measurements.sqlite", erasures.digest) if config.measure else None
     if recorder is not None:
         stack.callback(recorder.close)
-    telemetry = Telemetry()
-    fleet = Fleet(lineup, audience, telemetry=telemetry, recorder=recorder, erasures=erasures)
+    telemetry = Metrics()
+    fleet = VariantRouter(lineup, audience, telemetry=telemetry, recorder=recorder, erasures=erasures)
     stack.callback(fleet.close)
     telemetry.watch("store_writable", "1 while events can be stored.", lambda: float(writer.writable))
-    telemetry.watch("sessions", "People and sessions in memory.", lambda: len(fleet.lineup.live.sessions))
+    telemetry.watch("sessions", "People and sessions in memory.", lambda: len(fleet.deployment.live.sessions))
     telemetry.watch("damaged_rows", "Rows set aside.", lambda: store.damaged)
     telemetry.watch("unmeasured", "Lists and events not measured.", lambda: recorder.lost if recorder else 0)
-    watch = Watch(models, fleet, member, turn, every_s=config.watch_s)
+    watch = Reloader(models, fleet, member, turn, every_s=config.watch_s)
     stack.callback(watch.close)
-    return BackOffice(fleet, store, writer, erasures, watch)
+    return AdminService(fleet, store, writer, erasures, watch)
 
 
-async def _answer(app: ASGIApp, door: Door, crew: Crew | None, address: tuple[str, int], say: Say) -> None:
+async def _answer(
+    app: ASGIApp, door: AppState, crew: WorkerSupervisor | None, address: tuple[str, int], say: Say
+) -> None:
     """Listens, and stops on SIGTERM or SIGINT: says so first, and finishes what is under way."""
     loop = asyncio.get_running_loop()
     host, port = address

@@ -29,7 +29,7 @@ def write(path: Path, pieces: Iterable[Any], *, keep: Path | None = None) -> Non
     if keep is not None and path.exists():
         os.replace(path, keep)
     os.replace(fresh, path)
-    sync(path.parent)
+    fsync_folder(path.parent)
 
 
 def make_folder(folder: Path) -> None:
@@ -39,10 +39,10 @@ def make_folder(folder: Path) -> None:
         make_folder(folder.parent)
         with suppress(FileExistsError):
             os.mkdir(folder)
-        sync(folder.parent)
+        fsync_folder(folder.parent)
 
 
-def sync(path: Path) -> None:
+def fsync_folder(path: Path) -> None:
     """Forces a file, or a folder's names, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -4,7 +4,7 @@ import os
 import sys
 
 
-def calm() -> None:
+def limit_spin_wait() -> None:
     """Lets idle threads sleep almost at once; call it before torch is first imported (later it changes nothing).
 
     By default they spin. Where another process wants a core as well, a spinning thread holds up the very one it waits
@@ -15,6 +15,6 @@ def calm() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
-def launched() -> bool:
+def is_distributed_launch() -> bool:
     """Whether a launcher such as torchrun started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from segue.data.catalog import PAD
-from segue.data.features.encoding import Encoding, Facts, FeatureConfig
+from segue.data.features.encoding import FeatureConfig, FeatureEncoding, ItemFeatures
 from segue.data.sequences import Sequences
-from segue.models.factorization.spectral import spectral_vectors
+from segue.models.factorization.spectral import spectral_embeddings
 from segue.models.neural.configs.bert4rec import BERT4RecConfig
 from segue.models.neural.configs.caser import CaserConfig
 from segue.models.neural.configs.gru4rec import GRU4RecConfig
@@ -20,38 +20,42 @@ from segue.models.neural.configs.nextitnet import NextItNetConfig
 from segue.models.neural.configs.sasrec import SASRecConfig
 from segue.models.neural.configs.seq2seq import Seq2SeqConfig
 from segue.models.neural.configs.shared import TimeConfig
-from segue.models.neural.feature_embeddings import regress
+from segue.models.neural.feature_embeddings import fit_feature_embeddings
 from segue.models.neural.recurrent_cells import CELLS
 from segue.models.sparse_rows import item_counts
-from segue.training.nets.encoders.bert4rec import MaskedEncoder
+from segue.training.nets.encoders.bert4rec import BERT4RecEncoder
 from segue.training.nets.encoders.convolutional import CaserEncoder, NextItNetEncoder
-from segue.training.nets.encoders.encoder import Encoder
-from segue.training.nets.encoders.gru4rec import GruEncoder
-from segue.training.nets.encoders.hstu import HstuEncoder
-from segue.training.nets.encoders.lrurec import LinearEncoder
-from segue.training.nets.encoders.sasrec import TransformerEncoder
-from segue.training.nets.encoders.seq2seq import Seq2SeqNet, Translator
-from segue.training.nets.encoders.tied_embedding import TiedNet
-from segue.training.nets.layers.basic import Noise
-from segue.training.nets.layers.feature_embedding import FactVectors
-from segue.training.nets.layers.time_embedding import Clock
+from segue.training.nets.encoders.encoder import SequenceEncoder
+from segue.training.nets.encoders.gru4rec import GRU4RecEncoder
+from segue.training.nets.encoders.hstu import HSTUEncoder
+from segue.training.nets.encoders.lrurec import LRURecEncoder
+from segue.training.nets.encoders.sasrec import SASRecEncoder
+from segue.training.nets.encoders.seq2seq import Seq2SeqEncoder, Seq2SeqNet
+from segue.training.nets.encoders.tied_embedding import TiedEmbeddingNet
+from segue.training.nets.layers.basic import DropoutRng
+from segue.training.nets.layers.feature_embedding import FeatureEmbeddingLayer
+from segue.training.nets.layers.time_embedding import TimeEmbeddingLayer
 
-ENCODERS: dict[type, Callable[[Any, Noise, torch.Generator], Encoder]] = {
-    GRU4RecConfig: GruEncoder,
-    SASRecConfig: TransformerEncoder,
-    LRURecConfig: LinearEncoder,
-    HSTUConfig: HstuEncoder,
-    BERT4RecConfig: MaskedEncoder,
+ENCODERS: dict[type, Callable[[Any, DropoutRng, torch.Generator], SequenceEncoder]] = {
+    GRU4RecConfig: GRU4RecEncoder,
+    SASRecConfig: SASRecEncoder,
+    LRURecConfig: LRURecEncoder,
+    HSTUConfig: HSTUEncoder,
+    BERT4RecConfig: BERT4RecEncoder,
     CaserConfig: CaserEncoder,
     NextItNetConfig: NextItNetEncoder,
-    Seq2SeqConfig: Translator,
+    Seq2SeqConfig: Seq2SeqEncoder,
 }
 """The one table of trainable encoders: settings -> net."""
 
 
 def build_net(
-    config: Any, sequences: Sequences, size: int, seed: int, known: tuple[FeatureConfig, Facts | None] | None = None
-) -> TiedNet:
+    config: Any,
+    sequences: Sequences,
+    size: int,
+    seed: int,
+    known: tuple[FeatureConfig, ItemFeatures | None] | None = None,
+) -> TiedEmbeddingNet:
     """An untrained net for a catalogue of size V; equal arguments give equal weights. ``known``: what it is to learn
     from besides events, and the facts about the items; those about events are the sequences' contexts.
     """
@@ -60,7 +64,7 @@ def build_net(
     columns = config.dim + (config.temperature is None)
     if config.spectral_start:
         table = np.zeros((size, columns), dtype=np.float32)
-        table[:, : config.dim] = spectral_vectors(sequences, size, config.dim, rng)
+        table[:, : config.dim] = spectral_embeddings(sequences, size, config.dim, rng)
     else:
         bound = math.sqrt(6.0 / (size + config.dim)) if config.temperature is None else 1.0 / math.sqrt(config.dim)
         table = rng.uniform(-bound, bound, (size, columns)).astype(np.float32)
@@ -78,7 +82,7 @@ def build_net(
         if sequences.contexts is not None and asked.contexts:
             width = (config.inputs if isinstance(config, GRU4RecConfig) else 0) or config.dim
             contexts = _contexts(sequences, asked, width)
-    return assemble(config, torch.from_numpy(table), generator, features=features, contexts=contexts)
+    return net_from_table(config, torch.from_numpy(table), generator, features=features, contexts=contexts)
 
 
 def _entering(config: GRU4RecConfig, vectors_VD: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -99,42 +103,44 @@ def _entering(config: GRU4RecConfig, vectors_VD: np.ndarray, rng: np.random.Gene
     return (vectors_VD @ matrix_DG).astype(np.float32)
 
 
-def assemble(config: Any, table_VD: torch.Tensor, generator: torch.Generator, **sides: FactVectors | None) -> TiedNet:
+def net_from_table(
+    config: Any, table_VD: torch.Tensor, generator: torch.Generator, **sides: FeatureEmbeddingLayer | None
+) -> TiedEmbeddingNet:
     """The net of these settings around a table, its encoder freshly drawn; ``sides``: ``features`` and ``contexts``."""
-    noise = Noise()
+    noise = DropoutRng()
     encoder = ENCODERS[type(config)](config, noise, generator)
     times = config.time_inputs if isinstance(config, TimeConfig) else ()
     if times:
-        encoder.clock = Clock(times, encoder.inputs or table_VD.shape[1] - (config.temperature is None))
-    if isinstance(encoder, Translator):
+        encoder.clock = TimeEmbeddingLayer(times, encoder.inputs or table_VD.shape[1] - (config.temperature is None))
+    if isinstance(encoder, Seq2SeqEncoder):
         return Seq2SeqNet(encoder, noise, table_VD, config, **sides)
-    return TiedNet(encoder, noise, table_VD, temperature=config.temperature, length=config.length, **sides)
+    return TiedEmbeddingNet(encoder, noise, table_VD, temperature=config.temperature, length=config.length, **sides)
 
 
 def _part(
-    table_VD: np.ndarray, seen_V: np.ndarray, config: FeatureConfig, facts: Facts, *, spectral: bool
-) -> FactVectors:
+    table_VD: np.ndarray, seen_V: np.ndarray, config: FeatureConfig, facts: ItemFeatures, *, spectral: bool
+) -> FeatureEmbeddingLayer:
     """Parts the table, in place, into what features tell and what is an item's own, so that the sum stays.
 
     Spectral vectors are regressed on the features of the items that occur; random ones tell nothing, so that features
     start at zero there. An item that never occurs has nothing of its own.
     """
-    encoding = Encoding.learn(facts, seen_V.astype(np.int64), config.features, config)
+    encoding = FeatureEncoding.fit(facts, seen_V.astype(np.int64), config.features, config)
     table_VD[~seen_V] = 0.0
     vectors_FD = np.zeros((encoding.size, table_VD.shape[1]), dtype=np.float32)
     if spectral:
         features = encoding.of_catalog(facts)
-        vectors_FD = regress(features.where(seen_V), table_VD, config.ridge)
+        vectors_FD = fit_feature_embeddings(features.where(seen_V), table_VD, config.ridge)
         table_VD[seen_V] -= (features @ vectors_FD)[seen_V]
-    return FactVectors(encoding, facts, torch.from_numpy(vectors_FD), config.id_dropout)
+    return FeatureEmbeddingLayer(encoding, facts, torch.from_numpy(vectors_FD), config.id_dropout)
 
 
-def _contexts(sequences: Sequences, config: FeatureConfig, width: int) -> FactVectors:
+def _contexts(sequences: Sequences, config: FeatureConfig, width: int) -> FeatureEmbeddingLayer:
     """Vectors of what is known about events, which start at zero: at first an event is its item."""
     assert sequences.contexts is not None
-    facts = sequences.contexts.facts
+    facts = sequences.contexts.features
     where_N = sequences.positions()[1]
     counts_C = np.bincount(sequences.contexts.codes[where_N], minlength=len(facts.rows))
     counts_C[0] = 0
-    encoding = Encoding.learn(facts, counts_C, config.contexts, config)
-    return FactVectors(encoding, facts, torch.zeros(encoding.size, width), config.context_dropout)
+    encoding = FeatureEncoding.fit(facts, counts_C, config.contexts, config)
+    return FeatureEmbeddingLayer(encoding, facts, torch.zeros(encoding.size, width), config.context_dropout)

@@ -13,7 +13,7 @@ WARM_UP = 2
 
 
 @dataclass(frozen=True)
-class Forecast:
+class CostEstimate:
     """A training's needs; ``available_bytes`` is what the machine, or the process's limit, still gives."""
 
     steps: int
@@ -25,7 +25,7 @@ class Forecast:
     needed_bytes: int
     available_bytes: int | None
 
-    def refuse(self) -> None:
+    def check_memory(self) -> None:
         """ValueError, with what to do, where the memory will not do: better now than a kill in the middle."""
         if self.available_bytes is not None and self.needed_bytes > self.available_bytes:
             raise ValueError(
@@ -62,7 +62,7 @@ def available_bytes() -> int | None:
     return min(free)
 
 
-def refuse_what_will_not_fit(trainer: Trainer) -> None:
+def check_memory(trainer: Trainer) -> None:
     """ValueError, in a sentence with what to do, where a training needs more memory than it may take or there is."""
     needed, free, allowed = needed_bytes(trainer), available_bytes(), trainer.config.memory_gb
     if allowed is not None and needed > allowed * GB:
@@ -70,13 +70,13 @@ def refuse_what_will_not_fit(trainer: Trainer) -> None:
             f"This training needs about {needed / GB:.1f} GB and memory_gb allows {allowed:g}: raise it, lower dim or "
             "batch_tokens, or leave out rare items."
         )
-    Forecast(0, 0, 0.0, 0.0, 0, needed, free).refuse()
+    CostEstimate(0, 0, 0.0, 0.0, 0, needed, free).check_memory()
 
 
-def forecast(trainer: Trainer, *, time_s: float = 3.0) -> Forecast:
+def estimate_cost(trainer: Trainer, *, time_s: float = 3.0) -> CostEstimate:
     """Runs steps for about ``time_s`` on a trainer that is thrown away afterwards. Refuses before the first of them
     where the memory will not do."""
-    refuse_what_will_not_fit(trainer)
+    check_memory(trainer)
     batches = trainer.batches
     needed, free = needed_bytes(trainer), available_bytes()
     table = trainer.net.table_VD.numel() * 4
@@ -92,4 +92,4 @@ def forecast(trainer: Trainer, *, time_s: float = 3.0) -> Forecast:
             break
     rate = done / max(spent, 1e-9)
     seconds = batches.num_events * trainer.config.epochs / rate
-    return Forecast(steps, batches.num_events, rate, seconds, table, needed, free)
+    return CostEstimate(steps, batches.num_events, rate, seconds, table, needed, free)

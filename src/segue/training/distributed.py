@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from segue.system.threads import launched
+from segue.system.threads import is_distributed_launch
 
 
-class Team:
+class ProcessGroup:
     """Process ``rank`` of ``size``; a team of one, unless ``joined`` has been entered."""
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
@@ -24,11 +24,11 @@ class Team:
         self.size = size
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the one process that writes, prints and judges."""
         return self.rank == 0
 
-    def add(self, tensors: list[Tensor]) -> None:
+    def all_reduce(self, tensors: list[Tensor]) -> None:
         """Each tensor becomes the sum over the team, in place; one message for all of them."""
         if self.size == 1:
             return
@@ -45,15 +45,15 @@ class Team:
         dist.all_reduce(raised)
         return bool(raised.item())
 
-    def agree(self, judge: Callable[[], float]) -> float:
+    def broadcast_from_main(self, judge: Callable[[], float]) -> float:
         """What the leader's ``judge`` says; the others wait for it."""
         if self.size == 1:
             return judge()
-        said = torch.tensor([judge() if self.leads else 0.0], dtype=torch.float64, device=_device())
+        said = torch.tensor([judge() if self.is_main else 0.0], dtype=torch.float64, device=_device())
         dist.broadcast(said, 0)
         return float(said)
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Waits until every process has come this far."""
         self.any(False)
 
@@ -63,18 +63,18 @@ def _device() -> str:
 
 
 @contextmanager
-def joined() -> Iterator[Team]:
+def process_group() -> Iterator[ProcessGroup]:
     """The team that a launcher such as torchrun put this process in; a team of one without a launcher.
 
     nccl between GPUs, gloo between processors.
     """
-    if not launched():
-        yield Team()
+    if not is_distributed_launch():
+        yield ProcessGroup()
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
-        yield Team(dist.get_rank(), dist.get_world_size())
+        yield ProcessGroup(dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()

@@ -7,16 +7,16 @@ import numpy as np
 import torch
 
 from segue.data.catalog import PAD, Catalog
-from segue.data.features.encoding import Facts, FeatureConfig
+from segue.data.features.encoding import FeatureConfig, ItemFeatures
 from segue.data.sequences import Sequences
 from segue.models.artifact import Artifact
 from segue.models.neural.configs.gru4rec import GRU4RecConfig
-from segue.models.neural.feature_embeddings import FeatureVectors
-from segue.models.neural.neural_scorer import unit
+from segue.models.neural.feature_embeddings import FeatureEmbeddings
+from segue.models.neural.neural_scorer import normalize_rows
 from segue.models.sparse_rows import windowed_pairs
-from segue.training.build_net import assemble
-from segue.training.nets.encoders.tied_embedding import TiedNet
-from segue.training.nets.layers.feature_embedding import FactVectors
+from segue.training.build_net import net_from_table
+from segue.training.nets.encoders.tied_embedding import TiedEmbeddingNet
+from segue.training.nets.layers.feature_embedding import FeatureEmbeddingLayer
 
 WINDOW = 5
 """A new item starts as the mean of the known items at most so many events away."""
@@ -26,9 +26,9 @@ ROUNDING = 1e-5
 """An item whose vector is its features' but for this share of its length has nothing of its own."""
 
 
-def grow_net(
+def expand_net(
     loaded: Artifact, config: Any, new: Catalog, sequences: Sequences, seed: int, asked: FeatureConfig | None = None
-) -> TiedNet:
+) -> TiedEmbeddingNet:
     """The net of an artifact, its table indexed by the new catalogue; ``sequences`` (in it) place new items.
 
     Where it learned from features, the artifact's ``items`` say what each item is like, which counts as one more
@@ -36,17 +36,17 @@ def grow_net(
     the new one, or the artifact has no parameters.
     """
     arrays, old = loaded.arrays, loaded.catalog
-    where = new.index(old.ids)
+    where = new.to_indices(old.ids)
     if (where == PAD).any():
         raise ValueError(f"The new catalogue has lost item {old.ids[int(np.argmin(where))]!r}; it may only grow.")
     table = np.zeros((new.size, arrays["table"].shape[1]), dtype=np.float32)
     table[where] = arrays["table"][1:]
     fresh = np.setdiff1d(np.arange(1, new.size), where)
     asked = asked or FeatureConfig()
-    vectors, told = FeatureVectors.restore(arrays, "features"), None
-    sides: dict[str, FactVectors] = {}
+    vectors, told = FeatureEmbeddings.restore(arrays, "features"), None
+    sides: dict[str, FeatureEmbeddingLayer] = {}
     if vectors is not None:
-        facts = Facts([{}, *(loaded.items.get(item, {}) for item in new.ids)], {})
+        facts = ItemFeatures([{}, *(loaded.items.get(item, {}) for item in new.ids)], {})
         told = vectors.table(facts)
         if asked.feature_use == "learned":
             sides["features"] = _side(vectors, facts, asked.id_dropout)
@@ -55,11 +55,11 @@ def grow_net(
         table[fresh] = _start(table, fresh, sequences, config, np.random.default_rng((seed, 4)), mine)
     if told is not None and "features" in sides:
         _part(table, told)
-    around = FeatureVectors.restore(arrays, "contexts")
+    around = FeatureEmbeddings.restore(arrays, "contexts")
     if around is not None:
-        facts = Facts([{}], {}) if sequences.contexts is None else sequences.contexts.facts
+        facts = ItemFeatures([{}], {}) if sequences.contexts is None else sequences.contexts.features
         sides["contexts"] = _side(around, facts, asked.context_dropout)
-    net = assemble(config, torch.from_numpy(table), torch.Generator().manual_seed(seed), **sides)
+    net = net_from_table(config, torch.from_numpy(table), torch.Generator().manual_seed(seed), **sides)
     net.encoder.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in _parameters(arrays, config)})
     return net
 
@@ -76,8 +76,8 @@ def _parameters(arrays: Mapping[str, np.ndarray], config: Any) -> list[tuple[str
     return found + times
 
 
-def _side(vectors: FeatureVectors, facts: Facts, dropout: float) -> FactVectors:
-    return FactVectors(vectors.encoding, facts, torch.from_numpy(vectors.weights_FD.copy()), dropout)
+def _side(vectors: FeatureEmbeddings, facts: ItemFeatures, dropout: float) -> FeatureEmbeddingLayer:
+    return FeatureEmbeddingLayer(vectors.encoding, facts, torch.from_numpy(vectors.weights_FD.copy()), dropout)
 
 
 def _part(table_VD: np.ndarray, told_VD: np.ndarray) -> None:
@@ -107,6 +107,6 @@ def _start(
     known_VD = table_VD[table_VD.any(axis=1)]
     parts = [slice(0, inputs), slice(inputs, None)] if inputs else [slice(None)]
     lengths = [float(np.linalg.norm(known_VD[:, part], axis=1).mean()) if len(known_VD) else 1.0 for part in parts]
-    scaled = [unit(mean_FD[:, part]) * length for part, length in zip(parts, lengths, strict=True)]
+    scaled = [normalize_rows(mean_FD[:, part]) * length for part, length in zip(parts, lengths, strict=True)]
     start_FD = np.hstack(scaled).astype(np.float32)
     return start_FD if told_FD is None else np.where(near_FD.any(axis=1)[:, None], start_FD, told_FD)

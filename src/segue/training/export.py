@@ -7,41 +7,41 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segue.models.neural.feature_embeddings import FeatureVectors
-from segue.models.neural.gru_numpy import GruArrays
+from segue.models.neural.feature_embeddings import FeatureEmbeddings
+from segue.models.neural.gru_numpy import NumpyGRU
 from segue.models.neural.neural_scorer import Encoder as Served
 from segue.models.neural.neural_scorer import NeuralScorer
-from segue.models.neural.onnx_encoder import GraphEncoder
-from segue.models.neural.seq2seq_numpy import Seq2SeqArrays
-from segue.models.neural.side_information import Sides
-from segue.models.neural.time_features import Clock
-from segue.training.nets.encoders.encoder import Encoder
-from segue.training.nets.encoders.gru4rec import GruEncoder
+from segue.models.neural.onnx_encoder import OnnxEncoder
+from segue.models.neural.seq2seq_numpy import NumpySeq2Seq
+from segue.models.neural.side_information import SideInformation
+from segue.models.neural.time_features import TimeEmbedding
+from segue.training.nets.encoders.encoder import SequenceEncoder
+from segue.training.nets.encoders.gru4rec import GRU4RecEncoder
 from segue.training.nets.encoders.seq2seq import Seq2SeqNet
-from segue.training.nets.encoders.tied_embedding import TiedNet
-from segue.training.nets.layers.feature_embedding import FactVectors
+from segue.training.nets.encoders.tied_embedding import TiedEmbeddingNet
+from segue.training.nets.layers.feature_embedding import FeatureEmbeddingLayer
 
 
-def export(name: str, net: TiedNet, counts_V: np.ndarray) -> NeuralScorer:
+def export_scorer(name: str, net: TiedEmbeddingNet, counts_V: np.ndarray) -> NeuralScorer:
     """The served twin; ``counts_V`` (how often each item occurs in training) answers an empty history."""
     encoder: Served
     net = net.to("cpu")
-    if isinstance(net.encoder, GruEncoder):
-        encoder = gru_arrays(net.encoder, net.length)
+    if isinstance(net.encoder, GRU4RecEncoder):
+        encoder = numpy_gru(net.encoder, net.length)
     elif isinstance(net, Seq2SeqNet):
-        encoder = Seq2SeqArrays(_weights(net.encoder), net.config)
+        encoder = NumpySeq2Seq(_weights(net.encoder), net.config)
     else:
         weights = _weights(net.encoder)
-        encoder = GraphEncoder(onnx_graph(net.encoder, net.dim, net.length), net.length, weights)
+        encoder = OnnxEncoder(onnx_graph(net.encoder, net.dim, net.length), net.length, weights)
     start_V = np.log1p(counts_V).astype(np.float32)
     clock = net.encoder.clock
-    times = None if clock is None else Clock(clock.inputs, clock.vectors.detach().numpy().copy())
-    sides = Sides(_told(net.features), _told(net.contexts), times)
+    times = None if clock is None else TimeEmbedding(clock.inputs, clock.vectors.detach().numpy().copy())
+    sides = SideInformation(_told(net.features), _told(net.contexts), times)
     return NeuralScorer(name, encoder, net.whole().numpy().copy(), start_V, temperature=net.temperature, sides=sides)
 
 
-def _told(side: FactVectors | None) -> FeatureVectors | None:
-    return None if side is None else FeatureVectors(side.encoding, side.vectors_FD.numpy().copy())
+def _told(side: FeatureEmbeddingLayer | None) -> FeatureEmbeddings | None:
+    return None if side is None else FeatureEmbeddings(side.encoding, side.vectors_FD.numpy().copy())
 
 
 def _weights(encoder: nn.Module) -> dict[str, np.ndarray]:
@@ -50,18 +50,18 @@ def _weights(encoder: nn.Module) -> dict[str, np.ndarray]:
     return {key: value.detach().numpy().copy() for key, value in state.items() if not key.startswith("clock.")}
 
 
-def gru_arrays(encoder: GruEncoder, length: int) -> GruArrays:
+def numpy_gru(encoder: GRU4RecEncoder, length: int) -> NumpyGRU:
     """The layers' parameters under the same names."""
     layers = [
         {name: value.detach().numpy().copy() for name, value in layer.named_parameters()} for layer in encoder.layers
     ]
-    return GruArrays(layers, length, encoder.cell, encoder.inputs)
+    return NumpyGRU(layers, length, encoder.cell, encoder.inputs)
 
 
 class _Newest(nn.Module):
     """The encoder, and only the state of each row's newest event."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: SequenceEncoder) -> None:
         super().__init__()
         self.encoder = encoder
 
@@ -69,7 +69,7 @@ class _Newest(nn.Module):
         return self.encoder.newest(vectors, last, times)
 
 
-def onnx_graph(encoder: Encoder, dim: int, length: int) -> bytes:
+def onnx_graph(encoder: SequenceEncoder, dim: int, length: int) -> bytes:
     """The graph that ``GraphEncoder`` runs, for any number of rows and up to ``length`` events."""
     model = _Newest(encoder).eval()
     example = [torch.zeros(3, min(2, length), dim), torch.zeros(3, dtype=torch.int64)]

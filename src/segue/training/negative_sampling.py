@@ -7,26 +7,26 @@ import numpy as np
 
 from segue.data.catalog import PAD
 
-Source = Literal["popularity", "in-batch", "mixed"]
+NegativeSource = Literal["popularity", "in-batch", "mixed"]
 
 
 @dataclass(frozen=True)
-class Candidates:
+class NegativeSample:
     """``items`` int64 [K], distinct and ascending, never PAD; ``offset`` float32 [K] to be added to their scores."""
 
     items: np.ndarray
     offset: np.ndarray
 
 
-def every_item(size: int, offered_V: np.ndarray | None = None) -> Candidates:
+def all_items(size: int, offered_V: np.ndarray | None = None) -> NegativeSample:
     """The full softmax: all items of a catalogue of size V, or those offered (bool [V]); nothing to correct."""
     items = np.arange(1, size, dtype=np.int64)
     if offered_V is not None:
         items = items[offered_V[1:]]
-    return Candidates(items, np.zeros(len(items), dtype=np.float32))
+    return NegativeSample(items, np.zeros(len(items), dtype=np.float32))
 
 
-class Sampler:
+class NegativeSampler:
     """Draws one set for a batch: ``popularity`` draws from q(j) ~ count_j ** power with replacement (power 0 is
     uniform over all items), ``in-batch`` takes the batch's own targets, ``mixed`` both.
 
@@ -44,7 +44,7 @@ class Sampler:
         draws: int,
         power: float,
         *,
-        source: Source = "popularity",
+        source: NegativeSource = "popularity",
         corrected: bool = True,
         offered_V: np.ndarray | None = None,
     ) -> None:
@@ -62,7 +62,7 @@ class Sampler:
         self.corrected = corrected
         self._cumulative = np.cumsum(self.probability_V)
 
-    def draw(self, rng: np.random.Generator, targets: np.ndarray) -> Candidates:
+    def draw(self, rng: np.random.Generator, targets: np.ndarray) -> NegativeSample:
         """One shared set; the same for the same state of ``rng`` and the same ``targets`` of the batch."""
         points = rng.random(self.draws) * self._cumulative[-1]
         drawn = np.searchsorted(self._cumulative, points, side="right").clip(1, len(self._cumulative) - 1)
@@ -75,4 +75,4 @@ class Sampler:
                 # A lone target has nothing but itself to be compared with: any finite offset will do.
                 expected = expected + max(1, len(own) - 1) * self.frequency_V[items]
             offset = offset - np.log(expected)
-        return Candidates(items, offset.astype(np.float32))
+        return NegativeSample(items, offset.astype(np.float32))

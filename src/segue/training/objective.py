@@ -6,10 +6,10 @@ from torch import Tensor
 
 from segue.data.catalog import PAD
 from segue.training.config import TrainingConfig
-from segue.training.losses import Kernel, bce, bpr_max, chunked_loss, gbce, softmax_loss, through_elu, top1_max
-from segue.training.losses.chunked import narrowed
+from segue.training.losses import Kernel, bce, bpr_max, chunked_loss, gbce, softmax_loss, top1_max, with_elu_scores
+from segue.training.losses.chunked import with_hardest_negatives
 from segue.training.memory_budget import is_full
-from segue.training.negative_sampling import Candidates, Sampler, every_item
+from segue.training.negative_sampling import NegativeSample, NegativeSampler, all_items
 from segue.training.tasks import Batch
 
 
@@ -30,9 +30,9 @@ class Objective:
         size = len(counts_V)
         self.config = config
         self.seed = seed
-        self.every = every_item(size, offered_V) if is_full(config, size, columns) else None
+        self.every = all_items(size, offered_V) if is_full(config, size, columns) else None
         self.kernel = kernel_of(config, size - 1)
-        self.sampler = Sampler(
+        self.sampler = NegativeSampler(
             counts_V,
             config.negatives,
             config.negative_power,
@@ -41,7 +41,7 @@ class Objective:
             offered_V=offered_V,
         )
 
-    def candidates(self, batch: Batch, step: int) -> Candidates:
+    def candidates(self, batch: Batch, step: int) -> NegativeSample:
         """The items that all targets of a batch are compared with; the same for the same (seed, step, batch)."""
         if self.every is not None:
             return self.every
@@ -73,8 +73,8 @@ def kernel_of(config: TrainingConfig, items: int) -> Kernel | None:
     kernels: dict[str, Kernel] = {
         "bce": bce,
         "gbce": gbce(config.calibration, items),
-        "bpr-max": through_elu(bpr_max(config.score_penalty), config.elu),
-        "top1-max": through_elu(top1_max, config.elu),
+        "bpr-max": with_elu_scores(bpr_max(config.score_penalty), config.elu),
+        "top1-max": with_elu_scores(top1_max, config.elu),
     }
     kernel = kernels.get(config.loss)
-    return None if kernel is None else narrowed(kernel, config.hardest)
+    return None if kernel is None else with_hardest_negatives(kernel, config.hardest)

@@ -20,7 +20,7 @@ def rate_at(config: TrainingConfig, done: float) -> float:
     return config.learning_rate * min(1.0, done / 0.05 + 0.02) * half_cosine
 
 
-class RowOptimizer(Protocol):
+class SparseRowOptimizer(Protocol):
     """Moves rows of one table."""
 
     def step(self, rows_R: Tensor | None, grad_RD: Tensor, rate: float) -> None:
@@ -38,7 +38,7 @@ class RowOptimizer(Protocol):
 
 def optimizers(
     config: TrainingConfig, table_VD: Tensor, parameters: Iterable[nn.Parameter]
-) -> tuple[RowOptimizer, torch.optim.Optimizer]:
+) -> tuple[SparseRowOptimizer, torch.optim.Optimizer]:
     """The table's and the encoder's, by the setting's name."""
     rows, rate, decay = row_optimizer(config, table_VD), config.learning_rate, config.weight_decay
     if config.optimizer == "adagrad":
@@ -46,7 +46,7 @@ def optimizers(
     return rows, torch.optim.AdamW(parameters, lr=rate, betas=BETAS, weight_decay=decay)
 
 
-def row_optimizer(config: TrainingConfig, table_VD: Tensor) -> RowOptimizer:
+def row_optimizer(config: TrainingConfig, table_VD: Tensor) -> SparseRowOptimizer:
     """A table's, by the setting's name."""
     return RowAdagrad(table_VD, config.momentum) if config.optimizer == "adagrad" else RowAdam(table_VD)
 

@@ -18,7 +18,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingResult:
     """What a training did, besides the weights it left in the net."""
 
     epochs: int
@@ -31,7 +31,7 @@ class Outcome:
 
 
 @dataclass
-class Run:
+class TrainingProgressState:
     """How far a training is: plain numbers, saved with every checkpoint."""
 
     epoch: int = 0

@@ -10,7 +10,7 @@ from segue.data.sequences import NO_TIME, Sequences
 
 
 @dataclass(frozen=True)
-class Carry:
+class StateCarryOver:
     """How a batch's rows hang together with the batches beside it: int64 [B] lanes, -1 for none."""
 
     from_B: np.ndarray
@@ -35,7 +35,7 @@ class Batch:
     times_BS: np.ndarray | None = None
     cuts_B: np.ndarray | None = None
     contexts_BT: np.ndarray | None = None
-    carry: Carry | None = None
+    carry: StateCarryOver | None = None
 
     @property
     def num_events(self) -> int:
@@ -53,7 +53,7 @@ class Batch:
         times_BS, cuts_B, contexts_BT = (
             None if x is None else x[rows] for x in (self.times_BS, self.cuts_B, self.contexts_BT)
         )
-        carry = None if self.carry is None else Carry(self.carry.from_B[rows], self.carry.to_B[rows])
+        carry = None if self.carry is None else StateCarryOver(self.carry.from_B[rows], self.carry.to_B[rows])
         return Batch(self.inputs_BT[rows], self.targets_BT[rows], times_BS, cuts_B, contexts_BT, carry)
 
 
@@ -72,7 +72,7 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
-class NextItem:
+class NextItemTask:
     """Every event but a history's first is asked once, from all before it in its window.
 
     A window holds up to ``length + 1`` consecutive events: all but its last are inputs, all but its first are
@@ -110,7 +110,7 @@ class NextItem:
         if self.timed and windows.times is not None:
             times_BS = left_aligned(windows, windows.times)
             times_BS[rng.random(len(windows)) < self.without_times] = NO_TIME
-        contexts_BT = contexts_of(windows)
+        contexts_BT = context_codes(windows)
         if contexts_BT is not None:
             contexts_BT = np.where(targets != PAD, contexts_BT[:, :-1], 0)
         inputs = np.where(targets != PAD, events[:, :-1], PAD)
@@ -118,7 +118,7 @@ class NextItem:
 
 
 @dataclass(frozen=True)
-class Masked:
+class MaskedItemTask:
     """Some events of a window are hidden, and asked for from those on both sides (Sun et al. 2019, section 3.6).
 
     Each with probability ``share``, and the newest where that hides none, since that is what a history is asked for;
@@ -131,7 +131,7 @@ class Masked:
 
     def windows(self, sequences: Sequences) -> Sequences:
         """Like those of ``NextItem``: up to ``length`` events and one more."""
-        return NextItem(self.length).windows(sequences)
+        return NextItemTask(self.length).windows(sequences)
 
     def widths(self, windows: Sequences) -> np.ndarray:
         return windows.lengths
@@ -143,11 +143,11 @@ class Masked:
         none = np.flatnonzero(~hidden_BT.any(axis=1))
         hidden_BT[none, windows.lengths[none] - 1] = True
         inputs, targets = np.where(hidden_BT, PAD, events_BT), np.where(hidden_BT, events_BT, PAD)
-        return Batch(inputs, targets, contexts_BT=contexts_of(windows))
+        return Batch(inputs, targets, contexts_BT=context_codes(windows))
 
 
 @dataclass(frozen=True)
-class NextSteps:
+class NextItemsTask:
     """Every event but a history's first is asked once, as one of ``horizon`` events written from a cut before them.
 
     Windows are those of ``NextItem``. A window is cut at a column that is drawn for each row, and at every ``horizon``
@@ -166,17 +166,17 @@ class NextSteps:
 
     def windows(self, sequences: Sequences) -> Sequences:
         """Those of ``NextItem``."""
-        return NextItem(self.length).windows(sequences)
+        return NextItemTask(self.length).windows(sequences)
 
     def widths(self, windows: Sequences) -> np.ndarray:
         return windows.lengths - 1
 
     def batch(self, windows: Sequences, rng: np.random.Generator) -> Batch:
-        plain = NextItem(self.length).batch(windows, rng)
+        plain = NextItemTask(self.length).batch(windows, rng)
         return replace(plain, cuts_B=rng.integers(0, self.horizon, len(windows)))
 
 
-def contexts_of(sequences: Sequences) -> np.ndarray | None:
+def context_codes(sequences: Sequences) -> np.ndarray | None:
     """int32 [B, T]: the row of ``Contexts`` that each event happened under, zeros behind; None where there are none."""
     return None if sequences.contexts is None else left_aligned(sequences, sequences.contexts.codes)
 

@@ -22,7 +22,7 @@ FLUSH_S = 1.0
 """A kill loses the points of so long at most; forcing each one to disk would cost more than the step it tells of."""
 
 
-class Track:
+class TensorBoardLog:
     """Hears a trainer's progress and writes it down."""
 
     def __init__(self, folder: Path, trainer: "Trainer") -> None:
@@ -52,7 +52,7 @@ class Track:
             self._writer.flush()
             self._flushed_s = time.monotonic()
 
-    def ended(self, validations: tuple[float, ...]) -> None:
+    def log_epoch(self, validations: tuple[float, ...]) -> None:
         """The training is over: what no step told of is the last epoch's validation."""
         for epoch, value in enumerate(validations, start=1):
             self._validated(epoch, value)
@@ -72,12 +72,12 @@ class Track:
 
 
 @contextmanager
-def tracked(log_dir: Path | None, stage: str, trainer: "Trainer") -> Iterator[Track | None]:
+def tensorboard_log(log_dir: Path | None, stage: str, trainer: "Trainer") -> Iterator[TensorBoardLog | None]:
     """A track in ``log_dir/STAGE-IDENTITY``; None without a folder, and in a process that does not lead its team."""
-    if log_dir is None or not trainer.team.leads:
+    if log_dir is None or not trainer.team.is_main:
         yield None
         return
-    track = Track(Path(log_dir) / f"{stage}-{trainer.state().numbers['is'][:8]}", trainer)
+    track = TensorBoardLog(Path(log_dir) / f"{stage}-{trainer.state().numbers['is'][:8]}", trainer)
     try:
         yield track
     finally:
@@ -90,14 +90,14 @@ def last_steps(folder: Path) -> dict[str, int]:
 
     last: dict[str, int] = {}
     for path in sorted(folder.glob("events.*")):
-        for record in records(path):
+        for record in read_records(path):
             event = Event.FromString(record)
             for value in event.summary.value:
                 last[value.tag] = max(event.step, last.get(value.tag, -1))
     return last
 
 
-def records(path: Path) -> Iterator[bytes]:
+def read_records(path: Path) -> Iterator[bytes]:
     """The records of an event file (TFRecord: length, its checksum, bytes, their checksum); a last one that a crash
     tore is left out, as TensorBoard does."""
     with path.open("rb") as file:

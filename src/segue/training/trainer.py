@@ -10,20 +10,20 @@ import torch
 from torch import Tensor
 
 from segue.data.catalog import PAD
-from segue.data.sequences import Sequences, pieces
+from segue.data.sequences import Sequences, iter_chunks
 from segue.models.scorer import Scorer
 from segue.models.sparse_rows import item_counts
-from segue.training.batching.session_parallel import batches_of
-from segue.training.checkpoints.checkpoint import Checkpoint, State
+from segue.training.batching.session_parallel import make_batches
+from segue.training.checkpoints.checkpoint import Checkpoint, TrainingState
 from segue.training.config import TrainingConfig
 from segue.training.devices import resolve_precision
-from segue.training.distributed import Team
-from segue.training.nets.encoders.encoder import Steps
-from segue.training.nets.encoders.tied_embedding import TiedNet, TorchScorer
-from segue.training.nets.layers.session_states import LaneStates
+from segue.training.distributed import ProcessGroup
+from segue.training.nets.encoders.encoder import EncoderBatch
+from segue.training.nets.encoders.tied_embedding import TiedEmbeddingNet, TorchScorer
+from segue.training.nets.layers.session_states import SessionStates
 from segue.training.objective import Objective
 from segue.training.optimizers import optimizers, rate_at, row_optimizer
-from segue.training.progress import Outcome, Progress, Run
+from segue.training.progress import Progress, TrainingProgressState, TrainingResult
 from segue.training.tasks import Batch
 
 
@@ -31,19 +31,24 @@ class Trainer:
     """Trains one net on one log."""
 
     def __init__(
-        self, net: TiedNet, sequences: Sequences, config: TrainingConfig, seed: int, team: Team | None = None
+        self,
+        net: TiedEmbeddingNet,
+        sequences: Sequences,
+        config: TrainingConfig,
+        seed: int,
+        team: ProcessGroup | None = None,
     ) -> None:
         self.net = net
         self.config = config
         self.seed = seed
-        self.team = team or Team()
-        known = sequences.known()
-        self.batches = batches_of(known, net.task, net.encoder, config, seed)
+        self.team = team or ProcessGroup()
+        known = sequences.drop_unknown()
+        self.batches = make_batches(known, net.task, net.encoder, config, seed)
         shape = net.encoder.state_shape
-        self.lanes = LaneStates(config.lanes, shape, net.device) if config.lanes and shape is not None else None
+        self.lanes = SessionStates(config.lanes, shape, net.device) if config.lanes and shape is not None else None
         size, columns = net.table_VD.shape
         counts_V = item_counts(known, size)
-        offered_V = net.offered(counts_V)
+        offered_V = net.offered_items(counts_V)
         self.objective = Objective(config, counts_V, seed, columns, offered_V=offered_V)
         self.bare_V = None if offered_V is None else torch.from_numpy(~offered_V).to(net.device)
         net.noise.to(net.device)
@@ -51,7 +56,7 @@ class Trainer:
         self.sides = {name: row_optimizer(config, side.vectors_FD) for name, side in net.sides.items()}
         self.dtype = resolve_precision(config.precision, net.device)
         self.step = 0
-        self.run_so_far = Run()
+        self.run_so_far = TrainingProgressState()
         self.best: dict[str, Tensor] | None = None
 
     def run(
@@ -61,7 +66,7 @@ class Trainer:
         *,
         stop_after: int | None = None,
         checkpoint: Checkpoint | None = None,
-    ) -> Outcome:
+    ) -> TrainingResult:
         """Trains, and leaves the best weights (by ``validate``; the last ones where there is none) in the net.
 
         ``stop_after`` ends the run behind that epoch, on the learning-rate curve of the whole run. With a
@@ -75,17 +80,17 @@ class Trainer:
             if validate is None:
                 run.best_epoch = run.epoch
             else:
-                run.validations.append(self.team.agree(lambda: validate(TorchScorer(self.net))))
+                run.validations.append(self.team.broadcast_from_main(lambda: validate(TorchScorer(self.net))))
                 if run.validations[-1] >= max(run.validations):
                     self.best, run.best_epoch = self.net.weights(), run.epoch
                 run.finished = run.epoch - run.best_epoch >= self.config.patience
-            if checkpoint is not None and self.team.leads:
+            if checkpoint is not None and self.team.is_main:
                 checkpoint.save(self.state())
         if self.best is not None:
             self.net.load_weights(self.best)
         done = len(run.losses) * self.batches.num_events
         rate = done / max(run.trained_s, 1e-9)
-        return Outcome(len(run.losses), run.best_epoch, tuple(run.validations), tuple(run.losses), rate)
+        return TrainingResult(len(run.losses), run.best_epoch, tuple(run.validations), tuple(run.losses), rate)
 
     def _epoch(self, progress: Callable[[Progress], None] | None, checkpoint: Checkpoint | None) -> None:
         """One epoch, or the rest of one."""
@@ -103,8 +108,8 @@ class Trainer:
             run.batch += 1
             run.trained_s += time.perf_counter() - started
             # The clock of the process that writes decides; a Ctrl-C may reach any of them.
-            if checkpoint is not None and self.team.any(checkpoint.due if self.team.leads else checkpoint.stop):
-                if self.team.leads:
+            if checkpoint is not None and self.team.any(checkpoint.due if self.team.is_main else checkpoint.stop):
+                if self.team.is_main:
                     checkpoint.save(self.state())
                 if self.team.any(checkpoint.stop):
                     raise KeyboardInterrupt
@@ -121,7 +126,7 @@ class Trainer:
         last = run.validations[-1] if run.validations else None
         return Progress(run.epoch, self.config.epochs, self.step, steps, run.total / run.seen, last, rate, left_s)
 
-    def state(self) -> State:
+    def state(self) -> TrainingState:
         """Everything that the rest of the run depends on; random draws depend on (seed, epoch, step) alone."""
         tensors = {f"net.{name}": value for name, value in self.net.weights().items()}
         tensors |= {f"rows.{name}": value for name, value in self.rows.state().items()}
@@ -132,7 +137,9 @@ class Trainer:
         tensors |= {f"best.{name}": value for name, value in (self.best or {}).items()}
         tensors |= {} if self.lanes is None else {"lanes": self.lanes.now_NLS}
         numbers = {**asdict(self.run_so_far), "step": self.step, "threads": torch.get_num_threads()}
-        return State({name: value.contiguous() for name, value in tensors.items()}, {**numbers, "is": self._identity()})
+        return TrainingState(
+            {name: value.contiguous() for name, value in tensors.items()}, {**numbers, "is": self._identity()}
+        )
 
     def _go_on_from(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.load()
@@ -142,8 +149,10 @@ class Trainer:
             raise ValueError(f"{checkpoint.path} belongs to another training: its data, settings or seed differ.")
         # Sums are split among threads: another number of them would round differently.
         torch.set_num_threads(state.numbers["threads"])
-        names = {f.name for f in fields(Run)}
-        self.run_so_far = Run(**{name: value for name, value in state.numbers.items() if name in names})
+        names = {f.name for f in fields(TrainingProgressState)}
+        self.run_so_far = TrainingProgressState(
+            **{name: value for name, value in state.numbers.items() if name in names}
+        )
         self.step = state.numbers["step"]
         self.net.load_weights(_under("net.", state.tensors))
         self.rows.load(_under("rows.", state.tensors))
@@ -163,7 +172,7 @@ class Trainer:
         log = self.batches.sequences
         codes = None if log.contexts is None else log.contexts.codes
         for array in (log.items, log.starts, log.stops, *(x for x in (log.times, codes) if x is not None)):
-            for piece in pieces(array):
+            for piece in iter_chunks(array):
                 digest.update(np.ascontiguousarray(piece).data)
         for side in self.net.sides.values():
             digest.update(side.identity())
@@ -189,7 +198,7 @@ class Trainer:
         contexts, contexts_BT = net.around(batch.contexts_BT)
         share = batch.share(self.team.rank, self.team.size)
         if self.lanes is not None and share.carry is not None:
-            self.lanes.turn(share.carry)
+            self.lanes.carry_over(share.carry)
         total = torch.zeros((), device=device)
         if share.num_targets:
             items = net.items(table, features)
@@ -214,7 +223,7 @@ class Trainer:
             table.grad[self.bare_V if touched_R is None else self.bare_V[touched_R]] = 0.0
         total = total.detach()
         left = [] if self.lanes is None else [self.lanes.now_NLS]
-        self.team.add([*(leaf.grad for leaf in leaves if leaf.grad is not None), total, *left])
+        self.team.all_reduce([*(leaf.grad for leaf in leaves if leaf.grad is not None), total, *left])
         if self.config.clip is not None:
             torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
         rate = rate_at(self.config, done)
@@ -249,7 +258,7 @@ class Trainer:
             for extra in (batch.times_BS, batch.cuts_B)
         )
         with torch.autocast(net.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            steps = Steps(inputs_BT, inside_BT, asked_BT, times_BS, cuts_B, added_BTD, done, self.lanes)
+            steps = EncoderBatch(inputs_BT, inside_BT, asked_BT, times_BS, cuts_B, added_BTD, done, self.lanes)
             hidden_ND = net.states(table_RD, steps)
         return net.query(hidden_ND.float())
 

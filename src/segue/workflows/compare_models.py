@@ -11,19 +11,19 @@ from segue.data.evaluation_cases import Split
 from segue.evaluation.bootstrap import paired_difference
 from segue.evaluation.evaluate import Evaluation, evaluate
 from segue.evaluation.metrics import BY_RANK
-from segue.evaluation.ranks import Ties
+from segue.evaluation.ranks import TieRule
 from segue.models.sparse_rows import item_counts
-from segue.models.zoo import find_name, learns
+from segue.models.zoo import canonical_name, is_neural
 from segue.system import memory_usage
-from segue.workflows.fit_model import Fitted, fit
-from segue.workflows.job import Job, Told
+from segue.workflows.fit_model import FitResult, fit_model
+from segue.workflows.job import ProgressCallback, TrainJob
 
-TOLD = "; time-aware: the model is told the moment of each target"
+TARGET_TIME_NOTE = "; time-aware: the model is told the moment of each target"
 """Added to the protocol of a result that others without it must not be compared with."""
 
 
 @dataclass(frozen=True)
-class Result:
+class ModelResult:
     """One model's row on the leaderboard, with everything that must be said beside its numbers."""
 
     model: str
@@ -55,7 +55,7 @@ class Result:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "judged"}
 
 
-def lead(first: Result, second: Result, metric: str = "ndcg@10") -> tuple[float, float, float]:
+def metric_difference(first: ModelResult, second: ModelResult, metric: str = "ndcg@10") -> tuple[float, float, float]:
     """(difference, lower end, upper end): how far the first is ahead of the second on the same cases, with the 95 %
     bootstrap interval over people or sessions. Two rows' own intervals may overlap while this one excludes 0."""
     if first.data != second.data:
@@ -70,14 +70,14 @@ def lead(first: Result, second: Result, metric: str = "ndcg@10") -> tuple[float,
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CompareOptions:
     """How models are compared."""
 
     seeds: int = 1
     """Networks are trained once for each of the seeds 0, 1, ...; counting models have no seed."""
     ks: Sequence[int] = (5, 10, 20)
     """List lengths."""
-    ties: Ties = "half"
+    ties: TieRule = "half"
     """The tie rule by name."""
     refit: bool | None = None
     """Train again on training and validation events; None: under every protocol but leave-last-out, whose published
@@ -98,53 +98,55 @@ def compare(
     split: Split,
     models: Iterable[str],
     values: Mapping[str, Mapping[str, Any]] | None = None,
-    options: Comparison | None = None,
-    told: Told | None = None,
-) -> list[Result]:
+    options: CompareOptions | None = None,
+    told: ProgressCallback | None = None,
+) -> list[ModelResult]:
     """Trains and evaluates models side by side on one split; ``values`` are settings by model name.
 
     Rows come in the order asked for; nothing about the test cases is looked at before a model is complete.
     """
-    return [result for result, _ in runs(split, models, values, options, told)]
+    return [result for result, _ in iter_results(split, models, values, options, told)]
 
 
-def runs(
+def iter_results(
     split: Split,
     models: Iterable[str],
     values: Mapping[str, Mapping[str, Any]] | None = None,
-    options: Comparison | None = None,
-    told: Told | None = None,
-) -> Iterator[tuple[Result, Fitted]]:
+    options: CompareOptions | None = None,
+    told: ProgressCallback | None = None,
+) -> Iterator[tuple[ModelResult, FitResult]]:
     """What ``compare`` lists, one by one as they end, each with its fitted model: whoever wants one can keep it."""
-    chosen = options or Comparison()
+    chosen = options or CompareOptions()
     for name in models:
-        for seed in range(chosen.seeds if learns(name) else 1):
-            yield run_one(split, find_name(name), (values or {}).get(name, {}), Job(seed=seed), chosen, told)
+        for seed in range(chosen.seeds if is_neural(name) else 1):
+            yield fit_and_evaluate(
+                split, canonical_name(name), (values or {}).get(name, {}), TrainJob(seed=seed), chosen, told
+            )
 
 
-def run_one(
+def fit_and_evaluate(
     split: Split,
     name: str,
     values: Mapping[str, Any],
-    job: "Job",
-    options: Comparison,
-    told: Told | None,
-    fitter: Callable[..., Fitted] = fit,
-) -> tuple[Result, Fitted]:
+    job: "TrainJob",
+    options: CompareOptions,
+    told: ProgressCallback | None,
+    fitter: Callable[..., FitResult] = fit_model,
+) -> tuple[ModelResult, FitResult]:
     """Fits one model as the job says and judges it on the test cases: (its row, the fitted model). ``fitter`` takes
     what ``fit`` takes."""
     refit = options.refits(split)
     say = told or (lambda what, how: None)
     say(f"training {name}", None)
     memory_usage.reset_peak()
-    fitted = fitter(name, split, values, refit=refit, seed=job.seed, work=job.work(f"training {name}", told))
+    fitted = fitter(name, split, values, refit=refit, seed=job.seed, work=job.training_run(f"training {name}", told))
     say(f"evaluating {name}", None)
     started = time.perf_counter()
-    judged = judge(fitted, split, options, lambda done, of: say(f"evaluating {name}", (done, of)))
-    result = Result(
+    judged = evaluate_fitted(fitted, split, options, lambda done, of: say(f"evaluating {name}", (done, of)))
+    result = ModelResult(
         model=name,
         seed=job.seed,
-        protocol=split.protocol + (TOLD if judged.time_aware else ""),
+        protocol=split.protocol + (TARGET_TIME_NOTE if judged.time_aware else ""),
         metrics=judged.metrics,
         intervals=judged.intervals,
         fit_s=round(fitted.fit_s, 3),
@@ -164,13 +166,13 @@ def run_one(
     return result, fitted
 
 
-def judge(
-    fitted: Fitted, split: Split, options: Comparison, progress: Callable[[int, int], None] | None = None
+def evaluate_fitted(
+    fitted: FitResult, split: Split, options: CompareOptions, progress: Callable[[int, int], None] | None = None
 ) -> Evaluation:
     """A fitted model on the test cases."""
     return evaluate(
         fitted.scorer,
-        fitted.asked(split.test),
+        fitted.with_target_times(split.test),
         exclude_seen=split.exclude_seen,
         ks=options.ks,
         ties=options.ties,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segue.data.catalog import PAD
-from segue.data.evaluation_cases import Cases
+from segue.data.evaluation_cases import EvaluationCases
 from segue.data.sequences import Sequences
 from segue.evaluation.evaluate import evaluate
 from segue.evaluation.metrics import ndcg
@@ -19,11 +19,11 @@ from segue.models.ensemble import log_scores
 from segue.models.neural.covisitation_prior import log_prior
 from segue.models.scorer import Scorer, top_k
 
-LISTED = 50
+NUM_CANDIDATES = 50
 """Of each model so many of a case's best items take part in the choice: what none of them lists is not shown either."""
 BYTES = 1 << 30
 """At most so many bytes of scores are held; fewer cases are looked at where they would not fit."""
-GAIN = 5e-4
+MIN_GAIN = 5e-4
 """So much better, as a share, must a step of the weights be."""
 STEPS = (0.05, 0.1, 0.2, 0.4, 0.7, 1.4, 2.0)
 ROUNDS = 3
@@ -32,7 +32,7 @@ PRIOR_DECAYS = (0.3, 0.5, 0.7, 0.85)
 
 
 @dataclass(frozen=True)
-class Listed:
+class CandidateLogScores:
     """What the models say of the target (column 0) and of every item that one of them lists; K columns."""
 
     logs_NMK: np.ndarray
@@ -59,7 +59,7 @@ class Listed:
         return float(ndcg(1.0 + ahead_N, 10).mean())
 
 
-def choose_weights(scorers: Sequence[Scorer], cases: Cases, *, exclude_seen: bool) -> list[float]:
+def choose_weights(scorers: Sequence[Scorer], cases: EvaluationCases, *, exclude_seen: bool) -> list[float]:
     """One weight for each model, the first one that counts 1.
 
     Begins with the weights under which the targets are likeliest, with all alike, or with one model alone, whichever
@@ -69,7 +69,7 @@ def choose_weights(scorers: Sequence[Scorer], cases: Cases, *, exclude_seen: boo
     """
     from scipy.optimize import minimize
 
-    listed = gather(scorers, cases, exclude_seen=exclude_seen)
+    listed = candidate_log_scores(scorers, cases, exclude_seen=exclude_seen)
     count = len(scorers)
     spread_M = listed.logs_NMK.std(axis=2).mean(axis=0)
     alike_M = np.where(spread_M > 0, 1.0 / np.maximum(spread_M, 1e-9), 0.0)
@@ -85,7 +85,7 @@ def choose_weights(scorers: Sequence[Scorer], cases: Cases, *, exclude_seen: boo
     return [float(weight / scale) for weight in best_M]
 
 
-def _climb(listed: Listed, start_M: np.ndarray, alike_M: np.ndarray) -> np.ndarray:
+def _climb(listed: CandidateLogScores, start_M: np.ndarray, alike_M: np.ndarray) -> np.ndarray:
     """From some weights to better ones, one weight at a time; what is 0 is tried at shares of ``alike_M``."""
     best_M = start_M / max(float((start_M / np.maximum(alike_M, 1e-12)).max()), 1e-12)
     best = listed.quality(best_M)
@@ -96,27 +96,29 @@ def _climb(listed: Listed, start_M: np.ndarray, alike_M: np.ndarray) -> np.ndarr
                 trial_M = best_M.copy()
                 trial_M[m] = value
                 found = listed.quality(trial_M)
-                if found > best * (1 + GAIN):
+                if found > best * (1 + MIN_GAIN):
                     best, best_M = found, trial_M
         if best == before:
             break
     return best_M
 
 
-def gather(scorers: Sequence[Scorer], cases: Cases, *, exclude_seen: bool) -> Listed:
+def candidate_log_scores(
+    scorers: Sequence[Scorer], cases: EvaluationCases, *, exclude_seen: bool
+) -> CandidateLogScores:
     """Asks every model once for every case, or for evenly spaced ones where memory would not hold them all."""
-    room = max(1, BYTES // (4 * len(scorers) * (LISTED * len(scorers) + 1)))
+    room = max(1, BYTES // (4 * len(scorers) * (NUM_CANDIDATES * len(scorers) + 1)))
     some = cases.take(np.arange(0, len(cases), -(-len(cases) // room)))
     block = max(1, (256 << 20) // (4 * scorers[0].size * len(scorers)))
     parts = [
         _listed(scorers, some.take(slice(start, start + block)), exclude_seen) for start in range(0, len(some), block)
     ]
-    return Listed(np.concatenate([p.logs_NMK for p in parts]), np.concatenate([p.real_NK for p in parts]))
+    return CandidateLogScores(np.concatenate([p.logs_NMK for p in parts]), np.concatenate([p.real_NK for p in parts]))
 
 
-def _listed(scorers: Sequence[Scorer], cases: Cases, exclude_seen: bool) -> Listed:
+def _listed(scorers: Sequence[Scorer], cases: EvaluationCases, exclude_seen: bool) -> CandidateLogScores:
     logs_MBV = [log_scores(scorer, cases.histories) for scorer in scorers]
-    count = min(LISTED, scorers[0].size - 1)
+    count = min(NUM_CANDIDATES, scorers[0].size - 1)
     seen = cases.histories if exclude_seen else None
     lists = [top_k(logs_BV, count, exclude=seen)[0] for logs_BV in logs_MBV]
     items_BK = np.concatenate([cases.targets[:, None], *lists], axis=1).astype(np.int64)
@@ -127,10 +129,10 @@ def _listed(scorers: Sequence[Scorer], cases: Cases, exclude_seen: bool) -> List
     real_BK = np.empty_like(fresh_BK)
     np.put_along_axis(real_BK, order_BK, fresh_BK & (sorted_BK != PAD), axis=1)
     logs_BMK = np.stack([np.take_along_axis(logs_BV, items_BK, axis=1) for logs_BV in logs_MBV], axis=1)
-    return Listed(np.where(real_BK[:, None, :], logs_BMK, np.float32(0.0)), real_BK)
+    return CandidateLogScores(np.where(real_BK[:, None, :], logs_BMK, np.float32(0.0)), real_BK)
 
 
-def best_prior(train: Sequences, size: int, cases: Cases, exclude_seen: bool) -> CoVisit | None:
+def best_prior(train: Sequences, size: int, cases: EvaluationCases, exclude_seen: bool) -> CoVisit | None:
     """The co-visit rule with the decay that ranks the validation cases best; None without any cases."""
     if not len(cases):
         return None
@@ -140,7 +142,7 @@ def best_prior(train: Sequences, size: int, cases: Cases, exclude_seen: bool) ->
     return rules[int(np.argmax(quality))]
 
 
-def best_prior_weight(scorer: Scorer, prior: CoVisit, cases: Cases, exclude_seen: bool) -> float:
+def best_prior_weight(scorer: Scorer, prior: CoVisit, cases: EvaluationCases, exclude_seen: bool) -> float:
     """The prior's weight that ranks the validation cases best; scores are computed once for all weights."""
     totals = np.zeros(len(PRIOR_WEIGHTS))
     block = max(1, (64 << 20) // (4 * scorer.size))

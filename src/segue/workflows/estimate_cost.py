@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from segue.config.decode import decode, distribute
+from segue.config.decode import decode_settings, split_by_config
 from segue.data.features.encoding import FeatureConfig
-from segue.models.zoo import Counting, find
+from segue.models.zoo import ClassicEntry, find_model
 from segue.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """A forecast in plain numbers."""
 
     model: str
     events: int
-    people: int
+    users: int
     items: int
     steps: int
     events_per_s: float
@@ -35,31 +35,31 @@ class Plan:
         return asdict(self)
 
 
-def plan(log: "EventLog", model: str, values: Mapping[str, Any] | None = None) -> Plan:
+def estimate_training_cost(log: "EventLog", model: str, values: Mapping[str, Any] | None = None) -> TrainingPlan:
     """Times a few seconds of the training and counts its memory.
 
     ValueError for a counting model, which is fitted in one pass and needs no plan, and where the memory will not do.
     """
-    entry = find(model)
-    if isinstance(entry, Counting):
+    entry = find_model(model)
+    if isinstance(entry, ClassicEntry):
         raise ValueError(f"{model} is counted in one pass over the log, seconds for millions of events: just train it.")
     from segue.training.build_net import build_net
-    from segue.training.cost_estimate import GB, forecast
+    from segue.training.cost_estimate import GB, estimate_cost
     from segue.training.trainer import Trainer
 
     kinds = {"model": entry.config, "training": TrainingConfig, "features": FeatureConfig}
-    shares = distribute(values or {}, kinds)
+    shares = split_by_config(values or {}, kinds)
     # The spectral start takes seconds and changes neither the rate nor the memory of the steps that follow.
-    config: Any = decode(entry.config, {**shares["model"], "spectral_start": False})
-    training = decode(TrainingConfig, {**entry.training, **shares["training"]})
+    config: Any = decode_settings(entry.config, {**shares["model"], "spectral_start": False})
+    training = decode_settings(TrainingConfig, {**entry.training, **shares["training"]})
     catalog = log.catalog()
     sequences, people = log.sequences(catalog)
-    found = forecast(Trainer(build_net(config, sequences, catalog.size, 0), sequences, training, 0))
+    found = estimate_cost(Trainer(build_net(config, sequences, catalog.size, 0), sequences, training, 0))
     free = None if found.available_bytes is None else round(found.available_bytes / GB, 2)
-    return Plan(
+    return TrainingPlan(
         model=model,
         events=len(log),
-        people=len(people),
+        users=len(people),
         items=len(catalog),
         steps=found.steps,
         events_per_s=round(found.events_per_s),

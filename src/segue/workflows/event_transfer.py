@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segue.data.erasure_list import visitor
-from segue.data.features.cell_casting import as_cell
+from segue.data.erasure_list import visitor_user_id
+from segue.data.features.cell_casting import cast_cell
 from segue.serving.schemas.requests import EventIn
-from segue.serving.store.data_directory import Directory
-from segue.serving.store.event import Event, accept
-from segue.serving.store.event_reader import scan
-from segue.serving.store.event_store import Receipt, Store, import_events
+from segue.serving.store.data_directory import DataDirectory
+from segue.serving.store.event import Event, validate_event
+from segue.serving.store.event_reader import scan_events
+from segue.serving.store.event_store import AppendResult, EventStore, import_events
 from segue.system import atomic_files
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ CHUNK = 20_000
 KINDS = (".parquet", ".csv", ".jsonl")
 
 
-def import_log(log: "EventLog", data_dir: Path, now_us: int) -> Receipt:
+def import_log(log: "EventLog", data_dir: Path, now_us: int) -> AppendResult:
     """A log's events into a data directory that no server owns just now; safe to repeat, also with a longer log.
 
     ValueError for a log without times (nothing says where its events would go among others), and for a directory that
@@ -37,18 +37,18 @@ def import_log(log: "EventLog", data_dir: Path, now_us: int) -> Receipt:
     """
     if not log.has_times:
         raise ValueError("A history needs times: without them nothing says what came before what.")
-    directory = Directory(data_dir)
+    directory = DataDirectory(data_dir)
     try:
-        store = Store(directory.path / "events.sqlite")
+        store = EventStore(directory.path / "events.sqlite")
         try:
-            return import_events(store, events_of(log, now_us))
+            return import_events(store, log_to_events(log, now_us))
         finally:
             store.close()
     finally:
         directory.release()
 
 
-def events_of(log: "EventLog", now_us: int) -> Iterator[Event]:
+def log_to_events(log: "EventLog", now_us: int) -> Iterator[Event]:
     """The events as a server would have taken them, with the log's context columns as their context. An id is made of
     what happened, so that a log that was sorted otherwise, or has grown, brings nothing twice."""
     own = ("user_id", "session_id", "item_id", "timestamp", "event", "value")
@@ -63,7 +63,7 @@ def events_of(log: "EventLog", now_us: int) -> Iterator[Event]:
             user, session = row["user_id"], row.get("session_id")
             sent = EventIn(
                 item_id=row["item_id"],
-                user_id=None if session is not None and user == visitor(session) else user,
+                user_id=None if session is not None and user == visitor_user_id(session) else user,
                 session_id=None if session == user else session,
                 event_id=f"{digest.hex()}-{met[digest]}",
                 source=SOURCE,
@@ -72,7 +72,7 @@ def events_of(log: "EventLog", now_us: int) -> Iterator[Event]:
                 value=row.get("value"),
                 context={name: _cell(row[name]) for name in around if row[name] is not None},
             )
-            yield accept(sent, now_us)
+            yield validate_event(sent, now_us)
 
 
 def _cell(value: Any) -> str | int | float | bool:
@@ -96,7 +96,7 @@ def export(data_dir: Path, out: Path, context: Sequence[str] = ()) -> int:
 
     def chunks() -> "Iterator[pl.DataFrame]":
         nonlocal count
-        for stored in scan(store, CHUNK):
+        for stored in scan_events(store, CHUNK):
             count += len(stored)
             yield _frame([one.event for one in stored], context)
 
@@ -128,9 +128,9 @@ def write_stream(out: Path, schema: dict[str, Any], frames: "Callable[[], Iterat
             lazy.sink_csv(fresh)
         else:
             lazy.sink_ndjson(fresh)
-        atomic_files.sync(fresh)
+        atomic_files.fsync_folder(fresh)
         os.replace(fresh, out)
-        atomic_files.sync(out.parent)
+        atomic_files.fsync_folder(out.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -149,9 +149,11 @@ def _frame(events: list[Event], context: Sequence[str]) -> "pl.DataFrame":
     schema = _schema(context)
     columns = {name: [getattr(one, name) for one in events] for name in _schema() if name != "timestamp"}
     told = [json.loads(one.context) for one in events] if context else []
-    columns |= {name: [as_cell(one.get(name), "category") for one in told] for name in context}
+    columns |= {name: [cast_cell(one.get(name), "category") for one in told] for name in context}
     # A log that is trained on names a person and a session in every row.
-    columns["user_id"] = [one.user_id if one.user_id is not None else visitor(str(one.session_id)) for one in events]
+    columns["user_id"] = [
+        one.user_id if one.user_id is not None else visitor_user_id(str(one.session_id)) for one in events
+    ]
     columns["session_id"] = [one.session_id if one.session_id is not None else one.user_id for one in events]
     times = pl.Series([one.time_us for one in events], dtype=pl.Int64).cast(schema["timestamp"])
     return pl.DataFrame({**columns, "timestamp": times}, schema_overrides=schema).select(list(schema))

@@ -10,30 +10,30 @@ from typing import Any
 
 import numpy as np
 
-from segue.config.decode import decode, distribute
-from segue.data.evaluation_cases import Cases, Split
-from segue.data.features.encoding import Facts, FeatureConfig
+from segue.config.decode import decode_settings, split_by_config
+from segue.data.evaluation_cases import EvaluationCases, Split
+from segue.data.features.encoding import FeatureConfig, ItemFeatures
 from segue.data.sequences import Sequences
 from segue.evaluation.evaluate import evaluate
-from segue.evaluation.ranks import answerable
-from segue.models.add_items import fair, placed
+from segue.evaluation.ranks import has_rankable_target
+from segue.models.add_items import embeddings_for_new_items, with_rows_for_cold_items
 from segue.models.counting.covisitation import CoVisit, CoVisitConfig
 from segue.models.ensemble import Ensemble
-from segue.models.neural.covisitation_prior import WithPrior
+from segue.models.neural.covisitation_prior import WithCovisitationPrior
 from segue.models.scorer import Scorer
 from segue.models.sparse_rows import item_counts
-from segue.models.zoo import Counting, Learned, find
-from segue.system.threads import calm
+from segue.models.zoo import ClassicEntry, NeuralEntry, find_model
+from segue.system.threads import limit_spin_wait
 from segue.training.config import TrainingConfig
 from segue.workflows.ensemble_weights import best_prior, best_prior_weight, choose_weights
-from segue.workflows.training_run import Work
+from segue.workflows.training_run import TrainingRun
 
 VALIDATION_CASES = 3000
 """Validation during training looks at this many cases, drawn once: enough to tell epochs apart, seconds to judge."""
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FitResult:
     """A fitted scorer and how it came about."""
 
     scorer: Scorer
@@ -43,72 +43,74 @@ class Fitted:
     """For a network: epochs, the best one, validations, the prior that was chosen, events a second."""
     fit_s: float
 
-    def asked(self, cases: Cases) -> Cases:
+    def with_target_times(self, cases: EvaluationCases) -> EvaluationCases:
         """The cases as this model must be asked them."""
-        return as_asked(cases, self.settings)
+        return with_target_times(cases, self.settings)
 
 
-def as_asked(cases: Cases, values: Mapping[str, Any]) -> Cases:
+def with_target_times(cases: EvaluationCases, values: Mapping[str, Any]) -> EvaluationCases:
     """The cases as a model of these settings must be asked them: with their moments, where it is told the time."""
-    return cases.told_when() if values.get("target_time") and len(cases) else cases
+    return cases.with_target_times() if values.get("target_time") and len(cases) else cases
 
 
-def fit(
+def fit_model(
     name: str,
     split: Split,
     values: Mapping[str, Any] | None = None,
     *,
     refit: bool = False,
     seed: int = 0,
-    work: Work | None = None,
-) -> Fitted:
+    work: TrainingRun | None = None,
+) -> FitResult:
     """Fits on ``split.train`` and chooses on ``split.validation``; with ``refit``, what was chosen is then trained
     again on training and validation events together. Equal arguments give equal scorers.
 
     ``name`` may be several models with '+' between them: see ``fit_together``."""
     if "+" in name:
-        return fit_together(name, split, values or {}, refit=refit, seed=seed, work=work or Work())
-    entry = find(name)
+        return fit_ensemble(name, split, values or {}, refit=refit, seed=seed, work=work or TrainingRun())
+    entry = find_model(name)
     started = time.perf_counter()
-    if isinstance(entry, Counting):
-        config: Any = decode(entry.config, dict(values or {}))
+    if isinstance(entry, ClassicEntry):
+        config: Any = decode_settings(entry.config, dict(values or {}))
         scorer = entry.fit(split.refit if refit else split.train, split.catalog.size, config)
-        return Fitted(scorer, asdict(config), {}, time.perf_counter() - started)
-    work = work or Work()
+        return FitResult(scorer, asdict(config), {}, time.perf_counter() - started)
+    work = work or TrainingRun()
     chosen = _learn(name, entry, split, values or {}, seed, work)
     scorer = chosen.scorer
     if refit:
         data = (split.refit, split.catalog.size)
-        scorer = _train_again(name, data, chosen, seed, work, "refit", facts=split.facts)
+        scorer = _train_again(name, data, chosen, seed, work, "refit", facts=split.item_features)
     return replace(chosen, scorer=scorer, fit_s=time.perf_counter() - started)
 
 
-def fit_all(
+def refit_on_all_events(
     name: str,
     sequences: Sequences,
     size: int,
-    chosen: Fitted,
+    chosen: FitResult,
     *,
     seed: int = 0,
-    work: Work | None = None,
-    facts: Facts | None = None,
-) -> Fitted:
+    work: TrainingRun | None = None,
+    facts: ItemFeatures | None = None,
+) -> FitResult:
     """The same model on every event there is, with what an earlier fit chose: what is put to work. ``facts``: what is
     known of the items, where the model learns from that."""
     started = time.perf_counter()
     if "+" in name:
-        scorers = _again_together(name, (sequences, size), chosen, seed, work or Work(), "everything", facts)
+        scorers = _again_together(name, (sequences, size), chosen, seed, work or TrainingRun(), "everything", facts)
         return replace(chosen, scorer=scorers, fit_s=time.perf_counter() - started)
-    entry = find(name)
-    if isinstance(entry, Counting):
-        scorer = entry.fit(sequences, size, decode(entry.config, chosen.settings))
+    entry = find_model(name)
+    if isinstance(entry, ClassicEntry):
+        scorer = entry.fit(sequences, size, decode_settings(entry.config, chosen.settings))
     else:
         data = (sequences, size)
-        scorer = _train_again(name, data, chosen, seed, work or Work(), "everything", facts=facts)
+        scorer = _train_again(name, data, chosen, seed, work or TrainingRun(), "everything", facts=facts)
     return replace(chosen, scorer=scorer, fit_s=time.perf_counter() - started)
 
 
-def fit_together(name: str, split: Split, values: Mapping[str, Any], *, refit: bool, seed: int, work: Work) -> Fitted:
+def fit_ensemble(
+    name: str, split: Split, values: Mapping[str, Any], *, refit: bool, seed: int, work: TrainingRun
+) -> FitResult:
     """Models that answer together: each fitted by itself, with a seed of its own; then how much each one counts is
     chosen on validation.
 
@@ -116,21 +118,23 @@ def fit_together(name: str, split: Split, values: Mapping[str, Any], *, refit: b
     """
     started, parts = time.perf_counter(), name.split("+")
     members = [
-        fit(part, split, own, seed=_seed(seed, place, parts), work=work.member(place))
+        fit_model(part, split, own, seed=_seed(seed, place, parts), work=work.member(place))
         for place, (part, own) in enumerate(zip(parts, _shares(parts, values), strict=True))
     ]
     cases = split.validation
     if split.exclude_seen and len(cases):
-        cases = cases.take(answerable(cases.histories, cases.targets))
+        cases = cases.take(has_rankable_target(cases.histories, cases.targets))
     weights = choose_weights([m.scorer for m in members], cases, exclude_seen=split.exclude_seen)
-    found = Fitted(
+    found = FitResult(
         Ensemble([(member.scorer, weight) for member, weight in zip(members, weights, strict=True)]),
         {str(place): member.settings for place, member in enumerate(members)},
         {"weights": weights, "members": [member.notes for member in members]},
         0.0,
     )
     if refit:
-        again = _again_together(name, (split.refit, split.catalog.size), found, seed, work, "refit", split.facts)
+        again = _again_together(
+            name, (split.refit, split.catalog.size), found, seed, work, "refit", split.item_features
+        )
         found = replace(found, scorer=again)
     return replace(found, fit_s=time.perf_counter() - started)
 
@@ -138,20 +142,20 @@ def fit_together(name: str, split: Split, values: Mapping[str, Any], *, refit: b
 def _again_together(
     name: str,
     data: tuple[Sequences, int],
-    chosen: Fitted,
+    chosen: FitResult,
     seed: int,
-    work: Work,
+    work: TrainingRun,
     stage: str,
-    facts: Facts | None,
+    facts: ItemFeatures | None,
 ) -> Ensemble:
     """Every member on other events, with what was chosen for it and the weights as they are."""
     parts, members = name.split("+"), []
     for place, (part, weight) in enumerate(zip(parts, chosen.notes["weights"], strict=True)):
-        entry, own = find(part), chosen.settings[str(place)]
-        if isinstance(entry, Counting):
-            scorer = entry.fit(*data, decode(entry.config, own))
+        entry, own = find_model(part), chosen.settings[str(place)]
+        if isinstance(entry, ClassicEntry):
+            scorer = entry.fit(*data, decode_settings(entry.config, own))
         else:
-            alone = Fitted(chosen.scorer, own, chosen.notes["members"][place], 0.0)
+            alone = FitResult(chosen.scorer, own, chosen.notes["members"][place], 0.0)
             own_seed, own_work = _seed(seed, place, parts), work.member(place)
             scorer = _train_again(part, data, alone, own_seed, own_work, stage, facts=facts)
         members.append((scorer, weight))
@@ -180,45 +184,47 @@ def _shares(parts: list[str], values: Mapping[str, Any]) -> list[dict[str, Any]]
 
 def setting_names(name: str) -> set[str]:
     """Every setting that one model can be given, those of its training included."""
-    entry = find(name)
-    kinds = [entry.config, TrainingConfig, FeatureConfig] if isinstance(entry, Learned) else [entry.config]
+    entry = find_model(name)
+    kinds = [entry.config, TrainingConfig, FeatureConfig] if isinstance(entry, NeuralEntry) else [entry.config]
     return {field.name for kind in kinds for field in fields(kind)}
 
 
-def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], seed: int, work: Work) -> Fitted:
-    calm()
+def _learn(
+    name: str, entry: NeuralEntry, split: Split, values: Mapping[str, Any], seed: int, work: TrainingRun
+) -> FitResult:
+    limit_spin_wait()
     try:
-        from segue.training.export import export
+        from segue.training.export import export_scorer
     except ImportError:
         raise ValueError(f"Training {name} needs PyTorch: pip install 'segue[train]'.") from None
     kinds = {"model": entry.config, "training": TrainingConfig, "features": FeatureConfig}
-    shares = distribute(values, kinds)
-    config: Any = decode(entry.config, shares["model"])
-    training = decode(TrainingConfig, {**entry.training, **shares["training"]})
-    features = decode(FeatureConfig, shares["features"])
+    shares = split_by_config(values, kinds)
+    config: Any = decode_settings(entry.config, shares["model"])
+    training = decode_settings(TrainingConfig, {**entry.training, **shares["training"]})
+    features = decode_settings(FeatureConfig, shares["features"])
     size = split.catalog.size
-    cases = _sample(as_asked(split.validation, asdict(config)), split.exclude_seen, seed)
+    cases = _sample(with_target_times(split.validation, asdict(config)), split.exclude_seen, seed)
     prior = best_prior(split.train, size, cases, split.exclude_seen) if config.prior != 0 else None
 
     def validate(scorer: Scorer) -> float:
-        judged = scorer if prior is None else WithPrior(scorer, prior, config.prior or 1.0)
+        judged = scorer if prior is None else WithCovisitationPrior(scorer, prior, config.prior or 1.0)
         return evaluate(judged, cases, exclude_seen=split.exclude_seen, ks=(10,)).metrics["ndcg@10"]
 
-    known = _known(features, split.facts, split.train)
+    known = _known(features, split.item_features, split.train)
     counts_V = item_counts(split.train, size)
     trainer = work.trainer(config, training, (split.train, size), seed, known)
     outcome = work.train(trainer, "choose", validate=validate if len(cases) else None)
-    network = export(name, trainer.net, counts_V)
-    scorer: Scorer = placed(network, known, counts_V)
+    network = export_scorer(name, trainer.net, counts_V)
+    scorer: Scorer = embeddings_for_new_items(network, known, counts_V)
     weight = 0.0
     if prior is not None:
-        plain, prior = prior, fair(prior, scorer)
+        plain, prior = prior, with_rows_for_cold_items(prior, scorer)
         weight = config.prior
         if weight is None:
             # Where features only place new items, nothing else may depend on them, this choice included.
             asked = (scorer, prior) if scorer is network else (network, plain)
             weight = best_prior_weight(*asked, cases, split.exclude_seen)
-        scorer = WithPrior(scorer, prior, weight) if weight > 0 else scorer
+        scorer = WithCovisitationPrior(scorer, prior, weight) if weight > 0 else scorer
     notes = {
         "epochs": outcome.epochs,
         "best_epoch": outcome.best_epoch,
@@ -230,12 +236,12 @@ def _learn(name: str, entry: Learned, split: Split, values: Mapping[str, Any], s
         "training": asdict(training),
         "features": asdict(features),
     }
-    return Fitted(scorer, asdict(config), notes, 0.0)
+    return FitResult(scorer, asdict(config), notes, 0.0)
 
 
 def _known(
-    config: FeatureConfig, facts: Facts | None, sequences: Sequences
-) -> tuple[FeatureConfig, Facts | None] | None:
+    config: FeatureConfig, facts: ItemFeatures | None, sequences: Sequences
+) -> tuple[FeatureConfig, ItemFeatures | None] | None:
     """What a net learns from besides events; None for nothing."""
     if config.features and facts is None:
         raise ValueError(f"Learning from {', '.join(config.features)} needs a table of items that has these columns.")
@@ -249,34 +255,34 @@ def _known(
 def _train_again(
     name: str,
     data: tuple[Sequences, int],
-    chosen: Fitted,
+    chosen: FitResult,
     seed: int,
-    work: Work,
+    work: TrainingRun,
     stage: str,
     *,
-    facts: Facts | None,
+    facts: ItemFeatures | None,
 ) -> Scorer:
     """As many epochs as were best, on the same learning-rate curve, without looking at anything to choose by."""
-    from segue.training.export import export
+    from segue.training.export import export_scorer
 
     sequences, size = data
     notes = chosen.notes
-    config: Any = decode(find(name).config, chosen.settings)
-    known = _known(decode(FeatureConfig, notes["features"]), facts, sequences)
-    trainer = work.trainer(config, decode(TrainingConfig, notes["training"]), data, seed, known)
+    config: Any = decode_settings(find_model(name).config, chosen.settings)
+    known = _known(decode_settings(FeatureConfig, notes["features"]), facts, sequences)
+    trainer = work.trainer(config, decode_settings(TrainingConfig, notes["training"]), data, seed, known)
     work.train(trainer, stage, stop_after=notes["best_epoch"])
     counts_V = item_counts(sequences, size)
-    scorer: Scorer = placed(export(name, trainer.net, counts_V), known, counts_V)
+    scorer: Scorer = embeddings_for_new_items(export_scorer(name, trainer.net, counts_V), known, counts_V)
     if notes["prior_weight"] > 0:
         prior = CoVisit.fit(sequences, size, CoVisitConfig(decay=notes["prior_decay"]))
-        scorer = WithPrior(scorer, fair(prior, scorer), notes["prior_weight"])
+        scorer = WithCovisitationPrior(scorer, with_rows_for_cold_items(prior, scorer), notes["prior_weight"])
     return scorer
 
 
-def _sample(cases: Cases, exclude_seen: bool, seed: int) -> Cases:
+def _sample(cases: EvaluationCases, exclude_seen: bool, seed: int) -> EvaluationCases:
     """At most VALIDATION_CASES cases that can be ranked, drawn without replacement."""
     if exclude_seen and len(cases):
-        cases = cases.take(answerable(cases.histories, cases.targets))
+        cases = cases.take(has_rankable_target(cases.histories, cases.targets))
     if len(cases) <= VALIDATION_CASES:
         return cases
     rows = np.random.default_rng((seed, 3)).choice(len(cases), VALIDATION_CASES, replace=False)

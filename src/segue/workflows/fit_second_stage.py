@@ -13,23 +13,23 @@ import numpy as np
 from segue.data.catalog import PAD, Catalog
 from segue.data.evaluation_cases import Split
 from segue.data.sequences import NO_TIME, Sequences
-from segue.models.rankers.item_histories import Interactions
-from segue.models.rankers.point_in_time import AsOf
+from segue.models.rankers.item_histories import ItemHistories
+from segue.models.rankers.point_in_time import PointInTimeRanker
 from segue.models.rankers.ranker import RANKERS, NeuralRanker
-from segue.models.rankers.ranker_artifact import SavedRanker, open_ranker
-from segue.pipeline.blending.second_stage import Second, mixed
+from segue.models.rankers.ranker_artifact import SavedRanker, load_ranker
+from segue.pipeline.blending.second_stage import SecondStageRanker, add_log_odds
 from segue.pipeline.config import RankConfig
 from segue.pipeline.pipeline import BLOCK, Pipeline
-from segue.workflows.fit_blend import FEWEST, gains, learning, sample, stack, temperature
-from segue.workflows.fit_ranker import train_on
+from segue.workflows.fit_blend import MIN_CASES, case_ndcg, concat_cases, fit_temperature, sample_cases, training_mask
+from segue.workflows.fit_ranker import fit_ranker_on_split
 
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """What is tried, beside a score that is a log-probability (that is, divided by its temperature)."""
 
-Say = Callable[[str], None]
+ReportProgress = Callable[[str], None]
 
 
-def saved_for(config: RankConfig, split: Split) -> SavedRanker | None:
+def load_saved_ranker(config: RankConfig, split: Split) -> SavedRanker | None:
     """The ranker that the settings name by its folder, None where they name one to train or none at all.
 
     ValueError where it is neither, and for one that learned from other events than the split trains on: a pipeline with
@@ -44,7 +44,7 @@ def saved_for(config: RankConfig, split: Split) -> SavedRanker | None:
         )
     if config.settings:
         raise ValueError(f"The ranker in {config.model} is trained already: rank.settings would change nothing.")
-    saved = open_ranker(Path(config.model))
+    saved = load_ranker(Path(config.model))
     if saved.about.get("data") != split.fingerprint:
         raise ValueError(
             f"The ranker in {config.model} was trained on other data, or on another cut of it, so that a pipeline with "
@@ -53,45 +53,51 @@ def saved_for(config: RankConfig, split: Split) -> SavedRanker | None:
     return saved
 
 
-def ranked(pipeline: Pipeline, split: Split, seed: int, say: Say) -> tuple[Pipeline, dict[str, Any]]:
+def fit_second_stage(
+    pipeline: Pipeline, split: Split, seed: int, say: ReportProgress
+) -> tuple[Pipeline, dict[str, Any]]:
     """(the pipeline with the ranker that its settings ask for, what was measured); without it where it is worth no
     weight. The pipeline must have seen nothing but the split's training events; so does the ranker."""
     config = pipeline.config.rank
     ranker, own, notes = _ranker(config, split, seed, say)
-    second = Second(AsOf(ranker, Interactions.of(split.refit, split.catalog.size)), 1.0, config.candidates, own)
+    second = SecondStageRanker(
+        PointInTimeRanker(ranker, ItemHistories.of(split.refit, split.catalog.size)), 1.0, config.candidates, own
+    )
     say(f"learning how much {ranker.name} is to count")
-    asked = hear(pipeline, second, split, seed)
-    weighing, weight = pipeline.weighing, config.weight
+    asked = score_validation_cases(pipeline, second, split, seed)
+    weighing, weight = pipeline.scoring, config.weight
     notes |= {"cases": len(asked.target_N)}
-    if len(asked.target_N) >= FEWEST:
+    if len(asked.target_N) >= MIN_CASES:
         gain_WN = np.stack([asked.gains(w * weighing.temperature) for w in WEIGHTS])
-        weight = WEIGHTS[worth(gain_WN)] if weight is None else weight
+        weight = WEIGHTS[select_weight(gain_WN)] if weight is None else weight
         scale = weight * weighing.temperature
         notes["held_out_ndcg@10"] = {
             f"{w:g}": round(float(gain_N.mean()), 5) for w, gain_N in zip(WEIGHTS, gain_WN, strict=True)
         }
-        weighing = replace(weighing, temperature=temperature(asked.there_NC, asked.target_N, asked.scores(scale)))
+        weighing = replace(weighing, temperature=fit_temperature(asked.there_NC, asked.target_N, asked.scores(scale)))
     else:
         weight, scale = weight or 0.0, (weight or 0.0) * weighing.temperature
     notes["weight"] = weight
     if scale == 0:
         return pipeline, notes
-    parts = (pipeline.sources, weighing, pipeline.shelf, pipeline.config)
+    parts = (pipeline.sources, weighing, pipeline.item_statistics, pipeline.config)
     whole = Pipeline(*parts, exclude_seen=pipeline.exclude_seen, second=replace(second, weight=scale))
     return whole, notes
 
 
-def live(second: Second, old: Catalog, sequences: Sequences, catalog: Catalog) -> Second:
+def refit_second_stage(
+    second: SecondStageRanker, old: Catalog, sequences: Sequences, catalog: Catalog
+) -> SecondStageRanker:
     """The same opinion in the catalogue of every event there is: the net stays as it was trained, its knowledge of the
     items is brought up to the last event, and it goes on from there as events arrive."""
-    ranker = second.ranker.ranker if isinstance(second.ranker, AsOf) else second.ranker
+    ranker = second.ranker.ranker if isinstance(second.ranker, PointInTimeRanker) else second.ranker
     assert isinstance(ranker, NeuralRanker)
-    row_V = np.concatenate([[PAD], old.index(catalog.ids)])
-    return replace(second, ranker=ranker.moved(row_V, Interactions.of(sequences, catalog.size)))
+    row_V = np.concatenate([[PAD], old.to_indices(catalog.ids)])
+    return replace(second, ranker=ranker.to_catalog(row_V, ItemHistories.of(sequences, catalog.size)))
 
 
 @dataclass(frozen=True)
-class Heard:
+class SecondStageCases:
     """Held-out validation cases whose target is among the candidates."""
 
     scores_NC: np.ndarray
@@ -105,14 +111,14 @@ class Heard:
 
     def scores(self, weight: float) -> np.ndarray:
         """float64 [N, C]."""
-        return self.scores_NC if weight == 0 else mixed(self.scores_NC, self.opinions_NC, weight)
+        return self.scores_NC if weight == 0 else add_log_odds(self.scores_NC, self.opinions_NC, weight)
 
     def gains(self, weight: float) -> np.ndarray:
         """float64 [N]: NDCG@10 of each case."""
-        return gains(self.there_NC, self.target_N, self.scores(weight))
+        return case_ndcg(self.there_NC, self.target_N, self.scores(weight))
 
 
-def worth(gain_WN: np.ndarray) -> int:
+def select_weight(gain_WN: np.ndarray) -> int:
     """Which of the weights is best on the mean; the first, which is none, where the best one is not ahead of it by more
     than the standard error of their difference: what may be chance is not worth the time it takes.
 
@@ -126,39 +132,41 @@ def worth(gain_WN: np.ndarray) -> int:
     return best if ahead_N.mean() > ahead_N.std(ddof=1) / np.sqrt(len(ahead_N)) else 0
 
 
-def hear(pipeline: Pipeline, second: Second, split: Split, seed: int) -> Heard:
+def score_validation_cases(pipeline: Pipeline, second: SecondStageRanker, split: Split, seed: int) -> SecondStageCases:
     """What both say of the validation cases of the people that the blend did not learn from (the same people as in
     ``weigh``)."""
-    cases = sample(split.validation, split.exclude_seen, pipeline.config.rank.cases, seed)
+    cases = sample_cases(split.validation, split.exclude_seen, pipeline.config.rank.cases, seed)
     blocks = []
     for start in range(0, len(cases), BLOCK):
         part = cases.take(slice(start, start + BLOCK))
-        seen = part.histories.known() if split.exclude_seen else None
-        found, scores_BC = pipeline.judge(part.histories, exclude=seen)
+        seen = part.histories.drop_unknown() if split.exclude_seen else None
+        found, scores_BC = pipeline.score_candidates(part.histories, exclude=seen)
         hit_BC = (found.items_BC == part.targets[:, None]) & (found.items_BC != PAD)
         rows = np.flatnonzero(hit_BC.any(axis=1))
         columns = (scores_BC[rows], found.items_BC[rows], hit_BC[rows].argmax(axis=1), part.groups[rows], start + rows)
         blocks.append(columns)
     if not blocks:
-        return Heard(np.zeros((0, 1)), np.zeros((0, 1)), np.zeros((0, 1), dtype=bool), np.zeros(0, dtype=np.int64))
-    scores_NC, items_NC, target_N, groups_N, row_N = (stack(column) for column in zip(*blocks, strict=True))
-    kept_N = ~learning(groups_N, seed)
+        return SecondStageCases(
+            np.zeros((0, 1)), np.zeros((0, 1)), np.zeros((0, 1), dtype=bool), np.zeros(0, dtype=np.int64)
+        )
+    scores_NC, items_NC, target_N, groups_N, row_N = (concat_cases(column) for column in zip(*blocks, strict=True))
+    kept_N = ~training_mask(groups_N, seed)
     items_NC, target_N, row_N = items_NC[kept_N], target_N[kept_N], row_N[kept_N]
     scores_NC = np.where(items_NC != PAD, scores_NC[kept_N], -np.inf)
     asked = cases.take(row_N)
-    histories = asked.histories.known()
+    histories = asked.histories.drop_unknown()
     if asked.times is not None:
         # Nobody's newest event says when somebody without events is asked; behind the whole log would be too late.
-        histories = histories.at(np.where(histories.lengths > 0, NO_TIME, asked.times))
-    opinions_NC = second.opinions(histories, items_NC, scores_NC)
-    return Heard(scores_NC, opinions_NC, items_NC != PAD, target_N)
+        histories = histories.as_of(np.where(histories.lengths > 0, NO_TIME, asked.times))
+    opinions_NC = second.log_odds(histories, items_NC, scores_NC)
+    return SecondStageCases(scores_NC, opinions_NC, items_NC != PAD, target_N)
 
 
 def _ranker(
-    config: RankConfig, split: Split, seed: int, say: Say
+    config: RankConfig, split: Split, seed: int, say: ReportProgress
 ) -> tuple[NeuralRanker, dict[str, Any], dict[str, Any]]:
     """(the ranker, its settings, where it came from)."""
-    saved = saved_for(config, split)
+    saved = load_saved_ranker(config, split)
     if saved is not None:
         return saved.ranker, saved.settings, {"ranker": saved.ranker.name, "folder": config.model}
     assert config.model is not None
@@ -168,7 +176,7 @@ def _ranker(
     def tell(epoch: int, loss: float, validation: float | None) -> None:
         say(f"training {name}: epoch {epoch}, loss {loss:.4f}, validation AUC {validation or 0:.4f}")
 
-    fitted, _ = train_on(split, name, config.settings, seed=seed, progress=tell)
+    fitted, _ = fit_ranker_on_split(split, name, config.settings, seed=seed, progress=tell)
     return fitted.ranker, fitted.settings, {"ranker": name, **fitted.notes, "fit_s": round(fitted.fit_s, 1)}
 
 

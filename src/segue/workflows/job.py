@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segue.data.item_table import ItemTable
-from segue.workflows.training_run import Work
+from segue.workflows.training_run import TrainingRun
 
 if TYPE_CHECKING:
-    from segue.training.distributed import Team
+    from segue.training.distributed import ProcessGroup
     from segue.training.progress import Progress
 
 
-Told = Callable[[str, "Progress | tuple[int, int] | None"], None]
+ProgressCallback = Callable[[str, "Progress | tuple[int, int] | None"], None]
 """Called with what is being done and how far it is; None when it begins."""
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainJob:
     """What ``train`` is to do, besides the log, the model and the place."""
 
     protocol: str = "time"
@@ -33,12 +33,12 @@ class Job:
     """Where the training keeps its states, so that the same job can go on after a crash."""
     device: str = "auto"
     """Where a network is trained: cpu, cuda, or auto: on a GPU where there is one."""
-    team: "Team | None" = None
+    process_group: "ProcessGroup | None" = None
     """The processes that train a network together; None: this one alone."""
     log_dir: Path | None = None
     """Where a network's curves for TensorBoard are written; None: nowhere."""
 
-    def work(self, what: str, told: Told | None) -> Work:
+    def training_run(self, what: str, told: ProgressCallback | None) -> TrainingRun:
         """How a training of this job goes about it; ``told`` hears its progress as ``what``."""
         progress = None if told is None else lambda p: told(what, p)
-        return Work(progress, self.folder, self.device, self.team, self.log_dir)
+        return TrainingRun(progress, self.folder, self.device, self.process_group, self.log_dir)

@@ -7,72 +7,76 @@ from typing import TYPE_CHECKING, Any
 
 from segue.data.splits.split import split_log
 from segue.models import artifact
-from segue.models.zoo import find_name, learns
-from segue.workflows.fit_model import Fitted, fit, fit_all
+from segue.models.zoo import canonical_name, is_neural
+from segue.workflows.fit_model import FitResult, fit_model, refit_on_all_events
 
 if TYPE_CHECKING:
     from segue.data.event_log import EventLog
-from segue.workflows.compare_models import Comparison, Result, run_one
-from segue.workflows.job import Job, Told
+from segue.workflows.compare_models import CompareOptions, ModelResult, fit_and_evaluate
+from segue.workflows.job import ProgressCallback, TrainJob
 
 
-def train(
+def train_model(
     log: "EventLog",
     model: str,
     out: Path,
     values: Mapping[str, Any] | None = None,
-    job: Job | None = None,
-    told: Told | None = None,
-) -> tuple[Result, str]:
+    job: TrainJob | None = None,
+    told: ProgressCallback | None = None,
+) -> tuple[ModelResult, str]:
     """Trains a model, judges it on the log's last part, trains what was chosen once more on every event (``refit``),
     and saves it: (the judged run, the artifact's version).
 
     The metrics in the artifact are those of the run that was judged, before the last events were trained on.
     """
-    job = job or Job()
+    job = job or TrainJob()
     split = split_log(log, job.protocol)
-    judged = run_one(split, find_name(model), values or {}, job, Comparison(), told)
-    return judged[0], put_to_work(log, judged, out, job, told)
+    judged = fit_and_evaluate(split, canonical_name(model), values or {}, job, CompareOptions(), told)
+    return judged[0], refit_and_save(log, judged, out, job, told)
 
 
-def follow(log: "EventLog", model: str, values: Mapping[str, Any] | None = None, job: Job | None = None) -> None:
+def train_as_worker(
+    log: "EventLog", model: str, values: Mapping[str, Any] | None = None, job: TrainJob | None = None
+) -> None:
     """What a process of a team does that does not lead it: its share of the trainings of ``train``; it judges and
     saves nothing."""
-    job = job or Job()
-    name, split = find_name(model), split_log(log, job.protocol)
-    if not learns(name):
+    job = job or TrainJob()
+    name, split = canonical_name(model), split_log(log, job.protocol)
+    if not is_neural(name):
         return
-    chosen = fit(name, split, values, refit=Comparison().refits(split), seed=job.seed, work=job.work("", None))
+    chosen = fit_model(
+        name, split, values, refit=CompareOptions().refits(split), seed=job.seed, work=job.training_run("", None)
+    )
     if job.refit:
         catalog = log.catalog()
         sequences, _ = log.sequences(catalog, by=_rows_of(job))
-        work, facts = job.work("", None), log.facts(catalog)
-        fit_all(name, sequences, catalog.size, chosen, seed=job.seed, work=work, facts=facts)
+        work, facts = job.training_run("", None), log.item_features(catalog)
+        refit_on_all_events(name, sequences, catalog.size, chosen, seed=job.seed, work=work, facts=facts)
 
 
-def _rows_of(job: Job) -> str:
+def _rows_of(job: TrainJob) -> str:
     """Whether a job's histories are people's or sessions'."""
     return "session" if job.protocol == "sessions" else "user"
 
 
-def put_to_work(
+def refit_and_save(
     log: "EventLog",
-    judged: tuple[Result, Fitted],
+    judged: tuple[ModelResult, FitResult],
     out: Path,
-    job: Job | None = None,
-    told: Told | None = None,
-    fitter: Callable[..., Fitted] = fit_all,
+    job: TrainJob | None = None,
+    told: ProgressCallback | None = None,
+    fitter: Callable[..., FitResult] = refit_on_all_events,
 ) -> str:
     """Trains what a judged run chose once more on every event (``refit``), saves it, and returns its version.
     ``fitter`` takes what ``fit_all`` takes."""
-    job = job or Job()
+    job = job or TrainJob()
     result, fitted = judged
     catalog = log.catalog()
     if job.refit:
         what, say = f"training {result.model} on every event", told or (lambda what, how: None)
         sequences, _ = log.sequences(catalog, by=_rows_of(job))
         say(what, None)
-        work, facts = job.work(what, told), log.facts(catalog)
+        work, facts = job.training_run(what, told), log.item_features(catalog)
         fitted = fitter(result.model, sequences, catalog.size, fitted, seed=job.seed, work=work, facts=facts)
     else:
         catalog = split_log(log, job.protocol).catalog

@@ -11,26 +11,26 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segue.config.decode import decode
+from segue.config.decode import decode_settings
 from segue.data.catalog import Catalog
 from segue.data.evaluation_cases import Split
 from segue.data.sequences import Sequences
 from segue.data.splits.split import split_log
 from segue.models.scorer import Scorer
-from segue.models.zoo import ZOO, find_name
-from segue.pipeline.candidates.builtin_sources import OWN, Known
-from segue.pipeline.candidates.source import Source, searchable
-from segue.pipeline.candidates.vector_index import Approximate, approximate_if_good
+from segue.models.zoo import ZOO, canonical_name
+from segue.pipeline.candidates.builtin_sources import BUILTIN_SOURCES, SourceData
+from segue.pipeline.candidates.source import CandidateSource, searchable
+from segue.pipeline.candidates.vector_index import HNSWIndex, approximate_if_good
 from segue.pipeline.config import PipelineConfig, SourceConfig
-from segue.pipeline.item_statistics import Shelf
-from segue.pipeline.persistence import settings_of
-from segue.pipeline.pipeline import Pipeline, distinct
-from segue.workflows.compare_models import Comparison, Result, run_one
-from segue.workflows.fit_blend import weigh
-from segue.workflows.fit_model import Fitted, Work, fit, fit_all
-from segue.workflows.fit_second_stage import live, ranked, saved_for
-from segue.workflows.job import Job, Told
-from segue.workflows.train_model import put_to_work
+from segue.pipeline.item_statistics import ItemStatistics
+from segue.pipeline.persistence import saved_settings
+from segue.pipeline.pipeline import Pipeline, distinct_sources
+from segue.workflows.compare_models import CompareOptions, ModelResult, fit_and_evaluate
+from segue.workflows.fit_blend import fit_blend
+from segue.workflows.fit_model import FitResult, TrainingRun, fit_model, refit_on_all_events
+from segue.workflows.fit_second_stage import fit_second_stage, load_saved_ranker, refit_second_stage
+from segue.workflows.job import ProgressCallback, TrainJob
+from segue.workflows.train_model import refit_and_save
 
 if TYPE_CHECKING:
     from segue.data.event_log import EventLog
@@ -38,37 +38,37 @@ if TYPE_CHECKING:
 QUERIES = 200
 """An approximate index is judged by so many histories."""
 
-Say = Callable[[str], None]
+ReportProgress = Callable[[str], None]
 
 
-def compose(
+def fit_pipeline(
     split: Split,
     config: PipelineConfig,
     *,
     refit: bool = False,
     seed: int = 0,
-    work: Work | None = None,
-    say: Say = lambda what: None,
-) -> Fitted:
+    work: TrainingRun | None = None,
+    say: ReportProgress = lambda what: None,
+) -> FitResult:
     """Fits the sources on ``split.train``, learns blend and trees on ``split.validation``, and with ``refit`` fits the
     sources again on training and validation events together. Equal arguments give equal pipelines."""
     started = time.perf_counter()
     config = _checked(config)
-    saved_for(config.rank, split)
+    load_saved_ranker(config.rank, split)
     models = _fit_models(split, config, seed, work, say)
-    shelf = Shelf.fit(split.train, split.catalog)
+    shelf = ItemStatistics.fit(split.train, split.catalog)
     sources, recalls = _sources(models, config, split.validation.histories)
     say("learning how to blend")
-    weighing, notes = weigh(sources, shelf, split, config, seed)
+    weighing, notes = fit_blend(sources, shelf, split, config, seed)
     second = None
     if config.rank.model is not None:
         plain = Pipeline(sources, weighing, shelf, config, exclude_seen=split.exclude_seen)
-        whole, notes["ranker"] = ranked(plain, split, seed, say)
-        weighing, second = whole.weighing, whole.second
+        whole, notes["ranker"] = fit_second_stage(plain, split, seed, say)
+        weighing, second = whole.scoring, whole.second_stage
     if refit:
-        models = _fit_again(Known(split.refit, split.catalog, split.facts), models, seed, work, say)
+        models = _fit_again(SourceData(split.refit, split.catalog, split.item_features), models, seed, work, say)
         sources, recalls = _sources(models, config, split.validation.histories)
-        shelf = Shelf.fit(split.refit, split.catalog)
+        shelf = ItemStatistics.fit(split.refit, split.catalog)
     pipeline = Pipeline(sources, weighing, shelf, config, exclude_seen=split.exclude_seen, second=second)
     notes |= {"models": {key: model.notes for key, model in models.items()}}
     if recalls:
@@ -76,66 +76,76 @@ def compose(
     return _fitted(pipeline, models, notes, time.perf_counter() - started)
 
 
-def compose_all(
-    known: Known,
-    chosen: Fitted,
+def refit_pipeline(
+    known: SourceData,
+    chosen: FitResult,
     *,
     before: Catalog | None = None,
     seed: int = 0,
-    work: Work | None = None,
-    say: Say = lambda what: None,
-) -> Fitted:
+    work: TrainingRun | None = None,
+    say: ReportProgress = lambda what: None,
+) -> FitResult:
     """The same pipeline with its sources fitted on every event there is, weighed as an earlier ``compose`` learned.
     ``before``: the catalogue of ``chosen``, where it is another one."""
     started, sequences, catalog = time.perf_counter(), known.sequences, known.catalog
     old = chosen.scorer
     assert isinstance(old, Pipeline)
     models = {
-        _key(one): Fitted(source.scorer, dict(_saved_settings(chosen, s)), dict(chosen.notes["models"][_key(one)]), 0.0)
+        _key(one): FitResult(
+            source.scorer, dict(_saved_settings(chosen, s)), dict(chosen.notes["models"][_key(one)]), 0.0
+        )
         for s, (one, source) in enumerate(zip(old.config.source, old.sources, strict=True))
     }
     models = _fit_again(known, models, seed, work, say)
     sources, _ = _sources(models, old.config, sequences)
-    shelf = Shelf.fit(sequences, catalog)
-    second = None if old.second is None else live(old.second, before or catalog, sequences, catalog)
-    pipeline = Pipeline(sources, old.weighing, shelf, old.config, exclude_seen=old.exclude_seen, second=second)
+    shelf = ItemStatistics.fit(sequences, catalog)
+    second = (
+        None
+        if old.second_stage is None
+        else refit_second_stage(old.second_stage, before or catalog, sequences, catalog)
+    )
+    pipeline = Pipeline(sources, old.scoring, shelf, old.config, exclude_seen=old.exclude_seen, second=second)
     return _fitted(pipeline, models, chosen.notes, time.perf_counter() - started)
 
 
 def train_pipeline(
-    log: "EventLog", config: PipelineConfig, out: Path, job: Job | None = None, told: Told | None = None
-) -> tuple[Result, str]:
+    log: "EventLog",
+    config: PipelineConfig,
+    out: Path,
+    job: TrainJob | None = None,
+    told: ProgressCallback | None = None,
+) -> tuple[ModelResult, str]:
     """Fits a pipeline, judges it on the log's last part, fits its sources once more on every event (``refit``), and
     saves it: (the judged run, the artifact's version)."""
-    job = job or Job()
+    job = job or TrainJob()
 
-    def fitter(name: str, split: Split, values: Any, *, refit: bool, seed: int, work: Work) -> Fitted:
-        return compose(split, config, refit=refit, seed=seed, work=work, say=say)
+    def fitter(name: str, split: Split, values: Any, *, refit: bool, seed: int, work: TrainingRun) -> FitResult:
+        return fit_pipeline(split, config, refit=refit, seed=seed, work=work, say=say)
 
-    def again(name: str, sequences: Sequences, size: int, chosen: Fitted, **how: Any) -> Fitted:
+    def again(name: str, sequences: Sequences, size: int, chosen: FitResult, **how: Any) -> FitResult:
         options = {"before": split.catalog, "seed": how["seed"], "work": how["work"], "say": say}
-        return compose_all(Known(sequences, log.catalog(), how["facts"]), chosen, **options)
+        return refit_pipeline(SourceData(sequences, log.catalog(), how["facts"]), chosen, **options)
 
     def say(what: str) -> None:
         if told is not None:
             told(what, None)
 
     split = split_log(log, job.protocol)
-    judged = run_one(split, Pipeline.name, {}, job, Comparison(), told, fitter)
-    return judged[0], put_to_work(log, judged, out, job, told, again)
+    judged = fit_and_evaluate(split, Pipeline.name, {}, job, CompareOptions(), told, fitter)
+    return judged[0], refit_and_save(log, judged, out, job, told, again)
 
 
-def _saved_settings(chosen: Fitted, source: int) -> Mapping[str, Any]:
+def _saved_settings(chosen: FitResult, source: int) -> Mapping[str, Any]:
     models: list[dict[str, Any]] = chosen.settings["models"]
     own: dict[str, Any] = models[chosen.settings["model_of_source"][source]]["settings"]
     return own
 
 
-def _fitted(pipeline: Pipeline, models: Mapping[str, Fitted], notes: dict[str, Any], fit_s: float) -> Fitted:
-    scorers, _ = distinct(pipeline)
+def _fitted(pipeline: Pipeline, models: Mapping[str, FitResult], notes: dict[str, Any], fit_s: float) -> FitResult:
+    scorers, _ = distinct_sources(pipeline)
     owners = {id(model.scorer): model for model in models.values()}
     own = {m: owners[id(scorer)].settings for m, scorer in enumerate(scorers)}
-    return Fitted(pipeline, settings_of(pipeline, own), notes, fit_s)
+    return FitResult(pipeline, saved_settings(pipeline, own), notes, fit_s)
 
 
 def _checked(config: PipelineConfig) -> PipelineConfig:
@@ -143,8 +153,8 @@ def _checked(config: PipelineConfig) -> PipelineConfig:
     sources = []
     for one in config.source:
         name = one.model.strip().replace("_", "-").lower()
-        if name not in OWN and name not in ZOO:
-            known = ", ".join([*OWN, *ZOO])
+        if name not in BUILTIN_SOURCES and name not in ZOO:
+            known = ", ".join([*BUILTIN_SOURCES, *ZOO])
             raise ValueError(f"There is no model '{one.model}' for a source. Known models: {known}.")
         sources.append(replace(one, model=name))
     return replace(config, source=tuple(sources))
@@ -155,50 +165,54 @@ def _key(one: SourceConfig) -> str:
     return f"{one.model} {json.dumps(one.settings, sort_keys=True)}" if one.settings else one.model
 
 
-def _fit_models(split: Split, config: PipelineConfig, seed: int, work: Work | None, say: Say) -> dict[str, Fitted]:
+def _fit_models(
+    split: Split, config: PipelineConfig, seed: int, work: TrainingRun | None, say: ReportProgress
+) -> dict[str, FitResult]:
     """Each distinct model on the training events."""
-    models: dict[str, Fitted] = {}
-    known = Known(split.train, split.catalog, split.facts)
+    models: dict[str, FitResult] = {}
+    known = SourceData(split.train, split.catalog, split.item_features)
     for one in config.source:
         if (key := _key(one)) in models:
             continue
         say(f"training {key}")
-        if one.model in OWN:
-            entry = OWN[one.model]
-            own: Any = decode(entry.config, one.settings, f"{one.called}.")
-            models[key] = Fitted(entry.fit(known, own), asdict(own), {}, 0.0)
+        if one.model in BUILTIN_SOURCES:
+            entry = BUILTIN_SOURCES[one.model]
+            own: Any = decode_settings(entry.config, one.settings, f"{one.called}.")
+            models[key] = FitResult(entry.fit(known, own), asdict(own), {}, 0.0)
         else:
-            models[key] = fit(find_name(one.model), split, one.settings, seed=seed, work=work)
+            models[key] = fit_model(canonical_name(one.model), split, one.settings, seed=seed, work=work)
     return models
 
 
-def _fit_again(known: Known, models: Mapping[str, Fitted], seed: int, work: Work | None, say: Say) -> dict[str, Fitted]:
+def _fit_again(
+    known: SourceData, models: Mapping[str, FitResult], seed: int, work: TrainingRun | None, say: ReportProgress
+) -> dict[str, FitResult]:
     """Each model with its settings and what it chose, on other events."""
-    again: dict[str, Fitted] = {}
+    again: dict[str, FitResult] = {}
     for key, model in models.items():
         say(f"training {key} again")
         name = model.scorer.name
-        if name in OWN:
-            own: Any = decode(OWN[name].config, model.settings)
-            again[key] = replace(model, scorer=OWN[name].fit(known, own))
+        if name in BUILTIN_SOURCES:
+            own: Any = decode_settings(BUILTIN_SOURCES[name].config, model.settings)
+            again[key] = replace(model, scorer=BUILTIN_SOURCES[name].fit(known, own))
         else:
             data = (known.sequences, known.catalog.size)
-            again[key] = fit_all(name, *data, model, seed=seed, work=work, facts=known.facts)
+            again[key] = refit_on_all_events(name, *data, model, seed=seed, work=work, facts=known.facts)
     return again
 
 
 def _sources(
-    models: Mapping[str, Fitted], config: PipelineConfig, histories: Sequences
-) -> tuple[list[Source], dict[str, float]]:
+    models: Mapping[str, FitResult], config: PipelineConfig, histories: Sequences
+) -> tuple[list[CandidateSource], dict[str, float]]:
     """(the sources; the recall of each approximate index that was tried, on the last of ``histories``)."""
     recalls: dict[str, float] = {}
     sources = []
     for one in config.source:
         scorer: Scorer = models[_key(one)].scorer
-        index: Approximate | None = None
+        index: HNSWIndex | None = None
         if one.index == "approximate":
             net = searchable(scorer)
             query_BD, keys_VD = net.queries(histories.take(slice(-QUERIES, None)))
             index, recalls[one.called] = approximate_if_good(keys_VD, query_BD, one.take)
-        sources.append(Source(scorer, one, index))
+        sources.append(CandidateSource(scorer, one, index))
     return sources, recalls

@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segue.config.decode import decode
+from segue.config.decode import decode_settings
 from segue.data.catalog import Catalog
-from segue.data.evaluation_cases import Cases
+from segue.data.evaluation_cases import EvaluationCases
 from segue.data.features.encoding import FeatureConfig
 from segue.data.sequences import Sequences
 from segue.data.splits import cutoffs
 from segue.data.splits.targets import later_events
 from segue.evaluation.evaluate import evaluate
 from segue.models import artifact
-from segue.models.add_items import fair
+from segue.models.add_items import with_rows_for_cold_items
 from segue.models.counting.covisitation import CoVisit, CoVisitConfig
-from segue.models.loading import restore
-from segue.models.neural.covisitation_prior import WithPrior
-from segue.models.neural.feature_embeddings import FeatureVectors
+from segue.models.loading import restore_model
+from segue.models.neural.covisitation_prior import WithCovisitationPrior
+from segue.models.neural.feature_embeddings import FeatureEmbeddings
 from segue.models.scorer import Scorer
 from segue.models.sparse_rows import item_counts
-from segue.models.zoo import Counting, find
-from segue.workflows.fit_model import as_asked
+from segue.models.zoo import ClassicEntry, find_model
+from segue.workflows.fit_model import with_target_times
 
 if TYPE_CHECKING:
     from segue.data.event_log import EventLog
@@ -35,7 +35,7 @@ SLICE = 0.1
 
 
 @dataclass(frozen=True)
-class Update:
+class UpdateReport:
     """What an update came to."""
 
     before: float
@@ -53,7 +53,7 @@ class Update:
         return asdict(self)
 
 
-class Widened:
+class ExpandedCatalogScorer:
     """A model among items it does not know: they come after everything it knows."""
 
     def __init__(self, scorer: Scorer, index_V: np.ndarray, back_V: np.ndarray) -> None:
@@ -83,7 +83,7 @@ class Widened:
         return out_BV
 
 
-def update(
+def update_model(
     run: Path,
     log: "EventLog",
     out: Path | None = None,
@@ -91,7 +91,7 @@ def update(
     replay: "EventLog | None" = None,
     items: "ItemTable | None" = None,
     seed: int = 0,
-) -> Update:
+) -> UpdateReport:
     """Trains the model in ``run`` on new events, and on old ones (``replay``) so that it does not forget; replaces it
     (or writes ``out``) only where the newest slice of the new events is not answered worse than before.
 
@@ -100,23 +100,23 @@ def update(
     anew, it takes seconds) and for a log without times.
     """
     loaded = artifact.load(run)
-    entry = find(loaded.model)
-    if isinstance(entry, Counting):
+    entry = find_model(loaded.model)
+    if isinstance(entry, ClassicEntry):
         raise ValueError(f"{loaded.model} is counted, not trained: 'segue train' on the whole log takes seconds.")
     if not log.has_times:
         raise ValueError("The newest events judge an update, so the new log needs times.")
-    config: Any = decode(entry.config, loaded.settings)
+    config: Any = decode_settings(entry.config, loaded.settings)
     log, replay = _in_context(loaded, log, replay)
     catalog = Catalog(sorted({*loaded.catalog.ids, *log.catalog().ids, *(replay.catalog().ids if replay else ())}))
     rows = _together(log, replay, catalog)
     moment = int(np.quantile(log.frame["timestamp"].to_numpy(), 1 - SLICE, method="higher"))
-    early = cutoffs.before(rows, moment)
-    cases = as_asked(later_events(rows, moment, np.ones(catalog.size, dtype=bool)), loaded.settings)
+    early = cutoffs.events_before(rows, moment)
+    cases = with_target_times(later_events(rows, moment, np.ones(catalog.size, dtype=bool)), loaded.settings)
     if not len(cases):
         raise ValueError("No person of the newest slice has a history there, so nothing can judge the update.")
-    index_V = np.concatenate([[0], loaded.catalog.index(catalog.ids)]).astype(np.int32)
-    back_V = np.concatenate([[0], catalog.index(loaded.catalog.ids)]).astype(np.int32)
-    before = _quality(Widened(restore(loaded), index_V, back_V), cases)
+    index_V = np.concatenate([[0], loaded.catalog.to_indices(catalog.ids)]).astype(np.int32)
+    back_V = np.concatenate([[0], catalog.to_indices(loaded.catalog.ids)]).astype(np.int32)
+    before = _quality(ExpandedCatalogScorer(restore_model(loaded), index_V, back_V), cases)
     shown = {**loaded.items, **({} if items is None else items.for_catalog(catalog))}
     start = replace(loaded, items=shown)
     after = _quality(_go_on(start, config, catalog, early, seed), cases)
@@ -126,14 +126,14 @@ def update(
         about = {**loaded.about, "updated_from": loaded.version, "update_ndcg@10": [before, after]}
         fresh = replace(start, catalog=catalog, arrays=scorer.arrays(), about=about)
         version = artifact.save(fresh, out or run)
-    return Update(before, after, len(cases), len(catalog) - len(loaded.catalog), version is not None, version)
+    return UpdateReport(before, after, len(cases), len(catalog) - len(loaded.catalog), version is not None, version)
 
 
 def _in_context(
     loaded: artifact.Artifact, log: "EventLog", replay: "EventLog | None"
 ) -> "tuple[EventLog, EventLog | None]":
     """The logs, with the context that the model learned from. ValueError where one has not such a column."""
-    vectors = FeatureVectors.restore(loaded.arrays, "contexts")
+    vectors = FeatureEmbeddings.restore(loaded.arrays, "contexts")
     if vectors is None:
         return log, replay
     kinds: Any = {column.name: column.kind for column in vectors.encoding.columns}
@@ -150,29 +150,31 @@ def _together(log: "EventLog", replay: "EventLog | None", catalog: Catalog) -> S
     return log.with_frame(pl.concat([replay.frame.select(columns), log.frame.select(columns)])).sequences(catalog)[0]
 
 
-def _quality(scorer: Scorer, cases: Cases) -> float:
+def _quality(scorer: Scorer, cases: EvaluationCases) -> float:
     return evaluate(scorer, cases, exclude_seen=False, ks=(10,)).metrics["ndcg@10"]
 
 
 def _go_on(loaded: artifact.Artifact, config: Any, catalog: Catalog, rows: Sequences, seed: int) -> Scorer:
     """The model trained on ``rows`` from where it stands: two epochs on a third of its learning rate."""
     from segue.training.config import TrainingConfig
-    from segue.training.expand_catalog import grow_net
-    from segue.training.export import export
+    from segue.training.expand_catalog import expand_net
+    from segue.training.export import export_scorer
     from segue.training.trainer import Trainer
 
     notes: Mapping[str, Any] = loaded.about.get("notes", {})
-    training = decode(TrainingConfig, dict(notes.get("training") or {}))
+    training = decode_settings(TrainingConfig, dict(notes.get("training") or {}))
     training = replace(training, epochs=2, learning_rate=training.learning_rate / 3)
-    features = decode(FeatureConfig, dict(notes.get("features") or {}))
-    net = grow_net(loaded, config, catalog, rows, seed, features)
+    features = decode_settings(FeatureConfig, dict(notes.get("features") or {}))
+    net = expand_net(loaded, config, catalog, rows, seed, features)
     Trainer(net, rows, training, seed).run()
-    network = export(loaded.model, net, item_counts(rows, catalog.size))
+    network = export_scorer(loaded.model, net, item_counts(rows, catalog.size))
     if features.feature_use == "placing":  # what places new items was not trained on, and is as good as before
-        told = FeatureVectors.restore(loaded.arrays, "features")
+        told = FeatureEmbeddings.restore(loaded.arrays, "features")
         network = network.with_table(network.table_VD, replace(network.sides, features=told))
     scorer: Scorer = network
     if "prior.weight" in loaded.arrays:
         prior = CoVisit.fit(rows, catalog.size, CoVisitConfig(decay=float(loaded.arrays["prior.decay"][0])))
-        scorer = WithPrior(scorer, fair(prior, scorer), float(loaded.arrays["prior.weight"][0]))
+        scorer = WithCovisitationPrior(
+            scorer, with_rows_for_cold_items(prior, scorer), float(loaded.arrays["prior.weight"][0])
+        )
     return scorer

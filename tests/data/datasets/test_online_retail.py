@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from segue.data.datasets.online_retail import online_retail, sample_folder
+from segue.data.datasets.online_retail import load_online_retail, sample_folder
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -22,7 +22,7 @@ def script():
 
 
 def test_the_log_has_the_size_its_readme_tells():
-    log, items = online_retail()
+    log, items = load_online_retail()
     frame = log.frame
     sizes = (frame.height, frame["user_id"].n_unique(), frame["item_id"].n_unique())
     assert sizes == (386_326, 4_334, 3_659)
@@ -38,7 +38,7 @@ def test_the_log_has_the_size_its_readme_tells():
 
 def test_the_log_keeps_a_shops_real_habits():
     """A basket has one customer and (but for a few that two minutes share) one time; people buy things again."""
-    log, _ = online_retail()
+    log, _ = load_online_retail()
     baskets = log.frame.group_by("session_id").agg(pl.col("user_id", "timestamp").n_unique())
     assert baskets["user_id"].max() == 1
     assert (baskets["timestamp"] == 1).mean() > 0.99

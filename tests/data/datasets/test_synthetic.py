@@ -4,7 +4,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from segue.data.datasets.synthetic import as_log, ring, shuffled_ring, switching, zipf_events
+from segue.data.datasets.synthetic import (
+    ring_sequences,
+    shuffled_ring_sequences,
+    switching_sequences,
+    to_event_log,
+    zipf_events,
+)
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -16,13 +22,13 @@ def table(rows) -> np.ndarray:
 
 
 def test_the_ring_has_no_exception_without_noise():
-    items_BT = table(ring(rng(), people=20, items=7, length=15))
+    items_BT = table(ring_sequences(rng(), people=20, items=7, length=15))
     assert (items_BT[:, 1:] == items_BT[:, :-1] % 7 + 1).all()
     assert set(items_BT[:, 0]) == set(range(1, 8))
 
 
 def test_noise_leaves_the_ring_as_often_as_it_says():
-    items_BT = table(ring(rng(), people=500, items=10, length=40, noise=0.3))
+    items_BT = table(ring_sequences(rng(), people=500, items=10, length=40, noise=0.3))
     kept = (items_BT[:, 1:] == items_BT[:, :-1] % 10 + 1).mean()
     assert kept == pytest.approx(1 - 0.3 + 0.3 / 10, abs=0.01)
     assert np.bincount(items_BT.ravel())[1:].min() > 0.8 * items_BT.size / 10
@@ -30,13 +36,13 @@ def test_noise_leaves_the_ring_as_often_as_it_says():
 
 def test_a_shuffled_ring_has_the_same_items_and_no_rule():
     options = {"people": 300, "items": 10, "length": 20}
-    mixed, plain = table(shuffled_ring(rng(), **options)), table(ring(rng(), **options))
+    mixed, plain = table(shuffled_ring_sequences(rng(), **options)), table(ring_sequences(rng(), **options))
     assert (np.sort(mixed, axis=1) == np.sort(plain, axis=1)).all()
     assert (mixed[:, 1:] == mixed[:, :-1] % 10 + 1).mean() < 0.2
 
 
 def test_people_switch_categories_as_often_as_said():
-    rows = switching(rng(), people=400, categories=4, items_each=5, length=50, switch=0.2)
+    rows = switching_sequences(rng(), people=400, categories=4, items_each=5, length=50, switch=0.2)
     category_BT = (table(rows) - 1) // 5
     assert (category_BT[:, 1:] != category_BT[:, :-1]).mean() == pytest.approx(0.2, abs=0.01)
     assert set(category_BT.ravel()) == {0, 1, 2, 3}
@@ -67,8 +73,8 @@ def test_pieces_of_any_size_are_one_log():
 
 
 def test_a_log_of_made_rows_gives_the_rows_back():
-    rows = ring(rng(), people=12, items=5, length=4)
-    log = as_log(rows)
+    rows = ring_sequences(rng(), people=12, items=5, length=4)
+    log = to_event_log(rows)
     sequences, people = log.sequences(log.catalog())
     assert sorted(zip(people, table(sequences).tolist(), strict=True)) == sorted(
         zip(map(str, range(12)), table(rows).tolist(), strict=True)
@@ -78,8 +84,8 @@ def test_a_log_of_made_rows_gives_the_rows_back():
 
 def test_messages():
     with pytest.raises(ValueError) as caught:
-        ring(rng(), people=1, items=2, length=3, noise=1.5)
+        ring_sequences(rng(), people=1, items=2, length=3, noise=1.5)
     assert str(caught.value) == "noise must be a probability, 0 to 1, got 1.5."
     with pytest.raises(ValueError) as caught:
-        switching(rng(), people=1, categories=2, items_each=2, length=3, switch=-1)
+        switching_sequences(rng(), people=1, categories=2, items_each=2, length=3, switch=-1)
     assert str(caught.value) == "switch must be a probability, 0 to 1, got -1."

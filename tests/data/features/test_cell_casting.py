@@ -3,8 +3,8 @@
 import polars as pl
 import pytest
 
-from segue.data.features.cell_casting import as_cell, row_of
-from segue.data.features.column_types import as_kind
+from segue.data.features.cell_casting import cast_cell, cast_row
+from segue.data.features.column_types import cast_column
 
 TEXTS = ["tv", " tv ", "", "3", "-3.5e2", ".5", "5.", " 5", "1_000", "0x10", "٣", "a|b", "a ; b|c", "true", "[1"]
 
@@ -12,27 +12,27 @@ TEXTS = ["tv", " tv ", "", "3", "-3.5e2", ".5", "5.", " 5", "1_000", "0x10", "٣
 @pytest.mark.parametrize("kind", ["category", "number", "list", "text"])
 @pytest.mark.parametrize("text", [*TEXTS, None])
 def test_a_text_is_what_its_column_would_be(text, kind):
-    whole = as_kind(pl.Series("c", [text], dtype=pl.String), kind)[0]
-    assert as_cell(text, kind) == (whole.to_list() if isinstance(whole, pl.Series) else whole)
+    whole = cast_column(pl.Series("c", [text], dtype=pl.String), kind)[0]
+    assert cast_cell(text, kind) == (whole.to_list() if isinstance(whole, pl.Series) else whole)
 
 
 @pytest.mark.parametrize("text", ['["a", 2, null]', "[]", "[1.5, -2]"])
 def test_a_json_list_is_a_list(text):
-    assert as_cell(text, "list") == as_kind(pl.Series("c", [text]), "list")[0].to_list()
+    assert cast_cell(text, "list") == cast_column(pl.Series("c", [text]), "list")[0].to_list()
 
 
 def test_a_vector_is_its_numbers():
-    assert as_cell("[1.5, -2]", "vector") == as_kind(pl.Series("c", ["[1.5, -2]"]), "vector")[0].to_list()
-    assert as_cell('{"a": 1}', "vector") is None and as_cell("[1", "vector") is None
-    assert as_cell("[" * 100_000, "vector") is None
+    assert cast_cell("[1.5, -2]", "vector") == cast_column(pl.Series("c", ["[1.5, -2]"]), "vector")[0].to_list()
+    assert cast_cell('{"a": 1}', "vector") is None and cast_cell("[1", "vector") is None
+    assert cast_cell("[" * 100_000, "vector") is None
 
 
 @pytest.mark.parametrize("value", [5, 5.25, True, False])
 def test_numbers_and_switches_of_a_request_are_what_a_column_of_them_would_be(value):
     for kind in ("category", "number"):
-        assert as_cell(value, kind) == as_kind(pl.Series("c", [value]), kind)[0]
+        assert cast_cell(value, kind) == cast_column(pl.Series("c", [value]), kind)[0]
 
 
 def test_a_row_has_only_what_is_known():
     kinds = {"device": "category", "age": "number", "tags": "list"}
-    assert row_of({"device": " tv", "age": "old", "other": 1, "tags": None}, kinds) == {"device": "tv"}
+    assert cast_row({"device": " tv", "age": "old", "other": 1, "tags": None}, kinds) == {"device": "tv"}

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segue.data.features.encoding import Encoding, Facts, FeatureConfig, Features
+from segue.data.features.encoding import EncodedFeatures, FeatureConfig, FeatureEncoding, ItemFeatures
 
 KINDS = {"colour": "category", "tags": "list", "price": "number", "title": "text", "image": "vector"}
 ROWS: list[dict[str, Any]] = [
@@ -18,11 +18,13 @@ ROWS: list[dict[str, Any]] = [
 SEEN = np.array([False, True, True, True, True])
 
 
-def encoding(*names: str, rows: list[dict[str, Any]] = ROWS, seen: np.ndarray = SEEN, **values: Any) -> Encoding:
-    return Encoding.learn(Facts(rows, KINDS), seen.astype(int), names, FeatureConfig(features=names, **values))
+def encoding(*names: str, rows: list[dict[str, Any]] = ROWS, seen: np.ndarray = SEEN, **values: Any) -> FeatureEncoding:
+    return FeatureEncoding.fit(
+        ItemFeatures(rows, KINDS), seen.astype(int), names, FeatureConfig(features=names, **values)
+    )
 
 
-def dense(features: Features) -> np.ndarray:
+def dense(features: EncodedFeatures) -> np.ndarray:
     """[V, F] entry by entry: the naive form."""
     out = np.zeros((len(features), features.size), dtype=np.float32)
     for i in range(len(features)):
@@ -93,7 +95,7 @@ def test_rare_values_have_no_feature_and_the_most_frequent_are_kept() -> None:
 
 def test_pad_has_no_features_and_sums_are_plain_sums() -> None:
     made = encoding("colour", "tags", "price", "title", "image")
-    features = made.of_catalog(Facts(ROWS, KINDS))
+    features = made.of_catalog(ItemFeatures(ROWS, KINDS))
     assert features.offsets[1] == 0
     weights = np.random.default_rng(0).normal(size=(made.size, 3)).astype(np.float32)
     np.testing.assert_allclose(features @ weights, dense(features) @ weights, rtol=1e-5, atol=1e-6)
@@ -114,7 +116,7 @@ def test_long_tables_are_summed_in_chunks(monkeypatch: pytest.MonkeyPatch) -> No
 def test_it_comes_back_from_arrays_without_any_word_in_them() -> None:
     made = encoding(*KINDS)
     arrays = made.arrays()
-    again = Encoding.restore(arrays)
+    again = FeatureEncoding.restore(arrays)
     np.testing.assert_array_equal(dense(made.encode(ROWS[1:])), dense(again.encode(ROWS[1:])))
     assert all("绿".encode() not in value.tobytes() and b"green" not in value.tobytes() for value in arrays.values())
 
@@ -141,14 +143,14 @@ def test_rows_count_as_often_as_they_occur() -> None:
     """Learning from a row three times is learning from three equal rows."""
     rows: list[dict[str, Any]] = [{}, {"kind": "a", "price": 1.0}, {"kind": "b", "price": 5.0}]
     config = FeatureConfig(contexts=("kind", "price"), min_items=3)
-    facts = Facts(rows, {"kind": "category", "price": "number"})
-    once = Encoding.learn(facts, np.array([0, 3, 1]), config.contexts, config)
-    apart = Facts([{}, rows[1], rows[1], rows[1], rows[2]], facts.kinds)
-    each = Encoding.learn(apart, np.array([0, 1, 1, 1, 1]), config.contexts, config)
+    facts = ItemFeatures(rows, {"kind": "category", "price": "number"})
+    once = FeatureEncoding.fit(facts, np.array([0, 3, 1]), config.contexts, config)
+    apart = ItemFeatures([{}, rows[1], rows[1], rows[1], rows[2]], facts.column_types)
+    each = FeatureEncoding.fit(apart, np.array([0, 1, 1, 1, 1]), config.contexts, config)
     for name, value in each.arrays().items():
         np.testing.assert_array_equal(once.arrays()[name], value)
     assert once.columns[0].size == 2  # b occurs once: unknown
     with pytest.raises(
         ValueError, match=r"^The log's context has no column 'region' to learn from\. Its columns: kind, price\.$"
     ):
-        Encoding.learn(facts, np.array([0, 1, 1]), ("region",), FeatureConfig(contexts=("region",)))
+        FeatureEncoding.fit(facts, np.array([0, 1, 1]), ("region",), FeatureConfig(contexts=("region",)))

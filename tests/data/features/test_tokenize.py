@@ -2,7 +2,7 @@
 
 import pytest
 
-from segue.data.features.tokenize import words
+from segue.data.features.tokenize import tokenize
 
 
 @pytest.mark.parametrize(
@@ -19,4 +19,4 @@ from segue.data.features.tokenize import words
     ],
 )
 def test_words(text: str, wanted: list[str]) -> None:
-    assert words(text) == wanted
+    assert tokenize(text) == wanted

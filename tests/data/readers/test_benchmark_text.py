@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from segue.data.readers import benchmark_text
-from segue.data.readers.raw_table import ROW, Raw
+from segue.data.readers.raw_table import ROW, RawTable
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def file(tmp_path: Path):
     return file
 
 
-def events(raw: Raw) -> list[tuple[int, str, str]]:
+def events(raw: RawTable) -> list[tuple[int, str, str]]:
     return raw.frame.select(ROW, "user_id", "item_id").rows()
 
 
@@ -26,7 +26,7 @@ def test_sequences(file) -> None:
     raw = benchmark_text.read_sequences(file("\ufeff7 a  b\ta \r\n\n8\n9 c\n"))
     assert events(raw) == [(1, "7", "a"), (1, "7", "b"), (1, "7", "a"), (4, "9", "c")]
     assert raw.rejected == [(3, "a person without items", "8")]
-    assert raw.ordered and not raw.labelled
+    assert raw.ordered and not raw.is_labeled_test
 
 
 def test_pairs(file) -> None:
@@ -45,7 +45,7 @@ def test_prefixes(file) -> None:
     raw = benchmark_text.read_prefixes(file("a b\tc\na b c\nd\te f\ng\th\n"))
     assert events(raw) == [(1, "1", "a"), (1, "1", "b"), (1, "1", "c"), (4, "4", "g"), (4, "4", "h")]
     assert raw.rejected == [(2, "not 'items, TAB, one label'", "a b c"), (3, "not 'items, TAB, one label'", "d\te f")]
-    assert raw.labelled
+    assert raw.is_labeled_test
 
 
 @pytest.mark.parametrize("junk", [b"7 \xff\n", b"7 a\x00\n"])

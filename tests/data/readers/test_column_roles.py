@@ -2,7 +2,7 @@
 
 import pytest
 
-from segue.data.readers.column_roles import choose
+from segue.data.readers.column_roles import assign_column_roles
 
 
 @pytest.mark.parametrize(
@@ -20,18 +20,18 @@ from segue.data.readers.column_roles import choose
     ],
 )
 def test_names_that_people_use(found: list[str], chosen: list[str]) -> None:
-    columns, _ = choose(found, None)
+    columns, _ = assign_column_roles(found, None)
     roles = ["user_id", "item_id", "timestamp"][: len(chosen)]
     assert [columns[role] for role in roles] == chosen
 
 
 def test_every_guess_is_told_and_what_needs_none_is_not() -> None:
-    _, notes = choose(["user_id", "sku", "Time"], None)
+    _, notes = assign_column_roles(["user_id", "sku", "Time"], None)
     assert notes == ["Column 'sku' is taken as item_id.", "Column 'Time' is taken as timestamp."]
 
 
 def test_a_choice_by_hand_settles_it() -> None:
-    columns, notes = choose(["user", "shopper", "item"], {"user_id": "shopper"})
+    columns, notes = assign_column_roles(["user", "shopper", "item"], {"user_id": "shopper"})
     assert columns == {"user_id": "shopper", "item_id": "item"}
     assert notes == ["Column 'item' is taken as item_id."]
 
@@ -64,4 +64,4 @@ def test_a_choice_by_hand_settles_it() -> None:
 )
 def test_what_cannot_be_is_one_sentence(found: list[str], wanted: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        choose(found, wanted)
+        assign_column_roles(found, wanted)

@@ -8,7 +8,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from segue.data.readers.data_frames import from_table
+from segue.data.readers.data_frames import read_data_frame
 from segue.data.readers.events import read_events
 
 T0 = 1_700_000_000
@@ -65,7 +65,7 @@ def test_the_callers_pandas_table_is_left_alone() -> None:
 
 
 def test_rows_count_from_one() -> None:
-    assert from_table(pl.DataFrame({"a": [5, 6]})).frame.rows() == [(1, 5), (2, 6)]
+    assert read_data_frame(pl.DataFrame({"a": [5, 6]})).frame.rows() == [(1, 5), (2, 6)]
 
 
 def test_from_frame_is_read_events() -> None:

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segue.data.readers import delimited
-from segue.data.readers.delimited import LONGEST_ROW, read_delimited
-from segue.data.readers.raw_table import ROW, Raw
+from segue.data.readers.delimited import MAX_ROW_CHARS, read_delimited
+from segue.data.readers.raw_table import ROW, RawTable
 
 HEAD = "user,item,time\n"
 
 
 @pytest.fixture
 def read(tmp_path: Path):
-    def read(text: str | bytes, separator: str = ",", name: str = "log.csv") -> Raw:
+    def read(text: str | bytes, separator: str = ",", name: str = "log.csv") -> RawTable:
         path = tmp_path / name
         path.write_bytes(text.encode() if isinstance(text, str) else text)
         return read_delimited(path, separator=separator)
@@ -36,7 +36,7 @@ def test_fast_equals_careful(tmp_path_factory: pytest.TempPathFactory, body: str
     path = tmp_path_factory.mktemp("csv") / "log.csv"
     path.write_bytes((HEAD + body).encode())
     raw = read_delimited(path, separator=",")
-    careful = delimited._carefully(path, ["user", "item", "time"], ",", True)
+    careful = delimited._read_row_by_row(path, ["user", "item", "time"], ",", True)
     assert raw.frame.rows() == careful.frame.rows()
     assert raw.rejected == careful.rejected
 
@@ -88,7 +88,7 @@ def test_a_field_too_long_for_a_row_stops_nothing(read) -> None:
     assert len(text) == 500
 
 
-@pytest.mark.parametrize("lines", [LONGEST_ROW - 2, LONGEST_ROW - 1])
+@pytest.mark.parametrize("lines", [MAX_ROW_CHARS - 2, MAX_ROW_CHARS - 1])
 def test_a_quoted_field_may_span_many_lines(lines: int, read) -> None:
     raw = read('user,item,note\nu,a,"' + "x\n" * lines + '"\nv,b,c"c\n')
     assert raw.frame["user"].to_list() == ["u", "v"]
@@ -96,9 +96,9 @@ def test_a_quoted_field_may_span_many_lines(lines: int, read) -> None:
 
 
 def test_a_quotation_mark_open_for_too_long_is_a_fault(read) -> None:
-    raw = read('user,item,note\nu,a,"' + "x,y,z\n" * LONGEST_ROW + 'v,b,c"\n')
+    raw = read('user,item,note\nu,a,"' + "x,y,z\n" * MAX_ROW_CHARS + 'v,b,c"\n')
     assert raw.rejected[0] == (2, "a quotation mark that is never closed", 'u,a,"x,y,z')
-    assert raw.frame.height == LONGEST_ROW
+    assert raw.frame.height == MAX_ROW_CHARS
 
 
 @pytest.mark.parametrize("separator", [";", "\t", "|"])

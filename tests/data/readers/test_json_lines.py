@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from segue.data.readers import json_lines
 from segue.data.readers.events import read_events
-from segue.data.readers.json_lines import KindColumn, read_json_lines
-from segue.data.readers.raw_table import ROW, Raw
+from segue.data.readers.json_lines import MixedTypeColumn, read_json_lines
+from segue.data.readers.raw_table import ROW, RawTable
 
 
 @pytest.fixture
 def read(tmp_path: Path):
-    def read(text: str | bytes) -> Raw:
+    def read(text: str | bytes) -> RawTable:
         path = tmp_path / "log.jsonl"
         path.write_bytes(text.encode() if isinstance(text, str) else text)
         return read_json_lines(path)
@@ -39,7 +39,7 @@ values = st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.te
 @settings(deadline=None, max_examples=300)
 def test_blocks_join_to_one_column(blocks: list[list[Any]]) -> None:
     """Whatever kinds come in whatever blocks: nothing is lost, moved, or changed."""
-    column, flat = KindColumn(), [value for block in blocks for value in block]
+    column, flat = MixedTypeColumn(), [value for block in blocks for value in block]
     first = 0
     for block in blocks:
         column.add(first, block)
@@ -56,7 +56,7 @@ def test_blocks_join_to_one_column(blocks: list[list[Any]]) -> None:
 
 
 def test_the_rarer_kind_is_odd() -> None:
-    column = KindColumn()
+    column = MixedTypeColumn()
     column.add(0, [1, 2, None])
     column.add(3, ["1", 3])
     column.add(5, [None, "x"])
@@ -67,7 +67,7 @@ def test_the_rarer_kind_is_odd() -> None:
 
 def test_of_equally_common_kinds_text_stays() -> None:
     for mixture in ([1, "1"], ["1", 1], [True, "true"]):
-        column = KindColumn()
+        column = MixedTypeColumn()
         column.add(0, mixture)
         assert column.main == "text"
 

@@ -32,9 +32,9 @@ def test_the_report_in_lines(tmp_path: Path) -> None:
 
 def test_the_steps_after_reading_are_noted() -> None:
     report = ReadReport("x", "csv", {}, ("one",), 10, {})
-    after = report.noting("two", taken_out=3, reason="too old").noting(taken_out=1, reason="too old").noting()
+    after = report.with_note("two", taken_out=3, reason="too old").with_note(taken_out=1, reason="too old").with_note()
     assert after.notes == ("one", "two")
-    assert after.trimmed == {"too old": 4}
+    assert after.removed == {"too old": 4}
     assert (report.kept, after.kept) == (10, 6)
 
 

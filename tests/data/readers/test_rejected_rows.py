@@ -22,16 +22,16 @@ def test_no_bad_row_is_overlooked(rows: list[tuple[str | None, str | None, int |
     frame = pl.DataFrame(rows, schema=schema, orient="row").with_row_index(ROW, offset=1)
     ready = {name: frame[name] for name in schema}
     columns = {name: name for name in schema}
-    suspect = rejected_rows.suspicious(ready)
-    quick = rejected_rows.set_aside(
+    suspect = rejected_rows.has_invalid_cell(ready)
+    quick = rejected_rows.reject_rows(
         frame.filter(suspect), columns, {n: c.filter(suspect) for n, c in ready.items()}, {}
     )
-    assert quick == rejected_rows.set_aside(frame, columns, ready, {})
+    assert quick == rejected_rows.reject_rows(frame, columns, ready, {})
 
 
 def test_the_file_can_be_read_back(tmp_path: Path) -> None:
     path = tmp_path / "bad.csv"
-    rejected_rows.write(path, [(7, "why", 'a,"b"\n\tc'), (3, "茶", "")])
+    rejected_rows.write_rejected_rows(path, [(7, "why", 'a,"b"\n\tc'), (3, "茶", "")])
     with path.open(encoding="utf-8", newline="") as file:
         assert list(csv.reader(file)) == [["row", "reason", "text"], ["3", "茶", ""], ["7", "why", 'a,"b"\n\tc']]
 
@@ -58,5 +58,5 @@ def test_rows_are_written_also_where_the_log_is_refused(tmp_path: Path) -> None:
 
 
 def test_reasons_are_counted_the_commonest_first() -> None:
-    found = rejected_rows.count([(1, "b", ""), (2, "a", ""), (3, "a", "")])
+    found = rejected_rows.count_by_reason([(1, "b", ""), (2, "a", ""), (3, "a", "")])
     assert list(found.items()) == [("a", 2), ("b", 1)]

@@ -40,7 +40,7 @@ def test_n_one_is_leave_last_out(make_log, plain):
     one, other = split_log(log, "leave-last-n-out", n=1), split_log(log, "leave-last-out")
     assert plain(one, one.test) == plain(other, other.test)
     assert plain(one, one.validation) == plain(other, other.validation)
-    assert one.train.lists() == other.train.lists()
+    assert one.train.to_lists() == other.train.to_lists()
     assert one.fingerprint != other.fingerprint
 
 

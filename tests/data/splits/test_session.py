@@ -12,7 +12,7 @@ from segue.data.readers.events import read_events
 from segue.data.sequences import Sequences
 from segue.data.splits.split import split_log
 from segue.data.splits.targets import prefix_groups
-from segue.data.splits.user_sequences import sessions
+from segue.data.splits.user_sequences import session_sequences
 
 DATA = Path(os.environ.get("SEGUE_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
 MINUTE = 60_000_000
@@ -56,7 +56,7 @@ def test_nothing_from_the_future_trains(make_log):
     split = split_log(make_log(rows, session=True), "sessions")
     for trained, asked in ((split.train, split.validation), (split.refit, split.test)):
         begins = [asked.histories.times[start] for start in asked.histories.starts]
-        assert trained.flat().times.max() < min(begins)
+        assert trained.to_contiguous().times.max() < min(begins)
     assert split.refit.num_events < sum(1 for row in rows if row[2] < max(r[2] for r in rows))
 
 
@@ -94,7 +94,7 @@ def test_sessions_against_naive(make_log, rows):
             before = t
     log = make_log([(user, f"i{at}", t * MINUTE) for at, (user, t) in enumerate(rows)])
     catalog = log.catalog()
-    found, meaning = sessions(log, catalog, 30.0)
+    found, meaning = session_sequences(log, catalog, 30.0)
     assert [catalog.names(row) for row in found] == [[f"i{at}" for _, at in row] for row in sorted(wanted)]
     assert meaning == "sessions end at a pause of 30 minutes"
 

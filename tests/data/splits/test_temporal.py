@@ -101,13 +101,16 @@ def test_nothing_from_the_future_trains(make_log):
     rows += [(f"u{u}", item, 950 + 2 * u) for u in range(10) for item in ("canary-1", "canary-2")]
     rows += [(f"u{u}", item, 860 + u) for u in range(10) for item in ("finch-1", "finch-2")]
     split = split_log(make_log(rows), "time")
-    seen = {part: set(rows.flat().items.tolist()) for part, rows in (("train", split.train), ("refit", split.refit))}
+    seen = {
+        part: set(rows.to_contiguous().items.tolist())
+        for part, rows in (("train", split.train), ("refit", split.refit))
+    }
     assert not any(item.startswith("canary") for item in split.catalog.ids)
-    finches = set(split.catalog.index(["finch-1", "finch-2"]).tolist())
+    finches = set(split.catalog.to_indices(["finch-1", "finch-2"]).tolist())
     assert finches <= seen["refit"]
     assert not finches & seen["train"]
-    assert split.train.flat().times.max() < split.validation.times.min()
-    assert split.refit.flat().times.max() < split.test.times.min()
+    assert split.train.to_contiguous().times.max() < split.validation.times.min()
+    assert split.refit.to_contiguous().times.max() < split.test.times.min()
     assert split.test.dropped["item not in training"] == 20
     assert split.validation.dropped["item not in training"] >= 10
 

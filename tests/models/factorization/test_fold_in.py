@@ -10,8 +10,13 @@ from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.models.factorization.bpr import BPR, BPRConfig
 from segue.models.factorization.ease import EASE, EASEConfig
-from segue.models.factorization.fold_in import fold_in_map, people_by_items, pooled, settle
-from segue.models.factorization.fpmc import FPMCConfig, Table, gradients, transitions
+from segue.models.factorization.fold_in import (
+    fill_empty_histories,
+    fold_in_map,
+    user_item_matrix,
+    weighted_mean_embedding,
+)
+from segue.models.factorization.fpmc import AdagradTable, FPMCConfig, bpr_gradients, item_transitions
 from segue.models.factorization.ials import IALS, IALSConfig
 from segue.models.factorization.spectral import Spectral, SpectralConfig
 from segue.models.sparse_rows import item_counts, tie_breaker
@@ -37,12 +42,12 @@ def occurring() -> np.ndarray:
 
 def test_people_by_items_counts_an_item_once_and_leaves_out_who_has_none() -> None:
     rows = [[1, 1, 2], [], [PAD], [3, PAD]]
-    assert people_by_items(Sequences.from_lists(rows), 5).toarray().tolist() == [[0, 1, 1, 0, 0], [0, 0, 0, 1, 0]]
+    assert user_item_matrix(Sequences.from_lists(rows), 5).toarray().tolist() == [[0, 1, 1, 0, 0], [0, 0, 0, 1, 0]]
 
 
 def test_pooled_is_the_weighted_mean() -> None:
     vectors = np.array([[0, 0], [1, 0], [0, 2]], dtype=np.float32)
-    found = pooled(Sequences.from_lists([[1, 2], [], [2, PAD, 1]]), vectors, 0.5)
+    found = weighted_mean_embedding(Sequences.from_lists([[1, 2], [], [2, PAD, 1]]), vectors, 0.5)
     np.testing.assert_allclose(found, [[1 / 3, 4 / 3], [0, 0], [2 / 3, 2 / 3]], atol=1e-6)
 
 
@@ -53,7 +58,7 @@ def test_the_fold_in_map_finds_the_linear_map_there_is() -> None:
 
 def test_settle_puts_what_nobody_took_last_and_answers_the_empty_by_popularity() -> None:
     popularity = np.array([0, 2e-6, 1e-6, 0], dtype=np.float32)
-    found = settle(
+    found = fill_empty_histories(
         np.array([[9, 1, 1, 5], [9, 9, 9, 9]], dtype=np.float32), Sequences.from_lists([[1], []]), popularity
     )
     assert found[0].argsort()[::-1].tolist()[:2] == [1, 2]
@@ -83,7 +88,7 @@ def test_ease_keeps_the_largest_weights_of_each_row() -> None:
 
 
 def test_ease_refuses_a_catalogue_it_cannot_invert(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segue.models.factorization.ease.ITEMS", 3)
+    monkeypatch.setattr("segue.models.factorization.ease.MAX_ITEMS", 3)
     with pytest.raises(ValueError, match="EASE inverts a matrix of all") as raised:
         EASE.fit(LOG, SIZE, EASEConfig())
     count = len(occurring())
@@ -98,7 +103,7 @@ def test_ials_folds_a_history_in_as_the_library_solves_its_own_people() -> None:
     config = IALSConfig(dim=6, confidence=5.0, regularization=2.0, decay=1.0)
     model = IALS.fit(LOG, SIZE, config)
     items = model.items_VD.astype(np.float64)
-    for row, found in zip(ROWS[:10], model.people(Sequences.from_lists(ROWS[:10])), strict=True):
+    for row, found in zip(ROWS[:10], model.user_embeddings(Sequences.from_lists(ROWS[:10])), strict=True):
         confidence = 1.0 + 4.0 * taken([row])[0]
         system = (items.T * confidence) @ items + 2.0 * np.eye(6)
         wanted = np.linalg.solve(system, 5.0 * taken([row])[0] @ items)
@@ -111,12 +116,12 @@ def test_ials_and_the_library_agree_on_a_new_person() -> None:
     config = IALSConfig(dim=6, confidence=5.0, regularization=2.0, decay=1.0)
     model = IALS.fit(LOG, SIZE, config)
     theirs = AlternatingLeastSquares(factors=6, alpha=5.0, regularization=2.0, num_threads=1, random_state=0)
-    theirs.fit(people_by_items(LOG, SIZE), show_progress=False)
+    theirs.fit(user_item_matrix(LOG, SIZE), show_progress=False)
     theirs.item_factors = model.items_VD
     theirs._YtY = None
-    new = people_by_items(Sequences.from_lists([[2, 4, 6]]), SIZE)
+    new = user_item_matrix(Sequences.from_lists([[2, 4, 6]]), SIZE)
     found = theirs.recalculate_user(0, new)
-    np.testing.assert_allclose(model.people(Sequences.from_lists([[2, 4, 6]]))[0], found, rtol=1e-2, atol=1e-3)
+    np.testing.assert_allclose(model.user_embeddings(Sequences.from_lists([[2, 4, 6]]))[0], found, rtol=1e-2, atol=1e-3)
 
 
 def test_bpr_puts_what_people_took_together_first() -> None:
@@ -138,7 +143,7 @@ def test_fpmc_gradient_is_the_finite_difference() -> None:
         squares = sum(float((part * part).sum()) for part in (query, good, bad))
         return float(np.log1p(np.exp(-(query * (good - bad)).sum()))) + 0.5 * 0.1 * squares
 
-    for n, gradient in enumerate(gradients(*parts, 0.1)):
+    for n, gradient in enumerate(bpr_gradients(*parts, 0.1)):
         for column in range(6):
             moved = [[part.copy() for part in parts] for _ in range(2)]
             moved[0][n][0, column] += 1e-5
@@ -148,14 +153,14 @@ def test_fpmc_gradient_is_the_finite_difference() -> None:
 
 
 def test_fpmc_transitions_by_hand() -> None:
-    person, last, item = transitions(Sequences.from_lists([[1, 2], [PAD, 3], [PAD], [4, PAD, 5]]))
+    person, last, item = item_transitions(Sequences.from_lists([[1, 2], [PAD, 3], [PAD], [4, PAD, 5]]))
     assert person.tolist() == [0, 0, 1, 2, 2]
     assert last.tolist() == [PAD, 1, PAD, PAD, PAD]
     assert item.tolist() == [1, 2, 3, 4, 5]
 
 
 def test_a_table_moves_only_what_is_touched_and_adds_what_comes_twice() -> None:
-    table = Table(np.ones((4, 2), dtype=np.float32), 0.5)
+    table = AdagradTable(np.ones((4, 2), dtype=np.float32), 0.5)
     table.step(np.array([1, 3, 1]), np.array([[1.0, 0.0], [2.0, 2.0], [1.0, 0.0]], dtype=np.float32))
     np.testing.assert_allclose(table.rows, [[1, 1], [0.5, 1], [1, 1], [0.5, 0.5]], atol=1e-5)
 

@@ -5,7 +5,7 @@ import pytest
 
 from segue.data.sequences import Sequences
 from segue.models.factorization import spectral
-from segue.models.factorization.spectral import spectral_vectors
+from segue.models.factorization.spectral import spectral_embeddings
 
 
 def chain(size, rows=200):
@@ -18,24 +18,24 @@ def chain(size, rows=200):
 def test_vectors_have_unit_length_and_repeat_exactly(size, dim):
     """A small catalogue used to give other vectors from call to call."""
     log = chain(size)
-    first = spectral_vectors(log, size, dim, np.random.default_rng(1))
+    first = spectral_embeddings(log, size, dim, np.random.default_rng(1))
     assert (first.shape, first.dtype) == ((size, dim), np.float32)
     np.testing.assert_allclose(np.linalg.norm(first, axis=1), 1.0, rtol=1e-5)
     for _ in range(4):
-        np.testing.assert_array_equal(spectral_vectors(log, size, dim, np.random.default_rng(1)), first)
+        np.testing.assert_array_equal(spectral_embeddings(log, size, dim, np.random.default_rng(1)), first)
 
 
 def test_both_ways_of_decomposing_give_the_same_geometry(monkeypatch):
     """Signs are free; the angles between items are not."""
     log = chain(80)
-    dense = spectral_vectors(log, 80, 10, np.random.default_rng(1))
+    dense = spectral_embeddings(log, 80, 10, np.random.default_rng(1))
     monkeypatch.setattr(spectral, "DENSE_SIZE", 0)
-    sparse = spectral_vectors(log, 80, 10, np.random.default_rng(1))
+    sparse = spectral_embeddings(log, 80, 10, np.random.default_rng(1))
     np.testing.assert_allclose(dense[1:] @ dense[1:].T, sparse[1:] @ sparse[1:].T, atol=0.05)
 
 
 def test_items_that_occur_together_lie_together():
-    vectors = spectral_vectors(chain(60), 60, 8, np.random.default_rng(1))
+    vectors = spectral_embeddings(chain(60), 60, 8, np.random.default_rng(1))
     near = np.mean([vectors[i] @ vectors[i + 1] for i in range(10, 50)])
     far = np.mean([vectors[i] @ vectors[60 - i] for i in range(10, 25)])
     assert near > 0.8
@@ -43,7 +43,7 @@ def test_items_that_occur_together_lie_together():
 
 
 def test_items_that_never_occur_get_a_vector_all_the_same():
-    vectors = spectral_vectors(Sequences.from_lists([[1, 2, 1, 2]]), 9, 4, np.random.default_rng(1))
+    vectors = spectral_embeddings(Sequences.from_lists([[1, 2, 1, 2]]), 9, 4, np.random.default_rng(1))
     assert np.isfinite(vectors).all()
-    alone = spectral_vectors(Sequences.from_lists([[1]]), 9, 4, np.random.default_rng(1))
+    alone = spectral_embeddings(Sequences.from_lists([[1]]), 9, 4, np.random.default_rng(1))
     np.testing.assert_allclose(np.linalg.norm(alone, axis=1), 1.0, rtol=1e-5)

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from segue.models.forecasting.exponential_smoothing import DAMPING, Smoothing, choose, forecast, forecasts
+from segue.models.forecasting.exponential_smoothing import (
+    DAMPING,
+    SmoothingParameters,
+    forecast,
+    one_step_forecasts,
+    select_parameters,
+)
 
 
 @pytest.fixture
@@ -18,7 +24,7 @@ def test_each_item_is_smoothed_as_statsmodels_does_it(series, rate, trend):
     """Begun, as here, with the mean of the first periods, until their number reaches 1 / rate."""
     reference = pytest.importorskip("statsmodels.tsa.api", reason="needs the extra trend")
     begun = max(1, int(np.ceil(1 / rate)) - 1)
-    for row, ours in zip(series, forecast(series, Smoothing(rate, trend)), strict=True):
+    for row, ours in zip(series, forecast(series, SmoothingParameters(rate, trend)), strict=True):
         model = reference.Holt(
             row[begun:].astype(float),
             damped_trend=True,
@@ -33,38 +39,38 @@ def test_each_item_is_smoothed_as_statsmodels_does_it(series, rate, trend):
 def test_simple_smoothing_is_a_weighted_mean(series):
     """With rate 1/2: the newest counts half, the one before a quarter, ..., the first as much as the second."""
     weights = np.append(0.5 ** np.arange(1, 30), 0.5**29)
-    np.testing.assert_allclose(forecast(series, Smoothing(0.5)), series[:, ::-1] @ weights, rtol=1e-6)
+    np.testing.assert_allclose(forecast(series, SmoothingParameters(0.5)), series[:, ::-1] @ weights, rtol=1e-6)
 
 
 def test_no_rate_is_the_mean_and_rate_one_the_last_period(series):
-    np.testing.assert_allclose(forecast(series, Smoothing(0.0)), series.mean(axis=1), rtol=1e-6)
-    np.testing.assert_allclose(forecast(series, Smoothing(1.0)), series[:, -1])
+    np.testing.assert_allclose(forecast(series, SmoothingParameters(0.0)), series.mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(forecast(series, SmoothingParameters(1.0)), series[:, -1])
 
 
 def test_every_forecast_knows_only_what_came_before(series):
-    how = Smoothing(0.3, 0.2)
-    made = [row.copy() for row in forecasts(series, how)]
+    how = SmoothingParameters(0.3, 0.2)
+    made = [row.copy() for row in one_step_forecasts(series, how)]
     assert len(made) == 30
     for t in (1, 2, 7, 29):
         changed = series.copy()
         changed[:, t:] = 99.0
-        np.testing.assert_array_equal(made[t - 1], list(forecasts(changed, how))[t - 1])
+        np.testing.assert_array_equal(made[t - 1], list(one_step_forecasts(changed, how))[t - 1])
     np.testing.assert_array_equal(np.maximum(made[-1], 0), forecast(series, how))
 
 
 def test_a_trend_goes_on_but_not_for_ever_and_never_below_nothing():
     line = np.arange(40, dtype=np.float32)[None]
-    up, flat = forecast(line, Smoothing(0.5, 0.2))[0], forecast(line, Smoothing(0.5))[0]
+    up, flat = forecast(line, SmoothingParameters(0.5, 0.2))[0], forecast(line, SmoothingParameters(0.5))[0]
     assert flat < up < 41
-    assert forecast(line[:, ::-1], Smoothing(0.9, 0.5))[0] == 0.0
+    assert forecast(line[:, ::-1], SmoothingParameters(0.9, 0.5))[0] == 0.0
 
 
 def test_noise_round_a_mean_is_forgotten_slowly_and_a_walk_quickly():
     rng = np.random.default_rng(1)
     noise = 20 + rng.normal(size=(30, 40))
     walk = 20 + rng.normal(size=(30, 40)).cumsum(axis=1)
-    assert choose(noise).rate <= 0.05
-    assert choose(walk).rate >= 0.8
+    assert select_parameters(noise).rate <= 0.05
+    assert select_parameters(walk).rate >= 0.8
 
 
 def test_the_chosen_rate_has_the_smallest_error_of_all(series):
@@ -81,17 +87,17 @@ def test_the_chosen_rate_has_the_smallest_error_of_all(series):
                 level = level + gain * (row[t] - level)
         return total
 
-    found = choose(series)
+    found = select_parameters(series)
     assert found.trend == 0.0
     assert all(error(found.rate) <= error(rate) for rate in (0.0, 0.05, 0.1, 0.3, 0.5, 0.9))
 
 
 @pytest.mark.parametrize("bins", [1, 2])
 def test_too_few_periods_to_choose_by(bins):
-    assert choose(np.ones((3, bins), dtype=np.float32)) == Smoothing(0.0)
+    assert select_parameters(np.ones((3, bins), dtype=np.float32)) == SmoothingParameters(0.0)
 
 
 def test_no_period_is_no_series():
     with pytest.raises(ValueError) as error:
-        forecast(np.ones((3, 0), dtype=np.float32), Smoothing(0.5))
+        forecast(np.ones((3, 0), dtype=np.float32), SmoothingParameters(0.5))
     assert str(error.value) == "A forecast needs at least one period."

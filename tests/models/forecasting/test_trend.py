@@ -52,7 +52,7 @@ def test_every_method_sees_what_rises_and_what_falls(values):
 def test_rising_lists_the_best_lift_first_with_its_periods():
     first, *rest = fitted().rising(5)
     assert first.item == 2
-    assert first.lift == pytest.approx(first.forecast / first.usual, rel=1e-6)
+    assert first.lift == pytest.approx(first.forecast / first.baseline, rel=1e-6)
     assert first.events == 90
     assert first.recent[-3:] == (14, 16, 18)
     assert all(1 < one.lift <= first.lift for one in rest)
@@ -111,11 +111,11 @@ def test_settings_that_make_no_sense(values, sentence):
 
 
 def real(name):
-    from segue.data.datasets.online_retail import online_retail
+    from segue.data.datasets.online_retail import load_online_retail
     from segue.data.readers.events import read_events
 
     if name == "online-retail":
-        return split_log(online_retail()[0], "time")
+        return split_log(load_online_retail()[0], "time")
     path = DATA / "ml-100k" / "ml-100k.inter"
     if not path.exists():
         pytest.skip(f"{path} is not there: set SEGUE_DATA to the folder that holds the benchmark logs.")
@@ -130,11 +130,11 @@ def test_it_beats_all_time_popularity_on_a_time_split(name):
     from segue.evaluation.bootstrap import paired_difference
     from segue.evaluation.evaluate import evaluate
     from segue.evaluation.metrics import ndcg
-    from segue.workflows.fit_model import fit
+    from segue.workflows.fit_model import fit_model
 
     split = real(name)
     trend, popularity = (
-        evaluate(fit(model, split).scorer, split.validation, exclude_seen=split.exclude_seen)
+        evaluate(fit_model(model, split).scorer, split.validation, exclude_seen=split.exclude_seen)
         for model in ("trend", "popularity")
     )
     gains = [ndcg(found.ranks, 10) for found in (trend, popularity)]

@@ -7,11 +7,11 @@ from segue.data.catalog import PAD
 from segue.data.sequences import NO_TIME, Sequences
 from segue.models.counting.covisitation import CoVisit, CoVisitConfig
 from segue.models.counting.markov import Markov, MarkovConfig
-from segue.models.generation.decoder_state import Rereading, continuation
+from segue.models.generation.decoder_state import FullRescore, initial_state
 from segue.models.generation.generate import generate
-from segue.models.generation.sampling import Draws, draw
-from segue.models.generation.strategy import Strategy, strategy
-from segue.models.neural.covisitation_prior import WithPrior
+from segue.models.generation.sampling import CounterBasedUniform, sample_items
+from segue.models.generation.strategy import Strategy, find_strategy
+from segue.models.neural.covisitation_prior import WithCovisitationPrior
 from segue.models.neural.neural_scorer import NeuralScorer
 from segue.models.scorer import top_k
 
@@ -110,7 +110,7 @@ def test_samples_come_as_often_as_the_softmax_says(table):
         (1.0, None, 0.7),
         (2.0, 5, 0.9),
     ]:
-        drawn = draw(scores_RV, uniform, temperature=temperature, top=top, mass=mass)
+        drawn = sample_items(scores_RV, uniform, temperature=temperature, top=top, mass=mass)
         for row in range(2):
             p = softmax(scores_RV[row].astype(np.float64) / temperature)
             order = np.argsort(-p)
@@ -127,22 +127,22 @@ def test_samples_come_as_often_as_the_softmax_says(table):
 
 def test_draws_are_uniform_and_belong_to_their_history():
     rows = Sequences.from_lists([[1, 2, 3], [3, 2, 1], [], [1, 2], [1, 2, 3]])
-    draws = Draws.of(np.random.default_rng(1), rows)
+    draws = CounterBasedUniform.of(np.random.default_rng(1), rows)
     u = draws.uniform(0, 4000)
     np.testing.assert_allclose(u.mean(axis=1), 0.5, atol=0.03)
     np.testing.assert_allclose(u.std(axis=1), 12**-0.5, atol=0.02)
     assert abs(np.corrcoef(u[:4])[np.triu_indices(4, 1)]).max() < 0.06
     assert abs(np.corrcoef(u[0], draws.uniform(1, 4000)[0])[0, 1]) < 0.06
     np.testing.assert_array_equal(u[0], u[4])
-    alone = Draws.of(np.random.default_rng(1), Sequences.from_lists([[3, 2, 1]])).uniform(0, 4000)
+    alone = CounterBasedUniform.of(np.random.default_rng(1), Sequences.from_lists([[3, 2, 1]])).uniform(0, 4000)
     np.testing.assert_array_equal(alone[0], u[1])
-    assert (Draws.of(np.random.default_rng(2), rows).uniform(0, 5) != u[:, :5]).all()
+    assert (CounterBasedUniform.of(np.random.default_rng(2), rows).uniform(0, 5) != u[:, :5]).all()
 
 
 def drawn_lists(table, history, k, how, seed):
     """The lists that an aggregation draws, one at a time with the same numbers."""
     rows = Sequences.from_lists([history])
-    draws = Draws.of(np.random.default_rng(seed), rows)
+    draws = CounterBasedUniform.of(np.random.default_rng(seed), rows)
     out = []
     for c in range(how.lists):
         written = []
@@ -156,8 +156,8 @@ def drawn_lists(table, history, k, how, seed):
 
 @pytest.mark.parametrize("discount", [1.0, 0.0, 2.0])
 def test_reciprocal_rank_adds_up_its_lists(table, discount):
-    how = strategy("reciprocal-rank", lists=7, temperature=1.5, discount=discount)
-    assert strategy("reciprocal-rank") == Strategy("reciprocal-rank", 30, 10, 0.6, 20, None, 1.0)
+    how = find_strategy("reciprocal-rank", lists=7, temperature=1.5, discount=discount)
+    assert find_strategy("reciprocal-rank") == Strategy("reciprocal-rank", 30, 10, 0.6, 20, None, 1.0)
     items, scores = lists(table, HISTORIES, 4, how, seed=3)
     for row, history in enumerate(HISTORIES):
         total = 1e-9 * softmax(open_scores(table, history, []))
@@ -171,8 +171,8 @@ def test_reciprocal_rank_adds_up_its_lists(table, discount):
 
 @pytest.mark.parametrize("discount", [0.0, 2.0])
 def test_relevance_adds_up_the_probabilities(table, discount):
-    how = strategy("relevance", lists=6, discount=discount)
-    assert strategy("relevance") == Strategy("relevance", 30, 10, 0.7, None, None, 0.0)
+    how = find_strategy("relevance", lists=6, discount=discount)
+    assert find_strategy("relevance") == Strategy("relevance", 30, 10, 0.7, None, None, 0.0)
     items, scores = lists(table, HISTORIES, 4, how, seed=3)
     for row, history in enumerate(HISTORIES):
         total = np.zeros(SIZE)
@@ -186,15 +186,15 @@ def test_relevance_adds_up_the_probabilities(table, discount):
 
 
 def test_relevance_is_what_endless_reciprocal_ranks_come_to(table):
-    ranks = lists(table, [[3]], 5, strategy("reciprocal-rank", temperature=1.0, top=None, lists=60_000))
-    chances = lists(table, [[3]], 5, strategy("relevance", temperature=1.0, discount=1.0, lists=20_000))
+    ranks = lists(table, [[3]], 5, find_strategy("reciprocal-rank", temperature=1.0, top=None, lists=60_000))
+    chances = lists(table, [[3]], 5, find_strategy("relevance", temperature=1.0, discount=1.0, lists=20_000))
     assert ranks[0].tolist() == chances[0].tolist()
     np.testing.assert_allclose(ranks[1] / 60_000, chances[1], rtol=0.02)
 
 
 def test_a_hot_discount_leaves_the_first_softmax(table):
     rows = [h for h in HISTORIES if h]
-    steep = lists(table, rows, 5, strategy("relevance", discount=60.0))[0]
+    steep = lists(table, rows, 5, find_strategy("relevance", discount=60.0))[0]
     assert steep.tolist() == lists(table, rows, 5, "top-k")[0].tolist()
 
 
@@ -232,13 +232,13 @@ def test_repeats_only_when_asked(table):
     loop = Table()
     loop.logits_VV[:, 1] = 50.0
     for kind in ("greedy", "beam", "sample"):
-        assert lists(loop, [[3]], 4, strategy(kind, repeats=True))[0].tolist() == [[1, 1, 1, 1]]
+        assert lists(loop, [[3]], 4, find_strategy(kind, repeats=True))[0].tolist() == [[1, 1, 1, 1]]
         assert lists(loop, [[3]], 4, kind)[0][0].tolist().count(1) == 1
 
 
 @pytest.mark.parametrize("kind", ["sample", "reciprocal-rank", "relevance"])
 def test_drawn_lists_repeat_with_the_generator(table, kind):
-    hot = strategy(kind, temperature=3.0, top=None, **({} if kind == "sample" else {"lists": 2}))
+    hot = find_strategy(kind, temperature=3.0, top=None, **({} if kind == "sample" else {"lists": 2}))
     one, two, other = (lists(table, HISTORIES, 5, hot, seed=s)[0] for s in (4, 4, 5))
     np.testing.assert_array_equal(one, two)
     assert (one != other).any()
@@ -265,16 +265,16 @@ def test_a_continuation_equals_reading_anew(name, fit_model, ring):
         name, quick = "gru4rec", quick | {"cell": "lstm", "layers": 2, "embedding": "one-hot"}
     scorer = fit_model(name, ring, SIZE, **quick)
     if isinstance(scorer, NeuralScorer):
-        scorer = WithPrior(scorer, CoVisit.fit(ring, SIZE, CoVisitConfig()), 0.5)
+        scorer = WithCovisitationPrior(scorer, CoVisit.fit(ring, SIZE, CoVisitConfig()), 0.5)
     rows = Sequences.from_lists([h for h in HISTORIES if h])
-    fast, slow = continuation(scorer, rows), Rereading(scorer, rows)
+    fast, slow = initial_state(scorer, rows), FullRescore(scorer, rows)
     np.testing.assert_allclose(fast.scores()[:, 1:], scorer.scores(rows)[:, 1:], rtol=1e-4, atol=1e-4)
     if name == "seq2seq":
         return
     rng = np.random.default_rng(0)
     for parents in (np.repeat(np.arange(5), 3), np.arange(15) // 3 * 3 + rng.integers(0, 3, 15)):
         items = rng.integers(1, SIZE, len(parents)).astype(np.int32)
-        fast, slow = fast.grown(parents, items), slow.grown(parents, items)
+        fast, slow = fast.extend(parents, items), slow.extend(parents, items)
         np.testing.assert_allclose(fast.scores()[:, 1:], slow.scores()[:, 1:], rtol=1e-4, atol=1e-4)
 
 
@@ -286,15 +286,15 @@ def test_a_history_keeps_its_times_while_its_list_is_written(name, values, fit_m
     walks = [[(start + step) % 12 + 1 for step in range(8)] for start in range(12)]
     hours = [[(start + step * step) * 3_600_000_000 for step in range(8)] for start in range(12)]
     scorer = fit_model(name, Sequences.from_lists(walks, hours), SIZE, epochs=3, length=30, **values)
-    rows = Sequences.from_lists([[1, 2, 3], [7]], [[0, 10**9, 10**13], [5 * 10**12]]).at(np.array([10**14, 10**14]))
-    fast, slow = continuation(scorer, rows), Rereading(scorer, rows)
+    rows = Sequences.from_lists([[1, 2, 3], [7]], [[0, 10**9, 10**13], [5 * 10**12]]).as_of(np.array([10**14, 10**14]))
+    fast, slow = initial_state(scorer, rows), FullRescore(scorer, rows)
     wanted = scorer.scores(rows)[:, 1:]
-    assert np.abs(wanted - scorer.scores(Sequences.from_lists(rows.lists()))[:, 1:]).max() > 1e-3
+    assert np.abs(wanted - scorer.scores(Sequences.from_lists(rows.to_lists()))[:, 1:]).max() > 1e-3
     np.testing.assert_allclose(fast.scores()[:, 1:], wanted, rtol=1e-4, atol=1e-4)
     parents, items = np.array([0, 0, 1, 1]), np.array([4, 9, 8, 2], np.int32)
-    fast, slow = fast.grown(parents, items), slow.grown(parents, items)
+    fast, slow = fast.extend(parents, items), slow.extend(parents, items)
     np.testing.assert_allclose(fast.scores()[:, 1:], slow.scores()[:, 1:], rtol=1e-4, atol=1e-4)
-    told = Sequences.from_lists([[1, 2, 3, 4]], [[0, 10**9, 10**13, NO_TIME]]).at(np.array([10**14]))
+    told = Sequences.from_lists([[1, 2, 3, 4]], [[0, 10**9, 10**13, NO_TIME]]).as_of(np.array([10**14]))
     np.testing.assert_allclose(slow.scores()[:1, 1:], scorer.scores(told)[:, 1:], rtol=1e-4, atol=1e-4)
 
 
@@ -306,11 +306,13 @@ def test_seq2seq_lists_spread_and_reordered_are_those_written_alone(fit_model, r
         rng = np.random.default_rng(0)
         first, second = rng.integers(1, SIZE, 6).astype(np.int32), rng.integers(1, SIZE, 6).astype(np.int32)
         parents = np.array([1, 0, 3, 3, 4, 5])
-        together = continuation(scorer, rows).grown(np.repeat(np.arange(3), 2), first).grown(parents, second).scores()
+        together = (
+            initial_state(scorer, rows).extend(np.repeat(np.arange(3), 2), first).extend(parents, second).scores()
+        )
         for r in range(6):
-            alone = continuation(scorer, rows.take(np.array([r // 2])))
+            alone = initial_state(scorer, rows.take(np.array([r // 2])))
             for item in (first[parents[r]], second[r]):
-                alone = alone.grown(np.array([0]), np.array([item]))
+                alone = alone.extend(np.array([0]), np.array([item]))
             np.testing.assert_allclose(together[r, 1:], alone.scores()[0, 1:], rtol=1e-4, atol=1e-4)
 
 

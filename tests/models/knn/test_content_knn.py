@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from segue.data.catalog import Catalog
-from segue.data.features.encoding import Facts
+from segue.data.features.encoding import ItemFeatures
 from segue.data.readers.items import read_items
 from segue.data.sequences import Sequences
 from segue.models.knn import content_knn
@@ -20,9 +20,9 @@ CATALOG = Catalog(f"i{n}" for n in range(len(TITLES)))
 NOBODY = Sequences.from_lists([])
 
 
-def facts(kinds: dict[str, str] | None = None) -> Facts:
+def facts(kinds: dict[str, str] | None = None) -> ItemFeatures:
     table = pl.DataFrame({"item_id": CATALOG.ids, "title": TITLES, "brand": BRANDS})
-    return read_items(table, kinds=kinds or {"title": "text", "brand": "category"}).facts(CATALOG)
+    return read_items(table, kinds=kinds or {"title": "text", "brand": "category"}).item_features(CATALOG)
 
 
 def one(*items: int) -> Sequences:
@@ -45,7 +45,7 @@ def likeness(columns: list[list[set[str]]], i: int, j: int) -> float:
 def test_against_a_comparison_of_every_two(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content_knn, "COMMON", 1.0)  # in nine items every word is common
     monkeypatch.setattr(content_knn, "_BLOCK_BYTES", 4 * 10 * 3)  # three items at once
-    model = ContentKNN.of(NOBODY, facts(), ContentKNNConfig())
+    model = ContentKNN.from_item_features(NOBODY, facts(), ContentKNNConfig())
     han = [["绿", "茶", "绿茶", "杯"], ["绿", "茶", "绿茶", "壶"]]
     words = [set(t.split()) for t in TITLES[:4]] + [set(h) for h in han] + [set(t.split()) for t in TITLES[6:]]
     columns = [words, [{b} if b else set() for b in BRANDS]]
@@ -59,42 +59,44 @@ def test_against_a_comparison_of_every_two(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_item_that_nobody_took_is_found_by_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content_knn, "COMMON", 1.0)
-    model = ContentKNN.of(Sequences.from_lists([[1, 3], [1, 3]]), facts(), ContentKNNConfig(columns=("title",)))
+    model = ContentKNN.from_item_features(
+        Sequences.from_lists([[1, 3], [1, 3]]), facts(), ContentKNNConfig(columns=("title",))
+    )
     assert top_k(model.scores(one(1)), 1)[0].tolist() == [[2]]
     assert top_k(model.scores(one(5)), 1)[0].tolist() == [[6]]  # 绿茶 杯 -> 绿茶 壶
 
 
 def test_newer_events_count_more_and_few_neighbours_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content_knn, "COMMON", 1.0)
-    model = ContentKNN.of(NOBODY, facts(), ContentKNNConfig(columns=("brand",), decay=0.5))
+    model = ContentKNN.from_item_features(NOBODY, facts(), ContentKNNConfig(columns=("brand",), decay=0.5))
     scores_V = model.scores(one(1, 5))[0]
     assert scores_V[6] == pytest.approx(1.0, abs=1e-5) and scores_V[3] == pytest.approx(0.5, abs=1e-5)
-    few = ContentKNN.of(NOBODY, facts(), ContentKNNConfig(columns=("title",), neighbours=1))
+    few = ContentKNN.from_item_features(NOBODY, facts(), ContentKNNConfig(columns=("title",), neighbours=1))
     assert max(np.diff(few.alike.offsets)) == 1
 
 
 def test_words_of_many_items_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = ContentKNN.of(NOBODY, facts(), ContentKNNConfig(columns=("title",)))
+    model = ContentKNN.from_item_features(NOBODY, facts(), ContentKNNConfig(columns=("title",)))
     assert (model.scores(one(1))[0] < 1e-6).all()  # each of these words is in more than a tenth of nine items
     monkeypatch.setattr(content_knn, "COMMON", 1.0)
     monkeypatch.setattr(content_knn, "MANY", 2)
-    model = ContentKNN.of(NOBODY, facts(), ContentKNNConfig(columns=("title",)))
+    model = ContentKNN.from_item_features(NOBODY, facts(), ContentKNNConfig(columns=("title",)))
     assert model.scores(one(1))[0][2] == pytest.approx(1.0, abs=1e-5)  # "green" is in two, "tea" in three
     assert model.scores(one(1))[0][4] < 1e-6
 
 
 def test_vectors_are_compared_as_they_are_and_numbers_by_their_tenth() -> None:
     rows = [{}, {"v": [1.0, 0.0], "n": 1}, {"v": [1.0, 1.0], "n": 1}, {"v": [0.0, 2.0], "n": 9}, {"n": 9}]
-    known = Facts(rows, {"v": "vector", "n": "number"})
-    by_vector = ContentKNN.of(NOBODY, known, ContentKNNConfig(columns=("v",))).scores(one(1))[0]
+    known = ItemFeatures(rows, {"v": "vector", "n": "number"})
+    by_vector = ContentKNN.from_item_features(NOBODY, known, ContentKNNConfig(columns=("v",))).scores(one(1))[0]
     assert by_vector[1:] == pytest.approx([0.0, math.sqrt(0.5), 0.0, 0.0], abs=1e-5)
-    by_number = ContentKNN.of(NOBODY, known, ContentKNNConfig(columns=("n",))).scores(one(1))[0]
+    by_number = ContentKNN.from_item_features(NOBODY, known, ContentKNNConfig(columns=("n",))).scores(one(1))[0]
     assert by_number[1:] == pytest.approx([0.0, 1.0, 0.0, 0.0], abs=1e-5)
 
 
 def test_what_was_saved_answers_alike() -> None:
     config = ContentKNNConfig(columns=("brand",))
-    model = ContentKNN.of(one(1, 2, 3), facts(), config)
+    model = ContentKNN.from_item_features(one(1, 2, 3), facts(), config)
     again = ContentKNN.restore(model.arrays(), config)
     rows = Sequences.from_lists([[1, 2], [], [7], [5, 5]])
     np.testing.assert_array_equal(again.scores(rows), model.scores(rows))
@@ -115,6 +117,6 @@ def test_settings_that_make_no_sense(values: dict[str, float], message: str) -> 
 
 def test_without_a_table_it_says_what_is_missing() -> None:
     with pytest.raises(ValueError, match="give the log a table of items"):
-        ContentKNN.of(NOBODY, None, ContentKNNConfig())
+        ContentKNN.from_item_features(NOBODY, None, ContentKNNConfig())
     with pytest.raises(ValueError, match="no column 'colour'"):
-        ContentKNN.of(NOBODY, facts(), ContentKNNConfig(columns=("colour",)))
+        ContentKNN.from_item_features(NOBODY, facts(), ContentKNNConfig(columns=("colour",)))

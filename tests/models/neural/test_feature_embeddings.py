@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from segue.data.features.encoding import Encoding, Facts, FeatureConfig
-from segue.models.neural.feature_embeddings import FeatureVectors, regress
+from segue.data.features.encoding import FeatureConfig, FeatureEncoding, ItemFeatures
+from segue.models.neural.feature_embeddings import FeatureEmbeddings, fit_feature_embeddings
 
 ROWS = [{}, *({"kind": f"k{i % 5}", "title": f"w{i % 3} w{i % 4} tea"} for i in range(40))]
-FACTS = Facts(ROWS, {"kind": "category", "title": "text"})
-ENCODING = Encoding.learn(FACTS, np.minimum(np.arange(41), 1), ("kind", "title"), FeatureConfig())
+FACTS = ItemFeatures(ROWS, {"kind": "category", "title": "text"})
+ENCODING = FeatureEncoding.fit(FACTS, np.minimum(np.arange(41), 1), ("kind", "title"), FeatureConfig())
 
 
 @pytest.mark.parametrize("strength", [0.01, 0.3, 10.0])
@@ -18,28 +18,28 @@ def test_the_regression_is_the_closed_form(strength: float) -> None:
     vectors = np.random.default_rng(0).normal(size=(41, 6)).astype(np.float32)
     gram = matrix.T @ matrix + strength * np.eye(features.size)
     wanted = np.linalg.solve(gram, matrix.T @ vectors)
-    np.testing.assert_allclose(regress(features, vectors, strength), wanted, rtol=1e-2, atol=1e-3)
+    np.testing.assert_allclose(fit_feature_embeddings(features, vectors, strength), wanted, rtol=1e-2, atol=1e-3)
 
 
 def test_nothing_to_explain_gives_zeros() -> None:
     features = ENCODING.of_catalog(FACTS)
-    assert not regress(features, np.zeros((41, 6), dtype=np.float32), 1.0).any()
+    assert not fit_feature_embeddings(features, np.zeros((41, 6), dtype=np.float32), 1.0).any()
 
 
 def test_it_comes_back_from_arrays() -> None:
     weights = np.random.default_rng(0).normal(size=(ENCODING.size, 4)).astype(np.float32)
-    made = FeatureVectors(ENCODING, weights)
-    again = FeatureVectors.restore({**made.arrays("features"), "table": np.zeros(3)}, "features")
+    made = FeatureEmbeddings(ENCODING, weights)
+    again = FeatureEmbeddings.restore({**made.arrays("features"), "table": np.zeros(3)}, "features")
     assert again is not None
     np.testing.assert_array_equal(again.of(ROWS[1:7]), made.of(ROWS[1:7]))
-    assert FeatureVectors.restore({**made.arrays("features")}, "contexts") is None
+    assert FeatureEmbeddings.restore({**made.arrays("features")}, "contexts") is None
 
 
 def test_a_table_is_encoded_once_and_row_0_is_nothing() -> None:
     weights = np.random.default_rng(0).normal(size=(ENCODING.size, 4)).astype(np.float32)
-    made = FeatureVectors(ENCODING, weights)
+    made = FeatureEmbeddings(ENCODING, weights)
     told = made.table(FACTS)
     np.testing.assert_array_equal(told[1:], made.of(ROWS[1:]))
     assert not told[0].any() and made.table(FACTS) is told
-    other = made.table(Facts(ROWS[:3], FACTS.kinds))
+    other = made.table(ItemFeatures(ROWS[:3], FACTS.column_types))
     np.testing.assert_array_equal(other, told[:3])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from segue.data.sequences import Sequences
-from segue.models.neural.gru_numpy import GruArrays
-from segue.models.neural.gru_onnx import GruGraph
+from segue.models.neural.gru_numpy import NumpyGRU
+from segue.models.neural.gru_onnx import OnnxGRU
 
 
 def layers(count: int, dim: int = 12, enters: int = 7) -> list[dict[str, np.ndarray]]:
@@ -35,19 +35,19 @@ def rows(lengths: list[int], enters: int = 7) -> tuple[Sequences, np.ndarray]:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_it_reads_as_stepping_does(count):
-    gru = GruArrays(layers(count), 50)
+    gru = NumpyGRU(layers(count), 50)
     histories, vectors = rows([4, 1, 9, 9, 2, 30])
     states = gru.encode(histories, vectors)
     assert gru._reader is not None
     np.testing.assert_allclose(states, gru._stepped(histories.lengths, vectors), atol=2e-6)
-    state_LBS = gru.start(1)
+    state_LBS = gru.initial_state(1)
     for vector in vectors[:4]:
         state_LBS = gru.step(state_LBS, vector[None])
     np.testing.assert_allclose(states[:1], gru.hidden(state_LBS), atol=2e-6)
 
 
 def test_a_rows_bits_do_not_depend_on_the_others(monkeypatch):
-    graph = GruGraph(layers(2))
+    graph = OnnxGRU(layers(2))
     lengths = np.random.default_rng(4).integers(1, 25, 70)
     _, vectors = rows(lengths.tolist())
     whole = graph.encode(lengths, vectors)
@@ -60,7 +60,7 @@ def test_a_rows_bits_do_not_depend_on_the_others(monkeypatch):
 
 
 def test_nobody_and_nothing():
-    graph = GruGraph(layers(1))
+    graph = OnnxGRU(layers(1))
     histories, vectors = rows([0, 3, 0])
     states = graph.encode(histories.lengths, vectors)
     assert (states[[0, 2]] == 0).all() and (states[1] != 0).any()
@@ -69,7 +69,7 @@ def test_nobody_and_nothing():
 
 def test_without_onnxruntime_numpy_steps(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    gru = GruArrays(layers(1), 50)
+    gru = NumpyGRU(layers(1), 50)
     histories, vectors = rows([4, 2])
     np.testing.assert_array_equal(gru.encode(histories, vectors), gru._stepped(histories.lengths, vectors))
 
@@ -79,6 +79,6 @@ def test_other_cells_step(cell):
     gates = {"lstm": 4, "rnn": 1}[cell]
     rng = np.random.default_rng(0)
     shapes = {"input": (gates * 6, 7), "input_bias": (gates * 6,), "state": (gates * 6, 6), "state_bias": (gates * 6,)}
-    gru = GruArrays([{name: rng.standard_normal(s).astype(np.float32) for name, s in shapes.items()}], 50, cell)
+    gru = NumpyGRU([{name: rng.standard_normal(s).astype(np.float32) for name, s in shapes.items()}], 50, cell)
     gru.encode(*rows([3, 5]))
     assert gru._reader is None

@@ -7,7 +7,14 @@ import pytest
 
 from segue.data.sequences import NO_TIME, Sequences
 from segue.models.neural.configs.shared import TimeConfig
-from segue.models.neural.time_features import GAPS, Clock, gap_buckets, moments, num_rows, time_rows
+from segue.models.neural.time_features import (
+    NUM_GAP_BUCKETS,
+    TimeEmbedding,
+    event_times,
+    gap_buckets,
+    num_rows,
+    time_rows,
+)
 
 SECOND = 1_000_000
 
@@ -18,7 +25,7 @@ def us(*date: int) -> int:
 
 def test_buckets_grow_with_the_gap_and_end() -> None:
     gaps = np.array([0, 1, 60, 3600, 86_400, 86_400 * 365, 10**12]) * SECOND
-    assert gap_buckets(gaps).tolist() == [1, 2, 12, 24, 33, 50, GAPS - 1]
+    assert gap_buckets(gaps).tolist() == [1, 2, 12, 24, 33, 50, NUM_GAP_BUCKETS - 1]
     assert (np.diff(gap_buckets(np.geomspace(1, 1e18, 500).astype(np.int64))) >= 0).all()
 
 
@@ -26,8 +33,8 @@ def test_rows_of_a_known_date() -> None:
     """Wednesday, 13:59 UTC, an hour after the event before."""
     moment = us(2026, 1, 7, 13, 59)
     rows = time_rows(np.array([moment]), np.array([moment - 3600 * SECOND]), ("weekday", "gap", "daypart"))
-    assert rows.tolist() == [[3, 8 + 24, 8 + GAPS + 14]]
-    assert num_rows(("weekday", "gap", "daypart")) == 8 + GAPS + 25
+    assert rows.tolist() == [[3, 8 + 24, 8 + NUM_GAP_BUCKETS + 14]]
+    assert num_rows(("weekday", "gap", "daypart")) == 8 + NUM_GAP_BUCKETS + 25
 
 
 def test_a_monday_is_the_first_day_and_midnight_the_first_hour() -> None:
@@ -38,42 +45,42 @@ def test_a_monday_is_the_first_day_and_midnight_the_first_hour() -> None:
 def test_what_is_unknown_is_number_0() -> None:
     times, before = np.array([NO_TIME, 5 * SECOND, NO_TIME]), np.array([3 * SECOND, NO_TIME, NO_TIME])
     rows = time_rows(times, before, ("gap", "daypart", "weekday"))
-    assert rows[0].tolist() == rows[2].tolist() == [0, GAPS, GAPS + 25]
+    assert rows[0].tolist() == rows[2].tolist() == [0, NUM_GAP_BUCKETS, NUM_GAP_BUCKETS + 25]
     assert rows[1, 0] == 0
-    assert rows[1, 1:].tolist() == [GAPS + 1, GAPS + 25 + 4]
+    assert rows[1, 1:].tolist() == [NUM_GAP_BUCKETS + 1, NUM_GAP_BUCKETS + 25 + 4]
 
 
 def test_before_1970_is_a_time_like_any_other() -> None:
     assert time_rows(np.array([-SECOND]), np.array([NO_TIME]), ("daypart", "weekday")).tolist() == [[24, 25 + 3]]
 
 
-def clock() -> Clock:
-    return Clock(("gap",), np.arange(GAPS, dtype=np.float32)[:, None])
+def clock() -> TimeEmbedding:
+    return TimeEmbedding(("gap",), np.arange(NUM_GAP_BUCKETS, dtype=np.float32)[:, None])
 
 
 def test_gaps_lie_within_a_row_and_its_first_event_has_none() -> None:
     log = Sequences.from_lists([[1, 2], [3, 4]], [[0, SECOND], [7 * SECOND, 67 * SECOND]])
-    assert clock().vectors(log).ravel().tolist() == [0, 2, 0, 12]
+    assert clock().embed(log).ravel().tolist() == [0, 2, 0, 12]
     window = Sequences(log.items, log.times, np.array([1, 0]), np.array([3, 1]))
-    assert clock().vectors(window).ravel().tolist() == [0, 6, 0]
+    assert clock().embed(window).ravel().tolist() == [0, 6, 0]
 
 
 def test_without_times_every_event_gets_what_a_timeless_one_gets() -> None:
-    timeless = Clock(("daypart", "weekday"), np.arange(33, dtype=np.float32)[:, None])
-    assert timeless.vectors(Sequences.from_lists([[1, 2], [3]])).ravel().tolist() == [0 + 25] * 3
+    timeless = TimeEmbedding(("daypart", "weekday"), np.arange(33, dtype=np.float32)[:, None])
+    assert timeless.embed(Sequences.from_lists([[1, 2], [3]])).ravel().tolist() == [0 + 25] * 3
     assert timeless.timeless_D.tolist() == [25]
 
 
 def test_moments_are_the_times_and_then_the_moment_of_asking() -> None:
     log = Sequences.from_lists([[1, 2], [], [3]], [[10, 20], [], [30]])
     none = NO_TIME
-    assert moments(log.at(np.array([25, 5, 35])), 3).tolist() == [
+    assert event_times(log.as_of(np.array([25, 5, 35])), 3).tolist() == [
         [10, 20, 25, none],
         [5, none, none, none],
         [30, 35, none, none],
     ]
-    assert moments(log, 2).tolist() == [[10, 20, none], [none] * 3, [30, none, none]]
-    assert (moments(Sequences.from_lists([[1, 2]]), 2) == none).all()
+    assert event_times(log, 2).tolist() == [[10, 20, none], [none] * 3, [30, none, none]]
+    assert (event_times(Sequences.from_lists([[1, 2]]), 2) == none).all()
 
 
 def test_an_input_named_twice_is_refused() -> None:

@@ -64,11 +64,11 @@ def test_pooling_by_hand() -> None:
 
 def test_the_sampling_is_undone() -> None:
     z = np.log(np.array([1.0, 3.0]))  # odds 1 and 3: .5 and .75
-    np.testing.assert_allclose(Calibration.none()(z), [0.5, 0.75])
-    kept = Calibration.none().for_kept(0.1)(z)
+    np.testing.assert_allclose(Calibration.identity()(z), [0.5, 0.75])
+    kept = Calibration.identity().for_negative_rate(0.1)(z)
     np.testing.assert_allclose(kept, [0.5 / (0.5 + 0.5 / 0.1), 0.75 / (0.75 + 0.25 / 0.1)])
     # One of three sampled cases was taken, one of a hundred real ones: odds 1 : 2 become 1 : 99.
-    rated = Calibration.none().for_base_rate(1 / 3, 0.01)(np.log(np.array([0.5])))
+    rated = Calibration.identity().for_base_rate(1 / 3, 0.01)(np.log(np.array([0.5])))
     np.testing.assert_allclose(rated, [0.01])
 
 
@@ -89,8 +89,8 @@ def test_what_cannot_be_fitted_is_said() -> None:
         Calibration.isotonic(np.array([0.0, np.nan]), np.array([0, 1]))
     assert str(error.value) == "A log-odds is not finite: the model is broken, and no curve mends that."
     with pytest.raises(ValueError) as error:
-        Calibration.none().for_kept(0.0)
+        Calibration.identity().for_negative_rate(0.0)
     assert str(error.value) == "The share of negatives that was kept must be in (0, 1], got 0.0."
     with pytest.raises(ValueError) as error:
-        Calibration.none().for_base_rate(0.5, 1.0)
+        Calibration.identity().for_base_rate(0.5, 1.0)
     assert str(error.value) == "The real rate must be between 0 and 1, got 1.0."

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from segue.data.sequences import Sequences
-from segue.models.rankers.item_histories import Interactions, bucket
-from segue.models.rankers.live_item_histories import ItemMemory
+from segue.models.rankers.item_histories import ItemHistories, log_bucket
+from segue.models.rankers.live_item_histories import LiveItemHistories
 
 V, WIDTH = 9, 3
 SECOND = 1_000_000
@@ -33,25 +33,25 @@ def slow_side(log: Sequences, item: int, moment: int) -> tuple[list[tuple[int, i
     out = []
     for i, (time, before, pause, place) in enumerate(events):
         between = (time - events[i - 1][0]) / SECOND if i else -1
-        out.append((before, int(bucket(pause)), int(bucket(between)), int(bucket(place)), time))
+        out.append((before, int(log_bucket(pause)), int(log_bucket(between)), int(log_bucket(place)), time))
     return out[-WIDTH:], len(events)
 
 
 def test_sides_equal_the_slow_way() -> None:
     log = random_log(0)
     items, moments = np.meshgrid(np.arange(1, V), np.array([-5, 0, 7, 20, 39, 99]) * SECOND)
-    sides, which = Interactions.of(log, V).sides(items.ravel(), moments.ravel(), WIDTH)
+    sides, which = ItemHistories.of(log, V).newest_events(items.ravel(), moments.ravel(), WIDTH)
     assert len(sides.lengths_S) < len(which)  # equal sides are there once
     for pair, (item, moment) in enumerate(zip(items.ravel().tolist(), moments.ravel().tolist(), strict=True)):
         s = which[pair]
         length = sides.lengths_S[s]
         found = [
-            (int(sides.before_SM[s, m]), *sides.marks_SMK[s, m].tolist(), int(sides.times_SM[s, m]))
+            (int(sides.before_SM[s, m]), *sides.buckets_SMK[s, m].tolist(), int(sides.times_SM[s, m]))
             for m in range(length)
         ]
         assert (found, sides.totals_S[s]) == slow_side(log, item, moment)
         assert not sides.before_SM[s, length:].any()
-        assert not sides.marks_SMK[s, length:].any()
+        assert not sides.buckets_SMK[s, length:].any()
 
 
 def test_the_future_and_the_moment_itself_change_nothing() -> None:
@@ -63,14 +63,14 @@ def test_the_future_and_the_moment_itself_change_nothing() -> None:
     items[late] = (items[late] + 3) % (V - 1)
     other = Sequences(items, log.times, log.starts, log.stops)
     asked, moments = np.arange(1, V), np.full(V - 1, moment)
-    first, first_which = Interactions.of(log, V).sides(asked, moments, WIDTH)
-    second, second_which = Interactions.of(other, V).sides(asked, moments, WIDTH)
+    first, first_which = ItemHistories.of(log, V).newest_events(asked, moments, WIDTH)
+    second, second_which = ItemHistories.of(other, V).newest_events(asked, moments, WIDTH)
     for name in ("before_SM", "marks_SMK", "times_SM", "lengths_S", "totals_S"):
         np.testing.assert_array_equal(getattr(first, name)[first_which], getattr(second, name)[second_which])
 
 
 def test_nothing_has_happened_in_an_empty_log() -> None:
-    sides, which = Interactions.of(Sequences.from_lists([[], [0]], [[], [5]]), V).sides(
+    sides, which = ItemHistories.of(Sequences.from_lists([[], [0]], [[], [5]]), V).newest_events(
         np.array([1, 2]), np.array([9, 9]), WIDTH
     )
     assert sides.lengths_S[which].tolist() == [0, 0]
@@ -79,7 +79,7 @@ def test_nothing_has_happened_in_an_empty_log() -> None:
 
 def test_a_log_without_times_is_refused() -> None:
     with pytest.raises(ValueError) as error:
-        Interactions.of(Sequences.from_lists([[1, 2]]), V)
+        ItemHistories.of(Sequences.from_lists([[1, 2]]), V)
     assert str(error.value) == (
         "This log has an order but no times, so nobody knows what had happened to an item at a moment: "
         "a ranker needs a log with times."
@@ -95,7 +95,7 @@ def test_memory_kept_up_live_equals_the_whole_log(seed: int) -> None:
     parts = np.split(moments, np.cumsum(lengths)[:-1])
     log = Sequences.from_lists([rng.integers(1, V, n) for n in lengths], [np.sort(part) for part in parts])
     assert log.times is not None
-    memory = ItemMemory.of(Interactions.of(log.take([0, 1, 2]), V), WIDTH)
+    memory = LiveItemHistories.of(ItemHistories.of(log.take([0, 1, 2]), V), WIDTH)
     left = {b: 0 for b in range(3, len(log))}
     while left:
         b = int(rng.choice(list(left)))
@@ -104,7 +104,7 @@ def test_memory_kept_up_live_equals_the_whole_log(seed: int) -> None:
         left[b] += 1
         if left[b] == lengths[b]:
             del left[b]
-    whole = ItemMemory.of(Interactions.of(log, V), WIDTH)
+    whole = LiveItemHistories.of(ItemHistories.of(log, V), WIDTH)
     known = memory.arrays() | {"memory.marks": memory.marks_VMK.copy()}
     # An event too late to be kept is not known to the pause of the one after it.
     known["memory.marks"][:, 0, 1] = whole.marks_VMK[:, 0, 1]
@@ -113,8 +113,8 @@ def test_memory_kept_up_live_equals_the_whole_log(seed: int) -> None:
         np.testing.assert_array_equal(known[name], wanted, err_msg=name)
     now = int(np.median(moments))
     live, (then, which) = (
-        whole.sides(np.arange(1, V), now),
-        Interactions.of(log, V).sides(np.arange(1, V), np.full(V - 1, now), WIDTH),
+        whole.newest_events(np.arange(1, V), now),
+        ItemHistories.of(log, V).newest_events(np.arange(1, V), np.full(V - 1, now), WIDTH),
     )
     full = whole.times_VM[1:, 0] < now  # else earlier ones have fallen out of the memory
     np.testing.assert_array_equal(live.totals_S[full], then.totals_S[which][full])
@@ -126,18 +126,18 @@ def test_memory_kept_up_live_equals_the_whole_log(seed: int) -> None:
 
 def test_an_event_older_than_what_is_kept_counts_only() -> None:
     empty = Sequences.from_lists([[]], [[]])
-    memory = ItemMemory.of(Interactions.of(Sequences.from_lists([[1, 1]], [[20, 30]]), V), 2)
+    memory = LiveItemHistories.of(ItemHistories.of(Sequences.from_lists([[1, 1]], [[20, 30]]), V), 2)
     assert not memory.observe(empty, 1, 10)
     assert memory.totals_V[1] == 3
     assert memory.times_VM[1].tolist() == [20, 30]
-    again = ItemMemory.restore(memory.arrays())
+    again = LiveItemHistories.restore(memory.arrays())
     assert again.observe(empty, 1, 25)
     assert again.times_VM[1].tolist() == [25, 30]
     assert memory.times_VM[1].tolist() == [20, 30]
 
 
 def test_an_item_outside_the_catalogue_is_refused() -> None:
-    memory = ItemMemory.of(Interactions.of(Sequences.from_lists([[1]], [[2]]), V), 2)
+    memory = LiveItemHistories.of(ItemHistories.of(Sequences.from_lists([[1]], [[2]]), V), 2)
     with pytest.raises(ValueError) as error:
         memory.observe(Sequences.from_lists([[]], [[]]), V, 3)
     assert str(error.value) == "Item 9 is not in the catalogue of 8 items."

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from segue.data.impressions import ClickCases
+from segue.data.impressions import ClickExamples
 from segue.data.sequences import Sequences
-from segue.models.rankers.item_histories import Interactions
-from segue.models.rankers.ranker_input import look, view
+from segue.models.rankers.item_histories import ItemHistories
+from segue.models.rankers.ranker_input import encode_examples, encode_histories
 
 SECOND = 1_000_000
 
@@ -15,8 +15,8 @@ def test_a_view_by_hand() -> None:
     histories = Sequences.from_lists([[5, 0, 6], [], [7]], times)
     moments = np.array([7, 7, 2]) * SECOND
     candidates = np.array([[7, 5], [6, 0], [7, 7]])
-    cases = ClickCases(histories, moments, candidates, candidates == 7, np.arange(3))
-    seen = view(cases, 2, Interactions.of(histories, 9), 2)
+    cases = ClickExamples(histories, moments, candidates, candidates == 7, np.arange(3))
+    seen = encode_examples(cases, 2, ItemHistories.of(histories, 9), 2)
     assert seen.items_BL.tolist() == [[5, 6], [0, 0], [7, 0]]
     assert seen.lengths_B.tolist() == [2, 0, 1]
     # 4 s between (the unknown item is skipped): 1 + floor(2 log2 5) = 5; first events have no pause.
@@ -34,12 +34,12 @@ def test_a_view_by_hand() -> None:
 
 def test_only_the_newest_are_seen_and_the_pause_before_them() -> None:
     histories = Sequences.from_lists([[1, 2, 3]], [[0, 3 * SECOND, 3 * SECOND]])
-    seen = look(histories, np.array([3 * SECOND]), np.array([[4]]), 2)
+    seen = encode_histories(histories, np.array([3 * SECOND]), np.array([[4]]), 2)
     assert seen.items_BL.tolist() == [[2, 3]]
     assert seen.gaps_BL.tolist() == [[5, 1]]
     assert seen.facts_BX.tolist() == [[1, 5]]
 
 
 def test_histories_without_times_have_no_pauses() -> None:
-    seen = look(Sequences.from_lists([[1, 2]]), np.array([9]), np.array([[4]]), 5)
+    seen = encode_histories(Sequences.from_lists([[1, 2]]), np.array([9]), np.array([[4]]), 5)
     assert seen.gaps_BL.tolist() == seen.ages_BL.tolist() == [[0, 0]]

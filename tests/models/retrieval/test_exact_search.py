@@ -7,20 +7,20 @@ from hypothesis import strategies as st
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.models.retrieval.exact_search import Blocks, Extra, Wish, wishes_of
-from segue.models.retrieval.int8_scan import ByteScreen, FloatScreen, Groups, screen
+from segue.models.retrieval.exact_search import ExactSearch, ScoreOffsets, SearchRequest, search_requests
+from segue.models.retrieval.int8_scan import FloatScan, Int8Scan, ItemGroups, build_scan
 from segue.models.scorer import top_k
 
-SCREENS = [FloatScreen, ByteScreen]
+SCREENS = [FloatScan, Int8Scan]
 
 
 def blocks(kind, keys_VD, bias_V=None, width=4, block=64):
-    return Blocks(keys_VD, bias_V, kind(keys_VD, bias_V, Groups(len(keys_VD), width, block)))
+    return ExactSearch(keys_VD, bias_V, kind(keys_VD, bias_V, ItemGroups(len(keys_VD), width, block)))
 
 
 @pytest.mark.parametrize("size", [4, 63, 64, 65, 130, 257])
 def test_every_item_is_in_one_group_or_behind_them(size):
-    groups = Groups(size, 4, 32)
+    groups = ItemGroups(size, 4, 32)
     members = groups.members(np.arange(groups.count))
     assert sorted(members.tolist()) == list(range(size // 4 * 4))
     assert groups.of(members).tolist() == np.repeat(np.arange(groups.count), 4).tolist()
@@ -33,7 +33,7 @@ def test_a_screen_is_never_further_off_than_it_says(kind, bias):
     rng = np.random.default_rng(0)
     keys_VD = rng.standard_normal((500, 24)).astype(np.float32)
     bias_V = rng.standard_normal(500).astype(np.float32) * 3 if bias else None
-    groups = Groups(500, 4, 128)
+    groups = ItemGroups(500, 4, 128)
     query_BD = (rng.standard_normal((5, 24)) * [[1], [10], [0.01], [0], [3]]).astype(np.float32)
     best_BG, off_B = kind(keys_VD, bias_V, groups).maxima(query_BD)
     true_BV = query_BD.astype(np.float64) @ keys_VD.T + (0 if bias_V is None else bias_V)
@@ -60,13 +60,13 @@ def test_lists_equal_those_of_all_scores(kind, seed, k, seen, bias, extras, dist
     exclude = Sequences.from_lists([rng.integers(0, size, rng.integers(0, seen + 1)).tolist() for _ in range(queries)])
     scores_BV = query_BD @ keys_VD.T + (0 if bias_V is None else bias_V)
     wishes = []
-    for b, wish in enumerate(wishes_of(exclude)):
+    for b, wish in enumerate(search_requests(exclude)):
         extra = None
         if rng.random() < 0.5:
             items_M = np.unique(rng.integers(1, size, 30))
-            extra = Extra(items_M, rng.integers(0, 20, len(items_M)).astype(np.float32))
+            extra = ScoreOffsets(items_M, rng.integers(0, 20, len(items_M)).astype(np.float32))
             scores_BV[b, items_M] += extra.values_M
-        wishes.append(Wish(wish.banned, None, extra))
+        wishes.append(SearchRequest(wish.banned, None, extra))
     wanted = top_k(scores_BV, k, exclude=exclude)
     found = blocks(kind, keys_VD, bias_V).top_k(query_BD, k, wishes)
     np.testing.assert_array_equal(found[0], wanted[0])
@@ -82,8 +82,8 @@ def test_lists_of_trained_looking_vectors_equal_those_of_all_scores(kind):
     keys_VD /= np.linalg.norm(keys_VD, axis=1, keepdims=True)
     query_BD = (keys_VD[rng.integers(1, 20_001, 40)] + 0.5 * rng.standard_normal((40, 32)).astype(np.float32)) / 0.07
     exclude = Sequences.from_lists([rng.integers(1, 20_001, 30).tolist() for _ in range(40)])
-    fast = Blocks(keys_VD, None, kind(keys_VD, None, Groups(20_001, 16, 4096)))
-    items_BK, scores_BK = fast.top_k(query_BD, 20, wishes_of(exclude))
+    fast = ExactSearch(keys_VD, None, kind(keys_VD, None, ItemGroups(20_001, 16, 4096)))
+    items_BK, scores_BK = fast.top_k(query_BD, 20, search_requests(exclude))
     wanted_BK, best_BK = top_k(query_BD @ keys_VD.T, 20, exclude=exclude)
     np.testing.assert_allclose(scores_BK, best_BK, rtol=1e-5)
     assert (items_BK == wanted_BK).mean() > 0.999
@@ -95,7 +95,7 @@ def test_equal_items_come_in_their_order_wherever_they_lie(kind):
     rng = np.random.default_rng(2)
     keys_VD = np.repeat(rng.standard_normal((40, 33)), 25, axis=0).astype(np.float32)[rng.permutation(1000)]
     query_BD = rng.standard_normal((6, 33)).astype(np.float32)
-    nothing = wishes_of(Sequences.from_lists([[]] * 6))
+    nothing = search_requests(Sequences.from_lists([[]] * 6))
     items_BK, scores_BK = blocks(kind, keys_VD, None, 4, 100).top_k(query_BD, 30, nothing)
     for items, scores in zip(items_BK, scores_BK, strict=True):
         assert len(set(scores.tolist())) == 2
@@ -114,7 +114,7 @@ def test_only_allowed_items_are_found(kind):
     query_BD = rng.integers(-4, 5, (3, 6)).astype(np.float32)
     allowed = [np.array([5, 5, 9, 200, 0]), rng.integers(0, 300, 150), np.array([], dtype=np.int64)]
     fast = blocks(kind, keys_VD)
-    items_BK, _ = fast.top_k(query_BD, 8, [Wish(np.array([9]), one) for one in allowed])
+    items_BK, _ = fast.top_k(query_BD, 8, [SearchRequest(np.array([9]), one) for one in allowed])
     for b, one in enumerate(allowed):
         mask_V = np.zeros(300, dtype=bool)
         mask_V[one] = True
@@ -126,9 +126,9 @@ def test_a_banned_best_item_hides_nobody_in_its_group():
     keys_VD = np.zeros((128, 1), dtype=np.float32)
     keys_VD[[8, 10], 0] = 9, 8  # one group of four
     keys_VD[40:60] = 1
-    fast = blocks(FloatScreen, keys_VD)
+    fast = blocks(FloatScan, keys_VD)
     assert fast.groups.of(np.array([8])) == fast.groups.of(np.array([10]))
-    items_BK, _ = fast.top_k(np.ones((1, 1), np.float32), 2, [Wish(np.array([8]))])
+    items_BK, _ = fast.top_k(np.ones((1, 1), np.float32), 2, [SearchRequest(np.array([8]))])
     assert items_BK.tolist() == [[10, 40]]
 
 
@@ -137,7 +137,7 @@ def test_what_is_not_a_number_is_refused(broken):
     keys_VD, bias_V, query_BD = np.ones((200, 3), np.float32), np.ones(200, np.float32), np.ones((1, 3), np.float32)
     {"key": keys_VD, "bias": bias_V, "query": query_BD}[broken].flat[2] = np.nan
     with pytest.raises(ValueError) as error:
-        Blocks(keys_VD, bias_V).top_k(query_BD, 1, [Wish(np.array([], dtype=np.int32))])
+        ExactSearch(keys_VD, bias_V).top_k(query_BD, 1, [SearchRequest(np.array([], dtype=np.int32))])
     assert str(error.value) == "A score is NaN: the model is broken, its list would be arbitrary."
 
 
@@ -145,6 +145,6 @@ def test_the_screen_is_the_fast_one_where_it_can_run(monkeypatch):
     import sys
 
     keys_VD = np.ones((40, 3), np.float32)
-    assert isinstance(screen(keys_VD, None), ByteScreen)
+    assert isinstance(build_scan(keys_VD, None), Int8Scan)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert isinstance(screen(keys_VD, None), FloatScreen)
+    assert isinstance(build_scan(keys_VD, None), FloatScan)

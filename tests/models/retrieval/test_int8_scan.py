@@ -3,14 +3,14 @@
 import numpy as np
 import onnx
 
-from segue.models.onnx_proto import Node, graph
-from segue.models.retrieval.int8_scan import FloatScreen, screen
+from segue.models.onnx_proto import Node, build_graph
+from segue.models.retrieval.int8_scan import FloatScan, build_scan
 
 
 def test_the_bytes_are_a_sound_model():
     constants = {"keys": np.arange(12, dtype=np.int8).reshape(3, 4), "axis": np.array([1], dtype=np.int64)}
     nodes = [Node("MatMulInteger", ["q", "keys"], "s"), Node("ReduceMax", ["s", "axis"], "m", [("keepdims", 1)])]
-    written = graph(nodes, constants, {"q": ("uint8", ["B", 3])}, {"m": ("int32", ["B", 1])})
+    written = build_graph(nodes, constants, {"q": ("uint8", ["B", 3])}, {"m": ("int32", ["B", 1])})
     model = onnx.load_from_string(written)
     onnx.checker.check_model(model)
     read = {one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer}
@@ -24,6 +24,6 @@ def test_groups_are_wider_where_there_are_more(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    narrow, wide = (screen(np.ones((size, 1), np.float32), None) for size in (1000, 1 << 19))
-    assert isinstance(narrow, FloatScreen)
+    narrow, wide = (build_scan(np.ones((size, 1), np.float32), None) for size in (1000, 1 << 19))
+    assert isinstance(narrow, FloatScan)
     assert (narrow.groups.width, wide.groups.width) == (16, 64)

@@ -6,9 +6,9 @@ from tests.models.retrieval.test_retriever import SIZE, network
 
 from segue.data.sequences import Sequences
 from segue.models.retrieval import product_quantization
-from segue.models.retrieval.exact_search import Blocks, Extra, Wish, wishes_of
-from segue.models.retrieval.product_quantization import CodeScreen, good_codes
-from segue.models.retrieval.retriever import Question, Retrieval
+from segue.models.retrieval.exact_search import ExactSearch, ScoreOffsets, SearchRequest, search_requests
+from segue.models.retrieval.product_quantization import PQScan, build_pq_scan
+from segue.models.retrieval.retriever import RetrievalQuery, Retriever
 from segue.models.scorer import top_k
 
 pytest.importorskip("faiss")
@@ -24,11 +24,11 @@ def world(bias, size=4000, dim=16, queries=50):
 @pytest.mark.parametrize("bias", [False, True])
 def test_lists_through_codes_hold_nearly_all_of_the_best_and_nothing_that_is_banned(bias):
     keys_VD, bias_V, query_BD = world(bias)
-    screen, recall = good_codes(keys_VD, bias_V, query_BD, 20)
+    screen, recall = build_pq_scan(keys_VD, bias_V, query_BD, 20)
     assert screen is not None and recall >= 0.99
     rng = np.random.default_rng(1)
     exclude = Sequences.from_lists(rng.integers(1, len(keys_VD), (len(query_BD), 30)).tolist())
-    items_BK, scores_BK = Blocks(keys_VD, bias_V, screen).top_k(query_BD, 20, wishes_of(exclude))
+    items_BK, scores_BK = ExactSearch(keys_VD, bias_V, screen).top_k(query_BD, 20, search_requests(exclude))
     scores_BV = query_BD @ keys_VD.T + (0 if bias_V is None else bias_V)
     wanted_BK, _ = top_k(scores_BV, 20, exclude=exclude)
     found = [len(set(a) & set(b)) for a, b in zip(items_BK.tolist(), wanted_BK.tolist(), strict=True)]
@@ -40,9 +40,9 @@ def test_lists_through_codes_hold_nearly_all_of_the_best_and_nothing_that_is_ban
 def test_an_item_that_is_raised_is_found_wherever_it_lies():
     keys_VD, _, query_BD = world(False)
     worst = int(np.argmin(query_BD[0] @ keys_VD.T))
-    extra = Extra(np.array([worst]), np.array([1000.0], dtype=np.float32))
-    items_BK, _ = Blocks(keys_VD, None, CodeScreen(keys_VD)).top_k(
-        query_BD[:1], 5, [Wish(np.array([], dtype=np.int64), None, extra)]
+    extra = ScoreOffsets(np.array([worst]), np.array([1000.0], dtype=np.float32))
+    items_BK, _ = ExactSearch(keys_VD, None, PQScan(keys_VD)).top_k(
+        query_BD[:1], 5, [SearchRequest(np.array([], dtype=np.int64), None, extra)]
     )
     assert items_BK[0, 0] == worst
 
@@ -50,25 +50,27 @@ def test_an_item_that_is_raised_is_found_wherever_it_lies():
 def test_only_allowed_items_are_found_exactly():
     keys_VD, _, query_BD = world(False)
     allowed = np.arange(100, 200)
-    items_BK, _ = Blocks(keys_VD, None, CodeScreen(keys_VD)).top_k(query_BD[:1], 5, [Wish(np.array([0]), allowed)])
+    items_BK, _ = ExactSearch(keys_VD, None, PQScan(keys_VD)).top_k(
+        query_BD[:1], 5, [SearchRequest(np.array([0]), allowed)]
+    )
     assert items_BK[0].tolist() == (allowed[np.argsort(-(keys_VD[allowed] @ query_BD[0]))][:5]).tolist()
 
 
 def test_more_is_looked_at_until_it_is_enough_and_what_is_never_enough_is_not_used(monkeypatch):
     keys_VD, _, query_BD = world(False, dim=40)
     monkeypatch.setattr(product_quantization, "_FEWEST", 20)
-    screen, recall = good_codes(keys_VD, None, query_BD, 20)
+    screen, recall = build_pq_scan(keys_VD, None, query_BD, 20)
     assert screen is not None and screen.looks > 20 and recall >= 0.99
     monkeypatch.setattr(product_quantization, "_MOST", 20)
-    assert good_codes(keys_VD, None, query_BD, 20)[0] is None
+    assert build_pq_scan(keys_VD, None, query_BD, 20)[0] is None
 
 
 def test_a_served_network_is_searched_through_codes_where_that_is_asked_for():
-    exact, codes_ = (Retrieval(network(0.07), blocks_from=1) for _ in range(2))
-    recall = codes_.approximate()
+    exact, codes_ = (Retriever(network(0.07), blocks_from=1) for _ in range(2))
+    recall = codes_.enable_approximate()
     assert recall is not None and recall >= 0.99
     rng = np.random.default_rng(3)
-    questions = [Question(h, h) for h in rng.integers(1, SIZE, (60, 5)).tolist()] + [Question([])]
-    found, wanted = codes_.best(questions, 20)[0], exact.best(questions, 20)[0]
+    questions = [RetrievalQuery(h, h) for h in rng.integers(1, SIZE, (60, 5)).tolist()] + [RetrievalQuery([])]
+    found, wanted = codes_.top_k(questions, 20)[0], exact.top_k(questions, 20)[0]
     assert np.mean([len(set(a) & set(b)) for a, b in zip(found.tolist(), wanted.tolist(), strict=True)]) >= 19.7
-    assert Retrieval(network(0.07)).approximate() is None  # so few items are all scored
+    assert Retriever(network(0.07)).enable_approximate() is None  # so few items are all scored

@@ -6,10 +6,10 @@ import pytest
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.models.counting.covisitation import CoVisit, CoVisitConfig
-from segue.models.neural.covisitation_prior import WithPrior
-from segue.models.neural.gru_numpy import GruArrays
+from segue.models.neural.covisitation_prior import WithCovisitationPrior
+from segue.models.neural.gru_numpy import NumpyGRU
 from segue.models.neural.neural_scorer import NeuralScorer
-from segue.models.retrieval.retriever import Question, Retrieval
+from segue.models.retrieval.retriever import RetrievalQuery, Retriever
 from segue.models.scorer import top_k
 
 SIZE, DIM = 3000, 12
@@ -24,7 +24,7 @@ def log():
 def network(temperature, seed=1):
     rng = np.random.default_rng(seed)
     layer = {"input": (36, DIM), "state": (36, DIM), "input_bias": (36,), "state_bias": (36,)}
-    gru = GruArrays([{name: draw(rng, shape) for name, shape in layer.items()}], 8)
+    gru = NumpyGRU([{name: draw(rng, shape) for name, shape in layer.items()}], 8)
     table_VD = draw(rng, (SIZE, DIM + (temperature is None)))
     start_V = rng.integers(0, 50, SIZE).astype(np.float32)
     return NeuralScorer("gru4rec", gru, table_VD, start_V, temperature=temperature)
@@ -50,11 +50,11 @@ def assert_same_lists(found, wanted):
 @pytest.mark.parametrize("temperature", [None, 0.07])
 def test_blocks_and_rows_give_the_lists_of_all_scores(log, temperature, weight):
     prior = CoVisit.fit(log, SIZE, CoVisitConfig())
-    scorer = WithPrior(network(temperature), prior, weight)
+    scorer = WithCovisitationPrior(network(temperature), prior, weight)
     rng = np.random.default_rng(2)
     histories = [rng.integers(0, SIZE, rng.integers(0, 15)).tolist() for _ in range(60)] + [[], [PAD]]
     questions = [
-        Question(h, [*h, 7, 7], None if b % 3 else rng.integers(0, SIZE, 300)) for b, h in enumerate(histories)
+        RetrievalQuery(h, [*h, 7, 7], None if b % 3 else rng.integers(0, SIZE, 300)) for b, h in enumerate(histories)
     ]
     wanted = []
     for one in questions:
@@ -65,33 +65,33 @@ def test_blocks_and_rows_give_the_lists_of_all_scores(log, temperature, weight):
         row = scorer.scores(Sequences.from_lists([one.history]))
         wanted.append(top_k(row, 15, exclude=Sequences.from_lists([one.exclude]), allowed_V=allowed_V))
     wanted = tuple(np.concatenate(part) for part in zip(*wanted, strict=True))
-    rows, blocks = Retrieval(scorer), Retrieval(scorer, blocks_from=1)
-    known = Sequences.from_lists(histories).known()
+    rows, blocks = Retriever(scorer), Retriever(scorer, blocks_from=1)
+    known = Sequences.from_lists(histories).drop_unknown()
     for retrieval in (rows, blocks):
-        assert_same_lists(retrieval.best(questions, 15), wanted)
-        assert_same_lists(retrieval.best(questions, 15, retrieval.encode(known)), wanted)
-    alone = [blocks.best([one], 15) for one in questions]
+        assert_same_lists(retrieval.top_k(questions, 15), wanted)
+        assert_same_lists(retrieval.top_k(questions, 15, retrieval.encode(known)), wanted)
+    alone = [blocks.top_k([one], 15) for one in questions]
     assert_same_lists(tuple(np.concatenate(part) for part in zip(*alone, strict=True)), wanted)
 
 
 def test_a_large_batch_of_all_scores_is_taken_in_parts(log, monkeypatch):
     scorer = CoVisit.fit(log, SIZE, CoVisitConfig())
-    questions = [Question(log.items[i : i + 3].tolist()) for i in range(20)]
-    whole = Retrieval(scorer).best(questions, 5)
+    questions = [RetrievalQuery(log.items[i : i + 3].tolist()) for i in range(20)]
+    whole = Retriever(scorer).top_k(questions, 5)
     monkeypatch.setattr("segue.models.retrieval.retriever._ROW_BYTES", SIZE * 4 * 3)
     sizes = []
     plain = CoVisit.scores
     monkeypatch.setattr(CoVisit, "scores", lambda self, h: sizes.append(len(h)) or plain(self, h))
-    parts = Retrieval(scorer).best(questions, 5)
+    parts = Retriever(scorer).top_k(questions, 5)
     assert sizes == [3] * 6 + [2]
     np.testing.assert_array_equal(whole[0], parts[0])
 
 
 def test_newcomers_get_the_popular_items_in_the_order_of_top_k():
     scorer = network(0.07)
-    blocks = Retrieval(scorer, blocks_from=1)
+    blocks = Retriever(scorer, blocks_from=1)
     wanted = top_k(scorer.start_V[None], 40, exclude=Sequences.from_lists([[5, 9]]))
-    found = blocks.best([Question([], [5, 9])], 40)
+    found = blocks.top_k([RetrievalQuery([], [5, 9])], 40)
     np.testing.assert_array_equal(found[0], wanted[0])
     np.testing.assert_array_equal(found[1], wanted[1])
-    assert blocks.popular(4).tolist() == top_k(scorer.start_V[None], 4)[0][0].tolist()
+    assert blocks.most_popular(4).tolist() == top_k(scorer.start_V[None], 4)[0][0].tolist()

@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 
 from segue.data.catalog import PAD
-from segue.pipeline.blending.blend import Learned, ReciprocalRank, Weighted, fixed, learn
-from segue.pipeline.candidates.candidate_set import Candidates
+from segue.pipeline.blending.blend import (
+    LearnedBlend,
+    ReciprocalRankBlend,
+    WeightedBlend,
+    fit_learned_blend,
+    unlearned_blend,
+)
+from segue.pipeline.candidates.candidate_set import CandidateSet
 from segue.pipeline.config import BlendConfig
 
 NAMES = ("one", "two")
@@ -17,7 +23,7 @@ WIDE = np.array([[-99.0, -99.0], [99.0, 99.0]], dtype=np.float32)
 def candidates(items, places, raw, served=None):
     """One history's candidates."""
     served = [True] * len(places[0]) if served is None else served
-    return Candidates(
+    return CandidateSet(
         np.array([items], dtype=np.int32),
         np.array([places], dtype=np.int32),
         np.array([raw], dtype=np.float32),
@@ -31,32 +37,32 @@ FOUND = candidates([4, 7, 2, PAD], [[1, 3], [2, 0], [0, 1], [0, 0]], [[9, 1], [5
 
 
 def test_reciprocal_rank_by_hand():
-    scores_C = ReciprocalRank(np.array([1.0, 2.0]), 60.0).scores(FOUND, None, None)[0]
+    scores_C = ReciprocalRankBlend(np.array([1.0, 2.0]), 60.0).scores(FOUND, None, None)[0]
     np.testing.assert_allclose(scores_C[:3], [1 / 61 + 2 / 63, 1 / 62, 2 / 61])
     assert scores_C[3] == -np.inf
 
 
 def test_weighted_scores_span_zero_to_one_in_every_source():
-    scores_C = Weighted(np.array([1.0, 2.0])).scores(FOUND, None, None)[0]
+    scores_C = WeightedBlend(np.array([1.0, 2.0])).scores(FOUND, None, None)[0]
     np.testing.assert_allclose(scores_C[:3], [1 + 0, 0.5 + 0, 0 + 2])
     assert scores_C[3] == -np.inf
 
 
 def test_weighted_leaves_out_a_source_that_was_not_asked():
     found = candidates([4, 7], [[1, 0], [2, 0]], [[9, 1], [5, 8]], served=[True, False])
-    np.testing.assert_allclose(Weighted(np.array([1.0, 2.0])).scores(found, None, None)[0], [1, 0])
+    np.testing.assert_allclose(WeightedBlend(np.array([1.0, 2.0])).scores(found, None, None)[0], [1, 0])
 
 
 def test_equal_scores_say_nothing():
     found = candidates([4, 7], [[1, 1], [2, 2]], [[3, 1], [3, 2]])
-    np.testing.assert_allclose(Weighted(np.array([1.0, 1.0])).scores(found, None, None)[0], [0, 1])
+    np.testing.assert_allclose(WeightedBlend(np.array([1.0, 1.0])).scores(found, None, None)[0], [0, 1])
 
 
 def test_a_blend_by_its_settings():
-    blend = fixed(BlendConfig("reciprocal-rank", {"two": 3}, 10.0), NAMES)
-    assert isinstance(blend, ReciprocalRank)
+    blend = unlearned_blend(BlendConfig("reciprocal-rank", {"two": 3}, 10.0), NAMES)
+    assert isinstance(blend, ReciprocalRankBlend)
     assert (blend.weights_S.tolist(), blend.constant) == ([1.0, 3.0], 10.0)
-    assert isinstance(fixed(BlendConfig("weighted"), NAMES), Weighted)
+    assert isinstance(unlearned_blend(BlendConfig("weighted"), NAMES), WeightedBlend)
 
 
 def choices(weights_F, lengths, seed):
@@ -71,58 +77,58 @@ def choices(weights_F, lengths, seed):
 
 def test_the_weights_of_people_who_choose_by_them_are_found():
     wanted = np.array([1.5, 0.0, -0.7])
-    learned = learn(*choices(wanted, [5] * 4000, 1), BlendConfig(ridge=1e-3, cohorts=(0,)))
+    learned = fit_learned_blend(*choices(wanted, [5] * 4000, 1), BlendConfig(ridge=1e-3, cohorts=(0,)))
     np.testing.assert_allclose(learned.weights_GF[0], wanted, atol=0.08)
 
 
 def test_each_cohort_has_its_own_weights_and_an_empty_one_has_everybodys():
     few, many = (choices(np.array(w), [n] * 2000, n) for w, n in (([2.0, 0.0], 1), ([0.0, 2.0], 20)))
     together = [np.concatenate(part) for part in zip(few, many, strict=True)]
-    learned = learn(*together, BlendConfig(ridge=1.0, cohort_ridge=1.0, cohorts=(0, 3, 10)))
+    learned = fit_learned_blend(*together, BlendConfig(ridge=1.0, cohort_ridge=1.0, cohorts=(0, 3, 10)))
     np.testing.assert_allclose(learned.weights_GF[0], [2, 0], atol=0.15)
     np.testing.assert_allclose(learned.weights_GF[2], [0, 2], atol=0.15)
-    everybody = learn(*together, BlendConfig(ridge=1.0, cohorts=(0,)))
+    everybody = fit_learned_blend(*together, BlendConfig(ridge=1.0, cohorts=(0,)))
     np.testing.assert_allclose(learned.weights_GF[1], everybody.weights_GF[0], atol=2e-3)
 
 
 def test_a_small_cohort_stays_near_everybodys_weights():
     few, many = (choices(np.array(w), [n] * count, n) for w, n, count in (([2.0, 0.0], 1, 10), ([0.0, 2.0], 20, 2000)))
     together = [np.concatenate(part) for part in zip(few, many, strict=True)]
-    learned = learn(*together, BlendConfig(cohorts=(0, 3)))
+    learned = fit_learned_blend(*together, BlendConfig(cohorts=(0, 3)))
     assert abs(learned.weights_GF[0, 0] - learned.weights_GF[1, 0]) < 0.3
     assert abs(learned.weights_GF[0, 1] - learned.weights_GF[1, 1]) < 0.3
 
 
 def test_learning_looks_at_real_candidates_alone_and_writes_to_nothing():
     signals_BCF, there_BC, target_B, lengths_B = choices(np.array([1.5, 0.0]), [5] * 300, 2)
-    plain = learn(signals_BCF, there_BC, target_B, lengths_B, BlendConfig())
+    plain = fit_learned_blend(signals_BCF, there_BC, target_B, lengths_B, BlendConfig())
     wide_BCF = np.concatenate([signals_BCF, np.full((300, 4, 3), 1e3, np.float32)], axis=1)
     wide_BC = np.concatenate([there_BC, np.zeros((300, 4), dtype=bool)], axis=1)
     before = wide_BCF.copy()
-    wide = learn(wide_BCF, wide_BC, target_B, lengths_B, BlendConfig())
+    wide = fit_learned_blend(wide_BCF, wide_BC, target_B, lengths_B, BlendConfig())
     np.testing.assert_allclose(wide.weights_GF, plain.weights_GF, atol=1e-3)
     np.testing.assert_array_equal(wide_BCF, before)
 
 
 def test_a_learned_score_is_the_product_with_the_cohorts_weights():
-    learned = Learned(np.array([[1.0, 2.0], [3.0, -1.0]]), np.array([0, 3]), WIDE)
+    learned = LearnedBlend(np.array([[1.0, 2.0], [3.0, -1.0]]), np.array([0, 3]), WIDE)
     signals_BCF = np.arange(24, dtype=np.float32).reshape(2, 4, 3)
     linear_BC = learned.linear(signals_BCF, np.array([2, 3]))
     np.testing.assert_allclose(linear_BC[0], signals_BCF[0, :, :2] @ [1, 2])
     np.testing.assert_allclose(linear_BC[1], signals_BCF[1, :, :2] @ [3, -1])
     assert learned.scores(FOUND, signals_BCF[:1], np.array([2]))[0, 3] == -np.inf
-    again = Learned.restore(learned.arrays())
+    again = LearnedBlend.restore(learned.arrays())
     np.testing.assert_array_equal(again.linear(signals_BCF, np.array([2, 3])), linear_BC)
 
 
 @pytest.mark.parametrize(("length", "group"), [(0, 0), (2, 0), (3, 1), (99, 1)])
 def test_a_cohort_begins_at_its_edge(length, group):
-    learned = Learned(np.array([[1.0], [2.0]]), np.array([0, 3]), WIDE[:, :1])
+    learned = LearnedBlend(np.array([[1.0], [2.0]]), np.array([0, 3]), WIDE[:, :1])
     assert learned.linear(np.ones((1, 1, 2), np.float32), np.array([length]))[0, 0] == group + 1
 
 
 def test_a_signal_beyond_what_was_learned_from_counts_as_the_nearest():
-    learned = learn(*choices(np.array([1.5, -1.0]), [5] * 300, 2), BlendConfig())
+    learned = fit_learned_blend(*choices(np.array([1.5, -1.0]), [5] * 300, 2), BlendConfig())
     low_F, high_F = learned.bounds_2F
     asked = np.stack([[*(high_F + 50), 0], [*high_F, 0], [*(low_F - 50), 0], [*low_F, 0]])[None].astype(np.float32)
     scores_C = learned.linear(asked, np.array([5]))[0]

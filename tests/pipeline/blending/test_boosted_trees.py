@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from segue.pipeline.blending.boosted_trees import Trees
-from segue.pipeline.blending.second_stage import learn_trees
+from segue.pipeline.blending.boosted_trees import BoostedTrees
+from segue.pipeline.blending.second_stage import fit_boosted_trees
 from segue.pipeline.config import RankConfig
 
 lightgbm = pytest.importorskip("lightgbm", reason="LightGBM (segue[gbdt]) is not installed")
@@ -28,28 +28,28 @@ def model(rows):
 
 
 def test_they_answer_what_lightgbm_answers(rows, model):
-    trees = Trees.from_lightgbm(model, 25)
+    trees = BoostedTrees.from_lightgbm(model, 25)
     np.testing.assert_allclose(trees.scores(rows), model.predict(rows), rtol=1e-9, atol=1e-12)
-    some = Trees.from_lightgbm(model, 7)
+    some = BoostedTrees.from_lightgbm(model, 7)
     assert len(some) == 7
     np.testing.assert_allclose(some.scores(rows), model.predict(rows, num_iteration=7), rtol=1e-9, atol=1e-12)
 
 
 def test_a_tree_that_is_one_leaf(rows):
     model = lightgbm.train({"verbosity": -1}, lightgbm.Dataset(rows[:20], np.full(20, 3.0)), 1)
-    np.testing.assert_allclose(Trees.from_lightgbm(model, 1).scores(rows[:3]), model.predict(rows[:3]))
+    np.testing.assert_allclose(BoostedTrees.from_lightgbm(model, 1).scores(rows[:3]), model.predict(rows[:3]))
 
 
 def test_many_rows_are_answered_as_few(rows, model):
-    trees = Trees.from_lightgbm(model, 25)
+    trees = BoostedTrees.from_lightgbm(model, 25)
     many = np.tile(rows, (3, 1))
     np.testing.assert_array_equal(trees.scores(many)[:2000], trees.scores(rows))
     assert trees.scores(rows[:0]).shape == (0,)
 
 
 def test_they_are_the_same_after_the_disk(rows, model):
-    trees = Trees.from_lightgbm(model, 25)
-    np.testing.assert_array_equal(Trees.restore(trees.arrays()).scores(rows), trees.scores(rows))
+    trees = BoostedTrees.from_lightgbm(model, 25)
+    np.testing.assert_array_equal(BoostedTrees.restore(trees.arrays()).scores(rows), trees.scores(rows))
 
 
 def test_a_category_is_no_number(rows):
@@ -59,7 +59,7 @@ def test_a_category_is_no_number(rows):
     )
     model = lightgbm.train({"verbosity": -1, "min_data_per_group": 1, "cat_smooth": 0.0}, table, 1)
     with pytest.raises(ValueError, match=r"^A tree asks '==', but its signals are numbers: only '<=' is known\.$"):
-        Trees.from_lightgbm(model, 1)
+        BoostedTrees.from_lightgbm(model, 1)
 
 
 def cases(seed, count=600):
@@ -76,7 +76,7 @@ def first(scores_BC, target_B):
 
 def test_they_correct_what_a_blend_cannot_say():
     held_out = cases(2)
-    trees = learn_trees(cases(1), held_out, RankConfig(trees=60, min_leaf=20, learning_rate=0.3), 0)
+    trees = fit_boosted_trees(cases(1), held_out, RankConfig(trees=60, min_leaf=20, learning_rate=0.3), 0)
     signals_BCF, there_BC, target_B, blended_BC = held_out
     corrected_BC = blended_BC + trees.scores(signals_BCF[there_BC]).reshape(there_BC.shape)
     assert first(blended_BC, target_B) < 0.15
@@ -85,7 +85,7 @@ def test_they_correct_what_a_blend_cannot_say():
 
 def test_equal_cases_make_equal_trees():
     config = RankConfig(trees=5, min_leaf=20)
-    one, two = (learn_trees(cases(1), cases(2), config, 3) for _ in range(2))
+    one, two = (fit_boosted_trees(cases(1), cases(2), config, 3) for _ in range(2))
     np.testing.assert_array_equal(one.value_M, two.value_M)
 
 
@@ -93,4 +93,4 @@ def test_without_lightgbm_there_is_a_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "lightgbm", None)
     wanted = "Ranking by trees needs LightGBM: pip install 'segue[gbdt]', or set rank.method to none."
     with pytest.raises(ValueError, match=f"^{re.escape(wanted)}$"):
-        learn_trees(cases(1, 20), cases(2, 20), RankConfig(), 0)
+        fit_boosted_trees(cases(1, 20), cases(2, 20), RankConfig(), 0)

@@ -12,48 +12,54 @@ from segue.data.evaluation_cases import Split
 from segue.data.readers.items import read_items
 from segue.data.sequences import Sequences
 from segue.models.counting.popularity import Popularity, PopularityConfig
-from segue.pipeline.blending.cold_start import Newcomers, learn, newcomers, shift, telling
+from segue.pipeline.blending.cold_start import (
+    ColdStartScorer,
+    cold_start_offset,
+    fit_cold_start_scorer,
+    is_cold,
+    sources_with_item_features,
+)
 from segue.pipeline.blending.features import CONTEXT, ITEM
-from segue.pipeline.candidates.builtin_sources import Listed
-from segue.pipeline.candidates.candidate_set import Candidates
-from segue.pipeline.candidates.source import Source
+from segue.pipeline.candidates.builtin_sources import FixedListSource
+from segue.pipeline.candidates.candidate_set import CandidateSet
+from segue.pipeline.candidates.source import CandidateSource
 from segue.pipeline.config import SourceConfig, decode_pipeline
 from segue.pipeline.pipeline import Pipeline
-from segue.workflows.train_pipeline import compose
+from segue.workflows.train_pipeline import fit_pipeline
 
 NEW = ITEMS + 1
 """The one item that nobody has taken."""
 
 
-def source(scorer: object, take: int = 9) -> Source:
-    return Source(scorer, SourceConfig(model=scorer.name, take=take))
+def source(scorer: object, take: int = 9) -> CandidateSource:
+    return CandidateSource(scorer, SourceConfig(model=scorer.name, take=take))
 
 
-def two_sources() -> list[Source]:
+def two_sources() -> list[CandidateSource]:
     """One that counts, and one that knows items by name."""
     log = Sequences.from_lists([[1, 2, 3]])
-    return [source(Popularity.fit(log, 5, PopularityConfig())), source(Listed(np.array([1, 4]), 5))]
+    return [source(Popularity.fit(log, 5, PopularityConfig())), source(FixedListSource(np.array([1, 4]), 5))]
 
 
 def test_a_score_by_hand():
     """Sources 1 and 2 count; in the second case source 2 serves nobody, which is as little as it can say."""
-    told = Newcomers(np.array([1, 2]), np.array([2.0, 0.5]), -1.0)
+    told = ColdStartScorer(np.array([1, 2]), np.array([2.0, 0.5]), -1.0)
     first = [[9.0, 9.0, -1.0, -0.7, -2.0, 0.0], [9.0, 9.0, 0.0, 0.0, 0.0, -0.7]]
     second = [[9.0, 9.0, -1.0, -0.7, 0.0, 0.0], [9.0, 9.0, 0.0, 0.0, 0.0, 0.0]]
     signals = np.array([first, second])
     assert told.scores(signals).tolist() == [[-4.0, -1.0], [-8.0, -6.0]]
-    assert told.changed(2.0, 3.0).scores(signals)[0].tolist() == [-5.0, 1.0]
+    assert told.rescaled(2.0, 3.0).scores(signals)[0].tolist() == [-5.0, 1.0]
 
 
 def test_only_sources_that_know_of_items_without_events_are_asked():
-    assert telling(two_sources()).tolist() == [1]
-    assert telling(two_sources()[:1]).tolist() == []
+    assert sources_with_item_features(two_sources()).tolist() == [1]
+    assert sources_with_item_features(two_sources()[:1]).tolist() == []
 
 
 def test_newcomers_are_where_the_popularity_is_zero():
     signals = np.zeros((1, 3, 2 * 2 + len(ITEM) + len(CONTEXT)))
     signals[0, :, 4] = [0.7, 0.0, 1.1]
-    assert newcomers(signals, 2).tolist() == [[False, True, False]]
+    assert is_cold(signals, 2).tolist() == [[False, True, False]]
 
 
 def test_the_level_at_which_newcomers_come_as_often_as_they_did():
@@ -61,8 +67,8 @@ def test_the_level_at_which_newcomers_come_as_often_as_they_did():
     new = np.array([[True, False, False], [True, False, False]])
     there = np.array([[True, True, False], [True, True, True]])
     scores = np.log([[1.0, 1.0, 7.0], [1.0, 1.0, 2.0]])
-    assert shift(new, there, scores, 2) == pytest.approx(math.log(3 / 1.75))
-    assert shift(np.zeros_like(new), there, scores, 0) == 0.0
+    assert cold_start_offset(new, there, scores, 2) == pytest.approx(math.log(3 / 1.75))
+    assert cold_start_offset(np.zeros_like(new), there, scores, 0) == 0.0
 
 
 def test_the_weights_of_people_who_choose_by_facts_are_found():
@@ -74,11 +80,11 @@ def test_the_weights_of_people_who_choose_by_facts_are_found():
     scores = 2.0 * signals[:, :, 2].astype(np.float64) + 5.0
     target = (scores + rng.gumbel(size=scores.shape)).argmax(axis=1)
     there = np.ones(scores.shape, dtype=bool)
-    told = learn((signals, there, target), scores, two_sources(), 0)
+    told = fit_cold_start_scorer((signals, there, target), scores, two_sources(), 0)
     assert told.sources_K.tolist() == [1]
     np.testing.assert_allclose(told.scores(signals), scores, atol=0.3)
-    assert learn((signals, there, target), scores, two_sources()[:1], 0) is None
-    assert learn((signals[:9], there[:9], target[:9]), scores[:9], two_sources(), 0) is None
+    assert fit_cold_start_scorer((signals, there, target), scores, two_sources()[:1], 0) is None
+    assert fit_cold_start_scorer((signals[:9], there[:9], target[:9]), scores[:9], two_sources(), 0) is None
 
 
 def shop(came: float) -> Split:
@@ -92,7 +98,7 @@ def shop(came: float) -> Split:
     catalog = Catalog(f"item {i}" for i in range(1, NEW + 1))
     like = [*range(1, ITEMS + 1), 10]
     rows = [{"item_id": f"item {i + 1}", "tags": f"w{k} w{k % ITEMS + 1}"} for i, k in enumerate(like)]
-    facts = read_items(pl.DataFrame(rows), kinds={"tags": "text"}).facts(catalog)
+    facts = read_items(pl.DataFrame(rows), kinds={"tags": "text"}).item_features(catalog)
     return Split("none", catalog, train, cases, train, asked(test), False, "", "", facts)
 
 
@@ -113,7 +119,7 @@ def chances(pipeline: Pipeline, *histories: list[int]) -> np.ndarray:
 
 
 def test_a_newcomer_is_judged_by_what_it_is_like(tmp_path):
-    fitted = compose(shop(came=0.5), decode_pipeline(CONFIG))
+    fitted = fit_pipeline(shop(came=0.5), decode_pipeline(CONFIG))
     pipeline = fitted.scorer
     near, far = chances(pipeline, [7, 8, 9], [18, 19, 20])
     assert 0.2 < near[1] / near[0] < 5
@@ -123,7 +129,7 @@ def test_a_newcomer_is_judged_by_what_it_is_like(tmp_path):
 
 
 def test_newcomers_that_never_come_are_expected_as_seldom():
-    often, never = (compose(shop(came), decode_pipeline(CONFIG)).scorer for came in (0.5, 0.0))
+    often, never = (fit_pipeline(shop(came), decode_pipeline(CONFIG)).scorer for came in (0.5, 0.0))
     history = [7, 8, 9]
     assert chances(never, history)[0, 1] < chances(often, history)[0, 1] / 3
     assert chances(never, history)[0, 0] > 0.5
@@ -131,11 +137,11 @@ def test_newcomers_that_never_come_are_expected_as_seldom():
 
 def test_without_a_source_that_knows_nothing_changes():
     config = decode_pipeline({**CONFIG, "source": CONFIG["source"][:2]})
-    assert compose(shop(came=0.0), config).scorer.weighing.newcomers is None
+    assert fit_pipeline(shop(came=0.0), config).scorer.weighing.newcomers is None
 
 
 def test_pad_is_no_newcomer():
-    fitted = compose(shop(came=0.5), decode_pipeline(CONFIG)).scorer
+    fitted = fit_pipeline(shop(came=0.5), decode_pipeline(CONFIG)).scorer
     found, scores = fitted.judge(Sequences.from_lists([[7, 8, 9], [], [20]]))
-    assert isinstance(found, Candidates)
+    assert isinstance(found, CandidateSet)
     assert (scores[found.items_BC == PAD] == -np.inf).all()

@@ -5,12 +5,12 @@ import pytest
 
 from segue.data.catalog import PAD, Catalog
 from segue.data.sequences import Sequences
-from segue.pipeline.blending.features import FLOOR, Scales, names, signals
-from segue.pipeline.candidates.builtin_sources import Again, Function, ListConfig, Listed
-from segue.pipeline.candidates.candidate_set import FUSION, gather
-from segue.pipeline.candidates.source import Source
+from segue.pipeline.blending.features import FLOOR, ScoreScales, blend_features, feature_names
+from segue.pipeline.candidates.builtin_sources import CallableSource, FixedListConfig, FixedListSource, RepeatSource
+from segue.pipeline.candidates.candidate_set import RRF_CONSTANT, generate_candidates
+from segue.pipeline.candidates.source import CandidateSource
 from segue.pipeline.config import SourceConfig
-from segue.pipeline.item_statistics import Shelf
+from segue.pipeline.item_statistics import ItemStatistics
 from segue.pipeline.ranked_list import NO_SOURCE
 
 SIZE = 12
@@ -41,7 +41,7 @@ def random_sources(seed):
         SourceConfig("fixed", name="two", take=6),
         SourceConfig("fixed", name="three", take=3, min_events=2),
     ]
-    return [Source(scorer, config) for scorer, config in zip(sources, configs, strict=True)]
+    return [CandidateSource(scorer, config) for scorer, config in zip(sources, configs, strict=True)]
 
 
 def by_hand(sources, history, exclude, allowed_V, most):
@@ -54,7 +54,7 @@ def by_hand(sources, history, exclude, allowed_V, most):
         free = [i for i in range(1, SIZE) if i not in exclude and allowed_V[i] and np.isfinite(scores[i])]
         for place, item in enumerate(sorted(free, key=lambda i: (-scores[i], i))[: source.config.take], start=1):
             places.setdefault(item, [0] * len(sources))[s] = place
-    fused = {item: sum(1 / (FUSION + p) for p in own if p) for item, own in places.items()}
+    fused = {item: sum(1 / (RRF_CONSTANT + p) for p in own if p) for item, own in places.items()}
     return [(item, places[item]) for item in sorted(places, key=lambda i: (-fused[i], i))[:most]]
 
 
@@ -65,7 +65,7 @@ def test_merging_is_what_a_loop_does(seed):
     histories = [rng.integers(1, SIZE, n).tolist() for n in (0, 1, 2, 5)]
     exclude = [row[:1] for row in histories]
     allowed_V = rng.random(SIZE) > 0.2
-    found = gather(
+    found = generate_candidates(
         sources,
         Sequences.from_lists(histories),
         7,
@@ -86,19 +86,23 @@ def test_merging_is_what_a_loop_does(seed):
 def test_what_is_asked_about_is_always_there():
     sources = random_sources(0)
     histories = Sequences.from_lists([[1], []])
-    found = gather(sources, histories, 3, also=Sequences.from_lists([[11, 10], [9]]))
+    found = generate_candidates(sources, histories, 3, also=Sequences.from_lists([[11, 10], [9]]))
     assert set(found.items_BC[0, :2].tolist()) == {10, 11}
     assert found.items_BC[1, 0] == 9
-    plain = gather(sources, histories, 12)
+    plain = generate_candidates(sources, histories, 12)
     where = plain.items_BC[0].tolist()
     for item, places in zip(found.items_BC[0].tolist(), found.place_BCS[0].tolist(), strict=True):
         assert places == (plain.place_BCS[0, where.index(item)].tolist() if item in where else [0, 0, 0])
 
 
 def test_a_list_says_which_source_had_an_item_highest():
-    first = Source(Listed.fit(Sequences.from_lists([]), CATALOG, ListConfig(items=("a", "b"))), SourceConfig("one"))
-    second = Source(Listed.fit(Sequences.from_lists([]), CATALOG, ListConfig(items=("b", "c"))), SourceConfig("two"))
-    found = gather([first, second], Sequences.from_lists([[]]), 9, also=Sequences.from_lists([[7]]))
+    first = CandidateSource(
+        FixedListSource.fit(Sequences.from_lists([]), CATALOG, FixedListConfig(items=("a", "b"))), SourceConfig("one")
+    )
+    second = CandidateSource(
+        FixedListSource.fit(Sequences.from_lists([]), CATALOG, FixedListConfig(items=("b", "c"))), SourceConfig("two")
+    )
+    found = generate_candidates([first, second], Sequences.from_lists([[]]), 9, also=Sequences.from_lists([[7]]))
     assert found.items_BC.tolist() == [[7, 2, 1, 3]]
     ranked = found.ranked(0, np.array([0.0, 1.0, 3.0, 2.0]))
     assert ranked.items_C.tolist() == [1, 3, 2, 7]
@@ -109,17 +113,17 @@ def test_a_list_says_which_source_had_an_item_highest():
 
 def test_signals_are_the_numbers_they_are_called():
     log = Sequences.from_lists([[1, 2, 2], [2, 3]], [[0, DAY_US, 9 * DAY_US], [2 * DAY_US, 10 * DAY_US]])
-    shelf = Shelf.fit(log, CATALOG)
+    shelf = ItemStatistics.fit(log, CATALOG)
     sources = [
-        Source(Again(SIZE, 0.5), SourceConfig("again", take=5, min_events=1)),
-        Source(Function(lambda history: [3, 2, 5], SIZE), SourceConfig("list", take=2)),
+        CandidateSource(RepeatSource(SIZE, 0.5), SourceConfig("again", take=5, min_events=1)),
+        CandidateSource(CallableSource(lambda history: [3, 2, 5], SIZE), SourceConfig("list", take=2)),
     ]
     histories = Sequences.from_lists([[2, 3, 2], []])
-    found = gather(sources, histories, 9)
-    scales = Scales(np.array([True, False]), np.array([1.0, 0.5], dtype=np.float32))
-    signals_BCF = signals(found, histories, shelf, scales)
-    assert signals_BCF.shape[2] == len(names(found.sources))
-    of = dict(zip(names(found.sources), signals_BCF[0, found.items_BC[0].tolist().index(3)], strict=True))
+    found = generate_candidates(sources, histories, 9)
+    scales = ScoreScales(np.array([True, False]), np.array([1.0, 0.5], dtype=np.float32))
+    signals_BCF = blend_features(found, histories, shelf, scales)
+    assert signals_BCF.shape[2] == len(feature_names(found.sources))
+    of = dict(zip(feature_names(found.sources), signals_BCF[0, found.items_BC[0].tolist().index(3)], strict=True))
     best = 1 + 0.25  # of item 2
     assert of["again level"] == pytest.approx(np.log(0.5 / best + FLOOR), rel=1e-5)
     assert of["again place"] == pytest.approx(-np.log(2))
@@ -130,30 +134,30 @@ def test_signals_are_the_numbers_they_are_called():
     assert of["times taken"] == pytest.approx(np.log(2))
     assert of["taken lately"] == pytest.approx(0.5)
     assert of["events"] == pytest.approx(np.log(4))
-    two = dict(zip(names(found.sources), signals_BCF[0, found.items_BC[0].tolist().index(2)], strict=True))
+    two = dict(zip(feature_names(found.sources), signals_BCF[0, found.items_BC[0].tolist().index(2)], strict=True))
     assert two["list level"] == pytest.approx((2 / 3 - 1) / 0.5, rel=1e-5)
     assert two["age"] == pytest.approx(np.log(10))
     assert two["times taken"] == pytest.approx(np.log(3))
     assert two["taken lately"] == 1.0
-    nobody = dict(zip(names(found.sources), signals_BCF[1, 0], strict=True))
+    nobody = dict(zip(feature_names(found.sources), signals_BCF[1, 0], strict=True))
     assert (nobody["again level"], nobody["again place"]) == (0.0, 0.0)
 
 
 def test_lately_is_the_newest_tenth_of_the_events():
     items, times = [1] * 18 + [2] * 2, [i * DAY_US for i in range(20)]
-    shelf = Shelf.fit(Sequences.from_lists([items], [times]), Catalog("abc"))
+    shelf = ItemStatistics.fit(Sequences.from_lists([items], [times]), Catalog("abc"))
     assert shelf.recent_V[2] == pytest.approx(np.log(3 / 1.2))
     assert shelf.recent_V[1] == pytest.approx(np.log(1 / 2.8))
     assert shelf.recent_V[3] == 0
-    untimed = Shelf.fit(Sequences.from_lists([items]), Catalog("abc"))
+    untimed = ItemStatistics.fit(Sequences.from_lists([items]), Catalog("abc"))
     assert not untimed.recent_V.any()
     assert not untimed.age_V.any()
 
 
 def test_scores_that_are_never_negative_are_counts():
     sources = random_sources(1)
-    sources.append(Source(Again(SIZE, 0.5), SourceConfig("again")))
-    scales = Scales.fit(gather(sources, Sequences.from_lists([[1, 2, 3], [4]]), 12))
+    sources.append(CandidateSource(RepeatSource(SIZE, 0.5), SourceConfig("again")))
+    scales = ScoreScales.fit(generate_candidates(sources, Sequences.from_lists([[1, 2, 3], [4]]), 12))
     assert scales.log_S.tolist() == [False, False, False, True]
     assert scales.spread_S[3] == 1.0
     assert scales.spread_S[0] > 0

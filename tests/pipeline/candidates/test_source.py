@@ -9,14 +9,22 @@ import pytest
 from segue.data.catalog import PAD, Catalog
 from segue.data.sequences import Sequences
 from segue.models.counting.markov import Markov, MarkovConfig
-from segue.models.neural.gru_numpy import GruArrays
+from segue.models.neural.gru_numpy import NumpyGRU
 from segue.models.neural.neural_scorer import NeuralScorer
 from segue.models.scorer import top_k
 from segue.pipeline.candidates import source
-from segue.pipeline.candidates.builtin_sources import Again, AgainConfig, Function, ListConfig, Listed, New, NewConfig
-from segue.pipeline.candidates.source import Source, last_session
-from segue.pipeline.candidates.source_scores import Dense, Screened, Searched
-from segue.pipeline.candidates.vector_index import Approximate, Exact, recall_of
+from segue.pipeline.candidates.builtin_sources import (
+    CallableSource,
+    FixedListConfig,
+    FixedListSource,
+    NewItemsConfig,
+    NewItemsSource,
+    RepeatConfig,
+    RepeatSource,
+)
+from segue.pipeline.candidates.source import CandidateSource, last_session
+from segue.pipeline.candidates.source_scores import AnnScores, DenseScores, ExactSearchScores
+from segue.pipeline.candidates.vector_index import ExactIndex, HNSWIndex, recall_of
 from segue.pipeline.config import SourceConfig
 
 DAY_US = 86_400_000_000
@@ -31,7 +39,7 @@ def chain():
 
 def test_candidates_are_the_top_k_of_the_scorer(chain):
     allowed_V = np.array([True, True, False, True, True, True])
-    lists = Source(chain, SourceConfig("markov")).candidates(ROWS, 3, allowed_V)
+    lists = CandidateSource(chain, SourceConfig("markov")).candidates(ROWS, 3, allowed_V)
     items_BK, scores_BK = top_k(chain.scores(ROWS), 3, allowed_V=allowed_V)
     for ranked, items, scores in zip(lists, items_BK, scores_BK, strict=True):
         assert ranked.items_C.tolist() == items.tolist()
@@ -40,7 +48,7 @@ def test_candidates_are_the_top_k_of_the_scorer(chain):
 
 
 def test_a_source_serves_people_by_their_number_of_events(chain):
-    source = Source(chain, SourceConfig("markov", min_events=1, max_events=2))
+    source = CandidateSource(chain, SourceConfig("markov", min_events=1, max_events=2))
     assert source.serves(Sequences.from_lists([[], [1], [PAD, PAD], [1, PAD, 2], [1, 2, 3]])).tolist() == [
         False, True, False, True, False,
     ]  # fmt: skip
@@ -48,8 +56,10 @@ def test_a_source_serves_people_by_their_number_of_events(chain):
 
 
 def test_a_source_sees_the_newest_events_alone(chain):
-    source = Source(chain, SourceConfig("markov", newest=1))
-    np.testing.assert_array_equal(source.answer(ROWS).whole(), chain.scores(Sequences.from_lists([[3], [2], [], [4]])))
+    source = CandidateSource(chain, SourceConfig("markov", newest=1))
+    np.testing.assert_array_equal(
+        source.score_histories(ROWS).whole(), chain.scores(Sequences.from_lists([[3], [2], [], [4]]))
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -57,11 +67,14 @@ def test_what_is_the_same_for_everybody_is_sorted_once_and_answered_alike(seed):
     rng = np.random.default_rng(seed)
     scores_V = rng.integers(0, 9, 40).astype(np.float32)
     scores_V[rng.random(40) < 0.2] = -np.inf
-    still, plain = Source(New(scores_V), SourceConfig("new")), Dense(np.tile(scores_V, (4, 1)))
+    still, plain = (
+        CandidateSource(NewItemsSource(scores_V), SourceConfig("new")),
+        DenseScores(np.tile(scores_V, (4, 1))),
+    )
     exclude = Sequences.from_lists([[1, 2, 3], [], rng.integers(0, 40, 30).tolist(), [5]])
     allowed_V = rng.random(40) < 0.5
     for banned, allowed in ((None, None), (exclude, None), (None, allowed_V), (exclude, allowed_V)):
-        answer = still.answer(ROWS)
+        answer = still.score_histories(ROWS)
         for k in (1, 7, 39):
             np.testing.assert_array_equal(answer.best(k, banned, allowed), plain.best(k, banned, allowed))
     np.testing.assert_array_equal(answer.whole(), plain.whole())
@@ -72,19 +85,19 @@ def test_what_is_the_same_for_everybody_is_sorted_once_and_answered_alike(seed):
 def test_the_last_session_begins_after_the_last_long_pause():
     rows = Sequences.from_lists([[1, 2, 3, 4, 5], [1], [], [1, 2]], [[0, 10, 100, 101, 105], [7], [], [200, 205]])
     seconds = Sequences(rows.items, rows.times * 1_000_000, rows.starts, rows.stops)
-    assert last_session(seconds, 20.0).lists() == [[3, 4, 5], [1], [], [1, 2]]
-    assert last_session(seconds, 3.0).lists() == [[5], [1], [], [2]]
-    assert last_session(seconds, 90.0).lists() == rows.lists()
-    shown = Source(Again(6, 1.0), SourceConfig("again", session_gap_s=20.0, newest=2)).shown(seconds)
-    assert shown.lists() == [[4, 5], [1], [], [1, 2]]
+    assert last_session(seconds, 20.0).to_lists() == [[3, 4, 5], [1], [], [1, 2]]
+    assert last_session(seconds, 3.0).to_lists() == [[5], [1], [], [2]]
+    assert last_session(seconds, 90.0).to_lists() == rows.to_lists()
+    shown = CandidateSource(RepeatSource(6, 1.0), SourceConfig("again", session_gap_s=20.0, newest=2)).shown(seconds)
+    assert shown.to_lists() == [[4, 5], [1], [], [1, 2]]
 
 
 def test_rows_without_times_are_one_session():
-    assert last_session(ROWS, 1.0).lists() == ROWS.lists()
+    assert last_session(ROWS, 1.0).to_lists() == ROWS.to_lists()
 
 
 def test_again_is_what_the_history_holds():
-    scores_BV = Again.fit(ROWS, CATALOG, AgainConfig(decay=0.5)).scores(ROWS)
+    scores_BV = RepeatSource.fit(ROWS, CATALOG, RepeatConfig(decay=0.5)).scores(ROWS)
     assert scores_BV[0].tolist() == [-np.inf, 0.25, 0.5, 1.0, -np.inf, -np.inf]
     assert scores_BV[3].tolist() == [-np.inf, 0.5, -np.inf, -np.inf, 1.25, -np.inf]
     assert not np.isfinite(scores_BV[2]).any()
@@ -92,29 +105,29 @@ def test_again_is_what_the_history_holds():
 
 def test_new_is_what_was_first_seen_lately_or_never():
     log = Sequences.from_lists([[1, 2, 2, 3]], [[0, 50 * DAY_US, 90 * DAY_US, 100 * DAY_US]])
-    new = New.fit(log, CATALOG, NewConfig(days=50.0, most_events=1))
+    new = NewItemsSource.fit(log, CATALOG, NewItemsConfig(days=50.0, most_events=1))
     wanted = [-np.inf, -np.inf, -np.inf, 1 + np.log(2), 1.0, 1.0]
     np.testing.assert_allclose(new.scores(ROWS)[0], wanted, rtol=1e-6)
-    wider = New.fit(log, CATALOG, NewConfig(days=50.0, most_events=2))
+    wider = NewItemsSource.fit(log, CATALOG, NewItemsConfig(days=50.0, most_events=2))
     assert wider.scores(ROWS)[0, 2] == pytest.approx(0.5 * (1 + np.log(3)))
 
 
 def test_in_a_log_without_times_only_what_nobody_took_is_new():
-    new = New.fit(ROWS, CATALOG, NewConfig())
+    new = NewItemsSource.fit(ROWS, CATALOG, NewItemsConfig())
     assert np.flatnonzero(np.isfinite(new.score_V)).tolist() == [5]
 
 
 def test_a_list_keeps_its_order(tmp_path):
     file = tmp_path / "picks.txt"
     file.write_text("d\n\nno such item\nb\n", encoding="utf-8")
-    for config in (ListConfig(file=str(file)), ListConfig(items=("d", "no such item", "b"))):
-        listed = Listed.fit(ROWS, CATALOG, config)
+    for config in (FixedListConfig(file=str(file)), FixedListConfig(items=("d", "no such item", "b"))):
+        listed = FixedListSource.fit(ROWS, CATALOG, config)
         assert listed.scores(ROWS)[1].tolist() == [-np.inf, -np.inf, 0.5, -np.inf, 1.0, -np.inf]
 
 
 def test_a_function_is_a_source():
-    function = Function(lambda history: history[::-1][:2], 6)
-    ranked = Source(function, SourceConfig("function")).candidates(Sequences.from_lists([[1, 2, 3], []]), 5)
+    function = CallableSource(lambda history: history[::-1][:2], 6)
+    ranked = CandidateSource(function, SourceConfig("function")).candidates(Sequences.from_lists([[1, 2, 3], []]), 5)
     assert [one.items_C.tolist() for one in ranked] == [[3, 2], []]
     with pytest.raises(
         ValueError, match=r"^A source that is a Python function cannot be saved: write its list to a file\.$"
@@ -125,16 +138,16 @@ def test_a_function_is_a_source():
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: AgainConfig(decay=0.0), "decay must be in (0, 1], got 0.0."),
-        (lambda: NewConfig(days=0.0), "days must be above 0, got 0.0."),
-        (lambda: NewConfig(most_events=-1), "most_events must not be negative, got -1."),
-        (ListConfig, "A source of model list needs either items or a file."),
+        (lambda: RepeatConfig(decay=0.0), "decay must be in (0, 1], got 0.0."),
+        (lambda: NewItemsConfig(days=0.0), "days must be above 0, got 0.0."),
+        (lambda: NewItemsConfig(most_events=-1), "most_events must not be negative, got -1."),
+        (FixedListConfig, "A source of model list needs either items or a file."),
         (
-            lambda: Listed.fit(ROWS, CATALOG, ListConfig(items=("x", "y"))),
+            lambda: FixedListSource.fit(ROWS, CATALOG, FixedListConfig(items=("x", "y"))),
             "The catalogue knows none of the list's 2 items.",
         ),
         (
-            lambda: Source(Again(6, 1.0), SourceConfig("again"), Approximate(None)),
+            lambda: CandidateSource(RepeatSource(6, 1.0), SourceConfig("again"), HNSWIndex(None)),
             'The scores of again are no inner products, so they need index = "exact"; for a network with the co-visit '
             "rule beside it, set its prior to 0 and name covisit as a source of its own.",
         ),
@@ -153,12 +166,12 @@ def keys():
 @pytest.fixture(scope="module")
 def index(keys):
     pytest.importorskip("faiss", reason="faiss (segue[ann]) is not installed")
-    return Approximate.build(keys)
+    return HNSWIndex.build(keys)
 
 
 def test_it_finds_what_a_product_finds(keys, index):
     query_BD = np.random.default_rng(5).normal(size=(20, 12)).astype(np.float32)
-    true_BK = Exact(keys).nearest(query_BD, 10)
+    true_BK = ExactIndex(keys).nearest(query_BD, 10)
     assert recall_of(index, keys, query_BD, 10) > 0.95
     assert (index.nearest(query_BD, 10)[:, 0] == true_BK[:, 0]).mean() > 0.9
     assert index.nearest(query_BD[:1], 10).shape == (1, 10)
@@ -167,7 +180,7 @@ def test_it_finds_what_a_product_finds(keys, index):
 def test_recall_is_a_share(keys):
     class Half:
         def nearest(self, query_BD, k):
-            found_BK = Exact(keys).nearest(query_BD, k)
+            found_BK = ExactIndex(keys).nearest(query_BD, k)
             found_BK[:, ::2] = PAD
             return found_BK
 
@@ -175,14 +188,14 @@ def test_recall_is_a_share(keys):
 
 
 def test_it_is_the_same_after_the_disk(keys, index):
-    again = Approximate.restore(index.array())
+    again = HNSWIndex.restore(index.array())
     np.testing.assert_array_equal(again.nearest(keys[1:20], 7), index.nearest(keys[1:20], 7))
 
 
 def test_forbidden_items_make_room_for_others(keys, index):
     """Where too many of the found are forbidden, the exact way answers."""
     query_BD = keys[1:4]
-    answer = Searched(query_BD, keys, index)
+    answer = AnnScores(query_BD, keys, index)
     exclude = Sequences.from_lists([[1, 5], [], [3]])
     allowed_V = np.zeros(500, dtype=bool)
     allowed_V[::9] = True
@@ -202,7 +215,7 @@ def test_more_than_the_effort_of_a_search_is_found_too(keys, index):
 def test_without_faiss_there_is_a_sentence(keys, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ValueError, match=r"^An approximate index needs faiss: pip install 'segue\[ann\]'\.$"):
-        Approximate.build(keys)
+        HNSWIndex.build(keys)
 
 
 def a_network(size: int, temperature: float | None) -> NeuralScorer:
@@ -214,25 +227,29 @@ def a_network(size: int, temperature: float | None) -> NeuralScorer:
 
     layer = {"input": draw(24, 8), "input_bias": draw(24), "state": draw(24, 8), "state_bias": draw(24)}
     table_VD = draw(size, 8 + (temperature is None))
-    return NeuralScorer("gru4rec", GruArrays([layer], 20), table_VD, draw(size), temperature=temperature)
+    return NeuralScorer("gru4rec", NumpyGRU([layer], 20), table_VD, draw(size), temperature=temperature)
 
 
 @pytest.mark.parametrize("temperature", [0.1, None])
 def test_a_large_catalogue_is_searched_and_answers_as_if_it_were_scored(temperature, monkeypatch):
     """With and without a filter, with items that may not come, and for somebody without a history."""
     network, config = a_network(3000, temperature), SourceConfig(model="gru4rec")
-    dense = Source(network, config)
+    dense = CandidateSource(network, config)
     monkeypatch.setattr(source, "BLOCKS_FROM", 1000)
-    searching = Source(network, config)
+    searching = CandidateSource(network, config)
     rows = Sequences.from_lists([[1, 2, 3], [2], [4, 1, 4]])
-    assert isinstance(dense.answer(rows), Dense) and isinstance(searching.answer(rows), Screened)
+    assert isinstance(dense.score_histories(rows), DenseScores) and isinstance(
+        searching.score_histories(rows), ExactSearchScores
+    )
     allowed_V = np.random.default_rng(1).random(3000) < 0.1
     for exclude in (None, rows):
         for allowed in (None, allowed_V):
-            wanted, found = (one.answer(rows).best(50, exclude, allowed) for one in (dense, searching))
+            wanted, found = (one.score_histories(rows).best(50, exclude, allowed) for one in (dense, searching))
             np.testing.assert_array_equal(found, wanted)
-    np.testing.assert_allclose(searching.answer(rows).of(wanted), dense.answer(rows).of(wanted), rtol=1e-4, atol=1e-4)
-    whole, scored = searching.answer(rows).whole(), dense.answer(rows).whole()
+    np.testing.assert_allclose(
+        searching.score_histories(rows).of(wanted), dense.score_histories(rows).of(wanted), rtol=1e-4, atol=1e-4
+    )
+    whole, scored = searching.score_histories(rows).whole(), dense.score_histories(rows).whole()
     np.testing.assert_allclose(whole[:, 1:], scored[:, 1:], rtol=1e-4, atol=1e-4)
     newcomer = Sequences.from_lists([[], [1]])
-    np.testing.assert_array_equal(*(one.answer(newcomer).best(9, None, None) for one in (dense, searching)))
+    np.testing.assert_array_equal(*(one.score_histories(newcomer).best(9, None, None) for one in (dense, searching)))

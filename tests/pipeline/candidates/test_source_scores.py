@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from segue.data.sequences import Sequences
 from segue.models.counting.covisitation import CoVisit, CoVisitConfig
 from segue.models.knn.item_knn import ItemKNN, ItemKNNConfig
-from segue.models.sparse_rows import Rows
-from segue.pipeline.candidates.source import Source
-from segue.pipeline.candidates.source_scores import Dense, Lifted
+from segue.models.sparse_rows import SparseRows
+from segue.pipeline.candidates.source import CandidateSource
+from segue.pipeline.candidates.source_scores import DenseScores, SparseScores
 from segue.pipeline.config import SourceConfig
 
 SIZE = 60
@@ -28,7 +28,7 @@ def raising(scorer, monkeypatch_from):
     """The source as it is for a large catalogue."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("segue.pipeline.candidates.source.BLOCKS_FROM", monkeypatch_from)
-        return Source(scorer, SourceConfig(scorer.name))
+        return CandidateSource(scorer, SourceConfig(scorer.name))
 
 
 @pytest.mark.parametrize("kind", ["covisit", "item-knn"])
@@ -40,8 +40,8 @@ def test_a_rule_that_raises_few_items_is_answered_as_if_all_were_scored(kind, se
     rows = Sequences.from_lists([rng.integers(0, SIZE, n).tolist() for n in (0, 1, 3, 9)])
     exclude = Sequences.from_lists([rng.integers(1, SIZE, n).tolist() for n in (0, 2, 5, 30)]) if excluding else None
     allowed_V = rng.random(SIZE) < 0.5 if choosing else None
-    lifted, dense = raising(scorer, 1).answer(rows), raising(scorer, SIZE + 1).answer(rows)
-    assert isinstance(lifted, Lifted) and isinstance(dense, Dense)
+    lifted, dense = raising(scorer, 1).score_histories(rows), raising(scorer, SIZE + 1).score_histories(rows)
+    assert isinstance(lifted, SparseScores) and isinstance(dense, DenseScores)
     np.testing.assert_array_equal(lifted.whole(), dense.whole())
     np.testing.assert_array_equal(lifted.best(k, exclude, allowed_V), dense.best(k, exclude, allowed_V))
     asked_BC = rng.integers(0, SIZE, (4, 7))
@@ -50,8 +50,12 @@ def test_a_rule_that_raises_few_items_is_answered_as_if_all_were_scored(kind, se
 
 def test_what_is_raised_beyond_the_popular_ones_is_found():
     """Worked by hand: item 4 is the least popular and raised above all; item 1 is raised, but not enough."""
-    rows = Rows(np.array([0, 0, 0, 0, 0, 2]), np.array([1, 4], dtype=np.int32), np.array([0.1, 5.0], dtype=np.float32))
+    rows = SparseRows(
+        np.array([0, 0, 0, 0, 0, 2]), np.array([1, 4], dtype=np.int32), np.array([0.1, 5.0], dtype=np.float32)
+    )
     base_V = np.array([0, 0.2, 0.9, 0.6, 0.1], dtype=np.float32)
-    lifted = Lifted(base_V, np.array([2, 3, 1, 4], dtype=np.int32), [rows.touched(np.array([4]), np.array([1.0]))])
+    lifted = SparseScores(
+        base_V, np.array([2, 3, 1, 4], dtype=np.int32), [rows.touched(np.array([4]), np.array([1.0]))]
+    )
     assert lifted.best(3, None, None).tolist() == [[4, 2, 3]]
     np.testing.assert_allclose(lifted.of(np.array([[4, 1, 2]])), [[5.1, 0.3, 0.9]], rtol=1e-6)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from tests.support.ring import SIZE
 
-from segue.data.event_contexts import Contexts
-from segue.data.features.encoding import Facts
+from segue.data.event_contexts import EventContexts
+from segue.data.features.encoding import ItemFeatures
 from segue.data.sequences import Sequences
 from segue.pipeline.explanations.explain import explain, influences, why_not, without_each
-from segue.pipeline.explanations.templates import WHY_NOT, WORDS, reason_of, sentence, why_not_sentence
-from segue.pipeline.ranked_list import How
+from segue.pipeline.explanations.templates import WHY_NOT, WORDS, choose_reason, sentence, why_not_sentence
+from segue.pipeline.ranked_list import PlacementReason
 
 TITLES = {i: f"Tea {i}" for i in range(1, SIZE)}
 
@@ -37,15 +37,15 @@ def test_influence_is_what_leaving_an_event_out_does(pipeline):
 
 
 def test_an_event_that_is_left_out_takes_its_time_and_context_along():
-    contexts = Contexts(np.array([0, 1, 2, 1], dtype=np.int32), Facts([{}, {"a": 1}, {"a": 2}], {}))
+    contexts = EventContexts(np.array([0, 1, 2, 1], dtype=np.int32), ItemFeatures([{}, {"a": 1}, {"a": 2}], {}))
     log = Sequences.from_lists([[7], [8, 9, 7]], [[1], [2, 3, 4]])
-    row = replace(log, contexts=contexts).take(slice(1, 2)).at(np.array([9]))
+    row = replace(log, contexts=contexts).take(slice(1, 2)).as_of(np.array([9]))
     found = without_each(row)
-    assert found.lists() == [[8, 9, 7], [9, 7], [8, 7], [8, 9]]
+    assert found.to_lists() == [[8, 9, 7], [9, 7], [8, 7], [8, 9]]
     assert found.times.tolist() == [2, 3, 4, 3, 4, 2, 4, 2, 3]
     assert found.contexts.codes.tolist() == [1, 2, 1, 2, 1, 1, 1, 1, 2]
-    assert found.now.tolist() == [9] * 4
-    assert without_each(one([])).lists() == [[]]
+    assert found.query_times.tolist() == [9] * 4
+    assert without_each(one([])).to_lists() == [[]]
 
 
 def test_the_event_that_matters_is_named(pipeline):
@@ -77,23 +77,23 @@ def test_a_newcomer_hears_that_many_choose_it(pipeline):
 @pytest.mark.parametrize(
     ("how", "model", "taken", "influenced", "reason"),
     [
-        (How.PINNED, "markov", True, True, "picked"),
-        (How.QUOTA, "markov", False, True, "picked"),
-        (How.EXPLORED, "markov", False, True, "drawn"),
-        (How.FILLED, "", False, False, "popular"),
-        (How.RANKED, "markov", True, True, "again"),
-        (How.RANKED, "gru4rec", False, True, "comes next"),
-        (How.RANKED, "gru4rec", False, False, "for you"),
-        (How.RANKED, "ease", False, True, "goes with"),
-        (How.RANKED, "trend", False, True, "rising"),
-        (How.RANKED, "popularity", False, False, "popular"),
-        (How.RANKED, "new", False, False, "new"),
-        (How.RANKED, "list", False, False, "picked"),
-        (How.RANKED, "", False, False, "for you"),
+        (PlacementReason.PINNED, "markov", True, True, "picked"),
+        (PlacementReason.QUOTA, "markov", False, True, "picked"),
+        (PlacementReason.EXPLORED, "markov", False, True, "drawn"),
+        (PlacementReason.FILLED, "", False, False, "popular"),
+        (PlacementReason.RANKED, "markov", True, True, "again"),
+        (PlacementReason.RANKED, "gru4rec", False, True, "comes next"),
+        (PlacementReason.RANKED, "gru4rec", False, False, "for you"),
+        (PlacementReason.RANKED, "ease", False, True, "goes with"),
+        (PlacementReason.RANKED, "trend", False, True, "rising"),
+        (PlacementReason.RANKED, "popularity", False, False, "popular"),
+        (PlacementReason.RANKED, "new", False, False, "new"),
+        (PlacementReason.RANKED, "list", False, False, "picked"),
+        (PlacementReason.RANKED, "", False, False, "for you"),
     ],
 )
 def test_the_reason_of_an_item(how, model, taken, influenced, reason):
-    assert reason_of(how, model, taken, influenced) == reason
+    assert choose_reason(how, model, taken, influenced) == reason
 
 
 def test_a_sentence_without_titles_says_less():

@@ -7,11 +7,11 @@ import pytest
 
 from segue.data.catalog import Catalog
 from segue.pipeline.filters.compiler import KEPT, Filters, compile_mask
-from segue.pipeline.filters.item_columns import Columns
+from segue.pipeline.filters.item_columns import ItemColumns
 
 
-def passing(filter: str, columns: Columns, catalog: Catalog) -> list[str]:
-    return catalog.names(np.flatnonzero(compile_mask(filter, columns)))
+def passing(filter: str, columns: ItemColumns, catalog: Catalog) -> list[str]:
+    return catalog.to_ids(np.flatnonzero(compile_mask(filter, columns)))
 
 
 @pytest.mark.parametrize(
@@ -56,14 +56,14 @@ def passing(filter: str, columns: Columns, catalog: Catalog) -> list[str]:
         ("category in tags", ""),
     ],
 )
-def test_what_each_lets_through(filter: str, items: str, columns: Columns, catalog: Catalog) -> None:
+def test_what_each_lets_through(filter: str, items: str, columns: ItemColumns, catalog: Catalog) -> None:
     assert passing(filter, columns, catalog) == items.split()
 
 
 def test_an_items_own_text_in_its_own_list() -> None:
     catalog = Catalog(["a", "b", "c"])
     rows = {"a": {"x": "p", "y": ["p", "q"]}, "b": {"x": "p", "y": ["q"]}, "c": {"x": "z"}}
-    assert passing("x in y", Columns.of(rows, catalog), catalog) == ["a"]
+    assert passing("x in y", ItemColumns.of(rows, catalog), catalog) == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -105,14 +105,14 @@ def test_an_items_own_text_in_its_own_list() -> None:
     ],
 )
 def test_a_wrong_filter_gets_a_sentence_and_a_caret(
-    filter: str, sentence: str, at: tuple[int, int], columns: Columns
+    filter: str, sentence: str, at: tuple[int, int], columns: ItemColumns
 ) -> None:
     message = f"{sentence}\n  {filter}\n  {' ' * at[0]}{'^' * (at[1] - at[0])}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         compile_mask(filter, columns)
 
 
-def test_compiled_filters_are_kept_and_cannot_be_written_to(columns: Columns) -> None:
+def test_compiled_filters_are_kept_and_cannot_be_written_to(columns: ItemColumns) -> None:
     filters = Filters(columns)
     mask_V = filters.mask("price < 20")
     assert filters.mask("price < 20") is mask_V

@@ -9,14 +9,29 @@ import pytest
 
 from segue.data.catalog import Catalog
 from segue.data.readers.items import read_items
-from segue.pipeline.filters.item_columns import NO_CODE, Columns, Flags, Lists, Numbers, Texts, code_of
+from segue.pipeline.filters.item_columns import (
+    NO_CODE,
+    BooleanColumn,
+    ItemColumns,
+    ListColumn,
+    NumberColumn,
+    TextColumn,
+    code_of,
+)
 
 
-def test_kinds_by_value(columns: Columns) -> None:
-    kinds = {"price": Numbers, "category": Texts, "tags": Lists, "in_stock": Flags, "item_id": Texts, "价格": Numbers}
+def test_kinds_by_value(columns: ItemColumns) -> None:
+    kinds = {
+        "price": NumberColumn,
+        "category": TextColumn,
+        "tags": ListColumn,
+        "in_stock": BooleanColumn,
+        "item_id": TextColumn,
+        "价格": NumberColumn,
+    }
     assert {name: type(columns[name]) for name in kinds} == kinds
     price, stock, tags = columns["price"], columns["in_stock"], columns["tags"]
-    assert isinstance(price, Numbers) and isinstance(stock, Flags) and isinstance(tags, Lists)
+    assert isinstance(price, NumberColumn) and isinstance(stock, BooleanColumn) and isinstance(tags, ListColumn)
     assert price.values_V[[1, 2]].tolist() == [12, 25] and np.isnan(price.values_V[[0, 4, 5]]).all()
     assert stock.values_V.tolist() == [NO_CODE, 1, 0, 1, 1, NO_CODE, 1]
     assert tags.known.tolist() == [False, True, True, True, False, False, False]  # an empty list is known
@@ -24,9 +39,9 @@ def test_kinds_by_value(columns: Columns) -> None:
 
 def test_odd_values() -> None:
     rows = {"a": {"x": math.nan, "y": True, "z": 1}, "b": {"x": 2.0, "y": False, "z": "one"}, "not ours": {"x": 9.0}}
-    columns = Columns.of(rows, Catalog(["a", "b"]))
+    columns = ItemColumns.of(rows, Catalog(["a", "b"]))
     x, y, z = columns["x"], columns["y"], columns["z"]
-    assert isinstance(x, Numbers) and isinstance(y, Flags) and isinstance(z, Texts)
+    assert isinstance(x, NumberColumn) and isinstance(y, BooleanColumn) and isinstance(z, TextColumn)
     assert x.known.tolist() == [False, False, True]
     assert y.values_V.tolist() == [NO_CODE, 1, 0]
     assert z.values == ("1", "one")
@@ -35,9 +50,9 @@ def test_odd_values() -> None:
 def test_from_an_items_table() -> None:
     frame = pl.DataFrame({"item_id": ["a", "b"], "price": [1.5, None], "tags": ["x|y", "y|y"], "new": [True, False]})
     catalog = Catalog(["b", "a", "c"])
-    columns = Columns.of(read_items(frame).for_catalog(catalog), catalog)
+    columns = ItemColumns.of(read_items(frame).for_catalog(catalog), catalog)
     tags, new = columns["tags"], columns["new"]
-    assert isinstance(tags, Lists) and isinstance(new, Flags)
+    assert isinstance(tags, ListColumn) and isinstance(new, BooleanColumn)
     assert [tags.having(code_of(tags, tag)).tolist() for tag in ("x", "y", "z")] == [
         [False, False, True, False],
         [False, True, True, False],
@@ -47,9 +62,9 @@ def test_from_an_items_table() -> None:
 
 
 @pytest.mark.parametrize("name", ["tags", "category"])
-def test_pairs_and_having_are_two_sides_of_one_thing(columns: Columns, name: str) -> None:
+def test_pairs_and_having_are_two_sides_of_one_thing(columns: ItemColumns, name: str) -> None:
     column = columns[name]
-    assert isinstance(column, Texts | Lists)
+    assert isinstance(column, TextColumn | ListColumn)
     items = np.array([3, 1, 0, 4, 1])
     row, code = column.pairs(items)
     there = {(int(r), column.values[c]) for r, c in zip(row, code, strict=True)}
@@ -57,9 +72,9 @@ def test_pairs_and_having_are_two_sides_of_one_thing(columns: Columns, name: str
     assert len(there) == len(row)
 
 
-def test_an_unknown_column_is_named(columns: Columns) -> None:
+def test_an_unknown_column_is_named(columns: ItemColumns) -> None:
     with pytest.raises(ValueError, match=re.escape("The items have no column 'prize'. Did you mean 'price'?")):
         _ = columns["prize"]
-    few = Columns.of({"a": {"price": 3}}, Catalog(["a"]))
+    few = ItemColumns.of({"a": {"price": 3}}, Catalog(["a"]))
     with pytest.raises(ValueError, match=re.escape("The items have no column 'zzz'. The columns: item_id, price.")):
         _ = few["zzz"]

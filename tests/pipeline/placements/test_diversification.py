@@ -6,58 +6,60 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segue.pipeline.filters.item_columns import Columns
-from segue.pipeline.placements.diversification import RerankConfig, Reranker, scaled
-from segue.pipeline.ranked_list import Ranked
+from segue.pipeline.filters.item_columns import ItemColumns
+from segue.pipeline.placements.diversification import DiversificationConfig, Diversifier, min_max_scaled
+from segue.pipeline.ranked_list import RankedList
 
-RANKED = Ranked.of([1, 2, 4, 3, 6], [0.9, 0.85, 0.8, 0.5, 0.4], sources=("model",))  # three teas, a pot, a cup
+RANKED = RankedList.of([1, 2, 4, 3, 6], [0.9, 0.85, 0.8, 0.5, 0.4], sources=("model",))  # three teas, a pot, a cup
 NOBODY = np.array([], dtype=np.int32)
 
 
 @pytest.mark.parametrize("method", ["mmr", "determinantal"])
-def test_unlike_items_come_to_the_front_and_none_is_lost(method: Any, columns: Columns) -> None:
-    found = Reranker(RerankConfig(method, strength=0.6, column="category"), columns).apply(RANKED, 3, NOBODY)
+def test_unlike_items_come_to_the_front_and_none_is_lost(method: Any, columns: ItemColumns) -> None:
+    found = Diversifier(DiversificationConfig(method, strength=0.6, column="category"), columns).apply(
+        RANKED, 3, NOBODY
+    )
     assert found.items_C.tolist() == [1, 3, 6, 2, 4]
     assert found.scores_C.tolist() == [0.9, 0.5, 0.4, 0.85, 0.8]
 
 
 @pytest.mark.parametrize("method", ["mmr", "determinantal", "calibrated"])
-def test_the_best_keep_their_places(method: Any, columns: Columns) -> None:
-    stage = Reranker(RerankConfig(method, strength=0.6, column="category", kept=2), columns)
+def test_the_best_keep_their_places(method: Any, columns: ItemColumns) -> None:
+    stage = Diversifier(DiversificationConfig(method, strength=0.6, column="category", kept=2), columns)
     found = stage.apply(RANKED, 4, np.array([3, 3, 6]))
     assert found.items_C.tolist()[:3] == [1, 2, 3]
-    short = Reranker(RerankConfig(method, strength=0.6, column="category", kept=9), columns)
+    short = Diversifier(DiversificationConfig(method, strength=0.6, column="category", kept=9), columns)
     assert short.apply(RANKED, 4, np.array([3, 3, 6])).items_C.tolist() == RANKED.items_C.tolist()
 
 
-def test_calibrated_follows_the_history(columns: Columns) -> None:
-    stage = Reranker(RerankConfig("calibrated", strength=0.9, column="category"), columns)
+def test_calibrated_follows_the_history(columns: ItemColumns) -> None:
+    stage = Diversifier(DiversificationConfig("calibrated", strength=0.9, column="category"), columns)
     assert stage.apply(RANKED, 3, np.array([3, 3, 6])).items_C.tolist()[:2] == [3, 6]
     assert stage.apply(RANKED, 3, np.array([1, 2])).items_C.tolist()[:3] == [1, 2, 4]
     assert stage.apply(RANKED, 3, NOBODY).items_C.tolist() == RANKED.items_C.tolist()
     assert stage.apply(RANKED, 3, np.array([5])).items_C.tolist() == RANKED.items_C.tolist()  # of no category
 
 
-def test_only_so_deep(columns: Columns) -> None:
-    stage = Reranker(RerankConfig("mmr", strength=0.9, depth=4, column="category"), columns)
+def test_only_so_deep(columns: ItemColumns) -> None:
+    stage = Diversifier(DiversificationConfig("mmr", strength=0.9, depth=4, column="category"), columns)
     assert stage.apply(RANKED, 3, NOBODY).items_C.tolist() == [1, 3, 2, 4, 6]
 
 
-def test_vectors_are_used_where_no_column_is_named(columns: Columns) -> None:
+def test_vectors_are_used_where_no_column_is_named(columns: ItemColumns) -> None:
     vectors_VD = np.eye(7)
     vectors_VD[3] = vectors_VD[1]  # the pot is like sencha
-    found = Reranker(RerankConfig("mmr", strength=0.9), columns, vectors_VD).apply(RANKED, 4, NOBODY)
+    found = Diversifier(DiversificationConfig("mmr", strength=0.9), columns, vectors_VD).apply(RANKED, 4, NOBODY)
     assert found.items_C.tolist() == [1, 2, 4, 6, 3]
 
 
-def test_no_strength_no_change(columns: Columns) -> None:
-    for config in (RerankConfig(), RerankConfig("mmr", strength=0.0, column="category")):
-        assert Reranker(config, columns).apply(RANKED, 3, NOBODY) is RANKED
+def test_no_strength_no_change(columns: ItemColumns) -> None:
+    for config in (DiversificationConfig(), DiversificationConfig("mmr", strength=0.0, column="category")):
+        assert Diversifier(config, columns).apply(RANKED, 3, NOBODY) is RANKED
 
 
 def test_scores_are_scaled() -> None:
-    assert scaled(np.array([3.0, 1.0, 2.0, -np.inf])).tolist() == [1, 0, 0.5, 0]
-    assert scaled(np.array([2.0, 2.0, -np.inf])).tolist() == [1, 1, 0]
+    assert min_max_scaled(np.array([3.0, 1.0, 2.0, -np.inf])).tolist() == [1, 0, 0.5, 0]
+    assert min_max_scaled(np.array([2.0, 2.0, -np.inf])).tolist() == [1, 1, 0]
 
 
 @pytest.mark.parametrize(
@@ -72,10 +74,10 @@ def test_scores_are_scaled() -> None:
 )
 def test_settings_that_make_no_sense(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        RerankConfig(**values)
+        DiversificationConfig(**values)
 
 
-def test_likeness_must_be_known(columns: Columns) -> None:
+def test_likeness_must_be_known(columns: ItemColumns) -> None:
     message = "'mmr' needs to know how alike items are: set column, or use a model with vectors."
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        Reranker(RerankConfig("mmr"), columns)
+        Diversifier(DiversificationConfig("mmr"), columns)

@@ -6,17 +6,17 @@ import pytest
 from segue.pipeline.placements.diversity import (
     OWN,
     SMOOTHING,
-    calibrated,
-    determinantal,
+    calibrated_greedy,
+    determinantal_greedy,
     divergence,
     marginal_relevance,
 )
-from segue.pipeline.placements.item_similarity import unit
+from segue.pipeline.placements.item_similarity import unit_rows
 
 
 def candidates(seed: int, count: int = 25, size: int = 6) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    return rng.random(count), unit(rng.normal(size=(count, size)))
+    return rng.random(count), unit_rows(rng.normal(size=(count, size)))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -56,15 +56,15 @@ def test_determinantal_against_determinants(seed: int, strength: float, kept: in
             if i not in chosen
         }
         chosen.append(max(value, key=lambda i: value[i]))
-    assert determinantal(relevance_C, vectors_CD, 10, strength, kept).tolist() == chosen
+    assert determinantal_greedy(relevance_C, vectors_CD, 10, strength, kept).tolist() == chosen
 
 
 def test_determinantal_with_more_places_than_categories() -> None:
     vectors_CD = np.eye(2)[[0, 0, 0, 1, 1, 1]]
     relevance_C = np.array([6, 5, 4, 3, 2, 1]) / 6
-    found = determinantal(relevance_C, vectors_CD, 6, 0.9)
+    found = determinantal_greedy(relevance_C, vectors_CD, 6, 0.9)
     assert found[:2].tolist() == [0, 3] and sorted(found.tolist()) == list(range(6))
-    kept = determinantal(relevance_C, vectors_CD, 6, 0.9, kept=4)
+    kept = determinantal_greedy(relevance_C, vectors_CD, 6, 0.9, kept=4)
     assert kept[:4].tolist() == [0, 1, 2, 3] and sorted(kept.tolist()) == list(range(6))
 
 
@@ -82,7 +82,7 @@ def test_calibrated_against_its_definition(seed: int, strength: float, kept: int
 
     while len(chosen) < 10:
         chosen.append(max((i for i in range(25) if i not in chosen), key=lambda i: value([*chosen, i])))
-    assert calibrated(relevance_C, share_CG, wanted_G, 10, strength, kept).tolist() == chosen
+    assert calibrated_greedy(relevance_C, share_CG, wanted_G, 10, strength, kept).tolist() == chosen
 
 
 def test_divergence_by_hand() -> None:
@@ -94,5 +94,5 @@ def test_divergence_by_hand() -> None:
 def test_fewer_candidates_than_places() -> None:
     relevance_C, vectors_CD = candidates(0, count=3)
     assert sorted(marginal_relevance(relevance_C, vectors_CD, 10, 0.5).tolist()) == [0, 1, 2]
-    assert sorted(determinantal(relevance_C, vectors_CD, 10, 0.5).tolist()) == [0, 1, 2]
-    assert sorted(calibrated(relevance_C, np.eye(3), np.full(3, 1 / 3), 10, 0.5).tolist()) == [0, 1, 2]
+    assert sorted(determinantal_greedy(relevance_C, vectors_CD, 10, 0.5).tolist()) == [0, 1, 2]
+    assert sorted(calibrated_greedy(relevance_C, np.eye(3), np.full(3, 1 / 3), 10, 0.5).tolist()) == [0, 1, 2]

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segue.pipeline.placements.exploration import ExploreConfig, Explorer, Feedback, Followed
-from segue.pipeline.placements.fallback import Ladder
-from segue.pipeline.placements.list_builder import Open, arrange
-from segue.pipeline.ranked_list import How, Ranked
+from segue.pipeline.placements.exploration import ExploreConfig, Explorer, Feedback, LoggedPropensity
+from segue.pipeline.placements.fallback import FallbackChain
+from segue.pipeline.placements.list_builder import SlotCandidates, build_list
+from segue.pipeline.ranked_list import PlacementReason, RankedList
 
 SIZE = 8
-LADDER = Ladder({}, SIZE)
+LADDER = FallbackChain({}, SIZE)
 ALL = np.array([False] + [True] * (SIZE - 1))
-RANKED = Ranked.of([5, 3, 7, 1], [0.4, 0.3, 0.2, 0.1], sources=("model",))
+RANKED = RankedList.of([5, 3, 7, 1], [0.4, 0.3, 0.2, 0.1], sources=("model",))
 METHODS = [
     ExploreConfig("epsilon", first_place=2, epsilon=0.3),
     ExploreConfig("plackett-luce", first_place=1, temperature=2.0),
@@ -24,9 +24,9 @@ METHODS = [
 ]
 
 
-def opened(scores: list[float], place: int = 5) -> Open:
+def opened(scores: list[float], place: int = 5) -> SlotCandidates:
     count = len(scores)
-    return Open(place, np.arange(1, count + 1, dtype=np.int32), np.array(scores), np.arange(count))
+    return SlotCandidates(place, np.arange(1, count + 1, dtype=np.int32), np.array(scores), np.arange(count))
 
 
 def test_epsilon_by_hand() -> None:
@@ -36,7 +36,7 @@ def test_epsilon_by_hand() -> None:
 
 def test_plackett_luce_by_hand() -> None:
     explorer = Explorer(ExploreConfig("plackett-luce", temperature=0.5))
-    open = Open(5, np.array([4, 6, 9], dtype=np.int32), np.zeros(3), np.array([0, 2, 5]))
+    open = SlotCandidates(5, np.array([4, 6, 9], dtype=np.int32), np.zeros(3), np.array([0, 2, 5]))
     assert explorer.probabilities(open).tolist() == pytest.approx([36 / 41, 4 / 41, 1 / 41])  # 1, 1/9, 1/36
     cold = Explorer(ExploreConfig("plackett-luce", temperature=1e-3)).probabilities(open)
     assert cold.tolist() == pytest.approx([1, 0, 0])
@@ -81,7 +81,7 @@ def test_lists_are_drawn_as_often_as_they_say(config: ExploreConfig) -> None:
     drawn: dict[tuple[int, ...], tuple[int, float]] = {}
     total = 6_000
     for _ in range(total):
-        found = arrange(RANKED, 3, ALL, ladder=LADDER, choose=explorer.drawing(rng))
+        found = build_list(RANKED, 3, ALL, ladder=LADDER, choose=explorer.policy(rng))
         key = tuple(found.items_C.tolist())
         drawn[key] = drawn.get(key, (0, 0.0))[0] + 1, float(found.propensity_C.prod())
     assert sum(share for _, share in drawn.values()) == pytest.approx(1, abs=0.02)
@@ -93,9 +93,9 @@ def test_lists_are_drawn_as_often_as_they_say(config: ExploreConfig) -> None:
 def test_following_says_what_drawing_would_have_said(config: ExploreConfig) -> None:
     explorer, rng = Explorer(config), np.random.default_rng(2)
     for _ in range(50):
-        found = arrange(RANKED, 3, ALL, ladder=LADDER, choose=explorer.drawing(rng))
-        followed: list[Followed] = []
-        arrange(RANKED, 3, ALL, ladder=LADDER, choose=explorer.following(found.items_C, followed))
+        found = build_list(RANKED, 3, ALL, ladder=LADDER, choose=explorer.policy(rng))
+        followed: list[LoggedPropensity] = []
+        build_list(RANKED, 3, ALL, ladder=LADDER, choose=explorer.propensity_of(found.items_C, followed))
         assert [f.probability for f in followed] == found.propensity_C.tolist()
         assert all(f.probabilities.sum() == pytest.approx(1) for f in followed)
 
@@ -103,32 +103,32 @@ def test_following_says_what_drawing_would_have_said(config: ExploreConfig) -> N
 def test_all_lists_together_are_certain() -> None:
     explorer, total = Explorer(ExploreConfig("plackett-luce", first_place=1)), 0.0
     for shown in permutations(range(1, SIZE), 3):
-        followed: list[Followed] = []
-        arrange(RANKED, 3, ALL, ladder=LADDER, choose=explorer.following(np.array(shown), followed))
+        followed: list[LoggedPropensity] = []
+        build_list(RANKED, 3, ALL, ladder=LADDER, choose=explorer.propensity_of(np.array(shown), followed))
         total += float(np.prod([f.probability for f in followed]))
     assert total == pytest.approx(1)
 
 
 def test_a_list_that_it_would_not_show_is_lost_from_there_on() -> None:
-    followed: list[Followed] = []
+    followed: list[LoggedPropensity] = []
     explorer = Explorer(ExploreConfig("epsilon", first_place=2))
-    arrange(RANKED, 3, ALL, ladder=LADDER, choose=explorer.following(np.array([3, 5, 7]), followed))
+    build_list(RANKED, 3, ALL, ladder=LADDER, choose=explorer.propensity_of(np.array([3, 5, 7]), followed))
     assert [f.probability for f in followed] == [0.0, 0.0, 0.0]
     assert followed[0].probabilities.tolist() == [1, 0, 0, 0]  # at the first place it would have shown 5
     assert followed[1].probabilities.tolist() == [0, 0, 0]
-    short: list[Followed] = []
-    arrange(RANKED, 3, ALL, ladder=LADDER, choose=explorer.following(np.array([5]), short))
+    short: list[LoggedPropensity] = []
+    build_list(RANKED, 3, ALL, ladder=LADDER, choose=explorer.propensity_of(np.array([5]), short))
     assert [f.probability for f in short] == [1.0, 0.0, 0.0]
 
 
 def test_what_was_drawn_against_the_order_is_flagged() -> None:
     explorer = Explorer(ExploreConfig("epsilon", first_place=2, epsilon=1.0))
-    found = arrange(RANKED, 4, ALL, ladder=LADDER, choose=explorer.drawing(np.random.default_rng(0)))
+    found = build_list(RANKED, 4, ALL, ladder=LADDER, choose=explorer.policy(np.random.default_rng(0)))
     order = {5: 0, 3: 1, 7: 2, 1: 3}
     for place, item in enumerate(found.items_C.tolist()):
         left = [i for i in order if i not in found.items_C[:place]]
-        assert found.how_C[place] == (How.RANKED if item == left[0] else How.EXPLORED)
-    assert How.EXPLORED in found.how_C
+        assert found.how_C[place] == (PlacementReason.RANKED if item == left[0] else PlacementReason.EXPLORED)
+    assert PlacementReason.EXPLORED in found.how_C
 
 
 def test_thompson_needs_probabilities() -> None:

@@ -11,12 +11,12 @@ from segue.data.sequences import Sequences
 from segue.evaluation.evaluate import evaluate
 from segue.models.scorer import top_k
 from segue.pipeline.config import PlacementConfig
-from segue.pipeline.placements.diversification import RerankConfig
+from segue.pipeline.placements.diversification import DiversificationConfig
 from segue.pipeline.placements.exploration import ExploreConfig
-from segue.pipeline.placements.placement import Placed, Placements, Wish
+from segue.pipeline.placements.placement import PlacementEngine, PlacementRequest, PlacementScorer
 from segue.pipeline.placements.quotas import Quota
 from segue.pipeline.placements.rules import Boost, Pin, RulesConfig
-from segue.pipeline.ranked_list import How
+from segue.pipeline.ranked_list import PlacementReason
 
 CATALOG = Catalog(f"item {i}" for i in range(1, SIZE))
 ITEMS = {f"item {i}": {"kind": "tea" if i % 2 else "cup", "price": float(i)} for i in range(1, SIZE)}
@@ -25,14 +25,14 @@ PLACES = [
     PlacementConfig("pinned", RulesConfig(pins=(Pin("item 20", 2),))),
     PlacementConfig("boosted", RulesConfig(boosts=(Boost('item_id == "item 20"', 1e6),))),
     PlacementConfig("mixed", RulesConfig(quotas=(Quota(filter='kind == "cup"', at_most=1),))),
-    PlacementConfig("varied", RulesConfig(), RerankConfig("mmr", 0.9, column="kind")),
+    PlacementConfig("varied", RulesConfig(), DiversificationConfig("mmr", 0.9, column="kind")),
     PlacementConfig("bold", RulesConfig(), explore=ExploreConfig("epsilon", first_place=2, epsilon=1.0)),
 ]
 
 
 @pytest.fixture(scope="module")
 def shop(composed):
-    return Placements(composed.scorer, CATALOG, ITEMS, placements=PLACES)
+    return PlacementEngine(composed.scorer, CATALOG, ITEMS, placements=PLACES)
 
 
 def one(row):
@@ -49,64 +49,64 @@ def test_without_rules_it_is_the_pipelines_own_list(shop, composed):
 
 def test_a_filter_is_kept_and_lists_stay_full(shop):
     for row in ([], [3], [1, 2, 3, 4, 5]):
-        shown = shop.answer(one(row), 30, Wish("cheap"))
+        shown = shop.answer(one(row), 30, PlacementRequest("cheap"))
         assert set(shown.items_C.tolist()) == set(range(1, 10)) - set(row)
-    narrow = shop.answer(one([1]), 5, Wish("cheap", filter='kind == "tea"', exclude=[9]))
+    narrow = shop.answer(one([1]), 5, PlacementRequest("cheap", filter='kind == "tea"', exclude=[9]))
     assert set(narrow.items_C.tolist()) == {3, 5, 7}
 
 
 def test_a_request_may_say_whether_seen_items_come(shop):
     history = one([1, 2, 3])
-    assert 2 in shop.answer(history, 30, Wish("cheap", exclude_seen=False)).items_C
+    assert 2 in shop.answer(history, 30, PlacementRequest("cheap", exclude_seen=False)).items_C
     assert 2 in shop.answer(history, SIZE).items_C
-    assert 2 not in shop.answer(history, SIZE, Wish(exclude_seen=True)).items_C
+    assert 2 not in shop.answer(history, SIZE, PlacementRequest(exclude_seen=True)).items_C
 
 
 def test_pins_boosts_and_quotas(shop):
-    assert shop.answer(one([1, 2, 3]), 5, Wish("pinned")).items_C[1] == 20
-    boosted = shop.answer(one([1, 2, 3]), 5, Wish("boosted"))
+    assert shop.answer(one([1, 2, 3]), 5, PlacementRequest("pinned")).items_C[1] == 20
+    boosted = shop.answer(one([1, 2, 3]), 5, PlacementRequest("boosted"))
     assert boosted.items_C[0] == 20 or 20 not in shop.pipeline.recommend(one([1, 2, 3]), 1)[0].items_C
-    mixed = shop.answer(one([1, 2, 3]), 5, Wish("mixed"))
+    mixed = shop.answer(one([1, 2, 3]), 5, PlacementRequest("mixed"))
     assert sum(item % 2 == 0 for item in mixed.items_C.tolist()) == 1
 
 
 def test_a_varied_list_alternates(shop):
-    kinds = [item % 2 for item in shop.answer(one([1, 2, 3]), 6, Wish("varied")).items_C.tolist()]
+    kinds = [item % 2 for item in shop.answer(one([1, 2, 3]), 6, PlacementRequest("varied")).items_C.tolist()]
     assert 0 < sum(kinds) < 6
 
 
 def test_draws_are_made_with_a_generator_alone(shop):
-    plain = shop.answer(one([1, 2, 3]), 6, Wish("bold"))
-    assert (plain.how_C == How.RANKED).all()
-    drawn = shop.answer(one([1, 2, 3]), 6, Wish("bold"), rng=np.random.default_rng(1))
+    plain = shop.answer(one([1, 2, 3]), 6, PlacementRequest("bold"))
+    assert (plain.how_C == PlacementReason.RANKED).all()
+    drawn = shop.answer(one([1, 2, 3]), 6, PlacementRequest("bold"), rng=np.random.default_rng(1))
     assert drawn.items_C[0] == plain.items_C[0]
     assert (drawn.propensity_C[1:] < 1).all()
-    again = shop.answer(one([1, 2, 3]), 6, Wish("bold"), rng=np.random.default_rng(1))
+    again = shop.answer(one([1, 2, 3]), 6, PlacementRequest("bold"), rng=np.random.default_rng(1))
     assert again.items_C.tolist() == drawn.items_C.tolist()
 
 
 def test_only_what_a_request_allows(shop):
     allowed_V = np.zeros(SIZE, dtype=bool)
     allowed_V[[4, 11]] = True
-    assert set(shop.answer(one([3]), 5, Wish(allowed_V=allowed_V)).items_C.tolist()) == {4, 11}
+    assert set(shop.answer(one([3]), 5, PlacementRequest(allowed_V=allowed_V)).items_C.tolist()) == {4, 11}
 
 
 def test_an_unknown_placement_is_refused(shop):
     wanted = "There is no placement 'attic'. The placements: cheap, pinned, boosted, mixed, varied, bold, default."
     with pytest.raises(ValueError, match=f"^{re.escape(wanted)}$"):
-        shop.answer(one([]), 5, Wish("attic"))
+        shop.answer(one([]), 5, PlacementRequest("attic"))
 
 
 def test_rules_that_name_nothing_are_noted(composed):
     places = [PlacementConfig("home", RulesConfig(exclude=("no such item",)))]
-    notes = Placements(composed.scorer, CATALOG, ITEMS, placements=places).notes
+    notes = PlacementEngine(composed.scorer, CATALOG, ITEMS, placements=places).notes
     assert notes == ["Placement home: The catalogue does not know the item 'no such item' that a rule names."]
 
 
 def test_a_placement_is_judged_as_it_is_shown(shop, split):
     cases = split.test.take(slice(0, 60))
-    own = evaluate(Placed(shop), cases, exclude_seen=False, ks=(10,)).metrics["ndcg@10"]
+    own = evaluate(PlacementScorer(shop), cases, exclude_seen=False, ks=(10,)).metrics["ndcg@10"]
     assert own == pytest.approx(evaluate(shop.pipeline, cases, exclude_seen=False, ks=(10,)).metrics["ndcg@10"])
-    tea = evaluate(Placed(shop, "cheap"), cases, exclude_seen=False, ks=(10,)).metrics["ndcg@10"]
+    tea = evaluate(PlacementScorer(shop, "cheap"), cases, exclude_seen=False, ks=(10,)).metrics["ndcg@10"]
     assert tea < own
-    assert Placed(shop).arrays().keys() == shop.pipeline.arrays().keys()
+    assert PlacementScorer(shop).arrays().keys() == shop.pipeline.arrays().keys()

@@ -7,28 +7,28 @@ import numpy as np
 import pytest
 
 from segue.pipeline.filters.compiler import Filters
-from segue.pipeline.filters.item_columns import Columns
+from segue.pipeline.filters.item_columns import ItemColumns
 from segue.pipeline.placements.quotas import Quota, Quotas
 
 
-def test_counts_close_and_serve(columns: Columns) -> None:
+def test_counts_close_and_serve(columns: ItemColumns) -> None:
     quotas = (
         Quota(column="tags", at_most=1),
         Quota(filter="price < 20", at_most=2),
         Quota(filter='category == "tea"', at_least=2),
     )
     count = Quotas(quotas, Filters(columns)).start()
-    assert count.owed == 2 and np.flatnonzero(count.serving()).tolist() == [1, 2, 4]
+    assert count.required_items == 2 and np.flatnonzero(count.allowed_items()).tolist() == [1, 2, 4]
     count.add(1)  # sencha: a gift, green, cheap, a tea
     assert np.flatnonzero(count.closed_V).tolist() == [1, 3]
     count.add(6)  # cheap too
     assert np.flatnonzero(count.closed_V).tolist() == [1, 3, 6]
-    assert count.owed == 1
+    assert count.required_items == 1
     count.add(4)
-    assert count.owed == 0 and not count.serving().any()
+    assert count.required_items == 0 and not count.allowed_items().any()
 
 
-def test_none_is_false(columns: Columns) -> None:
+def test_none_is_false(columns: ItemColumns) -> None:
     assert not Quotas((), Filters(columns))
     assert Quotas((Quota(column="tags", at_most=1),), Filters(columns))
 
@@ -64,7 +64,7 @@ def test_settings_that_make_no_sense(values: dict[str, Any], message: str) -> No
         Quota(**values)
 
 
-def test_a_column_must_have_values_to_count(columns: Columns) -> None:
+def test_a_column_must_have_values_to_count(columns: ItemColumns) -> None:
     message = (
         "A quota counts the values of column 'price', which holds numbers: only text and lists have values to count; "
         "use a filter."

@@ -6,25 +6,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segue.config.decode import decode
+from segue.config.decode import decode_settings
 from segue.data.catalog import Catalog
 from segue.data.sequences import Sequences
 from segue.data.time_units import DAY_US
-from segue.pipeline.item_statistics import NEVER, Facts
-from segue.pipeline.placements.fallback import Ladder
+from segue.pipeline.item_statistics import NEVER, ItemData
+from segue.pipeline.placements.fallback import FallbackChain
 from segue.pipeline.placements.quotas import Quota
 from segue.pipeline.placements.rules import Boost, Freshness, Pin, Rules, RulesConfig
-from segue.pipeline.ranked_list import How, Ranked
+from segue.pipeline.ranked_list import PlacementReason, RankedList
 
 SENCHA, ASSAM, POT, LONGJING, MYSTERY, UNSOLD = range(1, 7)
 
 
-def may(facts: Facts, history: tuple[int, ...] = (), *, shown: tuple[int, ...] = (), **config: Any) -> list[int]:
+def may(facts: ItemData, history: tuple[int, ...] = (), *, shown: tuple[int, ...] = (), **config: Any) -> list[int]:
     allowed_V = Rules(RulesConfig(**config), facts).allowed(history, shown=shown)
     return np.flatnonzero(allowed_V).tolist()
 
 
-def test_what_may_be_shown(facts: Facts) -> None:
+def test_what_may_be_shown(facts: ItemData) -> None:
     assert may(facts) == [1, 2, 3, 4, 5, 6]
     assert may(facts, filter='category == "tea"') == [SENCHA, ASSAM, LONGJING]
     assert may(facts, exclude=("pot", "no such item")) == [1, 2, 4, 5, 6]
@@ -36,32 +36,32 @@ def test_what_may_be_shown(facts: Facts) -> None:
     assert may(facts, shown=(SENCHA,), exclude_shown=True) == [2, 3, 4, 5, 6]
 
 
-def test_a_request_may_ask_for_more(facts: Facts) -> None:
+def test_a_request_may_ask_for_more(facts: ItemData) -> None:
     rules = Rules(RulesConfig(filter='category == "tea"'), facts)
     assert np.flatnonzero(rules.allowed((), filter="price < 20")).tolist() == [SENCHA]
     assert np.flatnonzero(rules.allowed((), exclude=[SENCHA])).tolist() == [ASSAM, LONGJING]
     assert np.flatnonzero(rules.allowed(())).tolist() == [SENCHA, ASSAM, LONGJING]  # nothing was written to
 
 
-def weighed(facts: Facts, scores: list[float], now_us: int = 0, **config: Any) -> tuple[list[int], list[float]]:
-    ranked = Ranked.of(range(1, len(scores) + 1), scores, sources=("model",))
-    found = Rules(RulesConfig(**config), facts).weigh(ranked, now_us=now_us)
+def weighed(facts: ItemData, scores: list[float], now_us: int = 0, **config: Any) -> tuple[list[int], list[float]]:
+    ranked = RankedList.of(range(1, len(scores) + 1), scores, sources=("model",))
+    found = Rules(RulesConfig(**config), facts).rescore(ranked, now_us=now_us)
     return found.items_C.tolist(), found.scores_C.tolist()
 
 
-def test_boosts_multiply_and_always_raise(facts: Facts) -> None:
+def test_boosts_multiply_and_always_raise(facts: ItemData) -> None:
     boosts = (Boost('category == "tea"', 2.0), Boost("price < 20", 3.0))
     assert weighed(facts, [0.1, 0.1, 0.5], boosts=boosts) == ([1, 3, 2], pytest.approx([0.6, 0.5, 0.2]))
     assert weighed(facts, [-6.0, -2.0, -2.5], boosts=boosts) == ([1, 2, 3], pytest.approx([-1.0, -1.0, -2.5]))
 
 
-def test_popularity_is_damped(facts: Facts) -> None:
+def test_popularity_is_damped(facts: ItemData) -> None:
     items, scores = weighed(facts, [1.0, 1.0, 1.0], popularity_damping=0.5)
     assert items == [ASSAM, POT, SENCHA]
     assert scores == pytest.approx([2**-0.5, 3**-0.5, 5**-0.5])
 
 
-def test_new_items_gain_and_the_gain_halves(facts: Facts) -> None:
+def test_new_items_gain_and_the_gain_halves(facts: ItemData) -> None:
     fresh = Freshness(weight=1.0, half_life_days=2.0)
     assert facts.first_us_V.tolist() == [NEVER, 0, 0, 0, DAY_US, 0, NEVER]
     items, scores = weighed(facts, [1.0] * 6, now_us=3 * DAY_US, freshness=fresh)
@@ -70,27 +70,32 @@ def test_new_items_gain_and_the_gain_halves(facts: Facts) -> None:
 
 
 def test_in_a_log_without_times_nothing_is_new(catalog: Catalog) -> None:
-    facts = Facts.of(catalog, {}, Sequences.from_lists([[1, 2]]))
+    facts = ItemData.of(catalog, {}, Sequences.from_lists([[1, 2]]))
     _, scores = weighed(facts, [1.0, 1.0, 1.0], now_us=DAY_US, freshness=Freshness(weight=1.0))
     assert scores == pytest.approx([2.0, 1.0, 1.0])  # only what nobody took yet
 
 
-def test_a_list_from_rules_alone(facts: Facts) -> None:
+def test_a_list_from_rules_alone(facts: ItemData) -> None:
     config = RulesConfig(
         filter='category != "cups"',
         pins=(Pin("mystery", 2),),
         quotas=(Quota(column="category", at_most=1),),
     )
     rules = Rules(config, facts)
-    ranked = Ranked.of([ASSAM, SENCHA], [0.9, 0.8], sources=("model",))
-    ladder = Ladder({"popularity": facts.counts_V}, 7)
-    found = rules.arrange(ranked, 4, rules.allowed(()), ladder=ladder)
+    ranked = RankedList.of([ASSAM, SENCHA], [0.9, 0.8], sources=("model",))
+    ladder = FallbackChain({"popularity": facts.counts_V}, 7)
+    found = rules.build_list(ranked, 4, rules.allowed(()), ladder=ladder)
     assert found.items_C.tolist() == [ASSAM, MYSTERY, POT, SENCHA]
-    assert found.how_C.tolist() == [How.RANKED, How.PINNED, How.FILLED, How.RELAXED]
+    assert found.how_C.tolist() == [
+        PlacementReason.RANKED,
+        PlacementReason.PINNED,
+        PlacementReason.FILLED,
+        PlacementReason.RELAXED,
+    ]
     assert [found.source_of(i) for i in range(4)] == ["model", None, "popularity", "model"]
 
 
-def test_what_is_suspicious_is_noted(facts: Facts) -> None:
+def test_what_is_suspicious_is_noted(facts: ItemData) -> None:
     config = RulesConfig(exclude=("pott",), pins=(Pin("gone", 1),), boosts=(Boost("price < 0", 2.0),))
     rules = Rules(config, facts)
     assert rules.pins == {}
@@ -109,7 +114,7 @@ def test_what_is_suspicious_is_noted(facts: Facts) -> None:
         ({"in_stock": "tags"}, "in_stock names the column 'tags', which is neither true or false nor a number."),
     ],
 )
-def test_rules_that_do_not_fit_the_items(config: dict[str, Any], message: str, facts: Facts) -> None:
+def test_rules_that_do_not_fit_the_items(config: dict[str, Any], message: str, facts: ItemData) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Rules(RulesConfig(**config), facts)
 
@@ -143,10 +148,10 @@ def test_rules_that_do_not_fit_the_items(config: dict[str, Any], message: str, f
 )
 def test_settings_that_make_no_sense(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        decode(RulesConfig, values)
+        decode_settings(RulesConfig, values)
 
 
 def test_settings_from_a_file() -> None:
     values = {"quotas": [{"column": "brand", "at_most": 2}], "boosts": [{"filter": "new", "factor": 2}]}
-    config = decode(RulesConfig, values)
+    config = decode_settings(RulesConfig, values)
     assert config == RulesConfig(quotas=(Quota(column="brand", at_most=2),), boosts=(Boost("new", 2.0),))

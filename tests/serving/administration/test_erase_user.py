@@ -4,11 +4,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from segue.data.erasure_list import Erasures
+from segue.data.erasure_list import ErasureList
 from segue.data.readers.events import read_events
 from segue.models.counting.markov import Markov, MarkovConfig
 from segue.serving.schemas.requests import EventIn
-from segue.serving.store.event import accept
+from segue.serving.store.event import validate_event
 
 CANARY = "canary-person-0451"
 
@@ -116,9 +116,9 @@ def log():
 
 
 def test_the_next_model_is_one_that_never_met_them(log, tmp_path):
-    erasures = Erasures.open(tmp_path)
+    erasures = ErasureList.open(tmp_path)
     erasures.add([("user_id", "a")], 10**12)
-    kept = Erasures.read(tmp_path).without(log)
+    kept = ErasureList.read(tmp_path).filter_log(log)
     never = log.with_frame(log.frame.filter(pl.col("user_id") != "a"))
     assert kept.frame.equals(never.frame)
     models = []
@@ -131,30 +131,30 @@ def test_the_next_model_is_one_that_never_met_them(log, tmp_path):
 
 
 def test_what_came_after_the_erasure_is_learned_from(log, tmp_path):
-    erasures = Erasures.open(tmp_path)
+    erasures = ErasureList.open(tmp_path)
     erasures.add([("user_id", "a")], 2_000_000)
-    assert erasures.without(log).frame["item_id"].to_list() == ["A", "B", "C", "C"]
+    assert erasures.filter_log(log).frame["item_id"].to_list() == ["A", "B", "C", "C"]
     assert erasures.covers("a", None, 2_000_000) and not erasures.covers("a", None, 2_000_001)
     assert not erasures.covers("b", None, 0) and not erasures.covers(None, "a", 0)
     assert not erasures.covers("b", "a", 0)
 
 
 def test_the_list_names_nobody(tmp_path):
-    Erasures.open(tmp_path).add([("user_id", CANARY)], 5)
+    ErasureList.open(tmp_path).add([("user_id", CANARY)], 5)
     assert CANARY not in (tmp_path / "erasures.json").read_text() + (tmp_path / "erasures.key").read_text()
-    other = Erasures.open(tmp_path / "other")
-    assert other.digest("user_id", CANARY) != Erasures.read(tmp_path).digest("user_id", CANARY)
+    other = ErasureList.open(tmp_path / "other")
+    assert other.digest("user_id", CANARY) != ErasureList.read(tmp_path).digest("user_id", CANARY)
     assert (tmp_path / "erasures.key").stat().st_mode & 0o77 == 0
 
 
 def test_a_missing_and_a_damaged_list_are_told(tmp_path):
     with pytest.raises(ValueError) as error:
-        Erasures.read(tmp_path)
+        ErasureList.read(tmp_path)
     assert str(error.value) == f"{tmp_path} has no list of erased people: name a server's data directory."
-    Erasures.open(tmp_path)
+    ErasureList.open(tmp_path)
     (tmp_path / "erasures.json").write_text('{"a": "b"}')
     with pytest.raises(ValueError) as error:
-        Erasures.read(tmp_path)
+        ErasureList.read(tmp_path)
     assert str(error.value) == (
         f"{tmp_path / 'erasures.json'} is damaged: restore it from a backup, or people who were erased come back."
     )
@@ -187,7 +187,7 @@ def test_who_came_back_keeps_what_they_did_since(tmp_path, run, open_shop):
     with open_shop(tmp_path / "data", run) as shop:
         assert shop.said == []
         assert [one["item_id"] for one in shop.web.get("/v1/users/ann").json()["events"]] == ["b"]
-        shop.office.store.append([[accept(EventIn(item_id="c", user_id="ann", timestamp=5), 10**15)]])
+        shop.office.store.append([[validate_event(EventIn(item_id="c", user_id="ann", timestamp=5), 10**15)]])
     with open_shop(tmp_path / "data", run) as shop:
         assert shop.said != []
         assert [one["item_id"] for one in shop.web.get("/v1/users/ann").json()["events"]] == ["b"]

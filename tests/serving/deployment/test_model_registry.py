@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from segue.models import artifact
-from segue.serving.deployment.golden_requests import UNKNOWN, histories, record
-from segue.serving.deployment.model_registry import POINTER, Choice, Registry
+from segue.serving.deployment.golden_requests import UNKNOWN, golden_histories, record
+from segue.serving.deployment.model_registry import POINTER, DeploymentSpec, ModelRegistry
 
 
 @pytest.fixture
@@ -24,15 +24,15 @@ def runs(save, ring, tmp_path):
 
 @pytest.fixture
 def registry(tmp_path):
-    return Registry(tmp_path / "models")
+    return ModelRegistry(tmp_path / "models")
 
 
 def test_the_first_version_makes_the_registry(registry, runs):
-    assert Registry.at(registry.folder) is None
+    assert ModelRegistry.at(registry.folder) is None
     version = registry.add(runs[0])
     pointer = registry.promote(version)
-    assert (pointer.turn, pointer.now, pointer.before) == (1, Choice(version), [])
-    assert Registry.at(registry.folder) is not None
+    assert (pointer.turn, pointer.now, pointer.before) == (1, DeploymentSpec(version), [])
+    assert ModelRegistry.at(registry.folder) is not None
     assert registry.pointer() == pointer
     assert registry.open(version).version == version == artifact.load(runs[0]).version
     assert registry.add(runs[0]) == version, "adding it again changes nothing"
@@ -43,13 +43,13 @@ def test_changes_are_taken_back_one_by_one(registry, runs):
     one, two, three = (registry.add(run) for run in runs)
     registry.promote(one)
     states = [registry.promote(two, canary=0.25, interleave=0.5), registry.promote(three, shadow=True)]
-    assert states[-1].now == Choice(one, two, 0.25, 0.5, three)
+    assert states[-1].now == DeploymentSpec(one, two, 0.25, 0.5, three)
     states.append(registry.promote(two))
-    assert states[-1].now == Choice(two, shadow=three)
+    assert states[-1].now == DeploymentSpec(two, shadow=three)
     assert registry.rollback().now == states[-2].now
     assert registry.rollback(turn=1).now == states[-2].now, "somebody else's turn: nothing happens"
     assert registry.rollback().now == states[0].now
-    assert registry.rollback("why").now == Choice(one)
+    assert registry.rollback("why").now == DeploymentSpec(one)
     assert registry.pointer().note == "why"
     assert registry.pointer().turn == 7
     with pytest.raises(ValueError) as error:
@@ -167,7 +167,7 @@ def test_a_model_whose_answers_are_none_is_not_added(registry, runs):
 
 def test_golden_requests_reach_all_of_the_catalogue(registry, runs):
     model = registry.open(registry.add(runs[2]))
-    asked = histories(model.catalog)
+    asked = golden_histories(model.catalog)
     assert asked[:2] == [[], [UNKNOWN]]
     met = {item for history in asked for item in history}
     assert len(met & set(model.catalog.ids)) == 20
@@ -187,7 +187,7 @@ def test_a_damaged_pointer_is_told(registry, text):
 
 def promote_often(folder, version, times):
     for _ in range(times):
-        Registry(folder).promote(version)
+        ModelRegistry(folder).promote(version)
 
 
 def test_promoters_take_turns(registry, runs):

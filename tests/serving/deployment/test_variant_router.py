@@ -6,27 +6,27 @@ import time
 
 import pytest
 
-from segue.serving.deployment.model_registry import Registry
-from segue.serving.deployment.reloader import PlainFolder, Watch, first_lineup
-from segue.serving.deployment.variant_router import ErrorWatch, Fleet, Lineup, Member
+from segue.serving.deployment.model_registry import ModelRegistry
+from segue.serving.deployment.reloader import ModelFolder, Reloader, initial_deployment
+from segue.serving.deployment.variant_router import Deployment, ErrorCounter, LoadedModel, VariantRouter
 from segue.serving.inference.engine import Engine
-from segue.serving.inference.served_model import Model
+from segue.serving.inference.served_model import ServedModel
 from segue.serving.schemas.problems import Problem
 from segue.serving.schemas.requests import EventIn, RecommendRequest
-from segue.serving.sessions.session_cache import Sessions
-from segue.serving.store.commit_listeners import Audience
-from segue.serving.store.group_commit import Writer
+from segue.serving.sessions.session_cache import SessionCache
+from segue.serving.store.commit_listeners import CommitListeners
+from segue.serving.store.group_commit import GroupCommitWriter
 
 
 @pytest.fixture
 def parts(store):
     """What makes members: an audience, a writer, and the function."""
-    audience = Audience()
-    writer = Writer(store, audience.hear)
+    audience = CommitListeners()
+    writer = GroupCommitWriter(store, audience.on_commit)
 
     def member(model):
-        live = Sessions(store, model.catalog)
-        return Member(Engine(model, live, writer), live)
+        live = SessionCache(store, model.catalog)
+        return LoadedModel(Engine(model, live, writer), live)
 
     yield audience, member
     writer.close()
@@ -34,7 +34,7 @@ def parts(store):
 
 @pytest.fixture
 def models(save, ring, tmp_path):
-    return [Model.open(save(tmp_path / name, name, ring)) for name in ("markov", "popularity")]
+    return [ServedModel.open(save(tmp_path / name, name, ring)) for name in ("markov", "popularity")]
 
 
 def ask(fleet, **fields):
@@ -55,7 +55,7 @@ def broken(member, monkeypatch):
 def test_people_are_split_by_who_they_are(parts, models):
     audience, member = parts
     live, canary = map(member, models)
-    fleet = Fleet(Lineup(live, canary, share=0.3, interleave=0.2), audience)
+    fleet = VariantRouter(Deployment(live, canary, share=0.3, interleave=0.2), audience)
     seen = {}
     for i in range(400):
         answer = ask(fleet, user_id=f"p{i}", k=3)
@@ -76,7 +76,7 @@ def test_people_are_split_by_who_they_are(parts, models):
 def test_an_interleaved_list_is_drawn_from_both(parts, models):
     audience, member = parts
     live, canary = map(member, models)
-    fleet = Fleet(Lineup(live, canary, interleave=1.0), audience)
+    fleet = VariantRouter(Deployment(live, canary, interleave=1.0), audience)
     answer = ask(fleet, user_id="ann", k=6, event=None)
     lists = {m.version: [i.id for i in m.engine.recommend(RecommendRequest(user_id="ann", k=6)).items]
              for m in (live, canary)}  # fmt: skip
@@ -89,7 +89,7 @@ def test_an_interleaved_list_is_drawn_from_both(parts, models):
 def test_a_failing_version_is_covered_and_reported(parts, models, monkeypatch):
     audience, member = parts
     live, canary = map(member, models)
-    fleet = Fleet(Lineup(live, canary, share=1.0), audience)
+    fleet = VariantRouter(Deployment(live, canary, share=1.0), audience)
     told = []
     fleet.on_trouble = lambda version, why: told.append((version, why))
     assert ask(fleet, user_id="ann").variant == "canary"
@@ -99,12 +99,12 @@ def test_a_failing_version_is_covered_and_reported(parts, models, monkeypatch):
         assert (answer.variant, answer.model_version) == ("spare", live.version)
         assert len(told) == max(0, count - 4)
     assert told[0] == (canary.version, "RuntimeError")
-    fleet.swap(Lineup(canary, spare=live))
+    fleet.swap(Deployment(canary, previous=live))
     assert ask(fleet, user_id="ann").variant == "spare"
-    fleet.swap(Lineup(canary))
+    fleet.swap(Deployment(canary))
     with pytest.raises(RuntimeError):
         ask(fleet, user_id="ann")
-    fleet.swap(Lineup(live, canary, interleave=1.0))
+    fleet.swap(Deployment(live, canary, interleave=1.0))
     assert ask(fleet, user_id="ann").variant == "live", "half an interleaved list is none"
 
 
@@ -116,7 +116,7 @@ def test_a_refused_request_is_no_failure_of_the_version(parts, models, monkeypat
         raise Problem(422, "No.")
 
     monkeypatch.setattr(live.engine, "ask", refuse)
-    fleet = Fleet(Lineup(live), audience)
+    fleet = VariantRouter(Deployment(live), audience)
     told = []
     fleet.on_trouble = lambda *what: told.append(what)
     for _ in range(10):
@@ -126,7 +126,7 @@ def test_a_refused_request_is_no_failure_of_the_version(parts, models, monkeypat
 
 
 def test_rare_failures_are_no_trouble():
-    watch = ErrorWatch()
+    watch = ErrorCounter()
     assert not any(watch.count("v", i % 100 == 0) for i in range(1, 2_000))
     assert [watch.count("w", True) for _ in range(6)] == [False] * 4 + [True] * 2
 
@@ -134,7 +134,7 @@ def test_rare_failures_are_no_trouble():
 def test_a_shadow_is_asked_and_never_seen(parts, models, monkeypatch):
     audience, member = parts
     live, shadow = map(member, models)
-    fleet = Fleet(Lineup(live, shadow=shadow), audience)
+    fleet = VariantRouter(Deployment(live, shadow=shadow), audience)
     for _ in range(5):
         assert ask(fleet, user_id="ann").model_version == live.version
         time.sleep(0.02)
@@ -151,20 +151,20 @@ def test_a_shadow_is_asked_and_never_seen(parts, models, monkeypatch):
 def test_events_reach_every_version_also_one_that_joins(parts, models):
     audience, member = parts
     live, other = map(member, models)
-    fleet = Fleet(Lineup(live), audience)
+    fleet = VariantRouter(Deployment(live), audience)
     fleet.store([EventIn(item_id="c", user_id="ann")])[0].result(10)
     assert ask(fleet, user_id="ann", k=1).items[0].id == "d"
-    fleet.swap(Lineup(other, spare=live))
+    fleet.swap(Deployment(other, previous=live))
     fleet.store([EventIn(item_id="g", user_id="ann")])[0].result(10)
     assert other.sessions.history(("user_id", "ann")) == [3, 7]
-    fleet.swap(Lineup(live))
+    fleet.swap(Deployment(live))
     assert ask(fleet, user_id="ann", k=1).items[0].id == "h", "the spare heard of it too"
 
 
 @pytest.fixture
 def registry(save, ring, tmp_path):
     """Versions of catalogues that share no item: a mixed answer could not hide."""
-    found = Registry(tmp_path / "models")
+    found = ModelRegistry(tmp_path / "models")
     runs = [save(tmp_path / "one", "markov", ring), save(tmp_path / "two", "markov", ring, 20)]
     return found, [found.add(run) for run in runs]
 
@@ -173,9 +173,9 @@ def test_fifty_swaps_under_load_fail_nobody_and_mix_nothing(registry, parts):
     models, versions = registry
     audience, member = parts
     models.promote(versions[0])
-    lineup, turn = first_lineup(models, member, print)
-    fleet = Fleet(lineup, audience)
-    watch = Watch(models, fleet, member, turn, every_s=60)
+    lineup, turn = initial_deployment(models, member, print)
+    fleet = VariantRouter(lineup, audience)
+    watch = Reloader(models, fleet, member, turn, every_s=60)
     catalogues = {version: set(models.open(version).catalog.ids) for version in versions}
     answered, wrong, over = {version: 0 for version in versions}, [], threading.Event()
 
@@ -198,7 +198,7 @@ def test_fifty_swaps_under_load_fail_nobody_and_mix_nothing(registry, parts):
     try:
         for step in range(50):
             models.promote(versions[(step + 1) % 2])
-            said = watch.look()
+            said = watch.reload()
             assert said == f"Version {versions[(step + 1) % 2]} is live."
     finally:
         over.set()
@@ -206,23 +206,23 @@ def test_fifty_swaps_under_load_fail_nobody_and_mix_nothing(registry, parts):
         watch.close()
     assert wrong == []
     assert min(answered.values()) > 10
-    assert len(fleet.lineup.members()) == 2, "the one before is kept as spare, older ones are let go"
+    assert len(fleet.deployment.loaded_models()) == 2, "the one before is kept as spare, older ones are let go"
 
 
 def test_a_candidate_that_fails_its_self_test_changes_nothing(registry, parts):
     models, (one, two) = registry
     audience, member = parts
     models.promote(one)
-    lineup, turn = first_lineup(models, member, print)
-    fleet = Fleet(lineup, audience)
-    watch = Watch(models, fleet, member, turn, every_s=60)
+    lineup, turn = initial_deployment(models, member, print)
+    fleet = VariantRouter(lineup, audience)
+    watch = Reloader(models, fleet, member, turn, every_s=60)
     pointer = models.promote(two)
     (models.path(two) / "weights.safetensors").write_bytes(b"broken after it was promoted")
-    assert "its SHA-256 differs. What was at work goes on." in watch.look()
-    assert fleet.lineup.live.version == one
+    assert "its SHA-256 differs. What was at work goes on." in watch.reload()
+    assert fleet.deployment.live.version == one
     assert models.pointer().now.live == one and models.pointer().turn == pointer.turn + 1
     assert "SHA-256 differs" in models.pointer().note
-    assert watch.look() == "Nothing has changed."
+    assert watch.reload() == "Nothing has changed."
     watch.close()
 
 
@@ -230,14 +230,14 @@ def test_a_version_that_fails_at_work_is_taken_back(registry, parts, monkeypatch
     models, (one, two) = registry
     audience, member = parts
     models.promote(one)
-    lineup, turn = first_lineup(models, member, print)
-    fleet = Fleet(lineup, audience)
-    watch = Watch(models, fleet, member, turn, every_s=60)
+    lineup, turn = initial_deployment(models, member, print)
+    fleet = VariantRouter(lineup, audience)
+    watch = Reloader(models, fleet, member, turn, every_s=60)
     models.promote(two)
-    watch.look()
-    broken(fleet.lineup.live, monkeypatch)
+    watch.reload()
+    broken(fleet.deployment.live, monkeypatch)
     started = time.monotonic()
-    while fleet.lineup.live.version == two and time.monotonic() - started < 5:
+    while fleet.deployment.live.version == two and time.monotonic() - started < 5:
         assert ask(fleet, user_id="ann").model_version == one, "the spare answers meanwhile"
     assert time.monotonic() - started < 2
     assert models.pointer().now.live == one
@@ -252,27 +252,27 @@ def test_a_server_begins_with_what_is_sound(registry, parts):
     models.promote(two)
     (models.path(two) / "catalog.json").write_text("[]")
     said = []
-    lineup, _ = first_lineup(models, member, said.append)
+    lineup, _ = initial_deployment(models, member, said.append)
     assert lineup.live.version == one == models.pointer().now.live
     assert said[0].endswith("What was at work before is served in its place.")
     (models.path(one) / "catalog.json").write_text("[]")
     with pytest.raises(ValueError, match="its SHA-256 differs"):
-        first_lineup(models, member, said.append)
+        initial_deployment(models, member, said.append)
 
 
 def test_a_plain_folder_is_followed_too(save, ring, tmp_path, parts):
     audience, member = parts
-    folder = PlainFolder(save(tmp_path / "run", "markov", ring))
-    lineup, turn = first_lineup(folder, member, print)
-    fleet = Fleet(lineup, audience)
-    watch = Watch(folder, fleet, member, turn, every_s=0.05)
+    folder = ModelFolder(save(tmp_path / "run", "markov", ring))
+    lineup, turn = initial_deployment(folder, member, print)
+    fleet = VariantRouter(lineup, audience)
+    watch = Reloader(folder, fleet, member, turn, every_s=0.05)
     save(tmp_path / "run", "markov", ring, 20)
     deadline = time.monotonic() + 10
-    while len(fleet.lineup.live.engine.model.catalog) != 20 and time.monotonic() < deadline:
+    while len(fleet.deployment.live.engine.model.catalog) != 20 and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert len(fleet.lineup.live.engine.model.catalog) == 20
-    good = fleet.lineup.live.version
+    assert len(fleet.deployment.live.engine.model.catalog) == 20
+    good = fleet.deployment.live.version
     (tmp_path / "run" / "manifest.json").write_text("{}")
-    assert "is not a manifest" in watch.look() or watch.look().startswith("The pointer names a state that failed")
-    assert fleet.lineup.live.version == good
+    assert "is not a manifest" in watch.reload() or watch.reload().startswith("The pointer names a state that failed")
+    assert fleet.deployment.live.version == good
     watch.close()

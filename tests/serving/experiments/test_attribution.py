@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from segue.serving.deployment.variant_router import Lineup
-from segue.serving.experiments.attribution import AttributionConfig, Recorder
-from segue.serving.inference.served_model import Model
+from segue.serving.deployment.variant_router import Deployment
+from segue.serving.experiments.attribution import AttributionConfig, AttributionRecorder
+from segue.serving.inference.served_model import ServedModel
 
 
 @pytest.fixture
@@ -78,11 +78,11 @@ def test_measurements_survive_a_restart(tmp_path, run, open_shop):
 
 def test_an_experiment_that_is_won_is_seen_to_be_won(shop, report, save, ring, tmp_path):
     """People like what follows on the ring; the canary is a model that knows, the live one does not."""
-    popularity = Model.open(save(tmp_path / "pop", "popularity", ring))
+    popularity = ServedModel.open(save(tmp_path / "pop", "popularity", ring))
     member = shop.office.watch._member
     fleet = shop.office.fleet
     live, canary = member(popularity), fleet.lineup.live
-    fleet.swap(Lineup(live, canary, share=0.3, interleave=0.4))
+    fleet.swap(Deployment(live, canary, share=0.3, interleave=0.4))
     rng = random.Random(4)
     for i in range(240):
         start = rng.randrange(12)
@@ -103,7 +103,7 @@ def test_an_experiment_that_is_won_is_seen_to_be_won(shop, report, save, ring, t
 def test_a_split_that_lost_people_is_called_broken(shop, report):
     fleet = shop.office.fleet
     one = fleet.lineup.live
-    fleet.swap(Lineup(one, one, share=0.5))
+    fleet.swap(Deployment(one, one, share=0.5))
     kept = 0
     for i in range(150):
         if fleet.lineup.variant(f"user_id:p{i}") == "live" or i % 4 == 0:
@@ -114,7 +114,7 @@ def test_a_split_that_lost_people_is_called_broken(shop, report):
 
 
 def test_the_oldest_lists_make_room(shop, tmp_path):
-    recorder = Recorder(tmp_path / "m.sqlite", lambda kind, name: name, AttributionConfig(lists=100))
+    recorder = AttributionRecorder(tmp_path / "m.sqlite", lambda kind, name: name, AttributionConfig(lists=100))
     answer = shop.web.post("/v1/recommend", json={"k": 1})
 
     class Shown:
@@ -122,7 +122,7 @@ def test_the_oldest_lists_make_room(shop, tmp_path):
 
     for i in range(350):
         Shown.recommendation_id = f"{i}"
-        recorder.shown(Shown, None, None, None)
+        recorder.record_impression(Shown, None, None, None)
         if i % 10 == 9:
             recorder.flush()
     recorder.flush()
@@ -133,11 +133,11 @@ def test_the_oldest_lists_make_room(shop, tmp_path):
 
 
 def test_too_much_at_once_is_counted_not_waited_for(tmp_path, event):
-    recorder = Recorder(tmp_path / "m.sqlite", lambda kind, name: name, AttributionConfig(waiting=5))
-    from segue.serving.store.event_reader import Stored
+    recorder = AttributionRecorder(tmp_path / "m.sqlite", lambda kind, name: name, AttributionConfig(waiting=5))
+    from segue.serving.store.event_reader import StoredEventRow
 
     with recorder._turn:
-        recorder.heard([Stored(i, event("a", event="purchase")) for i in range(9)])
+        recorder.record_events([StoredEventRow(i, event("a", event="purchase")) for i in range(9)])
     assert recorder.lost >= 3
     recorder.close()
 

@@ -6,31 +6,39 @@ import random
 import numpy as np
 import pytest
 
-from segue.serving.experiments.statistics import difference, place, preference, ratio, sample_ratio, team_draft, variant
+from segue.serving.experiments.statistics import (
+    assign_variant,
+    difference,
+    hash_to_unit,
+    preference,
+    ratio,
+    sample_ratio,
+    team_draft,
+)
 
 SHARES = {"canary": 0.2, "interleaved": 0.3, "live": 0.5}
 
 
 def test_a_person_stays_in_a_variant_and_the_shares_hold():
     people = [f"p{i}" for i in range(20_000)]
-    chosen = [variant(p, "one", SHARES) for p in people]
-    assert chosen == [variant(p, "one", SHARES) for p in people]
+    chosen = [assign_variant(p, "one", SHARES) for p in people]
+    assert chosen == [assign_variant(p, "one", SHARES) for p in people]
     for name, share in SHARES.items():
         assert abs(chosen.count(name) / len(people) - share) < 0.015
-    again = [variant(p, "two", SHARES) for p in people]
+    again = [assign_variant(p, "two", SHARES) for p in people]
     both = sum(a == b == "canary" for a, b in zip(chosen, again, strict=True)) / len(people)
     assert abs(both - 0.04) < 0.01, "another experiment splits people independently"
 
 
 def test_growing_a_share_moves_nobody_out_of_it():
     people = [f"p{i}" for i in range(2_000)]
-    few = {p for p in people if variant(p, "s", {"canary": 0.1, "live": 0.9}) == "canary"}
-    more = {p for p in people if variant(p, "s", {"canary": 0.4, "live": 0.6}) == "canary"}
+    few = {p for p in people if assign_variant(p, "s", {"canary": 0.1, "live": 0.9}) == "canary"}
+    more = {p for p in people if assign_variant(p, "s", {"canary": 0.4, "live": 0.6}) == "canary"}
     assert few < more
 
 
 def test_places_are_even():
-    places = np.array([place(f"p{i}", "x") for i in range(20_000)])
+    places = np.array([hash_to_unit(f"p{i}", "x") for i in range(20_000)])
     counts, _ = np.histogram(places, bins=10, range=(0, 1))
     assert ((counts - 2000) ** 2 / 2000).sum() < 27.9, "chi-square, 9 degrees, p = .001"
 

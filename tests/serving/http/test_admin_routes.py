@@ -2,7 +2,7 @@
 
 import pytest
 
-from segue.serving.deployment.model_registry import Registry
+from segue.serving.deployment.model_registry import ModelRegistry
 from segue.serving.http.admin_routes import READS
 from segue.serving.http.app import OPERATIONS
 from segue.serving.http.auth import ROLES, Keys, RateLimit
@@ -75,7 +75,7 @@ def test_too_many_lists_at_once_are_put_off(shop):
 
 
 def test_versions_are_promoted_and_taken_back_over_http(save, ring, tmp_path, open_shop):
-    models = Registry(tmp_path / "models")
+    models = ModelRegistry(tmp_path / "models")
     one, two = (models.add(save(tmp_path / name, name, ring)) for name in ("markov", "covisit"))
     models.promote(one)
     with open_shop(tmp_path / "data", models.folder) as shop:
@@ -158,12 +158,12 @@ def test_too_many_requests_are_told_when_to_come_back(shop):
 def test_a_browser_of_a_named_site_may_ask(shop, tmp_path):
     from starlette.testclient import TestClient
 
-    from segue.serving.http.app import build
+    from segue.serving.http.app import build_app
 
     asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
     assert "access-control-allow-origin" not in shop.web.options("/v1/recommend", headers=asked).headers
     shop.door.origins = ("https://shop.example",)
-    with TestClient(build(shop.door)) as web:
+    with TestClient(build_app(shop.door)) as web:
         allowed = web.options("/v1/recommend", headers=asked)
         assert allowed.headers["access-control-allow-origin"] == "https://shop.example"
         other = web.options("/v1/recommend", headers={**asked, "Origin": "https://evil.example"})

@@ -11,35 +11,35 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from segue.serving.config import BatchingConfig, EngineConfig
-from segue.serving.deployment.variant_router import Fleet
+from segue.serving.deployment.variant_router import VariantRouter
 from segue.serving.http import app
-from segue.serving.http.app import OPERATIONS, build
+from segue.serving.http.app import OPERATIONS, build_app
 from segue.serving.http.auth import Keys
-from segue.serving.http.handlers import Door, readiness
-from segue.serving.http.openapi import document
+from segue.serving.http.handlers import AppState, readiness
+from segue.serving.http.openapi import openapi_document
 from segue.serving.inference.engine import Engine
-from segue.serving.inference.served_model import Model
+from segue.serving.inference.served_model import ServedModel
 from segue.serving.schemas.requests import EventIn, RecommendRequest
-from segue.serving.sessions.session_cache import Sessions
-from segue.serving.store.group_commit import Writer
+from segue.serving.sessions.session_cache import SessionCache
+from segue.serving.store.group_commit import GroupCommitWriter
 
 POST = ("/v1/events", "/v1/recommend", "/v1/similar")
 
 
 @pytest.fixture
 def door(run, store):
-    model = Model.open(run)
-    sessions = Sessions(store, model.catalog)
-    writer = Writer(store, sessions.add)
+    model = ServedModel.open(run)
+    sessions = SessionCache(store, model.catalog)
+    writer = GroupCommitWriter(store, sessions.add)
     engine = Engine(model, sessions, writer)
-    yield Door(Fleet.of(engine, sessions))
+    yield AppState(VariantRouter.of(engine, sessions))
     engine.close()
     writer.close()
 
 
 @pytest.fixture
 def web(door):
-    with TestClient(build(door), raise_server_exceptions=False) as client:
+    with TestClient(build_app(door), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -148,7 +148,7 @@ def test_paths_and_methods_that_are_not_there(web):
 def test_a_key_opens_every_route_and_nothing_else_does(door, path, given):
     door.keys = Keys({"SEGUE_API_KEY": "k" * 20})
     headers = {} if given is None else {"authorization": given.encode()}
-    with TestClient(build(door)) as web:
+    with TestClient(build_app(door)) as web:
         answer = web.post(path, json={"item_id": "a"}, headers=headers)
         refused(answer, 401, "The key is missing or wrong: send it as 'Authorization: Bearer KEY'.")
         assert answer.headers["www-authenticate"] == "Bearer"
@@ -219,7 +219,7 @@ def test_a_slow_body_is_given_up(door, monkeypatch):
         "headers": [(b"content-type", b"application/json")], "root_path": "", "scheme": "http",
         "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 1), "http_version": "1.1", "asgi": {"version": "3.0"},
     }  # fmt: skip
-    asyncio.run(asyncio.wait_for(build(door)(scope, receive, send), 5))
+    asyncio.run(asyncio.wait_for(build_app(door)(scope, receive, send), 5))
     assert sent[0]["status"] == 408
     assert json.loads(sent[1]["body"])["detail"] == "The body did not arrive within 0.05 seconds."
 
@@ -239,7 +239,7 @@ def test_no_request_makes_the_server_fail(web, path, request):
     assert answer.status_code in (200, 400, 404, 409, 422), answer.text
     if answer.status_code != 200:
         assert answer.json()["detail"].endswith((".", ".'", "..."))
-    declared = document(OPERATIONS)["paths"][path]["post"]["responses"]
+    declared = openapi_document(OPERATIONS)["paths"][path]["post"]["responses"]
     assert str(answer.status_code) in declared
 
 
@@ -258,12 +258,12 @@ def test_an_acknowledgement_says_what_it_is_worth(web, store):
 
 
 def test_the_servers_own_class_holds_where_a_request_does_not_say(run, store):
-    model = Model.open(run)
-    sessions = Sessions(store, model.catalog)
-    writer = Writer(store, sessions.add)
+    model = ServedModel.open(run)
+    sessions = SessionCache(store, model.catalog)
+    writer = GroupCommitWriter(store, sessions.add)
     engine = Engine(model, sessions, writer, EngineConfig(durability="memory"))
     event = {"user_id": "ann", "item_id": "c"}
-    with TestClient(build(Door(Fleet.of(engine, sessions)))) as web:
+    with TestClient(build_app(AppState(VariantRouter.of(engine, sessions)))) as web:
         assert web.post("/v1/events", json=event).json()["durability"] == "memory"
         assert web.post("/v1/events", json={"events": [event], "durability": "fsync"}).json()["durability"] == "fsync"
     engine.close()
@@ -271,12 +271,12 @@ def test_the_servers_own_class_holds_where_a_request_does_not_say(run, store):
 
 
 def test_whoever_would_wait_too_long_gets_the_last_list_or_a_popular_one(run, store, monkeypatch):
-    model = Model.open(run)
-    sessions = Sessions(store, model.catalog)
-    writer = Writer(store, sessions.add)
+    model = ServedModel.open(run)
+    sessions = SessionCache(store, model.catalog)
+    writer = GroupCommitWriter(store, sessions.add)
     engine = Engine(model, sessions, writer, EngineConfig(BatchingConfig(slow_ms=100)))
     lists = engine._lists
-    with TestClient(build(Door(Fleet.of(engine, sessions)))) as web:
+    with TestClient(build_app(AppState(VariantRouter.of(engine, sessions)))) as web:
         asked = {"user_id": "ann", "k": 3, "event": {"item_id": "e"}}
         before = web.post("/v1/recommend", json=asked).json()
         assert "fallback" not in before

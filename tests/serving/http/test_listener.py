@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 from segue.serving.http import listener
 from segue.serving.http.listener import free_port, listen
-from segue.serving.http.load_shedding import Pulse
+from segue.serving.http.load_shedding import EventLoopLag
 
 
 async def app(scope, receive, send):
@@ -27,7 +27,7 @@ def ask(port, times, started):
 
 def test_new_connections_do_not_wait_for_a_round_of_the_loop_each():
     port = free_port("127.0.0.1", 0)
-    door = SimpleNamespace(busy=lambda path: False, draining=False, pulse=Pulse(), origins=())
+    door = SimpleNamespace(busy=lambda path: False, draining=False, pulse=EventLoopLag(), origins=())
     times: list[float] = []
 
     async def main() -> None:

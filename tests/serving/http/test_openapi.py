@@ -9,14 +9,14 @@ import pytest
 
 from segue.serving.http.admin_routes import READS
 from segue.serving.http.app import OPERATIONS
-from segue.serving.http.openapi import document
+from segue.serving.http.openapi import openapi_document
 from segue.serving.schemas import admin, requests
 from segue.serving.schemas.examples import EXAMPLES
 
 
 @pytest.fixture(scope="module")
 def described():
-    return json.loads(msgspec.json.encode(document(OPERATIONS, READS)))
+    return json.loads(msgspec.json.encode(openapi_document(OPERATIONS, READS)))
 
 
 def test_every_operation_is_described_in_words_and_types(described):
@@ -47,7 +47,7 @@ def test_a_key_is_declared_where_the_server_asks_for_one(described):
         if "security" in one
     }
     assert asks == {'[{}, {"key": []}]'}, "without keys on the server everybody may ask"
-    keyed = document(OPERATIONS, READS, keys=True)["paths"]
+    keyed = openapi_document(OPERATIONS, READS, keys=True)["paths"]
     assert keyed["/metrics"]["get"]["security"] == keyed["/v1/events"]["post"]["security"] == [{"key": []}]
     assert "security" not in keyed["/health/live"]["get"]
 

@@ -11,7 +11,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from segue.serving.http import protocol
-from segue.serving.http.coalescing_transport import Joined
+from segue.serving.http.coalescing_transport import CoalescingTransport
 from segue.serving.http.protocol import Connection
 
 
@@ -200,7 +200,7 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
 
 def test_a_head_leaves_with_its_body_and_never_stays_behind():
     wire = Wire()
-    joined = Joined(wire)
+    joined = CoalescingTransport(wire)
     joined.write(HEAD)
     joined.write(b"ok")
     joined.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -61,13 +61,13 @@ def test_the_script_tells_and_asks(node, start, tmp_path):
 def test_the_script_is_served_and_the_shop_only_where_it_is_asked_for(shop):
     from starlette.testclient import TestClient
 
-    from segue.serving.http.app import build
+    from segue.serving.http.app import build_app
 
     fleet = shop.office.fleet
-    with TestClient(build(shop.door, routes(fleet))) as web:
+    with TestClient(build_app(shop.door, routes(fleet))) as web:
         assert web.get("/segue.js").headers["content-type"].startswith("text/javascript")
         assert web.get("/").status_code == 404
-    with TestClient(build(shop.door, routes(fleet, demo=True))) as web:
+    with TestClient(build_app(shop.door, routes(fleet, demo=True))) as web:
         page = web.get("/")
         assert page.headers["content-type"].startswith("text/html")
         assert "default-src 'self'" in page.headers["content-security-policy"]

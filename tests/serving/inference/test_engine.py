@@ -10,21 +10,21 @@ import pytest
 
 from segue.data.sequences import NO_TIME, Sequences
 from segue.models import artifact, scorer
-from segue.models.loading import restore
+from segue.models.loading import restore_model
 from segue.serving.inference.engine import Engine
-from segue.serving.inference.served_model import Model
+from segue.serving.inference.served_model import ServedModel
 from segue.serving.schemas.problems import Problem
 from segue.serving.schemas.requests import EventIn, RecommendRequest, SimilarRequest
-from segue.serving.sessions.request_key import check
-from segue.serving.sessions.session_cache import Sessions
-from segue.serving.store.group_commit import Writer
+from segue.serving.sessions.request_key import check_request
+from segue.serving.sessions.session_cache import SessionCache
+from segue.serving.store.group_commit import GroupCommitWriter
 
 
 @pytest.fixture
 def engine(run, store):
-    model = Model.open(run)
-    sessions = Sessions(store, model.catalog)
-    writer = Writer(store, sessions.add)
+    model = ServedModel.open(run)
+    sessions = SessionCache(store, model.catalog)
+    writer = GroupCommitWriter(store, sessions.add)
     yield Engine(model, sessions, writer)
     writer.close()
 
@@ -118,13 +118,13 @@ def test_similar_to_an_unknown_item_is_refused(engine):
 )
 def test_contradictions_are_refused(fields, detail):
     with pytest.raises(Problem) as refused:
-        check(RecommendRequest(**fields))
+        check_request(RecommendRequest(**fields))
     assert (refused.value.status, refused.value.detail) == (422, detail)
 
 
 def test_an_event_takes_the_requests_person():
     request = RecommendRequest(session_id="s", event=EventIn(item_id="x", user_id="ann"))
-    check(request)
+    check_request(request)
     assert (request.event.user_id, request.event.session_id) == ("ann", "s")
 
 
@@ -134,8 +134,8 @@ def test_the_evaluations_filter_is_the_default(run, store, tmp_path):
         saved.model, saved.settings, saved.catalog, saved.arrays, saved.items, {"exclude_seen": False}
     )
     artifact.save(again, tmp_path / "open")
-    assert Model.open(run).exclude_seen
-    assert not Model.open(tmp_path / "open").exclude_seen
+    assert ServedModel.open(run).exclude_seen
+    assert not ServedModel.open(tmp_path / "open").exclude_seen
 
 
 def test_a_model_that_cannot_score_is_not_opened(run, tmp_path):
@@ -146,17 +146,17 @@ def test_a_model_that_cannot_score_is_not_opened(run, tmp_path):
     }
     artifact.save(artifact.Artifact(saved.model, saved.settings, saved.catalog, arrays, {}, {}), tmp_path / "broken")
     with pytest.raises(ValueError) as error:
-        Model.open(tmp_path / "broken")
+        ServedModel.open(tmp_path / "broken")
     assert str(error.value) == "A score is NaN: the model is broken, its list would be arbitrary."
 
 
 def test_the_answer_is_the_one_top_k_of_the_scores(run, engine):
     saved = artifact.load(run)
     history = Sequences.from_lists([[3, 4, 5]])
-    items, scores = scorer.top_k(restore(saved).scores(history), 6, exclude=history)
+    items, scores = scorer.top_k(restore_model(saved).scores(history), 6, exclude=history)
     answer = ask(engine, history=["c", "d", "e"], k=6)
     assert [(item.id, item.score) for item in answer.items] == list(
-        zip(saved.catalog.names(items[0]), scores[0].tolist(), strict=True)
+        zip(saved.catalog.to_ids(items[0]), scores[0].tolist(), strict=True)
     )
     assert answer.model_version == saved.version
 
@@ -177,9 +177,9 @@ class Listening:
 
 def test_a_model_hears_when_events_happened_and_when_it_is_asked(run, store):
     """A stored history has the events' times, an event beside a history its own, a bare history none."""
-    model = replace(Model.open(run), scorer=(heard := Listening(Model.open(run).scorer)))
-    sessions = Sessions(store, model.catalog)
-    writer = Writer(store, sessions.add)
+    model = replace(ServedModel.open(run), scorer=(heard := Listening(ServedModel.open(run).scorer)))
+    sessions = SessionCache(store, model.catalog)
+    writer = GroupCommitWriter(store, sessions.add)
     engine = Engine(model, sessions, writer)
     before = time.time_ns() // 1000
     for item, timestamp in (("b", 20), ("a", 10)):
@@ -197,8 +197,8 @@ def test_a_model_hears_when_events_happened_and_when_it_is_asked(run, store):
 
 def test_a_version_that_left_leaves_the_memory_without_the_collector(run, store):
     """A server freezes what it began with and looks for cycles hardly ever: 50 swaps must not keep 50 models."""
-    model = Model.open(run)
-    engine = Engine(model, Sessions(store, model.catalog), None)
+    model = ServedModel.open(run)
+    engine = Engine(model, SessionCache(store, model.catalog), None)
     gone = weakref.ref(engine), weakref.ref(model)
     gc.disable()
     try:

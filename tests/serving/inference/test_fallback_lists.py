@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from segue.models.counting.popularity import Popularity
-from segue.models.retrieval.retriever import Retrieval
-from segue.serving.inference.fallback_lists import LastLists
+from segue.models.retrieval.retriever import Retriever
+from segue.serving.inference.fallback_lists import FallbackLists
 
 KEY = ("user_id", "ann")
 
 
 @pytest.fixture
 def lists():
-    return LastLists(Retrieval(Popularity(np.array([0, 5, 9, 7, 1, 3], np.float32))), keys=2)
+    return FallbackLists(Retriever(Popularity(np.array([0, 5, 9, 7, 1, 3], np.float32))), keys=2)
 
 
 def found(lists, key=KEY, k=3, exclude=(), allow=None):

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 
 from segue.data.catalog import Catalog
-from segue.data.evaluation_cases import Cases, Split
+from segue.data.evaluation_cases import EvaluationCases, Split
 from segue.data.sequences import Sequences
 from segue.models import artifact
 from segue.pipeline.config import decode_pipeline
 from segue.pipeline.pipeline import Pipeline
-from segue.serving.deployment.variant_router import Fleet, Lineup, Member
+from segue.serving.deployment.variant_router import Deployment, LoadedModel, VariantRouter
 from segue.serving.inference.engine import Engine
-from segue.serving.inference.served_model import Model
+from segue.serving.inference.served_model import ServedModel
 from segue.serving.schemas.requests import EventIn, RecommendRequest
-from segue.serving.sessions.session_cache import Sessions
-from segue.serving.store.commit_listeners import Audience
-from segue.serving.store.event_store import Store
-from segue.serving.store.group_commit import Writer
-from segue.workflows.train_pipeline import compose
+from segue.serving.sessions.session_cache import SessionCache
+from segue.serving.store.commit_listeners import CommitListeners
+from segue.serving.store.event_store import EventStore
+from segue.serving.store.group_commit import GroupCommitWriter
+from segue.workflows.train_pipeline import fit_pipeline
 
 MINUTE_US = 60_000_000
 SETTINGS: dict[str, Any] = {
@@ -47,26 +47,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory, ring: Sequences) -> Path:
     asked = rows.prefixes(-np.ones(len(rows), dtype=np.int64))
     assert rows.times is not None
     last = rows.stops - 1
-    cases = Cases(asked, rows.items[last], np.arange(len(rows)), rows.times[last], {})
+    cases = EvaluationCases(asked, rows.items[last], np.arange(len(rows)), rows.times[last], {})
     split = Split("none", catalog, rows, cases, rows, cases, False, "", "")
-    fitted = compose(split, decode_pipeline(SETTINGS))
+    fitted = fit_pipeline(split, decode_pipeline(SETTINGS))
     out = tmp_path_factory.mktemp("pipeline") / "run"
     artifact.save(artifact.Artifact("pipeline", fitted.settings, catalog, fitted.scorer.arrays(), {}, {}), out)
     return out
 
 
 @pytest.fixture
-def opened(store: Store) -> Iterator[Callable[[Path], tuple[Engine, Model]]]:
+def opened(store: EventStore) -> Iterator[Callable[[Path], tuple[Engine, ServedModel]]]:
     """A fleet of one on a store."""
-    writers: list[Writer] = []
+    writers: list[GroupCommitWriter] = []
 
-    def open_engine(run: Path) -> tuple[Engine, Model]:
-        model = Model.open(run)
-        sessions = Sessions(store, model.catalog)
-        audience = Audience()
-        writers.append(Writer(store, audience.hear))
+    def open_engine(run: Path) -> tuple[Engine, ServedModel]:
+        model = ServedModel.open(run)
+        sessions = SessionCache(store, model.catalog)
+        audience = CommitListeners()
+        writers.append(GroupCommitWriter(store, audience.on_commit))
         engine = Engine(model, sessions, writers[-1])
-        Fleet(Lineup(Member(engine, sessions)), audience)
+        VariantRouter(Deployment(LoadedModel(engine, sessions)), audience)
         return engine, model
 
     yield open_engine
@@ -74,11 +74,15 @@ def opened(store: Store) -> Iterator[Callable[[Path], tuple[Engine, Model]]]:
         writer.close()
 
 
-def memory(model: Model) -> Any:
-    assert model.shop is not None
-    pipeline = model.shop.pipeline
-    assert isinstance(pipeline, Pipeline) and pipeline.second is not None
-    return {name: value.copy() for name, value in pipeline.second.ranker.arrays().items() if name.startswith("memory.")}
+def memory(model: ServedModel) -> Any:
+    assert model.pipeline_service is not None
+    pipeline = model.pipeline_service.pipeline
+    assert isinstance(pipeline, Pipeline) and pipeline.second_stage is not None
+    return {
+        name: value.copy()
+        for name, value in pipeline.second_stage.ranker.arrays().items()
+        if name.startswith("memory.")
+    }
 
 
 def test_an_event_reaches_the_items_own_sequence(folder: Path, opened: Callable[..., Any]) -> None:

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from segue.serving.config import BatchingConfig
-from segue.serving.http.load_shedding import Pulse
-from segue.serving.inference.micro_batcher import Batcher, TooSlow
+from segue.serving.http.load_shedding import EventLoopLag
+from segue.serving.inference.micro_batcher import DeadlineExceeded, MicroBatcher
 from segue.serving.schemas.problems import Problem
 
 
@@ -31,12 +31,12 @@ async def entered(work):
 
 def test_what_waits_is_the_next_batch_and_everybody_gets_the_own_answer():
     work = Slow()
-    batcher = Batcher(work, BatchingConfig(most=4))
+    batcher = MicroBatcher(work, BatchingConfig(most=4))
 
     async def main():
-        first = asyncio.create_task(batcher.ask(0))
+        first = asyncio.create_task(batcher.submit(0))
         await entered(work)
-        others = [asyncio.create_task(batcher.ask(n)) for n in range(2, 9)]
+        others = [asyncio.create_task(batcher.submit(n)) for n in range(2, 9)]
         await asyncio.sleep(0.02)
         work.open.set()
         return await asyncio.gather(first, *others, return_exceptions=True)
@@ -55,12 +55,12 @@ def test_an_error_of_the_work_reaches_its_askers_and_the_thread_lives_on():
             raise RuntimeError("a bug")
         return list(questions)
 
-    batcher = Batcher(work)
+    batcher = MicroBatcher(work)
 
     async def main():
         with pytest.raises(RuntimeError, match="a bug"):
-            await batcher.ask(-1)
-        return await batcher.ask(7)
+            await batcher.submit(-1)
+        return await batcher.submit(7)
 
     assert asyncio.run(main()) == 7
     batcher.close()
@@ -68,12 +68,12 @@ def test_an_error_of_the_work_reaches_its_askers_and_the_thread_lives_on():
 
 def test_too_many_are_refused_at_once_with_a_time_to_come_back():
     work = Slow()
-    batcher = Batcher(work, BatchingConfig(most=1, waiting=3))
+    batcher = MicroBatcher(work, BatchingConfig(most=1, waiting=3))
 
     async def main():
-        first = asyncio.create_task(batcher.ask(0))
+        first = asyncio.create_task(batcher.submit(0))
         await entered(work)
-        others = [asyncio.create_task(batcher.ask(2)) for _ in range(5)]
+        others = [asyncio.create_task(batcher.submit(2)) for _ in range(5)]
         await asyncio.sleep(0.02)
         work.open.set()
         await first
@@ -90,21 +90,21 @@ def test_too_many_are_refused_at_once_with_a_time_to_come_back():
 
 def test_old_queues_take_nobody_in():
     work = Slow()
-    batcher = Batcher(work, BatchingConfig(most=1, age_ms=30, slow_ms=10_000))
+    batcher = MicroBatcher(work, BatchingConfig(most=1, age_ms=30, slow_ms=10_000))
 
     async def main():
-        first = asyncio.create_task(batcher.ask(0))
+        first = asyncio.create_task(batcher.submit(0))
         await entered(work)
-        second = asyncio.create_task(batcher.ask(2))
+        second = asyncio.create_task(batcher.submit(2))
         await asyncio.sleep(0.06)
         assert batcher.age_ms() > 30
         with pytest.raises(Problem) as refused:
-            await batcher.ask(4)
+            await batcher.submit(4)
         assert refused.value.detail == "1 questions wait to be answered: ask again in a moment."
         work.open.set()
         assert (await first, await second) == (0, 4)
         assert batcher.age_ms() == 0
-        return await batcher.ask(4)
+        return await batcher.submit(4)
 
     assert asyncio.run(main()) == 8
     batcher.close()
@@ -117,15 +117,15 @@ def test_nobody_is_let_in_who_would_wait_too_long():
         time.sleep(0.02)
         return questions
 
-    batcher = Batcher(work, BatchingConfig(most=2, age_ms=100, slow_ms=10_000))
+    batcher = MicroBatcher(work, BatchingConfig(most=2, age_ms=100, slow_ms=10_000))
 
     async def timed(number):
         began = time.monotonic()
-        return await batcher.ask(number), time.monotonic() - began
+        return await batcher.submit(number), time.monotonic() - began
 
     async def main():
         for n in range(3):
-            await batcher.ask(n)
+            await batcher.submit(n)
         began = time.monotonic()
         found = await asyncio.gather(*(timed(n) for n in range(200)), return_exceptions=True)
         return found, time.monotonic() - began
@@ -142,16 +142,16 @@ def test_nobody_is_let_in_who_would_wait_too_long():
 
 def test_whoever_waits_too_long_is_told_and_costs_no_scoring():
     work = Slow()
-    batcher = Batcher(work, BatchingConfig(most=1, slow_ms=30))
+    batcher = MicroBatcher(work, BatchingConfig(most=1, slow_ms=30))
 
     async def main():
-        tasks = [asyncio.create_task(batcher.ask(n)) for n in (0, 2)]
+        tasks = [asyncio.create_task(batcher.submit(n)) for n in (0, 2)]
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         work.open.set()
-        return answers, await batcher.ask(4)
+        return answers, await batcher.submit(4)
 
     answers, last = asyncio.run(main())
-    assert [type(a) for a in answers] == [TooSlow, TooSlow]
+    assert [type(a) for a in answers] == [DeadlineExceeded, DeadlineExceeded]
     assert last == 8
     assert work.batches == [[0], [4]], "the second one had gone before its turn"
     batcher.close()
@@ -159,15 +159,15 @@ def test_whoever_waits_too_long_is_told_and_costs_no_scoring():
 
 def test_closing_answers_what_waits_and_takes_no_more():
     work = Slow()
-    batcher = Batcher(work)
+    batcher = MicroBatcher(work)
 
     async def main():
-        tasks = [asyncio.create_task(batcher.ask(n)) for n in (0, 2)]
+        tasks = [asyncio.create_task(batcher.submit(n)) for n in (0, 2)]
         await entered(work)
         threading.Timer(0.05, work.open.set).start()
         await asyncio.to_thread(batcher.close)
         with pytest.raises(Problem) as refused:
-            await batcher.ask(4)
+            await batcher.submit(4)
         assert refused.value.detail == "The server is stopping: ask again in a moment."
         return await asyncio.gather(*tasks)
 
@@ -190,7 +190,7 @@ def test_limits_must_make_sense(fields, sentence):
 
 
 def test_the_door_is_shut_while_the_loop_is_late_and_opens_again():
-    pulse = Pulse(late_ms=50)
+    pulse = EventLoopLag(late_ms=50)
     pulse.admit()
 
     async def main():
@@ -218,20 +218,20 @@ def test_quick_questions_are_answered_by_the_loop_and_slow_ones_beside_it():
         time.sleep(pause_s[0])
         return list(questions)
 
-    batcher = Batcher(work)
+    batcher = MicroBatcher(work)
     loops = threading.get_ident()
 
     async def main():
-        assert await batcher.ask(1) == 1
-        assert await asyncio.gather(*(batcher.ask(n) for n in range(50))) == list(range(50))
+        assert await batcher.submit(1) == 1
+        assert await asyncio.gather(*(batcher.submit(n) for n in range(50))) == list(range(50))
         quick, threads[:] = threads[:], []
         pause_s[0] = 0.05
         for n in range(3):
-            assert await batcher.ask(n) == n
+            assert await batcher.submit(n) == n
         slow, threads[:] = threads[:], []
         pause_s[0] = 0.0
         for n in range(60):
-            assert await batcher.ask(n) == n
+            assert await batcher.submit(n) == n
         return quick, slow, threads
 
     quick, slow, again = asyncio.run(main())
@@ -248,13 +248,13 @@ def test_a_question_that_came_while_the_thread_was_at_work_is_not_forgotten():
         time.sleep(0.004 if any(q % 7 == 0 for q in questions) else 0.0)
         return list(questions)
 
-    batcher = Batcher(work)
+    batcher = MicroBatcher(work)
     wrong = []
 
     def client(first):
         async def main():
             for n in range(first, first + 150):
-                if await asyncio.wait_for(batcher.ask(n), 10) != n:
+                if await asyncio.wait_for(batcher.submit(n), 10) != n:
                     wrong.append(n)
 
         asyncio.run(main())

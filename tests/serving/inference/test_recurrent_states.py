@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from segue.data.catalog import PAD, Catalog
 from segue.data.sequences import Sequences
 from segue.models.counting.markov import Markov, MarkovConfig
-from segue.models.neural.gru_numpy import GruArrays
+from segue.models.neural.gru_numpy import NumpyGRU
 from segue.models.neural.neural_scorer import NeuralScorer
-from segue.models.retrieval.retriever import Retrieval
+from segue.models.retrieval.retriever import Retriever
 from segue.serving.config import SessionsConfig
-from segue.serving.inference.recurrent_states import states
-from segue.serving.sessions.session_cache import Sessions
-from segue.serving.store.event_store import Store
+from segue.serving.inference.recurrent_states import recurrent_states
+from segue.serving.sessions.session_cache import SessionCache
+from segue.serving.store.event_store import EventStore
 
 LENGTH, DIM = 5, 4
 CATALOG = Catalog("abcdef")
@@ -24,11 +24,11 @@ def network(layers=2):
     rng = np.random.default_rng(0)
     draw = lambda *shape: rng.standard_normal(shape).astype(np.float32)  # noqa: E731
     shapes = {"input": (3 * DIM, DIM), "state": (3 * DIM, DIM), "input_bias": (3 * DIM,), "state_bias": (3 * DIM,)}
-    gru = GruArrays([{name: draw(*shape) for name, shape in shapes.items()} for _ in range(layers)], LENGTH)
+    gru = NumpyGRU([{name: draw(*shape) for name, shape in shapes.items()} for _ in range(layers)], LENGTH)
     return NeuralScorer("gru4rec", gru, draw(CATALOG.size, DIM), np.ones(CATALOG.size, np.float32), temperature=0.1)
 
 
-class Counted(GruArrays):
+class Counted(NumpyGRU):
     """Counts the events that were read."""
 
     stepped = 0
@@ -57,14 +57,14 @@ STEP = st.tuples(st.sampled_from("abcdefz"), st.sampled_from("xyz"), st.integers
 def test_stepped_states_equal_reading_from_scratch(tmp_path_factory, event, steps, length, keys, layers):
     """Unknown items, late events, events that fall out of the history in front, evictions, histories longer than what
     the encoder reads: the answer is always that of the history as the log has it."""
-    store = Store(tmp_path_factory.mktemp("log") / "log")
+    store = EventStore(tmp_path_factory.mktemp("log") / "log")
     scorer = network(layers)
-    sessions = Sessions(store, CATALOG, SessionsConfig(length=length, keys=keys))
-    live = states(Retrieval(scorer), sessions)
+    sessions = SessionCache(store, CATALOG, SessionsConfig(length=length, keys=keys))
+    live = recurrent_states(Retriever(scorer), sessions)
     for item, person, second, asked in steps:
         sessions.add(store.append([[event(item, person, timestamp=second)]], force=False)[1])
         if asked != "?":
-            rows = [sessions.live(("user_id", one)) for one in dict.fromkeys([asked, person])]
+            rows = [sessions.view(("user_id", one)) for one in dict.fromkeys([asked, person])]
             hidden_BD = live.hidden([*rows, [1, 2, PAD, 3]])
             for row, hidden in zip([*(one.items for one in rows), [1, 2, 3]], hidden_BD, strict=True):
                 np.testing.assert_allclose(hidden, from_scratch(scorer, row), atol=1e-5)
@@ -74,54 +74,54 @@ def test_stepped_states_equal_reading_from_scratch(tmp_path_factory, event, step
 def test_each_event_is_read_once_while_the_history_is_short(store, event):
     scorer = network()
     scorer.encoder = Counted(scorer.encoder.layers, LENGTH)
-    sessions = Sessions(store, CATALOG)
-    live = states(Retrieval(scorer), sessions)
+    sessions = SessionCache(store, CATALOG)
+    live = recurrent_states(Retriever(scorer), sessions)
     for number in range(LENGTH):
         sessions.add(store.append([[event("abcdef"[number], timestamp=number)]])[1])
-        live.hidden([sessions.live(("user_id", "ann"))])
+        live.hidden([sessions.view(("user_id", "ann"))])
         assert scorer.encoder.stepped == number + 1
-    live.hidden([sessions.live(("user_id", "ann"))])
+    live.hidden([sessions.view(("user_id", "ann"))])
     assert scorer.encoder.stepped == LENGTH, "asking again reads nothing"
     for number in (1, 2):
         sessions.add(store.append([[event("a", timestamp=90 + number)]])[1])
-        live.hidden([sessions.live(("user_id", "ann"))])
+        live.hidden([sessions.view(("user_id", "ann"))])
         assert scorer.encoder.stepped == LENGTH + number * LENGTH, "the window moves, so it is read anew"
 
 
 def test_a_state_that_was_overtaken_is_not_kept(store, event):
     """A late event arrives between looking the history up and keeping what was made of it."""
-    sessions = Sessions(store, CATALOG)
+    sessions = SessionCache(store, CATALOG)
     sessions.add(store.append([[event("b", timestamp=20)]])[1])
-    before = sessions.live(("user_id", "ann"))
+    before = sessions.view(("user_id", "ann"))
     sessions.add(store.append([[event("a", timestamp=10)]])[1])
     sessions.keep(before, np.ones((1, DIM), np.float32))
-    assert sessions.live(("user_id", "ann")).state is None
-    now = sessions.live(("user_id", "ann"))
+    assert sessions.view(("user_id", "ann")).state is None
+    now = sessions.view(("user_id", "ann"))
     sessions.add(store.append([[event("c", timestamp=30)]])[1])
     sessions.keep(now, np.ones((1, DIM), np.float32))
-    kept = sessions.live(("user_id", "ann"))
+    kept = sessions.view(("user_id", "ann"))
     assert (kept.items, kept.read) == ([1, 2, 3], 2), "an event behind it does not hurt: it is stepped next"
     assert kept.state is not None
 
 
 def test_a_restart_answers_as_if_nothing_had_happened(tmp_path, event):
     scorer, path = network(), tmp_path / "log"
-    store = Store(path)
-    sessions = Sessions(store, CATALOG)
-    live = states(Retrieval(scorer), sessions)
+    store = EventStore(path)
+    sessions = SessionCache(store, CATALOG)
+    live = recurrent_states(Retriever(scorer), sessions)
     for number, item in enumerate("abcab"):
         sessions.add(store.append([[event(item, timestamp=number)]])[1])
-        before = live.hidden([sessions.live(("user_id", "ann"))])
+        before = live.hidden([sessions.view(("user_id", "ann"))])
     store.close()
-    again = Store(path)
-    sessions = Sessions(again, CATALOG)
-    after = states(Retrieval(scorer), sessions).hidden([sessions.live(("user_id", "ann"))])
+    again = EventStore(path)
+    sessions = SessionCache(again, CATALOG)
+    after = recurrent_states(Retriever(scorer), sessions).hidden([sessions.view(("user_id", "ann"))])
     np.testing.assert_allclose(after, before, atol=1e-6)
     again.close()
 
 
 def test_only_a_recurrent_network_steps(store):
     counts = Markov.fit(Sequences.from_lists([[1, 2]]), CATALOG.size, MarkovConfig())
-    assert states(Retrieval(counts), Sessions(store, CATALOG)) is None
+    assert recurrent_states(Retriever(counts), SessionCache(store, CATALOG)) is None
     with pytest.raises(AssertionError):
-        Retrieval(counts).encode(Sequences.from_lists([[1]]))
+        Retriever(counts).encode(Sequences.from_lists([[1]]))

@@ -8,12 +8,12 @@ from segue.data.catalog import Catalog
 from segue.models import artifact
 from segue.pipeline.config import decode_pipeline
 from segue.serving.inference.engine import Engine
-from segue.serving.inference.served_model import Model
+from segue.serving.inference.served_model import ServedModel
 from segue.serving.schemas.problems import Problem
 from segue.serving.schemas.requests import EventIn, RecommendRequest
-from segue.serving.sessions.session_cache import Sessions
-from segue.serving.store.group_commit import Writer
-from segue.workflows.train_pipeline import compose
+from segue.serving.sessions.session_cache import SessionCache
+from segue.serving.store.group_commit import GroupCommitWriter
+from segue.workflows.train_pipeline import fit_pipeline
 
 SETTINGS = {
     "source": [{"model": "markov"}, {"model": "covisit"}],
@@ -26,7 +26,7 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, ring):
     catalog = Catalog("abcdefghijkl")
-    fitted = compose(split_of(ring, catalog), decode_pipeline(SETTINGS))
+    fitted = fit_pipeline(split_of(ring, catalog), decode_pipeline(SETTINGS))
     items = {item: {"price": float(i), "title": f"Tea {item}"} for i, item in enumerate(catalog.ids)}
     out = tmp_path_factory.mktemp("pipeline") / "run"
     artifact.save(artifact.Artifact("pipeline", fitted.settings, catalog, fitted.scorer.arrays(), items, {}), out)
@@ -38,9 +38,9 @@ def open_engine(store):
     writers = []
 
     def opened(run):
-        model = Model.open(run)
-        sessions = Sessions(store, model.catalog)
-        writers.append(Writer(store, sessions.add))
+        model = ServedModel.open(run)
+        sessions = SessionCache(store, model.catalog)
+        writers.append(GroupCommitWriter(store, sessions.add))
         return Engine(model, sessions, writers[-1])
 
     yield opened

@@ -66,7 +66,7 @@ def test_metrics_need_the_admins_key(shop):
 @pytest.fixture
 def lines():
     stream = io.StringIO()
-    logs.start(as_json=True, requests=True, stream=stream)
+    logs.configure_logging(as_json=True, requests=True, stream=stream)
     yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
     logger = logging.getLogger("segue.serving")
     logger.handlers.clear()
@@ -96,13 +96,13 @@ def test_a_line_for_each_request_and_no_id_in_any(shop, lines, monkeypatch):
 
 def test_a_field_outside_the_list_cannot_be_logged(lines):
     with pytest.raises(AssertionError, match="may not be logged"):
-        logs.said(logging.getLogger("segue.serving"), logging.INFO, "Hello.", user_id="ann")
+        logs.log_event(logging.getLogger("segue.serving"), logging.INFO, "Hello.", user_id="ann")
 
 
 def test_a_log_that_cannot_be_written_harms_nobody(shop, lines):
     with open("/dev/full", "w") as full:
-        logs.start(as_json=False, requests=True, stream=full)
+        logs.configure_logging(as_json=False, requests=True, stream=full)
         assert shop.web.post("/v1/similar", json={"item_id": "a"}).status_code == 200
-        logs.start(as_json=True, stream=io.StringIO())
+        logs.configure_logging(as_json=True, stream=io.StringIO())
         with contextlib.suppress(OSError):
             full.close()

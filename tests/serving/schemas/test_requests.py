@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from segue.serving.schemas.problems import UNREADABLE, unreadable
-from segue.serving.schemas.requests import NextRequest, RecommendRequest, decode, decode_events
+from segue.serving.schemas.problems import UNREADABLE, invalid_body
+from segue.serving.schemas.requests import NextRequest, RecommendRequest, decode_events, decode_request
 
 EVENTS = [
     (b"", 400, "The body is not JSON: input data was truncated."),
@@ -42,7 +42,7 @@ EVENTS = [
 def test_hostile_events_are_refused(body, status, detail):
     with pytest.raises(UNREADABLE) as error:
         decode_events(body)
-    problem = unreadable(error.value)
+    problem = invalid_body(error.value)
     assert (problem.status, problem.detail) == (status, detail)
 
 
@@ -53,20 +53,20 @@ def test_one_event_and_many_are_both_taken():
 
 @pytest.mark.parametrize("name", ["é", "e\u0301", "商品 1", "\U0001f600", " ", "1", "1.0", "true", "'; --", "\u202e"])
 def test_ids_are_kept_to_the_letter(name):
-    assert decode(RecommendRequest, msgspec.json.encode({"history": [name]})).history == [name]
+    assert decode_request(RecommendRequest, msgspec.json.encode({"history": [name]})).history == [name]
 
 
 def test_k_has_bounds():
     for k in (0, 1001):
         with pytest.raises(msgspec.ValidationError):
-            decode(RecommendRequest, msgspec.json.encode({"k": k}))
-    assert decode(RecommendRequest, b'{"k":1000}').k == 1000
+            decode_request(RecommendRequest, msgspec.json.encode({"k": k}))
+    assert decode_request(RecommendRequest, b'{"k":1000}').k == 1000
 
 
 def test_a_count_may_be_written_as_a_number_with_nothing_behind_the_point():
     """JSON knows one kind of number, and its schema calls 10.0 an integer; a half is none, and nor is the text."""
-    assert decode(RecommendRequest, b'{"k":10.0}').k == 10
-    found = decode(NextRequest, b'{"steps":2.0,"seed":9007199254740992.0,"history":["1.0"]}')
+    assert decode_request(RecommendRequest, b'{"k":10.0}').k == 10
+    found = decode_request(NextRequest, b'{"steps":2.0,"seed":9007199254740992.0,"history":["1.0"]}')
     assert (found.steps, found.seed, found.history) == (2, 2**53, ["1.0"])
     for body, sentence in [
         (b'{"k":10.5}', "k is not valid: expected 'int', got 'float'."),
@@ -76,5 +76,5 @@ def test_a_count_may_be_written_as_a_number_with_nothing_behind_the_point():
         (b'{"k":"10.0"}', "k is not valid: expected 'int', got 'str'."),
     ]:
         with pytest.raises(UNREADABLE) as error:
-            decode(RecommendRequest, body)
-        assert unreadable(error.value).detail == sentence
+            decode_request(RecommendRequest, body)
+        assert invalid_body(error.value).detail == sentence

@@ -16,14 +16,14 @@ from segue.models.ensemble import Ensemble
 from segue.models.scorer import top_k
 from segue.serving.config import SessionsConfig
 from segue.serving.inference.engine import Engine
-from segue.serving.inference.served_model import Model
+from segue.serving.inference.served_model import ServedModel
 from segue.serving.schemas.requests import EventIn, NextRequest, RecommendRequest
-from segue.serving.sessions.event_context import NOTHING, Circumstances
-from segue.serving.sessions.session_cache import Sessions
-from segue.serving.store.event_store import Store
-from segue.serving.store.group_commit import Writer
+from segue.serving.sessions.event_context import NO_CONTEXT, EventContextReader
+from segue.serving.sessions.session_cache import SessionCache
+from segue.serving.store.event_store import EventStore
+from segue.serving.store.group_commit import GroupCommitWriter
 from segue.workflows.event_transfer import import_log
-from segue.workflows.fit_model import fit
+from segue.workflows.fit_model import fit_model
 
 T0 = 1_700_000_000
 PEOPLE, ITEMS = 40, 15
@@ -54,7 +54,7 @@ def log():
 def trained(folder, log, name, **values):
     log = log.with_context(values.get("contexts", []))
     split = split_log(log, "leave-last-out")
-    fitted = fit(name, split, {"epochs": 2, "dim": 8, **values})
+    fitted = fit_model(name, split, {"epochs": 2, "dim": 8, **values})
     about = {"exclude_seen": False}
     saved = artifact.Artifact(name, fitted.settings, split.catalog, fitted.scorer.arrays(), {}, about)
     artifact.save(saved, folder)
@@ -62,9 +62,9 @@ def trained(folder, log, name, **values):
 
 
 def opened(run, store, **options):
-    model = Model.open(run)
-    sessions = Sessions(store, model.catalog, circumstances=model.circumstances, **options)
-    writer = Writer(store, sessions.add)
+    model = ServedModel.open(run)
+    sessions = SessionCache(store, model.catalog, circumstances=model.event_contexts, **options)
+    writer = GroupCommitWriter(store, sessions.add)
     return model, Engine(model, sessions, writer), writer
 
 
@@ -98,9 +98,9 @@ def sent(row):
 def test_served_with_contexts_as_evaluated_live_and_after_a_restart(tmp_path, log, name):
     run, frame = trained(tmp_path / "run", log, name, contexts=CONTEXTS), shop()
     path = tmp_path / "events.sqlite"
-    store = Store(path)
+    store = EventStore(path)
     model, engine, writer = opened(run, store)
-    assert model.circumstances.kinds == {"device": "category", "age": "number", "tags": "list", "event": "category"}
+    assert model.event_contexts.kinds == {"device": "category", "age": "number", "tags": "list", "event": "category"}
     rows, people = cases_of(model, log)
     wanted = dict(zip(people, wanted_lists(model, rows), strict=True))
     bare = wanted_lists(model, Sequences(rows.items, rows.times, rows.starts, rows.stops))
@@ -114,7 +114,7 @@ def test_served_with_contexts_as_evaluated_live_and_after_a_restart(tmp_path, lo
         assert_close(listed(answer), wanted[person])
     engine.close(), writer.close(), store.close()
 
-    store = Store(path)
+    store = EventStore(path)
     _, engine, writer = opened(run, store, config=SessionsConfig(keys=3))
     for person in people:
         assert_close(listed(engine.recommend(RecommendRequest(user_id=person, k=10))), wanted[person])
@@ -132,7 +132,7 @@ def test_an_imported_log_has_the_contexts_it_was_imported_with(tmp_path, log, op
     """Through the whole server."""
     run = trained(tmp_path / "run", log, "gru4rec", contexts=CONTEXTS)
     import_log(log, tmp_path / "data", 1_800_000_000_000_000)
-    model = Model.open(run)
+    model = ServedModel.open(run)
     rows, people = cases_of(model, log)
     with open_shop(tmp_path / "data", run) as shop:
         for person, wanted in zip(people, wanted_lists(model, rows), strict=True):
@@ -150,7 +150,7 @@ def test_what_is_unknown_or_missing_counts_as_missing(tmp_path, log, store):
         engine.store(events)[0].result(10)
     lists = {person: listed(engine.recommend(RecommendRequest(user_id=person, k=10))) for person in told}
     assert lists["n"] == lists["e"] == listed(engine.recommend(RecommendRequest(history=["i00", "i01", "i02"], k=10)))
-    facts = Circumstances({"device": "category"}).of_sent(EventIn(item_id="x", context=told["u"]), 0)
+    facts = EventContextReader({"device": "category"}).from_request(EventIn(item_id="x", context=told["u"]), 0)
     assert facts == {"device": "fridge"}
     vector_D = model.scorer.scorer.sides.contexts.of([facts])[0]
     np.testing.assert_array_equal(vector_D, model.scorer.scorer.sides.contexts.of([{"device": ""}])[0])
@@ -198,7 +198,7 @@ def test_served_with_times_as_evaluated(tmp_path, log, store, monkeypatch, value
 def test_models_that_answer_together_each_read_their_own_columns(tmp_path, store):
     log = read_events(shop()).with_context(["device", "age"])
     split = split_log(log, "leave-last-out")
-    members = [fit("sasrec", split, {"epochs": 1, "dim": 8, "contexts": [name]}) for name in ("device", "age")]
+    members = [fit_model("sasrec", split, {"epochs": 1, "dim": 8, "contexts": [name]}) for name in ("device", "age")]
     both = Ensemble([(one.scorer, 0.5) for one in members])
     values = {str(place): one.settings for place, one in enumerate(members)}
     artifact.save(
@@ -206,7 +206,7 @@ def test_models_that_answer_together_each_read_their_own_columns(tmp_path, store
         tmp_path / "run",
     )
     model, engine, writer = opened(tmp_path / "run", store)
-    assert model.circumstances.kinds == {"device": "category", "age": "number"}
+    assert model.event_contexts.kinds == {"device": "category", "age": "number"}
     for row in shop().iter_rows(named=True):
         engine.store([sent(row)])[0].result(10)
     rows, people = cases_of(model, log)
@@ -219,21 +219,21 @@ def test_two_models_that_take_a_column_differently_are_refused():
     told = lambda kind: np.frombuffer(json.dumps([["age", kind, 0]]).encode(), dtype=np.uint8)  # noqa: E731
     arrays = {"model.0.contexts.columns": told("number"), "model.1.contexts.columns": told("category")}
     with pytest.raises(ValueError) as refused:
-        Circumstances.of(arrays)
+        EventContextReader.from_arrays(arrays)
     assert str(refused.value) == (
         "Two models in one learned from the context 'age', one as number, one as category: train both on logs with one "
         "kind of it."
     )
-    assert Circumstances.of({"features.columns": told("number")}) is None
+    assert EventContextReader.from_arrays({"features.columns": told("number")}) is None
 
 
 def test_equal_rows_are_shared_and_bounded(monkeypatch):
-    found = Circumstances({"device": "category", "event": "category", "age": "number"})
-    ask = lambda **context: found.of_sent(EventIn(item_id="x", context=context), 0)  # noqa: E731
+    found = EventContextReader({"device": "category", "event": "category", "age": "number"})
+    ask = lambda **context: found.from_request(EventIn(item_id="x", context=context), 0)  # noqa: E731
     assert ask(device="tv", page=1) is ask(device="tv", page=2)
     assert ask(device="1") != ask(age=1) and ask(age=1) == {"event": "view", "age": 1.0}
     assert ask(age=True)["age"] == 1.0 and ask(device=True)["device"] == "true", "equal to Python, not in a column"
-    assert Circumstances({"device": "category"}).of_sent(EventIn(item_id="x"), 0) is NOTHING
+    assert EventContextReader({"device": "category"}).from_request(EventIn(item_id="x"), 0) is NO_CONTEXT
     monkeypatch.setattr("segue.serving.sessions.event_context._SHARED", 10)
     for n in range(100):
         ask(age=n)

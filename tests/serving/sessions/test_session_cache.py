@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from segue.data.catalog import PAD, Catalog
 from segue.serving.config import SessionsConfig
-from segue.serving.sessions.session_cache import Sessions
-from segue.serving.store.event_store import Store
-from segue.serving.store.group_commit import Writer
+from segue.serving.sessions.session_cache import SessionCache
+from segue.serving.store.event_store import EventStore
+from segue.serving.store.group_commit import GroupCommitWriter
 
 CATALOG = Catalog("abcdef")
 
@@ -20,7 +20,7 @@ def names(sessions, value="ann", key="user_id"):
 
 
 def test_an_event_updates_its_user_and_its_session(store, event):
-    sessions = Sessions(store, CATALOG)
+    sessions = SessionCache(store, CATALOG)
     for item, fields in [("a", {}), ("b", {"session_id": "s"}), ("c", {"user": None, "session_id": "s"})]:
         sessions.add(store.append([[event(item, **fields)]])[1])
         sessions.history(("user_id", "ann")), sessions.history(("session_id", "s"))
@@ -30,7 +30,7 @@ def test_an_event_updates_its_user_and_its_session(store, event):
 
 
 def test_a_late_event_is_put_in_its_place(store, event):
-    sessions = Sessions(store, CATALOG)
+    sessions = SessionCache(store, CATALOG)
     sessions.add(store.append([[event("c", timestamp=30)]])[1])
     assert names(sessions) == "c"
     for item, timestamp in (("a", 10), ("e", 30), ("b", 20)):
@@ -39,13 +39,13 @@ def test_a_late_event_is_put_in_its_place(store, event):
 
 
 def test_an_unknown_item_keeps_its_place_as_no_item(store, event):
-    sessions = Sessions(store, CATALOG)
+    sessions = SessionCache(store, CATALOG)
     sessions.add(store.append([[event("a"), event("zzz"), event("b")]])[1])
     assert names(sessions) == "a?b"
 
 
 def test_memory_is_bounded_and_what_was_forgotten_is_read_again(store, event):
-    sessions = Sessions(store, CATALOG, SessionsConfig(length=3, keys=2))
+    sessions = SessionCache(store, CATALOG, SessionsConfig(length=3, keys=2))
     for person in "xyz":
         sessions.add(store.append([[event(item, person) for item in "abcd"]])[1])
         assert names(sessions, person) == "bcd"
@@ -56,14 +56,14 @@ def test_memory_is_bounded_and_what_was_forgotten_is_read_again(store, event):
 
 
 def test_strangers_take_no_memory(store):
-    sessions = Sessions(store, CATALOG)
+    sessions = SessionCache(store, CATALOG)
     assert [names(sessions, str(number)) for number in range(100)] == [""] * 100
     assert len(sessions) == 0
 
 
 def test_an_event_that_was_read_from_the_store_is_not_added_twice(store, event):
     """The writer commits, somebody reads the store, and only then the writer hands over what it committed."""
-    sessions = Sessions(store, CATALOG)
+    sessions = SessionCache(store, CATALOG)
     stored = store.append([[event("a", timestamp=10), event("b", timestamp=10), event("c", timestamp=5)]])[1]
     assert names(sessions) == "cab"
     sessions.add(stored)
@@ -85,8 +85,8 @@ STEP = st.tuples(st.sampled_from("abcdefz"), st.sampled_from("xyz"), st.integers
 @given(st.lists(STEP, max_size=30), st.integers(1, 5), st.integers(1, 3))
 def test_any_arrivals_and_evictions_equal_the_sorted_log(tmp_path_factory, event, steps, length, keys):
     """Naive: sort all of a person's events by (time, arrival) and take the newest."""
-    store = Store(tmp_path_factory.mktemp("log") / "log")
-    sessions = Sessions(store, CATALOG, SessionsConfig(length=length, keys=keys))
+    store = EventStore(tmp_path_factory.mktemp("log") / "log")
+    sessions = SessionCache(store, CATALOG, SessionsConfig(length=length, keys=keys))
     log: dict[str, list[tuple[int, int, str]]] = {"x": [], "y": [], "z": []}
     for arrival, (item, person, second, asked) in enumerate(steps):
         sessions.add(store.append([[event(item, person, timestamp=second)]])[1])
@@ -101,8 +101,8 @@ def test_any_arrivals_and_evictions_equal_the_sorted_log(tmp_path_factory, event
 
 def test_what_was_acknowledged_is_seen_at_once_by_everybody(store, event):
     """Eight threads write to one session while another key keeps evicting it; nothing is stale, nothing is lost."""
-    sessions = Sessions(store, CATALOG, SessionsConfig(length=1000, keys=1))
-    writer = Writer(store, sessions.add)
+    sessions = SessionCache(store, CATALOG, SessionsConfig(length=1000, keys=1))
+    writer = GroupCommitWriter(store, sessions.add)
     stale = []
 
     def send(name):
@@ -131,10 +131,10 @@ def test_what_was_acknowledged_is_seen_at_once_by_everybody(store, event):
 
 
 def test_times_stand_beside_their_items_in_order(store, event):
-    sessions = Sessions(store, CATALOG)
+    sessions = SessionCache(store, CATALOG)
     sessions.add(store.append([[event("c", timestamp=30)]])[1])
-    assert sessions.live(("user_id", "ann")).times == [30_000_000]
+    assert sessions.view(("user_id", "ann")).times == [30_000_000]
     sessions.add(store.append([[event("a", timestamp=10)]])[1])
-    live = sessions.live(("user_id", "ann"))
+    live = sessions.view(("user_id", "ann"))
     assert (live.items, live.times) == ([1, 3], [10_000_000, 30_000_000])
-    assert sessions.live(("user_id", "nobody")).times == []
+    assert sessions.view(("user_id", "nobody")).times == []

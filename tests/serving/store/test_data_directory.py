@@ -4,27 +4,27 @@ import os
 
 import pytest
 
-from segue.serving.store.data_directory import Directory
+from segue.serving.store.data_directory import DataDirectory
 
 
 def test_a_second_owner_is_refused_by_name(tmp_path):
-    first = Directory(tmp_path / "deep" / "data")
+    first = DataDirectory(tmp_path / "deep" / "data")
     with pytest.raises(ValueError) as error:
-        Directory(tmp_path / "deep" / "data")
+        DataDirectory(tmp_path / "deep" / "data")
     assert str(error.value) == (
         f"{tmp_path / 'deep' / 'data'} is in use by process {os.getpid()}: "
         "stop that server, or choose another data directory."
     )
     first.release()
-    Directory(tmp_path / "deep" / "data").release()
+    DataDirectory(tmp_path / "deep" / "data").release()
 
 
 def test_a_file_left_behind_does_not_lock(tmp_path):
     (tmp_path / "lock").write_text("123456789\n")
-    Directory(tmp_path).release()
+    DataDirectory(tmp_path).release()
     assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
 
 
 def test_only_the_owner_may_look_inside(tmp_path):
-    Directory(tmp_path / "data").release()
+    DataDirectory(tmp_path / "data").release()
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700

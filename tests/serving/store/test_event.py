@@ -4,13 +4,13 @@ import pytest
 
 from segue.serving.schemas.problems import Problem
 from segue.serving.schemas.requests import EventIn
-from segue.serving.store.event import accept
+from segue.serving.store.event import validate_event
 
 NOW = 1_700_000_000_000_000
 
 
 def test_the_server_fills_in_what_is_missing():
-    event = accept(EventIn(item_id="a", user_id="ann"), NOW)
+    event = validate_event(EventIn(item_id="a", user_id="ann"), NOW)
     assert (event.time_us, event.source, event.event, event.context) == (NOW, "api", "view", "{}")
     assert len(event.event_id) == 32
 
@@ -28,7 +28,7 @@ def test_the_server_fills_in_what_is_missing():
     ],
 )
 def test_times_become_utc_microseconds(timestamp, time_us):
-    assert accept(EventIn(item_id="a", user_id="ann", timestamp=timestamp), NOW).time_us == time_us
+    assert validate_event(EventIn(item_id="a", user_id="ann", timestamp=timestamp), NOW).time_us == time_us
 
 
 @pytest.mark.parametrize(
@@ -55,25 +55,25 @@ def test_times_become_utc_microseconds(timestamp, time_us):
 )
 def test_what_cannot_be_is_refused(fields, detail):
     with pytest.raises(Problem) as refused:
-        accept(EventIn(**{"item_id": "a", "user_id": "ann", **fields}), NOW)
+        validate_event(EventIn(**{"item_id": "a", "user_id": "ann", **fields}), NOW)
     assert (refused.value.status, refused.value.detail) == (422, detail)
 
 
 def test_a_resend_has_the_same_body_and_a_change_has_not():
     sent = {"item_id": "a", "user_id": "ann", "event_id": "1", "context": {"x": 1, "y": 2}}
-    body = accept(EventIn(**sent), NOW).body
-    assert accept(EventIn(**sent), NOW + 5).body == body, "the server's own time is no part of what was sent"
-    assert accept(EventIn(**{**sent, "context": {"y": 2, "x": 1}}), NOW).body == body
-    stamped = accept(EventIn(**sent, timestamp=1000), NOW).body
-    assert accept(EventIn(**sent, timestamp="1970-01-01T00:16:40Z"), NOW).body == stamped
+    body = validate_event(EventIn(**sent), NOW).body
+    assert validate_event(EventIn(**sent), NOW + 5).body == body, "the server's own time is no part of what was sent"
+    assert validate_event(EventIn(**{**sent, "context": {"y": 2, "x": 1}}), NOW).body == body
+    stamped = validate_event(EventIn(**sent, timestamp=1000), NOW).body
+    assert validate_event(EventIn(**sent, timestamp="1970-01-01T00:16:40Z"), NOW).body == stamped
     changes = [{"item_id": "b"}, {"user_id": "bob"}, {"session_id": "s"}, {"event": "buy"}, {"value": 1.0}]
-    changed = [accept(EventIn(**{**sent, **change}), NOW).body for change in [*changes, {"context": {}}]]
+    changed = [validate_event(EventIn(**{**sent, **change}), NOW).body for change in [*changes, {"context": {}}]]
     assert len({body, stamped, *changed}) == 8
 
 
 def test_ids_that_could_be_glued_together_stay_apart():
-    one = accept(EventIn(item_id="a", user_id="bc", event_id="1"), NOW)
-    other = accept(EventIn(item_id="ab", user_id="c", event_id="1"), NOW)
+    one = validate_event(EventIn(item_id="a", user_id="bc", event_id="1"), NOW)
+    other = validate_event(EventIn(item_id="ab", user_id="c", event_id="1"), NOW)
     assert one.body != other.body
     assert one.checksum(1) != other.checksum(1)
     assert one.checksum(1) != one.checksum(2)

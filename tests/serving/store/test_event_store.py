@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segue.serving.schemas.problems import Problem
-from segue.serving.store.event_store import Receipt, Store, check_sqlite
+from segue.serving.store.event_store import AppendResult, EventStore, check_sqlite
 
 
 def newest(store, value="ann", limit=100, key="user_id"):
@@ -22,7 +22,7 @@ def test_a_resend_counts_once_and_a_changed_one_is_refused(store, event):
     first, again, changed = event(event_id="1"), event(event_id="1", now_us=5), event("b", event_id="1")
     other_source = event("b", event_id="1", source="app")
     outcomes, stored = store.append([[first], [again], [changed], [other_source]])
-    assert [outcomes[0], outcomes[1], outcomes[3]] == [Receipt(1, 0), Receipt(0, 1), Receipt(1, 0)]
+    assert [outcomes[0], outcomes[1], outcomes[3]] == [AppendResult(1, 0), AppendResult(0, 1), AppendResult(1, 0)]
     assert isinstance(outcomes[2], Problem)
     assert outcomes[2].status == 409
     assert outcomes[2].detail == (
@@ -30,14 +30,14 @@ def test_a_resend_counts_once_and_a_changed_one_is_refused(store, event):
         "the first one stays, and nothing of this request was stored."
     )
     assert [one.seq for one in stored] == [1, 2]
-    assert store.append([[event(event_id="1", now_us=9)]])[0] == [Receipt(0, 1)], "also in a later transaction"
+    assert store.append([[event(event_id="1", now_us=9)]])[0] == [AppendResult(0, 1)], "also in a later transaction"
 
 
 def test_a_request_is_stored_completely_or_not_at_all(store, event):
     store.append([[event("a", event_id="1")]])
     outcomes, stored = store.append([[event("x", event_id="2"), event("y", event_id="1")], [event("z", event_id="3")]])
     assert isinstance(outcomes[0], Problem)
-    assert outcomes[1] == Receipt(1, 0)
+    assert outcomes[1] == AppendResult(1, 0)
     assert [one.event.item_id for one in stored] == ["z"]
     assert newest(store) == ["a", "z"]
 
@@ -45,7 +45,7 @@ def test_a_request_is_stored_completely_or_not_at_all(store, event):
 def test_one_request_may_repeat_itself_but_not_contradict_itself(store, event):
     same = event(event_id="1")
     outcomes, _ = store.append([[same, same], [event("x", event_id="2"), event("y", event_id="2")]])
-    assert outcomes[0] == Receipt(1, 1)
+    assert outcomes[0] == AppendResult(1, 1)
     assert isinstance(outcomes[1], Problem)
     assert store.count() == 1
 
@@ -70,10 +70,10 @@ def test_users_and_sessions_are_apart(store, event):
 
 def test_everything_comes_back_as_it_was(tmp_path, event):
     sent = event("é\u202e", "用户", session_id="'; --", value=0.1, context={"z": None, "a": True, "n": 2**60})
-    first = Store(tmp_path / "log")
+    first = EventStore(tmp_path / "log")
     first.append([[sent]])
     first.close()
-    again = Store(tmp_path / "log")
+    again = EventStore(tmp_path / "log")
     (one,) = again.newest("user_id", "用户", 5)
     assert (one.seq, one.event) == (1, sent)
     assert one.event.context == '{"a":true,"n":1152921504606846976,"z":null}'
@@ -103,19 +103,19 @@ def tamper(path, statement, *values):
 )
 def test_a_damaged_row_is_set_aside(tmp_path, event, statement, value):
     path = tmp_path / "log"
-    store = Store(path)
+    store = EventStore(path)
     store.append([[event("a", event_id="1"), event("b", event_id="2"), event("c", event_id="3")]])
     store.close()
     tamper(path, statement, value)
-    store = Store(path)
+    store = EventStore(path)
     assert store.damaged == 1
     assert newest(store) == ["a", "c"]
     assert newest(store, "bob") == []
     outcomes, stored = store.append([[event("a", event_id="1"), event("b", event_id="2")]])
-    assert outcomes == [Receipt(1, 1)], "the healthy one is still known, the damaged one may be sent again"
+    assert outcomes == [AppendResult(1, 1)], "the healthy one is still known, the damaged one may be sent again"
     assert stored[0].seq >= 4, "a place in the log is never given twice"
     store.close()
-    again = Store(path)
+    again = EventStore(path)
     assert again.damaged == 1
     assert newest(again) == ["a", "c", "b"]
     again.close()
@@ -131,7 +131,7 @@ def test_what_is_no_log_is_refused(tmp_path):
     path = tmp_path / "log"
     path.write_bytes(b"no database, but long enough to have a header" * 100)
     with pytest.raises(ValueError) as error:
-        Store(path)
+        EventStore(path)
     assert str(error.value) == (
         f"{path} is damaged beyond its rows (file is not a database): restore it from a backup."
     )
@@ -139,15 +139,15 @@ def test_what_is_no_log_is_refused(tmp_path):
 
 def test_a_directory_is_no_log(tmp_path):
     with pytest.raises(ValueError) as error:
-        Store(tmp_path)
+        EventStore(tmp_path)
     assert str(error.value) == (f"{tmp_path} cannot be opened as an event log: unable to open database file.")
 
 
 def test_a_newer_format_is_refused(tmp_path, event):
-    Store(tmp_path / "log").close()
+    EventStore(tmp_path / "log").close()
     tamper(tmp_path / "log", "PRAGMA user_version = 2")
     with pytest.raises(ValueError) as error:
-        Store(tmp_path / "log")
+        EventStore(tmp_path / "log")
     assert str(error.value) == (f"{tmp_path / 'log'} has format 2; this version of Segue reads format 1: update Segue.")
 
 
@@ -167,7 +167,7 @@ def test_a_sound_sqlite_is_taken(version):
 
 def test_a_file_that_cannot_keep_a_write_ahead_log_is_refused():
     with pytest.raises(ValueError) as error:
-        Store(":memory:")
+        EventStore(":memory:")
     assert str(error.value) == (
         ":memory: cannot promise durable events: SQLite answered journal_mode memory, synchronous 2."
     )
@@ -178,7 +178,7 @@ def test_a_file_that_cannot_keep_a_write_ahead_log_is_refused():
 def test_any_sends_and_restarts_equal_a_dict(tmp_path_factory, event, sends):
     """Send, resend, resend changed, restart, in any order: a dict says what must be stored."""
     path = tmp_path_factory.mktemp("log") / "log"
-    store = Store(path)
+    store = EventStore(path)
     model: dict[str, str] = {}
     for number, item, restart in sends:
         sent = event("abc"[item], event_id=str(number))
@@ -187,7 +187,7 @@ def test_any_sends_and_restarts_equal_a_dict(tmp_path_factory, event, sends):
         assert isinstance(outcome, Problem) == (before != "abc"[item])
         if restart:
             store.close()
-            store = Store(path)
+            store = EventStore(path)
     assert sorted((one.event.event_id, one.event.item_id) for one in store.newest("user_id", "ann", 100)) == sorted(
         model.items()
     )
@@ -217,14 +217,14 @@ def test_a_commit_is_forced_to_disk_only_where_that_is_asked(tmp_path, event):
 
 def test_opening_a_long_log_looks_at_its_newest_rows(tmp_path, event, monkeypatch):
     path = tmp_path / "log"
-    store = Store(path)
+    store = EventStore(path)
     store.append([[event(event_id=str(n)) for n in range(20)]])
     store.close()
     connection = apsw.Connection(str(path))
     connection.execute("UPDATE events SET item_id = 'other' WHERE seq IN (3, 18)")
     connection.close()
     monkeypatch.setattr("segue.serving.store.event_store.CHECKED_ROWS", 5)
-    again = Store(path)
+    again = EventStore(path)
     assert again.damaged == 1
     assert [one.seq for one in again.newest("user_id", "ann", 99)] == [n for n in range(1, 21) if n not in (3, 18)]
     again.close()

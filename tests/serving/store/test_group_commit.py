@@ -8,8 +8,8 @@ import apsw
 import pytest
 
 from segue.serving.schemas.problems import Problem
-from segue.serving.store.event_store import Receipt, Store
-from segue.serving.store.group_commit import Writer
+from segue.serving.store.event_store import AppendResult, EventStore
+from segue.serving.store.group_commit import GroupCommitWriter
 
 REFUSED = "The event log cannot be written, nothing was stored: is the disk full? Send the events again later."
 BROKEN = "The disk failed to keep what was written, nothing more is stored: restart the server on a sound disk."
@@ -44,14 +44,14 @@ class Gated:
 
 def test_requests_that_wait_share_one_commit(store, event):
     gated, seen = Gated(store), []
-    writer = Writer(gated, seen.extend)
+    writer = GroupCommitWriter(gated, seen.extend)
     first = writer.submit([event("a")])
     assert gated.entered.wait(10)
     others = [writer.submit([event("b"), event("c")]) for _ in range(5)]
     assert not wait([first, *others], timeout=0.05).done, "nobody hears anything before the commit"
     gated.open.set()
-    assert first.result(10) == Receipt(1, 0)
-    assert [one.result(10) for one in others] == [Receipt(2, 0)] * 5
+    assert first.result(10) == AppendResult(1, 0)
+    assert [one.result(10) for one in others] == [AppendResult(2, 0)] * 5
     assert gated.groups == [1, 5]
     assert [one.seq for one in seen] == list(range(1, 12))
     writer.close()
@@ -59,7 +59,7 @@ def test_requests_that_wait_share_one_commit(store, event):
 
 def test_the_state_has_the_event_before_the_acknowledgement(store, event):
     seen = []
-    writer = Writer(store, seen.extend)
+    writer = GroupCommitWriter(store, seen.extend)
     for number in range(20):
         writer.submit([event(event_id=str(number))]).result(10)
         assert len(seen) == number + 1
@@ -68,10 +68,10 @@ def test_the_state_has_the_event_before_the_acknowledgement(store, event):
 
 def test_one_conflict_harms_nobody_else(store, event):
     gated = Gated(store)
-    writer = Writer(gated, lambda stored: None)
+    writer = GroupCommitWriter(gated, lambda stored: None)
     futures = [writer.submit([event(item, event_id="1")]) for item in "ab"] + [writer.submit([event("c")])]
     gated.open.set()
-    assert futures[0].result(10) == futures[2].result(10) == Receipt(1, 0)
+    assert futures[0].result(10) == futures[2].result(10) == AppendResult(1, 0)
     with pytest.raises(Problem) as refused:
         futures[1].result(10)
     assert refused.value.status == 409
@@ -81,7 +81,7 @@ def test_one_conflict_harms_nobody_else(store, event):
 def test_too_many_waiting_are_turned_away(store, event, monkeypatch):
     monkeypatch.setattr("segue.serving.store.group_commit._MAX_WAITING", 2)
     gated = Gated(store)
-    writer = Writer(gated, lambda stored: None)
+    writer = GroupCommitWriter(gated, lambda stored: None)
     taken = [writer.submit([event()])]
     assert gated.entered.wait(10)
     taken += [writer.submit([event()]) for _ in range(2)]
@@ -90,19 +90,19 @@ def test_too_many_waiting_are_turned_away(store, event, monkeypatch):
     assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "1"})
     assert refused.value.detail == "2 requests wait to be stored: send the events again in a moment."
     gated.open.set()
-    assert [one.result(10) for one in taken] == [Receipt(1, 0)] * 3
+    assert [one.result(10) for one in taken] == [AppendResult(1, 0)] * 3
     writer.close()
 
 
 def test_closing_stores_what_waits_and_takes_no_more(store, event):
     gated = Gated(store)
-    writer = Writer(gated, lambda stored: None)
+    writer = GroupCommitWriter(gated, lambda stored: None)
     taken = [writer.submit([event()]) for _ in range(4)]
     closer = threading.Thread(target=writer.close)
     closer.start()
     gated.open.set()
     closer.join(10)
-    assert [one.result(0) for one in taken] == [Receipt(1, 0)] * 4
+    assert [one.result(0) for one in taken] == [AppendResult(1, 0)] * 4
     with pytest.raises(Problem) as refused:
         writer.submit([event()])
     assert refused.value.detail == "The server is stopping: send the events again in a moment."
@@ -112,17 +112,17 @@ def test_closing_stores_what_waits_and_takes_no_more(store, event):
 def test_an_unforeseen_error_reaches_its_waiters_and_the_thread_lives_on(store, event):
     gated = Gated(store, fail=RuntimeError("a bug"))
     gated.open.set()
-    writer = Writer(gated, lambda stored: None)
+    writer = GroupCommitWriter(gated, lambda stored: None)
     with pytest.raises(RuntimeError, match="a bug"):
         writer.submit([event()]).result(10)
     gated.fail = None
-    assert writer.submit([event()]).result(10) == Receipt(1, 0)
+    assert writer.submit([event()]).result(10) == AppendResult(1, 0)
     writer.close()
 
 
 def test_a_full_disk_refuses_and_recovers_by_itself(store, event, monkeypatch):
     monkeypatch.setattr("segue.serving.store.group_commit._RETRY_S", 0.02)
-    writer = Writer(store, lambda stored: None)
+    writer = GroupCommitWriter(store, lambda stored: None)
     pages = store._write.execute("PRAGMA page_count").get
     store._write.execute(f"PRAGMA max_page_count = {pages}")
     big = [event(context={"note": "x" * 4000}) for _ in range(20)]
@@ -136,7 +136,7 @@ def test_a_full_disk_refuses_and_recovers_by_itself(store, event, monkeypatch):
             break
         threading.Event().wait(0.01)
     assert writer.writable
-    assert writer.submit(big).result(10) == Receipt(20, 0)
+    assert writer.submit(big).result(10) == AppendResult(20, 0)
     writer.close()
 
 
@@ -166,9 +166,9 @@ def test_after_a_failed_fsync_nothing_is_ever_acknowledged_again(tmp_path, event
     monkeypatch.setattr("segue.serving.store.group_commit._RETRY_S", 0.02)
     disk = LosingDisk()
     try:
-        store = Store(tmp_path / "log")
-        writer = Writer(store, lambda stored: None)
-        assert writer.submit([event("a")]).result(10) == Receipt(1, 0)
+        store = EventStore(tmp_path / "log")
+        writer = GroupCommitWriter(store, lambda stored: None)
+        assert writer.submit([event("a")]).result(10) == AppendResult(1, 0)
         LosingFile.losing = True
         for _ in range(2):
             with pytest.raises(Problem) as refused:
@@ -182,14 +182,14 @@ def test_after_a_failed_fsync_nothing_is_ever_acknowledged_again(tmp_path, event
     finally:
         LosingFile.losing = False
         disk.unregister()
-    again = Store(tmp_path / "log")
+    again = EventStore(tmp_path / "log")
     assert [one.event.item_id for one in again.newest("user_id", "ann", 5)] == ["a"]
     again.close()
 
 
 def test_many_threads_lose_nothing(store, event):
     seen = []
-    writer = Writer(store, seen.extend)
+    writer = GroupCommitWriter(store, seen.extend)
 
     def send(name):
         for number in range(50):
@@ -209,8 +209,8 @@ def test_who_does_not_ask_for_the_disk_is_answered_without_it_and_it_is_forced_s
     monkeypatch.setattr("segue.serving.store.group_commit._FORCE_S", 0.1)
     gated, seen = Gated(store), []
     gated.open.set()
-    writer = Writer(gated, seen.extend)
-    assert writer.submit([event("a")], force=False).result(10) == Receipt(1, 0)
+    writer = GroupCommitWriter(gated, seen.extend)
+    assert writer.submit([event("a")], force=False).result(10) == AppendResult(1, 0)
     assert gated.forced == [False]
     assert store.loose
     deadline = time.monotonic() + 10
@@ -226,7 +226,7 @@ def test_a_steady_stream_without_the_disk_is_forced_now_and_then(store, event, m
     monkeypatch.setattr("segue.serving.store.group_commit._FORCE_S", 0.05)
     gated = Gated(store)
     gated.open.set()
-    writer = Writer(gated, lambda stored: None)
+    writer = GroupCommitWriter(gated, lambda stored: None)
     began = time.monotonic()
     while time.monotonic() - began < 0.5:
         writer.submit([event("a")], force=False).result(10)
@@ -238,12 +238,12 @@ def test_a_steady_stream_without_the_disk_is_forced_now_and_then(store, event, m
 
 def test_one_who_asks_for_the_disk_gets_it_for_everybody_in_the_group(store, event):
     gated = Gated(store)
-    writer = Writer(gated, lambda stored: None)
+    writer = GroupCommitWriter(gated, lambda stored: None)
     first = writer.submit([event("a")], force=False)
     assert gated.entered.wait(10)
     others = [writer.submit([event("b")], force=force) for force in (False, True, False)]
     gated.open.set()
-    assert [one.result(10) for one in [first, *others]] == [Receipt(1, 0)] * 4
+    assert [one.result(10) for one in [first, *others]] == [AppendResult(1, 0)] * 4
     assert (gated.groups, gated.forced) == ([1, 3], [False, True])
     assert not store.loose
     writer.close()

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segue.data.sequences import Sequences
-from segue.training.batching.bucketed import Batches
-from segue.training.tasks import NextItem
+from segue.training.batching.bucketed import BucketedBatches
+from segue.training.tasks import NextItemTask
 
 rows = st.lists(st.lists(st.integers(1, 30), max_size=25), min_size=1, max_size=12)
 
@@ -25,22 +25,26 @@ def test_every_event_but_the_first_is_a_target_once(lists: list[list[int]], leng
     sequences = Sequences.from_lists(lists)
     if not wanted:
         with pytest.raises(ValueError, match="There is nothing to learn from"):
-            Batches(sequences, NextItem(length), 16, 0)
+            BucketedBatches(sequences, NextItemTask(length), 16, 0)
         return
-    batches = Batches(sequences, NextItem(length), 16, 0)
+    batches = BucketedBatches(sequences, NextItemTask(length), 16, 0)
     found = [pair for batch in batches.epoch(0) for pair in pairs(batch.inputs_BT, batch.targets_BT)]
     assert sorted(found) == wanted
     assert batches.num_events == len(wanted)
 
 
 def test_windows_share_one_event_and_the_remainder_is_oldest() -> None:
-    assert NextItem(2).windows(Sequences.from_lists([[1, 2, 3, 4, 5, 6]])).lists() == [[1, 2], [2, 3, 4], [4, 5, 6]]
+    assert NextItemTask(2).windows(Sequences.from_lists([[1, 2, 3, 4, 5, 6]])).to_lists() == [
+        [1, 2],
+        [2, 3, 4],
+        [4, 5, 6],
+    ]
 
 
 def test_padding_lies_behind_and_is_rare() -> None:
     rng = np.random.default_rng(0)
     lists = [rng.integers(1, 99, rng.integers(2, 40)).tolist() for _ in range(500)]
-    batches = Batches(Sequences.from_lists(lists), NextItem(50), 512, 0)
+    batches = BucketedBatches(Sequences.from_lists(lists), NextItemTask(50), 512, 0)
     cells = 0
     for batch in batches.epoch(0):
         filled = batch.targets_BT != 0
@@ -53,20 +57,22 @@ def test_padding_lies_behind_and_is_rare() -> None:
 
 def test_order_is_fixed_by_seed_and_epoch_and_can_be_entered_midway() -> None:
     sequences = Sequences.from_lists([list(range(1, n + 2)) for n in range(1, 40)])
-    batches = Batches(sequences, NextItem(10), 32, seed=7)
+    batches = BucketedBatches(sequences, NextItemTask(10), 32, seed=7)
     whole = [batch.inputs_BT.tolist() for batch in batches.epoch(3)]
     assert [
-        batch.inputs_BT.tolist() for batch in Batches(sequences, NextItem(10), 32, seed=7).epoch(3, skip=4)
+        batch.inputs_BT.tolist() for batch in BucketedBatches(sequences, NextItemTask(10), 32, seed=7).epoch(3, skip=4)
     ] == whole[4:]
     assert [batch.inputs_BT.tolist() for batch in batches.epoch(4)] != whole
-    assert [batch.inputs_BT.tolist() for batch in Batches(sequences, NextItem(10), 32, seed=8).epoch(3)] != whole
+    assert [
+        batch.inputs_BT.tolist() for batch in BucketedBatches(sequences, NextItemTask(10), 32, seed=8).epoch(3)
+    ] != whole
 
 
 def test_an_abandoned_epoch_leaves_no_thread_waiting() -> None:
     import threading
 
     sequences = Sequences.from_lists([list(range(1, 30))] * 50)
-    epoch = Batches(sequences, NextItem(5), 16, 0).epoch(0)
+    epoch = BucketedBatches(sequences, NextItemTask(5), 16, 0).epoch(0)
     next(epoch)
     epoch.close()
     for thread in threading.enumerate():

@@ -14,11 +14,11 @@ from torch.nn import functional as F
 from segue.data.sequences import Sequences
 from segue.models.neural.configs.gru4rec import GRU4RecConfig
 from segue.models.neural.configs.sasrec import SASRecConfig
-from segue.training.batching.session_parallel import LaneBatches, side_by_side
+from segue.training.batching.session_parallel import SessionParallelBatches, session_parallel_order
 from segue.training.build_net import build_net
 from segue.training.config import TrainingConfig
 from segue.training.progress import Progress
-from segue.training.tasks import NextItem
+from segue.training.tasks import NextItemTask
 from segue.training.trainer import Trainer
 
 V = 13
@@ -34,8 +34,8 @@ def log(seed: int = 0, count: int = 23) -> Sequences:
     return Sequences.from_lists(rows, times)
 
 
-def lane_batches(rows: Sequences, lanes: int, **values: Any) -> LaneBatches:
-    return LaneBatches(rows, NextItem(50), TrainingConfig(lanes=lanes, **values), seed=3)
+def lane_batches(rows: Sequences, lanes: int, **values: Any) -> SessionParallelBatches:
+    return SessionParallelBatches(rows, NextItemTask(50), TrainingConfig(lanes=lanes, **values), seed=3)
 
 
 def walked(sessions: list[list[int]], lanes: int) -> list[list[tuple[int, int, int]]]:
@@ -58,7 +58,7 @@ def walked(sessions: list[list[int]], lanes: int) -> list[list[tuple[int, int, i
 @given(st.lists(st.integers(1, 9), max_size=30), st.integers(1, 6))
 @settings(deadline=None, max_examples=60)
 def test_sessions_begin_where_a_walk_would_begin_them(lengths: list[int], lanes: int) -> None:
-    lane_K, step_K = side_by_side(np.array(lengths, dtype=np.int64), lanes)
+    lane_K, step_K = session_parallel_order(np.array(lengths, dtype=np.int64), lanes)
     steps = walked([[0] * (n + 1) for n in lengths], lanes)
     wanted = {k: (lane, s) for s, here in enumerate(steps) for lane, k, place in here if place == 0}
     assert {k: (int(lane_K[k]), int(step_K[k])) for k in range(len(lengths))} == wanted
@@ -170,7 +170,7 @@ def test_training_in_lanes_equals_sessions_walked_one_by_one(cell: Any, layers: 
     plain = Plain(own, cell)
     optimizer = torch.optim.Adam(plain.parameters(), lr=0.01, betas=(0.9, 0.99))
     order = np.argsort([row[0] for row in _times(rows)], kind="stable")
-    sessions = [rows.lists()[k] for k in order if rows.lengths[k] > 1]
+    sessions = [rows.to_lists()[k] for k in order if rows.lengths[k] > 1]
     steps = walked(sessions, lanes)
     for _ in range(2):
         states: dict[int, Any] = {}

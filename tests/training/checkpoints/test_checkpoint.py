@@ -21,7 +21,7 @@ from segue.models.neural.configs.sasrec import SASRecConfig
 from segue.models.scorer import Scorer
 from segue.training.build_net import build_net
 from segue.training.checkpoints.checkpoint import Checkpoint
-from segue.training.checkpoints.state_file import State
+from segue.training.checkpoints.state_file import TrainingState
 from segue.training.config import TrainingConfig
 from segue.training.progress import Progress
 from segue.training.trainer import Trainer
@@ -116,8 +116,8 @@ def test_another_trainings_state_is_refused(tmp_path: Path) -> None:
         trainer(learning_rate=0.5).run(checkpoint=Checkpoint(tmp_path / "run.checkpoint"))
 
 
-def state(n: int) -> State:
-    return State({"x": torch.full((50,), float(n))}, {"n": n})
+def state(n: int) -> TrainingState:
+    return TrainingState({"x": torch.full((50,), float(n))}, {"n": n})
 
 
 def test_every_flipped_byte_is_noticed_and_the_one_before_is_used(tmp_path: Path) -> None:

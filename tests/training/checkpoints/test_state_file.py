@@ -5,19 +5,19 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from segue.training.checkpoints.state_file import KINDS, MAGIC, State, pieces, read
+from segue.training.checkpoints.state_file import KINDS, MAGIC, TrainingState, encode_state, read_state
 
 
-def example() -> State:
+def example() -> TrainingState:
     tensors = {f"of {name}": torch.arange(7).to(kind) for name, kind in KINDS.items()}
     tensors |= {"scalar": torch.tensor(3.5), "empty": torch.empty(0, 4), "turned": torch.arange(6.0).reshape(2, 3).T}
-    return State(tensors, {"n": 3, "name": "ä", "list": [0.1, 1e300]})
+    return TrainingState(tensors, {"n": 3, "name": "ä", "list": [0.1, 1e300]})
 
 
 def test_every_kind_of_tensor_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "state"
-    path.write_bytes(b"".join(bytes(piece) for piece in pieces(example())))
-    found = read(path)
+    path.write_bytes(b"".join(bytes(piece) for piece in encode_state(example())))
+    found = read_state(path)
     assert found is not None
     assert found.numbers == example().numbers
     assert found.tensors.keys() == example().tensors.keys()
@@ -27,7 +27,7 @@ def test_every_kind_of_tensor_comes_back(tmp_path: Path) -> None:
 
 
 def test_the_library_reads_the_same_values(tmp_path: Path) -> None:
-    raw = b"".join(bytes(piece) for piece in pieces(example()))
+    raw = b"".join(bytes(piece) for piece in encode_state(example()))
     assert raw.startswith(MAGIC)
     found = safetensors.torch.load(raw.partition(b"\n")[2])
     for name, wanted in example().tensors.items():

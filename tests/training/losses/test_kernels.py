@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segue.training.losses import Kernel, bce, bpr_max, chunked, chunked_loss, gbce, through_elu, top1_max
-from segue.training.losses.chunked import narrowed
+from segue.training.losses import Kernel, bce, bpr_max, chunked, chunked_loss, gbce, top1_max, with_elu_scores
+from segue.training.losses.chunked import with_hardest_negatives
 
 ITEMS = 22
 Naive = Callable[[Tensor, Tensor], Tensor]
@@ -44,9 +44,9 @@ LOSSES: dict[str, tuple[Kernel, Naive]] = {
     "gbce": (gbce(0.75, ITEMS), naive_gbce),
     "gbce, t 0": (gbce(0.0, ITEMS), lambda own, others: naive_gbce(own, others, 0.0)),
     "bpr-max": (bpr_max(0.7), naive_bpr_max),
-    "bpr-max, elu": (through_elu(bpr_max(0.7), 0.5), bent(naive_bpr_max, 0.5)),
+    "bpr-max, elu": (with_elu_scores(bpr_max(0.7), 0.5), bent(naive_bpr_max, 0.5)),
     "top1-max": (top1_max, naive_top1_max),
-    "top1-max, elu": (through_elu(top1_max, 1.0), bent(naive_top1_max, 1.0)),
+    "top1-max, elu": (with_elu_scores(top1_max, 1.0), bent(naive_top1_max, 1.0)),
 }
 CANDIDATES, TIMES = torch.tensor([1, 4, 5, 9, 16, 20]), torch.tensor([1.0, 3.0, 1.0, 2.0, 1.0, 1.0])
 
@@ -84,7 +84,9 @@ def test_equals_the_naive_loss(
     kernel, naive = pair
     hidden, table, targets = case()
     assert torch.isin(targets, CANDIDATES).any() and not torch.isin(targets, CANDIDATES).all()
-    ours = chunked_loss(narrowed(kernel, hardest), hidden, table, targets, CANDIDATES, TIMES, torch.float64)
+    ours = chunked_loss(
+        with_hardest_negatives(kernel, hardest), hidden, table, targets, CANDIDATES, TIMES, torch.float64
+    )
     wanted = plain(naive, hidden, table, targets, hardest)
     torch.testing.assert_close(ours, wanted, rtol=1e-9, atol=1e-12)
     got, right = (torch.autograd.grad(loss, (hidden, table)) for loss in (ours, wanted))

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from segue.training.losses import bpr_max, chunked_loss, softmax, softmax_loss
-from segue.training.negative_sampling import Sampler, every_item
+from segue.training.negative_sampling import NegativeSampler, all_items
 
 NOTHING = np.empty(0, dtype=np.int32)
 
@@ -19,7 +19,7 @@ def case(n: int = 37, v: int = 23, d: int = 8, scale: float = 1.0) -> tuple[torc
 
 
 def full(table: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    every = every_item(len(table))
+    every = all_items(len(table))
     return torch.from_numpy(every.items), torch.from_numpy(every.offset)
 
 
@@ -67,7 +67,7 @@ def test_a_candidate_that_is_the_target_counts_once() -> None:
 
 def test_without_log_q_an_item_counts_as_often_as_it_was_drawn() -> None:
     hidden, table, targets = case()
-    drawn = Sampler(np.ones(len(table)), 50, 0.0, corrected=False).draw(np.random.default_rng(0), NOTHING)
+    drawn = NegativeSampler(np.ones(len(table)), 50, 0.0, corrected=False).draw(np.random.default_rng(0), NOTHING)
     times = torch.from_numpy(np.exp(drawn.offset)).round().long()
     assert int(times.sum()) == 50
     repeated = torch.from_numpy(drawn.items).repeat_interleave(times)

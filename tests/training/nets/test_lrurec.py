@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from segue.models.neural.configs.lrurec import LRURecConfig
-from segue.training.nets.encoders.lrurec import FARTHEST, NEAREST, Fading, LinearBlock, LinearEncoder, fading
-from segue.training.nets.layers.basic import Noise
+from segue.training.nets.encoders.lrurec import FARTHEST, NEAREST, DecayedSum, LRUBlock, LRURecEncoder, decayed_sum
+from segue.training.nets.layers.basic import DropoutRng
 
 
 def complex_numbers(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -15,32 +15,32 @@ def complex_numbers(*shape: int, seed: int = 0) -> torch.Tensor:
 def test_three_steps_by_hand() -> None:
     """Decay i / 2: what came turns by a quarter and halves."""
     x = torch.tensor([1, 4, 0], dtype=torch.complex128).view(3, 1, 1)
-    states = Fading.apply(x, torch.tensor([0.5j], dtype=torch.complex128)).flatten().tolist()
+    states = DecayedSum.apply(x, torch.tensor([0.5j], dtype=torch.complex128)).flatten().tolist()
     assert states == [1, 4 + 0.5j, 2j - 0.25]
 
 
 @pytest.mark.parametrize("time", [1, 2, 5, 8, 13])
 def test_doubling_equals_stepping(time: int) -> None:
     x_TBE, decay_E = complex_numbers(time, 3, 4), complex_numbers(4, seed=1) * 0.4
-    stepped = Fading.apply(x_TBE, decay_E).transpose(0, 1)
+    stepped = DecayedSum.apply(x_TBE, decay_E).transpose(0, 1)
     x_BTE = x_TBE.transpose(0, 1)
-    real, turned = fading((x_BTE.real, x_BTE.imag), (decay_E.real, decay_E.imag), 13)
+    real, turned = decayed_sum((x_BTE.real, x_BTE.imag), (decay_E.real, decay_E.imag), 13)
     torch.testing.assert_close(torch.complex(real, turned), stepped)
 
 
 def test_the_gradient_is_the_true_one() -> None:
     x_TBE, decay_E = complex_numbers(5, 2, 3).requires_grad_(), (complex_numbers(3, seed=1) * 0.5).requires_grad_()
-    assert torch.autograd.gradcheck(Fading.apply, (x_TBE, decay_E))
+    assert torch.autograd.gradcheck(DecayedSum.apply, (x_TBE, decay_E))
 
 
 def test_training_and_serving_see_the_same() -> None:
-    encoder = LinearEncoder(LRURecConfig(dim=8, dropout=0.0, length=9), Noise(), torch.Generator().manual_seed(3))
+    encoder = LRURecEncoder(LRURecConfig(dim=8, dropout=0.0, length=9), DropoutRng(), torch.Generator().manual_seed(3))
     x_BTD = torch.randn(4, 9, 8, generator=torch.Generator().manual_seed(4))
     torch.testing.assert_close(encoder.train()(x_BTD), encoder.eval()(x_BTD), rtol=1e-5, atol=1e-6)
 
 
 def test_decays_begin_in_a_ring_and_never_grow_beyond_one() -> None:
-    block = LinearBlock(LRURecConfig(dim=64, expand=4), torch.nn.Identity())
+    block = LRUBlock(LRURecConfig(dim=64, expand=4), torch.nn.Identity())
     block.start(torch.Generator().manual_seed(0))
     size = torch.hypot(*block.decay())
     assert NEAREST - 1e-6 < size.min() < 0.85 and 0.97 < size.max() < FARTHEST + 1e-6

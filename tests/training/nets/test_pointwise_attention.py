@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from segue.training.nets.layers import pointwise_attention as module
-from segue.training.nets.layers.pointwise_attention import Pointwise, pointwise
+from segue.training.nets.layers.pointwise_attention import PointwiseAttention, pointwise_attention
 
 
 def drawn(batch: int, time: int, generator: torch.Generator) -> list[torch.Tensor]:
@@ -25,8 +25,8 @@ def test_values_and_gradients_equal_the_definition(
     *given, buckets = drawn(batch, time, torch.Generator().manual_seed(0))
     ours = [x.clone().requires_grad_() for x in given]
     theirs = [x.clone().requires_grad_() for x in given]
-    one = Pointwise.apply(*ours, buckets if gaps else None)
-    two = pointwise(*theirs, buckets if gaps else None)  # type: ignore[arg-type, call-arg]
+    one = PointwiseAttention.apply(*ours, buckets if gaps else None)
+    two = pointwise_attention(*theirs, buckets if gaps else None)  # type: ignore[arg-type, call-arg]
     torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
     pull = torch.randn(two.shape, generator=torch.Generator().manual_seed(1))
     used = slice(0, 5 if gaps else 4)
@@ -38,7 +38,7 @@ def test_values_and_gradients_equal_the_definition(
 
 def test_the_definition_equals_a_loop() -> None:
     q, k, v, near, gap, buckets = drawn(1, 5, torch.Generator().manual_seed(2))
-    found = pointwise(q, k, v, near, gap, buckets)
+    found = pointwise_attention(q, k, v, near, gap, buckets)
     for head in range(2):
         for t in range(5):
             total = torch.zeros(4)
@@ -50,8 +50,8 @@ def test_the_definition_equals_a_loop() -> None:
 
 def test_bfloat16_is_near() -> None:
     *given, buckets = drawn(2, 20, torch.Generator().manual_seed(3))
-    wanted = pointwise(*given, buckets)  # type: ignore[call-arg, arg-type]
+    wanted = pointwise_attention(*given, buckets)  # type: ignore[call-arg, arg-type]
     low = [x.bfloat16() for x in given[:3]]
-    found = Pointwise.apply(*low, *given[3:], buckets)
+    found = PointwiseAttention.apply(*low, *given[3:], buckets)
     assert found.dtype == torch.bfloat16
     assert float((found.float() - wanted).abs().max() / wanted.abs().max()) < 0.02

@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from segue.data.impressions import ClickCases
+from segue.data.impressions import ClickExamples
 from segue.data.sequences import Sequences
 from segue.models.rankers.calibration import Calibration
 from segue.models.rankers.dien import DIENConfig
 from segue.models.rankers.din import DINConfig
 from segue.models.rankers.dual_gru import DualGRUConfig
-from segue.models.rankers.item_histories import Interactions
-from segue.models.rankers.item_state_cache import ItemStates
-from segue.models.rankers.live_item_histories import ItemMemory
+from segue.models.rankers.item_histories import ItemHistories
+from segue.models.rankers.item_state_cache import ItemStateCache
+from segue.models.rankers.live_item_histories import LiveItemHistories
 from segue.models.rankers.pooled import PooledRankerConfig
 from segue.models.rankers.ranker import RANKERS, NeuralRanker, log_odds, restore_ranker
-from segue.models.rankers.ranker_input import look, view
-from segue.training.nets.rankers.towers import ClickTower
-from segue.training.rankers.ranker_trainer import build_click_net
+from segue.models.rankers.ranker_input import encode_examples, encode_histories
+from segue.training.nets.rankers.towers import RankerNet
+from segue.training.rankers.ranker_trainer import build_ranker_net
 
 V = 31
 HOUR = 3_600_000_000
@@ -40,17 +40,17 @@ def log() -> Sequences:
 
 
 @pytest.fixture(scope="module")
-def cases(log: Sequences) -> ClickCases:
+def cases(log: Sequences) -> ClickExamples:
     """Histories of 0 to 14 events, moments in the middle of what is known of items, PAD among the candidates."""
     rng = np.random.default_rng(1)
     candidates = rng.integers(0, V, (len(log), 5)).astype(np.int32)
     moments = rng.integers(0, 1100, len(log)) * HOUR
-    return ClickCases(log, moments, candidates, candidates == 1, np.arange(len(log)))
+    return ClickExamples(log, moments, candidates, candidates == 1, np.arange(len(log)))
 
 
-def shaken(name: str, log: Sequences) -> ClickTower:
+def shaken(name: str, log: Sequences) -> RankerNet:
     """A net whose every parameter matters."""
-    net = build_click_net(CONFIGS[name], log, V, seed=0).eval()
+    net = build_ranker_net(CONFIGS[name], log, V, seed=0).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in net.parameters():
@@ -60,15 +60,15 @@ def shaken(name: str, log: Sequences) -> ClickTower:
 
 def served(name: str, log: Sequences) -> NeuralRanker:
     twin = RANKERS[name].net(shaken(name, log).weights(), CONFIGS[name])
-    memory = ItemMemory.of(Interactions.of(log, V), twin.width) if twin.width else None
+    memory = LiveItemHistories.of(ItemHistories.of(log, V), twin.width) if twin.width else None
     return NeuralRanker(name, twin, memory, Calibration(np.zeros(1), np.array([0.3]), (0.7, 0.7)))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_served_twin_equals_net(name: str, log: Sequences, cases: ClickCases) -> None:
-    net, twin, past = shaken(name, log), served(name, log).net, Interactions.of(log, V)
+def test_served_twin_equals_net(name: str, log: Sequences, cases: ClickExamples) -> None:
+    net, twin, past = shaken(name, log), served(name, log).net, ItemHistories.of(log, V)
     with torch.no_grad():
-        wanted, extra = net(view(cases, twin.length, past if twin.width else None, twin.width))
+        wanted, extra = net(encode_examples(cases, twin.length, past if twin.width else None, twin.width))
     assert extra is None
     assert wanted.std() > 0.1
     torch.testing.assert_close(torch.from_numpy(log_odds(twin, cases, past)), wanted, rtol=1e-4, atol=1e-5)
@@ -80,8 +80,8 @@ def test_a_request_equals_a_case_and_no_candidate_sees_another(name: str, log: S
     ranker, now = served(name, log), 2000 * HOUR
     candidates = np.arange(V)
     moments = np.full(len(log), now)
-    cases = ClickCases(log, moments, np.tile(candidates, (len(log), 1)), np.zeros((len(log), V)), moments)
-    wanted = ranker.calibration(log_odds(ranker.net, cases, Interactions.of(log, V)))
+    cases = ClickExamples(log, moments, np.tile(candidates, (len(log), 1)), np.zeros((len(log), V)), moments)
+    wanted = ranker.calibration(log_odds(ranker.net, cases, ItemHistories.of(log, V)))
     for b in range(6):
         for _ in range(2):
             found = ranker.probability(log.take([b]), candidates, now)
@@ -103,17 +103,19 @@ def test_same_after_save_and_load(name: str, log: Sequences) -> None:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_nothing_at_or_after_the_moment_is_known(name: str, log: Sequences, cases: ClickCases) -> None:
+def test_nothing_at_or_after_the_moment_is_known(name: str, log: Sequences, cases: ClickExamples) -> None:
     """Other events from the earliest moment of asking on: no answer changes. One before it: the dual GRU's does."""
     ranker = served(name, log)
     moment = 400 * HOUR
-    asked = ClickCases(cases.histories, np.full(len(log), moment), cases.candidates_BC, cases.labels_BC, cases.groups_B)
+    asked = ClickExamples(
+        cases.histories, np.full(len(log), moment), cases.candidates_BC, cases.labels_BC, cases.groups_B
+    )
     assert log.times is not None
     changed = {}
     for kind, where in (("later", log.times >= moment), ("earlier", log.times < moment)):
         items = np.where(where, log.items % (V - 4) + 1, log.items).astype(np.int32)
-        changed[kind] = Interactions.of(Sequences(items, log.times, log.starts, log.stops), V)
-    base = log_odds(ranker.net, asked, Interactions.of(log, V))
+        changed[kind] = ItemHistories.of(Sequences(items, log.times, log.starts, log.stops), V)
+    base = log_odds(ranker.net, asked, ItemHistories.of(log, V))
     np.testing.assert_array_equal(log_odds(ranker.net, asked, changed["later"]), base)
     assert (log_odds(ranker.net, asked, changed["earlier"]) != base).any() == (name == "dual-gru")
 
@@ -136,30 +138,30 @@ def test_an_event_changes_the_next_answer_and_no_earlier_one(log: Sequences) -> 
 def test_kept_states_give_way_and_stay_right(log: Sequences) -> None:
     """Room for three items, requests for many: every answer is as if nothing had been kept."""
     ranker = served("dual-gru", log)
-    memory, net = ItemMemory.of(Interactions.of(log, V), 4), ranker.net
-    tight = ItemStates(net, memory, most=3)  # type: ignore[arg-type]
+    memory, net = LiveItemHistories.of(ItemHistories.of(log, V), 4), ranker.net
+    tight = ItemStateCache(net, memory, most=3)  # type: ignore[arg-type]
     rng = np.random.default_rng(5)
     now = 2000 * HOUR
     for step in range(30):
         items = rng.integers(1, V, rng.integers(1, 7))
         if step % 3 == 0:
             tight.observe(log.take([2]), int(items[0]), now + step)
-        seen = look(log.take([6]), np.array([now + 99]), items[None], 6)
-        plain = ItemStates(net, memory, most=3)  # type: ignore[arg-type]
+        seen = encode_histories(log.take([6]), np.array([now + 99]), items[None], 6)
+        plain = ItemStateCache(net, memory, most=3)  # type: ignore[arg-type]
         np.testing.assert_allclose(tight.log_odds(seen, now + 99), plain.log_odds(seen, now + 99), atol=1e-5)
 
 
-def test_a_candidate_that_is_taken_for_unknown_is_like_a_new_item(log: Sequences, cases: ClickCases) -> None:
+def test_a_candidate_that_is_taken_for_unknown_is_like_a_new_item(log: Sequences, cases: ClickExamples) -> None:
     """With ``unknown`` so near to 1 that every candidate is meant, training sees items without any past."""
     config = DualGRUConfig(dim=8, hidden=5, length=6, memory=4, dropout=0.0, unknown=0.999)
-    net = build_click_net(config, log, V, seed=0)
+    net = build_ranker_net(config, log, V, seed=0)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)) * 0.3)
-        found, _ = net.train()(view(cases, 6, Interactions.of(log, V), 4))
-        nothing = Interactions.of(Sequences.from_lists([[]], [[]]), V)
-        wanted, _ = net.eval()(view(cases, 6, nothing, 4))
-        known, _ = net(view(cases, 6, Interactions.of(log, V), 4))
+        found, _ = net.train()(encode_examples(cases, 6, ItemHistories.of(log, V), 4))
+        nothing = ItemHistories.of(Sequences.from_lists([[]], [[]]), V)
+        wanted, _ = net.eval()(encode_examples(cases, 6, nothing, 4))
+        known, _ = net(encode_examples(cases, 6, ItemHistories.of(log, V), 4))
     torch.testing.assert_close(found, wanted)
     assert (known - wanted).abs().max() > 0.1
 

@@ -6,15 +6,15 @@ import torch
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.models.generation.decoder_state import continuation
+from segue.models.generation.decoder_state import initial_state
 from segue.models.neural.configs.seq2seq import Seq2SeqConfig
 from segue.training.build_net import build_net
 from segue.training.config import TrainingConfig
-from segue.training.export import export
-from segue.training.nets.encoders.decoders import Memory
-from segue.training.nets.encoders.seq2seq import Seq2SeqNet, Stretches
-from segue.training.nets.encoders.tied_embedding import Steps, TorchScorer
-from segue.training.tasks import Batch, NextSteps
+from segue.training.export import export_scorer
+from segue.training.nets.encoders.decoders import EncoderStates
+from segue.training.nets.encoders.seq2seq import Seq2SeqNet, TargetSequences
+from segue.training.nets.encoders.tied_embedding import EncoderBatch, TorchScorer
+from segue.training.tasks import Batch, NextItemsTask
 from segue.training.trainer import Trainer
 
 V = 41
@@ -43,14 +43,14 @@ def net(request: pytest.FixtureRequest, log: Sequences) -> Seq2SeqNet:
     return built
 
 
-def steps_of(batch: Batch, done: float = 0.0) -> Steps:
+def steps_of(batch: Batch, done: float = 0.0) -> EncoderBatch:
     inputs, targets = (torch.from_numpy(x.astype(np.int64)) for x in (batch.inputs_BT, batch.targets_BT))
     assert batch.cuts_B is not None
-    return Steps(inputs, inputs != PAD, targets != PAD, None, torch.from_numpy(batch.cuts_B), done)
+    return EncoderBatch(inputs, inputs != PAD, targets != PAD, None, torch.from_numpy(batch.cuts_B), done)
 
 
 def batch_of(log: Sequences, seed: int = 0) -> Batch:
-    task = NextSteps(12, 4)
+    task = NextItemsTask(12, 4)
     return task.batch(task.windows(log), np.random.default_rng(seed))
 
 
@@ -64,7 +64,7 @@ def naive_states(net: Seq2SeqNet, batch: Batch) -> torch.Tensor:
             source = torch.from_numpy(inputs[None, : start + 1].astype(np.int64))
             given = torch.from_numpy(inputs[None, start : t + 1].astype(np.int64))
             read = net.encoder.reader(net.embed(net.table_VD, source))
-            memory = Memory(read, torch.tensor([0]), torch.tensor([start]))
+            memory = EncoderStates(read, torch.tensor([0]), torch.tensor([start]))
             out.append(net.encoder.writer(net.embed(net.table_VD, given), memory)[0, -1])
     return torch.stack(out)
 
@@ -80,7 +80,7 @@ def test_states_equal_those_of_each_stretch_alone(net: Seq2SeqNet, log: Sequence
 
 def test_stretches_by_hand() -> None:
     asked = torch.tensor([[True] * 7, [True] * 3 + [False] * 4])
-    found = Stretches.between(asked, torch.tensor([2, 0]), 3)
+    found = TargetSequences.between(asked, torch.tensor([2, 0]), 3)
     assert found.row_S.tolist() == [0, 0, 0, 1]
     assert found.first_S.tolist() == [0, 2, 5, 0]
     assert found.inside_SK.sum(1).tolist() == [2, 3, 2, 3]
@@ -89,7 +89,7 @@ def test_stretches_by_hand() -> None:
 
 @pytest.mark.parametrize("horizon", [1, 3, 9, 40])
 def test_every_target_is_asked_once_and_every_step_comes(horizon: int) -> None:
-    task = NextSteps(8, horizon)
+    task = NextItemsTask(8, horizon)
     windows = task.windows(Sequences.from_lists([list(range(1, 30)), [5, 6], [7]]))
     step_counts = np.zeros(40)
     for seed in range(200):
@@ -97,7 +97,7 @@ def test_every_target_is_asked_once_and_every_step_comes(horizon: int) -> None:
         assert batch.cuts_B is not None
         assert batch.cuts_B.min() >= 0 and batch.cuts_B.max() < horizon
         asked = torch.from_numpy(batch.targets_BT != PAD)
-        found = Stretches.between(asked, torch.from_numpy(batch.cuts_B), horizon)
+        found = TargetSequences.between(asked, torch.from_numpy(batch.cuts_B), horizon)
         columns = found.column_SK[found.inside_SK].numpy()
         rows = found.row_S[:, None].expand_as(found.inside_SK)[found.inside_SK].numpy()
         assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == list(
@@ -109,24 +109,24 @@ def test_every_target_is_asked_once_and_every_step_comes(horizon: int) -> None:
 
 
 def test_the_served_twin_equals_the_net(net: Seq2SeqNet, log: Sequences) -> None:
-    served = export("seq2seq", net, np.zeros(V))
+    served = export_scorer("seq2seq", net, np.zeros(V))
     torch.testing.assert_close(served.scores(log)[:, 1:], TorchScorer(net).scores(log)[:, 1:], rtol=1e-4, atol=2e-4)
 
 
 def test_the_served_steps_equal_teacher_forcing(net: Seq2SeqNet, log: Sequences) -> None:
     """Written step by step with kept states, from a cut at the end of the history: the net's states there."""
-    served = export("seq2seq", net, np.zeros(V))
+    served = export_scorer("seq2seq", net, np.zeros(V))
     history, written = [3, 9, 4, 30, 7], [8, 2, 11]
-    at = continuation(served, Sequences.from_lists([history, [1, 2], history]))
+    at = initial_state(served, Sequences.from_lists([history, [1, 2], history]))
     for item in written:
-        at = at.grown(np.arange(3), np.array([item] * 3))
+        at = at.extend(np.arange(3), np.array([item] * 3))
     events = np.array([[*history, *written]])
     asked = np.concatenate([np.zeros((1, 4), np.int64), np.ones((1, 4), np.int64)], axis=1)
     inputs = torch.from_numpy(events)
     with torch.no_grad():
         memory_states = net.encoder.reader(net.embed(net.table_VD, inputs[:, :5]))
         said = net.encoder.writer(
-            net.embed(net.table_VD, inputs[:, 4:]), Memory(memory_states, torch.tensor([0]), torch.tensor([4]))
+            net.embed(net.table_VD, inputs[:, 4:]), EncoderStates(memory_states, torch.tensor([0]), torch.tensor([4]))
         )[:, -1]
         wanted = net.query(said) @ net.key(net.table_VD).T
     assert asked.sum() == 4
@@ -152,10 +152,10 @@ def test_scheduled_sampling_replaces_the_share_it_says_and_repeats_with_the_seed
     batch = batch_of(log)
     steps = steps_of(batch)
     assert steps.cuts_B is not None
-    between = Stretches.between(steps.asked_BT, steps.cuts_B, 4)
+    between = TargetSequences.between(steps.is_target_BT, steps.cuts_B, 4)
     with torch.no_grad():
         states = net.encoder.reader(net.embed(net.table_VD, steps.inputs_BT))
-    memory = Memory(states, between.row_S, between.first_S)
+    memory = EncoderStates(states, between.row_S, between.first_S)
     rows = torch.where(between.inside_SK, steps.inputs_BT[between.row_S[:, None], between.column_SK], 0)
     drawn = []
     for seed in (5, 5, 6):
@@ -184,10 +184,10 @@ def test_own_draws_follow_what_is_said(log: Sequences) -> None:
         batch = batch_of(log.take(slice(0, 8)))
         steps = steps_of(batch)
         assert steps.cuts_B is not None
-        between = Stretches.between(steps.asked_BT, steps.cuts_B, 4)
+        between = TargetSequences.between(steps.is_target_BT, steps.cuts_B, 4)
         with torch.no_grad():
             states = net.encoder.reader(net.embed(net.table_VD, steps.inputs_BT))
-            memory = Memory(states, between.row_S, between.first_S)
+            memory = EncoderStates(states, between.row_S, between.first_S)
             rows = torch.where(between.inside_SK, steps.inputs_BT[between.row_S[:, None], between.column_SK], 0)
             own = net._own(net.table_VD, memory, rows, between.inside_SK, 1.0)
             net.eval()

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from segue.data.evaluation_cases import Cases
+from segue.data.evaluation_cases import EvaluationCases
 from segue.data.sequences import Sequences
-from segue.data.splits.targets import every_position
+from segue.data.splits.targets import all_positions
 from segue.models.counting.covisitation import CoVisit, CoVisitConfig
-from segue.models.rankers.item_histories import Interactions
-from segue.training.rankers.candidate_sampling import CasesConfig, ClickDraw, holds
+from segue.models.rankers.item_histories import ItemHistories
+from segue.training.rankers.candidate_sampling import CandidateSamplingConfig, SampledExamples, contains_items
 
 V = 15
 
@@ -22,26 +22,26 @@ def log() -> Sequences:
     return Sequences.from_lists(rows, [np.sort(rng.integers(0, 500, n)) for n in lengths])
 
 
-def drawn(log: Sequences, **settings: object) -> tuple[ClickDraw, Interactions]:
-    past = Interactions.of(log, V)
+def drawn(log: Sequences, **settings: object) -> tuple[SampledExamples, ItemHistories]:
+    past = ItemHistories.of(log, V)
     scorer = CoVisit.fit(log, V, CoVisitConfig())
-    config = CasesConfig(popular=2, hard=2, retrieved=6)
-    return ClickDraw(every_position(log), past, scorer, config, **settings), past  # type: ignore[arg-type]
+    config = CandidateSamplingConfig(popular=2, hard=2, retrieved=6)
+    return SampledExamples(all_positions(log), past, scorer, config, **settings), past  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("exclude_seen", [False, True])
 def test_only_what_was_known_and_not_the_target_is_asked(log: Sequences, exclude_seen: bool) -> None:
     draw, past = drawn(log, exclude_seen=exclude_seen)
     cases = draw.draw(np.random.default_rng(1))
-    assert 100 < len(cases) < len(every_position(log))
+    assert 100 < len(cases) < len(all_positions(log))
     assert cases.labels_BC.sum(axis=1).tolist() == [1] * len(cases)
     for b in range(len(cases)):
         target, *others = cases.candidates_BC[b].tolist()
         asked = [item for item in others if item]
         assert target not in asked
-        assert past.counts(np.array([target, *asked]), np.full(1 + len(asked), cases.moments_B[b])).min() > 0
+        assert past.counts(np.array([target, *asked]), np.full(1 + len(asked), cases.times_B[b])).min() > 0
         if exclude_seen:
-            assert not set(cases.histories.take([b]).lists()[0]) & {target, *asked}
+            assert not set(cases.histories.take([b]).to_lists()[0]) & {target, *asked}
     assert (cases.candidates_BC[:, 1:] != 0).mean() > 0.8
 
 
@@ -61,9 +61,11 @@ def test_popular_ones_come_as_often_as_they_had_been_taken(log: Sequences) -> No
     history = Sequences.from_lists([[1]], [[0]])
     moments = np.full(1, 400)
     many = Sequences(history.items, history.times, np.zeros(20_000, np.int64), np.ones(20_000, np.int64))
-    cases = Cases(many, np.full(20_000, 3, np.int32), np.zeros(20_000, np.int64), np.repeat(moments, 20_000), {})
-    past = Interactions.of(log, V)
-    draw = ClickDraw(cases, past, None, CasesConfig(popular=1, hard=0))
+    cases = EvaluationCases(
+        many, np.full(20_000, 3, np.int32), np.zeros(20_000, np.int64), np.repeat(moments, 20_000), {}
+    )
+    past = ItemHistories.of(log, V)
+    draw = SampledExamples(cases, past, None, CandidateSamplingConfig(popular=1, hard=0))
     found = np.bincount(draw.draw(np.random.default_rng(2)).candidates_BC[:, 1], minlength=V)[1:]
     counts = past.counts(np.arange(1, V), np.full(V - 1, 400)).astype(float)
     counts[2] = 0  # the target
@@ -71,7 +73,9 @@ def test_popular_ones_come_as_often_as_they_had_been_taken(log: Sequences) -> No
 
 
 def test_without_a_retrieving_model_all_are_popular_ones(log: Sequences) -> None:
-    draw = ClickDraw(every_position(log), Interactions.of(log, V), None, CasesConfig(popular=1, hard=1))
+    draw = SampledExamples(
+        all_positions(log), ItemHistories.of(log, V), None, CandidateSamplingConfig(popular=1, hard=1)
+    )
     assert draw.draw(np.random.default_rng(3)).candidates_BC.shape == (len(draw), 3)
 
 
@@ -84,21 +88,21 @@ def test_equal_seeds_draw_equal_cases(log: Sequences) -> None:
 
 def test_holds_equals_the_slow_way(log: Sequences) -> None:
     items = np.random.default_rng(4).integers(0, V, (len(log), 3))
-    slow = [[item in row for item in asked] for row, asked in zip(log.lists(), items.tolist(), strict=True)]
-    assert holds(log, items).tolist() == slow
+    slow = [[item in row for item in asked] for row, asked in zip(log.to_lists(), items.tolist(), strict=True)]
+    assert contains_items(log, items).tolist() == slow
 
 
 def test_what_cannot_be_drawn_is_said() -> None:
     one = Sequences.from_lists([[1, 2]], [[0, 1]])
     with pytest.raises(ValueError) as error:
-        ClickDraw(every_position(one), Interactions.of(one, V), None, CasesConfig())
+        SampledExamples(all_positions(one), ItemHistories.of(one, V), None, CandidateSamplingConfig())
     assert str(error.value) == "Of 1 cases none asks for an item that was known before: nothing to learn."
     with pytest.raises(ValueError) as error:
-        CasesConfig(popular=0, hard=0)
+        CandidateSamplingConfig(popular=0, hard=0)
     assert str(error.value) == "popular and hard must not be negative, and one of them above 0, got 0 and 0."
     with pytest.raises(ValueError) as error:
-        CasesConfig(retrieved=0)
+        CandidateSamplingConfig(retrieved=0)
     assert str(error.value) == "retrieved and positives must be at least 1, got 0 and 200000."
     with pytest.raises(ValueError) as error:
-        CasesConfig(newest=1.0)
+        CandidateSamplingConfig(newest=1.0)
     assert str(error.value) == "newest must be a share between 0 and 1, got 1.0."

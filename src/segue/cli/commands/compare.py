@@ -49,13 +49,13 @@ def compare(
       segue compare train.tsv --test test.tsv --protocol fixed --ties conservative --set gru4rec.epochs=5
     """
     from segue.data.readers.items import read_items
-    from segue.workflows.compare_models import Comparison
+    from segue.workflows.compare_models import CompareOptions
     from segue.workflows.compare_models import compare as run
 
     names = [name.strip() for name in models.split(",") if name.strip()]
-    values = o.with_features(o.values_of(sets, names), features, items, context)
-    ks = o.lengths(k)
-    options = Comparison(seeds=seeds, ks=ks, ties=ties, refit=refit)  # type: ignore[arg-type]
+    values = o.with_features(o.parse_settings(sets, names), features, items, context)
+    ks = o.parse_lengths(k)
+    options = CompareOptions(seeds=seeds, ks=ks, ties=ties, refit=refit)  # type: ignore[arg-type]
     read = o.open_log(
         log,
         format=format,
@@ -68,8 +68,8 @@ def compare(
         rejected=rejected,
     )
     table = None if items is None else read_items(items)
-    read = o.with_tables(read, table, users, o.columns(context) if context is not None else None)
-    split = o.cut(read, protocol, test, test_format, unknown)
+    read = o.with_tables(read, table, users, o.parse_names(context) if context is not None else None)
+    split = o.split_from_options(read, protocol, test, test_format, unknown)
     with progress() as told:
         results = run(split, names, values, options, told)
     if json:

@@ -44,8 +44,8 @@ def demo(
 
 
 def _make(folder: Path) -> None:
-    from segue.data.datasets.online_retail import online_retail
+    from segue.data.datasets.online_retail import load_online_retail
     from segue.estimators.recommenders import CoVisit
 
-    log, items = online_retail()
+    log, items = load_online_retail()
     CoVisit().fit(log, items=items).save(folder)

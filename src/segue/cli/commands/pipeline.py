@@ -11,7 +11,7 @@ from segue.cli.output import err, leaderboard, out, print_json, progress, table
 from segue.cli.placement_output import pipeline_of
 
 if TYPE_CHECKING:
-    from segue.estimators.estimator import Fitted
+    from segue.estimators.estimator import TrainedModel
     from segue.models.rankers.ranker_artifact import SavedRanker
 
 
@@ -44,14 +44,14 @@ def pipeline(
     """
     from segue.data.readers.items import read_items
     from segue.pipeline.config import read_pipeline
-    from segue.workflows.job import Job
+    from segue.workflows.job import TrainJob
     from segue.workflows.train_pipeline import train_pipeline
 
     config = read_pipeline(file)
     read = o.open_log(
         log, format=format, columns=column, where=where, trim=trim, time_unit=time_unit, time_format=time_format
     )
-    job = Job(protocol, refit, seed, None if items is None else read_items(items))
+    job = TrainJob(protocol, refit, seed, None if items is None else read_items(items))
     with progress() as told:
         result, version = train_pipeline(read, config, out_folder, job, told)
     if json:
@@ -83,9 +83,9 @@ def rank(
       segue rank ranker --history 85123A,71053 --items 22423,47566,20725
     """
     from segue.estimators.estimator import load
-    from segue.models.rankers.ranker_artifact import is_ranker, open_ranker
+    from segue.models.rankers.ranker_artifact import is_ranker, load_ranker
 
-    model: Fitted | SavedRanker = open_ranker(run) if is_ranker(run) else load(run)
+    model: TrainedModel | SavedRanker = load_ranker(run) if is_ranker(run) else load(run)
     events, asked = listed(history or [], model.catalog), listed(items, model.catalog)
     known_only([*events, *asked], model.catalog)
     chances = _chances(model, events, asked)
@@ -101,11 +101,11 @@ def rank(
     table(None, ["item", "title", "probability"], rows_shown, left=2)
 
 
-def _chances(model: "Fitted | SavedRanker", events: list[str], asked: list[str]) -> list[float]:
+def _chances(model: "TrainedModel | SavedRanker", events: list[str], asked: list[str]) -> list[float]:
     from segue.data.sequences import Sequences
     from segue.models.rankers.ranker_artifact import SavedRanker
 
-    history, items = (Sequences.from_lists([model.catalog.index(ids)]) for ids in (events, asked))
+    history, items = (Sequences.from_lists([model.catalog.to_indices(ids)]) for ids in (events, asked))
     if isinstance(model, SavedRanker):
         now = model.ranker.newest_us + 1
         chances: list[float] = model.ranker.probability(history, items.items, now).tolist()

@@ -25,17 +25,17 @@ def plan(
     Example:
       segue plan shop.csv --model sasrec --set dim=128
     """
-    from segue.workflows.estimate_cost import plan as forecast
+    from segue.workflows.estimate_cost import estimate_training_cost as forecast
 
     read = o.open_log(log, format=format, columns=column, where=where, trim=trim)
-    found = forecast(read, model, o.values_of(sets, [model])[model])
+    found = forecast(read, model, o.parse_settings(sets, [model])[model])
     if json:
         print_json(found.to_dict())
         return
     free = "unknown" if found.available_gb is None else f"{found.available_gb:.1f} GB"
     minutes, seconds = divmod(round(found.seconds), 60)
     rows = [
-        ["events, people, items", f"{found.events:,}, {found.people:,}, {found.items:,}"],
+        ["events, people, items", f"{found.events:,}, {found.users:,}, {found.items:,}"],
         ["steps in all epochs", f"{found.steps:,}"],
         ["measured rate", f"{found.events_per_s:,.0f} events/s"],
         ["time for all epochs", f"{minutes} min {seconds:02d} s"],

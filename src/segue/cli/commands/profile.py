@@ -40,7 +40,7 @@ def profile(
         rejected=rejected,
     )
     if json:
-        from segue.data.profile import profile as look
+        from segue.data.profile import profile_log as look
 
         print_json(look(read).to_dict())
     else:
@@ -49,9 +49,9 @@ def profile(
 
 def show_profile(log: "EventLog") -> None:
     """A log's numbers as a table, and what is odd about it in sentences."""
-    from segue.data.profile import profile as look
+    from segue.data.profile import profile_log as look
 
     found = look(log)
     table(None, ["", "value"], [[name, value] for name, value in found.lines()])
-    for sentence in found.oddities:
+    for sentence in found.warnings:
         out.print(f"- {sentence}", markup=False)

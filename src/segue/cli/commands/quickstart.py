@@ -14,7 +14,7 @@ import typer
 
 from segue.cli import options as o
 from segue.cli.commands.profile import show_profile
-from segue.cli.output import err, leaderboard, out, print_json, progress, spoken, table
+from segue.cli.output import confirm_json, err, leaderboard, out, print_json, progress, table
 from segue.data.splits.split import split_log
 
 if TYPE_CHECKING:
@@ -46,32 +46,32 @@ def quickstart(
     Example:
       segue quickstart --no-serve
     """
-    with spoken(json):
+    with confirm_json(json):
         _quickstart(serve, folder, port, json)
 
 
 def _quickstart(serve: bool, folder: Path, port: int, json: bool) -> None:
-    from segue.data.datasets.online_retail import online_retail
+    from segue.data.datasets.online_retail import load_online_retail
     from segue.data.readers.items import read_items
-    from segue.workflows.compare_models import Comparison, runs
-    from segue.workflows.job import Job
-    from segue.workflows.train_model import put_to_work
+    from segue.workflows.compare_models import CompareOptions, iter_results
+    from segue.workflows.job import TrainJob
+    from segue.workflows.train_model import refit_and_save
 
     started = time.perf_counter()
     _headline("1/4  A year of a real shop: UCI Online Retail (Chen 2015, CC BY 4.0)")
-    log, items_path = online_retail()
+    log, items_path = load_online_retail()
     show_profile(log)
 
     _headline("2/4  An honest comparison: trained on the past, judged on what came after")
     with progress() as told:
-        judged = list(runs(split_log(log, "time"), MODELS, {}, Comparison(refit=False), told))
+        judged = list(iter_results(split_log(log, "time"), MODELS, {}, CompareOptions(refit=False), told))
     leaderboard([result for result, _ in judged], "ndcg@10")
 
     _headline(f"3/4  Putting {CHOSEN} to work: trained once more on every event")
     items = read_items(items_path)
     chosen = next(run for run in judged if run[0].model == CHOSEN)
     with progress() as told:
-        version = put_to_work(log, chosen, folder, Job(items=items), told)
+        version = refit_and_save(log, chosen, folder, TrainJob(items=items), told)
     out.print(f"Saved to {folder} (version {version}).", markup=False)
 
     _headline("4/4  Live: one event changes the next answer")

@@ -7,7 +7,7 @@ import typer
 
 from segue.cli import options as o
 from segue.cli.output import err, out, print_json, progress, table
-from segue.cli.placement_output import Asked, show_placed
+from segue.cli.placement_output import PlacementOptions, show_placement
 
 if TYPE_CHECKING:
     from segue.data.catalog import Catalog
@@ -64,7 +64,7 @@ def recommend(
     if all_users:
         if log is None or out_file is None or user is not None or history is not None:
             raise ValueError("--all-users needs --log and --out, and neither --history nor --user.")
-        _everybody(run, o.open_log(log, format=format, columns=column), out_file, (k, not include_seen), json)
+        _all_users(run, o.open_log(log, format=format, columns=column), out_file, (k, not include_seen), json)
         return
     if (user is None) == (history is None):
         raise ValueError("Give either --history or --user (with --log).")
@@ -76,9 +76,9 @@ def recommend(
     else:
         events = listed(history or [], model.catalog)
     about: dict[str, Any] = {"history": events, "unknown": known_only(events, model.catalog)}
-    asked = Asked(placement, pipeline, filter, explain, why_not)
-    if steps is None and (model.scorer.name == "pipeline" or asked != Asked()):
-        show_placed(model, events, k, None if not include_seen else False, asked, json)
+    asked = PlacementOptions(placement, pipeline, filter, explain, why_not)
+    if steps is None and (model.scorer.name == "pipeline" or asked != PlacementOptions()):
+        show_placement(model, events, k, None if not include_seen else False, asked, json)
         return
     if steps is None:
         answer = model.recommend(histories=[events], k=k, exclude_seen=not include_seen)[0]
@@ -120,7 +120,7 @@ def known_only(events: list[str], catalog: "Catalog") -> list[str]:
     return unknown
 
 
-def _everybody(run: Path, log: "EventLog", out_file: Path, how: tuple[int, bool], json: bool) -> None:
+def _all_users(run: Path, log: "EventLog", out_file: Path, how: tuple[int, bool], json: bool) -> None:
     from segue.estimators.batch_recommend import recommend_all
     from segue.estimators.estimator import load
 
@@ -147,7 +147,7 @@ def _history_of(user: str, read: "EventLog", log: Path) -> list[str]:
     if user not in people:
         raise ValueError(f"There is no person '{user}' in {log}.")
     row = people.index(user)
-    return catalog.names(sequences.items[sequences.starts[row] : sequences.stops[row]])
+    return catalog.to_ids(sequences.items[sequences.starts[row] : sequences.stops[row]])
 
 
 def _show(items: dict[str, dict[str, Any]], answer: list[tuple[str, float]], json: bool, about: dict[str, Any]) -> None:

@@ -35,9 +35,9 @@ def promote(
       segue promote models run2 --canary 0.1
       segue promote models run2 --interleave 0.5
     """
-    from segue.serving.deployment.model_registry import Registry
+    from segue.serving.deployment.model_registry import ModelRegistry
 
-    kept = Registry(registry)
+    kept = ModelRegistry(registry)
     version = kept.add(Path(model)) if Path(model).is_dir() else model
     pointer = kept.promote(version, canary=canary, interleave=interleave, shadow=shadow, note="segue promote")
     _show(registry, pointer, json)
@@ -50,9 +50,9 @@ def rollback(registry: Folder, json: o.Json = False) -> None:
     Example:
       segue rollback models
     """
-    from segue.serving.deployment.model_registry import Registry
+    from segue.serving.deployment.model_registry import ModelRegistry
 
-    _show(registry, Registry(registry).rollback("segue rollback"), json)
+    _show(registry, ModelRegistry(registry).rollback("segue rollback"), json)
 
 
 def models(registry: Folder, json: o.Json = False) -> None:
@@ -62,9 +62,9 @@ def models(registry: Folder, json: o.Json = False) -> None:
     Example:
       segue models models
     """
-    from segue.serving.deployment.model_registry import Registry
+    from segue.serving.deployment.model_registry import ModelRegistry
 
-    known = Registry(registry).known()
+    known = ModelRegistry(registry).versions()
     if json:
         print_json([asdict(one) for one in known])
         return

@@ -9,7 +9,7 @@ from segue.cli import options as o
 from segue.cli.output import out, print_json, table
 
 if TYPE_CHECKING:
-    from segue.serving.schemas.admin import Experiment, Rate
+    from segue.serving.schemas.admin import ExperimentReport, RateEstimate
 
 Data = Annotated[Path, typer.Argument(help="A server's data directory, as RUN-data.")]
 
@@ -30,7 +30,7 @@ def report(
     """
     from msgspec import to_builtins
 
-    from segue.serving.experiments.report import report as measured
+    from segue.serving.experiments.report import build_report as measured
 
     found = measured(data / "measurements.sqlite", days)
     if json:
@@ -38,7 +38,7 @@ def report(
         return
     rows = [
         [
-            *(one.placement or "-", one.variant, one.version, f"{one.lists:,}", f"{one.people:,}"),
+            *(one.placement or "-", one.variant, one.version, f"{one.lists:,}", f"{one.users:,}"),
             *(shown(one.ctr), shown(one.purchase_rate), f"{one.value:,.2f}"),
         ]
         for one in found.cells
@@ -50,7 +50,7 @@ def report(
             out.print(line, markup=False)
 
 
-def shown(rate: "Rate") -> str:
+def shown(rate: "RateEstimate") -> str:
     """``12.0 % (10.0 .. 14.0)``."""
     if rate.value is None:
         return "-"
@@ -59,9 +59,9 @@ def shown(rate: "Rate") -> str:
     return f"{rate.value * 100:.2f} % ({rate.low * 100:.2f} .. {rate.high * 100:.2f})"
 
 
-def lines(one: "Experiment") -> list[str]:
+def lines(one: "ExperimentReport") -> list[str]:
     """An experiment in sentences."""
-    people = ", ".join(f"{name} {count:,} (expected {one.expected[name]:.1%})" for name, count in one.people.items())
+    people = ", ".join(f"{name} {count:,} (expected {one.expected[name]:.1%})" for name, count in one.users.items())
     told = [f"\nExperiment {one.name}. People: {people}."]
     if not one.sound:
         told.append(

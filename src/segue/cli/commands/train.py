@@ -10,12 +10,12 @@ import typer
 from segue.cli import options as o
 from segue.cli.output import err, leaderboard, out, print_json, progress
 from segue.system import atomic_files
-from segue.system.threads import launched
+from segue.system.threads import is_distributed_launch
 
 if TYPE_CHECKING:
     from segue.data.event_log import EventLog
     from segue.data.item_table import ItemTable
-    from segue.training.distributed import Team
+    from segue.training.distributed import ProcessGroup
 
 JOB = "job.json"
 """What a training was asked to do, beside its states."""
@@ -94,32 +94,34 @@ def train(
             "read": {"format": format, "columns": column, "where": where, "trim": trim, "time_unit": time_unit}
             | {"time_format": time_format, "strict": strict},
         }
-        if not launched():
+        if not is_distributed_launch():
             _forget(Path(job["out"]))
-    if not launched():
+    if not is_distributed_launch():
         return _run(job, rejected, json)
-    from segue.training.distributed import joined
+    from segue.training.distributed import process_group
 
-    with joined() as team:
-        if team.leads and resume is None:
+    with process_group() as team:
+        if team.is_main and resume is None:
             _forget(Path(job["out"]))
-        team.meet()
-        _run(job, rejected, json, team) if team.leads else _follow(job, team)
+        team.barrier()
+        _run(job, rejected, json, team) if team.is_main else _follow(job, team)
 
 
-def _follow(job: dict[str, Any], team: "Team") -> None:
+def _follow(job: dict[str, Any], team: "ProcessGroup") -> None:
     """The share of a process that does not lead: it reads and trains, and is silent."""
-    from segue.workflows.job import Job
-    from segue.workflows.train_model import follow
+    from segue.workflows.job import TrainJob
+    from segue.workflows.train_model import train_as_worker
 
     values = _asked(job)
     read, _ = _read(job, values, quiet=True)
-    follow(read, job["model"], values, Job(folder=_work_folder(Path(job["out"])), team=team, **job["train"]))
+    train_as_worker(
+        read, job["model"], values, TrainJob(folder=_work_folder(Path(job["out"])), process_group=team, **job["train"])
+    )
 
 
 def _asked(job: dict[str, Any]) -> dict[str, Any]:
     """The model's settings: the recipe's, and over them what was named on the command line."""
-    sets = o.values_of(job["sets"], [job["model"]])
+    sets = o.parse_settings(job["sets"], [job["model"]])
     values = o.with_features(sets, job["features"], job["items"], job["context"])
     return {**job["recipe"], **values[job["model"]]}
 
@@ -137,17 +139,17 @@ def _read(job: dict[str, Any], values: dict[str, Any], **how: Any) -> "tuple[Eve
     return o.with_tables(read, learned, job["users"], values.get("contexts")), table
 
 
-def _run(job: dict[str, Any], rejected: Path | None, json: bool, team: "Team | None" = None) -> None:
+def _run(job: dict[str, Any], rejected: Path | None, json: bool, team: "ProcessGroup | None" = None) -> None:
     """Trains as a job says, keeping it and its states beside the model's folder until the model is saved."""
-    from segue.workflows.job import Job
-    from segue.workflows.train_model import train as run
+    from segue.workflows.job import TrainJob
+    from segue.workflows.train_model import train_model as run
 
     target, values = Path(job["out"]), _asked(job)
     read, table = _read(job, values, rejected=rejected)
     folder = _work_folder(target)
     atomic_files.write(folder / JOB, [jsonlib.dumps(job, indent=1).encode()])
     curves = None if job["log_dir"] is None else Path(job["log_dir"])
-    whole = Job(items=table, folder=folder, team=team, log_dir=curves, **job["train"])
+    whole = TrainJob(items=table, folder=folder, process_group=team, log_dir=curves, **job["train"])
     try:
         with progress() as told:
             result, version = run(read, job["model"], target, values, whole, told)
@@ -173,12 +175,12 @@ def _run(job: dict[str, Any], rejected: Path | None, json: bool, team: "Team | N
 def _of_recipe(recipe: str | None, model: str | None) -> dict[str, Any]:
     """The model that is meant, and the settings that a recipe gives it."""
     from segue.models.recipes import find_recipe
-    from segue.models.zoo import find_name
+    from segue.models.zoo import canonical_name
 
     if recipe is None:
         return {"model": model or "gru4rec", "recipe": {}}
     found = find_recipe(recipe)
-    if model is not None and find_name(model) != found.model:
+    if model is not None and canonical_name(model) != found.model:
         raise ValueError(f"The recipe '{recipe}' is for {found.model}, not for {model}: leave --model out.")
     return {"model": found.model, "recipe": dict(found.settings)}
 

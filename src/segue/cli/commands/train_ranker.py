@@ -9,7 +9,7 @@ from segue.cli import options as o
 from segue.cli.output import err, out, print_json, progress, table
 
 if TYPE_CHECKING:
-    from segue.workflows.train_ranker import Judged
+    from segue.workflows.train_ranker import RankerReport
 
 
 def train_ranker(
@@ -41,17 +41,17 @@ def train_ranker(
       segue train-ranker shop.csv --model din --set epochs=4 --set positives=40000
       segue rank ranker --history 85123A,71053 --items 22423,47566
     """
-    from segue.config.decode import parse
+    from segue.config.decode import parse_assignments
     from segue.data.readers.items import read_items
-    from segue.workflows.train_ranker import judged_ranker
+    from segue.workflows.train_ranker import train_ranker
 
     read = o.open_log(
         log, format=format, columns=column, where=where, trim=trim, time_unit=time_unit, time_format=time_format
     )
     shown = None if items is None else read_items(items)
     with progress() as told:
-        found = judged_ranker(
-            read, model, parse(sets or []), protocol=protocol, seed=seed, say=lambda what: told(what, None)
+        found = train_ranker(
+            read, model, parse_assignments(sets or []), protocol=protocol, seed=seed, say=lambda what: told(what, None)
         )
     version = found.saved(shown).save(out_folder)
     if json:
@@ -61,7 +61,7 @@ def train_ranker(
     out.print(f'\nSaved to {out_folder} (version {version}). Next: rank.model = "{out_folder}"', markup=False)
 
 
-def _show(found: "Judged") -> None:
+def _show(found: "RankerReport") -> None:
     """The figures, and how what was said compares with what happened."""
     said = found.to_dict()
     rows: list[list[str]] = []

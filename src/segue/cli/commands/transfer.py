@@ -34,7 +34,7 @@ def import_events(
     from segue.workflows.event_transfer import import_log
 
     read = o.open_log(log, format=format, columns=column)
-    read = o.with_tables(read, None, users, o.columns(context) if context is not None else None)
+    read = o.with_tables(read, None, users, o.parse_names(context) if context is not None else None)
     done = import_log(read, data, time.time_ns() // 1000)
     if json:
         print_json({"accepted": done.accepted, "duplicates": done.duplicates, "data": str(data)})
@@ -58,7 +58,7 @@ def export(
     """
     from segue.workflows.event_transfer import export as write
 
-    count = write(data, out_file, o.columns(context) if context is not None else ())
+    count = write(data, out_file, o.parse_names(context) if context is not None else ())
     if json:
         print_json({"events": count, "out": str(out_file)})
         return

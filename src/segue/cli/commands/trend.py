@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segue.cli import options as o
-from segue.cli.output import out, print_json, spark, table
-from segue.models.forecasting.trend import KEPT_BINS
+from segue.cli.output import out, print_json, sparkline, table
+from segue.models.forecasting.trend import NUM_SAVED_BINS
 
 if TYPE_CHECKING:
-    from segue.models.forecasting.trend import Rising
+    from segue.models.forecasting.trend import RisingItem
 
 
 def trend(
@@ -38,15 +38,15 @@ def trend(
       segue trend shop.csv --items products.csv
       segue trend shop.csv --set period_s=86400 --set method=var --k 20
     """
-    from segue.config.decode import decode
-    from segue.data.profile import span
+    from segue.config.decode import decode_settings
+    from segue.data.profile import format_duration
     from segue.data.readers.items import read_items
-    from segue.models.forecasting.demand_series import demand
+    from segue.models.forecasting.demand_series import count_demand
     from segue.models.forecasting.trend import Trend, TrendConfig
 
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}.")
-    config = decode(TrendConfig, o.values_of(sets, ["trend"])["trend"])
+    config = decode_settings(TrendConfig, o.parse_settings(sets, ["trend"])["trend"])
     read = o.open_log(
         log, format=format, columns=column, where=where, trim=trim, time_unit=time_unit, time_format=time_format
     )
@@ -54,10 +54,10 @@ def trend(
         raise ValueError(f"{log} has an order but no times, so nothing in it can be said to rise.")
     catalog = read.catalog()
     rows, _ = read.sequences(catalog)
-    counted = demand(rows, catalog.size, period_s=config.period_s)
+    counted = count_demand(rows, catalog.size, period_s=config.period_s)
     found = Trend.fit(rows, catalog.size, config).rising(k, min_events=min_events)
     shown = {} if items is None else read_items(items).for_catalog(catalog)
-    names = catalog.names([one.item for one in found])
+    names = catalog.to_ids([one.item for one in found])
     titles = [str(shown.get(name, {}).get("title", "")) for name in names]
     if json:
         about = {"period_s": counted.period_s, "periods": counted.bins, "until_us": counted.end_us}
@@ -69,18 +69,18 @@ def trend(
     if not found:
         out.print(f"Nothing with {min_events} events or more is rising.")
     out.print(
-        f"Forecast: events in the next {span(counted.period_s)}, and the long-run mean beside it, at average traffic; "
-        f"from {counted.bins} such periods. Lately: the newest {KEPT_BINS} at most.",
+        f"Forecast: events in the next {format_duration(counted.period_s)}, and the long-run mean beside it, "
+        f"at average traffic; from {counted.bins} such periods. Lately: the newest {NUM_SAVED_BINS} at most.",
         markup=False,
     )
 
 
-def _plain(name: str, title: str, one: "Rising") -> dict[str, Any]:
+def _plain(name: str, title: str, one: "RisingItem") -> dict[str, Any]:
     values = asdict(one)
     values.pop("item")
     return {"item_id": name, "title": title, **values}
 
 
-def _line(place: int, name: str, title: str, one: "Rising") -> list[str]:
-    numbers = [f"{one.events:,}", f"{one.usual:.2f}", f"{one.forecast:.2f}", f"x {one.lift:.2f}"]
-    return [str(place), name, title, spark(one.recent), *numbers]
+def _line(place: int, name: str, title: str, one: "RisingItem") -> list[str]:
+    numbers = [f"{one.events:,}", f"{one.baseline:.2f}", f"{one.forecast:.2f}", f"x {one.lift:.2f}"]
+    return [str(place), name, title, sparkline(one.recent), *numbers]

@@ -38,7 +38,7 @@ def update(
       segue update run today.csv --replay shop.csv
     """
     from segue.data.readers.items import read_items
-    from segue.workflows.update_model import update as go_on
+    from segue.workflows.update_model import update_model as go_on
 
     def read(path: Path) -> "EventLog":
         known = o.without_erased(o.open_log(path, format=format, columns=column), erased)

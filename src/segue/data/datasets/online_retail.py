@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from segue.data.event_log import EventLog
 
 
-def online_retail() -> "tuple[EventLog, Path]":
+def load_online_retail() -> "tuple[EventLog, Path]":
     """(386,326 purchases of 4,334 customers, the table of the 3,659 products' titles).
 
     UCI Online Retail (Chen 2015, doi 10.24432/C5BW33, CC BY 4.0), cleaned by ``scripts/make_sample.py``; the README

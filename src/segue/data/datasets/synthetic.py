@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from segue.data.event_log import EventLog
 
 
-def ring(rng: np.random.Generator, *, people: int, items: int, length: int, noise: float = 0.0) -> Sequences:
+def ring_sequences(rng: np.random.Generator, *, people: int, items: int, length: int, noise: float = 0.0) -> Sequences:
     """After item i comes i + 1, after the last the first; with probability ``noise`` any item instead, from where the
     ring goes on. The best next guess is right with probability 1 - noise + noise / items."""
     _check("noise", noise)
@@ -29,7 +29,7 @@ def ring(rng: np.random.Generator, *, people: int, items: int, length: int, nois
     return _rows((np.take_along_axis(landing_BT, since_BT, axis=1) + step_T - since_BT) % items + 1)
 
 
-def switching(
+def switching_sequences(
     rng: np.random.Generator, *, people: int, categories: int, items_each: int, length: int, switch: float = 0.1
 ) -> Sequences:
     """People draw items of one category, and with probability ``switch`` move to another one before an event.
@@ -45,9 +45,9 @@ def switching(
     return _rows(category_BT * items_each + rng.integers(0, items_each, (people, length)) + 1)
 
 
-def shuffled_ring(rng: np.random.Generator, **options: int) -> Sequences:
+def shuffled_ring_sequences(rng: np.random.Generator, **options: int) -> Sequences:
     """The items of ``ring`` in an order that means nothing: what a sequence model must not gain from."""
-    rows = ring(rng, **options)
+    rows = ring_sequences(rng, **options)
     matrix = rows.items.reshape(len(rows), -1)
     return _rows(rng.permuted(matrix, axis=1))
 
@@ -88,7 +88,7 @@ def zipf_events(
         )
 
 
-def as_log(sequences: Sequences, *, step_s: float = 60.0) -> "EventLog":
+def to_event_log(sequences: Sequences, *, step_s: float = 60.0) -> "EventLog":
     """The rows as a log of people "0", "1", ... and items by their index: event t of everybody at t * ``step_s``."""
     import polars as pl
 

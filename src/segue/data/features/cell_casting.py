@@ -5,12 +5,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from segue.data.features.column_types import Kind
+from segue.data.features.column_types import ColumnType
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
-def as_cell(value: Any, kind: Kind) -> Any:
+def cast_cell(value: Any, kind: ColumnType) -> Any:
     """The value as such a cell; None for a missing one, and for one that is none of its kind.
 
     >>> as_cell("tv ", "category"), as_cell("3.5", "number"), as_cell("a | b", "list"), as_cell("much", "number")
@@ -32,9 +32,9 @@ def as_cell(value: Any, kind: Kind) -> Any:
     return text.strip()
 
 
-def row_of(values: Mapping[str, Any], kinds: Mapping[str, Kind]) -> dict[str, Any]:
+def cast_row(values: Mapping[str, Any], kinds: Mapping[str, ColumnType]) -> dict[str, Any]:
     """The cells of these columns, as ``Contexts`` keeps a row: what is missing is left out."""
-    cells = {name: as_cell(values.get(name), kind) for name, kind in kinds.items()}
+    cells = {name: cast_cell(values.get(name), kind) for name, kind in kinds.items()}
     return {name: cell for name, cell in cells.items() if cell is not None}
 
 

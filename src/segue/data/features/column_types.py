@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import polars as pl
 
-Kind = Literal["category", "list", "number", "text", "vector"]
+ColumnType = Literal["category", "list", "number", "text", "vector"]
 
 
-def guess(column: "pl.Series") -> Kind:
+def infer_column_type(column: "pl.Series") -> ColumnType:
     """What a column holds, by its type and its cells."""
     import polars as pl
 
@@ -21,7 +21,7 @@ def guess(column: "pl.Series") -> Kind:
     return "category" if len(text) == 0 else _guess_of_text(text)
 
 
-def _guess_of_text(text: "pl.Series") -> Kind:
+def _guess_of_text(text: "pl.Series") -> ColumnType:
     import polars as pl
 
     if text.cast(pl.Float64, strict=False).null_count() == 0:
@@ -32,7 +32,7 @@ def _guess_of_text(text: "pl.Series") -> Kind:
     return "text" if text.n_unique() > 0.5 * len(text) or float(words) > 4 else "category"  # type: ignore[arg-type]
 
 
-def as_kind(column: "pl.Series", kind: Kind) -> "pl.Series":
+def cast_column(column: "pl.Series", kind: ColumnType) -> "pl.Series":
     """The column's cells as such values; null for one that is none."""
     import polars as pl
 

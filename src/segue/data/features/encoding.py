@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from segue.data.features.tokenize import words
+from segue.data.features.tokenize import tokenize
 
 BINS = 10
 """A number is also told by the tenth of the training items it falls into, because tastes are seldom straight lines."""
-FARTHEST = 3.0
+MAX_ABS_Z = 3.0
 """A number counts as at most so many deviations from the mean: one wrong price must not drown an item."""
 CHUNK = 1 << 16
 """Entries that are multiplied at once."""
@@ -64,16 +64,16 @@ class FeatureConfig:
 
 
 @dataclass(frozen=True)
-class Facts:
+class ItemFeatures:
     """What is known of each item of a catalogue, or of each circumstance of a log: ``rows[i]`` of index i, columns
     without a value left out; row 0 is empty."""
 
     rows: Sequence[Mapping[str, Any]]
-    kinds: Mapping[str, str]
+    column_types: Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Features:
+class EncodedFeatures:
     """A sparse [V, F] matrix by row: row i holds ``codes[offsets[i]:offsets[i + 1]]`` with ``weights`` alike."""
 
     offsets: np.ndarray
@@ -85,12 +85,12 @@ class Features:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def where(self, keep_V: np.ndarray) -> "Features":
+    def where(self, keep_V: np.ndarray) -> "EncodedFeatures":
         """The same rows, those outside ``keep_V`` (bool [V]) empty."""
         counts_V = np.diff(self.offsets)
         entries_M = np.repeat(keep_V, counts_V)
         offsets = np.concatenate([[0], np.cumsum(np.where(keep_V, counts_V, 0))]).astype(np.int64)
-        return Features(offsets, self.codes[entries_M], self.weights[entries_M], self.size)
+        return EncodedFeatures(offsets, self.codes[entries_M], self.weights[entries_M], self.size)
 
     def __matmul__(self, weights_FD: np.ndarray) -> np.ndarray:
         """float32 [V, D]: each row's weighted sum of feature vectors; zeros for a row without features."""
@@ -106,7 +106,7 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Column:
+class FeatureColumn:
     """One column's way into features. Feature 0 stands for a missing value; what follows depends on the kind.
 
     category, list, text: one feature for each value or word whose hash is in ``hashes`` (int64, ascending); a cell's
@@ -134,7 +134,7 @@ class Column:
             vector = _vector(value)
             fits = vector is not None and len(vector) == self.width
             return (range(1, 1 + self.width), vector) if fits else ([0], [1.0])  # type: ignore[return-value]
-        asked = np.array(list(dict.fromkeys(_hash(value) for value in parts(value, self.kind))), dtype=np.int64)
+        asked = np.array(list(dict.fromkeys(_hash(value) for value in cell_values(value, self.kind))), dtype=np.int64)
         place = np.searchsorted(self.hashes, asked)
         found = place[place < len(self.hashes)]
         found = found[self.hashes[found] == asked[place < len(self.hashes)]]
@@ -146,15 +146,15 @@ class Column:
         if value is None or len(self.numbers) == 0:
             return [0], [1.0]
         mean, deviation, edges = self.numbers[0], self.numbers[1], self.numbers[2:]
-        scaled = float(np.clip((value - mean) / deviation, -FARTHEST, FARTHEST))
+        scaled = float(np.clip((value - mean) / deviation, -MAX_ABS_Z, MAX_ABS_Z))
         return [1, 2 + int(np.searchsorted(edges, value, side="right"))], [scaled, 1.0]
 
 
 @dataclass(frozen=True)
-class Encoding:
+class FeatureEncoding:
     """Columns side by side: column c's features come after those of the columns before it."""
 
-    columns: tuple[Column, ...]
+    columns: tuple[FeatureColumn, ...]
 
     @property
     def size(self) -> int:
@@ -162,29 +162,34 @@ class Encoding:
         return sum(column.size for column in self.columns)
 
     @classmethod
-    def learn(cls, facts: Facts, counts_V: np.ndarray, names: Sequence[str], config: FeatureConfig) -> "Encoding":
+    def fit(
+        cls, facts: ItemFeatures, counts_V: np.ndarray, names: Sequence[str], config: FeatureConfig
+    ) -> "FeatureEncoding":
         """Values, words and scales of these columns in the rows that training saw alone, row i ``counts_V[i]`` times.
 
         ValueError for a column that the table does not have.
         """
         for name in names:
-            if name not in facts.kinds:
+            if name not in facts.column_types:
                 what = "items table" if name in config.features else "log's context"
                 raise ValueError(
-                    f"The {what} has no column '{name}' to learn from. Its columns: {', '.join(facts.kinds)}."
+                    f"The {what} has no column '{name}' to learn from. Its columns: {', '.join(facts.column_types)}."
                 )
         seen = np.flatnonzero(counts_V)
         rows, counts = [facts.rows[i] for i in seen.tolist()], counts_V[seen].tolist()
         return cls(
             tuple(
                 _learn(
-                    name, facts.kinds[name], [(row.get(name), n) for row, n in zip(rows, counts, strict=True)], config
+                    name,
+                    facts.column_types[name],
+                    [(row.get(name), n) for row, n in zip(rows, counts, strict=True)],
+                    config,
                 )
                 for name in dict.fromkeys(names)
             )
         )
 
-    def encode(self, rows: Iterable[Mapping[str, Any]]) -> Features:
+    def encode(self, rows: Iterable[Mapping[str, Any]]) -> EncodedFeatures:
         """The matrix of some rows; each has at least one feature of each column."""
         counts: list[int] = []
         codes: list[int] = []
@@ -198,12 +203,12 @@ class Encoding:
                 base += column.size
             counts.append(len(codes) - before)
         offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
-        return Features(offsets, np.array(codes, dtype=np.int32), np.array(weights, dtype=np.float32), self.size)
+        return EncodedFeatures(offsets, np.array(codes, dtype=np.int32), np.array(weights, dtype=np.float32), self.size)
 
-    def of_catalog(self, facts: Facts) -> Features:
+    def of_catalog(self, facts: ItemFeatures) -> EncodedFeatures:
         """The matrix of a whole catalogue; PAD, row 0, has no features."""
         found = self.encode(facts.rows[1:])
-        return Features(np.concatenate([[0], found.offsets]), found.codes, found.weights, found.size)
+        return EncodedFeatures(np.concatenate([[0], found.offsets]), found.codes, found.weights, found.size)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything to save, by name; the words themselves are not in it."""
@@ -214,45 +219,47 @@ class Encoding:
         return out
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray]) -> "Encoding":
+    def restore(cls, arrays: Mapping[str, np.ndarray]) -> "FeatureEncoding":
         """What ``arrays`` gave."""
         names = json.loads(arrays["columns"].tobytes())
         return cls(
             tuple(
-                Column(name, kind, arrays[f"{i}.hashes"], arrays[f"{i}.numbers"], width)
+                FeatureColumn(name, kind, arrays[f"{i}.hashes"], arrays[f"{i}.numbers"], width)
                 for i, (name, kind, width) in enumerate(names)
             )
         )
 
 
-def parts(value: Any, kind: str) -> Iterator[str]:
+def cell_values(value: Any, kind: str) -> Iterator[str]:
     """The values in one cell: the words of a text, the members of a list, a category itself; of a missing one none."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return
     if kind == "text":
-        yield from words(str(value))
+        yield from tokenize(str(value))
     elif kind == "list" and isinstance(value, list | tuple):
         yield from (text for part in value if part is not None and (text := str(part).strip()))
     elif text := str(value).strip():
         yield text
 
 
-def _learn(name: str, kind: str, cells: Sequence[tuple[Any, int]], config: FeatureConfig) -> Column:
+def _learn(name: str, kind: str, cells: Sequence[tuple[Any, int]], config: FeatureConfig) -> FeatureColumn:
     """``cells``: values, and how often each counts."""
     none, empty = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64)
     if kind == "number":
         numbers = [(number, n) for cell, n in cells if (number := _number(cell)) is not None]
-        return Column(name, kind, none, _scale(np.repeat([number for number, _ in numbers], [n for _, n in numbers])))
+        return FeatureColumn(
+            name, kind, none, _scale(np.repeat([number for number, _ in numbers], [n for _, n in numbers]))
+        )
     if kind == "vector":
         widths = Counter(len(vector) for cell, _ in cells if (vector := _vector(cell)) is not None)
-        return Column(name, kind, none, empty, widths.most_common(1)[0][0] if widths else 0)
+        return FeatureColumn(name, kind, none, empty, widths.most_common(1)[0][0] if widths else 0)
     counts: Counter[int] = Counter()
     for cell, n in cells:
-        for hashed in {_hash(part) for part in parts(cell, kind)}:
+        for hashed in {_hash(part) for part in cell_values(cell, kind)}:
             counts[hashed] += n
     often = sorted((-count, hashed) for hashed, count in counts.items() if count >= config.min_items)
     kept = sorted(hashed for _, hashed in often[: config.most_values])
-    return Column(name, kind, np.array(kept, dtype=np.int64), empty)
+    return FeatureColumn(name, kind, np.array(kept, dtype=np.int64), empty)
 
 
 def _scale(values: np.ndarray) -> np.ndarray:

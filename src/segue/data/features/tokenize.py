@@ -8,7 +8,7 @@ _HAN = "\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0
 _RUN = re.compile(rf"[{_HAN}]+|[^\W_{_HAN}]+")
 
 
-def words(text: str) -> list[str]:
+def tokenize(text: str) -> list[str]:
     """Each word once, in the order of the text, without case and with one spelling of full and half width.
 
     >>> words("Green tea, GREEN cup")

@@ -11,13 +11,13 @@ prefixes     a b<TAB>c      a test case: after a and b came c
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segue.data.readers.raw_table import ROW, Raw, broken, open_text, printable
+from segue.data.readers.raw_table import ROW, RawTable, is_undecodable, open_text, to_printable
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-def read_sequences(path: Path) -> Raw:
+def read_sequences(path: Path) -> RawTable:
     """One person a line, oldest item first. A line without items is set aside."""
     import polars as pl
 
@@ -25,7 +25,7 @@ def read_sequences(path: Path) -> Raw:
     return _named(line, pl.col("parts").list.len() >= 2, "a person without items")
 
 
-def read_pairs(path: Path) -> Raw:
+def read_pairs(path: Path) -> RawTable:
     """One event a line, each person's in order."""
     import polars as pl
 
@@ -33,19 +33,19 @@ def read_pairs(path: Path) -> Raw:
     return _named(line, pl.col("parts").list.len() == 2, "not two fields")
 
 
-def read_sessions(path: Path) -> Raw:
+def read_sessions(path: Path) -> RawTable:
     """One session a line, oldest item first."""
-    return Raw(_numbered(_lines(path, "sessions")), ordered=True)
+    return RawTable(_numbered(_lines(path, "sessions")), ordered=True)
 
 
-def read_prefixes(path: Path) -> Raw:
+def read_prefixes(path: Path) -> RawTable:
     """One case a line; its label is the last item. A line without a TAB or with two labels is set aside."""
     import polars as pl
 
     line = _lines(path, "prefixes")
     right = pl.col("line").str.contains(r"^\S.*\t[ ]*\S+$")
     rejected = _refused(line.filter(~right), "not 'items, TAB, one label'")
-    return Raw(_numbered(line.filter(right)), rejected, ordered=True, labelled=True)
+    return RawTable(_numbered(line.filter(right)), rejected, ordered=True, is_labeled_test=True)
 
 
 def _lines(path: Path, format: str) -> "pl.DataFrame":
@@ -54,21 +54,21 @@ def _lines(path: Path, format: str) -> "pl.DataFrame":
 
     with open_text(path) as file:
         text = file.read()
-    if broken(text) or "\x00" in text:
+    if is_undecodable(text) or "\x00" in text:
         raise ValueError(f"{path} is not text, so it cannot be read as {format}.")
     line = pl.DataFrame({"line": text.split("\n")}).with_row_index(ROW, offset=1)
     line = line.with_columns(pl.col("line").str.strip_chars()).filter(pl.col("line") != "")
     return line.with_columns(pl.col("line").str.replace_all(r"\s+", " ").str.split(" ").alias("parts"))
 
 
-def _named(line: "pl.DataFrame", right: "pl.Expr", reason: str) -> Raw:
+def _named(line: "pl.DataFrame", right: "pl.Expr", reason: str) -> RawTable:
     """Lines that begin with the person."""
     import polars as pl
 
     rows = line.filter(right).select(
         ROW, pl.col("parts").list.first().alias("user_id"), pl.col("parts").list.slice(1).alias("item_id")
     )
-    return Raw(rows.explode("item_id"), _refused(line.filter(~right), reason), ordered=True)
+    return RawTable(rows.explode("item_id"), _refused(line.filter(~right), reason), ordered=True)
 
 
 def _numbered(line: "pl.DataFrame") -> "pl.DataFrame":
@@ -81,4 +81,4 @@ def _numbered(line: "pl.DataFrame") -> "pl.DataFrame":
 
 
 def _refused(line: "pl.DataFrame", reason: str) -> list[tuple[int, str, str]]:
-    return [(row, reason, printable(text)) for row, text in line.select(ROW, "line").iter_rows()]
+    return [(row, reason, to_printable(text)) for row, text in line.select(ROW, "line").iter_rows()]

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 
-from segue.data.read_report import listed
+from segue.data.read_report import shorten_list
 
 KNOWN_NAMES: dict[str, tuple[str, ...]] = {
     "user_id": (
@@ -25,7 +25,7 @@ KNOWN_NAMES: dict[str, tuple[str, ...]] = {
 """Our name -> spellings, without case and punctuation, the likeliest first."""
 
 
-def choose(found: Iterable[str], wanted: Mapping[str, str] | None) -> tuple[dict[str, str], list[str]]:
+def assign_column_roles(found: Iterable[str], wanted: Mapping[str, str] | None) -> tuple[dict[str, str], list[str]]:
     """(our name -> the log's column, sentences about what was guessed). ``wanted`` settles columns by hand.
 
     ValueError when a wanted column is not there, or when none can be guessed for the item and neither for the person
@@ -37,7 +37,7 @@ def choose(found: Iterable[str], wanted: Mapping[str, str] | None) -> tuple[dict
         if ours not in KNOWN_NAMES:
             raise ValueError(f"There is no column role '{ours}'. Known roles: {', '.join(KNOWN_NAMES)}.")
         if theirs not in columns:
-            raise ValueError(f"The log has no column '{theirs}' for {ours}. Its columns: {listed(columns)}.")
+            raise ValueError(f"The log has no column '{theirs}' for {ours}. Its columns: {shorten_list(columns)}.")
     notes = _guess(columns, chosen)
     if "user_id" not in chosen and "session_id" in chosen:
         chosen["user_id"] = chosen["session_id"]
@@ -46,7 +46,7 @@ def choose(found: Iterable[str], wanted: Mapping[str, str] | None) -> tuple[dict
         if ours not in chosen:
             raise ValueError(
                 f"No column of this log looks like {ours}; name it, for example {ours}=NAME. "
-                f"Its columns: {listed(columns)}."
+                f"Its columns: {shorten_list(columns)}."
             )
     if chosen["user_id"] == chosen["item_id"]:
         raise ValueError(f"Column '{chosen['item_id']}' cannot be both user_id and item_id.")

@@ -4,29 +4,29 @@ from typing import Any
 
 import numpy as np
 
-from segue.data.readers.json_lines import KindColumn
-from segue.data.readers.raw_table import ROW, Raw
+from segue.data.readers.json_lines import MixedTypeColumn
+from segue.data.readers.raw_table import ROW, RawTable
 
 
-def from_table(source: Any) -> Raw:
+def read_data_frame(source: Any) -> RawTable:
     """A Polars, pandas or Arrow table; ValueError for anything else."""
     import polars as pl
 
     if isinstance(source, pl.LazyFrame):
         source = source.collect()
     if isinstance(source, pl.DataFrame):
-        return Raw(source.with_row_index(ROW, offset=1))
+        return RawTable(source.with_row_index(ROW, offset=1))
     kind = f"{type(source).__module__.split('.')[0]}.{type(source).__name__}"
     if kind == "pandas.DataFrame":
         return _from_pandas(source)
     if kind == "pyarrow.Table":
         table = pl.from_arrow(source)
         assert isinstance(table, pl.DataFrame)
-        return Raw(table.with_row_index(ROW, offset=1))
+        return RawTable(table.with_row_index(ROW, offset=1))
     raise ValueError(f"A log is read from a path or a Polars, pandas or Arrow table, not from {kind}.")
 
 
-def _from_pandas(source: Any) -> Raw:
+def _from_pandas(source: Any) -> RawTable:
     """Columns of Python objects may mix 1 with "1", which would look alike as text."""
     import polars as pl
 
@@ -36,13 +36,13 @@ def _from_pandas(source: Any) -> Raw:
     for name in source.columns:
         values = _values(source[name])
         if isinstance(values, list):
-            column = KindColumn()
+            column = MixedTypeColumn()
             column.add(0, values)
             if column.mixed:
                 mixed[str(name)] = column.odd(str(name), places)
                 values = column.series(len(values))
         columns[str(name)] = values
-    return Raw(pl.DataFrame(columns, strict=False), mixed=mixed)
+    return RawTable(pl.DataFrame(columns, strict=False), mixed=mixed)
 
 
 def _values(column: Any) -> Any:

@@ -10,25 +10,25 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segue.data.readers.raw_table import ROW, Raw, Reject, broken, open_bytes, open_text, printable
+from segue.data.readers.raw_table import ROW, RawTable, RejectedRow, is_undecodable, open_bytes, open_text, to_printable
 
 if TYPE_CHECKING:
     import polars as pl
 
 BLOCK = 20_000
 """Rows that are Python objects at one time."""
-LONGEST_ROW = 200
+MAX_ROW_CHARS = 200
 """Lines that one quoted row may span; a quotation mark that is open for longer is a fault."""
 
 
-def read_recbole(path: Path) -> Raw:
+def read_recbole(path: Path) -> RawTable:
     """Tab-separated with a typed header, ``user_id:token``; quotation marks mean nothing there."""
     raw = read_delimited(path, separator="\t", quoted=False)
     raw.frame = raw.frame.rename({c: c.split(":")[0] for c in raw.frame.columns if ":" in c})
     return raw
 
 
-def read_delimited(path: Path, *, separator: str, quoted: bool = True) -> Raw:
+def read_delimited(path: Path, *, separator: str, quoted: bool = True) -> RawTable:
     """A table with a header; one that holds no comma may be separated by ``;``, TAB or ``|``. ValueError where its
     first line is no header of two columns at least."""
     header, notes = _header(path, separator, quoted), []
@@ -37,12 +37,12 @@ def read_delimited(path: Path, *, separator: str, quoted: bool = True) -> Raw:
         header, notes = _header(path, separator, quoted), [f"Fields are separated by {separator!r}."]
     if len(header) < 2:
         raise ValueError(f"{path} has one column only; is it separated by {separator!r}?")
-    raw = _fast(path, header, separator, quoted) or _carefully(path, header, separator, quoted)
+    raw = _read_with_polars(path, header, separator, quoted) or _read_row_by_row(path, header, separator, quoted)
     raw.notes += notes
     return raw
 
 
-def _fast(path: Path, header: list[str], separator: str, quoted: bool) -> Raw | None:
+def _read_with_polars(path: Path, header: list[str], separator: str, quoted: bool) -> RawTable | None:
     """None where the fast reader fails or may have misread."""
     import polars as pl
 
@@ -62,16 +62,16 @@ def _fast(path: Path, header: list[str], separator: str, quoted: bool) -> Raw | 
     texts = pl.col(pl.String)
     if any(frame.select((texts == "").any()).row(0)):  # nothing between quotation marks is nothing
         frame = frame.with_columns(pl.when(texts != "").then(texts).name.keep())
-    return Raw(frame)
+    return RawTable(frame)
 
 
 def _header(path: Path, separator: str, quoted: bool) -> list[str]:
     with open_text(path) as text:
         try:
-            header = next(_reader(islice(text, LONGEST_ROW), separator, quoted), [])
+            header = next(_reader(islice(text, MAX_ROW_CHARS), separator, quoted), [])
         except csv.Error:
             header = ["\x00"]
-    if any(broken(name) or "\x00" in name for name in header):
+    if any(is_undecodable(name) or "\x00" in name for name in header):
         raise ValueError(f"{path} is not a table of text: its first line is no list of column names.")
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
@@ -107,11 +107,11 @@ def _may_be_misread(path: Path, frame: "pl.DataFrame", separator: str) -> bool:
     return short or lone_returns > 0 or last == separator.encode()
 
 
-def _carefully(path: Path, header: list[str], separator: str, quoted: bool) -> Raw:
+def _read_row_by_row(path: Path, header: list[str], separator: str, quoted: bool) -> RawTable:
     """Row by row: what does not fit is set aside with its line and text, and the rest is kept."""
     import polars as pl
 
-    rejected: list[Reject] = []
+    rejected: list[RejectedRow] = []
     with open_text(path) as text:
         records = _records(text, separator, quoted, len(header))
         next(records)
@@ -119,19 +119,19 @@ def _carefully(path: Path, header: list[str], separator: str, quoted: bool) -> R
         blocks = [_block([], header)]
         while block := list(islice(good, BLOCK)):
             blocks.append(_block(block, header))
-    return Raw(pl.concat(blocks), rejected)
+    return RawTable(pl.concat(blocks), rejected)
 
 
 def _good(
-    records: Iterable[tuple[int, list[str], str, str | None]], rejected: list[Reject]
+    records: Iterable[tuple[int, list[str], str, str | None]], rejected: list[RejectedRow]
 ) -> Iterator[tuple[int, list[str]]]:
     """(line, fields) of the rows that fit; the others go to ``rejected``."""
     for line, fields, whole, trouble in records:
-        reason = trouble or ("not UTF-8" if broken(whole) else None)
+        reason = trouble or ("not UTF-8" if is_undecodable(whole) else None)
         if reason is None:
             yield line, fields
         else:
-            rejected.append((line, reason, printable(whole)))
+            rejected.append((line, reason, to_printable(whole)))
 
 
 def _block(rows: list[tuple[int, list[str]]], header: list[str]) -> "pl.DataFrame":
@@ -170,7 +170,7 @@ def _records(
             if any(part.strip("\r\n") for part in taken):
                 yield line, fields, "".join(taken), trouble
             line += len(taken)
-            if len(taken) == LONGEST_ROW:
+            if len(taken) == MAX_ROW_CHARS:
                 break  # a row of just so many lines has used its reader up
             taken.clear()
 
@@ -193,5 +193,5 @@ def _noted(lines: Iterable[str], into: list[str]) -> Iterator[str]:
     for line in lines:
         into.append(line)
         yield line
-        if len(into) >= LONGEST_ROW:
+        if len(into) >= MAX_ROW_CHARS:
             return

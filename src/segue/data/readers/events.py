@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segue.config.decode import distribute
-from segue.data.preprocessing import Trim, trim
+from segue.config.decode import split_by_config
+from segue.data.preprocessing import PreprocessingConfig, preprocess
 from segue.data.read_report import ReadReport
 from segue.data.readers import rejected_rows, timestamps
-from segue.data.readers.column_roles import choose
-from segue.data.readers.data_frames import from_table
+from segue.data.readers.column_roles import assign_column_roles
+from segue.data.readers.data_frames import read_data_frame
 from segue.data.readers.formats import guess_format, read_raw
-from segue.data.readers.ids import to_text
+from segue.data.readers.ids import ids_to_text
 from segue.data.readers.options import ReadOptions
-from segue.data.readers.raw_table import ROW, Raw, Reject
+from segue.data.readers.raw_table import ROW, RawTable, RejectedRow
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,29 +35,29 @@ def read_events(source: Any, *, format: str = "auto", **options: Any) -> EventLo
     >>> read_events(shop).report.lines()[0]
     'the table: 3 rows read, 3 events kept.'
     """
-    shares = distribute({"format": format, **options}, {"read": ReadOptions, "trim": Trim})
-    chosen, wanted = ReadOptions(**shares["read"]), Trim(**shares["trim"])
+    shares = split_by_config({"format": format, **options}, {"read": ReadOptions, "trim": PreprocessingConfig})
+    chosen, wanted = ReadOptions(**shares["read"]), PreprocessingConfig(**shares["trim"])
     if isinstance(source, str | Path):
         path = Path(source)
         kind = guess_format(path) if chosen.format == "auto" else chosen.format
-        return trim(_build(read_raw(path, kind), str(path), kind, chosen), wanted)
-    return trim(_build(from_table(source), "the table", "table", chosen), wanted)
+        return preprocess(_build(read_raw(path, kind), str(path), kind, chosen), wanted)
+    return preprocess(_build(read_data_frame(source), "the table", "table", chosen), wanted)
 
 
-def _build(raw: Raw, source: str, kind: str, options: ReadOptions) -> EventLog:
+def _build(raw: RawTable, source: str, kind: str, options: ReadOptions) -> EventLog:
     """Raw columns -> a log: the condition, then ids and times, then what is left."""
     import polars as pl
 
     rows_read = raw.frame.height + len(raw.rejected)
-    columns, notes = choose([c for c in raw.frame.columns if c != ROW], options.columns)
+    columns, notes = assign_column_roles([c for c in raw.frame.columns if c != ROW], options.columns)
     frame = raw.frame if options.where is None else _where(raw.frame, options.where, columns)
     left_out = raw.frame.height - frame.height
     ready, more, has_times = _columns(frame, columns, raw.ordered, options)
     mixed = {
         place: why for role in rejected_rows.IDS for place, why in raw.mixed.get(columns.get(role, ""), {}).items()
     }
-    suspect = rejected_rows.suspicious(ready) | frame[ROW].is_in(list(mixed))
-    aside = rejected_rows.set_aside(
+    suspect = rejected_rows.has_invalid_cell(ready) | frame[ROW].is_in(list(mixed))
+    aside = rejected_rows.reject_rows(
         frame.filter(suspect), columns, {role: column.filter(suspect) for role, column in ready.items()}, mixed
     )
     others = [c for c in frame.columns if c != ROW and c not in columns.values() and c not in ready]
@@ -74,14 +74,14 @@ def _build(raw: Raw, source: str, kind: str, options: ReadOptions) -> EventLog:
         columns,
         tuple(dict.fromkeys([*raw.notes, *notes, *more])),
         rows_read,
-        rejected_rows.count(refused),
+        rejected_rows.count_by_reason(refused),
         left_out,
         path,
     )
-    return EventLog(kept, has_times, report, raw.labelled)
+    return EventLog(kept, has_times, report, raw.is_labeled_test)
 
 
-def _why_none(refused: list[Reject], left_out: int) -> str:
+def _why_none(refused: list[RejectedRow], left_out: int) -> str:
     told = f" {left_out} were left out by the condition." if left_out else ""
     if refused:
         row, reason, _ = min(refused)
@@ -91,11 +91,11 @@ def _why_none(refused: list[Reject], left_out: int) -> str:
     return told
 
 
-def _settle(refused: list[Reject], source: str, options: ReadOptions) -> str | None:
+def _settle(refused: list[RejectedRow], source: str, options: ReadOptions) -> str | None:
     """Writes the refused rows where that was asked; ValueError where there shall be none."""
     path = None if options.rejected is None else Path(options.rejected)
     if path is not None:
-        rejected_rows.write(path, refused)
+        rejected_rows.write_rejected_rows(path, refused)
     if refused and options.strict:
         row, reason, _ = min(refused)
         raise ValueError(f"{source} row {row}: {reason}. {len(refused)} such rows; leave out strict to set them aside.")
@@ -140,7 +140,7 @@ def _columns(
     notes: list[str] = []
     for role in rejected_rows.IDS:
         if role in columns:
-            ready[role], more = to_text(frame[columns[role]], role)
+            ready[role], more = ids_to_text(frame[columns[role]], role)
             notes += more
     has_times = not ordered and "timestamp" in columns
     if has_times:

@@ -11,7 +11,7 @@ from pathlib import Path
 from segue.data.readers import benchmark_text
 from segue.data.readers.delimited import read_delimited, read_recbole
 from segue.data.readers.json_lines import read_json, read_json_lines
-from segue.data.readers.raw_table import ROW, Raw
+from segue.data.readers.raw_table import ROW, RawTable
 
 BY_SUFFIX = {
     ".csv": "csv",
@@ -29,24 +29,24 @@ BY_SUFFIX = {
 }
 
 
-def read_parquet(path: Path) -> Raw:
+def read_parquet(path: Path) -> RawTable:
     """Typed columns."""
     import polars as pl
 
-    return Raw(pl.read_parquet(path).with_row_index(ROW, offset=1))
+    return RawTable(pl.read_parquet(path).with_row_index(ROW, offset=1))
 
 
-def read_arrow(path: Path) -> Raw:
+def read_arrow(path: Path) -> RawTable:
     """An Arrow IPC file, also called Feather; or a stream."""
     import polars as pl
 
     with path.open("rb") as file:
         is_file = file.read(6) == b"ARROW1"
     frame = pl.read_ipc(path) if is_file else pl.read_ipc_stream(path)
-    return Raw(frame.with_row_index(ROW, offset=1))
+    return RawTable(frame.with_row_index(ROW, offset=1))
 
 
-FORMATS: dict[str, Callable[[Path], Raw]] = {
+FORMATS: dict[str, Callable[[Path], RawTable]] = {
     "csv": partial(read_delimited, separator=","),
     "tsv": partial(read_delimited, separator="\t"),
     "jsonl": read_json_lines,
@@ -70,7 +70,7 @@ def guess_format(path: Path) -> str:
     raise ValueError(f"The ending of {path.name} does not say its format; name one of: {', '.join(FORMATS)}.")
 
 
-def read_raw(path: Path, format: str) -> Raw:
+def read_raw(path: Path, format: str) -> RawTable:
     """Reads a file. ValueError in one sentence where it is missing, empty or not of that format at all."""
     import polars as pl
 

@@ -7,14 +7,14 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-LONGEST = 512
+MAX_ID_CHARS = 512
 """Characters of an id; longer ones are a fault in the log (and a way to fill a server's memory)."""
 
 
 CONTROL = r"[\x00-\x1f\x7f]"
 
 
-def to_text(column: "pl.Series", role: str) -> "tuple[pl.Series, list[str]]":
+def ids_to_text(column: "pl.Series", role: str) -> "tuple[pl.Series, list[str]]":
     """(String, notes). Whole numbers become their decimal digits, also where missing values turned them into floats;
     a number with a fraction becomes null, for which ``fault`` has the reason. ValueError for true and false."""
     import polars as pl
@@ -32,17 +32,17 @@ def to_text(column: "pl.Series", role: str) -> "tuple[pl.Series, list[str]]":
     raise ValueError(f"Column '{column.name}' holds {column.dtype}, so it cannot be {role}: ids are text or numbers.")
 
 
-def usable(text: "pl.Series") -> "pl.Series":
+def is_valid_id(text: "pl.Series") -> "pl.Series":
     """bool: whether each id can name something; cheap, for the many rows that are fine."""
-    return text.is_not_null() & (text != "") & (text.str.len_bytes() <= LONGEST) & ~text.str.contains(CONTROL)
+    return text.is_not_null() & (text != "") & (text.str.len_bytes() <= MAX_ID_CHARS) & ~text.str.contains(CONTROL)
 
 
-def fault(text: str | None, role: str, missing: bool) -> str | None:
+def invalid_id_reason(text: str | None, role: str, missing: bool) -> str | None:
     """Why one id is refused, for the few rows that are not; None where it is fine after all."""
     if text is None and not missing:
         return f"{role} is not a whole number"
     if not text:
         return f"{role} is missing"
-    if len(text) > LONGEST:
-        return f"{role} is longer than {LONGEST} characters"
+    if len(text) > MAX_ID_CHARS:
+        return f"{role} is longer than {MAX_ID_CHARS} characters"
     return f"{role} holds a control character" if re.search(CONTROL, text) else None

@@ -10,29 +10,29 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from segue.data.readers.raw_table import ROW, Raw, Reject, open_bytes, printable
+from segue.data.readers.raw_table import ROW, RawTable, RejectedRow, open_bytes, to_printable
 
 if TYPE_CHECKING:
     import polars as pl
 
 BLOCK = 20_000
 """Lines that are Python objects at one time."""
-HUGE = "number beyond 64 bits"
+MAX_EXACT_INTEGER = "number beyond 64 bits"
 
 
-def read_json_lines(path: Path) -> Raw:
+def read_json_lines(path: Path) -> RawTable:
     """ValueError where no line is an object."""
     import polars as pl
 
-    rejected: list[Reject] = []
+    rejected: list[RejectedRow] = []
     lines: list[int] = []
-    columns: dict[str, KindColumn] = {}
+    columns: dict[str, MixedTypeColumn] = {}
     with open_bytes(path) as file:
         good = _objects(file, rejected)
         while block := list(islice(good, BLOCK)):
             rows = [row for _, row in block]
             for name in dict.fromkeys(name for row in rows for name in row if name != ROW):
-                columns.setdefault(name, KindColumn()).add(len(lines), [row.get(name) for row in rows])
+                columns.setdefault(name, MixedTypeColumn()).add(len(lines), [row.get(name) for row in rows])
             lines += [line for line, _ in block]
     if not lines:
         raise ValueError(f"{path} holds no JSON object, one on each line.")
@@ -40,10 +40,10 @@ def read_json_lines(path: Path) -> Raw:
         {ROW: pl.Series(lines, dtype=pl.UInt32)} | {name: column.series(len(lines)) for name, column in columns.items()}
     )
     mixed = {name: column.odd(name, lines) for name, column in columns.items() if column.mixed}
-    return Raw(frame, rejected, mixed=mixed)
+    return RawTable(frame, rejected, mixed=mixed)
 
 
-def read_json(path: Path) -> Raw:
+def read_json(path: Path) -> RawTable:
     """A list of objects in one piece, as small tables come; a file of lines is read as such. ValueError for others."""
     import polars as pl
 
@@ -56,17 +56,17 @@ def read_json(path: Path) -> Raw:
             return read_json_lines(path)
         raise ValueError(f"{path} is not a JSON list of objects.") from None
     places = range(1, len(rows) + 1)
-    columns = {name: KindColumn() for name in dict.fromkeys(name for row in rows for name in row if name != ROW)}
+    columns = {name: MixedTypeColumn() for name in dict.fromkeys(name for row in rows for name in row if name != ROW)}
     for name, column in columns.items():
         column.add(0, [row.get(name) for row in rows])
     frame = pl.DataFrame(
         {ROW: pl.Series(places, dtype=pl.UInt32)} | {name: column.series(len(rows)) for name, column in columns.items()}
     )
-    return Raw(frame, mixed={name: column.odd(name, places) for name, column in columns.items() if column.mixed})
+    return RawTable(frame, mixed={name: column.odd(name, places) for name, column in columns.items() if column.mixed})
 
 
 @dataclass
-class KindColumn:
+class MixedTypeColumn:
     """Values of one name, kept by their kinds: (first row, kind, rows or None for all of the block, values)."""
 
     parts: list[tuple[int, str, list[int] | None, "pl.Series"]] = field(default_factory=list)
@@ -125,7 +125,7 @@ class KindColumn:
         return pl.concat([*out, pl.Series([None] * (length - done), dtype=dtype)])
 
 
-def _objects(file: Iterable[bytes], rejected: list[Reject]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _objects(file: Iterable[bytes], rejected: list[RejectedRow]) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line, object) of the lines that hold one; other lines go to ``rejected``, blank ones nowhere."""
     decode = msgspec.json.Decoder(dict[str, Any]).decode
     for number, line in enumerate(file, start=1):
@@ -151,7 +151,7 @@ def _kind(value: Any) -> str:
     if isinstance(value, bool):
         return "true/false"
     if isinstance(value, int):
-        return "number" if -(2**63) <= value < 2**63 else HUGE
+        return "number" if -(2**63) <= value < 2**63 else MAX_EXACT_INTEGER
     if isinstance(value, float):
         return "number"
     return "text" if isinstance(value, str) else "nested value" if isinstance(value, dict | list) else "object"
@@ -189,4 +189,4 @@ def _joined(one: "pl.Series", other: "pl.Series") -> "pl.Series":
 
 
 def _text(line: bytes) -> str:
-    return printable(line[:4096].decode("utf-8", "surrogateescape"))
+    return to_printable(line[:4096].decode("utf-8", "surrogateescape"))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from segue.data.readers.timestamps import Unit
+from segue.data.readers.timestamps import TimeUnit
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class ReadOptions:
     """csv, tsv, jsonl, parquet, arrow, recbole, sequences, sessions, pairs, prefixes; auto: by the file's ending."""
     columns: Mapping[str, str] | None = None
     """Our name -> the log's column, for what is not guessed right."""
-    time_unit: Unit = "auto"
+    time_unit: TimeUnit = "auto"
     """Of numbers: s, ms, us, ns; auto: guessed by size."""
     time_format: str | None = None
     """Of text that is not ISO 8601, for example %d/%m/%Y %H:%M."""
@@ -28,9 +28,9 @@ class ReadOptions:
     """Where bad rows are written, as CSV: row, reason, text."""
 
     def __post_init__(self) -> None:
-        if self.time_unit not in get_args(Unit):
+        if self.time_unit not in get_args(TimeUnit):
             raise ValueError(
-                f"There is no unit of time '{self.time_unit}'. Known units: {', '.join(get_args(Unit))}; "
+                f"There is no unit of time '{self.time_unit}'. Known units: {', '.join(get_args(TimeUnit))}; "
                 "for times that are text, give time_format."
             )
         if self.rejected is not None and not Path(self.rejected).absolute().parent.is_dir():

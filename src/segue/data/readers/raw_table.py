@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 ROW = "__row__"
 """The column that holds where a row came from: the line of a text file, else the row number; both from 1."""
-LONGEST_TEXT = 500
+MAX_TEXT_CHARS = 500
 """Characters of a bad row that are written down."""
 
-Reject = tuple[int, str, str]
+RejectedRow = tuple[int, str, str]
 """(row, reason, text) of a row that is set aside."""
 
 
 @dataclass
-class Raw:
+class RawTable:
     """``frame`` with a ROW column; ``rejected``: what is no row at all."""
 
     frame: "pl.DataFrame"
-    rejected: list[Reject] = field(default_factory=list)
+    rejected: list[RejectedRow] = field(default_factory=list)
     ordered: bool = False
     """The format has an order but no times."""
     notes: list[str] = field(default_factory=list)
@@ -31,7 +31,7 @@ class Raw:
     mixed: dict[str, dict[int, str]] = field(default_factory=dict)
     """Columns that mix numbers with texts and stand here as text: place -> reason of the rows with a rarer kind. As
     an id, 1 and "1" would be one from here on, so such rows are refused where the column holds ids."""
-    labelled: bool = False
+    is_labeled_test: bool = False
     """The last event of each row is the label of a fixed test set."""
 
 
@@ -45,11 +45,11 @@ def open_text(path: Path) -> io.TextIOBase:
     return io.TextIOWrapper(open_bytes(path), "utf-8-sig", errors="surrogateescape", newline="")
 
 
-def broken(text: str) -> bool:
+def is_undecodable(text: str) -> bool:
     """Whether text holds a lone surrogate: bytes that were no UTF-8, or an escape that is no character."""
     return any("\ud800" <= c <= "\udfff" for c in text) if not text.isascii() else False
 
 
-def printable(text: str) -> str:
+def to_printable(text: str) -> str:
     """Text that can be written anywhere, and not too much of it."""
-    return text[:LONGEST_TEXT].rstrip("\r\n").encode("utf-8", "backslashreplace").decode()[:LONGEST_TEXT]
+    return text[:MAX_TEXT_CHARS].rstrip("\r\n").encode("utf-8", "backslashreplace").decode()[:MAX_TEXT_CHARS]

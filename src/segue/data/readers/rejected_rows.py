@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segue.data.readers.ids import fault, usable
-from segue.data.readers.raw_table import LONGEST_TEXT, ROW, Reject
+from segue.data.readers.ids import invalid_id_reason, is_valid_id
+from segue.data.readers.raw_table import MAX_TEXT_CHARS, ROW, RejectedRow
 from segue.data.readers.timestamps import LATEST_US
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ IDS = ("user_id", "item_id", "session_id")
 NO_TIME = "timestamp is missing or no time between 1970 and 2200"
 
 
-def suspicious(ready: "Mapping[str, pl.Series]") -> "pl.Series":
+def has_invalid_cell(ready: "Mapping[str, pl.Series]") -> "pl.Series":
     """bool: rows that need a closer look. Cheap and never too lenient: most rows of most logs are done with it."""
-    fine, *others = (usable(ready[role]) for role in IDS if role in ready)
+    fine, *others = (is_valid_id(ready[role]) for role in IDS if role in ready)
     for other in others:
         fine &= other
     if "timestamp" in ready:
@@ -27,9 +27,9 @@ def suspicious(ready: "Mapping[str, pl.Series]") -> "pl.Series":
     return ~fine.fill_null(False)
 
 
-def set_aside(
+def reject_rows(
     suspects: "pl.DataFrame", columns: Mapping[str, str], ready: "Mapping[str, pl.Series]", mixed: Mapping[int, str]
-) -> list[Reject]:
+) -> list[RejectedRow]:
     """Those of the suspects that are refused; of several reasons the first is told. ``mixed``: place -> reason."""
     places = suspects[ROW].to_list()
     reasons: list[str | None] = [mixed.get(place) for place in places]
@@ -38,19 +38,19 @@ def set_aside(
             original = suspects[columns[role]]
             missing = (original.fill_nan(None) if original.dtype.is_float() else original).is_null().to_list()
             for i, text in enumerate(ready[role].to_list()):
-                reasons[i] = reasons[i] or fault(text, role, missing[i])
+                reasons[i] = reasons[i] or invalid_id_reason(text, role, missing[i])
     for i, moment in enumerate(ready["timestamp"].to_list() if "timestamp" in ready else ()):
         if moment is None or not 0 <= moment <= LATEST_US:
             reasons[i] = reasons[i] or NO_TIME
     texts = (",".join("" if v is None else str(v) for v in row) for row in suspects.drop(ROW).iter_rows())
     return [
-        (place, reason, text[:LONGEST_TEXT])
+        (place, reason, text[:MAX_TEXT_CHARS])
         for place, reason, text in zip(places, reasons, texts, strict=True)
         if reason is not None
     ]
 
 
-def count(rejects: Iterable[Reject]) -> dict[str, int]:
+def count_by_reason(rejects: Iterable[RejectedRow]) -> dict[str, int]:
     """Rows by reason, the commonest first."""
     counts: dict[str, int] = {}
     for _, reason, _ in rejects:
@@ -58,7 +58,7 @@ def count(rejects: Iterable[Reject]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda pair: -pair[1]))
 
 
-def write(path: Path, rejects: Iterable[Reject]) -> None:
+def write_rejected_rows(path: Path, rejects: Iterable[RejectedRow]) -> None:
     """A CSV with row, reason, text, by row; only its head where nothing was refused."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)

@@ -5,14 +5,16 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import polars as pl
 
-Unit = Literal["auto", "s", "ms", "us", "ns"]
-PER_UNIT = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
+TimeUnit = Literal["auto", "s", "ms", "us", "ns"]
+US_PER_UNIT = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
 LATEST_US = 7_258_118_400_000_000
 """The year 2200: a later time is a fault in the log, and so is one before 1970."""
 FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M")
 
 
-def to_microseconds(column: "pl.Series", unit: Unit = "auto", pattern: str | None = None) -> "tuple[pl.Series, str]":
+def to_microseconds(
+    column: "pl.Series", unit: TimeUnit = "auto", pattern: str | None = None
+) -> "tuple[pl.Series, str]":
     """(int64 with null where a value is no time, the guess in a sentence).
 
     Numbers are an epoch count whose unit is guessed by size; text may also be ISO 8601, with a zone or without (then
@@ -55,7 +57,7 @@ def _from_temporal(column: "pl.Series") -> "tuple[pl.Series, str]":
     return column.cast(pl.Datetime("us", "UTC" if zone else None)).cast(pl.Int64), note
 
 
-def _from_numbers(column: "pl.Series", unit: Unit) -> "tuple[pl.Series, str]":
+def _from_numbers(column: "pl.Series", unit: TimeUnit) -> "tuple[pl.Series, str]":
     """Epoch counts. Seconds as floats keep their microseconds: 1e9 * 1e6 is far below 2**53."""
     import polars as pl
 
@@ -68,12 +70,12 @@ def _from_numbers(column: "pl.Series", unit: Unit) -> "tuple[pl.Series, str]":
         note = f"Times are taken as epoch {unit}, guessed from their size."
     if column.dtype.is_integer() and unit != "ns":
         wide = column.cast(pl.Int64, strict=False)
-        bound = LATEST_US // int(PER_UNIT[unit])
-        scaled = pl.select(pl.when(wide.abs() <= bound).then(wide * int(PER_UNIT[unit]))).to_series()
+        bound = LATEST_US // int(US_PER_UNIT[unit])
+        scaled = pl.select(pl.when(wide.abs() <= bound).then(wide * int(US_PER_UNIT[unit]))).to_series()
         return scaled, note
     if column.dtype.is_integer():
         return column.cast(pl.Int64, strict=False) // 1000, note
-    micro = (column.cast(pl.Float64) * PER_UNIT[unit]).round()
+    micro = (column.cast(pl.Float64) * US_PER_UNIT[unit]).round()
     micro = pl.select(pl.when(micro.is_finite() & (micro.abs() <= 2 * LATEST_US)).then(micro)).to_series()
     return micro.cast(pl.Int64), note
 

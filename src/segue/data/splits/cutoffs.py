@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from segue.data.catalog import PAD, Catalog
-from segue.data.evaluation_cases import Cases
+from segue.data.evaluation_cases import EvaluationCases
 from segue.data.sequences import Sequences
 
 if TYPE_CHECKING:
     from segue.data.item_table import ItemTable
 
 
-def two_moments(times_N: np.ndarray, test: float, validation: float) -> tuple[int, int]:
+def cutoff_times(times_N: np.ndarray, test: float, validation: float) -> tuple[int, int]:
     """(validation begins, test begins): the last ``test`` of the times lie at or after the second, and the last
     ``validation`` of those before it at or after the first. Equal times are never parted, so the shares are not exact.
 
@@ -51,7 +51,7 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(known)}, got '{value}'.")
 
 
-def before(sequences: Sequences, moment: int) -> Sequences:
+def events_before(sequences: Sequences, moment: int) -> Sequences:
     """Each row's events before the moment; no event is copied."""
     assert sequences.times is not None
     row_N, where_N = sequences.positions()
@@ -67,11 +67,11 @@ def item_mask(sequences: Sequences, size: int) -> np.ndarray:
     return present_V
 
 
-def known(sequences: Sequences, catalog: Catalog, listed: "ItemTable | None") -> np.ndarray:
+def map_to_catalog(sequences: Sequences, catalog: Catalog, listed: "ItemTable | None") -> np.ndarray:
     """bool [V]: the items that can be asked for, because they occur or because the items table lists them."""
     known_V = item_mask(sequences, catalog.size)
     if listed is not None:
-        known_V[catalog.index(listed.ids)] = True
+        known_V[catalog.to_indices(listed.ids)] = True
         known_V[PAD] = False
     return known_V
 
@@ -80,39 +80,41 @@ def restrict(
     sequences: Sequences, names: tuple[str, ...], kept: Sequences, listed: "ItemTable | None" = None
 ) -> tuple[Catalog, Sequences]:
     """(the catalogue of what occurs in ``kept``, or is listed; all rows indexed by it): items outside become PAD."""
-    present_V = known(kept, Catalog(names), listed)
+    present_V = map_to_catalog(kept, Catalog(names), listed)
     index_V = np.where(present_V, np.cumsum(present_V), PAD).astype(np.int32)
     catalog = Catalog(names[i - 1] for i in np.flatnonzero(present_V))
     return catalog, replace(sequences, items=index_V[sequences.items])
 
 
-def spell(moment: int) -> str:
+def format_time(moment: int) -> str:
     """UTC microseconds as people write them, to the second."""
     return str(np.datetime64(moment, "us").astype("datetime64[s]")) + "Z"
 
 
-def picture(train: int, validation: int, test: int, moments: tuple[int, int] | None = None) -> str:
+def draw_timeline(train: int, validation: int, test: int, moments: tuple[int, int] | None = None) -> str:
     """The three parts' sizes in events or rows drawn to scale, at least one character each, and where the cuts lie."""
     sizes = (train, validation, test)
     widths = [max(1, round(60 * size / max(1, sum(sizes)))) for size in sizes]
     lines = ["|".join(letter * width for letter, width in zip("=vT", widths, strict=True))]
     lines.append(f"= train {train:,} | v validation {validation:,} | T test {test:,}")
     if moments is not None:
-        lines.append(f"validation from {spell(moments[0])}, test from {spell(moments[1])}")
+        lines.append(f"validation from {format_time(moments[0])}, test from {format_time(moments[1])}")
     return "\n".join(lines)
 
 
-def fingerprint(catalog: Catalog, sentence: str, parts: tuple[Sequences, Sequences], asked: tuple[Cases, Cases]) -> str:
+def split_fingerprint(
+    catalog: Catalog, sentence: str, parts: tuple[Sequences, Sequences], asked: tuple[EvaluationCases, EvaluationCases]
+) -> str:
     """SHA-256 over the catalogue, the protocol, what trains (train, refit) and what is asked (validation, test)."""
     digest = hashlib.sha256(f"{catalog.fingerprint}\n{sentence}\n".encode())
     for rows in parts:
-        flat = rows.flat()
+        flat = rows.to_contiguous()
         _add(digest, flat.items, flat.stops, flat.times)
     for cases in asked:
         _add(digest, cases.targets, cases.groups, cases.histories.lengths, cases.times)
         digest.update(f"{cases.missed} {sorted(cases.dropped.items())}".encode())
         if cases.futures is not None:
-            flat = cases.futures.flat()
+            flat = cases.futures.to_contiguous()
             _add(digest, flat.items, flat.stops)
     return digest.hexdigest()
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from segue.data.catalog import Catalog
-from segue.data.evaluation_cases import Cases, Split
+from segue.data.evaluation_cases import EvaluationCases, Split
 from segue.data.sequences import Sequences
 from segue.data.splits import cutoffs
-from segue.data.splits.user_sequences import people
+from segue.data.splits.user_sequences import user_sequences
 
 if TYPE_CHECKING:
     from segue.data.event_log import EventLog
@@ -28,7 +28,7 @@ def leave_last_n_out(log: "EventLog", *, n: int = 10) -> Split:
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}.")
-    sequences, names = people(log)
+    sequences, names = user_sequences(log)
     judged = sequences.lengths > 2 * n
     if not judged.any():
         raise ValueError(
@@ -52,14 +52,16 @@ def leave_last_n_out(log: "EventLog", *, n: int = 10) -> Split:
         refit=refit,
         test=test,
         exclude_seen=True,
-        picture=cutoffs.picture(train.num_events, n * len(validation), n * len(test)),
-        fingerprint=cutoffs.fingerprint(catalog, sentence, (train, refit), (validation, test)),
+        picture=cutoffs.draw_timeline(train.num_events, n * len(validation), n * len(test)),
+        fingerprint=cutoffs.split_fingerprint(catalog, sentence, (train, refit), (validation, test)),
     )
 
 
-def _ahead(rows: Sequences, groups: np.ndarray, place: int, n: int) -> Cases:
+def _ahead(rows: Sequences, groups: np.ndarray, place: int, n: int) -> EvaluationCases:
     """The n events from the one ``place`` from the end of every row, asked with everything before them."""
     where = rows.stops - place
     times = None if rows.times is None else rows.times[where]
     futures = rows.within(where, where + n)
-    return Cases(rows.prefixes(np.full(len(rows), -place)), rows.items[where], groups, times, {}, futures=futures)
+    return EvaluationCases(
+        rows.prefixes(np.full(len(rows), -place)), rows.items[where], groups, times, {}, futures=futures
+    )

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from segue.data.catalog import Catalog
-from segue.data.evaluation_cases import Cases, Split
+from segue.data.evaluation_cases import EvaluationCases, Split
 from segue.data.sequences import Sequences
 from segue.data.splits import cutoffs
-from segue.data.splits.user_sequences import people
+from segue.data.splits.user_sequences import user_sequences
 
 if TYPE_CHECKING:
     from segue.data.event_log import EventLog
@@ -25,7 +25,7 @@ def leave_last_out(log: "EventLog") -> Split:
     The catalogue is the whole log's, and seen items are excluded, as published. One person's training events lie
     after another's test event, so trends are known beforehand: print a time split beside it.
     """
-    sequences, names = people(log)
+    sequences, names = user_sequences(log)
     judged = sequences.lengths >= 3
     if not judged.any():
         raise ValueError("Nobody in this log has three events, which leave-last-out needs: use another protocol.")
@@ -47,13 +47,13 @@ def leave_last_out(log: "EventLog") -> Split:
         refit=refit,
         test=test,
         exclude_seen=True,
-        picture=cutoffs.picture(train.num_events, len(validation), len(test)),
-        fingerprint=cutoffs.fingerprint(catalog, sentence, (train, refit), (validation, test)),
+        picture=cutoffs.draw_timeline(train.num_events, len(validation), len(test)),
+        fingerprint=cutoffs.split_fingerprint(catalog, sentence, (train, refit), (validation, test)),
     )
 
 
-def _last(rows: Sequences, groups: np.ndarray, place: int) -> Cases:
+def _last(rows: Sequences, groups: np.ndarray, place: int) -> EvaluationCases:
     """The event ``place`` from the end of every row, asked with everything before it."""
     where = rows.stops - place
     times = None if rows.times is None else rows.times[where]
-    return Cases(rows.prefixes(np.full(len(rows), -place)), rows.items[where], groups, times, {})
+    return EvaluationCases(rows.prefixes(np.full(len(rows), -place)), rows.items[where], groups, times, {})

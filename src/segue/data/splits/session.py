@@ -7,8 +7,8 @@ import numpy as np
 from segue.data.evaluation_cases import Split
 from segue.data.sequences import Sequences
 from segue.data.splits import cutoffs
-from segue.data.splits.targets import every_position, known_positions, labels
-from segue.data.splits.user_sequences import sessions
+from segue.data.splits.targets import all_positions, known_positions, labeled_targets
+from segue.data.splits.user_sequences import session_sequences
 
 if TYPE_CHECKING:
     from segue.data.event_log import EventLog
@@ -29,7 +29,7 @@ def session_split(log: "EventLog", *, test: float = 0.1, validation: float = 0.1
     order.
     """
     whole = log.catalog()
-    everything, meaning = sessions(log, whole, gap_minutes)
+    everything, meaning = session_sequences(log, whole, gap_minutes)
     first, second, moments = _row_cuts(everything, test, validation)
     catalog, rows = cutoffs.restrict(
         everything, whole.ids, _trains(everything, second, moments and moments[1]), log.items
@@ -37,10 +37,12 @@ def session_split(log: "EventLog", *, test: float = 0.1, validation: float = 0.1
     train, refit = _trains(rows, first, moments and moments[0]), _trains(rows, second, moments and moments[1])
     later = refit.take(slice(first, second))
     asked = (
-        known_positions(later, cutoffs.known(train, catalog, log.items)),
-        known_positions(rows.take(slice(second, None)), cutoffs.known(refit, catalog, log.items)),
+        known_positions(later, cutoffs.map_to_catalog(train, catalog, log.items)),
+        known_positions(rows.take(slice(second, None)), cutoffs.map_to_catalog(refit, catalog, log.items)),
     )
-    where = f"from {cutoffs.spell(moments[1])}" if moments else f"the last {len(rows) - second:,} of {len(rows):,}"
+    where = (
+        f"from {cutoffs.format_time(moments[1])}" if moments else f"the last {len(rows) - second:,} of {len(rows):,}"
+    )
     sentence = (
         f"session split: sessions that begin in the test part ({where}) judge at every position from the second; "
         f"{meaning}; items unknown to training taken out; seen items not excluded"
@@ -53,8 +55,8 @@ def session_split(log: "EventLog", *, test: float = 0.1, validation: float = 0.1
         refit=refit,
         test=asked[1],
         exclude_seen=False,
-        picture=cutoffs.picture(first, second - first, len(rows) - second, moments),
-        fingerprint=cutoffs.fingerprint(catalog, sentence, (train, refit), asked),
+        picture=cutoffs.draw_timeline(first, second - first, len(rows) - second, moments),
+        fingerprint=cutoffs.split_fingerprint(catalog, sentence, (train, refit), asked),
     )
 
 
@@ -80,21 +82,21 @@ def fixed_split(
     """
     cutoffs.check_choice("unknown", unknown, ("drop", "miss"))
     catalog = log.catalog()
-    rows, meaning = sessions(log, catalog, gap_minutes)
+    rows, meaning = session_sequences(log, catalog, gap_minutes)
     first, moment = _last_rows(rows, validation)
     train = _trains(rows, first, moment)
     later = rows.take(slice(first, None))
-    questions, _ = sessions(test, catalog, gap_minutes)
-    if test.labelled:
-        cases = labels(questions, miss=unknown == "miss")
+    questions, _ = session_sequences(test, catalog, gap_minutes)
+    if test.is_labeled_test:
+        cases = labeled_targets(questions, miss=unknown == "miss")
     elif unknown == "miss":
-        cases = every_position(questions)
+        cases = all_positions(questions)
     else:
-        cases = known_positions(questions, cutoffs.known(rows, catalog, log.items))
-    asked = (known_positions(later, cutoffs.known(train, catalog, log.items)), cases)
+        cases = known_positions(questions, cutoffs.map_to_catalog(rows, catalog, log.items))
+    asked = (known_positions(later, cutoffs.map_to_catalog(train, catalog, log.items)), cases)
     sentence = (
-        f"fixed test set: {'the label of every row' if test.labelled else 'every position from the second'} judges; "
-        f"{meaning}; targets unknown to training {'dropped' if unknown == 'drop' else 'count as misses'}; "
+        f"fixed test set: {'the label of every row' if test.is_labeled_test else 'every position from the second'} "
+        f"judges; {meaning}; targets unknown to training {'dropped' if unknown == 'drop' else 'count as misses'}; "
         f"seen items not excluded"
     )
     return Split(
@@ -105,8 +107,8 @@ def fixed_split(
         refit=rows,
         test=cases,
         exclude_seen=False,
-        picture=cutoffs.picture(first, len(rows) - first, len(questions)),
-        fingerprint=cutoffs.fingerprint(catalog, sentence, (train, rows), asked),
+        picture=cutoffs.draw_timeline(first, len(rows) - first, len(questions)),
+        fingerprint=cutoffs.split_fingerprint(catalog, sentence, (train, rows), asked),
     )
 
 
@@ -114,7 +116,7 @@ def _row_cuts(rows: Sequences, test: float, validation: float) -> tuple[int, int
     """(first validation row, first test row, the moments where there are times); rows are in order of beginning."""
     if rows.times is not None:
         begins_B = rows.times[rows.starts]
-        moments = cutoffs.two_moments(begins_B, test, validation)
+        moments = cutoffs.cutoff_times(begins_B, test, validation)
         first, second = np.searchsorted(begins_B, moments).tolist()
         return first, second, moments
     cutoffs.check_share("test", test)
@@ -141,4 +143,4 @@ def _last_rows(rows: Sequences, share: float) -> tuple[int, int | None]:
 def _trains(rows: Sequences, count: int, moment: int | None) -> Sequences:
     """The first rows, without what they still did at or after the moment."""
     early = rows.take(slice(0, count))
-    return early if moment is None else cutoffs.before(early, moment)
+    return early if moment is None else cutoffs.events_before(early, moment)

@@ -39,4 +39,4 @@ def split_log(log: "EventLog", protocol: str = "time", **options: Any) -> Split:
     if cut is fixed_split and "test" not in options:
         raise ValueError("Protocol fixed needs test=, the log that judges.")
     done = cut(log, **options)
-    return replace(done, facts=log.facts(done.catalog))
+    return replace(done, item_features=log.item_features(done.catalog))

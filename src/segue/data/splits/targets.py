@@ -8,14 +8,16 @@ from dataclasses import replace
 import numpy as np
 
 from segue.data.catalog import PAD
-from segue.data.evaluation_cases import Cases
+from segue.data.evaluation_cases import EvaluationCases
 from segue.data.sequences import Sequences
 
 UNKNOWN = "item not in training"
 NO_HISTORY = "no history"
 
 
-def later_events(sequences: Sequences, moment: int, known_V: np.ndarray, *, hide_same_time: bool = False) -> Cases:
+def later_events(
+    sequences: Sequences, moment: int, known_V: np.ndarray, *, hide_same_time: bool = False
+) -> EvaluationCases:
     """Each event at or after the moment that has an earlier event of the same row, asked with all of them.
 
     ``hide_same_time`` leaves events that carry the target's very time out of its history. Targets outside ``known_V``
@@ -32,7 +34,7 @@ def later_events(sequences: Sequences, moment: int, known_V: np.ndarray, *, hide
     row_N, where_N = row_N[keep_N], where_N[keep_N]
     histories = sequences.within(sequences.starts[row_N], stops_N[keep_N])
     dropped = _counts({NO_HISTORY: int(first_N.sum()), UNKNOWN: int(unknown_N.sum())})
-    return Cases(histories, sequences.items[where_N], row_N, sequences.times[where_N], dropped)
+    return EvaluationCases(histories, sequences.items[where_N], row_N, sequences.times[where_N], dropped)
 
 
 def _tie_starts(sequences: Sequences) -> np.ndarray:
@@ -44,15 +46,15 @@ def _tie_starts(sequences: Sequences) -> np.ndarray:
     return np.maximum.accumulate(np.where(new_N, np.arange(len(new_N)), 0))
 
 
-def known_positions(sequences: Sequences, known_V: np.ndarray) -> Cases:
+def known_positions(sequences: Sequences, known_V: np.ndarray) -> EvaluationCases:
     """Events outside ``known_V`` are taken out of each row, and every position from the second of what is left asks
     (GRU4Rec's evaluation)."""
     masked = np.where(known_V[sequences.items], sequences.items, PAD).astype(np.int32)
-    rows = replace(sequences, items=masked).known()
-    return replace(every_position(rows), dropped=_counts({UNKNOWN: sequences.num_events - rows.num_events}))
+    rows = replace(sequences, items=masked).drop_unknown()
+    return replace(all_positions(rows), dropped=_counts({UNKNOWN: sequences.num_events - rows.num_events}))
 
 
-def every_position(sequences: Sequences) -> Cases:
+def all_positions(sequences: Sequences) -> EvaluationCases:
     """Every position from the second of every row asks; a target outside the catalogue is a miss."""
     row_N, where_N = sequences.positions()
     later_N = where_N > sequences.starts[row_N]
@@ -61,10 +63,10 @@ def every_position(sequences: Sequences) -> Cases:
     row_N, where_N = row_N[known_N], where_N[known_N]
     histories = sequences.within(sequences.starts[row_N], where_N)
     times_N = None if sequences.times is None else sequences.times[where_N]
-    return Cases(histories, sequences.items[where_N], row_N, times_N, {}, int((~known_N).sum()))
+    return EvaluationCases(histories, sequences.items[where_N], row_N, times_N, {}, int((~known_N).sum()))
 
 
-def labels(sequences: Sequences, *, miss: bool) -> Cases:
+def labeled_targets(sequences: Sequences, *, miss: bool) -> EvaluationCases:
     """The last event of every row is asked; one outside the catalogue is a miss, or dropped.
 
     Rows that are prefixes of one session, longest first as the published files have them, form one group.
@@ -79,7 +81,7 @@ def labels(sequences: Sequences, *, miss: bool) -> Cases:
     histories = asked.prefixes(np.full(len(asked), -1))
     dropped = {} if miss else _counts({UNKNOWN: lost})
     dropped |= _counts({NO_HISTORY: int((~filled).sum())})
-    return Cases(histories, targets[known], groups[known], times, dropped, lost if miss else 0)
+    return EvaluationCases(histories, targets[known], groups[known], times, dropped, lost if miss else 0)
 
 
 def prefix_groups(sequences: Sequences) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from segue.data.evaluation_cases import Split
 from segue.data.splits import cutoffs
 from segue.data.splits.targets import later_events
-from segue.data.splits.user_sequences import people
+from segue.data.splits.user_sequences import user_sequences
 
 if TYPE_CHECKING:
     from segue.data.event_log import EventLog
@@ -38,20 +38,20 @@ def time_split(
     cutoffs.check_choice("same_time", same_time, ("keep", "hide"))
     if not log.has_times:
         raise ValueError("This log has an order but no times, so it cannot be cut at a moment: use leave-last-out.")
-    everything, names = people(log)
+    everything, names = user_sequences(log)
     assert everything.times is not None
-    first, second = cutoffs.two_moments(everything.times, test, validation)
-    catalog, sequences = cutoffs.restrict(everything, names, cutoffs.before(everything, second), log.items)
-    train, refit = cutoffs.before(sequences, first), cutoffs.before(sequences, second)
+    first, second = cutoffs.cutoff_times(everything.times, test, validation)
+    catalog, sequences = cutoffs.restrict(everything, names, cutoffs.events_before(everything, second), log.items)
+    train, refit = cutoffs.events_before(sequences, first), cutoffs.events_before(sequences, second)
     hide = same_time == "hide"
     asked = (
-        later_events(refit, first, cutoffs.known(train, catalog, log.items), hide_same_time=hide),
-        later_events(sequences, second, cutoffs.known(refit, catalog, log.items), hide_same_time=hide),
+        later_events(refit, first, cutoffs.map_to_catalog(train, catalog, log.items), hide_same_time=hide),
+        later_events(sequences, second, cutoffs.map_to_catalog(refit, catalog, log.items), hide_same_time=hide),
     )
     sentence = (
-        f"time split: trained before {cutoffs.spell(second)} (validated from {cutoffs.spell(first)}), judged on every "
-        f"later event of people with a history; of events at the target's own time the earlier lines are "
-        f"{'not known' if hide else 'known'}; seen items {'excluded' if exclude_seen else 'not excluded'}"
+        f"time split: trained before {cutoffs.format_time(second)} (validated from {cutoffs.format_time(first)}), "
+        f"judged on every later event of users with a history; of events at the target's own time the "
+        f"earlier lines are {'not known' if hide else 'known'}; seen items {'excluded' if exclude_seen else 'not excluded'}"
     )
     return Split(
         protocol=sentence,
@@ -61,11 +61,11 @@ def time_split(
         refit=refit,
         test=asked[1],
         exclude_seen=exclude_seen,
-        picture=cutoffs.picture(
+        picture=cutoffs.draw_timeline(
             train.num_events,
             refit.num_events - train.num_events,
             len(everything.items) - refit.num_events,
             (first, second),
         ),
-        fingerprint=cutoffs.fingerprint(catalog, sentence, (train, refit), asked),
+        fingerprint=cutoffs.split_fingerprint(catalog, sentence, (train, refit), asked),
     )

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from segue.data.event_log import EventLog
 
 
-def people(log: "EventLog") -> tuple[Sequences, tuple[str, ...]]:
+def user_sequences(log: "EventLog") -> tuple[Sequences, tuple[str, ...]]:
     """(one row a person, sorted by id; the ids of all items)."""
     catalog = log.catalog()
     return log.sequences(catalog, by="user")[0], catalog.ids
 
 
-def sessions(log: "EventLog", catalog: Catalog, gap_minutes: float) -> tuple[Sequences, str]:
+def session_sequences(log: "EventLog", catalog: Catalog, gap_minutes: float) -> tuple[Sequences, str]:
     """(one row a session, by its first event's time, ties in file order; what a session is, in words).
 
     A ``session_id`` column says where sessions begin; without one a person's pause of more than ``gap_minutes`` does,

@@ -7,7 +7,15 @@ from typing import ClassVar
 import numpy as np
 
 from segue.data.sequences import Sequences
-from segue.models.sparse_rows import Rows, ages, decayed_lifts, horizon, item_counts, tie_breaker, windowed_pairs
+from segue.models.sparse_rows import (
+    SparseRows,
+    ages,
+    decayed_lifts,
+    effective_length,
+    item_counts,
+    tie_breaker,
+    windowed_pairs,
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ class CoVisit:
 
     name: ClassVar[str] = "covisit"
 
-    def __init__(self, near: Rows, popularity_V: np.ndarray, decay: float) -> None:
+    def __init__(self, near: SparseRows, popularity_V: np.ndarray, decay: float) -> None:
         self.near = near
         self.popularity_V = popularity_V
         self.decay = decay
@@ -52,12 +60,12 @@ class CoVisit:
         forward = windowed_pairs(sequences, size, config.window)
         damp = sparse.diags_array((1.0 / np.maximum(counts_V, 1) ** config.damping).astype(np.float32))
         near = damp @ (forward + np.float32(config.backward) * forward.T) @ damp
-        return cls(Rows.from_scipy(near), tie_breaker(counts_V, 1e-6), config.decay)
+        return cls(SparseRows.from_scipy(near), tie_breaker(counts_V, 1e-6), config.decay)
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: CoVisitConfig) -> "CoVisit":
         """What ``arrays`` gave."""
-        return cls(Rows.restore(arrays), arrays["popularity"], config.decay)
+        return cls(SparseRows.restore(arrays), arrays["popularity"], config.decay)
 
     @property
     def size(self) -> int:
@@ -65,7 +73,7 @@ class CoVisit:
 
     def scores(self, histories: Sequences) -> np.ndarray:
         """float32 [B, V]; popularity, below every seen pair, orders the rest and answers an empty history."""
-        newest = histories.known().tail(horizon(self.decay))
+        newest = histories.drop_unknown().tail(effective_length(self.decay))
         return self.near.weighted_sum(newest, self.decay ** ages(newest)) + self.popularity_V
 
     def lifts(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

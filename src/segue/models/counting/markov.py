@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from segue.data.sequences import Sequences
-from segue.models.sparse_rows import Rows, item_counts, windowed_pairs
+from segue.models.sparse_rows import SparseRows, item_counts, windowed_pairs
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Markov:
 
     name: ClassVar[str] = "markov"
 
-    def __init__(self, next_rows: Rows, open_V: np.ndarray, share_V: np.ndarray, order: int) -> None:
+    def __init__(self, next_rows: SparseRows, open_V: np.ndarray, share_V: np.ndarray, order: int) -> None:
         self.next_rows = next_rows
         self.open_V = open_V
         self.share_V = share_V
@@ -54,7 +54,7 @@ class Markov:
         total_V = np.asarray(pairs.sum(axis=1)).ravel() + config.smoothing
         counts_V = item_counts(sequences, size)
         return cls(
-            Rows.from_scipy(sparse.diags_array(1.0 / total_V) @ pairs),
+            SparseRows.from_scipy(sparse.diags_array(1.0 / total_V) @ pairs),
             config.smoothing / total_V,
             (counts_V / max(1, counts_V.sum())).astype(np.float32),
             config.order,
@@ -63,7 +63,7 @@ class Markov:
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: MarkovConfig) -> "Markov":
         """What ``arrays`` gave."""
-        return cls(Rows.restore(arrays), arrays["open"], arrays["share"], config.order)
+        return cls(SparseRows.restore(arrays), arrays["open"], arrays["share"], config.order)
 
     @property
     def size(self) -> int:
@@ -71,7 +71,7 @@ class Markov:
 
     def scores(self, histories: Sequences) -> np.ndarray:
         """float32 [B, V]: probabilities, each row sums to one (to zero where nothing was ever counted)."""
-        newest = histories.known().tail(self.order)
+        newest = histories.drop_unknown().tail(self.order)
         weights_N, open_B = self._shares(newest)
         scores_BV = self.next_rows.weighted_sum(newest, weights_N)
         scores_BV += open_B[:, None].astype(np.float32) * self.share_V

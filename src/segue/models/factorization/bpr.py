@@ -10,8 +10,13 @@ from typing import ClassVar
 import numpy as np
 
 from segue.data.sequences import Sequences
-from segue.models.factorization.fold_in import fold_in_map, people_by_items, pooled, settle
-from segue.models.factorization.implicit_adapter import factorise
+from segue.models.factorization.fold_in import (
+    fill_empty_histories,
+    fold_in_map,
+    user_item_matrix,
+    weighted_mean_embedding,
+)
+from segue.models.factorization.implicit_adapter import factorize
 from segue.models.sparse_rows import item_counts, tie_breaker
 
 
@@ -64,8 +69,8 @@ class BPR:
     @classmethod
     def fit(cls, sequences: Sequences, size: int, config: BPRConfig) -> "BPR":
         """Samples pairs, as many in each pass as there are events; then learns how to fold people in."""
-        taken = people_by_items(sequences, size)
-        people, items = factorise(
+        taken = user_item_matrix(sequences, size)
+        people, items = factorize(
             lambda cpu: cpu.bpr.BayesianPersonalizedRanking(
                 factors=config.dim,
                 learning_rate=config.learning_rate,
@@ -99,8 +104,8 @@ class BPR:
 
     def scores(self, histories: Sequences) -> np.ndarray:
         """float32 [B, V]."""
-        people_BD = pooled(histories, self.items_VD, self.config.decay) @ self.map_DD
-        return settle(people_BD @ self.items_VD.T + self.bias_V, histories, self.popularity_V)
+        people_BD = weighted_mean_embedding(histories, self.items_VD, self.config.decay) @ self.map_DD
+        return fill_empty_histories(people_BD @ self.items_VD.T + self.bias_V, histories, self.popularity_V)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything to save, by name."""

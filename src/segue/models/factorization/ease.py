@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from segue.data.sequences import Sequences
-from segue.models.factorization.fold_in import people_by_items, settle
-from segue.models.sparse_rows import Rows, ages, horizon, item_counts, tie_breaker
+from segue.models.factorization.fold_in import fill_empty_histories, user_item_matrix
+from segue.models.sparse_rows import SparseRows, ages, effective_length, item_counts, tie_breaker
 
-ITEMS = 20_000
+MAX_ITEMS = 20_000
 """The regression inverts a dense matrix of all items that occur: so many take 1.6 GB, and minutes."""
 BLOCK = 512
 """Rows of the inverse that are handled together."""
@@ -45,7 +45,7 @@ class EASE:
 
     name: ClassVar[str] = "ease"
 
-    def __init__(self, weights: Rows, popularity_V: np.ndarray, decay: float) -> None:
+    def __init__(self, weights: SparseRows, popularity_V: np.ndarray, decay: float) -> None:
         self.weights = weights
         self.popularity_V = popularity_V
         self.decay = decay
@@ -53,12 +53,12 @@ class EASE:
     @classmethod
     def fit(cls, sequences: Sequences, size: int, config: EASEConfig) -> "EASE":
         """ValueError where so many items occur that the inverse is too large."""
-        taken = people_by_items(sequences, size)
+        taken = user_item_matrix(sequences, size)
         occur_S = np.flatnonzero(np.diff(taken.tocsc().indptr))
-        if len(occur_S) > ITEMS:
+        if len(occur_S) > MAX_ITEMS:
             raise ValueError(
                 f"EASE inverts a matrix of all {len(occur_S):,} items that occur, which takes "
-                f"{4 * len(occur_S) ** 2:,} bytes and is refused above {ITEMS:,} items: leave out rare items "
+                f"{4 * len(occur_S) ** 2:,} bytes and is refused above {MAX_ITEMS:,} items: leave out rare items "
                 "(--trim min_item_events=N), or use ials."
             )
         own = taken[:, occur_S]
@@ -68,7 +68,7 @@ class EASE:
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: EASEConfig) -> "EASE":
         """What ``arrays`` gave."""
-        return cls(Rows.restore(arrays), arrays["popularity"], config.decay)
+        return cls(SparseRows.restore(arrays), arrays["popularity"], config.decay)
 
     @property
     def size(self) -> int:
@@ -76,8 +76,10 @@ class EASE:
 
     def scores(self, histories: Sequences) -> np.ndarray:
         """float32 [B, V]."""
-        newest = histories.known().tail(horizon(self.decay))
-        return settle(self.weights.weighted_sum(newest, self.decay ** ages(newest)), newest, self.popularity_V)
+        newest = histories.drop_unknown().tail(effective_length(self.decay))
+        return fill_empty_histories(
+            self.weights.weighted_sum(newest, self.decay ** ages(newest)), newest, self.popularity_V
+        )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything to save, by name."""
@@ -110,7 +112,7 @@ def _blocks(lower_SS: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         )
 
 
-def _kept(inverse_SS: np.ndarray, occur_S: np.ndarray, size: int, neighbours: int) -> Rows:
+def _kept(inverse_SS: np.ndarray, occur_S: np.ndarray, size: int, neighbours: int) -> SparseRows:
     """The weights B of the items that occur, each row's largest by size, as rows of the whole catalogue."""
     keep = min(neighbours, max(len(occur_S) - 1, 0))
     scale_S = -1.0 / inverse_SS.diagonal()
@@ -126,4 +128,4 @@ def _kept(inverse_SS: np.ndarray, occur_S: np.ndarray, size: int, neighbours: in
     counts_V[occur_S] = keep
     flat = [np.concatenate([np.empty(0), *parts]) for parts in (columns, values)]
     offsets = np.concatenate([[0], np.cumsum(counts_V)]).astype(np.int64)
-    return Rows(offsets, flat[0].astype(np.int32), flat[1].astype(np.float32))
+    return SparseRows(offsets, flat[0].astype(np.int32), flat[1].astype(np.float32))

@@ -12,7 +12,7 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.models.factorization.fold_in import fold_in_map, pooled, settle
+from segue.models.factorization.fold_in import fill_empty_histories, fold_in_map, weighted_mean_embedding
 from segue.models.sparse_rows import item_counts, tie_breaker
 
 
@@ -65,8 +65,8 @@ class FPMC:
         """S-BPR (section 5.2): each event against one drawn item, in mini-batches."""
         rng = np.random.default_rng(config.seed)
         people_UD, from_VD, items_VE = _train(sequences, size, config, rng)
-        known = sequences.known()
-        means_UD = pooled(known.take(known.lengths > 0), items_VE[:, : config.dim], 1.0)
+        known = sequences.drop_unknown()
+        means_UD = weighted_mean_embedding(known.take(known.lengths > 0), items_VE[:, : config.dim], 1.0)
         arrays = {
             "items": items_VE,
             "from": from_VD,
@@ -86,18 +86,18 @@ class FPMC:
 
     def scores(self, histories: Sequences) -> np.ndarray:
         """float32 [B, V]."""
-        known = histories.known()
+        known = histories.drop_unknown()
         last_B = known.padded(1)[:, 0]
-        people_BD = pooled(known, self._liked_VD, 1.0) @ self.map_DD
+        people_BD = weighted_mean_embedding(known, self._liked_VD, 1.0) @ self.map_DD
         query_BE = np.concatenate([people_BD, self.from_VD[last_B]], axis=1)
-        return settle(query_BE @ self.items_VE.T, known, self.popularity_V)
+        return fill_empty_histories(query_BE @ self.items_VE.T, known, self.popularity_V)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything to save, by name."""
         return self._arrays
 
 
-def gradients(
+def bpr_gradients(
     query_BE: np.ndarray, taken_BE: np.ndarray, drawn_BE: np.ndarray, regularization: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What -log sigmoid(query . (taken - drawn)) + regularization / 2 * (squares of all three) grows with, for each
@@ -113,7 +113,7 @@ def gradients(
     )
 
 
-def transitions(sequences: Sequences) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def item_transitions(sequences: Sequences) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(person int64 [N], last item int32 [N], item int32 [N]) of every known event; PAD is the last item of a first
     event and of one after an unknown item. People with no known item have no number."""
     row_N, where_N = sequences.positions()
@@ -128,10 +128,10 @@ def _train(
     sequences: Sequences, size: int, config: FPMCConfig, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(people [U, D], from [V, D], items [V, 2 D]: liked and to), float32; row PAD of ``from`` stays zero."""
-    person_N, last_N, item_N = transitions(sequences)
+    person_N, last_N, item_N = item_transitions(sequences)
     dim = config.dim
     shapes = [(int(person_N.max(initial=-1)) + 1, dim), (size, dim), (size, 2 * dim)]
-    tables = [Table(rng.normal(0.0, 0.1, shape).astype(np.float32), config.learning_rate) for shape in shapes]
+    tables = [AdagradTable(rng.normal(0.0, 0.1, shape).astype(np.float32), config.learning_rate) for shape in shapes]
     people, follows, items = tables
     follows.rows[PAD] = 0.0
     occur = np.unique(item_N)
@@ -141,7 +141,7 @@ def _train(
         for start in range(0, len(order_N), config.batch):
             at = order_N[start : start + config.batch]
             query_BE = np.concatenate([people.rows[person_N[at]], follows.rows[last_N[at]]], axis=1)
-            by_query_BE, by_taken_BE, by_drawn_BE = gradients(
+            by_query_BE, by_taken_BE, by_drawn_BE = bpr_gradients(
                 query_BE, items.rows[item_N[at]], items.rows[drawn_N[at]], config.regularization
             )
             people.step(person_N[at], by_query_BE[:, :dim])
@@ -151,7 +151,7 @@ def _train(
     return people.rows, follows.rows, items.rows
 
 
-class Table:
+class AdagradTable:
     """Vectors with Adagrad's memory (Duchi et al. 2011): a step costs what it touches, not what there is."""
 
     def __init__(self, rows: np.ndarray, learning_rate: float) -> None:

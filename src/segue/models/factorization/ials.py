@@ -10,9 +10,9 @@ from typing import ClassVar
 import numpy as np
 
 from segue.data.sequences import Sequences
-from segue.models.factorization.fold_in import people_by_items, recency, settle
-from segue.models.factorization.implicit_adapter import factorise
-from segue.models.sparse_rows import horizon, item_counts, tie_breaker
+from segue.models.factorization.fold_in import fill_empty_histories, recency_weights, user_item_matrix
+from segue.models.factorization.implicit_adapter import factorize
+from segue.models.sparse_rows import effective_length, item_counts, tie_breaker
 
 BLOCK = 64
 """So many people are solved for together: 64 systems of 256 x 256 take 34 MB."""
@@ -66,7 +66,7 @@ class IALS:
     @classmethod
     def fit(cls, sequences: Sequences, size: int, config: IALSConfig) -> "IALS":
         """Factorises people x items, 1 where the person took the item; repeats count once."""
-        _, items_VD = factorise(
+        _, items_VD = factorize(
             lambda cpu: cpu.als.AlternatingLeastSquares(
                 factors=config.dim,
                 regularization=config.regularization,
@@ -75,7 +75,7 @@ class IALS:
                 num_threads=1,
                 random_state=config.seed,
             ),
-            people_by_items(sequences, size),
+            user_item_matrix(sequences, size),
             config.dim,
         )
         return cls({"items": items_VD, "popularity": tie_breaker(item_counts(sequences, size), 1e-6)}, config)
@@ -91,11 +91,11 @@ class IALS:
 
     def scores(self, histories: Sequences) -> np.ndarray:
         """float32 [B, V]."""
-        return settle(self.people(histories) @ self.items_VD.T, histories, self.popularity_V)
+        return fill_empty_histories(self.user_embeddings(histories) @ self.items_VD.T, histories, self.popularity_V)
 
-    def people(self, histories: Sequences) -> np.ndarray:
+    def user_embeddings(self, histories: Sequences) -> np.ndarray:
         """Everybody's vector, float32 [B, D]: one small solve for each history, many at once."""
-        newest = histories.known().tail(horizon(self.config.decay))
+        newest = histories.drop_unknown().tail(effective_length(self.config.decay))
         people_BD = np.zeros((len(newest), self.items_VD.shape[1]), dtype=np.float32)
         for start in range(0, len(newest), BLOCK):
             block = newest.take(slice(start, start + BLOCK))
@@ -104,7 +104,7 @@ class IALS:
             for b, row_T in enumerate(block):
                 items_T, newest_T = np.unique(row_T[::-1], return_index=True)
                 own_TD = self.items_VD[items_T].astype(np.float64)
-                weights_T = self.config.confidence * recency(len(row_T), self.config.decay)[::-1][newest_T]
+                weights_T = self.config.confidence * recency_weights(len(row_T), self.config.decay)[::-1][newest_T]
                 systems_BDD[b] += (own_TD.T * (weights_T - 1.0)) @ own_TD
                 sides_BD[b] = weights_T @ own_TD
             people_BD[start : start + BLOCK] = np.linalg.solve(systems_BDD, sides_BD[..., None])[..., 0]

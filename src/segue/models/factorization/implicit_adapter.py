@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 
-def factorise(build: Callable[[Any], Any], taken: Any, dim: int) -> tuple[np.ndarray, np.ndarray]:
+def factorize(build: Callable[[Any], Any], taken: Any, dim: int) -> tuple[np.ndarray, np.ndarray]:
     """(people float32 [U, E], items float32 [V, E]) of a scipy CSR [U, V]; E is what the library makes of ``dim``.
 
     ``build`` gets the package ``implicit.cpu`` and returns the model to fit; it is to set ``num_threads=1``, because

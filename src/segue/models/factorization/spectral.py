@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from segue.data.sequences import Sequences
-from segue.models.factorization.fold_in import pooled, settle
+from segue.models.factorization.fold_in import fill_empty_histories, weighted_mean_embedding
 from segue.models.sparse_rows import item_counts, tie_breaker, windowed_pairs
 
 DENSE_SIZE = 300
@@ -19,7 +19,7 @@ DENSE_SIZE = 300
 solver runs out of directions and goes on from ones that differ from call to call."""
 
 
-def spectral_vectors(
+def spectral_embeddings(
     sequences: Sequences, size: int, dim: int, rng: np.random.Generator, *, window: int = 10, power: float = 0.75
 ) -> np.ndarray:
     """float32 [V, dim] of unit length; an item that never occurs beside another gets a small random vector.
@@ -91,7 +91,7 @@ class Spectral:
     def fit(cls, sequences: Sequences, size: int, config: SpectralConfig) -> "Spectral":
         """The vectors are those that networks start from."""
         rng = np.random.default_rng(config.seed)
-        items_VD = spectral_vectors(sequences, size, config.dim, rng, window=config.window, power=config.power)
+        items_VD = spectral_embeddings(sequences, size, config.dim, rng, window=config.window, power=config.power)
         return cls(items_VD, tie_breaker(item_counts(sequences, size), 1e-6), config.decay)
 
     @classmethod
@@ -105,9 +105,9 @@ class Spectral:
 
     def scores(self, histories: Sequences) -> np.ndarray:
         """float32 [B, V]."""
-        people_BD = pooled(histories, self.items_VD, self.decay)
+        people_BD = weighted_mean_embedding(histories, self.items_VD, self.decay)
         people_BD /= np.maximum(np.linalg.norm(people_BD, axis=1, keepdims=True), np.float32(1e-12))
-        return settle(people_BD @ self.items_VD.T, histories, self.popularity_V)
+        return fill_empty_histories(people_BD @ self.items_VD.T, histories, self.popularity_V)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything to save, by name."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-TAUGHT_BY = 20_000
+MAX_TRAINING_SERIES = 20_000
 """The coefficients are learned from so many of the most wanted items: more would not move them, and cost memory."""
 
 
@@ -21,7 +21,7 @@ def ar_forecast(series_VT: np.ndarray, lags: int) -> np.ndarray:
     _check_length("ar", series_VT.shape[1], lags + 2)
     regress = _statsmodels("ar").OLS
     total_V = series_VT.sum(axis=1)
-    taught = np.sort(np.argsort(-total_V, kind="stable")[:TAUGHT_BY])
+    taught = np.sort(np.argsort(-total_V, kind="stable")[:MAX_TRAINING_SERIES])
     known_VT = series_VT[taught].astype(np.float64)
     times = range(lags, series_VT.shape[1])
     inputs = np.concatenate([_inputs(known_VT[:, :t], lags) for t in times])

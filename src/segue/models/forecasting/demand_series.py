@@ -10,7 +10,7 @@ import numpy as np
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 
-MOST_BINS = 60
+MAX_BINS = 60
 """More periods than this hold too few events each to tell a trend from chance."""
 DAY_S = 86_400.0
 SPANS_S = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, DAY_S, 7 * DAY_S, 28 * DAY_S, 182 * DAY_S)
@@ -18,7 +18,7 @@ SPANS_S = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, DAY_S, 7 * DAY_
 
 
 @dataclass(frozen=True)
-class Demand:
+class DemandSeries:
     """Counts by item and period. The last period ends with the log's last event, so that each of them is whole."""
 
     counts_VT: np.ndarray
@@ -38,7 +38,7 @@ class Demand:
         return self.counts_VT[:, max(0, self.bins - bins) :]
 
 
-def demand(sequences: Sequences, size: int, *, period_s: float | None = None) -> Demand:
+def count_demand(sequences: Sequences, size: int, *, period_s: float | None = None) -> DemandSeries:
     """Counts the log's events by item and period; events before the first whole period are left out.
 
     Without ``period_s`` it is chosen by ``choose_period``. ValueError for a log without times.
@@ -48,21 +48,21 @@ def demand(sequences: Sequences, size: int, *, period_s: float | None = None) ->
     _, where_N = sequences.positions()
     items_N, times_N = sequences.items[where_N], sequences.times[where_N]
     if len(times_N) == 0:
-        return Demand(np.zeros((size, 1), dtype=np.float32), period_s or 1.0, 0)
+        return DemandSeries(np.zeros((size, 1), dtype=np.float32), period_s or 1.0, 0)
     end_us, start_us = int(times_N.max()), int(times_N.min())
     period_s = choose_period((end_us - start_us) / 1e6) if period_s is None else period_s
     period_us = max(1, round(period_s * 1e6))
     bins = max(1, (end_us - start_us + 1) // period_us)
-    if bins > 100 * MOST_BINS:
+    if bins > 100 * MAX_BINS:
         raise ValueError(
             f"period_s {period_s} cuts this log into {bins:,} periods; trends need few and full ones: choose a period "
-            f"of at least {(end_us - start_us) / 1e6 / MOST_BINS:,.0f} s, or none to have one chosen."
+            f"of at least {(end_us - start_us) / 1e6 / MAX_BINS:,.0f} s, or none to have one chosen."
         )
     age_N = (end_us - times_N) // period_us
     kept_N = (age_N < bins) & (items_N != PAD)
     slots_N = items_N[kept_N].astype(np.int64) * bins + (bins - 1 - age_N[kept_N])
     counts = np.bincount(slots_N, minlength=size * bins).astype(np.float32)
-    return Demand(counts.reshape(size, bins), period_s, end_us)
+    return DemandSeries(counts.reshape(size, bins), period_s, end_us)
 
 
 def choose_period(span_s: float) -> float:
@@ -73,12 +73,12 @@ def choose_period(span_s: float) -> float:
     7.0
     """
     for period_s in SPANS_S:
-        if span_s / period_s <= MOST_BINS:
+        if span_s / period_s <= MAX_BINS:
             return period_s
-    return SPANS_S[-1] * float(np.ceil(span_s / SPANS_S[-1] / MOST_BINS))
+    return SPANS_S[-1] * float(np.ceil(span_s / SPANS_S[-1] / MAX_BINS))
 
 
-def level(counts_VT: np.ndarray) -> np.ndarray:
+def mean_demand(counts_VT: np.ndarray) -> np.ndarray:
     """The same demand as if every period had had the average traffic, float32 [V, T].
 
     Which items gain on the others is asked, not whether there is a holiday. A period with less than a quarter of the

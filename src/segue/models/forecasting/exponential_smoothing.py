@@ -27,7 +27,7 @@ DAMPING = 0.9
 
 
 @dataclass(frozen=True)
-class Smoothing:
+class SmoothingParameters:
     """How fast the past is forgotten."""
 
     rate: float
@@ -36,7 +36,7 @@ class Smoothing:
     """The newest rise's weight in the trend; 0: no trend."""
 
 
-def forecasts(series_VT: np.ndarray, how: Smoothing) -> Iterator[np.ndarray]:
+def one_step_forecasts(series_VT: np.ndarray, how: SmoothingParameters) -> Iterator[np.ndarray]:
     """What would have been forecast for period 1, 2, ..., T, each from the periods before it alone; float [V] each.
 
     The last one is the forecast of the period after the series. ValueError for a series without a period.
@@ -57,25 +57,25 @@ def forecasts(series_VT: np.ndarray, how: Smoothing) -> Iterator[np.ndarray]:
         yield level_V + DAMPING * trend_V
 
 
-def forecast(series_VT: np.ndarray, how: Smoothing) -> np.ndarray:
+def forecast(series_VT: np.ndarray, how: SmoothingParameters) -> np.ndarray:
     """The forecast of the period after the series, float64 [V]; demand is never below 0."""
     last_V = np.zeros(len(series_VT))
-    for forecast_V in forecasts(series_VT, how):
+    for forecast_V in one_step_forecasts(series_VT, how):
         last_V = forecast_V
     return np.maximum(last_V, 0.0)
 
 
-def choose(series_VT: np.ndarray) -> Smoothing:
+def select_parameters(series_VT: np.ndarray) -> SmoothingParameters:
     """The rate and the trend that had the smallest squared error one period ahead, over all items and the later two
     thirds of the periods; of equals the slower. All-time popularity where there are too few periods to compare."""
     first = max(2, series_VT.shape[1] // 3)
     if series_VT.shape[1] <= first:
-        return Smoothing(0.0)
-    grid = [Smoothing(rate, trend) for trend, rate in product(TRENDS, RATES) if trend == 0 or rate > 0]
+        return SmoothingParameters(0.0)
+    grid = [SmoothingParameters(rate, trend) for trend, rate in product(TRENDS, RATES) if trend == 0 or rate > 0]
     return min(grid, key=lambda how: _error(series_VT, how, first))
 
 
-def _error(series_VT: np.ndarray, how: Smoothing, first: int) -> float:
+def _error(series_VT: np.ndarray, how: SmoothingParameters, first: int) -> float:
     """Sum of squared errors of the forecasts of period ``first`` and later."""
-    made = zip(range(1, series_VT.shape[1]), forecasts(series_VT, how), strict=False)
+    made = zip(range(1, series_VT.shape[1]), one_step_forecasts(series_VT, how), strict=False)
     return float(sum(np.square(series_VT[:, t] - forecast_V).sum() for t, forecast_V in made if t >= first))

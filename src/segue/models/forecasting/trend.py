@@ -11,11 +11,11 @@ import numpy as np
 
 from segue.data.sequences import Sequences
 from segue.models.forecasting.autoregression import ar_forecast, var_forecast
-from segue.models.forecasting.demand_series import Demand, demand, level
-from segue.models.forecasting.exponential_smoothing import choose, forecast
+from segue.models.forecasting.demand_series import DemandSeries, count_demand, mean_demand
+from segue.models.forecasting.exponential_smoothing import forecast, select_parameters
 from segue.models.sparse_rows import item_counts
 
-KEPT_BINS = 24
+NUM_SAVED_BINS = 24
 """So many of the newest periods are saved with a model, for charts."""
 ROUNDING = 1e-4
 """A lift this near to 1 is none: float32 and the tie rule's small change alone can make it."""
@@ -50,14 +50,14 @@ class TrendConfig:
 
 
 @dataclass(frozen=True)
-class Rising:
+class RisingItem:
     """An item that is wanted more than it used to be."""
 
     item: int
     """Its index in the catalogue."""
     forecast: float
     """Events expected in the next period, were its traffic average."""
-    usual: float
+    baseline: float
     """Its mean over all periods, in the same unit."""
     lift: float
     """forecast / usual."""
@@ -93,8 +93,8 @@ class Trend:
         if sequences.times is None:
             counts_V = events_V.astype(np.float32)
             return cls(counts_V, counts_V, events_V, np.zeros((size, 0), dtype=np.int32))
-        counted = demand(sequences, size, period_s=config.period_s)
-        series_VT = level(counted.counts_VT)
+        counted = count_demand(sequences, size, period_s=config.period_s)
+        series_VT = mean_demand(counted.counts_VT)
         usual_V = series_VT.mean(axis=1)
         trust_V = events_V / np.maximum(events_V + config.shrinkage, 1.0)
         forecast_V = usual_V + trust_V * (_forecast(series_VT, config) - usual_V)
@@ -116,7 +116,7 @@ class Trend:
         """float32 [B, V]."""
         return np.tile(self.forecast_V, (len(histories), 1))
 
-    def rising(self, k: int = 10, *, min_events: int = 10) -> list[Rising]:
+    def rising(self, k: int = 10, *, min_events: int = 10) -> list[RisingItem]:
         """The k items whose forecast is highest above their long-run mean, of those with at least ``min_events``
         events and with a forecast above the mean; the best first, equals by index."""
         known = np.flatnonzero((self.events_V >= max(1, min_events)) & (self.usual_V > 0))
@@ -124,8 +124,8 @@ class Trend:
         best = [i for i in np.argsort(-lift, kind="stable")[:k].tolist() if lift[i] > 1 + ROUNDING]
         return [self._rising(int(known[i]), float(lift[i])) for i in best]
 
-    def _rising(self, item: int, lift: float) -> Rising:
-        return Rising(
+    def _rising(self, item: int, lift: float) -> RisingItem:
+        return RisingItem(
             item,
             float(self.forecast_V[item]),
             float(self.usual_V[item]),
@@ -145,9 +145,9 @@ def _forecast(series_VT: np.ndarray, config: TrendConfig) -> np.ndarray:
         return ar_forecast(series_VT, config.lags)
     if config.method == "var":
         return var_forecast(series_VT, config.components, config.lags)
-    return forecast(series_VT, choose(series_VT))
+    return forecast(series_VT, select_parameters(series_VT))
 
 
-def _kept(counted: Demand) -> np.ndarray:
+def _kept(counted: DemandSeries) -> np.ndarray:
     """The newest periods as whole numbers, int32 [V, R]."""
-    return np.ascontiguousarray(counted.recent(KEPT_BINS), dtype=np.int32)
+    return np.ascontiguousarray(counted.recent(NUM_SAVED_BINS), dtype=np.int32)

@@ -11,9 +11,9 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.models.generation.decoder_state import Continuation, continuation
-from segue.models.generation.sampling import Draws
-from segue.models.generation.strategy import Strategy, strategy
+from segue.models.generation.decoder_state import DecoderState, initial_state
+from segue.models.generation.sampling import CounterBasedUniform
+from segue.models.generation.strategy import Strategy, find_strategy
 from segue.models.scorer import Scorer, top_k
 
 BLOCK_BYTES = 32 << 20
@@ -41,33 +41,33 @@ def generate(
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}.")
-    chosen = strategy(how) if isinstance(how, str) else how
-    known = histories.known()
-    draws = Draws.of(rng, known)
+    chosen = find_strategy(how) if isinstance(how, str) else how
+    known = histories.drop_unknown()
+    draws = CounterBasedUniform.of(rng, known)
     items_BK = np.full((len(known), k), PAD, dtype=np.int32)
     scores_BK = np.full((len(known), k), -np.inf, dtype=np.float32)
     lists = {"beam": chosen.width, "reciprocal-rank": chosen.lists, "relevance": chosen.lists}.get(chosen.kind, 1)
     block = max(1, BLOCK_BYTES // (4 * scorer.size * lists))
     for rows in _blocks(known, block):
-        begun = continuation(scorer, known.take(rows))
-        shut_BV = _shut(len(rows), scorer.size, None if exclude is None else exclude.take(rows), allowed_V)
-        job = _Job(begun, shut_BV, k, chosen, draws.take(rows))
+        begun = initial_state(scorer, known.take(rows))
+        shut_BV = _excluded_mask(len(rows), scorer.size, None if exclude is None else exclude.take(rows), allowed_V)
+        job = _Decoding(begun, shut_BV, k, chosen, draws.take(rows))
         items_BK[rows], scores_BK[rows] = _KINDS[chosen.kind](job)
     return items_BK, scores_BK
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Decoding:
     """One block's work."""
 
-    begun: Continuation
+    begun: DecoderState
     shut_BV: np.ndarray
     """bool: what must not appear; PAD is among it."""
     k: int
     how: Strategy
-    draws: Draws
+    draws: CounterBasedUniform
 
-    def open(self, at: Continuation, shut_RV: np.ndarray) -> np.ndarray:
+    def open(self, at: DecoderState, shut_RV: np.ndarray) -> np.ndarray:
         """float32 [R, V]: the scores, -inf where an item is shut."""
         scores_RV = at.scores()
         if np.isnan(scores_RV).any():
@@ -90,7 +90,7 @@ def _blocks(histories: Sequences, block: int) -> list[np.ndarray]:
     return [part[start : start + block] for part in parts for start in range(0, len(part), block)]
 
 
-def _shut(batch: int, size: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
+def _excluded_mask(batch: int, size: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
     shut_BV = np.zeros((batch, size), dtype=bool)
     if allowed_V is not None:
         shut_BV[:, ~allowed_V] = True
@@ -101,11 +101,11 @@ def _shut(batch: int, size: int, exclude: Sequences | None, allowed_V: np.ndarra
     return shut_BV
 
 
-def _top_k(job: _Job) -> tuple[np.ndarray, np.ndarray]:
+def _top_k(job: _Decoding) -> tuple[np.ndarray, np.ndarray]:
     return top_k(job.open(job.begun, job.shut_BV), job.k)
 
 
-def _one(job: _Job, pick: Callable[[np.ndarray, int], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _single_path(job: _Decoding, pick: Callable[[np.ndarray, int], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """A list written with ``pick(scores, step)``."""
     at, shut_BV, every = job.begun, job.shut_BV, np.arange(len(job.shut_BV))
     items, scores = [], []
@@ -115,19 +115,19 @@ def _one(job: _Job, pick: Callable[[np.ndarray, int], np.ndarray]) -> tuple[np.n
         scores.append(_log_softmax(scores_BV)[every, items[-1]])
         shut_BV = job.closed(shut_BV, items[-1])
         if step + 1 < job.k:
-            at = at.grown(every, items[-1])
+            at = at.extend(every, items[-1])
     return np.stack(items, axis=1), np.stack(scores, axis=1)
 
 
-def _greedy(job: _Job) -> tuple[np.ndarray, np.ndarray]:
-    return _one(job, lambda scores_BV, step: top_k(scores_BV, 1)[0][:, 0])
+def _greedy(job: _Decoding) -> tuple[np.ndarray, np.ndarray]:
+    return _single_path(job, lambda scores_BV, step: top_k(scores_BV, 1)[0][:, 0])
 
 
-def _sample(job: _Job) -> tuple[np.ndarray, np.ndarray]:
-    return _one(job, lambda scores_BV, step: job.how.draw(scores_BV, job.draws.uniform(step, 1))[:, 0])
+def _sample(job: _Decoding) -> tuple[np.ndarray, np.ndarray]:
+    return _single_path(job, lambda scores_BV, step: job.how.draw(scores_BV, job.draws.uniform(step, 1))[:, 0])
 
 
-def _beam(job: _Job) -> tuple[np.ndarray, np.ndarray]:
+def _beam(job: _Decoding) -> tuple[np.ndarray, np.ndarray]:
     """The likeliest list of those that a beam of fixed width keeps (Sutskever et al. 2014, section 3.2)."""
     batch, size = len(job.shut_BV), job.shut_BV.shape[1]
     at, shut_RV, width = job.begun, job.shut_BV, 1
@@ -146,7 +146,7 @@ def _beam(job: _Job) -> tuple[np.ndarray, np.ndarray]:
         logs_RK = np.concatenate([logs_RK[parents_R], logs_R[:, None]], axis=1)
         shut_RV, width = job.closed(shut_RV[parents_R], new_R), best_BC.shape[1]
         if step + 1 < job.k:
-            at = at.grown(parents_R, new_R)
+            at = at.extend(parents_R, new_R)
     first_B = np.arange(batch) * width  # each history's lists are in order, the likeliest first
     return items_RK[first_B], logs_RK[first_B]
 
@@ -162,7 +162,7 @@ def _best_of(total_BX: np.ndarray, count: int) -> np.ndarray:
     return out_BC
 
 
-def _reciprocal_rank(job: _Job) -> tuple[np.ndarray, np.ndarray]:
+def _reciprocal_rank(job: _Decoding) -> tuple[np.ndarray, np.ndarray]:
     """Each drawn list gives the item at its rank r the weight 1 / r; what was never drawn comes after, in the order
     of the first step's probabilities."""
     total_BV = np.zeros(job.shut_BV.shape)
@@ -174,7 +174,7 @@ def _reciprocal_rank(job: _Job) -> tuple[np.ndarray, np.ndarray]:
     return _ordered(total_BV, job)
 
 
-def _relevance(job: _Job) -> tuple[np.ndarray, np.ndarray]:
+def _relevance(job: _Decoding) -> tuple[np.ndarray, np.ndarray]:
     """The model's own probabilities (temperature 1) of every item at every step, their mean over the drawn lists, added
     up over the steps: how often an item is to be expected among the k. Discounted by 1 / r this is what
     reciprocal ranks of endlessly many lists drawn from the model itself would come to."""
@@ -186,7 +186,7 @@ def _relevance(job: _Job) -> tuple[np.ndarray, np.ndarray]:
     return _ordered(total_BV, job)
 
 
-def _drawn(job: _Job) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _drawn(job: _Decoding) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(scores, drawn items int32 [R]) of every step; the first step's scores are one row a history, [B, V]."""
     lists, every = job.how.lists, np.arange(len(job.shut_BV) * job.how.lists)
     parents_R = every // lists
@@ -198,11 +198,11 @@ def _drawn(job: _Job) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield scores_RV, items_R
         if step + 1 < job.k:
             shut_RV = job.closed(shut_RV[parents_R] if step == 0 else shut_RV, items_R)
-            at = at.grown(parents_R, items_R)
+            at = at.extend(parents_R, items_R)
             parents_R = every
 
 
-def _ordered(total_BV: np.ndarray, job: _Job) -> tuple[np.ndarray, np.ndarray]:
+def _ordered(total_BV: np.ndarray, job: _Decoding) -> tuple[np.ndarray, np.ndarray]:
     total_BV[job.shut_BV] = -np.inf
     best_BK = np.full((len(total_BV), job.k), PAD)
     best = _best_of(total_BV, job.k)
@@ -220,7 +220,7 @@ def _log_softmax(scores_RV: np.ndarray) -> np.ndarray:
     return np.where(np.isneginf(moved_RV), np.float32(-np.inf), logs)
 
 
-_KINDS: dict[str, Callable[[_Job], tuple[np.ndarray, np.ndarray]]] = {
+_KINDS: dict[str, Callable[[_Decoding], tuple[np.ndarray, np.ndarray]]] = {
     "top-k": _top_k,
     "greedy": _greedy,
     "beam": _beam,

@@ -13,7 +13,7 @@ GOLDEN = 0x9E3779B97F4A7C15
 
 
 @dataclass(frozen=True)
-class Draws:
+class CounterBasedUniform:
     """Uniform numbers as a function of (one draw from the generator, history, step, list): a history gets the same
     ones alone and in any batch. Equal histories get equal ones."""
 
@@ -21,7 +21,7 @@ class Draws:
     """uint64: what the generator and the history come to."""
 
     @classmethod
-    def of(cls, rng: np.random.Generator, histories: Sequences) -> "Draws":
+    def of(cls, rng: np.random.Generator, histories: Sequences) -> "CounterBasedUniform":
         """Takes one number from ``rng``."""
         row_N, where_N = histories.positions()
         age_N = (histories.stops[row_N] - where_N).astype(np.uint64)
@@ -31,9 +31,9 @@ class Draws:
         base = rng.integers(0, 1 << 63, dtype=np.uint64)
         return cls(_mix((summed[stops] - summed[stops - histories.lengths]) ^ base))
 
-    def take(self, rows: np.ndarray | slice) -> "Draws":
+    def take(self, rows: np.ndarray | slice) -> "CounterBasedUniform":
         """Those of some histories."""
-        return Draws(self.key_B[rows])
+        return CounterBasedUniform(self.key_B[rows])
 
     def uniform(self, step: int, count: int) -> np.ndarray:
         """float64 [B, count] in [0, 1)."""
@@ -50,7 +50,7 @@ def _mix(bits: np.ndarray) -> np.ndarray:
     return bits ^ (bits >> np.uint64(31))
 
 
-def draw(
+def sample_items(
     scores_RV: np.ndarray, uniform_RC: np.ndarray, *, temperature: float, top: int | None, mass: float | None
 ) -> np.ndarray:
     """C items of each row with p ~ exp(score / temperature), int32 [R, C]; 0 from a row without a finite score.
@@ -62,7 +62,7 @@ def draw(
     highest_R1 = np.maximum(scores_RV.max(axis=1, keepdims=True), np.finfo(np.float32).min)
     if top is None and mass is None:
         weight_RV = np.exp((scores_RV - highest_R1) / np.float32(temperature))
-        return (_pick(weight_RV.ravel(), np.full(rows, size), uniform_RC) % size).astype(np.int32)
+        return (_inverse_cdf(weight_RV.ravel(), np.full(rows, size), uniform_RC) % size).astype(np.int32)
     floor_R1 = np.full_like(highest_R1, np.finfo(np.float32).min)
     if top is not None and top < size:
         floor_R1 = np.maximum(floor_R1, np.partition(scores_RV, -top, axis=1)[:, -top, None])
@@ -72,11 +72,11 @@ def draw(
         keep_M = _nucleus(row_M, weight_M.astype(np.float64), rows, mass)
         row_M, item_M, weight_M = row_M[keep_M], item_M[keep_M], weight_M[keep_M]
     count_R = np.bincount(row_M, minlength=rows)
-    found_RC = _pick(weight_M, count_R, uniform_RC)
+    found_RC = _inverse_cdf(weight_M, count_R, uniform_RC)
     return np.where(count_R[:, None] > 0, np.append(item_M, 0)[found_RC], 0).astype(np.int32)
 
 
-def _pick(weight_M: np.ndarray, count_R: np.ndarray, uniform_RC: np.ndarray) -> np.ndarray:
+def _inverse_cdf(weight_M: np.ndarray, count_R: np.ndarray, uniform_RC: np.ndarray) -> np.ndarray:
     """Places among the M entries, int64 [R, C]: of the ``count_R`` that are row r's, each with p ~ its weight. A row
     whose weights are all zero gets its first."""
     summed = np.concatenate([np.zeros(1), np.cumsum(weight_M, dtype=np.float64)])

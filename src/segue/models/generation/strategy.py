@@ -8,16 +8,16 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from segue.models.generation.sampling import draw
+from segue.models.generation.sampling import sample_items
 
-Kind = Literal["top-k", "greedy", "beam", "sample", "reciprocal-rank", "relevance"]
+StrategyName = Literal["top-k", "greedy", "beam", "sample", "reciprocal-rank", "relevance"]
 
 
 @dataclass(frozen=True)
 class Strategy:
     """How a list is written."""
 
-    kind: Kind = "reciprocal-rank"
+    kind: StrategyName = "reciprocal-rank"
     """top-k: the best of one softmax, nothing is written; greedy: always the best; beam: the likeliest list of those
     kept; sample: one drawn list; reciprocal-rank and relevance: many drawn lists, added up."""
     lists: int = 30
@@ -37,8 +37,10 @@ class Strategy:
     """Whether one list may hold an item twice."""
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise ValueError(f"There is no strategy '{self.kind}'. Known strategies: {', '.join(get_args(Kind))}.")
+        if self.kind not in get_args(StrategyName):
+            raise ValueError(
+                f"There is no strategy '{self.kind}'. Known strategies: {', '.join(get_args(StrategyName))}."
+            )
         for name in ("lists", "width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
@@ -53,7 +55,7 @@ class Strategy:
 
     def draw(self, scores_RV: np.ndarray, uniform_RC: np.ndarray) -> np.ndarray:
         """int32 [R, C] items."""
-        return draw(scores_RV, uniform_RC, temperature=self.temperature, top=self.top, mass=self.mass)
+        return sample_items(scores_RV, uniform_RC, temperature=self.temperature, top=self.top, mass=self.mass)
 
 
 PUBLISHED: dict[str, dict[str, Any]] = {
@@ -63,7 +65,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 """Where a strategy's settings differ from the defaults, which are those of the paper's reciprocal-rank aggregation."""
 
 
-def strategy(kind: str, **values: Any) -> Strategy:
+def find_strategy(kind: str, **values: Any) -> Strategy:
     """A strategy by its name, '_' and '-' alike, with the paper's settings where none are given."""
     plain: Any = kind.strip().replace("_", "-").lower()
     return Strategy(**{"kind": plain, **PUBLISHED.get(plain, {}), **values})

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from segue.data.catalog import PAD
-from segue.data.features.encoding import Encoding, Facts, FeatureConfig, Features
+from segue.data.features.encoding import EncodedFeatures, FeatureConfig, FeatureEncoding, ItemFeatures
 from segue.data.sequences import Sequences
 from segue.models.knn.item_knn import ItemKNN
-from segue.models.sparse_rows import Rows, item_counts, largest, tie_breaker
+from segue.models.sparse_rows import SparseRows, item_counts, keep_largest, tie_breaker
 
 COMMON, MANY = 0.1, 2_000
 """A word that a larger share of the items has, or more of them, says nothing about any of them: comparing all who share
@@ -52,23 +52,25 @@ class ContentKNN(ItemKNN):
     name: ClassVar[str] = "content-knn"
 
     @classmethod
-    def of(cls, sequences: Sequences, facts: Facts | None, config: ContentKNNConfig) -> "ContentKNN":
+    def from_item_features(
+        cls, sequences: Sequences, facts: ItemFeatures | None, config: ContentKNNConfig
+    ) -> "ContentKNN":
         """Compares every item with every other one; the events only order what is equally alike.
 
         ValueError where there is no table of items, or it lacks a column.
         """
-        if facts is None or not facts.kinds:
+        if facts is None or not facts.column_types:
             raise ValueError(f"{cls.name} compares items by what is known of them: give the log a table of items.")
-        names = config.columns or tuple(facts.kinds)
+        names = config.columns or tuple(facts.column_types)
         learning = FeatureConfig(features=names, min_items=2, most_values=config.most_values)
         counts_V = np.ones(len(facts.rows), dtype=np.int64)
         counts_V[PAD] = 0
-        encoding = Encoding.learn(facts, counts_V, names, learning)
+        encoding = FeatureEncoding.fit(facts, counts_V, names, learning)
         rows = _nearest(_weighted(encoding, encoding.of_catalog(facts)), config.neighbours)
         return cls(rows, tie_breaker(item_counts(sequences, len(facts.rows)), 1e-7), config.decay)
 
 
-def _weighted(encoding: Encoding, found: Features) -> Any:
+def _weighted(encoding: FeatureEncoding, found: EncodedFeatures) -> Any:
     """scipy CSR [V, F]: every column's part of a row has length 1 / sqrt(columns), or 0 where its cell is missing."""
     from scipy import sparse
 
@@ -100,7 +102,7 @@ def _weighted(encoding: Encoding, found: Features) -> Any:
     return (sparse.hstack(parts) / np.sqrt(len(parts))).tocsr().astype(np.float32)
 
 
-def _nearest(items_VF: Any, neighbours: int) -> Rows:
+def _nearest(items_VF: Any, neighbours: int) -> SparseRows:
     """Each item's most alike others, none that has nothing in common with it; ties: the smaller index."""
     from scipy import sparse
 
@@ -112,8 +114,8 @@ def _nearest(items_VF: Any, neighbours: int) -> Rows:
         block = (items_VF[start : start + step] @ turned).tocoo()
         rest = (block.row + start != block.col) & (block.data > 0)
         others = sparse.coo_array((block.data[rest], (block.row[rest], block.col[rest])), shape=block.shape)
-        offsets, own, alike = largest(others, neighbours)
+        offsets, own, alike = keep_largest(others, neighbours)
         counts.append(np.diff(offsets))
         columns.append(own)
         values.append(alike)
-    return Rows(np.cumsum(np.concatenate(counts)), np.concatenate(columns), np.concatenate(values))
+    return SparseRows(np.cumsum(np.concatenate(counts)), np.concatenate(columns), np.concatenate(values))

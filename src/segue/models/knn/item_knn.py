@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 
 from segue.data.sequences import Sequences
-from segue.models.sparse_rows import Rows, ages, decayed_lifts, horizon, item_counts, tie_breaker
+from segue.models.sparse_rows import SparseRows, ages, decayed_lifts, effective_length, item_counts, tie_breaker
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ItemKNNConfig:
             raise ValueError(f"decay must be in (0, 1], got {self.decay}.")
 
 
-class Votes(Protocol):
+class ItemVoteConfig(Protocol):
     """What of its settings a fitted model still needs."""
 
     @property
@@ -44,7 +44,7 @@ class ItemKNN:
 
     name: ClassVar[str] = "item-knn"
 
-    def __init__(self, alike: Rows, popularity_V: np.ndarray, decay: float) -> None:
+    def __init__(self, alike: SparseRows, popularity_V: np.ndarray, decay: float) -> None:
         self.alike = alike
         self.popularity_V = popularity_V
         self.decay = decay
@@ -61,13 +61,13 @@ class ItemKNN:
         row, col, dot = alike.row[off], alike.col[off], alike.data[off]
         cosine = dot / (norm_V[row] * norm_V[col] + config.shrinkage)
         matrix = sparse.coo_array((cosine.astype(np.float32), (row, col)), shape=(size, size))
-        rows = Rows.from_scipy(matrix, keep=config.neighbours)
+        rows = SparseRows.from_scipy(matrix, keep=config.neighbours)
         return cls(rows, tie_breaker(item_counts(sequences, size), 1e-7), config.decay)
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], config: Votes) -> "ItemKNN":
+    def restore(cls, arrays: Mapping[str, np.ndarray], config: ItemVoteConfig) -> "ItemKNN":
         """What ``arrays`` gave."""
-        return cls(Rows.restore(arrays), arrays["popularity"], config.decay)
+        return cls(SparseRows.restore(arrays), arrays["popularity"], config.decay)
 
     @property
     def size(self) -> int:
@@ -75,7 +75,7 @@ class ItemKNN:
 
     def scores(self, histories: Sequences) -> np.ndarray:
         """float32 [B, V]."""
-        known = histories.known().tail(horizon(self.decay))
+        known = histories.drop_unknown().tail(effective_length(self.decay))
         return self.alike.weighted_sum(known, self.decay ** ages(known)) + self.popularity_V
 
     def lifts(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -92,7 +92,7 @@ def _people_by_items(sequences: Sequences, size: int, weighting: str) -> Any:
     & Zaragoza 2009, eq. 3.15, k1 1.2, b .75) with people as documents' terms and items as documents."""
     from scipy import sparse
 
-    known = sequences.known()
+    known = sequences.drop_unknown()
     row_N, where_N = known.positions()
     ones = np.ones(len(row_N), dtype=np.float64)
     who = sparse.coo_array((ones, (row_N, known.items[where_N])), shape=(len(known), size)).tocsr()

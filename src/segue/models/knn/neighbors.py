@@ -31,7 +31,7 @@ BLOCK_SCORES = 1 << 22
 
 
 @dataclass(frozen=True)
-class Asked:
+class NeighborQueries:
     """A block of histories: each of their items once, at its newest place; row by row, the newest item first."""
 
     row_Q: np.ndarray
@@ -48,7 +48,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Found:
+class NeighborMatches:
     """C pairs of a history and a remembered row with an item in common; history by history, the last row first."""
 
     row_C: np.ndarray
@@ -61,14 +61,14 @@ class Found:
     age_C: np.ndarray
     """And its age in the history."""
 
-    def take(self, chosen: np.ndarray) -> "Found":
+    def take(self, chosen: np.ndarray) -> "NeighborMatches":
         """Some of the pairs."""
-        return Found(
+        return NeighborMatches(
             self.row_C[chosen], self.held_C[chosen], self.shared_C[chosen], self.item_C[chosen], self.age_C[chosen]
         )
 
 
-class Memory:
+class SessionIndex:
     """Rows, the last ones first to be asked, each item once at its newest place; and for each item who holds it."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -82,16 +82,16 @@ class Memory:
     @classmethod
     def fit(
         cls, sequences: Sequences, size: int, *, stored: int | None = None, shuffle: np.random.Generator | None = None
-    ) -> "Memory":
+    ) -> "SessionIndex":
         """Remembers the newest ``stored`` events of each row, in order of their last event (of their row where there
         are no times), or in random order: the last rows are those that a sample takes."""
-        newest = sequences.known() if stored is None else sequences.known().tail(stored)
+        newest = sequences.drop_unknown() if stored is None else sequences.drop_unknown().tail(stored)
         newest = newest.take(newest.lengths > 0)
         if shuffle is not None:
             newest = newest.take(shuffle.permutation(len(newest)))
         elif newest.times is not None:
             newest = newest.take(np.argsort(newest.times[newest.stops - 1], kind="stable"))
-        row_M, where_M = newest_places(newest, size)
+        row_M, where_M = recency_positions(newest, size)
         items_M = newest.items[where_M].astype(np.int32)
         arrays = {
             "items": items_M,
@@ -117,9 +117,9 @@ class Memory:
         held_V = np.diff(self.holder_offsets_V)
         return np.log(max(1, len(self.length_S)) / np.where(held_V == 0, max(1, len(self.length_S)), held_V))
 
-    def blocks(self, histories: Sequences, sample: int) -> Iterator[Asked]:
+    def blocks(self, histories: Sequences, sample: int) -> Iterator[NeighborQueries]:
         """The histories (without PAD) cut so that each block's search and scores fit into bounded memory."""
-        row_N, where_N = newest_places(histories, self.size)
+        row_N, where_N = recency_positions(histories, self.size)
         items_N, age_N = histories.items[where_N], histories.stops[row_N] - 1 - where_N
         order = np.lexsort((age_N, row_N))
         row_N, items_N, age_N = row_N[order], items_N[order], age_N[order]
@@ -130,12 +130,14 @@ class Memory:
         for block in np.unique(block_B):
             start, stop = np.searchsorted(block_B, [block, block + 1])
             part = slice(*np.searchsorted(row_N, [start, stop]))
-            yield Asked(row_N[part] - start, items_N[part], age_N[part], histories.lengths[start:stop], int(start))
+            yield NeighborQueries(
+                row_N[part] - start, items_N[part], age_N[part], histories.lengths[start:stop], int(start)
+            )
 
     def _held(self, items: np.ndarray) -> np.ndarray:
         return self.holder_offsets_V[items + 1] - self.holder_offsets_V[items]
 
-    def find(self, asked: Asked, weight_Q: np.ndarray, sample: int) -> Found:
+    def find(self, asked: NeighborQueries, weight_Q: np.ndarray, sample: int) -> NeighborMatches:
         """The last ``sample`` rows that share an item with each history.
 
         A row among the last n that hold any of some items is among the last n that hold each of its own: so only so
@@ -159,10 +161,10 @@ class Memory:
         weights = weight_Q[np.repeat(query, np.diff(first_C, append=len(key))) + place]
         shared_C = np.add.reduceat(weights, first_C) if len(first_C) else np.empty(0)
         query = query + place[first_C]
-        found = Found(row_C, rows - 1 - back_C, shared_C, asked.item_Q[query], asked.age_Q[query])
+        found = NeighborMatches(row_C, rows - 1 - back_C, shared_C, asked.item_Q[query], asked.age_Q[query])
         return found.take(_places(row_C) < sample)
 
-    def heard(self, found: Found) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def add_votes(self, found: NeighborMatches) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The items of the rows found: (which of the C int64, item int32, how many places behind the newest shared
         item int64; negative before it)."""
         count_C = self.length_S[found.held_C]
@@ -183,21 +185,21 @@ class Memory:
         return np.where(total > 0, total, self.popularity_V - 1.0).astype(np.float32)
 
 
-class Voting:
+class NeighborModel:
     """What a model that answers from a ``Memory`` shares with every other: only who votes, and how, is its own.
 
     A model's ``config`` says how many newest events of a history are asked for (``length``), and among how many rows
     that share an item its neighbours are looked for (``sample``).
     """
 
-    def __init__(self, memory: Memory, config: Any) -> None:
+    def __init__(self, memory: SessionIndex, config: Any) -> None:
         self.memory = memory
         self.config = config
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: Any) -> Self:
         """What ``arrays`` gave."""
-        return cls(Memory(arrays), config)
+        return cls(SessionIndex(arrays), config)
 
     @property
     def size(self) -> int:
@@ -209,7 +211,7 @@ class Voting:
 
     def scores(self, histories: Sequences) -> np.ndarray:
         """float32 [B, V]: the best item of a history 1; below 0 is popularity, which orders what nobody votes for."""
-        known = histories.known().tail(self.config.length)
+        known = histories.drop_unknown().tail(self.config.length)
         out_BV = np.empty((len(known), self.size), dtype=np.float32)
         for asked in self.memory.blocks(known, self.config.sample):
             rows = slice(asked.start, asked.start + len(asked))
@@ -217,11 +219,11 @@ class Voting:
         return out_BV
 
     @abstractmethod
-    def votes(self, asked: Asked, histories: Sequences) -> np.ndarray:
+    def votes(self, asked: NeighborQueries, histories: Sequences) -> np.ndarray:
         """``Memory.scores`` of a block of histories, whose rows ``asked`` holds item by item."""
 
 
-def nearest(found: Found, alike_C: np.ndarray, count: int) -> np.ndarray:
+def nearest(found: NeighborMatches, alike_C: np.ndarray, count: int) -> np.ndarray:
     """bool [C]: the ``count`` most alike of each history; of equals those that come first."""
     batch = int(found.row_C.max(initial=-1)) + 1
     chosen: np.ndarray = np.bincount(found.row_C, minlength=batch)[found.row_C] <= count
@@ -240,7 +242,7 @@ def nearest(found: Found, alike_C: np.ndarray, count: int) -> np.ndarray:
     return chosen
 
 
-def newest_places(sequences: Sequences, size: int) -> tuple[np.ndarray, np.ndarray]:
+def recency_positions(sequences: Sequences, size: int) -> tuple[np.ndarray, np.ndarray]:
     """(row int64, flat position int64) of all events but those whose item comes again later in its row."""
     row_N, where_N = sequences.positions()
     slot_N = row_N * size + sequences.items[where_N]

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from segue.data.sequences import Sequences
-from segue.models.knn.neighbors import WEIGHTS, Asked, Memory, Voting, nearest
+from segue.models.knn.neighbors import WEIGHTS, NeighborModel, NeighborQueries, SessionIndex, nearest
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class SessionKNNConfig:
             raise ValueError(f"before must not be negative, got {self.before}.")
 
 
-class SessionKNN(Voting):
+class SessionKNN(NeighborModel):
     """similarity(n) = sum of the weights of the items that session n shares;
     score(j) = idf(j) * sum over neighbours n with j of similarity(n) / (1 + age of the newest shared item)
     * exp(-distance of j from that item in n / spread), times ``before`` where j stands before it.
@@ -52,7 +52,7 @@ class SessionKNN(Voting):
 
     name: ClassVar[str] = "session-knn"
 
-    def __init__(self, memory: Memory, config: SessionKNNConfig) -> None:
+    def __init__(self, memory: SessionIndex, config: SessionKNNConfig) -> None:
         super().__init__(memory, config)
         # An item of every session may still be voted for.
         self._rare_V = np.maximum(memory.idf(), 1e-3) if config.idf else np.ones(memory.size)
@@ -60,14 +60,14 @@ class SessionKNN(Voting):
     @classmethod
     def fit(cls, sequences: Sequences, size: int, config: SessionKNNConfig) -> "SessionKNN":
         """Remembers the sessions in order of their last event (of their row where there are no times)."""
-        return cls(Memory.fit(sequences, size, stored=config.stored), config)
+        return cls(SessionIndex.fit(sequences, size, stored=config.stored), config)
 
-    def votes(self, asked: Asked, histories: Sequences) -> np.ndarray:
+    def votes(self, asked: NeighborQueries, histories: Sequences) -> np.ndarray:
         memory, config = self.memory, self.config
         weight_Q = WEIGHTS[config.weighting](asked.age_Q, asked.length_B[asked.row_Q])
         found = memory.find(asked, weight_Q, config.sample)
         found = found.take(nearest(found, found.shared_C, config.neighbours))
-        which, items, distance = memory.heard(found)
+        which, items, distance = memory.add_votes(found)
         votes = (found.shared_C / (1.0 + found.age_C))[which]
         votes[distance < 0] *= config.before
         if config.spread is not None:

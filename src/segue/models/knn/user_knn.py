@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from segue.data.sequences import Sequences
-from segue.models.knn.neighbors import Asked, Memory, Voting, nearest
+from segue.models.knn.neighbors import NeighborModel, NeighborQueries, SessionIndex, nearest
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class UserKNNConfig:
             raise ValueError(f"decay must be in (0, 1], got {self.decay}.")
 
 
-class UserKNN(Voting):
+class UserKNN(NeighborModel):
     """score(j) = sum over the most similar people n with j of similarity(n), where with w = decay ** age
     cosine = sum of w of the shared items / sqrt(sum of w ** 2 * items of n), and
     jaccard = sum of w of the shared items / (sum of w of the others of the history + items of n).
@@ -48,9 +48,9 @@ class UserKNN(Voting):
     @classmethod
     def fit(cls, sequences: Sequences, size: int, config: UserKNNConfig) -> "UserKNN":
         """Remembers everybody's items, in an order drawn once (seed 0): a sample favours nobody."""
-        return cls(Memory.fit(sequences, size, shuffle=np.random.default_rng(0)), config)
+        return cls(SessionIndex.fit(sequences, size, shuffle=np.random.default_rng(0)), config)
 
-    def votes(self, asked: Asked, histories: Sequences) -> np.ndarray:
+    def votes(self, asked: NeighborQueries, histories: Sequences) -> np.ndarray:
         memory, config = self.memory, self.config
         weight_Q = config.decay**asked.age_Q
         found = memory.find(asked, weight_Q, config.sample)
@@ -62,5 +62,5 @@ class UserKNN(Voting):
             mass_B = np.bincount(asked.row_Q, weights=weight_Q, minlength=len(asked))
             alike_C = found.shared_C / (mass_B[found.row_C] - found.shared_C + held_C)
         chosen = nearest(found, alike_C, config.neighbours)
-        which, items, _ = memory.heard(found.take(chosen))
+        which, items, _ = memory.add_votes(found.take(chosen))
         return memory.scores(found.row_C[chosen][which], items, alike_C[chosen][which], len(asked))

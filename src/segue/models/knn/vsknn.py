@@ -9,9 +9,9 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from segue.data.sequences import Sequences
-from segue.models.knn.neighbors import WEIGHTS, Asked, Memory, Voting, nearest
+from segue.models.knn.neighbors import WEIGHTS, NeighborModel, NeighborQueries, SessionIndex, nearest
 
-Fall = Literal["none", "linear", "quadratic", "log", "harmonic"]
+Decay = Literal["none", "linear", "quadratic", "log", "harmonic"]
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class VSKNNConfig:
     """The newest events of the session that is to go on."""
     stored: int = 100
     """Of each known session or person this many newest events are remembered."""
-    weighting: Fall = "quadratic"
+    weighting: Decay = "quadratic"
     """How an item's weight in the similarity falls with its age in the session."""
-    scoring: Fall = "quadratic"
+    scoring: Decay = "quadratic"
     """How a neighbour's vote falls with the age of the newest item it shares."""
     idf: float = 1.0
     """Votes are multiplied by 1 + this * log(sessions / sessions with the item); 0: rare items count no more."""
@@ -41,7 +41,7 @@ class VSKNNConfig:
             raise ValueError(f"idf must not be negative, got {self.idf}.")
 
 
-class VSKNN(Voting):
+class VSKNN(NeighborModel):
     """similarity(n) = sum of the weights of the items that session n shares (the dot product of the weighted session
     with the set of n's items);
     score(j) = (1 + idf * log(sessions / sessions with j)) * sum over the most similar n with j of
@@ -49,20 +49,20 @@ class VSKNN(Voting):
 
     name: ClassVar[str] = "vsknn"
 
-    def __init__(self, memory: Memory, config: VSKNNConfig) -> None:
+    def __init__(self, memory: SessionIndex, config: VSKNNConfig) -> None:
         super().__init__(memory, config)
         self._rare_V = 1.0 + config.idf * memory.idf()
 
     @classmethod
     def fit(cls, sequences: Sequences, size: int, config: VSKNNConfig) -> "VSKNN":
         """Remembers the sessions in order of their last event (of their row where there are no times)."""
-        return cls(Memory.fit(sequences, size, stored=config.stored), config)
+        return cls(SessionIndex.fit(sequences, size, stored=config.stored), config)
 
-    def votes(self, asked: Asked, histories: Sequences) -> np.ndarray:
+    def votes(self, asked: NeighborQueries, histories: Sequences) -> np.ndarray:
         memory, config = self.memory, self.config
         weight_Q = WEIGHTS[config.weighting](asked.age_Q, asked.length_B[asked.row_Q])
         found = memory.find(asked, weight_Q, config.sample)
         found = found.take(nearest(found, found.shared_C, config.neighbours))
         vote_C = found.shared_C * WEIGHTS[config.scoring](found.age_C, asked.length_B[found.row_C])
-        which, items, _ = memory.heard(found)
+        which, items, _ = memory.add_votes(found)
         return memory.scores(found.row_C[which], items, vote_C[which] * self._rare_V[items], len(asked))

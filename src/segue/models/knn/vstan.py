@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from segue.data.sequences import NO_TIME, Sequences
-from segue.models.knn.neighbors import Asked, Memory, Voting, nearest
+from segue.models.knn.neighbors import NeighborModel, NeighborQueries, SessionIndex, nearest
 
 DAY_US = 86_400_000_000
 
@@ -53,7 +53,7 @@ class VSTANConfig:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
 
 
-class VSTAN(Voting):
+class VSTAN(NeighborModel):
     """similarity(n) = sum over shared items of exp(-age / spw) / sqrt(items of n) * exp(-days since n / snh);
     score(j) = (1 + idf * log(sessions / sessions with j)) * sum over the most similar n with j of
     similarity(n) * exp(-age of the newest shared item / ipw) * exp(-places between that item and j in n / inh).
@@ -65,14 +65,14 @@ class VSTAN(Voting):
 
     name: ClassVar[str] = "vstan"
 
-    def __init__(self, memory: Memory, config: VSTANConfig) -> None:
+    def __init__(self, memory: SessionIndex, config: VSTANConfig) -> None:
         super().__init__(memory, config)
         self._rare_V = 1.0 + config.lambda_idf * memory.idf()
 
     @classmethod
     def fit(cls, sequences: Sequences, size: int, config: VSTANConfig) -> "VSTAN":
         """Remembers the sessions in order of their last event (of their row where there are no times)."""
-        return cls(Memory.fit(sequences, size, stored=config.stored), config)
+        return cls(SessionIndex.fit(sequences, size, stored=config.stored), config)
 
     def _now(self, known: Sequences) -> np.ndarray | None:
         """Each session's own time, int64 [B]; None where nothing depends on it."""
@@ -87,7 +87,7 @@ class VSTAN(Voting):
             now_B[some[told]] = newest[told]
         return now_B
 
-    def votes(self, asked: Asked, histories: Sequences) -> np.ndarray:
+    def votes(self, asked: NeighborQueries, histories: Sequences) -> np.ndarray:
         config, memory, now_B = self.config, self.memory, self._now(histories)
         found = memory.find(asked, _fall(asked.age_Q, config.lambda_spw), config.sample)
         alike_C = found.shared_C / np.sqrt(memory.length_S[found.held_C])
@@ -96,7 +96,7 @@ class VSTAN(Voting):
             alike_C = alike_C * _fall(old_C / DAY_US, config.lambda_snh)
         chosen = nearest(found, alike_C, config.neighbours)
         found, alike_C = found.take(chosen), alike_C[chosen]
-        which, items, distance = memory.heard(found)
+        which, items, distance = memory.add_votes(found)
         votes = (alike_C * _fall(found.age_C, config.lambda_ipw))[which] * _fall(np.abs(distance), config.lambda_inh)
         votes[distance < 0] *= config.before
         return memory.scores(found.row_C[which], items, votes * self._rare_V[items], len(asked))

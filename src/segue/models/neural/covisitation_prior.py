@@ -9,11 +9,11 @@ from segue.data.sequences import Sequences
 from segue.models.counting.covisitation import CoVisit, CoVisitConfig
 from segue.models.scorer import Scorer
 
-FLOOR = 1e-4
+MIN_LOG_PRIOR = 1e-4
 """Added to a co-visit score before its logarithm: what an item is worth that was never seen near the history."""
 
 
-class WithPrior:
+class WithCovisitationPrior:
     """score(j) = the network's logit of j + weight * log(co-visit score of j + 1e-4).
 
     Both are log-probabilities up to a constant for each row, so this is a product of experts: a small network need
@@ -21,12 +21,12 @@ class WithPrior:
     """
 
     def __init__(self, scorer: Scorer, prior: CoVisit, weight: float) -> None:
-        self.scorer = scorer
+        self.inner = scorer
         self.prior = prior
         self.weight = weight
 
     @classmethod
-    def restore(cls, scorer: Scorer, arrays: Mapping[str, np.ndarray]) -> "WithPrior":
+    def restore(cls, scorer: Scorer, arrays: Mapping[str, np.ndarray]) -> "WithCovisitationPrior":
         """The same around a restored network, from what ``arrays`` gave."""
         own = {name.removeprefix("prior."): value for name, value in arrays.items() if name.startswith("prior.")}
         config = CoVisitConfig(decay=float(own["decay"][0]))
@@ -34,18 +34,18 @@ class WithPrior:
 
     @property
     def name(self) -> str:
-        return self.scorer.name
+        return self.inner.name
 
     @property
     def size(self) -> int:
-        return self.scorer.size
+        return self.inner.size
 
     def scores(self, histories: Sequences) -> np.ndarray:
         """float32 [B, V]; an empty history has no neighbourhood and keeps the network's answer."""
-        known = histories.known()
-        return self.added(self.scorer.scores(known), known)
+        known = histories.drop_unknown()
+        return self.add_to_logits(self.inner.scores(known), known)
 
-    def added(self, logits_BV: np.ndarray, known: Sequences) -> np.ndarray:
+    def add_to_logits(self, logits_BV: np.ndarray, known: Sequences) -> np.ndarray:
         """The network's logits with the prior's on top, in place."""
         if self.weight > 0:
             logs_BV = log_prior(self.prior, known)
@@ -55,9 +55,9 @@ class WithPrior:
     def arrays(self) -> dict[str, np.ndarray]:
         """The network's arrays, and the prior's with 'prior.' before their names."""
         own = {**self.prior.arrays(), "decay": np.array([self.prior.decay]), "weight": np.array([self.weight])}
-        return {**self.scorer.arrays(), **{f"prior.{name}": value for name, value in own.items()}}
+        return {**self.inner.arrays(), **{f"prior.{name}": value for name, value in own.items()}}
 
-    def rest(self) -> np.ndarray:
+    def prior_arrays(self) -> np.ndarray:
         """float32 [V]: what the prior adds for an item that the history never came near."""
         return np.float32(self.weight) * log_sum(self.prior.popularity_V)
 
@@ -79,5 +79,5 @@ def log_prior(prior: CoVisit, histories: Sequences) -> np.ndarray:
 
 def log_sum(scores_BV: np.ndarray) -> np.ndarray:
     """log(co-visit score + floor), float32 [B, V], column by column."""
-    logs_BV: np.ndarray = np.log(np.maximum(scores_BV, 0.0) + np.float32(FLOOR))
+    logs_BV: np.ndarray = np.log(np.maximum(scores_BV, 0.0) + np.float32(MIN_LOG_PRIOR))
     return logs_BV

@@ -8,25 +8,25 @@ from typing import Any
 
 import numpy as np
 
-from segue.data.features.encoding import Encoding, Facts, Features
+from segue.data.features.encoding import EncodedFeatures, FeatureEncoding, ItemFeatures
 
 STEPS = 100
 """At most so many steps of conjugate gradients; far fewer bring the residual below 1e-4."""
 
 
-class FeatureVectors:
+class FeatureEmbeddings:
     """vector(row of facts) = sum over its features of weight * the feature's vector."""
 
-    def __init__(self, encoding: Encoding, weights_FD: np.ndarray) -> None:
+    def __init__(self, encoding: FeatureEncoding, weights_FD: np.ndarray) -> None:
         self.encoding = encoding
         self.weights_FD = weights_FD
-        self._last: tuple[Facts, np.ndarray] | None = None
+        self._last: tuple[ItemFeatures, np.ndarray] | None = None
 
     def of(self, rows: Iterable[Mapping[str, Any]]) -> np.ndarray:
         """float32 [N, D]: of items by their facts, column -> value."""
         return self.encoding.encode(rows) @ self.weights_FD
 
-    def table(self, facts: Facts) -> np.ndarray:
+    def table(self, facts: ItemFeatures) -> np.ndarray:
         """float32 [N, D]: of a table of facts, its row 0 zero; kept for the next question with the very same table."""
         last = self._last
         if last is None or last[0] is not facts:
@@ -39,14 +39,14 @@ class FeatureVectors:
         return {f"{prefix}.{name}": value for name, value in own.items()}
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], prefix: str) -> "FeatureVectors | None":
+    def restore(cls, arrays: Mapping[str, np.ndarray], prefix: str) -> "FeatureEmbeddings | None":
         """What ``arrays`` gave; None where the model knows nothing of that kind."""
         start = f"{prefix}."
         own = {name.removeprefix(start): value for name, value in arrays.items() if name.startswith(start)}
-        return cls(Encoding.restore(own), own["weights"]) if own else None
+        return cls(FeatureEncoding.restore(own), own["weights"]) if own else None
 
 
-def regress(features: Features, vectors_VD: np.ndarray, strength: float) -> np.ndarray:
+def fit_feature_embeddings(features: EncodedFeatures, vectors_VD: np.ndarray, strength: float) -> np.ndarray:
     """float32 [F, D]: W that minimises |X W - Y|^2 + strength |W|^2 (ridge regression, Hoerl & Kennard 1970), by
     conjugate gradients on all columns side by side, so that no [F, F] matrix is ever needed."""
     from scipy import sparse

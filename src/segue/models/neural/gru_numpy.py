@@ -11,11 +11,11 @@ import numpy as np
 from segue.data.sequences import Sequences
 from segue.models.neural.configs.gru4rec import GRU4RecConfig
 from segue.models.neural.configs.shared import CellName
-from segue.models.neural.gru_onnx import GruGraph
+from segue.models.neural.gru_onnx import OnnxGRU
 from segue.models.neural.recurrent_cells import CELLS
 
 
-class GruArrays:
+class NumpyGRU:
     """The trained recurrent layers, of any cell, as plain arrays; the equations stand in ``recurrent_cells.py``.
 
     A layer without ``input`` takes what enters as it is: there an item is a row of the input matrix itself.
@@ -31,12 +31,12 @@ class GruArrays:
         self.length = length
         self.cell = CELLS[cell]
         self.dim = layers[0]["state"].shape[1]
-        self._reader: GruGraph | None = None
+        self._reader: OnnxGRU | None = None
         self._graphic = cell == "gru" and all("input" in layer for layer in layers)
         """Whether histories may be read by a graph, where onnxruntime is installed."""
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], config: GRU4RecConfig) -> "GruArrays":
+    def restore(cls, arrays: Mapping[str, np.ndarray], config: GRU4RecConfig) -> "NumpyGRU":
         """From the names that ``arrays`` gives."""
         layers: list[dict[str, np.ndarray]] = [{} for _ in range(config.layers)]
         for key, value in arrays.items():
@@ -49,7 +49,7 @@ class GruArrays:
         """Everything to save, by name."""
         return {f"gru.{i}.{name}": value for i, layer in enumerate(self.layers) for name, value in layer.items()}
 
-    def start(self, count: int) -> np.ndarray:
+    def initial_state(self, count: int) -> np.ndarray:
         """The state of nobody who has done nothing: zeros, float32 [L, B, S]."""
         return np.zeros((len(self.layers), count, self.cell.parts * self.dim), dtype=np.float32)
 
@@ -72,7 +72,7 @@ class GruArrays:
         lengths = histories.lengths
         if self._graphic and self._reader is None:
             try:
-                self._reader = GruGraph(self.layers)
+                self._reader = OnnxGRU(self.layers)
             except ImportError:
                 self._graphic = False
         if self._reader is not None:
@@ -88,7 +88,7 @@ class GruArrays:
         active_TB = step_T1 < lengths[order]
         below = vectors_NE[(first_B + step_T1)[active_TB]]  # step by step: what is read together lies together
         ends = np.cumsum(active_TB.sum(axis=1)).tolist()
-        state_BS = self.start(len(lengths))[0]
+        state_BS = self.initial_state(len(lengths))[0]
         for number, layer in enumerate(self.layers, start=1):
             entered_NG = _enter(layer, below)
             state_BS = np.zeros_like(state_BS)

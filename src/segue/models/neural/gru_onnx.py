@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from segue.models.onnx_proto import Node, Shapes, graph
+from segue.models.onnx_proto import Node, Shapes, build_graph
 
 EVENTS_AT_ONCE = 1 << 14
 """So many places of a batch, filled or not, are read together."""
 
 
-class GruGraph:
+class OnnxGRU:
     """Reads whole histories. Any number of threads may ask."""
 
     def __init__(self, layers: Sequence[Mapping[str, np.ndarray]]) -> None:
@@ -59,8 +59,13 @@ def _graph(layers: Sequence[Mapping[str, np.ndarray]]) -> bytes:
     nodes, constants = [], {"direction": np.array([1], dtype=np.int64)}
     below = "events"
     for n, layer in enumerate(layers):
-        constants |= {f"input{n}": _turned(layer["input"])[None], f"state{n}": _turned(layer["state"])[None]}
-        constants[f"bias{n}"] = np.concatenate([_turned(layer["input_bias"]), _turned(layer["state_bias"])])[None]
+        constants |= {
+            f"input{n}": _to_onnx_gate_order(layer["input"])[None],
+            f"state{n}": _to_onnx_gate_order(layer["state"])[None],
+        }
+        constants[f"bias{n}"] = np.concatenate(
+            [_to_onnx_gate_order(layer["input_bias"]), _to_onnx_gate_order(layer["state_bias"])]
+        )[None]
         inputs = [below, f"input{n}", f"state{n}", f"bias{n}", "lengths"]
         sizes = [("hidden_size", layer["state"].shape[1]), ("linear_before_reset", 1)]
         if n == len(layers) - 1:
@@ -73,9 +78,9 @@ def _graph(layers: Sequence[Mapping[str, np.ndarray]]) -> bytes:
         "events": ("float32", ["T", "B", enters]),
         "lengths": ("int32", ["B"]),
     }
-    return graph(nodes, constants, asked, {"last": ("float32", [1, "B", dim])})
+    return build_graph(nodes, constants, asked, {"last": ("float32", [1, "B", dim])})
 
 
-def _turned(gates: np.ndarray) -> np.ndarray:
+def _to_onnx_gate_order(gates: np.ndarray) -> np.ndarray:
     reset, update, candidate = np.split(np.asarray(gates, dtype=np.float32), 3)
     return np.concatenate([update, reset, candidate])

@@ -8,7 +8,7 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.models.neural.time_features import moments
+from segue.models.neural.time_features import event_times
 
 TOKENS_AT_ONCE = 16384
 """Events that are encoded in one call, padding included: bounds the memory of a long evaluation."""
@@ -16,7 +16,7 @@ TOKENS_ALONE = 1024
 """Up to so many are encoded by one thread: waking another takes longer than it saves."""
 
 
-class GraphEncoder:
+class OnnxEncoder:
     """Runs ``vectors`` float32 [B, T, D] (oldest event first, zeros behind) and ``last`` int64 [B] (the position of
     the newest event) through the graph, which gives ``hidden`` float32 [B, D]. A graph that asks for ``times`` gets
     int64 [B, T + 1] as ``moments`` lays them out."""
@@ -69,7 +69,7 @@ class GraphEncoder:
         batch, width = vectors_BTD.shape[:2]
         feed = {"vectors": vectors_BTD.astype(np.float32, copy=False), "last": lengths_B - 1}
         if self.timed:
-            feed["times"] = moments(histories, width)
+            feed["times"] = event_times(histories, width)
         session = self._alone if batch * width <= TOKENS_ALONE else self._together
         hidden_BD: np.ndarray = session.run(["hidden"], feed)[0]
         return hidden_BD

@@ -10,15 +10,15 @@ import numpy as np
 
 from segue.data.sequences import Sequences
 from segue.models.neural.configs.seq2seq import Seq2SeqConfig
-from segue.models.neural.decoders_numpy import GruWriter, Script, TransformerWriter
-from segue.models.neural.gru_numpy import GruArrays
+from segue.models.neural.decoders_numpy import NumpyDecoderState, NumpyGRUDecoder, NumpyTransformerDecoder
+from segue.models.neural.gru_numpy import NumpyGRU
 from segue.models.neural.transformer_numpy import causal_states
 
 TOKENS_AT_ONCE = 16384
 """Events that are read in one go, padding included."""
 
 
-class Seq2SeqArrays:
+class NumpySeq2Seq:
     """The trained net as plain arrays: an ``Encoder`` whose state is what the writer says first."""
 
     inputs = 0
@@ -29,15 +29,15 @@ class Seq2SeqArrays:
         self.config = config
         self.length = config.length
         own = {name.removeprefix("writer."): v for name, v in weights.items() if name.startswith("writer.")}
-        self.writer: GruWriter | TransformerWriter
+        self.writer: NumpyGRUDecoder | NumpyTransformerDecoder
         if config.writer == "gru":
-            self.writer = GruWriter(own, config.layers)
+            self.writer = NumpyGRUDecoder(own, config.layers)
         else:
-            self.writer = TransformerWriter(own, config.layers, config.heads)
+            self.writer = NumpyTransformerDecoder(own, config.layers, config.heads)
         self._read_with = {n.removeprefix("reader."): v for n, v in weights.items() if n.startswith("reader.")}
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], config: Seq2SeqConfig) -> "Seq2SeqArrays":
+    def restore(cls, arrays: Mapping[str, np.ndarray], config: Seq2SeqConfig) -> "NumpySeq2Seq":
         """From the names that ``arrays`` gives."""
         found = {name.removeprefix("net."): value for name, value in arrays.items() if name.startswith("net.")}
         return cls(found, config)
@@ -58,11 +58,11 @@ class Seq2SeqArrays:
             part = histories.take(rows)
             row_N, where_N = part.positions()
             inside_N = offsets[rows][row_N] + where_N - part.starts[row_N]
-            out_BD[rows] = self.begin(part, vectors_ND[inside_N]).said_RD
+            out_BD[rows] = self.begin(part, vectors_ND[inside_N]).output_RD
             start += len(rows)
         return out_BD
 
-    def begin(self, histories: Sequences, vectors_ND: np.ndarray) -> Script:
+    def begin(self, histories: Sequences, vectors_ND: np.ndarray) -> NumpyDecoderState:
         """Every history read, and the first step said; none of them may be empty."""
         lengths_B = histories.lengths
         row_N, where_N = histories.positions()
@@ -77,9 +77,9 @@ class Seq2SeqArrays:
             return causal_states(self._read_with, self.config.layers, self.config.heads, x_BTD)
         names = ("input", "state", "input_bias", "state_bias")
         layers = [{n: self._read_with[f"layers.{i}.{n}"] for n in names} for i in range(self.config.layers)]
-        gru = GruArrays(layers, self.length)
+        gru = NumpyGRU(layers, self.length)
         states_BTD = np.empty_like(x_BTD)
-        state_LBD = gru.start(len(x_BTD))
+        state_LBD = gru.initial_state(len(x_BTD))
         for t in range(x_BTD.shape[1]):
             state_LBD = gru.step(state_LBD, x_BTD[:, t])
             states_BTD[:, t] = state_LBD[-1]

@@ -8,47 +8,47 @@ import numpy as np
 
 from segue.data.sequences import Sequences
 from segue.models.neural.configs.shared import TimeConfig
-from segue.models.neural.feature_embeddings import FeatureVectors
-from segue.models.neural.time_features import Clock
+from segue.models.neural.feature_embeddings import FeatureEmbeddings
+from segue.models.neural.time_features import TimeEmbedding
 
 
 @dataclass(frozen=True)
-class Sides:
+class SideInformation:
     """None where the network learned from nothing of the kind. Shape letters: N events, D width of what enters."""
 
-    features: FeatureVectors | None = None
+    features: FeatureEmbeddings | None = None
     """How an item is placed that nobody has taken yet."""
-    contexts: FeatureVectors | None = None
+    contexts: FeatureEmbeddings | None = None
     """What an event's circumstances add to its vector."""
-    clock: Clock | None = None
+    time_embedding: TimeEmbedding | None = None
     """What an event's time adds to its vector."""
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], config: Any) -> "Sides":
+    def restore(cls, arrays: Mapping[str, np.ndarray], config: Any) -> "SideInformation":
         """What ``arrays`` gave."""
         return cls(
-            FeatureVectors.restore(arrays, "features"),
-            FeatureVectors.restore(arrays, "contexts"),
-            Clock.restore(arrays, config) if isinstance(config, TimeConfig) else None,
+            FeatureEmbeddings.restore(arrays, "features"),
+            FeatureEmbeddings.restore(arrays, "contexts"),
+            TimeEmbedding.restore(arrays, config) if isinstance(config, TimeConfig) else None,
         )
 
     @property
-    def bare(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether an event is nothing but its item."""
-        return self.contexts is None and self.clock is None
+        return self.contexts is None and self.time_embedding is None
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything to save, by name."""
         told = {} if self.features is None else self.features.arrays("features")
         told |= {} if self.contexts is None else self.contexts.arrays("contexts")
-        return told | ({} if self.clock is None else self.clock.arrays())
+        return told | ({} if self.time_embedding is None else self.time_embedding.arrays())
 
     def add(self, vectors_ND: np.ndarray, histories: Sequences) -> np.ndarray:
         """float32 [N, D]: the vectors of the histories' events in the order of ``positions()``, written to, with what
         is known of each event added."""
         if self.contexts is not None and histories.contexts is not None:
             codes_N = histories.contexts.codes[histories.positions()[1]]
-            vectors_ND += self.contexts.table(histories.contexts.facts)[codes_N]
-        if self.clock is not None:
-            vectors_ND += self.clock.vectors(histories)
+            vectors_ND += self.contexts.table(histories.contexts.features)[codes_N]
+        if self.time_embedding is not None:
+            vectors_ND += self.time_embedding.embed(histories)
         return vectors_ND

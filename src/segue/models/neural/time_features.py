@@ -12,12 +12,12 @@ import numpy as np
 from segue.data.sequences import NO_TIME, Sequences
 from segue.models.neural.configs.shared import TimeInput
 
-GAPS = 64
+NUM_GAP_BUCKETS = 64
 """Buckets of gaps, the unknown one among them."""
 GAP_STEP = 0.35
 """Each bucket of gaps is exp(this) = 1.42 times as long as the one before it: a second is in the second one, a day in
 the 33rd, and the last one holds everything beyond 80 years."""
-SIZES: dict[str, int] = {"gap": GAPS, "daypart": 1 + 24, "weekday": 1 + 7}
+NUM_VALUES: dict[str, int] = {"gap": NUM_GAP_BUCKETS, "daypart": 1 + 24, "weekday": 1 + 7}
 """Numbers of each input: an unknown one; the gap's buckets, the hours of a day and the days of a week, all in UTC."""
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
@@ -30,7 +30,7 @@ def gap_buckets(gap_us: np.ndarray) -> np.ndarray:
     [1, 1, 2, 33]
     """
     steps = np.log1p(np.maximum(gap_us, 0) * 1e-6) / GAP_STEP
-    return np.minimum(1 + steps.astype(np.int64), GAPS - 1)
+    return np.minimum(1 + steps.astype(np.int64), NUM_GAP_BUCKETS - 1)
 
 
 def time_rows(times: np.ndarray, before: np.ndarray, inputs: tuple[TimeInput, ...]) -> np.ndarray:
@@ -49,16 +49,16 @@ def time_rows(times: np.ndarray, before: np.ndarray, inputs: tuple[TimeInput, ..
 
 
 def _first_rows(inputs: tuple[TimeInput, ...]) -> dict[str, int]:
-    sizes = [0, *(SIZES[name] for name in inputs)]
+    sizes = [0, *(NUM_VALUES[name] for name in inputs)]
     return dict(zip(inputs, np.cumsum(sizes).tolist(), strict=False))
 
 
 def num_rows(inputs: tuple[TimeInput, ...]) -> int:
     """R: rows of the table that these inputs need."""
-    return sum(SIZES[name] for name in inputs)
+    return sum(NUM_VALUES[name] for name in inputs)
 
 
-class Clock:
+class TimeEmbedding:
     """The vectors that a network learned for times, float32 [R, D]; an event's are added to its item's."""
 
     def __init__(self, inputs: tuple[TimeInput, ...], vectors_RD: np.ndarray) -> None:
@@ -68,7 +68,7 @@ class Clock:
         """What an event gets whose time nobody knows."""
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], config: Any) -> "Clock | None":
+    def restore(cls, arrays: Mapping[str, np.ndarray], config: Any) -> "TimeEmbedding | None":
         """From the name that ``arrays`` gives; None where the settings name no input."""
         return cls(config.time_inputs, arrays["time.vectors"]) if config.time_inputs else None
 
@@ -76,7 +76,7 @@ class Clock:
         """Everything to save, by name."""
         return {"time.vectors": self.vectors_RD}
 
-    def vectors(self, histories: Sequences) -> np.ndarray:
+    def embed(self, histories: Sequences) -> np.ndarray:
         """float32 [N, D] for the events in the order of ``positions()``; a row's first event has no gap."""
         row_N, where_N = histories.positions()
         if histories.times is None:
@@ -87,7 +87,7 @@ class Clock:
         return found
 
 
-def moments(histories: Sequences, width: int) -> np.ndarray:
+def event_times(histories: Sequences, width: int) -> np.ndarray:
     """int64 [B, width + 1]: when each event was, oldest first, and behind each row's newest the moment of asking.
 
     Unknown ones, and all behind, are NO_TIME. ``width`` is at least the longest row."""
@@ -95,6 +95,6 @@ def moments(histories: Sequences, width: int) -> np.ndarray:
     if histories.times is not None:
         row_N, where_N = histories.positions()
         out_BS[row_N, where_N - histories.starts[row_N]] = histories.times[where_N]
-    if histories.now is not None:
-        out_BS[np.arange(len(histories)), histories.lengths] = histories.now
+    if histories.query_times is not None:
+        out_BS[np.arange(len(histories)), histories.lengths] = histories.query_times
     return out_BS

@@ -33,7 +33,7 @@ def feed_forward(weights: Weights, name: str, x: np.ndarray) -> np.ndarray:
     return linear(weights, f"{name}.narrow", 0.5 * wide * (1.0 + np.tanh(cubed)))
 
 
-def heads_of(x_BTD: np.ndarray, heads: int) -> np.ndarray:
+def split_heads(x_BTD: np.ndarray, heads: int) -> np.ndarray:
     """[B, H, T, E]."""
     batch, time, dim = x_BTD.shape
     return x_BTD.reshape(batch, time, heads, dim // heads).transpose(0, 2, 1, 3)
@@ -68,7 +68,7 @@ def causal_states(weights: Weights, layers: int, heads: int, x_BTD: np.ndarray) 
         name = f"blocks.{i}"
         normed_BTD = layer_norm(weights, f"{name}.norm_attention", x_BTD)
         parts = np.split(linear(weights, f"{name}.attention.project", normed_BTD), 3, -1)
-        q, k, v = (heads_of(part, heads) for part in parts)
+        q, k, v = (split_heads(part, heads) for part in parts)
         mixed_BTD = attend(q, k, v, later_TT)
         x_BTD = x_BTD + linear(weights, f"{name}.attention.merge", mixed_BTD)
         x_BTD = x_BTD + feed_forward(weights, name, x_BTD)

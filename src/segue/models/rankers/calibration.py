@@ -10,7 +10,7 @@ import numpy as np
 
 STEPS = 100
 """Groups of equal size whose shares of takes are made monotone: enough to bend, too few to chase single answers."""
-TILT = 1e-3
+MIN_SLOPE = 1e-3
 """The slope of a curve where the shares say it is level: the order of answers is kept."""
 
 
@@ -40,7 +40,7 @@ class Calibration:
         return line
 
     @classmethod
-    def none(cls) -> "Calibration":
+    def identity(cls) -> "Calibration":
         """The net's own word."""
         return cls(np.zeros(1), np.zeros(1))
 
@@ -77,13 +77,13 @@ class Calibration:
         wanted = np.maximum.accumulate(np.log((taken + 0.5) / (count - taken + 0.5)))[block]
         middle = np.array([z[group].mean() for group in groups])
         apart = np.concatenate([[True], np.diff(middle) > 0])
-        return cls(middle[apart], (wanted + TILT * middle)[apart])
+        return cls(middle[apart], (wanted + MIN_SLOPE * middle)[apart])
 
     def shifted(self, log_odds: float) -> "Calibration":
         """All odds times exp of this."""
         return replace(self, wanted_K=self.wanted_K + log_odds)
 
-    def for_kept(self, share: float) -> "Calibration":
+    def for_negative_rate(self, share: float) -> "Calibration":
         """Where only this share of the real negatives was kept: q = p / (p + (1 - p) / share) (He et al. 2014, section
         6.3), which multiplies the odds by the share."""
         if not 0 < share <= 1:

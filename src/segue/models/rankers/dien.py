@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segue.models.rankers.layers_numpy import Weights, history, linear, scan, shares
-from segue.models.rankers.pooled import answer, check_shape
-from segue.models.rankers.ranker_input import View
+from segue.models.rankers.layers_numpy import Weights, encode_history, gru_scan, linear, masked_softmax
+from segue.models.rankers.pooled import check_shape, pooled_log_odds
+from segue.models.rankers.ranker_input import RankerInput
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class DIENConfig:
             raise ValueError(f"auxiliary must not be negative, got {self.auxiliary}.")
 
 
-class DIENArrays:
+class NumpyDIEN:
     """The trained network in numpy: states h_l of a GRU, shares a_l = softmax of h_l W e_c (eq. 8), and the last state
     of an AUGRU over the h_l (eqs. 15-16)."""
 
@@ -44,16 +44,16 @@ class DIENArrays:
         self.weights = weights
         self.length = config.length
 
-    def log_odds(self, seen: View) -> np.ndarray:
+    def log_odds(self, seen: RankerInput) -> np.ndarray:
         """[B, C]."""
         weights = self.weights
-        state_BLD = scan(weights, "interest", history(weights, seen)) * seen.inside[..., None]
+        state_BLD = gru_scan(weights, "interest", encode_history(weights, seen)) * seen.inside[..., None]
         asked_BCD = weights["reader.table"][seen.candidates_BC]
         batch, count, dim = asked_BCD.shape
         score_BCL = asked_BCD @ linear(weights, "match", state_BLD).transpose(0, 2, 1)
-        share_BCL = shares(score_BCL, seen.inside[:, None])
+        share_BCL = masked_softmax(score_BCL, seen.inside[:, None])
         length = state_BLD.shape[1]
         repeated = np.broadcast_to(state_BLD[:, None], (batch, count, length, dim)).reshape(-1, length, dim)
-        evolved_PLD = scan(weights, "evolve", repeated, share_BCL.reshape(-1, length))
+        evolved_PLD = gru_scan(weights, "evolve", repeated, share_BCL.reshape(-1, length))
         # A share of zero keeps the state, so that the last column holds it behind any padding.
-        return answer(weights, seen, evolved_PLD[:, -1].reshape(batch, count, dim))
+        return pooled_log_odds(weights, seen, evolved_PLD[:, -1].reshape(batch, count, dim))

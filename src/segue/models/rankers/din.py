@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segue.models.rankers.layers_numpy import Weights, history, linear
-from segue.models.rankers.pooled import answer, check_shape
-from segue.models.rankers.ranker_input import View
+from segue.models.rankers.layers_numpy import Weights, encode_history, linear
+from segue.models.rankers.pooled import check_shape, pooled_log_odds
+from segue.models.rankers.ranker_input import RankerInput
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class DINConfig:
             raise ValueError(f"attention must be at least 1, got {self.attention}.")
 
 
-class DINArrays:
+class NumpyDIN:
     """The trained network in numpy: v = sum over events of w(e_l, e_c) e_l, weights not normalised (eq. 3).
 
     w is a network of one hidden layer on both vectors, their difference and their product; rectified units stand where
@@ -46,11 +46,11 @@ class DINArrays:
         self.weights = weights
         self.length = config.length
 
-    def log_odds(self, seen: View) -> np.ndarray:
+    def log_odds(self, seen: RankerInput) -> np.ndarray:
         """[B, C]."""
-        weights, x_BLD = self.weights, history(self.weights, seen)
+        weights, x_BLD = self.weights, encode_history(self.weights, seen)
         asked_BCD = weights["reader.table"][seen.candidates_BC]
         x_BCLD, asked_BCLD = np.broadcast_arrays(x_BLD[:, None], asked_BCD[:, :, None])
         pairs = np.concatenate([x_BCLD, asked_BCLD, x_BCLD - asked_BCLD, x_BCLD * asked_BCLD], axis=3)
         weight_BCL = linear(weights, "weigh", np.maximum(linear(weights, "compare", pairs), 0.0))[..., 0]
-        return answer(weights, seen, (weight_BCL * seen.inside[:, None]) @ x_BLD)
+        return pooled_log_odds(weights, seen, (weight_BCL * seen.inside[:, None]) @ x_BLD)

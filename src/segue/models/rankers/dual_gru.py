@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segue.models.rankers.item_histories import MARKS, Sides
-from segue.models.rankers.layers_numpy import Weights, both_ways, facts, head, history, linear
+from segue.models.rankers.item_histories import EVENT_FEATURES, ItemEvents
+from segue.models.rankers.layers_numpy import Weights, bidirectional_gru, embed_buckets, encode_history, head, linear
 from segue.models.rankers.pooled import check_shape
-from segue.models.rankers.ranker_input import View
+from segue.models.rankers.ranker_input import RankerInput
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class DualGRUConfig:
             raise ValueError(f"unknown must be in [0, 1), got {self.unknown}.")
 
 
-class DualGRUArrays:
+class NumpyDualGRU:
     """The trained network in numpy.
 
     u_l = [ahead_l; back_l; x_l] for each event, v_m alike for each interaction, u_0 a vector of its own, v_0 = W e_c:
@@ -59,22 +59,22 @@ class DualGRUArrays:
         self.length = config.length
         self.width = config.memory
 
-    def log_odds(self, seen: View) -> np.ndarray:
+    def log_odds(self, seen: RankerInput) -> np.ndarray:
         """[B, C]."""
         assert seen.beside is not None
-        return self.meet(seen, self.item_states(seen.beside.sides))
+        return self.log_odds_from_states(seen, self.item_states(seen.beside.sides))
 
-    def item_states(self, sides: Sides) -> np.ndarray:
+    def item_states(self, sides: ItemEvents) -> np.ndarray:
         """[S, M, K]: the states of the items' own sequences, without the column of the item itself."""
         weights = self.weights
         y_SMD = linear(weights, "before", weights["reader.table"][sides.before_SM])
-        for mark in range(MARKS):
-            y_SMD = y_SMD + weights["marks"][mark, sides.marks_SMK[..., mark]]
+        for mark in range(EVENT_FEATURES):
+            y_SMD = y_SMD + weights["marks"][mark, sides.buckets_SMK[..., mark]]
         inside_SM1 = (np.arange(y_SMD.shape[1]) < sides.lengths_S[:, None])[..., None]
         y_SMD = y_SMD * inside_SM1
-        return np.concatenate([both_ways(weights, "item", y_SMD, sides.lengths_S), y_SMD], axis=2)
+        return np.concatenate([bidirectional_gru(weights, "item", y_SMD, sides.lengths_S), y_SMD], axis=2)
 
-    def meet(self, seen: View, states_SMK: np.ndarray) -> np.ndarray:
+    def log_odds_from_states(self, seen: RankerInput, states_SMK: np.ndarray) -> np.ndarray:
         """[B, C]: the log-odds, given the states of the sides that ``seen.beside`` names."""
         weights, beside = self.weights, seen.beside
         assert beside is not None
@@ -87,23 +87,23 @@ class DualGRUArrays:
         cells_BCLM, total_BC1 = self._cells(seen, person_BLK, item_BCMK, known_BCM)
         attended_BCK = cells_BCLM.sum(axis=3) @ person_BLK
         found_BCK = (cells_BCLM.sum(axis=2)[:, :, None] @ item_BCMK)[:, :, 0]
-        about_person = facts(weights["reader.facts"], seen.facts_BX)
+        about_person = embed_buckets(weights["reader.facts"], seen.facts_BX)
         about_person = np.broadcast_to(about_person[:, None], (*asked_BCD.shape[:2], about_person.shape[1]))
-        about_item = facts(weights["item_facts"], beside.facts_BCX)
+        about_item = embed_buckets(weights["item_facts"], beside.facts_BCX)
         return head(
             weights,
             [attended_BCK, found_BCK, attended_BCK * found_BCK, asked_BCD, total_BC1, about_person, about_item],
         )
 
-    def _person(self, seen: View) -> np.ndarray:
+    def _person(self, seen: RankerInput) -> np.ndarray:
         """[B, L, K]: the event that stands for none, then the states of the history's."""
-        x_BLD = history(self.weights, seen)
-        state_BLK = np.concatenate([both_ways(self.weights, "person", x_BLD, seen.lengths_B), x_BLD], axis=2)
+        x_BLD = encode_history(self.weights, seen)
+        state_BLK = np.concatenate([bidirectional_gru(self.weights, "person", x_BLD, seen.lengths_B), x_BLD], axis=2)
         nobody_B1K = np.broadcast_to(self.weights["nobody"], (len(x_BLD), 1, state_BLK.shape[2]))
         return np.concatenate([nobody_B1K, state_BLK], axis=1)
 
     def _cells(
-        self, seen: View, person_BLK: np.ndarray, item_BCMK: np.ndarray, known_BCM: np.ndarray
+        self, seen: RankerInput, person_BLK: np.ndarray, item_BCMK: np.ndarray, known_BCM: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """(each cell's share [B, C, L, M], log of the sum of exp of the relevance matrix [B, C, 1])."""
         weights, beside = self.weights, seen.beside

@@ -13,12 +13,12 @@ from segue.data.sequences import Sequences
 
 BUCKETS = 64
 """Bucket 0 is "there is none"; the last one begins at 2 ** 31 seconds."""
-MARKS = 3
+EVENT_FEATURES = 3
 """What is told of an interaction beside the item before it: the person's pause since that, the time since anybody's
 last interaction with this item, and how many events the person had behind them."""
 
 
-def bucket(amount: np.ndarray) -> np.ndarray:
+def log_bucket(amount: np.ndarray) -> np.ndarray:
     """int64: 1 + floor(2 log2(1 + amount)), at most 63; 0 for a negative amount, which stands for none.
 
     >>> bucket(np.array([-1, 0, 1, 3, 3600])).tolist()
@@ -34,12 +34,12 @@ def seconds(duration_us: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Sides:
+class ItemEvents:
     """The newest interactions of S items, oldest first, the last ``lengths_S`` of M columns unused: left-aligned."""
 
     before_SM: np.ndarray
     """int32: what the person had done just before; PAD where nothing."""
-    marks_SMK: np.ndarray
+    buckets_SMK: np.ndarray
     """uint8 [S, M, MARKS]: buckets."""
     times_SM: np.ndarray
     """int64."""
@@ -47,20 +47,20 @@ class Sides:
     totals_S: np.ndarray
     """int64: all interactions of the item so far, also those that are not among these."""
 
-    def take(self, rows: np.ndarray) -> "Sides":
+    def take(self, rows: np.ndarray) -> "ItemEvents":
         """Some sides, by index or mask."""
-        return Sides(*(a[rows] for a in self._arrays()))
+        return ItemEvents(*(a[rows] for a in self._arrays()))
 
-    def with_an_empty_one(self) -> "Sides":
+    def with_an_empty_one(self) -> "ItemEvents":
         """One side more, of an item nobody has come to."""
-        return Sides(*(np.concatenate([a, np.zeros_like(a, shape=(1, *a.shape[1:]))]) for a in self._arrays()))
+        return ItemEvents(*(np.concatenate([a, np.zeros_like(a, shape=(1, *a.shape[1:]))]) for a in self._arrays()))
 
     def _arrays(self) -> list[np.ndarray]:
         return [getattr(self, field.name) for field in fields(self)]
 
 
 @dataclass(frozen=True)
-class Interactions:
+class ItemHistories:
     """A whole log item by item, each in time order; interactions at one time in the order of the log's rows."""
 
     offsets: np.ndarray
@@ -74,7 +74,7 @@ class Interactions:
     """int64, ascending: item and time in one number."""
 
     @classmethod
-    def of(cls, sequences: Sequences, size: int) -> "Interactions":
+    def of(cls, sequences: Sequences, size: int) -> "ItemHistories":
         """From a log of a catalogue of size V. ValueError for one without times: nothing in it says what was before."""
         if sequences.times is None:
             raise ValueError(
@@ -92,7 +92,7 @@ class Interactions:
         items_N, times_N = items_N[order], times_N[order]
         between_N = np.where(np.roll(items_N, 1) == items_N, times_N - np.roll(times_N, 1), -1)
         between_N[:1] = -1
-        marks = (bucket(seconds(gap_N[order])), bucket(seconds(between_N)), bucket(place_N[order]))
+        marks = (log_bucket(seconds(gap_N[order])), log_bucket(seconds(between_N)), log_bucket(place_N[order]))
         marks[0][gap_N[order] < 0], marks[1][between_N < 0] = 0, 0
         moments = np.unique(times_N)
         keys_N = items_N.astype(np.int64) * (len(moments) + 1) + np.searchsorted(moments, times_N)
@@ -104,7 +104,7 @@ class Interactions:
         """V."""
         return len(self.offsets) - 1
 
-    def stops(self, items_P: np.ndarray, moments_P: np.ndarray) -> np.ndarray:
+    def end_positions(self, items_P: np.ndarray, moments_P: np.ndarray) -> np.ndarray:
         """Where each item's interactions strictly before the moment end, int64 [P]: what happens at the moment itself,
         the case that asks among it, is not known."""
         tick_P = np.searchsorted(self.moments, moments_P)
@@ -112,12 +112,12 @@ class Interactions:
 
     def counts(self, items_P: np.ndarray, moments_P: np.ndarray) -> np.ndarray:
         """Interactions of each item strictly before the moment, int64 [P]."""
-        counts_P: np.ndarray = self.stops(items_P, moments_P) - self.offsets[items_P]
+        counts_P: np.ndarray = self.end_positions(items_P, moments_P) - self.offsets[items_P]
         return counts_P
 
-    def sides(self, items_P: np.ndarray, moments_P: np.ndarray, width: int) -> tuple[Sides, np.ndarray]:
+    def newest_events(self, items_P: np.ndarray, moments_P: np.ndarray, width: int) -> tuple[ItemEvents, np.ndarray]:
         """(the distinct sides, int64 [P] which of them is whose): each item's last ``width`` before each moment."""
-        stops_P = self.stops(items_P, moments_P)
+        stops_P = self.end_positions(items_P, moments_P)
         ends_P = stops_P * 2 + (stops_P > self.offsets[items_P])
         ends_S, first_S, which_P = np.unique(ends_P, return_index=True, return_inverse=True)
         stops_S, offsets_S = ends_S // 2, self.offsets[items_P[first_S]]
@@ -128,10 +128,10 @@ class Interactions:
         where_SM = np.where(inside_SM, starts_S[:, None] + np.arange(width), 0)
         if len(self.times_N) == 0:
             empty = np.zeros(where_SM.shape, dtype=np.int64)
-            marks = np.zeros((*where_SM.shape, MARKS), np.uint8)
-            return Sides(empty.astype(np.int32), marks, empty, lengths_S, lengths_S), which_P
+            marks = np.zeros((*where_SM.shape, EVENT_FEATURES), np.uint8)
+            return ItemEvents(empty.astype(np.int32), marks, empty, lengths_S, lengths_S), which_P
         return (
-            Sides(
+            ItemEvents(
                 np.where(inside_SM, self.before_N[where_SM], PAD).astype(np.int32),
                 np.where(inside_SM[..., None], self.marks_NK[where_SM], 0).astype(np.uint8),
                 np.where(inside_SM, self.times_N[where_SM], 0),

@@ -8,19 +8,19 @@ from dataclasses import replace
 import numpy as np
 
 from segue.data.sequences import Sequences
-from segue.models.rankers.dual_gru import DualGRUArrays
-from segue.models.rankers.item_histories import Sides
-from segue.models.rankers.live_item_histories import ItemMemory
-from segue.models.rankers.ranker_input import View, stand_beside
+from segue.models.rankers.dual_gru import NumpyDualGRU
+from segue.models.rankers.item_histories import ItemEvents
+from segue.models.rankers.live_item_histories import LiveItemHistories
+from segue.models.rankers.ranker_input import RankerInput, encode_candidates
 
-MOST = 16384
+MAX_ITEMS = 16384
 """Items whose states are kept; the ones computed longest ago give way."""
 
 
-class ItemStates:
+class ItemStateCache:
     """An item memory, and the net's states of what it holds."""
 
-    def __init__(self, net: DualGRUArrays, memory: ItemMemory, most: int = MOST) -> None:
+    def __init__(self, net: NumpyDualGRU, memory: LiveItemHistories, most: int = MAX_ITEMS) -> None:
         self.net = net
         self.memory = memory
         self._place_V = np.full(memory.size, -1, dtype=np.int64)
@@ -33,14 +33,14 @@ class ItemStates:
         if self.memory.observe(history, item, time):
             self._place_V[item] = -1
 
-    def log_odds(self, seen: View, now: int) -> np.ndarray:
+    def log_odds(self, seen: RankerInput, now: int) -> np.ndarray:
         """[1, C] for the candidates of one request."""
         items_C = seen.candidates_BC[0]
-        sides = self.memory.sides(items_C, now)
-        beside = stand_beside(sides, np.arange(len(items_C))[None], np.array([now]))
-        return self.net.meet(replace(seen, beside=beside), self._states(items_C, sides))
+        sides = self.memory.newest_events(items_C, now)
+        beside = encode_candidates(sides, np.arange(len(items_C))[None], np.array([now]))
+        return self.net.log_odds_from_states(replace(seen, beside=beside), self._states(items_C, sides))
 
-    def _states(self, items_C: np.ndarray, sides: Sides) -> np.ndarray:
+    def _states(self, items_C: np.ndarray, sides: ItemEvents) -> np.ndarray:
         """[C, M, K]; states of a side that leaves out later events are computed and not kept."""
         whole_C = sides.lengths_S == self.memory.lengths_V[items_C]
         place_C = np.where(whole_C, self._place_V[items_C], -1)

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from segue.models.rankers.ranker_input import View
+from segue.models.rankers.ranker_input import RankerInput
 
 Weights = Mapping[str, np.ndarray]
 """A trained net's parameters by name."""
-FACT_WIDTH = 8
+BUCKET_EMBEDDING_DIM = 8
 """Width of a fact's vector."""
 
 
-def history(weights: Weights, seen: View) -> np.ndarray:
+def encode_history(weights: Weights, seen: RankerInput) -> np.ndarray:
     """[B, L, D]: each event's item, pause and age; zeros in padding."""
     x_BLD = weights["reader.table"][seen.items_BL]
     x_BLD = x_BLD + weights["reader.gap"][seen.gaps_BL] + weights["reader.age"][seen.ages_BL]
@@ -23,7 +23,7 @@ def history(weights: Weights, seen: View) -> np.ndarray:
     return embedded
 
 
-def facts(tables_XKF: np.ndarray, buckets_: np.ndarray) -> np.ndarray:
+def embed_buckets(tables_XKF: np.ndarray, buckets_: np.ndarray) -> np.ndarray:
     """[..., X F]: the vectors of X bucketed facts side by side."""
     found = tables_XKF[np.arange(len(tables_XKF)), buckets_]
     return found.reshape(*buckets_.shape[:-1], -1)
@@ -46,7 +46,7 @@ def head(weights: Weights, parts: list[np.ndarray]) -> np.ndarray:
     return log_odds
 
 
-def scan(weights: Weights, name: str, x_BTI: np.ndarray, attention_BT: np.ndarray | None = None) -> np.ndarray:
+def gru_scan(weights: Weights, name: str, x_BTI: np.ndarray, attention_BT: np.ndarray | None = None) -> np.ndarray:
     """A GRU's states [B, T, H] from zero; see ``training.nets.recurrence`` for the equations.
 
     With ``attention_BT`` the update gate is scaled by each step's share: h' = (1 - a u) h + a u n, u = 1 - z (the
@@ -70,19 +70,19 @@ def scan(weights: Weights, name: str, x_BTI: np.ndarray, attention_BT: np.ndarra
     return out_TBH.transpose(1, 0, 2)
 
 
-def both_ways(weights: Weights, name: str, x_BTI: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
+def bidirectional_gru(weights: Weights, name: str, x_BTI: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
     """[B, T, 2 H]: a GRU's states after each event, and another one's that comes from the newest event back (Schuster
     & Paliwal 1997); zeros in padding."""
-    turn_BT = reversed_places(lengths_B, x_BTI.shape[1])
-    ahead_BTH = scan(weights, f"{name}.ahead", x_BTI)
+    turn_BT = reversed_positions(lengths_B, x_BTI.shape[1])
+    ahead_BTH = gru_scan(weights, f"{name}.ahead", x_BTI)
     row_B1 = np.arange(len(x_BTI))[:, None]
-    back_BTH = scan(weights, f"{name}.back", x_BTI[row_B1, turn_BT])[row_B1, turn_BT]
+    back_BTH = gru_scan(weights, f"{name}.back", x_BTI[row_B1, turn_BT])[row_B1, turn_BT]
     inside_BT1 = (np.arange(x_BTI.shape[1]) < lengths_B[:, None])[..., None]
     both: np.ndarray = np.concatenate([ahead_BTH, back_BTH], axis=2) * inside_BT1
     return both
 
 
-def reversed_places(lengths_B: np.ndarray, width: int) -> np.ndarray:
+def reversed_positions(lengths_B: np.ndarray, width: int) -> np.ndarray:
     """int64 [B, T]: a left-aligned row read from its newest event back, its padding left in place.
 
     >>> reversed_places(np.array([3, 1]), 4).tolist()
@@ -93,7 +93,7 @@ def reversed_places(lengths_B: np.ndarray, width: int) -> np.ndarray:
     return turned_BT
 
 
-def shares(scores: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def masked_softmax(scores: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Softmax over the last axis where ``inside``; all zeros where nothing is."""
     masked = np.where(inside, scores, -np.inf)
     highest = np.maximum(masked.max(axis=-1, keepdims=True), np.finfo(np.float32).min)

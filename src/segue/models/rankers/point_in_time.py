@@ -5,21 +5,21 @@ Shape letters: B cases, C candidates.
 
 import numpy as np
 
-from segue.data.impressions import ClickCases
+from segue.data.impressions import ClickExamples
 from segue.data.sequences import Sequences
-from segue.models.rankers.item_histories import Interactions
+from segue.models.rankers.item_histories import ItemHistories
 from segue.models.rankers.ranker import NeuralRanker, log_odds
 
 CANDIDATES_AT_ONCE = 4096
 
 
-class AsOf:
+class PointInTimeRanker:
     """What the live ranker would have said at each moment, had it observed the log up to then (tested).
 
     The live one keeps the newest events of an item, so that of a moment long past it would know too little.
     """
 
-    def __init__(self, ranker: NeuralRanker, past: Interactions) -> None:
+    def __init__(self, ranker: NeuralRanker, past: ItemHistories) -> None:
         self.ranker = ranker
         self.past = past
 
@@ -42,7 +42,7 @@ class AsOf:
             asked_BC = candidates_BC[rows]
             nobody_B = np.zeros(len(asked_BC), dtype=np.int64)
             labels_BC = np.zeros(asked_BC.shape, dtype=bool)
-            cases = ClickCases(histories.take(rows), moments_B[rows], asked_BC, labels_BC, nobody_B)
+            cases = ClickExamples(histories.take(rows), moments_B[rows], asked_BC, labels_BC, nobody_B)
             said_BC[rows] = log_odds(self.ranker.net, cases, self.past)
         return self.ranker.calibration.log_odds(said_BC)
 

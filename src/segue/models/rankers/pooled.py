@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segue.models.rankers.layers_numpy import Weights, facts, head, history
-from segue.models.rankers.ranker_input import View
+from segue.models.rankers.layers_numpy import Weights, embed_buckets, encode_history, head
+from segue.models.rankers.ranker_input import RankerInput
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def check_shape(dim: int, length: int, dropout: float) -> None:
         raise ValueError(f"dropout must be in [0, 1), got {dropout}.")
 
 
-class PooledArrays:
+class NumpyPooled:
     """The trained network in numpy."""
 
     width = 0
@@ -45,17 +45,19 @@ class PooledArrays:
         self.weights = weights
         self.length = config.length
 
-    def log_odds(self, seen: View) -> np.ndarray:
+    def log_odds(self, seen: RankerInput) -> np.ndarray:
         """[B, C]."""
         weights = self.weights
-        x_BLD = history(weights, seen)
+        x_BLD = encode_history(weights, seen)
         person_BD = x_BLD.sum(axis=1) / np.maximum(seen.lengths_B, 1).astype(np.float32)[:, None]
-        return answer(weights, seen, np.broadcast_to(person_BD[:, None], (*seen.candidates_BC.shape, x_BLD.shape[2])))
+        return pooled_log_odds(
+            weights, seen, np.broadcast_to(person_BD[:, None], (*seen.candidates_BC.shape, x_BLD.shape[2]))
+        )
 
 
-def answer(weights: Weights, seen: View, person_BCD: np.ndarray) -> np.ndarray:
+def pooled_log_odds(weights: Weights, seen: RankerInput, person_BCD: np.ndarray) -> np.ndarray:
     """Log-odds [B, C] from the person as each candidate sees them, the candidate, their product, and the facts."""
     asked_BCD = weights["reader.table"][seen.candidates_BC]
-    facts_BX = facts(weights["reader.facts"], seen.facts_BX)
+    facts_BX = embed_buckets(weights["reader.facts"], seen.facts_BX)
     told_BCX = np.broadcast_to(facts_BX[:, None], (*asked_BCD.shape[:2], facts_BX.shape[1]))
     return head(weights, [person_BCD, asked_BCD, person_BCD * asked_BCD, told_BCX])

@@ -11,18 +11,18 @@ from typing import Any, Protocol
 import numpy as np
 
 from segue.data.catalog import PAD
-from segue.data.impressions import ClickCases
+from segue.data.impressions import ClickExamples
 from segue.data.sequences import Sequences
 from segue.models.rankers.calibration import Calibration
-from segue.models.rankers.dien import DIENArrays, DIENConfig
-from segue.models.rankers.din import DINArrays, DINConfig
-from segue.models.rankers.dual_gru import DualGRUArrays, DualGRUConfig
-from segue.models.rankers.item_histories import Interactions
-from segue.models.rankers.item_state_cache import ItemStates
+from segue.models.rankers.dien import DIENConfig, NumpyDIEN
+from segue.models.rankers.din import DINConfig, NumpyDIN
+from segue.models.rankers.dual_gru import DualGRUConfig, NumpyDualGRU
+from segue.models.rankers.item_histories import ItemHistories
+from segue.models.rankers.item_state_cache import ItemStateCache
 from segue.models.rankers.layers_numpy import Weights
-from segue.models.rankers.live_item_histories import ItemMemory
-from segue.models.rankers.pooled import PooledArrays, PooledRankerConfig
-from segue.models.rankers.ranker_input import View, look, view
+from segue.models.rankers.live_item_histories import LiveItemHistories
+from segue.models.rankers.pooled import NumpyPooled, PooledRankerConfig
+from segue.models.rankers.ranker_input import RankerInput, encode_examples, encode_histories
 
 CASES_AT_ONCE = 256
 
@@ -66,26 +66,26 @@ class ClickNet(Protocol):
     length: int
     width: int
 
-    def log_odds(self, seen: View) -> np.ndarray: ...
+    def log_odds(self, seen: RankerInput) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
-class Entry:
+class RankerEntry:
     """A ranker's settings, and its served form."""
 
     config: type
     net: Callable[[Weights, Any], ClickNet]
 
 
-RANKERS: dict[str, Entry] = {
-    "pooled": Entry(PooledRankerConfig, PooledArrays),
-    "din": Entry(DINConfig, DINArrays),
-    "dien": Entry(DIENConfig, DIENArrays),
-    "dual-gru": Entry(DualGRUConfig, DualGRUArrays),
+RANKERS: dict[str, RankerEntry] = {
+    "pooled": RankerEntry(PooledRankerConfig, NumpyPooled),
+    "din": RankerEntry(DINConfig, NumpyDIN),
+    "dien": RankerEntry(DIENConfig, NumpyDIEN),
+    "dual-gru": RankerEntry(DualGRUConfig, NumpyDualGRU),
 }
 
 
-def find_ranker(name: str) -> Entry:
+def find_ranker(name: str) -> RankerEntry:
     """The entry of a name, '_' and '-' alike. ValueError that lists the names for any other."""
     plain = name.strip().replace("_", "-").lower()
     if plain not in RANKERS:
@@ -96,11 +96,11 @@ def find_ranker(name: str) -> Entry:
 class NeuralRanker:
     """A trained net, what it knows of the items' latest events, and the curve that makes its word a probability."""
 
-    def __init__(self, name: str, net: ClickNet, memory: ItemMemory | None, calibration: Calibration) -> None:
+    def __init__(self, name: str, net: ClickNet, memory: LiveItemHistories | None, calibration: Calibration) -> None:
         self.name = name
         self.net = net
         self.calibration = calibration
-        self._states = ItemStates(net, memory) if isinstance(net, DualGRUArrays) and memory is not None else None
+        self._states = ItemStateCache(net, memory) if isinstance(net, NumpyDualGRU) and memory is not None else None
 
     @property
     def size(self) -> int:
@@ -128,10 +128,10 @@ class NeuralRanker:
     def _said(self, histories: Sequences, candidates_BC: np.ndarray, moments_B: np.ndarray) -> np.ndarray:
         """What the net itself says, float32 [B, C]."""
         if self._states is None:
-            return self.net.log_odds(look(histories, moments_B, candidates_BC, self.net.length))
+            return self.net.log_odds(encode_histories(histories, moments_B, candidates_BC, self.net.length))
         out_BC = np.zeros(candidates_BC.shape, dtype=np.float32)
         for b, now in enumerate(moments_B.tolist()):
-            seen = look(
+            seen = encode_histories(
                 histories.take(slice(b, b + 1)), moments_B[b : b + 1], candidates_BC[b : b + 1], self.net.length
             )
             out_BC[b] = self._states.log_odds(seen, now)[0]
@@ -142,12 +142,12 @@ class NeuralRanker:
         """The time of the newest event of any item, UTC microseconds; 0 for a ranker that remembers none."""
         return 0 if self._states is None else int(self._states.memory.times_VM.max(initial=0))
 
-    def moved(self, row_V: np.ndarray, past: Interactions) -> "NeuralRanker":
+    def to_catalog(self, row_V: np.ndarray, past: ItemHistories) -> "NeuralRanker":
         """The same net in another catalogue, knowing of its items what ``past`` ends with. ``row_V``: each item's index
         in the old one, PAD for a new item: that has no vector, and speaks by its own sequence alone."""
         net = copy.copy(self.net)
         net.weights = {**self.net.weights, "reader.table": self.net.weights["reader.table"][row_V]}
-        memory = ItemMemory.of(past, net.width) if net.width else None
+        memory = LiveItemHistories.of(past, net.width) if net.width else None
         return NeuralRanker(self.name, net, memory, self.calibration)
 
     def observe(self, history: Sequences, item: int, time: int) -> None:
@@ -166,16 +166,16 @@ class NeuralRanker:
 def restore_ranker(name: str, arrays: Mapping[str, np.ndarray], config: Any) -> NeuralRanker:
     """What ``NeuralRanker.arrays`` saved."""
     weights = {key.removeprefix("net."): value for key, value in arrays.items() if key.startswith("net.")}
-    memory = ItemMemory.restore(arrays) if "memory.before" in arrays else None
+    memory = LiveItemHistories.restore(arrays) if "memory.before" in arrays else None
     return NeuralRanker(name, find_ranker(name).net(weights, config), memory, Calibration.restore(arrays))
 
 
-def log_odds(net: ClickNet, cases: ClickCases, interactions: Interactions | None) -> np.ndarray:
+def log_odds(net: ClickNet, cases: ClickExamples, interactions: ItemHistories | None) -> np.ndarray:
     """float32 [B, C] of many cases at their own moments; cases with histories of like length go through together."""
     out_BC = np.zeros(cases.candidates_BC.shape, dtype=np.float32)
     order = np.argsort(np.minimum(cases.histories.lengths, net.length), kind="stable")
     for start in range(0, len(order), CASES_AT_ONCE):
         rows = order[start : start + CASES_AT_ONCE]
         part = cases.take(rows)
-        out_BC[rows] = net.log_odds(view(part, net.length, interactions if net.width else None, net.width))
+        out_BC[rows] = net.log_odds(encode_examples(part, net.length, interactions if net.width else None, net.width))
     return out_BC

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segue.config.decode import decode
+from segue.config.decode import decode_settings
 from segue.data.catalog import Catalog
 from segue.models import artifact
 from segue.models.rankers.ranker import NeuralRanker, find_ranker, restore_ranker
@@ -38,13 +38,13 @@ def is_ranker(folder: Path) -> bool:
     return artifact.load(folder).model == KIND
 
 
-def open_ranker(folder: Path) -> SavedRanker:
+def load_ranker(folder: Path) -> SavedRanker:
     """What ``SavedRanker.save`` wrote. ValueError, in a sentence, for anything else."""
     saved = artifact.load(folder)
     if saved.model != KIND:
         raise ValueError(f"{folder} holds the model {saved.model} and no ranker: 'segue train-ranker' writes one.")
     name, own = saved.settings["name"], saved.settings["settings"]
-    ranker = restore_ranker(name, saved.arrays, decode(find_ranker(name).config, own))
+    ranker = restore_ranker(name, saved.arrays, decode_settings(find_ranker(name).config, own))
     if ranker.size != saved.catalog.size:
         raise ValueError(
             f"The ranker in {folder} knows {ranker.size - 1} items, but its catalogue holds {len(saved.catalog)}: the "

@@ -12,7 +12,7 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.models.retrieval.int8_scan import Groups, Screen, rounding, screen
+from segue.models.retrieval.int8_scan import GroupBoundScan, ItemGroups, build_scan, rounding_error_bound
 
 _AT_ONCE = 1 << 16
 """Items that are scored in one go where all of them must be: bounds the memory."""
@@ -21,7 +21,7 @@ _SPARE = 24
 
 
 @dataclass(frozen=True)
-class Extra:
+class ScoreOffsets:
     """What one query adds to the scores of a few items; never negative."""
 
     items_M: np.ndarray
@@ -30,14 +30,14 @@ class Extra:
 
 
 @dataclass(frozen=True)
-class Wish:
+class SearchRequest:
     """What one query's list may hold."""
 
     banned: np.ndarray
     """Items that must not appear."""
     allowed: np.ndarray | None = None
     """The only items that may appear; nothing: all."""
-    extra: Extra | None = None
+    extra: ScoreOffsets | None = None
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ class _Pairs:
     values: np.ndarray | None = None
 
     @classmethod
-    def of_banned(cls, wishes: Sequence[Wish]) -> "_Pairs":
+    def of_banned(cls, wishes: Sequence[SearchRequest]) -> "_Pairs":
         """What must not appear, PAD always."""
         lengths = [1 + len(wish.banned) for wish in wishes]
         parts = [part for wish in wishes for part in (_PAD, wish.banned)]
         return cls(np.repeat(np.arange(len(wishes)), lengths), np.concatenate(parts).astype(np.int64, copy=False))
 
     @classmethod
-    def of_extras(cls, wishes: Sequence[Wish]) -> "_Pairs | None":
+    def of_extras(cls, wishes: Sequence[SearchRequest]) -> "_Pairs | None":
         """What is added to which item, if anything is."""
         found = [(b, wish.extra) for b, wish in enumerate(wishes) if wish.extra is not None and len(wish.extra.items_M)]
         if not found:
@@ -71,7 +71,7 @@ class _Pairs:
         return _Pairs(self.rows[kept_N], self.items[kept_N], values)
 
 
-class Blocks:
+class ExactSearch:
     """The keys of a catalogue and their screen. Lists equal ``top_k`` of all scores, item by item.
 
     Scores are rounded from float64, so that items with equal keys have equal scores wherever they lie, and the tie
@@ -79,14 +79,16 @@ class Blocks:
     time.
     """
 
-    def __init__(self, keys_VD: np.ndarray, bias_V: np.ndarray | None = None, screening: Screen | None = None) -> None:
+    def __init__(
+        self, keys_VD: np.ndarray, bias_V: np.ndarray | None = None, screening: GroupBoundScan | None = None
+    ) -> None:
         """ValueError where a key is not a number: its item would be anywhere in a list."""
         if not np.isfinite(keys_VD).all() or not (bias_V is None or np.isfinite(bias_V).all()):
             raise ValueError(_BROKEN)
         self.keys_VD = keys_VD
         self.bias_V = bias_V
-        self.screen = screening or screen(keys_VD, bias_V)
-        self.groups: Groups = self.screen.groups
+        self.screen = screening or build_scan(keys_VD, bias_V)
+        self.groups: ItemGroups = self.screen.groups
         self._chunks = np.ascontiguousarray(keys_VD)[: self.groups.grouped].reshape(self.groups.count, -1)
         """float32 [G, W * D]: the same numbers, of which a whole group is copied at once."""
         self._copied = np.empty((0, self._chunks.shape[1]), dtype=np.float32)
@@ -94,7 +96,7 @@ class Blocks:
         self._longest = float(np.sqrt(np.einsum("vd,vd->v", keys_VD, keys_VD).max(initial=0.0)))
         self._highest = 0.0 if bias_V is None else float(np.abs(bias_V).max(initial=0.0))
 
-    def top_k(self, query_BD: np.ndarray, k: int, wishes: Sequence[Wish]) -> tuple[np.ndarray, np.ndarray]:
+    def top_k(self, query_BD: np.ndarray, k: int, wishes: Sequence[SearchRequest]) -> tuple[np.ndarray, np.ndarray]:
         """The k best items of each query, best first: (items int32 [B, K], scores float32 [B, K]), PAD and -inf behind.
 
         ValueError where a query is not a number.
@@ -120,7 +122,7 @@ class Blocks:
         return items_BK, scores_BK
 
     def _screened(
-        self, query_BD: np.ndarray, k: int, wishes: Sequence[Wish], count: int
+        self, query_BD: np.ndarray, k: int, wishes: Sequence[SearchRequest], count: int
     ) -> tuple[_Pairs, np.ndarray, np.ndarray, np.ndarray]:
         """The best items of the ``count`` most promising groups of each query, all queries together: (the items, the
         place of each in its query's list, its score, and for which queries they are the best of all: bool [B])."""
@@ -138,7 +140,7 @@ class Blocks:
                     scores_RW[where] = -np.inf
                 else:
                     scores_RW[where] += pairs.values[hit]
-        round_B = rounding(query_BD, self._longest, self._highest)
+        round_B = rounding_error_bound(query_BD, self._longest, self._highest)
         scores_BC = scores_BRW.reshape(batch, -1)
         kth_B = np.partition(scores_BC, -k, axis=1)[:, -k]
         kth_B = np.maximum(kth_B, _LOWEST)  # fewer than k that may appear
@@ -215,7 +217,7 @@ class Blocks:
         kept = places < k
         return pairs.where(order[kept]), places[kept], scores[order[kept]]
 
-    def _alone(self, query_1D: np.ndarray, k: int, wish: Wish) -> tuple[np.ndarray, np.ndarray]:
+    def _alone(self, query_1D: np.ndarray, k: int, wish: SearchRequest) -> tuple[np.ndarray, np.ndarray]:
         """One query whose items are all looked at, or all that are allowed: (items, scores), best first."""
         candidates = np.arange(len(self.keys_VD)) if wish.allowed is None else np.unique(wish.allowed)
         candidates = candidates[~np.isin(candidates, np.append(wish.banned, PAD))].astype(np.int64)
@@ -237,9 +239,9 @@ def _found(sorted_M: np.ndarray, wanted_N: np.ndarray) -> tuple[np.ndarray, np.n
     return at, sorted_M[at] == wanted_N
 
 
-def wishes_of(exclude: Sequences) -> list[Wish]:
+def search_requests(exclude: Sequences) -> list[SearchRequest]:
     """Lists that leave out row b's items."""
-    return [Wish(row) for row in exclude]
+    return [SearchRequest(row) for row in exclude]
 
 
 _PAD = np.array([PAD], dtype=np.int64)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from segue.models.onnx_proto import Node, Shapes, graph
+from segue.models.onnx_proto import Node, Shapes, build_graph
 
 _THREADS = min(2, os.cpu_count() or 1)
 """Of a look at a whole catalogue: it is the one thing in an answer that is large enough to be shared, and whole numbers
@@ -22,7 +22,7 @@ _HIGHEST, _MIDDLE = 127, 64
 
 
 @dataclass(frozen=True)
-class Groups:
+class ItemGroups:
     """Which items share a group: ``width`` neighbours, so that the groups that are scored again lie together in memory.
 
     Fewer than ``width`` items behind the last group are in none.
@@ -65,11 +65,11 @@ class Groups:
         return np.arange(block.start, block.stop).reshape(-1, self.width).T.ravel()
 
 
-class Screen(Protocol):
+class GroupBoundScan(Protocol):
     """Looks at every item."""
 
     @property
-    def groups(self) -> Groups: ...
+    def groups(self) -> ItemGroups: ...
 
     def best(self, query_BD: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(``count`` groups whose best scores are about the highest, int64 [B, count], in any order; about the lowest
@@ -77,10 +77,10 @@ class Screen(Protocol):
         ...
 
 
-class FloatScreen:
+class FloatScan:
     """In float32, block by block; a block's scores stay in the cache. Runs everywhere."""
 
-    def __init__(self, keys_VD: np.ndarray, bias_V: np.ndarray | None, groups: Groups) -> None:
+    def __init__(self, keys_VD: np.ndarray, bias_V: np.ndarray | None, groups: ItemGroups) -> None:
         self.groups = groups
         self._keys_VD = keys_VD
         self._bias_V = bias_V
@@ -102,7 +102,7 @@ class FloatScreen:
             for member in range(1, self.groups.width):  # a reduction over the middle axis is several times slower
                 np.maximum(best, by_group[:, member], out=best)
             done += len(by_group)
-        return best_GB.T, rounding(query_BD, self._longest, self._highest)
+        return best_GB.T, rounding_error_bound(query_BD, self._longest, self._highest)
 
     def best(self, query_BD: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         best_BG, off_B = self.maxima(query_BD)
@@ -110,7 +110,7 @@ class FloatScreen:
         return group_BR, np.take_along_axis(best_BG, group_BR, axis=1).min(axis=1), off_B
 
 
-def rounding(query_BD: np.ndarray, longest_key: float, highest_bias: float) -> np.ndarray:
+def rounding_error_bound(query_BD: np.ndarray, longest_key: float, highest_bias: float) -> np.ndarray:
     """How far a float32 score can be from the true one, whatever the order of its additions, float32 [B]: D + 2
     roundings of sums that are at most |query| * |key| + |bias|."""
     lengths_B = np.sqrt(np.einsum("bd,bd->b", query_BD, query_BD))
@@ -119,12 +119,12 @@ def rounding(query_BD: np.ndarray, longest_key: float, highest_bias: float) -> n
     return bound
 
 
-class ByteScreen:
+class Int8Scan:
     """In 8 bits by onnxruntime, whose kernels for whole numbers are several times faster than float32 ones and read a
     quarter of the memory. Rounding keys and queries moves a score by at most
     |query - rounded query| * |key| + |rounded query| * |key - rounded key| (Cauchy-Schwarz, twice)."""
 
-    def __init__(self, keys_VD: np.ndarray, bias_V: np.ndarray | None, groups: Groups) -> None:
+    def __init__(self, keys_VD: np.ndarray, bias_V: np.ndarray | None, groups: ItemGroups) -> None:
         import onnxruntime
 
         self.groups = groups
@@ -163,14 +163,14 @@ class ByteScreen:
         off_B += np.sqrt(np.einsum("bd,bd->b", rounded_BD, rounded_BD)) * self._off
         scale_B1 = (step_B1 * np.float32(self._step)).astype(np.float32)
         feed = {"query": (whole_BD + _MIDDLE).astype(np.uint8), "scale": scale_B1, "count": _NO_COUNT}
-        return feed, off_B.astype(np.float32) + rounding(query_BD, self._longest, self._highest)
+        return feed, off_B.astype(np.float32) + rounding_error_bound(query_BD, self._longest, self._highest)
 
 
 _NO_COUNT = np.array([1])
 """Where only the maxima are asked for."""
 
 
-def _byte_graph(keys_VD: np.ndarray, bias_V: np.ndarray | None, groups: Groups) -> bytes:
+def _byte_graph(keys_VD: np.ndarray, bias_V: np.ndarray | None, groups: ItemGroups) -> bytes:
     """Block by block: whole-number product, then (scale and bias, where there is one, and) each group's maximum."""
     nodes, parts = [], []
     constants: dict[str, np.ndarray] = {
@@ -208,10 +208,10 @@ def _byte_graph(keys_VD: np.ndarray, bias_V: np.ndarray | None, groups: Groups) 
         "highest": ("float32", ["B", "R"]),
         "highest_groups": ("int64", ["B", "R"]),
     }
-    return graph(nodes, constants, inputs, outputs)
+    return build_graph(nodes, constants, inputs, outputs)
 
 
-def screen(keys_VD: np.ndarray, bias_V: np.ndarray | None, *, wanted: int = 20) -> Screen:
+def build_scan(keys_VD: np.ndarray, bias_V: np.ndarray | None, *, wanted: int = 20) -> GroupBoundScan:
     """The faster of the two that this environment can run. Wider groups for larger catalogues: fewer maxima are
     compared, more items are scored again; narrower ones for lists of a hundred ``wanted`` items and more."""
     size = len(keys_VD)
@@ -219,6 +219,6 @@ def screen(keys_VD: np.ndarray, bias_V: np.ndarray | None, *, wanted: int = 20) 
     if wanted >= 100:
         width //= 2
     try:
-        return ByteScreen(keys_VD, bias_V, Groups(size, width, 1 << 17))
+        return Int8Scan(keys_VD, bias_V, ItemGroups(size, width, 1 << 17))
     except ImportError:
-        return FloatScreen(keys_VD, bias_V, Groups(size, width, 1 << 13))
+        return FloatScan(keys_VD, bias_V, ItemGroups(size, width, 1 << 13))

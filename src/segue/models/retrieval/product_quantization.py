@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from segue.models.retrieval.int8_scan import Groups
+from segue.models.retrieval.int8_scan import ItemGroups
 
-WANTED_RECALL = 0.99
+MIN_RECALL = 0.99
 """Codes that find a smaller share of the true best are not used."""
-_LEARNT_FROM = 20_000
+_MAX_TRAINING_ITEMS = 20_000
 _FEWEST, _MOST = 200, 6400
 """Items that are looked at again: so many at first, twice as many until the recall is good enough."""
 
 
-class CodeScreen:
+class PQScan:
     """Product quantisation (Jegou et al. 2011) with codes of 4 bits that are compared in registers (Andre et al. 2015,
     "Cache locality is not enough"), by faiss. Each item is a group of its own. From one thread at a time."""
 
@@ -28,13 +28,13 @@ class CodeScreen:
 
         faiss.omp_set_num_threads(1)
         self.looks = looks
-        self.groups = Groups(len(keys_VD), 1, len(keys_VD))
+        self.groups = ItemGroups(len(keys_VD), 1, len(keys_VD))
         self._bias = bias_V is not None
         told_VE = self._even(keys_VD, bias_V)
         self._index: Any = faiss.index_factory(
             told_VE.shape[1], f"PQ{told_VE.shape[1] // 2}x4fs", faiss.METRIC_INNER_PRODUCT
         )
-        step = max(1, len(told_VE) // _LEARNT_FROM)
+        step = max(1, len(told_VE) // _MAX_TRAINING_ITEMS)
         self._index.train(np.ascontiguousarray(told_VE[::step]))
         self._index.add(told_VE)
 
@@ -54,12 +54,12 @@ class CodeScreen:
         return np.ascontiguousarray(np.concatenate([rows_ND, *more], axis=1) if more else rows_ND, dtype=np.float32)
 
 
-def good_codes(
+def build_pq_scan(
     keys_VD: np.ndarray, bias_V: np.ndarray | None, query_BD: np.ndarray, k: int
-) -> tuple[CodeScreen | None, float]:
+) -> tuple[PQScan | None, float]:
     """(codes that look at no more items than they must to find what is wanted of the queries' true best, their recall);
     no codes where they would have to look at too many. ImportError where faiss is not installed."""
-    codes = CodeScreen(keys_VD, bias_V)
+    codes = PQScan(keys_VD, bias_V)
     scores_BV = query_BD @ keys_VD.T
     if bias_V is not None:
         scores_BV += bias_V
@@ -68,7 +68,7 @@ def good_codes(
         found_BR, _, _ = codes.best(query_BD, k)
         hits = [len(np.intersect1d(true, found)) for true, found in zip(true_BK, found_BR, strict=True)]
         recall = sum(hits) / true_BK.size
-        if recall >= WANTED_RECALL:
+        if recall >= MIN_RECALL:
             return codes, recall
         if codes.looks >= min(_MOST, len(keys_VD)):
             return None, recall

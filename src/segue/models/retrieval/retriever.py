@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from segue.data.catalog import PAD
-from segue.data.event_contexts import Contexts
+from segue.data.event_contexts import EventContexts
 from segue.data.sequences import NO_TIME, Sequences
-from segue.models.neural.covisitation_prior import WithPrior
+from segue.models.neural.covisitation_prior import WithCovisitationPrior
 from segue.models.neural.neural_scorer import NeuralScorer
-from segue.models.retrieval.exact_search import Blocks, Extra, Wish
-from segue.models.retrieval.product_quantization import good_codes
+from segue.models.retrieval.exact_search import ExactSearch, ScoreOffsets, SearchRequest
+from segue.models.retrieval.product_quantization import build_pq_scan
 from segue.models.scorer import Scorer, top_k
 
-BLOCKS_FROM = 20_000
+EXACT_SEARCH_MIN_ITEMS = 20_000
 """Catalogue size from which searching by blocks is faster than a row of all scores."""
 _HISTORIES = 200
 """Made up to see how much an approximate search finds."""
@@ -28,7 +28,7 @@ _ROW_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
-class Question:
+class RetrievalQuery:
     """What is asked about one history."""
 
     history: Sequence[int]
@@ -38,45 +38,45 @@ class Question:
     """Only these; nothing: all."""
     times: Sequence[int] | None = None
     """When each event was, UTC microseconds, NO_TIME where nobody knows; None: of none is known."""
-    now: int = NO_TIME
+    query_time: int = NO_TIME
     """The moment of asking, alike."""
     contexts: Sequence[Mapping[str, Any]] | None = None
     """Under which circumstances each event was, as ``Contexts.from_shared`` takes them; None: of none is known."""
 
     def rows(self) -> Sequences:
         """The history as the one row of its own."""
-        return asked([self])
+        return to_sequences([self])
 
 
-def asked(questions: Sequence[Question]) -> Sequences:
+def to_sequences(questions: Sequence[RetrievalQuery]) -> Sequences:
     """The questions' histories, with what is known of their events besides, and the moments of asking."""
     times = [one.times if one.times is not None else [NO_TIME] * len(one.history) for one in questions]
     known = any(one.times is not None for one in questions)
     rows = Sequences.from_lists([one.history for one in questions], times if known else None)
-    now_B = np.array([one.now for one in questions], dtype=np.int64)
+    now_B = np.array([one.query_time for one in questions], dtype=np.int64)
     if any(one.contexts is not None for one in questions):
         told = ([{}] * len(one.history) if one.contexts is None else one.contexts for one in questions)
-        rows = replace(rows, contexts=Contexts.from_shared(row for each in told for row in each))
-    return rows.at(now_B if (now_B != NO_TIME).any() else None)
+        rows = replace(rows, contexts=EventContexts.from_shared(row for each in told for row in each))
+    return rows.as_of(now_B if (now_B != NO_TIME).any() else None)
 
 
-class Retrieval:
+class Retriever:
     """A scorer as it is served. From one thread at a time."""
 
     def __init__(self, scorer: Scorer, *, blocks_from: int | None = None) -> None:
         self.scorer = scorer
-        self.prior = scorer if isinstance(scorer, WithPrior) and scorer.weight > 0 else None
-        inner = scorer.scorer if isinstance(scorer, WithPrior) else scorer
+        self.prior = scorer if isinstance(scorer, WithCovisitationPrior) and scorer.weight > 0 else None
+        inner = scorer.inner if isinstance(scorer, WithCovisitationPrior) else scorer
         self.network = inner if isinstance(inner, NeuralScorer) else None
         """The network whose states decide, where the model is one."""
-        self._items_alone = self.network is not None and self.network.sides.bare and not self.network.encoder.timed
-        self._blocks: Blocks | None = None
+        self._items_alone = self.network is not None and self.network.sides.is_empty and not self.network.encoder.timed
+        self._blocks: ExactSearch | None = None
         self._newcomers: np.ndarray | None = None
-        if self.network is not None and scorer.size >= (BLOCKS_FROM if blocks_from is None else blocks_from):
-            self._blocks = Blocks(self.network.keys_VD, self._bias(self.network))
+        if self.network is not None and scorer.size >= (EXACT_SEARCH_MIN_ITEMS if blocks_from is None else blocks_from):
+            self._blocks = ExactSearch(self.network.keys_VD, self._bias(self.network))
 
-    def best(
-        self, questions: Sequence[Question], k: int, hidden_BD: np.ndarray | None = None
+    def top_k(
+        self, questions: Sequence[RetrievalQuery], k: int, hidden_BD: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k best items of each question, as ``top_k`` gives them: (int32 [B, K], float32 [B, K]).
 
@@ -98,9 +98,9 @@ class Retrieval:
         """float32 [V]: what every query's scores have added."""
         if self.prior is None:
             return network.bias_V
-        return self.prior.rest() if network.bias_V is None else network.bias_V + self.prior.rest()
+        return self.prior.prior_arrays() if network.bias_V is None else network.bias_V + self.prior.prior_arrays()
 
-    def approximate(self, k: int = 20) -> float | None:
+    def enable_approximate(self, k: int = 20) -> float | None:
         """From now on searches through codes, where these find at least ``WANTED_RECALL`` of the k best of some made-up
         histories; the recall that was seen. None for a model whose catalogue is not searched at all.
 
@@ -112,26 +112,26 @@ class Retrieval:
         histories = [rng.integers(1, size, rng.integers(1, 21)).tolist() for _ in range(_HISTORIES)]
         query_BD = self.network.query(self.encode(Sequences.from_lists(histories)))
         bias_V = self._bias(self.network)
-        codes, recall = good_codes(self.network.keys_VD, bias_V, query_BD, k)
+        codes, recall = build_pq_scan(self.network.keys_VD, bias_V, query_BD, k)
         if codes is not None:
-            self._blocks = Blocks(self.network.keys_VD, bias_V, codes)
+            self._blocks = ExactSearch(self.network.keys_VD, bias_V, codes)
         return recall
 
-    def _known(self, questions: Sequence[Question]) -> Sequences:
+    def _known(self, questions: Sequence[RetrievalQuery]) -> Sequences:
         """The known events of each history; with times and circumstances, unless nobody looks at them."""
         if not self._items_alone:
-            return asked(questions).known()
+            return to_sequences(questions).drop_unknown()
         rows = ([item for item in one.history if item != PAD] for one in questions)
-        return Sequences.from_lists(rows).marked_clean()
+        return Sequences.from_lists(rows).mark_no_unknown()
 
     @property
-    def by_blocks(self) -> bool:
+    def uses_exact_search(self) -> bool:
         """Whether the catalogue is searched, not scored as a whole."""
         return self._blocks is not None
 
-    def popular(self, k: int) -> np.ndarray:
+    def most_popular(self, k: int) -> np.ndarray:
         """The k best items for somebody of whom nothing is known, int32."""
-        items_BK, _ = self.best([Question(())], k)
+        items_BK, _ = self.top_k([RetrievalQuery(())], k)
         return items_BK[0][items_BK[0] != PAD]
 
     def encode(self, known: Sequences) -> np.ndarray:
@@ -139,14 +139,14 @@ class Retrieval:
         assert self.network is not None
         filled_B = known.lengths > 0
         if filled_B.all():
-            return self.network.encoder.encode(*self.network.read(known))
+            return self.network.encoder.encode(*self.network.encode(known))
         hidden_BD = np.zeros((len(known), self.network.keys_VD.shape[1]), dtype=np.float32)
         if filled_B.any():
-            hidden_BD[filled_B] = self.network.encoder.encode(*self.network.read(known.take(filled_B)))
+            hidden_BD[filled_B] = self.network.encoder.encode(*self.network.encode(known.take(filled_B)))
         return hidden_BD
 
     def _by_rows(
-        self, known: Sequences, questions: Sequence[Question], k: int, hidden_BD: np.ndarray | None
+        self, known: Sequences, questions: Sequence[RetrievalQuery], k: int, hidden_BD: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
         scores_BV = self.scorer.scores(known) if hidden_BD is None else self._scores(known, hidden_BD)
         exclude = Sequences.from_lists(one.exclude for one in questions)
@@ -170,13 +170,13 @@ class Retrieval:
                 scores_BV[filled_B] = self._scores(known.take(filled_B), hidden_BD[filled_B])
             return scores_BV
         logits_BV = self.network.logits(hidden_BD)
-        return logits_BV if self.prior is None else self.prior.added(logits_BV, known)
+        return logits_BV if self.prior is None else self.prior.add_to_logits(logits_BV, known)
 
     def _by_blocks(
         self,
-        blocks: Blocks,
+        blocks: ExactSearch,
         known: Sequences,
-        questions: Sequence[Question],
+        questions: Sequence[RetrievalQuery],
         k: int,
         hidden_BD: np.ndarray | None,
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -193,17 +193,17 @@ class Retrieval:
             found = self._by_blocks(blocks, known.take(filled_B), asked, k, hidden)
             items_BK[filled_B], scores_BK[filled_B] = found
         for b in np.flatnonzero(~filled_B).tolist():
-            newcomer = self._for_a_newcomer(questions[b], k)
+            newcomer = self._cold_start(questions[b], k)
             items_BK[b, : len(newcomer)] = newcomer
             scores_BK[b, : len(newcomer)] = self.network.start_V[newcomer]
         return items_BK, scores_BK
 
-    def _wish(self, history: np.ndarray, one: Question) -> Wish:
-        extra = None if self.prior is None else Extra(*self.prior.lifts(history))
+    def _wish(self, history: np.ndarray, one: RetrievalQuery) -> SearchRequest:
+        extra = None if self.prior is None else ScoreOffsets(*self.prior.lifts(history))
         banned = np.asarray(one.exclude, dtype=np.int64)
-        return Wish(banned, None if one.allow is None else np.asarray(one.allow, dtype=np.int64), extra)
+        return SearchRequest(banned, None if one.allow is None else np.asarray(one.allow, dtype=np.int64), extra)
 
-    def _for_a_newcomer(self, one: Question, k: int) -> np.ndarray:
+    def _cold_start(self, one: RetrievalQuery, k: int) -> np.ndarray:
         """The popular items, best first: their order is the same for everybody, so it is sorted once."""
         assert self.network is not None
         if self._newcomers is None:

@@ -10,28 +10,28 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.pipeline.blending.features import CONTEXT
-from segue.pipeline.candidates.candidate_set import Candidates
+from segue.pipeline.candidates.candidate_set import CandidateSet
 from segue.pipeline.config import BlendConfig
 
 
 class Blend(Protocol):
     """Scores candidates; higher is better, PAD gets -inf."""
 
-    def scores(self, found: Candidates, signals_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
+    def scores(self, found: CandidateSet, signals_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
         """float64 [B, C]; ``lengths_B``: how many events each history has."""
         ...
 
     def arrays(self) -> dict[str, np.ndarray]: ...
 
 
-class ReciprocalRank:
+class ReciprocalRankBlend:
     """score(j) = sum over sources of weight / (constant + place of j) (Cormack, Clarke & Buettcher 2009, eq. 1)."""
 
     def __init__(self, weights_S: np.ndarray, constant: float) -> None:
         self.weights_S = weights_S
         self.constant = constant
 
-    def scores(self, found: Candidates, signals_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
+    def scores(self, found: CandidateSet, signals_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
         """float64 [B, C]; looks at places alone."""
         given_BCS = np.where(found.place_BCS > 0, 1.0 / (self.constant + found.place_BCS), 0.0)
         return _only(found, given_BCS @ self.weights_S)
@@ -41,14 +41,14 @@ class ReciprocalRank:
         return {}
 
 
-class Weighted:
+class WeightedBlend:
     """score(j) = sum over sources of weight * the source's score of j, scaled so that a history's candidates span 0
     to 1."""
 
     def __init__(self, weights_S: np.ndarray) -> None:
         self.weights_S = weights_S
 
-    def scores(self, found: Candidates, signals_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
+    def scores(self, found: CandidateSet, signals_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
         """float64 [B, C]; an item of which a source has no opinion gets its 0."""
         there_BCS = (found.items_BC != PAD)[:, :, None] & np.isfinite(found.raw_BCS) & found.served_BS[:, None, :]
         low_B1S = np.where(there_BCS, found.raw_BCS, np.inf).min(axis=1, keepdims=True)
@@ -62,7 +62,7 @@ class Weighted:
         return {}
 
 
-class Learned:
+class LearnedBlend:
     """score(j) = weights of the person's cohort . signals of j: softmax of it over the candidates is the probability
     that j is what comes next, the conditional logit of McFadden (1974).
 
@@ -76,11 +76,11 @@ class Learned:
         self.bounds_2F = bounds_2F
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray]) -> "Learned":
+    def restore(cls, arrays: Mapping[str, np.ndarray]) -> "LearnedBlend":
         """What ``arrays`` gave."""
         return cls(arrays["weights"], arrays["edges"], arrays["bounds"])
 
-    def scores(self, found: Candidates, signals_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
+    def scores(self, found: CandidateSet, signals_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
         """float64 [B, C]."""
         return _only(found, self.linear(signals_BCF, lengths_B))
 
@@ -100,9 +100,9 @@ class Learned:
         return {"weights": self.weights_GF, "edges": self.edges_G, "bounds": self.bounds_2F}
 
 
-def learn(
+def fit_learned_blend(
     signals_BCF: np.ndarray, there_BC: np.ndarray, target_B: np.ndarray, lengths_B: np.ndarray, config: BlendConfig
-) -> Learned:
+) -> LearnedBlend:
     """The weights under which the items that came next are likeliest.
 
     ``target_B``: the place of each case's target among its candidates. First everybody's weights, pulled towards
@@ -123,7 +123,7 @@ def learn(
         if own_B.any():
             part = (x_BCF[own_B], there_BC[own_B], target_B[own_B])
             weights_GF[g] = conditional_logit(*part, everybody_F, config.cohort_ridge)
-    return Learned(weights_GF / scale_F, edges_G, bounds_2F)
+    return LearnedBlend(weights_GF / scale_F, edges_G, bounds_2F)
 
 
 def conditional_logit(
@@ -162,14 +162,14 @@ def conditional_logit(
     return weights_F
 
 
-def fixed(config: BlendConfig, sources: Sequence[str]) -> ReciprocalRank | Weighted:
+def unlearned_blend(config: BlendConfig, sources: Sequence[str]) -> ReciprocalRankBlend | WeightedBlend:
     """The blend that needs no learning; reciprocal-rank also stands in before weights are learned."""
     weights_S = np.array([float(config.weights.get(name, 1.0)) for name in sources])
     if config.method == "weighted":
-        return Weighted(weights_S)
-    return ReciprocalRank(weights_S, config.constant)
+        return WeightedBlend(weights_S)
+    return ReciprocalRankBlend(weights_S, config.constant)
 
 
-def _only(found: Candidates, scores_BC: np.ndarray) -> np.ndarray:
+def _only(found: CandidateSet, scores_BC: np.ndarray) -> np.ndarray:
     """The scores with -inf at PAD."""
     return np.where(found.items_BC == PAD, -np.inf, scores_BC)

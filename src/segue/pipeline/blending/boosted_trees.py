@@ -12,7 +12,7 @@ BLOCK = 1 << 16
 """About so many (row, tree) pairs walk down at once: their places stay in the processor's cache."""
 
 
-class Trees:
+class BoostedTrees:
     """score(row) = sum over trees of the leaf it falls into.
 
     Node m asks whether signal ``feature_M[m]`` is above ``threshold_M[m]``: the answer no leads to ``child_M[m]``,
@@ -35,7 +35,7 @@ class Trees:
         self.depth = self._depth()
 
     @classmethod
-    def from_lightgbm(cls, model: Any, trees: int) -> "Trees":
+    def from_lightgbm(cls, model: Any, trees: int) -> "BoostedTrees":
         """The first ``trees`` trees of a fitted Booster whose signals are numbers without gaps."""
         nodes: list[list[float]] = []
         roots = []
@@ -48,7 +48,7 @@ class Trees:
         return cls(np.array(roots, dtype=np.int32), feature_M, table[:, 1].copy(), child_M, table[:, 3].copy())
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray]) -> "Trees":
+    def restore(cls, arrays: Mapping[str, np.ndarray]) -> "BoostedTrees":
         """What ``arrays`` gave."""
         return cls(*(arrays[name] for name in ("roots", "feature", "threshold", "child", "value")))
 

@@ -11,16 +11,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from segue.pipeline.blending.blend import conditional_logit
-from segue.pipeline.blending.features import FARTHEST
-from segue.pipeline.candidates.source import Source
+from segue.pipeline.blending.features import MAX_ABS_Z
+from segue.pipeline.candidates.source import CandidateSource
 
 RIDGE = 1.0
 """How strongly weights are pulled towards zero; levels are scaled to a spread of 1 meanwhile."""
-FEWEST = 20
+MIN_CASES = 20
 """With fewer cases nothing is learned."""
 
 
-class Newcomers:
+class ColdStartScorer:
     """score(j) = level + weights . the levels of j at the sources that can know of it, on the scale of the pipeline's
     other scores."""
 
@@ -30,7 +30,7 @@ class Newcomers:
         self.level = level
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray]) -> "Newcomers":
+    def restore(cls, arrays: Mapping[str, np.ndarray]) -> "ColdStartScorer":
         """What ``arrays`` gave."""
         return cls(arrays["sources"], arrays["weights"], float(arrays["level"][0]))
 
@@ -39,37 +39,40 @@ class Newcomers:
         scores_NC: np.ndarray = _levels(signals_NCF, self.sources_K) @ self.weights_K + self.level
         return scores_NC
 
-    def changed(self, times: float = 1.0, plus: float = 0.0) -> "Newcomers":
+    def rescaled(self, times: float = 1.0, plus: float = 0.0) -> "ColdStartScorer":
         """With scores ``times`` as wide, and then all of them so much higher."""
-        return Newcomers(self.sources_K, self.weights_K * times, self.level * times + plus)
+        return ColdStartScorer(self.sources_K, self.weights_K * times, self.level * times + plus)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything to save, by name."""
         return {"sources": self.sources_K, "weights": self.weights_K, "level": np.array([self.level])}
 
 
-def newcomers(signals_NCF: np.ndarray, sources: int) -> np.ndarray:
+def is_cold(signals_NCF: np.ndarray, sources: int) -> np.ndarray:
     """bool [N, C]: candidates without any event, which is where their popularity is 0; true at PAD too."""
     none_NC: np.ndarray = signals_NCF[:, :, 2 * sources] == 0
     return none_NC
 
 
-def telling(sources: Sequence[Source]) -> np.ndarray:
+def sources_with_item_features(sources: Sequence[CandidateSource]) -> np.ndarray:
     """int64 [K]: the numbers of the sources that can know of an item without events."""
-    return np.array([s for s, source in enumerate(sources) if source.knows_facts], dtype=np.int64)
+    return np.array([s for s, source in enumerate(sources) if source.uses_item_features], dtype=np.int64)
 
 
 def _levels(signals_NCF: np.ndarray, sources_K: np.ndarray) -> np.ndarray:
     """float32 [N, C, K]: how far below its best each source sees the candidates; as far as can be for people whom it
     does not serve, of whom it says 0 throughout."""
     silent_N1K = (signals_NCF[:, :, 2 * sources_K + 1] == 0).all(axis=1, keepdims=True)
-    levels_NCK: np.ndarray = np.where(silent_N1K, -FARTHEST, signals_NCF[:, :, 2 * sources_K])
+    levels_NCK: np.ndarray = np.where(silent_N1K, -MAX_ABS_Z, signals_NCF[:, :, 2 * sources_K])
     return levels_NCK
 
 
-def learn(
-    cases: tuple[np.ndarray, np.ndarray, np.ndarray], scores_NC: np.ndarray, sources: Sequence[Source], seed: int
-) -> Newcomers | None:
+def fit_cold_start_scorer(
+    cases: tuple[np.ndarray, np.ndarray, np.ndarray],
+    scores_NC: np.ndarray,
+    sources: Sequence[CandidateSource],
+    seed: int,
+) -> ColdStartScorer | None:
     """From cases (signals [N, C, F], who is there [N, C], the target's place [N]) of items that have a past.
 
     Half of the candidates, drawn anew in each case, pose as newcomers: they keep the levels of ``telling`` sources,
@@ -78,13 +81,13 @@ def learn(
     few cases are left.
     """
     signals_NCF, there_NC, target_N = cases
-    sources_K = telling(sources)
+    sources_K = sources_with_item_features(sources)
     if not len(sources_K):
         return None
     posed_NC = np.random.default_rng((seed, 13)).random(there_NC.shape) < 0.5
     there_NC = there_NC & (_given(signals_NCF, sources, sources_K) | ~posed_NC)
     rows_N = there_NC[np.arange(len(target_N)), target_N]
-    if rows_N.sum() < FEWEST:
+    if rows_N.sum() < MIN_CASES:
         return None
     posed_NC, there_NC, target_N = posed_NC[rows_N], there_NC[rows_N], target_N[rows_N]
     told_NCK = _levels(signals_NCF[rows_N], sources_K)
@@ -93,17 +96,17 @@ def learn(
     base_NC = np.where(posed_NC, 0.0, scores_NC[rows_N])
     zeros_K = np.zeros(x_NCK.shape[2])
     weights_K = conditional_logit(x_NCK.astype(np.float32), there_NC, target_N, zeros_K, RIDGE, base_NC)
-    return Newcomers(sources_K, weights_K[:-1] / scale_K, float(weights_K[-1]))
+    return ColdStartScorer(sources_K, weights_K[:-1] / scale_K, float(weights_K[-1]))
 
 
-def _given(signals_NCF: np.ndarray, sources: Sequence[Source], which_K: np.ndarray) -> np.ndarray:
+def _given(signals_NCF: np.ndarray, sources: Sequence[CandidateSource], which_K: np.ndarray) -> np.ndarray:
     """bool [N, C]: whether one of those sources has the candidate in its list."""
     behind_K = np.array([sources[k].config.take + 0.5 for k in which_K.tolist()])
     given_NC: np.ndarray = (signals_NCF[:, :, 2 * which_K + 1] > -np.log(behind_K)).any(axis=2)
     return given_NC
 
 
-def shift(new_NC: np.ndarray, there_NC: np.ndarray, scores_NC: np.ndarray, came: int) -> float:
+def cold_start_offset(new_NC: np.ndarray, there_NC: np.ndarray, scores_NC: np.ndarray, came: int) -> float:
     """What raises all newcomers' scores so that they are expected about as often as they ``came`` in these N cases:
     the logarithm of the ratio, each with one more. ``scores_NC``: natural logarithms, newcomers' among them."""
     scores_NC = np.where(there_NC, scores_NC, -np.inf)

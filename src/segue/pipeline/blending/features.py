@@ -9,14 +9,14 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.pipeline.candidates.candidate_set import Candidates
-from segue.pipeline.item_statistics import Shelf
+from segue.pipeline.candidates.candidate_set import CandidateSet
+from segue.pipeline.item_statistics import ItemStatistics
 
 FLOOR = 1e-4
 """Added to a share of the best score before its logarithm: what an item is worth that a source gives nothing."""
-FARTHEST = 10.0
+MAX_ABS_Z = 10.0
 """A level lies at most so far under the best one's."""
-MEMORY = 200
+REPEAT_WINDOW = 200
 """Newest events in which an earlier occurrence is looked for."""
 ITEM = ("popularity", "lately", "age", "times taken", "taken lately")
 """Signals of an item and a person, after the sources' own."""
@@ -25,7 +25,7 @@ CONTEXT = ("events",)
 
 
 @dataclass(frozen=True)
-class Scales:
+class ScoreScales:
     """How each source's scores become levels: fitted once, on validation cases."""
 
     log_S: np.ndarray
@@ -34,7 +34,7 @@ class Scales:
     """float32: how widely a logit spreads within a history; 1 for counts."""
 
     @classmethod
-    def fit(cls, found: Candidates) -> "Scales":
+    def fit(cls, found: CandidateSet) -> "ScoreScales":
         """Looks at the candidates of some histories."""
         there_BC = found.items_BC != PAD
         log, spread = [], []
@@ -47,13 +47,13 @@ class Scales:
         return cls(np.array(log), np.array(spread, dtype=np.float32))
 
 
-def names(sources: tuple[str, ...]) -> list[str]:
+def feature_names(sources: tuple[str, ...]) -> list[str]:
     """What each of the F signals is, in order."""
     own = [f"{source} {kind}" for source in sources for kind in ("level", "place")]
     return [*own, *ITEM, *CONTEXT]
 
 
-def signals(found: Candidates, histories: Sequences, shelf: Shelf, scales: Scales) -> np.ndarray:
+def blend_features(found: CandidateSet, histories: Sequences, shelf: ItemStatistics, scales: ScoreScales) -> np.ndarray:
     """float32 [B, C, F]; 0 in all of a source's columns for people it does not serve."""
     count = len(found.sources)
     batch, width = found.items_BC.shape
@@ -65,13 +65,13 @@ def signals(found: Candidates, histories: Sequences, shelf: Shelf, scales: Scale
     items_BC = found.items_BC
     for f, of_item_V in enumerate((shelf.popularity_V, shelf.recent_V, shelf.age_V), start=2 * count):
         out_BCF[:, :, f] = of_item_V[items_BC]
-    newest = histories.known().tail(MEMORY)
+    newest = histories.drop_unknown().tail(REPEAT_WINDOW)
     out_BCF[:, :, 2 * count + 3], out_BCF[:, :, 2 * count + 4] = _taken(items_BC, newest, len(shelf.popularity_V))
     out_BCF[:, :, -1] = np.log1p(newest.lengths)[:, None]
     return out_BCF
 
 
-def _levels(found: Candidates, scales: Scales) -> np.ndarray:
+def _levels(found: CandidateSet, scales: ScoreScales) -> np.ndarray:
     """float32 [B, C, S]: how far each candidate lies under the best one in a source's eyes, 0 for the best itself."""
     there_BC1 = (found.items_BC != PAD)[:, :, None]
     raw_BCS = np.where(there_BC1, found.raw_BCS, -np.inf)
@@ -79,7 +79,7 @@ def _levels(found: Candidates, scales: Scales) -> np.ndarray:
     best_B1S = np.where(np.isfinite(best_B1S), best_B1S, 0.0)
     ratio_BCS = np.maximum(raw_BCS, 0.0) / np.maximum(best_B1S, 1e-30)
     logs_BCS = np.log(np.minimum(ratio_BCS, 1.0) + FLOOR)
-    plain_BCS = np.maximum((raw_BCS - best_B1S) / scales.spread_S, -FARTHEST)
+    plain_BCS = np.maximum((raw_BCS - best_B1S) / scales.spread_S, -MAX_ABS_Z)
     levels_BCS: np.ndarray = np.where(scales.log_S, logs_BCS, plain_BCS)
     return levels_BCS
 

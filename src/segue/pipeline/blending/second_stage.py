@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from segue.data.sequences import NO_TIME, Sequences
-from segue.pipeline.blending.boosted_trees import Trees
+from segue.pipeline.blending.boosted_trees import BoostedTrees
 from segue.pipeline.config import RankConfig
 
 
@@ -41,7 +41,7 @@ class Opinion(Protocol):
 
 
 @dataclass(frozen=True)
-class Second:
+class SecondStageRanker:
     """A ranker's opinion, added to the pipeline's own: score + weight * log-odds of its probability."""
 
     ranker: Opinion
@@ -56,14 +56,14 @@ class Second:
         """float64 [B, C]: new scores for the histories' candidates (PAD: -inf stays)."""
         if self.weight == 0 or items_BC.size == 0:
             return scores_BC
-        return mixed(scores_BC, self.opinions(histories, items_BC, scores_BC), self.weight)
+        return add_log_odds(scores_BC, self.log_odds(histories, items_BC, scores_BC), self.weight)
 
-    def opinions(self, histories: Sequences, items_BC: np.ndarray, scores_BC: np.ndarray) -> np.ndarray:
+    def log_odds(self, histories: Sequences, items_BC: np.ndarray, scores_BC: np.ndarray) -> np.ndarray:
         """float64 [B, C]: the ranker's log-odds of each history's best candidates; NaN for those that it is not asked
         about."""
         order_BC = np.argsort(-scores_BC, axis=1, kind="stable")[:, : self.first]
         asked_BC = np.take_along_axis(items_BC, order_BC, axis=1)
-        timed, moments_B = moments(histories, self.ranker.newest_us)
+        timed, moments_B = query_times(histories, self.ranker.newest_us)
         said_BC = self.ranker.log_odds(timed, asked_BC, moments_B)
         out_BC = np.full(scores_BC.shape, np.nan)
         there_BC = np.isfinite(np.take_along_axis(scores_BC, order_BC, axis=1))
@@ -71,7 +71,7 @@ class Second:
         return out_BC
 
 
-def mixed(scores_BC: np.ndarray, opinions_BC: np.ndarray, weight: float) -> np.ndarray:
+def add_log_odds(scores_BC: np.ndarray, opinions_BC: np.ndarray, weight: float) -> np.ndarray:
     """float64 [B, C]: score + weight * opinion; whoever nobody has an opinion of stays behind, in the old order."""
     judged_BC = np.isfinite(opinions_BC)
     out_BC = np.where(judged_BC, scores_BC + weight * np.where(judged_BC, opinions_BC, 0.0), scores_BC)
@@ -83,11 +83,11 @@ def mixed(scores_BC: np.ndarray, opinions_BC: np.ndarray, weight: float) -> np.n
     return np.where(rest_BC, scores_BC + np.minimum(gap_B1, 0.0), out_BC)
 
 
-def moments(histories: Sequences, newest_us: int) -> tuple[Sequences, np.ndarray]:
+def query_times(histories: Sequences, newest_us: int) -> tuple[Sequences, np.ndarray]:
     """(the histories, int64 [B] when each is asked): at the moment that the request names, else at its newest event's:
     what has happened since, the history cannot tell. Where the time of any event is unknown, the histories come back
     without times, asked behind everything that the ranker has seen."""
-    times, now = histories.times, histories.now
+    times, now = histories.times, histories.query_times
     known = times is not None and bool((times[histories.positions()[1]] != NO_TIME).all())
     if not known:
         histories = replace(histories, times=None)
@@ -98,12 +98,12 @@ def moments(histories: Sequences, newest_us: int) -> tuple[Sequences, np.ndarray
     return histories, last_B if now is None else np.where(now == NO_TIME, last_B, now)
 
 
-def learn_trees(
+def fit_boosted_trees(
     learned: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     held_out: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     config: RankConfig,
     seed: int,
-) -> Trees:
+) -> BoostedTrees:
     """LambdaMART (Burges 2010) from where the blend stands: each tree corrects what is still in a wrong order.
 
     Both parts are (signals [B, C, F], who is there [B, C], the target's place [B], the blend's scores [B, C]). The
@@ -135,7 +135,7 @@ def learn_trees(
     second = _data(lightgbm, held_out, first)
     stop = lightgbm.early_stopping(15, verbose=False)
     model = lightgbm.train(options, first, config.trees, valid_sets=[second], callbacks=[stop])
-    return Trees.from_lightgbm(model, model.best_iteration)
+    return BoostedTrees.from_lightgbm(model, model.best_iteration)
 
 
 def _data(lightgbm: Any, part: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], like: Any = None) -> Any:

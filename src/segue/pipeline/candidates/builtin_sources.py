@@ -10,16 +10,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from segue.data.catalog import PAD, Catalog
-from segue.data.features.encoding import Facts
+from segue.data.features.encoding import ItemFeatures
 from segue.data.sequences import Sequences
 from segue.data.time_units import DAY_US
 from segue.models.knn.content_knn import ContentKNN, ContentKNNConfig
 from segue.models.scorer import Scorer
-from segue.models.sparse_rows import ages, horizon, item_counts
+from segue.models.sparse_rows import ages, effective_length, item_counts
 
 
 @dataclass(frozen=True)
-class AgainConfig:
+class RepeatConfig:
     """What a person takes again."""
 
     decay: float = 0.9
@@ -30,7 +30,7 @@ class AgainConfig:
             raise ValueError(f"decay must be in (0, 1], got {self.decay}.")
 
 
-class Again:
+class RepeatSource:
     """The person's own items: score(j) = sum over its occurrences of decay ** age."""
 
     name: ClassVar[str] = "again"
@@ -40,18 +40,18 @@ class Again:
         self.decay = decay
 
     @classmethod
-    def fit(cls, sequences: Sequences, catalog: Catalog, config: AgainConfig) -> "Again":
+    def fit(cls, sequences: Sequences, catalog: Catalog, config: RepeatConfig) -> "RepeatSource":
         """There is nothing to learn."""
         return cls(catalog.size, config.decay)
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], config: AgainConfig) -> "Again":
+    def restore(cls, arrays: Mapping[str, np.ndarray], config: RepeatConfig) -> "RepeatSource":
         """What ``arrays`` gave."""
         return cls(int(arrays["size"][0]), config.decay)
 
     def scores(self, histories: Sequences) -> np.ndarray:
         """float32 [B, V]; -inf for what is not in the history."""
-        newest = histories.known().tail(horizon(self.decay))
+        newest = histories.drop_unknown().tail(effective_length(self.decay))
         row_N, where_N = newest.positions()
         slots_N = row_N * self.size + newest.items[where_N]
         total = np.bincount(slots_N, weights=self.decay ** ages(newest), minlength=len(histories) * self.size)
@@ -65,7 +65,7 @@ class Again:
 
 
 @dataclass(frozen=True)
-class NewConfig:
+class NewItemsConfig:
     """What counts as new."""
 
     days: float = 30.0
@@ -80,7 +80,7 @@ class NewConfig:
             raise ValueError(f"most_events must not be negative, got {self.most_events}.")
 
 
-class New:
+class NewItemsSource:
     """Items that are new, the same for everybody: score(j) = 2 ** (-age / days) * (1 + log(1 + events)).
 
     Its age is that of its first event; an item without an event has none. A log without times knows only the latter.
@@ -92,7 +92,7 @@ class New:
         self.score_V = score_V
 
     @classmethod
-    def fit(cls, sequences: Sequences, catalog: Catalog, config: NewConfig) -> "New":
+    def fit(cls, sequences: Sequences, catalog: Catalog, config: NewItemsConfig) -> "NewItemsSource":
         """Looks for each item's first event."""
         counts_V = item_counts(sequences, catalog.size)
         age_days_V = np.where(counts_V > 0, np.inf, 0.0)
@@ -108,7 +108,7 @@ class New:
         return cls(np.where(new_V, worth_V, -np.inf).astype(np.float32))
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], config: NewConfig) -> "New":
+    def restore(cls, arrays: Mapping[str, np.ndarray], config: NewItemsConfig) -> "NewItemsSource":
         """What ``arrays`` gave."""
         return cls(arrays["score"])
 
@@ -126,7 +126,7 @@ class New:
 
 
 @dataclass(frozen=True)
-class ListConfig:
+class FixedListConfig:
     """A list of one's own: an editor's choice, a campaign."""
 
     items: tuple[str, ...] = ()
@@ -146,7 +146,7 @@ class ListConfig:
             return [line.strip() for line in lines if line.strip()]
 
 
-class Listed:
+class FixedListSource:
     """The items of a list, the first with score 1 and the others evenly below."""
 
     name: ClassVar[str] = "list"
@@ -156,15 +156,15 @@ class Listed:
         self.size = size
 
     @classmethod
-    def fit(cls, sequences: Sequences, catalog: Catalog, config: ListConfig) -> "Listed":
+    def fit(cls, sequences: Sequences, catalog: Catalog, config: FixedListConfig) -> "FixedListSource":
         """Ids that the catalogue does not know are left out. ValueError where it knows none."""
-        items_L = catalog.index(dict.fromkeys(config.ids()))
+        items_L = catalog.to_indices(dict.fromkeys(config.ids()))
         if not (items_L != PAD).any():
             raise ValueError(f"The catalogue knows none of the list's {len(items_L)} items.")
         return cls(items_L[items_L != PAD], catalog.size)
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], config: ListConfig) -> "Listed":
+    def restore(cls, arrays: Mapping[str, np.ndarray], config: FixedListConfig) -> "FixedListSource":
         """What ``arrays`` gave."""
         return cls(arrays["items"], int(arrays["size"][0]))
 
@@ -177,7 +177,7 @@ class Listed:
         return {"items": self.items_L, "size": np.array([self.size])}
 
 
-class Function:
+class CallableSource:
     """Any function of Python as a source: (a history's indices, oldest first) -> indices of items, the best first.
 
     It lives as long as the process: a saved pipeline cannot hold it.
@@ -208,31 +208,43 @@ def _by_place(lists: Sequence[np.ndarray], size: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Known:
+class SourceData:
     """What the sources of a pipeline are fitted on."""
 
     sequences: Sequences
     catalog: Catalog
-    facts: Facts | None = None
+    facts: ItemFeatures | None = None
     """What is known of the items, where there is a table of them."""
 
 
 @dataclass(frozen=True)
-class Own:
+class BuiltinSource:
     """How a source of the pipeline's own is made and restored."""
 
     config: type
-    fit: Callable[[Known, Any], Scorer]
+    fit: Callable[[SourceData, Any], Scorer]
     restore: Callable[[Mapping[str, np.ndarray], Any], Scorer]
 
 
-OWN: dict[str, Own] = {
-    "again": Own(AgainConfig, lambda known, config: Again.fit(known.sequences, known.catalog, config), Again.restore),
-    "new": Own(NewConfig, lambda known, config: New.fit(known.sequences, known.catalog, config), New.restore),
-    "list": Own(ListConfig, lambda known, config: Listed.fit(known.sequences, known.catalog, config), Listed.restore),
-    "content-knn": Own(
+BUILTIN_SOURCES: dict[str, BuiltinSource] = {
+    "again": BuiltinSource(
+        RepeatConfig,
+        lambda known, config: RepeatSource.fit(known.sequences, known.catalog, config),
+        RepeatSource.restore,
+    ),
+    "new": BuiltinSource(
+        NewItemsConfig,
+        lambda known, config: NewItemsSource.fit(known.sequences, known.catalog, config),
+        NewItemsSource.restore,
+    ),
+    "list": BuiltinSource(
+        FixedListConfig,
+        lambda known, config: FixedListSource.fit(known.sequences, known.catalog, config),
+        FixedListSource.restore,
+    ),
+    "content-knn": BuiltinSource(
         ContentKNNConfig,
-        lambda known, config: ContentKNN.of(known.sequences, known.facts, config),
+        lambda known, config: ContentKNN.from_item_features(known.sequences, known.facts, config),
         ContentKNN.restore,
     ),
 }

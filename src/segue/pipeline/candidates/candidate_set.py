@@ -11,10 +11,10 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.pipeline.candidates.source import Source
-from segue.pipeline.ranked_list import NO_SOURCE, Ranked
+from segue.pipeline.candidates.source import CandidateSource
+from segue.pipeline.ranked_list import NO_SOURCE, RankedList
 
-FUSION = 60.0
+RRF_CONSTANT = 60.0
 """The constant of reciprocal-rank fusion that decides which candidates go on (Cormack et al. 2009)."""
 
 ASKED = np.float64(1e6)
@@ -22,7 +22,7 @@ ASKED = np.float64(1e6)
 
 
 @dataclass(frozen=True)
-class Candidates:
+class CandidateSet:
     """B sets of candidates, each in the order of reciprocal-rank fusion, PAD behind where a set is smaller."""
 
     items_BC: np.ndarray
@@ -40,7 +40,7 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.items_BC)
 
-    def ranked(self, b: int, scores_C: np.ndarray) -> Ranked:
+    def ranked(self, b: int, scores_C: np.ndarray) -> RankedList:
         """One history's candidates by new scores, best first; the source of an item is the one that had it highest,
         of equals the first."""
         there = np.flatnonzero(self.items_BC[b] != PAD)
@@ -48,27 +48,27 @@ class Candidates:
         place_CS = self.place_BCS[b, order]
         given_CS = np.where(place_CS > 0, place_CS, np.iinfo(np.int32).max)
         source_C = np.where((place_CS > 0).any(axis=1), given_CS.argmin(axis=1), NO_SOURCE)
-        return Ranked.of(
+        return RankedList.of(
             self.items_BC[b, order], scores_C[order], sources=self.sources, source_C=source_C, place_CS=place_CS
         )
 
 
-def gather(
-    sources: Sequence[Source],
+def generate_candidates(
+    sources: Sequence[CandidateSource],
     histories: Sequences,
     most: int,
     *,
     exclude: Sequences | None = None,
     allowed_V: np.ndarray | None = None,
     also: Sequences | None = None,
-) -> Candidates:
+) -> CandidateSet:
     """Asks every source and merges what they give, at most ``most`` items a history.
 
     Items of ``also`` (row b for row b) are candidates too, whoever gives them: what somebody asks about.
     """
     size = sources[0].scorer.size
     served_BS = np.stack([source.serves(histories) for source in sources], axis=1)
-    answers = [source.answer(histories) for source in sources]
+    answers = [source.score_histories(histories) for source in sources]
     lists = []
     for s, (source, answer) in enumerate(zip(sources, answers, strict=True)):
         items_BK = answer.best(min(source.config.take, size), exclude, allowed_V)
@@ -79,7 +79,7 @@ def gather(
     items_BC, place_BCS = _spread(*merged, (len(histories), size), most)
     raw_BCS = np.stack([answer.of(items_BC) for answer in answers], axis=2)
     names, takes = tuple(source.name for source in sources), [source.config.take for source in sources]
-    return Candidates(items_BC, place_BCS, raw_BCS, served_BS, names, np.array(takes, dtype=np.int32))
+    return CandidateSet(items_BC, place_BCS, raw_BCS, served_BS, names, np.array(takes, dtype=np.int32))
 
 
 def _merge(
@@ -93,11 +93,11 @@ def _merge(
     _, size, count = shape
     asked = np.empty(0, dtype=np.int64)
     if also is not None:
-        row, where = also.known().positions()
-        asked = row * size + also.known().items[where]
+        row, where = also.drop_unknown().positions()
+        asked = row * size + also.drop_unknown().items[where]
     keys_U, index = np.unique(np.concatenate([keys_N, asked]), return_inverse=True)
     fused_U = np.zeros(len(keys_U), dtype=np.float64)
-    np.add.at(fused_U, index[: len(keys_N)], 1.0 / (FUSION + place_N))
+    np.add.at(fused_U, index[: len(keys_N)], 1.0 / (RRF_CONSTANT + place_N))
     fused_U[index[len(keys_N) :]] += ASKED  # above all: they were asked for by name
     place_US = np.zeros((len(keys_U), count), dtype=np.int32)
     place_US[index[: len(keys_N)], source_N] = place_N

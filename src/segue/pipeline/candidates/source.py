@@ -11,43 +11,51 @@ from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.models.counting.covisitation import CoVisit
 from segue.models.knn.item_knn import ItemKNN
-from segue.models.neural.covisitation_prior import WithPrior
+from segue.models.neural.covisitation_prior import WithCovisitationPrior
 from segue.models.neural.neural_scorer import NeuralScorer
-from segue.models.retrieval.exact_search import Blocks
-from segue.models.retrieval.int8_scan import screen
-from segue.models.retrieval.retriever import BLOCKS_FROM
+from segue.models.retrieval.exact_search import ExactSearch
+from segue.models.retrieval.int8_scan import build_scan
+from segue.models.retrieval.retriever import EXACT_SEARCH_MIN_ITEMS
 from segue.models.scorer import Scorer
-from segue.pipeline.candidates.source_scores import Answer, Dense, Lifted, Screened, Searched, Still, ordered
-from segue.pipeline.candidates.vector_index import Approximate
+from segue.pipeline.candidates.source_scores import (
+    AnnScores,
+    DenseScores,
+    ExactSearchScores,
+    SourceScores,
+    SparseScores,
+    StaticScores,
+    rank_order,
+)
+from segue.pipeline.candidates.vector_index import HNSWIndex
 from segue.pipeline.config import SourceConfig
-from segue.pipeline.ranked_list import Ranked
+from segue.pipeline.ranked_list import RankedList
 
-STILL = ("popularity", "trend", "new", "list")
+STATIC_MODELS = ("popularity", "trend", "new", "list")
 """Models that say the same to everybody."""
-TELLING = ("content-knn", "new", "list", "function")
+FEATURE_MODELS = ("content-knn", "new", "list", "function")
 """Models that know of items without events."""
 
 
-class Source:
+class CandidateSource:
     """A scorer and what it is asked: how many, of whom, on which part of the history."""
 
-    def __init__(self, scorer: Scorer, config: SourceConfig, index: Approximate | None = None) -> None:
+    def __init__(self, scorer: Scorer, config: SourceConfig, index: HNSWIndex | None = None) -> None:
         if index is not None:
             searchable(scorer)
         self.scorer = scorer
         self.config = config
         self.index = index
-        self._blocks: Blocks | None = None
-        if index is None and isinstance(scorer, NeuralScorer) and scorer.size >= BLOCKS_FROM:
+        self._blocks: ExactSearch | None = None
+        if index is None and isinstance(scorer, NeuralScorer) and scorer.size >= EXACT_SEARCH_MIN_ITEMS:
             keys_VD = np.ascontiguousarray(scorer.queries(Sequences.from_lists([]))[1])
-            self._blocks = Blocks(keys_VD, screening=screen(keys_VD, None, wanted=config.take))
+            self._blocks = ExactSearch(keys_VD, screening=build_scan(keys_VD, None, wanted=config.take))
         self._lifting: CoVisit | ItemKNN | None = None
-        if isinstance(scorer, CoVisit | ItemKNN) and scorer.size >= BLOCKS_FROM:
-            self._lifting, self._order = scorer, ordered(scorer.popularity_V)
+        if isinstance(scorer, CoVisit | ItemKNN) and scorer.size >= EXACT_SEARCH_MIN_ITEMS:
+            self._lifting, self._order = scorer, rank_order(scorer.popularity_V)
         self._still: np.ndarray | None = None
-        if scorer.name in STILL:
+        if scorer.name in STATIC_MODELS:
             self._still = scorer.scores(Sequences.from_lists([[]]))[0]
-            self._order = ordered(self._still)
+            self._order = rank_order(self._still)
 
     @property
     def name(self) -> str:
@@ -55,17 +63,17 @@ class Source:
         return self.config.called
 
     @property
-    def knows_facts(self) -> bool:
+    def uses_item_features(self) -> bool:
         """Whether it can tell an item that nobody has taken yet from another one: by facts, or because it is named."""
-        scorer = self.scorer.scorer if isinstance(self.scorer, WithPrior) else self.scorer
+        scorer = self.scorer.inner if isinstance(self.scorer, WithCovisitationPrior) else self.scorer
         if isinstance(scorer, NeuralScorer):
             return scorer.sides.features is not None
-        return scorer.name in TELLING
+        return scorer.name in FEATURE_MODELS
 
     def serves(self, histories: Sequences) -> np.ndarray:
         """bool [B]: whose histories are its business, by the number of known events; an index is not asked about
         empty ones, which have no vector."""
-        lengths_B = histories.known().lengths
+        lengths_B = histories.drop_unknown().lengths
         most = np.inf if self.config.max_events is None else self.config.max_events
         least = max(self.config.min_events, 0 if self.index is None else 1)
         served_B: np.ndarray = (lengths_B >= least) & (lengths_B <= most)
@@ -78,29 +86,29 @@ class Source:
             rows = last_session(rows, self.config.session_gap_s)
         return rows if self.config.newest is None else rows.tail(self.config.newest)
 
-    def answer(self, histories: Sequences) -> Answer:
+    def score_histories(self, histories: Sequences) -> SourceScores:
         """Asks the scorer; one that says the same to everybody was asked once and for all."""
         if self._still is not None:
-            return Still(self._still, self._order, len(histories))
+            return StaticScores(self._still, self._order, len(histories))
         shown = self.shown(histories)
-        if self._blocks is not None and shown.known().lengths.all():
-            return Screened(searchable(self.scorer).queries(shown)[0], self._blocks)
+        if self._blocks is not None and shown.drop_unknown().lengths.all():
+            return ExactSearchScores(searchable(self.scorer).queries(shown)[0], self._blocks)
         if self._lifting is not None:
-            lifts = [self._lifting.lifts(row) for row in shown.known()]
-            return Lifted(self._lifting.popularity_V, self._order, lifts)
+            lifts = [self._lifting.lifts(row) for row in shown.drop_unknown()]
+            return SparseScores(self._lifting.popularity_V, self._order, lifts)
         if self.index is None:
-            return Dense(self.scorer.scores(shown))
-        return Searched(*searchable(self.scorer).queries(shown), self.index)
+            return DenseScores(self.scorer.scores(shown))
+        return AnnScores(*searchable(self.scorer).queries(shown), self.index)
 
-    def candidates(self, histories: Sequences, n: int, allowed_V: np.ndarray | None = None) -> list[Ranked]:
+    def candidates(self, histories: Sequences, n: int, allowed_V: np.ndarray | None = None) -> list[RankedList]:
         """The n best of each history as a list of its own; empty for people who are not its business."""
-        answer, served_B = self.answer(histories), self.serves(histories)
+        answer, served_B = self.score_histories(histories), self.serves(histories)
         items_BK = answer.best(n, None, allowed_V)
         scores_BK = answer.of(items_BK)
         lists = []
         for items_K, scores_K, served in zip(items_BK, scores_BK, served_B, strict=True):
             there = (items_K != PAD) & served
-            lists.append(Ranked.of(items_K[there], scores_K[there], sources=(self.name,)))
+            lists.append(RankedList.of(items_K[there], scores_K[there], sources=(self.name,)))
         return lists
 
 

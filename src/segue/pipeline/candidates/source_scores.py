@@ -11,16 +11,16 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.models.retrieval.exact_search import Blocks, Wish, wishes_of
+from segue.models.retrieval.exact_search import ExactSearch, SearchRequest, search_requests
 from segue.models.scorer import top_k
-from segue.pipeline.candidates.vector_index import Approximate
+from segue.pipeline.candidates.vector_index import HNSWIndex
 
 MOST_WIDER = 8
 """An approximate index is asked for at most so many times as many, so that forbidden ones can be left out; where that
 is not enough, the exact way answers."""
 
 
-class Answer(Protocol):
+class SourceScores(Protocol):
     """What a source says to a batch of histories, before anybody asked how much of it."""
 
     def best(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
@@ -36,7 +36,7 @@ class Answer(Protocol):
         ...
 
 
-class Dense:
+class DenseScores:
     """An answer that knows the score of every item."""
 
     def __init__(self, scores_BV: np.ndarray) -> None:
@@ -56,7 +56,7 @@ class Dense:
         return self.scores_BV
 
 
-class Still:
+class StaticScores:
     """The same answer for everybody, sorted once."""
 
     def __init__(self, scores_V: np.ndarray, order: np.ndarray, batch: int) -> None:
@@ -87,7 +87,7 @@ class Still:
         return np.tile(self.scores_V, (self.batch, 1))
 
 
-class Lifted:
+class SparseScores:
     """An exact answer of a model that raises few items above popularity: only these, and as many popular ones as are
     asked for, are looked at. Scores equal those of a row of all items, bit by bit."""
 
@@ -142,7 +142,7 @@ def _hits(rising_M: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return place, rising_M[place] == items
 
 
-class Vectors:
+class VectorScores:
     """Part of an answer by vectors: one product an item tells its score."""
 
     def __init__(self, query_BD: np.ndarray, keys_VD: np.ndarray) -> None:
@@ -160,26 +160,26 @@ class Vectors:
         return scores_BV
 
 
-class Screened(Vectors):
+class ExactSearchScores(VectorScores):
     """An exact answer for a large catalogue: only what can be among the best is scored."""
 
-    def __init__(self, query_BD: np.ndarray, blocks: Blocks) -> None:
+    def __init__(self, query_BD: np.ndarray, blocks: ExactSearch) -> None:
         super().__init__(query_BD, blocks.keys_VD)
         self.blocks = blocks
 
     def best(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
         """int32 [B, K]."""
         if allowed_V is not None:
-            return Dense(self.whole()).best(k, exclude, allowed_V)
+            return DenseScores(self.whole()).best(k, exclude, allowed_V)
         nobody = np.empty(0, dtype=np.int64)
-        wishes = [Wish(nobody)] * len(self.query_BD) if exclude is None else wishes_of(exclude)
+        wishes = [SearchRequest(nobody)] * len(self.query_BD) if exclude is None else search_requests(exclude)
         return self.blocks.top_k(self.query_BD, k, wishes)[0]
 
 
-class Searched(Vectors):
+class AnnScores(VectorScores):
     """An answer for a large catalogue by an index that finds nearly all of the best."""
 
-    def __init__(self, query_BD: np.ndarray, keys_VD: np.ndarray, index: Approximate) -> None:
+    def __init__(self, query_BD: np.ndarray, keys_VD: np.ndarray, index: HNSWIndex) -> None:
         super().__init__(query_BD, keys_VD)
         self.index = index
 
@@ -197,12 +197,12 @@ class Searched(Vectors):
             free = free if allowed_V is None else free[allowed_V[free]]
             if len(free) < k:
                 row = None if exclude is None else exclude.take(slice(b, b + 1))
-                free = Dense(self.query_BD[b : b + 1] @ self.keys_VD.T).best(k, row, allowed_V)[0]
+                free = DenseScores(self.query_BD[b : b + 1] @ self.keys_VD.T).best(k, row, allowed_V)[0]
             out_BK[b, : min(k, len(free))] = free[:k]
         return out_BK
 
 
-def ordered(scores_V: np.ndarray) -> np.ndarray:
+def rank_order(scores_V: np.ndarray) -> np.ndarray:
     """int32: every item with an opinion, best first, equals by index."""
     known = np.flatnonzero(np.isfinite(scores_V))
     known = known[known != PAD]

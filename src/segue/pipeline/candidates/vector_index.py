@@ -10,11 +10,11 @@ import numpy as np
 from segue.data.catalog import PAD
 from segue.models.scorer import top_k
 
-WANTED_RECALL = 0.99
+MIN_RECALL = 0.99
 """An approximate index that finds a smaller share of the true neighbours is not used."""
 
 
-class Index(Protocol):
+class VectorIndex(Protocol):
     """Finds the items whose vectors have the largest inner product with a query."""
 
     def nearest(self, query_BD: np.ndarray, k: int) -> np.ndarray:
@@ -22,7 +22,7 @@ class Index(Protocol):
         ...
 
 
-class Exact:
+class ExactIndex:
     """One matrix product and the one ``top_k``."""
 
     def __init__(self, keys_VD: np.ndarray) -> None:
@@ -33,14 +33,14 @@ class Exact:
         return top_k(query_BD @ self.keys_VD.T, k)[0]
 
 
-class Approximate:
+class HNSWIndex:
     """A navigable graph of the vectors (HNSW, Malkov & Yashunin 2016) by faiss; a search walks along its edges."""
 
     def __init__(self, graph: Any) -> None:
         self._graph = graph
 
     @classmethod
-    def build(cls, keys_VD: np.ndarray, *, connectivity: int = 32, effort: int = 256) -> "Approximate":
+    def build(cls, keys_VD: np.ndarray, *, connectivity: int = 32, effort: int = 256) -> "HNSWIndex":
         """All items; PAD too, as the zero vector of its row. ValueError where faiss is not installed."""
         faiss = _faiss()
         graph = faiss.IndexHNSWFlat(keys_VD.shape[1], connectivity, faiss.METRIC_INNER_PRODUCT)
@@ -49,7 +49,7 @@ class Approximate:
         return cls(graph)
 
     @classmethod
-    def restore(cls, saved: np.ndarray) -> "Approximate":
+    def restore(cls, saved: np.ndarray) -> "HNSWIndex":
         """What ``array`` gave."""
         return cls(_faiss().deserialize_index(np.ascontiguousarray(saved)))
 
@@ -70,18 +70,18 @@ class Approximate:
         return nearest_BK
 
 
-def recall_of(index: Index, keys_VD: np.ndarray, query_BD: np.ndarray, k: int) -> float:
+def recall_of(index: VectorIndex, keys_VD: np.ndarray, query_BD: np.ndarray, k: int) -> float:
     """The share of the true k nearest items that an index finds for some queries."""
-    true_BK, found_BK = Exact(keys_VD).nearest(query_BD, k), index.nearest(query_BD, k)
+    true_BK, found_BK = ExactIndex(keys_VD).nearest(query_BD, k), index.nearest(query_BD, k)
     hits = [len(np.intersect1d(true, found)) for true, found in zip(true_BK, found_BK, strict=True)]
     return sum(hits) / max(1, int((true_BK != PAD).sum()))
 
 
-def approximate_if_good(keys_VD: np.ndarray, query_BD: np.ndarray, k: int) -> tuple[Approximate | None, float]:
+def approximate_if_good(keys_VD: np.ndarray, query_BD: np.ndarray, k: int) -> tuple[HNSWIndex | None, float]:
     """(an approximate index, its recall on the queries); None where the recall is below what is wanted."""
-    index = Approximate.build(keys_VD)
+    index = HNSWIndex.build(keys_VD)
     recall = recall_of(index, keys_VD, query_BD, k)
-    return (index if recall >= WANTED_RECALL else None), recall
+    return (index if recall >= MIN_RECALL else None), recall
 
 
 def _faiss() -> Any:

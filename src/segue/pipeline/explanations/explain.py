@@ -10,18 +10,18 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.pipeline.blending.blend import Learned
-from segue.pipeline.blending.features import signals
-from segue.pipeline.candidates.candidate_set import Candidates
-from segue.pipeline.explanations.templates import Reason, Sentence, reason_of, sentence, why_not_sentence
+from segue.pipeline.blending.blend import LearnedBlend
+from segue.pipeline.blending.features import blend_features
+from segue.pipeline.candidates.candidate_set import CandidateSet
+from segue.pipeline.explanations.templates import Reason, Sentence, choose_reason, sentence, why_not_sentence
 from segue.pipeline.pipeline import Pipeline
-from segue.pipeline.ranked_list import How, Ranked
+from segue.pipeline.ranked_list import PlacementReason, RankedList
 
-LOOKED_AT = 20
+MAX_HISTORY = 20
 """Newest events that are left out one by one."""
-MATTERS = 0.05
+MIN_EFFECT = 0.05
 """An event that makes an item less than about so much likelier (as a share) is no reason for it."""
-NAMED = 2
+MAX_NAMED_ITEMS = 2
 """A sentence names at most so many events."""
 
 
@@ -54,22 +54,22 @@ class Explanation:
 
 
 def explain(
-    pipeline: Pipeline, history: Sequences, shown: Ranked, titles: Mapping[int, str] | None = None
+    pipeline: Pipeline, history: Sequences, shown: RankedList, titles: Mapping[int, str] | None = None
 ) -> list[Explanation]:
     """One explanation for each item of ``shown``, an answer to the one row of ``history``.
 
     Influence is measured, not guessed: the whole pipeline answers again for the history without each of its newest
     events (leave-one-out; Koh & Liang 2017 call it the ground truth that influence functions approach).
     """
-    known = history.known()
-    found, _ = pipeline.judge(known, also=_same(shown.items_C, 1))
+    known = history.drop_unknown()
+    found, _ = pipeline.score_candidates(known, also=_same(shown.items_C, 1))
     effects_TC = influences(pipeline, known, shown.items_C)
-    events_T = known.tail(LOOKED_AT).lists()[0]
+    events_T = known.tail(MAX_HISTORY).to_lists()[0]
     first = int(known.lengths[0]) - len(events_T)
     out = []
     for c, item in enumerate(shown.items_C.tolist()):
         order = np.argsort(-effects_TC[:, c], kind="stable")
-        strong = [t for t in order.tolist() if effects_TC[t, c] > MATTERS]
+        strong = [t for t in order.tolist() if effects_TC[t, c] > MIN_EFFECT]
         because = tuple(Influence(events_T[t], first + t, float(effects_TC[t, c])) for t in strong)
         column = int(np.flatnonzero(found.items_BC[0] == item)[0])
         places = {name: int(p) for name, p in zip(found.sources, found.place_BCS[0, column], strict=True) if p > 0}
@@ -78,9 +78,11 @@ def explain(
             max(shares, key=lambda name: shares[name]) if shares else min(places, key=lambda n: places[n], default="")
         )
         kinds = {source.name: source.config.model for source in pipeline.sources}
-        reason = reason_of(How(int(shown.how_C[c])), kinds.get(lead, ""), item in events_T, bool(because))
+        reason = choose_reason(
+            PlacementReason(int(shown.how_C[c])), kinds.get(lead, ""), item in events_T, bool(because)
+        )
         named = [part.item for part in because if part.item != item]
-        words = [(titles or {}).get(i, "") for i in list(dict.fromkeys(named))[:NAMED]]
+        words = [(titles or {}).get(i, "") for i in list(dict.fromkeys(named))[:MAX_NAMED_ITEMS]]
         out.append(Explanation(item, places, shares, because, reason, sentence(reason, [w for w in words if w])))
     return out
 
@@ -97,13 +99,13 @@ def influences(pipeline: Pipeline, history: Sequences, items_C: np.ndarray) -> n
 def without_each(history: Sequences) -> Sequences:
     """The one history, then the same without each of its newest events, asked at the same moment."""
     where_T = history.positions()[1]
-    newest = range(max(0, len(where_T) - LOOKED_AT), len(where_T))
+    newest = range(max(0, len(where_T) - MAX_HISTORY), len(where_T))
     kept = [where_T, *[np.delete(where_T, t) for t in newest]]
     where_N, offsets = np.concatenate(kept), np.cumsum([0, *map(len, kept)])
     times = None if history.times is None else history.times[where_N]
     contexts = None if history.contexts is None else history.contexts.take(where_N)
-    now_B = None if history.now is None else np.repeat(history.now, len(kept))
-    return Sequences.from_offsets(history.items[where_N], offsets, times, contexts).at(now_B)
+    now_B = None if history.query_times is None else np.repeat(history.query_times, len(kept))
+    return Sequences.from_offsets(history.items[where_N], offsets, times, contexts).as_of(now_B)
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def why_not(
     history: Sequences,
     item: int,
     *,
-    shown: Ranked,
+    shown: RankedList,
     exclude: Sequences | None = None,
     allowed_V: np.ndarray | None = None,
 ) -> WhyNot:
@@ -135,12 +137,12 @@ def why_not(
         return _because("shown", place=place, shown=len(shown))
     if item == PAD:
         return _because("unknown")
-    if exclude is not None and item in exclude.lists()[0]:
+    if exclude is not None and item in exclude.to_lists()[0]:
         return _because("seen")
     if allowed_V is not None and not allowed_V[item]:
         return _because("forbidden")
     places = _own_places(pipeline, history, item, exclude, allowed_V)
-    found, scores_BC = pipeline.judge(history, exclude=exclude, allowed_V=allowed_V, also=_same([item], 1))
+    found, scores_BC = pipeline.score_candidates(history, exclude=exclude, allowed_V=allowed_V, also=_same([item], 1))
     column = int(np.flatnonzero(found.items_BC[0] == item)[0])
     place = 1 + int((scores_BC[0] > scores_BC[0, column]).sum())
     held_back = _held_back(pipeline, history, found, column, shown)
@@ -169,17 +171,19 @@ def _own_places(
     free_V = np.ones(pipeline.size, dtype=bool) if allowed_V is None else allowed_V.copy()
     free_V[PAD] = False
     if exclude is not None:
-        free_V[exclude.lists()[0]] = False
+        free_V[exclude.to_lists()[0]] = False
     out = {}
     for source in pipeline.sources:
         if source.serves(history)[0]:
-            scores_V = source.answer(history).whole()[0]
+            scores_V = source.score_histories(history).whole()[0]
             if np.isfinite(scores_V[item]):
                 out[source.name] = (1 + int((scores_V[free_V] > scores_V[item]).sum()), source.config.take)
     return out
 
 
-def _held_back(pipeline: Pipeline, history: Sequences, found: Candidates, column: int, shown: Ranked) -> str | None:
+def _held_back(
+    pipeline: Pipeline, history: Sequences, found: CandidateSet, column: int, shown: RankedList
+) -> str | None:
     """The source that separates the item most from the last one shown; None where weights are not learned."""
     last = np.flatnonzero(found.items_BC[0] == shown.items_C[-1]) if len(shown) else np.empty(0, dtype=np.int64)
     if len(last) == 0:
@@ -189,16 +193,18 @@ def _held_back(pipeline: Pipeline, history: Sequences, found: Candidates, column
     return min(gaps, key=lambda name: gaps[name]) if gaps and min(gaps.values()) < 0 else None
 
 
-def _shares(pipeline: Pipeline, history: Sequences, found: Candidates, column: int) -> dict[str, float]:
+def _shares(pipeline: Pipeline, history: Sequences, found: CandidateSet, column: int) -> dict[str, float]:
     """What each source that was asked adds to a candidate's score, against the mean of all candidates."""
-    blend = pipeline.weighing.blend
-    weighed_apart = pipeline.weighing.newcomers is not None and pipeline.shelf.counts_V[found.items_BC[0, column]] == 0
-    if not isinstance(blend, Learned) or weighed_apart:
+    blend = pipeline.scoring.blend
+    weighed_apart = (
+        pipeline.scoring.cold_start is not None and pipeline.item_statistics.counts_V[found.items_BC[0, column]] == 0
+    )
+    if not isinstance(blend, LearnedBlend) or weighed_apart:
         return {}
     there_C = found.items_BC[0] != PAD
-    own_CF = blend.within(signals(found, history, pipeline.shelf, pipeline.weighing.scales))[0][there_C]
+    own_CF = blend.within(blend_features(found, history, pipeline.item_statistics, pipeline.scoring.scales))[0][there_C]
     away_F = own_CF[column] - own_CF.mean(axis=0)
-    group = int(np.searchsorted(blend.edges_G, history.known().lengths[0], side="right")) - 1
+    group = int(np.searchsorted(blend.edges_G, history.drop_unknown().lengths[0], side="right")) - 1
     parts_F = away_F * blend.weights_GF[group]
     names = zip(found.sources, found.served_BS[0], strict=True)
     return {name: float(parts_F[2 * s : 2 * s + 2].sum()) for s, (name, served) in enumerate(names) if served}

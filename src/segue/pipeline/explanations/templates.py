@@ -7,7 +7,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from segue.pipeline.ranked_list import How
+from segue.pipeline.ranked_list import PlacementReason
 
 Reason = Literal[
     "again", "comes next", "goes with", "like it", "rising", "popular", "new", "picked", "drawn", "for you",
@@ -64,14 +64,14 @@ WHY_NOT: Mapping[Reason, Sentence] = {
 }
 
 
-def reason_of(how: How, model: str, taken: bool, influenced: bool) -> Reason:
+def choose_reason(how: PlacementReason, model: str, taken: bool, influenced: bool) -> Reason:
     """The reason of an item by how it came to its place, what kind of source speaks most for it, whether the history
     holds it, and whether an event of the history matters to it."""
-    if how in (How.PINNED, How.QUOTA):
+    if how in (PlacementReason.PINNED, PlacementReason.QUOTA):
         return "picked"
-    if how == How.EXPLORED:
+    if how == PlacementReason.EXPLORED:
         return "drawn"
-    if how == How.FILLED:
+    if how == PlacementReason.FILLED:
         return "popular"
     if taken:
         return "again"

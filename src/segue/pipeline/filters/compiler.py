@@ -21,12 +21,12 @@ from segue.data.catalog import PAD
 from segue.pipeline.filters.item_columns import (
     NO_CODE,
     SPELLED,
-    AnyColumn,
-    Columns,
-    Flags,
-    Lists,
-    Numbers,
-    Texts,
+    BooleanColumn,
+    ItemColumn,
+    ItemColumns,
+    ListColumn,
+    NumberColumn,
+    TextColumn,
     code_of,
 )
 from segue.pipeline.filters.parser import (
@@ -60,7 +60,7 @@ KEPT = 256
 class Filters:
     """Compiles filters for one catalogue and remembers the newest."""
 
-    def __init__(self, columns: Columns) -> None:
+    def __init__(self, columns: ItemColumns) -> None:
         self.columns = columns
         self._masks: dict[str, np.ndarray] = {}
 
@@ -75,7 +75,7 @@ class Filters:
         return self._masks[filter]
 
 
-def compile_mask(filter: str, columns: Columns) -> np.ndarray:
+def compile_mask(filter: str, columns: ItemColumns) -> np.ndarray:
     """The items that the filter lets through, bool [V]; never PAD. An empty filter lets all through.
 
     ValueError where the filter is none, names a column that there is not, or asks something of a column that its kind
@@ -90,7 +90,7 @@ def compile_mask(filter: str, columns: Columns) -> np.ndarray:
 class _Compiler:
     """One method for each kind of test; every one returns a fresh bool [V]."""
 
-    def __init__(self, filter: str, columns: Columns) -> None:
+    def __init__(self, filter: str, columns: ItemColumns) -> None:
         self._filter = filter
         self._columns = columns
 
@@ -116,14 +116,14 @@ class _Compiler:
     def _wrong(self, at: Span, sentence: str) -> NoReturn:
         fault(self._filter, at, sentence)
 
-    def _column(self, column: Column) -> AnyColumn:
+    def _column(self, column: Column) -> ItemColumn:
         if column.name not in self._columns:
             self._wrong(column.at, self._columns.unknown(column.name))
         return self._columns[column.name]
 
     def _flag(self, name: Column) -> np.ndarray:
         column = self._column(name)
-        if not isinstance(column, Flags):
+        if not isinstance(column, BooleanColumn):
             self._wrong(
                 name.at,
                 f"Column '{name.name}' holds {SPELLED[type(column)]}: say what of them, for example "
@@ -142,21 +142,21 @@ class _Compiler:
 
     def _holds(self, name: Column, sign: str, other: Column | Value, at: Span) -> np.ndarray:
         column = self._column(name)
-        if isinstance(column, Lists):
+        if isinstance(column, ListColumn):
             self._wrong(at, f"Column '{name.name}' holds lists of texts: ask whether \"...\" in {name.name}.")
-        if isinstance(column, Flags) and sign != "==":
+        if isinstance(column, BooleanColumn) and sign != "==":
             self._wrong(at, f"Column '{name.name}' holds true or false, which have no order: use == or !=.")
         if isinstance(other, Column):
             return self._two_columns(name, column, sign, other)
         self._check(name, column, other)
-        if isinstance(column, Numbers):
+        if isinstance(column, NumberColumn):
             return _COMPARE[sign](column.values_V, float(other.value))  # NaN compares false
-        if isinstance(column, Flags):
+        if isinstance(column, BooleanColumn):
             return column.values_V == int(bool(other.value))
-        assert isinstance(column, Texts)
+        assert isinstance(column, TextColumn)
         return _text(column, sign, str(other.value))
 
-    def _two_columns(self, name: Column, left: AnyColumn, sign: str, other: Column) -> np.ndarray:
+    def _two_columns(self, name: Column, left: ItemColumn, sign: str, other: Column) -> np.ndarray:
         if other.name not in self._columns:
             written = f'Text is written in quotes: "{other.name}".'
             self._wrong(other.at, f"{self._columns.unknown(other.name)} {written}")
@@ -168,11 +168,11 @@ class _Compiler:
                 "they cannot be compared.",
             )
         both_V: np.ndarray = left.known & right.known
-        if isinstance(left, Texts) and isinstance(right, Texts):
+        if isinstance(left, TextColumn) and isinstance(right, TextColumn):
             ranks = {value: i for i, value in enumerate(sorted({*left.values, *right.values}))}
             codes = [np.array([ranks[v] for v in side.values] + [NO_CODE])[side.codes_V] for side in (left, right)]
             return _COMPARE[sign](codes[0], codes[1]) & both_V
-        assert isinstance(left, Numbers | Flags) and isinstance(right, Numbers | Flags)
+        assert isinstance(left, NumberColumn | BooleanColumn) and isinstance(right, NumberColumn | BooleanColumn)
         return _COMPARE[sign](left.values_V, right.values_V) & both_V
 
     def _among(self, node: Among) -> np.ndarray:
@@ -180,7 +180,7 @@ class _Compiler:
             assert isinstance(node.left, Column)
             return self._one_of(node.left, node.right)
         column = self._column(node.right)
-        if not isinstance(column, Lists):
+        if not isinstance(column, ListColumn):
             self._wrong(
                 node.right.at,
                 f"Column '{node.right.name}' holds {SPELLED[type(column)]}, not lists: after 'in' comes a list in "
@@ -191,10 +191,10 @@ class _Compiler:
         self._check(node.right, column, node.left)
         return column.having(code_of(column, str(node.left.value)))
 
-    def _own_in_list(self, name: Column, lists: Lists) -> np.ndarray:
+    def _own_in_list(self, name: Column, lists: ListColumn) -> np.ndarray:
         """``brand in related_brands``: each item's own text in its own list."""
         own = self._column(name)
-        if not isinstance(own, Texts):
+        if not isinstance(own, TextColumn):
             self._wrong(name.at, f"Column '{name.name}' holds {SPELLED[type(own)]}; only a text can be in a list.")
         code_V = np.array([code_of(lists, value) for value in own.values] + [NO_CODE])[own.codes_V]
         holder_N = np.repeat(np.arange(len(code_V)), np.diff(lists.offsets))
@@ -204,32 +204,32 @@ class _Compiler:
 
     def _one_of(self, name: Column, values: Values) -> np.ndarray:
         column = self._column(name)
-        if isinstance(column, Lists):
+        if isinstance(column, ListColumn):
             self._wrong(name.at, f"Column '{name.name}' holds lists: ask for each value, \"...\" in {name.name}.")
         for value in values.values:
             self._check(name, column, value)
-        if isinstance(column, Texts):
+        if isinstance(column, TextColumn):
             codes = [code_of(column, str(value.value)) for value in values.values]
             return np.isin(column.codes_V, [code for code in codes if code != NO_CODE])
-        assert isinstance(column, Numbers | Flags)
+        assert isinstance(column, NumberColumn | BooleanColumn)
         return np.isin(column.values_V, [float(value.value) for value in values.values])
 
     def _contains(self, node: Contains) -> np.ndarray:
         column = self._column(node.column)
-        if not isinstance(column, Texts | Lists):
+        if not isinstance(column, TextColumn | ListColumn):
             self._wrong(
                 node.column.at,
                 f"Column '{node.column.name}' holds {SPELLED[type(column)]}; 'contains' asks about text and lists.",
             )
         self._check(node.column, column, node.value)
-        if isinstance(column, Lists):
+        if isinstance(column, ListColumn):
             return column.having(code_of(column, str(node.value.value)))
         part = str(node.value.value).casefold()
         return np.array([part in value.casefold() for value in column.values] + [False])[column.codes_V]
 
-    def _check(self, name: Column, column: AnyColumn, value: Value) -> None:
+    def _check(self, name: Column, column: ItemColumn, value: Value) -> None:
         """Whether a value is of the column's kind."""
-        wanted = {Numbers: float, Flags: bool, Texts: str, Lists: str}[type(column)]
+        wanted = {NumberColumn: float, BooleanColumn: bool, TextColumn: str, ListColumn: str}[type(column)]
         if type(value.value) is wanted:
             return
         shown = self._filter[value.at.start : value.at.stop]
@@ -251,7 +251,7 @@ def _is_number(value: str | float | bool) -> bool:
     return isinstance(value, str)
 
 
-def _text(column: Texts, sign: str, value: str) -> np.ndarray:
+def _text(column: TextColumn, sign: str, value: str) -> np.ndarray:
     """Values are sorted, so an order between texts is one between their places."""
     if sign == "==":
         return column.having(code_of(column, value))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from segue.data.catalog import Catalog
-from segue.data.read_report import listed
+from segue.data.read_report import shorten_list
 
 NO_CODE = -1
 """The code of a missing value, and of a value that no item has."""
@@ -21,7 +21,7 @@ ITEM_ID = "item_id"
 
 
 @dataclass(frozen=True)
-class Numbers:
+class NumberColumn:
     """One number an item."""
 
     values_V: np.ndarray
@@ -34,7 +34,7 @@ class Numbers:
 
 
 @dataclass(frozen=True)
-class Flags:
+class BooleanColumn:
     """True or false for an item."""
 
     values_V: np.ndarray
@@ -47,7 +47,7 @@ class Flags:
 
 
 @dataclass(frozen=True)
-class Texts:
+class TextColumn:
     """One text an item: an index in the sorted list of all there are."""
 
     codes_V: np.ndarray
@@ -71,7 +71,7 @@ class Texts:
 
 
 @dataclass(frozen=True)
-class Lists:
+class ListColumn:
     """Several texts an item, each once."""
 
     offsets: np.ndarray
@@ -96,30 +96,30 @@ class Lists:
         return row, self.codes_N[shift + np.arange(len(row))]
 
 
-AnyColumn = Numbers | Flags | Texts | Lists
+ItemColumn = NumberColumn | BooleanColumn | TextColumn | ListColumn
 SPELLED: dict[type, str] = {
-    Numbers: "numbers",
-    Flags: "true or false",
-    Texts: "text",
-    Lists: "lists of texts",
+    NumberColumn: "numbers",
+    BooleanColumn: "true or false",
+    TextColumn: "text",
+    ListColumn: "lists of texts",
 }
 
 
-def code_of(column: Texts | Lists, value: str) -> int:
+def code_of(column: TextColumn | ListColumn, value: str) -> int:
     """The value's index; NO_CODE where no item has it."""
     at = bisect_left(column.values, value)
     return at if at < len(column.values) and column.values[at] == value else NO_CODE
 
 
-class Columns:
+class ItemColumns:
     """The items' columns by name; ``item_id`` is one of them. Row PAD is missing everywhere."""
 
-    def __init__(self, catalog: Catalog, columns: Mapping[str, AnyColumn]) -> None:
+    def __init__(self, catalog: Catalog, columns: Mapping[str, ItemColumn]) -> None:
         self.size = catalog.size
         self._columns = {ITEM_ID: _texts([None, *catalog.ids]), **columns}
 
     @classmethod
-    def of(cls, items: Mapping[str, Mapping[str, Any]], catalog: Catalog) -> "Columns":
+    def of(cls, items: Mapping[str, Mapping[str, Any]], catalog: Catalog) -> "ItemColumns":
         """From what ``ItemTable.for_catalog`` gives and an artifact keeps: item id -> column -> value.
 
         A column whose values are all numbers holds numbers; all lists, lists; all true or false (as such, or spelled
@@ -128,7 +128,7 @@ class Columns:
         cells: dict[str, list[Any]] = {}
         for item, row in items.items():
             if item in catalog:
-                index = int(catalog.index([item])[0])
+                index = int(catalog.to_indices([item])[0])
                 for name, value in row.items():
                     if name not in cells:
                         cells[name] = [None] * catalog.size
@@ -143,7 +143,7 @@ class Columns:
     def __contains__(self, name: object) -> bool:
         return name in self._columns
 
-    def __getitem__(self, name: str) -> AnyColumn:
+    def __getitem__(self, name: str) -> ItemColumn:
         """ValueError, with the nearest name, where there is no such column."""
         if name not in self._columns:
             raise ValueError(self.unknown(name))
@@ -152,32 +152,34 @@ class Columns:
     def unknown(self, name: str) -> str:
         """The sentence about a column that there is not."""
         close = difflib.get_close_matches(name, self._columns, n=1)
-        hint = f"Did you mean '{close[0]}'?" if close else f"The columns: {listed(self.names)}."
+        hint = f"Did you mean '{close[0]}'?" if close else f"The columns: {shorten_list(self.names)}."
         return f"The items have no column '{name}'. {hint}"
 
 
-def _column(cells: list[Any]) -> AnyColumn:
+def _column(cells: list[Any]) -> ItemColumn:
     known = [cell for cell in cells if cell is not None]
     if all(isinstance(cell, bool) or cell in ("true", "false") for cell in known):
-        return Flags(np.array([NO_CODE if cell is None else cell in (True, "true") for cell in cells], dtype=np.int8))
+        return BooleanColumn(
+            np.array([NO_CODE if cell is None else cell in (True, "true") for cell in cells], dtype=np.int8)
+        )
     if all(type(cell) in (int, float) for cell in known):
         numbers = np.array([math.nan if cell is None else float(cell) for cell in cells])
-        return Numbers(np.where(np.isfinite(numbers), numbers, math.nan))
+        return NumberColumn(np.where(np.isfinite(numbers), numbers, math.nan))
     if all(isinstance(cell, list | tuple) for cell in known):
         return _lists(cells)
     return _texts([None if cell is None else str(cell) for cell in cells])
 
 
-def _texts(cells: list[str | None]) -> Texts:
+def _texts(cells: list[str | None]) -> TextColumn:
     values = tuple(sorted({cell for cell in cells if cell is not None}))
     code = {value: i for i, value in enumerate(values)}
-    return Texts(np.array([NO_CODE if cell is None else code[cell] for cell in cells], dtype=np.int32), values)
+    return TextColumn(np.array([NO_CODE if cell is None else code[cell] for cell in cells], dtype=np.int32), values)
 
 
-def _lists(cells: list[Any]) -> Lists:
+def _lists(cells: list[Any]) -> ListColumn:
     rows = [[] if cell is None else list(dict.fromkeys(str(part) for part in cell)) for cell in cells]
     values = tuple(sorted({part for row in rows for part in row}))
     code = {value: i for i, value in enumerate(values)}
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
     codes_N = np.array([code[part] for row in rows for part in row], dtype=np.int32)
-    return Lists(offsets, codes_N, values, np.array([cell is not None for cell in cells], dtype=bool))
+    return ListColumn(offsets, codes_N, values, np.array([cell is not None for cell in cells], dtype=bool))

@@ -8,14 +8,20 @@ from typing import Literal
 
 import numpy as np
 
-from segue.pipeline.filters.item_columns import Columns
-from segue.pipeline.placements.diversity import calibrated, determinantal, marginal_relevance
-from segue.pipeline.placements.item_similarity import Likeness, by_column, by_vectors, membership, values_of
-from segue.pipeline.ranked_list import Ranked
+from segue.pipeline.filters.item_columns import ItemColumns
+from segue.pipeline.placements.diversity import calibrated_greedy, determinantal_greedy, marginal_relevance
+from segue.pipeline.placements.item_similarity import (
+    ItemSimilarity,
+    column_similarity,
+    embedding_similarity,
+    membership,
+    values_of,
+)
+from segue.pipeline.ranked_list import RankedList
 
 
 @dataclass(frozen=True)
-class RerankConfig:
+class DiversificationConfig:
     """How much variety, and of what."""
 
     method: Literal["none", "mmr", "determinantal", "calibrated"] = "none"
@@ -44,19 +50,21 @@ class RerankConfig:
             raise ValueError("Calibrated lists need a column of categories: set column.")
 
 
-class Reranker:
+class Diversifier:
     """Variety for one catalogue."""
 
-    def __init__(self, config: RerankConfig, columns: Columns, vectors_VD: np.ndarray | None = None) -> None:
+    def __init__(
+        self, config: DiversificationConfig, columns: ItemColumns, vectors_VD: np.ndarray | None = None
+    ) -> None:
         """ValueError where the column is none that items can share, or neither it nor vectors are given."""
         self.config = config
-        self._likeness: Likeness | None = None
+        self._likeness: ItemSimilarity | None = None
         if config.method == "calibrated":
             self._values = values_of(columns, config.column or "")
         elif config.method != "none":
             self._likeness = _likeness(config, columns, vectors_VD)
 
-    def apply(self, ranked: Ranked, k: int, history: np.ndarray) -> Ranked:
+    def apply(self, ranked: RankedList, k: int, history: np.ndarray) -> RankedList:
         """The same items: first the k that were chosen of the first ``depth``, then the others in their order.
 
         Scores are scaled to 0..1 over the candidates, so that the strength means the same for every model.
@@ -64,7 +72,7 @@ class Reranker:
         if self.config.method == "none" or self.config.strength == 0 or len(ranked) < 2:
             return ranked
         first = min(self.config.depth, len(ranked))
-        order = self._order(ranked.items_C[:first], scaled(ranked.scores_C[:first]), k, history)
+        order = self._order(ranked.items_C[:first], min_max_scaled(ranked.scores_C[:first]), k, history)
         rest = np.setdiff1d(np.arange(len(ranked)), order, assume_unique=True)
         return ranked.take(np.concatenate([order, rest]))
 
@@ -75,22 +83,22 @@ class Reranker:
             total_G = both_CG[len(items_C) :].sum(axis=0)
             if total_G.sum() == 0:
                 return np.arange(min(k, len(items_C)))  # nothing is known of the person: no list is better spread
-            return calibrated(relevance_C, both_CG[: len(items_C)], total_G / total_G.sum(), k, strength, kept)
-        choose = marginal_relevance if self.config.method == "mmr" else determinantal
+            return calibrated_greedy(relevance_C, both_CG[: len(items_C)], total_G / total_G.sum(), k, strength, kept)
+        choose = marginal_relevance if self.config.method == "mmr" else determinantal_greedy
         return choose(relevance_C, self._likeness(items_C), k, strength, kept)
 
 
-def _likeness(config: RerankConfig, columns: Columns, vectors_VD: np.ndarray | None) -> Likeness:
+def _likeness(config: DiversificationConfig, columns: ItemColumns, vectors_VD: np.ndarray | None) -> ItemSimilarity:
     if config.column is not None:
-        return by_column(columns, config.column)
+        return column_similarity(columns, config.column)
     if vectors_VD is None:
         raise ValueError(
             f"'{config.method}' needs to know how alike items are: set column, or use a model with vectors."
         )
-    return by_vectors(vectors_VD)
+    return embedding_similarity(vectors_VD)
 
 
-def scaled(scores_C: np.ndarray) -> np.ndarray:
+def min_max_scaled(scores_C: np.ndarray) -> np.ndarray:
     """Scores between 0 (the lowest, and items without a score) and 1; all 1 where they are equal."""
     known = scores_C[np.isfinite(scores_C)]
     if len(known) == 0 or known.max() == known.min():

@@ -34,7 +34,7 @@ def marginal_relevance(
     return np.array(chosen[:k], dtype=np.int64)
 
 
-def determinantal(
+def determinantal_greedy(
     relevance_C: np.ndarray, vectors_CD: np.ndarray, k: int, strength: float, kept: int = 0
 ) -> np.ndarray:
     """Greedy maximum of the determinant of the chosen items' kernel (Chen, Zhang & Zhou 2018, algorithm 1).
@@ -68,7 +68,7 @@ def determinantal(
     return np.array(chosen, dtype=np.int64)
 
 
-def calibrated(
+def calibrated_greedy(
     relevance_C: np.ndarray, share_CG: np.ndarray, wanted_G: np.ndarray, k: int, strength: float, kept: int = 0
 ) -> np.ndarray:
     """The list whose categories are spread like the person's (Steck 2018, eq. 7): the next item has the highest

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from segue.pipeline.placements.list_builder import Choose, Open
+from segue.pipeline.placements.list_builder import SlotCandidates, SlotPolicy
 
 GRID = 256
 """So many points between 0 and 1 at which Thompson's beta distributions are compared."""
@@ -64,21 +64,21 @@ class Explorer:
         self.config = config
         self._feedback = feedback
 
-    def probabilities(self, open: Open) -> np.ndarray:
+    def probabilities(self, open: SlotCandidates) -> np.ndarray:
         """With what probability each of the open items comes to the place, float64 [n], 0 outside the pool."""
         out = np.zeros(len(open.items))
         count = min(len(out), self.config.pool)
         if self.config.method == "none" or open.place + 1 < self.config.first_place or count == 1:
             out[0] = 1.0
             return out
-        pool = Open(open.place, open.items[:count], open.scores[:count], open.order[:count])
+        pool = SlotCandidates(open.place, open.items[:count], open.scores[:count], open.order[:count])
         out[:count] = METHODS[self.config.method](pool, self.config, self._feedback)
         return out
 
-    def drawing(self, rng: np.random.Generator) -> Choose:
+    def policy(self, rng: np.random.Generator) -> SlotPolicy:
         """For ``arrange``: draws with these probabilities."""
 
-        def choose(open: Open) -> tuple[int, float]:
+        def choose(open: SlotCandidates) -> tuple[int, float]:
             share = self.probabilities(open)
             if share[0] == 1.0:
                 return 0, 1.0
@@ -90,23 +90,23 @@ class Explorer:
 
         return choose
 
-    def following(self, shown: np.ndarray, found: list["Followed"]) -> Choose:
+    def propensity_of(self, shown: np.ndarray, found: list["LoggedPropensity"]) -> SlotPolicy:
         """For ``arrange``: follows a list that was shown and appends to ``found``, place by place, what this pipeline
         might have shown there, given the items above. Behind an item that it would not have shown, nothing is."""
 
-        def choose(open: Open) -> tuple[int, float]:
+        def choose(open: SlotCandidates) -> tuple[int, float]:
             there = np.flatnonzero(open.items == shown[open.place]) if open.place < len(shown) else np.empty(0, np.intp)
             lost = bool(found) and found[-1].probability == 0
             share = np.zeros(len(open.items)) if lost else self.probabilities(open)
             pick = int(there[0]) if len(there) else 0
-            found.append(Followed(float(share[pick]) if len(there) else 0.0, open.items, share))
+            found.append(LoggedPropensity(float(share[pick]) if len(there) else 0.0, open.items, share))
             return pick, found[-1].probability
 
         return choose
 
 
 @dataclass(frozen=True)
-class Followed:
+class LoggedPropensity:
     """One place of a list that another pipeline showed."""
 
     probability: float
@@ -117,13 +117,13 @@ class Followed:
     """With which; all 0 where it would not have come so far."""
 
 
-def _epsilon(open: Open, config: ExploreConfig, feedback: Feedback | None) -> np.ndarray:
+def _epsilon(open: SlotCandidates, config: ExploreConfig, feedback: Feedback | None) -> np.ndarray:
     share = np.full(len(open.items), config.epsilon / len(open.items))
     share[0] += 1.0 - config.epsilon
     return share
 
 
-def _plackett_luce(open: Open, config: ExploreConfig, feedback: Feedback | None) -> np.ndarray:
+def _plackett_luce(open: SlotCandidates, config: ExploreConfig, feedback: Feedback | None) -> np.ndarray:
     """Drawn without replacement in proportion to fixed worths (Plackett 1975; Luce 1959). A worth is by place in the
     ranking, not by score: a place means the same in every pipeline, and variety's order is kept."""
     log_worth = -np.log1p(open.order) / config.temperature
@@ -131,7 +131,7 @@ def _plackett_luce(open: Open, config: ExploreConfig, feedback: Feedback | None)
     return worth / worth.sum()
 
 
-def _thompson(open: Open, config: ExploreConfig, feedback: Feedback | None) -> np.ndarray:
+def _thompson(open: SlotCandidates, config: ExploreConfig, feedback: Feedback | None) -> np.ndarray:
     """P(i's click rate is the highest), each rate beta-distributed (Thompson 1933), computed instead of drawn.
 
     The betas live on GRID points: P(i) = sum over points of P(i there) * product over the others of P(other below it),
@@ -167,7 +167,7 @@ def _beta_on_grid(hits: np.ndarray, misses: np.ndarray) -> np.ndarray:
     return mass_nG / mass_nG.sum(axis=1, keepdims=True)
 
 
-METHODS: dict[str, Callable[[Open, ExploreConfig, Feedback | None], np.ndarray]] = {
+METHODS: dict[str, Callable[[SlotCandidates, ExploreConfig, Feedback | None], np.ndarray]] = {
     "epsilon": _epsilon,
     "thompson": _thompson,
     "plackett-luce": _plackett_luce,

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from segue.data.catalog import PAD
-from segue.pipeline.ranked_list import How, Ranked
+from segue.pipeline.ranked_list import PlacementReason, RankedList
 
 CATALOG_STEP = "catalogue"
 
 
 @dataclass(frozen=True)
-class Step:
+class FallbackStep:
     """One rung: a name, and items best first."""
 
     name: str
@@ -24,15 +24,15 @@ class Step:
     scores: np.ndarray
     """float64; -inf where the order is no score's."""
 
-    def allowed(self, allowed_V: np.ndarray, *, without: np.ndarray, most: int | None = None) -> Ranked:
+    def allowed(self, allowed_V: np.ndarray, *, without: np.ndarray, most: int | None = None) -> RankedList:
         """The step's allowed items but those of ``without``, as a list of at most ``most``."""
         open_V = allowed_V.copy()
         open_V[without] = False
         keep = np.flatnonzero(open_V[self.items])[:most]
-        return Ranked.of(self.items[keep], self.scores[keep], sources=(self.name,), how=How.FILLED)
+        return RankedList.of(self.items[keep], self.scores[keep], sources=(self.name,), how=PlacementReason.FILLED)
 
 
-class Ladder:
+class FallbackChain:
     """The steps of the fallback, each tried when the ones before have no more to give; the last holds every item."""
 
     def __init__(self, demand: Mapping[str, np.ndarray], size: int) -> None:
@@ -40,11 +40,11 @@ class Ladder:
         an item without demand (0 or less) is left to the steps after."""
         steps = [_step(name, np.asarray(scores_V, dtype=np.float64)) for name, scores_V in demand.items()]
         everything = np.arange(PAD + 1, size, dtype=np.int32)
-        self.steps = (*steps, Step(CATALOG_STEP, everything, np.full(len(everything), -np.inf)))
+        self.steps = (*steps, FallbackStep(CATALOG_STEP, everything, np.full(len(everything), -np.inf)))
 
 
-def _step(name: str, scores_V: np.ndarray) -> Step:
+def _step(name: str, scores_V: np.ndarray) -> FallbackStep:
     wanted = np.flatnonzero(scores_V > 0)
     wanted = wanted[wanted != PAD]
     items = wanted[np.argsort(-scores_V[wanted], kind="stable")]
-    return Step(name, items.astype(np.int32), scores_V[items])
+    return FallbackStep(name, items.astype(np.int32), scores_V[items])

@@ -7,37 +7,37 @@ from collections.abc import Callable
 
 import numpy as np
 
-from segue.pipeline.filters.item_columns import SPELLED, Columns, Lists, Texts
+from segue.pipeline.filters.item_columns import SPELLED, ItemColumns, ListColumn, TextColumn
 
-Likeness = Callable[[np.ndarray], np.ndarray]
+ItemSimilarity = Callable[[np.ndarray], np.ndarray]
 """Items int32 [C] -> their vectors, float64 [C, D], of length 1, or 0 where nothing is known of an item; how alike two
 items are is the product of their vectors."""
 
 
-def by_vectors(vectors_VD: np.ndarray) -> Likeness:
+def embedding_similarity(vectors_VD: np.ndarray) -> ItemSimilarity:
     """The cosine between the rows of a matrix."""
 
     def of(items_C: np.ndarray) -> np.ndarray:
-        return unit(vectors_VD[items_C].astype(np.float64))
+        return unit_rows(vectors_VD[items_C].astype(np.float64))
 
     return of
 
 
-def by_column(columns: Columns, name: str) -> Likeness:
+def column_similarity(columns: ItemColumns, name: str) -> ItemSimilarity:
     """1 for items with the same values in a column, 0 for items that share none. ValueError for a column that there is
     not, or that has no values to share."""
     column = values_of(columns, name)
 
     def of(items_C: np.ndarray) -> np.ndarray:
-        return unit(membership(column, items_C)[0])
+        return unit_rows(membership(column, items_C)[0])
 
     return of
 
 
-def values_of(columns: Columns, name: str) -> Texts | Lists:
+def values_of(columns: ItemColumns, name: str) -> TextColumn | ListColumn:
     """A column whose values items can share."""
     column = columns[name]
-    if not isinstance(column, Texts | Lists):
+    if not isinstance(column, TextColumn | ListColumn):
         raise ValueError(
             f"Column '{name}' holds {SPELLED[type(column)]}: items are alike by a column of text or lists, or by "
             "their vectors."
@@ -45,7 +45,7 @@ def values_of(columns: Columns, name: str) -> Texts | Lists:
     return column
 
 
-def membership(column: Texts | Lists, items_C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def membership(column: TextColumn | ListColumn, items_C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(float64 [C, G]: each item's share in each value, 1 in all, 0 where it has none; the values' codes [G])."""
     row, code = column.pairs(np.asarray(items_C, dtype=np.int64))
     codes_G, at = np.unique(code, return_inverse=True)
@@ -54,7 +54,7 @@ def membership(column: Texts | Lists, items_C: np.ndarray) -> tuple[np.ndarray, 
     return out_CG / np.maximum(out_CG.sum(axis=1, keepdims=True), 1.0), codes_G
 
 
-def unit(vectors_CD: np.ndarray) -> np.ndarray:
+def unit_rows(vectors_CD: np.ndarray) -> np.ndarray:
     """Rows of length 1; rows of zeros stay."""
     length_C = np.linalg.norm(vectors_CD, axis=1, keepdims=True)
     return vectors_CD / np.where(length_C > 0, length_C, 1.0)

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from segue.pipeline.placements.fallback import Ladder
-from segue.pipeline.placements.quotas import Count, Quotas
-from segue.pipeline.ranked_list import NO_SOURCE, How, Ranked
+from segue.pipeline.placements.fallback import FallbackChain
+from segue.pipeline.placements.quotas import QuotaCounter, Quotas
+from segue.pipeline.ranked_list import NO_SOURCE, PlacementReason, RankedList
 
 
 @dataclass(frozen=True)
-class Open:
+class SlotCandidates:
     """What may come to one place, best first."""
 
     place: int
@@ -27,25 +27,25 @@ class Open:
     """int64: the items' places, from 0, in the pool."""
 
 
-Choose = Callable[[Open], tuple[int, float]]
+SlotPolicy = Callable[[SlotCandidates], tuple[int, float]]
 """Which of the open items comes to the place, and with what probability it was chosen."""
 
 
-def best(open: Open) -> tuple[int, float]:
+def best_candidate(open: SlotCandidates) -> tuple[int, float]:
     """The first, always."""
     return 0, 1.0
 
 
-def arrange(
-    ranked: Ranked,
+def build_list(
+    ranked: RankedList,
     k: int,
     allowed_V: np.ndarray,
     *,
-    ladder: Ladder,
+    ladder: FallbackChain,
     pins: dict[int, int] | None = None,
     quotas: Quotas | None = None,
-    choose: Choose = best,
-) -> Ranked:
+    choose: SlotPolicy = best_candidate,
+) -> RankedList:
     """k items, or all that are allowed where these are fewer.
 
     ``ranked`` is gone through from the front; what is not allowed is dropped. A pin (place from 0 -> item) stands
@@ -55,18 +55,18 @@ def arrange(
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}.")
-    return _Arranging(ranked, k, allowed_V, ladder, pins or {}, quotas).whole(choose)
+    return _ListBuilder(ranked, k, allowed_V, ladder, pins or {}, quotas).whole(choose)
 
 
-class _Arranging:
+class _ListBuilder:
     """One list in the making."""
 
     def __init__(
         self,
-        ranked: Ranked,
+        ranked: RankedList,
         k: int,
         allowed_V: np.ndarray,
-        ladder: Ladder,
+        ladder: FallbackChain,
         pins: dict[int, int],
         quotas: Quotas | None,
     ) -> None:
@@ -79,9 +79,9 @@ class _Arranging:
         if missing:
             none = np.full(len(missing), NO_SOURCE, dtype=np.int32)
             without = np.full(len(missing), -np.inf)
-            self._pool = self._pool.followed_by(Ranked.of(missing, without, sources=ranked.sources, source_C=none))
+            self._pool = self._pool.followed_by(RankedList.of(missing, without, sources=ranked.sources, source_C=none))
         self._free_C = ~np.isin(self._pool.items_C, list(self._pins.values()))
-        self._count: Count | None = quotas.start() if quotas else None
+        self._count: QuotaCounter | None = quotas.start() if quotas else None
         for item in self._pins.values():
             self._add(item)
 
@@ -95,20 +95,20 @@ class _Arranging:
                 placed[free] = item
         return placed
 
-    def whole(self, choose: Choose) -> Ranked:
+    def whole(self, choose: SlotPolicy) -> RankedList:
         chosen, how, propensity = [], [], []
         for place in range(self._length):
             if place in self._pins:
-                at, reason = int(np.flatnonzero(self._pool.items_C == self._pins[place])[0]), How.PINNED
+                at, reason = int(np.flatnonzero(self._pool.items_C == self._pins[place])[0]), PlacementReason.PINNED
                 _, probability = choose(self._seen(place, np.array([at])))
             else:
                 open_C, reason = self._open(place)
                 pick, probability = choose(self._seen(place, open_C))
                 at = int(open_C[pick])
                 if pick:
-                    reason = How.EXPLORED
-                elif reason == How.RANKED:
-                    reason = How(int(self._pool.how_C[at]))
+                    reason = PlacementReason.EXPLORED
+                elif reason == PlacementReason.RANKED:
+                    reason = PlacementReason(int(self._pool.how_C[at]))
                 self._free_C[at] = False
                 self._add(int(self._pool.items_C[at]))
             chosen.append(at)
@@ -117,14 +117,14 @@ class _Arranging:
         done = self._pool.take(np.array(chosen, dtype=np.int64))
         return replace(done, how_C=np.array(how, dtype=np.int8), propensity_C=np.array(propensity, dtype=np.float64))
 
-    def _seen(self, place: int, at_C: np.ndarray) -> Open:
-        return Open(place, self._pool.items_C[at_C], self._pool.scores_C[at_C], at_C)
+    def _seen(self, place: int, at_C: np.ndarray) -> SlotCandidates:
+        return SlotCandidates(place, self._pool.items_C[at_C], self._pool.scores_C[at_C], at_C)
 
     def _add(self, item: int) -> None:
         if self._count is not None:
             self._count.add(item)
 
-    def _open(self, place: int) -> tuple[np.ndarray, How]:
+    def _open(self, place: int) -> tuple[np.ndarray, PlacementReason]:
         """(places in the pool that may come next, never empty; why, where a quota says so)."""
         while True:
             open_C, reason = self._kept(place)
@@ -132,7 +132,7 @@ class _Arranging:
                 return self._alike(open_C), reason
             step = next(self._steps, None)
             if step is None:
-                return self._relaxed(), How.RELAXED
+                return self._relaxed(), PlacementReason.RELAXED
             # Without quotas any allowed item will do, so that no more of them are needed than the list has places.
             most = None if self._count is not None else self._length
             fresh = step.allowed(self._allowed_V, without=self._pool.items_C, most=most)
@@ -142,20 +142,20 @@ class _Arranging:
     def _alike(self, open_C: np.ndarray) -> np.ndarray:
         """Those that were ranked, where the first was; else the first alone: no draw mixes them with fillers."""
         how_C = self._pool.how_C[open_C]
-        return open_C[how_C == How.RANKED] if how_C[0] == How.RANKED else open_C[:1]
+        return open_C[how_C == PlacementReason.RANKED] if how_C[0] == PlacementReason.RANKED else open_C[:1]
 
-    def _kept(self, place: int) -> tuple[np.ndarray, How]:
+    def _kept(self, place: int) -> tuple[np.ndarray, PlacementReason]:
         """The free ones that keep the quotas."""
         free_C = np.flatnonzero(self._free_C)
         if self._count is None:
-            return free_C, How.RANKED
+            return free_C, PlacementReason.RANKED
         open_C = free_C[~self._count.closed_V[self._pool.items_C[free_C]]]
         left = self._length - place - sum(p > place for p in self._pins)
-        if self._count.owed < left:
-            return open_C, How.RANKED
-        serving_C = open_C[self._count.serving()[self._pool.items_C[open_C]]]
+        if self._count.required_items < left:
+            return open_C, PlacementReason.RANKED
+        serving_C = open_C[self._count.allowed_items()[self._pool.items_C[open_C]]]
         same = len(serving_C) > 0 and serving_C[0] == open_C[0]
-        return serving_C, How.RANKED if same else How.QUOTA
+        return serving_C, PlacementReason.RANKED if same else PlacementReason.QUOTA
 
     def _relaxed(self) -> np.ndarray:
         """When the whole catalogue holds nothing that keeps them all: at-mosts alone, or none."""

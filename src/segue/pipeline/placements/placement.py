@@ -12,25 +12,25 @@ import numpy as np
 
 from segue.data.catalog import PAD, Catalog
 from segue.data.sequences import Sequences
-from segue.models.neural.covisitation_prior import WithPrior
+from segue.models.neural.covisitation_prior import WithCovisitationPrior
 from segue.models.neural.neural_scorer import NeuralScorer
 from segue.pipeline.config import PlacementConfig
 from segue.pipeline.filters.compiler import Filters
-from segue.pipeline.filters.item_columns import Columns
-from segue.pipeline.item_statistics import Facts
+from segue.pipeline.filters.item_columns import ItemColumns
+from segue.pipeline.item_statistics import ItemData
 from segue.pipeline.pipeline import Pipeline
-from segue.pipeline.placements.diversification import Reranker
+from segue.pipeline.placements.diversification import Diversifier
 from segue.pipeline.placements.exploration import Explorer, Feedback
-from segue.pipeline.placements.fallback import Ladder
+from segue.pipeline.placements.fallback import FallbackChain
 from segue.pipeline.placements.rules import Rules
-from segue.pipeline.ranked_list import Ranked
+from segue.pipeline.ranked_list import RankedList
 
 DEFAULT = "default"
 """The placement of a request that names none."""
 
 
 @dataclass(frozen=True)
-class Wish:
+class PlacementRequest:
     """What one request asks besides its history and how many items."""
 
     placement: str = DEFAULT
@@ -46,7 +46,7 @@ class Wish:
     """bool [V]: only these items."""
 
 
-class Placements:
+class PlacementEngine:
     """Answers requests by the rules of the place where the list is shown."""
 
     def __init__(
@@ -60,10 +60,10 @@ class Placements:
     ) -> None:
         """``items``: what is known of them, as an artifact keeps it. ``placements`` in place of the pipeline's own.
         ValueError for a rule that names what there is not."""
-        shelf = pipeline.shelf
-        facts = Facts(catalog, Columns.of(items, catalog), shelf.counts_V, shelf.first_us_V)
+        shelf = pipeline.item_statistics
+        facts = ItemData(catalog, ItemColumns.of(items, catalog), shelf.counts_V, shelf.first_us_V)
         self.pipeline = pipeline
-        self._filters, vectors_VD = Filters(facts.columns), vectors_of(pipeline)
+        self._filters, vectors_VD = Filters(facts.columns), item_embeddings(pipeline)
         given = {one.name: one for one in (pipeline.config.placement if placements is None else placements)}
         if DEFAULT not in given:
             plain = PlacementConfig(DEFAULT)
@@ -71,12 +71,12 @@ class Placements:
         self._places = {
             name: (
                 Rules(one.rules, facts, self._filters),
-                Reranker(one.rerank, facts.columns, vectors_VD),
+                Diversifier(one.rerank, facts.columns, vectors_VD),
                 Explorer(one.explore, feedback),
             )
             for name, one in given.items()
         }
-        self._ladder = Ladder(_demand(pipeline), pipeline.size)
+        self._ladder = FallbackChain(_demand(pipeline), pipeline.size)
 
     @property
     def names(self) -> list[str]:
@@ -88,10 +88,10 @@ class Placements:
         """What is suspicious about the rules, as sentences."""
         return [f"Placement {name}: {note}" for name, (rules, _, _) in self._places.items() for note in rules.notes]
 
-    def allowed(self, history: Sequences, wish: Wish) -> np.ndarray:
+    def allowed(self, history: Sequences, wish: PlacementRequest) -> np.ndarray:
         """bool [V]: what may be shown to the one person. ValueError for an unknown placement or a wrong filter."""
         rules, _, _ = self._place(wish.placement)
-        seen = history.known().lists()[0]
+        seen = history.drop_unknown().to_lists()[0]
         exclude = list(wish.exclude)
         if wish.exclude_seen is False and rules.config.exclude_seen:
             seen = []
@@ -100,43 +100,43 @@ class Placements:
         allowed_V = rules.allowed(seen, shown=wish.shown, exclude=exclude, filter=wish.filter)
         return allowed_V if wish.allowed_V is None else allowed_V & wish.allowed_V
 
-    def answer(
+    def recommend(
         self,
         history: Sequences,
         k: int,
-        wish: Wish | None = None,
+        wish: PlacementRequest | None = None,
         *,
         rng: np.random.Generator | None = None,
         now_us: int | None = None,
-    ) -> Ranked:
+    ) -> RankedList:
         """The list for the one row of ``history``: k items, or all that are allowed where these are fewer. Scores are
         probabilities of being what comes next, times the rules' factors. Without ``rng`` nothing is drawn."""
-        wish = wish or Wish()
+        wish = wish or PlacementRequest()
         rules, reranker, explorer = self._place(wish.placement)
         allowed_V = self.allowed(history, wish)
-        known = history.known()
-        found, scores_BC = self.pipeline.judge(known, allowed_V=allowed_V)
-        ranked = found.ranked(0, self.pipeline.weighing.probabilities(scores_BC)[0])
-        ranked = rules.weigh(ranked, now_us=time.time_ns() // 1000 if now_us is None else now_us)
+        known = history.drop_unknown()
+        found, scores_BC = self.pipeline.score_candidates(known, allowed_V=allowed_V)
+        ranked = found.ranked(0, self.pipeline.scoring.probabilities(scores_BC)[0])
+        ranked = rules.rescore(ranked, now_us=time.time_ns() // 1000 if now_us is None else now_us)
         ranked = reranker.apply(ranked, k, known.items[known.starts[0] : known.stops[0]])
         if rng is None:
-            return rules.arrange(ranked, k, allowed_V, ladder=self._ladder)
-        return rules.arrange(ranked, k, allowed_V, ladder=self._ladder, choose=explorer.drawing(rng))
+            return rules.build_list(ranked, k, allowed_V, ladder=self._ladder)
+        return rules.build_list(ranked, k, allowed_V, ladder=self._ladder, choose=explorer.policy(rng))
 
-    def _place(self, name: str) -> tuple[Rules, Reranker, Explorer]:
+    def _place(self, name: str) -> tuple[Rules, Diversifier, Explorer]:
         if name not in self._places:
             raise ValueError(f"There is no placement '{name}'. The placements: {', '.join(self._places)}.")
         return self._places[name]
 
 
-class Placed:
+class PlacementScorer:
     """One placement as a scorer, so that an evaluation judges the list that is shown, with its rules and variety."""
 
     name = Pipeline.name
 
-    def __init__(self, placements: Placements, placement: str = DEFAULT, *, k: int = 50, now_us: int = 0) -> None:
+    def __init__(self, placements: PlacementEngine, placement: str = DEFAULT, *, k: int = 50, now_us: int = 0) -> None:
         self.placements = placements
-        self.wish = Wish(placement)
+        self.wish = PlacementRequest(placement)
         self.k = k
         self.now_us = now_us
 
@@ -149,7 +149,7 @@ class Placed:
         scores_BV = np.zeros((len(histories), self.size), dtype=np.float32)
         for b in range(len(histories)):
             row = histories.take(slice(b, b + 1))
-            shown = self.placements.answer(row, self.k, self.wish, now_us=self.now_us).items_C
+            shown = self.placements.recommend(row, self.k, self.wish, now_us=self.now_us).items_C
             scores_BV[b, shown] = 1.0 - np.arange(len(shown), dtype=np.float32) / self.k
         return scores_BV
 
@@ -158,10 +158,10 @@ class Placed:
         return self.placements.pipeline.arrays()
 
 
-def vectors_of(pipeline: Pipeline) -> np.ndarray | None:
+def item_embeddings(pipeline: Pipeline) -> np.ndarray | None:
     """float32 [V, D] of the first source that has vectors of items: how alike they are."""
     for source in pipeline.sources:
-        scorer = source.scorer.scorer if isinstance(source.scorer, WithPrior) else source.scorer
+        scorer = source.scorer.inner if isinstance(source.scorer, WithCovisitationPrior) else source.scorer
         if isinstance(scorer, NeuralScorer):
             return scorer.keys_VD
     return None
@@ -176,4 +176,4 @@ def _demand(pipeline: Pipeline) -> dict[str, np.ndarray]:
             demand[source.name] = source.scorer.scores(nobody)[0]
             demand[source.name][PAD] = 0.0
             break
-    return demand | {"popularity": pipeline.shelf.counts_V}
+    return demand | {"popularity": pipeline.item_statistics.counts_V}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segue.pipeline.filters.compiler import Filters
-from segue.pipeline.filters.item_columns import SPELLED, Lists, Texts
+from segue.pipeline.filters.item_columns import SPELLED, ListColumn, TextColumn
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,12 @@ class Quotas:
     def __bool__(self) -> bool:
         return bool(self.by_value or self.most or self.least)
 
-    def start(self) -> "Count":
+    def start(self) -> "QuotaCounter":
         """The count of an empty list."""
-        return Count(self)
+        return QuotaCounter(self)
 
 
-class Count:
+class QuotaCounter:
     """How a list that grows stands with its quotas."""
 
     def __init__(self, quotas: Quotas) -> None:
@@ -93,11 +93,11 @@ class Count:
             self._least[i] -= bool(mask_V[item])
 
     @property
-    def owed(self) -> int:
+    def required_items(self) -> int:
         """So many places the at-leasts still ask for, where no item serves two of them."""
         return sum(max(0, owed) for owed in self._least)
 
-    def serving(self) -> np.ndarray:
+    def allowed_items(self) -> np.ndarray:
         """The items that would serve an at-least that is not met yet, bool [V]."""
         out_V = np.zeros(self._quotas.size, dtype=bool)
         for (mask_V, _), owed in zip(self._quotas.least, self._least, strict=True):
@@ -106,10 +106,10 @@ class Count:
         return out_V
 
 
-def _countable(quota: Quota, filters: Filters) -> Texts | Lists:
+def _countable(quota: Quota, filters: Filters) -> TextColumn | ListColumn:
     assert quota.column is not None
     column = filters.columns[quota.column]
-    if not isinstance(column, Texts | Lists):
+    if not isinstance(column, TextColumn | ListColumn):
         raise ValueError(
             f"A quota counts the values of column '{quota.column}', which holds {SPELLED[type(column)]}: "
             "only text and lists have values to count; use a filter."

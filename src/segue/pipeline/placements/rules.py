@@ -11,12 +11,12 @@ import numpy as np
 from segue.data.catalog import PAD
 from segue.data.time_units import DAY_US
 from segue.pipeline.filters.compiler import Filters
-from segue.pipeline.filters.item_columns import Flags, Numbers
-from segue.pipeline.item_statistics import Facts
-from segue.pipeline.placements.fallback import Ladder
-from segue.pipeline.placements.list_builder import Choose, arrange, best
+from segue.pipeline.filters.item_columns import BooleanColumn, NumberColumn
+from segue.pipeline.item_statistics import ItemData
+from segue.pipeline.placements.fallback import FallbackChain
+from segue.pipeline.placements.list_builder import SlotPolicy, best_candidate, build_list
 from segue.pipeline.placements.quotas import Quota, Quotas
-from segue.pipeline.ranked_list import Ranked
+from segue.pipeline.ranked_list import RankedList
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class RulesConfig:
 class Rules:
     """The rules of one placement over one catalogue; filters are compiled once."""
 
-    def __init__(self, config: RulesConfig, facts: Facts, filters: Filters | None = None) -> None:
+    def __init__(self, config: RulesConfig, facts: ItemData, filters: Filters | None = None) -> None:
         """ValueError for a filter, a column that is wrong. ``filters`` may be shared between placements."""
         self.config = config
         self._facts = facts
@@ -108,7 +108,7 @@ class Rules:
         self._allowed_V = self._static()
         self._factor_V = self._factors()
         self.quotas = Quotas(config.quotas, self._filters)
-        pinned = facts.catalog.index([pin.item for pin in config.pins]).tolist()
+        pinned = facts.catalog.to_indices([pin.item for pin in config.pins]).tolist()
         self.pins = {pin.position - 1: item for pin, item in zip(config.pins, pinned, strict=True) if item != PAD}
         """The items' indices by place, from 0."""
         self.notes = self._notes()
@@ -117,10 +117,10 @@ class Rules:
     def _static(self) -> np.ndarray:
         """What no request can change: filter, exclusions, stock."""
         allowed_V = self._filters.mask(self.config.filter).copy()
-        allowed_V[self._facts.catalog.index(self.config.exclude)] = False
+        allowed_V[self._facts.catalog.to_indices(self.config.exclude)] = False
         if self.config.in_stock is not None:
             column = self._facts.columns[self.config.in_stock]
-            if not isinstance(column, Flags | Numbers):
+            if not isinstance(column, BooleanColumn | NumberColumn):
                 raise ValueError(
                     f"in_stock names the column '{self.config.in_stock}', which is neither true or false nor a number."
                 )
@@ -167,7 +167,7 @@ class Rules:
             allowed_V[np.asarray(shown, dtype=np.int64)] = False
         return allowed_V
 
-    def weigh(self, ranked: Ranked, *, now_us: int) -> Ranked:
+    def rescore(self, ranked: RankedList, *, now_us: int) -> RankedList:
         """Boosts, freshness and popularity damping: new scores, best first.
 
         A factor multiplies a score; one below 0 it divides, so that a boost always raises. Factors mean most where
@@ -185,8 +185,14 @@ class Rules:
         scores_C = ranked.scores_C
         return ranked.rescored(np.where(scores_C >= 0, scores_C * factor_C, scores_C / factor_C))
 
-    def arrange(
-        self, ranked: Ranked, k: int, allowed_V: np.ndarray, *, ladder: Ladder, choose: Choose = best
-    ) -> Ranked:
+    def build_list(
+        self,
+        ranked: RankedList,
+        k: int,
+        allowed_V: np.ndarray,
+        *,
+        ladder: FallbackChain,
+        choose: SlotPolicy = best_candidate,
+    ) -> RankedList:
         """The final list under this placement's pins and quotas, as ``arrange.arrange``."""
-        return arrange(ranked, k, allowed_V, ladder=ladder, pins=self.pins, quotas=self.quotas, choose=choose)
+        return build_list(ranked, k, allowed_V, ladder=ladder, pins=self.pins, quotas=self.quotas, choose=choose)

@@ -5,16 +5,18 @@ import time
 
 import msgspec
 
-from segue.data.erasure_list import Erasures
-from segue.serving.deployment.variant_router import Fleet
-from segue.serving.experiments.attribution import Recorder
-from segue.serving.schemas.admin import Receipt
-from segue.serving.schemas.requests import Key
-from segue.serving.store.event_store import Erased, Store
-from segue.serving.store.group_commit import Writer
+from segue.data.erasure_list import ErasureList
+from segue.serving.deployment.variant_router import VariantRouter
+from segue.serving.experiments.attribution import AttributionRecorder
+from segue.serving.schemas.admin import ErasureReceipt
+from segue.serving.schemas.requests import HistoryKey
+from segue.serving.store.event_store import ErasedCounts, EventStore
+from segue.serving.store.group_commit import GroupCommitWriter
 
 
-def erase(user_id: str, *, writer: Writer, fleet: Fleet, erasures: Erasures) -> Receipt:
+def erase_user(
+    user_id: str, *, writer: GroupCommitWriter, fleet: VariantRouter, erasures: ErasureList
+) -> ErasureReceipt:
     """Takes a person out of everything that this server keeps. Slow: it rewrites the event log.
 
     The list is written first: a server that dies in between finishes the erasure when it starts again. Models that
@@ -22,31 +24,31 @@ def erase(user_id: str, *, writer: Writer, fleet: Fleet, erasures: Erasures) -> 
     cannot be written.
     """
     now_us = time.time_ns() // 1000
-    user: Key = ("user_id", user_id)
+    user: HistoryKey = ("user_id", user_id)
     erasures.add([user], now_us)
-    erased: Erased = writer.run(lambda store: store.erase(user_id)).result()
+    erased: ErasedCounts = writer.run(lambda store: store.erase(user_id)).result()
     keys = [user, *(("session_id", one) for one in erased.sessions)]
     if erased.sessions:
         erasures.add(keys, now_us)
     fleet.forget(keys)
-    measured = fleet.recorder.forget(keys) if isinstance(fleet.recorder, Recorder) else 0
+    measured = fleet.recorder.forget(keys) if isinstance(fleet.recorder, AttributionRecorder) else 0
     person = erasures.digest(*user)
     told = (person, now_us, erased.events, len(erased.sessions), measured)
     proof = hashlib.sha256(msgspec.json.encode(told)).hexdigest()
-    lineup = fleet.lineup
-    return Receipt(
-        person=person,
+    lineup = fleet.deployment
+    return ErasureReceipt(
+        user_digest=person,
         time_us=now_us,
         events=erased.events,
         sessions=len(erased.sessions),
         measurements=measured,
         compacted=erased.compacted,
-        models_that_may_have_learned=[one.version for one in lineup.members()],
+        models_that_may_have_learned=[one.version for one in lineup.loaded_models()],
         proof=proof,
     )
 
 
-def again(store: Store, erasures: Erasures) -> int:
+def reapply_erasures(store: EventStore, erasures: ErasureList) -> int:
     """What a start does: takes out what people did before they were erased, where it is in the log all the same: the
     log was restored from a backup, or an erasure did not come to its end. How many people.
 
@@ -54,7 +56,7 @@ def again(store: Store, erasures: Erasures) -> int:
     """
     if not len(erasures):
         return 0
-    moments = ((user, erasures.until("user_id", user)) for user in store.users())
+    moments = ((user, erasures.erased_until_us("user_id", user)) for user in store.users())
     found = [(user, until) for user, until in moments if until is not None and store.has_before(user, until)]
     for user, until in found:
         store.erase(user, until_us=until)

@@ -11,15 +11,15 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from segue.serving.client.client import NOT_AN_ADDRESS, decoded, encoded, headers
+from segue.serving.client.client import NOT_AN_ADDRESS, decode_response, encode_request, request_headers
 from segue.serving.schemas.requests import (
     EventBatch,
     EventIn,
-    EventsAnswer,
+    EventsResponse,
     Health,
     NextRequest,
-    RecommendAnswer,
     RecommendRequest,
+    RecommendResponse,
     SimilarRequest,
 )
 
@@ -41,7 +41,7 @@ class AsyncClient:
         self._timeout_s = timeout_s
         self._room = asyncio.Semaphore(connections)
         self._idle: list[Stream] = []
-        lines = {"Host": parts.netloc, **headers(key)}
+        lines = {"Host": parts.netloc, **request_headers(key)}
         self._head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
 
     async def __aenter__(self) -> "AsyncClient":
@@ -57,39 +57,39 @@ class AsyncClient:
         while self._idle:
             self._idle.pop()[1].close()
 
-    async def events(self, events: Sequence[EventIn]) -> EventsAnswer:
+    async def events(self, events: Sequence[EventIn]) -> EventsResponse:
         """Stores events, all or none; they are on disk when this returns."""
-        return await self._ask("POST", "/v1/events", EventsAnswer, EventBatch([_named(one) for one in events]))
+        return await self._ask("POST", "/v1/events", EventsResponse, EventBatch([_named(one) for one in events]))
 
-    async def recommend(self, request: RecommendRequest) -> RecommendAnswer:
+    async def recommend(self, request: RecommendRequest) -> RecommendResponse:
         """What comes next."""
         if request.event is not None:
             request = replace(request, event=_named(request.event))
-        return await self._ask("POST", "/v1/recommend", RecommendAnswer, request)
+        return await self._ask("POST", "/v1/recommend", RecommendResponse, request)
 
-    async def next(self, request: NextRequest) -> RecommendAnswer:
+    async def next(self, request: NextRequest) -> RecommendResponse:
         """The next items one after the other."""
-        return await self._ask("POST", "/v1/next", RecommendAnswer, request)
+        return await self._ask("POST", "/v1/next", RecommendResponse, request)
 
-    async def similar(self, request: SimilarRequest) -> RecommendAnswer:
+    async def similar(self, request: SimilarRequest) -> RecommendResponse:
         """What goes with an item."""
-        return await self._ask("POST", "/v1/similar", RecommendAnswer, request)
+        return await self._ask("POST", "/v1/similar", RecommendResponse, request)
 
     async def ready(self) -> Health:
         """Whether requests should be sent there; a server that is not ready answers too."""
         return await self._ask("GET", "/health/ready", Health)
 
     async def _ask(self, method: str, path: str, kind: type[T], request: Any = None) -> T:
-        body = encoded(request)
+        body = encode_request(request)
         sent = f"{method} {path} HTTP/1.1\r\n{self._head}Content-Length: {len(body)}\r\n\r\n".encode() + body
         async with self._room, asyncio.timeout(self._timeout_s):
             # A kept connection may have been closed by the server: nothing was answered on it, so the next is tried.
             while self._idle:
                 try:
-                    return decoded(kind, *await self._exchange(self._idle.pop(), sent))
+                    return decode_response(kind, *await self._exchange(self._idle.pop(), sent))
                 except (ConnectionError, asyncio.IncompleteReadError):
                     continue
-            return decoded(kind, *await self._exchange(await asyncio.open_connection(*self._place), sent))
+            return decode_response(kind, *await self._exchange(await asyncio.open_connection(*self._place), sent))
 
     async def _exchange(self, stream: Stream, sent: bytes) -> tuple[http.client.HTTPMessage, bytes]:
         """One question and its answer; a connection that fails in between is never used again."""

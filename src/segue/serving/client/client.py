@@ -8,17 +8,23 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from segue.serving.schemas.admin import ItemsAnswer, ModelsAnswer, PersonAnswer, Receipt, ReportAnswer
+from segue.serving.schemas.admin import (
+    ErasureReceipt,
+    ItemsResponse,
+    ModelsResponse,
+    ReportResponse,
+    UserEventsResponse,
+)
 from segue.serving.schemas.problems import Problem
 from segue.serving.schemas.requests import (
     EventBatch,
     EventIn,
-    EventsAnswer,
+    EventsResponse,
     Health,
     NextRequest,
     ProblemBody,
-    RecommendAnswer,
     RecommendRequest,
+    RecommendResponse,
     SimilarRequest,
 )
 
@@ -37,7 +43,7 @@ class Client:
         if parts.scheme != "http" or parts.hostname is None:
             raise ValueError(NOT_AN_ADDRESS.format(url=url))
         self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
-        self._headers = headers(key)
+        self._headers = request_headers(key)
 
     def __enter__(self) -> "Client":
         return self
@@ -51,49 +57,49 @@ class Client:
         """Closes the connection."""
         self._connection.close()
 
-    def events(self, events: Sequence[EventIn]) -> EventsAnswer:
+    def events(self, events: Sequence[EventIn]) -> EventsResponse:
         """Stores events, all or none; they are on disk when this returns."""
-        return self._ask("POST", "/v1/events", EventsAnswer, EventBatch(list(events)))
+        return self._ask("POST", "/v1/events", EventsResponse, EventBatch(list(events)))
 
-    def recommend(self, request: RecommendRequest) -> RecommendAnswer:
+    def recommend(self, request: RecommendRequest) -> RecommendResponse:
         """What comes next."""
-        return self._ask("POST", "/v1/recommend", RecommendAnswer, request)
+        return self._ask("POST", "/v1/recommend", RecommendResponse, request)
 
-    def next(self, request: NextRequest) -> RecommendAnswer:
+    def next(self, request: NextRequest) -> RecommendResponse:
         """The next items one after the other."""
-        return self._ask("POST", "/v1/next", RecommendAnswer, request)
+        return self._ask("POST", "/v1/next", RecommendResponse, request)
 
-    def user(self, user_id: str) -> PersonAnswer:
+    def user(self, user_id: str) -> UserEventsResponse:
         """Everything that is kept of a person."""
-        return self._ask("GET", f"/v1/users/{quote(user_id, safe='')}", PersonAnswer)
+        return self._ask("GET", f"/v1/users/{quote(user_id, safe='')}", UserEventsResponse)
 
-    def erase(self, user_id: str) -> Receipt:
+    def erase(self, user_id: str) -> ErasureReceipt:
         """Forgets a person."""
-        return self._ask("DELETE", f"/v1/users/{quote(user_id, safe='')}", Receipt)
+        return self._ask("DELETE", f"/v1/users/{quote(user_id, safe='')}", ErasureReceipt)
 
-    def items(self, after: str | None = None, limit: int = 100) -> ItemsAnswer:
+    def items(self, after: str | None = None, limit: int = 100) -> ItemsResponse:
         """A page of the catalogue."""
         behind = {} if after is None else {"after": after}
-        return self._ask("GET", f"/v1/items?{urlencode({**behind, 'limit': limit})}", ItemsAnswer)
+        return self._ask("GET", f"/v1/items?{urlencode({**behind, 'limit': limit})}", ItemsResponse)
 
-    def models(self) -> ModelsAnswer:
+    def models(self) -> ModelsResponse:
         """Which version has which role."""
-        return self._ask("GET", "/v1/admin/models", ModelsAnswer)
+        return self._ask("GET", "/v1/admin/models", ModelsResponse)
 
-    def report(self, days: float = 7.0) -> ReportAnswer:
+    def report(self, days: float = 7.0) -> ReportResponse:
         """What came of the lists of the last days."""
-        return self._ask("GET", f"/v1/admin/report?days={days:g}", ReportAnswer)
+        return self._ask("GET", f"/v1/admin/report?days={days:g}", ReportResponse)
 
-    def similar(self, request: SimilarRequest) -> RecommendAnswer:
+    def similar(self, request: SimilarRequest) -> RecommendResponse:
         """What goes with an item."""
-        return self._ask("POST", "/v1/similar", RecommendAnswer, request)
+        return self._ask("POST", "/v1/similar", RecommendResponse, request)
 
     def ready(self) -> Health:
         """Whether requests should be sent there; a server that is not ready answers too."""
         return self._ask("GET", "/health/ready", Health)
 
     def _ask(self, method: str, path: str, kind: type[T], request: Any = None) -> T:
-        body = encoded(request)
+        body = encode_request(request)
         try:
             self._connection.request(method, path, body, self._headers)
             response = self._connection.getresponse()
@@ -102,20 +108,20 @@ class Client:
             # Half an exchange must not be taken for the answer to the next question.
             self._connection.close()
             raise
-        return decoded(kind, response.headers, answer)
+        return decode_response(kind, response.headers, answer)
 
 
-def headers(key: str | None) -> dict[str, str]:
+def request_headers(key: str | None) -> dict[str, str]:
     """What every question carries."""
     return {"Content-Type": "application/json"} | ({} if key is None else {"Authorization": f"Bearer {key}"})
 
 
-def encoded(request: Any) -> bytes:
+def encode_request(request: Any) -> bytes:
     """A question's body; nothing where there is none."""
     return b"" if request is None else msgspec.json.encode(request)
 
 
-def decoded(kind: type[T], told: http.client.HTTPMessage, body: bytes) -> T:
+def decode_response(kind: type[T], told: http.client.HTTPMessage, body: bytes) -> T:
     """The answer, or the server's refusal raised as it was meant."""
     if told.get_content_type() == "application/problem+json":
         problem = msgspec.json.decode(body, type=ProblemBody)

@@ -8,17 +8,17 @@ import msgspec
 from msgspec import Struct
 
 from segue.data.catalog import Catalog
-from segue.serving.inference.served_model import Model
+from segue.serving.inference.served_model import ServedModel
 from segue.serving.schemas.requests import Recommendation
 
-WISHES = "golden.json"
+EXPECTATIONS = "golden.json"
 """A registry's own requests: [{"history": [...], "expect": [...], "k": 10}, ...], kept by whoever runs the shop."""
 K = 10
 UNKNOWN = "an item that no catalogue has"
 _TOLERANCE = 1e-3
 
 
-class Golden(Struct, forbid_unknown_fields=True):
+class GoldenRequest(Struct, forbid_unknown_fields=True):
     """A request whose answer is known."""
 
     history: list[str]
@@ -30,7 +30,7 @@ class Golden(Struct, forbid_unknown_fields=True):
     """Items that must be among the k."""
 
 
-def histories(catalog: Catalog) -> list[list[str]]:
+def golden_histories(catalog: Catalog) -> list[list[str]]:
     """What a self-test asks: a newcomer, somebody with unknown items only, single items and runs from all over the
     catalogue."""
     ids = catalog.ids
@@ -39,27 +39,27 @@ def histories(catalog: Catalog) -> list[list[str]]:
     return [[], [UNKNOWN], *[[one] for one in spread], *[list(run) for run in runs]]
 
 
-def record(model: Model) -> list[Golden]:
+def record(model: ServedModel) -> list[GoldenRequest]:
     """How a model answers here. ValueError where an answer is none."""
     out = []
-    for history in histories(model.catalog):
+    for history in golden_histories(model.catalog):
         found = _answer(model, history, K)
-        out.append(Golden(history, K, [one.id for one in found], [one.score for one in found]))
+        out.append(GoldenRequest(history, K, [one.id for one in found], [one.score for one in found]))
     return out
 
 
-def wishes(folder: Path) -> list[Golden]:
+def expectations(folder: Path) -> list[GoldenRequest]:
     """The registry's own golden requests; none where there is no such file. ValueError where it is not readable."""
-    path = folder / WISHES
+    path = folder / EXPECTATIONS
     if not path.exists():
         return []
     try:
-        return msgspec.json.decode(path.read_bytes(), type=list[Golden])
+        return msgspec.json.decode(path.read_bytes(), type=list[GoldenRequest])
     except msgspec.DecodeError as error:
         raise ValueError(f"{path} is no list of golden requests: {error}.") from None
 
 
-def examine(model: Model, golden: Iterable[Golden]) -> None:
+def check_golden(model: ServedModel, golden: Iterable[GoldenRequest]) -> None:
     """ValueError, in a sentence, for the first golden request that is not answered as it must be."""
     for one in golden:
         found = _answer(model, one.history, one.k)
@@ -72,10 +72,10 @@ def examine(model: Model, golden: Iterable[Golden]) -> None:
             raise ValueError(f"{told} it answers {here}, where it was added it answered {one.items[:5]}.")
 
 
-def _answer(model: Model, history: list[str], k: int) -> list[Recommendation]:
+def _answer(model: ServedModel, history: list[str], k: int) -> list[Recommendation]:
     """A list that anybody could be shown: as long as it should be, no item twice, every score a number."""
-    indices = [index for index in model.catalog.index(history).tolist() if index]
-    found = model.best(indices, k)
+    indices = [index for index in model.catalog.to_indices(history).tolist() if index]
+    found = model.top_k(indices, k)
     told = f"Version {model.version} failed its self-test: after {history[:5]}"
     if len(found) != min(k, len(model.catalog)) or len({one.id for one in found}) != len(found):
         raise ValueError(f"{told} it answers with {len(found)} items, not with {k} different ones.")

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from segue.models import artifact
 from segue.serving.deployment import golden_requests
-from segue.serving.inference.served_model import Model
+from segue.serving.inference.served_model import ServedModel
 from segue.system import atomic_files
 
 POINTER = "pointer.json"
@@ -28,7 +28,7 @@ _FORMAT = 1
 _REMEMBERED = 50
 
 
-class Choice(Struct, frozen=True, forbid_unknown_fields=True):
+class DeploymentSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """Which versions answer whom."""
 
     live: str
@@ -49,16 +49,16 @@ class Pointer(Struct, frozen=True, forbid_unknown_fields=True):
     """What is at work, and what was before it, the newest last."""
 
     format: int
-    turn: int
+    generation: int
     """Counts the changes: two pointers with one turn are the same."""
-    now: Choice
-    before: list[Choice] = []
+    current: DeploymentSpec
+    previous: list[DeploymentSpec] = []
     note: str = ""
     """Why the last change was made, for whoever reads the list."""
 
 
 @dataclass(frozen=True)
-class Known:
+class VersionInfo:
     """One version in the registry."""
 
     version: str
@@ -69,14 +69,14 @@ class Known:
     """live, canary, shadow, or nothing."""
 
 
-class Registry:
+class ModelRegistry:
     """A folder of versions; it begins with the first one that is promoted."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
 
     @classmethod
-    def at(cls, folder: Path) -> "Registry | None":
+    def at(cls, folder: Path) -> "ModelRegistry | None":
         """The registry in a folder, or None where the folder is something else."""
         return cls(folder) if (Path(folder) / POINTER).exists() else None
 
@@ -93,7 +93,7 @@ class Registry:
         ValueError where it is no sound model, or where it fails its self-test.
         """
         loaded = artifact.load(run)
-        golden = golden_requests.record(Model.open(run))
+        golden = golden_requests.record(ServedModel.open(run))
         target = self.folder / "versions" / loaded.version
         atomic_files.make_folder(target.parent)
         if not target.exists():
@@ -101,26 +101,26 @@ class Registry:
             try:
                 shutil.copytree(run, fresh)
                 for path in (*fresh.iterdir(), fresh):
-                    atomic_files.sync(path)
+                    atomic_files.fsync_folder(path)
                 if artifact.load(fresh).version != loaded.version:
                     raise ValueError(f"{run} changed while it was copied: promote it again.")
                 os.replace(fresh, target)
-                atomic_files.sync(target.parent)
+                atomic_files.fsync_folder(target.parent)
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
         atomic_files.write(self._golden(loaded.version), [msgspec.json.encode(golden)])
         return loaded.version
 
-    def open(self, version: str) -> Model:
+    def open(self, version: str) -> ServedModel:
         """Loads a version and examines it. ValueError where it is not what was added, or fails its self-test."""
-        model = Model.open(self.path(version))
+        model = ServedModel.open(self.path(version))
         if model.version != version:
             raise ValueError(f"{self.path(version)} holds version {model.version}: promote the model again.")
         try:
-            golden = msgspec.json.decode(self._golden(version).read_bytes(), type=list[golden_requests.Golden])
+            golden = msgspec.json.decode(self._golden(version).read_bytes(), type=list[golden_requests.GoldenRequest])
         except (OSError, msgspec.DecodeError):
             raise ValueError(f"{self._golden(version)} is missing or damaged: promote the model again.") from None
-        golden_requests.examine(model, [*golden, *golden_requests.wishes(self.folder)])
+        golden_requests.check_golden(model, [*golden, *golden_requests.expectations(self.folder)])
         return model
 
     def pointer(self) -> Pointer:
@@ -154,8 +154,8 @@ class Registry:
             if before is None:
                 if part or shadow:
                     raise ValueError(f"{self.folder} has no live version yet: promote one for everybody first.")
-                return self._write(Pointer(_FORMAT, 1, Choice(version), note=note))
-            now = before.now
+                return self._write(Pointer(_FORMAT, 1, DeploymentSpec(version), note=note))
+            now = before.current
             if shadow:
                 now = replace(now, shadow=version)
             elif part:
@@ -163,8 +163,8 @@ class Registry:
                     raise ValueError(f"Version {version} is the live one: there is nothing to compare it with.")
                 now = replace(now, canary=version, share=canary, interleave=interleave)
             else:
-                now = Choice(version, shadow=None if now.shadow == version else now.shadow)
-            return self._change(before, now, [*before.before, before.now], note)
+                now = DeploymentSpec(version, shadow=None if now.shadow == version else now.shadow)
+            return self._change(before, now, [*before.previous, before.current], note)
 
     def rollback(self, note: str = "", *, turn: int | None = None) -> Pointer:
         """Takes the last change back. With ``turn`` only where that is still the last one; else nothing happens.
@@ -173,15 +173,15 @@ class Registry:
         """
         with self._turn():
             before = self.pointer()
-            if turn is not None and before.turn != turn:
+            if turn is not None and before.generation != turn:
                 return before
-            if not before.before:
+            if not before.previous:
                 raise ValueError(f"{self.folder} has had only one state: there is nothing to go back to.")
-            return self._change(before, before.before[-1], before.before[:-1], note)
+            return self._change(before, before.previous[-1], before.previous[:-1], note)
 
-    def known(self) -> list[Known]:
+    def versions(self) -> list[VersionInfo]:
         """Every version, the newest first. ValueError where one is damaged."""
-        now = self.pointer().now
+        now = self.pointer().current
         roles = {now.shadow: "shadow", now.canary: "canary", now.live: "live"}
         found = []
         for path in sorted((self.folder / "versions").iterdir()):
@@ -189,11 +189,11 @@ class Registry:
                 loaded = artifact.load(path)
                 created = str(loaded.about.get("created", ""))
                 role = roles.get(loaded.version, "")
-                found.append(Known(loaded.version, loaded.model, created, len(loaded.catalog), role))
+                found.append(VersionInfo(loaded.version, loaded.model, created, len(loaded.catalog), role))
         return sorted(found, key=lambda one: one.created, reverse=True)
 
-    def _change(self, old: Pointer, now: Choice, before: Sequence[Choice], note: str) -> Pointer:
-        return self._write(Pointer(_FORMAT, old.turn + 1, now, list(before)[-_REMEMBERED:], note))
+    def _change(self, old: Pointer, now: DeploymentSpec, before: Sequence[DeploymentSpec], note: str) -> Pointer:
+        return self._write(Pointer(_FORMAT, old.generation + 1, now, list(before)[-_REMEMBERED:], note))
 
     def _write(self, pointer: Pointer) -> Pointer:
         atomic_files.write(self.folder / POINTER, [msgspec.json.format(msgspec.json.encode(pointer))])

@@ -8,28 +8,28 @@ from typing import Protocol
 
 from segue.models import artifact
 from segue.serving.deployment import golden_requests
-from segue.serving.deployment.model_registry import Choice, Pointer, Registry
-from segue.serving.deployment.variant_router import Fleet, Lineup, Member
-from segue.serving.inference.served_model import Model
-from segue.serving.observability.logs import said
+from segue.serving.deployment.model_registry import DeploymentSpec, ModelRegistry, Pointer
+from segue.serving.deployment.variant_router import Deployment, LoadedModel, VariantRouter
+from segue.serving.inference.served_model import ServedModel
+from segue.serving.observability.logs import log_event
 
 _log = logging.getLogger("segue.serving")
 
 
-class Source(Protocol):
+class ModelSource(Protocol):
     """Where models come from."""
 
     def pointer(self) -> Pointer:
         """What should be at work."""
 
-    def open(self, version: str) -> Model:
+    def open(self, version: str) -> ServedModel:
         """A version, examined; ValueError where it is not sound."""
 
     def rollback(self, note: str = "", *, turn: int | None = None) -> Pointer:
         """Takes the last change back, where that is still ``turn``."""
 
 
-class PlainFolder:
+class ModelFolder:
     """One model in a folder of its own: whatever is saved there next is at work from then on."""
 
     def __init__(self, folder: Path) -> None:
@@ -38,11 +38,11 @@ class PlainFolder:
     def pointer(self) -> Pointer:
         """The folder's version. ValueError while there is none."""
         version = artifact.version(self._folder)
-        return Pointer(1, int(version, 16), Choice(version))
+        return Pointer(1, int(version, 16), DeploymentSpec(version))
 
-    def open(self, version: str) -> Model:
+    def open(self, version: str) -> ServedModel:
         """What is there, examined as far as can be without golden answers."""
-        model = Model.open(self._folder)
+        model = ServedModel.open(self._folder)
         golden_requests.record(model)
         return model
 
@@ -51,12 +51,14 @@ class PlainFolder:
         return self.pointer()
 
 
-def source(folder: Path) -> Source:
+def model_source(folder: Path) -> ModelSource:
     """A registry, or a plain model folder."""
-    return Registry.at(folder) or PlainFolder(folder)
+    return ModelRegistry.at(folder) or ModelFolder(folder)
 
 
-def first_lineup(models: Source, member: Callable[[Model], Member], say: Callable[[str], None]) -> tuple[Lineup, int]:
+def initial_deployment(
+    models: ModelSource, member: Callable[[ServedModel], LoadedModel], say: Callable[[str], None]
+) -> tuple[Deployment, int]:
     """What a server begins with, and its turn: what the pointer says or, where that fails, what was there before.
 
     ValueError where nothing is left.
@@ -64,21 +66,30 @@ def first_lineup(models: Source, member: Callable[[Model], Member], say: Callabl
     while True:
         pointer = models.pointer()
         try:
-            return _lineup(pointer.now, {}, lambda version: member(models.open(version))), pointer.turn
+            return _lineup(pointer.current, {}, lambda version: member(models.open(version))), pointer.generation
         except ValueError as error:
             try:
-                if models.rollback(f"Rolled back at the start: {error}", turn=pointer.turn).turn == pointer.turn:
+                if (
+                    models.rollback(f"Rolled back at the start: {error}", turn=pointer.generation).generation
+                    == pointer.generation
+                ):
                     raise error
             except ValueError:
                 raise error from None
             say(f"{error} What was at work before is served in its place.")
 
 
-class Watch:
+class Reloader:
     """Looks at the pointer now and then, in a thread of its own, and at once when it is told to."""
 
     def __init__(
-        self, models: Source, fleet: Fleet, member: Callable[[Model], Member], turn: int, *, every_s: float = 1.0
+        self,
+        models: ModelSource,
+        fleet: VariantRouter,
+        member: Callable[[ServedModel], LoadedModel],
+        turn: int,
+        *,
+        every_s: float = 1.0,
     ) -> None:
         self.models = models
         self._fleet = fleet
@@ -91,34 +102,34 @@ class Watch:
         self._looking = threading.Lock()
         self._wake = threading.Event()
         self._ending = False
-        fleet.on_trouble = self.trouble
+        fleet.on_trouble = self.report_failure
         self._thread = threading.Thread(target=self._run, name="segue-watch", daemon=True)
         self._thread.start()
 
-    def look(self) -> str:
+    def reload(self) -> str:
         """Does what the pointer says; what came of it, in a sentence. Loading takes as long as it takes."""
         with self._looking:
             pointer = self.models.pointer()
-            if pointer.turn in self._done and pointer.turn != self._turn:
+            if pointer.generation in self._done and pointer.generation != self._turn:
                 return "The pointer names a state that failed; what is loaded stays."
-            if pointer.turn == self._turn:
+            if pointer.generation == self._turn:
                 return "Nothing has changed."
             try:
                 self._swap(pointer)
                 self._fleet.telemetry.swapped("swapped")
-                said(_log, logging.INFO, "Swapped.", version=pointer.now.live, turn=pointer.turn)
-                return f"Version {pointer.now.live} is live."
+                log_event(_log, logging.INFO, "Swapped.", version=pointer.current.live, turn=pointer.generation)
+                return f"Version {pointer.current.live} is live."
             except ValueError as error:
                 self._fleet.telemetry.swapped("refused")
-                said(_log, logging.ERROR, f"{error} What was at work goes on.", turn=pointer.turn)
-                self._back(pointer.turn, str(error))
+                log_event(_log, logging.ERROR, f"{error} What was at work goes on.", turn=pointer.generation)
+                self._back(pointer.generation, str(error))
                 return f"{error} What was at work goes on."
 
-    def soon(self) -> None:
+    def schedule(self) -> None:
         """Looks at once, in its own thread."""
         self._wake.set()
 
-    def trouble(self, version: str, why: str) -> None:
+    def report_failure(self, version: str, why: str) -> None:
         """A version at work fails too often: the last change is taken back."""
         if self._trouble is None:
             self._trouble = (self._turn, version, why)
@@ -137,17 +148,17 @@ class Watch:
             try:
                 if self._trouble is not None:
                     self._roll_back(*self._trouble)
-                self.look()
+                self.reload()
             except ValueError:
                 pass  # between two renames there is no folder; the next look finds it
             except Exception as error:  # a full disk, a broken file system: the server goes on with what it has
-                said(_log, logging.ERROR, "Looking for models failed.", failure=type(error).__name__)
+                log_event(_log, logging.ERROR, "Looking for models failed.", failure=type(error).__name__)
 
     def _roll_back(self, turn: int, version: str, why: str) -> None:
         self._trouble = None
         if turn != self._turn:
             return
-        said(_log, logging.ERROR, "A version fails too often and is taken back.", version=version, turn=turn)
+        log_event(_log, logging.ERROR, "A version fails too often and is taken back.", version=version, turn=turn)
         with self._looking:
             if self._back(turn, f"Rolled back: version {version} failed too often ({why})."):
                 self._fleet.telemetry.swapped("rolled back")
@@ -157,36 +168,36 @@ class Watch:
         self._done.add(turn)
         try:
             pointer = self.models.rollback(note, turn=turn)
-            if pointer.turn == turn:
+            if pointer.generation == turn:
                 return False
             self._swap(pointer)
             return True
         except ValueError as error:
-            said(_log, logging.ERROR, f"Going back failed: {error}", turn=turn)
+            log_event(_log, logging.ERROR, f"Going back failed: {error}", turn=turn)
             return False
 
     def _swap(self, pointer: Pointer) -> None:
-        old = self._fleet.lineup
-        loaded = {one.version: one for one in old.members()}
-        lineup = _lineup(pointer.now, loaded, lambda version: self._member(self.models.open(version)))
+        old = self._fleet.deployment
+        loaded = {one.version: one for one in old.loaded_models()}
+        lineup = _lineup(pointer.current, loaded, lambda version: self._member(self.models.open(version)))
         if lineup.live is not old.live:
             lineup = _with_spare(lineup, old.live)
-        elif old.spare is not None:
-            lineup = _with_spare(lineup, old.spare)
+        elif old.previous is not None:
+            lineup = _with_spare(lineup, old.previous)
         self._fleet.swap(lineup)
-        self._done.add(pointer.turn)
-        self._turn = pointer.turn
+        self._done.add(pointer.generation)
+        self._turn = pointer.generation
 
 
-def _lineup(choice: Choice, loaded: dict[str, Member], load: Callable[[str], Member]) -> Lineup:
+def _lineup(choice: DeploymentSpec, loaded: dict[str, LoadedModel], load: Callable[[str], LoadedModel]) -> Deployment:
     """What a choice asks for, from what is loaded already and the rest anew."""
-    members: dict[str, Member] = {}
+    members: dict[str, LoadedModel] = {}
     for version in choice.versions():
         members[version] = members.get(version) or loaded.get(version) or load(version)
     shadow = None if choice.shadow in (None, choice.live) else members[choice.shadow]
     canary = None if choice.canary is None else members[choice.canary]
-    return Lineup(members[choice.live], canary, choice.share, choice.interleave, shadow)
+    return Deployment(members[choice.live], canary, choice.share, choice.interleave, shadow)
 
 
-def _with_spare(lineup: Lineup, spare: Member) -> Lineup:
-    return Lineup(lineup.live, lineup.canary, lineup.share, lineup.interleave, lineup.shadow, spare)
+def _with_spare(lineup: Deployment, spare: LoadedModel) -> Deployment:
+    return Deployment(lineup.live, lineup.canary, lineup.share, lineup.interleave, lineup.shadow, spare)

@@ -5,21 +5,21 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from segue.serving.inference.engine import Engine
-from segue.serving.observability.prometheus import Telemetry
-from segue.serving.schemas.requests import RecommendAnswer, RecommendRequest
+from segue.serving.observability.prometheus import Metrics
+from segue.serving.schemas.requests import RecommendRequest, RecommendResponse
 
 _MOST_WAITING = 16
 
 
-class Shadow:
+class ShadowTraffic:
     """One thread; what it cannot keep up with is left out and counted, so that the live answers never wait."""
 
-    def __init__(self, telemetry: Telemetry) -> None:
+    def __init__(self, telemetry: Metrics) -> None:
         self._telemetry = telemetry
         self._room = threading.Semaphore(_MOST_WAITING)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="segue-shadow")
 
-    def ask(self, engine: Engine, request: RecommendRequest, answer: RecommendAnswer) -> None:
+    def submit(self, engine: Engine, request: RecommendRequest, answer: RecommendResponse) -> None:
         """Asks the same; its answer is only compared."""
         if not self._room.acquire(blocking=False):
             self._telemetry.shadowed("skipped")

@@ -12,39 +12,39 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from segue.data.erasure_list import Erasures
-from segue.serving.deployment.shadow_traffic import Shadow
+from segue.data.erasure_list import ErasureList
+from segue.serving.deployment.shadow_traffic import ShadowTraffic
 from segue.serving.experiments import statistics
-from segue.serving.experiments.attribution import Recording
+from segue.serving.experiments.attribution import RecommendationLog
 from segue.serving.inference.engine import Engine
-from segue.serving.observability.logs import said
-from segue.serving.observability.prometheus import Telemetry
+from segue.serving.observability.logs import log_event
+from segue.serving.observability.prometheus import Metrics
 from segue.serving.schemas.problems import Problem
 from segue.serving.schemas.requests import (
     Durability,
     EventIn,
-    Key,
+    HistoryKey,
     NextRequest,
-    RecommendAnswer,
     RecommendRequest,
+    RecommendResponse,
     SimilarRequest,
 )
-from segue.serving.sessions.request_key import key_of
-from segue.serving.sessions.session_cache import Sessions
-from segue.serving.store.commit_listeners import Audience
-from segue.serving.store.event import accept
-from segue.serving.store.event_store import Receipt
+from segue.serving.sessions.request_key import history_key
+from segue.serving.sessions.session_cache import SessionCache
+from segue.serving.store.commit_listeners import CommitListeners
+from segue.serving.store.event import validate_event
+from segue.serving.store.event_store import AppendResult
 
 LIVE, CANARY, INTERLEAVED, SPARE = "live", "canary", "interleaved", "spare"
 _log = logging.getLogger("segue.serving")
 
 
 @dataclass(frozen=True)
-class Member:
+class LoadedModel:
     """One loaded version with its own live histories: another catalogue numbers the items otherwise."""
 
     engine: Engine
-    sessions: Sessions
+    sessions: SessionCache
 
     @property
     def version(self) -> str:
@@ -53,15 +53,15 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Lineup:
+class Deployment:
     """What is at work at one moment."""
 
-    live: Member
-    canary: Member | None = None
+    live: LoadedModel
+    canary: LoadedModel | None = None
     share: float = 0.0
     interleave: float = 0.0
-    shadow: Member | None = None
-    spare: Member | None = None
+    shadow: LoadedModel | None = None
+    previous: LoadedModel | None = None
     """Was live before, and answers where the live one fails."""
     shares: Mapping[str, float] = field(init=False)
     experiment: str | None = field(init=False)
@@ -75,9 +75,9 @@ class Lineup:
         object.__setattr__(self, "shares", shares)
         object.__setattr__(self, "experiment", name)
 
-    def members(self) -> list[Member]:
+    def loaded_models(self) -> list[LoadedModel]:
         """All that are loaded, each once."""
-        found = (self.live, self.canary, self.shadow, self.spare)
+        found = (self.live, self.canary, self.shadow, self.previous)
         return list({id(one): one for one in found if one is not None}.values())
 
     def variant(self, person: str | None) -> str:
@@ -85,10 +85,10 @@ class Lineup:
         if self.canary is None or person is None:
             return LIVE
         salt = f"{self.live.version}/{self.canary.version}"
-        return statistics.variant(person, salt, self.shares)
+        return statistics.assign_variant(person, salt, self.shares)
 
 
-class ErrorWatch:
+class ErrorCounter:
     """Counts a version's failures among its latest answers."""
 
     LATEST, FEWEST, SHARE = 200, 5, 0.02
@@ -108,24 +108,24 @@ class ErrorWatch:
         self._latest = {}
 
 
-class Fleet:
+class VariantRouter:
     """Answers with whichever version is the person's."""
 
     def __init__(
         self,
-        lineup: Lineup,
-        audience: Audience | None = None,
+        lineup: Deployment,
+        audience: CommitListeners | None = None,
         *,
-        telemetry: Telemetry | None = None,
-        recorder: Recording | None = None,
-        erasures: Erasures | None = None,
+        telemetry: Metrics | None = None,
+        recorder: RecommendationLog | None = None,
+        erasures: ErasureList | None = None,
     ) -> None:
-        self._audience = audience or Audience()
-        self.telemetry = telemetry or Telemetry()
+        self._audience = audience or CommitListeners()
+        self.telemetry = telemetry or Metrics()
         self.recorder = recorder
         self.erasures = erasures
-        self._errors = ErrorWatch()
-        self._shadow = Shadow(self.telemetry)
+        self._errors = ErrorCounter()
+        self._shadow = ShadowTraffic(self.telemetry)
         self._lineup = lineup
         self._gone: list[Engine] = []
         self.on_trouble: Callable[[str, str], None] = lambda version, why: None
@@ -133,17 +133,17 @@ class Fleet:
         self.swap(lineup)
 
     @classmethod
-    def of(cls, engine: Engine, sessions: Sessions) -> "Fleet":
+    def of(cls, engine: Engine, sessions: SessionCache) -> "VariantRouter":
         """A fleet of one, which never changes."""
-        return cls(Lineup(Member(engine, sessions)))
+        return cls(Deployment(LoadedModel(engine, sessions)))
 
     @property
-    def audience(self) -> Audience:
+    def audience(self) -> CommitListeners:
         """Who hears of commits."""
         return self._audience
 
     @property
-    def lineup(self) -> Lineup:
+    def deployment(self) -> Deployment:
         """What is at work now."""
         return self._lineup
 
@@ -158,22 +158,22 @@ class Fleet:
         lineup = self._lineup
         return lineup.live.engine.busy and (lineup.canary is None or lineup.canary.engine.busy)
 
-    def swap(self, lineup: Lineup) -> None:
+    def swap(self, lineup: Deployment) -> None:
         """Puts another lineup to work; requests under way end with the one they began with.
 
         Its members hear of commits before the first question reaches them, so that no event is missed between.
         """
-        listeners = [hear for one in lineup.members() for hear in (one.sessions.add, one.engine.item_side.hear)]
-        self._audience.invite([*listeners, *([self.recorder.heard] if self.recorder else [])])
+        listeners = [hear for one in lineup.loaded_models() for hear in (one.sessions.add, one.engine.item_side.hear)]
+        self._audience.set_listeners([*listeners, *([self.recorder.record_events] if self.recorder else [])])
         self._errors.forget()
-        staying = {id(one.engine) for one in lineup.members()}
+        staying = {id(one.engine) for one in lineup.loaded_models()}
         for engine in self._gone:  # nobody can still wait for one that left with the swap before
             if id(engine) not in staying:
                 engine.close()
-        self._gone = [one.engine for one in self._lineup.members() if id(one.engine) not in staying]
+        self._gone = [one.engine for one in self._lineup.loaded_models() if id(one.engine) not in staying]
         self._lineup = lineup
-        roles = {LIVE: lineup.live, CANARY: lineup.canary, "shadow": lineup.shadow, SPARE: lineup.spare}
-        self.telemetry.at_work({role: one.version for role, one in roles.items() if one is not None})
+        roles = {LIVE: lineup.live, CANARY: lineup.canary, "shadow": lineup.shadow, SPARE: lineup.previous}
+        self.telemetry.set_deployed({role: one.version for role, one in roles.items() if one is not None})
 
     @property
     def durability(self) -> Durability:
@@ -182,14 +182,14 @@ class Fleet:
 
     def store(
         self, sent: Sequence[EventIn], durability: Durability | None = None
-    ) -> tuple["Future[Receipt]", list[str]]:
+    ) -> tuple["Future[AppendResult]", list[str]]:
         """Hands events to the writer; see ``Engine.store``. What a person who was erased did before that is left out:
         a client that sends again what it once could not send must not bring it back."""
         engine = self._lineup.live.engine
         if not self.erasures:
             return engine.store(sent, durability)
         now_us = time.time_ns() // 1000
-        events = [accept(one, now_us) for one in sent]
+        events = [validate_event(one, now_us) for one in sent]
         covers = self.erasures.covers
         kept = [
             one
@@ -203,10 +203,10 @@ class Fleet:
         left = {id(one) for one in kept}
         return future, [next(names) if id(one) in left else e.event_id for one, e in zip(sent, events, strict=True)]
 
-    async def recommend(self, request: RecommendRequest) -> RecommendAnswer:
+    async def recommend(self, request: RecommendRequest) -> RecommendResponse:
         """What comes next, from the version that is the person's; where that one fails, from a sound one."""
         lineup = self._lineup
-        key = key_of(request)
+        key = history_key(request)
         person = None if key is None else f"{key[0]}:{key[1]}"
         variant = lineup.variant(person)
         answer = await self._interleaved(lineup, request) if variant == INTERLEAVED else None
@@ -215,15 +215,15 @@ class Fleet:
             answer.propensity = round(lineup.shares[variant], 6) if person is not None else 1.0
         self.telemetry.answered(answer.variant)
         if lineup.shadow is not None:
-            self._shadow.ask(lineup.shadow.engine, request, answer)
+            self._shadow.submit(lineup.shadow.engine, request, answer)
         if self.recorder is not None:
             experiment = lineup.experiment if person is not None else None
-            self.recorder.shown(answer, request.placement, key, experiment)
+            self.recorder.record_impression(answer, request.placement, key, experiment)
         return answer
 
-    async def _answered(self, lineup: Lineup, request: RecommendRequest, variant: str) -> RecommendAnswer:
+    async def _answered(self, lineup: Deployment, request: RecommendRequest, variant: str) -> RecommendResponse:
         first = lineup.canary if variant == CANARY and lineup.canary else lineup.live
-        spare = lineup.spare if first is lineup.live else lineup.live
+        spare = lineup.previous if first is lineup.live else lineup.live
         try:
             answer = await first.engine.ask(request)
         except Problem:
@@ -239,7 +239,7 @@ class Fleet:
         answer.variant = variant
         return answer
 
-    async def _interleaved(self, lineup: Lineup, request: RecommendRequest) -> RecommendAnswer | None:
+    async def _interleaved(self, lineup: Deployment, request: RecommendRequest) -> RecommendResponse | None:
         """One list drawn from two versions' lists by team draft; None where one of them fails."""
         assert lineup.canary is not None
         members = (lineup.live, lineup.canary)
@@ -268,27 +268,27 @@ class Fleet:
 
     def _failed(self, version: str, error: Exception) -> None:
         self.telemetry.failed(version)
-        said(_log, logging.ERROR, f"A version failed with {type(error).__name__}.", version=version)
+        log_event(_log, logging.ERROR, f"A version failed with {type(error).__name__}.", version=version)
         if self._errors.count(version, True):
             self.on_trouble(version, type(error).__name__)
 
-    def next(self, request: NextRequest) -> RecommendAnswer:
+    def next(self, request: NextRequest) -> RecommendResponse:
         """The next items one after the other, from the live version."""
         return self._lineup.live.engine.next(request)
 
-    async def similar(self, request: SimilarRequest) -> RecommendAnswer:
+    async def similar(self, request: SimilarRequest) -> RecommendResponse:
         """What goes with one item, from the live version."""
         return await self._lineup.live.engine.ask(request)
 
-    def forget(self, keys: Sequence[Key]) -> None:
+    def forget(self, keys: Sequence[HistoryKey]) -> None:
         """Drops people and sessions from every version's memory, in every process."""
-        for member in self._lineup.members():
+        for member in self._lineup.loaded_models():
             for key in keys:
                 member.engine.forget(key)
-        self._audience.forget(keys)
+        self._audience.on_erase(keys)
 
     def close(self) -> None:
         """Ends every thread; what waits for an answer gets it."""
         self._shadow.close()
-        for engine in [*self._gone, *(one.engine for one in self._lineup.members())]:
+        for engine in [*self._gone, *(one.engine for one in self._lineup.loaded_models())]:
             engine.close()

@@ -17,9 +17,9 @@ from typing import Any, Protocol
 import apsw
 import msgspec
 
-from segue.serving.schemas.requests import Key, RecommendAnswer
+from segue.serving.schemas.requests import HistoryKey, RecommendResponse
 from segue.serving.store.event import RECOMMENDATION
-from segue.serving.store.event_reader import Stored
+from segue.serving.store.event_reader import StoredEventRow
 
 _FORMAT = 1
 _TABLES = """
@@ -62,17 +62,17 @@ class AttributionConfig:
             )
 
 
-class Recording(Protocol):
+class RecommendationLog(Protocol):
     """Hears which lists were shown, and which events came."""
 
-    def shown(
-        self, answer: RecommendAnswer, placement: str | None, key: Key | None, experiment: str | None
+    def record_impression(
+        self, answer: RecommendResponse, placement: str | None, key: HistoryKey | None, experiment: str | None
     ) -> None: ...
 
-    def heard(self, stored: Sequence[Stored]) -> None: ...
+    def record_events(self, stored: Sequence[StoredEventRow]) -> None: ...
 
 
-class Recorder:
+class AttributionRecorder:
     """Writes what was shown and what came of it. Safe to use from several threads."""
 
     def __init__(self, path: Path, digest: Callable[[str, str], str], config: AttributionConfig | None = None) -> None:
@@ -91,12 +91,14 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="segue-attribution", daemon=True)
         self._thread.start()
 
-    def shown(self, answer: RecommendAnswer, placement: str | None, key: Key | None, experiment: str | None) -> None:
+    def record_impression(
+        self, answer: RecommendResponse, placement: str | None, key: HistoryKey | None, experiment: str | None
+    ) -> None:
         """Notes a list that is about to be sent."""
         head = (answer.recommendation_id, time.time_ns() // 1000, answer.model_version, answer.variant)
         self._put(("shown", (*head, answer.propensity, placement), key, experiment, answer.items))
 
-    def heard(self, stored: Sequence[Stored]) -> None:
+    def record_events(self, stored: Sequence[StoredEventRow]) -> None:
         """Notes events that were just committed, where they may belong to a list."""
         wanted = (*self._config.click, *self._config.purchase)
         for one in stored:
@@ -122,7 +124,7 @@ class Recorder:
                 except apsw.Error:
                     self.lost += len(notes)
 
-    def forget(self, keys: Sequence[Key]) -> int:
+    def forget(self, keys: Sequence[HistoryKey]) -> int:
         """Takes out what was shown to people and what they did with it; how many rows."""
         self.flush()
         with self._turn:

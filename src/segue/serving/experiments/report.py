@@ -11,7 +11,7 @@ import apsw
 import numpy as np
 
 from segue.serving.experiments import statistics
-from segue.serving.schemas.admin import Cell, Experiment, Rate, ReportAnswer
+from segue.serving.schemas.admin import ExperimentReport, RateEstimate, ReportCell, ReportResponse
 
 _LISTS = """
 SELECT s.placement, s.variant, s.experiment, s.person, s.version, s.list,
@@ -44,7 +44,7 @@ class _Sums:
         return rows[:, 0], rows[:, 1], rows[:, 2]
 
 
-def report(path: Path, days: float = 7.0, *, now_us: int | None = None) -> ReportAnswer:
+def build_report(path: Path, days: float = 7.0, *, now_us: int | None = None) -> ReportResponse:
     """The report over the lists of the last days. ValueError where nothing was measured at that place."""
     now = time.time_ns() // 1000 if now_us is None else now_us
     since = now - round(days * 86_400e6)
@@ -68,19 +68,19 @@ def report(path: Path, days: float = 7.0, *, now_us: int | None = None) -> Repor
     for _, experiment, person, source, count in clicks:
         if experiment is not None and source is not None:
             chosen[experiment][person][source] += count
-    return ReportAnswer(
+    return ReportResponse(
         days=days,
         cells=[_cell(key, sums) for key, sums in sorted(cells.items())],
         experiments=[_experiment(name, groups, chosen[name]) for name, groups in sorted(splits.items())],
     )
 
 
-def _cell(key: tuple[str, str, str], sums: _Sums) -> Cell:
+def _cell(key: tuple[str, str, str], sums: _Sums) -> ReportCell:
     lists_P, clicked_P, purchases_P = sums.columns()
-    return Cell(
+    return ReportCell(
         *key,
         lists=int(lists_P.sum()),
-        people=len(lists_P),
+        users=len(lists_P),
         clicked=int(clicked_P.sum()),
         purchases=int(purchases_P.sum()),
         value=sums.value,
@@ -89,7 +89,7 @@ def _cell(key: tuple[str, str, str], sums: _Sums) -> Cell:
     )
 
 
-def _experiment(name: str, groups: dict[str, _Sums], chosen: dict[str, dict[str, int]]) -> Experiment:
+def _experiment(name: str, groups: dict[str, _Sums], chosen: dict[str, dict[str, int]]) -> ExperimentReport:
     """``chosen``: person -> version -> clicks, of interleaved lists."""
     live, canary, share, interleave = name.split("/")
     expected = {"canary": float(share), "interleaved": float(interleave)}
@@ -102,9 +102,9 @@ def _experiment(name: str, groups: dict[str, _Sums], chosen: dict[str, dict[str,
         (lists, *first), (others, *second) = columns["live"], columns["canary"]
         apart = [statistics.difference((one, lists), (two, others)) for one, two in zip(first, second, strict=True)]
     outcome = statistics.preference(*(_clicks(chosen.values(), version) for version in (live, canary)))
-    return Experiment(
+    return ExperimentReport(
         name=name,
-        people=people,
+        users=people,
         expected=expected,
         sample_ratio_p=p_value,
         sound=p_value >= statistics.SUSPECT,
@@ -120,5 +120,5 @@ def _clicks(people: Iterable[dict[str, int]], version: str) -> np.ndarray:
     return np.array([one.get(version, 0) for one in people])
 
 
-def _rate(interval: statistics.Interval) -> Rate:
-    return Rate(*(None if x is None else round(x, 6) for x in astuple(interval)))
+def _rate(interval: statistics.Interval) -> RateEstimate:
+    return RateEstimate(*(None if x is None else round(x, 6) for x in astuple(interval)))

@@ -20,7 +20,7 @@ al. 2019, "Diagnosing Sample Ratio Mismatch in Online Controlled Experiments")."
 T = TypeVar("T")
 
 
-def place(person: str, salt: str) -> float:
+def hash_to_unit(person: str, salt: str) -> float:
     """A number in [0, 1) that depends on the person and the experiment alone: the same in every process, for ever.
 
     >>> place("ann", "one") == place("ann", "one") != place("ann", "two")
@@ -30,12 +30,12 @@ def place(person: str, salt: str) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
-def variant(person: str, salt: str, shares: Mapping[str, float]) -> str:
+def assign_variant(person: str, salt: str, shares: Mapping[str, float]) -> str:
     """The variant of a person: shares are laid end to end on [0, 1), and the person's place lies in one of them.
 
     What the shares leave over belongs to the last one.
     """
-    where, end = place(person, salt), 0.0
+    where, end = hash_to_unit(person, salt), 0.0
     for name, share in shares.items():
         end += share
         if where < end:
@@ -135,7 +135,7 @@ def sample_ratio(counts: Sequence[int], shares: Sequence[float]) -> float:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PreferenceTest:
     """What interleaved lists say: how many people clicked more on the one or the other team's items."""
 
     first: int
@@ -147,11 +147,11 @@ class Outcome:
     """Of the sign test: the chance of a preference so strong where there is none."""
 
 
-def preference(first_P: np.ndarray, second_P: np.ndarray) -> Outcome:
+def preference(first_P: np.ndarray, second_P: np.ndarray) -> PreferenceTest:
     """The outcome of an interleaving from each person's clicks on the first and on the second team's items."""
     wins, losses = int((second_P > first_P).sum()), int((second_P < first_P).sum())
     ties = int(((first_P == second_P) & (first_P > 0)).sum())
-    return Outcome(losses, wins, ties, _wilson(wins, wins + losses), _sign_test(wins, losses))
+    return PreferenceTest(losses, wins, ties, _wilson(wins, wins + losses), _sign_test(wins, losses))
 
 
 def _wilson(wins: int, total: int) -> Interval:

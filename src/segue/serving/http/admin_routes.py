@@ -8,18 +8,18 @@ import msgspec
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 
-from segue.serving.administration.admin_service import BackOffice, item_of, page_of
+from segue.serving.administration.admin_service import AdminService, get_item, list_items
 from segue.serving.http.auth import ADMIN, ERASE, SERVE
-from segue.serving.http.endpoint import Operation, Read
+from segue.serving.http.endpoint import PostEndpoint, ReadEndpoint
 from segue.serving.schemas.admin import (
+    EmptyRequest,
+    ErasureReceipt,
     ItemOut,
-    ItemsAnswer,
-    ModelsAnswer,
-    Nothing,
-    PersonAnswer,
+    ItemsResponse,
+    ModelsResponse,
     PromoteRequest,
-    Receipt,
-    ReportAnswer,
+    ReportResponse,
+    UserEventsResponse,
 )
 from segue.serving.schemas.problems import Problem
 from segue.serving.schemas.requests import Id
@@ -46,80 +46,80 @@ class _Anything(Convertor[str]):
 register_url_convertor("anything", _Anything())
 
 
-async def person(door: Any, request: Request) -> PersonAnswer:
+async def person(door: Any, request: Request) -> UserEventsResponse:
     """Everything that is kept of a person."""
-    return await asyncio.to_thread(_office(door).person, _id(request))
+    return await asyncio.to_thread(_office(door).user_events, _id(request))
 
 
-async def erase(door: Any, request: Request) -> Receipt:
+async def erase(door: Any, request: Request) -> ErasureReceipt:
     """Forgets a person: events, sessions, memory, measurements, and the next training."""
     return await asyncio.to_thread(_office(door).erase, _id(request))
 
 
-async def items(door: Any, request: Request) -> ItemsAnswer:
+async def items(door: Any, request: Request) -> ItemsResponse:
     """The items that the live model can recommend, page by page."""
     limit = _number(request, "limit", 100, 1, MOST_ITEMS)
     if limit != round(limit):
         raise Problem(422, f"limit must be a whole number, got {limit:g}.")
-    return page_of(door.fleet, request.query_params.get("after"), round(limit))
+    return list_items(door.fleet, request.query_params.get("after"), round(limit))
 
 
 async def item(door: Any, request: Request) -> ItemOut:
     """One item of the live model."""
-    return item_of(door.fleet, _id(request))
+    return get_item(door.fleet, _id(request))
 
 
-async def models(door: Any, request: Request) -> ModelsAnswer:
+async def models(door: Any, request: Request) -> ModelsResponse:
     """Which version has which role."""
     return _office(door).models()
 
 
-async def report(door: Any, request: Request) -> ReportAnswer:
+async def report(door: Any, request: Request) -> ReportResponse:
     """Clicks and purchases by place and variant, and the experiments, with intervals."""
     return await asyncio.to_thread(_office(door).report, _number(request, "days", 7, *_DAYS))
 
 
-async def reload(door: Any, body: bytes) -> ModelsAnswer:
+async def reload(door: Any, body: bytes) -> ModelsResponse:
     """Looks at once whether another version should be at work."""
-    msgspec.json.decode(body, type=Nothing)
+    msgspec.json.decode(body, type=EmptyRequest)
     return await asyncio.to_thread(_office(door).reload)
 
 
-async def promote(door: Any, body: bytes) -> ModelsAnswer:
+async def promote(door: Any, body: bytes) -> ModelsResponse:
     """Puts a version of the registry to work, after its self-test."""
     return await asyncio.to_thread(_office(door).promote, msgspec.json.decode(body, type=PromoteRequest))
 
 
-async def rollback(door: Any, body: bytes) -> ModelsAnswer:
+async def rollback(door: Any, body: bytes) -> ModelsResponse:
     """Takes the last change back."""
-    msgspec.json.decode(body, type=Nothing)
+    msgspec.json.decode(body, type=EmptyRequest)
     return await asyncio.to_thread(_office(door).rollback)
 
 
 OPERATIONS = (
-    Operation("/v1/admin/promote", promote, (PromoteRequest,), ModelsAnswer, (409,), ADMIN),
-    Operation("/v1/admin/rollback", rollback, (Nothing,), ModelsAnswer, (409,), ADMIN),
-    Operation("/v1/admin/reload", reload, (Nothing,), ModelsAnswer, (409,), ADMIN),
+    PostEndpoint("/v1/admin/promote", promote, (PromoteRequest,), ModelsResponse, (409,), ADMIN),
+    PostEndpoint("/v1/admin/rollback", rollback, (EmptyRequest,), ModelsResponse, (409,), ADMIN),
+    PostEndpoint("/v1/admin/reload", reload, (EmptyRequest,), ModelsResponse, (409,), ADMIN),
 )
 READS = (
-    Read("/v1/users/{id:anything}", person, PersonAnswer, ADMIN, (404,)),
-    Read("/v1/users/{id:anything}", erase, Receipt, ERASE, (503,), "DELETE"),
-    Read(
+    ReadEndpoint("/v1/users/{id:anything}", person, UserEventsResponse, ADMIN, (404,)),
+    ReadEndpoint("/v1/users/{id:anything}", erase, ErasureReceipt, ERASE, (503,), "DELETE"),
+    ReadEndpoint(
         "/v1/items",
         items,
-        ItemsAnswer,
+        ItemsResponse,
         SERVE,
         queries=(
             ("after", {"type": "string"}, "The page begins behind this id."),
             ("limit", {"type": "integer", "minimum": 1, "maximum": MOST_ITEMS}, "Items on a page, 100 if absent."),
         ),
     ),
-    Read("/v1/items/{id:anything}", item, ItemOut, SERVE, (404,)),
-    Read("/v1/admin/models", models, ModelsAnswer, ADMIN),
-    Read(
+    ReadEndpoint("/v1/items/{id:anything}", item, ItemOut, SERVE, (404,)),
+    ReadEndpoint("/v1/admin/models", models, ModelsResponse, ADMIN),
+    ReadEndpoint(
         "/v1/admin/report",
         report,
-        ReportAnswer,
+        ReportResponse,
         ADMIN,
         (404,),
         queries=(("days", {"type": "number", "minimum": _DAYS[0], "maximum": _DAYS[1]}, "How far back."),),
@@ -127,9 +127,9 @@ READS = (
 )
 
 
-def _office(door: Any) -> BackOffice:
+def _office(door: Any) -> AdminService:
     assert door.office is not None
-    office: BackOffice = door.office
+    office: AdminService = door.office
     return office
 
 

@@ -15,45 +15,45 @@ from starlette.types import ASGIApp
 
 from segue.serving.http import admin_routes, openapi
 from segue.serving.http.auth import ADMIN, INGEST, Caller
-from segue.serving.http.endpoint import Operation, Read
-from segue.serving.http.handlers import Door
-from segue.serving.http.middleware import JSON, Reply, attend, perform
-from segue.serving.observability.prometheus import MEDIA_TYPE, together
+from segue.serving.http.endpoint import PostEndpoint, ReadEndpoint
+from segue.serving.http.handlers import AppState
+from segue.serving.http.middleware import JSON, Reply, handle, run_operation
+from segue.serving.observability.prometheus import MEDIA_TYPE, merge_metrics
 from segue.serving.schemas.problems import Problem
 from segue.serving.schemas.requests import (
     EventBatch,
     EventIn,
-    EventsAnswer,
+    EventsResponse,
     Health,
     NextRequest,
-    RecommendAnswer,
     RecommendRequest,
+    RecommendResponse,
     SimilarRequest,
 )
 
 MAX_BODY_BYTES = 1_000_000
 BODY_DEADLINE_S = 10.0
 
-ASKED = (
-    Operation("/v1/events", Door.events, (EventIn, EventBatch), EventsAnswer, (409, 503), INGEST),
-    Operation("/v1/recommend", Door.recommend, (RecommendRequest,), RecommendAnswer, (409, 503)),
-    Operation("/v1/similar", Door.similar, (SimilarRequest,), RecommendAnswer, (404, 503)),
-    Operation("/v1/next", Door.next, (NextRequest,), RecommendAnswer, (503,)),
+IN_FLIGHT = (
+    PostEndpoint("/v1/events", AppState.events, (EventIn, EventBatch), EventsResponse, (409, 503), INGEST),
+    PostEndpoint("/v1/recommend", AppState.recommend, (RecommendRequest,), RecommendResponse, (409, 503)),
+    PostEndpoint("/v1/similar", AppState.similar, (SimilarRequest,), RecommendResponse, (404, 503)),
+    PostEndpoint("/v1/next", AppState.next, (NextRequest,), RecommendResponse, (503,)),
 )
 """What every process of a server answers itself."""
-OPERATIONS = (*ASKED, *admin_routes.OPERATIONS)
+OPERATIONS = (*IN_FLIGHT, *admin_routes.OPERATIONS)
 
 
-def build(door: Door, pages: Sequence[Route] = ()) -> ASGIApp:
+def build_app(door: AppState, pages: Sequence[Route] = ()) -> ASGIApp:
     """The ASGI application; ``pages`` are served beside the operations."""
-    document = msgspec.json.encode(openapi.document(OPERATIONS, admin_routes.READS, keys=len(door.keys) > 0))
+    document = msgspec.json.encode(openapi.openapi_document(OPERATIONS, admin_routes.READS, keys=len(door.keys) > 0))
 
     async def describe(request: Request) -> Response:
         return Reply(document).response()
 
     async def metrics(request: Request) -> Reply:
-        text, others = door.fleet.telemetry.text(), await asyncio.to_thread(door.others)
-        return Reply(together(text, others), kind=MEDIA_TYPE)
+        text, others = door.router.telemetry.text(), await asyncio.to_thread(door.other_workers)
+        return Reply(merge_metrics(text, others), kind=MEDIA_TYPE)
 
     async def live(request: Request) -> Response:
         """Whether the process answers at all; looks at nothing else."""
@@ -82,7 +82,7 @@ def build(door: Door, pages: Sequence[Route] = ()) -> ASGIApp:
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def _reads(door: Door) -> list[Route]:
+def _reads(door: AppState) -> list[Route]:
     """One route for each path: two of one path would each deny the other's methods."""
     found: dict[str, dict[str, Endpoint]] = {}
     for one in admin_routes.READS:
@@ -97,14 +97,14 @@ def _by_method(endpoints: dict[str, Endpoint]) -> Endpoint:
     return endpoint
 
 
-def _operation(door: Door, one: Operation) -> Endpoint:
+def _operation(door: AppState, one: PostEndpoint) -> Endpoint:
     """One operation, its body read only from whoever may ask it."""
 
     async def endpoint(request: Request) -> Response:
         async def inner(caller: Caller) -> Reply:
-            return await perform(door, one, await _body(request), caller)
+            return await run_operation(door, one, await _body(request), caller)
 
-        response = (await attend(door, one.path, one.role, _authorization(request), inner)).response()
+        response = (await handle(door, one.path, one.role, _authorization(request), inner)).response()
         if door.draining:
             response.headers["Connection"] = "close"
         return response
@@ -112,16 +112,16 @@ def _operation(door: Door, one: Operation) -> Endpoint:
     return endpoint
 
 
-def _reading(door: Door, one: Read) -> Callable[[Request], Awaitable[Reply]]:
+def _reading(door: AppState, one: ReadEndpoint) -> Callable[[Request], Awaitable[Reply]]:
     async def reading(request: Request) -> Reply:
         return Reply.of(await one.handler(door, request))
 
     return reading
 
 
-def _guarded(door: Door, path: str, role: str, inner: Callable[[Request], Awaitable[Reply]]) -> Endpoint:
+def _guarded(door: AppState, path: str, role: str, inner: Callable[[Request], Awaitable[Reply]]) -> Endpoint:
     async def endpoint(request: Request) -> Response:
-        reply = await attend(door, path, role, _authorization(request), lambda caller: inner(request))
+        reply = await handle(door, path, role, _authorization(request), lambda caller: inner(request))
         return reply.response()
 
     return endpoint

@@ -3,7 +3,7 @@
 from typing import Any
 
 
-class Joined:
+class CoalescingTransport:
     """A transport that sends the head of an answer together with the first piece of its body: one system call, one
     packet, one waking of whoever waits for it."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Operation:
+class PostEndpoint:
     """One thing the server can be asked by POST."""
 
     path: str
@@ -21,7 +21,7 @@ class Operation:
 
 
 @dataclass(frozen=True)
-class Read:
+class ReadEndpoint:
     """One thing that is asked without a body."""
 
     path: str

@@ -13,7 +13,7 @@ from typing import Any, cast
 import uvicorn
 from starlette.types import ASGIApp
 
-from segue.serving.http.handlers import Door
+from segue.serving.http.handlers import AppState
 from segue.serving.http.protocol import CONNECTIONS, Connection
 
 DRAIN_S = 1.0
@@ -35,7 +35,9 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def listen(app: ASGIApp, door: Door, host: str, port: int, started: Callable[[Callable[[], None]], None]) -> None:
+async def listen(
+    app: ASGIApp, door: AppState, host: str, port: int, started: Callable[[Callable[[], None]], None]
+) -> None:
     """Answers until it is told to stop, and finishes what is under way. ``started`` is called at once with what stops
     it, to be called in this event loop; a second call stops it at once."""
     _open_files(2 * CONNECTIONS)
@@ -67,7 +69,7 @@ async def listen(app: ASGIApp, door: Door, host: str, port: int, started: Callab
         loop.call_later(DRAIN_S, end)
 
     started(stop)
-    beat = asyncio.create_task(door.pulse.beat())
+    beat = asyncio.create_task(door.loop_lag.beat())
     await server.serve(sockets=[_shared(host, port) for _ in range(_SOCKETS)])
     beat.cancel()
     if not door.draining:

@@ -9,7 +9,7 @@ BUSY = Problem(503, "The server is busy: ask again in a moment.", {"Retry-After"
 _BEAT_S = 0.02
 
 
-class Pulse:
+class EventLoopLag:
     """How late the event loop is with what it has to do: requests wait in it before any code of ours sees them."""
 
     def __init__(self, late_ms: float = 250.0) -> None:

@@ -11,12 +11,12 @@ import msgspec
 from starlette.responses import Response
 
 from segue.serving.http.auth import INGEST, Caller
-from segue.serving.http.endpoint import Operation
-from segue.serving.http.handlers import Door
+from segue.serving.http.endpoint import PostEndpoint
+from segue.serving.http.handlers import AppState
 from segue.serving.http.load_shedding import BUSY
 from segue.serving.observability import logs
-from segue.serving.schemas.problems import UNREADABLE, Problem, unreadable
-from segue.serving.schemas.requests import RecommendRequest, decode
+from segue.serving.schemas.problems import UNREADABLE, Problem, invalid_body
+from segue.serving.schemas.requests import RecommendRequest, decode_request
 
 JSON = "application/json"
 _log = logging.getLogger("segue.serving")
@@ -48,14 +48,14 @@ class Reply:
         return Response(self.body, self.status, {**self.headers, "Content-Type": self.kind})
 
 
-async def attend(
-    door: Door, path: str, role: str, authorization: str, inner: Callable[[Caller], Awaitable[Reply]]
+async def handle(
+    door: AppState, path: str, role: str, authorization: str, inner: Callable[[Caller], Awaitable[Reply]]
 ) -> Reply:
     """What ``inner`` replies to whoever may ask it; never an exception. ``path`` as it is declared, for counters and
     logs."""
     started = time.perf_counter()
     try:
-        door.pulse.admit()
+        door.loop_lag.admit()
         if door.busy(path):
             raise BUSY.with_traceback(None)
         caller = door.keys.caller(authorization)
@@ -70,27 +70,27 @@ async def attend(
         _log.error("%s failed with %s\n%s", path, type(error).__name__, where)
         reply = Reply.refusal(Problem(500, "The server failed to answer; its log says where."))
     took_s = time.perf_counter() - started
-    door.fleet.telemetry.requested(path, reply.status, took_s)
-    logs.said(
+    door.router.telemetry.requested(path, reply.status, took_s)
+    logs.log_event(
         _requests, logging.INFO, "Answered.",
         operation=path, status=reply.status, took_ms=round(took_s * 1e3, 3),
     )  # fmt: skip
     return reply
 
 
-async def perform(door: Door, one: Operation, body: bytes, caller: Caller) -> Reply:
+async def run_operation(door: AppState, one: PostEndpoint, body: bytes, caller: Caller) -> Reply:
     """One operation: its body decoded, its answer encoded. Problem for a body that cannot be read, and whatever the
     operation raises."""
     try:
         _may_write(caller, one, body)
         return Reply.of(await one.handler(door, body))
     except UNREADABLE as error:
-        raise unreadable(error) from None
+        raise invalid_body(error) from None
 
 
-def _may_write(caller: Caller, one: Operation, body: bytes) -> None:
+def _may_write(caller: Caller, one: PostEndpoint, body: bytes) -> None:
     """Problem (403) for an event in a question whose key may only ask."""
     if INGEST not in caller.roles and RecommendRequest in one.requests:
-        request: RecommendRequest = decode(RecommendRequest, body)
+        request: RecommendRequest = decode_request(RecommendRequest, body)
         if request.event is not None:
             caller.need(INGEST)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from segue.serving.http import openapi_constraints
-from segue.serving.http.endpoint import Operation, Read
+from segue.serving.http.endpoint import PostEndpoint, ReadEndpoint
 from segue.serving.schemas.examples import EXAMPLES
 from segue.serving.schemas.requests import EventIn, Health, Id, ProblemBody
 
@@ -18,7 +18,9 @@ _BODY = (400, 408, 413, 415, 422)
 _REF = "#/components/schemas/{name}"
 
 
-def document(operations: Iterable[Operation], reads: Iterable[Read] = (), *, keys: bool = False) -> dict[str, Any]:
+def openapi_document(
+    operations: Iterable[PostEndpoint], reads: Iterable[ReadEndpoint] = (), *, keys: bool = False
+) -> dict[str, Any]:
     """The whole document, as plain values; ``keys``: whether the server asks for one."""
     operations, reads = list(operations), list(reads)
     kinds = {kind for one in operations for kind in (*one.requests, one.answer)} | {Health, ProblemBody}
@@ -27,7 +29,7 @@ def document(operations: Iterable[Operation], reads: Iterable[Read] = (), *, key
     _, schemas = msgspec.json.schema_components(ordered, ref_template=_REF)
     for name in schemas:
         schemas[name]["examples"] = [EXAMPLES[name]]
-    openapi_constraints.add(schemas)
+    openapi_constraints.add_constraints(schemas)
     paths: dict[str, Any] = {one.path: {"post": _post(one)} for one in operations}
     for one in reads:
         paths.setdefault(one.shown, {})[one.method.lower()] = _read(one)
@@ -52,7 +54,7 @@ def document(operations: Iterable[Operation], reads: Iterable[Read] = (), *, key
     }
 
 
-def _post(one: Operation) -> dict[str, Any]:
+def _post(one: PostEndpoint) -> dict[str, Any]:
     schemas = [
         {"$ref": _REF.format(name=openapi_constraints.SOMEBODYS_EVENT)} if kind is EventIn else _ref(kind)
         for kind in one.requests
@@ -69,7 +71,7 @@ def _post(one: Operation) -> dict[str, Any]:
     }
 
 
-def _read(one: Read) -> dict[str, Any]:
+def _read(one: ReadEndpoint) -> dict[str, Any]:
     path = one.shown
     names = re.findall(r"{(\w+)}", path)
     inside = [{"name": name, "in": "path", "required": True, "schema": msgspec.json.schema(Id)} for name in names]

@@ -19,7 +19,7 @@ SOMEBODYS_EVENT = "SomebodysEvent"
 """The component that is an event with a person or a session."""
 
 
-def add(schemas: dict[str, Any]) -> None:
+def add_constraints(schemas: dict[str, Any]) -> None:
     """Completes the components, in place: an event that comes alone names a person or a session, or both; one that
     comes with a question may take them from it; a question names one history at most."""
     somebodys = {"$ref": f"#/components/schemas/{SOMEBODYS_EVENT}"}

@@ -12,19 +12,19 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from segue.serving.http.app import ASKED, BODY_DEADLINE_S, MAX_BODY_BYTES, late
-from segue.serving.http.coalescing_transport import Joined
-from segue.serving.http.endpoint import Operation
-from segue.serving.http.handlers import Door
+from segue.serving.http.app import BODY_DEADLINE_S, IN_FLIGHT, MAX_BODY_BYTES, late
+from segue.serving.http.coalescing_transport import CoalescingTransport
+from segue.serving.http.endpoint import PostEndpoint
+from segue.serving.http.handlers import AppState
 from segue.serving.http.load_shedding import BUSY
-from segue.serving.http.middleware import JSON, Reply, attend, perform
+from segue.serving.http.middleware import JSON, Reply, handle, run_operation
 from segue.serving.schemas.problems import Problem
 
 HEADER_DEADLINE_S = 10.0
 MOST_HEADER_BYTES = 65_536
 CONNECTIONS = 8192
 """At once; slow ones are closed by their deadlines and must not keep others out until then."""
-_PLAIN = {one.path.encode(): one for one in ASKED}
+_PLAIN = {one.path.encode(): one for one in IN_FLIGHT}
 _UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-encoding"})
 """Headers that no plain request has."""
 
@@ -56,7 +56,7 @@ class _Plain:
 
     message_event = _Refused.message_event
 
-    def __init__(self, operation: Operation, authorization: str, *, keep_alive: bool) -> None:
+    def __init__(self, operation: PostEndpoint, authorization: str, *, keep_alive: bool) -> None:
         self.operation = operation
         self.authorization = authorization
         self.keep_alive = keep_alive
@@ -71,7 +71,7 @@ class Connection(HttpToolsProtocol):
 
     def __init__(
         self,
-        door: Door,
+        door: AppState,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
@@ -92,7 +92,7 @@ class Connection(HttpToolsProtocol):
         self._path = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(Joined(transport))  # type: ignore[arg-type]
+        super().connection_made(CoalescingTransport(transport))  # type: ignore[arg-type]
         if len(self.connections) > CONNECTIONS:
             self.transport.close()
         else:
@@ -147,7 +147,7 @@ class Connection(HttpToolsProtocol):
         elif self.cycle is not _Refused:
             super().on_message_complete()
         else:
-            self._door.fleet.telemetry.requested(self._path, BUSY.status, 0.0)
+            self._door.router.telemetry.requested(self._path, BUSY.status, 0.0)
             self.transport.write(_REFUSAL)
             self.on_response_complete()
 
@@ -185,7 +185,7 @@ class Connection(HttpToolsProtocol):
         path = found[1].decode()
         if not self._door.busy(path) or len(data) != found.end() + int(found[2]) or _MORE.search(found[0]):
             return False
-        self._door.fleet.telemetry.requested(path, BUSY.status, 0.0)
+        self._door.router.telemetry.requested(path, BUSY.status, 0.0)
         self.transport.write(_REFUSAL)
         self.on_response_complete()
         return True
@@ -229,8 +229,8 @@ class Connection(HttpToolsProtocol):
 
     async def _answer(self, plain: _Plain) -> None:
         door, one = self._door, plain.operation
-        inner = partial(perform, door, one, bytes(plain.body))
-        reply = await attend(door, one.path, one.role, plain.authorization, inner)
+        inner = partial(run_operation, door, one, bytes(plain.body))
+        reply = await handle(door, one.path, one.role, plain.authorization, inner)
         keep = plain.keep_alive and not door.draining
         if not self.transport.is_closing():
             self.transport.write(_head(reply, self.server_state.default_headers, keep=keep) + reply.body)
@@ -256,7 +256,7 @@ class Connection(HttpToolsProtocol):
             self.timeout_keep_alive_handler()
             return
         problem = late()
-        self._door.fleet.telemetry.requested(self._receiving.operation.path, problem.status, BODY_DEADLINE_S)
+        self._door.router.telemetry.requested(self._receiving.operation.path, problem.status, BODY_DEADLINE_S)
         self._receiving = None
         self._close_with(problem)
 

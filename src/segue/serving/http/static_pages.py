@@ -7,14 +7,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from segue.serving.deployment.variant_router import Fleet
+from segue.serving.deployment.variant_router import VariantRouter
 
 SHOWN = 24
 """Items on the demo shop's shelf."""
 _SAFE = "default-src 'self'; img-src data:; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'"
 
 
-def routes(fleet: Fleet, *, demo: bool = False) -> list[Route]:
+def routes(fleet: VariantRouter, *, demo: bool = False) -> list[Route]:
     """/segue.js always; the demo shop at / where it is asked for."""
     script = read("segue.js")
 
@@ -30,7 +30,7 @@ def routes(fleet: Fleet, *, demo: bool = False) -> list[Route]:
 
         async def shelf(request: Request) -> Response:
             # What a newcomer would be shown is a shelf that looks like the shop.
-            shown = fleet.lineup.live.engine.model.best([], SHOWN)
+            shown = fleet.deployment.live.engine.model.top_k([], SHOWN)
             return Response(msgspec.json.encode(shown), media_type="application/json")
 
         found += [Route("/", shop), Route("/demo/shelf", shelf)]

@@ -9,15 +9,15 @@ from typing import Literal
 import numpy as np
 
 from segue.data.catalog import PAD
-from segue.models.retrieval.retriever import Question, Retrieval
-from segue.serving.schemas.requests import Key
+from segue.models.retrieval.retriever import RetrievalQuery, Retriever
+from segue.serving.schemas.requests import HistoryKey
 
 _KEYS = 10_000
 _POPULAR = 1_000
 
 
 @dataclass(frozen=True)
-class Lasting:
+class FallbackList:
     """A list, and where it is from."""
 
     kind: Literal["last", "popular"]
@@ -25,32 +25,32 @@ class Lasting:
     scores_K: np.ndarray
 
 
-class LastLists:
+class FallbackLists:
     """The newest list of each of the people who asked last, and the one for somebody unknown. From any thread."""
 
-    def __init__(self, retrieval: Retrieval, keys: int = _KEYS) -> None:
+    def __init__(self, retrieval: Retriever, keys: int = _KEYS) -> None:
         """Scores once. ValueError as ``top_k``."""
         k = min(_POPULAR, retrieval.scorer.size)
-        items_BK, scores_BK = retrieval.best([Question(())], k)
-        self._popular = Lasting("popular", items_BK[0], scores_BK[0])
+        items_BK, scores_BK = retrieval.top_k([RetrievalQuery(())], k)
+        self._popular = FallbackList("popular", items_BK[0], scores_BK[0])
         self._keys = keys
-        self._lists: OrderedDict[Key, Lasting] = OrderedDict()
+        self._lists: OrderedDict[HistoryKey, FallbackList] = OrderedDict()
         self._lock = threading.Lock()
 
-    def keep(self, key: Key, items_K: np.ndarray, scores_K: np.ndarray) -> None:
+    def keep(self, key: HistoryKey, items_K: np.ndarray, scores_K: np.ndarray) -> None:
         """Remembers a list; the oldest one makes room."""
         with self._lock:
-            self._lists[key] = Lasting("last", items_K.copy(), scores_K.copy())
+            self._lists[key] = FallbackList("last", items_K.copy(), scores_K.copy())
             self._lists.move_to_end(key)
             if len(self._lists) > self._keys:
                 self._lists.popitem(last=False)
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: HistoryKey) -> None:
         """Drops a person's list."""
         with self._lock:
             self._lists.pop(key, None)
 
-    def find(self, key: Key | None, k: int, exclude: Sequence[int], allow: Sequence[int] | None) -> Lasting:
+    def find(self, key: HistoryKey | None, k: int, exclude: Sequence[int], allow: Sequence[int] | None) -> FallbackList:
         """At most k items of the person's last list that may still be shown, or of the popular ones where that leaves
         none."""
         with self._lock:
@@ -59,8 +59,8 @@ class LastLists:
         return found if found is not None and len(found.items_K) else _kept(self._popular, k, exclude, allow)
 
 
-def _kept(found: Lasting, k: int, exclude: Sequence[int], allow: Sequence[int] | None) -> Lasting:
+def _kept(found: FallbackList, k: int, exclude: Sequence[int], allow: Sequence[int] | None) -> FallbackList:
     keep = (found.items_K != PAD) & ~np.isin(found.items_K, np.asarray(exclude, dtype=np.int32))
     if allow is not None:
         keep &= np.isin(found.items_K, np.asarray(allow, dtype=np.int32))
-    return Lasting(found.kind, found.items_K[keep][:k], found.scores_K[keep][:k])
+    return FallbackList(found.kind, found.items_K[keep][:k], found.scores_K[keep][:k])

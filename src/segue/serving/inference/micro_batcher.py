@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from segue.serving.config import BatchingConfig
-from segue.serving.schemas.problems import later
+from segue.serving.schemas.problems import unavailable
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -27,7 +27,7 @@ _QUICK_MS = 5.0
 that wait for one interpreter, take longer than the answer delays whatever else the loop has to do."""
 
 
-class TooSlow(TimeoutError):  # noqa: N818 - said of the answer, not of the program
+class DeadlineExceeded(TimeoutError):  # noqa: N818 - said of the answer, not of the program
     """No answer within ``slow_ms``."""
 
 
@@ -39,7 +39,7 @@ class _Waiting(Generic[Q, A]):
     future: "asyncio.Future[A]"
 
 
-class Batcher(Generic[Q, A]):
+class MicroBatcher(Generic[Q, A]):
     """Asks ``work`` for the answers to all questions that wait, one batch after the other, never two at once: in a
     thread of its own, or, while its answers are quick, in the event loop of whoever asks.
 
@@ -90,7 +90,7 @@ class Batcher(Generic[Q, A]):
         """Whether whoever comes now is refused."""
         return len(self._queue) >= self.config.waiting or max(self.age_ms(), self.wait_ms()) > self.config.age_ms
 
-    async def ask(self, question: Q) -> A:
+    async def submit(self, question: Q) -> A:
         """The answer. Problem (503) where too much waits already; TooSlow where it takes too long; and whatever
         ``work`` said."""
         loop = asyncio.get_running_loop()
@@ -98,9 +98,9 @@ class Batcher(Generic[Q, A]):
         waiting = _Waiting(question, time.monotonic(), loop, future)
         with self._ready:
             if self._closing:
-                raise later("The server is stopping: ask again in a moment.")
+                raise unavailable("The server is stopping: ask again in a moment.")
             if self.busy:
-                raise later(f"{len(self._queue)} questions wait to be answered: ask again in a moment.")
+                raise unavailable(f"{len(self._queue)} questions wait to be answered: ask again in a moment.")
             self._queue.append(waiting)
             if self._quick:
                 self._turn_soon(loop)  # behind those who ask in this round of the loop: they are answered too
@@ -141,7 +141,7 @@ class Batcher(Generic[Q, A]):
                     self._sweep_due = loop
                     loop.call_later(oldest.since_s + slow_s - now, self._sweep)
                     return
-                oldest.future.set_exception(TooSlow())
+                oldest.future.set_exception(DeadlineExceeded())
             self._unanswered.popleft()
 
     def _turn_soon(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -214,4 +214,4 @@ def _settle(pairs: Sequence[tuple[_Waiting[Q, A], A | Exception]]) -> None:
 
 
 def _nobody(questions: Sequence[Any]) -> Sequence[Any]:
-    raise later("The server is stopping: ask again in a moment.")
+    raise unavailable("The server is stopping: ask again in a moment.")

@@ -14,28 +14,28 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.models.neural.gru_numpy import GruArrays
+from segue.models.neural.gru_numpy import NumpyGRU
 from segue.models.neural.neural_scorer import NeuralScorer
-from segue.models.retrieval.retriever import Retrieval
-from segue.serving.sessions.session_cache import Live, Sessions
+from segue.models.retrieval.retriever import Retriever
+from segue.serving.sessions.session_cache import SessionCache, SessionView
 
 
-class States:
+class RecurrentStates:
     """The encoder's states for histories, from what is kept with each of them."""
 
-    def __init__(self, network: NeuralScorer, encoder: GruArrays, sessions: Sessions) -> None:
+    def __init__(self, network: NeuralScorer, encoder: NumpyGRU, sessions: SessionCache) -> None:
         self._network = network
         self._encoder = encoder
         self._sessions = sessions
 
-    def hidden(self, histories: Sequence[Live | Sequence[int]]) -> np.ndarray:
+    def hidden(self, histories: Sequence[SessionView | Sequence[int]]) -> np.ndarray:
         """float32 [B, D]; zeros where nothing known has happened. Plain lists are read from scratch."""
         hidden_BD = np.zeros((len(histories), self._network.keys_VD.shape[1]), dtype=np.float32)
-        stepped: list[tuple[int, Live]] = []
+        stepped: list[tuple[int, SessionView]] = []
         scratch: list[tuple[int, list[int]]] = []
         for b, one in enumerate(histories):
-            known = [item for item in (one.items if isinstance(one, Live) else one) if item != PAD]
-            if isinstance(one, Live) and 0 < len(known) <= self._encoder.length:
+            known = [item for item in (one.items if isinstance(one, SessionView) else one) if item != PAD]
+            if isinstance(one, SessionView) and 0 < len(known) <= self._encoder.length:
                 stepped.append((b, one))
             elif known:
                 scratch.append((b, known))
@@ -49,7 +49,7 @@ class States:
             hidden_BD[[b for b, _ in stepped]] = self._step([live for _, live in stepped])
         return hidden_BD
 
-    def _step(self, lives: Sequence[Live]) -> np.ndarray:
+    def _step(self, lives: Sequence[SessionView]) -> np.ndarray:
         """float32 [B, D] of histories whose every known event is in the state, and the states kept."""
         news = Sequences.from_lists([item for item in live.items[live.read :] if item != PAD] for live in lives)
         state_LBD = self._advance(self._starts([live.state for live in lives]), news)
@@ -60,7 +60,7 @@ class States:
         return top_BD
 
     def _starts(self, states: Sequence[np.ndarray | None]) -> np.ndarray:
-        start_LBD = self._encoder.start(len(states))
+        start_LBD = self._encoder.initial_state(len(states))
         for b, state in enumerate(states):
             if state is not None:
                 start_LBD[:, b] = state
@@ -68,7 +68,7 @@ class States:
 
     def _advance(self, state_LBD: np.ndarray, news: Sequences) -> np.ndarray:
         """The states after some more events each; rows step together, the one with the most first."""
-        newest, vectors_ND = self._network.read(news)
+        newest, vectors_ND = self._network.encode(news)
         lengths = newest.lengths
         order = np.argsort(-lengths, kind="stable")
         offsets = (np.cumsum(lengths) - lengths)[order]
@@ -81,10 +81,10 @@ class States:
         return out_LBD
 
 
-def states(retrieval: Retrieval, sessions: Sessions) -> States | None:
+def recurrent_states(retrieval: Retriever, sessions: SessionCache) -> RecurrentStates | None:
     """For a model whose state steps; None for one that reads its newest events anew each time, as one does that looks
     at their times or contexts."""
     network = retrieval.network
-    if network is not None and isinstance(network.encoder, GruArrays) and network.sides.bare:
-        return States(network, network.encoder, sessions)
+    if network is not None and isinstance(network.encoder, NumpyGRU) and network.sides.is_empty:
+        return RecurrentStates(network, network.encoder, sessions)
     return None

@@ -9,17 +9,17 @@ import numpy as np
 
 from segue.data.catalog import PAD, Catalog
 from segue.models import artifact
-from segue.models.retrieval.product_quantization import WANTED_RECALL
-from segue.models.retrieval.retriever import Question, Retrieval
+from segue.models.retrieval.product_quantization import MIN_RECALL
+from segue.models.retrieval.retriever import RetrievalQuery, Retriever
 from segue.models.scorer import Scorer
-from segue.pipeline.persistence import restore
-from segue.serving.inference.served_pipeline import Shop
+from segue.pipeline.persistence import restore_saved_pipeline
+from segue.serving.inference.served_pipeline import PipelineService
 from segue.serving.schemas.requests import Recommendation
-from segue.serving.sessions.event_context import Circumstances
+from segue.serving.sessions.event_context import EventContextReader
 
 
 @dataclass(frozen=True)
-class Model:
+class ServedModel:
     """What answers: a scorer and the catalogue it was trained with."""
 
     version: str
@@ -28,27 +28,27 @@ class Model:
     titles: dict[str, str]
     exclude_seen: bool
     """What a request gets that does not say: the same as in the model's evaluation."""
-    shop: Shop | None = None
+    pipeline_service: PipelineService | None = None
     """Of a pipeline: its placements and their rules."""
-    circumstances: Circumstances | None = None
+    event_contexts: EventContextReader | None = None
     """What it learned from of events' contexts, if anything."""
 
     @classmethod
-    def open(cls, run: Path) -> "Model":
+    def open(cls, run: Path) -> "ServedModel":
         """Loads an artifact and lets it answer once. ValueError when it is none, or cannot score."""
         loaded = artifact.load(run)
         titles = {item: about.get("title") for item, about in loaded.items.items()}
-        scorer = restore(loaded)
+        scorer = restore_saved_pipeline(loaded)
         model = cls(
             version=loaded.version,
             scorer=scorer,
             catalog=loaded.catalog,
             titles={item: title for item, title in titles.items() if isinstance(title, str)},
             exclude_seen=loaded.about.get("exclude_seen", True) is not False,
-            shop=Shop.of(scorer, loaded),
-            circumstances=Circumstances.of(loaded.arrays),
+            pipeline_service=PipelineService.of(scorer, loaded),
+            event_contexts=EventContextReader.from_arrays(loaded.arrays),
         )
-        model.best([], 1)
+        model.top_k([], 1)
         return model
 
     @cached_property
@@ -57,25 +57,25 @@ class Model:
         return tuple(sorted(self.catalog.ids))
 
     @cached_property
-    def retrieval(self) -> Retrieval:
+    def retrieval(self) -> Retriever:
         """The scorer as it is served."""
-        return Retrieval(self.scorer)
+        return Retriever(self.scorer)
 
     def approximate(self) -> str:
         """Searches large catalogues through an index from now on, if it is good enough; a sentence about that."""
-        recall = self.retrieval.approximate()
+        recall = self.retrieval.enable_approximate()
         if recall is None:
             return f"Version {self.version} is answered exactly: its catalogue is not one that is searched by vectors."
         found = f"of version {self.version} finds {recall:.1%} of the true best 20"
-        if recall < WANTED_RECALL:
-            return f"The approximate search {found}, below {WANTED_RECALL:.0%}: it is answered exactly."
+        if recall < MIN_RECALL:
+            return f"The approximate search {found}, below {MIN_RECALL:.0%}: it is answered exactly."
         return f"The approximate search {found}."
 
-    def best(
+    def top_k(
         self, history: Sequence[int], k: int, *, exclude: Sequence[int] = (), allow: Sequence[int] | None = None
     ) -> list[Recommendation]:
         """The k best items after a history of indices, as in an evaluation."""
-        items_BK, best_BK = self.retrieval.best([Question(history, exclude, allow)], k)
+        items_BK, best_BK = self.retrieval.top_k([RetrievalQuery(history, exclude, allow)], k)
         return self.named(items_BK[0], best_BK[0])
 
     def named(self, items_K: np.ndarray, scores_K: np.ndarray) -> list[Recommendation]:

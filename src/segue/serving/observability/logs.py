@@ -10,14 +10,14 @@ FIELDS = frozenset({"operation", "status", "took_ms", "version", "variant", "tur
 """Everything a line may say besides its sentence."""
 
 
-def said(logger: logging.Logger, level: int, sentence: str, **fields: Any) -> None:
+def log_event(logger: logging.Logger, level: int, sentence: str, **fields: Any) -> None:
     """Logs a sentence with fields of the closed list; the sentence is ours and holds nothing that was sent."""
     assert fields.keys() <= FIELDS, f"{fields.keys() - FIELDS} may not be logged."
     if logger.isEnabledFor(level):
         logger.log(level, sentence, extra={"fields": fields})
 
 
-class JsonLines(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """One JSON object a record: time (UTC), level, logger, message, and the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -28,7 +28,7 @@ class JsonLines(logging.Formatter):
         return json.dumps({**head, "message": record.getMessage(), **fields})
 
 
-class Plain(logging.Formatter):
+class PlainFormatter(logging.Formatter):
     """The sentence, and the fields behind it as name=value."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -37,7 +37,7 @@ class Plain(logging.Formatter):
         return " ".join([record.getMessage(), *(f"{name}={value}" for name, value in fields.items())])
 
 
-def start(*, as_json: bool, requests: bool = False, stream: TextIO | None = None) -> logging.Logger:
+def configure_logging(*, as_json: bool, requests: bool = False, stream: TextIO | None = None) -> logging.Logger:
     """Sends the server's log to a stream (standard error), and each request too where that is asked; its logger.
 
     A stream that cannot be written to loses lines, never requests.
@@ -46,7 +46,7 @@ def start(*, as_json: bool, requests: bool = False, stream: TextIO | None = None
     for old in list(logger.handlers):
         logger.removeHandler(old)
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonLines() if as_json else Plain())
+    handler.setFormatter(JsonFormatter() if as_json else PlainFormatter())
     logger.addHandler(handler)
     logger.propagate = False
     logger.setLevel(logging.INFO)

@@ -11,7 +11,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 _SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
-class Telemetry:
+class Metrics:
     """One server's counters, in a registry of their own: two servers in one process do not share them."""
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class Telemetry:
             self._shadow_seconds.observe(seconds)
             self._overlap.observe(overlap)
 
-    def at_work(self, roles: Mapping[str, str]) -> None:
+    def set_deployed(self, roles: Mapping[str, str]) -> None:
         """Says which version has which role; what was said before is forgotten."""
         self._roles = dict(roles)
         self._model.clear()
@@ -94,7 +94,7 @@ class Telemetry:
             self._model.labels(role, version).set(1)
 
 
-def together(text: bytes, others: Sequence[tuple[str, bytes]]) -> bytes:
+def merge_metrics(text: bytes, others: Sequence[tuple[str, bytes]]) -> bytes:
     """The counters of several processes as one text, each with the number of its process as ``worker``, 0 for this one;
     where there are no others, the text as it is."""
     if not others:

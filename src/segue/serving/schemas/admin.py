@@ -21,16 +21,16 @@ class PromoteRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """It is asked too, and nobody sees its answers."""
 
 
-class Nothing(Struct, forbid_unknown_fields=True):
+class EmptyRequest(Struct, forbid_unknown_fields=True):
     """A request that says nothing: {}."""
 
 
-class ModelsAnswer(Struct):
+class ModelsResponse(Struct):
     """Which version has which role, and what the last change came to."""
 
     roles: dict[str, str]
     shares: dict[str, float]
-    said: str = ""
+    message: str = ""
 
 
 class StoredEvent(Struct, omit_defaults=True):
@@ -46,17 +46,17 @@ class StoredEvent(Struct, omit_defaults=True):
     context: dict[str, Any] = {}
 
 
-class PersonAnswer(Struct):
+class UserEventsResponse(Struct):
     """Everything that is kept of a person, oldest first."""
 
     user_id: str
     events: list[StoredEvent]
 
 
-class Receipt(Struct):
+class ErasureReceipt(Struct):
     """What an erasure took away. It does not name the person: ``person`` is the keyed digest on the server's list."""
 
-    person: str
+    user_digest: str
     time_us: int
     events: int
     sessions: int
@@ -77,7 +77,7 @@ class ItemOut(Struct, omit_defaults=True):
     title: str | None = None
 
 
-class ItemsAnswer(Struct, omit_defaults=True):
+class ItemsResponse(Struct, omit_defaults=True):
     """A page of the catalogue, sorted by id; ``after`` names where the next one begins."""
 
     items: list[ItemOut]
@@ -85,7 +85,7 @@ class ItemsAnswer(Struct, omit_defaults=True):
     after: str | None = None
 
 
-class Rate(Struct):
+class RateEstimate(Struct):
     """A value with its 95 % interval; nothing where there is nothing to estimate it from."""
 
     value: float | None
@@ -93,47 +93,47 @@ class Rate(Struct):
     high: float | None = None
 
 
-class Cell(Struct):
+class ReportCell(Struct):
     """Lists of one place, variant and version, and what came of them."""
 
     placement: str
     variant: str
     version: str
     lists: int
-    people: int
+    users: int
     clicked: int
     """Lists of which at least one item was clicked."""
     purchases: int
     value: float
-    ctr: Rate
+    ctr: RateEstimate
     """Clicked lists a list; people, not lists, are taken as independent."""
-    purchase_rate: Rate
+    purchase_rate: RateEstimate
 
 
-class Experiment(Struct):
+class ExperimentReport(Struct):
     """One split of people between two versions."""
 
     name: str
-    people: dict[str, int]
+    users: dict[str, int]
     expected: dict[str, float]
     sample_ratio_p: float
     sound: bool
     """False where the split is not what it should be: then nothing below is worth anything."""
-    ctr_difference: Rate
+    ctr_difference: RateEstimate
     """Of the canary above the live version."""
-    purchase_difference: Rate
+    purchase_difference: RateEstimate
     preferred: dict[str, int]
     """People by the team whose items they clicked more, in interleaved lists: live, canary, tie."""
-    preference: Rate
+    preference: RateEstimate
     """The canary's share of the people who had a preference."""
     preference_p: float
 
 
-class ReportAnswer(Struct):
+class ReportResponse(Struct):
     """Lists, clicks and purchases of the last days."""
 
     days: float
-    cells: list[Cell]
-    experiments: list[Experiment]
+    cells: list[ReportCell]
+    experiments: list[ExperimentReport]
     lost: int = 0
     """Lists and events that were not measured because too many waited."""

@@ -22,7 +22,7 @@ class Problem(ValueError):  # noqa: N818 - the word of RFC 9457
         return ProblemBody(title=HTTPStatus(self.status).phrase, status=self.status, detail=self.detail)
 
 
-def later(detail: str) -> Problem:
+def unavailable(detail: str) -> Problem:
     """503: nothing is wrong with the request, and trying again is worth while."""
     return Problem(503, detail, {"Retry-After": "1"})
 
@@ -33,7 +33,7 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _MESSAGE = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 
 
-def unreadable(error: Exception) -> Problem:
+def invalid_body(error: Exception) -> Problem:
     """What a body that could not be decoded is answered with: 400 for what is no JSON, 422 for a wrong shape."""
     if isinstance(error, RecursionError):
         return Problem(400, "The body is nested too deeply to be a request.")

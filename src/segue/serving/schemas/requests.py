@@ -58,7 +58,7 @@ class EventBatch(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """How much the acknowledgement must be worth; where it is absent, as the server was told."""
 
 
-class EventsAnswer(Struct):
+class EventsResponse(Struct):
     """What became of the events. ``durability`` names what the acknowledgement is worth."""
 
     accepted: int
@@ -99,7 +99,7 @@ class SimilarRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     k: K = 10
 
 
-class Reason(Struct, omit_defaults=True, gc=False):
+class Explanation(Struct, omit_defaults=True, gc=False):
     """Why an item is in a list."""
 
     en: str
@@ -133,11 +133,11 @@ class Recommendation(Struct, omit_defaults=True, gc=False):
     two versions, the one that chose it."""
     propensity: float = 1.0
     """Of a pipeline that explores: the probability with which the item came to this place."""
-    reason: Reason | None = None
+    reason: Explanation | None = None
     """Where the request asked for it."""
 
 
-class RecommendAnswer(Struct, omit_defaults=True, gc=False):
+class RecommendResponse(Struct, omit_defaults=True, gc=False):
     """A list of at most k items: fewer only where fewer are allowed."""
 
     recommendation_id: str
@@ -172,7 +172,7 @@ class ProblemBody(Struct, omit_defaults=True):
     type: str = "about:blank"
 
 
-def decode(kind: Any, body: bytes) -> Any:
+def decode_request(kind: Any, body: bytes) -> Any:
     """The request in ``body``. msgspec.ValidationError for a wrong shape, msgspec.DecodeError for what is no JSON.
 
     A count may be written 10.0: to JSON that is the number 10, and some languages know no other way.
@@ -197,8 +197,8 @@ def _whole(body: bytes) -> bytes | None:
 def decode_events(body: bytes) -> EventBatch:
     """The events of a request that holds one event, or {"events": [...]}; errors as ``decode``."""
     if _SHAPE.decode(body).events is msgspec.UNSET:
-        return EventBatch([decode(EventIn, body)])
-    batch: EventBatch = decode(EventBatch, body)
+        return EventBatch([decode_request(EventIn, body)])
+    batch: EventBatch = decode_request(EventBatch, body)
     return batch
 
 
@@ -214,5 +214,5 @@ _DECODERS = {
     kind: msgspec.json.Decoder(kind) for kind in (EventIn, EventBatch, RecommendRequest, SimilarRequest, NextRequest)
 }
 
-Key = tuple[str, str]
+HistoryKey = tuple[str, str]
 """("user_id" or "session_id", the id): a user and a session of one name are two."""

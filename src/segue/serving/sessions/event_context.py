@@ -12,34 +12,34 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from segue.data.features.cell_casting import row_of
-from segue.data.features.column_types import Kind
+from segue.data.features.cell_casting import cast_row
+from segue.data.features.column_types import ColumnType
 from segue.serving.schemas.requests import EventIn
 from segue.serving.store.event import Event
 
-Told = Mapping[str, Any]
+ContextValues = Mapping[str, Any]
 """Column -> cell; a column that is missing is not known."""
-NOTHING: Told = MappingProxyType({})
+NO_CONTEXT: ContextValues = MappingProxyType({})
 FIELDS = ("user_id", "session_id", "item_id", "event", "value")
 """Columns of a log that are an event's own fields; any other stands in its context."""
 _SHARED = 1 << 16
 """Rows that later events may share. Where more differ, those of before live as long as their events do."""
 
 
-class Circumstances:
+class EventContextReader:
     """Of events, the columns that a model learned from; equal rows are one object. From any thread."""
 
-    def __init__(self, kinds: Mapping[str, Kind]) -> None:
+    def __init__(self, kinds: Mapping[str, ColumnType]) -> None:
         self.kinds = dict(kinds)
-        self._rows: dict[tuple[Any, ...], Told] = {}
+        self._rows: dict[tuple[Any, ...], ContextValues] = {}
 
     @classmethod
-    def of(cls, arrays: Mapping[str, np.ndarray]) -> "Circumstances | None":
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "EventContextReader | None":
         """What a model, or any model in a pipeline or an ensemble, learned from; None where that is nothing.
 
         ValueError where two of them take one column differently.
         """
-        kinds: dict[str, Kind] = {}
+        kinds: dict[str, ColumnType] = {}
         for key in sorted(arrays):
             if f".{key}".endswith(".contexts.columns"):
                 for name, kind, _ in json.loads(arrays[key].tobytes()):
@@ -50,20 +50,20 @@ class Circumstances:
                         )
         return cls(kinds) if kinds else None
 
-    def of_stored(self, event: Event) -> Told:
+    def from_stored(self, event: Event) -> ContextValues:
         """Of an event in the log."""
         return self._told(msgspec.json.decode(event.context), event, event.time_us)
 
-    def of_sent(self, sent: EventIn, time_us: int) -> Told:
+    def from_request(self, sent: EventIn, time_us: int) -> ContextValues:
         """Of an event that came with a question, and is in no log yet."""
         return self._told(sent.context, sent, time_us)
 
-    def _told(self, context: Mapping[str, Any], event: Event | EventIn, time_us: int) -> Told:
+    def _told(self, context: Mapping[str, Any], event: Event | EventIn, time_us: int) -> ContextValues:
         values = {**context, **{name: getattr(event, name) for name in FIELDS}, "timestamp": time_us}
         asked = tuple((type(values.get(name)), values.get(name)) for name in self.kinds)
         found = self._rows.get(asked)
         if found is None:
             if len(self._rows) >= _SHARED:
                 self._rows = {}
-            found = self._rows[asked] = row_of(values, self.kinds) or NOTHING
+            found = self._rows[asked] = cast_row(values, self.kinds) or NO_CONTEXT
         return found

@@ -1,13 +1,13 @@
 """Whose history a request asks for."""
 
 from segue.serving.schemas.problems import Problem
-from segue.serving.schemas.requests import Key, NextRequest, RecommendRequest
+from segue.serving.schemas.requests import HistoryKey, NextRequest, RecommendRequest
 
 
-def check(request: RecommendRequest) -> None:
+def check_request(request: RecommendRequest) -> None:
     """Problem (422) for a request that asks for more than one history; gives its event the request's person."""
     one_history(request)
-    event, key = request.event, key_of(request)
+    event, key = request.event, history_key(request)
     if event is None or key is None:
         return
     name, value = key
@@ -23,7 +23,7 @@ def one_history(request: RecommendRequest | NextRequest) -> None:
         raise Problem(422, f"{' and '.join(given)} name different histories: give one of them.")
 
 
-def key_of(request: RecommendRequest | NextRequest) -> Key | None:
+def history_key(request: RecommendRequest | NextRequest) -> HistoryKey | None:
     """Whose stored history is asked for, if anybody's."""
     if request.user_id is not None:
         return "user_id", request.user_id

@@ -11,9 +11,9 @@ import numpy as np
 
 from segue.data.catalog import Catalog
 from segue.serving.config import SessionsConfig
-from segue.serving.schemas.requests import Key
-from segue.serving.sessions.event_context import NOTHING, Circumstances, Told
-from segue.serving.store.event_reader import Reading, Stored
+from segue.serving.schemas.requests import HistoryKey
+from segue.serving.sessions.event_context import NO_CONTEXT, ContextValues, EventContextReader
+from segue.serving.store.event_reader import EventReader, StoredEventRow
 
 
 class _Recent:
@@ -29,12 +29,12 @@ class _Recent:
 
     def __init__(self, *, told: bool) -> None:
         self.times, self.seqs, self.items = array("q"), array("q"), array("i")
-        self.told: list[Told] | None = [] if told else None
+        self.told: list[ContextValues] | None = [] if told else None
         self.state: np.ndarray | None = None
         self.read = 0
         self.revision = 0
 
-    def add(self, time_us: int, seq: int, item: int, told: Told, length: int) -> None:
+    def add(self, time_us: int, seq: int, item: int, told: ContextValues, length: int) -> None:
         """Puts an event in its place; one that is there already, or too old to be kept, changes nothing."""
         place = len(self.times)
         if place and (self.times[-1], self.seqs[-1]) >= (time_us, seq):
@@ -59,7 +59,7 @@ class _Recent:
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class SessionView:
     """A history at one moment, and the state that a model has made of its first ``read`` events."""
 
     items: list[int]
@@ -69,11 +69,11 @@ class Live:
     recent: _Recent
     times: list[int]
     """When each of the items was, UTC microseconds."""
-    told: list[Told] | None
+    told: list[ContextValues] | None
     """Under which circumstances, where the model learned from such."""
 
 
-class Sessions:
+class SessionCache:
     """Histories as item indices (PAD where the catalogue does not know an item), for one catalogue.
 
     Safe to use from several threads: the writer adds, anyone asks. A key that is not in memory is not added to; it
@@ -82,26 +82,26 @@ class Sessions:
 
     def __init__(
         self,
-        store: Reading,
+        store: EventReader,
         catalog: Catalog,
         config: SessionsConfig | None = None,
         *,
-        circumstances: Circumstances | None = None,
+        circumstances: EventContextReader | None = None,
     ) -> None:
         """``circumstances`` are those of the model that is to answer (``Model.circumstances``)."""
         self._store = store
         self._circumstances = circumstances
         self._catalog = catalog
         self._config = config or SessionsConfig()
-        self._recent: OrderedDict[Key, _Recent] = OrderedDict()
+        self._recent: OrderedDict[HistoryKey, _Recent] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._recent)
 
-    def add(self, stored: Sequence[Stored]) -> None:
+    def add(self, stored: Sequence[StoredEventRow]) -> None:
         """Takes up what was just committed."""
-        items = self._catalog.index(one.event.item_id for one in stored).tolist()
+        items = self._catalog.to_indices(one.event.item_id for one in stored).tolist()
         with self._lock:
             for one, item in zip(stored, items, strict=True):
                 told = None
@@ -111,11 +111,11 @@ class Sessions:
                         told = self._told(one) if told is None else told
                         recent.add(one.event.time_us, one.seq, item, told, self._config.length)
 
-    def history(self, key: Key) -> list[int]:
+    def history(self, key: HistoryKey) -> list[int]:
         """The newest events of a key, oldest first; empty for somebody unknown."""
-        return self.live(key).items
+        return self.view(key).items
 
-    def live(self, key: Key) -> Live:
+    def view(self, key: HistoryKey) -> SessionView:
         """The newest events of a key, and what ``keep`` kept of them."""
         # The store is read under the lock: an event that is committed meanwhile is either read, or added after.
         with self._lock:
@@ -129,37 +129,37 @@ class Sessions:
                     self._recent.popitem(last=False)
             items, times = recent.items.tolist(), recent.times.tolist()
             told = None if recent.told is None else recent.told.copy()
-            return Live(items, recent.state, recent.read, recent.revision, recent, times, told)
+            return SessionView(items, recent.state, recent.read, recent.revision, recent, times, told)
 
-    def later(self, time_us: int, seq: int, limit: int) -> list[Stored]:
+    def events_after(self, time_us: int, seq: int, limit: int) -> list[StoredEventRow]:
         """See ``Store.later``."""
-        return self._store.later(time_us, seq, limit)
+        return self._store.events_after(time_us, seq, limit)
 
-    def at_hand(self, key: Key) -> list[int]:
+    def cached(self, key: HistoryKey) -> list[int]:
         """The history of a key if it is in memory; nothing else is looked at."""
         with self._lock:
             recent = self._recent.get(key)
             return [] if recent is None else recent.items.tolist()
 
-    def keep(self, live: Live, state: np.ndarray) -> None:
+    def keep(self, live: SessionView, state: np.ndarray) -> None:
         """Keeps the state of a whole history, unless the history has changed in the middle meanwhile. It is
         forgotten with the history."""
         with self._lock:
             if live.recent.revision == live.revision:
                 live.recent.state, live.recent.read = state, len(live.items)
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: HistoryKey) -> None:
         """Drops a key; whoever asks for it next finds what the store still has."""
         with self._lock:
             self._recent.pop(key, None)
 
-    def _load(self, key: Key) -> _Recent:
+    def _load(self, key: HistoryKey) -> _Recent:
         recent = _Recent(told=self._circumstances is not None)
         stored = self._store.newest(*key, self._config.length)
-        items = self._catalog.index(one.event.item_id for one in stored).tolist()
+        items = self._catalog.to_indices(one.event.item_id for one in stored).tolist()
         for one, item in zip(stored, items, strict=True):
             recent.add(one.event.time_us, one.seq, item, self._told(one), self._config.length)
         return recent
 
-    def _told(self, one: Stored) -> Told:
-        return NOTHING if self._circumstances is None else self._circumstances.of_stored(one.event)
+    def _told(self, one: StoredEventRow) -> ContextValues:
+        return NO_CONTEXT if self._circumstances is None else self._circumstances.from_stored(one.event)

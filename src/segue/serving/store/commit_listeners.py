@@ -3,42 +3,42 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from segue.serving.schemas.requests import Key
-from segue.serving.store.event_reader import Stored
+from segue.serving.schemas.requests import HistoryKey
+from segue.serving.store.event_reader import StoredEventRow
 
 
-class Follower(Protocol):
+class CommitListener(Protocol):
     """Other processes that answer from histories of their own; each call returns when they have taken it up."""
 
-    def hear(self, stored: Sequence[Stored]) -> None: ...
+    def on_commit(self, stored: Sequence[StoredEventRow]) -> None: ...
 
-    def forget(self, keys: Sequence[Key]) -> None: ...
+    def on_erase(self, keys: Sequence[HistoryKey]) -> None: ...
 
-    def look(self) -> None: ...
+    def on_reload(self) -> None: ...
 
 
-class Audience:
+class CommitListeners:
     """The writer tells it of every commit."""
 
     def __init__(self) -> None:
-        self._listening: tuple[Callable[[Sequence[Stored]], None], ...] = ()
-        self.follower: Follower | None = None
+        self._listening: tuple[Callable[[Sequence[StoredEventRow]], None], ...] = ()
+        self.follower: CommitListener | None = None
         """Other processes, where there are any."""
 
-    def invite(self, listeners: Sequence[Callable[[Sequence[Stored]], None]]) -> None:
+    def set_listeners(self, listeners: Sequence[Callable[[Sequence[StoredEventRow]], None]]) -> None:
         """Replaces everybody who hears in this process: another lineup is at work, and other processes may look."""
         self._listening = tuple(listeners)
         if self.follower is not None:
-            self.follower.look()
+            self.follower.on_reload()
 
-    def hear(self, stored: Sequence[Stored]) -> None:
+    def on_commit(self, stored: Sequence[StoredEventRow]) -> None:
         """Tells them all."""
         for listener in self._listening:
             listener(stored)
         if self.follower is not None and stored:
-            self.follower.hear(stored)
+            self.follower.on_commit(stored)
 
-    def forget(self, keys: Sequence[Key]) -> None:
+    def on_erase(self, keys: Sequence[HistoryKey]) -> None:
         """Tells other processes that people were erased."""
         if self.follower is not None:
-            self.follower.forget(keys)
+            self.follower.on_erase(keys)

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 
-class Directory:
+class DataDirectory:
     """Holds a directory's lock until ``release``, or until the process ends, however it ends.
 
     The kernel drops the lock with the process, so that nothing has to be cleaned up after a crash; the process

@@ -43,11 +43,11 @@ class Event(Struct, frozen=True, array_like=True):
 _ENCODE = msgspec.json.Encoder(order="sorted").encode
 
 
-def accept(sent: EventIn, now_us: int) -> Event:
+def validate_event(sent: EventIn, now_us: int) -> Event:
     """The event to store for what a client sent. Problem (422) for nobody's event and for an impossible time."""
     if sent.user_id is None and sent.session_id is None:
         raise Problem(422, "The event belongs to nobody: give user_id, session_id or both.")
-    time_us = None if sent.timestamp is None else moment(sent, now_us)
+    time_us = None if sent.timestamp is None else event_time_us(sent, now_us)
     about = sent.context
     if sent.recommendation_id is not None:
         about = {**about, RECOMMENDATION: sent.recommendation_id}
@@ -66,7 +66,7 @@ def accept(sent: EventIn, now_us: int) -> Event:
     )
 
 
-def moment(sent: EventIn, now_us: int) -> int:
+def event_time_us(sent: EventIn, now_us: int) -> int:
     """When a client's event happened, UTC microseconds: now where it does not say. Problem (422) for an impossible
     time."""
     return now_us if sent.timestamp is None else _micros(sent.timestamp, now_us)

@@ -14,7 +14,7 @@ from msgspec.structs import astuple
 
 from segue.serving.schemas.problems import Problem
 from segue.serving.store.event import Event
-from segue.serving.store.event_reader import Reading, Stored, checked
+from segue.serving.store.event_reader import EventReader, StoredEventRow, verify_row
 from segue.serving.store.sqlite import COLUMNS, FORMAT, check_sqlite, connect
 
 CHECKED_ROWS = 50_000
@@ -29,7 +29,7 @@ _INDEXES = {
 
 
 @dataclass(frozen=True)
-class Receipt:
+class AppendResult:
     """What became of one request's events."""
 
     accepted: int
@@ -37,7 +37,7 @@ class Receipt:
 
 
 @dataclass(frozen=True)
-class Erased:
+class ErasedCounts:
     """What an erasure took out of the log."""
 
     events: int
@@ -47,7 +47,7 @@ class Erased:
     """Whether the bytes are gone from the file as well."""
 
 
-class Store(Reading):
+class EventStore(EventReader):
     """Events by arrival; each (source, event_id) once, for ever."""
 
     def __init__(self, path: Path) -> None:
@@ -71,15 +71,15 @@ class Store(Reading):
 
     def append(
         self, batches: Sequence[Sequence[Event]], *, force: bool = True
-    ) -> tuple[list[Receipt | Problem], list[Stored]]:
+    ) -> tuple[list[AppendResult | Problem], list[StoredEventRow]]:
         """Stores whole requests in one transaction, forced to disk before this returns, together with all earlier ones;
         without ``force`` only handed to the operating system, which keeps it if this process dies.
 
         A request is stored completely or, when one of its ids is taken by another body, not at all: its place then
         holds a Problem (409). Also returns what is new. Raises apsw.Error when nothing could be stored.
         """
-        outcomes: list[Receipt | Problem] = []
-        stored: list[Stored] = []
+        outcomes: list[AppendResult | Problem] = []
+        stored: list[StoredEventRow] = []
         next_seq = self._next_seq
         self._forcing(force)
         try:
@@ -92,11 +92,11 @@ class Store(Reading):
                 if isinstance(fresh, Problem):
                     outcomes.append(fresh)
                     continue
-                new = [Stored(next_seq + i, event) for i, event in enumerate(fresh)]
+                new = [StoredEventRow(next_seq + i, event) for i, event in enumerate(fresh)]
                 self._write.executemany(_INSERT, (_row(one) for one in new))
                 next_seq += len(new)
                 stored += new
-                outcomes.append(Receipt(len(new), len(batch) - len(new)))
+                outcomes.append(AppendResult(len(new), len(batch) - len(new)))
             self._write.execute("COMMIT")
         except BaseException:
             if self._write.in_transaction:
@@ -128,7 +128,7 @@ class Store(Reading):
                 )
         return list(fresh.values())
 
-    def erase(self, user_id: str, *, until_us: int = 2**62) -> Erased:
+    def erase(self, user_id: str, *, until_us: int = 2**62) -> ErasedCounts:
         """Takes a person out of the log, with the events of the person's sessions that name nobody else, and rewrites
         the file: no byte of them stays in it. Takes as long as copying the log.
 
@@ -145,7 +145,7 @@ class Store(Reading):
                 for session in sessions:
                     self._write.execute(f"{delete} session_id = ? AND user_id IS NULL", (until_us, session))
                     count += self._write.changes()
-        return Erased(count, sessions, self.compact())
+        return ErasedCounts(count, sessions, self.compact())
 
     def compact(self) -> bool:
         """Rewrites the file without what was deleted, whose bytes stay in freed pages until then; False where another
@@ -155,7 +155,7 @@ class Store(Reading):
         return not busy
 
     @property
-    def loose(self) -> bool:
+    def unsynced(self) -> bool:
         """Whether something was stored that is not forced to disk yet."""
         return self._loose
 
@@ -195,7 +195,7 @@ class Store(Reading):
             try:
                 for row in self._write.execute(f"SELECT {COLUMNS} FROM events WHERE seq > ? ORDER BY seq", (last,)):
                     last = row[0]
-                    if checked(row) is None:
+                    if verify_row(row) is None:
                         yield last
                 return
             except UnicodeDecodeError:
@@ -207,14 +207,14 @@ _INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
 _BODY = "SELECT body FROM events WHERE source = ? AND event_id = ?"
 
 
-def _row(stored: Stored) -> tuple[object, ...]:
+def _row(stored: StoredEventRow) -> tuple[object, ...]:
     return (stored.seq, *astuple(stored.event), stored.event.checksum(stored.seq))
 
 
 _IMPORT_CHUNK = 5_000
 
 
-def import_events(store: Store, events: Iterable[Event]) -> Receipt:
+def import_events(store: EventStore, events: Iterable[Event]) -> AppendResult:
     """Stores a log's events, chunk by chunk, while no server runs on the store; safe to repeat.
 
     Problem when an id is taken by another body; the chunks before it stay.
@@ -227,4 +227,4 @@ def import_events(store: Store, events: Iterable[Event]) -> Receipt:
             raise outcome
         accepted += outcome.accepted
         duplicates += outcome.duplicates
-    return Receipt(accepted, duplicates)
+    return AppendResult(accepted, duplicates)

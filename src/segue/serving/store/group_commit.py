@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 import apsw
 
-from segue.serving.schemas.problems import later
+from segue.serving.schemas.problems import unavailable
 from segue.serving.store.event import Event
-from segue.serving.store.event_reader import Stored
-from segue.serving.store.event_store import Receipt, Store
+from segue.serving.store.event_reader import StoredEventRow
+from segue.serving.store.event_store import AppendResult, EventStore
 
 _MAX_WAITING = 4096
 _MAX_GROUP = 4096
@@ -23,11 +23,11 @@ _FORCE_S = 0.5
 _FINAL = {apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC}
 
 T = TypeVar("T")
-Waiting = tuple[Sequence[Event], "Future[Receipt]", bool]
+Waiting = tuple[Sequence[Event], "Future[AppendResult]", bool]
 """Events, who waits for them, and whether they must be on disk first."""
 
 
-class Writer:
+class GroupCommitWriter:
     """The only one who writes to a store.
 
     ``on_commit`` is called in the writer's thread with what a commit added, before anyone hears of it: whoever was
@@ -35,11 +35,11 @@ class Writer:
     again; after a failed fsync never, because the system may have dropped what it could not write.
     """
 
-    def __init__(self, store: Store, on_commit: Callable[[Sequence[Stored]], None]) -> None:
+    def __init__(self, store: EventStore, on_commit: Callable[[Sequence[StoredEventRow]], None]) -> None:
         self._store = store
         self._on_commit = on_commit
         self._queue: queue.Queue[Waiting | None] = queue.Queue(_MAX_WAITING)
-        self._jobs: deque[tuple[Callable[[Store], Any], Future[Any]]] = deque()
+        self._jobs: deque[tuple[Callable[[EventStore], Any], Future[Any]]] = deque()
         self._door = threading.Lock()
         self._closing = False
         self.writable = True
@@ -48,24 +48,26 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="segue-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, events: Sequence[Event], *, force: bool = True) -> "Future[Receipt]":
+    def submit(self, events: Sequence[Event], *, force: bool = True) -> "Future[AppendResult]":
         """Stores a request's events, all or none; the future holds the receipt once they are on disk, or without
         ``force`` once they are with the operating system, which forces them to disk within a second.
 
         Raises Problem: 503 when too many wait already or the server stops. The future raises Problem: 409 when an id is
         taken by another body, 503 when the log cannot be written.
         """
-        future: Future[Receipt] = Future()
+        future: Future[AppendResult] = Future()
         with self._door:
             if self._closing:
-                raise later("The server is stopping: send the events again in a moment.")
+                raise unavailable("The server is stopping: send the events again in a moment.")
             try:
                 self._queue.put_nowait((events, future, force))
             except queue.Full:
-                raise later(f"{_MAX_WAITING} requests wait to be stored: send the events again in a moment.") from None
+                raise unavailable(
+                    f"{_MAX_WAITING} requests wait to be stored: send the events again in a moment."
+                ) from None
         return future
 
-    def run(self, job: Callable[[Store], T]) -> "Future[T]":
+    def run(self, job: Callable[[EventStore], T]) -> "Future[T]":
         """Does something with the store between two commits, as nobody else may write; the future holds its result.
 
         Raises Problem (503) as ``submit``.
@@ -130,21 +132,21 @@ class Writer:
         return group
 
     def _commit(self, group: list[Waiting]) -> None:
-        outcomes: Sequence[Receipt | Exception]
+        outcomes: Sequence[AppendResult | Exception]
         try:
             if self._final:
-                raise later(_BROKEN)
+                raise unavailable(_BROKEN)
             force = self._force(group)
             outcomes, stored = self._store.append([events for events, _, _ in group], force=force)
             self.writable = True
-            if not self._store.loose:
+            if not self._store.unsynced:
                 self._loose_since_s = None
             elif self._loose_since_s is None:
                 self._loose_since_s = time.monotonic()
             self._on_commit(stored)
         except apsw.Error as error:
             self._failed(error)
-            outcomes = [later(_BROKEN if self._final else _REFUSED)] * len(group)
+            outcomes = [unavailable(_BROKEN if self._final else _REFUSED)] * len(group)
         except Exception as error:  # the thread must outlive anything, and every waiter must hear of it
             outcomes = [error] * len(group)
         for (_, future, _), outcome in zip(group, outcomes, strict=True):
@@ -164,7 +166,7 @@ class Writer:
                 future.set_result(job(self._store))
             except apsw.Error as error:
                 self._failed(error)
-                future.set_exception(later(_BROKEN if self._final else _REFUSED))
+                future.set_exception(unavailable(_BROKEN if self._final else _REFUSED))
             except Exception as error:  # the thread must outlive anything
                 future.set_exception(error)
 

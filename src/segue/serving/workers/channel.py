@@ -16,7 +16,7 @@ _HEAD = struct.Struct(">I")
 _BUFFER = 1 << 22
 
 
-class Line:
+class MessageChannel:
     """One end of a socket pair. Anybody may send; one thread receives."""
 
     def __init__(self, end: socket.socket) -> None:
@@ -59,7 +59,7 @@ class Line:
         return bytes(got)
 
 
-class Calls:
+class PendingReplies:
     """Questions on a line whose answers are awaited, by number."""
 
     def __init__(self) -> None:

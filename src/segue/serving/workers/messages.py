@@ -9,14 +9,14 @@ from typing import TypeVar
 from msgspec import Struct
 
 from segue.serving.config import ServingConfig, SessionsConfig
-from segue.serving.schemas.requests import Durability, EventIn, Key, RecommendAnswer
-from segue.serving.store.event_reader import Stored
+from segue.serving.schemas.requests import Durability, EventIn, HistoryKey, RecommendResponse
+from segue.serving.store.event_reader import StoredEventRow
 
 STUCK_S = 5
 """Whoever does not read for so long is gone."""
 
 
-class Hello(Struct, tag=True):
+class StartWorker(Struct, tag=True):
     """Keeper: what a branch is to serve."""
 
     run: str
@@ -27,7 +27,7 @@ class Hello(Struct, tag=True):
     sessions: SessionsConfig
 
 
-class Store(Struct, tag=True):
+class AppendEvents(Struct, tag=True):
     """Branch: events to be stored."""
 
     number: int
@@ -35,7 +35,7 @@ class Store(Struct, tag=True):
     durability: Durability | None
 
 
-class Accepted(Struct, tag=True):
+class EventsAppended(Struct, tag=True):
     """Keeper: they are stored."""
 
     number: int
@@ -43,7 +43,7 @@ class Accepted(Struct, tag=True):
     duplicates: int
 
 
-class Refused(Struct, tag=True):
+class RequestRefused(Struct, tag=True):
     """Keeper: they are not."""
 
     number: int
@@ -52,36 +52,36 @@ class Refused(Struct, tag=True):
     headers: dict[str, str]
 
 
-class Committed(Struct, tag=True):
+class EventsCommitted(Struct, tag=True):
     """Keeper: what a commit added; whoever waits for it is told only behind the branches' ``Done``."""
 
     number: int
-    stored: list[Stored]
+    stored: list[StoredEventRow]
 
 
-class Forget(Struct, tag=True):
+class EraseKeys(Struct, tag=True):
     """Keeper: people who were erased."""
 
     number: int
-    keys: list[Key]
+    keys: list[HistoryKey]
 
 
-class Done(Struct, tag=True):
+class Ack(Struct, tag=True):
     """Branch: a commit, or an erasure, is taken up."""
 
     number: int
 
 
-class Shown(Struct, tag=True):
+class RecordImpression(Struct, tag=True):
     """Branch: a list that was sent."""
 
-    answer: RecommendAnswer
+    answer: RecommendResponse
     placement: str | None
-    key: Key | None
+    key: HistoryKey | None
     experiment: str | None
 
 
-class Ask(Struct, tag=True):
+class ForwardedRequest(Struct, tag=True):
     """Branch: a request that only the keeper can answer."""
 
     number: int
@@ -91,7 +91,7 @@ class Ask(Struct, tag=True):
     body: bytes
 
 
-class Page(Struct, tag=True):
+class ForwardedResponse(Struct, tag=True):
     """Keeper: its answer."""
 
     number: int
@@ -100,39 +100,53 @@ class Page(Struct, tag=True):
     body: bytes
 
 
-class Count(Struct, tag=True):
+class MetricsRequest(Struct, tag=True):
     """Keeper: what do your counters say?"""
 
     number: int
 
 
-class Counted(Struct, tag=True):
+class MetricsResponse(Struct, tag=True):
     """Branch: this, as Prometheus reads it."""
 
     number: int
     text: bytes
 
 
-class Look(Struct, tag=True):
+class ReloadModels(Struct, tag=True):
     """Keeper: another version may be at work."""
 
 
-class Drain(Struct, tag=True):
+class StopServing(Struct, tag=True):
     """Keeper: finish what is under way, and end."""
 
 
-class Ready(Struct, tag=True):
+class WorkerReady(Struct, tag=True):
     """Branch: everything is loaded."""
 
 
-class Welcome(Struct, tag=True):
+class StartServing(Struct, tag=True):
     """Keeper: from here on you hear of everything, so answer."""
 
 
 Frame = (
-    Hello | Store | Accepted | Refused | Committed | Forget | Done | Shown | Ask | Page | Count | Counted | Look | Drain
-    | Ready | Welcome
-)  # fmt: skip
+    StartWorker
+    | AppendEvents
+    | EventsAppended
+    | RequestRefused
+    | EventsCommitted
+    | EraseKeys
+    | Ack
+    | RecordImpression
+    | ForwardedRequest
+    | ForwardedResponse
+    | MetricsRequest
+    | MetricsResponse
+    | ReloadModels
+    | StopServing
+    | WorkerReady
+    | StartServing
+)
 
 
 T = TypeVar("T")

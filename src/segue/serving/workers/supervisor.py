@@ -16,14 +16,14 @@ from urllib.parse import unquote
 import msgspec
 from starlette.types import ASGIApp
 
-from segue.serving.deployment.variant_router import Fleet
-from segue.serving.observability.logs import said
-from segue.serving.schemas.problems import Problem, later
-from segue.serving.schemas.requests import Key
-from segue.serving.store.event_reader import Stored
-from segue.serving.store.event_store import Receipt
+from segue.serving.deployment.variant_router import VariantRouter
+from segue.serving.observability.logs import log_event
+from segue.serving.schemas.problems import Problem, unavailable
+from segue.serving.schemas.requests import HistoryKey
+from segue.serving.store.event_reader import StoredEventRow
+from segue.serving.store.event_store import AppendResult
 from segue.serving.workers import messages
-from segue.serving.workers.channel import Calls, Line
+from segue.serving.workers.channel import MessageChannel, PendingReplies
 
 _log = logging.getLogger("segue.serving")
 _AGAIN_S, _LATEST_S = 0.5, 30.0
@@ -32,20 +32,20 @@ _SLOWEST_S = 10.0
 """What is under way must be finished by then."""
 
 
-class Branch:
+class WorkerProcess:
     """One process beside the keeper, as the keeper sees it."""
 
-    def __init__(self, number: int, hello: messages.Hello) -> None:
+    def __init__(self, number: int, hello: messages.StartWorker) -> None:
         """OSError where it cannot be started."""
         self.number = number
         self.ready = False
         ours, theirs = socket.socketpair()
-        self.line = Line(ours)
+        self.line = MessageChannel(ours)
         with theirs:
             command = [sys.executable, "-m", "segue.serving.workers.worker", str(theirs.fileno())]
             self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
         self.line.send(hello)
-        self.calls = Calls()
+        self.calls = PendingReplies()
 
     def ask(self, frame: Any) -> "Future[Any]":
         """Sends a frame that has a number; the future holds what comes back under it, or OSError."""
@@ -63,16 +63,16 @@ class Branch:
         self.process.kill()
 
 
-class Crew:
+class WorkerSupervisor:
     """All branches. Its methods may be called from any thread."""
 
-    def __init__(self, fleet: Fleet, hello: messages.Hello, count: int) -> None:
+    def __init__(self, fleet: VariantRouter, hello: messages.StartWorker, count: int) -> None:
         self._fleet = fleet
         self._hello = hello
         self._count = count
         self._app: ASGIApp | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._hearing: tuple[Branch, ...] = ()
+        self._hearing: tuple[WorkerProcess, ...] = ()
         """Those that answer, and must be told of everything."""
         self._lock = threading.Lock()
         self._ending = threading.Event()
@@ -86,28 +86,28 @@ class Crew:
             thread.start()
             self._threads.append(thread)
 
-    def hear(self, stored: Sequence[Stored]) -> None:
+    def on_commit(self, stored: Sequence[StoredEventRow]) -> None:
         """Returns when every branch has taken the events up; one that does not is cut off."""
-        self._tell(messages.Committed(0, list(stored)))
+        self._tell(messages.EventsCommitted(0, list(stored)))
 
-    def forget(self, keys: Sequence[Key]) -> None:
+    def on_erase(self, keys: Sequence[HistoryKey]) -> None:
         """Returns when no branch remembers these people."""
-        self._tell(messages.Forget(0, list(keys)))
+        self._tell(messages.EraseKeys(0, list(keys)))
 
-    def look(self) -> None:
+    def on_reload(self) -> None:
         """Another version may be at work: each branch looks at once, and loads it in its own time."""
-        self._send(messages.Look())
+        self._send(messages.ReloadModels())
 
     def counters(self) -> list[tuple[str, bytes]]:
         """(the number of each process, what its counters say), for those that answer within a second."""
-        asked = [(str(one.number), one.ask(messages.Count(0))) for one in self._hearing]
+        asked = [(str(one.number), one.ask(messages.MetricsRequest(0))) for one in self._hearing]
         wait([answer for _, answer in asked], timeout=1.0)
         return [(number, answer.result()) for number, answer in asked if answer.done() and not answer.exception()]
 
     def drain(self) -> None:
         """Branches finish what is under way and end."""
         self._ending.set()
-        self._send(messages.Drain())
+        self._send(messages.StopServing())
 
     def close(self) -> None:
         """Returns when no branch is left."""
@@ -143,7 +143,7 @@ class Crew:
         pause_s = _AGAIN_S
         while not self._ending.is_set():
             try:
-                branch = Branch(number, self._hello)
+                branch = WorkerProcess(number, self._hello)
             except OSError as error:
                 self._missing(f"cannot start: {error.strerror}")
             else:
@@ -155,15 +155,15 @@ class Crew:
 
     def _missing(self, failure: str) -> None:
         if not self._ending.is_set():
-            said(_log, logging.ERROR, "A branch ended and will be replaced.", failure=failure)
+            log_event(_log, logging.ERROR, "A branch ended and will be replaced.", failure=failure)
 
-    def _listen(self, branch: Branch) -> None:
+    def _listen(self, branch: WorkerProcess) -> None:
         """Takes what a branch says until it ends; then nobody waits for it any more."""
         try:
             while (frame := branch.line.receive()) is not None:
                 self._take(branch, frame)
         except Exception as error:  # whatever a branch says must not end the keeper
-            said(_log, logging.ERROR, "A branch said what cannot be.", failure=type(error).__name__)
+            log_event(_log, logging.ERROR, "A branch said what cannot be.", failure=type(error).__name__)
         with self._lock:
             self._hearing = tuple(one for one in self._hearing if one is not branch)
         for waiting in branch.calls.close_all():
@@ -173,27 +173,27 @@ class Crew:
         branch.process.wait()
         branch.line.close()
 
-    def _take(self, branch: Branch, frame: Any) -> None:
+    def _take(self, branch: WorkerProcess, frame: Any) -> None:
         """What a branch says, in its thread."""
-        if isinstance(frame, messages.Done):
+        if isinstance(frame, messages.Ack):
             branch.calls.answer(frame.number, None)
-        elif isinstance(frame, messages.Store):
+        elif isinstance(frame, messages.AppendEvents):
             self._store(branch, frame)
-        elif isinstance(frame, messages.Shown):
+        elif isinstance(frame, messages.RecordImpression):
             if self._fleet.recorder is not None:
-                self._fleet.recorder.shown(frame.answer, frame.placement, frame.key, frame.experiment)
-        elif isinstance(frame, messages.Ask):
+                self._fleet.recorder.record_impression(frame.answer, frame.placement, frame.key, frame.experiment)
+        elif isinstance(frame, messages.ForwardedRequest):
             assert self._loop is not None
             asyncio.run_coroutine_threadsafe(self._page(branch, frame), self._loop)
-        elif isinstance(frame, messages.Counted):
+        elif isinstance(frame, messages.MetricsResponse):
             branch.calls.answer(frame.number, frame.text)
-        elif isinstance(frame, messages.Ready):
+        elif isinstance(frame, messages.WorkerReady):
             branch.ready = True
             with self._lock:
                 self._hearing = (*self._hearing, branch)
-            branch.line.send(messages.Drain() if self._ending.is_set() else messages.Welcome())
+            branch.line.send(messages.StopServing() if self._ending.is_set() else messages.StartServing())
 
-    def _store(self, branch: Branch, frame: messages.Store) -> None:
+    def _store(self, branch: WorkerProcess, frame: messages.AppendEvents) -> None:
         try:
             future, _ = self._fleet.store(frame.events, frame.durability)
         except Problem as problem:
@@ -201,25 +201,27 @@ class Crew:
             return
         future.add_done_callback(lambda done: self._stored(branch, frame.number, done))
 
-    def _stored(self, branch: Branch, number: int, done: "Future[Receipt]") -> None:
+    def _stored(self, branch: WorkerProcess, number: int, done: "Future[AppendResult]") -> None:
         error = done.exception()
         if error is not None:
-            problem = error if isinstance(error, Problem) else later("The event log failed: send the events again.")
+            problem = (
+                error if isinstance(error, Problem) else unavailable("The event log failed: send the events again.")
+            )
             self._refuse(branch, number, problem)
             return
         receipt = done.result()
-        self._reply(branch, messages.Accepted(number, receipt.accepted, receipt.duplicates))
+        self._reply(branch, messages.EventsAppended(number, receipt.accepted, receipt.duplicates))
 
-    def _refuse(self, branch: Branch, number: int, problem: Problem) -> None:
-        self._reply(branch, messages.Refused(number, problem.status, problem.detail, problem.headers))
+    def _refuse(self, branch: WorkerProcess, number: int, problem: Problem) -> None:
+        self._reply(branch, messages.RequestRefused(number, problem.status, problem.detail, problem.headers))
 
-    def _reply(self, branch: Branch, frame: Any) -> None:
+    def _reply(self, branch: WorkerProcess, frame: Any) -> None:
         try:
             branch.line.send(frame)
         except OSError:
             branch.cut()
 
-    async def _page(self, branch: Branch, asked: messages.Ask) -> None:
+    async def _page(self, branch: WorkerProcess, asked: messages.ForwardedRequest) -> None:
         """The keeper's own answer to a request that came to a branch."""
         assert self._app is not None
         raw, _, query = asked.target.partition("?")
@@ -248,4 +250,4 @@ class Crew:
         await self._app(scope, receive, send)
         body = b"".join(one.get("body", b"") for one in sent[1:])
         headers = [(bytes(name), bytes(value)) for name, value in sent[0]["headers"]]
-        self._reply(branch, messages.Page(asked.number, sent[0]["status"], headers, body))
+        self._reply(branch, messages.ForwardedResponse(asked.number, sent[0]["status"], headers, body))

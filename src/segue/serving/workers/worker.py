@@ -15,78 +15,80 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from segue.serving.deployment.reloader import Watch, first_lineup, source
-from segue.serving.deployment.variant_router import Fleet, Lineup, Member
+from segue.serving.deployment.reloader import Reloader, initial_deployment, model_source
+from segue.serving.deployment.variant_router import Deployment, LoadedModel, VariantRouter
 from segue.serving.http import listener
-from segue.serving.http.app import BODY_DEADLINE_S, MAX_BODY_BYTES, build
+from segue.serving.http.app import BODY_DEADLINE_S, MAX_BODY_BYTES, build_app
 from segue.serving.http.auth import Keys, RateLimit
-from segue.serving.http.handlers import Door
+from segue.serving.http.handlers import AppState
 from segue.serving.http.listener import listen
 from segue.serving.inference.engine import Engine
-from segue.serving.inference.served_model import Model
+from segue.serving.inference.served_model import ServedModel
 from segue.serving.observability import logs
-from segue.serving.observability.prometheus import Telemetry
-from segue.serving.schemas.problems import Problem, later
-from segue.serving.schemas.requests import Durability, EventIn, Key, RecommendAnswer
-from segue.serving.sessions.session_cache import Sessions
-from segue.serving.store.commit_listeners import Audience
-from segue.serving.store.event_reader import Reading, Stored
-from segue.serving.store.event_store import Receipt
+from segue.serving.observability.prometheus import Metrics
+from segue.serving.schemas.problems import Problem, unavailable
+from segue.serving.schemas.requests import Durability, EventIn, HistoryKey, RecommendResponse
+from segue.serving.sessions.session_cache import SessionCache
+from segue.serving.store.commit_listeners import CommitListeners
+from segue.serving.store.event_reader import EventReader, StoredEventRow
+from segue.serving.store.event_store import AppendResult
 from segue.serving.workers import messages
-from segue.serving.workers.channel import Calls, Line
+from segue.serving.workers.channel import MessageChannel, PendingReplies
 
 HERE = frozenset({"/v1/events", "/v1/recommend", "/v1/similar", "/v1/next", "/health/live", "/openapi.json"})
 """What a branch answers itself."""
 _GONE = "The server is starting again: ask again in a moment."
 
 
-class Keeper:
+class PrimaryConnection:
     """The other end of the line."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: MessageChannel) -> None:
         self._line = line
-        self._calls = Calls()
+        self._calls = PendingReplies()
 
-    def submit(self, sent: Sequence[EventIn], durability: Durability | None) -> "Future[Receipt]":
+    def submit(self, sent: Sequence[EventIn], durability: Durability | None) -> "Future[AppendResult]":
         """Hands events to the keeper; the future as ``Writer.submit`` has it."""
-        number, future = self._calls.open(Future[Receipt]())
-        self._send(messages.Store(number, list(sent), durability))
+        number, future = self._calls.open(Future[AppendResult]())
+        self._send(messages.AppendEvents(number, list(sent), durability))
         return future
 
     def page(
         self, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes
-    ) -> "Future[messages.Page]":
+    ) -> "Future[messages.ForwardedResponse]":
         """Hands a whole request to the keeper."""
-        number, future = self._calls.open(Future[messages.Page]())
-        self._send(messages.Ask(number, method, target, headers, body))
+        number, future = self._calls.open(Future[messages.ForwardedResponse]())
+        self._send(messages.ForwardedRequest(number, method, target, headers, body))
         return future
 
-    def shown(self, answer: RecommendAnswer, placement: str | None, key: Key | None, experiment: str | None) -> None:
+    def record_impression(
+        self, answer: RecommendResponse, placement: str | None, key: HistoryKey | None, experiment: str | None
+    ) -> None:
         """As ``Recorder.shown``."""
-        self._send(messages.Shown(answer, placement, key, experiment))
+        self._send(messages.RecordImpression(answer, placement, key, experiment))
 
-    def heard(self, stored: Sequence[Stored]) -> None:
+    def record_events(self, stored: Sequence[StoredEventRow]) -> None:
         """The keeper hears of events itself."""
 
-    def follow(self, audience: Audience, fleet: Fleet, on: Mapping[type, Callable[[], None]]) -> None:
+    def follow(self, audience: CommitListeners, fleet: VariantRouter, on: Mapping[type, Callable[[], None]]) -> None:
         """Takes what the keeper says until it is gone; ``on``: what to do at frames that say nothing else."""
         while (frame := self._line.receive()) is not None:
-            if isinstance(frame, messages.Committed):
-                audience.hear(frame.stored)
-                self._send(messages.Done(frame.number))
-            elif isinstance(frame, messages.Forget):
+            if isinstance(frame, messages.EventsCommitted):
+                audience.on_commit(frame.stored)
+                self._send(messages.Ack(frame.number))
+            elif isinstance(frame, messages.EraseKeys):
                 fleet.forget(frame.keys)
-                self._send(messages.Done(frame.number))
-            elif isinstance(frame, messages.Accepted):
-                self._calls.answer(frame.number, Receipt(frame.accepted, frame.duplicates))
-            elif isinstance(frame, messages.Refused):
+                self._send(messages.Ack(frame.number))
+            elif isinstance(frame, messages.EventsAppended):
+                self._calls.answer(frame.number, AppendResult(frame.accepted, frame.duplicates))
+            elif isinstance(frame, messages.RequestRefused):
                 refused: Future[Any] | None = self._calls.close(frame.number)
                 if refused is not None and refused.set_running_or_notify_cancel():
                     refused.set_exception(Problem(frame.status, frame.detail, frame.headers))
-            elif isinstance(frame, messages.Page):
+            elif isinstance(frame, messages.ForwardedResponse):
                 self._calls.answer(frame.number, frame)
-            elif isinstance(frame, messages.Count):
-                self._send(messages.Counted(frame.number, fleet.telemetry.text()))
+            elif isinstance(frame, messages.MetricsRequest):
+                self._send(messages.MetricsResponse(frame.number, fleet.telemetry.text()))
             elif type(frame) in on:
                 on[type(frame)]()
 
@@ -95,19 +97,21 @@ class Keeper:
         try:
             self._line.send(frame)
         except OSError:
-            raise later(_GONE) from None
+            raise unavailable(_GONE) from None
 
 
-class BranchFleet(Fleet):
+class WorkerRouter(VariantRouter):
     """A fleet whose events the keeper stores."""
 
-    def __init__(self, lineup: Lineup, audience: Audience, keeper: Keeper, *, measure: bool) -> None:
+    def __init__(
+        self, lineup: Deployment, audience: CommitListeners, keeper: PrimaryConnection, *, measure: bool
+    ) -> None:
         self._keeper = keeper
-        super().__init__(lineup, audience, telemetry=Telemetry(), recorder=keeper if measure else None)
+        super().__init__(lineup, audience, telemetry=Metrics(), recorder=keeper if measure else None)
 
     def store(
         self, sent: Sequence[EventIn], durability: Durability | None = None
-    ) -> tuple["Future[Receipt]", list[str]]:
+    ) -> tuple["Future[AppendResult]", list[str]]:
         """As ``Fleet.store``; what is wrong with an event, the future says."""
         for one in sent:
             if one.event_id is None:
@@ -115,10 +119,10 @@ class BranchFleet(Fleet):
         return self._keeper.submit(sent, durability or self.durability), [str(one.event_id) for one in sent]
 
 
-class Elsewhere:
+class ForwardToPrimary:
     """The application, and before it the keeper for everything that is not ``HERE``."""
 
-    def __init__(self, app: ASGIApp, keeper: Keeper) -> None:
+    def __init__(self, app: ASGIApp, keeper: PrimaryConnection) -> None:
         self._app = app
         self._keeper = keeper
 
@@ -137,7 +141,9 @@ class Elsewhere:
         try:
             page = await asyncio.wrap_future(self._keeper.page(scope["method"], target, headers, body))
         except (Problem, asyncio.CancelledError):
-            page = messages.Page(0, 503, [(b"content-type", b"text/plain"), (b"retry-after", b"1")], _GONE.encode())
+            page = messages.ForwardedResponse(
+                0, 503, [(b"content-type", b"text/plain"), (b"retry-after", b"1")], _GONE.encode()
+            )
         await send({"type": "http.response.start", "status": page.status, "headers": page.headers})
         await send({"type": "http.response.body", "body": page.body})
 
@@ -163,26 +169,26 @@ def main(descriptor: int) -> None:
     """Serves beside the keeper at the other end of the descriptor, until it says so or is gone."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # the keeper is told as well, and says when
-    line = Line(socket.socket(fileno=descriptor))
+    line = MessageChannel(socket.socket(fileno=descriptor))
     hello = line.receive()
-    assert isinstance(hello, messages.Hello)
-    logs.start(as_json=hello.config.json_logs, requests=hello.config.log_requests)
-    store = Reading(Path(hello.data) / "events.sqlite")
-    keeper, audience, models = Keeper(line), Audience(), source(Path(hello.run))
+    assert isinstance(hello, messages.StartWorker)
+    logs.configure_logging(as_json=hello.config.json_logs, requests=hello.config.log_requests)
+    store = EventReader(Path(hello.data) / "events.sqlite")
+    keeper, audience, models = PrimaryConnection(line), CommitListeners(), model_source(Path(hello.run))
 
-    def member(model: Model) -> Member:
+    def member(model: ServedModel) -> LoadedModel:
         if hello.config.approximate:
             model.approximate()
-        live = Sessions(store, model.catalog, hello.sessions, circumstances=model.circumstances)
-        return Member(Engine(model, live, None, hello.config.engine), live)
+        live = SessionCache(store, model.catalog, hello.sessions, circumstances=model.event_contexts)
+        return LoadedModel(Engine(model, live, None, hello.config.engine), live)
 
-    lineup, turn = first_lineup(models, member, lambda line: None)
-    fleet = BranchFleet(lineup, audience, keeper, measure=hello.config.measure)
-    watch = Watch(models, fleet, member, turn, every_s=hello.config.watch_s)
+    lineup, turn = initial_deployment(models, member, lambda line: None)
+    fleet = WorkerRouter(lineup, audience, keeper, measure=hello.config.measure)
+    watch = Reloader(models, fleet, member, turn, every_s=hello.config.watch_s)
     rate = hello.config.rate
     limit = RateLimit(None if rate is None else rate / hello.config.workers)
-    door = Door(fleet, Keys.read(os.environ, hello.host), None, limit, hello.config.origins)
-    app, address = Elsewhere(build(door), keeper), (hello.host, hello.port)
+    door = AppState(fleet, Keys.read(os.environ, hello.host), None, limit, hello.config.origins)
+    app, address = ForwardToPrimary(build_app(door), keeper), (hello.host, hello.port)
     stopping: list[Callable[[], None]] = []
     welcome = threading.Event()
 
@@ -194,20 +200,26 @@ def main(descriptor: int) -> None:
     def follow() -> None:
         try:
             keeper.follow(
-                audience, fleet, {messages.Welcome: welcome.set, messages.Look: watch.soon, messages.Drain: drain}
+                audience,
+                fleet,
+                {
+                    messages.StartServing: welcome.set,
+                    messages.ReloadModels: watch.schedule,
+                    messages.StopServing: drain,
+                },
             )
         finally:
             if not door.draining:  # without its keeper it cannot know what has happened since
                 os._exit(1)
 
     threading.Thread(target=follow, name="segue-keeper", daemon=True).start()
-    line.send(messages.Ready())
+    line.send(messages.WorkerReady())
     welcome.wait()
     listener.run(_answer(app, door, address, stopping))
     os._exit(0)  # threads that still wait for a keeper that is gone must not hold this process
 
 
-async def _answer(app: ASGIApp, door: Door, address: tuple[str, int], stopping: list[Callable[[], None]]) -> None:
+async def _answer(app: ASGIApp, door: AppState, address: tuple[str, int], stopping: list[Callable[[], None]]) -> None:
     loop = asyncio.get_running_loop()
 
     def started(stop: Callable[[], None]) -> None:

@@ -11,7 +11,7 @@ from segue.data.sequences import Sequences
 from segue.training.tasks import Batch, Task
 
 
-class Batches:
+class BucketedBatches:
     """All windows of a log, as batches in an order that (seed, epoch) fixes.
 
     The log is cut into shards of neighbouring rows; only one shard's windows are in memory at a time, so that memory

@@ -17,13 +17,13 @@ from functools import cached_property
 import numpy as np
 
 from segue.data.sequences import Sequences
-from segue.training.batching.bucketed import Batches
+from segue.training.batching.bucketed import BucketedBatches
 from segue.training.config import TrainingConfig
-from segue.training.nets.encoders.encoder import Encoder
-from segue.training.tasks import Batch, Carry, Task
+from segue.training.nets.encoders.encoder import SequenceEncoder
+from segue.training.tasks import Batch, StateCarryOver, Task
 
 
-def side_by_side(lengths_K: np.ndarray, lanes: int) -> tuple[np.ndarray, np.ndarray]:
+def session_parallel_order(lengths_K: np.ndarray, lanes: int) -> tuple[np.ndarray, np.ndarray]:
     """(lane int64 [K], step int64 [K] from 0) where each session begins: each in its turn, in the lane that is free
     first, the lowest one of several.
 
@@ -43,13 +43,13 @@ class Schedule:
     """One epoch: sessions in the order in which they are taken, the lane of each, and its first and last step."""
 
     rows_K: np.ndarray
-    lane_K: np.ndarray
+    slot_K: np.ndarray
     begin_K: np.ndarray
     end_K: np.ndarray
     """Behind the last step."""
 
 
-class LaneBatches:
+class SessionParallelBatches:
     """All sessions of a log, whole, as batches of ``lanes`` sessions and ``bptt`` steps; the order follows from (seed,
     epoch), or from time.
 
@@ -96,12 +96,12 @@ class LaneBatches:
         """What the running sessions have from the first of the steps to before the second."""
         first, stop = steps
         rows_B, lane_B, begin_B, end_B = (
-            part[running_B] for part in (plan.rows_K, plan.lane_K, plan.begin_K, plan.end_K)
+            part[running_B] for part in (plan.rows_K, plan.slot_K, plan.begin_K, plan.end_K)
         )
         starts_B = self.sequences.starts[rows_B] + np.maximum(first - begin_B, 0)
         stops_B = self.sequences.starts[rows_B] + np.minimum(end_B, stop) - begin_B + 1  # the target of the last input
         part = replace(self.sequences, starts=starts_B, stops=stops_B)
-        carry = Carry(np.where(begin_B < first, lane_B, -1), np.where(end_B > stop, lane_B, -1))
+        carry = StateCarryOver(np.where(begin_B < first, lane_B, -1), np.where(end_B > stop, lane_B, -1))
         return replace(self.task.batch(part, rng), carry=carry)
 
     def _schedule(self, epoch: int) -> Schedule:
@@ -116,7 +116,7 @@ class LaneBatches:
 
     def _arranged(self, rows_K: np.ndarray) -> Schedule:
         lengths_K = self.sequences.lengths[rows_K] - 1
-        lane_K, begin_K = side_by_side(lengths_K, self.config.lanes)
+        lane_K, begin_K = session_parallel_order(lengths_K, self.config.lanes)
         return Schedule(rows_K, lane_K, begin_K, begin_K + lengths_K)
 
     def _count(self, epoch: int) -> int:
@@ -130,17 +130,17 @@ class LaneBatches:
         return {}
 
 
-def batches_of(
-    sequences: Sequences, task: Task, encoder: Encoder, config: TrainingConfig, seed: int
-) -> Batches | LaneBatches:
+def make_batches(
+    sequences: Sequences, task: Task, encoder: SequenceEncoder, config: TrainingConfig, seed: int
+) -> BucketedBatches | SessionParallelBatches:
     """Packed windows, or lanes where they are asked for. ValueError for an encoder that has no state to carry on."""
     if not config.lanes:
-        return Batches(sequences, task, config.batch_tokens, seed)
+        return BucketedBatches(sequences, task, config.batch_tokens, seed)
     if encoder.state_shape is None:
         raise ValueError("lanes is for gru4rec, whose state goes on from event to event: leave it out for this model.")
-    if encoder.told_times:
+    if encoder.uses_target_times:
         raise ValueError(
             "In lanes a session's batches do not know how long before they began its last event was: leave lanes out, "
             "or time_inputs."
         )
-    return LaneBatches(sequences, task, config, seed)
+    return SessionParallelBatches(sequences, task, config, seed)

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from segue.system import atomic_files
-from segue.training.checkpoints.state_file import State, pieces, read
+from segue.training.checkpoints.state_file import TrainingState, encode_state, read_state
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Checkpoint:
     """Whether this object wrote the newest state or has read it: nothing else may take the place of the one before."""
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def save_on_signal(self) -> Iterator[None]:
         """Inside, the first Ctrl-C asks the trainer to save and end; a second one ends at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -52,10 +52,10 @@ class Checkpoint:
         """Whether it is time to write again."""
         return self.stop or time.monotonic() - self._last_s >= self.every_s
 
-    def save(self, state: State) -> None:
+    def save(self, state: TrainingState) -> None:
         """Replaces the newest state; a crash in here leaves the one before. ValueError where the disk refuses."""
         try:
-            atomic_files.write(self.path, pieces(state), keep=self._before if self._newest_is_whole else None)
+            atomic_files.write(self.path, encode_state(state), keep=self._before if self._newest_is_whole else None)
         except OSError as error:
             raise ValueError(
                 f"{self.path} cannot be written ({error.strerror}). The state before it is kept: mend that, and go on "
@@ -64,14 +64,14 @@ class Checkpoint:
         self._newest_is_whole = True
         self._last_s = time.monotonic()
 
-    def load(self) -> State | None:
+    def load(self) -> TrainingState | None:
         """The newest state that is whole; None where there is none yet.
 
         ValueError when there are files but none of them is whole.
         """
         found = [path for path in (self.path, self._before) if path.exists()]
         for path in found:
-            state = read(path)
+            state = read_state(path)
             if state is not None:
                 self._newest_is_whole = path == self.path
                 return state

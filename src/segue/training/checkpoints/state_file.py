@@ -29,14 +29,14 @@ _NAMES = {kind: name for name, kind in KINDS.items()}
 
 
 @dataclass
-class State:
+class TrainingState:
     """Where a training stands: ``tensors`` by name, ``numbers`` as plain JSON values."""
 
     tensors: dict[str, Tensor]
     numbers: dict[str, Any]
 
 
-def pieces(state: State) -> Iterator[Any]:
+def encode_state(state: TrainingState) -> Iterator[Any]:
     """The file's content, one buffer after the other; tensors on the CPU are not copied."""
     # The widest kinds first, so that every value lies where its width wants it.
     ordered = sorted(state.tensors.items(), key=lambda pair: (-pair[1].element_size(), pair[0]))
@@ -58,7 +58,7 @@ def pieces(state: State) -> Iterator[Any]:
         yield _values(tensor)
 
 
-def read(path: Path) -> State | None:
+def read_state(path: Path) -> TrainingState | None:
     """What was written, each tensor in memory of its own; None where the file is not what it was."""
     with path.open("rb") as file:
         head = file.readline(len(MAGIC) + 65)
@@ -74,7 +74,7 @@ def read(path: Path) -> State | None:
             tensors[name] = torch.empty(about["shape"], dtype=KINDS[about["dtype"]])
             file.seek(start + 8 + size + about["data_offsets"][0])
             file.readinto(_values(tensors[name]))
-    return State(tensors, numbers)
+    return TrainingState(tensors, numbers)
 
 
 def _values(tensor: Tensor) -> memoryview:

@@ -23,18 +23,18 @@ target's score, its slopes along the candidates' scores. ``weight_nK`` is how ma
 zero where it is none of this target's, and the slope there must be zero."""
 
 
-def slots(candidates_K: Tensor, targets_N: Tensor) -> Tensor:
+def target_positions(candidates_K: Tensor, targets_N: Tensor) -> Tensor:
     """Where among the ascending candidates each target lies; -1 where it is none of them."""
     slot_N = torch.searchsorted(candidates_K, targets_N).clamp_(max=len(candidates_K) - 1)
     return torch.where(candidates_K[slot_N] == targets_N, slot_N, -1)
 
 
-def bar(score_nK: Tensor, hardest: int) -> Tensor:
+def hardest_threshold(score_nK: Tensor, hardest: int) -> Tensor:
     """[n, 1]: each row's ``hardest``-th largest score; what is below it is not among the hardest, ties are."""
     return score_nK.topk(hardest, dim=1, sorted=False).values.amin(dim=1, keepdim=True)
 
 
-def narrowed(kernel: Kernel, hardest: int) -> Kernel:
+def with_hardest_negatives(kernel: Kernel, hardest: int) -> Kernel:
     """The kernel, shown only each target's ``hardest`` highest-scoring negatives (0: all)."""
     if hardest == 0:
         return kernel
@@ -42,7 +42,7 @@ def narrowed(kernel: Kernel, hardest: int) -> Kernel:
     def narrow(target_n: Tensor, score_nK: Tensor, weight_nK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if hardest < score_nK.shape[1]:
             shown_nK = score_nK.masked_fill(weight_nK == 0, -torch.inf)
-            weight_nK = weight_nK.masked_fill(shown_nK < bar(shown_nK, hardest), 0.0)
+            weight_nK = weight_nK.masked_fill(shown_nK < hardest_threshold(shown_nK, hardest), 0.0)
         return kernel(target_n, score_nK, weight_nK)
 
     return narrow
@@ -62,7 +62,7 @@ def chunked_loss(
     ``candidates_K`` are distinct rows of the table in ascending order, each drawn ``times_K`` times. ``precision``
     bfloat16 rounds the operands of the large products; the scores, and all that a kernel does with them, are float32.
     """
-    slot_N = slots(candidates_K, targets_N)
+    slot_N = target_positions(candidates_K, targets_N)
     positive_ND = F.embedding(targets_N, table_RD)  # whose gradient adds up in a fixed order, unlike that of an index
     operands = hidden_ND, positive_ND, table_RD[candidates_K]
     loss: Tensor = _Chunked.apply(*operands, times_K, slot_N, (kernel, precision))

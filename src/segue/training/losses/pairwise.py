@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from segue.training.losses.chunked import Kernel
 
-NEVER = -1e30
+MASKED_SCORE = -1e30
 """log of no weight: finite, so that a target without any negative gives no NaN; exp of it is 0."""
 
 
@@ -48,7 +48,7 @@ def top1_max(target_n: Tensor, score_nK: Tensor, weight_nK: Tensor) -> tuple[Ten
     return _with_negatives(weight_nK, loss_n, -slope_nK.sum(dim=1), push_nK)
 
 
-def through_elu(kernel: Kernel, alpha: float | None) -> Kernel:
+def with_elu_scores(kernel: Kernel, alpha: float | None) -> Kernel:
     """The kernel on r = ELU(score): the score where it is above 0, else alpha (exp(score) - 1). None: as it is.
 
     ELU rises everywhere, so that it changes no ranking, and serving can leave it out.
@@ -68,7 +68,7 @@ def through_elu(kernel: Kernel, alpha: float | None) -> Kernel:
 
 def _log_share(score_nK: Tensor, weight_nK: Tensor) -> Tensor:
     """log s_j; a candidate that was drawn twice has two shares."""
-    logit_nK = torch.where(weight_nK > 0, score_nK + weight_nK.log(), NEVER)
+    logit_nK = torch.where(weight_nK > 0, score_nK + weight_nK.log(), MASKED_SCORE)
     return logit_nK.log_softmax(dim=1)
 
 

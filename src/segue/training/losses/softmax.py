@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segue.training.losses.chunked import bar, slots
+from segue.training.losses.chunked import hardest_threshold, target_positions
 
 CHUNK_BYTES = 4 << 20
 """A chunk of scores should fit the last-level cache beside its operands."""
@@ -43,7 +43,7 @@ def softmax_loss(
     """
     positive_ND = F.embedding(targets_N, table_VD)  # whose gradient adds up in a fixed order, unlike that of an index
     chosen_KD = table_VD[candidates_K]
-    slot_N = slots(candidates_K, targets_N)
+    slot_N = target_positions(candidates_K, targets_N)
     loss: Tensor = _Softmax.apply(hidden_ND, positive_ND, chosen_KD, offset_K, slot_N, (hardest, precision))
     return loss
 
@@ -85,7 +85,7 @@ class _Softmax(torch.autograd.Function):
             row = torch.nonzero(slot_N[part] >= 0)[:, 0]
             weight_nK[row, slot_N[part][row]] = 0.0
             if 0 < hardest < len(chosen):
-                weight_nK.masked_fill_(weight_nK < bar(weight_nK, hardest), 0.0)
+                weight_nK.masked_fill_(weight_nK < hardest_threshold(weight_nK, hardest), 0.0)
             sum_n = weight_nK.sum(dim=1, dtype=full) + target_n.exp()
             total += (sum_n.log() - target_n).sum()
             pull_n = target_n.exp() / sum_n - 1.0

@@ -9,10 +9,10 @@ from typing import Protocol
 import numpy as np
 
 from segue.data.catalog import PAD
-from segue.data.evaluation_cases import Cases
-from segue.data.impressions import ClickCases
+from segue.data.evaluation_cases import EvaluationCases
+from segue.data.impressions import ClickExamples
 from segue.data.sequences import Sequences
-from segue.models.rankers.item_histories import Interactions
+from segue.models.rankers.item_histories import ItemHistories
 from segue.models.scorer import Scorer, top_k
 
 TRIES = 4
@@ -21,7 +21,7 @@ BLOCK = 512
 
 
 @dataclass(frozen=True)
-class CasesConfig:
+class CandidateSamplingConfig:
     """Which events of a log are asked for, and what each is compared with."""
 
     positives: int = 200_000
@@ -46,33 +46,33 @@ class CasesConfig:
             raise ValueError(f"newest must be a share between 0 and 1, got {self.newest}.")
 
 
-class CaseSource(Protocol):
+class ExampleSource(Protocol):
     """Where a net's cases come from: fresh ones, or the same again, for each epoch."""
 
-    interactions: Interactions
+    interactions: ItemHistories
     """What the cases know of items, each up to its own moment."""
 
     def __len__(self) -> int: ...
 
-    def draw(self, rng: np.random.Generator) -> ClickCases: ...
+    def draw(self, rng: np.random.Generator) -> ClickExamples: ...
 
 
-class GivenCases:
+class FixedExamples:
     """Cases that a log itself holds: impressions."""
 
-    def __init__(self, cases: ClickCases, interactions: Interactions) -> None:
+    def __init__(self, cases: ClickExamples, interactions: ItemHistories) -> None:
         self.cases = cases
         self.interactions = interactions
 
     def __len__(self) -> int:
         return len(self.cases)
 
-    def draw(self, rng: np.random.Generator) -> ClickCases:
+    def draw(self, rng: np.random.Generator) -> ClickExamples:
         """All of them; nothing is drawn."""
         return self.cases
 
 
-class ClickDraw:
+class SampledExamples:
     """Cases whose negatives are drawn afresh each time they are asked for.
 
     Only items that somebody had come to before the moment are asked, targets too: a catalogue knows no others then, and
@@ -81,17 +81,17 @@ class ClickDraw:
 
     def __init__(
         self,
-        cases: Cases,
-        interactions: Interactions,
+        cases: EvaluationCases,
+        interactions: ItemHistories,
         scorer: Scorer | None,
-        config: CasesConfig,
+        config: CandidateSamplingConfig,
         *,
         exclude_seen: bool = False,
     ) -> None:
         assert cases.times is not None
         known_B = interactions.counts(cases.targets, cases.times) > 0
         if exclude_seen:
-            known_B &= ~holds(cases.histories, cases.targets[:, None])[:, 0]
+            known_B &= ~contains_items(cases.histories, cases.targets[:, None])[:, 0]
         if not known_B.any():
             raise ValueError(f"Of {len(cases)} cases none asks for an item that was known before: nothing to learn.")
         self.cases = cases.take(known_B)
@@ -109,7 +109,7 @@ class ClickDraw:
     def __len__(self) -> int:
         return len(self.cases)
 
-    def draw(self, rng: np.random.Generator) -> ClickCases:
+    def draw(self, rng: np.random.Generator) -> ClickExamples:
         """The target first, then the popular ones, then the hard ones; PAD where nothing could be drawn. The popular
         ones take the place of hard ones where there is no retrieving model."""
         hard = self.config.hard if self._retrieved_BR.shape[1] else 0
@@ -118,7 +118,7 @@ class ClickDraw:
         labels_BC = np.zeros(candidates_BC.shape, dtype=bool)
         labels_BC[:, 0] = True
         assert self.cases.times is not None
-        return ClickCases(self.cases.histories, self.cases.times, candidates_BC, labels_BC, self.cases.groups)
+        return ClickExamples(self.cases.histories, self.cases.times, candidates_BC, labels_BC, self.cases.groups)
 
     def _popular(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """int32 [B, count]."""
@@ -155,10 +155,10 @@ class ClickDraw:
 
     def _may_be_asked(self, items_BC: np.ndarray) -> np.ndarray:
         other_BC: np.ndarray = items_BC != self.cases.targets[:, None]
-        return other_BC & ~holds(self.cases.histories, items_BC) if self.exclude_seen else other_BC
+        return other_BC & ~contains_items(self.cases.histories, items_BC) if self.exclude_seen else other_BC
 
 
-def holds(histories: Sequences, items_BC: np.ndarray) -> np.ndarray:
+def contains_items(histories: Sequences, items_BC: np.ndarray) -> np.ndarray:
     """bool [B, C]: whether row b of the histories has the item."""
     row_N, where_N = histories.positions()
     items_N = histories.items[where_N].astype(np.int64)

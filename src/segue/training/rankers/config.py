@@ -5,7 +5,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class ClickTrainingConfig:
+class RankerTrainingConfig:
     """One flat set of names."""
 
     epochs: int = 8

@@ -14,22 +14,22 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from segue.data.impressions import ClickCases
+from segue.data.impressions import ClickExamples
 from segue.data.sequences import Sequences
-from segue.models.factorization.spectral import spectral_vectors
+from segue.models.factorization.spectral import spectral_embeddings
 from segue.models.rankers.dien import DIENConfig
 from segue.models.rankers.din import DINConfig
 from segue.models.rankers.dual_gru import DualGRUConfig
-from segue.models.rankers.item_histories import Interactions
+from segue.models.rankers.item_histories import ItemHistories
 from segue.models.rankers.pooled import PooledRankerConfig
-from segue.models.rankers.ranker_input import view
-from segue.training.nets.layers.basic import Noise
+from segue.models.rankers.ranker_input import encode_examples
+from segue.training.nets.layers.basic import DropoutRng
 from segue.training.nets.rankers.dien import DIENNet
 from segue.training.nets.rankers.dual_gru import DualGRUNet
-from segue.training.nets.rankers.towers import ClickTower, DINNet, PooledNet, tensor
-from segue.training.rankers.config import ClickTrainingConfig
+from segue.training.nets.rankers.towers import DINNet, PooledNet, RankerNet, tensor
+from segue.training.rankers.config import RankerTrainingConfig
 
-NETS: dict[type, Callable[..., ClickTower]] = {
+NETS: dict[type, Callable[..., RankerNet]] = {
     PooledRankerConfig: PooledNet,
     DINConfig: DINNet,
     DIENConfig: DIENNet,
@@ -40,20 +40,20 @@ POOL = 16
 """So many batches' cases are sorted by length together: little padding, and still every epoch other batches."""
 
 
-def build_click_net(config: Any, log: Sequences, size: int, seed: int) -> ClickTower:
+def build_ranker_net(config: Any, log: Sequences, size: int, seed: int) -> RankerNet:
     """An untrained net for a catalogue of size V; equal arguments give equal weights."""
     generator = torch.Generator().manual_seed(seed)
     rng = np.random.default_rng((seed, 2))
     if config.spectral_start:
-        table = spectral_vectors(log, size, config.dim, rng)
+        table = spectral_embeddings(log, size, config.dim, rng)
     else:
         table = rng.normal(0.0, config.dim**-0.5, (size, config.dim)).astype(np.float32)
     table[0] = 0.0
-    return NETS[type(config)](config, Noise(), torch.from_numpy(table), generator)
+    return NETS[type(config)](config, DropoutRng(), torch.from_numpy(table), generator)
 
 
 @dataclass(frozen=True)
-class ClickOutcome:
+class RankerTrainingResult:
     """What a training did."""
 
     epochs: int
@@ -63,14 +63,14 @@ class ClickOutcome:
     cases_per_s: float
 
 
-class ClickTrainer:
+class RankerTrainer:
     """One net, its optimiser and the cases it learns from."""
 
     def __init__(
         self,
-        net: ClickTower,
-        interactions: Interactions,
-        config: ClickTrainingConfig,
+        net: RankerNet,
+        interactions: ItemHistories,
+        config: RankerTrainingConfig,
         seed: int,
         reads: tuple[int, int],
     ) -> None:
@@ -93,12 +93,12 @@ class ClickTrainer:
 
     def run(
         self,
-        draw: Callable[[np.random.Generator], ClickCases],
+        draw: Callable[[np.random.Generator], ClickExamples],
         *,
-        validate: Callable[[ClickTower], float] | None = None,
+        validate: Callable[[RankerNet], float] | None = None,
         stop_after: int | None = None,
         progress: Callable[[int, float, float | None], None] | None = None,
-    ) -> ClickOutcome:
+    ) -> RankerTrainingResult:
         """Trains at most ``epochs``, on freshly drawn cases each; with ``validate`` (higher is better) the net ends as
         it was best. ``stop_after`` ends earlier on the same curve of rates."""
         losses: list[float] = []
@@ -121,9 +121,9 @@ class ClickTrainer:
             self.net.load_state_dict(kept)
         self.net.eval()
         spent = time.perf_counter() - started
-        return ClickOutcome(len(losses), best or len(losses), tuple(validations), tuple(losses), asked / spent)
+        return RankerTrainingResult(len(losses), best or len(losses), tuple(validations), tuple(losses), asked / spent)
 
-    def _epoch(self, cases: ClickCases, rng: np.random.Generator, epoch: int) -> float:
+    def _epoch(self, cases: ClickExamples, rng: np.random.Generator, epoch: int) -> float:
         """One pass; the mean loss."""
         self.net.train()
         total, batches = 0.0, list(self._batches(cases, rng))
@@ -135,7 +135,7 @@ class ClickTrainer:
             total += self._step(cases.take(rows))
         return total / len(batches)
 
-    def _batches(self, cases: ClickCases, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    def _batches(self, cases: ClickExamples, rng: np.random.Generator) -> Iterator[np.ndarray]:
         lengths = np.minimum(cases.histories.lengths, self.reads[0])
         size = self.config.batch
         order = rng.permutation(len(cases))
@@ -146,10 +146,10 @@ class ClickTrainer:
             rows += [pool[i : i + size] for i in range(0, len(pool), size)]
         yield from (rows[i] for i in rng.permutation(len(rows)))
 
-    def _step(self, cases: ClickCases) -> float:
-        seen = view(cases, self.reads[0], self.interactions, self.reads[1])
+    def _step(self, cases: ClickExamples) -> float:
+        seen = encode_examples(cases, self.reads[0], self.interactions, self.reads[1])
         log_odds_BC, extra = self.net(seen)
-        asked_BC = tensor(cases.asked).float()
+        asked_BC = tensor(cases.requested_items).float()
         wanted_BC = tensor(cases.labels_BC).float()
         each_BC = F.binary_cross_entropy_with_logits(log_odds_BC, wanted_BC, weight=asked_BC, reduction="sum")
         loss = each_BC / asked_BC.sum()

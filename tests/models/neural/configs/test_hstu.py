@@ -49,6 +49,6 @@ def test_a_gap_decides_what_comes_next(name: str, fit_model: Callable[..., Score
 
 def test_a_model_that_is_told_when_it_is_asked_answers_by_it(fit_model: Callable[..., Scorer]) -> None:
     scorer = fit_model("hstu", waiting(target=True), 5, epochs=120, target_time=True)
-    asked = Sequences.from_lists([[1, 4]] * 2, [[0, 5 * SECOND]] * 2).at(np.array([6, 7 * 86_400]) * SECOND)
+    asked = Sequences.from_lists([[1, 4]] * 2, [[0, 5 * SECOND]] * 2).as_of(np.array([6, 7 * 86_400]) * SECOND)
     scores_BV = scorer.scores(asked)
     assert (scores_BV[:, 2] > scores_BV[:, 3]).tolist() == [True, False]

@@ -4,13 +4,13 @@ import torch
 from torch import Tensor, nn
 
 from segue.models.neural.configs.bert4rec import BERT4RecConfig
-from segue.training.nets.encoders.encoder import Encoder, Steps, columns
-from segue.training.nets.layers.attention import Attention, Block
-from segue.training.nets.layers.basic import Dropout, Noise, at_column, normal_
-from segue.training.tasks import Masked
+from segue.training.nets.encoders.encoder import EncoderBatch, SequenceEncoder, column_indices
+from segue.training.nets.layers.attention import Attention, TransformerBlock
+from segue.training.nets.layers.basic import Dropout, DropoutRng, normal_, select_column
+from segue.training.tasks import MaskedItemTask
 
 
-class MaskedEncoder(Encoder):
+class BERT4RecEncoder(SequenceEncoder):
     """What comes next is what a mask behind the newest event hides.
 
     Two ways we differ from the paper, since a mask has nothing but its place to go by: places are counted from the
@@ -18,14 +18,14 @@ class MaskedEncoder(Encoder):
     pre-norm.
     """
 
-    def __init__(self, config: BERT4RecConfig, noise: Noise, generator: torch.Generator) -> None:
+    def __init__(self, config: BERT4RecConfig, noise: DropoutRng, generator: torch.Generator) -> None:
         super().__init__()
         self.share, self.last_share = config.mask, config.mask_last
         self.dropout = Dropout(config.dropout, noise)
         self.mask = nn.Parameter(torch.empty(1, config.dim))
         self.position = nn.Parameter(torch.empty(config.length + 1, config.dim))
         self.blocks = nn.ModuleList(
-            Block(
+            TransformerBlock(
                 Attention(config.dim, config.heads, causal=False, rotary=True),
                 config.dim,
                 4 * config.dim,
@@ -36,26 +36,26 @@ class MaskedEncoder(Encoder):
         self.norm = nn.LayerNorm(config.dim)
         normal_(self, generator)
 
-    def task(self, length: int) -> Masked:
-        return Masked(length, self.share, self.last_share)
+    def task(self, length: int) -> MaskedItemTask:
+        return MaskedItemTask(length, self.share, self.last_share)
 
     def forward(self, x_BTD: Tensor, hidden_BT: Tensor, inside_BT: Tensor) -> Tensor:
         """[B, T, D]: the state of every position, of which those in ``hidden_BT`` show the mask, and those outside
         of ``inside_BT`` (padding) are seen by nobody."""
-        place = (inside_BT.sum(dim=1, keepdim=True) - 1 - columns(x_BTD)).clamp(min=0)
+        place = (inside_BT.sum(dim=1, keepdim=True) - 1 - column_indices(x_BTD)).clamp(min=0)
         x_BTD = torch.where(hidden_BT[..., None], self.mask.to(x_BTD.dtype), x_BTD)
         x_BTD = self.dropout(x_BTD + self.position[place])
         for block in self.blocks:
             x_BTD = block(x_BTD, inside_BT)
         return self.norm(x_BTD)
 
-    def states(self, x_BTD: Tensor, steps: Steps) -> Tensor:
-        hidden_BTD = self(x_BTD, steps.asked_BT, steps.inside_BT | steps.asked_BT)
-        return hidden_BTD[steps.asked_BT]
+    def states(self, x_BTD: Tensor, steps: EncoderBatch) -> Tensor:
+        hidden_BTD = self(x_BTD, steps.is_target_BT, steps.is_event_BT | steps.is_target_BT)
+        return hidden_BTD[steps.is_target_BT]
 
     def newest(self, x_BTD: Tensor, last_B: Tensor, times_BS: Tensor | None = None) -> Tensor:
         longer_BTD = torch.cat([x_BTD, torch.zeros_like(x_BTD[:, :1])], dim=1)
         next_B1 = last_B[:, None] + 1
-        column_T = columns(longer_BTD)
+        column_T = column_indices(longer_BTD)
         hidden_BTD = self(longer_BTD, column_T == next_B1, column_T <= next_B1)
-        return at_column(hidden_BTD, last_B + 1)
+        return select_column(hidden_BTD, last_B + 1)

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from segue.models.neural.configs.caser import CaserConfig
 from segue.models.neural.configs.nextitnet import NextItNetConfig
-from segue.training.nets.encoders.encoder import Encoder
-from segue.training.nets.layers.basic import Dropout, Noise, normal_
+from segue.training.nets.encoders.encoder import SequenceEncoder
+from segue.training.nets.layers.basic import Dropout, DropoutRng, normal_
 
 
 class CausalConvolution(nn.Module):
@@ -24,10 +24,10 @@ class CausalConvolution(nn.Module):
         self.mix = nn.Linear(kernel * dim, dim)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        return self.mix(torch.cat(shifted(x_BTD, self.kernel, self.dilation), dim=-1))
+        return self.mix(torch.cat(shift_right(x_BTD, self.kernel, self.dilation), dim=-1))
 
 
-def shifted(x_BTD: Tensor, count: int, dilation: int = 1) -> list[Tensor]:
+def shift_right(x_BTD: Tensor, count: int, dilation: int = 1) -> list[Tensor]:
     """``count`` times [B, T, D], the oldest first: what lies (count - 1) * dilation, ..., dilation, 0 events back at
     each position; zeros before the first event."""
     padded = F.pad(x_BTD, (0, 0, (count - 1) * dilation, 0))
@@ -51,10 +51,10 @@ class DilatedBlock(nn.Module):
         return x_BTD + self.dropout(self.far(F.relu(self.norm_far(near_BTD))))
 
 
-class NextItNetEncoder(Encoder):
+class NextItNetEncoder(SequenceEncoder):
     """[B, T, D] embedded events, oldest first and padding behind, -> [B, T, D] what each position expects next."""
 
-    def __init__(self, config: NextItNetConfig, noise: Noise, generator: torch.Generator) -> None:
+    def __init__(self, config: NextItNetConfig, noise: DropoutRng, generator: torch.Generator) -> None:
         super().__init__()
         self.dropout = Dropout(config.dropout, noise)
         self.blocks = nn.ModuleList(
@@ -70,14 +70,14 @@ class NextItNetEncoder(Encoder):
         return self.norm(x_BTD)
 
 
-class CaserEncoder(Encoder):
+class CaserEncoder(SequenceEncoder):
     """The last L events as an image of L rows and D columns, at every position anew, so that all of them are trained.
 
     Horizontal filters look at h = 1 ... L neighbouring rows and keep their largest answer in the window; vertical
     filters weigh the L rows (Tang & Wang 2018, section 3.2). A fully connected layer mixes both.
     """
 
-    def __init__(self, config: CaserConfig, noise: Noise, generator: torch.Generator) -> None:
+    def __init__(self, config: CaserConfig, noise: DropoutRng, generator: torch.Generator) -> None:
         super().__init__()
         self.window = config.window
         self.dropout = Dropout(config.dropout, noise)
@@ -91,7 +91,7 @@ class CaserEncoder(Encoder):
         normal_(self, generator, std=0.05)
 
     def forward(self, x_BTD: Tensor, last_B: Tensor | None = None) -> Tensor:
-        rows = shifted(x_BTD, self.window)
+        rows = shift_right(x_BTD, self.window)
         across = [self._answers(x_BTD, i + 1, filters) for i, filters in enumerate(self.horizontal)]
         down = self.vertical(torch.stack(rows, dim=-1)).flatten(2)
         mixed = F.relu(self.mix(self.dropout(torch.cat([*across, down], dim=-1))))
@@ -100,6 +100,6 @@ class CaserEncoder(Encoder):
     def _answers(self, x_BTD: Tensor, height: int, filters: nn.Module) -> Tensor:
         """[B, T, C]: the largest answer of each filter among the places that it has in the window."""
         padded_BTD = F.pad(x_BTD, (0, 0, self.window - height, 0))
-        answers_BTC = F.relu(filters(torch.cat(shifted(padded_BTD, height), dim=-1)))
+        answers_BTC = F.relu(filters(torch.cat(shift_right(padded_BTD, height), dim=-1)))
         time = x_BTD.shape[1]
         return torch.stack([answers_BTC[:, i : i + time] for i in range(self.window - height + 1)]).amax(dim=0)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from segue.models.neural.configs.seq2seq import Seq2SeqConfig
 from segue.training.nets.layers.attention import Attention
 from segue.training.nets.layers.basic import Dropout, normal_, xavier_uniform_
-from segue.training.nets.layers.gru_autograd import Recurrence
+from segue.training.nets.layers.gru_autograd import GRUFunction
 
 Embed = Callable[[Tensor], Tensor]
 """Table rows of any shape -> their vectors."""
@@ -23,7 +23,7 @@ rows drawn by it, int64 [N]."""
 
 
 @dataclass(frozen=True)
-class Memory:
+class EncoderStates:
     """What stretch s is written from: the states of row ``row_S[s]`` up to column ``last_S[s]``."""
 
     states_BTD: Tensor
@@ -39,7 +39,7 @@ class Memory:
         return self.states_BTD[self.row_S, self.last_S]
 
 
-class GruCell(nn.Module):
+class GRULayer(nn.Module):
     """One GRU layer with inputs of any width; gates lie in the order reset, update, candidate."""
 
     def __init__(self, inputs: int, dim: int) -> None:
@@ -52,7 +52,7 @@ class GruCell(nn.Module):
     def forward(self, x_KSI: Tensor) -> Tensor:
         """All steps from a zero state, [K, S, D]."""
         dtype = torch.bfloat16 if torch.is_autocast_enabled(x_KSI.device.type) else torch.float32
-        states_KSD: Tensor = Recurrence.apply(
+        states_KSD: Tensor = GRUFunction.apply(
             x_KSI.float().contiguous(), self.input, self.state, self.input_bias, self.state_bias, dtype
         )
         return states_KSD
@@ -66,7 +66,7 @@ class GruCell(nn.Module):
         return fresh_SD + update_SD * (state_SD - fresh_SD)
 
 
-class GruWriter(nn.Module):
+class GRUDecoder(nn.Module):
     """h_t = GRU(h_t-1, [y_t-1; s]) where s is the newest of the encoder's states, which enters at every step (Cho et
     al. 2014, eq. 2); then global attention after Luong et al. 2015: weights a = softmax over the states e of h_t W e
     ("general", eqs. 7-8), their mean c_t, and what is said is tanh(W_c [c_t; h_t]) (eq. 5).
@@ -77,21 +77,21 @@ class GruWriter(nn.Module):
     def __init__(self, config: Seq2SeqConfig, dropout: Dropout, generator: torch.Generator) -> None:
         super().__init__()
         dim = config.dim
-        self.layers = nn.ModuleList(GruCell(2 * dim if i == 0 else dim, dim) for i in range(config.layers))
+        self.layers = nn.ModuleList(GRULayer(2 * dim if i == 0 else dim, dim) for i in range(config.layers))
         self.match = nn.Linear(dim, dim, bias=False)
         self.merge = nn.Linear(2 * dim, dim)
         self.dropout = dropout
         xavier_uniform_(self, generator)
 
-    def forward(self, given_SKD: Tensor, memory: Memory) -> Tensor:
+    def forward(self, given_SKD: Tensor, memory: EncoderStates) -> Tensor:
         """What is said at every step, [S, K, D]; ``given_SKD`` is what was there before each."""
         summary_SKD = memory.newest()[:, None].expand(-1, given_SKD.shape[1], -1)
         below_KSD = torch.cat([given_SKD, summary_SKD], dim=-1).transpose(0, 1)
         for layer in self.layers:
             below_KSD = self.dropout(layer(below_KSD))
-        return self.say(below_KSD.transpose(0, 1), memory)
+        return self.output(below_KSD.transpose(0, 1), memory)
 
-    def say(self, state_SKD: Tensor, memory: Memory) -> Tensor:
+    def output(self, state_SKD: Tensor, memory: EncoderStates) -> Tensor:
         """The attention and what is said, [S, K, D]."""
         keys_STD = self.match(memory.states_BTD)[memory.row_S]
         score_SKT = (state_SKD @ keys_STD.transpose(1, 2)).float()
@@ -100,7 +100,9 @@ class GruWriter(nn.Module):
         said: Tensor = self.merge(torch.cat([context_SKD, state_SKD], dim=-1)).tanh()
         return said
 
-    def own(self, embed: Embed, memory: Memory, rows_SK: Tensor, chosen_SK: Tensor, draw: Draw) -> Tensor:
+    def free_running(
+        self, embed: Embed, memory: EncoderStates, rows_SK: Tensor, chosen_SK: Tensor, draw: Draw
+    ) -> Tensor:
         """``rows_SK`` where the chosen ones are drawn step by step from what is said after all before them, drawn
         ones included (Bengio et al. 2015, section 2.4)."""
         rows_SK = rows_SK.clone()
@@ -108,12 +110,12 @@ class GruWriter(nn.Module):
         for k in range(rows_SK.shape[1] - 1):
             below_SD = torch.cat([embed(rows_SK[:, k]), memory.newest()], dim=-1)
             for i, layer in enumerate(self.layers):
-                assert isinstance(layer, GruCell)
+                assert isinstance(layer, GRULayer)
                 below_SD = state[i] = layer.step(below_SD, state[i]).float()
             which_N = chosen_SK[:, k + 1].nonzero()[:, 0]
             if len(which_N):
-                part = Memory(memory.states_BTD, memory.row_S[which_N], memory.last_S[which_N])
-                said_ND = self.say(below_SD[which_N][:, None], part)[:, 0]
+                part = EncoderStates(memory.states_BTD, memory.row_S[which_N], memory.last_S[which_N])
+                said_ND = self.output(below_SD[which_N][:, None], part)[:, 0]
                 rows_SK[which_N, k + 1] = draw(said_ND, which_N, k + 1)
         return rows_SK
 
@@ -128,7 +130,7 @@ class CrossAttention(nn.Module):
         self.project = nn.Linear(dim, 2 * dim)
         self.merge = nn.Linear(dim, dim)
 
-    def forward(self, x_SKD: Tensor, memory: Memory) -> Tensor:
+    def forward(self, x_SKD: Tensor, memory: EncoderStates) -> Tensor:
         stretches, steps, dim = x_SKD.shape
         kv_BTD = self.project(memory.states_BTD)
         k, v = (
@@ -140,7 +142,7 @@ class CrossAttention(nn.Module):
         return self.merge(mixed.transpose(1, 2).reshape(stretches, steps, dim))
 
 
-class WriterBlock(nn.Module):
+class DecoderBlock(nn.Module):
     """A pre-norm decoder block: causal self-attention, cross-attention, feed-forward, each added to its input."""
 
     def __init__(self, dim: int, heads: int, dropout: Dropout) -> None:
@@ -154,25 +156,25 @@ class WriterBlock(nn.Module):
         self.narrow = nn.Linear(4 * dim, dim)
         self.dropout = dropout
 
-    def forward(self, x_SKD: Tensor, memory: Memory) -> Tensor:
+    def forward(self, x_SKD: Tensor, memory: EncoderStates) -> Tensor:
         x_SKD = x_SKD + self.dropout(self.attention(self.norm_attention(x_SKD)))
         x_SKD = x_SKD + self.dropout(self.cross(self.norm_cross(x_SKD), memory))
         inner = F.gelu(self.widen(self.norm_inner(x_SKD)), approximate="tanh")
         return x_SKD + self.dropout(self.narrow(inner))
 
 
-class TransformerWriter(nn.Module):
+class TransformerDecoder(nn.Module):
     """A causal transformer over what was written since the cut, with a learned vector for each step."""
 
     def __init__(self, config: Seq2SeqConfig, dropout: Dropout, generator: torch.Generator) -> None:
         super().__init__()
         self.position = nn.Parameter(torch.empty(config.horizon, config.dim))
-        self.blocks = nn.ModuleList(WriterBlock(config.dim, config.heads, dropout) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(DecoderBlock(config.dim, config.heads, dropout) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dim)
         self.dropout = dropout
         normal_(self, generator)
 
-    def forward(self, given_SKD: Tensor, memory: Memory) -> Tensor:
+    def forward(self, given_SKD: Tensor, memory: EncoderStates) -> Tensor:
         """What is said at every step, [S, K, D]; ``given_SKD`` is what was there before each."""
         x_SKD = self.dropout(given_SKD + self.position[: given_SKD.shape[1]])
         for block in self.blocks:
@@ -180,7 +182,9 @@ class TransformerWriter(nn.Module):
         said: Tensor = self.norm(x_SKD)
         return said
 
-    def own(self, embed: Embed, memory: Memory, rows_SK: Tensor, chosen_SK: Tensor, draw: Draw) -> Tensor:
+    def free_running(
+        self, embed: Embed, memory: EncoderStates, rows_SK: Tensor, chosen_SK: Tensor, draw: Draw
+    ) -> Tensor:
         """``rows_SK`` where the chosen ones are drawn from what a first pass over the true events says (two passes
         instead of K: Mihaylova & Martins 2019, section 3)."""
         rows_SK = rows_SK.clone()

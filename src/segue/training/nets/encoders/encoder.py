@@ -8,21 +8,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from segue.training.nets.layers.basic import at_column
-from segue.training.nets.layers.session_states import LaneStates
-from segue.training.nets.layers.time_embedding import Clock
-from segue.training.tasks import NextItem, Task
+from segue.training.nets.layers.basic import select_column
+from segue.training.nets.layers.session_states import SessionStates
+from segue.training.nets.layers.time_embedding import TimeEmbeddingLayer
+from segue.training.tasks import NextItemTask, Task
 
 
 @dataclass(frozen=True)
-class Steps:
+class EncoderBatch:
     """A batch as tensors beside the net; items are rows of the table at hand."""
 
     inputs_BT: Tensor
     """int64; row 0 behind a row's end, and where an event is hidden."""
-    inside_BT: Tensor
+    is_event_BT: Tensor
     """bool: where an event is given."""
-    asked_BT: Tensor
+    is_target_BT: Tensor
     """bool: where a target is to be predicted, N times."""
     times_BS: Tensor | None
     """int64 UTC microseconds, S = T + 1: of each input, and of the row's last target behind them; NO_TIME where nobody
@@ -33,11 +33,11 @@ class Steps:
     """What the vectors of the inputs have added, from the context of each; None for nothing."""
     done: float = 0.0
     """How much of the training is behind it, 0 to 1: what a net may be taught by degrees."""
-    lanes: LaneStates | None = None
+    lanes: SessionStates | None = None
     """Where rows go on from and what they leave behind, for a batch of lanes."""
 
 
-class Encoder(nn.Module):
+class SequenceEncoder(nn.Module):
     """``forward(x_BTD, last_B)``: embedded events, oldest first and padding behind, -> [B, T, D] the state after each
     event. ``last_B`` is the column of each row's newest event; None: every row is full.
 
@@ -51,33 +51,33 @@ class Encoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.clock: Clock | None = None
+        self.clock: TimeEmbeddingLayer | None = None
         """What is added to an event's vector for its time."""
 
     @property
-    def told_times(self) -> bool:
+    def uses_target_times(self) -> bool:
         """Whether times make any difference."""
         return self.timed or self.clock is not None
 
     def task(self, length: int) -> Task:
         """What it is asked in training, in windows of so many events."""
-        return NextItem(length, timed=self.told_times)
+        return NextItemTask(length, timed=self.uses_target_times)
 
     @property
     def state_shape(self) -> tuple[int, int] | None:
         """(layers, width) of what a later event can go on from; None: a history can only be read from its beginning."""
         return None
 
-    def states(self, x_BTD: Tensor, steps: Steps) -> Tensor:
+    def states(self, x_BTD: Tensor, steps: EncoderBatch) -> Tensor:
         """[N, D]: the state at every position that is asked."""
-        states_ND: Tensor = self(x_BTD, steps.inside_BT.sum(dim=1) - 1)[steps.asked_BT]
+        states_ND: Tensor = self(x_BTD, steps.is_event_BT.sum(dim=1) - 1)[steps.is_target_BT]
         return states_ND
 
     def newest(self, x_BTD: Tensor, last_B: Tensor, times_BS: Tensor | None = None) -> Tensor:
         """[B, D]: the state after each row's newest event; this is what is exported."""
-        return at_column(self(x_BTD, last_B), last_B)
+        return select_column(self(x_BTD, last_B), last_B)
 
 
-def columns(x_BTD: Tensor) -> Tensor:
+def column_indices(x_BTD: Tensor) -> Tensor:
     """int64 [T]: 0, 1, 2 ..."""
     return torch.arange(x_BTD.shape[1], device=x_BTD.device)

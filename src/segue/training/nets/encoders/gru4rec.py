@@ -5,19 +5,19 @@ from torch import Tensor, nn
 
 from segue.models.neural.configs.gru4rec import GRU4RecConfig
 from segue.models.neural.recurrent_cells import CELLS
-from segue.training.nets.encoders.encoder import Encoder, Steps
-from segue.training.nets.layers.basic import Dropout, Noise, at_column, xavier_uniform_
-from segue.training.nets.layers.recurrent import CellLayer
+from segue.training.nets.encoders.encoder import EncoderBatch, SequenceEncoder
+from segue.training.nets.layers.basic import Dropout, DropoutRng, select_column, xavier_uniform_
+from segue.training.nets.layers.recurrent import RecurrentLayer
 
 
-class GruEncoder(Encoder):
+class GRU4RecEncoder(SequenceEncoder):
     """[B, T, E] embedded events, oldest first and padding behind, -> [B, T, D] the state after each event.
 
     Every row starts from a zero state, so no session ever sees another one's; in lanes a row whose session began in an
     earlier batch starts from the state that it had reached there.
     """
 
-    def __init__(self, config: GRU4RecConfig, noise: Noise, generator: torch.Generator) -> None:
+    def __init__(self, config: GRU4RecConfig, noise: DropoutRng, generator: torch.Generator) -> None:
         super().__init__()
         self.cell = config.cell
         self.inputs = config.inputs
@@ -25,17 +25,17 @@ class GruEncoder(Encoder):
         self.dropout_input = Dropout(config.dropout_input, noise)
         self.dropout_hidden = Dropout(config.dropout_hidden, noise)
         self.layers = nn.ModuleList(
-            CellLayer(config.cell, config.dim, looked_up=i == 0 and config.embedding == "one-hot")
+            RecurrentLayer(config.cell, config.dim, looked_up=i == 0 and config.embedding == "one-hot")
             for i in range(config.layers)
         )
         xavier_uniform_(self, generator)
         if config.cell == "lstm":
-            self._remember_at_first()
+            self._open_forget_gates()
 
-    def _remember_at_first(self) -> None:
+    def _open_forget_gates(self) -> None:
         """Forget gates start with a bias of 1, that is open (Jozefowicz et al. 2015)."""
         for layer in self.layers:
-            assert isinstance(layer, CellLayer)
+            assert isinstance(layer, RecurrentLayer)
             with torch.no_grad():
                 layer.state_bias[self.dim : 2 * self.dim] = 1.0
 
@@ -47,14 +47,14 @@ class GruEncoder(Encoder):
     def forward(self, x_BTD: Tensor, last_B: Tensor | None = None) -> Tensor:
         return self._run(x_BTD, None)[0]
 
-    def states(self, x_BTD: Tensor, steps: Steps) -> Tensor:
+    def states(self, x_BTD: Tensor, steps: EncoderBatch) -> Tensor:
         """[N, D]: the state at every position that is asked; in lanes, those of their sessions are carried on."""
         if steps.lanes is None:
             return super().states(x_BTD, steps)
         hidden_BTD, parts = self._run(x_BTD, steps.lanes.start())
-        last_B = steps.inside_BT.sum(dim=1) - 1
-        steps.lanes.leave(torch.stack([at_column(torch.cat(layer, dim=-1), last_B) for layer in parts]))
-        return hidden_BTD[steps.asked_BT]
+        last_B = steps.is_event_BT.sum(dim=1) - 1
+        steps.lanes.leave(torch.stack([select_column(torch.cat(layer, dim=-1), last_B) for layer in parts]))
+        return hidden_BTD[steps.is_target_BT]
 
     def _run(self, x_BTD: Tensor, start_LBS: Tensor | None) -> tuple[Tensor, list[list[Tensor]]]:
         """(what comes out at every position, what each layer keeps there)."""

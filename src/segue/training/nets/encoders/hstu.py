@@ -9,13 +9,13 @@ from torch.nn import functional as F
 
 from segue.data.sequences import NO_TIME
 from segue.models.neural.configs.hstu import HSTUConfig
-from segue.models.neural.time_features import GAP_STEP, GAPS
-from segue.training.nets.encoders.encoder import Encoder, Steps
-from segue.training.nets.layers.basic import Dropout, Noise, at_column, normal_
-from segue.training.nets.layers.pointwise_attention import Pointwise, pointwise
+from segue.models.neural.time_features import GAP_STEP, NUM_GAP_BUCKETS
+from segue.training.nets.encoders.encoder import EncoderBatch, SequenceEncoder
+from segue.training.nets.layers.basic import Dropout, DropoutRng, normal_, select_column
+from segue.training.nets.layers.pointwise_attention import PointwiseAttention, pointwise_attention
 
 
-class HstuLayer(nn.Module):
+class HSTULayer(nn.Module):
     """x + f2(norm(A V) * U), where U, V, Q, K = silu(f1(norm x)) and A = silu(Q K^T + what distance and gap add),
     causal (eqs. 1-3). No softmax: how much there is to attend to stays visible until the norm."""
 
@@ -25,7 +25,7 @@ class HstuLayer(nn.Module):
         self.norm = nn.LayerNorm(config.dim)
         self.project = nn.Linear(config.dim, 4 * config.dim)
         self.near = nn.Parameter(torch.empty(config.length))
-        self.gap = nn.Parameter(torch.empty(GAPS))
+        self.gap = nn.Parameter(torch.empty(NUM_GAP_BUCKETS))
         self.norm_mixed = nn.LayerNorm(config.dim)
         self.merge = nn.Linear(config.dim, config.dim)
         self.dropout = dropout
@@ -34,13 +34,13 @@ class HstuLayer(nn.Module):
         batch, time, dim = x_BTD.shape
         parts = F.silu(self.project(self.norm(x_BTD))).view(batch, time, 4, self.heads, dim // self.heads)
         u, q, k, v = parts.permute(2, 0, 3, 1, 4)
-        attend = Pointwise.apply if self.training else pointwise
+        attend = PointwiseAttention.apply if self.training else pointwise_attention
         mixed = attend(q, k, v, self.near, self.gap, bucket_BTT).transpose(1, 2).reshape(batch, time, dim)
         gate = u.transpose(1, 2).reshape(batch, time, dim)
         return x_BTD + self.merge(self.dropout(self.norm_mixed(mixed) * gate))
 
 
-class HstuEncoder(Encoder):
+class HSTUEncoder(SequenceEncoder):
     """[B, T, D] embedded events, oldest first and padding behind, -> [B, T, D] what each position expects next.
 
     A position sees how long before it, or with ``target_time`` before the moment of asking, every event was. Since the
@@ -50,15 +50,15 @@ class HstuEncoder(Encoder):
 
     timed = True
 
-    def __init__(self, config: HSTUConfig, noise: Noise, generator: torch.Generator) -> None:
+    def __init__(self, config: HSTUConfig, noise: DropoutRng, generator: torch.Generator) -> None:
         super().__init__()
         self.target_time = config.target_time
         self.dropout = Dropout(config.dropout, noise)
-        self.layers = nn.ModuleList(HstuLayer(config, self.dropout) for _ in range(config.layers))
+        self.layers = nn.ModuleList(HSTULayer(config, self.dropout) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dim)
         normal_(self, generator)
         if config.target_time:
-            self.wait = nn.Parameter(torch.zeros(GAPS, config.dim))
+            self.wait = nn.Parameter(torch.zeros(NUM_GAP_BUCKETS, config.dim))
 
     def forward(self, x_BTD: Tensor, last_B: Tensor | None = None, times_BS: Tensor | None = None) -> Tensor:
         bucket_BTT = None if times_BS is None else self._buckets(times_BS)
@@ -75,12 +75,12 @@ class HstuEncoder(Encoder):
         here_BT = times_BS[:, 1:] if self.target_time else then_BT
         # In place: a batch of long windows has a million gaps, and memory is slower than logarithms.
         gap_BTT = (here_BT[:, :, None] - then_BT[:, None, :]).float().mul_(1e-6).clamp_(min=0)
-        number_BTT = gap_BTT.log1p_().mul_(1 / GAP_STEP).add_(1).clamp_(max=GAPS - 1)
+        number_BTT = gap_BTT.log1p_().mul_(1 / GAP_STEP).add_(1).clamp_(max=NUM_GAP_BUCKETS - 1)
         number_BTT.mul_((here_BT != NO_TIME).float()[:, :, None]).mul_((then_BT != NO_TIME).float()[:, None, :])
         return number_BTT.to(torch.int32)
 
-    def states(self, x_BTD: Tensor, steps: Steps) -> Tensor:
-        return self(x_BTD, None, steps.times_BS)[steps.asked_BT]
+    def states(self, x_BTD: Tensor, steps: EncoderBatch) -> Tensor:
+        return self(x_BTD, None, steps.times_BS)[steps.is_target_BT]
 
     def newest(self, x_BTD: Tensor, last_B: Tensor, times_BS: Tensor | None = None) -> Tensor:
-        return at_column(self(x_BTD, last_B, times_BS), last_B)
+        return select_column(self(x_BTD, last_B, times_BS), last_B)

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segue.models.neural.configs.lrurec import LRURecConfig
-from segue.training.nets.encoders.encoder import Encoder
-from segue.training.nets.layers.basic import Dropout, Noise, normal_
+from segue.training.nets.encoders.encoder import SequenceEncoder
+from segue.training.nets.layers.basic import Dropout, DropoutRng, normal_
 
 NEAREST, FARTHEST = 0.8, 0.99
 """Sizes of the decays at first: what is left of an event after one more."""
 
 
-class Fading(torch.autograd.Function):
+class DecayedSum(torch.autograd.Function):
     """(x complex [T, B, E], decay complex [E]) -> states [T, B, E], step by step, with the gradient by hand."""
 
     @staticmethod
@@ -45,7 +45,7 @@ class Fading(torch.autograd.Function):
         return into_TBE, (into_TBE[1:] * state_TBE[:-1].conj()).sum(dim=(0, 1))
 
 
-def fading(x_BTE: tuple[Tensor, Tensor], decay_E: tuple[Tensor, Tensor], length: int) -> tuple[Tensor, Tensor]:
+def decayed_sum(x_BTE: tuple[Tensor, Tensor], decay_E: tuple[Tensor, Tensor], length: int) -> tuple[Tensor, Tensor]:
     """The states as real and imaginary parts, float32 [B, T, E] each, for histories of up to ``length`` events.
 
     By doubling (Hillis & Steele 1986): after pass p a position has the sum over its 2 ** p newest events. Real numbers
@@ -61,7 +61,7 @@ def fading(x_BTE: tuple[Tensor, Tensor], decay_E: tuple[Tensor, Tensor], length:
     return real, turned
 
 
-class LinearBlock(nn.Module):
+class LRUBlock(nn.Module):
     """A recurrence and a feed-forward net, around each of which the stream passes unchanged (Yue et al. 2024, section
     3.2); normalised before each, not behind it."""
 
@@ -99,26 +99,26 @@ class LinearBlock(nn.Module):
         parts = entered[..., : self.states] * loud_E, entered[..., self.states :] * loud_E
         if self.training:
             x_TBE = torch.complex(*(part.transpose(0, 1).contiguous() for part in parts))
-            state_TBE = Fading.apply(x_TBE, torch.complex(*self.decay()))
+            state_TBE = DecayedSum.apply(x_TBE, torch.complex(*self.decay()))
             parts = state_TBE.real.transpose(0, 1), state_TBE.imag.transpose(0, 1)
         else:
-            parts = fading(parts, self.decay(), self.length)
+            parts = decayed_sum(parts, self.decay(), self.length)
         x_BTD = x_BTD + self.dropout(self.leave(torch.cat(parts, dim=-1)))
         return x_BTD + self.dropout(self.down(F.gelu(self.up(self.norm_mid(x_BTD)))))
 
 
-class LinearEncoder(Encoder):
+class LRURecEncoder(SequenceEncoder):
     """[B, T, D] embedded events, oldest first and padding behind, -> [B, T, D] what each position expects next. A state
     knows how many events ago something was, so that nothing else tells positions apart."""
 
-    def __init__(self, config: LRURecConfig, noise: Noise, generator: torch.Generator) -> None:
+    def __init__(self, config: LRURecConfig, noise: DropoutRng, generator: torch.Generator) -> None:
         super().__init__()
         self.dropout = Dropout(config.dropout, noise)
-        self.blocks = nn.ModuleList(LinearBlock(config, self.dropout) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(LRUBlock(config, self.dropout) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dim)
         normal_(self, generator)
         for block in self.blocks:
-            assert isinstance(block, LinearBlock)
+            assert isinstance(block, LRUBlock)
             block.start(generator)
 
     def forward(self, x_BTD: Tensor, last_B: Tensor | None = None) -> Tensor:

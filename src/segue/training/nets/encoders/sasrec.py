@@ -6,15 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from segue.models.neural.configs.sasrec import SASRecConfig
-from segue.training.nets.encoders.encoder import Encoder, columns
+from segue.training.nets.encoders.encoder import SequenceEncoder, column_indices
 from segue.training.nets.layers.attention import BLOCKS, Attention
-from segue.training.nets.layers.basic import Dropout, Noise, normal_
+from segue.training.nets.layers.basic import Dropout, DropoutRng, normal_
 
 
-class TransformerEncoder(Encoder):
+class SASRecEncoder(SequenceEncoder):
     """[B, T, D] embedded events, oldest first and padding behind, -> [B, T, D] what each position expects next."""
 
-    def __init__(self, config: SASRecConfig, noise: Noise, generator: torch.Generator) -> None:
+    def __init__(self, config: SASRecConfig, noise: DropoutRng, generator: torch.Generator) -> None:
         super().__init__()
         self.dropout = Dropout(config.dropout, noise)
         self.positions = config.positions
@@ -51,12 +51,12 @@ class TransformerEncoder(Encoder):
         if self.positions == "learned":
             return x_BTD + self.position[: x_BTD.shape[1]]
         if self.positions == "reversed":
-            return x_BTD + self.position[from_newest(x_BTD, last_B)]
+            return x_BTD + self.position[distance_to_last(x_BTD, last_B)]
         return x_BTD
 
 
-def from_newest(x_BTD: Tensor, last_B: Tensor | None) -> Tensor:
+def distance_to_last(x_BTD: Tensor, last_B: Tensor | None) -> Tensor:
     """int64 [B, T] or [T]: how many events lie between each one and its row's newest; 0 for padding."""
     if last_B is None:
-        return columns(x_BTD).flip(0)
-    return (last_B[:, None] - columns(x_BTD)).clamp(min=0)
+        return column_indices(x_BTD).flip(0)
+    return (last_B[:, None] - column_indices(x_BTD)).clamp(min=0)

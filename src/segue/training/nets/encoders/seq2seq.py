@@ -13,35 +13,35 @@ from torch import Tensor
 from segue.models.neural.configs.gru4rec import GRU4RecConfig
 from segue.models.neural.configs.sasrec import SASRecConfig
 from segue.models.neural.configs.seq2seq import Seq2SeqConfig
-from segue.training.nets.encoders.decoders import GruWriter, Memory, TransformerWriter
-from segue.training.nets.encoders.encoder import Encoder, Steps
-from segue.training.nets.encoders.gru4rec import GruEncoder
-from segue.training.nets.encoders.sasrec import TransformerEncoder
-from segue.training.nets.encoders.tied_embedding import TiedNet
-from segue.training.nets.layers.basic import Dropout, Noise
-from segue.training.nets.layers.feature_embedding import FactVectors
-from segue.training.tasks import NextSteps, Task
+from segue.training.nets.encoders.decoders import EncoderStates, GRUDecoder, TransformerDecoder
+from segue.training.nets.encoders.encoder import EncoderBatch, SequenceEncoder
+from segue.training.nets.encoders.gru4rec import GRU4RecEncoder
+from segue.training.nets.encoders.sasrec import SASRecEncoder
+from segue.training.nets.encoders.tied_embedding import TiedEmbeddingNet
+from segue.training.nets.layers.basic import Dropout, DropoutRng
+from segue.training.nets.layers.feature_embedding import FeatureEmbeddingLayer
+from segue.training.tasks import NextItemsTask, Task
 
 
-class Translator(Encoder):
+class Seq2SeqEncoder(SequenceEncoder):
     """The encoder ("reader") and the decoder ("writer") of one Seq2Seq net."""
 
-    def __init__(self, config: Seq2SeqConfig, noise: Noise, generator: torch.Generator) -> None:
+    def __init__(self, config: Seq2SeqConfig, noise: DropoutRng, generator: torch.Generator) -> None:
         super().__init__()
         dim, layers, length, dropout = config.dim, config.layers, config.length, config.dropout
-        self.reader: Encoder
+        self.reader: SequenceEncoder
         if config.reader == "gru":
             gru = GRU4RecConfig(dim=dim, layers=layers, length=length, dropout_hidden=dropout)
-            self.reader = GruEncoder(gru, noise, generator)
+            self.reader = GRU4RecEncoder(gru, noise, generator)
         else:
             sasrec = SASRecConfig(dim=dim, layers=layers, length=length, heads=config.heads, dropout=dropout)
-            self.reader = TransformerEncoder(sasrec, noise, generator)
-        writer = GruWriter if config.writer == "gru" else TransformerWriter
-        self.writer: GruWriter | TransformerWriter = writer(config, Dropout(dropout, noise), generator)
+            self.reader = SASRecEncoder(sasrec, noise, generator)
+        writer = GRUDecoder if config.writer == "gru" else TransformerDecoder
+        self.writer: GRUDecoder | TransformerDecoder = writer(config, Dropout(dropout, noise), generator)
 
 
 @dataclass(frozen=True)
-class Stretches:
+class TargetSequences:
     """Where a batch's targets lie between cuts: row ``row_S``, columns ``first_S`` to ``first_S`` + K - 1 at most."""
 
     row_S: Tensor
@@ -51,7 +51,7 @@ class Stretches:
     """bool: whether that step is asked; these, row by row, are the N targets in the batch's order."""
 
     @classmethod
-    def between(cls, asked_BT: Tensor, cuts_B: Tensor, horizon: int) -> "Stretches":
+    def between(cls, asked_BT: Tensor, cuts_B: Tensor, horizon: int) -> "TargetSequences":
         """See ``NextSteps``: a cut at column 0, at ``cuts_B``, and at every ``horizon`` columns behind."""
         width = asked_BT.shape[1]
         column_T = torch.arange(width, device=asked_BT.device)
@@ -66,38 +66,38 @@ class Stretches:
         return cls(row_S, first_S, column_SK, inside_SK & asked_BT[row_S[:, None], column_SK])
 
 
-class Seq2SeqNet(TiedNet):
+class Seq2SeqNet(TiedEmbeddingNet):
     """The net around one item table, which feeds the reader and the writer, and which the writer is compared with."""
 
     def __init__(
         self,
-        encoder: Translator,
-        noise: Noise,
+        encoder: Seq2SeqEncoder,
+        noise: DropoutRng,
         table_VD: Tensor,
         config: Seq2SeqConfig,
-        **sides: FactVectors | None,
+        **sides: FeatureEmbeddingLayer | None,
     ) -> None:
         length, temperature = config.length, config.temperature
         super().__init__(encoder, noise, table_VD, temperature=temperature, length=length, **sides)
-        self.encoder: Translator = encoder
+        self.encoder: Seq2SeqEncoder = encoder
         self.config = config
 
     @property
     def task(self) -> Task:
         """Several steps from cuts."""
-        return NextSteps(self.length, self.config.horizon)
+        return NextItemsTask(self.length, self.config.horizon)
 
-    def states(self, table_RD: Tensor, steps: Steps) -> Tensor:
+    def states(self, table_RD: Tensor, steps: EncoderBatch) -> Tensor:
         """[N, D]: what the writer says at every step that is asked.
 
         It is given the true events before ("teacher forcing"), of which a share that rises with the training is
         replaced by what it would have written itself ("scheduled sampling").
         """
         assert steps.cuts_B is not None
-        between = Stretches.between(steps.asked_BT, steps.cuts_B, self.config.horizon)
+        between = TargetSequences.between(steps.is_target_BT, steps.cuts_B, self.config.horizon)
         x_BTD = self.embed(table_RD, steps.inputs_BT, steps.added_BTD)
         states_BTD = self.encoder.reader(x_BTD)
-        memory = Memory(states_BTD, between.row_S, between.first_S)
+        memory = EncoderStates(states_BTD, between.row_S, between.first_S)
         rows_SK = torch.where(between.inside_SK, steps.inputs_BT[between.row_S[:, None], between.column_SK], 0)
         share = self.config.scheduled_sampling * steps.done
         if share > 0 and self.training:
@@ -109,7 +109,7 @@ class Seq2SeqNet(TiedNet):
         return written_SKD[between.inside_SK]
 
     @torch.no_grad()
-    def _own(self, table_RD: Tensor, memory: Memory, rows_SK: Tensor, inside_SK: Tensor, share: float) -> Tensor:
+    def _own(self, table_RD: Tensor, memory: EncoderStates, rows_SK: Tensor, inside_SK: Tensor, share: float) -> Tensor:
         """``rows_SK`` with a ``share`` of its events, but for each stretch's first, drawn from the net itself."""
         uniform = self.uniform(2 * rows_SK.numel()).view(2, *rows_SK.shape)
         chosen_SK = inside_SK & (uniform[0] < share)
@@ -127,7 +127,7 @@ class Seq2SeqNet(TiedNet):
             return self.embed(table_RD, rows)
 
         self.encoder.eval()
-        own_SK: Tensor = self.encoder.writer.own(embed, memory, rows_SK, chosen_SK, draw)
+        own_SK: Tensor = self.encoder.writer.free_running(embed, memory, rows_SK, chosen_SK, draw)
         self.encoder.train()
         return own_SK
 
@@ -148,5 +148,5 @@ class Seq2SeqNet(TiedNet):
         states_BTD = self.encoder.reader(x_BTD)
         row_B = torch.arange(len(last_B), device=self.device)
         given_BKD = x_BTD[row_B, last_B][:, None]
-        first_BKD: Tensor = self.encoder.writer(given_BKD, Memory(states_BTD, row_B, last_B))
+        first_BKD: Tensor = self.encoder.writer(given_BKD, EncoderStates(states_BTD, row_B, last_B))
         return first_BKD[:, 0]

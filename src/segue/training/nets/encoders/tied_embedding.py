@@ -10,17 +10,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segue.data.sequences import NO_TIME, Sequences
-from segue.models.neural.time_features import moments
-from segue.training.nets.encoders.encoder import Encoder, Steps
-from segue.training.nets.layers.basic import Noise
-from segue.training.nets.layers.feature_embedding import FactVectors, Touched
-from segue.training.tasks import Task, contexts_of, left_aligned
+from segue.models.neural.time_features import event_times
+from segue.training.nets.encoders.encoder import EncoderBatch, SequenceEncoder
+from segue.training.nets.layers.basic import DropoutRng
+from segue.training.nets.layers.feature_embedding import FeatureEmbeddingLayer, UsedFeatures
+from segue.training.tasks import Task, context_codes, left_aligned
 
 TABLE = "table"
 """Name of the item table among the weights; no parameter of an encoder has it, nor those of ``TiedNet.sides``."""
 
 
-class TiedNet(nn.Module):
+class TiedEmbeddingNet(nn.Module):
     """Scores are dot products of ``query(encoder(embed(...)))`` with ``key(table)``.
 
     With a temperature both sides have unit length (a cosine softmax); without one, the table's last column is a bias
@@ -30,14 +30,14 @@ class TiedNet(nn.Module):
 
     def __init__(
         self,
-        encoder: Encoder,
-        noise: Noise,
+        encoder: SequenceEncoder,
+        noise: DropoutRng,
         table_VD: Tensor,
         *,
         temperature: float | None,
         length: int,
-        features: FactVectors | None = None,
-        contexts: FactVectors | None = None,
+        features: FeatureEmbeddingLayer | None = None,
+        contexts: FeatureEmbeddingLayer | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -68,18 +68,18 @@ class TiedNet(nn.Module):
         return self.table_VD.shape[1] - (self.temperature is None)
 
     @property
-    def sides(self) -> dict[str, FactVectors]:
+    def sides(self) -> dict[str, FeatureEmbeddingLayer]:
         """What is learned from besides events: facts about items, and about the circumstances of events."""
         found = {"feature vectors": self.features, "context vectors": self.contexts}
         return {name: side for name, side in found.items() if side is not None}
 
-    def items(self, own_RD: Tensor, touched: Touched | None) -> Tensor:
+    def items(self, own_RD: Tensor, touched: UsedFeatures | None) -> Tensor:
         """The table that inputs and outputs both use: rows as they are, or with their features' vectors added."""
         if self.features is None or touched is None:
             return own_RD
         return self.features.add(own_RD, touched, self.noise if self.training else None)
 
-    def around(self, codes_BT: np.ndarray | None) -> tuple[Touched | None, Tensor | None]:
+    def around(self, codes_BT: np.ndarray | None) -> tuple[UsedFeatures | None, Tensor | None]:
         """(the contexts of a batch, int64 [B, T] which of them each event has); None where there are none."""
         if self.contexts is None or codes_BT is None:
             return None, None
@@ -87,7 +87,7 @@ class TiedNet(nn.Module):
         rows, place = (torch.from_numpy(x.astype(np.int64)).to(self.device) for x in (rows_R, where[:-1]))
         return self.contexts.at(rows), place.view(codes_BT.shape)
 
-    def added(self, touched: Touched | None, rows_BT: Tensor | None) -> Tensor | None:
+    def added(self, touched: UsedFeatures | None, rows_BT: Tensor | None) -> Tensor | None:
         """[B, T, D]: what contexts, rows of those at hand, add to the inputs' vectors. Row 0 adds nothing."""
         if self.contexts is None or touched is None or rows_BT is None:
             return None
@@ -101,7 +101,7 @@ class TiedNet(nn.Module):
             return self.table_VD
         return self.features.add(self.table_VD, self.features.at(None))
 
-    def offered(self, counts_V: np.ndarray) -> np.ndarray | None:
+    def offered_items(self, counts_V: np.ndarray) -> np.ndarray | None:
         """bool [V]: the items that targets are compared with; None: all of them. A net that learns from features must
         not learn that what nobody could take is not taken: such an item has no event and nothing of its own."""
         if self.features is None:
@@ -126,7 +126,7 @@ class TiedNet(nn.Module):
             times_BS = torch.full((x_BTD.shape[0], x_BTD.shape[1] + 1), NO_TIME, device=x_BTD.device)
         return x_BTD + self.encoder.clock(times_BS[:, :-1])
 
-    def states(self, table_RD: Tensor, steps: Steps) -> Tensor:
+    def states(self, table_RD: Tensor, steps: EncoderBatch) -> Tensor:
         """[N, D]: the state at every position that is asked."""
         x_BTD = self.timed(self.embed(table_RD, steps.inputs_BT, steps.added_BTD), steps.times_BS)
         return self.encoder.states(x_BTD, steps)
@@ -180,8 +180,8 @@ class TiedNet(nn.Module):
         self.eval()
         told_CD = None
         if self.contexts is not None and histories.contexts is not None:
-            told_CD = self.contexts.rows_of(histories.contexts.facts)
-        newest = histories.known().tail(self.length)
+            told_CD = self.contexts.rows_of(histories.contexts.features)
+        newest = histories.drop_unknown().tail(self.length)
         lengths = newest.lengths
         order = np.argsort(-lengths, kind="stable")
         order = order[lengths[order] > 0]
@@ -193,10 +193,12 @@ class TiedNet(nn.Module):
             chosen = newest.take(rows)
             items_BT = torch.from_numpy(left_aligned(chosen, chosen.items).astype(np.int64)).to(self.device)
             last_B = torch.from_numpy(lengths[rows] - 1).to(self.device)
-            added_BTD, contexts_BT = None, contexts_of(chosen)
+            added_BTD, contexts_BT = None, context_codes(chosen)
             if told_CD is not None and contexts_BT is not None:
                 added_BTD = told_CD[torch.from_numpy(contexts_BT.astype(np.int64)).to(self.device)]
-            times_BS = torch.from_numpy(moments(chosen, width)).to(self.device) if self.encoder.told_times else None
+            times_BS = (
+                torch.from_numpy(event_times(chosen, width)).to(self.device) if self.encoder.uses_target_times else None
+            )
             hidden_BD = self.newest(table_VD, items_BT, last_B, added_BTD, times_BS)
             out[rows] = self.query(hidden_BD.float()).cpu().numpy()
             start += len(rows)
@@ -207,7 +209,7 @@ class TiedNet(nn.Module):
 class TorchScorer:
     """A net under training as a scorer, for validation only; what is served is its exported twin."""
 
-    def __init__(self, net: TiedNet) -> None:
+    def __init__(self, net: TiedEmbeddingNet) -> None:
         self.net = net
 
     @property

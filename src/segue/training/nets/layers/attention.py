@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segue.training.nets.layers.basic import Dropout, at_column
+from segue.training.nets.layers.basic import Dropout, select_column
 
 
 class Attention(nn.Module):
@@ -34,10 +34,12 @@ class Attention(nn.Module):
     def newest(self, x_BTD: Tensor, last_B: Tensor) -> Tensor:
         """[B, D]: what one position of each row gets, which is all that the last block of a served net has to know."""
         if self.rotary or not self.causal:
-            return at_column(self(x_BTD), last_B)
+            return select_column(self(x_BTD), last_B)
         batch, time, dim = x_BTD.shape
         weight, bias = self.project.weight, self.project.bias
-        q = F.linear(at_column(x_BTD, last_B), weight[:dim], bias[:dim]).view(batch, self.heads, 1, dim // self.heads)
+        q = F.linear(select_column(x_BTD, last_B), weight[:dim], bias[:dim]).view(
+            batch, self.heads, 1, dim // self.heads
+        )
         both = F.linear(x_BTD, weight[dim:], bias[dim:]).view(batch, time, 2, self.heads, dim // self.heads)
         k, v = both.permute(2, 0, 3, 1, 4)
         seen_BT = torch.arange(time, device=x_BTD.device) <= last_B[:, None]
@@ -56,7 +58,7 @@ def rotate(x_BHTE: Tensor) -> Tensor:
     return torch.cat([left * cos - right * sin, left * sin + right * cos], dim=-1)
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """A pre-norm transformer block: x + attention(norm x), then x + feed-forward(norm x)."""
 
     def __init__(self, attention: Attention, dim: int, inner: int, dropout: Dropout) -> None:
@@ -73,7 +75,7 @@ class Block(nn.Module):
 
     def newest(self, x_BTD: Tensor, last_B: Tensor) -> Tensor:
         """[B, D]: what ``forward`` gives at one position of each row."""
-        return self._finish(at_column(x_BTD, last_B), self.attention.newest(self.norm_attention(x_BTD), last_B))
+        return self._finish(select_column(x_BTD, last_B), self.attention.newest(self.norm_attention(x_BTD), last_B))
 
     def _finish(self, x: Tensor, mixed: Tensor) -> Tensor:
         """Both branches added, once attention has looked around."""
@@ -82,7 +84,7 @@ class Block(nn.Module):
         return x + self.dropout(self.narrow(inner))
 
 
-class GatedBlock(nn.Module):
+class GatedTransformerBlock(nn.Module):
     """A LiGR block (Borisyuk et al. 2024, section 4; the one of eSASRec): each branch passes a gate that the stream
     itself sets, x + sigmoid(gate x) * branch(norm x), and the feed-forward is a SwiGLU (Shazeer 2020, eq. 6)."""
 
@@ -102,7 +104,7 @@ class GatedBlock(nn.Module):
 
     def newest(self, x_BTD: Tensor, last_B: Tensor) -> Tensor:
         """[B, D]: what ``forward`` gives at one position of each row."""
-        return self._finish(at_column(x_BTD, last_B), self.attention.newest(self.norm_attention(x_BTD), last_B))
+        return self._finish(select_column(x_BTD, last_B), self.attention.newest(self.norm_attention(x_BTD), last_B))
 
     def _finish(self, x: Tensor, mixed: Tensor) -> Tensor:
         """Both branches added, once attention has looked around."""
@@ -112,5 +114,8 @@ class GatedBlock(nn.Module):
         return x + self.dropout(self.gate_inner(x).sigmoid() * inner)
 
 
-BLOCKS: dict[str, type[Block] | type[GatedBlock]] = {"prenorm": Block, "ligr": GatedBlock}
+BLOCKS: dict[str, type[TransformerBlock] | type[GatedTransformerBlock]] = {
+    "prenorm": TransformerBlock,
+    "ligr": GatedTransformerBlock,
+}
 """The setting's word -> the block."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 _ALL_64_BITS = -(2**63)
 
 
-class Noise:
+class DropoutRng:
     """Where a net's dropout gets its randomness: one generator, reseeded before each step, so that no state has to
     be saved to repeat a step. Random bytes are drawn eight at a time, an order of magnitude faster than one
     Bernoulli draw an element."""
@@ -37,7 +37,7 @@ class Noise:
 class Dropout(nn.Module):
     """Zeroes elements with a probability rounded to 1/256 and scales the rest so that the mean stays."""
 
-    def __init__(self, probability: float, noise: Noise) -> None:
+    def __init__(self, probability: float, noise: DropoutRng) -> None:
         super().__init__()
         self.cut = round(probability * 256)
         self.noise = noise
@@ -72,7 +72,7 @@ def xavier_uniform_(module: nn.Module, generator: torch.Generator) -> None:
             parameter.uniform_(-bound, bound, generator=generator)
 
 
-def at_column(x_BTD: Tensor, column_B: Tensor) -> Tensor:
+def select_column(x_BTD: Tensor, column_B: Tensor) -> Tensor:
     """[B, D]: one position of each row."""
     where = column_B.view(-1, 1, 1).expand(-1, 1, x_BTD.shape[2])
     return x_BTD.gather(1, where).squeeze(1)

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segue.data.features.encoding import Encoding, Facts
-from segue.training.nets.layers.basic import Noise
+from segue.data.features.encoding import FeatureEncoding, ItemFeatures
+from segue.training.nets.layers.basic import DropoutRng
 
 
 @dataclass(frozen=True)
-class Touched:
+class UsedFeatures:
     """The features of the rows at hand, and the vectors of these features alone."""
 
     rows_F: Tensor | None
@@ -32,7 +32,7 @@ class Touched:
         )
 
 
-class FactVectors(nn.Module):
+class FeatureEmbeddingLayer(nn.Module):
     """A table of facts, and the vectors of what its rows say.
 
     Of items, with probability ``dropout`` a step knows one by its features alone, as a target and as an input alike
@@ -40,7 +40,7 @@ class FactVectors(nn.Module):
     without its own with that probability.
     """
 
-    def __init__(self, encoding: Encoding, facts: Facts, vectors_FD: Tensor, dropout: float) -> None:
+    def __init__(self, encoding: FeatureEncoding, facts: ItemFeatures, vectors_FD: Tensor, dropout: float) -> None:
         super().__init__()
         features = encoding.of_catalog(facts)
         self.encoding = encoding
@@ -60,32 +60,32 @@ class FactVectors(nn.Module):
         parts = (tensor.cpu().numpy().tobytes() for tensor in (self.offsets_V, self.codes_M, self.weights_M))
         return b"".join([*parts, repr(self.cut).encode()])
 
-    def at(self, rows_R: Tensor | None) -> Touched:
+    def at(self, rows_R: Tensor | None) -> UsedFeatures:
         """Of some rows of the catalogue (None: all): costs what these rows hold."""
         if rows_R is None:
             vectors_FD = self.vectors_FD.detach().requires_grad_()
-            return Touched(None, vectors_FD, self.codes_M, self.offsets_V[:-1], self.weights_M)
+            return UsedFeatures(None, vectors_FD, self.codes_M, self.offsets_V[:-1], self.weights_M)
         first_R, count_R = self.offsets_V[rows_R], self.offsets_V[rows_R + 1] - self.offsets_V[rows_R]
         offsets_R = torch.cumsum(count_R, 0) - count_R
         where_M = torch.repeat_interleave(first_R - offsets_R, count_R)
         where_M = where_M + torch.arange(len(where_M), device=where_M.device)
         rows_F, codes_M = torch.unique(self.codes_M[where_M], return_inverse=True)
         vectors_FD = self.vectors_FD[rows_F].detach().requires_grad_()
-        return Touched(rows_F, vectors_FD, codes_M, offsets_R, self.weights_M[where_M])
+        return UsedFeatures(rows_F, vectors_FD, codes_M, offsets_R, self.weights_M[where_M])
 
-    def rows_of(self, facts: Facts) -> Tensor:
+    def rows_of(self, facts: ItemFeatures) -> Tensor:
         """[V, D]: of any table of facts, as they are now; its row 0 is zero."""
         if facts is self.facts:
             return self.at(None).sums().detach()
         told_VD = self.encoding.of_catalog(facts) @ self.vectors_FD.cpu().numpy()
         return torch.from_numpy(told_VD).to(self.vectors_FD.device)
 
-    def kept(self, rows: Tensor, noise: Noise) -> Tensor:
+    def kept(self, rows: Tensor, noise: DropoutRng) -> Tensor:
         """The rows, some of them 0 instead: events whose context a step does not see."""
         keep = noise.bytes(rows.numel()).view(rows.shape) >= self.cut if self.cut else torch.ones_like(rows)
         return rows * keep.to(rows.dtype)
 
-    def add(self, own_RD: Tensor, touched: Touched, noise: Noise | None = None) -> Tensor:
+    def add(self, own_RD: Tensor, touched: UsedFeatures, noise: DropoutRng | None = None) -> Tensor:
         """[R, D]: the items as the net sees them; with ``noise``, in training, some by their features alone."""
         if noise is not None and self.cut:
             keep_R = noise.bytes(len(own_RD)) >= self.cut

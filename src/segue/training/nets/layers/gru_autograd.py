@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 
-class Recurrence(torch.autograd.Function):
+class GRUFunction(torch.autograd.Function):
     """(x [T, B, I], W_i [G, I], W_h [G, D], b_i [G], b_h [G], dtype of the products) -> states [T, B, D].
 
     They start from zero, or from a seventh argument [B, D], into which no gradient goes back. Without W_i (None) x is

@@ -18,7 +18,7 @@ TILE_NUMBERS = 1 << 17
 """About so many weights are held at once."""
 
 
-def pointwise(
+def pointwise_attention(
     q_BHTE: Tensor, k_BHTE: Tensor, v_BHTE: Tensor, near_L: Tensor, gap_G: Tensor, bucket_BTT: Tensor | None
 ) -> Tensor:
     """[B, H, T, E]: position t is the sum over s <= t of silu(q_t . k_s + near[t - s] + gap[bucket[t, s]]) v_s.
@@ -33,7 +33,7 @@ def pointwise(
     return weight.to(v_BHTE.dtype) @ v_BHTE
 
 
-class Pointwise(torch.autograd.Function):
+class PointwiseAttention(torch.autograd.Function):
     """``pointwise`` for training: the same arguments, ``bucket_BTT`` int32."""
 
     @staticmethod

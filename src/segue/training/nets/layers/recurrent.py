@@ -1,7 +1,8 @@
 """The recurrent layers in torch: a GRU with a gradient written by hand, an LSTM and a plain RNN step by step.
 
 The equations stand beside their numpy twins, in ``models/neural/recurrent_cells.py``.
-Shape letters: B batch, T time step, D hidden size, E width of the input, G all gates side by side, S what is kept between two events.
+Shape letters: B batch, T time step, D hidden size, E width of the input, G all gates side by side, S
+state size kept between two events.
 """
 
 import torch
@@ -10,10 +11,10 @@ from torch.nn import functional as F
 
 from segue.models.neural.configs.shared import CellName
 from segue.models.neural.recurrent_cells import CELLS
-from segue.training.nets.layers.gru_autograd import Recurrence
+from segue.training.nets.layers.gru_autograd import GRUFunction
 
 
-class CellLayer(nn.Module):
+class RecurrentLayer(nn.Module):
     """One layer of a cell over whole rows of events.
 
     ``looked_up``: there is no input matrix, what enters is a row of it already, [.., G] wide.
@@ -35,7 +36,7 @@ class CellLayer(nn.Module):
             return self._step_by_step(x_BTE, start_BS)
         dtype = torch.bfloat16 if torch.is_autocast_enabled(x_BTE.device.type) else torch.float32
         x_TBE = x_BTE.float().transpose(0, 1).contiguous()
-        states: Tensor = Recurrence.apply(
+        states: Tensor = GRUFunction.apply(
             x_TBE, self.input, self.state, self.input_bias, self.state_bias, dtype, start_BS
         )
         return [states.transpose(0, 1)]

@@ -6,10 +6,10 @@ Shape letters: N lanes, L layers, S what is kept of one layer, B rows of a batch
 import torch
 from torch import Tensor
 
-from segue.training.tasks import Carry
+from segue.training.tasks import StateCarryOver
 
 
-class LaneStates:
+class SessionStates:
     """One state for each lane. A row reads the state that its own session left in its lane, or zeros where its session
     begins; nothing else ever empties or fills a lane."""
 
@@ -19,7 +19,7 @@ class LaneStates:
         self._before_NLS = self.now_NLS
         self._from_B = self._to_B = torch.empty(0, dtype=torch.int64, device=device)
 
-    def turn(self, carry: Carry) -> None:
+    def carry_over(self, carry: StateCarryOver) -> None:
         """On to the next batch, of which these rows are at hand."""
         self._before_NLS, self.now_NLS = self.now_NLS, torch.zeros_like(self.now_NLS)
         device = self.now_NLS.device

@@ -8,7 +8,7 @@ from segue.models.neural.configs.shared import TimeInput
 from segue.models.neural.time_features import num_rows, time_rows
 
 
-class Clock(nn.Module):
+class TimeEmbeddingLayer(nn.Module):
     """Torch twin of ``models.clock.Clock``; it starts at zero, so that a net begins as if it knew no times."""
 
     def __init__(self, inputs: tuple[TimeInput, ...], dim: int) -> None:

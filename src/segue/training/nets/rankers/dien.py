@@ -8,28 +8,30 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segue.models.rankers.dien import DIENConfig
-from segue.models.rankers.layers_numpy import FACT_WIDTH
-from segue.models.rankers.ranker_input import View
-from segue.training.nets.encoders.decoders import GruCell
-from segue.training.nets.layers.basic import Dropout, Noise, xavier_uniform_
-from segue.training.nets.rankers.towers import PERSON_FACTS, ClickTower, Head, tensor
+from segue.models.rankers.layers_numpy import BUCKET_EMBEDDING_DIM
+from segue.models.rankers.ranker_input import RankerInput
+from segue.training.nets.encoders.decoders import GRULayer
+from segue.training.nets.layers.basic import Dropout, DropoutRng, xavier_uniform_
+from segue.training.nets.rankers.towers import NUM_USER_BUCKETS, ClickHead, RankerNet, tensor
 
 
-class DIENNet(ClickTower):
+class DIENNet(RankerNet):
     """GRU, attention of each candidate over its states, and the GRU whose update gate that attention scales."""
 
-    def __init__(self, config: DIENConfig, noise: Noise, table_VD: Tensor, generator: torch.Generator) -> None:
+    def __init__(self, config: DIENConfig, noise: DropoutRng, table_VD: Tensor, generator: torch.Generator) -> None:
         super().__init__(noise, table_VD, generator)
         dim = table_VD.shape[1]
         self.auxiliary = config.auxiliary
-        self.interest = GruCell(dim, dim)
+        self.interest = GRULayer(dim, dim)
         self.match = nn.Linear(dim, dim, bias=False)
-        self.evolve = GruCell(dim, dim)
+        self.evolve = GRULayer(dim, dim)
         for layer in (self.interest, self.match, self.evolve):
             xavier_uniform_(layer, generator)
-        self.head = Head(3 * dim + PERSON_FACTS * FACT_WIDTH, Dropout(config.dropout, noise), generator)
+        self.head = ClickHead(
+            3 * dim + NUM_USER_BUCKETS * BUCKET_EMBEDDING_DIM, Dropout(config.dropout, noise), generator
+        )
 
-    def forward(self, seen: View) -> tuple[Tensor, Tensor | None]:
+    def forward(self, seen: RankerInput) -> tuple[Tensor, Tensor | None]:
         x_BLD, inside_BL = self.reader.history(seen)
         state_BLD = self.interest(x_BLD.transpose(0, 1)).transpose(0, 1) * inside_BL[..., None]
         asked_BCD = self.reader.items(seen.candidates_BC)
@@ -57,7 +59,7 @@ class DIENNet(ClickTower):
             evolved_BCD = evolved_BCD + moves * (fresh - evolved_BCD)
         return evolved_BCD
 
-    def _next_event_loss(self, seen: View, state_BLD: Tensor) -> Tensor:
+    def _next_event_loss(self, seen: RankerInput, state_BLD: Tensor) -> Tensor:
         """Each state against the event that followed and one that somebody else did instead (eq. 7)."""
         follows_BL = tensor(seen.inside)[:, 1:]
         after_BLD = self.reader.items(seen.items_BL[:, 1:])

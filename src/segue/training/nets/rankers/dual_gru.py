@@ -9,63 +9,70 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segue.models.rankers.dual_gru import DualGRUConfig
-from segue.models.rankers.item_histories import BUCKETS, MARKS, Sides
-from segue.models.rankers.layers_numpy import FACT_WIDTH, reversed_places
-from segue.models.rankers.ranker_input import Beside, View
-from segue.training.nets.encoders.decoders import GruCell
-from segue.training.nets.layers.basic import Dropout, Noise, xavier_uniform_
-from segue.training.nets.rankers.towers import PERSON_FACTS, ClickTower, Head, fact_vectors, small_table, tensor
+from segue.models.rankers.item_histories import BUCKETS, EVENT_FEATURES, ItemEvents
+from segue.models.rankers.layers_numpy import BUCKET_EMBEDDING_DIM, reversed_positions
+from segue.models.rankers.ranker_input import CandidateHistories, RankerInput
+from segue.training.nets.encoders.decoders import GRULayer
+from segue.training.nets.layers.basic import Dropout, DropoutRng, xavier_uniform_
+from segue.training.nets.rankers.towers import (
+    NUM_USER_BUCKETS,
+    ClickHead,
+    RankerNet,
+    bucket_embeddings,
+    small_table,
+    tensor,
+)
 
-ITEM_FACTS = 3
+NUM_ITEM_BUCKETS = 3
 SHARPNESS = 5.0
 
 
-class BothWays(nn.Module):
+class BidirectionalGRU(nn.Module):
     """One GRU from the oldest event on and one from the newest back, over left-aligned rows."""
 
     def __init__(self, inputs: int, dim: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.ahead = GruCell(inputs, dim)
-        self.back = GruCell(inputs, dim)
+        self.ahead = GRULayer(inputs, dim)
+        self.back = GRULayer(inputs, dim)
         xavier_uniform_(self, generator)
 
     def forward(self, x_BTI: Tensor, lengths_B: np.ndarray) -> Tensor:
         """[B, T, 2 H]; zeros in padding."""
-        turn_BT = tensor(reversed_places(lengths_B, x_BTI.shape[1]))
+        turn_BT = tensor(reversed_positions(lengths_B, x_BTI.shape[1]))
         back_BTH = self._states(self.back, x_BTI.gather(1, turn_BT[..., None].expand_as(x_BTI)))
         back_BTH = back_BTH.gather(1, turn_BT[..., None].expand_as(back_BTH))
         inside_BT = torch.arange(x_BTI.shape[1]) < tensor(lengths_B)[:, None]
         return torch.cat([self._states(self.ahead, x_BTI), back_BTH], dim=2) * inside_BT[..., None]
 
     @staticmethod
-    def _states(cell: GruCell, x_BTI: Tensor) -> Tensor:
+    def _states(cell: GRULayer, x_BTI: Tensor) -> Tensor:
         states: Tensor = cell(x_BTI.transpose(0, 1)).transpose(0, 1)
         return states
 
 
-class DualGRUNet(ClickTower):
+class DualGRUNet(RankerNet):
     """Two sides, the relevance matrix between them, and what both come to."""
 
-    def __init__(self, config: DualGRUConfig, noise: Noise, table_VD: Tensor, generator: torch.Generator) -> None:
+    def __init__(self, config: DualGRUConfig, noise: DropoutRng, table_VD: Tensor, generator: torch.Generator) -> None:
         super().__init__(noise, table_VD, generator)
         dim, states = table_VD.shape[1], 2 * config.hidden + table_VD.shape[1]
         self.unknown = config.unknown
-        self.person = BothWays(dim, config.hidden, generator)
-        self.item = BothWays(dim, config.hidden, generator)
+        self.person = BidirectionalGRU(dim, config.hidden, generator)
+        self.item = BidirectionalGRU(dim, config.hidden, generator)
         self.before = nn.Linear(dim, dim)
         self.itself = nn.Linear(dim, states)
         self.relevance = nn.Linear(states, states, bias=False)
         for layer in (self.before, self.itself, self.relevance):
             xavier_uniform_(layer, generator)
-        self.marks = small_table(MARKS, BUCKETS, dim, generator=generator)
+        self.marks = small_table(EVENT_FEATURES, BUCKETS, dim, generator=generator)
         self.nobody = small_table(states, generator=generator)
         self.person_when = nn.Parameter(torch.zeros(BUCKETS))
         self.item_when = nn.Parameter(torch.zeros(BUCKETS))
-        self.item_facts = small_table(ITEM_FACTS, BUCKETS, FACT_WIDTH, generator=generator)
+        self.item_facts = small_table(NUM_ITEM_BUCKETS, BUCKETS, BUCKET_EMBEDDING_DIM, generator=generator)
         self._begin_with_likeness()
         self.dropout = Dropout(config.dropout, noise)
-        width = 3 * states + dim + 1 + (PERSON_FACTS + ITEM_FACTS) * FACT_WIDTH
-        self.head = Head(width, self.dropout, generator)
+        width = 3 * states + dim + 1 + (NUM_USER_BUCKETS + NUM_ITEM_BUCKETS) * BUCKET_EMBEDDING_DIM
+        self.head = ClickHead(width, self.dropout, generator)
 
     def _begin_with_likeness(self) -> None:
         """The relevance matrix begins as SHARPNESS times the inner products of item vectors, of the person's events
@@ -78,7 +85,7 @@ class DualGRUNet(ClickTower):
             self.relevance.weight[:, -dim:] = 0.0
             self.relevance.weight[-dim:, -dim:] = torch.eye(dim) * SHARPNESS * states**0.5
 
-    def forward(self, seen: View) -> tuple[Tensor, Tensor | None]:
+    def forward(self, seen: RankerInput) -> tuple[Tensor, Tensor | None]:
         assert seen.beside is not None
         beside = self._forget_some(seen.beside)
         person_BLK, inside_BL = self._person(seen)
@@ -100,7 +107,7 @@ class DualGRUNet(ClickTower):
         cells_BCLM = (flat_BCX - total_BC1).exp().view_as(score_BCLM)
         attended_BCK = cells_BCLM.sum(dim=3) @ person_BLK
         found_BCK = (cells_BCLM.sum(dim=2)[:, :, None] @ item_BCMK)[:, :, 0]
-        about_item = fact_vectors(self.item_facts, tensor(beside.facts_BCX))
+        about_item = bucket_embeddings(self.item_facts, tensor(beside.facts_BCX))
         log_odds = self.head(
             attended_BCK,
             found_BCK,
@@ -112,24 +119,26 @@ class DualGRUNet(ClickTower):
         )
         return log_odds, None
 
-    def _person(self, seen: View) -> tuple[Tensor, Tensor]:
+    def _person(self, seen: RankerInput) -> tuple[Tensor, Tensor]:
         """([B, L, K] the event that stands for none and the history's states, bool [B, L] which are there)."""
         x_BLD, inside_BL = self.reader.history(seen)
         state_BLK = self.dropout(torch.cat([self.person(x_BLD, seen.lengths_B), x_BLD], dim=2))
         nobody_B1K = self.nobody.expand(len(x_BLD), 1, -1)
         return torch.cat([nobody_B1K, state_BLK], dim=1), F.pad(inside_BL, (1, 0), value=True)
 
-    def _item_states(self, sides: Sides) -> Tensor:
+    def _item_states(self, sides: ItemEvents) -> Tensor:
         """[S, M, K]."""
         y_SMD = self.before(self.reader.items(sides.before_SM))
-        marks_SMX = tensor(sides.marks_SMK)
-        for mark in range(MARKS):
+        marks_SMX = tensor(sides.buckets_SMK)
+        for mark in range(EVENT_FEATURES):
             y_SMD = y_SMD + F.embedding(marks_SMX[..., mark], self.marks[mark])
         inside_SM = torch.arange(y_SMD.shape[1]) < tensor(sides.lengths_S)[:, None]
         y_SMD = y_SMD * inside_SM[..., None]
         return torch.cat([self.item(y_SMD, sides.lengths_S), y_SMD], dim=2)
 
-    def _relevance(self, seen: View, beside: Beside, person_BLK: Tensor, item_BCMK: Tensor) -> Tensor:
+    def _relevance(
+        self, seen: RankerInput, beside: CandidateHistories, person_BLK: Tensor, item_BCMK: Tensor
+    ) -> Tensor:
         """[B, C, L, M], cells without an event among them."""
         asks_B1LK = self.relevance(person_BLK)[:, None]
         score_BCLM = asks_B1LK @ item_BCMK.transpose(2, 3) / person_BLK.shape[2] ** 0.5
@@ -137,7 +146,7 @@ class DualGRUNet(ClickTower):
         when_BCM = F.pad(self.item_when[tensor(beside.ages_BCM)], (1, 0))
         return score_BCLM + when_BL[:, None, :, None] + when_BCM[:, :, None]
 
-    def _forget_some(self, beside: Beside) -> Beside:
+    def _forget_some(self, beside: CandidateHistories) -> CandidateHistories:
         """In training some candidates are taken for items nobody has come to yet, whatever their label."""
         if not self.training or not self.unknown:
             return beside
@@ -147,4 +156,4 @@ class DualGRUNet(ClickTower):
         # As ``stand_beside`` tells of an item without a past: no age, and a count of 0, which is in bucket 1.
         facts_BCX = np.where(lost_BC[..., None], np.array([0, 0, 1]), beside.facts_BCX)
         which_BC = np.where(lost_BC, len(beside.sides.lengths_S), beside.which_BC)
-        return Beside(beside.sides.with_an_empty_one(), which_BC, ages_BCM, facts_BCX)
+        return CandidateHistories(beside.sides.with_an_empty_one(), which_BC, ages_BCM, facts_BCX)

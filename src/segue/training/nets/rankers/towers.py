@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 from segue.models.rankers.din import DINConfig
 from segue.models.rankers.item_histories import BUCKETS
-from segue.models.rankers.layers_numpy import FACT_WIDTH
-from segue.models.rankers.ranker_input import View
-from segue.training.nets.layers.basic import Dropout, Noise, xavier_uniform_
+from segue.models.rankers.layers_numpy import BUCKET_EMBEDDING_DIM
+from segue.models.rankers.ranker_input import RankerInput
+from segue.training.nets.layers.basic import Dropout, DropoutRng, xavier_uniform_
 
-PERSON_FACTS = 2
+NUM_USER_BUCKETS = 2
 HEAD = (80, 40)
 """Units of the last layers, as in the papers' networks."""
 
@@ -33,12 +33,12 @@ def small_table(*shape: int, generator: torch.Generator) -> nn.Parameter:
     return nn.Parameter(torch.empty(*shape).normal_(0.0, 0.01, generator=generator))
 
 
-def fact_vectors(tables_XKF: Tensor, buckets: Tensor) -> Tensor:
+def bucket_embeddings(tables_XKF: Tensor, buckets: Tensor) -> Tensor:
     """[..., X F]: the vectors of X bucketed facts side by side."""
     return tables_XKF[torch.arange(len(tables_XKF)), buckets].flatten(-2)
 
 
-class Reader(nn.Module):
+class UserTower(nn.Module):
     """Item vectors, and those of pauses, ages and facts about the person."""
 
     def __init__(self, table_VD: Tensor, generator: torch.Generator) -> None:
@@ -47,25 +47,25 @@ class Reader(nn.Module):
         self.table = nn.Parameter(table_VD)
         self.gap = small_table(BUCKETS, dim, generator=generator)
         self.age = small_table(BUCKETS, dim, generator=generator)
-        self.facts = small_table(PERSON_FACTS, BUCKETS, FACT_WIDTH, generator=generator)
+        self.facts = small_table(NUM_USER_BUCKETS, BUCKETS, BUCKET_EMBEDDING_DIM, generator=generator)
 
     def items(self, indices: np.ndarray) -> Tensor:
         """[..., D]."""
         return F.embedding(tensor(indices), self.table)
 
-    def history(self, seen: View) -> tuple[Tensor, Tensor]:
+    def history(self, seen: RankerInput) -> tuple[Tensor, Tensor]:
         """([B, L, D] events, bool [B, L] which columns hold one)."""
         inside_BL = tensor(seen.inside)
         x_BLD = self.items(seen.items_BL)
         x_BLD = x_BLD + F.embedding(tensor(seen.gaps_BL), self.gap) + F.embedding(tensor(seen.ages_BL), self.age)
         return x_BLD * inside_BL[..., None], inside_BL
 
-    def person(self, seen: View) -> Tensor:
+    def person(self, seen: RankerInput) -> Tensor:
         """[B, C, PERSON_FACTS * FACT_WIDTH]."""
-        return fact_vectors(self.facts, tensor(seen.facts_BX))[:, None].expand(-1, seen.candidates_BC.shape[1], -1)
+        return bucket_embeddings(self.facts, tensor(seen.facts_BX))[:, None].expand(-1, seen.candidates_BC.shape[1], -1)
 
 
-class Head(nn.Module):
+class ClickHead(nn.Module):
     """Parts side by side -> log-odds."""
 
     def __init__(self, width: int, dropout: Dropout, generator: torch.Generator) -> None:
@@ -84,16 +84,16 @@ class Head(nn.Module):
         return log_odds
 
 
-class ClickTower(nn.Module, ABC):
+class RankerNet(nn.Module, ABC):
     """A ranker in training: ``forward`` gives (log-odds [B, C], what else is to be minimised or None)."""
 
-    def __init__(self, noise: Noise, table_VD: Tensor, generator: torch.Generator) -> None:
+    def __init__(self, noise: DropoutRng, table_VD: Tensor, generator: torch.Generator) -> None:
         super().__init__()
         self.noise = noise
-        self.reader = Reader(table_VD, generator)
+        self.reader = UserTower(table_VD, generator)
 
     @abstractmethod
-    def forward(self, seen: View) -> tuple[Tensor, Tensor | None]:
+    def forward(self, seen: RankerInput) -> tuple[Tensor, Tensor | None]:
         """For a view of cases."""
 
     def weights(self) -> dict[str, np.ndarray]:
@@ -101,39 +101,41 @@ class ClickTower(nn.Module, ABC):
         return {name: value.detach().numpy().copy() for name, value in self.state_dict().items()}
 
 
-class PooledNet(ClickTower):
+class PooledNet(RankerNet):
     """The mean of the history's events."""
 
-    def __init__(self, config: Any, noise: Noise, table_VD: Tensor, generator: torch.Generator) -> None:
+    def __init__(self, config: Any, noise: DropoutRng, table_VD: Tensor, generator: torch.Generator) -> None:
         super().__init__(noise, table_VD, generator)
-        width = 3 * table_VD.shape[1] + PERSON_FACTS * FACT_WIDTH
-        self.head = Head(width, Dropout(config.dropout, noise), generator)
+        width = 3 * table_VD.shape[1] + NUM_USER_BUCKETS * BUCKET_EMBEDDING_DIM
+        self.head = ClickHead(width, Dropout(config.dropout, noise), generator)
 
-    def forward(self, seen: View) -> tuple[Tensor, Tensor | None]:
+    def forward(self, seen: RankerInput) -> tuple[Tensor, Tensor | None]:
         x_BLD, inside_BL = self.reader.history(seen)
         mean_BD = x_BLD.sum(dim=1) / inside_BL.sum(dim=1, keepdim=True).clamp(min=1)
         return self.answer(seen, mean_BD[:, None].expand(-1, seen.candidates_BC.shape[1], -1)), None
 
-    def answer(self, seen: View, person_BCD: Tensor) -> Tensor:
+    def answer(self, seen: RankerInput, person_BCD: Tensor) -> Tensor:
         """Log-odds [B, C] from the person as each candidate sees them."""
         asked_BCD = self.reader.items(seen.candidates_BC)
         log_odds: Tensor = self.head(person_BCD, asked_BCD, person_BCD * asked_BCD, self.reader.person(seen))
         return log_odds
 
 
-class DINNet(ClickTower):
+class DINNet(RankerNet):
     """A weight for each pair of event and candidate."""
 
-    def __init__(self, config: DINConfig, noise: Noise, table_VD: Tensor, generator: torch.Generator) -> None:
+    def __init__(self, config: DINConfig, noise: DropoutRng, table_VD: Tensor, generator: torch.Generator) -> None:
         super().__init__(noise, table_VD, generator)
         dim = table_VD.shape[1]
         self.compare = nn.Linear(4 * dim, config.attention)
         self.weigh = nn.Linear(config.attention, 1)
         for layer in (self.compare, self.weigh):
             xavier_uniform_(layer, generator)
-        self.head = Head(3 * dim + PERSON_FACTS * FACT_WIDTH, Dropout(config.dropout, noise), generator)
+        self.head = ClickHead(
+            3 * dim + NUM_USER_BUCKETS * BUCKET_EMBEDDING_DIM, Dropout(config.dropout, noise), generator
+        )
 
-    def forward(self, seen: View) -> tuple[Tensor, Tensor | None]:
+    def forward(self, seen: RankerInput) -> tuple[Tensor, Tensor | None]:
         x_BLD, inside_BL = self.reader.history(seen)
         asked_BCD = self.reader.items(seen.candidates_BC)
         x_BCLD, asked_BCLD = torch.broadcast_tensors(x_BLD[:, None], asked_BCD[:, :, None])
