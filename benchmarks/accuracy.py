@@ -131,17 +131,24 @@ def retail() -> Split:
     return split_log(load_online_retail()[0], "time")
 
 
-SMALL = {"dim": 64, "dropout": 0.2, "epochs": 8, "loss": "full"}
-LARGE = {"dim": 128, "dropout": 0.4, "epochs": 8, "loss": "full"}
-GRU = {"dim": 128, "dropout_hidden": 0.3, "epochs": 8}
-MOVIES = {"dim": 64, "length": 200, "dropout": 0.1, "epochs": 12, "loss": "full"}
-PLAIN = {"weighting": "none", "spread": None, "before": 1.0, "idf": False}
+SMALL = {"embedding_dim": 64, "dropout": 0.2, "epochs": 8, "loss": "full"}
+LARGE = {"embedding_dim": 128, "dropout": 0.4, "epochs": 8, "loss": "full"}
+GRU = {"embedding_dim": 128, "dropout_hidden": 0.3, "epochs": 8}
+MOVIES = {"embedding_dim": 64, "max_length": 200, "dropout": 0.1, "epochs": 12, "loss": "full"}
+PLAIN = {"weighting": "none", "spread": None, "before_weight": 1.0, "idf": False}
 """Session-kNN without any of its decays, as the session papers compare it."""
-SESSIONS = {"dim": 128, "dropout_hidden": 0.3, "batch_tokens": 2048, "epochs": 8, "loss": "sampled"}
+SESSIONS = {"embedding_dim": 128, "dropout_hidden": 0.3, "batch_tokens": 2048, "epochs": 8, "loss": "sampled"}
 BESIDE = {f"gru4rec.{name}": value for name, value in SESSIONS.items()} | {"sasrec.epochs": 8, "sasrec.loss": "sampled"}
 TIMED = {**MOVIES, "target_time": True}
 TITLES = {"columns": ["title"], "decay": 0.6}
-TREES = {"method": "auto", "trees": 300, "depth": 4, "learning_rate": 0.05, "min_leaf": 100, "cases": 20_000}
+TREES = {
+    "method": "auto",
+    "max_trees": 300,
+    "depth": 4,
+    "learning_rate": 0.05,
+    "min_leaf_size": 100,
+    "max_cases": 20_000,
+}
 BEST_OF_BEAUTY = {
     "source": [
         {"model": "sasrec", "settings": LARGE},
@@ -189,10 +196,10 @@ TASKS: dict[str, Task] = {
         CompareOptions(ks=(5, 10)),
         {
             "sasrec": Row("sasrec", MOVIES),
-            "gru4rec": Row("gru4rec", {"dim": 128, "length": 200, "epochs": 12, "loss": "full"}),
-            "bert4rec": Row("bert4rec", {"length": 200, "epochs": 40, "loss": "full"}),
+            "gru4rec": Row("gru4rec", {"embedding_dim": 128, "max_length": 200, "epochs": 12, "loss": "full"}),
+            "bert4rec": Row("bert4rec", {"max_length": 200, "epochs": 40, "loss": "full"}),
             "caser": Row("caser", {"epochs": 8, "loss": "full"}),
-            "nextitnet": Row("nextitnet", {"length": 100, "epochs": 8, "loss": "full"}),
+            "nextitnet": Row("nextitnet", {"max_length": 100, "epochs": 8, "loss": "full"}),
             "lrurec": Row("lrurec", MOVIES),
             "seq2seq": Row("seq2seq", {"epochs": 8}),
         },

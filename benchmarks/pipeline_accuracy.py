@@ -84,7 +84,7 @@ LOGS: dict[str, tuple[Callable[[], EventLog], dict[str, Any], str]] = {
     ),
     "beauty": (
         lambda: read_events(DATA / "beauty" / "events.csv.gz").with_items(read_items(DATA / "beauty" / "items.csv")),
-        {"dim": 128, "dropout_hidden": 0.3, "epochs": 8},
+        {"embedding_dim": 128, "dropout_hidden": 0.3, "epochs": 8},
         "title",
     ),
     "ml-1m": (lambda: read_events(DATA / "ml-1m" / "ratings.csv.gz").with_items(films()), {"epochs": 5}, "genres"),
@@ -151,7 +151,7 @@ def ahead(first: Evaluation, second: Evaluation, rows_N: np.ndarray | None = Non
     rows_N = np.ones(len(first.ranks), dtype=bool) if rows_N is None else rows_N
     one_N, two_N = (BY_RANK["ndcg"](e.ranks[rows_N], 10) for e in (first, second))
     if not len(one_N):
-        return {"cases": 0}
+        return {"max_cases": 0}
     difference, low, high = paired_difference(one_N, two_N, first.groups[rows_N], np.random.default_rng(0))
     mean = float(two_N.mean())
     return {
@@ -245,7 +245,9 @@ def up_to(seen: Sequences, log: EventLog, catalog: Catalog, seed: int) -> Pipeli
     """The pipeline on what had happened: weighed on everybody's last event, then fitted with it."""
     assert log.items is not None
     network = {**NEW, "features": ["title"], "feature_use": "placing"}
-    extra = decode_pipeline({"source": [{"model": "new", "take": 300, "settings": {"days": 20.0}}]}).source
+    extra = decode_pipeline(
+        {"source": [{"model": "new", "num_candidates": 300, "settings": {"max_age_days": 20.0}}]}
+    ).source
     config = sources(network, "title")
     config = replace(config, source=(*config.source, *extra), rank=replace(config.rank, method="none"))
     enough = seen.lengths > 1
@@ -368,12 +370,12 @@ def latency(seed: int) -> dict[str, Any]:
     cases = EvaluationCases(asked, rows.items[rows.stops - 1], np.arange(people), None, {}).take(slice(0, 3000))
     catalog = Catalog(str(i) for i in range(1, size + 1))
     split = Split("synthetic", catalog, asked, cases, rows, cases, False, "", "")
-    network = {"dim": 64, "epochs": 1, "prior": 0.0}
+    network = {"embedding_dim": 64, "epochs": 1, "covisitation_weight": 0.0}
     listed = [
-        {"model": "gru4rec", "settings": network, "take": 350},
-        {"model": "covisit", "take": 350},
-        {"model": "item-knn", "take": 350},
-        {"model": "popularity", "take": 150},
+        {"model": "gru4rec", "settings": network, "num_candidates": 350},
+        {"model": "covisit", "num_candidates": 350},
+        {"model": "item-knn", "num_candidates": 350},
+        {"model": "popularity", "num_candidates": 150},
     ]
     fitted = fit_pipeline(split, decode_pipeline({"source": listed, "rank": {"method": "trees"}}), seed=seed)
     pipeline = fitted.scorer

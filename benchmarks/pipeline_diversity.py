@@ -132,9 +132,9 @@ def measure(split: Split, items: dict[str, dict[str, Any]], seed: int) -> dict[s
         for kept in KEPT:
             curve = curves[f"{name}, {kept} kept" if kept else name] = []
             for strength in STRENGTHS:
-                config = DiversificationConfig(method, strength=strength, column=column, kept=kept)  # type: ignore[arg-type]
+                config = DiversificationConfig(method, strength=strength, column=column, num_fixed=kept)  # type: ignore[arg-type]
                 found = choosing.judged(choosing.shown(config))
-                curve.append({"strength": strength, "kept": kept} | found)
+                curve.append({"strength": strength, "num_fixed": kept} | found)
                 if found[f"ndcg@{K}"] >= (1 - ALLOWED_LOSS) * plain[f"ndcg@{K}"] and found[told] > best:
                     chosen[name], best = config, found[told]
     judging = Bench(split, items, test=True, seed=seed)
@@ -148,7 +148,7 @@ def measure(split: Split, items: dict[str, dict[str, Any]], seed: int) -> dict[s
         found, base = judging.judged(after_NK), result["test"]["plain"]
         result["test"][name] = found | {
             "strength": config.strength,
-            "kept": config.kept,
+            "kept": config.num_fixed,
             "diversity gained": found[told] / base[told] - 1,
             "ndcg lost": 1 - found[f"ndcg@{K}"] / base[f"ndcg@{K}"],
             "ndcg difference": [difference, low, high],

@@ -19,12 +19,12 @@ RUNS = 100
 REQUESTS = 1500
 KINDS, ITEMS, PLACES = 4, 8, 3
 LOGGED = {
-    "epsilon": ExploreConfig("epsilon", first_place=2, epsilon=0.5),
-    "plackett-luce": ExploreConfig("plackett-luce", first_place=1, temperature=1.5),
-    "thompson": ExploreConfig("thompson", first_place=1, prior_strength=10.0, epsilon=0.2),
-    "thompson alone": ExploreConfig("thompson", first_place=1, prior_strength=10.0, epsilon=0.0),
+    "epsilon": ExploreConfig("epsilon", first_position=2, epsilon=0.5),
+    "plackett-luce": ExploreConfig("plackett-luce", first_position=1, temperature=1.5),
+    "thompson": ExploreConfig("thompson", first_position=1, prior_strength=10.0, epsilon=0.2),
+    "thompson alone": ExploreConfig("thompson", first_position=1, prior_strength=10.0, epsilon=0.0),
 }
-ASKED = ExploreConfig("plackett-luce", first_place=2, temperature=0.7)
+ASKED = ExploreConfig("plackett-luce", first_position=2, temperature=0.7)
 """The new pipeline draws with Plackett-Luce behind its first place; under epsilon from the second place on, its first
 item must be the old one's, which it is: both rank the same item first."""
 

@@ -84,7 +84,7 @@ def main(task: str, names: list[str]) -> None:
     where it was made with the same cases."""
     log, split = TASKS[task]()
     size = split.catalog.size
-    data = RankerData.of(split, asked=CandidateSamplingConfig(positives=POSITIVES))
+    data = RankerData.of(split, asked=CandidateSamplingConfig(max_positives=POSITIVES))
     past = with_full_histories(log, split)
     retriever = CoVisit.fit(split.train, size, CoVisitConfig())
     asked = sample_examples(split.test, TEST_CASES, 0)
@@ -100,7 +100,7 @@ def main(task: str, names: list[str]) -> None:
         "data": split.fingerprint,
         "training cases": len(data.train),
         "test cases": len(cases),
-        "cases": asdict(CandidateSamplingConfig(positives=POSITIVES)),
+        "cases": asdict(CandidateSamplingConfig(max_positives=POSITIVES)),
         "rule alone, ndcg@10 of its first 200": round(float(lists[1].rule().mean()), 5),
     }
     rows = earlier(RESULTS / f"ranker-{task}.json", fixed)

@@ -91,7 +91,7 @@ def trained(name: str, values: dict[str, Any], read: EventLog, folder: Path) -> 
     if name == "pipeline":
         fitted = fit_pipeline(split, decode_pipeline(tomllib.loads(PIPELINE)))
     else:
-        quick = {"epochs": 1, "dim": 16} if name in ZOO and isinstance(ZOO[name], NeuralEntry) else {}
+        quick = {"epochs": 1, "embedding_dim": 16} if name in ZOO and isinstance(ZOO[name], NeuralEntry) else {}
         fitted = fit_model(name, split, {**quick, **values})
     saved = artifact.Artifact(name, fitted.settings, split.catalog, fitted.scorer.arrays(), {}, {"exclude_seen": True})
     artifact.save(saved, folder)

@@ -197,7 +197,7 @@ def ask(world: World, placement: Placement, dice: Dice) -> tuple[list[str], Rank
     candidates = rng.permutation(np.arange(1, size))[: rng.integers(0, size)]  # some of them forbidden
     ranked = RankedList.of(candidates, np.sort(rng.random(len(candidates)))[::-1], sources=("model",))
     method = dice.pick(["none", "epsilon", "thompson", "plackett-luce"])
-    explorer = Explorer(ExploreConfig(method=method, first_place=int(rng.integers(1, 5))))
+    explorer = Explorer(ExploreConfig(method=method, first_position=int(rng.integers(1, 5))))
     weighed = rules.rescore(ranked, now_us=0) if method != "thompson" else ranked
     k = int(rng.integers(1, 13))
     found = rules.build_list(weighed, k, allowed_V, ladder=world.ladder, choose=explorer.policy(rng))

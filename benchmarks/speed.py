@@ -58,7 +58,7 @@ def epoch(peers: Path) -> dict[str, Any]:
     size = split.catalog.size
     runs = []
     for seed in range(3):
-        net = build_net(SASRecConfig(dim=64, layers=2, length=50), split.train, size, seed)
+        net = build_net(SASRecConfig(embedding_dim=64, num_layers=2, max_length=50), split.train, size, seed)
         memory_usage.reset_peak()
         started = time.perf_counter()
         Trainer(net, split.train, TrainingConfig(epochs=1, loss="full"), seed).run()
@@ -107,10 +107,14 @@ def installed(name: str, peers: Path) -> Path:
 
 
 QUALITY = {
-    "beauty-d64": ("beauty", {"dim": 64, "dropout": 0.2, "epochs": 8, "loss": "full"}, 3),
-    "beauty-d128": ("beauty", {"dim": 128, "dropout": 0.4, "epochs": 8, "loss": "full"}, 3),
-    "ml-1m-d64-short": ("ml-1m", {"dim": 64, "length": 200, "dropout": 0.1, "epochs": 6, "loss": "full"}, 1),
-    "ml-1m-d64": ("ml-1m", {"dim": 64, "length": 200, "dropout": 0.1, "epochs": 12, "loss": "full"}, 1),
+    "beauty-d64": ("beauty", {"embedding_dim": 64, "dropout": 0.2, "epochs": 8, "loss": "full"}, 3),
+    "beauty-d128": ("beauty", {"embedding_dim": 128, "dropout": 0.4, "epochs": 8, "loss": "full"}, 3),
+    "ml-1m-d64-short": (
+        "ml-1m",
+        {"embedding_dim": 64, "max_length": 200, "dropout": 0.1, "epochs": 6, "loss": "full"},
+        1,
+    ),
+    "ml-1m-d64": ("ml-1m", {"embedding_dim": 64, "max_length": 200, "dropout": 0.1, "epochs": 12, "loss": "full"}, 1),
 }
 """Log, settings (chosen on validation alone: results/search-*.json holds every try; ml-1m-d64-short is ml-1m-d64
 with as many epochs as five minutes allow) and number of seeds."""
@@ -154,10 +158,10 @@ def movies() -> Any:
 def gru(peers: Path) -> dict[str, Any]:
     """GRU4Rec's training events a second, median of three, and what it learned."""
     logs = {
-        "rsc15-sample": (read_events(DATA / "rsc15-sample" / "train_full.tsv"), {"dim": 100}),
+        "rsc15-sample": (read_events(DATA / "rsc15-sample" / "train_full.tsv"), {"embedding_dim": 100}),
         "yoochoose-1-64": (
             read_events(DATA / "yoochoose-1-64" / "train_sessions.txt", format="sessions"),
-            {"dim": 100},
+            {"embedding_dim": 100},
         ),
     }
     losses = {"rsc15-sample": ["full"], "yoochoose-1-64": ["full", "sampled"]}
@@ -169,7 +173,7 @@ def gru(peers: Path) -> dict[str, Any]:
             rates = []
             for seed in range(3):
                 net = build_net(GRU4RecConfig(**values), rows, catalog.size, seed)
-                config = TrainingConfig(epochs=1, batch_tokens=8192, learning_rate=5e-3, loss=loss, negatives=2048)
+                config = TrainingConfig(epochs=1, batch_tokens=8192, learning_rate=5e-3, loss=loss, num_negatives=2048)
                 rates.append(Trainer(net, rows, config, seed).run().events_per_s)
             key = name if loss == "full" else f"{name}, 2,048 drawn items"
             result[key] = {"events_per_s": round(statistics.median(rates)), "items": len(catalog), "settings": values}
@@ -177,7 +181,9 @@ def gru(peers: Path) -> dict[str, Any]:
     result["plain session-parallel peer on rsc15-sample"] = plain_gru(DATA / "rsc15-sample" / "train_full.tsv")
     log, test = logs["rsc15-sample"][0], read_events(DATA / "rsc15-sample" / "test.tsv")
     split = split_log(log, "fixed", test=test)
-    found = compare(split, ["gru4rec"], {"gru4rec": {"dim": 100}}, CompareOptions(ks=(20,), ties="conservative"))[0]
+    found = compare(
+        split, ["gru4rec"], {"gru4rec": {"embedding_dim": 100}}, CompareOptions(ks=(20,), ties="conservative")
+    )[0]
     result["rsc15-sample"] |= {"recall@20": found.metrics["recall@20"], "mrr@20": found.metrics["mrr@20"]}
     print(result["rsc15-sample"], file=sys.stderr, flush=True)
     return result
@@ -216,7 +222,7 @@ def evaluation(peers: Path) -> dict[str, Any]:
     split = movies()
     size = split.catalog.size
     sasrec = export_scorer(
-        "sasrec", build_net(SASRecConfig(length=50), split.train, size, 0), item_counts(split.train, size)
+        "sasrec", build_net(SASRecConfig(max_length=50), split.train, size, 0), item_counts(split.train, size)
     )
     result: dict[str, Any] = {}
     for name, scorer in (("covisit", CoVisit.fit(split.train, size, CoVisitConfig())), ("sasrec", sasrec)):
@@ -374,7 +380,7 @@ def limits(peers: Path) -> dict[str, Any]:
     }
     split = beauty()
     size = split.catalog.size
-    net = build_net(SASRecConfig(dim=64, layers=2, length=50), split.train, size, 0)
+    net = build_net(SASRecConfig(embedding_dim=64, num_layers=2, max_length=50), split.train, size, 0)
     trainer = Trainer(net, split.train, TrainingConfig(epochs=1, loss="full"), 0)
     batches = list(trainer.batches.epoch(0))
     targets = sum(batch.num_targets for batch in batches)

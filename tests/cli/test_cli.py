@@ -101,7 +101,7 @@ def test_train_recommend_similar(model: Path, log: Path) -> None:
 
 
 def test_a_network_from_the_command_line(log: Path, tmp_path: Path) -> None:
-    sets = ["--set", "dim=8", "--set", "epochs=3", "--set", "batch_tokens=64", "--set", "learning_rate=0.02"]
+    sets = ["--set", "embedding_dim=8", "--set", "epochs=3", "--set", "batch_tokens=64", "--set", "learning_rate=0.02"]
     done = run("train", str(log), "--model", "gru4rec", "--out", str(tmp_path / "g"), "--json", *sets)
     result = json.loads(done.stdout)
     assert result["notes"]["epochs"] == 3
@@ -110,13 +110,13 @@ def test_a_network_from_the_command_line(log: Path, tmp_path: Path) -> None:
 
 
 def test_a_recipe_names_the_model_and_single_settings_may_change(log: Path, tmp_path: Path) -> None:
-    small = [part for value in ("epochs=1", "dim=8", "length=10") for part in ("--set", value)]
+    small = [part for value in ("epochs=1", "embedding_dim=8", "max_length=10") for part in ("--set", value)]
     done = run("train", str(log), "--recipe", "esasrec", "--out", str(tmp_path / "run"), "--no-refit", "--json", *small)
     found = json.loads(done.stdout)
     assert found["model"] == "sasrec"
     assert (found["settings"]["block"], found["settings"]["dim"], found["settings"]["temperature"]) == ("ligr", 8, None)
     assert (found["notes"]["training"]["epochs"], found["notes"]["training"]["negatives"]) == (1, 256)
-    official = ["--model", "gru4rec", "--recipe", "gru4rec-rsc15", "--set", "epochs=1", "--set", "negatives=16"]
+    official = ["--model", "gru4rec", "--recipe", "gru4rec-rsc15", "--set", "epochs=1", "--set", "num_negatives=16"]
     done = run("train", str(log), *official, "--out", str(tmp_path / "lanes"), "--no-refit", "--json")
     found = json.loads(done.stdout)
     assert (found["notes"]["training"]["lanes"], found["settings"]["dim"]) == (32, 100)

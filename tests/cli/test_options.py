@@ -8,8 +8,12 @@ from segue.cli.options import parse_lengths, parse_settings, with_features
 
 
 def test_a_plain_name_goes_to_every_model_that_has_it() -> None:
-    values = parse_settings(["decay=0.7", "gru4rec.epochs=3", "dim=16"], ["covisit", "item-knn", "gru4rec"])
-    assert values == {"covisit": {"decay": 0.7}, "item-knn": {"decay": 0.7}, "gru4rec": {"epochs": 3, "dim": 16}}
+    values = parse_settings(["decay=0.7", "gru4rec.epochs=3", "embedding_dim=16"], ["covisit", "item-knn", "gru4rec"])
+    assert values == {
+        "covisit": {"decay": 0.7},
+        "item-knn": {"decay": 0.7},
+        "gru4rec": {"epochs": 3, "embedding_dim": 16},
+    }
 
 
 def test_lengths() -> None:
@@ -19,7 +23,10 @@ def test_lengths() -> None:
 @pytest.mark.parametrize(
     ("assignment", "sentence"),
     [
-        ("sasrec.dim=3", "'sasrec.dim' sets model 'sasrec', which is not among those to run: markov, popularity."),
+        (
+            "sasrec.embedding_dim=3",
+            "'sasrec.dim' sets model 'sasrec', which is not among those to run: markov, popularity.",
+        ),
         ("zzz=3", "Unknown setting 'zzz'. Settings of markov, popularity: "),
     ],
 )
@@ -29,10 +36,10 @@ def test_a_setting_nobody_has_is_refused(assignment: str, sentence: str) -> None
 
 
 def test_only_networks_get_columns_to_learn_from() -> None:
-    values: dict[str, dict[str, object]] = {"covisit": {}, "gru4rec": {"dim": 8}}
+    values: dict[str, dict[str, object]] = {"covisit": {}, "gru4rec": {"embedding_dim": 8}}
     assert with_features(values, "kind, price", "items.csv", "region") == {
         "covisit": {},
-        "gru4rec": {"features": ["kind", "price"], "contexts": ["region"], "dim": 8},
+        "gru4rec": {"features": ["kind", "price"], "contexts": ["region"], "embedding_dim": 8},
     }
     assert with_features(values, None, None) is values
     with pytest.raises(

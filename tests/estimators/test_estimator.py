@@ -44,7 +44,7 @@ def test_fit_returns_self_and_answers(kind: type[Recommender], log: "segue.Event
 
 
 def test_a_network_learns_the_ring(log: "segue.EventLog", tmp_path: Path) -> None:
-    model = segue.GRU4Rec(dim=8, epochs=4, batch_tokens=64, learning_rate=0.02).fit(log)
+    model = segue.GRU4Rec(embedding_dim=8, epochs=4, batch_tokens=64, learning_rate=0.02).fit(log)
     assert model.recommend([["i1", "i2"]], k=1)[0][0][0] == "i3"
     version = model.save(tmp_path / "run")
     loaded = segue.load(tmp_path / "run")
@@ -96,7 +96,7 @@ def test_the_signature_shows_what_is_really_used() -> None:
     assert shown == segue.GRU4Rec().get_params()
     used = ZOO["gru4rec"]
     assert isinstance(used, NeuralEntry) and used.training["epochs"] == shown["epochs"] == 5
-    assert clone(segue.GRU4Rec(dim=8)).get_params() == {**shown, "dim": 8}
+    assert clone(segue.GRU4Rec(embedding_dim=8)).get_params() == {**shown, "embedding_dim": 8}
     assert repr(segue.GRU4Rec(epochs=5)) == "GRU4Rec()"
 
 
@@ -156,7 +156,7 @@ def test_people_of_the_log_are_asked_for_with_the_times_of_their_events() -> Non
         (f"u{p}", f"i{(p * s) % 7}", 1_700_000_000 + p + 4_000 * s * (1 + p % 5)) for p in range(30) for s in range(6)
     ]
     log = segue.read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
-    model = segue.GRU4Rec(time_inputs=("gap", "daypart"), dim=8, epochs=4, prior=0.0).fit(log)
+    model = segue.GRU4Rec(time_inputs=("gap", "daypart"), embedding_dim=8, epochs=4, covisitation_weight=0.0).fit(log)
     heard: list[Sequences] = []
 
     class Listening:

@@ -12,9 +12,9 @@ from segue.models.scorer import Scorer
 from segue.models.zoo import ZOO, NeuralEntry
 from segue.workflows.fit_model import fit_model as fit_on_split
 
-QUICK = {"dim": 16, "epochs": 40, "batch_tokens": 512, "learning_rate": 0.01}
+QUICK = {"embedding_dim": 16, "epochs": 40, "batch_tokens": 512, "learning_rate": 0.01}
 """Enough for a network to learn a short rule in seconds."""
-SLOW = {"bert4rec": {"epochs": 160, "length": 8}}
+SLOW = {"bert4rec": {"epochs": 160, "max_length": 8}}
 """A net that is asked for few of the events that it reads, and knows no place that no window of the log had."""
 
 

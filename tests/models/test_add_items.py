@@ -40,7 +40,14 @@ def fitted(name: str = "sasrec", **values: Any) -> fit_model.FitResult:
     catalog = Catalog(f"i{i}" for i in range(1, 37))
     facts = ItemFeatures(ROWS, {"kind": "category"})
     split = Split("none", catalog, log(), nothing, log(), nothing, False, "", "", facts)
-    quick = {"dim": 16, "epochs": 12, "batch_tokens": 256, "learning_rate": 0.01, "features": ["kind"], **values}
+    quick = {
+        "embedding_dim": 16,
+        "epochs": 12,
+        "batch_tokens": 256,
+        "learning_rate": 0.01,
+        "features": ["kind"],
+        **values,
+    }
     return fit_model.fit_model(name, split, quick)
 
 
@@ -53,7 +60,7 @@ def model(request: pytest.FixtureRequest) -> fit_model.FitResult:
     return fitted(name, feature_use=use)
 
 
-@pytest.mark.parametrize("values", [{}, {"temperature": None}, {"embedding": "separate"}])
+@pytest.mark.parametrize("values", [{}, {"temperature": None}, {"input_embedding": "separate"}])
 def test_placing_leaves_everything_with_events_as_it_was(values: dict[str, Any]) -> None:
     """The very bits of a network that was told nothing; what has no event moves to where its features put it."""
     plain = fitted("gru4rec", features=[], prior=0.0, **values).scorer

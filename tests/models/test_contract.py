@@ -57,8 +57,12 @@ def best(scorer, rows, k=1):
 
 def saved(scorer, folder):
     """To disk and back."""
-    shape = {"dim": 16, "length": scorer.encoder.length} if isinstance(find_model(scorer.name), NeuralEntry) else {}
-    shape |= {"dim": 16} if "dim" in fields(scorer.name) else {}
+    shape = (
+        {"embedding_dim": 16, "max_length": scorer.encoder.length}
+        if isinstance(find_model(scorer.name), NeuralEntry)
+        else {}
+    )
+    shape |= {"embedding_dim": 16} if "dim" in fields(scorer.name) else {}
     config = decode_settings(find_model(scorer.name).config, shape)
     plain = {name: getattr(config, name) for name in fields(scorer.name)}
     catalog = Catalog(f"item {i}" for i in range(1, SIZE))

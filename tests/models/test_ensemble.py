@@ -43,7 +43,7 @@ def test_scores_are_the_weighted_sum_of_log_probabilities() -> None:
 
 def test_a_networks_logits_are_taken_as_they_are(events: "segue.EventLog") -> None:
     split = split_log(events, "leave-last-out")
-    net = fit_model("gru4rec", split, {"dim": 8, "epochs": 1}).scorer
+    net = fit_model("gru4rec", split, {"embedding_dim": 8, "epochs": 1}).scorer
     np.testing.assert_array_equal(log_scores(net, split.test.histories)[:, 1:], net.scores(split.test.histories)[:, 1:])
 
 
@@ -64,7 +64,7 @@ def test_an_ensemble_needs_a_member() -> None:
 
 
 def test_trained_saved_and_restored_it_answers_alike(events: "segue.EventLog", tmp_path: Path) -> None:
-    values = {"dim": 8, "epochs": 2, "2.dim": 4, "covisit.decay": 0.7}
+    values = {"embedding_dim": 8, "epochs": 2, "2.dim": 4, "covisit.decay": 0.7}
     result, version = train_model.train_model(
         events, "gru4rec+gru4rec+covisit", tmp_path / "run", values, train_model.TrainJob(refit=True)
     )
@@ -83,9 +83,9 @@ def test_trained_saved_and_restored_it_answers_alike(events: "segue.EventLog", t
 
 def test_members_of_one_name_have_seeds_of_their_own(events: "segue.EventLog") -> None:
     split = split_log(events, "leave-last-out")
-    both = fit_model("gru4rec+gru4rec", split, {"dim": 8, "epochs": 1}, seed=3).scorer
+    both = fit_model("gru4rec+gru4rec", split, {"embedding_dim": 8, "epochs": 1}, seed=3).scorer
     assert isinstance(both, Ensemble)
-    alone = [fit_model("gru4rec", split, {"dim": 8, "epochs": 1}, seed=seed).scorer for seed in (6, 7)]
+    alone = [fit_model("gru4rec", split, {"embedding_dim": 8, "epochs": 1}, seed=seed).scorer for seed in (6, 7)]
     for (member, _), wanted in zip(both.members, alone, strict=True):
         np.testing.assert_array_equal(member.scores(ASKED), wanted.scores(ASKED))
 

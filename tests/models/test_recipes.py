@@ -17,7 +17,7 @@ def test_a_recipe_is_for_a_network_that_takes_its_settings(name: str) -> None:
     shares = split_by_config(recipe.settings, {"model": entry.config, "training": TrainingConfig})
     config = decode_settings(entry.config, shares["model"])
     training = decode_settings(TrainingConfig, {**entry.training, **shares["training"]})
-    assert config.prior == 0.0 and not config.spectral_start and config.temperature is None
+    assert config.covisitation_weight == 0.0 and not config.spectral_init and config.temperature is None
     assert training.patience >= 10
     assert recipe.source
 
@@ -28,10 +28,10 @@ def test_gru4rec_is_trained_as_published_in_lanes() -> None:
         shares = split_by_config(find_recipe(name).settings, {"model": GRU4RecConfig, "training": TrainingConfig})
         config = decode_settings(GRU4RecConfig, shares["model"])
         training = decode_settings(TrainingConfig, shares["training"])
-        assert (config.cell, config.embedding, config.layers) == ("gru", "shared", 1)
-        assert (training.lanes, training.bptt, training.session_order) == (lanes, 1, "time")
-        assert (training.optimizer, training.schedule, training.clip) == ("adagrad", "constant", None)
-        assert (training.loss, training.negatives, training.negatives_from) == (loss, 2048, "mixed")
+        assert (config.cell, config.input_embedding, config.num_layers) == ("gru", "shared", 1)
+        assert (training.parallel_sessions, training.bptt_steps, training.session_order) == (lanes, 1, "time")
+        assert (training.optimizer, training.schedule, training.max_grad_norm) == ("adagrad", "constant", None)
+        assert (training.loss, training.num_negatives, training.negative_source) == (loss, 2048, "mixed")
 
 
 def test_an_unknown_recipe_is_answered_with_the_list() -> None:

@@ -13,8 +13,8 @@ def test_the_example_in_the_module_is_a_pipeline(tmp_path):
     path.write_text(config.__doc__.partition("::")[2].replace("\n    ", "\n"), encoding="utf-8")
     read = read_pipeline(path)
     assert [one.called for one in read.source] == ["gru4rec", "covisit", "trend"]
-    assert read.source[0].settings == {"dim": 64}
-    assert (read.source[2].take, read.source[2].max_events) == (50, 2)
+    assert read.source[0].settings == {"embedding_dim": 64}
+    assert (read.source[2].num_candidates, read.source[2].max_events) == (50, 2)
     assert (read.blend.method, read.rank.method) == ("learned", "auto")
 
 
@@ -55,7 +55,11 @@ def test_what_is_no_pipeline(values, sentence):
 @pytest.mark.parametrize(
     ("kind", "values", "sentence"),
     [
-        (SourceConfig, {"model": "a", "take": 0}, "take must be at least 1, got 0 in the source a."),
+        (
+            SourceConfig,
+            {"model": "a", "num_candidates": 0},
+            "num_candidates must be at least 1, got 0 in the source a.",
+        ),
         (SourceConfig, {"model": "a", "newest": 0}, "newest must be at least 1, got 0 in the source a."),
         (
             SourceConfig,
@@ -68,13 +72,13 @@ def test_what_is_no_pipeline(values, sentence):
             "The source a is for people with 3 to 2 events: nobody.",
         ),
         (BlendConfig, {"constant": 0.0}, "constant must be above 0, got 0.0."),
-        (BlendConfig, {"candidates": 0}, "candidates must be at least 1, got 0."),
+        (BlendConfig, {"num_candidates": 0}, "num_candidates must be at least 1, got 0."),
         (BlendConfig, {"ridge": 0.0}, "ridge and cohort_ridge must be above 0, got 0.0 and 100.0."),
         (BlendConfig, {"cohorts": (1, 3)}, "cohorts must begin with 0 and rise, got [1, 3]."),
         (BlendConfig, {"cohorts": (0, 3, 3)}, "cohorts must begin with 0 and rise, got [0, 3, 3]."),
         (BlendConfig, {"weights": {"a": -1}}, "The weight of a must be a number of at least 0, got -1."),
-        (RankConfig, {"trees": 0}, "trees must be at least 1, got 0."),
-        (RankConfig, {"cases": 9}, "cases must be at least 10, got 9."),
+        (RankConfig, {"max_trees": 0}, "max_trees must be at least 1, got 0."),
+        (RankConfig, {"max_cases": 9}, "max_cases must be at least 10, got 9."),
         (RankConfig, {"learning_rate": 0.0}, "learning_rate must be in (0, 1], got 0.0."),
     ],
 )

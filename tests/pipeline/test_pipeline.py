@@ -149,7 +149,7 @@ def test_what_was_measured_is_told(composed):
 def test_trees_are_kept_only_where_they_help(split):
     """In a shop whose rule the blend says, 'auto' keeps none."""
     fitted = fit_pipeline(
-        split, decode_pipeline({**CONFIG, "rank": {"trees": 2, "min_leaf": 20, "learning_rate": 1.0}})
+        split, decode_pipeline({**CONFIG, "rank": {"max_trees": 2, "min_leaf_size": 20, "learning_rate": 1.0}})
     )
     quality = fitted.notes["held_out_ndcg@10"]
     assert (fitted.notes["trees"] > 0) == (quality["trees"] > quality["learned"])
@@ -214,7 +214,7 @@ def test_a_network_that_places_items_by_their_facts_learns_again_too():
     names = split.catalog.ids
     table = read_items(pl.DataFrame({"item_id": names, "place": [min(n, 30) % 30 for n in range(1, len(names) + 1)]}))
     facts = table.item_features(split.catalog)
-    network = {"dim": 8, "epochs": 2, "features": ["place"], "feature_use": "placing"}
+    network = {"embedding_dim": 8, "epochs": 2, "features": ["place"], "feature_use": "placing"}
     values = {"source": [{"model": "gru4rec", "settings": network}, {"model": "markov"}], "rank": {"method": "none"}}
     fitted = fit_pipeline(replace(split, facts=facts), decode_pipeline(values), refit=True)
     again = refit_pipeline(SourceData(split.train, split.catalog, facts), fitted)

@@ -49,7 +49,7 @@ def ring() -> Sequences:
 def save_model(folder: Path, name: str, sequences: Sequences, size: int = ITEMS) -> Path:
     """Fits a model, a network only for a moment, and writes its artifact."""
     catalog = Catalog("abcdefghijkl" if size == ITEMS else [f"i{i}" for i in range(size)])
-    quick = {} if isinstance(ZOO[name], ClassicEntry) else {"epochs": 1, "dim": 8}
+    quick = {} if isinstance(ZOO[name], ClassicEntry) else {"epochs": 1, "embedding_dim": 8}
     fitted = fit_model(name, split_of(sequences, catalog), quick)
     items = {"a": {"title": "The first"}, "b": {"price": 3}}
     about = {"exclude_seen": True}
@@ -155,7 +155,7 @@ class Shop:
         self.folder = folder
         self.said: list[str] = []
         folder.mkdir(exist_ok=True)
-        config = ServingConfig(watch_s=60)
+        config = ServingConfig(reload_interval_s=60)
         self.office = _office(folder, model_source(run), None, config, self.said.append, stack)
         self.door = AppState(self.office.router, admin=self.office)
         self.web = stack.enter_context(TestClient(build_app(self.door), raise_server_exceptions=False))

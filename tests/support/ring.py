@@ -56,10 +56,10 @@ def split_of(people: int = 400) -> Split:
 
 CONFIG = {
     "source": [
-        {"model": "markov", "take": 10},
-        {"model": "covisit", "take": 20},
-        {"model": "again", "take": 5},
-        {"model": "popularity", "take": 10, "max_events": 1},
+        {"model": "markov", "num_candidates": 10},
+        {"model": "covisit", "num_candidates": 20},
+        {"model": "again", "num_candidates": 5},
+        {"model": "popularity", "num_candidates": 10, "max_events": 1},
     ],
-    "rank": {"trees": 10, "min_leaf": 20},
+    "rank": {"max_trees": 10, "min_leaf_size": 20},
 }

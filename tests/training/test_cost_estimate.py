@@ -20,7 +20,7 @@ from segue.training.trainer import Trainer
 def trainer(items: int = 300, **values: object) -> Trainer:
     rng = np.random.default_rng(0)
     log = Sequences.from_lists([rng.integers(1, items, 12).tolist() for _ in range(1500)])
-    net = build_net(GRU4RecConfig(dim=32, spectral_start=False), log, items, 0)
+    net = build_net(GRU4RecConfig(embedding_dim=32, spectral_init=False), log, items, 0)
     return Trainer(net, log, TrainingConfig(**{"epochs": 3, "batch_tokens": 512, **values}), 0)  # type: ignore[arg-type]
 
 

@@ -140,7 +140,18 @@ def test_the_command_trains_in_a_team(tmp_path: Path) -> None:
     log.write_text("user_id,item_id,timestamp\n" + "\n".join(rng.permutation(lines).tolist()) + "\n")
     items = tmp_path / "items.csv"
     items.write_text("item_id,kind\n" + "\n".join(f"i{i},k{i % 3}" for i in range(13)) + "\n")
-    common = ["train", str(log), "--model", "sasrec", "--set", "dim=16", "--set", "epochs=4", "--set", "dropout=0.0"]
+    common = [
+        "train",
+        str(log),
+        "--model",
+        "sasrec",
+        "--set",
+        "embedding_dim=16",
+        "--set",
+        "epochs=4",
+        "--set",
+        "dropout=0.0",
+    ]
     common += ["--items", str(items), "--features", "kind", "--set", "id_dropout=0.0"]
     common += ["--set", "precision=float32", "--json"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -178,7 +189,7 @@ class Follower(ProcessGroup):
 
 def test_the_clock_of_a_process_that_does_not_write_asks_for_no_state(tmp_path: Path) -> None:
     rows = Sequences.from_lists([[1, 2, 3, 4]] * 40)
-    net = build_net(GRU4RecConfig(dim=8, spectral_start=False), rows, 6, 0)
+    net = build_net(GRU4RecConfig(embedding_dim=8, spectral_init=False), rows, 6, 0)
     team = Follower()
     checkpoint = Checkpoint(tmp_path / "state.checkpoint", every_s=0.0)
     Trainer(net, rows, TrainingConfig(epochs=1, batch_tokens=16), 0, team).run(checkpoint=checkpoint)
@@ -186,6 +197,6 @@ def test_the_clock_of_a_process_that_does_not_write_asks_for_no_state(tmp_path: 
     assert not any(team.told)
     assert not list(tmp_path.iterdir())
     checkpoint.stop = True
-    net = build_net(GRU4RecConfig(dim=8, spectral_start=False), rows, 6, 0)
+    net = build_net(GRU4RecConfig(embedding_dim=8, spectral_init=False), rows, 6, 0)
     with pytest.raises(KeyboardInterrupt):
         Trainer(net, rows, TrainingConfig(epochs=1, batch_tokens=16), 0, team).run(checkpoint=checkpoint)

@@ -38,14 +38,14 @@ from segue.workflows import fit_model
 
 V = 25
 CONFIGS: dict[str, Any] = {
-    "sasrec": SASRecConfig(dim=8, length=10),
-    "gru4rec": GRU4RecConfig(dim=8, length=10, temperature=None),
-    "hstu": HSTUConfig(dim=8, length=10),
-    "bert4rec": BERT4RecConfig(dim=8, length=10),
-    "caser": CaserConfig(dim=8, length=4),
-    "nextitnet": NextItNetConfig(dim=8, length=10),
-    "lrurec": LRURecConfig(dim=8, length=10),
-    "seq2seq": Seq2SeqConfig(dim=8, length=10, horizon=3),
+    "sasrec": SASRecConfig(embedding_dim=8, max_length=10),
+    "gru4rec": GRU4RecConfig(embedding_dim=8, max_length=10, temperature=None),
+    "hstu": HSTUConfig(embedding_dim=8, max_length=10),
+    "bert4rec": BERT4RecConfig(embedding_dim=8, max_length=10),
+    "caser": CaserConfig(embedding_dim=8, max_length=4),
+    "nextitnet": NextItNetConfig(embedding_dim=8, max_length=10),
+    "lrurec": LRURecConfig(embedding_dim=8, max_length=10),
+    "seq2seq": Seq2SeqConfig(embedding_dim=8, max_length=10, horizon=3),
 }
 ROWS: list[dict[str, Any]] = [{}, {"device": "tv", "age": 3.0}, {"device": "phone"}, {"age": 40.0}]
 FACTS = ItemFeatures(ROWS, {"device": "category", "age": "number"})
@@ -141,7 +141,7 @@ def test_an_event_s_vector_is_its_item_s_plus_its_context_s() -> None:
 @pytest.mark.parametrize("loss", ["full", "sampled"])
 def test_stopped_and_gone_on_equals_never_stopped(name: str, loss: str, tmp_path: Path) -> None:
     def trainer(net: TiedEmbeddingNet) -> Trainer:
-        return Trainer(net, log(), TrainingConfig(epochs=2, batch_tokens=64, loss=loss, negatives=8), seed=1)
+        return Trainer(net, log(), TrainingConfig(epochs=2, batch_tokens=64, loss=loss, num_negatives=8), seed=1)
 
     whole = build(CONFIGS[name], context_dropout=0.3)
     outcome = trainer(whole).run()
@@ -212,7 +212,7 @@ def test_what_only_contexts_tell_is_learned(name: str) -> None:
     nothing = EvaluationCases(Sequences.from_lists([]), np.empty(0, np.int32), np.empty(0, np.int64), None, {})
     catalog = Catalog(f"i{i:02d}" for i in range(24))
     split = Split("none", catalog, ways(0), nothing, ways(0), nothing, False, "", "")
-    quick = {"dim": 16, "epochs": 30, "batch_tokens": 256, "learning_rate": 0.02, "prior": 0.0}
+    quick = {"embedding_dim": 16, "epochs": 30, "batch_tokens": 256, "learning_rate": 0.02, "covisitation_weight": 0.0}
     right = {}
     for contexts in ([], ["device"]):
         fitted = fit_model.fit_model(name, split, {**quick, "contexts": contexts})

@@ -32,15 +32,15 @@ COLD = (29, 30)
 ROWS: list[dict[str, Any]] = [{}, *({"kind": f"k{i % 6}", "title": f"茶{i % 4} tea w{i % 9}"} for i in range(1, V))]
 FACTS = ItemFeatures(ROWS, {"kind": "category", "title": "text"})
 CONFIGS = [
-    SASRecConfig(dim=8, length=10),
-    GRU4RecConfig(dim=8, length=10, temperature=None),
-    GRU4RecConfig(dim=8, length=10, spectral_start=False),
-    HSTUConfig(dim=8, length=10),
-    BERT4RecConfig(dim=8, length=10),
-    CaserConfig(dim=8, length=4),
-    NextItNetConfig(dim=8, length=10),
-    LRURecConfig(dim=8, length=10),
-    Seq2SeqConfig(dim=8, length=10, horizon=3),
+    SASRecConfig(embedding_dim=8, max_length=10),
+    GRU4RecConfig(embedding_dim=8, max_length=10, temperature=None),
+    GRU4RecConfig(embedding_dim=8, max_length=10, spectral_init=False),
+    HSTUConfig(embedding_dim=8, max_length=10),
+    BERT4RecConfig(embedding_dim=8, max_length=10),
+    CaserConfig(embedding_dim=8, max_length=4),
+    NextItNetConfig(embedding_dim=8, max_length=10),
+    LRURecConfig(embedding_dim=8, max_length=10),
+    Seq2SeqConfig(embedding_dim=8, max_length=10, horizon=3),
 ]
 
 

@@ -36,8 +36,8 @@ def test_a_state_is_reset_when_its_own_session_ends_and_never_when_another_ends(
     rng = np.random.default_rng(0)
     rows = [rng.permutation(10)[:n] + 10 * k + 1 for k, n in enumerate(rng.integers(2, 9, 20))]
     log = Sequences.from_lists(rows)
-    config = GRU4RecConfig(dim=8, layers=2, cell=cell, dropout_hidden=0.0)
-    training = TrainingConfig(lanes=4, bptt=bptt, learning_rate=1e-12, precision="float32")
+    config = GRU4RecConfig(embedding_dim=8, num_layers=2, cell=cell, dropout_hidden=0.0)
+    training = TrainingConfig(parallel_sessions=4, bptt_steps=bptt, learning_rate=1e-12, precision="float32")
     trainer = Trainer(build_net(config, log, 201, 0), log, training, 0)
     said: list[torch.Tensor] = []
     plain_loss = trainer.objective.loss
@@ -94,7 +94,7 @@ def test_bpr_max_holds_the_negatives_scores_down_and_leaves_the_targets_alone() 
 def test_the_targets_are_not_among_their_own_negatives() -> None:
     """With its own score among the negatives, even a perfect target would stay at sigma(0) = 1/2."""
     targets = torch.tensor([1, 2])
-    own = Objective(TrainingConfig(loss="bpr-max", negatives_from="in-batch", score_penalty=0.0), np.ones(4), 0, 4)
+    own = Objective(TrainingConfig(loss="bpr-max", negative_source="in-batch", score_penalty=0.0), np.ones(4), 0, 4)
     key, query = torch.eye(4), 25.0 * torch.eye(4)[targets]
     loss = own.loss(query, key, targets, targets, torch.zeros(2), torch.float32)
     assert float(loss) < 1e-6
@@ -104,7 +104,7 @@ def test_the_targets_are_not_among_their_own_negatives() -> None:
 def test_dropout_drops_the_share_that_is_asked_and_nothing_when_served(name: str) -> None:
     """A fifth, not four fifths; what stays is scaled so that the mean is kept; each in its own place."""
     values: dict[str, Any] = {"dropout_hidden": 0.0, name: 0.2}
-    net = build_net(GRU4RecConfig(dim=16, **values), RING, 40, 0)
+    net = build_net(GRU4RecConfig(embedding_dim=16, **values), RING, 40, 0)
     seen: dict[str, list[float]] = {"dropout_input": [], "dropout_hidden": []}
 
     def listen(place: str, given: torch.Tensor, out: torch.Tensor) -> None:
@@ -128,9 +128,9 @@ def test_dropout_drops_the_share_that_is_asked_and_nothing_when_served(name: str
 
 def test_dropout_is_not_carried_on_in_a_lane() -> None:
     """What the next event starts from is the whole state, as in a session that is read in one go."""
-    config = GRU4RecConfig(dim=16, dropout_hidden=0.9)
+    config = GRU4RecConfig(embedding_dim=16, dropout_hidden=0.9)
     log = Sequences.from_lists([[1, 2, 3, 4]])
-    training = TrainingConfig(lanes=1, learning_rate=1e-12, precision="float32")
+    training = TrainingConfig(parallel_sessions=1, learning_rate=1e-12, precision="float32")
     trainer = Trainer(build_net(config, log, 6, 0), log, training, 0)
     first, *_ = trainer.batches.epoch(0)
     trainer.train_step(first, 0.0)
@@ -141,10 +141,10 @@ def test_dropout_is_not_carried_on_in_a_lane() -> None:
 
 def test_items_enter_by_the_vectors_that_they_are_scored_by() -> None:
     """One table: what is learned of an item as an input changes how it is scored, and the other way round."""
-    net = build_net(GRU4RecConfig(dim=8, spectral_start=False, temperature=None), RING, 40, 0)
+    net = build_net(GRU4RecConfig(embedding_dim=8, spectral_init=False, temperature=None), RING, 40, 0)
     assert net.table_VD.shape == (40, 9)
     torch.testing.assert_close(net.embed(net.table_VD, torch.arange(40)), net.key(net.table_VD)[:, :8])
-    trainer = Trainer(net, RING, TrainingConfig(negatives=1, loss="sampled", learning_rate=0.1), 0)
+    trainer = Trainer(net, RING, TrainingConfig(num_negatives=1, loss="sampled", learning_rate=0.1), 0)
     keys, entering = net.key(net.table_VD).clone(), net.embed(net.table_VD, torch.arange(40)).clone()
     trainer.train_step(Batch(np.array([[30]], dtype=np.int32), np.array([[31]], dtype=np.int32)), 0.5)
     assert not torch.equal(net.key(net.table_VD)[30, :8], keys[30, :8])  # it was an input, and no target
@@ -154,7 +154,7 @@ def test_items_enter_by_the_vectors_that_they_are_scored_by() -> None:
 
 
 def test_negatives_come_from_the_whole_catalogue_not_from_the_batch_alone() -> None:
-    own = Objective(TrainingConfig(loss="sampled", negatives=20), np.ones(51), 0, 4)
+    own = Objective(TrainingConfig(loss="sampled", num_negatives=20), np.ones(51), 0, 4)
     alone = np.array([[7, 8]], dtype=np.int32)
     drawn = [own.candidates(Batch(alone, alone), step).items for step in range(60)]
     assert set(np.concatenate(drawn).tolist()) == set(range(1, 51))
@@ -163,7 +163,9 @@ def test_negatives_come_from_the_whole_catalogue_not_from_the_batch_alone() -> N
 def test_log_q_is_corrected_unless_asked_otherwise() -> None:
     counts = np.array([0.0, 1.0, 81.0])
     for log_q, wanted in ((True, 9.0), (False, 1.0)):
-        config = TrainingConfig(loss="sampled", negatives=4000, negative_power=0.5, log_q=log_q)
+        config = TrainingConfig(
+            loss="sampled", num_negatives=4000, negative_sampling_exponent=0.5, logq_correction=log_q
+        )
         batch = Batch(np.array([[1]], dtype=np.int32), np.array([[2]], dtype=np.int32))
         drawn = Objective(config, counts, 0, 4).candidates(batch, 0)
         # q is 0.1 and 0.9: uncorrected, the popular item counts nine times
@@ -174,8 +176,8 @@ def test_log_q_is_corrected_unless_asked_otherwise() -> None:
 def test_a_step_scores_what_was_drawn_and_nothing_else(loss: str) -> None:
     """Scoring the catalogue and sampling afterwards would meet the NaN, and would move rows nobody drew."""
     log = Sequences.from_lists([[1, 2, 3], [2, 3, 4]])
-    config = TrainingConfig(epochs=1, negatives=5, loss=loss)  # type: ignore[arg-type]
-    net = build_net(GRU4RecConfig(dim=4, spectral_start=False), log, 2000, 0)
+    config = TrainingConfig(epochs=1, num_negatives=5, loss=loss)  # type: ignore[arg-type]
+    net = build_net(GRU4RecConfig(embedding_dim=4, spectral_init=False), log, 2000, 0)
     trainer = Trainer(net, log, config, 0)
     batch = next(iter(trainer.batches.epoch(0)))
     touched = np.union1d(trainer.objective.candidates(batch, 0).items, [0, 1, 2, 3, 4])

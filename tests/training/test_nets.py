@@ -30,43 +30,53 @@ from segue.training.tasks import NextItemTask, left_aligned
 
 V = 41
 CAUSAL: dict[str, Any] = {
-    "gru": GRU4RecConfig(dim=16, layers=2, length=12),
-    "gru-dot": GRU4RecConfig(dim=16, length=12, temperature=None, spectral_start=False),
-    "gru-separate": GRU4RecConfig(dim=16, layers=2, length=12, embedding="separate"),
-    "gru-one-hot": GRU4RecConfig(dim=16, layers=2, length=12, embedding="one-hot", temperature=None),
-    "lstm": GRU4RecConfig(dim=16, layers=2, length=12, cell="lstm"),
-    "lstm-one-hot": GRU4RecConfig(dim=16, length=12, cell="lstm", embedding="one-hot", spectral_start=False),
-    "rnn": GRU4RecConfig(dim=16, layers=2, length=12, cell="rnn"),
-    "rnn-separate": GRU4RecConfig(dim=16, length=12, cell="rnn", embedding="separate", temperature=None),
-    "sasrec": SASRecConfig(dim=16, length=12),
-    "sasrec-dot": SASRecConfig(dim=16, length=12, temperature=None, heads=4, spectral_start=False),
-    "sasrec-reversed": SASRecConfig(dim=16, length=12, positions="reversed"),
-    "sasrec-rotary": SASRecConfig(dim=16, length=12, positions="rotary"),
-    "sasrec-none": SASRecConfig(dim=16, length=12, positions="none"),
-    "sasrec-ligr": SASRecConfig(dim=16, length=12, block="ligr"),
-    "caser": CaserConfig(dim=16, length=12),
-    "caser-narrow": CaserConfig(dim=16, length=12, window=1, temperature=None),
-    "nextitnet": NextItNetConfig(dim=16, length=12),
-    "hstu": HSTUConfig(dim=16, length=12),
-    "lrurec": LRURecConfig(dim=16, length=12),
-    "lrurec-wide": LRURecConfig(dim=16, length=12, expand=2, layers=1, temperature=None, spectral_start=False),
-    "lrurec-clock": LRURecConfig(dim=16, length=12, time_inputs=("gap",)),
-    "hstu-dot": HSTUConfig(dim=16, length=12, layers=1, heads=4, temperature=None, spectral_start=False),
-    "hstu-told": HSTUConfig(dim=16, length=12, target_time=True),
-    "hstu-clock": HSTUConfig(dim=16, length=12, time_inputs=("daypart",)),
-    "gru-clock": GRU4RecConfig(dim=16, length=12, time_inputs=("gap", "daypart", "weekday")),
-    "sasrec-clock": SASRecConfig(dim=16, length=12, time_inputs=("weekday", "gap")),
-    "caser-clock": CaserConfig(dim=16, length=12, time_inputs=("gap",)),
-    "nextitnet-clock": NextItNetConfig(dim=16, length=12, temperature=None, time_inputs=("daypart",)),
-    "nextitnet-wide": NextItNetConfig(dim=16, length=12, kernel=4, dilations=(1, 2, 9)),
+    "gru": GRU4RecConfig(embedding_dim=16, num_layers=2, max_length=12),
+    "gru-dot": GRU4RecConfig(embedding_dim=16, max_length=12, temperature=None, spectral_init=False),
+    "gru-separate": GRU4RecConfig(embedding_dim=16, num_layers=2, max_length=12, input_embedding="separate"),
+    "gru-one-hot": GRU4RecConfig(
+        embedding_dim=16, num_layers=2, max_length=12, input_embedding="one-hot", temperature=None
+    ),
+    "lstm": GRU4RecConfig(embedding_dim=16, num_layers=2, max_length=12, cell="lstm"),
+    "lstm-one-hot": GRU4RecConfig(
+        embedding_dim=16, max_length=12, cell="lstm", input_embedding="one-hot", spectral_init=False
+    ),
+    "rnn": GRU4RecConfig(embedding_dim=16, num_layers=2, max_length=12, cell="rnn"),
+    "rnn-separate": GRU4RecConfig(
+        embedding_dim=16, max_length=12, cell="rnn", input_embedding="separate", temperature=None
+    ),
+    "sasrec": SASRecConfig(embedding_dim=16, max_length=12),
+    "sasrec-dot": SASRecConfig(embedding_dim=16, max_length=12, temperature=None, num_heads=4, spectral_init=False),
+    "sasrec-reversed": SASRecConfig(embedding_dim=16, max_length=12, position_encoding="reversed"),
+    "sasrec-rotary": SASRecConfig(embedding_dim=16, max_length=12, position_encoding="rotary"),
+    "sasrec-none": SASRecConfig(embedding_dim=16, max_length=12, position_encoding="none"),
+    "sasrec-ligr": SASRecConfig(embedding_dim=16, max_length=12, block_type="ligr"),
+    "caser": CaserConfig(embedding_dim=16, max_length=12),
+    "caser-narrow": CaserConfig(embedding_dim=16, max_length=12, window=1, temperature=None),
+    "nextitnet": NextItNetConfig(embedding_dim=16, max_length=12),
+    "hstu": HSTUConfig(embedding_dim=16, max_length=12),
+    "lrurec": LRURecConfig(embedding_dim=16, max_length=12),
+    "lrurec-wide": LRURecConfig(
+        embedding_dim=16, max_length=12, expansion=2, num_layers=1, temperature=None, spectral_init=False
+    ),
+    "lrurec-clock": LRURecConfig(embedding_dim=16, max_length=12, time_inputs=("gap",)),
+    "hstu-dot": HSTUConfig(
+        embedding_dim=16, max_length=12, num_layers=1, num_heads=4, temperature=None, spectral_init=False
+    ),
+    "hstu-told": HSTUConfig(embedding_dim=16, max_length=12, target_time=True),
+    "hstu-clock": HSTUConfig(embedding_dim=16, max_length=12, time_inputs=("daypart",)),
+    "gru-clock": GRU4RecConfig(embedding_dim=16, max_length=12, time_inputs=("gap", "daypart", "weekday")),
+    "sasrec-clock": SASRecConfig(embedding_dim=16, max_length=12, time_inputs=("weekday", "gap")),
+    "caser-clock": CaserConfig(embedding_dim=16, max_length=12, time_inputs=("gap",)),
+    "nextitnet-clock": NextItNetConfig(embedding_dim=16, max_length=12, temperature=None, time_inputs=("daypart",)),
+    "nextitnet-wide": NextItNetConfig(embedding_dim=16, max_length=12, kernel_size=4, dilations=(1, 2, 9)),
 }
 CONFIGS = CAUSAL | {
-    "bert4rec": BERT4RecConfig(dim=16, length=12),
-    "bert4rec-dot": BERT4RecConfig(dim=16, length=12, temperature=None, heads=4, spectral_start=False),
-    "sasrec-one": SASRecConfig(dim=16, length=1),
-    "hstu-one": HSTUConfig(dim=16, length=1),
-    "lrurec-one": LRURecConfig(dim=16, length=1),
-    "bert4rec-one": BERT4RecConfig(dim=16, length=1),
+    "bert4rec": BERT4RecConfig(embedding_dim=16, max_length=12),
+    "bert4rec-dot": BERT4RecConfig(embedding_dim=16, max_length=12, temperature=None, num_heads=4, spectral_init=False),
+    "sasrec-one": SASRecConfig(embedding_dim=16, max_length=1),
+    "hstu-one": HSTUConfig(embedding_dim=16, max_length=1),
+    "lrurec-one": LRURecConfig(embedding_dim=16, max_length=1),
+    "bert4rec-one": BERT4RecConfig(embedding_dim=16, max_length=1),
 }
 
 
@@ -104,7 +114,7 @@ def states(net: TiedEmbeddingNet, items: np.ndarray) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_served_twin_equals_net(name: str, log: Sequences) -> None:
-    """Rows of 1 to 29 events, one by one and together: padding must not be seen, and every length must run."""
+    """Rows of 1 to 29 events, one by one and together: padding must not be seen, and every max_length must run."""
     net = shaken(CONFIGS[name], log)
     served = export_scorer("x", net, np.zeros(V))
     wanted = TorchScorer(net).scores(log)
@@ -253,7 +263,13 @@ def test_attention_equals_a_loop(causal: bool) -> None:
 @pytest.mark.parametrize("layers", [1, 2])
 def test_the_newest_state_is_that_of_the_whole_pass(block: Any, positions: Any, layers: int, log: Sequences) -> None:
     config = SASRecConfig(
-        dim=8, layers=layers, heads=2, length=6, block=block, positions=positions, spectral_start=False
+        embedding_dim=8,
+        num_layers=layers,
+        num_heads=2,
+        max_length=6,
+        block_type=block,
+        position_encoding=positions,
+        spectral_init=False,
     )
     encoder = build_net(config, log, 12, 0).encoder.eval()
     x_BTD = torch.randn(5, 6, 8, generator=torch.Generator().manual_seed(1))
@@ -414,7 +430,7 @@ def test_items_that_enter_by_vectors_of_their_own_start_where_tied_ones_would(lo
     solved = torch.linalg.lstsq(table[1:, 48:64], table[1:, :48]).solution
     torch.testing.assert_close(table[1:, 48:64] @ solved, table[1:, :48], rtol=1e-3, atol=1e-4)
     assert float(solved.abs().max()) == pytest.approx((3 / 16) ** 0.5, rel=0.01)
-    config = GRU4RecConfig(dim=16, embedding="separate", temperature=None, spectral_start=False)
+    config = GRU4RecConfig(embedding_dim=16, input_embedding="separate", temperature=None, spectral_init=False)
     apart = build_net(config, log, V, seed=0).table_VD
     bound = (6 / (V + 16)) ** 0.5
     for part in (apart[1:, :16], apart[1:, 16:32]):

@@ -13,7 +13,7 @@ COUNTS = np.arange(30.0)
 
 
 def objective(**values: object) -> Objective:
-    return Objective(TrainingConfig(**{"loss": "sampled", "negatives": 10, **values}), COUNTS, 3, 4)  # type: ignore[arg-type]
+    return Objective(TrainingConfig(**{"loss": "sampled", "num_negatives": 10, **values}), COUNTS, 3, 4)  # type: ignore[arg-type]
 
 
 def batch() -> Batch:
@@ -55,12 +55,17 @@ def test_every_setting_of_a_loss_reaches_it() -> None:
         return float(own.loss(query, key, targets, items, offset, torch.float32))
 
     for loss, changes in {
-        "full": [{"hardest": 2}],
-        "sampled": [{"hardest": 2}, {"log_q": False}, {"negative_power": 0.0}, {"negatives_from": "mixed"}],
-        "bce": [{"hardest": 2}],
-        "gbce": [{"calibration": 0.1}, {"hardest": 2}],
-        "bpr-max": [{"score_penalty": 0.0}, {"elu": 0.5}, {"hardest": 2}],
-        "top1-max": [{"elu": 0.5}, {"hardest": 2}],
+        "full": [{"num_hardest_negatives": 2}],
+        "sampled": [
+            {"num_hardest_negatives": 2},
+            {"logq_correction": False},
+            {"negative_sampling_exponent": 0.0},
+            {"negative_source": "mixed"},
+        ],
+        "bce": [{"num_hardest_negatives": 2}],
+        "gbce": [{"gbce_t": 0.1}, {"num_hardest_negatives": 2}],
+        "bpr-max": [{"score_penalty": 0.0}, {"elu_alpha": 0.5}, {"num_hardest_negatives": 2}],
+        "top1-max": [{"elu_alpha": 0.5}, {"num_hardest_negatives": 2}],
     }.items():
         for change in changes:
             assert value(loss=loss) != pytest.approx(value(loss=loss, **change), rel=1e-4), (loss, change)
@@ -79,11 +84,11 @@ def test_full_compares_with_every_item_once() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"negatives": 0}, "negatives must be at least 1, got 0."),
-        ({"hardest": -1}, "hardest must be 0 (all) or more, got -1."),
-        ({"calibration": 1.5}, "calibration must be in [0, 1], got 1.5."),
+        ({"num_negatives": 0}, "num_negatives must be at least 1, got 0."),
+        ({"num_hardest_negatives": -1}, "num_hardest_negatives must be 0 (all) or more, got -1."),
+        ({"gbce_t": 1.5}, "gbce_t must be in [0, 1], got 1.5."),
         ({"score_penalty": -0.1}, "score_penalty must not be negative, got -0.1."),
-        ({"elu": 0.0}, "elu must be above 0, or none, got 0.0."),
+        ({"elu_alpha": 0.0}, "elu_alpha must be above 0, or none, got 0.0."),
         ({"memory_gb": -2.0}, "memory_gb must be above 0, or none, got -2.0."),
         ({"momentum": 1.0}, "momentum must be in [0, 1), got 1.0."),
         ({"momentum": 0.2}, "momentum is adagrad's; adam has its own, so leave momentum out (got 0.2)."),

@@ -25,10 +25,12 @@ def ring(people: int = 80) -> Sequences:
 
 
 @pytest.mark.parametrize("loss", ["full", "sampled"])
-@pytest.mark.parametrize("config", [GRU4RecConfig(dim=16), SASRecConfig(dim=16, length=12, dropout=0.1)])
+@pytest.mark.parametrize(
+    "config", [GRU4RecConfig(embedding_dim=16), SASRecConfig(embedding_dim=16, max_length=12, dropout=0.1)]
+)
 def test_learns_the_rule(config: object, loss: str) -> None:
     net = build_net(config, ring(), V, seed=0)
-    training = TrainingConfig(epochs=25, batch_tokens=128, learning_rate=0.01, loss=loss, negatives=12)  # type: ignore[arg-type]
+    training = TrainingConfig(epochs=25, batch_tokens=128, learning_rate=0.01, loss=loss, num_negatives=12)  # type: ignore[arg-type]
     outcome = Trainer(net, ring(), training, seed=0).run()
     assert outcome.epochs == 25 and outcome.losses[-1] < outcome.losses[0] / 2
     best, _ = top_k(TorchScorer(net).scores(Sequences.from_lists([[1, 2, 3], [18, 19, 20]])), 1)
@@ -38,7 +40,7 @@ def test_learns_the_rule(config: object, loss: str) -> None:
 def test_equal_seeds_give_equal_weights() -> None:
     tables = []
     for seed in (0, 0, 1):
-        net = build_net(SASRecConfig(dim=8, length=8), ring(), V, seed=seed)
+        net = build_net(SASRecConfig(embedding_dim=8, max_length=8), ring(), V, seed=seed)
         Trainer(net, ring(), TrainingConfig(epochs=2, batch_tokens=64), seed=seed).run()
         tables.append(net.table_VD.clone())
     assert torch.equal(tables[0], tables[1])
@@ -46,7 +48,7 @@ def test_equal_seeds_give_equal_weights() -> None:
 
 
 def test_keeps_the_best_and_stops_behind_it() -> None:
-    net = build_net(GRU4RecConfig(dim=8), ring(), V, seed=0)
+    net = build_net(GRU4RecConfig(embedding_dim=8), ring(), V, seed=0)
     quality = iter([0.1, 0.5, 0.3, 0.2, 0.9])
     seen: list[np.ndarray] = []
 
@@ -62,7 +64,7 @@ def test_keeps_the_best_and_stops_behind_it() -> None:
 def test_stop_after_runs_on_the_whole_runs_curve() -> None:
     tables = []
     for stop in (2, None):
-        net = build_net(GRU4RecConfig(dim=8), ring(), V, seed=0)
+        net = build_net(GRU4RecConfig(embedding_dim=8), ring(), V, seed=0)
         trainer = Trainer(net, ring(), TrainingConfig(epochs=3, batch_tokens=64), seed=0)
         at_two: list[torch.Tensor] = []
 
@@ -77,14 +79,14 @@ def test_stop_after_runs_on_the_whole_runs_curve() -> None:
 
 def test_progress_counts_to_the_end() -> None:
     told: list[Progress] = []
-    net = build_net(GRU4RecConfig(dim=8), ring(), V, seed=0)
+    net = build_net(GRU4RecConfig(embedding_dim=8), ring(), V, seed=0)
     Trainer(net, ring(), TrainingConfig(epochs=2, batch_tokens=64), seed=0).run(None, told.append)
     assert [p.step for p in told] == list(range(1, told[-1].steps + 1))
     assert told[-1].left_s == pytest.approx(0.0)
 
 
 def test_a_loss_that_is_no_number_stops_the_training() -> None:
-    net = build_net(GRU4RecConfig(dim=8), ring(), V, seed=0)
+    net = build_net(GRU4RecConfig(embedding_dim=8), ring(), V, seed=0)
     net.table_VD[3] = float("nan")
     with pytest.raises(ValueError, match=r"^The loss is nan at step 0: lower learning_rate and train again\.$"):
         Trainer(net, ring(), TrainingConfig(), seed=0).run()
@@ -95,7 +97,7 @@ def test_a_loss_that_is_no_number_stops_the_training() -> None:
     [
         ({"epochs": 0}, "epochs must be at least 1, got 0."),
         ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0."),
-        ({"clip": 0.0}, "clip must be above 0, got 0.0."),
+        ({"max_grad_norm": 0.0}, "max_grad_norm must be above 0, got 0.0."),
     ],
 )
 def test_impossible_settings(values: dict[str, float], message: str) -> None:
@@ -107,8 +109,8 @@ def test_long_gradients_are_shortened_unless_asked_otherwise() -> None:
     """Plain Adagrad's sum of squares tells how long the gradient was that it saw."""
     lengths = []
     for clip in (1e-3, None):
-        config = TrainingConfig(optimizer="adagrad", clip=clip, learning_rate=1e-9, precision="float32")
-        trainer = Trainer(build_net(GRU4RecConfig(dim=8), ring(), V, seed=0), ring(), config, seed=0)
+        config = TrainingConfig(optimizer="adagrad", max_grad_norm=clip, learning_rate=1e-9, precision="float32")
+        trainer = Trainer(build_net(GRU4RecConfig(embedding_dim=8), ring(), V, seed=0), ring(), config, seed=0)
         trainer.train_step(next(iter(trainer.batches.epoch(0))), 0.5)
         squares = [slot["square"].sum() for slot in trainer.encoder.state.values()]
         lengths.append(float(torch.stack(squares).sum().sqrt()))
@@ -119,5 +121,5 @@ def test_long_gradients_are_shortened_unless_asked_otherwise() -> None:
 def test_unknown_items_are_never_learned_from() -> None:
     log = ring()
     holes = Sequences(np.where(log.items % 7 == 0, 0, log.items).astype(np.int32), None, log.starts, log.stops)
-    trainer = Trainer(build_net(GRU4RecConfig(dim=8), holes, V, seed=0), holes, TrainingConfig(), seed=0)
+    trainer = Trainer(build_net(GRU4RecConfig(embedding_dim=8), holes, V, seed=0), holes, TrainingConfig(), seed=0)
     assert all((batch.inputs_BT[batch.targets_BT != 0] != 0).all() for batch in trainer.batches.epoch(0))

@@ -18,7 +18,14 @@ from segue.training.rankers.candidate_sampling import CandidateSamplingConfig, S
 from segue.training.rankers.config import RankerTrainingConfig
 from segue.workflows.fit_ranker import FittedRanker, RankerData, evaluate_ranker, fit_ranker, with_full_histories
 
-QUICK: dict[str, Any] = {"dim": 16, "length": 8, "epochs": 8, "batch": 64, "learning_rate": 1e-2, "dropout": 0.0}
+QUICK: dict[str, Any] = {
+    "embedding_dim": 16,
+    "max_length": 8,
+    "epochs": 8,
+    "batch_size": 64,
+    "learning_rate": 1e-2,
+    "dropout": 0.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +49,9 @@ def split(log: EventLog) -> Split:
 
 @pytest.fixture(scope="module")
 def data(split: Split) -> RankerData:
-    return RankerData.of(split, asked=CandidateSamplingConfig(popular=1, hard=1, retrieved=5, newest=0.5))
+    return RankerData.of(
+        split, asked=CandidateSamplingConfig(num_popular=1, num_hard=1, num_retrieved=5, newest_share=0.5)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +65,7 @@ def test_learns_the_rule(name: str, data: RankerData, fitted: FittedRanker, log:
     for its age."""
     found = fitted if name == "dual-gru" else fit_ranker(name, data, QUICK)
     past = with_full_histories(log, split)
-    cases = SampledExamples(split.test, past, None, CandidateSamplingConfig(popular=3, hard=0)).draw(
+    cases = SampledExamples(split.test, past, None, CandidateSamplingConfig(num_popular=3, num_hard=0)).draw(
         np.random.default_rng(1)
     )
     figures = evaluate_ranker(found.ranker, cases, past)
@@ -68,7 +77,7 @@ def test_is_calibrated_on_validation(data: RankerData, fitted: FittedRanker) -> 
     figures = evaluate_ranker(fitted.ranker, data.validation, data.item_histories)
     assert figures["ece"] < 0.05
     assert figures["logloss"] <= figures["logloss_uncalibrated"] + 1e-3
-    bent = fit_ranker("pooled", data, QUICK | {"epochs": 1, "calibration": "isotonic"})
+    bent = fit_ranker("pooled", data, QUICK | {"epochs": 1, "gbce_t": "isotonic"})
     assert len(bent.ranker.calibration.given_K) > 2
 
 
@@ -84,7 +93,7 @@ def test_another_future_changes_nothing(fitted: FittedRanker, log: EventLog, spl
     """Every event after the median test moment becomes another item's: the answers to cases up to it stay as they
     are, bit for bit."""
     past = with_full_histories(log, split)
-    draw = SampledExamples(split.test, past, None, CandidateSamplingConfig(popular=3, hard=0))
+    draw = SampledExamples(split.test, past, None, CandidateSamplingConfig(num_popular=3, num_hard=0))
     cases = draw.draw(np.random.default_rng(1))
     moment = int(np.median(cases.times_B))
     early = cases.take(cases.times_B <= moment)
@@ -141,7 +150,7 @@ def test_what_cannot_be_done_is_said(data: RankerData) -> None:
     assert str(error.value) == "There is no ranker 'deepfm'. Known rankers: pooled, din, dien, dual-gru."
     assert find_ranker("Dual_GRU") is RANKERS["dual-gru"]
     with pytest.raises(ValueError) as error:
-        fit_ranker("din", data, {"memory": 4})
+        fit_ranker("din", data, {"item_history_length": 4})
     assert str(error.value).startswith("Unknown setting 'memory'.")
 
 
@@ -149,8 +158,8 @@ def test_what_cannot_be_done_is_said(data: RankerData) -> None:
     ("values", "sentence"),
     [
         ({"epochs": 0}, "epochs must be at least 1, got 0."),
-        ({"clip": 0.0}, "clip must be above 0, got 0.0."),
-        ({"table_rate": -1.0}, "table_rate must not be negative, got -1.0."),
+        ({"max_grad_norm": 0.0}, "max_grad_norm must be above 0, got 0.0."),
+        ({"embedding_rate": -1.0}, "embedding_rate must not be negative, got -1.0."),
     ],
 )
 def test_a_wrong_training_setting_is_named(values: dict[str, Any], sentence: str) -> None:

@@ -25,8 +25,8 @@ from segue.workflows.fit_ranker import fit_ranker_on_split
 from segue.workflows.fit_second_stage import load_saved_ranker
 from segue.workflows.train_pipeline import fit_pipeline, refit_pipeline
 
-QUICK: dict[str, Any] = {"dim": 8, "length": 6, "epochs": 2, "batch": 64, "retrieved": 10}
-POOR = [{"model": "popularity", "take": 31}]
+QUICK: dict[str, Any] = {"embedding_dim": 8, "max_length": 6, "epochs": 2, "batch_size": 64, "num_retrieved": 10}
+POOR = [{"model": "popularity", "num_candidates": 31}]
 """A blend that knows nothing of the ring: whatever is known of it, the ranker knows."""
 
 
@@ -174,7 +174,7 @@ def test_a_saved_ranker_is_taken_for_the_same_cut_alone(tmp_path: Any) -> None:
         "not be judged: run 'segue train-ranker' with this log and protocol."
     )
     with pytest.raises(ValueError) as error:
-        load_saved_ranker(RankConfig(model=str(folder), settings={"dim": 4}), split)
+        load_saved_ranker(RankConfig(model=str(folder), settings={"embedding_dim": 4}), split)
     assert str(error.value) == f"The ranker in {folder} is trained already: rank.settings would change nothing."
     with pytest.raises(ValueError) as error:
         restore_saved_pipeline(artifact.load(folder))

@@ -19,7 +19,7 @@ from segue.workflows.compare_models import CompareOptions, ModelResult, compare,
 from segue.workflows.job import TrainJob
 from segue.workflows.train_model import refit_and_save, train_model
 
-SMALL = {"dim": 8, "epochs": 2, "batch_tokens": 64}
+SMALL = {"embedding_dim": 8, "epochs": 2, "batch_tokens": 64}
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_a_training_that_will_not_fit_is_refused_before_it_begins(split: Split) 
 
 def test_a_model_that_is_told_the_time_says_so_and_any_other_is_not_told(split: Split) -> None:
     """The same network with and without: only the first knows when its targets happen."""
-    small = {**SMALL, "length": 8, "heads": 1}
+    small = {**SMALL, "max_length": 8, "num_heads": 1}
     told, plain = (compare(split, ["hstu"], {"hstu": {**small, "target_time": on}})[0] for on in (True, False))
     assert (told.time_aware, plain.time_aware) == (True, False)
     assert told.protocol == plain.protocol + "; time-aware: the model is told the moment of each target"

@@ -62,10 +62,10 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         "hstu": HSTU,
         "lrurec": LRURec,
     }
-    quick = {"dim": 16, "epochs": 6, "batch_tokens": 128, "learning_rate": 0.02, "prior": 0.0}
+    quick = {"embedding_dim": 16, "epochs": 6, "batch_tokens": 128, "learning_rate": 0.02, "covisitation_weight": 0.0}
     more = {
-        "separate": {"embedding": "separate"},
-        "lanes": {"lanes": 16, "embedding": "one-hot", "cell": "lstm"},
+        "separate": {"input_embedding": "separate"},
+        "lanes": {"parallel_sessions": 16, "input_embedding": "one-hot", "cell": "lstm"},
         "times": {"time_inputs": ("gap",)},
         "bert4rec": {"epochs": 60, "learning_rate": 0.005, "patience": 60},
         "hstu": {"target_time": True},
@@ -183,7 +183,9 @@ def both_ways(people: range, begin: int) -> EventLog:
 
 
 def test_an_update_keeps_learning_from_contexts(tmp_path: Path) -> None:
-    model = GRU4Rec(dim=16, epochs=30, batch_tokens=128, learning_rate=0.02, prior=0.0, contexts=["device"])
+    model = GRU4Rec(
+        embedding_dim=16, epochs=30, batch_tokens=128, learning_rate=0.02, covisitation_weight=0.0, contexts=["device"]
+    )
     model.fit(both_ways(range(60), 0)).save(tmp_path / "run")
     before = artifact.load(tmp_path / "run").arrays["contexts.weights"]
     found = update_model(tmp_path / "run", both_ways(range(100, 400), 10_000), replay=both_ways(range(60), 0))
@@ -200,7 +202,7 @@ def test_an_update_keeps_learning_from_contexts(tmp_path: Path) -> None:
 
 def test_what_a_new_item_enters_by_is_as_long_as_what_known_ones_enter_by() -> None:
     """And its key as long as theirs, however much they differ: the two lie side by side in one row."""
-    config = GRU4RecConfig(dim=4, embedding="separate")
+    config = GRU4RecConfig(embedding_dim=4, input_embedding="separate")
     rng = np.random.default_rng(0)
     table = np.hstack([10.0 * normalize_rows(rng.normal(size=(5, 4))), normalize_rows(rng.normal(size=(5, 4)))]).astype(
         np.float32

@@ -15,12 +15,29 @@ class Recipe:
     """Who published them, and where ours differ."""
 
 
-_PLAIN: Mapping[str, Any] = {"temperature": None, "spectral_start": False, "prior": 0.0, "learning_rate": 1e-3}
+_PLAIN: Mapping[str, Any] = {
+    "temperature": None,
+    "spectral_init": False,
+    "covisitation_weight": 0.0,
+    "learning_rate": 1e-3,
+}
 """None of this library's own means: a dot product from a random start, no rule beside the network."""
 
 _OFFICIAL: Mapping[str, Any] = {
-    **{"temperature": None, "spectral_start": False, "prior": 0.0, "optimizer": "adagrad", "schedule": "constant"},
-    **{"clip": None, "session_order": "time", "negatives": 2048, "negatives_from": "mixed", "patience": 10},
+    **{
+        "temperature": None,
+        "spectral_init": False,
+        "covisitation_weight": 0.0,
+        "optimizer": "adagrad",
+        "schedule": "constant",
+    },
+    **{
+        "max_grad_norm": None,
+        "session_order": "time",
+        "num_negatives": 2048,
+        "negative_source": "mixed",
+        "patience": 10,
+    },
 }
 """What all published settings of GRU4Rec share: sessions side by side in time order, gradients through the newest event
 alone, Adagrad with momentum at a constant rate, the batch's own targets and 2,048 drawn items as negatives."""
@@ -32,34 +49,68 @@ _DIFFERS = (
 RECIPES: dict[str, Recipe] = {
     "klenitskiy-2023": Recipe(
         "sasrec",
-        {**_PLAIN, "positions": "reversed", "heads": 1, "length": 200, "dropout": 0.1}
+        {**_PLAIN, "position_encoding": "reversed", "num_heads": 1, "max_length": 200, "dropout": 0.1}
         | {"loss": "full", "batch_tokens": 25_600, "epochs": 60, "patience": 10},
         "Klenitskiy & Vasilev 2023, 'Turning Dross Into Gold Loss': SASRec with cross-entropy over every item, ML-1M.",
     ),
     "esasrec": Recipe(
         "sasrec",
-        {**_PLAIN, "positions": "reversed", "block": "ligr", "heads": 1, "length": 200, "dropout": 0.2}
-        | {"loss": "sampled", "negatives": 256, "negative_power": 0.0, "batch_tokens": 25_600, "epochs": 100}
+        {
+            **_PLAIN,
+            "position_encoding": "reversed",
+            "block_type": "ligr",
+            "num_heads": 1,
+            "max_length": 200,
+            "dropout": 0.2,
+        }
+        | {
+            "loss": "sampled",
+            "num_negatives": 256,
+            "negative_sampling_exponent": 0.0,
+            "batch_tokens": 25_600,
+            "epochs": 100,
+        }
         | {"patience": 10},
         "eSASRec (2025): LiGR blocks and a sampled softmax; its negatives are drawn for each target, ours for a batch.",
     ),
     "bert4rec-2019": Recipe(
         "bert4rec",
-        {**_PLAIN, "length": 199, "mask": 0.2, "dropout": 0.2}
+        {**_PLAIN, "max_length": 199, "mask_probability": 0.2, "dropout": 0.2}
         | {"loss": "full", "batch_tokens": 25_600, "epochs": 200, "patience": 20},
         "Sun et al. 2019, with the share of hidden events for ML-1M and the patience that Petrov & Macdonald 2022 ask.",
     ),
     "gru4rec-rsc15": Recipe(
         "gru4rec",
-        {**_OFFICIAL, "dim": 100, "dropout_hidden": 0.4, "lanes": 32, "learning_rate": 0.2, "momentum": 0.2}
-        | {"loss": "sampled", "negative_power": 0.5, "log_q": True, "epochs": 5},
+        {
+            **_OFFICIAL,
+            "embedding_dim": 100,
+            "dropout_hidden": 0.4,
+            "parallel_sessions": 32,
+            "learning_rate": 0.2,
+            "momentum": 0.2,
+        }
+        | {"loss": "sampled", "negative_sampling_exponent": 0.5, "logq_correction": True, "epochs": 5},
         f"The authors' settings with cross-entropy for the RSC15 sample (Hidasi & Czapp 2023). {_DIFFERS} "
         "In the one run so far, on validation, it stayed below the co-visit rule: not reproduced yet.",
     ),
     "gru4rec-diginetica": Recipe(
         "gru4rec",
-        {**_OFFICIAL, "dim": 512, "dropout_input": 0.5, "dropout_hidden": 0.3, "lanes": 128, "learning_rate": 0.05}
-        | {"loss": "bpr-max", "negative_power": 0.3, "score_penalty": 0.9, "elu": 1.0, "momentum": 0.15, "epochs": 10},
+        {
+            **_OFFICIAL,
+            "embedding_dim": 512,
+            "dropout_input": 0.5,
+            "dropout_hidden": 0.3,
+            "parallel_sessions": 128,
+            "learning_rate": 0.05,
+        }
+        | {
+            "loss": "bpr-max",
+            "negative_sampling_exponent": 0.3,
+            "score_penalty": 0.9,
+            "elu_alpha": 1.0,
+            "momentum": 0.15,
+            "epochs": 10,
+        },
         f"The authors' settings with BPR-max for Diginetica (Hidasi & Czapp 2023). {_DIFFERS} Not run to its end yet.",
     ),
 }

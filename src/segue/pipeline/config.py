@@ -49,9 +49,9 @@ class SourceConfig:
     """A model of the zoo, or one of the pipeline's own: again, new, content-knn, list."""
     name: str | None = None
     """What answers call it; 'none': the model's name."""
-    take: int = 200
+    num_candidates: int = 200
     """So many candidates it gives."""
-    newest: int | None = None
+    max_history: int | None = None
     """It is shown only so many of the newest events; 'none': the whole history."""
     session_gap_s: float | None = None
     """It is shown only the newest events with no longer pause between two of them, in seconds; 'none': all."""
@@ -65,10 +65,12 @@ class SourceConfig:
     """The model's own settings."""
 
     def __post_init__(self) -> None:
-        if self.take < 1:
-            raise ValueError(f"take must be at least 1, got {self.take} in the source {self.called}.")
-        if self.newest is not None and self.newest < 1:
-            raise ValueError(f"newest must be at least 1, got {self.newest} in the source {self.called}.")
+        if self.num_candidates < 1:
+            raise ValueError(
+                f"num_candidates must be at least 1, got {self.num_candidates} in the source {self.called}."
+            )
+        if self.max_history is not None and self.max_history < 1:
+            raise ValueError(f"max_history must be at least 1, got {self.max_history} in the source {self.called}.")
         if self.session_gap_s is not None and self.session_gap_s <= 0:
             raise ValueError(f"session_gap_s must be above 0, got {self.session_gap_s} in the source {self.called}.")
         if self.min_events < 0 or (self.max_events is not None and self.max_events < self.min_events):
@@ -92,7 +94,7 @@ class BlendConfig:
     """For the last two: what a source counts, by its name; 1 where it is not named."""
     constant: float = 60.0
     """Of reciprocal-rank: the larger, the less the first places stand out."""
-    candidates: int = 500
+    num_candidates: int = 500
     """At most so many items go on, the best by reciprocal rank."""
     ridge: float = 10.0
     """Of learned: the pull of all weights towards zero, in cases."""
@@ -104,8 +106,8 @@ class BlendConfig:
     def __post_init__(self) -> None:
         if self.constant <= 0:
             raise ValueError(f"constant must be above 0, got {self.constant}.")
-        if self.candidates < 1:
-            raise ValueError(f"candidates must be at least 1, got {self.candidates}.")
+        if self.num_candidates < 1:
+            raise ValueError(f"num_candidates must be at least 1, got {self.num_candidates}.")
         if self.ridge <= 0 or self.cohort_ridge <= 0:
             raise ValueError(f"ridge and cohort_ridge must be above 0, got {self.ridge} and {self.cohort_ridge}.")
         if self.cohorts[:1] != (0,) or list(self.cohorts) != sorted(set(self.cohorts)):
@@ -119,22 +121,22 @@ class BlendConfig:
 class RankConfig:
     """How the blended list is put into its last order by score."""
 
-    method: Literal["auto", "none", "trees"] = "auto"
+    method: Literal["auto", "none", "max_trees"] = "auto"
     """Boosted trees on top of the blend; 'auto': where held-out validation cases are better ranked with them."""
-    trees: int = 60
+    max_trees: int = 60
     """At most so many; validation says when to stop."""
-    depth: int = 5
+    max_depth: int = 5
     """At most so many questions lead to a leaf."""
     learning_rate: float = 0.1
     """What one tree may change."""
-    min_leaf: int = 200
+    min_leaf_size: int = 200
     """A leaf stands for at least so many candidates."""
-    cases: int = 4000
+    max_cases: int = 4000
     """So many validation cases are learned from, by the blend too."""
     model: str | None = None
     """A ranker that has the last word: pooled, din, dien or dual-gru, trained with the pipeline, or the folder of one
     that ``segue train-ranker`` wrote for the same log and protocol; 'none': no ranker."""
-    candidates: int = 200
+    num_candidates: int = 200
     """So many of the best candidates it judges; the others stay behind them."""
     weight: float | None = None
     """What its log-odds count beside the score's own; 'none': what is best on held-out validation cases, 0 where no
@@ -143,11 +145,11 @@ class RankConfig:
     """The ranker's own settings, its training's and its cases', where it is trained with the pipeline."""
 
     def __post_init__(self) -> None:
-        for name in ("trees", "depth", "min_leaf", "candidates"):
+        for name in ("max_trees", "max_depth", "min_leaf_size", "num_candidates"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if self.cases < 10:
-            raise ValueError(f"cases must be at least 10, got {self.cases}.")
+        if self.max_cases < 10:
+            raise ValueError(f"max_cases must be at least 10, got {self.max_cases}.")
         if not 0 < self.learning_rate <= 1:
             raise ValueError(f"learning_rate must be in (0, 1], got {self.learning_rate}.")
         if self.weight is not None and self.weight < 0:

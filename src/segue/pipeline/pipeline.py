@@ -99,7 +99,7 @@ class Pipeline:
         also: Sequences | None = None,
     ) -> tuple[CandidateSet, np.ndarray]:
         """(candidates, their signals float32 [B, C, F]); arguments as ``candidates.gather``."""
-        most = self.config.blend.candidates
+        most = self.config.blend.num_candidates
         found = generate_candidates(self.sources, histories, most, exclude=exclude, allowed_V=allowed_V, also=also)
         return found, blend_features(found, histories, self.item_statistics, self.scoring.scales)
 

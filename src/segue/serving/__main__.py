@@ -34,8 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         config = ServingConfig(
-            rate=asked.rate,
-            origins=tuple(asked.origin),
+            requests_per_s=asked.rate,
+            cors_origins=tuple(asked.origin),
             json_logs=asked.json_logs,
             log_requests=asked.log_requests,
             workers=asked.workers,

@@ -12,21 +12,25 @@ from segue.serving.schemas.requests import (
 class BatchingConfig:
     """How long anybody waits."""
 
-    most: int = 32
+    max_batch_size: int = 32
     """Questions that are scored together; the event loop looks at its connections again behind so many."""
-    waiting: int = 2048
+    queue_size: int = 2048
     """Questions that may wait; more are refused."""
-    age_ms: float = 250.0
+    max_queue_delay_ms: float = 250.0
     """Questions are refused (503, Retry-After) that would wait longer, at the pace of the latest batches, and while the
     oldest one has waited so long."""
-    slow_ms: float = 500.0
+    timeout_ms: float = 500.0
     """Whoever has no answer by then gets the last one, or what is popular, and is told so."""
 
     def __post_init__(self) -> None:
-        if self.most < 1 or self.waiting < 1:
-            raise ValueError(f"most and waiting must be at least 1, got {self.most} and {self.waiting}.")
-        if self.age_ms <= 0 or self.slow_ms <= 0:
-            raise ValueError(f"age_ms and slow_ms must be above 0, got {self.age_ms:g} and {self.slow_ms:g}.")
+        if self.max_batch_size < 1 or self.queue_size < 1:
+            raise ValueError(
+                f"max_batch_size and queue_size must be at least 1, got {self.max_batch_size} and {self.queue_size}."
+            )
+        if self.max_queue_delay_ms <= 0 or self.timeout_ms <= 0:
+            raise ValueError(
+                f"max_queue_delay_ms and timeout_ms must be above 0, got {self.max_queue_delay_ms:g} and {self.timeout_ms:g}."
+            )
 
 
 @dataclass(frozen=True)
@@ -43,33 +47,35 @@ class EngineConfig:
 class SessionsConfig:
     """How much of the past is kept at hand."""
 
-    length: int = 200
+    max_length: int = 200
     """Newest events of a key; older ones stay in the store but are not part of a history."""
-    keys: int = 100_000
+    max_histories: int = 100_000
     """Users and sessions in memory; the one that was asked for least recently makes room."""
 
     def __post_init__(self) -> None:
-        if self.length < 1 or self.keys < 1:
-            raise ValueError(f"length and keys must be at least 1, got {self.length} and {self.keys}.")
+        if self.max_length < 1 or self.max_histories < 1:
+            raise ValueError(
+                f"max_length and max_histories must be at least 1, got {self.max_length} and {self.max_histories}."
+            )
 
 
 @dataclass(frozen=True)
 class ServingConfig:
     """How a server behaves, besides where it listens."""
 
-    rate: float | None = None
+    requests_per_s: float | None = None
     """Requests a second for each key; nothing: as many as it can."""
-    origins: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
     """Web sites whose pages may ask from a browser, as https://shop.example."""
-    watch_s: float = 1.0
+    reload_interval_s: float = 1.0
     """How often the server looks whether another version should be at work."""
     json_logs: bool = False
     """Log lines as JSON."""
     log_requests: bool = False
     """A line for each request."""
-    measure: bool = True
+    record_impressions: bool = True
     """Keep which lists were shown and what came of them."""
-    demo: bool = False
+    show_demo: bool = False
     """Show a small shop at /."""
     approximate: bool = False
     """Search large catalogues through an index that may miss an item in a hundred, where it is seen to find the others;
@@ -80,10 +86,10 @@ class ServingConfig:
     """How answers are made and events are kept."""
 
     def __post_init__(self) -> None:
-        if self.watch_s <= 0:
-            raise ValueError(f"watch_s must be above 0, got {self.watch_s:g}.")
+        if self.reload_interval_s <= 0:
+            raise ValueError(f"reload_interval_s must be above 0, got {self.reload_interval_s:g}.")
         if self.workers < 1:
             raise ValueError(f"workers must be at least 1, got {self.workers}.")
-        for origin in self.origins:
+        for origin in self.cors_origins:
             if not re.fullmatch(r"https?://[^/\s]+", origin):
                 raise ValueError(f"'{origin}' is no origin: write it like https://shop.example.")

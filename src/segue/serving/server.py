@@ -57,7 +57,7 @@ def serve(
     """
     chosen = config or ServingConfig()
     keys = Keys.read(os.environ, host)
-    limit = RateLimit(None if chosen.rate is None else chosen.rate / chosen.workers)
+    limit = RateLimit(None if chosen.requests_per_s is None else chosen.requests_per_s / chosen.workers)
     models = model_source(run)
     models.pointer()
     logger = logs.configure_logging(as_json=chosen.json_logs, requests=chosen.log_requests)
@@ -68,14 +68,14 @@ def serve(
         stack.callback(directory.release)
         port = free_port(host, port)
         office = _office(directory.path, models, sessions, chosen, say, stack)
-        door = AppState(office.router, keys, office, limit, chosen.origins)
+        door = AppState(office.router, keys, office, limit, chosen.cors_origins)
         crew = None
         if chosen.workers > 1:
             hello = StartWorker(str(run), str(directory.path), host, port, chosen, sessions or SessionsConfig())
             crew = WorkerSupervisor(office.router, hello, chosen.workers - 1)
             office.router.audience.follower = crew
             door.other_workers = crew.counters
-        app = build_app(door, static_pages.routes(office.router, demo=chosen.demo))
+        app = build_app(door, static_pages.routes(office.router, demo=chosen.show_demo))
         listener.run(_answer(app, door, crew, (host, port), say))
 
 
@@ -106,7 +106,9 @@ def _office(
         return LoadedModel(Engine(model, live, writer, config.engine), live)
 
     lineup, turn = initial_deployment(models, member, say)
-    recorder = AttributionRecorder(folder / "measurements.sqlite", erasures.digest) if config.measure else None
+    recorder = (
+        AttributionRecorder(folder / "measurements.sqlite", erasures.digest) if config.record_impressions else None
+    )
     if recorder is not None:
         stack.callback(recorder.close)
     telemetry = Metrics()
@@ -116,7 +118,7 @@ def _office(
     telemetry.watch("sessions", "People and sessions in memory.", lambda: len(fleet.deployment.live.sessions))
     telemetry.watch("damaged_rows", "Rows set aside.", lambda: store.damaged)
     telemetry.watch("unmeasured", "Lists and events not measured.", lambda: recorder.lost if recorder else 0)
-    watch = Reloader(models, fleet, member, turn, every_s=config.watch_s)
+    watch = Reloader(models, fleet, member, turn, every_s=config.reload_interval_s)
     stack.callback(watch.close)
     return AdminService(fleet, store, writer, erasures, watch)
 

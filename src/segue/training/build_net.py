@@ -61,26 +61,30 @@ def build_net(
     """
     generator = torch.Generator().manual_seed(seed)
     rng = np.random.default_rng((seed, 2))
-    columns = config.dim + (config.temperature is None)
-    if config.spectral_start:
+    columns = config.embedding_dim + (config.temperature is None)
+    if config.spectral_init:
         table = np.zeros((size, columns), dtype=np.float32)
-        table[:, : config.dim] = spectral_embeddings(sequences, size, config.dim, rng)
+        table[:, : config.embedding_dim] = spectral_embeddings(sequences, size, config.embedding_dim, rng)
     else:
-        bound = math.sqrt(6.0 / (size + config.dim)) if config.temperature is None else 1.0 / math.sqrt(config.dim)
+        bound = (
+            math.sqrt(6.0 / (size + config.embedding_dim))
+            if config.temperature is None
+            else 1.0 / math.sqrt(config.embedding_dim)
+        )
         table = rng.uniform(-bound, bound, (size, columns)).astype(np.float32)
         if config.temperature is None:
             table[:, -1] = 0.0
     if isinstance(config, GRU4RecConfig) and config.inputs:
-        table = np.hstack([_entering(config, table[:, : config.dim], rng), table])
+        table = np.hstack([_entering(config, table[:, : config.embedding_dim], rng), table])
     table[PAD] = 0.0
     features, contexts = None, None
     if known is not None:
         asked, facts = known[0].learned, known[1]
         if facts is not None and asked.features:
             seen_V = item_counts(sequences, size) > 0
-            features = _part(table, seen_V, asked, facts, spectral=config.spectral_start)
+            features = _part(table, seen_V, asked, facts, spectral=config.spectral_init)
         if sequences.contexts is not None and asked.contexts:
-            width = (config.inputs if isinstance(config, GRU4RecConfig) else 0) or config.dim
+            width = (config.inputs if isinstance(config, GRU4RecConfig) else 0) or config.embedding_dim
             contexts = _contexts(sequences, asked, width)
     return net_from_table(config, torch.from_numpy(table), generator, features=features, contexts=contexts)
 
@@ -91,15 +95,17 @@ def _entering(config: GRU4RecConfig, vectors_VD: np.ndarray, rng: np.random.Gene
     From a spectral start they begin where tied ones would: at the same vectors, or at what a random input matrix makes
     of them. As published, they begin as random as the vectors.
     """
-    if not config.spectral_start:
+    if not config.spectral_init:
         bound = float(np.abs(vectors_VD).max())
-        if config.embedding == "one-hot" and config.temperature is not None:
-            bound = math.sqrt(3.0 / config.dim)  # what a Glorot-uniform matrix makes of vectors of unit length
+        if config.input_embedding == "one-hot" and config.temperature is not None:
+            bound = math.sqrt(
+                3.0 / config.embedding_dim
+            )  # what a Glorot-uniform matrix makes of vectors of unit length
         return rng.uniform(-bound, bound, (len(vectors_VD), config.inputs)).astype(np.float32)
-    if config.embedding == "separate":
+    if config.input_embedding == "separate":
         return vectors_VD.copy()
-    bound = math.sqrt(3.0 / config.dim)
-    matrix_DG = rng.uniform(-bound, bound, (config.dim, CELLS[config.cell].gates * config.dim))
+    bound = math.sqrt(3.0 / config.embedding_dim)
+    matrix_DG = rng.uniform(-bound, bound, (config.embedding_dim, CELLS[config.cell].gates * config.embedding_dim))
     return (vectors_VD @ matrix_DG).astype(np.float32)
 
 
@@ -114,7 +120,7 @@ def net_from_table(
         encoder.clock = TimeEmbeddingLayer(times, encoder.inputs or table_VD.shape[1] - (config.temperature is None))
     if isinstance(encoder, Seq2SeqEncoder):
         return Seq2SeqNet(encoder, noise, table_VD, config, **sides)
-    return TiedEmbeddingNet(encoder, noise, table_VD, temperature=config.temperature, length=config.length, **sides)
+    return TiedEmbeddingNet(encoder, noise, table_VD, temperature=config.temperature, length=config.max_length, **sides)
 
 
 def _part(

@@ -35,7 +35,7 @@ def table_bytes(config: TrainingConfig, size: int, columns: int, *, full: bool) 
 
 def touched_rows(config: TrainingConfig, size: int, *, full: bool) -> int:
     """The most rows of the table that a step can read and write: inputs, targets, negatives."""
-    return size if full else min(size, 2 * config.step_tokens + config.negatives)
+    return size if full else min(size, 2 * config.step_tokens + config.num_negatives)
 
 
 def budget_bytes(config: TrainingConfig) -> float:

@@ -34,10 +34,10 @@ class Objective:
         self.kernel = kernel_of(config, size - 1)
         self.sampler = NegativeSampler(
             counts_V,
-            config.negatives,
-            config.negative_power,
-            source=config.negatives_from,
-            corrected=config.log_q and self.kernel is None,
+            config.num_negatives,
+            config.negative_sampling_exponent,
+            source=config.negative_source,
+            corrected=config.logq_correction and self.kernel is None,
             offered_V=offered_V,
         )
 
@@ -61,7 +61,13 @@ class Objective:
         if self.kernel is not None:
             return chunked_loss(self.kernel, query_ND, key_RD, targets_N, items_K, offset_K.exp(), precision)
         return softmax_loss(
-            query_ND, key_RD, targets_N, items_K, offset_K, hardest=self.config.hardest, precision=precision
+            query_ND,
+            key_RD,
+            targets_N,
+            items_K,
+            offset_K,
+            hardest=self.config.num_hardest_negatives,
+            precision=precision,
         )
 
 
@@ -72,9 +78,9 @@ def kernel_of(config: TrainingConfig, items: int) -> Kernel | None:
     none of them estimates a sum over the catalogue, which a correction could mend."""
     kernels: dict[str, Kernel] = {
         "bce": bce,
-        "gbce": gbce(config.calibration, items),
-        "bpr-max": with_elu_scores(bpr_max(config.score_penalty), config.elu),
-        "top1-max": with_elu_scores(top1_max, config.elu),
+        "gbce": gbce(config.gbce_t, items),
+        "bpr-max": with_elu_scores(bpr_max(config.score_penalty), config.elu_alpha),
+        "top1-max": with_elu_scores(top1_max, config.elu_alpha),
     }
     kernel = kernels.get(config.loss)
-    return None if kernel is None else with_hardest_negatives(kernel, config.hardest)
+    return None if kernel is None else with_hardest_negatives(kernel, config.num_hardest_negatives)

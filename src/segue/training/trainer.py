@@ -45,7 +45,11 @@ class Trainer:
         known = sequences.drop_unknown()
         self.batches = make_batches(known, net.task, net.encoder, config, seed)
         shape = net.encoder.state_shape
-        self.lanes = SessionStates(config.lanes, shape, net.device) if config.lanes and shape is not None else None
+        self.lanes = (
+            SessionStates(config.parallel_sessions, shape, net.device)
+            if config.parallel_sessions and shape is not None
+            else None
+        )
         size, columns = net.table_VD.shape
         counts_V = item_counts(known, size)
         offered_V = net.offered_items(counts_V)
@@ -135,7 +139,7 @@ class Trainer:
         for i, slot in enumerate(self.encoder.state_dict()["state"].values()):
             tensors |= {f"encoder.{i}.{name}": value for name, value in slot.items()}
         tensors |= {f"best.{name}": value for name, value in (self.best or {}).items()}
-        tensors |= {} if self.lanes is None else {"lanes": self.lanes.now_NLS}
+        tensors |= {} if self.lanes is None else {"parallel_sessions": self.lanes.now_NLS}
         numbers = {**asdict(self.run_so_far), "step": self.step, "threads": torch.get_num_threads()}
         return TrainingState(
             {name: value.contiguous() for name, value in tensors.items()}, {**numbers, "is": self._identity()}
@@ -224,8 +228,8 @@ class Trainer:
         total = total.detach()
         left = [] if self.lanes is None else [self.lanes.now_NLS]
         self.team.all_reduce([*(leaf.grad for leaf in leaves if leaf.grad is not None), total, *left])
-        if self.config.clip is not None:
-            torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
+        if self.config.max_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
         rate = rate_at(self.config, done)
         for group in self.encoder.param_groups:
             group["lr"] = rate

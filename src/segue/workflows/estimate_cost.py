@@ -50,7 +50,7 @@ def estimate_training_cost(log: "EventLog", model: str, values: Mapping[str, Any
     kinds = {"model": entry.config, "training": TrainingConfig, "features": FeatureConfig}
     shares = split_by_config(values or {}, kinds)
     # The spectral start takes seconds and changes neither the rate nor the memory of the steps that follow.
-    config: Any = decode_settings(entry.config, {**shares["model"], "spectral_start": False})
+    config: Any = decode_settings(entry.config, {**shares["model"], "spectral_init": False})
     training = decode_settings(TrainingConfig, {**entry.training, **shares["training"]})
     catalog = log.catalog()
     sequences, people = log.sequences(catalog)

@@ -100,7 +100,7 @@ def fit_blend(
     """(what the split's validation cases teach, what was measured on the way): three quarters of the people teach,
     the others stop the trees and judge them."""
     called = tuple(source.name for source in sources)
-    cases = sample_cases(split.validation, split.exclude_seen, config.rank.cases, seed)
+    cases = sample_cases(split.validation, split.exclude_seen, config.rank.max_cases, seed)
     blend: Blend
     scales, asked = blend_cases(sources, shelf, cases, split.exclude_seen, config)
     whole = asked
@@ -192,7 +192,7 @@ def blend_cases(
         part = cases.take(slice(start, start + BLOCK))
         histories = part.histories
         seen = histories.drop_unknown() if exclude_seen else None
-        found = generate_candidates(sources, histories, config.blend.candidates, exclude=seen)
+        found = generate_candidates(sources, histories, config.blend.num_candidates, exclude=seen)
         scales = scales or ScoreScales.fit(found)
         hit_BC = (found.items_BC == part.targets[:, None]) & (found.items_BC != PAD)
         hit_B = hit_BC.any(axis=1)

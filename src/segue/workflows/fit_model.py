@@ -204,10 +204,10 @@ def _learn(
     features = decode_settings(FeatureConfig, shares["features"])
     size = split.catalog.size
     cases = _sample(with_target_times(split.validation, asdict(config)), split.exclude_seen, seed)
-    prior = best_prior(split.train, size, cases, split.exclude_seen) if config.prior != 0 else None
+    prior = best_prior(split.train, size, cases, split.exclude_seen) if config.covisitation_weight != 0 else None
 
     def validate(scorer: Scorer) -> float:
-        judged = scorer if prior is None else WithCovisitationPrior(scorer, prior, config.prior or 1.0)
+        judged = scorer if prior is None else WithCovisitationPrior(scorer, prior, config.covisitation_weight or 1.0)
         return evaluate(judged, cases, exclude_seen=split.exclude_seen, ks=(10,)).metrics["ndcg@10"]
 
     known = _known(features, split.item_features, split.train)
@@ -219,7 +219,7 @@ def _learn(
     weight = 0.0
     if prior is not None:
         plain, prior = prior, with_rows_for_cold_items(prior, scorer)
-        weight = config.prior
+        weight = config.covisitation_weight
         if weight is None:
             # Where features only place new items, nothing else may depend on them, this choice included.
             asked = (scorer, prior) if scorer is network else (network, plain)

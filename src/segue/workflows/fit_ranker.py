@@ -86,9 +86,11 @@ class RankerData:
         training events: the co-visit rule where none is given."""
         how, size, seen = asked or CandidateSamplingConfig(), split.catalog.size, split.exclude_seen
         lengths = split.train.lengths
-        base = split.train.prefixes(lengths - np.ceil(lengths * how.newest).astype(np.int64))
+        base = split.train.prefixes(lengths - np.ceil(lengths * how.newest_share).astype(np.int64))
         events = all_positions(split.train)
-        events = sample_examples(events.take(events.histories.stops >= base.stops[events.groups]), how.positives, seed)
+        events = sample_examples(
+            events.take(events.histories.stops >= base.stops[events.groups]), how.max_positives, seed
+        )
         train, past = ItemHistories.of(split.train, size), ItemHistories.of(split.refit, size)
         drawn = SampledExamples(events, train, retriever(base, size), how, exclude_seen=seen)
         shown = retriever(split.train, size)
@@ -152,7 +154,7 @@ def fit_ranker(
 
     net = build_ranker_net(config, data.base, data.size, seed)
     width = served(net).width
-    trainer = RankerTrainer(net, data.train.interactions, training, seed, (config.length, width))
+    trainer = RankerTrainer(net, data.train.interactions, training, seed, (config.max_length, width))
     outcome = trainer.run(data.train.draw, validate=validate, progress=progress)
     twin = served(net)
     said_BC = log_odds(twin, cases, data.item_histories)

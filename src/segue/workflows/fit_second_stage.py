@@ -61,7 +61,7 @@ def fit_second_stage(
     config = pipeline.config.rank
     ranker, own, notes = _ranker(config, split, seed, say)
     second = SecondStageRanker(
-        PointInTimeRanker(ranker, ItemHistories.of(split.refit, split.catalog.size)), 1.0, config.candidates, own
+        PointInTimeRanker(ranker, ItemHistories.of(split.refit, split.catalog.size)), 1.0, config.num_candidates, own
     )
     say(f"learning how much {ranker.name} is to count")
     asked = score_validation_cases(pipeline, second, split, seed)
@@ -135,7 +135,7 @@ def select_weight(gain_WN: np.ndarray) -> int:
 def score_validation_cases(pipeline: Pipeline, second: SecondStageRanker, split: Split, seed: int) -> SecondStageCases:
     """What both say of the validation cases of the people that the blend did not learn from (the same people as in
     ``weigh``)."""
-    cases = sample_cases(split.validation, split.exclude_seen, pipeline.config.rank.cases, seed)
+    cases = sample_cases(split.validation, split.exclude_seen, pipeline.config.rank.max_cases, seed)
     blocks = []
     for start in range(0, len(cases), BLOCK):
         part = cases.take(slice(start, start + BLOCK))

@@ -213,6 +213,6 @@ def _sources(
         if one.index == "approximate":
             net = searchable(scorer)
             query_BD, keys_VD = net.queries(histories.take(slice(-QUERIES, None)))
-            index, recalls[one.called] = approximate_if_good(keys_VD, query_BD, one.take)
+            index, recalls[one.called] = approximate_if_good(keys_VD, query_BD, one.num_candidates)
         sources.append(CandidateSource(scorer, one, index))
     return sources, recalls

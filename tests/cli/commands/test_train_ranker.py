@@ -23,7 +23,7 @@ model = "{ranker}"
 candidates = 12
 """
 pytestmark = pytest.mark.xdist_group("train-ranker")
-QUICK = "dim=8 epochs=6 batch=32 learning_rate=0.02 dropout=0.0 newest=0.5 retrieved=5"
+QUICK = "embedding_dim=8 epochs=6 batch=32 learning_rate=0.02 dropout=0.0 newest=0.5 retrieved=5"
 
 
 def run(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:

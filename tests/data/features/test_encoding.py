@@ -130,7 +130,7 @@ def test_what_cannot_be() -> None:
         encoding("prize")
     for values, sentence in (
         ({"min_items": 0}, r"^min_items must be at least 1, got 0\.$"),
-        ({"most_values": 0}, r"^most_values must be at least 1, got 0\.$"),
+        ({"max_values": 0}, r"^max_values must be at least 1, got 0\.$"),
         ({"ridge": 0.0}, r"^ridge must be above 0, got 0\.0\.$"),
         ({"id_dropout": 1.0}, r"^id_dropout must be in \[0, 1\), got 1\.0\.$"),
         ({"context_dropout": -0.5}, r"^context_dropout must be in \[0, 1\), got -0\.5\.$"),

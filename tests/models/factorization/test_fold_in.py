@@ -71,15 +71,15 @@ def test_ease_is_the_dense_formula_with_a_zero_diagonal() -> None:
     inverse = np.linalg.inv(table.T @ table + 7.0 * np.eye(table.shape[1]))
     weights = -inverse / np.diag(inverse)
     np.fill_diagonal(weights, 0.0)
-    model = EASE.fit(LOG, SIZE, EASEConfig(regularization=7.0, neighbours=SIZE, decay=1.0))
+    model = EASE.fit(LOG, SIZE, EASEConfig(regularization=7.0, num_neighbors=SIZE, decay=1.0))
     wanted = np.array([sum(weights[list(occurring()).index(item)] for item in row) for row in ASKED])
     found = model.scores(Sequences.from_lists(ASKED))[:, occurring()]
     np.testing.assert_allclose(found, wanted, atol=2e-4)
 
 
 def test_ease_keeps_the_largest_weights_of_each_row() -> None:
-    whole = EASE.fit(LOG, SIZE, EASEConfig(neighbours=SIZE)).weights
-    some = EASE.fit(LOG, SIZE, EASEConfig(neighbours=3)).weights
+    whole = EASE.fit(LOG, SIZE, EASEConfig(num_neighbors=SIZE)).weights
+    some = EASE.fit(LOG, SIZE, EASEConfig(num_neighbors=3)).weights
     for item in occurring():
         own = slice(whole.offsets[item], whole.offsets[item + 1])
         largest = whole.columns[own][np.argsort(-np.abs(whole.values[own]), kind="stable")[:3]]
@@ -100,7 +100,7 @@ def test_ease_refuses_a_catalogue_it_cannot_invert(monkeypatch: pytest.MonkeyPat
 
 def test_ials_folds_a_history_in_as_the_library_solves_its_own_people() -> None:
     """With no decay and after the last half-step for items, a person's vector is the exact solution of eq. 4."""
-    config = IALSConfig(dim=6, confidence=5.0, regularization=2.0, decay=1.0)
+    config = IALSConfig(embedding_dim=6, confidence=5.0, regularization=2.0, decay=1.0)
     model = IALS.fit(LOG, SIZE, config)
     items = model.items_VD.astype(np.float64)
     for row, found in zip(ROWS[:10], model.user_embeddings(Sequences.from_lists(ROWS[:10])), strict=True):
@@ -113,7 +113,7 @@ def test_ials_folds_a_history_in_as_the_library_solves_its_own_people() -> None:
 def test_ials_and_the_library_agree_on_a_new_person() -> None:
     from implicit.cpu.als import AlternatingLeastSquares
 
-    config = IALSConfig(dim=6, confidence=5.0, regularization=2.0, decay=1.0)
+    config = IALSConfig(embedding_dim=6, confidence=5.0, regularization=2.0, decay=1.0)
     model = IALS.fit(LOG, SIZE, config)
     theirs = AlternatingLeastSquares(factors=6, alpha=5.0, regularization=2.0, num_threads=1, random_state=0)
     theirs.fit(user_item_matrix(LOG, SIZE), show_progress=False)
@@ -128,7 +128,7 @@ def test_bpr_puts_what_people_took_together_first() -> None:
     """Two tastes that never mix."""
     tastes = [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]
     rows = [RNG.permutation(tastes[n % 2])[:4].tolist() for n in range(120)]
-    model = BPR.fit(Sequences.from_lists(rows), SIZE, BPRConfig(dim=8, iterations=60))
+    model = BPR.fit(Sequences.from_lists(rows), SIZE, BPRConfig(embedding_dim=8, iterations=60))
     for history, other in (([1, 2], tastes[1]), ([6, 7], tastes[0])):
         scores = model.scores(Sequences.from_lists([history]))[0]
         rest = [item for item in range(1, 11) if item not in other and item not in history]
@@ -166,7 +166,7 @@ def test_a_table_moves_only_what_is_touched_and_adds_what_comes_twice() -> None:
 
 
 def test_spectral_is_the_cosine_with_the_decayed_sum() -> None:
-    model = Spectral.fit(LOG, SIZE, SpectralConfig(dim=5, decay=0.5))
+    model = Spectral.fit(LOG, SIZE, SpectralConfig(embedding_dim=5, decay=0.5))
     sum_D = model.items_VD[3] + 0.5 * model.items_VD[2] + 0.25 * model.items_VD[1]
     wanted = model.items_VD @ sum_D / np.linalg.norm(sum_D)
     found = model.scores(Sequences.from_lists([[1, 2, 3]]))[0]
@@ -177,7 +177,7 @@ def test_spectral_is_the_cosine_with_the_decayed_sum() -> None:
 @pytest.mark.parametrize(
     ("config", "values", "said"),
     [
-        (IALSConfig, {"dim": 0}, "dim must be at least 1, got 0."),
+        (IALSConfig, {"embedding_dim": 0}, "embedding_dim must be at least 1, got 0."),
         (IALSConfig, {"confidence": 0.0}, "confidence must be above 0, got 0.0."),
         (IALSConfig, {"decay": 1.5}, "decay must be in (0, 1], got 1.5."),
         (IALSConfig, {"seed": -1}, "seed must not be negative, got -1."),
@@ -187,9 +187,9 @@ def test_spectral_is_the_cosine_with_the_decayed_sum() -> None:
         (BPRConfig, {"decay": 0.0}, "decay must be in (0, 1], got 0.0."),
         (BPRConfig, {"seed": -1}, "seed must not be negative, got -1."),
         (EASEConfig, {"regularization": 0.0}, "regularization must be above 0, got 0.0."),
-        (EASEConfig, {"neighbours": 0}, "neighbours must be at least 1, got 0."),
+        (EASEConfig, {"num_neighbors": 0}, "num_neighbors must be at least 1, got 0."),
         (EASEConfig, {"decay": 0.0}, "decay must be in (0, 1], got 0.0."),
-        (FPMCConfig, {"batch": 0}, "batch must be at least 1, got 0."),
+        (FPMCConfig, {"batch_size": 0}, "batch_size must be at least 1, got 0."),
         (FPMCConfig, {"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0."),
         (FPMCConfig, {"regularization": -1.0}, "regularization must not be negative, got -1.0."),
         (FPMCConfig, {"seed": -1}, "seed must not be negative, got -1."),

@@ -85,7 +85,7 @@ def test_top_k_is_the_scorers_own(table):
 def test_beam_equals_a_beam_of_plain_lists(table, width):
     """A width of 200 keeps every list of two steps of 14 items: the likeliest of all."""
     steps = 2 if width == 200 else 4
-    items, scores = lists(table, HISTORIES, steps, Strategy("beam", width=width))
+    items, scores = lists(table, HISTORIES, steps, Strategy("beam", beam_width=width))
     for row, history in enumerate(HISTORIES):
         beam = [(0.0, [])]
         for _ in range(steps):
@@ -156,7 +156,7 @@ def drawn_lists(table, history, k, how, seed):
 
 @pytest.mark.parametrize("discount", [1.0, 0.0, 2.0])
 def test_reciprocal_rank_adds_up_its_lists(table, discount):
-    how = find_strategy("reciprocal-rank", lists=7, temperature=1.5, discount=discount)
+    how = find_strategy("reciprocal-rank", num_samples=7, temperature=1.5, discount=discount)
     assert find_strategy("reciprocal-rank") == Strategy("reciprocal-rank", 30, 10, 0.6, 20, None, 1.0)
     items, scores = lists(table, HISTORIES, 4, how, seed=3)
     for row, history in enumerate(HISTORIES):
@@ -171,7 +171,7 @@ def test_reciprocal_rank_adds_up_its_lists(table, discount):
 
 @pytest.mark.parametrize("discount", [0.0, 2.0])
 def test_relevance_adds_up_the_probabilities(table, discount):
-    how = find_strategy("relevance", lists=6, discount=discount)
+    how = find_strategy("relevance", num_samples=6, discount=discount)
     assert find_strategy("relevance") == Strategy("relevance", 30, 10, 0.7, None, None, 0.0)
     items, scores = lists(table, HISTORIES, 4, how, seed=3)
     for row, history in enumerate(HISTORIES):
@@ -186,8 +186,8 @@ def test_relevance_adds_up_the_probabilities(table, discount):
 
 
 def test_relevance_is_what_endless_reciprocal_ranks_come_to(table):
-    ranks = lists(table, [[3]], 5, find_strategy("reciprocal-rank", temperature=1.0, top=None, lists=60_000))
-    chances = lists(table, [[3]], 5, find_strategy("relevance", temperature=1.0, discount=1.0, lists=20_000))
+    ranks = lists(table, [[3]], 5, find_strategy("reciprocal-rank", temperature=1.0, top_k=None, num_samples=60_000))
+    chances = lists(table, [[3]], 5, find_strategy("relevance", temperature=1.0, discount=1.0, num_samples=20_000))
     assert ranks[0].tolist() == chances[0].tolist()
     np.testing.assert_allclose(ranks[1] / 60_000, chances[1], rtol=0.02)
 
@@ -232,13 +232,13 @@ def test_repeats_only_when_asked(table):
     loop = Table()
     loop.logits_VV[:, 1] = 50.0
     for kind in ("greedy", "beam", "sample"):
-        assert lists(loop, [[3]], 4, find_strategy(kind, repeats=True))[0].tolist() == [[1, 1, 1, 1]]
+        assert lists(loop, [[3]], 4, find_strategy(kind, allow_repeats=True))[0].tolist() == [[1, 1, 1, 1]]
         assert lists(loop, [[3]], 4, kind)[0][0].tolist().count(1) == 1
 
 
 @pytest.mark.parametrize("kind", ["sample", "reciprocal-rank", "relevance"])
 def test_drawn_lists_repeat_with_the_generator(table, kind):
-    hot = find_strategy(kind, temperature=3.0, top=None, **({} if kind == "sample" else {"lists": 2}))
+    hot = find_strategy(kind, temperature=3.0, top_k=None, **({} if kind == "sample" else {"lists": 2}))
     one, two, other = (lists(table, HISTORIES, 5, hot, seed=s)[0] for s in (4, 4, 5))
     np.testing.assert_array_equal(one, two)
     assert (one != other).any()
@@ -260,9 +260,9 @@ def test_it_does_not_touch_its_input(table):
 def test_a_continuation_equals_reading_anew(name, fit_model, ring):
     """Also behind the co-visit rule, also where lists are spread and reordered. A Seq2Seq writer does not read what it
     wrote a second time, so there only the first step is compared."""
-    quick = {} if name in ("covisit", "markov") else {"dim": 16, "epochs": 1, "length": 30}
+    quick = {} if name in ("covisit", "markov") else {"embedding_dim": 16, "epochs": 1, "max_length": 30}
     if name == "gru4rec lstm":
-        name, quick = "gru4rec", quick | {"cell": "lstm", "layers": 2, "embedding": "one-hot"}
+        name, quick = "gru4rec", quick | {"cell": "lstm", "num_layers": 2, "input_embedding": "one-hot"}
     scorer = fit_model(name, ring, SIZE, **quick)
     if isinstance(scorer, NeuralScorer):
         scorer = WithCovisitationPrior(scorer, CoVisit.fit(ring, SIZE, CoVisitConfig()), 0.5)
@@ -338,11 +338,11 @@ def test_markov_writes_the_ring(ring):
             "There is no strategy 'gredy'. Known strategies: top-k, greedy, beam, sample, reciprocal-rank, relevance.",
         ),
         ({"lists": 0}, "lists must be at least 1, got 0."),
-        ({"width": 0}, "width must be at least 1, got 0."),
+        ({"beam_width": 0}, "beam_width must be at least 1, got 0."),
         ({"temperature": 0.0}, "temperature must be above 0, got 0.0."),
         ({"discount": -1.0}, "discount must not be negative, got -1.0."),
-        ({"top": 0}, "top must be at least 1, got 0."),
-        ({"mass": 1.5}, "mass must be above 0 and at most 1, got 1.5."),
+        ({"top_k": 0}, "top_k must be at least 1, got 0."),
+        ({"top_p": 1.5}, "top_p must be above 0 and at most 1, got 1.5."),
     ],
 )
 def test_a_strategy_that_cannot_be_is_refused(values, sentence):

@@ -71,7 +71,7 @@ def test_newer_events_count_more_and_few_neighbours_are_kept(monkeypatch: pytest
     model = ContentKNN.from_item_features(NOBODY, facts(), ContentKNNConfig(columns=("brand",), decay=0.5))
     scores_V = model.scores(one(1, 5))[0]
     assert scores_V[6] == pytest.approx(1.0, abs=1e-5) and scores_V[3] == pytest.approx(0.5, abs=1e-5)
-    few = ContentKNN.from_item_features(NOBODY, facts(), ContentKNNConfig(columns=("title",), neighbours=1))
+    few = ContentKNN.from_item_features(NOBODY, facts(), ContentKNNConfig(columns=("title",), num_neighbors=1))
     assert max(np.diff(few.alike.offsets)) == 1
 
 
@@ -105,8 +105,8 @@ def test_what_was_saved_answers_alike() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"neighbours": 0}, "neighbours must be at least 1, got 0."),
-        ({"most_values": 0}, "most_values must be at least 1, got 0."),
+        ({"num_neighbors": 0}, "num_neighbors must be at least 1, got 0."),
+        ({"max_values": 0}, "max_values must be at least 1, got 0."),
         ({"decay": 1.5}, "decay must be in"),
     ],
 )

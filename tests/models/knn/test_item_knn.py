@@ -37,12 +37,12 @@ def naive(history, config):
     alike = table.T @ table / (np.outer(norms, norms) + config.shrinkage + 1e-30)
     np.fill_diagonal(alike, 0)
     for row in alike:
-        row[np.argsort(-row, kind="stable")[config.neighbours :]] = 0
+        row[np.argsort(-row, kind="stable")[config.num_neighbors :]] = 0
     return sum((config.decay**age * alike[item] for age, item in enumerate(reversed(history))), np.zeros(SIZE))
 
 
 @pytest.mark.parametrize("weighting", ["none", "tfidf", "bm25"])
-@pytest.mark.parametrize("values", [{}, {"neighbours": 2, "shrinkage": 0.0, "decay": 0.9}, {"decay": 1.0}])
+@pytest.mark.parametrize("values", [{}, {"num_neighbors": 2, "shrinkage": 0.0, "decay": 0.9}, {"decay": 1.0}])
 def test_it_equals_its_definition(weighting, values):
     config = ItemKNNConfig(weighting=weighting, **values)
     histories = [[], [1], [5, 2, 2, 4], [6], [3, 1, 2, 4, 5, 1]]
@@ -62,7 +62,7 @@ def test_two_people_by_hand():
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"neighbours": 0}, "neighbours must be at least 1, got 0."),
+        ({"num_neighbors": 0}, "num_neighbors must be at least 1, got 0."),
         ({"shrinkage": -1.0}, "shrinkage must not be negative, got -1.0."),
         ({"decay": 0.0}, "decay must be in (0, 1], got 0.0."),
     ],

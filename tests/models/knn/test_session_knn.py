@@ -27,20 +27,20 @@ def newest_places(items):
 
 def naive(rows, history, config):
     """The docstring, session by session; rows lie oldest first."""
-    stored = [newest_places(row[-config.stored :]) for row in rows if row]
-    history = history[-config.length :]
+    stored = [newest_places(row[-config.max_stored_events :]) for row in rows if row]
+    history = history[-config.max_length :]
     falls = WEIGHTS[config.weighting](np.arange(len(history)), len(history))
     age = {item: history[::-1].index(item) for item in history}
-    sharing = [row for row in stored if set(row) & set(history)][-config.sample :]
+    sharing = [row for row in stored if set(row) & set(history)][-config.sample_size :]
     alike = [sum(falls[age[item]] for item in row if item in age) for row in sharing]
-    best = sorted(range(len(sharing)), key=lambda n: (-round(alike[n], 9), -n))[: config.neighbours]
+    best = sorted(range(len(sharing)), key=lambda n: (-round(alike[n], 9), -n))[: config.num_neighbors]
     votes = np.zeros(SIZE)
     for n in best:
         row = sharing[n]
         match = min((item for item in row if item in age), key=age.__getitem__)
         for place, item in enumerate(row):
             distance = place - row.index(match)
-            vote = alike[n] / (1 + age[match]) * (config.before if distance < 0 else 1)
+            vote = alike[n] / (1 + age[match]) * (config.before_weight if distance < 0 else 1)
             votes[item] += vote * (math.exp(-abs(distance) / config.spread) if config.spread else 1)
     holders = [sum(j in row for row in stored) for j in range(SIZE)]
     if config.idf:
@@ -53,9 +53,9 @@ def naive(rows, history, config):
     "values",
     [
         {},
-        {"neighbours": 3, "sample": 7, "length": 2, "stored": 3},
-        {"spread": None, "before": 1.0, "idf": False},
-        {"before": 0.0, "neighbours": 1},
+        {"num_neighbors": 3, "sample_size": 7, "max_length": 2, "max_stored_events": 3},
+        {"spread": None, "before_weight": 1.0, "idf": False},
+        {"before_weight": 0.0, "num_neighbors": 1},
     ],
 )
 def test_it_equals_its_definition(weighting, values):
@@ -114,7 +114,7 @@ def test_weights_start_at_one_and_fall(weighting):
     [
         *[({name: 0}, f"{name} must be at least 1, got 0.") for name in ("neighbours", "sample", "length", "stored")],
         ({"spread": 0.0}, "spread must be above 0, got 0.0."),
-        ({"before": -0.1}, "before must not be negative, got -0.1."),
+        ({"before_weight": -0.1}, "before_weight must not be negative, got -0.1."),
     ],
 )
 def test_settings_out_of_range(values, sentence):

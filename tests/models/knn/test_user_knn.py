@@ -16,7 +16,7 @@ ASKED = [[1, 2, 3], [4], [5, 6, 5], [7, 8, 1, 2, 3, 4], [2, 2]]
 
 def naive(history: list[int], config: UserKNNConfig) -> np.ndarray:
     """The class's docstring, word by word, with everybody asked; 0 where nobody votes."""
-    newest = history[-config.length :]
+    newest = history[-config.max_length :]
     weight = {item: config.decay ** (len(newest) - 1 - place) for place, item in enumerate(newest)}
     votes = np.zeros(SIZE)
     for items in map(set, ROWS):
@@ -31,7 +31,7 @@ def naive(history: list[int], config: UserKNNConfig) -> np.ndarray:
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "jaccard"])
-@pytest.mark.parametrize("values", [{}, {"decay": 1.0}, {"length": 2}], ids=str)
+@pytest.mark.parametrize("values", [{}, {"decay": 1.0}, {"max_length": 2}], ids=str)
 def test_the_votes_are_the_formula(similarity: str, values: dict[str, float]) -> None:
     config = UserKNNConfig(similarity=similarity, **values)  # type: ignore[arg-type]
     model = UserKNN.fit(Sequences.from_lists(ROWS), SIZE, config)
@@ -45,7 +45,7 @@ def test_the_votes_are_the_formula(similarity: str, values: dict[str, float]) ->
 
 def test_only_the_most_alike_vote() -> None:
     rows = [[1, 2, 3, 7], [1, 4], [5, 6], [1, 2, 3, 4, 5, 6]]
-    model = UserKNN.fit(Sequences.from_lists(rows), 8, UserKNNConfig(neighbours=1, decay=1.0))
+    model = UserKNN.fit(Sequences.from_lists(rows), 8, UserKNNConfig(num_neighbors=1, decay=1.0))
     scores_V = model.scores(Sequences.from_lists([[1, 2, 3]]))[0]
     assert scores_V[7] == 1.0
     assert (scores_V[[4, 5, 6]] < 0).all()
@@ -54,7 +54,7 @@ def test_only_the_most_alike_vote() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"neighbours": 0}, "neighbours must be at least 1, got 0."),
+        ({"num_neighbors": 0}, "num_neighbors must be at least 1, got 0."),
         ({"decay": 0.0}, "decay must be in (0, 1], got 0.0."),
     ],
 )

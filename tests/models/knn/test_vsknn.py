@@ -28,12 +28,12 @@ def fall(kind: str, age: int, length: int) -> float:
 def naive(history: list[int], config: VSKNNConfig) -> np.ndarray:
     """The class's docstring, word by word; 0 where nobody votes."""
     held = [set(row) for row in ROWS]
-    newest = history[-config.length :]
+    newest = history[-config.max_length :]
     age = {item: len(newest) - 1 - place for place, item in enumerate(newest)}
-    sharing = [n for n, items in enumerate(held) if items & set(age)][-config.sample :]
+    sharing = [n for n, items in enumerate(held) if items & set(age)][-config.sample_size :]
     alike = {n: sum(fall(config.weighting, age[i], len(newest)) for i in held[n] if i in age) for n in sharing}
     votes = np.zeros(SIZE)
-    for n in sorted(alike, key=lambda n: (-round(alike[n], 12), -n))[: config.neighbours]:
+    for n in sorted(alike, key=lambda n: (-round(alike[n], 12), -n))[: config.num_neighbors]:
         youngest = min(age[i] for i in held[n] if i in age)
         for item in held[n]:
             holders = sum(item in other for other in held)
@@ -47,7 +47,7 @@ def naive(history: list[int], config: VSKNNConfig) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", ["none", "linear", "quadratic", "log", "harmonic"])
 @pytest.mark.parametrize(
-    "values", [{}, {"neighbours": 5}, {"sample": 9, "neighbours": 4}, {"idf": 0.0, "length": 2}], ids=str
+    "values", [{}, {"num_neighbors": 5}, {"sample_size": 9, "num_neighbors": 4}, {"idf": 0.0, "max_length": 2}], ids=str
 )
 def test_the_votes_are_the_formula(values: dict[str, float], kind: str) -> None:
     config = VSKNNConfig(weighting=kind, scoring=kind, **values)  # type: ignore[arg-type]
@@ -62,14 +62,14 @@ def test_the_votes_are_the_formula(values: dict[str, float], kind: str) -> None:
 
 def test_the_most_recent_sessions_are_asked() -> None:
     rows, times = [[1, 2], [1, 3], [1, 4]], [[50, 60], [90, 95], [10, 20]]
-    model = VSKNN.fit(Sequences.from_lists(rows, times), 5, VSKNNConfig(sample=1))
+    model = VSKNN.fit(Sequences.from_lists(rows, times), 5, VSKNNConfig(sample_size=1))
     assert model.scores(Sequences.from_lists([[1]]))[0].argmax() == 3
 
 
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"stored": 0}, "stored must be at least 1, got 0."),
+        ({"max_stored_events": 0}, "max_stored_events must be at least 1, got 0."),
         ({"idf": -1.0}, "idf must not be negative, got -1.0."),
     ],
 )

@@ -30,16 +30,16 @@ def naive(history: list[int], now_us: int | None, config: VSTANConfig) -> np.nda
 
     order = sorted(range(len(ROWS)), key=lambda n: TIMES[n][-1]) if now_us is not None else list(range(len(ROWS)))
     held = [(once(ROWS[n]), TIMES[n][-1]) for n in order]
-    newest = history[-config.length :]
+    newest = history[-config.max_length :]
     age = {item: len(newest) - 1 - place for place, item in enumerate(newest)}
-    sharing = [n for n, (items, _) in enumerate(held) if set(items) & set(age)][-config.sample :]
+    sharing = [n for n, (items, _) in enumerate(held) if set(items) & set(age)][-config.sample_size :]
     alike = {}
     for n in sharing:
         items, when = held[n]
         alike[n] = sum(fall(age[i], config.lambda_spw) for i in items if i in age) / math.sqrt(len(items))
         if now_us is not None:
             alike[n] *= fall(max(0, now_us - when) / DAY_US, config.lambda_snh)
-    best = sorted(alike, key=lambda n: (-round(alike[n], 12), -n))[: config.neighbours]
+    best = sorted(alike, key=lambda n: (-round(alike[n], 12), -n))[: config.num_neighbors]
     votes = np.zeros(SIZE)
     for n in best:
         items, _ = held[n]
@@ -50,7 +50,7 @@ def naive(history: list[int], now_us: int | None, config: VSTANConfig) -> np.nda
             holders = sum(item in other for other, _ in held)
             votes[item] += (
                 vote
-                * (config.before if distance < 0 else 1.0)
+                * (config.before_weight if distance < 0 else 1.0)
                 * (1.0 + config.lambda_idf * math.log(len(held) / holders))
             )
     return votes / max(votes.max(), 1e-300)
@@ -61,10 +61,10 @@ def naive(history: list[int], now_us: int | None, config: VSTANConfig) -> np.nda
     "values",
     [
         {},
-        {"neighbours": 5},
-        {"sample": 9, "neighbours": 4},
+        {"num_neighbors": 5},
+        {"sample_size": 9, "num_neighbors": 4},
         {"lambda_spw": None, "lambda_snh": None, "lambda_inh": None, "lambda_ipw": None, "lambda_idf": 0.0},
-        {"before": 1.0, "lambda_snh": 3.0, "length": 2},
+        {"before_weight": 1.0, "lambda_snh": 3.0, "max_length": 2},
     ],
     ids=str,
 )
@@ -100,9 +100,9 @@ def test_events_of_which_nobody_knows_the_time_are_no_ancient_ones() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"neighbours": 0}, "neighbours must be at least 1, got 0."),
+        ({"num_neighbors": 0}, "num_neighbors must be at least 1, got 0."),
         ({"lambda_inh": 0.0}, "lambda_inh must be above 0, got 0.0; 'none' turns it off."),
-        ({"before": -1.0}, "before must not be negative, got -1.0."),
+        ({"before_weight": -1.0}, "before_weight must not be negative, got -1.0."),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(values: dict[str, float], said: str) -> None:

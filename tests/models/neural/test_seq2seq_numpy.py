@@ -15,19 +15,19 @@ from segue.models.neural.configs.seq2seq import Seq2SeqConfig
     ],
 )
 def test_what_reads_and_what_writes(cells, reader, writer):
-    config = Seq2SeqConfig(cells=cells)
+    config = Seq2SeqConfig(architecture=cells)
     assert (config.reader, config.writer) == (reader, writer)
 
 
 @pytest.mark.parametrize(("dim", "heads"), [(16, 1), (64, 2), (96, 3), (100, 2), (128, 4)])
 def test_heads_follow_from_the_width(dim, heads):
-    assert Seq2SeqConfig(dim=dim).heads == heads
+    assert Seq2SeqConfig(embedding_dim=dim).heads == heads
 
 
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"dim": 0}, "dim must be at least 1, got 0."),
+        ({"embedding_dim": 0}, "embedding_dim must be at least 1, got 0."),
         ({"horizon": 0}, "horizon must be at least 1, got 0."),
         ({"dropout": 1.0}, "dropout must be in [0, 1), got 1.0."),
         ({"scheduled_sampling": 1.5}, "scheduled_sampling must be between 0 and 1, got 1.5."),

@@ -76,7 +76,7 @@ def first(scores_BC, target_B):
 
 def test_they_correct_what_a_blend_cannot_say():
     held_out = cases(2)
-    trees = fit_boosted_trees(cases(1), held_out, RankConfig(trees=60, min_leaf=20, learning_rate=0.3), 0)
+    trees = fit_boosted_trees(cases(1), held_out, RankConfig(max_trees=60, min_leaf_size=20, learning_rate=0.3), 0)
     signals_BCF, there_BC, target_B, blended_BC = held_out
     corrected_BC = blended_BC + trees.scores(signals_BCF[there_BC]).reshape(there_BC.shape)
     assert first(blended_BC, target_B) < 0.15
@@ -84,13 +84,13 @@ def test_they_correct_what_a_blend_cannot_say():
 
 
 def test_equal_cases_make_equal_trees():
-    config = RankConfig(trees=5, min_leaf=20)
+    config = RankConfig(max_trees=5, min_leaf_size=20)
     one, two = (fit_boosted_trees(cases(1), cases(2), config, 3) for _ in range(2))
     np.testing.assert_array_equal(one.value_M, two.value_M)
 
 
 def test_without_lightgbm_there_is_a_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "lightgbm", None)
-    wanted = "Ranking by trees needs LightGBM: pip install 'segue[gbdt]', or set rank.method to none."
+    wanted = "Ranking by max_trees needs LightGBM: pip install 'segue[gbdt]', or set rank.method to none."
     with pytest.raises(ValueError, match=f"^{re.escape(wanted)}$"):
         fit_boosted_trees(cases(1, 20), cases(2, 20), RankConfig(), 0)

@@ -32,7 +32,7 @@ NEW = ITEMS + 1
 
 
 def source(scorer: object, take: int = 9) -> CandidateSource:
-    return CandidateSource(scorer, SourceConfig(model=scorer.name, take=take))
+    return CandidateSource(scorer, SourceConfig(model=scorer.name, num_candidates=take))
 
 
 def two_sources() -> list[CandidateSource]:
@@ -104,9 +104,9 @@ def shop(came: float) -> Split:
 
 CONFIG = {
     "source": [
-        {"model": "markov", "take": 10},
-        {"model": "covisit", "take": 20},
-        {"model": "content-knn", "take": 5, "newest": 1, "settings": {"columns": ["tags"]}},
+        {"model": "markov", "num_candidates": 10},
+        {"model": "covisit", "num_candidates": 20},
+        {"model": "content-knn", "num_candidates": 5, "newest": 1, "settings": {"columns": ["tags"]}},
     ],
     "rank": {"method": "none"},
 }

@@ -37,9 +37,9 @@ def random_sources(seed):
     sources = [Fixed(), Fixed(), Fixed()]
     sources[1].scores_V[2:6] = -np.inf
     configs = [
-        SourceConfig("fixed", name="one", take=4),
-        SourceConfig("fixed", name="two", take=6),
-        SourceConfig("fixed", name="three", take=3, min_events=2),
+        SourceConfig("fixed", name="one", num_candidates=4),
+        SourceConfig("fixed", name="two", num_candidates=6),
+        SourceConfig("fixed", name="three", num_candidates=3, min_events=2),
     ]
     return [CandidateSource(scorer, config) for scorer, config in zip(sources, configs, strict=True)]
 
@@ -52,7 +52,9 @@ def by_hand(sources, history, exclude, allowed_V, most):
             continue
         scores = source.scorer.scores(Sequences.from_lists([history]))[0]
         free = [i for i in range(1, SIZE) if i not in exclude and allowed_V[i] and np.isfinite(scores[i])]
-        for place, item in enumerate(sorted(free, key=lambda i: (-scores[i], i))[: source.config.take], start=1):
+        for place, item in enumerate(
+            sorted(free, key=lambda i: (-scores[i], i))[: source.config.num_candidates], start=1
+        ):
             places.setdefault(item, [0] * len(sources))[s] = place
     fused = {item: sum(1 / (RRF_CONSTANT + p) for p in own if p) for item, own in places.items()}
     return [(item, places[item]) for item in sorted(places, key=lambda i: (-fused[i], i))[:most]]
@@ -115,8 +117,8 @@ def test_signals_are_the_numbers_they_are_called():
     log = Sequences.from_lists([[1, 2, 2], [2, 3]], [[0, DAY_US, 9 * DAY_US], [2 * DAY_US, 10 * DAY_US]])
     shelf = ItemStatistics.fit(log, CATALOG)
     sources = [
-        CandidateSource(RepeatSource(SIZE, 0.5), SourceConfig("again", take=5, min_events=1)),
-        CandidateSource(CallableSource(lambda history: [3, 2, 5], SIZE), SourceConfig("list", take=2)),
+        CandidateSource(RepeatSource(SIZE, 0.5), SourceConfig("again", num_candidates=5, min_events=1)),
+        CandidateSource(CallableSource(lambda history: [3, 2, 5], SIZE), SourceConfig("list", num_candidates=2)),
     ]
     histories = Sequences.from_lists([[2, 3, 2], []])
     found = generate_candidates(sources, histories, 9)

@@ -56,7 +56,7 @@ def test_a_source_serves_people_by_their_number_of_events(chain):
 
 
 def test_a_source_sees_the_newest_events_alone(chain):
-    source = CandidateSource(chain, SourceConfig("markov", newest=1))
+    source = CandidateSource(chain, SourceConfig("markov", max_history=1))
     np.testing.assert_array_equal(
         source.score_histories(ROWS).whole(), chain.scores(Sequences.from_lists([[3], [2], [], [4]]))
     )
@@ -88,7 +88,9 @@ def test_the_last_session_begins_after_the_last_long_pause():
     assert last_session(seconds, 20.0).to_lists() == [[3, 4, 5], [1], [], [1, 2]]
     assert last_session(seconds, 3.0).to_lists() == [[5], [1], [], [2]]
     assert last_session(seconds, 90.0).to_lists() == rows.to_lists()
-    shown = CandidateSource(RepeatSource(6, 1.0), SourceConfig("again", session_gap_s=20.0, newest=2)).shown(seconds)
+    shown = CandidateSource(RepeatSource(6, 1.0), SourceConfig("again", session_gap_s=20.0, max_history=2)).shown(
+        seconds
+    )
     assert shown.to_lists() == [[4, 5], [1], [], [1, 2]]
 
 
@@ -105,10 +107,10 @@ def test_again_is_what_the_history_holds():
 
 def test_new_is_what_was_first_seen_lately_or_never():
     log = Sequences.from_lists([[1, 2, 2, 3]], [[0, 50 * DAY_US, 90 * DAY_US, 100 * DAY_US]])
-    new = NewItemsSource.fit(log, CATALOG, NewItemsConfig(days=50.0, most_events=1))
+    new = NewItemsSource.fit(log, CATALOG, NewItemsConfig(max_age_days=50.0, max_item_events=1))
     wanted = [-np.inf, -np.inf, -np.inf, 1 + np.log(2), 1.0, 1.0]
     np.testing.assert_allclose(new.scores(ROWS)[0], wanted, rtol=1e-6)
-    wider = NewItemsSource.fit(log, CATALOG, NewItemsConfig(days=50.0, most_events=2))
+    wider = NewItemsSource.fit(log, CATALOG, NewItemsConfig(max_age_days=50.0, max_item_events=2))
     assert wider.scores(ROWS)[0, 2] == pytest.approx(0.5 * (1 + np.log(3)))
 
 
@@ -139,8 +141,8 @@ def test_a_function_is_a_source():
     ("make", "sentence"),
     [
         (lambda: RepeatConfig(decay=0.0), "decay must be in (0, 1], got 0.0."),
-        (lambda: NewItemsConfig(days=0.0), "days must be above 0, got 0.0."),
-        (lambda: NewItemsConfig(most_events=-1), "most_events must not be negative, got -1."),
+        (lambda: NewItemsConfig(max_age_days=0.0), "max_age_days must be above 0, got 0.0."),
+        (lambda: NewItemsConfig(max_item_events=-1), "max_item_events must not be negative, got -1."),
         (FixedListConfig, "A source of model list needs either items or a file."),
         (
             lambda: FixedListSource.fit(ROWS, CATALOG, FixedListConfig(items=("x", "y"))),

@@ -21,7 +21,7 @@ def fitted(kind, rng):
     rows = Sequences.from_lists([rng.integers(1, 25, rng.integers(1, 6)).tolist() for _ in range(12)])
     if kind == "covisit":
         return CoVisit.fit(rows, SIZE, CoVisitConfig(damping=0.0, window=2))
-    return ItemKNN.fit(rows, SIZE, ItemKNNConfig(neighbours=5))
+    return ItemKNN.fit(rows, SIZE, ItemKNNConfig(num_neighbors=5))
 
 
 def raising(scorer, monkeypatch_from):

@@ -25,10 +25,10 @@ def test_unlike_items_come_to_the_front_and_none_is_lost(method: Any, columns: I
 
 @pytest.mark.parametrize("method", ["mmr", "determinantal", "calibrated"])
 def test_the_best_keep_their_places(method: Any, columns: ItemColumns) -> None:
-    stage = Diversifier(DiversificationConfig(method, strength=0.6, column="category", kept=2), columns)
+    stage = Diversifier(DiversificationConfig(method, strength=0.6, column="category", num_fixed=2), columns)
     found = stage.apply(RANKED, 4, np.array([3, 3, 6]))
     assert found.items_C.tolist()[:3] == [1, 2, 3]
-    short = Diversifier(DiversificationConfig(method, strength=0.6, column="category", kept=9), columns)
+    short = Diversifier(DiversificationConfig(method, strength=0.6, column="category", num_fixed=9), columns)
     assert short.apply(RANKED, 4, np.array([3, 3, 6])).items_C.tolist() == RANKED.items_C.tolist()
 
 
@@ -41,7 +41,7 @@ def test_calibrated_follows_the_history(columns: ItemColumns) -> None:
 
 
 def test_only_so_deep(columns: ItemColumns) -> None:
-    stage = Diversifier(DiversificationConfig("mmr", strength=0.9, depth=4, column="category"), columns)
+    stage = Diversifier(DiversificationConfig("mmr", strength=0.9, num_candidates=4, column="category"), columns)
     assert stage.apply(RANKED, 3, NOBODY).items_C.tolist() == [1, 3, 2, 4, 6]
 
 
@@ -68,7 +68,7 @@ def test_scores_are_scaled() -> None:
         ({"method": "mrm"}, "method must be none, mmr, determinantal or calibrated, got 'mrm'."),
         ({"strength": 2.0}, "strength must be between 0 and 1, got 2.0."),
         ({"depth": 0}, "depth must be at least 1, got 0."),
-        ({"kept": -1}, "kept must not be negative, got -1."),
+        ({"num_fixed": -1}, "num_fixed must not be negative, got -1."),
         ({"method": "calibrated"}, "Calibrated lists need a column of categories: set column."),
     ],
 )

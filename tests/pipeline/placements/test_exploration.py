@@ -17,10 +17,10 @@ LADDER = FallbackChain({}, SIZE)
 ALL = np.array([False] + [True] * (SIZE - 1))
 RANKED = RankedList.of([5, 3, 7, 1], [0.4, 0.3, 0.2, 0.1], sources=("model",))
 METHODS = [
-    ExploreConfig("epsilon", first_place=2, epsilon=0.3),
-    ExploreConfig("plackett-luce", first_place=1, temperature=2.0),
-    ExploreConfig("plackett-luce", first_place=2, pool=2),
-    ExploreConfig("thompson", first_place=1),
+    ExploreConfig("epsilon", first_position=2, epsilon=0.3),
+    ExploreConfig("plackett-luce", first_position=1, temperature=2.0),
+    ExploreConfig("plackett-luce", first_position=2, num_candidates=2),
+    ExploreConfig("thompson", first_position=1),
 ]
 
 
@@ -30,7 +30,7 @@ def opened(scores: list[float], place: int = 5) -> SlotCandidates:
 
 
 def test_epsilon_by_hand() -> None:
-    explorer = Explorer(ExploreConfig("epsilon", epsilon=0.2, pool=4))
+    explorer = Explorer(ExploreConfig("epsilon", epsilon=0.2, num_candidates=4))
     assert explorer.probabilities(opened([0.5] * 6)).tolist() == pytest.approx([0.85, 0.05, 0.05, 0.05, 0, 0])
 
 
@@ -69,7 +69,7 @@ def test_thompson_trusts_evidence_and_survives_extremes() -> None:
 
 def test_before_the_tail_nothing_is_drawn() -> None:
     for config in METHODS:
-        share = Explorer(config).probabilities(opened([0.4, 0.3], place=config.first_place - 2))
+        share = Explorer(config).probabilities(opened([0.4, 0.3], place=config.first_position - 2))
         assert share.tolist() == [1.0, 0.0]
     assert Explorer(ExploreConfig()).probabilities(opened([0.4, 0.3])).tolist() == [1.0, 0.0]
 
@@ -101,7 +101,7 @@ def test_following_says_what_drawing_would_have_said(config: ExploreConfig) -> N
 
 
 def test_all_lists_together_are_certain() -> None:
-    explorer, total = Explorer(ExploreConfig("plackett-luce", first_place=1)), 0.0
+    explorer, total = Explorer(ExploreConfig("plackett-luce", first_position=1)), 0.0
     for shown in permutations(range(1, SIZE), 3):
         followed: list[LoggedPropensity] = []
         build_list(RANKED, 3, ALL, ladder=LADDER, choose=explorer.propensity_of(np.array(shown), followed))
@@ -111,7 +111,7 @@ def test_all_lists_together_are_certain() -> None:
 
 def test_a_list_that_it_would_not_show_is_lost_from_there_on() -> None:
     followed: list[LoggedPropensity] = []
-    explorer = Explorer(ExploreConfig("epsilon", first_place=2))
+    explorer = Explorer(ExploreConfig("epsilon", first_position=2))
     build_list(RANKED, 3, ALL, ladder=LADDER, choose=explorer.propensity_of(np.array([3, 5, 7]), followed))
     assert [f.probability for f in followed] == [0.0, 0.0, 0.0]
     assert followed[0].probabilities.tolist() == [1, 0, 0, 0]  # at the first place it would have shown 5
@@ -122,7 +122,7 @@ def test_a_list_that_it_would_not_show_is_lost_from_there_on() -> None:
 
 
 def test_what_was_drawn_against_the_order_is_flagged() -> None:
-    explorer = Explorer(ExploreConfig("epsilon", first_place=2, epsilon=1.0))
+    explorer = Explorer(ExploreConfig("epsilon", first_position=2, epsilon=1.0))
     found = build_list(RANKED, 4, ALL, ladder=LADDER, choose=explorer.policy(np.random.default_rng(0)))
     order = {5: 0, 3: 1, 7: 2, 1: 3}
     for place, item in enumerate(found.items_C.tolist()):
@@ -144,8 +144,8 @@ def test_thompson_needs_probabilities() -> None:
     ("values", "message"),
     [
         ({"method": "ucb"}, "method must be none, epsilon, thompson, plackett-luce, got 'ucb'."),
-        ({"first_place": 0}, "first_place must be at least 1, got 0."),
-        ({"pool": 0}, "pool must be at least 1, got 0."),
+        ({"first_position": 0}, "first_position must be at least 1, got 0."),
+        ({"num_candidates": 0}, "num_candidates must be at least 1, got 0."),
         ({"epsilon": 1.5}, "epsilon must be between 0 and 1, got 1.5."),
         ({"temperature": 0}, "temperature must be above 0, got 0."),
         ({"prior_strength": -1}, "prior_strength must be above 0, got -1."),

@@ -26,7 +26,7 @@ PLACES = [
     PlacementConfig("boosted", RulesConfig(boosts=(Boost('item_id == "item 20"', 1e6),))),
     PlacementConfig("mixed", RulesConfig(quotas=(Quota(filter='kind == "cup"', at_most=1),))),
     PlacementConfig("varied", RulesConfig(), DiversificationConfig("mmr", 0.9, column="kind")),
-    PlacementConfig("bold", RulesConfig(), explore=ExploreConfig("epsilon", first_place=2, epsilon=1.0)),
+    PlacementConfig("bold", RulesConfig(), explore=ExploreConfig("epsilon", first_position=2, epsilon=1.0)),
 ]
 
 

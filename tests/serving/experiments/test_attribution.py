@@ -114,7 +114,7 @@ def test_a_split_that_lost_people_is_called_broken(shop, report):
 
 
 def test_the_oldest_lists_make_room(shop, tmp_path):
-    recorder = AttributionRecorder(tmp_path / "m.sqlite", lambda kind, name: name, AttributionConfig(lists=100))
+    recorder = AttributionRecorder(tmp_path / "m.sqlite", lambda kind, name: name, AttributionConfig(max_lists=100))
     answer = shop.web.post("/v1/recommend", json={"k": 1})
 
     class Shown:
@@ -133,7 +133,7 @@ def test_the_oldest_lists_make_room(shop, tmp_path):
 
 
 def test_too_much_at_once_is_counted_not_waited_for(tmp_path, event):
-    recorder = AttributionRecorder(tmp_path / "m.sqlite", lambda kind, name: name, AttributionConfig(waiting=5))
+    recorder = AttributionRecorder(tmp_path / "m.sqlite", lambda kind, name: name, AttributionConfig(queue_size=5))
     from segue.serving.store.event_reader import StoredEventRow
 
     with recorder._turn:
@@ -142,9 +142,9 @@ def test_too_much_at_once_is_counted_not_waited_for(tmp_path, event):
     recorder.close()
 
 
-@pytest.mark.parametrize("fields", [{"lists": 0}, {"waiting": 0}, {"window_s": 0.0}])
+@pytest.mark.parametrize("fields", [{"lists": 0}, {"queue_size": 0}, {"window_s": 0.0}])
 def test_settings_of_nothing_are_refused(fields):
-    with pytest.raises(ValueError, match="lists, waiting and window_s must be above 0, got "):
+    with pytest.raises(ValueError, match="lists, queue_size and window_s must be above 0, got "):
         AttributionConfig(**fields)
 
 

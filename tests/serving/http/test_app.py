@@ -274,7 +274,7 @@ def test_whoever_would_wait_too_long_gets_the_last_list_or_a_popular_one(run, st
     model = ServedModel.open(run)
     sessions = SessionCache(store, model.catalog)
     writer = GroupCommitWriter(store, sessions.add)
-    engine = Engine(model, sessions, writer, EngineConfig(BatchingConfig(slow_ms=100)))
+    engine = Engine(model, sessions, writer, EngineConfig(BatchingConfig(timeout_ms=100)))
     lists = engine._lists
     with TestClient(build_app(AppState(VariantRouter.of(engine, sessions)))) as web:
         asked = {"user_id": "ann", "k": 3, "event": {"item_id": "e"}}

@@ -31,7 +31,14 @@ SETTINGS: dict[str, Any] = {
         "method": "none",
         "model": "dual-gru",
         "weight": 1.0,
-        "settings": {"dim": 8, "epochs": 1, "batch": 32, "retrieved": 5, "newest": 0.5, "length": 6},
+        "settings": {
+            "embedding_dim": 8,
+            "epochs": 1,
+            "batch_size": 32,
+            "num_retrieved": 5,
+            "newest": 0.5,
+            "max_length": 6,
+        },
     },
 }
 

@@ -31,7 +31,7 @@ async def entered(work):
 
 def test_what_waits_is_the_next_batch_and_everybody_gets_the_own_answer():
     work = Slow()
-    batcher = MicroBatcher(work, BatchingConfig(most=4))
+    batcher = MicroBatcher(work, BatchingConfig(max_batch_size=4))
 
     async def main():
         first = asyncio.create_task(batcher.submit(0))
@@ -68,7 +68,7 @@ def test_an_error_of_the_work_reaches_its_askers_and_the_thread_lives_on():
 
 def test_too_many_are_refused_at_once_with_a_time_to_come_back():
     work = Slow()
-    batcher = MicroBatcher(work, BatchingConfig(most=1, waiting=3))
+    batcher = MicroBatcher(work, BatchingConfig(max_batch_size=1, queue_size=3))
 
     async def main():
         first = asyncio.create_task(batcher.submit(0))
@@ -90,7 +90,7 @@ def test_too_many_are_refused_at_once_with_a_time_to_come_back():
 
 def test_old_queues_take_nobody_in():
     work = Slow()
-    batcher = MicroBatcher(work, BatchingConfig(most=1, age_ms=30, slow_ms=10_000))
+    batcher = MicroBatcher(work, BatchingConfig(max_batch_size=1, max_queue_delay_ms=30, timeout_ms=10_000))
 
     async def main():
         first = asyncio.create_task(batcher.submit(0))
@@ -117,7 +117,7 @@ def test_nobody_is_let_in_who_would_wait_too_long():
         time.sleep(0.02)
         return questions
 
-    batcher = MicroBatcher(work, BatchingConfig(most=2, age_ms=100, slow_ms=10_000))
+    batcher = MicroBatcher(work, BatchingConfig(max_batch_size=2, max_queue_delay_ms=100, timeout_ms=10_000))
 
     async def timed(number):
         began = time.monotonic()
@@ -142,7 +142,7 @@ def test_nobody_is_let_in_who_would_wait_too_long():
 
 def test_whoever_waits_too_long_is_told_and_costs_no_scoring():
     work = Slow()
-    batcher = MicroBatcher(work, BatchingConfig(most=1, slow_ms=30))
+    batcher = MicroBatcher(work, BatchingConfig(max_batch_size=1, timeout_ms=30))
 
     async def main():
         tasks = [asyncio.create_task(batcher.submit(n)) for n in (0, 2)]
@@ -177,10 +177,10 @@ def test_closing_answers_what_waits_and_takes_no_more():
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"most": 0}, "most and waiting must be at least 1, got 0 and 2048."),
-        ({"waiting": 0}, "most and waiting must be at least 1, got 32 and 0."),
-        ({"age_ms": 0}, "age_ms and slow_ms must be above 0, got 0 and 500."),
-        ({"slow_ms": -1.5}, "age_ms and slow_ms must be above 0, got 250 and -1.5."),
+        ({"max_batch_size": 0}, "max_batch_size and queue_size must be at least 1, got 0 and 2048."),
+        ({"queue_size": 0}, "max_batch_size and queue_size must be at least 1, got 32 and 0."),
+        ({"max_queue_delay_ms": 0}, "max_queue_delay_ms and timeout_ms must be above 0, got 0 and 500."),
+        ({"timeout_ms": -1.5}, "max_queue_delay_ms and timeout_ms must be above 0, got 250 and -1.5."),
     ],
 )
 def test_limits_must_make_sense(fields, sentence):

@@ -59,7 +59,7 @@ def test_stepped_states_equal_reading_from_scratch(tmp_path_factory, event, step
     the encoder reads: the answer is always that of the history as the log has it."""
     store = EventStore(tmp_path_factory.mktemp("log") / "log")
     scorer = network(layers)
-    sessions = SessionCache(store, CATALOG, SessionsConfig(length=length, keys=keys))
+    sessions = SessionCache(store, CATALOG, SessionsConfig(max_length=length, max_histories=keys))
     live = recurrent_states(Retriever(scorer), sessions)
     for item, person, second, asked in steps:
         sessions.add(store.append([[event(item, person, timestamp=second)]], force=False)[1])

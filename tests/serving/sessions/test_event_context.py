@@ -54,7 +54,7 @@ def log():
 def trained(folder, log, name, **values):
     log = log.with_context(values.get("contexts", []))
     split = split_log(log, "leave-last-out")
-    fitted = fit_model(name, split, {"epochs": 2, "dim": 8, **values})
+    fitted = fit_model(name, split, {"epochs": 2, "embedding_dim": 8, **values})
     about = {"exclude_seen": False}
     saved = artifact.Artifact(name, fitted.settings, split.catalog, fitted.scorer.arrays(), {}, about)
     artifact.save(saved, folder)
@@ -115,7 +115,7 @@ def test_served_with_contexts_as_evaluated_live_and_after_a_restart(tmp_path, lo
     engine.close(), writer.close(), store.close()
 
     store = EventStore(path)
-    _, engine, writer = opened(run, store, config=SessionsConfig(keys=3))
+    _, engine, writer = opened(run, store, config=SessionsConfig(max_histories=3))
     for person in people:
         assert_close(listed(engine.recommend(RecommendRequest(user_id=person, k=10))), wanted[person])
     first = engine.next(NextRequest(user_id=people[1], steps=1)).items[0].id
@@ -198,7 +198,9 @@ def test_served_with_times_as_evaluated(tmp_path, log, store, monkeypatch, value
 def test_models_that_answer_together_each_read_their_own_columns(tmp_path, store):
     log = read_events(shop()).with_context(["device", "age"])
     split = split_log(log, "leave-last-out")
-    members = [fit_model("sasrec", split, {"epochs": 1, "dim": 8, "contexts": [name]}) for name in ("device", "age")]
+    members = [
+        fit_model("sasrec", split, {"epochs": 1, "embedding_dim": 8, "contexts": [name]}) for name in ("device", "age")
+    ]
     both = Ensemble([(one.scorer, 0.5) for one in members])
     values = {str(place): one.settings for place, one in enumerate(members)}
     artifact.save(

@@ -45,7 +45,7 @@ def test_an_unknown_item_keeps_its_place_as_no_item(store, event):
 
 
 def test_memory_is_bounded_and_what_was_forgotten_is_read_again(store, event):
-    sessions = SessionCache(store, CATALOG, SessionsConfig(length=3, keys=2))
+    sessions = SessionCache(store, CATALOG, SessionsConfig(max_length=3, max_histories=2))
     for person in "xyz":
         sessions.add(store.append([[event(item, person) for item in "abcd"]])[1])
         assert names(sessions, person) == "bcd"
@@ -70,12 +70,15 @@ def test_an_event_that_was_read_from_the_store_is_not_added_twice(store, event):
     assert names(sessions) == "cab"
 
 
-@pytest.mark.parametrize("fields", [{"length": 0}, {"keys": 0}])
+@pytest.mark.parametrize("fields", [{"max_length": 0}, {"max_histories": 0}])
 def test_bounds_must_be_positive(fields):
     with pytest.raises(ValueError) as error:
         SessionsConfig(**fields)
-    wanted = {"length": 200, "keys": 100_000, **fields}
-    assert str(error.value) == f"length and keys must be at least 1, got {wanted['length']} and {wanted['keys']}."
+    wanted = {"max_length": 200, "max_histories": 100_000, **fields}
+    assert (
+        str(error.value)
+        == f"max_length and max_histories must be at least 1, got {wanted['length']} and {wanted['keys']}."
+    )
 
 
 STEP = st.tuples(st.sampled_from("abcdefz"), st.sampled_from("xyz"), st.integers(0, 6), st.sampled_from("xyz?"))
@@ -86,7 +89,7 @@ STEP = st.tuples(st.sampled_from("abcdefz"), st.sampled_from("xyz"), st.integers
 def test_any_arrivals_and_evictions_equal_the_sorted_log(tmp_path_factory, event, steps, length, keys):
     """Naive: sort all of a person's events by (time, arrival) and take the newest."""
     store = EventStore(tmp_path_factory.mktemp("log") / "log")
-    sessions = SessionCache(store, CATALOG, SessionsConfig(length=length, keys=keys))
+    sessions = SessionCache(store, CATALOG, SessionsConfig(max_length=length, max_histories=keys))
     log: dict[str, list[tuple[int, int, str]]] = {"x": [], "y": [], "z": []}
     for arrival, (item, person, second, asked) in enumerate(steps):
         sessions.add(store.append([[event(item, person, timestamp=second)]])[1])
@@ -101,7 +104,7 @@ def test_any_arrivals_and_evictions_equal_the_sorted_log(tmp_path_factory, event
 
 def test_what_was_acknowledged_is_seen_at_once_by_everybody(store, event):
     """Eight threads write to one session while another key keeps evicting it; nothing is stale, nothing is lost."""
-    sessions = SessionCache(store, CATALOG, SessionsConfig(length=1000, keys=1))
+    sessions = SessionCache(store, CATALOG, SessionsConfig(max_length=1000, max_histories=1))
     writer = GroupCommitWriter(store, sessions.add)
     stale = []
 

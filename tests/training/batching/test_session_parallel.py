@@ -22,8 +22,8 @@ from segue.training.tasks import NextItemTask
 from segue.training.trainer import Trainer
 
 V = 13
-PLAIN: dict[str, Any] = {"temperature": None, "spectral_start": False, "dropout_hidden": 0.0}
-EXACT: dict[str, Any] = {"loss": "full", "schedule": "constant", "clip": None, "precision": "float32"}
+PLAIN: dict[str, Any] = {"temperature": None, "spectral_init": False, "dropout_hidden": 0.0}
+EXACT: dict[str, Any] = {"loss": "full", "schedule": "constant", "max_grad_norm": None, "precision": "float32"}
 logs = st.lists(st.lists(st.integers(1, V - 1), max_size=9), min_size=1, max_size=12)
 
 
@@ -35,7 +35,7 @@ def log(seed: int = 0, count: int = 23) -> Sequences:
 
 
 def lane_batches(rows: Sequences, lanes: int, **values: Any) -> SessionParallelBatches:
-    return SessionParallelBatches(rows, NextItemTask(50), TrainingConfig(lanes=lanes, **values), seed=3)
+    return SessionParallelBatches(rows, NextItemTask(50), TrainingConfig(parallel_sessions=lanes, **values), seed=3)
 
 
 def walked(sessions: list[list[int]], lanes: int) -> list[list[tuple[int, int, int]]]:
@@ -165,7 +165,7 @@ def test_training_in_lanes_equals_sessions_walked_one_by_one(cell: Any, layers: 
     """The whole training: weights after every epoch, from torch's own cells, softmax and Adam. The state of a session
     lives in a dict under the session's own name, so that no other session can reach it."""
     rows = log()
-    config = GRU4RecConfig(dim=6, layers=layers, cell=cell, **PLAIN)
+    config = GRU4RecConfig(embedding_dim=6, num_layers=layers, cell=cell, **PLAIN)
     own = trainer(config, rows, lanes=lanes, bptt=bptt, session_order="time", learning_rate=0.01)
     plain = Plain(own, cell)
     optimizer = torch.optim.Adam(plain.parameters(), lr=0.01, betas=(0.9, 0.99))
@@ -199,9 +199,9 @@ def _times(rows: Sequences) -> list[list[int]]:
 def test_lanes_as_long_as_the_sessions_learn_what_whole_rows_learn() -> None:
     """All sessions side by side and no cut inside: one batch of whole rows."""
     rows = log()
-    config = GRU4RecConfig(dim=6, **PLAIN)
+    config = GRU4RecConfig(embedding_dim=6, **PLAIN)
     ends = []
-    for how in ({"lanes": 99, "bptt": 20}, {"batch_tokens": 10_000}):
+    for how in ({"parallel_sessions": 99, "bptt_steps": 20}, {"batch_tokens": 10_000}):
         own = trainer(config, rows, epochs=3, **how)
         own.run()
         ends.append(own.net.table_VD.clone())
@@ -210,24 +210,29 @@ def test_lanes_as_long_as_the_sessions_learn_what_whole_rows_learn() -> None:
 
 def test_progress_counts_to_the_end_whatever_the_order() -> None:
     told: list[Progress] = []
-    trainer(GRU4RecConfig(dim=4, **PLAIN), log(), lanes=5, epochs=4).run(None, told.append)
+    trainer(GRU4RecConfig(embedding_dim=4, **PLAIN), log(), lanes=5, epochs=4).run(None, told.append)
     assert [p.step for p in told] == list(range(1, told[-1].steps + 1))
     assert told[-1].left_s == pytest.approx(0.0)
 
 
 def test_a_net_without_a_state_is_refused() -> None:
     with pytest.raises(ValueError) as refused:
-        Trainer(build_net(SASRecConfig(dim=8, length=8), log(), V, 0), log(), TrainingConfig(lanes=4), 0)
-    wanted = "lanes is for gru4rec, whose state goes on from event to event: leave it out for this model."
+        Trainer(
+            build_net(SASRecConfig(embedding_dim=8, max_length=8), log(), V, 0),
+            log(),
+            TrainingConfig(parallel_sessions=4),
+            0,
+        )
+    wanted = "parallel_sessions is for gru4rec, whose state goes on from event to event: leave it out for this model."
     assert str(refused.value) == wanted
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"lanes": -1}, "lanes must be 0 (none) or more, got -1."),
-        ({"lanes": 4, "bptt": 0}, "bptt must be at least 1, got 0."),
-        ({"bptt": 3}, "bptt is for lanes: set lanes too, or leave bptt out (3)."),
+        ({"parallel_sessions": -1}, "parallel_sessions must be 0 (none) or more, got -1."),
+        ({"parallel_sessions": 4, "bptt_steps": 0}, "bptt_steps must be at least 1, got 0."),
+        ({"bptt_steps": 3}, "bptt_steps is for lanes: set lanes too, or leave bptt out (3)."),
         ({"session_order": "time"}, "session_order is for lanes: set lanes too, or leave session_order out (time)."),
     ],
 )

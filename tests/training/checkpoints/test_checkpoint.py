@@ -36,7 +36,7 @@ def log() -> Sequences:
 
 def trainer(config: object = None, **values: object) -> Trainer:
     chosen = {"epochs": 3, "batch_tokens": 64, "patience": 2, **values}
-    net = build_net(config or SASRecConfig(dim=8, length=10), log(), V, seed=1)
+    net = build_net(config or SASRecConfig(embedding_dim=8, max_length=10), log(), V, seed=1)
     return Trainer(net, log(), TrainingConfig(**chosen), seed=1)  # type: ignore[arg-type]
 
 
@@ -54,22 +54,28 @@ def quality(scorer: Scorer) -> float:
 HOW: list[dict[str, object]] = [
     {"loss": "full"},
     {"loss": "sampled"},
-    {"loss": "bpr-max", "negatives_from": "mixed", "optimizer": "adagrad", "momentum": 0.2, "weight_decay": 0.1},
+    {"loss": "bpr-max", "negative_source": "mixed", "optimizer": "adagrad", "momentum": 0.2, "weight_decay": 0.1},
     {"loss": "full", "optimizer": "adagrad"},
 ]
 
 
 NETS = [
-    SASRecConfig(dim=8, length=10),
-    GRU4RecConfig(dim=8),
-    BERT4RecConfig(dim=8, length=10),
-    NextItNetConfig(dim=8),
-    LRURecConfig(dim=8),
+    SASRecConfig(embedding_dim=8, max_length=10),
+    GRU4RecConfig(embedding_dim=8),
+    BERT4RecConfig(embedding_dim=8, max_length=10),
+    NextItNetConfig(embedding_dim=8),
+    LRURecConfig(embedding_dim=8),
 ]
 LANES: list[tuple[object, dict[str, object]]] = [
-    (GRU4RecConfig(dim=8, cell="lstm", layers=2), {"lanes": 20, "bptt": 2}),
-    (GRU4RecConfig(dim=8, embedding="one-hot"), {"lanes": 30, "session_order": "time", "schedule": "constant"}),
-    (GRU4RecConfig(dim=8, embedding="separate"), {"lanes": 30, "optimizer": "adagrad", "momentum": 0.2, "clip": None}),
+    (GRU4RecConfig(embedding_dim=8, cell="lstm", num_layers=2), {"parallel_sessions": 20, "bptt_steps": 2}),
+    (
+        GRU4RecConfig(embedding_dim=8, input_embedding="one-hot"),
+        {"parallel_sessions": 30, "session_order": "time", "schedule": "constant"},
+    ),
+    (
+        GRU4RecConfig(embedding_dim=8, input_embedding="separate"),
+        {"parallel_sessions": 30, "optimizer": "adagrad", "momentum": 0.2, "max_grad_norm": None},
+    ),
 ]
 """Their stops lie in the middle of sessions."""
 

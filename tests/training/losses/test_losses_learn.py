@@ -12,14 +12,14 @@ LOG = Sequences.from_lists([[(start + step) % RING + 1 for step in range(3 + sta
 ROWS = [[1, 2, 3], [9], [18, 19, 20]]
 SETTINGS: dict[str, dict[str, object]] = {
     "softmax": {"loss": "full"},
-    "softmax, hardest": {"loss": "full", "hardest": 5},
-    "uniform": {"loss": "sampled", "negative_power": 0.0},
-    "in-batch": {"loss": "sampled", "negatives_from": "in-batch"},
-    "mixed, hardest": {"loss": "sampled", "negatives_from": "mixed", "hardest": 6},
-    "no log-q": {"loss": "sampled", "log_q": False},
-    "bce": {"loss": "bce", "negative_power": 0.0},
-    "gbce": {"loss": "gbce", "negative_power": 0.0},
-    "bpr-max": {"loss": "bpr-max", "temperature": None, "score_penalty": 0.1, "elu": 1.0},
+    "softmax, hardest": {"loss": "full", "num_hardest_negatives": 5},
+    "uniform": {"loss": "sampled", "negative_sampling_exponent": 0.0},
+    "in-batch": {"loss": "sampled", "negative_source": "in-batch"},
+    "mixed, hardest": {"loss": "sampled", "negative_source": "mixed", "num_hardest_negatives": 6},
+    "no log-q": {"loss": "sampled", "logq_correction": False},
+    "bce": {"loss": "bce", "negative_sampling_exponent": 0.0},
+    "gbce": {"loss": "gbce", "negative_sampling_exponent": 0.0},
+    "bpr-max": {"loss": "bpr-max", "temperature": None, "score_penalty": 0.1, "elu_alpha": 1.0},
     "top1-max": {"loss": "top1-max", "temperature": None},
     "adagrad": {"loss": "full", "optimizer": "adagrad", "momentum": 0.2, "learning_rate": 0.1},
 }
@@ -28,16 +28,27 @@ SETTINGS: dict[str, dict[str, object]] = {
 CELLS: dict[str, dict[str, object]] = {
     "lstm": {"cell": "lstm"},
     "rnn": {"cell": "rnn"},
-    "separate": {"embedding": "separate", "loss": "sampled"},
-    "one-hot": {"embedding": "one-hot", "temperature": None, "optimizer": "adagrad", "learning_rate": 0.1},
-    "lanes": {"lanes": 16, "loss": "sampled"},
-    "lanes, several steps, in time": {"lanes": 8, "bptt": 3, "session_order": "time", "schedule": "constant"},
+    "separate": {"input_embedding": "separate", "loss": "sampled"},
+    "one-hot": {"input_embedding": "one-hot", "temperature": None, "optimizer": "adagrad", "learning_rate": 0.1},
+    "lanes": {"parallel_sessions": 16, "loss": "sampled"},
+    "lanes, several steps, in time": {
+        "parallel_sessions": 8,
+        "bptt_steps": 3,
+        "session_order": "time",
+        "schedule": "constant",
+    },
 }
 
 
 @pytest.mark.parametrize("name", CELLS)
 def test_every_way_to_train_gru4rec_learns_the_rule(name: str, fit_model: Callable[..., Scorer]) -> None:
-    values = {"negatives": 12, "batch_tokens": 256, "spectral_start": False, "length": 12, "prior": 0.0}
+    values = {
+        "num_negatives": 12,
+        "batch_tokens": 256,
+        "spectral_init": False,
+        "max_length": 12,
+        "covisitation_weight": 0.0,
+    }
     scorer = fit_model("gru4rec", LOG, RING + 1, **{**values, **CELLS[name]})
     items, _ = top_k(scorer.scores(Sequences.from_lists(ROWS)), 1)
     assert items.tolist() == [[4], [10], [1]]
@@ -46,7 +57,13 @@ def test_every_way_to_train_gru4rec_learns_the_rule(name: str, fit_model: Callab
 @pytest.mark.parametrize("model", ["gru4rec", "sasrec"])
 @pytest.mark.parametrize("name", SETTINGS)
 def test_it_learns_the_rule(name: str, model: str, fit_model: Callable[..., Scorer]) -> None:
-    values = {"negatives": 12, "batch_tokens": 256, "spectral_start": False, "length": 12, "prior": 0.0}
+    values = {
+        "num_negatives": 12,
+        "batch_tokens": 256,
+        "spectral_init": False,
+        "max_length": 12,
+        "covisitation_weight": 0.0,
+    }
     scorer = fit_model(model, LOG, RING + 1, **{**values, **SETTINGS[name]})
     items, _ = top_k(scorer.scores(Sequences.from_lists(ROWS)), 1)
     assert items.tolist() == [[4], [10], [1]]

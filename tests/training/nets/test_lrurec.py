@@ -34,13 +34,15 @@ def test_the_gradient_is_the_true_one() -> None:
 
 
 def test_training_and_serving_see_the_same() -> None:
-    encoder = LRURecEncoder(LRURecConfig(dim=8, dropout=0.0, length=9), DropoutRng(), torch.Generator().manual_seed(3))
+    encoder = LRURecEncoder(
+        LRURecConfig(embedding_dim=8, dropout=0.0, max_length=9), DropoutRng(), torch.Generator().manual_seed(3)
+    )
     x_BTD = torch.randn(4, 9, 8, generator=torch.Generator().manual_seed(4))
     torch.testing.assert_close(encoder.train()(x_BTD), encoder.eval()(x_BTD), rtol=1e-5, atol=1e-6)
 
 
 def test_decays_begin_in_a_ring_and_never_grow_beyond_one() -> None:
-    block = LRUBlock(LRURecConfig(dim=64, expand=4), torch.nn.Identity())
+    block = LRUBlock(LRURecConfig(embedding_dim=64, expansion=4), torch.nn.Identity())
     block.start(torch.Generator().manual_seed(0))
     size = torch.hypot(*block.decay())
     assert NEAREST - 1e-6 < size.min() < 0.85 and 0.97 < size.max() < FARTHEST + 1e-6
@@ -50,5 +52,5 @@ def test_decays_begin_in_a_ring_and_never_grow_beyond_one() -> None:
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match="expand must be at least 1, got 0"):
-        LRURecConfig(expand=0)
+    with pytest.raises(ValueError, match="expansion must be at least 1, got 0"):
+        LRURecConfig(expansion=0)

@@ -24,10 +24,10 @@ from segue.training.rankers.ranker_trainer import build_ranker_net
 V = 31
 HOUR = 3_600_000_000
 CONFIGS: dict[str, Any] = {
-    "pooled": PooledRankerConfig(dim=8, length=6),
-    "din": DINConfig(dim=8, length=6, attention=5),
-    "dien": DIENConfig(dim=8, length=6),
-    "dual-gru": DualGRUConfig(dim=8, hidden=5, length=6, memory=4),
+    "pooled": PooledRankerConfig(embedding_dim=8, max_length=6),
+    "din": DINConfig(embedding_dim=8, max_length=6, attention_units=5),
+    "dien": DIENConfig(embedding_dim=8, max_length=6),
+    "dual-gru": DualGRUConfig(embedding_dim=8, state_dim=5, max_length=6, item_history_length=4),
 }
 
 
@@ -153,7 +153,9 @@ def test_kept_states_give_way_and_stay_right(log: Sequences) -> None:
 
 def test_a_candidate_that_is_taken_for_unknown_is_like_a_new_item(log: Sequences, cases: ClickExamples) -> None:
     """With ``unknown`` so near to 1 that every candidate is meant, training sees items without any past."""
-    config = DualGRUConfig(dim=8, hidden=5, length=6, memory=4, dropout=0.0, unknown=0.999)
+    config = DualGRUConfig(
+        embedding_dim=8, state_dim=5, max_length=6, item_history_length=4, dropout=0.0, unknown_item_share=0.999
+    )
     net = build_ranker_net(config, log, V, seed=0)
     with torch.no_grad():
         for parameter in net.parameters():
@@ -179,12 +181,16 @@ def test_what_cannot_be_ranked_is_said(log: Sequences) -> None:
 @pytest.mark.parametrize(
     ("config", "values", "sentence"),
     [
-        (PooledRankerConfig, {"dim": 0}, "dim and length must be at least 1, got 0 and 20."),
+        (PooledRankerConfig, {"embedding_dim": 0}, "embedding_dim and max_length must be at least 1, got 0 and 20."),
         (PooledRankerConfig, {"dropout": 1.0}, "dropout must be in [0, 1), got 1.0."),
-        (DINConfig, {"attention": 0}, "attention must be at least 1, got 0."),
-        (DIENConfig, {"auxiliary": -1.0}, "auxiliary must not be negative, got -1.0."),
-        (DualGRUConfig, {"memory": 0}, "hidden and memory must be at least 1, got 32 and 0."),
-        (DualGRUConfig, {"unknown": 1.0}, "unknown must be in [0, 1), got 1.0."),
+        (DINConfig, {"attention_units": 0}, "attention_units must be at least 1, got 0."),
+        (DIENConfig, {"auxiliary_loss_weight": -1.0}, "auxiliary_loss_weight must not be negative, got -1.0."),
+        (
+            DualGRUConfig,
+            {"item_history_length": 0},
+            "state_dim and item_history_length must be at least 1, got 32 and 0.",
+        ),
+        (DualGRUConfig, {"unknown_item_share": 1.0}, "unknown_item_share must be in [0, 1), got 1.0."),
     ],
 )
 def test_a_wrong_setting_is_named(config: type, values: dict[str, Any], sentence: str) -> None:

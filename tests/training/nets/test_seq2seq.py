@@ -18,12 +18,12 @@ from segue.training.tasks import Batch, NextItemsTask
 from segue.training.trainer import Trainer
 
 V = 41
-SHAPE = {"dim": 16, "length": 12, "horizon": 4, "layers": 2}
+SHAPE = {"embedding_dim": 16, "max_length": 12, "horizon": 4, "num_layers": 2}
 CONFIGS = [
     Seq2SeqConfig(**SHAPE),
-    Seq2SeqConfig(cells="transformer", **SHAPE, temperature=None, spectral_start=False),
-    Seq2SeqConfig(cells="gru-transformer", **SHAPE),
-    Seq2SeqConfig(cells="transformer-gru", **(SHAPE | {"dim": 64})),
+    Seq2SeqConfig(architecture="transformer", **SHAPE, temperature=None, spectral_init=False),
+    Seq2SeqConfig(architecture="gru-transformer", **SHAPE),
+    Seq2SeqConfig(architecture="transformer-gru", **(SHAPE | {"embedding_dim": 64})),
 ]
 
 

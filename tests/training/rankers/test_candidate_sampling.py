@@ -25,7 +25,7 @@ def log() -> Sequences:
 def drawn(log: Sequences, **settings: object) -> tuple[SampledExamples, ItemHistories]:
     past = ItemHistories.of(log, V)
     scorer = CoVisit.fit(log, V, CoVisitConfig())
-    config = CandidateSamplingConfig(popular=2, hard=2, retrieved=6)
+    config = CandidateSamplingConfig(num_popular=2, num_hard=2, num_retrieved=6)
     return SampledExamples(all_positions(log), past, scorer, config, **settings), past  # type: ignore[arg-type]
 
 
@@ -65,7 +65,7 @@ def test_popular_ones_come_as_often_as_they_had_been_taken(log: Sequences) -> No
         many, np.full(20_000, 3, np.int32), np.zeros(20_000, np.int64), np.repeat(moments, 20_000), {}
     )
     past = ItemHistories.of(log, V)
-    draw = SampledExamples(cases, past, None, CandidateSamplingConfig(popular=1, hard=0))
+    draw = SampledExamples(cases, past, None, CandidateSamplingConfig(num_popular=1, num_hard=0))
     found = np.bincount(draw.draw(np.random.default_rng(2)).candidates_BC[:, 1], minlength=V)[1:]
     counts = past.counts(np.arange(1, V), np.full(V - 1, 400)).astype(float)
     counts[2] = 0  # the target
@@ -74,7 +74,7 @@ def test_popular_ones_come_as_often_as_they_had_been_taken(log: Sequences) -> No
 
 def test_without_a_retrieving_model_all_are_popular_ones(log: Sequences) -> None:
     draw = SampledExamples(
-        all_positions(log), ItemHistories.of(log, V), None, CandidateSamplingConfig(popular=1, hard=1)
+        all_positions(log), ItemHistories.of(log, V), None, CandidateSamplingConfig(num_popular=1, num_hard=1)
     )
     assert draw.draw(np.random.default_rng(3)).candidates_BC.shape == (len(draw), 3)
 
@@ -98,11 +98,11 @@ def test_what_cannot_be_drawn_is_said() -> None:
         SampledExamples(all_positions(one), ItemHistories.of(one, V), None, CandidateSamplingConfig())
     assert str(error.value) == "Of 1 cases none asks for an item that was known before: nothing to learn."
     with pytest.raises(ValueError) as error:
-        CandidateSamplingConfig(popular=0, hard=0)
-    assert str(error.value) == "popular and hard must not be negative, and one of them above 0, got 0 and 0."
+        CandidateSamplingConfig(num_popular=0, num_hard=0)
+    assert str(error.value) == "num_popular and num_hard must not be negative, and one of them above 0, got 0 and 0."
     with pytest.raises(ValueError) as error:
-        CandidateSamplingConfig(retrieved=0)
-    assert str(error.value) == "retrieved and positives must be at least 1, got 0 and 200000."
+        CandidateSamplingConfig(num_retrieved=0)
+    assert str(error.value) == "num_retrieved and max_positives must be at least 1, got 0 and 200000."
     with pytest.raises(ValueError) as error:
-        CandidateSamplingConfig(newest=1.0)
+        CandidateSamplingConfig(newest_share=1.0)
     assert str(error.value) == "newest must be a share between 0 and 1, got 1.0."

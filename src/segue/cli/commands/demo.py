@@ -36,7 +36,7 @@ def demo(
         run,
         data_dir=folder.with_name(folder.name + "-data"),
         port=port,
-        config=ServingConfig(demo=True),
+        config=ServingConfig(show_demo=True),
         say=lambda line: err.print(
             line.replace("its description is", "open it in a browser; its description is"), markup=False
         ),

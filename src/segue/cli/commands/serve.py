@@ -74,11 +74,11 @@ def serve(
 
     folder = data or run.with_name(run.name + "-data")
     config = ServingConfig(
-        rate=rate,
-        origins=tuple(origin or ()),
+        requests_per_s=rate,
+        cors_origins=tuple(origin or ()),
         json_logs=json_logs,
         log_requests=log_requests,
-        measure=measure,
+        record_impressions=measure,
         approximate=approximate,
         workers=workers,
         engine=EngineConfig(durability=durability.value),

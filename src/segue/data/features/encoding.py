@@ -34,7 +34,7 @@ class FeatureConfig:
     """Columns of the log, or of a users table beside it, that say under which circumstances an event happened."""
     min_items: int = 2
     """A value or word that fewer training items (events, of a context) have counts as unknown."""
-    most_values: int = 4096
+    max_values: int = 4096
     """Values or words of a column that have a vector: the most frequent ones."""
     ridge: float = 0.3
     """Strength of the pull towards zero where features' vectors are a regression of items': at the start, of spectral
@@ -53,7 +53,7 @@ class FeatureConfig:
         return replace(self, features=()) if self.feature_use == "placing" else self
 
     def __post_init__(self) -> None:
-        for name in ("min_items", "most_values"):
+        for name in ("min_items", "max_values"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not self.ridge > 0:
@@ -258,7 +258,7 @@ def _learn(name: str, kind: str, cells: Sequence[tuple[Any, int]], config: Featu
         for hashed in {_hash(part) for part in cell_values(cell, kind)}:
             counts[hashed] += n
     often = sorted((-count, hashed) for hashed, count in counts.items() if count >= config.min_items)
-    kept = sorted(hashed for _, hashed in often[: config.most_values])
+    kept = sorted(hashed for _, hashed in often[: config.max_values])
     return FeatureColumn(name, kind, np.array(kept, dtype=np.int64), empty)
 
 

@@ -51,7 +51,8 @@ def time_split(
     sentence = (
         f"time split: trained before {cutoffs.format_time(second)} (validated from {cutoffs.format_time(first)}), "
         f"judged on every later event of users with a history; of events at the target's own time the "
-        f"earlier lines are {'not known' if hide else 'known'}; seen items {'excluded' if exclude_seen else 'not excluded'}"
+        f"earlier lines are {'not known' if hide else 'known'}; "
+        f"seen items {'excluded' if exclude_seen else 'not excluded'}"
     )
     return Split(
         protocol=sentence,

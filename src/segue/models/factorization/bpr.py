@@ -24,7 +24,7 @@ from segue.models.sparse_rows import item_counts, tie_breaker
 class BPRConfig:
     """The factorisation, and how a history weighs."""
 
-    dim: int = 64
+    embedding_dim: int = 64
     """Length of the vectors."""
     learning_rate: float = 0.05
     """Step of the stochastic gradient."""
@@ -38,7 +38,7 @@ class BPRConfig:
     """Draws the first vectors and the pairs."""
 
     def __post_init__(self) -> None:
-        for name in ("dim", "iterations"):
+        for name in ("embedding_dim", "iterations"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.learning_rate <= 0:
@@ -72,7 +72,7 @@ class BPR:
         taken = user_item_matrix(sequences, size)
         people, items = factorize(
             lambda cpu: cpu.bpr.BayesianPersonalizedRanking(
-                factors=config.dim,
+                factors=config.embedding_dim,
                 learning_rate=config.learning_rate,
                 regularization=config.regularization,
                 iterations=config.iterations,
@@ -80,7 +80,7 @@ class BPR:
                 random_state=config.seed,
             ),
             taken,
-            config.dim + 1,
+            config.embedding_dim + 1,
         )
         # The library keeps each item's bias in a last column, against which every person has a 1.
         people_UD, items_VD, bias_V = people[:, :-1], np.ascontiguousarray(items[:, :-1]), items[:, -1].copy()

@@ -25,7 +25,7 @@ class EASEConfig:
 
     regularization: float = 250.0
     """Added to each item's number of people (lambda of the paper's eq. 4)."""
-    neighbours: int = 200
+    num_neighbors: int = 200
     """Of each item's weights this many are kept, the largest by size, whatever their sign."""
     decay: float = 0.9
     """Each step back into the history multiplies its vote by this; 1: the paper's."""
@@ -33,8 +33,8 @@ class EASEConfig:
     def __post_init__(self) -> None:
         if self.regularization <= 0:
             raise ValueError(f"regularization must be above 0, got {self.regularization}.")
-        if self.neighbours < 1:
-            raise ValueError(f"neighbours must be at least 1, got {self.neighbours}.")
+        if self.num_neighbors < 1:
+            raise ValueError(f"num_neighbors must be at least 1, got {self.num_neighbors}.")
         if not 0 < self.decay <= 1:
             raise ValueError(f"decay must be in (0, 1], got {self.decay}.")
 
@@ -62,7 +62,7 @@ class EASE:
                 "(--trim min_item_events=N), or use ials."
             )
         own = taken[:, occur_S]
-        rows = _kept(_inverse(own.T @ own, config.regularization), occur_S, size, config.neighbours)
+        rows = _kept(_inverse(own.T @ own, config.regularization), occur_S, size, config.num_neighbors)
         return cls(rows, tie_breaker(item_counts(sequences, size), 1e-6), config.decay)
 
     @classmethod

@@ -20,7 +20,7 @@ from segue.models.sparse_rows import item_counts, tie_breaker
 class FPMCConfig:
     """The two factorisations and their training."""
 
-    dim: int = 64
+    embedding_dim: int = 64
     """Length of the vectors, of each of the two parts."""
     epochs: int = 20
     """Passes over the events."""
@@ -28,13 +28,13 @@ class FPMCConfig:
     """Step of Adagrad."""
     regularization: float = 0.01
     """Pulls the vectors that an event touches towards zero (lambda of the paper's eq. 15)."""
-    batch: int = 1024
+    batch_size: int = 1024
     """Events of one step."""
     seed: int = 0
     """Draws the first vectors, the events' order and what they are compared with."""
 
     def __post_init__(self) -> None:
-        for name in ("dim", "epochs", "batch"):
+        for name in ("embedding_dim", "epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.learning_rate <= 0:
@@ -66,7 +66,7 @@ class FPMC:
         rng = np.random.default_rng(config.seed)
         people_UD, from_VD, items_VE = _train(sequences, size, config, rng)
         known = sequences.drop_unknown()
-        means_UD = weighted_mean_embedding(known.take(known.lengths > 0), items_VE[:, : config.dim], 1.0)
+        means_UD = weighted_mean_embedding(known.take(known.lengths > 0), items_VE[:, : config.embedding_dim], 1.0)
         arrays = {
             "items": items_VE,
             "from": from_VD,
@@ -129,7 +129,7 @@ def _train(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(people [U, D], from [V, D], items [V, 2 D]: liked and to), float32; row PAD of ``from`` stays zero."""
     person_N, last_N, item_N = item_transitions(sequences)
-    dim = config.dim
+    dim = config.embedding_dim
     shapes = [(int(person_N.max(initial=-1)) + 1, dim), (size, dim), (size, 2 * dim)]
     tables = [AdagradTable(rng.normal(0.0, 0.1, shape).astype(np.float32), config.learning_rate) for shape in shapes]
     people, follows, items = tables
@@ -138,8 +138,8 @@ def _train(
     for _ in range(config.epochs):
         order_N = rng.permutation(len(item_N))
         drawn_N = rng.choice(occur, len(item_N)) if len(occur) else item_N
-        for start in range(0, len(order_N), config.batch):
-            at = order_N[start : start + config.batch]
+        for start in range(0, len(order_N), config.batch_size):
+            at = order_N[start : start + config.batch_size]
             query_BE = np.concatenate([people.rows[person_N[at]], follows.rows[last_N[at]]], axis=1)
             by_query_BE, by_taken_BE, by_drawn_BE = bpr_gradients(
                 query_BE, items.rows[item_N[at]], items.rows[drawn_N[at]], config.regularization

@@ -22,7 +22,7 @@ BLOCK = 64
 class IALSConfig:
     """The factorisation, and how a history weighs."""
 
-    dim: int = 64
+    embedding_dim: int = 64
     """Length of the vectors."""
     confidence: float = 10.0
     """What an event weighs, where the absence of one weighs 1 (alpha of the paper's eq. 1)."""
@@ -36,7 +36,7 @@ class IALSConfig:
     """Draws the first vectors."""
 
     def __post_init__(self) -> None:
-        for name in ("dim", "iterations"):
+        for name in ("embedding_dim", "iterations"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         for name in ("confidence", "regularization"):
@@ -68,7 +68,7 @@ class IALS:
         """Factorises people x items, 1 where the person took the item; repeats count once."""
         _, items_VD = factorize(
             lambda cpu: cpu.als.AlternatingLeastSquares(
-                factors=config.dim,
+                factors=config.embedding_dim,
                 regularization=config.regularization,
                 alpha=config.confidence,
                 iterations=config.iterations,
@@ -76,7 +76,7 @@ class IALS:
                 random_state=config.seed,
             ),
             user_item_matrix(sequences, size),
-            config.dim,
+            config.embedding_dim,
         )
         return cls({"items": items_VD, "popularity": tie_breaker(item_counts(sequences, size), 1e-6)}, config)
 

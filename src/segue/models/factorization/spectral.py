@@ -54,7 +54,7 @@ def spectral_embeddings(
 class SpectralConfig:
     """The vectors, and how a history is put together from them."""
 
-    dim: int = 128
+    embedding_dim: int = 128
     """Length of the vectors."""
     window: int = 10
     """Pairs at most this many steps apart count, as 1 / distance."""
@@ -66,7 +66,7 @@ class SpectralConfig:
     """Draws where the decomposition starts."""
 
     def __post_init__(self) -> None:
-        for name in ("dim", "window"):
+        for name in ("embedding_dim", "window"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not 0 <= self.power <= 1:
@@ -91,7 +91,9 @@ class Spectral:
     def fit(cls, sequences: Sequences, size: int, config: SpectralConfig) -> "Spectral":
         """The vectors are those that networks start from."""
         rng = np.random.default_rng(config.seed)
-        items_VD = spectral_embeddings(sequences, size, config.dim, rng, window=config.window, power=config.power)
+        items_VD = spectral_embeddings(
+            sequences, size, config.embedding_dim, rng, window=config.window, power=config.power
+        )
         return cls(items_VD, tie_breaker(item_counts(sequences, size), 1e-6), config.decay)
 
     @classmethod

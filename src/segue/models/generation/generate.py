@@ -46,7 +46,9 @@ def generate(
     draws = CounterBasedUniform.of(rng, known)
     items_BK = np.full((len(known), k), PAD, dtype=np.int32)
     scores_BK = np.full((len(known), k), -np.inf, dtype=np.float32)
-    lists = {"beam": chosen.width, "reciprocal-rank": chosen.lists, "relevance": chosen.lists}.get(chosen.kind, 1)
+    lists = {"beam": chosen.beam_width, "reciprocal-rank": chosen.num_samples, "relevance": chosen.num_samples}.get(
+        chosen.kind, 1
+    )
     block = max(1, BLOCK_BYTES // (4 * scorer.size * lists))
     for rows in _blocks(known, block):
         begun = initial_state(scorer, known.take(rows))
@@ -77,7 +79,7 @@ class _Decoding:
 
     def closed(self, shut_RV: np.ndarray, items_R: np.ndarray) -> np.ndarray:
         """``shut_RV`` and what was just written, in place."""
-        if not self.how.repeats:
+        if not self.how.allow_repeats:
             shut_RV[np.arange(len(items_R)), items_R] = True
         return shut_RV
 
@@ -137,7 +139,7 @@ def _beam(job: _Decoding) -> tuple[np.ndarray, np.ndarray]:
         logs_RV = _log_softmax(job.open(at, shut_RV))
         total_RV = logs_RK.sum(axis=1, keepdims=True) + logs_RV
         total_RV[:, PAD] = -np.inf
-        best_BC = _best_of(total_RV.reshape(batch, width * size), job.how.width)
+        best_BC = _best_of(total_RV.reshape(batch, width * size), job.how.beam_width)
         parents_R = (best_BC // size + np.arange(batch)[:, None] * width).ravel()
         new_R = (best_BC % size).ravel()
         logs_R = logs_RV[parents_R, new_R]
@@ -166,7 +168,7 @@ def _reciprocal_rank(job: _Decoding) -> tuple[np.ndarray, np.ndarray]:
     """Each drawn list gives the item at its rank r the weight 1 / r; what was never drawn comes after, in the order
     of the first step's probabilities."""
     total_BV = np.zeros(job.shut_BV.shape)
-    history_R = np.repeat(np.arange(len(total_BV)), job.how.lists)
+    history_R = np.repeat(np.arange(len(total_BV)), job.how.num_samples)
     for step, (scores_RV, items_R) in enumerate(_drawn(job)):
         if step == 0:
             total_BV += 1e-9 * np.exp(_log_softmax(scores_RV))
@@ -181,14 +183,14 @@ def _relevance(job: _Decoding) -> tuple[np.ndarray, np.ndarray]:
     total_BV = np.zeros(job.shut_BV.shape)
     for step, (scores_RV, _) in enumerate(_drawn(job)):
         chance_RV = np.exp(_log_softmax(scores_RV))
-        mean_BV = chance_RV if step == 0 else chance_RV.reshape(len(total_BV), job.how.lists, -1).mean(axis=1)
+        mean_BV = chance_RV if step == 0 else chance_RV.reshape(len(total_BV), job.how.num_samples, -1).mean(axis=1)
         total_BV += (step + 1.0) ** -job.how.discount * mean_BV
     return _ordered(total_BV, job)
 
 
 def _drawn(job: _Decoding) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(scores, drawn items int32 [R]) of every step; the first step's scores are one row a history, [B, V]."""
-    lists, every = job.how.lists, np.arange(len(job.shut_BV) * job.how.lists)
+    lists, every = job.how.num_samples, np.arange(len(job.shut_BV) * job.how.num_samples)
     parents_R = every // lists
     at, shut_RV = job.begun, job.shut_BV.copy()
     for step in range(job.k):

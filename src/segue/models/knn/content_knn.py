@@ -26,15 +26,15 @@ class ContentKNNConfig:
 
     columns: tuple[str, ...] = ()
     """Columns of the items table: texts, lists, categories, numbers; none: all of them."""
-    neighbours: int = 200
+    num_neighbors: int = 200
     """Each item keeps this many of the most alike."""
     decay: float = 0.5
     """Each step back into the history multiplies its vote by this; 1: all alike."""
-    most_values: int = 65_536
+    max_values: int = 65_536
     """Values or words of a column that are told apart: the most frequent ones."""
 
     def __post_init__(self) -> None:
-        for name in ("neighbours", "most_values"):
+        for name in ("num_neighbors", "max_values"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not 0 < self.decay <= 1:
@@ -62,11 +62,11 @@ class ContentKNN(ItemKNN):
         if facts is None or not facts.column_types:
             raise ValueError(f"{cls.name} compares items by what is known of them: give the log a table of items.")
         names = config.columns or tuple(facts.column_types)
-        learning = FeatureConfig(features=names, min_items=2, most_values=config.most_values)
+        learning = FeatureConfig(features=names, min_items=2, max_values=config.max_values)
         counts_V = np.ones(len(facts.rows), dtype=np.int64)
         counts_V[PAD] = 0
         encoding = FeatureEncoding.fit(facts, counts_V, names, learning)
-        rows = _nearest(_weighted(encoding, encoding.of_catalog(facts)), config.neighbours)
+        rows = _nearest(_weighted(encoding, encoding.of_catalog(facts)), config.num_neighbors)
         return cls(rows, tie_breaker(item_counts(sequences, len(facts.rows)), 1e-7), config.decay)
 
 

@@ -14,7 +14,7 @@ from segue.models.sparse_rows import SparseRows, ages, decayed_lifts, effective_
 class ItemKNNConfig:
     """How alike two items are, and how a history votes."""
 
-    neighbours: int = 200
+    num_neighbors: int = 200
     """Each item keeps this many of the most alike."""
     shrinkage: float = 10.0
     """Added to the cosine's denominator: pairs seen by few people are worth less."""
@@ -24,8 +24,8 @@ class ItemKNNConfig:
     """Each step back into the history multiplies its vote by this; 1: all alike."""
 
     def __post_init__(self) -> None:
-        if self.neighbours < 1:
-            raise ValueError(f"neighbours must be at least 1, got {self.neighbours}.")
+        if self.num_neighbors < 1:
+            raise ValueError(f"num_neighbors must be at least 1, got {self.num_neighbors}.")
         if self.shrinkage < 0:
             raise ValueError(f"shrinkage must not be negative, got {self.shrinkage}.")
         if not 0 < self.decay <= 1:
@@ -61,7 +61,7 @@ class ItemKNN:
         row, col, dot = alike.row[off], alike.col[off], alike.data[off]
         cosine = dot / (norm_V[row] * norm_V[col] + config.shrinkage)
         matrix = sparse.coo_array((cosine.astype(np.float32), (row, col)), shape=(size, size))
-        rows = SparseRows.from_scipy(matrix, keep=config.neighbours)
+        rows = SparseRows.from_scipy(matrix, keep=config.num_neighbors)
         return cls(rows, tie_breaker(item_counts(sequences, size), 1e-7), config.decay)
 
     @classmethod

@@ -211,9 +211,9 @@ class NeighborModel:
 
     def scores(self, histories: Sequences) -> np.ndarray:
         """float32 [B, V]: the best item of a history 1; below 0 is popularity, which orders what nobody votes for."""
-        known = histories.drop_unknown().tail(self.config.length)
+        known = histories.drop_unknown().tail(self.config.max_length)
         out_BV = np.empty((len(known), self.size), dtype=np.float32)
-        for asked in self.memory.blocks(known, self.config.sample):
+        for asked in self.memory.blocks(known, self.config.sample_size):
             rows = slice(asked.start, asked.start + len(asked))
             out_BV[rows] = self.votes(asked, known.take(rows))
         return out_BV

@@ -16,11 +16,11 @@ from segue.models.knn.neighbors import NeighborModel, NeighborQueries, SessionIn
 class UserKNNConfig:
     """Whom is asked, and what makes two people alike."""
 
-    neighbours: int = 200
+    num_neighbors: int = 200
     """The most alike people that vote."""
-    sample: int = 5000
+    sample_size: int = 5000
     """They are looked for among this many people who share an item, drawn at random, whenever they were there."""
-    length: int = 200
+    max_length: int = 200
     """The newest events of the person who is to be answered."""
     similarity: Literal["cosine", "jaccard"] = "cosine"
     """How the overlap of two people's items is measured."""
@@ -28,7 +28,7 @@ class UserKNNConfig:
     """Each step back into the history multiplies an item's weight by this; 1: plain sets."""
 
     def __post_init__(self) -> None:
-        for name in ("neighbours", "sample", "length"):
+        for name in ("num_neighbors", "sample_size", "max_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not 0 < self.decay <= 1:
@@ -53,7 +53,7 @@ class UserKNN(NeighborModel):
     def votes(self, asked: NeighborQueries, histories: Sequences) -> np.ndarray:
         memory, config = self.memory, self.config
         weight_Q = config.decay**asked.age_Q
-        found = memory.find(asked, weight_Q, config.sample)
+        found = memory.find(asked, weight_Q, config.sample_size)
         held_C = memory.length_S[found.held_C]
         if config.similarity == "cosine":
             norm_B = np.bincount(asked.row_Q, weights=weight_Q**2, minlength=len(asked))
@@ -61,6 +61,6 @@ class UserKNN(NeighborModel):
         else:
             mass_B = np.bincount(asked.row_Q, weights=weight_Q, minlength=len(asked))
             alike_C = found.shared_C / (mass_B[found.row_C] - found.shared_C + held_C)
-        chosen = nearest(found, alike_C, config.neighbours)
+        chosen = nearest(found, alike_C, config.num_neighbors)
         which, items, _ = memory.add_votes(found.take(chosen))
         return memory.scores(found.row_C[chosen][which], items, alike_C[chosen][which], len(asked))

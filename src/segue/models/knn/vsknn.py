@@ -18,13 +18,13 @@ Decay = Literal["none", "linear", "quadratic", "log", "harmonic"]
 class VSKNNConfig:
     """Whom is asked, and how votes weigh."""
 
-    neighbours: int = 500
+    num_neighbors: int = 500
     """The most alike sessions that vote."""
-    sample: int = 2500
+    sample_size: int = 2500
     """They are looked for among this many sessions that share an item, the most recent ones."""
-    length: int = 30
+    max_length: int = 30
     """The newest events of the session that is to go on."""
-    stored: int = 100
+    max_stored_events: int = 100
     """Of each known session or person this many newest events are remembered."""
     weighting: Decay = "quadratic"
     """How an item's weight in the similarity falls with its age in the session."""
@@ -34,7 +34,7 @@ class VSKNNConfig:
     """Votes are multiplied by 1 + this * log(sessions / sessions with the item); 0: rare items count no more."""
 
     def __post_init__(self) -> None:
-        for name in ("neighbours", "sample", "length", "stored"):
+        for name in ("num_neighbors", "sample_size", "max_length", "max_stored_events"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.idf < 0:
@@ -56,13 +56,13 @@ class VSKNN(NeighborModel):
     @classmethod
     def fit(cls, sequences: Sequences, size: int, config: VSKNNConfig) -> "VSKNN":
         """Remembers the sessions in order of their last event (of their row where there are no times)."""
-        return cls(SessionIndex.fit(sequences, size, stored=config.stored), config)
+        return cls(SessionIndex.fit(sequences, size, stored=config.max_stored_events), config)
 
     def votes(self, asked: NeighborQueries, histories: Sequences) -> np.ndarray:
         memory, config = self.memory, self.config
         weight_Q = WEIGHTS[config.weighting](asked.age_Q, asked.length_B[asked.row_Q])
-        found = memory.find(asked, weight_Q, config.sample)
-        found = found.take(nearest(found, found.shared_C, config.neighbours))
+        found = memory.find(asked, weight_Q, config.sample_size)
+        found = found.take(nearest(found, found.shared_C, config.num_neighbors))
         vote_C = found.shared_C * WEIGHTS[config.scoring](found.age_C, asked.length_B[found.row_C])
         which, items, _ = memory.add_votes(found)
         return memory.scores(found.row_C[which], items, vote_C[which] * self._rare_V[items], len(asked))

@@ -19,13 +19,13 @@ DAY_US = 86_400_000_000
 class VSTANConfig:
     """Whom is asked, and the decays; 'none' turns a decay off."""
 
-    neighbours: int = 500
+    num_neighbors: int = 500
     """The most alike sessions that vote."""
-    sample: int = 2500
+    sample_size: int = 2500
     """They are looked for among this many sessions that share an item, the most recent ones."""
-    length: int = 30
+    max_length: int = 30
     """The newest events of the session that is to go on."""
-    stored: int = 100
+    max_stored_events: int = 100
     """Of each known session or person this many newest events are remembered."""
     lambda_spw: float | None = 2.0
     """So many events back an item of the session weighs 1 / e in the similarity."""
@@ -37,18 +37,18 @@ class VSTANConfig:
     """A neighbour whose newest shared item lies so many events back in the session counts 1 / e."""
     lambda_idf: float = 1.0
     """Votes are multiplied by 1 + this * log(sessions / sessions with the item); 0: rare items count no more."""
-    before: float = 0.5
+    before_weight: float = 0.5
     """What items before the shared one count, compared with those behind it; 1 in the papers."""
 
     def __post_init__(self) -> None:
-        for name in ("neighbours", "sample", "length", "stored"):
+        for name in ("num_neighbors", "sample_size", "max_length", "max_stored_events"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         for name in ("lambda_spw", "lambda_snh", "lambda_inh", "lambda_ipw"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} must be above 0, got {value}; 'none' turns it off.")
-        for name in ("lambda_idf", "before"):
+        for name in ("lambda_idf", "before_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
 
@@ -72,7 +72,7 @@ class VSTAN(NeighborModel):
     @classmethod
     def fit(cls, sequences: Sequences, size: int, config: VSTANConfig) -> "VSTAN":
         """Remembers the sessions in order of their last event (of their row where there are no times)."""
-        return cls(SessionIndex.fit(sequences, size, stored=config.stored), config)
+        return cls(SessionIndex.fit(sequences, size, stored=config.max_stored_events), config)
 
     def _now(self, known: Sequences) -> np.ndarray | None:
         """Each session's own time, int64 [B]; None where nothing depends on it."""
@@ -89,16 +89,16 @@ class VSTAN(NeighborModel):
 
     def votes(self, asked: NeighborQueries, histories: Sequences) -> np.ndarray:
         config, memory, now_B = self.config, self.memory, self._now(histories)
-        found = memory.find(asked, _fall(asked.age_Q, config.lambda_spw), config.sample)
+        found = memory.find(asked, _fall(asked.age_Q, config.lambda_spw), config.sample_size)
         alike_C = found.shared_C / np.sqrt(memory.length_S[found.held_C])
         if now_B is not None and memory.times_S is not None:
             old_C = np.maximum(now_B[found.row_C] - memory.times_S[found.held_C], 0)
             alike_C = alike_C * _fall(old_C / DAY_US, config.lambda_snh)
-        chosen = nearest(found, alike_C, config.neighbours)
+        chosen = nearest(found, alike_C, config.num_neighbors)
         found, alike_C = found.take(chosen), alike_C[chosen]
         which, items, distance = memory.add_votes(found)
         votes = (alike_C * _fall(found.age_C, config.lambda_ipw))[which] * _fall(np.abs(distance), config.lambda_inh)
-        votes[distance < 0] *= config.before
+        votes[distance < 0] *= config.before_weight
         return memory.scores(found.row_C[which], items, votes * self._rare_V[items], len(asked))
 
 

@@ -38,12 +38,12 @@ class NumpyGRU:
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: GRU4RecConfig) -> "NumpyGRU":
         """From the names that ``arrays`` gives."""
-        layers: list[dict[str, np.ndarray]] = [{} for _ in range(config.layers)]
+        layers: list[dict[str, np.ndarray]] = [{} for _ in range(config.num_layers)]
         for key, value in arrays.items():
             if key.startswith("gru."):
                 _, layer, name = key.split(".")
                 layers[int(layer)][name] = value
-        return cls(layers, config.length, config.cell, config.inputs)
+        return cls(layers, config.max_length, config.cell, config.inputs)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything to save, by name."""

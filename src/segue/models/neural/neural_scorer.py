@@ -162,7 +162,7 @@ def restore_neural(name: str, arrays: Mapping[str, np.ndarray], config: Any) -> 
         encoder = NumpySeq2Seq.restore(arrays, config)
     else:
         weights = {key.removeprefix("net."): value for key, value in arrays.items() if key.startswith("net.")}
-        encoder = OnnxEncoder(arrays["encoder.onnx"].tobytes(), config.length, weights)
+        encoder = OnnxEncoder(arrays["encoder.onnx"].tobytes(), config.max_length, weights)
     sides = SideInformation.restore(arrays, config)
     scorer = NeuralScorer(name, encoder, arrays["table"], arrays["start"], temperature=config.temperature, sides=sides)
     return WithCovisitationPrior.restore(scorer, arrays) if "prior.weight" in arrays else scorer

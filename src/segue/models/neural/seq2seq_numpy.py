@@ -27,13 +27,13 @@ class NumpySeq2Seq:
     def __init__(self, weights: Mapping[str, np.ndarray], config: Seq2SeqConfig) -> None:
         self.weights = dict(weights)
         self.config = config
-        self.length = config.length
+        self.length = config.max_length
         own = {name.removeprefix("writer."): v for name, v in weights.items() if name.startswith("writer.")}
         self.writer: NumpyGRUDecoder | NumpyTransformerDecoder
         if config.writer == "gru":
-            self.writer = NumpyGRUDecoder(own, config.layers)
+            self.writer = NumpyGRUDecoder(own, config.num_layers)
         else:
-            self.writer = NumpyTransformerDecoder(own, config.layers, config.heads)
+            self.writer = NumpyTransformerDecoder(own, config.num_layers, config.num_heads)
         self._read_with = {n.removeprefix("reader."): v for n, v in weights.items() if n.startswith("reader.")}
 
     @classmethod
@@ -74,9 +74,9 @@ class NumpySeq2Seq:
     def _states(self, x_BTD: np.ndarray) -> np.ndarray:
         """float32 [B, T, D]: the reader's state after each event; what stands behind a row's end is of no use."""
         if self.config.reader == "transformer":
-            return causal_states(self._read_with, self.config.layers, self.config.heads, x_BTD)
+            return causal_states(self._read_with, self.config.num_layers, self.config.num_heads, x_BTD)
         names = ("input", "state", "input_bias", "state_bias")
-        layers = [{n: self._read_with[f"layers.{i}.{n}"] for n in names} for i in range(self.config.layers)]
+        layers = [{n: self._read_with[f"layers.{i}.{n}"] for n in names} for i in range(self.config.num_layers)]
         gru = NumpyGRU(layers, self.length)
         states_BTD = np.empty_like(x_BTD)
         state_LBD = gru.initial_state(len(x_BTD))

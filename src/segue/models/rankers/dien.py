@@ -17,21 +17,21 @@ from segue.models.rankers.ranker_input import RankerInput
 class DIENConfig:
     """The shape of the network."""
 
-    dim: int = 32
+    embedding_dim: int = 32
     """Width of item vectors and of the states."""
-    length: int = 20
+    max_length: int = 20
     """The newest events of a history that are read."""
-    auxiliary: float = 1.0
+    auxiliary_loss_weight: float = 1.0
     """Weight of the auxiliary loss, which asks each state for the next event (eq. 7)."""
     dropout: float = 0.2
     """On what enters the last layers."""
-    spectral_start: bool = True
+    spectral_init: bool = True
     """Item vectors start as the SVD of the log's windowed co-occurrence, not at random."""
 
     def __post_init__(self) -> None:
-        check_shape(self.dim, self.length, self.dropout)
-        if self.auxiliary < 0:
-            raise ValueError(f"auxiliary must not be negative, got {self.auxiliary}.")
+        check_shape(self.embedding_dim, self.max_length, self.dropout)
+        if self.auxiliary_loss_weight < 0:
+            raise ValueError(f"auxiliary_loss_weight must not be negative, got {self.auxiliary_loss_weight}.")
 
 
 class NumpyDIEN:
@@ -42,7 +42,7 @@ class NumpyDIEN:
 
     def __init__(self, weights: Weights, config: DIENConfig) -> None:
         self.weights = weights
-        self.length = config.length
+        self.length = config.max_length
 
     def log_odds(self, seen: RankerInput) -> np.ndarray:
         """[B, C]."""

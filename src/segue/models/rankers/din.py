@@ -16,21 +16,21 @@ from segue.models.rankers.ranker_input import RankerInput
 class DINConfig:
     """The shape of the network."""
 
-    dim: int = 32
+    embedding_dim: int = 32
     """Width of item vectors."""
-    length: int = 20
+    max_length: int = 20
     """The newest events of a history that are read."""
-    attention: int = 36
+    attention_units: int = 36
     """Units of the network that weighs an event."""
     dropout: float = 0.2
     """On what enters the last layers."""
-    spectral_start: bool = True
+    spectral_init: bool = True
     """Item vectors start as the SVD of the log's windowed co-occurrence, not at random."""
 
     def __post_init__(self) -> None:
-        check_shape(self.dim, self.length, self.dropout)
-        if self.attention < 1:
-            raise ValueError(f"attention must be at least 1, got {self.attention}.")
+        check_shape(self.embedding_dim, self.max_length, self.dropout)
+        if self.attention_units < 1:
+            raise ValueError(f"attention_units must be at least 1, got {self.attention_units}.")
 
 
 class NumpyDIN:
@@ -44,7 +44,7 @@ class NumpyDIN:
 
     def __init__(self, weights: Weights, config: DINConfig) -> None:
         self.weights = weights
-        self.length = config.length
+        self.length = config.max_length
 
     def log_odds(self, seen: RankerInput) -> np.ndarray:
         """[B, C]."""

@@ -23,27 +23,30 @@ from segue.models.rankers.ranker_input import RankerInput
 class DualGRUConfig:
     """The shape of the network."""
 
-    dim: int = 32
+    embedding_dim: int = 32
     """Width of item vectors."""
-    hidden: int = 32
+    state_dim: int = 32
     """Width of each recurrence's state; there are two of them on either side."""
-    length: int = 20
+    max_length: int = 20
     """The newest events of a history that are read."""
-    memory: int = 8
+    item_history_length: int = 8
     """The newest interactions of an item that are read."""
     dropout: float = 0.2
     """On states, and on what enters the last layers."""
-    unknown: float = 0.05
+    unknown_item_share: float = 0.05
     """Share of candidates that a training step takes for items nobody has come to yet."""
-    spectral_start: bool = True
+    spectral_init: bool = True
     """Item vectors start as the SVD of the log's windowed co-occurrence, not at random."""
 
     def __post_init__(self) -> None:
-        check_shape(self.dim, self.length, self.dropout)
-        if self.hidden < 1 or self.memory < 1:
-            raise ValueError(f"hidden and memory must be at least 1, got {self.hidden} and {self.memory}.")
-        if not 0 <= self.unknown < 1:
-            raise ValueError(f"unknown must be in [0, 1), got {self.unknown}.")
+        check_shape(self.embedding_dim, self.max_length, self.dropout)
+        if self.state_dim < 1 or self.item_history_length < 1:
+            raise ValueError(
+                "state_dim and item_history_length must be at least 1, "
+                f"got {self.state_dim} and {self.item_history_length}."
+            )
+        if not 0 <= self.unknown_item_share < 1:
+            raise ValueError(f"unknown_item_share must be in [0, 1), got {self.unknown_item_share}.")
 
 
 class NumpyDualGRU:
@@ -56,8 +59,8 @@ class NumpyDualGRU:
 
     def __init__(self, weights: Weights, config: DualGRUConfig) -> None:
         self.weights = weights
-        self.length = config.length
-        self.width = config.memory
+        self.length = config.max_length
+        self.width = config.item_history_length
 
     def log_odds(self, seen: RankerInput) -> np.ndarray:
         """[B, C]."""

@@ -15,23 +15,23 @@ from segue.models.rankers.ranker_input import RankerInput
 class PooledRankerConfig:
     """The shape of the network."""
 
-    dim: int = 32
+    embedding_dim: int = 32
     """Width of item vectors."""
-    length: int = 20
+    max_length: int = 20
     """The newest events of a history that are read."""
     dropout: float = 0.2
     """On what enters the last layers."""
-    spectral_start: bool = True
+    spectral_init: bool = True
     """Item vectors start as the SVD of the log's windowed co-occurrence, not at random."""
 
     def __post_init__(self) -> None:
-        check_shape(self.dim, self.length, self.dropout)
+        check_shape(self.embedding_dim, self.max_length, self.dropout)
 
 
 def check_shape(dim: int, length: int, dropout: float) -> None:
     """ValueError for a width or length below 1, or a dropout outside [0, 1)."""
     if dim < 1 or length < 1:
-        raise ValueError(f"dim and length must be at least 1, got {dim} and {length}.")
+        raise ValueError(f"embedding_dim and max_length must be at least 1, got {dim} and {length}.")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be in [0, 1), got {dropout}.")
 
@@ -43,7 +43,7 @@ class NumpyPooled:
 
     def __init__(self, weights: Weights, config: PooledRankerConfig) -> None:
         self.weights = weights
-        self.length = config.length
+        self.length = config.max_length
 
     def log_odds(self, seen: RankerInput) -> np.ndarray:
         """[B, C]."""

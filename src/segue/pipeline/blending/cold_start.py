@@ -101,7 +101,7 @@ def fit_cold_start_scorer(
 
 def _given(signals_NCF: np.ndarray, sources: Sequence[CandidateSource], which_K: np.ndarray) -> np.ndarray:
     """bool [N, C]: whether one of those sources has the candidate in its list."""
-    behind_K = np.array([sources[k].config.take + 0.5 for k in which_K.tolist()])
+    behind_K = np.array([sources[k].config.num_candidates + 0.5 for k in which_K.tolist()])
     given_NC: np.ndarray = (signals_NCF[:, :, 2 * which_K + 1] > -np.log(behind_K)).any(axis=2)
     return given_NC
 

@@ -120,9 +120,9 @@ def fit_boosted_trees(
         "metric": "ndcg",
         "eval_at": [10],
         "learning_rate": config.learning_rate,
-        "max_depth": config.depth,
-        "num_leaves": 2**config.depth - 1,
-        "min_data_in_leaf": config.min_leaf,
+        "max_depth": config.max_depth,
+        "num_leaves": 2**config.max_depth - 1,
+        "min_data_in_leaf": config.min_leaf_size,
         "lambdarank_truncation_level": 20,
         "feature_pre_filter": False,
         "num_threads": 1,
@@ -134,7 +134,7 @@ def fit_boosted_trees(
     first = _data(lightgbm, learned)
     second = _data(lightgbm, held_out, first)
     stop = lightgbm.early_stopping(15, verbose=False)
-    model = lightgbm.train(options, first, config.trees, valid_sets=[second], callbacks=[stop])
+    model = lightgbm.train(options, first, config.max_trees, valid_sets=[second], callbacks=[stop])
     return BoostedTrees.from_lightgbm(model, model.best_iteration)
 
 

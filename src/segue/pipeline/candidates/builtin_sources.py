@@ -68,16 +68,16 @@ class RepeatSource:
 class NewItemsConfig:
     """What counts as new."""
 
-    days: float = 30.0
+    max_age_days: float = 30.0
     """Items whose first event lies at most so many days before the log's end, and items without any event."""
-    most_events: int = 50
+    max_item_events: int = 50
     """An item with more events is no longer new: other sources know it."""
 
     def __post_init__(self) -> None:
-        if self.days <= 0:
-            raise ValueError(f"days must be above 0, got {self.days}.")
-        if self.most_events < 0:
-            raise ValueError(f"most_events must not be negative, got {self.most_events}.")
+        if self.max_age_days <= 0:
+            raise ValueError(f"max_age_days must be above 0, got {self.max_age_days}.")
+        if self.max_item_events < 0:
+            raise ValueError(f"max_item_events must not be negative, got {self.max_item_events}.")
 
 
 class NewItemsSource:
@@ -102,9 +102,9 @@ class NewItemsSource:
             np.minimum.at(first_V, sequences.items[where_N], sequences.times[where_N])
             end = sequences.times[where_N].max(initial=0)
             age_days_V = np.where(counts_V > 0, (end - first_V) / DAY_US, 0.0)
-        new_V = (age_days_V <= config.days) & (counts_V <= config.most_events)
+        new_V = (age_days_V <= config.max_age_days) & (counts_V <= config.max_item_events)
         new_V[PAD] = False
-        worth_V = 2.0 ** (-np.where(new_V, age_days_V, 0.0) / config.days) * (1 + np.log1p(counts_V))
+        worth_V = 2.0 ** (-np.where(new_V, age_days_V, 0.0) / config.max_age_days) * (1 + np.log1p(counts_V))
         return cls(np.where(new_V, worth_V, -np.inf).astype(np.float32))
 
     @classmethod

@@ -71,14 +71,14 @@ def generate_candidates(
     answers = [source.score_histories(histories) for source in sources]
     lists = []
     for s, (source, answer) in enumerate(zip(sources, answers, strict=True)):
-        items_BK = answer.best(min(source.config.take, size), exclude, allowed_V)
+        items_BK = answer.best(min(source.config.num_candidates, size), exclude, allowed_V)
         row, column = np.nonzero((items_BK != PAD) & served_BS[:, s, None])
         lists.append((row * size + items_BK[row, column], column + 1, np.full(len(row), s)))
     keys_N, place_N, source_N = (np.concatenate(part) for part in zip(*lists, strict=True))
     merged = _merge(keys_N, place_N, source_N, (len(histories), size, len(sources)), also)
     items_BC, place_BCS = _spread(*merged, (len(histories), size), most)
     raw_BCS = np.stack([answer.of(items_BC) for answer in answers], axis=2)
-    names, takes = tuple(source.name for source in sources), [source.config.take for source in sources]
+    names, takes = tuple(source.name for source in sources), [source.config.num_candidates for source in sources]
     return CandidateSet(items_BC, place_BCS, raw_BCS, served_BS, names, np.array(takes, dtype=np.int32))
 
 

@@ -48,7 +48,7 @@ class CandidateSource:
         self._blocks: ExactSearch | None = None
         if index is None and isinstance(scorer, NeuralScorer) and scorer.size >= EXACT_SEARCH_MIN_ITEMS:
             keys_VD = np.ascontiguousarray(scorer.queries(Sequences.from_lists([]))[1])
-            self._blocks = ExactSearch(keys_VD, screening=build_scan(keys_VD, None, wanted=config.take))
+            self._blocks = ExactSearch(keys_VD, screening=build_scan(keys_VD, None, wanted=config.num_candidates))
         self._lifting: CoVisit | ItemKNN | None = None
         if isinstance(scorer, CoVisit | ItemKNN) and scorer.size >= EXACT_SEARCH_MIN_ITEMS:
             self._lifting, self._order = scorer, rank_order(scorer.popularity_V)
@@ -84,7 +84,7 @@ class CandidateSource:
         rows = histories
         if self.config.session_gap_s is not None:
             rows = last_session(rows, self.config.session_gap_s)
-        return rows if self.config.newest is None else rows.tail(self.config.newest)
+        return rows if self.config.max_history is None else rows.tail(self.config.max_history)
 
     def score_histories(self, histories: Sequences) -> SourceScores:
         """Asks the scorer; one that says the same to everybody was asked once and for all."""

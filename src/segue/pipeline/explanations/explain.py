@@ -177,7 +177,7 @@ def _own_places(
         if source.serves(history)[0]:
             scores_V = source.score_histories(history).whole()[0]
             if np.isfinite(scores_V[item]):
-                out[source.name] = (1 + int((scores_V[free_V] > scores_V[item]).sum()), source.config.take)
+                out[source.name] = (1 + int((scores_V[free_V] > scores_V[item]).sum()), source.config.num_candidates)
     return out
 
 

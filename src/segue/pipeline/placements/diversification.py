@@ -29,9 +29,9 @@ class DiversificationConfig:
     categories spread as in the person's history."""
     strength: float = 0.3
     """0: by score alone; 1: by variety alone."""
-    depth: int = 100
+    num_candidates: int = 100
     """So many of the best candidates are chosen from."""
-    kept: int = 0
+    num_fixed: int = 0
     """So many of the best keep their places; the items behind them are chosen to be unlike them too."""
     column: str | None = None
     """The column whose values make items alike, or are the categories; 'none': the items' vectors."""
@@ -42,10 +42,10 @@ class DiversificationConfig:
             raise ValueError(f"method must be {', '.join(methods[:-1])} or {methods[-1]}, got '{self.method}'.")
         if not 0 <= self.strength <= 1:
             raise ValueError(f"strength must be between 0 and 1, got {self.strength}.")
-        if self.depth < 1:
-            raise ValueError(f"depth must be at least 1, got {self.depth}.")
-        if self.kept < 0:
-            raise ValueError(f"kept must not be negative, got {self.kept}.")
+        if self.num_candidates < 1:
+            raise ValueError(f"num_candidates must be at least 1, got {self.num_candidates}.")
+        if self.num_fixed < 0:
+            raise ValueError(f"num_fixed must not be negative, got {self.num_fixed}.")
         if self.method == "calibrated" and self.column is None:
             raise ValueError("Calibrated lists need a column of categories: set column.")
 
@@ -71,13 +71,13 @@ class Diversifier:
         """
         if self.config.method == "none" or self.config.strength == 0 or len(ranked) < 2:
             return ranked
-        first = min(self.config.depth, len(ranked))
+        first = min(self.config.num_candidates, len(ranked))
         order = self._order(ranked.items_C[:first], min_max_scaled(ranked.scores_C[:first]), k, history)
         rest = np.setdiff1d(np.arange(len(ranked)), order, assume_unique=True)
         return ranked.take(np.concatenate([order, rest]))
 
     def _order(self, items_C: np.ndarray, relevance_C: np.ndarray, k: int, history: np.ndarray) -> np.ndarray:
-        strength, kept = self.config.strength, self.config.kept
+        strength, kept = self.config.strength, self.config.num_fixed
         if self._likeness is None:
             both_CG, _ = membership(self._values, np.concatenate([items_C, np.asarray(history, dtype=items_C.dtype)]))
             total_G = both_CG[len(items_C) :].sum(axis=0)

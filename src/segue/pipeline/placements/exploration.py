@@ -22,9 +22,9 @@ class ExploreConfig:
     method: Literal["none", "epsilon", "thompson", "plackett-luce"] = "none"
     """'epsilon': now and then any of the pool; 'thompson': by how likely an item has the highest click rate;
     'plackett-luce': by place in the ranking."""
-    first_place: int = 4
+    first_position: int = 4
     """The list's tail begins here, from 1; places before it are never drawn."""
-    pool: int = 50
+    num_candidates: int = 50
     """So many of the best items that are left take part in each draw."""
     epsilon: float = 0.1
     """The share of draws that are left wholly to chance ('epsilon' and 'thompson'): without it Thompson's odds of some
@@ -37,7 +37,7 @@ class ExploreConfig:
     def __post_init__(self) -> None:
         if self.method not in METHODS and self.method != "none":
             raise ValueError(f"method must be none, {', '.join(METHODS)}, got '{self.method}'.")
-        for name in ("first_place", "pool"):
+        for name in ("first_position", "num_candidates"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not 0 <= self.epsilon <= 1:
@@ -67,8 +67,8 @@ class Explorer:
     def probabilities(self, open: SlotCandidates) -> np.ndarray:
         """With what probability each of the open items comes to the place, float64 [n], 0 outside the pool."""
         out = np.zeros(len(open.items))
-        count = min(len(out), self.config.pool)
-        if self.config.method == "none" or open.place + 1 < self.config.first_place or count == 1:
+        count = min(len(out), self.config.num_candidates)
+        if self.config.method == "none" or open.place + 1 < self.config.first_position or count == 1:
             out[0] = 1.0
             return out
         pool = SlotCandidates(open.place, open.items[:count], open.scores[:count], open.order[:count])

@@ -44,21 +44,22 @@ _ROW = "INSERT OR IGNORE INTO shown VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 class AttributionConfig:
     """What counts, and for how long it is kept."""
 
-    click: tuple[str, ...] = ("view", "click")
+    click_events: tuple[str, ...] = ("view", "click_events")
     """Events that mean: somebody looked at the item."""
-    purchase: tuple[str, ...] = ("purchase", "order", "buy", "transaction")
+    purchase_events: tuple[str, ...] = ("purchase_events", "order", "buy", "transaction")
     """Events that mean: somebody took it. Without a list's id they count for the person's last click on the item."""
     window_s: float = 86_400.0
     """How long after the click a purchase still counts."""
-    lists: int = 1_000_000
+    max_lists: int = 1_000_000
     """Lists that are kept; about 500 bytes each."""
-    waiting: int = 100_000
+    queue_size: int = 100_000
     """Lists and events that may wait to be written; what comes beyond is counted and left out."""
 
     def __post_init__(self) -> None:
-        if self.lists < 1 or self.waiting < 1 or not self.window_s > 0:
+        if self.max_lists < 1 or self.queue_size < 1 or not self.window_s > 0:
             raise ValueError(
-                f"lists, waiting and window_s must be above 0, got {self.lists}, {self.waiting}, {self.window_s:g}."
+                "max_lists, queue_size and window_s must be above 0, "
+                f"got {self.max_lists}, {self.queue_size}, {self.window_s:g}."
             )
 
 
@@ -100,13 +101,16 @@ class AttributionRecorder:
 
     def record_events(self, stored: Sequence[StoredEventRow]) -> None:
         """Notes events that were just committed, where they may belong to a list."""
-        wanted = (*self._config.click, *self._config.purchase)
+        wanted = (*self._config.click_events, *self._config.purchase_events)
         for one in stored:
-            if f'"{RECOMMENDATION}"' in one.event.context or one.event.event in wanted[len(self._config.click) :]:
+            if (
+                f'"{RECOMMENDATION}"' in one.event.context
+                or one.event.event in wanted[len(self._config.click_events) :]
+            ):
                 self._put(("event", one.event))
 
     def _put(self, note: tuple[Any, ...]) -> None:
-        if len(self._queue) < self._config.waiting:
+        if len(self._queue) < self._config.queue_size:
             self._queue.append(note)
         else:
             self.lost += 1
@@ -163,11 +167,11 @@ class AttributionRecorder:
     def _write_event(self, event: Any) -> None:
         """An event that names a list counts for it, where the list has its item; a purchase that names none counts for
         the list of the person's last click on that item."""
-        kind = "purchase" if event.event in self._config.purchase else "click"
+        kind = "purchase" if event.event in self._config.purchase_events else "click"
         named = json.loads(event.context).get(RECOMMENDATION)
         if named is None:
             named = self._last_click(event)
-        elif kind == "click" and event.event not in self._config.click:
+        elif kind == "click" and event.event not in self._config.click_events:
             return
         row = self._database.execute("SELECT items, person FROM shown WHERE list = ?", (named,)).fetchone()
         if row is None:
@@ -194,11 +198,11 @@ class AttributionRecorder:
     def _prune(self, added: int) -> None:
         """Now and then the oldest lists go, with what came of them."""
         self._since_pruned += added
-        if self._since_pruned < self._config.lists // 10:
+        if self._since_pruned < self._config.max_lists // 10:
             return
         self._since_pruned = 0
         newest = self._database.execute("SELECT max(id) FROM shown").get or 0
-        oldest = newest - self._config.lists
+        oldest = newest - self._config.max_lists
         self._database.execute("DELETE FROM outcomes WHERE list IN (SELECT list FROM shown WHERE id <= ?)", (oldest,))
         self._database.execute("DELETE FROM shown WHERE id <= ?", (oldest,))
 

@@ -79,7 +79,7 @@ class MicroBatcher(Generic[Q, A]):
     def wait_ms(self) -> float:
         """How long a question that comes now will wait for those before it. The oldest one's age says so too late: when
         four times too much comes, whoever is let in until the first one has waited long waits four times as long."""
-        return len(self._queue) / self.config.most * self._batch_ms
+        return len(self._queue) / self.config.max_batch_size * self._batch_ms
 
     @property
     def _quick(self) -> bool:
@@ -88,7 +88,10 @@ class MicroBatcher(Generic[Q, A]):
     @property
     def busy(self) -> bool:
         """Whether whoever comes now is refused."""
-        return len(self._queue) >= self.config.waiting or max(self.age_ms(), self.wait_ms()) > self.config.age_ms
+        return (
+            len(self._queue) >= self.config.queue_size
+            or max(self.age_ms(), self.wait_ms()) > self.config.max_queue_delay_ms
+        )
 
     async def submit(self, question: Q) -> A:
         """The answer. Problem (503) where too much waits already; TooSlow where it takes too long; and whatever
@@ -109,7 +112,7 @@ class MicroBatcher(Generic[Q, A]):
         self._unanswered.append(waiting)
         if self._sweep_due is None or self._sweep_due.is_closed():
             self._sweep_due = loop
-            loop.call_later(self.config.slow_ms / 1e3, self._sweep)
+            loop.call_later(self.config.timeout_ms / 1e3, self._sweep)
         return await future
 
     def close(self) -> None:
@@ -133,7 +136,7 @@ class MicroBatcher(Generic[Q, A]):
     def _sweep(self) -> None:
         """Gives up whoever has waited too long, and comes again when the next one will have."""
         self._sweep_due = None
-        loop, now, slow_s = asyncio.get_running_loop(), time.monotonic(), self.config.slow_ms / 1e3
+        loop, now, slow_s = asyncio.get_running_loop(), time.monotonic(), self.config.timeout_ms / 1e3
         while self._unanswered:
             oldest = self._unanswered[0]
             if not (oldest.future.done() or oldest.loop.is_closed()):
@@ -157,7 +160,7 @@ class MicroBatcher(Generic[Q, A]):
         loop = asyncio.get_running_loop()
         try:
             with self._ready:
-                batch = [self._queue.popleft() for _ in range(min(self.config.most, len(self._queue)))]
+                batch = [self._queue.popleft() for _ in range(min(self.config.max_batch_size, len(self._queue)))]
             if alive := [one for one in batch if not one.future.done()]:
                 self._answer(alive, loop)
         finally:
@@ -196,7 +199,7 @@ class MicroBatcher(Generic[Q, A]):
             with self._ready:
                 while (not self._queue or self._quick) and not self._closing:
                     self._ready.wait()
-                batch = [self._queue.popleft() for _ in range(min(self.config.most, len(self._queue)))]
+                batch = [self._queue.popleft() for _ in range(min(self.config.max_batch_size, len(self._queue)))]
             if not batch:
                 return batch
             if alive := [one for one in batch if not one.future.done()]:

@@ -109,7 +109,7 @@ class SessionCache:
                     recent = self._recent.get(key) if key[1] is not None else None  # type: ignore[arg-type]
                     if recent is not None:
                         told = self._told(one) if told is None else told
-                        recent.add(one.event.time_us, one.seq, item, told, self._config.length)
+                        recent.add(one.event.time_us, one.seq, item, told, self._config.max_length)
 
     def history(self, key: HistoryKey) -> list[int]:
         """The newest events of a key, oldest first; empty for somebody unknown."""
@@ -125,7 +125,7 @@ class SessionCache:
             if recent.times:
                 self._recent[key] = recent
                 self._recent.move_to_end(key)
-                while len(self._recent) > self._config.keys:
+                while len(self._recent) > self._config.max_histories:
                     self._recent.popitem(last=False)
             items, times = recent.items.tolist(), recent.times.tolist()
             told = None if recent.told is None else recent.told.copy()
@@ -155,10 +155,10 @@ class SessionCache:
 
     def _load(self, key: HistoryKey) -> _Recent:
         recent = _Recent(told=self._circumstances is not None)
-        stored = self._store.newest(*key, self._config.length)
+        stored = self._store.newest(*key, self._config.max_length)
         items = self._catalog.to_indices(one.event.item_id for one in stored).tolist()
         for one, item in zip(stored, items, strict=True):
-            recent.add(one.event.time_us, one.seq, item, self._told(one), self._config.length)
+            recent.add(one.event.time_us, one.seq, item, self._told(one), self._config.max_length)
         return recent
 
     def _told(self, one: StoredEventRow) -> ContextValues:

@@ -183,11 +183,11 @@ def main(descriptor: int) -> None:
         return LoadedModel(Engine(model, live, None, hello.config.engine), live)
 
     lineup, turn = initial_deployment(models, member, lambda line: None)
-    fleet = WorkerRouter(lineup, audience, keeper, measure=hello.config.measure)
-    watch = Reloader(models, fleet, member, turn, every_s=hello.config.watch_s)
-    rate = hello.config.rate
+    fleet = WorkerRouter(lineup, audience, keeper, measure=hello.config.record_impressions)
+    watch = Reloader(models, fleet, member, turn, every_s=hello.config.reload_interval_s)
+    rate = hello.config.requests_per_s
     limit = RateLimit(None if rate is None else rate / hello.config.workers)
-    door = AppState(fleet, Keys.read(os.environ, hello.host), None, limit, hello.config.origins)
+    door = AppState(fleet, Keys.read(os.environ, hello.host), None, limit, hello.config.cors_origins)
     app, address = ForwardToPrimary(build_app(door), keeper), (hello.host, hello.port)
     stopping: list[Callable[[], None]] = []
     welcome = threading.Event()

@@ -82,7 +82,7 @@ class SessionParallelBatches:
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from number ``skip`` on."""
-        plan, wide = self._schedule(epoch), self.config.bptt
+        plan, wide = self._schedule(epoch), self.config.bptt_steps
         running_R, taken = np.empty(0, dtype=np.int64), 0
         for number in range(skip, self._count(epoch)):
             first, stop = number * wide, (number + 1) * wide
@@ -116,13 +116,13 @@ class SessionParallelBatches:
 
     def _arranged(self, rows_K: np.ndarray) -> Schedule:
         lengths_K = self.sequences.lengths[rows_K] - 1
-        lane_K, begin_K = session_parallel_order(lengths_K, self.config.lanes)
+        lane_K, begin_K = session_parallel_order(lengths_K, self.config.parallel_sessions)
         return Schedule(rows_K, lane_K, begin_K, begin_K + lengths_K)
 
     def _count(self, epoch: int) -> int:
         epoch = 0 if self.config.session_order == "time" else epoch
         if epoch not in self._counts:
-            self._counts[epoch] = -(-int(self._schedule(epoch).end_K.max()) // self.config.bptt)
+            self._counts[epoch] = -(-int(self._schedule(epoch).end_K.max()) // self.config.bptt_steps)
         return self._counts[epoch]
 
     @cached_property
@@ -134,7 +134,7 @@ def make_batches(
     sequences: Sequences, task: Task, encoder: SequenceEncoder, config: TrainingConfig, seed: int
 ) -> BucketedBatches | SessionParallelBatches:
     """Packed windows, or lanes where they are asked for. ValueError for an encoder that has no state to carry on."""
-    if not config.lanes:
+    if not config.parallel_sessions:
         return BucketedBatches(sequences, task, config.batch_tokens, seed)
     if encoder.state_shape is None:
         raise ValueError("lanes is for gru4rec, whose state goes on from event to event: leave it out for this model.")

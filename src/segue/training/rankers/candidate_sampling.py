@@ -24,26 +24,29 @@ BLOCK = 512
 class CandidateSamplingConfig:
     """Which events of a log are asked for, and what each is compared with."""
 
-    positives: int = 200_000
+    max_positives: int = 200_000
     """Events that are asked for, at most; drawn once."""
-    newest: float = 0.2
+    newest_share: float = 0.2
     """The newest share of each person's events is asked for; item vectors and retrieval learn from the others."""
-    popular: int = 1
+    num_popular: int = 1
     """Items of events drawn from all those before the moment, so that an item comes as often as it had been taken."""
-    hard: int = 1
+    num_hard: int = 1
     """Items drawn from what a retrieving model would have shown."""
-    retrieved: int = 50
+    num_retrieved: int = 50
     """How much it would have shown."""
 
     def __post_init__(self) -> None:
-        if self.popular < 0 or self.hard < 0 or self.popular + self.hard < 1:
+        if self.num_popular < 0 or self.num_hard < 0 or self.num_popular + self.num_hard < 1:
             raise ValueError(
-                f"popular and hard must not be negative, and one of them above 0, got {self.popular} and {self.hard}."
+                "num_popular and num_hard must not be negative, and one of them above 0, "
+                f"got {self.num_popular} and {self.num_hard}."
             )
-        if self.retrieved < 1 or self.positives < 1:
-            raise ValueError(f"retrieved and positives must be at least 1, got {self.retrieved} and {self.positives}.")
-        if not 0 < self.newest < 1:
-            raise ValueError(f"newest must be a share between 0 and 1, got {self.newest}.")
+        if self.num_retrieved < 1 or self.max_positives < 1:
+            raise ValueError(
+                f"num_retrieved and max_positives must be at least 1, got {self.num_retrieved} and {self.max_positives}."
+            )
+        if not 0 < self.newest_share < 1:
+            raise ValueError(f"newest_share must be a share between 0 and 1, got {self.newest_share}.")
 
 
 class ExampleSource(Protocol):
@@ -103,7 +106,7 @@ class SampledExamples:
         assert self.cases.times is not None
         self._before_B = np.searchsorted(interactions.times_N[order], self.cases.times)
         self._retrieved_BR = np.zeros((len(self.cases), 0), dtype=np.int32)
-        if scorer is not None and config.hard:
+        if scorer is not None and config.num_hard:
             self._retrieved_BR = self._retrieve(scorer)
 
     def __len__(self) -> int:
@@ -112,8 +115,8 @@ class SampledExamples:
     def draw(self, rng: np.random.Generator) -> ClickExamples:
         """The target first, then the popular ones, then the hard ones; PAD where nothing could be drawn. The popular
         ones take the place of hard ones where there is no retrieving model."""
-        hard = self.config.hard if self._retrieved_BR.shape[1] else 0
-        popular_BC = self._popular(rng, self.config.popular + self.config.hard - hard)
+        hard = self.config.num_hard if self._retrieved_BR.shape[1] else 0
+        popular_BC = self._popular(rng, self.config.num_popular + self.config.num_hard - hard)
         candidates_BC = np.concatenate([self.cases.targets[:, None], popular_BC, self._hard(rng, hard)], axis=1)
         labels_BC = np.zeros(candidates_BC.shape, dtype=bool)
         labels_BC[:, 0] = True
@@ -146,7 +149,7 @@ class SampledExamples:
         for start in range(0, len(self), BLOCK):
             histories = self.cases.histories.take(slice(start, start + BLOCK))
             seen = histories if self.exclude_seen else None
-            parts.append(top_k(scorer.scores(histories), self.config.retrieved, exclude=seen)[0])
+            parts.append(top_k(scorer.scores(histories), self.config.num_retrieved, exclude=seen)[0])
         found_BR = np.concatenate(parts)
         assert self.cases.times is not None
         moments_P = np.repeat(self.cases.times, found_BR.shape[1])

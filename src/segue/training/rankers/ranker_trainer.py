@@ -44,10 +44,10 @@ def build_ranker_net(config: Any, log: Sequences, size: int, seed: int) -> Ranke
     """An untrained net for a catalogue of size V; equal arguments give equal weights."""
     generator = torch.Generator().manual_seed(seed)
     rng = np.random.default_rng((seed, 2))
-    if config.spectral_start:
-        table = spectral_embeddings(log, size, config.dim, rng)
+    if config.spectral_init:
+        table = spectral_embeddings(log, size, config.embedding_dim, rng)
     else:
-        table = rng.normal(0.0, config.dim**-0.5, (size, config.dim)).astype(np.float32)
+        table = rng.normal(0.0, config.embedding_dim**-0.5, (size, config.embedding_dim)).astype(np.float32)
     table[0] = 0.0
     return NETS[type(config)](config, DropoutRng(), torch.from_numpy(table), generator)
 
@@ -85,7 +85,7 @@ class RankerTrainer:
         self.optimizer = torch.optim.AdamW(
             [
                 {"params": others, "share": 1.0, "weight_decay": config.weight_decay},
-                {"params": table, "share": config.table_rate, "weight_decay": 0.0},
+                {"params": table, "share": config.embedding_rate, "weight_decay": 0.0},
             ],
             lr=config.learning_rate,
             betas=(0.9, 0.99),
@@ -137,7 +137,7 @@ class RankerTrainer:
 
     def _batches(self, cases: ClickExamples, rng: np.random.Generator) -> Iterator[np.ndarray]:
         lengths = np.minimum(cases.histories.lengths, self.reads[0])
-        size = self.config.batch
+        size = self.config.batch_size
         order = rng.permutation(len(cases))
         rows = []
         for start in range(0, len(order), POOL * size):
@@ -155,7 +155,7 @@ class RankerTrainer:
         loss = each_BC / asked_BC.sum()
         self.optimizer.zero_grad(set_to_none=True)
         (loss if extra is None else loss + extra).backward()
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip)
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
         return float(loss.detach())
 

@@ -10,27 +10,27 @@ from segue.models.neural.configs.shared import GATES, CellName, TimeConfig
 class RecurrentConfig(TimeConfig):
     """What steps from event to event, and how an item enters it."""
 
-    layers: int = 1
+    num_layers: int = 1
     """Recurrent layers on top of each other."""
     cell: CellName = "gru"
     """What a layer is made of; rnn has no gates."""
-    embedding: Literal["shared", "separate", "one-hot"] = "shared"
+    input_embedding: Literal["shared", "separate", "one-hot"] = "shared"
     """An item enters by the vector that scores are products with; by one of its own; or by a row of the input matrix,
     'gates' times as wide as the state, without a vector in between."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.layers < 1:
-            raise ValueError(f"layers must be at least 1, got {self.layers}.")
+        if self.num_layers < 1:
+            raise ValueError(f"num_layers must be at least 1, got {self.num_layers}.")
 
 
 @dataclass(frozen=True)
 class GRU4RecConfig(RecurrentConfig):
     """The shape of the network."""
 
-    dim: int = 64
+    embedding_dim: int = 64
     """Width of item vectors and of the recurrent state."""
-    length: int = 50
+    max_length: int = 50
     """The newest events of a history that are read when it is scored from scratch, and the longest training window."""
     dropout_input: float = 0.0
     """On the embedded input."""
@@ -38,14 +38,14 @@ class GRU4RecConfig(RecurrentConfig):
     """On each layer's states."""
     temperature: float | None = 0.07
     """Cosine softmax divided by this; 'none': a dot product and a bias for each item, as published."""
-    spectral_start: bool = True
+    spectral_init: bool = True
     """Item vectors start as the SVD of the log's windowed co-occurrence, not at random."""
-    prior: float | None = None
+    covisitation_weight: float | None = None
     """Weight of the co-visit rule added to the scores; 'none': chosen on validation (0 where there is none)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("dim", "length"):
+        for name in ("embedding_dim", "max_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         for name in ("dropout_input", "dropout_hidden"):
@@ -57,4 +57,4 @@ class GRU4RecConfig(RecurrentConfig):
     @property
     def inputs(self) -> int:
         """Leading columns of an item's row by which it enters, and nothing else; 0: by the vector it is scored with."""
-        return {"shared": 0, "separate": 1, "one-hot": GATES[self.cell]}[self.embedding] * self.dim
+        return {"shared": 0, "separate": 1, "one-hot": GATES[self.cell]}[self.input_embedding] * self.embedding_dim

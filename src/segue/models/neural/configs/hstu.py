@@ -9,13 +9,13 @@ from segue.models.neural.configs.shared import TimeConfig
 class HSTUConfig(TimeConfig):
     """The shape of the network."""
 
-    dim: int = 64
+    embedding_dim: int = 64
     """Width of item vectors and hidden states."""
-    layers: int = 2
+    num_layers: int = 2
     """HSTU layers."""
-    heads: int = 2
-    """Attention heads; must divide dim."""
-    length: int = 50
+    num_heads: int = 2
+    """Attention heads; must divide embedding_dim."""
+    max_length: int = 50
     """The newest events that are read; older ones are not seen."""
     target_time: bool = False
     """Whether it is told when the next event is asked for: the moment of a request, and in an evaluation the target's
@@ -24,19 +24,22 @@ class HSTUConfig(TimeConfig):
     """On the embedded input and on what each layer adds."""
     temperature: float | None = 0.07
     """Cosine softmax divided by this; 'none': a dot product and a bias for each item."""
-    spectral_start: bool = True
+    spectral_init: bool = True
     """Item vectors start as the SVD of the log's windowed co-occurrence, not at random."""
-    prior: float | None = None
+    covisitation_weight: float | None = None
     """Weight of the co-visit rule added to the scores; 'none': chosen on validation (0 where there is none)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.dim < 1 or self.layers < 1 or self.length < 1:
+        if self.embedding_dim < 1 or self.num_layers < 1 or self.max_length < 1:
             raise ValueError(
-                f"dim, layers and length must be at least 1, got {self.dim}, {self.layers}, {self.length}."
+                "embedding_dim, num_layers and max_length must be at least 1, "
+                f"got {self.embedding_dim}, {self.num_layers}, {self.max_length}."
             )
-        if self.heads < 1 or self.dim % self.heads:
-            raise ValueError(f"heads must divide dim, got {self.heads} heads for dim {self.dim}.")
+        if self.num_heads < 1 or self.embedding_dim % self.num_heads:
+            raise ValueError(
+                f"num_heads must divide embedding_dim, got {self.num_heads} heads for embedding_dim {self.embedding_dim}."
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}.")
         if self.temperature is not None and self.temperature <= 0:

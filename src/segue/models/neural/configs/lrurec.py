@@ -9,26 +9,26 @@ from segue.models.neural.configs.shared import TimeConfig
 class LRURecConfig(TimeConfig):
     """The shape of the network."""
 
-    dim: int = 64
+    embedding_dim: int = 64
     """Width of item vectors and hidden states."""
-    layers: int = 2
+    num_layers: int = 2
     """Blocks of recurrence and feed-forward."""
-    expand: int = 1
+    expansion: int = 1
     """Complex numbers of a recurrence's state for each unit of width."""
-    length: int = 50
+    max_length: int = 50
     """The newest events that are read; older ones are not seen."""
     dropout: float = 0.2
     """On the embedded input and on what each part of a block adds."""
     temperature: float | None = 0.07
     """Cosine softmax divided by this; 'none': a dot product and a bias for each item."""
-    spectral_start: bool = True
+    spectral_init: bool = True
     """Item vectors start as the SVD of the log's windowed co-occurrence, not at random."""
-    prior: float | None = None
+    covisitation_weight: float | None = None
     """Weight of the co-visit rule added to the scores; 'none': chosen on validation (0 where there is none)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("dim", "layers", "expand", "length"):
+        for name in ("embedding_dim", "num_layers", "expansion", "max_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not 0 <= self.dropout < 1:

@@ -8,13 +8,13 @@ from typing import Literal
 class Seq2SeqConfig:
     """The shape of the network."""
 
-    cells: Literal["gru", "transformer", "gru-transformer", "transformer-gru"] = "gru"
+    architecture: Literal["gru", "transformer", "gru-transformer", "transformer-gru"] = "gru"
     """What reads the history, and behind the dash what writes; one word: both. A GRU writes with Luong's attention."""
-    dim: int = 64
+    embedding_dim: int = 64
     """Width of item vectors and of all states; a transformer has a head for every 32 of it."""
-    layers: int = 1
+    num_layers: int = 1
     """Layers that read, and as many that write."""
-    length: int = 50
+    max_length: int = 50
     """The newest events that are read; older ones are not seen."""
     horizon: int = 10
     """The steps that it learns to write from one place; more can be asked."""
@@ -24,13 +24,13 @@ class Seq2SeqConfig:
     """The share of what the writer is given that is its own, at the end of training; it rises from 0."""
     temperature: float | None = 0.07
     """Cosine softmax divided by this; nothing: a dot product and a bias for each item."""
-    spectral_start: bool = True
+    spectral_init: bool = True
     """Item vectors start as the SVD of the log's windowed co-occurrence, not at random."""
-    prior: float | None = None
+    covisitation_weight: float | None = None
     """Weight of the co-visit rule added to the scores; nothing: chosen on validation (0 where there is none)."""
 
     def __post_init__(self) -> None:
-        for name in ("dim", "layers", "length", "horizon"):
+        for name in ("embedding_dim", "num_layers", "max_length", "horizon"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not 0 <= self.dropout < 1:
@@ -43,14 +43,14 @@ class Seq2SeqConfig:
     @property
     def reader(self) -> str:
         """gru or transformer."""
-        return self.cells.partition("-")[0]
+        return self.architecture.partition("-")[0]
 
     @property
     def writer(self) -> str:
         """gru or transformer."""
-        return self.cells.rpartition("-")[2]
+        return self.architecture.rpartition("-")[2]
 
     @property
-    def heads(self) -> int:
+    def num_heads(self) -> int:
         """Attention heads: one for every 32 of the width, as near as divides it."""
-        return next(h for h in range(max(1, self.dim // 32), 0, -1) if self.dim % h == 0)
+        return next(h for h in range(max(1, self.embedding_dim // 32), 0, -1) if self.embedding_dim % h == 0)

@@ -20,20 +20,20 @@ class BERT4RecEncoder(SequenceEncoder):
 
     def __init__(self, config: BERT4RecConfig, noise: DropoutRng, generator: torch.Generator) -> None:
         super().__init__()
-        self.share, self.last_share = config.mask, config.mask_last
+        self.share, self.last_share = config.mask_probability, config.last_mask_probability
         self.dropout = Dropout(config.dropout, noise)
-        self.mask = nn.Parameter(torch.empty(1, config.dim))
-        self.position = nn.Parameter(torch.empty(config.length + 1, config.dim))
+        self.mask = nn.Parameter(torch.empty(1, config.embedding_dim))
+        self.position = nn.Parameter(torch.empty(config.max_length + 1, config.embedding_dim))
         self.blocks = nn.ModuleList(
             TransformerBlock(
-                Attention(config.dim, config.heads, causal=False, rotary=True),
-                config.dim,
-                4 * config.dim,
+                Attention(config.embedding_dim, config.num_heads, causal=False, rotary=True),
+                config.embedding_dim,
+                4 * config.embedding_dim,
                 self.dropout,
             )
-            for _ in range(config.layers)
+            for _ in range(config.num_layers)
         )
-        self.norm = nn.LayerNorm(config.dim)
+        self.norm = nn.LayerNorm(config.embedding_dim)
         normal_(self, generator)
 
     def task(self, length: int) -> MaskedItemTask:

@@ -58,9 +58,10 @@ class NextItNetEncoder(SequenceEncoder):
         super().__init__()
         self.dropout = Dropout(config.dropout, noise)
         self.blocks = nn.ModuleList(
-            DilatedBlock(config.dim, config.kernel, dilation, self.dropout) for dilation in config.dilations
+            DilatedBlock(config.embedding_dim, config.kernel_size, dilation, self.dropout)
+            for dilation in config.dilations
         )
-        self.norm = nn.LayerNorm(config.dim)
+        self.norm = nn.LayerNorm(config.embedding_dim)
         normal_(self, generator)
 
     def forward(self, x_BTD: Tensor, last_B: Tensor | None = None) -> Tensor:
@@ -82,12 +83,16 @@ class CaserEncoder(SequenceEncoder):
         self.window = config.window
         self.dropout = Dropout(config.dropout, noise)
         self.horizontal = nn.ModuleList(
-            nn.Linear(height * config.dim, config.horizontal) for height in range(1, config.window + 1)
+            nn.Linear(height * config.embedding_dim, config.num_horizontal_filters)
+            for height in range(1, config.window + 1)
         )
-        self.vertical = nn.Linear(config.window, config.vertical, bias=False)
-        self.mix = nn.Linear(config.window * config.horizontal + config.vertical * config.dim, config.dim)
-        self.merge = nn.Linear(config.dim, config.dim)
-        self.norm = nn.LayerNorm(config.dim)
+        self.vertical = nn.Linear(config.window, config.num_vertical_filters, bias=False)
+        self.mix = nn.Linear(
+            config.window * config.num_horizontal_filters + config.num_vertical_filters * config.embedding_dim,
+            config.embedding_dim,
+        )
+        self.merge = nn.Linear(config.embedding_dim, config.embedding_dim)
+        self.norm = nn.LayerNorm(config.embedding_dim)
         normal_(self, generator, std=0.05)
 
     def forward(self, x_BTD: Tensor, last_B: Tensor | None = None) -> Tensor:

@@ -76,8 +76,8 @@ class GRUDecoder(nn.Module):
 
     def __init__(self, config: Seq2SeqConfig, dropout: Dropout, generator: torch.Generator) -> None:
         super().__init__()
-        dim = config.dim
-        self.layers = nn.ModuleList(GRULayer(2 * dim if i == 0 else dim, dim) for i in range(config.layers))
+        dim = config.embedding_dim
+        self.layers = nn.ModuleList(GRULayer(2 * dim if i == 0 else dim, dim) for i in range(config.num_layers))
         self.match = nn.Linear(dim, dim, bias=False)
         self.merge = nn.Linear(2 * dim, dim)
         self.dropout = dropout
@@ -168,9 +168,11 @@ class TransformerDecoder(nn.Module):
 
     def __init__(self, config: Seq2SeqConfig, dropout: Dropout, generator: torch.Generator) -> None:
         super().__init__()
-        self.position = nn.Parameter(torch.empty(config.horizon, config.dim))
-        self.blocks = nn.ModuleList(DecoderBlock(config.dim, config.heads, dropout) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(config.dim)
+        self.position = nn.Parameter(torch.empty(config.horizon, config.embedding_dim))
+        self.blocks = nn.ModuleList(
+            DecoderBlock(config.embedding_dim, config.num_heads, dropout) for _ in range(config.num_layers)
+        )
+        self.norm = nn.LayerNorm(config.embedding_dim)
         self.dropout = dropout
         normal_(self, generator)
 

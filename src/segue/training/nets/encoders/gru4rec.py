@@ -21,12 +21,12 @@ class GRU4RecEncoder(SequenceEncoder):
         super().__init__()
         self.cell = config.cell
         self.inputs = config.inputs
-        self.dim = config.dim
+        self.dim = config.embedding_dim
         self.dropout_input = Dropout(config.dropout_input, noise)
         self.dropout_hidden = Dropout(config.dropout_hidden, noise)
         self.layers = nn.ModuleList(
-            RecurrentLayer(config.cell, config.dim, looked_up=i == 0 and config.embedding == "one-hot")
-            for i in range(config.layers)
+            RecurrentLayer(config.cell, config.embedding_dim, looked_up=i == 0 and config.input_embedding == "one-hot")
+            for i in range(config.num_layers)
         )
         xavier_uniform_(self, generator)
         if config.cell == "lstm":

@@ -21,13 +21,13 @@ class HSTULayer(nn.Module):
 
     def __init__(self, config: HSTUConfig, dropout: Dropout) -> None:
         super().__init__()
-        self.heads = config.heads
-        self.norm = nn.LayerNorm(config.dim)
-        self.project = nn.Linear(config.dim, 4 * config.dim)
-        self.near = nn.Parameter(torch.empty(config.length))
+        self.heads = config.num_heads
+        self.norm = nn.LayerNorm(config.embedding_dim)
+        self.project = nn.Linear(config.embedding_dim, 4 * config.embedding_dim)
+        self.near = nn.Parameter(torch.empty(config.max_length))
         self.gap = nn.Parameter(torch.empty(NUM_GAP_BUCKETS))
-        self.norm_mixed = nn.LayerNorm(config.dim)
-        self.merge = nn.Linear(config.dim, config.dim)
+        self.norm_mixed = nn.LayerNorm(config.embedding_dim)
+        self.merge = nn.Linear(config.embedding_dim, config.embedding_dim)
         self.dropout = dropout
 
     def forward(self, x_BTD: Tensor, bucket_BTT: Tensor | None) -> Tensor:
@@ -54,11 +54,11 @@ class HSTUEncoder(SequenceEncoder):
         super().__init__()
         self.target_time = config.target_time
         self.dropout = Dropout(config.dropout, noise)
-        self.layers = nn.ModuleList(HSTULayer(config, self.dropout) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(config.dim)
+        self.layers = nn.ModuleList(HSTULayer(config, self.dropout) for _ in range(config.num_layers))
+        self.norm = nn.LayerNorm(config.embedding_dim)
         normal_(self, generator)
         if config.target_time:
-            self.wait = nn.Parameter(torch.zeros(NUM_GAP_BUCKETS, config.dim))
+            self.wait = nn.Parameter(torch.zeros(NUM_GAP_BUCKETS, config.embedding_dim))
 
     def forward(self, x_BTD: Tensor, last_B: Tensor | None = None, times_BS: Tensor | None = None) -> Tensor:
         bucket_BTT = None if times_BS is None else self._buckets(times_BS)

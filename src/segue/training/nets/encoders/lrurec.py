@@ -67,15 +67,15 @@ class LRUBlock(nn.Module):
 
     def __init__(self, config: LRURecConfig, dropout: Dropout) -> None:
         super().__init__()
-        self.length = config.length
-        self.states = config.expand * config.dim
-        self.norm_in = nn.LayerNorm(config.dim)
-        self.enter = nn.Linear(config.dim, 2 * self.states)
-        self.leave = nn.Linear(2 * self.states, config.dim)
+        self.length = config.max_length
+        self.states = config.expansion * config.embedding_dim
+        self.norm_in = nn.LayerNorm(config.embedding_dim)
+        self.enter = nn.Linear(config.embedding_dim, 2 * self.states)
+        self.leave = nn.Linear(2 * self.states, config.embedding_dim)
         self.fade, self.turn, self.loud = (nn.Parameter(torch.empty(self.states)) for _ in range(3))
-        self.norm_mid = nn.LayerNorm(config.dim)
-        self.up = nn.Linear(config.dim, 4 * config.dim)
-        self.down = nn.Linear(4 * config.dim, config.dim)
+        self.norm_mid = nn.LayerNorm(config.embedding_dim)
+        self.up = nn.Linear(config.embedding_dim, 4 * config.embedding_dim)
+        self.down = nn.Linear(4 * config.embedding_dim, config.embedding_dim)
         self.dropout = dropout
 
     def start(self, generator: torch.Generator) -> None:
@@ -114,8 +114,8 @@ class LRURecEncoder(SequenceEncoder):
     def __init__(self, config: LRURecConfig, noise: DropoutRng, generator: torch.Generator) -> None:
         super().__init__()
         self.dropout = Dropout(config.dropout, noise)
-        self.blocks = nn.ModuleList(LRUBlock(config, self.dropout) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(config.dim)
+        self.blocks = nn.ModuleList(LRUBlock(config, self.dropout) for _ in range(config.num_layers))
+        self.norm = nn.LayerNorm(config.embedding_dim)
         normal_(self, generator)
         for block in self.blocks:
             assert isinstance(block, LRUBlock)

@@ -17,19 +17,19 @@ class SASRecEncoder(SequenceEncoder):
     def __init__(self, config: SASRecConfig, noise: DropoutRng, generator: torch.Generator) -> None:
         super().__init__()
         self.dropout = Dropout(config.dropout, noise)
-        self.positions = config.positions
-        if config.positions in ("learned", "reversed"):
-            self.position = nn.Parameter(torch.empty(config.length, config.dim))
+        self.positions = config.position_encoding
+        if config.position_encoding in ("learned", "reversed"):
+            self.position = nn.Parameter(torch.empty(config.max_length, config.embedding_dim))
         self.blocks = nn.ModuleList(
-            BLOCKS[config.block](
-                Attention(config.dim, config.heads, rotary=config.positions == "rotary"),
-                config.dim,
-                4 * config.dim,
+            BLOCKS[config.block_type](
+                Attention(config.embedding_dim, config.num_heads, rotary=config.position_encoding == "rotary"),
+                config.embedding_dim,
+                4 * config.embedding_dim,
                 self.dropout,
             )
-            for _ in range(config.layers)
+            for _ in range(config.num_layers)
         )
-        self.norm = nn.LayerNorm(config.dim)
+        self.norm = nn.LayerNorm(config.embedding_dim)
         normal_(self, generator)
 
     def forward(self, x_BTD: Tensor, last_B: Tensor | None = None) -> Tensor:

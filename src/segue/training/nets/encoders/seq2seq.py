@@ -28,13 +28,15 @@ class Seq2SeqEncoder(SequenceEncoder):
 
     def __init__(self, config: Seq2SeqConfig, noise: DropoutRng, generator: torch.Generator) -> None:
         super().__init__()
-        dim, layers, length, dropout = config.dim, config.layers, config.length, config.dropout
+        dim, layers, length, dropout = config.embedding_dim, config.num_layers, config.max_length, config.dropout
         self.reader: SequenceEncoder
         if config.reader == "gru":
-            gru = GRU4RecConfig(dim=dim, layers=layers, length=length, dropout_hidden=dropout)
+            gru = GRU4RecConfig(embedding_dim=dim, num_layers=layers, max_length=length, dropout_hidden=dropout)
             self.reader = GRU4RecEncoder(gru, noise, generator)
         else:
-            sasrec = SASRecConfig(dim=dim, layers=layers, length=length, heads=config.heads, dropout=dropout)
+            sasrec = SASRecConfig(
+                embedding_dim=dim, num_layers=layers, max_length=length, num_heads=config.num_heads, dropout=dropout
+            )
             self.reader = SASRecEncoder(sasrec, noise, generator)
         writer = GRUDecoder if config.writer == "gru" else TransformerDecoder
         self.writer: GRUDecoder | TransformerDecoder = writer(config, Dropout(dropout, noise), generator)
@@ -77,7 +79,7 @@ class Seq2SeqNet(TiedEmbeddingNet):
         config: Seq2SeqConfig,
         **sides: FeatureEmbeddingLayer | None,
     ) -> None:
-        length, temperature = config.length, config.temperature
+        length, temperature = config.max_length, config.temperature
         super().__init__(encoder, noise, table_VD, temperature=temperature, length=length, **sides)
         self.encoder: Seq2SeqEncoder = encoder
         self.config = config

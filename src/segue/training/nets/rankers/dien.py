@@ -21,7 +21,7 @@ class DIENNet(RankerNet):
     def __init__(self, config: DIENConfig, noise: DropoutRng, table_VD: Tensor, generator: torch.Generator) -> None:
         super().__init__(noise, table_VD, generator)
         dim = table_VD.shape[1]
-        self.auxiliary = config.auxiliary
+        self.auxiliary = config.auxiliary_loss_weight
         self.interest = GRULayer(dim, dim)
         self.match = nn.Linear(dim, dim, bias=False)
         self.evolve = GRULayer(dim, dim)

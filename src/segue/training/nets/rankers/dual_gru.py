@@ -55,10 +55,10 @@ class DualGRUNet(RankerNet):
 
     def __init__(self, config: DualGRUConfig, noise: DropoutRng, table_VD: Tensor, generator: torch.Generator) -> None:
         super().__init__(noise, table_VD, generator)
-        dim, states = table_VD.shape[1], 2 * config.hidden + table_VD.shape[1]
-        self.unknown = config.unknown
-        self.person = BidirectionalGRU(dim, config.hidden, generator)
-        self.item = BidirectionalGRU(dim, config.hidden, generator)
+        dim, states = table_VD.shape[1], 2 * config.state_dim + table_VD.shape[1]
+        self.unknown = config.unknown_item_share
+        self.person = BidirectionalGRU(dim, config.state_dim, generator)
+        self.item = BidirectionalGRU(dim, config.state_dim, generator)
         self.before = nn.Linear(dim, dim)
         self.itself = nn.Linear(dim, states)
         self.relevance = nn.Linear(states, states, bias=False)

@@ -127,8 +127,8 @@ class DINNet(RankerNet):
     def __init__(self, config: DINConfig, noise: DropoutRng, table_VD: Tensor, generator: torch.Generator) -> None:
         super().__init__(noise, table_VD, generator)
         dim = table_VD.shape[1]
-        self.compare = nn.Linear(4 * dim, config.attention)
-        self.weigh = nn.Linear(config.attention, 1)
+        self.compare = nn.Linear(4 * dim, config.attention_units)
+        self.weigh = nn.Linear(config.attention_units, 1)
         for layer in (self.compare, self.weigh):
             xavier_uniform_(layer, generator)
         self.head = ClickHead(
