@@ -29,7 +29,8 @@ class BatchingConfig:
             )
         if self.max_queue_delay_ms <= 0 or self.timeout_ms <= 0:
             raise ValueError(
-                f"max_queue_delay_ms and timeout_ms must be above 0, got {self.max_queue_delay_ms:g} and {self.timeout_ms:g}."
+                "max_queue_delay_ms and timeout_ms must be above 0, "
+                f"got {self.max_queue_delay_ms:g} and {self.timeout_ms:g}."
             )
 
 

@@ -43,7 +43,8 @@ class CandidateSamplingConfig:
             )
         if self.num_retrieved < 1 or self.max_positives < 1:
             raise ValueError(
-                f"num_retrieved and max_positives must be at least 1, got {self.num_retrieved} and {self.max_positives}."
+                "num_retrieved and max_positives must be at least 1, "
+                f"got {self.num_retrieved} and {self.max_positives}."
             )
         if not 0 < self.newest_share < 1:
             raise ValueError(f"newest_share must be a share between 0 and 1, got {self.newest_share}.")

@@ -36,7 +36,7 @@ class BERT4RecConfig:
             )
         if self.num_heads < 1 or self.embedding_dim % (2 * self.num_heads):
             raise ValueError(
-                f"embedding_dim must be an even multiple of heads, got {self.num_heads} heads for embedding_dim {self.embedding_dim}."
+                f"embedding_dim must be an even multiple of num_heads, got {self.embedding_dim} and {self.num_heads}."
             )
         if not 0 < self.mask_probability < 1:
             raise ValueError(f"mask_probability must be above 0 and below 1, got {self.mask_probability}.")

@@ -37,9 +37,7 @@ class HSTUConfig(TimeConfig):
                 f"got {self.embedding_dim}, {self.num_layers}, {self.max_length}."
             )
         if self.num_heads < 1 or self.embedding_dim % self.num_heads:
-            raise ValueError(
-                f"num_heads must divide embedding_dim, got {self.num_heads} heads for embedding_dim {self.embedding_dim}."
-            )
+            raise ValueError(f"num_heads must divide embedding_dim, got {self.num_heads} and {self.embedding_dim}.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}.")
         if self.temperature is not None and self.temperature <= 0:

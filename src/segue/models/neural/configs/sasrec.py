@@ -40,9 +40,7 @@ class SASRecConfig(TimeConfig):
                 f"got {self.embedding_dim}, {self.num_layers}, {self.max_length}."
             )
         if self.num_heads < 1 or self.embedding_dim % self.num_heads:
-            raise ValueError(
-                f"num_heads must divide embedding_dim, got {self.num_heads} heads for embedding_dim {self.embedding_dim}."
-            )
+            raise ValueError(f"num_heads must divide embedding_dim, got {self.num_heads} and {self.embedding_dim}.")
         if self.position_encoding == "rotary" and self.embedding_dim // self.num_heads % 2:
             raise ValueError(
                 "Rotary position encoding rotates pairs: embedding_dim / num_heads must be even, "
