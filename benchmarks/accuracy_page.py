@@ -112,7 +112,7 @@ def table(task: str) -> list[str]:
         numbers = " | ".join(f"{row['metrics'][n]:.4f}" for n in names)
         below = ""
         if row["metrics"][names[1]] < rule and ("losses" in row["notes"] or row["model"] in FACTORISED):
-            kind = "a factorisation, " if row["model"] in FACTORISED else ""
+            kind = "a factorization, " if row["model"] in FACTORISED else ""
             below = f" ({kind}below the co-visit rule)"
         spread = f"{low:.4f} .. {high:.4f}"
         lines.append(f"| {row['model']}{below} | {asked} | {row['seed']} | {numbers} | {spread} | {row['fit_s']:.1f} |")
@@ -188,7 +188,7 @@ def page() -> str:
         "# Accuracy",
         "",
         "Made by `benchmarks/accuracy_page.py` from the files in `benchmarks/results/`. Every model ranks the whole",
-        "catalogue. Best epoch, prior and the weights of models that answer together are chosen on validation; how the",
+        "catalog. Best epoch, prior and the weights of models that answer together are chosen on validation; how the",
         "other settings were chosen, and which of them were chosen with test figures in view, is in [the log](LOG.md).",
         "Rows of one seed say nothing about small leads.",
         "",

@@ -55,7 +55,7 @@ def limits() -> list[str]:
         f"{work['softmax_seconds_at_the_gemm_rate']} s |",
         f"| exp | {machine['exp_bf16_g_per_s']} G/s | {work['softmax_seconds_of_exp_alone']} s of the softmax |",
         f"| copying | {machine['copy_gb_per_s']} GB/s | |",
-        f"| encoder, optimisers, the rest | | {work['seconds_encoder_optimiser_rest']} s |",
+        f"| encoder, optimizers, the rest | | {work['seconds_encoder_optimizer_rest']} s |",
         f"| preparing batches (in a thread of its own) | | {work['seconds_preparing_batches']} s |",
         f"| **whole epoch** | | **{work['seconds']} s**, {work['targets']:,} targets, padding {work['padding']:.1%} |",
         "",
@@ -68,7 +68,7 @@ def growth() -> list[str]:
     result = found("speed-growth")
     if result is None:
         return []
-    lines = ["## As a log and a catalogue grow", "", "![Rate and memory against size](plots/growth.svg)", ""]
+    lines = ["## As a log and a catalog grow", "", "![Rate and memory against size](plots/growth.svg)", ""]
     lines += [
         "GRU4Rec d64, windows of 20, 1,024 drawn items, a log of Zipf's law on disk; each size in a process of its"
     ]
@@ -102,7 +102,7 @@ def rates() -> list[str]:
     evaluation = found("speed-evaluation")
     if evaluation is not None:
         many = evaluation["100,000 items"]
-        lines += ["## Evaluation over the whole catalogue", ""]
+        lines += ["## Evaluation over the whole catalog", ""]
         lines += [f"- {name}: {value} s" for name, value in evaluation.items() if name.startswith("ml-1m")]
         lines.append(
             f"- 100,000 items, dot products of 64: {many['people_per_s']:,} people a second, "

@@ -135,7 +135,7 @@ def one_log(name: str, seed: int) -> dict[str, Any]:
 
 
 def judge(scorer: Scorer, cases: EvaluationCases, split: Split) -> Evaluation:
-    """On the whole catalogue."""
+    """On the whole catalog."""
     return evaluate(scorer, cases, exclude_seen=split.exclude_seen, ks=(10,))
 
 
@@ -263,7 +263,7 @@ def up_to(seen: Sequences, log: EventLog, catalog: Catalog, seed: int) -> Pipeli
 
 
 class Widened:
-    """A network in a larger catalogue: what it does not know comes last."""
+    """A network in a larger catalog: what it does not know comes last."""
 
     name = "gru4rec"
 
@@ -353,7 +353,7 @@ def genres(catalog: Catalog) -> np.ndarray:
 
 
 ROUNDS = 10
-"""Of 150 requests each: on a shared machine some rounds meet a busy neighbour."""
+"""Of 150 requests each: on a shared machine some rounds meet a busy neighbor."""
 
 
 def latency(seed: int) -> dict[str, Any]:

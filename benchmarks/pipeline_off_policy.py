@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from segue.evaluation.click_simulator import World
-from segue.evaluation.off_policy import Estimate, doubly_robust, inverse_propensity, self_normalised
+from segue.evaluation.off_policy import Estimate, doubly_robust, inverse_propensity, self_normalized
 from segue.pipeline.placements.exploration import ExploreConfig, Explorer, LoggedPropensity
 from segue.pipeline.placements.fallback import FallbackChain
 from segue.pipeline.placements.list_builder import build_list
@@ -105,7 +105,7 @@ def estimates(log: dict[str, np.ndarray]) -> dict[str, Estimate]:
     """By all three."""
     odds = {name: log[name] for name in ("rewards_BK", "logged_BK", "target_BK")}
     model = {name: log[name] for name in ("predicted_BK", "expected_BK")}
-    return {"ips": inverse_propensity(**odds), "snips": self_normalised(**odds), "dr": doubly_robust(**odds, **model)}
+    return {"ips": inverse_propensity(**odds), "snips": self_normalized(**odds), "dr": doubly_robust(**odds, **model)}
 
 
 def measure(method: str, seed: int, runs: int = RUNS, requests: int = REQUESTS) -> dict[str, Any]:

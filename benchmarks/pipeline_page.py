@@ -67,7 +67,7 @@ def new_items() -> list[str]:
     for row in result["results"]:
         alone = f"{row['network_alone']:.3f} | {row['network_with_features_alone']:.3f} | {row['chance']:.3f}"
         lines.append(f"| {row['events']} | {row['cases']} | {row['pipeline']:.3f} | {alone} |")
-    return [*lines, "", "Recall@50 over the whole catalogue, equal scores half and half. " + made(result), ""]
+    return [*lines, "", "Recall@50 over the whole catalog, equal scores half and half. " + made(result), ""]
 
 
 def emerging() -> list[str]:

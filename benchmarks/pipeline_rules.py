@@ -30,7 +30,7 @@ def run(seed: int = 0) -> dict[str, Any]:
 
 
 def check(seed: int, rounds: int = ROUNDS) -> dict[str, Any]:
-    """A fresh catalogue every ten rounds; each round a filter, a placement, a history and a list."""
+    """A fresh catalog every ten rounds; each round a filter, a placement, a history and a list."""
     mistakes: Counter[str] = Counter()
     how: Counter[str] = Counter()
     filters = lists = 0
@@ -52,7 +52,7 @@ def check(seed: int, rounds: int = ROUNDS) -> dict[str, Any]:
 
 
 def shop(seed: int) -> tuple[ItemData, FallbackChain]:
-    """A catalogue of ITEMS with prices, brands, categories and tags; a twentieth of the values is missing."""
+    """A catalog of ITEMS with prices, brands, categories and tags; a twentieth of the values is missing."""
     rng = np.random.default_rng(seed)
     catalog = Catalog(f"i{n}" for n in range(ITEMS))
     price, brand, category = rng.gamma(2.0, 15.0, ITEMS), rng.integers(0, 500, ITEMS), rng.integers(0, 40, ITEMS)

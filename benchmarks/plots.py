@@ -25,7 +25,7 @@ def limits(result: dict[str, Any]) -> Figure:
     work = result["epoch"]
     products, exp = work["softmax_seconds_at_the_gemm_rate"], work["softmax_seconds_of_exp_alone"]
     bars = {
-        "measured": {"softmax": work["seconds_softmax"], "encoder, optimisers": work["seconds_encoder_optimiser_rest"]},
+        "measured": {"softmax": work["seconds_softmax"], "encoder, optimizers": work["seconds_encoder_optimizer_rest"]},
         "softmax at the\nmachine's rates": {"its products": products, "its exponentials": exp},
     }
     figure = Figure(figsize=(6.4, 2.4))
@@ -52,7 +52,7 @@ def growth(result: dict[str, Any]) -> Figure:
         axes.plot(list(rows), [row["peak_mb"] for row in rows.values()], "s--", label="peak memory, MB")
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.set_xlabel(f"{kind} in the log" if kind == "events" else "items in the catalogue")
+        axes.set_xlabel(f"{kind} in the log" if kind == "events" else "items in the catalog")
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     figure.tight_layout()

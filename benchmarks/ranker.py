@@ -207,9 +207,9 @@ def speed(ranker: NeuralRanker, cases: ClickExamples) -> float:
     """Median seconds of a request with 200 candidates, most of them asked for before."""
     rng, times = np.random.default_rng(0), []
     now = int(cases.times_B.max()) + 1
-    favourites = rng.permutation(np.arange(1, ranker.size))[:2000]
+    favorites = rng.permutation(np.arange(1, ranker.size))[:2000]
     for b in range(120):
-        candidates = rng.choice(favourites, min(RETRIEVED, len(favourites)), replace=False)
+        candidates = rng.choice(favorites, min(RETRIEVED, len(favorites)), replace=False)
         history = cases.histories.take([b % len(cases)])
         started = time.perf_counter()
         ranker.probability(history, candidates, now)

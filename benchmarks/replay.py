@@ -4,7 +4,7 @@ by item. Writes benchmarks/results/serving-replay.json.
 
 Half of the histories are events in the store, in random order of arrival; the others come with the request. Besides the
 zoo: a network that learned from contexts, one that looks at times, models that answer together, a pipeline, and a
-catalogue that is large enough to be searched by blocks. A list counts as equal up to rounding where scores agree to
+catalog that is large enough to be searched by blocks. A list counts as equal up to rounding where scores agree to
 2e-5 and items only changed places within that: products in float32 round their last bits by the size of the batch.
 """
 
@@ -66,7 +66,7 @@ BLOCK_ITEMS = 25_000
 
 
 def log() -> EventLog:
-    """People who walk through the catalogue in steps that their device tells, with leaps, in irregular time."""
+    """People who walk through the catalog in steps that their device tells, with leaps, in irregular time."""
     rng = np.random.default_rng(8)
     rows = []
     for person in range(PEOPLE):
@@ -158,7 +158,7 @@ def event(row: dict[str, Any]) -> EventIn:
 
 
 def in_blocks(read: EventLog) -> EventLog:
-    """The same events in a catalogue of many more items."""
+    """The same events in a catalog of many more items."""
     place = pl.col("item_id").str.strip_prefix("item-").cast(pl.Int64) * 61 % BLOCK_ITEMS
     return replace(read, frame=read.frame.with_columns(item_id=pl.format("item-{}", place)))
 

@@ -1,4 +1,4 @@
-"""Random catalogues, filters, rules and histories, and a naive judge of what comes out: never trust the clever path.
+"""Random catalogs, filters, rules and histories, and a naive judge of what comes out: never trust the clever path.
 
 A filter is made as a text and, beside it, as a plain Python test of one item's values, which knows nothing of masks.
 """
@@ -116,7 +116,7 @@ class Dice:
 
 @dataclass(frozen=True)
 class World:
-    """A catalogue and what is known of its items."""
+    """A catalog and what is known of its items."""
 
     rows: list[Row]
     """By index; row PAD is empty."""

@@ -106,7 +106,7 @@ def answers(path: Path, probes: list[list[str]]) -> list[list[Recommendation]]:
 
 
 def same(found: list[Recommendation], wanted: list[Recommendation]) -> float:
-    """Share of the places with equal scores, whose items are equal but for neighbours that rounding may exchange."""
+    """Share of the places with equal scores, whose items are equal but for neighbors that rounding may exchange."""
     close = [abs(a.score - b.score) <= 1e-4 * max(1.0, abs(b.score)) for a, b in zip(found, wanted, strict=True)]
     return sum(close) / K if len({one.id for one in found} - {one.id for one in wanted}) <= 1 else 0.0
 
@@ -199,7 +199,7 @@ def send(server: Server, name: str, acknowledged: set[str]) -> None:
 
 def overload(run: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """The peak of a closed loop, then four times as much: how much of it is still answered, and how the rest is. Of a
-    catalogue that is large enough for the generator, which shares the two cores, to send four times the peak."""
+    catalog that is large enough for the generator, which shares the two cores, to send four times the peak."""
     run = model("gru4rec", MANY_ITEMS, folder)
     with serving(run, folder / f"data-overload-{options.workers}", workers=options.workers) as server:
         time.sleep(3.0 * (options.workers - 1))  # until all of them answer

@@ -7,7 +7,7 @@ from machine import ROOT, found, made
 
 LATENCIES = {
     "serving-latency": "One process, exact search.",
-    "serving-latency-approximate": "One process, `--approximate`: large catalogues are searched through codes.",
+    "serving-latency-approximate": "One process, `--approximate`: large catalogs are searched through codes.",
     "serving-latency-2-workers": "Two processes, exact search.",
 }
 

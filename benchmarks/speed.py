@@ -396,7 +396,7 @@ def limits(peers: Path) -> dict[str, Any]:
             "padding": round(cells / targets - 1, 3),
             "seconds": round(whole_s, 2),
             "seconds_softmax": round(loss_s, 2),
-            "seconds_encoder_optimiser_rest": round(whole_s - loss_s, 2),
+            "seconds_encoder_optimizer_rest": round(whole_s - loss_s, 2),
             "seconds_preparing_batches": round(read_s, 2),
             "softmax_gflops": round(loss_flops / loss_s / 1e9),
             "softmax_seconds_at_the_gemm_rate": round(loss_flops / machine["gemm_bf16_gflops"] / 1e9, 2),

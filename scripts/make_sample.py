@@ -27,7 +27,7 @@ def source() -> Path:
 
 def clean(raw: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     """(what customers bought, in file order, what each rule took). One row per product of a basket: a product on two
-    lines of one invoice was one decision. The product that a customer's next basket repeats stays: it is behaviour."""
+    lines of one invoice was one decision. The product that a customer's next basket repeats stays: it is behavior."""
     rules = {
         "without a customer": pl.col("CustomerID").is_not_null(),
         "cancelled or returned": ~pl.col("InvoiceNo").str.starts_with("C") & (pl.col("Quantity") > 0),

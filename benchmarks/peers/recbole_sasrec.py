@@ -1,7 +1,7 @@
 """One epoch of RecBole's SASRec on Amazon Beauty, run inside its own virtual environment by ``speed.py``.
 
 d64, 2 layers, 2 heads, 50 events, cross-entropy over all items, RecBole's own batch of 2,048 prefixes: prints JSON with
-the epoch's seconds and the test recall@10/ndcg@10 (last event, whole catalogue) after it. RecBole expands every prefix
+the epoch's seconds and the test recall@10/ndcg@10 (last event, whole catalog) after it. RecBole expands every prefix
 of every history into a row of its own; that is its way of training, and part of what is timed.
 """
 

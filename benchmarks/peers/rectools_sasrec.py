@@ -1,7 +1,7 @@
 """One epoch of RecTools' SASRec on Amazon Beauty, run inside its own virtual environment by ``speed.py``.
 
 d64, 2 blocks, 2 heads, 50 events, full softmax, batches of 128: prints JSON with the epoch's seconds, and the test
-recall@10/ndcg@10 (last event, seen items excluded, whole catalogue) after it.
+recall@10/ndcg@10 (last event, seen items excluded, whole catalog) after it.
 """
 
 import json

@@ -88,7 +88,7 @@ def test_train_recommend_similar(model: Path, log: Path) -> None:
     shown = run("recommend", str(model), "--history", "茶3,茶4,不明", "--k", "3")
     assert shown.stdout.splitlines()[1].split()[1] == "茶5"
     assert "Tea number 5" in shown.stdout
-    assert "Not in the catalogue, so not used: 不明." in shown.stderr
+    assert "Not in the catalog, so not used: 不明." in shown.stderr
     written = json.loads(
         run("recommend", str(model), "--history", "茶3,茶4", "--steps", "3", "--strategy", "greedy", "--json").stdout
     )

@@ -53,7 +53,7 @@ def test_values_of_every_kind_are_taken():
 
 
 def test_what_is_not_given_keeps_its_default():
-    assert decode_settings(Outer, {"requests_per_s": 1.0}) == Outer(1.0)
+    assert decode_settings(Outer, {"rate": 1.0}) == Outer(1.0)
 
 
 @pytest.mark.parametrize("nothing", [None, "none"])
@@ -75,18 +75,18 @@ def test_an_int_becomes_a_float_where_a_float_is_asked():
             "Unknown setting 'zzz'. Known settings: inner, layers, loss, rate, shuffle, units, window_days.",
         ),
         ({}, "Setting 'rate' is missing; it must be float."),
-        ({"requests_per_s": "1"}, "Setting 'rate' must be float, got '1'."),
-        ({"requests_per_s": True}, "Setting 'rate' must be float, got True."),
-        ({"requests_per_s": "none"}, "Setting 'rate' must be float, got 'none'."),
-        ({"requests_per_s": float("nan")}, "Setting 'rate' must be a finite number, got nan."),
+        ({"rate": "1"}, "Setting 'rate' must be float, got '1'."),
+        ({"rate": True}, "Setting 'rate' must be float, got True."),
+        ({"rate": "none"}, "Setting 'rate' must be float, got 'none'."),
+        ({"rate": float("nan")}, "Setting 'rate' must be a finite number, got nan."),
         ({"rate": 1.0, "window_days": float("inf")}, "Setting 'window_days' must be a finite number, got inf."),
         ({"rate": 1.0, "units": 3.0}, "Setting 'units' must be int, got 3.0."),
         ({"rate": 1.0, "units": True}, "Setting 'units' must be int, got True."),
         ({"rate": 1.0, "shuffle": 1}, "Setting 'shuffle' must be bool, got 1."),
-        ({"requests_per_s": 1.0, "loss": "none"}, "Setting 'loss' must be one of 'full', 'sampled', got 'none'."),
+        ({"rate": 1.0, "loss": "none"}, "Setting 'loss' must be one of 'full', 'sampled', got 'none'."),
         ({"rate": 1.0, "window_days": "x"}, "Setting 'window_days' must be float or nothing, got 'x'."),
-        ({"requests_per_s": 1.0, "num_layers": 2}, "Setting 'layers' must be a list of int, got 2."),
-        ({"requests_per_s": 1.0, "num_layers": [1, "2"]}, "Setting 'layers[1]' must be int, got '2'."),
+        ({"rate": 1.0, "layers": 2}, "Setting 'layers' must be a list of int, got 2."),
+        ({"rate": 1.0, "layers": [1, "2"]}, "Setting 'layers[1]' must be int, got '2'."),
         ({"rate": 1.0, "inner": {"dept": 2}}, "Unknown setting 'inner.dept'. Did you mean 'depth'?"),
         ({"rate": 1.0, "inner": {"depth": 2.5}}, "Setting 'inner.depth' must be int, got 2.5."),
         ({"rate": 1.0, "inner": 3}, "Setting 'inner' must be Inner, got 3."),
@@ -103,7 +103,7 @@ def test_a_model_without_settings_says_so():
 
 def test_assignments_are_read_as_toml_and_else_as_text():
     assert parse_assignments(
-        ["units=100", "rate = 1e-3", "loss=full", "num_layers=[1, 2]", "shuffle=true", "window_days=none"]
+        ["units=100", "rate = 1e-3", "loss=full", "layers=[1, 2]", "shuffle=true", "window_days=none"]
     ) == {
         "units": 100,
         "rate": 0.001,
@@ -122,8 +122,8 @@ def test_an_assignment_needs_a_name_and_a_value(text):
 
 
 def test_values_go_to_the_dataclass_that_has_the_field():
-    shares = split_by_config({"depth": 2, "requests_per_s": 0.1}, {"net": Inner, "training": Outer})
-    assert shares == {"net": {"depth": 2}, "training": {"requests_per_s": 0.1}}
+    shares = split_by_config({"depth": 2, "rate": 0.1}, {"net": Inner, "training": Outer})
+    assert shares == {"net": {"depth": 2}, "training": {"rate": 0.1}}
 
 
 def test_a_value_that_nobody_has_is_refused():

@@ -1,4 +1,4 @@
-"""The catalogue: exact strings in, dense indices out, PAD for everything else."""
+"""The catalog: exact strings in, dense indices out, PAD for everything else."""
 
 import json
 
@@ -41,7 +41,7 @@ def test_membership_is_by_exact_string():
 def test_an_id_that_occurs_twice_is_named():
     with pytest.raises(ValueError) as error:
         Catalog(["a", "b", "c", "b", "a"])
-    assert str(error.value) == "A catalogue needs each id once, but 'b' occurs twice."
+    assert str(error.value) == "A catalog needs each id once, but 'b' occurs twice."
 
 
 @given(st.lists(st.text(), unique=True))
@@ -51,7 +51,7 @@ def test_every_id_finds_its_way_there_and_back(ids):
     assert sorted(catalog.to_indices(ids).tolist()) == list(range(1, len(ids) + 1))
 
 
-def test_the_fingerprint_tells_catalogues_apart():
+def test_the_fingerprint_tells_catalogs_apart():
     prints = {
         Catalog(ids).fingerprint
         for ids in ([], [""], ["a", "b"], ["b", "a"], ["ab"], ["a", "b", ""], ["\u00e9"], ["e\u0301"])
@@ -61,7 +61,7 @@ def test_the_fingerprint_tells_catalogues_apart():
     assert len(Catalog([]).fingerprint) == 64
 
 
-def test_catalogues_are_equal_when_their_ids_are():
+def test_catalogs_are_equal_when_their_ids_are():
     assert Catalog(["a", "b"]) == Catalog(["a", "b"])
     assert Catalog(["a", "b"]) != Catalog(["b", "a"])
     assert Catalog(["a"]) != ("a",)
@@ -80,7 +80,7 @@ def test_json_of_another_shape_is_refused(tmp_path, value):
     path.write_text(json.dumps(value))
     with pytest.raises(ValueError) as error:
         Catalog.load(path)
-    assert str(error.value) == f"{path} is not a catalogue: it must be a JSON list of strings."
+    assert str(error.value) == f"{path} is not a catalog: it must be a JSON list of strings."
 
 
 def test_a_cut_file_is_refused(tmp_path):
@@ -88,7 +88,7 @@ def test_a_cut_file_is_refused(tmp_path):
     path.write_text('["a", "b')
     with pytest.raises(ValueError) as error:
         Catalog.load(path)
-    assert str(error.value) == f"{path} is not a catalogue: Unterminated string starting at: line 1 column 7 (char 6)."
+    assert str(error.value) == f"{path} is not a catalog: Unterminated string starting at: line 1 column 7 (char 6)."
 
 
 def test_binary_junk_is_refused(tmp_path):
@@ -97,5 +97,5 @@ def test_binary_junk_is_refused(tmp_path):
     with pytest.raises(ValueError) as error:
         Catalog.load(path)
     assert str(error.value) == (
-        f"{path} is not a catalogue: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte."
+        f"{path} is not a catalog: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte."
     )

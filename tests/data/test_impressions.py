@@ -29,7 +29,7 @@ def test_an_impression_is_taken_within_the_window() -> None:
             ("ann", "a", 15, "view"),  # taken 31 minutes later
             ("ann", "a", 46, "click"),
             ("bob", "b", 15, "view"),  # ann took it, bob did not
-            ("bob", "x", 16, "view"),  # not in the catalogue
+            ("bob", "x", 16, "view"),  # not in the catalog
         ]
     )
     cases = click_examples_from_impressions(log, Catalog(["a", "b", "c"]))

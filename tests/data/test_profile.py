@@ -44,7 +44,7 @@ def test_a_log_counted_by_hand() -> None:
     assert found.one_event_items == pytest.approx(3 / 4)
     assert found.repeats == pytest.approx(2 / 7)
     assert found.exact_duplicates == 1
-    assert found.same_time_neighbours == pytest.approx(2 / 4)  # ann: 0|10 10 10, bob: 5|1 d
+    assert found.same_time_neighbors == pytest.approx(2 / 4)  # ann: 0|10 10 10, bob: 5|1 d
     assert found.last_pair_tied == pytest.approx(1 / 2)
     assert found.visits == 4  # one each, and bob's second day
     assert found.pauses_s["median"] == pytest.approx(5.0)  # of 0 0 10 and bob's day

@@ -143,7 +143,7 @@ def test_wrong_parameters_and_unfitted_models() -> None:
 
 def test_unknown_things_get_sentences(log: "segue.EventLog") -> None:
     model = segue.Markov().fit(log)
-    with pytest.raises(ValueError, match=r"^The catalogue has no item 'zzz'\.$"):
+    with pytest.raises(ValueError, match=r"^The catalog has no item 'zzz'\.$"):
         model.similar("zzz")
     with pytest.raises(ValueError, match=r"^There is no person 'zzz' in the log this was fitted on\.$"):
         model.recommend(users=["zzz"])

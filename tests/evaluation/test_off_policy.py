@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segue.evaluation.click_simulator import Policy, World
-from segue.evaluation.off_policy import Estimate, doubly_robust, importance_weights, inverse_propensity, self_normalised
+from segue.evaluation.off_policy import Estimate, doubly_robust, importance_weights, inverse_propensity, self_normalized
 
 REWARDS = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 LOGGED = np.array([[0.5, 0.5], [0.5, 1.0], [0.25, 0.5]])
@@ -26,7 +26,7 @@ def test_by_hand() -> None:
     )
     assert 1.5 - ips.low > ips.high - 1.5  # the mean is more often too high here
     assert ips.effective == pytest.approx(1.5**2 / 1.25)
-    assert self_normalised(REWARDS, LOGGED, TARGET).value == pytest.approx((2 + 2) / 4.5 + 0.5 / 1.5)
+    assert self_normalized(REWARDS, LOGGED, TARGET).value == pytest.approx((2 + 2) / 4.5 + 0.5 / 1.5)
     predicted, expected = np.full((3, 2), 0.5), np.array([[0.6, 0.3], [0.4, 0.2], [0.5, 0.5]])
     found = doubly_robust(REWARDS, LOGGED, TARGET, predicted_BK=predicted, expected_BK=expected)
     by_request = [0.6 + 2 * 0.3 + 2 * 0.5 - 1 * 0.5, 0.4 + 0.5 * 0.2 - 0.5 * 0.5 + 0.5 * 0.5, 0.5 + 2 * 0.5 + 2 * 0.5]
@@ -45,7 +45,7 @@ def test_what_is_not_skewed_has_a_normal_interval() -> None:
 def test_judging_the_logger_itself_is_the_plain_mean() -> None:
     rng = np.random.default_rng(0)
     rewards, logged = rng.integers(0, 2, (50, 3)).astype(float), rng.uniform(0.1, 1, (50, 3))
-    for found in (inverse_propensity(rewards, logged, logged), self_normalised(rewards, logged, logged)):
+    for found in (inverse_propensity(rewards, logged, logged), self_normalized(rewards, logged, logged)):
         assert found.value == pytest.approx(rewards.sum(axis=1).mean())
         assert found.effective == pytest.approx(50)
 
@@ -98,7 +98,7 @@ def log(
 
 def estimates(data: dict[str, np.ndarray]) -> dict[str, Estimate]:
     odds = {name: data[name] for name in ("rewards_BK", "logged_BK", "target_BK")}
-    return {"ips": inverse_propensity(**odds), "snips": self_normalised(**odds), "dr": doubly_robust(**data)}
+    return {"ips": inverse_propensity(**odds), "snips": self_normalized(**odds), "dr": doubly_robust(**data)}
 
 
 def test_the_truth_lies_within_93_of_100_intervals() -> None:
@@ -150,7 +150,7 @@ def test_a_log_that_says_nothing() -> None:
         "The other pipeline would have shown none of the logged lists down to place 2: the log says nothing about it."
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        self_normalised(REWARDS, LOGGED, never)
+        self_normalized(REWARDS, LOGGED, never)
     message = "An interval needs at least two requests (or groups), got 1."
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         inverse_propensity(REWARDS, LOGGED, TARGET, groups_B=np.zeros(3))

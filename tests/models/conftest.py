@@ -28,5 +28,5 @@ def _fit(name: str, sequences: Sequences, size: int, **values: object) -> Scorer
 
 @pytest.fixture(scope="session")
 def fit_model() -> Callable[..., Scorer]:
-    """(name, sequences, catalogue size V, settings by name) -> fitted without validation; a network quickly."""
+    """(name, sequences, catalog size V, settings by name) -> fitted without validation; a network quickly."""
     return _fit

@@ -1,4 +1,4 @@
-"""Items without a past: placed by what is known of them, counted like their neighbours, saved, and refused where a
+"""Items without a past: placed by what is known of them, counted like their neighbors, saved, and refused where a
 model knows nothing of features."""
 
 from typing import Any

@@ -183,7 +183,7 @@ def test_a_file_from_another_model(folder):
     )
 
 
-def test_a_catalogue_that_the_files_list_agrees_with_but_the_model_does_not(folder):
+def test_a_catalog_that_the_files_list_agrees_with_but_the_model_does_not(folder):
     save(make(ids="abd"), folder.parent / "other")
     (folder / "catalog.json").write_bytes((folder.parent / "other" / "catalog.json").read_bytes())
     own, other = (json.loads((f / "manifest.json").read_text()) for f in (folder, folder.parent / "other"))

@@ -18,7 +18,7 @@ from segue.models.zoo import ZOO, ClassicEntry, NeuralEntry, find_model
 RING = 12
 """Items 1 to 12 lie in a ring: after i comes i + 1, after 12 comes 1."""
 UNSEEN = (13, 14)
-"""Items of the catalogue that never occur."""
+"""Items of the catalog that never occur."""
 SIZE = RING + len(UNSEEN) + 1
 NOT_SEQUENTIAL = {"popularity", "trend", "ials", "bpr", "ease", "spectral", "user-knn", "vsknn"}
 """These do not look at the history, or only at what lies in it and how long ago: in a ring, where everybody passes
@@ -192,7 +192,7 @@ def test_a_log_with_next_to_nothing_in_it(fit_model, name, rows):
 
 @pytest.mark.parametrize("name", COUNTING)
 def test_pad_in_the_log_counts_nothing(fit_model, name):
-    """An unknown item takes its place in the row, so that its neighbours are not taken for each other's."""
+    """An unknown item takes its place in the row, so that its neighbors are not taken for each other's."""
     rows = [[1, 2, 3], [2, 3], [3, 1]]
     apart = Sequences.from_lists([*rows, [PAD], [PAD, PAD, PAD]])
     np.testing.assert_allclose(

@@ -70,9 +70,9 @@ def test_unknown_settings_are_refused(known):
     assert str(error.value) == "Unknown setting 'deep'. There are no settings here."
 
 
-def test_arrays_of_another_catalogue_are_refused(known):
+def test_arrays_of_another_catalog_are_refused(known):
     with pytest.raises(ValueError) as error:
         loading.restore_model(_artifact(items=3))
     assert str(error.value) == (
-        "The model 'last' scores 2 items, but its catalogue holds 3: the artifact was put together from two models."
+        "The model 'last' scores 2 items, but its catalog holds 3: the artifact was put together from two models."
     )

@@ -23,7 +23,7 @@ def naive(scores_BV, k, exclude, allowed_V):
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([2, 5, 40, 200, 1000]), st.integers(1, 30), st.integers(1, 400))
 def test_fast_equals_naive(seed, size, k, levels):
-    """Few levels: many ties; large catalogues: the floor; small ones and long lists: no floor, and filler."""
+    """Few levels: many ties; large catalogs: the floor; small ones and long lists: no floor, and filler."""
     rng = np.random.default_rng(seed)
     scores_BV = rng.integers(-levels, levels + 1, (3, size)).astype(np.float32)
     if rng.random() < 0.5:
@@ -62,7 +62,7 @@ def test_each_row_has_its_own_exclusion():
 
 
 def test_no_rows_no_lists():
-    """A large catalogue used to fail: an empty array has no -1 in its shape."""
+    """A large catalog used to fail: an empty array has no -1 in its shape."""
     items, best = top_k(np.zeros((0, 50)), 3)
     assert (items.shape, best.shape) == ((0, 3), (0, 3))
 

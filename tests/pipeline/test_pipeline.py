@@ -184,7 +184,7 @@ def test_a_single_model_is_restored_by_the_same_door(split, tmp_path):
 def test_a_mixed_up_folder_is_refused(composed, tmp_path):
     from segue.data.catalog import Catalog
 
-    wanted = "The pipeline scores 31 items, but its catalogue holds 2: the artifact was put together from two."
+    wanted = "The pipeline scores 31 items, but its catalog holds 2: the artifact was put together from two."
     with pytest.raises(ValueError, match=f"^{re.escape(wanted)}$"):
         saved(composed, Catalog(["a", "b"]), tmp_path / "run")
 

@@ -46,7 +46,7 @@ def served(run, store):
 
 
 def assert_same(items, wanted_ids, wanted_scores):
-    """Equal item by item; neighbours may change places where the scores say that they are equal up to rounding."""
+    """Equal item by item; neighbors may change places where the scores say that they are equal up to rounding."""
     scores = np.array([one.score for one in items])
     np.testing.assert_allclose(scores, wanted_scores, rtol=ROUNDING, atol=ROUNDING)
     place = {item: score for item, score in zip(wanted_ids, wanted_scores, strict=True)}

@@ -35,7 +35,7 @@ def test_an_event_changes_the_answer_over_real_http(start):
         assert client.similar(SimilarRequest(item_id="i", k=1)).items[0].id == "j"
         with pytest.raises(Problem) as refused:
             client.similar(SimilarRequest(item_id="zz"))
-        assert (refused.value.status, refused.value.detail) == (404, "The catalogue does not know the item 'zz'.")
+        assert (refused.value.status, refused.value.detail) == (404, "The catalog does not know the item 'zz'.")
 
 
 def test_kill_9_after_the_acknowledgement_loses_nothing(start):

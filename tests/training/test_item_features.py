@@ -28,7 +28,7 @@ from segue.training.trainer import Trainer
 
 V = 31
 COLD = (29, 30)
-"""Items of the catalogue that never occur."""
+"""Items of the catalog that never occur."""
 ROWS: list[dict[str, Any]] = [{}, *({"kind": f"k{i % 6}", "title": f"茶{i % 4} tea w{i % 9}"} for i in range(1, V))]
 FACTS = ItemFeatures(ROWS, {"kind": "category", "title": "text"})
 CONFIGS = [

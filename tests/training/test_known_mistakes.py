@@ -153,7 +153,7 @@ def test_items_enter_by_the_vectors_that_they_are_scored_by() -> None:
     np.testing.assert_array_equal(served.keys_VD, served.vectors_VD)
 
 
-def test_negatives_come_from_the_whole_catalogue_not_from_the_batch_alone() -> None:
+def test_negatives_come_from_the_whole_catalog_not_from_the_batch_alone() -> None:
     own = Objective(TrainingConfig(loss="sampled", num_negatives=20), np.ones(51), 0, 4)
     alone = np.array([[7, 8]], dtype=np.int32)
     drawn = [own.candidates(Batch(alone, alone), step).items for step in range(60)]
@@ -174,7 +174,7 @@ def test_log_q_is_corrected_unless_asked_otherwise() -> None:
 
 @pytest.mark.parametrize("loss", ["sampled", "bce", "gbce", "bpr-max", "top1-max"])
 def test_a_step_scores_what_was_drawn_and_nothing_else(loss: str) -> None:
-    """Scoring the catalogue and sampling afterwards would meet the NaN, and would move rows nobody drew."""
+    """Scoring the catalog and sampling afterwards would meet the NaN, and would move rows nobody drew."""
     log = Sequences.from_lists([[1, 2, 3], [2, 3, 4]])
     config = TrainingConfig(epochs=1, num_negatives=5, loss=loss)  # type: ignore[arg-type]
     net = build_net(GRU4RecConfig(embedding_dim=4, spectral_init=False), log, 2000, 0)

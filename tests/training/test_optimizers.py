@@ -1,4 +1,4 @@
-"""Each row optimiser is the plain one where every row is touched, and leaves the others alone where not."""
+"""Each row optimizer is the plain one where every row is touched, and leaves the others alone where not."""
 
 import pytest
 import torch

@@ -137,7 +137,7 @@ def test_as_of_a_moment_equals_a_live_ranker_that_observed_up_to_it(fitted: FitR
 
 
 def test_every_event_there_is_reaches_the_saved_ranker(fitted: FitResult) -> None:
-    """The last road: another catalogue, in another order, with one item more; the net knows its items by their ids."""
+    """The last road: another catalog, in another order, with one item more; the net knows its items by their ids."""
     split = split_of()
     assert isinstance(fitted.scorer, Pipeline)
     ids = [f"item {i}" for i in range(SIZE - 1, 0, -1)] + ["new"]

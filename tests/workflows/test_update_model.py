@@ -1,4 +1,4 @@
-"""New events into a model: the catalogue grows, a shift is learned, and a worse model is never promoted."""
+"""New events into a model: the catalog grows, a shift is learned, and a worse model is never promoted."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -115,7 +115,7 @@ def test_known_items_keep_their_vectors(run: Path) -> None:
     np.testing.assert_array_equal(table[wider.to_indices(loaded.catalog.ids)], loaded.arrays["table"][1:])
     near = table[wider.to_indices(["zzz"])[0]] @ table[wider.to_indices(["i01", "i02"])].T
     assert (near > 0).all() and not table[0].any()
-    with pytest.raises(ValueError, match=r"^The new catalogue has lost item 'i00'; it may only grow\.$"):
+    with pytest.raises(ValueError, match=r"^The new catalog has lost item 'i00'; it may only grow\.$"):
         expand_net(loaded, config, Catalog(["i01"]), rows, 0)
 
 

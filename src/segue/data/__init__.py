@@ -1,1 +1,1 @@
-"""The data floor: events -> catalogue -> sequences -> splits."""
+"""The data floor: events -> catalog -> sequences -> splits."""

@@ -1,6 +1,6 @@
 """Ids <-> dense indices. The one owner of PAD, the index that is no item.
 
-Shape letters used in all of Segue: B batch of histories, T time step, D hidden size, V catalogue size with PAD,
+Shape letters used in all of Segue: B batch of histories, T time step, D hidden size, V catalog size with PAD,
 K list length, N flat events.
 """
 
@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 PAD = 0
-"""Index 0 is no item: padding in a batch, filler in a short list, an id the catalogue does not know."""
+"""Index 0 is no item: padding in a batch, filler in a short list, an id the catalog does not know."""
 
 
 class Catalog:
     """The items a model can recommend: index i in 1..V-1 is ``ids[i - 1]``; index 0 is PAD.
 
-    Ids are compared as exact strings: no case folding, no Unicode normalisation, so that no two ids ever merge.
+    Ids are compared as exact strings: no case folding, no Unicode normalization, so that no two ids ever merge.
     """
 
     def __init__(self, ids: Iterable[str]) -> None:
@@ -28,7 +28,7 @@ class Catalog:
         if len(self._index) != len(self.ids):
             seen: set[str] = set()
             twice = next(item for item in self.ids if item in seen or seen.add(item))  # type: ignore[func-returns-value]
-            raise ValueError(f"A catalogue needs each id once, but {twice!r} occurs twice.")
+            raise ValueError(f"A catalog needs each id once, but {twice!r} occurs twice.")
 
     @property
     def size(self) -> int:
@@ -47,7 +47,7 @@ class Catalog:
     __hash__ = None  # type: ignore[assignment]
 
     def to_indices(self, items: Iterable[str]) -> np.ndarray:
-        """The int32 index of each id; PAD for an id that is not in the catalogue."""
+        """The int32 index of each id; PAD for an id that is not in the catalog."""
         return np.array(self.to_indices_list(items), dtype=np.int32)
 
     def to_indices_list(self, items: Iterable[str]) -> list[int]:
@@ -61,7 +61,7 @@ class Catalog:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the ids in order: two catalogues with one fingerprint index alike."""
+        """SHA-256 over the ids in order: two catalogs with one fingerprint index alike."""
         digest = hashlib.sha256()
         for item in self.ids:
             raw = item.encode("utf-8", "surrogatepass")
@@ -78,7 +78,7 @@ class Catalog:
         try:
             ids = json.loads(path.read_text(encoding="utf-8"))
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path} is not a catalogue: {error}.") from None
+            raise ValueError(f"{path} is not a catalog: {error}.") from None
         if not isinstance(ids, list) or not all(isinstance(item, str) for item in ids):
-            raise ValueError(f"{path} is not a catalogue: it must be a JSON list of strings.")
+            raise ValueError(f"{path} is not a catalog: it must be a JSON list of strings.")
         return cls(ids)

@@ -15,7 +15,7 @@ class EvaluationCases:
 
     ``targets`` int32 [N], never PAD; ``groups`` int64 [N]: the person or session a case belongs to, which is the unit
     that confidence intervals resample; ``times`` int64 [N] of the targets, or None where the log has no times;
-    ``dropped``: targets left out, by reason, so that no number hides them; ``missed``: targets outside the catalogue
+    ``dropped``: targets left out, by reason, so that no number hides them; ``missed``: targets outside the catalog
     that the protocol counts as misses instead; ``futures``: under a protocol that holds out several events, N rows of
     all of them in order, the target first; None elsewhere.
     """
@@ -71,4 +71,4 @@ class Split:
     fingerprint: str
     """SHA-256 over the events and the cut: equal data and equal split have equal fingerprints."""
     item_features: ItemFeatures | None = None
-    """What is known of the catalogue's items, where the log has a table of them."""
+    """What is known of the catalog's items, where the log has a table of them."""

@@ -48,7 +48,7 @@ class EventLog:
         return Catalog(ids.unique().sort().to_list())
 
     def with_items(self, items: "ItemTable") -> "EventLog":
-        """The same log with a table of items: every item in it joins the catalogue, and splits tell models the facts.
+        """The same log with a table of items: every item in it joins the catalog, and splits tell models the facts.
 
         Facts about items count as known at any time; leave columns out that tell what happened later (ratings, sales).
         """
@@ -66,7 +66,7 @@ class EventLog:
 
     def sequences(self, catalog: Catalog, *, by: str = "user") -> tuple[Sequences, list[str]]:
         """(one row a person or session, their ids sorted as text). Events by time, ties in file order; items outside
-        the catalogue are PAD. Sessions need a ``session_id`` column; without one each person is one session."""
+        the catalog are PAD. Sessions need a ``session_id`` column; without one each person is one session."""
         key = "session_id" if by == "session" and "session_id" in self.frame.columns else "user_id"
         items = _index(self.frame["item_id"], catalog)
         keys, who = encode_ids(self.frame[key])
@@ -78,7 +78,7 @@ class EventLog:
         return Sequences.from_offsets(items[order], offsets, ordered_times, contexts), keys
 
     def item_features(self, catalog: Catalog) -> "ItemFeatures | None":
-        """What is known of a catalogue's items; None without a table of them."""
+        """What is known of a catalog's items; None without a table of them."""
         return None if self.items is None else self.items.item_features(catalog)
 
     def with_frame(self, frame: "pl.DataFrame", report: ReadReport | None = None) -> "EventLog":
@@ -87,7 +87,7 @@ class EventLog:
 
 
 def _index(column: "pl.Series", catalog: Catalog) -> np.ndarray:
-    """int32 index of each row's item; PAD for one outside the catalogue."""
+    """int32 index of each row's item; PAD for one outside the catalog."""
     import polars as pl
 
     if len(catalog) == 0:

@@ -52,7 +52,7 @@ class ClickExamples:
 def click_examples_from_impressions(
     log: "EventLog", catalog: Catalog, *, shown: str = "view", taken: str = "click", window_s: float = 1800.0
 ) -> ClickExamples:
-    """A log that says what was shown -> one case for each impression of an item of the catalogue.
+    """A log that says what was shown -> one case for each impression of an item of the catalog.
 
     An impression is taken where the same person takes the same item at that moment or at most ``window_s`` seconds
     later. Histories are what the person took strictly before. ValueError where the log has no times, no column

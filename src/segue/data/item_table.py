@@ -36,7 +36,7 @@ class ItemTable:
         return self.frame["item_id"].to_list()
 
     def item_features(self, catalog: Catalog) -> ItemFeatures:
-        """What models learn from: a row for each index of the catalogue, empty for one that the table does not have."""
+        """What models learn from: a row for each index of the catalog, empty for one that the table does not have."""
         rows: list[dict[str, Any]] = [{} for _ in range(catalog.size)]
         where = catalog.to_indices(self.ids)
         for i, row in zip(where.tolist(), self.frame.iter_rows(named=True), strict=True):
@@ -56,5 +56,5 @@ class ItemTable:
         return out
 
     def for_catalog(self, catalog: Catalog) -> dict[str, dict[str, Any]]:
-        """What an artifact keeps for people to see: ``by_id`` of the catalogue's items."""
+        """What an artifact keeps for people to see: ``by_id`` of the catalog's items."""
         return {item: known for item, known in self.by_id().items() if item in catalog}

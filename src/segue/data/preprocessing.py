@@ -26,7 +26,7 @@ class PreprocessingConfig:
     min_item_events: int = 1
     """Items with fewer events are taken out, likewise (the k-core)."""
     drop_repeats: bool = False
-    """Of a person's neighbouring events on one item only the first stays."""
+    """Of a person's neighboring events on one item only the first stays."""
 
     def __post_init__(self) -> None:
         if self.session_gap_s is not None and not (math.isfinite(self.session_gap_s) and self.session_gap_s > 0):

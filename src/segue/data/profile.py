@@ -37,8 +37,8 @@ class Profile:
     """Share of events whose item the person had before."""
     exact_duplicates: int
     """Events that repeat another's person, item and time."""
-    same_time_neighbours: float
-    """Share of a person's neighbouring events that carry one time, so that their order is the file's."""
+    same_time_neighbors: float
+    """Share of a person's neighboring events that carry one time, so that their order is the file's."""
     last_pair_tied: float
     """Share of people whose last two events carry one time: there, "the last event" is arbitrary."""
     new_items_late: float
@@ -46,7 +46,7 @@ class Profile:
     new_items_by_tenth: tuple[float, ...]
     """Of each tenth of the events in time, the share on items never seen in the tenths before; () without times."""
     pauses_s: dict[str, float]
-    """Quantiles of the seconds between a person's neighbouring events: median, p90, p99; {} without any."""
+    """Quantiles of the seconds between a person's neighboring events: median, p90, p99; {} without any."""
     visits: int | None
     """Sessions there would be if half an hour's pause began a new one; None without times."""
     rejected: dict[str, int]
@@ -75,7 +75,7 @@ class Profile:
             ("items with one event", f"{self.one_event_items:.1%}"),
             ("events on items had before", f"{self.repeats:.1%}"),
             ("exact duplicates", f"{self.exact_duplicates:,}"),
-            ("neighbours at one time", f"{self.same_time_neighbours:.1%}"),
+            ("neighbors at one time", f"{self.same_time_neighbors:.1%}"),
             ("people whose last two are tied", f"{self.last_pair_tied:.1%}"),
             ("late events on new items", f"{self.new_items_late:.1%}"),
         ]
@@ -110,7 +110,7 @@ def profile_log(log: "EventLog") -> Profile:
         "once_items": float((counts_V == 1).mean()),
         "repeats": _repeats(rows, catalog.size),
         "exact_duplicates": len(log) - log.frame.select("user_id", "item_id", "timestamp").n_unique(),
-        "same_time_neighbours": tied_pairs,
+        "same_time_neighbors": tied_pairs,
         "last_pair_tied": tied_last,
         "new_items_late": _new_late(rows, catalog.size),
         "new_items_by_tenth": _new_by_tenth(rows, catalog.size),
@@ -127,7 +127,7 @@ def _repeats(rows: Sequences, size: int) -> float:
 
 
 def _ties(rows: Sequences) -> tuple[float, float]:
-    """(share of neighbouring pairs at one time, share of people whose last pair is)."""
+    """(share of neighboring pairs at one time, share of people whose last pair is)."""
     if rows.times is None:
         return 0.0, 0.0
     inner = np.ones(len(rows.times), dtype=bool)

@@ -141,7 +141,7 @@ class Sequences:
         return self._copied(where, offsets)
 
     def drop_unknown(self) -> "Sequences":
-        """The same rows without PAD entries, that is without items the catalogue does not know."""
+        """The same rows without PAD entries, that is without items the catalog does not know."""
         if self.has_no_unknown:
             return self
         if self.is_contiguous and not any((piece == PAD).any() for piece in iter_chunks(self.items)):

@@ -49,7 +49,7 @@ class TrainedModel:
     ) -> list[Recommendations]:
         """The k best next items for each history (item ids, oldest first; an empty one is answered too).
 
-        Ids that the catalogue does not know are skipped. With ``items`` only those are considered. A row is shorter
+        Ids that the catalog does not know are skipped. With ``items`` only those are considered. A row is shorter
         than k only when fewer items are left. ``contexts``: for each event of each history, column -> value of what a
         network with contexts learned from; what is missing counts as unknown. ValueError for a flat list of ids, and
         for ids that are not texts.
@@ -116,7 +116,7 @@ class TrainedModel:
     def similar(self, item: str, *, k: int = 10) -> Recommendations:
         """What goes with one item: the answer to a history of only it. ValueError for an item nobody knows."""
         if item not in self.catalog:
-            raise ValueError(f"The catalogue has no item '{item}'.")
+            raise ValueError(f"The catalog has no item '{item}'.")
         return self.recommend([[item]], k=k)[0]
 
 

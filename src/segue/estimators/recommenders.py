@@ -46,13 +46,13 @@ class Spectral(Recommender):
 
 
 class IALS(Recommender):
-    """Matrix factorisation by alternating least squares; a history is folded in exactly."""
+    """Matrix factorization by alternating least squares; a history is folded in exactly."""
 
     model = "ials"
 
 
 class BPR(Recommender):
-    """Matrix factorisation that puts what was taken above what was not."""
+    """Matrix factorization that puts what was taken above what was not."""
 
     model = "bpr"
 
@@ -64,7 +64,7 @@ class EASE(Recommender):
 
 
 class FPMC(Recommender):
-    """What a person likes plus what follows their last item, both factorised."""
+    """What a person likes plus what follows their last item, both factorized."""
 
     model = "fpmc"
 

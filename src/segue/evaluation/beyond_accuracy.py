@@ -1,7 +1,7 @@
 """Whether lists show people something else: variety within a list, surprise, and how exposure is shared out.
 
-How much of the catalogue is shown and how little known it is, ``metrics.coverage`` and ``metrics.novelty`` say. Shape
-letters: N cases, K list length, G categories, D vector size, V catalogue size with PAD.
+How much of the catalog is shown and how little known it is, ``metrics.coverage`` and ``metrics.novelty`` say. Shape
+letters: N cases, K list length, G categories, D vector size, V catalog size with PAD.
 """
 
 import numpy as np
@@ -47,7 +47,7 @@ def serendipity(lists_NK: np.ndarray, targets_N: np.ndarray, expected_NK: np.nda
 
 
 def gini(lists_NK: np.ndarray, size: int) -> float:
-    """How unevenly the catalogue is shown: 0, every item as often; towards 1, one item always (Gini 1912)."""
+    """How unevenly the catalog is shown: 0, every item as often; towards 1, one item always (Gini 1912)."""
     shown_V = np.sort(np.bincount(lists_NK[lists_NK != PAD], minlength=size)[PAD + 1 :]).astype(np.float64)
     if shown_V.sum() == 0:
         return 0.0

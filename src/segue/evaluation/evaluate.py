@@ -58,7 +58,7 @@ def evaluate(
     counts_V: np.ndarray | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Ranks each target among the whole catalogue. ``counts_V`` (events of each item in training) adds popularity and
+    """Ranks each target among the whole catalog. ``counts_V`` (events of each item in training) adds popularity and
     novelty of the lists. The intervals' resamples come from a generator seeded 0: equal ranks, equal intervals."""
     every = max(1, -(-len(cases) // LISTED_CASES))
     ranks, groups, lists = [], [], []
@@ -100,7 +100,7 @@ def evaluate(
 
 
 def _blocks(cases: EvaluationCases, size: int) -> Iterator[tuple[int, int]]:
-    """Neighbouring cases whose score rows and histories fit into BLOCK_BYTES together; a case alone always may."""
+    """Neighboring cases whose score rows and histories fit into BLOCK_BYTES together; a case alone always may."""
     cost_N = 4 * size + EVENT_BYTES * cases.histories.lengths
     block_N = np.cumsum(cost_N) // BLOCK_BYTES
     edges = [0, *(np.flatnonzero(np.diff(block_N)) + 1).tolist(), len(cases)]
@@ -110,7 +110,7 @@ def _blocks(cases: EvaluationCases, size: int) -> Iterator[tuple[int, int]]:
 def _means(
     ranks_N: np.ndarray, groups_N: np.ndarray, missed: int, ks: Sequence[int]
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """Each metric's mean and interval; a target outside the catalogue is a case of its own that nobody can win."""
+    """Each metric's mean and interval; a target outside the catalog is a case of its own that nobody can win."""
     names = [(name, k) for k in ks for name in BY_RANK]
     all_ranks = np.concatenate([ranks_N, np.full(missed, np.inf)])
     all_groups = np.concatenate([groups_N, -1 - np.arange(missed)])

@@ -1,6 +1,6 @@
 """Metrics as functions of ranks. One relevant item a case, so recall, hit rate and precision differ by constants only.
 
-Shape letters: N cases, V catalogue size with PAD, K list length.
+Shape letters: N cases, V catalog size with PAD, K list length.
 
 >>> ranks = np.array([1.0, 3.0, 11.0])
 >>> float(recall(ranks, 10).mean()), round(float(ndcg(ranks, 10).mean()), 4)
@@ -45,7 +45,7 @@ BY_RANK: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
 
 
 def coverage(lists_NK: np.ndarray, size: int) -> float:
-    """The share of the catalogue that occurs in at least one list."""
+    """The share of the catalog that occurs in at least one list."""
     shown = np.unique(lists_NK)
     return float((shown != PAD).sum() / (size - 1))
 

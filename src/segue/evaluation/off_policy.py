@@ -38,7 +38,7 @@ def inverse_propensity(
     return _estimate((weights_BK * rewards_BK).sum(axis=1), weights_BK, groups_B)
 
 
-def self_normalised(
+def self_normalized(
     rewards_BK: np.ndarray, logged_BK: np.ndarray, target_BK: np.ndarray, *, groups_B: np.ndarray | None = None
 ) -> Estimate:
     """SNIPS (Swaminathan & Joachims 2015): at each place divided by the sum of weights, which are 1 on the mean. A

@@ -1,6 +1,6 @@
-"""The rank of what really came next, among the whole catalogue; how ties count is said by name.
+"""The rank of what really came next, among the whole catalog; how ties count is said by name.
 
-Shape letters: B cases at once, V catalogue size with PAD.
+Shape letters: B cases at once, V catalog size with PAD.
 """
 
 from typing import Literal, get_args
@@ -22,7 +22,7 @@ def target_ranks(
     all of them (GRU4Rec's rule: the number of scores >= the target's), "optimistic" none (it flatters a constant
     model, and is here so that tests can show it).
 
-    A NaN anywhere, or a target that is not finite, is refused: every comparison with it would be in its favour. A
+    A NaN anywhere, or a target that is not finite, is refused: every comparison with it would be in its favor. A
     target that is itself excluded cannot be ranked and is refused too: drop such cases first.
     """
     if ties not in get_args(TieRule):

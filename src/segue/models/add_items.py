@@ -1,6 +1,6 @@
 """Items that nobody has taken yet, in a model that knows what items are like: each placed by its facts.
 
-Shape letters: V catalogue size with PAD, D width, F items without a past, K neighbours.
+Shape letters: V catalog size with PAD, D width, F items without a past, K neighbors.
 """
 
 from collections.abc import Mapping, Sequence
@@ -65,7 +65,7 @@ def embeddings_for_new_items(
 
 
 def add_items(artifact: Artifact, items: Mapping[str, Mapping[str, Any]]) -> Artifact:
-    """The artifact with more items, id -> column -> value; those that its catalogue has already stay as they are."""
+    """The artifact with more items, id -> column -> value; those that its catalog has already stay as they are."""
     fresh = {item: facts for item, facts in items.items() if item not in artifact.catalog}
     if not fresh:
         return artifact
@@ -91,7 +91,7 @@ def with_rows_for_cold_items(prior: CoVisit, scorer: Scorer) -> CoVisit:
 
 
 def rows_from_neighbors(prior: CoVisit, vectors_VD: np.ndarray, fresh_F: np.ndarray) -> CoVisit:
-    """The rule in which items that were never seen are counted like the mean of their nearest neighbours by cosine.
+    """The rule in which items that were never seen are counted like the mean of their nearest neighbors by cosine.
 
     Counting knows nothing of them, and in a blend with a network that does know, nothing would be a verdict.
     With P the identity on seen items and the averages of others, W becomes P W P^T.

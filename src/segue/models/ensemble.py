@@ -1,6 +1,6 @@
 """Several models as one scorer: each one's log-probabilities, weighted and added (a product of experts, Hinton 1999).
 
-Shape letters: B batch, V catalogue size with PAD.
+Shape letters: B batch, V catalog size with PAD.
 """
 
 from collections.abc import Mapping, Sequence

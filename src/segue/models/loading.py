@@ -10,7 +10,7 @@ from segue.models.zoo import ZOO
 
 def restore_model(artifact: Artifact) -> Scorer:
     """The fitted scorer. ValueError for a model this version does not know, settings it does not know, or arrays
-    that do not belong to the artifact's catalogue."""
+    that do not belong to the artifact's catalog."""
     if artifact.model == ranker_artifact.KIND:
         raise ValueError(
             f"This is a ranker, {artifact.settings.get('name')}: it orders candidates and finds none itself. Name its "
@@ -26,7 +26,7 @@ def restore_model(artifact: Artifact) -> Scorer:
         scorer = entry.restore(artifact.arrays, decode_settings(entry.config, artifact.settings))
     if scorer.size != artifact.catalog.size:
         raise ValueError(
-            f"The model '{artifact.model}' scores {scorer.size - 1} items, but its catalogue holds "
+            f"The model '{artifact.model}' scores {scorer.size - 1} items, but its catalog holds "
             f"{len(artifact.catalog)}: the artifact was put together from two models."
         )
     return scorer

@@ -23,7 +23,7 @@ class Scorer(Protocol):
 
     @property
     def size(self) -> int:
-        """V: catalogue size with PAD."""
+        """V: catalog size with PAD."""
         ...
 
     def scores(self, histories: Sequences) -> np.ndarray: ...
@@ -74,8 +74,8 @@ def _best(scores_BV: np.ndarray, k: int) -> np.ndarray:
 def _kth_score(scores_BV: np.ndarray, k: int) -> np.ndarray:
     """A finite lower bound of each row's k-th best score, float32 [B].
 
-    The k-th best of the maxima of any disjoint groups is one. Groups are taken across the catalogue, not along it,
-    because catalogues tend to be in the order of popularity. Partitioning whole rows instead took nine tenths of an
+    The k-th best of the maxima of any disjoint groups is one. Groups are taken across the catalog, not along it,
+    because catalogs tend to be in the order of popularity. Partitioning whole rows instead took nine tenths of an
     answer's time: nearly sorted rows are its slow case.
     """
     groups = 8 * k

@@ -1,6 +1,6 @@
 """Sparse rows in three arrays, scored with numpy alone: what the counting models are made of.
 
-Shape letters: B batch, V catalogue size with PAD, N events, M stored pairs.
+Shape letters: B batch, V catalog size with PAD, N events, M stored pairs.
 """
 
 from collections.abc import Mapping

@@ -40,7 +40,7 @@ class ClassicEntry:
 
     config: type
     fit: Callable[[Sequences, int, Any], Scorer]
-    """(sequences, catalogue size V, settings) -> fitted."""
+    """(sequences, catalog size V, settings) -> fitted."""
     restore: Callable[[Mapping[str, np.ndarray], Any], Scorer]
     """(arrays, settings) -> what was saved."""
 

@@ -165,7 +165,7 @@ class PlacementConfig:
     name: str
     """How requests call it; one named "default" is for requests that name none."""
     rules: RulesConfig = field(default_factory=RulesConfig)
-    """What may be shown, what is favoured, pinned, counted."""
+    """What may be shown, what is favored, pinned, counted."""
     rerank: DiversificationConfig = field(default_factory=DiversificationConfig)
     """How much variety."""
     explore: ExploreConfig = field(default_factory=ExploreConfig)

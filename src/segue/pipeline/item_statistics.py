@@ -1,6 +1,6 @@
 """What the log says of every item, whoever asks: how popular, how lately, how old.
 
-Shape letters: V catalogue size with PAD, N events.
+Shape letters: V catalog size with PAD, N events.
 """
 
 from collections.abc import Mapping
@@ -66,7 +66,7 @@ NEVER = np.iinfo(np.int64).max
 
 @dataclass(frozen=True)
 class ItemData:
-    """What rules need to know of the catalogue."""
+    """What rules need to know of the catalog."""
 
     catalog: Catalog
     columns: ItemColumns

@@ -32,7 +32,7 @@ def restore_saved_pipeline(artifact: Artifact) -> Scorer:
     pipeline = restore_pipeline(artifact.arrays, artifact.settings)
     if pipeline.size != artifact.catalog.size:
         raise ValueError(
-            f"The pipeline scores {pipeline.size - 1} items, but its catalogue holds {len(artifact.catalog)}: the "
+            f"The pipeline scores {pipeline.size - 1} items, but its catalog holds {len(artifact.catalog)}: the "
             "artifact was put together from two."
         )
     return pipeline

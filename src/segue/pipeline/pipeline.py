@@ -1,6 +1,6 @@
 """The whole way from a history to a list: sources, blend, rank; a scorer like any other, so that it is judged as one.
 
-Shape letters: B batch, C candidates, F signals, V catalogue size with PAD.
+Shape letters: B batch, C candidates, F signals, V catalog size with PAD.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ from segue.pipeline.item_statistics import ItemStatistics
 from segue.pipeline.ranked_list import PlacementReason, RankedList
 
 BLOCK = 64
-"""Histories that are answered at once: every source's scores of the whole catalogue are in memory for so many."""
+"""Histories that are answered at once: every source's scores of the whole catalog are in memory for so many."""
 
 
 @dataclass(frozen=True)

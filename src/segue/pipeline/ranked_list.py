@@ -1,6 +1,6 @@
 """The list that goes through the pipeline: one request's candidates, best first, and where each came from.
 
-Shape letters: C candidates, S sources, V catalogue size with PAD.
+Shape letters: C candidates, S sources, V catalog size with PAD.
 
 >>> found = Ranked.of([5, 3], [0.9, 0.4], sources=("covisit",))
 >>> found.take([1]).items_C.tolist(), found.source_of(0)

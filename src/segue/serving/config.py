@@ -79,7 +79,7 @@ class ServingConfig:
     show_demo: bool = False
     """Show a small shop at /."""
     approximate: bool = False
-    """Search large catalogues through an index that may miss an item in a hundred, where it is seen to find the others;
+    """Search large catalogs through an index that may miss an item in a hundred, where it is seen to find the others;
     it needs faiss."""
     workers: int = 1
     """Processes that answer on the one port."""

@@ -56,7 +56,7 @@ def build_net(
     seed: int,
     known: tuple[FeatureConfig, ItemFeatures | None] | None = None,
 ) -> TiedEmbeddingNet:
-    """An untrained net for a catalogue of size V; equal arguments give equal weights. ``known``: what it is to learn
+    """An untrained net for a catalog of size V; equal arguments give equal weights. ``known``: what it is to learn
     from besides events, and the facts about the items; those about events are the sequences' contexts.
     """
     generator = torch.Generator().manual_seed(seed)

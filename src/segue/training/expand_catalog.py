@@ -1,4 +1,4 @@
-"""A trained net under a larger catalogue: known items keep their vectors, new ones start beside their neighbours."""
+"""A trained net under a larger catalog: known items keep their vectors, new ones start beside their neighbors."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,16 +29,16 @@ ROUNDING = 1e-5
 def expand_net(
     loaded: Artifact, config: Any, new: Catalog, sequences: Sequences, seed: int, asked: FeatureConfig | None = None
 ) -> TiedEmbeddingNet:
-    """The net of an artifact, its table indexed by the new catalogue; ``sequences`` (in it) place new items.
+    """The net of an artifact, its table indexed by the new catalog; ``sequences`` (in it) place new items.
 
     Where it learned from features, the artifact's ``items`` say what each item is like, which counts as one more
-    neighbour; ``asked``: the settings of this learning. ValueError where an item of the old catalogue is missing from
+    neighbor; ``asked``: the settings of this learning. ValueError where an item of the old catalog is missing from
     the new one, or the artifact has no parameters.
     """
     arrays, old = loaded.arrays, loaded.catalog
     where = new.to_indices(old.ids)
     if (where == PAD).any():
-        raise ValueError(f"The new catalogue has lost item {old.ids[int(np.argmin(where))]!r}; it may only grow.")
+        raise ValueError(f"The new catalog has lost item {old.ids[int(np.argmin(where))]!r}; it may only grow.")
     table = np.zeros((new.size, arrays["table"].shape[1]), dtype=np.float32)
     table[where] = arrays["table"][1:]
     fresh = np.setdiff1d(np.arange(1, new.size), where)
@@ -95,8 +95,8 @@ def _start(
     rng: np.random.Generator,
     told_FD: np.ndarray | None,
 ) -> np.ndarray:
-    """float32 [F, D]: the mean of known neighbours, as long as known vectors are (what items enter by and what they are
-    scored by each for itself), with what features tell as one more; that alone, or random, without neighbours."""
+    """float32 [F, D]: the mean of known neighbors, as long as known vectors are (what items enter by and what they are
+    scored by each for itself), with what features tell as one more; that alone, or random, without neighbors."""
     forward = windowed_pairs(sequences, len(table_VD), WINDOW)
     near_FV = (forward + forward.T).tocsr()[fresh_F]
     near_FD = near_FV @ table_VD

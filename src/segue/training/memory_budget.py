@@ -9,14 +9,14 @@ from segue.training.config import TrainingConfig
 
 GB = 10**9
 FULL_ITEMS = 30_000
-"""The full softmax's time grows with the catalogue, the sampled one's does not: above this many, auto samples."""
+"""The full softmax's time grows with the catalog, the sampled one's does not: above this many, auto samples."""
 STEP_COPIES = 8
-"""A step's own arrays as long as the rows it touches: keys, candidates, their gradients, what the optimiser makes."""
+"""A step's own arrays as long as the rows it touches: keys, candidates, their gradients, what the optimizer makes."""
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def is_full(config: TrainingConfig, size: int, columns: int) -> bool:
-    """Whether the loss is the softmax over a whole catalogue of size V.
+    """Whether the loss is the softmax over a whole catalog of size V.
 
     'auto' is: up to FULL_ITEMS items, and where the table with all its rows touched at every step fits the budget.
     """
@@ -27,7 +27,7 @@ def is_full(config: TrainingConfig, size: int, columns: int) -> bool:
 
 def table_bytes(config: TrainingConfig, size: int, columns: int, *, full: bool) -> int:
     """The table [V, columns] and what is as long as it, at the peak: the weights, the best ones so far and the
-    optimiser's state are always there; beside them either a step's own arrays, or a copy of all while it is saved."""
+    optimizer's state are always there; beside them either a step's own arrays, or a copy of all while it is saved."""
     states = 2 if config.optimizer == "adam" or config.momentum else 1
     kept = (2 + states) * size
     return 4 * columns * (kept + max(kept, STEP_COPIES * touched_rows(config, size, full=full)))

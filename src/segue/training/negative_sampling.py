@@ -19,7 +19,7 @@ class NegativeSample:
 
 
 def all_items(size: int, offered_V: np.ndarray | None = None) -> NegativeSample:
-    """The full softmax: all items of a catalogue of size V, or those offered (bool [V]); nothing to correct."""
+    """The full softmax: all items of a catalog of size V, or those offered (bool [V]); nothing to correct."""
     items = np.arange(1, size, dtype=np.int64)
     if offered_V is not None:
         items = items[offered_V[1:]]

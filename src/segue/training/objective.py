@@ -14,7 +14,7 @@ from segue.training.tasks import Batch
 
 
 class Objective:
-    """One training's loss over a catalogue of size V, whose table has so many ``columns``; ``counts_V`` is how often
+    """One training's loss over a catalog of size V, whose table has so many ``columns``; ``counts_V`` is how often
     each item occurs in its log. Items outside ``offered_V`` (bool [V]) are not compared with: nothing is learned
     against them."""
 
@@ -72,10 +72,10 @@ class Objective:
 
 
 def kernel_of(config: TrainingConfig, items: int) -> Kernel | None:
-    """The loss of that name over a catalogue of so many items; None: a softmax, which has a faster road of its own.
+    """The loss of that name over a catalog of so many items; None: a softmax, which has a faster road of its own.
 
     The offsets of these losses are log(times drawn): they compare a target with negatives as they were drawn, and
-    none of them estimates a sum over the catalogue, which a correction could mend."""
+    none of them estimates a sum over the catalog, which a correction could mend."""
     kernels: dict[str, Kernel] = {
         "bce": bce,
         "gbce": gbce(config.gbce_t, items),

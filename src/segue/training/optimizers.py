@@ -1,4 +1,4 @@
-"""Optimisers: for the item table such that a step costs what the batch touched, and for the encoder beside it."""
+"""Optimizers: for the item table such that a step costs what the batch touched, and for the encoder beside it."""
 
 import math
 from collections.abc import Iterable

@@ -76,7 +76,7 @@ class NextItemTask:
     """Every event but a history's first is asked once, from all before it in its window.
 
     A window holds up to ``length + 1`` consecutive events: all but its last are inputs, all but its first are
-    targets. Neighbouring windows of one history share one event.
+    targets. Neighboring windows of one history share one event.
     """
 
     length: int

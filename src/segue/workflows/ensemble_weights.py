@@ -1,6 +1,6 @@
 """How much each of several models counts in one list: weights chosen on cases, never on those that judge.
 
-Shape letters: M models, N cases (B of them at once), V catalogue size with PAD.
+Shape letters: M models, N cases (B of them at once), V catalog size with PAD.
 """
 
 from collections.abc import Sequence

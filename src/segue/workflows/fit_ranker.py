@@ -65,7 +65,7 @@ class RankerData:
     """
 
     size: int
-    """V: catalogue size with PAD."""
+    """V: catalog size with PAD."""
     base: Sequences
     """The older training events."""
     train: ExampleSource

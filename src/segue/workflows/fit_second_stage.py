@@ -88,7 +88,7 @@ def fit_second_stage(
 def refit_second_stage(
     second: SecondStageRanker, old: Catalog, sequences: Sequences, catalog: Catalog
 ) -> SecondStageRanker:
-    """The same opinion in the catalogue of every event there is: the net stays as it was trained, its knowledge of the
+    """The same opinion in the catalog of every event there is: the net stays as it was trained, its knowledge of the
     items is brought up to the last event, and it goes on from there as events arrive."""
     ranker = second.ranker.ranker if isinstance(second.ranker, PointInTimeRanker) else second.ranker
     assert isinstance(ranker, NeuralRanker)

@@ -86,7 +86,7 @@ def refit_pipeline(
     say: ReportProgress = lambda what: None,
 ) -> FitResult:
     """The same pipeline with its sources fitted on every event there is, weighed as an earlier ``compose`` learned.
-    ``before``: the catalogue of ``chosen``, where it is another one."""
+    ``before``: the catalog of ``chosen``, where it is another one."""
     started, sequences, catalog = time.perf_counter(), known.sequences, known.catalog
     old = chosen.scorer
     assert isinstance(old, Pipeline)

@@ -44,7 +44,7 @@ class TrainingRun:
         seed: int,
         known: tuple[FeatureConfig, ItemFeatures | None] | None = None,
     ) -> "Trainer":
-        """An untrained net of these settings on the log ``data`` (sequences, catalogue size V), ready to be trained;
+        """An untrained net of these settings on the log ``data`` (sequences, catalog size V), ready to be trained;
         ``known``: what it learns from as well, and the facts about items.
         ValueError where it will not fit the memory: better now than a kill in the middle."""
         from segue.training.build_net import build_net

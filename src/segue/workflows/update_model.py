@@ -1,4 +1,4 @@
-"""New events into a model at work: the catalogue grows, training goes on, and only what is not worse is kept."""
+"""New events into a model at work: the catalog grows, training goes on, and only what is not worse is kept."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -76,7 +76,7 @@ class ExpandedCatalogScorer:
         return self.scorer.arrays()
 
     def scores(self, histories: Sequences) -> np.ndarray:
-        """float32 [B, V of the larger catalogue]."""
+        """float32 [B, V of the larger catalog]."""
         known_BV = self.scorer.scores(replace(histories, items=self.index_V[histories.items]))
         out_BV = np.repeat(known_BV[:, 1:].min(axis=1, keepdims=True) - 1.0, self.size, axis=1)
         out_BV[:, self.back_V[1:]] = known_BV[:, 1:]
@@ -141,7 +141,7 @@ def _in_context(
 
 
 def _together(log: "EventLog", replay: "EventLog | None", catalog: Catalog) -> Sequences:
-    """People's events of both logs in time order, indexed by the larger catalogue."""
+    """People's events of both logs in time order, indexed by the larger catalog."""
     if replay is None:
         return log.sequences(catalog)[0]
     import polars as pl

@@ -54,7 +54,7 @@ def test_a_file_without_times(tmp_path, plain, names):
     assert split.picture.splitlines()[1] == "= train 3 | v validation 2 | T test 2"
     assert split.protocol == (
         "leave-last-n-out: each person's last 2 events judge, the 2 before validate (people with 5 or more), the "
-        "whole log is the catalogue; seen items excluded"
+        "whole log is the catalog; seen items excluded"
     )
 
 

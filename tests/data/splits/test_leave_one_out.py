@@ -42,7 +42,7 @@ def test_a_file_without_times(tmp_path, plain):
     assert split.picture.splitlines()[1] == "= train 4 | v validation 1 | T test 1"
     assert split.protocol == (
         "leave-last-out: each person's last event judges, the one before validates (people with three or more), "
-        "the whole log is the catalogue; seen items excluded"
+        "the whole log is the catalog; seen items excluded"
     )
 
 

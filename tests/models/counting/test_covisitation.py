@@ -57,7 +57,7 @@ def test_rows_do_not_run_into_each_other():
 
 
 def test_what_is_too_old_to_matter_is_not_looked_at():
-    """Twenty events after item 1 its neighbour 2 is left to popularity; nineteen after it is still pulled."""
+    """Twenty events after item 1 its neighbor 2 is left to popularity; nineteen after it is still pulled."""
     model = CoVisit.fit(Sequences.from_lists([[1, 2], [3, 4]] * 50), SIZE, CoVisitConfig(damping=0))
     beyond, within = ask(model, [1] + [3] * 20, [1] + [3] * 19)
     assert beyond[2] == model.popularity_V[2]

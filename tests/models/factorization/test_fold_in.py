@@ -87,7 +87,7 @@ def test_ease_keeps_the_largest_weights_of_each_row() -> None:
         assert sorted(kept.tolist()) == sorted(largest.tolist())
 
 
-def test_ease_refuses_a_catalogue_it_cannot_invert(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ease_refuses_a_catalog_it_cannot_invert(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("segue.models.factorization.ease.MAX_ITEMS", 3)
     with pytest.raises(ValueError, match="EASE inverts a matrix of all") as raised:
         EASE.fit(LOG, SIZE, EASEConfig())

@@ -1,4 +1,4 @@
-"""The spectral start: neighbours lie close together, and equal arguments give equal vectors."""
+"""The spectral start: neighbors lie close together, and equal arguments give equal vectors."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def chain(size, rows=200):
 
 @pytest.mark.parametrize(("size", "dim"), [(15, 16), (60, 8), (400, 32)])
 def test_vectors_have_unit_length_and_repeat_exactly(size, dim):
-    """A small catalogue used to give other vectors from call to call."""
+    """A small catalog used to give other vectors from call to call."""
     log = chain(size)
     first = spectral_embeddings(log, size, dim, np.random.default_rng(1))
     assert (first.shape, first.dtype) == ((size, dim), np.float32)

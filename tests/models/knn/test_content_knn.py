@@ -66,7 +66,7 @@ def test_an_item_that_nobody_took_is_found_by_its_words(monkeypatch: pytest.Monk
     assert top_k(model.scores(one(5)), 1)[0].tolist() == [[6]]  # 绿茶 杯 -> 绿茶 壶
 
 
-def test_newer_events_count_more_and_few_neighbours_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_newer_events_count_more_and_few_neighbors_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content_knn, "COMMON", 1.0)
     model = ContentKNN.from_item_features(NOBODY, facts(), ContentKNNConfig(columns=("brand",), decay=0.5))
     scores_V = model.scores(one(1, 5))[0]

@@ -70,7 +70,7 @@ def test_it_equals_its_definition(weighting, values):
     assert (found[wanted == 0] < 0).all()
 
 
-def test_one_neighbour_by_hand():
+def test_one_neighbor_by_hand():
     """Of 5 1 2 3, item 2 matches: 3 behind it votes 1/e of the likeness, 1 before it half of that, itself all."""
     model = fit([[5, 1, 2, 3], [7, 8]], spread=1.0, idf=False)
     e = math.exp(-1)
@@ -112,7 +112,7 @@ def test_weights_start_at_one_and_fall(weighting):
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        *[({name: 0}, f"{name} must be at least 1, got 0.") for name in ("neighbours", "sample", "length", "stored")],
+        *[({name: 0}, f"{name} must be at least 1, got 0.") for name in ("neighbors", "sample", "length", "stored")],
         ({"spread": 0.0}, "spread must be above 0, got 0.0."),
         ({"before_weight": -0.1}, "before_weight must not be negative, got -0.1."),
     ],

@@ -87,7 +87,7 @@ def test_a_session_without_times_is_asked_at_the_newest_known_event() -> None:
 
 
 def test_events_of_which_nobody_knows_the_time_are_no_ancient_ones() -> None:
-    """They used to be: the age of every neighbour overflowed, and a served history found none."""
+    """They used to be: the age of every neighbor overflowed, and a served history found none."""
     scorer = VSTAN.fit(Sequences.from_lists(ROWS, TIMES), SIZE, VSTANConfig())
     without = scorer.scores(Sequences.from_lists(ASKED))
     unknown = Sequences.from_lists(ASKED, [[NO_TIME] * len(row) for row in ASKED])

@@ -136,8 +136,8 @@ def test_an_event_older_than_what_is_kept_counts_only() -> None:
     assert memory.times_VM[1].tolist() == [20, 30]
 
 
-def test_an_item_outside_the_catalogue_is_refused() -> None:
+def test_an_item_outside_the_catalog_is_refused() -> None:
     memory = LiveItemHistories.of(ItemHistories.of(Sequences.from_lists([[1]], [[2]]), V), 2)
     with pytest.raises(ValueError) as error:
         memory.observe(Sequences.from_lists([[]], [[]]), V, 3)
-    assert str(error.value) == "Item 9 is not in the catalogue of 8 items."
+    assert str(error.value) == "Item 9 is not in the catalog of 8 items."

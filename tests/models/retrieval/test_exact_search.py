@@ -1,4 +1,4 @@
-"""The best of a large catalogue, found by groups, against the one ``top_k`` of all scores: item by item."""
+"""The best of a large catalog, found by groups, against the one ``top_k`` of all scores: item by item."""
 
 import numpy as np
 import pytest

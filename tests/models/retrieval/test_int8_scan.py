@@ -1,4 +1,4 @@
-"""The hand-written graph is one that the onnx package understands, and wide catalogues have wide groups."""
+"""The hand-written graph is one that the onnx package understands, and wide catalogs have wide groups."""
 
 import numpy as np
 import onnx

@@ -35,7 +35,7 @@ def draw(rng, shape):
 
 
 def assert_same_lists(found, wanted):
-    """Equal item by item, but for neighbours whose scores differ by less than a float32 product's rounding."""
+    """Equal item by item, but for neighbors whose scores differ by less than a float32 product's rounding."""
     np.testing.assert_allclose(found[1], wanted[1], rtol=2e-5, atol=2e-5)
     other = found[0] != wanted[0]
     for b in np.flatnonzero(other.any(axis=1)):

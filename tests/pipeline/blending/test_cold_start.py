@@ -88,7 +88,7 @@ def test_the_weights_of_people_who_choose_by_facts_are_found():
 
 
 def shop(came: float) -> Split:
-    """The ring, where each item has a word in common with its neighbours, and a newcomer that is like item 10. In the
+    """The ring, where each item has a word in common with its neighbors, and a newcomer that is like item 10. In the
     cases after the training, it is taken in so many of the times in which item 10 would have been."""
     train, validation, test = walks(400, 1), walks(800, 2), walks(400, 3)
     rng = np.random.default_rng(4)

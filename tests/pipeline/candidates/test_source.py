@@ -146,7 +146,7 @@ def test_a_function_is_a_source():
         (FixedListConfig, "A source of model list needs either items or a file."),
         (
             lambda: FixedListSource.fit(ROWS, CATALOG, FixedListConfig(items=("x", "y"))),
-            "The catalogue knows none of the list's 2 items.",
+            "The catalog knows none of the list's 2 items.",
         ),
         (
             lambda: CandidateSource(RepeatSource(6, 1.0), SourceConfig("again"), HNSWIndex(None)),
@@ -233,7 +233,7 @@ def a_network(size: int, temperature: float | None) -> NeuralScorer:
 
 
 @pytest.mark.parametrize("temperature", [0.1, None])
-def test_a_large_catalogue_is_searched_and_answers_as_if_it_were_scored(temperature, monkeypatch):
+def test_a_large_catalog_is_searched_and_answers_as_if_it_were_scored(temperature, monkeypatch):
     """With and without a filter, with items that may not come, and for somebody without a history."""
     network, config = a_network(3000, temperature), SourceConfig(model="gru4rec")
     dense = CandidateSource(network, config)

@@ -25,7 +25,7 @@ def fitted(kind, rng):
 
 
 def raising(scorer, monkeypatch_from):
-    """The source as it is for a large catalogue."""
+    """The source as it is for a large catalog."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("segue.pipeline.candidates.source.BLOCKS_FROM", monkeypatch_from)
         return CandidateSource(scorer, SourceConfig(scorer.name))

@@ -119,7 +119,7 @@ def test_why_not(pipeline):
     allowed_V = np.ones(SIZE, dtype=bool)
     allowed_V[4] = False
     assert asked_why(pipeline, [1, 2, 3], 4).sentence.english == "It is in the list, at place 1."
-    assert asked_why(pipeline, [1, 2, 3], 0).sentence.english == "The catalogue does not know it."
+    assert asked_why(pipeline, [1, 2, 3], 0).sentence.english == "The catalog does not know it."
     seen = asked_why(pipeline, [1, 2, 3], 2, exclude=one([1, 2, 3]))
     assert seen.sentence.english == "It is in the history, and what was seen is left out."
     assert asked_why(pipeline, [1, 2, 3], 4, allowed_V=allowed_V).reason == "forbidden"

@@ -8,7 +8,7 @@ from segue.pipeline.ranked_list import PlacementReason
 
 def test_every_step_has_what_is_wanted_and_the_last_has_all() -> None:
     ladder = FallbackChain({"trend": np.array([9.0, 1, 3, 0, 3]), "popularity": np.array([0, 0, 0, 2, 0])}, 5)
-    assert [step.name for step in ladder.steps] == ["trend", "popularity", "catalogue"]
+    assert [step.name for step in ladder.steps] == ["trend", "popularity", "catalog"]
     assert [step.items.tolist() for step in ladder.steps] == [[2, 4, 1], [3], [1, 2, 3, 4]]
 
 

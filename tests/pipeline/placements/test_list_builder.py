@@ -33,7 +33,7 @@ def without(*items: int) -> np.ndarray:
 def test_what_is_ranked_comes_first_and_the_ladder_fills() -> None:
     found = build_list(RANKED, 9, without(3), ladder=LADDER)
     assert found.items_C.tolist() == [5, 7, 1, 9, 8, 12, 2, 4, 6]
-    assert [found.source_of(i) for i in range(9)] == ["model"] * 3 + ["trend"] * 3 + ["catalogue"] * 3
+    assert [found.source_of(i) for i in range(9)] == ["model"] * 3 + ["trend"] * 3 + ["catalog"] * 3
     assert found.how_C.tolist() == [PlacementReason.RANKED] * 3 + [PlacementReason.FILLED] * 6
     assert found.propensity_C.tolist() == [1.0] * 9
     assert len(build_list(RANKED, 50, without(3), ladder=LADDER)) == 11

@@ -1,4 +1,4 @@
-"""A placement's rules: what may be shown, what is favoured, and what settings are refused."""
+"""A placement's rules: what may be shown, what is favored, and what settings are refused."""
 
 import re
 from typing import Any
@@ -100,8 +100,8 @@ def test_what_is_suspicious_is_noted(facts: ItemData) -> None:
     rules = Rules(config, facts)
     assert rules.pins == {}
     assert rules.notes == (
-        "The catalogue does not know the item 'pott' that a rule names.",
-        "The catalogue does not know the item 'gone' that a rule names.",
+        "The catalog does not know the item 'pott' that a rule names.",
+        "The catalog does not know the item 'gone' that a rule names.",
         "No item passes the filter 'price < 0'.",
     )
 

@@ -14,7 +14,7 @@ from segue.serving.deployment.model_registry import POINTER, DeploymentSpec, Mod
 
 @pytest.fixture
 def runs(save, ring, tmp_path):
-    """Three models: two of one catalogue, one of another."""
+    """Three models: two of one catalog, one of another."""
     return [
         save(tmp_path / "one", "markov", ring),
         save(tmp_path / "two", "covisit", ring),
@@ -165,7 +165,7 @@ def test_a_model_whose_answers_are_none_is_not_added(registry, runs):
     assert not (registry.folder / "versions").exists()
 
 
-def test_golden_requests_reach_all_of_the_catalogue(registry, runs):
+def test_golden_requests_reach_all_of_the_catalog(registry, runs):
     model = registry.open(registry.add(runs[2]))
     asked = golden_histories(model.catalog)
     assert asked[:2] == [[], [UNKNOWN]]

@@ -163,7 +163,7 @@ def test_events_reach_every_version_also_one_that_joins(parts, models):
 
 @pytest.fixture
 def registry(save, ring, tmp_path):
-    """Versions of catalogues that share no item: a mixed answer could not hide."""
+    """Versions of catalogs that share no item: a mixed answer could not hide."""
     found = ModelRegistry(tmp_path / "models")
     runs = [save(tmp_path / "one", "markov", ring), save(tmp_path / "two", "markov", ring, 20)]
     return found, [found.add(run) for run in runs]
@@ -176,7 +176,7 @@ def test_fifty_swaps_under_load_fail_nobody_and_mix_nothing(registry, parts):
     lineup, turn = initial_deployment(models, member, print)
     fleet = VariantRouter(lineup, audience)
     watch = Reloader(models, fleet, member, turn, every_s=60)
-    catalogues = {version: set(models.open(version).catalog.ids) for version in versions}
+    catalogs = {version: set(models.open(version).catalog.ids) for version in versions}
     answered, wrong, over = {version: 0 for version in versions}, [], threading.Event()
 
     async def asker(name):
@@ -186,7 +186,7 @@ def test_fifty_swaps_under_load_fail_nobody_and_mix_nothing(registry, parts):
             await asyncio.wrap_future(fleet.store([event])[0])
             answer = await fleet.recommend(RecommendRequest(user_id=name, k=5))
             answered[answer.model_version] += 1
-            if not {item.id for item in answer.items} <= catalogues[answer.model_version] or len(answer.items) < 4:
+            if not {item.id for item in answer.items} <= catalogs[answer.model_version] or len(answer.items) < 4:
                 wrong.append(answer)
             count += 1
 

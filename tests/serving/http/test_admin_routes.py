@@ -17,7 +17,7 @@ def test_items_come_page_by_page(shop):
     assert "after" not in rest
     assert shop.web.get("/v1/items/a").json() == {"id": "a", "title": "The first"}
     gone = shop.web.get("/v1/items/zz")
-    assert (gone.status_code, gone.json()["detail"]) == (404, "The catalogue does not know the item 'zz'.")
+    assert (gone.status_code, gone.json()["detail"]) == (404, "The catalog does not know the item 'zz'.")
     for wrong in ("0", "1001", "x", "nan"):
         answer = shop.web.get(f"/v1/items?limit={wrong}")
         assert (answer.status_code, answer.json()["detail"]) == (422, "limit must be a number from 1 to 1000.")

@@ -52,7 +52,7 @@ def test_the_script_tells_and_asks(node, start, tmp_path):
     assert re.fullmatch("[0-9a-f]{32}", found["session"])
     assert [found[name]["items"][0]["id"] for name in ("after", "known", "next")] == ["f", "h", "j"]
     assert found["before"]["items"][0]["id"] != "f"
-    assert found["refused"] == [404, "The catalogue does not know the item 'zz'."]
+    assert found["refused"] == [404, "The catalog does not know the item 'zz'."]
     assert [one.item_id for one in client.user("ann").events] == ["g"]
     home = next(one for one in client.report().cells if one.placement == "home")
     assert (home.lists, home.clicked) == (1, 1)

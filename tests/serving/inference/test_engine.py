@@ -96,7 +96,7 @@ def test_similar_is_what_follows_the_item_alone(engine):
 def test_similar_to_an_unknown_item_is_refused(engine):
     with pytest.raises(Problem) as refused:
         engine.similar(SimilarRequest(item_id="zz"))
-    assert (refused.value.status, refused.value.detail) == (404, "The catalogue does not know the item 'zz'.")
+    assert (refused.value.status, refused.value.detail) == (404, "The catalog does not know the item 'zz'.")
 
 
 @pytest.mark.parametrize(

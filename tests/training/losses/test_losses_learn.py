@@ -1,4 +1,4 @@
-"""Each loss, each way of drawing negatives and each optimiser learns a rule, chosen by the names a user sets."""
+"""Each loss, each way of drawing negatives and each optimizer learns a rule, chosen by the names a user sets."""
 
 from collections.abc import Callable
 

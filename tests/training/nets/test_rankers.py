@@ -175,7 +175,7 @@ def test_what_cannot_be_ranked_is_said(log: Sequences) -> None:
     assert str(error.value) == "A request ranks for one history, got 40."
     with pytest.raises(ValueError) as error:
         ranker.probability(log.take([0]), np.array([1, V]), 0)
-    assert str(error.value) == "Candidate 31 is not in the catalogue of 30 items."
+    assert str(error.value) == "Candidate 31 is not in the catalog of 30 items."
 
 
 @pytest.mark.parametrize(

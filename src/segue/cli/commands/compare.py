@@ -38,7 +38,7 @@ def compare(
 ) -> None:
     """Train and evaluate models side by side, and print a leaderboard with confidence intervals.
 
-    Every model ranks the whole catalogue; with --items, items that nobody has taken yet are in it too. What a training
+    Every model ranks the whole catalog; with --items, items that nobody has taken yet are in it too. What a training
     chooses it chooses on validation.
 
     \b

@@ -113,10 +113,10 @@ def listed(ids: list[str], catalog: "Catalog") -> list[str]:
 
 
 def known_only(events: list[str], catalog: "Catalog") -> list[str]:
-    """The ids that the catalogue does not know; says so."""
+    """The ids that the catalog does not know; says so."""
     unknown = [item for item in events if item not in catalog]
     if unknown:
-        err.print(f"Not in the catalogue, so not used: {', '.join(unknown)}.", markup=False)
+        err.print(f"Not in the catalog, so not used: {', '.join(unknown)}.", markup=False)
     return unknown
 
 

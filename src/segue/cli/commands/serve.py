@@ -38,7 +38,7 @@ def serve(
     approximate: Annotated[
         bool,
         typer.Option(
-            "--approximate", help="Search large catalogues through an index, where it finds 99 % of the true best 20."
+            "--approximate", help="Search large catalogs through an index, where it finds 99 % of the true best 20."
         ),
     ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes that answer on the one port.")] = 1,

@@ -31,7 +31,7 @@ def update(
 ) -> None:
     """Train a saved network on with new events; keep the result only where it is not worse on the newest of them.
 
-    New items join the catalogue; a network with features begins with what --items tells of them. Exit code 0 also
+    New items join the catalog; a network with features begins with what --items tells of them. Exit code 0 also
     where the old model stays; the output says which it is.
 
     Example:

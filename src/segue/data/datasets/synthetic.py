@@ -1,6 +1,6 @@
 """Logs with a known rule: what a sequence model must learn, what it must not see, and as many events as wanted.
 
-Shape letters: B people, T events of each, V catalogue size with PAD.
+Shape letters: B people, T events of each, V catalog size with PAD.
 """
 
 from collections.abc import Iterator

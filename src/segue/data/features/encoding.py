@@ -1,6 +1,6 @@
 """Columns of facts about items -> one sparse matrix of features, learned from some rows and applied to any later.
 
-Shape letters: V rows (a catalogue with PAD), F features, M stored entries, D width of a feature's vector.
+Shape letters: V rows (a catalog with PAD), F features, M stored entries, D width of a feature's vector.
 """
 
 import hashlib
@@ -65,7 +65,7 @@ class FeatureConfig:
 
 @dataclass(frozen=True)
 class ItemFeatures:
-    """What is known of each item of a catalogue, or of each circumstance of a log: ``rows[i]`` of index i, columns
+    """What is known of each item of a catalog, or of each circumstance of a log: ``rows[i]`` of index i, columns
     without a value left out; row 0 is empty."""
 
     rows: Sequence[Mapping[str, Any]]
@@ -206,7 +206,7 @@ class FeatureEncoding:
         return EncodedFeatures(offsets, np.array(codes, dtype=np.int32), np.array(weights, dtype=np.float32), self.size)
 
     def of_catalog(self, facts: ItemFeatures) -> EncodedFeatures:
-        """The matrix of a whole catalogue; PAD, row 0, has no features."""
+        """The matrix of a whole catalog; PAD, row 0, has no features."""
         found = self.encode(facts.rows[1:])
         return EncodedFeatures(np.concatenate([[0], found.offsets]), found.codes, found.weights, found.size)
 

@@ -19,7 +19,7 @@ KNOWN_NAMES: dict[str, tuple[str, ...]] = {
         *("unixreviewtime", "occurredat", "when"),
     ),
     "session_id": ("sessionid", "session", "sid", "basketid", "basket", "visitid", "invoiceno", "orderid"),
-    "event": ("event", "eventtype", "type", "action", "actiontype", "behavior", "behaviour", "interaction"),
+    "event": ("event", "eventtype", "type", "action", "actiontype", "behavior", "behavior", "interaction"),
     "value": ("value", "rating", "score", "stars"),
 }
 """Our name -> spellings, without case and punctuation, the likeliest first."""

@@ -1,6 +1,6 @@
 """The cut itself: at which moment, what lies before it, how it is drawn and told apart from any other.
 
-Shape letters: B rows, N flat events, V catalogue size with PAD.
+Shape letters: B rows, N flat events, V catalog size with PAD.
 """
 
 import hashlib
@@ -79,7 +79,7 @@ def map_to_catalog(sequences: Sequences, catalog: Catalog, listed: "ItemTable | 
 def restrict(
     sequences: Sequences, names: tuple[str, ...], kept: Sequences, listed: "ItemTable | None" = None
 ) -> tuple[Catalog, Sequences]:
-    """(the catalogue of what occurs in ``kept``, or is listed; all rows indexed by it): items outside become PAD."""
+    """(the catalog of what occurs in ``kept``, or is listed; all rows indexed by it): items outside become PAD."""
     present_V = map_to_catalog(kept, Catalog(names), listed)
     index_V = np.where(present_V, np.cumsum(present_V), PAD).astype(np.int32)
     catalog = Catalog(names[i - 1] for i in np.flatnonzero(present_V))
@@ -105,7 +105,7 @@ def draw_timeline(train: int, validation: int, test: int, moments: tuple[int, in
 def split_fingerprint(
     catalog: Catalog, sentence: str, parts: tuple[Sequences, Sequences], asked: tuple[EvaluationCases, EvaluationCases]
 ) -> str:
-    """SHA-256 over the catalogue, the protocol, what trains (train, refit) and what is asked (validation, test)."""
+    """SHA-256 over the catalog, the protocol, what trains (train, refit) and what is asked (validation, test)."""
     digest = hashlib.sha256(f"{catalog.fingerprint}\n{sentence}\n".encode())
     for rows in parts:
         flat = rows.to_contiguous()

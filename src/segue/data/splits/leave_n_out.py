@@ -23,7 +23,7 @@ def leave_last_n_out(log: "EventLog", *, n: int = 10) -> Split:
                 bob     b  b  b  b           train only
 
     A case's target is the first of its n events, so that everything made for one step works here too;
-    ``Cases.futures`` holds all n. The catalogue is the whole log's, and seen items are excluded. As with
+    ``Cases.futures`` holds all n. The catalog is the whole log's, and seen items are excluded. As with
     leave-last-out, one person's training events lie after another's test events.
     """
     if n < 1:
@@ -42,7 +42,7 @@ def leave_last_n_out(log: "EventLog", *, n: int = 10) -> Split:
     catalog = Catalog(names)
     sentence = (
         f"leave-last-n-out: each person's last {n} events judge, the {n} before validate (people with {2 * n + 1} or "
-        "more), the whole log is the catalogue; seen items excluded"
+        "more), the whole log is the catalog; seen items excluded"
     )
     return Split(
         protocol=sentence,

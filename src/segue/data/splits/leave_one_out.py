@@ -22,7 +22,7 @@ def leave_last_out(log: "EventLog") -> Split:
         ann     a  a  a  v  T        train a a a; v asked after a a a; T asked after a a a v, which never trained
         bob     b  b                 train only
 
-    The catalogue is the whole log's, and seen items are excluded, as published. One person's training events lie
+    The catalog is the whole log's, and seen items are excluded, as published. One person's training events lie
     after another's test event, so trends are known beforehand: print a time split beside it.
     """
     sequences, names = user_sequences(log)
@@ -37,7 +37,7 @@ def leave_last_out(log: "EventLog") -> Split:
     catalog = Catalog(names)
     sentence = (
         "leave-last-out: each person's last event judges, the one before validates (people with three or more), "
-        "the whole log is the catalogue; seen items excluded"
+        "the whole log is the catalog; seen items excluded"
     )
     return Split(
         protocol=sentence,

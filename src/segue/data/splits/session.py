@@ -24,7 +24,7 @@ def session_split(log: "EventLog", *, test: float = 0.1, validation: float = 0.1
         s3                       |   b  a  |              validation: b -> a
         s4                       |         |  c  x  b     test: c -> b; x was never seen before: taken out
 
-    Without a ``session_id`` column a pause of more than ``gap_minutes`` ends a session. The catalogue is what was seen
+    Without a ``session_id`` column a pause of more than ``gap_minutes`` ends a session. The catalog is what was seen
     before the test cut. Seen items stay in the race, as sessions come back to them. A log without times is cut by its
     order.
     """
@@ -77,7 +77,7 @@ def fixed_split(
                 a b c <tab> d                         a prefixes file: a b c -> d only
 
     ``unknown`` says what becomes of test items that the log never has: "drop" takes them out of the test, "miss"
-    counts such targets as misses, as some published numbers do. The catalogue is the log's; seen items stay in the
+    counts such targets as misses, as some published numbers do. The catalog is the log's; seen items stay in the
     race.
     """
     cutoffs.check_choice("unknown", unknown, ("drop", "miss"))

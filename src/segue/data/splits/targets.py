@@ -1,6 +1,6 @@
 """Rows -> the questions an evaluation asks of them, and an account of those it cannot ask.
 
-Shape letters: N cases or flat events, V catalogue size with PAD.
+Shape letters: N cases or flat events, V catalog size with PAD.
 """
 
 from dataclasses import replace
@@ -55,7 +55,7 @@ def known_positions(sequences: Sequences, known_V: np.ndarray) -> EvaluationCase
 
 
 def all_positions(sequences: Sequences) -> EvaluationCases:
-    """Every position from the second of every row asks; a target outside the catalogue is a miss."""
+    """Every position from the second of every row asks; a target outside the catalog is a miss."""
     row_N, where_N = sequences.positions()
     later_N = where_N > sequences.starts[row_N]
     row_N, where_N = row_N[later_N], where_N[later_N]
@@ -67,7 +67,7 @@ def all_positions(sequences: Sequences) -> EvaluationCases:
 
 
 def labeled_targets(sequences: Sequences, *, miss: bool) -> EvaluationCases:
-    """The last event of every row is asked; one outside the catalogue is a miss, or dropped.
+    """The last event of every row is asked; one outside the catalog is a miss, or dropped.
 
     Rows that are prefixes of one session, longest first as the published files have them, form one group.
     """

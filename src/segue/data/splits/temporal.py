@@ -30,7 +30,7 @@ def time_split(
         validation             | ab|          each asked with all of the person's earlier events
         test                   |   | b  b c   the second b with the first in its history; the first c has none: dropped
 
-    The catalogue is what was seen before the test cut; targets outside it are dropped and counted. Events that share
+    The catalog is what was seen before the test cut; targets outside it are dropped and counted. Events that share
     a time (a basket) keep their order in the file, so a target knows the earlier lines of its own basket;
     ``same_time`` "hide" takes everything that carries the target's very time out of its history. ``exclude_seen``
     takes the history's items out of the ranking: for logs where nobody does anything twice.

@@ -1,6 +1,6 @@
 """Markov chain: what followed the last item before; what it leaves open, the items before it and popularity fill.
 
-Shape letters: B batch, V catalogue size with PAD, N events.
+Shape letters: B batch, V catalog size with PAD, N events.
 """
 
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ class Markov:
 
     @classmethod
     def fit(cls, sequences: Sequences, size: int, config: MarkovConfig) -> "Markov":
-        """Counts the transitions between neighbours."""
+        """Counts the transitions between neighbors."""
         from scipy import sparse
 
         pairs = windowed_pairs(sequences, size, 1)

@@ -1,6 +1,6 @@
-"""BPR: matrix factorisation that learns to put what a person took above what they did not (Rendle et al. 2009).
+"""BPR: matrix factorization that learns to put what a person took above what they did not (Rendle et al. 2009).
 
-Shape letters: B batch, U people of the log, V catalogue size with PAD, D dimensions.
+Shape letters: B batch, U people of the log, V catalog size with PAD, D dimensions.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from segue.models.sparse_rows import item_counts, tie_breaker
 
 @dataclass(frozen=True)
 class BPRConfig:
-    """The factorisation, and how a history weighs."""
+    """The factorization, and how a history weighs."""
 
     embedding_dim: int = 64
     """Length of the vectors."""

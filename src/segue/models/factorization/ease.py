@@ -1,6 +1,6 @@
 """EASE: each item regressed on all others at once, in closed form (Steck 2019).
 
-Shape letters: V catalogue size with PAD, S items that occur.
+Shape letters: V catalog size with PAD, S items that occur.
 """
 
 from collections.abc import Iterator, Mapping
@@ -112,9 +112,9 @@ def _blocks(lower_SS: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         )
 
 
-def _kept(inverse_SS: np.ndarray, occur_S: np.ndarray, size: int, neighbours: int) -> SparseRows:
-    """The weights B of the items that occur, each row's largest by size, as rows of the whole catalogue."""
-    keep = min(neighbours, max(len(occur_S) - 1, 0))
+def _kept(inverse_SS: np.ndarray, occur_S: np.ndarray, size: int, neighbors: int) -> SparseRows:
+    """The weights B of the items that occur, each row's largest by size, as rows of the whole catalog."""
+    keep = min(neighbors, max(len(occur_S) - 1, 0))
     scale_S = -1.0 / inverse_SS.diagonal()
     columns, values = [], []
     for start, rows in _blocks(inverse_SS):

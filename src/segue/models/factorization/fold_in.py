@@ -1,6 +1,6 @@
 """People and items as vectors: what the factor models share when they are fitted and when they answer.
 
-Shape letters: B batch, U people of the log, V catalogue size with PAD, D dimensions, T events of one history.
+Shape letters: B batch, U people of the log, V catalog size with PAD, D dimensions, T events of one history.
 """
 
 from typing import Any

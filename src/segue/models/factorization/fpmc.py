@@ -1,7 +1,7 @@
-"""FPMC: what a person likes plus what follows their last item, both factorised (Rendle et al. 2010).
+"""FPMC: what a person likes plus what follows their last item, both factorized (Rendle et al. 2010).
 
 Baskets are single events here: the "last basket" is the last item. Shape letters: B batch, U people of the log,
-V catalogue size with PAD, N events, M rows that a step touches, D dimensions, E = 2 D.
+V catalog size with PAD, N events, M rows that a step touches, D dimensions, E = 2 D.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from segue.models.sparse_rows import item_counts, tie_breaker
 
 @dataclass(frozen=True)
 class FPMCConfig:
-    """The two factorisations and their training."""
+    """The two factorizations and their training."""
 
     embedding_dim: int = 64
     """Length of the vectors, of each of the two parts."""

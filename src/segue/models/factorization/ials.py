@@ -1,6 +1,6 @@
-"""iALS: matrix factorisation by alternating least squares, every history folded in exactly (Hu, Koren & Volinsky 2008).
+"""iALS: matrix factorization by alternating least squares, every history folded in exactly (Hu, Koren & Volinsky 2008).
 
-Shape letters: B batch, V catalogue size with PAD, D dimensions, T distinct items of one history.
+Shape letters: B batch, V catalog size with PAD, D dimensions, T distinct items of one history.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ BLOCK = 64
 
 @dataclass(frozen=True)
 class IALSConfig:
-    """The factorisation, and how a history weighs."""
+    """The factorization, and how a history weighs."""
 
     embedding_dim: int = 64
     """Length of the vectors."""
@@ -65,7 +65,7 @@ class IALS:
 
     @classmethod
     def fit(cls, sequences: Sequences, size: int, config: IALSConfig) -> "IALS":
-        """Factorises people x items, 1 where the person took the item; repeats count once."""
+        """Factorizes people x items, 1 where the person took the item; repeats count once."""
         _, items_VD = factorize(
             lambda cpu: cpu.als.AlternatingLeastSquares(
                 factors=config.embedding_dim,

@@ -29,7 +29,7 @@ def factorize(build: Callable[[Any], Any], taken: Any, dim: int) -> tuple[np.nda
             model.fit(taken, show_progress=False)
         except cpu.matrix_factorization_base.ModelFitError:
             raise ValueError(
-                "The factorisation ran away and its vectors hold no numbers any more: "
+                "The factorization ran away and its vectors hold no numbers any more: "
                 "raise regularization, or lower the learning rate or the confidence."
             ) from None
     return np.asarray(model.user_factors), np.asarray(model.item_factors)

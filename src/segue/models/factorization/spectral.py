@@ -1,7 +1,7 @@
 """Item vectors without training: the SVD of the windowed co-occurrence's positive pointwise mutual information.
 
 Levy & Goldberg (2014) show that this is what skip-gram with negative sampling converges to; here it takes seconds and
-starts the neural models close to where they would arrive. Shape letters: B batch, V catalogue size, D dimensions.
+starts the neural models close to where they would arrive. Shape letters: B batch, V catalog size, D dimensions.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from segue.models.factorization.fold_in import fill_empty_histories, weighted_me
 from segue.models.sparse_rows import item_counts, tie_breaker, windowed_pairs
 
 DENSE_SIZE = 300
-"""Catalogues up to this size are decomposed as a whole: where nearly all singular values are asked for, the iterative
+"""Catalogs up to this size are decomposed as a whole: where nearly all singular values are asked for, the iterative
 solver runs out of directions and goes on from ones that differ from call to call."""
 
 
@@ -25,7 +25,7 @@ def spectral_embeddings(
     """float32 [V, dim] of unit length; an item that never occurs beside another gets a small random vector.
 
     PPMI(i, j) = max(0, log(n_ij * sum_k n_k^power / (n_i * n_j^power))) with context smoothing ``power`` (Levy,
-    Goldberg & Dagan 2015, eq. 3), factorised as U sqrt(S).
+    Goldberg & Dagan 2015, eq. 3), factorized as U sqrt(S).
     """
     from scipy import sparse
     from scipy.sparse.linalg import svds
@@ -59,7 +59,7 @@ class SpectralConfig:
     window: int = 10
     """Pairs at most this many steps apart count, as 1 / distance."""
     power: float = 0.75
-    """Smooths how common a neighbour is expected to be: 1 as common as it is, 0 all alike."""
+    """Smooths how common a neighbor is expected to be: 1 as common as it is, 0 all alike."""
     decay: float = 0.7
     """Each step back into the history multiplies an event's weight by this."""
     seed: int = 0

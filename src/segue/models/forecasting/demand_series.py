@@ -1,6 +1,6 @@
 """Demand: how often each item was taken in each period up to the log's end, which is what trends are made of.
 
-Shape letters: V catalogue size with PAD, T periods (oldest first), N events.
+Shape letters: V catalog size with PAD, T periods (oldest first), N events.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Trend: every item's demand in the period after the log's end, forecast from the periods before; "rising now".
 
-Shape letters: B batch, V catalogue size with PAD, T periods (oldest first), R the newest of them that are kept.
+Shape letters: B batch, V catalog size with PAD, T periods (oldest first), R the newest of them that are kept.
 """
 
 from collections.abc import Mapping
@@ -54,7 +54,7 @@ class RisingItem:
     """An item that is wanted more than it used to be."""
 
     item: int
-    """Its index in the catalogue."""
+    """Its index in the catalog."""
     forecast: float
     """Events expected in the next period, were its traffic average."""
     baseline: float

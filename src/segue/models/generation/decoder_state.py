@@ -1,7 +1,7 @@
 """Lists that are being continued: what any scorer says comes next, after a history and what was written behind it.
 
 A network goes on from its state and the co-visit rule from its sum, at the cost of one event; any other scorer reads
-history and list anew. Shape letters: B histories, R lists (equally many for each history, side by side), V catalogue
+history and list anew. Shape letters: B histories, R lists (equally many for each history, side by side), V catalog
 size with PAD.
 """
 

@@ -1,7 +1,7 @@
 """The next k items as a list that is written item by item: strategies over any scorer.
 
 After Volodkevich et al. 2024, "Autoregressive Generation Strategies for Top-K Sequential Recommendations". Shape
-letters: B histories, R lists (C for each history, side by side), K list length, V catalogue size with PAD.
+letters: B histories, R lists (C for each history, side by side), K list length, V catalog size with PAD.
 """
 
 from collections.abc import Callable, Iterator

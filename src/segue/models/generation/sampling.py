@@ -1,6 +1,6 @@
 """Random draws that belong to a history, not to its place in a batch, and draws from scores with them.
 
-Shape letters: B histories, R lists, C draws a row, V catalogue size with PAD, M entries that may be drawn.
+Shape letters: B histories, R lists, C draws a row, V catalog size with PAD, M entries that may be drawn.
 """
 
 from dataclasses import dataclass

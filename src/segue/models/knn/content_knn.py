@@ -1,6 +1,6 @@
 """Content-kNN: items that are like those of the history by what is known of them, whether or not anybody took them.
 
-Shape letters: B batch, V catalogue size with PAD, F features, M stored entries.
+Shape letters: B batch, V catalog size with PAD, F features, M stored entries.
 """
 
 from dataclasses import dataclass
@@ -102,7 +102,7 @@ def _weighted(encoding: FeatureEncoding, found: EncodedFeatures) -> Any:
     return (sparse.hstack(parts) / np.sqrt(len(parts))).tocsr().astype(np.float32)
 
 
-def _nearest(items_VF: Any, neighbours: int) -> SparseRows:
+def _nearest(items_VF: Any, neighbors: int) -> SparseRows:
     """Each item's most alike others, none that has nothing in common with it; ties: the smaller index."""
     from scipy import sparse
 
@@ -114,7 +114,7 @@ def _nearest(items_VF: Any, neighbours: int) -> SparseRows:
         block = (items_VF[start : start + step] @ turned).tocoo()
         rest = (block.row + start != block.col) & (block.data > 0)
         others = sparse.coo_array((block.data[rest], (block.row[rest], block.col[rest])), shape=block.shape)
-        offsets, own, alike = keep_largest(others, neighbours)
+        offsets, own, alike = keep_largest(others, neighbors)
         counts.append(np.diff(offsets))
         columns.append(own)
         values.append(alike)

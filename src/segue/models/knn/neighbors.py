@@ -1,6 +1,6 @@
 """Remembered rows that share items with a history: found, cut to the nearest and heard, a whole batch at a time.
 
-Shape letters: B histories, V catalogue size with PAD, Q distinct items of the histories, S remembered rows, M their
+Shape letters: B histories, V catalog size with PAD, Q distinct items of the histories, S remembered rows, M their
 items one behind the other, C rows found for the histories of a block.
 """
 
@@ -27,7 +27,7 @@ BLOCK_PAIRS = 1 << 20
 """So many pairs of a history's item and a row that holds it are looked at together, about 50 MB; one history alone
 may need more, at most its length times the sample."""
 BLOCK_SCORES = 1 << 22
-"""So many scores, histories times catalogue, are summed together."""
+"""So many scores, histories times catalog, are summed together."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class NeighborModel:
     """What a model that answers from a ``Memory`` shares with every other: only who votes, and how, is its own.
 
     A model's ``config`` says how many newest events of a history are asked for (``length``), and among how many rows
-    that share an item its neighbours are looked for (``sample``).
+    that share an item its neighbors are looked for (``sample``).
     """
 
     def __init__(self, memory: SessionIndex, config: Any) -> None:

@@ -1,6 +1,6 @@
 """Session-kNN: sessions like this one, recent ones first, vote for what stands near the shared items.
 
-The rule is VS-kNN (Ludewig & Jannach 2018, section 3.1) with the neighbour's order taken into account as in STAN
+The rule is VS-kNN (Ludewig & Jannach 2018, section 3.1) with the neighbor's order taken into account as in STAN
 (Garg et al. 2019, section 3.3). Shape letters as in ``segue.models.knn.neighbors``.
 """
 
@@ -46,7 +46,7 @@ class SessionKNNConfig:
 
 class SessionKNN(NeighborModel):
     """similarity(n) = sum of the weights of the items that session n shares;
-    score(j) = idf(j) * sum over neighbours n with j of similarity(n) / (1 + age of the newest shared item)
+    score(j) = idf(j) * sum over neighbors n with j of similarity(n) / (1 + age of the newest shared item)
     * exp(-distance of j from that item in n / spread), times ``before`` where j stands before it.
     """
 

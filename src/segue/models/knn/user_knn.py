@@ -40,14 +40,14 @@ class UserKNN(NeighborModel):
     cosine = sum of w of the shared items / sqrt(sum of w ** 2 * items of n), and
     jaccard = sum of w of the shared items / (sum of w of the others of the history + items of n).
 
-    The history need not be of anybody who was there at training; one who was is his own first neighbour.
+    The history need not be of anybody who was there at training; one who was is his own first neighbor.
     """
 
     name: ClassVar[str] = "user-knn"
 
     @classmethod
     def fit(cls, sequences: Sequences, size: int, config: UserKNNConfig) -> "UserKNN":
-        """Remembers everybody's items, in an order drawn once (seed 0): a sample favours nobody."""
+        """Remembers everybody's items, in an order drawn once (seed 0): a sample favors nobody."""
         return cls(SessionIndex.fit(sequences, size, shuffle=np.random.default_rng(0)), config)
 
     def votes(self, asked: NeighborQueries, histories: Sequences) -> np.ndarray:

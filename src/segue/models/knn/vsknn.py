@@ -29,7 +29,7 @@ class VSKNNConfig:
     weighting: Decay = "quadratic"
     """How an item's weight in the similarity falls with its age in the session."""
     scoring: Decay = "quadratic"
-    """How a neighbour's vote falls with the age of the newest item it shares."""
+    """How a neighbor's vote falls with the age of the newest item it shares."""
     idf: float = 1.0
     """Votes are multiplied by 1 + this * log(sessions / sessions with the item); 0: rare items count no more."""
 

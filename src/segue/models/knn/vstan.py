@@ -32,9 +32,9 @@ class VSTANConfig:
     lambda_snh: float | None = 30.0
     """A session so many days older counts 1 / e; without effect where the log has no times."""
     lambda_inh: float | None = 4.0
-    """So many places away from the newest shared item a neighbour's vote has fallen to 1 / e."""
+    """So many places away from the newest shared item a neighbor's vote has fallen to 1 / e."""
     lambda_ipw: float | None = 1.0
-    """A neighbour whose newest shared item lies so many events back in the session counts 1 / e."""
+    """A neighbor whose newest shared item lies so many events back in the session counts 1 / e."""
     lambda_idf: float = 1.0
     """Votes are multiplied by 1 + this * log(sessions / sessions with the item); 0: rare items count no more."""
     before_weight: float = 0.5
@@ -58,7 +58,7 @@ class VSTAN(NeighborModel):
     score(j) = (1 + idf * log(sessions / sessions with j)) * sum over the most similar n with j of
     similarity(n) * exp(-age of the newest shared item / ipw) * exp(-places between that item and j in n / inh).
 
-    The days of a neighbour are counted from its last event to the newest one of the session; where the session has no
+    The days of a neighbor are counted from its last event to the newest one of the session; where the session has no
     times, to the newest event that was learnt from. The session's own length divides all similarities alike and is
     left out.
     """

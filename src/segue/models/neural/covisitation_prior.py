@@ -41,7 +41,7 @@ class WithCovisitationPrior:
         return self.inner.size
 
     def scores(self, histories: Sequences) -> np.ndarray:
-        """float32 [B, V]; an empty history has no neighbourhood and keeps the network's answer."""
+        """float32 [B, V]; an empty history has no neighborhood and keeps the network's answer."""
         known = histories.drop_unknown()
         return self.add_to_logits(self.inner.scores(known), known)
 

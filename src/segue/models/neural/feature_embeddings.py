@@ -1,6 +1,6 @@
 """Vectors from what is known: of items, so that one nobody has taken yet can be placed; of events' contexts. No torch.
 
-Shape letters: V catalogue size with PAD, F features, D width, N items.
+Shape letters: V catalog size with PAD, F features, D width, N items.
 """
 
 from collections.abc import Iterable, Mapping

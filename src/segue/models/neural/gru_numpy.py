@@ -1,6 +1,6 @@
 """GRU4Rec: a recurrent state that each event steps (Hidasi et al. 2016; Hidasi & Karatzoglou 2018), without torch.
 
-Shape letters: B batch, D hidden size, V catalogue size with PAD, L layers, N events, S what is kept of one layer (D, or
+Shape letters: B batch, D hidden size, V catalog size with PAD, L layers, N events, S what is kept of one layer (D, or
 2 D of an LSTM).
 """
 

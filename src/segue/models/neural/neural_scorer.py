@@ -1,6 +1,6 @@
 """A trained network as a scorer: history -> query vector -> one product with the item table. No torch.
 
-Shape letters: B batch, D hidden size, V catalogue size with PAD, N events.
+Shape letters: B batch, D hidden size, V catalog size with PAD, N events.
 """
 
 from collections.abc import Mapping

@@ -110,7 +110,7 @@ class Calibration:
 
 
 def pool_adjacent(values_K: np.ndarray, weights_K: np.ndarray) -> np.ndarray:
-    """Which block each value belongs to, int64 [K] from 0, when neighbours that fall are pooled until the blocks'
+    """Which block each value belongs to, int64 [K] from 0, when neighbors that fall are pooled until the blocks'
     weighted means rise (Ayer et al. 1955)."""
     blocks: list[tuple[float, float, int]] = []
     for value, weight in zip(values_K.tolist(), weights_K.tolist(), strict=True):

@@ -34,7 +34,7 @@ class DINConfig:
 
 
 class NumpyDIN:
-    """The trained network in numpy: v = sum over events of w(e_l, e_c) e_l, weights not normalised (eq. 3).
+    """The trained network in numpy: v = sum over events of w(e_l, e_c) e_l, weights not normalized (eq. 3).
 
     w is a network of one hidden layer on both vectors, their difference and their product; rectified units stand where
     the paper has Dice.

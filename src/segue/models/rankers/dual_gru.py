@@ -1,7 +1,7 @@
 """The dual GRU: a click probability from two recurrences, over what the person did and over who came to the item.
 
 The person's events and the item's own interactions are read by a bidirectional GRU each. A relevance matrix between the
-two sides' states, normalised over all its cells, says which event matters for which way to the item, and when; it gives
+two sides' states, normalized over all its cells, says which event matters for which way to the item, and when; it gives
 the attended person and the attended item, and a small network the log-odds. Item states do not depend on the moment of
 asking (ages enter with the matrix), so they are kept until the item's next event.
 

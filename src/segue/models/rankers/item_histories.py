@@ -1,7 +1,7 @@
 """Every item's own sequence: who came to it from which item, after what pause; of any moment, and kept up live.
 
 Times and counts are told in ``BUCKETS`` steps, two to each doubling, so that a net learns a vector for each.
-Shape letters: V catalogue size with PAD, N events, P pairs of item and moment, S sides, M events of a side.
+Shape letters: V catalog size with PAD, N events, P pairs of item and moment, S sides, M events of a side.
 """
 
 from dataclasses import dataclass, fields
@@ -75,7 +75,7 @@ class ItemHistories:
 
     @classmethod
     def of(cls, sequences: Sequences, size: int) -> "ItemHistories":
-        """From a log of a catalogue of size V. ValueError for one without times: nothing in it says what was before."""
+        """From a log of a catalog of size V. ValueError for one without times: nothing in it says what was before."""
         if sequences.times is None:
             raise ValueError(
                 "This log has an order but no times, so nobody knows what had happened to an item at a moment: "

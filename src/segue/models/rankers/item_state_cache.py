@@ -1,6 +1,6 @@
 """The states of items' own sequences, kept until the item's next event, so that ranking a list is a few products.
 
-Shape letters: V catalogue size with PAD, C candidates, S places for states, M interactions of an item, K state width.
+Shape letters: V catalog size with PAD, C candidates, S places for states, M interactions of an item, K state width.
 """
 
 from dataclasses import replace

@@ -1,6 +1,6 @@
 """What is newest of every item, kept up as events arrive: the live form of the items' own sequences.
 
-Shape letters: V catalogue size with PAD, M events of an item that are kept, C candidates.
+Shape letters: V catalog size with PAD, M events of an item that are kept, C candidates.
 """
 
 from collections.abc import Mapping
@@ -58,10 +58,10 @@ class LiveItemHistories:
     def observe(self, history: Sequences, item: int, time: int) -> bool:
         """Takes one event in: the person of ``history`` (one row) came to the item. Whether a kept event changed.
 
-        An event that comes late is put where it belongs; its neighbour's pause is corrected.
+        An event that comes late is put where it belongs; its neighbor's pause is corrected.
         """
         if not PAD < item < self.size:
-            raise ValueError(f"Item {item} is not in the catalogue of {self.size - 1} items.")
+            raise ValueError(f"Item {item} is not in the catalog of {self.size - 1} items.")
         assert history.times is not None
         self.totals_V[item] += 1
         kept, row = int(self.lengths_V[item]), self.times_VM[item]

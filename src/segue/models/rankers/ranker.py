@@ -1,6 +1,6 @@
 """Rankers: how likely a person takes each of some candidates now. The contract, the table of names, the served form.
 
-Shape letters: B cases, C candidates, V catalogue size with PAD.
+Shape letters: B cases, C candidates, V catalog size with PAD.
 """
 
 import copy
@@ -116,7 +116,7 @@ class NeuralRanker:
             return np.zeros(0)
         if candidates.min() < PAD or candidates.max() >= self.size:
             wrong = int(candidates[(candidates < PAD) | (candidates >= self.size)][0])
-            raise ValueError(f"Candidate {wrong} is not in the catalogue of {self.size - 1} items.")
+            raise ValueError(f"Candidate {wrong} is not in the catalog of {self.size - 1} items.")
         said_C = self._said(history, candidates[None], np.array([now]))[0]
         return np.where(candidates == PAD, 0.0, self.calibration(said_C))
 
@@ -143,7 +143,7 @@ class NeuralRanker:
         return 0 if self._states is None else int(self._states.memory.times_VM.max(initial=0))
 
     def to_catalog(self, row_V: np.ndarray, past: ItemHistories) -> "NeuralRanker":
-        """The same net in another catalogue, knowing of its items what ``past`` ends with. ``row_V``: each item's index
+        """The same net in another catalog, knowing of its items what ``past`` ends with. ``row_V``: each item's index
         in the old one, PAD for a new item: that has no vector, and speaks by its own sequence alone."""
         net = copy.copy(self.net)
         net.weights = {**self.net.weights, "reader.table": self.net.weights["reader.table"][row_V]}

@@ -47,7 +47,7 @@ def load_ranker(folder: Path) -> SavedRanker:
     ranker = restore_ranker(name, saved.arrays, decode_settings(find_ranker(name).config, own))
     if ranker.size != saved.catalog.size:
         raise ValueError(
-            f"The ranker in {folder} knows {ranker.size - 1} items, but its catalogue holds {len(saved.catalog)}: the "
+            f"The ranker in {folder} knows {ranker.size - 1} items, but its catalog holds {len(saved.catalog)}: the "
             "artifact was put together from two."
         )
     return SavedRanker(ranker, own, saved.catalog, saved.items, saved.about)

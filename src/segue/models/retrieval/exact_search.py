@@ -1,7 +1,7 @@
-"""Exact top-k of query . key (+ bias) over a large catalogue, without a score for every item: a screen looks at all of
+"""Exact top-k of query . key (+ bias) over a large catalog, without a score for every item: a screen looks at all of
 them roughly, and only groups that can hold one of the k best are scored again.
 
-Shape letters: B queries, D width, V catalogue size with PAD, K list length, G groups, W items of a group, R groups that
+Shape letters: B queries, D width, V catalog size with PAD, K list length, G groups, W items of a group, R groups that
 are scored again, C their items, M items with an extra, N pairs of a query and an item.
 """
 
@@ -72,7 +72,7 @@ class _Pairs:
 
 
 class ExactSearch:
-    """The keys of a catalogue and their screen. Lists equal ``top_k`` of all scores, item by item.
+    """The keys of a catalog and their screen. Lists equal ``top_k`` of all scores, item by item.
 
     Scores are rounded from float64, so that items with equal keys have equal scores wherever they lie, and the tie
     rule (the smaller index first) holds; they differ from a float32 product in the last bits. From one thread at a

@@ -1,6 +1,6 @@
-"""A quick look at a whole catalogue: about how good the best item of each group is, and how wrong that can be.
+"""A quick look at a whole catalog: about how good the best item of each group is, and how wrong that can be.
 
-Shape letters: B queries, D width, V catalogue size with PAD, G groups, N items of one block.
+Shape letters: B queries, D width, V catalog size with PAD, G groups, N items of one block.
 """
 
 import os
@@ -12,7 +12,7 @@ import numpy as np
 from segue.models.onnx_proto import Node, Shapes, build_graph
 
 _THREADS = min(2, os.cpu_count() or 1)
-"""Of a look at a whole catalogue: it is the one thing in an answer that is large enough to be shared, and whole numbers
+"""Of a look at a whole catalog: it is the one thing in an answer that is large enough to be shared, and whole numbers
 add up to the same in any order."""
 _UNIT = 2.0**-24
 """Half a unit in the last place of a float32 around 1."""
@@ -23,7 +23,7 @@ _HIGHEST, _MIDDLE = 127, 64
 
 @dataclass(frozen=True)
 class ItemGroups:
-    """Which items share a group: ``width`` neighbours, so that the groups that are scored again lie together in memory.
+    """Which items share a group: ``width`` neighbors, so that the groups that are scored again lie together in memory.
 
     Fewer than ``width`` items behind the last group are in none.
     """
@@ -212,7 +212,7 @@ def _byte_graph(keys_VD: np.ndarray, bias_V: np.ndarray | None, groups: ItemGrou
 
 
 def build_scan(keys_VD: np.ndarray, bias_V: np.ndarray | None, *, wanted: int = 20) -> GroupBoundScan:
-    """The faster of the two that this environment can run. Wider groups for larger catalogues: fewer maxima are
+    """The faster of the two that this environment can run. Wider groups for larger catalogs: fewer maxima are
     compared, more items are scored again; narrower ones for lists of a hundred ``wanted`` items and more."""
     size = len(keys_VD)
     width = 16 if size < 1 << 19 else 64

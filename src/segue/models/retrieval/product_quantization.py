@@ -1,8 +1,8 @@
-"""A quick look at a whole catalogue through product codes of 4 bits: a quarter of the memory of whole numbers, and a
+"""A quick look at a whole catalog through product codes of 4 bits: a quarter of the memory of whole numbers, and a
 third of the time for one query. It may miss an item, so it is used only where somebody asks for it and it was seen to
 find nearly all.
 
-Shape letters: B queries, D width, V catalogue size with PAD, K list length, R items that are looked at again.
+Shape letters: B queries, D width, V catalog size with PAD, K list length, R items that are looked at again.
 """
 
 from typing import Any

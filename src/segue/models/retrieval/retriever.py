@@ -1,7 +1,7 @@
-"""From histories to lists, the fast exact way for each model: all scores of a small catalogue or of a model without
+"""From histories to lists, the fast exact way for each model: all scores of a small catalog or of a model without
 vectors, a search by blocks in a large one. The lists are those of ``top_k``, whichever way it is.
 
-Shape letters: B histories, D width, V catalogue size with PAD, K list length.
+Shape letters: B histories, D width, V catalog size with PAD, K list length.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from segue.models.retrieval.product_quantization import build_pq_scan
 from segue.models.scorer import Scorer, top_k
 
 EXACT_SEARCH_MIN_ITEMS = 20_000
-"""Catalogue size from which searching by blocks is faster than a row of all scores."""
+"""Catalog size from which searching by blocks is faster than a row of all scores."""
 _HISTORIES = 200
 """Made up to see how much an approximate search finds."""
 _ROW_BYTES = 64 << 20
@@ -32,7 +32,7 @@ class RetrievalQuery:
     """What is asked about one history."""
 
     history: Sequence[int]
-    """Item indices, oldest first; PAD for an item that the catalogue does not know."""
+    """Item indices, oldest first; PAD for an item that the catalog does not know."""
     exclude: Sequence[int] = ()
     allow: Sequence[int] | None = None
     """Only these; nothing: all."""
@@ -102,7 +102,7 @@ class Retriever:
 
     def enable_approximate(self, k: int = 20) -> float | None:
         """From now on searches through codes, where these find at least ``WANTED_RECALL`` of the k best of some made-up
-        histories; the recall that was seen. None for a model whose catalogue is not searched at all.
+        histories; the recall that was seen. None for a model whose catalog is not searched at all.
 
         ImportError where faiss is not installed.
         """
@@ -126,7 +126,7 @@ class Retriever:
 
     @property
     def uses_exact_search(self) -> bool:
-        """Whether the catalogue is searched, not scored as a whole."""
+        """Whether the catalog is searched, not scored as a whole."""
         return self._blocks is not None
 
     def most_popular(self, k: int) -> np.ndarray:

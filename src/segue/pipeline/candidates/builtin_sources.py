@@ -1,6 +1,6 @@
 """Sources that are no models of the zoo: what a person took before, what is new, what is like it, lists of one's own.
 
-Shape letters: B batch, V catalogue size with PAD, L items of a list. A score of -inf: the source does not say so.
+Shape letters: B batch, V catalog size with PAD, L items of a list. A score of -inf: the source does not say so.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -157,10 +157,10 @@ class FixedListSource:
 
     @classmethod
     def fit(cls, sequences: Sequences, catalog: Catalog, config: FixedListConfig) -> "FixedListSource":
-        """Ids that the catalogue does not know are left out. ValueError where it knows none."""
+        """Ids that the catalog does not know are left out. ValueError where it knows none."""
         items_L = catalog.to_indices(dict.fromkeys(config.ids()))
         if not (items_L != PAD).any():
-            raise ValueError(f"The catalogue knows none of the list's {len(items_L)} items.")
+            raise ValueError(f"The catalog knows none of the list's {len(items_L)} items.")
         return cls(items_L[items_L != PAD], catalog.size)
 
     @classmethod

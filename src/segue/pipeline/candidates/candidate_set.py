@@ -1,6 +1,6 @@
 """Several sources' lists as one set of candidates for each history: duplicates merged, provenance kept.
 
-Shape letters: B batch, C candidates, S sources, K taken by one source, N flat entries, U distinct ones, V catalogue
+Shape letters: B batch, C candidates, S sources, K taken by one source, N flat entries, U distinct ones, V catalog
 size with PAD.
 """
 

@@ -1,6 +1,6 @@
 """A source of candidates: any scorer, shown the part of a history that is its business, asked for its best.
 
-Shape letters: B batch, C candidates, K taken by one source, D width, N events, V catalogue size with PAD.
+Shape letters: B batch, C candidates, K taken by one source, D width, N events, V catalog size with PAD.
 """
 
 from dataclasses import replace

@@ -1,7 +1,7 @@
 """What a source says to a batch of histories: the best of it, and its scores of given items, found the cheapest exact
 way there is for its model.
 
-Shape letters: B batch, C candidates, K taken by one source, D width, M raised items, V catalogue size with PAD.
+Shape letters: B batch, C candidates, K taken by one source, D width, M raised items, V catalog size with PAD.
 """
 
 from collections.abc import Sequence
@@ -161,7 +161,7 @@ class VectorScores:
 
 
 class ExactSearchScores(VectorScores):
-    """An exact answer for a large catalogue: only what can be among the best is scored."""
+    """An exact answer for a large catalog: only what can be among the best is scored."""
 
     def __init__(self, query_BD: np.ndarray, blocks: ExactSearch) -> None:
         super().__init__(query_BD, blocks.keys_VD)
@@ -177,7 +177,7 @@ class ExactSearchScores(VectorScores):
 
 
 class AnnScores(VectorScores):
-    """An answer for a large catalogue by an index that finds nearly all of the best."""
+    """An answer for a large catalog by an index that finds nearly all of the best."""
 
     def __init__(self, query_BD: np.ndarray, keys_VD: np.ndarray, index: HNSWIndex) -> None:
         super().__init__(query_BD, keys_VD)

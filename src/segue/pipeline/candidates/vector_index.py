@@ -1,6 +1,6 @@
 """The nearest of many vectors by inner product: exactly, or approximately where that loses almost nothing.
 
-Shape letters: B queries, V vectors (a catalogue with PAD), D width, K neighbours.
+Shape letters: B queries, V vectors (a catalog with PAD), D width, K neighbors.
 """
 
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from segue.data.catalog import PAD
 from segue.models.scorer import top_k
 
 MIN_RECALL = 0.99
-"""An approximate index that finds a smaller share of the true neighbours is not used."""
+"""An approximate index that finds a smaller share of the true neighbors is not used."""
 
 
 class VectorIndex(Protocol):

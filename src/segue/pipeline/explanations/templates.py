@@ -48,7 +48,7 @@ WORDS: Mapping[Reason, Sentence] = {
 }
 WHY_NOT: Mapping[Reason, Sentence] = {
     "shown": Sentence("It is in the list, at place {place}.", "它就在列表里，第{place}位。"),
-    "unknown": Sentence("The catalogue does not know it.", "目录里没有它。"),
+    "unknown": Sentence("The catalog does not know it.", "目录里没有它。"),
     "seen": Sentence("It is in the history, and what was seen is left out.", "您已经看过它，看过的不再推荐。"),
     "forbidden": Sentence("A rule of this place does not allow it.", "这里的规则不允许推荐它。"),
     "not found": Sentence(

@@ -1,4 +1,4 @@
-"""A filter over the catalogue: ``category == "tea" and price < 20 and not (brand in ["A", "B"])`` -> a mask.
+"""A filter over the catalog: ``category == "tea" and price < 20 and not (brand in ["A", "B"])`` -> a mask.
 
 The mask is made before any top-k is taken, so that a filter never shortens a list. Words: ``and or not ( )``;
 ``== != < <= > >=`` between a column and a value or two columns alike, also ``10 <= price < 20``; ``in [...]`` and
@@ -7,7 +7,7 @@ values stands alone. Text is compared exactly and is ordered by code point, so t
 2026-07-01 are in order.
 
 A test about a missing value fails; its opposite (``!=``, ``not in``, ``not``) holds: an item without a brand is not of
-brand A. Shape letters: V catalogue size with PAD.
+brand A. Shape letters: V catalog size with PAD.
 """
 
 import operator
@@ -58,7 +58,7 @@ KEPT = 256
 
 
 class Filters:
-    """Compiles filters for one catalogue and remembers the newest."""
+    """Compiles filters for one catalog and remembers the newest."""
 
     def __init__(self, columns: ItemColumns) -> None:
         self.columns = columns

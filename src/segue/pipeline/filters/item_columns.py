@@ -1,6 +1,6 @@
-"""What is known of the items as typed numpy columns over the catalogue: what filters, quotas and variety read.
+"""What is known of the items as typed numpy columns over the catalog: what filters, quotas and variety read.
 
-Shape letters: V catalogue size with PAD, N values of all items' lists one behind the other.
+Shape letters: V catalog size with PAD, N values of all items' lists one behind the other.
 """
 
 import difflib

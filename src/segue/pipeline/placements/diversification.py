@@ -1,6 +1,6 @@
 """Variety: a list's first places are chosen so that items are good and not all alike.
 
-Shape letters: C candidates, D vector size, G categories, V catalogue size with PAD.
+Shape letters: C candidates, D vector size, G categories, V catalog size with PAD.
 """
 
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class DiversificationConfig:
 
 
 class Diversifier:
-    """Variety for one catalogue."""
+    """Variety for one catalog."""
 
     def __init__(
         self, config: DiversificationConfig, columns: ItemColumns, vectors_VD: np.ndarray | None = None

@@ -1,6 +1,6 @@
 """Chance at the list's tail, with the exact probability of every draw: what lets another pipeline be judged from logs.
 
-Shape letters: n open items, G points of a grid, V catalogue size with PAD.
+Shape letters: n open items, G points of a grid, V catalog size with PAD.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
-"""What fills a list when nothing better is left: demand now, demand ever, and at last the catalogue's own order.
+"""What fills a list when nothing better is left: demand now, demand ever, and at last the catalog's own order.
 
-Shape letters: V catalogue size with PAD.
+Shape letters: V catalog size with PAD.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import numpy as np
 from segue.data.catalog import PAD
 from segue.pipeline.ranked_list import PlacementReason, RankedList
 
-CATALOG_STEP = "catalogue"
+CATALOG_STEP = "catalog"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """How alike items are: by vectors that a model has of them, or by the values of a column.
 
-Shape letters: C candidates, D vector size, G values that occur among the candidates, V catalogue size with PAD.
+Shape letters: C candidates, D vector size, G values that occur among the candidates, V catalog size with PAD.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """The final list, place by place: pins where asked, quotas kept, draws at the tail, and k answers while k are allowed.
 
-Shape letters: C candidates in the pool, V catalogue size with PAD, K places.
+Shape letters: C candidates in the pool, V catalog size with PAD, K places.
 """
 
 from collections.abc import Callable
@@ -158,7 +158,7 @@ class _ListBuilder:
         return serving_C, PlacementReason.RANKED if same else PlacementReason.QUOTA
 
     def _relaxed(self) -> np.ndarray:
-        """When the whole catalogue holds nothing that keeps them all: at-mosts alone, or none."""
+        """When the whole catalog holds nothing that keeps them all: at-mosts alone, or none."""
         assert self._count is not None
         free_C = np.flatnonzero(self._free_C)
         open_C = free_C[~self._count.closed_V[self._pool.items_C[free_C]]]

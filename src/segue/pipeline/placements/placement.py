@@ -1,6 +1,6 @@
 """A pipeline in a shop: candidates under a placement's rules, weighed, varied, explored; k answers while k are allowed.
 
-Shape letters: B batch, C candidates, D width, V catalogue size with PAD.
+Shape letters: B batch, C candidates, D width, V catalog size with PAD.
 """
 
 import time

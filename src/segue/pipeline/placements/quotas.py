@@ -1,6 +1,6 @@
 """Quotas: at most so many of a kind in a list, at least so many; kept while a list is made place by place.
 
-Shape letters: V catalogue size with PAD.
+Shape letters: V catalog size with PAD.
 """
 
 from dataclasses import dataclass

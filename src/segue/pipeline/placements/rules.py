@@ -1,6 +1,6 @@
-"""What a business asks of one placement: which items may be shown, which are favoured, pinned, counted.
+"""What a business asks of one placement: which items may be shown, which are favored, pinned, counted.
 
-Shape letters: C candidates, V catalogue size with PAD.
+Shape letters: C candidates, V catalog size with PAD.
 """
 
 from collections.abc import Sequence
@@ -98,7 +98,7 @@ class RulesConfig:
 
 
 class Rules:
-    """The rules of one placement over one catalogue; filters are compiled once."""
+    """The rules of one placement over one catalog; filters are compiled once."""
 
     def __init__(self, config: RulesConfig, facts: ItemData, filters: Filters | None = None) -> None:
         """ValueError for a filter, a column that is wrong. ``filters`` may be shared between placements."""
@@ -140,7 +140,7 @@ class Rules:
         unknown = [
             item for item in (*self.config.exclude, *(pin.item for pin in self.config.pins)) if item not in catalog
         ]
-        notes = [f"The catalogue does not know the item '{item}' that a rule names." for item in unknown]
+        notes = [f"The catalog does not know the item '{item}' that a rule names." for item in unknown]
         filters = [self.config.filter, *(boost.filter for boost in self.config.boosts)]
         filters += [quota.filter for quota in self.config.quotas if quota.filter is not None]
         notes += [f"No item passes the filter '{f}'." for f in filters if not self._filters.mask(f).any()]

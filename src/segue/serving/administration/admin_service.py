@@ -124,5 +124,5 @@ def get_item(fleet: VariantRouter, item_id: str) -> ItemOut:
     """One item. Problem (404) where the live model does not know it."""
     model = fleet.deployment.live.engine.model
     if item_id not in model.catalog:
-        raise Problem(404, f"The catalogue does not know the item '{item_id}'.")
+        raise Problem(404, f"The catalog does not know the item '{item_id}'.")
     return ItemOut(item_id, model.titles.get(item_id))

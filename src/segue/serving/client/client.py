@@ -78,7 +78,7 @@ class Client:
         return self._ask("DELETE", f"/v1/users/{quote(user_id, safe='')}", ErasureReceipt)
 
     def items(self, after: str | None = None, limit: int = 100) -> ItemsResponse:
-        """A page of the catalogue."""
+        """A page of the catalog."""
         behind = {} if after is None else {"after": after}
         return self._ask("GET", f"/v1/items?{urlencode({**behind, 'limit': limit})}", ItemsResponse)
 

@@ -14,7 +14,7 @@ from segue.serving.schemas.requests import Recommendation
 EXPECTATIONS = "golden.json"
 """A registry's own requests: [{"history": [...], "expect": [...], "k": 10}, ...], kept by whoever runs the shop."""
 K = 10
-UNKNOWN = "an item that no catalogue has"
+UNKNOWN = "an item that no catalog has"
 _TOLERANCE = 1e-3
 
 
@@ -32,7 +32,7 @@ class GoldenRequest(Struct, forbid_unknown_fields=True):
 
 def golden_histories(catalog: Catalog) -> list[list[str]]:
     """What a self-test asks: a newcomer, somebody with unknown items only, single items and runs from all over the
-    catalogue."""
+    catalog."""
     ids = catalog.ids
     spread = [ids[i * len(ids) // 8] for i in range(min(8, len(ids)))]
     runs = [ids[start : start + 20] for start in range(0, len(ids), max(1, len(ids) // 4))][:4]

@@ -41,7 +41,7 @@ _log = logging.getLogger("segue.serving")
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """One loaded version with its own live histories: another catalogue numbers the items otherwise."""
+    """One loaded version with its own live histories: another catalog numbers the items otherwise."""
 
     engine: Engine
     sessions: SessionCache

@@ -212,7 +212,7 @@ class Engine:
         if isinstance(request, SimilarRequest):
             index = self._model.catalog.to_indices([request.item_id]).tolist()
             if index == [PAD]:
-                raise Problem(404, f"The catalogue does not know the item '{request.item_id}'.")
+                raise Problem(404, f"The catalog does not know the item '{request.item_id}'.")
             return _Prepared(None, index, RetrievalQuery(index, index), request.k, [])
         unknown: dict[str, None] = {}
         key, now_us = history_key(request), time.time_ns() // 1000
@@ -263,7 +263,7 @@ class Engine:
         return answer
 
     def _index(self, ids: Iterable[str], unknown: dict[str, None]) -> list[int]:
-        """Indices of the ids that the catalogue knows; notes the others."""
+        """Indices of the ids that the catalog knows; notes the others."""
         ids = list(ids)
         indices = self._model.catalog.to_indices_list(ids)
         if PAD not in indices:

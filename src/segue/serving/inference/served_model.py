@@ -1,4 +1,4 @@
-"""What answers: a scorer with its catalogue, opened from an artifact."""
+"""What answers: a scorer with its catalog, opened from an artifact."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from segue.serving.sessions.event_context import EventContextReader
 
 @dataclass(frozen=True)
 class ServedModel:
-    """What answers: a scorer and the catalogue it was trained with."""
+    """What answers: a scorer and the catalog it was trained with."""
 
     version: str
     scorer: Scorer
@@ -62,10 +62,10 @@ class ServedModel:
         return Retriever(self.scorer)
 
     def approximate(self) -> str:
-        """Searches large catalogues through an index from now on, if it is good enough; a sentence about that."""
+        """Searches large catalogs through an index from now on, if it is good enough; a sentence about that."""
         recall = self.retrieval.enable_approximate()
         if recall is None:
-            return f"Version {self.version} is answered exactly: its catalogue is not one that is searched by vectors."
+            return f"Version {self.version} is answered exactly: its catalog is not one that is searched by vectors."
         found = f"of version {self.version} finds {recall:.1%} of the true best 20"
         if recall < MIN_RECALL:
             return f"The approximate search {found}, below {MIN_RECALL:.0%}: it is answered exactly."

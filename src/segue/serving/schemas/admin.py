@@ -78,7 +78,7 @@ class ItemOut(Struct, omit_defaults=True):
 
 
 class ItemsResponse(Struct, omit_defaults=True):
-    """A page of the catalogue, sorted by id; ``after`` names where the next one begins."""
+    """A page of the catalog, sorted by id; ``after`` names where the next one begins."""
 
     items: list[ItemOut]
     total: int

@@ -13,7 +13,7 @@ Id = Annotated[
         min_length=1,
         max_length=512,
         pattern=_NO_CONTROL,
-        description="1 to 512 characters, none of them a control character; compared exactly, never normalised.",
+        description="1 to 512 characters, none of them a control character; compared exactly, never normalized.",
     ),
 ]
 K = Annotated[int, Meta(ge=1, le=1000, description="How many items to answer with.")]
@@ -144,7 +144,7 @@ class RecommendResponse(Struct, omit_defaults=True, gc=False):
     model_version: str
     items: list[Recommendation]
     unknown_items: list[str]
-    """Ids of the request that the model's catalogue does not know; they were left aside."""
+    """Ids of the request that the model's catalog does not know; they were left aside."""
     took_ms: float
     variant: str = "live"
     """Who answered: live, canary, interleaved, or spare where the first one failed."""

@@ -74,7 +74,7 @@ class SessionView:
 
 
 class SessionCache:
-    """Histories as item indices (PAD where the catalogue does not know an item), for one catalogue.
+    """Histories as item indices (PAD where the catalog does not know an item), for one catalog.
 
     Safe to use from several threads: the writer adds, anyone asks. A key that is not in memory is not added to; it
     is read from the store, which already holds the event, as soon as somebody asks for it.

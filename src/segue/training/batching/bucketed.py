@@ -14,7 +14,7 @@ from segue.training.tasks import Batch, Task
 class BucketedBatches:
     """All windows of a log, as batches in an order that (seed, epoch) fixes.
 
-    The log is cut into shards of neighbouring rows; only one shard's windows are in memory at a time, so that memory
+    The log is cut into shards of neighboring rows; only one shard's windows are in memory at a time, so that memory
     does not grow with the log. Shards, and the windows within each, are shuffled.
     """
 

@@ -4,7 +4,7 @@ One function serves the full softmax (the candidates are all items) and the samp
 each with an offset that undoes the drawing). It computes its gradient in the forward pass, while a chunk is still in
 the processor's cache, so that nothing of the size of the score matrix is ever kept.
 
-Shape letters: N targets, K candidates, D hidden size, V catalogue size with PAD.
+Shape letters: N targets, K candidates, D hidden size, V catalog size with PAD.
 """
 
 from typing import Any

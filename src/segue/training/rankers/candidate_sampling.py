@@ -1,6 +1,6 @@
 """Cases for a ranker from a log without impressions: what came next, against items drawn instead of it.
 
-Shape letters: B cases, C candidates, R retrieved items, N flat events, V catalogue size with PAD.
+Shape letters: B cases, C candidates, R retrieved items, N flat events, V catalog size with PAD.
 """
 
 from dataclasses import dataclass
@@ -79,7 +79,7 @@ class FixedExamples:
 class SampledExamples:
     """Cases whose negatives are drawn afresh each time they are asked for.
 
-    Only items that somebody had come to before the moment are asked, targets too: a catalogue knows no others then, and
+    Only items that somebody had come to before the moment are asked, targets too: a catalog knows no others then, and
     a first event would otherwise give its target away. With ``exclude_seen`` nothing of the history is.
     """
 

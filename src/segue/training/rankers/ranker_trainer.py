@@ -41,7 +41,7 @@ POOL = 16
 
 
 def build_ranker_net(config: Any, log: Sequences, size: int, seed: int) -> RankerNet:
-    """An untrained net for a catalogue of size V; equal arguments give equal weights."""
+    """An untrained net for a catalog of size V; equal arguments give equal weights."""
     generator = torch.Generator().manual_seed(seed)
     rng = np.random.default_rng((seed, 2))
     if config.spectral_init:
@@ -64,7 +64,7 @@ class RankerTrainingResult:
 
 
 class RankerTrainer:
-    """One net, its optimiser and the cases it learns from."""
+    """One net, its optimizer and the cases it learns from."""
 
     def __init__(
         self,

@@ -36,7 +36,7 @@ def shift_right(x_BTD: Tensor, count: int, dilation: int = 1) -> list[Tensor]:
 
 class DilatedBlock(nn.Module):
     """Two dilated convolutions, the second twice as wide, around which the stream passes unchanged (Yuan et al. 2019,
-    section 3.4); normalised before each convolution, not behind it."""
+    section 3.4); normalized before each convolution, not behind it."""
 
     def __init__(self, dim: int, kernel: int, dilation: int, dropout: Dropout) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class NextItNetEncoder(SequenceEncoder):
 class CaserEncoder(SequenceEncoder):
     """The last L events as an image of L rows and D columns, at every position anew, so that all of them are trained.
 
-    Horizontal filters look at h = 1 ... L neighbouring rows and keep their largest answer in the window; vertical
+    Horizontal filters look at h = 1 ... L neighboring rows and keep their largest answer in the window; vertical
     filters weigh the L rows (Tang & Wang 2018, section 3.2). A fully connected layer mixes both.
     """
 

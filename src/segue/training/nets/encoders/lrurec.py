@@ -63,7 +63,7 @@ def decayed_sum(x_BTE: tuple[Tensor, Tensor], decay_E: tuple[Tensor, Tensor], le
 
 class LRUBlock(nn.Module):
     """A recurrence and a feed-forward net, around each of which the stream passes unchanged (Yue et al. 2024, section
-    3.2); normalised before each, not behind it."""
+    3.2); normalized before each, not behind it."""
 
     def __init__(self, config: LRURecConfig, dropout: Dropout) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """An encoder and the one item table it reads from and writes to ("tied" or "constrained" embeddings).
 
 The table is no parameter of the module: the trainer hands in either the whole table or only the rows that a batch
-touches, so that a step never costs a catalogue. Shape letters as in ``layers.py``; R rows at hand.
+touches, so that a step never costs a catalog. Shape letters as in ``layers.py``; R rows at hand.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """Small torch layers that the nets share.
 
-Shape letters: B batch, T time step, D hidden size, V catalogue size with PAD, H heads, F inner width.
+Shape letters: B batch, T time step, D hidden size, V catalog size with PAD, H heads, F inner width.
 """
 
 import math

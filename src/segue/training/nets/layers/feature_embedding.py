@@ -61,7 +61,7 @@ class FeatureEmbeddingLayer(nn.Module):
         return b"".join([*parts, repr(self.cut).encode()])
 
     def at(self, rows_R: Tensor | None) -> UsedFeatures:
-        """Of some rows of the catalogue (None: all): costs what these rows hold."""
+        """Of some rows of the catalog (None: all): costs what these rows hold."""
         if rows_R is None:
             vectors_FD = self.vectors_FD.detach().requires_grad_()
             return UsedFeatures(None, vectors_FD, self.codes_M, self.offsets_V[:-1], self.weights_M)

@@ -1,6 +1,6 @@
 """What the rankers' nets share, the pooled baseline and DIN; each has a twin of the same parameter names in numpy.
 
-Shape letters: B cases, C candidates, L events of a history, D width of item vectors, V catalogue size with PAD.
+Shape letters: B cases, C candidates, L events of a history, D width of item vectors, V catalog size with PAD.
 """
 
 from abc import ABC, abstractmethod
