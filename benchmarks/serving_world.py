@@ -43,7 +43,7 @@ def model(name: str, items: int, folder: Path, dim: int = 64, seed: int = 0) -> 
     from segue.training.build_net import build_net
     from segue.training.export import export_scorer
 
-    config = ZOO[name].config(dim=dim, spectral_start=False)
+    config = ZOO[name].config(embedding_dim=dim, spectral_init=False)
     net = build_net(config, Sequences.from_lists([]), items + 1, seed)
     scorer = export_scorer(name, net, np.random.default_rng(seed).integers(0, 1000, items + 1))
     catalog = Catalog(f"item-{n}" for n in range(items))

@@ -129,7 +129,7 @@ def table(items: int) -> ItemTable:
 def informed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A network that learned from features; i11 is in the table alone."""
     kind = {"gru4rec": GRU4Rec, "seq2seq": Seq2SeqRec}[request.param]
-    model = kind(dim=16, epochs=6, batch_tokens=128, learning_rate=0.02, features=["quarter"])
+    model = kind(embedding_dim=16, epochs=6, batch_tokens=128, learning_rate=0.02, features=["quarter"])
     model.fit(walk(range(60), 1, 11, 0), items=table(12)).save(tmp_path / "run")
     return tmp_path / "run"
 

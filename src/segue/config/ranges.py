@@ -71,11 +71,11 @@ def check_ranges(config: Any) -> None:
         ValueError: a field lies outside its range. The sentence names the field, the range and the value, and says
             that None is possible where it is: ``max_grad_norm must be above 0, or none, got -1.0.``
     """
-    for name, bounds in ranges_of(type(config)).items():
+    for name, bounds in ranges_of(config.__class__).items():
         value = getattr(config, name)
         values = value if isinstance(value, tuple) else (value,)
         if any(one is not None and not bounds.contains(one) for one in values):
-            optional = ", or none" if _may_be_none(type(config), name) else ""
+            optional = ", or none" if _may_be_none(config.__class__, name) else ""
             raise ValueError(f"{name} must be {bounds}{optional}, got {value}.")
 
 

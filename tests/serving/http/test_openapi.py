@@ -36,7 +36,7 @@ def test_every_reference_leads_somewhere(described):
     schemas = described["components"]["schemas"]
     used = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(described)))
     assert used <= set(schemas)
-    assert {"EventIn", "EventBatch", "RecommendRequest", "RecommendAnswer", "ProblemBody"} <= used
+    assert {"EventIn", "EventBatch", "RecommendRequest", "RecommendResponse", "ProblemBody"} <= used
 
 
 def test_a_key_is_declared_where_the_server_asks_for_one(described):

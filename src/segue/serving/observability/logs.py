@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-FIELDS = frozenset({"operation", "status", "took_ms", "version", "variant", "turn", "failure"})
+FIELDS = frozenset({"operation", "status", "took_ms", "version", "variant", "generation", "failure"})
 """Everything a line may say besides its sentence."""
 
 

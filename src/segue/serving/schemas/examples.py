@@ -5,7 +5,7 @@ from typing import Any
 _VERSION, _OTHER, _LIST = "0a1b2c3d4e5f", "6f7e8d9c0b1a", "5f2f6c0b9d5f4b0e8a5c3c1f0d2b7a61"
 _RATE = {"value": 0.12, "low": 0.1, "high": 0.14}
 _RECEIPT = {
-    "person": "b3f1c2d4e5f60718293a4b5c6d7e8f90",
+    "user_digest": "b3f1c2d4e5f60718293a4b5c6d7e8f90",
     "time_us": 1769860800000000,
     "events": 42,
     "sessions": 3,
@@ -19,7 +19,7 @@ _CELL = {
     "variant": "live",
     "version": _VERSION,
     "lists": 1000,
-    "people": 400,
+    "users": 400,
     "clicked": 120,
     "purchases": 15,
     "value": 431.5,
@@ -28,7 +28,7 @@ _CELL = {
 }
 _EXPERIMENT = {
     "name": f"{_VERSION}/{_OTHER}/0.1/0",
-    "people": {"canary": 41, "interleaved": 0, "live": 359},
+    "users": {"canary": 41, "interleaved": 0, "live": 359},
     "expected": {"canary": 0.1, "interleaved": 0.0, "live": 0.9},
     "sample_ratio_p": 0.87,
     "sound": True,
@@ -42,15 +42,15 @@ _EXPERIMENT = {
 EXAMPLES: dict[str, Any] = {
     "EventIn": {"user_id": "ann", "item_id": "22423", "event": "view", "event_id": "e-1", "recommendation_id": _LIST},
     "EventBatch": {"events": [{"session_id": "s-7", "item_id": "22423"}, {"session_id": "s-7", "item_id": "85123A"}]},
-    "EventsAnswer": {"accepted": 1, "duplicates": 0, "durability": "fsync", "event_ids": ["e-1"]},
+    "EventsResponse": {"accepted": 1, "duplicates": 0, "durability": "fsync", "event_ids": ["e-1"]},
     "RecommendRequest": {"user_id": "ann", "k": 2, "event": {"item_id": "22423"}, "placement": "home"},
-    "Reason": {
+    "Explanation": {
         "en": "Often taken after JUMBO BAG RED RETROSPOT.",
         "zh": "常在 JUMBO BAG RED RETROSPOT 之后选购。",
         "because": ["85099B"],
     },
     "Recommendation": {"id": "85123A", "score": 3.5, "title": "White hanging heart"},
-    "RecommendAnswer": {
+    "RecommendResponse": {
         "recommendation_id": _LIST,
         "model_version": _VERSION,
         "items": [{"id": "85123A", "score": 3.5, "title": "White hanging heart"}, {"id": "47566", "score": 2.25}],
@@ -69,11 +69,11 @@ EXAMPLES: dict[str, Any] = {
         "type": "about:blank",
     },
     "PromoteRequest": {"version": _OTHER, "canary": 0.1},
-    "Nothing": {},
-    "ModelsAnswer": {
+    "EmptyRequest": {},
+    "ModelsResponse": {
         "roles": {"live": _VERSION, "canary": _OTHER},
         "shares": {"canary": 0.1, "interleaved": 0.0, "live": 0.9},
-        "said": f"Version {_VERSION} is live.",
+        "message": f"Version {_VERSION} is live.",
     },
     "StoredEvent": {
         "event_id": "e-1",
@@ -82,17 +82,17 @@ EXAMPLES: dict[str, Any] = {
         "time_us": 1769860800000000,
         "event": "view",
     },
-    "PersonAnswer": {
+    "UserEventsResponse": {
         "user_id": "ann",
         "events": [
             {"event_id": "e-1", "source": "api", "item_id": "22423", "time_us": 1769860800000000, "event": "view"}
         ],
     },
-    "Receipt": _RECEIPT,
+    "ErasureReceipt": _RECEIPT,
     "ItemOut": {"id": "22423", "title": "Regency cakestand 3 tier"},
-    "ItemsAnswer": {"items": [{"id": "22423", "title": "Regency cakestand 3 tier"}], "total": 3659, "after": "22423"},
-    "Rate": _RATE,
-    "Cell": _CELL,
-    "Experiment": _EXPERIMENT,
-    "ReportAnswer": {"days": 7.0, "cells": [_CELL], "experiments": [_EXPERIMENT], "lost": 0},
+    "ItemsResponse": {"items": [{"id": "22423", "title": "Regency cakestand 3 tier"}], "total": 3659, "after": "22423"},
+    "RateEstimate": _RATE,
+    "ReportCell": _CELL,
+    "ExperimentReport": _EXPERIMENT,
+    "ReportResponse": {"days": 7.0, "cells": [_CELL], "experiments": [_EXPERIMENT], "lost": 0},
 }
