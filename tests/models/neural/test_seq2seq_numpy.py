@@ -21,7 +21,7 @@ def test_what_reads_and_what_writes(cells, reader, writer):
 
 @pytest.mark.parametrize(("dim", "heads"), [(16, 1), (64, 2), (96, 3), (100, 2), (128, 4)])
 def test_heads_follow_from_the_width(dim, heads):
-    assert Seq2SeqConfig(embedding_dim=dim).heads == heads
+    assert Seq2SeqConfig(embedding_dim=dim).num_heads == heads
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_same_after_save_and_load() -> None:
 def test_what_cannot_be_fitted_is_said() -> None:
     with pytest.raises(ValueError) as error:
         Calibration.platt(np.zeros(3), np.zeros(3))
-    assert str(error.value) == "A gbce_t needs both outcomes, got 0 taken of 3."
+    assert str(error.value) == "A calibration needs both outcomes, got 0 taken of 3."
     with pytest.raises(ValueError) as error:
         Calibration.platt(np.zeros(3), np.zeros(2))
     assert str(error.value) == "Each answer needs a label, got 3 answers and 2 labels."
@@ -90,7 +90,7 @@ def test_what_cannot_be_fitted_is_said() -> None:
     assert str(error.value) == "A log-odds is not finite: the model is broken, and no curve mends that."
     with pytest.raises(ValueError) as error:
         Calibration.identity().for_negative_rate(0.0)
-    assert str(error.value) == "The share of negatives that was num_fixed must be in (0, 1], got 0.0."
+    assert str(error.value) == "The share of negatives that was kept must be in (0, 1], got 0.0."
     with pytest.raises(ValueError) as error:
         Calibration.identity().for_base_rate(0.5, 1.0)
-    assert str(error.value) == "The real requests_per_s must be between 0 and 1, got 1.0."
+    assert str(error.value) == "The real rate must be between 0 and 1, got 1.0."

@@ -65,7 +65,7 @@ def test_the_future_and_the_moment_itself_change_nothing() -> None:
     asked, moments = np.arange(1, V), np.full(V - 1, moment)
     first, first_which = ItemHistories.of(log, V).newest_events(asked, moments, WIDTH)
     second, second_which = ItemHistories.of(other, V).newest_events(asked, moments, WIDTH)
-    for name in ("before_SM", "marks_SMK", "times_SM", "lengths_S", "totals_S"):
+    for name in ("before_SM", "buckets_SMK", "times_SM", "lengths_S", "totals_S"):
         np.testing.assert_array_equal(getattr(first, name)[first_which], getattr(second, name)[second_which])
 
 
