@@ -91,7 +91,7 @@ class Profile:
 def profile_log(log: "EventLog") -> Profile:
     """Looks at a log once; seconds for millions of events."""
     catalog = log.catalog()
-    rows, people = log.sequences(catalog)
+    rows, users = log.sequences(catalog)
     lengths = rows.lengths
     counts_V = np.sort(np.bincount(rows.items, minlength=catalog.size)[1:])[::-1]
     top = max(1, len(counts_V) // 100)
@@ -99,15 +99,15 @@ def profile_log(log: "EventLog") -> Profile:
     quantiles = np.quantile(lengths, [0, 0.5, 0.9, 1], method="nearest").astype(int).tolist()
     numbers: dict[str, Any] = {
         "events": len(log),
-        "people": len(people),
+        "users": len(users),
         "items": len(catalog),
         "sessions": log.frame["session_id"].n_unique() if "session_id" in log.frame.columns else None,
         "first": None if rows.times is None else _day(int(rows.times.min())),
         "last": None if rows.times is None else _day(int(rows.times.max())),
-        "events_per_person": dict(zip(("min", "median", "p90", "max"), quantiles, strict=True)),
-        "one_event_people": float((lengths == 1).mean()),
+        "events_per_user": dict(zip(("min", "median", "p90", "max"), quantiles, strict=True)),
+        "one_event_users": float((lengths == 1).mean()),
         "top_percent_share": float(counts_V[:top].sum() / len(log)),
-        "once_items": float((counts_V == 1).mean()),
+        "one_event_items": float((counts_V == 1).mean()),
         "repeats": _repeats(rows, catalog.size),
         "exact_duplicates": len(log) - log.frame.select("user_id", "item_id", "timestamp").n_unique(),
         "same_time_neighbors": tied_pairs,
@@ -115,7 +115,7 @@ def profile_log(log: "EventLog") -> Profile:
         "new_items_late": _new_late(rows, catalog.size),
         "new_items_by_tenth": _new_by_tenth(rows, catalog.size),
         **_pauses(rows),
-        "set_aside": log.report.rejected,
+        "rejected": log.report.rejected,
     }
     return Profile(**numbers, warnings=tuple(_oddities(numbers, log)))
 
@@ -181,16 +181,16 @@ def _oddities(n: dict[str, Any], log: "EventLog") -> list[str]:
         found.append(f"{share} of people have their last two events at one time: leave-last-out is arbitrary there.")
     if n["exact_duplicates"] > 0.01 * n["events"]:
         found.append(f"{n['exact_duplicates']:,} events repeat another's person, item and time.")
-    if n["one_event_people"] > 0.3:
-        found.append(f"{n['one_event_people']:.0%} of people have one event only: nothing shows what they do next.")
+    if n["one_event_users"] > 0.3:
+        found.append(f"{n['one_event_users']:.0%} of people have one event only: nothing shows what they do next.")
     if n["repeats"] > 0.2:
         found.append(f"{n['repeats']:.0%} of events return to an item had before: do not exclude seen items blindly.")
     if n["new_items_late"] > 0.1:
         found.append(f"{n['new_items_late']:.0%} of the last tenth's events are on items new by then.")
     if n["top_percent_share"] > 0.5:
         found.append(f"1 % of the items take {n['top_percent_share']:.0%} of the events.")
-    if n["events_per_person"]["max"] > max(1000, 0.01 * n["events"]):
-        found.append(f"One person has {n['events_per_person']['max']:,} events: a reseller, a robot or a shared id?")
+    if n["events_per_user"]["max"] > max(1000, 0.01 * n["events"]):
+        found.append(f"One person has {n['events_per_user']['max']:,} events: a reseller, a robot or a shared id?")
     return found + _odd_columns(log)
 
 

@@ -157,7 +157,7 @@ class Sequences:
 
     def mark_no_unknown(self) -> "Sequences":
         """The same rows, of which the caller knows that no event is PAD."""
-        object.__setattr__(self, "clean", True)  # noted, not changed: the arrays are what they were
+        object.__setattr__(self, "has_no_unknown", True)  # noted, not changed: the arrays are what they were
         return self
 
     def _as_clean(self, same_events: "Sequences") -> "Sequences":

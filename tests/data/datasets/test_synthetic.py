@@ -18,7 +18,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def table(rows) -> np.ndarray:
-    return np.array(rows.lists())
+    return np.array(rows.to_lists())
 
 
 def test_the_ring_has_no_exception_without_noise():

@@ -89,7 +89,7 @@ def test_only_training_items_decide_values_and_scales() -> None:
 
 def test_rare_values_have_no_feature_and_the_most_frequent_are_kept() -> None:
     assert encoding("tags", min_items=4).size == 1
-    assert encoding("title", most_values=2).size == 3
+    assert encoding("title", max_values=2).size == 3
     assert encoding("title", min_items=3).size == 1 < encoding("title").size
 
 

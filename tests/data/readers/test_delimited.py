@@ -43,7 +43,7 @@ def test_fast_equals_careful(tmp_path_factory: pytest.TempPathFactory, body: str
 
 def test_a_log_without_faults_is_read_fast(read, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also with empty last fields, quoted fields and Windows line ends."""
-    monkeypatch.delattr(delimited, "_carefully")
+    monkeypatch.delattr(delimited, "_read_row_by_row")
     assert read(HEAD + "u,a,1\nv,b,\n").frame["time"].to_list() == ["1", None]
     assert read(HEAD + '"u",a,1\r\n"v","b,c",2\r\n').frame["item"].to_list() == ["a", "b,c"]
     assert read(HEAD + 'u,"",""\n').frame.row(0) == (2, "u", None, None)

@@ -95,7 +95,7 @@ def test_sessions_against_naive(make_log, rows):
     log = make_log([(user, f"i{at}", t * MINUTE) for at, (user, t) in enumerate(rows)])
     catalog = log.catalog()
     found, meaning = session_sequences(log, catalog, 30.0)
-    assert [catalog.names(row) for row in found] == [[f"i{at}" for _, at in row] for row in sorted(wanted)]
+    assert [catalog.to_ids(row) for row in found] == [[f"i{at}" for _, at in row] for row in sorted(wanted)]
     assert meaning == "sessions end at a pause of 30 minutes"
 
 
@@ -153,7 +153,7 @@ def test_messages(make_log, picture_log, tmp_path):
         ("sessions", {"gap_minutes": 0}, "gap_minutes must be above 0, got 0."),
         ("sessions", {"test": 2}, "test must be a share between 0 and 1, got 2."),
         ("fixed", {}, "Protocol fixed needs test=, the log that judges."),
-        ("fixed", {"test": picture_log, "unknown": "hit"}, "unknown_item_share must be one of drop, miss, got 'hit'."),
+        ("fixed", {"test": picture_log, "unknown": "hit"}, "unknown must be one of drop, miss, got 'hit'."),
         (
             "fixed",
             {"test": picture_log, "validation": 0.99},

@@ -89,7 +89,7 @@ def test_the_picture_in_the_docstring(picture_log, plain, names):
     assert split.picture.splitlines()[1] == "= train 5 | v validation 2 | T test 3"
     assert split.protocol == (
         "time split: trained before 1970-01-01T00:00:00Z (validated from 1970-01-01T00:00:00Z), judged on every later "
-        "event of people with a history; of events at the target's own time the earlier lines are known; "
+        "event of users with a history; of events at the target's own time the earlier lines are known; "
         "seen items not excluded"
     )
 
