@@ -26,7 +26,7 @@ from segue.serving.deployment.reloader import model_source
 from segue.serving.http.app import build_app
 from segue.serving.http.handlers import AppState
 from segue.serving.schemas.requests import EventIn
-from segue.serving.server import _office
+from segue.serving.server import open_services
 from segue.serving.store.event import Event, validate_event
 from segue.serving.store.event_store import EventStore
 from segue.workflows.fit_model import fit_model
@@ -156,7 +156,7 @@ class Shop:
         self.said: list[str] = []
         folder.mkdir(exist_ok=True)
         config = ServingConfig(reload_interval_s=60)
-        self.office = _office(folder, model_source(run), None, config, self.said.append, stack)
+        self.office = open_services(folder, model_source(run), None, config, self.said.append, stack)
         self.door = AppState(self.office.router, admin=self.office)
         self.web = stack.enter_context(TestClient(build_app(self.door), raise_server_exceptions=False))
 

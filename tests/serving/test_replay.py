@@ -89,7 +89,7 @@ def test_the_same_over_http_one_by_one(run, served):
     scorer = restore_model(saved)
     rng = np.random.default_rng(6)
     histories = Sequences.from_lists([rng.integers(1, SIZE + 1, rng.integers(0, 12)).tolist() for _ in range(20)])
-    with TestClient(build_app(AppState(VariantRouter.of(served, served._sessions)))) as web:
+    with TestClient(build_app(AppState(VariantRouter.from_engine(served, served._sessions)))) as web:
         for row, history in enumerate(histories.to_lists()):
             alone = histories.take(slice(row, row + 1))
             items, scores = top_k(scorer.scores(alone), 20, exclude=alone)

@@ -34,7 +34,7 @@ from segue.serving.store.group_commit import GroupCommitWriter
 from segue.serving.workers.messages import StartWorker
 from segue.serving.workers.supervisor import WorkerSupervisor
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 def serve(
@@ -45,7 +45,7 @@ def serve(
     port: int = 8000,
     sessions: SessionsConfig | None = None,
     config: ServingConfig | None = None,
-    say: Say = lambda line: print(line, file=sys.stderr, flush=True),
+    notify: Notify = lambda line: print(line, file=sys.stderr, flush=True),
 ) -> None:
     """Serves the model in ``run``, or what a registry there says, until SIGTERM or Ctrl-C; then finishes what it has
     begun and returns. Another version that is saved or promoted there is at work a moment later.
@@ -62,36 +62,36 @@ def serve(
     models.pointer()
     logger = logs.configure_logging(as_json=chosen.json_logs, requests=chosen.log_requests)
     if chosen.json_logs:
-        say = logger.info
+        notify = logger.info
     with ExitStack() as stack:
         directory = DataDirectory(data_dir)
         stack.callback(directory.release)
         port = free_port(host, port)
-        office = _office(directory.path, models, sessions, chosen, say, stack)
+        office = open_services(directory.path, models, sessions, chosen, notify, stack)
         door = AppState(office.router, keys, office, limit, chosen.cors_origins)
         crew = None
         if chosen.workers > 1:
             hello = StartWorker(str(run), str(directory.path), host, port, chosen, sessions or SessionsConfig())
             crew = WorkerSupervisor(office.router, hello, chosen.workers - 1)
-            office.router.audience.follower = crew
-            door.other_workers = crew.counters
+            office.router.commit_listeners.worker_listener = crew
+            door.other_workers = crew.collect_metrics
         app = build_app(door, static_pages.routes(office.router, demo=chosen.show_demo))
-        listener.run(_answer(app, door, crew, (host, port), say))
+        listener.run(_answer(app, door, crew, (host, port), notify))
 
 
-def _office(
+def open_services(
     folder: Path,
     models: ModelSource,
     sessions: SessionsConfig | None,
     config: ServingConfig,
-    say: Say,
+    say: Notify,
     stack: ExitStack,
 ) -> AdminService:
     """Opens everything in order; ``stack`` closes it in the other."""
     store = EventStore(folder / "events.sqlite")
     stack.callback(store.close)
-    if store.damaged:
-        say(f"{store.damaged} damaged rows of {store.path} were set aside and are not served.")
+    if store.num_damaged:
+        say(f"{store.num_damaged} damaged rows of {store.path} were set aside and are not served.")
     erasures = ErasureList.open(folder)
     if returned := reapply_erasures(store, erasures):
         say(f"{returned} people who had been erased were in {store.path} again, and were taken out.")
@@ -101,8 +101,8 @@ def _office(
 
     def member(model: ServedModel) -> LoadedModel:
         if config.approximate:
-            say(model.approximate())
-        live = SessionCache(store, model.catalog, sessions, circumstances=model.event_contexts)
+            say(model.enable_approximate_search())
+        live = SessionCache(store, model.catalog, sessions, context_reader=model.event_contexts)
         return LoadedModel(Engine(model, live, writer, config.engine), live)
 
     lineup, turn = initial_deployment(models, member, say)
@@ -112,19 +112,19 @@ def _office(
     if recorder is not None:
         stack.callback(recorder.close)
     telemetry = Metrics()
-    fleet = VariantRouter(lineup, audience, telemetry=telemetry, recorder=recorder, erasures=erasures)
+    fleet = VariantRouter(lineup, audience, metrics=telemetry, recorder=recorder, erasures=erasures)
     stack.callback(fleet.close)
-    telemetry.watch("store_writable", "1 while events can be stored.", lambda: float(writer.writable))
-    telemetry.watch("sessions", "People and sessions in memory.", lambda: len(fleet.deployment.live.sessions))
-    telemetry.watch("damaged_rows", "Rows set aside.", lambda: store.damaged)
-    telemetry.watch("unmeasured", "Lists and events not measured.", lambda: recorder.lost if recorder else 0)
-    watch = Reloader(models, fleet, member, turn, every_s=config.reload_interval_s)
+    telemetry.add_gauge("store_writable", "1 while events can be stored.", lambda: float(writer.writable))
+    telemetry.add_gauge("sessions", "People and sessions in memory.", lambda: len(fleet.deployment.live.sessions))
+    telemetry.add_gauge("damaged_rows", "Rows set aside.", lambda: store.num_damaged)
+    telemetry.add_gauge("unmeasured", "Lists and events not measured.", lambda: recorder.dropped if recorder else 0)
+    watch = Reloader(models, fleet, member, turn, interval_s=config.reload_interval_s)
     stack.callback(watch.close)
     return AdminService(fleet, store, writer, erasures, watch)
 
 
 async def _answer(
-    app: ASGIApp, door: AppState, crew: WorkerSupervisor | None, address: tuple[str, int], say: Say
+    app: ASGIApp, door: AppState, crew: WorkerSupervisor | None, address: tuple[str, int], say: Notify
 ) -> None:
     """Listens, and stops on SIGTERM or SIGINT: says so first, and finishes what is under way."""
     loop = asyncio.get_running_loop()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from segue.models import artifact
-from segue.serving.deployment.golden_requests import UNKNOWN, golden_histories, record
+from segue.serving.deployment.golden_requests import UNKNOWN_ITEM, golden_histories, record_golden
 from segue.serving.deployment.model_registry import POINTER, DeploymentSpec, ModelRegistry
 
 
@@ -168,10 +168,10 @@ def test_a_model_whose_answers_are_none_is_not_added(registry, runs):
 def test_golden_requests_reach_all_of_the_catalog(registry, runs):
     model = registry.open(registry.add(runs[2]))
     asked = golden_histories(model.catalog)
-    assert asked[:2] == [[], [UNKNOWN]]
+    assert asked[:2] == [[], [UNKNOWN_ITEM]]
     met = {item for history in asked for item in history}
     assert len(met & set(model.catalog.ids)) == 20
-    assert [one.history for one in record(model)] == asked
+    assert [one.history for one in record_golden(model)] == asked
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 1, "turn": 1, "now": {"dead": 1}}'])

@@ -55,7 +55,7 @@ def broken(member, monkeypatch):
 def test_people_are_split_by_who_they_are(parts, models):
     audience, member = parts
     live, canary = map(member, models)
-    fleet = VariantRouter(Deployment(live, canary, share=0.3, interleave=0.2), audience)
+    fleet = VariantRouter(Deployment(live, canary, canary_share=0.3, interleave_share=0.2), audience)
     seen = {}
     for i in range(400):
         answer = ask(fleet, user_id=f"p{i}", k=3)
@@ -76,7 +76,7 @@ def test_people_are_split_by_who_they_are(parts, models):
 def test_an_interleaved_list_is_drawn_from_both(parts, models):
     audience, member = parts
     live, canary = map(member, models)
-    fleet = VariantRouter(Deployment(live, canary, interleave=1.0), audience)
+    fleet = VariantRouter(Deployment(live, canary, interleave_share=1.0), audience)
     answer = ask(fleet, user_id="ann", k=6, event=None)
     lists = {m.version: [i.id for i in m.engine.recommend(RecommendRequest(user_id="ann", k=6)).items]
              for m in (live, canary)}  # fmt: skip
@@ -89,9 +89,9 @@ def test_an_interleaved_list_is_drawn_from_both(parts, models):
 def test_a_failing_version_is_covered_and_reported(parts, models, monkeypatch):
     audience, member = parts
     live, canary = map(member, models)
-    fleet = VariantRouter(Deployment(live, canary, share=1.0), audience)
+    fleet = VariantRouter(Deployment(live, canary, canary_share=1.0), audience)
     told = []
-    fleet.on_trouble = lambda version, why: told.append((version, why))
+    fleet.on_frequent_failures = lambda version, why: told.append((version, why))
     assert ask(fleet, user_id="ann").variant == "canary"
     broken(canary, monkeypatch)
     for count in range(1, 8):
@@ -104,7 +104,7 @@ def test_a_failing_version_is_covered_and_reported(parts, models, monkeypatch):
     fleet.swap(Deployment(canary))
     with pytest.raises(RuntimeError):
         ask(fleet, user_id="ann")
-    fleet.swap(Deployment(live, canary, interleave=1.0))
+    fleet.swap(Deployment(live, canary, interleave_share=1.0))
     assert ask(fleet, user_id="ann").variant == "live", "half an interleaved list is none"
 
 
@@ -118,7 +118,7 @@ def test_a_refused_request_is_no_failure_of_the_version(parts, models, monkeypat
     monkeypatch.setattr(live.engine, "ask", refuse)
     fleet = VariantRouter(Deployment(live), audience)
     told = []
-    fleet.on_trouble = lambda *what: told.append(what)
+    fleet.on_frequent_failures = lambda *what: told.append(what)
     for _ in range(10):
         with pytest.raises(Problem):
             ask(fleet)
@@ -127,8 +127,8 @@ def test_a_refused_request_is_no_failure_of_the_version(parts, models, monkeypat
 
 def test_rare_failures_are_no_trouble():
     watch = ErrorCounter()
-    assert not any(watch.count("v", i % 100 == 0) for i in range(1, 2_000))
-    assert [watch.count("w", True) for _ in range(6)] == [False] * 4 + [True] * 2
+    assert not any(watch.record("v", i % 100 == 0) for i in range(1, 2_000))
+    assert [watch.record("w", True) for _ in range(6)] == [False] * 4 + [True] * 2
 
 
 def test_a_shadow_is_asked_and_never_seen(parts, models, monkeypatch):
@@ -142,7 +142,7 @@ def test_a_shadow_is_asked_and_never_seen(parts, models, monkeypatch):
     assert ask(fleet, user_id="ann").variant == "live"
     time.sleep(0.1)
     fleet.close()
-    text = fleet.telemetry.text().decode()
+    text = fleet.metrics.text().decode()
     assert 'segue_shadow_requests_total{outcome="asked"} 5.0' in text
     assert 'segue_shadow_requests_total{outcome="failed"} 1.0' in text
     assert f'segue_model{{role="shadow",version="{shadow.version}"}} 1.0' in text
@@ -175,7 +175,7 @@ def test_fifty_swaps_under_load_fail_nobody_and_mix_nothing(registry, parts):
     models.promote(versions[0])
     lineup, turn = initial_deployment(models, member, print)
     fleet = VariantRouter(lineup, audience)
-    watch = Reloader(models, fleet, member, turn, every_s=60)
+    watch = Reloader(models, fleet, member, turn, interval_s=60)
     catalogs = {version: set(models.open(version).catalog.ids) for version in versions}
     answered, wrong, over = {version: 0 for version in versions}, [], threading.Event()
 
@@ -215,7 +215,7 @@ def test_a_candidate_that_fails_its_self_test_changes_nothing(registry, parts):
     models.promote(one)
     lineup, turn = initial_deployment(models, member, print)
     fleet = VariantRouter(lineup, audience)
-    watch = Reloader(models, fleet, member, turn, every_s=60)
+    watch = Reloader(models, fleet, member, turn, interval_s=60)
     pointer = models.promote(two)
     (models.path(two) / "weights.safetensors").write_bytes(b"broken after it was promoted")
     assert "its SHA-256 differs. What was at work goes on." in watch.reload()
@@ -232,7 +232,7 @@ def test_a_version_that_fails_at_work_is_taken_back(registry, parts, monkeypatch
     models.promote(one)
     lineup, turn = initial_deployment(models, member, print)
     fleet = VariantRouter(lineup, audience)
-    watch = Reloader(models, fleet, member, turn, every_s=60)
+    watch = Reloader(models, fleet, member, turn, interval_s=60)
     models.promote(two)
     watch.reload()
     broken(fleet.deployment.live, monkeypatch)
@@ -265,7 +265,7 @@ def test_a_plain_folder_is_followed_too(save, ring, tmp_path, parts):
     folder = ModelFolder(save(tmp_path / "run", "markov", ring))
     lineup, turn = initial_deployment(folder, member, print)
     fleet = VariantRouter(lineup, audience)
-    watch = Reloader(folder, fleet, member, turn, every_s=0.05)
+    watch = Reloader(folder, fleet, member, turn, interval_s=0.05)
     save(tmp_path / "run", "markov", ring, 20)
     deadline = time.monotonic() + 10
     while len(fleet.deployment.live.engine.model.catalog) != 20 and time.monotonic() < deadline:

@@ -82,7 +82,7 @@ def test_an_experiment_that_is_won_is_seen_to_be_won(shop, report, save, ring, t
     member = shop.office.watch._member
     fleet = shop.office.fleet
     live, canary = member(popularity), fleet.lineup.live
-    fleet.swap(Deployment(live, canary, share=0.3, interleave=0.4))
+    fleet.swap(Deployment(live, canary, canary_share=0.3, interleave_share=0.4))
     rng = random.Random(4)
     for i in range(240):
         start = rng.randrange(12)
@@ -103,7 +103,7 @@ def test_an_experiment_that_is_won_is_seen_to_be_won(shop, report, save, ring, t
 def test_a_split_that_lost_people_is_called_broken(shop, report):
     fleet = shop.office.fleet
     one = fleet.lineup.live
-    fleet.swap(Deployment(one, one, share=0.5))
+    fleet.swap(Deployment(one, one, canary_share=0.5))
     kept = 0
     for i in range(150):
         if fleet.lineup.variant(f"user_id:p{i}") == "live" or i % 4 == 0:
@@ -138,7 +138,7 @@ def test_too_much_at_once_is_counted_not_waited_for(tmp_path, event):
 
     with recorder._turn:
         recorder.record_events([StoredEventRow(i, event("a", event="purchase")) for i in range(9)])
-    assert recorder.lost >= 3
+    assert recorder.dropped >= 3
     recorder.close()
 
 

@@ -8,11 +8,11 @@ import pytest
 
 from segue.serving.experiments.statistics import (
     assign_variant,
-    difference,
+    ratio_difference,
     hash_to_unit,
-    preference,
-    ratio,
-    sample_ratio,
+    preference_test,
+    ratio_estimate,
+    sample_ratio_p_value,
     team_draft,
 )
 
@@ -80,11 +80,11 @@ def test_equal_lists_are_kept_and_shared_fairly():
 
 def test_an_interval_by_hand():
     """Two lists each, clicked lists 0, 1, 2: the ratio 1/2; residuals -1, 0, 1, their deviation 1, over sqrt(3) * 2."""
-    found = ratio(np.array([0.0, 1, 2]), np.array([2.0, 2, 2]))
+    found = ratio_estimate(np.array([0.0, 1, 2]), np.array([2.0, 2, 2]))
     assert found.value == 0.5
     assert found.high - found.value == pytest.approx(1.959964 / (2 * math.sqrt(3)))
-    assert ratio(np.array([]), np.array([])).value is None
-    assert ratio(np.array([1.0]), np.array([2.0])).low is None
+    assert ratio_estimate(np.array([]), np.array([])).value is None
+    assert ratio_estimate(np.array([1.0]), np.array([2.0])).low is None
 
 
 def test_the_interval_holds_where_lists_of_one_person_go_together():
@@ -94,37 +94,37 @@ def test_the_interval_holds_where_lists_of_one_person_go_together():
     for _ in range(400):
         lists = rng.integers(1, 12, 300).astype(float)
         hits = lists * (rng.random(300) < 0.3)
-        found = ratio(hits, lists)
+        found = ratio_estimate(hits, lists)
         held += found.low <= 0.3 <= found.high
         other = lists[::-1] * (rng.random(300) < 0.3)
-        between = difference((hits, lists), (other, lists[::-1]))
+        between = ratio_difference((hits, lists), (other, lists[::-1]))
         apart += between.low <= 0 <= between.high
     assert 0.91 < held / 400 < 0.985
     assert 0.91 < apart / 400 < 0.985
 
 
 def test_a_broken_split_is_seen_and_a_sound_one_is_not():
-    assert sample_ratio([5000, 5000], [0.5, 0.5]) == 1.0
+    assert sample_ratio_p_value([5000, 5000], [0.5, 0.5]) == 1.0
     # (5200 - 5000)^2 / 5000 twice is 16, for which a normal table gives 2 * (1 - Phi(4)) = 6.33e-5
-    assert sample_ratio([5200, 4800], [0.5, 0.5]) == pytest.approx(6.334e-5, rel=1e-3)
+    assert sample_ratio_p_value([5200, 4800], [0.5, 0.5]) == pytest.approx(6.334e-5, rel=1e-3)
     # three variants: chi-square 2 with two degrees of freedom is exp(-1)
-    assert sample_ratio([110, 90, 100], [1 / 3, 1 / 3, 1 / 3]) == pytest.approx(math.exp(-1))
-    assert sample_ratio([0, 0], [0.5, 0.5]) == 1.0
-    assert sample_ratio([1, 9], [0.0, 1.0]) == 0.0
-    assert sample_ratio([0, 50, 50], [0.0, 0.5, 0.5]) == 1.0
+    assert sample_ratio_p_value([110, 90, 100], [1 / 3, 1 / 3, 1 / 3]) == pytest.approx(math.exp(-1))
+    assert sample_ratio_p_value([0, 0], [0.5, 0.5]) == 1.0
+    assert sample_ratio_p_value([1, 9], [0.0, 1.0]) == 0.0
+    assert sample_ratio_p_value([0, 50, 50], [0.0, 0.5, 0.5]) == 1.0
     with pytest.raises(ValueError) as error:
-        sample_ratio([1, 2], [0.5, 0.6])
+        sample_ratio_p_value([1, 2], [0.5, 0.6])
     assert str(error.value) == "A split has two or three variants whose shares add up to 1, got [0.5, 0.6]."
 
 
 def test_a_preference_by_hand():
-    found = preference(np.array([0, 0, 1, 2, 0]), np.array([1, 3, 0, 2, 0]))
+    found = preference_test(np.array([0, 0, 1, 2, 0]), np.array([1, 3, 0, 2, 0]))
     assert (found.first, found.second, found.ties) == (1, 2, 1)
     # three throws, at most one head: (1 + 3) / 8, both tails: 1
     assert found.p_value == 1.0
-    ten = preference(np.zeros(10), np.ones(10))
+    ten = preference_test(np.zeros(10), np.ones(10))
     assert ten.p_value == pytest.approx(2 / 1024)
     # Wilson for 10 of 10: low = 10 / (10 + z^2)
     assert ten.share.low == pytest.approx(10 / (10 + 1.959964**2))
     assert ten.share.high == pytest.approx(1)
-    assert preference(np.array([]), np.array([])).share.value is None
+    assert preference_test(np.array([]), np.array([])).share.value is None

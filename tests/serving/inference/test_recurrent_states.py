@@ -94,13 +94,13 @@ def test_a_state_that_was_overtaken_is_not_kept(store, event):
     sessions.add(store.append([[event("b", timestamp=20)]])[1])
     before = sessions.view(("user_id", "ann"))
     sessions.add(store.append([[event("a", timestamp=10)]])[1])
-    sessions.keep(before, np.ones((1, DIM), np.float32))
+    sessions.save_state(before, np.ones((1, DIM), np.float32))
     assert sessions.view(("user_id", "ann")).state is None
     now = sessions.view(("user_id", "ann"))
     sessions.add(store.append([[event("c", timestamp=30)]])[1])
-    sessions.keep(now, np.ones((1, DIM), np.float32))
+    sessions.save_state(now, np.ones((1, DIM), np.float32))
     kept = sessions.view(("user_id", "ann"))
-    assert (kept.items, kept.read) == ([1, 2, 3], 2), "an event behind it does not hurt: it is stepped next"
+    assert (kept.items, kept.num_read) == ([1, 2, 3], 2), "an event behind it does not hurt: it is stepped next"
     assert kept.state is not None
 
 

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from segue.serving.schemas.problems import UNREADABLE, invalid_body
+from segue.serving.schemas.problems import DECODE_ERRORS, invalid_body
 from segue.serving.schemas.requests import NextRequest, RecommendRequest, decode_events, decode_request
 
 EVENTS = [
@@ -40,7 +40,7 @@ EVENTS = [
 
 @pytest.mark.parametrize(("body", "status", "detail"), EVENTS)
 def test_hostile_events_are_refused(body, status, detail):
-    with pytest.raises(UNREADABLE) as error:
+    with pytest.raises(DECODE_ERRORS) as error:
         decode_events(body)
     problem = invalid_body(error.value)
     assert (problem.status, problem.detail) == (status, detail)
@@ -75,6 +75,6 @@ def test_a_count_may_be_written_as_a_number_with_nothing_behind_the_point():
         (b'{"k":1e300}', "k is not valid: expected 'int' <= 1000."),
         (b'{"k":"10.0"}', "k is not valid: expected 'int', got 'str'."),
     ]:
-        with pytest.raises(UNREADABLE) as error:
+        with pytest.raises(DECODE_ERRORS) as error:
             decode_request(RecommendRequest, body)
         assert invalid_body(error.value).detail == sentence

@@ -63,7 +63,7 @@ def trained(folder, log, name, **values):
 
 def opened(run, store, **options):
     model = ServedModel.open(run)
-    sessions = SessionCache(store, model.catalog, circumstances=model.event_contexts, **options)
+    sessions = SessionCache(store, model.catalog, context_reader=model.event_contexts, **options)
     writer = GroupCommitWriter(store, sessions.add)
     return model, Engine(model, sessions, writer), writer
 
@@ -100,7 +100,7 @@ def test_served_with_contexts_as_evaluated_live_and_after_a_restart(tmp_path, lo
     path = tmp_path / "events.sqlite"
     store = EventStore(path)
     model, engine, writer = opened(run, store)
-    assert model.event_contexts.kinds == {"device": "category", "age": "number", "tags": "list", "event": "category"}
+    assert model.event_contexts.column_types == {"device": "category", "age": "number", "tags": "list", "event": "category"}
     rows, people = cases_of(model, log)
     wanted = dict(zip(people, wanted_lists(model, rows), strict=True))
     bare = wanted_lists(model, Sequences(rows.items, rows.times, rows.starts, rows.stops))
@@ -110,7 +110,7 @@ def test_served_with_contexts_as_evaluated_live_and_after_a_restart(tmp_path, lo
             engine.recommend(RecommendRequest(user_id=people[0], event=sent(row)))
         engine.store([sent(row)])[0].result(10)
     requests = [RecommendRequest(user_id=person, k=10) for person in people]
-    for answer, person in zip(engine.answer(requests), people, strict=True):
+    for answer, person in zip(engine.respond_batch(requests), people, strict=True):
         assert_close(listed(answer), wanted[person])
     engine.close(), writer.close(), store.close()
 
@@ -208,7 +208,7 @@ def test_models_that_answer_together_each_read_their_own_columns(tmp_path, store
         tmp_path / "run",
     )
     model, engine, writer = opened(tmp_path / "run", store)
-    assert model.event_contexts.kinds == {"device": "category", "age": "number"}
+    assert model.event_contexts.column_types == {"device": "category", "age": "number"}
     for row in shop().iter_rows(named=True):
         engine.store([sent(row)])[0].result(10)
     rows, people = cases_of(model, log)

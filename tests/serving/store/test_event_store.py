@@ -108,7 +108,7 @@ def test_a_damaged_row_is_set_aside(tmp_path, event, statement, value):
     store.close()
     tamper(path, statement, value)
     store = EventStore(path)
-    assert store.damaged == 1
+    assert store.num_damaged == 1
     assert newest(store) == ["a", "c"]
     assert newest(store, "bob") == []
     outcomes, stored = store.append([[event("a", event_id="1"), event("b", event_id="2")]])
@@ -116,7 +116,7 @@ def test_a_damaged_row_is_set_aside(tmp_path, event, statement, value):
     assert stored[0].seq >= 4, "a place in the log is never given twice"
     store.close()
     again = EventStore(path)
-    assert again.damaged == 1
+    assert again.num_damaged == 1
     assert newest(again) == ["a", "c", "b"]
     again.close()
 
@@ -225,7 +225,7 @@ def test_opening_a_long_log_looks_at_its_newest_rows(tmp_path, event, monkeypatc
     connection.close()
     monkeypatch.setattr("segue.serving.store.event_store.CHECKED_ROWS", 5)
     again = EventStore(path)
-    assert again.damaged == 1
+    assert again.num_damaged == 1
     assert [one.seq for one in again.newest("user_id", "ann", 99)] == [n for n in range(1, 21) if n not in (3, 18)]
     again.close()
 

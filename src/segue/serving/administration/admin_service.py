@@ -59,15 +59,15 @@ class AdminService:
 
     def erase(self, user_id: str) -> ErasureReceipt:
         """Forgets a person; also one of whom nothing is stored, because an older log may still have something."""
-        return erase_user(user_id, writer=self.writer, fleet=self.router, erasures=self.erasures)
+        return erase_user(user_id, writer=self.writer, router=self.router, erasures=self.erasures)
 
-    def models(self, said: str = "") -> ModelsResponse:
+    def models(self, message: str = "") -> ModelsResponse:
         """What is at work."""
         lineup = self.router.deployment
         named = {"live": lineup.live, "canary": lineup.canary, "shadow": lineup.shadow, "spare": lineup.previous}
         roles = {role: one.version for role, one in named.items() if one is not None}
         shares = dict(lineup.shares) if lineup.canary is not None else {"live": 1.0}
-        return ModelsResponse(roles, shares, said)
+        return ModelsResponse(roles, shares, message)
 
     def reload(self) -> ModelsResponse:
         """Looks at the pointer at once."""
@@ -106,13 +106,13 @@ class AdminService:
             raise Problem(404, "This server measures nothing.")
         recorder.flush()
         found = report.build_report(Path(recorder.path), days)
-        found.lost = recorder.lost
+        found.dropped = recorder.dropped
         return found
 
 
-def list_items(fleet: VariantRouter, after: str | None, limit: int) -> ItemsResponse:
+def list_items(router: VariantRouter, after: str | None, limit: int) -> ItemsResponse:
     """Items of the live model by id, those behind ``after``."""
-    model = fleet.deployment.live.engine.model
+    model = router.deployment.live.engine.model
     ids = model.sorted_ids
     begin = 0 if after is None else bisect_right(ids, after)
     chosen = ids[begin : begin + limit]
@@ -120,9 +120,9 @@ def list_items(fleet: VariantRouter, after: str | None, limit: int) -> ItemsResp
     return ItemsResponse([ItemOut(one, model.titles.get(one)) for one in chosen], len(ids), last)
 
 
-def get_item(fleet: VariantRouter, item_id: str) -> ItemOut:
+def get_item(router: VariantRouter, item_id: str) -> ItemOut:
     """One item. Problem (404) where the live model does not know it."""
-    model = fleet.deployment.live.engine.model
+    model = router.deployment.live.engine.model
     if item_id not in model.catalog:
         raise Problem(404, f"The catalog does not know the item '{item_id}'.")
     return ItemOut(item_id, model.titles.get(item_id))

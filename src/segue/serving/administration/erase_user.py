@@ -15,7 +15,7 @@ from segue.serving.store.group_commit import GroupCommitWriter
 
 
 def erase_user(
-    user_id: str, *, writer: GroupCommitWriter, fleet: VariantRouter, erasures: ErasureList
+    user_id: str, *, writer: GroupCommitWriter, router: VariantRouter, erasures: ErasureList
 ) -> ErasureReceipt:
     """Takes a person out of everything that this server keeps. Slow: it rewrites the event log.
 
@@ -30,20 +30,20 @@ def erase_user(
     keys = [user, *(("session_id", one) for one in erased.sessions)]
     if erased.sessions:
         erasures.add(keys, now_us)
-    fleet.forget(keys)
-    measured = fleet.recorder.forget(keys) if isinstance(fleet.recorder, AttributionRecorder) else 0
+    router.forget(keys)
+    measured = router.recorder.forget(keys) if isinstance(router.recorder, AttributionRecorder) else 0
     person = erasures.digest(*user)
     told = (person, now_us, erased.events, len(erased.sessions), measured)
     proof = hashlib.sha256(msgspec.json.encode(told)).hexdigest()
-    lineup = fleet.deployment
+    lineup = router.deployment
     return ErasureReceipt(
         user_digest=person,
         time_us=now_us,
         events=erased.events,
         sessions=len(erased.sessions),
-        measurements=measured,
+        attribution_rows=measured,
         compacted=erased.compacted,
-        models_that_may_have_learned=[one.version for one in lineup.loaded_models()],
+        affected_versions=[one.version for one in lineup.loaded_models()],
         proof=proof,
     )
 
@@ -56,8 +56,8 @@ def reapply_erasures(store: EventStore, erasures: ErasureList) -> int:
     """
     if not len(erasures):
         return 0
-    moments = ((user, erasures.erased_until_us("user_id", user)) for user in store.users())
-    found = [(user, until) for user, until in moments if until is not None and store.has_before(user, until)]
+    moments = ((user, erasures.erased_until_us("user_id", user)) for user in store.user_ids())
+    found = [(user, until) for user, until in moments if until is not None and store.has_events_until(user, until)]
     for user, until in found:
         store.erase(user, until_us=until)
     return len(found)

@@ -59,27 +59,27 @@ class AsyncClient:
 
     async def events(self, events: Sequence[EventIn]) -> EventsResponse:
         """Stores events, all or none; they are on disk when this returns."""
-        return await self._ask("POST", "/v1/events", EventsResponse, EventBatch([_named(one) for one in events]))
+        return await self._request("POST", "/v1/events", EventsResponse, EventBatch([_named(one) for one in events]))
 
     async def recommend(self, request: RecommendRequest) -> RecommendResponse:
         """What comes next."""
         if request.event is not None:
             request = replace(request, event=_named(request.event))
-        return await self._ask("POST", "/v1/recommend", RecommendResponse, request)
+        return await self._request("POST", "/v1/recommend", RecommendResponse, request)
 
     async def next(self, request: NextRequest) -> RecommendResponse:
         """The next items one after the other."""
-        return await self._ask("POST", "/v1/next", RecommendResponse, request)
+        return await self._request("POST", "/v1/next", RecommendResponse, request)
 
     async def similar(self, request: SimilarRequest) -> RecommendResponse:
         """What goes with an item."""
-        return await self._ask("POST", "/v1/similar", RecommendResponse, request)
+        return await self._request("POST", "/v1/similar", RecommendResponse, request)
 
     async def ready(self) -> Health:
         """Whether requests should be sent there; a server that is not ready answers too."""
-        return await self._ask("GET", "/health/ready", Health)
+        return await self._request("GET", "/health/ready", Health)
 
-    async def _ask(self, method: str, path: str, kind: type[T], request: Any = None) -> T:
+    async def _request(self, method: str, path: str, kind: type[T], request: Any = None) -> T:
         body = encode_request(request)
         sent = f"{method} {path} HTTP/1.1\r\n{self._head}Content-Length: {len(body)}\r\n\r\n".encode() + body
         async with self._room, asyncio.timeout(self._timeout_s):

@@ -59,46 +59,46 @@ class Client:
 
     def events(self, events: Sequence[EventIn]) -> EventsResponse:
         """Stores events, all or none; they are on disk when this returns."""
-        return self._ask("POST", "/v1/events", EventsResponse, EventBatch(list(events)))
+        return self._request("POST", "/v1/events", EventsResponse, EventBatch(list(events)))
 
     def recommend(self, request: RecommendRequest) -> RecommendResponse:
         """What comes next."""
-        return self._ask("POST", "/v1/recommend", RecommendResponse, request)
+        return self._request("POST", "/v1/recommend", RecommendResponse, request)
 
     def next(self, request: NextRequest) -> RecommendResponse:
         """The next items one after the other."""
-        return self._ask("POST", "/v1/next", RecommendResponse, request)
+        return self._request("POST", "/v1/next", RecommendResponse, request)
 
     def user(self, user_id: str) -> UserEventsResponse:
         """Everything that is kept of a person."""
-        return self._ask("GET", f"/v1/users/{quote(user_id, safe='')}", UserEventsResponse)
+        return self._request("GET", f"/v1/users/{quote(user_id, safe='')}", UserEventsResponse)
 
     def erase(self, user_id: str) -> ErasureReceipt:
         """Forgets a person."""
-        return self._ask("DELETE", f"/v1/users/{quote(user_id, safe='')}", ErasureReceipt)
+        return self._request("DELETE", f"/v1/users/{quote(user_id, safe='')}", ErasureReceipt)
 
     def items(self, after: str | None = None, limit: int = 100) -> ItemsResponse:
         """A page of the catalog."""
         behind = {} if after is None else {"after": after}
-        return self._ask("GET", f"/v1/items?{urlencode({**behind, 'limit': limit})}", ItemsResponse)
+        return self._request("GET", f"/v1/items?{urlencode({**behind, 'limit': limit})}", ItemsResponse)
 
     def models(self) -> ModelsResponse:
         """Which version has which role."""
-        return self._ask("GET", "/v1/admin/models", ModelsResponse)
+        return self._request("GET", "/v1/admin/models", ModelsResponse)
 
     def report(self, days: float = 7.0) -> ReportResponse:
         """What came of the lists of the last days."""
-        return self._ask("GET", f"/v1/admin/report?days={days:g}", ReportResponse)
+        return self._request("GET", f"/v1/admin/report?days={days:g}", ReportResponse)
 
     def similar(self, request: SimilarRequest) -> RecommendResponse:
         """What goes with an item."""
-        return self._ask("POST", "/v1/similar", RecommendResponse, request)
+        return self._request("POST", "/v1/similar", RecommendResponse, request)
 
     def ready(self) -> Health:
         """Whether requests should be sent there; a server that is not ready answers too."""
-        return self._ask("GET", "/health/ready", Health)
+        return self._request("GET", "/health/ready", Health)
 
-    def _ask(self, method: str, path: str, kind: type[T], request: Any = None) -> T:
+    def _request(self, method: str, path: str, kind: type[T], request: Any = None) -> T:
         body = encode_request(request)
         try:
             self._connection.request(method, path, body, self._headers)

@@ -13,8 +13,8 @@ from segue.serving.schemas.requests import Recommendation
 
 EXPECTATIONS = "golden.json"
 """A registry's own requests: [{"history": [...], "expect": [...], "k": 10}, ...], kept by whoever runs the shop."""
-K = 10
-UNKNOWN = "an item that no catalog has"
+GOLDEN_K = 10
+UNKNOWN_ITEM = "an item that no catalog has"
 _TOLERANCE = 1e-3
 
 
@@ -22,7 +22,7 @@ class GoldenRequest(Struct, forbid_unknown_fields=True):
     """A request whose answer is known."""
 
     history: list[str]
-    k: int = K
+    k: int = GOLDEN_K
     items: list[str] | None = None
     """The whole answer, where it was recorded; two items may change places where their scores are as good as equal."""
     scores: list[float] | None = None
@@ -36,15 +36,15 @@ def golden_histories(catalog: Catalog) -> list[list[str]]:
     ids = catalog.ids
     spread = [ids[i * len(ids) // 8] for i in range(min(8, len(ids)))]
     runs = [ids[start : start + 20] for start in range(0, len(ids), max(1, len(ids) // 4))][:4]
-    return [[], [UNKNOWN], *[[one] for one in spread], *[list(run) for run in runs]]
+    return [[], [UNKNOWN_ITEM], *[[one] for one in spread], *[list(run) for run in runs]]
 
 
-def record(model: ServedModel) -> list[GoldenRequest]:
+def record_golden(model: ServedModel) -> list[GoldenRequest]:
     """How a model answers here. ValueError where an answer is none."""
     out = []
     for history in golden_histories(model.catalog):
-        found = _answer(model, history, K)
-        out.append(GoldenRequest(history, K, [one.id for one in found], [one.score for one in found]))
+        found = _answer(model, history, GOLDEN_K)
+        out.append(GoldenRequest(history, GOLDEN_K, [one.id for one in found], [one.score for one in found]))
     return out
 
 

@@ -33,9 +33,9 @@ class DeploymentSpec(Struct, frozen=True, forbid_unknown_fields=True):
 
     live: str
     canary: str | None = None
-    share: float = 0.0
+    canary_share: float = 0.0
     """Of the people who are answered by the canary."""
-    interleave: float = 0.0
+    interleave_share: float = 0.0
     """Share of the people whose lists are drawn from both by turns."""
     shadow: str | None = None
     """Answers beside the live one; nobody sees it."""
@@ -93,7 +93,7 @@ class ModelRegistry:
         ValueError where it is no sound model, or where it fails its self-test.
         """
         loaded = artifact.load(run)
-        golden = golden_requests.record(ServedModel.open(run))
+        golden = golden_requests.record_golden(ServedModel.open(run))
         target = self.folder / "versions" / loaded.version
         atomic_files.make_folder(target.parent)
         if not target.exists():
@@ -166,14 +166,14 @@ class ModelRegistry:
                 now = DeploymentSpec(version, shadow=None if now.shadow == version else now.shadow)
             return self._change(before, now, [*before.previous, before.current], note)
 
-    def rollback(self, note: str = "", *, turn: int | None = None) -> Pointer:
+    def rollback(self, note: str = "", *, generation: int | None = None) -> Pointer:
         """Takes the last change back. With ``turn`` only where that is still the last one; else nothing happens.
 
         ValueError where there is nothing to go back to.
         """
         with self._turn():
             before = self.pointer()
-            if turn is not None and before.generation != turn:
+            if generation is not None and before.generation != generation:
                 return before
             if not before.previous:
                 raise ValueError(f"{self.folder} has had only one state: there is nothing to go back to.")

@@ -25,7 +25,7 @@ class ModelSource(Protocol):
     def open(self, version: str) -> ServedModel:
         """A version, examined; ValueError where it is not sound."""
 
-    def rollback(self, note: str = "", *, turn: int | None = None) -> Pointer:
+    def rollback(self, note: str = "", *, generation: int | None = None) -> Pointer:
         """Takes the last change back, where that is still ``turn``."""
 
 
@@ -43,10 +43,10 @@ class ModelFolder:
     def open(self, version: str) -> ServedModel:
         """What is there, examined as far as can be without golden answers."""
         model = ServedModel.open(self._folder)
-        golden_requests.record(model)
+        golden_requests.record_golden(model)
         return model
 
-    def rollback(self, note: str = "", *, turn: int | None = None) -> Pointer:
+    def rollback(self, note: str = "", *, generation: int | None = None) -> Pointer:
         """There is nothing to go back to: what is loaded stays."""
         return self.pointer()
 
@@ -57,7 +57,7 @@ def model_source(folder: Path) -> ModelSource:
 
 
 def initial_deployment(
-    models: ModelSource, member: Callable[[ServedModel], LoadedModel], say: Callable[[str], None]
+    models: ModelSource, load: Callable[[ServedModel], LoadedModel], notify: Callable[[str], None]
 ) -> tuple[Deployment, int]:
     """What a server begins with, and its turn: what the pointer says or, where that fails, what was there before.
 
@@ -66,17 +66,17 @@ def initial_deployment(
     while True:
         pointer = models.pointer()
         try:
-            return _lineup(pointer.current, {}, lambda version: member(models.open(version))), pointer.generation
+            return _lineup(pointer.current, {}, lambda version: load(models.open(version))), pointer.generation
         except ValueError as error:
             try:
                 if (
-                    models.rollback(f"Rolled back at the start: {error}", turn=pointer.generation).generation
+                    models.rollback(f"Rolled back at the start: {error}", generation=pointer.generation).generation
                     == pointer.generation
                 ):
                     raise error
             except ValueError:
                 raise error from None
-            say(f"{error} What was at work before is served in its place.")
+            notify(f"{error} What was at work before is served in its place.")
 
 
 class Reloader:
@@ -85,24 +85,24 @@ class Reloader:
     def __init__(
         self,
         models: ModelSource,
-        fleet: VariantRouter,
-        member: Callable[[ServedModel], LoadedModel],
-        turn: int,
+        router: VariantRouter,
+        load: Callable[[ServedModel], LoadedModel],
+        generation: int,
         *,
-        every_s: float = 1.0,
+        interval_s: float = 1.0,
     ) -> None:
         self.models = models
-        self._fleet = fleet
-        self._member = member
-        self._done = {turn}
+        self._fleet = router
+        self._member = load
+        self._done = {generation}
         """Turns that need no work: the one that is served, and those that failed."""
-        self._turn = turn
-        self._every_s = every_s
+        self._turn = generation
+        self._every_s = interval_s
         self._trouble: tuple[int, str, str] | None = None
         self._looking = threading.Lock()
         self._wake = threading.Event()
         self._ending = False
-        fleet.on_trouble = self.report_failure
+        router.on_frequent_failures = self.report_failure
         self._thread = threading.Thread(target=self._run, name="segue-watch", daemon=True)
         self._thread.start()
 
@@ -116,11 +116,11 @@ class Reloader:
                 return "Nothing has changed."
             try:
                 self._swap(pointer)
-                self._fleet.telemetry.swapped("swapped")
+                self._fleet.metrics.count_deployment_change("swapped")
                 log_event(_log, logging.INFO, "Swapped.", version=pointer.current.live, turn=pointer.generation)
                 return f"Version {pointer.current.live} is live."
             except ValueError as error:
-                self._fleet.telemetry.swapped("refused")
+                self._fleet.metrics.count_deployment_change("refused")
                 log_event(_log, logging.ERROR, f"{error} What was at work goes on.", turn=pointer.generation)
                 self._back(pointer.generation, str(error))
                 return f"{error} What was at work goes on."
@@ -161,13 +161,13 @@ class Reloader:
         log_event(_log, logging.ERROR, "A version fails too often and is taken back.", version=version, turn=turn)
         with self._looking:
             if self._back(turn, f"Rolled back: version {version} failed too often ({why})."):
-                self._fleet.telemetry.swapped("rolled back")
+                self._fleet.metrics.count_deployment_change("rolled back")
 
     def _back(self, turn: int, note: str) -> bool:
         """Sets the pointer back and serves that; False where there is nothing to go back to."""
         self._done.add(turn)
         try:
-            pointer = self.models.rollback(note, turn=turn)
+            pointer = self.models.rollback(note, generation=turn)
             if pointer.generation == turn:
                 return False
             self._swap(pointer)
@@ -196,8 +196,8 @@ def _lineup(choice: DeploymentSpec, loaded: dict[str, LoadedModel], load: Callab
         members[version] = members.get(version) or loaded.get(version) or load(version)
     shadow = None if choice.shadow in (None, choice.live) else members[choice.shadow]
     canary = None if choice.canary is None else members[choice.canary]
-    return Deployment(members[choice.live], canary, choice.share, choice.interleave, shadow)
+    return Deployment(members[choice.live], canary, choice.canary_share, choice.interleave_share, shadow)
 
 
 def _with_spare(lineup: Deployment, spare: LoadedModel) -> Deployment:
-    return Deployment(lineup.live, lineup.canary, lineup.share, lineup.interleave, lineup.shadow, spare)
+    return Deployment(lineup.live, lineup.canary, lineup.canary_share, lineup.interleave_share, lineup.shadow, spare)

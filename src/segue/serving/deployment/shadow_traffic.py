@@ -14,15 +14,15 @@ _MOST_WAITING = 16
 class ShadowTraffic:
     """One thread; what it cannot keep up with is left out and counted, so that the live answers never wait."""
 
-    def __init__(self, telemetry: Metrics) -> None:
-        self._telemetry = telemetry
+    def __init__(self, metrics: Metrics) -> None:
+        self._telemetry = metrics
         self._room = threading.Semaphore(_MOST_WAITING)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="segue-shadow")
 
     def submit(self, engine: Engine, request: RecommendRequest, answer: RecommendResponse) -> None:
         """Asks the same; its answer is only compared."""
         if not self._room.acquire(blocking=False):
-            self._telemetry.shadowed("skipped")
+            self._telemetry.count_shadow_request("skipped")
             return
         self._pool.submit(self._compare, engine, request, {item.id for item in answer.items})
 
@@ -31,9 +31,9 @@ class ShadowTraffic:
         try:
             found = {item.id for item in engine.recommend(request).items}
             overlap = len(found & live) / max(len(found), len(live), 1)
-            self._telemetry.shadowed("asked", time.perf_counter() - started, overlap)
+            self._telemetry.count_shadow_request("asked", time.perf_counter() - started, overlap)
         except Exception:
-            self._telemetry.shadowed("failed")
+            self._telemetry.count_shadow_request("failed")
         finally:
             self._room.release()
 

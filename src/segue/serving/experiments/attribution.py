@@ -67,7 +67,7 @@ class RecommendationLog(Protocol):
     """Hears which lists were shown, and which events came."""
 
     def record_impression(
-        self, answer: RecommendResponse, placement: str | None, key: HistoryKey | None, experiment: str | None
+        self, response: RecommendResponse, placement: str | None, key: HistoryKey | None, experiment: str | None
     ) -> None: ...
 
     def record_events(self, stored: Sequence[StoredEventRow]) -> None: ...
@@ -79,7 +79,7 @@ class AttributionRecorder:
     def __init__(self, path: Path, digest: Callable[[str, str], str], config: AttributionConfig | None = None) -> None:
         """``digest``: (kind, name) of a person -> what stands for them in the file."""
         self.path = Path(path)
-        self.lost = 0
+        self.dropped = 0
         """Lists and events that were left out because too many waited, or because the disk refused."""
         self._config = config or AttributionConfig()
         self._digest = digest
@@ -93,11 +93,11 @@ class AttributionRecorder:
         self._thread.start()
 
     def record_impression(
-        self, answer: RecommendResponse, placement: str | None, key: HistoryKey | None, experiment: str | None
+        self, response: RecommendResponse, placement: str | None, key: HistoryKey | None, experiment: str | None
     ) -> None:
         """Notes a list that is about to be sent."""
-        head = (answer.recommendation_id, time.time_ns() // 1000, answer.model_version, answer.variant)
-        self._put(("shown", (*head, answer.propensity, placement), key, experiment, answer.items))
+        head = (response.recommendation_id, time.time_ns() // 1000, response.model_version, response.variant)
+        self._put(("shown", (*head, response.propensity, placement), key, experiment, response.items))
 
     def record_events(self, stored: Sequence[StoredEventRow]) -> None:
         """Notes events that were just committed, where they may belong to a list."""
@@ -113,7 +113,7 @@ class AttributionRecorder:
         if len(self._queue) < self._config.queue_size:
             self._queue.append(note)
         else:
-            self.lost += 1
+            self.dropped += 1
 
     def flush(self) -> None:
         """Writes what waits; on return it can be read."""
@@ -126,7 +126,7 @@ class AttributionRecorder:
                             self._write[kind](note[1:] for note in some)
                         self._prune(len(notes))
                 except apsw.Error:
-                    self.lost += len(notes)
+                    self.dropped += len(notes)
 
     def forget(self, keys: Sequence[HistoryKey]) -> int:
         """Takes out what was shown to people and what they did with it; how many rows."""

@@ -84,8 +84,8 @@ def _cell(key: tuple[str, str, str], sums: _Sums) -> ReportCell:
         clicked=int(clicked_P.sum()),
         purchases=int(purchases_P.sum()),
         value=sums.value,
-        ctr=_rate(statistics.ratio(clicked_P, lists_P)),
-        purchase_rate=_rate(statistics.ratio(purchases_P, lists_P)),
+        ctr=_rate(statistics.ratio_estimate(clicked_P, lists_P)),
+        purchase_rate=_rate(statistics.ratio_estimate(purchases_P, lists_P)),
     )
 
 
@@ -95,19 +95,19 @@ def _experiment(name: str, groups: dict[str, _Sums], chosen: dict[str, dict[str,
     expected = {"canary": float(share), "interleaved": float(interleave)}
     expected["live"] = round(1 - sum(expected.values()), 12)
     people = {variant: len(groups[variant].by_person) if variant in groups else 0 for variant in expected}
-    p_value = statistics.sample_ratio(list(people.values()), list(expected.values()))
+    p_value = statistics.sample_ratio_p_value(list(people.values()), list(expected.values()))
     columns = {variant: groups[variant].columns() for variant in ("live", "canary") if variant in groups}
     apart = [statistics.Interval(None), statistics.Interval(None)]
     if len(columns) == 2:
         (lists, *first), (others, *second) = columns["live"], columns["canary"]
-        apart = [statistics.difference((one, lists), (two, others)) for one, two in zip(first, second, strict=True)]
-    outcome = statistics.preference(*(_clicks(chosen.values(), version) for version in (live, canary)))
+        apart = [statistics.ratio_difference((one, lists), (two, others)) for one, two in zip(first, second, strict=True)]
+    outcome = statistics.preference_test(*(_clicks(chosen.values(), version) for version in (live, canary)))
     return ExperimentReport(
         name=name,
         users=people,
         expected=expected,
         sample_ratio_p=p_value,
-        sound=p_value >= statistics.SUSPECT,
+        sample_ratio_ok=p_value >= statistics.SAMPLE_RATIO_ALPHA,
         ctr_difference=_rate(apart[0]),
         purchase_difference=_rate(apart[1]),
         preferred={"live": outcome.first, "canary": outcome.second, "tie": outcome.ties},

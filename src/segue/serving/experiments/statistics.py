@@ -13,29 +13,29 @@ from typing import TypeVar
 import numpy as np
 
 Z_95 = 1.959964
-SUSPECT = 0.001
+SAMPLE_RATIO_ALPHA = 0.001
 """A split that chance would give more rarely than this is broken, and so is whatever was measured with it (Fabijan et
 al. 2019, "Diagnosing Sample Ratio Mismatch in Online Controlled Experiments")."""
 
 T = TypeVar("T")
 
 
-def hash_to_unit(person: str, salt: str) -> float:
+def hash_to_unit(user_key: str, salt: str) -> float:
     """A number in [0, 1) that depends on the person and the experiment alone: the same in every process, for ever.
 
     >>> place("ann", "one") == place("ann", "one") != place("ann", "two")
     True
     """
-    digest = hashlib.blake2b(f"{salt}\x00{person}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{salt}\x00{user_key}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
-def assign_variant(person: str, salt: str, shares: Mapping[str, float]) -> str:
+def assign_variant(user_key: str, salt: str, shares: Mapping[str, float]) -> str:
     """The variant of a person: shares are laid end to end on [0, 1), and the person's place lies in one of them.
 
     What the shares leave over belongs to the last one.
     """
-    where, end = hash_to_unit(person, salt), 0.0
+    where, end = hash_to_unit(user_key, salt), 0.0
     for name, share in shares.items():
         end += share
         if where < end:
@@ -76,7 +76,7 @@ class Interval:
     high: float | None = None
 
 
-def ratio(hits_P: np.ndarray, lists_P: np.ndarray) -> Interval:
+def ratio_estimate(hits_P: np.ndarray, lists_P: np.ndarray) -> Interval:
     """Hits a list, where lists of one person go together: the delta method for a ratio of means over people.
 
     Deng, Knoblich, Lu 2018, "Applying the Delta Method in Metric Analytics", section 3.1. One person's lists resemble
@@ -92,7 +92,7 @@ def ratio(hits_P: np.ndarray, lists_P: np.ndarray) -> Interval:
     return Interval(value, value - Z_95 * error, value + Z_95 * error)
 
 
-def difference(first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray]) -> Interval:
+def ratio_difference(first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray]) -> Interval:
     """How far the second ratio (hits_P, lists_P) lies above the first, over different people."""
     if first[1].sum() == 0 or second[1].sum() == 0:
         return Interval(None)
@@ -113,7 +113,7 @@ def _standard_error(hits_P: np.ndarray, lists_P: np.ndarray) -> float | None:
     return float(residual_P.std(ddof=1) / math.sqrt(people) / lists_P.mean())
 
 
-def sample_ratio(counts: Sequence[int], shares: Sequence[float]) -> float:
+def sample_ratio_p_value(counts: Sequence[int], shares: Sequence[float]) -> float:
     """The chance that a sound split of these shares gives counts at least as far off: Pearson's chi-square test.
 
     Two or three variants; ValueError for more, and for shares that do not add up to 1.
@@ -147,7 +147,7 @@ class PreferenceTest:
     """Of the sign test: the chance of a preference so strong where there is none."""
 
 
-def preference(first_P: np.ndarray, second_P: np.ndarray) -> PreferenceTest:
+def preference_test(first_P: np.ndarray, second_P: np.ndarray) -> PreferenceTest:
     """The outcome of an interleaving from each person's clicks on the first and on the second team's items."""
     wins, losses = int((second_P > first_P).sum()), int((second_P < first_P).sum())
     ties = int(((first_P == second_P) & (first_P > 0)).sum())

@@ -67,10 +67,10 @@ class Engine:
         self._config = config or EngineConfig()
         self._states = recurrent_states(model.retrieval, sessions)
         self._last = FallbackLists(model.retrieval)
-        self.item_side = ItemHistoryFeed(model, sessions)
+        self.item_history_feed = ItemHistoryFeed(model, sessions)
         """Hears of every commit, and tells the model before it answers."""
         self._batcher: MicroBatcher[RecommendRequest | SimilarRequest, RecommendResponse] = MicroBatcher(
-            self.answer, self._config.batching
+            self.respond_batch, self._config.batching
         )
 
     @property
@@ -99,16 +99,16 @@ class Engine:
         return self._batcher.busy
 
     def store(
-        self, sent: Sequence[EventIn], durability: Durability | None = None
+        self, events: Sequence[EventIn], durability: Durability | None = None
     ) -> tuple["Future[AppendResult]", list[str]]:
         """Hands events to the writer: (what becomes of them, the id of each). Problem as ``accept`` and ``submit``."""
         assert self._writer is not None
         now_us = time.time_ns() // 1000
-        events = [validate_event(one, now_us) for one in sent]
+        events = [validate_event(one, now_us) for one in events]
         force = (durability or self.durability) == "fsync"
         return self._writer.submit(events, force=force), [event.event_id for event in events]
 
-    async def ask(self, request: RecommendRequest | SimilarRequest) -> RecommendResponse:
+    async def respond(self, request: RecommendRequest | SimilarRequest) -> RecommendResponse:
         """What comes next for a request that ``check`` passed and whose event, if any, is stored; or what goes with an
         item. Answered together with whatever else is asked; where that takes too long, from what is at hand.
 
@@ -132,12 +132,12 @@ class Engine:
         key = history_key(request)
         live = self._sessions.view(key) if key else None
         history = self._index(request.history or (), unknown) if live is None else live.items
-        times, told = (None, None) if live is None else (live.times, live.told)
+        times, told = (None, None) if live is None else (live.times, live.contexts)
         seen = model.exclude_seen if request.exclude_seen is None else request.exclude_seen
         rows = RetrievalQuery(history, times=times, query_time=now_us, contexts=told).rows()
         rng = np.random.default_rng(request.seed)
         found = generate(model.scorer, rows, request.steps, request.strategy, rng=rng, exclude=rows if seen else None)
-        return _answer(model, model.named(found[0][0], found[1][0]), list(unknown), started)
+        return _answer(model, model.to_recommendations(found[0][0], found[1][0]), list(unknown), started)
 
     def similar(self, request: SimilarRequest) -> RecommendResponse:
         """What goes with one item: what comes next for somebody who has seen only it. Problem (404) where it is
@@ -154,15 +154,15 @@ class Engine:
         self._batcher.close()
 
     def _alone(self, request: RecommendRequest | SimilarRequest) -> RecommendResponse:
-        (answer,) = self.answer([request])
+        (answer,) = self.respond_batch([request])
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    def answer(self, requests: Sequence[RecommendRequest | SimilarRequest]) -> list[RecommendResponse | Exception]:
+    def respond_batch(self, requests: Sequence[RecommendRequest | SimilarRequest]) -> list[RecommendResponse | Exception]:
         """Answers to several requests together, each the same as alone; an exception where one has none."""
         started = time.perf_counter()
-        self.item_side.catch_up()
+        self.item_history_feed.catch_up()
         prepared: list[_Prepared | Exception] = []
         for request in requests:
             try:
@@ -203,7 +203,7 @@ class Engine:
         for one, items_K, scores_K in zip(able, items_BK, scores_BK, strict=True):
             if one.key is not None:
                 self._last.keep(one.key, items_K[: one.k], scores_K[: one.k])
-            items = self._model.named(items_K[: one.k], scores_K[: one.k])
+            items = self._model.to_recommendations(items_K[: one.k], scores_K[: one.k])
             answers.append(_answer(self._model, items, one.unknown, started))
         return answers
 
@@ -219,7 +219,7 @@ class Engine:
         history: SessionView | list[int]
         if key is not None:
             history = self._sessions.view(key)
-            items, times, told = history.items, history.times, history.told
+            items, times, told = history.items, history.times, history.contexts
         else:
             history = items = self._index(request.history or (), unknown)
             times, told = [NO_TIME] * len(items), None
@@ -258,8 +258,8 @@ class Engine:
                 exclude += [] if key is None else self._sessions.cached(key)
             allow = None if request.allow is None else self._index(request.allow, unknown)
         lasting: FallbackList = self._last.find(key, request.k, exclude, allow)
-        answer = _answer(self._model, self._model.named(lasting.items_K, lasting.scores_K), list(unknown), started)
-        answer.fallback = lasting.kind
+        answer = _answer(self._model, self._model.to_recommendations(lasting.items_K, lasting.scores_K), list(unknown), started)
+        answer.fallback = lasting.source
         return answer
 
     def _index(self, ids: Iterable[str], unknown: dict[str, None]) -> list[int]:

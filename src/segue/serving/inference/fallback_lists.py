@@ -20,7 +20,7 @@ _POPULAR = 1_000
 class FallbackList:
     """A list, and where it is from."""
 
-    kind: Literal["last", "popular"]
+    source: Literal["last", "popular"]
     items_K: np.ndarray
     scores_K: np.ndarray
 
@@ -63,4 +63,4 @@ def _kept(found: FallbackList, k: int, exclude: Sequence[int], allow: Sequence[i
     keep = (found.items_K != PAD) & ~np.isin(found.items_K, np.asarray(exclude, dtype=np.int32))
     if allow is not None:
         keep &= np.isin(found.items_K, np.asarray(allow, dtype=np.int32))
-    return FallbackList(found.kind, found.items_K[keep][:k], found.scores_K[keep][:k])
+    return FallbackList(found.source, found.items_K[keep][:k], found.scores_K[keep][:k])

@@ -10,10 +10,10 @@ from segue.serving.inference.served_model import ServedModel
 from segue.serving.sessions.session_cache import SessionCache
 from segue.serving.store.event_reader import StoredEventRow
 
-MOST = 50_000
+MAX_MISSED_EVENTS = 50_000
 """So many of the newest events are told after a start; older ones are in the model's own log, or too old to matter."""
 
-AT_ONCE = 1000
+MAX_EVENTS_PER_BATCH = 1000
 """So many events are told before one answer; where a whole log is imported, answers do not wait for all of it."""
 
 
@@ -29,10 +29,10 @@ class ItemHistoryFeed:
         self._ranker = second.ranker if second is not None and remembers else None
         self._catalog = model.catalog
         self._sessions = sessions
-        self._heard: deque[StoredEventRow] = deque(maxlen=2 * MOST)
+        self._heard: deque[StoredEventRow] = deque(maxlen=2 * MAX_MISSED_EVENTS)
         self._last_seq = -1
 
-    def hear(self, stored: Sequence[StoredEventRow]) -> None:
+    def on_commit(self, stored: Sequence[StoredEventRow]) -> None:
         """What was committed; from the writer's thread."""
         if self._ranker is not None:
             self._heard.extend(stored)
@@ -43,9 +43,9 @@ class ItemHistoryFeed:
             return
         if self._last_seq < 0:
             self._last_seq = 0
-            missed = self._sessions.events_after(self._ranker.newest_us, 0, MOST)
+            missed = self._sessions.events_after(self._ranker.newest_us, 0, MAX_MISSED_EVENTS)
             self._heard.extendleft(reversed(missed))  # what was heard meanwhile is among them, and is told once
-        for _ in range(min(len(self._heard), AT_ONCE)):
+        for _ in range(min(len(self._heard), MAX_EVENTS_PER_BATCH)):
             self._tell(self._heard.popleft())
 
     def _tell(self, one: StoredEventRow) -> None:

@@ -69,14 +69,14 @@ class MicroBatcher(Generic[Q, A]):
         self._thread = threading.Thread(target=self._run, name="segue-scorer", daemon=True)
         self._thread.start()
 
-    def age_ms(self) -> float:
+    def oldest_age_ms(self) -> float:
         """How long the oldest question has waited."""
         try:
             return (time.monotonic() - self._queue[0].since_s) * 1e3
         except IndexError:
             return 0.0
 
-    def wait_ms(self) -> float:
+    def expected_wait_ms(self) -> float:
         """How long a question that comes now will wait for those before it. The oldest one's age says so too late: when
         four times too much comes, whoever is let in until the first one has waited long waits four times as long."""
         return len(self._queue) / self.config.max_batch_size * self._batch_ms
@@ -90,7 +90,7 @@ class MicroBatcher(Generic[Q, A]):
         """Whether whoever comes now is refused."""
         return (
             len(self._queue) >= self.config.queue_size
-            or max(self.age_ms(), self.wait_ms()) > self.config.max_queue_delay_ms
+            or max(self.oldest_age_ms(), self.expected_wait_ms()) > self.config.max_queue_delay_ms
         )
 
     async def submit(self, question: Q) -> A:

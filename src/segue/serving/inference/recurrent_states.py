@@ -51,11 +51,11 @@ class RecurrentStates:
 
     def _step(self, lives: Sequence[SessionView]) -> np.ndarray:
         """float32 [B, D] of histories whose every known event is in the state, and the states kept."""
-        news = Sequences.from_lists([item for item in live.items[live.read :] if item != PAD] for live in lives)
+        news = Sequences.from_lists([item for item in live.items[live.num_read :] if item != PAD] for live in lives)
         state_LBD = self._advance(self._starts([live.state for live in lives]), news)
         for b, live in enumerate(lives):
-            if live.read < len(live.items):
-                self._sessions.keep(live, state_LBD[:, b].copy())
+            if live.num_read < len(live.items):
+                self._sessions.save_state(live, state_LBD[:, b].copy())
         top_BD: np.ndarray = state_LBD[-1, :, : self._network.keys_VD.shape[1]]
         return top_BD
 

@@ -45,7 +45,7 @@ class ServedModel:
             catalog=loaded.catalog,
             titles={item: title for item, title in titles.items() if isinstance(title, str)},
             exclude_seen=loaded.about.get("exclude_seen", True) is not False,
-            pipeline_service=PipelineService.of(scorer, loaded),
+            pipeline_service=PipelineService.from_scorer(scorer, loaded),
             event_contexts=EventContextReader.from_arrays(loaded.arrays),
         )
         model.top_k([], 1)
@@ -61,7 +61,7 @@ class ServedModel:
         """The scorer as it is served."""
         return Retriever(self.scorer)
 
-    def approximate(self) -> str:
+    def enable_approximate_search(self) -> str:
         """Searches large catalogs through an index from now on, if it is good enough; a sentence about that."""
         recall = self.retrieval.enable_approximate()
         if recall is None:
@@ -76,9 +76,9 @@ class ServedModel:
     ) -> list[Recommendation]:
         """The k best items after a history of indices, as in an evaluation."""
         items_BK, best_BK = self.retrieval.top_k([RetrievalQuery(history, exclude, allow)], k)
-        return self.named(items_BK[0], best_BK[0])
+        return self.to_recommendations(items_BK[0], best_BK[0])
 
-    def named(self, items_K: np.ndarray, scores_K: np.ndarray) -> list[Recommendation]:
+    def to_recommendations(self, items_K: np.ndarray, scores_K: np.ndarray) -> list[Recommendation]:
         """A list for people, without filler."""
         ids, titles = self.catalog.ids, self.titles
         found = zip(items_K.tolist(), scores_K.tolist(), strict=True)

@@ -32,7 +32,7 @@ class PipelineService:
         return self._placements.pipeline
 
     @classmethod
-    def of(cls, scorer: Scorer, artifact: Artifact) -> "PipelineService | None":
+    def from_scorer(cls, scorer: Scorer, artifact: Artifact) -> "PipelineService | None":
         """None for a single model: it has no placements."""
         if not isinstance(scorer, Pipeline):
             return None

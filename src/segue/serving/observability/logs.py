@@ -6,13 +6,13 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-FIELDS = frozenset({"operation", "status", "took_ms", "version", "variant", "generation", "failure"})
+LOG_FIELDS = frozenset({"operation", "status", "took_ms", "version", "variant", "generation", "failure"})
 """Everything a line may say besides its sentence."""
 
 
 def log_event(logger: logging.Logger, level: int, sentence: str, **fields: Any) -> None:
     """Logs a sentence with fields of the closed list; the sentence is ours and holds nothing that was sent."""
-    assert fields.keys() <= FIELDS, f"{fields.keys() - FIELDS} may not be logged."
+    assert fields.keys() <= LOG_FIELDS, f"{fields.keys() - LOG_FIELDS} may not be logged."
     if logger.isEnabledFor(level):
         logger.log(level, sentence, extra={"fields": fields})
 

@@ -45,11 +45,11 @@ class Metrics:
         """What a scrape gets."""
         return generate_latest(self.registry)
 
-    def watch(self, name: str, said: str, value: Callable[[], float]) -> None:
+    def add_gauge(self, name: str, said: str, value: Callable[[], float]) -> None:
         """Adds a gauge that is read at each scrape."""
         Gauge(f"segue_{name}", said, registry=self.registry).set_function(value)
 
-    def requested(self, operation: str, status: int, seconds: float) -> None:
+    def count_request(self, operation: str, status: int, seconds: float) -> None:
         """Counts a request; ``operation`` is a route as it is declared, never a path as it was sent."""
         found = self._counted.get((operation, status))
         if found is None:  # looking labels up takes longer than counting
@@ -58,28 +58,28 @@ class Metrics:
         found[0].inc()
         found[1].observe(seconds)
 
-    def stored(self, accepted: int, duplicates: int) -> None:
+    def count_events(self, accepted: int, duplicates: int) -> None:
         """Counts events."""
         self._events.labels("accepted").inc(accepted)
         self._events.labels("duplicate").inc(duplicates)
 
-    def answered(self, variant: str) -> None:
+    def count_recommendation(self, variant: str) -> None:
         """Counts a list."""
         found = self._variants.get(variant)
         if found is None:
             found = self._variants[variant] = self._answers.labels(variant)
         found.inc()
 
-    def failed(self, version: str) -> None:
+    def count_failure(self, version: str) -> None:
         """Counts an answer that a version at work did not give, by its role: versions come and go, roles are four."""
         role = next((role for role, one in self._roles.items() if one == version), "gone")
         self._failures.labels(role).inc()
 
-    def swapped(self, outcome: str) -> None:
+    def count_deployment_change(self, outcome: str) -> None:
         """Counts a change: swapped, refused or rolled back."""
         self._swaps.labels(outcome).inc()
 
-    def shadowed(self, outcome: str, seconds: float | None = None, overlap: float | None = None) -> None:
+    def count_shadow_request(self, outcome: str, seconds: float | None = None, overlap: float | None = None) -> None:
         """Counts a question to a shadow."""
         self._shadow.labels(outcome).inc()
         if seconds is not None and overlap is not None:

@@ -60,11 +60,11 @@ class ErasureReceipt(Struct):
     time_us: int
     events: int
     sessions: int
-    measurements: int
+    attribution_rows: int
     """Lists shown to the person, clicks and purchases that counted for them."""
     compacted: bool
     """Whether no byte is left in the files; otherwise when the server stops at the latest."""
-    models_that_may_have_learned: list[str]
+    affected_versions: list[str]
     """Until they are trained anew with --erased."""
     proof: str
     """SHA-256 of person, time and counts."""
@@ -117,7 +117,7 @@ class ExperimentReport(Struct):
     users: dict[str, int]
     expected: dict[str, float]
     sample_ratio_p: float
-    sound: bool
+    sample_ratio_ok: bool
     """False where the split is not what it should be: then nothing below is worth anything."""
     ctr_difference: RateEstimate
     """Of the canary above the live version."""
@@ -135,5 +135,5 @@ class ReportResponse(Struct):
     days: float
     cells: list[ReportCell]
     experiments: list[ExperimentReport]
-    lost: int = 0
+    dropped: int = 0
     """Lists and events that were not measured because too many waited."""

@@ -27,7 +27,7 @@ def unavailable(detail: str) -> Problem:
     return Problem(503, detail, {"Retry-After": "1"})
 
 
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding a body can raise."""
 
 _MESSAGE = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)

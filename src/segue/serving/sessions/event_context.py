@@ -20,7 +20,7 @@ from segue.serving.store.event import Event
 ContextValues = Mapping[str, Any]
 """Column -> cell; a column that is missing is not known."""
 NO_CONTEXT: ContextValues = MappingProxyType({})
-FIELDS = ("user_id", "session_id", "item_id", "event", "value")
+EVENT_FIELDS = ("user_id", "session_id", "item_id", "event", "value")
 """Columns of a log that are an event's own fields; any other stands in its context."""
 _SHARED = 1 << 16
 """Rows that later events may share. Where more differ, those of before live as long as their events do."""
@@ -30,7 +30,7 @@ class EventContextReader:
     """Of events, the columns that a model learned from; equal rows are one object. From any thread."""
 
     def __init__(self, kinds: Mapping[str, ColumnType]) -> None:
-        self.kinds = dict(kinds)
+        self.column_types = dict(kinds)
         self._rows: dict[tuple[Any, ...], ContextValues] = {}
 
     @classmethod
@@ -59,11 +59,11 @@ class EventContextReader:
         return self._told(sent.context, sent, time_us)
 
     def _told(self, context: Mapping[str, Any], event: Event | EventIn, time_us: int) -> ContextValues:
-        values = {**context, **{name: getattr(event, name) for name in FIELDS}, "timestamp": time_us}
-        asked = tuple((type(values.get(name)), values.get(name)) for name in self.kinds)
+        values = {**context, **{name: getattr(event, name) for name in EVENT_FIELDS}, "timestamp": time_us}
+        asked = tuple((type(values.get(name)), values.get(name)) for name in self.column_types)
         found = self._rows.get(asked)
         if found is None:
             if len(self._rows) >= _SHARED:
                 self._rows = {}
-            found = self._rows[asked] = cast_row(values, self.kinds) or NO_CONTEXT
+            found = self._rows[asked] = cast_row(values, self.column_types) or NO_CONTEXT
         return found

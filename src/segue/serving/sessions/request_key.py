@@ -6,7 +6,7 @@ from segue.serving.schemas.requests import HistoryKey, NextRequest, RecommendReq
 
 def check_request(request: RecommendRequest) -> None:
     """Problem (422) for a request that asks for more than one history; gives its event the request's person."""
-    one_history(request)
+    check_single_history(request)
     event, key = request.event, history_key(request)
     if event is None or key is None:
         return
@@ -16,7 +16,7 @@ def check_request(request: RecommendRequest) -> None:
     setattr(event, name, value)
 
 
-def one_history(request: RecommendRequest | NextRequest) -> None:
+def check_single_history(request: RecommendRequest | NextRequest) -> None:
     """Problem (422) for a request that asks for more than one history."""
     given = [name for name in ("user_id", "session_id", "history") if getattr(request, name) is not None]
     if len(given) > 1:

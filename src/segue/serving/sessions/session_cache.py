@@ -64,12 +64,12 @@ class SessionView:
 
     items: list[int]
     state: np.ndarray | None
-    read: int
+    num_read: int
     revision: int
     recent: _Recent
     times: list[int]
     """When each of the items was, UTC microseconds."""
-    told: list[ContextValues] | None
+    contexts: list[ContextValues] | None
     """Under which circumstances, where the model learned from such."""
 
 
@@ -86,11 +86,11 @@ class SessionCache:
         catalog: Catalog,
         config: SessionsConfig | None = None,
         *,
-        circumstances: EventContextReader | None = None,
+        context_reader: EventContextReader | None = None,
     ) -> None:
         """``circumstances`` are those of the model that is to answer (``Model.circumstances``)."""
         self._store = store
-        self._circumstances = circumstances
+        self._circumstances = context_reader
         self._catalog = catalog
         self._config = config or SessionsConfig()
         self._recent: OrderedDict[HistoryKey, _Recent] = OrderedDict()
@@ -141,7 +141,7 @@ class SessionCache:
             recent = self._recent.get(key)
             return [] if recent is None else recent.items.tolist()
 
-    def keep(self, live: SessionView, state: np.ndarray) -> None:
+    def save_state(self, live: SessionView, state: np.ndarray) -> None:
         """Keeps the state of a whole history, unless the history has changed in the middle meanwhile. It is
         forgotten with the history."""
         with self._lock:

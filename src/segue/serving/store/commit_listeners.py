@@ -22,23 +22,23 @@ class CommitListeners:
 
     def __init__(self) -> None:
         self._listening: tuple[Callable[[Sequence[StoredEventRow]], None], ...] = ()
-        self.follower: CommitListener | None = None
+        self.worker_listener: CommitListener | None = None
         """Other processes, where there are any."""
 
     def set_listeners(self, listeners: Sequence[Callable[[Sequence[StoredEventRow]], None]]) -> None:
         """Replaces everybody who hears in this process: another lineup is at work, and other processes may look."""
         self._listening = tuple(listeners)
-        if self.follower is not None:
-            self.follower.on_reload()
+        if self.worker_listener is not None:
+            self.worker_listener.on_reload()
 
     def on_commit(self, stored: Sequence[StoredEventRow]) -> None:
         """Tells them all."""
         for listener in self._listening:
             listener(stored)
-        if self.follower is not None and stored:
-            self.follower.on_commit(stored)
+        if self.worker_listener is not None and stored:
+            self.worker_listener.on_commit(stored)
 
     def on_erase(self, keys: Sequence[HistoryKey]) -> None:
         """Tells other processes that people were erased."""
-        if self.follower is not None:
-            self.follower.on_erase(keys)
+        if self.worker_listener is not None:
+            self.worker_listener.on_erase(keys)

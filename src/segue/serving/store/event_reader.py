@@ -43,7 +43,7 @@ class EventReader:
         found = self._ask(query, (seq, time_us, limit))
         return [one for row in reversed(found) if (one := verify_row(row)) is not None]
 
-    def has_before(self, user_id: str, until_us: int) -> bool:
+    def has_events_until(self, user_id: str, until_us: int) -> bool:
         """Whether a person has an event up to that moment."""
         return bool(self._ask("SELECT 1 FROM events WHERE user_id = ? AND time_us <= ? LIMIT 1", (user_id, until_us)))
 
@@ -52,7 +52,7 @@ class EventReader:
         found = self._ask(f"SELECT {COLUMNS} FROM events WHERE user_id = ? ORDER BY time_us, seq", (user_id,))
         return (one for row in found if (one := verify_row(row)) is not None)
 
-    def users(self) -> list[str]:
+    def user_ids(self) -> list[str]:
         """Everybody who has an event."""
         return [row[0] for row in self._ask("SELECT DISTINCT user_id FROM events WHERE user_id IS NOT NULL")]
 

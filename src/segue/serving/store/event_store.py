@@ -58,7 +58,7 @@ class EventStore(EventReader):
         self._forced, self._loose = True, False
         try:
             self._write = connect(self.path)
-            self.damaged = self._set_damaged_aside()
+            self.num_damaged = self._set_damaged_aside()
             super().__init__(self.path)
         except (apsw.CorruptError, apsw.NotADBError) as error:
             raise ValueError(f"{self.path} is damaged beyond its rows ({error}): restore it from a backup.") from None

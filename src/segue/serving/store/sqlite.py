@@ -4,7 +4,7 @@ from pathlib import Path
 
 import apsw
 
-SQLITE_NEEDED = (3, 51, 3)
+MIN_SQLITE = (3, 51, 3)
 FORMAT = 1
 BUSY_MS = 2_000
 COLUMNS = "seq, source, event_id, user_id, session_id, item_id, time_us, event, value, context, body, crc"
@@ -16,8 +16,8 @@ TABLES = f"CREATE TABLE IF NOT EXISTS events ({_TYPES}) STRICT; CREATE TABLE IF 
 
 def check_sqlite(version: str) -> None:
     """ValueError for a SQLite that can corrupt its write-ahead log."""
-    if tuple(int(part) for part in version.split(".")) < SQLITE_NEEDED:
-        needed = ".".join(map(str, SQLITE_NEEDED))
+    if tuple(int(part) for part in version.split(".")) < MIN_SQLITE:
+        needed = ".".join(map(str, MIN_SQLITE))
         raise ValueError(
             f"SQLite {version} can corrupt its write-ahead log; Segue needs {needed} or newer: update apsw."
         )

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from segue.serving.workers.messages import STUCK_S, Frame, T
+from segue.serving.workers.messages import MAX_STALL_S, WorkerMessage, T
 
 _HEAD = struct.Struct(">I")
 _BUFFER = 1 << 22
@@ -23,9 +23,9 @@ class MessageChannel:
         self._socket = end
         self._sending = threading.Lock()
         self._encode = msgspec.msgpack.Encoder().encode
-        self._decode: Any = msgspec.msgpack.Decoder(Frame).decode
+        self._decode: Any = msgspec.msgpack.Decoder(WorkerMessage).decode
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", STUCK_S, 0))
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", MAX_STALL_S, 0))
 
     def send(self, frame: Struct) -> None:
         """OSError where nobody reads any more."""
@@ -33,14 +33,14 @@ class MessageChannel:
         with self._sending:
             self._socket.sendall(_HEAD.pack(len(text)) + text)
 
-    def receive(self) -> Frame | None:
+    def receive(self) -> WorkerMessage | None:
         """The next frame; None where the other end is gone."""
         try:
             head = self._read(_HEAD.size)
             text = None if head is None else self._read(_HEAD.unpack(head)[0])
         except OSError:
             return None
-        frame: Frame | None = None if text is None else self._decode(text)
+        frame: WorkerMessage | None = None if text is None else self._decode(text)
         return frame
 
     def close(self) -> None:
@@ -74,18 +74,18 @@ class PendingReplies:
             self._open[self._next] = waiting
             return self._next, waiting
 
-    def close(self, number: int) -> Any:
+    def pop(self, number: int) -> Any:
         """What waited for it; None where nobody does any more."""
         with self._lock:
             return self._open.pop(number, None)
 
-    def answer(self, number: int, said: Any) -> None:
+    def resolve(self, number: int, said: Any) -> None:
         """Tells whoever waits for it, a future, if anybody still does."""
-        future: Future[Any] | None = self.close(number)
+        future: Future[Any] | None = self.pop(number)
         if future is not None and future.set_running_or_notify_cancel():
             future.set_result(said)
 
-    def close_all(self) -> list[Any]:
+    def pop_all(self) -> list[Any]:
         """Everything that waits."""
         with self._lock:
             waiting, self._open = list(self._open.values()), {}

@@ -12,15 +12,15 @@ from segue.serving.config import ServingConfig, SessionsConfig
 from segue.serving.schemas.requests import Durability, EventIn, HistoryKey, RecommendResponse
 from segue.serving.store.event_reader import StoredEventRow
 
-STUCK_S = 5
+MAX_STALL_S = 5
 """Whoever does not read for so long is gone."""
 
 
 class StartWorker(Struct, tag=True):
     """Keeper: what a branch is to serve."""
 
-    run: str
-    data: str
+    model_path: str
+    data_dir: str
     host: str
     port: int
     config: ServingConfig
@@ -75,7 +75,7 @@ class Ack(Struct, tag=True):
 class RecordImpression(Struct, tag=True):
     """Branch: a list that was sent."""
 
-    answer: RecommendResponse
+    response: RecommendResponse
     placement: str | None
     key: HistoryKey | None
     experiment: str | None
@@ -129,7 +129,7 @@ class StartServing(Struct, tag=True):
     """Keeper: from here on you hear of everything, so answer."""
 
 
-Frame = (
+WorkerMessage = (
     StartWorker
     | AppendEvents
     | EventsAppended

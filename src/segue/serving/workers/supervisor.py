@@ -40,26 +40,26 @@ class WorkerProcess:
         self.number = number
         self.ready = False
         ours, theirs = socket.socketpair()
-        self.line = MessageChannel(ours)
+        self.channel = MessageChannel(ours)
         with theirs:
             command = [sys.executable, "-m", "segue.serving.workers.worker", str(theirs.fileno())]
             self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
-        self.line.send(hello)
-        self.calls = PendingReplies()
+        self.channel.send(hello)
+        self.pending = PendingReplies()
 
-    def ask(self, frame: Any) -> "Future[Any]":
+    def request(self, frame: Any) -> "Future[Any]":
         """Sends a frame that has a number; the future holds what comes back under it, or OSError."""
-        frame.number, answer = self.calls.open(Future[Any]())
+        frame.number, answer = self.pending.open(Future[Any]())
         try:
-            self.line.send(frame)
+            self.channel.send(frame)
         except OSError as error:
-            if self.calls.close(frame.number) is not None:
+            if self.pending.pop(frame.number) is not None:
                 answer.set_exception(error)
         return answer
 
-    def cut(self) -> None:
+    def kill(self) -> None:
         """Ends what cannot be trusted any more to hear of everything."""
-        self.line.close()
+        self.channel.close()
         self.process.kill()
 
 
@@ -98,9 +98,9 @@ class WorkerSupervisor:
         """Another version may be at work: each branch looks at once, and loads it in its own time."""
         self._send(messages.ReloadModels())
 
-    def counters(self) -> list[tuple[str, bytes]]:
+    def collect_metrics(self) -> list[tuple[str, bytes]]:
         """(the number of each process, what its counters say), for those that answer within a second."""
-        asked = [(str(one.number), one.ask(messages.MetricsRequest(0))) for one in self._hearing]
+        asked = [(str(one.number), one.request(messages.MetricsRequest(0))) for one in self._hearing]
         wait([answer for _, answer in asked], timeout=1.0)
         return [(number, answer.result()) for number, answer in asked if answer.done() and not answer.exception()]
 
@@ -117,26 +117,26 @@ class WorkerSupervisor:
         for thread in self._threads:
             thread.join(max(0.1, deadline - time.monotonic()))
         for one in self._hearing:
-            one.cut()
+            one.kill()
         for thread in self._threads:
             thread.join()
 
     def _send(self, frame: Any) -> None:
         for one in self._hearing:
             try:
-                one.line.send(frame)
+                one.channel.send(frame)
             except OSError:
-                one.cut()
+                one.kill()
 
     def _tell(self, frame: Any) -> None:
         hearing = self._hearing
         if not hearing:
             return
-        answers = [(one, one.ask(msgspec.structs.replace(frame))) for one in hearing]
-        wait([answer for _, answer in answers], timeout=messages.STUCK_S)
+        answers = [(one, one.request(msgspec.structs.replace(frame))) for one in hearing]
+        wait([answer for _, answer in answers], timeout=messages.MAX_STALL_S)
         for one, answer in answers:
             if not answer.done() or answer.exception() is not None:
-                one.cut()
+                one.kill()
 
     def _keep(self, number: int) -> None:
         """One branch after the other, until the keeper ends."""
@@ -160,38 +160,38 @@ class WorkerSupervisor:
     def _listen(self, branch: WorkerProcess) -> None:
         """Takes what a branch says until it ends; then nobody waits for it any more."""
         try:
-            while (frame := branch.line.receive()) is not None:
+            while (frame := branch.channel.receive()) is not None:
                 self._take(branch, frame)
         except Exception as error:  # whatever a branch says must not end the keeper
             log_event(_log, logging.ERROR, "A branch said what cannot be.", failure=type(error).__name__)
         with self._lock:
             self._hearing = tuple(one for one in self._hearing if one is not branch)
-        for waiting in branch.calls.close_all():
+        for waiting in branch.pending.pop_all():
             waiting.set_exception(ConnectionResetError("The branch ended."))
         if not self._ending.is_set():
             branch.process.kill()
         branch.process.wait()
-        branch.line.close()
+        branch.channel.close()
 
     def _take(self, branch: WorkerProcess, frame: Any) -> None:
         """What a branch says, in its thread."""
         if isinstance(frame, messages.Ack):
-            branch.calls.answer(frame.number, None)
+            branch.pending.resolve(frame.number, None)
         elif isinstance(frame, messages.AppendEvents):
             self._store(branch, frame)
         elif isinstance(frame, messages.RecordImpression):
             if self._fleet.recorder is not None:
-                self._fleet.recorder.record_impression(frame.answer, frame.placement, frame.key, frame.experiment)
+                self._fleet.recorder.record_impression(frame.response, frame.placement, frame.key, frame.experiment)
         elif isinstance(frame, messages.ForwardedRequest):
             assert self._loop is not None
             asyncio.run_coroutine_threadsafe(self._page(branch, frame), self._loop)
         elif isinstance(frame, messages.MetricsResponse):
-            branch.calls.answer(frame.number, frame.text)
+            branch.pending.resolve(frame.number, frame.text)
         elif isinstance(frame, messages.WorkerReady):
             branch.ready = True
             with self._lock:
                 self._hearing = (*self._hearing, branch)
-            branch.line.send(messages.StopServing() if self._ending.is_set() else messages.StartServing())
+            branch.channel.send(messages.StopServing() if self._ending.is_set() else messages.StartServing())
 
     def _store(self, branch: WorkerProcess, frame: messages.AppendEvents) -> None:
         try:
@@ -217,9 +217,9 @@ class WorkerSupervisor:
 
     def _reply(self, branch: WorkerProcess, frame: Any) -> None:
         try:
-            branch.line.send(frame)
+            branch.channel.send(frame)
         except OSError:
-            branch.cut()
+            branch.kill()
 
     async def _page(self, branch: WorkerProcess, asked: messages.ForwardedRequest) -> None:
         """The keeper's own answer to a request that came to a branch."""

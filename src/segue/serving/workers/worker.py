@@ -35,7 +35,7 @@ from segue.serving.store.event_store import AppendResult
 from segue.serving.workers import messages
 from segue.serving.workers.channel import MessageChannel, PendingReplies
 
-HERE = frozenset({"/v1/events", "/v1/recommend", "/v1/similar", "/v1/next", "/health/live", "/openapi.json"})
+LOCAL_PATHS = frozenset({"/v1/events", "/v1/recommend", "/v1/similar", "/v1/next", "/health/live", "/openapi.json"})
 """What a branch answers itself."""
 _GONE = "The server is starting again: ask again in a moment."
 
@@ -53,7 +53,7 @@ class PrimaryConnection:
         self._send(messages.AppendEvents(number, list(sent), durability))
         return future
 
-    def page(
+    def forward(
         self, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes
     ) -> "Future[messages.ForwardedResponse]":
         """Hands a whole request to the keeper."""
@@ -70,7 +70,7 @@ class PrimaryConnection:
     def record_events(self, stored: Sequence[StoredEventRow]) -> None:
         """The keeper hears of events itself."""
 
-    def follow(self, audience: CommitListeners, fleet: VariantRouter, on: Mapping[type, Callable[[], None]]) -> None:
+    def receive_messages(self, audience: CommitListeners, fleet: VariantRouter, on: Mapping[type, Callable[[], None]]) -> None:
         """Takes what the keeper says until it is gone; ``on``: what to do at frames that say nothing else."""
         while (frame := self._line.receive()) is not None:
             if isinstance(frame, messages.EventsCommitted):
@@ -80,15 +80,15 @@ class PrimaryConnection:
                 fleet.forget(frame.keys)
                 self._send(messages.Ack(frame.number))
             elif isinstance(frame, messages.EventsAppended):
-                self._calls.answer(frame.number, AppendResult(frame.accepted, frame.duplicates))
+                self._calls.resolve(frame.number, AppendResult(frame.accepted, frame.duplicates))
             elif isinstance(frame, messages.RequestRefused):
-                refused: Future[Any] | None = self._calls.close(frame.number)
+                refused: Future[Any] | None = self._calls.pop(frame.number)
                 if refused is not None and refused.set_running_or_notify_cancel():
                     refused.set_exception(Problem(frame.status, frame.detail, frame.headers))
             elif isinstance(frame, messages.ForwardedResponse):
-                self._calls.answer(frame.number, frame)
+                self._calls.resolve(frame.number, frame)
             elif isinstance(frame, messages.MetricsRequest):
-                self._send(messages.MetricsResponse(frame.number, fleet.telemetry.text()))
+                self._send(messages.MetricsResponse(frame.number, fleet.metrics.text()))
             elif type(frame) in on:
                 on[type(frame)]()
 
@@ -107,7 +107,7 @@ class WorkerRouter(VariantRouter):
         self, lineup: Deployment, audience: CommitListeners, keeper: PrimaryConnection, *, measure: bool
     ) -> None:
         self._keeper = keeper
-        super().__init__(lineup, audience, telemetry=Metrics(), recorder=keeper if measure else None)
+        super().__init__(lineup, audience, metrics=Metrics(), recorder=keeper if measure else None)
 
     def store(
         self, sent: Sequence[EventIn], durability: Durability | None = None
@@ -128,7 +128,7 @@ class ForwardToPrimary:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI call."""
-        if scope["type"] != "http" or scope["path"] in HERE:
+        if scope["type"] != "http" or scope["path"] in LOCAL_PATHS:
             await self._app(scope, receive, send)
             return
         body = await _whole(receive)
@@ -139,7 +139,7 @@ class ForwardToPrimary:
             target += "?" + scope["query_string"].decode("latin-1")
         headers = [(bytes(name), bytes(value)) for name, value in scope["headers"]]
         try:
-            page = await asyncio.wrap_future(self._keeper.page(scope["method"], target, headers, body))
+            page = await asyncio.wrap_future(self._keeper.forward(scope["method"], target, headers, body))
         except (Problem, asyncio.CancelledError):
             page = messages.ForwardedResponse(
                 0, 503, [(b"content-type", b"text/plain"), (b"retry-after", b"1")], _GONE.encode()
@@ -173,18 +173,18 @@ def main(descriptor: int) -> None:
     hello = line.receive()
     assert isinstance(hello, messages.StartWorker)
     logs.configure_logging(as_json=hello.config.json_logs, requests=hello.config.log_requests)
-    store = EventReader(Path(hello.data) / "events.sqlite")
-    keeper, audience, models = PrimaryConnection(line), CommitListeners(), model_source(Path(hello.run))
+    store = EventReader(Path(hello.data_dir) / "events.sqlite")
+    keeper, audience, models = PrimaryConnection(line), CommitListeners(), model_source(Path(hello.model_path))
 
     def member(model: ServedModel) -> LoadedModel:
         if hello.config.approximate:
-            model.approximate()
-        live = SessionCache(store, model.catalog, hello.sessions, circumstances=model.event_contexts)
+            model.enable_approximate_search()
+        live = SessionCache(store, model.catalog, hello.sessions, context_reader=model.event_contexts)
         return LoadedModel(Engine(model, live, None, hello.config.engine), live)
 
     lineup, turn = initial_deployment(models, member, lambda line: None)
     fleet = WorkerRouter(lineup, audience, keeper, measure=hello.config.record_impressions)
-    watch = Reloader(models, fleet, member, turn, every_s=hello.config.reload_interval_s)
+    watch = Reloader(models, fleet, member, turn, interval_s=hello.config.reload_interval_s)
     rate = hello.config.requests_per_s
     limit = RateLimit(None if rate is None else rate / hello.config.workers)
     door = AppState(fleet, Keys.read(os.environ, hello.host), None, limit, hello.config.cors_origins)
@@ -199,7 +199,7 @@ def main(descriptor: int) -> None:
 
     def follow() -> None:
         try:
-            keeper.follow(
+            keeper.receive_messages(
                 audience,
                 fleet,
                 {
