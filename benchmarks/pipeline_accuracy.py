@@ -35,8 +35,9 @@ from segue.data.splits.split import split_log
 from segue.evaluation.bootstrap import paired_difference
 from segue.evaluation.evaluate import Evaluation, evaluate
 from segue.evaluation.metrics import BY_RANK
-from segue.models.scorer import Scorer, top_k
+from segue.models.scorer import Scorer
 from segue.models.sparse_rows import item_counts
+from segue.models.top_k import top_k
 from segue.pipeline.config import PipelineConfig, decode_pipeline
 from segue.pipeline.item_statistics import ItemStatistics
 from segue.pipeline.pipeline import Pipeline
@@ -72,7 +73,7 @@ def sources(network: dict[str, Any] | None, column: str | None = None) -> Pipeli
 def films() -> ItemTable:
     """MovieLens-1M's titles and genres."""
     lines = (DATA / "ml-1m" / "movies.dat").read_text(encoding="latin-1").splitlines()
-    table = pl.DataFrame([line.split("::") for line in lines], schema=["item_id", "title", "genres"], orient="row")
+    table = pl.DataFrame([lincolumn_typesit("::") for line in lines], schema=["item_id", "title", "genres"], orient="row")
     return read_items(table, kinds={"title": "text"})
 
 
@@ -296,8 +297,8 @@ def recall_50(scorer: Scorer, cases: EvaluationCases) -> float:
 def emerging(seed: int) -> dict[str, Any]:
     """Synthetic people who switch category: the share of the first ten from the new one after one event there."""
     rng = np.random.default_rng(seed)
-    options = {"categories": 20, "items_each": 30, "switch": 0.08}
-    log = synthetic.to_event_log(synthetic.switching_sequences(rng, people=3000, length=30, **options))
+    options = {"categories": 20, "items_per_category": 30, "switch": 0.08}
+    log = synthetic.to_event_log(synthetic.switching_sequences(rng, users=3000, length=30, **options))
     split = split_log(log, "leave-last-out")
     fitted = fit_pipeline(split, sources(None), refit=True, seed=seed, say=print_err)
     pipeline = fitted.scorer

@@ -31,7 +31,8 @@ from segue.evaluation.metrics import ndcg
 from segue.models.counting.covisitation import CoVisit, CoVisitConfig
 from segue.models.rankers.item_histories import ItemHistories
 from segue.models.rankers.ranker import RANKERS, NeuralRanker, log_odds
-from segue.models.scorer import Scorer, top_k
+from segue.models.scorer import Scorer
+from segue.models.top_k import top_k
 from segue.training.rankers.candidate_sampling import CandidateSamplingConfig, SampledExamples
 from segue.workflows.fit_ranker import (
     FittedRanker,
@@ -147,8 +148,8 @@ def row(
     weight = max(WEIGHTS, key=lambda w: lists[0].gain(chooses, w).mean())
     gains = [lists[1].gain(judges, w) for w in (0.0, weight)]
     against = paired_difference(gains[1], lists[1].rule(), lists[1].cases.groups_B, np.random.default_rng(0))
-    told = ranker.calibration(log_odds(ranker.net, cases, past))[cases.requested_items]
-    curve = reliability(told, cases.labels_BC[cases.requested_items], bins=10)
+    told = ranker.calibration(log_odds(ranker.net, cases, past))[cases.is_candidate]
+    curve = reliability(told, cases.labels_BC[cases.is_candidate], bins=10)
     return {
         "test": {key: round(value, 5) for key, value in evaluate_ranker(ranker, cases, past).items()},
         "validation auc": [round(value, 5) for value in fitted.notes["validation_auc"]],
@@ -191,7 +192,7 @@ class Lists:
     def gain(self, log_odds_BC: np.ndarray, weight: float) -> np.ndarray:
         """NDCG@10 of each list in the order of log-odds - weight * log(rank); of equal ones half above the target."""
         said = log_odds_BC - weight * np.log(np.arange(1, log_odds_BC.shape[1] + 1))
-        return self._gain(np.where(self.cases.requested_items, said, -np.inf))
+        return self._gain(np.where(self.cases.is_candidate, said, -np.inf))
 
     def rule(self) -> np.ndarray:
         """NDCG@10 of the rule's own order."""

@@ -28,7 +28,7 @@ from segue.data.readers.events import read_events
 from segue.data.sequences import Sequences
 from segue.data.splits.split import split_log
 from segue.models import artifact
-from segue.models.scorer import top_k
+from segue.models.top_k import top_k
 from segue.models.zoo import ZOO, NeuralEntry
 from segue.pipeline.config import decode_pipeline
 from segue.pipeline.persistence import restore_saved_pipeline
@@ -128,7 +128,7 @@ def replay(run: Path, read: EventLog, data: Path) -> dict[str, Any]:
     saved = artifact.load(run)
     scorer = restore_saved_pipeline(saved)
     around = EventContextReader.from_arrays(saved.arrays)
-    rows, people = read.with_context({} if around is None else around.kinds).sequences(saved.catalog)
+    rows, people = read.with_context({} if around is None else around.column_types).sequences(saved.catalog)
     # Nobody says when the events of a bare history were, nor under which circumstances.
     bare = Sequences(rows.items, None, rows.starts, rows.stops)
     frame, count = read.frame.to_dicts(), Count()

@@ -31,8 +31,8 @@ from segue.data.splits.split import split_log
 from segue.evaluation.evaluate import evaluate
 from segue.models.neural.configs.gru4rec import GRU4RecConfig
 from segue.models.neural.configs.sasrec import SASRecConfig
-from segue.models.scorer import top_k
 from segue.models.sparse_rows import item_counts
+from segue.models.top_k import top_k
 from segue.system import memory_usage
 from segue.training.build_net import build_net
 from segue.training.config import TrainingConfig

@@ -266,6 +266,42 @@ def test_an_unsafe_thing_would_be_seen(code: str, found: list[str]) -> None:
     assert unsafe_things(ast.parse(code)) == found
 
 
+def score_sorts(tree: ast.AST) -> list[str]:
+    """Calls that sort by descending score: ``argsort`` of a negated array, ``lexsort`` with a negated key.
+
+    Lengths are no scores: batches are sorted by descending length in several places.
+    """
+    calls = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("argsort", "lexsort"):
+            arguments = [*node.args, getattr(node.func, "value", node.func)]
+            keys = [key for argument in arguments for key in getattr(argument, "elts", [argument])]
+            if any(isinstance(key, ast.UnaryOp) and "lengths" not in ast.unparse(key) for key in keys):
+                calls.append(ast.unparse(node))
+    return calls
+
+
+def test_scores_are_sorted_in_one_module() -> None:
+    """Order and ties of a list are decided in ``models/top_k.py`` alone."""
+    modules = {name_of(source) for source in SOURCES if score_sorts(parse(source))}
+    assert modules == {"models.top_k"}
+
+
+@pytest.mark.parametrize(
+    ("code", "count"),
+    [
+        ("np.argsort(-scores_V, kind='stable')[:k]", 1),
+        ("items[np.lexsort((items, -scores))]", 1),
+        ("order = (-scores_V).argsort()", 1),
+        ("np.argsort(-lengths, kind='stable')", 0),
+        ("np.lexsort((times_N, items_N))", 0),
+        ("np.argsort(items_M, kind='stable')", 0),
+    ],
+)
+def test_the_guard_catches_a_sort_by_score(code: str, count: int) -> None:
+    assert len(score_sorts(ast.parse(code))) == count
+
+
 def test_no_paths_of_a_machine() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
     if not tracked:

@@ -16,7 +16,7 @@ from segue.models.counting.covisitation import CoVisit, CoVisitConfig
 from segue.models.counting.markov import Markov, MarkovConfig
 from segue.models.loading import restore_model
 from segue.models.neural.covisitation_prior import WithCovisitationPrior
-from segue.models.scorer import top_k
+from segue.models.top_k import top_k
 from segue.workflows import fit_model
 
 KINDS = 6
@@ -63,8 +63,8 @@ def model(request: pytest.FixtureRequest) -> fit_model.FitResult:
 @pytest.mark.parametrize("values", [{}, {"temperature": None}, {"input_embedding": "separate"}])
 def test_placing_leaves_everything_with_events_as_it_was(values: dict[str, Any]) -> None:
     """The very bits of a network that was told nothing; what has no event moves to where its features put it."""
-    plain = fitted("gru4rec", features=[], prior=0.0, **values).scorer
-    told = fitted("gru4rec", feature_use="placing", prior=0.0, **values).scorer
+    plain = fitted("gru4rec", features=[], covisitation_weight=0.0, **values).scorer
+    told = fitted("gru4rec", feature_use="placing", covisitation_weight=0.0, **values).scorer
     warm = np.setdiff1d(np.arange(37), COLD)
     rows = log()
     np.testing.assert_array_equal(told.scores(rows)[:, warm], plain.scores(rows)[:, warm])

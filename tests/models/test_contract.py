@@ -12,7 +12,7 @@ from segue.data.catalog import PAD, Catalog
 from segue.data.sequences import Sequences
 from segue.models import artifact
 from segue.models.loading import restore_model
-from segue.models.scorer import top_k
+from segue.models.top_k import top_k
 from segue.models.zoo import ZOO, ClassicEntry, NeuralEntry, find_model
 
 RING = 12
@@ -62,7 +62,7 @@ def saved(scorer, folder):
         if isinstance(find_model(scorer.name), NeuralEntry)
         else {}
     )
-    shape |= {"embedding_dim": 16} if "dim" in fields(scorer.name) else {}
+    shape |= {"embedding_dim": 16} if "embedding_dim" in fields(scorer.name) else {}
     config = decode_settings(find_model(scorer.name).config, shape)
     plain = {name: getattr(config, name) for name in fields(scorer.name)}
     catalog = Catalog(f"item {i}" for i in range(1, SIZE))
@@ -215,8 +215,8 @@ for name in ("scipy", "polars", "torch", "onnxruntime", "pandas", "statsmodels")
     sys.modules[name] = None  # importing it raises ModuleNotFoundError
 from segue.data.sequences import Sequences
 from segue.models.artifact import load
-from segue.models.loading import restore
-print(int(restore(load(sys.argv[1])).scores(Sequences.from_lists([[1, 2, 3]]))[0].argmax()))
+from segue.models.loading import restore_model
+print(int(restore_model(load(sys.argv[1])).scores(Sequences.from_lists([[1, 2, 3]]))[0].argmax()))
 """
 
 

@@ -64,12 +64,12 @@ def test_an_ensemble_needs_a_member() -> None:
 
 
 def test_trained_saved_and_restored_it_answers_alike(events: "segue.EventLog", tmp_path: Path) -> None:
-    values = {"embedding_dim": 8, "epochs": 2, "2.dim": 4, "covisit.decay": 0.7}
+    values = {"embedding_dim": 8, "epochs": 2, "2.embedding_dim": 4, "covisit.decay": 0.7}
     result, version = train_model.train_model(
         events, "gru4rec+gru4rec+covisit", tmp_path / "run", values, train_model.TrainJob(refit=True)
     )
     assert len(result.notes["weights"]) == 3
-    assert [result.settings[place].get("dim") for place in "012"] == [8, 4, None]
+    assert [result.settings[place].get("embedding_dim") for place in "012"] == [8, 4, None]
     assert result.settings["2"]["decay"] == 0.7
     loaded = segue.load(tmp_path / "run")
     assert isinstance(loaded.scorer, Ensemble)
@@ -94,7 +94,7 @@ def test_members_of_one_name_have_seeds_of_their_own(events: "segue.EventLog") -
     ("name", "values", "said"),
     [
         ("markov+covisit", {"zzz": 1}, "Unknown setting 'zzz': none of markov + covisit has it."),
-        ("markov+covisit", {"sasrec.dim": 1}, "Unknown setting 'sasrec.dim': none of markov + covisit has it."),
+        ("markov+covisit", {"sasrec.embedding_dim": 1}, "Unknown setting 'sasrec.embedding_dim': none of markov + covisit has it."),
         ("markov+covisit", {"3.decay": 1}, "Unknown setting '3.decay': none of markov + covisit has it."),
     ],
 )

@@ -16,7 +16,7 @@ from segue.data.sequences import Sequences
 from segue.evaluation.evaluate import evaluate
 from segue.models import artifact
 from segue.models.neural.covisitation_prior import WithCovisitationPrior
-from segue.models.scorer import top_k
+from segue.models.top_k import top_k
 from segue.pipeline.blending.blend import LearnedBlend
 from segue.pipeline.blending.second_stage import SecondStageRanker
 from segue.pipeline.candidates.builtin_sources import SourceData
@@ -83,7 +83,7 @@ def test_what_is_served_is_what_is_judged(pipeline):
 
 
 def test_with_seen_items_excluded_too(composed, pipeline):
-    plain = Pipeline(pipeline.sources, pipeline.weighing, pipeline.shelf, pipeline.config, exclude_seen=True)
+    plain = Pipeline(pipeline.sources, pipeline.scoring, pipeline.item_statistics, pipeline.config, exclude_seen=True)
     histories = Sequences.from_lists(ROWS)
     lists = plain.recommend(histories, 10, exclude=histories)
     items_BK = top_k(plain.scores(histories), 10, exclude=histories)[0]
@@ -109,7 +109,7 @@ def test_popular_items_stand_behind_what_was_found(split):
         PlacementReason.FILLED
     ] * 2
     assert lists[0].items_C[:2].tolist() == [9, 5]
-    popular = np.argsort(-fitted.scorer.shelf.popularity_V, kind="stable")
+    popular = np.argsort(-fitted.scorer.item_statistics.popularity_V, kind="stable")
     assert lists[1].items_C[:4].tolist() == popular[:4].tolist()
     assert lists[1].source_of(0) == "popularity"
     without = fitted.scorer.recommend(seen, 4, exclude=seen)[0]
@@ -153,7 +153,7 @@ def test_trees_are_kept_only_where_they_help(split):
     )
     quality = fitted.notes["held_out_ndcg@10"]
     assert (fitted.notes["trees"] > 0) == (quality["trees"] > quality["learned"])
-    assert (fitted.scorer.weighing.trees is not None) == (fitted.notes["trees"] > 0)
+    assert (fitted.scorer.scoring.trees is not None) == (fitted.notes["trees"] > 0)
 
 
 def test_equal_arguments_make_equal_pipelines(split, config):
@@ -191,7 +191,7 @@ def test_a_mixed_up_folder_is_refused(composed, tmp_path):
 
 def test_sources_of_one_model_share_it(split):
     values = {
-        "source": [{"model": "markov"}, {"model": "markov", "name": "last", "newest": 1}],
+        "source": [{"model": "markov"}, {"model": "markov", "name": "last", "max_history": 1}],
         "rank": {"method": "none"},
     }
     fitted = fit_pipeline(split, decode_pipeline(values))
@@ -203,8 +203,8 @@ def test_sources_of_one_model_share_it(split):
 
 def test_more_events_are_learned_by_the_sources_alone(composed, split):
     everything = refit_pipeline(SourceData(split.test.histories, split.catalog), composed)
-    assert everything.scorer.weighing is composed.scorer.weighing
-    assert everything.scorer.shelf.popularity_V.sum() != composed.scorer.shelf.popularity_V.sum()
+    assert everything.scorer.scoring is composed.scorer.scoring
+    assert everything.scorer.item_statistics.popularity_V.sum() != composed.scorer.item_statistics.popularity_V.sum()
     assert np.isfinite(ask(everything.scorer, ROWS)).all()
 
 
@@ -216,7 +216,7 @@ def test_a_network_that_places_items_by_their_facts_learns_again_too():
     facts = table.item_features(split.catalog)
     network = {"embedding_dim": 8, "epochs": 2, "features": ["place"], "feature_use": "placing"}
     values = {"source": [{"model": "gru4rec", "settings": network}, {"model": "markov"}], "rank": {"method": "none"}}
-    fitted = fit_pipeline(replace(split, facts=facts), decode_pipeline(values), refit=True)
+    fitted = fit_pipeline(replace(split, item_features=facts), decode_pipeline(values), refit=True)
     again = refit_pipeline(SourceData(split.train, split.catalog, facts), fitted)
     for one in (fitted, again):
         scorer = one.scorer.sources[0].scorer
@@ -239,7 +239,7 @@ def test_without_validation_places_decide(config):
     split = split_of(60)
     fitted = fit_pipeline(replace(split, validation=split.validation.take(slice(0, 0))), config)
     assert fitted.notes["learned_from_cases"] == 0
-    assert not isinstance(fitted.scorer.weighing.blend, LearnedBlend)
+    assert not isinstance(fitted.scorer.scoring.blend, LearnedBlend)
     assert 4 in top_k(ask(fitted.scorer, [[2, 3]]), 3)[0]
 
 
@@ -255,8 +255,8 @@ for name in ("scipy", "polars", "torch", "onnxruntime", "pandas", "lightgbm", "f
     sys.modules[name] = None  # importing it raises ModuleNotFoundError
 from segue.data.sequences import Sequences
 from segue.models.artifact import load
-from segue.pipeline.persistence import restore
-print(int(restore(load(sys.argv[1])).recommend(Sequences.from_lists([[1, 2, 3]]), 1)[0].items_C[0]))
+from segue.pipeline.persistence import restore_saved_pipeline
+print(int(restore_saved_pipeline(load(sys.argv[1])).recommend(Sequences.from_lists([[1, 2, 3]]), 1)[0].items_C[0]))
 """
 
 
@@ -276,7 +276,7 @@ class Contrary:
         self.liked, self.asked = liked, []
 
     def log_odds(self, histories, candidates_BC, moments_B):
-        self.asked.append((histories.lists(), candidates_BC.shape, moments_B.tolist()))
+        self.asked.append((histories.to_lists(), candidates_BC.shape, moments_B.tolist()))
         return np.where(candidates_BC == self.liked, 7.0, -7.0)
 
 
@@ -285,18 +285,18 @@ def test_a_ranker_has_the_last_word_about_the_best(pipeline):
     history = Sequences.from_lists([[1, 2, 3], []], [[10, 20, 30], []])
     plain = pipeline.recommend(history, 10)
     ranker = Contrary(int(plain[0].items_C[1]))
-    second = pipeline.ranked_by(SecondStageRanker(ranker, weight=100.0, first=2)).recommend(history, 10)
+    second = pipeline.with_second_stage(SecondStageRanker(ranker, weight=100.0, first=2)).recommend(history, 10)
     a, b, *rest = plain[0].items_C.tolist()
     assert second[0].items_C.tolist() == [b, a, *rest]
     assert ranker.asked == [([[1, 2, 3], []], (2, 2), [30, 71])]
-    silent = pipeline.ranked_by(SecondStageRanker(ranker, weight=0.0, first=500)).recommend(history, 10)
+    silent = pipeline.with_second_stage(SecondStageRanker(ranker, weight=0.0, first=500)).recommend(history, 10)
     assert [one.items_C.tolist() for one in silent] == [one.items_C.tolist() for one in plain]
 
 
 def test_a_ranker_keeps_together_and_alone_the_same(pipeline):
     """Histories that are asked together get the lists that they get alone, whatever their candidates' number."""
     histories = Sequences.from_lists(ROWS, [[100 + i for i in range(len(row))] for row in ROWS])
-    whole = pipeline.ranked_by(SecondStageRanker(Contrary(9), weight=0.3, first=4))
+    whole = pipeline.with_second_stage(SecondStageRanker(Contrary(9), weight=0.3, first=4))
     together = whole.recommend(histories, 10)
     for b in range(len(ROWS)):
         alone = whole.recommend(histories.take([b]), 10)[0]
@@ -311,7 +311,7 @@ def test_items_are_found_by_what_is_known_of_them():
     names[0] = "rare other thing"
     facts = read_items(pl.DataFrame({"item_id": split.catalog.ids, "title": names})).item_features(split.catalog)
     values = {"source": [{"model": "content-knn", "settings": {"columns": ["title"]}}], "rank": {"method": "none"}}
-    fitted = fit_pipeline(replace(split, facts=facts), decode_pipeline(values), refit=True)
+    fitted = fit_pipeline(replace(split, item_features=facts), decode_pipeline(values), refit=True)
     items, _ = top_k(fitted.scorer.scores(Sequences.from_lists([[1]])), 1)
     assert items.tolist() == [[SIZE - 1]]
     with pytest.raises(ValueError, match="give the log a table of items"):

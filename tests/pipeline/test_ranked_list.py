@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from segue.models.scorer import top_k
+from segue.models.top_k import top_k
 from segue.pipeline.ranked_list import NO_SOURCE, PlacementReason, RankedList
 
 

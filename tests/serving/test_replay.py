@@ -7,7 +7,7 @@ from starlette.testclient import TestClient
 from segue.data.sequences import Sequences
 from segue.models import artifact
 from segue.models.loading import restore_model
-from segue.models.scorer import top_k
+from segue.models.top_k import top_k
 from segue.models.zoo import ZOO, NeuralEntry
 from segue.serving.deployment.variant_router import VariantRouter
 from segue.serving.http.app import build_app

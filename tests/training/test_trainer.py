@@ -7,7 +7,8 @@ import torch
 from segue.data.sequences import Sequences
 from segue.models.neural.configs.gru4rec import GRU4RecConfig
 from segue.models.neural.configs.sasrec import SASRecConfig
-from segue.models.scorer import Scorer, top_k
+from segue.models.scorer import Scorer
+from segue.models.top_k import top_k
 from segue.training.build_net import build_net
 from segue.training.config import TrainingConfig
 from segue.training.nets.encoders.tied_embedding import TorchScorer

@@ -8,7 +8,7 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.estimators.estimator import TrainedModel
-from segue.models.scorer import top_k
+from segue.models.top_k import top_k
 from segue.workflows.event_transfer import write_stream
 
 if TYPE_CHECKING:

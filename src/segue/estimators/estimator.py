@@ -18,7 +18,8 @@ from segue.data.splits.split import split_log
 from segue.models import artifact
 from segue.models.generation.generate import generate
 from segue.models.generation.strategy import Strategy
-from segue.models.scorer import Scorer, top_k
+from segue.models.scorer import Scorer
+from segue.models.top_k import top_k
 from segue.models.zoo import ClassicEntry, NeuralEntry, find_model
 from segue.pipeline.persistence import restore_saved_pipeline
 from segue.training.config import TrainingConfig

@@ -10,7 +10,8 @@ from segue.data.evaluation_cases import EvaluationCases
 from segue.evaluation.bootstrap import bootstrap_intervals
 from segue.evaluation.metrics import BY_RANK, coverage, novelty, popularity_percentile
 from segue.evaluation.ranks import TieRule, has_rankable_target, target_ranks
-from segue.models.scorer import Scorer, top_k
+from segue.models.scorer import Scorer
+from segue.models.top_k import top_k
 
 BLOCK_BYTES = 64 << 20
 """About so many bytes of scores and histories are held at once."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
+from segue.models.top_k import rank_with_ties
 
 TieRule = Literal["half", "conservative", "optimistic"]
 
@@ -42,7 +43,7 @@ def target_ranks(
         above_B -= np.bincount(row[values > own_B1[row, 0]], minlength=len(targets_B))
         equal_B -= np.bincount(row[values == own_B1[row, 0]], minlength=len(targets_B))
     share = {"half": 0.5, "conservative": 1.0, "optimistic": 0.0}[ties]
-    return 1.0 + above_B + share * (equal_B - 1)
+    return rank_with_ties(above_B, equal_B, share)
 
 
 def _compare(scores_BV: np.ndarray, own_B1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,24 +1,23 @@
-"""The contract every model keeps, and the one top-k: ties, exclusion and filler are decided here and nowhere else."""
+"""The protocol that every model implements, and protocols of capabilities that some models have."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 
 
 class Scorer(Protocol):
-    """Scores every item for what may come next; higher is better.
+    """A fitted model: scores every item as the next item of each history; higher is better.
 
-    ``scores`` takes B raw histories (known, new or anonymous people alike; an empty one too), skips PAD entries in
-    them, never writes to them, and returns float32 [B, V]. Column PAD is ignored by every caller. A row does not
-    depend on the other rows of its batch. ``arrays`` and ``restore`` are the way to disk and back.
+    Users of the training log, new users and anonymous users are scored alike: by their history alone. A row of the
+    scores does not depend on the other rows of its batch. ``arrays`` and the ``restore`` of the model's class write
+    and read the artifact. Ranking, ties, exclusion and filler belong to ``segue.models.top_k``.
     """
 
     @property
     def name(self) -> str:
-        """The model's name in the zoo."""
+        """Name in the zoo."""
         ...
 
     @property
@@ -26,64 +25,101 @@ class Scorer(Protocol):
         """V: catalog size with PAD."""
         ...
 
-    def scores(self, histories: Sequences) -> np.ndarray: ...
+    def scores(self, histories: Sequences) -> np.ndarray:
+        """Score every item for each history.
 
-    def arrays(self) -> dict[str, np.ndarray]: ...
+        Args:
+            histories: B histories of item indices, the newest event last. Empty ones are allowed, PAD entries are
+                skipped, and nothing is written to them.
 
+        Returns:
+            float32 [B, V], the caller's to change. Callers ignore column PAD.
+        """
+        ...
 
-def top_k(
-    scores_BV: np.ndarray,
-    k: int,
-    *,
-    exclude: Sequences | None = None,
-    allowed_V: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The k best items of each row, best first: (items int32 [B, k], scores float32 [B, k]).
-
-    Equal scores: the smaller index first, so that an answer is reproducible. Items of ``exclude`` (row b for row b)
-    and items whose ``allowed_V`` (bool [V]) is False never appear. Where fewer than k items are left, the rest is
-    PAD with score -inf. A NaN score is refused: a broken model must not look like a good one.
-    """
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}.")
-    if np.isnan(scores_BV).any():
-        raise ValueError("A score is NaN: the model is broken, its list would be arbitrary.")
-    scores = np.array(scores_BV, dtype=np.float32)
-    scores[:, PAD] = -np.inf
-    if allowed_V is not None:
-        scores[:, ~allowed_V] = -np.inf
-    if exclude is not None:
-        row, where = exclude.positions()
-        scores[row, exclude.items[where]] = -np.inf
-    items = _best(scores, k)
-    return items, np.take_along_axis(scores, items, axis=1)
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the tensors of the artifact by name (``segue.models.artifact_tensors``)."""
+        ...
 
 
-def _best(scores_BV: np.ndarray, k: int) -> np.ndarray:
-    """Exact top-k with the tie rule, int32 [B, k]: only what reaches a floor under the k-th score is sorted."""
-    items_BK = np.full((len(scores_BV), k), PAD, dtype=np.int32)
-    for b, (row, floor) in enumerate(zip(scores_BV, _kth_score(scores_BV, k), strict=True)):
-        reach = np.flatnonzero(row >= floor)
-        if len(reach) > 4 * k:
-            reach = reach[row[reach] >= np.partition(row[reach], -k)[-k]]
-        chosen = reach[np.argsort(-row[reach], kind="stable")[:k]]
-        items_BK[b, : len(chosen)] = chosen
-    return items_BK
+@runtime_checkable
+class VectorScorer(Protocol):
+    """A scorer whose scores are inner products of query and item embeddings, so that an index can search them."""
+
+    @property
+    def size(self) -> int:
+        """V: catalog size with PAD."""
+        ...
+
+    def queries(self, histories: Sequences) -> tuple[np.ndarray, np.ndarray]:
+        """Return queries and keys whose inner products are the scores.
+
+        Returns:
+            (query embeddings float32 [B, D], zero for an empty history; item embeddings float32 [V, D]).
+        """
+        ...
 
 
-def _kth_score(scores_BV: np.ndarray, k: int) -> np.ndarray:
-    """A finite lower bound of each row's k-th best score, float32 [B].
+@runtime_checkable
+class EmbeddingScorer(Protocol):
+    """A scorer that may have item embeddings, by which items can be compared."""
 
-    The k-th best of the maxima of any disjoint groups is one. Groups are taken across the catalog, not along it,
-    because catalogs tend to be in the order of popularity. Partitioning whole rows instead took nine tenths of an
-    answer's time: nearly sorted rows are its slow case.
-    """
-    groups = 8 * k
-    width = scores_BV.shape[1] // groups * groups
-    if width < 2 * groups:
-        return np.full(len(scores_BV), _LOWEST)
-    maxima_BG = scores_BV[:, :width].reshape(len(scores_BV), width // groups, groups).max(axis=1)
-    return np.maximum(np.partition(maxima_BG, -k, axis=1)[:, -k], _LOWEST)
+    @property
+    def item_embeddings_VD(self) -> np.ndarray | None:
+        """float32 [V, D]; None: the model has no embeddings."""
+        ...
 
 
-_LOWEST = np.finfo(np.float32).min
+@runtime_checkable
+class StaticScorer(Protocol):
+    """A scorer with the same scores for every history."""
+
+    def static_scores(self) -> np.ndarray:
+        """Return the scores of any history, float32 [V], not to be changed."""
+        ...
+
+
+@runtime_checkable
+class ColdItemScorer(Protocol):
+    """A scorer that may tell items without events apart: by their features, or because a list names them."""
+
+    @property
+    def scores_cold_items(self) -> bool:
+        """True if items without events get scores of their own."""
+        ...
+
+
+class DecoderState(Protocol):
+    """R lists in generation, equally many for each history and side by side, and the scores of their next items."""
+
+    def scores(self) -> np.ndarray:
+        """Return the scores of the next item of each list: float32 [R, V], the caller's to change; PAD is ignored."""
+        ...
+
+    def extend(self, parents_R: np.ndarray, items_R: np.ndarray) -> "DecoderState":
+        """Append an item to each list.
+
+        Args:
+            parents_R: int [R], index of the list that each new list extends. New lists of a history stay side by side.
+            items_R: int [R], the appended items.
+
+        Returns:
+            The state of the new lists; this one is unchanged.
+        """
+        ...
+
+
+@runtime_checkable
+class IncrementalScorer(Protocol):
+    """A scorer that may extend a list by one item without scoring the whole history again."""
+
+    def decoder_state(self, histories: Sequences) -> DecoderState | None:
+        """Return the state before the first generated item.
+
+        Args:
+            histories: histories without unknown items, none of them empty; one list each.
+
+        Returns:
+            The state, whose first scores are those of ``Scorer.scores``; None: this model has no incremental form.
+        """
+        ...

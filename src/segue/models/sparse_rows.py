@@ -10,6 +10,7 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences, iter_chunks
+from segue.models.top_k import order_by_score_then_index
 
 DENSE_BYTES = 128 << 20
 """A matrix up to this size is also kept dense when more than a twentieth is filled: one product beats gathering."""
@@ -29,7 +30,7 @@ def keep_largest(matrix: Any, keep: int | None) -> tuple[np.ndarray, np.ndarray,
     if keep is None:
         return offsets, columns, values
     row = np.repeat(np.arange(rows.shape[0]), np.diff(offsets))
-    order = np.lexsort((columns, -values, row))
+    order = order_by_score_then_index(values, columns, rows_N=row)
     place = np.arange(len(order)) - offsets[row]
     chosen = np.sort(order[place < keep])
     counts = np.bincount(row[chosen], minlength=rows.shape[0])

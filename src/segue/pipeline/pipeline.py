@@ -12,6 +12,7 @@ import numpy as np
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.models.scorer import Scorer
+from segue.models.top_k import order_by_score_then_index
 from segue.pipeline.blending.blend import Blend
 from segue.pipeline.blending.boosted_trees import BoostedTrees
 from segue.pipeline.blending.cold_start import ColdStartScorer, is_cold
@@ -149,7 +150,7 @@ class Pipeline:
         scores_BV = np.tile(popularity_V.astype(np.float32), (len(histories), 1))
         seen = histories.drop_unknown() if self.exclude_seen else None
         for b, found, scores_BC in self._judged(histories, seen, None):
-            order_BC = np.argsort(-scores_BC, axis=1, kind="stable")
+            order_BC = order_by_score_then_index(scores_BC)
             width = order_BC.shape[1]
             rows = np.arange(b, b + len(found))[:, None]
             items_BC = np.take_along_axis(found.items_BC, order_BC, axis=1)

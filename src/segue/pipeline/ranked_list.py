@@ -14,6 +14,7 @@ from enum import IntEnum
 import numpy as np
 
 from segue.data.catalog import PAD
+from segue.models.top_k import best_indices, order_by_score_then_index
 
 NO_SOURCE = -1
 """The source of an item that no source gave: one that a rule pinned."""
@@ -109,9 +110,7 @@ class RankedList:
         reach_V = np.isfinite(scores_V) if allowed_V is None else allowed_V & np.isfinite(scores_V)
         reach = np.flatnonzero(reach_V)
         reach = reach[reach != PAD]
-        if len(reach) > 4 * count:
-            reach = reach[scores_V[reach] >= np.partition(scores_V[reach], -count)[-count]]
-        items = reach[np.argsort(-scores_V[reach], kind="stable")[:count]]
+        items = best_indices(scores_V, reach, count)
         return cls.of(items, scores_V[items], sources=(source,))
 
     def __len__(self) -> int:
@@ -133,7 +132,7 @@ class RankedList:
     def rescored(self, scores_C: np.ndarray) -> "RankedList":
         """The same items under new scores, best first; equals keep their order."""
         scores_C = np.asarray(scores_C, dtype=np.float64)
-        return replace(self, scores_C=scores_C).take(np.argsort(-scores_C, kind="stable"))
+        return replace(self, scores_C=scores_C).take(order_by_score_then_index(scores_C))
 
     def followed_by(self, other: "RankedList") -> "RankedList":
         """This list and, behind it, the other's items that are not in it; the sources' names are joined."""

@@ -17,7 +17,8 @@ from segue.evaluation.ranks import target_ranks
 from segue.models.counting.covisitation import CoVisit, CoVisitConfig
 from segue.models.ensemble import log_scores
 from segue.models.neural.covisitation_prior import log_prior
-from segue.models.scorer import Scorer, top_k
+from segue.models.scorer import Scorer
+from segue.models.top_k import half_tie_rank, top_k
 
 NUM_CANDIDATES = 50
 """Of each model so many of a case's best items take part in the choice: what none of them lists is not shown either."""
@@ -54,9 +55,7 @@ class CandidateLogScores:
     def quality(self, weights_M: np.ndarray) -> float:
         """ndcg@10 of the weighted sum; equals count half."""
         total_NK = np.where(self.real_NK, np.einsum("m,nmk->nk", weights_M, self.logs_NMK), -np.inf)
-        own_N1 = total_NK[:, :1]
-        ahead_N = (total_NK > own_N1).sum(axis=1) + 0.5 * ((total_NK == own_N1).sum(axis=1) - 1)
-        return float(ndcg(1.0 + ahead_N, 10).mean())
+        return float(ndcg(half_tie_rank(total_NK, np.zeros(len(total_NK), dtype=np.int64)), 10).mean())
 
 
 def choose_weights(scorers: Sequence[Scorer], cases: EvaluationCases, *, exclude_seen: bool) -> list[float]:

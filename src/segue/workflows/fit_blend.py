@@ -13,6 +13,7 @@ from segue.data.catalog import PAD
 from segue.data.evaluation_cases import EvaluationCases, Split
 from segue.evaluation.metrics import ndcg
 from segue.evaluation.ranks import has_rankable_target
+from segue.models.top_k import half_tie_rank
 from segue.pipeline.blending.blend import Blend, LearnedBlend, fit_learned_blend, unlearned_blend
 from segue.pipeline.blending.boosted_trees import BoostedTrees
 from segue.pipeline.blending.cold_start import ColdStartScorer, cold_start_offset, is_cold, sources_with_item_features
@@ -88,9 +89,7 @@ class BlendCases:
 def case_ndcg(there_NC: np.ndarray, target_N: np.ndarray, scores_NC: np.ndarray) -> np.ndarray:
     """float64 [N]: NDCG@10 of each case, ties half."""
     scores_NC = np.where(there_NC, scores_NC, -np.inf)
-    own_N1 = np.take_along_axis(scores_NC, target_N[:, None], axis=1)
-    above_N, equal_N = (scores_NC > own_N1).sum(axis=1), (scores_NC == own_N1).sum(axis=1)
-    gain_N: np.ndarray = ndcg(0.5 + above_N + 0.5 * equal_N, 10)
+    gain_N: np.ndarray = ndcg(half_tie_rank(scores_NC, target_N), 10)
     return gain_N
 
 

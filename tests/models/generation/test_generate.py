@@ -7,13 +7,13 @@ from segue.data.catalog import PAD
 from segue.data.sequences import NO_TIME, Sequences
 from segue.models.counting.covisitation import CoVisit, CoVisitConfig
 from segue.models.counting.markov import Markov, MarkovConfig
-from segue.models.generation.decoder_state import FullRescore, initial_state
+from segue.models.decoder_state import FullRescore, initial_state
 from segue.models.generation.generate import generate
 from segue.models.generation.sampling import CounterBasedUniform, sample_items
 from segue.models.generation.strategy import Strategy, find_strategy
 from segue.models.neural.covisitation_prior import WithCovisitationPrior
 from segue.models.neural.neural_scorer import NeuralScorer
-from segue.models.scorer import top_k
+from segue.models.top_k import top_k
 
 SIZE = 15
 KINDS = ["top-k", "greedy", "beam", "sample", "reciprocal-rank", "relevance"]
@@ -144,11 +144,11 @@ def drawn_lists(table, history, k, how, seed):
     rows = Sequences.from_lists([history])
     draws = CounterBasedUniform.of(np.random.default_rng(seed), rows)
     out = []
-    for c in range(how.lists):
+    for c in range(how.num_samples):
         written = []
         for step in range(k):
             x = open_scores(table, [*history, *written], written).astype(np.float32)[None]
-            uniform = draws.uniform(step, how.lists)[:, c : c + 1]
+            uniform = draws.uniform(step, how.num_samples)[:, c : c + 1]
             written.append(int(how.draw(x, uniform)[0, 0]))
         out.append(written)
     return out
@@ -238,7 +238,7 @@ def test_repeats_only_when_asked(table):
 
 @pytest.mark.parametrize("kind", ["sample", "reciprocal-rank", "relevance"])
 def test_drawn_lists_repeat_with_the_generator(table, kind):
-    hot = find_strategy(kind, temperature=3.0, top_k=None, **({} if kind == "sample" else {"lists": 2}))
+    hot = find_strategy(kind, temperature=3.0, top_k=None, **({} if kind == "sample" else {"num_samples": 2}))
     one, two, other = (lists(table, HISTORIES, 5, hot, seed=s)[0] for s in (4, 4, 5))
     np.testing.assert_array_equal(one, two)
     assert (one != other).any()
@@ -285,7 +285,7 @@ def test_a_history_keeps_its_times_while_its_list_is_written(name, values, fit_m
     """What is written has no time of its own; what was read has, and the moment of asking stays."""
     walks = [[(start + step) % 12 + 1 for step in range(8)] for start in range(12)]
     hours = [[(start + step * step) * 3_600_000_000 for step in range(8)] for start in range(12)]
-    scorer = fit_model(name, Sequences.from_lists(walks, hours), SIZE, epochs=3, length=30, **values)
+    scorer = fit_model(name, Sequences.from_lists(walks, hours), SIZE, epochs=3, max_length=30, **values)
     rows = Sequences.from_lists([[1, 2, 3], [7]], [[0, 10**9, 10**13], [5 * 10**12]]).as_of(np.array([10**14, 10**14]))
     fast, slow = initial_state(scorer, rows), FullRescore(scorer, rows)
     wanted = scorer.scores(rows)[:, 1:]
@@ -299,9 +299,9 @@ def test_a_history_keeps_its_times_while_its_list_is_written(name, values, fit_m
 
 
 def test_seq2seq_lists_spread_and_reordered_are_those_written_alone(fit_model, ring):
-    scorer = fit_model("seq2seq", ring, SIZE, dim=16, epochs=1)
+    scorer = fit_model("seq2seq", ring, SIZE, embedding_dim=16, epochs=1)
     for cells in ("gru", "transformer"):
-        scorer = fit_model("seq2seq", ring, SIZE, dim=16, epochs=1, cells=cells)
+        scorer = fit_model("seq2seq", ring, SIZE, embedding_dim=16, epochs=1, architecture=cells)
         rows = Sequences.from_lists([[1, 2, 3], [7], [5, 6, 7, 8, 9]])
         rng = np.random.default_rng(0)
         first, second = rng.integers(1, SIZE, 6).astype(np.int32), rng.integers(1, SIZE, 6).astype(np.int32)
@@ -337,7 +337,7 @@ def test_markov_writes_the_ring(ring):
             {"kind": "gredy"},
             "There is no strategy 'gredy'. Known strategies: top-k, greedy, beam, sample, reciprocal-rank, relevance.",
         ),
-        ({"lists": 0}, "lists must be at least 1, got 0."),
+        ({"num_samples": 0}, "num_samples must be at least 1, got 0."),
         ({"beam_width": 0}, "beam_width must be at least 1, got 0."),
         ({"temperature": 0.0}, "temperature must be above 0, got 0.0."),
         ({"discount": -1.0}, "discount must not be negative, got -1.0."),

@@ -12,7 +12,7 @@ from segue.data.readers.items import read_items
 from segue.data.sequences import Sequences
 from segue.models.knn import content_knn
 from segue.models.knn.content_knn import ContentKNN, ContentKNNConfig
-from segue.models.scorer import top_k
+from segue.models.top_k import top_k
 
 TITLES = ["green tea leaf", "green tea bag", "blue pot", "blue tea pot", "绿茶 杯", "绿茶 壶", "", "a c", "b c"]
 BRANDS = ["a", "b", "a", None, "c", "c", "b", None, None]
@@ -22,7 +22,7 @@ NOBODY = Sequences.from_lists([])
 
 def facts(kinds: dict[str, str] | None = None) -> ItemFeatures:
     table = pl.DataFrame({"item_id": CATALOG.ids, "title": TITLES, "brand": BRANDS})
-    return read_items(table, kinds=kinds or {"title": "text", "brand": "category"}).item_features(CATALOG)
+    return read_items(table, column_types=kinds or {"title": "text", "brand": "category"}).item_features(CATALOG)
 
 
 def one(*items: int) -> Sequences:

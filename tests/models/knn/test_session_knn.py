@@ -81,11 +81,11 @@ def test_one_neighbor_by_hand():
 
 def test_the_sample_is_the_most_recent_sessions_by_time():
     """The first row is the newest one; with room for one, it alone votes."""
-    model = fit([[1, 2], [1, 3], [1, 4]], [[8, 9], [1, 2], [5, 6]], sample=1)
+    model = fit([[1, 2], [1, 3], [1, 4]], [[8, 9], [1, 2], [5, 6]], sample_size=1)
     assert ask(model, [1])[0].argsort()[-1] == 2
-    alone = fit([[1, 2], [1, 3], [1, 4]], sample=1, idf=False, spread=None)
+    alone = fit([[1, 2], [1, 3], [1, 4]], sample_size=1, idf=False, spread=None)
     assert np.flatnonzero(ask(alone, [1])[0] > 0).tolist() == [1, 4]
-    assert ask(fit([[1, 2], [1, 3], [1, 4]], sample=1), [1])[0].argsort()[-1] == 4
+    assert ask(fit([[1, 2], [1, 3], [1, 4]], sample_size=1), [1])[0].argsort()[-1] == 4
 
 
 def test_rare_items_count_more():
@@ -112,7 +112,7 @@ def test_weights_start_at_one_and_fall(weighting):
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        *[({name: 0}, f"{name} must be at least 1, got 0.") for name in ("neighbors", "sample", "length", "stored")],
+        *[({name: 0}, f"{name} must be at least 1, got 0.") for name in ("num_neighbors", "sample_size", "max_length", "max_stored_events")],
         ({"spread": 0.0}, "spread must be above 0, got 0.0."),
         ({"before_weight": -0.1}, "before_weight must not be negative, got -0.1."),
     ],

@@ -9,7 +9,7 @@ from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.models.retrieval.exact_search import ExactSearch, ScoreOffsets, SearchRequest, search_requests
 from segue.models.retrieval.int8_scan import FloatScan, Int8Scan, ItemGroups, build_scan
-from segue.models.scorer import top_k
+from segue.models.top_k import top_k
 
 SCREENS = [FloatScan, Int8Scan]
 

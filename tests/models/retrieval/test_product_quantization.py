@@ -9,7 +9,7 @@ from segue.models.retrieval import product_quantization
 from segue.models.retrieval.exact_search import ExactSearch, ScoreOffsets, SearchRequest, search_requests
 from segue.models.retrieval.product_quantization import PQScan, build_pq_scan
 from segue.models.retrieval.retriever import RetrievalQuery, Retriever
-from segue.models.scorer import top_k
+from segue.models.top_k import top_k
 
 pytest.importorskip("faiss")
 

@@ -10,7 +10,7 @@ from segue.models.neural.covisitation_prior import WithCovisitationPrior
 from segue.models.neural.gru_numpy import NumpyGRU
 from segue.models.neural.neural_scorer import NeuralScorer
 from segue.models.retrieval.retriever import RetrievalQuery, Retriever
-from segue.models.scorer import top_k
+from segue.models.top_k import top_k
 
 SIZE, DIM = 3000, 12
 

@@ -11,7 +11,7 @@ from segue.data.sequences import Sequences
 from segue.models.counting.markov import Markov, MarkovConfig
 from segue.models.neural.gru_numpy import NumpyGRU
 from segue.models.neural.neural_scorer import NeuralScorer
-from segue.models.scorer import top_k
+from segue.models.top_k import top_k
 from segue.pipeline.candidates import source
 from segue.pipeline.candidates.builtin_sources import (
     CallableSource,
@@ -237,7 +237,7 @@ def test_a_large_catalog_is_searched_and_answers_as_if_it_were_scored(temperatur
     """With and without a filter, with items that may not come, and for somebody without a history."""
     network, config = a_network(3000, temperature), SourceConfig(model="gru4rec")
     dense = CandidateSource(network, config)
-    monkeypatch.setattr(source, "BLOCKS_FROM", 1000)
+    monkeypatch.setattr(source, "EXACT_SEARCH_MIN_ITEMS", 1000)
     searching = CandidateSource(network, config)
     rows = Sequences.from_lists([[1, 2, 3], [2], [4, 1, 4]])
     assert isinstance(dense.score_histories(rows), DenseScores) and isinstance(

@@ -9,7 +9,7 @@ from tests.support.ring import SIZE
 from segue.data.catalog import Catalog
 from segue.data.sequences import Sequences
 from segue.evaluation.evaluate import evaluate
-from segue.models.scorer import top_k
+from segue.models.top_k import top_k
 from segue.pipeline.config import PlacementConfig
 from segue.pipeline.placements.diversification import DiversificationConfig
 from segue.pipeline.placements.exploration import ExploreConfig
@@ -41,7 +41,7 @@ def one(row):
 
 def test_without_rules_it_is_the_pipelines_own_list(shop, composed):
     for row in ([], [3], [1, 2, 3], list(range(1, 29))):
-        shown = shop.answer(one(row), 10)
+        shown = shop.recommend(one(row), 10)
         assert shown.items_C.tolist() == top_k(composed.scorer.scores(one(row)), 10)[0][0].tolist()
         assert (np.diff(shown.scores_C) <= 0).all()
         assert (shown.propensity_C == 1).all()
@@ -49,52 +49,52 @@ def test_without_rules_it_is_the_pipelines_own_list(shop, composed):
 
 def test_a_filter_is_kept_and_lists_stay_full(shop):
     for row in ([], [3], [1, 2, 3, 4, 5]):
-        shown = shop.answer(one(row), 30, PlacementRequest("cheap"))
+        shown = shop.recommend(one(row), 30, PlacementRequest("cheap"))
         assert set(shown.items_C.tolist()) == set(range(1, 10)) - set(row)
-    narrow = shop.answer(one([1]), 5, PlacementRequest("cheap", filter='kind == "tea"', exclude=[9]))
+    narrow = shop.recommend(one([1]), 5, PlacementRequest("cheap", filter='kind == "tea"', exclude=[9]))
     assert set(narrow.items_C.tolist()) == {3, 5, 7}
 
 
 def test_a_request_may_say_whether_seen_items_come(shop):
     history = one([1, 2, 3])
-    assert 2 in shop.answer(history, 30, PlacementRequest("cheap", exclude_seen=False)).items_C
-    assert 2 in shop.answer(history, SIZE).items_C
-    assert 2 not in shop.answer(history, SIZE, PlacementRequest(exclude_seen=True)).items_C
+    assert 2 in shop.recommend(history, 30, PlacementRequest("cheap", exclude_seen=False)).items_C
+    assert 2 in shop.recommend(history, SIZE).items_C
+    assert 2 not in shop.recommend(history, SIZE, PlacementRequest(exclude_seen=True)).items_C
 
 
 def test_pins_boosts_and_quotas(shop):
-    assert shop.answer(one([1, 2, 3]), 5, PlacementRequest("pinned")).items_C[1] == 20
-    boosted = shop.answer(one([1, 2, 3]), 5, PlacementRequest("boosted"))
+    assert shop.recommend(one([1, 2, 3]), 5, PlacementRequest("pinned")).items_C[1] == 20
+    boosted = shop.recommend(one([1, 2, 3]), 5, PlacementRequest("boosted"))
     assert boosted.items_C[0] == 20 or 20 not in shop.pipeline.recommend(one([1, 2, 3]), 1)[0].items_C
-    mixed = shop.answer(one([1, 2, 3]), 5, PlacementRequest("mixed"))
+    mixed = shop.recommend(one([1, 2, 3]), 5, PlacementRequest("mixed"))
     assert sum(item % 2 == 0 for item in mixed.items_C.tolist()) == 1
 
 
 def test_a_varied_list_alternates(shop):
-    kinds = [item % 2 for item in shop.answer(one([1, 2, 3]), 6, PlacementRequest("varied")).items_C.tolist()]
+    kinds = [item % 2 for item in shop.recommend(one([1, 2, 3]), 6, PlacementRequest("varied")).items_C.tolist()]
     assert 0 < sum(kinds) < 6
 
 
 def test_draws_are_made_with_a_generator_alone(shop):
-    plain = shop.answer(one([1, 2, 3]), 6, PlacementRequest("bold"))
+    plain = shop.recommend(one([1, 2, 3]), 6, PlacementRequest("bold"))
     assert (plain.how_C == PlacementReason.RANKED).all()
-    drawn = shop.answer(one([1, 2, 3]), 6, PlacementRequest("bold"), rng=np.random.default_rng(1))
+    drawn = shop.recommend(one([1, 2, 3]), 6, PlacementRequest("bold"), rng=np.random.default_rng(1))
     assert drawn.items_C[0] == plain.items_C[0]
     assert (drawn.propensity_C[1:] < 1).all()
-    again = shop.answer(one([1, 2, 3]), 6, PlacementRequest("bold"), rng=np.random.default_rng(1))
+    again = shop.recommend(one([1, 2, 3]), 6, PlacementRequest("bold"), rng=np.random.default_rng(1))
     assert again.items_C.tolist() == drawn.items_C.tolist()
 
 
 def test_only_what_a_request_allows(shop):
     allowed_V = np.zeros(SIZE, dtype=bool)
     allowed_V[[4, 11]] = True
-    assert set(shop.answer(one([3]), 5, PlacementRequest(allowed_V=allowed_V)).items_C.tolist()) == {4, 11}
+    assert set(shop.recommend(one([3]), 5, PlacementRequest(allowed_V=allowed_V)).items_C.tolist()) == {4, 11}
 
 
 def test_an_unknown_placement_is_refused(shop):
     wanted = "There is no placement 'attic'. The placements: cheap, pinned, boosted, mixed, varied, bold, default."
     with pytest.raises(ValueError, match=f"^{re.escape(wanted)}$"):
-        shop.answer(one([]), 5, PlacementRequest("attic"))
+        shop.recommend(one([]), 5, PlacementRequest("attic"))
 
 
 def test_rules_that_name_nothing_are_noted(composed):

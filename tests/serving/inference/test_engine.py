@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from segue.data.sequences import NO_TIME, Sequences
-from segue.models import artifact, scorer
+from segue.models import artifact
 from segue.models.loading import restore_model
+from segue.models.top_k import top_k
 from segue.serving.inference.engine import Engine
 from segue.serving.inference.served_model import ServedModel
 from segue.serving.schemas.problems import Problem
@@ -153,7 +154,7 @@ def test_a_model_that_cannot_score_is_not_opened(run, tmp_path):
 def test_the_answer_is_the_one_top_k_of_the_scores(run, engine):
     saved = artifact.load(run)
     history = Sequences.from_lists([[3, 4, 5]])
-    items, scores = scorer.top_k(restore_model(saved).scores(history), 6, exclude=history)
+    items, scores = top_k(restore_model(saved).scores(history), 6, exclude=history)
     answer = ask(engine, history=["c", "d", "e"], k=6)
     assert [(item.id, item.score) for item in answer.items] == list(
         zip(saved.catalog.to_ids(items[0]), scores[0].tolist(), strict=True)

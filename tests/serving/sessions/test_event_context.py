@@ -13,7 +13,7 @@ from segue.data.sequences import Sequences
 from segue.data.splits.split import split_log
 from segue.models import artifact
 from segue.models.ensemble import Ensemble
-from segue.models.scorer import top_k
+from segue.models.top_k import top_k
 from segue.serving.config import SessionsConfig
 from segue.serving.inference.engine import Engine
 from segue.serving.inference.served_model import ServedModel

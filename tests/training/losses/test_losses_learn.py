@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from segue.data.sequences import Sequences
-from segue.models.scorer import Scorer, top_k
+from segue.models.scorer import Scorer
+from segue.models.top_k import top_k
 
 RING = 20
 LOG = Sequences.from_lists([[(start + step) % RING + 1 for step in range(3 + start % 8)] for start in range(80)])

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from segue.models.top_k import order_by_score_then_index
+
 MAX_TRAINING_SERIES = 20_000
 """The coefficients are learned from so many of the most wanted items: more would not move them, and cost memory."""
 
@@ -21,7 +23,7 @@ def ar_forecast(series_VT: np.ndarray, lags: int) -> np.ndarray:
     _check_length("ar", series_VT.shape[1], lags + 2)
     regress = _statsmodels("ar").OLS
     total_V = series_VT.sum(axis=1)
-    taught = np.sort(np.argsort(-total_V, kind="stable")[:MAX_TRAINING_SERIES])
+    taught = np.sort(order_by_score_then_index(total_V)[:MAX_TRAINING_SERIES])
     known_VT = series_VT[taught].astype(np.float64)
     times = range(lags, series_VT.shape[1])
     inputs = np.concatenate([_inputs(known_VT[:, :t], lags) for t in times])
@@ -63,7 +65,7 @@ def _principal(centred_VT: np.ndarray, components: int) -> tuple[np.ndarray, np.
     """(loadings [V, R], scores [T, R]) of the leading components, as many as there are at most ``components``: the
     product is the best approximation of that rank. By way of the [T, T] products, as T is small and V is not."""
     values, vectors = np.linalg.eigh(centred_VT.T @ centred_VT)
-    leading = np.argsort(-values, kind="stable")[:components]
+    leading = order_by_score_then_index(values)[:components]
     leading = leading[values[leading] > 1e-9 * max(values.max(initial=0.0), 1e-12)]
     scores_TR = vectors[:, leading] * np.sqrt(values[leading])
     return centred_VT @ vectors[:, leading] / np.sqrt(values[leading]), scores_TR

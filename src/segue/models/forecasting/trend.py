@@ -14,6 +14,7 @@ from segue.models.forecasting.autoregression import ar_forecast, var_forecast
 from segue.models.forecasting.demand_series import DemandSeries, count_demand, mean_demand
 from segue.models.forecasting.exponential_smoothing import forecast, select_parameters
 from segue.models.sparse_rows import item_counts
+from segue.models.top_k import order_by_score_then_index
 
 NUM_SAVED_BINS = 24
 """So many of the newest periods are saved with a model, for charts."""
@@ -116,12 +117,16 @@ class Trend:
         """float32 [B, V]."""
         return np.tile(self.forecast_V, (len(histories), 1))
 
+    def static_scores(self) -> np.ndarray:
+        """See ``StaticScorer.static_scores``."""
+        return self.forecast_V
+
     def rising(self, k: int = 10, *, min_events: int = 10) -> list[RisingItem]:
         """The k items whose forecast is highest above their long-run mean, of those with at least ``min_events``
         events and with a forecast above the mean; the best first, equals by index."""
         known = np.flatnonzero((self.events_V >= max(1, min_events)) & (self.usual_V > 0))
         lift = self.forecast_V[known].astype(np.float64) / self.usual_V[known]
-        best = [i for i in np.argsort(-lift, kind="stable")[:k].tolist() if lift[i] > 1 + ROUNDING]
+        best = [i for i in order_by_score_then_index(lift)[:k].tolist() if lift[i] > 1 + ROUNDING]
         return [self._rising(int(known[i]), float(lift[i])) for i in best]
 
     def _rising(self, item: int, lift: float) -> RisingItem:

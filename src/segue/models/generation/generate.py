@@ -11,10 +11,11 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.models.generation.decoder_state import DecoderState, initial_state
+from segue.models.decoder_state import initial_state
 from segue.models.generation.sampling import CounterBasedUniform
 from segue.models.generation.strategy import Strategy, find_strategy
-from segue.models.scorer import Scorer, top_k
+from segue.models.scorer import DecoderState, Scorer
+from segue.models.top_k import best_columns, fill_excluded, top_k
 
 BLOCK_BYTES = 32 << 20
 """About so many bytes of scores are held at once."""
@@ -93,14 +94,10 @@ def _blocks(histories: Sequences, block: int) -> list[np.ndarray]:
 
 
 def _excluded_mask(batch: int, size: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
-    shut_BV = np.zeros((batch, size), dtype=bool)
-    if allowed_V is not None:
-        shut_BV[:, ~allowed_V] = True
-    if exclude is not None:
-        row, where = exclude.positions()
-        shut_BV[row, exclude.items[where]] = True
-    shut_BV[:, PAD] = True
-    return shut_BV
+    """Return bool [B, V]: True for items that must not appear, PAD among them."""
+    excluded_BV = np.zeros((batch, size), dtype=bool)
+    fill_excluded(excluded_BV, True, exclude, allowed_V)
+    return excluded_BV
 
 
 def _top_k(job: _Decoding) -> tuple[np.ndarray, np.ndarray]:
@@ -139,7 +136,7 @@ def _beam(job: _Decoding) -> tuple[np.ndarray, np.ndarray]:
         logs_RV = _log_softmax(job.open(at, shut_RV))
         total_RV = logs_RK.sum(axis=1, keepdims=True) + logs_RV
         total_RV[:, PAD] = -np.inf
-        best_BC = _best_of(total_RV.reshape(batch, width * size), job.how.beam_width)
+        best_BC = best_columns(total_RV.reshape(batch, width * size), job.how.beam_width)
         parents_R = (best_BC // size + np.arange(batch)[:, None] * width).ravel()
         new_R = (best_BC % size).ravel()
         logs_R = logs_RV[parents_R, new_R]
@@ -151,17 +148,6 @@ def _beam(job: _Decoding) -> tuple[np.ndarray, np.ndarray]:
             at = at.extend(parents_R, new_R)
     first_B = np.arange(batch) * width  # each history's lists are in order, the likeliest first
     return items_RK[first_B], logs_RK[first_B]
-
-
-def _best_of(total_BX: np.ndarray, count: int) -> np.ndarray:
-    """Columns of the best, int64 [B, count], best first, ties by the smaller column."""
-    count = min(count, total_BX.shape[1])
-    floor_B1 = np.partition(total_BX, -count, axis=1)[:, -count, None]
-    out_BC = np.empty((len(total_BX), count), dtype=np.int64)
-    for b, (row, floor) in enumerate(zip(total_BX, floor_B1, strict=True)):
-        reach = np.flatnonzero(row >= floor)
-        out_BC[b] = reach[np.argsort(-row[reach], kind="stable")[:count]]
-    return out_BC
 
 
 def _reciprocal_rank(job: _Decoding) -> tuple[np.ndarray, np.ndarray]:
@@ -207,7 +193,7 @@ def _drawn(job: _Decoding) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def _ordered(total_BV: np.ndarray, job: _Decoding) -> tuple[np.ndarray, np.ndarray]:
     total_BV[job.shut_BV] = -np.inf
     best_BK = np.full((len(total_BV), job.k), PAD)
-    best = _best_of(total_BV, job.k)
+    best = best_columns(total_BV, job.k)
     best_BK[:, : best.shape[1]] = best
     scores_BK = np.take_along_axis(total_BV, best_BK, axis=1)
     return np.where(np.isneginf(scores_BK), PAD, best_BK).astype(np.int32), scores_BK.astype(np.float32)

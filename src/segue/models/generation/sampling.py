@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segue.data.sequences import Sequences
+from segue.models.top_k import order_by_score_then_index
 
 GOLDEN = 0x9E3779B97F4A7C15
 
@@ -90,7 +91,7 @@ def _inverse_cdf(weight_M: np.ndarray, count_R: np.ndarray, uniform_RC: np.ndarr
 
 def _nucleus(row_M: np.ndarray, weight_M: np.ndarray, rows: int, mass: float) -> np.ndarray:
     """bool [M]: whether what is better in the same row has less than ``mass`` of the row's weight."""
-    order = np.lexsort((-weight_M, row_M))
+    order = order_by_score_then_index(weight_M, rows_N=row_M)
     summed = np.cumsum(weight_M[order])
     total_R = np.bincount(row_M, weights=weight_M, minlength=rows)
     before = np.concatenate([[0.0], np.cumsum(total_R)])[row_M]

@@ -13,6 +13,7 @@ import numpy as np
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.models.retrieval.int8_scan import GroupBoundScan, ItemGroups, build_scan, rounding_error_bound
+from segue.models.top_k import order_by_score_then_index
 
 _AT_ONCE = 1 << 16
 """Items that are scored in one go where all of them must be: bounds the memory."""
@@ -211,7 +212,7 @@ class ExactSearch:
             size = len(self.keys_VD)
             at, hit = _found(extras.rows * size + extras.items, pairs.rows * size + pairs.items)
             scores[hit] += extras.values[at[hit]]
-        order = np.lexsort((pairs.items, -scores, pairs.rows))
+        order = order_by_score_then_index(scores, pairs.items, rows_N=pairs.rows)
         rows = pairs.rows[order]
         places = np.arange(len(rows)) - np.searchsorted(rows, rows)
         kept = places < k

@@ -17,7 +17,8 @@ from segue.models.neural.covisitation_prior import WithCovisitationPrior
 from segue.models.neural.neural_scorer import NeuralScorer
 from segue.models.retrieval.exact_search import ExactSearch, ScoreOffsets, SearchRequest
 from segue.models.retrieval.product_quantization import build_pq_scan
-from segue.models.scorer import Scorer, top_k
+from segue.models.scorer import Scorer
+from segue.models.top_k import order_by_score_then_index, top_k
 
 EXACT_SEARCH_MIN_ITEMS = 20_000
 """Catalog size from which searching by blocks is faster than a row of all scores."""
@@ -209,12 +210,12 @@ class Retriever:
         if self._newcomers is None:
             if np.isnan(self.network.start_V).any():
                 raise ValueError("A score is NaN: the model is broken, its list would be arbitrary.")
-            order = np.argsort(-self.network.start_V, kind="stable").astype(np.int32)
+            order = order_by_score_then_index(self.network.start_V).astype(np.int32)
             self._newcomers = order[order != PAD]
         if one.allow is not None:
             allowed = np.unique(np.asarray(one.allow, dtype=np.int32))
             allowed = allowed[allowed != PAD]
-            order = allowed[np.argsort(-self.network.start_V[allowed], kind="stable")]
+            order = allowed[order_by_score_then_index(self.network.start_V[allowed])]
         else:
             order = self._newcomers[: k + len(one.exclude)]
         return order[~np.isin(order, np.asarray(one.exclude, dtype=np.int32))][:k]

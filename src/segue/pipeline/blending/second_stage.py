@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from segue.data.sequences import NO_TIME, Sequences
+from segue.models.top_k import order_by_score_then_index
 from segue.pipeline.blending.boosted_trees import BoostedTrees
 from segue.pipeline.config import RankConfig
 
@@ -61,7 +62,7 @@ class SecondStageRanker:
     def log_odds(self, histories: Sequences, items_BC: np.ndarray, scores_BC: np.ndarray) -> np.ndarray:
         """float64 [B, C]: the ranker's log-odds of each history's best candidates; NaN for those that it is not asked
         about."""
-        order_BC = np.argsort(-scores_BC, axis=1, kind="stable")[:, : self.first]
+        order_BC = order_by_score_then_index(scores_BC)[:, : self.first]
         asked_BC = np.take_along_axis(items_BC, order_BC, axis=1)
         timed, moments_B = query_times(histories, self.ranker.newest_us)
         said_BC = self.ranker.log_odds(timed, asked_BC, moments_B)

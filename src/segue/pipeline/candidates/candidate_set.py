@@ -11,6 +11,7 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
+from segue.models.top_k import order_by_score_then_index
 from segue.pipeline.candidates.source import CandidateSource
 from segue.pipeline.ranked_list import NO_SOURCE, RankedList
 
@@ -44,7 +45,7 @@ class CandidateSet:
         """One history's candidates by new scores, best first; the source of an item is the one that had it highest,
         of equals the first."""
         there = np.flatnonzero(self.items_BC[b] != PAD)
-        order = there[np.argsort(-scores_C[there], kind="stable")]
+        order = there[order_by_score_then_index(scores_C[there])]
         place_CS = self.place_BCS[b, order]
         given_CS = np.where(place_CS > 0, place_CS, np.iinfo(np.int32).max)
         source_C = np.where((place_CS > 0).any(axis=1), given_CS.argmin(axis=1), NO_SOURCE)
@@ -110,7 +111,7 @@ def _spread(
     """(items int32 [B, C], places int32 [B, C, S]): rows by fused score, equals by index."""
     batch, size = shape
     row_U = keys_U // size
-    order = np.lexsort((-fused_U, row_U))
+    order = order_by_score_then_index(fused_U, rows_N=row_U)
     row_U = row_U[order]
     column_U = np.arange(len(order)) - np.searchsorted(row_U, row_U)
     kept = column_U < most

@@ -12,7 +12,7 @@ import numpy as np
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.models.retrieval.exact_search import ExactSearch, SearchRequest, search_requests
-from segue.models.scorer import top_k
+from segue.models.top_k import order_by_score_then_index, top_k
 from segue.pipeline.candidates.vector_index import HNSWIndex
 
 MOST_WIDER = 8
@@ -114,7 +114,7 @@ class SparseScores:
                 kept = ~np.isin(items, banned)
                 kept &= True if allowed_V is None else allowed_V[items]
                 items, scores = items[kept], scores[kept]
-            chosen = items[np.lexsort((items, -scores))[:k]]
+            chosen = items[order_by_score_then_index(scores, items)[:k]]
             out_BK[b, : len(chosen)] = chosen
         return out_BK
 
@@ -206,4 +206,4 @@ def rank_order(scores_V: np.ndarray) -> np.ndarray:
     """int32: every item with an opinion, best first, equals by index."""
     known = np.flatnonzero(np.isfinite(scores_V))
     known = known[known != PAD]
-    return known[np.argsort(-scores_V[known], kind="stable")].astype(np.int32)
+    return known[order_by_score_then_index(scores_V[known])].astype(np.int32)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from segue.data.catalog import PAD
-from segue.models.scorer import top_k
+from segue.models.top_k import top_k
 
 MIN_RECALL = 0.99
 """An approximate index that finds a smaller share of the true neighbors is not used."""

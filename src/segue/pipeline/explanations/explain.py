@@ -10,6 +10,7 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
+from segue.models.top_k import order_by_score_then_index
 from segue.pipeline.blending.blend import LearnedBlend
 from segue.pipeline.blending.features import blend_features
 from segue.pipeline.candidates.candidate_set import CandidateSet
@@ -68,7 +69,7 @@ def explain(
     first = int(known.lengths[0]) - len(events_T)
     out = []
     for c, item in enumerate(shown.items_C.tolist()):
-        order = np.argsort(-effects_TC[:, c], kind="stable")
+        order = order_by_score_then_index(effects_TC[:, c])
         strong = [t for t in order.tolist() if effects_TC[t, c] > MIN_EFFECT]
         because = tuple(Influence(events_T[t], first + t, float(effects_TC[t, c])) for t in strong)
         column = int(np.flatnonzero(found.items_BC[0] == item)[0])

@@ -7,6 +7,8 @@ D vector size, G categories.
 
 import numpy as np
 
+from segue.models.top_k import order_by_score_then_index
+
 OWN = 0.1
 """The part of an item's likeness to itself that no other item has, in the determinantal choice: without it, no set
 could hold more items than there are categories."""
@@ -54,7 +56,7 @@ def determinantal_greedy(
         open_C = free_C & (gain_C > NOTHING_NEW)
         if step >= kept and not open_C.any():
             rest = np.flatnonzero(free_C)
-            chosen += rest[np.argsort(-relevance_C[rest], kind="stable")][: len(factor_kC) - step].tolist()
+            chosen += rest[order_by_score_then_index(relevance_C[rest])][: len(factor_kC) - step].tolist()
             break
         log_gain_C = np.log(np.maximum(gain_C, NOTHING_NEW)) + 2.0 * log_q_C
         best = step if step < kept else int(np.argmax(np.where(open_C, log_gain_C, -np.inf)))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segue.data.catalog import PAD
+from segue.models.top_k import order_by_score_then_index
 from segue.pipeline.ranked_list import PlacementReason, RankedList
 
 CATALOG_STEP = "catalog"
@@ -46,5 +47,5 @@ class FallbackChain:
 def _step(name: str, scores_V: np.ndarray) -> FallbackStep:
     wanted = np.flatnonzero(scores_V > 0)
     wanted = wanted[wanted != PAD]
-    items = wanted[np.argsort(-scores_V[wanted], kind="stable")]
+    items = wanted[order_by_score_then_index(scores_V[wanted])]
     return FallbackStep(name, items.astype(np.int32), scores_V[items])

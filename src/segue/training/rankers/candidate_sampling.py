@@ -13,7 +13,8 @@ from segue.data.evaluation_cases import EvaluationCases
 from segue.data.impressions import ClickExamples
 from segue.data.sequences import Sequences
 from segue.models.rankers.item_histories import ItemHistories
-from segue.models.scorer import Scorer, top_k
+from segue.models.scorer import Scorer
+from segue.models.top_k import order_by_score_then_index, top_k
 
 TRIES = 4
 """A drawn item that may not be asked is drawn again so often; then the place stays empty."""
@@ -141,7 +142,7 @@ class SampledExamples:
         if count == 0:
             return np.zeros((len(self), 0), dtype=np.int32)
         key_BR = np.where(self._retrieved_BR != PAD, rng.random(self._retrieved_BR.shape), -1.0)
-        chosen_BC = np.argsort(-key_BR, axis=1, kind="stable")[:, :count]
+        chosen_BC = order_by_score_then_index(key_BR)[:, :count]
         return np.take_along_axis(self._retrieved_BR, chosen_BC, axis=1)
 
     def _retrieve(self, scorer: Scorer) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""top_k: the fast way against the naive one (sort everything by (-score, index)), and what it refuses."""
+"""Ranking: ``top_k`` against a full sort by (-score, index), its errors, and the parts that other modules use."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.models.scorer import top_k
+from segue.models.top_k import best_columns, best_indices, half_tie_rank, order_by_score_then_index, top_k
 
 
 def naive(scores_BV, k, exclude, allowed_V):
@@ -23,7 +23,7 @@ def naive(scores_BV, k, exclude, allowed_V):
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([2, 5, 40, 200, 1000]), st.integers(1, 30), st.integers(1, 400))
 def test_fast_equals_naive(seed, size, k, levels):
-    """Few levels: many ties; large catalogs: the floor; small ones and long lists: no floor, and filler."""
+    """Few levels: many ties; large catalogs: a bound of the k-th score; small ones: no bound, and filler."""
     rng = np.random.default_rng(seed)
     scores_BV = rng.integers(-levels, levels + 1, (3, size)).astype(np.float32)
     if rng.random() < 0.5:
@@ -34,8 +34,8 @@ def test_fast_equals_naive(seed, size, k, levels):
     before = scores_BV.copy()
     items, best = top_k(scores_BV, k, exclude=Sequences.from_lists(exclude), allowed_V=allowed_V)
     wanted = naive(scores_BV, k, exclude, allowed_V)
-    assert items.tolist() == [one for one, _ in wanted]
-    assert best.tolist() == [one for _, one in wanted]
+    assert items.tolist() == [row for row, _ in wanted]
+    assert best.tolist() == [row for _, row in wanted]
     assert items.dtype == np.int32
     assert best.dtype == np.float32
     np.testing.assert_array_equal(scores_BV, before)
@@ -68,7 +68,7 @@ def test_no_rows_no_lists():
 
 
 @pytest.mark.parametrize("k", [0, -1])
-def test_a_list_of_nothing_is_refused(k):
+def test_a_list_without_items_is_refused(k):
     with pytest.raises(ValueError) as error:
         top_k(np.zeros((1, 3)), k)
     assert str(error.value) == f"k must be at least 1, got {k}."
@@ -81,3 +81,33 @@ def test_nan_is_refused_wherever_it_is(column):
     with pytest.raises(ValueError) as error:
         top_k(scores_BV, 1)
     assert str(error.value) == "A score is NaN: the model is broken, its list would be arbitrary."
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 9))
+def test_entries_are_sorted_by_row_then_score_then_index(seed, count, levels):
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(-levels, levels, count).astype(np.float64)
+    items, rows = rng.permutation(count), rng.integers(0, 4, count)
+
+    def by_key(*keys):
+        return sorted(range(count), key=lambda i: tuple(key[i] for key in keys))
+
+    assert order_by_score_then_index(scores).tolist() == by_key(-scores, np.arange(count))
+    assert order_by_score_then_index(scores, items).tolist() == by_key(-scores, items)
+    assert order_by_score_then_index(scores, items, rows_N=rows).tolist() == by_key(rows, -scores, items)
+    assert order_by_score_then_index(scores, rows_N=rows).tolist() == by_key(rows, -scores, np.arange(count))
+    chosen = np.flatnonzero(rng.random(count) < 0.7)
+    wanted = sorted(chosen.tolist(), key=lambda i: (-scores[i], i))[:levels]
+    assert best_indices(scores, chosen, levels).tolist() == wanted
+    both = np.stack([scores, -scores])
+    wanted = [by_key(-row, np.arange(count))[:levels] for row in both]
+    assert best_columns(both, levels).tolist() == wanted
+    assert order_by_score_then_index(both)[:, :levels].tolist() == wanted
+
+
+def test_half_of_the_equal_scores_count_as_above():
+    """Item 1 has one score above it and two equal to it; item 0 stands alone; -inf is no candidate."""
+    scores_BC = np.array([[5.0, 4.0, 4.0, 4.0], [7.0, 1.0, -np.inf, -np.inf]])
+    assert half_tie_rank(scores_BC, np.array([1, 0])).tolist() == [3.0, 1.0]
+    assert half_tie_rank(np.zeros((1, 5)), np.array([2])).tolist() == [3.0]
