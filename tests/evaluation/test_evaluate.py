@@ -46,14 +46,14 @@ def cases() -> EvaluationCases:
 def test_blocks_change_nothing(cases, monkeypatch, exclude_seen, block_bytes):
     """Against one case at a time; a case whose target was seen is left out, also where it fills a block."""
     wanted, groups = [], []
-    for n, (history, target) in enumerate(zip(cases.histories.lists(), cases.targets, strict=True)):
+    for n, (history, target) in enumerate(zip(cases.histories.to_lists(), cases.targets, strict=True)):
         if exclude_seen and target in history:
             continue
         one = Sequences.from_lists([history])
         seen = one if exclude_seen else None
         wanted += target_ranks(ByHistory().scores(one), np.array([target]), exclude=seen).tolist()
         groups.append(n // 4)
-    monkeypatch.setattr(evaluate, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(evaluate_module, "BLOCK_BYTES", block_bytes)
     scorer, told = ByHistory(), []
     found = evaluate(scorer, cases, exclude_seen=exclude_seen, progress=lambda done, of: told.append((done, of)))
     assert found.ranks.tolist() == wanted
@@ -68,7 +68,7 @@ def test_blocks_change_nothing(cases, monkeypatch, exclude_seen, block_bytes):
 
 
 def test_the_bound_on_memory_counts_scores_and_histories(cases, monkeypatch):
-    monkeypatch.setattr(evaluate, "BLOCK_BYTES", 2000)
+    monkeypatch.setattr(evaluate_module, "BLOCK_BYTES", 2000)
     scorer = ByHistory()
     evaluate(scorer, cases, exclude_seen=False)
     stops = np.cumsum(scorer.asked)
@@ -95,6 +95,6 @@ def test_equal_ranks_have_equal_intervals(cases):
 
 
 def test_an_evaluation_says_whether_the_model_was_told_the_time(cases):
-    told = replace(cases, times=np.arange(200)).told_when()
+    told = replace(cases, times=np.arange(200)).with_target_times()
     assert not evaluate(ByHistory(), cases, exclude_seen=False).time_aware
     assert evaluate(ByHistory(), told, exclude_seen=False).time_aware

@@ -13,7 +13,7 @@ from segue.evaluation.order_sensitivity import OrderSensitivity, order_sensitivi
 from segue.models.counting.markov import Markov, MarkovConfig
 from segue.models.counting.popularity import Popularity, PopularityConfig
 
-OPTIONS = {"people": 200, "items": 30, "length": 12}
+OPTIONS = {"users": 200, "items": 30, "length": 12}
 
 
 def last_positions(rows: Sequences) -> EvaluationCases:

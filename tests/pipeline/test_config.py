@@ -24,7 +24,7 @@ def test_a_broken_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=re.escape(f"{path} is not TOML: ")):
         read_pipeline(path)
     path.write_text("[[source]]\nmodel = 'covisit'\ntakes = 3\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=re.escape(f"{path}: Unknown setting 'source[0].takes'. Did you mean 'take'?")):
+    with pytest.raises(ValueError, match=re.escape(f"{path}: Unknown setting 'source[0].takes'. Known settings: index,")):
         read_pipeline(path)
 
 
@@ -60,7 +60,7 @@ def test_what_is_no_pipeline(values, sentence):
             {"model": "a", "num_candidates": 0},
             "num_candidates must be at least 1, got 0 in the source a.",
         ),
-        (SourceConfig, {"model": "a", "newest": 0}, "newest must be at least 1, got 0 in the source a."),
+        (SourceConfig, {"model": "a", "max_history": 0}, "max_history must be at least 1, got 0 in the source a."),
         (
             SourceConfig,
             {"model": "a", "session_gap_s": 0.0},

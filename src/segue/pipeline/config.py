@@ -4,14 +4,14 @@
 
     [[source]]                    # what comes next after this person's latest events,
     model = "gru4rec"
-    settings = {dim = 64}
+    settings = {embedding_dim = 64}
 
     [[source]]                    # what others took together with them,
     model = "covisit"
 
     [[source]]                    # and for somebody new what is rising,
     model = "trend"
-    take = 50
+    num_candidates = 50
     max_events = 2
 
     [blend]                       # in one list, with weights learned on validation,
@@ -26,7 +26,7 @@
     name = "home"
     rules = {filter = 'category == "tea" and price < 20'}
     rerank = {method = "mmr", column = "brand"}
-    explore = {method = "epsilon", first_place = 4}
+    explore = {method = "epsilon", first_position = 4}
 """
 
 import tomllib
@@ -121,7 +121,7 @@ class BlendConfig:
 class RankConfig:
     """How the blended list is put into its last order by score."""
 
-    method: Literal["auto", "none", "max_trees"] = "auto"
+    method: Literal["auto", "none", "trees"] = "auto"
     """Boosted trees on top of the blend; 'auto': where held-out validation cases are better ranked with them."""
     max_trees: int = 60
     """At most so many; validation says when to stop."""

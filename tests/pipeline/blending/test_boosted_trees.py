@@ -91,6 +91,6 @@ def test_equal_cases_make_equal_trees():
 
 def test_without_lightgbm_there_is_a_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "lightgbm", None)
-    wanted = "Ranking by max_trees needs LightGBM: pip install 'segue[gbdt]', or set rank.method to none."
+    wanted = "Ranking by trees needs LightGBM: pip install 'segue[gbdt]', or set rank.method to none."
     with pytest.raises(ValueError, match=f"^{re.escape(wanted)}$"):
         fit_boosted_trees(cases(1, 20), cases(2, 20), RankConfig(), 0)

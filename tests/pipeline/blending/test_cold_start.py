@@ -98,7 +98,7 @@ def shop(came: float) -> Split:
     catalog = Catalog(f"item {i}" for i in range(1, NEW + 1))
     like = [*range(1, ITEMS + 1), 10]
     rows = [{"item_id": f"item {i + 1}", "tags": f"w{k} w{k % ITEMS + 1}"} for i, k in enumerate(like)]
-    facts = read_items(pl.DataFrame(rows), kinds={"tags": "text"}).item_features(catalog)
+    facts = read_items(pl.DataFrame(rows), column_types={"tags": "text"}).item_features(catalog)
     return Split("none", catalog, train, cases, train, asked(test), False, "", "", facts)
 
 
@@ -106,7 +106,7 @@ CONFIG = {
     "source": [
         {"model": "markov", "num_candidates": 10},
         {"model": "covisit", "num_candidates": 20},
-        {"model": "content-knn", "num_candidates": 5, "newest": 1, "settings": {"columns": ["tags"]}},
+        {"model": "content-knn", "num_candidates": 5, "max_history": 1, "settings": {"columns": ["tags"]}},
     ],
     "rank": {"method": "none"},
 }
@@ -137,11 +137,11 @@ def test_newcomers_that_never_come_are_expected_as_seldom():
 
 def test_without_a_source_that_knows_nothing_changes():
     config = decode_pipeline({**CONFIG, "source": CONFIG["source"][:2]})
-    assert fit_pipeline(shop(came=0.0), config).scorer.weighing.newcomers is None
+    assert fit_pipeline(shop(came=0.0), config).scorer.scoring.cold_start is None
 
 
 def test_pad_is_no_newcomer():
     fitted = fit_pipeline(shop(came=0.5), decode_pipeline(CONFIG)).scorer
-    found, scores = fitted.judge(Sequences.from_lists([[7, 8, 9], [], [20]]))
+    found, scores = fitted.score_candidates(Sequences.from_lists([[7, 8, 9], [], [20]]))
     assert isinstance(found, CandidateSet)
     assert (scores[found.items_BC == PAD] == -np.inf).all()

@@ -27,7 +27,7 @@ def fitted(kind, rng):
 def raising(scorer, monkeypatch_from):
     """The source as it is for a large catalog."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("segue.pipeline.candidates.source.BLOCKS_FROM", monkeypatch_from)
+        patch.setattr("segue.pipeline.candidates.source.EXACT_SEARCH_MIN_ITEMS", monkeypatch_from)
         return CandidateSource(scorer, SourceConfig(scorer.name))
 
 

@@ -67,7 +67,7 @@ def test_scores_are_scaled() -> None:
     [
         ({"method": "mrm"}, "method must be none, mmr, determinantal or calibrated, got 'mrm'."),
         ({"strength": 2.0}, "strength must be between 0 and 1, got 2.0."),
-        ({"depth": 0}, "depth must be at least 1, got 0."),
+        ({"num_candidates": 0}, "num_candidates must be at least 1, got 0."),
         ({"num_fixed": -1}, "num_fixed must not be negative, got -1."),
         ({"method": "calibrated"}, "Calibrated lists need a column of categories: set column."),
     ],
