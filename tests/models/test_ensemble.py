@@ -102,10 +102,3 @@ def test_a_setting_that_no_member_has(events: "segue.EventLog", name: str, value
     with pytest.raises(ValueError, match="Unknown setting") as raised:
         fit_model(name, split_log(events, "leave-last-out"), values)
     assert str(raised.value) == said
-
-
-def test_what_works_for_one_model_only_says_so(events: "segue.EventLog") -> None:
-    from segue.workflows.estimate_cost import estimate_training_cost
-
-    with pytest.raises(ValueError, match="'markov\\+sasrec' is several models that answer together; this works for"):
-        estimate_training_cost(events, "markov+sasrec")

@@ -122,7 +122,9 @@ def test_known_items_keep_their_vectors(run: Path) -> None:
 def table(items: int) -> ItemTable:
     """Which of four quarters of the ring each item is in."""
     rows = [(f"i{i:02d}", f"q{i % 16 // 4}") for i in range(items)]
-    return read_items(pl.DataFrame(rows, schema=["item_id", "quarter"], orient="row"), kinds={"quarter": "category"})
+    return read_items(
+        pl.DataFrame(rows, schema=["item_id", "quarter"], orient="row"), column_types={"quarter": "category"}
+    )
 
 
 @pytest.fixture(params=["gru4rec", "seq2seq"])
@@ -152,7 +154,7 @@ def test_growing_parts_what_features_tell_from_what_is_an_items_own(informed: Pa
     assert not own[cold].any() and not own[alone].any() and own[met].any()
     told = FeatureEmbeddings.restore(loaded.arrays, "features")
     assert told is not None
-    np.testing.assert_allclose(whole[alone], told.of([{"quarter": "q3"}])[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(whole[alone], told.embed_rows([{"quarter": "q3"}])[0], rtol=1e-5, atol=1e-6)
     assert whole[met] @ whole[wider.to_indices(["i01"])[0]] > 0
     counts = np.zeros(wider.size, dtype=np.int64)
     offered = net.offered_items(counts)
@@ -236,8 +238,14 @@ def test_widened_puts_the_unknown_last() -> None:
     assert scores[0, 1:].tolist() == [-1.0, -2.0, 4.0]
 
 
-def test_what_cannot_be_updated_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("model", "cost"), [(segue.CoVisit(), ", which takes one pass over it"), (segue.IALS(embedding_dim=4), "")]
+)
+def test_a_classic_model_is_not_updated(model: "segue.CoVisit | segue.IALS", cost: str, tmp_path: Path) -> None:
     log = walk(range(20), 1, 12, 0)
-    segue.CoVisit().fit(log).save(tmp_path / "counted")
-    with pytest.raises(ValueError, match=r"^covisit is counted, not trained: 'segue train' on the whole log takes sec"):
-        update_model(tmp_path / "counted", log)
+    name = model.fit(log).save(tmp_path / "run") and artifact.load(tmp_path / "run").model
+    with pytest.raises(ValueError) as error:
+        update_model(tmp_path / "run", log)
+    assert str(error.value) == (
+        f"{name} cannot be updated with new events, only neural models can: run 'segue train' on the whole log{cost}."
+    )

@@ -1,4 +1,4 @@
-"""The one table of models: name -> settings and builder. Adding a model is its file, and one line here."""
+"""The zoo: the table of models, name -> settings class, fit and restore. A new model is its file and one line here."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from segue.config.names import normalize_name
 from segue.data.sequences import Sequences
 from segue.models.counting.covisitation import CoVisit, CoVisitConfig
 from segue.models.counting.markov import Markov, MarkovConfig
@@ -36,23 +37,26 @@ from segue.models.scorer import Scorer
 
 @dataclass(frozen=True)
 class ClassicEntry:
-    """A model that is fitted in one go, without torch or validation: by counting, or by a fixed recipe."""
+    """A model that is fitted with numpy, scipy or the implicit library, without torch and without validation cases."""
 
     config: type
     fit: Callable[[Sequences, int, Any], Scorer]
-    """(sequences, catalog size V, settings) -> fitted."""
+    """(sequences, catalog size V, settings) -> fitted scorer."""
     restore: Callable[[Mapping[str, np.ndarray], Any], Scorer]
-    """(arrays, settings) -> what was saved."""
+    """(tensors of an artifact, settings) -> the saved scorer."""
+    iterative: bool = False
+    """True for a model trained in several passes over the log; False for one that is counted or in closed form."""
 
 
 @dataclass(frozen=True)
 class NeuralEntry:
-    """A network: trained by the training wing, exported to arrays, restored without torch."""
+    """A neural model: trained with torch (``segue.training``), exported to arrays, restored without torch."""
 
     config: type
     restore: Callable[[Mapping[str, np.ndarray], Any], Scorer]
+    """(tensors of an artifact, settings) -> the saved scorer."""
     training: Mapping[str, Any] = field(default_factory=dict)
-    """Where this network trains better with other settings than the trainer's own."""
+    """Training settings of this model that differ from the defaults of ``TrainingConfig``."""
 
 
 ZOO: dict[str, ClassicEntry | NeuralEntry] = {
@@ -63,10 +67,10 @@ ZOO: dict[str, ClassicEntry | NeuralEntry] = {
     "item-knn": ClassicEntry(ItemKNNConfig, ItemKNN.fit, ItemKNN.restore),
     "session-knn": ClassicEntry(SessionKNNConfig, SessionKNN.fit, SessionKNN.restore),
     "spectral": ClassicEntry(SpectralConfig, Spectral.fit, Spectral.restore),
-    "ials": ClassicEntry(IALSConfig, IALS.fit, IALS.restore),
-    "bpr": ClassicEntry(BPRConfig, BPR.fit, BPR.restore),
+    "ials": ClassicEntry(IALSConfig, IALS.fit, IALS.restore, iterative=True),
+    "bpr": ClassicEntry(BPRConfig, BPR.fit, BPR.restore, iterative=True),
     "ease": ClassicEntry(EASEConfig, EASE.fit, EASE.restore),
-    "fpmc": ClassicEntry(FPMCConfig, FPMC.fit, FPMC.restore),
+    "fpmc": ClassicEntry(FPMCConfig, FPMC.fit, FPMC.restore, iterative=True),
     "user-knn": ClassicEntry(UserKNNConfig, UserKNN.fit, UserKNN.restore),
     "vsknn": ClassicEntry(VSKNNConfig, VSKNN.fit, VSKNN.restore),
     "vstan": ClassicEntry(VSTANConfig, VSTAN.fit, VSTAN.restore),
@@ -86,23 +90,28 @@ ZOO: dict[str, ClassicEntry | NeuralEntry] = {
 
 
 def canonical_name(name: str) -> str:
-    """The name in the table; '_' and '-' are alike. Several names with '+' between them are models that answer
-    together (``segue.models.ensemble``). ValueError that lists the names for any other."""
-    plain = [part.strip().replace("_", "-").lower() for part in name.split("+")]
-    for part in plain:
+    """Return the zoo's spelling of a model name; case does not count, '_' and '-' are alike.
+
+    Several names with '+' between them are an ensemble (``segue.models.ensemble``).
+
+    Raises:
+        ValueError: a name is not in the zoo. The sentence lists the names.
+    """
+    parts = [normalize_name(part) for part in name.split("+")]
+    for part in parts:
         if part not in ZOO:
             raise ValueError(f"There is no model '{part if part else name}'. Known models: {', '.join(ZOO)}.")
-    return "+".join(plain)
+    return "+".join(parts)
 
 
 def find_model(name: str) -> ClassicEntry | NeuralEntry:
-    """The entry of one model's name."""
-    plain = canonical_name(name)
-    if "+" in plain:
-        raise ValueError(f"'{plain}' is several models that answer together; this works for one model only.")
-    return ZOO[plain]
+    """Return the zoo's entry of one model. ValueError for an unknown name and for an ensemble."""
+    canonical = canonical_name(name)
+    if "+" in canonical:
+        raise ValueError(f"'{canonical}' is an ensemble of several models; this works for one model only.")
+    return ZOO[canonical]
 
 
 def is_neural(name: str) -> bool:
-    """Whether a network is among the models of this name, so that a seed makes a difference."""
+    """Return True if a neural model is among the models of this name: only then a training seed matters."""
     return any(isinstance(ZOO[part], NeuralEntry) for part in canonical_name(name).split("+"))

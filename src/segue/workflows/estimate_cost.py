@@ -35,35 +35,35 @@ class TrainingPlan:
         return asdict(self)
 
 
-def estimate_training_cost(log: "EventLog", model: str, values: Mapping[str, Any] | None = None) -> TrainingPlan:
+def estimate_training_cost(log: "EventLog", model: str, settings: Mapping[str, Any] | None = None) -> TrainingPlan:
     """Times a few seconds of the training and counts its memory.
 
-    ValueError for a counting model, which is fitted in one pass and needs no plan, and where the memory will not do.
+    ValueError for a classic model, which has no cost estimate, and where the memory will not do.
     """
     entry = find_model(model)
     if isinstance(entry, ClassicEntry):
-        raise ValueError(f"{model} is counted in one pass over the log, seconds for millions of events: just train it.")
+        raise ValueError(f"{model} has no cost estimate: only neural models have one.")
     from segue.training.build_net import build_net
     from segue.training.cost_estimate import GB, estimate_cost
     from segue.training.trainer import Trainer
 
     kinds = {"model": entry.config, "training": TrainingConfig, "features": FeatureConfig}
-    shares = split_by_config(values or {}, kinds)
+    shares = split_by_config(settings or {}, kinds)
     # The spectral start takes seconds and changes neither the rate nor the memory of the steps that follow.
     config: Any = decode_settings(entry.config, {**shares["model"], "spectral_init": False})
     training = decode_settings(TrainingConfig, {**entry.training, **shares["training"]})
     catalog = log.catalog()
-    sequences, people = log.sequences(catalog)
-    found = estimate_cost(Trainer(build_net(config, sequences, catalog.size, 0), sequences, training, 0))
-    free = None if found.available_bytes is None else round(found.available_bytes / GB, 2)
+    sequences, users = log.sequences(catalog)
+    estimate = estimate_cost(Trainer(build_net(config, sequences, catalog.size, 0), sequences, training, 0))
+    free = None if estimate.available_bytes is None else round(estimate.available_bytes / GB, 2)
     return TrainingPlan(
         model=model,
         events=len(log),
-        users=len(people),
+        users=len(users),
         items=len(catalog),
-        steps=found.steps,
-        events_per_s=round(found.events_per_s),
-        seconds=round(found.seconds, 1),
-        needed_gb=round(found.needed_bytes / GB, 3),
+        steps=estimate.steps,
+        events_per_s=round(estimate.events_per_s),
+        seconds=round(estimate.seconds, 1),
+        needed_gb=round(estimate.needed_bytes / GB, 3),
         available_gb=free,
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from segue.config.names import normalize_name
 from segue.data.catalog import PAD, Catalog
 from segue.data.evaluation_cases import Split
 from segue.data.sequences import NO_TIME, Sequences
@@ -35,7 +36,7 @@ def load_saved_ranker(config: RankConfig, split: Split) -> SavedRanker | None:
     ValueError where it is neither, and for one that learned from other events than the split trains on: a pipeline with
     it could not be judged.
     """
-    if config.model is None or _plain(config.model) in RANKERS:
+    if config.model is None or normalize_name(config.model) in RANKERS:
         return None
     if not Path(config.model).is_dir():
         raise ValueError(
@@ -54,35 +55,35 @@ def load_saved_ranker(config: RankConfig, split: Split) -> SavedRanker | None:
 
 
 def fit_second_stage(
-    pipeline: Pipeline, split: Split, seed: int, say: ReportProgress
+    pipeline: Pipeline, split: Split, seed: int, report: ReportProgress
 ) -> tuple[Pipeline, dict[str, Any]]:
     """(the pipeline with the ranker that its settings ask for, what was measured); without it where it is worth no
     weight. The pipeline must have seen nothing but the split's training events; so does the ranker."""
     config = pipeline.config.rank
-    ranker, own, notes = _ranker(config, split, seed, say)
+    ranker, own, notes = _load_or_fit_ranker(config, split, seed, report)
     second = SecondStageRanker(
-        PointInTimeRanker(ranker, ItemHistories.of(split.refit, split.catalog.size)), 1.0, config.num_candidates, own
+        PointInTimeRanker(ranker, ItemHistories.from_sequences(split.refit, split.catalog.size)), 1.0, config.num_candidates, own
     )
-    say(f"learning how much {ranker.name} is to count")
-    asked = score_validation_cases(pipeline, second, split, seed)
-    weighing, weight = pipeline.scoring, config.weight
-    notes |= {"cases": len(asked.target_N)}
-    if len(asked.target_N) >= MIN_CASES:
-        gain_WN = np.stack([asked.gains(w * weighing.temperature) for w in WEIGHTS])
+    report(f"learning how much {ranker.name} is to count")
+    cases = score_validation_cases(pipeline, second, split, seed)
+    scoring, weight = pipeline.scoring, config.weight
+    notes |= {"cases": len(cases.target_N)}
+    if len(cases.target_N) >= MIN_CASES:
+        gain_WN = np.stack([cases.ndcg(w * scoring.temperature) for w in WEIGHTS])
         weight = WEIGHTS[select_weight(gain_WN)] if weight is None else weight
-        scale = weight * weighing.temperature
+        scale = weight * scoring.temperature
         notes["held_out_ndcg@10"] = {
             f"{w:g}": round(float(gain_N.mean()), 5) for w, gain_N in zip(WEIGHTS, gain_WN, strict=True)
         }
-        weighing = replace(weighing, temperature=fit_temperature(asked.there_NC, asked.target_N, asked.scores(scale)))
+        scoring = replace(scoring, temperature=fit_temperature(cases.is_candidate_NC, cases.target_N, cases.scores(scale)))
     else:
-        weight, scale = weight or 0.0, (weight or 0.0) * weighing.temperature
+        weight, scale = weight or 0.0, (weight or 0.0) * scoring.temperature
     notes["weight"] = weight
     if scale == 0:
         return pipeline, notes
-    parts = (pipeline.sources, weighing, pipeline.item_statistics, pipeline.config)
-    whole = Pipeline(*parts, exclude_seen=pipeline.exclude_seen, second=replace(second, weight=scale))
-    return whole, notes
+    parts = (pipeline.sources, scoring, pipeline.item_statistics, pipeline.config)
+    with_ranker = Pipeline(*parts, exclude_seen=pipeline.exclude_seen, second=replace(second, weight=scale))
+    return with_ranker, notes
 
 
 def refit_second_stage(
@@ -93,7 +94,7 @@ def refit_second_stage(
     ranker = second.ranker.ranker if isinstance(second.ranker, PointInTimeRanker) else second.ranker
     assert isinstance(ranker, NeuralRanker)
     row_V = np.concatenate([[PAD], old.to_indices(catalog.ids)])
-    return replace(second, ranker=ranker.to_catalog(row_V, ItemHistories.of(sequences, catalog.size)))
+    return replace(second, ranker=ranker.to_catalog(row_V, ItemHistories.from_sequences(sequences, catalog.size)))
 
 
 @dataclass(frozen=True)
@@ -102,20 +103,20 @@ class SecondStageCases:
 
     scores_NC: np.ndarray
     """The pipeline's own; -inf where there is no candidate."""
-    opinions_NC: np.ndarray
+    log_odds_NC: np.ndarray
     """The ranker's log-odds; NaN where it was not asked."""
-    there_NC: np.ndarray
+    is_candidate_NC: np.ndarray
     """bool: a candidate, not PAD."""
     target_N: np.ndarray
     """The target's place among the candidates."""
 
     def scores(self, weight: float) -> np.ndarray:
         """float64 [N, C]."""
-        return self.scores_NC if weight == 0 else add_log_odds(self.scores_NC, self.opinions_NC, weight)
+        return self.scores_NC if weight == 0 else add_log_odds(self.scores_NC, self.log_odds_NC, weight)
 
-    def gains(self, weight: float) -> np.ndarray:
+    def ndcg(self, weight: float) -> np.ndarray:
         """float64 [N]: NDCG@10 of each case."""
-        return case_ndcg(self.there_NC, self.target_N, self.scores(weight))
+        return case_ndcg(self.is_candidate_NC, self.target_N, self.scores(weight))
 
 
 def select_weight(gain_WN: np.ndarray) -> int:
@@ -140,10 +141,10 @@ def score_validation_cases(pipeline: Pipeline, second: SecondStageRanker, split:
     for start in range(0, len(cases), BLOCK):
         part = cases.take(slice(start, start + BLOCK))
         seen = part.histories.drop_unknown() if split.exclude_seen else None
-        found, scores_BC = pipeline.score_candidates(part.histories, exclude=seen)
-        hit_BC = (found.items_BC == part.targets[:, None]) & (found.items_BC != PAD)
+        candidates, scores_BC = pipeline.score_candidates(part.histories, exclude=seen)
+        hit_BC = (candidates.items_BC == part.targets[:, None]) & (candidates.items_BC != PAD)
         rows = np.flatnonzero(hit_BC.any(axis=1))
-        columns = (scores_BC[rows], found.items_BC[rows], hit_BC[rows].argmax(axis=1), part.groups[rows], start + rows)
+        columns = (scores_BC[rows], candidates.items_BC[rows], hit_BC[rows].argmax(axis=1), part.groups[rows], start + rows)
         blocks.append(columns)
     if not blocks:
         return SecondStageCases(
@@ -153,32 +154,28 @@ def score_validation_cases(pipeline: Pipeline, second: SecondStageRanker, split:
     kept_N = ~training_mask(groups_N, seed)
     items_NC, target_N, row_N = items_NC[kept_N], target_N[kept_N], row_N[kept_N]
     scores_NC = np.where(items_NC != PAD, scores_NC[kept_N], -np.inf)
-    asked = cases.take(row_N)
-    histories = asked.histories.drop_unknown()
-    if asked.times is not None:
+    kept_cases = cases.take(row_N)
+    histories = kept_cases.histories.drop_unknown()
+    if kept_cases.times is not None:
         # Nobody's newest event says when somebody without events is asked; behind the whole log would be too late.
-        histories = histories.as_of(np.where(histories.lengths > 0, NO_TIME, asked.times))
-    opinions_NC = second.log_odds(histories, items_NC, scores_NC)
-    return SecondStageCases(scores_NC, opinions_NC, items_NC != PAD, target_N)
+        histories = histories.as_of(np.where(histories.lengths > 0, NO_TIME, kept_cases.times))
+    log_odds_NC = second.log_odds(histories, items_NC, scores_NC)
+    return SecondStageCases(scores_NC, log_odds_NC, items_NC != PAD, target_N)
 
 
-def _ranker(
-    config: RankConfig, split: Split, seed: int, say: ReportProgress
+def _load_or_fit_ranker(
+    config: RankConfig, split: Split, seed: int, report: ReportProgress
 ) -> tuple[NeuralRanker, dict[str, Any], dict[str, Any]]:
     """(the ranker, its settings, where it came from)."""
     saved = load_saved_ranker(config, split)
     if saved is not None:
         return saved.ranker, saved.settings, {"ranker": saved.ranker.name, "folder": config.model}
     assert config.model is not None
-    name = _plain(config.model)
-    say(f"training {name}")
+    name = normalize_name(config.model)
+    report(f"training {name}")
 
     def tell(epoch: int, loss: float, validation: float | None) -> None:
-        say(f"training {name}: epoch {epoch}, loss {loss:.4f}, validation AUC {validation or 0:.4f}")
+        report(f"training {name}: epoch {epoch}, loss {loss:.4f}, validation AUC {validation or 0:.4f}")
 
     fitted, _ = fit_ranker_on_split(split, name, config.settings, seed=seed, progress=tell)
     return fitted.ranker, fitted.settings, {"ranker": name, **fitted.notes, "fit_s": round(fitted.fit_s, 1)}
-
-
-def _plain(name: str) -> str:
-    return name.strip().replace("_", "-").lower()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from segue.data.event_log import EventLog
     from segue.data.item_table import ItemTable
 
-SLICE = 0.1
+NEWEST_SHARE = 0.1
 """The newest share of the new events judges the update."""
 
 
@@ -58,9 +58,9 @@ class ExpandedCatalogScorer:
 
     def __init__(self, scorer: Scorer, index_V: np.ndarray, back_V: np.ndarray) -> None:
         self.scorer = scorer
-        self.index_V = index_V
+        self.old_index_V = index_V
         """Old index of each new one, PAD where there is none."""
-        self.back_V = back_V
+        self.new_index_V = back_V
         """New index of each old one."""
 
     @property
@@ -69,7 +69,7 @@ class ExpandedCatalogScorer:
 
     @property
     def size(self) -> int:
-        return len(self.index_V)
+        return len(self.old_index_V)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The model's own."""
@@ -77,9 +77,9 @@ class ExpandedCatalogScorer:
 
     def scores(self, histories: Sequences) -> np.ndarray:
         """float32 [B, V of the larger catalog]."""
-        known_BV = self.scorer.scores(replace(histories, items=self.index_V[histories.items]))
+        known_BV = self.scorer.scores(replace(histories, items=self.old_index_V[histories.items]))
         out_BV = np.repeat(known_BV[:, 1:].min(axis=1, keepdims=True) - 1.0, self.size, axis=1)
-        out_BV[:, self.back_V[1:]] = known_BV[:, 1:]
+        out_BV[:, self.new_index_V[1:]] = known_BV[:, 1:]
         return out_BV
 
 
@@ -96,13 +96,17 @@ def update_model(
     (or writes ``out``) only where the newest slice of the new events is not answered worse than before.
 
     ``items`` tells what new items are called, and a network with features what they are like: these begin with it.
-    Without ``replay`` people's histories begin with the new events. ValueError for a model that is counted (fit it
-    anew, it takes seconds) and for a log without times.
+    Without ``replay`` people's histories begin with the new events. ValueError for a classic model (fit it
+    again on the whole log) and for a log without times.
     """
     loaded = artifact.load(run)
     entry = find_model(loaded.model)
     if isinstance(entry, ClassicEntry):
-        raise ValueError(f"{loaded.model} is counted, not trained: 'segue train' on the whole log takes seconds.")
+        cost = "" if entry.iterative else ", which takes one pass over it"
+        raise ValueError(
+            f"{loaded.model} cannot be updated with new events, only neural models can: run 'segue train' on the "
+            f"whole log{cost}."
+        )
     if not log.has_times:
         raise ValueError("The newest events judge an update, so the new log needs times.")
     config: Any = decode_settings(entry.config, loaded.settings)
@@ -136,7 +140,7 @@ def _in_context(
     vectors = FeatureEmbeddings.restore(loaded.arrays, "contexts")
     if vectors is None:
         return log, replay
-    kinds: Any = {column.name: column.kind for column in vectors.encoding.columns}
+    kinds: Any = {column.name: column.column_type for column in vectors.encoding.columns}
     return log.with_context(kinds), None if replay is None else replay.with_context(kinds)
 
 

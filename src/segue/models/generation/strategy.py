@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from segue.config.names import normalize_name
 from segue.models.generation.sampling import sample_items
 
 StrategyName = Literal["top-k", "greedy", "beam", "sample", "reciprocal-rank", "relevance"]
@@ -67,5 +68,5 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 
 def find_strategy(kind: str, **values: Any) -> Strategy:
     """A strategy by its name, '_' and '-' alike, with the paper's settings where none are given."""
-    plain: Any = kind.strip().replace("_", "-").lower()
+    plain: Any = normalize_name(kind)
     return Strategy(**{"kind": plain, **PUBLISHED.get(plain, {}), **values})

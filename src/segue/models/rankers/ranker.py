@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from segue.config.names import normalize_name
 from segue.data.catalog import PAD
 from segue.data.impressions import ClickExamples
 from segue.data.sequences import Sequences
@@ -87,7 +88,7 @@ RANKERS: dict[str, RankerEntry] = {
 
 def find_ranker(name: str) -> RankerEntry:
     """The entry of a name, '_' and '-' alike. ValueError that lists the names for any other."""
-    plain = name.strip().replace("_", "-").lower()
+    plain = normalize_name(name)
     if plain not in RANKERS:
         raise ValueError(f"There is no ranker '{name}'. Known rankers: {', '.join(RANKERS)}.")
     return RANKERS[plain]
@@ -140,14 +141,14 @@ class NeuralRanker:
     @property
     def newest_us(self) -> int:
         """The time of the newest event of any item, UTC microseconds; 0 for a ranker that remembers none."""
-        return 0 if self._states is None else int(self._states.memory.times_VM.max(initial=0))
+        return 0 if self._states is None else int(self._states.live_histories.times_VM.max(initial=0))
 
     def to_catalog(self, row_V: np.ndarray, past: ItemHistories) -> "NeuralRanker":
         """The same net in another catalog, knowing of its items what ``past`` ends with. ``row_V``: each item's index
         in the old one, PAD for a new item: that has no vector, and speaks by its own sequence alone."""
         net = copy.copy(self.net)
         net.weights = {**self.net.weights, "reader.table": self.net.weights["reader.table"][row_V]}
-        memory = LiveItemHistories.of(past, net.width) if net.width else None
+        memory = LiveItemHistories.from_item_histories(past, net.width) if net.width else None
         return NeuralRanker(self.name, net, memory, self.calibration)
 
     def observe(self, history: Sequences, item: int, time: int) -> None:
@@ -158,7 +159,7 @@ class NeuralRanker:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Weights, calibration, and the items' latest events, by name."""
-        memory = {} if self._states is None else self._states.memory.arrays()
+        memory = {} if self._states is None else self._states.live_histories.arrays()
         weights = {f"net.{name}": value for name, value in self.net.weights.items()}
         return {**weights, **self.calibration.arrays(), **memory}
 
