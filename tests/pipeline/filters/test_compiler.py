@@ -1,9 +1,12 @@
 """Filters: what each lets through, item by item, and what each kind of column refuses."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from tests.support.expressions import ROWS, Expression, expressions
 
 from segue.data.catalog import Catalog
 from segue.pipeline.filters.compiler import KEPT, Filters, compile_mask
@@ -45,6 +48,10 @@ def passing(filter: str, columns: ItemColumns, catalog: Catalog) -> list[str]:
         ("in_stock in [false]", "assam"),
         ('category contains "TEA"', "sencha assam pot 龙井"),
         ('category not contains "tea"', "mystery unsold"),
+        ('category starts_with "TEA"', "sencha assam pot 龙井"),
+        ('category not starts_with "t"', "mystery unsold"),
+        ('item_id starts_with "s"', "sencha"),
+        ("was is not None", "assam pot"),
         ("价格 > 80 or `unit price` > 9", "龙井"),
         ('item_id == "龙井"', "龙井"),
         ('item_id < "n" and item_id > "assam"', "mystery"),
@@ -58,6 +65,17 @@ def passing(filter: str, columns: ItemColumns, catalog: Catalog) -> list[str]:
 )
 def test_what_each_lets_through(filter: str, items: str, columns: ItemColumns, catalog: Catalog) -> None:
     assert passing(filter, columns, catalog) == items.split()
+
+
+@given(expressions(), ROWS)
+@settings(deadline=None, max_examples=300)
+def test_items_against_a_naive_evaluator(expression: Expression, rows: list[dict[str, Any]]) -> None:
+    typical = {"price": 0.0, "was": 0.0, "unit price": 0.0, "kind": "", "类别": "", "sold": True, "tags": [""]}
+    rows = [*rows, typical]  # every column has a value, and so a type
+    items = {str(i): {name: value for name, value in row.items() if value is not None} for i, row in enumerate(rows)}
+    catalog = Catalog(items)
+    kept = [str(i) for i, row in enumerate(rows) if expression.holds(row)]
+    assert passing(expression.text, ItemColumns.of(items, catalog), catalog) == kept
 
 
 def test_an_items_own_text_in_its_own_list() -> None:
@@ -84,8 +102,8 @@ def test_an_items_own_text_in_its_own_list() -> None:
         ("category in ['a', 5]", "Column 'category' holds text, but 5 is a number. Write \"5\".", (18, 19)),
         ("in_stock == 1", "Column 'in_stock' holds true or false, but 1 is a number.", (12, 13)),
         ("in_stock < true", "Column 'in_stock' holds true or false, which have no order: use == or !=.", (0, 15)),
-        ("tags == 'gift'", "Column 'tags' holds lists of texts: ask whether \"...\" in tags.", (0, 14)),
-        ("tags in ['gift']", "Column 'tags' holds lists: ask for each value, \"...\" in tags.", (0, 4)),
+        ("tags == 'gift'", "Column 'tags' holds lists of texts: write \"...\" in tags.", (0, 14)),
+        ("tags in ['gift']", "Column 'tags' holds lists: write \"...\" in tags for each value.", (0, 4)),
         ("3 in tags", "Column 'tags' holds lists of texts, but 3 is a number. Write \"3\".", (0, 1)),
         (
             "'a' in category",
@@ -94,9 +112,10 @@ def test_an_items_own_text_in_its_own_list() -> None:
             (7, 15),
         ),
         ("price in tags", "Column 'price' holds numbers; only a text can be in a list.", (0, 5)),
-        ("price contains 'a'", "Column 'price' holds numbers; 'contains' asks about text and lists.", (0, 5)),
+        ("tags starts_with 'a'", "Column 'tags' holds lists of texts; 'starts_with' tests text.", (0, 4)),
+        ("price contains 'a'", "Column 'price' holds numbers; 'contains' tests text and lists.", (0, 5)),
         ("category contains 3", "Column 'category' holds text, but 3 is a number. Write \"3\".", (18, 19)),
-        ("price", "Column 'price' holds numbers: say what of them, for example price is not missing.", (0, 5)),
+        ("price", "Column 'price' holds numbers: compare it, for example price is not missing.", (0, 5)),
         (
             "price == category",
             "Column 'price' holds numbers, column 'category' text: they cannot be compared.",

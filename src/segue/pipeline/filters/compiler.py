@@ -17,6 +17,21 @@ from typing import NoReturn
 
 import numpy as np
 
+from segue.config.expression_tokens import Span, fault
+from segue.config.expressions import (
+    Column,
+    Compare,
+    Flag,
+    In,
+    Joined,
+    Missing,
+    Node,
+    Not,
+    TextTest,
+    Value,
+    Values,
+    parse,
+)
 from segue.data.catalog import PAD
 from segue.pipeline.filters.item_columns import (
     NO_CODE,
@@ -29,21 +44,6 @@ from segue.pipeline.filters.item_columns import (
     TextColumn,
     code_of,
 )
-from segue.pipeline.filters.parser import (
-    Among,
-    Column,
-    Compare,
-    Contains,
-    Flag,
-    Joined,
-    Missing,
-    Node,
-    Not,
-    Value,
-    Values,
-    parse,
-)
-from segue.pipeline.filters.tokenizer import Span, fault
 
 _MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _COMPARE: dict[str, Callable[[np.ndarray, np.ndarray | float], np.ndarray]] = {
@@ -105,7 +105,7 @@ class _Compiler:
             return self._flag(node.column)
         if isinstance(node, Compare):
             return self._compare(node)
-        return self._among(node) if isinstance(node, Among) else self._contains(node)
+        return self._in(node) if isinstance(node, In) else self._text_test(node)
 
     def _joined(self, node: Joined) -> np.ndarray:
         mask_V = self.node(node.parts[0])
@@ -126,7 +126,7 @@ class _Compiler:
         if not isinstance(column, BooleanColumn):
             self._wrong(
                 name.at,
-                f"Column '{name.name}' holds {SPELLED[type(column)]}: say what of them, for example "
+                f"Column '{name.name}' holds {SPELLED[type(column)]}: compare it, for example "
                 f"{name.name} is not missing.",
             )
         return column.values_V == 1
@@ -143,7 +143,7 @@ class _Compiler:
     def _holds(self, name: Column, sign: str, other: Column | Value, at: Span) -> np.ndarray:
         column = self._column(name)
         if isinstance(column, ListColumn):
-            self._wrong(at, f"Column '{name.name}' holds lists of texts: ask whether \"...\" in {name.name}.")
+            self._wrong(at, f"Column '{name.name}' holds lists of texts: write \"...\" in {name.name}.")
         if isinstance(column, BooleanColumn) and sign != "==":
             self._wrong(at, f"Column '{name.name}' holds true or false, which have no order: use == or !=.")
         if isinstance(other, Column):
@@ -175,7 +175,7 @@ class _Compiler:
         assert isinstance(left, NumberColumn | BooleanColumn) and isinstance(right, NumberColumn | BooleanColumn)
         return _COMPARE[sign](left.values_V, right.values_V) & both_V
 
-    def _among(self, node: Among) -> np.ndarray:
+    def _in(self, node: In) -> np.ndarray:
         if isinstance(node.right, Values):
             assert isinstance(node.left, Column)
             return self._one_of(node.left, node.right)
@@ -205,7 +205,7 @@ class _Compiler:
     def _one_of(self, name: Column, values: Values) -> np.ndarray:
         column = self._column(name)
         if isinstance(column, ListColumn):
-            self._wrong(name.at, f"Column '{name.name}' holds lists: ask for each value, \"...\" in {name.name}.")
+            self._wrong(name.at, f"Column '{name.name}' holds lists: write \"...\" in {name.name} for each value.")
         for value in values.values:
             self._check(name, column, value)
         if isinstance(column, TextColumn):
@@ -214,18 +214,25 @@ class _Compiler:
         assert isinstance(column, NumberColumn | BooleanColumn)
         return np.isin(column.values_V, [float(value.value) for value in values.values])
 
-    def _contains(self, node: Contains) -> np.ndarray:
+    def _text_test(self, node: TextTest) -> np.ndarray:
+        """Return a text test, both sides case-folded; ``contains`` on lists is membership."""
         column = self._column(node.column)
-        if not isinstance(column, TextColumn | ListColumn):
-            self._wrong(
-                node.column.at,
-                f"Column '{node.column.name}' holds {SPELLED[type(column)]}; 'contains' asks about text and lists.",
-            )
-        self._check(node.column, column, node.value)
+        self._check_text(node, column)
         if isinstance(column, ListColumn):
             return column.having(code_of(column, str(node.value.value)))
+        assert isinstance(column, TextColumn)
         part = str(node.value.value).casefold()
-        return np.array([part in value.casefold() for value in column.values] + [False])[column.codes_V]
+        folded = [value.casefold() for value in column.values]
+        matches = [part in text if node.operator == "contains" else text.startswith(part) for text in folded]
+        return np.array([*matches, False])[column.codes_V]
+
+    def _check_text(self, node: TextTest, column: ItemColumn) -> None:
+        if isinstance(column, TextColumn) or (isinstance(column, ListColumn) and node.operator == "contains"):
+            self._check(node.column, column, node.value)
+            return
+        tested = "text and lists" if node.operator == "contains" else "text"
+        name, holds = node.column.name, SPELLED[type(column)]
+        self._wrong(node.column.at, f"Column '{name}' holds {holds}; '{node.operator}' tests {tested}.")
 
     def _check(self, name: Column, column: ItemColumn, value: Value) -> None:
         """Whether a value is of the column's kind."""

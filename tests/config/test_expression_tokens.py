@@ -4,12 +4,12 @@ import re
 
 import pytest
 
-from segue.pipeline.filters.tokenizer import MAX_LENGTH, Span, fault, split
+from segue.config.expression_tokens import MAX_LENGTH, Span, fault, scan
 
 
 def test_words_have_types_values_and_places() -> None:
     filter = 'not (价格>=-3.5e1 and `unit price` == "a \\"b\\" \\\\")'
-    found = [(token.type, token.value, filter[token.at.start : token.at.stop]) for token in split(filter)]
+    found = [(token.type, token.value, filter[token.at.start : token.at.stop]) for token in scan(filter)]
     assert found == [
         ("keyword", "not", "not"),
         ("mark", "(", "("),
@@ -46,7 +46,7 @@ def test_words_have_types_values_and_places() -> None:
 )
 def test_what_is_no_word_is_pointed_at(filter: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        split(filter)
+        scan(filter)
 
 
 def test_the_caret_stands_right_under_wide_marks_and_in_long_filters() -> None:
@@ -65,10 +65,10 @@ def test_the_caret_stands_right_under_wide_marks_and_in_long_filters() -> None:
 
 
 def test_a_filter_has_a_length() -> None:
-    assert len(split("a" * MAX_LENGTH)) == 2
+    assert len(scan("a" * MAX_LENGTH)) == 2
     message = (
-        "A filter may have 10,000 characters, this one has 10,001: name single items in 'exclude' or with a column "
-        "of their own."
+        "A filter may have 10,000 characters, this one has 10,001: add a column that marks what it lists, and filter "
+        "by that column."
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        split("a" * (MAX_LENGTH + 1))
+        scan("a" * (MAX_LENGTH + 1))

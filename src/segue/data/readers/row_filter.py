@@ -1,0 +1,275 @@
+"""Rows of a log that meet a filter expression: the evaluator of ``config/expressions.py`` over a polars frame.
+
+A test of a missing value fails, its negation (``!=``, ``not in``, ``not``) holds, as over items. A text file has texts
+only: a column of numbers as text is compared as numbers with a number, a column of "true" and "false" as truth values.
+Ids stay texts. Text is ordered by code point. A time is compared with a text in ISO 8601, as "2024-05-01".
+"""
+
+import difflib
+import operator
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal, NoReturn
+
+from segue.config.expression_tokens import Span, fault
+from segue.config.expressions import (
+    Column,
+    Compare,
+    Flag,
+    In,
+    Joined,
+    Missing,
+    Node,
+    Not,
+    TextTest,
+    Value,
+    Values,
+    parse,
+)
+from segue.data.read_report import shorten_list
+from segue.data.readers.raw_table import ROW
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_COMPARE: dict[str, Callable[..., "pl.Series"]] = {
+    "==": operator.eq,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_MIRRORED = {"==": "==", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_Type = Literal["numbers", "true or false", "text", "times", "lists of texts"]
+_TYPE_OF_VALUE: dict[type, _Type] = {float: "numbers", bool: "true or false", str: "text"}
+_SPELLED_VALUE = {float: "a number", bool: "true or false", str: "text"}
+
+
+def filter_rows(frame: "pl.DataFrame", expression: str, ids: Collection[str] = ()) -> "pl.DataFrame":
+    """Return the rows that meet a filter expression, in their order.
+
+    Args:
+        frame: the rows, with the log's own columns.
+        expression: a filter, as ``Quantity > 0 and not (InvoiceNo starts_with "C")``.
+        ids: columns that hold ids: their values are texts, also where all of them look like numbers.
+
+    Raises:
+        ValueError: a sentence with a caret where the text is no filter, names a column that the log does not have, or
+            tests a column for a value of another type.
+    """
+    return frame.filter(_RowTests(frame.drop(ROW, strict=False), expression, ids).node(parse(expression)))
+
+
+class _RowTests:
+    """One method per type of test; each returns a bool series without nulls, one value a row."""
+
+    def __init__(self, frame: "pl.DataFrame", expression: str, ids: Collection[str]) -> None:
+        self._frame = frame
+        self._expression = expression
+        self._ids = ids
+        self._columns: dict[tuple[str, _Type | None], tuple[pl.Series, _Type]] = {}
+
+    def node(self, node: Node) -> "pl.Series":
+        if isinstance(node, Joined):
+            met = self.node(node.parts[0])
+            for part in node.parts[1:]:
+                met = met & self.node(part) if node.all else met | self.node(part)
+            return met
+        if isinstance(node, Not):
+            return ~self.node(node.part)
+        if isinstance(node, Missing):
+            return self._column(node.column)[0].is_null()
+        if isinstance(node, Flag):
+            return self._flag(node.column)
+        if isinstance(node, Compare):
+            return self._compare(node)
+        return self._in(node) if isinstance(node, In) else self._text_test(node)
+
+    def _wrong(self, at: Span, sentence: str) -> NoReturn:
+        fault(self._expression, at, sentence)
+
+    def _column(self, column: Column, wanted: _Type | None = None) -> "tuple[pl.Series, _Type]":
+        """Return a column with null for each missing value, and its type; text of ``wanted`` type is converted."""
+        key = (column.name, wanted)
+        if key not in self._columns:
+            if column.name not in self._frame.columns:
+                close = difflib.get_close_matches(column.name, self._frame.columns, n=1)
+                hint = f"Did you mean '{close[0]}'?" if close else f"Its columns: {shorten_list(self._frame.columns)}."
+                self._wrong(column.at, f"The log has no column '{column.name}'. {hint}")
+            series, type_ = _typed(self._frame[column.name])
+            if type_ == "text" and wanted in ("numbers", "true or false") and column.name not in self._ids:
+                converted = _numbers(series) if wanted == "numbers" else _truth_values(series)
+                series, type_ = (series, type_) if converted is None else (converted, wanted)
+            self._columns[key] = series, type_
+        return self._columns[key]
+
+    def _flag(self, column: Column) -> "pl.Series":
+        series, type_ = self._column(column, "true or false")
+        if type_ != "true or false":
+            self._wrong(
+                column.at,
+                f"Column '{column.name}' holds {type_}: compare it, for example {column.name} is not missing.",
+            )
+        return series.fill_null(False)
+
+    def _compare(self, node: Compare) -> "pl.Series":
+        left, sign, right = node.left, node.operator, node.right
+        if sign == "!=":
+            return ~self._compare(Compare(left, "==", right, node.at))
+        if isinstance(left, Value):
+            left, sign, right = right, _MIRRORED[sign], left
+        assert isinstance(left, Column)
+        if isinstance(right, Column):
+            return self._two_columns(left, sign, right, node.at)
+        series, type_ = self._matching(left, right)
+        if type_ == "lists of texts":
+            self._wrong(node.at, f"Column '{left.name}' holds lists of texts: write \"...\" in {left.name}.")
+        self._check_order(left, type_, sign, node.at)
+        return _COMPARE[sign](series, self._constant(type_, right)).fill_null(False)
+
+    def _two_columns(self, left: Column, sign: str, right: Column, at: Span) -> "pl.Series":
+        (one, type_), (other, other_type) = self._column(left), self._column(right)
+        for wanted in ("numbers", "true or false"):
+            if type_ != other_type and wanted in (type_, other_type):
+                (one, type_), (other, other_type) = self._column(left, wanted), self._column(right, wanted)
+        if type_ == other_type == "text" and not {left.name, right.name} & {*self._ids}:
+            numbers = self._column(left, "numbers"), self._column(right, "numbers")
+            if numbers[0][1] == numbers[1][1] == "numbers":
+                (one, type_), (other, other_type) = numbers
+        if type_ != other_type or type_ == "lists of texts":
+            self._wrong(
+                at,
+                f"Column '{left.name}' holds {type_}, column '{right.name}' {other_type}: they cannot be compared.",
+            )
+        self._check_order(left, type_, sign, at)
+        return _COMPARE[sign](one, other).fill_null(False)
+
+    def _check_order(self, column: Column, type_: _Type, sign: str, at: Span) -> None:
+        if type_ == "true or false" and sign != "==":
+            self._wrong(at, f"Column '{column.name}' holds true or false, which have no order: use == or !=.")
+
+    def _in(self, node: In) -> "pl.Series":
+        import polars as pl
+
+        if isinstance(node.right, Values):
+            assert isinstance(node.left, Column)
+            return self._one_of(node.left, node.right)
+        lists, type_ = self._column(node.right)
+        if type_ != "lists of texts":
+            self._wrong(
+                node.right.at,
+                f"Column '{node.right.name}' holds {type_}, not lists: after 'in' comes a list in brackets, or a "
+                "column that holds lists.",
+            )
+        if isinstance(node.left, Value):
+            self._matching(node.right, node.left)
+            return lists.list.contains(str(node.left.value)).fill_null(False)
+        own, own_type = self._column(node.left)
+        if own_type != "text":
+            self._wrong(node.left.at, f"Column '{node.left.name}' holds {own_type}; only a text can be in a list.")
+        both = pl.DataFrame([own.alias("own"), lists.alias("lists")])
+        return (
+            both.select(pl.col("lists").list.contains(pl.col("own")) & pl.col("own").is_not_null())
+            .to_series()
+            .fill_null(False)
+        )
+
+    def _one_of(self, column: Column, values: Values) -> "pl.Series":
+        import polars as pl
+
+        met = pl.Series([False]).new_from_index(0, self._frame.height)
+        for value in values.values:
+            series, type_ = self._matching(column, value)
+            if type_ == "lists of texts":
+                self._wrong(
+                    column.at, f"Column '{column.name}' holds lists: write \"...\" in {column.name} for each value."
+                )
+            met = met | (series == self._constant(type_, value)).fill_null(False)
+        return met
+
+    def _text_test(self, node: TextTest) -> "pl.Series":
+        """Return a text test, both sides case-folded; ``contains`` on lists is membership."""
+
+        series, type_ = self._column(node.column)
+        if type_ == "lists of texts" and node.operator == "contains":
+            self._matching(node.column, node.value)
+            return series.list.contains(str(node.value.value)).fill_null(False)
+        if type_ != "text":
+            tested = "text and lists" if node.operator == "contains" else "text"
+            self._wrong(node.column.at, f"Column '{node.column.name}' holds {type_}; '{node.operator}' tests {tested}.")
+        self._matching(node.column, node.value)
+        part = str(node.value.value).casefold()
+        folded = ((text, text.casefold()) for text in series.drop_nulls().unique())
+        matches = [
+            text for text, low in folded if (part in low if node.operator == "contains" else low.startswith(part))
+        ]
+        return series.is_in(matches).fill_null(False)
+
+    def _matching(self, column: Column, value: Value) -> "tuple[pl.Series, _Type]":
+        """Return a column as the type of a value, with a sentence where it is of another one."""
+        wanted = _TYPE_OF_VALUE[type(value.value)]
+        series, type_ = self._column(column, wanted)
+        if type_ == wanted or (wanted == "text" and type_ in ("times", "lists of texts")):
+            return series, type_
+        shown = self._expression[value.at.start : value.at.stop]
+        hint = ""
+        if type_ in ("text", "lists of texts"):
+            hint = f' Write "{shown}".'
+        elif type_ == "times":
+            hint = ' Write a time, as "2024-05-01".'
+        elif type_ == "numbers" and isinstance(value.value, str) and _is_number(value.value):
+            hint = " Write it without quotes."
+        spelled = _SPELLED_VALUE[type(value.value)]
+        self._wrong(value.at, f"Column '{column.name}' holds {type_}, but {shown} is {spelled}.{hint}")
+
+    def _constant(self, type_: _Type, value: Value) -> str | float | bool:
+        """Return a value to compare a column of a type with: microseconds UTC for times."""
+        if type_ != "times":
+            return value.value
+        try:
+            time = datetime.fromisoformat(str(value.value))
+        except ValueError:
+            shown = self._expression[value.at.start : value.at.stop]
+            self._wrong(value.at, f'{shown} is not a time: write it as "2024-05-01" or "2024-05-01 12:30".')
+        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time
+        return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def _typed(series: "pl.Series") -> "tuple[pl.Series, _Type]":
+    """Return a column in one of the types that expressions know; NaN becomes null, a time becomes microseconds."""
+    import polars as pl
+
+    dtype = series.dtype
+    if dtype == pl.Boolean:
+        return series, "true or false"
+    if dtype.is_numeric():
+        return (series.fill_nan(None) if dtype.is_float() else series), "numbers"
+    if dtype in (pl.Date, pl.Datetime):
+        return series.dt.epoch("us"), "times"
+    if isinstance(dtype, pl.List | pl.Array):
+        return series.cast(pl.List(pl.String), strict=False), "lists of texts"
+    if dtype == pl.String:
+        return series, "text"
+    return series.cast(pl.String, strict=False), "text"
+
+
+def _numbers(series: "pl.Series") -> "pl.Series | None":
+    """Return a column of texts as numbers; None where one of them is no number."""
+    import polars as pl
+
+    numbers = series.cast(pl.Float64, strict=False)
+    return numbers.fill_nan(None) if numbers.null_count() == series.null_count() else None
+
+
+def _truth_values(series: "pl.Series") -> "pl.Series | None":
+    """Return a column of "true" and "false" as truth values; None where it holds another text."""
+    known = series.drop_nulls().unique().to_list()
+    return series == "true" if {*known} <= {"true", "false"} else None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
