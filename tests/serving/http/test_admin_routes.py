@@ -1,10 +1,10 @@
 """The operations of those who run the shop, over HTTP: items, sequences, models, keys for each."""
 
 import pytest
+from tests.support.live_server import live_client
 
 from segue.serving.deployment.model_registry import ModelRegistry
-from segue.serving.http.admin_routes import READS
-from segue.serving.http.app import OPERATIONS
+from segue.serving.http.app import ENDPOINTS, App
 from segue.serving.http.auth import ROLES, Keys, RateLimit
 
 
@@ -65,13 +65,13 @@ def test_the_next_items_one_after_the_other(shop):
 
 
 def test_too_many_lists_at_once_are_put_off(shop):
-    shop.door.writing = 16
+    shop.door.generating = 16
     answer = shop.web.post("/v1/next", json={"history": ["c"]})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-    assert answer.json()["detail"] == "16 lists are being written just now: ask again in a moment."
-    shop.door.writing = 0
+    assert answer.json()["detail"] == "16 lists are being generated just now: try again in a moment."
+    shop.door.generating = 0
     assert shop.web.post("/v1/next", json={"history": ["c"]}).status_code == 200
-    assert shop.door.writing == 0
+    assert shop.door.generating == 0
 
 
 def test_versions_are_promoted_and_taken_back_over_http(save, ring, tmp_path, open_shop):
@@ -79,14 +79,14 @@ def test_versions_are_promoted_and_taken_back_over_http(save, ring, tmp_path, op
     one, two = (models.add(save(tmp_path / name, name, ring)) for name in ("markov", "covisit"))
     models.promote(one)
     with open_shop(tmp_path / "data", models.folder) as shop:
-        assert shop.web.get("/v1/admin/models").json() == {"roles": {"live": one}, "shares": {"live": 1.0}, "said": ""}
+        assert shop.web.get("/v1/admin/models").json() == {"roles": {"live": one}, "shares": {"live": 1.0}, "message": ""}
         said = shop.web.post("/v1/admin/promote", json={"version": two, "canary": 0.25}).json()
         assert said["roles"] == {"live": one, "canary": two}
         assert said["shares"] == {"canary": 0.25, "interleaved": 0.0, "live": 0.75}
-        assert shop.web.post("/v1/admin/promote", json={"version": two}).json()["said"] == f"Version {two} is live."
+        assert shop.web.post("/v1/admin/promote", json={"version": two}).json()["message"] == f"Version {two} is live."
         assert shop.web.post("/v1/recommend", json={}).json()["model_version"] == two
         assert shop.web.post("/v1/admin/rollback", json={}).json()["roles"]["canary"] == two
-        assert shop.web.post("/v1/admin/rollback", json={}).json()["roles"] == {"live": one, "spare": two}
+        assert shop.web.post("/v1/admin/rollback", json={}).json()["roles"] == {"live": one, "previous": two}
         nothing = shop.web.post("/v1/admin/rollback", json={})
         assert nothing.status_code == 409
         assert nothing.json()["detail"].endswith("has had only one state: there is nothing to go back to.")
@@ -115,13 +115,13 @@ def test_an_id_with_a_line_break_is_refused_like_any_other_that_no_event_could_h
     assert shop.web.get("/v1/items/%0A").status_code == 422
 
 
-EVERYTHING = [("POST", one.path, one.role) for one in OPERATIONS] + [(one.method, one.path, one.role) for one in READS]
+EVERYTHING = [(endpoint.method, endpoint.path, endpoint.role) for endpoint in ENDPOINTS]
 
 
 @pytest.mark.parametrize(("method", "path", "role"), EVERYTHING)
 def test_each_operation_opens_to_its_own_key_and_to_no_other(shop, method, path, role):
     shop.door.keys = Keys({f"SEGUE_{one.upper()}_KEY": f"{one}-key-of-some-length" for one in ROLES})
-    url = path.replace("{id:anything}", "a")
+    url = path.replace("{id}", "a")
     body = {"json": {}} if method == "POST" else {}
     statuses = {
         one: shop.web.request(
@@ -141,7 +141,7 @@ def test_a_key_that_only_asks_cannot_write_by_asking(shop):
     answer = shop.web.post("/v1/recommend", json=question, headers=headers)
     assert (answer.status_code, answer.json()["detail"]) == (
         403,
-        "This key opens serve; the request needs a key for ingest.",
+        "This key has the roles serve; the request needs a key for ingest.",
     )
     assert shop.office.store.count() == 0
     assert shop.web.post("/v1/recommend", json={"user_id": "ann"}, headers=headers).status_code == 200
@@ -156,14 +156,10 @@ def test_too_many_requests_are_told_when_to_come_back(shop):
 
 
 def test_a_browser_of_a_named_site_may_ask(shop, tmp_path):
-    from starlette.testclient import TestClient
-
-    from segue.serving.http.app import build_app
-
     asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
     assert "access-control-allow-origin" not in shop.web.options("/v1/recommend", headers=asked).headers
     shop.door.origins = ("https://shop.example",)
-    with TestClient(build_app(shop.door)) as web:
+    with live_client(App(shop.door)) as web:
         allowed = web.options("/v1/recommend", headers=asked)
         assert allowed.headers["access-control-allow-origin"] == "https://shop.example"
         other = web.options("/v1/recommend", headers={**asked, "Origin": "https://evil.example"})

@@ -1,6 +1,5 @@
 """The HTTP door in process: statuses, sentences, limits, keys, probes."""
 
-import json
 import logging
 import time
 
@@ -8,12 +7,12 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from starlette.testclient import TestClient
+from tests.support.live_server import live_client
 
 from segue.serving.config import BatchingConfig, EngineConfig
 from segue.serving.deployment.variant_router import VariantRouter
-from segue.serving.http import app
-from segue.serving.http.app import OPERATIONS, build_app
+from segue.serving.http import protocol
+from segue.serving.http.app import ENDPOINTS, App
 from segue.serving.http.auth import Keys
 from segue.serving.http.handlers import AppState, readiness
 from segue.serving.http.openapi import openapi_document
@@ -32,14 +31,14 @@ def door(run, store):
     sessions = SessionCache(store, model.catalog)
     writer = GroupCommitWriter(store, sessions.add)
     engine = Engine(model, sessions, writer)
-    yield AppState(VariantRouter.of(engine, sessions))
+    yield AppState(VariantRouter.from_engine(engine, sessions))
     engine.close()
     writer.close()
 
 
 @pytest.fixture
 def web(door):
-    with TestClient(build_app(door), raise_server_exceptions=False) as client:
+    with live_client(App(door)) as client:
         yield client
 
 
@@ -74,7 +73,11 @@ def test_generated_ids_are_told_in_order(web, store):
 
 def test_a_bad_event_keeps_its_whole_batch_out(web, store):
     batch = {"events": [{"user_id": "ann", "item_id": "a"}, {"item_id": "b"}]}
-    refused(web.post("/v1/events", json=batch), 422, "The event belongs to nobody: give user_id, session_id or both.")
+    refused(
+        web.post("/v1/events", json=batch),
+        422,
+        "The event has neither a user nor a session: give user_id, session_id or both.",
+    )
     assert store.count() == 0
 
 
@@ -86,7 +89,7 @@ def test_an_event_in_the_question_is_stored_and_seen_in_the_answer(web, store):
 
 def test_an_event_in_a_question_for_nobody_is_refused(web):
     answer = web.post("/v1/recommend", json={"history": ["a"], "event": {"item_id": "e"}})
-    refused(answer, 422, "The event belongs to nobody: give user_id, session_id or both.")
+    refused(answer, 422, "The event has neither a user nor a session: give user_id, session_id or both.")
 
 
 def test_an_answer_has_all_its_fields(web):
@@ -143,12 +146,12 @@ def test_paths_and_methods_that_are_not_there(web):
 
 @pytest.mark.parametrize("path", POST)
 @pytest.mark.parametrize(
-    "given", [None, "", "Bearer ", "Bearer wrong", "k" * 20, "Bearer " + "k" * 19, "Bearer é", "Basic " + "k" * 20]
+    "given", [None, "", "Bearer", "Bearer wrong", "k" * 20, "Bearer " + "k" * 19, "Bearer é", "Basic " + "k" * 20]
 )
 def test_a_key_opens_every_route_and_nothing_else_does(door, path, given):
     door.keys = Keys({"SEGUE_API_KEY": "k" * 20})
     headers = {} if given is None else {"authorization": given.encode()}
-    with TestClient(build_app(door)) as web:
+    with live_client(App(door)) as web:
         answer = web.post(path, json={"item_id": "a"}, headers=headers)
         refused(answer, 401, "The key is missing or wrong: send it as 'Authorization: Bearer KEY'.")
         assert answer.headers["www-authenticate"] == "Bearer"
@@ -191,37 +194,26 @@ def test_a_bug_is_answered_and_logged_without_anybodys_id(web, door, monkeypatch
     def bug(self, request):
         raise KeyError(request.user_id)
 
-    monkeypatch.setattr(Engine, "ask", bug)
+    monkeypatch.setattr(Engine, "respond", bug)
     with caplog.at_level(logging.DEBUG):
         answer = web.post("/v1/recommend", json={"user_id": "canary-77"})
     refused(answer, 500, "The server failed to answer; its log says where.")
     assert "/v1/recommend failed with KeyError" in caplog.text
-    assert "test_api.py" in caplog.text
+    assert "test_app.py" in caplog.text
     assert "canary-77" not in caplog.text + answer.text
 
 
-def test_a_slow_body_is_given_up(door, monkeypatch):
+def test_a_slow_body_is_given_up(web, monkeypatch):
     """A client that sends a byte now and then must not hold a request open."""
-    import asyncio
+    monkeypatch.setattr(protocol, "BODY_DEADLINE_S", 0.3)
 
-    monkeypatch.setattr(app, "BODY_DEADLINE_S", 0.05)
-    sent = []
+    def trickle():
+        for _ in range(100):
+            time.sleep(0.05)
+            yield b" "
 
-    async def receive():
-        await asyncio.sleep(0.02)
-        return {"type": "http.request", "body": b" ", "more_body": True}
-
-    async def send(message):
-        sent.append(message)
-
-    scope = {
-        "type": "http", "method": "POST", "path": "/v1/similar", "raw_path": b"/v1/similar", "query_string": b"",
-        "headers": [(b"content-type", b"application/json")], "root_path": "", "scheme": "http",
-        "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 1), "http_version": "1.1", "asgi": {"version": "3.0"},
-    }  # fmt: skip
-    asyncio.run(asyncio.wait_for(build_app(door)(scope, receive, send), 5))
-    assert sent[0]["status"] == 408
-    assert json.loads(sent[1]["body"])["detail"] == "The body did not arrive within 0.05 seconds."
+    answer = web.post("/v1/similar", content=trickle(), headers={"content-type": "application/json"})
+    refused(answer, 408, "The body did not arrive within 0.3 seconds.")
 
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -239,19 +231,19 @@ def test_no_request_makes_the_server_fail(web, path, request):
     assert answer.status_code in (200, 400, 404, 409, 422), answer.text
     if answer.status_code != 200:
         assert answer.json()["detail"].endswith((".", ".'", "..."))
-    declared = openapi_document(OPERATIONS)["paths"][path]["post"]["responses"]
+    declared = openapi_document(ENDPOINTS)["paths"][path]["post"]["responses"]
     assert str(answer.status_code) in declared
 
 
 def test_an_acknowledgement_says_what_it_is_worth(web, store):
     event = {"user_id": "ann", "item_id": "c"}
     loose = web.post("/v1/events", json={"events": [event], "durability": "memory"}).json()
-    assert (loose["durability"], store.loose) == ("memory", True)
+    assert (loose["durability"], store.unsynced) == ("memory", True)
     asked = {"user_id": "ann", "k": 1, "event": {"item_id": "e"}}
     answer = web.post("/v1/recommend", json={**asked, "durability": "memory"}).json()
     assert (answer["durability"], answer["items"][0]["id"]) == ("memory", "f"), "seen in this very answer all the same"
     answer = web.post("/v1/recommend", json=asked).json()
-    assert (answer["durability"], store.loose) == ("fsync", False)
+    assert (answer["durability"], store.unsynced) == ("fsync", False)
     assert "durability" not in web.post("/v1/recommend", json={"user_id": "ann"}).json()
     wrong = web.post("/v1/recommend", json={**asked, "durability": "hope"})
     refused(wrong, 422, "durability is not valid: invalid enum value 'hope'.")
@@ -263,7 +255,7 @@ def test_the_servers_own_class_holds_where_a_request_does_not_say(run, store):
     writer = GroupCommitWriter(store, sessions.add)
     engine = Engine(model, sessions, writer, EngineConfig(durability="memory"))
     event = {"user_id": "ann", "item_id": "c"}
-    with TestClient(build_app(AppState(VariantRouter.of(engine, sessions)))) as web:
+    with live_client(App(AppState(VariantRouter.from_engine(engine, sessions)))) as web:
         assert web.post("/v1/events", json=event).json()["durability"] == "memory"
         assert web.post("/v1/events", json={"events": [event], "durability": "fsync"}).json()["durability"] == "fsync"
     engine.close()
@@ -275,16 +267,16 @@ def test_whoever_would_wait_too_long_gets_the_last_list_or_a_popular_one(run, st
     sessions = SessionCache(store, model.catalog)
     writer = GroupCommitWriter(store, sessions.add)
     engine = Engine(model, sessions, writer, EngineConfig(BatchingConfig(timeout_ms=100)))
-    lists = engine._lists
-    with TestClient(build_app(AppState(VariantRouter.of(engine, sessions)))) as web:
+    lists = engine._respond_single
+    with live_client(App(AppState(VariantRouter.from_engine(engine, sessions)))) as web:
         asked = {"user_id": "ann", "k": 3, "event": {"item_id": "e"}}
         before = web.post("/v1/recommend", json=asked).json()
         assert "fallback" not in before
-        monkeypatch.setattr(engine, "_lists", lambda *given: time.sleep(0.3) or lists(*given))
+        monkeypatch.setattr(engine, "_respond_single", lambda *given: time.sleep(0.3) or lists(*given))
         # The loop itself answers while answers are quick: from the first slow one on it is the thread.
         assert "fallback" not in web.post("/v1/recommend", json={"user_id": "ann", "k": 3}).json()
         last = web.post("/v1/recommend", json={"user_id": "ann", "k": 3, "exclude": ["g"]}).json()
-        assert last["fallback"] == "last"
+        assert last["fallback"] == "cached"
         assert [i["id"] for i in last["items"]] == [i["id"] for i in before["items"] if i["id"] != "g"]
         assert "e" not in [i["id"] for i in last["items"]]
         popular = web.post("/v1/recommend", json={"history": ["a"], "k": 2, "allow": ["a", "b", "l", "?"]}).json()
@@ -297,9 +289,9 @@ def test_whoever_would_wait_too_long_gets_the_last_list_or_a_popular_one(run, st
 
 
 def test_a_busy_door_says_when_to_come_back(web, door):
-    door.pulse.lag_ms = lambda: 1000.0
+    door.loop_lag.lag_ms = lambda: 1000.0
     answer = web.post("/v1/recommend", json={})
-    refused(answer, 503, "The server is busy: ask again in a moment.")
+    refused(answer, 503, "The server is busy: try again in a moment.")
 
 
 def test_while_too_much_waits_lists_are_refused_unread_and_events_are_taken(web, door, store, monkeypatch):
@@ -307,7 +299,7 @@ def test_while_too_much_waits_lists_are_refused_unread_and_events_are_taken(web,
     monkeypatch.setattr(Engine, "busy", property(lambda self: True))
     question = {"user_id": "ann", "event": {"item_id": "a"}}
     for answer in (web.post("/v1/recommend", json=question), web.post("/v1/similar", content=b"no JSON")):
-        refused(answer, 503, "The server is busy: ask again in a moment.")
+        refused(answer, 503, "The server is busy: try again in a moment.")
         assert answer.headers["retry-after"] == "1"
     assert store.count() == 0
     assert web.post("/v1/events", json={"user_id": "ann", "item_id": "a"}).status_code == 200

@@ -41,7 +41,7 @@ def test_each_key_opens_what_is_its_own():
         keys.caller(f"Bearer {INGEST}").need("erase")
     assert (refused.value.status, refused.value.detail) == (
         403,
-        "This key opens ingest; the request needs a key for erase.",
+        "This key has the roles ingest; the request needs a key for erase.",
     )
     for header in ("", INGEST, f"Basic {INGEST}", "Bearer ", f"Bearer {INGEST}x", "Bearer é"):
         with pytest.raises(Problem) as refused:
@@ -79,7 +79,7 @@ def test_a_key_may_ask_so_often_and_no_more():
     with pytest.raises(Problem) as refused:
         limit.take(one, 100.0)
     assert (refused.value.status, refused.value.headers) == (429, {"Retry-After": "1"})
-    assert refused.value.detail == "This key may ask 10 times a second: try again in 1 s."
+    assert refused.value.detail == "This key may send 10 requests a second: try again in 1 s."
     limit.take(other, 100.0)
     passed = 0
     for step in range(1000):

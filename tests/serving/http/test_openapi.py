@@ -7,8 +7,7 @@ import jsonschema_rs
 import msgspec
 import pytest
 
-from segue.serving.http.admin_routes import READS
-from segue.serving.http.app import OPERATIONS
+from segue.serving.http.app import ENDPOINTS
 from segue.serving.http.openapi import openapi_document
 from segue.serving.schemas import admin, requests
 from segue.serving.schemas.examples import EXAMPLES
@@ -16,7 +15,7 @@ from segue.serving.schemas.examples import EXAMPLES
 
 @pytest.fixture(scope="module")
 def described():
-    return json.loads(msgspec.json.encode(openapi_document(OPERATIONS, READS)))
+    return json.loads(msgspec.json.encode(openapi_document(ENDPOINTS)))
 
 
 def test_every_operation_is_described_in_words_and_types(described):
@@ -47,16 +46,16 @@ def test_a_key_is_declared_where_the_server_asks_for_one(described):
         if "security" in one
     }
     assert asks == {'[{}, {"key": []}]'}, "without keys on the server everybody may ask"
-    keyed = openapi_document(OPERATIONS, READS, keys=True)["paths"]
+    keyed = openapi_document(ENDPOINTS, keys=True)["paths"]
     assert keyed["/metrics"]["get"]["security"] == keyed["/v1/events"]["post"]["security"] == [{"key": []}]
     assert "security" not in keyed["/health/live"]["get"]
 
 
-NOBODYS = "The event belongs to nobody: give user_id, session_id or both."
+NOBODYS = "The event has neither a user nor a session: give user_id, session_id or both."
 BODIES = [
-    ("SomebodysEvent", {"item_id": "a", "user_id": "ann"}, None),
-    ("SomebodysEvent", {"item_id": "a", "session_id": "s", "user_id": None}, None),
-    ("SomebodysEvent", {"item_id": "a"}, NOBODYS),
+    ("EventWithOwner", {"item_id": "a", "user_id": "ann"}, None),
+    ("EventWithOwner", {"item_id": "a", "session_id": "s", "user_id": None}, None),
+    ("EventWithOwner", {"item_id": "a"}, NOBODYS),
     ("EventBatch", {"events": [{"item_id": "a", "user_id": "ann"}, {"item_id": "a", "user_id": None}]}, NOBODYS),
     ("RecommendRequest", {}, None),
     ("RecommendRequest", {"user_id": "ann", "event": {"item_id": "a"}}, None),

@@ -1,247 +1,446 @@
-"""Connections as hostile or hurried clients make them: each is answered in one piece, or closed in time."""
+"""Connections of hostile or hurried clients: each request is answered in its turn, each state ends by its deadline."""
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
-from functools import partial
-from types import SimpleNamespace
+import time
 
 import pytest
-import uvicorn
-from uvicorn.server import ServerState
+from tests.support.live_server import live_server
 
-from segue.serving.http import protocol
-from segue.serving.http.coalescing_transport import CoalescingTransport
-from segue.serving.http.protocol import Connection
+from segue.serving.http import app as app_module
+from segue.serving.http import listener, protocol
+from segue.serving.http.app import App
+from segue.serving.http.auth import Keys
+from segue.serving.http.endpoint import Endpoint
+from segue.serving.http.exchange import Response
+from segue.serving.http.handlers import AppState
+from segue.serving.http.protocol import Connection, Connections
 
-
-async def app(scope, receive, send):
-    """Says how long the body is that it was sent; never looks at one where the path says so."""
-    length = 0
-    while scope["path"] != "/unread" and (message := await receive())["type"] == "http.request":
-        length += len(message["body"])
-        if not message["more_body"]:
-            break
-    body = str(length).encode()
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
-    await send({"type": "http.response.body", "body": body})
+SLOW_S = 0.2
 
 
-@asynccontextmanager
-async def served(*, busy=False):
-    """(port, the door, the server's state)."""
-    refused = []
-    telemetry = SimpleNamespace(requested=lambda *told: refused.append(told))
-    door = SimpleNamespace(
-        busy=lambda path: busy and path == "/v1/recommend", draining=False, refused=refused, origins=()
-    )
-    door.fleet = SimpleNamespace(telemetry=telemetry)
-    config = uvicorn.Config(app, http=partial(Connection, door), ws="none", lifespan="off", log_level="critical")
-    config.load()
-    state = ServerState()
-    loop = asyncio.get_running_loop()
-    made = partial(Connection, door, config=config, server_state=state, app_state={})
-    server = await loop.create_server(made, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1], door, state
-    finally:
-        server.close()
+async def echo_length(state, request, parameter):
+    """Return the length of the body."""
+    return Response(str(len(request.body)).encode())
 
 
-def request(path="/v1/recommend", body=b"abc", *more, length=None):
-    head = [f"POST {path} HTTP/1.1", "Host: a", f"Content-Length: {len(body) if length is None else length}", *more]
+async def slow(state, request, parameter):
+    """Return the length of the body, a moment later."""
+    await asyncio.sleep(SLOW_S)
+    return Response(str(len(request.body)).encode())
+
+
+async def large(state, request, parameter):
+    """Return more than any socket's buffer holds."""
+    return Response(b"x" * 30_000_000)
+
+
+PAGES = [
+    Endpoint("POST", "/length", echo_length, requests=(dict,)),
+    Endpoint("POST", "/slow", slow, requests=(dict,)),
+    Endpoint("GET", "/large", large),
+]
+
+
+@pytest.fixture
+def state(shop):
+    return AppState(shop.office.router, admin=shop.office)
+
+
+@pytest.fixture
+def port(state):
+    with live_server(App(state, PAGES)) as number:
+        yield number
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Deadlines of a moment."""
+    for name in ("HEAD", "BODY", "IDLE", "RESPONSE", "WRITE", "CLOSE"):
+        monkeypatch.setattr(protocol, f"{name}_DEADLINE_S", 0.3)
+    monkeypatch.setattr(listener, "CHECK_S", 0.02)
+
+
+def post(path="/length", body=b"abc", *more, length=None):
+    head = [f"POST {path} HTTP/1.1", "Host: a", "Content-Type: application/json"]
+    head += [f"Content-Length: {len(body) if length is None else length}", *more]
     return "\r\n".join([*head, "", ""]).encode() + body
 
 
-async def answer(reader):
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
-    length = next(line.split(b":")[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
-    return int(head.split()[1]), head.lower(), await asyncio.wait_for(reader.readexactly(int(length)), 5)
+class Client:
+    """A raw connection."""
+
+    def __init__(self, reader, writer):
+        self.reader, self.writer = reader, writer
+
+    async def response(self):
+        """(status, head, body) of the next response."""
+        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 5)
+        lines = head.lower().split(b"\r\n")
+        length = next(int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length"))
+        return int(head.split()[1]), head.lower(), await asyncio.wait_for(self.reader.readexactly(length), 5)
+
+    async def rest(self):
+        """Everything until the server closes."""
+        return await asyncio.wait_for(self.reader.read(), 5)
 
 
-def test_answers_come_one_behind_the_other_on_one_connection():
-    async def main():
-        async with served() as (port, _, _):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(request(body=b"12345") + request("/other", body=b"12"))
-            assert [(await answer(reader))[2], (await answer(reader))[2]] == [b"5", b"2"]
-            writer.close()
-
-    asyncio.run(main())
-
-
-def test_a_busy_server_refuses_without_reading_and_keeps_the_connection():
-    async def main():
-        async with served(busy=True) as (port, door, _):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            for sent in (request(), request(), request(body=b"12", length=5)):
-                writer.write(sent)
-                if sent.endswith(b"12"):
-                    await asyncio.sleep(0.05)
-                    writer.write(b"345")
-                status, head, body = await answer(reader)
-                assert status == 503 and b"retry-after: 1" in head and b"application/problem+json" in head
-                assert json.loads(body)["status"] == 503
-            assert door.refused == [("/v1/recommend", 503, 0.0)] * 3
-            writer.write(request("/v1/events", body=b"1234"))
-            assert (await answer(reader))[::2] == (200, b"4")
-            writer.close()
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize("more", ["Connection: close", "Expect: 100-continue"])
-def test_whoever_wants_more_than_a_plain_refusal_is_refused_further_in(more):
-    """There the application says no; here only that it is asked, and that the client's wish is kept."""
+def talk(port, conversation, sent=b""):
+    """Run a conversation over one connection; ``sent`` goes first."""
 
     async def main():
-        async with served(busy=True) as (port, door, _):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(request("/v1/recommend", b"abc", more))
-            if "Expect" in more:
-                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100")
-            assert (await answer(reader))[0] == 200
-            assert door.refused == []
-            if "close" in more:
-                assert await asyncio.wait_for(reader.read(), 5) == b""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        try:
+            return await conversation(Client(reader, writer))
+        finally:
             writer.close()
 
-    asyncio.run(main())
+    return asyncio.run(main())
 
 
-@pytest.mark.parametrize("sent", [b"", b"POST /v1/recommend HTTP/1.1\r\nHost:"])
-def test_headers_that_do_not_come_end_the_connection(sent, monkeypatch):
-    monkeypatch.setattr(protocol, "HEADER_DEADLINE_S", 0.2)
+def test_pipelined_requests_are_answered_in_their_order(port):
+    async def conversation(client):
+        return [(await client.response())[2] for _ in range(3)]
 
-    async def main():
-        async with served() as (port, _, state):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(sent)
-            assert await asyncio.wait_for(reader.read(), 5) == b""
-            writer.close()
+    sent = post("/slow", b"12345") + post(body=b"12") + post(body=b"1")
+    assert talk(port, conversation, sent) == [b"5", b"2", b"1"]
+
+
+@pytest.mark.parametrize("size", [1, 7, 50])
+def test_requests_in_small_pieces_are_answered_alike(port, size):
+    sent = post(body=b"12345") + b"\r\n" + post(body=b"12")
+
+    async def conversation(client):
+        for start in range(0, len(sent), size):
+            client.writer.write(sent[start : start + size])
+            await asyncio.sleep(0.001)
+        return [(await client.response())[::2] for _ in range(2)]
+
+    assert talk(port, conversation) == [(200, b"5"), (200, b"2")]
+
+
+def test_a_chunked_body_is_put_together(port):
+    head = b"POST /length HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    async def conversation(client):
+        return (await client.response())[::2]
+
+    assert talk(port, conversation, head + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n") == (200, b"5")
+
+
+@pytest.mark.parametrize("piece", [10_000, 1_000])
+def test_an_upgrade_is_declined_and_its_body_is_a_body(port, piece):
+    """A stock Java client offers h2c with every first request; its body was run as a request of its own."""
+    inner = post(body=b"not a request of its own")
+    offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAAA")
+    sent = post("/length", inner, *offer) + post(body=b"12")
+
+    async def conversation(client):
+        for start in range(0, len(sent), piece):
+            client.writer.write(sent[start : start + piece])
+            await asyncio.sleep(0.01)
+        answers = [(await client.response())[::2] for _ in range(2)]
+        client.writer.write(post("/length", b"123", "Connection: close"))
+        return answers, (await client.response())[2], await client.rest()
+
+    answers, third, rest = talk(port, conversation)
+    assert answers == [(200, str(len(inner)).encode()), (200, b"2")]
+    assert (third, rest) == (b"3", b"")
+
+
+def test_a_busy_server_refuses_keeps_the_connection_and_takes_events(port, state, monkeypatch):
+    monkeypatch.setattr(AppState, "busy", lambda self, path: path == "/v1/recommend")
+
+    async def conversation(client):
+        for sent in (post("/v1/recommend"), post("/v1/recommend", b"12", length=5)):
+            client.writer.write(sent)
+            if sent.endswith(b"12"):
+                await asyncio.sleep(0.05)
+                client.writer.write(b"345")
+            status, head, body = await client.response()
+            assert status == 503 and b"retry-after: 1" in head and b"application/problem+json" in head
+            assert json.loads(body)["status"] == 503
+        client.writer.write(post(body=b"1234"))
+        return (await client.response())[::2]
+
+    assert talk(port, conversation) == (200, b"4")
+    assert b'segue_requests_total{operation="/v1/recommend",status="503"} 2.0' in state.router.metrics.text()
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_body_is_asked_for_only_once_its_head_is_admitted(port, state, is_known):
+    """Key, role and rate come before the body: 100 Continue for an admitted head, the refusal at once for another."""
+    state.keys = Keys({"SEGUE_API_KEY": "k" * 20})
+    key = f"Authorization: Bearer {'k' * 20 if is_known else 'wrong'}"
+
+    async def conversation(client):
+        client.writer.write(post("/length", b"", key, "Expect: 100-continue", length=3))
+        if is_known:
+            assert (await client.reader.readuntil(b"\r\n\r\n")) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            client.writer.write(b"abc")
+            return (await client.response())[::2]
+        status, head, _ = await client.response()
+        assert b"connection: close" in head and await client.rest() == b""
+        return status
+
+    assert talk(port, conversation) == ((200, b"3") if is_known else 401)
+
+
+def test_a_refused_body_is_not_kept(port, state, monkeypatch):
+    """A client without a key sends a megabyte, all but its end: nothing of it is in memory."""
+    state.keys = Keys({"SEGUE_API_KEY": "k" * 20})
+    kept = []
+    monkeypatch.setattr(
+        Connection,
+        "on_body",
+        lambda self, body, real=Connection.on_body: real(self, body) or kept.append(len(self._body)),
+    )
+
+    async def conversation(client):
+        client.writer.write(post("/length", b"x" * 900_000, length=900_001))
+        await asyncio.sleep(0.2)
+        client.writer.write(b"x")
+        return (await client.response())[0]
+
+    assert talk(port, conversation) == 401
+    assert kept and set(kept) == {0}
+
+
+def test_a_body_over_the_limit_is_refused_at_its_head_or_at_the_byte_that_is_too_much(port):
+    async def announced(client):
+        status, head, _ = await client.response()
+        assert b"connection: close" in head
+        return status
+
+    assert talk(port, announced, post("/length", b"", length=app_module.MAX_BODY_BYTES + 1)) == 413
+    head = b"POST /length HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"186a0\r\n" + b"x" * 100_000 + b"\r\n"
+
+    async def unannounced(client):
+        for _ in range(11):
+            client.writer.write(chunk)
+        return (await client.response())[0]
+
+    assert talk(port, unannounced, head) == 413
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"\r\n\r\n",
+        b"POST /length HTTP/1.1\r\nHost:",
+        b"POST /length HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 1000,
+    ],
+)
+def test_a_head_that_does_not_come_ends_the_connection(short, port, sent):
+    async def conversation(client):
+        return await client.rest()
+
+    assert talk(port, conversation, sent) == b""
+
+
+def test_a_head_that_trickles_in_ends_the_connection(short, port):
+    async def conversation(client):
+        started = time.monotonic()
+        for byte in post() * 100:
+            client.writer.write(bytes([byte]))
             await asyncio.sleep(0.05)
-            assert not state.connections
+            if client.reader.at_eof():
+                return time.monotonic() - started
+        return None
 
-    asyncio.run(main())
-
-
-def test_a_body_that_a_busy_server_does_not_want_must_come_in_time_too(monkeypatch):
-    monkeypatch.setattr(protocol, "HEADER_DEADLINE_S", 0.2)
-
-    async def main():
-        async with served(busy=True) as (port, _, _):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(request(body=b"1", length=100))
-            assert await asyncio.wait_for(reader.read(), 5) == b""
-            writer.close()
-
-    asyncio.run(main())
+    assert talk(port, conversation) < 3
 
 
-def test_endless_headers_are_refused():
-    async def main():
-        async with served() as (port, _, _):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"POST / HTTP/1.1\r\n")
-            line = b"x: " + b"a" * 1019 + b"\r\n"
-            writer.write(63 * line)
-            await asyncio.sleep(0.1)
-            writer.write(line)
-            status, head, body = await answer(reader)
-            assert status == 431 and b"connection: close" in head
-            assert json.loads(body)["detail"] == "The headers are larger than 65536 bytes."
-            writer.close()
+def test_every_state_ends_by_its_deadline_wherever_a_request_stops(short, port):
+    """A request cut off behind any of its bytes: the connection is closed, with 408 where the head was complete."""
+    whole = post(body=b"0123456789")
+    body_from = whole.index(b"\r\n\r\n") + 4
 
-    asyncio.run(main())
-
-
-def test_what_is_no_http_is_a_problem_like_any_other():
-    async def main():
-        async with served() as (port, _, _):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"hello\r\n\r\n")
-            status, head, body = await answer(reader)
-            assert status == 400 and b"application/problem+json" in head and json.loads(body)["status"] == 400
-            assert await asyncio.wait_for(reader.read(), 5) == b""
-            writer.close()
-
-    asyncio.run(main())
-
-
-def test_too_many_connections_are_not_kept(monkeypatch):
-    monkeypatch.setattr(protocol, "CONNECTIONS", 2)
+    async def stop_at(cut):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(whole[:cut])
+        rest = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        return cut, rest
 
     async def main():
-        async with served() as (port, _, _):
-            opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
-            assert await asyncio.wait_for(opened[2][0].read(), 5) == b""
-            opened[0][1].write(request())
-            assert (await answer(opened[0][0]))[0] == 200
-            for _, writer in opened:
-                writer.close()
+        return await asyncio.gather(*(stop_at(cut) for cut in range(len(whole) + 1)))
 
-    asyncio.run(main())
-
-
-class Wire:
-    def __init__(self):
-        self.sent, self.closed = [], False
-
-    def write(self, data):
-        assert not self.closed
-        self.sent.append(data)
-
-    def close(self):
-        self.closed = True
+    for cut, rest in asyncio.run(main()):
+        if cut < body_from:
+            assert rest == b"", whole[:cut]
+        elif cut < len(whole):
+            assert rest.startswith(b"HTTP/1.1 408"), whole[:cut]
+        else:
+            assert rest.startswith(b"HTTP/1.1 200") and rest.endswith(b"10"), "idle, and then closed"
 
 
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
-
-
-def test_a_head_leaves_with_its_body_and_never_stays_behind():
-    wire = Wire()
-    joined = CoalescingTransport(wire)
-    joined.write(HEAD)
-    joined.write(b"ok")
-    joined.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    joined.write(HEAD)
-    joined.flush()
-    joined.flush()
-    joined.write(HEAD)
-    joined.close()
-    assert wire.sent == [HEAD + b"ok", b"HTTP/1.1 100 Continue\r\n\r\n", HEAD, HEAD] and wire.closed
-
-
-def test_a_plain_body_that_does_not_come_is_refused_and_counted(monkeypatch):
-    monkeypatch.setattr(protocol, "BODY_DEADLINE_S", 0.2)
-
-    async def main():
-        async with served() as (port, door, state):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(request("/v1/recommend", b'{"k"', "Content-Type: application/json", length=9))
-            status, head, body = await answer(reader)
-            assert status == 408 and b"connection: close" in head and json.loads(body)["status"] == 408
-            assert await asyncio.wait_for(reader.read(), 5) == b""
-            assert door.refused == [("/v1/recommend", 408, 0.2)]
-            writer.close()
+def test_a_line_end_behind_a_response_does_not_keep_a_connection_open(short, port):
+    async def conversation(client):
+        await client.response()
+        started = time.monotonic()
+        while not client.reader.at_eof() and time.monotonic() - started < 4:
+            client.writer.write(b"\r\n")
             await asyncio.sleep(0.05)
-            assert not state.connections
+        return time.monotonic() - started
 
-    asyncio.run(main())
+    assert talk(port, conversation, post()) < 3
 
 
-def test_a_connection_that_lies_idle_is_closed_and_one_at_work_is_not(monkeypatch):
+def test_a_client_that_does_not_read_is_cut_off(short, state):
+    connections = Connections()
+
     async def main():
-        async with served() as (port, _, state):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: Connection(App(state, PAGES), connections, 10), "127.0.0.1", 0)
+        check = asyncio.create_task(listener._check_deadlines(connections))
+        _, writer = await asyncio.open_connection("127.0.0.1", server.sockets[0].getsockname()[1], limit=1000)
+        writer.write(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+        await asyncio.sleep(0.1)
+        assert len(connections) == 1
+        for _ in range(100):
+            if not connections:
+                break
             await asyncio.sleep(0.05)
-            (own,) = state.connections
-            own.timeout_keep_alive = 0.3
-            for _ in range(4):
-                writer.write(request(body=b"123"))
-                assert (await answer(reader))[2] == b"3"
-                await asyncio.sleep(0.1)
-            assert await asyncio.wait_for(reader.read(), 5) == b""
-            writer.close()
+        check.cancel()
+        writer.close()
+        server.close()
+        return len(connections)
 
-    asyncio.run(main())
+    assert asyncio.run(main()) == 0
+
+
+def test_a_handler_that_never_ends_does_not_keep_its_connection(short, port, monkeypatch):
+    monkeypatch.setitem(globals(), "SLOW_S", 3.0)
+
+    async def conversation(client):
+        started = time.monotonic()
+        with pytest.raises(ConnectionError):
+            await client.rest()
+            raise ConnectionResetError  # closed without a reset
+        return time.monotonic() - started
+
+    assert talk(port, conversation, post("/slow")) < 2.5
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 102, b"GET /" + b"a" * 70_000, b"GET / HTTP/1.1\r\nx: " + b"a" * 70_000],
+)
+def test_an_endless_head_is_refused(port, sent):
+    async def conversation(client):
+        status, head, _ = await client.response()
+        assert b"connection: close" in head
+        return status
+
+    assert talk(port, conversation, sent) == 431
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"hello\r\n\r\n", 400),
+        (b"POST /length HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (post("/length", b"abc", "Content-Length: 3"), 400),
+        (post("/length", b"abc", "Content-Length: 4"), 400),
+        (post("/length", b"abc", "Transfer-Encoding: chunked"), 400),
+        (b"GET /v1/items/%ff HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+        (b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+        (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        (b"GET http://a/nothing?x=1 HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        (b"GET //evil.example/ HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        (b"GET /v1/items/ HTTP/1.1\r\nHost: a\r\n\r\n", 422),
+    ],
+)
+def test_odd_requests_are_refused_as_problems(port, sent, status):
+    async def conversation(client):
+        return await client.response()
+
+    found, head, body = talk(port, conversation, sent)
+    assert (found, json.loads(body)["status"]) == (status, status)
+    assert b"application/problem+json" in head and b"location" not in head
+
+
+def test_http_1_0_and_connection_close_end_the_connection(port):
+    async def conversation(client):
+        status, head, _ = await client.response()
+        return status, b"connection: close" in head, await client.rest()
+
+    assert talk(port, conversation, b"GET /health/live HTTP/1.0\r\n\r\n") == (200, True, b"")
+    assert talk(port, conversation, post("/length", b"abc", "Connection: close")) == (200, True, b"")
+
+
+def test_head_has_the_length_and_no_body(port):
+    async def conversation(client):
+        head = await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 5)
+        client.writer.write(post(body=b"12"))
+        return head.lower(), (await client.response())[2]
+
+    head, second = talk(port, conversation, b"HEAD /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert b"content-length: 30" in head and b"date: " in head
+    assert second == b"2"
+
+
+def test_a_half_closed_connection_gets_its_response(port):
+    async def conversation(client):
+        client.writer.write_eof()
+        return await client.rest()
+
+    assert talk(port, conversation, post("/slow", b"abc")).endswith(b"3")
+
+
+def test_an_early_refusal_reaches_a_client_that_is_still_sending(port):
+    """Closing over unread bytes resets a connection, and the client loses the response."""
+
+    async def conversation(client):
+        for _ in range(20):
+            client.writer.write(b"x" * 100_000)
+            await asyncio.sleep(0.005)
+        return (await client.response())[0]
+
+    assert talk(port, conversation, post("/length", b"", length=5_000_000)) == 413
+
+
+def test_too_many_pipelined_requests_end_the_connection(port):
+    async def conversation(client):
+        return (await client.rest()).count(b"HTTP/1.1 200")
+
+    found = talk(port, conversation, post("/slow", b"") + post(body=b"") * 200)
+    assert protocol.MAX_PIPELINED <= found <= protocol.MAX_PIPELINED + 2
+
+
+def test_a_full_server_closes_the_idlest_connection_for_a_new_one(state):
+    async def main(port):
+        async def opened():
+            return Client(*await asyncio.open_connection("127.0.0.1", port))
+
+        idle = await opened()
+        at_work = await opened()
+        at_work.writer.write(post("/slow"))
+        await asyncio.sleep(0.05)
+        new = await opened()
+        new.writer.write(post(body=b"12"))
+        assert (await new.response())[2] == b"2"
+        assert (await at_work.response())[2] == b"3"
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await idle.reader.readexactly(1)
+        for client in (idle, at_work, new):
+            client.writer.close()
+
+    with live_server(App(state, PAGES), limit=2) as port:
+        asyncio.run(main(port))
+
+
+def test_a_draining_server_answers_and_closes(port, state):
+    state.draining = True
+
+    async def conversation(client):
+        status, head, _ = await client.response()
+        return status, b"connection: close" in head
+
+    assert talk(port, conversation, post()) == (200, True)

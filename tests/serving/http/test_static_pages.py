@@ -6,8 +6,10 @@ import shutil
 import subprocess
 
 import pytest
+from tests.support.live_server import live_client
 
-from segue.serving.http.static_pages import SHOWN, read, routes
+from segue.serving.http.app import App
+from segue.serving.http.static_pages import NUM_DEMO_ITEMS, pages, read
 
 STORY = """
 const Segue = require(process.argv[2]);
@@ -59,22 +61,20 @@ def test_the_script_tells_and_asks(node, start, tmp_path):
 
 
 def test_the_script_is_served_and_the_shop_only_where_it_is_asked_for(shop):
-    from starlette.testclient import TestClient
-
-    from segue.serving.http.app import build_app
-
-    fleet = shop.office.fleet
-    with TestClient(build_app(shop.door, routes(fleet))) as web:
+    router = shop.door.router
+    with live_client(App(shop.door, pages(router))) as web:
         assert web.get("/segue.js").headers["content-type"].startswith("text/javascript")
         assert web.get("/").status_code == 404
-    with TestClient(build_app(shop.door, routes(fleet, demo=True))) as web:
+    with live_client(App(shop.door, pages(router, demo=True))) as web:
         page = web.get("/")
         assert page.headers["content-type"].startswith("text/html")
         assert "default-src 'self'" in page.headers["content-security-policy"]
         assert "img-src data:" in page.headers["content-security-policy"]
         assert '<link rel="icon" href="data:,">' in page.text, "else a browser asks for an icon that is not there"
-        shelf = web.get("/demo/shelf").json()
-        assert [one["id"] for one in shelf] == [one.id for one in fleet.lineup.live.engine.model.best([], SHOWN)]
+        shelf = web.get("/demo/items").json()
+        assert [one["id"] for one in shelf] == [
+            one.id for one in router.deployment.live.engine.model.top_k([], NUM_DEMO_ITEMS)
+        ]
         first = web.post("/v1/recommend", json={"session_id": "s", "k": 3}).json()["items"]
         web.post("/v1/events", json={"session_id": "s", "item_id": shelf[4]["id"]})
         assert web.post("/v1/recommend", json={"session_id": "s", "k": 3}).json()["items"] != first

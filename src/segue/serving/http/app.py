@@ -1,25 +1,26 @@
-"""The HTTP routes: one table of operations, and how a request of any shape becomes a reply. Plain requests to the
-operations take a shorter way to the same reply (``serving/http/protocol.py``)."""
+"""The HTTP application: what happens to a request before its body is read, and how it becomes a response."""
 
 import asyncio
+import logging
+import time
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import msgspec
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from segue.serving.http import admin_routes, openapi
-from segue.serving.http.auth import ADMIN, INGEST, Caller
-from segue.serving.http.endpoint import PostEndpoint, ReadEndpoint
+from segue.serving.http.auth import ADMIN, INGEST, OPEN, Caller
+from segue.serving.http.cors import CorsPolicy
+from segue.serving.http.endpoint import Endpoint
+from segue.serving.http.exchange import JSON, Request, Response
 from segue.serving.http.handlers import AppState
-from segue.serving.http.middleware import JSON, Reply, handle, run_operation
+from segue.serving.http.load_shedding import BUSY
+from segue.serving.http.router import Router
+from segue.serving.observability import logs
 from segue.serving.observability.prometheus import MEDIA_TYPE, merge_metrics
-from segue.serving.schemas.problems import Problem
+from segue.serving.schemas.problems import DECODE_ERRORS, Problem, invalid_body
 from segue.serving.schemas.requests import (
     EventBatch,
     EventIn,
@@ -29,142 +30,205 @@ from segue.serving.schemas.requests import (
     RecommendRequest,
     RecommendResponse,
     SimilarRequest,
+    decode_request,
 )
 
 MAX_BODY_BYTES = 1_000_000
-BODY_DEADLINE_S = 10.0
+_log = logging.getLogger("segue.serving")
+_requests = logging.getLogger("segue.serving.requests")
 
-IN_FLIGHT = (
-    PostEndpoint("/v1/events", AppState.events, (EventIn, EventBatch), EventsResponse, (409, 503), INGEST),
-    PostEndpoint("/v1/recommend", AppState.recommend, (RecommendRequest,), RecommendResponse, (409, 503)),
-    PostEndpoint("/v1/similar", AppState.similar, (SimilarRequest,), RecommendResponse, (404, 503)),
-    PostEndpoint("/v1/next", AppState.next, (NextRequest,), RecommendResponse, (503,)),
+API = (
+    Endpoint("POST", "/v1/events", AppState.events, EventsResponse, (EventIn, EventBatch), INGEST, problems=(409, 503)),
+    Endpoint("POST", "/v1/recommend", AppState.recommend, RecommendResponse, (RecommendRequest,), problems=(409, 503)),
+    Endpoint("POST", "/v1/similar", AppState.similar, RecommendResponse, (SimilarRequest,), problems=(404, 503)),
+    Endpoint("POST", "/v1/next", AppState.next, RecommendResponse, (NextRequest,), problems=(503,)),
 )
-"""What every process of a server answers itself."""
-OPERATIONS = (*IN_FLIGHT, *admin_routes.OPERATIONS)
+"""Endpoints of events and recommendations."""
+ENDPOINTS = (*API, *admin_routes.ENDPOINTS)
+"""Endpoints of the OpenAPI document."""
+Forward = Callable[[Request], Awaitable[Response]]
+"""Request -> response of the primary process."""
 
 
-def build_app(door: AppState, pages: Sequence[Route] = ()) -> ASGIApp:
-    """The ASGI application; ``pages`` are served beside the operations."""
-    document = msgspec.json.encode(openapi.openapi_document(OPERATIONS, admin_routes.READS, keys=len(door.keys) > 0))
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Request that may be answered: routed, within the limits, its key checked."""
 
-    async def describe(request: Request) -> Response:
-        return Reply(document).response()
-
-    async def metrics(request: Request) -> Reply:
-        text, others = door.router.telemetry.text(), await asyncio.to_thread(door.other_workers)
-        return Reply(merge_metrics(text, others), kind=MEDIA_TYPE)
-
-    async def live(request: Request) -> Response:
-        """Whether the process answers at all; looks at nothing else."""
-        return Reply.of(Health("alive")).response()
-
-    async def ready(request: Request) -> Response:
-        health = door.ready()
-        return Reply.of(health, 200 if health.status == "ready" else 503).response()
-
-    routes = [Route(one.path, _operation(door, one), methods=["POST"]) for one in OPERATIONS]
-    routes += _reads(door)
-    routes += [
-        Route("/health/live", live),
-        Route("/health/ready", ready),
-        Route("/metrics", _guarded(door, "/metrics", ADMIN, metrics)),
-        Route("/openapi.json", describe),
-        *pages,
-    ]
-    app: ASGIApp = Starlette(routes=routes, exception_handlers={HTTPException: _refuse})
-    if door.origins:
-        headers, methods = ["Authorization", "Content-Type"], ["GET", "POST"]
-        app = CORSMiddleware(app, allow_origins=door.origins, allow_methods=methods, allow_headers=headers)
-    return app
+    request: Request
+    endpoint: Endpoint
+    parameter: str
+    """Value of the path parameter; "" without one."""
+    caller: Caller
 
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+class App:
+    """Endpoints of one server over its state.
+
+    A request is answered in two steps: ``admit`` when its head is there, before any byte of its body is kept, and
+    ``respond`` when the body is complete.
+
+    Args:
+        state: state that the handlers share.
+        pages: more endpoints, as those of files for browsers.
+        forward: in a worker, the way to the primary process for endpoints that only it can answer.
+    """
+
+    def __init__(self, state: AppState, pages: Sequence[Endpoint] = (), forward: Forward | None = None) -> None:
+        self.state = state
+        self._forward = forward
+        self.cors = CorsPolicy(state.origins)
+        description = Endpoint("GET", "/openapi.json", self._describe, role=None)
+        self._router = Router([*ENDPOINTS, *_SYSTEM, description, *pages])
+
+    def admit(self, request: Request, *, counted: bool = True) -> Admission | Response:
+        """Check a request by its head.
+
+        Args:
+            request: the request, without its body.
+            counted: whether it counts against its key's rate limit; False where another process has counted it.
+
+        Returns:
+            the admission, or the response where none of the body is needed (a CORS preflight request).
+
+        Raises:
+            Problem: 404 or 405, no such endpoint; 503, the server is busy; 401 or 403, the key; 429, the rate; 415 or
+                413, the body that is announced. A refusal of a known endpoint is counted in the metrics.
+        """
+        if (preflight := self.cors.preflight(request)) is not None:
+            return preflight
+        endpoint, parameter = self._router.find(request.method, request.path)
+        if endpoint.role is None:
+            return Admission(request, endpoint, parameter, OPEN)
+        try:
+            return Admission(request, endpoint, parameter, self._check(request, endpoint, counted=counted))
+        except Problem as problem:
+            self.state.router.metrics.count_request(endpoint.path, problem.status, 0.0)
+            raise
+
+    def _check(self, request: Request, endpoint: Endpoint, *, counted: bool) -> Caller:
+        """Return the caller, after the load, the key, its role, its rate and the announced body were checked."""
+        state = self.state
+        state.loop_lag.admit()
+        if state.busy(endpoint.path):
+            raise BUSY.with_traceback(None)
+        caller = state.keys.caller(request.header(b"authorization"))
+        assert endpoint.role is not None
+        caller.need(endpoint.role)
+        if counted:
+            state.limit.take(caller)
+        if endpoint.requests:
+            _check_body_headers(request)
+        return caller
+
+    async def respond(self, admission: Admission) -> Response:
+        """Return the response to an admitted request with its whole body; never raises but for a cancellation."""
+        endpoint, request = admission.endpoint, admission.request
+        if endpoint.forwarded and self._forward is not None:
+            return await self._forward(request)
+        started = time.perf_counter()
+        try:
+            response = await self._run(admission)
+        except Problem as problem:
+            response = Response.problem(problem)
+        except DECODE_ERRORS as error:
+            response = Response.problem(invalid_body(error))
+        except Exception as error:
+            # Where it happened, without the message: a message can hold a user's id.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            _log.error("%s failed with %s\n%s", endpoint.path, type(error).__name__, where)
+            response = Response.problem(Problem(500, "The server failed to answer; its log says where."))
+        if endpoint.role is not None:
+            self._record(endpoint.path, response.status, time.perf_counter() - started)
+        return response.with_headers(cors) if (cors := self.cors.headers(request)) else response
+
+    async def handle(self, request: Request, *, counted: bool = True) -> Response:
+        """Return the response to a whole request: ``admit`` and ``respond`` in one step.
+
+        Args:
+            request: the request with its body.
+            counted: see ``admit``.
+        """
+        try:
+            admission = self.admit(request, counted=counted)
+        except Problem as problem:
+            return self.refuse(problem, request)
+        return admission if isinstance(admission, Response) else await self.respond(admission)
+
+    async def _run(self, admission: Admission) -> Response:
+        if RecommendRequest in admission.endpoint.requests and INGEST not in admission.caller.roles:
+            _refuse_event_without_role(admission)
+        value = await admission.endpoint.handler(self.state, admission.request, admission.parameter)
+        return value if isinstance(value, Response) else Response.of(value)
+
+    def refuse(
+        self, problem: Problem, request: Request | None = None, admission: Admission | Response | None = None
+    ) -> Response:
+        """Return a refusal, with the CORS headers of its request so that a page can read why.
+
+        Args:
+            problem: the reason.
+            request: the request; None where its head could not be read.
+            admission: its admission, where it was admitted and its body is what is refused; counted in the metrics.
+        """
+        response = Response.problem(problem)
+        if isinstance(admission, Admission) and admission.endpoint.role is not None:
+            self._record(admission.endpoint.path, problem.status, 0.0)
+        return response if request is None else response.with_headers(self.cors.headers(request))
+
+    def _record(self, path: str, status: int, took_s: float) -> None:
+        self.state.router.metrics.count_request(path, status, took_s)
+        took_ms = round(took_s * 1e3, 3)
+        logs.log_event(_requests, logging.INFO, "Answered.", operation=path, status=status, took_ms=took_ms)
+
+    async def _describe(self, state: AppState, request: Request, parameter: str) -> Response:
+        return Response(self._description)
+
+    @cached_property
+    def _description(self) -> bytes:
+        return msgspec.json.encode(openapi.openapi_document(ENDPOINTS, keys=len(self.state.keys) > 0))
 
 
-def _reads(door: AppState) -> list[Route]:
-    """One route for each path: two of one path would each deny the other's methods."""
-    found: dict[str, dict[str, Endpoint]] = {}
-    for one in admin_routes.READS:
-        found.setdefault(one.path, {})[one.method] = _guarded(door, one.shown, one.role, _reading(door, one))
-    return [Route(path, _by_method(by_method), methods=list(by_method)) for path, by_method in found.items()]
+def _check_body_headers(request: Request) -> None:
+    """Refuse a body by its headers: 415 for another media type than JSON, 413 for an announced length over the limit.
+
+    A browser sends this media type to another site only if that site agreed (CORS), so it also keeps foreign pages out.
+    """
+    media_type = request.header(b"content-type").partition(";")[0].strip().lower()
+    if media_type != JSON:
+        raise Problem(415, f"The Content-Type must be {JSON}, not '{media_type}'.")
+    length = request.header(b"content-length")
+    if length and int(length) > MAX_BODY_BYTES:
+        raise body_too_large()
 
 
-def _by_method(endpoints: dict[str, Endpoint]) -> Endpoint:
-    async def endpoint(request: Request) -> Response:
-        return await endpoints["GET" if request.method == "HEAD" else request.method](request)
-
-    return endpoint
+def body_too_large() -> Problem:
+    """Return the refusal of a body over ``MAX_BODY_BYTES``."""
+    return Problem(413, f"The body is larger than {MAX_BODY_BYTES} bytes: send fewer events in one request.")
 
 
-def _operation(door: AppState, one: PostEndpoint) -> Endpoint:
-    """One operation, its body read only from whoever may ask it."""
-
-    async def endpoint(request: Request) -> Response:
-        async def inner(caller: Caller) -> Reply:
-            return await run_operation(door, one, await _body(request), caller)
-
-        response = (await handle(door, one.path, one.role, _authorization(request), inner)).response()
-        if door.draining:
-            response.headers["Connection"] = "close"
-        return response
-
-    return endpoint
+def _refuse_event_without_role(admission: Admission) -> None:
+    """Raise Problem 403 for a recommendation request that carries an event, sent with a key that may not ingest."""
+    request: RecommendRequest = decode_request(RecommendRequest, admission.request.body)
+    if request.event is not None:
+        admission.caller.need(INGEST)
 
 
-def _reading(door: AppState, one: ReadEndpoint) -> Callable[[Request], Awaitable[Reply]]:
-    async def reading(request: Request) -> Reply:
-        return Reply.of(await one.handler(door, request))
-
-    return reading
+async def _metrics(state: AppState, request: Request, parameter: str) -> Response:
+    text, others = state.router.metrics.text(), await asyncio.to_thread(state.other_workers)
+    return Response(merge_metrics(text, others), media_type=MEDIA_TYPE)
 
 
-def _guarded(door: AppState, path: str, role: str, inner: Callable[[Request], Awaitable[Reply]]) -> Endpoint:
-    async def endpoint(request: Request) -> Response:
-        reply = await handle(door, path, role, _authorization(request), lambda caller: inner(request))
-        return reply.response()
-
-    return endpoint
+async def _live(state: AppState, request: Request, parameter: str) -> Health:
+    return Health("alive")
 
 
-def _authorization(request: Request) -> str:
-    return request.headers.get("authorization", "")
+async def _ready(state: AppState, request: Request, parameter: str) -> Response:
+    health = state.ready()
+    return Response.of(health, 200 if health.status == "ready" else 503)
 
 
-async def _body(request: Request) -> bytes:
-    """The body; Problem when it is no JSON by its own account, too large, or too slow."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != JSON:
-        # Also keeps web pages out: a browser sends this type to another site only if that site agreed.
-        raise Problem(415, f"The Content-Type must be {JSON}, not '{kind}'.")
-    too_large = Problem(413, f"The body is larger than {MAX_BODY_BYTES} bytes: send fewer events in one request.")
-    if int(request.headers.get("content-length", 0)) > MAX_BODY_BYTES:
-        raise too_large
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_DEADLINE_S):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    raise too_large
-    except TimeoutError:
-        raise late() from None
-    except ClientDisconnect:
-        raise Problem(400, "The connection was closed before the body was complete.") from None
-    return bytes(body)
-
-
-def late() -> Problem:
-    """A body that does not come."""
-    return Problem(408, f"The body did not arrive within {BODY_DEADLINE_S:g} seconds.")
-
-
-async def _refuse(request: Request, error: Exception) -> Response:
-    """What the router refuses: a path or a method that is not there."""
-    assert isinstance(error, HTTPException)
-    if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
-        detail = f"{request.url.path} does not take {request.method}: use {allowed}."
-    else:
-        detail = f"There is nothing at {request.url.path}: /openapi.json lists what there is."
-    return Reply.refusal(Problem(error.status_code, detail, dict(error.headers or {}))).response()
+_SYSTEM = (
+    Endpoint("GET", "/health/live", _live, role=None),
+    Endpoint("GET", "/health/ready", _ready, role=None, forwarded=True),
+    Endpoint("GET", "/metrics", _metrics, role=ADMIN, forwarded=True),
+)

@@ -1,4 +1,4 @@
-"""Keys and what each opens, compared in constant time; how often a key may ask."""
+"""API keys and their roles, compared in constant time, and the rate limit of each key."""
 
 import hmac
 import ipaddress
@@ -18,32 +18,38 @@ VARIABLES = {
     "SEGUE_ADMIN_KEY": frozenset({ADMIN}),
     "SEGUE_ERASE_KEY": frozenset({ERASE}),
 }
-"""Where keys come from and what each opens; with _FILE behind the name, from the file that is named there."""
+"""Environment variable -> roles of its key. With ``_FILE`` behind the name, the key is read from that file."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: the key's name, never the key, and what it opens."""
+    """Sender of a request: the name of its key, never the key, and its roles."""
 
     name: str
     roles: frozenset[str]
 
     def need(self, role: str) -> None:
-        """Problem (403) where the caller's key does not open that."""
+        """Raise Problem 403 where the caller lacks a role."""
         if role not in self.roles:
-            opens = ", ".join(one for one in ROLES if one in self.roles)
-            raise Problem(403, f"This key opens {opens}; the request needs a key for {role}.")
+            roles = ", ".join(known for known in ROLES if known in self.roles)
+            raise Problem(403, f"This key has the roles {roles}; the request needs a key for {role}.")
 
 
-OPEN = Caller("nobody", frozenset(ROLES))
-"""Whoever asks where no key is set."""
+OPEN = Caller("open", frozenset(ROLES))
+"""Caller of a server without keys."""
 
 
 class Keys:
-    """The keys of one server; none at all opens everything, which is allowed on the loopback address only."""
+    """Keys of one server. Without any key every caller has every role, which is allowed on loopback addresses only.
+
+    Args:
+        keys: variable name -> key. A key under two names has the roles of both.
+
+    Raises:
+        ValueError: a weak key.
+    """
 
     def __init__(self, keys: Mapping[str, str] | None = None) -> None:
-        """``keys``: variable name -> key. ValueError for a weak one. One key under two names opens what both open."""
         for name, key in (keys or {}).items():
             check_key(name, key)
         merged: dict[str, frozenset[str]] = {}
@@ -55,46 +61,63 @@ class Keys:
 
     @classmethod
     def read(cls, environment: Mapping[str, str], host: str) -> "Keys":
-        """The keys of the environment. ValueError for a weak one, for a file that is not there, and for an address
-        that other machines reach without any key."""
-        found = {}
+        """Read the keys of the environment.
+
+        Args:
+            environment: variables by name (see ``VARIABLES``).
+            host: address that the server listens on.
+
+        Raises:
+            ValueError: a weak key, a file that cannot be read, or no key for an address that other machines reach.
+        """
+        keys = {}
         for name in VARIABLES:
             if (file := environment.get(f"{name}_FILE")) is not None:
                 try:
-                    found[name] = Path(file).read_text(encoding="utf-8").strip()
+                    keys[name] = Path(file).read_text(encoding="utf-8").strip()
                 except (OSError, UnicodeDecodeError):
                     raise ValueError(f"{name}_FILE names {file}, which cannot be read as a key.") from None
             elif (key := environment.get(name)) is not None:
-                found[name] = key
-        if not found and not is_loopback(host):
+                keys[name] = key
+        if not keys and not is_loopback(host):
             raise ValueError(
                 f"Host {host} can be reached from other machines: set SEGUE_API_KEY first, or serve on 127.0.0.1."
             )
-        return cls(found)
+        return cls(keys)
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def caller(self, authorization: str) -> Caller:
-        """Who sends this header. Problem (401) where it carries no key of this server.
+        """Return the caller with the key in an ``Authorization`` header.
 
-        Every key is compared, and each in constant time, so that the answer's time says nothing about them.
+        Every key is compared, each in constant time, so that the time of the response reveals nothing about them.
+
+        Raises:
+            Problem: 401, the header has no key of this server.
         """
         if not self._keys:
             return OPEN
         scheme, _, given = authorization.partition(" ")
-        found = None
+        match = None
         for key, caller in self._keys:
             if hmac.compare_digest(given.encode(), key):
-                found = caller
-        if found is None or scheme.lower() != "bearer":
+                match = caller
+        if match is None or scheme.lower() != "bearer":
             headers = {"WWW-Authenticate": "Bearer"}
             raise Problem(401, "The key is missing or wrong: send it as 'Authorization: Bearer KEY'.", headers)
-        return found
+        return match
 
 
 class RateLimit:
-    """A bucket for each key: ``rate`` requests a second go on for ever, twice as many may come at once."""
+    """Token bucket for each key.
+
+    Args:
+        rate: requests a second that a key may send all the time, twice as many at once; None: no limit.
+
+    Raises:
+        ValueError: a rate of 0 or below.
+    """
 
     def __init__(self, rate: float | None) -> None:
         if rate is not None and rate <= 0:
@@ -103,7 +126,15 @@ class RateLimit:
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def take(self, caller: Caller, now_s: float | None = None) -> None:
-        """Counts a request. Problem (429) where the key has asked too often, with the seconds to wait."""
+        """Count a request.
+
+        Args:
+            caller: the sender.
+            now_s: time in seconds; None: the monotonic clock.
+
+        Raises:
+            Problem: 429 with the seconds to wait, the key has sent too many.
+        """
         if self._rate is None:
             return
         now = time.monotonic() if now_s is None else now_s
@@ -115,20 +146,28 @@ class RateLimit:
             wait_s = max(1, round((1 - level) / self._rate + 0.5))
             raise Problem(
                 429,
-                f"This key may ask {self._rate:g} times a second: try again in {wait_s} s.",
+                f"This key may send {self._rate:g} requests a second: try again in {wait_s} s.",
                 {"Retry-After": str(wait_s)},
             )
         self._buckets[caller.name] = (level - 1, now)
 
 
 def check_key(name: str, key: str) -> None:
-    """ValueError for a key that can be guessed or cannot be sent."""
+    """Check that a key is hard to guess and can be sent.
+
+    Args:
+        name: its variable, for the message.
+        key: the key.
+
+    Raises:
+        ValueError: it is shorter than 16 characters, or has others than printable ASCII without spaces.
+    """
     if len(key) < 16 or not key.isascii() or not key.isprintable() or " " in key:
         raise ValueError(f"{name} must be at least 16 printable ASCII characters without spaces.")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine only."""
+    """Return whether an address can be reached from this machine only."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,40 +1,36 @@
-"""Declared HTTP endpoints: method, path, schema, handler."""
+"""Declared HTTP endpoints: method, path, role, handler, schemas."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from segue.serving.http.exchange import Request
 
-@dataclass(frozen=True)
-class PostEndpoint:
-    """One thing the server can be asked by POST."""
-
-    path: str
-    handler: Callable[[Any, bytes], Awaitable[Any]]
-    """(the door, a body) -> the answer; its docstring describes the operation."""
-    requests: tuple[type, ...]
-    answer: type
-    problems: tuple[int, ...]
-    """Statuses of its own, beside those that every operation can answer with."""
-    role: str = "serve"
-    """The key it needs."""
+PATH_PARAMETER = "{id}"
+"""Placeholder at the end of a path; it takes the rest of the path, slashes and line ends included."""
 
 
 @dataclass(frozen=True)
-class ReadEndpoint:
-    """One thing that is asked without a body."""
+class Endpoint:
+    """One method of one path."""
 
+    method: str
     path: str
-    handler: Callable[[Any, Any], Awaitable[Any]]
-    """(the door, the request) -> the answer; its docstring describes the operation."""
-    answer: type
-    role: str
+    """Path, perhaps with ``{id}`` as its last part: ``/v1/items/{id}``."""
+    handler: "Callable[[Any, Request, str], Awaitable[Any]]"
+    """``(state, request, id) -> response schema, or Response``; ``id`` is "" without a placeholder.
+
+    The first line of its docstring describes the endpoint in the OpenAPI document.
+    """
+    response: type | None = None
+    """Schema of the response with status 200; None: not described in the OpenAPI document."""
+    requests: tuple[type, ...] = ()
+    """Schemas that the JSON body may have; none: the endpoint takes no body."""
+    role: str | None = "serve"
+    """Role that the key needs; None: open without a key, not counted and never refused as busy."""
+    forwarded: bool = False
+    """Only the primary process can answer it: a worker forwards it there."""
     problems: tuple[int, ...] = ()
-    method: str = "GET"
+    """Statuses of its own, beside those that every endpoint can answer with."""
     queries: tuple[tuple[str, dict[str, Any], str], ...] = ()
-    """(name, schema, what it means) of what may stand behind the question mark."""
-
-    @property
-    def shown(self) -> str:
-        """The path for people: in the document, in counters, in logs."""
-        return self.path.replace(":anything", "")
+    """Query parameters: (name, JSON schema, description)."""

@@ -1,104 +1,122 @@
-"""The port: one HTTP server in this process's event loop, and its end."""
+"""The port: an HTTP server in this process's event loop, from the first connection to the last response."""
 
 import asyncio
 import gc
 import resource
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
-from functools import partial
-from typing import Any, cast
+from collections.abc import Callable, Coroutine
+from email.utils import formatdate
+from typing import Any
 
-import uvicorn
-from starlette.types import ASGIApp
+from segue.serving.http.app import App
+from segue.serving.http.protocol import Connection, Connections
 
-from segue.serving.http.handlers import AppState
-from segue.serving.http.protocol import CONNECTIONS, Connection
-
+MAX_CONNECTIONS = 8192
+"""Connections at once; above that, the one without activity for longest is closed for a new one."""
 DRAIN_S = 1.0
-"""After SIGTERM the server is not ready any more but goes on answering for so long, closing each connection behind its
-answer: whoever sends requests here has time to hear of it, and none is cut off."""
+"""Time after SIGTERM in which the server is not ready any more but goes on answering. Each connection is
+closed behind its response: clients notice in time, and no request is cut off."""
+GRACE_S = 30.0
+"""Time after that for responses under way; then their connections are aborted."""
+CHECK_S = 0.25
+"""Interval at which the deadlines of all connections are checked: one timer instead of several for each request."""
 _SOCKETS = 64
-"""On the one port: uvloop takes one new connection from each in a round of the loop, and under load, when a round takes
-as long as a batch, clients would wait for a round each to be let in at all."""
-_IDLE_S = 75
-"""A connection that is kept alive and asks nothing is closed after so long."""
-
-
-class _Server(uvicorn.Server):
-    """In an event loop that has other work, and signals of its own."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """None: this process has its own."""
-        yield
+"""Listening sockets on the one port: uvloop takes one new connection from each in a round of the loop, and under load,
+when a round takes as long as a batch, clients would wait for a round each to be let in at all."""
 
 
 async def listen(
-    app: ASGIApp, door: AppState, host: str, port: int, started: Callable[[Callable[[], None]], None]
+    app: App, host: str, port: int, started: Callable[[Callable[[], None]], None], *, limit: int = MAX_CONNECTIONS
 ) -> None:
-    """Answers until it is told to stop, and finishes what is under way. ``started`` is called at once with what stops
-    it, to be called in this event loop; a second call stops it at once."""
-    _open_files(2 * CONNECTIONS)
-    _steady()
-    config = uvicorn.Config(
-        app,
-        http=cast(Any, partial(Connection, door)),
-        loop="none",
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        proxy_headers=False,
-        server_header=False,
-        log_config=None,
-        log_level="critical",  # what goes wrong inside is told by the door; a message here could name a person
-        timeout_keep_alive=_IDLE_S,
-        backlog=CONNECTIONS // 4,
-    )
-    server = _Server(config)
-    loop = asyncio.get_running_loop()
+    """Serve until stopped, and finish the responses under way.
 
-    def end() -> None:
-        server.should_exit = True
+    Args:
+        app: the application.
+        host: address to listen on.
+        port: a free port (see ``free_port``).
+        started: called once with a function that stops the server, to be called in this event loop; a second call of it
+            stops at once.
+        limit: maximum number of connections.
+    """
+    loop = asyncio.get_running_loop()
+    connections = Connections()
+    ended = asyncio.Event()
+    state = app.state
 
     def stop() -> None:
-        if door.draining:  # asked twice: at once
-            server.force_exit = server.should_exit = True
-        door.draining = True
-        loop.call_later(DRAIN_S, end)
+        if state.draining:
+            for connection in list(connections):
+                connection.abort()
+            ended.set()
+        state.draining = True
+        loop.call_later(DRAIN_S, ended.set)
 
+    sockets = [_shared_socket(host, port) for _ in range(_SOCKETS)]
+    backlog = max(128, limit // 4)
+    servers = [
+        await loop.create_server(lambda: Connection(app, connections, limit), sock=one, backlog=backlog)
+        for one in sockets
+    ]
+    background = [asyncio.create_task(state.loop_lag.beat()), asyncio.create_task(_check_deadlines(connections))]
     started(stop)
-    beat = asyncio.create_task(door.loop_lag.beat())
-    await server.serve(sockets=[_shared(host, port) for _ in range(_SOCKETS)])
-    beat.cancel()
-    if not door.draining:
-        raise RuntimeError("The HTTP server ended by itself.")
+    await ended.wait()
+    for server in servers:
+        server.close()
+    await _finish(connections)
+    for task in background:
+        task.cancel()
 
 
-def _steady() -> None:
-    """What was loaded until now stays: the collector of cycles need not look through it, which takes it tenths of a
-    second in the middle of everybody's answers. And a thread that has the interpreter gives it away after half a
-    millisecond, not after five: the loop has nothing that takes longer, whoever writes behind it has."""
+async def _check_deadlines(connections: Connections) -> None:
+    """Enforce the deadlines of all connections, and renew the date header, for as long as the server runs."""
+    loop = asyncio.get_running_loop()
+    while True:
+        connections.date = formatdate(usegmt=True)
+        now_s = loop.time()
+        for connection in list(connections):
+            connection.check(now_s)
+        await asyncio.sleep(CHECK_S)
+
+
+async def _finish(connections: Connections) -> None:
+    """Close idle connections, wait for the others, and abort what has not ended after ``GRACE_S``."""
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + GRACE_S
+    while connections and loop.time() < until_s:
+        for connection in list(connections):
+            connection.close_if_idle()
+        await asyncio.sleep(0.02)
+    for connection in list(connections):
+        connection.abort()
+
+
+def _tune_interpreter() -> None:
+    """Keep the garbage collector and thread switches out of responses.
+
+    Everything loaded until now stays loaded: the collector of cycles need not search it, which takes tenths of a
+    second. A thread that holds the interpreter gives it away after half a millisecond instead of five: the event loop
+    has nothing that takes longer, but threads behind it have.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     sys.setswitchinterval(0.0005)
 
 
-def _shared(host: str, port: int) -> socket.socket:
-    """The port, for as many processes as ask for it: each gets its share of the connections."""
+def _shared_socket(host: str, port: int) -> socket.socket:
+    """Return a socket on a port that several sockets and processes share; each gets a share of the connections."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    own = socket.socket(family, kind, protocol)
-    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    own.bind(address)
-    own.setblocking(False)
-    return own
+    shared = socket.socket(family, kind, protocol)
+    shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    shared.bind(address)
+    shared.setblocking(False)
+    return shared
 
 
-def _open_files(count: int) -> None:
-    """Raises the number of files and connections that this process may have open, as far as it is allowed to."""
+def _raise_file_limit(count: int) -> None:
+    """Raise the number of files and connections that this process may have open, as far as it is allowed to."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -106,10 +124,17 @@ def _open_files(count: int) -> None:
 
 
 def free_port(host: str, port: int) -> int:
-    """The port, or any free one for 0. ValueError when it is taken or the host is not this machine's.
+    """Return the port, or any free one for 0.
 
-    Asked here because the port is shared by all processes of a server, and two servers would then answer each other's
-    requests.
+    It is checked here because the port is shared by all processes of a server: two servers on it would answer each
+    other's requests.
+
+    Args:
+        host: address to listen on.
+        port: port number, 0 for any.
+
+    Raises:
+        ValueError: the port is taken, or the host is not an address of this machine.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -121,11 +146,16 @@ def free_port(host: str, port: int) -> int:
         raise ValueError(f"Cannot serve on {host} port {port}: {error.strerror}. Choose another with --port.") from None
 
 
-def run(work: Coroutine[Any, Any, None]) -> None:
-    """Runs until it is done."""
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run a server's main coroutine to its end in a new event loop, after this process was prepared for it.
+
+    The loop is uvloop's, or asyncio's where uvloop is not installed.
+    """
+    _raise_file_limit(2 * MAX_CONNECTIONS)
+    _tune_interpreter()
     try:
         import uvloop
     except ImportError:  # there is none for Windows
-        asyncio.run(work)
+        asyncio.run(main)
     else:
-        uvloop.run(work)
+        uvloop.run(main)

@@ -1,33 +1,36 @@
-"""Whether the event loop keeps up: once requests wait too long for the loop itself, new ones are refused."""
+"""Load shedding: requests are refused while the event loop is too late to answer them in time."""
 
 import asyncio
 import time
 
 from segue.serving.schemas.problems import Problem
 
-BUSY = Problem(503, "The server is busy: ask again in a moment.", {"Retry-After": "1"})
+BUSY = Problem(503, "The server is busy: try again in a moment.", {"Retry-After": "1"})
 _BEAT_S = 0.02
 
 
 class EventLoopLag:
-    """How late the event loop is with what it has to do: requests wait in it before any code of ours sees them."""
+    """Delay of the event loop: requests wait in it before any handler sees them.
 
-    def __init__(self, late_ms: float = 250.0) -> None:
-        self.late_ms = late_ms
-        """Requests are refused while the loop is later than this."""
+    Args:
+        limit_ms: delay above which requests are refused, milliseconds.
+    """
+
+    def __init__(self, limit_ms: float = 250.0) -> None:
+        self.limit_ms = limit_ms
         self._due_s = float("inf")
 
     def lag_ms(self) -> float:
-        """How long ago the loop should have come round, and has not."""
+        """Return the milliseconds by which the next heartbeat is overdue."""
         return max(0.0, (time.monotonic() - self._due_s) * 1e3)
 
     def admit(self) -> None:
-        """Problem (503) while the loop is late."""
-        if self.lag_ms() > self.late_ms:
-            raise BUSY.with_traceback(None)  # one object: without this each raise would add to what it remembers
+        """Raise Problem 503 while the delay is above the limit."""
+        if self.lag_ms() > self.limit_ms:
+            raise BUSY.with_traceback(None)  # one object: each raise would lengthen its traceback
 
     async def beat(self) -> None:
-        """Runs beside the server, for ever."""
+        """Measure the delay for as long as the server runs."""
         while True:
             self._due_s = time.monotonic() + _BEAT_S
             await asyncio.sleep(_BEAT_S)

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, written from the same types that decode the requests."""
+"""OpenAPI 3.1 document, made from the same types that decode the requests."""
 
 import re
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from segue.serving.http import openapi_constraints
-from segue.serving.http.endpoint import PostEndpoint, ReadEndpoint
+from segue.serving.http.endpoint import PATH_PARAMETER, Endpoint
 from segue.serving.schemas.examples import EXAMPLES
 from segue.serving.schemas.requests import EventIn, Health, Id, ProblemBody
 
@@ -18,27 +18,24 @@ _BODY = (400, 408, 413, 415, 422)
 _REF = "#/components/schemas/{name}"
 
 
-def openapi_document(
-    operations: Iterable[PostEndpoint], reads: Iterable[ReadEndpoint] = (), *, keys: bool = False
-) -> dict[str, Any]:
-    """The whole document, as plain values; ``keys``: whether the server asks for one."""
-    operations, reads = list(operations), list(reads)
-    kinds = {kind for one in operations for kind in (*one.requests, one.answer)} | {Health, ProblemBody}
-    kinds |= {one.answer for one in reads}
-    ordered = sorted(kinds, key=lambda kind: kind.__name__)
-    _, schemas = msgspec.json.schema_components(ordered, ref_template=_REF)
-    for name in schemas:
-        schemas[name]["examples"] = [EXAMPLES[name]]
-    openapi_constraints.add_constraints(schemas)
-    paths: dict[str, Any] = {one.path: {"post": _post(one)} for one in operations}
-    for one in reads:
-        paths.setdefault(one.shown, {})[one.method.lower()] = _read(one)
+def openapi_document(endpoints: Iterable[Endpoint], *, keys: bool = False) -> dict[str, Any]:
+    """Return the OpenAPI document as plain values.
+
+    Args:
+        endpoints: endpoints to describe, each with a response schema.
+        keys: whether the server requires a key.
+    """
+    endpoints = list(endpoints)
+    schemas = _schemas(endpoints)
+    paths: dict[str, Any] = {}
+    for endpoint in endpoints:
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
     paths["/metrics"] = {"get": _METRICS}
     for methods in paths.values():
         for operation in methods.values():
             operation["security"] = [{"key": []}] if keys else [{}, {"key": []}]
-    paths["/health/live"] = {"get": _get("live", "Whether the process answers at all.", (200,))}
-    paths["/health/ready"] = {"get": _get("ready", "Whether requests should be sent here.", (200, 503))}
+    paths["/health/live"] = {"get": _get("live", "Return whether the process answers at all.", (200,))}
+    paths["/health/ready"] = {"get": _get("ready", "Return whether requests should be sent here.", (200, 503))}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -54,38 +51,60 @@ def openapi_document(
     }
 
 
-def _post(one: PostEndpoint) -> dict[str, Any]:
+def _schemas(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
+    """Return the JSON schema of every request and response type, each with an example."""
+    types = {kind for endpoint in endpoints for kind in (*endpoint.requests, endpoint.response) if kind is not None}
+    ordered = sorted(types | {Health, ProblemBody}, key=lambda kind: kind.__name__)
+    _, schemas = msgspec.json.schema_components(ordered, ref_template=_REF)
+    for name in schemas:
+        schemas[name]["examples"] = [EXAMPLES[name]]
+    openapi_constraints.add_constraints(schemas)
+    return schemas
+
+
+def _operation(endpoint: Endpoint) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": _operation_id(endpoint),
+        "summary": (endpoint.handler.__doc__ or "").split("\n")[0],
+    }
+    statuses = {*_ALWAYS, *endpoint.problems}
+    if endpoint.requests:
+        operation["requestBody"] = _request_body(endpoint)
+        statuses |= set(_BODY)
+    else:
+        operation["parameters"] = _parameters(endpoint)
+        statuses |= {422} if operation["parameters"] else set()
+    assert endpoint.response is not None
+    operation["responses"] = {
+        "200": _response("The response.", "application/json", endpoint.response),
+        **{str(status): _problem(status) for status in sorted(statuses)},
+    }
+    return operation
+
+
+def _operation_id(endpoint: Endpoint) -> str:
+    if endpoint.requests:
+        return endpoint.path.rpartition("/")[2]
+    return "_".join([endpoint.method.lower(), *re.findall(r"[a-z]+", endpoint.path.removeprefix("/v1/"))])
+
+
+def _request_body(endpoint: Endpoint) -> dict[str, Any]:
     schemas = [
-        {"$ref": _REF.format(name=openapi_constraints.SOMEBODYS_EVENT)} if kind is EventIn else _ref(kind)
-        for kind in one.requests
+        {"$ref": _REF.format(name=openapi_constraints.EVENT_WITH_OWNER)} if kind is EventIn else _ref(kind)
+        for kind in endpoint.requests
     ]
     body = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
-    return {
-        "operationId": one.path.rpartition("/")[2],
-        "summary": (one.handler.__doc__ or "").split("\n")[0],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-        "responses": {
-            "200": _response("The answer.", "application/json", one.answer),
-            **{str(status): _problem(status) for status in sorted({*_ALWAYS, *_BODY, *one.problems})},
-        },
-    }
+    return {"required": True, "content": {"application/json": {"schema": body}}}
 
 
-def _read(one: ReadEndpoint) -> dict[str, Any]:
-    path = one.shown
-    names = re.findall(r"{(\w+)}", path)
-    inside = [{"name": name, "in": "path", "required": True, "schema": msgspec.json.schema(Id)} for name in names]
-    behind = [{"name": name, "in": "query", "schema": kind, "description": said} for name, kind, said in one.queries]
-    statuses = sorted({*_ALWAYS, *one.problems, *((422,) if inside or behind else ())})
-    return {
-        "operationId": "_".join([one.method.lower(), *re.findall(r"[a-z]+", path.removeprefix("/v1/"))]),
-        "summary": (one.handler.__doc__ or "").split("\n")[0],
-        "parameters": [*inside, *behind],
-        "responses": {
-            "200": _response("The answer.", "application/json", one.answer),
-            **{str(status): _problem(status) for status in statuses},
-        },
-    }
+def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
+    """Return the path parameter, where the path has one, and the query parameters."""
+    in_path = [{"name": "id", "in": "path", "required": True, "schema": msgspec.json.schema(Id)}]
+    in_query = [
+        {"name": name, "in": "query", "schema": schema, "description": description}
+        for name, schema, description in endpoint.queries
+    ]
+    return [*(in_path if endpoint.path.endswith(PATH_PARAMETER) else ()), *in_query]
 
 
 def _get(name: str, summary: str, statuses: tuple[int, ...]) -> dict[str, Any]:

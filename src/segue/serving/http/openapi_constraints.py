@@ -1,35 +1,35 @@
-"""What the types of requests cannot say about them, as JSON Schema for the document: whose event, whose history."""
+"""Constraints between request fields that types cannot state, as JSON Schema for the OpenAPI document."""
 
 from typing import Any
 
-_PEOPLE = ("user_id", "session_id")
-_HISTORIES = (*_PEOPLE, "history")
+_OWNERS = ("user_id", "session_id")
+_HISTORIES = (*_OWNERS, "history")
 
 
-def _given(name: str) -> dict[str, Any]:
+def _required(name: str) -> dict[str, Any]:
     return {"required": [name], "properties": {name: {"type": "string"}}}
 
 
-_SOMEBODYS = {"anyOf": [_given(name) for name in _PEOPLE]}
+_WITH_OWNER = {"anyOf": [_required(name) for name in _OWNERS]}
 _NO_EVENT = {"properties": {"event": {"type": "null"}}}
 _ONE_HISTORY = {
     "anyOf": [{"properties": {name: {"type": "null"} for name in _HISTORIES if name != own}} for own in _HISTORIES]
 }
-SOMEBODYS_EVENT = "SomebodysEvent"
-"""The component that is an event with a person or a session."""
+EVENT_WITH_OWNER = "EventWithOwner"
+"""Name of the schema of an event with a user or a session."""
 
 
 def add_constraints(schemas: dict[str, Any]) -> None:
-    """Completes the components, in place: an event that comes alone names a person or a session, or both; one that
-    comes with a question may take them from it; a question names one history at most."""
-    somebodys = {"$ref": f"#/components/schemas/{SOMEBODYS_EVENT}"}
-    schemas[SOMEBODYS_EVENT] = {
-        "title": SOMEBODYS_EVENT,
-        "description": "An event of a person, of a session, or of both.",
-        "allOf": [{"$ref": "#/components/schemas/EventIn"}, _SOMEBODYS],
+    """Complete the schemas in place: an event of a batch names a user, a session or both, the event of a recommendation
+    request may take them from the request, and a request names at most one history."""
+    with_owner = {"$ref": f"#/components/schemas/{EVENT_WITH_OWNER}"}
+    schemas[EVENT_WITH_OWNER] = {
+        "title": EVENT_WITH_OWNER,
+        "description": "Event of a user, of a session, or of both.",
+        "allOf": [{"$ref": "#/components/schemas/EventIn"}, _WITH_OWNER],
         "examples": schemas["EventIn"]["examples"],
     }
-    schemas["EventBatch"]["properties"]["events"]["items"] = somebodys
-    event = {"required": ["event"], "properties": {"event": somebodys}}
-    schemas["RecommendRequest"]["allOf"] = [_ONE_HISTORY, {"anyOf": [_NO_EVENT, *_SOMEBODYS["anyOf"], event]}]
+    schemas["EventBatch"]["properties"]["events"]["items"] = with_owner
+    event = {"required": ["event"], "properties": {"event": with_owner}}
+    schemas["RecommendRequest"]["allOf"] = [_ONE_HISTORY, {"anyOf": [_NO_EVENT, *_WITH_OWNER["anyOf"], event]}]
     schemas["NextRequest"]["allOf"] = [_ONE_HISTORY]

@@ -1,288 +1,368 @@
-"""One client's connection: uvicorn's HTTP protocol, and what a server that faces the open web needs besides. Headers
-come in time and are not endless, a server that is busy says so for next to nothing, plain requests are answered without
-a detour, answers leave in one piece."""
+"""One client's connection: an asyncio protocol over httptools that owns every rule of HTTP here.
+
+Every request takes the same way: head -> ``App.admit`` (route, load, key, role, rate, announced length) -> body ->
+``App.respond`` -> response in one write. Requests of one connection are answered in their order.
+
+Input and output each are in one state, and every state has a deadline, which ``check`` enforces::
+
+    input    HEAD       bytes of a head are due          HEAD_DEADLINE_S since the connection or the head began
+             BODY       bytes of a body are due          BODY_DEADLINE_S since the head was complete
+             IDLE       no request is under way          IDLE_DEADLINE_S since the last response
+    output   RESPONDING a handler is running             RESPONSE_DEADLINE_S since the request was complete
+             WRITING    the client does not read         WRITE_DEADLINE_S since the write buffer was full
+             CLOSING    the last response has been sent  CLOSE_DEADLINE_S since then
+"""
 
 import asyncio
-import re
-from collections.abc import Iterable
-from functools import partial
-from typing import Any, Literal
+from collections import deque
+from typing import Any, Literal, cast
 
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
-from uvicorn.server import ServerState
+import httptools
 
-from segue.serving.http.app import BODY_DEADLINE_S, IN_FLIGHT, MAX_BODY_BYTES, late
-from segue.serving.http.coalescing_transport import CoalescingTransport
-from segue.serving.http.endpoint import PostEndpoint
-from segue.serving.http.handlers import AppState
-from segue.serving.http.load_shedding import BUSY
-from segue.serving.http.middleware import JSON, Reply, handle, run_operation
+from segue.serving.http.app import MAX_BODY_BYTES, Admission, App, body_too_large
+from segue.serving.http.exchange import Request, Response
 from segue.serving.schemas.problems import Problem
 
-HEADER_DEADLINE_S = 10.0
-MOST_HEADER_BYTES = 65_536
-CONNECTIONS = 8192
-"""At once; slow ones are closed by their deadlines and must not keep others out until then."""
-_PLAIN = {one.path.encode(): one for one in IN_FLIGHT}
-_UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-encoding"})
-"""Headers that no plain request has."""
-
-_LIST = re.compile(
-    rb"POST (/v1/recommend|/v1/similar) HTTP/1\.1\r\n(?:[^\r\n]+\r\n)*?"
-    rb"content-length: *(\d{1,7})\r\n(?:[^\r\n]+\r\n)*\r\n",
-    re.IGNORECASE,
-)
-"""A whole head, its path and its length."""
-_MORE = re.compile(
-    rb"\r\n(?:connection|expect|transfer-encoding|upgrade|origin) *:|content-length.*content-length", re.I | re.S
-)
-"""What a request that is refused unread must not have."""
+HEAD_DEADLINE_S = 10.0
+BODY_DEADLINE_S = 10.0
+IDLE_DEADLINE_S = 75.0
+RESPONSE_DEADLINE_S = 300.0
+WRITE_DEADLINE_S = 10.0
+CLOSE_DEADLINE_S = 2.0
+MAX_HEAD_BYTES = 65_536
+MAX_HEADERS = 100
+MAX_PIPELINED = 32
+"""Requests of one connection that may wait for the one before them; the connection is closed behind them."""
+_NEVER = float("inf")
+_SINGLE = frozenset({b"host", b"content-length", b"content-type", b"authorization", b"transfer-encoding", b"origin"})
+"""Headers that a request may have once: of two, this server and a proxy before it could each believe another one."""
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class _Refused:
-    """Stands for a request that is refused: whatever else comes of it is passed over."""
+class Connections(dict["Connection", None]):
+    """Open connections of one listener, the longest without activity first, and the current ``date`` header."""
 
-    response_complete = True
-    disconnected = True
+    def __init__(self) -> None:
+        super().__init__()
+        self.date = ""
+        self.tasks: set[asyncio.Task[None]] = set()
+        """Responses under way: the event loop itself keeps only weak references."""
 
-    class message_event:  # noqa: N801 - as uvicorn calls it
-        @staticmethod
-        def set() -> None: ...
-
-
-class _Plain:
-    """A plain request to an operation while it is under way, as far as uvicorn's protocol asks what it began with."""
-
-    message_event = _Refused.message_event
-
-    def __init__(self, operation: PostEndpoint, authorization: str, *, keep_alive: bool) -> None:
-        self.operation = operation
-        self.authorization = authorization
-        self.keep_alive = keep_alive
-        self.body = bytearray()
-        self.response_complete = False
-        self.disconnected = False
+    def make_room(self, limit: int) -> None:
+        """Close the connection that has been without a response under way for longest, where ``limit`` is exceeded."""
+        if len(self) > limit:
+            idlest = next((connection for connection in self if not connection.is_responding), next(iter(self)))
+            idlest.abort()
 
 
-class Connection(HttpToolsProtocol):
-    """When four times too much comes, most of all requests are refused, and what a refusal costs is taken from the
-    answers of the others: so it happens here, before anything is read, looked up or started."""
+class Connection(asyncio.Protocol):
+    """HTTP/1.1 connection of one client.
 
-    def __init__(
-        self,
-        door: AppState,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self._door = door
-        self._expecting: Literal["headers", "body", ""] = "headers"
-        """What must come in time: a request's headers, or a body for which nobody else waits."""
-        self._deadline: asyncio.TimerHandle | None = None
-        """Set where that did not come in one piece: a timer for each request costs as much as reading it."""
-        self._idle_since: float | None = None
-        self._idle_check: asyncio.TimerHandle | None = None
-        """Comes round now and then, for the same reason."""
-        self._receiving: _Plain | None = None
-        """The plain request whose body is still to come."""
-        self._header_bytes = 0
-        self._path = ""
+    Args:
+        app: the application.
+        connections: the listener's open connections; this one adds and removes itself.
+        limit: number of connections above which the idlest is closed.
+    """
+
+    def __init__(self, app: App, connections: Connections, limit: int) -> None:
+        self._app = app
+        self._connections = connections
+        self._limit = limit
+        self._loop = asyncio.get_running_loop()
+        self._transport = cast(asyncio.Transport, None)
+        self._parser = httptools.HttpRequestParser(self)
+        self._requests: deque[tuple[Admission | Response, Request, bool]] = deque()
+        """Complete requests that wait for their turn: (admission or ready response, request, keep-alive)."""
+        self.is_responding = False
+        self._is_closing = False
+        self._is_reading = True
+        self._is_write_blocked = False
+        self._is_done = False
+        """No further request is taken: the client asked for the end, or broke a rule."""
+        self._input_due = self._response_due = self._write_due = self._close_due = _NEVER
+        self._input: Literal["idle", "head", "body"] = "head"
+        self._begin_message()
+
+    def _begin_message(self) -> None:
+        self._is_upgrade = False
+        """The request offers another protocol; it is read once more without the offer."""
+        self._url = bytearray()
+        self._headers: dict[bytes, bytes] = {}
+        self._num_headers = 0
+        self._head_bytes = 0
+        """Bytes of the head that the parser has reported; it reports a header when it is complete."""
+        self._unparsed_bytes = 0
+        """Bytes that came while the head was incomplete."""
+        self._problem: Problem | None = None
+        """Refusal of the request that is being read; its body is not kept."""
+        self._admission: Admission | Response | None = None
+        self._request = cast(Request, None)
+        self._body = bytearray()
+        self._body_bytes = 0
+
+    # asyncio calls these
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(CoalescingTransport(transport))  # type: ignore[arg-type]
-        if len(self.connections) > CONNECTIONS:
-            self.transport.close()
-        else:
-            self._await()
+        """Register the connection; where there are too many, the idlest is closed."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._connections[self] = None
+        self._input_due = self._loop.time() + HEAD_DEADLINE_S
+        self._connections.make_room(self._limit)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._arrived()
-        if self._idle_check is not None:
-            self._idle_check.cancel()
-        super().connection_lost(exc)
+        """Forget the connection; a handler that runs is left to end."""
+        self._connections.pop(self, None)
+        self._requests.clear()
+        self._is_closing = True
+
+    def pause_writing(self) -> None:
+        """Start the write deadline and stop reading: the client does not take its responses."""
+        self._is_write_blocked = True
+        self._write_due = self._loop.time() + WRITE_DEADLINE_S
+        self._update_reading()
+
+    def resume_writing(self) -> None:
+        """Stop the write deadline and answer what waits."""
+        self._is_write_blocked = False
+        self._write_due = _NEVER
+        self._update_reading()
+        self._respond_next()
+
+    def eof_received(self) -> bool:
+        """Keep the connection for the responses that are still due; without any it closes."""
+        self._is_done = True
+        return bool(self.is_responding or self._requests) and not self._is_closing
 
     def data_received(self, data: bytes) -> None:
-        self._idle_since = None
-        if self._refused_unread(data):
-            return
-        super().data_received(data)
-        if self._expecting == "headers":
-            self._header_bytes += len(data)
-            if self._header_bytes > MOST_HEADER_BYTES:
-                self._close_with(Problem(431, f"The headers are larger than {MOST_HEADER_BYTES} bytes."))
-        if self._expecting and self._deadline is None and not self.transport.is_closing():
-            self._await()
+        """Parse bytes of the client; after the last request they are dropped."""
+        while data and not self._is_done:
+            try:
+                self._parser.feed_data(data)
+                break
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                self._parser = httptools.HttpRequestParser(self)
+            except httptools.HttpParserError as error:
+                self._reject(Problem(400, f"This is not HTTP/1.1: {error}."))
+        if self._input == "head" and not self._is_done:
+            self._unparsed_bytes += len(data)
+            self._check_head_bytes(self._unparsed_bytes)
+
+    def _head_without_upgrade(self) -> bytes:
+        """Return the head that was just read, as if no other protocol had been offered.
+
+        A server may ignore an offer and answer in HTTP/1.1 (RFC 9110, section 7.8). The parser cannot: it stops behind
+        such a head, and a body behind it would be read as the next request.
+        """
+        options = [option.strip() for option in self._headers.get(b"connection", b"").lower().split(b",")]
+        headers = {name: value for name, value in self._headers.items() if name not in (b"upgrade", b"connection")}
+        if b"close" in options:
+            headers[b"connection"] = b"close"
+        lines = [self._parser.get_method() + b" " + bytes(self._url) + b" HTTP/1.1"]
+        lines += [name + b": " + value for name, value in headers.items()]
+        return b"\r\n".join([*lines, b"", b""])
+
+    # httptools calls these
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._expecting, self._header_bytes = "headers", 0
+        """Start the deadline of a head."""
+        if not self._is_done:
+            self._begin_message()
+            self._input = "head"
+            self._input_due = self._loop.time() + HEAD_DEADLINE_S
+
+    def on_url(self, url: bytes) -> None:
+        """Collect the request target, which may come in parts."""
+        self._head_bytes += len(url)
+        self._check_head_bytes(self._head_bytes)
+        if not self._is_done:
+            self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect one header."""
+        self._head_bytes += len(name) + len(value)
+        self._check_head_bytes(self._head_bytes)
+        name = name.lower()
+        if self._is_done:
+            return
+        self._num_headers += 1
+        if self._num_headers > MAX_HEADERS:
+            self._reject(Problem(431, f"A request has at most {MAX_HEADERS} headers."))
+            return
+        if name in self._headers:
+            if name in _SINGLE:
+                self._reject(Problem(400, f"The header {name.decode('latin-1')} must not come twice."))
+                return
+            value = self._headers[name] + b", " + value
+        self._headers[name] = value
+
+    def _check_head_bytes(self, count: int) -> None:
+        if count > MAX_HEAD_BYTES and not self._is_done:
+            self._reject(Problem(431, f"The headers are larger than {MAX_HEAD_BYTES} bytes."))
 
     def on_headers_complete(self) -> None:
-        self._arrived()
-        if self._refuses():
-            self.cycle, self._expecting = _Refused, "body"  # type: ignore[assignment]
+        """Admit or refuse the request, before any byte of its body is kept."""
+        if self._is_done:
             return
-        self._receiving = self._plain()
-        if self._receiving is None:
-            super().on_headers_complete()
-        else:
-            self.cycle, self._expecting = self._receiving, "body"  # type: ignore[assignment]
+        self._is_upgrade = bool(self._parser.should_upgrade())
+        if self._is_upgrade and self._parser.get_method() == b"CONNECT":
+            self._reject(Problem(405, "This server is no proxy: CONNECT is not possible.", {"Allow": "GET, POST"}))
+        if self._is_upgrade:
+            return
+        self._input = "body"
+        self._input_due = self._loop.time() + BODY_DEADLINE_S
+        keep_alive = self._parser.should_keep_alive()
+        try:
+            self._admission = self._app.admit(self._read_head())
+        except Problem as problem:
+            self._problem = problem
+            if problem.status == 413:
+                keep_alive = False  # the rest of such a body is not worth waiting for
+        expects = self._headers.get(b"expect", b"").lower()
+        if expects:
+            if self._problem is not None or expects != b"100-continue":
+                keep_alive = False  # the client may or may not send the body now: nothing behind it can be trusted
+            elif not self.is_responding:
+                self._transport.write(_CONTINUE)
+        if self._problem is not None and not keep_alive:
+            self._finish_message(keep_alive=False)
+
+    def _read_head(self) -> Request:
+        """Return the request. Problem for a head that breaks a rule."""
+        target = self._url.decode("latin-1")
+        if not target.startswith("/") and target != "*":
+            parsed = httptools.parse_url(bytes(self._url)) if b"://" in self._url else None
+            target = "/" if parsed is None else _origin_form(parsed)
+        request = self._request = Request(self._parser.get_method().decode("latin-1"), target, self._headers)
+        if b"host" not in self._headers and self._parser.get_http_version() == "1.1":
+            raise Problem(400, "A request needs a Host header.")
+        return request
 
     def on_body(self, body: bytes) -> None:
-        if self._receiving is None:
-            super().on_body(body)
-        else:
-            self._receiving.body += body  # not longer than its Content-Length, which was looked at
+        """Keep a part of an admitted body up to the limit; of a refused one, nothing."""
+        if self._is_done:
+            return
+        self._body_bytes += len(body)
+        if self._body_bytes > MAX_BODY_BYTES:
+            self._problem = self._problem or body_too_large()
+            self._finish_message(keep_alive=False)
+        elif self._problem is None:
+            self._body += body
 
     def on_message_complete(self) -> None:
-        self._arrived()
-        if self._receiving is not None:
-            task = self.loop.create_task(self._answer(self._receiving))
-            self._receiving = None
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
-        elif self.cycle is not _Refused:
-            super().on_message_complete()
+        """Answer the request, or let it wait for the one before it."""
+        if not self._is_done and not self._is_upgrade:
+            self._finish_message(keep_alive=bool(self._parser.should_keep_alive()))
+
+    def _finish_message(self, *, keep_alive: bool) -> None:
+        self._input = "idle"
+        self._input_due = _NEVER
+        if self._problem is not None:
+            response = self._app.refuse(self._problem, self._request, self._admission)
+            self._requests.append((response, self._request, keep_alive))
         else:
-            self._door.router.telemetry.requested(self._path, BUSY.status, 0.0)
-            self.transport.write(_REFUSAL)
-            self.on_response_complete()
+            assert self._admission is not None
+            self._request.body = bytes(self._body)
+            self._requests.append((self._admission, self._request, keep_alive))
+        if not keep_alive or len(self._requests) > MAX_PIPELINED:
+            self._is_done = True
+        self._update_reading()
+        self._respond_next()
 
-    def on_response_complete(self) -> None:
-        self.transport.flush()  # type: ignore[attr-defined]
-        if self.pipeline or self.transport.is_closing():
-            super().on_response_complete()
-            return
-        self.server_state.total_requests += 1
-        self.flow.resume_reading()
-        self._idle_since = self.loop.time()
-        if self._idle_check is None:
-            self._idle_check = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
+    # responses
 
-    def _close_if_idle(self) -> None:
-        self._idle_check = None
-        if self._idle_since is None:  # at work: its answer asks again
+    def _respond_next(self) -> None:
+        """Answer waiting requests until one needs a handler: one at a time, and none while the client does not read."""
+        while self._requests and not (self.is_responding or self._is_write_blocked or self._is_closing):
+            admission, request, keep_alive = self._requests.popleft()
+            if isinstance(admission, Response):
+                self._send(admission, request, keep_alive=keep_alive)
+            else:
+                self.is_responding = True
+                self._response_due = self._loop.time() + RESPONSE_DEADLINE_S
+                task = self._loop.create_task(self._respond(admission, keep_alive))
+                self._connections.tasks.add(task)
+                task.add_done_callback(self._connections.tasks.discard)
+        self._update_reading()
+
+    async def _respond(self, admission: Admission, keep_alive: bool) -> None:
+        response = await self._app.respond(admission)
+        self.is_responding, self._response_due = False, _NEVER
+        if not self._is_closing:
+            self._send(response, admission.request, keep_alive=keep_alive)
+            self._respond_next()
+
+    def _send(self, response: Response, request: Request | None, *, keep_alive: bool) -> None:
+        keep_alive = keep_alive and not self._app.state.draining and not (self._is_done and not self._requests)
+        with_body = request is None or request.method != "HEAD"
+        self._transport.write(response.encode(keep_alive=keep_alive, with_body=with_body, date=self._connections.date))
+        if not keep_alive:
+            self._close()
+        elif self._input == "idle" and not self._requests:
+            self._input_due = self._loop.time() + IDLE_DEADLINE_S
+            self._connections.pop(self, None)
+            self._connections[self] = None
+
+    def _reject(self, problem: Problem) -> None:
+        """Answer bytes that break a rule, behind the responses that are still due, and close."""
+        self._is_done = True
+        self._requests.append((self._app.refuse(problem), cast(Request, None), False))
+        self._respond_next()
+
+    def _update_reading(self) -> None:
+        """Read only while the next request could be answered or its body kept."""
+        wanted = not self._is_write_blocked and not (self._requests and self.is_responding)
+        if wanted != self._is_reading and not self._is_closing:
+            self._is_reading = wanted
+            if wanted:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    # ends
+
+    def check(self, now_s: float) -> None:
+        """Enforce the deadlines; ``now_s`` is the event loop's time."""
+        if now_s >= min(self._write_due, self._close_due, self._response_due):
+            self.abort()
+        elif now_s >= self._input_due:
+            self._input_due = _NEVER
+            if self._input == "body" and not self._is_done:
+                self._problem = self._problem or Problem(
+                    408, f"The body did not arrive within {BODY_DEADLINE_S:g} seconds."
+                )
+                self._finish_message(keep_alive=False)
+            else:
+                self._close()
+
+    def close_if_idle(self) -> None:
+        """Close a connection on which nothing is due."""
+        if not (self.is_responding or self._requests):
+            self._close()
+
+    def abort(self) -> None:
+        """Close at once; what is not sent is lost."""
+        self._is_closing = True
+        self._transport.abort()
+
+    def _close(self) -> None:
+        """Close after what was written is sent. What the client still sends is read and dropped meanwhile: closing over
+        unread bytes would reset the connection, and the client could lose the response."""
+        if self._is_closing:
             return
-        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
-        if left_s <= 0:
-            self.timeout_keep_alive_handler()
+        self._is_closing = self._is_done = True
+        self._input_due = _NEVER
+        self._close_due = self._loop.time() + CLOSE_DEADLINE_S
+        if not self._is_reading:
+            self._is_reading = True
+            self._transport.resume_reading()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
         else:
-            self._idle_check = self.loop.call_later(left_s, self._close_if_idle)
-
-    def send_400_response(self, msg: str) -> None:
-        """What is no HTTP, told as every other problem is."""
-        self._close_with(Problem(400, msg))
-
-    def _refused_unread(self, data: bytes) -> bool:
-        """Refuses a whole plain request for a list that came in one piece, without even parsing it: of all that comes
-        when far too much comes, this is nearly all."""
-        found = _LIST.match(data)
-        if found is None or self._expecting or not self._free or self._door.draining:
-            return False
-        path = found[1].decode()
-        if not self._door.busy(path) or len(data) != found.end() + int(found[2]) or _MORE.search(found[0]):
-            return False
-        self._door.router.telemetry.requested(path, BUSY.status, 0.0)
-        self.transport.write(_REFUSAL)
-        self.on_response_complete()
-        return True
-
-    def _refuses(self) -> bool:
-        """Whether the request whose headers are there is sent away; one that wants more than a plain answer goes the
-        long way, which refuses it as well."""
-        self._path = self.url.partition(b"?")[0].decode("ascii", "replace")
-        return (
-            self._door.busy(self._path)
-            and not self._door.draining
-            and not self.expect_100_continue
-            and self._free
-            and self.parser.get_method() == b"POST"
-            and bool(self.parser.should_keep_alive())
-        )
-
-    @property
-    def _free(self) -> bool:
-        """Whether nothing is under way here; what comes behind something waits for it."""
-        return self.cycle is None or self.cycle.response_complete
-
-    def _plain(self) -> _Plain | None:
-        """The request whose headers are there, if nothing about it is out of the ordinary. Everything else goes the
-        long way, through uvicorn and Starlette, to the same reply."""
-        operation = _PLAIN.get(self.url)
-        if operation is None or not self._free or self.parser.get_method() != b"POST":
-            return None
-        headers = dict(self.headers)
-        if (
-            len(headers) < len(self.headers)
-            or headers.get(b"content-type", b"").lower() != JSON.encode()
-            or not 0 < int(headers.get(b"content-length", 0)) <= MAX_BODY_BYTES
-            or not _UNUSUAL.isdisjoint(headers)
-            or (self._door.origins and b"origin" in headers)
-            or self.parser.get_http_version() != "1.1"
-        ):
-            return None
-        authorization = headers.get(b"authorization", b"").decode("latin-1")
-        return _Plain(operation, authorization, keep_alive=self.parser.should_keep_alive())
-
-    async def _answer(self, plain: _Plain) -> None:
-        door, one = self._door, plain.operation
-        inner = partial(run_operation, door, one, bytes(plain.body))
-        reply = await handle(door, one.path, one.role, plain.authorization, inner)
-        keep = plain.keep_alive and not door.draining
-        if not self.transport.is_closing():
-            self.transport.write(_head(reply, self.server_state.default_headers, keep=keep) + reply.body)
-            await self.flow.drain()
-        plain.response_complete = True
-        if not keep:
-            self.transport.close()
-        self.on_response_complete()
-
-    def _await(self) -> None:
-        deadline_s = HEADER_DEADLINE_S if self._receiving is None else BODY_DEADLINE_S
-        self._deadline = self.loop.call_later(deadline_s, self._give_up)
-
-    def _arrived(self) -> None:
-        self._expecting = ""
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _give_up(self) -> None:
-        """What is expected does not come."""
-        if self._receiving is None:
-            self.timeout_keep_alive_handler()
-            return
-        problem = late()
-        self._door.router.telemetry.requested(self._receiving.operation.path, problem.status, BODY_DEADLINE_S)
-        self._receiving = None
-        self._close_with(problem)
-
-    def _close_with(self, problem: Problem) -> None:
-        self._arrived()
-        self.transport.write(_raw(problem, keep=False))
-        self.transport.close()
+            self._transport.close()
 
 
-def _head(reply: Reply, always: Iterable[tuple[bytes, bytes]], *, keep: bool) -> bytes:
-    """The status line and headers of an answer; ``always``: those that every answer has."""
-    lines = [STATUS_LINE[reply.status]]
-    for name, value in always:
-        lines.append(name + b": " + value + b"\r\n")
-    for told, text in reply.headers.items():
-        lines.append(f"{told.lower()}: {text}\r\n".encode("latin-1"))
-    if not keep:
-        lines.append(b"connection: close\r\n")
-    lines.append(f"content-length: {len(reply.body)}\r\ncontent-type: {reply.kind}\r\n\r\n".encode("latin-1"))
-    return b"".join(lines)
-
-
-def _raw(problem: Problem, *, keep: bool = True) -> bytes:
-    """A problem as bytes on the line."""
-    reply = Reply.refusal(problem)
-    return _head(reply, (), keep=keep) + reply.body
-
-
-_REFUSAL = _raw(BUSY)
+def _origin_form(url: Any) -> str:
+    """Return path and query of an absolute target (RFC 9112, section 3.2.2)."""
+    path: bytes = (url.path or b"/") + (b"?" + url.query if url.query else b"")
+    return path.decode("latin-1")

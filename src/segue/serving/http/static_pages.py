@@ -2,41 +2,46 @@
 
 from importlib import resources
 
-import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-
 from segue.serving.deployment.variant_router import VariantRouter
+from segue.serving.http.endpoint import Endpoint
+from segue.serving.http.exchange import Request, Response
+from segue.serving.http.handlers import AppState
 
-SHOWN = 24
-"""Items on the demo shop's shelf."""
+NUM_DEMO_ITEMS = 24
+"""Items of the demo shop's first page."""
 _SAFE = "default-src 'self'; img-src data:; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'"
 
 
-def routes(fleet: VariantRouter, *, demo: bool = False) -> list[Route]:
-    """/segue.js always; the demo shop at / where it is asked for."""
-    script = read("segue.js")
+def pages(router: VariantRouter, *, demo: bool = False) -> list[Endpoint]:
+    """Return the endpoints of files for browsers.
 
-    async def javascript(request: Request) -> Response:
-        return Response(script, media_type="text/javascript", headers={"Cache-Control": "max-age=3600"})
+    Args:
+        router: source of the demo shop's items.
+        demo: whether the demo shop is served at ``/``; ``/segue.js`` always is.
+    """
+    script = Response(read("segue.js"), media_type="text/javascript", headers={"Cache-Control": "max-age=3600"})
 
-    found = [Route("/segue.js", javascript)]
+    async def javascript(state: AppState, request: Request, parameter: str) -> Response:
+        return script
+
+    endpoints = [Endpoint("GET", "/segue.js", javascript, role=None)]
     if demo:
-        page = read("demo.html")
+        page = Response(read("demo.html"), media_type="text/html", headers={"Content-Security-Policy": _SAFE})
 
-        async def shop(request: Request) -> Response:
-            return Response(page, media_type="text/html", headers={"Content-Security-Policy": _SAFE})
+        async def demo_page(state: AppState, request: Request, parameter: str) -> Response:
+            return page
 
-        async def shelf(request: Request) -> Response:
-            # What a newcomer would be shown is a shelf that looks like the shop.
-            shown = fleet.deployment.live.engine.model.top_k([], SHOWN)
-            return Response(msgspec.json.encode(shown), media_type="application/json")
+        async def demo_items(state: AppState, request: Request, parameter: str) -> Response:
+            # Recommendations for a new user are a list that looks like the shop.
+            return Response.of(router.deployment.live.engine.model.top_k([], NUM_DEMO_ITEMS))
 
-        found += [Route("/", shop), Route("/demo/shelf", shelf)]
-    return found
+        endpoints += [
+            Endpoint("GET", "/", demo_page, role=None),
+            Endpoint("GET", "/demo/items", demo_items, role=None),
+        ]
+    return endpoints
 
 
 def read(name: str) -> bytes:
-    """A file of the folder ``static``."""
+    """Return a file of the folder ``static``."""
     return (resources.files("segue.serving") / "static" / name).read_bytes()

@@ -1,0 +1,91 @@
+"""HTTP requests and responses as plain values: one class each, used by every route."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+import msgspec
+
+from segue.serving.schemas.problems import Problem
+
+JSON = "application/json"
+PROBLEM_JSON = "application/problem+json"
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+
+
+@dataclass
+class Request:
+    """HTTP request whose head has been read; the body may still be on its way."""
+
+    method: str
+    target: str
+    """Request target in origin form, still percent-encoded, with the query: ``/v1/items?limit=5``."""
+    headers: Mapping[bytes, bytes]
+    """Header values by lower-case name; repeated headers are joined by ", " (RFC 9110, section 5.3)."""
+    body: bytes = b""
+
+    @cached_property
+    def path(self) -> str:
+        """Decoded path without the query.
+
+        Raises:
+            Problem: 400, the path is not UTF-8. Replacing the bytes would make one id of two.
+        """
+        raw = self.target.partition("?")[0]
+        if "%" not in raw:
+            return raw
+        try:
+            return unquote_to_bytes(raw).decode()
+        except UnicodeDecodeError:
+            raise Problem(400, "The path is not UTF-8 once its percent signs are decoded.") from None
+
+    @cached_property
+    def query(self) -> dict[str, str]:
+        """Decoded query parameters by name; of a repeated parameter the last value."""
+        return dict(parse_qsl(self.target.partition("?")[2], keep_blank_values=True))
+
+    def header(self, name: bytes) -> str:
+        """Return a header's value as text, "" where it is absent; ``name`` in lower case."""
+        return self.headers.get(name, b"").decode("latin-1")
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """HTTP response."""
+
+    body: bytes
+    status: int = 200
+    media_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, value: Any, status: int = 200) -> "Response":
+        """Return a response with a value as JSON."""
+        return cls(msgspec.json.encode(value), status)
+
+    @classmethod
+    def problem(cls, problem: Problem) -> "Response":
+        """Return a refusal as ``application/problem+json`` (RFC 9457)."""
+        return cls(msgspec.json.encode(problem.body()), problem.status, PROBLEM_JSON, problem.headers)
+
+    def with_headers(self, headers: Mapping[str, str]) -> "Response":
+        """Return the response with more headers."""
+        return Response(self.body, self.status, self.media_type, {**self.headers, **headers})
+
+    def encode(self, *, keep_alive: bool, with_body: bool = True, date: str = "") -> bytes:
+        """Return the response as HTTP/1.1 bytes, head and body in one piece.
+
+        Args:
+            keep_alive: whether the connection stays open; else a ``connection: close`` header says so.
+            with_body: False for the response to a HEAD request: the length is stated, the body left out.
+            date: value of the ``date`` header; "": no such header.
+        """
+        head = [_STATUS_LINES[self.status], f"content-length: {len(self.body)}\r\ncontent-type: {self.media_type}\r\n"]
+        head += [f"{name.lower()}: {value}\r\n" for name, value in self.headers.items()]
+        if date:
+            head.append(f"date: {date}\r\n")
+        head.append("\r\n" if keep_alive else "connection: close\r\n\r\n")
+        return "".join(head).encode("latin-1") + (self.body if with_body else b"")
