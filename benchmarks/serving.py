@@ -29,8 +29,6 @@ LIGHT = [
     "msgspec",
     "safetensors",
     "apsw",
-    "starlette",
-    "uvicorn",
     "httptools",
     "uvloop",
     "onnxruntime",

@@ -1,4 +1,4 @@
-"""The commands as a user types them: results, JSON, sentences for what is wrong, exit codes."""
+"""Commands as a user types them: results, JSON, sentences for errors, exit codes."""
 
 import json
 import os
@@ -10,27 +10,20 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.support.cli import SEGUE, run
 
 from segue.cli.commands import quickstart
-
-SEGUE = [sys.executable, "-m", "segue.cli.main"]
-
-
-def run(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*SEGUE, *arguments], capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == code, done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty people walk round a ring of twelve teas, a step a minute; two rows are bad."""
+    """Forty users go round a ring of twelve teas, one event every ten minutes; two rows are invalid."""
     path = tmp_path_factory.mktemp("log") / "shop.csv"
     lines = ["customer,product,time"]
-    for person in range(40):
+    for user in range(40):
         for step in range(8):
-            item = (person + step) % 12
-            lines.append(f"u{person},茶{item},{1_700_000_000 + 600 * step + person}")
+            item = (user + step) % 12
+            lines.append(f"u{user},茶{item},{1_700_000_000 + 600 * step + user}")
     lines += ["u1,,1700000000", "u2,茶1,never"]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
@@ -52,10 +45,10 @@ def model(log: Path, items: Path) -> Path:
 
 def test_help_is_fast_and_names_every_command() -> None:
     started = time.perf_counter()
-    shown = run("--help").stdout
+    done = subprocess.run([*SEGUE, "--help"], capture_output=True, text=True, check=True)
     assert time.perf_counter() - started < 3
     for command in ("quickstart", "profile", "trend", "compare", "train", "recommend", "similar", "serve"):
-        assert command in shown
+        assert command in done.stdout
         assert re.search(r"^  Examples?:\n    segue ", run(command, "--help").stdout, flags=re.MULTILINE)
 
 
@@ -67,7 +60,7 @@ def test_compare_prints_the_promised_json(log: Path) -> None:
     promised = "model seed protocol metrics intervals fit_s evaluate_s peak_rss_mb test_cases"
     assert set(promised.split()) <= set(rows[0])
     assert rows[0]["intervals"]["ndcg@5"][0] <= rows[0]["metrics"]["ndcg@5"] <= rows[0]["intervals"]["ndcg@5"][1]
-    assert "1 rows set aside: item_id is missing." in done.stderr
+    assert "1 rows rejected: item_id is missing." in done.stderr
 
 
 def test_compare_prints_a_leaderboard_best_first(log: Path) -> None:
@@ -114,20 +107,24 @@ def test_a_recipe_names_the_model_and_single_settings_may_change(log: Path, tmp_
     done = run("train", str(log), "--recipe", "esasrec", "--out", str(tmp_path / "run"), "--no-refit", "--json", *small)
     found = json.loads(done.stdout)
     assert found["model"] == "sasrec"
-    assert (found["settings"]["block"], found["settings"]["dim"], found["settings"]["temperature"]) == ("ligr", 8, None)
-    assert (found["notes"]["training"]["epochs"], found["notes"]["training"]["negatives"]) == (1, 256)
+    assert (found["settings"]["block_type"], found["settings"]["embedding_dim"], found["settings"]["temperature"]) == (
+        "ligr",
+        8,
+        None,
+    )
+    assert (found["notes"]["training"]["epochs"], found["notes"]["training"]["num_negatives"]) == (1, 256)
     official = ["--model", "gru4rec", "--recipe", "gru4rec-rsc15", "--set", "epochs=1", "--set", "num_negatives=16"]
     done = run("train", str(log), *official, "--out", str(tmp_path / "lanes"), "--no-refit", "--json")
     found = json.loads(done.stdout)
-    assert (found["notes"]["training"]["lanes"], found["settings"]["dim"]) == (32, 100)
+    assert (found["notes"]["training"]["parallel_sessions"], found["settings"]["embedding_dim"]) == (32, 100)
     wrong = run("train", str(log), "--recipe", "esasrec", "--model", "covisit", code=2)
     assert wrong.stderr.endswith("The recipe 'esasrec' is for sasrec, not for covisit: leave --model out.\n")
 
 
-def test_profile_says_what_is_odd(log: Path) -> None:
+def test_profile_counts_users_items_and_rejected_rows(log: Path) -> None:
     found = json.loads(run("profile", str(log), "--json").stdout)
-    assert (found["events"], found["people"], found["items"]) == (320, 40, 12)
-    assert found["set_aside"] == {
+    assert (found["events"], found["users"], found["items"]) == (320, 40, 12)
+    assert found["rejected"] == {
         "item_id is missing": 1,
         "timestamp is missing or no time between 1970 and 2200": 1,
     }
@@ -158,38 +155,38 @@ def test_profile_says_what_is_odd(log: Path) -> None:
         (["serve", "nowhere"], "segue: nowhere is not a Segue model: it has no manifest.json.\n"),
     ],
 )
-def test_what_a_user_can_mend_is_one_sentence(log: Path, arguments: list[str], sentence: str) -> None:
+def test_errors_of_the_user_are_one_sentence(log: Path, arguments: list[str], sentence: str) -> None:
     done = run(*[str(log) if a == "LOG" else a for a in arguments], code=2)
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
 
-def test_unknown_people_and_options(model: Path, log: Path) -> None:
-    nobody = run("recommend", str(model), "--user", "nobody", "--log", str(log), code=2)
-    assert f"segue: There is no person 'nobody' in {log}.\n" in nobody.stderr
+def test_unknown_users_and_options_are_refused(model: Path, log: Path) -> None:
+    done = run("recommend", str(model), "--user", "unknown", "--log", str(log), code=2)
+    assert f"segue: There is no user 'unknown' in {log}.\n" in done.stderr
     assert "Give either --history or --user" in run("recommend", str(model), code=2).stderr
     assert "No such option" in run("compare", str(log), "--modles", "x", code=2).stderr
 
 
-def test_a_missing_extra_is_named_and_our_own_mistakes_are_not_hidden(tmp_path: Path) -> None:
-    """A misspelt import in our own code was once reported as if the user could mend it."""
+def test_a_missing_extra_is_named_and_internal_errors_are_not_hidden(tmp_path: Path) -> None:
+    """A misspelt import in segue itself was once reported as a missing extra."""
     (tmp_path / "broken.py").write_text(
         "import sys\nimport segue.cli.main as main\n"
         "def fail(): raise ModuleNotFoundError(f'No module named {sys.argv[1]!r}', name=sys.argv[1])\n"
         "main.app = fail\nmain.main()\n"
     )
     command = [sys.executable, str(tmp_path / "broken.py")]
-    extra = subprocess.run([*command, "uvicorn.server"], capture_output=True, text=True, check=False)
-    assert extra.stderr == "segue: This needs uvicorn, which is not installed: pip install 'segue[serve]'.\n"
+    extra = subprocess.run([*command, "httptools.parser"], capture_output=True, text=True, check=False)
+    assert extra.stderr == "segue: This needs httptools, which is not installed: pip install 'segue[serve]'.\n"
     assert extra.returncode == 2
     ours = subprocess.run([*command, "segue.typo"], capture_output=True, text=True, check=False)
     assert ours.returncode == 1 and "Traceback" in ours.stderr
 
 
-def test_files_that_cannot_be_opened_and_where_a_refusal_arose(log: Path) -> None:
-    said = run("train", str(log), "--model", "markov", "--out", str(log / "inside"), code=2).stderr
-    assert said.endswith("Not a directory.\n") and "Traceback" not in said
+def test_files_that_cannot_be_opened_and_tracebacks_on_request(log: Path) -> None:
+    error = run("train", str(log), "--model", "markov", "--out", str(log / "inside"), code=2).stderr
+    assert error.endswith("Not a directory.\n") and "Traceback" not in error
     shown = subprocess.run(
         [*SEGUE, "profile", "nowhere.csv"],
         capture_output=True,
@@ -210,12 +207,12 @@ def test_an_item_id_may_hold_a_comma(log: Path, tmp_path: Path) -> None:
         assert answer["items"][0]["item_id"] == "茶4"
 
 
-def test_a_server_that_cannot_start_is_told(tmp_path: Path) -> None:
+def test_a_server_that_cannot_start_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=re.escape(f"The server for {tmp_path} did not start; see above.")):
         quickstart.start(tmp_path, 0)
 
 
-def test_the_live_part_of_the_quick_start(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_live_part_of_the_quick_start(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     server, url = quickstart.start(model, 0)
     try:
         quickstart.show_live(url, {"茶3": "three", "茶8": "eight"})
@@ -234,33 +231,33 @@ def weights(folder: Path) -> bytes:
     return (folder / "weights.safetensors").read_bytes()
 
 
-def start(log: Path, out: Path, epochs: int) -> "subprocess.Popen[str]":
+def start_training(log: Path, out: Path, epochs: int) -> "subprocess.Popen[str]":
     command = [*SEGUE, "train", str(log), "--out", str(out), *SLOW, "--set", f"epochs={epochs}"]
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
 
 def test_ctrl_c_saves_and_resume_ends_with_the_same_bits(log: Path, tmp_path: Path) -> None:
-    whole = start(log, tmp_path / "whole", 12)
+    whole = start_training(log, tmp_path / "whole", 12)
     assert whole.wait(timeout=100) == 0
-    stopped = start(log, tmp_path / "stopped", 12)
+    stopped = start_training(log, tmp_path / "stopped", 12)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("stopped-training/*.checkpoint")) and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(stopped.pid, signal.SIGINT)
-    _, said = stopped.communicate(timeout=30)
+    _, errors = stopped.communicate(timeout=30)
     assert stopped.returncode == 130
-    assert "Go on with: segue train --resume" in said and "Traceback" not in said
+    assert "Go on with: segue train --resume" in errors and "Traceback" not in errors
     assert not (tmp_path / "stopped").exists()
     run("train", "--resume", str(tmp_path / "stopped"))
     assert weights(tmp_path / "stopped") == weights(tmp_path / "whole")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["stopped", "whole"]
 
 
-def test_nothing_to_resume_is_said(tmp_path: Path) -> None:
-    said = run("train", "--resume", str(tmp_path / "x"), code=2).stderr
-    assert said == f"segue: There is no unfinished training of {tmp_path / 'x'}: it has ended, or never began.\n"
+def test_nothing_to_resume_is_refused(tmp_path: Path) -> None:
+    error = run("train", "--resume", str(tmp_path / "x"), code=2).stderr
+    assert error == f"segue: There is no unfinished training of {tmp_path / 'x'}: it has ended, or never began.\n"
     assert "Name the log to train on, or --resume" in run("train", code=2).stderr
 
 
-def test_it_says_which_version_it_is():
+def test_version() -> None:
     assert re.fullmatch(r"segue \d+\.\d+\.\d+\S*", run("--version").stdout.strip())

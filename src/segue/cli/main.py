@@ -1,4 +1,4 @@
-"""The segue command: one sentence and exit code 2 for what a user can mend, 130 for Ctrl-C."""
+"""The ``segue`` command: one sentence and exit code 2 for an error of the user, 130 for Ctrl-C."""
 
 import os
 import sys
@@ -26,6 +26,7 @@ from segue.cli.commands import (
     trend,
     update,
 )
+from segue.cli.options import expand_groups
 
 app = typer.Typer(
     name="segue",
@@ -35,60 +36,58 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
-    (quickstart.quickstart, "The bundled log, end to end."),
-    (profile.profile, "What is in a log, and what is odd about it."),
-    (trend.trend, "What is wanted more and more."),
-    (compare.compare, "Models side by side, with intervals."),
-    (plan.plan, "What a training would take."),
-    (train.train, "Train, judge and save one model."),
-    (train_ranker.train_ranker, "A click model that orders candidates."),
-    (pipeline.pipeline, "Several models blended into one list."),
-    (update.update, "New events into a saved model."),
-    (add_items.add_items, "New items into a saved model, by their features."),
-    (recommend.recommend, "What comes next after a history."),
-    (recommend.similar, "What goes with one item."),
-    (pipeline.rank, "How likely each of some items is next."),
-    (serve.serve, "A saved model over HTTP."),
-    (demo.demo, "A small shop in the browser."),
-    (registry.promote, "A version of a model to work."),
-    (registry.rollback, "The last change taken back."),
-    (registry.models, "The versions there are."),
-    (report.report, "What came of recommendations."),
-    (transfer.export, "A server's events into a file."),
+    (quickstart.quickstart, "The bundled log from end to end."),
+    (profile.profile, "Counts and warnings of a log."),
+    (trend.trend, "Items with rising demand."),
+    (compare.compare, "A leaderboard of models, with intervals."),
+    (plan.plan, "Time and memory of a training."),
+    (train.train, "Train, evaluate and save one model."),
+    (train_ranker.train_ranker, "Train a click model that orders candidates."),
+    (pipeline.pipeline, "Blend several models into one list."),
+    (update.update, "Train a saved model on new events."),
+    (add_items.add_items, "Add new items to a saved model by their features."),
+    (recommend.recommend, "Recommend the next items after a history."),
+    (recommend.similar, "Recommend items after one item."),
+    (pipeline.rank, "Probability of each of some items."),
+    (serve.serve, "Serve a saved model over HTTP."),
+    (demo.demo, "Show a small shop in the browser."),
+    (registry.promote, "Deploy a version of a model."),
+    (registry.rollback, "Deploy the previous version again."),
+    (registry.models, "List the versions in a registry."),
+    (report.report, "Clicks and purchases after recommendations."),
+    (transfer.export, "Export a server's events to a file."),
 )
-for command, said in COMMANDS:
-    app.command(short_help=said)(command)
-app.command("import", short_help="A log's events into a server's data.")(transfer.import_events)
+for command, summary in COMMANDS:
+    app.command(short_help=summary)(expand_groups(command))
+app.command("import", short_help="Import a log into a server's data.")(expand_groups(transfer.import_events))
 
 
 @app.callback(invoke_without_command=True)
 def about(
-    version: Annotated[
-        bool, typer.Option("--version", help="Show which version this is, and end.", is_eager=True)
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
 ) -> None:
-    """Turns a log of who did what and when into live recommendations of what each person will want next."""
+    """Sequential recommendation: train on an event log, serve recommendations that follow each new event."""
     if version:
         typer.echo(f"segue {metadata.version('segue')}")
         raise typer.Exit
 
 
 REFUSED = 2
-"""The exit code of what a user can mend."""
+"""Exit code of an error that the user can correct."""
 STOPPED = 130
-"""The exit code of Ctrl-C."""
+"""Exit code of Ctrl-C."""
 EXTRAS = {
     **dict.fromkeys(("torch", "onnx", "onnxscript"), "train"),
-    **dict.fromkeys(("uvicorn", "httptools", "starlette", "apsw", "onnxruntime", "prometheus_client"), "serve"),
+    **dict.fromkeys(("httptools", "apsw", "onnxruntime", "prometheus_client"), "serve"),
     "statsmodels": "trend",
     "lightgbm": "gbdt",
     "faiss": "ann",
 }
-"""Where a module that may be missing comes from; any other missing module is our own mistake."""
+"""Extra that installs an optional module; any other missing module is an error in segue itself."""
 
 
 def main() -> None:
-    """What the installed command runs. With SEGUE_TRACEBACK set, a refusal also shows where it arose."""
+    """Run the command line. With SEGUE_TRACEBACK set, an error of the user also prints its traceback."""
     try:
         app()
     except SystemExit as done:
