@@ -2,7 +2,7 @@
 
 Writes benchmarks/results/accuracy-TASK.json, a row for each model, setting and seed; a row that is asked for again is
 replaced, the others stay. Settings were chosen on validation alone: results/search-TASK.json holds every try, and what
-a row does not name is the model's default. docs/accuracy.md is made from the files by accuracy_page.py. A network
+a row does not name is the model's default. docs/results/accuracy.md is made from the files by accuracy_page.py. A network
 takes minutes, all rows together some hours on two cores; with a folder in the environment as KEEP, trainings are kept
 there and go on, or need not be done again.
 """
@@ -85,7 +85,7 @@ def beauty_items() -> ItemTable:
         "attributes": ["|".join(map(str, a)) for a in attributes.values()],
     }
     table = pl.read_csv(DATA / "beauty" / "items.csv").join(pl.DataFrame(told), on="item", how="left")
-    return read_items(table, kinds={"attributes": "list", "title": "text", "keywords": "text"})
+    return read_items(table, column_types={"attributes": "list", "title": "text", "keywords": "text"})
 
 
 def ml_1m() -> Split:

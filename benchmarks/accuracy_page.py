@@ -1,4 +1,4 @@
-"""docs/accuracy.md from the result files: `python benchmarks/accuracy_page.py`."""
+"""docs/results/accuracy.md from the result files: `python benchmarks/accuracy_page.py`."""
 
 import json
 from statistics import mean
@@ -189,7 +189,7 @@ def page() -> str:
         "",
         "Made by `benchmarks/accuracy_page.py` from the files in `benchmarks/results/`. Every model ranks the whole",
         "catalog. Best epoch, prior and the weights of models that answer together are chosen on validation; how the",
-        "other settings were chosen, and which of them were chosen with test figures in view, is in [the log](LOG.md).",
+        "other settings were chosen, and which of them were chosen with test figures in view, is in [the log](../LOG.md).",
         "Rows of one seed say nothing about small leads.",
         "",
         *ladder(),
@@ -202,4 +202,4 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    (ROOT / "docs" / "accuracy.md").write_text(page(), encoding="utf-8")
+    (ROOT / "docs" / "results" / "accuracy.md").write_text(page(), encoding="utf-8")

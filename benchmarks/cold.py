@@ -41,7 +41,7 @@ def beauty() -> tuple[EventLog, ItemTable, tuple[str, ...], dict[str, Any]]:
 def ml_100k() -> tuple[EventLog, ItemTable, tuple[str, ...], dict[str, Any]]:
     """MovieLens-100K; genres, year and title of its films."""
     log = read_events(DATA / "ml-100k" / "ml-100k.inter")
-    table = read_items(DATA / "ml-100k" / "ml-100k.item", format="recbole", kinds={"class": "text"})
+    table = read_items(DATA / "ml-100k" / "ml-100k.item", format="recbole", column_types={"class": "text"})
     return log, table, ("class", "release_year", "movie_title"), {"epochs": 10}
 
 

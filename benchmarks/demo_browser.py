@@ -1,5 +1,5 @@
 """A real browser on the demo shop: `python benchmarks/demo_browser.py [--chromium PATH]` clicks on things and looks
-whether the row of recommendations follows. Writes docs/images/demo-*.png and benchmarks/results/serving-browser.json.
+whether the row of recommendations follows. Writes docs/guide/images/demo-*.png and benchmarks/results/serving-browser.json.
 
 Needs playwright (pip) and Chromium (Debian: apt install chromium), which it looks for on the path.
 """
@@ -21,7 +21,7 @@ from typing import Any
 from machine import ROOT, about, save
 from serving_world import free_port
 
-IMAGES = ROOT / "docs" / "images"
+IMAGES = ROOT / "docs" / "guide" / "images"
 CLICKS = (("#shelf", 3), ("#next", 0), ("#next", 2), ("#shelf", 7))
 """Where is clicked, and on which place there."""
 ROW = "[...document.querySelectorAll('#next button')].map(one => one.dataset.item)"

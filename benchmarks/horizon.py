@@ -4,7 +4,7 @@ Each person's last ten events are held out; what is written from one Seq2Seq mod
 judged by the ten together, step by step and by horizon. Temperatures, draws and discounts are chosen on the ten events
 before those: the best list on 1,500 people's, the one that stays near top-k one step ahead on everybody's. Fitted
 models are kept in FOLDER, so that a second run need not train. Writes benchmarks/results/horizon.json and
-docs/plots/horizon.svg; takes about an hour on one core. ``near``: only the list that stays near top-k is done again.
+docs/results/plots/horizon.svg; takes about an hour on one core. ``near``: only the list that stays near top-k is done again.
 """
 
 import json
@@ -55,9 +55,9 @@ NEAR = [find_strategy("relevance", temperature=1.0, discount=d) for d in (2.0, 2
 
 def spell(how: Strategy) -> str:
     """A strategy's name and what of it differs from the published one."""
-    usual = find_strategy(how.kind)
+    usual = find_strategy(how.name)
     changed = {k: v for k, v in asdict(how).items() if v != getattr(usual, k)}
-    return ", ".join([how.kind, *[f"{key} {value}" for key, value in changed.items()]])
+    return ", ".join([how.name, *[f"{key} {value}" for key, value in changed.items()]])
 
 
 def fitted(name: str, split: Split, folder: Path) -> Scorer:
@@ -205,7 +205,7 @@ def main(folder: Path, near_alone: bool) -> None:
             "test": test(split, scorers, plan),
         }
     save("horizon", result)
-    plot(result["test"], ROOT / "docs" / "plots" / "horizon.svg")
+    plot(result["test"], ROOT / "docs" / "results" / "plots" / "horizon.svg")
 
 
 if __name__ == "__main__":

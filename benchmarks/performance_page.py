@@ -1,4 +1,4 @@
-"""docs/performance.md and its plots from the result files: `python benchmarks/performance_page.py`."""
+"""docs/results/training.md and its plots from the result files: `python benchmarks/performance_page.py`."""
 
 import plots
 from machine import ROOT, found, made
@@ -148,8 +148,8 @@ def page() -> str:
 
 
 def main() -> None:
-    (ROOT / "docs" / "performance.md").write_text(page(), encoding="utf-8")
-    folder = ROOT / "docs" / "plots"
+    (ROOT / "docs" / "results" / "training.md").write_text(page(), encoding="utf-8")
+    folder = ROOT / "docs" / "results" / "plots"
     folder.mkdir(exist_ok=True)
     for name, draw in (("limits", plots.limits), ("growth", plots.growth), ("quality", plots.quality)):
         if (result := found(f"speed-{name}")) is not None:

@@ -111,7 +111,7 @@ def one_log(name: str, seed: int) -> dict[str, Any]:
     open_log, values, column = LOGS[name]
     split = split_log(open_log(), "time")
     test = drawn(split.test, CASES, seed)
-    fitted = fit_pipeline(split, sources(values, column), refit=True, seed=seed, say=print_err)
+    fitted = fit_pipeline(split, sources(values, column), refit=True, seed=seed, report=print_err)
     pipeline = fitted.scorer
     assert isinstance(pipeline, Pipeline)
     judged = {"pipeline": judge(pipeline, test, split)}
@@ -258,7 +258,7 @@ def up_to(seen: Sequences, log: EventLog, catalog: Catalog, seed: int) -> Pipeli
     cases = EvaluationCases(asked, targets, np.flatnonzero(enough), None, {})
     facts = log.items.item_features(catalog)
     split = Split("new items", catalog, train, cases, seen, cases, False, "", "", facts)
-    pipeline = fit_pipeline(split, config, refit=True, seed=seed, say=print_err).scorer
+    pipeline = fit_pipeline(split, config, refit=True, seed=seed, report=print_err).scorer
     assert isinstance(pipeline, Pipeline)
     return pipeline
 
@@ -300,7 +300,7 @@ def emerging(seed: int) -> dict[str, Any]:
     options = {"categories": 20, "items_per_category": 30, "switch": 0.08}
     log = synthetic.to_event_log(synthetic.switching_sequences(rng, users=3000, length=30, **options))
     split = split_log(log, "leave-last-out")
-    fitted = fit_pipeline(split, sources(None), refit=True, seed=seed, say=print_err)
+    fitted = fit_pipeline(split, sources(None), refit=True, seed=seed, report=print_err)
     pipeline = fitted.scorer
     assert isinstance(pipeline, Pipeline)
     category_V = np.array([-1, *[(int(item) - 1) // 30 for item in split.catalog.ids]])
@@ -326,7 +326,7 @@ def shifted(seed: int) -> dict[str, Any]:
     """Real cases whose target's first genre is none of the person's last ten items' (ML-1M, time split)."""
     split = split_log(LOGS["ml-1m"][0](), "time")
     genre_V = genres(split.catalog)
-    fitted = fit_pipeline(split, sources(*LOGS["ml-1m"][1:]), refit=True, seed=seed, say=print_err)
+    fitted = fit_pipeline(split, sources(*LOGS["ml-1m"][1:]), refit=True, seed=seed, report=print_err)
     pipeline = fitted.scorer
     assert isinstance(pipeline, Pipeline)
     last_BT = genre_V[split.test.histories.padded(10)]

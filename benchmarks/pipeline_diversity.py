@@ -73,7 +73,7 @@ def lists(scorer: Scorer, cases: EvaluationCases, *, exclude_seen: bool, depth: 
         for row, history in zip(scorer.scores(histories), histories, strict=True):
             allowed_V = np.ones(len(row), dtype=bool)
             allowed_V[history if exclude_seen else []] = False
-            yield RankedList.best(row.astype(np.float64), depth, source="covisit", allowed_V=allowed_V)
+            yield RankedList.top_k(row.astype(np.float64), depth, source="covisit", allowed_V=allowed_V)
 
 
 def gains(lists_NK: np.ndarray, targets_N: np.ndarray) -> np.ndarray:
@@ -90,7 +90,7 @@ class Bench:
         self.cases = cases.take(np.arange(0, len(cases), every)[:CASES])
         known = split.refit if test else split.train
         scorer = fit_model("covisit", split, {}, seed=seed, refit=test).scorer
-        self.columns = ItemColumns.of(items, split.catalog)
+        self.columns = ItemColumns.from_items(items, split.catalog)
         self.vectors_VD = spectral_embeddings(known, split.catalog.size, 64, np.random.default_rng(seed))
         self.kinds_VG, _ = membership(values_of(self.columns, "kinds"), np.arange(split.catalog.size))
         self.counts_V = item_counts(known, split.catalog.size)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from segue.evaluation.click_simulator import World
+from segue.evaluation.click_simulator import ClickSimulator
 from segue.evaluation.off_policy import Estimate, doubly_robust, inverse_propensity, self_normalized
 from segue.pipeline.placements.exploration import ExploreConfig, Explorer, LoggedPropensity
 from segue.pipeline.placements.fallback import FallbackChain
@@ -32,7 +32,7 @@ item must be the old one's, which it is: both rank the same item first."""
 class Shop:
     """Two pipelines in one world."""
 
-    def __init__(self, world: World, logged: ExploreConfig, rng: np.random.Generator) -> None:
+    def __init__(self, world: ClickSimulator, logged: ExploreConfig, rng: np.random.Generator) -> None:
         size = ITEMS + 1
         self.world = world
         self.ladder = FallbackChain({}, size)
@@ -48,19 +48,19 @@ class Shop:
         self._followed: dict[tuple[int, tuple[int, ...]], list[LoggedPropensity]] = {}
 
     def _ranked(self, score_A: np.ndarray) -> RankedList:
-        return RankedList.best(score_A, ITEMS, source="scores", allowed_V=self.allowed_V)
+        return RankedList.top_k(score_A, ITEMS, source="scores", allowed_V=self.allowed_V)
 
     def show(self, kind: int, rng: np.random.Generator) -> RankedList:
         """What the old pipeline shows."""
         ranked = self.old_ranked[kind]
-        return build_list(ranked, PLACES, self.allowed_V, ladder=self.ladder, choose=self.old.policy(rng))
+        return build_list(ranked, PLACES, self.allowed_V, fallback=self.ladder, policy=self.old.policy(rng))
 
     def follow(self, kind: int, shown: tuple[int, ...]) -> list[LoggedPropensity]:
         """What the new one would have done at each place of a list."""
         if (kind, shown) not in self._followed:
             found: list[LoggedPropensity] = []
-            choose = self.new.propensity_of(np.array(shown), found)
-            build_list(self.new_ranked[kind], PLACES, self.allowed_V, ladder=self.ladder, choose=choose)
+            choose = self.new.replay_policy(np.array(shown), found)
+            build_list(self.new_ranked[kind], PLACES, self.allowed_V, fallback=self.ladder, policy=choose)
             self._followed[kind, shown] = found
         return self._followed[kind, shown]
 
@@ -82,7 +82,7 @@ def logged(shop: Shop, model_XA: np.ndarray, rng: np.random.Generator, requests:
             target_BK[b, place] = at.probability
             expected_BK[b, place] = at.probabilities @ model_XA[kind, at.items]
     return {
-        "rewards_BK": shop.world.clicks(kind_B, lists_BK, rng),
+        "rewards_BK": shop.world.simulate_clicks(kind_B, lists_BK, rng),
         "logged_BK": logged_BK,
         "target_BK": target_BK,
         "predicted_BK": model_XA[kind_B[:, None], lists_BK],
@@ -111,8 +111,8 @@ def estimates(log: dict[str, np.ndarray]) -> dict[str, Estimate]:
 def measure(method: str, seed: int, runs: int = RUNS, requests: int = REQUESTS) -> dict[str, Any]:
     """One way to explore: how often the truth lies within, how wide the intervals are, how far off the means."""
     rng = np.random.default_rng((seed, list(LOGGED).index(method)))
-    shop = Shop(World.random(rng, KINDS, ITEMS + 1), LOGGED[method], rng)
-    truth = shop.world.value(shop.policy, PLACES)
+    shop = Shop(ClickSimulator.random(rng, KINDS, ITEMS + 1), LOGGED[method], rng)
+    truth = shop.world.expected_clicks(shop.policy, PLACES)
     model_XA = click_model(logged(shop, np.zeros((KINDS, ITEMS + 1)), rng, requests))
     found: dict[str, list[Estimate]] = {name: [] for name in ("ips", "snips", "dr")}
     plain = []
@@ -129,7 +129,7 @@ def measure(method: str, seed: int, runs: int = RUNS, requests: int = REQUESTS) 
             "mean": float(value.mean()),
             "mean_error_in_standard_errors": float((value.mean() - truth) / (value.std(ddof=1) / np.sqrt(runs))),
             "mean_width": float(np.mean([e.high - e.low for e in several])),
-            "effective_requests": float(np.mean([e.effective for e in several])),
+            "effective_requests": float(np.mean([e.effective_sample_size for e in several])),
         }
     about = {"runs": runs, "requests": requests, "truth": truth, "old_pipeline": float(np.mean(plain))}
     return about | {"estimates": rows}

@@ -1,4 +1,4 @@
-"""docs/ranking.md and its plots from the result files: `python benchmarks/pipeline_page.py`."""
+"""docs/results/pipeline.md and its plots from the result files: `python benchmarks/pipeline_page.py`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -164,8 +164,8 @@ def page() -> str:
 
 def main() -> None:
     """The page and its plots."""
-    (ROOT / "docs" / "ranking.md").write_text(page(), encoding="utf-8")
-    folder = ROOT / "docs" / "plots"
+    (ROOT / "docs" / "results" / "pipeline.md").write_text(page(), encoding="utf-8")
+    folder = ROOT / "docs" / "results" / "plots"
     results = {log: result for log in LOGS if (result := found(f"ranker-{log}")) is not None}
     plots.write(plots.reliability(results), folder / "ranker-reliability.svg")
     if (result := found("pipeline-diversity")) is not None:

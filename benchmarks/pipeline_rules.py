@@ -63,7 +63,7 @@ def shop(seed: int) -> tuple[ItemData, FallbackChain]:
         for n, item in enumerate(catalog.ids)
     }
     popular = np.minimum(rng.zipf(1.3, size=(ITEMS, 10)), ITEMS).astype(np.int32)
-    facts = ItemData.of(catalog, rows, Sequences.from_lists(popular))
+    facts = ItemData.from_sequences(catalog, rows, Sequences.from_lists(popular))
     return facts, FallbackChain({"popularity": facts.counts_V}, catalog.size)
 
 
@@ -82,17 +82,17 @@ def cost(seed: int, repeats: int = 300) -> dict[str, Any]:
     vectors_VD = rng.normal(size=(ITEMS + 1, 64)).astype(np.float32)
     explorer = Explorer(ExploreConfig("plackett-luce"))
     history = rng.integers(1, ITEMS, 50)
-    allowed_V = rules.allowed(history)
-    ranked = RankedList.best(rng.random(ITEMS + 1), CANDIDATES, source="model", allowed_V=allowed_V)
-    none = RankedList.of([], [], sources=("model",))
+    allowed_V = rules.allowed_items(history)
+    ranked = RankedList.top_k(rng.random(ITEMS + 1), CANDIDATES, source="model", allowed_V=allowed_V)
+    none = RankedList.from_items([], [], sources=("model",))
     stages = {
         "compile a new filter": lambda: compile_mask(FILTER, facts.columns),
-        "what may be shown": lambda: rules.allowed(history),
+        "what may be shown": lambda: rules.allowed_items(history),
         "boosts and damping": lambda: rules.rescore(ranked, now_us=0),
         "arrange with pins, quotas, draws": lambda: rules.build_list(
-            ranked, 10, allowed_V, ladder=ladder, choose=explorer.policy(rng)
+            ranked, 10, allowed_V, fallback=ladder, policy=explorer.policy(rng)
         ),
-        "arrange from the ladder alone": lambda: rules.build_list(none, 10, allowed_V, ladder=ladder),
+        "arrange from the ladder alone": lambda: rules.build_list(none, 10, allowed_V, fallback=ladder),
     }
     for method in ("mmr", "determinantal", "calibrated"):
         column = "category" if method == "calibrated" else None

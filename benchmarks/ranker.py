@@ -85,7 +85,7 @@ def main(task: str, names: list[str]) -> None:
     where it was made with the same cases."""
     log, split = TASKS[task]()
     size = split.catalog.size
-    data = RankerData.of(split, asked=CandidateSamplingConfig(max_positives=POSITIVES))
+    data = RankerData.from_split(split, sampling=CandidateSamplingConfig(max_positives=POSITIVES))
     past = with_full_histories(log, split)
     retriever = CoVisit.fit(split.train, size, CoVisitConfig())
     asked = sample_examples(split.test, TEST_CASES, 0)

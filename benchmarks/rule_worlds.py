@@ -140,7 +140,7 @@ def make_world(rng: np.random.Generator, items: int) -> World:
         rows.append({name: value for name, value in row.items() if number == 0 or rng.random() > 0.1})
     catalog = Catalog([f"item {i}" for i in range(items)])
     log = Sequences.from_lists([1 + rng.integers(0, 1 + items // 2, size=8) % items for _ in range(items // 2)])
-    facts = ItemData.of(catalog, dict(zip(catalog.ids, rows[1:], strict=True)), log)
+    facts = ItemData.from_sequences(catalog, dict(zip(catalog.ids, rows[1:], strict=True)), log)
     return World(rows, facts, FallbackChain({"popularity": facts.counts_V}, catalog.size))
 
 
@@ -193,14 +193,14 @@ def ask(world: World, placement: Placement, dice: Dice) -> tuple[list[str], Rank
     rng, size = dice.rng, len(world.rows)
     history, shown = (rng.integers(1, size, size=rng.integers(0, 6)) for _ in range(2))
     rules = Rules(placement.config, world.facts)
-    allowed_V = rules.allowed(history, shown=shown)
+    allowed_V = rules.allowed_items(history, impressions=shown)
     candidates = rng.permutation(np.arange(1, size))[: rng.integers(0, size)]  # some of them forbidden
-    ranked = RankedList.of(candidates, np.sort(rng.random(len(candidates)))[::-1], sources=("model",))
+    ranked = RankedList.from_items(candidates, np.sort(rng.random(len(candidates)))[::-1], sources=("model",))
     method = dice.pick(["none", "epsilon", "thompson", "plackett-luce"])
     explorer = Explorer(ExploreConfig(method=method, first_position=int(rng.integers(1, 5))))
     weighed = rules.rescore(ranked, now_us=0) if method != "thompson" else ranked
     k = int(rng.integers(1, 13))
-    found = rules.build_list(weighed, k, allowed_V, ladder=world.ladder, choose=explorer.policy(rng))
+    found = rules.build_list(weighed, k, allowed_V, fallback=world.ladder, policy=explorer.policy(rng))
     wanted = [i for i in range(1, size) if _may(world, placement, i, set(history.tolist()), set(shown.tolist()))]
     return judge(world, placement, k, wanted, found), found
 

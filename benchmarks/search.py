@@ -47,7 +47,7 @@ def one(split: Any, model: str, values: dict[str, Any], seed: int) -> dict[str, 
             line = f"{p.epoch} epochs, loss {p.loss:.3f}, validation {p.validation}, {p.events_per_s:.0f} events/s"
             print(line, file=sys.stderr, flush=True)
 
-    fitted = fit_model(model, split, values, seed=seed, work=TrainingRun(progress=tell))
+    fitted = fit_model(model, split, values, seed=seed, run=TrainingRun(progress=tell))
     seconds = time.perf_counter() - started
     cases = fitted.with_target_times(split.validation)
     found = evaluate(fitted.scorer, cases, exclude_seen=split.exclude_seen, ks=(10, 20)).metrics

@@ -4,7 +4,7 @@ Parts: latency (GRU4Rec and SASRec, random weights, 10 k, 100 k and 1 M items, r
 acknowledged after fsync, one acknowledged before), floor (hardly a model), ingest (events alone), memory (resident size
 with live sessions, restart, cold start, installed size), peer (the service one writes in an afternoon, same machine,
 same load), faults (hot swaps, SIGTERM, kill -9, four times too much, slow clients; --faults chooses). Each writes
-benchmarks/results/serving-PART.json; latency also docs/plots/serving-latency.svg. Nothing else must run meanwhile.
+benchmarks/results/serving-PART.json; latency also docs/results/plots/serving-latency.svg. Nothing else must run meanwhile.
 """
 
 import argparse
@@ -56,8 +56,8 @@ def latency(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     result["disk after"] = fsync_ms(folder)
     import plots
 
-    (ROOT / "docs" / "plots").mkdir(parents=True, exist_ok=True)
-    plots.write(plots.serving_latency(result), ROOT / "docs" / "plots" / "serving-latency.svg")
+    (ROOT / "docs" / "results" / "plots").mkdir(parents=True, exist_ok=True)
+    plots.write(plots.serving_latency(result), ROOT / "docs" / "results" / "plots" / "serving-latency.svg")
     return result
 
 

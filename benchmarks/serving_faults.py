@@ -185,7 +185,7 @@ def kills(run: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any
         "lost": len(acknowledged - set(ids)),
         "doubled": len(ids) - len(set(ids)),
         "integrity": sound,
-        "damaged_rows": store.damaged,
+        "damaged_rows": store.num_damaged,
     }
 
 

@@ -1,4 +1,4 @@
-"""docs/serving.md from the result files: `python benchmarks/serving_page.py`."""
+"""docs/results/serving.md from the result files: `python benchmarks/serving_page.py`."""
 
 from typing import Any
 
@@ -151,9 +151,9 @@ def page() -> str:
 
 def main() -> None:
     """The page and its plot."""
-    (ROOT / "docs" / "serving.md").write_text(page(), encoding="utf-8")
+    (ROOT / "docs" / "results" / "serving.md").write_text(page(), encoding="utf-8")
     if (result := found("serving-latency")) is not None:
-        plots.write(plots.serving_latency(result), ROOT / "docs" / "plots" / "serving-latency.svg")
+        plots.write(plots.serving_latency(result), ROOT / "docs" / "results" / "plots" / "serving-latency.svg")
 
 
 if __name__ == "__main__":

@@ -107,8 +107,8 @@ def test_scripts_named_in_the_readme_can_be_run() -> None:
 @pytest.mark.parametrize(
     ("module", "page"),
     [
-        ("performance_page", "performance"),
-        ("pipeline_page", "ranking"),
+        ("performance_page", "training"),
+        ("pipeline_page", "pipeline"),
         ("serving_page", "serving"),
         ("accuracy_page", "accuracy"),
     ],
@@ -116,10 +116,10 @@ def test_scripts_named_in_the_readme_can_be_run() -> None:
 def test_the_pages_say_what_the_results_say(module: str, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     made = importlib.import_module(module).page()
-    assert (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") == made
+    assert (ROOT / "docs" / "results" / f"{page}.md").read_text(encoding="utf-8") == made
     for line in made.splitlines():
         if line.startswith("!["):
-            assert (ROOT / "docs" / line.partition("(")[2].rstrip(")")).is_file()
+            assert (ROOT / "docs" / "results" / line.partition("(")[2].rstrip(")")).is_file()
 
 
 def test_a_plot_is_the_same_each_time_it_is_drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -130,4 +130,4 @@ def test_a_plot_is_the_same_each_time_it_is_drawn(monkeypatch: pytest.MonkeyPatc
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
     for line in page.page().splitlines():
         if line.startswith("!["):
-            assert (ROOT / "docs" / line.partition("(")[2].rstrip(")")).is_file()
+            assert (ROOT / "docs" / "results" / line.partition("(")[2].rstrip(")")).is_file()
