@@ -47,7 +47,7 @@ def check(seed: int, rounds: int = ROUNDS) -> dict[str, Any]:
         wrong, found = ask(world, placement, dice)
         lists += 1
         mistakes.update(wrong)
-        how.update(PlacementReason(value).name.lower() for value in found.how_C.tolist())
+        how.update(PlacementReason(value).name.lower() for value in found.reasons_C.tolist())
     return {"filters": filters, "lists": lists, "mistakes": dict(mistakes), "items by how they came": dict(how)}
 
 

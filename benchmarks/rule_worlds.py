@@ -238,13 +238,13 @@ def judge(world: World, placement: Placement, k: int, wanted: list[int], found: 
 def _quotas(world: World, placement: Placement, wanted: list[int], found: RankedList) -> list[str]:
     """Quotas hold where no item is flagged as breaking one; and none is flagged while another would have kept them."""
     wrong = []
-    pinned = {int(i) for i, how in zip(found.items_C, found.how_C, strict=True) if how == PlacementReason.PINNED}
-    for place, how in enumerate(found.how_C.tolist()):
+    pinned = {int(i) for i, how in zip(found.items_C, found.reasons_C, strict=True) if how == PlacementReason.PINNED}
+    for place, how in enumerate(found.reasons_C.tolist()):
         if how == PlacementReason.RELAXED:
             before = [int(i) for i in found.items_C[:place]] + [i for i in pinned if i not in found.items_C[:place]]
             if any(_fits(world, placement, before, i, found) for i in wanted if i not in before):
                 wrong.append(f"place {place + 1} breaks a quota without need")
-    if PlacementReason.RELAXED in found.how_C or pinned:
+    if PlacementReason.RELAXED in found.reasons_C or pinned:
         return wrong
     items = found.items_C.tolist()
     for quota, counts in zip(placement.config.quotas, placement.counted, strict=True):
