@@ -65,7 +65,7 @@ class EmbeddingScorer(Protocol):
     """A scorer that may have item embeddings, by which items can be compared."""
 
     @property
-    def item_embeddings_VD(self) -> np.ndarray | None:
+    def item_embeddings(self) -> np.ndarray | None:
         """float32 [V, D]; None: the model has no embeddings."""
         ...
 
@@ -76,6 +76,30 @@ class StaticScorer(Protocol):
 
     def static_scores(self) -> np.ndarray:
         """Return the scores of any history, float32 [V], not to be changed."""
+        ...
+
+
+@runtime_checkable
+class SparseScorer(Protocol):
+    """A scorer whose scores differ from popularity for the few items near a history only."""
+
+    popularity_V: np.ndarray
+    """Score of items that are near no event of the history, float32 [V]."""
+
+    @property
+    def size(self) -> int:
+        """V: catalog size with PAD."""
+        ...
+
+    def lifts(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return how far items near one history are raised above their popularity.
+
+        Args:
+            items: int [N], one history without unknown items.
+
+        Returns:
+            (items near the history, ascending; what is added to their popularity, float32).
+        """
         ...
 
 

@@ -74,7 +74,7 @@ def build_net(
         table = rng.uniform(-bound, bound, (size, columns)).astype(np.float32)
         if config.temperature is None:
             table[:, -1] = 0.0
-    if isinstance(config, GRU4RecConfig) and config.inputs:
+    if isinstance(config, GRU4RecConfig) and config.num_input_columns:
         table = np.hstack([_entering(config, table[:, : config.embedding_dim], rng), table])
     table[PAD] = 0.0
     features, contexts = None, None
@@ -84,7 +84,7 @@ def build_net(
             seen_V = item_counts(sequences, size) > 0
             features = _part(table, seen_V, asked, facts, spectral=config.spectral_init)
         if sequences.contexts is not None and asked.contexts:
-            width = (config.inputs if isinstance(config, GRU4RecConfig) else 0) or config.embedding_dim
+            width = (config.num_input_columns if isinstance(config, GRU4RecConfig) else 0) or config.embedding_dim
             contexts = _contexts(sequences, asked, width)
     return net_from_table(config, torch.from_numpy(table), generator, features=features, contexts=contexts)
 
@@ -101,7 +101,7 @@ def _entering(config: GRU4RecConfig, vectors_VD: np.ndarray, rng: np.random.Gene
             bound = math.sqrt(
                 3.0 / config.embedding_dim
             )  # what a Glorot-uniform matrix makes of vectors of unit length
-        return rng.uniform(-bound, bound, (len(vectors_VD), config.inputs)).astype(np.float32)
+        return rng.uniform(-bound, bound, (len(vectors_VD), config.num_input_columns)).astype(np.float32)
     if config.input_embedding == "separate":
         return vectors_VD.copy()
     bound = math.sqrt(3.0 / config.embedding_dim)
@@ -117,7 +117,7 @@ def net_from_table(
     encoder = ENCODERS[type(config)](config, noise, generator)
     times = config.time_inputs if isinstance(config, TimeConfig) else ()
     if times:
-        encoder.clock = TimeEmbeddingLayer(times, encoder.inputs or table_VD.shape[1] - (config.temperature is None))
+        encoder.clock = TimeEmbeddingLayer(times, encoder.num_input_columns or table_VD.shape[1] - (config.temperature is None))
     if isinstance(encoder, Seq2SeqEncoder):
         return Seq2SeqNet(encoder, noise, table_VD, config, **sides)
     return TiedEmbeddingNet(encoder, noise, table_VD, temperature=config.temperature, length=config.max_length, **sides)
@@ -135,8 +135,8 @@ def _part(
     table_VD[~seen_V] = 0.0
     vectors_FD = np.zeros((encoding.size, table_VD.shape[1]), dtype=np.float32)
     if spectral:
-        features = encoding.of_catalog(facts)
-        vectors_FD = fit_feature_embeddings(features.where(seen_V), table_VD, config.ridge)
+        features = encoding.encode_catalog(facts)
+        vectors_FD = fit_feature_embeddings(features.masked(seen_V), table_VD, config.ridge)
         table_VD[seen_V] -= (features @ vectors_FD)[seen_V]
     return FeatureEmbeddingLayer(encoding, facts, torch.from_numpy(vectors_FD), config.id_dropout)
 

@@ -12,7 +12,7 @@ from segue.data.sequences import Sequences
 from segue.models.artifact import Artifact
 from segue.models.neural.configs.gru4rec import GRU4RecConfig
 from segue.models.neural.feature_embeddings import FeatureEmbeddings
-from segue.models.neural.neural_scorer import normalize_rows
+from segue.models.numpy_layers import normalize_rows
 from segue.models.sparse_rows import windowed_pairs
 from segue.training.build_net import net_from_table
 from segue.training.nets.encoders.tied_embedding import TiedEmbeddingNet
@@ -47,7 +47,7 @@ def expand_net(
     sides: dict[str, FeatureEmbeddingLayer] = {}
     if vectors is not None:
         facts = ItemFeatures([{}, *(loaded.items.get(item, {}) for item in new.ids)], {})
-        told = vectors.table(facts)
+        told = vectors.embed_table(facts)
         if asked.feature_use == "learned":
             sides["features"] = _side(vectors, facts, asked.id_dropout)
     if len(fresh):
@@ -103,7 +103,7 @@ def _start(
     mean_FD = near_FD + (rng.normal(0.0, 1e-3, near_FD.shape) if told_FD is None else told_FD)
     if config.temperature is None:
         mean_FD[:, -1] = 0.0
-    inputs = config.inputs if isinstance(config, GRU4RecConfig) else 0
+    inputs = config.num_input_columns if isinstance(config, GRU4RecConfig) else 0
     known_VD = table_VD[table_VD.any(axis=1)]
     parts = [slice(0, inputs), slice(inputs, None)] if inputs else [slice(None)]
     lengths = [float(np.linalg.norm(known_VD[:, part], axis=1).mean()) if len(known_VD) else 1.0 for part in parts]

@@ -55,7 +55,7 @@ def numpy_gru(encoder: GRU4RecEncoder, length: int) -> NumpyGRU:
     layers = [
         {name: value.detach().numpy().copy() for name, value in layer.named_parameters()} for layer in encoder.layers
     ]
-    return NumpyGRU(layers, length, encoder.cell, encoder.inputs)
+    return NumpyGRU(layers, length, encoder.cell, encoder.num_input_columns)
 
 
 class _Newest(nn.Module):

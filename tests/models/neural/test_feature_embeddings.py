@@ -13,7 +13,7 @@ ENCODING = FeatureEncoding.fit(FACTS, np.minimum(np.arange(41), 1), ("kind", "ti
 
 @pytest.mark.parametrize("strength", [0.01, 0.3, 10.0])
 def test_the_regression_is_the_closed_form(strength: float) -> None:
-    features = ENCODING.of_catalog(FACTS)
+    features = ENCODING.encode_catalog(FACTS)
     matrix = np.stack([(features @ np.eye(features.size, dtype=np.float32))[i] for i in range(41)])
     vectors = np.random.default_rng(0).normal(size=(41, 6)).astype(np.float32)
     gram = matrix.T @ matrix + strength * np.eye(features.size)
@@ -22,7 +22,7 @@ def test_the_regression_is_the_closed_form(strength: float) -> None:
 
 
 def test_nothing_to_explain_gives_zeros() -> None:
-    features = ENCODING.of_catalog(FACTS)
+    features = ENCODING.encode_catalog(FACTS)
     assert not fit_feature_embeddings(features, np.zeros((41, 6), dtype=np.float32), 1.0).any()
 
 
@@ -31,15 +31,15 @@ def test_it_comes_back_from_arrays() -> None:
     made = FeatureEmbeddings(ENCODING, weights)
     again = FeatureEmbeddings.restore({**made.arrays("features"), "table": np.zeros(3)}, "features")
     assert again is not None
-    np.testing.assert_array_equal(again.of(ROWS[1:7]), made.of(ROWS[1:7]))
+    np.testing.assert_array_equal(again.embed_rows(ROWS[1:7]), made.embed_rows(ROWS[1:7]))
     assert FeatureEmbeddings.restore({**made.arrays("features")}, "contexts") is None
 
 
 def test_a_table_is_encoded_once_and_row_0_is_nothing() -> None:
     weights = np.random.default_rng(0).normal(size=(ENCODING.size, 4)).astype(np.float32)
     made = FeatureEmbeddings(ENCODING, weights)
-    told = made.table(FACTS)
-    np.testing.assert_array_equal(told[1:], made.of(ROWS[1:]))
-    assert not told[0].any() and made.table(FACTS) is told
-    other = made.table(ItemFeatures(ROWS[:3], FACTS.column_types))
+    told = made.embed_table(FACTS)
+    np.testing.assert_array_equal(told[1:], made.embed_rows(ROWS[1:]))
+    assert not told[0].any() and made.embed_table(FACTS) is told
+    other = made.embed_table(ItemFeatures(ROWS[:3], FACTS.column_types))
     np.testing.assert_array_equal(other, told[:3])

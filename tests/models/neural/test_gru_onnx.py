@@ -38,8 +38,8 @@ def test_it_reads_as_stepping_does(count):
     gru = NumpyGRU(layers(count), 50)
     histories, vectors = rows([4, 1, 9, 9, 2, 30])
     states = gru.encode(histories, vectors)
-    assert gru._reader is not None
-    np.testing.assert_allclose(states, gru._stepped(histories.lengths, vectors), atol=2e-6)
+    assert gru._onnx is not None
+    np.testing.assert_allclose(states, gru._encode_in_numpy(histories.lengths, vectors), atol=2e-6)
     state_LBS = gru.initial_state(1)
     for vector in vectors[:4]:
         state_LBS = gru.step(state_LBS, vector[None])
@@ -55,7 +55,7 @@ def test_a_rows_bits_do_not_depend_on_the_others(monkeypatch):
     for b in range(0, 70, 7):
         alone = graph.encode(lengths[b : b + 1], vectors[starts[b] : starts[b] + lengths[b]])
         np.testing.assert_array_equal(alone[0], whole[b])
-    monkeypatch.setattr("segue.models.neural.gru_onnx.EVENTS_AT_ONCE", 60)
+    monkeypatch.setattr("segue.models.neural.gru_onnx.MAX_BATCH_EVENTS", 60)
     np.testing.assert_array_equal(graph.encode(lengths, vectors), whole)
 
 
@@ -71,7 +71,7 @@ def test_without_onnxruntime_numpy_steps(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     gru = NumpyGRU(layers(1), 50)
     histories, vectors = rows([4, 2])
-    np.testing.assert_array_equal(gru.encode(histories, vectors), gru._stepped(histories.lengths, vectors))
+    np.testing.assert_array_equal(gru.encode(histories, vectors), gru._encode_in_numpy(histories.lengths, vectors))
 
 
 @pytest.mark.parametrize("cell", ["lstm", "rnn"])
@@ -81,4 +81,4 @@ def test_other_cells_step(cell):
     shapes = {"input": (gates * 6, 7), "input_bias": (gates * 6,), "state": (gates * 6, 6), "state_bias": (gates * 6,)}
     gru = NumpyGRU([{name: rng.standard_normal(s).astype(np.float32) for name, s in shapes.items()}], 50, cell)
     gru.encode(*rows([3, 5]))
-    assert gru._reader is None
+    assert gru._onnx is None

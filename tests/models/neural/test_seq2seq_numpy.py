@@ -16,7 +16,7 @@ from segue.models.neural.configs.seq2seq import Seq2SeqConfig
 )
 def test_what_reads_and_what_writes(cells, reader, writer):
     config = Seq2SeqConfig(architecture=cells)
-    assert (config.reader, config.writer) == (reader, writer)
+    assert (config.encoder_type, config.decoder_type) == (reader, writer)
 
 
 @pytest.mark.parametrize(("dim", "heads"), [(16, 1), (64, 2), (96, 3), (100, 2), (128, 4)])
@@ -30,8 +30,8 @@ def test_heads_follow_from_the_width(dim, heads):
         ({"embedding_dim": 0}, "embedding_dim must be at least 1, got 0."),
         ({"horizon": 0}, "horizon must be at least 1, got 0."),
         ({"dropout": 1.0}, "dropout must be in [0, 1), got 1.0."),
-        ({"scheduled_sampling": 1.5}, "scheduled_sampling must be between 0 and 1, got 1.5."),
-        ({"temperature": 0.0}, "temperature must be above 0, got 0.0."),
+        ({"scheduled_sampling": 1.5}, "scheduled_sampling must be in [0, 1], got 1.5."),
+        ({"temperature": 0.0}, "temperature must be above 0, or none, got 0.0."),
     ],
 )
 def test_refusals(values, sentence):

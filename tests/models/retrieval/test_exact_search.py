@@ -23,8 +23,8 @@ def test_every_item_is_in_one_group_or_behind_them(size):
     groups = ItemGroups(size, 4, 32)
     members = groups.members(np.arange(groups.count))
     assert sorted(members.tolist()) == list(range(size // 4 * 4))
-    assert groups.of(members).tolist() == np.repeat(np.arange(groups.count), 4).tolist()
-    assert groups.of(np.arange(groups.grouped, size)).tolist() == []
+    assert groups.groups_of(members).tolist() == np.repeat(np.arange(groups.count), 4).tolist()
+    assert groups.groups_of(np.arange(groups.grouped, size)).tolist() == []
 
 
 @pytest.mark.parametrize("kind", SCREENS)
@@ -35,7 +35,7 @@ def test_a_screen_is_never_further_off_than_it_says(kind, bias):
     bias_V = rng.standard_normal(500).astype(np.float32) * 3 if bias else None
     groups = ItemGroups(500, 4, 128)
     query_BD = (rng.standard_normal((5, 24)) * [[1], [10], [0.01], [0], [3]]).astype(np.float32)
-    best_BG, off_B = kind(keys_VD, bias_V, groups).maxima(query_BD)
+    best_BG, off_B = kind(keys_VD, bias_V, groups).group_maxima(query_BD)
     true_BV = query_BD.astype(np.float64) @ keys_VD.T + (0 if bias_V is None else bias_V)
     true_BG = true_BV[:, groups.members(np.arange(groups.count)).reshape(-1, 4)].max(axis=2)
     worst_B = np.abs(best_BG - true_BG).max(axis=1)
@@ -66,7 +66,7 @@ def test_lists_equal_those_of_all_scores(kind, seed, k, seen, bias, extras, dist
             items_M = np.unique(rng.integers(1, size, 30))
             extra = ScoreOffsets(items_M, rng.integers(0, 20, len(items_M)).astype(np.float32))
             scores_BV[b, items_M] += extra.values_M
-        wishes.append(SearchRequest(wish.banned, None, extra))
+        wishes.append(SearchRequest(wish.excluded, None, extra))
     wanted = top_k(scores_BV, k, exclude=exclude)
     found = blocks(kind, keys_VD, bias_V).top_k(query_BD, k, wishes)
     np.testing.assert_array_equal(found[0], wanted[0])
@@ -127,7 +127,7 @@ def test_a_banned_best_item_hides_nobody_in_its_group():
     keys_VD[[8, 10], 0] = 9, 8  # one group of four
     keys_VD[40:60] = 1
     fast = blocks(FloatScan, keys_VD)
-    assert fast.groups.of(np.array([8])) == fast.groups.of(np.array([10]))
+    assert fast.groups.groups_of(np.array([8])) == fast.groups.groups_of(np.array([10]))
     items_BK, _ = fast.top_k(np.ones((1, 1), np.float32), 2, [SearchRequest(np.array([8]))])
     assert items_BK.tolist() == [[10, 40]]
 

@@ -58,15 +58,15 @@ def test_only_allowed_items_are_found_exactly():
 
 def test_more_is_looked_at_until_it_is_enough_and_what_is_never_enough_is_not_used(monkeypatch):
     keys_VD, _, query_BD = world(False, dim=40)
-    monkeypatch.setattr(product_quantization, "_FEWEST", 20)
+    monkeypatch.setattr(product_quantization, "_MIN_RESCORED", 20)
     screen, recall = build_pq_scan(keys_VD, None, query_BD, 20)
-    assert screen is not None and screen.looks > 20 and recall >= 0.99
-    monkeypatch.setattr(product_quantization, "_MOST", 20)
+    assert screen is not None and screen.num_rescored > 20 and recall >= 0.99
+    monkeypatch.setattr(product_quantization, "_MAX_RESCORED", 20)
     assert build_pq_scan(keys_VD, None, query_BD, 20)[0] is None
 
 
 def test_a_served_network_is_searched_through_codes_where_that_is_asked_for():
-    exact, codes_ = (Retriever(network(0.07), blocks_from=1) for _ in range(2))
+    exact, codes_ = (Retriever(network(0.07), exact_search_min_items=1) for _ in range(2))
     recall = codes_.enable_approximate()
     assert recall is not None and recall >= 0.99
     rng = np.random.default_rng(3)

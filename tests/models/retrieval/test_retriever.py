@@ -65,7 +65,7 @@ def test_blocks_and_rows_give_the_lists_of_all_scores(log, temperature, weight):
         row = scorer.scores(Sequences.from_lists([one.history]))
         wanted.append(top_k(row, 15, exclude=Sequences.from_lists([one.exclude]), allowed_V=allowed_V))
     wanted = tuple(np.concatenate(part) for part in zip(*wanted, strict=True))
-    rows, blocks = Retriever(scorer), Retriever(scorer, blocks_from=1)
+    rows, blocks = Retriever(scorer), Retriever(scorer, exact_search_min_items=1)
     known = Sequences.from_lists(histories).drop_unknown()
     for retrieval in (rows, blocks):
         assert_same_lists(retrieval.top_k(questions, 15), wanted)
@@ -78,7 +78,7 @@ def test_a_large_batch_of_all_scores_is_taken_in_parts(log, monkeypatch):
     scorer = CoVisit.fit(log, SIZE, CoVisitConfig())
     questions = [RetrievalQuery(log.items[i : i + 3].tolist()) for i in range(20)]
     whole = Retriever(scorer).top_k(questions, 5)
-    monkeypatch.setattr("segue.models.retrieval.retriever._ROW_BYTES", SIZE * 4 * 3)
+    monkeypatch.setattr("segue.models.retrieval.retriever._MAX_SCORE_BYTES", SIZE * 4 * 3)
     sizes = []
     plain = CoVisit.scores
     monkeypatch.setattr(CoVisit, "scores", lambda self, h: sizes.append(len(h)) or plain(self, h))
@@ -89,7 +89,7 @@ def test_a_large_batch_of_all_scores_is_taken_in_parts(log, monkeypatch):
 
 def test_newcomers_get_the_popular_items_in_the_order_of_top_k():
     scorer = network(0.07)
-    blocks = Retriever(scorer, blocks_from=1)
+    blocks = Retriever(scorer, exact_search_min_items=1)
     wanted = top_k(scorer.start_V[None], 40, exclude=Sequences.from_lists([[5, 9]]))
     found = blocks.top_k([RetrievalQuery([], [5, 9])], 40)
     np.testing.assert_array_equal(found[0], wanted[0])

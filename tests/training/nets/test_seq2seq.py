@@ -6,7 +6,7 @@ import torch
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.models.generation.decoder_state import initial_state
+from segue.models.decoder_state import initial_state
 from segue.models.neural.configs.seq2seq import Seq2SeqConfig
 from segue.training.build_net import build_net
 from segue.training.config import TrainingConfig
@@ -33,7 +33,7 @@ def log() -> Sequences:
     return Sequences.from_lists([rng.integers(1, V, rng.integers(1, 30)).tolist() for _ in range(60)])
 
 
-@pytest.fixture(scope="module", params=CONFIGS, ids=lambda c: c.cells)
+@pytest.fixture(scope="module", params=CONFIGS, ids=lambda c: c.architecture)
 def net(request: pytest.FixtureRequest, log: Sequences) -> Seq2SeqNet:
     built = build_net(request.param, log, V, seed=0).eval()
     with torch.no_grad():
@@ -192,7 +192,7 @@ def test_own_draws_follow_what_is_said(log: Sequences) -> None:
             own = net._own(net.table_VD, memory, rows, between.inside_SK, 1.0)
             net.eval()
             # A GRU reads its own draws; a transformer's first pass reads the truth.
-            given = own if config.writer == "gru" else rows
+            given = own if config.decoder_type == "gru" else rows
             said = net.encoder.writer(net.embed(net.table_VD, given), memory)
             scores = net.query(said) @ net.key(net.table_VD).T
             scores[..., 0] = -torch.inf
@@ -214,7 +214,7 @@ def test_the_first_epochs_share_is_nothing(log: Sequences) -> None:
     assert not torch.equal(states[0], states[2])
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.cells)
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.architecture)
 def test_it_learns_and_equal_seeds_give_equal_weights(config: Seq2SeqConfig) -> None:
     ring = Sequences.from_lists([[(start + i) % 12 + 1 for i in range(9)] for start in range(48)])
     weights = []

@@ -1,7 +1,7 @@
-"""GRU4Rec: a recurrent state that each event steps (Hidasi et al. 2016; Hidasi & Karatzoglou 2018), without torch.
+"""Recurrent encoder of GRU4Rec in numpy (Hidasi et al. 2016; Hidasi & Karatzoglou 2018).
 
-Shape letters: B batch, D hidden size, V catalog size with PAD, L layers, N events, S what is kept of one layer (D, or
-2 D of an LSTM).
+Shape letters: B batch, D hidden size, E input size, G gates side by side, L layers, N events, R lists, S state size of
+one layer (D, or 2 D of an LSTM).
 """
 
 from collections.abc import Mapping
@@ -16,96 +16,136 @@ from segue.models.neural.recurrent_cells import CELLS
 
 
 class NumpyGRU:
-    """The trained recurrent layers, of any cell, as plain arrays; the equations stand in ``recurrent_cells.py``.
+    """Trained recurrent layers of any cell; the equations are in ``recurrent_cells.py``.
 
-    A layer without ``input`` takes what enters as it is: there an item is a row of the input matrix itself.
+    A layer without ``input`` takes its input as gate inputs: with one-hot input, the item row is a row of the input
+    matrix. Implements ``IncrementalEncoder``.
     """
 
-    timed = False
+    uses_times = False
 
     def __init__(
-        self, layers: list[dict[str, np.ndarray]], length: int, cell: CellName = "gru", inputs: int = 0
+        self,
+        layers: list[dict[str, np.ndarray]],
+        max_length: int,
+        cell: CellName = "gru",
+        num_input_columns: int = 0,
     ) -> None:
-        self.inputs = inputs
+        self.num_input_columns = num_input_columns
         self.layers = layers
-        self.length = length
+        self.max_length = max_length
         self.cell = CELLS[cell]
         self.dim = layers[0]["state"].shape[1]
-        self._reader: OnnxGRU | None = None
-        self._graphic = cell == "gru" and all("input" in layer for layer in layers)
-        """Whether histories may be read by a graph, where onnxruntime is installed."""
+        self._onnx: OnnxGRU | None = None
+        self._may_use_onnx = cell == "gru" and all("input" in layer for layer in layers)
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: GRU4RecConfig) -> "NumpyGRU":
-        """From the names that ``arrays`` gives."""
+        """Restore the encoder of an artifact.
+
+        Args:
+            arrays: tensors of the artifact, ``gru.{layer}.{name}`` among them.
+            config: settings of the model.
+        """
         layers: list[dict[str, np.ndarray]] = [{} for _ in range(config.num_layers)]
         for key, value in arrays.items():
             if key.startswith("gru."):
                 _, layer, name = key.split(".")
                 layers[int(layer)][name] = value
-        return cls(layers, config.max_length, config.cell, config.inputs)
+        return cls(layers, config.max_length, config.cell, config.num_input_columns)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything to save, by name."""
+        """Return the tensors of the artifact: ``gru.{layer}.{name}``."""
         return {f"gru.{i}.{name}": value for i, layer in enumerate(self.layers) for name, value in layer.items()}
 
     def initial_state(self, count: int) -> np.ndarray:
-        """The state of nobody who has done nothing: zeros, float32 [L, B, S]."""
+        """Return the state of ``count`` empty histories: zeros, float32 [L, B, S]."""
         return np.zeros((len(self.layers), count, self.cell.parts * self.dim), dtype=np.float32)
 
-    def hidden(self, state_LBS: np.ndarray) -> np.ndarray:
-        """float32 [B, D]: what a state says, to be compared with the items."""
-        top_BD: np.ndarray = state_LBS[-1, :, : self.dim]
-        return top_BD
+    def step(self, state_LBS: np.ndarray, inputs_BE: np.ndarray) -> np.ndarray:
+        """Return the states after one more event in each row.
 
-    def step(self, state_LBS: np.ndarray, vectors_BE: np.ndarray) -> np.ndarray:
-        """The states after one more event each; the given ones are left as they are."""
+        Args:
+            state_LBS: float32 [L, B, S], not written to.
+            inputs_BE: float32 [B, E], input embeddings of the events.
+
+        Returns:
+            float32 [L, B, S].
+        """
         out_LBS = np.empty_like(state_LBS)
-        below = vectors_BE
+        below = inputs_BE
         for i, layer in enumerate(self.layers):
-            out_LBS[i] = self.cell.step(layer, _enter(layer, below), state_LBS[i])
+            out_LBS[i] = self.cell.step(layer, _gate_inputs(layer, below), state_LBS[i])
             below = out_LBS[i, :, : self.dim]
         return out_LBS
 
-    def encode(self, histories: Sequences, vectors_NE: np.ndarray) -> np.ndarray:
-        """float32 [B, D]: the top state after each whole history. ``vectors_NE`` are the histories' events in order."""
-        lengths = histories.lengths
-        if self._graphic and self._reader is None:
-            try:
-                self._reader = OnnxGRU(self.layers)
-            except ImportError:
-                self._graphic = False
-        if self._reader is not None:
-            return self._reader.encode(lengths, vectors_NE)
-        return self._stepped(lengths, vectors_NE)
+    def begin(self, histories: Sequences, inputs_NE: np.ndarray) -> np.ndarray:
+        """Return the state after each history, stepped from its oldest event on.
 
-    def _stepped(self, lengths: np.ndarray, vectors_NE: np.ndarray) -> np.ndarray:
-        """As ``encode``, in numpy. Rows are stepped together, the longest first, so that rows that have ended simply
-        fall off the end: nothing is padded and no row ever sees another's state."""
+        Args:
+            histories: B histories.
+            inputs_NE: float32 [N, E], input embeddings of their events in order.
+
+        Returns:
+            float32 [L, B, S].
+        """
+        ends_B = np.cumsum(histories.lengths)
+        state_LBS = self.initial_state(len(histories))
+        for left in range(int(histories.lengths.max()), 0, -1):
+            row = np.flatnonzero(histories.lengths >= left)
+            state_LBS[:, row] = self.step(state_LBS[:, row], inputs_NE[ends_B[row] - left])
+        return state_LBS
+
+    def extend(self, state_LBS: np.ndarray, parents_R: np.ndarray, inputs_RE: np.ndarray) -> np.ndarray:
+        """See ``IncrementalEncoder.extend``; events beyond ``max_length`` are not forgotten."""
+        return self.step(state_LBS[:, parents_R], inputs_RE)
+
+    def hidden(self, state_LBS: np.ndarray) -> np.ndarray:
+        """Return the hidden states of the top layer, float32 [B, D]."""
+        top_BD: np.ndarray = state_LBS[-1, :, : self.dim]
+        return top_BD
+
+    def encode(self, histories: Sequences, inputs_NE: np.ndarray) -> np.ndarray:
+        """See ``Encoder.encode``. Runs in onnxruntime where it is installed and the cell is a GRU."""
+        lengths = histories.lengths
+        if self._may_use_onnx and self._onnx is None:
+            try:
+                self._onnx = OnnxGRU(self.layers)
+            except ImportError:
+                self._may_use_onnx = False
+        if self._onnx is not None:
+            return self._onnx.encode(lengths, inputs_NE)
+        return self._encode_in_numpy(lengths, inputs_NE)
+
+    def _encode_in_numpy(self, lengths: np.ndarray, inputs_NE: np.ndarray) -> np.ndarray:
+        """Return the same as ``encode``. Rows are stepped together, longest first, and leave the batch at its end.
+
+        So nothing is padded, and no row depends on another row.
+        """
         order = np.argsort(-lengths, kind="stable")
         first_B = (np.cumsum(lengths) - lengths)[order]
         step_T1 = np.arange(int(lengths.max(initial=0)))[:, None]
-        active_TB = step_T1 < lengths[order]
-        below = vectors_NE[(first_B + step_T1)[active_TB]]  # step by step: what is read together lies together
-        ends = np.cumsum(active_TB.sum(axis=1)).tolist()
+        is_active_TB = step_T1 < lengths[order]
+        below = inputs_NE[(first_B + step_T1)[is_active_TB]]  # events of one step are adjacent in memory
+        stops = np.cumsum(is_active_TB.sum(axis=1)).tolist()
         state_BS = self.initial_state(len(lengths))[0]
         for number, layer in enumerate(self.layers, start=1):
-            entered_NG = _enter(layer, below)
+            gate_inputs_NG = _gate_inputs(layer, below)
             state_BS = np.zeros_like(state_BS)
             below = np.empty((len(below) if number < len(self.layers) else 0, self.dim), dtype=np.float32)
-            begin = 0
-            for end in ends:
-                count = end - begin
-                state_BS[:count] = self.cell.step(layer, entered_NG[begin:end], state_BS[:count])
+            start = 0
+            for stop in stops:
+                count = stop - start
+                state_BS[:count] = self.cell.step(layer, gate_inputs_NG[start:stop], state_BS[:count])
                 if len(below):
-                    below[begin:end] = state_BS[:count, : self.dim]
-                begin = end
+                    below[start:stop] = state_BS[:count, : self.dim]
+                start = stop
         out_BD = np.empty((len(lengths), self.dim), dtype=np.float32)
         out_BD[order] = state_BS[:, : self.dim]
         return out_BD
 
 
-def _enter(layer: Mapping[str, np.ndarray], vectors_BE: np.ndarray) -> np.ndarray:
-    """[B, G]: what an input adds to the gates."""
-    entered_BG: np.ndarray = vectors_BE @ layer["input"].T if "input" in layer else vectors_BE
-    return entered_BG + layer["input_bias"]
+def _gate_inputs(layer: Mapping[str, np.ndarray], inputs_BE: np.ndarray) -> np.ndarray:
+    """Return the input's part of the gates, W x + b: [B, G]."""
+    gate_inputs_BG: np.ndarray = inputs_BE @ layer["input"].T if "input" in layer else inputs_BE
+    return gate_inputs_BG + layer["input_bias"]

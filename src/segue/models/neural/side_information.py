@@ -1,4 +1,4 @@
-"""What a network learned besides events: vectors of facts about items, of circumstances, and of times."""
+"""Trained embeddings besides those of items: item features, event contexts, event times."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,18 +14,26 @@ from segue.models.neural.time_features import TimeEmbedding
 
 @dataclass(frozen=True)
 class SideInformation:
-    """None where the network learned from nothing of the kind. Shape letters: N events, D width of what enters."""
+    """Feature, context and time embeddings of a network; None: the network was trained without them.
+
+    Shape letters: N events, D input size.
+    """
 
     features: FeatureEmbeddings | None = None
-    """How an item is placed that nobody has taken yet."""
+    """Embeddings of item features, which give a cold item its row of the item table."""
     contexts: FeatureEmbeddings | None = None
-    """What an event's circumstances add to its vector."""
+    """Embeddings of event contexts, added to the input embedding of an event."""
     time_embedding: TimeEmbedding | None = None
-    """What an event's time adds to its vector."""
+    """Embeddings of event times, added to the input embedding of an event."""
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: Any) -> "SideInformation":
-        """What ``arrays`` gave."""
+        """Restore the embeddings of an artifact.
+
+        Args:
+            arrays: tensors of the artifact.
+            config: settings of the model.
+        """
         return cls(
             FeatureEmbeddings.restore(arrays, "features"),
             FeatureEmbeddings.restore(arrays, "contexts"),
@@ -34,21 +42,28 @@ class SideInformation:
 
     @property
     def is_empty(self) -> bool:
-        """Whether an event is nothing but its item."""
+        """True if the input of an event depends on its item alone."""
         return self.contexts is None and self.time_embedding is None
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything to save, by name."""
-        told = {} if self.features is None else self.features.arrays("features")
-        told |= {} if self.contexts is None else self.contexts.arrays("contexts")
-        return told | ({} if self.time_embedding is None else self.time_embedding.arrays())
+        """Return the tensors of the artifact: ``features.*``, ``contexts.*``, ``time.vectors``."""
+        arrays = {} if self.features is None else self.features.arrays("features")
+        arrays |= {} if self.contexts is None else self.contexts.arrays("contexts")
+        return arrays | ({} if self.time_embedding is None else self.time_embedding.arrays())
 
-    def add(self, vectors_ND: np.ndarray, histories: Sequences) -> np.ndarray:
-        """float32 [N, D]: the vectors of the histories' events in the order of ``positions()``, written to, with what
-        is known of each event added."""
+    def add(self, inputs_ND: np.ndarray, histories: Sequences) -> np.ndarray:
+        """Add the context and time embeddings of events to their input embeddings, in place.
+
+        Args:
+            inputs_ND: float32 [N, D], input embeddings in the order of ``Sequences.positions``; written to.
+            histories: the events.
+
+        Returns:
+            ``inputs_ND``.
+        """
         if self.contexts is not None and histories.contexts is not None:
             codes_N = histories.contexts.codes[histories.positions()[1]]
-            vectors_ND += self.contexts.table(histories.contexts.features)[codes_N]
+            inputs_ND += self.contexts.embed_table(histories.contexts.features)[codes_N]
         if self.time_embedding is not None:
-            vectors_ND += self.time_embedding.embed(histories)
-        return vectors_ND
+            inputs_ND += self.time_embedding.embed(histories)
+        return inputs_ND

@@ -1,7 +1,7 @@
-"""From histories to lists, the fast exact way for each model: all scores of a small catalog or of a model without
-vectors, a search by blocks in a large one. The lists are those of ``top_k``, whichever way it is.
+"""Top-k lists of a model in the server: exact search for a network with a large catalog, all scores otherwise.
 
-Shape letters: B histories, D width, V catalog size with PAD, K list length.
+The lists equal those of ``top_k`` in both cases. Shape letters: B histories, D width, V catalog size with PAD, K list
+length.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,208 +14,229 @@ from segue.data.catalog import PAD
 from segue.data.event_contexts import EventContexts
 from segue.data.sequences import NO_TIME, Sequences
 from segue.models.neural.covisitation_prior import WithCovisitationPrior
-from segue.models.neural.neural_scorer import NeuralScorer
+from segue.models.neural.neural_scorer import NeuralScorer, find_network
 from segue.models.retrieval.exact_search import ExactSearch, ScoreOffsets, SearchRequest
 from segue.models.retrieval.product_quantization import build_pq_scan
 from segue.models.scorer import Scorer
 from segue.models.top_k import order_by_score_then_index, top_k
 
 EXACT_SEARCH_MIN_ITEMS = 20_000
-"""Catalog size from which searching by blocks is faster than a row of all scores."""
-_HISTORIES = 200
-"""Made up to see how much an approximate search finds."""
-_ROW_BYTES = 64 << 20
-"""All scores of some rows together are at most this large."""
+"""Catalog size from which exact search is faster than scoring every item."""
+_NUM_RECALL_QUERIES = 200
+"""Number of random histories on which the recall of an approximate search is measured."""
+_MAX_SCORE_BYTES = 64 << 20
+"""Maximum size of the scores of one batch."""
 
 
 @dataclass(frozen=True)
 class RetrievalQuery:
-    """What is asked about one history."""
+    """A history and the items that its list may hold."""
 
     history: Sequence[int]
-    """Item indices, oldest first; PAD for an item that the catalog does not know."""
+    """Item indices, oldest first; PAD for an item that the catalog does not contain."""
     exclude: Sequence[int] = ()
+    """Items that the list must not hold."""
     allow: Sequence[int] | None = None
-    """Only these; nothing: all."""
+    """The only items that the list may hold; None: all."""
     times: Sequence[int] | None = None
-    """When each event was, UTC microseconds, NO_TIME where nobody knows; None: of none is known."""
+    """Timestamp of each event, UTC microseconds, NO_TIME where unknown; None: all unknown."""
     query_time: int = NO_TIME
-    """The moment of asking, alike."""
+    """Time of the request, UTC microseconds; NO_TIME: unknown."""
     contexts: Sequence[Mapping[str, Any]] | None = None
-    """Under which circumstances each event was, as ``Contexts.from_shared`` takes them; None: of none is known."""
+    """Context of each event, as ``EventContexts.from_shared`` reads it; None: all unknown."""
 
-    def rows(self) -> Sequences:
-        """The history as the one row of its own."""
+    def as_sequences(self) -> Sequences:
+        """Return the history as a single row."""
         return to_sequences([self])
 
 
-def to_sequences(questions: Sequence[RetrievalQuery]) -> Sequences:
-    """The questions' histories, with what is known of their events besides, and the moments of asking."""
-    times = [one.times if one.times is not None else [NO_TIME] * len(one.history) for one in questions]
-    known = any(one.times is not None for one in questions)
-    rows = Sequences.from_lists([one.history for one in questions], times if known else None)
-    now_B = np.array([one.query_time for one in questions], dtype=np.int64)
-    if any(one.contexts is not None for one in questions):
-        told = ([{}] * len(one.history) if one.contexts is None else one.contexts for one in questions)
-        rows = replace(rows, contexts=EventContexts.from_shared(row for each in told for row in each))
-    return rows.as_of(now_B if (now_B != NO_TIME).any() else None)
+def to_sequences(queries: Sequence[RetrievalQuery]) -> Sequences:
+    """Return the histories of queries with their times, contexts and query times."""
+    times = [q.times if q.times is not None else [NO_TIME] * len(q.history) for q in queries]
+    has_times = any(q.times is not None for q in queries)
+    rows = Sequences.from_lists([q.history for q in queries], times if has_times else None)
+    query_times_B = np.array([q.query_time for q in queries], dtype=np.int64)
+    if any(q.contexts is not None for q in queries):
+        contexts = ([{}] * len(q.history) if q.contexts is None else q.contexts for q in queries)
+        rows = replace(rows, contexts=EventContexts.from_shared(context for row in contexts for context in row))
+    return rows.as_of(query_times_B if (query_times_B != NO_TIME).any() else None)
 
 
 class Retriever:
-    """A scorer as it is served. From one thread at a time."""
+    """A scorer with the fastest exact way to its top-k lists. Not thread-safe."""
 
-    def __init__(self, scorer: Scorer, *, blocks_from: int | None = None) -> None:
+    def __init__(self, scorer: Scorer, *, exact_search_min_items: int | None = None) -> None:
         self.scorer = scorer
         self.prior = scorer if isinstance(scorer, WithCovisitationPrior) and scorer.weight > 0 else None
-        inner = scorer.inner if isinstance(scorer, WithCovisitationPrior) else scorer
-        self.network = inner if isinstance(inner, NeuralScorer) else None
-        """The network whose states decide, where the model is one."""
-        self._items_alone = self.network is not None and self.network.sides.is_empty and not self.network.encoder.timed
-        self._blocks: ExactSearch | None = None
-        self._newcomers: np.ndarray | None = None
-        if self.network is not None and scorer.size >= (EXACT_SEARCH_MIN_ITEMS if blocks_from is None else blocks_from):
-            self._blocks = ExactSearch(self.network.keys_VD, self._bias(self.network))
+        """The scorer, if a co-visitation model is added to a network."""
+        self.network = find_network(scorer)
+        """The network whose hidden states decide; None for other models."""
+        self._uses_items_alone = (
+            self.network is not None and self.network.sides.is_empty and not self.network.encoder.uses_times
+        )
+        self._search: ExactSearch | None = None
+        self._cold_start_order: np.ndarray | None = None
+        min_items = EXACT_SEARCH_MIN_ITEMS if exact_search_min_items is None else exact_search_min_items
+        if self.network is not None and scorer.size >= min_items:
+            self._search = ExactSearch(self.network.keys_VD, self._bias(self.network))
 
     def top_k(
-        self, questions: Sequence[RetrievalQuery], k: int, hidden_BD: np.ndarray | None = None
+        self, queries: Sequence[RetrievalQuery], k: int, hidden_BD: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The k best items of each question, as ``top_k`` gives them: (int32 [B, K], float32 [B, K]).
+        """Return the k best items of each query, ordered and filled like those of ``top_k``.
 
-        ``hidden_BD`` are the states that the network's encoder gave for the known items of each history, where
-        somebody has them already; rows of histories without a known item are ignored.
+        Args:
+            queries: B queries.
+            k: list length, at least 1.
+            hidden_BD: float32 [B, D], hidden states of the network after the known items of each history; rows of
+                histories without a known item are ignored. None: histories are encoded.
+
+        Returns:
+            (items int32 [B, K], scores float32 [B, K]).
+
+        Raises:
+            ValueError: a score is NaN.
         """
-        known = self._known(questions)
-        if self._blocks is not None:
-            return self._by_blocks(self._blocks, known, questions, k, hidden_BD)
-        step = max(1, _ROW_BYTES // (4 * self.scorer.size))
+        known = self._known_histories(queries)
+        if self._search is not None:
+            return self._top_k_by_search(self._search, known, queries, k, hidden_BD)
+        step = max(1, _MAX_SCORE_BYTES // (4 * self.scorer.size))
         parts = []
-        for start in range(0, len(questions), step):
+        for start in range(0, len(queries), step):
             rows = slice(start, start + step)
             part = None if hidden_BD is None else hidden_BD[rows]
-            parts.append(self._by_rows(known.take(rows), questions[rows], k, part))
+            parts.append(self._top_k_of_all_scores(known.take(rows), queries[rows], k, part))
         return np.concatenate([items for items, _ in parts]), np.concatenate([scores for _, scores in parts])
 
     def _bias(self, network: NeuralScorer) -> np.ndarray | None:
-        """float32 [V]: what every query's scores have added."""
+        """Return what is added to the scores of every query, float32 [V]; None: nothing."""
         if self.prior is None:
             return network.bias_V
-        return self.prior.prior_arrays() if network.bias_V is None else network.bias_V + self.prior.prior_arrays()
+        return self.prior.base_offsets() if network.bias_V is None else network.bias_V + self.prior.base_offsets()
 
     def enable_approximate(self, k: int = 20) -> float | None:
-        """From now on searches through codes, where these find at least ``WANTED_RECALL`` of the k best of some made-up
-        histories; the recall that was seen. None for a model whose catalog is not searched at all.
+        """Switch to an approximate search if its recall on random histories is at least ``MIN_RECALL``.
 
-        ImportError where faiss is not installed.
+        Args:
+            k: length of the lists whose recall is measured.
+
+        Returns:
+            The measured recall; None for a model that does not search its catalog.
+
+        Raises:
+            ImportError: faiss is not installed.
         """
-        if self._blocks is None or self.network is None:
+        if self._search is None or self.network is None:
             return None
         rng, size = np.random.default_rng(0), self.network.size
-        histories = [rng.integers(1, size, rng.integers(1, 21)).tolist() for _ in range(_HISTORIES)]
+        histories = [rng.integers(1, size, rng.integers(1, 21)).tolist() for _ in range(_NUM_RECALL_QUERIES)]
         query_BD = self.network.query(self.encode(Sequences.from_lists(histories)))
         bias_V = self._bias(self.network)
-        codes, recall = build_pq_scan(self.network.keys_VD, bias_V, query_BD, k)
-        if codes is not None:
-            self._blocks = ExactSearch(self.network.keys_VD, bias_V, codes)
+        scan, recall = build_pq_scan(self.network.keys_VD, bias_V, query_BD, k)
+        if scan is not None:
+            self._search = ExactSearch(self.network.keys_VD, bias_V, scan)
         return recall
 
-    def _known(self, questions: Sequence[RetrievalQuery]) -> Sequences:
-        """The known events of each history; with times and circumstances, unless nobody looks at them."""
-        if not self._items_alone:
-            return to_sequences(questions).drop_unknown()
-        rows = ([item for item in one.history if item != PAD] for one in questions)
+    def _known_histories(self, queries: Sequence[RetrievalQuery]) -> Sequences:
+        """Return the known events of each history, with times and contexts unless the network ignores them."""
+        if not self._uses_items_alone:
+            return to_sequences(queries).drop_unknown()
+        rows = ([item for item in query.history if item != PAD] for query in queries)
         return Sequences.from_lists(rows).mark_no_unknown()
 
     @property
     def uses_exact_search(self) -> bool:
-        """Whether the catalog is searched, not scored as a whole."""
-        return self._blocks is not None
+        """True if the catalog is searched instead of scored as a whole."""
+        return self._search is not None
 
     def most_popular(self, k: int) -> np.ndarray:
-        """The k best items for somebody of whom nothing is known, int32."""
+        """Return the k best items of an empty history, int32."""
         items_BK, _ = self.top_k([RetrievalQuery(())], k)
         return items_BK[0][items_BK[0] != PAD]
 
     def encode(self, known: Sequences) -> np.ndarray:
-        """float32 [B, D]: the network's states after histories of known items; zeros where a history is empty."""
+        """Return the network's hidden states after histories of known items, float32 [B, D]; zeros for empty ones."""
         assert self.network is not None
-        filled_B = known.lengths > 0
-        if filled_B.all():
+        has_events_B = known.lengths > 0
+        if has_events_B.all():
             return self.network.encoder.encode(*self.network.encode(known))
         hidden_BD = np.zeros((len(known), self.network.keys_VD.shape[1]), dtype=np.float32)
-        if filled_B.any():
-            hidden_BD[filled_B] = self.network.encoder.encode(*self.network.encode(known.take(filled_B)))
+        if has_events_B.any():
+            hidden_BD[has_events_B] = self.network.encoder.encode(*self.network.encode(known.take(has_events_B)))
         return hidden_BD
 
-    def _by_rows(
-        self, known: Sequences, questions: Sequence[RetrievalQuery], k: int, hidden_BD: np.ndarray | None
+    def _top_k_of_all_scores(
+        self, known: Sequences, queries: Sequence[RetrievalQuery], k: int, hidden_BD: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
         scores_BV = self.scorer.scores(known) if hidden_BD is None else self._scores(known, hidden_BD)
-        exclude = Sequences.from_lists(one.exclude for one in questions)
+        exclude = Sequences.from_lists(query.exclude for query in queries)
         items_BK, best_BK = top_k(scores_BV, k, exclude=exclude)
-        for b, one in enumerate(questions):
-            if one.allow is not None:
+        for b, query in enumerate(queries):
+            if query.allow is not None:
                 allowed_V = np.zeros(self.scorer.size, dtype=bool)
-                allowed_V[list(one.allow)] = True
+                allowed_V[list(query.allow)] = True
                 row = slice(b, b + 1)
                 items_BK[row], best_BK[row] = top_k(scores_BV[row], k, exclude=exclude.take(row), allowed_V=allowed_V)
         return items_BK, best_BK
 
     def _scores(self, known: Sequences, hidden_BD: np.ndarray) -> np.ndarray:
-        """``Scorer.scores`` from states that are there already."""
+        """Return the same as ``Scorer.scores``, from given hidden states."""
         assert self.network is not None
-        filled_B = known.lengths > 0
-        if not filled_B.all():
+        has_events_B = known.lengths > 0
+        if not has_events_B.all():
             scores_BV = np.empty((len(known), self.scorer.size), dtype=np.float32)
-            scores_BV[~filled_B] = self.scorer.scores(known.take(~filled_B))
-            if filled_B.any():
-                scores_BV[filled_B] = self._scores(known.take(filled_B), hidden_BD[filled_B])
+            scores_BV[~has_events_B] = self.scorer.scores(known.take(~has_events_B))
+            if has_events_B.any():
+                scores_BV[has_events_B] = self._scores(known.take(has_events_B), hidden_BD[has_events_B])
             return scores_BV
         logits_BV = self.network.logits(hidden_BD)
         return logits_BV if self.prior is None else self.prior.add_to_logits(logits_BV, known)
 
-    def _by_blocks(
+    def _top_k_by_search(
         self,
-        blocks: ExactSearch,
+        search: ExactSearch,
         known: Sequences,
-        questions: Sequence[RetrievalQuery],
+        queries: Sequence[RetrievalQuery],
         k: int,
         hidden_BD: np.ndarray | None,
     ) -> tuple[np.ndarray, np.ndarray]:
         assert self.network is not None
-        filled_B = known.lengths > 0
-        if filled_B.all():
+        has_events_B = known.lengths > 0
+        if has_events_B.all():
             query_BD = self.network.query(self.encode(known) if hidden_BD is None else hidden_BD)
-            return blocks.top_k(query_BD, k, list(map(self._wish, known, questions)))
+            return search.top_k(query_BD, k, list(map(self._search_request, known, queries)))
         items_BK = np.full((len(known), k), PAD, dtype=np.int32)
         scores_BK = np.full((len(known), k), -np.inf, dtype=np.float32)
-        if filled_B.any():
-            asked = [one for one, filled in zip(questions, filled_B, strict=True) if filled]
-            hidden = None if hidden_BD is None else hidden_BD[filled_B]
-            found = self._by_blocks(blocks, known.take(filled_B), asked, k, hidden)
-            items_BK[filled_B], scores_BK[filled_B] = found
-        for b in np.flatnonzero(~filled_B).tolist():
-            newcomer = self._cold_start(questions[b], k)
-            items_BK[b, : len(newcomer)] = newcomer
-            scores_BK[b, : len(newcomer)] = self.network.start_V[newcomer]
+        if has_events_B.any():
+            part = [query for query, has_events in zip(queries, has_events_B, strict=True) if has_events]
+            hidden = None if hidden_BD is None else hidden_BD[has_events_B]
+            lists = self._top_k_by_search(search, known.take(has_events_B), part, k, hidden)
+            items_BK[has_events_B], scores_BK[has_events_B] = lists
+        for b in np.flatnonzero(~has_events_B).tolist():
+            items = self._cold_start_items(queries[b], k)
+            items_BK[b, : len(items)] = items
+            scores_BK[b, : len(items)] = self.network.start_V[items]
         return items_BK, scores_BK
 
-    def _wish(self, history: np.ndarray, one: RetrievalQuery) -> SearchRequest:
-        extra = None if self.prior is None else ScoreOffsets(*self.prior.lifts(history))
-        banned = np.asarray(one.exclude, dtype=np.int64)
-        return SearchRequest(banned, None if one.allow is None else np.asarray(one.allow, dtype=np.int64), extra)
+    def _search_request(self, history: np.ndarray, query: RetrievalQuery) -> SearchRequest:
+        offsets = None if self.prior is None else ScoreOffsets(*self.prior.lifts(history))
+        excluded = np.asarray(query.exclude, dtype=np.int64)
+        return SearchRequest(
+            excluded, None if query.allow is None else np.asarray(query.allow, dtype=np.int64), offsets
+        )
 
-    def _cold_start(self, one: RetrievalQuery, k: int) -> np.ndarray:
-        """The popular items, best first: their order is the same for everybody, so it is sorted once."""
+    def _cold_start_items(self, query: RetrievalQuery, k: int) -> np.ndarray:
+        """Return the best items of an empty history; their order is the same for all queries and cached."""
         assert self.network is not None
-        if self._newcomers is None:
+        if self._cold_start_order is None:
             if np.isnan(self.network.start_V).any():
                 raise ValueError("A score is NaN: the model is broken, its list would be arbitrary.")
             order = order_by_score_then_index(self.network.start_V).astype(np.int32)
-            self._newcomers = order[order != PAD]
-        if one.allow is not None:
-            allowed = np.unique(np.asarray(one.allow, dtype=np.int32))
+            self._cold_start_order = order[order != PAD]
+        if query.allow is not None:
+            allowed = np.unique(np.asarray(query.allow, dtype=np.int32))
             allowed = allowed[allowed != PAD]
             order = allowed[order_by_score_then_index(self.network.start_V[allowed])]
         else:
-            order = self._newcomers[: k + len(one.exclude)]
-        return order[~np.isin(order, np.asarray(one.exclude, dtype=np.int32))][:k]
+            order = self._cold_start_order[: k + len(query.exclude)]
+        return order[~np.isin(order, np.asarray(query.exclude, dtype=np.int32))][:k]

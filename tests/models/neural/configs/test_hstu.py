@@ -15,10 +15,10 @@ SECOND = 1_000_000
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"num_layers": 0}, "embedding_dim, num_layers and max_length must be at least 1, got 64, 0, 50."),
+        ({"num_layers": 0}, "num_layers must be at least 1, got 0."),
         ({"embedding_dim": 10, "num_heads": 4}, "num_heads must divide embedding_dim, got 4 and 10."),
         ({"dropout": 1.0}, "dropout must be in [0, 1), got 1.0."),
-        ({"temperature": 0.0}, "temperature must be above 0, got 0.0."),
+        ({"temperature": 0.0}, "temperature must be above 0, or none, got 0.0."),
         ({"time_inputs": ("gap", "gap")}, "time_inputs must not name an input twice, got gap, gap."),
     ],
 )

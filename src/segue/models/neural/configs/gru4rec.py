@@ -1,60 +1,32 @@
-"""Settings of GRU4Rec and of the recurrent layers that Seq2SeqRec shares."""
+"""Settings of GRU4Rec (Hidasi et al. 2016; Hidasi & Karatzoglou 2018)."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from segue.models.neural.configs.shared import GATES, CellName, TimeConfig
+from segue.config.ranges import Range
+from segue.models.neural.configs.shared import GATES, CellName, TimedNetworkConfig
 
 
 @dataclass(frozen=True)
-class RecurrentConfig(TimeConfig):
-    """What steps from event to event, and how an item enters it."""
+class GRU4RecConfig(TimedNetworkConfig):
+    """Size of the network, its recurrent cell and its input layer.
 
-    num_layers: int = 1
-    """Recurrent layers on top of each other."""
+    ``max_length`` bounds a history that is scored from scratch; a state kept between events has no bound.
+    """
+
+    num_layers: Annotated[int, Range(ge=1)] = 1
+    """Number of stacked recurrent layers."""
     cell: CellName = "gru"
-    """What a layer is made of; rnn has no gates."""
+    """Recurrent cell of every layer; rnn has no gates."""
     input_embedding: Literal["shared", "separate", "one-hot"] = "shared"
-    """An item enters by the vector that scores are products with; by one of its own; or by a row of the input matrix,
-    'gates' times as wide as the state, without a vector in between."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.num_layers < 1:
-            raise ValueError(f"num_layers must be at least 1, got {self.num_layers}.")
-
-
-@dataclass(frozen=True)
-class GRU4RecConfig(RecurrentConfig):
-    """The shape of the network."""
-
-    embedding_dim: int = 64
-    """Width of item vectors and of the recurrent state."""
-    max_length: int = 50
-    """The newest events of a history that are read when it is scored from scratch, and the longest training window."""
-    dropout_input: float = 0.0
-    """On the embedded input."""
-    dropout_hidden: float = 0.1
-    """On each layer's states."""
-    temperature: float | None = 0.07
-    """Cosine softmax divided by this; 'none': a dot product and a bias for each item, as published."""
-    spectral_init: bool = True
-    """Item vectors start as the SVD of the log's windowed co-occurrence, not at random."""
-    covisitation_weight: float | None = None
-    """Weight of the co-visit rule added to the scores; 'none': chosen on validation (0 where there is none)."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("embedding_dim", "max_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("dropout_input", "dropout_hidden"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}.")
-        if self.temperature is not None and self.temperature <= 0:
-            raise ValueError(f"temperature must be above 0, got {self.temperature}.")
+    """Input of an item: the embedding that scores are computed with, an input embedding of its own, or a row of the
+    first layer's input matrix ('one-hot'; as wide as all gates together)."""
+    dropout_input: Annotated[float, Range(ge=0, lt=1)] = 0.0
+    """Dropout probability on the embedded input."""
+    dropout_hidden: Annotated[float, Range(ge=0, lt=1)] = 0.1
+    """Dropout probability on the hidden states of each layer."""
 
     @property
-    def inputs(self) -> int:
-        """Leading columns of an item's row by which it enters, and nothing else; 0: by the vector it is scored with."""
+    def num_input_columns(self) -> int:
+        """Number of leading columns of the item table that are input only; 0: the item embedding is the input."""
         return {"shared": 0, "separate": 1, "one-hot": GATES[self.cell]}[self.input_embedding] * self.embedding_dim

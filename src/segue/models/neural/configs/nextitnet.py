@@ -1,39 +1,29 @@
-"""NextItNet: dilated causal convolutions with residuals (Yuan et al. 2019); settings."""
+"""Settings of NextItNet, dilated causal convolutions with residuals (Yuan et al. 2019)."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from segue.models.neural.configs.shared import TimeConfig
+from segue.config.ranges import Range
+from segue.models.neural.configs.shared import TimedNetworkConfig
 
 
 @dataclass(frozen=True)
-class NextItNetConfig(TimeConfig):
-    """The shape of the network."""
+class NextItNetConfig(TimedNetworkConfig):
+    """Size of the network.
 
-    embedding_dim: int = 64
-    """Width of item vectors and hidden states."""
-    kernel_size: int = 3
-    """Positions that one convolution mixes."""
-    dilations: tuple[int, ...] = (1, 4)
-    """One block each; its two convolutions mix positions this far apart, and twice this far."""
-    max_length: int = 50
-    """The newest events that are read; older ones are not seen."""
-    dropout: float = 0.2
-    """On the embedded input and on each block's branch."""
-    temperature: float | None = 0.07
-    """Cosine softmax divided by this; 'none': a dot product and a bias for each item."""
-    spectral_init: bool = True
-    """Item vectors start as the SVD of the log's windowed co-occurrence, not at random."""
-    covisitation_weight: float | None = None
-    """Weight of the co-visit rule added to the scores; 'none': chosen on validation (0 where there is none)."""
+    Raises:
+        ValueError: a setting lies outside its range, or there is no dilation.
+    """
+
+    kernel_size: Annotated[int, Range(ge=1)] = 3
+    """Number of positions that one convolution mixes."""
+    dilations: Annotated[tuple[int, ...], Range(ge=1)] = (1, 4)
+    """Distance between the positions of a convolution, one entry a residual block. The second convolution of the block
+    has twice this distance."""
+    dropout: Annotated[float, Range(ge=0, lt=1)] = 0.2
+    """Dropout probability on the embedded input and on the branch of each block."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("embedding_dim", "kernel_size", "max_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if not self.dilations or min(self.dilations) < 1:
-            raise ValueError(f"dilations must be one or more numbers, at least 1 each, got {list(self.dilations)}.")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}.")
-        if self.temperature is not None and self.temperature <= 0:
-            raise ValueError(f"temperature must be above 0, got {self.temperature}.")
+        if not self.dilations:
+            raise ValueError("dilations must be one or more numbers, got none.")

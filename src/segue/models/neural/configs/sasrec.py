@@ -1,52 +1,38 @@
-"""SASRec: a causal transformer over the history (Kang & McAuley 2018); settings."""
+"""Settings of SASRec, a causal transformer over the history (Kang & McAuley 2018)."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from segue.models.neural.configs.shared import TimeConfig
+from segue.config.ranges import Range
+from segue.models.neural.configs.shared import TimedNetworkConfig, check_heads
 
 
 @dataclass(frozen=True)
-class SASRecConfig(TimeConfig):
-    """The shape of the network."""
+class SASRecConfig(TimedNetworkConfig):
+    """Size of the network, its position encoding and its blocks.
 
-    embedding_dim: int = 64
-    """Width of item vectors and hidden states."""
-    num_layers: int = 2
-    """Transformer blocks."""
-    num_heads: int = 2
-    """Attention heads; must divide embedding_dim."""
-    max_length: int = 50
-    """The newest events that are read; older ones are not seen."""
+    Raises:
+        ValueError: a setting lies outside its range, ``num_heads`` does not divide ``embedding_dim``, or rotary
+            position encoding has an odd width for each head.
+    """
+
+    num_layers: Annotated[int, Range(ge=1)] = 2
+    """Number of transformer blocks."""
+    num_heads: Annotated[int, Range(ge=1)] = 2
+    """Number of attention heads; must divide embedding_dim."""
     position_encoding: Literal["learned", "reversed", "rotary", "none"] = "learned"
-    """A vector for each place, counted from the oldest event or (reversed) from the newest; rotary: attention sees
-    distances; none: only that older comes before newer."""
+    """Embedding of each position, counted from the oldest event (learned) or from the newest one (reversed); rotary:
+    relative distances in the attention; none: order by the causal mask alone."""
     block_type: Literal["prenorm", "ligr"] = "prenorm"
-    """ligr: each branch passes a gate, and the feed-forward is a SwiGLU (eSASRec's block)."""
-    dropout: float = 0.2
-    """On the embedded input and on each block's two branches."""
-    temperature: float | None = 0.07
-    """Cosine softmax divided by this; nothing: a plain dot product."""
-    spectral_init: bool = True
-    """Item vectors start as the SVD of the log's windowed co-occurrence, not at random."""
-    covisitation_weight: float | None = None
-    """Weight of the co-visit rule added to the scores; nothing: chosen on validation (0 where there is none)."""
+    """Type of the transformer blocks; ligr: gated branches and a SwiGLU feed-forward layer (the block of eSASRec)."""
+    dropout: Annotated[float, Range(ge=0, lt=1)] = 0.2
+    """Dropout probability on the embedded input and on both branches of each block."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.embedding_dim < 1 or self.num_layers < 1 or self.max_length < 1:
-            raise ValueError(
-                "embedding_dim, num_layers and max_length must be at least 1, "
-                f"got {self.embedding_dim}, {self.num_layers}, {self.max_length}."
-            )
-        if self.num_heads < 1 or self.embedding_dim % self.num_heads:
-            raise ValueError(f"num_heads must divide embedding_dim, got {self.num_heads} and {self.embedding_dim}.")
+        check_heads(self.embedding_dim, self.num_heads)
         if self.position_encoding == "rotary" and self.embedding_dim // self.num_heads % 2:
             raise ValueError(
                 "Rotary position encoding rotates pairs: embedding_dim / num_heads must be even, "
                 f"got {self.embedding_dim} / {self.num_heads}."
             )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}.")
-        if self.temperature is not None and self.temperature <= 0:
-            raise ValueError(f"temperature must be above 0, got {self.temperature}.")

@@ -44,7 +44,7 @@ class SequenceEncoder(nn.Module):
     What is here is right for a causal encoder, where no state depends on a later event.
     """
 
-    inputs: int = 0
+    num_input_columns: int = 0
     """So many of the table's first columns are what an item enters by; 0: it enters by its own vector."""
     timed = False
     """Whether it looks at times itself, beside what they add to an event's vector."""

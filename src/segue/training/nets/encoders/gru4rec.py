@@ -20,7 +20,7 @@ class GRU4RecEncoder(SequenceEncoder):
     def __init__(self, config: GRU4RecConfig, noise: DropoutRng, generator: torch.Generator) -> None:
         super().__init__()
         self.cell = config.cell
-        self.inputs = config.inputs
+        self.num_input_columns = config.num_input_columns
         self.dim = config.embedding_dim
         self.dropout_input = Dropout(config.dropout_input, noise)
         self.dropout_hidden = Dropout(config.dropout_hidden, noise)

@@ -30,7 +30,7 @@ class Seq2SeqEncoder(SequenceEncoder):
         super().__init__()
         dim, layers, length, dropout = config.embedding_dim, config.num_layers, config.max_length, config.dropout
         self.reader: SequenceEncoder
-        if config.reader == "gru":
+        if config.encoder_type == "gru":
             gru = GRU4RecConfig(embedding_dim=dim, num_layers=layers, max_length=length, dropout_hidden=dropout)
             self.reader = GRU4RecEncoder(gru, noise, generator)
         else:
@@ -38,7 +38,7 @@ class Seq2SeqEncoder(SequenceEncoder):
                 embedding_dim=dim, num_layers=layers, max_length=length, num_heads=config.num_heads, dropout=dropout
             )
             self.reader = SASRecEncoder(sasrec, noise, generator)
-        writer = GRUDecoder if config.writer == "gru" else TransformerDecoder
+        writer = GRUDecoder if config.decoder_type == "gru" else TransformerDecoder
         self.writer: GRUDecoder | TransformerDecoder = writer(config, Dropout(dropout, noise), generator)
 
 

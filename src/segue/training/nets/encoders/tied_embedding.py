@@ -14,7 +14,7 @@ from segue.models.neural.time_features import event_times
 from segue.training.nets.encoders.encoder import EncoderBatch, SequenceEncoder
 from segue.training.nets.layers.basic import DropoutRng
 from segue.training.nets.layers.feature_embedding import FeatureEmbeddingLayer, UsedFeatures
-from segue.training.tasks import Task, context_codes, left_aligned
+from segue.training.tasks import Task, context_codes
 
 TABLE = "table"
 """Name of the item table among the weights; no parameter of an encoder has it, nor those of ``TiedNet.sides``."""
@@ -48,7 +48,7 @@ class TiedEmbeddingNet(nn.Module):
         self.length = length
         self.features = features
         self.contexts = contexts
-        self.inputs = encoder.inputs
+        self.num_input_columns = encoder.num_input_columns
 
     @property
     def task(self) -> Task:
@@ -63,8 +63,8 @@ class TiedEmbeddingNet(nn.Module):
     @property
     def dim(self) -> int:
         """The width of an embedded event."""
-        if self.inputs:
-            return self.inputs
+        if self.num_input_columns:
+            return self.num_input_columns
         return self.table_VD.shape[1] - (self.temperature is None)
 
     @property
@@ -111,8 +111,8 @@ class TiedEmbeddingNet(nn.Module):
 
     def embed(self, table_RD: Tensor, rows_BT: Tensor, added_BTD: Tensor | None = None) -> Tensor:
         """The input vectors of events."""
-        if self.inputs:
-            table_RD = table_RD[:, : self.inputs]
+        if self.num_input_columns:
+            table_RD = table_RD[:, : self.num_input_columns]
         elif self.temperature is None:
             table_RD = table_RD[:, :-1]
         vectors = F.embedding(rows_BT, table_RD)
@@ -139,7 +139,7 @@ class TiedEmbeddingNet(nn.Module):
 
     def key(self, table_RD: Tensor) -> Tensor:
         """Table rows as they enter the dot product."""
-        own_RD = table_RD[:, self.inputs :]
+        own_RD = table_RD[:, self.num_input_columns :]
         return F.normalize(own_RD, dim=-1) if self.temperature is not None else own_RD
 
     def newest(
@@ -191,7 +191,7 @@ class TiedEmbeddingNet(nn.Module):
             width = int(lengths[order[start]])
             rows = order[start : start + max(1, 16384 // width)]
             chosen = newest.take(rows)
-            items_BT = torch.from_numpy(left_aligned(chosen, chosen.items).astype(np.int64)).to(self.device)
+            items_BT = torch.from_numpy(chosen.padded(align="left").astype(np.int64)).to(self.device)
             last_B = torch.from_numpy(lengths[rows] - 1).to(self.device)
             added_BTD, contexts_BT = None, context_codes(chosen)
             if told_CD is not None and contexts_BT is not None:
