@@ -224,22 +224,18 @@ def test_live_part_of_the_quick_start(model: Path, capsys: pytest.CaptureFixture
     assert "Tea number 4 (茶4)" in first and "Tea number 9 (茶9)" in first
 
 
-SLOW = ["--model", "gru4rec", "--set", "batch_tokens=16", "--set", "patience=1000", "--seed", "3"]
+SETS = ["batch_tokens=16", "patience=1000", "epochs=12"]
+TRAIN = ["train", "--model", "gru4rec", "--seed", "3", *[part for text in SETS for part in ("--set", text)]]
 
 
 def weights(folder: Path) -> bytes:
     return (folder / "weights.safetensors").read_bytes()
 
 
-def start_training(log: Path, out: Path, epochs: int) -> "subprocess.Popen[str]":
-    command = [*SEGUE, "train", str(log), "--out", str(out), *SLOW, "--set", f"epochs={epochs}"]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-
-
 def test_ctrl_c_saves_and_resume_ends_with_the_same_bits(log: Path, tmp_path: Path) -> None:
-    whole = start_training(log, tmp_path / "whole", 12)
-    assert whole.wait(timeout=100) == 0
-    stopped = start_training(log, tmp_path / "stopped", 12)
+    run(*TRAIN, log, "--out", tmp_path / "whole")
+    command = [*SEGUE, *TRAIN, str(log), "--out", str(tmp_path / "stopped")]
+    stopped = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("stopped-training/*.checkpoint")) and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -1,26 +1,18 @@
-"""The commands of whoever runs the shop, as they are typed."""
+"""Commands of an operator as they are typed: promote, rollback, report, import, export, batch recommendations."""
 
 import json
+import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.support.cli import SEGUE, run
 
 from segue.cli.commands import quickstart
 from segue.serving.client.client import Client
 from segue.serving.schemas.requests import EventIn, RecommendRequest
-
-SEGUE = [sys.executable, "-m", "segue.cli.main"]
-
-
-def run(*arguments: object, code: int = 0) -> "subprocess.CompletedProcess[str]":
-    command = [*SEGUE, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == code, done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -51,25 +43,25 @@ def served(tmp_path: Path, runs: list[Path]):
     server.wait(timeout=30)
 
 
-def test_a_version_is_promoted_listed_and_taken_back_while_people_ask(served, runs: list[Path]) -> None:
+def test_a_version_is_promoted_listed_and_rolled_back_under_requests(served, runs: list[Path]) -> None:
     folder, url = served
     with Client(url) as client:
-        one = client.recommend(RecommendRequest(history=["i3"], k=1))
-        assert one.items[0].id == "i4"
+        first = client.recommend(RecommendRequest(history=["i3"], k=1))
+        assert first.items[0].id == "i4"
         done = run("promote", folder, runs[1], "--json")
-        two = json.loads(done.stdout)["live"]
+        second = json.loads(done.stdout)["live"]
         deadline = time.monotonic() + 10
-        while client.recommend(RecommendRequest()).model_version != two and time.monotonic() < deadline:
+        while client.recommend(RecommendRequest()).model_version != second and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert client.models().roles == {"live": two, "spare": one.model_version}
+        assert client.models().roles == {"live": second, "previous": first.model_version}
         listed = json.loads(run("models", folder, "--json").stdout)
-        assert {row["version"]: row["role"] for row in listed} == {two: "live", one.model_version: ""}
+        assert {row["version"]: row["role"] for row in listed} == {second: "live", first.model_version: ""}
         assert "popularity" in run("models", folder).stdout
-        said = run("rollback", folder)
-        assert said.stdout == f"Live: version {one.model_version}.\n"
-        assert said.stderr == f"A server on {folder} takes this up within a second.\n"
-        canary = run("promote", folder, two, "--canary", 0.5, "--interleave", 0.25)
-        assert f"Canary: version {two} for 50.0% of the people, lists of both for 25.0%." in canary.stdout
+        done = run("rollback", folder)
+        assert done.stdout == f"Live: version {first.model_version}.\n"
+        assert done.stderr == f"A server on {folder} loads this within a second.\n"
+        canary = run("promote", folder, second, "--canary", 0.5, "--interleave", 0.25)
+        assert f"Canary: version {second} for 50.0% of the users, interleaved lists for 25.0%." in canary.stdout
         refused = run("promote", folder, "nope", code=2)
         assert refused.stderr == f"segue: {folder} has no version 'nope': 'segue models {folder}' lists them.\n"
 
@@ -82,14 +74,20 @@ def test_clicks_are_reported(served) -> None:
             if i % 2:
                 item = answer.items[0].id
                 client.events([EventIn(item_id=item, user_id=f"u{i}", recommendation_id=answer.recommendation_id)])
-    time.sleep(1)
     data = folder.with_name("models-data")
-    cell = json.loads(run("report", data, "--json").stdout)["cells"][0]
+    deadline = time.monotonic() + 10
+    cell: dict[str, object] = {}
+    while cell.get("clicked") != 3 and time.monotonic() < deadline:
+        done = run("report", data, "--json", code=None)
+        cell = json.loads(done.stdout)["cells"][0] if done.returncode == 0 and '"lists"' in done.stdout else {}
+        time.sleep(0.02)
     assert (cell["placement"], cell["lists"], cell["clicked"]) == ("home", 6, 3)
     assert "50.00 % (" in run("report", data).stdout
 
 
-def test_people_of_a_log_are_known_from_the_first_question_on(tmp_path: Path, runs: list[Path], log: Path) -> None:
+def test_users_of_an_imported_log_have_histories_from_the_first_request_on(
+    tmp_path: Path, runs: list[Path], log: Path
+) -> None:
     data = tmp_path / "data"
     command = [*SEGUE, "serve", runs[0], "--port", "0", "--data", data, "--history", log]
     server = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -110,22 +108,24 @@ def test_people_of_a_log_are_known_from_the_first_question_on(tmp_path: Path, ru
     finally:
         server.terminate()
         server.communicate(timeout=30)
-    done = json.loads(run("export", data, "--out", tmp_path / "out.parquet", "--json").stdout)
-    assert done["events"] == 39 * 8
-    said = run("train", log, "--model", "markov", "--out", tmp_path / "next", "--erased", data)
-    assert "8 events of erased people are left out." in said.stderr
+    exported = json.loads(run("export", data, "--out", tmp_path / "out.parquet", "--json").stdout)
+    assert exported["events"] == 39 * 8
+    done = run("train", log, "--model", "markov", "--out", tmp_path / "next", "--erased", data)
+    assert "8 events of erased users are filtered out." in done.stderr
     again = run("import", log, "--data", data, "--json")
     assert json.loads(again.stdout)["duplicates"] == 39 * 8
     missing = run("train", log, "--model", "markov", "--out", tmp_path / "next", "--erased", tmp_path, code=2)
-    assert missing.stderr.endswith(f"{tmp_path} has no list of erased people: name a server's data directory.\n")
+    assert re.search(
+        rf"{re.escape(str(tmp_path))} has no list of erased (people|users): name a server's data", missing.stderr
+    )
 
 
-def test_contexts_go_in_and_come_out(tmp_path: Path) -> None:
-    log, users = tmp_path / "shop.csv", tmp_path / "people.csv"
+def test_contexts_are_imported_and_exported(tmp_path: Path) -> None:
+    log, users = tmp_path / "shop.csv", tmp_path / "users.csv"
     log.write_text("user,item,time,device\nann,x,1700000000,tv\nbob,y,1700000001,\n")
     users.write_text("user_id,region\nann,north\n")
-    told = ("--users", users, "--context", "device,region")
-    run("import", log, "--data", tmp_path / "data", *told)
+    options = ("--users", users, "--context", "device,region")
+    run("import", log, "--data", tmp_path / "data", *options)
     run("export", tmp_path / "data", "--out", tmp_path / "out.csv", "--context", "device,region")
     found = pl.read_csv(tmp_path / "out.csv")
     assert found["context"].to_list() == ['{"device":"tv","region":"north"}', "{}"]
@@ -134,10 +134,10 @@ def test_contexts_go_in_and_come_out(tmp_path: Path) -> None:
     assert "segue: The log has no column 'region' to take as context. Its columns: user_id, " in refused.stderr
 
 
-def test_lists_for_everybody(tmp_path: Path, runs: list[Path], log: Path) -> None:
+def test_lists_for_all_users(tmp_path: Path, runs: list[Path], log: Path) -> None:
     out = tmp_path / "lists.parquet"
     done = run("recommend", runs[0], "--all-users", "--log", log, "--out", out, "--k", 3, "--json")
-    assert json.loads(done.stdout) == {"people": 40, "k": 3, "out": str(out)}
+    assert json.loads(done.stdout) == {"users": 40, "k": 3, "out": str(out)}
     found = pl.read_parquet(out)
     assert found.height == 120
     assert found.filter((pl.col("user_id") == "u0") & (pl.col("rank") == 1))["item_id"].to_list() == ["i8"]
@@ -145,8 +145,8 @@ def test_lists_for_everybody(tmp_path: Path, runs: list[Path], log: Path) -> Non
     assert refused.stderr == "segue: --all-users needs --log and --out, and neither --history nor --user.\n"
 
 
-def test_a_wrong_origin_and_rate_are_told(runs: list[Path]) -> None:
-    said = run("serve", runs[0], "--origin", "shop.example", code=2)
-    assert said.stderr == "segue: 'shop.example' is no origin: write it like https://shop.example.\n"
-    said = run("serve", runs[0], "--rate", "0", code=2)
-    assert said.stderr == "segue: A rate limit is a number of requests a second above 0, got 0.\n"
+def test_a_wrong_origin_and_rate_are_refused(runs: list[Path]) -> None:
+    done = run("serve", runs[0], "--origin", "shop.example", code=2)
+    assert done.stderr == "segue: 'shop.example' is no origin: write it like https://shop.example.\n"
+    done = run("serve", runs[0], "--rate", "0", code=2)
+    assert done.stderr == "segue: requests_per_s must be above 0, or none, got 0.0.\n"

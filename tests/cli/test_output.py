@@ -1,4 +1,4 @@
-"""What people see lines up; what programs read is JSON and nothing else."""
+"""Output of the commands: tables align, JSON is one document, progress is one line per stage."""
 
 import json
 import unicodedata
@@ -31,23 +31,23 @@ def test_json_keeps_every_script_and_refuses_nan(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0, "0:00"), (75.4, "1:15"), (3661, "1:01:01"), (59.6, "1:00")])
-def test_clock(seconds: float, shown: str) -> None:
-    assert output.clock(seconds) == shown
+def test_durations(seconds: float, shown: str) -> None:
+    assert output.format_clock(seconds) == shown
 
 
-def test_a_training_in_one_line() -> None:
+def test_progress_of_a_training_is_one_line() -> None:
     now = Progress(0, 5, 10, 100, 6.25, 0.125, 12345.6, 90.0)
-    assert output.steps(now) == "epoch 1/5, loss 6.250, validation 0.1250, 12,346 events/s, 1:30 left at most"
+    assert output.training_line(now) == "epoch 1/5, loss 6.250, validation 0.1250, 12,346 events/s, 1:30 left at most"
     early = Progress(1, 5, 10, 100, 6.25, None, 12345.6, 90.0)
-    assert output.steps(early) == "epoch 2/5, loss 6.250, 12,346 events/s, 1:30 left at most"
+    assert output.training_line(early) == "epoch 2/5, loss 6.250, 12,346 events/s, 1:30 left at most"
 
 
-def test_a_file_gets_a_line_for_each_piece_of_work(capsys: pytest.CaptureFixture[str]) -> None:
-    with output.progress() as told:
-        told("training markov", None)
-        told("training markov", Progress(0, 5, 10, 100, 6.25, None, 1.0, 1.0))
-        told("evaluating markov", None)
-        told("evaluating markov", (5, 10))
+def test_a_file_gets_a_line_for_each_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    with output.progress() as report:
+        report("training markov", None)
+        report("training markov", Progress(0, 5, 10, 100, 6.25, None, 1.0, 1.0))
+        report("evaluating markov", None)
+        report("evaluating markov", (5, 10))
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == "training markov ...\nevaluating markov ...\n"
@@ -56,5 +56,5 @@ def test_a_file_gets_a_line_for_each_piece_of_work(capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("values", "shown"), [([], ""), ([0, 0], "▁▁"), ([1, 2, 4], "▃▅█"), ([0, 1, 100], "▁▁█"), ([-1, 8], "▁█")]
 )
-def test_a_chart_in_a_line(values: list[float], shown: str) -> None:
+def test_sparkline(values: list[float], shown: str) -> None:
     assert output.sparkline(values) == shown

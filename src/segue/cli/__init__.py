@@ -1,1 +1,1 @@
-"""The commands: the straight road from log to server."""
+"""Command line: each command parses its options, calls a workflow or an estimator, and prints the result."""

@@ -1,6 +1,10 @@
-"""Options that several commands share, spelled and explained once."""
+"""Options of the commands: shared single options, and groups of options that a command receives as one dataclass."""
 
-from collections.abc import Iterable
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,59 +19,164 @@ if TYPE_CHECKING:
     from segue.data.event_log import EventLog
     from segue.data.item_table import ItemTable
 
-Log = Annotated[Path, typer.Argument(help="The event log: CSV, TSV, JSONL, Parquet, Arrow, .inter or a paper's text.")]
-Run = Annotated[Path, typer.Argument(help="A folder that 'segue train' wrote.")]
-Format = Annotated[
-    str,
-    typer.Option("--format", help="csv tsv jsonl parquet arrow recbole sequences sessions pairs prefixes."),
+Log = Annotated[
+    Path, typer.Argument(help="The event log: CSV, TSV, JSONL, Parquet, Arrow, .inter or a benchmark's text.")
 ]
-Columns = Annotated[
-    list[str] | None,
-    typer.Option("--column", help="Which column is what, for example --column item_id=StockCode. May be repeated."),
-]
-Where = Annotated[str | None, typer.Option(help='Keep only rows that meet this SQL condition, as "Quantity > 0".')]
-TimeUnit = Annotated[str, typer.Option(help="Unit of numeric times: s, ms, us, ns; auto guesses from their size.")]
-TimeFormat = Annotated[str | None, typer.Option(help="Form of times that are not ISO 8601, as %d/%m/%Y %H:%M.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Refuse a log with a bad row instead of setting it aside.")]
-Rejected = Annotated[Path | None, typer.Option(help="Write the rows set aside, with number and reason, to this CSV.")]
-Trims = Annotated[
-    list[str] | None,
-    typer.Option("--trim", help="min_user_events=N, min_item_events=N, session_gap_s=N or drop_repeats=true."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
+Run = Annotated[Path, typer.Argument(help="A model folder that 'segue train' wrote.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document on standard output.")]
 Erased = Annotated[
     Path | None,
-    typer.Option(help="A server's data directory: who was erased there is left out of the log, up to that moment."),
+    typer.Option(help="A server's data directory: events of users erased there are filtered out of the log."),
 ]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", help="A setting, name=value or model.name=value. May be repeated."),
 ]
 Protocol = Annotated[
-    str, typer.Option(help="How the log is cut: time, leave-last-out, leave-last-n-out, sessions, fixed.")
+    str, typer.Option(help="How the log is split: time, leave-last-out, leave-last-n-out, sessions, fixed.")
 ]
-Test = Annotated[Path | None, typer.Option(help="A fixed test log, for --protocol fixed.")]
-TestFormat = Annotated[str, typer.Option(help="The test log's format; auto: by its ending.")]
-K = Annotated[str, typer.Option("--k", help="List lengths, comma-separated.")]
-Ties = Annotated[str, typer.Option(help="How equal scores count: half, conservative (GRU4Rec's rule), optimistic.")]
-Unknown = Annotated[
-    str, typer.Option(help="With --test: targets unknown to training are left out (drop) or missed (miss).")
+K = Annotated[str, typer.Option("--k", help="Cutoffs of the metrics, comma-separated.")]
+Ties = Annotated[str, typer.Option(help="Rank of equal scores: half, conservative (GRU4Rec's rule), optimistic.")]
+Seed = Annotated[int, typer.Option(help="Random seed; equal seeds give equal models.")]
+Refit = Annotated[
+    bool, typer.Option("--refit/--no-refit", help="After the evaluation, train once more on every event.")
 ]
+ItemTitles = Annotated[Path | None, typer.Option("--items", help="An items table: item_id and columns such as title.")]
 
-Items = Annotated[Path | None, typer.Option(help="An items table: item_id and columns such as title.")]
-Features = Annotated[
-    str | None, typer.Option(help="Columns of --items that networks learn from, comma-separated: category,price,title.")
-]
 
-Users = Annotated[Path | None, typer.Option(help="A users table: user_id and columns such as region.")]
-Context = Annotated[
-    str | None, typer.Option(help="Columns of the log or of --users that networks learn from: region,device.")
-]
+@dataclass(frozen=True)
+class FormatOptions:
+    """Format and columns of an event log."""
+
+    format: Annotated[
+        str, typer.Option("--format", help="csv tsv jsonl parquet arrow recbole sequences sessions pairs prefixes.")
+    ] = "auto"
+    column: Annotated[
+        list[str] | None,
+        typer.Option("--column", help="Role of a column, for example --column item_id=StockCode. May be repeated."),
+    ] = None
+
+    def read(self, path: Path, *, quiet: bool = False, **more: Any) -> "EventLog":
+        """Read the log at ``path`` with these options; see ``open_log``."""
+        return open_log(path, quiet=quiet, **self.to_dict(), **more)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the options as plain values, by the names that ``open_log`` takes."""
+        values = dataclasses.asdict(self)
+        return {"columns": values.pop("column"), **values}
+
+
+@dataclass(frozen=True)
+class LogOptions(FormatOptions):
+    """Format, columns, condition, times and preprocessing of an event log."""
+
+    where: Annotated[str | None, typer.Option(help='Keep only rows that meet this filter, as "Quantity > 0".')] = None
+    trim: Annotated[
+        list[str] | None,
+        typer.Option("--trim", help="min_user_events=N, min_item_events=N, session_gap_s=N or drop_repeats=true."),
+    ] = None
+    time_unit: Annotated[
+        str, typer.Option(help="Unit of numeric timestamps: s, ms, us, ns; auto guesses from their size.")
+    ] = "auto"
+    time_format: Annotated[
+        str | None, typer.Option(help="Form of timestamps that are not ISO 8601, as %d/%m/%Y %H:%M.")
+    ] = None
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a log with an invalid row instead of rejecting the row.")
+    ] = False
+    rejected: Annotated[
+        Path | None, typer.Option(help="Write the rejected rows, with number and reason, to this CSV.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class SideOptions:
+    """Tables and columns that neural models are trained on besides events."""
+
+    items: ItemTitles = None
+    features: Annotated[
+        str | None,
+        typer.Option(help="Columns of --items as features of neural models, comma-separated: category,price,title."),
+    ] = None
+    users: Annotated[Path | None, typer.Option(help="A users table: user_id and columns such as region.")] = None
+    context: Annotated[
+        str | None,
+        typer.Option(help="Columns of the log or of --users as context of neural models: region,device."),
+    ] = None
+
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """Protocol of the split and a fixed test log."""
+
+    protocol: Protocol = "time"
+    test: Annotated[Path | None, typer.Option(help="A fixed test log, for --protocol fixed.")] = None
+    test_format: Annotated[str, typer.Option(help="The test log's format; auto: by its ending.")] = "auto"
+    unknown: Annotated[
+        str, typer.Option(help="With --test, targets unknown to training: drop them, or count them as missed (miss).")
+    ] = "drop"
+
+    def split(self, log: "EventLog") -> "Split":
+        """Split the log. ValueError for a test log with a protocol other than fixed."""
+        if self.test is None:
+            return split_log(log, self.protocol)
+        if self.protocol not in ("fixed", "time"):
+            raise ValueError(f"--test goes with --protocol fixed, not with {self.protocol}.")
+        return split_log(log, "fixed", test=open_log(self.test, format=self.test_format), unknown=self.unknown)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Split, seed and device of a training, and the second training on every event."""
+
+    protocol: Protocol = "time"
+    refit: Refit = True
+    seed: Seed = 0
+    device: Annotated[str, typer.Option(help="Where a neural model is trained: cpu, cuda, or auto.")] = "auto"
+
+
+def expand_groups(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the single options of each parameter whose type is one of the option groups.
+
+    Typer knows single options only. The returned function takes those, makes the groups of them and calls ``command``.
+    """
+    groups: dict[str, type] = {}
+    expanded: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command).parameters.values():
+        kind = parameter.annotation
+        if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+            expanded.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        groups[parameter.name] = kind
+        expanded += [
+            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
+            for field in dataclasses.fields(kind)
+        ]
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        made = {
+            name: kind(**{field.name: values.pop(field.name) for field in dataclasses.fields(kind)})
+            for name, kind in groups.items()
+        }
+        command(**values, **made)
+
+    run.__signature__ = inspect.Signature(expanded)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in expanded}
+    return run
 
 
 def open_log(path: Path, *, quiet: bool = False, **options: Any) -> "EventLog":
-    """Reads a log and says on standard error (unless ``quiet``) what was guessed and set aside. ``columns`` come as
-    name=value."""
+    """Read a log, and report on standard error which columns and times were guessed and which rows were rejected.
+
+    Args:
+        path: file to read.
+        quiet: no report.
+        options: those of ``read_events``; ``columns`` and ``trim`` as lists of name=value.
+
+    Raises:
+        ValueError: an option or the file cannot be used.
+    """
     from segue.config.decode import parse_assignments
     from segue.data.readers.events import read_events
 
@@ -75,7 +184,7 @@ def open_log(path: Path, *, quiet: bool = False, **options: Any) -> "EventLog":
     pairs = [entry.partition("=") for entry in options.pop("columns", None) or []]
     for name, equals, _ in pairs:
         if not equals:
-            raise ValueError(f"'{name}' does not say which column is what: write for example item_id=StockCode.")
+            raise ValueError(f"'{name}' does not name a role and a column: write for example item_id=StockCode.")
     log = read_events(path, columns={name: column for name, _, column in pairs}, **options)
     for line in [] if quiet else log.report.lines():
         err.print(line, markup=False)
@@ -83,108 +192,34 @@ def open_log(path: Path, *, quiet: bool = False, **options: Any) -> "EventLog":
 
 
 def without_erased(log: "EventLog", erased: Path | None) -> "EventLog":
-    """The log without the people who were erased in a data directory; it is said how many events that were."""
+    """Filter events of erased users out of the log, and report their number on standard error.
+
+    Args:
+        log: the log to filter.
+        erased: data directory of a server with its list of erased users; None: nothing is filtered out.
+    """
     if erased is None:
         return log
     from segue.data.erasure_list import ErasureList
 
     kept = ErasureList.read(erased).filter_log(log)
-    err.print(f"{len(log) - len(kept):,} events of erased people are left out.", markup=False)
+    err.print(f"{len(log) - len(kept):,} events of erased users are filtered out.", markup=False)
     return kept
 
 
-def split_from_options(log: "EventLog", protocol: str, test: Path | None, test_format: str, unknown: str) -> "Split":
-    """The split that the options ask for."""
-    if test is None:
-        return split_log(log, protocol)
-    if protocol not in ("fixed", "time"):
-        raise ValueError(f"--test goes with --protocol fixed, not with {protocol}.")
-    return split_log(log, "fixed", test=open_log(test, format=test_format), unknown=unknown)
-
-
-def parse_settings(assignments: list[str] | None, models: list[str]) -> dict[str, dict[str, Any]]:
-    """``["gru4rec.dim=64", "epochs=3"]`` -> settings for each model; a plain name goes to every model that has it.
-
-    For models that answer together ("sasrec+vstan") names stay as they are: fitting hands them to the members.
-    ValueError for a name that none of the models has.
-    """
-    from segue.config.decode import parse_assignments
-
-    accepted = {model: _accepted(model) for model in models}
-    out: dict[str, dict[str, Any]] = {model: {} for model in models}
-    for path, value in parse_assignments(assignments or []).items():
-        owners = [model for model in models if path in accepted[model]]
-        owner, _, name = path.rpartition(".")
-        if not owners and owner in out:
-            out[owner][name] = value  # no such setting: the model itself says so, and which it may mean
-            continue
-        if owner and not any(name.startswith(f"{owner}.") for names in accepted.values() for name in names):
-            raise ValueError(f"'{path}' sets model '{owner}', which is not among those to run: {', '.join(models)}.")
-        if not owners:
-            known = sorted({name for names in accepted.values() for name in names if "." not in name})
-            raise ValueError(
-                f"Unknown setting '{path}'. Settings of {', '.join(models)}: {', '.join(known) or 'none'}."
-            )
-        for model in owners:
-            out[model][accepted[model][path]] = value
-    return out
-
-
-def _accepted(model: str) -> dict[str, str]:
-    """What a setting of this model may be called -> what fitting calls it."""
-    from segue.workflows.fit_model import setting_names
-
-    if "+" not in model:
-        return {path: name for name in setting_names(model) for path in (name, f"{model}.{name}")}
-    return {
-        path: path
-        for place, part in enumerate(model.split("+"), 1)
-        for name in setting_names(part)
-        for path in (name, f"{part}.{name}", f"{place}.{name}")
-    }
-
-
-def with_features(
-    values: dict[str, dict[str, Any]], features: str | None, items: Path | str | None, context: str | None = None
-) -> dict[str, dict[str, Any]]:
-    """The settings of each model, networks with ``features`` and ``context`` (comma-separated columns) in them.
-
-    ValueError for features without a table, and where no model learns from any.
-    """
-    from segue.models.zoo import is_neural
-
-    if features is None and context is None:
-        return values
-    if features is not None and items is None:
-        raise ValueError("--features names columns of an items table: name the table with --items.")
-    networks = [name for name in values if is_neural(name)]
-    if not networks:
-        what = "features" if context is None else "context"
-        raise ValueError(f"Only networks learn from {what}, and {', '.join(values)} only counts.")
-    asked = {"features": features, "contexts": context}
-    more = {name: parse_names(text) for name, text in asked.items() if text is not None}
-    return {name: {**more, **own} if name in networks else own for name, own in values.items()}
-
-
-def parse_names(text: str) -> list[str]:
-    """Names that are separated by commas."""
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
 def with_tables(
-    read: "EventLog", items: "ItemTable | None", users: Path | str | None, contexts: Iterable[str] | None
+    log: "EventLog", items: "ItemTable | None", users: Path | str | None, contexts: Iterable[str] | None
 ) -> "EventLog":
-    """The log with what models learn from besides events."""
+    """Return the log with item features, user columns and context columns.
+
+    Args:
+        log: the events.
+        items: items table of the features; None: no item features.
+        users: file of a users table; None: no user columns.
+        contexts: names of the context columns; None: no context.
+    """
     if items is not None:
-        read = read.with_items(items)
+        log = log.with_items(items)
     if users is not None:
-        read = read.with_users(read_users(users))
-    return read.with_context(contexts) if contexts else read
-
-
-def parse_lengths(text: str) -> list[int]:
-    """``"5,10"`` -> [5, 10]."""
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueError(f"List lengths are whole numbers with commas between, as 5,10,20; got '{text}'.") from None
+        log = log.with_users(read_users(users))
+    return log.with_context(contexts) if contexts else log

@@ -1,4 +1,4 @@
-"""What people and programs see: tables that align, progress with the time left, JSON that is only JSON."""
+"""Output of the commands: aligned tables, progress with the time left, JSON documents."""
 
 import json
 import sys
@@ -15,33 +15,37 @@ if TYPE_CHECKING:
     from segue.workflows.job import ProgressCallback
 
 WIDTH = None if sys.stdout.isatty() else 140
-"""A pipe or a file has no width of its own; tables must not be squeezed there."""
+"""Width in columns; None: the terminal's. A pipe or a file has no width, and tables must not be squeezed there."""
 out = Console(highlight=False, soft_wrap=True, width=WIDTH)
-"""Results: standard output."""
+"""Standard output, for results."""
 err = Console(stderr=True, highlight=False, soft_wrap=True)
-"""Everything said on the way: standard error."""
+"""Standard error, for progress and notes."""
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output, and nothing else there."""
+    """Write one JSON document to standard output. ValueError for an infinite number or NaN."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 @contextmanager
 def confirm_json(as_json: bool) -> Iterator[None]:
-    """Where a command prints JSON, what it says on the way goes to standard error."""
-    if not as_json:
-        yield
-        return
-    out.file = sys.stderr
+    """Send the tables and notes of a command that prints JSON to standard error."""
+    out.stderr = as_json
     try:
         yield
     finally:
-        out.file = sys.stdout
+        out.stderr = False
 
 
 def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
-    """A table whose first ``left`` columns are text and whose others are numbers; wide characters align."""
+    """Print a table; wide characters align.
+
+    Args:
+        title: line above the table; None: no title.
+        columns: names of the columns.
+        rows: cells, as text.
+        left: number of text columns; the others are numbers, aligned right.
+    """
     grid = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for i, name in enumerate(columns):
         grid.add_column(name, justify="left" if i < left else "right", no_wrap=left == 1 or i >= left, overflow="fold")
@@ -54,9 +58,9 @@ BARS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """A little chart in a line of text, the largest value as high as a letter; nothing at all is the lowest bar.
+    """Return a bar chart in one line of text: the largest value is the highest bar, 0 the lowest.
 
-    >>> spark([0, 1, 2, 8])
+    >>> sparkline([0, 1, 2, 8])
     '▁▁▂█'
     """
     top = max([*values, 0]) or 1
@@ -64,76 +68,87 @@ def sparkline(values: Sequence[float]) -> str:
 
 
 def leaderboard(results: "Sequence[ModelResult]", by: str) -> None:
-    """Best first, each number with its interval, and beneath what must be known to read them."""
+    """Print results, best first, with intervals, and the protocol beneath.
+
+    Args:
+        results: one row for each model and seed.
+        by: metric that orders the rows, as ``ndcg@10``; the others shown have its cutoff.
+    """
     from segue.workflows.compare_models import metric_difference
 
     k = by.split("@")[1]
     names = [by, f"recall@{k}", f"mrr@{k}"]
-    ranked = sorted(results, key=lambda r: -r.metrics[by])
+    ranked = sorted(results, key=lambda row: -row.metrics[by])
     rows = []
-    for r in ranked:
-        low, high = r.intervals[by]
-        label = r.model if r.seed == 0 else f"{r.model} (seed {r.seed})"
-        label += ", time-aware" if r.time_aware else ""
-        numbers = [f"{r.metrics[n]:.4f}" for n in names]
-        more = [f"{r.metrics[f'coverage@{k}']:.0%}", f"{r.fit_s:.1f}", f"{r.evaluate_s:.1f}", f"{r.peak_rss_mb:.0f}"]
-        rows.append([label, numbers[0], f"{low:.4f} .. {high:.4f}", *numbers[1:], *more])
+    for row in ranked:
+        low, high = row.intervals[by]
+        label = row.model if row.seed == 0 else f"{row.model} (seed {row.seed})"
+        label += ", time-aware" if row.time_aware else ""
+        metrics = [f"{row.metrics[name]:.4f}" for name in names]
+        cost = [f"{row.fit_s:.1f}", f"{row.evaluate_s:.1f}", f"{row.peak_rss_mb:.0f}"]
+        coverage = f"{row.metrics[f'coverage@{k}']:.0%}"
+        rows.append([label, metrics[0], f"{low:.4f} .. {high:.4f}", *metrics[1:], coverage, *cost])
     table(None, ["model", names[0], "95 % interval", *names[1:], f"coverage@{k}", "fit s", "eval s", "peak MB"], rows)
     first = ranked[0]
     out.print()
     if len(ranked) > 1 and first.time_aware == ranked[1].time_aware:
         ahead, low, high = metric_difference(first, ranked[1], by)
-        sure = "" if low > 0 else ", which could be chance"
+        significance = "" if low > 0 else ", which could be chance"
         pair = f"{first.model} is ahead of {ranked[1].model} by {ahead:.4f} {by} on the same cases"
-        out.print(f"{pair} (95 % interval {low:.4f} .. {high:.4f}){sure}.", markup=False)
-    plain = next((r for r in ranked if not r.time_aware), first)
+        out.print(f"{pair} (95 % interval {low:.4f} .. {high:.4f}){significance}.", markup=False)
+    plain = next((row for row in ranked if not row.time_aware), first)
     out.print(f"Protocol: {plain.protocol}.", markup=False)
-    if any(r.time_aware for r in ranked) and not plain.time_aware:
-        out.print("Time-aware rows were told the moment of each target; the others were not: do not compare the two.")
+    if any(row.time_aware for row in ranked) and not plain.time_aware:
+        out.print("Time-aware models receive the time of each target; the others do not: do not compare the two.")
     rules = f"Ties: {first.tie_rule}. Cases: {first.test_cases:,}. Trained on validation events too: "
     out.print(rules + ("yes, with settings chosen without them." if first.refit else "no."), markup=False)
     if first.dropped:
-        out.print("Left out: " + ", ".join(f"{count:,} ({why})" for why, count in first.dropped.items()) + ".")
-    out.print(f"Data: {first.data[:16]}. Intervals: bootstrap over people or sessions, 1,000 resamples.", markup=False)
+        reasons = ", ".join(f"{count:,} ({reason})" for reason, count in first.dropped.items())
+        out.print(f"Filtered out: {reasons}.", markup=False)
+    out.print(f"Data: {first.data[:16]}. Intervals: bootstrap over users or sessions, 1,000 resamples.", markup=False)
 
 
 @contextmanager
 def progress() -> "Iterator[ProgressCallback]":
-    """Says on standard error how far the work is: a bar with the time left where somebody watches, a line for each
-    new piece of work where a file or a program listens."""
+    """Report progress on standard error: a bar with the time left on a terminal, else a line for each new stage."""
     if not err.is_terminal:
-        yield _piece_by_piece
+        yield _print_stage
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[more]}"), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[state]}"), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task("", total=None, more="")
+        task = bar.add_task("", total=None, state="")
 
-        def told(what: str, how: Any) -> None:
-            if how is None:
-                bar.reset(task, description=what, total=None, more="")
-            elif isinstance(how, tuple):
-                bar.update(task, description=what, completed=how[0], total=how[1], more=f"{how[0]:,}/{how[1]:,} cases")
+        def report(stage: str, state: Any) -> None:
+            if state is None:
+                bar.reset(task, description=stage, total=None, state="")
+            elif isinstance(state, tuple):
+                done, total = state
+                bar.update(task, description=stage, completed=done, total=total, state=f"{done:,}/{total:,} cases")
             else:
-                bar.update(task, description=what, completed=how.step, total=how.steps, more=steps(how))
+                bar.update(task, description=stage, completed=state.step, total=state.steps, state=training_line(state))
 
-        yield told
-
-
-def _piece_by_piece(what: str, how: Any) -> None:
-    if how is None:
-        err.print(f"{what} ...", markup=False)
+        yield report
 
 
-def steps(how: "Progress") -> str:
-    """Where a training stands, in a line."""
-    best = "" if how.validation is None else f", validation {how.validation:.4f}"
-    speed = f"{how.events_per_s:,.0f} events/s, {clock(how.left_s)} left at most"
-    return f"epoch {how.epoch + 1}/{how.epochs}, loss {how.loss:.3f}{best}, {speed}"
+def _print_stage(stage: str, state: Any) -> None:
+    if state is None:
+        err.print(f"{stage} ...", markup=False)
 
 
-def clock(seconds: float) -> str:
-    """``75`` -> 1:15, ``3661`` -> 1:01:01."""
+def training_line(state: "Progress") -> str:
+    """Return the state of a training in one line."""
+    validation = "" if state.validation is None else f", validation {state.validation:.4f}"
+    speed = f"{state.events_per_s:,.0f} events/s, {format_clock(state.left_s)} left at most"
+    return f"epoch {state.epoch + 1}/{state.epochs}, loss {state.loss:.3f}{validation}, {speed}"
+
+
+def format_clock(seconds: float) -> str:
+    """Return a duration as minutes and seconds, with hours above 60 minutes.
+
+    >>> format_clock(75), format_clock(3661)
+    ('1:15', '1:01:01')
+    """
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

@@ -1,4 +1,4 @@
-"""Compare models on one split: fit each, evaluate each, rank the results."""
+"""Comparison of models on one split: fit and evaluate each, with intervals and paired differences."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,13 +18,13 @@ from segue.system import memory_usage
 from segue.workflows.fit_model import FitResult, fit_model
 from segue.workflows.job import ProgressCallback, TrainJob
 
-TARGET_TIME_NOTE = "; time-aware: the model is told the moment of each target"
-"""Added to the protocol of a result that others without it must not be compared with."""
+TARGET_TIME_NOTE = "; time-aware: the model receives the time of each target"
+"""Suffix of the protocol of a time-aware result, which must not be compared with others."""
 
 
 @dataclass(frozen=True)
 class ModelResult:
-    """One model's row on the leaderboard, with everything that must be said beside its numbers."""
+    """One row of the leaderboard: a model's metrics, with the conditions that they hold under."""
 
     model: str
     seed: int
@@ -34,57 +34,70 @@ class ModelResult:
     fit_s: float
     evaluate_s: float
     peak_rss_mb: float
-    """The process's largest resident memory while this model was fitted and evaluated."""
+    """Peak resident memory of the process during fit and evaluation, in 10**6 bytes."""
     test_cases: int
     tie_rule: str
     exclude_seen: bool
     time_aware: bool
-    """Whether the model was told the moment of each question; it must be read apart from those that were not."""
+    """True for a model that receives the time of each target: compare it with such models only."""
     refit: bool
-    """Whether the validation events were trained on before the test, with settings chosen without them."""
+    """True for a model trained on the validation events too, with settings chosen without them."""
     dropped: dict[str, int]
     settings: dict[str, Any]
     notes: dict[str, Any]
     data: str
-    """The split's fingerprint: rows with the same one are comparable."""
-    judged: Evaluation = field(repr=False, compare=False)
-    """Every rank, so that two rows can be compared case by case; kept in memory only."""
+    """Fingerprint of the split: rows with equal ones are comparable."""
+    evaluation: Evaluation = field(repr=False, compare=False)
+    """Rank of every case, for paired differences; in memory only."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON: all but the single ranks."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "judged"}
+        """Return plain values for JSON: all fields but ``evaluation``."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "evaluation"}
 
 
 def metric_difference(first: ModelResult, second: ModelResult, metric: str = "ndcg@10") -> tuple[float, float, float]:
-    """(difference, lower end, upper end): how far the first is ahead of the second on the same cases, with the 95 %
-    bootstrap interval over people or sessions. Two rows' own intervals may overlap while this one excludes 0."""
+    """Return the paired difference of a metric of two results, with its 95 % interval.
+
+    The interval is a bootstrap over users or sessions. It may exclude 0 while the results' own intervals overlap.
+
+    Args:
+        first: a result.
+        second: another result on the same split.
+        metric: name and cutoff, as ``ndcg@10``.
+
+    Returns:
+        (first minus second, lower end, upper end).
+
+    Raises:
+        ValueError: the results are of different splits.
+    """
     if first.data != second.data:
-        raise ValueError(f"{first.model} and {second.model} were judged on different data and cannot be compared.")
+        raise ValueError(f"{first.model} and {second.model} were evaluated on different data and cannot be compared.")
     name, _, k = metric.partition("@")
     values = []
-    for judged in (first.judged, second.judged):
-        ranks = np.concatenate([judged.ranks, np.full(judged.missed, np.inf)])
+    for evaluation in (first.evaluation, second.evaluation):
+        ranks = np.concatenate([evaluation.ranks, np.full(evaluation.missed, np.inf)])
         values.append(BY_RANK[name](ranks, int(k)))
-    groups = np.concatenate([first.judged.groups, -1 - np.arange(first.judged.missed)])
+    groups = np.concatenate([first.evaluation.groups, -1 - np.arange(first.evaluation.missed)])
     return paired_difference(values[0], values[1], groups, np.random.default_rng(0))
 
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """How models are compared."""
+    """Seeds, cutoffs, tie rule and refit of a comparison."""
 
     seeds: int = 1
-    """Networks are trained once for each of the seeds 0, 1, ...; counting models have no seed."""
+    """Number of seeds of each neural model, 0, 1, ...; at least 1. Classic models are fitted once."""
     ks: Sequence[int] = (5, 10, 20)
-    """List lengths."""
+    """Cutoffs of the metrics, each at least 1."""
     ties: TieRule = "half"
-    """The tie rule by name."""
+    """Rank of a target with equal scores: half, conservative or optimistic."""
     refit: bool | None = None
-    """Train again on training and validation events; None: under every protocol but leave-last-out, whose published
-    numbers do not."""
+    """Train again on training and validation events; None: yes, except under protocols that exclude seen items, whose
+    published results do not."""
 
     def refits(self, split: Split) -> bool:
-        """Whether a model learns again from training and validation events before the test."""
+        """Return whether models are trained again on training and validation events before the test."""
         return (not split.exclude_seen) if self.refit is None else self.refit
 
     def __post_init__(self) -> None:
@@ -97,71 +110,107 @@ class CompareOptions:
 def compare(
     split: Split,
     models: Iterable[str],
-    values: Mapping[str, Mapping[str, Any]] | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
     options: CompareOptions | None = None,
-    told: ProgressCallback | None = None,
+    progress: ProgressCallback | None = None,
 ) -> list[ModelResult]:
-    """Trains and evaluates models side by side on one split; ``values`` are settings by model name.
+    """Train and evaluate models on one split.
 
-    Rows come in the order asked for; nothing about the test cases is looked at before a model is complete.
+    Every choice (epoch, weights) is made on validation; the test cases are scored once, by the complete model.
+
+    Args:
+        split: events and evaluation cases, see ``split_log``.
+        models: names of models; several names with "+" between them are an ensemble.
+        settings: settings by model name; None: the defaults.
+        options: seeds, cutoffs, ties and refit; None: the defaults.
+        progress: called with each stage and its state; None: no reports.
+
+    Returns:
+        One result for each model and seed, in the order of ``models``.
+
+    Raises:
+        ValueError: an unknown model, a wrong setting, or a setting that the split does not allow.
     """
-    return [result for result, _ in iter_results(split, models, values, options, told)]
+    return [result for result, _ in iter_results(split, models, settings, options, progress)]
 
 
 def iter_results(
     split: Split,
     models: Iterable[str],
-    values: Mapping[str, Mapping[str, Any]] | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
     options: CompareOptions | None = None,
-    told: ProgressCallback | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Iterator[tuple[ModelResult, FitResult]]:
-    """What ``compare`` lists, one by one as they end, each with its fitted model: whoever wants one can keep it."""
-    chosen = options or CompareOptions()
+    """Yield each result of ``compare`` with its fitted model, as soon as it is evaluated.
+
+    Args:
+        split: see ``compare``.
+        models: see ``compare``.
+        settings: see ``compare``.
+        options: see ``compare``.
+        progress: see ``compare``.
+    """
+    resolved = options or CompareOptions()
     for name in models:
-        for seed in range(chosen.seeds if is_neural(name) else 1):
+        for seed in range(resolved.seeds if is_neural(name) else 1):
             yield fit_and_evaluate(
-                split, canonical_name(name), (values or {}).get(name, {}), TrainJob(seed=seed), chosen, told
+                split, canonical_name(name), (settings or {}).get(name, {}), TrainJob(seed=seed), resolved, progress
             )
 
 
 def fit_and_evaluate(
     split: Split,
     name: str,
-    values: Mapping[str, Any],
+    settings: Mapping[str, Any],
     job: "TrainJob",
     options: CompareOptions,
-    told: ProgressCallback | None,
-    fitter: Callable[..., FitResult] = fit_model,
+    progress: ProgressCallback | None,
+    fit: Callable[..., FitResult] = fit_model,
 ) -> tuple[ModelResult, FitResult]:
-    """Fits one model as the job says and judges it on the test cases: (its row, the fitted model). ``fitter`` takes
-    what ``fit`` takes."""
+    """Fit one model and evaluate it on the test cases.
+
+    Args:
+        split: events and evaluation cases.
+        name: canonical name of the model.
+        settings: settings of the model and of its training, by name.
+        job: seed, device and checkpoints.
+        options: cutoffs, ties and refit.
+        progress: called with each stage and its state; None: no reports.
+        fit: function with the parameters of ``fit_model``.
+
+    Returns:
+        (result, fitted model).
+    """
     refit = options.refits(split)
-    say = told or (lambda what, how: None)
-    say(f"training {name}", None)
+    report = progress or (lambda stage, state: None)
+    report(f"training {name}", None)
     memory_usage.reset_peak()
-    fitted = fitter(name, split, values, refit=refit, seed=job.seed, work=job.training_run(f"training {name}", told))
-    say(f"evaluating {name}", None)
+    run = job.training_run(f"training {name}", progress)
+    fitted = fit(name, split, settings, refit=refit, seed=job.seed, run=run)
+    report(f"evaluating {name}", None)
     started = time.perf_counter()
-    judged = evaluate_fitted(fitted, split, options, lambda done, of: say(f"evaluating {name}", (done, of)))
+    evaluation = evaluate_fitted(
+        fitted, split, options, lambda done, total: report(f"evaluating {name}", (done, total))
+    )
     result = ModelResult(
         model=name,
         seed=job.seed,
-        protocol=split.protocol + (TARGET_TIME_NOTE if judged.time_aware else ""),
-        metrics=judged.metrics,
-        intervals=judged.intervals,
+        protocol=split.protocol + (TARGET_TIME_NOTE if evaluation.time_aware else ""),
+        metrics=evaluation.metrics,
+        intervals=evaluation.intervals,
         fit_s=round(fitted.fit_s, 3),
         evaluate_s=round(time.perf_counter() - started, 3),
         peak_rss_mb=memory_usage.peak_mb(),
-        test_cases=judged.cases,
-        tie_rule=judged.tie_rule,
-        exclude_seen=judged.exclude_seen,
-        time_aware=judged.time_aware,
+        test_cases=evaluation.cases,
+        tie_rule=evaluation.tie_rule,
+        exclude_seen=evaluation.exclude_seen,
+        time_aware=evaluation.time_aware,
         refit=refit,
-        dropped=judged.dropped,
+        dropped=evaluation.dropped,
         settings=fitted.settings,
         notes=fitted.notes,
         data=split.fingerprint,
-        judged=judged,
+        evaluation=evaluation,
     )
     return result, fitted
 
@@ -169,7 +218,14 @@ def fit_and_evaluate(
 def evaluate_fitted(
     fitted: FitResult, split: Split, options: CompareOptions, progress: Callable[[int, int], None] | None = None
 ) -> Evaluation:
-    """A fitted model on the test cases."""
+    """Evaluate a fitted model on the test cases.
+
+    Args:
+        fitted: the model.
+        split: its test cases, and the events that coverage and novelty are counted from.
+        options: cutoffs and ties.
+        progress: called with (cases done, cases in all); None: no reports.
+    """
     return evaluate(
         fitted.scorer,
         fitted.with_target_times(split.test),

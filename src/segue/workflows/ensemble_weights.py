@@ -1,6 +1,6 @@
-"""How much each of several models counts in one list: weights chosen on cases, never on those that judge.
+"""Weights of the members of an ensemble and of the co-visitation prior, chosen on validation cases.
 
-Shape letters: M models, N cases (B of them at once), V catalog size with PAD.
+Shape letters: M models, N cases (B of them at once), K candidates, V catalog size with PAD.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ from segue.models.scorer import Scorer
 from segue.models.top_k import half_tie_rank, top_k
 
 NUM_CANDIDATES = 50
-"""Of each model so many of a case's best items take part in the choice: what none of them lists is not shown either."""
-BYTES = 1 << 30
-"""At most so many bytes of scores are held; fewer cases are looked at where they would not fit."""
+"""Number of best items of each model that are candidates of a case."""
+MAX_BYTES = 1 << 30
+"""Memory limit of the candidates' scores; above it, evenly spaced cases are used."""
 MIN_GAIN = 5e-4
-"""So much better, as a share, must a step of the weights be."""
+"""Smallest relative gain of ndcg@10 for which a weight is changed."""
 STEPS = (0.05, 0.1, 0.2, 0.4, 0.7, 1.4, 2.0)
 ROUNDS = 3
 PRIOR_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
@@ -34,69 +34,75 @@ PRIOR_DECAYS = (0.3, 0.5, 0.7, 0.85)
 
 @dataclass(frozen=True)
 class CandidateLogScores:
-    """What the models say of the target (column 0) and of every item that one of them lists; K columns."""
+    """Log scores of each model for the target (column 0) and for every item among the best of one model."""
 
-    logs_NMK: np.ndarray
-    """float32; a column that repeats another one of its case holds zeros."""
-    real_NK: np.ndarray
-    """bool: the columns that repeat no other."""
+    log_scores_NMK: np.ndarray
+    """float32 [N, M, K]; zeros where the item is in an earlier column too."""
+    is_candidate_NK: np.ndarray
+    """bool [N, K]: False for PAD and for an item that is in an earlier column too."""
 
     def nll(self, weights_M: np.ndarray) -> tuple[float, np.ndarray]:
-        """(mean of -log p(target), its gradient [M]) where p is the softmax of the weighted sum over the columns
-        (McFadden 1974, conditional logit): convex in the weights."""
-        total_NK = np.where(self.real_NK, np.einsum("m,nmk->nk", weights_M, self.logs_NMK), -np.inf)
+        """Return (mean of -log p(target), its gradient [M]), p the softmax of the weighted sum over the candidates.
+
+        Convex in the weights (McFadden 1974, conditional logit).
+        """
+        total_NK = np.where(self.is_candidate_NK, np.einsum("m,nmk->nk", weights_M, self.log_scores_NMK), -np.inf)
         top_N1 = total_NK.max(axis=1, keepdims=True)
         share_NK = np.exp(total_NK - top_N1)
         sum_N1 = share_NK.sum(axis=1, keepdims=True)
         loss = float((np.log(sum_N1) + top_N1 - total_NK[:, :1]).mean())
-        expected_M = np.einsum("nk,nmk->m", share_NK / sum_N1, self.logs_NMK) / len(total_NK)
-        return loss, expected_M - self.logs_NMK[:, :, 0].mean(axis=0)
+        expected_M = np.einsum("nk,nmk->m", share_NK / sum_N1, self.log_scores_NMK) / len(total_NK)
+        return loss, expected_M - self.log_scores_NMK[:, :, 0].mean(axis=0)
 
     def quality(self, weights_M: np.ndarray) -> float:
-        """ndcg@10 of the weighted sum; equals count half."""
-        total_NK = np.where(self.real_NK, np.einsum("m,nmk->nk", weights_M, self.logs_NMK), -np.inf)
+        """Return ndcg@10 of the weighted sum; equal scores count half."""
+        total_NK = np.where(self.is_candidate_NK, np.einsum("m,nmk->nk", weights_M, self.log_scores_NMK), -np.inf)
         return float(ndcg(half_tie_rank(total_NK, np.zeros(len(total_NK), dtype=np.int64)), 10).mean())
 
 
 def choose_weights(scorers: Sequence[Scorer], cases: EvaluationCases, *, exclude_seen: bool) -> list[float]:
-    """One weight for each model, the first one that counts 1.
+    """Choose one weight for each model; the first weight above 0 is 1.
 
-    Begins with the weights under which the targets are likeliest, with all alike, or with one model alone, whichever
-    ranks the cases best (ndcg@10), and goes on weight by weight while that gains at least ``GAIN``: votes are no
-    probabilities, so that likelihood alone can do worse than the best model, and smaller gains are the noise of single
-    cases. Equal inputs give equal weights.
+    Starts from the weights of maximum likelihood, from equal weights, or from one model alone, whichever has the best
+    ndcg@10. Then changes one weight at a time while that gains at least ``MIN_GAIN``. Scores of counting models are
+    not probabilities, so that likelihood alone can be worse than the best model. Equal inputs give equal weights.
+
+    Args:
+        scorers: the models, with one catalog.
+        cases: cases to choose on.
+        exclude_seen: items of the history are not candidates.
     """
     from scipy.optimize import minimize
 
-    listed = candidate_log_scores(scorers, cases, exclude_seen=exclude_seen)
+    candidates = candidate_log_scores(scorers, cases, exclude_seen=exclude_seen)
     count = len(scorers)
-    spread_M = listed.logs_NMK.std(axis=2).mean(axis=0)
-    alike_M = np.where(spread_M > 0, 1.0 / np.maximum(spread_M, 1e-9), 0.0)
+    std_M = candidates.log_scores_NMK.std(axis=2).mean(axis=0)
+    equal_M = np.where(std_M > 0, 1.0 / np.maximum(std_M, 1e-9), 0.0)
 
     def scaled(x_M: np.ndarray) -> tuple[float, np.ndarray]:
-        loss, slope_M = listed.nll(x_M * alike_M)
-        return loss, slope_M * alike_M
+        loss, slope_M = candidates.nll(x_M * equal_M)
+        return loss, slope_M * equal_M
 
-    found = minimize(scaled, np.full(count, 1.0 / count), jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * count)
-    tries = [found.x * alike_M, alike_M, *np.eye(count)]
-    best_M = _climb(listed, max(tries, key=listed.quality), alike_M)
+    optimum = minimize(scaled, np.full(count, 1.0 / count), jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * count)
+    starts = [optimum.x * equal_M, equal_M, *np.eye(count)]
+    best_M = _coordinate_ascent(candidates, max(starts, key=candidates.quality), equal_M)
     scale = next((weight for weight in best_M if weight > 0), 1.0)
     return [float(weight / scale) for weight in best_M]
 
 
-def _climb(listed: CandidateLogScores, start_M: np.ndarray, alike_M: np.ndarray) -> np.ndarray:
-    """From some weights to better ones, one weight at a time; what is 0 is tried at shares of ``alike_M``."""
-    best_M = start_M / max(float((start_M / np.maximum(alike_M, 1e-12)).max()), 1e-12)
-    best = listed.quality(best_M)
+def _coordinate_ascent(candidates: CandidateLogScores, start_M: np.ndarray, equal_M: np.ndarray) -> np.ndarray:
+    """Improve the weights, one at a time; a weight of 0 is tried at multiples of ``equal_M``."""
+    best_M = start_M / max(float((start_M / np.maximum(equal_M, 1e-12)).max()), 1e-12)
+    best = candidates.quality(best_M)
     for _ in range(ROUNDS):
         before = best
         for m in range(len(best_M)):
-            for value in [scale * step for scale in (alike_M[m], best_M[m]) for step in STEPS]:
+            for value in [scale * step for scale in (equal_M[m], best_M[m]) for step in STEPS]:
                 trial_M = best_M.copy()
                 trial_M[m] = value
-                found = listed.quality(trial_M)
-                if found > best * (1 + MIN_GAIN):
-                    best, best_M = found, trial_M
+                quality = candidates.quality(trial_M)
+                if quality > best * (1 + MIN_GAIN):
+                    best, best_M = quality, trial_M
         if best == before:
             break
     return best_M
@@ -105,17 +111,26 @@ def _climb(listed: CandidateLogScores, start_M: np.ndarray, alike_M: np.ndarray)
 def candidate_log_scores(
     scorers: Sequence[Scorer], cases: EvaluationCases, *, exclude_seen: bool
 ) -> CandidateLogScores:
-    """Asks every model once for every case, or for evenly spaced ones where memory would not hold them all."""
-    room = max(1, BYTES // (4 * len(scorers) * (NUM_CANDIDATES * len(scorers) + 1)))
-    some = cases.take(np.arange(0, len(cases), -(-len(cases) // room)))
+    """Score the candidates of every case, or of evenly spaced cases within ``MAX_BYTES``.
+
+    Args:
+        scorers: the models, with one catalog.
+        cases: cases with their targets.
+        exclude_seen: items of the history are not candidates.
+    """
+    max_cases = max(1, MAX_BYTES // (4 * len(scorers) * (NUM_CANDIDATES * len(scorers) + 1)))
+    sample = cases.take(np.arange(0, len(cases), -(-len(cases) // max_cases)))
     block = max(1, (256 << 20) // (4 * scorers[0].size * len(scorers)))
     parts = [
-        _listed(scorers, some.take(slice(start, start + block)), exclude_seen) for start in range(0, len(some), block)
+        _block_log_scores(scorers, sample.take(slice(start, start + block)), exclude_seen)
+        for start in range(0, len(sample), block)
     ]
-    return CandidateLogScores(np.concatenate([p.logs_NMK for p in parts]), np.concatenate([p.real_NK for p in parts]))
+    return CandidateLogScores(
+        np.concatenate([p.log_scores_NMK for p in parts]), np.concatenate([p.is_candidate_NK for p in parts])
+    )
 
 
-def _listed(scorers: Sequence[Scorer], cases: EvaluationCases, exclude_seen: bool) -> CandidateLogScores:
+def _block_log_scores(scorers: Sequence[Scorer], cases: EvaluationCases, exclude_seen: bool) -> CandidateLogScores:
     logs_MBV = [log_scores(scorer, cases.histories) for scorer in scorers]
     count = min(NUM_CANDIDATES, scorers[0].size - 1)
     seen = cases.histories if exclude_seen else None
@@ -123,26 +138,40 @@ def _listed(scorers: Sequence[Scorer], cases: EvaluationCases, exclude_seen: boo
     items_BK = np.concatenate([cases.targets[:, None], *lists], axis=1).astype(np.int64)
     order_BK = np.argsort(items_BK, axis=1, kind="stable")
     sorted_BK = np.take_along_axis(items_BK, order_BK, axis=1)
-    fresh_BK = np.ones(items_BK.shape, dtype=bool)
-    fresh_BK[:, 1:] = sorted_BK[:, 1:] != sorted_BK[:, :-1]
-    real_BK = np.empty_like(fresh_BK)
-    np.put_along_axis(real_BK, order_BK, fresh_BK & (sorted_BK != PAD), axis=1)
+    is_first_BK = np.ones(items_BK.shape, dtype=bool)
+    is_first_BK[:, 1:] = sorted_BK[:, 1:] != sorted_BK[:, :-1]
+    is_candidate_BK = np.empty_like(is_first_BK)
+    np.put_along_axis(is_candidate_BK, order_BK, is_first_BK & (sorted_BK != PAD), axis=1)
     logs_BMK = np.stack([np.take_along_axis(logs_BV, items_BK, axis=1) for logs_BV in logs_MBV], axis=1)
-    return CandidateLogScores(np.where(real_BK[:, None, :], logs_BMK, np.float32(0.0)), real_BK)
+    return CandidateLogScores(np.where(is_candidate_BK[:, None, :], logs_BMK, np.float32(0.0)), is_candidate_BK)
 
 
 def best_prior(train: Sequences, size: int, cases: EvaluationCases, exclude_seen: bool) -> CoVisit | None:
-    """The co-visit rule with the decay that ranks the validation cases best; None without any cases."""
+    """Fit the co-visitation model and choose its decay by ndcg@10 on validation; None without cases.
+
+    Args:
+        train: training events.
+        size: catalog size V with PAD.
+        cases: validation cases.
+        exclude_seen: items of the history are not ranked.
+    """
     if not len(cases):
         return None
     fitted = CoVisit.fit(train, size, CoVisitConfig())
-    rules = [CoVisit(fitted.near, fitted.popularity_V, decay) for decay in PRIOR_DECAYS]
-    quality = [evaluate(r, cases, exclude_seen=exclude_seen, ks=(10,)).metrics["ndcg@10"] for r in rules]
-    return rules[int(np.argmax(quality))]
+    models = [CoVisit(fitted.pair_weights, fitted.popularity_V, decay) for decay in PRIOR_DECAYS]
+    quality = [evaluate(model, cases, exclude_seen=exclude_seen, ks=(10,)).metrics["ndcg@10"] for model in models]
+    return models[int(np.argmax(quality))]
 
 
 def best_prior_weight(scorer: Scorer, prior: CoVisit, cases: EvaluationCases, exclude_seen: bool) -> float:
-    """The prior's weight that ranks the validation cases best; scores are computed once for all weights."""
+    """Return the weight of the co-visitation prior with the best ndcg@10 on validation.
+
+    Args:
+        scorer: the neural model.
+        prior: the co-visitation model.
+        cases: validation cases; each is scored once for all weights.
+        exclude_seen: items of the history are not ranked.
+    """
     totals = np.zeros(len(PRIOR_WEIGHTS))
     block = max(1, (64 << 20) // (4 * scorer.size))
     for start in range(0, len(cases), block):

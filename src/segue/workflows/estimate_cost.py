@@ -1,4 +1,4 @@
-"""What a training would take, said before it starts: the forecast of a model on a log."""
+"""Estimate of the time and memory of a neural model's training, before it starts."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """A forecast in plain numbers."""
+    """Estimated cost of one training."""
 
     model: str
     events: int
@@ -23,22 +23,28 @@ class TrainingPlan:
     items: int
     steps: int
     events_per_s: float
-    """Measured on this machine, on the first steps of this very training."""
+    """Rate of the first steps of this training, measured on this machine."""
     seconds: float
-    """All epochs; validation and stopping early not counted. ``train`` runs them once to choose and once more on
-    everything."""
+    """Duration of all epochs, without validation and early stopping. ``train_model`` runs them once to choose the epoch
+    and once more on every event."""
     needed_gb: float
     available_gb: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
 def estimate_training_cost(log: "EventLog", model: str, settings: Mapping[str, Any] | None = None) -> TrainingPlan:
-    """Times a few seconds of the training and counts its memory.
+    """Time a few seconds of a training and count its memory.
 
-    ValueError for a classic model, which has no cost estimate, and where the memory will not do.
+    Args:
+        log: the events to train on.
+        model: name of a neural model.
+        settings: settings of the model and of its training, by name; None: the defaults.
+
+    Raises:
+        ValueError: a classic model, which has no cost estimate, or too little memory.
     """
     entry = find_model(model)
     if isinstance(entry, ClassicEntry):
@@ -49,7 +55,7 @@ def estimate_training_cost(log: "EventLog", model: str, settings: Mapping[str, A
 
     kinds = {"model": entry.config, "training": TrainingConfig, "features": FeatureConfig}
     shares = split_by_config(settings or {}, kinds)
-    # The spectral start takes seconds and changes neither the rate nor the memory of the steps that follow.
+    # The spectral initialization takes seconds; it changes neither the rate nor the memory of the steps.
     config: Any = decode_settings(entry.config, {**shares["model"], "spectral_init": False})
     training = decode_settings(TrainingConfig, {**entry.training, **shares["training"]})
     catalog = log.catalog()

@@ -1,4 +1,4 @@
-"""Events between files and a server's log: an old log into a data directory, a data directory into a file."""
+"""Import of a log into a server's event store, and export of the store into a file."""
 
 import hashlib
 import json
@@ -24,19 +24,27 @@ if TYPE_CHECKING:
     from segue.data.event_log import EventLog
 
 SOURCE = "import"
-"""Where an imported event says it comes from."""
-CHUNK = 20_000
-KINDS = (".parquet", ".csv", ".jsonl")
+"""Source field of an imported event."""
+CHUNK_ROWS = 20_000
+SUFFIXES = (".parquet", ".csv", ".jsonl")
 
 
 def import_log(log: "EventLog", data_dir: Path, now_us: int) -> AppendResult:
-    """A log's events into a data directory that no server owns just now; safe to repeat, also with a longer log.
+    """Import a log into a data directory. Safe to repeat, also with a longer log: an event is stored once.
 
-    ValueError for a log without times (nothing says where its events would go among others), and for a directory that
-    has an owner.
+    Args:
+        log: the events, with timestamps.
+        data_dir: data directory of a server that is not running.
+        now_us: current time in microseconds since 1970; a later event gets this time.
+
+    Returns:
+        Numbers of accepted and of duplicate events.
+
+    Raises:
+        ValueError: the log has no timestamps, or the directory is in use.
     """
     if not log.has_times:
-        raise ValueError("A history needs times: without them nothing says what came before what.")
+        raise ValueError("A history needs timestamps: without them the order of its events is unknown.")
     directory = DataDirectory(data_dir)
     try:
         store = EventStore(directory.path / "events.sqlite")
@@ -49,46 +57,65 @@ def import_log(log: "EventLog", data_dir: Path, now_us: int) -> AppendResult:
 
 
 def log_to_events(log: "EventLog", now_us: int) -> Iterator[Event]:
-    """The events as a server would have taken them, with the log's context columns as their context. An id is made of
-    what happened, so that a log that was sorted otherwise, or has grown, brings nothing twice."""
+    """Yield a log's events as a server accepts them, with the log's context columns as their context.
+
+    The event id is a hash of the event's content and its count among equal events. So a longer log, or one in another
+    order, adds only its new events.
+
+    Args:
+        log: the events.
+        now_us: current time in microseconds since 1970.
+    """
     own = ("user_id", "session_id", "item_id", "timestamp", "event", "value")
-    wanted: list[str] = [c for c in own if c in log.frame.columns]
-    around = [c for c in log.context if c not in own]
-    met: Counter[bytes] = Counter()
-    for part in log.frame.select(wanted + around).iter_slices(CHUNK):
+    columns: list[str] = [c for c in own if c in log.frame.columns]
+    context_columns = [c for c in log.context if c not in own]
+    occurrences: Counter[bytes] = Counter()
+    for part in log.frame.select(columns + context_columns).iter_slices(CHUNK_ROWS):
         for row in part.iter_rows(named=True):
-            told = "\x00".join(str(row.get(name)) for name in wanted).encode()
-            digest = hashlib.blake2b(told, digest_size=12).digest()
-            met[digest] += 1
+            content = "\x00".join(str(row.get(name)) for name in columns).encode()
+            digest = hashlib.blake2b(content, digest_size=12).digest()
+            occurrences[digest] += 1
             user, session = row["user_id"], row.get("session_id")
-            sent = EventIn(
+            event = EventIn(
                 item_id=row["item_id"],
                 user_id=None if session is not None and user == visitor_user_id(session) else user,
                 session_id=None if session == user else session,
-                event_id=f"{digest.hex()}-{met[digest]}",
+                event_id=f"{digest.hex()}-{occurrences[digest]}",
                 source=SOURCE,
                 timestamp=row["timestamp"] / 1e6,
                 event=row.get("event") or "view",
                 value=row.get("value"),
-                context={name: _cell(row[name]) for name in around if row[name] is not None},
+                context={name: _cell(row[name]) for name in context_columns if row[name] is not None},
             )
-            yield validate_event(sent, now_us)
+            yield validate_event(event, now_us)
 
 
 def _cell(value: Any) -> str | int | float | bool:
-    """A cell as a context may hold it: lists as JSON, what JSON has no word for as text."""
+    """Convert a cell to a value of an event's context: a list to JSON, another type that JSON lacks to text."""
     if isinstance(value, list):
         return json.dumps(value, ensure_ascii=False, default=str)
     return value if isinstance(value, str | int | float | bool) else str(value)
 
 
-def export(data_dir: Path, out: Path, context: Sequence[str] = ()) -> int:
-    """A data directory's events into a Parquet, CSV or JSONL file, chunk by chunk, also while a server writes; how
-    many. The file is there whole or not at all. ``context``: names in the events' contexts that become columns, of
-    text, so that the file can be trained on with them. ValueError for one that every event has a column of anyhow."""
-    taken = [name for name in context if name in _schema()]
-    if taken:
-        raise ValueError(f"Every event has a column '{taken[0]}' already: leave it out of the context to export.")
+def export_events(data_dir: Path, out: Path, context: Sequence[str] = ()) -> int:
+    """Export a data directory's events to a Parquet, CSV or JSONL file, also while a server writes.
+
+    The file appears at its place when it is complete.
+
+    Args:
+        data_dir: data directory of a server.
+        out: the file; its ending chooses the format.
+        context: names in the events' contexts that become text columns.
+
+    Returns:
+        Number of events.
+
+    Raises:
+        ValueError: no event store there, another ending, or a context name that is a column of every event.
+    """
+    duplicates = [name for name in context if name in _schema()]
+    if duplicates:
+        raise ValueError(f"Every event has a column '{duplicates[0]}' already: leave it out of the context to export.")
     store = Path(data_dir) / "events.sqlite"
     if not store.is_file():
         raise ValueError(f"{data_dir} is not a server's data directory: it has no events.sqlite.")
@@ -96,40 +123,49 @@ def export(data_dir: Path, out: Path, context: Sequence[str] = ()) -> int:
 
     def chunks() -> "Iterator[pl.DataFrame]":
         nonlocal count
-        for stored in scan_events(store, CHUNK):
+        for stored in scan_events(store, CHUNK_ROWS):
             count += len(stored)
-            yield _frame([one.event for one in stored], context)
+            yield _frame([row.event for row in stored], context)
 
     write_stream(out, _schema(context), chunks)
     return count
 
 
 def write_stream(out: Path, schema: dict[str, Any], frames: "Callable[[], Iterator[pl.DataFrame]]") -> None:
-    """Frames into a file of the kind that its name says, without ever holding all of them."""
+    """Write frames to a Parquet, CSV or JSONL file one by one; the file appears when it is complete.
+
+    Args:
+        out: the file; its ending chooses the format.
+        schema: Polars type of each column.
+        frames: function that yields the frames.
+
+    Raises:
+        ValueError: another ending.
+    """
     from polars.io.plugins import register_io_source
 
-    if out.suffix not in KINDS:
-        raise ValueError(f"{out} should end in {', '.join(KINDS[:-1])} or {KINDS[-1]}.")
+    if out.suffix not in SUFFIXES:
+        raise ValueError(f"{out} should end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.")
 
     def source(columns: Any, predicate: Any, rows: Any, batch: Any) -> "Iterator[pl.DataFrame]":
         return frames()
 
     atomic_files.make_folder(out.parent)
-    # In a folder of its own: a writer that hears late of a failure cannot leave a file in one that is gone.
+    # In a folder of its own: a writer that notices a failure late cannot leave a file in a removed folder.
     folder = out.with_name(f"{out.name}.writing")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    fresh = folder / out.name
+    temporary = folder / out.name
     lazy = register_io_source(source, schema=schema)
     try:
         if out.suffix == ".parquet":
-            lazy.sink_parquet(fresh)
+            lazy.sink_parquet(temporary)
         elif out.suffix == ".csv":
-            lazy.sink_csv(fresh)
+            lazy.sink_csv(temporary)
         else:
-            lazy.sink_ndjson(fresh)
-        atomic_files.fsync_folder(fresh)
-        os.replace(fresh, out)
+            lazy.sink_ndjson(temporary)
+        atomic_files.fsync_folder(temporary)
+        os.replace(temporary, out)
         atomic_files.fsync_folder(out.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -143,17 +179,17 @@ def _schema(context: Sequence[str] = ()) -> dict[str, Any]:
     return {**text, "timestamp": pl.Datetime("us", "UTC"), **more, **dict.fromkeys(context, pl.String)}
 
 
-def _frame(events: list[Event], context: Sequence[str]) -> "pl.DataFrame":
+def _frame(events: list[Event], names: Sequence[str]) -> "pl.DataFrame":
     import polars as pl
 
-    schema = _schema(context)
-    columns = {name: [getattr(one, name) for one in events] for name in _schema() if name != "timestamp"}
-    told = [json.loads(one.context) for one in events] if context else []
-    columns |= {name: [cast_cell(one.get(name), "category") for one in told] for name in context}
-    # A log that is trained on names a person and a session in every row.
+    schema = _schema(names)
+    columns = {name: [getattr(event, name) for event in events] for name in _schema() if name != "timestamp"}
+    contexts = [json.loads(event.context) for event in events] if names else []
+    columns |= {name: [cast_cell(context.get(name), "category") for context in contexts] for name in names}
+    # A log for training has a user and a session in every row.
     columns["user_id"] = [
-        one.user_id if one.user_id is not None else visitor_user_id(str(one.session_id)) for one in events
+        event.user_id if event.user_id is not None else visitor_user_id(str(event.session_id)) for event in events
     ]
-    columns["session_id"] = [one.session_id if one.session_id is not None else one.user_id for one in events]
-    times = pl.Series([one.time_us for one in events], dtype=pl.Int64).cast(schema["timestamp"])
+    columns["session_id"] = [event.session_id if event.session_id is not None else event.user_id for event in events]
+    times = pl.Series([event.time_us for event in events], dtype=pl.Int64).cast(schema["timestamp"])
     return pl.DataFrame({**columns, "timestamp": times}, schema_overrides=schema).select(list(schema))

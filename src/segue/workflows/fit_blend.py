@@ -1,6 +1,6 @@
-"""What validation teaches a pipeline: how much each opinion counts, whether trees correct it, what a score is worth.
+"""Fit of the blend on validation cases: source weights, optional boosted trees, and the temperature of the scores.
 
-Shape letters: B batch, N cases, C candidates, F signals.
+Shape letters: B batch, N cases, C candidates, F features.
 """
 
 from collections.abc import Sequence
@@ -16,198 +16,260 @@ from segue.evaluation.ranks import has_rankable_target
 from segue.models.top_k import half_tie_rank
 from segue.pipeline.blending.blend import Blend, LearnedBlend, fit_learned_blend, unlearned_blend
 from segue.pipeline.blending.boosted_trees import BoostedTrees
-from segue.pipeline.blending.cold_start import ColdStartScorer, cold_start_offset, is_cold, sources_with_item_features
-from segue.pipeline.blending.cold_start import fit_cold_start_scorer as learn_newcomers
+from segue.pipeline.blending.cold_start import (
+    ColdStartScorer,
+    cold_start_offset,
+    fit_cold_start_scorer,
+    is_cold,
+    sources_with_item_features,
+)
 from segue.pipeline.blending.features import ScoreScales, blend_features, feature_names
 from segue.pipeline.blending.second_stage import fit_boosted_trees
 from segue.pipeline.candidates.candidate_set import generate_candidates
 from segue.pipeline.candidates.source import CandidateSource
 from segue.pipeline.config import PipelineConfig
 from segue.pipeline.item_statistics import ItemStatistics
-from segue.pipeline.pipeline import BLOCK, LearnedScoring
+from segue.pipeline.pipeline import BATCH_SIZE, CandidateScorer
 
 HELD_OUT = 0.25
-"""The share of people among the validation cases that weights do not learn from: it judges them."""
+"""Share of the validation users whose cases are held out: they stop the trees and evaluate the blend."""
 MIN_CASES = 50
-"""With fewer cases whose target is among the candidates nothing is learned; places decide."""
+"""Smallest number of cases with a target among the candidates; with fewer the unlearned blend is used."""
 TEMPERATURES = 2.0 ** np.arange(-12, 3.01, 0.25)
 DEFAULT_TEMPERATURES = {"reciprocal-rank": 0.005, "weighted": 0.2, "learned": 0.005}
-"""Temperatures where nothing can be learned, by the blend's method (then learned goes by places too)."""
+"""Temperature of the unlearned blend, by the blend's method."""
 
 
 @dataclass(frozen=True)
 class BlendCases:
-    """Validation cases whose target is among the candidates, with everything that weights are learned from."""
+    """Validation cases whose target is among the candidates, with the features of all candidates."""
 
-    signals_NCF: np.ndarray
-    there_NC: np.ndarray
-    """bool: a candidate, not PAD."""
+    features_NCF: np.ndarray
+    """float32: features of each candidate, see ``blend_features``."""
+    is_candidate_NC: np.ndarray
+    """bool: False for PAD."""
     target_N: np.ndarray
-    """The target's place among the candidates."""
+    """Column of the target."""
     lengths_N: np.ndarray
+    """Number of known events of each history."""
     groups_N: np.ndarray
-    fused_NC: np.ndarray
-    """The scores of the blend that needs no learning."""
+    """User or session of each case."""
+    base_scores_NC: np.ndarray
+    """Scores of the unlearned blend."""
 
     def take(self, rows_N: np.ndarray) -> "BlendCases":
-        """Some of the cases, by mask."""
+        """Select cases by a boolean mask."""
         return BlendCases(
-            self.signals_NCF[rows_N],
-            self.there_NC[rows_N],
+            self.features_NCF[rows_N],
+            self.is_candidate_NC[rows_N],
             self.target_N[rows_N],
             self.lengths_N[rows_N],
             self.groups_N[rows_N],
-            self.fused_NC[rows_N],
+            self.base_scores_NC[rows_N],
         )
 
-    def without_cold_items(self, sources: int) -> "BlendCases":
-        """Without newcomers: they are not there, and cases whose target is one are left out."""
-        there_NC = self.there_NC & ~is_cold(self.signals_NCF, sources)
-        rows_N = there_NC[np.arange(len(self.target_N)), self.target_N]
-        return replace(self, there_NC=there_NC).take(rows_N)
+    def without_cold_items(self, num_sources: int) -> "BlendCases":
+        """Remove cold items from the candidates, and cases whose target is cold."""
+        is_candidate_NC = self.is_candidate_NC & ~is_cold(self.features_NCF, num_sources)
+        rows_N = is_candidate_NC[np.arange(len(self.target_N)), self.target_N]
+        return replace(self, is_candidate_NC=is_candidate_NC).take(rows_N)
 
     def scores(self, blend: Blend, trees: BoostedTrees | None) -> np.ndarray:
-        """float64 [N, C]: what the blend and the trees make of the signals; PAD gets anything."""
-        scores_NC = self.fused_NC.copy()
+        """Return the scores of the blend plus those of the trees, float64 [N, C]; PAD has an arbitrary score.
+
+        Args:
+            blend: the blend; an unlearned one gives ``base_scores_NC``.
+            trees: boosted trees to add; None: none.
+        """
+        scores_NC = self.base_scores_NC.copy()
         if isinstance(blend, LearnedBlend):
-            scores_NC = blend.linear(self.signals_NCF, self.lengths_N)
+            scores_NC = blend.linear(self.features_NCF, self.lengths_N)
         if trees is not None:
-            scores_NC[self.there_NC] += trees.scores(self.signals_NCF[self.there_NC])
+            scores_NC[self.is_candidate_NC] += trees.scores(self.features_NCF[self.is_candidate_NC])
         return scores_NC
 
-    def learn(self, config: PipelineConfig) -> LearnedBlend:
-        """The blend that these cases make likeliest."""
-        return fit_learned_blend(self.signals_NCF, self.there_NC, self.target_N, self.lengths_N, config.blend)
+    def fit(self, config: PipelineConfig) -> LearnedBlend:
+        """Fit the blend of maximum likelihood."""
+        return fit_learned_blend(self.features_NCF, self.is_candidate_NC, self.target_N, self.lengths_N, config.blend)
 
     def quality(self, scores_NC: np.ndarray) -> float:
-        """NDCG@10, ties half; 0 where there is no case."""
+        """Return the mean NDCG@10, ties half; 0 without cases."""
         if len(self.target_N) == 0:
             return 0.0
-        return float(case_ndcg(self.there_NC, self.target_N, scores_NC).mean())
+        return float(case_ndcg(self.is_candidate_NC, self.target_N, scores_NC).mean())
 
 
-def case_ndcg(there_NC: np.ndarray, target_N: np.ndarray, scores_NC: np.ndarray) -> np.ndarray:
-    """float64 [N]: NDCG@10 of each case, ties half."""
-    scores_NC = np.where(there_NC, scores_NC, -np.inf)
+def case_ndcg(is_candidate_NC: np.ndarray, target_N: np.ndarray, scores_NC: np.ndarray) -> np.ndarray:
+    """Return NDCG@10 of each case, ties half, float64 [N].
+
+    Args:
+        is_candidate_NC: bool, False for PAD.
+        target_N: column of each target.
+        scores_NC: scores of the candidates.
+    """
+    scores_NC = np.where(is_candidate_NC, scores_NC, -np.inf)
     gain_N: np.ndarray = ndcg(half_tie_rank(scores_NC, target_N), 10)
     return gain_N
 
 
 def fit_blend(
-    sources: Sequence[CandidateSource], shelf: ItemStatistics, split: Split, config: PipelineConfig, seed: int
-) -> tuple[LearnedScoring, dict[str, Any]]:
-    """(what the split's validation cases teach, what was measured on the way): three quarters of the people teach,
-    the others stop the trees and judge them."""
-    called = tuple(source.name for source in sources)
+    sources: Sequence[CandidateSource], item_statistics: ItemStatistics, split: Split, config: PipelineConfig, seed: int
+) -> tuple[CandidateScorer, dict[str, Any]]:
+    """Fit weights, trees and temperature on validation cases: three quarters of the users train them.
+
+    The others stop the trees and decide whether these are used.
+
+    Args:
+        sources: candidate sources, fitted on training events.
+        item_statistics: item counts and ages of the training events.
+        split: the validation cases.
+        config: settings of the blend and of the trees.
+        seed: random seed of the samples and of the trees.
+
+    Returns:
+        (fitted scoring, notes with ndcg@10 on the held-out cases).
+    """
+    names = tuple(source.name for source in sources)
     cases = sample_cases(split.validation, split.exclude_seen, config.rank.max_cases, seed)
     blend: Blend
-    scales, asked = blend_cases(sources, shelf, cases, split.exclude_seen, config)
-    whole = asked
-    if asked is not None and len(sources_with_item_features(sources)):
-        asked = asked.without_cold_items(len(sources))
-    if whole is None or asked is None or len(asked.target_N) < MIN_CASES:
-        blend = unlearned_blend(config.blend, called)
-        return LearnedScoring(scales, blend, temperature=DEFAULT_TEMPERATURES[config.blend.method]), {
+    scales, cases_with_target = blend_cases(sources, item_statistics, cases, split.exclude_seen, config)
+    all_cases = cases_with_target
+    if cases_with_target is not None and len(sources_with_item_features(sources)):
+        cases_with_target = cases_with_target.without_cold_items(len(sources))
+    if all_cases is None or cases_with_target is None or len(cases_with_target.target_N) < MIN_CASES:
+        blend = unlearned_blend(config.blend, names)
+        return CandidateScorer(scales, blend, temperature=DEFAULT_TEMPERATURES[config.blend.method]), {
             "learned_from_cases": 0
         }
-    blend, learning_N = unlearned_blend(config.blend, called), training_mask(asked.groups_N, seed)
-    teach, judge = asked.take(learning_N), asked.take(~learning_N)
-    quality = {"places": judge.quality(judge.fused_NC)}
-    scores = teach.fused_NC, judge.fused_NC
+    blend, is_training_N = unlearned_blend(config.blend, names), training_mask(cases_with_target.groups_N, seed)
+    training, held_out = cases_with_target.take(is_training_N), cases_with_target.take(~is_training_N)
+    quality = {"places": held_out.quality(held_out.base_scores_NC)}
+    scores = training.base_scores_NC, held_out.base_scores_NC
     if config.blend.method == "learned":
-        blend = learned = teach.learn(config)
-        scores = learned.linear(teach.signals_NCF, teach.lengths_N), learned.linear(judge.signals_NCF, judge.lengths_N)
-        quality["learned"] = judge.quality(scores[1])
+        blend = fitted = training.fit(config)
+        scores = (
+            fitted.linear(training.features_NCF, training.lengths_N),
+            fitted.linear(held_out.features_NCF, held_out.lengths_N),
+        )
+        quality["learned"] = held_out.quality(scores[1])
     trees = None
     if config.rank.method != "none":
-        trees, scores, quality["trees"] = _corrected(teach, judge, scores, config, seed)
+        trees, scores, quality["trees"] = _with_trees(training, held_out, scores, config, seed)
     if trees is None and isinstance(blend, LearnedBlend):
-        blend = asked.learn(config)
-    coverage = len(whole.target_N) / len(cases)
+        blend = cases_with_target.fit(config)
+    coverage = len(all_cases.target_N) / len(cases)
     notes = {
-        "learned_from_cases": len(teach.target_N),
-        "held_out_cases": len(judge.target_N),
+        "learned_from_cases": len(training.target_N),
+        "held_out_cases": len(held_out.target_N),
         "held_out_ndcg@10": {name: round(value, 5) for name, value in quality.items()},
         "trees": 0 if trees is None else len(trees),
         "coverage": round(coverage, 4),
-        "signals": feature_names(called),
+        "signals": feature_names(names),
     }
-    divisor = fit_temperature(judge.there_NC, judge.target_N, scores[1])
-    told = learn_newcomers((judge.signals_NCF, judge.there_NC, judge.target_N), scores[1] / divisor, sources, seed)
-    if told is not None:
-        told = match_cold_start_rate(told, whole, whole.scores(blend, trees) / divisor, len(sources)).rescaled(divisor)
-    return LearnedScoring(scales, blend, trees, divisor, coverage, told), notes
+    divisor = fit_temperature(held_out.is_candidate_NC, held_out.target_N, scores[1])
+    cold_start = fit_cold_start_scorer(
+        (held_out.features_NCF, held_out.is_candidate_NC, held_out.target_N), scores[1] / divisor, sources, seed
+    )
+    if cold_start is not None:
+        cold_start = match_cold_start_rate(
+            cold_start, all_cases, all_cases.scores(blend, trees) / divisor, len(sources)
+        ).rescaled(divisor)
+    return CandidateScorer(scales, blend, trees, divisor, coverage, cold_start), notes
 
 
 def match_cold_start_rate(
-    told: ColdStartScorer, whole: BlendCases, scores_NC: np.ndarray, sources: int
+    cold_start: ColdStartScorer, cases: BlendCases, scores_NC: np.ndarray, num_sources: int
 ) -> ColdStartScorer:
-    """With the level at which newcomers are expected as often as they came in the cases."""
-    new_NC = is_cold(whole.signals_NCF, sources) & whole.there_NC
-    scores_NC = np.where(new_NC, told.scores(whole.signals_NCF), scores_NC)
-    came = int(new_NC[np.arange(len(whole.target_N)), whole.target_N].sum())
-    return told.rescaled(plus=cold_start_offset(new_NC, whole.there_NC, scores_NC, came))
+    """Shift the cold-start scores until cold items are expected as often as they are targets of the cases.
+
+    Args:
+        cold_start: scorer of the cold items.
+        cases: all cases, those with a cold target included.
+        scores_NC: scores of the other candidates, divided by the temperature.
+        num_sources: number of candidate sources.
+    """
+    is_cold_NC = is_cold(cases.features_NCF, num_sources) & cases.is_candidate_NC
+    scores_NC = np.where(is_cold_NC, cold_start.scores(cases.features_NCF), scores_NC)
+    num_cold_targets = int(is_cold_NC[np.arange(len(cases.target_N)), cases.target_N].sum())
+    return cold_start.rescaled(offset=cold_start_offset(is_cold_NC, cases.is_candidate_NC, scores_NC, num_cold_targets))
 
 
-def _corrected(
-    teach: BlendCases, judge: BlendCases, scores: tuple[np.ndarray, np.ndarray], config: PipelineConfig, seed: int
+def _with_trees(
+    training: BlendCases, held_out: BlendCases, scores: tuple[np.ndarray, np.ndarray], config: PipelineConfig, seed: int
 ) -> tuple[BoostedTrees | None, tuple[np.ndarray, np.ndarray], float]:
-    """(the trees, None where they do not help; the scores with them; their quality on the held-out cases)."""
+    """Return (trees or None where they do not help, scores with them, their ndcg@10 on the held-out cases)."""
     parts = [
-        (part.signals_NCF, part.there_NC, part.target_N, own_NC)
-        for part, own_NC in zip((teach, judge), scores, strict=True)
+        (part.features_NCF, part.is_candidate_NC, part.target_N, own_NC)
+        for part, own_NC in zip((training, held_out), scores, strict=True)
     ]
     trees = fit_boosted_trees(parts[0], parts[1], config.rank, seed)
     corrected_NC = scores[1].copy()
-    corrected_NC[judge.there_NC] += trees.scores(judge.signals_NCF[judge.there_NC])
-    quality = judge.quality(corrected_NC)
-    if config.rank.method == "auto" and quality <= judge.quality(scores[1]):
+    corrected_NC[held_out.is_candidate_NC] += trees.scores(held_out.features_NCF[held_out.is_candidate_NC])
+    quality = held_out.quality(corrected_NC)
+    if config.rank.method == "auto" and quality <= held_out.quality(scores[1]):
         return None, scores, quality
     return trees, (scores[0], corrected_NC), quality
 
 
-def sample_cases(cases: EvaluationCases, exclude_seen: bool, most: int, seed: int) -> EvaluationCases:
-    """At most so many of the cases that can be ranked, drawn without replacement."""
+def sample_cases(cases: EvaluationCases, exclude_seen: bool, max_cases: int, seed: int) -> EvaluationCases:
+    """Sample cases with a rankable target, without replacement.
+
+    Args:
+        cases: the cases.
+        exclude_seen: a target in its own history is not rankable.
+        max_cases: largest number of cases.
+        seed: random seed.
+    """
     if exclude_seen and len(cases):
         cases = cases.take(has_rankable_target(cases.histories, cases.targets))
-    if len(cases) <= most:
-        return cases
-    rows = np.random.default_rng((seed, 5)).choice(len(cases), most, replace=False)
-    return cases.take(np.sort(rows))
+    return cases.sample(max_cases, (seed, 5))
 
 
 def blend_cases(
     sources: Sequence[CandidateSource],
-    shelf: ItemStatistics,
+    item_statistics: ItemStatistics,
     cases: EvaluationCases,
     exclude_seen: bool,
     config: PipelineConfig,
 ) -> tuple[ScoreScales, BlendCases | None]:
-    """(the scales; the cases whose target is among the candidates, None where there is none)."""
-    fusion = unlearned_blend(config.blend, [source.name for source in sources])
+    """Generate candidates of the cases and encode their features.
+
+    Args:
+        sources: candidate sources.
+        item_statistics: item counts and ages.
+        cases: cases to encode.
+        exclude_seen: items of the history are not candidates.
+        config: settings of the pipeline.
+
+    Returns:
+        (score scales of the sources, the cases whose target is a candidate or None without any).
+    """
+    base_blend = unlearned_blend(config.blend, [source.name for source in sources])
     scales: ScoreScales | None = None
-    kept: list[tuple[np.ndarray, ...]] = []
-    for start in range(0, len(cases), BLOCK):
-        part = cases.take(slice(start, start + BLOCK))
+    blocks: list[tuple[np.ndarray, ...]] = []
+    for start in range(0, len(cases), BATCH_SIZE):
+        part = cases.take(slice(start, start + BATCH_SIZE))
         histories = part.histories
         seen = histories.drop_unknown() if exclude_seen else None
-        found = generate_candidates(sources, histories, config.blend.num_candidates, exclude=seen)
-        scales = scales or ScoreScales.fit(found)
-        hit_BC = (found.items_BC == part.targets[:, None]) & (found.items_BC != PAD)
+        candidates = generate_candidates(sources, histories, config.blend.num_candidates, exclude=seen)
+        scales = scales or ScoreScales.fit(candidates)
+        hit_BC = (candidates.items_BC == part.targets[:, None]) & (candidates.items_BC != PAD)
         hit_B = hit_BC.any(axis=1)
         lengths_B = histories.drop_unknown().lengths
-        signals_BCF = blend_features(found, histories, shelf, scales)
-        columns = (signals_BCF, found.items_BC != PAD, hit_BC.argmax(axis=1), lengths_B, part.groups)
-        kept.append(tuple(column[hit_B] for column in (*columns, fusion.scores(found, signals_BCF, lengths_B))))
+        features_BCF = blend_features(candidates, histories, item_statistics, scales)
+        columns = (features_BCF, candidates.items_BC != PAD, hit_BC.argmax(axis=1), lengths_B, part.groups)
+        blocks.append(
+            tuple(column[hit_B] for column in (*columns, base_blend.scores(candidates, features_BCF, lengths_B)))
+        )
     if scales is None:
         scales = ScoreScales(np.zeros(len(sources), dtype=bool), np.ones(len(sources), dtype=np.float32))
-    if not kept:
+    if not blocks:
         return scales, None
-    return scales, BlendCases(*[concat_cases(column) for column in zip(*kept, strict=True)])
+    return scales, BlendCases(*[concat_cases(column) for column in zip(*blocks, strict=True)])
 
 
 def concat_cases(parts: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Blocks one under the other; where they have a second axis, it is filled up with zeros to the widest."""
+    """Concatenate blocks along the first axis; a second axis is padded with zeros to the widest block."""
     if parts[0].ndim == 1:
         return np.concatenate(parts)
     width = max(part.shape[1] for part in parts)
@@ -220,18 +282,29 @@ def concat_cases(parts: tuple[np.ndarray, ...]) -> np.ndarray:
 
 
 def training_mask(groups_N: np.ndarray, seed: int) -> np.ndarray:
-    """bool [N]: the cases of the people that weights learn from; a person is never on both sides."""
-    people, own_N = np.unique(groups_N, return_inverse=True)
-    mask_N: np.ndarray = (np.random.default_rng((seed, 7)).random(len(people)) >= HELD_OUT)[own_N]
+    """Return the mask of the cases that train the blend, bool [N]; a user is in one part only.
+
+    Args:
+        groups_N: user or session of each case.
+        seed: random seed of the assignment.
+    """
+    users, own_N = np.unique(groups_N, return_inverse=True)
+    mask_N: np.ndarray = (np.random.default_rng((seed, 7)).random(len(users)) >= HELD_OUT)[own_N]
     return mask_N
 
 
-def fit_temperature(there_NC: np.ndarray, target_N: np.ndarray, scores_NC: np.ndarray) -> float:
-    """The divisor of the scores under which the targets are likeliest (Guo et al. 2017)."""
+def fit_temperature(is_candidate_NC: np.ndarray, target_N: np.ndarray, scores_NC: np.ndarray) -> float:
+    """Return the divisor of the scores with the smallest negative log likelihood (Guo et al. 2017).
+
+    Args:
+        is_candidate_NC: bool, False for PAD.
+        target_N: column of each target.
+        scores_NC: scores of the candidates.
+    """
     rows_N = np.arange(len(target_N))
     losses = []
     for divisor in TEMPERATURES:
-        scaled_NC = np.where(there_NC, scores_NC, -np.inf) / divisor
+        scaled_NC = np.where(is_candidate_NC, scores_NC, -np.inf) / divisor
         top_N = scaled_NC.max(axis=1, initial=-np.inf)
         total_N = np.log(np.exp(scaled_NC - top_N[:, None]).sum(axis=1)) + top_N
         losses.append(float((total_N - scaled_NC[rows_N, target_N]).sum()))

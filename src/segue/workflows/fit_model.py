@@ -1,14 +1,12 @@
-"""A model's name, a split, settings -> a fitted scorer: where the training wing and the evaluation wing meet.
+"""Fit of a model or an ensemble on a split; here training and evaluation meet.
 
-Everything that is chosen (the best epoch, the prior's weight and decay) is chosen on the split's validation cases.
+The epoch, and the weight and decay of the co-visitation prior, are chosen on the split's validation cases.
 """
 
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
-
-import numpy as np
 
 from segue.config.decode import decode_settings, split_by_config
 from segue.data.evaluation_cases import EvaluationCases, Split
@@ -29,57 +27,75 @@ from segue.workflows.ensemble_weights import best_prior, best_prior_weight, choo
 from segue.workflows.training_run import TrainingRun
 
 VALIDATION_CASES = 3000
-"""Validation during training looks at this many cases, drawn once: enough to tell epochs apart, seconds to judge."""
+"""Number of validation cases during training, sampled once: enough to compare epochs, in seconds."""
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """A fitted scorer and how it came about."""
+    """Fitted scorer with its settings and notes of the training."""
 
     scorer: Scorer
     settings: dict[str, Any]
-    """The model's own settings, complete."""
+    """Settings of the model, complete."""
     notes: dict[str, Any]
-    """For a network: epochs, the best one, validations, the prior that was chosen, events a second."""
+    """Neural models: epochs, the best one, ndcg@10 of each on validation, the chosen prior, events a second."""
     fit_s: float
+    """Duration of the fit in seconds."""
 
     def with_target_times(self, cases: EvaluationCases) -> EvaluationCases:
-        """The cases as this model must be asked them."""
+        """Return the cases with target times if this model uses them; see the function of this name."""
         return with_target_times(cases, self.settings)
 
 
-def with_target_times(cases: EvaluationCases, values: Mapping[str, Any]) -> EvaluationCases:
-    """The cases as a model of these settings must be asked them: with their moments, where it is told the time."""
-    return cases.with_target_times() if values.get("target_time") and len(cases) else cases
+def with_target_times(cases: EvaluationCases, settings: Mapping[str, Any]) -> EvaluationCases:
+    """Attach each target's timestamp as query time if ``target_time`` is set.
+
+    Args:
+        cases: evaluation cases.
+        settings: settings of the model.
+
+    Raises:
+        ValueError: ``target_time`` is set and the log has no timestamps.
+    """
+    return cases.with_target_times() if settings.get("target_time") and len(cases) else cases
 
 
 def fit_model(
     name: str,
     split: Split,
-    values: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
     *,
     refit: bool = False,
     seed: int = 0,
-    work: TrainingRun | None = None,
+    run: TrainingRun | None = None,
 ) -> FitResult:
-    """Fits on ``split.train`` and chooses on ``split.validation``; with ``refit``, what was chosen is then trained
-    again on training and validation events together. Equal arguments give equal scorers.
+    """Fit a model on the training events of a split; a neural model chooses its epoch on validation.
 
-    ``name`` may be several models with '+' between them: see ``fit_together``."""
+    Args:
+        name: name of a model, or several names with "+" between them: see ``fit_ensemble``.
+        split: training events and validation cases.
+        settings: settings of the model and of its training, by name; None: the defaults.
+        refit: train again on training and validation events, with the chosen settings.
+        seed: random seed; equal arguments give equal scorers.
+        run: device, checkpoints and progress of the training; None: the defaults.
+
+    Raises:
+        ValueError: an unknown model, a wrong setting, PyTorch is not installed, or too little memory.
+    """
     if "+" in name:
-        return fit_ensemble(name, split, values or {}, refit=refit, seed=seed, work=work or TrainingRun())
+        return fit_ensemble(name, split, settings or {}, refit=refit, seed=seed, run=run or TrainingRun())
     entry = find_model(name)
     started = time.perf_counter()
     if isinstance(entry, ClassicEntry):
-        config: Any = decode_settings(entry.config, dict(values or {}))
+        config: Any = decode_settings(entry.config, dict(settings or {}))
         scorer = entry.fit(split.refit if refit else split.train, split.catalog.size, config)
         return FitResult(scorer, asdict(config), {}, time.perf_counter() - started)
-    work = work or TrainingRun()
-    chosen = _learn(name, entry, split, values or {}, seed, work)
+    run = run or TrainingRun()
+    chosen = _fit_neural(name, entry, split, settings or {}, seed, run)
     scorer = chosen.scorer
     if refit:
         data = (split.refit, split.catalog.size)
-        scorer = _train_again(name, data, chosen, seed, work, "refit", facts=split.item_features)
+        scorer = _refit_neural(name, data, chosen, seed, run, "refit", item_features=split.item_features)
     return replace(chosen, scorer=scorer, fit_s=time.perf_counter() - started)
 
 
@@ -87,110 +103,134 @@ def refit_on_all_events(
     name: str,
     sequences: Sequences,
     size: int,
-    chosen: FitResult,
+    fitted: FitResult,
     *,
     seed: int = 0,
-    work: TrainingRun | None = None,
-    facts: ItemFeatures | None = None,
+    run: TrainingRun | None = None,
+    item_features: ItemFeatures | None = None,
 ) -> FitResult:
-    """The same model on every event there is, with what an earlier fit chose: what is put to work. ``facts``: what is
-    known of the items, where the model learns from that."""
+    """Fit a model again on every event, with the settings, epochs and weights that an earlier fit chose.
+
+    Args:
+        name: name of the model, as in ``fit_model``.
+        sequences: every event.
+        size: catalog size V with PAD.
+        fitted: result of the earlier fit.
+        seed: random seed.
+        run: as in ``fit_model``.
+        item_features: columns of the items table, for a model with features; None: none.
+    """
     started = time.perf_counter()
     if "+" in name:
-        scorers = _again_together(name, (sequences, size), chosen, seed, work or TrainingRun(), "everything", facts)
-        return replace(chosen, scorer=scorers, fit_s=time.perf_counter() - started)
+        scorers = _refit_ensemble(
+            name, (sequences, size), fitted, seed, run or TrainingRun(), "everything", item_features
+        )
+        return replace(fitted, scorer=scorers, fit_s=time.perf_counter() - started)
     entry = find_model(name)
     if isinstance(entry, ClassicEntry):
-        scorer = entry.fit(sequences, size, decode_settings(entry.config, chosen.settings))
+        scorer = entry.fit(sequences, size, decode_settings(entry.config, fitted.settings))
     else:
         data = (sequences, size)
-        scorer = _train_again(name, data, chosen, seed, work or TrainingRun(), "everything", facts=facts)
-    return replace(chosen, scorer=scorer, fit_s=time.perf_counter() - started)
+        scorer = _refit_neural(
+            name, data, fitted, seed, run or TrainingRun(), "everything", item_features=item_features
+        )
+    return replace(fitted, scorer=scorer, fit_s=time.perf_counter() - started)
 
 
 def fit_ensemble(
-    name: str, split: Split, values: Mapping[str, Any], *, refit: bool, seed: int, work: TrainingRun
+    name: str, split: Split, settings: Mapping[str, Any], *, refit: bool, seed: int, run: TrainingRun
 ) -> FitResult:
-    """Models that answer together: each fitted by itself, with a seed of its own; then how much each one counts is
-    chosen on validation.
+    """Fit an ensemble: each member by itself with a seed of its own, then the weights on validation.
 
-    A setting's name goes to every member that has it, "sasrec.dim" to the members of that name, "2.dim" to the second.
+    A setting goes to every member that has it; "sasrec.embedding_dim" goes to the members of that name, and
+    "2.embedding_dim" to the second member.
+
+    Args:
+        name: names of the members with "+" between them.
+        split: training events and validation cases.
+        settings: settings of the members, by name.
+        refit: train the members again on training and validation events.
+        seed: random seed of the ensemble.
+        run: device, checkpoints and progress of the trainings.
+
+    Raises:
+        ValueError: as in ``fit_model``, or no member has a setting.
     """
     started, parts = time.perf_counter(), name.split("+")
     members = [
-        fit_model(part, split, own, seed=_seed(seed, place, parts), work=work.member(place))
-        for place, (part, own) in enumerate(zip(parts, _shares(parts, values), strict=True))
+        fit_model(part, split, own, seed=_member_seed(seed, position, parts), run=run.member(position))
+        for position, (part, own) in enumerate(zip(parts, _member_settings(parts, settings), strict=True))
     ]
     cases = split.validation
     if split.exclude_seen and len(cases):
         cases = cases.take(has_rankable_target(cases.histories, cases.targets))
     weights = choose_weights([m.scorer for m in members], cases, exclude_seen=split.exclude_seen)
-    found = FitResult(
+    fitted = FitResult(
         Ensemble([(member.scorer, weight) for member, weight in zip(members, weights, strict=True)]),
-        {str(place): member.settings for place, member in enumerate(members)},
+        {str(position): member.settings for position, member in enumerate(members)},
         {"weights": weights, "members": [member.notes for member in members]},
         0.0,
     )
     if refit:
-        again = _again_together(
-            name, (split.refit, split.catalog.size), found, seed, work, "refit", split.item_features
+        again = _refit_ensemble(
+            name, (split.refit, split.catalog.size), fitted, seed, run, "refit", split.item_features
         )
-        found = replace(found, scorer=again)
-    return replace(found, fit_s=time.perf_counter() - started)
+        fitted = replace(fitted, scorer=again)
+    return replace(fitted, fit_s=time.perf_counter() - started)
 
 
-def _again_together(
+def _refit_ensemble(
     name: str,
     data: tuple[Sequences, int],
-    chosen: FitResult,
+    fitted: FitResult,
     seed: int,
-    work: TrainingRun,
+    run: TrainingRun,
     stage: str,
-    facts: ItemFeatures | None,
+    item_features: ItemFeatures | None,
 ) -> Ensemble:
-    """Every member on other events, with what was chosen for it and the weights as they are."""
+    """Fit every member again on other events, with its chosen settings; the weights stay."""
     parts, members = name.split("+"), []
-    for place, (part, weight) in enumerate(zip(parts, chosen.notes["weights"], strict=True)):
-        entry, own = find_model(part), chosen.settings[str(place)]
+    for position, (part, weight) in enumerate(zip(parts, fitted.notes["weights"], strict=True)):
+        entry, own = find_model(part), fitted.settings[str(position)]
         if isinstance(entry, ClassicEntry):
             scorer = entry.fit(*data, decode_settings(entry.config, own))
         else:
-            alone = FitResult(chosen.scorer, own, chosen.notes["members"][place], 0.0)
-            own_seed, own_work = _seed(seed, place, parts), work.member(place)
-            scorer = _train_again(part, data, alone, own_seed, own_work, stage, facts=facts)
+            alone = FitResult(fitted.scorer, own, fitted.notes["members"][position], 0.0)
+            own_seed, own_work = _member_seed(seed, position, parts), run.member(position)
+            scorer = _refit_neural(part, data, alone, own_seed, own_work, stage, item_features=item_features)
         members.append((scorer, weight))
     return Ensemble(members)
 
 
-def _seed(seed: int, place: int, parts: list[str]) -> int:
-    """No two members share one, whatever the seed of them all."""
-    return seed * len(parts) + place
+def _member_seed(seed: int, position: int, parts: list[str]) -> int:
+    """Return the seed of a member: different for every member and ensemble seed."""
+    return seed * len(parts) + position
 
 
-def _shares(parts: list[str], values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Each member's own settings. ValueError for a setting that no member has."""
+def _member_settings(parts: list[str], settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the settings of each member. ValueError for a setting that no member has."""
     shares: list[dict[str, Any]] = [{} for _ in parts]
-    for path, value in values.items():
+    for path, value in settings.items():
         owner, _, field = path.rpartition(".")
-        taken = False
-        for place, part in enumerate(parts):
-            if owner in ("", part, str(place + 1)) and field in setting_names(part):
-                shares[place][field] = value
-                taken = True
-        if not taken:
+        is_known = False
+        for position, part in enumerate(parts):
+            if owner in ("", part, str(position + 1)) and field in setting_names(part):
+                shares[position][field] = value
+                is_known = True
+        if not is_known:
             raise ValueError(f"Unknown setting '{path}': none of {' + '.join(parts)} has it.")
     return shares
 
 
 def setting_names(name: str) -> set[str]:
-    """Every setting that one model can be given, those of its training included."""
+    """Return the names of a model's settings, with those of its training and features."""
     entry = find_model(name)
     kinds = [entry.config, TrainingConfig, FeatureConfig] if isinstance(entry, NeuralEntry) else [entry.config]
     return {field.name for kind in kinds for field in fields(kind)}
 
 
-def _learn(
-    name: str, entry: NeuralEntry, split: Split, values: Mapping[str, Any], seed: int, work: TrainingRun
+def _fit_neural(
+    name: str, entry: NeuralEntry, split: Split, settings: Mapping[str, Any], seed: int, run: TrainingRun
 ) -> FitResult:
     limit_spin_wait()
     try:
@@ -198,22 +238,22 @@ def _learn(
     except ImportError:
         raise ValueError(f"Training {name} needs PyTorch: pip install 'segue[train]'.") from None
     kinds = {"model": entry.config, "training": TrainingConfig, "features": FeatureConfig}
-    shares = split_by_config(values, kinds)
+    shares = split_by_config(settings, kinds)
     config: Any = decode_settings(entry.config, shares["model"])
     training = decode_settings(TrainingConfig, {**entry.training, **shares["training"]})
     features = decode_settings(FeatureConfig, shares["features"])
     size = split.catalog.size
-    cases = _sample(with_target_times(split.validation, asdict(config)), split.exclude_seen, seed)
+    cases = _sample_cases(with_target_times(split.validation, asdict(config)), split.exclude_seen, seed)
     prior = best_prior(split.train, size, cases, split.exclude_seen) if config.covisitation_weight != 0 else None
 
     def validate(scorer: Scorer) -> float:
-        judged = scorer if prior is None else WithCovisitationPrior(scorer, prior, config.covisitation_weight or 1.0)
-        return evaluate(judged, cases, exclude_seen=split.exclude_seen, ks=(10,)).metrics["ndcg@10"]
+        evaluated = scorer if prior is None else WithCovisitationPrior(scorer, prior, config.covisitation_weight or 1.0)
+        return evaluate(evaluated, cases, exclude_seen=split.exclude_seen, ks=(10,)).metrics["ndcg@10"]
 
     known = _known(features, split.item_features, split.train)
     counts_V = item_counts(split.train, size)
-    trainer = work.trainer(config, training, (split.train, size), seed, known)
-    outcome = work.train(trainer, "choose", validate=validate if len(cases) else None)
+    trainer = run.trainer(config, training, (split.train, size), seed, known)
+    result = run.train(trainer, "choose", validate=validate if len(cases) else None)
     network = export_scorer(name, trainer.net, counts_V)
     scorer: Scorer = embeddings_for_new_items(network, known, counts_V)
     weight = 0.0
@@ -221,16 +261,16 @@ def _learn(
         plain, prior = prior, with_rows_for_cold_items(prior, scorer)
         weight = config.covisitation_weight
         if weight is None:
-            # Where features only place new items, nothing else may depend on them, this choice included.
-            asked = (scorer, prior) if scorer is network else (network, plain)
-            weight = best_prior_weight(*asked, cases, split.exclude_seen)
+            # Where features only place new items, this choice must not depend on them.
+            base, base_prior = (scorer, prior) if scorer is network else (network, plain)
+            weight = best_prior_weight(base, base_prior, cases, split.exclude_seen)
         scorer = WithCovisitationPrior(scorer, prior, weight) if weight > 0 else scorer
     notes = {
-        "epochs": outcome.epochs,
-        "best_epoch": outcome.best_epoch,
-        "validation_ndcg@10": list(outcome.validations),
-        "losses": list(outcome.losses),
-        "events_per_s": round(outcome.events_per_s),
+        "epochs": result.epochs,
+        "best_epoch": result.best_epoch,
+        "validation_ndcg@10": list(result.validations),
+        "losses": list(result.losses),
+        "events_per_s": round(result.events_per_s),
         "prior_weight": weight,
         "prior_decay": prior.decay if prior is not None else None,
         "training": asdict(training),
@@ -240,37 +280,35 @@ def _learn(
 
 
 def _known(
-    config: FeatureConfig, facts: ItemFeatures | None, sequences: Sequences
+    config: FeatureConfig, item_features: ItemFeatures | None, sequences: Sequences
 ) -> tuple[FeatureConfig, ItemFeatures | None] | None:
-    """What a net learns from besides events; None for nothing."""
-    if config.features and facts is None:
-        raise ValueError(f"Learning from {', '.join(config.features)} needs a table of items that has these columns.")
+    """Return the settings of features and contexts with the item features; None for a model of events only."""
+    if config.features and item_features is None:
+        raise ValueError(f"Features {', '.join(config.features)} need an items table with these columns.")
     if config.contexts and sequences.contexts is None:
-        raise ValueError(
-            f"Learning from the context {', '.join(config.contexts)} needs a log that carries it: with_context."
-        )
-    return (config, facts) if config.features or config.contexts else None
+        raise ValueError(f"The context {', '.join(config.contexts)} needs a log with these columns: call with_context.")
+    return (config, item_features) if config.features or config.contexts else None
 
 
-def _train_again(
+def _refit_neural(
     name: str,
     data: tuple[Sequences, int],
-    chosen: FitResult,
+    fitted: FitResult,
     seed: int,
-    work: TrainingRun,
+    run: TrainingRun,
     stage: str,
     *,
-    facts: ItemFeatures | None,
+    item_features: ItemFeatures | None,
 ) -> Scorer:
-    """As many epochs as were best, on the same learning-rate curve, without looking at anything to choose by."""
+    """Train for the best number of epochs, on the same learning-rate schedule, without validation."""
     from segue.training.export import export_scorer
 
     sequences, size = data
-    notes = chosen.notes
-    config: Any = decode_settings(find_model(name).config, chosen.settings)
-    known = _known(decode_settings(FeatureConfig, notes["features"]), facts, sequences)
-    trainer = work.trainer(config, decode_settings(TrainingConfig, notes["training"]), data, seed, known)
-    work.train(trainer, stage, stop_after=notes["best_epoch"])
+    notes = fitted.notes
+    config: Any = decode_settings(find_model(name).config, fitted.settings)
+    known = _known(decode_settings(FeatureConfig, notes["features"]), item_features, sequences)
+    trainer = run.trainer(config, decode_settings(TrainingConfig, notes["training"]), data, seed, known)
+    run.train(trainer, stage, stop_after=notes["best_epoch"])
     counts_V = item_counts(sequences, size)
     scorer: Scorer = embeddings_for_new_items(export_scorer(name, trainer.net, counts_V), known, counts_V)
     if notes["prior_weight"] > 0:
@@ -279,11 +317,8 @@ def _train_again(
     return scorer
 
 
-def _sample(cases: EvaluationCases, exclude_seen: bool, seed: int) -> EvaluationCases:
-    """At most VALIDATION_CASES cases that can be ranked, drawn without replacement."""
+def _sample_cases(cases: EvaluationCases, exclude_seen: bool, seed: int) -> EvaluationCases:
+    """Sample at most VALIDATION_CASES cases with a rankable target, without replacement."""
     if exclude_seen and len(cases):
         cases = cases.take(has_rankable_target(cases.histories, cases.targets))
-    if len(cases) <= VALIDATION_CASES:
-        return cases
-    rows = np.random.default_rng((seed, 3)).choice(len(cases), VALIDATION_CASES, replace=False)
-    return cases.take(np.sort(rows))
+    return cases.sample(VALIDATION_CASES, (seed, 3))

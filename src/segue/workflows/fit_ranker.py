@@ -1,6 +1,6 @@
-"""A ranker's name, a split, settings -> a trained and calibrated ranker, and how good its probabilities are.
+"""Fit of a ranker on a split: training, early stopping, calibration, and evaluation of its probabilities.
 
-Everything that is chosen (the best epoch, the calibration) is chosen on the split's validation cases.
+The epoch and the calibration are chosen on the split's validation cases.
 """
 
 import time
@@ -39,17 +39,22 @@ VALIDATION_CASES = 5000
 
 
 def covisitation_retriever(sequences: Sequences, size: int) -> Scorer:
-    """The co-visit rule as it is by default."""
+    """Fit the co-visitation model with its default settings.
+
+    Args:
+        sequences: events.
+        size: catalog size V with PAD.
+    """
     return CoVisit.fit(sequences, size, CoVisitConfig())
 
 
 @dataclass(frozen=True)
 class FittedRanker:
-    """A ranker and how it came about."""
+    """Fitted ranker with its settings and notes of the training."""
 
     ranker: NeuralRanker
     settings: dict[str, Any]
-    """The model's own settings, complete."""
+    """Settings of the model, complete."""
     notes: dict[str, Any]
     """Epochs, the best one, AUC of each on validation, cases a second, and the training's settings."""
     fit_s: float
@@ -57,82 +62,121 @@ class FittedRanker:
 
 @dataclass(frozen=True)
 class RankerData:
-    """What a ranker is trained and validated on; made once for several rankers on one split.
+    """Training and validation data of a ranker; made once for several rankers on one split.
 
-    Each person's newest training events are asked for; item vectors and the rule that retrieves learn from the older
-    ones alone. Otherwise both have seen every target that the net is trained on, which they will not have in use, and
-    the net learns to trust them too much.
+    The targets are each user's newest training events; item embeddings and the retriever are fitted on the older
+    events alone. Fitted on the targets too, they would predict these better than any later event, and the net would
+    rely on them too much.
     """
 
     size: int
     """V: catalog size with PAD."""
     base: Sequences
-    """The older training events."""
+    """Older training events of each user."""
     train: ExampleSource
     validation: ClickExamples
     item_histories: ItemHistories
-    """Of training and validation events: what validation cases know of items at their moments."""
+    """Item histories of training and validation events; a case reads them up to its own time."""
 
     @classmethod
-    def of(
+    def from_split(
         cls,
         split: Split,
         *,
-        asked: CandidateSamplingConfig | None = None,
+        sampling: CandidateSamplingConfig | None = None,
         retriever: Callable[[Sequences, int], Scorer] = covisitation_retriever,
         seed: int = 0,
     ) -> "RankerData":
-        """``retriever`` fits what retrieves hard negatives, for training on the older events and for validation on all
-        training events: the co-visit rule where none is given."""
-        how, size, seen = asked or CandidateSamplingConfig(), split.catalog.size, split.exclude_seen
+        """Build the data of a split.
+
+        Args:
+            split: the events and validation cases.
+            sampling: how positives and negatives are sampled; None: the defaults.
+            retriever: function of (sequences, V) that fits the model of the hard negatives. It is fitted on the older
+                events for training, and on all training events for validation.
+            seed: random seed of the samples.
+        """
+        chosen_sampling, size, seen = sampling or CandidateSamplingConfig(), split.catalog.size, split.exclude_seen
         lengths = split.train.lengths
-        base = split.train.prefixes(lengths - np.ceil(lengths * how.newest_share).astype(np.int64))
+        base = split.train.prefixes(lengths - np.ceil(lengths * chosen_sampling.newest_share).astype(np.int64))
         events = all_positions(split.train)
         events = sample_examples(
-            events.take(events.histories.stops >= base.stops[events.groups]), how.max_positives, seed
+            events.take(events.histories.stops >= base.stops[events.groups]), chosen_sampling.max_positives, seed
         )
-        train, past = ItemHistories.of(split.train, size), ItemHistories.of(split.refit, size)
-        drawn = SampledExamples(events, train, retriever(base, size), how, exclude_seen=seen)
-        shown = retriever(split.train, size)
+        train_histories = ItemHistories.from_sequences(split.train, size)
+        histories = ItemHistories.from_sequences(split.refit, size)
+        train = SampledExamples(events, train_histories, retriever(base, size), chosen_sampling, exclude_seen=seen)
+        validation_retriever = retriever(split.train, size)
         cases = sample_examples(split.validation, VALIDATION_CASES, seed)
-        chosen_by = SampledExamples(cases, past, shown, how, exclude_seen=seen).draw(np.random.default_rng((seed, 5)))
-        return cls(size, base, drawn, chosen_by, past)
+        validation = SampledExamples(cases, histories, validation_retriever, chosen_sampling, exclude_seen=seen).draw(
+            np.random.default_rng((seed, 5))
+        )
+        return cls(size, base, train, validation, histories)
 
     @classmethod
-    def of_impressions(
-        cls, cases: ClickExamples, takes: Sequences, size: int, *, newest: float = 0.5, validation: float = 0.1
+    def from_impressions(
+        cls,
+        cases: ClickExamples,
+        clicks: Sequences,
+        size: int,
+        *,
+        newest_share: float = 0.5,
+        validation_share: float = 0.1,
     ) -> "RankerData":
-        """From a log that says what was shown (``data/impressions.py``) and everything that was taken.
+        """Build the data of a log of impressions (``data/impressions.py``) and clicks.
 
-        The last ``validation`` of the impressions validates, the ``newest`` of those before it train, and item vectors
-        learn from what was taken before these.
+        Args:
+            cases: impressions, each with its label.
+            clicks: events of the users, with timestamps.
+            size: catalog size V with PAD.
+            newest_share: share of the impressions before validation that trains the net; item embeddings are fitted
+                on the clicks before these.
+            validation_share: share of the impressions, the last ones, that validates.
         """
-        assert takes.times is not None
-        begins, ends = cutoff_times(cases.times_B, validation, newest)
-        past = ItemHistories.of(takes, size)
+        assert clicks.times is not None
+        begins, ends = cutoff_times(cases.times_B, validation_share, newest_share)
+        histories = ItemHistories.from_sequences(clicks, size)
         train = cases.take((cases.times_B >= begins) & (cases.times_B < ends))
         return cls(
-            size, events_before(takes, begins), FixedExamples(train, past), cases.take(cases.times_B >= ends), past
+            size,
+            events_before(clicks, begins),
+            FixedExamples(train, histories),
+            cases.take(cases.times_B >= ends),
+            histories,
         )
 
 
 def sample_examples(cases: EvaluationCases, count: int, seed: int) -> EvaluationCases:
-    """At most ``count`` of the cases, drawn without replacement, in order."""
-    if len(cases) <= count:
-        return cases
-    return cases.take(np.sort(np.random.default_rng((seed, 3)).choice(len(cases), count, replace=False)))
+    """Sample cases without replacement, in their order.
+
+    Args:
+        cases: the cases.
+        count: largest number of cases.
+        seed: random seed.
+    """
+    return cases.sample(count, (seed, 3))
 
 
 def fit_ranker(
     name: str,
     data: RankerData,
-    values: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
     *,
     seed: int = 0,
     progress: Callable[[int, float, float | None], None] | None = None,
 ) -> FittedRanker:
-    """Trains on the split's training part, stops and calibrates by its validation cases; the ranker then knows the
-    items' events of both. Equal arguments give equal rankers."""
+    """Train a ranker, stop and calibrate it by the validation cases; its item histories hold the events of both.
+
+    Args:
+        name: name of the ranker.
+        data: training and validation data.
+        settings: settings of the ranker and of its training, by name; None: the defaults.
+        seed: random seed; equal arguments give equal rankers.
+        progress: called with (epoch, loss, validation AUC) after each epoch; None: no reports.
+
+    Raises:
+        ValueError: an unknown ranker or setting, or PyTorch is not installed.
+    """
     limit_spin_wait()
     started = time.perf_counter()
     entry = find_ranker(name)
@@ -140,27 +184,27 @@ def fit_ranker(
         from segue.training.rankers.ranker_trainer import RankerTrainer, build_ranker_net
     except ImportError:
         raise ValueError(f"Training {name} needs PyTorch: pip install 'segue[train]'.") from None
-    shares = split_by_config(values or {}, {"model": entry.config, "training": RankerTrainingConfig})
+    shares = split_by_config(settings or {}, {"model": entry.config, "training": RankerTrainingConfig})
     config: Any = decode_settings(entry.config, shares["model"])
     training = decode_settings(RankerTrainingConfig, shares["training"])
     cases = data.validation
 
-    def served(net: "RankerNet") -> ClickNet:
+    def to_numpy(net: "RankerNet") -> ClickNet:
         return entry.net(net.weights(), config)
 
     def validate(net: "RankerNet") -> float:
-        asked_BC = cases.requested_items
-        return auc(log_odds(served(net), cases, data.item_histories)[asked_BC], cases.labels_BC[asked_BC])
+        asked_BC = cases.is_candidate
+        return auc(log_odds(to_numpy(net), cases, data.item_histories)[asked_BC], cases.labels_BC[asked_BC])
 
     net = build_ranker_net(config, data.base, data.size, seed)
-    width = served(net).width
+    width = to_numpy(net).width
     trainer = RankerTrainer(net, data.train.interactions, training, seed, (config.max_length, width))
     outcome = trainer.run(data.train.draw, validate=validate, progress=progress)
-    twin = served(net)
-    said_BC = log_odds(twin, cases, data.item_histories)
+    numpy_net = to_numpy(net)
+    log_odds_BC = log_odds(numpy_net, cases, data.item_histories)
     fit_curve = Calibration.platt if training.calibration == "platt" else Calibration.isotonic
-    curve = fit_curve(said_BC[cases.requested_items], cases.labels_BC[cases.requested_items])
-    memory = LiveItemHistories.of(data.item_histories, width) if width else None
+    curve = fit_curve(log_odds_BC[cases.is_candidate], cases.labels_BC[cases.is_candidate])
+    live_histories = LiveItemHistories.from_item_histories(data.item_histories, width) if width else None
     notes = {
         "epochs": outcome.epochs,
         "best_epoch": outcome.best_epoch,
@@ -169,43 +213,65 @@ def fit_ranker(
         "cases_per_s": round(outcome.cases_per_s),
         "training": asdict(training),
     }
-    ranker = NeuralRanker(name, twin, memory, curve)
+    ranker = NeuralRanker(name, numpy_net, live_histories, curve)
     return FittedRanker(ranker, asdict(config), notes, time.perf_counter() - started)
 
 
 def fit_ranker_on_split(
     split: Split,
     name: str,
-    values: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
     *,
     seed: int = 0,
     progress: Callable[[int, float, float | None], None] | None = None,
 ) -> tuple[FittedRanker, RankerData]:
-    """``fit_ranker`` on cases drawn from a split, with what it was validated on. ``values``: the ranker's settings, its
-    training's, and those that say which cases are drawn (``CandidateSamplingConfig``), in one."""
-    kinds = {"model": find_ranker(name).config, "training": RankerTrainingConfig, "asked": CandidateSamplingConfig}
-    shares = split_by_config(values or {}, kinds)
-    data = RankerData.of(split, asked=decode_settings(CandidateSamplingConfig, shares.pop("asked")), seed=seed)
+    """Build the data of a split, fit a ranker on it, and return both.
+
+    Args:
+        split: events and validation cases.
+        name: name of the ranker.
+        settings: settings of the ranker, of its training and of the sampling (``CandidateSamplingConfig``), by name.
+        seed: random seed of the samples and of the training.
+        progress: as in ``fit_ranker``.
+    """
+    kinds = {"model": find_ranker(name).config, "training": RankerTrainingConfig, "sampling": CandidateSamplingConfig}
+    shares = split_by_config(settings or {}, kinds)
+    data = RankerData.from_split(
+        split, sampling=decode_settings(CandidateSamplingConfig, shares.pop("sampling")), seed=seed
+    )
     plain = {key: value for share in shares.values() for key, value in share.items()}
     return fit_ranker(name, data, plain, seed=seed, progress=progress), data
 
 
-def evaluate_ranker(ranker: NeuralRanker, cases: ClickExamples, past: ItemHistories) -> dict[str, float]:
-    """AUC, logloss and ECE of the ranker's probabilities, and logloss and ECE without its calibration. ``past`` may go
-    on beyond the cases: of each only what lies before its moment is read."""
-    said_BC, asked_BC = log_odds(ranker.net, cases, past), cases.requested_items
-    labels = cases.labels_BC[asked_BC]
-    told, plain = ranker.calibration(said_BC)[asked_BC], Calibration.identity()(said_BC)[asked_BC]
+def evaluate_ranker(ranker: NeuralRanker, cases: ClickExamples, histories: ItemHistories) -> dict[str, float]:
+    """Return AUC, logloss and ECE of the ranker's probabilities, and logloss and ECE without its calibration.
+
+    Args:
+        ranker: a fitted ranker.
+        cases: labeled cases.
+        histories: item histories; each case reads the events before its own time.
+    """
+    log_odds_BC, is_requested_BC = log_odds(ranker.net, cases, histories), cases.is_candidate
+    labels = cases.labels_BC[is_requested_BC]
+    calibrated, uncalibrated = (
+        ranker.calibration(log_odds_BC)[is_requested_BC],
+        Calibration.identity()(log_odds_BC)[is_requested_BC],
+    )
     return {
-        "auc": auc(said_BC[asked_BC], labels),
-        "logloss": logloss(told, labels),
-        "ece": calibration_error(told, labels),
-        "logloss_uncalibrated": logloss(plain, labels),
-        "ece_uncalibrated": calibration_error(plain, labels),
+        "auc": auc(log_odds_BC[is_requested_BC], labels),
+        "logloss": logloss(calibrated, labels),
+        "ece": calibration_error(calibrated, labels),
+        "logloss_uncalibrated": logloss(uncalibrated, labels),
+        "ece_uncalibrated": calibration_error(uncalibrated, labels),
     }
 
 
 def with_full_histories(log: Any, split: Split) -> ItemHistories:
-    """Every event of an ``EventLog``, for test cases: what they know of items ends at their own moments."""
+    """Return the item histories of every event of a log; a test case reads them up to its own time.
+
+    Args:
+        log: an ``EventLog``.
+        split: the split whose catalog indexes the items.
+    """
     sequences: Sequences = log.sequences(split.catalog)[0]
-    return ItemHistories.of(sequences, split.catalog.size)
+    return ItemHistories.from_sequences(sequences, split.catalog.size)

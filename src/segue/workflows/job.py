@@ -14,31 +14,36 @@ if TYPE_CHECKING:
 
 
 ProgressCallback = Callable[[str, "Progress | tuple[int, int] | None"], None]
-"""Called with what is being done and how far it is; None when it begins."""
+"""Function of (stage, state). The state is None when a stage begins, a training's ``Progress``, or (done, total)."""
 
 
 @dataclass(frozen=True)
 class TrainJob:
-    """What ``train`` is to do, besides the log, the model and the place."""
+    """Parameters of a training besides the log, the model and the folder of the result."""
 
     protocol: str = "time"
-    """How the log is cut to choose and to judge."""
+    """Protocol of the split, see ``split_log``."""
     refit: bool = True
-    """Whether the saved model learns once more from every event, those that judged it included."""
+    """Train the saved model once more on every event, those of the test included."""
     seed: int = 0
-    """Equal seeds give equal models."""
+    """Random seed; equal seeds give equal models."""
     items: ItemTable | None = None
-    """What people see of the items, kept in the artifact; models learn from ``log.with_items``."""
+    """Items table kept in the artifact, with titles; None: none. Models are trained on ``log.with_items``."""
     folder: Path | None = None
-    """Where the training keeps its states, so that the same job can go on after a crash."""
+    """Folder of the checkpoints, from which the same job continues after a crash; None: no checkpoints."""
     device: str = "auto"
-    """Where a network is trained: cpu, cuda, or auto: on a GPU where there is one."""
+    """Device of a neural model: cpu, cuda, or auto: a GPU where there is one."""
     process_group: "ProcessGroup | None" = None
-    """The processes that train a network together; None: this one alone."""
+    """Processes that train a neural model together; None: this one alone."""
     log_dir: Path | None = None
-    """Where a network's curves for TensorBoard are written; None: nowhere."""
+    """Folder of a neural model's curves for TensorBoard; None: no curves."""
 
-    def training_run(self, what: str, told: ProgressCallback | None) -> TrainingRun:
-        """How a training of this job goes about it; ``told`` hears its progress as ``what``."""
-        progress = None if told is None else lambda p: told(what, p)
-        return TrainingRun(progress, self.folder, self.device, self.process_group, self.log_dir)
+    def training_run(self, stage: str, progress: ProgressCallback | None) -> TrainingRun:
+        """Return the training run of this job.
+
+        Args:
+            stage: name of the stage in the reports.
+            progress: called with ``stage`` and the training's progress; None: no reports.
+        """
+        callback = None if progress is None else lambda state: progress(stage, state)
+        return TrainingRun(callback, self.folder, self.device, self.process_group, self.log_dir)

@@ -1,4 +1,10 @@
-"""The straight road: a log, a protocol, models -> an honest comparison, or a model put to work."""
+"""Training of one model, from an event log to a saved model. Here the whole library reads as one pipeline::
+
+split_log  ->  fit_model  ->  evaluate  ->  refit_on_all_events  ->  artifact.save
+train,         epoch and      test cases,   the same settings on     a folder that
+validation,    weights by     no event of   every event, those of    ``segue serve``
+test           validation     them trained  the test included        and ``load`` read
+"""
 
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -8,80 +14,112 @@ from typing import TYPE_CHECKING, Any
 from segue.data.splits.split import split_log
 from segue.models import artifact
 from segue.models.zoo import canonical_name, is_neural
+from segue.workflows.compare_models import CompareOptions, ModelResult, fit_and_evaluate
 from segue.workflows.fit_model import FitResult, fit_model, refit_on_all_events
+from segue.workflows.job import ProgressCallback, TrainJob
 
 if TYPE_CHECKING:
+    from segue.data.catalog import Catalog
     from segue.data.event_log import EventLog
-from segue.workflows.compare_models import CompareOptions, ModelResult, fit_and_evaluate
-from segue.workflows.job import ProgressCallback, TrainJob
 
 
 def train_model(
     log: "EventLog",
     model: str,
     out: Path,
-    values: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
     job: TrainJob | None = None,
-    told: ProgressCallback | None = None,
+    progress: ProgressCallback | None = None,
 ) -> tuple[ModelResult, str]:
-    """Trains a model, judges it on the log's last part, trains what was chosen once more on every event (``refit``),
-    and saves it: (the judged run, the artifact's version).
+    """Train a model, evaluate it on the test cases, train it again on every event (``refit``), and save it.
 
-    The metrics in the artifact are those of the run that was judged, before the last events were trained on.
+    Args:
+        log: the events.
+        model: name of a model, or several names with "+" between them for an ensemble.
+        out: folder of the saved model.
+        settings: settings of the model and of its training, by name; None: the defaults.
+        job: protocol, seed and the rest; None: the defaults.
+        progress: called with each stage and its state; None: no reports.
+
+    Returns:
+        (result of the evaluated model, version of the saved one). The saved metrics are those of the evaluated model,
+        which was not trained on the test events.
     """
     job = job or TrainJob()
     split = split_log(log, job.protocol)
-    judged = fit_and_evaluate(split, canonical_name(model), values or {}, job, CompareOptions(), told)
-    return judged[0], refit_and_save(log, judged, out, job, told)
-
-
-def train_as_worker(
-    log: "EventLog", model: str, values: Mapping[str, Any] | None = None, job: TrainJob | None = None
-) -> None:
-    """What a process of a team does that does not lead it: its share of the trainings of ``train``; it judges and
-    saves nothing."""
-    job = job or TrainJob()
-    name, split = canonical_name(model), split_log(log, job.protocol)
-    if not is_neural(name):
-        return
-    chosen = fit_model(
-        name, split, values, refit=CompareOptions().refits(split), seed=job.seed, work=job.training_run("", None)
-    )
-    if job.refit:
-        catalog = log.catalog()
-        sequences, _ = log.sequences(catalog, by=_rows_of(job))
-        work, facts = job.training_run("", None), log.item_features(catalog)
-        refit_on_all_events(name, sequences, catalog.size, chosen, seed=job.seed, work=work, facts=facts)
-
-
-def _rows_of(job: TrainJob) -> str:
-    """Whether a job's histories are people's or sessions'."""
-    return "session" if job.protocol == "sessions" else "user"
+    result, fitted = fit_and_evaluate(split, canonical_name(model), settings or {}, job, CompareOptions(), progress)
+    return result, refit_and_save(log, result, fitted, out, job, progress)
 
 
 def refit_and_save(
     log: "EventLog",
-    judged: tuple[ModelResult, FitResult],
+    result: ModelResult,
+    fitted: FitResult,
     out: Path,
     job: TrainJob | None = None,
-    told: ProgressCallback | None = None,
-    fitter: Callable[..., FitResult] = refit_on_all_events,
+    progress: ProgressCallback | None = None,
+    refit: Callable[..., FitResult] = refit_on_all_events,
 ) -> str:
-    """Trains what a judged run chose once more on every event (``refit``), saves it, and returns its version.
-    ``fitter`` takes what ``fit_all`` takes."""
+    """Train an evaluated model again on every event (``job.refit``), save it, and return the version.
+
+    Args:
+        log: every event.
+        result: row of the evaluated model; its metrics are saved.
+        fitted: the evaluated model.
+        out: folder of the saved model.
+        job: refit, seed and items table; None: the defaults.
+        progress: called with the stage and its state; None: no reports.
+        refit: function with the parameters of ``refit_on_all_events``.
+    """
     job = job or TrainJob()
-    result, fitted = judged
-    catalog = log.catalog()
     if job.refit:
-        what, say = f"training {result.model} on every event", told or (lambda what, how: None)
-        sequences, _ = log.sequences(catalog, by=_rows_of(job))
-        say(what, None)
-        work, facts = job.training_run(what, told), log.item_features(catalog)
-        fitted = fitter(result.model, sequences, catalog.size, fitted, seed=job.seed, work=work, facts=facts)
+        catalog = log.catalog()
+        stage = f"training {result.model} on every event"
+        if progress is not None:
+            progress(stage, None)
+        fitted = _refit(log, catalog, result.model, fitted, job, (stage, progress), refit)
     else:
         catalog = split_log(log, job.protocol).catalog
     about = {key: value for key, value in result.to_dict().items() if key not in ("settings", "model", "refit")}
     about |= {"trained_on_everything": job.refit, "events": len(log), "segue": version("segue")}
-    shown = {} if job.items is None else job.items.for_catalog(catalog)
-    saved = artifact.Artifact(result.model, fitted.settings, catalog, fitted.scorer.arrays(), shown, about)
+    items = {} if job.items is None else job.items.for_catalog(catalog)
+    saved = artifact.Artifact(result.model, fitted.settings, catalog, fitted.scorer.arrays(), items, about)
     return artifact.save(saved, out)
+
+
+def train_as_worker(
+    log: "EventLog", model: str, settings: Mapping[str, Any] | None = None, job: TrainJob | None = None
+) -> None:
+    """Run the trainings of ``train_model`` in a process of a group that is not its main one.
+
+    It evaluates and saves nothing. A classic model has no training to share.
+
+    Args:
+        log: the events, the same in every process.
+        model: as in ``train_model``.
+        settings: as in ``train_model``.
+        job: as in ``train_model``, with the process group.
+    """
+    job = job or TrainJob()
+    name, split = canonical_name(model), split_log(log, job.protocol)
+    if not is_neural(name):
+        return
+    run = job.training_run("", None)
+    fitted = fit_model(name, split, settings, refit=CompareOptions().refits(split), seed=job.seed, run=run)
+    if job.refit:
+        _refit(log, log.catalog(), name, fitted, job, ("", None), refit_on_all_events)
+
+
+def _refit(
+    log: "EventLog",
+    catalog: "Catalog",
+    model: str,
+    fitted: FitResult,
+    job: TrainJob,
+    reported: tuple[str, ProgressCallback | None],
+    refit: Callable[..., FitResult],
+) -> FitResult:
+    """Train the model again on every event; ``reported``: the stage and its callback."""
+    sequences, _ = log.sequences(catalog, by="session" if job.protocol == "sessions" else "user")
+    run, features = job.training_run(*reported), log.item_features(catalog)
+    return refit(model, sequences, catalog.size, fitted, seed=job.seed, run=run, item_features=features)

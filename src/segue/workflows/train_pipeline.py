@@ -1,7 +1,7 @@
-"""A pipeline's settings, a split -> a fitted pipeline: sources first, then what validation says of their opinions.
+"""Fit, evaluation and save of a pipeline: its sources on training events, then its blend on validation cases.
 
-Nothing is learned from what a source was fitted on: sources see the training events, weights see validation cases,
-and only then are the sources fitted once more with more events.
+The blend is not fitted on events that a source was fitted on. Only after it are the sources fitted again on more
+events.
 """
 
 import json
@@ -20,7 +20,7 @@ from segue.data.splits.split import split_log
 from segue.models.scorer import Scorer
 from segue.models.zoo import ZOO, canonical_name
 from segue.pipeline.candidates.builtin_sources import BUILTIN_SOURCES, SourceData
-from segue.pipeline.candidates.source import CandidateSource, searchable
+from segue.pipeline.candidates.source import CandidateSource, as_vector_scorer
 from segue.pipeline.candidates.vector_index import HNSWIndex, approximate_if_good
 from segue.pipeline.config import PipelineConfig, SourceConfig
 from segue.pipeline.item_statistics import ItemStatistics
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from segue.data.event_log import EventLog
 
 NUM_INDEX_QUERIES = 200
-"""An approximate index is judged by so many histories."""
+"""Number of histories that measure the recall of an approximate index."""
 
 ReportProgress = Callable[[str], None]
 
@@ -49,17 +49,28 @@ def fit_pipeline(
     refit: bool = False,
     seed: int = 0,
     run: TrainingRun | None = None,
-    report: ReportProgress = lambda what: None,
+    report: ReportProgress = lambda stage: None,
 ) -> FitResult:
-    """Fits the sources on ``split.train``, learns blend and trees on ``split.validation``, and with ``refit`` fits the
-    sources again on training and validation events together. Equal arguments give equal pipelines."""
+    """Fit the sources on the training events, and blend, trees and ranker on validation.
+
+    Args:
+        split: training events and validation cases.
+        config: settings of the pipeline.
+        refit: fit the sources again on training and validation events.
+        seed: random seed; equal arguments give equal pipelines.
+        run: device, checkpoints and progress of the neural models; None: the defaults.
+        report: called with the name of each stage.
+
+    Raises:
+        ValueError: an unknown source, ranker or setting.
+    """
     started = time.perf_counter()
     config = _with_canonical_names(config)
     load_saved_ranker(config.rank, split)
     models = _fit_models(split, config, seed, run, report)
     item_statistics = ItemStatistics.fit(split.train, split.catalog)
     sources, recalls = _sources(models, config, split.validation.histories)
-    report("learning how to blend")
+    report("fitting the blend")
     scoring, notes = fit_blend(sources, item_statistics, split, config, seed)
     second = None
     if config.rank.model is not None:
@@ -70,7 +81,7 @@ def fit_pipeline(
         models = _refit_models(SourceData(split.refit, split.catalog, split.item_features), models, seed, run, report)
         sources, recalls = _sources(models, config, split.validation.histories)
         item_statistics = ItemStatistics.fit(split.refit, split.catalog)
-    pipeline = Pipeline(sources, scoring, item_statistics, config, exclude_seen=split.exclude_seen, second=second)
+    pipeline = Pipeline(sources, scoring, item_statistics, config, exclude_seen=split.exclude_seen, second_stage=second)
     notes |= {"models": {key: model.notes for key, model in models.items()}}
     if recalls:
         notes["approximate_recall"] = recalls
@@ -84,10 +95,18 @@ def refit_pipeline(
     old_catalog: Catalog | None = None,
     seed: int = 0,
     run: TrainingRun | None = None,
-    report: ReportProgress = lambda what: None,
+    report: ReportProgress = lambda stage: None,
 ) -> FitResult:
-    """The same pipeline with its sources fitted on every event there is, weighed as an earlier ``compose`` learned.
-    ``before``: the catalog of ``chosen``, where it is another one."""
+    """Fit the sources of a pipeline again on every event; its blend stays.
+
+    Args:
+        data: every event, its catalog and item features.
+        fitted: result of ``fit_pipeline``.
+        old_catalog: catalog of ``fitted``; None: that of ``data``.
+        seed: random seed.
+        run: as in ``fit_pipeline``.
+        report: called with the name of each stage.
+    """
     started, sequences, catalog = time.perf_counter(), data.sequences, data.catalog
     old_pipeline = fitted.scorer
     assert isinstance(old_pipeline, Pipeline)
@@ -105,7 +124,14 @@ def refit_pipeline(
         if old_pipeline.second_stage is None
         else refit_second_stage(old_pipeline.second_stage, old_catalog or catalog, sequences, catalog)
     )
-    pipeline = Pipeline(sources, old_pipeline.scoring, item_statistics, old_pipeline.config, exclude_seen=old_pipeline.exclude_seen, second=second)
+    pipeline = Pipeline(
+        sources,
+        old_pipeline.scoring,
+        item_statistics,
+        old_pipeline.config,
+        exclude_seen=old_pipeline.exclude_seen,
+        second_stage=second,
+    )
     return _fit_result(pipeline, models, fitted.notes, time.perf_counter() - started)
 
 
@@ -116,24 +142,36 @@ def train_pipeline(
     job: TrainJob | None = None,
     progress: ProgressCallback | None = None,
 ) -> tuple[ModelResult, str]:
-    """Fits a pipeline, judges it on the log's last part, fits its sources once more on every event (``refit``), and
-    saves it: (the judged run, the artifact's version)."""
+    """Fit a pipeline, evaluate it on the test cases, fit its sources again on every event (``refit``), and save it.
+
+    Args:
+        log: the events.
+        config: settings of the pipeline.
+        out: folder of the saved pipeline.
+        job: protocol, seed and the rest; None: the defaults.
+        progress: called with each stage and its state; None: no reports.
+
+    Returns:
+        (result of the evaluated pipeline, version of the saved one).
+    """
     job = job or TrainJob()
 
-    def fitter(name: str, split: Split, values: Any, *, refit: bool, seed: int, work: TrainingRun) -> FitResult:
-        return fit_pipeline(split, config, refit=refit, seed=seed, run=work, report=say)
+    def fit(name: str, split: Split, settings: Any, *, refit: bool, seed: int, run: TrainingRun) -> FitResult:
+        return fit_pipeline(split, config, refit=refit, seed=seed, run=run, report=report)
 
-    def again(name: str, sequences: Sequences, size: int, chosen: FitResult, **how: Any) -> FitResult:
-        options = {"before": split.catalog, "seed": how["seed"], "work": how["work"], "say": say}
-        return refit_pipeline(SourceData(sequences, log.catalog(), how["facts"]), chosen, **options)
+    def refit(
+        name: str, sequences: Sequences, size: int, fitted: FitResult, *, item_features: Any, **options: Any
+    ) -> FitResult:
+        data = SourceData(sequences, log.catalog(), item_features)
+        return refit_pipeline(data, fitted, old_catalog=split.catalog, report=report, **options)
 
-    def say(what: str) -> None:
+    def report(stage: str) -> None:
         if progress is not None:
-            progress(what, None)
+            progress(stage, None)
 
     split = split_log(log, job.protocol)
-    judged = fit_and_evaluate(split, Pipeline.name, {}, job, CompareOptions(), progress, fitter)
-    return judged[0], refit_and_save(log, judged, out, job, progress, again)
+    result, fitted = fit_and_evaluate(split, Pipeline.name, {}, job, CompareOptions(), progress, fit)
+    return result, refit_and_save(log, result, fitted, out, job, progress, refit)
 
 
 def _settings_of_source(chosen: FitResult, source: int) -> Mapping[str, Any]:
@@ -150,70 +188,71 @@ def _fit_result(pipeline: Pipeline, models: Mapping[str, FitResult], notes: dict
 
 
 def _with_canonical_names(config: PipelineConfig) -> PipelineConfig:
-    """With models by the names of the table. ValueError for one that there is not."""
+    """Return the settings with canonical model names. ValueError for an unknown model."""
     sources = []
-    for one in config.source:
-        name = normalize_name(one.model)
+    for source in config.source:
+        name = normalize_name(source.model)
         if name not in BUILTIN_SOURCES and name not in ZOO:
             known = ", ".join([*BUILTIN_SOURCES, *ZOO])
-            raise ValueError(f"There is no model '{one.model}' for a source. Known models: {known}.")
-        sources.append(replace(one, model=name))
+            raise ValueError(f"There is no model '{source.model}' for a source. Known models: {known}.")
+        sources.append(replace(source, model=name))
     return replace(config, source=tuple(sources))
 
 
-def _model_key(one: SourceConfig) -> str:
-    """Equal for sources that can ask one fitted model."""
-    return f"{one.model} {json.dumps(one.settings, sort_keys=True)}" if one.settings else one.model
+def _model_key(source: SourceConfig) -> str:
+    """Return a key that is equal for sources with one model and equal settings."""
+    return f"{source.model} {json.dumps(source.settings, sort_keys=True)}" if source.settings else source.model
 
 
 def _fit_models(
     split: Split, config: PipelineConfig, seed: int, run: TrainingRun | None, report: ReportProgress
 ) -> dict[str, FitResult]:
-    """Each distinct model on the training events."""
+    """Fit each distinct model on the training events."""
     models: dict[str, FitResult] = {}
     data = SourceData(split.train, split.catalog, split.item_features)
-    for one in config.source:
-        if (key := _model_key(one)) in models:
+    for source in config.source:
+        if (key := _model_key(source)) in models:
             continue
         report(f"training {key}")
-        if one.model in BUILTIN_SOURCES:
-            entry = BUILTIN_SOURCES[one.model]
-            own: Any = decode_settings(entry.config, one.settings, f"{one.called}.")
+        if source.model in BUILTIN_SOURCES:
+            entry = BUILTIN_SOURCES[source.model]
+            own: Any = decode_settings(entry.config, source.settings, f"{source.display_name}.")
             models[key] = FitResult(entry.fit(data, own), asdict(own), {}, 0.0)
         else:
-            models[key] = fit_model(canonical_name(one.model), split, one.settings, seed=seed, run=run)
+            models[key] = fit_model(canonical_name(source.model), split, source.settings, seed=seed, run=run)
     return models
 
 
 def _refit_models(
     data: SourceData, models: Mapping[str, FitResult], seed: int, run: TrainingRun | None, report: ReportProgress
 ) -> dict[str, FitResult]:
-    """Each model with its settings and what it chose, on other events."""
-    again: dict[str, FitResult] = {}
+    """Fit each model again on other events, with its chosen settings."""
+    refitted: dict[str, FitResult] = {}
     for key, model in models.items():
         report(f"training {key} again")
         name = model.scorer.name
         if name in BUILTIN_SOURCES:
             own: Any = decode_settings(BUILTIN_SOURCES[name].config, model.settings)
-            again[key] = replace(model, scorer=BUILTIN_SOURCES[name].fit(data, own))
+            refitted[key] = replace(model, scorer=BUILTIN_SOURCES[name].fit(data, own))
         else:
-            data = (data.sequences, data.catalog.size)
-            again[key] = refit_on_all_events(name, *data, model, seed=seed, run=run, item_features=data.facts)
-    return again
+            refitted[key] = refit_on_all_events(
+                name, data.sequences, data.catalog.size, model, seed=seed, run=run, item_features=data.item_features
+            )
+    return refitted
 
 
 def _sources(
     models: Mapping[str, FitResult], config: PipelineConfig, histories: Sequences
 ) -> tuple[list[CandidateSource], dict[str, float]]:
-    """(the sources; the recall of each approximate index that was tried, on the last of ``histories``)."""
+    """Return (sources, recall of each approximate index on the last of ``histories``)."""
     recalls: dict[str, float] = {}
     sources = []
-    for one in config.source:
-        scorer: Scorer = models[_model_key(one)].scorer
+    for source in config.source:
+        scorer: Scorer = models[_model_key(source)].scorer
         index: HNSWIndex | None = None
-        if one.index == "approximate":
-            net = searchable(scorer)
+        if source.index == "approximate":
+            net = as_vector_scorer(scorer)
             query_BD, keys_VD = net.queries(histories.take(slice(-NUM_INDEX_QUERIES, None)))
-            index, recalls[one.called] = approximate_if_good(keys_VD, query_BD, one.num_candidates)
-        sources.append(CandidateSource(scorer, one, index))
+            index, recalls[source.display_name] = approximate_if_good(keys_VD, query_BD, source.num_candidates)
+        sources.append(CandidateSource(scorer, source, index))
     return sources, recalls

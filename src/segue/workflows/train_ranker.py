@@ -1,4 +1,4 @@
-"""A ranker on the straight road: a log, a name -> trained, judged on the log's last part, ready to be saved."""
+"""Training of a ranker on a log: split, fit, evaluate on the last part of the log, report."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,24 +34,24 @@ TEST_CASES = 20_000
 
 @dataclass(frozen=True)
 class RankerReport:
-    """A ranker that was trained on a log's split, and what its test cases say of it."""
+    """Trained ranker with its metrics on validation and test."""
 
     fitted: FittedRanker
     split: Split
-    whole: ItemHistories
-    """Every event of the log."""
+    item_histories: ItemHistories
+    """Item histories of every event of the log."""
     validation: dict[str, float]
-    """As ``judge``; the epoch and the calibration were chosen by these cases."""
+    """Metrics as in ``evaluate_ranker``; epoch and calibration were chosen on these cases."""
     test: dict[str, float]
-    curve: Reliability
-    """On the test cases."""
-    cases: int
-    """Test cases."""
+    reliability: Reliability
+    """Predicted and observed click rates of the test cases, in bins of equal count."""
+    test_cases: int
+    """Number of test cases."""
     seed: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        pairs = zip(self.curve.predicted_K.tolist(), self.curve.observed_K.tolist(), strict=True)
+        """Return plain values for JSON."""
+        pairs = zip(self.reliability.predicted_K.tolist(), self.reliability.observed_K.tolist(), strict=True)
         return {
             "model": self.fitted.ranker.name,
             "seed": self.seed,
@@ -59,54 +59,65 @@ class RankerReport:
             "data": self.split.fingerprint,
             "validation": self.validation,
             "test": self.test,
-            "test_cases": self.cases,
+            "test_cases": self.test_cases,
             "reliability": [list(pair) for pair in pairs],
             "settings": self.fitted.settings,
             "notes": self.fitted.notes,
             "fit_s": round(self.fitted.fit_s, 1),
         }
 
-    def saved(self, items: "ItemTable | None" = None) -> SavedRanker:
-        """To be written to disk, with what happened to the items up to the log's end."""
+    def to_artifact(self, items: "ItemTable | None" = None) -> SavedRanker:
+        """Return the ranker to be saved, with the item histories up to the log's end; ``items``: table with titles."""
         catalog = self.split.catalog
-        ranker = self.fitted.ranker.to_catalog(np.arange(catalog.size), self.whole)
+        ranker = self.fitted.ranker.to_catalog(np.arange(catalog.size), self.item_histories)
         about = {key: value for key, value in self.to_dict().items() if key not in ("model", "settings")}
-        shown = {} if items is None else items.for_catalog(catalog)
-        return SavedRanker(ranker, self.fitted.settings, catalog, shown, {**about, "segue": version("segue")})
+        known = {} if items is None else items.for_catalog(catalog)
+        return SavedRanker(ranker, self.fitted.settings, catalog, known, {**about, "segue": version("segue")})
 
 
 def train_ranker(
     log: "EventLog",
     name: str,
-    values: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
     *,
     protocol: str = "time",
     seed: int = 0,
-    say: Callable[[str], None] = lambda what: None,
+    report: Callable[[str], None] = lambda stage: None,
 ) -> RankerReport:
-    """``train_on`` a log's split, and ``judge`` on its test cases, each at its moment, against items drawn as those of
-    validation are. ValueError for a log without times."""
-    plain = find_ranker(name)
+    """Train a ranker on a log's split and evaluate it on the test cases, with candidates sampled as in validation.
+
+    Args:
+        log: the events, with timestamps.
+        name: name of the ranker.
+        settings: settings of the ranker, of its training and of the sampling, by name; None: the defaults.
+        protocol: protocol of the split.
+        seed: random seed.
+        report: called with the name of each stage.
+
+    Raises:
+        ValueError: a log without timestamps, an unknown ranker or a wrong setting.
+    """
+    entry = find_ranker(name)
     split = split_log(log, protocol)
-    whole = with_full_histories(log, split)
-    say(f"training {name}")
+    histories = with_full_histories(log, split)
+    report(f"training {name}")
 
-    def tell(epoch: int, loss: float, validation: float | None) -> None:
-        say(f"training {name}: epoch {epoch}, loss {loss:.4f}, validation AUC {validation or 0:.4f}")
+    def report_epoch(epoch: int, loss: float, validation: float | None) -> None:
+        report(f"training {name}: epoch {epoch}, loss {loss:.4f}, validation AUC {validation or 0:.4f}")
 
-    fitted, data = fit_ranker_on_split(split, name, values, seed=seed, progress=tell)
-    say(f"evaluating {name}")
+    fitted, data = fit_ranker_on_split(split, name, settings, seed=seed, progress=report_epoch)
+    report(f"evaluating {name}")
     shares = split_by_config(
-        values or {}, {"m": plain.config, "t": RankerTrainingConfig, "asked": CandidateSamplingConfig}
+        settings or {}, {"m": entry.config, "t": RankerTrainingConfig, "sampling": CandidateSamplingConfig}
     )
-    how = decode_settings(CandidateSamplingConfig, shares["asked"])
-    shown = covisitation_retriever(split.train, split.catalog.size)
+    sampling = decode_settings(CandidateSamplingConfig, shares["sampling"])
+    retriever = covisitation_retriever(split.train, split.catalog.size)
     draw = SampledExamples(
-        sample_examples(split.test, TEST_CASES, seed), whole, shown, how, exclude_seen=split.exclude_seen
+        sample_examples(split.test, TEST_CASES, seed), histories, retriever, sampling, exclude_seen=split.exclude_seen
     )
     cases = draw.draw(np.random.default_rng((seed, 9)))
     ranker = fitted.ranker
-    said = ranker.calibration(log_odds(ranker.net, cases, whole))[cases.requested_items]
-    curve = reliability(said, cases.labels_BC[cases.requested_items], bins=10)
-    figures = [evaluate_ranker(ranker, data.validation, data.item_histories), evaluate_ranker(ranker, cases, whole)]
-    return RankerReport(fitted, split, whole, figures[0], figures[1], curve, len(cases), seed)
+    probabilities = ranker.calibration(log_odds(ranker.net, cases, histories))[cases.is_candidate]
+    curve = reliability(probabilities, cases.labels_BC[cases.is_candidate], bins=10)
+    metrics = [evaluate_ranker(ranker, data.validation, data.item_histories), evaluate_ranker(ranker, cases, histories)]
+    return RankerReport(fitted, split, histories, metrics[0], metrics[1], curve, len(cases), seed)

@@ -1,4 +1,4 @@
-"""How a training goes about it: where its states and curves go, on which device, in which team, who hears of it."""
+"""Environment of a training: checkpoints, curves, device, process group and progress callback."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """How a training goes about it; but for rounding, none of it changes what comes out."""
+    """Environment of a training; but for rounding, none of it changes the result."""
 
     progress: "Callable[[Progress], None] | None" = None
-    """Hears of every step."""
+    """Called after every step; None: no reports."""
     folder: Path | None = None
-    """Where the training keeps its states, so that it can go on after a crash to the same bits; None: nowhere."""
+    """Folder of the checkpoints: a stopped training continues to the same bits; None: no checkpoints."""
     device: str = "auto"
-    """Where the net is trained: cpu, cuda, or auto: on a GPU where there is one."""
+    """Device of the net: cpu, cuda, or auto: a GPU where there is one."""
     process_group: "ProcessGroup | None" = None
-    """The processes that train together; None: this one alone."""
+    """Processes that train together; None: this one alone."""
     log_dir: Path | None = None
-    """Where curves for TensorBoard are written, each training in a folder of its own; None: nowhere."""
+    """Folder of the curves for TensorBoard, one sub-folder for each training; None: no curves."""
 
-    def member(self, place: int) -> "TrainingRun":
-        """The same for one of several models that are trained one after the other."""
-        own = [None if path is None else path / str(place) for path in (self.folder, self.log_dir)]
+    def member(self, position: int) -> "TrainingRun":
+        """Return the run of one ensemble member, with folders of its own."""
+        own = [None if path is None else path / str(position) for path in (self.folder, self.log_dir)]
         return replace(self, folder=own[0], log_dir=own[1])
 
     def trainer(
@@ -44,9 +44,18 @@ class TrainingRun:
         seed: int,
         known: tuple[FeatureConfig, ItemFeatures | None] | None = None,
     ) -> "Trainer":
-        """An untrained net of these settings on the log ``data`` (sequences, catalog size V), ready to be trained;
-        ``known``: what it learns from as well, and the facts about items.
-        ValueError where it will not fit the memory: better now than a kill in the middle."""
+        """Build an untrained net and its trainer.
+
+        Args:
+            config: settings of the model.
+            training: settings of the training.
+            data: (training events, catalog size V with PAD).
+            seed: random seed.
+            known: settings of features and contexts, with the item features; None: events only.
+
+        Raises:
+            ValueError: the training does not fit into memory.
+        """
         from segue.training.build_net import build_net
         from segue.training.cost_estimate import check_memory
         from segue.training.devices import resolve_device
@@ -57,27 +66,37 @@ class TrainingRun:
         check_memory(trainer)
         return trainer
 
-    def train(self, trainer: "Trainer", stage: str, **how: Any) -> "TrainingResult":
-        """Runs a trainer, from its saved state if there is one; Ctrl-C saves and ends."""
-        with tensorboard_log(self.log_dir, stage, trainer) as track:
-            hears = [hear for hear in (self.progress, None if track is None else track.step) if hear is not None]
+    def train(self, trainer: "Trainer", stage: str, **options: Any) -> "TrainingResult":
+        """Run a trainer, from its checkpoint if there is one; Ctrl-C saves a checkpoint and ends.
 
-            def told(progress: "Progress") -> None:
-                for hear in hears:
-                    hear(progress)
+        Args:
+            trainer: the trainer.
+            stage: name of the checkpoint and of the curves.
+            options: those of ``Trainer.run``.
+        """
+        with tensorboard_log(self.log_dir, stage, trainer) as curves:
+            callbacks = [
+                callback
+                for callback in (self.progress, None if curves is None else curves.step)
+                if callback is not None
+            ]
 
-            outcome = self._run(trainer, stage, told if hears else None, how)
-            if track is not None:
-                track.log_epoch(outcome.validations)
-            return outcome
+            def report(state: "Progress") -> None:
+                for callback in callbacks:
+                    callback(state)
+
+            result = self._run(trainer, stage, report if callbacks else None, options)
+            if curves is not None:
+                curves.log_epoch(result.validations)
+            return result
 
     def _run(
-        self, trainer: "Trainer", stage: str, told: "Callable[[Progress], None] | None", how: dict[str, Any]
+        self, trainer: "Trainer", stage: str, report: "Callable[[Progress], None] | None", options: dict[str, Any]
     ) -> "TrainingResult":
         if self.folder is None:
-            return trainer.run(progress=told, **how)
+            return trainer.run(progress=report, **options)
         from segue.training.checkpoints.checkpoint import Checkpoint
 
         checkpoint = Checkpoint(self.folder / f"{stage}.checkpoint")
         with checkpoint.save_on_signal():
-            return trainer.run(progress=told, checkpoint=checkpoint, **how)
+            return trainer.run(progress=report, checkpoint=checkpoint, **options)

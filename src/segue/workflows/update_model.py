@@ -1,4 +1,4 @@
-"""New events into a model at work: the catalog grows, training goes on, and only what is not worse is kept."""
+"""Update of a saved neural model with new events: a larger catalog, more training, kept only where it is not worse."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -31,37 +31,40 @@ if TYPE_CHECKING:
     from segue.data.item_table import ItemTable
 
 NEWEST_SHARE = 0.1
-"""The newest share of the new events judges the update."""
+"""Share of the new events, the newest ones, that evaluates the update."""
 
 
 @dataclass(frozen=True)
 class UpdateReport:
-    """What an update came to."""
+    """Result of an update."""
 
     before: float
-    """ndcg@10 of the model at work on the newest slice; items it does not know it cannot find."""
+    """ndcg@10 of the old model on the newest events; it cannot recommend new items."""
     after: float
-    """ndcg@10 of the updated model on the same cases, trained on what lies before them."""
+    """ndcg@10 of the updated model on the same cases, trained on the events before them."""
     cases: int
+    """Number of evaluation cases."""
     new_items: int
+    """Number of items that join the catalog."""
     promoted: bool
+    """True where the updated model was saved."""
     version: str | None
-    """Of the new artifact; None where the old one stays."""
+    """Version of the new artifact; None where the old one stays."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
 class ExpandedCatalogScorer:
-    """A model among items it does not know: they come after everything it knows."""
+    """Scorer of a larger catalog: every new item gets the lowest score of the row minus 1."""
 
-    def __init__(self, scorer: Scorer, index_V: np.ndarray, back_V: np.ndarray) -> None:
+    def __init__(self, scorer: Scorer, old_index_V: np.ndarray, new_index_V: np.ndarray) -> None:
         self.scorer = scorer
-        self.old_index_V = index_V
-        """Old index of each new one, PAD where there is none."""
-        self.new_index_V = back_V
-        """New index of each old one."""
+        self.old_index_V = old_index_V
+        """Old index of each new index, PAD for a new item."""
+        self.new_index_V = new_index_V
+        """New index of each old index."""
 
     @property
     def name(self) -> str:
@@ -72,11 +75,11 @@ class ExpandedCatalogScorer:
         return len(self.old_index_V)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The model's own."""
+        """Return the tensors of the wrapped model."""
         return self.scorer.arrays()
 
     def scores(self, histories: Sequences) -> np.ndarray:
-        """float32 [B, V of the larger catalog]."""
+        """Return the scores of the larger catalog, float32 [B, V_new]. See `Scorer.scores`."""
         known_BV = self.scorer.scores(replace(histories, items=self.old_index_V[histories.items]))
         out_BV = np.repeat(known_BV[:, 1:].min(axis=1, keepdims=True) - 1.0, self.size, axis=1)
         out_BV[:, self.new_index_V[1:]] = known_BV[:, 1:]
@@ -92,12 +95,21 @@ def update_model(
     items: "ItemTable | None" = None,
     seed: int = 0,
 ) -> UpdateReport:
-    """Trains the model in ``run`` on new events, and on old ones (``replay``) so that it does not forget; replaces it
-    (or writes ``out``) only where the newest slice of the new events is not answered worse than before.
+    """Train a saved neural model on new events, and save the result only where it is not worse than before.
 
-    ``items`` tells what new items are called, and a network with features what they are like: these begin with it.
-    Without ``replay`` people's histories begin with the new events. ValueError for a classic model (fit it
-    again on the whole log) and for a log without times.
+    Both models are evaluated by ndcg@10 on the newest events, which the evaluated update is not trained on.
+
+    Args:
+        run: folder of the saved model.
+        log: the new events, with timestamps.
+        out: folder of the updated model; None: ``run``.
+        replay: older events, trained on again so that the model does not forget them; without them the histories
+            begin with the new events. None: none.
+        items: titles and features of new items; None: none.
+        seed: random seed.
+
+    Raises:
+        ValueError: a classic model (fit it again on the whole log), a log without timestamps, or no evaluation case.
     """
     loaded = artifact.load(run)
     entry = find_model(loaded.model)
@@ -108,35 +120,35 @@ def update_model(
             f"whole log{cost}."
         )
     if not log.has_times:
-        raise ValueError("The newest events judge an update, so the new log needs times.")
+        raise ValueError("An update is evaluated on the newest events, so the new log needs timestamps.")
     config: Any = decode_settings(entry.config, loaded.settings)
-    log, replay = _in_context(loaded, log, replay)
+    log, replay = _with_contexts(loaded, log, replay)
     catalog = Catalog(sorted({*loaded.catalog.ids, *log.catalog().ids, *(replay.catalog().ids if replay else ())}))
-    rows = _together(log, replay, catalog)
-    moment = int(np.quantile(log.frame["timestamp"].to_numpy(), 1 - SLICE, method="higher"))
-    early = cutoffs.events_before(rows, moment)
-    cases = with_target_times(later_events(rows, moment, np.ones(catalog.size, dtype=bool)), loaded.settings)
+    sequences = _merge_logs(log, replay, catalog)
+    cutoff_us = int(np.quantile(log.frame["timestamp"].to_numpy(), 1 - NEWEST_SHARE, method="higher"))
+    before_cutoff = cutoffs.events_before(sequences, cutoff_us)
+    cases = with_target_times(later_events(sequences, cutoff_us, np.ones(catalog.size, dtype=bool)), loaded.settings)
     if not len(cases):
-        raise ValueError("No person of the newest slice has a history there, so nothing can judge the update.")
-    index_V = np.concatenate([[0], loaded.catalog.to_indices(catalog.ids)]).astype(np.int32)
-    back_V = np.concatenate([[0], catalog.to_indices(loaded.catalog.ids)]).astype(np.int32)
-    before = _quality(ExpandedCatalogScorer(restore_model(loaded), index_V, back_V), cases)
-    shown = {**loaded.items, **({} if items is None else items.for_catalog(catalog))}
-    start = replace(loaded, items=shown)
-    after = _quality(_go_on(start, config, catalog, early, seed), cases)
+        raise ValueError("No user of the newest events has earlier new events, so the update cannot be evaluated.")
+    old_index_V = np.concatenate([[0], loaded.catalog.to_indices(catalog.ids)]).astype(np.int32)
+    new_index_V = np.concatenate([[0], catalog.to_indices(loaded.catalog.ids)]).astype(np.int32)
+    before = _quality(ExpandedCatalogScorer(restore_model(loaded), old_index_V, new_index_V), cases)
+    item_columns = {**loaded.items, **({} if items is None else items.for_catalog(catalog))}
+    start = replace(loaded, items=item_columns)
+    after = _quality(_continue_training(start, config, catalog, before_cutoff, seed), cases)
     version = None
     if after >= before:
-        scorer = _go_on(start, config, catalog, rows, seed)
+        scorer = _continue_training(start, config, catalog, sequences, seed)
         about = {**loaded.about, "updated_from": loaded.version, "update_ndcg@10": [before, after]}
-        fresh = replace(start, catalog=catalog, arrays=scorer.arrays(), about=about)
-        version = artifact.save(fresh, out or run)
+        updated = replace(start, catalog=catalog, arrays=scorer.arrays(), about=about)
+        version = artifact.save(updated, out or run)
     return UpdateReport(before, after, len(cases), len(catalog) - len(loaded.catalog), version is not None, version)
 
 
-def _in_context(
+def _with_contexts(
     loaded: artifact.Artifact, log: "EventLog", replay: "EventLog | None"
 ) -> "tuple[EventLog, EventLog | None]":
-    """The logs, with the context that the model learned from. ValueError where one has not such a column."""
+    """Return the logs with the context columns of the model. ValueError for a log without one of them."""
     vectors = FeatureEmbeddings.restore(loaded.arrays, "contexts")
     if vectors is None:
         return log, replay
@@ -144,8 +156,8 @@ def _in_context(
     return log.with_context(kinds), None if replay is None else replay.with_context(kinds)
 
 
-def _together(log: "EventLog", replay: "EventLog | None", catalog: Catalog) -> Sequences:
-    """People's events of both logs in time order, indexed by the larger catalog."""
+def _merge_logs(log: "EventLog", replay: "EventLog | None", catalog: Catalog) -> Sequences:
+    """Merge the events of both logs in time order, indexed by the larger catalog."""
     if replay is None:
         return log.sequences(catalog)[0]
     import polars as pl
@@ -158,8 +170,10 @@ def _quality(scorer: Scorer, cases: EvaluationCases) -> float:
     return evaluate(scorer, cases, exclude_seen=False, ks=(10,)).metrics["ndcg@10"]
 
 
-def _go_on(loaded: artifact.Artifact, config: Any, catalog: Catalog, rows: Sequences, seed: int) -> Scorer:
-    """The model trained on ``rows`` from where it stands: two epochs on a third of its learning rate."""
+def _continue_training(
+    loaded: artifact.Artifact, config: Any, catalog: Catalog, sequences: Sequences, seed: int
+) -> Scorer:
+    """Continue the training on ``sequences``: two epochs at a third of the learning rate."""
     from segue.training.config import TrainingConfig
     from segue.training.expand_catalog import expand_net
     from segue.training.export import export_scorer
@@ -169,15 +183,15 @@ def _go_on(loaded: artifact.Artifact, config: Any, catalog: Catalog, rows: Seque
     training = decode_settings(TrainingConfig, dict(notes.get("training") or {}))
     training = replace(training, epochs=2, learning_rate=training.learning_rate / 3)
     features = decode_settings(FeatureConfig, dict(notes.get("features") or {}))
-    net = expand_net(loaded, config, catalog, rows, seed, features)
-    Trainer(net, rows, training, seed).run()
-    network = export_scorer(loaded.model, net, item_counts(rows, catalog.size))
-    if features.feature_use == "placing":  # what places new items was not trained on, and is as good as before
-        told = FeatureEmbeddings.restore(loaded.arrays, "features")
-        network = network.with_table(network.table_VD, replace(network.sides, features=told))
+    net = expand_net(loaded, config, catalog, sequences, seed, features)
+    Trainer(net, sequences, training, seed).run()
+    network = export_scorer(loaded.model, net, item_counts(sequences, catalog.size))
+    if features.feature_use == "placing":  # the embeddings that place new items were not trained on
+        embeddings = FeatureEmbeddings.restore(loaded.arrays, "features")
+        network = network.with_table(network.table_VD, replace(network.sides, features=embeddings))
     scorer: Scorer = network
     if "prior.weight" in loaded.arrays:
-        prior = CoVisit.fit(rows, catalog.size, CoVisitConfig(decay=float(loaded.arrays["prior.decay"][0])))
+        prior = CoVisit.fit(sequences, catalog.size, CoVisitConfig(decay=float(loaded.arrays["prior.decay"][0])))
         scorer = WithCovisitationPrior(
             scorer, with_rows_for_cold_items(prior, scorer), float(loaded.arrays["prior.weight"][0])
         )

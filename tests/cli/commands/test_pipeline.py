@@ -1,20 +1,18 @@
 """segue pipeline, rank and recommend --explain, as a user types them."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.support.cli import run
 
-SEGUE = [sys.executable, "-m", "segue.cli.main"]
 FILE = """
 [[source]]
 model = "markov"
 
 [[source]]
 model = "covisit"
-take = 8
+num_candidates = 8
 
 [blend]
 method = "reciprocal-rank"
@@ -28,39 +26,33 @@ rules = {filter = "price < 5"}
 """
 
 
-def run(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*SEGUE, *arguments], capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == code, done.stderr
-    return done
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A shop where forty people walk round a ring of twelve teas, and its pipeline."""
+    """A log where forty users go round a ring of twelve teas, and its pipeline."""
     where = tmp_path_factory.mktemp("shop")
     lines = ["customer,product,time"]
-    for person in range(40):
-        lines += [f"u{person},tea{(person + s) % 12},{1_700_000_000 + 600 * s + person}" for s in range(8)]
+    for user in range(40):
+        lines += [f"u{user},tea{(user + s) % 12},{1_700_000_000 + 600 * s + user}" for s in range(8)]
     (where / "shop.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     products = ["product,title,price", *[f"tea{i},Tea number {i},{i}" for i in range(12)]]
     (where / "items.csv").write_text("\n".join(products) + "\n", encoding="utf-8")
     (where / "shop.toml").write_text(FILE, encoding="utf-8")
     log, items = str(where / "shop.csv"), str(where / "items.csv")
     done = run("pipeline", log, str(where / "shop.toml"), "--items", items, "--out", str(where / "run"), "--json")
-    told = json.loads(done.stdout)
-    assert told["metrics"]["recall@10"] > 0.9
-    assert told["model"] == "pipeline"
+    result = json.loads(done.stdout)
+    assert result["metrics"]["recall@10"] > 0.9
+    assert result["model"] == "pipeline"
     assert (where / "run" / "manifest.json").exists()
     return where
 
 
-def test_a_list_with_reasons(folder: Path) -> None:
+def test_a_list_with_explanations(folder: Path) -> None:
     done = run("recommend", str(folder / "run"), "--history", "tea1,tea2", "--k", "3", "--explain", "--json")
-    told = json.loads(done.stdout)
-    first = told["items"][0]
+    result = json.loads(done.stdout)
+    first = result["items"][0]
     assert first["item_id"] == "tea3"
     assert first["source"] == "markov"
-    assert first["places"] == {"markov": 1, "covisit": 1}
+    assert first["ranks"] == {"markov": 1, "covisit": 1}
     assert first["because"][0]["item_id"] == "tea2"
     assert first["reason"]["en"].startswith("People who chose Tea number 2")
     assert "接下来常常选它" in first["reason"]["zh"]
@@ -69,30 +61,30 @@ def test_a_list_with_reasons(folder: Path) -> None:
 
 
 def test_a_placement_and_why_not(folder: Path) -> None:
-    ask = ["recommend", str(folder / "run"), "--history", "tea5", "--placement", "cheap", "--json"]
-    told = json.loads(run(*ask, "--why-not", "tea6").stdout)
-    assert {row["item_id"] for row in told["items"]} == {f"tea{i}" for i in range(5)}
-    assert told["why_not"]["sentence"]["en"] == "A rule of this place does not allow it."
-    seen = json.loads(run(*ask[:4], "--filter", "price > 1", "--why-not", "tea5", "--json").stdout)
+    command = ["recommend", str(folder / "run"), "--history", "tea5", "--placement", "cheap", "--json"]
+    result = json.loads(run(*command, "--why-not", "tea6").stdout)
+    assert {row["item_id"] for row in result["items"]} == {f"tea{i}" for i in range(5)}
+    assert result["why_not"]["sentence"]["en"] == "A rule of this place does not allow it."
+    seen = json.loads(run(*command[:4], "--filter", "price > 1", "--why-not", "tea5", "--json").stdout)
     assert seen["why_not"]["reason"] in ("seen", "shown", "ranked lower")
 
 
 def test_other_placements_without_training_again(folder: Path) -> None:
     path = folder / "other.toml"
     path.write_text(FILE.replace("cheap", "dear").replace("price < 5", "price > 9"), encoding="utf-8")
-    told = run(
+    done = run(
         "recommend", str(folder / "run"), "--history", "tea1", "--pipeline", str(path), "--placement", "dear", "--json"
     )
-    assert {row["item_id"] for row in json.loads(told.stdout)["items"]} == {"tea10", "tea11"}
+    assert {row["item_id"] for row in json.loads(done.stdout)["items"]} == {"tea10", "tea11"}
 
 
-def test_rank_gives_probabilities(folder: Path) -> None:
-    ask = ["rank", str(folder / "run"), "--history", "tea1,tea2", "--items", "tea9,tea3,coffee"]
-    told = json.loads(run(*ask, "--json").stdout)["items"]
-    assert [row["item_id"] for row in told] == ["tea3", "tea9", "coffee"]
-    assert told[0]["probability"] > told[1]["probability"] > told[2]["probability"] == 0
-    assert not told[2]["known"]
-    assert "Tea number 3" in run(*ask).stdout
+def test_rank_prints_probabilities(folder: Path) -> None:
+    command = ["rank", str(folder / "run"), "--history", "tea1,tea2", "--items", "tea9,tea3,coffee"]
+    result = json.loads(run(*command, "--json").stdout)["items"]
+    assert [row["item_id"] for row in result] == ["tea3", "tea9", "coffee"]
+    assert result[0]["probability"] > result[1]["probability"] > result[2]["probability"] == 0
+    assert not result[2]["known"]
+    assert "Tea number 3" in run(*command).stdout
 
 
 @pytest.mark.parametrize(
@@ -112,7 +104,7 @@ def test_rank_gives_probabilities(folder: Path) -> None:
         ),
     ],
 )
-def test_what_is_refused(folder: Path, arguments: list[str], sentence: str) -> None:
+def test_errors_of_the_user(folder: Path, arguments: list[str], sentence: str) -> None:
     if not (folder / "single").exists():
         run("train", str(folder / "shop.csv"), "--model", "markov", "--out", str(folder / "single"))
     command, where, *rest = arguments

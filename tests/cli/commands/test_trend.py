@@ -1,25 +1,17 @@
 """segue trend as a user types it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.support.cli import run
 
-SEGUE = [sys.executable, "-m", "segue.cli.main", "trend"]
 DAY_S = 86_400
-
-
-def run(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*SEGUE, *arguments], capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == code, done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve days: tea is taken ten times a day, 茶 as often as the day's number."""
+    """Twelve days: ten events a day for tea, for 茶 as many as the day's number."""
     path = tmp_path_factory.mktemp("trend") / "shop.csv"
     lines = ["user,item,time"]
     for day in range(12):
@@ -29,29 +21,29 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_what_rises_with_a_chart(log: Path, tmp_path: Path) -> None:
+def test_rising_items_with_a_chart(log: Path, tmp_path: Path) -> None:
     items = tmp_path / "items.csv"
     items.write_text("item,title\n茶,Green\ntea,Black\n", encoding="utf-8")
-    head, first, *rest = run(str(log), "--items", str(items), "--set", "period_s=86400").stdout.splitlines()
-    assert head.split() == ["#", "item", "title", "lately", "events", "usual", "forecast", "lift"]
-    place, item, title, chart, events, usual, forecast, _, lift = first.split()
+    head, first, *rest = run("trend", str(log), "--items", str(items), "--set", "period_s=86400").stdout.splitlines()
+    assert head.split() == ["#", "item", "title", "recent", "events", "mean", "forecast", "lift"]
+    place, item, title, chart, events, mean, forecast, _, lift = first.split()
     assert (place, item, title, events) == ("1", "茶", "Green", "66")
     assert len(chart) == 11 and chart[-1] == "█" and list(chart) == sorted(chart)
-    assert float(lift) > 1.2 and float(forecast) > float(usual)
-    assert rest[-1].startswith("Forecast: events in the next 1 d, and the long-run mean beside it, at average traffic")
+    assert float(lift) > 1.2 and float(forecast) > float(mean)
+    assert rest[-1].startswith("Forecast: events in the next 1 d, beside the long-run mean, at average traffic")
 
 
 def test_json_holds_the_numbers(log: Path) -> None:
-    found = json.loads(run(str(log), "--set", "period_s=86400", "--json", "--k", "1").stdout)
-    assert (found["period_s"], found["periods"], found["settings"]["method"]) == (DAY_S, 11, "exponential")
-    (first,) = found["items"]
+    result = json.loads(run("trend", str(log), "--set", "period_s=86400", "--json", "--k", "1").stdout)
+    assert (result["period_s"], result["periods"], result["settings"]["method"]) == (DAY_S, 11, "exponential")
+    (first,) = result["items"]
     assert (first["item_id"], first["title"], first["events"]) == ("茶", "", 66)
     assert first["recent"] == list(range(1, 12))
-    assert first["lift"] == pytest.approx(first["forecast"] / first["usual"])
+    assert first["lift"] == pytest.approx(first["forecast"] / first["baseline"])
 
 
-def test_nothing_rises(log: Path) -> None:
-    assert "Nothing with 1000 events or more is rising." in run(str(log), "--min-events", "1000").stdout
+def test_no_item_rises(log: Path) -> None:
+    assert "No item with 1000 events or more is rising." in run("trend", str(log), "--min-events", "1000").stdout
 
 
 @pytest.mark.parametrize(
@@ -70,14 +62,14 @@ def test_nothing_rises(log: Path) -> None:
         ),
     ],
 )
-def test_what_a_user_can_mend_is_one_sentence(log: Path, arguments: list[str], sentence: str) -> None:
-    done = run(*[str(log) if a == "LOG" else a for a in arguments], code=2)
+def test_errors_of_the_user_are_one_sentence(log: Path, arguments: list[str], sentence: str) -> None:
+    done = run("trend", *[str(log) if a == "LOG" else a for a in arguments], code=2)
     assert sentence in done.stderr
     assert done.stdout == ""
 
 
-def test_an_order_cannot_rise(tmp_path: Path) -> None:
+def test_a_log_without_timestamps_has_no_trend(tmp_path: Path) -> None:
     path = tmp_path / "order.txt"
     path.write_text("1 a\n1 b\n2 a\n", encoding="utf-8")
-    said = run(str(path), "--format", "pairs", code=2).stderr
-    assert said.endswith(f"segue: {path} has an order but no times, so nothing in it can be said to rise.\n")
+    error = run("trend", str(path), "--format", "pairs", code=2).stderr
+    assert error.endswith(f"segue: {path} has no timestamps, and a trend needs them.\n")

@@ -1,4 +1,4 @@
-"""segue add-items: items that nobody has taken yet, into a saved model that learned from features."""
+"""Command ``segue add-items``: items without events into a saved model that was trained with features."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,15 +11,15 @@ from segue.cli.output import out, print_json
 
 def add_items(
     run: o.Run,
-    items: Annotated[Path, typer.Argument(help="The items table, with the columns that the model learned from.")],
+    items: Annotated[Path, typer.Argument(help="The items table, with the columns that the model was trained on.")],
     out_folder: Annotated[
-        Path | None, typer.Option("--out", help="Write the larger model here instead of in RUN's place.")
+        Path | None, typer.Option("--out", help="Write the larger model here instead of replacing RUN.")
     ] = None,
     json: o.Json = False,
 ) -> None:
-    """Let a saved network recommend new items at once, by their features alone. Nothing is trained.
+    """Let a saved neural model recommend new items at once, by their features alone. Nothing is trained.
 
-    Items that the model knows already stay as they are. The model must have been trained with --features.
+    Items of the catalog stay as they are. The model must have been trained with --features.
 
     Example:
       segue add-items run arrivals.csv
@@ -28,8 +28,7 @@ def add_items(
     from segue.models import add_items, artifact
 
     loaded = artifact.load(run)
-    table = read_items(items)
-    larger = add_items.add_items(loaded, table.by_id())
+    larger = add_items.add_items(loaded, read_items(items).by_id())
     version = artifact.save(larger, out_folder or run)
     new = len(larger.catalog) - len(loaded.catalog)
     if json:

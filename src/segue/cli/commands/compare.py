@@ -1,4 +1,4 @@
-"""segue compare: models side by side on one log."""
+"""Command ``segue compare``: a leaderboard of models on one log."""
 
 from typing import Annotated
 
@@ -6,40 +6,29 @@ import typer
 
 from segue.cli import options as o
 from segue.cli.output import leaderboard, print_json, progress
+from segue.cli.setting_options import parse_lengths, parse_names, parse_settings, with_features
 
 
 def compare(
     log: o.Log,
+    *,
     models: Annotated[str, typer.Option(help="Model names, comma-separated.")] = "popularity,markov,covisit,gru4rec",
-    items: o.Items = None,
-    features: o.Features = None,
-    users: o.Users = None,
-    context: o.Context = None,
-    protocol: o.Protocol = "time",
-    test: o.Test = None,
-    test_format: o.TestFormat = "auto",
-    unknown: o.Unknown = "drop",
-    seeds: Annotated[int, typer.Option(help="Train each network with this many seeds.")] = 1,
+    side: o.SideOptions,
+    splitting: o.SplitOptions,
+    seeds: Annotated[int, typer.Option(help="Number of seeds of each neural model.")] = 1,
     k: o.K = "5,10,20",
     ties: o.Ties = "half",
     refit: Annotated[
         bool | None, typer.Option("--refit/--no-refit", help="Train on validation events too before the test.")
     ] = None,
     sets: o.Sets = None,
-    format: o.Format = "auto",
-    column: o.Columns = None,
-    where: o.Where = None,
-    trim: o.Trims = None,
-    time_unit: o.TimeUnit = "auto",
-    time_format: o.TimeFormat = None,
-    strict: o.Strict = False,
-    rejected: o.Rejected = None,
+    reading: o.LogOptions,
     json: o.Json = False,
 ) -> None:
-    """Train and evaluate models side by side, and print a leaderboard with confidence intervals.
+    """Train and evaluate models on one split, and print a leaderboard with confidence intervals.
 
-    Every model ranks the whole catalog; with --items, items that nobody has taken yet are in it too. What a training
-    chooses it chooses on validation.
+    Every model ranks the whole catalog; with --items it also holds items without events. Epochs and weights are
+    chosen on validation.
 
     \b
     Examples:
@@ -50,28 +39,18 @@ def compare(
     """
     from segue.data.readers.items import read_items
     from segue.workflows.compare_models import CompareOptions
-    from segue.workflows.compare_models import compare as run
+    from segue.workflows.compare_models import compare as compare_models
 
-    names = [name.strip() for name in models.split(",") if name.strip()]
-    values = o.with_features(o.parse_settings(sets, names), features, items, context)
-    ks = o.parse_lengths(k)
+    names = parse_names(models)
+    settings = with_features(parse_settings(sets, names), side.features, side.items, side.context)
+    ks = parse_lengths(k)
     options = CompareOptions(seeds=seeds, ks=ks, ties=ties, refit=refit)  # type: ignore[arg-type]
-    read = o.open_log(
-        log,
-        format=format,
-        columns=column,
-        where=where,
-        trim=trim,
-        time_unit=time_unit,
-        time_format=time_format,
-        strict=strict,
-        rejected=rejected,
-    )
-    table = None if items is None else read_items(items)
-    read = o.with_tables(read, table, users, o.parse_names(context) if context is not None else None)
-    split = o.split_from_options(read, protocol, test, test_format, unknown)
-    with progress() as told:
-        results = run(split, names, values, options, told)
+    table = None if side.items is None else read_items(side.items)
+    contexts = None if side.context is None else parse_names(side.context)
+    events = o.with_tables(reading.read(log), table, side.users, contexts)
+    split = splitting.split(events)
+    with progress() as report:
+        results = compare_models(split, names, settings, options, report)
     if json:
         print_json([result.to_dict() for result in results])
     else:

@@ -1,4 +1,4 @@
-"""segue profile: what is in a log, and what is odd about it."""
+"""Command ``segue profile``: counts, quantiles and warnings of a log."""
 
 from typing import TYPE_CHECKING
 
@@ -9,49 +9,28 @@ if TYPE_CHECKING:
     from segue.data.event_log import EventLog
 
 
-def profile(
-    log: o.Log,
-    format: o.Format = "auto",
-    column: o.Columns = None,
-    where: o.Where = None,
-    trim: o.Trims = None,
-    time_unit: o.TimeUnit = "auto",
-    time_format: o.TimeFormat = None,
-    strict: o.Strict = False,
-    rejected: o.Rejected = None,
-    json: o.Json = False,
-) -> None:
-    """Say what is in a log, and what is odd about it, before a day is spent on models.
+def profile(log: o.Log, *, reading: o.LogOptions, json: o.Json = False) -> None:
+    """Count events, users and items of a log, and warn of properties that mislead models.
 
     \b
     Examples:
       segue profile shop.csv
       segue profile raw.parquet --where "Quantity > 0" --rejected rejected.csv
     """
-    read = o.open_log(
-        log,
-        format=format,
-        columns=column,
-        where=where,
-        trim=trim,
-        time_unit=time_unit,
-        time_format=time_format,
-        strict=strict,
-        rejected=rejected,
-    )
+    events = reading.read(log)
     if json:
-        from segue.data.profile import profile_log as look
+        from segue.data.profile import profile_log
 
-        print_json(look(read).to_dict())
+        print_json(profile_log(events).to_dict())
     else:
-        show_profile(read)
+        show_profile(events)
 
 
 def show_profile(log: "EventLog") -> None:
-    """A log's numbers as a table, and what is odd about it in sentences."""
-    from segue.data.profile import profile_log as look
+    """Print the numbers of a log as a table, and its warnings as sentences."""
+    from segue.data.profile import profile_log
 
-    found = look(log)
-    table(None, ["", "value"], [[name, value] for name, value in found.lines()])
-    for sentence in found.warnings:
+    result = profile_log(log)
+    table(None, ["", "value"], [[name, value] for name, value in result.lines()])
+    for sentence in result.warnings:
         out.print(f"- {sentence}", markup=False)

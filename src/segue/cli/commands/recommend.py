@@ -1,5 +1,6 @@
-"""segue recommend and segue similar: answers from a saved model, on the command line."""
+"""Commands ``segue recommend`` and ``segue similar``: recommendations of a saved model."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,44 +13,61 @@ from segue.cli.placement_output import PlacementOptions, show_placement
 if TYPE_CHECKING:
     from segue.data.catalog import Catalog
     from segue.data.event_log import EventLog
+    from segue.estimators.estimator import Recommendations
+
+
+@dataclass(frozen=True)
+class HistoryOptions:
+    """The history: item ids, or a user of a log."""
+
+    history: Annotated[
+        list[str] | None, typer.Option(help="Item ids, oldest first: comma-separated, or the option repeated.")
+    ] = None
+    user: Annotated[str | None, typer.Option(help="A user of --log, whose events are the history.")] = None
+    log: Annotated[Path | None, typer.Option(help="The event log of --user or --all-users.")] = None
+
+
+@dataclass(frozen=True)
+class GenerationOptions:
+    """Generation of the next items one after the other."""
+
+    steps: Annotated[
+        int | None, typer.Option(help="Generate this number of next items one after the other, in place of --k.")
+    ] = None
+    strategy: Annotated[
+        str,
+        typer.Option(help="With --steps: top-k, greedy, beam, sample, reciprocal-rank or relevance."),
+    ] = "reciprocal-rank"
+    seed: Annotated[int, typer.Option(help="With --steps: random seed of the samples.")] = 0
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """A list for every user of a log, in a file."""
+
+    all_users: Annotated[
+        bool, typer.Option("--all-users", help="Recommend to every user of --log and write the lists to --out.")
+    ] = False
+    out_file: Annotated[
+        Path | None, typer.Option("--out", help="With --all-users: the file, .parquet, .csv or .jsonl.")
+    ] = None
 
 
 def recommend(
     run: o.Run,
-    history: Annotated[
-        list[str] | None, typer.Option(help="Item ids, oldest first: comma-separated, or the option repeated.")
-    ] = None,
-    user: Annotated[str | None, typer.Option(help="A person of --log, whose events are the history.")] = None,
-    log: Annotated[Path | None, typer.Option(help="The event log to look --user up in.")] = None,
-    format: o.Format = "auto",
-    column: o.Columns = None,
-    k: Annotated[int, typer.Option(help="How many items.")] = 10,
-    steps: Annotated[
-        int | None, typer.Option(help="Write the next so many items one after the other, in place of --k.")
-    ] = None,
-    strategy: Annotated[
-        str,
-        typer.Option(help="With --steps: top-k, greedy, beam, sample, reciprocal-rank or relevance."),
-    ] = "reciprocal-rank",
-    seed: Annotated[int, typer.Option(help="With --steps: of what is drawn.")] = 0,
-    include_seen: Annotated[bool, typer.Option("--include-seen", help="Items of the history may come again.")] = False,
-    placement: Annotated[str | None, typer.Option(help="Of a pipeline: the place whose rules go.")] = None,
-    pipeline: Annotated[
-        Path | None,
-        typer.Option(help="Take the placements of this file in place of those the pipeline was saved with."),
-    ] = None,
-    filter: Annotated[str, typer.Option(help="Of a pipeline: only these items, as 'price < 20'.")] = "",
-    explain: Annotated[bool, typer.Option("--explain", help="Of a pipeline: say why each item is there.")] = False,
-    why_not: Annotated[str | None, typer.Option(help="Of a pipeline: say why this item is not there.")] = None,
-    all_users: Annotated[
-        bool, typer.Option("--all-users", help="A list for everybody in --log, written to --out.")
+    *,
+    source: HistoryOptions,
+    reading: o.FormatOptions,
+    k: Annotated[int, typer.Option(help="Number of items.")] = 10,
+    generation: GenerationOptions,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Items of the history may be recommended.")
     ] = False,
-    out_file: Annotated[
-        Path | None, typer.Option("--out", help="With --all-users: the file, .parquet, .csv or .jsonl.")
-    ] = None,
+    placement: PlacementOptions,
+    batch: BatchOptions,
     json: o.Json = False,
 ) -> None:
-    """Say what comes next after a history.
+    """Recommend the next items after a history.
 
     \b
     Examples:
@@ -61,40 +79,40 @@ def recommend(
     """
     from segue.estimators.estimator import load
 
-    if all_users:
-        if log is None or out_file is None or user is not None or history is not None:
+    if batch.all_users:
+        if source.log is None or batch.out_file is None or source.user is not None or source.history is not None:
             raise ValueError("--all-users needs --log and --out, and neither --history nor --user.")
-        _all_users(run, o.open_log(log, format=format, columns=column), out_file, (k, not include_seen), json)
+        _recommend_all(run, reading.read(source.log), batch.out_file, k=k, exclude_seen=not include_seen, json=json)
         return
-    if (user is None) == (history is None):
+    if (source.user is None) == (source.history is None):
         raise ValueError("Give either --history or --user (with --log).")
     model = load(run)
-    if user is not None:
-        if log is None:
-            raise ValueError("--user needs --log, the event log to look the person up in.")
-        events = _history_of(user, o.open_log(log, format=format, columns=column), log)
-    else:
-        events = listed(history or [], model.catalog)
-    about: dict[str, Any] = {"history": events, "unknown": known_only(events, model.catalog)}
-    asked = PlacementOptions(placement, pipeline, filter, explain, why_not)
-    if steps is None and (model.scorer.name == "pipeline" or asked != PlacementOptions()):
-        show_placement(model, events, k, None if not include_seen else False, asked, json)
+    events = _history(source, reading, model.catalog)
+    about: dict[str, Any] = {"history": events, "unknown": report_unknown(events, model.catalog)}
+    if generation.steps is None and (model.scorer.name == "pipeline" or placement != PlacementOptions()):
+        show_placement(model, events, k, None if not include_seen else False, placement, json)
         return
-    if steps is None:
-        answer = model.recommend(histories=[events], k=k, exclude_seen=not include_seen)[0]
+    if generation.steps is None:
+        items = model.recommend(histories=[events], k=k, exclude_seen=not include_seen)[0]
     else:
-        answer = model.generate([events], steps=steps, strategy=strategy, seed=seed, exclude_seen=not include_seen)[0]
-        about |= {"strategy": strategy, "seed": seed}
-    _show(model.items, answer, json, about)
+        items = model.generate(
+            [events],
+            steps=generation.steps,
+            strategy=generation.strategy,
+            seed=generation.seed,
+            exclude_seen=not include_seen,
+        )[0]
+        about |= {"strategy": generation.strategy, "seed": generation.seed}
+    _show(model.items, items, json, about)
 
 
 def similar(
     run: o.Run,
     item: Annotated[str, typer.Option(help="The item id.")],
-    k: Annotated[int, typer.Option(help="How many items.")] = 10,
+    k: Annotated[int, typer.Option(help="Number of items.")] = 10,
     json: o.Json = False,
 ) -> None:
-    """Say what goes with one item.
+    """Recommend items after a history of one item: those that go with it.
 
     \b
     Example:
@@ -106,57 +124,72 @@ def similar(
     _show(model.items, model.similar(item, k=k), json, {"item": item})
 
 
-def listed(ids: list[str], catalog: "Catalog") -> list[str]:
-    """Ids that came comma-separated, or one by one; an id may hold a comma itself."""
-    whole = len(ids) != 1 or ids[0] in catalog
-    return list(ids) if whole else [part.strip() for part in ids[0].split(",")]
+def split_ids(ids: list[str], catalog: "Catalog") -> list[str]:
+    """Split item ids that came comma-separated; an id of the catalog may hold a comma itself.
+
+    Args:
+        ids: values of a repeatable option.
+        catalog: the model's items.
+    """
+    is_list = len(ids) != 1 or ids[0] in catalog
+    return list(ids) if is_list else [part.strip() for part in ids[0].split(",")]
 
 
-def known_only(events: list[str], catalog: "Catalog") -> list[str]:
-    """The ids that the catalog does not know; says so."""
+def report_unknown(events: list[str], catalog: "Catalog") -> list[str]:
+    """Return the ids that are not in the catalog, and report them on standard error.
+
+    Args:
+        events: item ids.
+        catalog: the model's items.
+    """
     unknown = [item for item in events if item not in catalog]
     if unknown:
         err.print(f"Not in the catalog, so not used: {', '.join(unknown)}.", markup=False)
     return unknown
 
 
-def _all_users(run: Path, log: "EventLog", out_file: Path, how: tuple[int, bool], json: bool) -> None:
+def _recommend_all(run: Path, log: "EventLog", out_file: Path, *, k: int, exclude_seen: bool, json: bool) -> None:
     from segue.estimators.batch_recommend import recommend_all
     from segue.estimators.estimator import load
 
-    k, exclude_seen = how
-    with progress() as told:
-        told("recommending", None)
-        people = recommend_all(
+    with progress() as report:
+        report("recommending", None)
+        users = recommend_all(
             load(run),
             log,
             out_file,
             k=k,
             exclude_seen=exclude_seen,
-            told=lambda done, of: told("recommending", (done, of)),
+            progress=lambda done, total: report("recommending", (done, total)),
         )
     if json:
-        print_json({"people": people, "k": k, "out": str(out_file)})
+        print_json({"users": users, "k": k, "out": str(out_file)})
     else:
-        out.print(f"Lists for {people:,} people written to {out_file}.", markup=False)
+        out.print(f"Lists for {users:,} users written to {out_file}.", markup=False)
 
 
-def _history_of(user: str, read: "EventLog", log: Path) -> list[str]:
-    catalog = read.catalog()
-    sequences, people = read.sequences(catalog)
-    if user not in people:
-        raise ValueError(f"There is no person '{user}' in {log}.")
-    row = people.index(user)
-    return catalog.to_ids(sequences.items[sequences.starts[row] : sequences.stops[row]])
+def _history(source: HistoryOptions, reading: o.FormatOptions, catalog: "Catalog") -> list[str]:
+    """Return the item ids of the history, oldest first."""
+    if source.user is None:
+        return split_ids(source.history or [], catalog)
+    if source.log is None:
+        raise ValueError("--user needs --log, the event log with the user's events.")
+    events = reading.read(source.log)
+    log_catalog = events.catalog()
+    sequences, users = events.sequences(log_catalog)
+    if source.user not in users:
+        raise ValueError(f"There is no user '{source.user}' in {source.log}.")
+    row = users.index(source.user)
+    return log_catalog.to_ids(sequences.items[sequences.starts[row] : sequences.stops[row]])
 
 
-def _show(items: dict[str, dict[str, Any]], answer: list[tuple[str, float]], json: bool, about: dict[str, Any]) -> None:
-    titles = [str(items.get(item, {}).get("title", "")) for item, _ in answer]
+def _show(items: dict[str, dict[str, Any]], ranking: "Recommendations", json: bool, about: dict[str, Any]) -> None:
+    titles = [str(items.get(item, {}).get("title", "")) for item, _ in ranking]
     if json:
-        rows = [{"item_id": i, "score": s, "title": t} for (i, s), t in zip(answer, titles, strict=True)]
+        rows = [{"item_id": i, "score": s, "title": t} for (i, s), t in zip(ranking, titles, strict=True)]
         print_json({**about, "items": rows})
         return
-    ranked = enumerate(zip(answer, titles, strict=True), start=1)
+    ranked = enumerate(zip(ranking, titles, strict=True), start=1)
     table(None, ["#", "item", "title", "score"], [[str(n), i, t, f"{s:.3f}"] for n, ((i, s), t) in ranked], left=3)
-    if len(answer) == 0:
-        out.print("Nothing is left to recommend.")
+    if len(ranking) == 0:
+        out.print("No item is left to recommend.")

@@ -1,33 +1,34 @@
-"""segue promote, segue rollback, segue models: which version of a model is at work."""
+"""Commands ``segue promote``, ``segue rollback`` and ``segue models``: deployed versions of a model."""
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from segue.cli import options as o
 from segue.cli.output import err, out, print_json, table
 
-Folder = Annotated[Path, typer.Argument(help="The registry: a folder of versions, as 'segue promote' makes it.")]
+if TYPE_CHECKING:
+    from segue.serving.deployment.model_registry import Pointer
+
+Registry = Annotated[Path, typer.Argument(help="The registry: a folder of versions, as 'segue promote' makes it.")]
 
 
 def promote(
-    registry: Folder,
-    model: Annotated[
-        str, typer.Argument(help="A folder that 'segue train' wrote, or a version that is known already.")
-    ],
-    canary: Annotated[float, typer.Option(help="Only for this share of the people, as 0.1.")] = 0.0,
+    registry: Registry,
+    model: Annotated[str, typer.Argument(help="A folder that 'segue train' wrote, or a version of the registry.")],
+    canary: Annotated[float, typer.Option(help="Deploy it for this share of the users only, as 0.1.")] = 0.0,
     interleave: Annotated[
-        float, typer.Option(help="This share of the people get lists of both versions by turns.")
+        float, typer.Option(help="This share of the users gets lists interleaved from both versions.")
     ] = 0.0,
-    shadow: Annotated[bool, typer.Option("--shadow", help="Ask it too, and show its answers to nobody.")] = False,
+    shadow: Annotated[bool, typer.Option("--shadow", help="Send it requests too, and discard its responses.")] = False,
     json: o.Json = False,
 ) -> None:
-    """Put a version to work, after its self-test; a server that runs on the registry swaps without a pause.
+    """Deploy a version after its self-test; a server that runs on the registry swaps without a pause.
 
-    A version that fails its self-test is refused, and nothing changes. One that fails later, at work, is taken back by
-    the server itself.
+    A version that fails its self-test is refused, and the deployment stays as it is. A version that fails later is
+    rolled back by the server itself.
 
     \b
     Examples:
@@ -37,14 +38,14 @@ def promote(
     """
     from segue.serving.deployment.model_registry import ModelRegistry
 
-    kept = ModelRegistry(registry)
-    version = kept.add(Path(model)) if Path(model).is_dir() else model
-    pointer = kept.promote(version, canary=canary, interleave=interleave, shadow=shadow, note="segue promote")
+    versions = ModelRegistry(registry)
+    version = versions.add(Path(model)) if Path(model).is_dir() else model
+    pointer = versions.promote(version, canary=canary, interleave=interleave, shadow=shadow, note="segue promote")
     _show(registry, pointer, json)
 
 
-def rollback(registry: Folder, json: o.Json = False) -> None:
-    """Take the last change back: the version before it, and its shares, are at work again.
+def rollback(registry: Registry, json: o.Json = False) -> None:
+    """Undo the last change: the previous version and its shares are deployed again.
 
     \b
     Example:
@@ -55,8 +56,8 @@ def rollback(registry: Folder, json: o.Json = False) -> None:
     _show(registry, ModelRegistry(registry).rollback("segue rollback"), json)
 
 
-def models(registry: Folder, json: o.Json = False) -> None:
-    """List the versions in a registry, and which of them are at work.
+def models(registry: Registry, json: o.Json = False) -> None:
+    """List the versions in a registry, and which of them are deployed.
 
     \b
     Example:
@@ -64,25 +65,25 @@ def models(registry: Folder, json: o.Json = False) -> None:
     """
     from segue.serving.deployment.model_registry import ModelRegistry
 
-    known = ModelRegistry(registry).versions()
+    versions = ModelRegistry(registry).versions()
     if json:
-        print_json([asdict(one) for one in known])
+        print_json([asdict(row) for row in versions])
         return
-    rows = [[one.version, one.model, one.role, one.created, f"{one.items:,}"] for one in known]
-    table(None, ["version", "model", "at work as", "created", "items"], rows, left=4)
+    rows = [[row.version, row.model, row.role, row.created, f"{row.items:,}"] for row in versions]
+    table(None, ["version", "model", "deployed as", "created", "items"], rows, left=4)
 
 
-def _show(registry: Path, pointer: Any, json: bool) -> None:
+def _show(registry: Path, pointer: "Pointer", json: bool) -> None:
     from msgspec import to_builtins
 
-    now = pointer.now
+    deployed = pointer.current
     if json:
-        print_json({"turn": pointer.turn, **to_builtins(now)})
+        print_json({"generation": pointer.generation, **to_builtins(deployed)})
         return
-    out.print(f"Live: version {now.live}.", markup=False)
-    if now.canary is not None:
-        shares = f"{now.share:.1%} of the people, lists of both for {now.interleave:.1%}"
-        out.print(f"Canary: version {now.canary} for {shares}.", markup=False)
-    if now.shadow is not None:
-        out.print(f"In the shadow: version {now.shadow}.", markup=False)
-    err.print(f"A server on {registry} takes this up within a second.", markup=False)
+    out.print(f"Live: version {deployed.live}.", markup=False)
+    if deployed.canary is not None:
+        shares = f"{deployed.canary_share:.1%} of the users, interleaved lists for {deployed.interleave_share:.1%}"
+        out.print(f"Canary: version {deployed.canary} for {shares}.", markup=False)
+    if deployed.shadow is not None:
+        out.print(f"Shadow: version {deployed.shadow}.", markup=False)
+    err.print(f"A server on {registry} loads this within a second.", markup=False)

@@ -1,4 +1,4 @@
-"""segue report: clicks and purchases that followed recommendations, and experiments, with intervals."""
+"""Command ``segue report``: clicks and purchases after recommendations, and experiments, with intervals."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,13 +16,13 @@ Data = Annotated[Path, typer.Argument(help="A server's data directory, as RUN-da
 
 def report(
     data: Data,
-    days: Annotated[float, typer.Option(help="How far back.")] = 7.0,
+    days: Annotated[float, typer.Option(help="Number of days to look back.")] = 7.0,
     json: o.Json = False,
 ) -> None:
-    """Say what came of the lists that were shown: by place, variant and version, and for each experiment.
+    """Report clicks and purchases after recommendations, by placement, variant and version, and for each experiment.
 
-    Works while the server runs. A click counts when its event names the list (recommendation_id); a purchase counts
-    when it does, or for the person's last click on the item within a day.
+    Works while the server runs. A click counts when its event names the list (recommendation_id). A purchase counts
+    when it does, or for the user's last click on the item within a day.
 
     \b
     Example:
@@ -30,28 +30,28 @@ def report(
     """
     from msgspec import to_builtins
 
-    from segue.serving.experiments.report import build_report as measured
+    from segue.serving.experiments.report import build_report
 
-    found = measured(data / "measurements.sqlite", days)
+    result = build_report(data / "measurements.sqlite", days)
     if json:
-        print_json(to_builtins(found))
+        print_json(to_builtins(result))
         return
     rows = [
         [
-            *(one.placement or "-", one.variant, one.version, f"{one.lists:,}", f"{one.users:,}"),
-            *(shown(one.ctr), shown(one.purchase_rate), f"{one.value:,.2f}"),
+            *(cell.placement or "-", cell.variant, cell.version, f"{cell.lists:,}", f"{cell.users:,}"),
+            *(format_rate(cell.ctr), format_rate(cell.purchase_rate), f"{cell.value:,.2f}"),
         ]
-        for one in found.cells
+        for cell in result.cells
     ]
-    heads = ["placement", "variant", "version", "lists", "people", "clicked, 95 %", "purchases a list, 95 %", "value"]
+    heads = ["placement", "variant", "version", "lists", "users", "clicked, 95 %", "purchases a list, 95 %", "value"]
     table(None, heads, rows, left=3)
-    for one in found.experiments:
-        for line in lines(one):
+    for experiment in result.experiments:
+        for line in experiment_lines(experiment):
             out.print(line, markup=False)
 
 
-def shown(rate: "RateEstimate") -> str:
-    """``12.0 % (10.0 .. 14.0)``."""
+def format_rate(rate: "RateEstimate") -> str:
+    """Return a rate and its 95 % interval as ``12.00 % (10.00 .. 14.00)``; "-" without a value."""
     if rate.value is None:
         return "-"
     if rate.low is None or rate.high is None:
@@ -59,19 +59,25 @@ def shown(rate: "RateEstimate") -> str:
     return f"{rate.value * 100:.2f} % ({rate.low * 100:.2f} .. {rate.high * 100:.2f})"
 
 
-def lines(one: "ExperimentReport") -> list[str]:
-    """An experiment in sentences."""
-    people = ", ".join(f"{name} {count:,} (expected {one.expected[name]:.1%})" for name, count in one.users.items())
-    told = [f"\nExperiment {one.name}. People: {people}."]
-    if not one.sound:
-        told.append(
-            f"The split is NOT what it should be (p = {one.sample_ratio_p:.1e}): find out why before reading on."
+def experiment_lines(experiment: "ExperimentReport") -> list[str]:
+    """Return the results of an experiment as sentences."""
+    users = ", ".join(
+        f"{name} {count:,} (expected {experiment.expected[name]:.1%})" for name, count in experiment.users.items()
+    )
+    lines = [f"\nExperiment {experiment.name}. Users: {users}."]
+    if not experiment.sample_ratio_ok:
+        lines.append(
+            f"The split differs from the expected one (p = {experiment.sample_ratio_p:.1e}): find the cause before "
+            "reading on."
         )
-    told.append(f"Canary above live: clicked lists {shown(one.ctr_difference)}, "
-                f"purchases a list {shown(one.purchase_difference)}.")  # fmt: skip
-    if one.preference.value is not None:
-        told.append(
-            f"Interleaved: {one.preferred['canary']:,} people preferred the canary, {one.preferred['live']:,} the live "
-            f"version, {one.preferred['tie']:,} neither: {shown(one.preference)}, p = {one.preference_p:.3g}."
+    lines.append(
+        f"Canary minus live: clicked lists {format_rate(experiment.ctr_difference)}, "
+        f"purchases a list {format_rate(experiment.purchase_difference)}."
+    )
+    if experiment.preference.value is not None:
+        lines.append(
+            f"Interleaved: {experiment.preferred['canary']:,} users preferred the canary, "
+            f"{experiment.preferred['live']:,} the live version, {experiment.preferred['tie']:,} neither: "
+            f"{format_rate(experiment.preference)}, p = {experiment.preference_p:.3g}."
         )
-    return told
+    return lines

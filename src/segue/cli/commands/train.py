@@ -1,7 +1,9 @@
-"""segue train: one model, judged and then put to work; a crash or Ctrl-C costs seconds of it."""
+"""Command ``segue train``: train, evaluate and save one model; a crash or Ctrl-C costs seconds of the training."""
 
+import dataclasses
 import json as jsonlib
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +11,7 @@ import typer
 
 from segue.cli import options as o
 from segue.cli.output import err, leaderboard, out, print_json, progress
+from segue.cli.setting_options import parse_settings, with_features
 from segue.system import atomic_files
 from segue.system.threads import is_distributed_launch
 
@@ -18,191 +21,187 @@ if TYPE_CHECKING:
     from segue.training.distributed import ProcessGroup
 
 JOB = "job.json"
-"""What a training was asked to do, beside its states."""
+"""File of a training's arguments, beside its checkpoints."""
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The model, its settings and the folder of the result."""
+
+    model: Annotated[str | None, typer.Option(help="A model's name, as gru4rec (the default) or covisit.")] = None
+    recipe: Annotated[
+        str | None, typer.Option(help="Published settings by name, as esasrec; --set changes single ones.")
+    ] = None
+    out_folder: Annotated[Path, typer.Option("--out", help="The folder to write the model to.")] = Path("run")
+    sets: o.Sets = None
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Continuation and curves of a training."""
+
+    resume: Annotated[
+        Path | None, typer.Option(help="Continue the stopped training of this folder from its checkpoint.")
+    ] = None
+    log_dir: Annotated[Path | None, typer.Option(help="Write a neural model's curves here, for TensorBoard.")] = None
 
 
 def train(
     log: Annotated[Path | None, typer.Argument(help="The event log; not needed with --resume.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="A model's name, as gru4rec (which is taken where none is named) or covisit.")
-    ] = None,
-    recipe: Annotated[
-        str | None, typer.Option(help="Published settings by name, as esasrec; --set changes single ones.")
-    ] = None,
-    out_folder: Annotated[Path, typer.Option("--out", help="The folder to write the model to.")] = Path("run"),
-    items: Annotated[Path | None, typer.Option(help="An items table: item_id and columns such as title.")] = None,
-    features: o.Features = None,
-    users: o.Users = None,
-    context: o.Context = None,
-    protocol: o.Protocol = "time",
-    refit: Annotated[
-        bool, typer.Option("--refit/--no-refit", help="After judging, train once more on every event.")
-    ] = True,
-    seed: Annotated[int, typer.Option(help="Equal seeds give equal models.")] = 0,
-    device: Annotated[str, typer.Option(help="Where a network is trained: cpu, cuda, or auto.")] = "auto",
-    resume: Annotated[
-        Path | None, typer.Option(help="Go on with the training that was to write this folder, where it stopped.")
-    ] = None,
-    log_dir: Annotated[
-        Path | None, typer.Option(help="Write a network's curves here, to be watched in TensorBoard.")
-    ] = None,
+    *,
+    target: ModelOptions,
+    side: o.SideOptions,
+    training: o.TrainOptions,
+    running: RunOptions,
     erased: o.Erased = None,
-    sets: o.Sets = None,
-    format: o.Format = "auto",
-    column: o.Columns = None,
-    where: o.Where = None,
-    trim: o.Trims = None,
-    time_unit: o.TimeUnit = "auto",
-    time_format: o.TimeFormat = None,
-    strict: o.Strict = False,
-    rejected: o.Rejected = None,
+    reading: o.LogOptions,
     json: o.Json = False,
 ) -> None:
-    """Train a model, judge it on the log's last part, train it once more on everything, and save it.
+    """Train a model, evaluate it on the log's last part, train it once more on every event, and save it.
 
-    The numbers printed and saved are those of the judged run; the saved model has also learned from the events that
-    judged it (--no-refit keeps them out). Ctrl-C saves; --resume goes on to the same bits, also after a crash.
+    The metrics printed and saved are those of the evaluated model; the saved model is trained on the test events too
+    (--no-refit leaves them out). Ctrl-C saves a checkpoint; --resume ends with the same bits, also after a crash.
 
     \b
     Examples:
       segue train shop.csv --model gru4rec --out run --items products.csv
       segue train shop.csv --items products.csv --features category,price,title --out run
-      segue train shop.csv --users people.csv --context region,device --out run
+      segue train shop.csv --users users.csv --context region,device --out run
       segue train shop.csv --model covisit --set decay=0.7 --out run
       segue train shop.csv --model sasrec --out run --log-dir curves
       segue train ratings.csv --recipe esasrec --set epochs=20 --out run
       segue train --resume run
       torchrun --nproc-per-node 2 -m segue train shop.csv --model sasrec
     """
-    if resume is not None:
-        job = _remembered(resume)
+    if running.resume is not None:
+        job = _load_job(running.resume)
     elif log is None:
         raise ValueError("Name the log to train on, or --resume a training that was stopped.")
     else:
         job = {
             "log": str(log.resolve()),
-            **_of_recipe(recipe, model),
-            "out": str(out_folder.resolve()),
-            "items": None if items is None else str(items.resolve()),
-            "features": features,
-            "users": None if users is None else str(users.resolve()),
-            "context": context,
-            "train": {"protocol": protocol, "refit": refit, "seed": seed, "device": device},
-            "log_dir": None if log_dir is None else str(log_dir.resolve()),
-            "erased": None if erased is None else str(erased.resolve()),
-            "sets": sets or [],
-            "read": {"format": format, "columns": column, "where": where, "trim": trim, "time_unit": time_unit}
-            | {"time_format": time_format, "strict": strict},
+            **_model_and_recipe(target.recipe, target.model),
+            "out": str(target.out_folder.resolve()),
+            "items": _absolute(side.items),
+            "features": side.features,
+            "users": _absolute(side.users),
+            "context": side.context,
+            "train": dataclasses.asdict(training),
+            "log_dir": _absolute(running.log_dir),
+            "erased": _absolute(erased),
+            "sets": target.sets or [],
+            "read": {name: value for name, value in reading.to_dict().items() if name != "rejected"},
         }
-        if not is_distributed_launch():
-            _forget(Path(job["out"]))
     if not is_distributed_launch():
-        return _run(job, rejected, json)
+        _remove_unfinished(Path(job["out"])) if running.resume is None else None
+        return _run(job, reading.rejected, json)
     from segue.training.distributed import process_group
 
-    with process_group() as team:
-        if team.is_main and resume is None:
-            _forget(Path(job["out"]))
-        team.barrier()
-        _run(job, rejected, json, team) if team.is_main else _follow(job, team)
+    with process_group() as group:
+        if group.is_main and running.resume is None:
+            _remove_unfinished(Path(job["out"]))
+        group.barrier()
+        _run(job, reading.rejected, json, group) if group.is_main else _run_as_worker(job, group)
 
 
-def _follow(job: dict[str, Any], team: "ProcessGroup") -> None:
-    """The share of a process that does not lead: it reads and trains, and is silent."""
+def _absolute(path: Path | None) -> str | None:
+    return None if path is None else str(path.resolve())
+
+
+def _run_as_worker(job: dict[str, Any], group: "ProcessGroup") -> None:
+    """Run the trainings of a process that is not the main one: it prints and saves nothing."""
     from segue.workflows.job import TrainJob
     from segue.workflows.train_model import train_as_worker
 
-    values = _asked(job)
-    read, _ = _read(job, values, quiet=True)
-    train_as_worker(
-        read, job["model"], values, TrainJob(folder=_work_folder(Path(job["out"])), process_group=team, **job["train"])
-    )
+    settings = _settings(job)
+    events, _ = _read(job, settings, quiet=True)
+    folder = _checkpoint_folder(Path(job["out"]))
+    train_as_worker(events, job["model"], settings, TrainJob(folder=folder, process_group=group, **job["train"]))
 
 
-def _asked(job: dict[str, Any]) -> dict[str, Any]:
-    """The model's settings: the recipe's, and over them what was named on the command line."""
-    sets = o.parse_settings(job["sets"], [job["model"]])
-    values = o.with_features(sets, job["features"], job["items"], job["context"])
-    return {**job["recipe"], **values[job["model"]]}
+def _settings(job: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of the recipe, replaced by those of the command line."""
+    own = parse_settings(job["sets"], [job["model"]])
+    settings = with_features(own, job["features"], job["items"], job["context"])
+    return {**job["recipe"], **settings[job["model"]]}
 
 
-def _read(job: dict[str, Any], values: dict[str, Any], **how: Any) -> "tuple[EventLog, ItemTable | None]":
-    """The log without whoever was erased (a job of an older version of Segue erases nobody), with what the model
-    learns from besides events; and the items table."""
+def _read(job: dict[str, Any], settings: dict[str, Any], **options: Any) -> "tuple[EventLog, ItemTable | None]":
+    """Read the log, without erased users and with its features and context, and the items table."""
     from segue.data.readers.items import read_items
 
-    erased = job.get("erased")
-    read = o.open_log(Path(job["log"]), **how, **job["read"])
-    read = o.without_erased(read, None if erased is None else Path(erased))
+    erased = job.get("erased")  # missing in the file of an older version
+    events = o.open_log(Path(job["log"]), **options, **job["read"])
+    events = o.without_erased(events, None if erased is None else Path(erased))
     table = None if job["items"] is None else read_items(job["items"])
-    learned = table if values.get("features") else None
-    return o.with_tables(read, learned, job["users"], values.get("contexts")), table
+    features = table if settings.get("features") else None
+    return o.with_tables(events, features, job["users"], settings.get("contexts")), table
 
 
-def _run(job: dict[str, Any], rejected: Path | None, json: bool, team: "ProcessGroup | None" = None) -> None:
-    """Trains as a job says, keeping it and its states beside the model's folder until the model is saved."""
+def _run(job: dict[str, Any], rejected: Path | None, json: bool, group: "ProcessGroup | None" = None) -> None:
+    """Train, with the job and its checkpoints beside the model's folder until the model is saved."""
     from segue.workflows.job import TrainJob
-    from segue.workflows.train_model import train_model as run
+    from segue.workflows.train_model import train_model
 
-    target, values = Path(job["out"]), _asked(job)
-    read, table = _read(job, values, rejected=rejected)
-    folder = _work_folder(target)
+    target, settings = Path(job["out"]), _settings(job)
+    events, table = _read(job, settings, rejected=rejected)
+    folder = _checkpoint_folder(target)
     atomic_files.write(folder / JOB, [jsonlib.dumps(job, indent=1).encode()])
     curves = None if job["log_dir"] is None else Path(job["log_dir"])
-    whole = TrainJob(items=table, folder=folder, process_group=team, log_dir=curves, **job["train"])
+    train_job = TrainJob(items=table, folder=folder, process_group=group, log_dir=curves, **job["train"])
     try:
-        with progress() as told:
-            result, version = run(read, job["model"], target, values, whole, told)
+        with progress() as report:
+            result, version = train_model(events, job["model"], target, settings, train_job, report)
     except KeyboardInterrupt:
-        if _learned(folder):
-            err.print(f"What was learned is kept. Go on with: segue train --resume {target}", markup=False)
+        if _has_checkpoint(folder):
+            err.print(f"The checkpoint is saved. Go on with: segue train --resume {target}", markup=False)
         else:
             shutil.rmtree(folder)
         raise
     except ValueError:
-        shutil.rmtree(folder) if not _learned(folder) else None
+        shutil.rmtree(folder) if not _has_checkpoint(folder) else None
         raise
-    (folder / JOB).unlink()  # first: without it there is nothing to resume, whatever else is still there
+    (folder / JOB).unlink()  # first: without it nothing can be resumed, whatever else is still in the folder
     shutil.rmtree(folder)
     if json:
         print_json({**result.to_dict(), "out": str(target), "version": version})
         return
     leaderboard([result], "ndcg@10")
-    what = "trained on every event" if job["train"]["refit"] else "as judged"
-    out.print(f"\nSaved to {target} (version {version}), {what}. Next: segue serve {target}", markup=False)
+    state = "trained on every event" if job["train"]["refit"] else "as evaluated"
+    out.print(f"\nSaved to {target} (version {version}), {state}. Next: segue serve {target}", markup=False)
 
 
-def _of_recipe(recipe: str | None, model: str | None) -> dict[str, Any]:
-    """The model that is meant, and the settings that a recipe gives it."""
+def _model_and_recipe(recipe: str | None, model: str | None) -> dict[str, Any]:
+    """Return the model's name and the settings of its recipe."""
     from segue.models.recipes import find_recipe
     from segue.models.zoo import canonical_name
 
     if recipe is None:
         return {"model": model or "gru4rec", "recipe": {}}
-    found = find_recipe(recipe)
-    if model is not None and canonical_name(model) != found.model:
-        raise ValueError(f"The recipe '{recipe}' is for {found.model}, not for {model}: leave --model out.")
-    return {"model": found.model, "recipe": dict(found.settings)}
+    entry = find_recipe(recipe)
+    if model is not None and canonical_name(model) != entry.model:
+        raise ValueError(f"The recipe '{recipe}' is for {entry.model}, not for {model}: leave --model out.")
+    return {"model": entry.model, "recipe": dict(entry.settings)}
 
 
-def _work_folder(target: Path) -> Path:
+def _checkpoint_folder(target: Path) -> Path:
     return target.with_name(target.name + "-training")
 
 
-def _learned(folder: Path) -> bool:
-    """Whether a training left a state; between two renames the one before is the only one."""
+def _has_checkpoint(folder: Path) -> bool:
+    """Return whether a training left a checkpoint; between two renames the previous one is the only one."""
     return any(path.suffix in (".checkpoint", ".before") for path in folder.rglob("*"))
 
 
-def _forget(target: Path) -> None:
-    """A new training into the same folder starts anew; what an older, stopped one left is cleared away."""
-    if _work_folder(target).exists():
-        err.print(f"An unfinished training of {target} is thrown away; --resume would have gone on.", markup=False)
-        shutil.rmtree(_work_folder(target))
+def _remove_unfinished(target: Path) -> None:
+    """Remove the checkpoints of an older, stopped training into the same folder."""
+    if _checkpoint_folder(target).exists():
+        err.print(f"An unfinished training of {target} is removed; --resume would have continued it.", markup=False)
+        shutil.rmtree(_checkpoint_folder(target))
 
 
-def _remembered(target: Path) -> dict[str, Any]:
-    path = _work_folder(target.resolve()) / JOB
+def _load_job(target: Path) -> dict[str, Any]:
+    path = _checkpoint_folder(target.resolve()) / JOB
     if not path.exists():
         raise ValueError(f"There is no unfinished training of {target}: it has ended, or never began.")
     job: dict[str, Any] = jsonlib.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""segue train-ranker: a model of click probability, judged and saved; a pipeline gives it the last word."""
+"""Command ``segue train-ranker``: a click model that orders candidates, by itself or behind a pipeline."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,62 +14,61 @@ if TYPE_CHECKING:
 
 def train_ranker(
     log: o.Log,
+    *,
     model: Annotated[str, typer.Option(help="pooled, din, dien or dual-gru.")] = "dual-gru",
     out_folder: Annotated[Path, typer.Option("--out", help="The folder to write the ranker to.")] = Path("ranker"),
-    items: Annotated[Path | None, typer.Option(help="An items table: item_id and columns such as title.")] = None,
+    items: o.ItemTitles = None,
     protocol: o.Protocol = "time",
-    seed: Annotated[int, typer.Option(help="Equal seeds give equal rankers.")] = 0,
+    seed: o.Seed = 0,
     sets: o.Sets = None,
-    format: o.Format = "auto",
-    column: o.Columns = None,
-    where: o.Where = None,
-    trim: o.Trims = None,
-    time_unit: o.TimeUnit = "auto",
-    time_format: o.TimeFormat = None,
+    reading: o.LogOptions,
     json: o.Json = False,
 ) -> None:
-    """Train a model that says how likely a person takes each of some candidates, judge it, and save it.
+    """Train a model of the click probability of candidates, evaluate it, and save it.
 
-    It learns from what came next, against items drawn by popularity and items that the co-visit rule retrieves, stops
-    and is calibrated by validation, and is judged on the log's last part, among such items too. What it learned ends
-    before validation; what it knows of the items' latest events goes to the log's end, and on as a server stores more.
-    Name the folder as rank.model in a pipeline's settings, or the model itself there: then it is trained on the way.
+    Each positive is the next event of a history. Negatives are items sampled by popularity and items retrieved by the
+    co-visitation model. Validation stops and calibrates the training; the log's last part is the test. The weights are
+    fitted on events before validation; the item histories reach the log's end, and a server continues them. Name the
+    folder as rank.model in a pipeline's settings. Or name the model there: then the pipeline trains it.
 
     \b
     Examples:
       segue train-ranker shop.csv --model dual-gru --out ranker
-      segue train-ranker shop.csv --model din --set epochs=4 --set positives=40000
+      segue train-ranker shop.csv --model din --set epochs=4 --set max_positives=40000
       segue rank ranker --history 85123A,71053 --items 22423,47566
     """
     from segue.config.decode import parse_assignments
     from segue.data.readers.items import read_items
     from segue.workflows.train_ranker import train_ranker
 
-    read = o.open_log(
-        log, format=format, columns=column, where=where, trim=trim, time_unit=time_unit, time_format=time_format
-    )
-    shown = None if items is None else read_items(items)
-    with progress() as told:
-        found = train_ranker(
-            read, model, parse_assignments(sets or []), protocol=protocol, seed=seed, say=lambda what: told(what, None)
+    events = reading.read(log)
+    table_of_items = None if items is None else read_items(items)
+    with progress() as report:
+        trained = train_ranker(
+            events,
+            model,
+            parse_assignments(sets or []),
+            protocol=protocol,
+            seed=seed,
+            report=lambda step: report(step, None),
         )
-    version = found.saved(shown).save(out_folder)
+    version = trained.to_artifact(table_of_items).save(out_folder)
     if json:
-        print_json({**found.to_dict(), "out": str(out_folder), "version": version})
+        print_json({**trained.to_dict(), "out": str(out_folder), "version": version})
         return
-    _show(found)
+    _show(trained)
     out.print(f'\nSaved to {out_folder} (version {version}). Next: rank.model = "{out_folder}"', markup=False)
 
 
-def _show(found: "RankerReport") -> None:
-    """The figures, and how what was said compares with what happened."""
-    said = found.to_dict()
+def _show(trained: "RankerReport") -> None:
+    """Print the metrics, and predicted beside observed click rates."""
+    report = trained.to_dict()
     rows: list[list[str]] = []
     for part in ("validation", "test"):
-        figures: dict[str, Any] = said[part]
-        rows.append([part, *[f"{figures[name]:.4f}" for name in ("auc", "logloss", "ece", "ece_uncalibrated")]])
-    table(None, [said["model"], "AUC", "logloss", "ECE", "ECE before calibration"], rows)
+        metrics: dict[str, Any] = report[part]
+        rows.append([part, *[f"{metrics[name]:.4f}" for name in ("auc", "logloss", "ece", "ece_uncalibrated")]])
+    table(None, [report["model"], "AUC", "logloss", "ECE", "ECE before calibration"], rows)
     out.print()
-    curve = [[f"{mean:.3f}", f"{share:.3f}"] for mean, share in said["reliability"]]
-    table("Said and happened, on the test cases", ["said", "happened"], curve, left=0)
-    err.print(f"Protocol: {said['protocol']}. Test cases: {said['test_cases']:,}.", markup=False)
+    curve = [[f"{mean:.3f}", f"{share:.3f}"] for mean, share in report["reliability"]]
+    table("Predicted and observed click rates of the test cases", ["predicted", "observed"], curve, left=0)
+    err.print(f"Protocol: {report['protocol']}. Test cases: {report['test_cases']:,}.", markup=False)

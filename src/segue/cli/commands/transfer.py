@@ -1,4 +1,4 @@
-"""segue import and segue export: events between files and a server's log."""
+"""Commands ``segue import`` and ``segue export``: events between files and a server's event store."""
 
 import time
 from pathlib import Path
@@ -8,23 +8,25 @@ import typer
 
 from segue.cli import options as o
 from segue.cli.output import err, out, print_json
+from segue.cli.setting_options import parse_names
 
 Data = Annotated[Path, typer.Argument(help="A server's data directory, as RUN-data.")]
 
 
 def import_events(
     log: o.Log,
-    data: Annotated[Path, typer.Option("--data", help="The data directory; it must not have a server just now.")],
-    format: o.Format = "auto",
-    column: o.Columns = None,
-    users: o.Users = None,
-    context: o.Context = None,
+    data: Annotated[Path, typer.Option("--data", help="The data directory; no server may be running on it.")],
+    *,
+    reading: o.LogOptions,
+    users: Annotated[Path | None, typer.Option(help="A users table: user_id and columns such as region.")] = None,
+    context: Annotated[
+        str | None, typer.Option(help="Columns of the log or of --users as context of the events: region,device.")
+    ] = None,
     json: o.Json = False,
 ) -> None:
-    """Put a log's events into a server's data directory, so that people are known from the first day on.
+    """Import a log into a server's data directory, so that its users have histories from the first request on.
 
-    Safe to repeat: what is there already is not stored again. A model that was trained with --context needs the same
-    --context here.
+    Safe to repeat: an event is stored once. A model that was trained with --context needs the same --context here.
 
     \b
     Examples:
@@ -33,13 +35,13 @@ def import_events(
     """
     from segue.workflows.event_transfer import import_log
 
-    read = o.open_log(log, format=format, columns=column)
-    read = o.with_tables(read, None, users, o.parse_names(context) if context is not None else None)
-    done = import_log(read, data, time.time_ns() // 1000)
+    contexts = None if context is None else parse_names(context)
+    events = o.with_tables(reading.read(log), None, users, contexts)
+    result = import_log(events, data, time.time_ns() // 1000)
     if json:
-        print_json({"accepted": done.accepted, "duplicates": done.duplicates, "data": str(data)})
+        print_json({"accepted": result.accepted, "duplicates": result.duplicates, "data": str(data)})
         return
-    out.print(f"{done.accepted:,} events stored in {data}, {done.duplicates:,} were there already.", markup=False)
+    out.print(f"{result.accepted:,} events stored in {data}, {result.duplicates:,} duplicates.", markup=False)
 
 
 def export(
@@ -50,15 +52,15 @@ def export(
     ] = None,
     json: o.Json = False,
 ) -> None:
-    """Write a server's events to a file that 'segue train' reads; also while the server runs.
+    """Export a server's events to a file that 'segue train' reads; also while the server runs.
 
     \b
     Example:
       segue export run-data --out events.parquet
     """
-    from segue.workflows.event_transfer import export as write
+    from segue.workflows.event_transfer import export_events
 
-    count = write(data, out_file, o.parse_names(context) if context is not None else ())
+    count = export_events(data, out_file, parse_names(context) if context is not None else ())
     if json:
         print_json({"events": count, "out": str(out_file)})
         return

@@ -1,14 +1,14 @@
-"""segue trend: what is wanted more and more, each item with its last periods drawn."""
+"""Command ``segue trend``: items with rising demand, each with a chart of its last periods."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from segue.cli import options as o
 from segue.cli.output import out, print_json, sparkline, table
-from segue.models.forecasting.trend import NUM_SAVED_BINS
+from segue.cli.setting_options import parse_settings
+from segue.models.forecasting.trend import NUM_SAVED_PERIODS
 
 if TYPE_CHECKING:
     from segue.models.forecasting.trend import RisingItem
@@ -16,22 +16,18 @@ if TYPE_CHECKING:
 
 def trend(
     log: o.Log,
-    k: Annotated[int, typer.Option(help="How many items.")] = 10,
-    min_events: Annotated[int, typer.Option(help="Items with fewer events are not listed.")] = 10,
-    items: Annotated[Path | None, typer.Option(help="An items table: item_id and columns such as title.")] = None,
+    *,
+    k: Annotated[int, typer.Option(help="Number of items.")] = 10,
+    min_events: Annotated[int, typer.Option(help="Items with fewer events are filtered out.")] = 10,
+    items: o.ItemTitles = None,
     sets: o.Sets = None,
-    format: o.Format = "auto",
-    column: o.Columns = None,
-    where: o.Where = None,
-    trim: o.Trims = None,
-    time_unit: o.TimeUnit = "auto",
-    time_format: o.TimeFormat = None,
+    reading: o.LogOptions,
     json: o.Json = False,
 ) -> None:
-    """Say what is rising: items whose forecast for the next period is highest above their long-run mean.
+    """List rising items: those whose forecast for the next period is highest above their long-run mean.
 
-    Every period is taken as if it had had the average traffic, so that an item rises only where it gains on the others.
-    Settings are those of the model 'trend', which serves the whole forecast.
+    Every period is scaled to average traffic, so that an item rises only where its share of the events grows. Settings
+    are those of the model 'trend', which recommends by the whole forecast.
 
     \b
     Examples:
@@ -46,41 +42,39 @@ def trend(
 
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}.")
-    config = decode_settings(TrendConfig, o.parse_settings(sets, ["trend"])["trend"])
-    read = o.open_log(
-        log, format=format, columns=column, where=where, trim=trim, time_unit=time_unit, time_format=time_format
-    )
-    if not read.has_times:
-        raise ValueError(f"{log} has an order but no times, so nothing in it can be said to rise.")
-    catalog = read.catalog()
-    rows, _ = read.sequences(catalog)
-    counted = count_demand(rows, catalog.size, period_s=config.period_s)
-    found = Trend.fit(rows, catalog.size, config).rising(k, min_events=min_events)
-    shown = {} if items is None else read_items(items).for_catalog(catalog)
-    names = catalog.to_ids([one.item for one in found])
-    titles = [str(shown.get(name, {}).get("title", "")) for name in names]
+    config = decode_settings(TrendConfig, parse_settings(sets, ["trend"])["trend"])
+    events = reading.read(log)
+    if not events.has_times:
+        raise ValueError(f"{log} has no timestamps, and a trend needs them.")
+    catalog = events.catalog()
+    sequences, _ = events.sequences(catalog)
+    demand = count_demand(sequences, catalog.size, period_s=config.period_s)
+    rising = Trend.fit(sequences, catalog.size, config).rising(k, min_events=min_events)
+    known = {} if items is None else read_items(items).for_catalog(catalog)
+    names = catalog.to_ids([row.item for row in rising])
+    titles = [str(known.get(name, {}).get("title", "")) for name in names]
     if json:
-        about = {"period_s": counted.period_s, "periods": counted.bins, "until_us": counted.end_us}
-        listed = [_plain(*one) for one in zip(names, titles, found, strict=True)]
-        print_json({**about, "settings": asdict(config), "items": listed})
+        about = {"period_s": demand.period_s, "periods": demand.num_periods, "until_us": demand.end_us}
+        rows = [_to_dict(*row) for row in zip(names, titles, rising, strict=True)]
+        print_json({**about, "settings": asdict(config), "items": rows})
         return
-    lines = [_line(n, *one) for n, one in enumerate(zip(names, titles, found, strict=True), start=1)]
-    table(None, ["#", "item", "title", "lately", "events", "usual", "forecast", "lift"], lines, left=4)
-    if not found:
-        out.print(f"Nothing with {min_events} events or more is rising.")
+    lines = [_cells(n, *row) for n, row in enumerate(zip(names, titles, rising, strict=True), start=1)]
+    table(None, ["#", "item", "title", "recent", "events", "mean", "forecast", "lift"], lines, left=4)
+    if not rising:
+        out.print(f"No item with {min_events} events or more is rising.")
     out.print(
-        f"Forecast: events in the next {format_duration(counted.period_s)}, and the long-run mean beside it, "
-        f"at average traffic; from {counted.bins} such periods. Lately: the newest {NUM_SAVED_BINS} at most.",
+        f"Forecast: events in the next {format_duration(demand.period_s)}, beside the long-run mean, at average "
+        f"traffic; from {demand.num_periods} periods. Recent: the newest {NUM_SAVED_PERIODS} at most.",
         markup=False,
     )
 
 
-def _plain(name: str, title: str, one: "RisingItem") -> dict[str, Any]:
-    values = asdict(one)
+def _to_dict(name: str, title: str, row: "RisingItem") -> dict[str, Any]:
+    values = asdict(row)
     values.pop("item")
     return {"item_id": name, "title": title, **values}
 
 
-def _line(place: int, name: str, title: str, one: "RisingItem") -> list[str]:
-    numbers = [f"{one.events:,}", f"{one.baseline:.2f}", f"{one.forecast:.2f}", f"x {one.lift:.2f}"]
-    return [str(place), name, title, sparkline(one.recent), *numbers]
+def _cells(rank: int, name: str, title: str, row: "RisingItem") -> list[str]:
+    numbers = [f"{row.events:,}", f"{row.baseline:.2f}", f"{row.forecast:.2f}", f"x {row.lift:.2f}"]
+    return [str(rank), name, title, sparkline(row.recent), *numbers]

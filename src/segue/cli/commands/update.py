@@ -1,4 +1,4 @@
-"""segue update: new events into a model that is at work."""
+"""Command ``segue update``: new events into a saved model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,43 +15,42 @@ if TYPE_CHECKING:
 def update(
     run: o.Run,
     log: Annotated[Path, typer.Argument(help="The new events.")],
+    *,
     replay: Annotated[
-        Path | None, typer.Option(help="The older log: its events are trained on again, so that nothing is forgotten.")
+        Path | None, typer.Option(help="The older log: it is trained on again, so that the model does not forget it.")
     ] = None,
     out_folder: Annotated[
-        Path | None, typer.Option("--out", help="Write the updated model here instead of in RUN's place.")
+        Path | None, typer.Option("--out", help="Write the updated model here instead of replacing RUN.")
     ] = None,
-    items: Annotated[Path | None, typer.Option(help="An items table, for what new items are called and like.")] = None,
-    users: o.Users = None,
+    items: Annotated[Path | None, typer.Option(help="An items table: titles and features of new items.")] = None,
+    users: Annotated[Path | None, typer.Option(help="A users table: user_id and columns such as region.")] = None,
     erased: o.Erased = None,
-    seed: Annotated[int, typer.Option(help="Equal seeds give equal models.")] = 0,
-    format: o.Format = "auto",
-    column: o.Columns = None,
+    seed: o.Seed = 0,
+    reading: o.FormatOptions,
     json: o.Json = False,
 ) -> None:
-    """Train a saved network on with new events; keep the result only where it is not worse on the newest of them.
+    """Continue the training of a saved model on new events; keep the result only where it is not worse on the newest.
 
-    New items join the catalog; a network with features begins with what --items tells of them. Exit code 0 also
-    where the old model stays; the output says which it is.
+    New items join the catalog; with features they start from those in --items. The exit code is 0 also where the old
+    model stays; the output states which one it is.
 
     Example:
       segue update run today.csv --replay shop.csv
     """
     from segue.data.readers.items import read_items
-    from segue.workflows.update_model import update_model as go_on
+    from segue.workflows.update_model import update_model
 
     def read(path: Path) -> "EventLog":
-        known = o.without_erased(o.open_log(path, format=format, columns=column), erased)
-        return o.with_tables(known, None, users, None)
+        return o.with_tables(o.without_erased(reading.read(path), erased), None, users, None)
 
     older = None if replay is None else read(replay)
     table = None if items is None else read_items(items)
-    found = go_on(run, read(log), out_folder, replay=older, items=table, seed=seed)
+    report = update_model(run, read(log), out_folder, replay=older, items=table, seed=seed)
     if json:
-        print_json(found.to_dict())
+        print_json(report.to_dict())
         return
-    out.print(f"ndcg@10 on the newest {found.cases:,} cases: {found.before:.4f} before, {found.after:.4f} after.")
-    if found.promoted:
-        out.print(f"Promoted: version {found.version}, {found.new_items:,} new items.", markup=False)
+    out.print(f"ndcg@10 on the newest {report.cases:,} cases: {report.before:.4f} before, {report.after:.4f} after.")
+    if report.promoted:
+        out.print(f"Promoted: version {report.version}, {report.new_items:,} new items.", markup=False)
     else:
-        out.print("Not promoted: the model at work answers the newest events better, and stays.")
+        out.print("Not promoted: the old model is better on the newest events, and stays.")
