@@ -97,7 +97,7 @@ def test_a_list_in_batches_equals_one_at_once():
         return np.array([lists[int(row[0])] for row in histories], dtype=np.int32)
 
     whole, parts = (
-        evaluate_multi_step(write, cases_of(rows, futures), exclude_seen=False, k=5, batch=b) for b in (1024, 7)
+        evaluate_multi_step(write, cases_of(rows, futures), exclude_seen=False, k=5, batch_size=b) for b in (1024, 7)
     )
     assert whole.to_dict() == parts.to_dict()
 

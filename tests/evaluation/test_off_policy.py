@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from segue.evaluation.click_simulator import Policy, World
+from segue.evaluation.click_simulator import Policy, ClickSimulator
 from segue.evaluation.off_policy import Estimate, doubly_robust, importance_weights, inverse_propensity, self_normalized
 
 REWARDS = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
@@ -25,7 +25,7 @@ def test_by_hand() -> None:
         [-1.959964, 1.959964]
     )
     assert 1.5 - ips.low > ips.high - 1.5  # the mean is more often too high here
-    assert ips.effective == pytest.approx(1.5**2 / 1.25)
+    assert ips.effective_sample_size == pytest.approx(1.5**2 / 1.25)
     assert self_normalized(REWARDS, LOGGED, TARGET).value == pytest.approx((2 + 2) / 4.5 + 0.5 / 1.5)
     predicted, expected = np.full((3, 2), 0.5), np.array([[0.6, 0.3], [0.4, 0.2], [0.5, 0.5]])
     found = doubly_robust(REWARDS, LOGGED, TARGET, predicted_BK=predicted, expected_BK=expected)
@@ -47,7 +47,7 @@ def test_judging_the_logger_itself_is_the_plain_mean() -> None:
     rewards, logged = rng.integers(0, 2, (50, 3)).astype(float), rng.uniform(0.1, 1, (50, 3))
     for found in (inverse_propensity(rewards, logged, logged), self_normalized(rewards, logged, logged)):
         assert found.value == pytest.approx(rewards.sum(axis=1).mean())
-        assert found.effective == pytest.approx(50)
+        assert found.effective_sample_size == pytest.approx(50)
 
 
 def test_groups_widen_what_hangs_together() -> None:
@@ -72,7 +72,13 @@ def by_score(score_XA: np.ndarray, temperature: float) -> Policy:
 
 
 def log(
-    world: World, old: Policy, new: Policy, model_XA: np.ndarray, rng: np.random.Generator, requests: int, places: int
+    world: ClickSimulator,
+    old: Policy,
+    new: Policy,
+    model_XA: np.ndarray,
+    rng: np.random.Generator,
+    requests: int,
+    places: int,
 ) -> dict[str, np.ndarray]:
     """What the old policy showed and earned, and what the new one has to say about it."""
     kind_B = rng.integers(0, len(world.click_XA), requests)
@@ -88,7 +94,7 @@ def log(
             target_BK[b, place] = share[items == lists_BK[b, place]][0]
             expected_BK[b, place] = share @ model_XA[kind, items]
     return {
-        "rewards_BK": world.clicks(kind_B, lists_BK, rng),
+        "rewards_BK": world.simulate_clicks(kind_B, lists_BK, rng),
         "logged_BK": logged_BK,
         "target_BK": target_BK,
         "predicted_BK": model_XA[kind_B[:, None], lists_BK],
@@ -104,10 +110,10 @@ def estimates(data: dict[str, np.ndarray]) -> dict[str, Estimate]:
 def test_the_truth_lies_within_93_of_100_intervals() -> None:
     """Issue: IPS, SNIPS and doubly robust of another policy; the model of the last is wrong on purpose."""
     rng = np.random.default_rng(5)
-    world = World.random(rng, kinds=3, items=6)
+    world = ClickSimulator.random(rng, num_user_types=3, num_items=6)
     old, new = by_score(rng.normal(size=(3, 6)), 2.0), by_score(world.click_XA * 4, 1.0)
-    truth = world.value(new, 2)
-    assert truth > world.value(old, 2) + 0.02  # there is something to be estimated
+    truth = world.expected_clicks(new, 2)
+    assert truth > world.expected_clicks(old, 2) + 0.02  # there is something to be estimated
     model_XA = world.click_XA * 0.7
     within = dict.fromkeys(("ips", "snips", "dr"), 0)
     widths: dict[str, float] = dict.fromkeys(within, 0.0)

@@ -29,7 +29,7 @@ def catalog() -> Catalog:
 
 @pytest.fixture(scope="session")
 def columns(catalog: Catalog) -> ItemColumns:
-    return ItemColumns.of(ITEMS, catalog)
+    return ItemColumns.from_items(ITEMS, catalog)
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,7 @@ def facts(catalog: Catalog) -> ItemData:
     """Sencha four times, the pot twice, the others once each; unsold never. A day lies between events."""
     day = 86_400_000_000
     log = Sequences.from_lists([[1, 1, 1, 1], [2, 3, 3, 4, 5]], times=[[0, day, 2 * day, 3 * day], [0, 0, day, day, 0]])
-    return ItemData.of(catalog, ITEMS, log)
+    return ItemData.from_sequences(catalog, ITEMS, log)
 
 
 @pytest.fixture(scope="session")

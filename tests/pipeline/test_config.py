@@ -12,7 +12,7 @@ def test_the_example_in_the_module_is_a_pipeline(tmp_path):
     path = tmp_path / "shop.toml"
     path.write_text(config.__doc__.partition("::")[2].replace("\n    ", "\n"), encoding="utf-8")
     read = read_pipeline(path)
-    assert [one.called for one in read.source] == ["gru4rec", "covisit", "trend"]
+    assert [one.display_name for one in read.source] == ["gru4rec", "covisit", "trend"]
     assert read.source[0].settings == {"embedding_dim": 64}
     assert (read.source[2].num_candidates, read.source[2].max_events) == (50, 2)
     assert (read.blend.method, read.rank.method) == ("learned", "auto")
@@ -24,7 +24,9 @@ def test_a_broken_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=re.escape(f"{path} is not TOML: ")):
         read_pipeline(path)
     path.write_text("[[source]]\nmodel = 'covisit'\ntakes = 3\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=re.escape(f"{path}: Unknown setting 'source[0].takes'. Known settings: index,")):
+    with pytest.raises(
+        ValueError, match=re.escape(f"{path}: Unknown setting 'source[0].takes'. Known settings: index,")
+    ):
         read_pipeline(path)
 
 

@@ -105,25 +105,25 @@ def test_popular_items_stand_behind_what_was_found(split):
     fitted = fit_pipeline(split, decode_pipeline({"source": [{"model": "again"}], "rank": {"method": "none"}}))
     seen = Sequences.from_lists([[5, 9], []])
     lists = fitted.scorer.recommend(seen, 4)
-    assert [PlacementReason(how) for how in lists[0].how_C[:4]] == [PlacementReason.RANKED] * 2 + [
+    assert [PlacementReason(how) for how in lists[0].reasons_C[:4]] == [PlacementReason.RANKED] * 2 + [
         PlacementReason.FILLED
     ] * 2
     assert lists[0].items_C[:2].tolist() == [9, 5]
     popular = np.argsort(-fitted.scorer.item_statistics.popularity_V, kind="stable")
     assert lists[1].items_C[:4].tolist() == popular[:4].tolist()
-    assert lists[1].source_of(0) == "popularity"
+    assert lists[1].source_name(0) == "popularity"
     without = fitted.scorer.recommend(seen, 4, exclude=seen)[0]
     assert not {5, 9} & set(without.items_C.tolist())
 
 
 def test_an_item_says_where_it_comes_from(pipeline):
     ranked = pipeline.recommend(Sequences.from_lists([[2, 3]]), 5)[0]
-    assert ranked.source_of(0) == "markov"
+    assert ranked.source_name(0) == "markov"
     assert ranked.sources == ("markov", "covisit", "again", "popularity")
-    assert ranked.place_CS[0, 0] == 1
+    assert ranked.source_ranks_CS[0, 0] == 1
     newcomer = pipeline.recommend(Sequences.from_lists([[]]), 5)[0]
-    assert (newcomer.place_CS[:, 3] > 0).any()
-    assert not ranked.place_CS[:, 3].any()  # 'popularity' is for people with at most one event
+    assert (newcomer.source_ranks_CS[:, 3] > 0).any()
+    assert not ranked.source_ranks_CS[:, 3].any()  # 'popularity' is for people with at most one event
 
 
 def test_probabilities_are_those_of_the_rule(pipeline, split):
@@ -222,7 +222,7 @@ def test_a_network_that_places_items_by_their_facts_learns_again_too():
         scorer = one.scorer.sources[0].scorer
         table_VD = (scorer.inner if isinstance(scorer, WithCovisitationPrior) else scorer).table_VD
         assert np.abs(table_VD[SIZE - 1]).sum() > 0
-    with pytest.raises(ValueError, match="needs a table of items"):
+    with pytest.raises(ValueError, match="need an items table"):
         refit_pipeline(SourceData(split.train, split.catalog), fitted)
 
 
@@ -285,18 +285,22 @@ def test_a_ranker_has_the_last_word_about_the_best(pipeline):
     history = Sequences.from_lists([[1, 2, 3], []], [[10, 20, 30], []])
     plain = pipeline.recommend(history, 10)
     ranker = Contrary(int(plain[0].items_C[1]))
-    second = pipeline.with_second_stage(SecondStageRanker(ranker, weight=100.0, first=2)).recommend(history, 10)
+    second = pipeline.with_second_stage(SecondStageRanker(ranker, weight=100.0, num_candidates=2)).recommend(
+        history, 10
+    )
     a, b, *rest = plain[0].items_C.tolist()
     assert second[0].items_C.tolist() == [b, a, *rest]
     assert ranker.asked == [([[1, 2, 3], []], (2, 2), [30, 71])]
-    silent = pipeline.with_second_stage(SecondStageRanker(ranker, weight=0.0, first=500)).recommend(history, 10)
+    silent = pipeline.with_second_stage(SecondStageRanker(ranker, weight=0.0, num_candidates=500)).recommend(
+        history, 10
+    )
     assert [one.items_C.tolist() for one in silent] == [one.items_C.tolist() for one in plain]
 
 
 def test_a_ranker_keeps_together_and_alone_the_same(pipeline):
     """Histories that are asked together get the lists that they get alone, whatever their candidates' number."""
     histories = Sequences.from_lists(ROWS, [[100 + i for i in range(len(row))] for row in ROWS])
-    whole = pipeline.with_second_stage(SecondStageRanker(Contrary(9), weight=0.3, first=4))
+    whole = pipeline.with_second_stage(SecondStageRanker(Contrary(9), weight=0.3, num_candidates=4))
     together = whole.recommend(histories, 10)
     for b in range(len(ROWS)):
         alone = whole.recommend(histories.take([b]), 10)[0]

@@ -55,8 +55,8 @@ def gini(lists_NK: np.ndarray, size: int) -> float:
     return float(((2 * place_V - len(shown_V) - 1) * shown_V).sum() / (len(shown_V) * shown_V.sum()))
 
 
-def miscalibration(wanted_NG: np.ndarray, shown_NG: np.ndarray, *, smoothing: float = 0.01) -> np.ndarray:
+def miscalibration(target_NG: np.ndarray, shown_NG: np.ndarray, *, smoothing: float = 0.01) -> np.ndarray:
     """KL(wanted || shown) of categories, float64 [N], the shown mixed with a little of the wanted (Steck 2018)."""
-    smooth_NG = (1 - smoothing) * shown_NG + smoothing * wanted_NG
-    ratio_NG = np.where(wanted_NG > 0, wanted_NG / np.where(smooth_NG > 0, smooth_NG, 1.0), 1.0)
-    return (wanted_NG * np.log(ratio_NG)).sum(axis=1)
+    smooth_NG = (1 - smoothing) * shown_NG + smoothing * target_NG
+    ratio_NG = np.where(target_NG > 0, target_NG / np.where(smooth_NG > 0, smooth_NG, 1.0), 1.0)
+    return (target_NG * np.log(ratio_NG)).sum(axis=1)

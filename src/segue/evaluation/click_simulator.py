@@ -16,39 +16,41 @@ Policy = Callable[[int, tuple[int, ...]], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
-class World:
+class ClickSimulator:
     """The truth."""
 
     click_XA: np.ndarray
     """float64: how likely an item that is looked at is clicked."""
-    go_on: float = 0.9
+    continue_probability: float = 0.9
     """How likely the next place is looked at after no click."""
-    after_click: float = 0.5
+    continue_after_click: float = 0.5
     """How likely after a click."""
 
     @classmethod
-    def random(cls, rng: np.random.Generator, kinds: int = 4, items: int = 9) -> "World":
+    def random(cls, rng: np.random.Generator, num_user_types: int = 4, num_items: int = 9) -> "ClickSimulator":
         """Tastes as products of three hidden traits; rates mostly between .05 and .5."""
-        logit_XA = rng.normal(size=(kinds, 3)) @ rng.normal(size=(3, items)) * 0.7 - 1.5
+        logit_XA = rng.normal(size=(num_user_types, 3)) @ rng.normal(size=(3, num_items)) * 0.7 - 1.5
         click_XA = 1.0 / (1.0 + np.exp(-logit_XA))
         click_XA[:, 0] = 0.0
         return cls(click_XA)
 
-    def clicks(self, kind_B: np.ndarray, lists_BK: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def simulate_clicks(self, user_type_B: np.ndarray, lists_BK: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """What people do with these lists, float64 [B, K] of 0 and 1."""
-        looking_B = np.ones(len(kind_B), dtype=bool)
+        looking_B = np.ones(len(user_type_B), dtype=bool)
         out_BK = np.zeros(lists_BK.shape)
         for place in range(lists_BK.shape[1]):
-            hit_B = looking_B & (rng.random(len(kind_B)) < self.click_XA[kind_B, lists_BK[:, place]])
+            hit_B = looking_B & (rng.random(len(user_type_B)) < self.click_XA[user_type_B, lists_BK[:, place]])
             out_BK[:, place] = hit_B
-            looking_B &= rng.random(len(kind_B)) < np.where(hit_B, self.after_click, self.go_on)
+            looking_B &= rng.random(len(user_type_B)) < np.where(
+                hit_B, self.continue_after_click, self.continue_probability
+            )
         return out_BK
 
-    def value(self, policy: Policy, places: int) -> float:
+    def expected_clicks(self, policy: Policy, list_length: int) -> float:
         """Clicks a list earns under a policy, on the mean over kinds of people that come equally often. Exact: every
         list that can be shown is gone through."""
         kinds = len(self.click_XA)
-        return sum(self._rest(policy, kind, (), places) for kind in range(kinds)) / kinds
+        return sum(self._rest(policy, kind, (), list_length) for kind in range(kinds)) / kinds
 
     def _rest(self, policy: Policy, kind: int, shown: tuple[int, ...], places: int) -> float:
         """Clicks at the places still to come, for somebody who looks at the next."""
@@ -58,6 +60,6 @@ class World:
         for item, share in zip(*policy(kind, shown), strict=True):
             if share > 0:
                 rate = float(self.click_XA[kind, item])
-                looks = rate * self.after_click + (1.0 - rate) * self.go_on
+                looks = rate * self.continue_after_click + (1.0 - rate) * self.continue_probability
                 total += float(share) * (rate + looks * self._rest(policy, kind, (*shown, int(item)), places))
         return total

@@ -17,7 +17,7 @@ BLOCK_BYTES = 64 << 20
 """About so many bytes of scores and histories are held at once."""
 EVENT_BYTES = 64
 """What an event of a history costs while its row is ranked: a few integers that say where it lies."""
-LISTED_CASES = 5000
+MAX_LISTED_CASES = 5000
 """Coverage, popularity and novelty look at the lists of at most this many cases, evenly spaced: sorting every list
 would cost more than all ranks together."""
 
@@ -61,7 +61,7 @@ def evaluate(
 ) -> Evaluation:
     """Ranks each target among the whole catalog. ``counts_V`` (events of each item in training) adds popularity and
     novelty of the lists. The intervals' resamples come from a generator seeded 0: equal ranks, equal intervals."""
-    every = max(1, -(-len(cases) // LISTED_CASES))
+    every = max(1, -(-len(cases) // MAX_LISTED_CASES))
     ranks, groups, lists = [], [], []
     for start, stop in _blocks(cases, scorer.size):
         part, listed = cases.take(slice(start, stop)), np.arange(start, stop) % every == 0

@@ -52,7 +52,7 @@ class MultiStepEvaluation:
 
 
 def evaluate_multi_step(
-    write: GenerateLists, cases: EvaluationCases, *, exclude_seen: bool, k: int = 10, batch: int = 1024
+    generate: GenerateLists, cases: EvaluationCases, *, exclude_seen: bool, k: int = 10, batch_size: int = 1024
 ) -> MultiStepEvaluation:
     """Judges ``write`` on the ``futures`` of cases.
 
@@ -67,10 +67,10 @@ def evaluate_multi_step(
     if cases.futures is None:
         raise ValueError("These cases hold one target each: cut the log with leave-last-n-out to judge several steps.")
     lists_NK = [np.empty((0, k), dtype=np.int32)]
-    for start in range(0, len(cases), batch):
-        part = cases.histories.take(slice(start, start + batch))
-        lists_NK.append(_checked(write(part, k), part, k, exclude_seen))
-    future_NS = _left_aligned(cases.futures)
+    for start in range(0, len(cases), batch_size):
+        part = cases.histories.take(slice(start, start + batch_size))
+        lists_NK.append(_checked(generate(part, k), part, k, exclude_seen))
+    future_NS = cases.futures.padded(align="left")
     counts_NS = future_NS != PAD
     dropped = dict(cases.dropped)
     if exclude_seen:
@@ -84,10 +84,12 @@ def evaluate_multi_step(
     if not judged.any():
         raise ValueError(f"There is no case to judge by; left out: {dropped or 'none'}.")
     future, counts = future_NS[judged], counts_NS[judged]
-    return _judge(np.concatenate(lists_NK)[judged], future, counts, cases.groups[judged], (exclude_seen, dropped))
+    return _evaluate_lists(
+        np.concatenate(lists_NK)[judged], future, counts, cases.groups[judged], (exclude_seen, dropped)
+    )
 
 
-def _judge(
+def _evaluate_lists(
     lists_NK: np.ndarray,
     future_NS: np.ndarray,
     counts_NS: np.ndarray,
@@ -121,7 +123,7 @@ def _judge(
     )
 
 
-def set_metrics(right_NK: np.ndarray, relevant_N: np.ndarray) -> dict[str, np.ndarray]:
+def set_metrics(is_relevant_NK: np.ndarray, num_relevant_N: np.ndarray) -> dict[str, np.ndarray]:
     """Recall, NDCG and average precision of each list, float64 [N], by name@K.
 
     ``right_NK``: which places hold a relevant item; ``relevant_N``: how many relevant items there are, at least 1.
@@ -131,15 +133,15 @@ def set_metrics(right_NK: np.ndarray, relevant_N: np.ndarray) -> dict[str, np.nd
     >>> {name: round(float(v[0]), 4) for name, v in set_metrics(np.array([[True, False, True]]), np.array([4])).items()}
     {'recall@3': 0.5, 'ndcg@3': 0.7039, 'map@3': 0.5556}
     """
-    k = right_NK.shape[1]
+    k = is_relevant_NK.shape[1]
     place_K = np.arange(1, k + 1)
     discount_K = 1.0 / np.log2(place_K + 1.0)
-    best_N = np.minimum(k, relevant_N)
-    found_NK = np.cumsum(right_NK, axis=1)
+    best_N = np.minimum(k, num_relevant_N)
+    found_NK = np.cumsum(is_relevant_NK, axis=1)
     return {
-        f"recall@{k}": found_NK[:, -1] / relevant_N,
-        f"ndcg@{k}": (right_NK * discount_K).sum(axis=1) / np.cumsum(discount_K)[best_N - 1],
-        f"map@{k}": (right_NK * found_NK / place_K).sum(axis=1) / best_N,
+        f"recall@{k}": found_NK[:, -1] / num_relevant_N,
+        f"ndcg@{k}": (is_relevant_NK * discount_K).sum(axis=1) / np.cumsum(discount_K)[best_N - 1],
+        f"map@{k}": (is_relevant_NK * found_NK / place_K).sum(axis=1) / best_N,
     }
 
 
@@ -173,14 +175,6 @@ def _checked(lists_NK: np.ndarray, histories: Sequences, k: int, exclude_seen: b
     if exclude_seen and (_seen(histories, lists_NK) & (lists_NK != PAD)).any():
         raise ValueError("A list holds an item of its history, which this protocol excludes.")
     return lists_NK
-
-
-def _left_aligned(futures: Sequences) -> np.ndarray:
-    """int32 [N, S]: the events of each row, the next one first, PAD behind."""
-    row, where = futures.positions()
-    out_NS = np.full((len(futures), int(futures.lengths.max(initial=0))), PAD, dtype=np.int32)
-    out_NS[row, where - futures.starts[row]] = futures.items[where]
-    return out_NS
 
 
 def _seen(histories: Sequences, items_NK: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ class Estimate:
     """Lower end of the 95 % interval."""
     high: float
     """Upper end."""
-    effective: float
+    effective_sample_size: float
     """So many requests of the other pipeline's own would tell as much: (sum of weights)^2 / sum of their squares over
     whole lists (Kish 1965). Below some dozens the interval is not to be trusted."""
 

@@ -42,13 +42,13 @@ def order_sensitivity(
     *,
     exclude_seen: bool,
     k: int = 10,
-    length: int = 200,
+    max_length: int = 200,
 ) -> OrderSensitivity:
     """Ranks the same targets after each history as it is and shuffled, both cut to the newest ``length`` events.
 
     The model must be one that reads order (Markov, co-visit, a network): for any other the answer is no drop.
     """
-    recent = replace(cases, histories=cases.histories.tail(length))
+    recent = replace(cases, histories=cases.histories.tail(max_length))
     mixed = replace(recent, histories=shuffle_histories(recent.histories, rng))
     plain, other = (evaluate(scorer, asked, exclude_seen=exclude_seen, ks=(k,)) for asked in (recent, mixed))
     gain_N, left_N = ndcg(plain.ranks, k), ndcg(other.ranks, k)

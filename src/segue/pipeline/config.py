@@ -67,19 +67,23 @@ class SourceConfig:
     def __post_init__(self) -> None:
         if self.num_candidates < 1:
             raise ValueError(
-                f"num_candidates must be at least 1, got {self.num_candidates} in the source {self.called}."
+                f"num_candidates must be at least 1, got {self.num_candidates} in the source {self.display_name}."
             )
         if self.max_history is not None and self.max_history < 1:
-            raise ValueError(f"max_history must be at least 1, got {self.max_history} in the source {self.called}.")
+            raise ValueError(
+                f"max_history must be at least 1, got {self.max_history} in the source {self.display_name}."
+            )
         if self.session_gap_s is not None and self.session_gap_s <= 0:
-            raise ValueError(f"session_gap_s must be above 0, got {self.session_gap_s} in the source {self.called}.")
+            raise ValueError(
+                f"session_gap_s must be above 0, got {self.session_gap_s} in the source {self.display_name}."
+            )
         if self.min_events < 0 or (self.max_events is not None and self.max_events < self.min_events):
             raise ValueError(
-                f"The source {self.called} is for people with {self.min_events} to {self.max_events} events: nobody."
+                f"The source {self.display_name} is for people with {self.min_events} to {self.max_events} events: nobody."
             )
 
     @property
-    def called(self) -> str:
+    def display_name(self) -> str:
         """Its name in answers."""
         return self.name or self.model
 
@@ -188,7 +192,7 @@ class PipelineConfig:
         for name in places:
             if places.count(name) > 1:
                 raise ValueError(f"Two placements are called {name}: write one [[placement]] for each.")
-        names = [one.called for one in self.source]
+        names = [one.display_name for one in self.source]
         if not names:
             raise ValueError("A pipeline needs at least one [[source]].")
         for name in names:
@@ -208,9 +212,9 @@ def read_pipeline(path: Path) -> PipelineConfig:
     return decode_pipeline(values, f"{path}: ")
 
 
-def decode_pipeline(values: Mapping[str, Any], where: str = "") -> PipelineConfig:
+def decode_pipeline(values: Mapping[str, Any], prefix: str = "") -> PipelineConfig:
     """The settings from plain values; ``where`` is said before what is wrong with them."""
     try:
         return decode_settings(PipelineConfig, values)
     except ValueError as error:
-        raise ValueError(f"{where}{error}") from None
+        raise ValueError(f"{prefix}{error}") from None

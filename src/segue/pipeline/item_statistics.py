@@ -38,7 +38,7 @@ class ItemStatistics:
     def fit(cls, sequences: Sequences, catalog: Catalog) -> "ItemStatistics":
         """Counts."""
         size = catalog.size
-        facts = ItemData.of(catalog, {}, sequences)
+        facts = ItemData.from_sequences(catalog, {}, sequences)
         if sequences.times is None or sequences.num_events == 0:
             return cls(facts.counts_V, facts.first_us_V, np.zeros(size, np.float32), np.zeros(size, np.float32))
         _, where_N = sequences.positions()
@@ -76,7 +76,9 @@ class ItemData:
     """int64: the time of its first event; NEVER where it had none."""
 
     @classmethod
-    def of(cls, catalog: Catalog, items: Mapping[str, Mapping[str, Any]], sequences: Sequences) -> "ItemData":
+    def from_sequences(
+        cls, catalog: Catalog, items: Mapping[str, Mapping[str, Any]], sequences: Sequences
+    ) -> "ItemData":
         """From an items table (``ItemTable.for_catalog``, an artifact's ``items``) and a log. In a log without times
         no item is new."""
         first_us_V = np.full(catalog.size, NEVER)
@@ -85,4 +87,4 @@ class ItemData:
             first_us_V[sequences.items[where_N]] = np.iinfo(np.int64).min // 2
         else:
             np.minimum.at(first_us_V, sequences.items[where_N], sequences.times[where_N])
-        return cls(catalog, ItemColumns.of(items, catalog), item_counts(sequences, catalog.size), first_us_V)
+        return cls(catalog, ItemColumns.from_items(items, catalog), item_counts(sequences, catalog.size), first_us_V)

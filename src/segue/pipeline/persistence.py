@@ -22,7 +22,7 @@ from segue.pipeline.candidates.source import CandidateSource
 from segue.pipeline.candidates.vector_index import HNSWIndex
 from segue.pipeline.config import PipelineConfig, decode_pipeline
 from segue.pipeline.item_statistics import ItemStatistics
-from segue.pipeline.pipeline import LearnedScoring, Pipeline, distinct_sources
+from segue.pipeline.pipeline import CandidateScorer, Pipeline, distinct_sources
 
 
 def restore_saved_pipeline(artifact: Artifact) -> Scorer:
@@ -61,7 +61,7 @@ def restore_pipeline(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]
         for s, (m, one) in enumerate(zip(values["model_of_source"], config.source, strict=True))
     ]
     trees, told = _part(arrays, "trees"), _part(arrays, "newcomers")
-    weighing = LearnedScoring(
+    weighing = CandidateScorer(
         ScoreScales(arrays["scales.log"], arrays["scales.spread"]),
         _blend(_part(arrays, "blend"), config),
         BoostedTrees.restore(trees) if trees else None,
@@ -71,7 +71,7 @@ def restore_pipeline(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]
     )
     shelf = ItemStatistics.restore(_part(arrays, "shelf"))
     second = _ranker(_part(arrays, "ranker"), values.get("ranker"))
-    return Pipeline(sources, weighing, shelf, config, exclude_seen=bool(values["exclude_seen"]), second=second)
+    return Pipeline(sources, weighing, shelf, config, exclude_seen=bool(values["exclude_seen"]), second_stage=second)
 
 
 def _model(one: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Scorer:
@@ -87,7 +87,7 @@ def _ranker_settings(pipeline: Pipeline) -> dict[str, Any]:
     second = pipeline.second_stage
     if second is None:
         return {}
-    own = {"weight": second.weight, "first": second.first, "settings": dict(second.settings)}
+    own = {"weight": second.weight, "first": second.num_candidates, "settings": dict(second.settings)}
     return {"ranker": {"name": second.ranker.name, **own}}
 
 
@@ -103,7 +103,9 @@ def _ranker(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any] | None) 
 def _blend(arrays: Mapping[str, np.ndarray], config: PipelineConfig) -> Blend:
     """What was learned; where there was nothing to learn from, reciprocal rank."""
     return (
-        LearnedBlend.restore(arrays) if arrays else unlearned_blend(config.blend, [one.called for one in config.source])
+        LearnedBlend.restore(arrays)
+        if arrays
+        else unlearned_blend(config.blend, [one.display_name for one in config.source])
     )
 
 

@@ -24,12 +24,12 @@ from segue.pipeline.config import PipelineConfig
 from segue.pipeline.item_statistics import ItemStatistics
 from segue.pipeline.ranked_list import PlacementReason, RankedList
 
-BLOCK = 64
+BATCH_SIZE = 64
 """Histories that are answered at once: every source's scores of the whole catalog are in memory for so many."""
 
 
 @dataclass(frozen=True)
-class LearnedScoring:
+class CandidateScorer:
     """What validation taught: how signals become one score, and what the score is worth."""
 
     scales: ScoreScales
@@ -42,24 +42,24 @@ class LearnedScoring:
     cold_start: ColdStartScorer | None = None
     """How items without any event are weighed; None: like all others."""
 
-    def scores(self, found: CandidateSet, signals_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
+    def scores(self, candidates: CandidateSet, features_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
         """float64 [B, C]; -inf at PAD."""
-        scores_BC = self.blend.scores(found, signals_BCF, lengths_B)
+        scores_BC = self.blend.scores(candidates, features_BCF, lengths_B)
         if self.trees is not None and len(self.trees):
-            there_BC = found.items_BC != PAD
-            scores_BC[there_BC] += self.trees.scores(signals_BCF[there_BC])
+            is_candidate_BC = candidates.items_BC != PAD
+            scores_BC[is_candidate_BC] += self.trees.scores(features_BCF[is_candidate_BC])
         if self.cold_start is not None:
-            new_BC = is_cold(signals_BCF, len(found.sources)) & (found.items_BC != PAD)
-            if new_BC.any():
-                scores_BC = np.where(new_BC, self.cold_start.scores(signals_BCF), scores_BC)
+            is_cold_BC = is_cold(features_BCF, len(candidates.sources)) & (candidates.items_BC != PAD)
+            if is_cold_BC.any():
+                scores_BC = np.where(is_cold_BC, self.cold_start.scores(features_BCF), scores_BC)
         return scores_BC
 
     def probabilities(self, scores_BC: np.ndarray) -> np.ndarray:
         """float64 [B, C]: of being what comes next, for scores that ``scores`` gave; 0 at PAD."""
         scaled_BC = (scores_BC - scores_BC.max(axis=1, keepdims=True)) / self.temperature
-        chance_BC = np.exp(scaled_BC)
-        chance_BC *= self.coverage / chance_BC.sum(axis=1, keepdims=True)
-        return chance_BC
+        probabilities_BC = np.exp(scaled_BC)
+        probabilities_BC *= self.coverage / probabilities_BC.sum(axis=1, keepdims=True)
+        return probabilities_BC
 
 
 class Pipeline:
@@ -71,20 +71,20 @@ class Pipeline:
     def __init__(
         self,
         sources: Sequence[CandidateSource],
-        weighing: LearnedScoring,
-        shelf: ItemStatistics,
+        scoring: CandidateScorer,
+        item_statistics: ItemStatistics,
         config: PipelineConfig,
         *,
         exclude_seen: bool,
-        second: SecondStageRanker | None = None,
+        second_stage: SecondStageRanker | None = None,
     ) -> None:
         self.sources = tuple(sources)
-        self.scoring = weighing
-        self.item_statistics = shelf
+        self.scoring = scoring
+        self.item_statistics = item_statistics
         self.config = config
         self.exclude_seen = exclude_seen
         """Whether ``scores`` looks for candidates among unseen items alone, as the protocol does that judges it."""
-        self.second_stage = second
+        self.second_stage = second_stage
         """A model of click probability that has the last word."""
 
     @property
@@ -97,12 +97,14 @@ class Pipeline:
         *,
         exclude: Sequences | None = None,
         allowed_V: np.ndarray | None = None,
-        also: Sequences | None = None,
+        include: Sequences | None = None,
     ) -> tuple[CandidateSet, np.ndarray]:
         """(candidates, their signals float32 [B, C, F]); arguments as ``candidates.gather``."""
         most = self.config.blend.num_candidates
-        found = generate_candidates(self.sources, histories, most, exclude=exclude, allowed_V=allowed_V, also=also)
-        return found, blend_features(found, histories, self.item_statistics, self.scoring.scales)
+        candidates = generate_candidates(
+            self.sources, histories, most, exclude=exclude, allowed_V=allowed_V, include=include
+        )
+        return candidates, blend_features(candidates, histories, self.item_statistics, self.scoring.scales)
 
     def score_candidates(
         self,
@@ -110,20 +112,22 @@ class Pipeline:
         *,
         exclude: Sequences | None = None,
         allowed_V: np.ndarray | None = None,
-        also: Sequences | None = None,
+        include: Sequences | None = None,
     ) -> tuple[CandidateSet, np.ndarray]:
         """(candidates, their scores float64 [B, C]; -inf at PAD)."""
-        found, signals_BCF = self.generate_candidates(histories, exclude=exclude, allowed_V=allowed_V, also=also)
+        candidates, features_BCF = self.generate_candidates(
+            histories, exclude=exclude, allowed_V=allowed_V, include=include
+        )
         known = histories.drop_unknown()
-        scores_BC = self.scoring.scores(found, signals_BCF, known.lengths)
+        scores_BC = self.scoring.scores(candidates, features_BCF, known.lengths)
         if self.second_stage is not None:
-            scores_BC = self.second_stage.scores(known, found.items_BC, scores_BC)
-        return found, scores_BC
+            scores_BC = self.second_stage.scores(known, candidates.items_BC, scores_BC)
+        return candidates, scores_BC
 
-    def with_second_stage(self, second: SecondStageRanker) -> "Pipeline":
+    def with_second_stage(self, second_stage: SecondStageRanker) -> "Pipeline":
         """The same pipeline with a ranker that has the last word."""
         parts = (self.sources, self.scoring, self.item_statistics, self.config)
-        return Pipeline(*parts, exclude_seen=self.exclude_seen, second=second)
+        return Pipeline(*parts, exclude_seen=self.exclude_seen, second_stage=second_stage)
 
     def recommend(
         self,
@@ -135,11 +139,11 @@ class Pipeline:
     ) -> list[RankedList]:
         """Each history's candidates, best first; where there are fewer than k, popular allowed items behind them."""
         lists = []
-        for b, found, scores_BC in self._judged(histories, exclude, allowed_V):
-            for i in range(len(found)):
-                ranked = found.ranked(i, scores_BC[i])
+        for b, candidates, scores_BC in self._scored_batches(histories, exclude, allowed_V):
+            for i in range(len(candidates)):
+                ranked = candidates.ranked_list(i, scores_BC[i])
                 if len(ranked) < k:
-                    ranked = ranked.followed_by(self._popular(k, exclude, b + i, allowed_V))
+                    ranked = ranked.followed_by(self._popular_items(k, exclude, b + i, allowed_V))
                 lists.append(ranked)
         return lists
 
@@ -149,11 +153,11 @@ class Pipeline:
         popularity_V = self.item_statistics.popularity_V / (self.item_statistics.popularity_V.max(initial=0) + 1) - 2
         scores_BV = np.tile(popularity_V.astype(np.float32), (len(histories), 1))
         seen = histories.drop_unknown() if self.exclude_seen else None
-        for b, found, scores_BC in self._judged(histories, seen, None):
+        for b, candidates, scores_BC in self._scored_batches(histories, seen, None):
             order_BC = order_by_score_then_index(scores_BC)
             width = order_BC.shape[1]
-            rows = np.arange(b, b + len(found))[:, None]
-            items_BC = np.take_along_axis(found.items_BC, order_BC, axis=1)
+            rows = np.arange(b, b + len(candidates))[:, None]
+            items_BC = np.take_along_axis(candidates.items_BC, order_BC, axis=1)
             scores_BV[rows, items_BC] = 1.0 - np.arange(width, dtype=np.float32) / width
         scores_BV[:, PAD] = 0.0
         return scores_BV
@@ -162,39 +166,41 @@ class Pipeline:
         """For each history, the probability that each of its ``items`` (row b for row b) is the very next one taken,
         float64; 0 for PAD. Items that no source would give are judged like all others."""
         out = []
-        for b, found, scores_BC in self._judged(histories, None, None, also=items):
-            chance_BC = self.scoring.probabilities(scores_BC)
-            for i in range(len(found)):
-                of = dict(zip(found.items_BC[i].tolist(), chance_BC[i].tolist(), strict=True))
+        for b, candidates, scores_BC in self._scored_batches(histories, None, None, include=items):
+            probabilities_BC = self.scoring.probabilities(scores_BC)
+            for i in range(len(candidates)):
+                of = dict(zip(candidates.items_BC[i].tolist(), probabilities_BC[i].tolist(), strict=True))
                 asked = items.items[items.starts[b + i] : items.stops[b + i]].tolist()
                 out.append(np.array([0.0 if item == PAD else of[item] for item in asked]))
         return out
 
-    def _judged(
+    def _scored_batches(
         self,
         histories: Sequences,
         exclude: Sequences | None,
         allowed_V: np.ndarray | None,
-        also: Sequences | None = None,
+        include: Sequences | None = None,
     ) -> Iterator[tuple[int, CandidateSet, np.ndarray]]:
         """(first row, candidates, scores) of a few histories at a time."""
-        for start in range(0, len(histories), BLOCK):
-            rows = slice(start, start + BLOCK)
-            found, scores_BC = self.score_candidates(
+        for start in range(0, len(histories), BATCH_SIZE):
+            rows = slice(start, start + BATCH_SIZE)
+            candidates, scores_BC = self.score_candidates(
                 histories.take(rows),
                 exclude=None if exclude is None else exclude.take(rows),
                 allowed_V=allowed_V,
-                also=None if also is None else also.take(rows),
+                include=None if include is None else include.take(rows),
             )
-            yield start, found, scores_BC
+            yield start, candidates, scores_BC
 
-    def _popular(self, k: int, exclude: Sequences | None, row: int, allowed_V: np.ndarray | None) -> RankedList:
+    def _popular_items(self, k: int, exclude: Sequences | None, row: int, allowed_V: np.ndarray | None) -> RankedList:
         """Enough popular items that none of the history's candidates can use up."""
         free_V = np.ones(self.size, dtype=bool) if allowed_V is None else allowed_V.copy()
         if exclude is not None:
             free_V[exclude.items[exclude.starts[row] : exclude.stops[row]]] = False
-        found = RankedList.best(self.item_statistics.popularity_V, 2 * k, source="popularity", allowed_V=free_V)
-        return RankedList.of(found.items_C, found.scores_C, sources=found.sources, how=PlacementReason.FILLED)
+        found = RankedList.top_k(self.item_statistics.popularity_V, 2 * k, source="popularity", allowed_V=free_V)
+        return RankedList.from_items(
+            found.items_C, found.scores_C, sources=found.sources, reason=PlacementReason.FILLED
+        )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything to save but the settings, by name; a model that several sources ask is there once."""
@@ -218,7 +224,7 @@ def pipeline_arrays(pipeline: Pipeline) -> dict[str, np.ndarray]:
         parts["ranker"] = pipeline.second_stage.ranker.arrays()
     out = {f"{part}.{name}": array for part, own in parts.items() for name, array in own.items()}
     indices = enumerate(source.index for source in pipeline.sources)
-    return out | {f"index.{s}": index.array() for s, index in indices if index is not None}
+    return out | {f"index.{s}": index.to_array() for s, index in indices if index is not None}
 
 
 def distinct_sources(pipeline: Pipeline) -> tuple[list[Scorer], list[int]]:

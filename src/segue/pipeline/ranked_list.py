@@ -53,16 +53,16 @@ class RankedList:
     """int32: the index in ``sources`` of the source that gave the item first, or NO_SOURCE."""
     sources: tuple[str, ...]
     """The sources' names; a fallback step has its name here too."""
-    place_CS: np.ndarray
+    source_ranks_CS: np.ndarray
     """int32: the item's place, from 1, in each source's own list; 0 where the source did not give it."""
-    how_C: np.ndarray
+    reasons_C: np.ndarray
     """int8: a ``How`` for each item."""
     propensity_C: np.ndarray
     """float64: the probability that this item was to be shown here, given those above it; 1 where nothing was drawn."""
 
     def __post_init__(self) -> None:
         count = len(self.items_C)
-        for name in ("scores_C", "source_C", "place_CS", "how_C", "propensity_C"):
+        for name in ("scores_C", "source_C", "source_ranks_CS", "reasons_C", "propensity_C"):
             if len(getattr(self, name)) != count:
                 raise ValueError(f"A list of {count} items has {len(getattr(self, name))} entries in {name}.")
         rising_C = np.sort(self.items_C)
@@ -72,46 +72,44 @@ class RankedList:
             raise ValueError("A score of the list is NaN: the model is broken, its order would be arbitrary.")
 
     @classmethod
-    def of(
+    def from_items(
         cls,
         items_C: Sequence[int] | np.ndarray,
         scores_C: Sequence[float] | np.ndarray,
         *,
         sources: tuple[str, ...],
         source_C: np.ndarray | None = None,
-        place_CS: np.ndarray | None = None,
-        how: PlacementReason = PlacementReason.RANKED,
+        source_ranks_CS: np.ndarray | None = None,
+        reason: PlacementReason = PlacementReason.RANKED,
     ) -> "RankedList":
-        """A list as given, best first. Without ``source_C`` the first source gave all; without ``place_CS`` the place
+        """A list as given, best first. Without ``source_C`` the first source gave all; without ``source_ranks_CS`` the place
         in the list is the place in its source, and no other source gave it."""
         items_C = np.asarray(items_C, dtype=np.int32)
         count = len(items_C)
         given_C = np.zeros(count, dtype=np.int32) if source_C is None else np.asarray(source_C, dtype=np.int32)
-        if place_CS is None:
-            place_CS = np.zeros((count, len(sources)), dtype=np.int32)
+        if source_ranks_CS is None:
+            source_ranks_CS = np.zeros((count, len(sources)), dtype=np.int32)
             known = np.flatnonzero(given_C != NO_SOURCE)
-            place_CS[known, given_C[known]] = known + 1
+            source_ranks_CS[known, given_C[known]] = known + 1
         return cls(
             items_C,
             np.asarray(scores_C, dtype=np.float64),
             given_C,
             sources,
-            np.asarray(place_CS, dtype=np.int32),
-            np.full(count, how, dtype=np.int8),
+            np.asarray(source_ranks_CS, dtype=np.int32),
+            np.full(count, reason, dtype=np.int8),
             np.ones(count),
         )
 
     @classmethod
-    def best(
-        cls, scores_V: np.ndarray, count: int, *, source: str, allowed_V: np.ndarray | None = None
-    ) -> "RankedList":
+    def top_k(cls, scores_V: np.ndarray, k: int, *, source: str, allowed_V: np.ndarray | None = None) -> "RankedList":
         """The ``count`` best items of one source's scores, fewer where fewer are allowed; equals by index. An item
         whose score is -inf is none of its."""
         reach_V = np.isfinite(scores_V) if allowed_V is None else allowed_V & np.isfinite(scores_V)
         reach = np.flatnonzero(reach_V)
         reach = reach[reach != PAD]
-        items = best_indices(scores_V, reach, count)
-        return cls.of(items, scores_V[items], sources=(source,))
+        items = best_indices(scores_V, reach, k)
+        return cls.from_items(items, scores_V[items], sources=(source,))
 
     def __len__(self) -> int:
         return len(self.items_C)
@@ -124,8 +122,8 @@ class RankedList:
             self.scores_C[order],
             self.source_C[order],
             self.sources,
-            self.place_CS[order],
-            self.how_C[order],
+            self.source_ranks_CS[order],
+            self.reasons_C[order],
             self.propensity_C[order],
         )
 
@@ -139,9 +137,9 @@ class RankedList:
         fresh = other.take(np.flatnonzero(~np.isin(other.items_C, self.items_C)))
         sources = self.sources + tuple(name for name in fresh.sources if name not in self.sources)
         column = np.array([sources.index(name) for name in fresh.sources], dtype=np.int32)
-        place_CS = np.zeros((len(self) + len(fresh), len(sources)), dtype=np.int32)
-        place_CS[: len(self), : len(self.sources)] = self.place_CS
-        place_CS[len(self) :, column] = fresh.place_CS
+        source_ranks_CS = np.zeros((len(self) + len(fresh), len(sources)), dtype=np.int32)
+        source_ranks_CS[: len(self), : len(self.sources)] = self.source_ranks_CS
+        source_ranks_CS[len(self) :, column] = fresh.source_ranks_CS
         source_C = fresh.source_C.copy()
         source_C[source_C != NO_SOURCE] = column[source_C[source_C != NO_SOURCE]]
         return RankedList(
@@ -149,12 +147,12 @@ class RankedList:
             np.concatenate([self.scores_C, fresh.scores_C]),
             np.concatenate([self.source_C, source_C]),
             sources,
-            place_CS,
-            np.concatenate([self.how_C, fresh.how_C]),
+            source_ranks_CS,
+            np.concatenate([self.reasons_C, fresh.reasons_C]),
             np.concatenate([self.propensity_C, fresh.propensity_C]),
         )
 
-    def source_of(self, position: int) -> str | None:
+    def source_name(self, position: int) -> str | None:
         """The name of the source that gave the item at a place; None for a pinned one."""
         source = int(self.source_C[position])
         return None if source == NO_SOURCE else self.sources[source]

@@ -68,11 +68,11 @@ def test_a_blend_by_its_settings():
 def choices(weights_F, lengths, seed):
     """People who choose one of eight candidates with probability softmax(signals . weights)."""
     rng = np.random.default_rng(seed)
-    signals_BCF = rng.normal(size=(len(lengths), 8, len(weights_F) + 1)).astype(np.float32)
-    chance_BC = np.exp(signals_BCF[:, :, :-1] @ weights_F)
-    chance_BC /= chance_BC.sum(axis=1, keepdims=True)
-    target_B = np.array([rng.choice(8, p=row) for row in chance_BC])
-    return signals_BCF, np.ones((len(lengths), 8), dtype=bool), target_B, np.array(lengths)
+    features_BCF = rng.normal(size=(len(lengths), 8, len(weights_F) + 1)).astype(np.float32)
+    probabilities_BC = np.exp(features_BCF[:, :, :-1] @ weights_F)
+    probabilities_BC /= probabilities_BC.sum(axis=1, keepdims=True)
+    target_B = np.array([rng.choice(8, p=row) for row in probabilities_BC])
+    return features_BCF, np.ones((len(lengths), 8), dtype=bool), target_B, np.array(lengths)
 
 
 def test_the_weights_of_people_who_choose_by_them_are_found():
@@ -100,10 +100,10 @@ def test_a_small_cohort_stays_near_everybodys_weights():
 
 
 def test_learning_looks_at_real_candidates_alone_and_writes_to_nothing():
-    signals_BCF, there_BC, target_B, lengths_B = choices(np.array([1.5, 0.0]), [5] * 300, 2)
-    plain = fit_learned_blend(signals_BCF, there_BC, target_B, lengths_B, BlendConfig())
-    wide_BCF = np.concatenate([signals_BCF, np.full((300, 4, 3), 1e3, np.float32)], axis=1)
-    wide_BC = np.concatenate([there_BC, np.zeros((300, 4), dtype=bool)], axis=1)
+    features_BCF, is_candidate_BC, target_B, lengths_B = choices(np.array([1.5, 0.0]), [5] * 300, 2)
+    plain = fit_learned_blend(features_BCF, is_candidate_BC, target_B, lengths_B, BlendConfig())
+    wide_BCF = np.concatenate([features_BCF, np.full((300, 4, 3), 1e3, np.float32)], axis=1)
+    wide_BC = np.concatenate([is_candidate_BC, np.zeros((300, 4), dtype=bool)], axis=1)
     before = wide_BCF.copy()
     wide = fit_learned_blend(wide_BCF, wide_BC, target_B, lengths_B, BlendConfig())
     np.testing.assert_allclose(wide.weights_GF, plain.weights_GF, atol=1e-3)
@@ -112,13 +112,13 @@ def test_learning_looks_at_real_candidates_alone_and_writes_to_nothing():
 
 def test_a_learned_score_is_the_product_with_the_cohorts_weights():
     learned = LearnedBlend(np.array([[1.0, 2.0], [3.0, -1.0]]), np.array([0, 3]), WIDE)
-    signals_BCF = np.arange(24, dtype=np.float32).reshape(2, 4, 3)
-    linear_BC = learned.linear(signals_BCF, np.array([2, 3]))
-    np.testing.assert_allclose(linear_BC[0], signals_BCF[0, :, :2] @ [1, 2])
-    np.testing.assert_allclose(linear_BC[1], signals_BCF[1, :, :2] @ [3, -1])
-    assert learned.scores(FOUND, signals_BCF[:1], np.array([2]))[0, 3] == -np.inf
+    features_BCF = np.arange(24, dtype=np.float32).reshape(2, 4, 3)
+    linear_BC = learned.linear(features_BCF, np.array([2, 3]))
+    np.testing.assert_allclose(linear_BC[0], features_BCF[0, :, :2] @ [1, 2])
+    np.testing.assert_allclose(linear_BC[1], features_BCF[1, :, :2] @ [3, -1])
+    assert learned.scores(FOUND, features_BCF[:1], np.array([2]))[0, 3] == -np.inf
     again = LearnedBlend.restore(learned.arrays())
-    np.testing.assert_array_equal(again.linear(signals_BCF, np.array([2, 3])), linear_BC)
+    np.testing.assert_array_equal(again.linear(features_BCF, np.array([2, 3])), linear_BC)
 
 
 @pytest.mark.parametrize(("length", "group"), [(0, 0), (2, 0), (3, 1), (99, 1)])

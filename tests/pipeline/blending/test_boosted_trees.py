@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from segue.pipeline.blending.boosted_trees import BoostedTrees
-from segue.pipeline.blending.second_stage import fit_boosted_trees
+from segue.pipeline.blending.boosted_trees import BoostedTrees, fit_boosted_trees
+from segue.pipeline.blending.ranking_cases import RankingCases
 from segue.pipeline.config import RankConfig
 
 lightgbm = pytest.importorskip("lightgbm", reason="LightGBM (segue[gbdt]) is not installed")
@@ -65,22 +65,22 @@ def test_a_category_is_no_number(rows):
 def cases(seed, count=600):
     """The target is the candidate whose second signal is nearest to .5, which no linear blend can say."""
     rng = np.random.default_rng(seed)
-    signals_BCF = rng.random((count, 12, 3)).astype(np.float32)
-    target_B = np.abs(signals_BCF[:, :, 1] - 0.5).argmin(axis=1)
-    return signals_BCF, np.ones((count, 12), dtype=bool), target_B, signals_BCF[:, :, 0].astype(np.float64)
+    features_NCF = rng.random((count, 12, 3)).astype(np.float32)
+    target_N = np.abs(features_NCF[:, :, 1] - 0.5).argmin(axis=1)
+    base_scores_NC = features_NCF[:, :, 0].astype(np.float64)
+    return RankingCases(features_NCF, np.ones((count, 12), dtype=bool), target_N, base_scores_NC)
 
 
-def first(scores_BC, target_B):
-    return float((scores_BC.argmax(axis=1) == target_B).mean())
+def share_first(scores_NC, target_N):
+    return float((scores_NC.argmax(axis=1) == target_N).mean())
 
 
 def test_they_correct_what_a_blend_cannot_say():
     held_out = cases(2)
     trees = fit_boosted_trees(cases(1), held_out, RankConfig(max_trees=60, min_leaf_size=20, learning_rate=0.3), 0)
-    signals_BCF, there_BC, target_B, blended_BC = held_out
-    corrected_BC = blended_BC + trees.scores(signals_BCF[there_BC]).reshape(there_BC.shape)
-    assert first(blended_BC, target_B) < 0.15
-    assert first(corrected_BC, target_B) > 0.5
+    corrections_NC = trees.scores(held_out.features_NCF[held_out.is_candidate_NC]).reshape(held_out.target_N.size, -1)
+    assert share_first(held_out.base_scores_NC, held_out.target_N) < 0.15
+    assert share_first(held_out.base_scores_NC + corrections_NC, held_out.target_N) > 0.5
 
 
 def test_equal_cases_make_equal_trees():

@@ -19,7 +19,8 @@ from segue.pipeline.blending.cold_start import (
     is_cold,
     sources_with_item_features,
 )
-from segue.pipeline.blending.features import CONTEXT, ITEM
+from segue.pipeline.blending.features import CONTEXT_FEATURES, ITEM_FEATURES
+from segue.pipeline.blending.ranking_cases import RankingCases
 from segue.pipeline.candidates.builtin_sources import FixedListSource
 from segue.pipeline.candidates.candidate_set import CandidateSet
 from segue.pipeline.candidates.source import CandidateSource
@@ -57,7 +58,7 @@ def test_only_sources_that_know_of_items_without_events_are_asked():
 
 
 def test_newcomers_are_where_the_popularity_is_zero():
-    signals = np.zeros((1, 3, 2 * 2 + len(ITEM) + len(CONTEXT)))
+    signals = np.zeros((1, 3, 2 * 2 + len(ITEM_FEATURES) + len(CONTEXT_FEATURES)))
     signals[0, :, 4] = [0.7, 0.0, 1.1]
     assert is_cold(signals, 2).tolist() == [[False, True, False]]
 
@@ -74,17 +75,19 @@ def test_the_level_at_which_newcomers_come_as_often_as_they_did():
 def test_the_weights_of_people_who_choose_by_facts_are_found():
     """People choose by 2 x (the level of the second source); an item with a past has exactly that score."""
     rng = np.random.default_rng(0)
-    signals = np.zeros((4000, 6, 4 + len(ITEM) + len(CONTEXT)), dtype=np.float32)
+    signals = np.zeros((4000, 6, 4 + len(ITEM_FEATURES) + len(CONTEXT_FEATURES)), dtype=np.float32)
     signals[:, :, 2] = rng.normal(size=(4000, 6))
     signals[:, :, 3] = -0.1
     scores = 2.0 * signals[:, :, 2].astype(np.float64) + 5.0
     target = (scores + rng.gumbel(size=scores.shape)).argmax(axis=1)
     there = np.ones(scores.shape, dtype=bool)
-    told = fit_cold_start_scorer((signals, there, target), scores, two_sources(), 0)
+    cases = RankingCases(signals, there, target, scores)
+    few = RankingCases(signals[:9], there[:9], target[:9], scores[:9])
+    told = fit_cold_start_scorer(cases, two_sources(), 0)
     assert told.sources_K.tolist() == [1]
     np.testing.assert_allclose(told.scores(signals), scores, atol=0.3)
-    assert fit_cold_start_scorer((signals, there, target), scores, two_sources()[:1], 0) is None
-    assert fit_cold_start_scorer((signals[:9], there[:9], target[:9]), scores[:9], two_sources(), 0) is None
+    assert fit_cold_start_scorer(cases, two_sources()[:1], 0) is None
+    assert fit_cold_start_scorer(few, two_sources(), 0) is None
 
 
 def shop(came: float) -> Split:

@@ -5,8 +5,8 @@ import pytest
 
 from segue.data.catalog import PAD, Catalog
 from segue.data.sequences import Sequences
-from segue.pipeline.blending.features import FLOOR, ScoreScales, blend_features, feature_names
-from segue.pipeline.candidates.builtin_sources import CallableSource, FixedListConfig, FixedListSource, RepeatSource
+from segue.pipeline.blending.features import MIN_SHARE, ScoreScales, blend_features, feature_names
+from segue.pipeline.candidates.builtin_sources import FixedListConfig, FixedListSource, RepeatSource
 from segue.pipeline.candidates.candidate_set import RRF_CONSTANT, generate_candidates
 from segue.pipeline.candidates.source import CandidateSource
 from segue.pipeline.config import SourceConfig
@@ -78,23 +78,23 @@ def test_merging_is_what_a_loop_does(seed):
         want = by_hand(sources, history, exclude[b], allowed_V, 7)
         own = found.items_BC[b][found.items_BC[b] != PAD]
         assert own.tolist() == [item for item, _ in want]
-        assert found.place_BCS[b, : len(own)].tolist() == [places for _, places in want]
+        assert found.ranks_BCS[b, : len(own)].tolist() == [places for _, places in want]
         assert (found.items_BC[b, len(own) :] == PAD).all()
         for s, source in enumerate(sources):
             scores = source.scorer.scores(Sequences.from_lists([history]))[0]
-            np.testing.assert_array_equal(found.raw_BCS[b, : len(own), s], scores[own])
+            np.testing.assert_array_equal(found.source_scores_BCS[b, : len(own), s], scores[own])
 
 
 def test_what_is_asked_about_is_always_there():
     sources = random_sources(0)
     histories = Sequences.from_lists([[1], []])
-    found = generate_candidates(sources, histories, 3, also=Sequences.from_lists([[11, 10], [9]]))
+    found = generate_candidates(sources, histories, 3, include=Sequences.from_lists([[11, 10], [9]]))
     assert set(found.items_BC[0, :2].tolist()) == {10, 11}
     assert found.items_BC[1, 0] == 9
     plain = generate_candidates(sources, histories, 12)
     where = plain.items_BC[0].tolist()
-    for item, places in zip(found.items_BC[0].tolist(), found.place_BCS[0].tolist(), strict=True):
-        assert places == (plain.place_BCS[0, where.index(item)].tolist() if item in where else [0, 0, 0])
+    for item, places in zip(found.items_BC[0].tolist(), found.ranks_BCS[0].tolist(), strict=True):
+        assert places == (plain.ranks_BCS[0, where.index(item)].tolist() if item in where else [0, 0, 0])
 
 
 def test_a_list_says_which_source_had_an_item_highest():
@@ -104,13 +104,13 @@ def test_a_list_says_which_source_had_an_item_highest():
     second = CandidateSource(
         FixedListSource.fit(Sequences.from_lists([]), CATALOG, FixedListConfig(items=("b", "c"))), SourceConfig("two")
     )
-    found = generate_candidates([first, second], Sequences.from_lists([[]]), 9, also=Sequences.from_lists([[7]]))
+    found = generate_candidates([first, second], Sequences.from_lists([[]]), 9, include=Sequences.from_lists([[7]]))
     assert found.items_BC.tolist() == [[7, 2, 1, 3]]
-    ranked = found.ranked(0, np.array([0.0, 1.0, 3.0, 2.0]))
+    ranked = found.ranked_list(0, np.array([0.0, 1.0, 3.0, 2.0]))
     assert ranked.items_C.tolist() == [1, 3, 2, 7]
-    assert [ranked.source_of(i) for i in range(4)] == ["one", "two", "two", None]
+    assert [ranked.source_name(i) for i in range(4)] == ["one", "two", "two", None]
     assert ranked.source_C[3] == NO_SOURCE
-    assert ranked.place_CS.tolist() == [[1, 0], [0, 2], [2, 1], [0, 0]]
+    assert ranked.source_ranks_CS.tolist() == [[1, 0], [0, 2], [2, 1], [0, 0]]
 
 
 def test_signals_are_the_numbers_they_are_called():
@@ -118,16 +118,16 @@ def test_signals_are_the_numbers_they_are_called():
     shelf = ItemStatistics.fit(log, CATALOG)
     sources = [
         CandidateSource(RepeatSource(SIZE, 0.5), SourceConfig("again", num_candidates=5, min_events=1)),
-        CandidateSource(CallableSource(lambda history: [3, 2, 5], SIZE), SourceConfig("list", num_candidates=2)),
+        CandidateSource(FixedListSource(np.array([3, 2, 5]), SIZE), SourceConfig("list", num_candidates=2)),
     ]
     histories = Sequences.from_lists([[2, 3, 2], []])
     found = generate_candidates(sources, histories, 9)
     scales = ScoreScales(np.array([True, False]), np.array([1.0, 0.5], dtype=np.float32))
-    signals_BCF = blend_features(found, histories, shelf, scales)
-    assert signals_BCF.shape[2] == len(feature_names(found.sources))
-    of = dict(zip(feature_names(found.sources), signals_BCF[0, found.items_BC[0].tolist().index(3)], strict=True))
+    features_BCF = blend_features(found, histories, shelf, scales)
+    assert features_BCF.shape[2] == len(feature_names(found.sources))
+    of = dict(zip(feature_names(found.sources), features_BCF[0, found.items_BC[0].tolist().index(3)], strict=True))
     best = 1 + 0.25  # of item 2
-    assert of["again level"] == pytest.approx(np.log(0.5 / best + FLOOR), rel=1e-5)
+    assert of["again level"] == pytest.approx(np.log(0.5 / best + MIN_SHARE), rel=1e-5)
     assert of["again place"] == pytest.approx(-np.log(2))
     assert of["list level"] == 0.0
     assert of["list place"] == 0.0
@@ -136,12 +136,12 @@ def test_signals_are_the_numbers_they_are_called():
     assert of["times taken"] == pytest.approx(np.log(2))
     assert of["taken lately"] == pytest.approx(0.5)
     assert of["events"] == pytest.approx(np.log(4))
-    two = dict(zip(feature_names(found.sources), signals_BCF[0, found.items_BC[0].tolist().index(2)], strict=True))
+    two = dict(zip(feature_names(found.sources), features_BCF[0, found.items_BC[0].tolist().index(2)], strict=True))
     assert two["list level"] == pytest.approx((2 / 3 - 1) / 0.5, rel=1e-5)
     assert two["age"] == pytest.approx(np.log(10))
     assert two["times taken"] == pytest.approx(np.log(3))
     assert two["taken lately"] == 1.0
-    nobody = dict(zip(feature_names(found.sources), signals_BCF[1, 0], strict=True))
+    nobody = dict(zip(feature_names(found.sources), features_BCF[1, 0], strict=True))
     assert (nobody["again level"], nobody["again place"]) == (0.0, 0.0)
 
 

@@ -14,7 +14,6 @@ from segue.models.neural.neural_scorer import NeuralScorer
 from segue.models.top_k import top_k
 from segue.pipeline.candidates import source
 from segue.pipeline.candidates.builtin_sources import (
-    CallableSource,
     FixedListConfig,
     FixedListSource,
     NewItemsConfig,
@@ -24,7 +23,7 @@ from segue.pipeline.candidates.builtin_sources import (
 )
 from segue.pipeline.candidates.source import CandidateSource, last_session
 from segue.pipeline.candidates.source_scores import AnnScores, DenseScores, ExactSearchScores
-from segue.pipeline.candidates.vector_index import ExactIndex, HNSWIndex, recall_of
+from segue.pipeline.candidates.vector_index import ExactIndex, HNSWIndex, measure_recall
 from segue.pipeline.config import SourceConfig
 
 DAY_US = 86_400_000_000
@@ -58,7 +57,7 @@ def test_a_source_serves_people_by_their_number_of_events(chain):
 def test_a_source_sees_the_newest_events_alone(chain):
     source = CandidateSource(chain, SourceConfig("markov", max_history=1))
     np.testing.assert_array_equal(
-        source.score_histories(ROWS).whole(), chain.scores(Sequences.from_lists([[3], [2], [], [4]]))
+        source.score_histories(ROWS).all_scores(), chain.scores(Sequences.from_lists([[3], [2], [], [4]]))
     )
 
 
@@ -76,10 +75,10 @@ def test_what_is_the_same_for_everybody_is_sorted_once_and_answered_alike(seed):
     for banned, allowed in ((None, None), (exclude, None), (None, allowed_V), (exclude, allowed_V)):
         answer = still.score_histories(ROWS)
         for k in (1, 7, 39):
-            np.testing.assert_array_equal(answer.best(k, banned, allowed), plain.best(k, banned, allowed))
-    np.testing.assert_array_equal(answer.whole(), plain.whole())
+            np.testing.assert_array_equal(answer.top_k(k, banned, allowed), plain.top_k(k, banned, allowed))
+    np.testing.assert_array_equal(answer.all_scores(), plain.all_scores())
     items_BC = rng.integers(0, 40, (4, 6))
-    np.testing.assert_array_equal(answer.of(items_BC), plain.of(items_BC))
+    np.testing.assert_array_equal(answer.score_items(items_BC), plain.score_items(items_BC))
 
 
 def test_the_last_session_begins_after_the_last_long_pause():
@@ -88,9 +87,9 @@ def test_the_last_session_begins_after_the_last_long_pause():
     assert last_session(seconds, 20.0).to_lists() == [[3, 4, 5], [1], [], [1, 2]]
     assert last_session(seconds, 3.0).to_lists() == [[5], [1], [], [2]]
     assert last_session(seconds, 90.0).to_lists() == rows.to_lists()
-    shown = CandidateSource(RepeatSource(6, 1.0), SourceConfig("again", session_gap_s=20.0, max_history=2)).shown(
-        seconds
-    )
+    shown = CandidateSource(
+        RepeatSource(6, 1.0), SourceConfig("again", session_gap_s=20.0, max_history=2)
+    ).visible_history(seconds)
     assert shown.to_lists() == [[4, 5], [1], [], [1, 2]]
 
 
@@ -125,16 +124,6 @@ def test_a_list_keeps_its_order(tmp_path):
     for config in (FixedListConfig(file=str(file)), FixedListConfig(items=("d", "no such item", "b"))):
         listed = FixedListSource.fit(ROWS, CATALOG, config)
         assert listed.scores(ROWS)[1].tolist() == [-np.inf, -np.inf, 0.5, -np.inf, 1.0, -np.inf]
-
-
-def test_a_function_is_a_source():
-    function = CallableSource(lambda history: history[::-1][:2], 6)
-    ranked = CandidateSource(function, SourceConfig("function")).candidates(Sequences.from_lists([[1, 2, 3], []]), 5)
-    assert [one.items_C.tolist() for one in ranked] == [[3, 2], []]
-    with pytest.raises(
-        ValueError, match=r"^A source that is a Python function cannot be saved: write its list to a file\.$"
-    ):
-        function.arrays()
 
 
 @pytest.mark.parametrize(
@@ -174,7 +163,7 @@ def index(keys):
 def test_it_finds_what_a_product_finds(keys, index):
     query_BD = np.random.default_rng(5).normal(size=(20, 12)).astype(np.float32)
     true_BK = ExactIndex(keys).nearest(query_BD, 10)
-    assert recall_of(index, keys, query_BD, 10) > 0.95
+    assert measure_recall(index, keys, query_BD, 10) > 0.95
     assert (index.nearest(query_BD, 10)[:, 0] == true_BK[:, 0]).mean() > 0.9
     assert index.nearest(query_BD[:1], 10).shape == (1, 10)
 
@@ -186,11 +175,11 @@ def test_recall_is_a_share(keys):
             found_BK[:, ::2] = PAD
             return found_BK
 
-    assert recall_of(Half(), keys, keys[1:9], 10) == 0.5
+    assert measure_recall(Half(), keys, keys[1:9], 10) == 0.5
 
 
 def test_it_is_the_same_after_the_disk(keys, index):
-    again = HNSWIndex.restore(index.array())
+    again = HNSWIndex.restore(index.to_array())
     np.testing.assert_array_equal(again.nearest(keys[1:20], 7), index.nearest(keys[1:20], 7))
 
 
@@ -203,11 +192,13 @@ def test_forbidden_items_make_room_for_others(keys, index):
     allowed_V[::9] = True
     for allowed in (None, allowed_V):
         want_BK = top_k(query_BD @ keys.T, 8, exclude=exclude, allowed_V=allowed)[0]
-        found_BK = answer.best(8, exclude, allowed)
+        found_BK = answer.top_k(8, exclude, allowed)
         assert np.mean(found_BK == want_BK) > 0.9
         assert allowed is None or allowed[found_BK].all()
-    np.testing.assert_allclose(answer.of(want_BK), np.take_along_axis(query_BD @ keys.T, want_BK, 1), rtol=1e-5)
-    np.testing.assert_allclose(answer.whole(), query_BD @ keys.T)
+    np.testing.assert_allclose(
+        answer.score_items(want_BK), np.take_along_axis(query_BD @ keys.T, want_BK, 1), rtol=1e-5
+    )
+    np.testing.assert_allclose(answer.all_scores(), query_BD @ keys.T)
 
 
 def test_more_than_the_effort_of_a_search_is_found_too(keys, index):
@@ -246,12 +237,15 @@ def test_a_large_catalog_is_searched_and_answers_as_if_it_were_scored(temperatur
     allowed_V = np.random.default_rng(1).random(3000) < 0.1
     for exclude in (None, rows):
         for allowed in (None, allowed_V):
-            wanted, found = (one.score_histories(rows).best(50, exclude, allowed) for one in (dense, searching))
+            wanted, found = (one.score_histories(rows).top_k(50, exclude, allowed) for one in (dense, searching))
             np.testing.assert_array_equal(found, wanted)
     np.testing.assert_allclose(
-        searching.score_histories(rows).of(wanted), dense.score_histories(rows).of(wanted), rtol=1e-4, atol=1e-4
+        searching.score_histories(rows).score_items(wanted),
+        dense.score_histories(rows).score_items(wanted),
+        rtol=1e-4,
+        atol=1e-4,
     )
-    whole, scored = searching.score_histories(rows).whole(), dense.score_histories(rows).whole()
+    whole, scored = searching.score_histories(rows).all_scores(), dense.score_histories(rows).all_scores()
     np.testing.assert_allclose(whole[:, 1:], scored[:, 1:], rtol=1e-4, atol=1e-4)
     newcomer = Sequences.from_lists([[], [1]])
-    np.testing.assert_array_equal(*(one.score_histories(newcomer).best(9, None, None) for one in (dense, searching)))
+    np.testing.assert_array_equal(*(one.score_histories(newcomer).top_k(9, None, None) for one in (dense, searching)))

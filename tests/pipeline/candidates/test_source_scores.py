@@ -42,10 +42,10 @@ def test_a_rule_that_raises_few_items_is_answered_as_if_all_were_scored(kind, se
     allowed_V = rng.random(SIZE) < 0.5 if choosing else None
     lifted, dense = raising(scorer, 1).score_histories(rows), raising(scorer, SIZE + 1).score_histories(rows)
     assert isinstance(lifted, SparseScores) and isinstance(dense, DenseScores)
-    np.testing.assert_array_equal(lifted.whole(), dense.whole())
-    np.testing.assert_array_equal(lifted.best(k, exclude, allowed_V), dense.best(k, exclude, allowed_V))
+    np.testing.assert_array_equal(lifted.all_scores(), dense.all_scores())
+    np.testing.assert_array_equal(lifted.top_k(k, exclude, allowed_V), dense.top_k(k, exclude, allowed_V))
     asked_BC = rng.integers(0, SIZE, (4, 7))
-    np.testing.assert_array_equal(lifted.of(asked_BC), dense.of(asked_BC))
+    np.testing.assert_array_equal(lifted.score_items(asked_BC), dense.score_items(asked_BC))
 
 
 def test_what_is_raised_beyond_the_popular_ones_is_found():
@@ -55,7 +55,7 @@ def test_what_is_raised_beyond_the_popular_ones_is_found():
     )
     base_V = np.array([0, 0.2, 0.9, 0.6, 0.1], dtype=np.float32)
     lifted = SparseScores(
-        base_V, np.array([2, 3, 1, 4], dtype=np.int32), [rows.touched(np.array([4]), np.array([1.0]))]
+        base_V, np.array([2, 3, 1, 4], dtype=np.int32), [rows.sparse_weighted_sum(np.array([4]), np.array([1.0]))]
     )
-    assert lifted.best(3, None, None).tolist() == [[4, 2, 3]]
-    np.testing.assert_allclose(lifted.of(np.array([[4, 1, 2]])), [[5.1, 0.3, 0.9]], rtol=1e-6)
+    assert lifted.top_k(3, None, None).tolist() == [[4, 2, 3]]
+    np.testing.assert_allclose(lifted.score_items(np.array([[4, 1, 2]])), [[5.1, 0.3, 0.9]], rtol=1e-6)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from tests.support.expressions import ROWS, Expression, expressions
 
 from segue.data.catalog import Catalog
-from segue.pipeline.filters.compiler import KEPT, Filters, compile_mask
+from segue.pipeline.filters.compiler import MAX_CACHED_FILTERS, Filters, compile_mask
 from segue.pipeline.filters.item_columns import ItemColumns
 
 
@@ -75,13 +75,13 @@ def test_items_against_a_naive_evaluator(expression: Expression, rows: list[dict
     items = {str(i): {name: value for name, value in row.items() if value is not None} for i, row in enumerate(rows)}
     catalog = Catalog(items)
     kept = [str(i) for i, row in enumerate(rows) if expression.holds(row)]
-    assert passing(expression.text, ItemColumns.of(items, catalog), catalog) == kept
+    assert passing(expression.text, ItemColumns.from_items(items, catalog), catalog) == kept
 
 
 def test_an_items_own_text_in_its_own_list() -> None:
     catalog = Catalog(["a", "b", "c"])
     rows = {"a": {"x": "p", "y": ["p", "q"]}, "b": {"x": "p", "y": ["q"]}, "c": {"x": "z"}}
-    assert passing("x in y", ItemColumns.of(rows, catalog), catalog) == ["a"]
+    assert passing("x in y", ItemColumns.from_items(rows, catalog), catalog) == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_compiled_filters_are_kept_and_cannot_be_written_to(columns: ItemColumns
     assert filters.mask("price < 20") is mask_V
     with pytest.raises(ValueError, match="read-only"):
         mask_V[0] = True
-    for i in range(KEPT):
+    for i in range(MAX_CACHED_FILTERS):
         filters.mask(f"price < {i + 100}")
     assert filters.mask("price < 20") is not mask_V
     assert np.array_equal(filters.mask("price < 20"), mask_V)

@@ -10,7 +10,9 @@ from segue.pipeline.filters.item_columns import ItemColumns
 from segue.pipeline.placements.diversification import DiversificationConfig, Diversifier, min_max_scaled
 from segue.pipeline.ranked_list import RankedList
 
-RANKED = RankedList.of([1, 2, 4, 3, 6], [0.9, 0.85, 0.8, 0.5, 0.4], sources=("model",))  # three teas, a pot, a cup
+RANKED = RankedList.from_items(
+    [1, 2, 4, 3, 6], [0.9, 0.85, 0.8, 0.5, 0.4], sources=("model",)
+)  # three teas, a pot, a cup
 NOBODY = np.array([], dtype=np.int32)
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from segue.pipeline.placements.diversity import (
-    OWN,
+    SELF_SIMILARITY_SHARE,
     SMOOTHING,
     calibrated_greedy,
     determinantal_greedy,
-    divergence,
-    marginal_relevance,
+    mmr_greedy,
+    smoothed_kl_divergence,
 )
 from segue.pipeline.placements.item_similarity import unit_rows
 
@@ -32,11 +32,11 @@ def test_marginal_relevance_against_its_definition(seed: int, strength: float, k
             if i not in chosen
         }
         chosen.append(max(value, key=lambda i: value[i]))
-    assert marginal_relevance(relevance_C, vectors_CD, 10, strength, kept).tolist() == chosen
+    assert mmr_greedy(relevance_C, vectors_CD, 10, strength, kept).tolist() == chosen
 
 
 def kernel(relevance_C: np.ndarray, vectors_CD: np.ndarray, strength: float) -> np.ndarray:
-    alike = (1 - OWN) * 0.5 * (1 + vectors_CD @ vectors_CD.T)
+    alike = (1 - SELF_SIMILARITY_SHARE) * 0.5 * (1 + vectors_CD @ vectors_CD.T)
     np.fill_diagonal(alike, 1.0)
     quality = np.exp((1 - strength) / (2 * strength) * relevance_C)
     return quality[:, None] * alike * quality
@@ -64,7 +64,7 @@ def test_determinantal_with_more_places_than_categories() -> None:
     relevance_C = np.array([6, 5, 4, 3, 2, 1]) / 6
     found = determinantal_greedy(relevance_C, vectors_CD, 6, 0.9)
     assert found[:2].tolist() == [0, 3] and sorted(found.tolist()) == list(range(6))
-    kept = determinantal_greedy(relevance_C, vectors_CD, 6, 0.9, kept=4)
+    kept = determinantal_greedy(relevance_C, vectors_CD, 6, 0.9, num_fixed=4)
     assert kept[:4].tolist() == [0, 1, 2, 3] and sorted(kept.tolist()) == list(range(6))
 
 
@@ -87,12 +87,12 @@ def test_calibrated_against_its_definition(seed: int, strength: float, kept: int
 
 def test_divergence_by_hand() -> None:
     wanted_G = np.array([0.5, 0.5, 0.0])
-    found = divergence(wanted_G, np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]))
+    found = smoothed_kl_divergence(wanted_G, np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]))
     assert found.tolist() == pytest.approx([0.0, 0.5 * np.log(0.5 / 0.995) + 0.5 * np.log(0.5 / 0.005)])
 
 
 def test_fewer_candidates_than_places() -> None:
     relevance_C, vectors_CD = candidates(0, count=3)
-    assert sorted(marginal_relevance(relevance_C, vectors_CD, 10, 0.5).tolist()) == [0, 1, 2]
+    assert sorted(mmr_greedy(relevance_C, vectors_CD, 10, 0.5).tolist()) == [0, 1, 2]
     assert sorted(determinantal_greedy(relevance_C, vectors_CD, 10, 0.5).tolist()) == [0, 1, 2]
     assert sorted(calibrated_greedy(relevance_C, np.eye(3), np.full(3, 1 / 3), 10, 0.5).tolist()) == [0, 1, 2]

@@ -15,7 +15,7 @@ from segue.pipeline.ranked_list import PlacementReason, RankedList
 SIZE = 8
 LADDER = FallbackChain({}, SIZE)
 ALL = np.array([False] + [True] * (SIZE - 1))
-RANKED = RankedList.of([5, 3, 7, 1], [0.4, 0.3, 0.2, 0.1], sources=("model",))
+RANKED = RankedList.from_items([5, 3, 7, 1], [0.4, 0.3, 0.2, 0.1], sources=("model",))
 METHODS = [
     ExploreConfig("epsilon", first_position=2, epsilon=0.3),
     ExploreConfig("plackett-luce", first_position=1, temperature=2.0),
@@ -81,7 +81,7 @@ def test_lists_are_drawn_as_often_as_they_say(config: ExploreConfig) -> None:
     drawn: dict[tuple[int, ...], tuple[int, float]] = {}
     total = 6_000
     for _ in range(total):
-        found = build_list(RANKED, 3, ALL, ladder=LADDER, choose=explorer.policy(rng))
+        found = build_list(RANKED, 3, ALL, fallback=LADDER, policy=explorer.policy(rng))
         key = tuple(found.items_C.tolist())
         drawn[key] = drawn.get(key, (0, 0.0))[0] + 1, float(found.propensity_C.prod())
     assert sum(share for _, share in drawn.values()) == pytest.approx(1, abs=0.02)
@@ -93,9 +93,9 @@ def test_lists_are_drawn_as_often_as_they_say(config: ExploreConfig) -> None:
 def test_following_says_what_drawing_would_have_said(config: ExploreConfig) -> None:
     explorer, rng = Explorer(config), np.random.default_rng(2)
     for _ in range(50):
-        found = build_list(RANKED, 3, ALL, ladder=LADDER, choose=explorer.policy(rng))
+        found = build_list(RANKED, 3, ALL, fallback=LADDER, policy=explorer.policy(rng))
         followed: list[LoggedPropensity] = []
-        build_list(RANKED, 3, ALL, ladder=LADDER, choose=explorer.propensity_of(found.items_C, followed))
+        build_list(RANKED, 3, ALL, fallback=LADDER, policy=explorer.replay_policy(found.items_C, followed))
         assert [f.probability for f in followed] == found.propensity_C.tolist()
         assert all(f.probabilities.sum() == pytest.approx(1) for f in followed)
 
@@ -104,7 +104,7 @@ def test_all_lists_together_are_certain() -> None:
     explorer, total = Explorer(ExploreConfig("plackett-luce", first_position=1)), 0.0
     for shown in permutations(range(1, SIZE), 3):
         followed: list[LoggedPropensity] = []
-        build_list(RANKED, 3, ALL, ladder=LADDER, choose=explorer.propensity_of(np.array(shown), followed))
+        build_list(RANKED, 3, ALL, fallback=LADDER, policy=explorer.replay_policy(np.array(shown), followed))
         total += float(np.prod([f.probability for f in followed]))
     assert total == pytest.approx(1)
 
@@ -112,23 +112,23 @@ def test_all_lists_together_are_certain() -> None:
 def test_a_list_that_it_would_not_show_is_lost_from_there_on() -> None:
     followed: list[LoggedPropensity] = []
     explorer = Explorer(ExploreConfig("epsilon", first_position=2))
-    build_list(RANKED, 3, ALL, ladder=LADDER, choose=explorer.propensity_of(np.array([3, 5, 7]), followed))
+    build_list(RANKED, 3, ALL, fallback=LADDER, policy=explorer.replay_policy(np.array([3, 5, 7]), followed))
     assert [f.probability for f in followed] == [0.0, 0.0, 0.0]
     assert followed[0].probabilities.tolist() == [1, 0, 0, 0]  # at the first place it would have shown 5
     assert followed[1].probabilities.tolist() == [0, 0, 0]
     short: list[LoggedPropensity] = []
-    build_list(RANKED, 3, ALL, ladder=LADDER, choose=explorer.propensity_of(np.array([5]), short))
+    build_list(RANKED, 3, ALL, fallback=LADDER, policy=explorer.replay_policy(np.array([5]), short))
     assert [f.probability for f in short] == [1.0, 0.0, 0.0]
 
 
 def test_what_was_drawn_against_the_order_is_flagged() -> None:
     explorer = Explorer(ExploreConfig("epsilon", first_position=2, epsilon=1.0))
-    found = build_list(RANKED, 4, ALL, ladder=LADDER, choose=explorer.policy(np.random.default_rng(0)))
+    found = build_list(RANKED, 4, ALL, fallback=LADDER, policy=explorer.policy(np.random.default_rng(0)))
     order = {5: 0, 3: 1, 7: 2, 1: 3}
     for place, item in enumerate(found.items_C.tolist()):
         left = [i for i in order if i not in found.items_C[:place]]
-        assert found.how_C[place] == (PlacementReason.RANKED if item == left[0] else PlacementReason.EXPLORED)
-    assert PlacementReason.EXPLORED in found.how_C
+        assert found.reasons_C[place] == (PlacementReason.RANKED if item == left[0] else PlacementReason.EXPLORED)
+    assert PlacementReason.EXPLORED in found.reasons_C
 
 
 def test_thompson_needs_probabilities() -> None:

@@ -15,8 +15,8 @@ def test_every_step_has_what_is_wanted_and_the_last_has_all() -> None:
 def test_a_step_gives_what_is_allowed_and_new() -> None:
     allowed_V = np.array([True, True, True, False, True])
     step = FallbackChain({"trend": np.array([9.0, 1, 3, 5, 3])}, 5).steps[0]
-    found = step.allowed(allowed_V, without=np.array([2]))
+    found = step.remaining(allowed_V, exclude=np.array([2]))
     assert found.items_C.tolist() == [4, 1] and found.scores_C.tolist() == [3, 1]
-    assert found.sources == ("trend",) and found.how_C.tolist() == [PlacementReason.FILLED, PlacementReason.FILLED]
-    assert step.allowed(allowed_V, without=np.array([2]), most=1).items_C.tolist() == [4]
+    assert found.sources == ("trend",) and found.reasons_C.tolist() == [PlacementReason.FILLED, PlacementReason.FILLED]
+    assert step.remaining(allowed_V, exclude=np.array([2]), max_items=1).items_C.tolist() == [4]
     assert allowed_V.tolist() == [True, True, True, False, True]

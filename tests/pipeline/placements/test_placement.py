@@ -77,7 +77,7 @@ def test_a_varied_list_alternates(shop):
 
 def test_draws_are_made_with_a_generator_alone(shop):
     plain = shop.recommend(one([1, 2, 3]), 6, PlacementRequest("bold"))
-    assert (plain.how_C == PlacementReason.RANKED).all()
+    assert (plain.reasons_C == PlacementReason.RANKED).all()
     drawn = shop.recommend(one([1, 2, 3]), 6, PlacementRequest("bold"), rng=np.random.default_rng(1))
     assert drawn.items_C[0] == plain.items_C[0]
     assert (drawn.propensity_C[1:] < 1).all()

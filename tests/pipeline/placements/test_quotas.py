@@ -18,14 +18,14 @@ def test_counts_close_and_serve(columns: ItemColumns) -> None:
         Quota(filter='category == "tea"', at_least=2),
     )
     count = Quotas(quotas, Filters(columns)).start()
-    assert count.required_items == 2 and np.flatnonzero(count.allowed_items()).tolist() == [1, 2, 4]
+    assert count.num_required == 2 and np.flatnonzero(count.required_items()).tolist() == [1, 2, 4]
     count.add(1)  # sencha: a gift, green, cheap, a tea
-    assert np.flatnonzero(count.closed_V).tolist() == [1, 3]
+    assert np.flatnonzero(count.is_closed_V).tolist() == [1, 3]
     count.add(6)  # cheap too
-    assert np.flatnonzero(count.closed_V).tolist() == [1, 3, 6]
-    assert count.required_items == 1
+    assert np.flatnonzero(count.is_closed_V).tolist() == [1, 3, 6]
+    assert count.num_required == 1
     count.add(4)
-    assert count.required_items == 0 and not count.allowed_items().any()
+    assert count.num_required == 0 and not count.required_items().any()
 
 
 def test_none_is_false(columns: ItemColumns) -> None:

@@ -20,7 +20,7 @@ SENCHA, ASSAM, POT, LONGJING, MYSTERY, UNSOLD = range(1, 7)
 
 
 def may(facts: ItemData, history: tuple[int, ...] = (), *, shown: tuple[int, ...] = (), **config: Any) -> list[int]:
-    allowed_V = Rules(RulesConfig(**config), facts).allowed(history, shown=shown)
+    allowed_V = Rules(RulesConfig(**config), facts).allowed_items(history, impressions=shown)
     return np.flatnonzero(allowed_V).tolist()
 
 
@@ -38,13 +38,13 @@ def test_what_may_be_shown(facts: ItemData) -> None:
 
 def test_a_request_may_ask_for_more(facts: ItemData) -> None:
     rules = Rules(RulesConfig(filter='category == "tea"'), facts)
-    assert np.flatnonzero(rules.allowed((), filter="price < 20")).tolist() == [SENCHA]
-    assert np.flatnonzero(rules.allowed((), exclude=[SENCHA])).tolist() == [ASSAM, LONGJING]
-    assert np.flatnonzero(rules.allowed(())).tolist() == [SENCHA, ASSAM, LONGJING]  # nothing was written to
+    assert np.flatnonzero(rules.allowed_items((), filter="price < 20")).tolist() == [SENCHA]
+    assert np.flatnonzero(rules.allowed_items((), exclude=[SENCHA])).tolist() == [ASSAM, LONGJING]
+    assert np.flatnonzero(rules.allowed_items(())).tolist() == [SENCHA, ASSAM, LONGJING]  # nothing was written to
 
 
 def weighed(facts: ItemData, scores: list[float], now_us: int = 0, **config: Any) -> tuple[list[int], list[float]]:
-    ranked = RankedList.of(range(1, len(scores) + 1), scores, sources=("model",))
+    ranked = RankedList.from_items(range(1, len(scores) + 1), scores, sources=("model",))
     found = Rules(RulesConfig(**config), facts).rescore(ranked, now_us=now_us)
     return found.items_C.tolist(), found.scores_C.tolist()
 
@@ -70,7 +70,7 @@ def test_new_items_gain_and_the_gain_halves(facts: ItemData) -> None:
 
 
 def test_in_a_log_without_times_nothing_is_new(catalog: Catalog) -> None:
-    facts = ItemData.of(catalog, {}, Sequences.from_lists([[1, 2]]))
+    facts = ItemData.from_sequences(catalog, {}, Sequences.from_lists([[1, 2]]))
     _, scores = weighed(facts, [1.0, 1.0, 1.0], now_us=DAY_US, freshness=Freshness(weight=1.0))
     assert scores == pytest.approx([2.0, 1.0, 1.0])  # only what nobody took yet
 
@@ -82,17 +82,17 @@ def test_a_list_from_rules_alone(facts: ItemData) -> None:
         quotas=(Quota(column="category", at_most=1),),
     )
     rules = Rules(config, facts)
-    ranked = RankedList.of([ASSAM, SENCHA], [0.9, 0.8], sources=("model",))
+    ranked = RankedList.from_items([ASSAM, SENCHA], [0.9, 0.8], sources=("model",))
     ladder = FallbackChain({"popularity": facts.counts_V}, 7)
-    found = rules.build_list(ranked, 4, rules.allowed(()), ladder=ladder)
+    found = rules.build_list(ranked, 4, rules.allowed_items(()), fallback=ladder)
     assert found.items_C.tolist() == [ASSAM, MYSTERY, POT, SENCHA]
-    assert found.how_C.tolist() == [
+    assert found.reasons_C.tolist() == [
         PlacementReason.RANKED,
         PlacementReason.PINNED,
         PlacementReason.FILLED,
         PlacementReason.RELAXED,
     ]
-    assert [found.source_of(i) for i in range(4)] == ["model", None, "popularity", "model"]
+    assert [found.source_name(i) for i in range(4)] == ["model", None, "popularity", "model"]
 
 
 def test_what_is_suspicious_is_noted(facts: ItemData) -> None:

@@ -5,6 +5,7 @@ Shape letters: B cases, C candidates.
 
 import numpy as np
 
+from segue.data.catalog import PAD
 from segue.data.impressions import ClickExamples
 from segue.data.sequences import Sequences
 from segue.models.rankers.item_histories import ItemHistories
@@ -21,7 +22,7 @@ class PointInTimeRanker:
 
     def __init__(self, ranker: NeuralRanker, past: ItemHistories) -> None:
         self.ranker = ranker
-        self.past = past
+        self.item_histories = past
 
     @property
     def name(self) -> str:
@@ -29,9 +30,14 @@ class PointInTimeRanker:
         return self.ranker.name
 
     @property
+    def size(self) -> int:
+        """Return the catalog size with PAD, V."""
+        return self.ranker.size
+
+    @property
     def newest_us(self) -> int:
         """The time of the log's newest event; 0 where there is none."""
-        return int(self.past.moments[-1]) if len(self.past.moments) else 0
+        return int(self.item_histories.unique_times[-1]) if len(self.item_histories.unique_times) else 0
 
     def log_odds(self, histories: Sequences, candidates_BC: np.ndarray, moments_B: np.ndarray) -> np.ndarray:
         """float64 [B, C]: calibrated, as ``NeuralRanker.log_odds``."""
@@ -43,8 +49,14 @@ class PointInTimeRanker:
             nobody_B = np.zeros(len(asked_BC), dtype=np.int64)
             labels_BC = np.zeros(asked_BC.shape, dtype=bool)
             cases = ClickExamples(histories.take(rows), moments_B[rows], asked_BC, labels_BC, nobody_B)
-            said_BC[rows] = log_odds(self.ranker.net, cases, self.past)
+            said_BC[rows] = log_odds(self.ranker.net, cases, self.item_histories)
         return self.ranker.calibration.log_odds(said_BC)
+
+    def probability(self, history: Sequences, candidates_C: np.ndarray, now: int) -> np.ndarray:
+        """See ``Ranker.probability``; the log's events before ``now`` count."""
+        candidates_1C = np.asarray(candidates_C, dtype=np.int64)[None]
+        log_odds_C = self.log_odds(history, candidates_1C, np.array([now]))[0]
+        return np.where(candidates_1C[0] == PAD, 0.0, 1.0 / (1.0 + np.exp(-log_odds_C)))
 
     def observe(self, history: Sequences, item: int, time: int) -> None:
         """Tells the live ranker; the log stays as it is."""

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from segue.data.catalog import PAD
-from segue.pipeline.blending.features import CONTEXT
+from segue.pipeline.blending.features import CONTEXT_FEATURES
 from segue.pipeline.candidates.candidate_set import CandidateSet
 from segue.pipeline.config import BlendConfig
 
@@ -17,7 +17,7 @@ from segue.pipeline.config import BlendConfig
 class Blend(Protocol):
     """Scores candidates; higher is better, PAD gets -inf."""
 
-    def scores(self, found: CandidateSet, signals_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
+    def scores(self, candidates: CandidateSet, features_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
         """float64 [B, C]; ``lengths_B``: how many events each history has."""
         ...
 
@@ -31,10 +31,10 @@ class ReciprocalRankBlend:
         self.weights_S = weights_S
         self.constant = constant
 
-    def scores(self, found: CandidateSet, signals_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
+    def scores(self, candidates: CandidateSet, features_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
         """float64 [B, C]; looks at places alone."""
-        given_BCS = np.where(found.place_BCS > 0, 1.0 / (self.constant + found.place_BCS), 0.0)
-        return _only(found, given_BCS @ self.weights_S)
+        given_BCS = np.where(candidates.ranks_BCS > 0, 1.0 / (self.constant + candidates.ranks_BCS), 0.0)
+        return _mask_padding(candidates, given_BCS @ self.weights_S)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Nothing is learned."""
@@ -48,14 +48,20 @@ class WeightedBlend:
     def __init__(self, weights_S: np.ndarray) -> None:
         self.weights_S = weights_S
 
-    def scores(self, found: CandidateSet, signals_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
+    def scores(self, candidates: CandidateSet, features_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
         """float64 [B, C]; an item of which a source has no opinion gets its 0."""
-        there_BCS = (found.items_BC != PAD)[:, :, None] & np.isfinite(found.raw_BCS) & found.served_BS[:, None, :]
-        low_B1S = np.where(there_BCS, found.raw_BCS, np.inf).min(axis=1, keepdims=True)
-        high_B1S = np.where(there_BCS, found.raw_BCS, -np.inf).max(axis=1, keepdims=True)
+        is_scored_BCS = (
+            (candidates.items_BC != PAD)[:, :, None]
+            & np.isfinite(candidates.source_scores_BCS)
+            & candidates.is_served_BS[:, None, :]
+        )
+        low_B1S = np.where(is_scored_BCS, candidates.source_scores_BCS, np.inf).min(axis=1, keepdims=True)
+        high_B1S = np.where(is_scored_BCS, candidates.source_scores_BCS, -np.inf).max(axis=1, keepdims=True)
         span_B1S = np.where(high_B1S > low_B1S, high_B1S - low_B1S, 1.0)
-        scaled_BCS = np.where(there_BCS, (found.raw_BCS.astype(np.float64) - low_B1S) / span_B1S, 0.0)
-        return _only(found, scaled_BCS @ self.weights_S)
+        scaled_BCS = np.where(
+            is_scored_BCS, (candidates.source_scores_BCS.astype(np.float64) - low_B1S) / span_B1S, 0.0
+        )
+        return _mask_padding(candidates, scaled_BCS @ self.weights_S)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Nothing is learned."""
@@ -80,19 +86,19 @@ class LearnedBlend:
         """What ``arrays`` gave."""
         return cls(arrays["weights"], arrays["edges"], arrays["bounds"])
 
-    def scores(self, found: CandidateSet, signals_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
+    def scores(self, candidates: CandidateSet, features_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
         """float64 [B, C]."""
-        return _only(found, self.linear(signals_BCF, lengths_B))
+        return _mask_padding(candidates, self.linear(features_BCF, lengths_B))
 
-    def linear(self, signals_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
+    def linear(self, features_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
         """float64 [B, C]; PAD gets anything."""
         own_BF = self.weights_GF[np.searchsorted(self.edges_G, lengths_B, side="right") - 1].astype(np.float32)
-        linear_BC1 = np.matmul(self.within(signals_BCF), own_BF[:, :, None])
+        linear_BC1 = np.matmul(self.clip(features_BCF), own_BF[:, :, None])
         return linear_BC1[:, :, 0].astype(np.float64)
 
-    def within(self, signals_BCF: np.ndarray) -> np.ndarray:
+    def clip(self, features_BCF: np.ndarray) -> np.ndarray:
         """float32 [B, C, weighed signals]: what is weighed."""
-        clipped_BCF: np.ndarray = np.clip(signals_BCF[:, :, : self.weights_GF.shape[1]], *self.bounds_2F)
+        clipped_BCF: np.ndarray = np.clip(features_BCF[:, :, : self.weights_GF.shape[1]], *self.bounds_2F)
         return clipped_BCF
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -101,7 +107,11 @@ class LearnedBlend:
 
 
 def fit_learned_blend(
-    signals_BCF: np.ndarray, there_BC: np.ndarray, target_B: np.ndarray, lengths_B: np.ndarray, config: BlendConfig
+    features_BCF: np.ndarray,
+    is_candidate_BC: np.ndarray,
+    target_B: np.ndarray,
+    lengths_B: np.ndarray,
+    config: BlendConfig,
 ) -> LearnedBlend:
     """The weights under which the items that came next are likeliest.
 
@@ -109,26 +119,26 @@ def fit_learned_blend(
     zero by ``ridge``; then each cohort's, pulled towards everybody's by ``cohort_ridge``: a cohort of few cases keeps
     theirs. Signals are scaled meanwhile, so that the pull is the same for each.
     """
-    x_BCF = signals_BCF[:, :, : signals_BCF.shape[2] - len(CONTEXT)]
-    real_NF = x_BCF[there_BC]
+    x_BCF = features_BCF[:, :, : features_BCF.shape[2] - len(CONTEXT_FEATURES)]
+    real_NF = x_BCF[is_candidate_BC]
     bounds_2F = np.stack([real_NF.min(axis=0), real_NF.max(axis=0)])
     scale_F = np.maximum(real_NF.std(axis=0, dtype=np.float64), 1e-3)
     x_BCF = (x_BCF / scale_F).astype(np.float32)
-    everybody_F = conditional_logit(x_BCF, there_BC, target_B, np.zeros(x_BCF.shape[2]), config.ridge)
+    everybody_F = fit_conditional_logit(x_BCF, is_candidate_BC, target_B, np.zeros(x_BCF.shape[2]), config.ridge)
     edges_G = np.array(config.cohorts, dtype=np.int64)
     group_B = np.searchsorted(edges_G, lengths_B, side="right") - 1
     weights_GF = np.tile(everybody_F, (len(edges_G), 1))
     for g in range(len(edges_G)):
         own_B = group_B == g
         if own_B.any():
-            part = (x_BCF[own_B], there_BC[own_B], target_B[own_B])
-            weights_GF[g] = conditional_logit(*part, everybody_F, config.cohort_ridge)
+            part = (x_BCF[own_B], is_candidate_BC[own_B], target_B[own_B])
+            weights_GF[g] = fit_conditional_logit(*part, everybody_F, config.cohort_ridge)
     return LearnedBlend(weights_GF / scale_F, edges_G, bounds_2F)
 
 
-def conditional_logit(
+def fit_conditional_logit(
     x_BCF: np.ndarray,
-    there_BC: np.ndarray,
+    is_candidate_BC: np.ndarray,
     target_B: np.ndarray,
     towards_F: np.ndarray,
     ridge: float,
@@ -146,15 +156,15 @@ def conditional_logit(
         scores_BC = (flat_NF @ weights_F.astype(np.float32)).reshape(batch, width).astype(np.float64)
         if base_BC is not None:
             scores_BC += base_BC
-        scores_BC[~there_BC] = -np.inf
+        scores_BC[~is_candidate_BC] = -np.inf
         top_B1 = scores_BC.max(axis=1, keepdims=True)
-        chance_BC = np.exp(scores_BC - top_B1)
-        total_B1 = chance_BC.sum(axis=1, keepdims=True)
-        chance_BC /= total_B1
+        probabilities_BC = np.exp(scores_BC - top_B1)
+        total_B1 = probabilities_BC.sum(axis=1, keepdims=True)
+        probabilities_BC /= total_B1
         away_F = weights_F - towards_F
         own_B = scores_BC[np.arange(batch), target_B]
         loss = float((np.log(total_B1) + top_B1).sum() - own_B.sum() + 0.5 * ridge * away_F @ away_F)
-        slope_F = chance_BC.astype(np.float32).ravel() @ flat_NF - aim_F + ridge * away_F
+        slope_F = probabilities_BC.astype(np.float32).ravel() @ flat_NF - aim_F + ridge * away_F
         return loss, slope_F.astype(np.float64)
 
     found: Any = minimize(value, towards_F, jac=True, method="L-BFGS-B", options={"maxiter": 100})
@@ -170,6 +180,6 @@ def unlearned_blend(config: BlendConfig, sources: Sequence[str]) -> ReciprocalRa
     return ReciprocalRankBlend(weights_S, config.constant)
 
 
-def _only(found: CandidateSet, scores_BC: np.ndarray) -> np.ndarray:
+def _mask_padding(candidates: CandidateSet, scores_BC: np.ndarray) -> np.ndarray:
     """The scores with -inf at PAD."""
-    return np.where(found.items_BC == PAD, -np.inf, scores_BC)
+    return np.where(candidates.items_BC == PAD, -np.inf, scores_BC)

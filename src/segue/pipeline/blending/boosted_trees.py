@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
-BLOCK = 1 << 16
+from segue.pipeline.blending.ranking_cases import RankingCases
+from segue.pipeline.config import RankConfig
+
+PAIRS_PER_BLOCK = 1 << 16
 """About so many (row, tree) pairs walk down at once: their places stay in the processor's cache."""
 
 
@@ -35,11 +38,11 @@ class BoostedTrees:
         self.depth = self._depth()
 
     @classmethod
-    def from_lightgbm(cls, model: Any, trees: int) -> "BoostedTrees":
+    def from_lightgbm(cls, model: Any, num_trees: int) -> "BoostedTrees":
         """The first ``trees`` trees of a fitted Booster whose signals are numbers without gaps."""
         nodes: list[list[float]] = []
         roots = []
-        for tree in model.dump_model(num_iteration=trees)["tree_info"]:
+        for tree in model.dump_model(num_iteration=num_trees)["tree_info"]:
             roots.append(len(nodes))
             nodes.append([])
             _plant(tree["tree_structure"], roots[-1], nodes)
@@ -58,7 +61,7 @@ class BoostedTrees:
     def scores(self, rows_NF: np.ndarray) -> np.ndarray:
         """float64 [N]."""
         out_N = np.zeros(len(rows_NF))
-        step = max(1, BLOCK // max(1, len(self.roots_T)))
+        step = max(1, PAIRS_PER_BLOCK // max(1, len(self.roots_T)))
         for start in range(0, len(rows_NF), step):
             part_NF = rows_NF[start : start + step]
             out_N[start : start + step] = self.value_M[self._leaves(part_NF)].sum(axis=0)
@@ -92,6 +95,56 @@ class BoostedTrees:
             "child": self.child_M,
             "value": self.value_M,
         }
+
+
+def fit_boosted_trees(training: RankingCases, held_out: RankingCases, config: RankConfig, seed: int) -> BoostedTrees:
+    """LambdaMART (Burges 2010) from where the blend stands: each tree corrects what is still in a wrong order.
+
+    Both parts are (signals [B, C, F], who is there [B, C], the target's place [B], the blend's scores [B, C]). The
+    second says when to stop; where no tree helps there, none is kept. ValueError where LightGBM is not installed.
+    """
+    try:
+        import lightgbm
+    except ImportError:
+        raise ValueError(
+            "Ranking by trees needs LightGBM: pip install 'segue[gbdt]', or set rank.method to none."
+        ) from None
+    options = {
+        "objective": "lambdarank",
+        "metric": "ndcg",
+        "eval_at": [10],
+        "learning_rate": config.learning_rate,
+        "max_depth": config.max_depth,
+        "num_leaves": 2**config.max_depth - 1,
+        "min_data_in_leaf": config.min_leaf_size,
+        "lambdarank_truncation_level": 20,
+        "feature_pre_filter": False,
+        "num_threads": 1,
+        "deterministic": True,
+        "force_row_wise": True,
+        "seed": seed,
+        "verbosity": -1,
+    }
+    first = _dataset(lightgbm, training)
+    second = _dataset(lightgbm, held_out, first)
+    stop = lightgbm.early_stopping(15, verbose=False)
+    model = lightgbm.train(options, first, config.max_trees, valid_sets=[second], callbacks=[stop])
+    return BoostedTrees.from_lightgbm(model, model.best_iteration)
+
+
+def _dataset(lightgbm: Any, cases: RankingCases, reference: Any = None) -> Any:
+    """Return a LightGBM dataset: rows are candidates, groups are cases, the target is the relevant row."""
+    is_candidate_NC = cases.is_candidate_NC
+    label_NC = np.zeros(is_candidate_NC.shape, dtype=np.int8)
+    label_NC[np.arange(len(cases.target_N)), cases.target_N] = 1
+    return lightgbm.Dataset(
+        cases.features_NCF[is_candidate_NC],
+        label_NC[is_candidate_NC],
+        group=is_candidate_NC.sum(axis=1),
+        init_score=cases.base_scores_NC[is_candidate_NC],
+        reference=reference,
+        free_raw_data=True,
+    )
 
 
 def _plant(node: Mapping[str, Any], place: int, nodes: list[list[float]]) -> None:

@@ -12,15 +12,15 @@ from segue.data.sequences import Sequences
 from segue.pipeline.candidates.candidate_set import CandidateSet
 from segue.pipeline.item_statistics import ItemStatistics
 
-FLOOR = 1e-4
+MIN_SHARE = 1e-4
 """Added to a share of the best score before its logarithm: what an item is worth that a source gives nothing."""
 MAX_ABS_Z = 10.0
 """A level lies at most so far under the best one's."""
 REPEAT_WINDOW = 200
 """Newest events in which an earlier occurrence is looked for."""
-ITEM = ("popularity", "lately", "age", "times taken", "taken lately")
+ITEM_FEATURES = ("popularity", "lately", "age", "times taken", "taken lately")
 """Signals of an item and a person, after the sources' own."""
-CONTEXT = ("events",)
+CONTEXT_FEATURES = ("events",)
 """Signals that all candidates of a history share: no linear blend can use them, trees can."""
 
 
@@ -34,12 +34,14 @@ class ScoreScales:
     """float32: how widely a logit spreads within a history; 1 for counts."""
 
     @classmethod
-    def fit(cls, found: CandidateSet) -> "ScoreScales":
+    def fit(cls, candidates: CandidateSet) -> "ScoreScales":
         """Looks at the candidates of some histories."""
-        there_BC = found.items_BC != PAD
+        is_candidate_BC = candidates.items_BC != PAD
         log, spread = [], []
-        for s in range(len(found.sources)):
-            raw_BC = np.where(there_BC & found.served_BS[:, s, None], found.raw_BCS[:, :, s], -np.inf)
+        for s in range(len(candidates.sources)):
+            raw_BC = np.where(
+                is_candidate_BC & candidates.is_served_BS[:, s, None], candidates.source_scores_BCS[:, :, s], -np.inf
+            )
             known = np.isfinite(raw_BC)
             log.append(bool((raw_BC[known] >= 0).all()))
             rows = [row[np.isfinite(row)].std() for row in raw_BC if np.isfinite(row).sum() > 1]
@@ -50,41 +52,47 @@ class ScoreScales:
 def feature_names(sources: tuple[str, ...]) -> list[str]:
     """What each of the F signals is, in order."""
     own = [f"{source} {kind}" for source in sources for kind in ("level", "place")]
-    return [*own, *ITEM, *CONTEXT]
+    return [*own, *ITEM_FEATURES, *CONTEXT_FEATURES]
 
 
-def blend_features(found: CandidateSet, histories: Sequences, shelf: ItemStatistics, scales: ScoreScales) -> np.ndarray:
+def blend_features(
+    candidates: CandidateSet, histories: Sequences, item_statistics: ItemStatistics, scales: ScoreScales
+) -> np.ndarray:
     """float32 [B, C, F]; 0 in all of a source's columns for people it does not serve."""
-    count = len(found.sources)
-    batch, width = found.items_BC.shape
-    out_BCF = np.empty((batch, width, 2 * count + len(ITEM) + len(CONTEXT)), dtype=np.float32)
-    served_B1S = found.served_BS[:, None, :]
-    out_BCF[:, :, 0 : 2 * count : 2] = np.where(served_B1S, _levels(found, scales), 0.0)
-    place_BCS = np.where(found.place_BCS > 0, found.place_BCS, found.takes_S + 1)
-    out_BCF[:, :, 1 : 2 * count : 2] = np.where(served_B1S, -np.log(place_BCS), 0.0)
-    items_BC = found.items_BC
-    for f, of_item_V in enumerate((shelf.popularity_V, shelf.recent_V, shelf.age_V), start=2 * count):
+    count = len(candidates.sources)
+    batch, width = candidates.items_BC.shape
+    out_BCF = np.empty((batch, width, 2 * count + len(ITEM_FEATURES) + len(CONTEXT_FEATURES)), dtype=np.float32)
+    is_served_B1S = candidates.is_served_BS[:, None, :]
+    out_BCF[:, :, 0 : 2 * count : 2] = np.where(is_served_B1S, _levels(candidates, scales), 0.0)
+    ranks_BCS = np.where(candidates.ranks_BCS > 0, candidates.ranks_BCS, candidates.num_candidates_S + 1)
+    out_BCF[:, :, 1 : 2 * count : 2] = np.where(is_served_B1S, -np.log(ranks_BCS), 0.0)
+    items_BC = candidates.items_BC
+    for f, of_item_V in enumerate(
+        (item_statistics.popularity_V, item_statistics.recent_V, item_statistics.age_V), start=2 * count
+    ):
         out_BCF[:, :, f] = of_item_V[items_BC]
     newest = histories.drop_unknown().tail(REPEAT_WINDOW)
-    out_BCF[:, :, 2 * count + 3], out_BCF[:, :, 2 * count + 4] = _taken(items_BC, newest, len(shelf.popularity_V))
+    out_BCF[:, :, 2 * count + 3], out_BCF[:, :, 2 * count + 4] = _repeat_features(
+        items_BC, newest, len(item_statistics.popularity_V)
+    )
     out_BCF[:, :, -1] = np.log1p(newest.lengths)[:, None]
     return out_BCF
 
 
-def _levels(found: CandidateSet, scales: ScoreScales) -> np.ndarray:
+def _levels(candidates: CandidateSet, scales: ScoreScales) -> np.ndarray:
     """float32 [B, C, S]: how far each candidate lies under the best one in a source's eyes, 0 for the best itself."""
-    there_BC1 = (found.items_BC != PAD)[:, :, None]
-    raw_BCS = np.where(there_BC1, found.raw_BCS, -np.inf)
-    best_B1S = raw_BCS.max(axis=1, keepdims=True)
+    is_candidate_BC1 = (candidates.items_BC != PAD)[:, :, None]
+    source_scores_BCS = np.where(is_candidate_BC1, candidates.source_scores_BCS, -np.inf)
+    best_B1S = source_scores_BCS.max(axis=1, keepdims=True)
     best_B1S = np.where(np.isfinite(best_B1S), best_B1S, 0.0)
-    ratio_BCS = np.maximum(raw_BCS, 0.0) / np.maximum(best_B1S, 1e-30)
-    logs_BCS = np.log(np.minimum(ratio_BCS, 1.0) + FLOOR)
-    plain_BCS = np.maximum((raw_BCS - best_B1S) / scales.spread_S, -MAX_ABS_Z)
+    ratio_BCS = np.maximum(source_scores_BCS, 0.0) / np.maximum(best_B1S, 1e-30)
+    logs_BCS = np.log(np.minimum(ratio_BCS, 1.0) + MIN_SHARE)
+    plain_BCS = np.maximum((source_scores_BCS - best_B1S) / scales.spread_S, -MAX_ABS_Z)
     levels_BCS: np.ndarray = np.where(scales.log_S, logs_BCS, plain_BCS)
     return levels_BCS
 
 
-def _taken(items_BC: np.ndarray, newest: Sequences, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _repeat_features(items_BC: np.ndarray, newest: Sequences, size: int) -> tuple[np.ndarray, np.ndarray]:
     """(log(1 + how often the history holds the candidate), 1 / (1 + how many events ago it did last; 0: never)),
     float32 [B, C] each."""
     row_N, where_N = newest.positions()

@@ -87,6 +87,7 @@ class NewItemsSource:
     """
 
     name: ClassVar[str] = "new"
+    scores_cold_items: ClassVar[bool] = True
 
     def __init__(self, score_V: np.ndarray) -> None:
         self.score_V = score_V
@@ -120,6 +121,10 @@ class NewItemsSource:
         """float32 [B, V]; -inf for what is not new."""
         return np.tile(self.score_V, (len(histories), 1))
 
+    def static_scores(self) -> np.ndarray:
+        """See ``StaticScorer.static_scores``."""
+        return self.score_V
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything to save, by name."""
         return {"score": self.score_V}
@@ -150,6 +155,7 @@ class FixedListSource:
     """The items of a list, the first with score 1 and the others evenly below."""
 
     name: ClassVar[str] = "list"
+    scores_cold_items: ClassVar[bool] = True
 
     def __init__(self, items_L: np.ndarray, size: int) -> None:
         self.items_L = items_L
@@ -172,30 +178,14 @@ class FixedListSource:
         """float32 [B, V]; -inf for what is not in the list."""
         return _by_place([self.items_L] * len(histories), self.size)
 
+    def static_scores(self) -> np.ndarray:
+        """See ``StaticScorer.static_scores``."""
+        static_V: np.ndarray = self.scores(Sequences.from_lists([[]]))[0]
+        return static_V
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything to save, by name."""
         return {"items": self.items_L, "size": np.array([self.size])}
-
-
-class CallableSource:
-    """Any function of Python as a source: (a history's indices, oldest first) -> indices of items, the best first.
-
-    It lives as long as the process: a saved pipeline cannot hold it.
-    """
-
-    name: ClassVar[str] = "function"
-
-    def __init__(self, function: Callable[[Sequence[int]], Sequence[int]], size: int) -> None:
-        self.function = function
-        self.size = size
-
-    def scores(self, histories: Sequences) -> np.ndarray:
-        """float32 [B, V]; -inf for what the function does not name."""
-        return _by_place([np.asarray(self.function(row.tolist()), np.int32) for row in histories], self.size)
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """ValueError: a function has none."""
-        raise ValueError("A source that is a Python function cannot be saved: write its list to a file.")
 
 
 def _by_place(lists: Sequence[np.ndarray], size: int) -> np.ndarray:
@@ -213,7 +203,7 @@ class SourceData:
 
     sequences: Sequences
     catalog: Catalog
-    facts: ItemFeatures | None = None
+    item_features: ItemFeatures | None = None
     """What is known of the items, where there is a table of them."""
 
 
@@ -244,7 +234,7 @@ BUILTIN_SOURCES: dict[str, BuiltinSource] = {
     ),
     "content-knn": BuiltinSource(
         ContentKNNConfig,
-        lambda known, config: ContentKNN.from_item_features(known.sequences, known.facts, config),
+        lambda known, config: ContentKNN.from_item_features(known.sequences, known.item_features, config),
         ContentKNN.restore,
     ),
 }

@@ -9,14 +9,10 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.models.counting.covisitation import CoVisit
-from segue.models.knn.item_knn import ItemKNN
-from segue.models.neural.covisitation_prior import WithCovisitationPrior
-from segue.models.neural.neural_scorer import NeuralScorer
 from segue.models.retrieval.exact_search import ExactSearch
 from segue.models.retrieval.int8_scan import build_scan
 from segue.models.retrieval.retriever import EXACT_SEARCH_MIN_ITEMS
-from segue.models.scorer import Scorer
+from segue.models.scorer import ColdItemScorer, Scorer, SparseScorer, StaticScorer, VectorScorer
 from segue.pipeline.candidates.source_scores import (
     AnnScores,
     DenseScores,
@@ -30,45 +26,38 @@ from segue.pipeline.candidates.vector_index import HNSWIndex
 from segue.pipeline.config import SourceConfig
 from segue.pipeline.ranked_list import RankedList
 
-STATIC_MODELS = ("popularity", "trend", "new", "list")
-"""Models that say the same to everybody."""
-FEATURE_MODELS = ("content-knn", "new", "list", "function")
-"""Models that know of items without events."""
-
 
 class CandidateSource:
     """A scorer and what it is asked: how many, of whom, on which part of the history."""
 
     def __init__(self, scorer: Scorer, config: SourceConfig, index: HNSWIndex | None = None) -> None:
         if index is not None:
-            searchable(scorer)
+            as_vector_scorer(scorer)
         self.scorer = scorer
+        self._vectors = scorer if isinstance(scorer, VectorScorer) else None
         self.config = config
         self.index = index
-        self._blocks: ExactSearch | None = None
-        if index is None and isinstance(scorer, NeuralScorer) and scorer.size >= EXACT_SEARCH_MIN_ITEMS:
-            keys_VD = np.ascontiguousarray(scorer.queries(Sequences.from_lists([]))[1])
-            self._blocks = ExactSearch(keys_VD, screening=build_scan(keys_VD, None, wanted=config.num_candidates))
-        self._lifting: CoVisit | ItemKNN | None = None
-        if isinstance(scorer, CoVisit | ItemKNN) and scorer.size >= EXACT_SEARCH_MIN_ITEMS:
-            self._lifting, self._order = scorer, rank_order(scorer.popularity_V)
-        self._still: np.ndarray | None = None
-        if scorer.name in STATIC_MODELS:
-            self._still = scorer.scores(Sequences.from_lists([[]]))[0]
-            self._order = rank_order(self._still)
+        self._exact_search: ExactSearch | None = None
+        if index is None and self._vectors is not None and scorer.size >= EXACT_SEARCH_MIN_ITEMS:
+            keys_VD = np.ascontiguousarray(self._vectors.queries(Sequences.from_lists([]))[1])
+            self._exact_search = ExactSearch(keys_VD, scan=build_scan(keys_VD, None, list_length=config.num_candidates))
+        self._sparse_scorer: SparseScorer | None = None
+        if isinstance(scorer, SparseScorer) and scorer.size >= EXACT_SEARCH_MIN_ITEMS:
+            self._sparse_scorer, self._order = scorer, rank_order(scorer.popularity_V)
+        self._static_V: np.ndarray | None = None
+        if isinstance(scorer, StaticScorer):
+            self._static_V = scorer.static_scores()
+            self._order = rank_order(self._static_V)
 
     @property
     def name(self) -> str:
         """What answers call it."""
-        return self.config.called
+        return self.config.display_name
 
     @property
     def uses_item_features(self) -> bool:
         """Whether it can tell an item that nobody has taken yet from another one: by facts, or because it is named."""
-        scorer = self.scorer.inner if isinstance(self.scorer, WithCovisitationPrior) else self.scorer
-        if isinstance(scorer, NeuralScorer):
-            return scorer.sides.features is not None
-        return scorer.name in FEATURE_MODELS
+        return isinstance(self.scorer, ColdItemScorer) and self.scorer.scores_cold_items
 
     def serves(self, histories: Sequences) -> np.ndarray:
         """bool [B]: whose histories are its business, by the number of known events; an index is not asked about
@@ -79,7 +68,7 @@ class CandidateSource:
         served_B: np.ndarray = (lengths_B >= least) & (lengths_B <= most)
         return served_B
 
-    def shown(self, histories: Sequences) -> Sequences:
+    def visible_history(self, histories: Sequences) -> Sequences:
         """The part of each history that the scorer sees."""
         rows = histories
         if self.config.session_gap_s is not None:
@@ -88,33 +77,37 @@ class CandidateSource:
 
     def score_histories(self, histories: Sequences) -> SourceScores:
         """Asks the scorer; one that says the same to everybody was asked once and for all."""
-        if self._still is not None:
-            return StaticScores(self._still, self._order, len(histories))
-        shown = self.shown(histories)
-        if self._blocks is not None and shown.drop_unknown().lengths.all():
-            return ExactSearchScores(searchable(self.scorer).queries(shown)[0], self._blocks)
-        if self._lifting is not None:
-            lifts = [self._lifting.lifts(row) for row in shown.drop_unknown()]
-            return SparseScores(self._lifting.popularity_V, self._order, lifts)
-        if self.index is None:
+        if self._static_V is not None:
+            return StaticScores(self._static_V, self._order, len(histories))
+        shown = self.visible_history(histories)
+        if self._exact_search is not None and self._vectors is not None and shown.drop_unknown().lengths.all():
+            return ExactSearchScores(self._vectors.queries(shown)[0], self._exact_search)
+        if self._sparse_scorer is not None:
+            lifts = [self._sparse_scorer.lifts(row) for row in shown.drop_unknown()]
+            return SparseScores(self._sparse_scorer.popularity_V, self._order, lifts)
+        if self.index is None or self._vectors is None:
             return DenseScores(self.scorer.scores(shown))
-        return AnnScores(*searchable(self.scorer).queries(shown), self.index)
+        return AnnScores(*self._vectors.queries(shown), self.index)
 
-    def candidates(self, histories: Sequences, n: int, allowed_V: np.ndarray | None = None) -> list[RankedList]:
+    def candidates(self, histories: Sequences, k: int, allowed_V: np.ndarray | None = None) -> list[RankedList]:
         """The n best of each history as a list of its own; empty for people who are not its business."""
         answer, served_B = self.score_histories(histories), self.serves(histories)
-        items_BK = answer.best(n, None, allowed_V)
-        scores_BK = answer.of(items_BK)
+        items_BK = answer.top_k(k, None, allowed_V)
+        scores_BK = answer.score_items(items_BK)
         lists = []
         for items_K, scores_K, served in zip(items_BK, scores_BK, served_B, strict=True):
             there = (items_K != PAD) & served
-            lists.append(RankedList.of(items_K[there], scores_K[there], sources=(self.name,)))
+            lists.append(RankedList.from_items(items_K[there], scores_K[there], sources=(self.name,)))
         return lists
 
 
-def searchable(scorer: Scorer) -> NeuralScorer:
-    """The scorer, where its scores are inner products of vectors; ValueError where they are not."""
-    if isinstance(scorer, NeuralScorer):
+def as_vector_scorer(scorer: Scorer) -> VectorScorer:
+    """Return the scorer if its scores are inner products of embeddings.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if isinstance(scorer, VectorScorer):
         return scorer
     raise ValueError(
         f'The scores of {scorer.name} are no inner products, so they need index = "exact"; for a network with the '

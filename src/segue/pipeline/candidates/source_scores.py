@@ -15,7 +15,7 @@ from segue.models.retrieval.exact_search import ExactSearch, SearchRequest, sear
 from segue.models.top_k import order_by_score_then_index, top_k
 from segue.pipeline.candidates.vector_index import HNSWIndex
 
-MOST_WIDER = 8
+MAX_OVERSAMPLING = 8
 """An approximate index is asked for at most so many times as many, so that forbidden ones can be left out; where that
 is not enough, the exact way answers."""
 
@@ -23,15 +23,15 @@ is not enough, the exact way answers."""
 class SourceScores(Protocol):
     """What a source says to a batch of histories, before anybody asked how much of it."""
 
-    def best(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
+    def top_k(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
         """int32 [B, K]: the k best allowed items, best first, PAD where there are no more."""
         ...
 
-    def of(self, items_BC: np.ndarray) -> np.ndarray:
+    def score_items(self, items_BC: np.ndarray) -> np.ndarray:
         """float32 [B, C]: its scores of given items; -inf where it has no opinion."""
         ...
 
-    def whole(self) -> np.ndarray:
+    def all_scores(self) -> np.ndarray:
         """float32 [B, V]: its scores of all items."""
         ...
 
@@ -42,16 +42,16 @@ class DenseScores:
     def __init__(self, scores_BV: np.ndarray) -> None:
         self.scores_BV = scores_BV
 
-    def best(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
+    def top_k(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
         """int32 [B, K]."""
         return top_k(self.scores_BV, k, exclude=exclude, allowed_V=allowed_V)[0]
 
-    def of(self, items_BC: np.ndarray) -> np.ndarray:
+    def score_items(self, items_BC: np.ndarray) -> np.ndarray:
         """float32 [B, C]."""
         scores_BC: np.ndarray = np.take_along_axis(self.scores_BV, items_BC, axis=1)
         return scores_BC
 
-    def whole(self) -> np.ndarray:
+    def all_scores(self) -> np.ndarray:
         """float32 [B, V]."""
         return self.scores_BV
 
@@ -64,7 +64,7 @@ class StaticScores:
         self.order = order
         self.batch = batch
 
-    def best(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
+    def top_k(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
         """int32 [B, K]."""
         out_BK = np.full((self.batch, k), PAD, dtype=np.int32)
         free = self.order if allowed_V is None else self.order[allowed_V[self.order]]
@@ -77,12 +77,12 @@ class StaticScores:
             out_BK[b, : min(k, len(own))] = own[:k]
         return out_BK
 
-    def of(self, items_BC: np.ndarray) -> np.ndarray:
+    def score_items(self, items_BC: np.ndarray) -> np.ndarray:
         """float32 [B, C]."""
         scores_BC: np.ndarray = self.scores_V[items_BC]
         return scores_BC
 
-    def whole(self) -> np.ndarray:
+    def all_scores(self) -> np.ndarray:
         """float32 [B, V]."""
         return np.tile(self.scores_V, (self.batch, 1))
 
@@ -97,7 +97,7 @@ class SparseScores:
         self.order = order
         self.lifts = lifts
 
-    def best(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
+    def top_k(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
         """int32 [B, K]."""
         out_BK = np.full((len(self.lifts), k), PAD, dtype=np.int32)
         free = self.order if allowed_V is None else self.order[allowed_V[self.order]]
@@ -107,7 +107,7 @@ class SparseScores:
                 banned = exclude.items[exclude.starts[b] : exclude.stops[b]]
             # The first k popular ones that may appear beat whatever lies behind them and is not raised.
             popular = free[: k + len(banned)]
-            popular = popular[~_hits(raised, popular)[1]]
+            popular = popular[~_find_sorted(raised, popular)[1]]
             items = np.concatenate([raised, popular])
             scores = np.concatenate([lift + self.base_V[raised], self.base_V[popular]])
             if len(banned) or allowed_V is not None:
@@ -118,23 +118,23 @@ class SparseScores:
             out_BK[b, : len(chosen)] = chosen
         return out_BK
 
-    def of(self, items_BC: np.ndarray) -> np.ndarray:
+    def score_items(self, items_BC: np.ndarray) -> np.ndarray:
         """float32 [B, C]."""
         return np.stack([self._row(b, items_C) for b, items_C in enumerate(items_BC)])
 
-    def whole(self) -> np.ndarray:
+    def all_scores(self) -> np.ndarray:
         """float32 [B, V]."""
-        return self.of(np.broadcast_to(np.arange(len(self.base_V)), (len(self.lifts), len(self.base_V))))
+        return self.score_items(np.broadcast_to(np.arange(len(self.base_V)), (len(self.lifts), len(self.base_V))))
 
     def _row(self, b: int, items: np.ndarray) -> np.ndarray:
         raised_M, lift_M = self.lifts[b]
         scores: np.ndarray = self.base_V[items]
-        place, hit = _hits(raised_M, items)
+        place, hit = _find_sorted(raised_M, items)
         scores[hit] += lift_M[place[hit]]
         return scores
 
 
-def _hits(rising_M: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _find_sorted(rising_M: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(the place of each item among rising ones, whether it is there at all)."""
     if len(rising_M) == 0:
         return np.zeros(items.shape, dtype=np.int64), np.zeros(items.shape, dtype=bool)
@@ -149,12 +149,12 @@ class VectorScores:
         self.query_BD = query_BD
         self.keys_VD = keys_VD
 
-    def of(self, items_BC: np.ndarray) -> np.ndarray:
+    def score_items(self, items_BC: np.ndarray) -> np.ndarray:
         """float32 [B, C]."""
         scores_BC: np.ndarray = np.einsum("bd,bcd->bc", self.query_BD, self.keys_VD[items_BC])
         return scores_BC
 
-    def whole(self) -> np.ndarray:
+    def all_scores(self) -> np.ndarray:
         """float32 [B, V]."""
         scores_BV: np.ndarray = self.query_BD @ self.keys_VD.T
         return scores_BV
@@ -163,17 +163,17 @@ class VectorScores:
 class ExactSearchScores(VectorScores):
     """An exact answer for a large catalog: only what can be among the best is scored."""
 
-    def __init__(self, query_BD: np.ndarray, blocks: ExactSearch) -> None:
-        super().__init__(query_BD, blocks.keys_VD)
-        self.blocks = blocks
+    def __init__(self, query_BD: np.ndarray, exact_search: ExactSearch) -> None:
+        super().__init__(query_BD, exact_search.keys_VD)
+        self.exact_search = exact_search
 
-    def best(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
+    def top_k(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
         """int32 [B, K]."""
         if allowed_V is not None:
-            return DenseScores(self.whole()).best(k, exclude, allowed_V)
+            return DenseScores(self.all_scores()).top_k(k, exclude, allowed_V)
         nobody = np.empty(0, dtype=np.int64)
         wishes = [SearchRequest(nobody)] * len(self.query_BD) if exclude is None else search_requests(exclude)
-        return self.blocks.top_k(self.query_BD, k, wishes)[0]
+        return self.exact_search.top_k(self.query_BD, k, wishes)[0]
 
 
 class AnnScores(VectorScores):
@@ -183,11 +183,11 @@ class AnnScores(VectorScores):
         super().__init__(query_BD, keys_VD)
         self.index = index
 
-    def best(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
+    def top_k(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
         """int32 [B, K]; a row of which too few found items are allowed is answered exactly."""
         wide = k if exclude is None else k + int(exclude.lengths.max(initial=0))
         if allowed_V is not None:
-            wide = int(min(MOST_WIDER * k, wide / max(float(allowed_V.mean()), 1e-9) + k))
+            wide = int(min(MAX_OVERSAMPLING * k, wide / max(float(allowed_V.mean()), 1e-9) + k))
         found_BK = self.index.nearest(self.query_BD, min(wide, len(self.keys_VD) - 1))
         out_BK = np.full((len(found_BK), k), PAD, dtype=np.int32)
         for b, found in enumerate(found_BK):
@@ -197,7 +197,7 @@ class AnnScores(VectorScores):
             free = free if allowed_V is None else free[allowed_V[free]]
             if len(free) < k:
                 row = None if exclude is None else exclude.take(slice(b, b + 1))
-                free = DenseScores(self.query_BD[b : b + 1] @ self.keys_VD.T).best(k, row, allowed_V)[0]
+                free = DenseScores(self.query_BD[b : b + 1] @ self.keys_VD.T).top_k(k, row, allowed_V)[0]
             out_BK[b, : min(k, len(free))] = free[:k]
         return out_BK
 

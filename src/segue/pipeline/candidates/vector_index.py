@@ -40,11 +40,11 @@ class HNSWIndex:
         self._graph = graph
 
     @classmethod
-    def build(cls, keys_VD: np.ndarray, *, connectivity: int = 32, effort: int = 256) -> "HNSWIndex":
+    def build(cls, keys_VD: np.ndarray, *, num_links: int = 32, search_width: int = 256) -> "HNSWIndex":
         """All items; PAD too, as the zero vector of its row. ValueError where faiss is not installed."""
         faiss = _faiss()
-        graph = faiss.IndexHNSWFlat(keys_VD.shape[1], connectivity, faiss.METRIC_INNER_PRODUCT)
-        graph.hnsw.efConstruction = graph.hnsw.efSearch = effort
+        graph = faiss.IndexHNSWFlat(keys_VD.shape[1], num_links, faiss.METRIC_INNER_PRODUCT)
+        graph.hnsw.efConstruction = graph.hnsw.efSearch = search_width
         graph.add(np.ascontiguousarray(keys_VD, dtype=np.float32))
         return cls(graph)
 
@@ -53,7 +53,7 @@ class HNSWIndex:
         """What ``array`` gave."""
         return cls(_faiss().deserialize_index(np.ascontiguousarray(saved)))
 
-    def array(self) -> np.ndarray:
+    def to_array(self) -> np.ndarray:
         """The graph as bytes, uint8."""
         saved: np.ndarray = _faiss().serialize_index(self._graph)
         return saved
@@ -70,7 +70,7 @@ class HNSWIndex:
         return nearest_BK
 
 
-def recall_of(index: VectorIndex, keys_VD: np.ndarray, query_BD: np.ndarray, k: int) -> float:
+def measure_recall(index: VectorIndex, keys_VD: np.ndarray, query_BD: np.ndarray, k: int) -> float:
     """The share of the true k nearest items that an index finds for some queries."""
     true_BK, found_BK = ExactIndex(keys_VD).nearest(query_BD, k), index.nearest(query_BD, k)
     hits = [len(np.intersect1d(true, found)) for true, found in zip(true_BK, found_BK, strict=True)]
@@ -80,7 +80,7 @@ def recall_of(index: VectorIndex, keys_VD: np.ndarray, query_BD: np.ndarray, k: 
 def approximate_if_good(keys_VD: np.ndarray, query_BD: np.ndarray, k: int) -> tuple[HNSWIndex | None, float]:
     """(an approximate index, its recall on the queries); None where the recall is below what is wanted."""
     index = HNSWIndex.build(keys_VD)
-    recall = recall_of(index, keys_VD, query_BD, k)
+    recall = measure_recall(index, keys_VD, query_BD, k)
     return (index if recall >= MIN_RECALL else None), recall
 
 

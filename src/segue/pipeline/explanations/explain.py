@@ -14,7 +14,7 @@ from segue.models.top_k import order_by_score_then_index
 from segue.pipeline.blending.blend import LearnedBlend
 from segue.pipeline.blending.features import blend_features
 from segue.pipeline.candidates.candidate_set import CandidateSet
-from segue.pipeline.explanations.templates import Reason, Sentence, choose_reason, sentence, why_not_sentence
+from segue.pipeline.explanations.templates import Reason, Sentence, choose_reason, reason_sentence, why_not_sentence
 from segue.pipeline.pipeline import Pipeline
 from segue.pipeline.ranked_list import PlacementReason, RankedList
 
@@ -34,7 +34,7 @@ class Influence:
     """The event's item."""
     position: int
     """Its place in the history, from 0."""
-    effect: float
+    log_probability_gain: float
     """How much the event raises the log of the item's probability: with it minus without it."""
 
 
@@ -43,11 +43,11 @@ class Explanation:
     """Why an item stands in a list."""
 
     item: int
-    places: dict[str, int]
+    ranks: dict[str, int]
     """The sources that gave it, and its place in each one's list."""
     shares: dict[str, float]
     """What each source adds to its score, against the mean candidate; empty where weights are not learned."""
-    because: tuple[Influence, ...]
+    influences: tuple[Influence, ...]
     """The events that mattered most, the strongest first."""
     reason: Reason
     sentence: Sentence
@@ -55,7 +55,7 @@ class Explanation:
 
 
 def explain(
-    pipeline: Pipeline, history: Sequences, shown: RankedList, titles: Mapping[int, str] | None = None
+    pipeline: Pipeline, history: Sequences, recommended: RankedList, titles: Mapping[int, str] | None = None
 ) -> list[Explanation]:
     """One explanation for each item of ``shown``, an answer to the one row of ``history``.
 
@@ -63,41 +63,41 @@ def explain(
     events (leave-one-out; Koh & Liang 2017 call it the ground truth that influence functions approach).
     """
     known = history.drop_unknown()
-    found, _ = pipeline.score_candidates(known, also=_same(shown.items_C, 1))
-    effects_TC = influences(pipeline, known, shown.items_C)
+    found, _ = pipeline.score_candidates(known, include=_same(recommended.items_C, 1))
+    effects_TC = influences(pipeline, known, recommended.items_C)
     events_T = known.tail(MAX_HISTORY).to_lists()[0]
     first = int(known.lengths[0]) - len(events_T)
     out = []
-    for c, item in enumerate(shown.items_C.tolist()):
+    for c, item in enumerate(recommended.items_C.tolist()):
         order = order_by_score_then_index(effects_TC[:, c])
         strong = [t for t in order.tolist() if effects_TC[t, c] > MIN_EFFECT]
         because = tuple(Influence(events_T[t], first + t, float(effects_TC[t, c])) for t in strong)
         column = int(np.flatnonzero(found.items_BC[0] == item)[0])
-        places = {name: int(p) for name, p in zip(found.sources, found.place_BCS[0, column], strict=True) if p > 0}
+        places = {name: int(p) for name, p in zip(found.sources, found.ranks_BCS[0, column], strict=True) if p > 0}
         shares = _shares(pipeline, known, found, column)
         lead = (
             max(shares, key=lambda name: shares[name]) if shares else min(places, key=lambda n: places[n], default="")
         )
         kinds = {source.name: source.config.model for source in pipeline.sources}
         reason = choose_reason(
-            PlacementReason(int(shown.how_C[c])), kinds.get(lead, ""), item in events_T, bool(because)
+            PlacementReason(int(recommended.reasons_C[c])), kinds.get(lead, ""), item in events_T, bool(because)
         )
         named = [part.item for part in because if part.item != item]
         words = [(titles or {}).get(i, "") for i in list(dict.fromkeys(named))[:MAX_NAMED_ITEMS]]
-        out.append(Explanation(item, places, shares, because, reason, sentence(reason, [w for w in words if w])))
+        out.append(Explanation(item, places, shares, because, reason, reason_sentence(reason, [w for w in words if w])))
     return out
 
 
 def influences(pipeline: Pipeline, history: Sequences, items_C: np.ndarray) -> np.ndarray:
     """float64 [T, C]: by how much each of the newest events of the one history (oldest first) raises the log of each
     item's probability."""
-    rows = without_each(history)
+    rows = leave_one_out(history)
     chances = pipeline.probabilities(rows, _same(items_C, len(rows)))
     logs = np.log(np.maximum(np.stack(chances), 1e-30))
     return np.asarray(logs[:1] - logs[1:])
 
 
-def without_each(history: Sequences) -> Sequences:
+def leave_one_out(history: Sequences) -> Sequences:
     """The one history, then the same without each of its newest events, asked at the same moment."""
     where_T = history.positions()[1]
     newest = range(max(0, len(where_T) - MAX_HISTORY), len(where_T))
@@ -114,11 +114,11 @@ class WhyNot:
     """Why an item is not in a list."""
 
     reason: Reason
-    place: int | None
+    rank: int | None
     """Its place by score among everything that was looked at; None where it was not."""
-    places: dict[str, tuple[int, int]]
+    ranks: dict[str, tuple[int, int]]
     """Each source's own place for it among all items it may show, and how many candidates the source gives."""
-    held_back: str | None
+    lowered_by: str | None
     """The source whose opinion costs it most, against the last item that is shown."""
     sentence: Sentence
 
@@ -128,32 +128,34 @@ def why_not(
     history: Sequences,
     item: int,
     *,
-    shown: RankedList,
+    recommended: RankedList,
     exclude: Sequences | None = None,
     allowed_V: np.ndarray | None = None,
 ) -> WhyNot:
     """Why ``item`` is not in ``shown``, the answer that was given to the one row of ``history``; or that it is."""
-    if item in shown.items_C:
-        place = int(np.flatnonzero(shown.items_C == item)[0]) + 1
-        return _because("shown", place=place, shown=len(shown))
+    if item in recommended.items_C:
+        place = int(np.flatnonzero(recommended.items_C == item)[0]) + 1
+        return _why_not_result("shown", place=place, shown=len(recommended))
     if item == PAD:
-        return _because("unknown")
+        return _why_not_result("unknown")
     if exclude is not None and item in exclude.to_lists()[0]:
-        return _because("seen")
+        return _why_not_result("seen")
     if allowed_V is not None and not allowed_V[item]:
-        return _because("forbidden")
+        return _why_not_result("forbidden")
     places = _own_places(pipeline, history, item, exclude, allowed_V)
-    found, scores_BC = pipeline.score_candidates(history, exclude=exclude, allowed_V=allowed_V, also=_same([item], 1))
+    found, scores_BC = pipeline.score_candidates(
+        history, exclude=exclude, allowed_V=allowed_V, include=_same([item], 1)
+    )
     column = int(np.flatnonzero(found.items_BC[0] == item)[0])
     place = 1 + int((scores_BC[0] > scores_BC[0, column]).sum())
-    held_back = _held_back(pipeline, history, found, column, shown)
-    if not (found.place_BCS[0, column] > 0).any():
-        return _because("not found", places=places, held_back=held_back)
-    reason: Reason = "re-ranked" if place <= len(shown) else "ranked lower"
-    return _because(reason, place=place, places=places, held_back=held_back, shown=len(shown))
+    held_back = _most_lowering_source(pipeline, history, found, column, recommended)
+    if not (found.ranks_BCS[0, column] > 0).any():
+        return _why_not_result("not found", places=places, held_back=held_back)
+    reason: Reason = "re-ranked" if place <= len(recommended) else "ranked lower"
+    return _why_not_result(reason, place=place, places=places, held_back=held_back, shown=len(recommended))
 
 
-def _because(
+def _why_not_result(
     reason: Reason,
     *,
     place: int | None = None,
@@ -176,13 +178,13 @@ def _own_places(
     out = {}
     for source in pipeline.sources:
         if source.serves(history)[0]:
-            scores_V = source.score_histories(history).whole()[0]
+            scores_V = source.score_histories(history).all_scores()[0]
             if np.isfinite(scores_V[item]):
                 out[source.name] = (1 + int((scores_V[free_V] > scores_V[item]).sum()), source.config.num_candidates)
     return out
 
 
-def _held_back(
+def _most_lowering_source(
     pipeline: Pipeline, history: Sequences, found: CandidateSet, column: int, shown: RankedList
 ) -> str | None:
     """The source that separates the item most from the last one shown; None where weights are not learned."""
@@ -202,12 +204,14 @@ def _shares(pipeline: Pipeline, history: Sequences, found: CandidateSet, column:
     )
     if not isinstance(blend, LearnedBlend) or weighed_apart:
         return {}
-    there_C = found.items_BC[0] != PAD
-    own_CF = blend.within(blend_features(found, history, pipeline.item_statistics, pipeline.scoring.scales))[0][there_C]
+    is_candidate_C = found.items_BC[0] != PAD
+    own_CF = blend.clip(blend_features(found, history, pipeline.item_statistics, pipeline.scoring.scales))[0][
+        is_candidate_C
+    ]
     away_F = own_CF[column] - own_CF.mean(axis=0)
     group = int(np.searchsorted(blend.edges_G, history.drop_unknown().lengths[0], side="right")) - 1
     parts_F = away_F * blend.weights_GF[group]
-    names = zip(found.sources, found.served_BS[0], strict=True)
+    names = zip(found.sources, found.is_served_BS[0], strict=True)
     return {name: float(parts_F[2 * s : 2 * s + 2].sum()) for s, (name, served) in enumerate(names) if served}
 
 

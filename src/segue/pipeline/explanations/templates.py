@@ -13,7 +13,7 @@ Reason = Literal[
     "again", "comes next", "goes with", "like it", "rising", "popular", "new", "picked", "drawn", "for you",
     "shown", "unknown", "seen", "forbidden", "not found", "ranked lower", "re-ranked",
 ]  # fmt: skip
-FAMILY: Mapping[str, Reason] = {
+REASON_OF_MODEL: Mapping[str, Reason] = {
     "again": "again",
     "new": "new",
     "list": "picked",
@@ -34,7 +34,7 @@ class Sentence(NamedTuple):
     chinese: str
 
 
-WORDS: Mapping[Reason, Sentence] = {
+REASON_SENTENCES: Mapping[Reason, Sentence] = {
     "again": Sentence("You have chosen this before.", "您以前选过它。"),
     "comes next": Sentence("People who chose {items} often choose this next.", "选了{items}的人，接下来常常选它。"),
     "goes with": Sentence("Often chosen together with {items}.", "常与{items}一起被选。"),
@@ -46,7 +46,7 @@ WORDS: Mapping[Reason, Sentence] = {
     "drawn": Sentence("Something different to discover.", "换个新鲜的试试。"),
     "for you": Sentence("Chosen for you.", "为您推荐。"),
 }
-WHY_NOT: Mapping[Reason, Sentence] = {
+WHY_NOT_SENTENCES: Mapping[Reason, Sentence] = {
     "shown": Sentence("It is in the list, at place {place}.", "它就在列表里，第{place}位。"),
     "unknown": Sentence("The catalog does not know it.", "目录里没有它。"),
     "seen": Sentence("It is in the history, and what was seen is left out.", "您已经看过它，看过的不再推荐。"),
@@ -64,28 +64,28 @@ WHY_NOT: Mapping[Reason, Sentence] = {
 }
 
 
-def choose_reason(how: PlacementReason, model: str, taken: bool, influenced: bool) -> Reason:
+def choose_reason(placement: PlacementReason, model: str, in_history: bool, has_influence: bool) -> Reason:
     """The reason of an item by how it came to its place, what kind of source speaks most for it, whether the history
     holds it, and whether an event of the history matters to it."""
-    if how in (PlacementReason.PINNED, PlacementReason.QUOTA):
+    if placement in (PlacementReason.PINNED, PlacementReason.QUOTA):
         return "picked"
-    if how == PlacementReason.EXPLORED:
+    if placement == PlacementReason.EXPLORED:
         return "drawn"
-    if how == PlacementReason.FILLED:
+    if placement == PlacementReason.FILLED:
         return "popular"
-    if taken:
+    if in_history:
         return "again"
-    reason = FAMILY.get(model, "comes next" if model else "for you")
+    reason = REASON_OF_MODEL.get(model, "comes next" if model else "for you")
     if reason in PERSONAL or reason == "again":
-        return (reason if reason in PERSONAL else "comes next") if influenced else "for you"
+        return (reason if reason in PERSONAL else "comes next") if has_influence else "for you"
     return reason
 
 
-def sentence(reason: Reason, items: Sequence[str]) -> Sentence:
+def reason_sentence(reason: Reason, items: Sequence[str]) -> Sentence:
     """What a shopper reads; ``items``: titles of the events that mattered. Without any it says less."""
     if reason in PERSONAL and not items:
         reason = "for you"
-    words = WORDS[reason]
+    words = REASON_SENTENCES[reason]
     return Sentence(words.english.format(items=" and ".join(items)), words.chinese.format(items="和".join(items)))
 
 
@@ -102,7 +102,7 @@ def why_not_sentence(
     chinese = "，".join(f"{name}把它排在第{own}位，只给{take}个" for name, (own, take) in places.items())
     held = "" if held_back is None else f"; {held_back} is what holds it back most"
     held_zh = "" if held_back is None else f"；拉低它最多的是{held_back}"
-    words = WHY_NOT[reason]
+    words = WHY_NOT_SENTENCES[reason]
     return Sentence(
         words.english.format(place=place, shown=shown, places=english or "none knows it", held=held),
         words.chinese.format(place=place, shown=shown, places=chinese or "都不认识它", held=held_zh),

@@ -35,7 +35,7 @@ from segue.config.expressions import (
 from segue.data.catalog import PAD
 from segue.pipeline.filters.item_columns import (
     NO_CODE,
-    SPELLED,
+    TYPE_NAMES,
     BooleanColumn,
     ItemColumn,
     ItemColumns,
@@ -53,7 +53,7 @@ _COMPARE: dict[str, Callable[[np.ndarray, np.ndarray | float], np.ndarray]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-KEPT = 256
+MAX_CACHED_FILTERS = 256
 """So many compiled filters are remembered."""
 
 
@@ -67,7 +67,7 @@ class Filters:
     def mask(self, filter: str) -> np.ndarray:
         """The items that the filter lets through, bool [V], not to be written to. ValueError as ``compile_mask``."""
         if filter not in self._masks:
-            if len(self._masks) >= KEPT:
+            if len(self._masks) >= MAX_CACHED_FILTERS:
                 self._masks.pop(next(iter(self._masks)), None)
             mask_V = compile_mask(filter, self.columns)
             mask_V.flags.writeable = False
@@ -100,7 +100,7 @@ class _Compiler:
         if isinstance(node, Not):
             return ~self.node(node.part)
         if isinstance(node, Missing):
-            return ~self._column(node.column).known
+            return ~self._column(node.column).is_known
         if isinstance(node, Flag):
             return self._flag(node.column)
         if isinstance(node, Compare):
@@ -118,7 +118,7 @@ class _Compiler:
 
     def _column(self, column: Column) -> ItemColumn:
         if column.name not in self._columns:
-            self._wrong(column.at, self._columns.unknown(column.name))
+            self._wrong(column.at, self._columns.unknown_column_message(column.name))
         return self._columns[column.name]
 
     def _flag(self, name: Column) -> np.ndarray:
@@ -126,7 +126,7 @@ class _Compiler:
         if not isinstance(column, BooleanColumn):
             self._wrong(
                 name.at,
-                f"Column '{name.name}' holds {SPELLED[type(column)]}: compare it, for example "
+                f"Column '{name.name}' holds {TYPE_NAMES[type(column)]}: compare it, for example "
                 f"{name.name} is not missing.",
             )
         return column.values_V == 1
@@ -159,15 +159,15 @@ class _Compiler:
     def _two_columns(self, name: Column, left: ItemColumn, sign: str, other: Column) -> np.ndarray:
         if other.name not in self._columns:
             written = f'Text is written in quotes: "{other.name}".'
-            self._wrong(other.at, f"{self._columns.unknown(other.name)} {written}")
+            self._wrong(other.at, f"{self._columns.unknown_column_message(other.name)} {written}")
         right = self._column(other)
         if type(left) is not type(right):
             self._wrong(
                 name.at.to(other.at),
-                f"Column '{name.name}' holds {SPELLED[type(left)]}, column '{other.name}' {SPELLED[type(right)]}: "
+                f"Column '{name.name}' holds {TYPE_NAMES[type(left)]}, column '{other.name}' {TYPE_NAMES[type(right)]}: "
                 "they cannot be compared.",
             )
-        both_V: np.ndarray = left.known & right.known
+        both_V: np.ndarray = left.is_known & right.is_known
         if isinstance(left, TextColumn) and isinstance(right, TextColumn):
             ranks = {value: i for i, value in enumerate(sorted({*left.values, *right.values}))}
             codes = [np.array([ranks[v] for v in side.values] + [NO_CODE])[side.codes_V] for side in (left, right)]
@@ -183,19 +183,19 @@ class _Compiler:
         if not isinstance(column, ListColumn):
             self._wrong(
                 node.right.at,
-                f"Column '{node.right.name}' holds {SPELLED[type(column)]}, not lists: after 'in' comes a list in "
+                f"Column '{node.right.name}' holds {TYPE_NAMES[type(column)]}, not lists: after 'in' comes a list in "
                 "brackets, or a column that holds lists.",
             )
         if isinstance(node.left, Column):
             return self._own_in_list(node.left, column)
         self._check(node.right, column, node.left)
-        return column.having(code_of(column, str(node.left.value)))
+        return column.items_with(code_of(column, str(node.left.value)))
 
     def _own_in_list(self, name: Column, lists: ListColumn) -> np.ndarray:
         """``brand in related_brands``: each item's own text in its own list."""
         own = self._column(name)
         if not isinstance(own, TextColumn):
-            self._wrong(name.at, f"Column '{name.name}' holds {SPELLED[type(own)]}; only a text can be in a list.")
+            self._wrong(name.at, f"Column '{name.name}' holds {TYPE_NAMES[type(own)]}; only a text can be in a list.")
         code_V = np.array([code_of(lists, value) for value in own.values] + [NO_CODE])[own.codes_V]
         holder_N = np.repeat(np.arange(len(code_V)), np.diff(lists.offsets))
         out_V = np.zeros(len(code_V), dtype=bool)
@@ -219,7 +219,7 @@ class _Compiler:
         column = self._column(node.column)
         self._check_text(node, column)
         if isinstance(column, ListColumn):
-            return column.having(code_of(column, str(node.value.value)))
+            return column.items_with(code_of(column, str(node.value.value)))
         assert isinstance(column, TextColumn)
         part = str(node.value.value).casefold()
         folded = [value.casefold() for value in column.values]
@@ -231,7 +231,7 @@ class _Compiler:
             self._check(node.column, column, node.value)
             return
         tested = "text and lists" if node.operator == "contains" else "text"
-        name, holds = node.column.name, SPELLED[type(column)]
+        name, holds = node.column.name, TYPE_NAMES[type(column)]
         self._wrong(node.column.at, f"Column '{name}' holds {holds}; '{node.operator}' tests {tested}.")
 
     def _check(self, name: Column, column: ItemColumn, value: Value) -> None:
@@ -247,7 +247,7 @@ class _Compiler:
             hint = " Write it without quotes."
         else:
             hint = ""
-        self._wrong(value.at, f"Column '{name.name}' holds {SPELLED[type(column)]}, but {shown} is {kind}.{hint}")
+        self._wrong(value.at, f"Column '{name.name}' holds {TYPE_NAMES[type(column)]}, but {shown} is {kind}.{hint}")
 
 
 def _is_number(value: str | float | bool) -> bool:
@@ -261,9 +261,9 @@ def _is_number(value: str | float | bool) -> bool:
 def _text(column: TextColumn, sign: str, value: str) -> np.ndarray:
     """Values are sorted, so an order between texts is one between their places."""
     if sign == "==":
-        return column.having(code_of(column, value))
+        return column.items_with(code_of(column, value))
     at = bisect_left(column.values, value)
     if sign in ("<=", ">") and at < len(column.values) and column.values[at] == value:
         at += 1
     below_V = column.codes_V < at
-    return (below_V if sign in ("<", "<=") else ~below_V) & column.known
+    return (below_V if sign in ("<", "<=") else ~below_V) & column.is_known

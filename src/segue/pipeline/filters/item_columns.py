@@ -28,7 +28,7 @@ class NumberColumn:
     """float64; NaN: missing."""
 
     @property
-    def known(self) -> np.ndarray:
+    def is_known(self) -> np.ndarray:
         """bool [V]."""
         return ~np.isnan(self.values_V)
 
@@ -41,7 +41,7 @@ class BooleanColumn:
     """int8: 1, 0, or NO_CODE where it is missing."""
 
     @property
-    def known(self) -> np.ndarray:
+    def is_known(self) -> np.ndarray:
         """bool [V]."""
         return self.values_V != NO_CODE
 
@@ -55,15 +55,15 @@ class TextColumn:
     values: tuple[str, ...]
 
     @property
-    def known(self) -> np.ndarray:
+    def is_known(self) -> np.ndarray:
         """bool [V]."""
         return self.codes_V != NO_CODE
 
-    def having(self, code: int) -> np.ndarray:
+    def items_with(self, code: int) -> np.ndarray:
         """The items with this value, bool [V]; none for NO_CODE."""
         return (self.codes_V == code) & (code != NO_CODE)
 
-    def pairs(self, items_C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def value_pairs(self, items_C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(row in ``items_C``, code) of every value of these items."""
         codes_C = self.codes_V[items_C]
         row = np.flatnonzero(codes_C != NO_CODE)
@@ -78,17 +78,17 @@ class ListColumn:
     """int64 [V + 1]: item i has ``codes_N[offsets[i]:offsets[i + 1]]``."""
     codes_N: np.ndarray
     values: tuple[str, ...]
-    known: np.ndarray
+    is_known: np.ndarray
     """bool [V]: an empty list is known, a missing one is not."""
 
-    def having(self, code: int) -> np.ndarray:
+    def items_with(self, code: int) -> np.ndarray:
         """The items with this value among theirs, bool [V]."""
         holder_N = np.searchsorted(self.offsets, np.flatnonzero(self.codes_N == code), side="right") - 1
-        out_V = np.zeros(len(self.known), dtype=bool)
+        out_V = np.zeros(len(self.is_known), dtype=bool)
         out_V[holder_N] = code != NO_CODE
         return out_V
 
-    def pairs(self, items_C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def value_pairs(self, items_C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(row in ``items_C``, code) of every value of these items."""
         count_C = self.offsets[items_C + 1] - self.offsets[items_C]
         row = np.repeat(np.arange(len(items_C)), count_C)
@@ -97,7 +97,7 @@ class ListColumn:
 
 
 ItemColumn = NumberColumn | BooleanColumn | TextColumn | ListColumn
-SPELLED: dict[type, str] = {
+TYPE_NAMES: dict[type, str] = {
     NumberColumn: "numbers",
     BooleanColumn: "true or false",
     TextColumn: "text",
@@ -119,7 +119,7 @@ class ItemColumns:
         self._columns = {ITEM_ID: _texts([None, *catalog.ids]), **columns}
 
     @classmethod
-    def of(cls, items: Mapping[str, Mapping[str, Any]], catalog: Catalog) -> "ItemColumns":
+    def from_items(cls, items: Mapping[str, Mapping[str, Any]], catalog: Catalog) -> "ItemColumns":
         """From what ``ItemTable.for_catalog`` gives and an artifact keeps: item id -> column -> value.
 
         A column whose values are all numbers holds numbers; all lists, lists; all true or false (as such, or spelled
@@ -146,10 +146,10 @@ class ItemColumns:
     def __getitem__(self, name: str) -> ItemColumn:
         """ValueError, with the nearest name, where there is no such column."""
         if name not in self._columns:
-            raise ValueError(self.unknown(name))
+            raise ValueError(self.unknown_column_message(name))
         return self._columns[name]
 
-    def unknown(self, name: str) -> str:
+    def unknown_column_message(self, name: str) -> str:
         """The sentence about a column that there is not."""
         close = difflib.get_close_matches(name, self._columns, n=1)
         hint = f"Did you mean '{close[0]}'?" if close else f"The columns: {shorten_list(self.names)}."

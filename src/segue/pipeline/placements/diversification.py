@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from segue.pipeline.filters.item_columns import ItemColumns
-from segue.pipeline.placements.diversity import calibrated_greedy, determinantal_greedy, marginal_relevance
+from segue.pipeline.placements.diversity import calibrated_greedy, determinantal_greedy, mmr_greedy
 from segue.pipeline.placements.item_similarity import (
     ItemSimilarity,
     column_similarity,
@@ -58,11 +58,11 @@ class Diversifier:
     ) -> None:
         """ValueError where the column is none that items can share, or neither it nor vectors are given."""
         self.config = config
-        self._likeness: ItemSimilarity | None = None
+        self._similarity: ItemSimilarity | None = None
         if config.method == "calibrated":
             self._values = values_of(columns, config.column or "")
         elif config.method != "none":
-            self._likeness = _likeness(config, columns, vectors_VD)
+            self._similarity = _item_similarity(config, columns, vectors_VD)
 
     def apply(self, ranked: RankedList, k: int, history: np.ndarray) -> RankedList:
         """The same items: first the k that were chosen of the first ``depth``, then the others in their order.
@@ -78,17 +78,19 @@ class Diversifier:
 
     def _order(self, items_C: np.ndarray, relevance_C: np.ndarray, k: int, history: np.ndarray) -> np.ndarray:
         strength, kept = self.config.strength, self.config.num_fixed
-        if self._likeness is None:
+        if self._similarity is None:
             both_CG, _ = membership(self._values, np.concatenate([items_C, np.asarray(history, dtype=items_C.dtype)]))
             total_G = both_CG[len(items_C) :].sum(axis=0)
             if total_G.sum() == 0:
                 return np.arange(min(k, len(items_C)))  # nothing is known of the person: no list is better spread
             return calibrated_greedy(relevance_C, both_CG[: len(items_C)], total_G / total_G.sum(), k, strength, kept)
-        choose = marginal_relevance if self.config.method == "mmr" else determinantal_greedy
-        return choose(relevance_C, self._likeness(items_C), k, strength, kept)
+        choose = mmr_greedy if self.config.method == "mmr" else determinantal_greedy
+        return choose(relevance_C, self._similarity(items_C), k, strength, kept)
 
 
-def _likeness(config: DiversificationConfig, columns: ItemColumns, vectors_VD: np.ndarray | None) -> ItemSimilarity:
+def _item_similarity(
+    config: DiversificationConfig, columns: ItemColumns, vectors_VD: np.ndarray | None
+) -> ItemSimilarity:
     if config.column is not None:
         return column_similarity(columns, config.column)
     if vectors_VD is None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from segue.pipeline.placements.list_builder import SlotCandidates, SlotPolicy
 
-GRID = 256
+GRID_POINTS = 256
 """So many points between 0 and 1 at which Thompson's beta distributions are compared."""
 
 
@@ -64,14 +64,14 @@ class Explorer:
         self.config = config
         self._feedback = feedback
 
-    def probabilities(self, open: SlotCandidates) -> np.ndarray:
+    def probabilities(self, slot: SlotCandidates) -> np.ndarray:
         """With what probability each of the open items comes to the place, float64 [n], 0 outside the pool."""
-        out = np.zeros(len(open.items))
+        out = np.zeros(len(slot.items))
         count = min(len(out), self.config.num_candidates)
-        if self.config.method == "none" or open.place + 1 < self.config.first_position or count == 1:
+        if self.config.method == "none" or slot.position + 1 < self.config.first_position or count == 1:
             out[0] = 1.0
             return out
-        pool = SlotCandidates(open.place, open.items[:count], open.scores[:count], open.order[:count])
+        pool = SlotCandidates(slot.position, slot.items[:count], slot.scores[:count], slot.ranks[:count])
         out[:count] = METHODS[self.config.method](pool, self.config, self._feedback)
         return out
 
@@ -90,17 +90,21 @@ class Explorer:
 
         return choose
 
-    def propensity_of(self, shown: np.ndarray, found: list["LoggedPropensity"]) -> SlotPolicy:
+    def replay_policy(self, logged_items: np.ndarray, propensities: list["LoggedPropensity"]) -> SlotPolicy:
         """For ``arrange``: follows a list that was shown and appends to ``found``, place by place, what this pipeline
         might have shown there, given the items above. Behind an item that it would not have shown, nothing is."""
 
         def choose(open: SlotCandidates) -> tuple[int, float]:
-            there = np.flatnonzero(open.items == shown[open.place]) if open.place < len(shown) else np.empty(0, np.intp)
-            lost = bool(found) and found[-1].probability == 0
+            there = (
+                np.flatnonzero(open.items == logged_items[open.position])
+                if open.position < len(logged_items)
+                else np.empty(0, np.intp)
+            )
+            lost = bool(propensities) and propensities[-1].probability == 0
             share = np.zeros(len(open.items)) if lost else self.probabilities(open)
             pick = int(there[0]) if len(there) else 0
-            found.append(LoggedPropensity(float(share[pick]) if len(there) else 0.0, open.items, share))
-            return pick, found[-1].probability
+            propensities.append(LoggedPropensity(float(share[pick]) if len(there) else 0.0, open.items, share))
+            return pick, propensities[-1].probability
 
         return choose
 
@@ -117,41 +121,41 @@ class LoggedPropensity:
     """With which; all 0 where it would not have come so far."""
 
 
-def _epsilon(open: SlotCandidates, config: ExploreConfig, feedback: Feedback | None) -> np.ndarray:
-    share = np.full(len(open.items), config.epsilon / len(open.items))
+def _epsilon(slot: SlotCandidates, config: ExploreConfig, feedback: Feedback | None) -> np.ndarray:
+    share = np.full(len(slot.items), config.epsilon / len(slot.items))
     share[0] += 1.0 - config.epsilon
     return share
 
 
-def _plackett_luce(open: SlotCandidates, config: ExploreConfig, feedback: Feedback | None) -> np.ndarray:
+def _plackett_luce(slot: SlotCandidates, config: ExploreConfig, feedback: Feedback | None) -> np.ndarray:
     """Drawn without replacement in proportion to fixed worths (Plackett 1975; Luce 1959). A worth is by place in the
     ranking, not by score: a place means the same in every pipeline, and variety's order is kept."""
-    log_worth = -np.log1p(open.order) / config.temperature
+    log_worth = -np.log1p(slot.ranks) / config.temperature
     worth = np.exp(log_worth - log_worth.max())
     return worth / worth.sum()
 
 
-def _thompson(open: SlotCandidates, config: ExploreConfig, feedback: Feedback | None) -> np.ndarray:
+def _thompson(slot: SlotCandidates, config: ExploreConfig, feedback: Feedback | None) -> np.ndarray:
     """P(i's click rate is the highest), each rate beta-distributed (Thompson 1933), computed instead of drawn.
 
     The betas live on GRID points: P(i) = sum over points of P(i there) * product over the others of P(other below it),
     half of what an other has at the very point counting as below. The product over all others is one over those before
     times one over those behind.
     """
-    if (open.scores < 0).any() or (open.scores > 1).any():
+    if (slot.scores < 0).any() or (slot.scores > 1).any():
         raise ValueError(
             f"Thompson exploration takes scores for click probabilities, between 0 and 1, got one of "
-            f"{open.scores[(open.scores < 0) | (open.scores > 1)][0]:g}: rank by a click model, or explore otherwise."
+            f"{slot.scores[(slot.scores < 0) | (slot.scores > 1)][0]:g}: rank by a click model, or explore otherwise."
         )
-    views = np.zeros(len(open.items)) if feedback is None else feedback.views_V[open.items]
-    clicks = np.zeros(len(open.items)) if feedback is None else feedback.clicks_V[open.items]
-    mean = np.clip(open.scores, 1e-3, 1 - 1e-3)
+    views = np.zeros(len(slot.items)) if feedback is None else feedback.views_V[slot.items]
+    clicks = np.zeros(len(slot.items)) if feedback is None else feedback.clicks_V[slot.items]
+    mean = np.clip(slot.scores, 1e-3, 1 - 1e-3)
     hits = config.prior_strength * mean + clicks
     misses = config.prior_strength * (1 - mean) + views - clicks
     mass_nG = _beta_on_grid(hits, misses)
     upto_nG = np.cumsum(mass_nG, axis=1)
     below_nG = upto_nG - mass_nG / 2
-    ones = np.ones((1, GRID))
+    ones = np.ones((1, GRID_POINTS))
     before_nG = np.concatenate([ones, np.cumprod(below_nG, axis=0)[:-1]])
     behind_nG = np.concatenate([np.cumprod(below_nG[::-1], axis=0)[::-1][1:], ones])
     share = np.maximum((mass_nG * before_nG * behind_nG).sum(axis=1), 0.0)
@@ -161,7 +165,7 @@ def _thompson(open: SlotCandidates, config: ExploreConfig, feedback: Feedback | 
 
 def _beta_on_grid(hits: np.ndarray, misses: np.ndarray) -> np.ndarray:
     """Beta distributions as masses on the middles of GRID intervals, float64 [n, G]."""
-    x_G = (np.arange(GRID) + 0.5) / GRID
+    x_G = (np.arange(GRID_POINTS) + 0.5) / GRID_POINTS
     log_nG = (hits[:, None] - 1) * np.log(x_G) + (misses[:, None] - 1) * np.log1p(-x_G)
     mass_nG = np.exp(log_nG - log_nG.max(axis=1, keepdims=True))
     return mass_nG / mass_nG.sum(axis=1, keepdims=True)

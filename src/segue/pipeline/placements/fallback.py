@@ -25,21 +25,23 @@ class FallbackStep:
     scores: np.ndarray
     """float64; -inf where the order is no score's."""
 
-    def allowed(self, allowed_V: np.ndarray, *, without: np.ndarray, most: int | None = None) -> RankedList:
+    def remaining(self, allowed_V: np.ndarray, *, exclude: np.ndarray, max_items: int | None = None) -> RankedList:
         """The step's allowed items but those of ``without``, as a list of at most ``most``."""
         open_V = allowed_V.copy()
-        open_V[without] = False
-        keep = np.flatnonzero(open_V[self.items])[:most]
-        return RankedList.of(self.items[keep], self.scores[keep], sources=(self.name,), how=PlacementReason.FILLED)
+        open_V[exclude] = False
+        keep = np.flatnonzero(open_V[self.items])[:max_items]
+        return RankedList.from_items(
+            self.items[keep], self.scores[keep], sources=(self.name,), reason=PlacementReason.FILLED
+        )
 
 
 class FallbackChain:
     """The steps of the fallback, each tried when the ones before have no more to give; the last holds every item."""
 
-    def __init__(self, demand: Mapping[str, np.ndarray], size: int) -> None:
+    def __init__(self, scores: Mapping[str, np.ndarray], size: int) -> None:
         """``demand`` are scores [V] by step name, in the order the steps are tried, for example trend and popularity:
         an item without demand (0 or less) is left to the steps after."""
-        steps = [_step(name, np.asarray(scores_V, dtype=np.float64)) for name, scores_V in demand.items()]
+        steps = [_step(name, np.asarray(scores_V, dtype=np.float64)) for name, scores_V in scores.items()]
         everything = np.arange(PAD + 1, size, dtype=np.int32)
         self.steps = (*steps, FallbackStep(CATALOG_STEP, everything, np.full(len(everything), -np.inf)))
 

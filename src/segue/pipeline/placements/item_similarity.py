@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from segue.pipeline.filters.item_columns import SPELLED, ItemColumns, ListColumn, TextColumn
+from segue.pipeline.filters.item_columns import TYPE_NAMES, ItemColumns, ListColumn, TextColumn
 
 ItemSimilarity = Callable[[np.ndarray], np.ndarray]
 """Items int32 [C] -> their vectors, float64 [C, D], of length 1, or 0 where nothing is known of an item; how alike two
@@ -39,7 +39,7 @@ def values_of(columns: ItemColumns, name: str) -> TextColumn | ListColumn:
     column = columns[name]
     if not isinstance(column, TextColumn | ListColumn):
         raise ValueError(
-            f"Column '{name}' holds {SPELLED[type(column)]}: items are alike by a column of text or lists, or by "
+            f"Column '{name}' holds {TYPE_NAMES[type(column)]}: items are alike by a column of text or lists, or by "
             "their vectors."
         )
     return column
@@ -47,7 +47,7 @@ def values_of(columns: ItemColumns, name: str) -> TextColumn | ListColumn:
 
 def membership(column: TextColumn | ListColumn, items_C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(float64 [C, G]: each item's share in each value, 1 in all, 0 where it has none; the values' codes [G])."""
-    row, code = column.pairs(np.asarray(items_C, dtype=np.int64))
+    row, code = column.value_pairs(np.asarray(items_C, dtype=np.int64))
     codes_G, at = np.unique(code, return_inverse=True)
     out_CG = np.zeros((len(items_C), len(codes_G)))
     out_CG[row, at] = 1.0

@@ -17,13 +17,13 @@ from segue.pipeline.ranked_list import NO_SOURCE, PlacementReason, RankedList
 class SlotCandidates:
     """What may come to one place, best first."""
 
-    place: int
+    position: int
     """From 0."""
     items: np.ndarray
     """int32."""
     scores: np.ndarray
     """float64."""
-    order: np.ndarray
+    ranks: np.ndarray
     """int64: the items' places, from 0, in the pool."""
 
 
@@ -31,7 +31,7 @@ SlotPolicy = Callable[[SlotCandidates], tuple[int, float]]
 """Which of the open items comes to the place, and with what probability it was chosen."""
 
 
-def best_candidate(open: SlotCandidates) -> tuple[int, float]:
+def best_candidate(slot: SlotCandidates) -> tuple[int, float]:
     """The first, always."""
     return 0, 1.0
 
@@ -41,10 +41,10 @@ def build_list(
     k: int,
     allowed_V: np.ndarray,
     *,
-    ladder: FallbackChain,
+    fallback: FallbackChain,
     pins: dict[int, int] | None = None,
     quotas: Quotas | None = None,
-    choose: SlotPolicy = best_candidate,
+    policy: SlotPolicy = best_candidate,
 ) -> RankedList:
     """k items, or all that are allowed where these are fewer.
 
@@ -55,7 +55,7 @@ def build_list(
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}.")
-    return _ListBuilder(ranked, k, allowed_V, ladder, pins or {}, quotas).whole(choose)
+    return _ListBuilder(ranked, k, allowed_V, fallback, pins or {}, quotas).build(policy)
 
 
 class _ListBuilder:
@@ -79,7 +79,9 @@ class _ListBuilder:
         if missing:
             none = np.full(len(missing), NO_SOURCE, dtype=np.int32)
             without = np.full(len(missing), -np.inf)
-            self._pool = self._pool.followed_by(RankedList.of(missing, without, sources=ranked.sources, source_C=none))
+            self._pool = self._pool.followed_by(
+                RankedList.from_items(missing, without, sources=ranked.sources, source_C=none)
+            )
         self._free_C = ~np.isin(self._pool.items_C, list(self._pins.values()))
         self._count: QuotaCounter | None = quotas.start() if quotas else None
         for item in self._pins.values():
@@ -95,65 +97,67 @@ class _ListBuilder:
                 placed[free] = item
         return placed
 
-    def whole(self, choose: SlotPolicy) -> RankedList:
+    def build(self, policy: SlotPolicy) -> RankedList:
         chosen, how, propensity = [], [], []
         for place in range(self._length):
             if place in self._pins:
                 at, reason = int(np.flatnonzero(self._pool.items_C == self._pins[place])[0]), PlacementReason.PINNED
-                _, probability = choose(self._seen(place, np.array([at])))
+                _, probability = policy(self._slot(place, np.array([at])))
             else:
-                open_C, reason = self._open(place)
-                pick, probability = choose(self._seen(place, open_C))
+                open_C, reason = self._open_candidates(place)
+                pick, probability = policy(self._slot(place, open_C))
                 at = int(open_C[pick])
                 if pick:
                     reason = PlacementReason.EXPLORED
                 elif reason == PlacementReason.RANKED:
-                    reason = PlacementReason(int(self._pool.how_C[at]))
+                    reason = PlacementReason(int(self._pool.reasons_C[at]))
                 self._free_C[at] = False
                 self._add(int(self._pool.items_C[at]))
             chosen.append(at)
             how.append(reason)
             propensity.append(probability)
         done = self._pool.take(np.array(chosen, dtype=np.int64))
-        return replace(done, how_C=np.array(how, dtype=np.int8), propensity_C=np.array(propensity, dtype=np.float64))
+        return replace(
+            done, reasons_C=np.array(how, dtype=np.int8), propensity_C=np.array(propensity, dtype=np.float64)
+        )
 
-    def _seen(self, place: int, at_C: np.ndarray) -> SlotCandidates:
+    def _slot(self, place: int, at_C: np.ndarray) -> SlotCandidates:
         return SlotCandidates(place, self._pool.items_C[at_C], self._pool.scores_C[at_C], at_C)
 
     def _add(self, item: int) -> None:
         if self._count is not None:
             self._count.add(item)
 
-    def _open(self, place: int) -> tuple[np.ndarray, PlacementReason]:
+    def _open_candidates(self, place: int) -> tuple[np.ndarray, PlacementReason]:
         """(places in the pool that may come next, never empty; why, where a quota says so)."""
         while True:
-            open_C, reason = self._kept(place)
+            open_C, reason = self._within_quotas(place)
             if len(open_C):
-                return self._alike(open_C), reason
+                return self._one_reason(open_C), reason
             step = next(self._steps, None)
             if step is None:
                 return self._relaxed(), PlacementReason.RELAXED
             # Without quotas any allowed item will do, so that no more of them are needed than the list has places.
             most = None if self._count is not None else self._length
-            fresh = step.allowed(self._allowed_V, without=self._pool.items_C, most=most)
+            fresh = step.remaining(self._allowed_V, exclude=self._pool.items_C, max_items=most)
             self._pool = self._pool.followed_by(fresh)
             self._free_C = np.concatenate([self._free_C, np.ones(len(fresh), dtype=bool)])
 
-    def _alike(self, open_C: np.ndarray) -> np.ndarray:
+    def _one_reason(self, open_C: np.ndarray) -> np.ndarray:
         """Those that were ranked, where the first was; else the first alone: no draw mixes them with fillers."""
-        how_C = self._pool.how_C[open_C]
-        return open_C[how_C == PlacementReason.RANKED] if how_C[0] == PlacementReason.RANKED else open_C[:1]
+        reasons_C = self._pool.reasons_C[open_C]
+        return open_C[reasons_C == PlacementReason.RANKED] if reasons_C[0] == PlacementReason.RANKED else open_C[:1]
 
-    def _kept(self, place: int) -> tuple[np.ndarray, PlacementReason]:
+    def _within_quotas(self, place: int) -> tuple[np.ndarray, PlacementReason]:
         """The free ones that keep the quotas."""
         free_C = np.flatnonzero(self._free_C)
         if self._count is None:
             return free_C, PlacementReason.RANKED
-        open_C = free_C[~self._count.closed_V[self._pool.items_C[free_C]]]
+        open_C = free_C[~self._count.is_closed_V[self._pool.items_C[free_C]]]
         left = self._length - place - sum(p > place for p in self._pins)
-        if self._count.required_items < left:
+        if self._count.num_required < left:
             return open_C, PlacementReason.RANKED
-        serving_C = open_C[self._count.allowed_items()[self._pool.items_C[open_C]]]
+        serving_C = open_C[self._count.required_items()[self._pool.items_C[open_C]]]
         same = len(serving_C) > 0 and serving_C[0] == open_C[0]
         return serving_C, PlacementReason.RANKED if same else PlacementReason.QUOTA
 
@@ -161,5 +165,5 @@ class _ListBuilder:
         """When the whole catalog holds nothing that keeps them all: at-mosts alone, or none."""
         assert self._count is not None
         free_C = np.flatnonzero(self._free_C)
-        open_C = free_C[~self._count.closed_V[self._pool.items_C[free_C]]]
+        open_C = free_C[~self._count.is_closed_V[self._pool.items_C[free_C]]]
         return (open_C if len(open_C) else free_C)[:1]

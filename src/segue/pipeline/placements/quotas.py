@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segue.pipeline.filters.compiler import Filters
-from segue.pipeline.filters.item_columns import SPELLED, ListColumn, TextColumn
+from segue.pipeline.filters.item_columns import TYPE_NAMES, ListColumn, TextColumn
 
 
 @dataclass(frozen=True)
@@ -28,21 +28,21 @@ class Quota:
         if (self.column is None) == (self.filter is None):
             raise ValueError("A quota counts either the values of a column or what a filter lets through: name one.")
         if self.at_most is None and self.at_least is None:
-            raise ValueError(f"The quota on {self._spelled} says neither at_most nor at_least.")
+            raise ValueError(f"The quota on {self._described} says neither at_most nor at_least.")
         if self.column is not None and self.at_least is not None:
             raise ValueError(
-                f"The quota on {self._spelled} asks for at least {self.at_least} of every value, which no list can "
+                f"The quota on {self._described} asks for at least {self.at_least} of every value, which no list can "
                 "hold: name one value with a filter."
             )
         least, most = self.at_least or 0, self.at_most
         if least < 0 or (most is not None and (most < 1 or most < least)):
             raise ValueError(
-                f"The quota on {self._spelled} must have at_most of at least 1 and at_least between 0 and at_most, "
+                f"The quota on {self._described} must have at_most of at least 1 and at_least between 0 and at_most, "
                 f"got at_most {most} and at_least {self.at_least}."
             )
 
     @property
-    def _spelled(self) -> str:
+    def _described(self) -> str:
         return f"column '{self.column}'" if self.column is not None else f"the filter '{self.filter}'"
 
 
@@ -51,16 +51,16 @@ class Quotas:
 
     def __init__(self, quotas: tuple[Quota, ...], filters: Filters) -> None:
         """ValueError where a filter is wrong or a column is missing or has no values to count."""
-        self.by_value = [
+        self.value_limits = [
             (_countable(quota, filters), quota.at_most or 0) for quota in quotas if quota.column is not None
         ]
         masks = [(filters.mask(quota.filter), quota) for quota in quotas if quota.filter is not None]
-        self.most = [(mask_V, quota.at_most) for mask_V, quota in masks if quota.at_most is not None]
-        self.least = [(mask_V, quota.at_least) for mask_V, quota in masks if quota.at_least]
+        self.upper_limits = [(mask_V, quota.at_most) for mask_V, quota in masks if quota.at_most is not None]
+        self.lower_limits = [(mask_V, quota.at_least) for mask_V, quota in masks if quota.at_least]
         self.size = filters.columns.size
 
     def __bool__(self) -> bool:
-        return bool(self.by_value or self.most or self.least)
+        return bool(self.value_limits or self.upper_limits or self.lower_limits)
 
     def start(self) -> "QuotaCounter":
         """The count of an empty list."""
@@ -72,35 +72,35 @@ class QuotaCounter:
 
     def __init__(self, quotas: Quotas) -> None:
         self._quotas = quotas
-        self.closed_V = np.zeros(quotas.size, dtype=bool)
+        self.is_closed_V = np.zeros(quotas.size, dtype=bool)
         """Items that an at-most leaves out now."""
-        self._values: list[dict[int, int]] = [{} for _ in quotas.by_value]
-        self._most = [0] * len(quotas.most)
-        self._least = [at_least for _, at_least in quotas.least]
+        self._values: list[dict[int, int]] = [{} for _ in quotas.value_limits]
+        self._most = [0] * len(quotas.upper_limits)
+        self._least = [at_least for _, at_least in quotas.lower_limits]
 
     def add(self, item: int) -> None:
         """Counts an item of the list."""
-        for (column, at_most), counts in zip(self._quotas.by_value, self._values, strict=True):
-            for code in column.pairs(np.array([item]))[1].tolist():
+        for (column, at_most), counts in zip(self._quotas.value_limits, self._values, strict=True):
+            for code in column.value_pairs(np.array([item]))[1].tolist():
                 counts[code] = counts.get(code, 0) + 1
                 if counts[code] == at_most:
-                    self.closed_V |= column.having(code)
-        for i, (mask_V, at_most) in enumerate(self._quotas.most):
+                    self.is_closed_V |= column.items_with(code)
+        for i, (mask_V, at_most) in enumerate(self._quotas.upper_limits):
             self._most[i] += bool(mask_V[item])
             if self._most[i] == at_most:
-                self.closed_V |= mask_V
-        for i, (mask_V, _) in enumerate(self._quotas.least):
+                self.is_closed_V |= mask_V
+        for i, (mask_V, _) in enumerate(self._quotas.lower_limits):
             self._least[i] -= bool(mask_V[item])
 
     @property
-    def required_items(self) -> int:
+    def num_required(self) -> int:
         """So many places the at-leasts still ask for, where no item serves two of them."""
         return sum(max(0, owed) for owed in self._least)
 
-    def allowed_items(self) -> np.ndarray:
+    def required_items(self) -> np.ndarray:
         """The items that would serve an at-least that is not met yet, bool [V]."""
         out_V = np.zeros(self._quotas.size, dtype=bool)
-        for (mask_V, _), owed in zip(self._quotas.least, self._least, strict=True):
+        for (mask_V, _), owed in zip(self._quotas.lower_limits, self._least, strict=True):
             if owed > 0:
                 out_V |= mask_V
         return out_V
@@ -111,7 +111,7 @@ def _countable(quota: Quota, filters: Filters) -> TextColumn | ListColumn:
     column = filters.columns[quota.column]
     if not isinstance(column, TextColumn | ListColumn):
         raise ValueError(
-            f"A quota counts the values of column '{quota.column}', which holds {SPELLED[type(column)]}: "
+            f"A quota counts the values of column '{quota.column}', which holds {TYPE_NAMES[type(column)]}: "
             "only text and lists have values to count; use a filter."
         )
     return column

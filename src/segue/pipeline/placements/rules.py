@@ -100,26 +100,26 @@ class RulesConfig:
 class Rules:
     """The rules of one placement over one catalog; filters are compiled once."""
 
-    def __init__(self, config: RulesConfig, facts: ItemData, filters: Filters | None = None) -> None:
+    def __init__(self, config: RulesConfig, item_data: ItemData, filters: Filters | None = None) -> None:
         """ValueError for a filter, a column that is wrong. ``filters`` may be shared between placements."""
         self.config = config
-        self._facts = facts
-        self._filters = filters or Filters(facts.columns)
-        self._allowed_V = self._static()
+        self._item_data = item_data
+        self._filters = filters or Filters(item_data.columns)
+        self._allowed_V = self._always_allowed()
         self._factor_V = self._factors()
         self.quotas = Quotas(config.quotas, self._filters)
-        pinned = facts.catalog.to_indices([pin.item for pin in config.pins]).tolist()
+        pinned = item_data.catalog.to_indices([pin.item for pin in config.pins]).tolist()
         self.pins = {pin.position - 1: item for pin, item in zip(config.pins, pinned, strict=True) if item != PAD}
         """The items' indices by place, from 0."""
         self.notes = self._notes()
         """What is suspicious but not wrong, as sentences."""
 
-    def _static(self) -> np.ndarray:
+    def _always_allowed(self) -> np.ndarray:
         """What no request can change: filter, exclusions, stock."""
         allowed_V = self._filters.mask(self.config.filter).copy()
-        allowed_V[self._facts.catalog.to_indices(self.config.exclude)] = False
+        allowed_V[self._item_data.catalog.to_indices(self.config.exclude)] = False
         if self.config.in_stock is not None:
-            column = self._facts.columns[self.config.in_stock]
+            column = self._item_data.columns[self.config.in_stock]
             if not isinstance(column, BooleanColumn | NumberColumn):
                 raise ValueError(
                     f"in_stock names the column '{self.config.in_stock}', which is neither true or false nor a number."
@@ -130,13 +130,13 @@ class Rules:
 
     def _factors(self) -> np.ndarray:
         """float64 [V]: boosts and damping together."""
-        factor_V = (1.0 + self._facts.counts_V) ** -self.config.popularity_damping
+        factor_V = (1.0 + self._item_data.counts_V) ** -self.config.popularity_damping
         for boost in self.config.boosts:
             factor_V[self._filters.mask(boost.filter)] *= boost.factor
         return factor_V
 
     def _notes(self) -> tuple[str, ...]:
-        catalog = self._facts.catalog
+        catalog = self._item_data.catalog
         unknown = [
             item for item in (*self.config.exclude, *(pin.item for pin in self.config.pins)) if item not in catalog
         ]
@@ -146,11 +146,11 @@ class Rules:
         notes += [f"No item passes the filter '{f}'." for f in filters if not self._filters.mask(f).any()]
         return tuple(notes)
 
-    def allowed(
+    def allowed_items(
         self,
         history: Sequence[int] | np.ndarray,
         *,
-        shown: Sequence[int] | np.ndarray = (),
+        impressions: Sequence[int] | np.ndarray = (),
         exclude: Sequence[int] | np.ndarray = (),
         filter: str = "",
     ) -> np.ndarray:
@@ -164,7 +164,7 @@ class Rules:
         if self.config.exclude_seen:
             allowed_V[np.asarray(history, dtype=np.int64)] = False
         if self.config.exclude_shown:
-            allowed_V[np.asarray(shown, dtype=np.int64)] = False
+            allowed_V[np.asarray(impressions, dtype=np.int64)] = False
         return allowed_V
 
     def rescore(self, ranked: RankedList, *, now_us: int) -> RankedList:
@@ -178,7 +178,9 @@ class Rules:
             return ranked
         factor_C = self._factor_V[ranked.items_C]
         if config.freshness is not None:
-            age_days_C = np.maximum((now_us - self._facts.first_us_V[ranked.items_C].astype(np.float64)) / DAY_US, 0.0)
+            age_days_C = np.maximum(
+                (now_us - self._item_data.first_us_V[ranked.items_C].astype(np.float64)) / DAY_US, 0.0
+            )
             factor_C = factor_C * (
                 1.0 + config.freshness.weight * 0.5 ** (age_days_C / config.freshness.half_life_days)
             )
@@ -191,8 +193,8 @@ class Rules:
         k: int,
         allowed_V: np.ndarray,
         *,
-        ladder: FallbackChain,
-        choose: SlotPolicy = best_candidate,
+        fallback: FallbackChain,
+        policy: SlotPolicy = best_candidate,
     ) -> RankedList:
         """The final list under this placement's pins and quotas, as ``arrange.arrange``."""
-        return build_list(ranked, k, allowed_V, ladder=ladder, pins=self.pins, quotas=self.quotas, choose=choose)
+        return build_list(ranked, k, allowed_V, fallback=fallback, pins=self.pins, quotas=self.quotas, policy=policy)
