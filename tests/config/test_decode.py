@@ -84,7 +84,7 @@ def test_an_int_becomes_a_float_where_a_float_is_asked():
         ({"rate": 1.0, "units": True}, "Setting 'units' must be int, got True."),
         ({"rate": 1.0, "shuffle": 1}, "Setting 'shuffle' must be bool, got 1."),
         ({"rate": 1.0, "loss": "none"}, "Setting 'loss' must be one of 'full', 'sampled', got 'none'."),
-        ({"rate": 1.0, "window_days": "x"}, "Setting 'window_days' must be float or nothing, got 'x'."),
+        ({"rate": 1.0, "window_days": "x"}, "Setting 'window_days' must be float or none, got 'x'."),
         ({"rate": 1.0, "layers": 2}, "Setting 'layers' must be a list of int, got 2."),
         ({"rate": 1.0, "layers": [1, "2"]}, "Setting 'layers[1]' must be int, got '2'."),
         ({"rate": 1.0, "inner": {"dept": 2}}, "Unknown setting 'inner.dept'. Did you mean 'depth'?"),

@@ -29,5 +29,5 @@ def test_without_times_nobody_can_be_told() -> None:
     with pytest.raises(ValueError) as refused:
         cases(None).with_target_times()
     assert str(refused.value) == (
-        "This log has an order but no times, so no model can be told when it is asked: leave target_time out."
+        "This log has an order but no times, so targets have no query time: leave target_time out."
     )

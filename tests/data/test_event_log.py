@@ -93,21 +93,21 @@ def test_the_papers_formats(tmp_path: Path) -> None:
 def test_sessions_stand_in_for_people(tmp_path: Path) -> None:
     log = read_events(write(tmp_path / "log.tsv", f"SessionId\tItemId\tTime\n1\t9\t{T0}.25\n"))
     assert rows(log) == [("1", "9", T0 * 1_000_000 + 250_000)]
-    assert "There is no person column; each session of 'SessionId' counts as a person." in log.report.notes
+    assert "There is no user column; each session of 'SessionId' counts as a user." in log.report.notes
 
 
 @pytest.mark.parametrize(
     ("text", "wanted_us", "note"),
     [
-        (str(T0), T0 * 10**6, "Times are taken as epoch s, guessed from their size."),
-        (f"{T0}.5", T0 * 10**6 + 500_000, "Times are taken as epoch s, guessed from their size."),
-        (f"{T0}123", T0 * 10**6 + 123_000, "Times are taken as epoch ms, guessed from their size."),
-        (f"{T0}123456", T0 * 10**6 + 123_456, "Times are taken as epoch us, guessed from their size."),
-        (f"{T0}123456789", T0 * 10**6 + 123_456, "Times are taken as epoch ns, guessed from their size."),
+        (str(T0), T0 * 10**6, "Times are read as epoch s, guessed from their size."),
+        (f"{T0}.5", T0 * 10**6 + 500_000, "Times are read as epoch s, guessed from their size."),
+        (f"{T0}123", T0 * 10**6 + 123_000, "Times are read as epoch ms, guessed from their size."),
+        (f"{T0}123456", T0 * 10**6 + 123_456, "Times are read as epoch us, guessed from their size."),
+        (f"{T0}123456789", T0 * 10**6 + 123_456, "Times are read as epoch ns, guessed from their size."),
         ("2023-11-14T22:13:20Z", T0 * 10**6, "Times are ISO 8601 text."),
         ("2023-11-14T23:13:20+01:00", T0 * 10**6, "Times are ISO 8601 text."),
-        ("2023-11-14 22:13:20.25", T0 * 10**6 + 250_000, "Times are ISO 8601 text without a zone, taken as UTC."),
-        ("2023-11-14", 1_699_920_000 * 10**6, "Times are ISO 8601 text without a zone, taken as UTC."),
+        ("2023-11-14 22:13:20.25", T0 * 10**6 + 250_000, "Times are ISO 8601 text without a zone, read as UTC."),
+        ("2023-11-14", 1_699_920_000 * 10**6, "Times are ISO 8601 text without a zone, read as UTC."),
     ],
 )
 def test_times_and_the_guess_about_them(text: str, wanted_us: int, note: str, tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_bad_rows_are_set_aside_with_place_and_reason(tmp_path: Path) -> None:
 
 def test_strict_refuses_and_says_where(tmp_path: Path) -> None:
     path = write(tmp_path / "log.csv", "user,item,time\nu,a,1700000000\nu,,1700000001\n")
-    with pytest.raises(ValueError, match=r"log\.csv row 3: item_id is missing\. 1 such rows; leave out strict"):
+    with pytest.raises(ValueError, match=r"log\.csv row 3: item_id is missing\. 1 such rows; without strict"):
         read_events(path, strict=True)
 
 
@@ -175,7 +175,7 @@ def test_strict_refuses_and_says_where(tmp_path: Path) -> None:
             "user,when\n1,2\n",
             r"^No column of this log looks like item_id; name it, for example",
         ),
-        ("log.txt", "a b\n", r"^The ending of log\.txt does not say its format; name one of: csv, tsv, jsonl,"),
+        ("log.txt", "a b\n", r"^The suffix of log\.txt has no known format; name one of: csv, tsv, jsonl,"),
         ("bad.parquet", "PAR1 not at all", r"bad\.parquet cannot be read as parquet: "),
         ("bad.jsonl", "nothing\n", r"bad\.jsonl holds no JSON object, one on each line\.$"),
         (
@@ -204,7 +204,7 @@ def test_missing_files_folders_and_wrong_names(tmp_path: Path) -> None:
         read_events(path, columns={"item_id": "shop"})
     with pytest.raises(ValueError, match=r"^There is no column role 'thing'\. Known roles: user_id, item_id,"):
         read_events(path, columns={"thing": "item"})
-    with pytest.raises(ValueError, match=r"^The condition 'price <' does not work on this log: "):
+    with pytest.raises(ValueError, match=r"^The filter ends where a column or a value must stand\.\n  price <\n"):
         read_events(path, where="price <")
 
 
@@ -235,7 +235,7 @@ def test_numbers_and_texts_never_merge_in_json(tmp_path: Path) -> None:
     lines = [{"user": "u", "item": i, "time": T0} for i in (1, 2, "1", 9007199254740993)]
     log = read_events(write(tmp_path / "log.jsonl", "\n".join(map(json.dumps, lines))))
     assert [i for _, i, _ in rows(log)] == ["1", "2", "9007199254740993"]
-    assert log.report.rejected == {"'item' is a text where most rows have a number": 1}
+    assert log.report.rejected == {"'item' is a text, and most rows have a number": 1}
 
 
 def test_floats_that_pandas_made_of_whole_numbers() -> None:
@@ -281,7 +281,7 @@ def test_where_keeps_some_rows_and_counts_the_others() -> None:
     log = read_events(frame, where="Quantity > 0")
     assert [i for _, i, _ in rows(log)] == ["a", "c"]
     assert log.report.filtered_out == 1
-    assert "1 rows left out by the condition." in log.report.lines()
+    assert "1 rows filtered out by the condition." in log.report.lines()
 
 
 def test_the_callers_table_is_left_alone() -> None:
@@ -328,7 +328,7 @@ def test_junk_is_a_log_or_a_sentence(tmp_path_factory: pytest.TempPathFactory, j
 class TestRealLogs:
     def test_the_raw_online_retail_table(self) -> None:
         path = DATA / "online-retail" / "online_retail.parquet"
-        log = read_events(path, where="Quantity > 0 AND NOT starts_with(InvoiceNo, 'C')")
+        log = read_events(path, where="Quantity > 0 and InvoiceNo not starts_with 'C'")
         assert log.report.rows_read == 541_909
         assert log.report.filtered_out == 10_624
         assert log.report.rejected == {"user_id is missing": 133_361}
@@ -337,7 +337,7 @@ class TestRealLogs:
 
     def test_the_trivago_sample(self) -> None:
         path = DATA / "trivago-sample" / "trivago_val_100k.parquet"
-        log = read_events(path, where="action_type = 'clickout item'")
+        log = read_events(path, where="action_type == 'clickout item'")
         assert log.report.rows_read == 100_003
         assert log.report.filtered_out + len(log) + sum(log.report.rejected.values()) == 100_003
         assert log.frame["event"].unique().to_list() == ["clickout item"]

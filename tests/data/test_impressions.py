@@ -52,7 +52,7 @@ def test_an_impression_is_taken_within_the_window() -> None:
         (1, 15, 2, False, []),
     ]
     assert [len(cases), len(cases.take([0, 1]))] == [5, 2]
-    assert cases.requested_items.all()
+    assert cases.is_candidate.all()
 
 
 def test_equals_the_slow_way() -> None:
@@ -94,10 +94,10 @@ def test_what_cannot_be_read_is_said() -> None:
     plain = read_events(pl.DataFrame({"user": ["u"], "item": ["a"], "timestamp": [1_500_000_000]}))
     with pytest.raises(ValueError) as error:
         click_examples_from_impressions(plain, catalog)
-    assert str(error.value) == "This log has no column 'event' that could tell 'view' from 'click'."
+    assert str(error.value) == "This log has no column 'event' to separate 'view' from 'click'."
     ordered = read_events(pl.DataFrame({"user": ["u"], "item": ["a"]}))
     with pytest.raises(ValueError) as error:
         click_examples_from_impressions(ordered, catalog)
     assert str(error.value) == (
-        "This log has an order but no times, so it cannot say what was known when an item was shown."
+        "This log has an order but no times, so the state of an item at an impression is unknown."
     )

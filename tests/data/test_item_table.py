@@ -30,23 +30,23 @@ def test_kinds_are_guessed_and_told(table: Path) -> None:
     items = read_items(table)
     assert items.column_types == {"Title": "text", "price": "number", "genres": "list", "colour": "category"}
     assert items.notes == (
-        "Column 'Title' is taken as text.",
-        "Column 'price' is taken as number.",
-        "Column 'genres' is taken as list.",
-        "Column 'colour' is taken as category.",
+        "Column 'Title' is read as text.",
+        "Column 'price' is read as number.",
+        "Column 'genres' is read as list.",
+        "Column 'colour' is read as category.",
     )
 
 
 def test_kinds_can_be_told_and_cells_that_do_not_fit_are_counted(table: Path) -> None:
-    items = read_items(table, kinds={"price": "category", "colour": "number"})
+    items = read_items(table, column_types={"price": "category", "colour": "number"})
     assert items.frame["price"].to_list() == ["3.50", None, "12", "9", "1"]
     assert items.frame["colour"].to_list() == [None] * 5
-    assert "Column 'colour' is taken as number; 4 cells are none." in items.notes
+    assert "Column 'colour' is read as number; 4 cells have no such value." in items.notes
 
 
 def test_what_an_artifact_keeps(table: Path) -> None:
     items = read_items(table)
-    assert items.title == "Title"
+    assert items.title_column == "Title"
     assert items.for_catalog(Catalog(["b", "c", "unknown"])) == {
         "b": {"Title": "Black tea", "title": "Black tea", "genres": ["tea", "black"], "colour": "black"},
         "c": {"Title": "Blue cup", "title": "Blue cup", "price": 12.0, "genres": ["cup"]},
@@ -65,7 +65,7 @@ def test_what_an_artifact_keeps(table: Path) -> None:
 )
 def test_the_title_is_the_likeliest_column(columns: list[str], title: str | None) -> None:
     items = read_items(pl.DataFrame({"item_id": ["a"]} | {c: ["x"] for c in columns}))
-    assert items.title == title
+    assert items.title_column == title
 
 
 @pytest.mark.parametrize("kind", ["parquet", "json", "jsonl", "tsv", "pandas"])
@@ -102,8 +102,8 @@ def test_repeated_and_nameless_items_are_counted() -> None:
     items = read_items(pl.DataFrame({"item": ["a", None, "a", "b\n"], "title": ["first", "nobody", "again", "broken"]}))
     assert items.frame.rows() == [("first", "a")]
     assert items.notes[:3] == (
-        "1 rows of the items table set aside: item_id is missing.",
-        "1 rows of the items table set aside: item_id holds a control character.",
+        "1 rows of the items table rejected: item_id is missing.",
+        "1 rows of the items table rejected: item_id holds a control character.",
         "1 rows repeat an item; its first row counts.",
     )
 
@@ -111,7 +111,7 @@ def test_repeated_and_nameless_items_are_counted() -> None:
 def test_numbers_and_texts_never_merge() -> None:
     items = read_items(pd.DataFrame({"item": [1, 2, "1"], "title": ["x", "y", "z"]}))
     assert items.frame["item_id"].to_list() == ["1", "2"]
-    assert items.notes[0] == "1 rows of the items table set aside: 'item' is a text where most rows have a number."
+    assert items.notes[0] == "1 rows of the items table rejected: 'item' is a text, and most rows have a number."
 
 
 def test_what_is_no_items_table_gets_one_sentence(table: Path) -> None:
@@ -126,8 +126,8 @@ def test_what_is_no_items_table_gets_one_sentence(table: Path) -> None:
         ValueError,
         match=r"^The items table has no column 'prize'\. Its columns: Title, price, genres, colour\.$",
     ):
-        read_items(table, kinds={"prize": "number"})
+        read_items(table, column_types={"prize": "number"})
     with pytest.raises(
-        ValueError, match=r"^There is no kind 'money' of column\. Known kinds: category, list, number, text, vector\.$"
+        ValueError, match=r"^There is no column type 'money'\. Known types: category, list, number, text, vector\.$"
     ):
-        read_items(table, kinds={"price": "money"})  # type: ignore[dict-item]
+        read_items(table, column_types={"price": "money"})  # type: ignore[dict-item]

@@ -46,10 +46,10 @@ def test_the_core_is_that_of_the_definition(events: list[tuple[str, str]], peopl
     log = log_of([(u, i, t) for t, (u, i) in enumerate(events)])
     wanted = slow_core(events, people, items)
     if not wanted:
-        with pytest.raises(ValueError, match=r"^Nobody is left when each person needs"):
-            k_core(log, people=people, items=items)
+        with pytest.raises(ValueError, match=r"^No event is left with at least"):
+            k_core(log, min_user_events=people, min_item_events=items)
         return
-    core = k_core(log, people=people, items=items)
+    core = k_core(log, min_user_events=people, min_item_events=items)
     assert pairs(core) == wanted
     assert core.report.kept == len(core)
 
@@ -57,21 +57,21 @@ def test_the_core_is_that_of_the_definition(events: list[tuple[str, str]], peopl
 def test_the_core_reports_what_it_removed() -> None:
     # c goes first; then y has one event and goes; then b has one event and goes; then x has one.
     log = log_of([("a", "x", 1), ("a", "z", 2), ("a", "z", 3), ("b", "x", 4), ("b", "y", 5), ("c", "y", 6)])
-    core = k_core(log, people=2, items=2)
+    core = k_core(log, min_user_events=2, min_item_events=2)
     assert pairs(core) == [("a", "z"), ("a", "z")]
     assert core.report.notes[-1] == (
-        "People with fewer than 2 events and items with fewer than 2 are taken out in 4 rounds: 2 of 3 people and 2 of "
+        "Users with fewer than 2 events and items with fewer than 2 are removed in 4 rounds: 2 of 3 users and 2 of "
         "3 items."
     )
-    assert core.report.removed == {"of people or items with too few events": 4}
+    assert core.report.removed == {"users or items with too few events": 4}
     assert core.report.lines()[0] == "the table: 6 rows read, 2 events kept."
-    assert core.report.lines()[-1] == "4 events taken out: of people or items with too few events."
+    assert core.report.lines()[-1] == "4 events removed: users or items with too few events."
 
 
 def test_an_empty_core_is_one_sentence() -> None:
     with pytest.raises(
         ValueError,
-        match=r"^Nobody is left when each person needs 2 events and each item 1: ask for fewer\.$",
+        match=r"^No event is left with at least 2 events per user and 1 per item: lower the minimum\.$",
     ):
         log_of([("a", "x", 1)], min_user_events=2)
 
@@ -121,7 +121,7 @@ def test_a_log_without_times_has_no_pauses(tmp_path: Any) -> None:
     path.write_text("7 a b\n")
     with pytest.raises(
         ValueError,
-        match=r"^Sessions cannot be told by pauses, because this log has an order but no times\.$",
+        match=r"^Sessions cannot be cut at pauses, because this log has an order but no times\.$",
     ):
         read_events(path, format="sequences", session_gap_s=60)
 
@@ -132,7 +132,7 @@ def test_repeats_are_kept_unless_asked() -> None:
     log = log_of(rows, drop_repeats=True)
     assert pairs(log) == [("u", "a"), ("u", "b"), ("u", "a"), ("v", "a")]
     assert log.frame["timestamp"].to_list() == [1_000_000, 3_000_000, 4_000_000, 0]
-    assert log.report.removed == {"repeats of the item just before": 2}
+    assert log.report.removed == {"repeats of the preceding item": 2}
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.integers(0, 9)), min_size=1, max_size=30))
@@ -156,10 +156,10 @@ def test_all_trims_in_one_reading_add_up() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"session_gap_s": 0.0}, r"^session_gap_s must be a positive number of seconds, got 0\.0\.$"),
-        ({"session_gap_s": float("inf")}, r"^session_gap_s must be a positive number of seconds, got inf\.$"),
-        ({"min_user_events": 0}, r"^min_user_events must be >= 1, got 0\.$"),
-        ({"min_item_events": -1}, r"^min_item_events must be >= 1, got -1\.$"),
+        ({"session_gap_s": 0.0}, r"^session_gap_s must be above 0, or none, got 0\.0\.$"),
+        ({"session_gap_s": float("inf")}, r"^session_gap_s must be above 0, or none, got inf\.$"),
+        ({"min_user_events": 0}, r"^min_user_events must be at least 1, got 0\.$"),
+        ({"min_item_events": -1}, r"^min_item_events must be at least 1, got -1\.$"),
     ],
 )
 def test_impossible_trims_are_refused(options: dict[str, Any], message: str) -> None:
@@ -171,6 +171,6 @@ def test_a_fixed_test_set_is_not_trimmed(tmp_path: Any) -> None:
     path = tmp_path / "x.txt"
     path.write_text("a b\tc\n")
     with pytest.raises(
-        ValueError, match=r"^A fixed test set is asked as it is; trim the log that trains, not this one\.$"
+        ValueError, match=r"^A fixed test set is evaluated as it is: preprocess the training log, not this one\.$"
     ):
         read_events(path, format="prefixes", drop_repeats=True)

@@ -65,7 +65,7 @@ def test_a_profile_is_json_and_lines() -> None:
     lines = dict(found.lines())
     assert lines["sessions by pauses of 30 min"] == "4"
     assert lines["pause between events"].startswith("5 s (median) .. ")
-    assert lines["events a person"] == "1 .. 2 (median) .. 4 (p90) .. 4"
+    assert lines["events per user"] == "1 .. 2 (median) .. 4 (p90) .. 4"
 
 
 def test_an_order_without_times(tmp_path: Path) -> None:
@@ -80,26 +80,30 @@ def test_an_order_without_times(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "columns", "sentence"),
     [
-        (SMALL, {}, "50% of people have their last two events at one time: leave-last-out is arbitrary there."),
-        (SMALL, {}, "1 events repeat another's person, item and time."),
-        (SMALL, {}, "33% of people have one event only: nothing shows what they do next."),
-        (SMALL, {}, "29% of events return to an item had before: do not exclude seen items blindly."),
+        (SMALL, {}, "50% of users have two last events with equal times: leave-last-out is arbitrary there."),
+        (SMALL, {}, "1 events repeat the user, item and time of another."),
+        (SMALL, {}, "33% of users have one event only, and so no event to predict."),
+        (SMALL, {}, "29% of events are on an item of the history: do not exclude seen items blindly."),
         (SMALL, {}, "1 % of the items take 57% of the events."),
-        ([("u", f"i{n}", n) for n in range(20)], {}, "100% of the last tenth's events are on items new by then."),
+        (
+            [("u", f"i{n}", n) for n in range(20)],
+            {},
+            "100% of the last tenth's events are on items that are new by then.",
+        ),
         (
             [("u", f"i{n % 7}", n) for n in range(1001)],
             {},
-            "One person has 1,001 events: a reseller, a robot or a shared id?",
+            "One user has 1,001 events: a reseller, a robot or a shared id?",
         ),
         (
             [("u", "a", -T0 + 5)],
             {},
-            "All times lie before 1990, up to 1970-01-01T00:00:05Z: is their unit right, or are they only an order?",
+            "All times lie before 1990, up to 1970-01-01T00:00:05Z: check their unit, or whether they are only an order.",
         ),
         (
             SMALL,
             {"event": pl.Series(["view"] * 5 + ["buy"] * 2)},
-            "There are 2 kinds of event, and 71% are 'view': choose those that mean interest with a condition.",
+            "There are 2 types of event, and 71% are 'view': select those that mean interest with a condition.",
         ),
         (
             SMALL,

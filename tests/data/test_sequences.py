@@ -169,4 +169,4 @@ def test_the_moment_of_asking_goes_with_its_row() -> None:
 def test_every_row_needs_its_moment() -> None:
     with pytest.raises(ValueError) as refused:
         Sequences.from_lists([[1], [2]]).as_of(np.array([5]))
-    assert str(refused.value) == "Each row is asked at one moment, but 2 rows got 1 moments."
+    assert str(refused.value) == "Each row needs one query time, but 2 rows got 1 times."

@@ -1,1 +1,1 @@
-"""Decoding of plain values and TOML into checked settings."""
+"""Settings: decoding of plain values and TOML, ranges, names, filter expressions."""

@@ -1,4 +1,4 @@
-"""Settings: plain values -> a frozen dataclass, or the exact reason why not."""
+"""Decoding of plain values (from TOML, JSON or name=value arguments) into dataclasses, with exact error messages."""
 
 import dataclasses
 import difflib
@@ -11,29 +11,40 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def decode_settings(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
-    """A dataclass from a mapping. Unknown name, wrong type and missing value each name the setting's full path.
+def decode_settings(config_type: type[T], values: Mapping[str, Any], path: str = "") -> T:
+    """Decode a mapping into a dataclass. Nested dataclasses are decoded from nested mappings.
 
-    An int is taken where a float is asked, and the text "none" where nothing is allowed; nothing else is converted, and
-    no number may be infinite or NaN. Nested dataclasses are decoded from nested mappings. ``__post_init__`` of the
-    dataclass may refuse values with a ValueError of its own.
+    An int is accepted for a float, and the text "none" for None. Nothing else is converted.
+
+    Args:
+        config_type: dataclass with typed fields.
+        values: setting -> plain value.
+        path: prefix of the settings' names in messages, such as ``train.``.
+
+    Raises:
+        ValueError: unknown setting, missing setting, wrong type, infinity or NaN, or a value that ``__post_init__`` of
+            the dataclass refuses. The message names the setting's full path.
     """
-    hints = typing.get_type_hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(config_type)
+    fields = {field.name: field for field in dataclasses.fields(config_type)}  # type: ignore[arg-type]
     for name in values:
         if name not in fields:
-            raise ValueError(f"Unknown setting '{where}{name}'.{_nearest(name, fields)}")
-    ready: dict[str, Any] = {}
+            raise ValueError(f"Unknown setting '{path}{name}'.{_nearest(name, fields)}")
+    decoded: dict[str, Any] = {}
     for name, field in fields.items():
         if name in values:
-            ready[name] = _check(values[name], hints[name], f"{where}{name}")
+            decoded[name] = _check(values[name], hints[name], f"{path}{name}")
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise ValueError(f"Setting '{where}{name}' is missing; it must be {_type_name(hints[name])}.")
-    return kind(**ready)
+            raise ValueError(f"Setting '{path}{name}' is missing; it must be {_type_name(hints[name])}.")
+    return config_type(**decoded)
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
-    """``["units=100", "loss=full"]`` -> values, read as TOML where they are TOML and as text otherwise."""
+    """Parse ``["units=100", "loss=full"]`` into values, as TOML if possible and else as text.
+
+    Raises:
+        ValueError: an assignment has no name or no "=".
+    """
     values: dict[str, Any] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
@@ -47,15 +58,26 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     return values
 
 
-def split_by_config(values: Mapping[str, Any], kinds: Mapping[str, type]) -> dict[str, dict[str, Any]]:
-    """Hands each value to the one dataclass that has a field of that name; an unknown name is refused."""
-    owner = {field.name: key for key, kind in kinds.items() for field in dataclasses.fields(kind)}
-    shares: dict[str, dict[str, Any]] = {key: {} for key in kinds}
+def split_by_config(values: Mapping[str, Any], config_types: Mapping[str, type]) -> dict[str, dict[str, Any]]:
+    """Split values by the dataclass that has a field of that name.
+
+    Args:
+        values: setting -> plain value.
+        config_types: key -> dataclass; field names are distinct.
+
+    Returns:
+        Key -> values of that dataclass.
+
+    Raises:
+        ValueError: no dataclass has such a field.
+    """
+    owner = {field.name: key for key, type_ in config_types.items() for field in dataclasses.fields(type_)}
+    parts: dict[str, dict[str, Any]] = {key: {} for key in config_types}
     for name, value in values.items():
         if name not in owner:
             raise ValueError(f"Unknown setting '{name}'.{_nearest(name, owner)}")
-        shares[owner[name]][name] = value
-    return shares
+        parts[owner[name]][name] = value
+    return parts
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -95,5 +117,5 @@ def _type_name(hint: Any) -> str:
         return f"a list of {_type_name(typing.get_args(hint)[0])}"
     options = typing.get_args(hint) or (hint,)
     return " or ".join(
-        "nothing" if option is type(None) else getattr(option, "__name__", str(option)) for option in options
+        "none" if option is type(None) else getattr(option, "__name__", str(option)) for option in options
     )

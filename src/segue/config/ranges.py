@@ -4,8 +4,7 @@ A field states its range beside its type::
 
     dropout: Annotated[float, Range(ge=0, lt=1)] = 0.2
 
-and ``check_ranges(self)`` in ``__post_init__`` refuses a value outside it. A field that may be None is not checked
-while it is None.
+and ``check_ranges(self)`` in ``__post_init__`` refuses a value outside it. None is not checked.
 """
 
 import dataclasses
@@ -25,9 +24,9 @@ class Range:
     lt: float | None = None
 
     def contains(self, value: float) -> bool:
-        """Return whether a number lies in the range; NaN never does."""
+        """Return True if a number lies in the range; infinity and NaN never do."""
         return not (
-            math.isnan(value)
+            not math.isfinite(value)
             or (self.ge is not None and value < self.ge)
             or (self.gt is not None and value <= self.gt)
             or (self.le is not None and value > self.le)
@@ -47,12 +46,12 @@ class Range:
 def ranges_of(config: Any) -> dict[str, Range]:
     """Return the declared range of each field of a settings class, by the field's name."""
     hints = get_type_hints(config, include_extras=True)
-    found = ((field.name, _range_of(hints[field.name])) for field in dataclasses.fields(config))
-    return {name: bounds for name, bounds in found if bounds is not None}
+    ranges = ((field.name, _range_of(hints[field.name])) for field in dataclasses.fields(config))
+    return {name: bounds for name, bounds in ranges if bounds is not None}
 
 
 def _range_of(hint: Any) -> Range | None:
-    """Return the ``Range`` in an ``Annotated`` type, also where it is one part of a union; None without one."""
+    """Return the ``Range`` of an ``Annotated`` type, also of one that is part of a union; None without one."""
     for part in (*getattr(hint, "__metadata__", ()), *getattr(hint, "__args__", ())):
         if isinstance(part, Range):
             return part
@@ -68,13 +67,13 @@ def check_ranges(config: Any) -> None:
         config: an instance of a dataclass.
 
     Raises:
-        ValueError: a field lies outside its range. The sentence names the field, the range and the value, and says
-            that None is possible where it is: ``max_grad_norm must be above 0, or none, got -1.0.``
+        ValueError: a field lies outside its range. The message names the field, the range and the value, and
+            states if None is allowed: ``max_grad_norm must be above 0, or none, got -1.0.``
     """
     for name, bounds in ranges_of(config.__class__).items():
         value = getattr(config, name)
         values = value if isinstance(value, tuple) else (value,)
-        if any(one is not None and not bounds.contains(one) for one in values):
+        if any(number is not None and not bounds.contains(number) for number in values):
             optional = ", or none" if _may_be_none(config.__class__, name) else ""
             raise ValueError(f"{name} must be {bounds}{optional}, got {value}.")
 

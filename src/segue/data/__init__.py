@@ -1,1 +1,1 @@
-"""The data floor: events -> catalog -> sequences -> splits."""
+"""Data layer: event logs, catalogs, sequences, splits and their readers."""

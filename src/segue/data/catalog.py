@@ -1,4 +1,4 @@
-"""Ids <-> dense indices. The one owner of PAD, the index that is no item.
+"""Catalog: item ids and their dense indices. Sole owner of PAD, the index of no item.
 
 Shape letters used in all of Segue: B batch of histories, T time step, D hidden size, V catalog size with PAD,
 K list length, N flat events.
@@ -13,13 +13,19 @@ from pathlib import Path
 import numpy as np
 
 PAD = 0
-"""Index 0 is no item: padding in a batch, filler in a short list, an id the catalog does not know."""
+"""Index of no item: padding of a batch, filler of a short list, an id outside the catalog."""
 
 
 class Catalog:
-    """The items a model can recommend: index i in 1..V-1 is ``ids[i - 1]``; index 0 is PAD.
+    """Items that a model can recommend: index i in 1..V-1 is ``ids[i - 1]``; index 0 is PAD.
 
     Ids are compared as exact strings: no case folding, no Unicode normalization, so that no two ids ever merge.
+
+    Args:
+        ids: distinct ids in index order.
+
+    Raises:
+        ValueError: an id occurs twice.
     """
 
     def __init__(self, ids: Iterable[str]) -> None:
@@ -27,12 +33,12 @@ class Catalog:
         self._index = {item: i for i, item in enumerate(self.ids, start=1)}
         if len(self._index) != len(self.ids):
             seen: set[str] = set()
-            twice = next(item for item in self.ids if item in seen or seen.add(item))  # type: ignore[func-returns-value]
-            raise ValueError(f"A catalog needs each id once, but {twice!r} occurs twice.")
+            duplicate = next(item for item in self.ids if item in seen or seen.add(item))  # type: ignore[func-returns-value]
+            raise ValueError(f"A catalog needs each id once, but {duplicate!r} occurs twice.")
 
     @property
     def size(self) -> int:
-        """V: the number of items plus one for PAD; the width of every score row."""
+        """V: number of items plus one for PAD; the width of every score row."""
         return len(self.ids) + 1
 
     def __len__(self) -> int:
@@ -47,21 +53,21 @@ class Catalog:
     __hash__ = None  # type: ignore[assignment]
 
     def to_indices(self, items: Iterable[str]) -> np.ndarray:
-        """The int32 index of each id; PAD for an id that is not in the catalog."""
+        """Return the int32 index of each id; PAD for an id outside the catalog."""
         return np.array(self.to_indices_list(items), dtype=np.int32)
 
     def to_indices_list(self, items: Iterable[str]) -> list[int]:
-        """As ``index``, for a request's few items."""
+        """Return the index of each id as plain integers, which is faster for the few items of a request."""
         get = self._index.get
         return [get(item, PAD) for item in items]
 
     def to_ids(self, indices: Sequence[int] | np.ndarray) -> list[str]:
-        """The ids of indices, without the PAD entries."""
+        """Return the ids of indices, without the PAD entries."""
         return [self.ids[i - 1] for i in np.asarray(indices).tolist() if i != PAD]
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the ids in order: two catalogs with one fingerprint index alike."""
+        """SHA-256 over the ids in order: catalogs with equal fingerprints have equal indices."""
         digest = hashlib.sha256()
         for item in self.ids:
             raw = item.encode("utf-8", "surrogatepass")
@@ -69,12 +75,12 @@ class Catalog:
         return digest.hexdigest()
 
     def save(self, path: Path) -> None:
-        """Writes the ids as a JSON list."""
+        """Write the ids as a JSON list."""
         path.write_text(json.dumps(list(self.ids)), encoding="ascii")
 
     @classmethod
     def load(cls, path: Path) -> "Catalog":
-        """Reads what ``save`` wrote; ValueError when it is anything else."""
+        """Read a catalog that ``save`` wrote. Raises ValueError for any other file."""
         try:
             ids = json.loads(path.read_text(encoding="utf-8"))
         except (UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -1,4 +1,5 @@
-"""The event log: who did what and when. Reading loses nothing: a bad row is set aside with its place and a reason."""
+"""Event log: users' interactions with items in time. Readers lose nothing: a bad row is rejected with its place and a
+reason."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -22,76 +23,100 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EventLog:
-    """Events in file order: ``user_id`` and ``item_id`` text, ``timestamp`` int64 UTC microseconds, and where there
-    are such ``session_id``, ``event``, ``value`` and any other columns of the log."""
+    """Log of events, with an optional table of items and optional context columns.
+
+    ``segue.read_events`` makes one from a file or a table, ``segue.split_log`` cuts it into train, validation and test.
+    """
 
     frame: "pl.DataFrame"
+    """Events in file order. Columns: ``user_id`` and ``item_id`` text, ``timestamp`` int64 UTC microseconds; optional
+    ``session_id`` text, ``event`` text, ``value`` float64; all other columns of the source."""
     has_times: bool
-    """False where the log has an order only; ``timestamp`` is then the row's number."""
+    """False for a log that has an order only; ``timestamp`` is then the row number."""
     report: ReadReport
     is_labeled_test: bool = False
-    """A fixed test set: the last event of each row is what is asked."""
+    """True for a fixed test set: the last event of each row is the target."""
     items: "ItemTable | None" = None
-    """What is known of the items; those that have no event can be recommended as well."""
+    """Item features; items without an event can be recommended as well. None: no table."""
     context: "Mapping[str, ColumnType]" = field(default_factory=dict)
-    """Columns that say under which circumstances an event happened: sequences carry them."""
+    """Context columns of the events (region, device) and their types; sequences carry them."""
 
     def __len__(self) -> int:
         return self.frame.height
 
     def catalog(self) -> Catalog:
-        """All items, those of the items table too, sorted as text: neither time nor popularity nor the file's order
-        shows in an index."""
+        """Return all items of the log and of its item table, sorted as text.
+
+        The order is independent of time, popularity and file order, so that an index reveals none of them.
+        """
         ids = self.frame["item_id"]
         if self.items is not None:
             ids = ids.append(self.items.frame["item_id"])
         return Catalog(ids.unique().sort().to_list())
 
     def with_items(self, items: "ItemTable") -> "EventLog":
-        """The same log with a table of items: every item in it joins the catalog, and splits tell models the facts.
+        """Return the same log with an item table: its items join the catalog, and splits carry its features.
 
-        Facts about items count as known at any time; leave columns out that tell what happened later (ratings, sales).
+        Item features count as known at any time. Leave out columns that are only known later (ratings, sales).
         """
         return replace(self, items=items)
 
     def with_users(self, users: "pl.DataFrame") -> "EventLog":
-        """The same log with the columns of a table of users (what ``read_users`` returns) beside each event."""
+        """Return the same log with the columns of a user table (see ``read_users``) added to each event."""
         return replace(self, frame=join_user_columns(self.frame, users))
 
     def with_context(self, columns: "Iterable[str] | Mapping[str, ColumnType]") -> "EventLog":
-        """The same log, its sequences with these columns (region, device) as context; kinds are guessed as those of an
-        items table unless told. A missing cell stays missing. ValueError for a column that is not there."""
-        kinds = context_column_types(self.frame, columns) | (dict(columns) if isinstance(columns, Mapping) else {})
-        return replace(self, context=kinds)
+        """Return the same log whose sequences carry context columns (region, device). A missing cell stays missing.
+
+        Args:
+            columns: names of columns, whose types are inferred as in an item table; or a mapping of name to type.
+
+        Raises:
+            ValueError: the log has no such column.
+        """
+        types = context_column_types(self.frame, columns) | (dict(columns) if isinstance(columns, Mapping) else {})
+        return replace(self, context=types)
 
     def sequences(self, catalog: Catalog, *, by: str = "user") -> tuple[Sequences, list[str]]:
-        """(one row a person or session, their ids sorted as text). Events by time, ties in file order; items outside
-        the catalog are PAD. Sessions need a ``session_id`` column; without one each person is one session."""
+        """Return the events as one sequence per user or session, by time; ties keep their file order.
+
+        Args:
+            catalog: index of the items; an item outside it becomes PAD.
+            by: "user" or "session". "session" needs a ``session_id`` column; without one each user is one session.
+
+        Returns:
+            The sequences, and the user or session id of each row, sorted as text.
+        """
         key = "session_id" if by == "session" and "session_id" in self.frame.columns else "user_id"
-        items = _index(self.frame["item_id"], catalog)
-        keys, who = encode_ids(self.frame[key])
-        when = self.frame["timestamp"].to_numpy()
-        order = np.lexsort((when, who))
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(who, minlength=len(keys)))]).astype(np.int64)
-        ordered_times = when[order] if self.has_times else None
+        items = _item_indices(self.frame["item_id"], catalog)
+        keys, codes = encode_ids(self.frame[key])
+        times = self.frame["timestamp"].to_numpy()
+        order = np.lexsort((times, codes))
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(keys)))]).astype(np.int64)
+        ordered_times = times[order] if self.has_times else None
         contexts = EventContexts.from_frame(self.frame, self.context).take(order) if self.context else None
         return Sequences.from_offsets(items[order], offsets, ordered_times, contexts), keys
 
     def item_features(self, catalog: Catalog) -> "ItemFeatures | None":
-        """What is known of a catalog's items; None without a table of them."""
+        """Return the features of a catalog's items; None without an item table."""
         return None if self.items is None else self.items.item_features(catalog)
 
     def with_frame(self, frame: "pl.DataFrame", report: ReadReport | None = None) -> "EventLog":
-        """The same log with other rows."""
+        """Return the same log with other rows.
+
+        Args:
+            frame: events with the columns of ``EventLog.frame``.
+            report: report of the new rows; None keeps the present one.
+        """
         return replace(self, frame=frame, report=report or self.report)
 
 
-def _index(column: "pl.Series", catalog: Catalog) -> np.ndarray:
-    """int32 index of each row's item; PAD for one outside the catalog."""
+def _item_indices(column: "pl.Series", catalog: Catalog) -> np.ndarray:
+    """Return the int32 index of each row's item; PAD for an item outside the catalog."""
     import polars as pl
 
     if len(catalog) == 0:
         return np.full(len(column), PAD, dtype=np.int32)
-    names = pl.Series(catalog.ids, dtype=pl.String)
-    codes = column.cast(pl.Enum(names), strict=False).to_physical().cast(pl.Int64).fill_null(-1)
+    ids = pl.Series(catalog.ids, dtype=pl.String)
+    codes = column.cast(pl.Enum(ids), strict=False).to_physical().cast(pl.Int64).fill_null(-1)
     return (codes.to_numpy() + 1).astype(np.int32)

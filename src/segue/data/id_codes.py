@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def encode_ids(column: "pl.Series") -> tuple[list[str], np.ndarray]:
-    """(distinct texts sorted, int64 code of each row)."""
+    """Return the distinct ids, sorted as text, and the int64 code of each row: its position among them."""
     import polars as pl
 
     distinct = column.unique().sort()

@@ -1,14 +1,14 @@
-"""Trimming a log before it trains: sessions by gap, no item twice in a row, people and items with enough events.
+"""Preprocessing of a log: sessions by pauses, removal of repeats, k-core of users and items.
 
-Nothing here happens unasked, and the log's report counts what was taken out.
+No step runs by default, and the log's report counts the removed events.
 """
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
+from segue.config.ranges import Range, check_ranges
 from segue.data.id_codes import encode_ids
 
 if TYPE_CHECKING:
@@ -17,117 +17,138 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PreprocessingConfig:
-    """What of a log is taken out or put in order; by default nothing."""
+    """Preprocessing steps of a log; none by default."""
 
-    session_gap_s: float | None = None
-    """A longer pause between two events of a person begins a new session; None: sessions are as in the log."""
-    min_user_events: int = 1
-    """People with fewer events are taken out, again and again together with the next, until all have enough."""
-    min_item_events: int = 1
-    """Items with fewer events are taken out, likewise (the k-core)."""
+    session_gap_s: Annotated[float, Range(gt=0)] | None = None
+    """Pause in seconds between two events of a user that begins a new session, above 0; none: sessions of the log."""
+    min_user_events: Annotated[int, Range(ge=1)] = 1
+    """Minimum number of events per user, at least 1. Users below it are removed, in rounds with ``min_item_events``,
+    until all remaining users and items have enough (the k-core)."""
+    min_item_events: Annotated[int, Range(ge=1)] = 1
+    """Minimum number of events per item, at least 1 (see ``min_user_events``)."""
     drop_repeats: bool = False
-    """Of a person's neighboring events on one item only the first stays."""
+    """Keep only the first of a user's neighboring events on one item."""
 
     def __post_init__(self) -> None:
-        if self.session_gap_s is not None and not (math.isfinite(self.session_gap_s) and self.session_gap_s > 0):
-            raise ValueError(f"session_gap_s must be a positive number of seconds, got {self.session_gap_s}.")
-        for name, least in (("min_user_events", self.min_user_events), ("min_item_events", self.min_item_events)):
-            if least < 1:
-                raise ValueError(f"{name} must be >= 1, got {least}.")
+        check_ranges(self)
 
 
-def preprocess(log: "EventLog", wanted: PreprocessingConfig) -> "EventLog":
-    """All that is wanted, in this order: repeats, sessions, k-core. ValueError for a fixed test set, whose prefixes
-    and labels must stay as they are."""
-    if wanted == PreprocessingConfig():
+def preprocess(log: "EventLog", config: PreprocessingConfig) -> "EventLog":
+    """Apply the configured steps in this order: repeats, sessions, k-core.
+
+    Args:
+        log: log to preprocess.
+        config: steps.
+
+    Raises:
+        ValueError: the log is a fixed test set, whose prefixes and labels must not change; or no event is left.
+    """
+    if config == PreprocessingConfig():
         return log
     if log.is_labeled_test:
-        raise ValueError("A fixed test set is asked as it is; trim the log that trains, not this one.")
-    if wanted.drop_repeats:
+        raise ValueError("A fixed test set is evaluated as it is: preprocess the training log, not this one.")
+    if config.drop_repeats:
         log = drop_repeats(log)
-    if wanted.session_gap_s is not None:
-        log = sessionize(log, wanted.session_gap_s)
-    if max(wanted.min_user_events, wanted.min_item_events) > 1:
-        log = k_core(log, people=wanted.min_user_events, items=wanted.min_item_events)
+    if config.session_gap_s is not None:
+        log = sessionize(log, config.session_gap_s)
+    if max(config.min_user_events, config.min_item_events) > 1:
+        log = k_core(log, min_user_events=config.min_user_events, min_item_events=config.min_item_events)
     return log
 
 
-def k_core(log: "EventLog", *, people: int, items: int) -> "EventLog":
-    """The largest part of the log in which everybody has ``people`` events and every item ``items``.
+def k_core(log: "EventLog", *, min_user_events: int, min_item_events: int) -> "EventLog":
+    """Return the k-core: the largest part of the log in which every user and item has enough events.
 
-    There is exactly one such part, so that the order of taking out does not matter. ValueError where it is empty.
+    There is exactly one such part, so that the order of removal does not matter.
 
     >>> import polars as pl
-    >>> from segue.data.event_log import read_events
+    >>> from segue.data.readers.events import read_events
     >>> log = read_events(pl.DataFrame({"user": list("aabbc"), "item": list("xyxyz"), "time": range(5)}))
-    >>> k_core(log, people=2, items=2).frame["user_id"].to_list()
+    >>> k_core(log, min_user_events=2, min_item_events=2).frame["user_id"].to_list()
     ['a', 'a', 'b', 'b']
+
+    Args:
+        log: log to reduce.
+        min_user_events: minimum number of events per user.
+        min_item_events: minimum number of events per item.
+
+    Raises:
+        ValueError: no event is left.
     """
-    users, who = encode_ids(log.frame["user_id"])
-    names, what = encode_ids(log.frame["item_id"])
-    stays, rounds = np.ones(len(log), dtype=bool), 0
+    users, user_N = encode_ids(log.frame["user_id"])
+    items, item_N = encode_ids(log.frame["item_id"])
+    kept_N, rounds = np.ones(len(log), dtype=bool), 0
     while True:
-        per_person = np.bincount(who[stays], minlength=len(users))
-        per_item = np.bincount(what[stays], minlength=len(names))
-        still = stays & (per_person[who] >= people) & (per_item[what] >= items)
-        if (still == stays).all():
+        per_user = np.bincount(user_N[kept_N], minlength=len(users))
+        per_item = np.bincount(item_N[kept_N], minlength=len(items))
+        still_N = kept_N & (per_user[user_N] >= min_user_events) & (per_item[item_N] >= min_item_events)
+        if (still_N == kept_N).all():
             break
-        stays, rounds = still, rounds + 1
-    if not stays.any():
-        raise ValueError(f"Nobody is left when each person needs {people} events and each item {items}: ask for fewer.")
+        kept_N, rounds = still_N, rounds + 1
+    if not kept_N.any():
+        raise ValueError(
+            f"No event is left with at least {min_user_events} events per user and {min_item_events} per item: "
+            "lower the minimum."
+        )
     note = (
-        f"People with fewer than {people} events and items with fewer than {items} are taken out in {rounds} rounds: "
-        f"{int((per_person == 0).sum()):,} of {len(users):,} people and {int((per_item == 0).sum()):,} of "
-        f"{len(names):,} items."
+        f"Users with fewer than {min_user_events} events and items with fewer than {min_item_events} are removed in "
+        f"{rounds} rounds: {int((per_user == 0).sum()):,} of {len(users):,} users and {int((per_item == 0).sum()):,} "
+        f"of {len(items):,} items."
     )
-    report = log.report.with_note(note, taken_out=int((~stays).sum()), reason="of people or items with too few events")
-    return log.with_frame(log.frame.filter(stays), report)
+    report = log.report.with_note(note, removed=int((~kept_N).sum()), reason="users or items with too few events")
+    return log.with_frame(log.frame.filter(kept_N), report)
 
 
 def sessionize(log: "EventLog", gap_s: float) -> "EventLog":
-    """Sessions by pauses: ``session_id`` becomes ``person#1``, ``person#2``, ... in the order of time.
+    """Set ``session_id`` to ``USER#1``, ``USER#2``, ... by time: a pause of more than ``gap_s`` seconds begins one.
 
-    ```
-    gap 30 min   minute   0   10   20         60   70        200
-    ann                   a    b    c          d    e          f
-    session               ann#1                ann#2           ann#3
-    ```
-    ValueError for a log without times.
+    ::
+
+        gap 30 min   minute   0   10   20         60   70        200
+        ann                   a    b    c          d    e          f
+        session               ann#1                ann#2           ann#3
+
+    Args:
+        log: log with times.
+        gap_s: longest pause in seconds within a session.
+
+    Raises:
+        ValueError: the log has no times.
     """
     import polars as pl
 
     if not log.has_times:
-        raise ValueError("Sessions cannot be told by pauses, because this log has an order but no times.")
-    order, new_person = _rows_by_person(log)
-    when = log.frame["timestamp"].to_numpy()[order]
-    begins = new_person.copy()
-    begins[1:] |= np.diff(when) > gap_s * 1e6
+        raise ValueError("Sessions cannot be cut at pauses, because this log has an order but no times.")
+    order, is_first = _rows_by_user(log)
+    times = log.frame["timestamp"].to_numpy()[order]
+    begins = is_first.copy()
+    begins[1:] |= np.diff(times) > gap_s * 1e6
     running = np.cumsum(begins)
-    first = running[np.flatnonzero(new_person)][np.cumsum(new_person) - 1]
+    first_of_user = running[np.flatnonzero(is_first)][np.cumsum(is_first) - 1]
     number = np.empty(len(log), dtype=np.int64)
-    number[order] = running - first + 1
-    name = pl.concat_str(pl.col("user_id"), pl.lit("#"), pl.Series(number).cast(pl.String)).alias("session_id")
-    had = " The log's own session_id is replaced." if "session_id" in log.frame.columns else ""
-    note = f"A pause of more than {gap_s:g} s begins a new session: {int(begins.sum()):,} sessions.{had}"
-    return log.with_frame(log.frame.with_columns(name), log.report.with_note(note))
+    number[order] = running - first_of_user + 1
+    session_id = pl.concat_str(pl.col("user_id"), pl.lit("#"), pl.Series(number).cast(pl.String)).alias("session_id")
+    replaced = " The log's own session_id is replaced." if "session_id" in log.frame.columns else ""
+    note = f"A pause of more than {gap_s:g} s begins a new session: {int(begins.sum()):,} sessions.{replaced}"
+    return log.with_frame(log.frame.with_columns(session_id), log.report.with_note(note))
 
 
 def drop_repeats(log: "EventLog") -> "EventLog":
-    """Without events that only repeat the item of the same person's event before, as reloads of a page do."""
-    order, new_person = _rows_by_person(log)
-    _, what = encode_ids(log.frame["item_id"])
-    repeats = ~new_person
-    repeats[1:] &= np.diff(what[order]) == 0
-    stays = np.ones(len(log), dtype=bool)
-    stays[order[repeats]] = False
-    reason = "repeats of the item just before"
-    return log.with_frame(log.frame.filter(stays), log.report.with_note(taken_out=int(repeats.sum()), reason=reason))
+    """Remove events on the item of the same user's preceding event, such as reloads of a page."""
+    order, is_first = _rows_by_user(log)
+    _, item_N = encode_ids(log.frame["item_id"])
+    repeats = ~is_first
+    repeats[1:] &= np.diff(item_N[order]) == 0
+    kept_N = np.ones(len(log), dtype=bool)
+    kept_N[order[repeats]] = False
+    reason = "repeats of the preceding item"
+    return log.with_frame(log.frame.filter(kept_N), log.report.with_note(removed=int(repeats.sum()), reason=reason))
 
 
-def _rows_by_person(log: "EventLog") -> tuple[np.ndarray, np.ndarray]:
-    """(rows person by person in the order of time, ties in file order; bool: a person's first row)."""
-    _, who = encode_ids(log.frame["user_id"])
-    order = np.lexsort((log.frame["timestamp"].to_numpy(), who))
-    new = np.ones(len(order), dtype=bool)
-    new[1:] = np.diff(who[order]) != 0
-    return order, new
+def _rows_by_user(log: "EventLog") -> tuple[np.ndarray, np.ndarray]:
+    """Return rows sorted by user and time, ties in file order, and the bool mask of each user's first row."""
+    _, user_N = encode_ids(log.frame["user_id"])
+    order = np.lexsort((log.frame["timestamp"].to_numpy(), user_N))
+    is_first = np.ones(len(order), dtype=bool)
+    is_first[1:] = np.diff(user_N[order]) != 0
+    return order, is_first

@@ -1,4 +1,4 @@
-"""What is in a log and what is odd about it: to be read before a day is spent on models."""
+"""Profile of a log: counts, distributions, and warnings to read before models are trained."""
 
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,72 +11,75 @@ if TYPE_CHECKING:
     from segue.data.event_log import EventLog
 
 VISIT_S = 1800
-"""A pause that people in the trade take for the end of a visit."""
+"""Seconds without an event that end a session, the common choice in web analytics."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A log in numbers, and in sentences where a number would be overlooked."""
+    """Counts and shares of a log, and warnings about unusual ones."""
 
     events: int
     users: int
     items: int
     sessions: int | None
     first: str | None
+    """Time of the first event, UTC; None for a log without times."""
     last: str | None
-    """The span in UTC; None where the log has no times."""
+    """Time of the last event, UTC; None for a log without times."""
     events_per_user: dict[str, int]
     """Quantiles: min, median, p90, max."""
     one_event_users: float
-    """Share of people with a single event."""
+    """Share of users with a single event."""
     top_percent_share: float
-    """Share of events that go to the most popular 1 % of items."""
+    """Share of events on the most popular 1 % of items."""
     one_event_items: float
     """Share of items with a single event."""
     repeats: float
-    """Share of events whose item the person had before."""
+    """Share of events on an item of the user's history."""
     exact_duplicates: int
-    """Events that repeat another's person, item and time."""
+    """Number of events with user, item and time of another."""
     same_time_neighbors: float
-    """Share of a person's neighboring events that carry one time, so that their order is the file's."""
+    """Share of a user's neighboring events with equal times, whose order is the file's."""
     last_pair_tied: float
-    """Share of people whose last two events carry one time: there, "the last event" is arbitrary."""
+    """Share of users whose last two events have equal times: their last event is arbitrary."""
     new_items_late: float
-    """Share of the last tenth's events on items that the first nine tenths never saw."""
+    """Share of the last tenth's events on items without an event before."""
     new_items_by_tenth: tuple[float, ...]
-    """Of each tenth of the events in time, the share on items never seen in the tenths before; () without times."""
+    """Share of each tenth of the events, by time, on items without an event in earlier tenths; () without times."""
     pauses_s: dict[str, float]
-    """Quantiles of the seconds between a person's neighboring events: median, p90, p99; {} without any."""
+    """Quantiles of the seconds between a user's neighboring events: median, p90, p99; {} without any."""
     visits: int | None
-    """Sessions there would be if half an hour's pause began a new one; None without times."""
+    """Number of sessions if a pause of VISIT_S seconds ends one; None without times."""
     rejected: dict[str, int]
+    """Number of rejected rows by reason."""
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return asdict(self)
 
     def lines(self) -> list[tuple[str, str]]:
-        """(what, value) for people."""
-        per = self.events_per_user
+        """Return (label, value) pairs for display."""
+        quantiles = self.events_per_user
         rows = [
             ("events", f"{self.events:,}"),
-            ("people", f"{self.users:,}"),
+            ("users", f"{self.users:,}"),
             ("items", f"{self.items:,}"),
             ("sessions", "no session column" if self.sessions is None else f"{self.sessions:,}"),
             ("from", self.first or "no times"),
             ("to", self.last or "no times"),
             (
-                "events a person",
-                f"{per['min']:,} .. {per['median']:,} (median) .. {per['p90']:,} (p90) .. {per['max']:,}",
+                "events per user",
+                f"{quantiles['min']:,} .. {quantiles['median']:,} (median) .. {quantiles['p90']:,} (p90) .. "
+                f"{quantiles['max']:,}",
             ),
-            ("people with one event", f"{self.one_event_users:.1%}"),
+            ("users with one event", f"{self.one_event_users:.1%}"),
             ("events on the top 1 % of items", f"{self.top_percent_share:.1%}"),
             ("items with one event", f"{self.one_event_items:.1%}"),
-            ("events on items had before", f"{self.repeats:.1%}"),
+            ("events on items of the history", f"{self.repeats:.1%}"),
             ("exact duplicates", f"{self.exact_duplicates:,}"),
-            ("neighbors at one time", f"{self.same_time_neighbors:.1%}"),
-            ("people whose last two are tied", f"{self.last_pair_tied:.1%}"),
+            ("neighbors with equal times", f"{self.same_time_neighbors:.1%}"),
+            ("users whose last two are tied", f"{self.last_pair_tied:.1%}"),
             ("late events on new items", f"{self.new_items_late:.1%}"),
         ]
         if self.visits is not None:
@@ -89,7 +92,7 @@ class Profile:
 
 
 def profile_log(log: "EventLog") -> Profile:
-    """Looks at a log once; seconds for millions of events."""
+    """Profile a log in one pass: seconds for millions of events."""
     catalog = log.catalog()
     rows, users = log.sequences(catalog)
     lengths = rows.lengths
@@ -102,8 +105,8 @@ def profile_log(log: "EventLog") -> Profile:
         "users": len(users),
         "items": len(catalog),
         "sessions": log.frame["session_id"].n_unique() if "session_id" in log.frame.columns else None,
-        "first": None if rows.times is None else _day(int(rows.times.min())),
-        "last": None if rows.times is None else _day(int(rows.times.max())),
+        "first": None if rows.times is None else _format_time(int(rows.times.min())),
+        "last": None if rows.times is None else _format_time(int(rows.times.max())),
         "events_per_user": dict(zip(("min", "median", "p90", "max"), quantiles, strict=True)),
         "one_event_users": float((lengths == 1).mean()),
         "top_percent_share": float(counts_V[:top].sum() / len(log)),
@@ -117,17 +120,17 @@ def profile_log(log: "EventLog") -> Profile:
         **_pauses(rows),
         "rejected": log.report.rejected,
     }
-    return Profile(**numbers, warnings=tuple(_oddities(numbers, log)))
+    return Profile(**numbers, warnings=tuple(_warnings(numbers, log)))
 
 
 def _repeats(rows: Sequences, size: int) -> float:
-    row, where = rows.positions()
-    distinct = len(np.unique(row * size + rows.items[where]))
-    return 1.0 - distinct / max(1, len(where))
+    row, position = rows.positions()
+    distinct = len(np.unique(row * size + rows.items[position]))
+    return 1.0 - distinct / max(1, len(position))
 
 
 def _ties(rows: Sequences) -> tuple[float, float]:
-    """(share of neighboring pairs at one time, share of people whose last pair is)."""
+    """Return the share of neighboring pairs with equal times, and the share of users whose last pair has."""
     if rows.times is None:
         return 0.0, 0.0
     inner = np.ones(len(rows.times), dtype=bool)
@@ -170,57 +173,61 @@ def _pauses(rows: Sequences) -> dict[str, Any]:
     return {"pauses_s": quantiles, "visits": len(rows) + int((pauses_s > VISIT_S).sum())}
 
 
-def _oddities(n: dict[str, Any], log: "EventLog") -> list[str]:
-    found = []
+def _warnings(n: dict[str, Any], log: "EventLog") -> list[str]:
+    warnings = []
     if not log.has_times:
-        found.append("The log has an order but no times: a time split and recency are not possible.")
+        warnings.append("The log has an order but no times: a time split and recency are not possible.")
     elif n["last"] < "1990":
-        found.append(f"All times lie before 1990, up to {n['last']}: is their unit right, or are they only an order?")
+        warnings.append(
+            f"All times lie before 1990, up to {n['last']}: check their unit, or whether they are only an order."
+        )
     if n["last_pair_tied"] > 0.1:
         share = f"{n['last_pair_tied']:.0%}"
-        found.append(f"{share} of people have their last two events at one time: leave-last-out is arbitrary there.")
+        warnings.append(f"{share} of users have two last events with equal times: leave-last-out is arbitrary there.")
     if n["exact_duplicates"] > 0.01 * n["events"]:
-        found.append(f"{n['exact_duplicates']:,} events repeat another's person, item and time.")
+        warnings.append(f"{n['exact_duplicates']:,} events repeat the user, item and time of another.")
     if n["one_event_users"] > 0.3:
-        found.append(f"{n['one_event_users']:.0%} of people have one event only: nothing shows what they do next.")
+        warnings.append(f"{n['one_event_users']:.0%} of users have one event only, and so no event to predict.")
     if n["repeats"] > 0.2:
-        found.append(f"{n['repeats']:.0%} of events return to an item had before: do not exclude seen items blindly.")
+        warnings.append(
+            f"{n['repeats']:.0%} of events are on an item of the history: do not exclude seen items blindly."
+        )
     if n["new_items_late"] > 0.1:
-        found.append(f"{n['new_items_late']:.0%} of the last tenth's events are on items new by then.")
+        warnings.append(f"{n['new_items_late']:.0%} of the last tenth's events are on items that are new by then.")
     if n["top_percent_share"] > 0.5:
-        found.append(f"1 % of the items take {n['top_percent_share']:.0%} of the events.")
+        warnings.append(f"1 % of the items take {n['top_percent_share']:.0%} of the events.")
     if n["events_per_user"]["max"] > max(1000, 0.01 * n["events"]):
-        found.append(f"One person has {n['events_per_user']['max']:,} events: a reseller, a robot or a shared id?")
-    return found + _odd_columns(log)
+        warnings.append(f"One user has {n['events_per_user']['max']:,} events: a reseller, a robot or a shared id?")
+    return warnings + _column_warnings(log)
 
 
-def _odd_columns(log: "EventLog") -> list[str]:
-    """What other columns say about events that are perhaps none."""
-    found = []
+def _column_warnings(log: "EventLog") -> list[str]:
+    """Return warnings about events that other columns mark as no interactions."""
+    warnings = []
     if "event" in log.frame.columns and log.frame["event"].n_unique() > 1:
-        kinds = log.frame["event"].value_counts(sort=True)
-        name, count = kinds.row(0)
-        found.append(
-            f"There are {kinds.height:,} kinds of event, and {count / len(log):.0%} are '{name}': "
-            "choose those that mean interest with a condition."
+        counts = log.frame["event"].value_counts(sort=True)
+        name, count = counts.row(0)
+        warnings.append(
+            f"There are {counts.height:,} types of event, and {count / len(log):.0%} are '{name}': "
+            "select those that mean interest with a condition."
         )
     for name in log.frame.columns:
         if name.lower() in ("quantity", "qty", "units", "amount") and log.frame[name].dtype.is_numeric():
             negative = int((log.frame[name] < 0).sum())
             if negative:
-                found.append(
+                warnings.append(
                     f"In {negative:,} events '{name}' is negative, as for returns: leave them out with {name} > 0."
                 )
-    return found
+    return warnings
 
 
 def format_duration(seconds: float) -> str:
-    """For people: the largest unit of which there is at least one."""
+    """Return a duration in the largest unit of which it holds at least one: ``1.5 h``."""
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds:.3g} s"
 
 
-def _day(time_us: int) -> str:
+def _format_time(time_us: int) -> str:
     return str(np.datetime64(time_us, "us").astype("datetime64[s]")) + "Z"

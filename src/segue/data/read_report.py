@@ -4,51 +4,64 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+MAX_NAMES = 20
+"""Names that a message lists."""
+
 
 def shorten_list(names: Iterable[str]) -> str:
-    """Names for a message, not more than can be read."""
-    every = list(names)
-    return ", ".join(every[:20]) + (f" and {len(every) - 20} more" if len(every) > 20 else "")
+    """Join at most MAX_NAMES names for a message; the others are counted."""
+    names = list(names)
+    rest = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + rest
 
 
 @dataclass(frozen=True)
 class ReadReport:
-    """What reading did: each row read was kept, set aside, left out, or trimmed."""
+    """Account of the rows of one reading: each is kept, rejected, filtered out, or removed by preprocessing."""
 
     source: str
+    """Path of the file, or "the table"."""
     format: str
+    """Format that was read; "table" for a data frame."""
     columns: dict[str, str]
-    """Our name -> the log's column."""
+    """Role of a column (``user_id``, ``item_id`` ...) -> its name in the source."""
     notes: tuple[str, ...]
-    """Every guess, as a sentence."""
+    """Guesses of the reader, each as a sentence."""
     rows_read: int
     rejected: dict[str, int]
-    """Rows set aside, by reason."""
+    """Number of rejected rows by reason."""
     filtered_out: int = 0
-    """Rows that did not meet ``where``."""
+    """Number of rows that did not meet the condition ``where``."""
     rejected_path: str | None = None
+    """File of the rejected rows; None: not written."""
     removed: dict[str, int] = field(default_factory=dict)
-    """Good events that were taken out because it was asked, by reason."""
+    """Number of valid events that preprocessing removed, by reason."""
 
     @property
     def kept(self) -> int:
-        """Events of the log."""
+        """Number of events of the log."""
         return self.rows_read - sum(self.rejected.values()) - self.filtered_out - sum(self.removed.values())
 
     def lines(self) -> list[str]:
-        """For people."""
-        kind = "" if self.format == "table" else f" as {self.format}"
-        out = [f"{self.source}: {self.rows_read:,} rows read{kind}, {self.kept:,} events kept.", *self.notes]
+        """Return the report as sentences."""
+        suffix = "" if self.format == "table" else f" as {self.format}"
+        out = [f"{self.source}: {self.rows_read:,} rows read{suffix}, {self.kept:,} events kept.", *self.notes]
         if self.filtered_out:
-            out.append(f"{self.filtered_out:,} rows left out by the condition.")
-        out += [f"{count:,} rows set aside: {reason}." for reason, count in self.rejected.items()]
+            out.append(f"{self.filtered_out:,} rows filtered out by the condition.")
+        out += [f"{count:,} rows rejected: {reason}." for reason, count in self.rejected.items()]
         if self.rejected and self.rejected_path:
-            out.append(f"The rows set aside are in {self.rejected_path}.")
-        out += [f"{count:,} events taken out: {reason}." for reason, count in self.removed.items()]
+            out.append(f"The rejected rows are in {self.rejected_path}.")
+        out += [f"{count:,} events removed: {reason}." for reason, count in self.removed.items()]
         return out
 
-    def with_note(self, note: str | None = None, *, taken_out: int = 0, reason: str = "") -> Self:
-        """The report after one more step."""
+    def with_note(self, note: str | None = None, *, removed: int = 0, reason: str = "") -> Self:
+        """Return the report after one more preprocessing step.
+
+        Args:
+            note: sentence about the step; None: no sentence.
+            removed: number of events that the step removed.
+            reason: reason under which they are counted.
+        """
         notes = self.notes if note is None else (*self.notes, note)
-        trimmed = {**self.removed, reason: self.removed.get(reason, 0) + taken_out} if taken_out else self.removed
-        return replace(self, notes=notes, removed=trimmed)
+        counts = {**self.removed, reason: self.removed.get(reason, 0) + removed} if removed else self.removed
+        return replace(self, notes=notes, removed=counts)

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: written beside, forced to disk, renamed over what was there."""
+"""Atomic file writes: a temporary file is written, synced to disk, and renamed over the old file."""
 
 import os
 from collections.abc import Iterable
@@ -8,33 +8,39 @@ from typing import Any
 
 
 def write(path: Path, pieces: Iterable[Any], *, keep: Path | None = None) -> None:
-    """Replaces a file by ``pieces`` (bytes, or anything with a buffer): a crash or a power cut at any moment leaves
-    the old file or the new one, and once this returns the new one stays.
+    """Replace a file atomically: a crash or a power cut leaves the old file or the new one.
 
-    With ``keep`` the old file goes on under that name; for a moment it is the only one. OSError where the disk
-    refuses: then the old file is what it was.
+    The new file is on disk when this returns.
+
+    Args:
+        path: file to replace; missing folders are made.
+        pieces: content in order: bytes, or objects with a buffer.
+        keep: new name of the old file, which for an instant is the only file; None: the old file is deleted.
+
+    Raises:
+        OSError: the disk refuses; the old file is unchanged.
     """
     make_folder(path.parent)
-    fresh = path.with_name(path.name + ".writing")
+    temporary = path.with_name(path.name + ".writing")
     try:
-        with open(fresh, "wb") as file:
+        with open(temporary, "wb") as file:
             for piece in pieces:
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
         with suppress(OSError):
-            os.unlink(fresh)
+            os.unlink(temporary)
         raise
     if keep is not None and path.exists():
         os.replace(path, keep)
-    os.replace(fresh, path)
+    os.replace(temporary, path)
     fsync_folder(path.parent)
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder and those above it; each one's name is forced to disk, or a power cut would take it away with
-    all that is in it."""
+    """Make a folder and its parents, and sync each name to disk: a power cut would remove an unsynced folder with all
+    its files."""
     if not folder.exists():
         make_folder(folder.parent)
         with suppress(FileExistsError):
@@ -43,7 +49,7 @@ def make_folder(folder: Path) -> None:
 
 
 def fsync_folder(path: Path) -> None:
-    """Forces a file, or a folder's names, to disk."""
+    """Sync a file, or the names of a folder, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

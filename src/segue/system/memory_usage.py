@@ -1,4 +1,4 @@
-"""How much memory a piece of work took at its peak."""
+"""Peak memory of a measured section."""
 
 import resource
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def reset_peak() -> None:
-    """Starts a new measurement, where the system can (Linux); elsewhere the peak is the whole process's."""
+    """Start a new measurement. Only Linux can; elsewhere the peak is that of the whole process."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -14,7 +14,7 @@ def reset_peak() -> None:
 
 
 def peak_mb() -> float:
-    """The largest resident memory since the last reset, in MB (10**6 bytes), the interpreter included."""
+    """Return the largest resident memory since the last reset, in MB (10**6 bytes), with the interpreter."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return round(int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6, 1)

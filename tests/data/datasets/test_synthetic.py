@@ -22,27 +22,27 @@ def table(rows) -> np.ndarray:
 
 
 def test_the_ring_has_no_exception_without_noise():
-    items_BT = table(ring_sequences(rng(), people=20, items=7, length=15))
+    items_BT = table(ring_sequences(rng(), users=20, items=7, length=15))
     assert (items_BT[:, 1:] == items_BT[:, :-1] % 7 + 1).all()
     assert set(items_BT[:, 0]) == set(range(1, 8))
 
 
 def test_noise_leaves_the_ring_as_often_as_it_says():
-    items_BT = table(ring_sequences(rng(), people=500, items=10, length=40, noise=0.3))
+    items_BT = table(ring_sequences(rng(), users=500, items=10, length=40, noise=0.3))
     kept = (items_BT[:, 1:] == items_BT[:, :-1] % 10 + 1).mean()
     assert kept == pytest.approx(1 - 0.3 + 0.3 / 10, abs=0.01)
     assert np.bincount(items_BT.ravel())[1:].min() > 0.8 * items_BT.size / 10
 
 
 def test_a_shuffled_ring_has_the_same_items_and_no_rule():
-    options = {"people": 300, "items": 10, "length": 20}
+    options = {"users": 300, "items": 10, "length": 20}
     mixed, plain = table(shuffled_ring_sequences(rng(), **options)), table(ring_sequences(rng(), **options))
     assert (np.sort(mixed, axis=1) == np.sort(plain, axis=1)).all()
     assert (mixed[:, 1:] == mixed[:, :-1] % 10 + 1).mean() < 0.2
 
 
 def test_people_switch_categories_as_often_as_said():
-    rows = switching_sequences(rng(), people=400, categories=4, items_each=5, length=50, switch=0.2)
+    rows = switching_sequences(rng(), users=400, categories=4, items_per_category=5, length=50, switch=0.2)
     category_BT = (table(rows) - 1) // 5
     assert (category_BT[:, 1:] != category_BT[:, :-1]).mean() == pytest.approx(0.2, abs=0.01)
     assert set(category_BT.ravel()) == {0, 1, 2, 3}
@@ -51,7 +51,7 @@ def test_people_switch_categories_as_often_as_said():
 
 
 def test_zipf_events_follow_the_law_and_the_clock():
-    frame = pl.concat(zipf_events(rng(), events=100_000, people=50, items=100, per_second=10.0))
+    frame = pl.concat(zipf_events(rng(), events=100_000, users=50, items=100, events_per_s=10.0))
     counts = np.bincount(frame["item_id"].cast(pl.Int64), minlength=100)
     wanted = 100_000 / np.arange(1, 101) / (1 / np.arange(1, 101)).sum()
     assert np.abs(counts - wanted).max() < 5 * np.sqrt(wanted.max())
@@ -63,7 +63,7 @@ def test_zipf_events_follow_the_law_and_the_clock():
 
 
 def test_pieces_of_any_size_are_one_log():
-    options = {"events": 1000, "people": 9, "items": 30}
+    options = {"events": 1000, "users": 9, "items": 30}
     whole = pl.concat(zipf_events(rng(), **options))
     pieces = list(zipf_events(rng(), chunk=300, **options))
     assert [piece.height for piece in pieces] == [300, 300, 300, 100]
@@ -73,7 +73,7 @@ def test_pieces_of_any_size_are_one_log():
 
 
 def test_a_log_of_made_rows_gives_the_rows_back():
-    rows = ring_sequences(rng(), people=12, items=5, length=4)
+    rows = ring_sequences(rng(), users=12, items=5, length=4)
     log = to_event_log(rows)
     sequences, people = log.sequences(log.catalog())
     assert sorted(zip(people, table(sequences).tolist(), strict=True)) == sorted(
@@ -84,8 +84,8 @@ def test_a_log_of_made_rows_gives_the_rows_back():
 
 def test_messages():
     with pytest.raises(ValueError) as caught:
-        ring_sequences(rng(), people=1, items=2, length=3, noise=1.5)
+        ring_sequences(rng(), users=1, items=2, length=3, noise=1.5)
     assert str(caught.value) == "noise must be a probability, 0 to 1, got 1.5."
     with pytest.raises(ValueError) as caught:
-        switching_sequences(rng(), people=1, categories=2, items_each=2, length=3, switch=-1)
+        switching_sequences(rng(), users=1, categories=2, items_per_category=2, length=3, switch=-1)
     assert str(caught.value) == "switch must be a probability, 0 to 1, got -1."

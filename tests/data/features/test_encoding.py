@@ -95,11 +95,11 @@ def test_rare_values_have_no_feature_and_the_most_frequent_are_kept() -> None:
 
 def test_pad_has_no_features_and_sums_are_plain_sums() -> None:
     made = encoding("colour", "tags", "price", "title", "image")
-    features = made.of_catalog(ItemFeatures(ROWS, KINDS))
+    features = made.encode_catalog(ItemFeatures(ROWS, KINDS))
     assert features.offsets[1] == 0
     weights = np.random.default_rng(0).normal(size=(made.size, 3)).astype(np.float32)
     np.testing.assert_allclose(features @ weights, dense(features) @ weights, rtol=1e-5, atol=1e-6)
-    kept = features.where(np.array([False, True, False, True, False]))
+    kept = features.masked(np.array([False, True, False, True, False]))
     assert (kept @ weights)[[2, 4]].tolist() == [[0] * 3] * 2
     np.testing.assert_allclose((kept @ weights)[[1, 3]], (features @ weights)[[1, 3]])
 
@@ -124,7 +124,7 @@ def test_it_comes_back_from_arrays_without_any_word_in_them() -> None:
 def test_what_cannot_be() -> None:
     with pytest.raises(
         ValueError,
-        match=r"^The items table has no column 'prize' to learn from\. "
+        match=r"^The items table has no column 'prize' to train on\. "
         r"Its columns: colour, tags, price, title, image\.$",
     ):
         encoding("prize")
@@ -151,6 +151,6 @@ def test_rows_count_as_often_as_they_occur() -> None:
         np.testing.assert_array_equal(once.arrays()[name], value)
     assert once.columns[0].size == 2  # b occurs once: unknown
     with pytest.raises(
-        ValueError, match=r"^The log's context has no column 'region' to learn from\. Its columns: kind, price\.$"
+        ValueError, match=r"^The log's context has no column 'region' to train on\. Its columns: kind, price\.$"
     ):
         FeatureEncoding.fit(facts, np.array([0, 1, 1]), ("region",), FeatureConfig(contexts=("region",)))

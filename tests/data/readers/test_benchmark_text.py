@@ -25,7 +25,7 @@ def events(raw: RawTable) -> list[tuple[int, str, str]]:
 def test_sequences(file) -> None:
     raw = benchmark_text.read_sequences(file("\ufeff7 a  b\ta \r\n\n8\n9 c\n"))
     assert events(raw) == [(1, "7", "a"), (1, "7", "b"), (1, "7", "a"), (4, "9", "c")]
-    assert raw.rejected == [(3, "a person without items", "8")]
+    assert raw.rejected == [(3, "a user without items", "8")]
     assert raw.ordered and not raw.is_labeled_test
 
 

@@ -27,13 +27,13 @@ def test_names_that_people_use(found: list[str], chosen: list[str]) -> None:
 
 def test_every_guess_is_told_and_what_needs_none_is_not() -> None:
     _, notes = assign_column_roles(["user_id", "sku", "Time"], None)
-    assert notes == ["Column 'sku' is taken as item_id.", "Column 'Time' is taken as timestamp."]
+    assert notes == ["Column 'sku' is read as item_id.", "Column 'Time' is read as timestamp."]
 
 
 def test_a_choice_by_hand_settles_it() -> None:
     columns, notes = assign_column_roles(["user", "shopper", "item"], {"user_id": "shopper"})
     assert columns == {"user_id": "shopper", "item_id": "item"}
-    assert notes == ["Column 'item' is taken as item_id."]
+    assert notes == ["Column 'item' is read as item_id."]
 
 
 @pytest.mark.parametrize(

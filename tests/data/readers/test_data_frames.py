@@ -39,7 +39,7 @@ def test_ids_of_every_pandas_type(users: Any, ids: list[str]) -> None:
 def test_a_pandas_column_of_numbers_and_texts_does_not_merge_them() -> None:
     log = read_events(with_users(["1", 1, "2"]))
     assert log.frame["user_id"].to_list() == ["1", "2"]
-    assert log.report.rejected == {"'user' is a number where most rows have a text": 1}
+    assert log.report.rejected == {"'user' is a number, and most rows have a text": 1}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segue.data.readers import delimited
-from segue.data.readers.delimited import MAX_ROW_CHARS, read_delimited
+from segue.data.readers.delimited import MAX_ROW_LINES, read_delimited
 from segue.data.readers.raw_table import ROW, RawTable
 
 HEAD = "user,item,time\n"
@@ -88,7 +88,7 @@ def test_a_field_too_long_for_a_row_stops_nothing(read) -> None:
     assert len(text) == 500
 
 
-@pytest.mark.parametrize("lines", [MAX_ROW_CHARS - 2, MAX_ROW_CHARS - 1])
+@pytest.mark.parametrize("lines", [MAX_ROW_LINES - 2, MAX_ROW_LINES - 1])
 def test_a_quoted_field_may_span_many_lines(lines: int, read) -> None:
     raw = read('user,item,note\nu,a,"' + "x\n" * lines + '"\nv,b,c"c\n')
     assert raw.frame["user"].to_list() == ["u", "v"]
@@ -96,9 +96,9 @@ def test_a_quoted_field_may_span_many_lines(lines: int, read) -> None:
 
 
 def test_a_quotation_mark_open_for_too_long_is_a_fault(read) -> None:
-    raw = read('user,item,note\nu,a,"' + "x,y,z\n" * MAX_ROW_CHARS + 'v,b,c"\n')
+    raw = read('user,item,note\nu,a,"' + "x,y,z\n" * MAX_ROW_LINES + 'v,b,c"\n')
     assert raw.rejected[0] == (2, "a quotation mark that is never closed", 'u,a,"x,y,z')
-    assert raw.frame.height == MAX_ROW_CHARS
+    assert raw.frame.height == MAX_ROW_LINES
 
 
 @pytest.mark.parametrize("separator", [";", "\t", "|"])

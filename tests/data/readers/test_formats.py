@@ -29,7 +29,7 @@ def test_the_ending_says_the_format(name: str, format: str) -> None:
 def test_an_ending_that_says_nothing_asks(name: str) -> None:
     with pytest.raises(
         ValueError,
-        match=rf"^The ending of {name} does not say its format; name one of: {', '.join(FORMATS)}\.$",
+        match=rf"^The suffix of {name} has no known format; name one of: {', '.join(FORMATS)}\.$",
     ):
         guess_format(Path(name))
 

@@ -44,14 +44,14 @@ def test_blocks_join_to_one_column(blocks: list[list[Any]]) -> None:
     for block in blocks:
         column.add(first, block)
         first += len(block)
-    found = column.series(len(flat))
-    if column.mixed or found.dtype == pl.String:
+    found = column.to_series(len(flat))
+    if column.is_mixed or found.dtype == pl.String:
         assert found.to_list() == [spelled(value) for value in flat]
     else:
         assert found.to_list() == flat
-    odd = column.odd("x", range(len(flat)))
+    odd = column.minority_reasons("x", range(len(flat)))
     kinds = {("text" if isinstance(v, str) else "truth" if isinstance(v, bool) else v is not None) for v in flat}
-    assert column.mixed or not odd
+    assert column.is_mixed or not odd
     assert not odd or len(kinds - {False}) > 1 or any(type(v) is int and abs(v) >= 2**63 for v in flat)
 
 
@@ -60,16 +60,16 @@ def test_the_rarer_kind_is_odd() -> None:
     column.add(0, [1, 2, None])
     column.add(3, ["1", 3])
     column.add(5, [None, "x"])
-    assert column.main == "number"
-    reason = "'id' is a text where most rows have a number"
-    assert column.odd("id", [10, 11, 12, 13, 14, 15, 16]) == {13: reason, 16: reason}
+    assert column.main_type == "number"
+    reason = "'id' is a text, and most rows have a number"
+    assert column.minority_reasons("id", [10, 11, 12, 13, 14, 15, 16]) == {13: reason, 16: reason}
 
 
 def test_of_equally_common_kinds_text_stays() -> None:
     for mixture in ([1, "1"], ["1", 1], [True, "true"]):
         column = MixedTypeColumn()
         column.add(0, mixture)
-        assert column.main == "text"
+        assert column.main_type == "text"
 
 
 def test_a_column_that_begins_late_and_ends_early(read, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_mixed_kinds_matter_only_where_they_are_ids(tmp_path: Path) -> None:
     assert log.frame["item_id"].to_list() == ["a", "b"]
     assert log.frame["timestamp"].to_list() == [1_000_000, 2_000_000]
     assert log.frame["price"].to_list() == ["5", "5 pounds"]
-    assert log.report.rejected == {"'user' is a number where most rows have a text": 1}
+    assert log.report.rejected == {"'user' is a number, and most rows have a text": 1}
 
 
 def test_whole_numbers_of_any_size_stay_exact(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from segue.data.readers import rejected_rows
 from segue.data.readers.events import read_events
-from segue.data.readers.raw_table import ROW
+from segue.data.readers.raw_table import ROW, RejectedRow
 
 ids = st.one_of(st.none(), st.text(max_size=3), st.just("x" * 513))
 
@@ -31,7 +31,7 @@ def test_no_bad_row_is_overlooked(rows: list[tuple[str | None, str | None, int |
 
 def test_the_file_can_be_read_back(tmp_path: Path) -> None:
     path = tmp_path / "bad.csv"
-    rejected_rows.write_rejected_rows(path, [(7, "why", 'a,"b"\n\tc'), (3, "茶", "")])
+    rejected_rows.write_rejected_rows(path, [RejectedRow(7, "why", 'a,"b"\n\tc'), RejectedRow(3, "茶", "")])
     with path.open(encoding="utf-8", newline="") as file:
         assert list(csv.reader(file)) == [["row", "reason", "text"], ["3", "茶", ""], ["7", "why", 'a,"b"\n\tc']]
 
@@ -58,5 +58,6 @@ def test_rows_are_written_also_where_the_log_is_refused(tmp_path: Path) -> None:
 
 
 def test_reasons_are_counted_the_commonest_first() -> None:
-    found = rejected_rows.count_by_reason([(1, "b", ""), (2, "a", ""), (3, "a", "")])
-    assert list(found.items()) == [("a", 2), ("b", 1)]
+    rejected = [RejectedRow(1, "b", ""), RejectedRow(2, "a", ""), RejectedRow(3, "a", "")]
+    counts = rejected_rows.count_by_reason(rejected)
+    assert list(counts.items()) == [("a", 2), ("b", 1)]

@@ -19,7 +19,7 @@ def test_equals_the_split_written_person_by_person(make_log, plain, names, rows,
     for user, item, _ in sorted(rows, key=lambda r: (r[0], r[2])):
         people.setdefault(user, []).append(item)
     if max(len(items) for items in people.values()) < 2 * n + 1:
-        with pytest.raises(ValueError, match=f"Nobody in this log has {2 * n + 1} events"):
+        with pytest.raises(ValueError, match=f"No user of this log has {2 * n + 1} events"):
             split_log(make_log(rows), "leave-last-n-out", n=n)
         return
     split = split_log(make_log(rows), "leave_last_n_out", n=n)
@@ -53,7 +53,7 @@ def test_a_file_without_times(tmp_path, plain, names):
     assert split.exclude_seen
     assert split.picture.splitlines()[1] == "= train 3 | v validation 2 | T test 2"
     assert split.protocol == (
-        "leave-last-n-out: each person's last 2 events judge, the 2 before validate (people with 5 or more), the "
+        "leave-last-n-out: each user's last 2 events are the test, the 2 before the validation (users with 5 or more), the "
         "whole log is the catalog; seen items excluded"
     )
 
@@ -72,7 +72,7 @@ def test_messages(make_log):
     with pytest.raises(ValueError) as caught:
         split_log(log, "leave-last-n-out")
     assert str(caught.value) == (
-        "Nobody in this log has 21 events, which leave-last-n-out with n = 10 needs: use a smaller n."
+        "No user of this log has 21 events, which leave-last-n-out with n = 10 needs: use a smaller n."
     )
     with pytest.raises(ValueError, match=r"^n must be at least 1, got 0\.$"):
         split_log(log, "leave-last-n-out", n=0)

@@ -19,7 +19,7 @@ def test_equals_the_split_written_person_by_person(make_log, plain, names, rows)
     for user, item, _ in sorted(rows, key=lambda r: (r[0], r[2])):
         people.setdefault(user, []).append(item)
     if max(len(items) for items in people.values()) < 3:
-        with pytest.raises(ValueError, match="Nobody in this log has three events"):
+        with pytest.raises(ValueError, match="No user of this log has three events"):
             split_log(make_log(rows), "leave-last-out")
         return
     split = split_log(make_log(rows), "leave_last_out")
@@ -41,7 +41,7 @@ def test_a_file_without_times(tmp_path, plain):
     assert split.exclude_seen
     assert split.picture.splitlines()[1] == "= train 4 | v validation 1 | T test 1"
     assert split.protocol == (
-        "leave-last-out: each person's last event judges, the one before validates (people with three or more), "
+        "leave-last-out: each user's last event is the test, the one before the validation (users with three or more), "
         "the whole log is the catalog; seen items excluded"
     )
 
@@ -50,5 +50,5 @@ def test_message(make_log):
     with pytest.raises(ValueError) as caught:
         split_log(make_log([("ann", "a", 1), ("ann", "b", 2)]), "leave-last-out")
     assert str(caught.value) == (
-        "Nobody in this log has three events, which leave-last-out needs: use another protocol."
+        "No user of this log has three events, which leave-last-out needs: use another protocol."
     )

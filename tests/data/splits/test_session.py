@@ -40,8 +40,8 @@ def test_the_picture_in_the_docstring(picture_log, plain, names):
     assert split.catalog.ids == ("a", "b", "c")
     assert not split.exclude_seen
     assert split.protocol == (
-        "session split: sessions that begin in the test part (from 1970-01-01T00:00:00Z) judge at every position from "
-        "the second; sessions by session_id; items unknown to training taken out; seen items not excluded"
+        "session split: sessions that begin in the test part (from 1970-01-01T00:00:00Z) are evaluated at every "
+        "position from the second; sessions by session_id; items unknown to training removed; seen items not excluded"
     )
 
 
@@ -117,7 +117,7 @@ def test_fixed_sessions_drop_unknown(tmp_path, plain, names):
     assert names(split, split.train) == names(split, split.refit)[:4]
     assert plain(split, split.validation) == [(["b"], "a")]
     assert split.protocol == (
-        "fixed test set: every position from the second judges; sessions by session_id; targets unknown to training "
+        "fixed test set: evaluated at every position from the second; sessions by session_id; targets unknown to training "
         "dropped; seen items not excluded"
     )
 
@@ -135,7 +135,7 @@ def test_fixed_labels(tmp_path, plain, unknown, missed, dropped):
     assert plain(split, split.test) == [(["a", "b"], "c"), (["a"], "b"), (["b"], "a")]
     assert split.test.groups.tolist() == [0, 0, 2]
     assert (split.test.missed, split.test.dropped) == (missed, dropped)
-    assert split.protocol.startswith("fixed test set: the label of every row judges")
+    assert split.protocol.startswith("fixed test set: evaluated at the label of every row")
 
 
 @settings(max_examples=200, deadline=None)
@@ -152,7 +152,7 @@ def test_messages(make_log, picture_log, tmp_path):
     for protocol, options, message in (
         ("sessions", {"gap_minutes": 0}, "gap_minutes must be above 0, got 0."),
         ("sessions", {"test": 2}, "test must be a share between 0 and 1, got 2."),
-        ("fixed", {}, "Protocol fixed needs test=, the log that judges."),
+        ("fixed", {}, "Protocol fixed needs test=, the test log."),
         ("fixed", {"test": picture_log, "unknown": "hit"}, "unknown must be one of drop, miss, got 'hit'."),
         (
             "fixed",

@@ -53,7 +53,7 @@ def naive(rows, *, hide):
 def test_equals_the_split_written_event_by_event(make_log, plain, names, rows, hide):
     wanted = naive(rows, hide=hide)
     if wanted is None:
-        with pytest.raises(ValueError, match="Nothing is left to train on"):
+        with pytest.raises(ValueError, match="No event is left to train on"):
             split_log(make_log(rows), "time")
         return
     split = split_log(make_log(rows), "time", same_time="hide" if hide else "keep")
@@ -88,7 +88,7 @@ def test_the_picture_in_the_docstring(picture_log, plain, names):
     assert split.catalog.ids == ("a", "b")
     assert split.picture.splitlines()[1] == "= train 5 | v validation 2 | T test 3"
     assert split.protocol == (
-        "time split: trained before 1970-01-01T00:00:00Z (validated from 1970-01-01T00:00:00Z), judged on every later "
+        "time split: trained before 1970-01-01T00:00:00Z (validated from 1970-01-01T00:00:00Z), evaluated on every later "
         "event of users with a history; of events at the target's own time the earlier lines are known; "
         "seen items not excluded"
     )
@@ -130,12 +130,12 @@ def test_messages(make_log, tmp_path, picture_log):
     with pytest.raises(ValueError) as caught:
         split_log(read_events(path, format="sequences"), "time")
     assert str(caught.value) == (
-        "This log has an order but no times, so it cannot be cut at a moment: use leave-last-out."
+        "This log has an order but no times, so it cannot be cut at a time: use leave-last-out."
     )
     with pytest.raises(ValueError) as caught:
         split_log(make_log([("ann", "a", 5), ("ann", "b", 5)]), "time")
     assert str(caught.value) == (
-        "Nothing is left to train on: this log has only 1 different times to cut at (test 0.1, validation 0.1). "
+        "No event is left to train on: this log has only 1 different times to cut at (test 0.1, validation 0.1). "
         "Use leave-last-out."
     )
     for option, message in (

@@ -1,4 +1,4 @@
-"""The bundled log: a year of a real shop, so that everything can be tried without looking for data first."""
+"""Bundled log: one year of purchases of a real shop, UCI Online Retail."""
 
 from importlib import resources
 from pathlib import Path
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def load_online_retail() -> "tuple[EventLog, Path]":
-    """(386,326 purchases of 4,334 customers, the table of the 3,659 products' titles).
+    """Return the log (386,326 purchases of 4,334 customers) and the path of the item table (titles of 3,659 products).
 
     UCI Online Retail (Chen 2015, doi 10.24432/C5BW33, CC BY 4.0), cleaned by ``scripts/make_sample.py``; the README
-    beside the files says how. ``session_id`` is the basket, and all events of a basket share one time.
+    beside the files describes the rules. ``session_id`` is the basket, and all events of a basket share one time.
     """
     from segue.data.readers.events import read_events
 
@@ -21,5 +21,5 @@ def load_online_retail() -> "tuple[EventLog, Path]":
 
 
 def sample_folder() -> Path:
-    """Where the files lie: ``events.csv.gz``, ``items.csv`` and the README with their source and licence."""
+    """Return the folder with ``events.csv.gz``, ``items.csv`` and the README with their source and license."""
     return Path(str(resources.files("segue.data"))) / "online_retail"

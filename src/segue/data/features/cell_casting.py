@@ -1,4 +1,4 @@
-"""One cell of a table as its column's kind: what ``kinds.as_kind`` makes of a column, for a request. No polars."""
+"""Casts of single cells, for the event contexts of a request: ``cast_column`` without polars."""
 
 import json
 import re
@@ -10,31 +10,40 @@ from segue.data.features.column_types import ColumnType
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
-def cast_cell(value: Any, kind: ColumnType) -> Any:
-    """The value as such a cell; None for a missing one, and for one that is none of its kind.
+def cast_cell(value: Any, column_type: ColumnType) -> Any:
+    """Cast one value to a column type; None for a missing or invalid value.
 
-    >>> as_cell("tv ", "category"), as_cell("3.5", "number"), as_cell("a | b", "list"), as_cell("much", "number")
-    ('tv', 3.5, ['a', 'b'], None)
+    >>> cast_cell("tv ", "category"), cast_cell("3.5", "number"), cast_cell("a | b", "list")
+    ('tv', 3.5, ['a', 'b'])
+
+    Args:
+        value: plain value of a request.
+        column_type: type of the column.
     """
     if value is None:
         return None
     text = _text(value)
-    if kind == "number":
+    if column_type == "number":
         return float(value) if isinstance(value, int | float) else _number(text)
-    if kind == "vector":
-        found = _json(text)
-        return found if isinstance(found, list) else None
-    if kind == "list":
-        found = _json(text) if text.startswith("[") else None
-        if isinstance(found, list):
-            return [str(part) for part in found]
+    if column_type == "vector":
+        vector = _json(text)
+        return vector if isinstance(vector, list) else None
+    if column_type == "list":
+        parts = _json(text) if text.startswith("[") else None
+        if isinstance(parts, list):
+            return [str(part) for part in parts]
         return [part.strip() for part in text.replace(";", "|").split("|")]
     return text.strip()
 
 
-def cast_row(values: Mapping[str, Any], kinds: Mapping[str, ColumnType]) -> dict[str, Any]:
-    """The cells of these columns, as ``Contexts`` keeps a row: what is missing is left out."""
-    cells = {name: cast_cell(values.get(name), kind) for name, kind in kinds.items()}
+def cast_row(values: Mapping[str, Any], column_types: Mapping[str, ColumnType]) -> dict[str, Any]:
+    """Cast the values of some columns, as ``EventContexts`` stores a row; missing values are left out.
+
+    Args:
+        values: column -> plain value.
+        column_types: columns to cast and their types.
+    """
+    cells = {name: cast_cell(values.get(name), type_) for name, type_ in column_types.items()}
     return {name: cell for name, cell in cells.items() if cell is not None}
 
 

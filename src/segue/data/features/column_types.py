@@ -1,4 +1,4 @@
-"""What a column of facts holds: a category, a list, a number, a text or a vector; guessed, and cast."""
+"""Types of feature columns (category, list, number, text, vector): inference and casts."""
 
 import json
 from typing import TYPE_CHECKING, Literal
@@ -10,7 +10,7 @@ ColumnType = Literal["category", "list", "number", "text", "vector"]
 
 
 def infer_column_type(column: "pl.Series") -> ColumnType:
-    """What a column holds, by its type and its cells."""
+    """Infer the type of a column from its dtype and its cells."""
     import polars as pl
 
     if column.dtype.is_numeric():
@@ -18,10 +18,10 @@ def infer_column_type(column: "pl.Series") -> ColumnType:
     if isinstance(column.dtype, pl.Array) or column.dtype == pl.List:
         return "vector" if column.dtype.inner.is_numeric() and column.dtype.inner.is_float() else "list"  # type: ignore[attr-defined]
     text = column.cast(pl.String).drop_nulls()
-    return "category" if len(text) == 0 else _guess_of_text(text)
+    return "category" if len(text) == 0 else _infer_from_text(text)
 
 
-def _guess_of_text(text: "pl.Series") -> ColumnType:
+def _infer_from_text(text: "pl.Series") -> ColumnType:
     import polars as pl
 
     if text.cast(pl.Float64, strict=False).null_count() == 0:
@@ -32,23 +32,28 @@ def _guess_of_text(text: "pl.Series") -> ColumnType:
     return "text" if text.n_unique() > 0.5 * len(text) or float(words) > 4 else "category"  # type: ignore[arg-type]
 
 
-def cast_column(column: "pl.Series", kind: ColumnType) -> "pl.Series":
-    """The column's cells as such values; null for one that is none."""
+def cast_column(column: "pl.Series", column_type: ColumnType) -> "pl.Series":
+    """Cast a column to a type; null for an invalid cell.
+
+    Args:
+        column: cells of any dtype.
+        column_type: type to cast to.
+    """
     import polars as pl
 
-    if kind == "number":
+    if column_type == "number":
         return column.cast(pl.Float64, strict=False)
-    if kind == "list" and column.dtype != pl.List:
+    if column_type == "list" and column.dtype != pl.List:
         return _split(column)
     if isinstance(column.dtype, pl.Array):
         return column.arr.to_list()
-    if kind == "vector" and column.dtype != pl.List:
+    if column_type == "vector" and column.dtype != pl.List:
         return column.cast(pl.String).str.json_decode(pl.List(pl.Float64))
     return column if column.dtype == pl.List else column.cast(pl.String).str.strip_chars()
 
 
 def _split(column: "pl.Series") -> "pl.Series":
-    """``"a|b; c"`` and ``'["a", "b", "c"]'`` -> ["a", "b", "c"]."""
+    """Split ``"a|b; c"`` or ``'["a", "b", "c"]'`` into ["a", "b", "c"]."""
     import polars as pl
 
     text = column.cast(pl.String)
@@ -60,11 +65,11 @@ def _split(column: "pl.Series") -> "pl.Series":
 
 
 def _json_lists(text: "pl.Series") -> list[list[str] | None] | None:
-    """The lists that JSON files have in their cells; None where some cell holds something else."""
+    """Return the cells as lists if all are JSON lists, else None."""
     if not text.str.starts_with("[").all():
         return None
     try:
-        found = [None if cell is None else json.loads(cell) for cell in text.to_list()]
+        lists = [None if cell is None else json.loads(cell) for cell in text.to_list()]
     except json.JSONDecodeError:
         return None
-    return [None if cell is None else [str(part) for part in cell] for cell in found]
+    return [None if cell is None else [str(part) for part in cell] for cell in lists]

@@ -1,6 +1,6 @@
-"""Columns of facts about items -> one sparse matrix of features, learned from some rows and applied to any later.
+"""Encoding of item features (and event contexts) as a sparse matrix, fitted on training items and applied to any.
 
-Shape letters: V rows (a catalog with PAD), F features, M stored entries, D width of a feature's vector.
+Shape letters: V rows (a catalog with PAD), F features, M stored entries, D size of a feature embedding.
 """
 
 import hashlib
@@ -10,95 +10,94 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from segue.config.ranges import Range, check_ranges
 from segue.data.features.tokenize import tokenize
 
 BINS = 10
-"""A number is also told by the tenth of the training items it falls into, because tastes are seldom straight lines."""
+"""Quantile bins of a number, encoded beside its standardized value, because preferences are seldom linear in it."""
 MAX_ABS_Z = 3.0
-"""A number counts as at most so many deviations from the mean: one wrong price must not drown an item."""
+"""Bound of a standardized number, so that one wrong price does not dominate an item."""
 CHUNK = 1 << 16
-"""Entries that are multiplied at once."""
+"""Number of entries multiplied at a time."""
 
 
 @dataclass(frozen=True)
 class FeatureConfig:
-    """Which columns of the items table, and which of the log, a network learns from, and how."""
+    """Item features and event contexts of a network."""
 
     features: tuple[str, ...] = ()
-    """Columns of the items table; none: items are known by who took them alone."""
+    """Columns of the item table; empty: items are known by their events alone."""
     contexts: tuple[str, ...] = ()
-    """Columns of the log, or of a users table beside it, that say under which circumstances an event happened."""
-    min_items: int = 2
-    """A value or word that fewer training items (events, of a context) have counts as unknown."""
-    max_values: int = 4096
-    """Values or words of a column that have a vector: the most frequent ones."""
-    ridge: float = 0.3
-    """Strength of the pull towards zero where features' vectors are a regression of items': at the start, of spectral
-    ones; when placing, of learned ones."""
+    """Columns of the log, or of a user table, with the context of events (region, device)."""
+    min_items: Annotated[int, Range(ge=1)] = 2
+    """Minimum number of training items (events, for a context) with a value or word, at least 1.
+    Rarer ones count as unknown."""
+    max_values: Annotated[int, Range(ge=1)] = 4096
+    """Maximum number of values or words of a column with an embedding, at least 1: the most frequent ones."""
+    ridge: Annotated[float, Range(gt=0)] = 0.3
+    """L2 penalty, above 0, of the ridge regression of item embeddings on features: of spectral embeddings at the start
+    of training, of trained ones with ``feature_use`` "placing"."""
     feature_use: Literal["learned", "placing"] = "learned"
-    """learned: features are a part of every item's vector; placing: items are known by their events alone, exactly as
-    without features, and a regression on features places the others."""
-    id_dropout: float = 0.05
-    """Share of items that a step knows by their features alone, so that items without a past are understood."""
-    context_dropout: float = 0.1
-    """Share of events that training sees without context, so that a history that came without any is understood."""
+    """learned: feature embeddings are part of every item embedding. placing: items with events are trained without
+    features, and a regression on features gives the embeddings of cold items."""
+    id_dropout: Annotated[float, Range(ge=0, lt=1)] = 0.05
+    """Share of items, in [0, 1), that a training step encodes by features alone, so that cold items can be scored."""
+    context_dropout: Annotated[float, Range(ge=0, lt=1)] = 0.1
+    """Share of events, in [0, 1), trained on without context, so that histories without context can be scored."""
 
     @property
     def learned(self) -> "FeatureConfig":
-        """What of it a training looks at."""
+        """Settings that training uses: without features if they only place cold items."""
         return replace(self, features=()) if self.feature_use == "placing" else self
 
     def __post_init__(self) -> None:
-        for name in ("min_items", "max_values"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if not self.ridge > 0:
-            raise ValueError(f"ridge must be above 0, got {self.ridge}.")
-        for name in ("id_dropout", "context_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}.")
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
 class ItemFeatures:
-    """What is known of each item of a catalog, or of each circumstance of a log: ``rows[i]`` of index i, columns
-    without a value left out; row 0 is empty."""
+    """Features of each item of a catalog, or of each event context of a log."""
 
     rows: Sequence[Mapping[str, Any]]
+    """Row i: column -> value of index i, without missing values; row 0 is empty."""
     column_types: Mapping[str, str]
+    """Type of each column."""
 
 
 @dataclass(frozen=True)
 class EncodedFeatures:
-    """A sparse [V, F] matrix by row: row i holds ``codes[offsets[i]:offsets[i + 1]]`` with ``weights`` alike."""
+    """Sparse matrix [V, F] in CSR form: row i has the features ``codes[offsets[i]:offsets[i + 1]]``."""
 
     offsets: np.ndarray
+    """int64 [V + 1]."""
     codes: np.ndarray
+    """int32 [M], feature of each entry."""
     weights: np.ndarray
+    """float32 [M], weight of each entry."""
     size: int
-    """F."""
+    """F: number of features."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def where(self, keep_V: np.ndarray) -> "EncodedFeatures":
-        """The same rows, those outside ``keep_V`` (bool [V]) empty."""
+    def masked(self, keep_V: np.ndarray) -> "EncodedFeatures":
+        """Return the same matrix with the rows outside ``keep_V`` (bool [V]) empty."""
         counts_V = np.diff(self.offsets)
         entries_M = np.repeat(keep_V, counts_V)
         offsets = np.concatenate([[0], np.cumsum(np.where(keep_V, counts_V, 0))]).astype(np.int64)
         return EncodedFeatures(offsets, self.codes[entries_M], self.weights[entries_M], self.size)
 
     def __matmul__(self, weights_FD: np.ndarray) -> np.ndarray:
-        """float32 [V, D]: each row's weighted sum of feature vectors; zeros for a row without features."""
+        """Return float32 [V, D]: each row's weighted sum of feature embeddings; zeros for a row without features."""
         out_VD = np.zeros((len(self), weights_FD.shape[1]), dtype=np.float32)
-        full = np.flatnonzero(np.diff(self.offsets))
-        step = max(1, CHUNK * max(1, len(full)) // max(1, len(self.codes)))
-        for start in range(0, len(full), step):
-            rows = full[start : start + step]
+        nonempty = np.flatnonzero(np.diff(self.offsets))
+        step = max(1, CHUNK * max(1, len(nonempty)) // max(1, len(self.codes)))
+        for start in range(0, len(nonempty), step):
+            rows = nonempty[start : start + step]
             part = slice(self.offsets[rows[0]], self.offsets[rows[-1] + 1])
             entries_MD = weights_FD[self.codes[part]] * self.weights[part, None]
             out_VD[rows] = np.add.reduceat(entries_MD, self.offsets[rows] - self.offsets[rows[0]], axis=0)
@@ -107,42 +106,45 @@ class EncodedFeatures:
 
 @dataclass(frozen=True)
 class FeatureColumn:
-    """One column's way into features. Feature 0 stands for a missing value; what follows depends on the kind.
+    """Encoder of one column. Feature 0 marks a missing value; the others depend on the type.
 
-    category, list, text: one feature for each value or word whose hash is in ``hashes`` (int64, ascending); a cell's
-    weights are equal and sum to 1. number: the standardised value, then one feature for each bin between ``edges``.
-    vector: its ``width`` entries. What training never saw tells nothing: a cell of only such values is missing.
+    category, list, text: one feature per value or word; the weights of a cell are equal and sum to 1. number: the
+    standardized value, then one feature per bin. vector: its entries. A cell of values unknown to training is missing.
     """
 
     name: str
-    kind: str
+    column_type: str
     hashes: np.ndarray
+    """int64, ascending: hashes of the values or words of a category, list or text."""
     numbers: np.ndarray
-    """float64 [mean, deviation, edges ...] of a number."""
+    """float64 [mean, deviation, bin edges ...] of a number."""
     width: int = 0
+    """Length of a vector."""
 
     @property
     def size(self) -> int:
-        """Features, the missing one included."""
-        return 1 + {"number": len(self.numbers), "vector": self.width}.get(self.kind, len(self.hashes))
+        """Number of features, with the one of a missing value."""
+        return 1 + {"number": len(self.numbers), "vector": self.width}.get(self.column_type, len(self.hashes))
 
     def entries(self, value: Any) -> tuple[Sequence[int], Sequence[float]]:
-        """(features, their weights) of one cell."""
-        if self.kind == "number":
-            return self._of_number(_number(value))
-        if self.kind == "vector":
+        """Return the features of one cell and their weights."""
+        if self.column_type == "number":
+            return self._encode_number(_number(value))
+        if self.column_type == "vector":
             vector = _vector(value)
             fits = vector is not None and len(vector) == self.width
             return (range(1, 1 + self.width), vector) if fits else ([0], [1.0])  # type: ignore[return-value]
-        asked = np.array(list(dict.fromkeys(_hash(value) for value in cell_values(value, self.kind))), dtype=np.int64)
-        place = np.searchsorted(self.hashes, asked)
-        found = place[place < len(self.hashes)]
-        found = found[self.hashes[found] == asked[place < len(self.hashes)]]
-        if len(found) == 0:
+        hashes = np.array(
+            list(dict.fromkeys(_hash(value) for value in cell_values(value, self.column_type))), dtype=np.int64
+        )
+        position = np.searchsorted(self.hashes, hashes)
+        matches = position[position < len(self.hashes)]
+        matches = matches[self.hashes[matches] == hashes[position < len(self.hashes)]]
+        if len(matches) == 0:
             return [0], [1.0]
-        return (1 + np.sort(found)).tolist(), [1.0 / len(found)] * len(found)
+        return (1 + np.sort(matches)).tolist(), [1.0 / len(matches)] * len(matches)
 
-    def _of_number(self, value: float | None) -> tuple[Sequence[int], Sequence[float]]:
+    def _encode_number(self, value: float | None) -> tuple[Sequence[int], Sequence[float]]:
         if value is None or len(self.numbers) == 0:
             return [0], [1.0]
         mean, deviation, edges = self.numbers[0], self.numbers[1], self.numbers[2:]
@@ -152,36 +154,44 @@ class FeatureColumn:
 
 @dataclass(frozen=True)
 class FeatureEncoding:
-    """Columns side by side: column c's features come after those of the columns before it."""
+    """Encoder of several columns: the features of each follow those of the columns before it."""
 
     columns: tuple[FeatureColumn, ...]
 
     @property
     def size(self) -> int:
-        """F."""
+        """F: number of features."""
         return sum(column.size for column in self.columns)
 
     @classmethod
     def fit(
-        cls, facts: ItemFeatures, counts_V: np.ndarray, names: Sequence[str], config: FeatureConfig
+        cls, item_features: ItemFeatures, counts_V: np.ndarray, names: Sequence[str], config: FeatureConfig
     ) -> "FeatureEncoding":
-        """Values, words and scales of these columns in the rows that training saw alone, row i ``counts_V[i]`` times.
+        """Fit values, words and scales of columns on the training items only.
 
-        ValueError for a column that the table does not have.
+        Args:
+            item_features: rows of features by index.
+            counts_V: int [V]: weight of each row; rows with 0 are not in the training data.
+            names: columns to encode.
+            config: minimum frequency and number of values.
+
+        Raises:
+            ValueError: a column is missing.
         """
         for name in names:
-            if name not in facts.column_types:
-                what = "items table" if name in config.features else "log's context"
+            if name not in item_features.column_types:
+                table = "items table" if name in config.features else "log's context"
                 raise ValueError(
-                    f"The {what} has no column '{name}' to learn from. Its columns: {', '.join(facts.column_types)}."
+                    f"The {table} has no column '{name}' to train on. Its columns: "
+                    f"{', '.join(item_features.column_types)}."
                 )
-        seen = np.flatnonzero(counts_V)
-        rows, counts = [facts.rows[i] for i in seen.tolist()], counts_V[seen].tolist()
+        training = np.flatnonzero(counts_V)
+        rows, counts = [item_features.rows[i] for i in training.tolist()], counts_V[training].tolist()
         return cls(
             tuple(
-                _learn(
+                _fit_column(
                     name,
-                    facts.column_types[name],
+                    item_features.column_types[name],
                     [(row.get(name), n) for row, n in zip(rows, counts, strict=True)],
                     config,
                 )
@@ -190,7 +200,7 @@ class FeatureEncoding:
         )
 
     def encode(self, rows: Iterable[Mapping[str, Any]]) -> EncodedFeatures:
-        """The matrix of some rows; each has at least one feature of each column."""
+        """Return the matrix of some rows; each row has at least one feature of each column."""
         counts: list[int] = []
         codes: list[int] = []
         weights: list[float] = []
@@ -205,14 +215,14 @@ class FeatureEncoding:
         offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
         return EncodedFeatures(offsets, np.array(codes, dtype=np.int32), np.array(weights, dtype=np.float32), self.size)
 
-    def of_catalog(self, facts: ItemFeatures) -> EncodedFeatures:
-        """The matrix of a whole catalog; PAD, row 0, has no features."""
-        found = self.encode(facts.rows[1:])
-        return EncodedFeatures(np.concatenate([[0], found.offsets]), found.codes, found.weights, found.size)
+    def encode_catalog(self, item_features: ItemFeatures) -> EncodedFeatures:
+        """Return the matrix of a whole catalog; row 0 (PAD) has no features."""
+        items = self.encode(item_features.rows[1:])
+        return EncodedFeatures(np.concatenate([[0], items.offsets]), items.codes, items.weights, items.size)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything to save, by name; the words themselves are not in it."""
-        names = json.dumps([[column.name, column.kind, column.width] for column in self.columns])
+        """Return the arrays of the artifact by name. They hold hashes of the values, never the words themselves."""
+        names = json.dumps([[column.name, column.column_type, column.width] for column in self.columns])
         out = {"columns": np.frombuffer(names.encode("ascii"), dtype=np.uint8)}
         for i, column in enumerate(self.columns):
             out |= {f"{i}.hashes": column.hashes, f"{i}.numbers": column.numbers}
@@ -220,7 +230,7 @@ class FeatureEncoding:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> "FeatureEncoding":
-        """What ``arrays`` gave."""
+        """Restore an encoding from the arrays that ``arrays`` returned."""
         names = json.loads(arrays["columns"].tobytes())
         return cls(
             tuple(
@@ -230,40 +240,45 @@ class FeatureEncoding:
         )
 
 
-def cell_values(value: Any, kind: str) -> Iterator[str]:
-    """The values in one cell: the words of a text, the members of a list, a category itself; of a missing one none."""
+def cell_values(value: Any, column_type: str) -> Iterator[str]:
+    """Yield the values of one cell: words of a text, members of a list, or the category.
+
+    Args:
+        value: cell; None or NaN: missing, without values.
+        column_type: type of the column.
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return
-    if kind == "text":
+    if column_type == "text":
         yield from tokenize(str(value))
-    elif kind == "list" and isinstance(value, list | tuple):
+    elif column_type == "list" and isinstance(value, list | tuple):
         yield from (text for part in value if part is not None and (text := str(part).strip()))
     elif text := str(value).strip():
         yield text
 
 
-def _learn(name: str, kind: str, cells: Sequence[tuple[Any, int]], config: FeatureConfig) -> FeatureColumn:
-    """``cells``: values, and how often each counts."""
+def _fit_column(name: str, column_type: str, cells: Sequence[tuple[Any, int]], config: FeatureConfig) -> FeatureColumn:
+    """Fit one column on (cell, weight) pairs."""
     none, empty = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64)
-    if kind == "number":
+    if column_type == "number":
         numbers = [(number, n) for cell, n in cells if (number := _number(cell)) is not None]
         return FeatureColumn(
-            name, kind, none, _scale(np.repeat([number for number, _ in numbers], [n for _, n in numbers]))
+            name, column_type, none, _scale(np.repeat([number for number, _ in numbers], [n for _, n in numbers]))
         )
-    if kind == "vector":
+    if column_type == "vector":
         widths = Counter(len(vector) for cell, _ in cells if (vector := _vector(cell)) is not None)
-        return FeatureColumn(name, kind, none, empty, widths.most_common(1)[0][0] if widths else 0)
+        return FeatureColumn(name, column_type, none, empty, widths.most_common(1)[0][0] if widths else 0)
     counts: Counter[int] = Counter()
     for cell, n in cells:
-        for hashed in {_hash(part) for part in cell_values(cell, kind)}:
+        for hashed in {_hash(part) for part in cell_values(cell, column_type)}:
             counts[hashed] += n
     often = sorted((-count, hashed) for hashed, count in counts.items() if count >= config.min_items)
     kept = sorted(hashed for _, hashed in often[: config.max_values])
-    return FeatureColumn(name, kind, np.array(kept, dtype=np.int64), empty)
+    return FeatureColumn(name, column_type, np.array(kept, dtype=np.int64), empty)
 
 
 def _scale(values: np.ndarray) -> np.ndarray:
-    """[mean, deviation, edges between the bins]; empty where no training item has a number."""
+    """Return [mean, deviation, edges between the bins]; empty without any number."""
     if len(values) == 0:
         return np.empty(0, dtype=np.float64)
     deviation = float(np.std(values))
@@ -272,7 +287,7 @@ def _scale(values: np.ndarray) -> np.ndarray:
 
 
 def _number(value: Any) -> float | None:
-    """None for what is missing or no finite number."""
+    """Return a finite number, else None."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -281,7 +296,7 @@ def _number(value: Any) -> float | None:
 
 
 def _vector(value: Any) -> list[float] | None:
-    """None for what is missing or holds anything but finite numbers."""
+    """Return a list of finite numbers, else None."""
     if not isinstance(value, list | tuple | np.ndarray):
         return None
     numbers = [_number(part) for part in value]
@@ -290,6 +305,6 @@ def _vector(value: Any) -> list[float] | None:
 
 @lru_cache(maxsize=1 << 18)
 def _hash(text: str) -> int:
-    """64 bits, the same on every machine."""
+    """Return a 64-bit hash that is equal on every machine."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)

@@ -1,4 +1,4 @@
-"""A text -> the words it is made of; Chinese and Japanese, which write no spaces, by characters and pairs of them."""
+"""Tokenizer of texts: words, and for Chinese and Japanese, which write no spaces, characters and pairs of them."""
 
 import re
 import unicodedata
@@ -9,11 +9,11 @@ _RUN = re.compile(rf"[{_HAN}]+|[^\W_{_HAN}]+")
 
 
 def tokenize(text: str) -> list[str]:
-    """Each word once, in the order of the text, without case and with one spelling of full and half width.
+    """Return the distinct words in the order of the text, case-folded and NFKC-normalized.
 
-    >>> words("Green tea, GREEN cup")
+    >>> tokenize("Green tea, GREEN cup")
     ['green', 'tea', 'cup']
-    >>> words("龙井茶 50g")
+    >>> tokenize("龙井茶 50g")
     ['龙', '井', '茶', '龙井', '井茶', '50g']
     """
     plain = unicodedata.normalize("NFKC", text).casefold()

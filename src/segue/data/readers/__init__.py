@@ -1,1 +1,1 @@
-"""Readers of event logs and item tables: file formats, columns, ids, timestamps, rejected rows."""
+"""Readers of event logs, item tables and user tables: formats, column roles, ids, timestamps, rejected rows."""

@@ -1,11 +1,11 @@
-"""Which column is the person, the item, the time: guessed from names people use, and every guess is told."""
+"""Roles of columns (user, item, timestamp ...), guessed from common names; every guess is reported."""
 
 import re
 from collections.abc import Iterable, Mapping
 
 from segue.data.read_report import shorten_list
 
-KNOWN_NAMES: dict[str, tuple[str, ...]] = {
+KNOWN_COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "user_id": (
         *("userid", "user", "uid", "customerid", "customer", "visitorid", "visitor", "memberid", "member"),
         *("personid", "person", "clientid", "accountid", "account", "reviewerid", "profileid"),
@@ -19,50 +19,58 @@ KNOWN_NAMES: dict[str, tuple[str, ...]] = {
         *("unixreviewtime", "occurredat", "when"),
     ),
     "session_id": ("sessionid", "session", "sid", "basketid", "basket", "visitid", "invoiceno", "orderid"),
-    "event": ("event", "eventtype", "type", "action", "actiontype", "behavior", "behavior", "interaction"),
+    "event": ("event", "eventtype", "type", "action", "actiontype", "behavior", "behaviour", "interaction"),
     "value": ("value", "rating", "score", "stars"),
 }
-"""Our name -> spellings, without case and punctuation, the likeliest first."""
+"""Role -> column names without case and punctuation, the likeliest first."""
 
 
-def assign_column_roles(found: Iterable[str], wanted: Mapping[str, str] | None) -> tuple[dict[str, str], list[str]]:
-    """(our name -> the log's column, sentences about what was guessed). ``wanted`` settles columns by hand.
+def assign_column_roles(columns: Iterable[str], chosen: Mapping[str, str] | None) -> tuple[dict[str, str], list[str]]:
+    """Assign the roles of a log's columns.
 
-    ValueError when a wanted column is not there, or when none can be guessed for the item and neither for the person
-    nor the session.
+    Args:
+        columns: names of the log's columns.
+        chosen: role -> column, given by the caller; None: all roles are guessed.
+
+    Returns:
+        Role -> column, and sentences about the guesses.
+
+    Raises:
+        ValueError: a chosen column is missing, or no column can be guessed for the item, or none for the user and the
+            session.
     """
-    columns = list(found)
-    chosen = dict(wanted or {})
-    for ours, theirs in chosen.items():
-        if ours not in KNOWN_NAMES:
-            raise ValueError(f"There is no column role '{ours}'. Known roles: {', '.join(KNOWN_NAMES)}.")
-        if theirs not in columns:
-            raise ValueError(f"The log has no column '{theirs}' for {ours}. Its columns: {shorten_list(columns)}.")
-    notes = _guess(columns, chosen)
-    if "user_id" not in chosen and "session_id" in chosen:
-        chosen["user_id"] = chosen["session_id"]
-        notes.append(f"There is no person column; each session of '{chosen['session_id']}' counts as a person.")
-    for ours in ("user_id", "item_id"):
-        if ours not in chosen:
+    columns = list(columns)
+    roles = dict(chosen or {})
+    for role, column in roles.items():
+        if role not in KNOWN_COLUMN_NAMES:
+            raise ValueError(f"There is no column role '{role}'. Known roles: {', '.join(KNOWN_COLUMN_NAMES)}.")
+        if column not in columns:
+            raise ValueError(f"The log has no column '{column}' for {role}. Its columns: {shorten_list(columns)}.")
+    notes = _guess_roles(columns, roles)
+    if "user_id" not in roles and "session_id" in roles:
+        roles["user_id"] = roles["session_id"]
+        notes.append(f"There is no user column; each session of '{roles['session_id']}' counts as a user.")
+    for role in ("user_id", "item_id"):
+        if role not in roles:
             raise ValueError(
-                f"No column of this log looks like {ours}; name it, for example {ours}=NAME. "
+                f"No column of this log looks like {role}; name it, for example {role}=NAME. "
                 f"Its columns: {shorten_list(columns)}."
             )
-    if chosen["user_id"] == chosen["item_id"]:
-        raise ValueError(f"Column '{chosen['item_id']}' cannot be both user_id and item_id.")
-    return chosen, notes
+    if roles["user_id"] == roles["item_id"]:
+        raise ValueError(f"Column '{roles['item_id']}' cannot be both user_id and item_id.")
+    return roles, notes
 
 
-def _guess(columns: list[str], chosen: dict[str, str]) -> list[str]:
-    """Adds to ``chosen`` what the names say, and says so."""
+def _guess_roles(columns: list[str], roles: dict[str, str]) -> list[str]:
+    """Add roles that can be guessed from names, and return a sentence per guess."""
     notes = []
-    plain = {re.sub(r"[^a-z0-9]", "", column.lower()): column for column in reversed(columns)}
-    for ours, spellings in KNOWN_NAMES.items():
-        if ours in chosen:
+    column_of = {re.sub(r"[^a-z0-9]", "", column.lower()): column for column in reversed(columns)}
+    for role, names in KNOWN_COLUMN_NAMES.items():
+        if role in roles:
             continue
-        match = next((plain[s] for s in spellings if s in plain and plain[s] not in chosen.values()), None)
+        match = next((column_of[n] for n in names if n in column_of and column_of[n] not in roles.values()), None)
         if match is not None:
-            chosen[ours] = match
-            if match != ours:
-                notes.append(f"Column '{match}' is taken as {ours}.")
+            roles[role] = match
+            if match != role:
+                notes.append(f"Column '{match}' is read as {role}.")
     return notes

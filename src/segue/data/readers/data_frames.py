@@ -1,4 +1,4 @@
-"""Tables of other libraries -> raw columns: values come over as they are, so that no two ids become one."""
+"""Polars, pandas and Arrow tables as raw columns. Values are kept as they are, so that no two ids merge."""
 
 from typing import Any
 
@@ -9,53 +9,53 @@ from segue.data.readers.raw_table import ROW, RawTable
 
 
 def read_data_frame(source: Any) -> RawTable:
-    """A Polars, pandas or Arrow table; ValueError for anything else."""
+    """Read a Polars, pandas or Arrow table. Raises ValueError for any other object."""
     import polars as pl
 
     if isinstance(source, pl.LazyFrame):
         source = source.collect()
     if isinstance(source, pl.DataFrame):
         return RawTable(source.with_row_index(ROW, offset=1))
-    kind = f"{type(source).__module__.split('.')[0]}.{type(source).__name__}"
-    if kind == "pandas.DataFrame":
+    type_name = f"{type(source).__module__.split('.')[0]}.{type(source).__name__}"
+    if type_name == "pandas.DataFrame":
         return _from_pandas(source)
-    if kind == "pyarrow.Table":
+    if type_name == "pyarrow.Table":
         table = pl.from_arrow(source)
         assert isinstance(table, pl.DataFrame)
         return RawTable(table.with_row_index(ROW, offset=1))
-    raise ValueError(f"A log is read from a path or a Polars, pandas or Arrow table, not from {kind}.")
+    raise ValueError(f"A log is read from a path or a Polars, pandas or Arrow table, not from {type_name}.")
 
 
 def _from_pandas(source: Any) -> RawTable:
-    """Columns of Python objects may mix 1 with "1", which would look alike as text."""
+    """Read columns of Python objects value by value: they may mix 1 with "1", which are one text."""
     import polars as pl
 
-    places = range(1, len(source) + 1)
-    columns: dict[str, Any] = {ROW: pl.Series(places, dtype=pl.UInt32)}
-    mixed: dict[str, dict[int, str]] = {}
+    row_numbers = range(1, len(source) + 1)
+    columns: dict[str, Any] = {ROW: pl.Series(row_numbers, dtype=pl.UInt32)}
+    mixed_type_rows: dict[str, dict[int, str]] = {}
     for name in source.columns:
-        values = _values(source[name])
+        values = _column_values(source[name])
         if isinstance(values, list):
             column = MixedTypeColumn()
             column.add(0, values)
-            if column.mixed:
-                mixed[str(name)] = column.odd(str(name), places)
-                values = column.series(len(values))
+            if column.is_mixed:
+                mixed_type_rows[str(name)] = column.minority_reasons(str(name), row_numbers)
+                values = column.to_series(len(values))
         columns[str(name)] = values
-    return RawTable(pl.DataFrame(columns, strict=False), mixed=mixed)
+    return RawTable(pl.DataFrame(columns, strict=False), mixed_type_rows=mixed_type_rows)
 
 
-def _values(column: Any) -> Any:
-    """A numpy array where the type is plain, else a list with None where a value is missing."""
+def _column_values(column: Any) -> Any:
+    """Return a numpy array for a plain type, else a list with None for missing values."""
     import polars as pl
 
-    if column.dtype.kind == "M":  # a zone would come over as Python objects
-        zoned = getattr(column.dtype, "tz", None) is not None
-        if zoned:
-            moments = pl.Series(column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
-            return moments.dt.replace_time_zone("UTC")
+    if column.dtype.kind == "M":  # values with a zone would arrive as Python objects
+        has_zone = getattr(column.dtype, "tz", None) is not None
+        if has_zone:
+            times = pl.Series(column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
+            return times.dt.replace_time_zone("UTC")
         return column.to_numpy()
     if type(column.dtype).__module__.startswith("numpy") and column.dtype.kind in "iufb":
         return column.to_numpy()
-    plain = column.astype(object).where(column.notna(), None).tolist()
-    return [value.item() if isinstance(value, np.generic) else value for value in plain]
+    values = column.astype(object).where(column.notna(), None).tolist()
+    return [value.item() if isinstance(value, np.generic) else value for value in values]

@@ -1,6 +1,6 @@
-"""CSV, TSV and RecBole's .inter: a fast reader for a file without faults, a careful one for any other.
+"""CSV, TSV and RecBole's .inter: Polars for a file without faults, a row-by-row reader for any other.
 
-Both give the same rows; the fast one only proves first that there is nothing for the careful one to find.
+Both return the same rows. The Polars path is used only if checks exclude that Polars misreads the file.
 """
 
 import csv
@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from segue.data.readers.raw_table import ROW, RawTable, RejectedRow, is_undecodable, open_bytes, open_text, to_printable
 
@@ -16,21 +16,39 @@ if TYPE_CHECKING:
     import polars as pl
 
 BLOCK = 20_000
-"""Rows that are Python objects at one time."""
-MAX_ROW_CHARS = 200
-"""Lines that one quoted row may span; a quotation mark that is open for longer is a fault."""
+"""Number of rows held as Python objects at a time."""
+MAX_ROW_LINES = 200
+"""Number of lines that a quoted row may span; a quotation mark open for longer is a fault."""
+
+
+class _Record(NamedTuple):
+    """Parsed row of a file."""
+
+    line: int
+    fields: list[str]
+    text: str
+    fault: str | None
+    """Reason to reject the row; None: it fits the header."""
 
 
 def read_recbole(path: Path) -> RawTable:
-    """Tab-separated with a typed header, ``user_id:token``; quotation marks mean nothing there."""
+    """Read a tab-separated file with a typed header, ``user_id:token``, and without quotation."""
     raw = read_delimited(path, separator="\t", quoted=False)
     raw.frame = raw.frame.rename({c: c.split(":")[0] for c in raw.frame.columns if ":" in c})
     return raw
 
 
 def read_delimited(path: Path, *, separator: str, quoted: bool = True) -> RawTable:
-    """A table with a header; one that holds no comma may be separated by ``;``, TAB or ``|``. ValueError where its
-    first line is no header of two columns at least."""
+    """Read a table with a header.
+
+    Args:
+        path: file to read.
+        separator: separator of the fields; for ",", a header without commas is also split at ``;``, TAB or ``|``.
+        quoted: fields may be quoted.
+
+    Raises:
+        ValueError: the first line is no header of at least two columns.
+    """
     header, notes = _header(path, separator, quoted), []
     if len(header) < 2 and separator == ",":
         separator = next((other for other in ";\t|" if len(_header(path, other, quoted)) > 1), separator)
@@ -43,7 +61,7 @@ def read_delimited(path: Path, *, separator: str, quoted: bool = True) -> RawTab
 
 
 def _read_with_polars(path: Path, header: list[str], separator: str, quoted: bool) -> RawTable | None:
-    """None where the fast reader fails or may have misread."""
+    """Return None if Polars fails or may have misread the file."""
     import polars as pl
 
     try:
@@ -60,7 +78,7 @@ def _read_with_polars(path: Path, header: list[str], separator: str, quoted: boo
     if frame.columns[1:] != header or _may_be_misread(path, frame, separator):
         return None
     texts = pl.col(pl.String)
-    if any(frame.select((texts == "").any()).row(0)):  # nothing between quotation marks is nothing
+    if any(frame.select((texts == "").any()).row(0)):  # an empty quoted field is missing
         frame = frame.with_columns(pl.when(texts != "").then(texts).name.keep())
     return RawTable(frame)
 
@@ -68,14 +86,14 @@ def _read_with_polars(path: Path, header: list[str], separator: str, quoted: boo
 def _header(path: Path, separator: str, quoted: bool) -> list[str]:
     with open_text(path) as text:
         try:
-            header = next(_reader(islice(text, MAX_ROW_CHARS), separator, quoted), [])
+            header = next(_reader(islice(text, MAX_ROW_LINES), separator, quoted), [])
         except csv.Error:
             header = ["\x00"]
     if any(is_undecodable(name) or "\x00" in name for name in header):
         raise ValueError(f"{path} is not a table of text: its first line is no list of column names.")
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise ValueError(f"{path} has two columns named '{twice[0]}'; rename one in its first line.")
+    duplicates = sorted({name for name in header if header.count(name) > 1})
+    if duplicates:
+        raise ValueError(f"{path} has two columns named '{duplicates[0]}'; rename one in its first line.")
     return header
 
 
@@ -84,14 +102,17 @@ def _reader(lines: Iterable[str], separator: str, quoted: bool) -> Iterator[list
 
 
 def _may_be_misread(path: Path, frame: "pl.DataFrame", separator: str) -> bool:
-    """What the fast reader does not tell: it goes its own way after a quotation mark within a field, counts a quoted
-    field of two lines as one, takes a lone carriage return for a character, forgives an empty field after the last
-    one of the file, and fills a row that ends too early (a blank line, a copy cut short) with nulls. Such a row ends
-    in a null; where some do, the file must hold exactly the separators of full rows and no quotation mark."""
+    """Return True if Polars may have misread the file without an error.
+
+    Polars parses a quotation mark within a field in its own way, numbers a quoted row of two lines as one line, reads
+    a lone carriage return as a character, accepts an empty field behind the last one of the file, and fills a short
+    row (a blank line, a truncated file) with nulls. A short row ends in a null. If there are such rows, the file must
+    have the separators of full rows exactly, and no quotation mark.
+    """
     import polars as pl
 
-    odd = pl.col(pl.String).str.contains_any(['"', "\n"]).any()
-    if frame.height == 0 or any(frame.select(odd).row(0)):
+    has_quote = pl.col(pl.String).str.contains_any(['"', "\n"]).any()
+    if frame.height == 0 or any(frame.select(has_quote).row(0)):
         return True
     separators = quotes = lone_returns = 0
     last = b""
@@ -101,37 +122,35 @@ def _may_be_misread(path: Path, frame: "pl.DataFrame", separator: str) -> bool:
             quotes += block.count(b'"')
             lone_returns += block.count(b"\r") - (last + block).count(b"\r\n")
             last = block[-1:]
-    short = frame[frame.columns[-1]].null_count() > 0 and (
+    has_short_row = frame[frame.columns[-1]].null_count() > 0 and (
         quotes > 0 or separators != (frame.width - 2) * (frame.height + 1)
     )
-    return short or lone_returns > 0 or last == separator.encode()
+    return has_short_row or lone_returns > 0 or last == separator.encode()
 
 
 def _read_row_by_row(path: Path, header: list[str], separator: str, quoted: bool) -> RawTable:
-    """Row by row: what does not fit is set aside with its line and text, and the rest is kept."""
+    """Read row by row; a row that does not fit the header is rejected with its line and text."""
     import polars as pl
 
     rejected: list[RejectedRow] = []
     with open_text(path) as text:
         records = _records(text, separator, quoted, len(header))
         next(records)
-        good = _good(records, rejected)
+        valid = _valid_rows(records, rejected)
         blocks = [_block([], header)]
-        while block := list(islice(good, BLOCK)):
+        while block := list(islice(valid, BLOCK)):
             blocks.append(_block(block, header))
     return RawTable(pl.concat(blocks), rejected)
 
 
-def _good(
-    records: Iterable[tuple[int, list[str], str, str | None]], rejected: list[RejectedRow]
-) -> Iterator[tuple[int, list[str]]]:
-    """(line, fields) of the rows that fit; the others go to ``rejected``."""
-    for line, fields, whole, trouble in records:
-        reason = trouble or ("not UTF-8" if is_undecodable(whole) else None)
+def _valid_rows(records: Iterable[_Record], rejected: list[RejectedRow]) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line, fields) of the rows that fit the header; the others go to ``rejected``."""
+    for record in records:
+        reason = record.fault or ("not UTF-8" if is_undecodable(record.text) else None)
         if reason is None:
-            yield line, fields
+            yield record.line, record.fields
         else:
-            rejected.append((line, reason, to_printable(whole)))
+            rejected.append(RejectedRow(record.line, reason, to_printable(record.text)))
 
 
 def _block(rows: list[tuple[int, list[str]]], header: list[str]) -> "pl.DataFrame":
@@ -142,41 +161,41 @@ def _block(rows: list[tuple[int, list[str]]], header: list[str]) -> "pl.DataFram
     return pl.DataFrame({ROW: lines, **columns}, schema={ROW: pl.UInt32, **dict.fromkeys(header, pl.String)})
 
 
-def _records(
-    text: Iterable[str], separator: str, quoted: bool, width: int
-) -> Iterator[tuple[int, list[str], str, str | None]]:
-    """(line, fields, text, what is wrong). A row that spans lines and has a wrong number of fields, or never ends, has
-    an open quotation mark: only its first line is to blame, and reading goes on with the second. Blank lines are no
-    rows."""
+def _records(text: Iterable[str], separator: str, quoted: bool, width: int) -> Iterator[_Record]:
+    """Yield the rows, without blank lines.
+
+    A row that spans lines and has a wrong number of fields, or never ends, has an open quotation mark. Only its first
+    line is faulty; reading continues with the second.
+    """
     source, ahead, line = iter(text), deque[str](), 1
     while True:
-        taken: list[str] = []
-        reader = _reader(_noted(chain(_popped(ahead), source), taken), separator, quoted)
+        lines: list[str] = []
+        reader = _reader(_recorded(chain(_popped(ahead), source), lines), separator, quoted)
         while True:
-            trouble = None
+            fault = None
             try:
                 fields = next(reader, [])
             except csv.Error as error:
-                fields, trouble = [], f"broken row: {error}"
-            if not taken:
+                fields, fault = [], f"broken row: {error}"
+            if not lines:
                 return
-            if trouble is None and len(fields) != width:
-                trouble = f"{len(fields)} fields instead of {width}"
-            if len(taken) > 1 and (trouble is not None or not _closed(taken, separator)):
-                ahead.extendleft(reversed(taken[1:]))
-                yield line, fields, taken[0], "a quotation mark that is never closed"
+            if fault is None and len(fields) != width:
+                fault = f"{len(fields)} fields instead of {width}"
+            if len(lines) > 1 and (fault is not None or not _is_closed(lines, separator)):
+                ahead.extendleft(reversed(lines[1:]))
+                yield _Record(line, fields, lines[0], "a quotation mark that is never closed")
                 line += 1
-                break  # the reader has gone too far; a new one begins with the second line
-            if any(part.strip("\r\n") for part in taken):
-                yield line, fields, "".join(taken), trouble
-            line += len(taken)
-            if len(taken) == MAX_ROW_CHARS:
-                break  # a row of just so many lines has used its reader up
-            taken.clear()
+                break  # the reader is past the row; a new one begins with the second line
+            if any(part.strip("\r\n") for part in lines):
+                yield _Record(line, fields, "".join(lines), fault)
+            line += len(lines)
+            if len(lines) == MAX_ROW_LINES:
+                break  # a row of the maximum length has exhausted its reader
+            lines.clear()
 
 
-def _closed(lines: list[str], separator: str) -> bool:
-    """Whether a row that spans lines ends where its quotation ends, and not where the lines do."""
+def _is_closed(lines: list[str], separator: str) -> bool:
+    """Return True if a row that spans lines ends with its quotation, and not only because the lines end."""
     try:
         return len(list(csv.reader(lines, delimiter=separator, strict=True))) == 1
     except csv.Error:
@@ -188,10 +207,10 @@ def _popped(lines: deque[str]) -> Iterator[str]:
         yield lines.popleft()
 
 
-def _noted(lines: Iterable[str], into: list[str]) -> Iterator[str]:
-    """The lines, each noted; no more than one row may take."""
+def _recorded(lines: Iterable[str], into: list[str]) -> Iterator[str]:
+    """Yield the lines and append each to ``into``, up to the maximum of one row."""
     for line in lines:
         into.append(line)
         yield line
-        if len(into) >= MAX_ROW_CHARS:
+        if len(into) >= MAX_ROW_LINES:
             return

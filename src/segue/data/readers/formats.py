@@ -1,6 +1,6 @@
-"""Files -> raw columns, by format: which there are, which one a file is, and who reads it.
+"""File formats: table of the readers, guess by suffix, and ``read_raw``.
 
-Text columns stay text here: an id keeps its very characters, ``01`` and ``1.0`` included.
+Text columns stay text, so that an id keeps its characters, ``01`` and ``1.0`` included.
 """
 
 import zlib
@@ -13,7 +13,7 @@ from segue.data.readers.delimited import read_delimited, read_recbole
 from segue.data.readers.json_lines import read_json, read_json_lines
 from segue.data.readers.raw_table import ROW, RawTable
 
-BY_SUFFIX = {
+FORMAT_BY_SUFFIX = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".tab": "tsv",
@@ -30,14 +30,14 @@ BY_SUFFIX = {
 
 
 def read_parquet(path: Path) -> RawTable:
-    """Typed columns."""
+    """Read a Parquet file with its typed columns."""
     import polars as pl
 
     return RawTable(pl.read_parquet(path).with_row_index(ROW, offset=1))
 
 
 def read_arrow(path: Path) -> RawTable:
-    """An Arrow IPC file, also called Feather; or a stream."""
+    """Read an Arrow IPC file (Feather) or an Arrow IPC stream."""
     import polars as pl
 
     with path.open("rb") as file:
@@ -59,19 +59,27 @@ FORMATS: dict[str, Callable[[Path], RawTable]] = {
     "pairs": benchmark_text.read_pairs,
     "prefixes": benchmark_text.read_prefixes,
 }
-"""The one table of formats."""
+"""Reader of each format."""
 
 
 def guess_format(path: Path) -> str:
-    """By the ending; ValueError, with the choices, where it says nothing (as ``.txt``)."""
+    """Return the format by the file's suffix. Raises ValueError, with the choices, for an unknown one (``.txt``)."""
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
-    if suffixes and suffixes[-1] in BY_SUFFIX:
-        return BY_SUFFIX[suffixes[-1]]
-    raise ValueError(f"The ending of {path.name} does not say its format; name one of: {', '.join(FORMATS)}.")
+    if suffixes and suffixes[-1] in FORMAT_BY_SUFFIX:
+        return FORMAT_BY_SUFFIX[suffixes[-1]]
+    raise ValueError(f"The suffix of {path.name} has no known format; name one of: {', '.join(FORMATS)}.")
 
 
 def read_raw(path: Path, format: str) -> RawTable:
-    """Reads a file. ValueError in one sentence where it is missing, empty or not of that format at all."""
+    """Read a file as raw columns.
+
+    Args:
+        path: file to read.
+        format: key of FORMATS.
+
+    Raises:
+        ValueError: unknown format; or the file is missing, empty or not of that format.
+    """
     import polars as pl
 
     if format not in FORMATS:

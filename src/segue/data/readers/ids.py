@@ -1,4 +1,4 @@
-"""Any column of ids -> text, never merging two ids nor splitting one; what cannot name anything gets a reason."""
+"""Columns of ids as text, without merging or splitting ids; invalid ids get a reason."""
 
 import re
 from typing import TYPE_CHECKING
@@ -8,15 +8,28 @@ if TYPE_CHECKING:
 
 
 MAX_ID_CHARS = 512
-"""Characters of an id; longer ones are a fault in the log (and a way to fill a server's memory)."""
+"""Characters of an id; longer ones are faults of a log, and could fill a server's memory."""
 
 
 CONTROL = r"[\x00-\x1f\x7f]"
 
 
 def ids_to_text(column: "pl.Series", role: str) -> "tuple[pl.Series, list[str]]":
-    """(String, notes). Whole numbers become their decimal digits, also where missing values turned them into floats;
-    a number with a fraction becomes null, for which ``fault`` has the reason. ValueError for true and false."""
+    """Convert a column of ids to text.
+
+    Integers become their decimal digits, also integers that missing values turned into floats. A number with a
+    fraction becomes null; ``invalid_id_reason`` gives its reason.
+
+    Args:
+        column: ids as text or numbers.
+        role: "user_id", "item_id" or "session_id", for messages.
+
+    Returns:
+        The ids as String, and notes.
+
+    Raises:
+        ValueError: the column holds booleans or another type that is no id.
+    """
     import polars as pl
 
     if column.dtype == pl.Boolean:
@@ -33,12 +46,18 @@ def ids_to_text(column: "pl.Series", role: str) -> "tuple[pl.Series, list[str]]"
 
 
 def is_valid_id(text: "pl.Series") -> "pl.Series":
-    """bool: whether each id can name something; cheap, for the many rows that are fine."""
+    """Return the bool mask of certainly valid ids: a vectorized check for the many rows that are valid."""
     return text.is_not_null() & (text != "") & (text.str.len_bytes() <= MAX_ID_CHARS) & ~text.str.contains(CONTROL)
 
 
 def invalid_id_reason(text: str | None, role: str, missing: bool) -> str | None:
-    """Why one id is refused, for the few rows that are not; None where it is fine after all."""
+    """Return the reason why an id is rejected; None if it is valid.
+
+    Args:
+        text: converted id; None if the conversion failed.
+        role: "user_id", "item_id" or "session_id", for the message.
+        missing: the cell of the source is empty.
+    """
     if text is None and not missing:
         return f"{role} is not a whole number"
     if not text:

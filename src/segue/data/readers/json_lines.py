@@ -1,4 +1,4 @@
-"""JSON Lines, one object a line, and JSON lists -> columns. In blocks, so that memory stays near the columns' size."""
+"""JSON Lines (one object per line) and JSON lists as columns, read in blocks to bound memory by the columns' size."""
 
 import json
 from collections import Counter
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -16,20 +16,21 @@ if TYPE_CHECKING:
     import polars as pl
 
 BLOCK = 20_000
-"""Lines that are Python objects at one time."""
-MAX_EXACT_INTEGER = "number beyond 64 bits"
+"""Number of lines held as Python objects at a time."""
+BIG_INTEGER = "number beyond 64 bits"
+"""Value type of an integer that int64 cannot hold."""
 
 
 def read_json_lines(path: Path) -> RawTable:
-    """ValueError where no line is an object."""
+    """Read one JSON object per line. Raises ValueError if no line is an object."""
     import polars as pl
 
     rejected: list[RejectedRow] = []
     lines: list[int] = []
     columns: dict[str, MixedTypeColumn] = {}
     with open_bytes(path) as file:
-        good = _objects(file, rejected)
-        while block := list(islice(good, BLOCK)):
+        objects = _objects(file, rejected)
+        while block := list(islice(objects, BLOCK)):
             rows = [row for _, row in block]
             for name in dict.fromkeys(name for row in rows for name in row if name != ROW):
                 columns.setdefault(name, MixedTypeColumn()).add(len(lines), [row.get(name) for row in rows])
@@ -37,14 +38,15 @@ def read_json_lines(path: Path) -> RawTable:
     if not lines:
         raise ValueError(f"{path} holds no JSON object, one on each line.")
     frame = pl.DataFrame(
-        {ROW: pl.Series(lines, dtype=pl.UInt32)} | {name: column.series(len(lines)) for name, column in columns.items()}
+        {ROW: pl.Series(lines, dtype=pl.UInt32)}
+        | {name: column.to_series(len(lines)) for name, column in columns.items()}
     )
-    mixed = {name: column.odd(name, lines) for name, column in columns.items() if column.mixed}
-    return RawTable(frame, rejected, mixed=mixed)
+    mixed = {name: column.minority_reasons(name, lines) for name, column in columns.items() if column.is_mixed}
+    return RawTable(frame, rejected, mixed_type_rows=mixed)
 
 
 def read_json(path: Path) -> RawTable:
-    """A list of objects in one piece, as small tables come; a file of lines is read as such. ValueError for others."""
+    """Read a JSON list of objects, as small tables are stored, or JSON Lines. Raises ValueError for another file."""
     import polars as pl
 
     with open_bytes(path) as file:
@@ -55,89 +57,117 @@ def read_json(path: Path) -> RawTable:
         if content.lstrip()[:1] == b"{":
             return read_json_lines(path)
         raise ValueError(f"{path} is not a JSON list of objects.") from None
-    places = range(1, len(rows) + 1)
+    row_numbers = range(1, len(rows) + 1)
     columns = {name: MixedTypeColumn() for name in dict.fromkeys(name for row in rows for name in row if name != ROW)}
     for name, column in columns.items():
         column.add(0, [row.get(name) for row in rows])
     frame = pl.DataFrame(
-        {ROW: pl.Series(places, dtype=pl.UInt32)} | {name: column.series(len(rows)) for name, column in columns.items()}
+        {ROW: pl.Series(row_numbers, dtype=pl.UInt32)}
+        | {name: column.to_series(len(rows)) for name, column in columns.items()}
     )
-    return RawTable(frame, mixed={name: column.odd(name, places) for name, column in columns.items() if column.mixed})
+    return RawTable(
+        frame,
+        mixed_type_rows={
+            name: column.minority_reasons(name, row_numbers) for name, column in columns.items() if column.is_mixed
+        },
+    )
+
+
+class _Part(NamedTuple):
+    """Values of one type in one block of rows."""
+
+    first: int
+    """First row of the block."""
+    value_type: str
+    rows: list[int] | None
+    """Rows of the values, relative to ``first``; None: all rows of the block."""
+    values: "pl.Series"
 
 
 @dataclass
 class MixedTypeColumn:
-    """Values of one name, kept by their kinds: (first row, kind, rows or None for all of the block, values)."""
+    """Values of one JSON name, stored by value type, because a column may mix types."""
 
-    parts: list[tuple[int, str, list[int] | None, "pl.Series"]] = field(default_factory=list)
+    parts: list[_Part] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
     @property
-    def main(self) -> str:
-        """The commonest kind; of equally common ones true/false last, as it names nothing, and text first."""
-        return max(self.counts, key=lambda kind: (self.counts[kind], kind != "true/false", kind), default="text")
+    def main_type(self) -> str:
+        """Most frequent value type; of ties text first and true/false, which is no id, last."""
+        return max(self.counts, key=lambda name: (self.counts[name], name != "true/false", name), default="text")
 
     def add(self, first: int, values: Sequence[Any]) -> None:
-        """The values of the rows from ``first`` on."""
-        kind = _one_kind(values)
-        if kind is not None:
-            self.parts.append((first, kind, None, _series(values, kind)))
-            self.counts[kind] += len(values) - self.parts[-1][3].null_count()
+        """Add the values of one block.
+
+        Args:
+            first: first row of the block.
+            values: one value per row; None: missing.
+        """
+        common_type = _common_type(values)
+        if common_type is not None:
+            self.parts.append(_Part(first, common_type, None, _series(values, common_type)))
+            self.counts[common_type] += len(values) - self.parts[-1].values.null_count()
             return
         groups: dict[tuple[str, bool], list[int]] = {}
         for i, value in enumerate(values):
-            if value is not None:  # whole numbers apart from fractions: as text they are spelled otherwise
-                groups.setdefault((_kind(value), isinstance(value, float)), []).append(i)
-        for (kind, _), rows in groups.items():
-            self.parts.append((first, kind, rows, _series([values[i] for i in rows], kind)))
-            self.counts[kind] += len(rows)
+            if value is not None:  # integers apart from fractions: their texts differ
+                groups.setdefault((_value_type(value), isinstance(value, float)), []).append(i)
+        for (value_type, _), rows in groups.items():
+            self.parts.append(_Part(first, value_type, rows, _series([values[i] for i in rows], value_type)))
+            self.counts[value_type] += len(rows)
 
     @property
-    def mixed(self) -> bool:
-        """Whether there are values of two kinds."""
+    def is_mixed(self) -> bool:
+        """True if there are values of two types."""
         return len(+self.counts) > 1
 
-    def odd(self, name: str, places: Sequence[int]) -> dict[int, str]:
-        """Place -> reason, of the values that are not of the main kind."""
-        main, out = self.main, {}
-        for first, kind, rows, values in self.parts:
-            if kind != main:
-                found = values.is_not_null().arg_true().to_list() if rows is None else rows
-                reason = f"'{name}' is a {kind} where most rows have a {main}"
-                out.update({places[first + i]: reason for i in found})
-        return out
+    def minority_reasons(self, name: str, row_numbers: Sequence[int]) -> dict[int, str]:
+        """Return row number -> reason of the values that do not have the main type.
 
-    def series(self, length: int) -> "pl.Series":
-        """All values, as text where they are mixed. Blocks of whole numbers beside blocks of fractions widen."""
+        Args:
+            name: name of the column.
+            row_numbers: number in the source of each row.
+        """
+        main_type, reasons = self.main_type, {}
+        for part in self.parts:
+            if part.value_type != main_type:
+                rows = part.values.is_not_null().arg_true().to_list() if part.rows is None else part.rows
+                reason = f"'{name}' is a {part.value_type}, and most rows have a {main_type}"
+                reasons.update({row_numbers[part.first + i]: reason for i in rows})
+        return reasons
+
+    def to_series(self, length: int) -> "pl.Series":
+        """Return the values of ``length`` rows: text if types are mixed, floats if integers and fractions are."""
         import polars as pl
 
-        dtypes = {values.dtype for _, kind, _, values in self.parts if self.counts[kind]}
-        dtype = pl.String if self.mixed or not dtypes else pl.Float64 if len(dtypes) > 1 else dtypes.pop()
+        dtypes = {part.values.dtype for part in self.parts if self.counts[part.value_type]}
+        dtype = pl.String if self.is_mixed or not dtypes else pl.Float64 if len(dtypes) > 1 else dtypes.pop()
         blocks: dict[int, pl.Series] = {}
-        for first, _, rows, values in self.parts:
-            place = values.cast(dtype) if rows is None else _spread(values.cast(dtype), rows)
-            blocks[first] = _joined(blocks[first], place) if first in blocks else place
+        for part in self.parts:
+            values = part.values.cast(dtype)
+            block = values if part.rows is None else _scatter(values, part.rows)
+            blocks[part.first] = _merge(blocks[part.first], block) if part.first in blocks else block
         out: list[pl.Series] = []
-        done = 0
-        for first, place in sorted(blocks.items(), key=lambda pair: pair[0]):
-            out += [pl.Series([None] * (first - done), dtype=dtype), place]
-            done = first + len(place)
-        return pl.concat([*out, pl.Series([None] * (length - done), dtype=dtype)])
+        filled = 0
+        for first, block in sorted(blocks.items(), key=lambda pair: pair[0]):
+            out += [pl.Series([None] * (first - filled), dtype=dtype), block]
+            filled = first + len(block)
+        return pl.concat([*out, pl.Series([None] * (length - filled), dtype=dtype)])
 
 
 def _objects(file: Iterable[bytes], rejected: list[RejectedRow]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line, object) of the lines that hold one; other lines go to ``rejected``, blank ones nowhere."""
+    """Yield (line number, object); lines that are no object go to ``rejected``, blank lines are skipped."""
     decode = msgspec.json.Decoder(dict[str, Any]).decode
     for number, line in enumerate(file, start=1):
         try:
             yield number, decode(line if number > 1 else line.removeprefix(b"\xef\xbb\xbf"))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             if line.strip():
-                rejected.append((number, "not a JSON object", _text(line)))
+                rejected.append(RejectedRow(number, "not a JSON object", _text(line)))
 
 
-def _one_kind(values: Sequence[Any]) -> str | None:
-    """The kind of all values where their types alone say it; None where each needs a look."""
+def _common_type(values: Sequence[Any]) -> str | None:
+    """Return the value type of all values if their Python types determine it; None if each must be checked."""
     types = set(map(type, values)) - {type(None)}
     if types <= {str}:
         return "text"
@@ -147,44 +177,44 @@ def _one_kind(values: Sequence[Any]) -> str | None:
     return "true/false" if types == {bool} else "number" if types == {float} else None
 
 
-def _kind(value: Any) -> str:
+def _value_type(value: Any) -> str:
     if isinstance(value, bool):
         return "true/false"
     if isinstance(value, int):
-        return "number" if -(2**63) <= value < 2**63 else MAX_EXACT_INTEGER
+        return "number" if -(2**63) <= value < 2**63 else BIG_INTEGER
     if isinstance(value, float):
         return "number"
     return "text" if isinstance(value, str) else "nested value" if isinstance(value, dict | list) else "object"
 
 
-def _series(values: Sequence[Any], kind: str) -> "pl.Series":
+def _series(values: Sequence[Any], value_type: str) -> "pl.Series":
     import polars as pl
 
-    if kind == "text":
+    if value_type == "text":
         return pl.Series(values, dtype=pl.String)
-    if kind == "true/false":
+    if value_type == "true/false":
         return pl.Series(values, dtype=pl.Boolean)
-    if kind == "number":
-        fractions = float in set(map(type, values))
-        return pl.Series(values, dtype=pl.Float64 if fractions else pl.Int64)
-    return pl.Series([None if v is None else _spelled(v) for v in values], dtype=pl.String)
+    if value_type == "number":
+        has_fractions = float in set(map(type, values))
+        return pl.Series(values, dtype=pl.Float64 if has_fractions else pl.Int64)
+    return pl.Series([None if v is None else _to_text(v) for v in values], dtype=pl.String)
 
 
-def _spelled(value: Any) -> str:
+def _to_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
 
 
-def _spread(values: "pl.Series", rows: list[int]) -> "pl.Series":
-    """Values at their rows, null between."""
+def _scatter(values: "pl.Series", rows: list[int]) -> "pl.Series":
+    """Return the values at their rows, null between."""
     import polars as pl
 
-    at = dict(zip(rows, range(len(rows)), strict=True))
-    return values.gather(pl.Series([at.get(i) for i in range(rows[-1] + 1)], dtype=pl.UInt32))
+    index_of = dict(zip(rows, range(len(rows)), strict=True))
+    return values.gather(pl.Series([index_of.get(i) for i in range(rows[-1] + 1)], dtype=pl.UInt32))
 
 
-def _joined(one: "pl.Series", other: "pl.Series") -> "pl.Series":
-    """Two kinds of one block, each null where the other is not; the shorter ends earlier."""
-    long, short = (one, other) if len(one) >= len(other) else (other, one)
+def _merge(first: "pl.Series", second: "pl.Series") -> "pl.Series":
+    """Merge two types of one block, each null at rows of the other; the shorter ends earlier."""
+    long, short = (first, second) if len(first) >= len(second) else (second, first)
     return long.zip_with(long.is_not_null(), short.extend_constant(None, len(long) - len(short)))
 
 

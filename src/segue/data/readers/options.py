@@ -1,4 +1,4 @@
-"""How a log is to be understood where guessing would not do, and what reading did with each row."""
+"""Options of the event log reader."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,22 +10,24 @@ from segue.data.readers.timestamps import TimeUnit
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How a log is to be understood where guessing would not do."""
+    """Format, columns and times of a log, for sources that the reader would guess wrong."""
 
     format: str = "auto"
-    """csv, tsv, jsonl, parquet, arrow, recbole, sequences, sessions, pairs, prefixes; auto: by the file's ending."""
+    """csv, tsv, jsonl, json, parquet, arrow, recbole, sequences, sessions, pairs or prefixes; auto: by the suffix of
+    the file."""
     columns: Mapping[str, str] | None = None
-    """Our name -> the log's column, for what is not guessed right."""
+    """Role (``user_id``, ``item_id`` ...) -> column of the log; none: roles are guessed from names."""
     time_unit: TimeUnit = "auto"
-    """Of numbers: s, ms, us, ns; auto: guessed by size."""
+    """Unit of numeric times: s, ms, us, ns; auto: guessed by size."""
     time_format: str | None = None
-    """Of text that is not ISO 8601, for example %d/%m/%Y %H:%M."""
+    """Format of times that are text but not ISO 8601, such as %d/%m/%Y %H:%M (chrono syntax); none: ISO 8601."""
     where: str | None = None
-    """A condition in SQL on the log's own columns; other rows are left out and counted."""
+    """Filter expression on the log's own columns, such as ``price > 0`` (see ``filter_rows``). Other rows are filtered
+    out and counted; none: all rows."""
     strict: bool = False
-    """Refuse a log with a bad row instead of setting the row aside."""
+    """Refuse a log with a bad row, instead of rejecting the row."""
     rejected: str | Path | None = None
-    """Where bad rows are written, as CSV: row, reason, text."""
+    """CSV file to write rejected rows to: row, reason, text; none: not written."""
 
     def __post_init__(self) -> None:
         if self.time_unit not in get_args(TimeUnit):
@@ -34,4 +36,4 @@ class ReadOptions:
                 "for times that are text, give time_format."
             )
         if self.rejected is not None and not Path(self.rejected).absolute().parent.is_dir():
-            raise ValueError(f"The rows set aside cannot go to {self.rejected}: there is no such folder.")
+            raise ValueError(f"The rejected rows cannot be written to {self.rejected}: there is no such folder.")

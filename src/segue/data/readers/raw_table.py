@@ -1,55 +1,65 @@
-"""What a file gave before it is understood: columns as they were, the place of each row, and what was no row at all."""
+"""Raw columns of a source before roles are assigned, with the row numbers and the rows that could not be parsed."""
 
 import gzip
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import polars as pl
 
 ROW = "__row__"
-"""The column that holds where a row came from: the line of a text file, else the row number; both from 1."""
+"""Column with the row's number in the source: line of a text file, else row number; both from 1."""
 MAX_TEXT_CHARS = 500
-"""Characters of a bad row that are written down."""
+"""Characters kept of a rejected row."""
 
-RejectedRow = tuple[int, str, str]
-"""(row, reason, text) of a row that is set aside."""
+
+class RejectedRow(NamedTuple):
+    """Row that cannot be an event."""
+
+    row: int
+    """Number of the row in the source, from 1."""
+    reason: str
+    text: str
+    """Text of the row, at most MAX_TEXT_CHARS characters."""
 
 
 @dataclass
 class RawTable:
-    """``frame`` with a ROW column; ``rejected``: what is no row at all."""
+    """Columns as they are in the source."""
 
     frame: "pl.DataFrame"
+    """Columns of the source, and ROW."""
     rejected: list[RejectedRow] = field(default_factory=list)
+    """Rows that could not be parsed."""
     ordered: bool = False
-    """The format has an order but no times."""
+    """True for a format that has an order but no times."""
     notes: list[str] = field(default_factory=list)
-    """Guesses about the file, as sentences."""
-    mixed: dict[str, dict[int, str]] = field(default_factory=dict)
-    """Columns that mix numbers with texts and stand here as text: place -> reason of the rows with a rarer kind. As
-    an id, 1 and "1" would be one from here on, so such rows are refused where the column holds ids."""
+    """Guesses about the file, each as a sentence."""
+    mixed_type_rows: dict[str, dict[int, str]] = field(default_factory=dict)
+    """Columns that mix numbers with texts, stored as text: row number -> reason of the rows with the rarer type.
+
+    As ids, 1 and "1" would merge, so such rows are rejected if the column holds ids."""
     is_labeled_test: bool = False
-    """The last event of each row is the label of a fixed test set."""
+    """True for a fixed test set: the last event of each row is the target."""
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """The file's bytes, gunzipped where the name says so."""
+    """Open a file for reading bytes; a file named ``.gz`` is decompressed."""
     return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 
 def open_text(path: Path) -> io.TextIOBase:
-    """UTF-8 text with its line ends; a byte that is no UTF-8 comes through as a lone surrogate."""
+    """Open a file as UTF-8 text with its line ends; an invalid byte becomes a lone surrogate."""
     return io.TextIOWrapper(open_bytes(path), "utf-8-sig", errors="surrogateescape", newline="")
 
 
 def is_undecodable(text: str) -> bool:
-    """Whether text holds a lone surrogate: bytes that were no UTF-8, or an escape that is no character."""
+    """Return True for text with a lone surrogate: invalid UTF-8, or an escape of no character."""
     return any("\ud800" <= c <= "\udfff" for c in text) if not text.isascii() else False
 
 
 def to_printable(text: str) -> str:
-    """Text that can be written anywhere, and not too much of it."""
+    """Return text with valid characters only, at most MAX_TEXT_CHARS."""
     return text[:MAX_TEXT_CHARS].rstrip("\r\n").encode("utf-8", "backslashreplace").decode()[:MAX_TEXT_CHARS]

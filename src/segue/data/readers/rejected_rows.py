@@ -1,4 +1,4 @@
-"""Rows that cannot be events: which ones, why, and the file they go to."""
+"""Rejected rows: rows that cannot be events, their reasons, and the file that lists them."""
 
 import csv
 from collections.abc import Iterable, Mapping
@@ -16,51 +16,66 @@ IDS = ("user_id", "item_id", "session_id")
 NO_TIME = "timestamp is missing or no time between 1970 and 2200"
 
 
-def has_invalid_cell(ready: "Mapping[str, pl.Series]") -> "pl.Series":
-    """bool: rows that need a closer look. Cheap and never too lenient: most rows of most logs are done with it."""
-    fine, *others = (is_valid_id(ready[role]) for role in IDS if role in ready)
+def has_invalid_cell(cells: "Mapping[str, pl.Series]") -> "pl.Series":
+    """Return the bool mask of rows that may be invalid, by role -> converted column.
+
+    A vectorized filter without false negatives: ``reject_rows`` checks the few rows that remain.
+    """
+    valid, *others = (is_valid_id(cells[role]) for role in IDS if role in cells)
     for other in others:
-        fine &= other
-    if "timestamp" in ready:
-        moment = ready["timestamp"]
-        fine &= moment.is_not_null() & (moment >= 0) & (moment <= LATEST_US)
-    return ~fine.fill_null(False)
+        valid &= other
+    if "timestamp" in cells:
+        times = cells["timestamp"]
+        valid &= times.is_not_null() & (times >= 0) & (times <= LATEST_US)
+    return ~valid.fill_null(False)
 
 
 def reject_rows(
-    suspects: "pl.DataFrame", columns: Mapping[str, str], ready: "Mapping[str, pl.Series]", mixed: Mapping[int, str]
+    suspects: "pl.DataFrame", columns: Mapping[str, str], cells: "Mapping[str, pl.Series]", mixed: Mapping[int, str]
 ) -> list[RejectedRow]:
-    """Those of the suspects that are refused; of several reasons the first is told. ``mixed``: place -> reason."""
-    places = suspects[ROW].to_list()
-    reasons: list[str | None] = [mixed.get(place) for place in places]
+    """Return the suspect rows that are invalid, each with its first reason.
+
+    Args:
+        suspects: raw columns of the suspect rows, and ROW.
+        columns: role -> raw column.
+        cells: role -> converted column of the suspect rows.
+        mixed: row number -> reason, of rows whose id has the rarer type of a column with two types.
+    """
+    row_numbers = suspects[ROW].to_list()
+    reasons: list[str | None] = [mixed.get(row) for row in row_numbers]
     for role in IDS:
-        if role in ready:
+        if role in cells:
             original = suspects[columns[role]]
             missing = (original.fill_nan(None) if original.dtype.is_float() else original).is_null().to_list()
-            for i, text in enumerate(ready[role].to_list()):
+            for i, text in enumerate(cells[role].to_list()):
                 reasons[i] = reasons[i] or invalid_id_reason(text, role, missing[i])
-    for i, moment in enumerate(ready["timestamp"].to_list() if "timestamp" in ready else ()):
-        if moment is None or not 0 <= moment <= LATEST_US:
+    for i, time_us in enumerate(cells["timestamp"].to_list() if "timestamp" in cells else ()):
+        if time_us is None or not 0 <= time_us <= LATEST_US:
             reasons[i] = reasons[i] or NO_TIME
     texts = (",".join("" if v is None else str(v) for v in row) for row in suspects.drop(ROW).iter_rows())
     return [
-        (place, reason, text[:MAX_TEXT_CHARS])
-        for place, reason, text in zip(places, reasons, texts, strict=True)
+        RejectedRow(row, reason, text[:MAX_TEXT_CHARS])
+        for row, reason, text in zip(row_numbers, reasons, texts, strict=True)
         if reason is not None
     ]
 
 
-def count_by_reason(rejects: Iterable[RejectedRow]) -> dict[str, int]:
-    """Rows by reason, the commonest first."""
+def count_by_reason(rejected: Iterable[RejectedRow]) -> dict[str, int]:
+    """Count rejected rows by reason, the most frequent first."""
     counts: dict[str, int] = {}
-    for _, reason, _ in rejects:
-        counts[reason] = counts.get(reason, 0) + 1
+    for row in rejected:
+        counts[row.reason] = counts.get(row.reason, 0) + 1
     return dict(sorted(counts.items(), key=lambda pair: -pair[1]))
 
 
-def write_rejected_rows(path: Path, rejects: Iterable[RejectedRow]) -> None:
-    """A CSV with row, reason, text, by row; only its head where nothing was refused."""
+def write_rejected_rows(path: Path, rejected: Iterable[RejectedRow]) -> None:
+    """Write rejected rows as CSV with row, reason, text, by row; only the header without any.
+
+    Args:
+        path: file to write.
+        rejected: rows in any order.
+    """
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["row", "reason", "text"])
-        writer.writerows(sorted(rejects))
+        writer.writerows(sorted(rejected))

@@ -1,4 +1,4 @@
-"""Any column of times -> UTC microseconds, int64; what cannot be one becomes null, and the guess is told."""
+"""Columns of times as int64 UTC microseconds. An invalid time becomes null; guesses are reported."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -8,17 +8,28 @@ if TYPE_CHECKING:
 TimeUnit = Literal["auto", "s", "ms", "us", "ns"]
 US_PER_UNIT = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
 LATEST_US = 7_258_118_400_000_000
-"""The year 2200: a later time is a fault in the log, and so is one before 1970."""
+"""Year 2200: later times, and times before 1970, are faults of the log."""
 FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M")
 
 
 def to_microseconds(
     column: "pl.Series", unit: TimeUnit = "auto", pattern: str | None = None
 ) -> "tuple[pl.Series, str]":
-    """(int64 with null where a value is no time, the guess in a sentence).
+    """Convert a column of times to UTC microseconds.
 
-    Numbers are an epoch count whose unit is guessed by size; text may also be ISO 8601, with a zone or without (then
-    it is taken as UTC), or a date; ``pattern`` names any other form (chrono syntax, as ``%d/%m/%Y %H:%M``).
+    Numbers, also as text, are epoch counts. Text may be ISO 8601 with or without a zone, or a date; without a zone it
+    is read as UTC.
+
+    Args:
+        column: numbers, text, dates or date-times.
+        unit: unit of numbers; "auto": guessed by size.
+        pattern: format of other text in chrono syntax, such as ``%d/%m/%Y %H:%M``; None: ISO 8601.
+
+    Returns:
+        int64 with null for invalid times, and a sentence about the guess.
+
+    Raises:
+        ValueError: the column has another type.
     """
     import polars as pl
 
@@ -50,24 +61,24 @@ def _from_temporal(column: "pl.Series") -> "tuple[pl.Series, str]":
     import polars as pl
 
     if column.dtype == pl.Date:
-        return column.cast(pl.Datetime("us")).cast(pl.Int64), "Times are dates; each is taken as midnight UTC."
+        return column.cast(pl.Datetime("us")).cast(pl.Int64), "Times are dates; each is read as midnight UTC."
     zone = getattr(column.dtype, "time_zone", None)
     column = column.dt.convert_time_zone("UTC") if zone else column
-    note = "Times are date-times." if zone else "Times are date-times without a zone, taken as UTC."
+    note = "Times are date-times." if zone else "Times are date-times without a zone, read as UTC."
     return column.cast(pl.Datetime("us", "UTC" if zone else None)).cast(pl.Int64), note
 
 
 def _from_numbers(column: "pl.Series", unit: TimeUnit) -> "tuple[pl.Series, str]":
-    """Epoch counts. Seconds as floats keep their microseconds: 1e9 * 1e6 is far below 2**53."""
+    """Convert epoch counts. Seconds as floats keep their microseconds: 1e9 * 1e6 is below 2**53."""
     import polars as pl
 
-    note = f"Times are epoch {unit}, as told."
+    note = f"Times are epoch {unit}, as given."
     if unit == "auto":
-        finite = column.cast(pl.Float64)
-        finite = finite.filter(finite.is_finite())
-        middle = abs(float(finite.quantile(0.5, "lower") or 0.0))
-        unit = "s" if middle < 1e11 else "ms" if middle < 1e14 else "us" if middle < 1e17 else "ns"
-        note = f"Times are taken as epoch {unit}, guessed from their size."
+        numbers = column.cast(pl.Float64)
+        numbers = numbers.filter(numbers.is_finite())
+        median = abs(float(numbers.quantile(0.5, "lower") or 0.0))
+        unit = "s" if median < 1e11 else "ms" if median < 1e14 else "us" if median < 1e17 else "ns"
+        note = f"Times are read as epoch {unit}, guessed from their size."
     if column.dtype.is_integer() and unit != "ns":
         wide = column.cast(pl.Int64, strict=False)
         bound = LATEST_US // int(US_PER_UNIT[unit])
@@ -75,29 +86,30 @@ def _from_numbers(column: "pl.Series", unit: TimeUnit) -> "tuple[pl.Series, str]
         return scaled, note
     if column.dtype.is_integer():
         return column.cast(pl.Int64, strict=False) // 1000, note
-    micro = (column.cast(pl.Float64) * US_PER_UNIT[unit]).round()
-    micro = pl.select(pl.when(micro.is_finite() & (micro.abs() <= 2 * LATEST_US)).then(micro)).to_series()
-    return micro.cast(pl.Int64), note
+    times_us = (column.cast(pl.Float64) * US_PER_UNIT[unit]).round()
+    in_range = times_us.is_finite() & (times_us.abs() <= 2 * LATEST_US)
+    times_us = pl.select(pl.when(in_range).then(times_us)).to_series()
+    return times_us.cast(pl.Int64), note
 
 
 def _from_text(text: "pl.Series") -> "tuple[pl.Series, str]":
-    """ISO 8601, also with a space for its T and UTC for its Z: with a zone first, then without, then dates alone."""
+    """Convert ISO 8601 text, also with a space for its T and UTC for its Z: with a zone, without, and dates."""
     import polars as pl
 
     iso = text.str.replace(" ", "T", literal=True).str.replace("(Z|T?UTC)$", "+00:00")
-    frame = pl.DataFrame({"t": iso})
+    frame = pl.DataFrame({"text": iso})
     zoned = [
-        pl.col("t")
-        .str.to_datetime(form + "%z", time_unit="us", strict=False)
+        pl.col("text")
+        .str.to_datetime(format + "%z", time_unit="us", strict=False)
         .dt.convert_time_zone("UTC")
         .cast(pl.Int64)
-        for form in FORMATS
+        for format in FORMATS
     ]
-    naive = [pl.col("t").str.to_datetime(form, time_unit="us", strict=False).cast(pl.Int64) for form in FORMATS]
-    dates = pl.col("t").str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")).cast(pl.Int64)
-    parsed = frame.select(pl.coalesce(*zoned).alias("z"), pl.coalesce(*naive, dates).alias("n"))
-    with_zone = int(parsed["z"].is_not_null().sum())
+    naive = [pl.col("text").str.to_datetime(format, time_unit="us", strict=False).cast(pl.Int64) for format in FORMATS]
+    dates = pl.col("text").str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")).cast(pl.Int64)
+    parsed = frame.select(pl.coalesce(*zoned).alias("zoned"), pl.coalesce(*naive, dates).alias("naive"))
+    with_zone = int(parsed["zoned"].is_not_null().sum())
     note = "Times are ISO 8601 text."
     if with_zone < len(text):
-        note = "Times are ISO 8601 text without a zone, taken as UTC."
-    return parsed.select(pl.coalesce("z", "n")).to_series(), note
+        note = "Times are ISO 8601 text without a zone, read as UTC."
+    return parsed.select(pl.coalesce("zoned", "naive")).to_series(), note

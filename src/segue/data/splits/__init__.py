@@ -1,1 +1,1 @@
-"""How a log is cut, one file a protocol; ``data/splits/split.py`` has their table."""
+"""Split protocols: time, leave-last-out, leave-last-n-out, sessions, fixed test set."""

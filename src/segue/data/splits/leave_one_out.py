@@ -1,4 +1,4 @@
-"""Leave-last-out: the protocol of most published numbers; easy to compare by, and it leaks the future."""
+"""Leave-last-out split: the protocol of most published results. It leaks later events of other users."""
 
 from typing import TYPE_CHECKING
 
@@ -15,45 +15,45 @@ if TYPE_CHECKING:
 
 
 def leave_last_out(log: "EventLog") -> Split:
-    """Each person's last event judges, the one before chooses settings; people with fewer than three only train.
+    """Hold out each user's last event for test and the one before for validation.
 
-    ::
+    Users with fewer than three events are in the training part only::
 
-        ann     a  a  a  v  T        train a a a; v asked after a a a; T asked after a a a v, which never trained
+        ann     a  a  a  v  T        train a a a; history a a a, target v; history a a a v, target T
         bob     b  b                 train only
 
-    The catalog is the whole log's, and seen items are excluded, as published. One person's training events lie
-    after another's test event, so trends are known beforehand: print a time split beside it.
+    The catalog is the whole log's, and seen items are excluded, as in published results. Training events of one user
+    lie after the test event of another, so that trends leak: report a time split beside it.
+
+    Raises:
+        ValueError: no user has three events.
     """
-    sequences, names = user_sequences(log)
-    judged = sequences.lengths >= 3
-    if not judged.any():
-        raise ValueError("Nobody in this log has three events, which leave-last-out needs: use another protocol.")
-    asked = sequences.take(judged)
-    groups = np.flatnonzero(judged)
-    validation, test = (_last(asked, groups, place) for place in (2, 1))
-    train = sequences.prefixes(sequences.lengths - 2 * judged)
-    refit = sequences.prefixes(sequences.lengths - judged)
-    catalog = Catalog(names)
-    sentence = (
-        "leave-last-out: each person's last event judges, the one before validates (people with three or more), "
-        "the whole log is the catalog; seen items excluded"
-    )
-    return Split(
-        protocol=sentence,
-        catalog=catalog,
+    sequences, ids = user_sequences(log)
+    has_cases = sequences.lengths >= 3
+    if not has_cases.any():
+        raise ValueError("No user of this log has three events, which leave-last-out needs: use another protocol.")
+    rows, groups = sequences.take(has_cases), np.flatnonzero(has_cases)
+    validation, test = (_case_from_end(rows, groups, from_end) for from_end in (2, 1))
+    train = sequences.prefixes(sequences.lengths - 2 * has_cases)
+    split = Split(
+        protocol=(
+            "leave-last-out: each user's last event is the test, the one before the validation (users with three or "
+            "more), the whole log is the catalog; seen items excluded"
+        ),
+        catalog=Catalog(ids),
         train=train,
         validation=validation,
-        refit=refit,
+        refit=sequences.prefixes(sequences.lengths - has_cases),
         test=test,
         exclude_seen=True,
         picture=cutoffs.draw_timeline(train.num_events, len(validation), len(test)),
-        fingerprint=cutoffs.split_fingerprint(catalog, sentence, (train, refit), (validation, test)),
+        fingerprint="",
     )
+    return cutoffs.with_fingerprint(split, "leave-last-out")
 
 
-def _last(rows: Sequences, groups: np.ndarray, place: int) -> EvaluationCases:
-    """The event ``place`` from the end of every row, asked with everything before it."""
-    where = rows.stops - place
-    times = None if rows.times is None else rows.times[where]
-    return EvaluationCases(rows.prefixes(np.full(len(rows), -place)), rows.items[where], groups, times, {})
+def _case_from_end(rows: Sequences, groups: np.ndarray, from_end: int) -> EvaluationCases:
+    """Return one case per row: the target is the event ``from_end`` before its end."""
+    position = rows.stops - from_end
+    times = None if rows.times is None else rows.times[position]
+    return EvaluationCases(rows.prefixes(np.full(len(rows), -from_end)), rows.items[position], groups, times, {})

@@ -1,4 +1,4 @@
-"""Session splits: whole sessions judge, at every position; the log's own latest, or a test set somebody fixed."""
+"""Session splits: whole sessions as test, every position a case; the latest of the log, or a fixed test set."""
 
 from typing import TYPE_CHECKING
 
@@ -15,49 +15,53 @@ if TYPE_CHECKING:
 
 
 def session_split(log: "EventLog", *, test: float = 0.1, validation: float = 0.1, gap_minutes: float = 30.0) -> Split:
-    """The last sessions to begin judge, at every position from their second event, with their own events as history.
+    """Hold out the last sessions to begin; each of their events from the second on is a target.
 
     ::
 
-        s1  a  b                 |         |              cuts: the .9 quantile of the sessions' beginnings, twice
-        s2     c  a  a  .  .  .  | (a)     |              a session's events after a cut do not train
+        s1  a  b                 |         |              cutoffs: the .9 quantile of the sessions' begins, twice
+        s2     c  a  a  .  .  .  | (a)     |              a session's events after a cutoff are not trained on
         s3                       |   b  a  |              validation: b -> a
-        s4                       |         |  c  x  b     test: c -> b; x was never seen before: taken out
+        s4                       |         |  c  x  b     test: c -> b; x is not in the catalog: removed
 
-    Without a ``session_id`` column a pause of more than ``gap_minutes`` ends a session. The catalog is what was seen
-    before the test cut. Seen items stay in the race, as sessions come back to them. A log without times is cut by its
-    order.
+    The history of a case is its session's earlier events. The catalog has the items before the test cutoff. Seen items
+    are not excluded, because sessions return to items. A log without times is cut by its order.
+
+    Args:
+        log: events; a ``session_id`` column is used.
+        test: share of the sessions, in (0, 1).
+        validation: share of the sessions before the test cutoff, in (0, 1).
+        gap_minutes: pause of a user that ends a session, for a log without ``session_id``.
+
+    Raises:
+        ValueError: an option is out of range, or no session is left to train on.
     """
     whole = log.catalog()
-    everything, meaning = session_sequences(log, whole, gap_minutes)
-    first, second, moments = _row_cuts(everything, test, validation)
-    catalog, rows = cutoffs.restrict(
-        everything, whole.ids, _trains(everything, second, moments and moments[1]), log.items
+    all_rows, meaning = session_sequences(log, whole, gap_minutes)
+    first, second, times = _row_cutoffs(all_rows, test, validation)
+    validation_us, test_us = times or (None, None)
+    catalog, rows = cutoffs.restrict_catalog(all_rows, whole.ids, _training_rows(all_rows, second, test_us), log.items)
+    train, refit = _training_rows(rows, first, validation_us), _training_rows(rows, second, test_us)
+    known_to_train_V = cutoffs.known_item_mask(train, catalog, log.items)
+    known_to_refit_V = cutoffs.known_item_mask(refit, catalog, log.items)
+    part = (
+        f"from {cutoffs.format_time(times.test_us)}" if times else f"the last {len(rows) - second:,} of {len(rows):,}"
     )
-    train, refit = _trains(rows, first, moments and moments[0]), _trains(rows, second, moments and moments[1])
-    later = refit.take(slice(first, second))
-    asked = (
-        known_positions(later, cutoffs.map_to_catalog(train, catalog, log.items)),
-        known_positions(rows.take(slice(second, None)), cutoffs.map_to_catalog(refit, catalog, log.items)),
-    )
-    where = (
-        f"from {cutoffs.format_time(moments[1])}" if moments else f"the last {len(rows) - second:,} of {len(rows):,}"
-    )
-    sentence = (
-        f"session split: sessions that begin in the test part ({where}) judge at every position from the second; "
-        f"{meaning}; items unknown to training taken out; seen items not excluded"
-    )
-    return Split(
-        protocol=sentence,
+    split = Split(
+        protocol=(
+            f"session split: sessions that begin in the test part ({part}) are evaluated at every position from the "
+            f"second; {meaning}; items unknown to training removed; seen items not excluded"
+        ),
         catalog=catalog,
         train=train,
-        validation=asked[0],
+        validation=known_positions(refit.take(slice(first, second)), known_to_train_V),
         refit=refit,
-        test=asked[1],
+        test=known_positions(rows.take(slice(second, None)), known_to_refit_V),
         exclude_seen=False,
-        picture=cutoffs.draw_timeline(first, second - first, len(rows) - second, moments),
-        fingerprint=cutoffs.split_fingerprint(catalog, sentence, (train, refit), asked),
+        picture=cutoffs.draw_timeline(first, second - first, len(rows) - second, times),
+        fingerprint="",
     )
+    return cutoffs.with_fingerprint(split, "sessions")
 
 
 def fixed_split(
@@ -68,79 +72,89 @@ def fixed_split(
     unknown: str = "drop",
     gap_minutes: float = 30.0,
 ) -> Split:
-    """A test set that somebody else fixed, so that published numbers can be compared.
+    """Evaluate on a published test set; the log's latest sessions are the validation part.
 
     ::
 
-        log     s1 s2 s3 s4 s5 s6 s7 s8 s9 | v        the latest sessions choose settings; refit is all of the log
+        log     s1 s2 s3 s4 s5 s6 s7 s8 s9 | v        the latest sessions validate; refit is the whole log
         test    a b c                                 a log of sessions: a -> b, a b -> c
                 a b c <tab> d                         a prefixes file: a b c -> d only
 
-    ``unknown`` says what becomes of test items that the log never has: "drop" takes them out of the test, "miss"
-    counts such targets as misses, as some published numbers do. The catalog is the log's; seen items stay in the
-    race.
+    The catalog is the log's. Seen items are not excluded.
+
+    Args:
+        log: events to train on.
+        test: log of the test sessions or labeled prefixes.
+        validation: share of the log's sessions, in (0, 1).
+        unknown: treatment of test items that the log does not have. "drop" removes them from the test sessions, "miss"
+            counts such targets as misses, as some published results do.
+        gap_minutes: pause of a user that ends a session, for a log without ``session_id``.
+
+    Raises:
+        ValueError: an option is out of range, or no session is left to train on.
     """
     cutoffs.check_choice("unknown", unknown, ("drop", "miss"))
     catalog = log.catalog()
     rows, meaning = session_sequences(log, catalog, gap_minutes)
-    first, moment = _last_rows(rows, validation)
-    train = _trains(rows, first, moment)
-    later = rows.take(slice(first, None))
-    questions, _ = session_sequences(test, catalog, gap_minutes)
+    first, cutoff_us = _last_rows(rows, validation)
+    train = _training_rows(rows, first, cutoff_us)
+    test_rows, _ = session_sequences(test, catalog, gap_minutes)
     if test.is_labeled_test:
-        cases = labeled_targets(questions, miss=unknown == "miss")
+        cases = labeled_targets(test_rows, miss=unknown == "miss")
     elif unknown == "miss":
-        cases = all_positions(questions)
+        cases = all_positions(test_rows)
     else:
-        cases = known_positions(questions, cutoffs.map_to_catalog(rows, catalog, log.items))
-    asked = (known_positions(later, cutoffs.map_to_catalog(train, catalog, log.items)), cases)
-    sentence = (
-        f"fixed test set: {'the label of every row' if test.is_labeled_test else 'every position from the second'} "
-        f"judges; {meaning}; targets unknown to training {'dropped' if unknown == 'drop' else 'count as misses'}; "
-        f"seen items not excluded"
-    )
-    return Split(
-        protocol=sentence,
+        cases = known_positions(test_rows, cutoffs.known_item_mask(rows, catalog, log.items))
+    positions = "the label of every row" if test.is_labeled_test else "every position from the second"
+    split = Split(
+        protocol=(
+            f"fixed test set: evaluated at {positions}; {meaning}; targets unknown to training "
+            f"{'dropped' if unknown == 'drop' else 'count as misses'}; seen items not excluded"
+        ),
         catalog=catalog,
         train=train,
-        validation=asked[0],
+        validation=known_positions(rows.take(slice(first, None)), cutoffs.known_item_mask(train, catalog, log.items)),
         refit=rows,
         test=cases,
         exclude_seen=False,
-        picture=cutoffs.draw_timeline(first, len(rows) - first, len(questions)),
-        fingerprint=cutoffs.split_fingerprint(catalog, sentence, (train, rows), asked),
+        picture=cutoffs.draw_timeline(first, len(rows) - first, len(test_rows)),
+        fingerprint="",
     )
+    return cutoffs.with_fingerprint(split, f"fixed unknown={unknown}")
 
 
-def _row_cuts(rows: Sequences, test: float, validation: float) -> tuple[int, int, tuple[int, int] | None]:
-    """(first validation row, first test row, the moments where there are times); rows are in order of beginning."""
+def _row_cutoffs(rows: Sequences, test: float, validation: float) -> tuple[int, int, cutoffs.Cutoffs | None]:
+    """Return the first validation row, the first test row, and the cutoff times of a log with times.
+
+    Rows are in the order of their begins.
+    """
     if rows.times is not None:
         begins_B = rows.times[rows.starts]
-        moments = cutoffs.cutoff_times(begins_B, test, validation)
-        first, second = np.searchsorted(begins_B, moments).tolist()
-        return first, second, moments
+        times = cutoffs.cutoff_times(begins_B, test, validation)
+        first, second = np.searchsorted(begins_B, times).tolist()
+        return first, second, times
     cutoffs.check_share("test", test)
     second = len(rows) - max(1, round(len(rows) * test))
     return _last_rows(rows.take(slice(0, second)), validation)[0], second, None
 
 
 def _last_rows(rows: Sequences, share: float) -> tuple[int, int | None]:
-    """(where the last share of rows begins, that moment where there are times)."""
+    """Return the index of the first of the last rows, and the time at which it begins, for a log with times."""
     cutoffs.check_share("validation", share)
-    first, moment = len(rows) - max(1, round(len(rows) * share)), None
+    first, cutoff_us = len(rows) - max(1, round(len(rows) * share)), None
     if rows.times is not None and first > 0:
         begins_B = rows.times[rows.starts]
-        moment = int(begins_B[first])
-        first = int(np.searchsorted(begins_B, moment))
+        cutoff_us = int(begins_B[first])
+        first = int(np.searchsorted(begins_B, cutoff_us))
     if first < 1:
         raise ValueError(
             f"{len(rows)} sessions are left to train on, and none of them begins before the last {share:.0%}, "
             "which would validate: use leave-last-out."
         )
-    return first, moment
+    return first, cutoff_us
 
 
-def _trains(rows: Sequences, count: int, moment: int | None) -> Sequences:
-    """The first rows, without what they still did at or after the moment."""
+def _training_rows(rows: Sequences, count: int, cutoff_us: int | None) -> Sequences:
+    """Return the first rows, without their events at or after the cutoff."""
     early = rows.take(slice(0, count))
-    return early if moment is None else cutoffs.events_before(early, moment)
+    return early if cutoff_us is None else cutoffs.events_before(early, cutoff_us)

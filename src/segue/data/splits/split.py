@@ -1,6 +1,7 @@
-"""The one table of protocols: name -> how a log is cut into what trains, what chooses settings, and what judges.
+"""Table of the split protocols, and ``split_log``.
 
-Events of one person are in time order, ties in file order; a case knows everything before its target in that order.
+Events of one user are in time order, ties in file order; a case's history has all events before its target in that
+order.
 """
 
 import inspect
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from segue.config.names import normalize_name
 from segue.data.evaluation_cases import Split
 from segue.data.splits.leave_n_out import leave_last_n_out
 from segue.data.splits.leave_one_out import leave_last_out
@@ -27,16 +29,28 @@ PROTOCOLS: dict[str, Callable[..., Split]] = {
 
 
 def split_log(log: "EventLog", protocol: str = "time", **options: Any) -> Split:
-    """Cuts a log by a protocol's name, '_' and '-' alike; the options are those of its function, which has the
-    picture. ValueError for an unknown name or option."""
-    cut = PROTOCOLS.get(protocol.replace("_", "-").lower())
-    if cut is None:
+    """Split a log into train, validation and test by a named protocol.
+
+    Args:
+        log: events to split.
+        protocol: "time", "leave-last-out", "leave-last-n-out", "sessions" or "fixed"; '_' and '-' are alike.
+        options: options of the protocol's function (``time_split``, ``leave_last_out``, ``leave_last_n_out``,
+            ``session_split``, ``fixed_split``), such as ``test=0.1``. "fixed" needs ``test=``, the test log.
+
+    Returns:
+        The split, with the features of the log's item table.
+
+    Raises:
+        ValueError: unknown protocol or option, or a log that the protocol cannot split.
+    """
+    split_by_protocol = PROTOCOLS.get(normalize_name(protocol))
+    if split_by_protocol is None:
         raise ValueError(f"There is no protocol '{protocol}'. Known protocols: {', '.join(PROTOCOLS)}.")
-    known = [name for name in inspect.signature(cut).parameters if name != "log"]
+    known = [name for name in inspect.signature(split_by_protocol).parameters if name != "log"]
     for name in options:
         if name not in known:
             raise ValueError(f"Protocol {protocol} has no option '{name}'. Its options: {', '.join(known) or 'none'}.")
-    if cut is fixed_split and "test" not in options:
-        raise ValueError("Protocol fixed needs test=, the log that judges.")
-    done = cut(log, **options)
-    return replace(done, item_features=log.item_features(done.catalog))
+    if split_by_protocol is fixed_split and "test" not in options:
+        raise ValueError("Protocol fixed needs test=, the test log.")
+    split = split_by_protocol(log, **options)
+    return replace(split, item_features=log.item_features(split.catalog))

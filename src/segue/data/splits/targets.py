@@ -1,6 +1,6 @@
-"""Rows -> the questions an evaluation asks of them, and an account of those it cannot ask.
+"""Evaluation cases (history, target) from sequences. Targets that cannot be evaluated are counted by reason.
 
-Shape letters: N cases or flat events, V catalog size with PAD.
+Shape letters: B rows, N cases or flat events, V catalog size with PAD.
 """
 
 from dataclasses import replace
@@ -16,88 +16,102 @@ NO_HISTORY = "no history"
 
 
 def later_events(
-    sequences: Sequences, moment: int, known_V: np.ndarray, *, hide_same_time: bool = False
+    sequences: Sequences, cutoff_us: int, known_V: np.ndarray, *, hide_same_time: bool = False
 ) -> EvaluationCases:
-    """Each event at or after the moment that has an earlier event of the same row, asked with all of them.
+    """Return one case per event at or after a cutoff that has an earlier event of its row.
 
-    ``hide_same_time`` leaves events that carry the target's very time out of its history. Targets outside ``known_V``
-    (bool [V]) are dropped; items outside it stay in histories, where every scorer skips or knows them.
+    Args:
+        sequences: rows with times.
+        cutoff_us: UTC microseconds.
+        known_V: bool [V]; targets outside it are dropped. Items outside it stay in histories, where scorers skip those
+            that they do not know.
+        hide_same_time: exclude events with the target's timestamp from its history.
     """
     assert sequences.times is not None
-    row_N, where_N = sequences.positions()
-    late_N = sequences.times[where_N] >= moment
-    row_N, where_N = row_N[late_N], where_N[late_N]
-    stops_N = _tie_starts(sequences)[where_N] if hide_same_time else where_N
-    first_N = stops_N == sequences.starts[row_N]
-    unknown_N = ~known_V[sequences.items[where_N]] & ~first_N
-    keep_N = ~first_N & ~unknown_N
-    row_N, where_N = row_N[keep_N], where_N[keep_N]
-    histories = sequences.within(sequences.starts[row_N], stops_N[keep_N])
-    dropped = _counts({NO_HISTORY: int(first_N.sum()), UNKNOWN: int(unknown_N.sum())})
-    return EvaluationCases(histories, sequences.items[where_N], row_N, sequences.times[where_N], dropped)
+    row_N, position_N = sequences.positions()
+    late_N = sequences.times[position_N] >= cutoff_us
+    row_N, position_N = row_N[late_N], position_N[late_N]
+    stops_N = _tie_starts(sequences)[position_N] if hide_same_time else position_N
+    is_first_N = stops_N == sequences.starts[row_N]
+    is_unknown_N = ~known_V[sequences.items[position_N]] & ~is_first_N
+    keep_N = ~is_first_N & ~is_unknown_N
+    row_N, position_N = row_N[keep_N], position_N[keep_N]
+    histories = sequences.with_bounds(sequences.starts[row_N], stops_N[keep_N])
+    dropped = _nonzero({NO_HISTORY: int(is_first_N.sum()), UNKNOWN: int(is_unknown_N.sum())})
+    return EvaluationCases(histories, sequences.items[position_N], row_N, sequences.times[position_N], dropped)
 
 
 def _tie_starts(sequences: Sequences) -> np.ndarray:
-    """For each flat position the first position of the same row with the same time, int64 [N]."""
+    """Return, for each flat position, the first position of its row with the same time, int64 [N]."""
     assert sequences.times is not None
-    new_N = np.ones(len(sequences.items), dtype=bool)
-    new_N[1:] = sequences.times[1:] != sequences.times[:-1]
-    new_N[sequences.starts[sequences.lengths > 0]] = True
-    return np.maximum.accumulate(np.where(new_N, np.arange(len(new_N)), 0))
+    is_new_N = np.ones(len(sequences.items), dtype=bool)
+    is_new_N[1:] = sequences.times[1:] != sequences.times[:-1]
+    is_new_N[sequences.starts[sequences.lengths > 0]] = True
+    return np.maximum.accumulate(np.where(is_new_N, np.arange(len(is_new_N)), 0))
 
 
 def known_positions(sequences: Sequences, known_V: np.ndarray) -> EvaluationCases:
-    """Events outside ``known_V`` are taken out of each row, and every position from the second of what is left asks
-    (GRU4Rec's evaluation)."""
+    """Remove unknown items from each row; every position from the second on is a case (GRU4Rec's evaluation).
+
+    Args:
+        sequences: rows of catalog indices.
+        known_V: bool [V] mask of the known items.
+    """
     masked = np.where(known_V[sequences.items], sequences.items, PAD).astype(np.int32)
     rows = replace(sequences, items=masked).drop_unknown()
-    return replace(all_positions(rows), dropped=_counts({UNKNOWN: sequences.num_events - rows.num_events}))
+    return replace(all_positions(rows), dropped=_nonzero({UNKNOWN: sequences.num_events - rows.num_events}))
 
 
 def all_positions(sequences: Sequences) -> EvaluationCases:
-    """Every position from the second of every row asks; a target outside the catalog is a miss."""
-    row_N, where_N = sequences.positions()
-    later_N = where_N > sequences.starts[row_N]
-    row_N, where_N = row_N[later_N], where_N[later_N]
-    known_N = sequences.items[where_N] != PAD
-    row_N, where_N = row_N[known_N], where_N[known_N]
-    histories = sequences.within(sequences.starts[row_N], where_N)
-    times_N = None if sequences.times is None else sequences.times[where_N]
-    return EvaluationCases(histories, sequences.items[where_N], row_N, times_N, {}, int((~known_N).sum()))
+    """Return one case per position from the second of every row; a target outside the catalog is a miss."""
+    row_N, position_N = sequences.positions()
+    has_history_N = position_N > sequences.starts[row_N]
+    row_N, position_N = row_N[has_history_N], position_N[has_history_N]
+    known_N = sequences.items[position_N] != PAD
+    row_N, position_N = row_N[known_N], position_N[known_N]
+    histories = sequences.with_bounds(sequences.starts[row_N], position_N)
+    times_N = None if sequences.times is None else sequences.times[position_N]
+    return EvaluationCases(histories, sequences.items[position_N], row_N, times_N, {}, int((~known_N).sum()))
 
 
 def labeled_targets(sequences: Sequences, *, miss: bool) -> EvaluationCases:
-    """The last event of every row is asked; one outside the catalog is a miss, or dropped.
+    """Return one case per row, whose target is the row's last event.
 
-    Rows that are prefixes of one session, longest first as the published files have them, form one group.
+    Prefixes of one session, longest first as in the published files, are one group.
+
+    Args:
+        sequences: rows with the label as last event.
+        miss: count a target outside the catalog as a miss; False: drop it.
     """
-    filled = sequences.lengths > 1
-    rows, groups = sequences.take(filled), prefix_groups(sequences)[filled]
+    has_history = sequences.lengths > 1
+    rows, groups = sequences.take(has_history), prefix_groups(sequences)[has_history]
     targets = rows.items[rows.stops - 1]
     known = targets != PAD
-    lost = int((~known).sum())
-    asked = rows.take(known)
-    times = None if rows.times is None else rows.times[asked.stops - 1]
-    histories = asked.prefixes(np.full(len(asked), -1))
-    dropped = {} if miss else _counts({UNKNOWN: lost})
-    dropped |= _counts({NO_HISTORY: int((~filled).sum())})
-    return EvaluationCases(histories, targets[known], groups[known], times, dropped, lost if miss else 0)
+    num_unknown = int((~known).sum())
+    known_rows = rows.take(known)
+    times = None if rows.times is None else rows.times[known_rows.stops - 1]
+    histories = known_rows.prefixes(np.full(len(known_rows), -1))
+    dropped = {} if miss else _nonzero({UNKNOWN: num_unknown})
+    dropped |= _nonzero({NO_HISTORY: int((~has_history).sum())})
+    return EvaluationCases(histories, targets[known], groups[known], times, dropped, num_unknown if miss else 0)
 
 
 def prefix_groups(sequences: Sequences) -> np.ndarray:
-    """A number that rows share where each is the row before it without its last event, int64 [B]."""
+    """Return a group index of each row, int64 [B]: a row joins the group of the row before if it is that row without
+    its last event."""
     count = len(sequences)
     if count == 0:
         return np.zeros(0, dtype=np.int64)
     shorter = sequences.lengths[1:] == sequences.lengths[:-1] - 1
     later = sequences.take(np.flatnonzero(shorter) + 1)
-    row_N, where_N = later.positions()
+    row_N, position_N = later.positions()
     shift = (sequences.starts[1:] - sequences.starts[:-1])[shorter]
-    differs = np.bincount(row_N[later.items[where_N] != later.items[where_N - shift[row_N]]], minlength=len(later)) > 0
-    goes_on = np.zeros(count, dtype=bool)
-    goes_on[np.flatnonzero(shorter)[~differs] + 1] = True
-    return np.cumsum(~goes_on) - 1
+    differs_N = later.items[position_N] != later.items[position_N - shift[row_N]]
+    differs = np.bincount(row_N[differs_N], minlength=len(later)) > 0
+    continues = np.zeros(count, dtype=bool)
+    continues[np.flatnonzero(shorter)[~differs] + 1] = True
+    return np.cumsum(~continues) - 1
 
 
-def _counts(reasons: dict[str, int]) -> dict[str, int]:
-    return {reason: count for reason, count in reasons.items() if count}
+def _nonzero(counts: dict[str, int]) -> dict[str, int]:
+    return {reason: count for reason, count in counts.items() if count}

@@ -1,4 +1,4 @@
-"""Time split: one moment for everybody; what lies before it trains, what lies after it judges."""
+"""Time split: one cutoff time for all users; earlier events are trained on, later ones evaluated."""
 
 from typing import TYPE_CHECKING
 
@@ -19,54 +19,58 @@ def time_split(
     same_time: str = "keep",
     exclude_seen: bool = False,
 ) -> Split:
-    """Everything before a moment trains; every later event of a person with a history is a case.
+    """Train on the events before a cutoff time; every later event of a user with a history is a case.
 
     ::
 
-        time        0  1  2  3 | 4 | 5  6     cuts: the .9 quantile of the events' times, and of those before it
+        time        0  1  2  3 | 4 | 5  6     cutoffs: the .9 quantile of the events' times, and of those before it
         ann               a  a | a |          train a a, refit a a a
         bob         b  b  b    | b | b  b     train b b b, refit b b b b
         cem                    |   | c  c     train nothing
-        validation             | ab|          each asked with all of the person's earlier events
+        validation             | ab|          history: all earlier events of the user
         test                   |   | b  b c   the second b with the first in its history; the first c has none: dropped
 
-    The catalog is what was seen before the test cut; targets outside it are dropped and counted. Events that share
-    a time (a basket) keep their order in the file, so a target knows the earlier lines of its own basket;
-    ``same_time`` "hide" takes everything that carries the target's very time out of its history. ``exclude_seen``
-    takes the history's items out of the ranking: for logs where nobody does anything twice.
+    The catalog has the items before the test cutoff; targets outside it are dropped and counted.
+
+    Args:
+        log: events with times.
+        test: share of the events, in (0, 1).
+        validation: share of the events before the test cutoff, in (0, 1).
+        same_time: history of a target among events with its own timestamp (a basket). "keep": events of one time keep
+            their file order, and a target's history has the earlier lines of its basket. "hide": the history has no
+            event with the target's timestamp.
+        exclude_seen: exclude items of the history from the ranking, for logs without repeated interactions.
+
+    Raises:
+        ValueError: the log has no times, an option is out of range, or no event is left to train on.
     """
     cutoffs.check_choice("same_time", same_time, ("keep", "hide"))
     if not log.has_times:
-        raise ValueError("This log has an order but no times, so it cannot be cut at a moment: use leave-last-out.")
-    everything, names = user_sequences(log)
-    assert everything.times is not None
-    first, second = cutoffs.cutoff_times(everything.times, test, validation)
-    catalog, sequences = cutoffs.restrict(everything, names, cutoffs.events_before(everything, second), log.items)
-    train, refit = cutoffs.events_before(sequences, first), cutoffs.events_before(sequences, second)
+        raise ValueError("This log has an order but no times, so it cannot be cut at a time: use leave-last-out.")
+    all_rows, ids = user_sequences(log)
+    assert all_rows.times is not None
+    times = cutoffs.cutoff_times(all_rows.times, test, validation)
+    before_test = cutoffs.events_before(all_rows, times.test_us)
+    catalog, sequences = cutoffs.restrict_catalog(all_rows, ids, before_test, log.items)
+    train, refit = (cutoffs.events_before(sequences, cutoff_us) for cutoff_us in times)
     hide = same_time == "hide"
-    asked = (
-        later_events(refit, first, cutoffs.map_to_catalog(train, catalog, log.items), hide_same_time=hide),
-        later_events(sequences, second, cutoffs.map_to_catalog(refit, catalog, log.items), hide_same_time=hide),
-    )
-    sentence = (
-        f"time split: trained before {cutoffs.format_time(second)} (validated from {cutoffs.format_time(first)}), "
-        f"judged on every later event of users with a history; of events at the target's own time the "
-        f"earlier lines are {'not known' if hide else 'known'}; "
-        f"seen items {'excluded' if exclude_seen else 'not excluded'}"
-    )
-    return Split(
-        protocol=sentence,
+    known_to_train_V = cutoffs.known_item_mask(train, catalog, log.items)
+    known_to_refit_V = cutoffs.known_item_mask(refit, catalog, log.items)
+    num_train, num_refit = train.num_events, refit.num_events
+    split = Split(
+        protocol=(
+            f"time split: trained before {cutoffs.format_time(times.test_us)} (validated from "
+            f"{cutoffs.format_time(times.validation_us)}), evaluated on every later event of users with a history; of "
+            f"events at the target's own time the earlier lines are {'not known' if hide else 'known'}; "
+            f"seen items {'excluded' if exclude_seen else 'not excluded'}"
+        ),
         catalog=catalog,
         train=train,
-        validation=asked[0],
+        validation=later_events(refit, times.validation_us, known_to_train_V, hide_same_time=hide),
         refit=refit,
-        test=asked[1],
+        test=later_events(sequences, times.test_us, known_to_refit_V, hide_same_time=hide),
         exclude_seen=exclude_seen,
-        picture=cutoffs.draw_timeline(
-            train.num_events,
-            refit.num_events - train.num_events,
-            len(everything.items) - refit.num_events,
-            (first, second),
-        ),
-        fingerprint=cutoffs.split_fingerprint(catalog, sentence, (train, refit), asked),
+        picture=cutoffs.draw_timeline(num_train, num_refit - num_train, len(all_rows.items) - num_refit, times),
+        fingerprint="",
     )
+    return cutoffs.with_fingerprint(split, f"time same_time={same_time}")
