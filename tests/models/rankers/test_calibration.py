@@ -21,7 +21,7 @@ def test_platt_finds_the_line() -> None:
     curve = Calibration.platt(z, labels)
     theirs = LogisticRegression(C=1e8, tol=1e-10).fit(z[:, None], labels)
     np.testing.assert_allclose(curve(z), theirs.predict_proba(z[:, None])[:, 1], atol=2e-3)
-    np.testing.assert_allclose([curve.slopes[0], curve.wanted_K[0]], [0.5, -0.5], atol=0.06)
+    np.testing.assert_allclose([curve.slopes[0], curve.calibrated_K[0]], [0.5, -0.5], atol=0.06)
 
 
 def test_platt_of_answers_that_part_perfectly_stays_finite() -> None:
@@ -81,13 +81,13 @@ def test_same_after_save_and_load() -> None:
 def test_what_cannot_be_fitted_is_said() -> None:
     with pytest.raises(ValueError) as error:
         Calibration.platt(np.zeros(3), np.zeros(3))
-    assert str(error.value) == "A calibration needs both outcomes, got 0 taken of 3."
+    assert str(error.value) == "A calibration needs both outcomes, got 0 clicks in 3 examples."
     with pytest.raises(ValueError) as error:
         Calibration.platt(np.zeros(3), np.zeros(2))
-    assert str(error.value) == "Each answer needs a label, got 3 answers and 2 labels."
+    assert str(error.value) == "Each example needs a label, got 3 examples and 2 labels."
     with pytest.raises(ValueError) as error:
         Calibration.isotonic(np.array([0.0, np.nan]), np.array([0, 1]))
-    assert str(error.value) == "A log-odds is not finite: the model is broken, and no curve mends that."
+    assert str(error.value) == "A log-odds is not finite: the model is broken, and no calibration mends that."
     with pytest.raises(ValueError) as error:
         Calibration.identity().for_negative_rate(0.0)
     assert str(error.value) == "The share of negatives that was kept must be in (0, 1], got 0.0."

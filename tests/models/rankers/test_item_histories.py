@@ -40,17 +40,17 @@ def slow_side(log: Sequences, item: int, moment: int) -> tuple[list[tuple[int, i
 def test_sides_equal_the_slow_way() -> None:
     log = random_log(0)
     items, moments = np.meshgrid(np.arange(1, V), np.array([-5, 0, 7, 20, 39, 99]) * SECOND)
-    sides, which = ItemHistories.of(log, V).newest_events(items.ravel(), moments.ravel(), WIDTH)
+    sides, which = ItemHistories.from_sequences(log, V).newest_events(items.ravel(), moments.ravel(), WIDTH)
     assert len(sides.lengths_S) < len(which)  # equal sides are there once
     for pair, (item, moment) in enumerate(zip(items.ravel().tolist(), moments.ravel().tolist(), strict=True)):
         s = which[pair]
         length = sides.lengths_S[s]
         found = [
-            (int(sides.before_SM[s, m]), *sides.buckets_SMK[s, m].tolist(), int(sides.times_SM[s, m]))
+            (int(sides.previous_items_SM[s, m]), *sides.buckets_SMK[s, m].tolist(), int(sides.times_SM[s, m]))
             for m in range(length)
         ]
         assert (found, sides.totals_S[s]) == slow_side(log, item, moment)
-        assert not sides.before_SM[s, length:].any()
+        assert not sides.previous_items_SM[s, length:].any()
         assert not sides.buckets_SMK[s, length:].any()
 
 
@@ -63,14 +63,14 @@ def test_the_future_and_the_moment_itself_change_nothing() -> None:
     items[late] = (items[late] + 3) % (V - 1)
     other = Sequences(items, log.times, log.starts, log.stops)
     asked, moments = np.arange(1, V), np.full(V - 1, moment)
-    first, first_which = ItemHistories.of(log, V).newest_events(asked, moments, WIDTH)
-    second, second_which = ItemHistories.of(other, V).newest_events(asked, moments, WIDTH)
-    for name in ("before_SM", "buckets_SMK", "times_SM", "lengths_S", "totals_S"):
+    first, first_which = ItemHistories.from_sequences(log, V).newest_events(asked, moments, WIDTH)
+    second, second_which = ItemHistories.from_sequences(other, V).newest_events(asked, moments, WIDTH)
+    for name in ("previous_items_SM", "buckets_SMK", "times_SM", "lengths_S", "totals_S"):
         np.testing.assert_array_equal(getattr(first, name)[first_which], getattr(second, name)[second_which])
 
 
 def test_nothing_has_happened_in_an_empty_log() -> None:
-    sides, which = ItemHistories.of(Sequences.from_lists([[], [0]], [[], [5]]), V).newest_events(
+    sides, which = ItemHistories.from_sequences(Sequences.from_lists([[], [0]], [[], [5]]), V).newest_events(
         np.array([1, 2]), np.array([9, 9]), WIDTH
     )
     assert sides.lengths_S[which].tolist() == [0, 0]
@@ -79,9 +79,9 @@ def test_nothing_has_happened_in_an_empty_log() -> None:
 
 def test_a_log_without_times_is_refused() -> None:
     with pytest.raises(ValueError) as error:
-        ItemHistories.of(Sequences.from_lists([[1, 2]]), V)
+        ItemHistories.from_sequences(Sequences.from_lists([[1, 2]]), V)
     assert str(error.value) == (
-        "This log has an order but no times, so nobody knows what had happened to an item at a moment: "
+        "This log has an order but no times, so the history of an item at a given time is unknown: "
         "a ranker needs a log with times."
     )
 
@@ -95,7 +95,7 @@ def test_memory_kept_up_live_equals_the_whole_log(seed: int) -> None:
     parts = np.split(moments, np.cumsum(lengths)[:-1])
     log = Sequences.from_lists([rng.integers(1, V, n) for n in lengths], [np.sort(part) for part in parts])
     assert log.times is not None
-    memory = LiveItemHistories.of(ItemHistories.of(log.take([0, 1, 2]), V), WIDTH)
+    memory = LiveItemHistories.from_item_histories(ItemHistories.from_sequences(log.take([0, 1, 2]), V), WIDTH)
     left = {b: 0 for b in range(3, len(log))}
     while left:
         b = int(rng.choice(list(left)))
@@ -104,17 +104,17 @@ def test_memory_kept_up_live_equals_the_whole_log(seed: int) -> None:
         left[b] += 1
         if left[b] == lengths[b]:
             del left[b]
-    whole = LiveItemHistories.of(ItemHistories.of(log, V), WIDTH)
-    known = memory.arrays() | {"memory.marks": memory.marks_VMK.copy()}
+    whole = LiveItemHistories.from_item_histories(ItemHistories.from_sequences(log, V), WIDTH)
+    known = memory.arrays() | {"memory.marks": memory.buckets_VMK.copy()}
     # An event too late to be kept is not known to the pause of the one after it.
-    known["memory.marks"][:, 0, 1] = whole.marks_VMK[:, 0, 1]
-    assert (memory.marks_VMK == whole.marks_VMK).mean() > 0.9
+    known["memory.marks"][:, 0, 1] = whole.buckets_VMK[:, 0, 1]
+    assert (memory.buckets_VMK == whole.buckets_VMK).mean() > 0.9
     for name, wanted in whole.arrays().items():
         np.testing.assert_array_equal(known[name], wanted, err_msg=name)
     now = int(np.median(moments))
     live, (then, which) = (
         whole.newest_events(np.arange(1, V), now),
-        ItemHistories.of(log, V).newest_events(np.arange(1, V), np.full(V - 1, now), WIDTH),
+        ItemHistories.from_sequences(log, V).newest_events(np.arange(1, V), np.full(V - 1, now), WIDTH),
     )
     full = whole.times_VM[1:, 0] < now  # else earlier ones have fallen out of the memory
     np.testing.assert_array_equal(live.totals_S[full], then.totals_S[which][full])
@@ -126,7 +126,7 @@ def test_memory_kept_up_live_equals_the_whole_log(seed: int) -> None:
 
 def test_an_event_older_than_what_is_kept_counts_only() -> None:
     empty = Sequences.from_lists([[]], [[]])
-    memory = LiveItemHistories.of(ItemHistories.of(Sequences.from_lists([[1, 1]], [[20, 30]]), V), 2)
+    memory = LiveItemHistories.from_item_histories(ItemHistories.from_sequences(Sequences.from_lists([[1, 1]], [[20, 30]]), V), 2)
     assert not memory.observe(empty, 1, 10)
     assert memory.totals_V[1] == 3
     assert memory.times_VM[1].tolist() == [20, 30]
@@ -137,7 +137,7 @@ def test_an_event_older_than_what_is_kept_counts_only() -> None:
 
 
 def test_an_item_outside_the_catalog_is_refused() -> None:
-    memory = LiveItemHistories.of(ItemHistories.of(Sequences.from_lists([[1]], [[2]]), V), 2)
+    memory = LiveItemHistories.from_item_histories(ItemHistories.from_sequences(Sequences.from_lists([[1]], [[2]]), V), 2)
     with pytest.raises(ValueError) as error:
         memory.observe(Sequences.from_lists([[]], [[]]), V, 3)
     assert str(error.value) == "Item 9 is not in the catalog of 8 items."

@@ -16,20 +16,20 @@ def test_a_view_by_hand() -> None:
     moments = np.array([7, 7, 2]) * SECOND
     candidates = np.array([[7, 5], [6, 0], [7, 7]])
     cases = ClickExamples(histories, moments, candidates, candidates == 7, np.arange(3))
-    seen = encode_examples(cases, 2, ItemHistories.of(histories, 9), 2)
+    seen = encode_examples(cases, 2, ItemHistories.from_sequences(histories, 9), 2)
     assert seen.items_BL.tolist() == [[5, 6], [0, 0], [7, 0]]
     assert seen.lengths_B.tolist() == [2, 0, 1]
     # 4 s between (the unknown item is skipped): 1 + floor(2 log2 5) = 5; first events have no pause.
     assert seen.gaps_BL.tolist() == [[0, 5], [0, 0], [0, 0]]
     # 7 and 3 s ago: 1 + floor(2 log2 8) = 7, 1 + floor(2 log2 4) = 5; at the moment itself: 1.
     assert seen.ages_BL.tolist() == [[7, 5], [0, 0], [1, 0]]
-    assert seen.facts_BX.tolist() == [[5, 4], [0, 1], [1, 3]]
-    assert seen.beside is not None
-    lengths = seen.beside.sides.lengths_S[seen.beside.which_BC]
+    assert seen.features_BX.tolist() == [[5, 4], [0, 1], [1, 3]]
+    assert seen.candidate_histories is not None
+    lengths = seen.candidate_histories.item_events.lengths_S[seen.candidate_histories.row_BC]
     assert lengths.tolist() == [[1, 1], [1, 0], [0, 0]]  # item 7 came at 2 s: not before it
-    assert seen.beside.facts_BCX[0].tolist() == [[6, 6, 3], [7, 7, 3]]
-    assert seen.beside.facts_BCX[2].tolist() == [[0, 0, 1], [0, 0, 1]]
-    assert seen.beside.ages_BCM[0].tolist() == [[6, 0], [7, 0]]
+    assert seen.candidate_histories.features_BCX[0].tolist() == [[6, 6, 3], [7, 7, 3]]
+    assert seen.candidate_histories.features_BCX[2].tolist() == [[0, 0, 1], [0, 0, 1]]
+    assert seen.candidate_histories.ages_BCM[0].tolist() == [[6, 0], [7, 0]]
 
 
 def test_only_the_newest_are_seen_and_the_pause_before_them() -> None:
@@ -37,7 +37,7 @@ def test_only_the_newest_are_seen_and_the_pause_before_them() -> None:
     seen = encode_histories(histories, np.array([3 * SECOND]), np.array([[4]]), 2)
     assert seen.items_BL.tolist() == [[2, 3]]
     assert seen.gaps_BL.tolist() == [[5, 1]]
-    assert seen.facts_BX.tolist() == [[1, 5]]
+    assert seen.features_BX.tolist() == [[1, 5]]
 
 
 def test_histories_without_times_have_no_pauses() -> None:

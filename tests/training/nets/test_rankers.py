@@ -60,15 +60,15 @@ def shaken(name: str, log: Sequences) -> RankerNet:
 
 def served(name: str, log: Sequences) -> NeuralRanker:
     twin = RANKERS[name].net(shaken(name, log).weights(), CONFIGS[name])
-    memory = LiveItemHistories.of(ItemHistories.of(log, V), twin.width) if twin.width else None
+    memory = LiveItemHistories.from_item_histories(ItemHistories.from_sequences(log, V), twin.item_history_length) if twin.item_history_length else None
     return NeuralRanker(name, twin, memory, Calibration(np.zeros(1), np.array([0.3]), (0.7, 0.7)))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_served_twin_equals_net(name: str, log: Sequences, cases: ClickExamples) -> None:
-    net, twin, past = shaken(name, log), served(name, log).net, ItemHistories.of(log, V)
+    net, twin, past = shaken(name, log), served(name, log).net, ItemHistories.from_sequences(log, V)
     with torch.no_grad():
-        wanted, extra = net(encode_examples(cases, twin.length, past if twin.width else None, twin.width))
+        wanted, extra = net(encode_examples(cases, twin.max_length, past if twin.item_history_length else None, twin.item_history_length))
     assert extra is None
     assert wanted.std() > 0.1
     torch.testing.assert_close(torch.from_numpy(log_odds(twin, cases, past)), wanted, rtol=1e-4, atol=1e-5)
@@ -81,7 +81,7 @@ def test_a_request_equals_a_case_and_no_candidate_sees_another(name: str, log: S
     candidates = np.arange(V)
     moments = np.full(len(log), now)
     cases = ClickExamples(log, moments, np.tile(candidates, (len(log), 1)), np.zeros((len(log), V)), moments)
-    wanted = ranker.calibration(log_odds(ranker.net, cases, ItemHistories.of(log, V)))
+    wanted = ranker.calibration(log_odds(ranker.net, cases, ItemHistories.from_sequences(log, V)))
     for b in range(6):
         for _ in range(2):
             found = ranker.probability(log.take([b]), candidates, now)
@@ -114,8 +114,8 @@ def test_nothing_at_or_after_the_moment_is_known(name: str, log: Sequences, case
     changed = {}
     for kind, where in (("later", log.times >= moment), ("earlier", log.times < moment)):
         items = np.where(where, log.items % (V - 4) + 1, log.items).astype(np.int32)
-        changed[kind] = ItemHistories.of(Sequences(items, log.times, log.starts, log.stops), V)
-    base = log_odds(ranker.net, asked, ItemHistories.of(log, V))
+        changed[kind] = ItemHistories.from_sequences(Sequences(items, log.times, log.starts, log.stops), V)
+    base = log_odds(ranker.net, asked, ItemHistories.from_sequences(log, V))
     np.testing.assert_array_equal(log_odds(ranker.net, asked, changed["later"]), base)
     assert (log_odds(ranker.net, asked, changed["earlier"]) != base).any() == (name == "dual-gru")
 
@@ -138,8 +138,8 @@ def test_an_event_changes_the_next_answer_and_no_earlier_one(log: Sequences) -> 
 def test_kept_states_give_way_and_stay_right(log: Sequences) -> None:
     """Room for three items, requests for many: every answer is as if nothing had been kept."""
     ranker = served("dual-gru", log)
-    memory, net = LiveItemHistories.of(ItemHistories.of(log, V), 4), ranker.net
-    tight = ItemStateCache(net, memory, most=3)  # type: ignore[arg-type]
+    memory, net = LiveItemHistories.from_item_histories(ItemHistories.from_sequences(log, V), 4), ranker.net
+    tight = ItemStateCache(net, memory, max_items=3)  # type: ignore[arg-type]
     rng = np.random.default_rng(5)
     now = 2000 * HOUR
     for step in range(30):
@@ -147,7 +147,7 @@ def test_kept_states_give_way_and_stay_right(log: Sequences) -> None:
         if step % 3 == 0:
             tight.observe(log.take([2]), int(items[0]), now + step)
         seen = encode_histories(log.take([6]), np.array([now + 99]), items[None], 6)
-        plain = ItemStateCache(net, memory, most=3)  # type: ignore[arg-type]
+        plain = ItemStateCache(net, memory, max_items=3)  # type: ignore[arg-type]
         np.testing.assert_allclose(tight.log_odds(seen, now + 99), plain.log_odds(seen, now + 99), atol=1e-5)
 
 
@@ -160,10 +160,10 @@ def test_a_candidate_that_is_taken_for_unknown_is_like_a_new_item(log: Sequences
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)) * 0.3)
-        found, _ = net.train()(encode_examples(cases, 6, ItemHistories.of(log, V), 4))
-        nothing = ItemHistories.of(Sequences.from_lists([[]], [[]]), V)
+        found, _ = net.train()(encode_examples(cases, 6, ItemHistories.from_sequences(log, V), 4))
+        nothing = ItemHistories.from_sequences(Sequences.from_lists([[]], [[]]), V)
         wanted, _ = net.eval()(encode_examples(cases, 6, nothing, 4))
-        known, _ = net(encode_examples(cases, 6, ItemHistories.of(log, V), 4))
+        known, _ = net(encode_examples(cases, 6, ItemHistories.from_sequences(log, V), 4))
     torch.testing.assert_close(found, wanted)
     assert (known - wanted).abs().max() > 0.1
 
@@ -181,14 +181,14 @@ def test_what_cannot_be_ranked_is_said(log: Sequences) -> None:
 @pytest.mark.parametrize(
     ("config", "values", "sentence"),
     [
-        (PooledRankerConfig, {"embedding_dim": 0}, "embedding_dim and max_length must be at least 1, got 0 and 20."),
+        (PooledRankerConfig, {"embedding_dim": 0}, "embedding_dim must be at least 1, got 0."),
         (PooledRankerConfig, {"dropout": 1.0}, "dropout must be in [0, 1), got 1.0."),
         (DINConfig, {"attention_units": 0}, "attention_units must be at least 1, got 0."),
-        (DIENConfig, {"auxiliary_loss_weight": -1.0}, "auxiliary_loss_weight must not be negative, got -1.0."),
+        (DIENConfig, {"auxiliary_loss_weight": -1.0}, "auxiliary_loss_weight must be at least 0, got -1.0."),
         (
             DualGRUConfig,
             {"item_history_length": 0},
-            "state_dim and item_history_length must be at least 1, got 32 and 0.",
+            "item_history_length must be at least 1, got 0.",
         ),
         (DualGRUConfig, {"unknown_item_share": 1.0}, "unknown_item_share must be in [0, 1), got 1.0."),
     ],

@@ -1,4 +1,4 @@
-"""What is newest of every item, kept up as events arrive: the live form of the items' own sequences.
+"""Item histories that are updated by every event, for a ranker in the server.
 
 Shape letters: V catalog size with PAD, M events of an item that are kept, C candidates.
 """
@@ -13,33 +13,39 @@ from segue.models.rankers.item_histories import ItemEvents, ItemHistories, log_b
 
 
 class LiveItemHistories:
-    """The last M interactions of each item; equal to what ``Interactions`` of the whole log would say (tested)."""
+    """The newest M interactions of each item; equal to ``ItemHistories`` of the whole log (tested)."""
 
-    def __init__(self, sides: ItemEvents) -> None:
-        self.before_VM = sides.before_SM
-        self.marks_VMK = sides.buckets_SMK
-        self.times_VM = sides.times_SM
-        self.lengths_V = sides.lengths_S
-        self.totals_V = sides.totals_S
+    def __init__(self, item_events: ItemEvents) -> None:
+        self.previous_items_VM = item_events.previous_items_SM
+        self.buckets_VMK = item_events.buckets_SMK
+        self.times_VM = item_events.times_SM
+        self.lengths_V = item_events.lengths_S
+        self.totals_V = item_events.totals_S
 
     @classmethod
-    def of(cls, interactions: ItemHistories, width: int) -> "LiveItemHistories":
-        """As things stand after the last event of the log."""
-        items_V = np.arange(interactions.size)
-        sides, which_V = interactions.newest_events(items_V, np.full(len(items_V), np.iinfo(np.int64).max), width)
-        return cls(sides.take(which_V))
+    def from_item_histories(cls, item_histories: ItemHistories, width: int) -> "LiveItemHistories":
+        """Return the item histories after the last event of a log.
+
+        Args:
+            item_histories: item histories of the log.
+            width: M, number of interactions to keep of each item.
+        """
+        items_V = np.arange(item_histories.size)
+        end_of_time_V = np.full(len(items_V), np.iinfo(np.int64).max)
+        item_events, row_V = item_histories.newest_events(items_V, end_of_time_V, width)
+        return cls(item_events.take(row_V))
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> "LiveItemHistories":
-        """What ``arrays`` gave."""
+        """Restore the item histories of an artifact from copies of its tensors ``memory.{name}``."""
         names = ("before", "marks", "times", "lengths", "totals")
         return cls(ItemEvents(*(arrays[f"memory.{name}"].copy() for name in names)))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything to save, by name."""
+        """Return the tensors of the artifact: ``memory.{name}``."""
         return {
-            "memory.before": self.before_VM,
-            "memory.marks": self.marks_VMK,
+            "memory.before": self.previous_items_VM,
+            "memory.marks": self.buckets_VMK,
             "memory.times": self.times_VM,
             "memory.lengths": self.lengths_V,
             "memory.totals": self.totals_V,
@@ -47,50 +53,69 @@ class LiveItemHistories:
 
     @property
     def size(self) -> int:
-        """V."""
+        """V: catalog size with PAD."""
         return len(self.lengths_V)
 
     @property
     def width(self) -> int:
         """M."""
-        return self.before_VM.shape[1]
+        return self.previous_items_VM.shape[1]
 
     def observe(self, history: Sequences, item: int, time: int) -> bool:
-        """Takes one event in: the person of ``history`` (one row) came to the item. Whether a kept event changed.
+        """Add one interaction of an item.
 
-        An event that comes late is put where it belongs; its neighbor's pause is corrected.
+        A late event is inserted at its position, and the gap of the interaction after it is corrected.
+
+        Args:
+            history: one row, the user's events before this one, with times.
+            item: the item.
+            time: timestamp of the event, UTC microseconds.
+
+        Returns:
+            True if a kept interaction changed.
+
+        Raises:
+            ValueError: the catalog does not contain the item.
         """
         if not PAD < item < self.size:
             raise ValueError(f"Item {item} is not in the catalog of {self.size - 1} items.")
         assert history.times is not None
         self.totals_V[item] += 1
-        kept, row = int(self.lengths_V[item]), self.times_VM[item]
-        place = int(np.searchsorted(row[:kept], time, side="right"))
-        if place == 0 and kept == self.width:
+        length, times_M = int(self.lengths_V[item]), self.times_VM[item]
+        position = int(np.searchsorted(times_M[:length], time, side="right"))
+        if position == 0 and length == self.width:
             return False
-        past = int(history.lengths[0])
+        num_earlier = int(history.lengths[0])
         newest = int(history.stops[0]) - 1
-        before = int(history.items[newest]) if past else PAD
-        gap = time - int(history.times[newest]) if past else -1
-        marks = [_mark(gap), _mark(time - int(row[place - 1])) if place else 0, int(log_bucket(np.array(past)))]
-        if place < kept:
-            self.marks_VMK[item, place, 1] = _mark(int(row[place]) - time)
-        for kind, value in ((self.before_VM, before), (self.marks_VMK, marks), (self.times_VM, time)):
-            longer = np.insert(kind[item, :kept], place, np.asarray(value, dtype=kind.dtype), axis=0)[-self.width :]
-            kind[item, : len(longer)] = longer
-        self.lengths_V[item] = min(kept + 1, self.width)
+        previous_item = int(history.items[newest]) if num_earlier else PAD
+        gap_us = time - int(history.times[newest]) if num_earlier else -1
+        since_us = time - int(times_M[position - 1]) if position else -1
+        buckets = [_bucket(gap_us), _bucket(since_us), int(log_bucket(np.array(num_earlier)))]
+        if position < length:
+            self.buckets_VMK[item, position, 1] = _bucket(int(times_M[position]) - time)
+        rows = ((self.previous_items_VM, previous_item), (self.buckets_VMK, buckets), (self.times_VM, time))
+        for array, value in rows:
+            value_array = np.asarray(value, dtype=array.dtype)
+            longer = np.insert(array[item, :length], position, value_array, axis=0)[-self.width :]
+            array[item, : len(longer)] = longer
+        self.lengths_V[item] = min(length + 1, self.width)
         return True
 
     def newest_events(self, items_C: np.ndarray, now: int) -> ItemEvents:
-        """The items' newest interactions before ``now``; of what is kept, later ones are left out."""
+        """Return the items' kept interactions strictly before a time.
+
+        Args:
+            items_C: int [C].
+            now: time of the request, UTC microseconds.
+        """
         lengths_C, times_CM = self.lengths_V[items_C], self.times_VM[items_C]
-        known_CM = (times_CM < now) & (np.arange(self.width) < lengths_C[:, None])
-        known_C = known_CM.sum(axis=1)
+        is_known_CM = (times_CM < now) & (np.arange(self.width) < lengths_C[:, None])
+        known_C = is_known_CM.sum(axis=1)
         totals_C = self.totals_V[items_C] - (lengths_C - known_C)
-        before_CM = np.where(known_CM, self.before_VM[items_C], PAD)
-        marks_CMK = np.where(known_CM[..., None], self.marks_VMK[items_C], 0).astype(np.uint8)
-        return ItemEvents(before_CM, marks_CMK, np.where(known_CM, times_CM, 0), known_C, totals_C)
+        previous_items_CM = np.where(is_known_CM, self.previous_items_VM[items_C], PAD)
+        buckets_CMK = np.where(is_known_CM[..., None], self.buckets_VMK[items_C], 0).astype(np.uint8)
+        return ItemEvents(previous_items_CM, buckets_CMK, np.where(is_known_CM, times_CM, 0), known_C, totals_C)
 
 
-def _mark(duration_us: int) -> int:
+def _bucket(duration_us: int) -> int:
     return 0 if duration_us < 0 else int(log_bucket(seconds(np.array(duration_us))))

@@ -1,6 +1,6 @@
-"""Rankers: how likely a person takes each of some candidates now. The contract, the table of names, the served form.
+"""Click rankers: protocol, table of rankers, and the ranker of a trained network.
 
-Shape letters: B cases, C candidates, V catalog size with PAD.
+Shape letters: B examples, C candidates, V catalog size with PAD.
 """
 
 import copy
@@ -14,67 +14,107 @@ from segue.config.names import normalize_name
 from segue.data.catalog import PAD
 from segue.data.impressions import ClickExamples
 from segue.data.sequences import Sequences
+from segue.models.numpy_layers import Weights
 from segue.models.rankers.calibration import Calibration
 from segue.models.rankers.dien import DIENConfig, NumpyDIEN
 from segue.models.rankers.din import DINConfig, NumpyDIN
 from segue.models.rankers.dual_gru import DualGRUConfig, NumpyDualGRU
 from segue.models.rankers.item_histories import ItemHistories
 from segue.models.rankers.item_state_cache import ItemStateCache
-from segue.models.rankers.layers_numpy import Weights
 from segue.models.rankers.live_item_histories import LiveItemHistories
 from segue.models.rankers.pooled import NumpyPooled, PooledRankerConfig
+from segue.models.rankers.ranker_config import RankerConfig
 from segue.models.rankers.ranker_input import RankerInput, encode_examples, encode_histories
 
-CASES_AT_ONCE = 256
+BATCH_SIZE = 256
+"""Number of examples that are scored at once."""
 
 
 class Ranker(Protocol):
-    """The probability that the person of a history takes each candidate at a moment.
+    """A model of click probability: the user of a history, each of some candidates, a time.
 
-    A candidate's probability does not depend on the other candidates. Nothing that is observed at or after the moment
-    matters. ``arrays`` and ``restore_ranker`` are the way to disk and back.
+    The probability of a candidate does not depend on the other candidates, nor on events at or after the query time.
+    ``arrays`` and ``restore_ranker`` write and read the artifact.
     """
 
     @property
     def name(self) -> str:
-        """Its name in RANKERS."""
+        """Name in ``RANKERS``."""
         ...
 
     @property
     def size(self) -> int:
-        """V."""
+        """V: catalog size with PAD."""
         ...
 
-    def probability(self, history: Sequences, candidates_C: np.ndarray, now: int) -> np.ndarray: ...
+    def probability(self, history: Sequences, candidates_C: np.ndarray, now: int) -> np.ndarray:
+        """Return the click probability of each candidate of one request.
 
-    def log_odds(self, histories: Sequences, candidates_BC: np.ndarray, moments_B: np.ndarray) -> np.ndarray: ...
+        Args:
+            history: one row, the user's events before ``now``.
+            candidates_C: int [C], candidates; PAD is allowed.
+            now: time of the request, UTC microseconds.
+
+        Returns:
+            float64 [C]; 0 for PAD.
+
+        Raises:
+            ValueError: there is more than one history, or the catalog does not contain a candidate.
+        """
+        ...
+
+    def log_odds(self, histories: Sequences, candidates_BC: np.ndarray, times_B: np.ndarray) -> np.ndarray:
+        """Return the calibrated log odds of a click.
+
+        Args:
+            histories: B histories.
+            candidates_BC: int [B, C], each history's own candidates.
+            times_B: int64 [B], query times, UTC microseconds.
+
+        Returns:
+            float64 [B, C]; meaningless at PAD.
+        """
+        ...
 
     @property
     def newest_us(self) -> int:
-        """The time of the newest event that it has seen, UTC microseconds; 0 where it remembers none."""
+        """Timestamp of the newest observed event, UTC microseconds; 0 for a ranker without item histories."""
         ...
 
-    def observe(self, history: Sequences, item: int, time: int) -> None: ...
+    def observe(self, history: Sequences, item: int, time: int) -> None:
+        """Update the item histories by one interaction.
 
-    def arrays(self) -> dict[str, np.ndarray]: ...
+        Args:
+            history: one row, the user's events before this one.
+            item: the item.
+            time: timestamp of the event, UTC microseconds.
+        """
+        ...
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the tensors of the artifact."""
+        ...
 
 
 class ClickNet(Protocol):
-    """What differs between rankers: log-odds [B, C] of what was viewed. ``width``: the interactions of a candidate that
-    are read, 0 for none."""
+    """The part of a ranker that differs between models."""
 
     weights: Weights
-    length: int
-    width: int
+    max_length: int
+    """Number of newest events of a history that are read."""
+    item_history_length: int
+    """Number of newest interactions of a candidate that are read; 0: none."""
 
-    def log_odds(self, seen: RankerInput) -> np.ndarray: ...
+    def log_odds(self, features: RankerInput) -> np.ndarray:
+        """Return the log odds of a click before calibration, float32 [B, C]."""
+        ...
 
 
 @dataclass(frozen=True)
 class RankerEntry:
-    """A ranker's settings, and its served form."""
+    """Settings class and numpy network of a ranker."""
 
-    config: type
+    config: type[RankerConfig]
     net: Callable[[Weights, Any], ClickNet]
 
 
@@ -84,10 +124,15 @@ RANKERS: dict[str, RankerEntry] = {
     "dien": RankerEntry(DIENConfig, NumpyDIEN),
     "dual-gru": RankerEntry(DualGRUConfig, NumpyDualGRU),
 }
+"""Rankers by name."""
 
 
 def find_ranker(name: str) -> RankerEntry:
-    """The entry of a name, '_' and '-' alike. ValueError that lists the names for any other."""
+    """Return the entry of a ranker; '_' and '-' are alike.
+
+    Raises:
+        ValueError: there is no such ranker; the message lists the names.
+    """
     plain = normalize_name(name)
     if plain not in RANKERS:
         raise ValueError(f"There is no ranker '{name}'. Known rankers: {', '.join(RANKERS)}.")
@@ -95,21 +140,25 @@ def find_ranker(name: str) -> RankerEntry:
 
 
 class NeuralRanker:
-    """A trained net, what it knows of the items' latest events, and the curve that makes its word a probability."""
+    """Trained network with live item histories and the calibration of its log odds."""
 
-    def __init__(self, name: str, net: ClickNet, memory: LiveItemHistories | None, calibration: Calibration) -> None:
+    def __init__(
+        self, name: str, net: ClickNet, live_histories: LiveItemHistories | None, calibration: Calibration
+    ) -> None:
         self.name = name
         self.net = net
         self.calibration = calibration
-        self._states = ItemStateCache(net, memory) if isinstance(net, NumpyDualGRU) and memory is not None else None
+        self._states: ItemStateCache | None = None
+        if isinstance(net, NumpyDualGRU) and live_histories is not None:
+            self._states = ItemStateCache(net, live_histories)
 
     @property
     def size(self) -> int:
-        """V."""
+        """V: catalog size with PAD."""
         return len(self.net.weights["reader.table"])
 
     def probability(self, history: Sequences, candidates_C: np.ndarray, now: int) -> np.ndarray:
-        """float64 [C]; 0 for PAD. ``history``: one row, the person's events before ``now`` (UTC microseconds)."""
+        """See ``Ranker.probability``."""
         if len(history) != 1:
             raise ValueError(f"A request ranks for one history, got {len(history)}.")
         candidates = np.asarray(candidates_C, dtype=np.int64)
@@ -118,65 +167,86 @@ class NeuralRanker:
         if candidates.min() < PAD or candidates.max() >= self.size:
             wrong = int(candidates[(candidates < PAD) | (candidates >= self.size)][0])
             raise ValueError(f"Candidate {wrong} is not in the catalog of {self.size - 1} items.")
-        said_C = self._said(history, candidates[None], np.array([now]))[0]
-        return np.where(candidates == PAD, 0.0, self.calibration(said_C))
+        raw_C = self._raw_log_odds(history, candidates[None], np.array([now]))[0]
+        return np.where(candidates == PAD, 0.0, self.calibration(raw_C))
 
-    def log_odds(self, histories: Sequences, candidates_BC: np.ndarray, moments_B: np.ndarray) -> np.ndarray:
-        """float64 [B, C]: of each history's own candidates at its moment, calibrated; what stands at PAD means nothing.
-        Of items it knows what is newest: for moments long past see ``AsOf``."""
-        return self.calibration.log_odds(self._said(histories, candidates_BC, moments_B))
+    def log_odds(self, histories: Sequences, candidates_BC: np.ndarray, times_B: np.ndarray) -> np.ndarray:
+        """See ``Ranker.log_odds``. Live item histories hold the newest events only; see ``PointInTimeRanker``."""
+        return self.calibration.log_odds(self._raw_log_odds(histories, candidates_BC, times_B))
 
-    def _said(self, histories: Sequences, candidates_BC: np.ndarray, moments_B: np.ndarray) -> np.ndarray:
-        """What the net itself says, float32 [B, C]."""
+    def _raw_log_odds(self, histories: Sequences, candidates_BC: np.ndarray, times_B: np.ndarray) -> np.ndarray:
+        """Return the log odds before calibration, float32 [B, C]."""
         if self._states is None:
-            return self.net.log_odds(encode_histories(histories, moments_B, candidates_BC, self.net.length))
+            return self.net.log_odds(encode_histories(histories, times_B, candidates_BC, self.net.max_length))
         out_BC = np.zeros(candidates_BC.shape, dtype=np.float32)
-        for b, now in enumerate(moments_B.tolist()):
-            seen = encode_histories(
-                histories.take(slice(b, b + 1)), moments_B[b : b + 1], candidates_BC[b : b + 1], self.net.length
-            )
-            out_BC[b] = self._states.log_odds(seen, now)[0]
+        for b, now in enumerate(times_B.tolist()):
+            row = slice(b, b + 1)
+            features = encode_histories(histories.take(row), times_B[row], candidates_BC[row], self.net.max_length)
+            out_BC[b] = self._states.log_odds(features, now)[0]
         return out_BC
 
     @property
     def newest_us(self) -> int:
-        """The time of the newest event of any item, UTC microseconds; 0 for a ranker that remembers none."""
+        """Timestamp of the newest observed event, UTC microseconds; 0 for a ranker without item histories."""
         return 0 if self._states is None else int(self._states.live_histories.times_VM.max(initial=0))
 
-    def to_catalog(self, row_V: np.ndarray, past: ItemHistories) -> "NeuralRanker":
-        """The same net in another catalog, knowing of its items what ``past`` ends with. ``row_V``: each item's index
-        in the old one, PAD for a new item: that has no vector, and speaks by its own sequence alone."""
+    def to_catalog(self, row_V: np.ndarray, item_histories: ItemHistories) -> "NeuralRanker":
+        """Return the ranker for another catalog.
+
+        Args:
+            row_V: int [V], each item's index in the old catalog; PAD for a new item, which has no embedding and is
+                scored by its item history alone.
+            item_histories: item histories in the new catalog; their last state is kept.
+        """
         net = copy.copy(self.net)
         net.weights = {**self.net.weights, "reader.table": self.net.weights["reader.table"][row_V]}
-        memory = LiveItemHistories.from_item_histories(past, net.width) if net.width else None
-        return NeuralRanker(self.name, net, memory, self.calibration)
+        width = net.item_history_length
+        live_histories = LiveItemHistories.from_item_histories(item_histories, width) if width else None
+        return NeuralRanker(self.name, net, live_histories, self.calibration)
 
     def observe(self, history: Sequences, item: int, time: int) -> None:
-        """Takes one event in: the person whose earlier events are ``history`` (one row) came to the item at ``time``.
-        A ranker that reads no item's sequence has nothing to remember."""
+        """See ``Ranker.observe``; no effect on a ranker without item histories."""
         if self._states is not None:
             self._states.observe(history, item, time)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Weights, calibration, and the items' latest events, by name."""
-        memory = {} if self._states is None else self._states.live_histories.arrays()
+        """Return the tensors of the artifact: ``net.*``, ``calibration.*`` and, with item histories, ``memory.*``."""
+        histories = {} if self._states is None else self._states.live_histories.arrays()
         weights = {f"net.{name}": value for name, value in self.net.weights.items()}
-        return {**weights, **self.calibration.arrays(), **memory}
+        return {**weights, **self.calibration.arrays(), **histories}
 
 
-def restore_ranker(name: str, arrays: Mapping[str, np.ndarray], config: Any) -> NeuralRanker:
-    """What ``NeuralRanker.arrays`` saved."""
+def restore_ranker(name: str, arrays: Mapping[str, np.ndarray], config: RankerConfig) -> NeuralRanker:
+    """Restore the ranker of an artifact.
+
+    Args:
+        name: name in ``RANKERS``.
+        arrays: tensors of the artifact.
+        config: settings of the ranker.
+    """
     weights = {key.removeprefix("net."): value for key, value in arrays.items() if key.startswith("net.")}
-    memory = LiveItemHistories.restore(arrays) if "memory.before" in arrays else None
-    return NeuralRanker(name, find_ranker(name).net(weights, config), memory, Calibration.restore(arrays))
+    live_histories = LiveItemHistories.restore(arrays) if "memory.before" in arrays else None
+    return NeuralRanker(name, find_ranker(name).net(weights, config), live_histories, Calibration.restore(arrays))
 
 
-def log_odds(net: ClickNet, cases: ClickExamples, interactions: ItemHistories | None) -> np.ndarray:
-    """float32 [B, C] of many cases at their own moments; cases with histories of like length go through together."""
-    out_BC = np.zeros(cases.candidates_BC.shape, dtype=np.float32)
-    order = np.argsort(np.minimum(cases.histories.lengths, net.length), kind="stable")
-    for start in range(0, len(order), CASES_AT_ONCE):
-        rows = order[start : start + CASES_AT_ONCE]
-        part = cases.take(rows)
-        out_BC[rows] = net.log_odds(encode_examples(part, net.length, interactions if net.width else None, net.width))
+def log_odds(net: ClickNet, examples: ClickExamples, item_histories: ItemHistories | None) -> np.ndarray:
+    """Return the log odds of click examples at their own times, before calibration.
+
+    Examples with histories of similar length share a batch.
+
+    Args:
+        net: network of the ranker.
+        examples: B histories with candidates and times.
+        item_histories: item histories of the log; None for a network that reads none.
+
+    Returns:
+        float32 [B, C].
+    """
+    out_BC = np.zeros(examples.candidates_BC.shape, dtype=np.float32)
+    order = np.argsort(np.minimum(examples.histories.lengths, net.max_length), kind="stable")
+    width = net.item_history_length
+    for start in range(0, len(order), BATCH_SIZE):
+        rows = order[start : start + BATCH_SIZE]
+        features = encode_examples(examples.take(rows), net.max_length, item_histories if width else None, width)
+        out_BC[rows] = net.log_odds(features)
     return out_BC

@@ -1,4 +1,4 @@
-"""A ranker on disk: an artifact like a model's, which no server takes for a model."""
+"""Artifact of a ranker. Its manifest names no model, so a server refuses it as a model."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,44 +10,53 @@ from segue.models import artifact
 from segue.models.rankers.ranker import NeuralRanker, find_ranker, restore_ranker
 
 KIND = "ranker"
-"""What the manifest calls it in place of a model's name."""
+"""Entry of the manifest in place of a model's name."""
 
 
 @dataclass(frozen=True)
 class SavedRanker:
-    """A ranker with everything that its folder holds."""
+    """Ranker with the other contents of its artifact."""
 
     ranker: NeuralRanker
     settings: dict[str, Any]
-    """The ranker's own, complete."""
+    """All settings of the ranker."""
     catalog: Catalog
+    """Item ids."""
     items: dict[str, dict[str, Any]]
-    """What people see of the items."""
+    """Displayed columns of the items, by item id."""
     about: dict[str, Any]
-    """Where it came from and how good it was."""
+    """Origin and evaluation of the ranker."""
 
     def save(self, folder: Path) -> str:
-        """Writes the folder and returns its version; see ``artifact.save``."""
+        """Write the artifact to a folder and return its version; see ``artifact.save``."""
         named = {"name": self.ranker.name, "settings": self.settings}
         arrays = self.ranker.arrays()
         return artifact.save(artifact.Artifact(KIND, named, self.catalog, arrays, self.items, self.about), folder)
 
 
 def is_ranker(folder: Path) -> bool:
-    """Whether a folder holds a ranker. ValueError where it holds nothing of Segue's, or something damaged."""
+    """Return True if a folder holds a ranker.
+
+    Raises:
+        ValueError: the folder holds no artifact, or a damaged one.
+    """
     return artifact.load(folder).model == KIND
 
 
 def load_ranker(folder: Path) -> SavedRanker:
-    """What ``SavedRanker.save`` wrote. ValueError, in a sentence, for anything else."""
+    """Read the artifact that ``SavedRanker.save`` wrote.
+
+    Raises:
+        ValueError: the folder holds anything else, or a damaged artifact.
+    """
     saved = artifact.load(folder)
     if saved.model != KIND:
         raise ValueError(f"{folder} holds the model {saved.model} and no ranker: 'segue train-ranker' writes one.")
-    name, own = saved.settings["name"], saved.settings["settings"]
-    ranker = restore_ranker(name, saved.arrays, decode_settings(find_ranker(name).config, own))
+    name, settings = saved.settings["name"], saved.settings["settings"]
+    ranker = restore_ranker(name, saved.arrays, decode_settings(find_ranker(name).config, settings))
     if ranker.size != saved.catalog.size:
         raise ValueError(
             f"The ranker in {folder} knows {ranker.size - 1} items, but its catalog holds {len(saved.catalog)}: the "
             "artifact was put together from two."
         )
-    return SavedRanker(ranker, own, saved.catalog, saved.items, saved.about)
+    return SavedRanker(ranker, settings, saved.catalog, saved.items, saved.about)
