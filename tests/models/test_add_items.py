@@ -1,5 +1,4 @@
-"""Items without a past: placed by what is known of them, counted like their neighbors, saved, and refused where a
-model knows nothing of features."""
+"""Cold items: placed by their features, counted like their neighbors, saved, and refused by models without features."""
 
 from typing import Any
 
@@ -19,33 +18,33 @@ from segue.models.neural.covisitation_prior import WithCovisitationPrior
 from segue.models.top_k import top_k
 from segue.workflows import fit_model
 
-KINDS = 6
-"""Items come in six kinds, six of each, and whoever has seen kind k takes one of kind k + 1."""
+CATEGORIES = 6
+"""Items have six categories, six items each; after category k comes category k + 1."""
 COLD = range(31, 37)
-"""The last item of each kind has no event."""
-ROWS: list[dict[str, Any]] = [{}, *({"kind": f"种类{(i - 1) % KINDS}"} for i in range(1, 37))]
+"""The last item of each category has no event."""
+ROWS: list[dict[str, Any]] = [{}, *({"category": f"种类{(i - 1) % CATEGORIES}"} for i in range(1, 37))]
 
 
 def log() -> Sequences:
     rng = np.random.default_rng(0)
     rows = []
     for _ in range(200):
-        start = int(rng.integers(KINDS))
-        rows.append([1 + (start + t) % KINDS + KINDS * int(rng.integers(5)) for t in range(7)])
+        start = int(rng.integers(CATEGORIES))
+        rows.append([1 + (start + t) % CATEGORIES + CATEGORIES * int(rng.integers(5)) for t in range(7)])
     return Sequences.from_lists(rows)
 
 
-def fitted(name: str = "sasrec", **values: Any) -> fit_model.FitResult:
-    nothing = EvaluationCases(Sequences.from_lists([]), np.empty(0, np.int32), np.empty(0, np.int64), None, {})
+def fit(name: str = "sasrec", **values: Any) -> fit_model.FitResult:
+    no_cases = EvaluationCases(Sequences.from_lists([]), np.empty(0, np.int32), np.empty(0, np.int64), None, {})
     catalog = Catalog(f"i{i}" for i in range(1, 37))
-    facts = ItemFeatures(ROWS, {"kind": "category"})
-    split = Split("none", catalog, log(), nothing, log(), nothing, False, "", "", facts)
+    item_features = ItemFeatures(ROWS, {"category": "category"})
+    split = Split("none", catalog, log(), no_cases, log(), no_cases, False, "", "", item_features)
     quick = {
         "embedding_dim": 16,
         "epochs": 12,
         "batch_tokens": 256,
         "learning_rate": 0.01,
-        "features": ["kind"],
+        "features": ["category"],
         **values,
     }
     return fit_model.fit_model(name, split, quick)
@@ -57,37 +56,37 @@ def fitted(name: str = "sasrec", **values: Any) -> fit_model.FitResult:
 )
 def model(request: pytest.FixtureRequest) -> fit_model.FitResult:
     name, use = request.param
-    return fitted(name, feature_use=use)
+    return fit(name, feature_use=use)
 
 
 @pytest.mark.parametrize("values", [{}, {"temperature": None}, {"input_embedding": "separate"}])
-def test_placing_leaves_everything_with_events_as_it_was(values: dict[str, Any]) -> None:
-    """The very bits of a network that was told nothing; what has no event moves to where its features put it."""
-    plain = fitted("gru4rec", features=[], covisitation_weight=0.0, **values).scorer
-    told = fitted("gru4rec", feature_use="placing", covisitation_weight=0.0, **values).scorer
+def test_placing_leaves_items_with_events_unchanged(values: dict[str, Any]) -> None:
+    """Bit-equal to a network without features for items with events; the others get scores by their features."""
+    plain = fit("gru4rec", features=[], covisitation_weight=0.0, **values).scorer
+    placed = fit("gru4rec", feature_use="placing", covisitation_weight=0.0, **values).scorer
     warm = np.setdiff1d(np.arange(37), COLD)
     rows = log()
-    np.testing.assert_array_equal(told.scores(rows)[:, warm], plain.scores(rows)[:, warm])
-    assert not np.isclose(told.scores(rows)[:, COLD], plain.scores(rows)[:, COLD]).any()
+    np.testing.assert_array_equal(placed.scores(rows)[:, warm], plain.scores(rows)[:, warm])
+    assert not np.isclose(placed.scores(rows)[:, COLD], plain.scores(rows)[:, COLD]).any()
 
 
-def test_cold_items_of_the_right_kind_come_with_the_known_ones(model: fit_model.FitResult) -> None:
+def test_cold_items_rank_with_the_known_ones_of_their_category(model: fit_model.FitResult) -> None:
     histories = Sequences.from_lists([[1, 2, 3], [5, 6, 7], [6, 1]])
     best = top_k(model.scorer.scores(histories), 6)[0]
-    kinds = (best - 1) % KINDS
-    assert (kinds == np.array([[3], [1], [1]])).all()  # all six items of the kind, the unseen one among them
+    categories = (best - 1) % CATEGORIES
+    assert (categories == np.array([[3], [1], [1]])).all()  # all six items of the category, the cold one among them
     after_cold = top_k(model.scorer.scores(Sequences.from_lists([[33]])), 6)[0]
-    assert ((after_cold - 1) % KINDS == 3).all()  # and it counts as history
+    assert ((after_cold - 1) % CATEGORIES == 3).all()  # and it is a valid history
 
 
-def test_an_item_that_comes_later_is_scored_like_a_cold_one_that_was_there(model: fit_model.FitResult) -> None:
+def test_an_added_item_is_scored_like_a_cold_one_of_the_catalog(model: fit_model.FitResult) -> None:
     histories = Sequences.from_lists([[1, 2, 3], [5, 6, 7], []])
-    wider = add_rows_for_items(model.scorer, [{"kind": "种类3"}, {"kind": "未知"}, {}])
-    scores = wider.scores(histories)
+    extended = add_rows_for_items(model.scorer, [{"category": "种类3"}, {"category": "未知"}, {}])
+    scores = extended.scores(histories)
     assert scores.shape == (3, 40)
     np.testing.assert_array_equal(scores[:, :37], model.scorer.scores(histories))
     np.testing.assert_allclose(scores[:, 37], scores[:, 34], rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(scores[:, 38], scores[:, 39])  # an unknown value tells as much as none
+    np.testing.assert_allclose(scores[:, 38], scores[:, 39])  # an unknown value equals a missing one
 
 
 def test_added_items_survive_the_disk(model: fit_model.FitResult, tmp_path: Any) -> None:
@@ -101,64 +100,64 @@ def test_added_items_survive_the_disk(model: fit_model.FitResult, tmp_path: Any)
     )
     artifact.save(saved, tmp_path / "run")
     larger = add_items(
-        artifact.load(tmp_path / "run"), {"i3": {"kind": "种类0"}, "new": {"kind": "种类3", "title": "N"}}
+        artifact.load(tmp_path / "run"), {"i3": {"category": "种类0"}, "new": {"category": "种类3", "title": "N"}}
     )
     artifact.save(larger, tmp_path / "run")
-    again = artifact.load(tmp_path / "run")
-    assert again.catalog.ids[-1] == "new" and len(again.catalog) == 37
-    assert again.items == {"new": {"kind": "种类3", "title": "N"}}
-    scores = restore_model(again).scores(Sequences.from_lists([[1, 2, 3]]))[0]
+    loaded = artifact.load(tmp_path / "run")
+    assert loaded.catalog.ids[-1] == "new" and len(loaded.catalog) == 37
+    assert loaded.items == {"new": {"category": "种类3", "title": "N"}}
+    scores = restore_model(loaded).scores(Sequences.from_lists([[1, 2, 3]]))[0]
     assert scores[37] == pytest.approx(scores[34], abs=1e-4)
-    assert add_items(again, {"i1": {}}) is again
+    assert add_items(loaded, {"i1": {}}) is loaded
 
 
 def test_a_model_without_features_refuses() -> None:
     sentence = (
-        r"^This {} learned from no facts about items, so it cannot place one that nobody has taken: "
-        r"train a network with features\.$"
+        r"^This {} was trained without item features, so it cannot score new items: train a neural model with "
+        r"features\.$"
     )
     with pytest.raises(ValueError, match=sentence.format("markov")):
         add_rows_for_items(Markov.fit(log(), 37, MarkovConfig()), [{}])
-    plain = fitted(features=[], epochs=1)
+    plain = fit(features=[], epochs=1)
     with pytest.raises(ValueError, match=sentence.format("sasrec")):
         add_rows_for_items(plain.scorer, [{}])
 
 
-def test_features_need_a_table() -> None:
-    nothing = EvaluationCases(Sequences.from_lists([]), np.empty(0, np.int32), np.empty(0, np.int64), None, {})
-    split = Split("none", Catalog(["a", "b"]), log(), nothing, log(), nothing, False, "", "")
+def test_features_need_an_items_table() -> None:
+    no_cases = EvaluationCases(Sequences.from_lists([]), np.empty(0, np.int32), np.empty(0, np.int64), None, {})
+    split = Split("none", Catalog(["a", "b"]), log(), no_cases, log(), no_cases, False, "", "")
     with pytest.raises(
-        ValueError, match=r"^Learning from kind, price needs a table of items that has these columns\.$"
+        ValueError, match=r"^Features category, price need an items table with these columns\.$"
     ):
-        fit_model.fit_model("sasrec", split, {"features": ["kind", "price"]})
+        fit_model.fit_model("sasrec", split, {"features": ["category", "price"]})
 
 
-def test_lending_is_the_mean_of_the_nearest() -> None:
-    rule = CoVisit.fit(log(), 37, CoVisitConfig())
-    vectors = np.random.default_rng(1).normal(size=(37, 4)).astype(np.float32)
-    lent = rows_from_neighbors(rule, vectors, np.arange(1, 37))
+def test_rows_of_cold_items_are_the_mean_of_their_neighbors() -> None:
+    prior = CoVisit.fit(log(), 37, CoVisitConfig())
+    embeddings = np.random.default_rng(1).normal(size=(37, 4)).astype(np.float32)
+    extended = rows_from_neighbors(prior, embeddings, np.arange(1, 37))
     histories = Sequences.from_lists([[1, 2, 3], [9]])
-    before, after = rule.scores(histories), lent.scores(histories)
+    before, after = prior.scores(histories), extended.scores(histories)
     np.testing.assert_allclose(after[:, :31], before[:, :31], rtol=1e-5)
-    keys = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    keys = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     nearest = 1 + np.argsort(-(keys[33] @ keys[1:31].T))[:NUM_NEIGHBORS]
     np.testing.assert_allclose(after[:, 33], before[:, nearest].mean(axis=1), rtol=1e-4, atol=1e-6)
-    as_history = lent.scores(Sequences.from_lists([[33]]))[0, 1:31]
-    alone = np.stack([rule.scores(Sequences.from_lists([[int(i)]]))[0, 1:31] for i in nearest])
+    as_history = extended.scores(Sequences.from_lists([[33]]))[0, 1:31]
+    alone = np.stack([prior.scores(Sequences.from_lists([[int(i)]]))[0, 1:31] for i in nearest])
     np.testing.assert_allclose(as_history, alone.mean(axis=0), rtol=1e-4, atol=1e-5)
-    assert rows_from_neighbors(rule, vectors, np.arange(1, 31)) is rule  # nobody is cold
+    assert rows_from_neighbors(prior, embeddings, np.arange(1, 31)) is prior  # no item is cold
 
 
-def test_a_wider_rule_knows_nothing_of_the_new() -> None:
-    rule = CoVisit.fit(log(), 37, CoVisitConfig())
-    scores = extend_rows(rule, 2).scores(Sequences.from_lists([[1, 2]]))
+def test_an_extended_prior_has_no_counts_for_new_items() -> None:
+    prior = CoVisit.fit(log(), 37, CoVisitConfig())
+    scores = extend_rows(prior, 2).scores(Sequences.from_lists([[1, 2]]))
     assert scores.shape == (1, 39) and not scores[0, 37:].any()
-    np.testing.assert_array_equal(scores[:, :37], rule.scores(Sequences.from_lists([[1, 2]])))
+    np.testing.assert_array_equal(scores[:, :37], prior.scores(Sequences.from_lists([[1, 2]])))
 
 
-def test_the_prior_is_lent_when_a_placed_item_joins(model: fit_model.FitResult) -> None:
+def test_an_added_item_gets_rows_of_the_prior(model: fit_model.FitResult) -> None:
     network = model.scorer.inner if isinstance(model.scorer, WithCovisitationPrior) else model.scorer
     blend = WithCovisitationPrior(network, CoVisit.fit(log(), 37, CoVisitConfig()), 1.0)
-    wider = add_rows_for_items(blend, [ROWS[34]])
-    assert isinstance(wider, WithCovisitationPrior)
-    assert wider.prior.scores(Sequences.from_lists([[1, 2, 3]]))[0, 37] > 0
+    extended = add_rows_for_items(blend, [ROWS[34]])
+    assert isinstance(extended, WithCovisitationPrior)
+    assert extended.prior.scores(Sequences.from_lists([[1, 2, 3]]))[0, 37] > 0

@@ -1,4 +1,4 @@
-"""The artifact: what is saved comes back bit for bit; every damage is refused in one sentence that names the file."""
+"""The artifact: contents are restored bit for bit, and every damage is refused in one sentence that names the file."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from segue.data.catalog import Catalog
-from segue.models.artifact import Artifact, load, save
+from segue.models.artifact import FORMAT, Artifact, load, save
 
 FILES = ["catalog.json", "items.json", "weights.safetensors"]
 
@@ -45,7 +45,7 @@ def edit(folder, **changes):
     return path
 
 
-def test_everything_comes_back(folder):
+def test_all_contents_are_restored(folder):
     loaded, made = load(folder), make()
     assert (loaded.model, loaded.settings, loaded.items) == (made.model, made.settings, made.items)
     assert loaded.catalog == made.catalog
@@ -57,15 +57,18 @@ def test_everything_comes_back(folder):
         assert loaded.arrays[name].dtype == array.dtype
 
 
-def test_arrays_that_are_not_contiguous_are_saved_as_they_look(tmp_path):
-    turned = np.arange(6, dtype=np.float32).reshape(2, 3).T
-    save(Artifact("markov", {}, Catalog("ab"), {"turned": turned, "every": turned[::2]}, {}, {}), tmp_path / "run")
+def test_arrays_that_are_not_contiguous_are_saved(tmp_path):
+    transposed = np.arange(6, dtype=np.float32).reshape(2, 3).T
+    save(
+        Artifact("markov", {}, Catalog("ab"), {"transposed": transposed, "every_second": transposed[::2]}, {}, {}),
+        tmp_path / "run",
+    )
     arrays = load(tmp_path / "run").arrays
-    np.testing.assert_array_equal(arrays["turned"], turned)
-    np.testing.assert_array_equal(arrays["every"], turned[::2])
+    np.testing.assert_array_equal(arrays["transposed"], transposed)
+    np.testing.assert_array_equal(arrays["every_second"], transposed[::2])
 
 
-def test_the_version_names_this_very_model(tmp_path):
+def test_different_models_have_different_versions(tmp_path):
     first = save(make(), tmp_path / "one")
     second = save(make(weight=2.0), tmp_path / "two")
     assert load(tmp_path / "one").version == first
@@ -73,41 +76,41 @@ def test_the_version_names_this_very_model(tmp_path):
     assert first != second
 
 
-def test_an_artifact_is_replaced_and_nothing_else_is_left(folder):
+def test_an_artifact_is_replaced_without_remains(folder):
     save(make(weight=7.0), folder)
     assert load(folder).arrays["values"][0, 0] == 7.0
     assert os.listdir(folder.parent) == ["run"]
     assert sorted(os.listdir(folder)) == sorted([*FILES, "manifest.json"])
 
 
-def test_missing_parents_are_made_and_an_empty_folder_is_used(tmp_path):
+def test_missing_parents_are_created_and_an_empty_folder_is_used(tmp_path):
     (tmp_path / "deep" / "run").mkdir(parents=True)
     save(make(), tmp_path / "deep" / "run")
     save(make(), tmp_path / "other" / "deep" / "run")
     assert load(tmp_path / "deep" / "run").catalog == load(tmp_path / "other" / "deep" / "run").catalog
 
 
-def test_the_server_may_run_as_somebody_else(folder):
-    """Temporary folders are their owner's alone; the saved model used to be one."""
+def test_other_users_may_read_the_folder(folder):
+    """Temporary folders are readable by their owner alone; the saved model used to be one."""
     (folder.parent / "plain").mkdir()
     assert stat.S_IMODE(folder.stat().st_mode) == stat.S_IMODE((folder.parent / "plain").stat().st_mode)
 
 
-@pytest.mark.parametrize("kind", ["folder", "file"])
-def test_what_is_not_a_model_is_never_overwritten(tmp_path, kind):
-    place = tmp_path / "precious"
-    thing = place / "thesis.txt" if kind == "folder" else place
-    thing.parent.mkdir(exist_ok=True)
-    thing.write_text("years of work")
+@pytest.mark.parametrize("target", ["folder", "file"])
+def test_other_files_are_not_overwritten(tmp_path, target):
+    path = tmp_path / "precious"
+    file = path / "thesis.txt" if target == "folder" else path
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("years of work")
     with pytest.raises(ValueError) as error:
-        save(make(), place)
-    assert str(error.value) == f"{place} exists and is not a Segue model: choose another folder, or empty this one."
-    assert thing.read_text() == "years of work"
+        save(make(), path)
+    assert str(error.value) == f"{path} exists and is not a Segue model: choose another folder, or empty this one."
+    assert file.read_text() == "years of work"
     assert os.listdir(tmp_path) == ["precious"]
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_a_failed_save_leaves_what_was_there(tmp_path, before):
+def test_a_failed_save_leaves_the_old_artifact(tmp_path, before):
     if before:
         save(make(), tmp_path / "run")
     broken = Artifact("markov", {"unwritable": object()}, Catalog("ab"), {}, {}, {})
@@ -117,8 +120,8 @@ def test_a_failed_save_leaves_what_was_there(tmp_path, before):
     assert not before or load(tmp_path / "run").model == "markov"
 
 
-def test_a_failed_replacement_puts_the_old_model_back(folder, monkeypatch):
-    """The second of the two renamings fails: the old model used to stay aside under a hidden name."""
+def test_a_failed_replacement_restores_the_old_model(folder, monkeypatch):
+    """The second of the two renamings fails: the old model used to stay under a hidden name."""
     replace, calls = os.replace, []
 
     def second_fails(source, target):
@@ -134,12 +137,12 @@ def test_a_failed_replacement_puts_the_old_model_back(folder, monkeypatch):
     assert os.listdir(folder.parent) == ["run"]
 
 
-def test_a_folder_without_a_manifest_is_unfinished(folder):
+def test_a_folder_without_a_manifest_is_refused(folder):
     (folder / "manifest.json").unlink()
     assert refusal(folder) == f"{folder} is not a Segue model: it has no manifest.json."
 
 
-def test_a_place_where_nothing_is(tmp_path):
+def test_a_missing_folder_is_refused(tmp_path):
     assert refusal(tmp_path / "no") == f"{tmp_path / 'no'} is not a Segue model: it has no manifest.json."
 
 
@@ -162,7 +165,7 @@ def test_a_damaged_file(folder, name, damage):
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_link_in_place_of_a_file(folder, name):
-    """Even to the very same bytes: what a link points at may change behind the model's back."""
+    """Even to the same bytes: the target of a link may change."""
     (folder / name).rename(folder.parent / name)
     (folder / name).symlink_to(folder.parent / name)
     assert refusal(folder) == f"{folder / name} is a link: copy the model with its files, not with links to them."
@@ -183,7 +186,7 @@ def test_a_file_from_another_model(folder):
     )
 
 
-def test_a_catalog_that_the_files_list_agrees_with_but_the_model_does_not(folder):
+def test_a_catalog_of_another_model_is_refused(folder):
     save(make(ids="abd"), folder.parent / "other")
     (folder / "catalog.json").write_bytes((folder.parent / "other" / "catalog.json").read_bytes())
     own, other = (json.loads((f / "manifest.json").read_text()) for f in (folder, folder.parent / "other"))
@@ -191,11 +194,12 @@ def test_a_catalog_that_the_files_list_agrees_with_but_the_model_does_not(folder
     assert refusal(folder) == f"{folder / 'catalog.json'} is not the one the model was trained with."
 
 
-def test_a_newer_format(folder):
-    path = edit(folder, format=2)
+@pytest.mark.parametrize("number", [FORMAT - 1, FORMAT + 1])
+def test_another_format_is_refused(folder, number):
+    path = edit(folder, format=number)
     assert refusal(folder) == (
-        f"{path} has format 2; this version of Segue reads format 1: load it with the version that wrote it, "
-        "or train again."
+        f"{path} has format {number}, and this version of Segue reads format {FORMAT}: train the model again, or use "
+        "the version of Segue that wrote it."
     )
 
 
@@ -219,7 +223,7 @@ def test_a_file_that_is_not_listed_is_not_read(folder):
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "kind"),
+    ("key", "value", "expected"),
     [
         ("format", None, "int"),
         ("format", "1", "int"),
@@ -231,9 +235,9 @@ def test_a_file_that_is_not_listed_is_not_read(folder):
         ("files", ["catalog.json"], "dict"),
     ],
 )
-def test_a_manifest_of_another_shape(folder, key, value, kind):
+def test_a_manifest_of_another_shape(folder, key, value, expected):
     path = edit(folder, **{key: value})
-    assert refusal(folder) == f"{path} is not a manifest: '{key}' must be {kind}."
+    assert refusal(folder) == f"{path} is not a manifest: '{key}' must be {expected}."
 
 
 @pytest.mark.parametrize(
@@ -245,7 +249,7 @@ def test_a_manifest_of_another_shape(folder, key, value, kind):
         (b"\xff", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
     ],
 )
-def test_a_manifest_that_is_not_one(folder, raw, reason):
+def test_a_manifest_that_is_not_valid_json(folder, raw, reason):
     path = folder / "manifest.json"
     path.write_bytes(raw)
     assert refusal(folder) == f"{path} is not a manifest: {reason}."

@@ -1,4 +1,4 @@
-"""Several models as one: the sum of their log-probabilities, fitted, chosen on validation, saved and restored."""
+"""Ensembles: the weighted sum of log-probabilities, fitted, selected on validation cases, saved and restored."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from segue.workflows import train_model
 from segue.workflows.fit_model import fit_model
 
 LOG = Sequences.from_lists([[1, 2, 3], [2, 3, 4], [3, 4, 1], [1, 2, 4]])
-ASKED = Sequences.from_lists([[1, 2], [3], []])
+HISTORIES = Sequences.from_lists([[1, 2], [3], []])
 
 
 @pytest.fixture(scope="module")
@@ -29,33 +29,33 @@ def events() -> "segue.EventLog":
 
 
 def test_scores_are_the_weighted_sum_of_log_probabilities() -> None:
-    near = CoVisit.fit(LOG, 5, CoVisitConfig())
-    usual = Popularity.fit(LOG, 5, PopularityConfig())
-    found = Ensemble([(near, 1.0), (usual, 0.5)]).scores(ASKED)
+    covisit = CoVisit.fit(LOG, 5, CoVisitConfig())
+    popularity = Popularity.fit(LOG, 5, PopularityConfig())
+    scores = Ensemble([(covisit, 1.0), (popularity, 0.5)]).scores(HISTORIES)
     for row in range(3):
         for item in range(1, 5):
-            wanted = 0.0
-            for scorer, weight in ((near, 1.0), (usual, 0.5)):
-                votes = np.maximum(scorer.scores(ASKED)[row], 0.0)
-                wanted += weight * np.log(votes[item] / votes.max() + MIN_LOG_SCORE)
-            np.testing.assert_allclose(found[row, item], wanted, rtol=1e-4)
+            expected = 0.0
+            for scorer, weight in ((covisit, 1.0), (popularity, 0.5)):
+                votes = np.maximum(scorer.scores(HISTORIES)[row], 0.0)
+                expected += weight * np.log(votes[item] / votes.max() + MIN_LOG_SCORE)
+            np.testing.assert_allclose(scores[row, item], expected, rtol=1e-4)
 
 
-def test_a_networks_logits_are_taken_as_they_are(events: "segue.EventLog") -> None:
+def test_logits_of_a_neural_model_are_used_unchanged(events: "segue.EventLog") -> None:
     split = split_log(events, "leave-last-out")
     net = fit_model("gru4rec", split, {"embedding_dim": 8, "epochs": 1}).scorer
     np.testing.assert_array_equal(log_scores(net, split.test.histories)[:, 1:], net.scores(split.test.histories)[:, 1:])
 
 
-def test_a_member_without_weight_is_not_asked() -> None:
+def test_a_member_of_weight_zero_is_not_scored() -> None:
     class Broken(Popularity):
         def scores(self, histories: Sequences) -> np.ndarray:
-            raise AssertionError("asked")
+            raise AssertionError("scored")
 
     broken = Broken(np.zeros(5, dtype=np.float32))
     markov = Markov.fit(LOG, 5, MarkovConfig())
-    both = Ensemble([(broken, 0.0), (markov, 2.0)]).scores(ASKED)
-    np.testing.assert_allclose(both, 2 * log_scores(markov, ASKED), rtol=1e-6)
+    both = Ensemble([(broken, 0.0), (markov, 2.0)]).scores(HISTORIES)
+    np.testing.assert_allclose(both, 2 * log_scores(markov, HISTORIES), rtol=1e-6)
 
 
 def test_an_ensemble_needs_a_member() -> None:
@@ -63,7 +63,7 @@ def test_an_ensemble_needs_a_member() -> None:
         Ensemble([])
 
 
-def test_trained_saved_and_restored_it_answers_alike(events: "segue.EventLog", tmp_path: Path) -> None:
+def test_a_restored_ensemble_has_the_same_weights(events: "segue.EventLog", tmp_path: Path) -> None:
     values = {"embedding_dim": 8, "epochs": 2, "2.embedding_dim": 4, "covisit.decay": 0.7}
     result, version = train_model.train_model(
         events, "gru4rec+gru4rec+covisit", tmp_path / "run", values, train_model.TrainJob(refit=True)
@@ -76,29 +76,35 @@ def test_trained_saved_and_restored_it_answers_alike(events: "segue.EventLog", t
     assert loaded.scorer.name == "gru4rec+gru4rec+covisit"
     assert len(version) == 12
     split = split_log(events, "time")
-    again = fit_model("gru4rec+gru4rec+covisit", split, values)
-    assert again.notes["weights"] == result.notes["weights"]
+    refitted = fit_model("gru4rec+gru4rec+covisit", split, values)
+    assert refitted.notes["weights"] == result.notes["weights"]
     assert loaded.recommend([["i1", "i2"]], k=3)[0]
 
 
-def test_members_of_one_name_have_seeds_of_their_own(events: "segue.EventLog") -> None:
+def test_members_of_one_name_have_different_seeds(events: "segue.EventLog") -> None:
     split = split_log(events, "leave-last-out")
     both = fit_model("gru4rec+gru4rec", split, {"embedding_dim": 8, "epochs": 1}, seed=3).scorer
     assert isinstance(both, Ensemble)
     alone = [fit_model("gru4rec", split, {"embedding_dim": 8, "epochs": 1}, seed=seed).scorer for seed in (6, 7)]
-    for (member, _), wanted in zip(both.members, alone, strict=True):
-        np.testing.assert_array_equal(member.scores(ASKED), wanted.scores(ASKED))
+    for (member, _), expected in zip(both.members, alone, strict=True):
+        np.testing.assert_array_equal(member.scores(HISTORIES), expected.scores(HISTORIES))
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "said"),
+    ("name", "values", "sentence"),
     [
         ("markov+covisit", {"zzz": 1}, "Unknown setting 'zzz': none of markov + covisit has it."),
-        ("markov+covisit", {"sasrec.embedding_dim": 1}, "Unknown setting 'sasrec.embedding_dim': none of markov + covisit has it."),
+        (
+            "markov+covisit",
+            {"sasrec.embedding_dim": 1},
+            "Unknown setting 'sasrec.embedding_dim': none of markov + covisit has it.",
+        ),
         ("markov+covisit", {"3.decay": 1}, "Unknown setting '3.decay': none of markov + covisit has it."),
     ],
 )
-def test_a_setting_that_no_member_has(events: "segue.EventLog", name: str, values: dict[str, int], said: str) -> None:
+def test_a_setting_of_no_member_is_refused(
+    events: "segue.EventLog", name: str, values: dict[str, int], sentence: str
+) -> None:
     with pytest.raises(ValueError, match="Unknown setting") as raised:
         fit_model(name, split_log(events, "leave-last-out"), values)
-    assert str(raised.value) == said
+    assert str(raised.value) == sentence

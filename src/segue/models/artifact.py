@@ -1,8 +1,8 @@
-"""A fitted model on disk: a folder that cannot run code and cannot be mixed up.
+"""Artifact: a fitted model on disk, in a folder that cannot run code.
 
-``manifest.json`` (written last: a folder without it is unfinished), ``catalog.json``, ``items.json`` (what people
-see of each item), ``weights.safetensors``. The manifest holds the SHA-256 of every other file, because the tensor
-format itself has no checksum.
+``manifest.json`` is written last: a folder without it is incomplete. It has the SHA-256 of ``catalog.json``,
+``items.json`` (texts for display) and ``weights.safetensors``, because the tensor format has no checksum. The tensors
+of each model are listed in ``segue.models.artifact_tensors``.
 """
 
 import hashlib
@@ -21,72 +21,82 @@ from safetensors.numpy import load_file, save_file
 from segue.data.catalog import Catalog
 from segue.system.atomic_files import fsync_folder
 
-FORMAT = 1
+FORMAT = 2
+"""Version of the file format; raised when a tensor, a setting or a key of the manifest changes its name or meaning."""
 MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """What a folder holds: enough to score, to say where the model came from, and to show items to people."""
+    """Contents of an artifact: the model, its provenance, and texts to display items."""
 
     model: str
+    """Name in the zoo, names with '+' between them for an ensemble, 'pipeline' or 'ranker'."""
     settings: dict[str, Any]
     catalog: Catalog
     arrays: dict[str, np.ndarray]
     items: dict[str, dict[str, Any]]
-    """What people see of an item, by id; empty where the log came without an items table."""
+    """Displayed columns of each item, by item id; empty for a log without an items table."""
     about: dict[str, Any]
-    """Provenance: protocol, metrics, data fingerprint, seed, versions."""
+    """Provenance: split protocol, metrics, data fingerprint, seed, versions."""
     version: str = ""
-    """The first 12 hex digits of the manifest's SHA-256: names this very model in every answer."""
+    """First 12 hex digits of the SHA-256 of the manifest; part of every response."""
 
 
 def save(artifact: Artifact, folder: Path) -> str:
-    """Writes the folder in one step (a failed save leaves nothing behind) and returns the version.
+    """Write an artifact atomically: a failed save changes nothing.
 
-    An existing artifact at that place is replaced; a file, or any other folder that is not empty, is refused.
+    Args:
+        artifact: the contents; its ``version`` is ignored.
+        folder: the folder to write. An existing artifact there is replaced.
+
+    Returns:
+        The version.
+
+    Raises:
+        ValueError: ``folder`` is a file, or a folder with other contents.
     """
     folder = Path(folder)
     if folder.exists() and not (folder / MANIFEST).exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is not a Segue model: choose another folder, or empty this one.")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = folder.parent / f".{folder.name}-{uuid.uuid4().hex}"
-    fresh.mkdir()  # not a tempfile: the server that reads the model may run as somebody else
+    temporary = folder.parent / f".{folder.name}-{uuid.uuid4().hex}"
+    temporary.mkdir()  # not a tempfile: the server that reads the model may run as another user
     try:
-        artifact.catalog.save(fresh / "catalog.json")
-        (fresh / "items.json").write_text(json.dumps(artifact.items), encoding="ascii")
-        save_file({k: np.ascontiguousarray(v) for k, v in artifact.arrays.items()}, fresh / "weights.safetensors")
+        artifact.catalog.save(temporary / "catalog.json")
+        (temporary / "items.json").write_text(json.dumps(artifact.items), encoding="ascii")
+        save_file({k: np.ascontiguousarray(v) for k, v in artifact.arrays.items()}, temporary / "weights.safetensors")
         manifest = {
             "format": FORMAT,
             "model": artifact.model,
             "settings": artifact.settings,
             "catalog": artifact.catalog.fingerprint,
             "about": {"created": datetime.now(UTC).isoformat(timespec="seconds"), **artifact.about},
-            "files": {path.name: _sha256(path) for path in sorted(fresh.iterdir())},
+            "files": {path.name: _sha256(path) for path in sorted(temporary.iterdir())},
         }
-        for path in fresh.iterdir():
+        for path in temporary.iterdir():
             fsync_folder(path)
-        (fresh / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="ascii")
-        fsync_folder(fresh / MANIFEST)
-        fsync_folder(fresh)
-        version = _sha256(fresh / MANIFEST)[:12]
-        _put(fresh, folder)
+        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="ascii")
+        fsync_folder(temporary / MANIFEST)
+        fsync_folder(temporary)
+        version = _sha256(temporary / MANIFEST)[:12]
+        _replace_folder(temporary, folder)
         fsync_folder(folder.parent)
     except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
     return version
 
 
-def _put(fresh: Path, folder: Path) -> None:
-    """Renames fresh to folder; what was there before goes, or comes back if the renaming fails."""
+def _replace_folder(temporary: Path, folder: Path) -> None:
+    """Rename ``temporary`` to ``folder``; an old folder is deleted, or restored if the renaming fails."""
     if not folder.exists():
-        os.replace(fresh, folder)
+        os.replace(temporary, folder)
         return
-    old = fresh.with_name(f"{fresh.name}-old")
+    old = temporary.with_name(f"{temporary.name}-old")
     os.replace(folder, old)
     try:
-        os.replace(fresh, folder)
+        os.replace(temporary, folder)
     except BaseException:
         os.replace(old, folder)
         raise
@@ -94,7 +104,11 @@ def _put(fresh: Path, folder: Path) -> None:
 
 
 def load(folder: Path) -> Artifact:
-    """Reads a folder that ``save`` wrote; ValueError, in one sentence, for anything else."""
+    """Read an artifact and check the hash of every file.
+
+    Raises:
+        ValueError: not an artifact, of another format, incomplete, damaged, or put together from two.
+    """
     folder = Path(folder)
     path = folder / MANIFEST
     if not path.is_file():
@@ -102,18 +116,18 @@ def load(folder: Path) -> Artifact:
     manifest = _read_manifest(path)
     if manifest["format"] != FORMAT:
         raise ValueError(
-            f"{path} has format {manifest['format']}; this version of Segue reads format {FORMAT}: "
-            "load it with the version that wrote it, or train again."
+            f"{path} has format {manifest['format']}, and this version of Segue reads format {FORMAT}: "
+            "train the model again, or use the version of Segue that wrote it."
         )
     names = set(manifest["files"])
     if names != {"catalog.json", "items.json", "weights.safetensors"}:
         raise ValueError(f"{path} lists the files {sorted(names)}, which is not what a Segue model holds.")
-    for name, wanted in manifest["files"].items():
+    for name, expected in manifest["files"].items():
         if (folder / name).is_symlink():
             raise ValueError(f"{folder / name} is a link: copy the model with its files, not with links to them.")
         if not (folder / name).is_file():
             raise ValueError(f"{folder / name} is missing: the model is incomplete, copy it again.")
-        if _sha256(folder / name) != wanted:
+        if _sha256(folder / name) != expected:
             raise ValueError(f"{folder / name} is not the file the model was saved with: its SHA-256 differs.")
     catalog = Catalog.load(folder / "catalog.json")
     if catalog.fingerprint != manifest["catalog"]:
@@ -130,7 +144,7 @@ def load(folder: Path) -> Artifact:
 
 
 def version(folder: Path) -> str:
-    """Of the model in a folder, without reading it. ValueError where there is none."""
+    """Return the version of the artifact in a folder, without reading its other files. ValueError if there is none."""
     path = Path(folder) / MANIFEST
     try:
         return _sha256(path)[:12]
@@ -139,14 +153,14 @@ def version(folder: Path) -> str:
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
-    kinds = {"format": int, "model": str, "settings": dict, "catalog": str, "about": dict, "files": dict}
+    types = {"format": int, "model": str, "settings": dict, "catalog": str, "about": dict, "files": dict}
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not a manifest: {error}.") from None
-    for key, kind in kinds.items():
-        if not isinstance(manifest, dict) or type(manifest.get(key)) is not kind:
-            raise ValueError(f"{path} is not a manifest: '{key}' must be {kind.__name__}.")
+    for key, expected in types.items():
+        if not isinstance(manifest, dict) or type(manifest.get(key)) is not expected:
+            raise ValueError(f"{path} is not a manifest: '{key}' must be {expected.__name__}.")
     return manifest
 
 

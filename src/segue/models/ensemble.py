@@ -1,4 +1,4 @@
-"""Several models as one scorer: each one's log-probabilities, weighted and added (a product of experts, Hinton 1999).
+"""Ensemble of models: the weighted sum of their log-probabilities (product of experts, Hinton 1999).
 
 Shape letters: B batch, V catalog size with PAD.
 """
@@ -15,24 +15,25 @@ from segue.models.scorer import Scorer
 from segue.models.zoo import NeuralEntry, find_model
 
 MIN_LOG_SCORE = 1e-4
-"""What a counting model gives an item that nothing speaks for, where its best item has 1."""
+"""Relative score of an item without a score in a classic model; the best item of a row has 1."""
 
 
 class Ensemble:
-    """score(j) = sum over the members m of weight_m * log p_m(j), up to a constant for each row.
+    """Ensemble of models: score(j) = sum over members m of weight_m * log p_m(j), up to a constant for each row.
 
-    A network's logits are such log-probabilities. A counting model's scores are votes: the best item of a row counts
-    1, what has no vote ``FLOOR``, and the logarithm is taken of that.
+    The logits of a neural model are such log-probabilities. Scores of a classic model are votes: they are divided by
+    the best of the row, ``MIN_LOG_SCORE`` is added, and the logarithm is taken.
     """
 
     def __init__(self, members: Sequence[tuple[Scorer, float]]) -> None:
+        """Combine (model, weight) pairs. ValueError for none."""
         if not members:
             raise ValueError("An ensemble needs a member.")
         self.members = list(members)
 
     @property
     def name(self) -> str:
-        """The members' names with '+' between them."""
+        """Names of the members with '+' between them."""
         return "+".join(scorer.name for scorer, _ in self.members)
 
     @property
@@ -40,7 +41,7 @@ class Ensemble:
         return self.members[0][0].size
 
     def scores(self, histories: Sequences) -> np.ndarray:
-        """float32 [B, V]."""
+        """See ``Scorer.scores``; members of weight 0 are not evaluated."""
         total_BV = np.zeros((len(histories), self.size), dtype=np.float32)
         for scorer, weight in self.members:
             if weight != 0:
@@ -48,26 +49,40 @@ class Ensemble:
         return total_BV
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The weights, and each member's arrays with its place before their names."""
+        """Return the weights, and the tensors of each member with its position before their names."""
         arrays = {"weights": np.array([weight for _, weight in self.members], dtype=np.float64)}
-        for place, (scorer, _) in enumerate(self.members):
-            arrays |= {f"{place}.{name}": value for name, value in scorer.arrays().items()}
+        for position, (scorer, _) in enumerate(self.members):
+            arrays |= {f"{position}.{name}": value for name, value in scorer.arrays().items()}
         return arrays
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], name: str, values: Mapping[str, Any]) -> "Ensemble":
-        """What ``arrays`` gave; ``values`` hold each member's settings by its place ("0", "1", ...)."""
+        """Restore an ensemble.
+
+        Args:
+            arrays: tensors of the artifact.
+            name: names of the members with '+' between them.
+            values: settings of each member by its position ("0", "1", ...).
+        """
         members = []
-        for place, part in enumerate(name.split("+")):
-            begin = f"{place}."
-            own = {key.removeprefix(begin): value for key, value in arrays.items() if key.startswith(begin)}
+        for position, part in enumerate(name.split("+")):
+            prefix = f"{position}."
+            own = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
             entry = find_model(part)
-            members.append((entry.restore(own, decode_settings(entry.config, values[str(place)])), place))
-        return cls([(scorer, float(arrays["weights"][place])) for scorer, place in members])
+            members.append((entry.restore(own, decode_settings(entry.config, values[str(position)])), position))
+        return cls([(scorer, float(arrays["weights"][position])) for scorer, position in members])
 
 
 def log_scores(scorer: Scorer, histories: Sequences) -> np.ndarray:
-    """A scorer's log-probabilities up to a constant for each row, float32 [B, V]; 0 in the PAD column."""
+    """Return the log-probabilities of a model, up to a constant for each row.
+
+    Args:
+        scorer: a model of the zoo.
+        histories: B histories.
+
+    Returns:
+        float32 [B, V]; 0 in column PAD.
+    """
     scores_BV = scorer.scores(histories)
     if not isinstance(find_model(scorer.name), NeuralEntry):
         scores_BV = np.maximum(scores_BV, 0.0)

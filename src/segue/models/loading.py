@@ -1,4 +1,4 @@
-"""An artifact -> the scorer that was saved in it: the one way back, for the commands, evaluation and the server."""
+"""Restoring a scorer from an artifact."""
 
 from segue.config.decode import decode_settings
 from segue.models.artifact import Artifact
@@ -9,12 +9,15 @@ from segue.models.zoo import ZOO
 
 
 def restore_model(artifact: Artifact) -> Scorer:
-    """The fitted scorer. ValueError for a model this version does not know, settings it does not know, or arrays
-    that do not belong to the artifact's catalog."""
+    """Restore the fitted scorer of an artifact.
+
+    Raises:
+        ValueError: this version does not know the model or a setting, or the tensors belong to another catalog.
+    """
     if artifact.model == ranker_artifact.KIND:
         raise ValueError(
             f"This is a ranker, {artifact.settings.get('name')}: it orders candidates and finds none itself. Name its "
-            "folder as rank.model in a pipeline's settings, or ask it with 'segue rank'."
+            "folder as rank.model in a pipeline's settings, or use it with 'segue rank'."
         )
     if not set(artifact.model.split("+")) <= set(ZOO):
         known = ", ".join(sorted(ZOO)) or "none"

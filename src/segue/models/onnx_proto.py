@@ -1,4 +1,4 @@
-"""Writes an ONNX graph byte by byte: serving builds small graphs of its own and does not install the onnx package.
+"""Encoder of ONNX graphs: serving builds small graphs and does not install the onnx package.
 
 Field numbers are those of onnx.proto (ONNX IR version 9); the wire format is Protocol Buffers'.
 """
@@ -10,21 +10,20 @@ import numpy as np
 
 IR_VERSION = 9
 OPSET = 18
-_KINDS = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7}
+_DTYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7}
 _VARINT, _BYTES = 0, 2
 _INT = 2
 
 
 Shapes = dict[str, tuple[str, Sequence[int | str]]]
-"""name -> (dtype, shape, a word for a free size)."""
+"""name -> (dtype, shape); a dynamic size is a name."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """One operation; ``outputs``: the name of its result, or of each, "" for one that nobody wants; ``integers`` are
-    its attributes, all of them whole numbers."""
+    """Node of a graph: operator, names of inputs and outputs ("" for an unused output), integer attributes."""
 
-    kind: str
+    op_type: str
     inputs: Sequence[str]
     outputs: str | Sequence[str]
     integers: Sequence[tuple[str, int]] = ()
@@ -36,35 +35,45 @@ def build_graph(
     inputs: Shapes,
     outputs: Shapes,
 ) -> bytes:
-    """A whole model."""
-    body = b"".join(_bytes(1, _node(one)) for one in nodes)
+    """Encode a model.
+
+    Args:
+        nodes: the operators in order of execution.
+        constants: tensors by name.
+        inputs: dtype and shape of each input.
+        outputs: dtype and shape of each output.
+
+    Returns:
+        The bytes of an ONNX ``ModelProto``.
+    """
+    body = b"".join(_bytes(1, _node(node)) for node in nodes)
     body += _bytes(2, b"segue")
     body += b"".join(_bytes(5, _tensor(name, value)) for name, value in constants.items())
-    body += b"".join(_bytes(11, _value(name, kind, shape)) for name, (kind, shape) in inputs.items())
-    body += b"".join(_bytes(12, _value(name, kind, shape)) for name, (kind, shape) in outputs.items())
+    body += b"".join(_bytes(11, _value(name, dtype, shape)) for name, (dtype, shape) in inputs.items())
+    body += b"".join(_bytes(12, _value(name, dtype, shape)) for name, (dtype, shape) in outputs.items())
     opset = _bytes(1, b"") + _number(2, OPSET)
     return _number(1, IR_VERSION) + _bytes(8, opset) + _bytes(7, body)
 
 
-def _node(one: Node) -> bytes:
-    out = b"".join(_bytes(1, name.encode()) for name in one.inputs)
-    outputs = [one.outputs] if isinstance(one.outputs, str) else one.outputs
+def _node(node: Node) -> bytes:
+    out = b"".join(_bytes(1, name.encode()) for name in node.inputs)
+    outputs = [node.outputs] if isinstance(node.outputs, str) else node.outputs
     out += b"".join(_bytes(2, name.encode()) for name in outputs)
-    out += _bytes(4, one.kind.encode())
-    for name, value in one.integers:
+    out += _bytes(4, node.op_type.encode())
+    for name, value in node.integers:
         out += _bytes(5, _bytes(1, name.encode()) + _number(3, value) + _number(20, _INT))
     return out
 
 
 def _tensor(name: str, value: np.ndarray) -> bytes:
     dims = b"".join(_number(1, size) for size in value.shape)
-    kind = _number(2, _KINDS[value.dtype.name])
-    return dims + kind + _bytes(8, name.encode()) + _bytes(9, np.ascontiguousarray(value).tobytes())
+    dtype = _number(2, _DTYPES[value.dtype.name])
+    return dims + dtype + _bytes(8, name.encode()) + _bytes(9, np.ascontiguousarray(value).tobytes())
 
 
-def _value(name: str, kind: str, shape: Sequence[int | str]) -> bytes:
-    tensor = _number(1, _KINDS[kind])
-    dims = (_number(1, one) if isinstance(one, int) else _bytes(2, one.encode()) for one in shape)
+def _value(name: str, dtype: str, shape: Sequence[int | str]) -> bytes:
+    tensor = _number(1, _DTYPES[dtype])
+    dims = (_number(1, size) if isinstance(size, int) else _bytes(2, size.encode()) for size in shape)
     tensor += _bytes(2, b"".join(_bytes(1, dim) for dim in dims))
     return _bytes(1, name.encode()) + _bytes(2, _bytes(1, tensor))
 

@@ -1,4 +1,4 @@
-"""Published settings by name: a model, and how it was trained where it reached the accuracy that is quoted."""
+"""Recipes: published settings of a model and its training, by name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,12 +7,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Recipe:
-    """A model's name and the settings that differ from its own."""
+    """Published settings of one model."""
 
     model: str
     settings: Mapping[str, Any]
+    """Settings of the model and its training that differ from the defaults."""
     source: str
-    """Who published them, and where ours differ."""
+    """Publication, and the differences of our implementation."""
 
 
 _PLAIN: Mapping[str, Any] = {
@@ -21,7 +22,7 @@ _PLAIN: Mapping[str, Any] = {
     "covisitation_weight": 0.0,
     "learning_rate": 1e-3,
 }
-"""None of this library's own means: a dot product from a random start, no rule beside the network."""
+"""Settings without our additions: dot-product scores, random initial embeddings, no co-visitation prior."""
 
 _OFFICIAL: Mapping[str, Any] = {
     **{
@@ -39,11 +40,11 @@ _OFFICIAL: Mapping[str, Any] = {
         "patience": 10,
     },
 }
-"""What all published settings of GRU4Rec share: sessions side by side in time order, gradients through the newest event
-alone, Adagrad with momentum at a constant rate, the batch's own targets and 2,048 drawn items as negatives."""
+"""Settings that all published recipes of GRU4Rec share: session-parallel batches in time order, gradients through the
+newest event alone, Adagrad with momentum at a constant rate, in-batch negatives and 2,048 sampled ones."""
 _DIFFERS = (
-    "Ours corrects the negatives alone by log-q and never a target, keeps the carried state whole under dropout, and "
-    "takes the epoch that validates best."
+    "Ours corrects the logits of negatives by log-q and never that of the target, carries the hidden state over "
+    "without dropout, and takes the epoch with the best validation score."
 )
 
 RECIPES: dict[str, Recipe] = {
@@ -71,13 +72,13 @@ RECIPES: dict[str, Recipe] = {
             "epochs": 100,
         }
         | {"patience": 10},
-        "eSASRec (2025): LiGR blocks and a sampled softmax; its negatives are drawn for each target, ours for a batch.",
+        "eSASRec (2025): LiGR blocks and a sampled softmax; its negatives are sampled per target, ours per batch.",
     ),
     "bert4rec-2019": Recipe(
         "bert4rec",
         {**_PLAIN, "max_length": 199, "mask_probability": 0.2, "dropout": 0.2}
         | {"loss": "full", "batch_tokens": 25_600, "epochs": 200, "patience": 20},
-        "Sun et al. 2019, with the share of hidden events for ML-1M and the patience that Petrov & Macdonald 2022 ask.",
+        "Sun et al. 2019, with the mask probability for ML-1M and the patience of Petrov & Macdonald 2022.",
     ),
     "gru4rec-rsc15": Recipe(
         "gru4rec",
@@ -91,7 +92,7 @@ RECIPES: dict[str, Recipe] = {
         }
         | {"loss": "sampled", "negative_sampling_exponent": 0.5, "logq_correction": True, "epochs": 5},
         f"The authors' settings with cross-entropy for the RSC15 sample (Hidasi & Czapp 2023). {_DIFFERS} "
-        "In the one run so far, on validation, it stayed below the co-visit rule: not reproduced yet.",
+        "In the one run so far, on validation, it stayed below the co-visitation model: not reproduced yet.",
     ),
     "gru4rec-diginetica": Recipe(
         "gru4rec",
@@ -114,11 +115,11 @@ RECIPES: dict[str, Recipe] = {
         f"The authors' settings with BPR-max for Diginetica (Hidasi & Czapp 2023). {_DIFFERS} Not run to its end yet.",
     ),
 }
-"""The one table of recipes."""
+"""Recipes by name."""
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe of that name. ValueError that lists the names for any other."""
+    """Return the recipe of a name. ValueError, which lists the names, for an unknown one."""
     if name not in RECIPES:
         raise ValueError(f"There is no recipe '{name}'. Known recipes: {', '.join(RECIPES)}.")
     return RECIPES[name]

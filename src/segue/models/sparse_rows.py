@@ -1,4 +1,6 @@
-"""Sparse rows in three arrays, scored with numpy alone: what the counting models are made of.
+"""Sparse item-item matrices in three arrays, and functions shared by the models that are made of them.
+
+Scoring needs numpy alone; fitting uses scipy.
 
 Shape letters: B batch, V catalog size with PAD, N events, M stored pairs.
 """
@@ -13,16 +15,21 @@ from segue.data.sequences import Sequences, iter_chunks
 from segue.models.top_k import order_by_score_then_index
 
 DENSE_BYTES = 128 << 20
-"""A matrix up to this size is also kept dense when more than a twentieth is filled: one product beats gathering."""
-
-
-PRODUCT_GAIN = 32
-"""A large matrix product reads its operands so much faster, per element, than rows that are gathered one by one."""
+"""Largest size of a dense copy, kept if more than 5 % of the entries are filled: a product is faster than gathering."""
+MATMUL_SPEEDUP = 32
+"""Speed of a large matrix product per element, relative to gathering single rows."""
 
 
 def keep_largest(matrix: Any, keep: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(offsets, columns, values) of any scipy sparse matrix by row; with ``keep``, only each row's largest entries
-    (ties: the smaller column)."""
+    """Convert a scipy sparse matrix to arrays, row by row.
+
+    Args:
+        matrix: any scipy sparse matrix [R, C].
+        keep: number of largest entries that are kept of each row; ties: the smaller column. None: all entries.
+
+    Returns:
+        (offsets int64 [R + 1], columns int32 [M], values float32 [M]).
+    """
     rows = matrix.tocsr()
     rows.sort_indices()
     offsets, columns = rows.indptr.astype(np.int64), rows.indices.astype(np.int32)
@@ -31,14 +38,14 @@ def keep_largest(matrix: Any, keep: int | None) -> tuple[np.ndarray, np.ndarray,
         return offsets, columns, values
     row = np.repeat(np.arange(rows.shape[0]), np.diff(offsets))
     order = order_by_score_then_index(values, columns, rows_N=row)
-    place = np.arange(len(order)) - offsets[row]
-    chosen = np.sort(order[place < keep])
+    rank = np.arange(len(order)) - offsets[row]
+    chosen = np.sort(order[rank < keep])
     counts = np.bincount(row[chosen], minlength=rows.shape[0])
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), columns[chosen], values[chosen]
 
 
 class SparseRows:
-    """A [V, V] matrix by row: row i holds ``columns[offsets[i]:offsets[i + 1]]`` with ``values`` alike."""
+    """Sparse [V, V] matrix by row: row i has the ``columns[offsets[i]:offsets[i + 1]]`` and the same ``values``."""
 
     def __init__(self, offsets: np.ndarray, columns: np.ndarray, values: np.ndarray) -> None:
         self.offsets = offsets
@@ -52,16 +59,16 @@ class SparseRows:
 
     @classmethod
     def from_scipy(cls, matrix: Any, *, keep: int | None = None) -> "SparseRows":
-        """From any scipy sparse matrix; with ``keep``, only each row's largest entries (ties: the smaller column)."""
+        """Convert a scipy sparse matrix; see ``keep_largest``."""
         return cls(*keep_largest(matrix, keep))
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> "SparseRows":
-        """From the names that ``arrays`` gives."""
+        """Restore a matrix from the tensors of an artifact."""
         return cls(arrays["offsets"], arrays["columns"], arrays["values"])
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything to save, by name."""
+        """Return the tensors of the artifact by name."""
         return {"offsets": self.offsets, "columns": self.columns, "values": self.values}
 
     @property
@@ -69,21 +76,26 @@ class SparseRows:
         return len(self.offsets) - 1
 
     def weighted_sum(self, histories: Sequences, weights_N: np.ndarray) -> np.ndarray:
-        """float32 [B, V]: for each history the sum over its events of weight * the event item's row.
+        """Sum the rows of the items of each history, weighted by event.
 
-        ``weights_N`` belongs to the events in the order of ``histories.positions()``; PAD events count nothing.
+        Args:
+            histories: B histories; PAD has no row.
+            weights_N: weight of each event, in the order of ``histories.positions()``.
+
+        Returns:
+            float32 [B, V].
         """
-        _, where_N = histories.positions()
-        items_N = histories.items[where_N]
+        _, position_N = histories.positions()
+        items_N = histories.items[position_N]
         if self._dense_VV is None:
             return self._gather(histories, items_N, weights_N)
         weights_N = np.where(items_N == PAD, 0.0, weights_N).astype(np.float32)
-        if len(items_N) * PRODUCT_GAIN < len(histories) * self.size:
-            return self._rows_one_by_one(histories, items_N, weights_N)
+        if len(items_N) * MATMUL_SPEEDUP < len(histories) * self.size:
+            return self._sum_dense_rows(histories, items_N, weights_N)
         return self._product(histories, items_N, weights_N)
 
     def _gather(self, histories: Sequences, items_N: np.ndarray, weights_N: np.ndarray) -> np.ndarray:
-        """Every stored pair that is touched, added to its slot at once; PAD has no row."""
+        """Sum the entries of all rows with one ``bincount``; PAD has no row."""
         batch, size = len(histories), self.size
         row_N = np.repeat(np.arange(batch), histories.lengths)
         first_N = self.offsets[items_N]
@@ -94,8 +106,16 @@ class SparseRows:
         values_M = np.repeat(weights_N, count_N) * self.values[entry_M]
         return np.bincount(slots_M, weights=values_M, minlength=batch * size).reshape(batch, size).astype(np.float32)
 
-    def touched(self, items_N: np.ndarray, weights_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """One history's ``weighted_sum`` without its zeros: (columns ascending, float32 sums of them)."""
+    def sparse_weighted_sum(self, items_N: np.ndarray, weights_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sum the rows of the items of one history, without the zeros.
+
+        Args:
+            items_N: items of the history.
+            weights_N: weight of each event.
+
+        Returns:
+            (columns ascending, float32 sums); the sums equal those of ``weighted_sum`` bit by bit.
+        """
         first_N = self.offsets[items_N]
         count_N = np.where(items_N == PAD, 0, self.offsets[items_N + 1] - first_N)
         entry_M = np.repeat(first_N - (np.cumsum(count_N) - count_N), count_N) + np.arange(int(count_N.sum()))
@@ -103,8 +123,8 @@ class SparseRows:
         sums = np.bincount(slot_M, weights=np.repeat(weights_N, count_N) * self.values[entry_M], minlength=len(columns))
         return columns, sums.astype(np.float32)
 
-    def _rows_one_by_one(self, histories: Sequences, items_N: np.ndarray, weights_N: np.ndarray) -> np.ndarray:
-        """A few dense rows for each history: they stay in the processor's cache."""
+    def _sum_dense_rows(self, histories: Sequences, items_N: np.ndarray, weights_N: np.ndarray) -> np.ndarray:
+        """Sum dense rows history by history: they stay in the CPU cache."""
         assert self._dense_VV is not None
         out_BV = np.empty((len(histories), self.size), dtype=np.float32)
         stops = np.cumsum(histories.lengths)
@@ -113,65 +133,83 @@ class SparseRows:
         return out_BV
 
     def _product(self, histories: Sequences, items_N: np.ndarray, weights_N: np.ndarray) -> np.ndarray:
-        """The weights as a matrix, times the whole matrix: worth it for long histories."""
+        """Multiply the matrix of weights by the whole matrix, for long histories."""
         assert self._dense_VV is not None
         batch, size = len(histories), self.size
         slots_N = np.repeat(np.arange(batch) * size, histories.lengths) + items_N
-        pull_BV = np.bincount(slots_N, weights=weights_N, minlength=batch * size).reshape(batch, size)
-        product: np.ndarray = pull_BV.astype(np.float32) @ self._dense_VV
+        weights_BV = np.bincount(slots_N, weights=weights_N, minlength=batch * size).reshape(batch, size)
+        product: np.ndarray = weights_BV.astype(np.float32) @ self._dense_VV
         return product
 
 
 NEGLIGIBLE_WEIGHT = 1e-6
-"""Events whose decayed weight is below this are not looked at: no list changes, long histories stay cheap."""
+"""Decayed weight below which events are ignored: lists do not change, and long histories stay cheap."""
 
 
 def effective_length(decay: float) -> int:
-    """How many of the newest events have a weight, decay ** age, that is not negligible."""
+    """Return the number of newest events whose weight, decay ** age, is not negligible."""
     return 1_000_000 if decay == 1 else 1 + int(np.log(NEGLIGIBLE_WEIGHT) / np.log(decay))
 
 
 def ages(histories: Sequences) -> np.ndarray:
-    """How many events ago each event was, int64 [N]: 0 for the newest of its row."""
-    row_N, where_N = histories.positions()
-    age: np.ndarray = histories.stops[row_N] - 1 - where_N
+    """Return the age of each event in events, int64 [N]: 0 for the newest of its row."""
+    row_N, position_N = histories.positions()
+    age: np.ndarray = histories.stops[row_N] - 1 - position_N
     return age
 
 
 def decayed_lifts(rows: SparseRows, items: np.ndarray, decay: float) -> tuple[np.ndarray, np.ndarray]:
-    """For a scorer that adds to popularity the rows of a history's items, each times decay ** age: (the items that one
-    history of known items raises, ascending; float32 how much, never negative). With these a list is known without a
-    row of all scores, and its scores are those of ``scores`` bit by bit."""
+    """Return the items of one history with scores above popularity, and these differences.
+
+    For a scorer that adds to popularity the rows of a history's items, each times decay ** age. With the lifts a list
+    is known without a row of all scores, and its scores equal those of ``scores`` bit by bit.
+
+    Args:
+        rows: item-item matrix without negative entries.
+        items: known items of the history, the newest last.
+        decay: factor on the weight per step back.
+
+    Returns:
+        (items ascending, lifts float32, at least 0).
+    """
     newest = items[-effective_length(decay) :]
-    return rows.touched(newest, decay ** np.arange(len(newest) - 1, -1, -1))
+    return rows.sparse_weighted_sum(newest, decay ** np.arange(len(newest) - 1, -1, -1))
 
 
 def windowed_pairs(sequences: Sequences, size: int, window: int) -> Any:
-    """scipy CSR float32 [V, V]: F[i, j] = sum of 1 / distance over all i before j at most ``window`` steps apart in
-    one row, PAD left out."""
+    """Count ordered pairs: F[i, j] = sum of 1 / distance over all i before j in one row.
+
+    Args:
+        sequences: item indices of each user or session; PAD is not counted but takes its position.
+        size: V, catalog size with PAD.
+        window: largest distance, in events.
+
+    Returns:
+        scipy CSR float32 [V, V].
+    """
     from scipy import sparse
 
-    row_N, where_N = sequences.positions()
-    items_N = sequences.items[where_N]
+    row_N, position_N = sequences.positions()
+    items_N = sequences.items[position_N]
     total = sparse.csr_array((size, size), dtype=np.float32)
     for distance in range(1, window + 1):
         before, after = items_N[:-distance], items_N[distance:]
-        same = (row_N[distance:] == row_N[:-distance]) & (before != PAD) & (after != PAD)
-        weight = np.full(int(same.sum()), 1.0 / distance, dtype=np.float32)
-        total = total + sparse.coo_array((weight, (before[same], after[same])), shape=(size, size)).tocsr()
+        is_pair = (row_N[distance:] == row_N[:-distance]) & (before != PAD) & (after != PAD)
+        weight = np.full(int(is_pair.sum()), 1.0 / distance, dtype=np.float32)
+        total = total + sparse.coo_array((weight, (before[is_pair], after[is_pair])), shape=(size, size)).tocsr()
     return total
 
 
 def item_counts(sequences: Sequences, size: int) -> np.ndarray:
-    """How often each item occurs, int64 [V]; PAD counts nothing."""
+    """Count the events of each item, int64 [V]; PAD is not counted."""
     items_N = sequences.items if sequences.is_contiguous else sequences.items[sequences.positions()[1]]
     counts_V = np.zeros(size, dtype=np.int64)
-    for piece in iter_chunks(items_N):
-        counts_V += np.bincount(piece, minlength=size)
+    for chunk in iter_chunks(items_N):
+        counts_V += np.bincount(chunk, minlength=size)
     counts_V[PAD] = 0
     return counts_V
 
 
 def tie_breaker(counts_V: np.ndarray, scale: float) -> np.ndarray:
-    """Popularity squeezed into [0, scale), float32 [V]: gives unseen pairs an order without disturbing seen ones."""
+    """Scale popularity to [0, scale), float32 [V]: it orders items without a score and changes no other order."""
     return (scale * counts_V / (counts_V.max(initial=0) + 1.0)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The co-visit rule against its formula in plain Python, and worked by hand."""
+"""Co-visitation against its formula in plain Python, and by hand."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from segue.models.counting.covisitation import CoVisit, CoVisitConfig
 SIZE = 8
 
 
-def ask(model, *rows):
+def score(model, *rows):
     return model.scores(Sequences.from_lists(rows))
 
 
@@ -23,15 +23,15 @@ def naive(rows, history, config):
             for b, second in enumerate(row[a + 1 : a + 1 + config.window], start=1):
                 forward[first, second] += 1 / b
     damp = np.maximum(popularity, 1) ** config.damping
-    near = (forward + config.backward * forward.T) / damp[:, None] / damp[None, :]
-    return sum((config.decay**age * near[item] for age, item in enumerate(reversed(history))), np.zeros(SIZE))
+    weights = (forward + config.backward * forward.T) / damp[:, None] / damp[None, :]
+    return sum((config.decay**age * weights[item] for age, item in enumerate(reversed(history))), np.zeros(SIZE))
 
 
 def test_one_row_by_hand():
     """1 2 3, no damping: from 2, item 3 comes next (1) and item 1 came before (.25); from 1, 2 (1) and 3 (1/2)."""
     model = CoVisit.fit(Sequences.from_lists([[1, 2, 3]]), SIZE, CoVisitConfig(damping=0))
-    np.testing.assert_allclose(ask(model, [2])[0], [0, 0.25, 0, 1, 0, 0, 0, 0], atol=2e-6)
-    np.testing.assert_allclose(ask(model, [1, 2])[0], [0, 0.25, 0.5 * 1, 1 + 0.5 * 0.5, 0, 0, 0, 0], atol=2e-6)
+    np.testing.assert_allclose(score(model, [2])[0], [0, 0.25, 0, 1, 0, 0, 0, 0], atol=2e-6)
+    np.testing.assert_allclose(score(model, [1, 2])[0], [0, 0.25, 0.5 * 1, 1 + 0.5 * 0.5, 0, 0, 0, 0], atol=2e-6)
 
 
 @pytest.mark.parametrize(
@@ -46,20 +46,20 @@ def test_it_equals_its_formula(config):
     rng = np.random.default_rng(4)
     rows = [rng.integers(1, SIZE - 1, rng.integers(0, 14)).tolist() for _ in range(30)]
     histories = [rng.integers(1, SIZE, rng.integers(0, 12)).tolist() for _ in range(20)]
-    wanted = np.array([naive(rows, history, config) for history in histories])
+    expected = np.array([naive(rows, history, config) for history in histories])
     model = CoVisit.fit(Sequences.from_lists(rows), SIZE, config)
-    np.testing.assert_allclose(ask(model, *histories), wanted, rtol=1e-5, atol=2e-6)
+    np.testing.assert_allclose(score(model, *histories), expected, rtol=1e-5, atol=2e-6)
 
 
-def test_rows_do_not_run_into_each_other():
+def test_pairs_do_not_cross_rows():
     model = CoVisit.fit(Sequences.from_lists([[1, 2], [3, 4]]), SIZE, CoVisitConfig())
-    assert ask(model, [2])[0, 3] < 1e-6 < ask(model, [2])[0, 1]
+    assert score(model, [2])[0, 3] < 1e-6 < score(model, [2])[0, 1]
 
 
-def test_what_is_too_old_to_matter_is_not_looked_at():
-    """Twenty events after item 1 its neighbor 2 is left to popularity; nineteen after it is still pulled."""
+def test_events_of_negligible_weight_are_ignored():
+    """Twenty events after item 1 its neighbor 2 has its popularity alone; after nineteen it still has a score."""
     model = CoVisit.fit(Sequences.from_lists([[1, 2], [3, 4]] * 50), SIZE, CoVisitConfig(damping=0))
-    beyond, within = ask(model, [1] + [3] * 20, [1] + [3] * 19)
+    beyond, within = score(model, [1] + [3] * 20, [1] + [3] * 19)
     assert beyond[2] == model.popularity_V[2]
     assert within[2] == pytest.approx(model.popularity_V[2] + 50 * 0.5**19, rel=1e-3)
 
@@ -68,10 +68,10 @@ def test_what_is_too_old_to_matter_is_not_looked_at():
     ("values", "sentence"),
     [
         ({"window": 0}, "window must be at least 1, got 0."),
-        ({"decay": 0.0}, "decay must be in (0, 1], got 0.0."),
-        ({"decay": 1.1}, "decay must be in (0, 1], got 1.1."),
-        ({"backward": -0.5}, "backward and damping must not be negative, got -0.5 and 0.15."),
-        ({"damping": -1.0}, "backward and damping must not be negative, got 0.25 and -1.0."),
+        ({"decay": 0.0}, "decay must be above 0 and at most 1, got 0.0."),
+        ({"decay": 1.1}, "decay must be above 0 and at most 1, got 1.1."),
+        ({"backward": -0.5}, "backward must be at least 0, got -0.5."),
+        ({"damping": -1.0}, "damping must be at least 0, got -1.0."),
     ],
 )
 def test_settings_out_of_range(values, sentence):

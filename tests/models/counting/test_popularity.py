@@ -1,4 +1,4 @@
-"""Popularity: counts worked by hand, of all time and of late."""
+"""Popularity against counts by hand: all time, in a window, with a half-life."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_both_together():
     np.testing.assert_allclose(weights(window_days=2, half_life_days=1), [0, 0.5, 1, 0.25, 0, 0], atol=1e-5)
 
 
-def test_what_sold_only_long_ago_precedes_what_never_sold():
+def test_items_with_old_events_rank_above_items_without_events():
     old = Popularity.fit(
         Sequences.from_lists([[1, 2, 2, 3]], [[0, 0, 0, 100 * DAY_US]]), 5, PopularityConfig(window_days=1)
     )
@@ -40,7 +40,7 @@ def test_what_sold_only_long_ago_precedes_what_never_sold():
 
 
 @pytest.mark.parametrize("values", [{"window_days": 1.0}, {"half_life_days": 1.0}])
-def test_recent_needs_times(values):
+def test_recent_popularity_needs_times(values):
     with pytest.raises(ValueError) as error:
         Popularity.fit(Sequences.from_lists([[1]]), 2, PopularityConfig(**values))
     assert str(error.value) == (
@@ -50,7 +50,7 @@ def test_recent_needs_times(values):
 
 @pytest.mark.parametrize("name", ["window_days", "half_life_days"])
 @pytest.mark.parametrize("value", [0.0, -1.0])
-def test_a_window_must_be_wide(name, value):
+def test_a_window_must_be_above_zero(name, value):
     with pytest.raises(ValueError) as error:
         PopularityConfig(**{name: value})
-    assert str(error.value) == f"{name} must be above 0, got {value}."
+    assert str(error.value) == f"{name} must be above 0, or none, got {value}."

@@ -1,4 +1,4 @@
-"""The factor models against what they claim: closed forms, the library's own solutions, finite differences."""
+"""Factorization models against closed forms, the library's own solutions and finite differences."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from segue.models.factorization.bpr import BPR, BPRConfig
 from segue.models.factorization.ease import EASE, EASEConfig
 from segue.models.factorization.fold_in import (
     fill_empty_histories,
-    fold_in_map,
+    fit_fold_in,
     user_item_matrix,
     weighted_mean_embedding,
 )
@@ -25,65 +25,65 @@ SIZE = 12
 RNG = np.random.default_rng(3)
 ROWS = [RNG.integers(1, SIZE - 1, RNG.integers(2, 8)).tolist() for _ in range(40)]
 LOG = Sequences.from_lists(ROWS)
-ASKED = [[1, 2, 3], [4], [5, 5, 6], [7, 8, 9, 10]]
+HISTORIES = [[1, 2, 3], [4], [5, 5, 6], [7, 8, 9, 10]]
 
 
-def taken(rows: list[list[int]]) -> np.ndarray:
-    """People x items by hand."""
+def naive_user_items(rows: list[list[int]]) -> np.ndarray:
+    """The user-item matrix, item by item."""
     table = np.zeros((len(rows), SIZE))
-    for person, row in enumerate(rows):
-        table[person, [item for item in row if item != PAD]] = 1.0
+    for user, row in enumerate(rows):
+        table[user, [item for item in row if item != PAD]] = 1.0
     return table
 
 
 def occurring() -> np.ndarray:
-    return np.flatnonzero(taken(ROWS).any(axis=0))
+    return np.flatnonzero(naive_user_items(ROWS).any(axis=0))
 
 
-def test_people_by_items_counts_an_item_once_and_leaves_out_who_has_none() -> None:
+def test_user_item_matrix_counts_an_item_once_and_leaves_out_empty_users() -> None:
     rows = [[1, 1, 2], [], [PAD], [3, PAD]]
     assert user_item_matrix(Sequences.from_lists(rows), 5).toarray().tolist() == [[0, 1, 1, 0, 0], [0, 0, 0, 1, 0]]
 
 
-def test_pooled_is_the_weighted_mean() -> None:
+def test_the_mean_embedding_is_weighted_by_recency() -> None:
     vectors = np.array([[0, 0], [1, 0], [0, 2]], dtype=np.float32)
-    found = weighted_mean_embedding(Sequences.from_lists([[1, 2], [], [2, PAD, 1]]), vectors, 0.5)
-    np.testing.assert_allclose(found, [[1 / 3, 4 / 3], [0, 0], [2 / 3, 2 / 3]], atol=1e-6)
+    means = weighted_mean_embedding(Sequences.from_lists([[1, 2], [], [2, PAD, 1]]), vectors, 0.5)
+    np.testing.assert_allclose(means, [[1 / 3, 4 / 3], [0, 0], [2 / 3, 2 / 3]], atol=1e-6)
 
 
-def test_the_fold_in_map_finds_the_linear_map_there_is() -> None:
+def test_fold_in_recovers_a_linear_map() -> None:
     means, truth = RNG.normal(size=(300, 4)), RNG.normal(size=(4, 4))
-    np.testing.assert_allclose(fold_in_map(means, means @ truth), truth, atol=0.02)
+    np.testing.assert_allclose(fit_fold_in(means, means @ truth), truth, atol=0.02)
 
 
-def test_settle_puts_what_nobody_took_last_and_answers_the_empty_by_popularity() -> None:
+def test_unseen_items_come_last_and_empty_histories_get_popularity() -> None:
     popularity = np.array([0, 2e-6, 1e-6, 0], dtype=np.float32)
-    found = fill_empty_histories(
+    filled = fill_empty_histories(
         np.array([[9, 1, 1, 5], [9, 9, 9, 9]], dtype=np.float32), Sequences.from_lists([[1], []]), popularity
     )
-    assert found[0].argsort()[::-1].tolist()[:2] == [1, 2]
-    assert found[:, 3].tolist() == pytest.approx([0.0, -1.0], abs=1e-5)
-    assert found[1].argmax() == 1
+    assert filled[0].argsort()[::-1].tolist()[:2] == [1, 2]
+    assert filled[:, 3].tolist() == pytest.approx([0.0, -1.0], abs=1e-5)
+    assert filled[1].argmax() == 1
 
 
 def test_ease_is_the_dense_formula_with_a_zero_diagonal() -> None:
-    table = taken(ROWS)[:, occurring()]
+    table = naive_user_items(ROWS)[:, occurring()]
     inverse = np.linalg.inv(table.T @ table + 7.0 * np.eye(table.shape[1]))
     weights = -inverse / np.diag(inverse)
     np.fill_diagonal(weights, 0.0)
     model = EASE.fit(LOG, SIZE, EASEConfig(regularization=7.0, num_neighbors=SIZE, decay=1.0))
-    wanted = np.array([sum(weights[list(occurring()).index(item)] for item in row) for row in ASKED])
-    found = model.scores(Sequences.from_lists(ASKED))[:, occurring()]
-    np.testing.assert_allclose(found, wanted, atol=2e-4)
+    expected = np.array([sum(weights[list(occurring()).index(item)] for item in row) for row in HISTORIES])
+    scores = model.scores(Sequences.from_lists(HISTORIES))[:, occurring()]
+    np.testing.assert_allclose(scores, expected, atol=2e-4)
 
 
 def test_ease_keeps_the_largest_weights_of_each_row() -> None:
     whole = EASE.fit(LOG, SIZE, EASEConfig(num_neighbors=SIZE)).weights
-    some = EASE.fit(LOG, SIZE, EASEConfig(num_neighbors=3)).weights
+    pruned = EASE.fit(LOG, SIZE, EASEConfig(num_neighbors=3)).weights
     for item in occurring():
-        own = slice(whole.offsets[item], whole.offsets[item + 1])
-        largest = whole.columns[own][np.argsort(-np.abs(whole.values[own]), kind="stable")[:3]]
-        kept = some.columns[some.offsets[item] : some.offsets[item + 1]]
+        row = slice(whole.offsets[item], whole.offsets[item + 1])
+        largest = whole.columns[row][np.argsort(-np.abs(whole.values[row]), kind="stable")[:3]]
+        kept = pruned.columns[pruned.offsets[item] : pruned.offsets[item + 1]]
         assert sorted(kept.tolist()) == sorted(largest.tolist())
 
 
@@ -98,19 +98,19 @@ def test_ease_refuses_a_catalog_it_cannot_invert(monkeypatch: pytest.MonkeyPatch
     )
 
 
-def test_ials_folds_a_history_in_as_the_library_solves_its_own_people() -> None:
-    """With no decay and after the last half-step for items, a person's vector is the exact solution of eq. 4."""
+def test_ials_folds_a_history_in_as_the_library_solves_its_users() -> None:
+    """With no decay and after the last half-step for items, a user's embedding is the exact solution of eq. 4."""
     config = IALSConfig(embedding_dim=6, confidence=5.0, regularization=2.0, decay=1.0)
     model = IALS.fit(LOG, SIZE, config)
     items = model.items_VD.astype(np.float64)
-    for row, found in zip(ROWS[:10], model.user_embeddings(Sequences.from_lists(ROWS[:10])), strict=True):
-        confidence = 1.0 + 4.0 * taken([row])[0]
+    for row, user_D in zip(ROWS[:10], model.user_embeddings(Sequences.from_lists(ROWS[:10])), strict=True):
+        confidence = 1.0 + 4.0 * naive_user_items([row])[0]
         system = (items.T * confidence) @ items + 2.0 * np.eye(6)
-        wanted = np.linalg.solve(system, 5.0 * taken([row])[0] @ items)
-        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+        expected = np.linalg.solve(system, 5.0 * naive_user_items([row])[0] @ items)
+        np.testing.assert_allclose(user_D, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_ials_and_the_library_agree_on_a_new_person() -> None:
+def test_ials_and_the_library_agree_on_a_new_user() -> None:
     from implicit.cpu.als import AlternatingLeastSquares
 
     config = IALSConfig(embedding_dim=6, confidence=5.0, regularization=2.0, decay=1.0)
@@ -120,16 +120,18 @@ def test_ials_and_the_library_agree_on_a_new_person() -> None:
     theirs.item_factors = model.items_VD
     theirs._YtY = None
     new = user_item_matrix(Sequences.from_lists([[2, 4, 6]]), SIZE)
-    found = theirs.recalculate_user(0, new)
-    np.testing.assert_allclose(model.user_embeddings(Sequences.from_lists([[2, 4, 6]]))[0], found, rtol=1e-2, atol=1e-3)
+    expected = theirs.recalculate_user(0, new)
+    np.testing.assert_allclose(
+        model.user_embeddings(Sequences.from_lists([[2, 4, 6]]))[0], expected, rtol=1e-2, atol=1e-3
+    )
 
 
-def test_bpr_puts_what_people_took_together_first() -> None:
-    """Two tastes that never mix."""
-    tastes = [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]
-    rows = [RNG.permutation(tastes[n % 2])[:4].tolist() for n in range(120)]
+def test_bpr_ranks_items_of_the_same_users_first() -> None:
+    """Two disjoint groups of items."""
+    groups = [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]
+    rows = [RNG.permutation(groups[n % 2])[:4].tolist() for n in range(120)]
     model = BPR.fit(Sequences.from_lists(rows), SIZE, BPRConfig(embedding_dim=8, iterations=60))
-    for history, other in (([1, 2], tastes[1]), ([6, 7], tastes[0])):
+    for history, other in (([1, 2], groups[1]), ([6, 7], groups[0])):
         scores = model.scores(Sequences.from_lists([history]))[0]
         rest = [item for item in range(1, 11) if item not in other and item not in history]
         assert scores[rest].min() > scores[other].max()
@@ -153,13 +155,13 @@ def test_fpmc_gradient_is_the_finite_difference() -> None:
 
 
 def test_fpmc_transitions_by_hand() -> None:
-    person, last, item = item_transitions(Sequences.from_lists([[1, 2], [PAD, 3], [PAD], [4, PAD, 5]]))
-    assert person.tolist() == [0, 0, 1, 2, 2]
+    user, last, item = item_transitions(Sequences.from_lists([[1, 2], [PAD, 3], [PAD], [4, PAD, 5]]))
+    assert user.tolist() == [0, 0, 1, 2, 2]
     assert last.tolist() == [PAD, 1, PAD, PAD, PAD]
     assert item.tolist() == [1, 2, 3, 4, 5]
 
 
-def test_a_table_moves_only_what_is_touched_and_adds_what_comes_twice() -> None:
+def test_adagrad_updates_given_rows_only_and_adds_gradients_of_one_row() -> None:
     table = AdagradTable(np.ones((4, 2), dtype=np.float32), 0.5)
     table.step(np.array([1, 3, 1]), np.array([[1.0, 0.0], [2.0, 2.0], [1.0, 0.0]], dtype=np.float32))
     np.testing.assert_allclose(table.rows, [[1, 1], [0.5, 1], [1, 1], [0.5, 0.5]], atol=1e-5)
@@ -168,41 +170,41 @@ def test_a_table_moves_only_what_is_touched_and_adds_what_comes_twice() -> None:
 def test_spectral_is_the_cosine_with_the_decayed_sum() -> None:
     model = Spectral.fit(LOG, SIZE, SpectralConfig(embedding_dim=5, decay=0.5))
     sum_D = model.items_VD[3] + 0.5 * model.items_VD[2] + 0.25 * model.items_VD[1]
-    wanted = model.items_VD @ sum_D / np.linalg.norm(sum_D)
-    found = model.scores(Sequences.from_lists([[1, 2, 3]]))[0]
+    expected = model.items_VD @ sum_D / np.linalg.norm(sum_D)
+    scores = model.scores(Sequences.from_lists([[1, 2, 3]]))[0]
     ties = tie_breaker(item_counts(LOG, SIZE), 1e-6)
-    np.testing.assert_allclose(found[occurring()], (wanted + ties)[occurring()], atol=1e-5)
+    np.testing.assert_allclose(scores[occurring()], (expected + ties)[occurring()], atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("config", "values", "said"),
+    ("config", "values", "sentence"),
     [
         (IALSConfig, {"embedding_dim": 0}, "embedding_dim must be at least 1, got 0."),
         (IALSConfig, {"confidence": 0.0}, "confidence must be above 0, got 0.0."),
-        (IALSConfig, {"decay": 1.5}, "decay must be in (0, 1], got 1.5."),
-        (IALSConfig, {"seed": -1}, "seed must not be negative, got -1."),
+        (IALSConfig, {"decay": 1.5}, "decay must be above 0 and at most 1, got 1.5."),
+        (IALSConfig, {"seed": -1}, "seed must be at least 0, got -1."),
         (BPRConfig, {"iterations": 0}, "iterations must be at least 1, got 0."),
         (BPRConfig, {"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0."),
-        (BPRConfig, {"regularization": -1.0}, "regularization must not be negative, got -1.0."),
-        (BPRConfig, {"decay": 0.0}, "decay must be in (0, 1], got 0.0."),
-        (BPRConfig, {"seed": -1}, "seed must not be negative, got -1."),
+        (BPRConfig, {"regularization": -1.0}, "regularization must be at least 0, got -1.0."),
+        (BPRConfig, {"decay": 0.0}, "decay must be above 0 and at most 1, got 0.0."),
+        (BPRConfig, {"seed": -1}, "seed must be at least 0, got -1."),
         (EASEConfig, {"regularization": 0.0}, "regularization must be above 0, got 0.0."),
         (EASEConfig, {"num_neighbors": 0}, "num_neighbors must be at least 1, got 0."),
-        (EASEConfig, {"decay": 0.0}, "decay must be in (0, 1], got 0.0."),
+        (EASEConfig, {"decay": 0.0}, "decay must be above 0 and at most 1, got 0.0."),
         (FPMCConfig, {"batch_size": 0}, "batch_size must be at least 1, got 0."),
         (FPMCConfig, {"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0."),
-        (FPMCConfig, {"regularization": -1.0}, "regularization must not be negative, got -1.0."),
-        (FPMCConfig, {"seed": -1}, "seed must not be negative, got -1."),
+        (FPMCConfig, {"regularization": -1.0}, "regularization must be at least 0, got -1.0."),
+        (FPMCConfig, {"seed": -1}, "seed must be at least 0, got -1."),
         (SpectralConfig, {"window": 0}, "window must be at least 1, got 0."),
         (SpectralConfig, {"power": 2.0}, "power must be in [0, 1], got 2.0."),
-        (SpectralConfig, {"decay": 0.0}, "decay must be in (0, 1], got 0.0."),
-        (SpectralConfig, {"seed": -1}, "seed must not be negative, got -1."),
+        (SpectralConfig, {"decay": 0.0}, "decay must be above 0 and at most 1, got 0.0."),
+        (SpectralConfig, {"seed": -1}, "seed must be at least 0, got -1."),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(config: type, values: dict[str, float], said: str) -> None:
+def test_settings_out_of_range_are_refused(config: type, values: dict[str, float], sentence: str) -> None:
     with pytest.raises(ValueError, match="must") as raised:
         config(**values)
-    assert str(raised.value) == said
+    assert str(raised.value) == sentence
 
 
 MISSING = """

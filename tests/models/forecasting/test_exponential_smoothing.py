@@ -1,4 +1,4 @@
-"""Exponential smoothing against statsmodels' own, against weights worked by hand, and the choice of its rate."""
+"""Exponential smoothing against statsmodels, against weights by hand, and the selection of its rate."""
 
 import numpy as np
 import pytest
@@ -20,16 +20,16 @@ def series():
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9, 1.0])
 @pytest.mark.parametrize("trend", [0.0, 0.2])
-def test_each_item_is_smoothed_as_statsmodels_does_it(series, rate, trend):
-    """Begun, as here, with the mean of the first periods, until their number reaches 1 / rate."""
+def test_smoothing_equals_statsmodels(series, rate, trend):
+    """Started, as ours, with the mean of the first periods, until their number reaches 1 / rate."""
     reference = pytest.importorskip("statsmodels.tsa.api", reason="needs the extra trend")
-    begun = max(1, int(np.ceil(1 / rate)) - 1)
+    start = max(1, int(np.ceil(1 / rate)) - 1)
     for row, ours in zip(series, forecast(series, SmoothingParameters(rate, trend)), strict=True):
         model = reference.Holt(
-            row[begun:].astype(float),
+            row[start:].astype(float),
             damped_trend=True,
             initialization_method="known",
-            initial_level=row[:begun].mean(),
+            initial_level=row[:start].mean(),
             initial_trend=0.0,
         )
         fitted = model.fit(smoothing_level=rate, smoothing_trend=trend, damping_trend=DAMPING, optimized=False)
@@ -47,25 +47,25 @@ def test_no_rate_is_the_mean_and_rate_one_the_last_period(series):
     np.testing.assert_allclose(forecast(series, SmoothingParameters(1.0)), series[:, -1])
 
 
-def test_every_forecast_knows_only_what_came_before(series):
-    how = SmoothingParameters(0.3, 0.2)
-    made = [row.copy() for row in one_step_forecasts(series, how)]
-    assert len(made) == 30
+def test_every_forecast_uses_earlier_periods_only(series):
+    parameters = SmoothingParameters(0.3, 0.2)
+    forecasts = [row.copy() for row in one_step_forecasts(series, parameters)]
+    assert len(forecasts) == 30
     for t in (1, 2, 7, 29):
         changed = series.copy()
         changed[:, t:] = 99.0
-        np.testing.assert_array_equal(made[t - 1], list(one_step_forecasts(changed, how))[t - 1])
-    np.testing.assert_array_equal(np.maximum(made[-1], 0), forecast(series, how))
+        np.testing.assert_array_equal(forecasts[t - 1], list(one_step_forecasts(changed, parameters))[t - 1])
+    np.testing.assert_array_equal(np.maximum(forecasts[-1], 0), forecast(series, parameters))
 
 
-def test_a_trend_goes_on_but_not_for_ever_and_never_below_nothing():
+def test_a_trend_is_damped_and_never_negative():
     line = np.arange(40, dtype=np.float32)[None]
     up, flat = forecast(line, SmoothingParameters(0.5, 0.2))[0], forecast(line, SmoothingParameters(0.5))[0]
     assert flat < up < 41
     assert forecast(line[:, ::-1], SmoothingParameters(0.9, 0.5))[0] == 0.0
 
 
-def test_noise_round_a_mean_is_forgotten_slowly_and_a_walk_quickly():
+def test_noise_gets_a_low_rate_and_a_random_walk_a_high_one():
     rng = np.random.default_rng(1)
     noise = 20 + rng.normal(size=(30, 40))
     walk = 20 + rng.normal(size=(30, 40)).cumsum(axis=1)
@@ -87,17 +87,17 @@ def test_the_chosen_rate_has_the_smallest_error_of_all(series):
                 level = level + gain * (row[t] - level)
         return total
 
-    found = select_parameters(series)
-    assert found.trend == 0.0
-    assert all(error(found.rate) <= error(rate) for rate in (0.0, 0.05, 0.1, 0.3, 0.5, 0.9))
+    selected = select_parameters(series)
+    assert selected.trend == 0.0
+    assert all(error(selected.rate) <= error(rate) for rate in (0.0, 0.05, 0.1, 0.3, 0.5, 0.9))
 
 
-@pytest.mark.parametrize("bins", [1, 2])
-def test_too_few_periods_to_choose_by(bins):
-    assert select_parameters(np.ones((3, bins), dtype=np.float32)) == SmoothingParameters(0.0)
+@pytest.mark.parametrize("periods", [1, 2])
+def test_too_few_periods_give_rate_zero(periods):
+    assert select_parameters(np.ones((3, periods), dtype=np.float32)) == SmoothingParameters(0.0)
 
 
-def test_no_period_is_no_series():
+def test_a_series_without_periods_is_refused():
     with pytest.raises(ValueError) as error:
         forecast(np.ones((3, 0), dtype=np.float32), SmoothingParameters(0.5))
     assert str(error.value) == "A forecast needs at least one period."

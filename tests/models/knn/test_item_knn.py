@@ -14,31 +14,28 @@ RNG = np.random.default_rng(8)
 ROWS = [RNG.integers(0, SIZE - 1, RNG.integers(1, 7)).tolist() for _ in range(25)]
 
 
-def weight(person, item, people, weighting):
-    """What an item counts in a person's row."""
+def weight(user, item, users, weighting):
+    """Weight of an item in the row of a user."""
     if weighting == "none":
         return 1.0
-    idf = math.log(1 + SIZE / len(people[person]))
+    idf = math.log(1 + SIZE / len(users[user]))
     if weighting == "tfidf":
         return idf
-    audience = [sum(j in row for row in people) for j in range(SIZE)]
-    return idf * 2.2 / (1 + 1.2 * (0.25 + 0.75 * audience[item] / np.mean(audience)))
+    users_per_item = [sum(j in row for row in users) for j in range(SIZE)]
+    return idf * 2.2 / (1 + 1.2 * (0.25 + 0.75 * users_per_item[item] / np.mean(users_per_item)))
 
 
 def naive(history, config):
-    people = [set(row) - {PAD} for row in ROWS if set(row) != {PAD}]
+    users = [set(row) - {PAD} for row in ROWS if set(row) != {PAD}]
     table = np.array(
-        [
-            [weight(p, j, people, config.weighting) if j in row else 0 for j in range(SIZE)]
-            for p, row in enumerate(people)
-        ]
+        [[weight(u, j, users, config.weighting) if j in row else 0 for j in range(SIZE)] for u, row in enumerate(users)]
     )
     norms = np.linalg.norm(table, axis=0)
-    alike = table.T @ table / (np.outer(norms, norms) + config.shrinkage + 1e-30)
-    np.fill_diagonal(alike, 0)
-    for row in alike:
+    similarity = table.T @ table / (np.outer(norms, norms) + config.shrinkage + 1e-30)
+    np.fill_diagonal(similarity, 0)
+    for row in similarity:
         row[np.argsort(-row, kind="stable")[config.num_neighbors :]] = 0
-    return sum((config.decay**age * alike[item] for age, item in enumerate(reversed(history))), np.zeros(SIZE))
+    return sum((config.decay**age * similarity[item] for age, item in enumerate(reversed(history))), np.zeros(SIZE))
 
 
 @pytest.mark.parametrize("weighting", ["none", "tfidf", "bm25"])
@@ -47,12 +44,12 @@ def test_it_equals_its_definition(weighting, values):
     config = ItemKNNConfig(weighting=weighting, **values)
     histories = [[], [1], [5, 2, 2, 4], [6], [3, 1, 2, 4, 5, 1]]
     model = ItemKNN.fit(Sequences.from_lists(ROWS), SIZE, config)
-    wanted = np.array([naive(history, config) for history in histories])
-    np.testing.assert_allclose(model.scores(Sequences.from_lists(histories)), wanted, rtol=1e-5, atol=1e-6)
+    expected = np.array([naive(history, config) for history in histories])
+    np.testing.assert_allclose(model.scores(Sequences.from_lists(histories)), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_two_people_by_hand():
-    """Items 1 and 2 were taken by both of two people: 2 / (sqrt 2 * sqrt 2 + 10). Item 3 by one: 1 / (sqrt 2 + 10)."""
+def test_two_users_by_hand():
+    """Items 1 and 2 have both users: 2 / (sqrt 2 * sqrt 2 + 10). Item 3 has one: 1 / (sqrt 2 + 10)."""
     model = ItemKNN.fit(Sequences.from_lists([[1, 2, 2], [2, 1, 3]]), 4, ItemKNNConfig())
     np.testing.assert_allclose(
         model.scores(Sequences.from_lists([[1]]))[0], [0, 0, 2 / 12, 1 / (math.sqrt(2) + 10)], atol=1e-6
@@ -63,8 +60,8 @@ def test_two_people_by_hand():
     ("values", "sentence"),
     [
         ({"num_neighbors": 0}, "num_neighbors must be at least 1, got 0."),
-        ({"shrinkage": -1.0}, "shrinkage must not be negative, got -1.0."),
-        ({"decay": 0.0}, "decay must be in (0, 1], got 0.0."),
+        ({"shrinkage": -1.0}, "shrinkage must be at least 0, got -1.0."),
+        ({"decay": 0.0}, "decay must be above 0 and at most 1, got 0.0."),
     ],
 )
 def test_settings_out_of_range(values, sentence):

@@ -16,35 +16,35 @@ def fit(rows, times=None, **values):
     return SessionKNN.fit(Sequences.from_lists(rows, times), SIZE, SessionKNNConfig(**values))
 
 
-def ask(model, *rows):
+def score(model, *rows):
     return model.scores(Sequences.from_lists(rows))
 
 
-def newest_places(items):
-    """Each item once, at its newest place, in order."""
-    return [item for place, item in enumerate(items) if item not in items[place + 1 :]]
+def last_occurrences(items):
+    """Each item once, at its last position, in order."""
+    return [item for position, item in enumerate(items) if item not in items[position + 1 :]]
 
 
 def naive(rows, history, config):
     """The docstring, session by session; rows lie oldest first."""
-    stored = [newest_places(row[-config.max_stored_events :]) for row in rows if row]
+    stored = [last_occurrences(row[-config.max_stored_events :]) for row in rows if row]
     history = history[-config.max_length :]
-    falls = WEIGHTS[config.weighting](np.arange(len(history)), len(history))
+    weights = WEIGHTS[config.weighting](np.arange(len(history)), len(history))
     age = {item: history[::-1].index(item) for item in history}
     sharing = [row for row in stored if set(row) & set(history)][-config.sample_size :]
-    alike = [sum(falls[age[item]] for item in row if item in age) for row in sharing]
-    best = sorted(range(len(sharing)), key=lambda n: (-round(alike[n], 9), -n))[: config.num_neighbors]
+    similarity = [sum(weights[age[item]] for item in row if item in age) for row in sharing]
+    best = sorted(range(len(sharing)), key=lambda n: (-round(similarity[n], 9), -n))[: config.num_neighbors]
     votes = np.zeros(SIZE)
     for n in best:
         row = sharing[n]
         match = min((item for item in row if item in age), key=age.__getitem__)
-        for place, item in enumerate(row):
-            distance = place - row.index(match)
-            vote = alike[n] / (1 + age[match]) * (config.before_weight if distance < 0 else 1)
+        for position, item in enumerate(row):
+            distance = position - row.index(match)
+            vote = similarity[n] / (1 + age[match]) * (config.before_weight if distance < 0 else 1)
             votes[item] += vote * (math.exp(-abs(distance) / config.spread) if config.spread else 1)
-    holders = [sum(j in row for row in stored) for j in range(SIZE)]
+    counts = [sum(j in row for row in stored) for j in range(SIZE)]
     if config.idf:
-        votes *= [max(math.log(len(stored) / max(1, held)), 1e-3) for held in holders]
+        votes *= [max(math.log(len(stored) / max(1, held)), 1e-3) for held in counts]
     return votes / max(votes.max(), 1e-300)
 
 
@@ -64,41 +64,41 @@ def test_it_equals_its_definition(weighting, values):
     histories = [rng.integers(1, SIZE, rng.integers(1, 8)).tolist() for _ in range(25)]
     config = SessionKNNConfig(weighting=weighting, **values)
     model = fit(rows, weighting=weighting, **values)
-    wanted = np.array([naive(rows, history, config) for history in histories])
-    found = ask(model, *histories)
-    np.testing.assert_allclose(np.maximum(found, 0.0), wanted, rtol=1e-4)
-    assert (found[wanted == 0] < 0).all()
+    expected = np.array([naive(rows, history, config) for history in histories])
+    scores = score(model, *histories)
+    np.testing.assert_allclose(np.maximum(scores, 0.0), expected, rtol=1e-4)
+    assert (scores[expected == 0] < 0).all()
 
 
 def test_one_neighbor_by_hand():
-    """Of 5 1 2 3, item 2 matches: 3 behind it votes 1/e of the likeness, 1 before it half of that, itself all."""
+    """Of 5 1 2 3, item 2 matches: 3 after it votes 1/e of the similarity, 1 before it half of that, itself all."""
     model = fit([[5, 1, 2, 3], [7, 8]], spread=1.0, idf=False)
     e = math.exp(-1)
     np.testing.assert_allclose(
-        np.maximum(ask(model, [2])[0], 0), [0, 0.5 * e, 1, e, 0, 0.5 * e * e, 0, 0, 0], rtol=1e-6
+        np.maximum(score(model, [2])[0], 0), [0, 0.5 * e, 1, e, 0, 0.5 * e * e, 0, 0, 0], rtol=1e-6
     )
 
 
 def test_the_sample_is_the_most_recent_sessions_by_time():
-    """The first row is the newest one; with room for one, it alone votes."""
+    """The first row is the newest one; with a sample of one, it alone votes."""
     model = fit([[1, 2], [1, 3], [1, 4]], [[8, 9], [1, 2], [5, 6]], sample_size=1)
-    assert ask(model, [1])[0].argsort()[-1] == 2
+    assert score(model, [1])[0].argsort()[-1] == 2
     alone = fit([[1, 2], [1, 3], [1, 4]], sample_size=1, idf=False, spread=None)
-    assert np.flatnonzero(ask(alone, [1])[0] > 0).tolist() == [1, 4]
-    assert ask(fit([[1, 2], [1, 3], [1, 4]], sample_size=1), [1])[0].argsort()[-1] == 4
+    assert np.flatnonzero(score(alone, [1])[0] > 0).tolist() == [1, 4]
+    assert score(fit([[1, 2], [1, 3], [1, 4]], sample_size=1), [1])[0].argsort()[-1] == 4
 
 
 def test_rare_items_count_more():
     rows = [[1, 2], [1, 3], [2, 4], [2, 5]]
-    assert ask(fit(rows), [1])[0, 3] > ask(fit(rows), [1])[0, 2]
-    plain = ask(fit(rows, idf=False), [1])[0]
+    assert score(fit(rows), [1])[0, 3] > score(fit(rows), [1])[0, 2]
+    plain = score(fit(rows, idf=False), [1])[0]
     assert plain[3] == pytest.approx(plain[2], rel=1e-5)
 
 
-def test_nobody_like_this_leaves_popularity():
+def test_without_neighbors_popularity_is_left():
     model = fit([[1, 2], [2, 3]])
-    assert ask(model, [8])[0].tolist() == ask(model, [])[0].tolist()
-    assert ask(model, [])[0].argsort()[-1] == 2
+    assert score(model, [8])[0].tolist() == score(model, [])[0].tolist()
+    assert score(model, [])[0].argsort()[-1] == 2
 
 
 @pytest.mark.parametrize("weighting", WEIGHTS)
@@ -112,9 +112,12 @@ def test_weights_start_at_one_and_fall(weighting):
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        *[({name: 0}, f"{name} must be at least 1, got 0.") for name in ("num_neighbors", "sample_size", "max_length", "max_stored_events")],
-        ({"spread": 0.0}, "spread must be above 0, got 0.0."),
-        ({"before_weight": -0.1}, "before_weight must not be negative, got -0.1."),
+        *[
+            ({name: 0}, f"{name} must be at least 1, got 0.")
+            for name in ("num_neighbors", "sample_size", "max_length", "max_stored_events")
+        ],
+        ({"spread": 0.0}, "spread must be above 0, or none, got 0.0."),
+        ({"before_weight": -0.1}, "before_weight must be at least 0, got -0.1."),
     ],
 )
 def test_settings_out_of_range(values, sentence):

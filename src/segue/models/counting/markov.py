@@ -1,53 +1,59 @@
-"""Markov chain: what followed the last item before; what it leaves open, the items before it and popularity fill.
+"""Markov chain: transition probabilities from the newest items, smoothed with popularity.
 
 Shape letters: B batch, V catalog size with PAD, N events.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
+from segue.config.ranges import Range, check_ranges
 from segue.data.sequences import Sequences
 from segue.models.sparse_rows import SparseRows, item_counts, windowed_pairs
 
 
 @dataclass(frozen=True)
 class MarkovConfig:
-    """How transitions become probabilities."""
+    """Smoothing and order of the chain."""
 
-    smoothing: float = 1.0
-    """So many transitions are imagined from every item to wherever the rest of the history points."""
-    order: int = 3
-    """So many of the newest items are asked, the older for what the newer leave open; 1: a first-order chain."""
+    smoothing: Annotated[float, Range(gt=0)] = 1.0
+    """Number of pseudo-transitions from every item, distributed as the older items predict; above 0."""
+    order: Annotated[int, Range(ge=1)] = 3
+    """Number of newest items that are used; 1: a first-order chain."""
 
     def __post_init__(self) -> None:
-        if self.smoothing <= 0:
-            raise ValueError(f"smoothing must be above 0, got {self.smoothing}.")
-        if self.order < 1:
-            raise ValueError(f"order must be at least 1, got {self.order}.")
+        check_ranges(self)
 
 
 class Markov:
-    """P(j | ..., h, i) = (n_ij + s P(j | ..., h)) / (n_i + s): i is the last item, n_ij how often j followed it, n_i
-    how often anything did, s the smoothing. After ``order`` items, or after nothing, P(j) is j's share of all events.
+    """Markov chain: P(j | ..., h, i) = (n_ij + s P(j | ..., h)) / (n_i + s).
 
-    Additive smoothing towards a prior (MacKay & Peto 1995, eq. 21), the prior being the next older item's chain: a
-    mixture transition model (Raftery 1985) whose weights come from the counts.
+    i is the last item, n_ij the number of transitions from i to j, n_i the number of transitions from i, s the
+    smoothing. Beyond ``order`` items, and for an empty history, P(j) is j's share of all events.
+
+    Additive smoothing towards a prior (MacKay & Peto 1995, eq. 21); the prior is the chain of the next older item. It
+    is a mixture transition model (Raftery 1985) whose weights come from the counts.
     """
 
     name: ClassVar[str] = "markov"
 
-    def __init__(self, next_rows: SparseRows, open_V: np.ndarray, share_V: np.ndarray, order: int) -> None:
-        self.next_rows = next_rows
-        self.open_V = open_V
-        self.share_V = share_V
+    def __init__(self, transitions: SparseRows, backoff_V: np.ndarray, item_share_V: np.ndarray, order: int) -> None:
+        self.transitions = transitions
+        self.backoff_V = backoff_V
+        self.item_share_V = item_share_V
         self.order = order
 
     @classmethod
     def fit(cls, sequences: Sequences, size: int, config: MarkovConfig) -> "Markov":
-        """Counts the transitions between neighbors."""
+        """Count the transitions between adjacent events.
+
+        Args:
+            sequences: item indices of each user or session, the newest event last; PAD is ignored.
+            size: V, catalog size with PAD.
+            config: settings.
+        """
         from scipy import sparse
 
         pairs = windowed_pairs(sequences, size, 1)
@@ -62,31 +68,31 @@ class Markov:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: MarkovConfig) -> "Markov":
-        """What ``arrays`` gave."""
-        return cls(SparseRows.restore(arrays), arrays["open"], arrays["share"], config.order)
+        """Restore a model from the tensors of its artifact and its settings."""
+        return cls(SparseRows.restore(arrays), arrays["backoff"], arrays["item_share"], config.order)
 
     @property
     def size(self) -> int:
-        return self.next_rows.size
+        return self.transitions.size
 
     def scores(self, histories: Sequences) -> np.ndarray:
-        """float32 [B, V]: probabilities, each row sums to one (to zero where nothing was ever counted)."""
+        """Return probabilities, float32 [B, V]: each row sums to 1, or to 0 for a log without events."""
         newest = histories.drop_unknown().tail(self.order)
-        weights_N, open_B = self._shares(newest)
-        scores_BV = self.next_rows.weighted_sum(newest, weights_N)
-        scores_BV += open_B[:, None].astype(np.float32) * self.share_V
+        weights_N, backoff_B = self._order_weights(newest)
+        scores_BV = self.transitions.weighted_sum(newest, weights_N)
+        scores_BV += backoff_B[:, None].astype(np.float32) * self.item_share_V
         return scores_BV
 
-    def _shares(self, newest: Sequences) -> tuple[np.ndarray, np.ndarray]:
-        """What all newer items leave open for each event, float64 [N], and what a whole row leaves open, [B]."""
-        row_N, where_N = newest.positions()
-        # Products over the end of each row, as differences of one running sum of logarithms; in float64: in float32 a
-        # row's shares would depend on how much stands before it in the batch.
-        logs_N = np.log(self.open_V[newest.items[where_N]].astype(np.float64))
+    def _order_weights(self, newest: Sequences) -> tuple[np.ndarray, np.ndarray]:
+        """Return the mixture weight of each event, float64 [N], and that of the item shares, float64 [B]."""
+        row_N, position_N = newest.positions()
+        # Products over the newer events of each row, as differences of one cumulative sum of logarithms. In float32 a
+        # row's weights would depend on the rows before it in the batch.
+        logs_N = np.log(self.backoff_V[newest.items[position_N]].astype(np.float64))
         sums = np.concatenate([[0.0], np.cumsum(logs_N)])
         stops_B = np.cumsum(newest.lengths)
         return np.exp(sums[stops_B[row_N]] - sums[1:]), np.exp(sums[stops_B] - sums[stops_B - newest.lengths])
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything to save, by name."""
-        return {**self.next_rows.arrays(), "open": self.open_V, "share": self.share_V}
+        """See ``Scorer.arrays``."""
+        return {**self.transitions.arrays(), "backoff": self.backoff_V, "item_share": self.item_share_V}

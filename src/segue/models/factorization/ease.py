@@ -1,47 +1,46 @@
-"""EASE: each item regressed on all others at once, in closed form (Steck 2019).
+"""EASE: linear regression of each item on all others, in closed form (Steck 2019).
 
 Shape letters: V catalog size with PAD, S items that occur.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
+from segue.config.ranges import Range, check_ranges
 from segue.data.sequences import Sequences
 from segue.models.factorization.fold_in import fill_empty_histories, user_item_matrix
 from segue.models.sparse_rows import SparseRows, ages, effective_length, item_counts, tie_breaker
 
 MAX_ITEMS = 20_000
-"""The regression inverts a dense matrix of all items that occur: so many take 1.6 GB, and minutes."""
+"""Largest number of items that occur: the regression inverts their dense matrix, 1.6 GB and minutes at this size."""
 BLOCK = 512
-"""Rows of the inverse that are handled together."""
+"""Number of rows of the inverse that are handled at once."""
 
 
 @dataclass(frozen=True)
 class EASEConfig:
-    """The regression, what is kept of it, and how a history votes."""
+    """Regression, number of kept weights, and the weights of a history's events."""
 
-    regularization: float = 250.0
-    """Added to each item's number of people (lambda of the paper's eq. 4)."""
-    num_neighbors: int = 200
-    """Of each item's weights this many are kept, the largest by size, whatever their sign."""
-    decay: float = 0.9
-    """Each step back into the history multiplies its vote by this; 1: the paper's."""
+    regularization: Annotated[float, Range(gt=0)] = 250.0
+    """L2 penalty, added to each item's number of users (lambda of the paper's eq. 4); above 0."""
+    num_neighbors: Annotated[int, Range(ge=1)] = 200
+    """Number of weights that are kept for each item, the largest by absolute value."""
+    decay: Annotated[float, Range(gt=0, le=1)] = 0.9
+    """Factor on the vote of an event per step back in the history, above 0 and at most 1; 1: the paper's."""
 
     def __post_init__(self) -> None:
-        if self.regularization <= 0:
-            raise ValueError(f"regularization must be above 0, got {self.regularization}.")
-        if self.num_neighbors < 1:
-            raise ValueError(f"num_neighbors must be at least 1, got {self.num_neighbors}.")
-        if not 0 < self.decay <= 1:
-            raise ValueError(f"decay must be in (0, 1], got {self.decay}.")
+        check_ranges(self)
 
 
 class EASE:
-    """score(j) = sum over the history of decay ** age * B[item, j], where B[i, j] = -P[i, j] / P[j, j] off the
-    diagonal, 0 on it, and P = (X'X + lambda I)^-1 (eq. 8); X is people x items, 1 where taken."""
+    """EASE model: score(j) = sum over the history of decay ** age * B[item, j].
+
+    B[i, j] = -P[i, j] / P[j, j] off the diagonal, 0 on it, and P = (X'X + lambda I)^-1 (eq. 8). X is the user-item
+    matrix, 1 where the user interacted with the item.
+    """
 
     name: ClassVar[str] = "ease"
 
@@ -52,22 +51,33 @@ class EASE:
 
     @classmethod
     def fit(cls, sequences: Sequences, size: int, config: EASEConfig) -> "EASE":
-        """ValueError where so many items occur that the inverse is too large."""
-        taken = user_item_matrix(sequences, size)
-        occur_S = np.flatnonzero(np.diff(taken.tocsc().indptr))
+        """Invert the regularized Gram matrix of the items that occur.
+
+        Args:
+            sequences: item indices of each user or session, the newest event last; PAD is ignored.
+            size: V, catalog size with PAD.
+            config: settings.
+
+        Raises:
+            ValueError: more than ``MAX_ITEMS`` items occur.
+        """
+        user_items = user_item_matrix(sequences, size)
+        occur_S = np.flatnonzero(np.diff(user_items.tocsc().indptr))
         if len(occur_S) > MAX_ITEMS:
             raise ValueError(
                 f"EASE inverts a matrix of all {len(occur_S):,} items that occur, which takes "
                 f"{4 * len(occur_S) ** 2:,} bytes and is refused above {MAX_ITEMS:,} items: leave out rare items "
                 "(--trim min_item_events=N), or use ials."
             )
-        own = taken[:, occur_S]
-        rows = _kept(_inverse(own.T @ own, config.regularization), occur_S, size, config.num_neighbors)
+        occurring = user_items[:, occur_S]
+        rows = _largest_weights(
+            _inverse(occurring.T @ occurring, config.regularization), occur_S, size, config.num_neighbors
+        )
         return cls(rows, tie_breaker(item_counts(sequences, size), 1e-6), config.decay)
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: EASEConfig) -> "EASE":
-        """What ``arrays`` gave."""
+        """Restore a model from the tensors of its artifact and its settings."""
         return cls(SparseRows.restore(arrays), arrays["popularity"], config.decay)
 
     @property
@@ -75,19 +85,19 @@ class EASE:
         return self.weights.size
 
     def scores(self, histories: Sequences) -> np.ndarray:
-        """float32 [B, V]."""
+        """See ``Scorer.scores``."""
         newest = histories.drop_unknown().tail(effective_length(self.decay))
         return fill_empty_histories(
             self.weights.weighted_sum(newest, self.decay ** ages(newest)), newest, self.popularity_V
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything to save, by name."""
+        """See ``Scorer.arrays``."""
         return {**self.weights.arrays(), "popularity": self.popularity_V}
 
 
 def _inverse(square: Any, regularization: float) -> np.ndarray:
-    """float32 [S, S], the lower triangle of (square + regularization I)^-1, made in the one matrix's own memory."""
+    """Return the lower triangle of (square + regularization I)^-1, float32 [S, S], computed in place."""
     from scipy.linalg import lapack
 
     matrix_SS = np.asfortranarray(square.toarray().T, dtype=np.float32)
@@ -100,7 +110,7 @@ def _inverse(square: Any, regularization: float) -> np.ndarray:
 
 
 def _blocks(lower_SS: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """(first row, whole rows) of a symmetric matrix of which only the lower triangle is valid."""
+    """Yield (first row, full rows) of a symmetric matrix of which only the lower triangle is valid."""
     for start in range(0, len(lower_SS), BLOCK):
         stop = min(start + BLOCK, len(lower_SS))
         corner = np.tril(lower_SS[start:stop, start:stop])
@@ -112,15 +122,15 @@ def _blocks(lower_SS: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         )
 
 
-def _kept(inverse_SS: np.ndarray, occur_S: np.ndarray, size: int, neighbors: int) -> SparseRows:
-    """The weights B of the items that occur, each row's largest by size, as rows of the whole catalog."""
+def _largest_weights(inverse_SS: np.ndarray, occur_S: np.ndarray, size: int, neighbors: int) -> SparseRows:
+    """Return the largest weights of each row of B, by absolute value, as rows of the whole catalog."""
     keep = min(neighbors, max(len(occur_S) - 1, 0))
     scale_S = -1.0 / inverse_SS.diagonal()
     columns, values = [], []
     for start, rows in _blocks(inverse_SS):
         weights = rows * scale_S
-        own = np.arange(len(rows))
-        weights[own, start + own] = 0.0
+        diagonal = np.arange(len(rows))
+        weights[diagonal, start + diagonal] = 0.0
         chosen = np.sort(np.argpartition(-np.abs(weights), max(keep - 1, 0), axis=1)[:, :keep], axis=1)
         columns.append(occur_S[chosen].ravel())
         values.append(np.take_along_axis(weights, chosen, axis=1).ravel())

@@ -5,67 +5,66 @@ Shape letters: B batch, V catalog size with PAD, D dimensions, T distinct items 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
+from segue.config.ranges import Range, check_ranges
 from segue.data.sequences import Sequences
 from segue.models.factorization.fold_in import fill_empty_histories, recency_weights, user_item_matrix
 from segue.models.factorization.implicit_adapter import factorize
 from segue.models.sparse_rows import effective_length, item_counts, tie_breaker
 
 BLOCK = 64
-"""So many people are solved for together: 64 systems of 256 x 256 take 34 MB."""
+"""Number of histories that are solved at once: 64 systems of 256 x 256 take 34 MB."""
 
 
 @dataclass(frozen=True)
 class IALSConfig:
-    """The factorization, and how a history weighs."""
+    """Factorization and the weights of a history's events."""
 
-    embedding_dim: int = 64
-    """Length of the vectors."""
-    confidence: float = 10.0
-    """What an event weighs, where the absence of one weighs 1 (alpha of the paper's eq. 1)."""
-    regularization: float = 10.0
-    """Pulls the vectors towards zero (lambda of eq. 3)."""
-    iterations: int = 15
-    """How often people and items are solved for in turn."""
-    decay: float = 0.9
-    """Each step back into a history multiplies an event's confidence by this when it is answered; 1: the paper's."""
-    seed: int = 0
-    """Draws the first vectors."""
+    embedding_dim: Annotated[int, Range(ge=1)] = 64
+    """Length of the embeddings."""
+    confidence: Annotated[float, Range(gt=0)] = 10.0
+    """Weight of an event relative to its absence (alpha of the paper's eq. 1); above 0."""
+    regularization: Annotated[float, Range(gt=0)] = 10.0
+    """L2 penalty on the embeddings (lambda of eq. 3); above 0."""
+    iterations: Annotated[int, Range(ge=1)] = 15
+    """Number of alternating passes over users and items."""
+    decay: Annotated[float, Range(gt=0, le=1)] = 0.9
+    """Factor on the confidence of an event per step back in a scored history, above 0 and at most 1; 1: the paper's."""
+    seed: Annotated[int, Range(ge=0)] = 0
+    """Seed of the initial embeddings; at least 0."""
 
     def __post_init__(self) -> None:
-        for name in ("embedding_dim", "iterations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("confidence", "regularization"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}.")
-        if not 0 < self.decay <= 1:
-            raise ValueError(f"decay must be in (0, 1], got {self.decay}.")
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, got {self.seed}.")
+        check_ranges(self)
 
 
 class IALS:
-    """score(j) = x . y_j, where x solves (Y'Y + lambda I + sum_i (c_i - 1) y_i y_i') x = sum_i c_i y_i over the
-    history's distinct items i (eq. 4), c_i = confidence * decay ** age of the newest event of i.
+    """iALS model: score(j) = x . y_j, x the user embedding, y_j the embedding of item j.
 
-    People of the training log are folded in like everybody else: their trained vectors are not kept.
+    x solves (Y'Y + lambda I + sum_i (c_i - 1) y_i y_i') x = sum_i c_i y_i over the history's distinct items i (eq. 4),
+    c_i = confidence * decay ** age of the newest event of i. Users of the training log are folded in like all others;
+    their trained embeddings are not kept.
     """
 
     name: ClassVar[str] = "ials"
 
     def __init__(self, arrays: Mapping[str, np.ndarray], config: IALSConfig) -> None:
-        self.items_VD, self.popularity_V = arrays["items"], arrays["popularity"]
+        self.items_VD, self.popularity_V = arrays["item_embeddings"], arrays["popularity"]
         self.config = config
         items = self.items_VD.astype(np.float64)
         self._system_DD = items.T @ items + config.regularization * np.eye(items.shape[1])
 
     @classmethod
     def fit(cls, sequences: Sequences, size: int, config: IALSConfig) -> "IALS":
-        """Factorizes people x items, 1 where the person took the item; repeats count once."""
+        """Factorize the user-item matrix, 1 where the user interacted with the item; repeats count once.
+
+        Args:
+            sequences: item indices of each user or session, the newest event last; PAD is ignored.
+            size: V, catalog size with PAD.
+            config: settings.
+        """
         _, items_VD = factorize(
             lambda cpu: cpu.als.AlternatingLeastSquares(
                 factors=config.embedding_dim,
@@ -78,11 +77,11 @@ class IALS:
             user_item_matrix(sequences, size),
             config.embedding_dim,
         )
-        return cls({"items": items_VD, "popularity": tie_breaker(item_counts(sequences, size), 1e-6)}, config)
+        return cls({"item_embeddings": items_VD, "popularity": tie_breaker(item_counts(sequences, size), 1e-6)}, config)
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: IALSConfig) -> "IALS":
-        """What ``arrays`` gave."""
+        """Restore a model from the tensors of its artifact and its settings."""
         return cls(arrays, config)
 
     @property
@@ -90,26 +89,26 @@ class IALS:
         return len(self.items_VD)
 
     def scores(self, histories: Sequences) -> np.ndarray:
-        """float32 [B, V]."""
+        """See ``Scorer.scores``."""
         return fill_empty_histories(self.user_embeddings(histories) @ self.items_VD.T, histories, self.popularity_V)
 
     def user_embeddings(self, histories: Sequences) -> np.ndarray:
-        """Everybody's vector, float32 [B, D]: one small solve for each history, many at once."""
+        """Solve for the user embedding of each history, float32 [B, D]."""
         newest = histories.drop_unknown().tail(effective_length(self.config.decay))
-        people_BD = np.zeros((len(newest), self.items_VD.shape[1]), dtype=np.float32)
+        users_BD = np.zeros((len(newest), self.items_VD.shape[1]), dtype=np.float32)
         for start in range(0, len(newest), BLOCK):
             block = newest.take(slice(start, start + BLOCK))
             systems_BDD = np.repeat(self._system_DD[None], len(block), axis=0)
-            sides_BD = np.zeros((len(block), self.items_VD.shape[1]))
+            right_sides_BD = np.zeros((len(block), self.items_VD.shape[1]))
             for b, row_T in enumerate(block):
                 items_T, newest_T = np.unique(row_T[::-1], return_index=True)
                 own_TD = self.items_VD[items_T].astype(np.float64)
                 weights_T = self.config.confidence * recency_weights(len(row_T), self.config.decay)[::-1][newest_T]
                 systems_BDD[b] += (own_TD.T * (weights_T - 1.0)) @ own_TD
-                sides_BD[b] = weights_T @ own_TD
-            people_BD[start : start + BLOCK] = np.linalg.solve(systems_BDD, sides_BD[..., None])[..., 0]
-        return people_BD
+                right_sides_BD[b] = weights_T @ own_TD
+            users_BD[start : start + BLOCK] = np.linalg.solve(systems_BDD, right_sides_BD[..., None])[..., 0]
+        return users_BD
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything to save, by name."""
-        return {"items": self.items_VD, "popularity": self.popularity_V}
+        """See ``Scorer.arrays``."""
+        return {"item_embeddings": self.items_VD, "popularity": self.popularity_V}

@@ -1,7 +1,7 @@
-"""The implicit library on a lead: one thread, one seed, no graphics card, no progress bar; its vectors and no more.
+"""Adapter of the implicit library: embeddings of users and items, with one thread, one seed, on the CPU.
 
-Its own ``recommend`` is never called: with items filtered it returns more than it was asked for, and fills up with
-item 0. Histories are folded in and ranked by this package alone.
+Its ``recommend`` is not used: with filtered items it returns more items than requested, and item 0 as filler. Folding
+in and ranking are our own.
 """
 
 from collections.abc import Callable
@@ -10,33 +10,41 @@ from typing import Any
 import numpy as np
 
 
-def factorize(build: Callable[[Any], Any], taken: Any, dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """(people float32 [U, E], items float32 [V, E]) of a scipy CSR [U, V]; E is what the library makes of ``dim``.
+def factorize(make_model: Callable[[Any], Any], user_items: Any, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """Factorize a user-item matrix with a model of the implicit library.
 
-    ``build`` gets the package ``implicit.cpu`` and returns the model to fit; it is to set ``num_threads=1``, because
-    with more, BPR's threads overwrite each other's steps and no two fits are alike. An empty log has no vectors:
-    zeros of [0, dim] and [V, dim]. ValueError where the library is missing or its vectors come out as no numbers.
+    Args:
+        make_model: receives the package ``implicit.cpu``, returns the model to fit. It must set ``num_threads=1``: with
+            more threads, the updates of BPR overwrite each other and no two fits are equal.
+        user_items: scipy CSR [U, V].
+        dim: width of the zeros that are returned for an empty log.
+
+    Returns:
+        (user embeddings float32 [U, E], item embeddings float32 [V, E]); the model sets E.
+
+    Raises:
+        ValueError: the library is missing, or an embedding is not finite.
     """
     cpu = _library()
-    people, size = taken.shape
-    if not taken.nnz:
-        return np.zeros((people, dim), np.float32), np.zeros((size, dim), np.float32)
+    users, size = user_items.shape
+    if not user_items.nnz:
+        return np.zeros((users, dim), np.float32), np.zeros((size, dim), np.float32)
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1, "blas"):  # a BLAS with threads of its own slows the library's down, and it warns
-        model = build(cpu)
+    with threadpool_limits(1, "blas"):  # BLAS threads slow the library down, and it warns
+        model = make_model(cpu)
         try:
-            model.fit(taken, show_progress=False)
+            model.fit(user_items, show_progress=False)
         except cpu.matrix_factorization_base.ModelFitError:
             raise ValueError(
-                "The factorization ran away and its vectors hold no numbers any more: "
+                "The factorization diverged and its embeddings are not finite: "
                 "raise regularization, or lower the learning rate or the confidence."
             ) from None
     return np.asarray(model.user_factors), np.asarray(model.item_factors)
 
 
 def _library() -> Any:
-    """The package ``implicit.cpu`` with its models imported."""
+    """Import ``implicit.cpu`` with its models."""
     try:
         import implicit.cpu.als
         import implicit.cpu.bpr

@@ -1,14 +1,15 @@
-"""How a list of the next items is written: the strategies' names and numbers.
+"""Strategies of list generation: names and settings.
 
 After Volodkevich et al. 2024, "Autoregressive Generation Strategies for Top-K Sequential Recommendations".
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 
 from segue.config.names import normalize_name
+from segue.config.ranges import Range, check_ranges
 from segue.models.generation.sampling import sample_items
 
 StrategyName = Literal["top-k", "greedy", "beam", "sample", "reciprocal-rank", "relevance"]
@@ -16,57 +17,63 @@ StrategyName = Literal["top-k", "greedy", "beam", "sample", "reciprocal-rank", "
 
 @dataclass(frozen=True)
 class Strategy:
-    """How a list is written."""
+    """Strategy of list generation, with the settings of its search or its sampling."""
 
-    kind: StrategyName = "reciprocal-rank"
-    """top-k: the best of one softmax, nothing is written; greedy: always the best; beam: the likeliest list of those
-    kept; sample: one drawn list; reciprocal-rank and relevance: many drawn lists, added up."""
-    num_samples: int = 30
-    """Lists drawn for each history and added up."""
-    beam_width: int = 10
-    """Lists that a beam search keeps."""
-    temperature: float = 0.6
-    """Scores are divided by this before a draw."""
-    top_k: int | None = 20
-    """Only the best so many may be drawn; nothing: all."""
-    top_p: float | None = None
-    """Only the best that together have this share of the probability may be drawn; nothing: all."""
-    discount: float = 1.0
-    """Of what is added up, that of step r counts r ** -discount: 0 all steps alike, 1 reciprocal ranks, a large number
-    hardly more than the first step."""
+    name: StrategyName = "reciprocal-rank"
+    """'top-k': the best items of one softmax, without generation; 'greedy': the best item at each step; 'beam': the
+    most probable list of a beam search; 'sample': one sampled list; 'reciprocal-rank' and 'relevance': aggregates of
+    many sampled lists."""
+    num_samples: Annotated[int, Range(ge=1)] = 30
+    """Number of sampled lists that are aggregated for each history."""
+    beam_width: Annotated[int, Range(ge=1)] = 10
+    """Number of lists that a beam search keeps."""
+    temperature: Annotated[float, Range(gt=0)] = 0.6
+    """Divisor of the scores before sampling, above 0."""
+    top_k: Annotated[int | None, Range(ge=1)] = 20
+    """Number of best items that may be sampled; 'none': all."""
+    top_p: Annotated[float | None, Range(gt=0, le=1)] = None
+    """Least probability of the best items that may be sampled, above 0 and at most 1; 'none': all items."""
+    discount: Annotated[float, Range(ge=0)] = 1.0
+    """Exponent d of the weight rank ** -d in an aggregate: 0 weighs all ranks alike, 1 gives reciprocal ranks."""
     allow_repeats: bool = False
-    """Whether one list may hold an item twice."""
+    """Allow an item to appear in a list more than once."""
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(StrategyName):
+        if self.name not in get_args(StrategyName):
             raise ValueError(
-                f"There is no strategy '{self.kind}'. Known strategies: {', '.join(get_args(StrategyName))}."
+                f"There is no strategy '{self.name}'. Known strategies: {', '.join(get_args(StrategyName))}."
             )
-        for name in ("num_samples", "beam_width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be above 0, got {self.temperature}.")
-        if self.discount < 0:
-            raise ValueError(f"discount must not be negative, got {self.discount}.")
-        if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"top_k must be at least 1, got {self.top_k}.")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p}.")
+        check_ranges(self)
 
-    def draw(self, scores_RV: np.ndarray, uniform_RC: np.ndarray) -> np.ndarray:
-        """int32 [R, C] items."""
-        return sample_items(scores_RV, uniform_RC, temperature=self.temperature, top=self.top_k, mass=self.top_p)
+    def sample(self, scores_RV: np.ndarray, uniform_RC: np.ndarray) -> np.ndarray:
+        """Sample items with the temperature, ``top_k`` and ``top_p`` of this strategy.
+
+        Args:
+            scores_RV: scores, float [R, V]; -inf for items that must not appear.
+            uniform_RC: uniform numbers in [0, 1), one for each sampled item.
+
+        Returns:
+            int32 [R, C].
+        """
+        return sample_items(scores_RV, uniform_RC, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
 
 
 PUBLISHED: dict[str, dict[str, Any]] = {
     "sample": {"temperature": 1.0, "top_k": None},
     "relevance": {"temperature": 0.7, "top_k": None, "discount": 0.0},
 }
-"""Where a strategy's settings differ from the defaults, which are those of the paper's reciprocal-rank aggregation."""
+"""Published settings of a strategy that differ from the defaults; the defaults are those of 'reciprocal-rank'."""
 
 
-def find_strategy(kind: str, **values: Any) -> Strategy:
-    """A strategy by its name, '_' and '-' alike, with the paper's settings where none are given."""
-    plain: Any = normalize_name(kind)
-    return Strategy(**{"kind": plain, **PUBLISHED.get(plain, {}), **values})
+def find_strategy(name: str, **values: Any) -> Strategy:
+    """Return a strategy with its published settings and the given ones.
+
+    Args:
+        name: strategy name; case does not count, '_' and '-' are alike.
+        values: settings of ``Strategy``.
+
+    Raises:
+        ValueError: the name is unknown, or a setting is out of range.
+    """
+    canonical: Any = normalize_name(name)
+    return Strategy(**{"name": canonical, **PUBLISHED.get(canonical, {}), **values})

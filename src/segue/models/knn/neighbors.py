@@ -1,7 +1,9 @@
-"""Remembered rows that share items with a history: found, cut to the nearest and heard, a whole batch at a time.
+"""Nearest-neighbor search over stored sessions or users, for a batch of histories at once.
 
-Shape letters: B histories, V catalog size with PAD, Q distinct items of the histories, S remembered rows, M their
-items one behind the other, C rows found for the histories of a block.
+A stored row of items is called a session here; in user-kNN it is a user.
+
+Shape letters: B histories, V catalog size with PAD, Q distinct items of the histories, S stored sessions, M their
+items (contiguous), C pairs of a history and a session of one block.
 """
 
 from abc import abstractmethod
@@ -21,27 +23,27 @@ WEIGHTS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "log": lambda age, length: 1.0 / np.log2(age + 2.0),
     "harmonic": lambda age, length: 1.0 / (age + 1.0),
 }
-"""(age in events, length of the history) -> what such an item weighs: 1 for the newest, less for older ones."""
+"""Decay functions: (age in events, length of the history) -> weight of an item, 1 for the newest."""
 
 BLOCK_PAIRS = 1 << 20
-"""So many pairs of a history's item and a row that holds it are looked at together, about 50 MB; one history alone
-may need more, at most its length times the sample."""
+"""Number of pairs (item of a history, session with it) in one block, about 50 MB; a single history may exceed it, up to
+its length times the sample size."""
 BLOCK_SCORES = 1 << 22
-"""So many scores, histories times catalog, are summed together."""
+"""Number of scores (histories times catalog) in one block."""
 
 
 @dataclass(frozen=True)
 class NeighborQueries:
-    """A block of histories: each of their items once, at its newest place; row by row, the newest item first."""
+    """A block of histories: each distinct item once, at its newest position; row by row, the newest item first."""
 
     row_Q: np.ndarray
     item_Q: np.ndarray
     age_Q: np.ndarray
-    """Events since the item, 0 for the newest event; an item that came again counts from its last time."""
+    """Number of events after the item's last occurrence; 0 for the newest event."""
     length_B: np.ndarray
-    """Events in each history."""
+    """Number of events of each history."""
     start: int
-    """Where the block begins among all histories."""
+    """Index of the block's first history among all histories."""
 
     def __len__(self) -> int:
         return len(self.length_B)
@@ -49,55 +51,69 @@ class NeighborQueries:
 
 @dataclass(frozen=True)
 class NeighborMatches:
-    """C pairs of a history and a remembered row with an item in common; history by history, the last row first."""
+    """C pairs of a history and a session with a common item; history by history, the last session first."""
 
     row_C: np.ndarray
-    held_C: np.ndarray
-    """The remembered row."""
+    session_C: np.ndarray
+    """Index of the session."""
     shared_C: np.ndarray
-    """Sum of the shared items' weights, in the order of their age."""
+    """Sum of the weights of the shared items, added in the order of their age."""
     item_C: np.ndarray
-    """The newest shared item."""
+    """Newest shared item."""
     age_C: np.ndarray
-    """And its age in the history."""
+    """Age of the newest shared item in the history, in events."""
 
     def take(self, chosen: np.ndarray) -> "NeighborMatches":
-        """Some of the pairs."""
+        """Return the chosen pairs (index or bool mask)."""
         return NeighborMatches(
-            self.row_C[chosen], self.held_C[chosen], self.shared_C[chosen], self.item_C[chosen], self.age_C[chosen]
+            self.row_C[chosen], self.session_C[chosen], self.shared_C[chosen], self.item_C[chosen], self.age_C[chosen]
         )
 
 
 class SessionIndex:
-    """Rows, the last ones first to be asked, each item once at its newest place; and for each item who holds it."""
+    """Stored sessions with their distinct items, and for each item the sessions that contain it.
+
+    Sessions are in ascending order of preference: a sample takes the last ones.
+    """
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         self._arrays = dict(arrays)
         self.items_M, self.offsets_S = arrays["items"], arrays["offsets"]
-        self.holders_M, self.holder_offsets_V = arrays["holders"], arrays["holder_offsets"]
+        self.item_sessions_M, self.item_session_offsets_V = arrays["item_sessions"], arrays["item_session_offsets"]
         self.popularity_V = arrays["popularity"]
         self.times_S = arrays.get("times")
         self.length_S = np.diff(self.offsets_S)
 
     @classmethod
     def fit(
-        cls, sequences: Sequences, size: int, *, stored: int | None = None, shuffle: np.random.Generator | None = None
+        cls,
+        sequences: Sequences,
+        size: int,
+        *,
+        max_events: int | None = None,
+        shuffle: np.random.Generator | None = None,
     ) -> "SessionIndex":
-        """Remembers the newest ``stored`` events of each row, in order of their last event (of their row where there
-        are no times), or in random order: the last rows are those that a sample takes."""
-        newest = sequences.drop_unknown() if stored is None else sequences.drop_unknown().tail(stored)
+        """Store sessions in order of their last event, of their row where the log has no times, or in random order.
+
+        Args:
+            sequences: item indices of each session or user; PAD is ignored.
+            size: V, catalog size with PAD.
+            max_events: number of newest events that are stored of each session; None: all.
+            shuffle: generator of a random order; None: order by time.
+        """
+        newest = sequences.drop_unknown() if max_events is None else sequences.drop_unknown().tail(max_events)
         newest = newest.take(newest.lengths > 0)
         if shuffle is not None:
             newest = newest.take(shuffle.permutation(len(newest)))
         elif newest.times is not None:
             newest = newest.take(np.argsort(newest.times[newest.stops - 1], kind="stable"))
-        row_M, where_M = recency_positions(newest, size)
-        items_M = newest.items[where_M].astype(np.int32)
+        row_M, position_M = recency_positions(newest, size)
+        items_M = newest.items[position_M].astype(np.int32)
         arrays = {
             "items": items_M,
             "offsets": _offsets(np.bincount(row_M, minlength=len(newest))),
-            "holders": row_M[np.argsort(items_M, kind="stable")].astype(np.int32),
-            "holder_offsets": _offsets(np.bincount(items_M, minlength=size)),
+            "item_sessions": row_M[np.argsort(items_M, kind="stable")].astype(np.int32),
+            "item_session_offsets": _offsets(np.bincount(items_M, minlength=size)),
             "popularity": tie_breaker(item_counts(sequences, size), 1.0),
         }
         if newest.times is not None:
@@ -105,7 +121,7 @@ class SessionIndex:
         return cls(arrays)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything to save, by name."""
+        """See ``Scorer.arrays``."""
         return self._arrays
 
     @property
@@ -113,17 +129,22 @@ class SessionIndex:
         return len(self.popularity_V)
 
     def idf(self) -> np.ndarray:
-        """log(rows / rows with the item), float64 [V]; 0 for an item nobody holds."""
-        held_V = np.diff(self.holder_offsets_V)
-        return np.log(max(1, len(self.length_S)) / np.where(held_V == 0, max(1, len(self.length_S)), held_V))
+        """Return log(sessions / sessions with the item), float64 [V]; 0 for an item of no session."""
+        count_V = np.diff(self.item_session_offsets_V)
+        return np.log(max(1, len(self.length_S)) / np.where(count_V == 0, max(1, len(self.length_S)), count_V))
 
     def blocks(self, histories: Sequences, sample: int) -> Iterator[NeighborQueries]:
-        """The histories (without PAD) cut so that each block's search and scores fit into bounded memory."""
-        row_N, where_N = recency_positions(histories, self.size)
-        items_N, age_N = histories.items[where_N], histories.stops[row_N] - 1 - where_N
+        """Split histories into blocks whose search and scores fit into bounded memory.
+
+        Args:
+            histories: histories without PAD.
+            sample: number of sessions that are searched for each history.
+        """
+        row_N, position_N = recency_positions(histories, self.size)
+        items_N, age_N = histories.items[position_N], histories.stops[row_N] - 1 - position_N
         order = np.lexsort((age_N, row_N))
         row_N, items_N, age_N = row_N[order], items_N[order], age_N[order]
-        pairs_N = np.minimum(self._held(items_N), sample)
+        pairs_N = np.minimum(self._session_counts(items_N), sample)
         pairs_B = np.bincount(row_N, weights=pairs_N, minlength=len(histories))
         cost_B = np.maximum(pairs_B / BLOCK_PAIRS, self.size / BLOCK_SCORES)
         block_B = np.floor(np.cumsum(cost_B)).astype(np.int64)
@@ -134,128 +155,173 @@ class SessionIndex:
                 row_N[part] - start, items_N[part], age_N[part], histories.lengths[start:stop], int(start)
             )
 
-    def _held(self, items: np.ndarray) -> np.ndarray:
-        return self.holder_offsets_V[items + 1] - self.holder_offsets_V[items]
+    def _session_counts(self, items: np.ndarray) -> np.ndarray:
+        return self.item_session_offsets_V[items + 1] - self.item_session_offsets_V[items]
 
-    def find(self, asked: NeighborQueries, weight_Q: np.ndarray, sample: int) -> NeighborMatches:
-        """The last ``sample`` rows that share an item with each history.
+    def find(self, queries: NeighborQueries, weight_Q: np.ndarray, sample: int) -> NeighborMatches:
+        """Find the last ``sample`` sessions that share an item with each history.
 
-        A row among the last n that hold any of some items is among the last n that hold each of its own: so only so
-        many holders of each item have to be looked at. History, row and item are packed into one integer, because
-        numbers are sorted many times faster than records.
+        A session among the last n with any of some items is among the last n sessions of each of its items: so n
+        sessions of each item are enough. History, session and item are packed into one integer, because integers are
+        sorted many times faster than records.
+
+        Args:
+            queries: a block of histories.
+            weight_Q: weight of each item in the similarity.
+            sample: number of sessions for each history.
         """
-        count_Q = np.minimum(self._held(asked.item_Q), sample)
-        first_B = _offsets(np.bincount(asked.row_Q, minlength=len(asked)))
-        place_Q = np.arange(len(asked.row_Q)) - first_B[asked.row_Q]
-        rows, places = max(1, len(self.length_S)), int(place_Q.max(initial=0)) + 1
-        assert len(asked) * rows * places < 1 << 62
-        last_Q = self.holder_offsets_V[asked.item_Q + 1] - 1
+        count_Q = np.minimum(self._session_counts(queries.item_Q), sample)
+        first_B = _offsets(np.bincount(queries.row_Q, minlength=len(queries)))
+        position_Q = np.arange(len(queries.row_Q)) - first_B[queries.row_Q]
+        rows, num_positions = max(1, len(self.length_S)), int(position_Q.max(initial=0)) + 1
+        assert len(queries) * rows * num_positions < 1 << 62
+        last_Q = self.item_session_offsets_V[queries.item_Q + 1] - 1
         entry = np.repeat(last_Q + np.cumsum(count_Q) - count_Q, count_Q) - np.arange(int(count_Q.sum()))
-        key = np.repeat(((asked.row_Q + 1) * rows - 1) * places + place_Q, count_Q)
-        key -= self.holders_M[entry] * np.int64(places)
+        key = np.repeat(((queries.row_Q + 1) * rows - 1) * num_positions + position_Q, count_Q)
+        key -= self.item_sessions_M[entry] * np.int64(num_positions)
         key.sort()
-        pair, place = np.divmod(key, places)
+        pair, position = np.divmod(key, num_positions)
         first_C = np.flatnonzero(np.diff(pair, prepend=-1))
         row_C, back_C = np.divmod(pair[first_C], rows)
         query = first_B[row_C]
-        weights = weight_Q[np.repeat(query, np.diff(first_C, append=len(key))) + place]
+        weights = weight_Q[np.repeat(query, np.diff(first_C, append=len(key))) + position]
         shared_C = np.add.reduceat(weights, first_C) if len(first_C) else np.empty(0)
-        query = query + place[first_C]
-        found = NeighborMatches(row_C, rows - 1 - back_C, shared_C, asked.item_Q[query], asked.age_Q[query])
-        return found.take(_places(row_C) < sample)
+        query = query + position[first_C]
+        matches = NeighborMatches(row_C, rows - 1 - back_C, shared_C, queries.item_Q[query], queries.age_Q[query])
+        return matches.take(_positions_in_row(row_C) < sample)
 
-    def add_votes(self, found: NeighborMatches) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The items of the rows found: (which of the C int64, item int32, how many places behind the newest shared
-        item int64; negative before it)."""
-        count_C = self.length_S[found.held_C]
-        which = np.repeat(np.arange(len(count_C)), count_C)
+    def neighbor_items(self, matches: NeighborMatches) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the items of all matched sessions.
+
+        Returns:
+            (index of the match int64, item int32, distance after the newest shared item in items int64, negative
+            before it), all of one length.
+        """
+        count_C = self.length_S[matches.session_C]
+        match = np.repeat(np.arange(len(count_C)), count_C)
         first_C = np.cumsum(count_C) - count_C
-        place = np.arange(len(which))
-        items = self.items_M[np.repeat(self.offsets_S[found.held_C] - first_C, count_C) + place]
-        shared_C = np.flatnonzero(items == found.item_C[which])  # a row has each item once: one place for each
-        return which, items, place - shared_C[which]
+        entry = np.arange(len(match))
+        items = self.items_M[np.repeat(self.offsets_S[matches.session_C] - first_C, count_C) + entry]
+        shared_C = np.flatnonzero(items == matches.item_C[match])  # a session has each item once: one entry for each
+        return match, items, entry - shared_C[match]
 
     def scores(self, row: np.ndarray, items: np.ndarray, votes: np.ndarray, batch: int) -> np.ndarray:
-        """float32 [batch, V]: the sum of the votes, the best item of each row 1. Where there is no vote, popularity
-        in [-1, 0): no vote is too small to count more than none."""
-        counted = np.bincount(row * self.size + items, weights=votes, minlength=batch * self.size)
-        total = counted.astype(np.float64).reshape(batch, self.size)  # without any vote it counts in integers
+        """Sum votes into scores; the best item of each row has score 1.
+
+        An item without votes has its popularity, scaled to [-1, 0), so that any vote ranks above none.
+
+        Args:
+            row: row of each vote.
+            items: item of each vote.
+            votes: weight of each vote.
+            batch: number of rows.
+
+        Returns:
+            float32 [batch, V].
+        """
+        summed = np.bincount(row * self.size + items, weights=votes, minlength=batch * self.size)
+        total = summed.astype(np.float64).reshape(batch, self.size)  # without any vote bincount returns integers
         best_B1 = total.max(axis=1, keepdims=True, initial=0.0)
         total /= np.where(best_B1 > 0, best_B1, 1.0)
         return np.where(total > 0, total, self.popularity_V - 1.0).astype(np.float32)
 
 
 class NeighborModel:
-    """What a model that answers from a ``Memory`` shares with every other: only who votes, and how, is its own.
+    """Base of the models that score with a ``SessionIndex``; a subclass implements ``votes``.
 
-    A model's ``config`` says how many newest events of a history are asked for (``length``), and among how many rows
-    that share an item its neighbors are looked for (``sample``).
+    ``config`` has ``max_length``, the number of newest events of a history that are used, and ``sample_size``, the
+    number of sessions with a common item among which neighbors are searched.
     """
 
-    def __init__(self, memory: SessionIndex, config: Any) -> None:
-        self.memory = memory
+    def __init__(self, index: SessionIndex, config: Any) -> None:
+        self.index = index
         self.config = config
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: Any) -> Self:
-        """What ``arrays`` gave."""
+        """Restore a model from the tensors of its artifact and its settings."""
         return cls(SessionIndex(arrays), config)
 
     @property
     def size(self) -> int:
-        return self.memory.size
+        return self.index.size
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything to save, by name."""
-        return self.memory.arrays()
+        """See ``Scorer.arrays``."""
+        return self.index.arrays()
 
     def scores(self, histories: Sequences) -> np.ndarray:
-        """float32 [B, V]: the best item of a history 1; below 0 is popularity, which orders what nobody votes for."""
+        """Score as ``Scorer.scores``: the best item of a history has 1, items without votes are below 0."""
         known = histories.drop_unknown().tail(self.config.max_length)
         out_BV = np.empty((len(known), self.size), dtype=np.float32)
-        for asked in self.memory.blocks(known, self.config.sample_size):
-            rows = slice(asked.start, asked.start + len(asked))
-            out_BV[rows] = self.votes(asked, known.take(rows))
+        for queries in self.index.blocks(known, self.config.sample_size):
+            rows = slice(queries.start, queries.start + len(queries))
+            out_BV[rows] = self.votes(queries, known.take(rows))
         return out_BV
 
     @abstractmethod
-    def votes(self, asked: NeighborQueries, histories: Sequences) -> np.ndarray:
-        """``Memory.scores`` of a block of histories, whose rows ``asked`` holds item by item."""
+    def votes(self, queries: NeighborQueries, histories: Sequences) -> np.ndarray:
+        """Score one block of histories with ``SessionIndex.scores``.
+
+        Args:
+            queries: the distinct items of the block.
+            histories: the histories of the block.
+
+        Returns:
+            float32 [B, V].
+        """
 
 
-def nearest(found: NeighborMatches, alike_C: np.ndarray, count: int) -> np.ndarray:
-    """bool [C]: the ``count`` most alike of each history; of equals those that come first."""
-    batch = int(found.row_C.max(initial=-1)) + 1
-    chosen: np.ndarray = np.bincount(found.row_C, minlength=batch)[found.row_C] <= count
+def nearest(matches: NeighborMatches, similarity_C: np.ndarray, count: int) -> np.ndarray:
+    """Select the most similar sessions of each history.
+
+    Args:
+        matches: pairs of a history and a session.
+        similarity_C: similarity of each pair.
+        count: number of sessions of each history; ties: the earlier match.
+
+    Returns:
+        bool [C].
+    """
+    batch = int(matches.row_C.max(initial=-1)) + 1
+    chosen: np.ndarray = np.bincount(matches.row_C, minlength=batch)[matches.row_C] <= count
     crowded = np.flatnonzero(~chosen)
     if not len(crowded):
         return chosen
-    _, row = np.unique(found.row_C[crowded], return_inverse=True)
-    rows, place, alike = int(row[-1]) + 1, _places(row), alike_C[crowded]
-    table_BC = np.full((rows, int(place.max()) + 1), -np.inf)
-    table_BC[row, place] = alike
-    floor = np.partition(table_BC, -count, axis=1)[:, -count][row]
-    above, equal = alike > floor, np.flatnonzero(alike == floor)
+    _, row = np.unique(matches.row_C[crowded], return_inverse=True)
+    rows, position, similarity = int(row[-1]) + 1, _positions_in_row(row), similarity_C[crowded]
+    table_BC = np.full((rows, int(position.max()) + 1), -np.inf)
+    table_BC[row, position] = similarity
+    threshold = np.partition(table_BC, -count, axis=1)[:, -count][row]
+    above, equal = similarity > threshold, np.flatnonzero(similarity == threshold)
     left_B = count - np.bincount(row[above], minlength=rows)
     chosen[crowded[above]] = True
-    chosen[crowded[equal[_places(row[equal]) < left_B[row[equal]]]]] = True
+    chosen[crowded[equal[_positions_in_row(row[equal]) < left_B[row[equal]]]]] = True
     return chosen
 
 
 def recency_positions(sequences: Sequences, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """(row int64, flat position int64) of all events but those whose item comes again later in its row."""
-    row_N, where_N = sequences.positions()
-    slot_N = row_N * size + sequences.items[where_N]
+    """Return the last occurrence of each item in each row.
+
+    Args:
+        sequences: rows of item indices.
+        size: V, catalog size with PAD.
+
+    Returns:
+        (row int64, flat position int64).
+    """
+    row_N, position_N = sequences.positions()
+    slot_N = row_N * size + sequences.items[position_N]
     _, from_behind = np.unique(slot_N[::-1], return_index=True)
     kept = np.sort(len(row_N) - 1 - from_behind)
-    return row_N[kept], where_N[kept]
+    return row_N[kept], position_N[kept]
 
 
-def _places(row: np.ndarray) -> np.ndarray:
-    """Each entry's place within its row; entries lie row by row."""
+def _positions_in_row(row: np.ndarray) -> np.ndarray:
+    """Return the position of each entry within its row; entries lie row by row."""
     first_B = _offsets(np.bincount(row))
-    places: np.ndarray = np.arange(len(row)) - first_B[row]
-    return places
+    positions: np.ndarray = np.arange(len(row)) - first_B[row]
+    return positions
 
 
 def _offsets(counts: np.ndarray) -> np.ndarray:

@@ -1,75 +1,78 @@
-"""Session-kNN: sessions like this one, recent ones first, vote for what stands near the shared items.
+"""Session-kNN: the most similar recent sessions vote for their items near the shared items.
 
-The rule is VS-kNN (Ludewig & Jannach 2018, section 3.1) with the neighbor's order taken into account as in STAN
+VS-kNN (Ludewig & Jannach 2018, section 3.1); differs: votes fall with the distance in the neighbor session, as in STAN
 (Garg et al. 2019, section 3.3). Shape letters as in ``segue.models.knn.neighbors``.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
+from segue.config.ranges import Range, check_ranges
 from segue.data.sequences import Sequences
 from segue.models.knn.neighbors import WEIGHTS, NeighborModel, NeighborQueries, SessionIndex, nearest
 
 
 @dataclass(frozen=True)
 class SessionKNNConfig:
-    """Whom is asked, and how votes weigh."""
+    """Neighbor search and the weights of votes."""
 
-    num_neighbors: int = 500
-    """The most alike sessions that vote."""
-    sample_size: int = 2000
-    """They are looked for among this many sessions that share an item, the most recent ones."""
-    max_length: int = 20
-    """The newest events of the session that is to go on."""
-    max_stored_events: int = 100
-    """Of each known session or person this many newest events are remembered."""
+    num_neighbors: Annotated[int, Range(ge=1)] = 500
+    """Number of most similar sessions that vote."""
+    sample_size: Annotated[int, Range(ge=1)] = 2000
+    """Number of most recent sessions with a common item among match neighbors are searched."""
+    max_length: Annotated[int, Range(ge=1)] = 20
+    """Number of newest events of the scored session that are used."""
+    max_stored_events: Annotated[int, Range(ge=1)] = 100
+    """Number of newest events that are stored of each session or user of the log."""
     weighting: Literal["none", "linear", "quadratic", "log", "harmonic"] = "log"
-    """How fast an item's weight in the similarity falls with its age in the session."""
-    spread: float | None = 4.0
-    """So many items away from the shared item a vote has fallen to 1 / e; 'none': votes are equal everywhere."""
-    before_weight: float = 0.5
-    """What items before the shared one count, compared with those behind it."""
+    """Decay of an item's weight in the similarity with its age in the session."""
+    spread: Annotated[float | None, Range(gt=0)] = 4.0
+    """Distance from the shared item, in items, at which a vote has fallen to 1 / e; 'none': no decay with distance."""
+    before_weight: Annotated[float, Range(ge=0)] = 0.5
+    """Weight of items before the shared one, relative to those after it."""
     idf: bool = True
-    """Rare items count more, by log(sessions / sessions with the item)."""
+    """Weight votes by log(sessions / sessions with the item), so that rare items count more."""
 
     def __post_init__(self) -> None:
-        for name in ("num_neighbors", "sample_size", "max_length", "max_stored_events"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if self.spread is not None and self.spread <= 0:
-            raise ValueError(f"spread must be above 0, got {self.spread}.")
-        if self.before_weight < 0:
-            raise ValueError(f"before_weight must not be negative, got {self.before_weight}.")
+        check_ranges(self)
 
 
 class SessionKNN(NeighborModel):
-    """similarity(n) = sum of the weights of the items that session n shares;
-    score(j) = idf(j) * sum over neighbors n with j of similarity(n) / (1 + age of the newest shared item)
-    * exp(-distance of j from that item in n / spread), times ``before`` where j stands before it.
+    """Session-kNN model: score(j) = idf(j) * sum over the neighbors n that contain j of the vote of n for j.
+
+    vote = similarity(n) / (1 + age of the newest shared item) * exp(-distance of j from that item in n / spread), times
+    ``before_weight`` where j stands before it. similarity(n) = sum of the weights of the items that session n shares.
     """
 
     name: ClassVar[str] = "session-knn"
 
-    def __init__(self, memory: SessionIndex, config: SessionKNNConfig) -> None:
-        super().__init__(memory, config)
-        # An item of every session may still be voted for.
-        self._rare_V = np.maximum(memory.idf(), 1e-3) if config.idf else np.ones(memory.size)
+    def __init__(self, index: SessionIndex, config: SessionKNNConfig) -> None:
+        super().__init__(index, config)
+        # An item of every session has idf 0 and may still get votes.
+        self._idf_weight_V = np.maximum(index.idf(), 1e-3) if config.idf else np.ones(index.size)
 
     @classmethod
     def fit(cls, sequences: Sequences, size: int, config: SessionKNNConfig) -> "SessionKNN":
-        """Remembers the sessions in order of their last event (of their row where there are no times)."""
-        return cls(SessionIndex.fit(sequences, size, stored=config.max_stored_events), config)
+        """Store the sessions in order of their last event, or of their row where the log has no times.
 
-    def votes(self, asked: NeighborQueries, histories: Sequences) -> np.ndarray:
-        memory, config = self.memory, self.config
-        weight_Q = WEIGHTS[config.weighting](asked.age_Q, asked.length_B[asked.row_Q])
-        found = memory.find(asked, weight_Q, config.sample_size)
-        found = found.take(nearest(found, found.shared_C, config.num_neighbors))
-        which, items, distance = memory.add_votes(found)
-        votes = (found.shared_C / (1.0 + found.age_C))[which]
+        Args:
+            sequences: item indices of each user or session, the newest event last; PAD is ignored.
+            size: V, catalog size with PAD.
+            config: settings.
+        """
+        return cls(SessionIndex.fit(sequences, size, max_events=config.max_stored_events), config)
+
+    def votes(self, queries: NeighborQueries, histories: Sequences) -> np.ndarray:
+        """See ``NeighborModel.votes``."""
+        index, config = self.index, self.config
+        weight_Q = WEIGHTS[config.weighting](queries.age_Q, queries.length_B[queries.row_Q])
+        matches = index.find(queries, weight_Q, config.sample_size)
+        matches = matches.take(nearest(matches, matches.shared_C, config.num_neighbors))
+        match, items, distance = index.neighbor_items(matches)
+        votes = (matches.shared_C / (1.0 + matches.age_C))[match]
         votes[distance < 0] *= config.before_weight
         if config.spread is not None:
             votes *= np.exp(-np.abs(distance) / config.spread)
-        return memory.scores(found.row_C[which], items, votes * self._rare_V[items], len(asked))
+        return index.scores(matches.row_C[match], items, votes * self._idf_weight_V[items], len(queries))

@@ -1,66 +1,71 @@
-"""User-kNN: people who took the same items vote for what else they took (Herlocker et al. 1999, on sets of items).
+"""User-kNN: users with common items vote for their other items (Herlocker et al. 1999, on sets of items).
 
 Shape letters as in ``segue.models.knn.neighbors``.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
+from segue.config.ranges import Range, check_ranges
 from segue.data.sequences import Sequences
 from segue.models.knn.neighbors import NeighborModel, NeighborQueries, SessionIndex, nearest
 
 
 @dataclass(frozen=True)
 class UserKNNConfig:
-    """Whom is asked, and what makes two people alike."""
+    """Neighbor search and user similarity."""
 
-    num_neighbors: int = 200
-    """The most alike people that vote."""
-    sample_size: int = 5000
-    """They are looked for among this many people who share an item, drawn at random, whenever they were there."""
-    max_length: int = 200
-    """The newest events of the person who is to be answered."""
+    num_neighbors: Annotated[int, Range(ge=1)] = 200
+    """Number of most similar users that vote."""
+    sample_size: Annotated[int, Range(ge=1)] = 5000
+    """Number of randomly drawn users with a common item among which neighbors are searched."""
+    max_length: Annotated[int, Range(ge=1)] = 200
+    """Number of newest events of the scored history that are used."""
     similarity: Literal["cosine", "jaccard"] = "cosine"
-    """How the overlap of two people's items is measured."""
-    decay: float = 0.8
-    """Each step back into the history multiplies an item's weight by this; 1: plain sets."""
+    """Similarity of two users' items."""
+    decay: Annotated[float, Range(gt=0, le=1)] = 0.8
+    """Factor on the weight of an item per step back in the history, above 0 and at most 1; 1: plain sets."""
 
     def __post_init__(self) -> None:
-        for name in ("num_neighbors", "sample_size", "max_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if not 0 < self.decay <= 1:
-            raise ValueError(f"decay must be in (0, 1], got {self.decay}.")
+        check_ranges(self)
 
 
 class UserKNN(NeighborModel):
-    """score(j) = sum over the most similar people n with j of similarity(n), where with w = decay ** age
-    cosine = sum of w of the shared items / sqrt(sum of w ** 2 * items of n), and
-    jaccard = sum of w of the shared items / (sum of w of the others of the history + items of n).
+    """User-kNN model: score(j) = sum over the most similar users n with item j of similarity(n).
 
-    The history need not be of anybody who was there at training; one who was is his own first neighbor.
+    With w = decay ** age: cosine = sum of w of the shared items / sqrt(sum of w ** 2 * items of n), and
+    jaccard = sum of w of the shared items / (sum of w of the other items of the history + items of n).
+
+    The history may belong to a user outside the training log. A user of the log is their own nearest neighbor.
     """
 
     name: ClassVar[str] = "user-knn"
 
     @classmethod
     def fit(cls, sequences: Sequences, size: int, config: UserKNNConfig) -> "UserKNN":
-        """Remembers everybody's items, in an order drawn once (seed 0): a sample favors nobody."""
+        """Store the items of all users in a random order (seed 0), so that a sample is unbiased.
+
+        Args:
+            sequences: item indices of each user or session, the newest event last; PAD is ignored.
+            size: V, catalog size with PAD.
+            config: settings.
+        """
         return cls(SessionIndex.fit(sequences, size, shuffle=np.random.default_rng(0)), config)
 
-    def votes(self, asked: NeighborQueries, histories: Sequences) -> np.ndarray:
-        memory, config = self.memory, self.config
-        weight_Q = config.decay**asked.age_Q
-        found = memory.find(asked, weight_Q, config.sample_size)
-        held_C = memory.length_S[found.held_C]
+    def votes(self, queries: NeighborQueries, histories: Sequences) -> np.ndarray:
+        """See ``NeighborModel.votes``."""
+        index, config = self.index, self.config
+        weight_Q = config.decay**queries.age_Q
+        matches = index.find(queries, weight_Q, config.sample_size)
+        items_C = index.length_S[matches.session_C]
         if config.similarity == "cosine":
-            norm_B = np.bincount(asked.row_Q, weights=weight_Q**2, minlength=len(asked))
-            alike_C = found.shared_C / np.sqrt(norm_B[found.row_C] * held_C)
+            norm_B = np.bincount(queries.row_Q, weights=weight_Q**2, minlength=len(queries))
+            similarity_C = matches.shared_C / np.sqrt(norm_B[matches.row_C] * items_C)
         else:
-            mass_B = np.bincount(asked.row_Q, weights=weight_Q, minlength=len(asked))
-            alike_C = found.shared_C / (mass_B[found.row_C] - found.shared_C + held_C)
-        chosen = nearest(found, alike_C, config.num_neighbors)
-        which, items, _ = memory.add_votes(found.take(chosen))
-        return memory.scores(found.row_C[chosen][which], items, alike_C[chosen][which], len(asked))
+            weight_B = np.bincount(queries.row_Q, weights=weight_Q, minlength=len(queries))
+            similarity_C = matches.shared_C / (weight_B[matches.row_C] - matches.shared_C + items_C)
+        chosen = nearest(matches, similarity_C, config.num_neighbors)
+        match, items, _ = index.neighbor_items(matches.take(chosen))
+        return index.scores(matches.row_C[chosen][match], items, similarity_C[chosen][match], len(queries))
