@@ -1,4 +1,4 @@
-"""Lists for everybody equal the lists one asks for one by one, however many are scored at once."""
+"""Batch recommendation: lists of all users equal single recommendations, for every block size."""
 
 import polars as pl
 import pytest
@@ -19,13 +19,18 @@ def log():
 def test_every_list_is_the_one_that_is_recommended(log, tmp_path, monkeypatch, block, exclude_seen):
     model = segue.Markov().fit(log)
     monkeypatch.setattr(batch_recommend, "BLOCK_BYTES", 4 * model.fitted.catalog.size * block)
-    told = []
+    reports = []
     out = tmp_path / "lists.parquet"
-    people = batch_recommend.recommend_all(
-        model.fitted, log, out, k=11, exclude_seen=exclude_seen, told=lambda done, of: told.append((done, of))
+    users_done = batch_recommend.recommend_all(
+        model.fitted,
+        log,
+        out,
+        k=11,
+        exclude_seen=exclude_seen,
+        progress=lambda done, total: reports.append((done, total)),
     )
-    assert people == 25
-    assert told[-1] == (25, 25) and len(told) == -(-25 // block)
+    assert users_done == 25
+    assert reports[-1] == (25, 25) and len(reports) == -(-25 // block)
     found = pl.read_parquet(out)
     users = sorted(log.frame["user_id"].unique().to_list())
     assert found["user_id"].unique(maintain_order=True).to_list() == users
@@ -38,7 +43,7 @@ def test_every_list_is_the_one_that_is_recommended(log, tmp_path, monkeypatch, b
         )  # another block rounds otherwise
 
 
-def test_people_of_another_log_and_items_nobody_knows(log, tmp_path):
+def test_users_of_another_log_and_unknown_items(log, tmp_path):
     model = segue.Markov().fit(log)
     later = segue.read_events(
         pl.DataFrame({"user_id": ["new", "odd"], "item_id": ["i3", "?"], "timestamp": ["2024-01-01"] * 2})
@@ -46,4 +51,6 @@ def test_people_of_another_log_and_items_nobody_knows(log, tmp_path):
     batch_recommend.recommend_all(model.fitted, later, tmp_path / "lists.csv", k=2)
     found = pl.read_csv(tmp_path / "lists.csv")
     assert found.filter(pl.col("user_id") == "new")["item_id"].to_list()[0] == "i4"
-    assert found.filter(pl.col("user_id") == "odd").height == 2, "whoever is unknown gets what a newcomer gets"
+    assert found.filter(pl.col("user_id") == "odd").height == 2, (
+        "a user of unknown items gets the list of an empty history"
+    )

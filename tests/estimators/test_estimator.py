@@ -1,8 +1,12 @@
-"""The Python front door: scikit-learn's habits, raw histories, save and load."""
+"""Recommender classes: scikit-learn's conventions, histories of item ids, save and load."""
 
+import ast
+import doctest
+import importlib.util
 import inspect
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,13 +16,14 @@ from sklearn.base import clone
 
 import segue
 from segue.data.sequences import Sequences
-from segue.estimators import recommenders
+from segue.estimators import estimator, recommenders, settings_help, trained_model
 from segue.estimators.estimator import Recommender
 from segue.models import artifact
 from segue.models.zoo import ZOO, ClassicEntry, NeuralEntry
 
-CLASSES = [kind for kind in vars(recommenders).values() if inspect.isclass(kind) and kind is not Recommender]
-MODELS = [kind for kind in CLASSES if isinstance(ZOO[kind.model], ClassicEntry)]
+ROOT = Path(__file__).resolve().parents[2]
+CLASSES: list[type[Recommender]] = [getattr(recommenders, name) for name in recommenders.CLASSES]
+MODELS = [cls for cls in CLASSES if isinstance(ZOO[cls.model], ClassicEntry)]
 
 
 @pytest.fixture(scope="module")
@@ -28,22 +33,22 @@ def log() -> "segue.EventLog":
 
 
 def test_every_model_of_the_zoo_is_a_public_class() -> None:
-    assert {kind.model for kind in CLASSES} == set(ZOO)
-    for kind in CLASSES:
-        assert getattr(segue, kind.__name__) is kind
+    assert {cls.model for cls in CLASSES} == set(ZOO)
+    for cls in CLASSES:
+        assert getattr(segue, cls.__name__) is cls and cls.__module__ == recommenders.__name__
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_fit_returns_self_and_answers(kind: type[Recommender], log: "segue.EventLog") -> None:
+def test_fit_returns_self_and_recommends(kind: type[Recommender], log: "segue.EventLog") -> None:
     model = kind()
     assert model.fit(log) is model
-    (answer, empty) = model.recommend([["i1", "i2"], []], k=4)
-    assert len(answer) == len(empty) == 4
-    assert not {"i1", "i2"} & {item for item, _ in answer}
-    assert [score for _, score in answer] == sorted((score for _, score in answer), reverse=True)
+    (ranking, empty) = model.recommend([["i1", "i2"], []], k=4)
+    assert len(ranking) == len(empty) == 4
+    assert not {"i1", "i2"} & {item for item, _ in ranking}
+    assert [score for _, score in ranking] == sorted((score for _, score in ranking), reverse=True)
 
 
-def test_a_network_learns_the_ring(log: "segue.EventLog", tmp_path: Path) -> None:
+def test_a_neural_model_predicts_the_ring(log: "segue.EventLog", tmp_path: Path) -> None:
     model = segue.GRU4Rec(embedding_dim=8, epochs=4, batch_tokens=64, learning_rate=0.02).fit(log)
     assert model.recommend([["i1", "i2"]], k=1)[0][0][0] == "i3"
     version = model.save(tmp_path / "run")
@@ -52,11 +57,11 @@ def test_a_network_learns_the_ring(log: "segue.EventLog", tmp_path: Path) -> Non
     assert loaded.recommend([["i4"], []], k=5) == model.recommend([["i4"], []], k=5)
 
 
-def test_people_of_the_log_by_name(log: "segue.EventLog") -> None:
+def test_users_of_the_log_by_id(log: "segue.EventLog") -> None:
     model = segue.Markov().fit(log)
-    by_name = model.recommend(users=["u0"], k=2)
-    assert by_name == model.recommend([["i0", "i1", "i2", "i3", "i4", "i5"]], k=2)
-    assert by_name[0][0][0] == "i6"
+    by_user = model.recommend(users=["u0"], k=2)
+    assert by_user == model.recommend([["i0", "i1", "i2", "i3", "i4", "i5"]], k=2)
+    assert by_user[0][0][0] == "i6"
 
 
 def test_allow_list_and_seen_items(log: "segue.EventLog") -> None:
@@ -66,16 +71,16 @@ def test_allow_list_and_seen_items(log: "segue.EventLog") -> None:
     assert {i for i, _ in seen} == {"i1", "i5"}
 
 
-def test_lists_are_written_item_by_item(log: "segue.EventLog") -> None:
+def test_lists_are_generated_item_by_item(log: "segue.EventLog") -> None:
     fitted = segue.Markov().fit(log).fitted
     history = ["i1"]
-    written = fitted.generate([history], steps=3, strategy="greedy")[0]
-    for item, _ in written:
+    generated = fitted.generate([history], steps=3, strategy="greedy")[0]
+    for item, _ in generated:
         assert fitted.recommend([history[-1:]], k=1, items=set(fitted.catalog.ids) - set(history))[0][0][0] == item
         history.append(item)
-    drawn = [fitted.generate([["i1"]], steps=3, seed=s) for s in (1, 1, 2)]
-    assert drawn[0] == drawn[1]
-    assert len(drawn[2][0]) == 3
+    samples = [fitted.generate([["i1"]], steps=3, seed=s) for s in (1, 1, 2)]
+    assert samples[0] == samples[1]
+    assert len(samples[2][0]) == 3
     assert {i for i, _ in fitted.generate([["i1"]], steps=2, items=["i4", "i5"])[0]} == {"i4", "i5"}
     with pytest.raises(ValueError, match=r"^There is no strategy 'best'\. Known strategies: top-k, greedy"):
         fitted.generate([["i1"]], strategy="best")
@@ -84,14 +89,14 @@ def test_lists_are_written_item_by_item(log: "segue.EventLog") -> None:
 def test_parameters_like_scikit_learn() -> None:
     model = segue.CoVisit(decay=0.7, seed=3)
     assert model.get_params() == {"window": 10, "backward": 0.25, "damping": 0.15, "decay": 0.7, "seed": 3}
-    twin = clone(model)
-    assert twin is not model and twin.get_params() == model.get_params()
+    copy = clone(model)
+    assert copy is not model and copy.get_params() == model.get_params()
     assert model.set_params(decay=0.2).get_params()["decay"] == 0.2
-    assert repr(twin) == "CoVisit(decay=0.7, seed=3)"
+    assert repr(copy) == "CoVisit(decay=0.7, seed=3)"
 
 
-def test_the_signature_shows_what_is_really_used() -> None:
-    """The signature once showed the trainer's own ten epochs where this network uses five."""
+def test_the_signature_shows_the_defaults_in_use() -> None:
+    """The signature once showed the trainer's ten epochs where this model uses five."""
     shown = {name: p.default for name, p in inspect.signature(segue.GRU4Rec).parameters.items()}
     assert shown == segue.GRU4Rec().get_params()
     used = ZOO["gru4rec"]
@@ -122,7 +127,7 @@ def test_titles_and_provenance_are_saved(log: "segue.EventLog", tmp_path: Path) 
         ([["i1", 2]], "Item ids are texts, got 2: write '2'."),
     ],
 )
-def test_what_is_no_history_is_refused(histories: list[Any], sentence: str, log: "segue.EventLog") -> None:
+def test_wrong_histories_are_refused(histories: list[Any], sentence: str, log: "segue.EventLog") -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         segue.Popularity().fit(log).recommend(histories)
 
@@ -141,36 +146,90 @@ def test_wrong_parameters_and_unfitted_models() -> None:
         segue.CoVisit().recommend()
 
 
-def test_unknown_things_get_sentences(log: "segue.EventLog") -> None:
+def test_unknown_items_and_users_are_named(log: "segue.EventLog") -> None:
     model = segue.Markov().fit(log)
     with pytest.raises(ValueError, match=r"^The catalog has no item 'zzz'\.$"):
         model.similar("zzz")
-    with pytest.raises(ValueError, match=r"^There is no person 'zzz' in the log this was fitted on\.$"):
+    with pytest.raises(ValueError, match=r"^There is no user 'zzz' in the log this was fitted on\.$"):
         model.recommend(users=["zzz"])
     assert model.recommend([["zzz", "i1"]]) == model.recommend([["i1"]])
 
 
-def test_people_of_the_log_are_asked_for_with_the_times_of_their_events() -> None:
-    """A list of ids has no times, so a network that looks at them may answer otherwise."""
+def test_users_of_the_log_have_the_times_of_their_events() -> None:
+    """A list of ids has no times, so a model with time features may score it otherwise."""
     rows = [
         (f"u{p}", f"i{(p * s) % 7}", 1_700_000_000 + p + 4_000 * s * (1 + p % 5)) for p in range(30) for s in range(6)
     ]
     log = segue.read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
     model = segue.GRU4Rec(time_inputs=("gap", "daypart"), embedding_dim=8, epochs=4, covisitation_weight=0.0).fit(log)
-    heard: list[Sequences] = []
+    scored: list[Sequences] = []
 
-    class Listening:
+    class RecordingScorer:
         name, size = model.fitted.scorer.name, model.fitted.scorer.size
 
         def scores(self, histories: Sequences) -> np.ndarray:
-            heard.append(histories)
+            scored.append(histories)
             return np.zeros((len(histories), self.size), dtype=np.float32)
 
         def arrays(self) -> dict[str, np.ndarray]:
             return {}
 
-    model.fitted.scorer = Listening()
+    model.fitted.scorer = RecordingScorer()
     model.recommend(users=["u3", "u0"], k=1)
-    assert heard[0].times is not None
-    first = heard[0].starts[0]
-    assert heard[0].times[first : first + 2].tolist() == [1_700_000_003_000_000, 1_700_016_003_000_000]
+    assert scored[0].times is not None
+    first = scored[0].starts[0]
+    assert scored[0].times[first : first + 2].tolist() == [1_700_000_003_000_000, 1_700_016_003_000_000]
+
+
+def test_help_lists_every_setting_with_type_range_default_and_source() -> None:
+    text = inspect.getdoc(segue.SASRec)
+    assert text is not None and "Kang & McAuley 2018" in text
+    assert "embedding_dim (int, at least 1): Width of item embeddings" in text
+    assert "Default: 64." in text
+    assert "epochs (int" in text and "Default: 5." in str(segue.GRU4Rec.__doc__)
+    for cls in CLASSES:
+        doc = str(cls.__doc__)
+        assert doc.startswith(f"{cls.summary}\n")
+        for name in inspect.signature(cls).parameters:
+            entry = doc.partition(f"    {name} (")[2]
+            assert entry.partition("):")[2].strip(), f"{cls.__name__}.{name} has no documentation"
+
+
+def test_stubs_for_editors_are_fresh() -> None:
+    """The signatures of the stub file are those at run time; scripts/make_stubs.py writes it."""
+    spec = importlib.util.spec_from_file_location("make_stubs", ROOT / "scripts" / "make_stubs.py")
+    assert spec is not None and spec.loader is not None
+    make_stubs = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_stubs)
+    assert make_stubs.STUB.read_text(encoding="utf-8") == make_stubs.stub()
+    tree = ast.parse(make_stubs.STUB.read_text(encoding="utf-8"))
+    stubs = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    for cls in CLASSES:
+        init = next(node for node in stubs[cls.__name__].body if isinstance(node, ast.FunctionDef))
+        assert [a.arg for a in init.args.kwonlyargs] == list(inspect.signature(cls).parameters)
+    assert (ROOT / "src" / "segue" / "py.typed").exists()
+
+
+def test_type_checkers_see_every_public_name() -> None:
+    """The names under TYPE_CHECKING are those that are imported at their first use."""
+    tree = ast.parse((ROOT / "src" / "segue" / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    names = {a.asname: node.module for node in block.body if isinstance(node, ast.ImportFrom) for a in node.names}
+    assert names == {name: getattr(segue, "_HOMES")[name] for name in segue.__all__}  # noqa: B009
+
+
+@pytest.mark.parametrize("module", [estimator, trained_model, settings_help], ids=lambda m: m.__name__)
+def test_examples_run(module: ModuleType) -> None:
+    """Every example of the documentation runs and prints what it shows; the log of the module is shared."""
+    names: dict[str, Any] = dict(vars(module))
+    results = []
+    for test in sorted(doctest.DocTestFinder().find(module, module.__name__), key=lambda test: test.name):
+        test.globs = names
+        results.append(doctest.DocTestRunner().run(test, clear_globs=False))
+    assert sum(result.attempted for result in results) > 0
+    assert sum(result.failed for result in results) == 0
+
+
+def test_fit_recommend_similar_save_and_load_have_examples() -> None:
+    methods = [Recommender.fit, Recommender.recommend, Recommender.similar, Recommender.save, trained_model.load]
+    assert all(">>> " in str(method.__doc__) for method in methods)

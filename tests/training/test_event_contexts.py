@@ -13,8 +13,8 @@ from segue.data.evaluation_cases import EvaluationCases, Split
 from segue.data.event_contexts import EventContexts
 from segue.data.features.encoding import FeatureConfig, ItemFeatures
 from segue.data.sequences import Sequences
-from segue.estimators.estimator import TrainedModel
-from segue.models.generation.decoder_state import FullRescore, RecurrentState
+from segue.estimators.trained_model import TrainedModel
+from segue.models.decoder_state import FullRescore, initial_state
 from segue.models.neural.configs.bert4rec import BERT4RecConfig
 from segue.models.neural.configs.caser import CaserConfig
 from segue.models.neural.configs.gru4rec import GRU4RecConfig
@@ -121,10 +121,10 @@ def test_an_event_s_vector_is_its_item_s_plus_its_context_s() -> None:
     one = replace(Sequences.from_lists([[3, 4]]), contexts=EventContexts(np.array([2, 0], dtype=np.int32), FACTS))
     _, vectors = served.encode(one)
     np.testing.assert_allclose(
-        vectors[0], served.vectors_VD[3] + served.sides.contexts.of([{"device": "phone"}])[0], rtol=1e-6
+        vectors[0], served.input_embeddings_VD[3] + served.sides.contexts.embed_rows([{"device": "phone"}])[0], rtol=1e-6
     )
-    np.testing.assert_array_equal(vectors[1], served.vectors_VD[4])
-    missing = served.sides.contexts.of(
+    np.testing.assert_array_equal(vectors[1], served.input_embeddings_VD[4])
+    missing = served.sides.contexts.embed_rows(
         [{"device": "phone"}, {"device": "phone", "age": None}, {"device": "new", "age": 1.0}]
     )
     np.testing.assert_array_equal(missing[0], missing[1])
@@ -133,7 +133,7 @@ def test_an_event_s_vector_is_its_item_s_plus_its_context_s() -> None:
     np.testing.assert_allclose(missing[0], weights[known].sum(axis=0), rtol=1e-5, atol=1e-6)
     assert known[1] == age  # a missing cell has a vector of its own in its column
     np.testing.assert_allclose(
-        missing[2] - served.sides.contexts.of([{"age": 1.0}])[0], 0.0, atol=1e-6
+        missing[2] - served.sides.contexts.embed_rows([{"age": 1.0}])[0], 0.0, atol=1e-6
     )  # unknown = missing
 
 
@@ -243,6 +243,6 @@ def test_a_list_that_is_continued_remembers_the_contexts_behind_it() -> None:
     assert isinstance(served, NeuralScorer) and isinstance(served.encoder, NumpyGRU)
     histories = log().take(slice(0, 6)).tail(7)
     parents, items = np.array([0, 2, 5]), np.array([4, 9, 11])
-    stepped = RecurrentState.from_histories(served, served.encoder, histories).extend(parents, items)
+    stepped = initial_state(served, histories).extend(parents, items)
     again = FullRescore(served, histories).extend(parents, items)
     np.testing.assert_allclose(stepped.scores()[:, 1:], again.scores()[:, 1:], rtol=1e-4, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Weights of models that answer together: found where they are known, and never by a model that does not help."""
+"""Weights of an ensemble: above the best single model, and near 0 for a model without information."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ SIZE = 41
 
 
 class Noisy:
-    """The truth, which lies in the history's only item, and noise that is its own; votes above 0."""
+    """Scorer of the true next item plus noise of its own; scores are above 0."""
 
     name = "markov"
     size = SIZE
@@ -37,18 +37,18 @@ def cases() -> EvaluationCases:
 
 
 def quality(members: list[tuple[Noisy, float]]) -> float:
-    judged = evaluate(Ensemble(members), cases(), exclude_seen=True, ks=(10,))  # type: ignore[arg-type]
-    return float(ndcg(judged.ranks, 10).mean())
+    evaluation = evaluate(Ensemble(members), cases(), exclude_seen=True, ks=(10,))  # type: ignore[arg-type]
+    return float(ndcg(evaluation.ranks, 10).mean())
 
 
-def test_together_they_are_better_than_the_best_alone() -> None:
+def test_an_ensemble_is_better_than_its_best_member() -> None:
     scorers = [Noisy(seed, 0.5) for seed in range(3)]
     weights = choose_weights(scorers, cases(), exclude_seen=True)
     assert all(weight > 0 for weight in weights)
     assert quality(list(zip(scorers, weights, strict=True))) > max(quality([(s, 1.0)]) for s in scorers) + 0.05
 
 
-def test_what_knows_nothing_counts_little_or_nothing() -> None:
+def test_a_model_without_information_gets_little_weight() -> None:
     scorers = [Noisy(0, 2.0), Noisy(1, 0.0)]
     weights = choose_weights(scorers, cases(), exclude_seen=True)
     assert weights[0] == 1.0
@@ -57,15 +57,15 @@ def test_what_knows_nothing_counts_little_or_nothing() -> None:
 
 
 class Votes(Noisy):
-    """Half of the items get votes alike, the rest none: as probabilities such votes are far too sure of themselves."""
+    """Scorer with overconfident scores: those of the better half to the power of 8, 0 for the others."""
 
     def scores(self, histories: Sequences) -> np.ndarray:
         scores = super().scores(histories)
         return np.where(scores >= np.median(scores, axis=1, keepdims=True), scores**8, 0.0).astype(np.float32)
 
 
-def test_together_they_are_never_worse_than_one_of_them() -> None:
-    """Likelihood alone gave votes next to no weight, which lost to the votes alone."""
+def test_an_ensemble_is_never_worse_than_a_member() -> None:
+    """Likelihood alone gave overconfident scores almost no weight, and lost to them."""
     for seed in range(4):
         scorers = [Noisy(seed, 0.2), Votes(seed + 10, 1.0)]
         weights = choose_weights(scorers, cases(), exclude_seen=True)

@@ -1,4 +1,4 @@
-"""Events between files and a server's log: whole, in order, once."""
+"""Import and export of events: complete, in order, once."""
 
 import polars as pl
 import pytest
@@ -10,30 +10,30 @@ from segue.serving.store.data_directory import DataDirectory
 from segue.serving.store.event import validate_event
 from segue.serving.store.event_reader import scan_events
 from segue.serving.store.event_store import AppendResult, EventStore
-from segue.workflows.event_transfer import CHUNK, export, import_log, write_stream
+from segue.workflows.event_transfer import CHUNK_ROWS, export_events, import_log, write_stream
 
 NOW_US = 1_800_000_000_000_000
 
 
 @pytest.fixture
 def log(tmp_path):
-    """Ann buys the same thing twice in one second; two events are a chunk apart."""
+    """A log with two equal events of one second, a chunk apart from the others."""
     rows = ["ann,x,2024-01-01 10:00:00,purchase,2.5", "ann,x,2024-01-01 10:00:00,purchase,2.5"]
     rows += [
         f"bob{i % 7},i{i % 50},2024-02-01 {i // 3600 % 24:02d}:{i // 60 % 60:02d}:{i % 60:02d},view,"
-        for i in range(CHUNK)
+        for i in range(CHUNK_ROWS)
     ]
     path = tmp_path / "shop.csv"
     path.write_text("user_id,item_id,timestamp,event,value\n" + "\n".join(rows) + "\n")
     return path
 
 
-def test_a_log_is_stored_once_however_often_it_is_brought(log, tmp_path):
+def test_a_log_is_stored_once_however_often_it_is_imported(log, tmp_path):
     data = tmp_path / "data"
-    assert import_log(read_events(log), data, NOW_US) == AppendResult(CHUNK + 2, 0)
+    assert import_log(read_events(log), data, NOW_US) == AppendResult(CHUNK_ROWS + 2, 0)
     lines = log.read_text().splitlines()
     log.write_text("\n".join([lines[0], *reversed(lines[1:]), "new,x,2024-03-01,view,"]) + "\n")
-    assert import_log(read_events(log), data, NOW_US) == AppendResult(1, CHUNK + 2)
+    assert import_log(read_events(log), data, NOW_US) == AppendResult(1, CHUNK_ROWS + 2)
     store = EventStore(data / "events.sqlite")
     (first, second) = store.user_events("ann")
     assert (first.event.value, first.event.event, first.event.source) == (2.5, "purchase", "import")
@@ -47,31 +47,34 @@ def test_context_columns_become_the_events_context(tmp_path):
     log = read_events(pl.DataFrame({**columns, **more})).with_context(["device", "tags", "age", "event", "timestamp"])
     assert import_log(log, tmp_path / "data", NOW_US) == AppendResult(2, 0)
     (stored,) = scan_events(tmp_path / "data" / "events.sqlite")
-    told = [(one.event.event, one.event.context) for one in stored]
-    assert told == [("buy", '{"age":3.5,"device":"tv","tags":"[\\"q\\", null]"}'), ("view", '{"age":null,"tags":"[]"}')]
+    events = [(row.event.event, row.event.context) for row in stored]
+    assert events == [
+        ("buy", '{"age":3.5,"device":"tv","tags":"[\\"q\\", null]"}'),
+        ("view", '{"age":null,"tags":"[]"}'),
+    ]
 
 
-def test_contexts_come_out_as_columns_that_can_be_trained_on(tmp_path):
+def test_contexts_are_exported_as_columns_for_training(tmp_path):
     columns = {"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": [5, 6]}
     log = read_events(pl.DataFrame({**columns, "device": ["tv", None], "age": [3.5, 4.0]}))
     import_log(log.with_context(["device", "age"]), tmp_path / "data", NOW_US)
     for name in ("out.parquet", "out.csv", "out.jsonl"):
-        assert export(tmp_path / "data", tmp_path / name, ["device", "age", "never"]) == 2
+        assert export_events(tmp_path / "data", tmp_path / name, ["device", "age", "never"]) == 2
         again = read_events(tmp_path / name).with_context(["device", "age"])
         assert again.context == {"device": "text", "age": "number"}
         assert again.frame["device"].to_list() == ["tv", None]
         assert again.frame["never"].to_list() == [None, None]
         assert again.frame["age"].cast(pl.Float64).to_list() == [3.5, 4.0]
     with pytest.raises(ValueError) as refused:
-        export(tmp_path / "data", tmp_path / "out.csv", ["event"])
+        export_events(tmp_path / "data", tmp_path / "out.csv", ["event"])
     assert str(refused.value) == ("Every event has a column 'event' already: leave it out of the context to export.")
 
 
-def test_what_was_stored_comes_out_and_can_be_read_again(log, tmp_path):
+def test_stored_events_are_exported_and_read_again(log, tmp_path):
     data = tmp_path / "data"
     import_log(read_events(log), data, NOW_US)
     for name in ("out.parquet", "out.csv", "out.jsonl"):
-        assert export(data, tmp_path / "new" / name) == CHUNK + 2
+        assert export_events(data, tmp_path / "new" / name) == CHUNK_ROWS + 2
         again = read_events(tmp_path / "new" / name)
         wanted = read_events(log)
         assert len(again) == len(wanted)
@@ -82,25 +85,25 @@ def test_what_was_stored_comes_out_and_can_be_read_again(log, tmp_path):
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["out.csv", "out.jsonl", "out.parquet"]
 
 
-def test_visitors_without_a_name_come_out_and_in_again(tmp_path):
+def test_sessions_without_a_user_are_exported_and_imported_again(tmp_path):
     sent = [{"session_id": "s"}, {"user_id": "s"}, {"user_id": "ann", "session_id": "s"}]
     data = DataDirectory(tmp_path / "one")
     store = EventStore(data.path / "events.sqlite")
     store.append([[validate_event(EventIn(item_id="a", timestamp=i, **who), NOW_US) for i, who in enumerate(sent)]])
     store.close()
     data.release()
-    export(data.path, tmp_path / "out.parquet")
+    export_events(data.path, tmp_path / "out.parquet")
     log = read_events(tmp_path / "out.parquet")
     assert log.frame["user_id"].to_list() == ["session:s", "s", "ann"]
     erased = ErasureList.open(tmp_path / "one")
     erased.add([("user_id", "ann"), ("session_id", "s")], NOW_US)
-    assert erased.filter_log(log).frame["user_id"].to_list() == ["s"], "a user of a session's name is somebody else"
+    assert erased.filter_log(log).frame["user_id"].to_list() == ["s"], "a user with the id of a session is another user"
     import_log(log, tmp_path / "two", NOW_US)
     (again,) = scan_events(tmp_path / "two" / "events.sqlite")
-    assert [(one.event.user_id, one.event.session_id) for one in again] == [(None, "s"), ("s", None), ("ann", "s")]
+    assert [(row.event.user_id, row.event.session_id) for row in again] == [(None, "s"), ("s", None), ("ann", "s")]
 
 
-def test_events_come_out_while_others_come_in(tmp_path):
+def test_export_while_events_arrive(tmp_path):
     directory = DataDirectory(tmp_path / "data")
     store = EventStore(directory.path / "events.sqlite")
     for i in range(30):
@@ -108,14 +111,14 @@ def test_events_come_out_while_others_come_in(tmp_path):
     reading = scan_events(store.path, 10)
     got = list(next(reading))
     store.append([[validate_event(EventIn(item_id="a", user_id="ann", event_id="30"), NOW_US)]])
-    got += [one for part in reading for one in part]
-    assert [one.event.event_id for one in got] == [str(i) for i in range(31)]
-    assert export(directory.path, tmp_path / "out.parquet") == 31
+    got += [row for part in reading for row in part]
+    assert [row.event.event_id for row in got] == [str(i) for i in range(31)]
+    assert export_events(directory.path, tmp_path / "out.parquet") == 31
     store.close()
     directory.release()
 
 
-def test_nothing_half_is_left_where_it_fails(tmp_path):
+def test_a_failed_export_leaves_the_old_file(tmp_path):
     def frames():
         yield pl.DataFrame({"a": [1]})
         raise OSError("the disk is gone")
@@ -127,9 +130,9 @@ def test_nothing_half_is_left_where_it_fails(tmp_path):
     assert (tmp_path / "out.parquet").read_text() == "before"
 
 
-def test_refusals_say_what_to_do(log, tmp_path):
+def test_errors_state_a_cure(log, tmp_path):
     with pytest.raises(ValueError) as error:
-        export(tmp_path, tmp_path / "out.parquet")
+        export_events(tmp_path, tmp_path / "out.parquet")
     assert str(error.value) == f"{tmp_path} is not a server's data directory: it has no events.sqlite."
     with pytest.raises(ValueError) as error:
         write_stream(tmp_path / "out.xlsx", {}, lambda: iter(()))
@@ -137,7 +140,7 @@ def test_refusals_say_what_to_do(log, tmp_path):
     (tmp_path / "pairs.csv").write_text("user_id,item_id\na,b\n")
     with pytest.raises(ValueError) as error:
         import_log(read_events(tmp_path / "pairs.csv"), tmp_path / "data", NOW_US)
-    assert str(error.value) == "A history needs times: without them nothing says what came before what."
+    assert str(error.value) == "A history needs timestamps: without them the order of its events is unknown."
     held = DataDirectory(tmp_path / "data")
     with pytest.raises(ValueError, match="is in use by process"):
         import_log(read_events(log), tmp_path / "data", NOW_US)

@@ -1,4 +1,4 @@
-"""The road from a split to a ranker: learns a rule, repeats itself, is calibrated, and does not know the future."""
+"""Fit of rankers on a split: accuracy, equal seeds, calibration, no leakage of later events."""
 
 from dataclasses import replace
 from typing import Any
@@ -33,10 +33,10 @@ def log() -> EventLog:
     """A ring of 20 items: after i comes i + 1, one time in five something else."""
     rng = np.random.default_rng(0)
     rows = []
-    for person in range(300):
+    for user in range(300):
         item, time = int(rng.integers(20)), int(rng.integers(10_000))
         for _ in range(12):
-            rows.append((f"p{person}", f"i{item:02d}", 1_600_000_000 + time))
+            rows.append((f"p{user}", f"i{item:02d}", 1_600_000_000 + time))
             item = (item + 1) % 20 if rng.random() < 0.8 else int(rng.integers(20))
             time += int(rng.integers(1, 600))
     return read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
@@ -49,8 +49,8 @@ def split(log: EventLog) -> Split:
 
 @pytest.fixture(scope="module")
 def data(split: Split) -> RankerData:
-    return RankerData.of(
-        split, asked=CandidateSamplingConfig(num_popular=1, num_hard=1, num_retrieved=5, newest_share=0.5)
+    return RankerData.from_split(
+        split, sampling=CandidateSamplingConfig(num_popular=1, num_hard=1, num_retrieved=5, newest_share=0.5)
     )
 
 
@@ -60,25 +60,27 @@ def fitted(data: RankerData) -> FittedRanker:
 
 
 @pytest.mark.parametrize("name", RANKERS)
-def test_learns_the_rule(name: str, data: RankerData, fitted: FittedRanker, log: EventLog, split: Split) -> None:
+def test_rankers_predict_the_ring(
+    name: str, data: RankerData, fitted: FittedRanker, log: EventLog, split: Split
+) -> None:
     """Four of five targets follow from the newest event. The pooled baseline cannot know which event is the newest, but
     for its age."""
-    found = fitted if name == "dual-gru" else fit_ranker(name, data, QUICK)
-    past = with_full_histories(log, split)
-    cases = SampledExamples(split.test, past, None, CandidateSamplingConfig(num_popular=3, num_hard=0)).draw(
+    result = fitted if name == "dual-gru" else fit_ranker(name, data, QUICK)
+    histories = with_full_histories(log, split)
+    cases = SampledExamples(split.test, histories, None, CandidateSamplingConfig(num_popular=3, num_hard=0)).draw(
         np.random.default_rng(1)
     )
-    figures = evaluate_ranker(found.ranker, cases, past)
+    figures = evaluate_ranker(result.ranker, cases, histories)
     assert figures["auc"] > (0.7 if name == "pooled" else 0.8), figures
-    assert found.notes["validation_auc"][found.notes["best_epoch"] - 1] == max(found.notes["validation_auc"])
+    assert result.notes["validation_auc"][result.notes["best_epoch"] - 1] == max(result.notes["validation_auc"])
 
 
 def test_is_calibrated_on_validation(data: RankerData, fitted: FittedRanker) -> None:
     figures = evaluate_ranker(fitted.ranker, data.validation, data.item_histories)
     assert figures["ece"] < 0.05
     assert figures["logloss"] <= figures["logloss_uncalibrated"] + 1e-3
-    bent = fit_ranker("pooled", data, QUICK | {"epochs": 1, "gbce_t": "isotonic"})
-    assert len(bent.ranker.calibration.given_K) > 2
+    bent = fit_ranker("pooled", data, QUICK | {"epochs": 1, "calibration": "isotonic"})
+    assert len(bent.ranker.calibration.raw_K) > 2
 
 
 def test_equal_arguments_give_equal_rankers(data: RankerData) -> None:
@@ -89,33 +91,33 @@ def test_equal_arguments_give_equal_rankers(data: RankerData) -> None:
     assert (runs[0]["net.head.first.weight"] != runs[2]["net.head.first.weight"]).any()
 
 
-def test_another_future_changes_nothing(fitted: FittedRanker, log: EventLog, split: Split) -> None:
+def test_later_events_change_no_earlier_score(fitted: FittedRanker, log: EventLog, split: Split) -> None:
     """Every event after the median test moment becomes another item's: the answers to cases up to it stay as they
     are, bit for bit."""
-    past = with_full_histories(log, split)
-    draw = SampledExamples(split.test, past, None, CandidateSamplingConfig(num_popular=3, num_hard=0))
+    histories = with_full_histories(log, split)
+    draw = SampledExamples(split.test, histories, None, CandidateSamplingConfig(num_popular=3, num_hard=0))
     cases = draw.draw(np.random.default_rng(1))
-    moment = int(np.median(cases.times_B))
-    early = cases.take(cases.times_B <= moment)
+    median_us = int(np.median(cases.times_B))
+    early = cases.take(cases.times_B <= median_us)
     assert 0 < len(early) < len(cases)
     names = log.frame["item_id"].to_list()
-    late = (log.frame["timestamp"] >= moment).to_list()
-    other = [f"i{(int(name[1:]) + 7) % 20:02d}" if gone else name for name, gone in zip(names, late, strict=True)]
+    late = (log.frame["timestamp"] >= median_us).to_list()
+    other = [f"i{(int(name[1:]) + 7) % 20:02d}" if is_late else name for name, is_late in zip(names, late, strict=True)]
     changed = with_full_histories(log.with_frame(log.frame.with_columns(pl.Series("item_id", other))), split)
-    assert evaluate_ranker(fitted.ranker, early, changed) == evaluate_ranker(fitted.ranker, early, past)
+    assert evaluate_ranker(fitted.ranker, early, changed) == evaluate_ranker(fitted.ranker, early, histories)
 
 
-def test_training_does_not_know_validation(split: Split, data: RankerData) -> None:
-    """The sides that training reads come from the training part alone."""
+def test_training_histories_end_before_validation(split: Split, data: RankerData) -> None:
+    """Item histories of the training come from training events alone."""
     assert data.train.interactions.times_N.max() < data.validation.times_B.min()
     assert data.item_histories.times_N.max() > data.validation.times_B.min()
     assert split.train.times is not None
-    wanted = ItemHistories.of(split.train, split.catalog.size)
+    wanted = ItemHistories.from_sequences(split.train, split.catalog.size)
     np.testing.assert_array_equal(data.train.interactions.keys_N, wanted.keys_N)
 
 
-def test_vectors_and_retrieval_have_not_seen_what_is_asked(data: RankerData, split: Split) -> None:
-    """The base is each person's older events; what is asked are exactly the newer ones."""
+def test_embeddings_and_retriever_are_not_fitted_on_targets(data: RankerData, split: Split) -> None:
+    """The base is each user's older events; the targets are exactly the newer ones."""
     assert data.base.starts.tolist() == split.train.starts.tolist()
     held = split.train.num_events - data.base.num_events
     assert held == np.ceil(split.train.lengths * 0.5).sum()
@@ -125,33 +127,33 @@ def test_vectors_and_retrieval_have_not_seen_what_is_asked(data: RankerData, spl
     assert 0.8 * held < len(cases) <= held
 
 
-def test_learns_from_impressions(log: EventLog) -> None:
-    """Before each event both the item and another one are shown: only the first is taken."""
+def test_a_ranker_is_trained_on_impressions(log: EventLog) -> None:
+    """Each event follows an impression of its item and one of another item: only the first is clicked."""
     rng = np.random.default_rng(2)
     events = log.frame.with_columns(pl.lit("click").alias("event"))
-    shown = events.with_columns(pl.lit("view").alias("event"), pl.col("timestamp") - 1_000_000)
-    other = shown.with_columns(pl.Series("item_id", [f"i{i:02d}" for i in rng.integers(20, size=len(log))]))
-    both = log.with_frame(pl.concat([events, shown, other], how="vertical"))
+    impressions = events.with_columns(pl.lit("view").alias("event"), pl.col("timestamp") - 1_000_000)
+    other = impressions.with_columns(pl.Series("item_id", [f"i{i:02d}" for i in rng.integers(20, size=len(log))]))
+    both = log.with_frame(pl.concat([events, impressions, other], how="vertical"))
     catalog = both.catalog()
     cases = click_examples_from_impressions(both, catalog, window_s=2.0)
-    takes, _ = log.sequences(catalog)
-    data = RankerData.of_impressions(cases, takes, catalog.size)
+    clicks, _ = log.sequences(catalog)
+    data = RankerData.from_impressions(cases, clicks, catalog.size)
     assert data.base.times is not None
-    moments = data.train.draw(rng).times_B
-    assert data.base.times[data.base.positions()[1]].max() < moments.min()
-    assert moments.max() < data.validation.times_B.min()
+    times_us = data.train.draw(rng).times_B
+    assert data.base.times[data.base.positions()[1]].max() < times_us.min()
+    assert times_us.max() < data.validation.times_B.min()
     found = fit_ranker("dual-gru", data, QUICK)
     assert evaluate_ranker(found.ranker, data.validation, data.item_histories)["auc"] > 0.8
 
 
-def test_what_cannot_be_done_is_said(data: RankerData) -> None:
+def test_unknown_rankers_and_settings_are_refused(data: RankerData) -> None:
     with pytest.raises(ValueError) as error:
         find_ranker("deepfm")
     assert str(error.value) == "There is no ranker 'deepfm'. Known rankers: pooled, din, dien, dual-gru."
     assert find_ranker("Dual_GRU") is RANKERS["dual-gru"]
     with pytest.raises(ValueError) as error:
         fit_ranker("din", data, {"item_history_length": 4})
-    assert str(error.value).startswith("Unknown setting 'memory'.")
+    assert str(error.value).startswith("Unknown setting 'item_history_length'.")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A ranker in a pipeline: trained, weighed on held-out people, saved, and up to date with events."""
+"""Ranker behind a pipeline: weight on held-out users, save and load, item histories up to the last event."""
 
 import subprocess
 import sys
@@ -27,25 +27,25 @@ from segue.workflows.train_pipeline import fit_pipeline, refit_pipeline
 
 QUICK: dict[str, Any] = {"embedding_dim": 8, "max_length": 6, "epochs": 2, "batch_size": 64, "num_retrieved": 10}
 POOR = [{"model": "popularity", "num_candidates": 31}]
-"""A blend that knows nothing of the ring: whatever is known of it, the ranker knows."""
+"""A blend without knowledge of the ring: only the ranker can predict it."""
 
 
-def asked(**rank: Any) -> Any:
+def config_with(**rank: Any) -> Any:
     return decode_pipeline({"source": POOR, "rank": {"method": "none", **rank}})
 
 
 @pytest.fixture(scope="module")
 def fitted() -> FitResult:
-    learns = {**QUICK, "epochs": 8, "learning_rate": 0.01, "dropout": 0.0, "newest": 0.5}
-    return fit_pipeline(split_of(), asked(model="dual-gru", settings=learns))
+    settings = {**QUICK, "epochs": 8, "learning_rate": 0.01, "dropout": 0.0, "newest_share": 0.5}
+    return fit_pipeline(split_of(), config_with(model="dual-gru", settings=settings))
 
 
 def first(pipeline: Pipeline, rows: Sequences) -> list[int]:
-    return [int(one.items_C[0]) for one in pipeline.recommend(rows, 1)]
+    return [int(ranked.items_C[0]) for ranked in pipeline.recommend(rows, 1)]
 
 
-def test_a_ranker_that_knows_more_is_given_weight(fitted: FitResult) -> None:
-    """Popularity alone cannot tell what follows on a ring; four of five answers of the pipeline can."""
+def test_a_better_ranker_gets_weight(fitted: FitResult) -> None:
+    """Popularity alone cannot predict the next item of a ring; the ranker can, four times of five."""
     rows = walks(200, 9)
     cut = rows.prefixes(-np.ones(200, dtype=np.int64))
     follows = [int(row[-1]) % 30 + 1 for row in cut]
@@ -65,8 +65,8 @@ def test_a_ranker_that_knows_more_is_given_weight(fitted: FitResult) -> None:
     assert with_it > without + 0.3
 
 
-def test_a_ranker_that_knows_nothing_is_given_none() -> None:
-    """Not trained to speak of, behind a blend that knows the ring: nothing it says is better than chance."""
+def test_an_untrained_ranker_gets_no_weight() -> None:
+    """A ranker with random weights behind a blend that predicts the ring: no gain beyond chance."""
     values = {**CONFIG, "rank": {"method": "none", "model": "pooled", "settings": {**QUICK, "learning_rate": 1e-9}}}
     found = fit_pipeline(split_of(), decode_pipeline(values))
     assert found.notes["ranker"]["weight"] == 0
@@ -79,8 +79,8 @@ def test_a_ranker_that_knows_nothing_is_given_none() -> None:
     assert kept.scorer.second_stage.weight > 0
 
 
-def test_the_same_after_the_disk(fitted: FitResult, tmp_path: Any) -> None:
-    """What is saved knows the items' newest events only: behind them it says what the judged one says."""
+def test_saved_and_loaded_pipelines_are_equal(fitted: FitResult, tmp_path: Any) -> None:
+    """The saved ranker has the items' newest events only: after them it equals the evaluated one."""
     catalog = Catalog(f"item {i}" for i in range(1, SIZE))
     assert isinstance(fitted.scorer, Pipeline)
     kept = artifact.Artifact("pipeline", fitted.settings, catalog, fitted.scorer.arrays(), {}, {})
@@ -99,12 +99,12 @@ import sys
 sys.modules["torch"] = sys.modules["polars"] = None
 from segue.data.sequences import Sequences
 from segue.models.artifact import load
-from segue.pipeline.persistence import restore
-print(restore(load(sys.argv[1])).recommend(Sequences.from_lists([[1, 2, 3]]), 1)[0].items_C[0])
+from segue.pipeline.persistence import restore_saved_pipeline
+print(restore_saved_pipeline(load(sys.argv[1])).recommend(Sequences.from_lists([[1, 2, 3]]), 1)[0].items_C[0])
 """
 
 
-def test_it_answers_without_torch(fitted: FitResult, tmp_path: Any) -> None:
+def test_a_pipeline_with_a_ranker_needs_no_torch(fitted: FitResult, tmp_path: Any) -> None:
     catalog = Catalog(f"item {i}" for i in range(1, SIZE))
     kept = artifact.Artifact("pipeline", fitted.settings, catalog, fitted.scorer.arrays(), {}, {})
     artifact.save(kept, tmp_path / "run")
@@ -113,37 +113,39 @@ def test_it_answers_without_torch(fitted: FitResult, tmp_path: Any) -> None:
     assert done.stdout.split() == ["4"]
 
 
-def test_as_of_a_moment_equals_a_live_ranker_that_observed_up_to_it(fitted: FitResult) -> None:
-    """The naive way: an empty memory that observes every earlier event, one by one, and is asked then."""
+def test_point_in_time_scores_equal_a_live_ranker_of_that_time(fitted: FitResult) -> None:
+    """Reference: a live ranker with empty histories that observes every earlier event one by one."""
     assert isinstance(fitted.scorer, Pipeline) and fitted.scorer.second_stage is not None
     judged = fitted.scorer.second_stage.ranker
     assert isinstance(judged, PointInTimeRanker)
     rows = walks(40, 4)
     assert rows.times is not None
     moment = int(np.median(rows.times))
-    nothing = ItemHistories.of(Sequences.from_lists([[]], [[]]), SIZE)
+    nothing = ItemHistories.from_sequences(Sequences.from_lists([[]], [[]]), SIZE)
     naive = judged.ranker.to_catalog(np.arange(SIZE), nothing)
     row, where = rows.positions()
     for n in np.argsort(rows.times[where], kind="stable"):
         if (time := int(rows.times[where[n]])) < moment:
-            history = rows.within(rows.starts[row[n]][None], where[n][None])
+            history = rows.with_bounds(rows.starts[row[n]][None], where[n][None])
             naive.observe(history, int(rows.items[where[n]]), time)
     candidates_BC = np.tile(np.arange(1, SIZE), (3, 1))
     histories, now_B = Sequences.from_lists([[1, 2], [9], []], [[5, 6], [7], []]), np.full(3, moment)
     wanted = naive.log_odds(histories, candidates_BC, now_B)
-    found = PointInTimeRanker(judged.ranker, ItemHistories.of(rows, SIZE)).log_odds(histories, candidates_BC, now_B)
+    found = PointInTimeRanker(judged.ranker, ItemHistories.from_sequences(rows, SIZE)).log_odds(
+        histories, candidates_BC, now_B
+    )
     np.testing.assert_allclose(found, wanted, atol=1e-4)
     assert found.std() > 0.01
 
 
-def test_every_event_there_is_reaches_the_saved_ranker(fitted: FitResult) -> None:
-    """The last road: another catalog, in another order, with one item more; the net knows its items by their ids."""
+def test_refit_brings_every_event_to_the_saved_ranker(fitted: FitResult) -> None:
+    """Another catalog, in another order and with one more item: items are matched by their ids."""
     split = split_of()
     assert isinstance(fitted.scorer, Pipeline)
     ids = [f"item {i}" for i in range(SIZE - 1, 0, -1)] + ["new"]
     catalog, rows = Catalog(ids), split.train
     moved = replace(rows, items=catalog.to_indices(split.catalog.ids)[rows.items - 1].astype(np.int32))
-    whole = refit_pipeline(SourceData(moved, catalog), fitted, before=split.catalog).scorer
+    whole = refit_pipeline(SourceData(moved, catalog), fitted, old_catalog=split.catalog).scorer
     assert isinstance(whole, Pipeline) and whole.second_stage is not None and fitted.scorer.second_stage is not None
     live, judged = whole.second_stage.ranker, fitted.scorer.second_stage.ranker
     assert isinstance(live, NeuralRanker)
@@ -157,21 +159,21 @@ def test_every_event_there_is_reaches_the_saved_ranker(fitted: FitResult) -> Non
     assert np.isfinite(added).all()
 
 
-def test_a_saved_ranker_is_taken_for_the_same_cut_alone(tmp_path: Any) -> None:
+def test_a_saved_ranker_is_used_for_the_same_split_only(tmp_path: Any) -> None:
     split = replace(split_of(), fingerprint="this cut")
     trained, _ = fit_ranker_on_split(split, "din", QUICK)
     folder = tmp_path / "ranker"
     about = {"data": "this cut"}
     SavedRanker(trained.ranker, trained.settings, split.catalog, {}, about).save(folder)
-    asked_B = (Sequences.from_lists([[1, 2]]), np.arange(1, SIZE)[None], np.array([10**9]))
-    np.testing.assert_array_equal(load_ranker(folder).ranker.log_odds(*asked_B), trained.ranker.log_odds(*asked_B))
-    found = fit_pipeline(split, asked(model=str(folder)))
+    arguments = (Sequences.from_lists([[1, 2]]), np.arange(1, SIZE)[None], np.array([10**9]))
+    np.testing.assert_array_equal(load_ranker(folder).ranker.log_odds(*arguments), trained.ranker.log_odds(*arguments))
+    found = fit_pipeline(split, config_with(model=str(folder)))
     assert found.notes["ranker"]["ranker"] == "din"
     with pytest.raises(ValueError) as error:
-        fit_pipeline(replace(split, fingerprint="another"), asked(model=str(folder)))
+        fit_pipeline(replace(split, fingerprint="another"), config_with(model=str(folder)))
     assert str(error.value) == (
         f"The ranker in {folder} was trained on other data, or on another cut of it, so that a pipeline with it could "
-        "not be judged: run 'segue train-ranker' with this log and protocol."
+        "not be evaluated: run 'segue train-ranker' with this log and protocol."
     )
     with pytest.raises(ValueError) as error:
         load_saved_ranker(RankConfig(model=str(folder), settings={"embedding_dim": 4}), split)
@@ -180,20 +182,20 @@ def test_a_saved_ranker_is_taken_for_the_same_cut_alone(tmp_path: Any) -> None:
         restore_saved_pipeline(artifact.load(folder))
     assert str(error.value) == (
         "This is a ranker, din: it orders candidates and finds none itself. Name its folder as rank.model in a "
-        "pipeline's settings, or ask it with 'segue rank'."
+        "pipeline's settings, or use it with 'segue rank'."
     )
 
 
-def test_a_name_that_nothing_has_is_refused_before_anything_is_trained() -> None:
+def test_an_unknown_ranker_is_refused_before_the_training() -> None:
     with pytest.raises(ValueError) as error:
-        fit_pipeline(split_of(), asked(model="deepfm"))
+        fit_pipeline(split_of(), config_with(model="deepfm"))
     assert str(error.value) == (
         "There is no ranker 'deepfm': rank.model is pooled, din, dien, dual-gru, or a folder that "
         "'segue train-ranker' wrote."
     )
 
 
-def test_a_model_is_no_ranker(tmp_path: Any) -> None:
+def test_a_saved_model_is_not_a_ranker(tmp_path: Any) -> None:
     kept = artifact.Artifact("markov", {}, Catalog(["a"]), {"x": np.zeros(1)}, {}, {})
     artifact.save(kept, tmp_path / "run")
     with pytest.raises(ValueError) as error:

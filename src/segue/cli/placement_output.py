@@ -10,7 +10,7 @@ from segue.cli.output import err, out, print_json, table
 
 if TYPE_CHECKING:
     from segue.data.sequences import Sequences
-    from segue.estimators.estimator import TrainedModel
+    from segue.estimators.trained_model import TrainedModel
     from segue.pipeline.pipeline import Pipeline
     from segue.pipeline.placements.placement import PlacementEngine, PlacementRequest
     from segue.pipeline.ranked_list import RankedList

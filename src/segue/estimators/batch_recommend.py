@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segue.data.catalog import PAD
-from segue.estimators.estimator import TrainedModel
+from segue.estimators.trained_model import TrainedModel
 from segue.models.top_k import top_k
 from segue.workflows.event_transfer import write_stream
 
@@ -27,38 +27,38 @@ def recommend_all(
     *,
     k: int = 10,
     exclude_seen: bool = True,
-    told: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """One row for each person and place of the list: user_id, rank (1 is best), item_id, score; how many people.
 
     People come sorted by id, and each list is what ``Fitted.recommend`` would answer. ``told`` hears (done, of all).
     """
-    sequences, people = log.sequences(model.catalog)
-    block = max(1, BLOCK_BYTES // (4 * model.catalog.size))
+    sequences, users = log.sequences(model.catalog)
+    block_size = max(1, BLOCK_BYTES // (4 * model.catalog.size))
     names_V = np.array(["", *model.catalog.ids], dtype=object)
 
     def frames() -> "Iterator[pl.DataFrame]":
         import polars as pl
 
-        for start in range(0, len(people), block):
-            rows = np.arange(start, min(start + block, len(people)))
+        for start in range(0, len(users), block_size):
+            rows = np.arange(start, min(start + block_size, len(users)))
             histories = sequences.take(rows).drop_unknown()
             items_BK, scores_BK = top_k(model.scorer.scores(histories), k, exclude=histories if exclude_seen else None)
             who, place = np.nonzero(items_BK != PAD)
             yield pl.DataFrame(
                 {
-                    "user_id": [people[start + row] for row in who.tolist()],
+                    "user_id": [users[start + row] for row in who.tolist()],
                     "rank": place.astype(np.int32) + 1,
                     "item_id": names_V[items_BK[who, place]].tolist(),
                     "score": scores_BK[who, place],
                 },
                 schema=_schema(),
             )
-            if told is not None:
-                told(int(rows[-1]) + 1, len(people))
+            if progress is not None:
+                progress(int(rows[-1]) + 1, len(users))
 
     write_stream(out, _schema(), frames)
-    return len(people)
+    return len(users)
 
 
 def _schema() -> dict[str, Any]:

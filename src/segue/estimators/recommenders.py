@@ -1,135 +1,48 @@
-"""The models of the zoo as Python classes, one for each name."""
+"""Models of the zoo as Python classes, made from the table below; ``recommenders.pyi`` has their signatures."""
 
 from segue.estimators.estimator import Recommender
 
-
-class Popularity(Recommender):
-    """What most people take."""
-
-    model = "popularity"
-
-
-class Trend(Recommender):
-    """What is wanted more and more, forecast from the demand of the periods before."""
-
-    model = "trend"
-
-
-class Markov(Recommender):
-    """What followed the last item before."""
-
-    model = "markov"
-
-
-class CoVisit(Recommender):
-    """What comes soon after the latest items."""
-
-    model = "covisit"
-
-
-class ItemKNN(Recommender):
-    """What the same people took."""
-
-    model = "item-knn"
-
-
-class SessionKNN(Recommender):
-    """What went on in sessions like this one, near the shared items."""
-
-    model = "session-knn"
-
-
-class Spectral(Recommender):
-    """Item vectors from co-occurrence alone, without training."""
-
-    model = "spectral"
-
-
-class IALS(Recommender):
-    """Matrix factorization by alternating least squares; a history is folded in exactly."""
-
-    model = "ials"
-
-
-class BPR(Recommender):
-    """Matrix factorization that puts what was taken above what was not."""
-
-    model = "bpr"
-
-
-class EASE(Recommender):
-    """Each item regressed on all others, in closed form."""
-
-    model = "ease"
-
-
-class FPMC(Recommender):
-    """What a person likes plus what follows their last item, both factorized."""
-
-    model = "fpmc"
-
-
-class UserKNN(Recommender):
-    """What people with the same items took."""
-
-    model = "user-knn"
-
-
-class VSKNN(Recommender):
-    """What went on in sessions that share the newest events (VS-kNN as published)."""
-
-    model = "vsknn"
-
-
-class VSTAN(Recommender):
-    """What went on in sessions like this one, with five decays."""
-
-    model = "vstan"
-
-
-class GRU4Rec(Recommender):
-    """A recurrent state stepped by each event."""
-
-    model = "gru4rec"
-
-
-class SASRec(Recommender):
-    """A causal transformer over the history."""
-
-    model = "sasrec"
-
-
-class LRURec(Recommender):
-    """Layers of linear recurrence: what every event leaves behind fades and turns, at a speed of its own."""
-
-    model = "lrurec"
-
-
-class HSTU(Recommender):
-    """Gated layers of pointwise attention that see how long ago things happened."""
-
-    model = "hstu"
-
-
-class BERT4Rec(Recommender):
-    """A transformer that guesses hidden events from both sides."""
-
-    model = "bert4rec"
-
-
-class Caser(Recommender):
-    """Convolutions over the last few events."""
-
-    model = "caser"
-
-
-class NextItNet(Recommender):
-    """Dilated causal convolutions over the history."""
-
-    model = "nextitnet"
-
-
-class Seq2SeqRec(Recommender):
-    """An encoder and a decoder with attention, which writes the next items one after the other."""
-
-    model = "seq2seq"
+CLASSES: dict[str, tuple[str, str]] = {
+    "Popularity": ("popularity", "Items by number of events, the same list for every user."),
+    "Trend": ("trend", "Items by their forecast demand in the next period."),
+    "Markov": ("markov", "Markov chain: transition probabilities from the newest items of the history."),
+    "CoVisit": ("covisit", "Co-visitation: items counted soon after, or before, the newest items of the history."),
+    "ItemKNN": (
+        "item-knn",
+        "Item-kNN: cosine similarity of items by their users (Sarwar et al. 2001; Deshpande & Karypis 2004).",
+    ),
+    "UserKNN": ("user-knn", "User-kNN: users with common items vote for their other items (Herlocker et al. 1999)."),
+    "SessionKNN": ("session-knn", "Session-kNN: the most similar recent sessions vote for their items."),
+    "VSKNN": (
+        "vsknn",
+        "VS-kNN: similar sessions vote, newer events weigh more (Ludewig & Jannach 2018, section 3.1).",
+    ),
+    "VSTAN": ("vstan", "VSTAN: similar sessions vote, weighted by five decays (Ludewig et al. 2020)."),
+    "Spectral": ("spectral", "Spectral item embeddings: the SVD of the PPMI of co-occurrences, without training."),
+    "IALS": ("ials", "iALS: matrix factorization by alternating least squares (Hu, Koren & Volinsky 2008)."),
+    "BPR": ("bpr", "BPR: matrix factorization that ranks a user's items above all others (Rendle et al. 2009)."),
+    "EASE": ("ease", "EASE: linear regression of each item on all others, in closed form (Steck 2019)."),
+    "FPMC": ("fpmc", "FPMC: factorized user preferences plus factorized item transitions (Rendle et al. 2010)."),
+    "GRU4Rec": (
+        "gru4rec",
+        "GRU4Rec: recurrent network over the events (Hidasi et al. 2016; Hidasi & Karatzoglou 2018).",
+    ),
+    "SASRec": ("sasrec", "SASRec: causal transformer over the history (Kang & McAuley 2018)."),
+    "LRURec": ("lrurec", "LRURec: layers of linear recurrence (Yue et al. 2024, after Orvieto et al. 2023)."),
+    "HSTU": ("hstu", "HSTU: gated layers of pointwise attention over distances and times (Zhai et al. 2024)."),
+    "BERT4Rec": ("bert4rec", "BERT4Rec: bidirectional transformer that predicts masked events (Sun et al. 2019)."),
+    "Caser": ("caser", "Caser: convolutions over the newest events (Tang & Wang 2018), without user embeddings."),
+    "NextItNet": ("nextitnet", "NextItNet: dilated causal convolutions with residuals (Yuan et al. 2019)."),
+    "Seq2SeqRec": (
+        "seq2seq",
+        "Seq2SeqRec: encoder of the history, and decoder with attention that generates the next items.",
+    ),
+}
+"""Class name: (name of the model, first line of the documentation)."""
+
+
+def _recommender(name: str, model: str, summary: str) -> type[Recommender]:
+    return type(name, (Recommender,), {"model": model, "summary": summary, "__module__": __name__})
+
+
+globals().update({name: _recommender(name, *row) for name, row in CLASSES.items()})

@@ -11,7 +11,7 @@ from segue.cli.output import err, leaderboard, out, print_json, progress, table
 from segue.cli.placement_output import pipeline_of
 
 if TYPE_CHECKING:
-    from segue.estimators.estimator import TrainedModel
+    from segue.estimators.trained_model import TrainedModel
     from segue.models.rankers.ranker_artifact import SavedRanker
 
 
@@ -76,7 +76,7 @@ def rank(
       segue rank run --history 85123A,71053 --items 22423,47566,20725
       segue rank ranker --history 85123A,71053 --items 22423,47566,20725
     """
-    from segue.estimators.estimator import load
+    from segue.estimators.trained_model import load
     from segue.models.rankers.ranker_artifact import is_ranker, load_ranker
 
     model: TrainedModel | SavedRanker = load_ranker(run) if is_ranker(run) else load(run)

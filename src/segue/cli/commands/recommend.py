@@ -13,7 +13,7 @@ from segue.cli.placement_output import PlacementOptions, show_placement
 if TYPE_CHECKING:
     from segue.data.catalog import Catalog
     from segue.data.event_log import EventLog
-    from segue.estimators.estimator import Recommendations
+    from segue.estimators.trained_model import Recommendations
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def recommend(
       segue recommend run --history 85123A,71053 --steps 10 --strategy greedy
       segue recommend run --all-users --log shop.csv --out lists.parquet
     """
-    from segue.estimators.estimator import load
+    from segue.estimators.trained_model import load
 
     if batch.all_users:
         if source.log is None or batch.out_file is None or source.user is not None or source.history is not None:
@@ -118,7 +118,7 @@ def similar(
     Example:
       segue similar run --item 85123A
     """
-    from segue.estimators.estimator import load
+    from segue.estimators.trained_model import load
 
     model = load(run)
     _show(model.items, model.similar(item, k=k), json, {"item": item})
@@ -150,7 +150,7 @@ def report_unknown(events: list[str], catalog: "Catalog") -> list[str]:
 
 def _recommend_all(run: Path, log: "EventLog", out_file: Path, *, k: int, exclude_seen: bool, json: bool) -> None:
     from segue.estimators.batch_recommend import recommend_all
-    from segue.estimators.estimator import load
+    from segue.estimators.trained_model import load
 
     with progress() as report:
         report("recommending", None)

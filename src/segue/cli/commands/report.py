@@ -32,7 +32,7 @@ def report(
 
     from segue.serving.experiments.report import build_report
 
-    result = build_report(data / "measurements.sqlite", days)
+    result = build_report(data / "attribution.sqlite", days)
     if json:
         print_json(to_builtins(result))
         return
