@@ -23,13 +23,11 @@ from segue.models.counting.popularity import Popularity
 
 SERVER = """
 import sys, pathlib
-from segue.serving.inference.engine import EngineConfig
+from segue.serving.config import EngineConfig, ServingConfig, SessionsConfig
 from segue.serving.server import serve
-from segue.serving.config import ServingConfig
-from segue.serving.sessions.session_cache import SessionsConfig
 run, data, port, durability, keys, workers, approximate = sys.argv[1:]
-serve(pathlib.Path(run), data_dir=pathlib.Path(data), port=int(port), sessions=SessionsConfig(keys=int(keys)),
-      config=ServingConfig(engine=EngineConfig(durability=durability), workers=int(workers),
+serve(pathlib.Path(run), data_dir=pathlib.Path(data), port=int(port),
+      config=ServingConfig(sessions=SessionsConfig(max_histories=int(keys)), engine=EngineConfig(durability=durability), workers=int(workers),
                            approximate=approximate == "True"))
 """
 

@@ -1,6 +1,9 @@
-"""What the serving tests share: a small fitted model on disk, events, stores, and real servers that always end."""
+"""Shared fixtures of the serving tests: fitted models on disk, events, stores, and servers in and out of the process."""
 
+import fcntl
+import hashlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from starlette.testclient import TestClient
+from tests.support.live_server import live_client
 
 from segue.data.catalog import Catalog
 from segue.data.evaluation_cases import EvaluationCases, Split
@@ -23,7 +26,7 @@ from segue.models.zoo import ZOO, ClassicEntry
 from segue.serving.client.client import Client
 from segue.serving.config import ServingConfig
 from segue.serving.deployment.reloader import model_source
-from segue.serving.http.app import build_app
+from segue.serving.http.app import App
 from segue.serving.http.handlers import AppState
 from segue.serving.schemas.requests import EventIn
 from segue.serving.server import open_services
@@ -40,17 +43,17 @@ PROGRAM += "serve(pathlib.Path(run), data_dir=pathlib.Path(data), port=int(port)
 
 @pytest.fixture(scope="session")
 def ring() -> Sequences:
-    """Everybody walks a ring of twelve items, a to l, from some place on; a is the most popular one."""
+    """Histories that walk a ring of twelve items, a to l; a is the most popular item."""
     rng = np.random.default_rng(3)
     walks = [[(start + step) % ITEMS + 1 for step in range(8)] for start in rng.integers(0, ITEMS, 60).tolist()]
     return Sequences.from_lists([*walks, *[[12, 1, 2]] * 20])
 
 
 def save_model(folder: Path, name: str, sequences: Sequences, size: int = ITEMS) -> Path:
-    """Fits a model, a network only for a moment, and writes its artifact."""
+    """Fit a model, a network for one epoch only, and write its artifact."""
     catalog = Catalog("abcdefghijkl" if size == ITEMS else [f"i{i}" for i in range(size)])
-    quick = {} if isinstance(ZOO[name], ClassicEntry) else {"epochs": 1, "embedding_dim": 8}
-    fitted = fit_model(name, split_of(sequences, catalog), quick)
+    small = {} if isinstance(ZOO[name], ClassicEntry) else {"epochs": 1, "embedding_dim": 8}
+    fitted = fit_model(name, split_of(sequences, catalog), small)
     items = {"a": {"title": "The first"}, "b": {"price": 3}}
     about = {"exclude_seen": True}
     artifact.save(artifact.Artifact(name, fitted.settings, catalog, fitted.scorer.arrays(), items, about), folder)
@@ -58,21 +61,58 @@ def save_model(folder: Path, name: str, sequences: Sequences, size: int = ITEMS)
 
 
 def split_of(sequences: Sequences, catalog: Catalog) -> Split:
-    """Everything is training data; the last item of each row is asked once more where a network wants validation."""
+    """Return a split with all sequences for training, and their last items as validation targets."""
     targets = sequences.items[sequences.stops - 1]
     cases = EvaluationCases(sequences.prefixes([-1] * len(sequences)), targets, np.arange(len(targets)), None, {})
     return Split("none", catalog, sequences, cases, sequences, cases, True, "", "")
 
 
-@pytest.fixture(scope="session")
-def save() -> Callable[..., Path]:
-    return save_model
+class ArtifactCache:
+    """Artifacts by content of their training, made once for a test run: also once for all of its worker processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def get(self, key: str, make: Callable[[Path], Any]) -> Path:
+        """Return the folder that ``make`` filled for this key, in this process or in another."""
+        folder = self._folder / hashlib.sha256(key.encode()).hexdigest()[:16]
+        with open(f"{folder}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                partial = folder.with_suffix(".partial")
+                shutil.rmtree(partial, ignore_errors=True)
+                make(partial)
+                partial.rename(folder)
+        return folder
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory, ring: Sequences) -> Path:
-    """A Markov chain on the ring."""
-    return save_model(tmp_path_factory.mktemp("model") / "markov", "markov", ring)
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> ArtifactCache:
+    """Cache of trained artifacts for the whole test run."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "artifacts"
+    folder.mkdir(exist_ok=True)
+    return ArtifactCache(folder)
+
+
+@pytest.fixture(scope="session")
+def save(artifacts: ArtifactCache) -> Callable[..., Path]:
+    """Write the artifact of a model to a folder: a copy of the one that is fitted once per test run."""
+
+    def copy(folder: Path, name: str, sequences: Sequences, size: int = ITEMS) -> Path:
+        data = hashlib.sha256(b"".join(a.tobytes() for a in (sequences.items, sequences.starts, sequences.stops)))
+        key = f"{name} {size} {data.hexdigest()}"
+        made = artifacts.get(key, lambda partial: save_model(partial, name, sequences, size))
+        shutil.rmtree(folder, ignore_errors=True)
+        return Path(shutil.copytree(made, folder))
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory, save: Callable[..., Path], ring: Sequences) -> Path:
+    """Artifact of a Markov chain on the ring."""
+    return save(tmp_path_factory.mktemp("model") / "markov", "markov", ring)
 
 
 @pytest.fixture
@@ -83,7 +123,7 @@ def store(tmp_path: Path) -> Iterator[EventStore]:
 
 
 def make_event(item: str = "a", user: str | None = "ann", *, now_us: int = 1_000_000_000, **fields: object) -> Event:
-    """An accepted event; timestamp, event_id and the rest by name."""
+    """Return a validated event; timestamp, event_id and the rest by name."""
     return validate_event(EventIn(item_id=item, user_id=user, **fields), now_us)  # type: ignore[arg-type]
 
 
@@ -93,7 +133,7 @@ def event() -> Callable[..., Event]:
 
 
 class RunningServer:
-    """A real server in a process of its own."""
+    """A server in a process of its own."""
 
     def __init__(self, run: Path, data_dir: Path, port: int, env: dict[str, str]) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -105,10 +145,10 @@ class RunningServer:
             text=True,
         )
         assert self.process.stdout is not None
-        self.said = self.process.stdout.readline()
+        self.output = self.process.stdout.readline()
 
     def client(self, **options: object) -> Client:
-        """A client, once the port answers."""
+        """Return a client, once the port accepts connections."""
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             try:
@@ -116,13 +156,13 @@ class RunningServer:
                 return Client(self.url, **options)  # type: ignore[arg-type]
             except OSError:
                 time.sleep(0.02)
-        raise AssertionError(f"The server does not answer: {self.said}")
+        raise AssertionError(f"The server does not respond: {self.output}")
 
     def end(self, number: int = signal.SIGTERM, timeout_s: float = 15) -> int:
-        """Sends a signal and returns the exit code; what was printed meanwhile is added to ``said``."""
+        """Send a signal and return the exit code; the text printed meanwhile is added to ``output``."""
         self.process.send_signal(number)
         out, _ = self.process.communicate(timeout=timeout_s)
-        self.said += out
+        self.output += out
         return self.process.returncode
 
 
@@ -134,7 +174,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def start(tmp_path: Path, run: Path) -> Iterator[Callable[..., RunningServer]]:
-    """Starts servers on free loopback ports; whatever still runs at the end is killed, by its own number."""
+    """Start servers on free loopback ports; those that still run at the end are killed, by their own process number."""
     running: list[RunningServer] = []
 
     def starter(model: Path = run, data: str = "data", **env: str) -> RunningServer:
@@ -142,43 +182,44 @@ def start(tmp_path: Path, run: Path) -> Iterator[Callable[..., RunningServer]]:
         return running[-1]
 
     yield starter
-    for one in running:
-        if one.process.poll() is None:
-            one.process.kill()
-        one.process.communicate(timeout=15)
+    for server in running:
+        if server.process.poll() is None:
+            server.process.kill()
+        server.process.communicate(timeout=15)
 
 
-class Shop:
-    """A whole server without a socket: its parts, and a web client."""
+class InProcessServer:
+    """All parts of a server in this process, and an HTTP client of it."""
 
     def __init__(self, folder: Path, run: Path, stack: ExitStack) -> None:
         self.folder = folder
-        self.said: list[str] = []
+        self.messages: list[str] = []
         folder.mkdir(exist_ok=True)
         config = ServingConfig(reload_interval_s=60)
-        self.office = open_services(folder, model_source(run), None, config, self.said.append, stack)
-        self.door = AppState(self.office.router, admin=self.office)
-        self.web = stack.enter_context(TestClient(build_app(self.door), raise_server_exceptions=False))
+        self.admin = open_services(folder, model_source(run), config, self.messages.append, stack)
+        self.state = AppState(self.admin.router, admin=self.admin)
+        self.state.loop_lag.limit_ms = 10_000  # a slow test machine is no overload
+        self.web = stack.enter_context(live_client(App(self.state)))
 
     def bytes_with(self, text: str) -> list[str]:
-        """Files of the data directory that hold a text anywhere."""
+        """Return the files of the data directory that contain a text."""
         files = [path for path in self.folder.rglob("*") if path.is_file()]
         return [path.name for path in files if text.encode() in path.read_bytes()]
 
 
 @contextmanager
-def opened(folder: Path, run: Path) -> Iterator[Shop]:
-    """A shop on a data directory, new or old, and its end."""
+def opened(folder: Path, run: Path) -> Iterator[InProcessServer]:
+    """Open a server on a data directory, new or existing, and close it."""
     with ExitStack() as stack:
-        yield Shop(folder, run, stack)
+        yield InProcessServer(folder, run, stack)
 
 
 @pytest.fixture(scope="session")
-def open_shop() -> Callable[..., Any]:
+def open_server() -> Callable[..., Any]:
     return opened
 
 
 @pytest.fixture
-def shop(tmp_path: Path, run: Path) -> Iterator[Shop]:
-    with opened(tmp_path / "shop", run) as one:
-        yield one
+def server(tmp_path: Path, run: Path) -> Iterator[InProcessServer]:
+    with opened(tmp_path / "server", run) as running:
+        yield running

@@ -15,15 +15,15 @@ for name in ("torch", "polars", "scipy", "pandas", "typer", "rich"):
 from pathlib import Path
 import segue.serving.server, segue.serving.client.client
 from segue.serving.inference.engine import Engine
-from segue.serving.inference.served_model import Model
+from segue.serving.inference.served_model import ServedModel
 from segue.serving.schemas.requests import EventIn, RecommendRequest
-from segue.serving.sessions.session_cache import Sessions
-from segue.serving.store.event_store import Store
-from segue.serving.store.group_commit import Writer
-model = Model.open(Path(sys.argv[1]))
-store = Store(Path(sys.argv[2]))
-sessions = Sessions(store, model.catalog)
-writer = Writer(store, sessions.add)
+from segue.serving.sessions.session_cache import SessionCache
+from segue.serving.store.event_store import EventStore
+from segue.serving.store.group_commit import GroupCommitWriter
+model = ServedModel.open(Path(sys.argv[1]))
+store = EventStore(Path(sys.argv[2]))
+sessions = SessionCache(store, model.catalog)
+writer = GroupCommitWriter(store, sessions.add)
 engine = Engine(model, sessions, writer)
 engine.store([EventIn(item_id="e", user_id="ann")])[0].result(10)
 print(engine.recommend(RecommendRequest(user_id="ann", k=1)).items[0].id)

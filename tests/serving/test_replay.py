@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from starlette.testclient import TestClient
 
 from segue.data.sequences import Sequences
 from segue.models import artifact
@@ -10,13 +9,14 @@ from segue.models.loading import restore_model
 from segue.models.top_k import top_k
 from segue.models.zoo import ZOO, NeuralEntry
 from segue.serving.deployment.variant_router import VariantRouter
-from segue.serving.http.app import build_app
+from segue.serving.http.app import App
 from segue.serving.http.handlers import AppState
 from segue.serving.inference.engine import Engine
 from segue.serving.inference.served_model import ServedModel
 from segue.serving.schemas.requests import EventIn, RecommendRequest
 from segue.serving.sessions.session_cache import SessionCache
 from segue.serving.store.group_commit import GroupCommitWriter
+from tests.support.live_server import live_client
 
 SIZE = 60
 ROUNDING = 2e-5
@@ -75,7 +75,7 @@ def test_a_thousand_histories_are_answered_as_they_are_evaluated(run, served, ex
     served.store(events)[0].result(20)
     answers = []
     while len(answers) < len(requests):
-        answers += served.answer(requests[len(answers) : len(answers) + int(rng.integers(1, 33))])
+        answers += served.respond_batch(requests[len(answers) : len(answers) + int(rng.integers(1, 33))])
     different = 0
     for answer, items_K, scores_K in zip(answers, items_BK, scores_BK, strict=True):
         wanted = saved.catalog.to_ids(items_K)
@@ -89,7 +89,7 @@ def test_the_same_over_http_one_by_one(run, served):
     scorer = restore_model(saved)
     rng = np.random.default_rng(6)
     histories = Sequences.from_lists([rng.integers(1, SIZE + 1, rng.integers(0, 12)).tolist() for _ in range(20)])
-    with TestClient(build_app(AppState(VariantRouter.from_engine(served, served._sessions)))) as web:
+    with live_client(App(AppState(VariantRouter.from_engine(served, served._sessions)))) as web:
         for row, history in enumerate(histories.to_lists()):
             alone = histories.take(slice(row, row + 1))
             items, scores = top_k(scorer.scores(alone), 20, exclude=alone)

@@ -89,7 +89,7 @@ def test_a_signal_ends_the_server_in_order(start, number):
     with server.client() as client:
         client.events([EventIn(item_id="e", user_id="ann")])
         assert server.end(number) == 0
-    assert re.fullmatch(r"Serving on (http://127.0.0.1:\d+); its description is at \1/openapi.json.\n", server.said)
+    assert re.fullmatch(r"Serving on (http://127.0.0.1:\d+); its description is at \1/openapi.json.\n", server.output)
 
 
 def test_sigterm_under_load_finishes_what_has_begun(start):
@@ -135,7 +135,7 @@ def test_a_second_server_on_one_data_directory_is_refused(start, tmp_path):
         rest = (
             second.process.stdout.read()
         )  # from the stream itself: communicate would miss what its buffer already holds
-        assert (second.said + rest).endswith(
+        assert (second.output + rest).endswith(
             f"ValueError: {tmp_path / 'data'} is in use by process {first.process.pid}: "
             "stop that server, or choose another data directory.\n"
         )
@@ -152,7 +152,7 @@ def test_ids_never_reach_the_output(start):
         with pytest.raises(Problem):
             client.events([EventIn(item_id="b", user_id="canary-77", event_id="canary-77")])
     assert server.end() == 0
-    assert "canary" not in server.said
+    assert "canary" not in server.output
 
 
 def test_a_key_is_asked_for_when_it_is_set(start):
@@ -164,7 +164,7 @@ def test_a_key_is_asked_for_when_it_is_set(start):
     with server.client(key=key) as client:
         assert client.similar(SimilarRequest(item_id="e", k=1)).items[0].id == "f"
     assert server.end() == 0
-    assert key not in server.said
+    assert key not in server.output
 
 
 def test_a_taken_port_is_refused():
@@ -244,7 +244,7 @@ def test_broken_http_is_the_clients_fault_and_harms_nobody(start):
             assert not re.match(rb"HTTP/1.1 [25]", answer), (request[:80], answer)
         assert client.ready().status == "ready"
     assert server.end() == 0
-    assert "Traceback" not in server.said
+    assert "Traceback" not in server.output
 
 
 @pytest.mark.slow

@@ -46,12 +46,12 @@ def metrics(server):
 
 def answering(server):
     """The numbers of the processes whose counters are told."""
-    return set(re.findall(r'segue_store_writable\{worker="(\d)"\}|segue_model\{.*worker="(\d)"\}', metrics(server)))
+    return set(re.findall(r'segue_store_writable\{worker="(\d)"\}|segue_deployed_version\{.*worker="(\d)"\}', metrics(server)))
 
 
 def requests_by_worker(server):
     """How many lists each process gave."""
-    found = re.findall(r'segue_answers_total\{variant="live",worker="(\d)"\} (\S+)', metrics(server))
+    found = re.findall(r'segue_recommendations_total\{variant="live",worker="(\d)"\} (\S+)', metrics(server))
     return {number: float(count) for number, count in found if float(count)}
 
 

@@ -1,1 +1,1 @@
-"""The serving floor: HTTP, live state, durable events. Never imports torch or polars."""
+"""HTTP server of fitted models: events in, recommendations out. Never imports torch or polars."""

@@ -1,4 +1,4 @@
-"""python -m segue.serving: the server where neither the command line's libraries nor training's are installed."""
+"""``python -m segue.serving``: the server without the libraries of the command line and of training."""
 
 import argparse
 import http.client
@@ -8,40 +8,47 @@ from pathlib import Path
 from segue.serving.client.client import Client
 
 REFUSED = 2
-"""The exit code of what somebody has to mend."""
+"""Exit code of an error that the operator has to correct."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serves, or with --ready asks a server whether it is ready (exit code 0) or not (1)."""
+    """Serve a model, or with --ready check a server's readiness; return the exit code.
+
+    Args:
+        arguments: command line; None: that of the process.
+
+    Returns:
+        0 after a stopped server or for a ready one, 1 for a server that is not ready, 2 for an error in a sentence.
+    """
     parser = argparse.ArgumentParser(prog="python -m segue.serving", description="Serve a model over HTTP.")
     parser.add_argument("run", nargs="?", type=Path, help="a model's folder, or a registry of models")
-    parser.add_argument("--data", type=Path, help="where events are kept; by default RUN-data beside RUN")
+    parser.add_argument("--data", type=Path, help="data directory; by default RUN-data beside RUN")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--rate", type=float, help="requests a second for each key")
-    parser.add_argument("--origin", action="append", default=[], help="a web site whose pages may ask")
+    parser.add_argument("--rate", type=float, help="requests per second and key")
+    parser.add_argument("--origin", action="append", default=[], help="a web site whose pages may send requests")
     parser.add_argument("--json-logs", action="store_true")
     parser.add_argument("--log-requests", action="store_true")
-    parser.add_argument("--workers", type=int, default=1, help="processes that answer on the port")
-    parser.add_argument("--ready", metavar="URL", help="ask a server whether it is ready, and end")
-    asked = parser.parse_args(arguments)
-    if asked.ready is not None:
-        return 0 if ready(asked.ready) else 1
-    if asked.run is None:
+    parser.add_argument("--workers", type=int, default=1, help="processes that serve the port")
+    parser.add_argument("--ready", metavar="URL", help="check whether a server is ready, and end")
+    options = parser.parse_args(arguments)
+    if options.ready is not None:
+        return 0 if ready(options.ready) else 1
+    if options.run is None:
         parser.error("name the model's folder")
     from segue.serving.config import ServingConfig
     from segue.serving.server import serve
 
     try:
         config = ServingConfig(
-            requests_per_s=asked.rate,
-            cors_origins=tuple(asked.origin),
-            json_logs=asked.json_logs,
-            log_requests=asked.log_requests,
-            workers=asked.workers,
+            requests_per_s=options.rate,
+            cors_origins=tuple(options.origin),
+            json_logs=options.json_logs,
+            log_requests=options.log_requests,
+            workers=options.workers,
         )
-        data = asked.data or asked.run.with_name(asked.run.name + "-data")
-        serve(asked.run, data_dir=data, host=asked.host, port=asked.port, config=config)
+        data = options.data or options.run.with_name(options.run.name + "-data")
+        serve(options.run, data_dir=data, host=options.host, port=options.port, config=config)
     except ValueError as error:
         sys.stderr.write(f"segue: {error}\n")
         return REFUSED
@@ -49,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def ready(url: str) -> bool:
-    """Whether a server is there and takes requests."""
+    """Return whether a server at an address is ready for requests."""
     try:
         with Client(url, timeout_s=2) as client:
             return client.ready().status == "ready"

@@ -1,96 +1,113 @@
-"""How a server behaves, besides where it listens."""
+"""Options of the server: every setting with its range, unit and default.
+
+``ServingConfig`` is the whole page. ``serve()`` receives it, the command line fills it, and each worker process gets a
+copy. A time has its unit in its name: ``_s`` seconds, ``_ms`` milliseconds.
+"""
 
 import re
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from segue.serving.schemas.requests import (
-    Durability,
-)
+from segue.config.ranges import Range, check_ranges
+from segue.serving.schemas.requests import Durability
 
 
 @dataclass(frozen=True)
 class BatchingConfig:
-    """How long anybody waits."""
+    """Micro-batching of requests for a list, and the deadlines of a waiting request."""
 
-    max_batch_size: int = 32
-    """Questions that are scored together; the event loop looks at its connections again behind so many."""
-    queue_size: int = 2048
-    """Questions that may wait; more are refused."""
-    max_queue_delay_ms: float = 250.0
-    """Questions are refused (503, Retry-After) that would wait longer, at the pace of the latest batches, and while the
-    oldest one has waited so long."""
-    timeout_ms: float = 500.0
-    """Whoever has no answer by then gets the last one, or what is popular, and is told so."""
+    max_batch_size: Annotated[int, Range(ge=1)] = 32
+    """Requests scored together. The event loop serves its connections again after each batch."""
+    queue_size: Annotated[int, Range(ge=1)] = 2048
+    """Requests that may wait. Further requests are refused with 503 and Retry-After."""
+    max_queue_delay_ms: Annotated[float, Range(gt=0)] = 250.0
+    """Longest expected wait of a new request, in milliseconds, at the pace of the latest batches. New requests are
+    refused with 503 above it, and while the oldest waiting request is older."""
+    timeout_ms: Annotated[float, Range(gt=0)] = 500.0
+    """Time from arrival to the fallback response, in milliseconds. The response then holds the cached last list of the
+    user, or popular items, and its field ``fallback`` names which."""
 
     def __post_init__(self) -> None:
-        if self.max_batch_size < 1 or self.queue_size < 1:
-            raise ValueError(
-                f"max_batch_size and queue_size must be at least 1, got {self.max_batch_size} and {self.queue_size}."
-            )
-        if self.max_queue_delay_ms <= 0 or self.timeout_ms <= 0:
-            raise ValueError(
-                "max_queue_delay_ms and timeout_ms must be above 0, "
-                f"got {self.max_queue_delay_ms:g} and {self.timeout_ms:g}."
-            )
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """How answers are made and events are kept."""
+    """Scoring of requests and durability of events."""
 
     batching: BatchingConfig = field(default_factory=BatchingConfig)
-    """How long anybody waits."""
+    """Micro-batching and deadlines."""
     durability: Durability = "fsync"
-    """What an acknowledgement is worth where a request does not say."""
+    """Durability of events whose request has no ``durability``: "fsync" (forced to disk before the response) or
+    "memory" (handed to the operating system, forced to disk within a second)."""
 
 
 @dataclass(frozen=True)
 class SessionsConfig:
-    """How much of the past is kept at hand."""
+    """Size of the session cache: the histories of users and sessions in memory."""
 
-    max_length: int = 200
-    """Newest events of a key; older ones stay in the store but are not part of a history."""
-    max_histories: int = 100_000
-    """Users and sessions in memory; the one that was asked for least recently makes room."""
+    max_length: Annotated[int, Range(ge=1)] = 200
+    """Newest events of a history. Older events stay in the event store but are not part of the history."""
+    max_histories: Annotated[int, Range(ge=1)] = 100_000
+    """Histories in memory. The least recently requested one is evicted, and read from the event store when it is
+    requested again."""
 
     def __post_init__(self) -> None:
-        if self.max_length < 1 or self.max_histories < 1:
-            raise ValueError(
-                f"max_length and max_histories must be at least 1, got {self.max_length} and {self.max_histories}."
-            )
+        check_ranges(self)
+
+
+@dataclass(frozen=True)
+class AttributionConfig:
+    """Attribution of clicks and purchases to recommended lists."""
+
+    click_events: tuple[str, ...] = ("view", "click")
+    """Event types that count as a click. They count only for the list that they name in ``recommendation_id``."""
+    purchase_events: tuple[str, ...] = ("purchase", "order", "buy", "transaction")
+    """Event types that count as a purchase. Without ``recommendation_id`` a purchase counts for the list of the user's
+    last click on the item."""
+    window_s: Annotated[float, Range(gt=0)] = 86_400.0
+    """Time after a click in which a purchase without ``recommendation_id`` counts for it, in seconds."""
+    max_lists: Annotated[int, Range(ge=1)] = 1_000_000
+    """Lists kept in the attribution file, about 500 bytes each. The oldest are removed first."""
+    queue_size: Annotated[int, Range(ge=1)] = 100_000
+    """Lists and events that may wait to be written. Further ones are dropped and counted."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
 class ServingConfig:
-    """How a server behaves, besides where it listens."""
+    """Options of a server, besides the model, the data directory and the address."""
 
-    requests_per_s: float | None = None
-    """Requests a second for each key; nothing: as many as it can."""
+    requests_per_s: Annotated[float, Range(gt=0)] | None = None
+    """Requests per second and API key, summed over all workers; more are refused with 429. none: no limit."""
     cors_origins: tuple[str, ...] = ()
-    """Web sites whose pages may ask from a browser, as https://shop.example."""
-    reload_interval_s: float = 1.0
-    """How often the server looks whether another version should be at work."""
+    """Origins whose pages may send requests from a browser, such as https://shop.example. Default: none."""
+    reload_interval_s: Annotated[float, Range(gt=0)] = 1.0
+    """Seconds between two checks for another model version."""
     json_logs: bool = False
-    """Log lines as JSON."""
+    """Write log lines as JSON objects instead of plain text."""
     log_requests: bool = False
-    """A line for each request."""
+    """Write one log line per request."""
     record_impressions: bool = True
-    """Keep which lists were shown and what came of them."""
+    """Record recommended lists, clicks and purchases for the report."""
     show_demo: bool = False
-    """Show a small shop at /."""
+    """Serve the demo page at /."""
     approximate: bool = False
-    """Search large catalogs through an index that may miss an item in a hundred, where it is seen to find the others;
-    it needs faiss."""
-    workers: int = 1
-    """Processes that answer on the one port."""
+    """Search large catalogs through an approximate index (needs faiss). A version whose measured recall of the exact
+    top 20 is below 99 % is searched exactly all the same."""
+    workers: Annotated[int, Range(ge=1)] = 1
+    """Processes that serve requests on the one port: the primary process and ``workers - 1`` worker processes."""
     engine: EngineConfig = field(default_factory=EngineConfig)
-    """How answers are made and events are kept."""
+    """Scoring of requests and durability of events."""
+    sessions: SessionsConfig = field(default_factory=SessionsConfig)
+    """Histories in memory, for each process."""
+    attribution: AttributionConfig = field(default_factory=AttributionConfig)
+    """Attribution of clicks and purchases; used by the primary process only."""
 
     def __post_init__(self) -> None:
-        if self.reload_interval_s <= 0:
-            raise ValueError(f"reload_interval_s must be above 0, got {self.reload_interval_s:g}.")
-        if self.workers < 1:
-            raise ValueError(f"workers must be at least 1, got {self.workers}.")
+        check_ranges(self)
         for origin in self.cors_origins:
             if not re.fullmatch(r"https?://[^/\s]+", origin):
                 raise ValueError(f"'{origin}' is no origin: write it like https://shop.example.")

@@ -31,7 +31,7 @@ def test_clicks_change_the_list(tmp_path: Path) -> None:
             except OSError:
                 continue
         assert b"click on things" in page and b"Segue(" in get(f"{url}/segue.js")
-        items = json.loads(get(f"{url}/demo/shelf"))
+        items = json.loads(get(f"{url}/demo/items"))
         assert len(items) == 24 and all(item["title"] for item in items)
         request = {"session_id": "s", "k": 6}
         before = json.loads(get(f"{url}/v1/recommend", request))

@@ -13,95 +13,95 @@ from segue.serving.store.event import validate_event
 CANARY = "canary-person-0451"
 
 
-def fill(shop, people=40):
+def fill(server, people=40):
     """Many people, and one with a session that began before anybody knew who it was."""
     for i in range(people):
         events = [{"user_id": f"p{i}", "item_id": "abcdefghijkl"[(i + j) % 12]} for j in range(5)]
-        assert shop.web.post("/v1/events", json={"events": events}).status_code == 200
+        assert server.web.post("/v1/events", json={"events": events}).status_code == 200
         if i % 8 == 0:
-            send(shop, session_id=f"{CANARY}-s", item_id="a")
-            send(shop, session_id=f"{CANARY}-s", user_id=CANARY, item_id="b", context={"mail": f"{CANARY}@shop"})
-            shop.web.post("/v1/recommend", json={"user_id": CANARY, "event": {"item_id": "e"}, "placement": "home"})
-            shop.web.post("/v1/recommend", json={"session_id": f"{CANARY}-s"})
-    shop.office.fleet.recorder.flush()
+            send(server, session_id=f"{CANARY}-s", item_id="a")
+            send(server, session_id=f"{CANARY}-s", user_id=CANARY, item_id="b", context={"mail": f"{CANARY}@shop"})
+            server.web.post("/v1/recommend", json={"user_id": CANARY, "event": {"item_id": "e"}, "placement": "home"})
+            server.web.post("/v1/recommend", json={"session_id": f"{CANARY}-s"})
+    server.admin.router.recorder.flush()
 
 
-def send(shop, **event):
-    answer = shop.web.post("/v1/events", json=event)
+def send(server, **event):
+    answer = server.web.post("/v1/events", json=event)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-def test_everything_that_is_kept_of_a_person_is_told(shop):
-    send(shop, user_id="ann", item_id="c", event_id="1", timestamp=5, value=2.5, context={"device": "phone"})
-    send(shop, user_id="ann", item_id="a", event_id="2", timestamp=4)
-    answer = shop.web.get("/v1/users/ann").json()
+def test_everything_that_is_kept_of_a_person_is_told(server):
+    send(server, user_id="ann", item_id="c", event_id="1", timestamp=5, value=2.5, context={"device": "phone"})
+    send(server, user_id="ann", item_id="a", event_id="2", timestamp=4)
+    answer = server.web.get("/v1/users/ann").json()
     assert [one["event_id"] for one in answer["events"]] == ["2", "1"]
     assert answer["events"][1]["context"] == {"device": "phone"}
-    nobody = shop.web.get("/v1/users/bob")
-    assert (nobody.status_code, nobody.json()["detail"]) == (404, "Nothing is stored of that person.")
-    assert shop.web.get("/v1/users/a%2Fb%20c").status_code == 404
-    assert shop.web.get("/v1/users/a%00b").status_code == 422
+    nobody = server.web.get("/v1/users/bob")
+    assert (nobody.status_code, nobody.json()["detail"]) == (404, "No event of that user is stored.")
+    assert server.web.get("/v1/users/a%2Fb%20c").status_code == 404
+    assert server.web.get("/v1/users/a%00b").status_code == 422
 
 
-def test_no_byte_is_left(shop):
-    fill(shop)
-    assert "events.sqlite-wal" in shop.bytes_with(CANARY) or "events.sqlite" in shop.bytes_with(CANARY)
-    receipt = shop.web.delete(f"/v1/users/{CANARY}").json()
-    assert shop.bytes_with(CANARY) == []
+def test_no_byte_is_left(server):
+    fill(server)
+    assert "events.sqlite-wal" in server.bytes_with(CANARY) or "events.sqlite" in server.bytes_with(CANARY)
+    receipt = server.web.delete(f"/v1/users/{CANARY}").json()
+    assert server.bytes_with(CANARY) == []
     assert (receipt["events"], receipt["sessions"], receipt["compacted"]) == (15, 1, True)
-    assert receipt["measurements"] == 10
-    assert receipt["models_that_may_have_learned"] == [shop.office.fleet.lineup.live.version]
+    assert receipt["attribution_rows"] == 10
+    assert receipt["affected_versions"] == [server.admin.router.deployment.live.version]
     assert len(receipt["proof"]) == 64
     assert CANARY not in str(receipt)
-    assert shop.web.get(f"/v1/users/{CANARY}").status_code == 404
-    assert len(shop.web.get("/v1/users/p3").json()["events"]) == 5, "others keep theirs"
-    newcomer = shop.web.post("/v1/recommend", json={"k": 12}).json()["items"]
+    assert server.web.get(f"/v1/users/{CANARY}").status_code == 404
+    assert len(server.web.get("/v1/users/p3").json()["events"]) == 5, "others keep theirs"
+    newcomer = server.web.post("/v1/recommend", json={"k": 12}).json()["items"]
     for who in ({"user_id": CANARY}, {"session_id": f"{CANARY}-s"}):
-        assert shop.web.post("/v1/recommend", json={**who, "k": 12}).json()["items"] == newcomer
-    shop.office.fleet.recorder.flush()
-    assert shop.bytes_with(CANARY) == [], "asking again leaves nothing either"
+        assert server.web.post("/v1/recommend", json={**who, "k": 12}).json()["items"] == newcomer
+    server.admin.router.recorder.flush()
+    assert server.bytes_with(CANARY) == [], "asking again leaves nothing either"
 
 
-def test_another_persons_events_in_a_shared_session_stay(shop):
-    send(shop, session_id="s", user_id="ann", item_id="a")
-    send(shop, session_id="s", user_id="bob", item_id="b")
-    assert shop.web.delete("/v1/users/ann").json()["events"] == 1
-    assert [one["item_id"] for one in shop.web.get("/v1/users/bob").json()["events"]] == ["b"]
+def test_another_persons_events_in_a_shared_session_stay(server):
+    send(server, session_id="s", user_id="ann", item_id="a")
+    send(server, session_id="s", user_id="bob", item_id="b")
+    assert server.web.delete("/v1/users/ann").json()["events"] == 1
+    assert [one["item_id"] for one in server.web.get("/v1/users/bob").json()["events"]] == ["b"]
 
 
-def test_what_is_sent_again_does_not_bring_anybody_back(shop):
+def test_what_is_sent_again_does_not_bring_anybody_back(server):
     old = {"user_id": CANARY, "item_id": "c", "event_id": "1", "timestamp": 1_000}
-    send(shop, **old)
-    shop.web.delete(f"/v1/users/{CANARY}")
-    answer = shop.web.post("/v1/events", json={"events": [old, {"user_id": "bob", "item_id": "a", "event_id": "2"}]})
+    send(server, **old)
+    server.web.delete(f"/v1/users/{CANARY}")
+    answer = server.web.post("/v1/events", json={"events": [old, {"user_id": "bob", "item_id": "a", "event_id": "2"}]})
     assert (answer.json()["accepted"], answer.json()["event_ids"]) == (1, ["1", "2"])
-    assert shop.web.get(f"/v1/users/{CANARY}").status_code == 404
-    assert send(shop, user_id=CANARY, item_id="d")["accepted"] == 1, "somebody who comes back is a new customer"
-    assert len(shop.web.get(f"/v1/users/{CANARY}").json()["events"]) == 1
+    assert server.web.get(f"/v1/users/{CANARY}").status_code == 404
+    assert send(server, user_id=CANARY, item_id="d")["accepted"] == 1, "somebody who comes back is a new customer"
+    assert len(server.web.get(f"/v1/users/{CANARY}").json()["events"]) == 1
 
 
-def test_a_restored_backup_brings_nobody_back(tmp_path, run, open_shop):
-    with open_shop(tmp_path / "data", run) as shop:
-        fill(shop, 9)
+def test_a_restored_backup_brings_nobody_back(tmp_path, run, open_server):
+    with open_server(tmp_path / "data", run) as server:
+        fill(server, 9)
     backup = (tmp_path / "data" / "events.sqlite").read_bytes()
-    with open_shop(tmp_path / "data", run) as shop:
-        shop.web.delete(f"/v1/users/{CANARY}")
+    with open_server(tmp_path / "data", run) as server:
+        server.web.delete(f"/v1/users/{CANARY}")
     (tmp_path / "data" / "events.sqlite").write_bytes(backup)
-    with open_shop(tmp_path / "data", run) as shop:
-        assert shop.said == [
-            f"1 people who had been erased were in {tmp_path / 'data' / 'events.sqlite'} again, and were taken out."
+    with open_server(tmp_path / "data", run) as server:
+        assert server.messages == [
+            f"1 erased users were in {tmp_path / 'data' / 'events.sqlite'} again, and were erased from it."
         ]
-        assert shop.web.get(f"/v1/users/{CANARY}").status_code == 404
-        assert shop.bytes_with(CANARY) == []
+        assert server.web.get(f"/v1/users/{CANARY}").status_code == 404
+        assert server.bytes_with(CANARY) == []
 
 
-def test_keys_for_reading_and_for_erasing_are_two(shop):
+def test_keys_for_reading_and_for_erasing_are_two(server):
     from segue.serving.http.auth import Keys
 
-    shop.door.keys = Keys({"SEGUE_ADMIN_KEY": "admin-admin-admin", "SEGUE_ERASE_KEY": "erase-erase-erase"})
+    server.state.keys = Keys({"SEGUE_ADMIN_KEY": "admin-admin-admin", "SEGUE_ERASE_KEY": "erase-erase-erase"})
     answers = {
-        (name, method): shop.web.request(method, "/v1/users/x", headers={"authorization": f"Bearer {name}"}).status_code
+        (name, method): server.web.request(method, "/v1/users/x", headers={"authorization": f"Bearer {name}"}).status_code
         for name in ("admin-admin-admin", "erase-erase-erase", "nobody")
         for method in ("GET", "DELETE")
     }
@@ -150,44 +150,44 @@ def test_the_list_names_nobody(tmp_path):
 def test_a_missing_and_a_damaged_list_are_told(tmp_path):
     with pytest.raises(ValueError) as error:
         ErasureList.read(tmp_path)
-    assert str(error.value) == f"{tmp_path} has no list of erased people: name a server's data directory."
+    assert str(error.value) == f"{tmp_path} has no list of erased users: name a server's data directory."
     ErasureList.open(tmp_path)
     (tmp_path / "erasures.json").write_text('{"a": "b"}')
     with pytest.raises(ValueError) as error:
         ErasureList.read(tmp_path)
     assert str(error.value) == (
-        f"{tmp_path / 'erasures.json'} is damaged: restore it from a backup, or people who were erased come back."
+        f"{tmp_path / 'erasures.json'} is damaged: restore it from a backup, or erased users come back."
     )
 
 
-def test_an_erasure_among_writers_loses_nobody_elses_event(shop):
+def test_an_erasure_among_writers_loses_nobody_elses_event(server):
     """Erasing takes turns with commits in the one writing thread."""
     import threading
 
     def write(name):
         for i in range(60):
-            shop.office.fleet.store([EventIn(item_id="a", user_id=name, event_id=f"{name}-{i}")])[0].result(20)
+            server.admin.router.store([EventIn(item_id="a", user_id=name, event_id=f"{name}-{i}")])[0].result(20)
 
     threads = [threading.Thread(target=write, args=(name,)) for name in ("p", "q")]
     for thread in threads:
         thread.start()
     for i in range(5):
-        shop.office.fleet.store([EventIn(item_id="b", user_id=f"gone{i}")])[0].result(20)
-        assert shop.office.erase(f"gone{i}").events == 1
+        server.admin.router.store([EventIn(item_id="b", user_id=f"gone{i}")])[0].result(20)
+        assert server.admin.erase(f"gone{i}").events == 1
     for thread in threads:
         thread.join()
-    assert all(len(shop.office.person(name).events) == 60 for name in ("p", "q"))
+    assert all(len(server.admin.user_events(name).events) == 60 for name in ("p", "q"))
 
 
-def test_who_came_back_keeps_what_they_did_since(tmp_path, run, open_shop):
-    with open_shop(tmp_path / "data", run) as shop:
-        send(shop, user_id="ann", item_id="a")
-        shop.web.delete("/v1/users/ann")
-        send(shop, user_id="ann", item_id="b")
-    with open_shop(tmp_path / "data", run) as shop:
-        assert shop.said == []
-        assert [one["item_id"] for one in shop.web.get("/v1/users/ann").json()["events"]] == ["b"]
-        shop.office.store.append([[validate_event(EventIn(item_id="c", user_id="ann", timestamp=5), 10**15)]])
-    with open_shop(tmp_path / "data", run) as shop:
-        assert shop.said != []
-        assert [one["item_id"] for one in shop.web.get("/v1/users/ann").json()["events"]] == ["b"]
+def test_who_came_back_keeps_what_they_did_since(tmp_path, run, open_server):
+    with open_server(tmp_path / "data", run) as server:
+        send(server, user_id="ann", item_id="a")
+        server.web.delete("/v1/users/ann")
+        send(server, user_id="ann", item_id="b")
+    with open_server(tmp_path / "data", run) as server:
+        assert server.messages == []
+        assert [one["item_id"] for one in server.web.get("/v1/users/ann").json()["events"]] == ["b"]
+        server.admin.store.append([[validate_event(EventIn(item_id="c", user_id="ann", timestamp=5), 10**15)]])
+    with open_server(tmp_path / "data", run) as server:
+        assert server.messages != []
+        assert [one["item_id"] for one in server.web.get("/v1/users/ann").json()["events"]] == ["b"]

@@ -31,44 +31,44 @@ def test_the_first_version_makes_the_registry(registry, runs):
     assert ModelRegistry.at(registry.folder) is None
     version = registry.add(runs[0])
     pointer = registry.promote(version)
-    assert (pointer.turn, pointer.now, pointer.before) == (1, DeploymentSpec(version), [])
+    assert (pointer.generation, pointer.current, pointer.previous) == (1, DeploymentSpec(version), [])
     assert ModelRegistry.at(registry.folder) is not None
     assert registry.pointer() == pointer
     assert registry.open(version).version == version == artifact.load(runs[0]).version
     assert registry.add(runs[0]) == version, "adding it again changes nothing"
-    assert [one.role for one in registry.known()] == ["live"]
+    assert [one.role for one in registry.versions()] == ["live"]
 
 
 def test_changes_are_taken_back_one_by_one(registry, runs):
     one, two, three = (registry.add(run) for run in runs)
     registry.promote(one)
     states = [registry.promote(two, canary=0.25, interleave=0.5), registry.promote(three, shadow=True)]
-    assert states[-1].now == DeploymentSpec(one, two, 0.25, 0.5, three)
+    assert states[-1].current == DeploymentSpec(one, two, 0.25, 0.5, three)
     states.append(registry.promote(two))
-    assert states[-1].now == DeploymentSpec(two, shadow=three)
-    assert registry.rollback().now == states[-2].now
-    assert registry.rollback(turn=1).now == states[-2].now, "somebody else's turn: nothing happens"
-    assert registry.rollback().now == states[0].now
-    assert registry.rollback("why").now == DeploymentSpec(one)
+    assert states[-1].current == DeploymentSpec(two, shadow=three)
+    assert registry.rollback().current == states[-2].current
+    assert registry.rollback(generation=1).current == states[-2].current, "another generation: nothing happens"
+    assert registry.rollback().current == states[0].current
+    assert registry.rollback("why").current == DeploymentSpec(one)
     assert registry.pointer().note == "why"
-    assert registry.pointer().turn == 7
+    assert registry.pointer().generation == 7
     with pytest.raises(ValueError) as error:
         registry.rollback()
-    assert str(error.value) == f"{registry.folder} has had only one state: there is nothing to go back to."
+    assert str(error.value) == f"{registry.folder} has had only one deployment: there is nothing to roll back to."
 
 
 def test_what_makes_no_sense_is_refused(registry, runs):
     one, two = registry.add(runs[0]), registry.add(runs[1])
     with pytest.raises(ValueError) as error:
         registry.promote(one, canary=0.1)
-    assert str(error.value) == f"{registry.folder} has no live version yet: promote one for everybody first."
+    assert str(error.value) == f"{registry.folder} has no live version yet: promote one for all users first."
     registry.promote(one)
     for options, sentence in [
         ({"canary": 1.5}, "Shares lie between 0 and 1 together, got canary 1.5 and interleave 0.0."),
         ({"canary": 0.6, "interleave": 0.6}, "Shares lie between 0 and 1 together, got canary 0.6 and interleave 0.6."),
         (
             {"canary": 0.1, "shadow": True},
-            "A version answers people (canary, interleave) or nobody (shadow), not both at once.",
+            "A version is sent to users (canary, interleave) or not (shadow), not both at once.",
         ),
     ]:
         with pytest.raises(ValueError) as error:
@@ -83,7 +83,7 @@ def test_what_makes_no_sense_is_refused(registry, runs):
         assert str(error.value) == (
             f"{registry.folder} has no version '{wrong}': 'segue models {registry.folder}' lists them."
         )
-    assert registry.pointer().turn == 1
+    assert registry.pointer().generation == 1
 
 
 def damage(path, how):
@@ -113,7 +113,7 @@ def test_a_damaged_version_is_never_promoted(registry, runs, how):
     damage(runs[2], how)
     with pytest.raises(ValueError):
         registry.add(runs[2])
-    assert registry.pointer().turn == 1
+    assert registry.pointer().generation == 1
 
 
 def test_other_answers_than_where_it_was_added_are_refused(registry, runs):
@@ -127,8 +127,8 @@ def test_other_answers_than_where_it_was_added_are_refused(registry, runs):
     with pytest.raises(ValueError) as error:
         registry.promote(version)
     assert str(error.value) == (
-        f"Version {version} failed its self-test: after {golden[2]['history'][:5]} it answers "
-        f"{golden[2]['items'][:5]}, where it was added it answered {other[2]['items'][:5]}."
+        f"Version {version} failed its self-test: after {golden[2]['history'][:5]} it returns "
+        f"{golden[2]['items'][:5]}, but {other[2]['items'][:5]} was recorded when it was added."
     )
     path.unlink()
     with pytest.raises(ValueError) as error:
@@ -174,15 +174,26 @@ def test_golden_requests_reach_all_of_the_catalog(registry, runs):
     assert [one.history for one in record_golden(model)] == asked
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 1, "turn": 1, "now": {"dead": 1}}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 2}', '{"format": 2, "generation": 1, "current": {"dead": 1}}'])
 def test_a_damaged_pointer_is_told(registry, text):
     registry.folder.mkdir()
     (registry.folder / POINTER).write_text(text)
     with pytest.raises(ValueError, match="is not a registry's pointer"):
         registry.pointer()
-    (registry.folder / POINTER).write_text('{"format": 2, "turn": 1, "now": {"live": "a"}}')
-    with pytest.raises(ValueError, match="has format 2; this version of Segue reads format 1"):
-        registry.pointer()
+
+
+def test_a_pointer_of_another_format_is_refused_with_the_remedy(registry):
+    path = registry.folder / POINTER
+    registry.folder.mkdir()
+    for text, remedy in [
+        ('{"format": 1, "turn": 1, "now": {"live": "a"}}', f"delete the file and promote again ('segue promote {registry.folder} RUN')"),
+        ('{"format": 3}', "update Segue"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(ValueError) as error:
+            registry.pointer()
+        number = json.loads(text)["format"]
+        assert str(error.value) == f"{path} has format {number}; this version of Segue reads format 2: {remedy}."
 
 
 def promote_often(folder, version, times):
@@ -200,5 +211,5 @@ def test_promoters_take_turns(registry, runs):
     for racer in racers:
         racer.join(60)
         assert racer.exitcode == 0
-    assert registry.pointer().turn == 16
-    assert len(registry.pointer().before) == 15
+    assert registry.pointer().generation == 16
+    assert len(registry.pointer().previous) == 15

@@ -6,9 +6,10 @@ import time
 
 import pytest
 
+from segue.serving.deployment.deployment import Deployment, ErrorCounter, LoadedModel
 from segue.serving.deployment.model_registry import ModelRegistry
 from segue.serving.deployment.reloader import ModelFolder, Reloader, initial_deployment
-from segue.serving.deployment.variant_router import Deployment, ErrorCounter, LoadedModel, VariantRouter
+from segue.serving.deployment.variant_router import VariantRouter
 from segue.serving.inference.engine import Engine
 from segue.serving.inference.served_model import ServedModel
 from segue.serving.schemas.problems import Problem
@@ -49,7 +50,7 @@ def broken(member, monkeypatch):
         fail(request)
 
     monkeypatch.setattr(member.engine, "recommend", fail)
-    monkeypatch.setattr(member.engine, "ask", fail_too)
+    monkeypatch.setattr(member.engine, "respond", fail_too)
 
 
 def test_people_are_split_by_who_they_are(parts, models):
@@ -96,11 +97,11 @@ def test_a_failing_version_is_covered_and_reported(parts, models, monkeypatch):
     broken(canary, monkeypatch)
     for count in range(1, 8):
         answer = ask(fleet, user_id="ann")
-        assert (answer.variant, answer.model_version) == ("spare", live.version)
+        assert (answer.variant, answer.model_version) == ("previous", live.version)
         assert len(told) == max(0, count - 4)
     assert told[0] == (canary.version, "RuntimeError")
     fleet.swap(Deployment(canary, previous=live))
-    assert ask(fleet, user_id="ann").variant == "spare"
+    assert ask(fleet, user_id="ann").variant == "previous"
     fleet.swap(Deployment(canary))
     with pytest.raises(RuntimeError):
         ask(fleet, user_id="ann")
@@ -115,7 +116,7 @@ def test_a_refused_request_is_no_failure_of_the_version(parts, models, monkeypat
     async def refuse(request):
         raise Problem(422, "No.")
 
-    monkeypatch.setattr(live.engine, "ask", refuse)
+    monkeypatch.setattr(live.engine, "respond", refuse)
     fleet = VariantRouter(Deployment(live), audience)
     told = []
     fleet.on_frequent_failures = lambda *what: told.append(what)
@@ -143,9 +144,9 @@ def test_a_shadow_is_asked_and_never_seen(parts, models, monkeypatch):
     time.sleep(0.1)
     fleet.close()
     text = fleet.metrics.text().decode()
-    assert 'segue_shadow_requests_total{outcome="asked"} 5.0' in text
+    assert 'segue_shadow_requests_total{outcome="scored"} 5.0' in text
     assert 'segue_shadow_requests_total{outcome="failed"} 1.0' in text
-    assert f'segue_model{{role="shadow",version="{shadow.version}"}} 1.0' in text
+    assert f'segue_deployed_version{{role="shadow",version="{shadow.version}"}} 1.0' in text
 
 
 def test_events_reach_every_version_also_one_that_joins(parts, models):
@@ -218,9 +219,9 @@ def test_a_candidate_that_fails_its_self_test_changes_nothing(registry, parts):
     watch = Reloader(models, fleet, member, turn, interval_s=60)
     pointer = models.promote(two)
     (models.path(two) / "weights.safetensors").write_bytes(b"broken after it was promoted")
-    assert "its SHA-256 differs. What was at work goes on." in watch.reload()
+    assert "its SHA-256 differs. The deployment stays as it was." in watch.reload()
     assert fleet.deployment.live.version == one
-    assert models.pointer().now.live == one and models.pointer().turn == pointer.turn + 1
+    assert models.pointer().current.live == one and models.pointer().generation == pointer.generation + 1
     assert "SHA-256 differs" in models.pointer().note
     assert watch.reload() == "Nothing has changed."
     watch.close()
@@ -240,7 +241,7 @@ def test_a_version_that_fails_at_work_is_taken_back(registry, parts, monkeypatch
     while fleet.deployment.live.version == two and time.monotonic() - started < 5:
         assert ask(fleet, user_id="ann").model_version == one, "the spare answers meanwhile"
     assert time.monotonic() - started < 2
-    assert models.pointer().now.live == one
+    assert models.pointer().current.live == one
     assert models.pointer().note == f"Rolled back: version {two} failed too often (RuntimeError)."
     watch.close()
 
@@ -253,8 +254,8 @@ def test_a_server_begins_with_what_is_sound(registry, parts):
     (models.path(two) / "catalog.json").write_text("[]")
     said = []
     lineup, _ = initial_deployment(models, member, said.append)
-    assert lineup.live.version == one == models.pointer().now.live
-    assert said[0].endswith("What was at work before is served in its place.")
+    assert lineup.live.version == one == models.pointer().current.live
+    assert said[0].endswith("The previous deployment is served instead.")
     (models.path(one) / "catalog.json").write_text("[]")
     with pytest.raises(ValueError, match="its SHA-256 differs"):
         initial_deployment(models, member, said.append)
@@ -273,6 +274,6 @@ def test_a_plain_folder_is_followed_too(save, ring, tmp_path, parts):
     assert len(fleet.deployment.live.engine.model.catalog) == 20
     good = fleet.deployment.live.version
     (tmp_path / "run" / "manifest.json").write_text("{}")
-    assert "is not a manifest" in watch.reload() or watch.reload().startswith("The pointer names a state that failed")
+    assert "is not a manifest" in watch.reload() or watch.reload().startswith("The pointer names a deployment that failed")
     assert fleet.deployment.live.version == good
     watch.close()

@@ -8,9 +8,9 @@ import pytest
 
 from segue.serving.experiments.statistics import (
     assign_variant,
-    ratio_difference,
     hash_to_unit,
     preference_test,
+    ratio_difference,
     ratio_estimate,
     sample_ratio_p_value,
     team_draft,

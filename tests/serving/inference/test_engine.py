@@ -113,7 +113,7 @@ def test_similar_to_an_unknown_item_is_refused(engine):
         ),
         (
             {"user_id": "a", "event": EventIn(item_id="x", user_id="b")},
-            "The event's user_id is not the request's: the answer would not have seen the event.",
+            "The event's user_id is not the request's: the list would not take the event into account.",
         ),
     ],
 )
@@ -190,10 +190,10 @@ def test_a_model_hears_when_events_happened_and_when_it_is_asked(run, store):
     ask(engine, history=["a"], event=EventIn(item_id="d", user_id="x"))
     writer.close()
     known, mixed, now = heard.asked[-3:]
-    assert (known.lists(), known.times.tolist()) == ([[1, 2]], [10_000_000, 20_000_000])
-    assert (mixed.lists(), mixed.times.tolist()) == ([[1, 3, 4]], [NO_TIME, NO_TIME, 30_000_000])
-    assert now.times.tolist() == [NO_TIME, now.now[0]]
-    assert all(before <= asked.now[0] <= time.time_ns() // 1000 for asked in heard.asked[-3:])
+    assert (known.to_lists(), known.times.tolist()) == ([[1, 2]], [10_000_000, 20_000_000])
+    assert (mixed.to_lists(), mixed.times.tolist()) == ([[1, 3, 4]], [NO_TIME, NO_TIME, 30_000_000])
+    assert now.times.tolist() == [NO_TIME, now.query_times[0]]
+    assert all(before <= asked.query_times[0] <= time.time_ns() // 1000 for asked in heard.asked[-3:])
 
 
 def test_a_version_that_left_leaves_the_memory_without_the_collector(run, store):

@@ -12,13 +12,13 @@ KEY = ("user_id", "ann")
 
 @pytest.fixture
 def lists():
-    return FallbackLists(Retriever(Popularity(np.array([0, 5, 9, 7, 1, 3], np.float32))), keys=2)
+    return FallbackLists(Retriever(Popularity(np.array([0, 5, 9, 7, 1, 3], np.float32))), max_lists=2)
 
 
 def found(lists, key=KEY, k=3, exclude=(), allow=None):
     lasting = lists.find(key, k, exclude, allow)
     assert len(lasting.items_K) == len(lasting.scores_K)
-    return lasting.kind, lasting.items_K.tolist()
+    return lasting.source, lasting.items_K.tolist()
 
 
 def test_a_stranger_gets_what_is_popular(lists):
@@ -29,10 +29,10 @@ def test_a_stranger_gets_what_is_popular(lists):
 
 def test_a_person_gets_the_last_list_without_what_must_not_appear(lists):
     lists.keep(KEY, np.array([5, 4, 1, 0]), np.array([3, 2, 1, -np.inf], np.float32))
-    assert found(lists) == ("last", [5, 4, 1])
-    assert found(lists, exclude=[4]) == ("last", [5, 1])
+    assert found(lists) == ("cached", [5, 4, 1])
+    assert found(lists, exclude=[4]) == ("cached", [5, 1])
     assert found(lists, exclude=[5, 4, 1]) == ("popular", [2, 3])
-    assert found(lists, k=1) == ("last", [5])
+    assert found(lists, k=1) == ("cached", [5])
     lists.forget(KEY)
     assert found(lists)[0] == "popular"
 
@@ -40,4 +40,4 @@ def test_a_person_gets_the_last_list_without_what_must_not_appear(lists):
 def test_only_the_newest_people_are_remembered(lists):
     for name in ("a", "b", "a", "c"):
         lists.keep(("user_id", name), np.array([1]), np.array([1], np.float32))
-    assert [found(lists, ("user_id", name))[0] for name in "abc"] == ["last", "popular", "last"]
+    assert [found(lists, ("user_id", name))[0] for name in "abc"] == ["cached", "popular", "cached"]

@@ -13,7 +13,8 @@ from segue.data.sequences import Sequences
 from segue.models import artifact
 from segue.pipeline.config import decode_pipeline
 from segue.pipeline.pipeline import Pipeline
-from segue.serving.deployment.variant_router import Deployment, LoadedModel, VariantRouter
+from segue.serving.deployment.deployment import Deployment, LoadedModel
+from segue.serving.deployment.variant_router import VariantRouter
 from segue.serving.inference.engine import Engine
 from segue.serving.inference.served_model import ServedModel
 from segue.serving.schemas.requests import EventIn, RecommendRequest
@@ -36,7 +37,7 @@ SETTINGS: dict[str, Any] = {
             "epochs": 1,
             "batch_size": 32,
             "num_retrieved": 5,
-            "newest": 0.5,
+            "newest_share": 0.5,
             "max_length": 6,
         },
     },
@@ -100,7 +101,7 @@ def test_an_event_reaches_the_items_own_sequence(folder: Path, opened: Callable[
     engine.store(sent)[0].result(10)
     engine.recommend(RecommendRequest(history=["a"], k=3))
     after = memory(model)
-    c, k = (int(model.catalog.index([item])[0]) for item in "ck")
+    c, k = (int(model.catalog.to_indices([item])[0]) for item in "ck")
     newest = after["memory.lengths"][c] - 1
     assert after["memory.before"][c, newest] == k
     assert after["memory.times"][c, newest] == 1_700_000_001 * 1_000_000

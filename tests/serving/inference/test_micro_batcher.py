@@ -83,7 +83,7 @@ def test_too_many_are_refused_at_once_with_a_time_to_come_back():
     refused = [a for a in answers if isinstance(a, Problem)]
     assert [a for a in answers if not isinstance(a, Problem)] == [4] * 3
     assert [(p.status, p.detail, p.headers) for p in refused] == [
-        (503, "3 questions wait to be answered: ask again in a moment.", {"Retry-After": "1"})
+        (503, "3 requests wait to be scored: try again in a moment.", {"Retry-After": "1"})
     ] * 2
     batcher.close()
 
@@ -100,7 +100,7 @@ def test_old_queues_take_nobody_in():
         assert batcher.oldest_age_ms() > 30
         with pytest.raises(Problem) as refused:
             await batcher.submit(4)
-        assert refused.value.detail == "1 questions wait to be answered: ask again in a moment."
+        assert refused.value.detail == "1 requests wait to be scored: try again in a moment."
         work.open.set()
         assert (await first, await second) == (0, 4)
         assert batcher.oldest_age_ms() == 0
@@ -168,7 +168,7 @@ def test_closing_answers_what_waits_and_takes_no_more():
         await asyncio.to_thread(batcher.close)
         with pytest.raises(Problem) as refused:
             await batcher.submit(4)
-        assert refused.value.detail == "The server is stopping: ask again in a moment."
+        assert refused.value.detail == "The server is stopping: try again in a moment."
         return await asyncio.gather(*tasks)
 
     assert asyncio.run(main()) == [0, 4]
@@ -177,10 +177,10 @@ def test_closing_answers_what_waits_and_takes_no_more():
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"max_batch_size": 0}, "max_batch_size and queue_size must be at least 1, got 0 and 2048."),
-        ({"queue_size": 0}, "max_batch_size and queue_size must be at least 1, got 32 and 0."),
-        ({"max_queue_delay_ms": 0}, "max_queue_delay_ms and timeout_ms must be above 0, got 0 and 500."),
-        ({"timeout_ms": -1.5}, "max_queue_delay_ms and timeout_ms must be above 0, got 250 and -1.5."),
+        ({"max_batch_size": 0}, "max_batch_size must be at least 1, got 0."),
+        ({"queue_size": 0}, "queue_size must be at least 1, got 0."),
+        ({"max_queue_delay_ms": 0}, "max_queue_delay_ms must be above 0, got 0."),
+        ({"timeout_ms": -1.5}, "timeout_ms must be above 0, got -1.5."),
     ],
 )
 def test_limits_must_make_sense(fields, sentence):
@@ -190,7 +190,7 @@ def test_limits_must_make_sense(fields, sentence):
 
 
 def test_the_door_is_shut_while_the_loop_is_late_and_opens_again():
-    pulse = EventLoopLag(late_ms=50)
+    pulse = EventLoopLag(limit_ms=50)
     pulse.admit()
 
     async def main():
@@ -200,7 +200,7 @@ def test_the_door_is_shut_while_the_loop_is_late_and_opens_again():
         time.sleep(0.15)  # whatever keeps a loop from its work
         with pytest.raises(Problem) as refused:
             pulse.admit()
-        assert (refused.value.status, refused.value.detail) == (503, "The server is busy: ask again in a moment.")
+        assert (refused.value.status, refused.value.detail) == (503, "The server is busy: try again in a moment.")
         assert refused.value.headers == {"Retry-After": "1"}
         await asyncio.sleep(0.05)
         pulse.admit()

@@ -46,7 +46,7 @@ def from_scratch(scorer, items):
     known = Sequences.from_lists([[item for item in items if item != PAD]])
     if not known.lengths[0]:
         return np.zeros(DIM, np.float32)
-    return scorer.encoder.encode(*scorer.read(known))[0]
+    return scorer.encoder.encode(*scorer.encode(known))[0]
 
 
 STEP = st.tuples(st.sampled_from("abcdefz"), st.sampled_from("xyz"), st.integers(0, 6), st.sampled_from("xyz?"))

@@ -92,7 +92,7 @@ def test_a_wrong_wish_is_the_requests_fault(folder, open_engine, asked, sentence
 def test_a_single_model_has_no_filters(run, open_engine):
     with pytest.raises(Problem) as refused:
         open_engine(run).recommend(RecommendRequest(history=["d"], explain=True))
-    assert refused.value.body().detail == "Filters and reasons need a pipeline; this is a single model."
+    assert refused.value.body().detail == "Filters and explanations need a pipeline; this is a single model."
 
 
 def test_lists_stay_full_however_long_the_history(folder, open_engine):

@@ -11,56 +11,56 @@ from segue.serving.http.auth import Keys
 from segue.serving.observability import logs
 
 
-def scraped(shop):
-    answer = shop.web.get("/metrics")
+def scraped(server):
+    answer = server.web.get("/metrics")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     lines = [line for line in answer.text.splitlines() if not line.startswith("#")]
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
 
-def test_what_happened_is_counted(shop):
+def test_what_happened_is_counted(server):
     batch = {"events": [{"user_id": "ann", "item_id": "a", "event_id": str(i % 2)} for i in range(2)]}
-    shop.web.post("/v1/events", json=batch)
-    shop.web.post("/v1/events", json=batch)
-    shop.web.post("/v1/recommend", json={"user_id": "ann"})
-    shop.web.post("/v1/similar", json={"item_id": "zz"})
-    found = scraped(shop)
+    server.web.post("/v1/events", json=batch)
+    server.web.post("/v1/events", json=batch)
+    server.web.post("/v1/recommend", json={"user_id": "ann"})
+    server.web.post("/v1/similar", json={"item_id": "zz"})
+    found = scraped(server)
     assert found['segue_events_total{outcome="accepted"}'] == 2
     assert found['segue_events_total{outcome="duplicate"}'] == 2
     assert found['segue_requests_total{operation="/v1/events",status="200"}'] == 2
     assert found['segue_requests_total{operation="/v1/similar",status="404"}'] == 1
     assert found['segue_request_seconds_count{operation="/v1/recommend"}'] == 1
-    assert found['segue_answers_total{variant="live"}'] == 1
-    assert found["segue_store_writable"] == 1 and found["segue_sessions"] == 1
-    version = shop.office.fleet.lineup.live.version
-    assert found[f'segue_model{{role="live",version="{version}"}}'] == 1
+    assert found['segue_recommendations_total{variant="live"}'] == 1
+    assert found["segue_store_writable"] == 1 and found["segue_cached_histories"] == 1
+    version = server.admin.router.deployment.live.version
+    assert found[f'segue_deployed_version{{role="live",version="{version}"}}'] == 1
 
 
-def test_series_do_not_grow_with_people_items_and_paths(shop):
+def test_series_do_not_grow_with_people_items_and_paths(server):
     def everything(name):
-        shop.web.post("/v1/events", json={"user_id": name, "item_id": name, "event": name, "source": name})
-        shop.web.post("/v1/recommend", json={"user_id": name, "placement": name})
-        shop.web.get(f"/v1/users/{name}")
-        shop.web.get(f"/v1/items/{name}")
-        shop.web.get(f"/{name}")
+        server.web.post("/v1/events", json={"user_id": name, "item_id": name, "event": name, "source": name})
+        server.web.post("/v1/recommend", json={"user_id": name, "placement": name})
+        server.web.get(f"/v1/users/{name}")
+        server.web.get(f"/v1/items/{name}")
+        server.web.get(f"/{name}")
 
     everything("first")
-    scraped(shop)
-    before = scraped(shop).keys()
+    scraped(server)
+    before = scraped(server).keys()
     for i in range(30):
         everything(f"canary-{i}")
-    assert scraped(shop).keys() == before
+    assert scraped(server).keys() == before
     assert len(before) < 300
     assert not any("canary" in name or "first" in name for name in before)
 
 
-def test_metrics_need_the_admins_key(shop):
-    shop.door.keys = Keys({"SEGUE_SERVE_KEY": "serve-serve-serve", "SEGUE_ADMIN_KEY": "admin-admin-admin"})
-    said = {key: shop.web.get("/metrics", headers={"authorization": f"Bearer {key}"}).status_code
+def test_metrics_need_the_admins_key(server):
+    server.state.keys = Keys({"SEGUE_SERVE_KEY": "serve-serve-serve", "SEGUE_ADMIN_KEY": "admin-admin-admin"})
+    said = {key: server.web.get("/metrics", headers={"authorization": f"Bearer {key}"}).status_code
             for key in ("serve-serve-serve", "admin-admin-admin", "x")}  # fmt: skip
     assert list(said.values()) == [403, 200, 401]
-    assert shop.web.get("/health/ready").status_code == 200
+    assert server.web.get("/health/ready").status_code == 200
 
 
 @pytest.fixture
@@ -76,13 +76,13 @@ def lines():
     logging.raiseExceptions = True
 
 
-def test_a_line_for_each_request_and_no_id_in_any(shop, lines, monkeypatch):
-    shop.web.post("/v1/events", json={"user_id": "canary-7", "item_id": "canary-7"})
-    shop.web.post("/v1/recommend", json={"user_id": "canary-7", "session_id": "canary-7"})
-    shop.web.get("/v1/users/canary-7")
-    shop.web.delete("/v1/users/canary-7")
-    monkeypatch.setattr(type(shop.office), "person", lambda self, name: 1 / 0)
-    shop.web.get("/v1/users/canary-7")
+def test_a_line_for_each_request_and_no_id_in_any(server, lines, monkeypatch):
+    server.web.post("/v1/events", json={"user_id": "canary-7", "item_id": "canary-7"})
+    server.web.post("/v1/recommend", json={"user_id": "canary-7", "session_id": "canary-7"})
+    server.web.get("/v1/users/canary-7")
+    server.web.delete("/v1/users/canary-7")
+    monkeypatch.setattr(type(server.admin), "user_events", lambda self, name: 1 / 0)
+    server.web.get("/v1/users/canary-7")
     found = lines()
     answered = [one for one in found if one["message"] == "Answered."]
     assert [(one["operation"], one["status"]) for one in answered] == [
@@ -99,10 +99,10 @@ def test_a_field_outside_the_list_cannot_be_logged(lines):
         logs.log_event(logging.getLogger("segue.serving"), logging.INFO, "Hello.", user_id="ann")
 
 
-def test_a_log_that_cannot_be_written_harms_nobody(shop, lines):
+def test_a_log_that_cannot_be_written_harms_nobody(server, lines):
     with open("/dev/full", "w") as full:
         logs.configure_logging(as_json=False, requests=True, stream=full)
-        assert shop.web.post("/v1/similar", json={"item_id": "a"}).status_code == 200
+        assert server.web.post("/v1/similar", json={"item_id": "a"}).status_code == 200
         logs.configure_logging(as_json=True, stream=io.StringIO())
         with contextlib.suppress(OSError):
             full.close()

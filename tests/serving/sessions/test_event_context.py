@@ -70,15 +70,15 @@ def opened(run, store, **options):
 
 def cases_of(model, log):
     """Everybody's whole history as an evaluation has it, and whose each is."""
-    if model.circumstances is not None:
-        log = log.with_context(model.circumstances.kinds)
+    if model.event_contexts is not None:
+        log = log.with_context(model.event_contexts.column_types)
     return log.sequences(model.catalog)
 
 
 def wanted_lists(model, histories, k=10):
     items_BK, scores_BK = top_k(model.scorer.scores(histories), k)
     return [
-        list(zip(model.catalog.names(i), s.tolist(), strict=False)) for i, s in zip(items_BK, scores_BK, strict=True)
+        list(zip(model.catalog.to_ids(i), s.tolist(), strict=False)) for i, s in zip(items_BK, scores_BK, strict=True)
     ]
 
 
@@ -128,15 +128,15 @@ def assert_close(found, wanted):
     np.testing.assert_allclose([s for _, s in found], [s for _, s in wanted], rtol=2e-5, atol=2e-5)
 
 
-def test_an_imported_log_has_the_contexts_it_was_imported_with(tmp_path, log, open_shop):
+def test_an_imported_log_has_the_contexts_it_was_imported_with(tmp_path, log, open_server):
     """Through the whole server."""
     run = trained(tmp_path / "run", log, "gru4rec", contexts=CONTEXTS)
     import_log(log, tmp_path / "data", 1_800_000_000_000_000)
     model = ServedModel.open(run)
     rows, people = cases_of(model, log)
-    with open_shop(tmp_path / "data", run) as shop:
+    with open_server(tmp_path / "data", run) as server:
         for person, wanted in zip(people, wanted_lists(model, rows), strict=True):
-            answer = shop.web.post("/v1/recommend", json={"user_id": person, "k": 10}).json()
+            answer = server.web.post("/v1/recommend", json={"user_id": person, "k": 10}).json()
             assert_close([(one["id"], one["score"]) for one in answer["items"]], wanted)
 
 
@@ -152,8 +152,8 @@ def test_what_is_unknown_or_missing_counts_as_missing(tmp_path, log, store):
     assert lists["n"] == lists["e"] == listed(engine.recommend(RecommendRequest(history=["i00", "i01", "i02"], k=10)))
     facts = EventContextReader({"device": "category"}).from_request(EventIn(item_id="x", context=told["u"]), 0)
     assert facts == {"device": "fridge"}
-    vector_D = model.scorer.scorer.sides.contexts.of([facts])[0]
-    np.testing.assert_array_equal(vector_D, model.scorer.scorer.sides.contexts.of([{"device": ""}])[0])
+    vector_D = model.scorer.inner.sides.contexts.from_shared([facts])[0]
+    np.testing.assert_array_equal(vector_D, model.scorer.inner.sides.contexts.from_shared([{"device": ""}])[0])
     assert lists["u"] != lists["t"] != lists["e"]
     engine.close(), writer.close()
 
@@ -185,12 +185,12 @@ def test_served_with_times_as_evaluated(tmp_path, log, store, monkeypatch, value
         engine.store([sent(row)])[0].result(10)
     rows, people = cases_of(model, log)
     now_B = rows.times[rows.stops - 1] + 1_000_000 * np.arange(1, len(rows) + 1) ** 3
-    wanted = wanted_lists(model, rows.at(now_B))
-    earlier = wanted_lists(model, rows.at(now_B + 40 * 86_400_000_000))
+    wanted = wanted_lists(model, rows.as_of(now_B))
+    earlier = wanted_lists(model, rows.as_of(now_B + 40 * 86_400_000_000))
     assert (wanted != earlier) == bool(values.get("target_time"))
     for b, person in enumerate(people):
         clock = SimpleNamespace(time_ns=lambda b=b: int(now_B[b]) * 1000, perf_counter=time.perf_counter)
-        monkeypatch.setattr("segue.serving.inference.engine.time", clock)
+        monkeypatch.setattr("segue.serving.inference.prepared_request.time", clock)
         assert_close(listed(engine.recommend(RecommendRequest(user_id=person, k=10))), wanted[b])
     engine.close(), writer.close()
 
@@ -223,8 +223,8 @@ def test_two_models_that_take_a_column_differently_are_refused():
     with pytest.raises(ValueError) as refused:
         EventContextReader.from_arrays(arrays)
     assert str(refused.value) == (
-        "Two models in one learned from the context 'age', one as number, one as category: train both on logs with one "
-        "kind of it."
+        "Two models in one use the context 'age', one as number, one as category: train both on logs with one type "
+        "of it."
     )
     assert EventContextReader.from_arrays({"features.columns": told("number")}) is None
 
@@ -236,7 +236,7 @@ def test_equal_rows_are_shared_and_bounded(monkeypatch):
     assert ask(device="1") != ask(age=1) and ask(age=1) == {"event": "view", "age": 1.0}
     assert ask(age=True)["age"] == 1.0 and ask(device=True)["device"] == "true", "equal to Python, not in a column"
     assert EventContextReader({"device": "category"}).from_request(EventIn(item_id="x"), 0) is NO_CONTEXT
-    monkeypatch.setattr("segue.serving.sessions.event_context._SHARED", 10)
+    monkeypatch.setattr("segue.serving.sessions.event_context._MAX_SHARED", 10)
     for n in range(100):
         ask(age=n)
     assert len(found._rows) <= 10

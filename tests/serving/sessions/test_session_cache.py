@@ -74,11 +74,7 @@ def test_an_event_that_was_read_from_the_store_is_not_added_twice(store, event):
 def test_bounds_must_be_positive(fields):
     with pytest.raises(ValueError) as error:
         SessionsConfig(**fields)
-    wanted = {"max_length": 200, "max_histories": 100_000, **fields}
-    assert (
-        str(error.value)
-        == f"max_length and max_histories must be at least 1, got {wanted['length']} and {wanted['keys']}."
-    )
+    assert str(error.value) == f"{next(iter(fields))} must be at least 1, got 0."
 
 
 STEP = st.tuples(st.sampled_from("abcdefz"), st.sampled_from("xyz"), st.integers(0, 6), st.sampled_from("xyz?"))

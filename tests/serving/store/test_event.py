@@ -34,7 +34,7 @@ def test_times_become_utc_microseconds(timestamp, time_us):
 @pytest.mark.parametrize(
     ("fields", "detail"),
     [
-        ({"user_id": None}, "The event belongs to nobody: give user_id, session_id or both."),
+        ({"user_id": None}, "The event has neither a user nor a session: give user_id, session_id or both."),
         ({"timestamp": "noon"}, "timestamp 'noon' is not ISO 8601: write it like 2026-01-31T12:00:00Z."),
         ({"timestamp": -0.5}, "timestamp -0.5 lies before 1970."),
         ({"timestamp": "1969-12-31"}, "timestamp '1969-12-31' lies before 1970."),

@@ -199,10 +199,10 @@ def test_a_commit_is_forced_to_disk_only_where_that_is_asked(tmp_path, event):
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed: apt-get install strace.")
     program = (
-        "import sys; from segue.serving.store.event_store import Store; from segue.serving.store.event import accept\n"
+        "import sys; from segue.serving.store.event_store import EventStore; from segue.serving.store.event import validate_event\n"
         "from segue.serving.schemas.requests import EventIn\n"
-        "store = Store(sys.argv[1]); mark = lambda text: print(text, file=sys.stderr, flush=True)\n"
-        "new = lambda n: accept(EventIn(item_id='a', user_id='u', event_id=n), 10**15)\n"
+        "store = EventStore(sys.argv[1]); mark = lambda text: print(text, file=sys.stderr, flush=True)\n"
+        "new = lambda n: validate_event(EventIn(item_id='a', user_id='u', event_id=n), 10**15)\n"
         "mark('LOOSE'); [store.append([[new(str(n))]], force=False) for n in range(5)]\n"
         "mark('AGAIN'); store.append([[new('0')]]); mark('FORCED'); store.append([[new('x')]]); mark('END')\n"
     )

@@ -12,7 +12,7 @@ from segue.serving.store.event_store import AppendResult, EventStore
 from segue.serving.store.group_commit import GroupCommitWriter
 
 REFUSED = "The event log cannot be written, nothing was stored: is the disk full? Send the events again later."
-BROKEN = "The disk failed to keep what was written, nothing more is stored: restart the server on a sound disk."
+BROKEN = "The disk failed to keep written events, and no further event is stored: restart the server on a sound disk."
 
 
 class Gated:
@@ -34,8 +34,8 @@ class Gated:
         return self.store.append(batches, force=force)
 
     @property
-    def loose(self):
-        return self.store.loose
+    def unsynced(self):
+        return self.store.unsynced
 
     def probe(self):
         self.probes += 1
@@ -206,24 +206,24 @@ def test_many_threads_lose_nothing(store, event):
 
 
 def test_who_does_not_ask_for_the_disk_is_answered_without_it_and_it_is_forced_soon_after(store, event, monkeypatch):
-    monkeypatch.setattr("segue.serving.store.group_commit._FORCE_S", 0.1)
+    monkeypatch.setattr("segue.serving.store.group_commit._SYNC_DELAY_S", 0.1)
     gated, seen = Gated(store), []
     gated.open.set()
     writer = GroupCommitWriter(gated, seen.extend)
     assert writer.submit([event("a")], force=False).result(10) == AppendResult(1, 0)
     assert gated.forced == [False]
-    assert store.loose
+    assert store.unsynced
     deadline = time.monotonic() + 10
-    while store.loose and time.monotonic() < deadline:
+    while store.unsynced and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not store.loose
+    assert not store.unsynced
     assert gated.probes == 1, "nothing else came, so the writer saw to it itself"
     assert len(seen) == 1
     writer.close()
 
 
 def test_a_steady_stream_without_the_disk_is_forced_now_and_then(store, event, monkeypatch):
-    monkeypatch.setattr("segue.serving.store.group_commit._FORCE_S", 0.05)
+    monkeypatch.setattr("segue.serving.store.group_commit._SYNC_DELAY_S", 0.05)
     gated = Gated(store)
     gated.open.set()
     writer = GroupCommitWriter(gated, lambda stored: None)
@@ -245,5 +245,5 @@ def test_one_who_asks_for_the_disk_gets_it_for_everybody_in_the_group(store, eve
     gated.open.set()
     assert [one.result(10) for one in [first, *others]] == [AppendResult(1, 0)] * 4
     assert (gated.groups, gated.forced) == ([1, 3], [False, True])
-    assert not store.loose
+    assert not store.unsynced
     writer.close()

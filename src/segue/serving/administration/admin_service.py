@@ -1,4 +1,4 @@
-"""What those who run the shop ask, beyond recommendations: people's data, items, models, reports. No HTTP in here."""
+"""Administrative operations: stored user data, items, deployed models, reports. No HTTP in here."""
 
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from segue.serving.store.group_commit import GroupCommitWriter
 
 @dataclass(frozen=True)
 class AdminService:
-    """Everything that these operations need. Each may take a while: they are called off the event loop."""
+    """Administrative operations of a server. They may block for long: call them off the event loop."""
 
     router: VariantRouter
     store: EventStore
@@ -39,45 +39,55 @@ class AdminService:
     reloader: Reloader
 
     def user_events(self, user_id: str) -> UserEventsResponse:
-        """Every stored event of a person. Problem (404) where there is none."""
-        found = [
+        """Return every stored event of a user.
+
+        Raises:
+            Problem: 404 if no event is stored.
+        """
+        events = [
             StoredEvent(
-                event_id=one.event.event_id,
-                source=one.event.source,
-                item_id=one.event.item_id,
-                time_us=one.event.time_us,
-                event=one.event.event,
-                session_id=one.event.session_id,
-                value=one.event.value,
-                context=msgspec.json.decode(one.event.context),
+                event_id=row.event.event_id,
+                source=row.event.source,
+                item_id=row.event.item_id,
+                time_us=row.event.time_us,
+                event=row.event.event,
+                session_id=row.event.session_id,
+                value=row.event.value,
+                context=msgspec.json.decode(row.event.context),
             )
-            for one in self.store.user_events(user_id)
+            for row in self.store.user_events(user_id)
         ]
-        if not found:
-            raise Problem(404, "Nothing is stored of that person.")
-        return UserEventsResponse(user_id, found)
+        if not events:
+            raise Problem(404, "No event of that user is stored.")
+        return UserEventsResponse(user_id, events)
 
     def erase(self, user_id: str) -> ErasureReceipt:
-        """Forgets a person; also one of whom nothing is stored, because an older log may still have something."""
+        """Erase a user, also one without stored events, because an older log may still hold some."""
         return erase_user(user_id, writer=self.writer, router=self.router, erasures=self.erasures)
 
     def models(self, message: str = "") -> ModelsResponse:
-        """What is at work."""
-        lineup = self.router.deployment
-        named = {"live": lineup.live, "canary": lineup.canary, "shadow": lineup.shadow, "spare": lineup.previous}
-        roles = {role: one.version for role, one in named.items() if one is not None}
-        shares = dict(lineup.shares) if lineup.canary is not None else {"live": 1.0}
-        return ModelsResponse(roles, shares, message)
+        """Return the deployed versions and a message about the last change."""
+        deployment = self.router.deployment
+        shares = dict(deployment.shares) if deployment.canary is not None else {"live": 1.0}
+        return ModelsResponse(deployment.versions_by_role(), shares, message)
 
     def reload(self) -> ModelsResponse:
-        """Looks at the pointer at once."""
+        """Check the pointer at once and deploy its versions.
+
+        Raises:
+            Problem: 409 if the pointer cannot be read.
+        """
         try:
             return self.models(self.reloader.reload())
         except ValueError as error:
             raise Problem(409, str(error)) from None
 
     def promote(self, request: PromoteRequest) -> ModelsResponse:
-        """Puts a version of the registry to work. Problem (409) where it is not there or fails its self-test."""
+        """Deploy a version of the registry.
+
+        Raises:
+            Problem: 409 for an unknown version, or one that fails its self-test.
+        """
         try:
             self._registry().promote(
                 request.version, canary=request.canary, interleave=request.interleave, shadow=request.shadow
@@ -87,7 +97,11 @@ class AdminService:
             raise Problem(409, str(error)) from None
 
     def rollback(self) -> ModelsResponse:
-        """Takes the last change back. Problem (409) where there was none."""
+        """Restore the deployment before the last change.
+
+        Raises:
+            Problem: 409 if there is none.
+        """
         try:
             self._registry().rollback("Rolled back over HTTP.")
             return self.models(self.reloader.reload())
@@ -100,28 +114,46 @@ class AdminService:
         return self.reloader.models
 
     def report(self, days: float) -> ReportResponse:
-        """Lists, clicks, purchases, experiments. Problem (404) where nothing is measured."""
+        """Return the report over the last days.
+
+        Raises:
+            Problem: 404 if this server records no lists.
+        """
         recorder = self.router.recorder
         if not isinstance(recorder, AttributionRecorder):
-            raise Problem(404, "This server measures nothing.")
+            raise Problem(404, "This server records no lists.")
         recorder.flush()
-        found = report.build_report(Path(recorder.path), days)
-        found.dropped = recorder.dropped
-        return found
+        response = report.build_report(Path(recorder.path), days)
+        response.dropped = recorder.dropped
+        return response
 
 
 def list_items(router: VariantRouter, after: str | None, limit: int) -> ItemsResponse:
-    """Items of the live model by id, those behind ``after``."""
+    """Return a page of the live version's catalog, sorted by id.
+
+    Args:
+        router: router of the live version.
+        after: the page begins after this id; None: the first page.
+        limit: items on a page.
+    """
     model = router.deployment.live.engine.model
     ids = model.sorted_ids
     begin = 0 if after is None else bisect_right(ids, after)
-    chosen = ids[begin : begin + limit]
-    last = chosen[-1] if begin + limit < len(ids) else None
-    return ItemsResponse([ItemOut(one, model.titles.get(one)) for one in chosen], len(ids), last)
+    page = ids[begin : begin + limit]
+    last = page[-1] if begin + limit < len(ids) else None
+    return ItemsResponse([ItemOut(item, model.titles.get(item)) for item in page], len(ids), last)
 
 
 def get_item(router: VariantRouter, item_id: str) -> ItemOut:
-    """One item. Problem (404) where the live model does not know it."""
+    """Return an item of the live version's catalog.
+
+    Args:
+        router: router of the live version.
+        item_id: the item.
+
+    Raises:
+        Problem: 404 for an unknown item.
+    """
     model = router.deployment.live.engine.model
     if item_id not in model.catalog:
         raise Problem(404, f"The catalog does not know the item '{item_id}'.")

@@ -1,4 +1,4 @@
-"""Forgetting a person: the list of the erased first, then events, memory and measurements, then a receipt."""
+"""Erasure of a user: the erasure list first, then events, memory and attribution rows, then a receipt."""
 
 import hashlib
 import time
@@ -17,47 +17,62 @@ from segue.serving.store.group_commit import GroupCommitWriter
 def erase_user(
     user_id: str, *, writer: GroupCommitWriter, router: VariantRouter, erasures: ErasureList
 ) -> ErasureReceipt:
-    """Takes a person out of everything that this server keeps. Slow: it rewrites the event log.
+    """Erase a user from everything that this server keeps. Slow: the event log is rewritten.
 
-    The list is written first: a server that dies in between finishes the erasure when it starts again. Models that
-    are at work have learned from the person until they are trained anew, with the list. Problem (503) where the log
-    cannot be written.
+    The erasure list is written first: after a crash in between, the next start completes the erasure. Deployed models
+    stay trained on the user's events until they are trained again with the list.
+
+    Args:
+        user_id: the user.
+        writer: writer of the event store.
+        router: router whose memory and attribution rows are erased.
+        erasures: list of erased users.
+
+    Raises:
+        Problem: 503 if the event log cannot be written.
     """
     now_us = time.time_ns() // 1000
     user: HistoryKey = ("user_id", user_id)
     erasures.add([user], now_us)
     erased: ErasedCounts = writer.run(lambda store: store.erase(user_id)).result()
-    keys = [user, *(("session_id", one) for one in erased.sessions)]
+    keys = [user, *(("session_id", session) for session in erased.sessions)]
     if erased.sessions:
         erasures.add(keys, now_us)
     router.forget(keys)
-    measured = router.recorder.forget(keys) if isinstance(router.recorder, AttributionRecorder) else 0
-    person = erasures.digest(*user)
-    told = (person, now_us, erased.events, len(erased.sessions), measured)
-    proof = hashlib.sha256(msgspec.json.encode(told)).hexdigest()
-    lineup = router.deployment
+    recorder = router.recorder
+    attribution_rows = recorder.forget(keys) if isinstance(recorder, AttributionRecorder) else 0
+    digest = erasures.digest(*user)
+    proved = (digest, now_us, erased.events, len(erased.sessions), attribution_rows)
     return ErasureReceipt(
-        user_digest=person,
+        user_digest=digest,
         time_us=now_us,
         events=erased.events,
         sessions=len(erased.sessions),
-        attribution_rows=measured,
+        attribution_rows=attribution_rows,
         compacted=erased.compacted,
-        affected_versions=[one.version for one in lineup.loaded_models()],
-        proof=proof,
+        affected_versions=[model.version for model in router.deployment.loaded_models()],
+        proof=hashlib.sha256(msgspec.json.encode(proved)).hexdigest(),
     )
 
 
 def reapply_erasures(store: EventStore, erasures: ErasureList) -> int:
-    """What a start does: takes out what people did before they were erased, where it is in the log all the same: the
-    log was restored from a backup, or an erasure did not come to its end. How many people.
+    """Erase the events of erased users that are in the log all the same, and return the number of users.
 
-    What somebody who came back has done since then stays.
+    Called at a start: the log may be restored from a backup, or an erasure may have been interrupted. Events after a
+    user's erasure stay.
+
+    Args:
+        store: the event store.
+        erasures: list of erased users.
     """
     if not len(erasures):
         return 0
-    moments = ((user, erasures.erased_until_us("user_id", user)) for user in store.user_ids())
-    found = [(user, until) for user, until in moments if until is not None and store.has_events_until(user, until)]
-    for user, until in found:
-        store.erase(user, until_us=until)
-    return len(found)
+    erased_until = ((user, erasures.erased_until_us("user_id", user)) for user in store.user_ids())
+    users = [
+        (user, until_us)
+        for user, until_us in erased_until
+        if until_us is not None and store.has_events_until(user, until_us)
+    ]
+    for user, until_us in users:
+        store.erase(user, until_us=until_us)
+    return len(users)

@@ -1,4 +1,4 @@
-"""A small typed client: what the server can be asked, with nothing but the standard library underneath."""
+"""Typed client of the server over http.client of the standard library."""
 
 import http.client
 from collections.abc import Sequence
@@ -33,12 +33,23 @@ NOT_AN_ADDRESS = "'{url}' is not the address of a server: write it like http://1
 
 
 class Client:
-    """One kept-alive connection to a server; not for several threads at once.
+    """Client with one kept-alive connection; for one thread at a time.
 
-    A refusal raises the server's own Problem; no answer at all raises OSError or http.client.HTTPException.
+    Every method raises the server's Problem for a refused request, and OSError or http.client.HTTPException without a
+    response.
     """
 
     def __init__(self, url: str, key: str | None = None, timeout_s: float = 10.0) -> None:
+        """Prepare a client; the first request connects.
+
+        Args:
+            url: address of the server, such as http://127.0.0.1:8000.
+            key: API key; None for a server without keys.
+            timeout_s: largest time to wait for a response, in seconds.
+
+        Raises:
+            ValueError: ``url`` is not such an address.
+        """
         parts = urlsplit(url)
         if parts.scheme != "http" or parts.hostname is None:
             raise ValueError(NOT_AN_ADDRESS.format(url=url))
@@ -49,82 +60,96 @@ class Client:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         self._connection.close()
 
     def events(self, events: Sequence[EventIn]) -> EventsResponse:
-        """Stores events, all or none; they are on disk when this returns."""
+        """Store events, all or none; they are on disk on return."""
         return self._request("POST", "/v1/events", EventsResponse, EventBatch(list(events)))
 
     def recommend(self, request: RecommendRequest) -> RecommendResponse:
-        """What comes next."""
+        """Return recommendations."""
         return self._request("POST", "/v1/recommend", RecommendResponse, request)
 
     def next(self, request: NextRequest) -> RecommendResponse:
-        """The next items one after the other."""
+        """Return a generated sequence of next items."""
         return self._request("POST", "/v1/next", RecommendResponse, request)
 
     def user(self, user_id: str) -> UserEventsResponse:
-        """Everything that is kept of a person."""
+        """Return every stored event of a user."""
         return self._request("GET", f"/v1/users/{quote(user_id, safe='')}", UserEventsResponse)
 
     def erase(self, user_id: str) -> ErasureReceipt:
-        """Forgets a person."""
+        """Erase a user."""
         return self._request("DELETE", f"/v1/users/{quote(user_id, safe='')}", ErasureReceipt)
 
     def items(self, after: str | None = None, limit: int = 100) -> ItemsResponse:
-        """A page of the catalog."""
-        behind = {} if after is None else {"after": after}
-        return self._request("GET", f"/v1/items?{urlencode({**behind, 'limit': limit})}", ItemsResponse)
+        """Return a page of the catalog.
+
+        Args:
+            after: the page begins after this item id; None: the first page.
+            limit: items on a page.
+        """
+        begin = {} if after is None else {"after": after}
+        return self._request("GET", f"/v1/items?{urlencode({**begin, 'limit': limit})}", ItemsResponse)
 
     def models(self) -> ModelsResponse:
-        """Which version has which role."""
+        """Return the deployed versions by role."""
         return self._request("GET", "/v1/admin/models", ModelsResponse)
 
     def report(self, days: float = 7.0) -> ReportResponse:
-        """What came of the lists of the last days."""
+        """Return clicks and purchases of the lists of the last days."""
         return self._request("GET", f"/v1/admin/report?days={days:g}", ReportResponse)
 
     def similar(self, request: SimilarRequest) -> RecommendResponse:
-        """What goes with an item."""
+        """Return similar items."""
         return self._request("POST", "/v1/similar", RecommendResponse, request)
 
     def ready(self) -> Health:
-        """Whether requests should be sent there; a server that is not ready answers too."""
+        """Return the readiness of the server; a server that is not ready responds too."""
         return self._request("GET", "/health/ready", Health)
 
-    def _request(self, method: str, path: str, kind: type[T], request: Any = None) -> T:
+    def _request(self, method: str, path: str, response_type: type[T], request: Any = None) -> T:
         body = encode_request(request)
         try:
             self._connection.request(method, path, body, self._headers)
             response = self._connection.getresponse()
-            answer = response.read()
+            content = response.read()
         except BaseException:
-            # Half an exchange must not be taken for the answer to the next question.
+            # A half-read response must not be taken for the response to the next request.
             self._connection.close()
             raise
-        return decode_response(kind, response.headers, answer)
+        return decode_response(response_type, response.headers, content)
 
 
 def request_headers(key: str | None) -> dict[str, str]:
-    """What every question carries."""
+    """Return the headers of every request."""
     return {"Content-Type": "application/json"} | ({} if key is None else {"Authorization": f"Bearer {key}"})
 
 
 def encode_request(request: Any) -> bytes:
-    """A question's body; nothing where there is none."""
+    """Return the body of a request; empty without one."""
     return b"" if request is None else msgspec.json.encode(request)
 
 
-def decode_response(kind: type[T], told: http.client.HTTPMessage, body: bytes) -> T:
-    """The answer, or the server's refusal raised as it was meant."""
-    if told.get_content_type() == "application/problem+json":
+def decode_response(response_type: type[T], headers: http.client.HTTPMessage, body: bytes) -> T:
+    """Decode a response.
+
+    Args:
+        response_type: type of a successful response.
+        headers: headers of the response.
+        body: its body.
+
+    Raises:
+        Problem: the server refused the request.
+    """
+    if headers.get_content_type() == "application/problem+json":
         problem = msgspec.json.decode(body, type=ProblemBody)
-        retry = {"Retry-After": after} if (after := told.get("Retry-After")) else {}
+        retry = {"Retry-After": after} if (after := headers.get("Retry-After")) else {}
         raise Problem(problem.status, problem.detail, retry)
-    return msgspec.json.decode(body, type=kind)
+    return msgspec.json.decode(body, type=response_type)

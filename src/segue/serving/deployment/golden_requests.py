@@ -1,4 +1,4 @@
-"""What a model must answer before anybody else asks it: golden requests, recorded where it was added."""
+"""Golden requests: recorded lists that a version must reproduce before it is deployed (self-test)."""
 
 import math
 from collections.abc import Iterable
@@ -12,44 +12,53 @@ from segue.serving.inference.served_model import ServedModel
 from segue.serving.schemas.requests import Recommendation
 
 EXPECTATIONS = "golden.json"
-"""A registry's own requests: [{"history": [...], "expect": [...], "k": 10}, ...], kept by whoever runs the shop."""
+"""File of a registry with the operator's own requests: [{"history": [...], "expect": [...], "k": 10}, ...]."""
 GOLDEN_K = 10
+"""Length of a recorded list."""
 UNKNOWN_ITEM = "an item that no catalog has"
 _TOLERANCE = 1e-3
 
 
 class GoldenRequest(Struct, forbid_unknown_fields=True):
-    """A request whose answer is known."""
+    """Request with a known list."""
 
     history: list[str]
     k: int = GOLDEN_K
     items: list[str] | None = None
-    """The whole answer, where it was recorded; two items may change places where their scores are as good as equal."""
+    """Recorded list; None for an operator's request. Items with nearly equal scores may be swapped."""
     scores: list[float] | None = None
+    """Recorded scores of ``items``."""
     expect: list[str] = []
     """Items that must be among the k."""
 
 
 def golden_histories(catalog: Catalog) -> list[list[str]]:
-    """What a self-test asks: a newcomer, somebody with unknown items only, single items and runs from all over the
-    catalog."""
+    """Return the histories of a self-test: empty, unknown items only, single items, and runs across the catalog."""
     ids = catalog.ids
-    spread = [ids[i * len(ids) // 8] for i in range(min(8, len(ids)))]
+    single = [ids[i * len(ids) // 8] for i in range(min(8, len(ids)))]
     runs = [ids[start : start + 20] for start in range(0, len(ids), max(1, len(ids) // 4))][:4]
-    return [[], [UNKNOWN_ITEM], *[[one] for one in spread], *[list(run) for run in runs]]
+    return [[], [UNKNOWN_ITEM], *[[item] for item in single], *[list(run) for run in runs]]
 
 
 def record_golden(model: ServedModel) -> list[GoldenRequest]:
-    """How a model answers here. ValueError where an answer is none."""
-    out = []
+    """Return golden requests with the lists of this model.
+
+    Raises:
+        ValueError: a list is too short, has duplicates, or a score is not finite.
+    """
+    golden = []
     for history in golden_histories(model.catalog):
-        found = _answer(model, history, GOLDEN_K)
-        out.append(GoldenRequest(history, GOLDEN_K, [one.id for one in found], [one.score for one in found]))
-    return out
+        items = _recommend(model, history, GOLDEN_K)
+        golden.append(GoldenRequest(history, GOLDEN_K, [item.id for item in items], [item.score for item in items]))
+    return golden
 
 
 def expectations(folder: Path) -> list[GoldenRequest]:
-    """The registry's own golden requests; none where there is no such file. ValueError where it is not readable."""
+    """Return the operator's golden requests of a registry; none without the file.
+
+    Raises:
+        ValueError: the file is not readable.
+    """
     path = folder / EXPECTATIONS
     if not path.exists():
         return []
@@ -60,37 +69,47 @@ def expectations(folder: Path) -> list[GoldenRequest]:
 
 
 def check_golden(model: ServedModel, golden: Iterable[GoldenRequest]) -> None:
-    """ValueError, in a sentence, for the first golden request that is not answered as it must be."""
-    for one in golden:
-        found = _answer(model, one.history, one.k)
-        told = f"Version {model.version} failed its self-test: after {one.history[:5]}"
-        missing = [item for item in one.expect if item not in {each.id for each in found}]
+    """Check that a model reproduces its golden requests.
+
+    Args:
+        model: the loaded version.
+        golden: recorded requests and the operator's.
+
+    Raises:
+        ValueError: a list differs; the message names the first one.
+    """
+    for request in golden:
+        items = _recommend(model, request.history, request.k)
+        failed = f"Version {model.version} failed its self-test: after {request.history[:5]}"
+        missing = [item for item in request.expect if item not in {each.id for each in items}]
         if missing:
-            raise ValueError(f"{told} the best {one.k} should hold '{missing[0]}', and do not.")
-        if one.items is not None and not _same(found, one.items, one.scores or []):
-            here = [each.id for each in found][:5]
-            raise ValueError(f"{told} it answers {here}, where it was added it answered {one.items[:5]}.")
+            raise ValueError(f"{failed} the best {request.k} should hold '{missing[0]}', and do not.")
+        if request.items is not None and not _equals_recorded(items, request.items, request.scores or []):
+            ids = [each.id for each in items][:5]
+            raise ValueError(f"{failed} it returns {ids}, but {request.items[:5]} was recorded when it was added.")
 
 
-def _answer(model: ServedModel, history: list[str], k: int) -> list[Recommendation]:
-    """A list that anybody could be shown: as long as it should be, no item twice, every score a number."""
+def _recommend(model: ServedModel, history: list[str], k: int) -> list[Recommendation]:
+    """Return the model's list. ValueError if it is too short, has duplicates, or a score is not finite."""
     indices = [index for index in model.catalog.to_indices(history).tolist() if index]
-    found = model.top_k(indices, k)
-    told = f"Version {model.version} failed its self-test: after {history[:5]}"
-    if len(found) != min(k, len(model.catalog)) or len({one.id for one in found}) != len(found):
-        raise ValueError(f"{told} it answers with {len(found)} items, not with {k} different ones.")
-    if not all(math.isfinite(one.score) for one in found):
-        raise ValueError(f"{told} a score is not a finite number.")
-    return found
+    items = model.top_k(indices, k)
+    failed = f"Version {model.version} failed its self-test: after {history[:5]}"
+    if len(items) != min(k, len(model.catalog)) or len({item.id for item in items}) != len(items):
+        raise ValueError(f"{failed} it returns {len(items)} items, not {k} different ones.")
+    if not all(math.isfinite(item.score) for item in items):
+        raise ValueError(f"{failed} a score is not a finite number.")
+    return items
 
 
-def _same(found: list[Recommendation], items: list[str], scores: list[float]) -> bool:
-    """The recorded scores in the recorded places; items whose scores are as good as equal may have changed places, and
-    one at the list's end may be another."""
-    if len(found) != len(items) or len(scores) != len(items):
+def _equals_recorded(items: list[Recommendation], ids: list[str], scores: list[float]) -> bool:
+    """Return whether the scores equal the recorded ones at each position, up to the tolerance.
+
+    Items with nearly equal scores may be swapped, and one item at the end of the list may be another.
+    """
+    if len(items) != len(ids) or len(scores) != len(ids):
         return False
     close = [
-        math.isclose(one.score, score, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
-        for one, score in zip(found, scores, strict=True)
+        math.isclose(item.score, score, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
+        for item, score in zip(items, scores, strict=True)
     ]
-    return all(close) and len({one.id for one in found} - set(items)) <= 1
+    return all(close) and len({item.id for item in items} - set(ids)) <= 1

@@ -1,8 +1,8 @@
-"""Versions of a model in a folder, and one small file that says which of them answer: replaced whole, or not at all.
+"""Model registry: versions of a model in a folder, and a pointer file that names the deployed versions.
 
-``versions/VERSION`` holds each model, ``versions/VERSION.golden.json`` how it answered where it was added, and
-``pointer.json`` what is at work. A change is one fsynced rename of the pointer: whoever reads it sees the state before
-or the state after. Promoters take turns by a lock.
+``versions/VERSION`` holds each artifact, ``versions/VERSION.golden.json`` its lists for the golden requests when it was
+added, and ``pointer.json`` the deployment. A change is one fsynced rename of the pointer: a reader sees the deployment
+before or after it. Concurrent promotions take turns by a lock.
 """
 
 import fcntl
@@ -24,95 +24,112 @@ from segue.serving.inference.served_model import ServedModel
 from segue.system import atomic_files
 
 POINTER = "pointer.json"
-_FORMAT = 1
-_REMEMBERED = 50
+POINTER_FORMAT = 2
+"""Format number of the pointer file."""
+_MAX_PREVIOUS = 50
 
 
 class DeploymentSpec(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which versions answer whom."""
+    """Versions of a deployment, and their shares of the users."""
 
     live: str
     canary: str | None = None
     canary_share: float = 0.0
-    """Of the people who are answered by the canary."""
+    """Share of the users who get the canary's lists, 0 to 1."""
     interleave_share: float = 0.0
-    """Share of the people whose lists are drawn from both by turns."""
+    """Share of the users whose lists are interleaved from the live version and the canary, 0 to 1."""
     shadow: str | None = None
-    """Answers beside the live one; nobody sees it."""
+    """Version that scores live requests too; its lists are compared but not sent."""
 
     def versions(self) -> list[str]:
-        """All that must be loaded, the live one first."""
-        return [one for one in (self.live, self.canary, self.shadow) if one is not None]
+        """Return the versions to load, the live one first."""
+        return [version for version in (self.live, self.canary, self.shadow) if version is not None]
 
 
 class Pointer(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is at work, and what was before it, the newest last."""
+    """Content of the pointer file: the current deployment and the previous ones."""
 
     format: int
     generation: int
-    """Counts the changes: two pointers with one turn are the same."""
+    """Number of changes: two pointers of one registry with equal generations are equal."""
     current: DeploymentSpec
     previous: list[DeploymentSpec] = []
+    """Earlier deployments, newest last; at most 50."""
     note: str = ""
-    """Why the last change was made, for whoever reads the list."""
+    """Reason of the last change."""
+
+
+class _PointerFormat(Struct):
+    """Format number of a pointer file, read before its other fields."""
+
+    format: int
 
 
 @dataclass(frozen=True)
 class VersionInfo:
-    """One version in the registry."""
+    """Version in the registry, for lists."""
 
     version: str
     model: str
     created: str
     items: int
     role: str
-    """live, canary, shadow, or nothing."""
+    """live, canary, shadow, or empty."""
 
 
 class ModelRegistry:
-    """A folder of versions; it begins with the first one that is promoted."""
+    """Folder of versions. The first promotion creates it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
 
     @classmethod
     def at(cls, folder: Path) -> "ModelRegistry | None":
-        """The registry in a folder, or None where the folder is something else."""
+        """Return the registry in a folder; None if the folder is no registry."""
         return cls(folder) if (Path(folder) / POINTER).exists() else None
 
     def path(self, version: str) -> Path:
-        """Where a version lies. ValueError where there is none."""
+        """Return the folder of a version.
+
+        Raises:
+            ValueError: the registry has no such version.
+        """
         path = self.folder / "versions" / version
         if not version.isalnum() or not (path / artifact.MANIFEST).is_file():
             raise ValueError(f"{self.folder} has no version '{version}': 'segue models {self.folder}' lists them.")
         return path
 
     def add(self, run: Path) -> str:
-        """Copies a model into the registry and notes how it answers here; its version. Safe to repeat.
+        """Copy an artifact into the registry, record its golden requests, and return its version. Safe to repeat.
 
-        ValueError where it is no sound model, or where it fails its self-test.
+        Raises:
+            ValueError: the folder is not a sound artifact, or its lists fail the self-test.
         """
         loaded = artifact.load(run)
         golden = golden_requests.record_golden(ServedModel.open(run))
         target = self.folder / "versions" / loaded.version
         atomic_files.make_folder(target.parent)
         if not target.exists():
-            fresh = target.with_name(f".{loaded.version}-{uuid.uuid4().hex}")
+            copy = target.with_name(f".{loaded.version}-{uuid.uuid4().hex}")
             try:
-                shutil.copytree(run, fresh)
-                for path in (*fresh.iterdir(), fresh):
+                shutil.copytree(run, copy)
+                for path in (*copy.iterdir(), copy):
                     atomic_files.fsync_folder(path)
-                if artifact.load(fresh).version != loaded.version:
+                if artifact.load(copy).version != loaded.version:
                     raise ValueError(f"{run} changed while it was copied: promote it again.")
-                os.replace(fresh, target)
+                os.replace(copy, target)
                 atomic_files.fsync_folder(target.parent)
             finally:
-                shutil.rmtree(fresh, ignore_errors=True)
+                shutil.rmtree(copy, ignore_errors=True)
         atomic_files.write(self._golden(loaded.version), [msgspec.json.encode(golden)])
         return loaded.version
 
     def open(self, version: str) -> ServedModel:
-        """Loads a version and examines it. ValueError where it is not what was added, or fails its self-test."""
+        """Load a version and run its self-test.
+
+        Raises:
+            ValueError: the version is missing or changed, or its lists differ from the recorded ones.
+        """
         model = ServedModel.open(self.path(version))
         if model.version != version:
             raise ValueError(f"{self.path(version)} holds version {model.version}: promote the model again.")
@@ -124,76 +141,105 @@ class ModelRegistry:
         return model
 
     def pointer(self) -> Pointer:
-        """What is at work. ValueError where nothing is, or where the file is no pointer."""
+        """Read the pointer file.
+
+        Raises:
+            ValueError: nothing is deployed, or the file is damaged or has another format.
+        """
         path = self.folder / POINTER
         try:
-            found = msgspec.json.decode(path.read_bytes(), type=Pointer)
+            content = path.read_bytes()
         except FileNotFoundError:
             raise ValueError(f"{self.folder} is not a registry of models: 'segue promote' makes one.") from None
+        try:
+            stored_format = msgspec.json.decode(content, type=_PointerFormat).format
+            if stored_format == POINTER_FORMAT:
+                return msgspec.json.decode(content, type=Pointer)
         except msgspec.DecodeError as error:
             raise ValueError(f"{path} is not a registry's pointer: {error}.") from None
-        if found.format != _FORMAT:
-            raise ValueError(f"{path} has format {found.format}; this version of Segue reads format {_FORMAT}.")
-        return found
+        cure = f"delete the file and promote again ('segue promote {self.folder} RUN')"
+        if stored_format > POINTER_FORMAT:
+            cure = "update Segue"
+        raise ValueError(
+            f"{path} has format {stored_format}; this version of Segue reads format {POINTER_FORMAT}: {cure}."
+        )
 
     def promote(
         self, version: str, *, canary: float = 0.0, interleave: float = 0.0, shadow: bool = False, note: str = ""
     ) -> Pointer:
-        """Puts a version to work after its self-test: for everybody, or as canary, interleaved, or in the shadow.
+        """Deploy a version after its self-test: live for all users, for a share of them, or as shadow.
 
-        ValueError where it fails, and then nothing has changed.
+        Args:
+            version: a version in the registry.
+            canary: share of the users who get its lists, 0 to 1.
+            interleave: share of the users whose lists are interleaved from the live version and it, 0 to 1.
+            shadow: score live requests with it without sending its lists.
+            note: reason, kept in the pointer.
+
+        Raises:
+            ValueError: the version fails its self-test, or the shares are invalid. Nothing has changed then.
         """
-        part = canary > 0 or interleave > 0
+        is_canary = canary > 0 or interleave > 0
         if not (0 <= canary <= 1 and 0 <= interleave <= 1 and canary + interleave <= 1):
             raise ValueError(f"Shares lie between 0 and 1 together, got canary {canary} and interleave {interleave}.")
-        if part and shadow:
-            raise ValueError("A version answers people (canary, interleave) or nobody (shadow), not both at once.")
+        if is_canary and shadow:
+            raise ValueError("A version is sent to users (canary, interleave) or not (shadow), not both at once.")
         self.open(version)
-        with self._turn():
-            before = self.pointer() if (self.folder / POINTER).exists() else None
-            if before is None:
-                if part or shadow:
-                    raise ValueError(f"{self.folder} has no live version yet: promote one for everybody first.")
-                return self._write(Pointer(_FORMAT, 1, DeploymentSpec(version), note=note))
-            now = before.current
+        with self._lock():
+            old = self.pointer() if (self.folder / POINTER).exists() else None
+            if old is None:
+                if is_canary or shadow:
+                    raise ValueError(f"{self.folder} has no live version yet: promote one for all users first.")
+                return self._write(Pointer(POINTER_FORMAT, 1, DeploymentSpec(version), note=note))
+            spec = old.current
             if shadow:
-                now = replace(now, shadow=version)
-            elif part:
-                if version == now.live:
+                spec = replace(spec, shadow=version)
+            elif is_canary:
+                if version == spec.live:
                     raise ValueError(f"Version {version} is the live one: there is nothing to compare it with.")
-                now = replace(now, canary=version, share=canary, interleave=interleave)
+                spec = replace(spec, canary=version, canary_share=canary, interleave_share=interleave)
             else:
-                now = DeploymentSpec(version, shadow=None if now.shadow == version else now.shadow)
-            return self._change(before, now, [*before.previous, before.current], note)
+                spec = DeploymentSpec(version, shadow=None if spec.shadow == version else spec.shadow)
+            return self._change(old, spec, [*old.previous, old.current], note)
 
     def rollback(self, note: str = "", *, generation: int | None = None) -> Pointer:
-        """Takes the last change back. With ``turn`` only where that is still the last one; else nothing happens.
+        """Restore the deployment before the last change.
 
-        ValueError where there is nothing to go back to.
+        Args:
+            note: reason, kept in the pointer.
+            generation: roll back only if this is still the current generation, and otherwise change nothing; None:
+                always roll back.
+
+        Raises:
+            ValueError: there is no previous deployment.
         """
-        with self._turn():
-            before = self.pointer()
-            if generation is not None and before.generation != generation:
-                return before
-            if not before.previous:
-                raise ValueError(f"{self.folder} has had only one state: there is nothing to go back to.")
-            return self._change(before, before.previous[-1], before.previous[:-1], note)
+        with self._lock():
+            old = self.pointer()
+            if generation is not None and old.generation != generation:
+                return old
+            if not old.previous:
+                raise ValueError(f"{self.folder} has had only one deployment: there is nothing to roll back to.")
+            return self._change(old, old.previous[-1], old.previous[:-1], note)
 
     def versions(self) -> list[VersionInfo]:
-        """Every version, the newest first. ValueError where one is damaged."""
-        now = self.pointer().current
-        roles = {now.shadow: "shadow", now.canary: "canary", now.live: "live"}
-        found = []
+        """Return every version, newest first.
+
+        Raises:
+            ValueError: a version is damaged.
+        """
+        spec = self.pointer().current
+        roles = {spec.shadow: "shadow", spec.canary: "canary", spec.live: "live"}
+        versions = []
         for path in sorted((self.folder / "versions").iterdir()):
             if (path / artifact.MANIFEST).is_file() and not path.name.startswith("."):
                 loaded = artifact.load(path)
                 created = str(loaded.about.get("created", ""))
                 role = roles.get(loaded.version, "")
-                found.append(VersionInfo(loaded.version, loaded.model, created, len(loaded.catalog), role))
-        return sorted(found, key=lambda one: one.created, reverse=True)
+                versions.append(VersionInfo(loaded.version, loaded.model, created, len(loaded.catalog), role))
+        return sorted(versions, key=lambda info: info.created, reverse=True)
 
-    def _change(self, old: Pointer, now: DeploymentSpec, before: Sequence[DeploymentSpec], note: str) -> Pointer:
-        return self._write(Pointer(_FORMAT, old.generation + 1, now, list(before)[-_REMEMBERED:], note))
+    def _change(self, old: Pointer, spec: DeploymentSpec, previous: Sequence[DeploymentSpec], note: str) -> Pointer:
+        return self._write(Pointer(POINTER_FORMAT, old.generation + 1, spec, list(previous)[-_MAX_PREVIOUS:], note))
 
     def _write(self, pointer: Pointer) -> Pointer:
         atomic_files.write(self.folder / POINTER, [msgspec.json.format(msgspec.json.encode(pointer))])
@@ -203,8 +249,8 @@ class ModelRegistry:
         return self.folder / "versions" / f"{version}.golden.json"
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """One promoter at a time; the kernel lets the next one in however this one ends."""
+    def _lock(self) -> Iterator[None]:
+        """Hold the registry's lock; the kernel releases it with the process."""
         atomic_files.make_folder(self.folder)
         handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:

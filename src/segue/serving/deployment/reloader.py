@@ -1,15 +1,16 @@
-"""Keeps what is served equal to what the pointer says: loads, examines, swaps, and takes back what fails."""
+"""Reloader of the deployment after the pointer file: loads, tests and swaps versions, and rolls back failures."""
 
 import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from segue.models import artifact
 from segue.serving.deployment import golden_requests
-from segue.serving.deployment.model_registry import DeploymentSpec, ModelRegistry, Pointer
-from segue.serving.deployment.variant_router import Deployment, LoadedModel, VariantRouter
+from segue.serving.deployment.deployment import Deployment, LoadedModel
+from segue.serving.deployment.model_registry import POINTER_FORMAT, DeploymentSpec, ModelRegistry, Pointer
+from segue.serving.deployment.variant_router import VariantRouter
 from segue.serving.inference.served_model import ServedModel
 from segue.serving.observability.logs import log_event
 
@@ -17,70 +18,90 @@ _log = logging.getLogger("segue.serving")
 
 
 class ModelSource(Protocol):
-    """Where models come from."""
+    """Source of model versions: a registry or a plain model folder."""
 
     def pointer(self) -> Pointer:
-        """What should be at work."""
+        """Return the pointer to the deployed versions."""
 
     def open(self, version: str) -> ServedModel:
-        """A version, examined; ValueError where it is not sound."""
+        """Load and test a version. ValueError if it is not sound."""
 
     def rollback(self, note: str = "", *, generation: int | None = None) -> Pointer:
-        """Takes the last change back, where that is still ``turn``."""
+        """Restore the previous deployment if ``generation`` is still the current one."""
 
 
 class ModelFolder:
-    """One model in a folder of its own: whatever is saved there next is at work from then on."""
+    """Source of one model in a folder of its own. A version that is saved there later is deployed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = Path(folder)
 
     def pointer(self) -> Pointer:
-        """The folder's version. ValueError while there is none."""
+        """Return a pointer to the folder's version.
+
+        Raises:
+            ValueError: the folder holds no model at this time.
+        """
         version = artifact.version(self._folder)
-        return Pointer(1, int(version, 16), DeploymentSpec(version))
+        return Pointer(POINTER_FORMAT, int(version, 16), DeploymentSpec(version))
 
     def open(self, version: str) -> ServedModel:
-        """What is there, examined as far as can be without golden answers."""
+        """Load the folder's model and check that it can score golden requests.
+
+        Raises:
+            ValueError: the model is not sound.
+        """
         model = ServedModel.open(self._folder)
         golden_requests.record_golden(model)
         return model
 
     def rollback(self, note: str = "", *, generation: int | None = None) -> Pointer:
-        """There is nothing to go back to: what is loaded stays."""
+        """Return the pointer unchanged: a plain folder has no previous version. See ``ModelSource.rollback``."""
         return self.pointer()
 
 
 def model_source(folder: Path) -> ModelSource:
-    """A registry, or a plain model folder."""
+    """Return the registry in a folder, or the folder as a plain model folder."""
     return ModelRegistry.at(folder) or ModelFolder(folder)
+
+
+class InitialDeployment(NamedTuple):
+    """Deployment of a server at its start, and the generation of its pointer."""
+
+    deployment: Deployment
+    generation: int
 
 
 def initial_deployment(
     models: ModelSource, load: Callable[[ServedModel], LoadedModel], notify: Callable[[str], None]
-) -> tuple[Deployment, int]:
-    """What a server begins with, and its turn: what the pointer says or, where that fails, what was there before.
+) -> InitialDeployment:
+    """Load the deployment of the pointer; if that fails, roll back to the one before it.
 
-    ValueError where nothing is left.
+    Args:
+        models: source of the versions.
+        load: function that adds an engine and a session cache to a model.
+        notify: receives a message for each deployment that fails.
+
+    Raises:
+        ValueError: no deployment is left.
     """
     while True:
         pointer = models.pointer()
         try:
-            return _lineup(pointer.current, {}, lambda version: load(models.open(version))), pointer.generation
+            deployment = _deployment(pointer.current, {}, lambda version: load(models.open(version)))
+            return InitialDeployment(deployment, pointer.generation)
         except ValueError as error:
             try:
-                if (
-                    models.rollback(f"Rolled back at the start: {error}", generation=pointer.generation).generation
-                    == pointer.generation
-                ):
+                restored = models.rollback(f"Rolled back at the start: {error}", generation=pointer.generation)
+                if restored.generation == pointer.generation:
                     raise error
             except ValueError:
                 raise error from None
-            notify(f"{error} What was at work before is served in its place.")
+            notify(f"{error} The previous deployment is served instead.")
 
 
 class Reloader:
-    """Looks at the pointer now and then, in a thread of its own, and at once when it is told to."""
+    """Thread that checks the pointer at an interval, and at once on request."""
 
     def __init__(
         self,
@@ -91,113 +112,132 @@ class Reloader:
         *,
         interval_s: float = 1.0,
     ) -> None:
+        """Start the thread.
+
+        Args:
+            models: source of the versions.
+            router: router whose deployment is swapped.
+            load: function that adds an engine and a session cache to a model.
+            generation: generation of the router's deployment.
+            interval_s: seconds between two checks.
+        """
         self.models = models
-        self._fleet = router
-        self._member = load
-        self._done = {generation}
-        """Turns that need no work: the one that is served, and those that failed."""
-        self._turn = generation
-        self._every_s = interval_s
-        self._trouble: tuple[int, str, str] | None = None
-        self._looking = threading.Lock()
+        self._router = router
+        self._load = load
+        self._finished = {generation}
+        """Generations that need no work: the deployed one, and those that failed."""
+        self._generation = generation
+        self._interval_s = interval_s
+        self._failure: tuple[int, str, str] | None = None
+        """Generation, version and error of a deployed version that fails too often."""
+        self._reloading = threading.Lock()
         self._wake = threading.Event()
-        self._ending = False
+        self._closing = False
         router.on_frequent_failures = self.report_failure
-        self._thread = threading.Thread(target=self._run, name="segue-watch", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="segue-reloader", daemon=True)
         self._thread.start()
 
     def reload(self) -> str:
-        """Does what the pointer says; what came of it, in a sentence. Loading takes as long as it takes."""
-        with self._looking:
+        """Deploy the versions of the pointer, and return a message about the result. Blocks while models load."""
+        with self._reloading:
             pointer = self.models.pointer()
-            if pointer.generation in self._done and pointer.generation != self._turn:
-                return "The pointer names a state that failed; what is loaded stays."
-            if pointer.generation == self._turn:
+            if pointer.generation in self._finished and pointer.generation != self._generation:
+                return "The pointer names a deployment that failed; the loaded one stays."
+            if pointer.generation == self._generation:
                 return "Nothing has changed."
             try:
                 self._swap(pointer)
-                self._fleet.metrics.count_deployment_change("swapped")
-                log_event(_log, logging.INFO, "Swapped.", version=pointer.current.live, turn=pointer.generation)
-                return f"Version {pointer.current.live} is live."
+                self._router.metrics.count_deployment_change("swapped")
+                live = pointer.current.live
+                log_event(_log, logging.INFO, "Deployed.", version=live, generation=pointer.generation)
+                return f"Version {live} is live."
             except ValueError as error:
-                self._fleet.metrics.count_deployment_change("refused")
-                log_event(_log, logging.ERROR, f"{error} What was at work goes on.", turn=pointer.generation)
-                self._back(pointer.generation, str(error))
-                return f"{error} What was at work goes on."
+                message = f"{error} The deployment stays as it was."
+                self._router.metrics.count_deployment_change("refused")
+                log_event(_log, logging.ERROR, message, generation=pointer.generation)
+                self._restore(pointer.generation, str(error))
+                return message
 
     def schedule(self) -> None:
-        """Looks at once, in its own thread."""
+        """Request a check at once, in the reloader's thread."""
         self._wake.set()
 
-    def report_failure(self, version: str, why: str) -> None:
-        """A version at work fails too often: the last change is taken back."""
-        if self._trouble is None:
-            self._trouble = (self._turn, version, why)
+    def report_failure(self, version: str, error: str) -> None:
+        """Request a rollback because a deployed version fails too often.
+
+        Args:
+            version: the version.
+            error: type of its last error.
+        """
+        if self._failure is None:
+            self._failure = (self._generation, version, error)
             self._wake.set()
 
     def close(self) -> None:
-        """Ends the thread, after what it may be loading."""
-        self._ending = True
+        """End the thread, after a version that it may be loading."""
+        self._closing = True
         self._wake.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._ending:
-            self._wake.wait(self._every_s)
+        while not self._closing:
+            self._wake.wait(self._interval_s)
             self._wake.clear()
             try:
-                if self._trouble is not None:
-                    self._roll_back(*self._trouble)
+                if self._failure is not None:
+                    self._roll_back(*self._failure)
                 self.reload()
             except ValueError:
-                pass  # between two renames there is no folder; the next look finds it
-            except Exception as error:  # a full disk, a broken file system: the server goes on with what it has
-                log_event(_log, logging.ERROR, "Looking for models failed.", failure=type(error).__name__)
+                pass  # between two renames there is no folder; the next check finds it
+            except Exception as error:  # a full disk, a broken file system: the server goes on with its deployment
+                log_event(_log, logging.ERROR, "The check for models failed.", failure=type(error).__name__)
 
-    def _roll_back(self, turn: int, version: str, why: str) -> None:
-        self._trouble = None
-        if turn != self._turn:
+    def _roll_back(self, generation: int, version: str, error: str) -> None:
+        self._failure = None
+        if generation != self._generation:
             return
-        log_event(_log, logging.ERROR, "A version fails too often and is taken back.", version=version, turn=turn)
-        with self._looking:
-            if self._back(turn, f"Rolled back: version {version} failed too often ({why})."):
-                self._fleet.metrics.count_deployment_change("rolled back")
+        message = "A version fails too often and is rolled back."
+        log_event(_log, logging.ERROR, message, version=version, generation=generation)
+        with self._reloading:
+            if self._restore(generation, f"Rolled back: version {version} failed too often ({error})."):
+                self._router.metrics.count_deployment_change("rolled back")
 
-    def _back(self, turn: int, note: str) -> bool:
-        """Sets the pointer back and serves that; False where there is nothing to go back to."""
-        self._done.add(turn)
+    def _restore(self, generation: int, note: str) -> bool:
+        """Roll the pointer back and deploy it; return False if there is no previous deployment."""
+        self._finished.add(generation)
         try:
-            pointer = self.models.rollback(note, generation=turn)
-            if pointer.generation == turn:
+            pointer = self.models.rollback(note, generation=generation)
+            if pointer.generation == generation:
                 return False
             self._swap(pointer)
             return True
         except ValueError as error:
-            log_event(_log, logging.ERROR, f"Going back failed: {error}", turn=turn)
+            log_event(_log, logging.ERROR, f"The rollback failed: {error}", generation=generation)
             return False
 
     def _swap(self, pointer: Pointer) -> None:
-        old = self._fleet.deployment
-        loaded = {one.version: one for one in old.loaded_models()}
-        lineup = _lineup(pointer.current, loaded, lambda version: self._member(self.models.open(version)))
-        if lineup.live is not old.live:
-            lineup = _with_spare(lineup, old.live)
+        old = self._router.deployment
+        loaded = {model.version: model for model in old.loaded_models()}
+        deployment = _deployment(pointer.current, loaded, lambda version: self._load(self.models.open(version)))
+        if deployment.live is not old.live:
+            deployment = _with_previous(deployment, old.live)
         elif old.previous is not None:
-            lineup = _with_spare(lineup, old.previous)
-        self._fleet.swap(lineup)
-        self._done.add(pointer.generation)
-        self._turn = pointer.generation
+            deployment = _with_previous(deployment, old.previous)
+        self._router.swap(deployment)
+        self._finished.add(pointer.generation)
+        self._generation = pointer.generation
 
 
-def _lineup(choice: DeploymentSpec, loaded: dict[str, LoadedModel], load: Callable[[str], LoadedModel]) -> Deployment:
-    """What a choice asks for, from what is loaded already and the rest anew."""
-    members: dict[str, LoadedModel] = {}
-    for version in choice.versions():
-        members[version] = members.get(version) or loaded.get(version) or load(version)
-    shadow = None if choice.shadow in (None, choice.live) else members[choice.shadow]
-    canary = None if choice.canary is None else members[choice.canary]
-    return Deployment(members[choice.live], canary, choice.canary_share, choice.interleave_share, shadow)
+def _deployment(spec: DeploymentSpec, loaded: dict[str, LoadedModel], load: Callable[[str], LoadedModel]) -> Deployment:
+    """Return the deployment of a pointer; versions that are not in ``loaded`` are loaded."""
+    models: dict[str, LoadedModel] = {}
+    for version in spec.versions():
+        models[version] = models.get(version) or loaded.get(version) or load(version)
+    shadow = None if spec.shadow in (None, spec.live) else models[spec.shadow]
+    canary = None if spec.canary is None else models[spec.canary]
+    return Deployment(models[spec.live], canary, spec.canary_share, spec.interleave_share, shadow)
 
 
-def _with_spare(lineup: Deployment, spare: LoadedModel) -> Deployment:
-    return Deployment(lineup.live, lineup.canary, lineup.canary_share, lineup.interleave_share, lineup.shadow, spare)
+def _with_previous(deployment: Deployment, previous: LoadedModel) -> Deployment:
+    d = deployment
+    return Deployment(d.live, d.canary, d.canary_share, d.interleave_share, d.shadow, previous)

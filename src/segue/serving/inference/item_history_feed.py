@@ -1,4 +1,4 @@
-"""What happens to items, told to a pipeline's ranker: an item's own sequence is as fresh as a person's."""
+"""Feed of committed events to a pipeline's ranker, which keeps a history of each item."""
 
 from bisect import bisect_left
 from collections import deque
@@ -11,54 +11,60 @@ from segue.serving.sessions.session_cache import SessionCache
 from segue.serving.store.event_reader import StoredEventRow
 
 MAX_MISSED_EVENTS = 50_000
-"""So many of the newest events are told after a start; older ones are in the model's own log, or too old to matter."""
+"""Newest stored events that are fed after a start. Older ones are in the model's training log, or too old to matter."""
 
 MAX_EVENTS_PER_BATCH = 1000
-"""So many events are told before one answer; where a whole log is imported, answers do not wait for all of it."""
+"""Events fed before one batch of requests, so that requests do not wait for the import of a whole log."""
 
 
 class ItemHistoryFeed:
-    """Events on their way to the ranker, which is asked and told from one thread; without a ranker it does nothing.
+    """Queue of committed events for the ranker, which is fed and evaluated in one thread. Empty without a ranker.
 
-    What the store holds from the time after the ranker's own newest event is told when the first answer is asked for.
+    Before the first batch it is also fed with the stored events after the ranker's own newest event.
     """
 
     def __init__(self, model: ServedModel, sessions: SessionCache) -> None:
+        """Make the feed of a model.
+
+        Args:
+            model: the model; only a pipeline with a ranker that keeps item histories is fed.
+            sessions: histories of the users, and access to stored events.
+        """
         second = None if model.pipeline_service is None else model.pipeline_service.pipeline.second_stage
-        remembers = second is not None and second.ranker.newest_us > 0
-        self._ranker = second.ranker if second is not None and remembers else None
+        has_histories = second is not None and second.ranker.newest_us > 0
+        self._ranker = second.ranker if second is not None and has_histories else None
         self._catalog = model.catalog
         self._sessions = sessions
-        self._heard: deque[StoredEventRow] = deque(maxlen=2 * MAX_MISSED_EVENTS)
+        self._committed: deque[StoredEventRow] = deque(maxlen=2 * MAX_MISSED_EVENTS)
         self._last_seq = -1
 
     def on_commit(self, stored: Sequence[StoredEventRow]) -> None:
-        """What was committed; from the writer's thread."""
+        """Queue newly committed events; called in the writer's thread."""
         if self._ranker is not None:
-            self._heard.extend(stored)
+            self._committed.extend(stored)
 
     def catch_up(self) -> None:
-        """Tells the ranker what has happened; from the thread that asks it."""
+        """Feed queued events to the ranker; called in the thread that evaluates it."""
         if self._ranker is None:
             return
         if self._last_seq < 0:
             self._last_seq = 0
             missed = self._sessions.events_after(self._ranker.newest_us, 0, MAX_MISSED_EVENTS)
-            self._heard.extendleft(reversed(missed))  # what was heard meanwhile is among them, and is told once
-        for _ in range(min(len(self._heard), MAX_EVENTS_PER_BATCH)):
-            self._tell(self._heard.popleft())
+            self._committed.extendleft(reversed(missed))  # events committed meanwhile are in both, and are fed once
+        for _ in range(min(len(self._committed), MAX_EVENTS_PER_BATCH)):
+            self._feed(self._committed.popleft())
 
-    def _tell(self, one: StoredEventRow) -> None:
-        """One event, once. What else the person did at that very moment is not before it."""
-        event, item = one.event, int(self._catalog.to_indices([one.event.item_id])[0])
-        if one.seq <= self._last_seq:
+    def _feed(self, row: StoredEventRow) -> None:
+        """Feed an event once, with the user's earlier events; events of the same microsecond are not among them."""
+        event, item = row.event, int(self._catalog.to_indices([row.event.item_id])[0])
+        if row.seq <= self._last_seq:
             return
-        self._last_seq = one.seq
+        self._last_seq = row.seq
         if item == PAD or self._ranker is None:
             return
         key = ("user_id", event.user_id) if event.user_id is not None else ("session_id", event.session_id or "")
-        live = self._sessions.view(key)
-        before = bisect_left(live.times, event.time_us)
-        known = [(i, t) for i, t in zip(live.items[:before], live.times[:before], strict=True) if i != PAD]
+        view = self._sessions.view(key)
+        earlier = bisect_left(view.times, event.time_us)
+        known = [(i, t) for i, t in zip(view.items[:earlier], view.times[:earlier], strict=True) if i != PAD]
         history = Sequences.from_lists([[i for i, _ in known]], [[t for _, t in known]])
         self._ranker.observe(history, item, event.time_us)

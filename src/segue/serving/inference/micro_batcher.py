@@ -1,6 +1,9 @@
-"""Questions that wait are answered together: slow ones by a thread beside the event loop, quick ones by the loop itself
-between two looks at its connections. When too much waits, new ones are refused at once, and whoever has waited too long
-gets a quick answer instead."""
+"""Micro-batching: waiting requests are scored together.
+
+Slow batches run in a thread beside the event loop, quick ones in the event loop itself, between two rounds of its
+connections. Under overload new requests are refused at once, and a request that waits too long raises
+``DeadlineExceeded``, upon which the engine returns a fallback list.
+"""
 
 import asyncio
 import contextlib
@@ -17,204 +20,216 @@ from segue.serving.schemas.problems import unavailable
 Q = TypeVar("Q")
 A = TypeVar("A")
 
-
-_LATEST = 0.2
-"""Weight of the latest batch in the pace."""
-
-
+_SMOOTHING = 0.2
+"""Weight of the latest batch in the exponentially smoothed durations."""
 _QUICK_MS = 5.0
-"""A question that takes at most so long is answered by the event loop: handing it to a thread and back, and two threads
-that wait for one interpreter, take longer than the answer delays whatever else the loop has to do."""
+"""Largest time per request that is scored in the event loop, in milliseconds. Below it, the hand-over to a thread and
+back, with two threads waiting for one interpreter, takes longer than the scoring delays the loop."""
 
 
-class DeadlineExceeded(TimeoutError):  # noqa: N818 - said of the answer, not of the program
-    """No answer within ``slow_ms``."""
+class DeadlineExceeded(TimeoutError):  # noqa: N818 - about the response, not the program
+    """No response within ``timeout_ms``."""
 
 
 @dataclass(slots=True)
-class _Waiting(Generic[Q, A]):
-    question: Q
+class _WaitingQuery(Generic[Q, A]):
+    query: Q
     since_s: float
     loop: asyncio.AbstractEventLoop
     future: "asyncio.Future[A]"
 
 
 class MicroBatcher(Generic[Q, A]):
-    """Asks ``work`` for the answers to all questions that wait, one batch after the other, never two at once: in a
-    thread of its own, or, while its answers are quick, in the event loop of whoever asks.
+    """Queue of requests that are scored in batches, one batch at a time.
 
-    Nobody waits for a batch to fill: the first question is taken up at once, and those that come meanwhile are the next
-    batch, so that batches grow with the load. ``work`` gives an answer or an exception for each question; where it
-    raises itself, everybody in the batch hears of it, and the thread goes on.
+    Batches run in a thread of their own or, while they are quick, in the event loop of the caller. A batch is never
+    delayed until it is full: the first request starts at once, and those that arrive meanwhile are the next batch. So
+    batches grow with the load.
     """
 
     def __init__(
         self, work: Callable[[Sequence[Q]], Sequence[A | Exception]], config: BatchingConfig | None = None
     ) -> None:
+        """Start the scoring thread.
+
+        Args:
+            work: function that returns a result or an exception for each query of a batch. If it raises itself, each
+                query of the batch gets the exception, and the thread goes on.
+            config: batch size, queue size and deadlines; None: the defaults.
+        """
         self.config = config or BatchingConfig()
         self._work = work
-        self._queue: deque[_Waiting[Q, A]] = deque()
+        self._queue: deque[_WaitingQuery[Q, A]] = deque()
         self._ready = threading.Condition()
         self._closing = False
         self._batch_ms = 0.0
-        """What a batch takes, the latest ones counting most."""
+        """Smoothed duration of a batch."""
         self._each_ms = float("inf")
-        """The same for one question; nobody knows at first."""
-        self._working = threading.Lock()
-        self._due: asyncio.AbstractEventLoop | None = None
-        """The loop whose turn it is: one batch in each of its rounds, so that whoever is to be refused hears of it."""
-        self._unanswered: deque[_Waiting[Q, A]] = deque()
-        """Everybody who asked, the oldest first, until the sweep: one alarm for all costs less than one for each."""
+        """Smoothed duration per request; unknown at first."""
+        self._scoring = threading.Lock()
+        self._batch_due: asyncio.AbstractEventLoop | None = None
+        """Event loop with a scheduled batch: one per round, so that refusals are sent in between."""
+        self._unfinished: deque[_WaitingQuery[Q, A]] = deque()
+        """Unfinished requests, oldest first. One timer sweeps all of them, which costs less than one timer each."""
         self._sweep_due: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="segue-scorer", daemon=True)
         self._thread.start()
 
     def oldest_age_ms(self) -> float:
-        """How long the oldest question has waited."""
+        """Return the age of the oldest waiting request, in milliseconds."""
         try:
             return (time.monotonic() - self._queue[0].since_s) * 1e3
         except IndexError:
             return 0.0
 
     def expected_wait_ms(self) -> float:
-        """How long a question that comes now will wait for those before it. The oldest one's age says so too late: when
-        four times too much comes, whoever is let in until the first one has waited long waits four times as long."""
+        """Return the expected wait of a new request, in milliseconds.
+
+        The age of the oldest request alone shows overload too late: at four times the capacity, the requests admitted
+        until the first one has aged wait four times as long.
+        """
         return len(self._queue) / self.config.max_batch_size * self._batch_ms
 
     @property
-    def _quick(self) -> bool:
+    def _is_quick(self) -> bool:
         return self._each_ms <= _QUICK_MS
 
     @property
     def busy(self) -> bool:
-        """Whether whoever comes now is refused."""
+        """Return whether a new request is refused."""
         return (
             len(self._queue) >= self.config.queue_size
             or max(self.oldest_age_ms(), self.expected_wait_ms()) > self.config.max_queue_delay_ms
         )
 
-    async def submit(self, question: Q) -> A:
-        """The answer. Problem (503) where too much waits already; TooSlow where it takes too long; and whatever
-        ``work`` said."""
+    async def submit(self, query: Q) -> A:
+        """Queue a query and return its result.
+
+        Raises:
+            Problem: 503 if too many requests wait, or the server stops.
+            DeadlineExceeded: no result within ``timeout_ms``.
+            Exception: the exception that ``work`` returned for this query.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[A] = loop.create_future()
-        waiting = _Waiting(question, time.monotonic(), loop, future)
+        waiting = _WaitingQuery(query, time.monotonic(), loop, future)
         with self._ready:
             if self._closing:
-                raise unavailable("The server is stopping: ask again in a moment.")
+                raise unavailable("The server is stopping: try again in a moment.")
             if self.busy:
-                raise unavailable(f"{len(self._queue)} questions wait to be answered: ask again in a moment.")
+                raise unavailable(f"{len(self._queue)} requests wait to be scored: try again in a moment.")
             self._queue.append(waiting)
-            if self._quick:
-                self._turn_soon(loop)  # behind those who ask in this round of the loop: they are answered too
+            if self._is_quick:
+                self._schedule_batch(loop)  # after the other requests of this round of the loop, so that they are in it
             else:
                 self._ready.notify()
-        self._unanswered.append(waiting)
+        self._unfinished.append(waiting)
         if self._sweep_due is None or self._sweep_due.is_closed():
             self._sweep_due = loop
             loop.call_later(self.config.timeout_ms / 1e3, self._sweep)
         return await future
 
     def close(self) -> None:
-        """Answers what waits, then ends the thread, and lets go of whoever works: a version that left would otherwise
-        stay in memory with its batcher until somebody looks for cycles, which a server does hardly ever."""
+        """Score the waiting requests, end the thread, and drop the reference to ``work``.
+
+        Without that, a retired model stays in memory until the collector of cycles runs, which is rare in a server.
+        """
         with self._ready:
             self._closing = True
             self._ready.notify()
         self._thread.join()
-        self._work = _nobody
+        self._work = _refuse
 
     def _run(self) -> None:
-        while batch := self._next():
-            with self._working:
-                self._answer(batch)
+        while batch := self._next_batch():
+            with self._scoring:
+                self._score(batch)
             with self._ready:
-                if self._queue and self._quick:  # it was the loop's turn meanwhile
-                    with contextlib.suppress(RuntimeError):  # its loop ended, and with it whoever asked
-                        self._queue[0].loop.call_soon_threadsafe(self._turn)
+                if self._queue and self._is_quick:  # the loop's batch was skipped while this one ran
+                    with contextlib.suppress(RuntimeError):  # the loop has ended, and its requests with it
+                        self._queue[0].loop.call_soon_threadsafe(self._run_in_loop)
 
     def _sweep(self) -> None:
-        """Gives up whoever has waited too long, and comes again when the next one will have."""
+        """Raise ``DeadlineExceeded`` in requests that waited too long, and schedule the next sweep."""
         self._sweep_due = None
-        loop, now, slow_s = asyncio.get_running_loop(), time.monotonic(), self.config.timeout_ms / 1e3
-        while self._unanswered:
-            oldest = self._unanswered[0]
+        loop, now, timeout_s = asyncio.get_running_loop(), time.monotonic(), self.config.timeout_ms / 1e3
+        while self._unfinished:
+            oldest = self._unfinished[0]
             if not (oldest.future.done() or oldest.loop.is_closed()):
-                if now < oldest.since_s + slow_s:
+                if now < oldest.since_s + timeout_s:
                     self._sweep_due = loop
-                    loop.call_later(oldest.since_s + slow_s - now, self._sweep)
+                    loop.call_later(oldest.since_s + timeout_s - now, self._sweep)
                     return
                 oldest.future.set_exception(DeadlineExceeded())
-            self._unanswered.popleft()
+            self._unfinished.popleft()
 
-    def _turn_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._due is None or self._due.is_closed():
-            self._due = loop
-            loop.call_soon(self._turn)
+    def _schedule_batch(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._batch_due is None or self._batch_due.is_closed():
+            self._batch_due = loop
+            loop.call_soon(self._run_in_loop)
 
-    def _turn(self) -> None:
-        """A batch in the event loop, unless the thread is at work just now."""
-        self._due = None
-        if not self._queue or not self._working.acquire(blocking=False):
+    def _run_in_loop(self) -> None:
+        """Score a batch in the event loop, unless the thread is scoring one."""
+        self._batch_due = None
+        if not self._queue or not self._scoring.acquire(blocking=False):
             return
         loop = asyncio.get_running_loop()
         try:
             with self._ready:
                 batch = [self._queue.popleft() for _ in range(min(self.config.max_batch_size, len(self._queue)))]
-            if alive := [one for one in batch if not one.future.done()]:
-                self._answer(alive, loop)
+            if open_queries := [waiting for waiting in batch if not waiting.future.done()]:
+                self._score(open_queries, loop)
         finally:
-            self._working.release()
+            self._scoring.release()
         with self._ready:
-            if self._queue and self._quick:
-                self._turn_soon(loop)
+            if self._queue and self._is_quick:
+                self._schedule_batch(loop)
             elif self._queue:
                 self._ready.notify()
 
-    def _answer(self, batch: "list[_Waiting[Q, A]]", here: asyncio.AbstractEventLoop | None = None) -> None:
-        """One batch, in a thread or ``here``, in a loop."""
-        began = time.monotonic()
+    def _score(self, batch: "list[_WaitingQuery[Q, A]]", current: asyncio.AbstractEventLoop | None = None) -> None:
+        """Score one batch, in the thread (``current`` is None) or in the event loop ``current``."""
+        started_s = time.monotonic()
         try:
-            answers: Sequence[A | Exception] = self._work([one.question for one in batch])
-        except Exception as error:  # whoever works must outlive anything, and everybody must hear of it
-            answers = [error] * len(batch)
-        took_ms = (time.monotonic() - began) * 1e3
+            results: Sequence[A | Exception] = self._work([waiting.query for waiting in batch])
+        except Exception as error:  # the thread must outlive every error, and each request must get it
+            results = [error] * len(batch)
+        took_ms = (time.monotonic() - started_s) * 1e3
         each_ms = took_ms / len(batch)
-        self._each_ms = each_ms if self._batch_ms == 0 else self._each_ms + (each_ms - self._each_ms) * _LATEST
-        self._batch_ms += (took_ms - self._batch_ms) * (1.0 if self._batch_ms == 0 else _LATEST)
-        for loop in {one.loop for one in batch}:
-            pairs = [(one, a) for one, a in zip(batch, answers, strict=True) if one.loop is loop]
-            if loop is here:
+        self._each_ms = each_ms if self._batch_ms == 0 else self._each_ms + (each_ms - self._each_ms) * _SMOOTHING
+        self._batch_ms += (took_ms - self._batch_ms) * (1.0 if self._batch_ms == 0 else _SMOOTHING)
+        for loop in {waiting.loop for waiting in batch}:
+            pairs = [(waiting, result) for waiting, result in zip(batch, results, strict=True) if waiting.loop is loop]
+            if loop is current:
                 _settle(pairs)
                 continue
             try:
                 loop.call_soon_threadsafe(_settle, pairs)
-            except RuntimeError:  # the loop ended meanwhile, and with it whoever asked
+            except RuntimeError:  # the loop has ended, and its requests with it
                 continue
 
-    def _next(self) -> list[_Waiting[Q, A]]:
-        """What waits, the oldest first; nothing once the batcher is closed and nobody waits. Questions whose asker has
-        given up are passed over."""
+    def _next_batch(self) -> list[_WaitingQuery[Q, A]]:
+        """Return the oldest waiting requests, without abandoned ones; empty after ``close`` with an empty queue."""
         while True:
             with self._ready:
-                while (not self._queue or self._quick) and not self._closing:
+                while (not self._queue or self._is_quick) and not self._closing:
                     self._ready.wait()
                 batch = [self._queue.popleft() for _ in range(min(self.config.max_batch_size, len(self._queue)))]
             if not batch:
                 return batch
-            if alive := [one for one in batch if not one.future.done()]:
-                return alive
+            if open_queries := [waiting for waiting in batch if not waiting.future.done()]:
+                return open_queries
 
 
-def _settle(pairs: Sequence[tuple[_Waiting[Q, A], A | Exception]]) -> None:
-    for waiting, answer in pairs:
+def _settle(pairs: Sequence[tuple[_WaitingQuery[Q, A], A | Exception]]) -> None:
+    for waiting, result in pairs:
         if waiting.future.done():
             continue
-        if isinstance(answer, Exception):
-            waiting.future.set_exception(answer)
+        if isinstance(result, Exception):
+            waiting.future.set_exception(result)
         else:
-            waiting.future.set_result(answer)
+            waiting.future.set_result(result)
 
 
-def _nobody(questions: Sequence[Any]) -> Sequence[Any]:
-    raise unavailable("The server is stopping: ask again in a moment.")
+def _refuse(queries: Sequence[Any]) -> Sequence[Any]:
+    raise unavailable("The server is stopping: try again in a moment.")

@@ -1,9 +1,9 @@
-"""Recurrent states of live histories: an event steps its person's state, and nothing is read twice.
+"""Incremental states of a recurrent model: a new event advances the state of its user by one step.
 
-A stepped state is the state of *all* known events of a history. While these are no more than the encoder reads, that is
-what the encoder makes of the history from scratch, whatever was stepped, evicted, reloaded or restarted in between. The
-event that makes them one more moves the encoder's window, and a state cannot forget its first event: from then on the
-window is read anew at each answer, so that the server still says what an evaluation says.
+A state covers *all* known events of a history. While these are at most the encoder's length, it equals the state that
+the encoder computes from the whole history, whatever was stepped, evicted, reloaded or restarted in between. One
+event more moves the encoder's window, and a state cannot drop its first event. From then on the window is encoded anew
+for each request, so that the served list equals the evaluated one.
 
 Shape letters: L layers, B histories, D hidden size.
 """
@@ -21,54 +21,66 @@ from segue.serving.sessions.session_cache import SessionCache, SessionView
 
 
 class RecurrentStates:
-    """The encoder's states for histories, from what is kept with each of them."""
+    """Hidden states of histories, computed from the state that the session cache keeps with each."""
 
     def __init__(self, network: NeuralScorer, encoder: NumpyGRU, sessions: SessionCache) -> None:
+        """Make the states of a network.
+
+        Args:
+            network: scorer with a recurrent encoder.
+            encoder: its encoder.
+            sessions: session cache that keeps the states.
+        """
         self._network = network
         self._encoder = encoder
         self._sessions = sessions
 
     def hidden(self, histories: Sequence[SessionView | Sequence[int]]) -> np.ndarray:
-        """float32 [B, D]; zeros where nothing known has happened. Plain lists are read from scratch."""
+        """Return the last hidden states, float32 [B, D]; zeros for a history without known items.
+
+        Histories given as plain lists are encoded as a whole.
+        """
         hidden_BD = np.zeros((len(histories), self._network.keys_VD.shape[1]), dtype=np.float32)
         stepped: list[tuple[int, SessionView]] = []
         scratch: list[tuple[int, list[int]]] = []
-        for b, one in enumerate(histories):
-            known = [item for item in (one.items if isinstance(one, SessionView) else one) if item != PAD]
-            if isinstance(one, SessionView) and 0 < len(known) <= self._encoder.length:
-                stepped.append((b, one))
+        for b, history in enumerate(histories):
+            known = [item for item in (history.items if isinstance(history, SessionView) else history) if item != PAD]
+            if isinstance(history, SessionView) and 0 < len(known) <= self._encoder.max_length:
+                stepped.append((b, history))
             elif known:
                 scratch.append((b, known))
         if scratch:
-            newest = Sequences.from_lists(known[-self._encoder.length :] for _, known in scratch)
-            read_BD = self._encoder.encode(newest, self._network.vectors_VD[newest.items])
+            newest = Sequences.from_lists(known[-self._encoder.max_length :] for _, known in scratch)
+            encoded_BD = self._encoder.encode(newest, self._network.input_embeddings_VD[newest.items])
             if len(scratch) == len(histories):
-                return read_BD
-            hidden_BD[[b for b, _ in scratch]] = read_BD
+                return encoded_BD
+            hidden_BD[[b for b, _ in scratch]] = encoded_BD
         if stepped:
-            hidden_BD[[b for b, _ in stepped]] = self._step([live for _, live in stepped])
+            hidden_BD[[b for b, _ in stepped]] = self._step([view for _, view in stepped])
         return hidden_BD
 
-    def _step(self, lives: Sequence[SessionView]) -> np.ndarray:
-        """float32 [B, D] of histories whose every known event is in the state, and the states kept."""
-        news = Sequences.from_lists([item for item in live.items[live.num_read :] if item != PAD] for live in lives)
-        state_LBD = self._advance(self._starts([live.state for live in lives]), news)
-        for b, live in enumerate(lives):
-            if live.num_read < len(live.items):
-                self._sessions.save_state(live, state_LBD[:, b].copy())
+    def _step(self, views: Sequence[SessionView]) -> np.ndarray:
+        """Return float32 [B, D] of histories that the state covers as a whole, and keep the new states."""
+        new_events = Sequences.from_lists(
+            [item for item in view.items[view.num_read :] if item != PAD] for view in views
+        )
+        state_LBD = self._advance(self._initial_states([view.state for view in views]), new_events)
+        for b, view in enumerate(views):
+            if view.num_read < len(view.items):
+                self._sessions.save_state(view, state_LBD[:, b].copy())
         top_BD: np.ndarray = state_LBD[-1, :, : self._network.keys_VD.shape[1]]
         return top_BD
 
-    def _starts(self, states: Sequence[np.ndarray | None]) -> np.ndarray:
+    def _initial_states(self, states: Sequence[np.ndarray | None]) -> np.ndarray:
         start_LBD = self._encoder.initial_state(len(states))
         for b, state in enumerate(states):
             if state is not None:
                 start_LBD[:, b] = state
         return start_LBD
 
-    def _advance(self, state_LBD: np.ndarray, news: Sequences) -> np.ndarray:
-        """The states after some more events each; rows step together, the one with the most first."""
-        newest, vectors_ND = self._network.encode(news)
+    def _advance(self, state_LBD: np.ndarray, new_events: Sequences) -> np.ndarray:
+        """Return the states after the new events; rows step together, the one with the most events first."""
+        newest, vectors_ND = self._network.encode(new_events)
         lengths = newest.lengths
         order = np.argsort(-lengths, kind="stable")
         offsets = (np.cumsum(lengths) - lengths)[order]
@@ -82,8 +94,16 @@ class RecurrentStates:
 
 
 def recurrent_states(retrieval: Retriever, sessions: SessionCache) -> RecurrentStates | None:
-    """For a model whose state steps; None for one that reads its newest events anew each time, as one does that looks
-    at their times or contexts."""
+    """Return the incremental states of a model.
+
+    Args:
+        retrieval: retrieval of the model.
+        sessions: session cache that keeps the states.
+
+    Returns:
+        None for a model that encodes the whole history for each request: a model that is not recurrent, or that uses
+        times or context features.
+    """
     network = retrieval.network
     if network is not None and isinstance(network.encoder, NumpyGRU) and network.sides.is_empty:
         return RecurrentStates(network, network.encoder, sessions)

@@ -1,4 +1,4 @@
-"""What answers: a scorer with its catalog, opened from an artifact."""
+"""Served model: a scorer with its catalog, loaded from an artifact."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,24 +20,32 @@ from segue.serving.sessions.event_context import EventContextReader
 
 @dataclass(frozen=True)
 class ServedModel:
-    """What answers: a scorer and the catalog it was trained with."""
+    """Scorer with its catalog, titles and defaults."""
 
     version: str
     scorer: Scorer
     catalog: Catalog
     titles: dict[str, str]
+    """Title by item id."""
     exclude_seen: bool
-    """What a request gets that does not say: the same as in the model's evaluation."""
+    """Default of a request without ``exclude_seen``: the value of the model's evaluation."""
     pipeline_service: PipelineService | None = None
-    """Of a pipeline: its placements and their rules."""
+    """Placements and rules of a pipeline; None for a single model."""
     event_contexts: EventContextReader | None = None
-    """What it learned from of events' contexts, if anything."""
+    """Reader of the context columns that the model is trained on; None without any."""
 
     @classmethod
     def open(cls, run: Path) -> "ServedModel":
-        """Loads an artifact and lets it answer once. ValueError when it is none, or cannot score."""
+        """Load an artifact and score an empty history once.
+
+        Args:
+            run: folder of the artifact.
+
+        Raises:
+            ValueError: the folder is not a sound artifact, or the model cannot score.
+        """
         loaded = artifact.load(run)
-        titles = {item: about.get("title") for item, about in loaded.items.items()}
+        titles = {item: features.get("title") for item, features in loaded.items.items()}
         scorer = restore_saved_pipeline(loaded)
         model = cls(
             version=loaded.version,
@@ -53,34 +61,48 @@ class ServedModel:
 
     @cached_property
     def sorted_ids(self) -> tuple[str, ...]:
-        """All items by id, for whoever pages through them."""
+        """Item ids in sorted order, for catalog pages."""
         return tuple(sorted(self.catalog.ids))
 
     @cached_property
     def retrieval(self) -> Retriever:
-        """The scorer as it is served."""
+        """Top-k retrieval over the scorer."""
         return Retriever(self.scorer)
 
     def enable_approximate_search(self) -> str:
-        """Searches large catalogs through an index from now on, if it is good enough; a sentence about that."""
+        """Search large catalogs through an approximate index if its recall is high enough; return a message."""
         recall = self.retrieval.enable_approximate()
         if recall is None:
-            return f"Version {self.version} is answered exactly: its catalog is not one that is searched by vectors."
-        found = f"of version {self.version} finds {recall:.1%} of the true best 20"
+            return (
+                f"Version {self.version} is searched exactly: an approximate index needs a large catalog of embeddings."
+            )
+        result = f"of version {self.version} finds {recall:.1%} of the true best 20"
         if recall < MIN_RECALL:
-            return f"The approximate search {found}, below {MIN_RECALL:.0%}: it is answered exactly."
-        return f"The approximate search {found}."
+            return f"The approximate search {result}, below {MIN_RECALL:.0%}: it is searched exactly."
+        return f"The approximate search {result}."
 
     def top_k(
         self, history: Sequence[int], k: int, *, exclude: Sequence[int] = (), allow: Sequence[int] | None = None
     ) -> list[Recommendation]:
-        """The k best items after a history of indices, as in an evaluation."""
+        """Return the k best items after a history, as in the evaluation.
+
+        Args:
+            history: item indices, oldest first.
+            k: largest length of the list.
+            exclude: item indices that must not be in the list.
+            allow: item indices that may be in it; None: all.
+        """
         items_BK, best_BK = self.retrieval.top_k([RetrievalQuery(history, exclude, allow)], k)
         return self.to_recommendations(items_BK[0], best_BK[0])
 
     def to_recommendations(self, items_K: np.ndarray, scores_K: np.ndarray) -> list[Recommendation]:
-        """A list for people, without filler."""
+        """Return recommendations with ids and titles; the filler PAD is left out.
+
+        Args:
+            items_K: item indices.
+            scores_K: their scores.
+        """
         ids, titles = self.catalog.ids, self.titles
-        found = zip(items_K.tolist(), scores_K.tolist(), strict=True)
-        named = ((ids[item - 1], score) for item, score in found if item != PAD)
-        return [Recommendation(item, score, titles.get(item)) for item, score in named]
+        pairs = zip(items_K.tolist(), scores_K.tolist(), strict=True)
+        scored = ((ids[item - 1], score) for item, score in pairs if item != PAD)
+        return [Recommendation(item, score, titles.get(item)) for item, score in scored]

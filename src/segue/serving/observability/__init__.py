@@ -1,1 +1,1 @@
-"""Logs and metrics of the server."""
+"""Metrics and logs of the server."""

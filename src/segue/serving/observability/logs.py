@@ -1,4 +1,4 @@
-"""Log lines as JSON, one object a line. What a line may hold is a closed list, and ids of people are not on it."""
+"""Log lines of the server, plain or as JSON. Their fields are a closed list that contains no ids of users."""
 
 import json
 import logging
@@ -7,40 +7,52 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 LOG_FIELDS = frozenset({"operation", "status", "took_ms", "version", "variant", "generation", "failure"})
-"""Everything a line may say besides its sentence."""
+"""Fields that a log line may have besides its message."""
 
 
-def log_event(logger: logging.Logger, level: int, sentence: str, **fields: Any) -> None:
-    """Logs a sentence with fields of the closed list; the sentence is ours and holds nothing that was sent."""
+def log_event(logger: logging.Logger, level: int, message: str, **fields: Any) -> None:
+    """Log a message with fields.
+
+    Args:
+        logger: the logger.
+        level: its level, such as ``logging.INFO``.
+        message: sentence without any text of a request.
+        fields: values by name; only names of ``LOG_FIELDS``.
+    """
     assert fields.keys() <= LOG_FIELDS, f"{fields.keys() - LOG_FIELDS} may not be logged."
     if logger.isEnabledFor(level):
-        logger.log(level, sentence, extra={"fields": fields})
+        logger.log(level, message, extra={"fields": fields})
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record: time (UTC), level, logger, message, and the fields."""
+    """Formatter with one JSON object per record: time (UTC), level, logger, message, and the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Return the line without its end."""
         fields: dict[str, Any] = record.__dict__.get("fields", {})
-        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        head = {"time": moment, "level": record.levelname.lower(), "logger": record.name}
+        timestamp = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        head = {"time": timestamp, "level": record.levelname.lower(), "logger": record.name}
         return json.dumps({**head, "message": record.getMessage(), **fields})
 
 
 class PlainFormatter(logging.Formatter):
-    """The sentence, and the fields behind it as name=value."""
+    """Formatter with the message, followed by the fields as name=value."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Return the line without its end."""
         fields: dict[str, Any] = record.__dict__.get("fields", {})
         return " ".join([record.getMessage(), *(f"{name}={value}" for name, value in fields.items())])
 
 
 def configure_logging(*, as_json: bool, requests: bool = False, stream: TextIO | None = None) -> logging.Logger:
-    """Sends the server's log to a stream (standard error), and each request too where that is asked; its logger.
+    """Send the server's log to a stream and return its logger.
 
-    A stream that cannot be written to loses lines, never requests.
+    A stream that cannot be written to loses lines, but no request fails.
+
+    Args:
+        as_json: write JSON objects instead of plain text.
+        requests: write a line per request.
+        stream: the stream; None: standard error.
     """
     logger = logging.getLogger("segue.serving")
     for old in list(logger.handlers):

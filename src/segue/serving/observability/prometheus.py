@@ -1,4 +1,9 @@
-"""What Prometheus reads: counters and times in a bounded number of series. No label ever holds an id from outside."""
+"""Prometheus metrics: counters and histograms with a bounded number of series. No label holds an id from a request.
+
+Each process counts in a registry of its own. With several workers the primary process requests the metrics text of each
+worker and merges the texts under a label ``worker``. The multi-process mode of prometheus_client (files in
+``PROMETHEUS_MULTIPROC_DIR``) is not used: ``docs/decisions/0021-own-framing-and-metrics-merge.md`` gives the reasons.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -12,106 +17,143 @@ _SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
 class Metrics:
-    """One server's counters, in a registry of their own: two servers in one process do not share them."""
+    """Metrics of one server, in a registry of its own: two servers in one process do not share them."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        own = self.registry
-        ProcessCollector(registry=own)
-        self._requests = Counter("segue_requests", "Requests answered.", ["operation", "status"], registry=own)
+        registry = self.registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._requests = Counter("segue_requests", "Requests.", ["operation", "status"], registry=registry)
         self._seconds = Histogram(
-            "segue_request_seconds", "Time to answer.", ["operation"], buckets=_SECONDS, registry=own
+            "segue_request_seconds", "Duration of requests.", ["operation"], buckets=_SECONDS, registry=registry
         )
-        self._events = Counter("segue_events", "Events by what became of them.", ["outcome"], registry=own)
-        self._answers = Counter("segue_answers", "Lists by who answered.", ["variant"], registry=own)
+        self._events = Counter("segue_events", "Events, accepted or duplicate.", ["outcome"], registry=registry)
+        self._recommendations = Counter(
+            "segue_recommendations", "Recommended lists by variant.", ["variant"], registry=registry
+        )
         self._failures = Counter(
-            "segue_answer_failures", "Answers that a version failed to give.", ["role"], registry=own
+            "segue_recommendation_failures", "Errors of deployed versions by role.", ["role"], registry=registry
         )
-        self._swaps = Counter("segue_swaps", "Changes of what is at work.", ["outcome"], registry=own)
-        self._model = Gauge("segue_model", "1 for each version at work.", ["role", "version"], registry=own)
-        self._shadow = Counter("segue_shadow_requests", "What was asked in the shadow.", ["outcome"], registry=own)
-        self._shadow_seconds = Histogram("segue_shadow_seconds", "Time of a shadow.", buckets=_SECONDS, registry=own)
+        self._changes = Counter(
+            "segue_deployment_changes", "Changes of the deployment.", ["outcome"], registry=registry
+        )
+        self._deployed = Gauge(
+            "segue_deployed_version", "1 for each deployed version.", ["role", "version"], registry=registry
+        )
+        self._shadow = Counter("segue_shadow_requests", "Shadow requests.", ["outcome"], registry=registry)
+        self._shadow_seconds = Histogram(
+            "segue_shadow_seconds", "Duration of shadow requests.", buckets=_SECONDS, registry=registry
+        )
         self._overlap = Histogram(
             "segue_shadow_overlap",
-            "Share of a shadow's items that the live list has too.",
+            "Share of the items of a shadow list that are in the live list.",
             buckets=_SHARES,
-            registry=own,
+            registry=registry,
         )
         self._roles: Mapping[str, str] = {}
         self._variants: dict[str, Counter] = {}
-        self._counted: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._by_operation: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
 
     def text(self) -> bytes:
-        """What a scrape gets."""
+        """Return the metrics in the Prometheus text format."""
         return generate_latest(self.registry)
 
-    def add_gauge(self, name: str, said: str, value: Callable[[], float]) -> None:
-        """Adds a gauge that is read at each scrape."""
-        Gauge(f"segue_{name}", said, registry=self.registry).set_function(value)
+    def add_gauge(self, name: str, documentation: str, value: Callable[[], float]) -> None:
+        """Add a gauge that is read at each scrape.
+
+        Args:
+            name: name without the prefix ``segue_``.
+            documentation: its help text.
+            value: function that returns the value.
+        """
+        Gauge(f"segue_{name}", documentation, registry=self.registry).set_function(value)
 
     def count_request(self, operation: str, status: int, seconds: float) -> None:
-        """Counts a request; ``operation`` is a route as it is declared, never a path as it was sent."""
-        found = self._counted.get((operation, status))
-        if found is None:  # looking labels up takes longer than counting
-            found = self._requests.labels(operation, str(status)), self._seconds.labels(operation)
-            self._counted[operation, status] = found
-        found[0].inc()
-        found[1].observe(seconds)
+        """Count a request.
+
+        Args:
+            operation: route as it is declared, never the path of the request.
+            status: HTTP status of the response.
+            seconds: duration.
+        """
+        series = self._by_operation.get((operation, status))
+        if series is None:  # the lookup of labels takes longer than the count
+            series = self._requests.labels(operation, str(status)), self._seconds.labels(operation)
+            self._by_operation[operation, status] = series
+        series[0].inc()
+        series[1].observe(seconds)
 
     def count_events(self, accepted: int, duplicates: int) -> None:
-        """Counts events."""
+        """Count stored events.
+
+        Args:
+            accepted: newly stored events.
+            duplicates: events that were stored before.
+        """
         self._events.labels("accepted").inc(accepted)
         self._events.labels("duplicate").inc(duplicates)
 
     def count_recommendation(self, variant: str) -> None:
-        """Counts a list."""
-        found = self._variants.get(variant)
-        if found is None:
-            found = self._variants[variant] = self._answers.labels(variant)
-        found.inc()
+        """Count a recommended list."""
+        series = self._variants.get(variant)
+        if series is None:
+            series = self._variants[variant] = self._recommendations.labels(variant)
+        series.inc()
 
     def count_failure(self, version: str) -> None:
-        """Counts an answer that a version at work did not give, by its role: versions come and go, roles are four."""
-        role = next((role for role, one in self._roles.items() if one == version), "gone")
+        """Count an error of a deployed version by its role: the number of roles is bounded, that of versions is not."""
+        role = next((role for role, deployed in self._roles.items() if deployed == version), "retired")
         self._failures.labels(role).inc()
 
     def count_deployment_change(self, outcome: str) -> None:
-        """Counts a change: swapped, refused or rolled back."""
-        self._swaps.labels(outcome).inc()
+        """Count a change of the deployment: "swapped", "refused" or "rolled back"."""
+        self._changes.labels(outcome).inc()
 
     def count_shadow_request(self, outcome: str, seconds: float | None = None, overlap: float | None = None) -> None:
-        """Counts a question to a shadow."""
+        """Count a shadow request.
+
+        Args:
+            outcome: "scored", "skipped" or "failed".
+            seconds: duration; None unless scored.
+            overlap: share of the shadow list's items that are in the live list; None unless scored.
+        """
         self._shadow.labels(outcome).inc()
         if seconds is not None and overlap is not None:
             self._shadow_seconds.observe(seconds)
             self._overlap.observe(overlap)
 
     def set_deployed(self, roles: Mapping[str, str]) -> None:
-        """Says which version has which role; what was said before is forgotten."""
+        """Set the deployed version of each role."""
         self._roles = dict(roles)
-        self._model.clear()
+        self._deployed.clear()
         for role, version in roles.items():
-            self._model.labels(role, version).set(1)
+            self._deployed.labels(role, version).set(1)
 
 
-def merge_metrics(text: bytes, others: Sequence[tuple[str, bytes]]) -> bytes:
-    """The counters of several processes as one text, each with the number of its process as ``worker``, 0 for this one;
-    where there are no others, the text as it is."""
-    if not others:
+def merge_metrics(text: bytes, workers: Sequence[tuple[str, bytes]]) -> bytes:
+    """Merge the metrics of several processes into one text, with the process number as the label ``worker``.
+
+    Args:
+        text: metrics of the primary process, ``worker="0"``.
+        workers: (number, metrics text) of each worker process.
+
+    Returns:
+        ``text`` unchanged without workers.
+    """
+    if not workers:
         return text
-    found: dict[str, Metric] = {}
-    for worker, own in (("0", text), *others):
-        for family in text_string_to_metric_families(own.decode()):
-            metric = found.setdefault(family.name, Metric(family.name, family.documentation, family.type))
-            for one in family.samples:
-                metric.add_sample(one.name, {**one.labels, "worker": worker}, one.value)
+    metrics: dict[str, Metric] = {}
+    for worker, worker_text in (("0", text), *workers):
+        for family in text_string_to_metric_families(worker_text.decode()):
+            metric = metrics.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+            for sample in family.samples:
+                metric.add_sample(sample.name, {**sample.labels, "worker": worker}, sample.value)
     registry = CollectorRegistry()
-    registry.register(_Found(list(found.values())))
+    registry.register(_ParsedMetrics(list(metrics.values())))
     return generate_latest(registry)
 
 
-class _Found(Collector):
-    """Metrics that were counted elsewhere."""
+class _ParsedMetrics(Collector):
+    """Collector of metrics that other processes counted."""
 
     def __init__(self, metrics: list[Metric]) -> None:
         self._metrics = metrics

@@ -1,4 +1,4 @@
-"""What the server tells those who run it: wire types of administration, of people's data and of measurements."""
+"""Wire types of administration: models, stored user data, erasure, catalog pages, reports."""
 
 from typing import Annotated, Any
 
@@ -7,34 +7,38 @@ from msgspec import Meta, Struct
 from segue.serving.schemas.requests import Id
 
 Share = Annotated[float, Meta(ge=0, le=1)]
+"""Share of the users, 0 to 1."""
 
 
 class PromoteRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Puts a version of the registry to work: for everybody, or for a share of the people, or in the shadow."""
+    """Deployment of a version of the registry: live for all users, for a share of them, or as shadow."""
 
     version: Id
     canary: Share = 0.0
-    """Of the people: they are answered by this version."""
+    """Share of the users who get this version's lists."""
     interleave: Share = 0.0
-    """Of the people: their lists are drawn from both versions by turns."""
+    """Share of the users whose lists are interleaved from the live version and this one."""
     shadow: bool = False
-    """It is asked too, and nobody sees its answers."""
+    """Score live requests with this version too, without sending its lists to any user."""
 
 
 class EmptyRequest(Struct, forbid_unknown_fields=True):
-    """A request that says nothing: {}."""
+    """Request without fields: {}."""
 
 
 class ModelsResponse(Struct):
-    """Which version has which role, and what the last change came to."""
+    """Deployed versions."""
 
     roles: dict[str, str]
+    """Version by role: live, canary, shadow, previous."""
     shares: dict[str, float]
+    """Share of the users by variant: live, canary, interleaved."""
     message: str = ""
+    """Result of the requested change."""
 
 
 class StoredEvent(Struct, omit_defaults=True):
-    """An event as it is kept; ``time_us`` UTC microseconds."""
+    """Stored event. ``time_us``: UTC microseconds."""
 
     event_id: str
     source: str
@@ -47,46 +51,52 @@ class StoredEvent(Struct, omit_defaults=True):
 
 
 class UserEventsResponse(Struct):
-    """Everything that is kept of a person, oldest first."""
+    """Every stored event of a user, oldest first."""
 
     user_id: str
     events: list[StoredEvent]
 
 
 class ErasureReceipt(Struct):
-    """What an erasure took away. It does not name the person: ``person`` is the keyed digest on the server's list."""
+    """Receipt of an erasure. It does not contain the user's id."""
 
     user_digest: str
+    """Keyed digest of the user on the server's erasure list."""
     time_us: int
+    """Time of the erasure, UTC microseconds."""
     events: int
+    """Erased events."""
     sessions: int
+    """Erased sessions of the user."""
     attribution_rows: int
-    """Lists shown to the person, clicks and purchases that counted for them."""
+    """Erased lists of the user, and clicks and purchases attributed to them."""
     compacted: bool
-    """Whether no byte is left in the files; otherwise when the server stops at the latest."""
+    """True if no erased byte is left in the files; otherwise none is left after the server has stopped."""
     affected_versions: list[str]
-    """Until they are trained anew with --erased."""
+    """Deployed versions that may be trained on the user's events, until they are trained again with --erased."""
     proof: str
-    """SHA-256 of person, time and counts."""
+    """SHA-256 of the digest, the time and the numbers above."""
 
 
 class ItemOut(Struct, omit_defaults=True):
-    """An item that the live model can recommend."""
+    """Item of the live version's catalog."""
 
     id: str
     title: str | None = None
 
 
 class ItemsResponse(Struct, omit_defaults=True):
-    """A page of the catalog, sorted by id; ``after`` names where the next one begins."""
+    """Page of the catalog, sorted by id."""
 
     items: list[ItemOut]
     total: int
+    """Number of items in the catalog."""
     after: str | None = None
+    """Value of ``after`` for the next page; absent on the last page."""
 
 
 class RateEstimate(Struct):
-    """A value with its 95 % interval; nothing where there is nothing to estimate it from."""
+    """Rate with its 95 % confidence interval; null without data."""
 
     value: float | None
     low: float | None = None
@@ -94,7 +104,7 @@ class RateEstimate(Struct):
 
 
 class ReportCell(Struct):
-    """Lists of one place, variant and version, and what came of them."""
+    """Lists of one placement, variant and version, with their clicks and purchases."""
 
     placement: str
     variant: str
@@ -102,31 +112,38 @@ class ReportCell(Struct):
     lists: int
     users: int
     clicked: int
-    """Lists of which at least one item was clicked."""
+    """Lists with at least one clicked item."""
     purchases: int
     value: float
+    """Sum of the values of the purchases."""
     ctr: RateEstimate
-    """Clicked lists a list; people, not lists, are taken as independent."""
+    """Clicked lists per list. The interval takes users, not lists, as independent."""
     purchase_rate: RateEstimate
+    """Purchases per list."""
 
 
 class ExperimentReport(Struct):
-    """One split of people between two versions."""
+    """Experiment that splits the users between two versions."""
 
     name: str
     users: dict[str, int]
+    """Users by variant."""
     expected: dict[str, float]
+    """Declared share of the users by variant."""
     sample_ratio_p: float
+    """p-value of the test of ``users`` against ``expected``."""
     sample_ratio_ok: bool
-    """False where the split is not what it should be: then nothing below is worth anything."""
+    """False if the split differs from the declared one: then the estimates below are not valid."""
     ctr_difference: RateEstimate
-    """Of the canary above the live version."""
+    """Click-through rate of the canary minus that of the live version."""
     purchase_difference: RateEstimate
+    """Purchase rate of the canary minus that of the live version."""
     preferred: dict[str, int]
-    """People by the team whose items they clicked more, in interleaved lists: live, canary, tie."""
+    """Users by the version whose items they clicked more often in interleaved lists: live, canary, tie."""
     preference: RateEstimate
-    """The canary's share of the people who had a preference."""
+    """Share of the canary among the users with a preference."""
     preference_p: float
+    """p-value of the sign test of ``preferred``."""
 
 
 class ReportResponse(Struct):
@@ -136,4 +153,4 @@ class ReportResponse(Struct):
     cells: list[ReportCell]
     experiments: list[ExperimentReport]
     dropped: int = 0
-    """Lists and events that were not measured because too many waited."""
+    """Lists and events that were not recorded, because the queue was full or the disk refused them."""

@@ -1,4 +1,4 @@
-"""An example of everything that goes over the wire; a test decodes each."""
+"""Examples of all wire types for the OpenAPI document. A test decodes each."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ _RECEIPT = {
     "time_us": 1769860800000000,
     "events": 42,
     "sessions": 3,
-    "measurements": 17,
+    "attribution_rows": 17,
     "compacted": True,
-    "models_that_may_have_learned": [_VERSION],
+    "affected_versions": [_VERSION],
     "proof": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
 }
 _CELL = {
@@ -31,7 +31,7 @@ _EXPERIMENT = {
     "users": {"canary": 41, "interleaved": 0, "live": 359},
     "expected": {"canary": 0.1, "interleaved": 0.0, "live": 0.9},
     "sample_ratio_p": 0.87,
-    "sound": True,
+    "sample_ratio_ok": True,
     "ctr_difference": {"value": 0.01, "low": -0.02, "high": 0.04},
     "purchase_difference": {"value": 0.001, "low": -0.01, "high": 0.012},
     "preferred": {"live": 0, "canary": 0, "tie": 0},
@@ -44,8 +44,8 @@ EXAMPLES: dict[str, Any] = {
     "EventBatch": {"events": [{"session_id": "s-7", "item_id": "22423"}, {"session_id": "s-7", "item_id": "85123A"}]},
     "EventsResponse": {"accepted": 1, "duplicates": 0, "durability": "fsync", "event_ids": ["e-1"]},
     "RecommendRequest": {"user_id": "ann", "k": 2, "event": {"item_id": "22423"}, "placement": "home"},
-    "Explanation": {
-        "en": "Often taken after JUMBO BAG RED RETROSPOT.",
+    "ItemExplanation": {
+        "en": "Often bought after JUMBO BAG RED RETROSPOT.",
         "zh": "常在 JUMBO BAG RED RETROSPOT 之后选购。",
         "because": ["85099B"],
     },
@@ -65,7 +65,7 @@ EXAMPLES: dict[str, Any] = {
     "ProblemBody": {
         "title": "Unprocessable Entity",
         "status": 422,
-        "detail": "The event belongs to nobody: give user_id, session_id or both.",
+        "detail": "The event has neither a user nor a session: give user_id, session_id or both.",
         "type": "about:blank",
     },
     "PromoteRequest": {"version": _OTHER, "canary": 0.1},
@@ -94,5 +94,6 @@ EXAMPLES: dict[str, Any] = {
     "RateEstimate": _RATE,
     "ReportCell": _CELL,
     "ExperimentReport": _EXPERIMENT,
-    "ReportResponse": {"days": 7.0, "cells": [_CELL], "experiments": [_EXPERIMENT], "lost": 0},
+    "ReportResponse": {"days": 7.0, "cells": [_CELL], "experiments": [_EXPERIMENT], "dropped": 0},
 }
+"""Example of each wire type, by its name."""

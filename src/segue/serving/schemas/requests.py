@@ -1,4 +1,4 @@
-"""What goes over the wire: strict typed requests and answers. Everything else is refused before it is looked at."""
+"""Wire types of events and recommendations: strict requests and responses. Unknown fields are refused."""
 
 from typing import Annotated, Any, Literal
 
@@ -16,155 +16,159 @@ Id = Annotated[
         description="1 to 512 characters, none of them a control character; compared exactly, never normalized.",
     ),
 ]
-K = Annotated[int, Meta(ge=1, le=1000, description="How many items to answer with.")]
+K = Annotated[int, Meta(ge=1, le=1000, description="Largest number of items in the list.")]
 Timestamp = Annotated[
     str | float,
-    Meta(description="ISO 8601 (UTC where it names no offset) or seconds since 1970; server time where it is absent."),
+    Meta(description="ISO 8601 (UTC if it names no offset) or seconds since 1970. Default: server time."),
 ]
 Context = Annotated[
     dict[Id, Annotated[str, Meta(max_length=4096)] | int | float | bool | None],
-    Meta(max_length=64, description="Anything else worth keeping, by name: device, region, placement."),
+    Meta(max_length=64, description="Context features of the event by name, such as device, region or placement."),
 ]
 
 
 Durability = Literal["fsync", "memory"]
-"""What an acknowledgement is worth. ``fsync``: the events were on disk, and forced there, before it was sent.
-``memory``: the operating system had them: a crash of the server loses nothing, one of the machine perhaps the last
-second."""
+"""Guarantee of an acknowledged event. ``fsync``: the event is forced to disk before the response. ``memory``: the
+operating system has the event; a crash of the server loses none, a crash of the machine may lose the last second."""
 
 
 class EventIn(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Somebody did something with an item. At least one of user_id and session_id must be there."""
+    """Interaction of a user or session with an item. At least one of user_id and session_id is required."""
 
     item_id: Id
     user_id: Id | None = None
     session_id: Id | None = None
     event_id: Id | None = None
-    """Makes a resend harmless: one (source, event_id) is stored once, for ever. Generated where it is absent."""
+    """Id that makes a resend harmless: one (source, event_id) is stored once. Default: generated."""
     source: Id = "api"
     timestamp: Timestamp | None = None
     event: Id = "view"
+    """Type of the event."""
     value: float | None = None
     context: Context = {}
     recommendation_id: Id | None = None
-    """Of the list in which the item was met: the event counts for that list. Kept in the context."""
+    """Id of the list in which the user met the item. The event is attributed to that list. Stored in the context."""
 
 
 class EventBatch(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Many events; all of them are stored, or none."""
+    """Batch of events; all of them are stored, or none."""
 
     events: Annotated[list[EventIn], Meta(min_length=1, max_length=10_000)]
     durability: Durability | None = None
-    """How much the acknowledgement must be worth; where it is absent, as the server was told."""
+    """Guarantee of the response. Default: the server's setting."""
 
 
 class EventsResponse(Struct):
-    """What became of the events. ``durability`` names what the acknowledgement is worth."""
+    """Result of storing events."""
 
     accepted: int
+    """Newly stored events."""
     duplicates: int
+    """Events that were stored before."""
     durability: Durability
+    """Guarantee of this response."""
     event_ids: list[str]
-    """One for each event of the request, in its order."""
+    """Id of each event of the request, in its order."""
 
 
 class RecommendRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Whose next items are asked: a user, a session, or a raw history; nobody at all is a newcomer."""
+    """Request for a list after the history of a user, a session, or a given history. Without one: for a new user."""
 
     user_id: Id | None = None
     session_id: Id | None = None
     history: Annotated[list[Id], Meta(max_length=10_000, description="Item ids, oldest first.")] | None = None
     event: EventIn | None = None
-    """Stored first, and seen in this very answer; takes user_id or session_id from the request where it has none."""
+    """Event that is stored first and is part of the history. Its user_id or session_id defaults to the request's."""
     k: K = 10
     exclude_seen: bool | None = None
-    """Leave out the items of the history; where it is absent, as the model was evaluated."""
+    """Leave out items of the history. Default: as in the model's evaluation."""
     exclude: Annotated[list[Id], Meta(max_length=10_000)] = []
+    """Items that must not be in the list."""
     allow: Annotated[list[Id], Meta(max_length=100_000)] | None = None
-    """Only these items may be answered."""
+    """Items that may be in the list. Default: all items."""
     placement: Id | None = None
-    """Where the list is shown, as "home" or "basket": reports tell places apart, a pipeline takes the place's rules."""
+    """Placement of the list, such as "home" or "basket". Reports are split by it, and a pipeline applies its rules."""
     filter: Annotated[str, Meta(max_length=10_000)] = ""
-    """Of a pipeline: only items that it lets through, as ``price < 20 and not (brand == "A")``."""
+    """Filter expression of a pipeline, such as ``price < 20 and not (brand == "A")``."""
     explain: bool = False
-    """Of a pipeline: say why each item is in the list."""
+    """Return an explanation for each item; pipelines only."""
     durability: Durability | None = None
-    """What must have become of the event before the answer; where it is absent, as the server was told."""
+    """Guarantee for ``event`` before the response. Default: the server's setting."""
 
 
 class SimilarRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Which items go with this one."""
+    """Request for items that are similar to an item."""
 
     item_id: Id
     k: K = 10
 
 
-class Explanation(Struct, omit_defaults=True, gc=False):
-    """Why an item is in a list."""
+class ItemExplanation(Struct, omit_defaults=True, gc=False):
+    """Explanation of a recommended item, in English and Chinese."""
 
     en: str
     zh: str
     because: list[str] = []
-    """The items of the history that mattered most."""
+    """Items of the history with the largest influence."""
 
 
 class NextRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """What the next items may be, one after the other, each chosen with those before it in the history."""
+    """Request for a generated sequence: each next item is chosen with those before it in the history."""
 
     user_id: Id | None = None
     session_id: Id | None = None
     history: Annotated[list[Id], Meta(max_length=10_000, description="Item ids, oldest first.")] | None = None
-    steps: Annotated[int, Meta(ge=1, le=100, description="How many items.")] = 10
+    steps: Annotated[int, Meta(ge=1, le=100, description="Length of the sequence.")] = 10
     strategy: Literal["top-k", "greedy", "beam", "sample", "reciprocal-rank", "relevance"] = "greedy"
     seed: Annotated[int, Meta(ge=0, le=2**53)] = 0
-    """Of what is drawn: equal seeds give equal lists."""
+    """Seed of the sampling strategies; equal seeds give equal sequences."""
     exclude_seen: bool | None = None
-    """Leave out the items of the history; where it is absent, as the model was evaluated."""
+    """Leave out items of the history. Default: as in the model's evaluation."""
 
 
 class Recommendation(Struct, omit_defaults=True, gc=False):
-    """One item of a list, best first."""
+    """Recommended item of a list."""
 
     id: str
     score: float
     title: str | None = None
     source: str | None = None
-    """Which source had the item highest, or which step of a pipeline's fallback gave it; where the list was drawn from
-    two versions, the one that chose it."""
+    """Candidate source that ranked the item highest, or the step of the pipeline's fallback chain. In an interleaved
+    list: the version that chose the item."""
     propensity: float = 1.0
-    """Of a pipeline that explores: the probability with which the item came to this place."""
-    reason: Explanation | None = None
-    """Where the request asked for it."""
+    """Probability of the item at this position; below 1 for a pipeline that explores."""
+    reason: ItemExplanation | None = None
+    """Explanation, if the request has ``explain``."""
 
 
 class RecommendResponse(Struct, omit_defaults=True, gc=False):
-    """A list of at most k items: fewer only where fewer are allowed."""
+    """List of recommendations, best first; shorter than k only if fewer items are allowed."""
 
     recommendation_id: str
     model_version: str
     items: list[Recommendation]
     unknown_items: list[str]
-    """Ids of the request that the model's catalog does not know; they were left aside."""
+    """Ids of the request that are not in the model's catalog; they were ignored."""
     took_ms: float
     variant: str = "live"
-    """Who answered: live, canary, interleaved, or spare where the first one failed."""
+    """Variant of the list: live, canary, interleaved, or previous (the assigned version failed)."""
     propensity: float = 1.0
-    """The chance with which this person gets this variant, for whoever learns from the answers later."""
+    """Probability of this variant for the user, for off-policy estimates."""
     durability: Durability | None = None
-    """What became of the event that came along."""
-    fallback: Literal["last", "popular"] | None = None
-    """Set where scoring took too long: the list is the last one of this person, or what is popular."""
+    """Guarantee for the event of the request."""
+    fallback: Literal["cached", "popular"] | None = None
+    """Fallback after the scoring timeout: the cached last list of the user, or popular items."""
 
 
 class Health(Struct):
-    """Whether the server lives; for readiness also why not, where it is not ready."""
+    """Liveness or readiness of the server, with the result of each check."""
 
     status: str
     checks: dict[str, bool] = {}
 
 
 class ProblemBody(Struct, omit_defaults=True):
-    """An error as RFC 9457 describes it; ``detail`` is a sentence for people."""
+    """Error in the form of RFC 9457; ``detail`` is a sentence for people."""
 
     title: str
     status: int
@@ -172,47 +176,56 @@ class ProblemBody(Struct, omit_defaults=True):
     type: str = "about:blank"
 
 
-def decode_request(kind: Any, body: bytes) -> Any:
-    """The request in ``body``. msgspec.ValidationError for a wrong shape, msgspec.DecodeError for what is no JSON.
+def decode_request(request_type: Any, body: bytes) -> Any:
+    """Decode a request body.
 
-    A count may be written 10.0: to JSON that is the number 10, and some languages know no other way.
+    An integer may be written as 10.0: JSON does not distinguish the two, and some languages write only this form.
+
+    Args:
+        request_type: the type to decode.
+        body: JSON.
+
+    Raises:
+        msgspec.ValidationError: a field or value is wrong.
+        msgspec.DecodeError: the body is not JSON.
     """
     try:
-        return _DECODERS[kind].decode(body)
+        return _DECODERS[request_type].decode(body)
     except msgspec.ValidationError as error:
-        mended = _whole(body) if "`int`, got `float`" in str(error) else None
-        if mended is None:
+        rewritten = _with_integers(body) if "`int`, got `float`" in str(error) else None
+        if rewritten is None:
             raise
-    return _DECODERS[kind].decode(mended)
+    return _DECODERS[request_type].decode(rewritten)
 
 
-def _whole(body: bytes) -> bytes | None:
-    """The body with its counts as whole numbers; None where none of them was written as 10.0."""
-    told = msgspec.json.decode(body)
-    counts = [name for name in _COUNTS if isinstance(told, dict) and isinstance(told.get(name), float)]
-    whole = {name: int(told[name]) for name in counts if told[name].is_integer()}
-    return msgspec.json.encode({**told, **whole}) if whole else None
+def _with_integers(body: bytes) -> bytes | None:
+    """Return the body with integer fields such as 10.0 written as 10; None if it has no such field."""
+    fields = msgspec.json.decode(body)
+    floats = [name for name in _INTEGER_FIELDS if isinstance(fields, dict) and isinstance(fields.get(name), float)]
+    integers = {name: int(fields[name]) for name in floats if fields[name].is_integer()}
+    return msgspec.json.encode({**fields, **integers}) if integers else None
 
 
 def decode_events(body: bytes) -> EventBatch:
-    """The events of a request that holds one event, or {"events": [...]}; errors as ``decode``."""
-    if _SHAPE.decode(body).events is msgspec.UNSET:
+    """Decode one event, or a batch ``{"events": [...]}``. Raises the errors of ``decode_request``."""
+    if _BATCH_PROBE.decode(body).events is msgspec.UNSET:
         return EventBatch([decode_request(EventIn, body)])
     batch: EventBatch = decode_request(EventBatch, body)
     return batch
 
 
-class _Shape(Struct):
-    """Tells a batch from a single event without reading further."""
+class _BatchProbe(Struct):
+    """Probe for the field ``events``, which distinguishes a batch from a single event."""
 
     events: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-_COUNTS = ("k", "steps", "seed")
-_SHAPE = msgspec.json.Decoder(_Shape)
+_INTEGER_FIELDS = ("k", "steps", "seed")
+_BATCH_PROBE = msgspec.json.Decoder(_BatchProbe)
 _DECODERS = {
-    kind: msgspec.json.Decoder(kind) for kind in (EventIn, EventBatch, RecommendRequest, SimilarRequest, NextRequest)
+    request_type: msgspec.json.Decoder(request_type)
+    for request_type in (EventIn, EventBatch, RecommendRequest, SimilarRequest, NextRequest)
 }
 
 HistoryKey = tuple[str, str]
-"""("user_id" or "session_id", the id): a user and a session of one name are two."""
+"""Key of a stored history: ("user_id", id) or ("session_id", id). A user and a session with one id are different."""

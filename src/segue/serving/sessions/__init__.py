@@ -1,1 +1,1 @@
-"""Live histories of users and sessions."""
+"""Histories of users and sessions in memory."""

@@ -1,7 +1,7 @@
-"""What a served model learned from of an event's circumstances: region and device, say, as the log it read had them.
+"""Context features of events for a served model, such as region and device: the columns that the model is trained on.
 
-An event's context is stored with it as it was sent, under its checksum; each version at work reads its own columns out
-of it, so that a version that learned from more needs no migration, and an event from before is one without context.
+The context of an event is stored as it was sent, under the event's checksum. Each deployed version reads its own
+columns from it. A version with more columns therefore needs no migration, and older events lack values in them.
 """
 
 import json
@@ -18,52 +18,63 @@ from segue.serving.schemas.requests import EventIn
 from segue.serving.store.event import Event
 
 ContextValues = Mapping[str, Any]
-"""Column -> cell; a column that is missing is not known."""
+"""Value by column; a missing column is an unknown value."""
 NO_CONTEXT: ContextValues = MappingProxyType({})
+"""Context of an event without any known value."""
 EVENT_FIELDS = ("user_id", "session_id", "item_id", "event", "value")
-"""Columns of a log that are an event's own fields; any other stands in its context."""
-_SHARED = 1 << 16
-"""Rows that later events may share. Where more differ, those of before live as long as their events do."""
+"""Columns of a log that are fields of the event itself; all others are in its context."""
+_MAX_SHARED = 1 << 16
+"""Distinct rows kept for sharing. Above it the table starts anew, and older rows live as long as their events."""
 
 
 class EventContextReader:
-    """Of events, the columns that a model learned from; equal rows are one object. From any thread."""
+    """Reader of the context columns of a model. Equal rows are one object. Safe to use from several threads."""
 
-    def __init__(self, kinds: Mapping[str, ColumnType]) -> None:
-        self.column_types = dict(kinds)
+    def __init__(self, column_types: Mapping[str, ColumnType]) -> None:
+        """Read the given columns, each as its type."""
+        self.column_types = dict(column_types)
         self._rows: dict[tuple[Any, ...], ContextValues] = {}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "EventContextReader | None":
-        """What a model, or any model in a pipeline or an ensemble, learned from; None where that is nothing.
+        """Return a reader for the context columns in a model's arrays, including models in a pipeline or ensemble.
 
-        ValueError where two of them take one column differently.
+        Returns:
+            None for a model without context columns.
+
+        Raises:
+            ValueError: two models use one column with different types.
         """
-        kinds: dict[str, ColumnType] = {}
+        column_types: dict[str, ColumnType] = {}
         for key in sorted(arrays):
             if f".{key}".endswith(".contexts.columns"):
-                for name, kind, _ in json.loads(arrays[key].tobytes()):
-                    if kinds.setdefault(name, kind) != kind:
+                for name, column_type, _ in json.loads(arrays[key].tobytes()):
+                    if column_types.setdefault(name, column_type) != column_type:
                         raise ValueError(
-                            f"Two models in one learned from the context '{name}', one as {kinds[name]}, one as {kind}:"
-                            " train both on logs with one kind of it."
+                            f"Two models in one use the context '{name}', one as {column_types[name]}, one as "
+                            f"{column_type}: train both on logs with one type of it."
                         )
-        return cls(kinds) if kinds else None
+        return cls(column_types) if column_types else None
 
     def from_stored(self, event: Event) -> ContextValues:
-        """Of an event in the log."""
-        return self._told(msgspec.json.decode(event.context), event, event.time_us)
+        """Return the context values of a stored event."""
+        return self._read(msgspec.json.decode(event.context), event, event.time_us)
 
     def from_request(self, sent: EventIn, time_us: int) -> ContextValues:
-        """Of an event that came with a question, and is in no log yet."""
-        return self._told(sent.context, sent, time_us)
+        """Return the context values of an event in a request that is not stored.
 
-    def _told(self, context: Mapping[str, Any], event: Event | EventIn, time_us: int) -> ContextValues:
+        Args:
+            sent: the event.
+            time_us: its time, UTC microseconds.
+        """
+        return self._read(sent.context, sent, time_us)
+
+    def _read(self, context: Mapping[str, Any], event: Event | EventIn, time_us: int) -> ContextValues:
         values = {**context, **{name: getattr(event, name) for name in EVENT_FIELDS}, "timestamp": time_us}
-        asked = tuple((type(values.get(name)), values.get(name)) for name in self.column_types)
-        found = self._rows.get(asked)
-        if found is None:
-            if len(self._rows) >= _SHARED:
+        key = tuple((type(values.get(name)), values.get(name)) for name in self.column_types)
+        row = self._rows.get(key)
+        if row is None:
+            if len(self._rows) >= _MAX_SHARED:
                 self._rows = {}
-            found = self._rows[asked] = cast_row(values, self.column_types) or NO_CONTEXT
-        return found
+            row = self._rows[key] = cast_row(values, self.column_types) or NO_CONTEXT
+        return row

@@ -1,4 +1,4 @@
-"""The newest events of each person and each session, in memory; what is forgotten is read again from the store."""
+"""Session cache: the newest events of each user and session in memory. Evicted histories are read from the store."""
 
 import threading
 from array import array
@@ -16,68 +16,82 @@ from segue.serving.sessions.event_context import NO_CONTEXT, ContextValues, Even
 from segue.serving.store.event_reader import EventReader, StoredEventRow
 
 
-class _Recent:
-    """One key's newest events in the order of (time, arrival), 20 bytes an event, and what a model made of them.
+class _CachedHistory:
+    """Newest events of one key in the order of (time, arrival), 20 bytes per event, and the model's state of them.
 
-    ``told`` has their circumstances, for a model that learned from such: 8 bytes more, and the rows are shared.
+    ``contexts`` holds the context values of each event for a model with context columns: 8 bytes more per event.
+    Equal rows are shared.
 
-    ``state`` has read the first ``read`` events. It only ever grows at the end: an event that is put in between, or
-    one that falls out in front, drops it, and ``revision`` tells whoever was just making a new one.
+    ``state`` covers the first ``num_read`` events. It is extended only at the end: an insertion in between, or a
+    removal in front, drops it. ``revision`` is then raised, so that a state computed at the same time is not kept.
     """
 
-    __slots__ = ("items", "read", "revision", "seqs", "state", "times", "told")
+    __slots__ = ("contexts", "items", "num_read", "revision", "seqs", "state", "times")
 
-    def __init__(self, *, told: bool) -> None:
+    def __init__(self, *, with_contexts: bool) -> None:
         self.times, self.seqs, self.items = array("q"), array("q"), array("i")
-        self.told: list[ContextValues] | None = [] if told else None
+        self.contexts: list[ContextValues] | None = [] if with_contexts else None
         self.state: np.ndarray | None = None
-        self.read = 0
+        self.num_read = 0
         self.revision = 0
 
-    def add(self, time_us: int, seq: int, item: int, told: ContextValues, length: int) -> None:
-        """Puts an event in its place; one that is there already, or too old to be kept, changes nothing."""
-        place = len(self.times)
-        if place and (self.times[-1], self.seqs[-1]) >= (time_us, seq):
-            place = bisect_left(range(place), (time_us, seq), key=lambda i: (self.times[i], self.seqs[i]))
-            if self.seqs[place] == seq:
+    def add(self, time_us: int, seq: int, item: int, context: ContextValues, max_length: int) -> None:
+        """Insert an event at its position; an event that is there already, or is too old, changes nothing.
+
+        Args:
+            time_us: time of the event, UTC microseconds.
+            seq: sequence number of the event.
+            item: item index, PAD for an unknown item.
+            context: context values of the event.
+            max_length: largest length of the history.
+        """
+        position = len(self.times)
+        if position and (self.times[-1], self.seqs[-1]) >= (time_us, seq):
+            position = bisect_left(range(position), (time_us, seq), key=lambda i: (self.times[i], self.seqs[i]))
+            if self.seqs[position] == seq:
                 return
             self._drop_state()
-        self.times.insert(place, time_us)
-        self.seqs.insert(place, seq)
-        self.items.insert(place, item)
-        if self.told is not None:
-            self.told.insert(place, told)
-        if len(self.times) > length:
+        self.times.insert(position, time_us)
+        self.seqs.insert(position, seq)
+        self.items.insert(position, item)
+        if self.contexts is not None:
+            self.contexts.insert(position, context)
+        if len(self.times) > max_length:
             del self.times[0], self.seqs[0], self.items[0]
-            if self.told is not None:
-                del self.told[0]
+            if self.contexts is not None:
+                del self.contexts[0]
             self._drop_state()
 
     def _drop_state(self) -> None:
-        self.state, self.read = None, 0
+        self.state, self.num_read = None, 0
         self.revision += 1
 
 
 @dataclass(frozen=True, slots=True)
 class SessionView:
-    """A history at one moment, and the state that a model has made of its first ``read`` events."""
+    """Copy of a history at one time, with the model's state of its first ``num_read`` events."""
 
     items: list[int]
+    """Item indices, oldest first; PAD for an unknown item."""
     state: np.ndarray | None
+    """Model state; None if none is kept."""
     num_read: int
+    """Events that ``state`` covers."""
     revision: int
-    recent: _Recent
+    """Revision of the cached history when the copy was made."""
+    source: _CachedHistory
+    """Cached history that was copied."""
     times: list[int]
-    """When each of the items was, UTC microseconds."""
+    """Time of each event, UTC microseconds."""
     contexts: list[ContextValues] | None
-    """Under which circumstances, where the model learned from such."""
+    """Context values of each event; None for a model without context columns."""
 
 
 class SessionCache:
-    """Histories as item indices (PAD where the catalog does not know an item), for one catalog.
+    """Histories as item indices of one catalog (PAD for an unknown item).
 
-    Safe to use from several threads: the writer adds, anyone asks. A key that is not in memory is not added to; it
-    is read from the store, which already holds the event, as soon as somebody asks for it.
+    Safe to use from several threads: the writer adds events, request threads read. An event for a key that is not in
+    memory is not added: the next request reads it from the store, which already holds it.
     """
 
     def __init__(
@@ -88,78 +102,89 @@ class SessionCache:
         *,
         context_reader: EventContextReader | None = None,
     ) -> None:
-        """``circumstances`` are those of the model that is to answer (``Model.circumstances``)."""
+        """Make an empty cache.
+
+        Args:
+            store: event log from which histories are read.
+            catalog: catalog of the model.
+            config: sizes; None: the defaults.
+            context_reader: reader of the model's context columns (``ServedModel.event_contexts``); None without any.
+        """
         self._store = store
-        self._circumstances = context_reader
+        self._context_reader = context_reader
         self._catalog = catalog
         self._config = config or SessionsConfig()
-        self._recent: OrderedDict[HistoryKey, _Recent] = OrderedDict()
+        self._histories: OrderedDict[HistoryKey, _CachedHistory] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._recent)
+        return len(self._histories)
 
     def add(self, stored: Sequence[StoredEventRow]) -> None:
-        """Takes up what was just committed."""
-        items = self._catalog.to_indices(one.event.item_id for one in stored).tolist()
+        """Add newly committed events to the histories in memory."""
+        items = self._catalog.to_indices(row.event.item_id for row in stored).tolist()
         with self._lock:
-            for one, item in zip(stored, items, strict=True):
-                told = None
-                for key in (("user_id", one.event.user_id), ("session_id", one.event.session_id)):
-                    recent = self._recent.get(key) if key[1] is not None else None  # type: ignore[arg-type]
-                    if recent is not None:
-                        told = self._told(one) if told is None else told
-                        recent.add(one.event.time_us, one.seq, item, told, self._config.max_length)
+            for row, item in zip(stored, items, strict=True):
+                context = None
+                for key in (("user_id", row.event.user_id), ("session_id", row.event.session_id)):
+                    history = self._histories.get(key) if key[1] is not None else None  # type: ignore[arg-type]
+                    if history is not None:
+                        context = self._context(row) if context is None else context
+                        history.add(row.event.time_us, row.seq, item, context, self._config.max_length)
 
     def history(self, key: HistoryKey) -> list[int]:
-        """The newest events of a key, oldest first; empty for somebody unknown."""
+        """Return the item indices of the newest events of a key, oldest first; empty for an unknown key."""
         return self.view(key).items
 
     def view(self, key: HistoryKey) -> SessionView:
-        """The newest events of a key, and what ``keep`` kept of them."""
+        """Return a copy of the history of a key, read from the store if it is not in memory."""
         # The store is read under the lock: an event that is committed meanwhile is either read, or added after.
         with self._lock:
-            recent = self._recent.get(key)
-            if recent is None:
-                recent = self._load(key)
-            if recent.times:
-                self._recent[key] = recent
-                self._recent.move_to_end(key)
-                while len(self._recent) > self._config.max_histories:
-                    self._recent.popitem(last=False)
-            items, times = recent.items.tolist(), recent.times.tolist()
-            told = None if recent.told is None else recent.told.copy()
-            return SessionView(items, recent.state, recent.read, recent.revision, recent, times, told)
+            history = self._histories.get(key)
+            if history is None:
+                history = self._load(key)
+            if history.times:
+                self._histories[key] = history
+                self._histories.move_to_end(key)
+                while len(self._histories) > self._config.max_histories:
+                    self._histories.popitem(last=False)
+            items, times = history.items.tolist(), history.times.tolist()
+            contexts = None if history.contexts is None else history.contexts.copy()
+            return SessionView(items, history.state, history.num_read, history.revision, history, times, contexts)
 
     def events_after(self, time_us: int, seq: int, limit: int) -> list[StoredEventRow]:
-        """See ``Store.later``."""
+        """Return stored events after a time and a sequence number. See ``EventReader.events_after``."""
         return self._store.events_after(time_us, seq, limit)
 
     def cached(self, key: HistoryKey) -> list[int]:
-        """The history of a key if it is in memory; nothing else is looked at."""
+        """Return the item indices of a history in memory; empty if it is not in memory. Never reads the store."""
         with self._lock:
-            recent = self._recent.get(key)
-            return [] if recent is None else recent.items.tolist()
+            history = self._histories.get(key)
+            return [] if history is None else history.items.tolist()
 
-    def save_state(self, live: SessionView, state: np.ndarray) -> None:
-        """Keeps the state of a whole history, unless the history has changed in the middle meanwhile. It is
-        forgotten with the history."""
+    def save_state(self, view: SessionView, state: np.ndarray) -> None:
+        """Keep a model state of a whole history with it, unless the history has changed other than at its end.
+
+        Args:
+            view: the history that the state was computed from.
+            state: model state after the last event of ``view``.
+        """
         with self._lock:
-            if live.recent.revision == live.revision:
-                live.recent.state, live.recent.read = state, len(live.items)
+            if view.source.revision == view.revision:
+                view.source.state, view.source.num_read = state, len(view.items)
 
     def forget(self, key: HistoryKey) -> None:
-        """Drops a key; whoever asks for it next finds what the store still has."""
+        """Drop a key from memory; the next request reads it from the store."""
         with self._lock:
-            self._recent.pop(key, None)
+            self._histories.pop(key, None)
 
-    def _load(self, key: HistoryKey) -> _Recent:
-        recent = _Recent(told=self._circumstances is not None)
+    def _load(self, key: HistoryKey) -> _CachedHistory:
+        history = _CachedHistory(with_contexts=self._context_reader is not None)
         stored = self._store.newest(*key, self._config.max_length)
-        items = self._catalog.to_indices(one.event.item_id for one in stored).tolist()
-        for one, item in zip(stored, items, strict=True):
-            recent.add(one.event.time_us, one.seq, item, self._told(one), self._config.max_length)
-        return recent
+        items = self._catalog.to_indices(row.event.item_id for row in stored).tolist()
+        for row, item in zip(stored, items, strict=True):
+            history.add(row.event.time_us, row.seq, item, self._context(row), self._config.max_length)
+        return history
 
-    def _told(self, one: StoredEventRow) -> ContextValues:
-        return NO_CONTEXT if self._circumstances is None else self._circumstances.from_stored(one.event)
+    def _context(self, row: StoredEventRow) -> ContextValues:
+        return NO_CONTEXT if self._context_reader is None else self._context_reader.from_stored(row.event)

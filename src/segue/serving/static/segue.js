@@ -1,71 +1,72 @@
-// Segue in a web page: tells the server what a visitor does, and asks it what may come next. No dependencies.
+// Segue in a web page: sends the events of a visitor to the server, and gets recommendations. No dependencies.
 //
 //   <script src="https://recommender.example/segue.js"></script>
 //   <script>
 //     const segue = Segue({ url: "https://recommender.example", key: "A KEY FOR INGEST AND SERVE" });
-//     segue.event("85123A");                                        // the visitor looks at an item
+//     segue.event("85123A");                                        // the visitor views an item
 //     const list = await segue.recommend({ k: 5, placement: "basket" });
 //     for (const item of list.items) show(item.id, item.title);     // a click: segue.click(list, item.id)
 //   </script>
 (function (root) {
   "use strict";
 
-  // A visitor without an account is a session: a random name, kept in the browser for as long as its tab is open.
-  function visitor() {
-    const fresh = () => {
+  // A visitor without an account is a session: a random id, kept by the browser while its tab is open.
+  function sessionId() {
+    const randomId = () => {
       const bytes = root.crypto.getRandomValues(new Uint8Array(16));
-      return Array.from(bytes, (one) => one.toString(16).padStart(2, "0")).join("");
+      return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
     };
     try {
-      const kept = root.sessionStorage.getItem("segue-session");
-      if (kept) return kept;
-      const name = fresh();
-      root.sessionStorage.setItem("segue-session", name);
-      return name;
+      const stored = root.sessionStorage.getItem("segue-session");
+      if (stored) return stored;
+      const id = randomId();
+      root.sessionStorage.setItem("segue-session", id);
+      return id;
     } catch (error) {
-      return fresh(); // no storage: every page begins anew
+      return randomId(); // no storage: every page is a new session
     }
   }
 
   function Segue(options) {
     const url = (options && options.url ? options.url : "").replace(/\/$/, "");
     const key = options && options.key;
-    const who = {};
-    if (options && options.user) who.user_id = String(options.user);
-    const session = (options && options.session) || visitor();
+    const user = {};
+    if (options && options.user) user.user_id = String(options.user);
+    const session = (options && options.session) || sessionId();
 
-    async function ask(path, body, keep) {
+    async function post(path, body, keepalive) {
       const headers = { "Content-Type": "application/json" };
       if (key) headers.Authorization = "Bearer " + key;
-      const sent = { method: "POST", headers: headers, body: JSON.stringify(body), keepalive: Boolean(keep) };
-      const response = await fetch(url + path, sent);
-      const answer = await response.json();
+      const request = { method: "POST", headers: headers, body: JSON.stringify(body), keepalive: Boolean(keepalive) };
+      const response = await fetch(url + path, request);
+      const content = await response.json();
       if (!response.ok) {
-        const error = new Error(answer.detail || "The recommender answered " + response.status + ".");
+        const error = new Error(content.detail || "The recommender responded with status " + response.status + ".");
         error.status = response.status;
         throw error;
       }
-      return answer;
+      return content;
     }
 
-    function happened(item, more) {
-      const event = Object.assign({ item_id: String(item), session_id: session }, who, more);
-      // Named here, so that a browser that sends it twice is counted once.
+    function toEvent(item, fields) {
+      const event = Object.assign({ item_id: String(item), session_id: session }, user, fields);
+      // With an id, so that an event that the browser sends twice is stored once.
       if (!event.event_id) event.event_id = session + "-" + Date.now() + "-" + Math.random().toString(36).slice(2);
       return event;
     }
 
     return {
       session: session,
-      // The visitor did something with an item: {event: "purchase", value: 9.9, ...}; a view if nothing is said.
-      event: (item, more) => ask("/v1/events", happened(item, more), true),
-      // The visitor chose an item of a list: the click counts for that list.
-      click: (list, item, more) =>
-        ask("/v1/events", happened(item, Object.assign({ recommendation_id: list.recommendation_id }, more)), true),
-      // What comes next: {k, placement, exclude, allow}.
-      recommend: (more) => ask("/v1/recommend", Object.assign(who.user_id ? {} : { session_id: session }, who, more)),
-      // What goes with an item.
-      similar: (item, more) => ask("/v1/similar", Object.assign({ item_id: String(item) }, more)),
+      // Store an event: {event: "purchase", value: 9.9, ...}; the default event type is "view".
+      event: (item, fields) => post("/v1/events", toEvent(item, fields), true),
+      // Store a click on an item of a list; it is attributed to that list.
+      click: (list, item, fields) =>
+        post("/v1/events", toEvent(item, Object.assign({ recommendation_id: list.recommendation_id }, fields)), true),
+      // Get recommendations: {k, placement, exclude, allow}.
+      recommend: (fields) =>
+        post("/v1/recommend", Object.assign(user.user_id ? {} : { session_id: session }, user, fields)),
+      // Get similar items: {k}.
+      similar: (item, fields) => post("/v1/similar", Object.assign({ item_id: String(item) }, fields)),
     };
   }
 

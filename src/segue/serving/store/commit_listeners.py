@@ -1,4 +1,8 @@
-"""Who hears of every commit before anybody is told of it: this process's histories, and other processes'."""
+"""Commit listeners, called after a transaction is written and before its client gets the response.
+
+The listeners of this process are the session caches, the item history feeds and the attribution recorder. With several
+workers the worker supervisor listens too, and updates the caches of the worker processes.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -8,37 +12,40 @@ from segue.serving.store.event_reader import StoredEventRow
 
 
 class CommitListener(Protocol):
-    """Other processes that answer from histories of their own; each call returns when they have taken it up."""
+    """Listener for the worker processes. Each call returns when every worker has processed it."""
 
-    def on_commit(self, stored: Sequence[StoredEventRow]) -> None: ...
+    def on_commit(self, stored: Sequence[StoredEventRow]) -> None:
+        """Add newly committed events to the histories of the workers."""
 
-    def on_erase(self, keys: Sequence[HistoryKey]) -> None: ...
+    def on_erase(self, keys: Sequence[HistoryKey]) -> None:
+        """Drop erased users and sessions from the memory of the workers."""
 
-    def on_reload(self) -> None: ...
+    def on_reload(self) -> None:
+        """Request that the workers check for another model version."""
 
 
 class CommitListeners:
-    """The writer tells it of every commit."""
+    """Listeners of the event store: those of the current deployment, then the worker processes."""
 
     def __init__(self) -> None:
-        self._listening: tuple[Callable[[Sequence[StoredEventRow]], None], ...] = ()
+        self._listeners: tuple[Callable[[Sequence[StoredEventRow]], None], ...] = ()
         self.worker_listener: CommitListener | None = None
-        """Other processes, where there are any."""
+        """Listener for the worker processes; None for a server of one process."""
 
     def set_listeners(self, listeners: Sequence[Callable[[Sequence[StoredEventRow]], None]]) -> None:
-        """Replaces everybody who hears in this process: another lineup is at work, and other processes may look."""
-        self._listening = tuple(listeners)
+        """Replace the listeners of this process for another deployment, and request a reload from the workers."""
+        self._listeners = tuple(listeners)
         if self.worker_listener is not None:
             self.worker_listener.on_reload()
 
     def on_commit(self, stored: Sequence[StoredEventRow]) -> None:
-        """Tells them all."""
-        for listener in self._listening:
+        """Notify every listener of newly committed events."""
+        for listener in self._listeners:
             listener(stored)
         if self.worker_listener is not None and stored:
             self.worker_listener.on_commit(stored)
 
     def on_erase(self, keys: Sequence[HistoryKey]) -> None:
-        """Tells other processes that people were erased."""
+        """Notify the worker processes of erased users and sessions."""
         if self.worker_listener is not None:
             self.worker_listener.on_erase(keys)

@@ -1,4 +1,4 @@
-"""An event as it is stored: who did what with which item and when; checked, complete, comparable."""
+"""Stored events: validation of a sent event, its time, its digest and its checksum."""
 
 import hashlib
 import uuid
@@ -12,16 +12,17 @@ from segue.serving.schemas.problems import Problem
 from segue.serving.schemas.requests import EventIn
 
 FUTURE_US = 5 * 60 * 1_000_000
-"""How far ahead of the server's clock an event may lie: clocks differ by minutes, units by factors of a thousand."""
+"""Largest time of an event after the server's clock, in microseconds: clocks differ by minutes, units by factors of
+1000."""
 RECOMMENDATION = "recommendation_id"
-"""The name under which an event's context keeps the list it belongs to."""
+"""Key in an event's context that holds the id of the recommended list."""
 
 
 class Event(Struct, frozen=True, array_like=True):
     """One stored event; ``time_us`` UTC microseconds, ``context`` a JSON object as text.
 
-    ``body`` is a digest of what the client sent, without what the server filled in: it tells a resend (equal) from
-    another event under the same id (different).
+    ``body`` is a digest of the fields that the client sent, without the fields that the server filled in. A resent
+    event has the same digest, another event under the same id a different one.
     """
 
     source: str
@@ -36,7 +37,7 @@ class Event(Struct, frozen=True, array_like=True):
     body: bytes
 
     def checksum(self, seq: int) -> int:
-        """CRC-32 of the row with its place in the log: the database itself would not notice a flipped bit."""
+        """Return the CRC-32 of the row with its sequence number. SQLite alone does not detect a flipped bit."""
         return zlib.crc32(_ENCODE((seq, self)))
 
 
@@ -44,14 +45,23 @@ _ENCODE = msgspec.json.Encoder(order="sorted").encode
 
 
 def validate_event(sent: EventIn, now_us: int) -> Event:
-    """The event to store for what a client sent. Problem (422) for nobody's event and for an impossible time."""
+    """Validate a sent event and return the event to store.
+
+    Args:
+        sent: the event of a request.
+        now_us: server time, UTC microseconds; the time of an event without a timestamp.
+
+    Raises:
+        Problem: 422 for an event without user_id and session_id, and for a timestamp that is malformed, before 1970 or
+            more than ``FUTURE_US`` after ``now_us``.
+    """
     if sent.user_id is None and sent.session_id is None:
-        raise Problem(422, "The event belongs to nobody: give user_id, session_id or both.")
+        raise Problem(422, "The event has neither a user nor a session: give user_id, session_id or both.")
     time_us = None if sent.timestamp is None else event_time_us(sent, now_us)
-    about = sent.context
+    context = sent.context
     if sent.recommendation_id is not None:
-        about = {**about, RECOMMENDATION: sent.recommendation_id}
-    told = (sent.user_id, sent.session_id, sent.item_id, time_us, sent.event, sent.value, about)
+        context = {**context, RECOMMENDATION: sent.recommendation_id}
+    digested = (sent.user_id, sent.session_id, sent.item_id, time_us, sent.event, sent.value, context)
     return Event(
         source=sent.source,
         event_id=uuid.uuid4().hex if sent.event_id is None else sent.event_id,
@@ -61,38 +71,44 @@ def validate_event(sent: EventIn, now_us: int) -> Event:
         time_us=now_us if time_us is None else time_us,
         event=sent.event,
         value=sent.value,
-        context=_ENCODE(about).decode(),
-        body=hashlib.blake2b(_ENCODE(told), digest_size=16).digest(),
+        context=_ENCODE(context).decode(),
+        body=hashlib.blake2b(_ENCODE(digested), digest_size=16).digest(),
     )
 
 
 def event_time_us(sent: EventIn, now_us: int) -> int:
-    """When a client's event happened, UTC microseconds: now where it does not say. Problem (422) for an impossible
-    time."""
-    return now_us if sent.timestamp is None else _micros(sent.timestamp, now_us)
+    """Return the time of a sent event in UTC microseconds: ``now_us`` for an event without a timestamp.
+
+    Args:
+        sent: the event of a request.
+        now_us: server time, UTC microseconds.
+
+    Raises:
+        Problem: 422 for a timestamp that is malformed, before 1970 or more than ``FUTURE_US`` after ``now_us``.
+    """
+    return now_us if sent.timestamp is None else _to_us(sent.timestamp, now_us)
 
 
-def _micros(timestamp: str | float, now_us: int) -> int:
-    """UTC microseconds of a timestamp, refused where it lies before 1970 or clearly in the future."""
+def _to_us(timestamp: str | float, now_us: int) -> int:
     if isinstance(timestamp, str):
         try:
-            moment = datetime.fromisoformat(timestamp)
+            time = datetime.fromisoformat(timestamp)
         except ValueError:
             raise Problem(
                 422, f"timestamp '{timestamp[:40]}' is not ISO 8601: write it like 2026-01-31T12:00:00Z."
             ) from None
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-        micros = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // _MICROSECOND
+        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time
+        time_us = (time - datetime(1970, 1, 1, tzinfo=UTC)) // _MICROSECOND
     else:
-        micros = round(min(max(timestamp, -1.0), _LAST_S) * 1e6)  # the largest floats have no microseconds
-    if micros < 0:
+        time_us = round(min(max(timestamp, -1.0), _MAX_S) * 1e6)  # the largest floats have no microseconds
+    if time_us < 0:
         raise Problem(422, f"timestamp {timestamp!r} lies before 1970.")
-    if micros > now_us + FUTURE_US:
+    if time_us > now_us + FUTURE_US:
         raise Problem(
             422, f"timestamp {timestamp!r} lies in the future: numbers are seconds since 1970, not milliseconds."
         )
-    return micros
+    return time_us
 
 
-_LAST_S = 1e12
+_MAX_S = 1e12
 _MICROSECOND = timedelta(microseconds=1)

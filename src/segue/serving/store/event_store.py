@@ -1,7 +1,7 @@
-"""The event log on disk: an append-only SQLite table with a checksum in every row. No threads, no HTTP.
+"""Event store: an append-only SQLite table with a checksum in every row. No threads, no HTTP.
 
-One connection writes and checkpoints, another only reads: SQLite's WAL mode had a corruption bug that needs two
-writers (fixed in 3.51.3), so older versions are refused and a second writer never exists.
+One connection writes and checkpoints, another only reads. SQLite's WAL mode had a corruption bug that needs two
+writers (fixed in 3.51.3): older versions are refused, and a second writer never exists.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,8 +18,8 @@ from segue.serving.store.event_reader import EventReader, StoredEventRow, verify
 from segue.serving.store.sqlite import COLUMNS, FORMAT, check_sqlite, connect
 
 CHECKED_ROWS = 50_000
-"""Newest rows whose checksums are looked at when a log is opened: a crash damages the end, if anything, and older rows
-are checked whenever they are read. Checking every row of a large log would keep a restart waiting."""
+"""Newest rows whose checksums are verified when a log is opened. A crash damages the end, if anything. Older rows are
+verified whenever they are read, because verifying every row of a large log would delay a restart."""
 _INDEXES = {
     "once": "CREATE UNIQUE INDEX IF NOT EXISTS once ON events(source, event_id)",
     "by_user": "CREATE INDEX IF NOT EXISTS by_user ON events(user_id, time_us, seq) WHERE user_id IS NOT NULL",
@@ -30,7 +30,7 @@ _INDEXES = {
 
 @dataclass(frozen=True)
 class AppendResult:
-    """What became of one request's events."""
+    """Numbers of new and of already stored events of one request."""
 
     accepted: int
     duplicates: int
@@ -38,27 +38,30 @@ class AppendResult:
 
 @dataclass(frozen=True)
 class ErasedCounts:
-    """What an erasure took out of the log."""
+    """Result of an erasure from the log."""
 
     events: int
     sessions: list[str]
-    """The person's sessions, whose histories must be forgotten too."""
+    """The user's sessions, whose histories must be dropped from memory too."""
     compacted: bool
-    """Whether the bytes are gone from the file as well."""
+    """True if the erased bytes are gone from the file as well."""
 
 
 class EventStore(EventReader):
-    """Events by arrival; each (source, event_id) once, for ever."""
+    """Events in order of arrival. Each (source, event_id) is stored once."""
 
     def __init__(self, path: Path) -> None:
-        """Opens or makes the log and sets damaged rows at its end aside. ValueError when it cannot be trusted to keep
-        events."""
+        """Open or create a log, and move damaged rows among its newest to the table ``damaged``.
+
+        Raises:
+            ValueError: the file is damaged beyond its rows, has another format, or cannot keep events durably.
+        """
         check_sqlite(apsw.sqlite_lib_version())
         self.path = Path(path)
-        self._forced, self._loose = True, False
+        self._forced, self._unsynced = True, False
         try:
             self._write = connect(self.path)
-            self.num_damaged = self._set_damaged_aside()
+            self.num_damaged = self._move_damaged_rows()
             super().__init__(self.path)
         except (apsw.CorruptError, apsw.NotADBError) as error:
             raise ValueError(f"{self.path} is damaged beyond its rows ({error}): restore it from a backup.") from None
@@ -72,67 +75,81 @@ class EventStore(EventReader):
     def append(
         self, batches: Sequence[Sequence[Event]], *, force: bool = True
     ) -> tuple[list[AppendResult | Problem], list[StoredEventRow]]:
-        """Stores whole requests in one transaction, forced to disk before this returns, together with all earlier ones;
-        without ``force`` only handed to the operating system, which keeps it if this process dies.
+        """Store the events of several requests in one transaction.
 
-        A request is stored completely or, when one of its ids is taken by another body, not at all: its place then
-        holds a Problem (409). Also returns what is new. Raises apsw.Error when nothing could be stored.
+        Args:
+            batches: the events of each request. A request is stored completely or not at all.
+            force: force this and every earlier transaction to disk before returning. Otherwise the transaction is only
+                handed to the operating system, which keeps it if this process dies.
+
+        Returns:
+            The result of each request, and the new events of all requests. The result is a Problem (409) for a request
+            with an event id that is already stored with another body.
+
+        Raises:
+            apsw.Error: nothing could be stored.
         """
         outcomes: list[AppendResult | Problem] = []
         stored: list[StoredEventRow] = []
         next_seq = self._next_seq
-        self._forcing(force)
+        self._set_synchronous(force)
         try:
             self._write.execute("BEGIN IMMEDIATE")
-            if force and self._loose:
+            if force and self._unsynced:
                 # A transaction that only meets duplicates writes nothing, and then would not force what they repeat.
                 self._write.execute(f"PRAGMA user_version = {FORMAT}")
             for batch in batches:
-                fresh = self._fresh(batch)
-                if isinstance(fresh, Problem):
-                    outcomes.append(fresh)
+                new_events = self._new_events(batch)
+                if isinstance(new_events, Problem):
+                    outcomes.append(new_events)
                     continue
-                new = [StoredEventRow(next_seq + i, event) for i, event in enumerate(fresh)]
-                self._write.executemany(_INSERT, (_row(one) for one in new))
-                next_seq += len(new)
-                stored += new
-                outcomes.append(AppendResult(len(new), len(batch) - len(new)))
+                rows = [StoredEventRow(next_seq + i, event) for i, event in enumerate(new_events)]
+                self._write.executemany(_INSERT, (_row(row) for row in rows))
+                next_seq += len(rows)
+                stored += rows
+                outcomes.append(AppendResult(len(rows), len(batch) - len(rows)))
             self._write.execute("COMMIT")
         except BaseException:
             if self._write.in_transaction:
                 self._write.execute("ROLLBACK")
             raise
         self._next_seq = next_seq
-        self._loose = not force and (self._loose or bool(stored))
+        self._unsynced = not force and (self._unsynced or bool(stored))
         return outcomes, stored
 
-    def _forcing(self, force: bool) -> None:
-        """Whether a commit waits for the disk."""
+    def _set_synchronous(self, force: bool) -> None:
+        """Set whether a commit waits for the disk."""
         if force != self._forced:
             self._write.execute(f"PRAGMA synchronous = {'FULL' if force else 'NORMAL'}")
             self._forced = force
 
-    def _fresh(self, batch: Iterable[Event]) -> list[Event] | Problem:
-        """The events that are not stored yet, or why none of them may be."""
-        fresh: dict[tuple[str, str], Event] = {}
+    def _new_events(self, batch: Iterable[Event]) -> list[Event] | Problem:
+        """Return the events that are not stored yet, or a Problem if an id is taken by another body."""
+        new_events: dict[tuple[str, str], Event] = {}
         for event in batch:
             key = (event.source, event.event_id)
-            before = fresh[key].body if key in fresh else self._write.execute(_BODY, key).get
-            if before is None:
-                fresh[key] = event
-            elif before != event.body:
+            stored_body = new_events[key].body if key in new_events else self._write.execute(_BODY, key).get
+            if stored_body is None:
+                new_events[key] = event
+            elif stored_body != event.body:
                 return Problem(
                     409,
                     f"Event '{event.event_id}' of source '{event.source}' is already stored with another body; "
                     "the first one stays, and nothing of this request was stored.",
                 )
-        return list(fresh.values())
+        return list(new_events.values())
 
     def erase(self, user_id: str, *, until_us: int = 2**62) -> ErasedCounts:
-        """Takes a person out of the log, with the events of the person's sessions that name nobody else, and rewrites
-        the file: no byte of them stays in it. Takes as long as copying the log.
+        """Erase a user's events, and events without a user in the user's sessions, then rewrite the file.
 
-        With ``until_us`` only what lies up to that moment.
+        No byte of an erased event stays in the file. Takes as long as copying the log.
+
+        Args:
+            user_id: the user.
+            until_us: erase only events at or before this time, UTC microseconds.
+
+        Raises:
+            apsw.Error: the log cannot be written.
         """
         linked = "SELECT DISTINCT session_id FROM events WHERE user_id = ? AND time_us <= ? AND session_id IS NOT NULL"
         sessions = [str(row[0]) for row in self._write.execute(linked, (user_id, until_us))]
@@ -148,39 +165,45 @@ class EventStore(EventReader):
         return ErasedCounts(count, sessions, self.compact())
 
     def compact(self) -> bool:
-        """Rewrites the file without what was deleted, whose bytes stay in freed pages until then; False where another
-        process reads the log just now, so that the write-ahead log still holds them."""
+        """Rewrite the file, so that freed pages no longer hold the bytes of deleted rows.
+
+        Returns:
+            False while another process reads the log, because the write-ahead log then still holds them.
+        """
         self._write.execute("VACUUM")
         busy = self._write.execute("PRAGMA wal_checkpoint(TRUNCATE)").get[0]
         return not busy
 
     @property
     def unsynced(self) -> bool:
-        """Whether something was stored that is not forced to disk yet."""
-        return self._loose
+        """Return whether a stored event is not forced to disk yet."""
+        return self._unsynced
 
     def probe(self) -> None:
-        """Writes nothing of interest and forces it to disk, with everything before it; apsw.Error while the log cannot
-        be written."""
-        self._forcing(True)
+        """Force a write without content to disk, with everything before it.
+
+        Raises:
+            apsw.Error: the log cannot be written.
+        """
+        self._set_synchronous(True)
         self._write.execute(f"PRAGMA user_version = {FORMAT}")
-        self._loose = False
+        self._unsynced = False
 
     def close(self) -> None:
-        """Merges the write-ahead log into the file and closes it."""
+        """Merge the write-ahead log into the file and close both connections."""
         super().close()
         self._write.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._write.close()
 
-    def _set_damaged_aside(self) -> int:
-        """Moves rows whose checksum does not hold to a table of their own, where they are kept but never served."""
-        bad = list(self._damaged_rows())
-        if bad:
+    def _move_damaged_rows(self) -> int:
+        """Move rows with a wrong checksum to the table ``damaged``, where they are kept but never served."""
+        damaged = list(self._damaged_rows())
+        if damaged:
             with self._write:
-                # An index still holds what a damaged row held before, so it cannot be kept.
+                # An index still holds the row's values from before the damage, so it cannot be kept.
                 for name in _INDEXES:
                     self._write.execute(f"DROP INDEX IF EXISTS {name}")
-                for seq in bad:
+                for seq in damaged:
                     self._write.execute(f"INSERT INTO damaged SELECT {COLUMNS} FROM events WHERE seq = ?", (seq,))
                     self._write.execute("DELETE FROM events WHERE seq = ?", (seq,))
         for statement in _INDEXES.values():
@@ -188,7 +211,7 @@ class EventStore(EventReader):
         return self._write.execute("SELECT count(*) FROM damaged").get
 
     def _damaged_rows(self) -> Iterator[int]:
-        """Where the rows are that are not what was written; some cannot even be read as text."""
+        """Yield the sequence numbers of rows with a wrong checksum; some cannot even be read as text."""
         newest = self._write.execute("SELECT coalesce(max(seq), 0) FROM events").get
         last = newest - CHECKED_ROWS if newest > CHECKED_ROWS else -(2**63)
         while True:
@@ -215,9 +238,14 @@ _IMPORT_CHUNK = 5_000
 
 
 def import_events(store: EventStore, events: Iterable[Event]) -> AppendResult:
-    """Stores a log's events, chunk by chunk, while no server runs on the store; safe to repeat.
+    """Store the events of a log in chunks, while no server runs on the store. Safe to repeat.
 
-    Problem when an id is taken by another body; the chunks before it stay.
+    Args:
+        store: the event store.
+        events: validated events.
+
+    Raises:
+        Problem: 409 for an event id that is already stored with another body. The chunks before it stay.
     """
     accepted = duplicates = 0
     iterator = iter(events)

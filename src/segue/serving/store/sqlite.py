@@ -1,12 +1,15 @@
-"""The one connection that writes events: the tables it needs, and a SQLite and a mode that keep what they promise."""
+"""SQLite connection that writes events: required version, durable journal mode, tables."""
 
 from pathlib import Path
 
 import apsw
 
 MIN_SQLITE = (3, 51, 3)
+"""Oldest SQLite without the write-ahead log bug that corrupts a database with two writers."""
 FORMAT = 1
+"""Format number of the event log, kept as SQLite's ``user_version``."""
 BUSY_MS = 2_000
+"""Wait for a lock of another connection, in milliseconds."""
 COLUMNS = "seq, source, event_id, user_id, session_id, item_id, time_us, event, value, context, body, crc"
 _TYPES = """seq INTEGER PRIMARY KEY, source TEXT NOT NULL, event_id TEXT NOT NULL, user_id TEXT, session_id TEXT,
     item_id TEXT NOT NULL, time_us INTEGER NOT NULL, event TEXT NOT NULL, value REAL, context TEXT NOT NULL,
@@ -15,7 +18,11 @@ TABLES = f"CREATE TABLE IF NOT EXISTS events ({_TYPES}) STRICT; CREATE TABLE IF 
 
 
 def check_sqlite(version: str) -> None:
-    """ValueError for a SQLite that can corrupt its write-ahead log."""
+    """Check that a SQLite version keeps its write-ahead log sound.
+
+    Raises:
+        ValueError: the version is older than ``MIN_SQLITE``.
+    """
     if tuple(int(part) for part in version.split(".")) < MIN_SQLITE:
         needed = ".".join(map(str, MIN_SQLITE))
         raise ValueError(
@@ -24,7 +31,11 @@ def check_sqlite(version: str) -> None:
 
 
 def connect(path: Path) -> apsw.Connection:
-    """The one writer: write-ahead log, every commit forced to disk, both verified."""
+    """Open the writing connection of an event log: write-ahead log, every commit forced to disk, both verified.
+
+    Raises:
+        ValueError: SQLite does not accept these modes, or the log has another format.
+    """
     connection = apsw.Connection(str(path))
     connection.set_busy_timeout(BUSY_MS)
     journal = connection.execute("PRAGMA journal_mode = WAL").get
@@ -34,9 +45,11 @@ def connect(path: Path) -> apsw.Connection:
         raise ValueError(
             f"{path} cannot promise durable events: SQLite answered journal_mode {journal}, synchronous {level}."
         )
-    found = connection.execute("PRAGMA user_version").get
-    if found not in (0, FORMAT):
-        raise ValueError(f"{path} has format {found}; this version of Segue reads format {FORMAT}: update Segue.")
+    stored_format = connection.execute("PRAGMA user_version").get
+    if stored_format not in (0, FORMAT):
+        raise ValueError(
+            f"{path} has format {stored_format}; this version of Segue reads format {FORMAT}: update Segue."
+        )
     connection.execute(TABLES)
     connection.execute(f"PRAGMA user_version = {FORMAT}")
     return connection

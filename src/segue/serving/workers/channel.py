@@ -1,92 +1,103 @@
-"""Message channel between the primary process and a worker."""
+"""Message channel between the primary process and a worker: msgpack messages over a socket pair.
+
+``multiprocessing.connection.Connection`` frames the messages. Only ``send_bytes`` and ``recv_bytes`` are used, which
+never unpickle. A message has no maximum size: both ends are processes of one server, and the size of a request body is
+limited where it is received.
+"""
 
 import contextlib
+import os
 import socket
 import struct
 import threading
 from concurrent.futures import Future
+from multiprocessing.connection import Connection
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from segue.serving.workers.messages import MAX_STALL_S, WorkerMessage, T
+from segue.serving.workers.messages import MAX_STALL_S, T, WorkerMessage
 
-_HEAD = struct.Struct(">I")
-_BUFFER = 1 << 22
+_BUFFER_BYTES = 1 << 22
 
 
 class MessageChannel:
-    """One end of a socket pair. Anybody may send; one thread receives."""
+    """One end of a socket pair. Any thread may send; one thread receives."""
 
     def __init__(self, end: socket.socket) -> None:
-        self._socket = end
+        """Take over a blocking socket; a send that makes no progress for ``MAX_STALL_S`` fails."""
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", MAX_STALL_S, 0))
+        self._socket = end  # for the shutdown, which wakes a thread in ``receive``; ``Connection`` can only close
+        self._connection = Connection(os.dup(end.fileno()))
         self._sending = threading.Lock()
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode: Any = msgspec.msgpack.Decoder(WorkerMessage).decode
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", MAX_STALL_S, 0))
 
-    def send(self, frame: Struct) -> None:
-        """OSError where nobody reads any more."""
-        text = self._encode(frame)
+    def send(self, message: Struct) -> None:
+        """Send a message.
+
+        Raises:
+            OSError: the other end is closed, or does not read for ``MAX_STALL_S``. The channel must be closed then,
+                because a part of the message may be sent.
+        """
+        content = self._encode(message)
         with self._sending:
-            self._socket.sendall(_HEAD.pack(len(text)) + text)
+            self._connection.send_bytes(content)
 
     def receive(self) -> WorkerMessage | None:
-        """The next frame; None where the other end is gone."""
+        """Return the next message; None after the other end, or this one, is closed."""
         try:
-            head = self._read(_HEAD.size)
-            text = None if head is None else self._read(_HEAD.unpack(head)[0])
-        except OSError:
+            content = self._connection.recv_bytes()
+        except (EOFError, OSError):
+            # Closed here, in the only thread that reads: elsewhere the descriptor could be reused under a read.
+            with self._sending:
+                self._connection.close()
             return None
-        frame: WorkerMessage | None = None if text is None else self._decode(text)
-        return frame
+        message: WorkerMessage = self._decode(content)
+        return message
 
     def close(self) -> None:
-        """Wakes whoever receives, here and at the other end."""
+        """Shut the channel down; wakes the receiving threads of both ends."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
-    def _read(self, size: int) -> bytes | None:
-        got = bytearray()
-        while len(got) < size:
-            part = self._socket.recv(size - len(got))
-            if not part:
-                return None
-            got += part
-        return bytes(got)
-
 
 class PendingReplies:
-    """Questions on a line whose answers are awaited, by number."""
+    """Requests on a channel whose replies are awaited, by number."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._next = 0
-        self._open: dict[int, Any] = {}
+        self._last = 0
+        self._pending: dict[int, Any] = {}
 
-    def open(self, waiting: T) -> tuple[int, T]:
-        """(its number, what waits for it)."""
+    def open(self, future: T) -> tuple[int, T]:
+        """Register a future; return its number and the future."""
         with self._lock:
-            self._next += 1
-            self._open[self._next] = waiting
-            return self._next, waiting
+            self._last += 1
+            self._pending[self._last] = future
+            return self._last, future
 
     def pop(self, number: int) -> Any:
-        """What waited for it; None where nobody does any more."""
+        """Remove and return the future of a number; None if there is none."""
         with self._lock:
-            return self._open.pop(number, None)
+            return self._pending.pop(number, None)
 
-    def resolve(self, number: int, said: Any) -> None:
-        """Tells whoever waits for it, a future, if anybody still does."""
+    def resolve(self, number: int, reply: Any) -> None:
+        """Set the result of a future, if it is still awaited.
+
+        Args:
+            number: number of the request.
+            reply: the result.
+        """
         future: Future[Any] | None = self.pop(number)
         if future is not None and future.set_running_or_notify_cancel():
-            future.set_result(said)
+            future.set_result(reply)
 
     def pop_all(self) -> list[Any]:
-        """Everything that waits."""
+        """Remove and return all futures."""
         with self._lock:
-            waiting, self._open = list(self._open.values()), {}
-            return waiting
+            futures, self._pending = list(self._pending.values()), {}
+            return futures

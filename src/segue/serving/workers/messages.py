@@ -1,34 +1,33 @@
-"""What the processes of one server say to each other: frames on a socket pair, in msgpack, in order.
+"""Messages between the processes of one server, encoded with msgpack and delivered in order.
 
-The keeper owns everything that is kept: the event log, the measurements, the list of the erased. Branches answer beside
-it, from histories of their own that hear of every commit before anybody is told of it.
+The primary process owns everything that is kept: the event log, the attribution file, the erasure list. Workers score
+requests with session caches of their own, which receive every commit before its client gets the response.
 """
 
 from typing import TypeVar
 
 from msgspec import Struct
 
-from segue.serving.config import ServingConfig, SessionsConfig
+from segue.serving.config import ServingConfig
 from segue.serving.schemas.requests import Durability, EventIn, HistoryKey, RecommendResponse
 from segue.serving.store.event_reader import StoredEventRow
 
 MAX_STALL_S = 5
-"""Whoever does not read for so long is gone."""
+"""Seconds after which a process that does not read its messages is taken as failed."""
 
 
 class StartWorker(Struct, tag=True):
-    """Keeper: what a branch is to serve."""
+    """Primary process: model, data directory, address and options of a new worker."""
 
     model_path: str
     data_dir: str
     host: str
     port: int
     config: ServingConfig
-    sessions: SessionsConfig
 
 
 class AppendEvents(Struct, tag=True):
-    """Branch: events to be stored."""
+    """Worker: events to store."""
 
     number: int
     events: list[EventIn]
@@ -36,7 +35,7 @@ class AppendEvents(Struct, tag=True):
 
 
 class EventsAppended(Struct, tag=True):
-    """Keeper: they are stored."""
+    """Primary process: the events are stored."""
 
     number: int
     accepted: int
@@ -44,7 +43,7 @@ class EventsAppended(Struct, tag=True):
 
 
 class RequestRefused(Struct, tag=True):
-    """Keeper: they are not."""
+    """Primary process: the events are refused with a Problem."""
 
     number: int
     status: int
@@ -53,27 +52,27 @@ class RequestRefused(Struct, tag=True):
 
 
 class EventsCommitted(Struct, tag=True):
-    """Keeper: what a commit added; whoever waits for it is told only behind the branches' ``Done``."""
+    """Primary process: new events of a commit. Its clients get their responses after the ``Ack`` of every worker."""
 
     number: int
     stored: list[StoredEventRow]
 
 
 class EraseKeys(Struct, tag=True):
-    """Keeper: people who were erased."""
+    """Primary process: users and sessions that were erased."""
 
     number: int
     keys: list[HistoryKey]
 
 
 class Ack(Struct, tag=True):
-    """Branch: a commit, or an erasure, is taken up."""
+    """Worker: a commit or an erasure is applied."""
 
     number: int
 
 
 class RecordImpression(Struct, tag=True):
-    """Branch: a list that was sent."""
+    """Worker: a list that was sent."""
 
     response: RecommendResponse
     placement: str | None
@@ -82,51 +81,52 @@ class RecordImpression(Struct, tag=True):
 
 
 class ForwardedRequest(Struct, tag=True):
-    """Branch: a request that only the keeper can answer."""
+    """Worker: an HTTP request that only the primary process can answer."""
 
     number: int
     method: str
     target: str
-    headers: list[tuple[bytes, bytes]]
+    headers: dict[bytes, bytes]
     body: bytes
 
 
 class ForwardedResponse(Struct, tag=True):
-    """Keeper: its answer."""
+    """Primary process: response to a forwarded request."""
 
     number: int
-    status: int
-    headers: list[tuple[bytes, bytes]]
     body: bytes
+    status: int
+    media_type: str
+    headers: dict[str, str]
 
 
 class MetricsRequest(Struct, tag=True):
-    """Keeper: what do your counters say?"""
+    """Primary process: request for the metrics of a worker."""
 
     number: int
 
 
 class MetricsResponse(Struct, tag=True):
-    """Branch: this, as Prometheus reads it."""
+    """Worker: its metrics in the Prometheus text format."""
 
     number: int
     text: bytes
 
 
 class ReloadModels(Struct, tag=True):
-    """Keeper: another version may be at work."""
+    """Primary process: request to check for another deployment."""
 
 
 class StopServing(Struct, tag=True):
-    """Keeper: finish what is under way, and end."""
+    """Primary process: request to finish the open requests and end."""
 
 
 class WorkerReady(Struct, tag=True):
-    """Branch: everything is loaded."""
+    """Worker: the models are loaded."""
 
 
 class StartServing(Struct, tag=True):
-    """Keeper: from here on you hear of everything, so answer."""
+    """Primary process: request to accept connections. Every later commit is sent to this worker."""
 
 
 WorkerMessage = (

@@ -1,5 +1,7 @@
-"""The keeper's side of several processes that answer on one port: starts branches, tells them everything, stores what
-they send, and replaces those that end."""
+"""Supervisor of the worker processes that serve one port together with the primary process.
+
+It starts the workers, sends them every commit, stores their events, and replaces workers that end.
+"""
 
 import asyncio
 import logging
@@ -11,12 +13,12 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, wait
 from typing import Any
-from urllib.parse import unquote
 
 import msgspec
-from starlette.types import ASGIApp
 
 from segue.serving.deployment.variant_router import VariantRouter
+from segue.serving.http.app import App
+from segue.serving.http.exchange import Request
 from segue.serving.observability.logs import log_event
 from segue.serving.schemas.problems import Problem, unavailable
 from segue.serving.schemas.requests import HistoryKey
@@ -26,17 +28,27 @@ from segue.serving.workers import messages
 from segue.serving.workers.channel import MessageChannel, PendingReplies
 
 _log = logging.getLogger("segue.serving")
-_AGAIN_S, _LATEST_S = 0.5, 30.0
-"""A branch that ended is replaced so much later; one that cannot even start, after twice as long each time."""
-_SLOWEST_S = 10.0
-"""What is under way must be finished by then."""
+_RESTART_S, _MAX_RESTART_S = 0.5, 30.0
+"""Pause before a worker is replaced, in seconds; doubled each time for one that cannot start."""
+_STOP_DEADLINE_S = 10.0
+"""Time for workers to finish their open requests, in seconds."""
+_METRICS_DEADLINE_S = 1.0
+"""Time to wait for the metrics of the workers, in seconds."""
 
 
 class WorkerProcess:
-    """One process beside the keeper, as the keeper sees it."""
+    """Worker process, as the primary process sees it."""
 
-    def __init__(self, number: int, hello: messages.StartWorker) -> None:
-        """OSError where it cannot be started."""
+    def __init__(self, number: int, start: messages.StartWorker) -> None:
+        """Start a worker.
+
+        Args:
+            number: its number, from 1.
+            start: its first message.
+
+        Raises:
+            OSError: the process cannot be started.
+        """
         self.number = number
         self.ready = False
         ours, theirs = socket.socketpair()
@@ -44,210 +56,204 @@ class WorkerProcess:
         with theirs:
             command = [sys.executable, "-m", "segue.serving.workers.worker", str(theirs.fileno())]
             self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
-        self.channel.send(hello)
+        self.channel.send(start)
         self.pending = PendingReplies()
 
-    def request(self, frame: Any) -> "Future[Any]":
-        """Sends a frame that has a number; the future holds what comes back under it, or OSError."""
-        frame.number, answer = self.pending.open(Future[Any]())
+    def request(self, message: Any) -> "Future[Any]":
+        """Send a numbered message; the future holds the reply with its number, or OSError."""
+        message.number, answer = self.pending.open(Future[Any]())
         try:
-            self.channel.send(frame)
+            self.channel.send(message)
         except OSError as error:
-            if self.pending.pop(frame.number) is not None:
+            if self.pending.pop(message.number) is not None:
                 answer.set_exception(error)
         return answer
 
     def kill(self) -> None:
-        """Ends what cannot be trusted any more to hear of everything."""
+        """Kill a worker that may have missed a message."""
         self.channel.close()
         self.process.kill()
 
 
 class WorkerSupervisor:
-    """All branches. Its methods may be called from any thread."""
+    """All worker processes. Safe to use from several threads."""
 
-    def __init__(self, fleet: VariantRouter, hello: messages.StartWorker, count: int) -> None:
-        self._fleet = fleet
-        self._hello = hello
+    def __init__(self, router: VariantRouter, start: messages.StartWorker, count: int) -> None:
+        """Make a supervisor; ``start`` starts the processes.
+
+        Args:
+            router: router of the primary process, which stores the workers' events.
+            start: first message of each worker.
+            count: number of workers.
+        """
+        self._router = router
+        self._start_message = start
         self._count = count
-        self._app: ASGIApp | None = None
+        self._app: App | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._hearing: tuple[WorkerProcess, ...] = ()
-        """Those that answer, and must be told of everything."""
+        self._workers: tuple[WorkerProcess, ...] = ()
+        """Workers that serve requests and must receive every commit."""
         self._lock = threading.Lock()
-        self._ending = threading.Event()
+        self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    def start(self, app: ASGIApp, loop: asyncio.AbstractEventLoop) -> None:
-        """Starts the processes; ``app`` answers what only the keeper can."""
+    def start(self, app: App, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the processes.
+
+        Args:
+            app: application of the primary process, which answers forwarded requests.
+            loop: its event loop.
+        """
         self._app, self._loop = app, loop
         for number in range(1, self._count + 1):
-            thread = threading.Thread(target=self._keep, args=(number,), name=f"segue-branch-{number}", daemon=True)
+            thread = threading.Thread(
+                target=self._supervise, args=(number,), name=f"segue-worker-{number}", daemon=True
+            )
             thread.start()
             self._threads.append(thread)
 
     def on_commit(self, stored: Sequence[StoredEventRow]) -> None:
-        """Returns when every branch has taken the events up; one that does not is cut off."""
-        self._tell(messages.EventsCommitted(0, list(stored)))
+        """Send newly committed events; return when every worker has applied them. A worker that does not is killed."""
+        self._broadcast(messages.EventsCommitted(0, list(stored)))
 
     def on_erase(self, keys: Sequence[HistoryKey]) -> None:
-        """Returns when no branch remembers these people."""
-        self._tell(messages.EraseKeys(0, list(keys)))
+        """Send erased users and sessions; return when every worker has dropped them."""
+        self._broadcast(messages.EraseKeys(0, list(keys)))
 
     def on_reload(self) -> None:
-        """Another version may be at work: each branch looks at once, and loads it in its own time."""
+        """Request that each worker checks for another deployment, which it loads in its own time."""
         self._send(messages.ReloadModels())
 
     def collect_metrics(self) -> list[tuple[str, bytes]]:
-        """(the number of each process, what its counters say), for those that answer within a second."""
-        asked = [(str(one.number), one.request(messages.MetricsRequest(0))) for one in self._hearing]
-        wait([answer for _, answer in asked], timeout=1.0)
-        return [(number, answer.result()) for number, answer in asked if answer.done() and not answer.exception()]
+        """Return the number and metrics text of each worker that replies within a second."""
+        replies = [(str(worker.number), worker.request(messages.MetricsRequest(0))) for worker in self._workers]
+        wait([reply for _, reply in replies], timeout=_METRICS_DEADLINE_S)
+        return [(number, reply.result()) for number, reply in replies if reply.done() and not reply.exception()]
 
     def drain(self) -> None:
-        """Branches finish what is under way and end."""
-        self._ending.set()
+        """Request that the workers finish their open requests and end."""
+        self._stopping.set()
         self._send(messages.StopServing())
 
     def close(self) -> None:
-        """Returns when no branch is left."""
-        if not self._ending.is_set():
+        """Stop the workers and return when all have ended; after 10 s they are killed."""
+        if not self._stopping.is_set():
             self.drain()
-        deadline = time.monotonic() + _SLOWEST_S
+        deadline = time.monotonic() + _STOP_DEADLINE_S
         for thread in self._threads:
             thread.join(max(0.1, deadline - time.monotonic()))
-        for one in self._hearing:
-            one.kill()
+        for worker in self._workers:
+            worker.kill()
         for thread in self._threads:
             thread.join()
 
-    def _send(self, frame: Any) -> None:
-        for one in self._hearing:
+    def _send(self, message: Any) -> None:
+        for worker in self._workers:
             try:
-                one.channel.send(frame)
+                worker.channel.send(message)
             except OSError:
-                one.kill()
+                worker.kill()
 
-    def _tell(self, frame: Any) -> None:
-        hearing = self._hearing
-        if not hearing:
-            return
-        answers = [(one, one.request(msgspec.structs.replace(frame))) for one in hearing]
-        wait([answer for _, answer in answers], timeout=messages.MAX_STALL_S)
-        for one, answer in answers:
-            if not answer.done() or answer.exception() is not None:
-                one.kill()
+    def _broadcast(self, message: Any) -> None:
+        """Send a message to every worker and wait for the replies; workers without one are killed."""
+        replies = [(worker, worker.request(msgspec.structs.replace(message))) for worker in self._workers]
+        wait([reply for _, reply in replies], timeout=messages.MAX_STALL_S)
+        for worker, reply in replies:
+            if not reply.done() or reply.exception() is not None:
+                worker.kill()
 
-    def _keep(self, number: int) -> None:
-        """One branch after the other, until the keeper ends."""
-        pause_s = _AGAIN_S
-        while not self._ending.is_set():
+    def _supervise(self, number: int) -> None:
+        """Start a worker, wait for its end and replace it, until the server stops."""
+        pause_s = _RESTART_S
+        while not self._stopping.is_set():
             try:
-                branch = WorkerProcess(number, self._hello)
+                worker = WorkerProcess(number, self._start_message)
             except OSError as error:
-                self._missing(f"cannot start: {error.strerror}")
+                self._log_end(f"cannot start: {error.strerror}")
             else:
-                self._listen(branch)
-                pause_s = _AGAIN_S if branch.ready else pause_s
-                self._missing(f"exit {branch.process.returncode}")
-            self._ending.wait(pause_s)
-            pause_s = min(2 * pause_s, _LATEST_S)
+                self._listen(worker)
+                pause_s = _RESTART_S if worker.ready else pause_s
+                self._log_end(f"exit {worker.process.returncode}")
+            self._stopping.wait(pause_s)
+            pause_s = min(2 * pause_s, _MAX_RESTART_S)
 
-    def _missing(self, failure: str) -> None:
-        if not self._ending.is_set():
-            log_event(_log, logging.ERROR, "A branch ended and will be replaced.", failure=failure)
+    def _log_end(self, failure: str) -> None:
+        if not self._stopping.is_set():
+            log_event(_log, logging.ERROR, "A worker ended and will be replaced.", failure=failure)
 
-    def _listen(self, branch: WorkerProcess) -> None:
-        """Takes what a branch says until it ends; then nobody waits for it any more."""
+    def _listen(self, worker: WorkerProcess) -> None:
+        """Handle a worker's messages until it ends; then fail the requests that wait for it."""
         try:
-            while (frame := branch.channel.receive()) is not None:
-                self._take(branch, frame)
-        except Exception as error:  # whatever a branch says must not end the keeper
-            log_event(_log, logging.ERROR, "A branch said what cannot be.", failure=type(error).__name__)
+            while (message := worker.channel.receive()) is not None:
+                self._handle(worker, message)
+        except Exception as error:  # no message of a worker may end the primary process
+            log_event(_log, logging.ERROR, "A worker sent an invalid message.", failure=type(error).__name__)
         with self._lock:
-            self._hearing = tuple(one for one in self._hearing if one is not branch)
-        for waiting in branch.pending.pop_all():
-            waiting.set_exception(ConnectionResetError("The branch ended."))
-        if not self._ending.is_set():
-            branch.process.kill()
-        branch.process.wait()
-        branch.channel.close()
+            self._workers = tuple(other for other in self._workers if other is not worker)
+        for future in worker.pending.pop_all():
+            future.set_exception(ConnectionResetError("The worker ended."))
+        if not self._stopping.is_set():
+            worker.process.kill()
+        worker.process.wait()
+        worker.channel.close()
 
-    def _take(self, branch: WorkerProcess, frame: Any) -> None:
-        """What a branch says, in its thread."""
-        if isinstance(frame, messages.Ack):
-            branch.pending.resolve(frame.number, None)
-        elif isinstance(frame, messages.AppendEvents):
-            self._store(branch, frame)
-        elif isinstance(frame, messages.RecordImpression):
-            if self._fleet.recorder is not None:
-                self._fleet.recorder.record_impression(frame.response, frame.placement, frame.key, frame.experiment)
-        elif isinstance(frame, messages.ForwardedRequest):
+    def _handle(self, worker: WorkerProcess, message: Any) -> None:
+        """Handle a message of a worker, in its thread."""
+        if isinstance(message, messages.Ack):
+            worker.pending.resolve(message.number, None)
+        elif isinstance(message, messages.AppendEvents):
+            self._store(worker, message)
+        elif isinstance(message, messages.RecordImpression):
+            if self._router.recorder is not None:
+                self._router.recorder.record_impression(
+                    message.response, message.placement, message.key, message.experiment
+                )
+        elif isinstance(message, messages.ForwardedRequest):
             assert self._loop is not None
-            asyncio.run_coroutine_threadsafe(self._page(branch, frame), self._loop)
-        elif isinstance(frame, messages.MetricsResponse):
-            branch.pending.resolve(frame.number, frame.text)
-        elif isinstance(frame, messages.WorkerReady):
-            branch.ready = True
+            asyncio.run_coroutine_threadsafe(self._respond(worker, message), self._loop)
+        elif isinstance(message, messages.MetricsResponse):
+            worker.pending.resolve(message.number, message.text)
+        elif isinstance(message, messages.WorkerReady):
+            worker.ready = True
             with self._lock:
-                self._hearing = (*self._hearing, branch)
-            branch.channel.send(messages.StopServing() if self._ending.is_set() else messages.StartServing())
+                self._workers = (*self._workers, worker)
+            worker.channel.send(messages.StopServing() if self._stopping.is_set() else messages.StartServing())
 
-    def _store(self, branch: WorkerProcess, frame: messages.AppendEvents) -> None:
+    def _store(self, worker: WorkerProcess, message: messages.AppendEvents) -> None:
         try:
-            future, _ = self._fleet.store(frame.events, frame.durability)
+            future, _ = self._router.store(message.events, message.durability)
         except Problem as problem:
-            self._refuse(branch, frame.number, problem)
+            self._refuse(worker, message.number, problem)
             return
-        future.add_done_callback(lambda done: self._stored(branch, frame.number, done))
+        future.add_done_callback(lambda done: self._stored(worker, message.number, done))
 
-    def _stored(self, branch: WorkerProcess, number: int, done: "Future[AppendResult]") -> None:
+    def _stored(self, worker: WorkerProcess, number: int, done: "Future[AppendResult]") -> None:
         error = done.exception()
         if error is not None:
             problem = (
                 error if isinstance(error, Problem) else unavailable("The event log failed: send the events again.")
             )
-            self._refuse(branch, number, problem)
+            self._refuse(worker, number, problem)
             return
-        receipt = done.result()
-        self._reply(branch, messages.EventsAppended(number, receipt.accepted, receipt.duplicates))
+        result = done.result()
+        self._reply(worker, messages.EventsAppended(number, result.accepted, result.duplicates))
 
-    def _refuse(self, branch: WorkerProcess, number: int, problem: Problem) -> None:
-        self._reply(branch, messages.RequestRefused(number, problem.status, problem.detail, problem.headers))
+    def _refuse(self, worker: WorkerProcess, number: int, problem: Problem) -> None:
+        self._reply(worker, messages.RequestRefused(number, problem.status, problem.detail, problem.headers))
 
-    def _reply(self, branch: WorkerProcess, frame: Any) -> None:
+    def _reply(self, worker: WorkerProcess, message: Any) -> None:
         try:
-            branch.channel.send(frame)
+            worker.channel.send(message)
         except OSError:
-            branch.kill()
+            worker.kill()
 
-    async def _page(self, branch: WorkerProcess, asked: messages.ForwardedRequest) -> None:
-        """The keeper's own answer to a request that came to a branch."""
+    async def _respond(self, worker: WorkerProcess, forwarded: messages.ForwardedRequest) -> None:
+        """Respond to a request that a worker forwarded; the worker has counted it against the rate limit."""
         assert self._app is not None
-        raw, _, query = asked.target.partition("?")
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "method": asked.method,
-            "scheme": "http",
-            "path": unquote(raw),
-            "raw_path": raw.encode("latin-1"),
-            "query_string": query.encode("latin-1"),
-            "root_path": "",
-            "headers": asked.headers,
-            "client": None,
-            "server": None,
-        }
-        sent: list[Any] = []
-
-        async def receive() -> Any:
-            return {"type": "http.request", "body": asked.body, "more_body": False}
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        await self._app(scope, receive, send)
-        body = b"".join(one.get("body", b"") for one in sent[1:])
-        headers = [(bytes(name), bytes(value)) for name, value in sent[0]["headers"]]
-        self._reply(branch, messages.ForwardedResponse(asked.number, sent[0]["status"], headers, body))
+        request = Request(forwarded.method, forwarded.target, forwarded.headers, forwarded.body)
+        response = await self._app.handle(request, counted=False)
+        headers = dict(response.headers)
+        self._reply(
+            worker,
+            messages.ForwardedResponse(forwarded.number, response.body, response.status, response.media_type, headers),
+        )

@@ -1,5 +1,8 @@
-"""A process that answers beside the keeper: its own copy of the models, histories that hear of every commit, and
-nothing that is kept. What it is sent to store, and what only the keeper knows, goes there."""
+"""Worker process: serves requests beside the primary process with its own models and session caches.
+
+It stores nothing. Events, recommended lists and requests for administration are sent to the primary process, and every
+commit arrives from there.
+"""
 
 import asyncio
 import os
@@ -13,13 +16,13 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
+from segue.serving.deployment.deployment import Deployment, LoadedModel
 from segue.serving.deployment.reloader import Reloader, initial_deployment, model_source
-from segue.serving.deployment.variant_router import Deployment, LoadedModel, VariantRouter
-from segue.serving.http import listener
-from segue.serving.http.app import BODY_DEADLINE_S, MAX_BODY_BYTES, build_app
+from segue.serving.deployment.variant_router import VariantRouter
+from segue.serving.http import listener, static_pages
+from segue.serving.http.app import App
 from segue.serving.http.auth import Keys, RateLimit
+from segue.serving.http.exchange import Request, Response
 from segue.serving.http.handlers import AppState
 from segue.serving.http.listener import listen
 from segue.serving.inference.engine import Engine
@@ -35,200 +38,196 @@ from segue.serving.store.event_store import AppendResult
 from segue.serving.workers import messages
 from segue.serving.workers.channel import MessageChannel, PendingReplies
 
-LOCAL_PATHS = frozenset({"/v1/events", "/v1/recommend", "/v1/similar", "/v1/next", "/health/live", "/openapi.json"})
-"""What a branch answers itself."""
-_GONE = "The server is starting again: ask again in a moment."
+_RESTARTING = "The server is restarting: try again in a moment."
 
 
 class PrimaryConnection:
-    """The other end of the line."""
+    """Connection of a worker to the primary process. Also its recommendation log (``RecommendationLog``)."""
 
-    def __init__(self, line: MessageChannel) -> None:
-        self._line = line
-        self._calls = PendingReplies()
+    def __init__(self, channel: MessageChannel) -> None:
+        """Use a channel; ``receive_messages`` must run in one thread."""
+        self._channel = channel
+        self._pending = PendingReplies()
 
-    def submit(self, sent: Sequence[EventIn], durability: Durability | None) -> "Future[AppendResult]":
-        """Hands events to the keeper; the future as ``Writer.submit`` has it."""
-        number, future = self._calls.open(Future[AppendResult]())
-        self._send(messages.AppendEvents(number, list(sent), durability))
+    def submit(self, events: Sequence[EventIn], durability: Durability | None) -> "Future[AppendResult]":
+        """Send events to be stored.
+
+        Args:
+            events: events with ids.
+            durability: guarantee before the future is resolved.
+
+        Returns:
+            A future as that of ``GroupCommitWriter.submit``; it also raises the Problem of an invalid event.
+
+        Raises:
+            Problem: 503 if the primary process has ended.
+        """
+        number, future = self._pending.open(Future[AppendResult]())
+        self._send(messages.AppendEvents(number, list(events), durability))
         return future
 
-    def forward(
-        self, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes
-    ) -> "Future[messages.ForwardedResponse]":
-        """Hands a whole request to the keeper."""
-        number, future = self._calls.open(Future[messages.ForwardedResponse]())
-        self._send(messages.ForwardedRequest(number, method, target, headers, body))
-        return future
+    async def forward(self, request: Request) -> Response:
+        """Return the primary process's response to a whole request; 503 if the primary process has ended."""
+        number, future = self._pending.open(Future[messages.ForwardedResponse]())
+        headers = dict(request.headers)
+        try:
+            self._send(messages.ForwardedRequest(number, request.method, request.target, headers, request.body))
+            reply = await asyncio.wrap_future(future)
+        except (Problem, asyncio.CancelledError):
+            return Response.problem(unavailable(_RESTARTING))
+        return Response(reply.body, reply.status, reply.media_type, reply.headers)
 
     def record_impression(
-        self, answer: RecommendResponse, placement: str | None, key: HistoryKey | None, experiment: str | None
+        self, response: RecommendResponse, placement: str | None, key: HistoryKey | None, experiment: str | None
     ) -> None:
-        """As ``Recorder.shown``."""
-        self._send(messages.RecordImpression(answer, placement, key, experiment))
+        """Send a recommended list to be recorded. See ``RecommendationLog.record_impression``."""
+        self._send(messages.RecordImpression(response, placement, key, experiment))
 
     def record_events(self, stored: Sequence[StoredEventRow]) -> None:
-        """The keeper hears of events itself."""
+        """Do nothing: the primary process records events itself."""
 
-    def receive_messages(self, audience: CommitListeners, fleet: VariantRouter, on: Mapping[type, Callable[[], None]]) -> None:
-        """Takes what the keeper says until it is gone; ``on``: what to do at frames that say nothing else."""
-        while (frame := self._line.receive()) is not None:
-            if isinstance(frame, messages.EventsCommitted):
-                audience.on_commit(frame.stored)
-                self._send(messages.Ack(frame.number))
-            elif isinstance(frame, messages.EraseKeys):
-                fleet.forget(frame.keys)
-                self._send(messages.Ack(frame.number))
-            elif isinstance(frame, messages.EventsAppended):
-                self._calls.resolve(frame.number, AppendResult(frame.accepted, frame.duplicates))
-            elif isinstance(frame, messages.RequestRefused):
-                refused: Future[Any] | None = self._calls.pop(frame.number)
+    def receive_messages(
+        self,
+        commit_listeners: CommitListeners,
+        router: VariantRouter,
+        callbacks: Mapping[type, Callable[[], None]],
+    ) -> None:
+        """Handle messages until the primary process ends.
+
+        Args:
+            commit_listeners: receive new events.
+            router: its memory drops erased users, and its metrics are sent.
+            callbacks: function for each message type without content.
+        """
+        while (message := self._channel.receive()) is not None:
+            if isinstance(message, messages.EventsCommitted):
+                commit_listeners.on_commit(message.stored)
+                self._send(messages.Ack(message.number))
+            elif isinstance(message, messages.EraseKeys):
+                router.forget(message.keys)
+                self._send(messages.Ack(message.number))
+            elif isinstance(message, messages.EventsAppended):
+                self._pending.resolve(message.number, AppendResult(message.accepted, message.duplicates))
+            elif isinstance(message, messages.RequestRefused):
+                refused: Future[Any] | None = self._pending.pop(message.number)
                 if refused is not None and refused.set_running_or_notify_cancel():
-                    refused.set_exception(Problem(frame.status, frame.detail, frame.headers))
-            elif isinstance(frame, messages.ForwardedResponse):
-                self._calls.resolve(frame.number, frame)
-            elif isinstance(frame, messages.MetricsRequest):
-                self._send(messages.MetricsResponse(frame.number, fleet.metrics.text()))
-            elif type(frame) in on:
-                on[type(frame)]()
+                    refused.set_exception(Problem(message.status, message.detail, message.headers))
+            elif isinstance(message, messages.ForwardedResponse):
+                self._pending.resolve(message.number, message)
+            elif isinstance(message, messages.MetricsRequest):
+                self._send(messages.MetricsResponse(message.number, router.metrics.text()))
+            elif type(message) in callbacks:
+                callbacks[type(message)]()
 
-    def _send(self, frame: Any) -> None:
-        """Problem (503) where the keeper is gone."""
+    def _send(self, message: Any) -> None:
         try:
-            self._line.send(frame)
+            self._channel.send(message)
         except OSError:
-            raise unavailable(_GONE) from None
+            raise unavailable(_RESTARTING) from None
 
 
 class WorkerRouter(VariantRouter):
-    """A fleet whose events the keeper stores."""
+    """Router whose events are stored by the primary process."""
 
     def __init__(
-        self, lineup: Deployment, audience: CommitListeners, keeper: PrimaryConnection, *, measure: bool
+        self,
+        deployment: Deployment,
+        commit_listeners: CommitListeners,
+        primary: PrimaryConnection,
+        *,
+        record_impressions: bool,
     ) -> None:
-        self._keeper = keeper
-        super().__init__(lineup, audience, metrics=Metrics(), recorder=keeper if measure else None)
+        """Make a router.
+
+        Args:
+            deployment: first deployment.
+            commit_listeners: receive the commits of the primary process.
+            primary: connection to the primary process.
+            record_impressions: send recommended lists to be recorded.
+        """
+        self._primary = primary
+        recorder = primary if record_impressions else None
+        super().__init__(deployment, commit_listeners, metrics=Metrics(), recorder=recorder)
 
     def store(
-        self, sent: Sequence[EventIn], durability: Durability | None = None
+        self, events: Sequence[EventIn], durability: Durability | None = None
     ) -> tuple["Future[AppendResult]", list[str]]:
-        """As ``Fleet.store``; what is wrong with an event, the future says."""
-        for one in sent:
-            if one.event_id is None:
-                one.event_id = uuid.uuid4().hex
-        return self._keeper.submit(sent, durability or self.durability), [str(one.event_id) for one in sent]
+        """Send events to the primary process; the future raises the Problem of an invalid event.
 
-
-class ForwardToPrimary:
-    """The application, and before it the keeper for everything that is not ``HERE``."""
-
-    def __init__(self, app: ASGIApp, keeper: PrimaryConnection) -> None:
-        self._app = app
-        self._keeper = keeper
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """An ASGI call."""
-        if scope["type"] != "http" or scope["path"] in LOCAL_PATHS:
-            await self._app(scope, receive, send)
-            return
-        body = await _whole(receive)
-        if body is None:
-            return
-        target = scope["raw_path"].decode("latin-1")
-        if scope["query_string"]:
-            target += "?" + scope["query_string"].decode("latin-1")
-        headers = [(bytes(name), bytes(value)) for name, value in scope["headers"]]
-        try:
-            page = await asyncio.wrap_future(self._keeper.forward(scope["method"], target, headers, body))
-        except (Problem, asyncio.CancelledError):
-            page = messages.ForwardedResponse(
-                0, 503, [(b"content-type", b"text/plain"), (b"retry-after", b"1")], _GONE.encode()
-            )
-        await send({"type": "http.response.start", "status": page.status, "headers": page.headers})
-        await send({"type": "http.response.body", "body": page.body})
-
-
-async def _whole(receive: Receive) -> bytes | None:
-    """A body, or so much of it that the keeper will call it too large; None where it does not come."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_DEADLINE_S):
-            while len(body) <= MAX_BODY_BYTES:
-                message: Message = await receive()
-                if message["type"] == "http.disconnect":
-                    return None
-                body += message.get("body", b"")
-                if not message.get("more_body", False):
-                    break
-    except TimeoutError:
-        return None
-    return bytes(body)
+        See ``VariantRouter.store``.
+        """
+        for event in events:
+            if event.event_id is None:
+                event.event_id = uuid.uuid4().hex
+        future = self._primary.submit(events, durability or self.durability)
+        return future, [str(event.event_id) for event in events]
 
 
 def main(descriptor: int) -> None:
-    """Serves beside the keeper at the other end of the descriptor, until it says so or is gone."""
+    """Serve requests until the primary process at the other end of a socket stops this process or ends.
+
+    Args:
+        descriptor: file descriptor of the inherited socket.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # the keeper is told as well, and says when
-    line = MessageChannel(socket.socket(fileno=descriptor))
-    hello = line.receive()
-    assert isinstance(hello, messages.StartWorker)
-    logs.configure_logging(as_json=hello.config.json_logs, requests=hello.config.log_requests)
-    store = EventReader(Path(hello.data_dir) / "events.sqlite")
-    keeper, audience, models = PrimaryConnection(line), CommitListeners(), model_source(Path(hello.model_path))
+        signal.signal(number, signal.SIG_IGN)  # the primary process gets the signal too, and sends StopServing
+    channel = MessageChannel(socket.socket(fileno=descriptor))
+    start = channel.receive()
+    assert isinstance(start, messages.StartWorker)
+    config = start.config
+    logs.configure_logging(as_json=config.json_logs, requests=config.log_requests)
+    store = EventReader(Path(start.data_dir) / "events.sqlite")
+    primary, commit_listeners = PrimaryConnection(channel), CommitListeners()
+    models = model_source(Path(start.model_path))
 
-    def member(model: ServedModel) -> LoadedModel:
-        if hello.config.approximate:
+    def load(model: ServedModel) -> LoadedModel:
+        if config.approximate:
             model.enable_approximate_search()
-        live = SessionCache(store, model.catalog, hello.sessions, context_reader=model.event_contexts)
-        return LoadedModel(Engine(model, live, None, hello.config.engine), live)
+        sessions = SessionCache(store, model.catalog, config.sessions, context_reader=model.event_contexts)
+        return LoadedModel(Engine(model, sessions, None, config.engine), sessions)
 
-    lineup, turn = initial_deployment(models, member, lambda line: None)
-    fleet = WorkerRouter(lineup, audience, keeper, measure=hello.config.record_impressions)
-    watch = Reloader(models, fleet, member, turn, interval_s=hello.config.reload_interval_s)
-    rate = hello.config.requests_per_s
-    limit = RateLimit(None if rate is None else rate / hello.config.workers)
-    door = AppState(fleet, Keys.read(os.environ, hello.host), None, limit, hello.config.cors_origins)
-    app, address = ForwardToPrimary(build_app(door), keeper), (hello.host, hello.port)
-    stopping: list[Callable[[], None]] = []
-    welcome = threading.Event()
+    deployment, generation = initial_deployment(models, load, lambda message: None)
+    router = WorkerRouter(deployment, commit_listeners, primary, record_impressions=config.record_impressions)
+    reloader = Reloader(models, router, load, generation, interval_s=config.reload_interval_s)
+    rate = config.requests_per_s
+    limit = RateLimit(None if rate is None else rate / config.workers)
+    state = AppState(router, Keys.read(os.environ, start.host), None, limit, config.cors_origins)
+    app = App(state, static_pages.pages(router, demo=config.show_demo), primary.forward)
+    stop_functions: list[Callable[[], None]] = []
+    may_serve = threading.Event()
 
-    def drain() -> None:
-        if not stopping:  # it was never asked anything
+    def stop() -> None:
+        if not stop_functions:  # it does not listen yet
             os._exit(0)
-        stopping[0]()
+        stop_functions[0]()
 
-    def follow() -> None:
+    callbacks = {
+        messages.StartServing: may_serve.set,
+        messages.ReloadModels: reloader.schedule,
+        messages.StopServing: stop,
+    }
+
+    def receive() -> None:
         try:
-            keeper.receive_messages(
-                audience,
-                fleet,
-                {
-                    messages.StartServing: welcome.set,
-                    messages.ReloadModels: watch.schedule,
-                    messages.StopServing: drain,
-                },
-            )
+            primary.receive_messages(commit_listeners, router, callbacks)
         finally:
-            if not door.draining:  # without its keeper it cannot know what has happened since
+            if not state.draining:  # without the primary process it would miss later events
                 os._exit(1)
 
-    threading.Thread(target=follow, name="segue-keeper", daemon=True).start()
-    line.send(messages.WorkerReady())
-    welcome.wait()
-    listener.run(_answer(app, door, address, stopping))
-    os._exit(0)  # threads that still wait for a keeper that is gone must not hold this process
+    threading.Thread(target=receive, name="segue-primary", daemon=True).start()
+    channel.send(messages.WorkerReady())
+    may_serve.wait()
+    listener.run(_listen(app, start.host, start.port, stop_functions))
+    os._exit(0)  # threads that still wait for the primary process must not hold this one
 
 
-async def _answer(app: ASGIApp, door: AppState, address: tuple[str, int], stopping: list[Callable[[], None]]) -> None:
+async def _listen(app: App, host: str, port: int, stop_functions: list[Callable[[], None]]) -> None:
     loop = asyncio.get_running_loop()
 
     def started(stop: Callable[[], None]) -> None:
-        def soon() -> None:
-            loop.call_soon_threadsafe(stop)
+        stop_functions.append(lambda: loop.call_soon_threadsafe(stop))  # type: ignore[arg-type,return-value]
 
-        stopping.append(soon)
-
-    await listen(app, door, *address, started)
+    await listen(app, host, port, started)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,102 @@
+"""Deployment: the loaded versions by role, their shares of the users, and their error counts."""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from segue.serving.experiments import statistics
+from segue.serving.inference.engine import Engine
+from segue.serving.sessions.session_cache import SessionCache
+
+LIVE, CANARY, INTERLEAVED, PREVIOUS, SHADOW = "live", "canary", "interleaved", "previous", "shadow"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """Loaded version with a session cache of its own, because item indices differ between catalogs."""
+
+    engine: Engine
+    sessions: SessionCache
+
+    @property
+    def version(self) -> str:
+        """Version of the model."""
+        return self.engine.version
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Deployed versions by role, and their shares of the users."""
+
+    live: LoadedModel
+    canary: LoadedModel | None = None
+    canary_share: float = 0.0
+    """Share of the users who get the canary's lists, 0 to 1."""
+    interleave_share: float = 0.0
+    """Share of the users whose lists are interleaved from the live version and the canary, 0 to 1."""
+    shadow: LoadedModel | None = None
+    """Version that scores live requests too; its lists are not sent."""
+    previous: LoadedModel | None = None
+    """Version that was live before; used when the live version raises an error."""
+    shares: Mapping[str, float] = field(init=False)
+    """Share of the users by variant; they add up to 1."""
+    experiment: str | None = field(init=False)
+    """Name of the split: its versions and shares. Other versions assign the users anew."""
+
+    def __post_init__(self) -> None:
+        shares = {
+            CANARY: self.canary_share,
+            INTERLEAVED: self.interleave_share,
+            LIVE: 1 - self.canary_share - self.interleave_share,
+        }
+        name = None
+        if self.canary is not None:
+            name = f"{self.live.version}/{self.canary.version}/{self.canary_share:g}/{self.interleave_share:g}"
+        object.__setattr__(self, "shares", shares)
+        object.__setattr__(self, "experiment", name)
+
+    def loaded_models(self) -> list[LoadedModel]:
+        """Return all loaded models, each once."""
+        models = (self.live, self.canary, self.shadow, self.previous)
+        return list({id(model): model for model in models if model is not None}.values())
+
+    def versions_by_role(self) -> dict[str, str]:
+        """Return the version of each role."""
+        roles = {LIVE: self.live, CANARY: self.canary, SHADOW: self.shadow, PREVIOUS: self.previous}
+        return {role: model.version for role, model in roles.items() if model is not None}
+
+    def variant_for(self, user_key: str | None) -> str:
+        """Return the variant of a user or session; live for a request without one (None)."""
+        if self.canary is None or user_key is None:
+            return LIVE
+        salt = f"{self.live.version}/{self.canary.version}"
+        return statistics.assign_variant(user_key, salt, self.shares)
+
+
+class ErrorCounter:
+    """Errors of each version among its latest responses."""
+
+    WINDOW, MIN_ERRORS, MAX_ERROR_SHARE = 200, 5, 0.02
+    """Responses counted per version, and the number and share of errors above which a version is rolled back."""
+
+    def __init__(self) -> None:
+        self._latest: dict[str, deque[bool]] = {}
+
+    def record(self, version: str, failed: bool) -> bool:
+        """Record a response.
+
+        Args:
+            version: the version that was used.
+            failed: True for an error.
+
+        Returns:
+            True if the version fails so often that it should be rolled back.
+        """
+        latest = self._latest.setdefault(version, deque(maxlen=self.WINDOW))
+        latest.append(failed)
+        errors = sum(latest) if failed else 0
+        return errors >= self.MIN_ERRORS and errors > self.MAX_ERROR_SHARE * len(latest)
+
+    def reset(self) -> None:
+        """Drop all counts, for another deployment."""
+        self._latest = {}
