@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 MAX_SHARE = 0.10
-"""Largest share of a whole run's test time that one file may take. A share, because a second means nothing on an unknown
-machine."""
+"""Largest share of a whole run's test time that one file may take. A share, because seconds mean nothing on an
+unknown machine."""
 WHOLE_RUN_FILES = 120
 """A run of fewer files is a part, and has no budget."""
 SHOWN = 12

@@ -60,28 +60,32 @@ def test_what_is_no_pipeline(values, sentence):
         (
             SourceConfig,
             {"model": "a", "num_candidates": 0},
-            "num_candidates must be at least 1, got 0 in the source a.",
+            "The source a: num_candidates must be at least 1, got 0.",
         ),
-        (SourceConfig, {"model": "a", "max_history": 0}, "max_history must be at least 1, got 0 in the source a."),
+        (
+            SourceConfig,
+            {"model": "a", "max_history": 0},
+            "The source a: max_history must be at least 1, or none, got 0.",
+        ),
         (
             SourceConfig,
             {"model": "a", "session_gap_s": 0.0},
-            "session_gap_s must be above 0, got 0.0 in the source a.",
+            "The source a: session_gap_s must be above 0, or none, got 0.0.",
         ),
         (
             SourceConfig,
             {"model": "a", "min_events": 3, "max_events": 2},
-            "The source a is for people with 3 to 2 events: nobody.",
+            "The source a serves no user: min_events is 3, max_events 2.",
         ),
         (BlendConfig, {"constant": 0.0}, "constant must be above 0, got 0.0."),
         (BlendConfig, {"num_candidates": 0}, "num_candidates must be at least 1, got 0."),
-        (BlendConfig, {"ridge": 0.0}, "ridge and cohort_ridge must be above 0, got 0.0 and 100.0."),
+        (BlendConfig, {"ridge": 0.0}, "ridge must be above 0, got 0.0."),
         (BlendConfig, {"cohorts": (1, 3)}, "cohorts must begin with 0 and rise, got [1, 3]."),
         (BlendConfig, {"cohorts": (0, 3, 3)}, "cohorts must begin with 0 and rise, got [0, 3, 3]."),
         (BlendConfig, {"weights": {"a": -1}}, "The weight of a must be a number of at least 0, got -1."),
         (RankConfig, {"max_trees": 0}, "max_trees must be at least 1, got 0."),
         (RankConfig, {"max_cases": 9}, "max_cases must be at least 10, got 9."),
-        (RankConfig, {"learning_rate": 0.0}, "learning_rate must be in (0, 1], got 0.0."),
+        (RankConfig, {"learning_rate": 0.0}, "learning_rate must be above 0 and at most 1, got 0.0."),
     ],
 )
 def test_a_wrong_number_is_refused(kind, values, sentence):

@@ -1,1 +1,1 @@
-"""From several models' answers to one list that is good for a business: sources, blend, rules, variety, exploration."""
+"""Pipelines of candidate sources, blend, ranker and placements."""

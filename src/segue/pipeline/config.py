@@ -1,28 +1,28 @@
-"""The pipeline's settings: which sources, how they are blended and ranked; one TOML file, read as it is written.
+"""Settings of a pipeline: its candidate sources, their blend, the ranker and the placements, in one TOML file.
 
 ::
 
-    [[source]]                    # what comes next after this person's latest events,
+    [[source]]                    # items that follow the user's latest events
     model = "gru4rec"
     settings = {embedding_dim = 64}
 
-    [[source]]                    # what others took together with them,
+    [[source]]                    # items of sessions with the same items
     model = "covisit"
 
-    [[source]]                    # and for somebody new what is rising,
+    [[source]]                    # rising items, for new users
     model = "trend"
     num_candidates = 50
     max_events = 2
 
-    [blend]                       # in one list, with weights learned on validation,
+    [blend]                       # one list, with weights fitted on validation
     method = "learned"
 
-    [rank]                        # corrected by boosted trees where these are better there,
-    method = "auto"               # and by a click model as far as it helps there;
+    [rank]                        # boosted trees where they are better there,
+    method = "auto"               # then a click ranker with the best weight there
     model = "dual-gru"
     settings = {epochs = 4}
 
-    [[placement]]                 # on the home page only cheap tea, a varied list,
+    [[placement]]                 # on the home page only cheap tea, a diverse list
     name = "home"
     rules = {filter = 'category == "tea" and price < 20'}
     rerank = {method = "mmr", column = "brand"}
@@ -33,9 +33,10 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from segue.config.decode import decode_settings
+from segue.config.ranges import Range, check_ranges
 from segue.pipeline.placements.diversification import DiversificationConfig
 from segue.pipeline.placements.exploration import ExploreConfig
 from segue.pipeline.placements.rules import RulesConfig
@@ -43,77 +44,68 @@ from segue.pipeline.placements.rules import RulesConfig
 
 @dataclass(frozen=True)
 class SourceConfig:
-    """One source of candidates."""
+    """Settings of one source of candidates."""
 
     model: str
-    """A model of the zoo, or one of the pipeline's own: again, new, content-knn, list."""
+    """A model of the zoo, or a built-in source: again, new, content-knn, list."""
     name: str | None = None
-    """What answers call it; 'none': the model's name."""
-    num_candidates: int = 200
-    """So many candidates it gives."""
-    max_history: int | None = None
-    """It is shown only so many of the newest events; 'none': the whole history."""
-    session_gap_s: float | None = None
-    """It is shown only the newest events with no longer pause between two of them, in seconds; 'none': all."""
-    min_events: int = 0
-    """It is not asked for people with fewer events."""
+    """Name of the source in responses; 'none': the model's name."""
+    num_candidates: Annotated[int, Range(ge=1)] = 200
+    """Number of candidates per request, at least 1."""
+    max_history: Annotated[int, Range(ge=1)] | None = None
+    """Number of newest events that the model receives, at least 1; 'none': the whole history."""
+    session_gap_s: Annotated[float, Range(gt=0)] | None = None
+    """Longest pause between two events of the current session, in seconds, above 0. The model receives the current
+    session only; 'none': the whole history."""
+    min_events: Annotated[int, Range(ge=0)] = 0
+    """Smallest number of events of a user that the source serves, at least 0."""
     max_events: int | None = None
-    """It is not asked for people with more events; 'none': for everybody."""
+    """Largest number of events of a user that the source serves; 'none': no limit."""
     index: Literal["exact", "approximate"] = "exact"
-    """How a network's nearest items are found; the approximate way is taken only where it finds 99 % of them."""
+    """Search for a network's nearest items; 'approximate' is used only where its recall is at least 0.99."""
     settings: dict = field(default_factory=dict)
-    """The model's own settings."""
+    """Settings of the model."""
 
     def __post_init__(self) -> None:
-        if self.num_candidates < 1:
+        try:
+            check_ranges(self)
+        except ValueError as error:
+            raise ValueError(f"The source {self.display_name}: {error}") from None
+        if self.max_events is not None and self.max_events < self.min_events:
             raise ValueError(
-                f"num_candidates must be at least 1, got {self.num_candidates} in the source {self.display_name}."
-            )
-        if self.max_history is not None and self.max_history < 1:
-            raise ValueError(
-                f"max_history must be at least 1, got {self.max_history} in the source {self.display_name}."
-            )
-        if self.session_gap_s is not None and self.session_gap_s <= 0:
-            raise ValueError(
-                f"session_gap_s must be above 0, got {self.session_gap_s} in the source {self.display_name}."
-            )
-        if self.min_events < 0 or (self.max_events is not None and self.max_events < self.min_events):
-            raise ValueError(
-                f"The source {self.display_name} is for people with {self.min_events} to {self.max_events} events: nobody."
+                f"The source {self.display_name} serves no user: min_events is {self.min_events}, max_events "
+                f"{self.max_events}."
             )
 
     @property
     def display_name(self) -> str:
-        """Its name in answers."""
+        """Name of the source in responses."""
         return self.name or self.model
 
 
 @dataclass(frozen=True)
 class BlendConfig:
-    """How the sources' lists become one."""
+    """Settings of the blend of all sources' candidates into one list."""
 
     method: Literal["learned", "reciprocal-rank", "weighted"] = "learned"
-    """Weights learned on validation; the sum of 1 / (constant + place); or the weighted sum of scores from 0 to 1."""
+    """'learned': weights fitted on validation; 'reciprocal-rank': sum of 1 / (constant + rank); 'weighted': weighted
+    sum of scores scaled to [0, 1]."""
     weights: dict = field(default_factory=dict)
-    """For the last two: what a source counts, by its name; 1 where it is not named."""
-    constant: float = 60.0
-    """Of reciprocal-rank: the larger, the less the first places stand out."""
-    num_candidates: int = 500
-    """At most so many items go on, the best by reciprocal rank."""
-    ridge: float = 10.0
-    """Of learned: the pull of all weights towards zero, in cases."""
-    cohort_ridge: float = 100.0
-    """Of learned: the pull of a cohort's weights towards everybody's, in cases."""
+    """Weight of each source by its name for 'reciprocal-rank' and 'weighted', at least 0; 1 for a source that is not
+    named."""
+    constant: Annotated[float, Range(gt=0)] = 60.0
+    """Constant of 'reciprocal-rank', above 0; a larger one gives the first ranks less weight over the others."""
+    num_candidates: Annotated[int, Range(ge=1)] = 500
+    """Largest number of candidates after the merge, the best by reciprocal rank; at least 1."""
+    ridge: Annotated[float, Range(gt=0)] = 10.0
+    """L2 penalty that pulls the weights of 'learned' to zero, in cases, above 0."""
+    cohort_ridge: Annotated[float, Range(gt=0)] = 100.0
+    """L2 penalty that pulls a cohort's weights to those of all users, in cases, above 0."""
     cohorts: tuple[int, ...] = (0, 1, 3, 10)
-    """Of learned: people with at least so many events have weights of their own."""
+    """Smallest numbers of events of the cohorts of 'learned'; each cohort of users has its own weights."""
 
     def __post_init__(self) -> None:
-        if self.constant <= 0:
-            raise ValueError(f"constant must be above 0, got {self.constant}.")
-        if self.num_candidates < 1:
-            raise ValueError(f"num_candidates must be at least 1, got {self.num_candidates}.")
-        if self.ridge <= 0 or self.cohort_ridge <= 0:
-            raise ValueError(f"ridge and cohort_ridge must be above 0, got {self.ridge} and {self.cohort_ridge}.")
+        check_ranges(self)
         if self.cohorts[:1] != (0,) or list(self.cohorts) != sorted(set(self.cohorts)):
             raise ValueError(f"cohorts must begin with 0 and rise, got {list(self.cohorts)}.")
         for name, weight in self.weights.items():
@@ -123,76 +115,72 @@ class BlendConfig:
 
 @dataclass(frozen=True)
 class RankConfig:
-    """How the blended list is put into its last order by score."""
+    """Settings of the ranking of the blended candidates."""
 
     method: Literal["auto", "none", "trees"] = "auto"
-    """Boosted trees on top of the blend; 'auto': where held-out validation cases are better ranked with them."""
-    max_trees: int = 60
-    """At most so many; validation says when to stop."""
-    max_depth: int = 5
-    """At most so many questions lead to a leaf."""
-    learning_rate: float = 0.1
-    """What one tree may change."""
-    min_leaf_size: int = 200
-    """A leaf stands for at least so many candidates."""
-    max_cases: int = 4000
-    """So many validation cases are learned from, by the blend too."""
+    """Boosted trees on top of the blend; 'auto': where they rank held-out validation cases better."""
+    max_trees: Annotated[int, Range(ge=1)] = 60
+    """Largest number of trees, at least 1; validation stops earlier."""
+    max_depth: Annotated[int, Range(ge=1)] = 5
+    """Largest depth of a tree, at least 1."""
+    learning_rate: Annotated[float, Range(gt=0, le=1)] = 0.1
+    """Factor on the correction of one tree, above 0 and at most 1."""
+    min_leaf_size: Annotated[int, Range(ge=1)] = 200
+    """Smallest number of candidates in a leaf, at least 1."""
+    max_cases: Annotated[int, Range(ge=10)] = 4000
+    """Largest number of validation cases that fit the blend and the trees, at least 10."""
     model: str | None = None
-    """A ranker that has the last word: pooled, din, dien or dual-gru, trained with the pipeline, or the folder of one
-    that ``segue train-ranker`` wrote for the same log and protocol; 'none': no ranker."""
-    num_candidates: int = 200
-    """So many of the best candidates it judges; the others stay behind them."""
-    weight: float | None = None
-    """What its log-odds count beside the score's own; 'none': what is best on held-out validation cases, 0 where no
-    weight is better there by more than its standard error."""
+    """Click ranker of the second stage: pooled, din, dien or dual-gru, trained with the pipeline, or a folder that
+    ``segue train-ranker`` wrote for the same log and protocol; 'none': no ranker."""
+    num_candidates: Annotated[int, Range(ge=1)] = 200
+    """Number of best candidates that the ranker scores, at least 1; the others stay behind them."""
+    weight: Annotated[float, Range(ge=0)] | None = None
+    """Weight of the ranker's log odds in the score, at least 0; 'none': the best on held-out validation cases, 0 where
+    no weight is better there by more than its standard error."""
     settings: dict = field(default_factory=dict)
-    """The ranker's own settings, its training's and its cases', where it is trained with the pipeline."""
+    """Settings of the ranker, of its training and of its examples, for a ranker that is trained with the pipeline."""
 
     def __post_init__(self) -> None:
-        for name in ("max_trees", "max_depth", "min_leaf_size", "num_candidates"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if self.max_cases < 10:
-            raise ValueError(f"max_cases must be at least 10, got {self.max_cases}.")
-        if not 0 < self.learning_rate <= 1:
-            raise ValueError(f"learning_rate must be in (0, 1], got {self.learning_rate}.")
-        if self.weight is not None and self.weight < 0:
-            raise ValueError(f"weight must not be negative, got {self.weight}.")
+        check_ranges(self)
         if self.model is None and (self.settings or self.weight is not None):
-            raise ValueError("rank.settings and rank.weight are a ranker's: name one as rank.model, as 'dual-gru'.")
+            raise ValueError(
+                "rank.settings and rank.weight belong to a ranker: name one as rank.model, such as 'dual-gru'."
+            )
 
 
 @dataclass(frozen=True)
 class PlacementConfig:
-    """What goes for one place where lists are shown."""
+    """Settings of one placement, a position on a page where a list is displayed."""
 
     name: str
-    """How requests call it; one named "default" is for requests that name none."""
+    """Name of the placement in requests; "default" serves requests that name none."""
     rules: RulesConfig = field(default_factory=RulesConfig)
-    """What may be shown, what is favored, pinned, counted."""
+    """Filters, exclusions, boosts, pins and quotas."""
     rerank: DiversificationConfig = field(default_factory=DiversificationConfig)
-    """How much variety."""
+    """Diversification of the list."""
     explore: ExploreConfig = field(default_factory=ExploreConfig)
-    """How much chance at the list's tail."""
+    """Random exploration at the end of the list."""
 
 
 @dataclass(frozen=True)
 class PipelineConfig:
-    """The whole file."""
+    """Settings of a whole pipeline."""
 
     source: tuple[SourceConfig, ...]
-    """Each ``[[source]]`` in its order."""
+    """Each ``[[source]]``, in order."""
     blend: BlendConfig = field(default_factory=BlendConfig)
+    """Blend of the sources."""
     rank: RankConfig = field(default_factory=RankConfig)
+    """Ranking of the blended candidates."""
     placement: tuple[PlacementConfig, ...] = ()
     """Each ``[[placement]]``."""
 
     def __post_init__(self) -> None:
-        places = [one.name for one in self.placement]
-        for name in places:
-            if places.count(name) > 1:
+        placements = [placement.name for placement in self.placement]
+        for name in placements:
+            if placements.count(name) > 1:
                 raise ValueError(f"Two placements are called {name}: write one [[placement]] for each.")
-        names = [one.display_name for one in self.source]
+        names = [source.display_name for source in self.source]
         if not names:
             raise ValueError("A pipeline needs at least one [[source]].")
         for name in names:
@@ -204,7 +192,11 @@ class PipelineConfig:
 
 
 def read_pipeline(path: Path) -> PipelineConfig:
-    """The settings in a TOML file. ValueError, in a sentence that names the file, for anything else."""
+    """Read the settings of a pipeline from a TOML file.
+
+    Raises:
+        ValueError: no TOML, or settings that ``decode_pipeline`` refuses; the message names the file.
+    """
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -213,7 +205,15 @@ def read_pipeline(path: Path) -> PipelineConfig:
 
 
 def decode_pipeline(values: Mapping[str, Any], prefix: str = "") -> PipelineConfig:
-    """The settings from plain values; ``where`` is said before what is wrong with them."""
+    """Decode the settings of a pipeline.
+
+    Args:
+        values: settings as plain values.
+        prefix: text before the message of an error, such as the file's name.
+
+    Raises:
+        ValueError: unknown setting, missing setting, wrong type or value.
+    """
     try:
         return decode_settings(PipelineConfig, values)
     except ValueError as error:

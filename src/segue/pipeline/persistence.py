@@ -1,4 +1,4 @@
-"""A pipeline on disk: one artifact that holds every source's model, so that it is loaded and served as one."""
+"""Save and load of a pipeline: one artifact with the models of all sources."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -26,7 +26,11 @@ from segue.pipeline.pipeline import CandidateScorer, Pipeline, distinct_sources
 
 
 def restore_saved_pipeline(artifact: Artifact) -> Scorer:
-    """The scorer that an artifact holds, a single model's or a whole pipeline's. ValueError as for a single model."""
+    """Return the scorer of an artifact: a single model or a whole pipeline.
+
+    Raises:
+        ValueError: an unknown model or setting, or a catalog of another size than the pipeline's.
+    """
     if artifact.model != Pipeline.name:
         return restore_model(artifact)
     pipeline = restore_pipeline(artifact.arrays, artifact.settings)
@@ -39,8 +43,12 @@ def restore_saved_pipeline(artifact: Artifact) -> Scorer:
 
 
 def saved_settings(pipeline: Pipeline, chosen: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """What an artifact's settings hold: the file's settings, and of each distinct model its name and its own settings
-    (``chosen``, by the model's number), complete."""
+    """Return the settings of a pipeline's artifact: those of the file, and the complete ones of each distinct model.
+
+    Args:
+        pipeline: the fitted pipeline.
+        chosen: settings of each distinct model, by its number in ``distinct_sources``.
+    """
     scorers, number_S = distinct_sources(pipeline)
     return {
         "pipeline": asdict(pipeline.config),
@@ -53,37 +61,47 @@ def saved_settings(pipeline: Pipeline, chosen: Mapping[int, Mapping[str, Any]]) 
 
 
 def restore_pipeline(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> Pipeline:
-    """What ``arrays_of`` and ``settings_of`` gave. ValueError for settings that this version does not know."""
+    """Return the pipeline of saved arrays and settings.
+
+    Args:
+        arrays: arrays of ``pipeline_arrays``, by name.
+        values: settings of ``saved_settings``.
+
+    Raises:
+        ValueError: a model or a setting that this version does not know.
+    """
     config = decode_pipeline(values["pipeline"])
-    scorers = [_model(one, _part(arrays, f"model.{m}")) for m, one in enumerate(values["models"])]
+    scorers = [_model(model, _part(arrays, f"model.{m}")) for m, model in enumerate(values["models"])]
     sources = [
-        CandidateSource(scorers[m], one, HNSWIndex.restore(arrays[f"index.{s}"]) if f"index.{s}" in arrays else None)
-        for s, (m, one) in enumerate(zip(values["model_of_source"], config.source, strict=True))
+        CandidateSource(scorers[m], source, HNSWIndex.restore(arrays[f"index.{s}"]) if f"index.{s}" in arrays else None)
+        for s, (m, source) in enumerate(zip(values["model_of_source"], config.source, strict=True))
     ]
-    trees, told = _part(arrays, "trees"), _part(arrays, "newcomers")
-    weighing = CandidateScorer(
+    trees, cold_start = _part(arrays, "trees"), _part(arrays, "newcomers")
+    scoring = CandidateScorer(
         ScoreScales(arrays["scales.log"], arrays["scales.spread"]),
         _blend(_part(arrays, "blend"), config),
         BoostedTrees.restore(trees) if trees else None,
         float(values["temperature"]),
         float(values["coverage"]),
-        ColdStartScorer.restore(told) if told else None,
+        ColdStartScorer.restore(cold_start) if cold_start else None,
     )
-    shelf = ItemStatistics.restore(_part(arrays, "shelf"))
+    item_statistics = ItemStatistics.restore(_part(arrays, "shelf"))
     second = _ranker(_part(arrays, "ranker"), values.get("ranker"))
-    return Pipeline(sources, weighing, shelf, config, exclude_seen=bool(values["exclude_seen"]), second_stage=second)
+    return Pipeline(
+        sources, scoring, item_statistics, config, exclude_seen=bool(values["exclude_seen"]), second_stage=second
+    )
 
 
-def _model(one: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Scorer:
-    name = one["name"]
+def _model(saved: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Scorer:
+    name = saved["name"]
     if name not in ZOO and name not in BUILTIN_SOURCES:
         raise ValueError(f"The pipeline holds the model '{name}', which this version of Segue does not know.")
     entry = BUILTIN_SOURCES[name] if name in BUILTIN_SOURCES else find_model(name)
-    return entry.restore(arrays, decode_settings(entry.config, one["settings"]))
+    return entry.restore(arrays, decode_settings(entry.config, saved["settings"]))
 
 
 def _ranker_settings(pipeline: Pipeline) -> dict[str, Any]:
-    """What brings the ranker back; nothing where the pipeline has none."""
+    """Return the settings that restore the ranker; none for a pipeline without one."""
     second = pipeline.second_stage
     if second is None:
         return {}
@@ -92,7 +110,7 @@ def _ranker_settings(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def _ranker(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any] | None) -> SecondStageRanker | None:
-    """None for a pipeline without one, and for one that an older version of Segue saved."""
+    """Return the second stage; None for a pipeline without one."""
     if values is None:
         return None
     config: Any = decode_settings(find_ranker(values["name"]).config, values["settings"])
@@ -101,11 +119,11 @@ def _ranker(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any] | None) 
 
 
 def _blend(arrays: Mapping[str, np.ndarray], config: PipelineConfig) -> Blend:
-    """What was learned; where there was nothing to learn from, reciprocal rank."""
+    """Return the learned blend, or the unlearned one where nothing was learned."""
     return (
         LearnedBlend.restore(arrays)
         if arrays
-        else unlearned_blend(config.blend, [one.display_name for one in config.source])
+        else unlearned_blend(config.blend, [source.display_name for source in config.source])
     )
 
 

@@ -1,6 +1,6 @@
-"""The whole way from a history to a list: sources, blend, rank; a scorer like any other, so that it is judged as one.
+"""Pipeline of candidate sources, blend and ranker: a scorer like any other, evaluated like any other.
 
-Shape letters: B batch, C candidates, F signals, V catalog size with PAD.
+Shape letters: B batch, C candidates, F features, V catalog size with PAD.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,25 +25,34 @@ from segue.pipeline.item_statistics import ItemStatistics
 from segue.pipeline.ranked_list import PlacementReason, RankedList
 
 BATCH_SIZE = 64
-"""Histories that are answered at once: every source's scores of the whole catalog are in memory for so many."""
+"""Histories that are scored at once, each with the scores of every source for the whole catalog."""
 
 
 @dataclass(frozen=True)
 class CandidateScorer:
-    """What validation taught: how signals become one score, and what the score is worth."""
+    """Scores and probabilities of candidates, fitted on validation: blend, trees, cold-start scores, temperature."""
 
     scales: ScoreScales
+    """Scales of the sources' scores."""
     blend: Blend
+    """Score of a candidate from its features."""
     trees: BoostedTrees | None = None
+    """Correction of the blend; None: none."""
     temperature: float = 1.0
-    """A score divided by it is a log-probability, up to a constant for each history."""
+    """Divisor that makes a score a log probability, up to a constant per history."""
     coverage: float = 1.0
-    """How often what came next was among the candidates, on validation."""
+    """Share of validation cases whose target is among the candidates."""
     cold_start: ColdStartScorer | None = None
-    """How items without any event are weighed; None: like all others."""
+    """Scorer of items without events; None: they are scored like all others."""
 
     def scores(self, candidates: CandidateSet, features_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
-        """float64 [B, C]; -inf at PAD."""
+        """Return the scores of candidates, float64 [B, C]; -inf for PAD.
+
+        Args:
+            candidates: candidates of B histories.
+            features_BCF: float32 features of ``blend_features``.
+            lengths_B: number of known events of each history.
+        """
         scores_BC = self.blend.scores(candidates, features_BCF, lengths_B)
         if self.trees is not None and len(self.trees):
             is_candidate_BC = candidates.items_BC != PAD
@@ -55,7 +64,10 @@ class CandidateScorer:
         return scores_BC
 
     def probabilities(self, scores_BC: np.ndarray) -> np.ndarray:
-        """float64 [B, C]: of being what comes next, for scores that ``scores`` gave; 0 at PAD."""
+        """Return the probability of each candidate to be the next item, float64 [B, C]; 0 for PAD.
+
+        They sum to ``coverage`` in each row. ``scores_BC`` are those of ``scores``.
+        """
         scaled_BC = (scores_BC - scores_BC.max(axis=1, keepdims=True)) / self.temperature
         probabilities_BC = np.exp(scaled_BC)
         probabilities_BC *= self.coverage / probabilities_BC.sum(axis=1, keepdims=True)
@@ -63,8 +75,10 @@ class CandidateScorer:
 
 
 class Pipeline:
-    """Sources -> candidates -> blend -> rank, for raw histories of anybody. Numpy alone, but for what a network's own
-    scorer needs."""
+    """Scorer of candidate sources, blend and ranker for raw histories of any user.
+
+    It needs numpy alone, besides the requirements of a network among its sources.
+    """
 
     name: ClassVar[str] = "pipeline"
 
@@ -83,12 +97,13 @@ class Pipeline:
         self.item_statistics = item_statistics
         self.config = config
         self.exclude_seen = exclude_seen
-        """Whether ``scores`` looks for candidates among unseen items alone, as the protocol does that judges it."""
+        """True: ``scores`` generates candidates among unseen items only, as the protocol of its evaluation does."""
         self.second_stage = second_stage
-        """A model of click probability that has the last word."""
+        """Click ranker behind the blend; None: none."""
 
     @property
     def size(self) -> int:
+        """Return the catalog size with PAD."""
         return len(self.item_statistics.popularity_V)
 
     def generate_candidates(
@@ -99,10 +114,20 @@ class Pipeline:
         allowed_V: np.ndarray | None = None,
         include: Sequences | None = None,
     ) -> tuple[CandidateSet, np.ndarray]:
-        """(candidates, their signals float32 [B, C, F]); arguments as ``candidates.gather``."""
-        most = self.config.blend.num_candidates
+        """Generate candidates with their features; the arguments are those of ``candidate_set.generate_candidates``.
+
+        Args:
+            histories: B histories.
+            exclude: items that are no candidates, row b for row b.
+            allowed_V: bool, items that may be candidates; None: all.
+            include: items that are candidates in any case, row b for row b.
+
+        Returns:
+            (candidates, features float32 [B, C, F]).
+        """
+        max_candidates = self.config.blend.num_candidates
         candidates = generate_candidates(
-            self.sources, histories, most, exclude=exclude, allowed_V=allowed_V, include=include
+            self.sources, histories, max_candidates, exclude=exclude, allowed_V=allowed_V, include=include
         )
         return candidates, blend_features(candidates, histories, self.item_statistics, self.scoring.scales)
 
@@ -114,7 +139,17 @@ class Pipeline:
         allowed_V: np.ndarray | None = None,
         include: Sequences | None = None,
     ) -> tuple[CandidateSet, np.ndarray]:
-        """(candidates, their scores float64 [B, C]; -inf at PAD)."""
+        """Generate candidates and score them.
+
+        Args:
+            histories: B histories.
+            exclude: items that are no candidates, row b for row b.
+            allowed_V: bool, items that may be candidates; None: all.
+            include: items that are candidates in any case, row b for row b.
+
+        Returns:
+            (candidates, scores float64 [B, C], -inf for PAD).
+        """
         candidates, features_BCF = self.generate_candidates(
             histories, exclude=exclude, allowed_V=allowed_V, include=include
         )
@@ -125,7 +160,7 @@ class Pipeline:
         return candidates, scores_BC
 
     def with_second_stage(self, second_stage: SecondStageRanker) -> "Pipeline":
-        """The same pipeline with a ranker that has the last word."""
+        """Return the same pipeline with a click ranker behind the blend."""
         parts = (self.sources, self.scoring, self.item_statistics, self.config)
         return Pipeline(*parts, exclude_seen=self.exclude_seen, second_stage=second_stage)
 
@@ -137,7 +172,14 @@ class Pipeline:
         exclude: Sequences | None = None,
         allowed_V: np.ndarray | None = None,
     ) -> list[RankedList]:
-        """Each history's candidates, best first; where there are fewer than k, popular allowed items behind them."""
+        """Return the ranked candidates of each history, followed by popular allowed items where they are fewer than k.
+
+        Args:
+            histories: B histories.
+            k: smallest length of a list, as long as enough items are allowed.
+            exclude: items that are not recommended, row b for row b.
+            allowed_V: bool, items that may be recommended; None: all.
+        """
         lists = []
         for b, candidates, scores_BC in self._scored_batches(histories, exclude, allowed_V):
             for i in range(len(candidates)):
@@ -148,8 +190,10 @@ class Pipeline:
         return lists
 
     def scores(self, histories: Sequences) -> np.ndarray:
-        """float32 [B, V]: 1 for the best candidate, evenly less for the others down to 0; below -1 all other items, by
-        popularity."""
+        """Return the scores of all items, float32 [B, V].
+
+        Candidates score from 1, the best one, down to 0 in equal steps. All other items lie below -1, by popularity.
+        """
         popularity_V = self.item_statistics.popularity_V / (self.item_statistics.popularity_V.max(initial=0) + 1) - 2
         scores_BV = np.tile(popularity_V.astype(np.float32), (len(histories), 1))
         seen = histories.drop_unknown() if self.exclude_seen else None
@@ -163,15 +207,22 @@ class Pipeline:
         return scores_BV
 
     def probabilities(self, histories: Sequences, items: Sequences) -> list[np.ndarray]:
-        """For each history, the probability that each of its ``items`` (row b for row b) is the very next one taken,
-        float64; 0 for PAD. Items that no source would give are judged like all others."""
+        """Return the probability of given items to be the next one.
+
+        Args:
+            histories: B histories.
+            items: items to score, row b for row b; an item that no source gives is scored like the others.
+
+        Returns:
+            One float64 array per history, in the order of its items; 0 for PAD.
+        """
         out = []
         for b, candidates, scores_BC in self._scored_batches(histories, None, None, include=items):
             probabilities_BC = self.scoring.probabilities(scores_BC)
             for i in range(len(candidates)):
-                of = dict(zip(candidates.items_BC[i].tolist(), probabilities_BC[i].tolist(), strict=True))
-                asked = items.items[items.starts[b + i] : items.stops[b + i]].tolist()
-                out.append(np.array([0.0 if item == PAD else of[item] for item in asked]))
+                by_item = dict(zip(candidates.items_BC[i].tolist(), probabilities_BC[i].tolist(), strict=True))
+                requested = items.items[items.starts[b + i] : items.stops[b + i]].tolist()
+                out.append(np.array([0.0 if item == PAD else by_item[item] for item in requested]))
         return out
 
     def _scored_batches(
@@ -181,7 +232,7 @@ class Pipeline:
         allowed_V: np.ndarray | None,
         include: Sequences | None = None,
     ) -> Iterator[tuple[int, CandidateSet, np.ndarray]]:
-        """(first row, candidates, scores) of a few histories at a time."""
+        """Yield (first row, candidates, scores) of BATCH_SIZE histories at a time."""
         for start in range(0, len(histories), BATCH_SIZE):
             rows = slice(start, start + BATCH_SIZE)
             candidates, scores_BC = self.score_candidates(
@@ -193,7 +244,7 @@ class Pipeline:
             yield start, candidates, scores_BC
 
     def _popular_items(self, k: int, exclude: Sequences | None, row: int, allowed_V: np.ndarray | None) -> RankedList:
-        """Enough popular items that none of the history's candidates can use up."""
+        """Return popular items for a row, twice as many as the list can need."""
         free_V = np.ones(self.size, dtype=bool) if allowed_V is None else allowed_V.copy()
         if exclude is not None:
             free_V[exclude.items[exclude.starts[row] : exclude.stops[row]]] = False
@@ -203,23 +254,21 @@ class Pipeline:
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything to save but the settings, by name; a model that several sources ask is there once."""
-        pass
-
+        """Return the arrays to save, by name; a model that several sources share is saved once."""
         return pipeline_arrays(self)
 
 
 def pipeline_arrays(pipeline: Pipeline) -> dict[str, np.ndarray]:
-    """Every array by name: 'model.0.', 'index.2', 'blend.', 'trees.', 'newcomers.', 'ranker.', 'shelf.', 'scales.'
-    before its own."""
-    weighing = pipeline.scoring
+    """Return the arrays of a pipeline by name, with the prefixes 'model.0.', 'index.2', 'blend.', 'trees.',
+    'newcomers.', 'ranker.', 'shelf.' and 'scales.'."""
+    scoring = pipeline.scoring
     parts = {f"model.{m}": scorer.arrays() for m, scorer in enumerate(distinct_sources(pipeline)[0])}
-    parts |= {"blend": weighing.blend.arrays(), "shelf": pipeline.item_statistics.arrays()}
-    parts["scales"] = {"log": weighing.scales.log_S, "spread": weighing.scales.spread_S}
-    if weighing.trees is not None:
-        parts["trees"] = weighing.trees.arrays()
-    if weighing.cold_start is not None:
-        parts["newcomers"] = weighing.cold_start.arrays()
+    parts |= {"blend": scoring.blend.arrays(), "shelf": pipeline.item_statistics.arrays()}
+    parts["scales"] = {"log": scoring.scales.log_S, "spread": scoring.scales.spread_S}
+    if scoring.trees is not None:
+        parts["trees"] = scoring.trees.arrays()
+    if scoring.cold_start is not None:
+        parts["newcomers"] = scoring.cold_start.arrays()
     if pipeline.second_stage is not None:
         parts["ranker"] = pipeline.second_stage.ranker.arrays()
     out = {f"{part}.{name}": array for part, own in parts.items() for name, array in own.items()}
@@ -228,11 +277,11 @@ def pipeline_arrays(pipeline: Pipeline) -> dict[str, np.ndarray]:
 
 
 def distinct_sources(pipeline: Pipeline) -> tuple[list[Scorer], list[int]]:
-    """(each model once, in the order of the sources; the number of each source's model)."""
+    """Return (each model once, in the order of the sources; number of each source's model)."""
     scorers: list[Scorer] = []
     numbers = []
     for source in pipeline.sources:
-        number = next((m for m, one in enumerate(scorers) if one is source.scorer), len(scorers))
+        number = next((m for m, scorer in enumerate(scorers) if scorer is source.scorer), len(scorers))
         if number == len(scorers):
             scorers.append(source.scorer)
         numbers.append(number)

@@ -1,9 +1,9 @@
-"""The list that goes through the pipeline: one request's candidates, best first, and where each came from.
+"""Ranked list of one request that passes through the stages of a pipeline: items, scores and sources.
 
 Shape letters: C candidates, S sources, V catalog size with PAD.
 
->>> found = Ranked.of([5, 3], [0.9, 0.4], sources=("covisit",))
->>> found.take([1]).items_C.tolist(), found.source_of(0)
+>>> ranked = RankedList.from_items([5, 3], [0.9, 0.4], sources=("covisit",))
+>>> ranked.take([1]).items_C.tolist(), ranked.source_name(0)
 ([3], 'covisit')
 """
 
@@ -17,32 +17,32 @@ from segue.data.catalog import PAD
 from segue.models.top_k import best_indices, order_by_score_then_index
 
 NO_SOURCE = -1
-"""The source of an item that no source gave: one that a rule pinned."""
+"""Source of an item that no source gave: a pinned one."""
 
 
 class PlacementReason(IntEnum):
-    """How an item came to its place."""
+    """Reason for an item's position in a list."""
 
     RANKED = 0
-    """By its score, or by a re-ranking of the scores."""
+    """Score, or a re-ranking by scores."""
     PINNED = 1
-    """A rule asked for it there."""
+    """A rule pins the item to this position."""
     QUOTA = 2
-    """A rule asked for at least so many of its kind."""
+    """A quota requires at least one more item of its type."""
     EXPLORED = 3
-    """Drawn by chance."""
+    """Random draw of an exploration policy."""
     FILLED = 4
-    """By the fallback ladder: what was ranked did not suffice."""
+    """Fallback: the ranked candidates were too few."""
     RELAXED = 5
-    """Against a quota: no allowed item kept it, and the list would have been short."""
+    """Against a quota: no allowed item satisfied it, and the list would have been short."""
 
 
 @dataclass(frozen=True)
 class RankedList:
-    """One request's list; its order is the answer. A stage never writes to it but makes a new one.
+    """Candidates of one request in ranked order. A stage returns a new list and never changes one.
 
-    No item comes twice, PAD never. Scores fall along the list until a stage (variety, a pin, a draw) changes the
-    order; a score stays what it was then, and is -inf where an item has none.
+    No item occurs twice, and PAD never. Scores fall along the list until a stage (diversification, a pin, a draw)
+    changes the order; each item keeps its score, -inf without one.
     """
 
     items_C: np.ndarray
@@ -50,15 +50,15 @@ class RankedList:
     scores_C: np.ndarray
     """float64."""
     source_C: np.ndarray
-    """int32: the index in ``sources`` of the source that gave the item first, or NO_SOURCE."""
+    """int32: index in ``sources`` of the source that ranks the item best, or NO_SOURCE."""
     sources: tuple[str, ...]
-    """The sources' names; a fallback step has its name here too."""
+    """Names of the sources and fallback steps."""
     source_ranks_CS: np.ndarray
-    """int32: the item's place, from 1, in each source's own list; 0 where the source did not give it."""
+    """int32: rank of the item, from 1, in each source's list; 0 where the source did not give it."""
     reasons_C: np.ndarray
-    """int8: a ``How`` for each item."""
+    """int8: a ``PlacementReason`` per item."""
     propensity_C: np.ndarray
-    """float64: the probability that this item was to be shown here, given those above it; 1 where nothing was drawn."""
+    """float64: probability of the item at this position, given those above it; 1 without a draw."""
 
     def __post_init__(self) -> None:
         count = len(self.items_C)
@@ -82,8 +82,17 @@ class RankedList:
         source_ranks_CS: np.ndarray | None = None,
         reason: PlacementReason = PlacementReason.RANKED,
     ) -> "RankedList":
-        """A list as given, best first. Without ``source_C`` the first source gave all; without ``source_ranks_CS`` the place
-        in the list is the place in its source, and no other source gave it."""
+        """Build a list from items in ranked order.
+
+        Args:
+            items_C: item indices, best first.
+            scores_C: their scores.
+            sources: names of the sources.
+            source_C: index of each item's source; None: the first source gave all.
+            source_ranks_CS: rank in each source's list; None: the position in this list for the item's source, 0 for
+                the others.
+            reason: reason of every item.
+        """
         items_C = np.asarray(items_C, dtype=np.int32)
         count = len(items_C)
         given_C = np.zeros(count, dtype=np.int32) if source_C is None else np.asarray(source_C, dtype=np.int32)
@@ -103,8 +112,14 @@ class RankedList:
 
     @classmethod
     def top_k(cls, scores_V: np.ndarray, k: int, *, source: str, allowed_V: np.ndarray | None = None) -> "RankedList":
-        """The ``count`` best items of one source's scores, fewer where fewer are allowed; equals by index. An item
-        whose score is -inf is none of its."""
+        """Build the list of the k items with the best scores of one source; ties by index.
+
+        Args:
+            scores_V: score of every item; -inf: not given by the source.
+            k: largest length of the list.
+            source: name of the source.
+            allowed_V: bool, items that may be listed; None: all.
+        """
         reach_V = np.isfinite(scores_V) if allowed_V is None else allowed_V & np.isfinite(scores_V)
         reach = np.flatnonzero(reach_V)
         reach = reach[reach != PAD]
@@ -115,7 +130,7 @@ class RankedList:
         return len(self.items_C)
 
     def take(self, order: Sequence[int] | np.ndarray) -> "RankedList":
-        """The items at these places, in this order."""
+        """Return the items at these positions, in this order."""
         order = np.asarray(order, dtype=np.int64)
         return RankedList(
             self.items_C[order],
@@ -128,31 +143,31 @@ class RankedList:
         )
 
     def rescored(self, scores_C: np.ndarray) -> "RankedList":
-        """The same items under new scores, best first; equals keep their order."""
+        """Return the same items under new scores, best first; ties keep their order."""
         scores_C = np.asarray(scores_C, dtype=np.float64)
         return replace(self, scores_C=scores_C).take(order_by_score_then_index(scores_C))
 
     def followed_by(self, other: "RankedList") -> "RankedList":
-        """This list and, behind it, the other's items that are not in it; the sources' names are joined."""
-        fresh = other.take(np.flatnonzero(~np.isin(other.items_C, self.items_C)))
-        sources = self.sources + tuple(name for name in fresh.sources if name not in self.sources)
-        column = np.array([sources.index(name) for name in fresh.sources], dtype=np.int32)
-        source_ranks_CS = np.zeros((len(self) + len(fresh), len(sources)), dtype=np.int32)
+        """Return this list followed by the items of another one that it does not hold; names of sources are joined."""
+        added = other.take(np.flatnonzero(~np.isin(other.items_C, self.items_C)))
+        sources = self.sources + tuple(name for name in added.sources if name not in self.sources)
+        column = np.array([sources.index(name) for name in added.sources], dtype=np.int32)
+        source_ranks_CS = np.zeros((len(self) + len(added), len(sources)), dtype=np.int32)
         source_ranks_CS[: len(self), : len(self.sources)] = self.source_ranks_CS
-        source_ranks_CS[len(self) :, column] = fresh.source_ranks_CS
-        source_C = fresh.source_C.copy()
+        source_ranks_CS[len(self) :, column] = added.source_ranks_CS
+        source_C = added.source_C.copy()
         source_C[source_C != NO_SOURCE] = column[source_C[source_C != NO_SOURCE]]
         return RankedList(
-            np.concatenate([self.items_C, fresh.items_C]),
-            np.concatenate([self.scores_C, fresh.scores_C]),
+            np.concatenate([self.items_C, added.items_C]),
+            np.concatenate([self.scores_C, added.scores_C]),
             np.concatenate([self.source_C, source_C]),
             sources,
             source_ranks_CS,
-            np.concatenate([self.reasons_C, fresh.reasons_C]),
-            np.concatenate([self.propensity_C, fresh.propensity_C]),
+            np.concatenate([self.reasons_C, added.reasons_C]),
+            np.concatenate([self.propensity_C, added.propensity_C]),
         )
 
     def source_name(self, position: int) -> str | None:
-        """The name of the source that gave the item at a place; None for a pinned one."""
+        """Return the name of the source of the item at a position; None for a pinned one."""
         source = int(self.source_C[position])
         return None if source == NO_SOURCE else self.sources[source]

@@ -54,10 +54,10 @@ def test_a_list_with_explanations(folder: Path) -> None:
     assert first["source"] == "markov"
     assert first["ranks"] == {"markov": 1, "covisit": 1}
     assert first["because"][0]["item_id"] == "tea2"
-    assert first["reason"]["en"].startswith("People who chose Tea number 2")
+    assert first["reason"]["en"].startswith("Often chosen next after Tea number 2")
     assert "接下来常常选它" in first["reason"]["zh"]
     shown = run("recommend", str(folder / "run"), "--history", "tea1,tea2", "--k", "3", "--explain").stdout
-    assert "People who chose Tea number 2" in shown
+    assert "Often chosen next after Tea number 2" in shown
 
 
 def test_a_placement_and_why_not(folder: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_placement_and_why_not(folder: Path) -> None:
     assert {row["item_id"] for row in result["items"]} == {f"tea{i}" for i in range(5)}
     assert result["why_not"]["sentence"]["en"] == "A rule of this place does not allow it."
     seen = json.loads(run(*command[:4], "--filter", "price > 1", "--why-not", "tea5", "--json").stdout)
-    assert seen["why_not"]["reason"] in ("seen", "shown", "ranked lower")
+    assert seen["why_not"]["reason"] in ("seen", "listed", "ranked lower")
 
 
 def test_other_placements_without_training_again(folder: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_category_is_no_number(rows):
         np.stack([kinds_N, rows[:200, 0]], axis=1), (kinds_N % 2 == 0).astype(float), categorical_feature=[0]
     )
     model = lightgbm.train({"verbosity": -1, "min_data_per_group": 1, "cat_smooth": 0.0}, table, 1)
-    with pytest.raises(ValueError, match=r"^A tree asks '==', but its signals are numbers: only '<=' is known\.$"):
+    with pytest.raises(ValueError, match=r"^A tree tests by '==', but its features are numbers: only '<=' is known\.$"):
         BoostedTrees.from_lightgbm(model, 1)
 
 

@@ -129,13 +129,13 @@ def test_a_list_keeps_its_order(tmp_path):
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: RepeatConfig(decay=0.0), "decay must be in (0, 1], got 0.0."),
+        (lambda: RepeatConfig(decay=0.0), "decay must be above 0 and at most 1, got 0.0."),
         (lambda: NewItemsConfig(max_age_days=0.0), "max_age_days must be above 0, got 0.0."),
-        (lambda: NewItemsConfig(max_item_events=-1), "max_item_events must not be negative, got -1."),
+        (lambda: NewItemsConfig(max_item_events=-1), "max_item_events must be at least 0, got -1."),
         (FixedListConfig, "A source of model list needs either items or a file."),
         (
             lambda: FixedListSource.fit(ROWS, CATALOG, FixedListConfig(items=("x", "y"))),
-            "The catalog knows none of the list's 2 items.",
+            "The catalog holds none of the list's 2 items.",
         ),
         (
             lambda: CandidateSource(RepeatSource(6, 1.0), SourceConfig("again"), HNSWIndex(None)),

@@ -56,32 +56,34 @@ def test_an_event_that_is_left_out_takes_its_time_and_context_along():
 
 def test_the_event_that_matters_is_named(pipeline):
     history = one([15, 22, 3])
-    shown = pipeline.recommend(history, 5)[0].take(range(5))
-    first = explain(pipeline, history, shown, TITLES)[0]
+    recommended = pipeline.recommend(history, 5)[0].take(range(5))
+    first = explain(pipeline, history, recommended, TITLES)[0]
     assert first.item == 4
     assert first.influences[0].item == 3
     assert first.influences[0].position == 2
     assert first.ranks["markov"] == 1
     assert max(first.shares, key=lambda name: first.shares[name]) in ("markov", "covisit")
-    assert first.sentence.english.startswith("People who chose Tea 3")
+    assert first.sentence.english.startswith("Often chosen next after Tea 3")
     assert first.sentence.chinese.startswith("选了Tea 3")
 
 
 def test_every_item_of_a_list_is_explained(pipeline):
     for row in ([], [3], [5, 6], list(range(1, 29))):
-        shown = pipeline.recommend(one(row), 10)[0].take(range(10))
-        told = explain(pipeline, one(row), shown, TITLES)
-        assert [part.item for part in told] == shown.items_C.tolist()
-        assert all(part.sentence.english.endswith(".") and part.sentence.chinese.endswith("。") for part in told)
+        recommended = pipeline.recommend(one(row), 10)[0].take(range(10))
+        explanations = explain(pipeline, one(row), recommended, TITLES)
+        assert [part.item for part in explanations] == recommended.items_C.tolist()
+        assert all(
+            part.sentence.english.endswith(".") and part.sentence.chinese.endswith("。") for part in explanations
+        )
 
 
-def test_a_newcomer_hears_that_many_choose_it(pipeline):
-    shown = pipeline.recommend(one([]), 3)[0].take(range(3))
-    assert {part.influences for part in explain(pipeline, one([]), shown)} == {()}
+def test_a_new_user_gets_no_influences(pipeline):
+    recommended = pipeline.recommend(one([]), 3)[0].take(range(3))
+    assert {part.influences for part in explain(pipeline, one([]), recommended)} == {()}
 
 
 @pytest.mark.parametrize(
-    ("how", "model", "taken", "influenced", "reason"),
+    ("placement", "model", "in_history", "has_influence", "reason"),
     [
         (PlacementReason.PINNED, "markov", True, True, "picked"),
         (PlacementReason.QUOTA, "markov", False, True, "picked"),
@@ -98,60 +100,60 @@ def test_a_newcomer_hears_that_many_choose_it(pipeline):
         (PlacementReason.RANKED, "", False, False, "for you"),
     ],
 )
-def test_the_reason_of_an_item(how, model, taken, influenced, reason):
-    assert choose_reason(how, model, taken, influenced) == reason
+def test_the_reason_of_an_item(placement, model, in_history, has_influence, reason):
+    assert choose_reason(placement, model, in_history, has_influence) == reason
 
 
-def test_a_sentence_without_titles_says_less():
+def test_a_sentence_without_titles_names_no_item():
     assert reason_sentence("comes next", []) == REASON_SENTENCES["for you"]
-    assert reason_sentence("comes next", ["A", "B"]).english == "People who chose A and B often choose this next."
+    assert reason_sentence("comes next", ["A", "B"]).english == "Often chosen next after A and B."
     assert reason_sentence("goes with", ["茶"]).chinese == "常与茶一起被选。"
 
 
-def test_every_reason_has_its_words():
+def test_every_reason_has_a_sentence():
     for reason in REASON_SENTENCES:
         assert all("{" not in text for text in reason_sentence(reason, ["A"]))
     for reason in WHY_NOT_SENTENCES:
-        told = why_not_sentence(reason, place=3, shown=2, places={"a": (9, 4)}, held_back="a")
-        assert all("{" not in text for text in told)
+        sentences = why_not_sentence(reason, rank=3, num_recommended=2, ranks={"a": (9, 4)}, lowered_by="a")
+        assert all("{" not in text for text in sentences)
 
 
-def asked_why(pipeline, row, item, **options):
-    shown = pipeline.recommend(one(row), 3, **options)[0].take(range(3))
-    return why_not(pipeline, one(row), item, recommended=shown, **options)
+def explain_absence(pipeline, row, item, **options):
+    recommended = pipeline.recommend(one(row), 3, **options)[0].take(range(3))
+    return why_not(pipeline, one(row), item, recommended=recommended, **options)
 
 
 def test_why_not(pipeline):
     allowed_V = np.ones(SIZE, dtype=bool)
     allowed_V[4] = False
-    assert asked_why(pipeline, [1, 2, 3], 4).sentence.english == "It is in the list, at place 1."
-    assert asked_why(pipeline, [1, 2, 3], 0).sentence.english == "The catalog does not know it."
-    seen = asked_why(pipeline, [1, 2, 3], 2, exclude=one([1, 2, 3]))
-    assert seen.sentence.english == "It is in the history, and what was seen is left out."
-    assert asked_why(pipeline, [1, 2, 3], 4, allowed_V=allowed_V).reason == "forbidden"
+    assert explain_absence(pipeline, [1, 2, 3], 4).sentence.english == "It is in the list, at position 1."
+    assert explain_absence(pipeline, [1, 2, 3], 0).sentence.english == "The catalog does not hold it."
+    seen = explain_absence(pipeline, [1, 2, 3], 2, exclude=one([1, 2, 3]))
+    assert seen.sentence.english == "It is in the history, and items of the history are left out."
+    assert explain_absence(pipeline, [1, 2, 3], 4, allowed_V=allowed_V).reason == "forbidden"
 
 
 def test_why_not_an_item_that_no_source_gives(pipeline):
-    told = asked_why(pipeline, [1, 2, 3], 31)
-    assert told.reason == "not found"
-    assert told.ranks["markov"][0] > 10
-    assert told.ranks["markov"][1] == 10
-    assert told.sentence.english.startswith("No source gives it: markov has it at place ")
+    reason = explain_absence(pipeline, [1, 2, 3], 31)
+    assert reason.reason == "not found"
+    assert reason.ranks["markov"][0] > 10
+    assert reason.ranks["markov"][1] == 10
+    assert reason.sentence.english.startswith("No source gives it: markov has it at rank ")
 
 
 def test_why_not_an_item_that_is_ranked_lower(pipeline):
     ranked = pipeline.recommend(one([1, 2, 3]), 3)[0]
     item = int(ranked.items_C[8])
-    told = asked_why(pipeline, [1, 2, 3], item)
-    assert (told.reason, told.rank) == ("ranked lower", 9)
-    assert told.lowered_by in ("markov", "covisit", "again")
-    held = f"; {told.lowered_by} is what holds it back most"
-    assert told.sentence.english == f"It comes at place 9, and 3 are shown{held}."
+    reason = explain_absence(pipeline, [1, 2, 3], item)
+    assert (reason.reason, reason.rank) == ("ranked lower", 9)
+    assert reason.lowered_by in ("markov", "covisit", "again")
+    lowered = f"; {reason.lowered_by} lowers it most"
+    assert reason.sentence.english == f"It has rank 9, and 3 items are recommended{lowered}."
 
 
 def test_why_not_an_item_that_was_moved_out(pipeline):
-    shown = pipeline.recommend(one([1, 2, 3]), 3)[0].take([0, 2, 3])
+    recommended = pipeline.recommend(one([1, 2, 3]), 3)[0].take([0, 2, 3])
     item = int(pipeline.recommend(one([1, 2, 3]), 3)[0].items_C[1])
-    told = why_not(pipeline, one([1, 2, 3]), item, recommended=shown)
-    assert told.reason == "re-ranked"
-    assert told.sentence.english.startswith("By its score it would be at place 2;")
+    reason = why_not(pipeline, one([1, 2, 3]), item, recommended=recommended)
+    assert reason.reason == "re-ranked"
+    assert reason.sentence.english.startswith("By its score it would have rank 2;")

@@ -68,9 +68,9 @@ def test_scores_are_scaled() -> None:
     ("values", "message"),
     [
         ({"method": "mrm"}, "method must be none, mmr, determinantal or calibrated, got 'mrm'."),
-        ({"strength": 2.0}, "strength must be between 0 and 1, got 2.0."),
+        ({"strength": 2.0}, "strength must be in [0, 1], got 2.0."),
         ({"num_candidates": 0}, "num_candidates must be at least 1, got 0."),
-        ({"num_fixed": -1}, "num_fixed must not be negative, got -1."),
+        ({"num_fixed": -1}, "num_fixed must be at least 0, got -1."),
         ({"method": "calibrated"}, "Calibrated lists need a column of categories: set column."),
     ],
 )
@@ -80,6 +80,6 @@ def test_settings_that_make_no_sense(values: dict[str, Any], message: str) -> No
 
 
 def test_likeness_must_be_known(columns: ItemColumns) -> None:
-    message = "'mmr' needs to know how alike items are: set column, or use a model with vectors."
+    message = "'mmr' needs the similarity of items: set column, or use a model with item embeddings."
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Diversifier(DiversificationConfig("mmr"), columns)

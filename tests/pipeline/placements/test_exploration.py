@@ -146,7 +146,7 @@ def test_thompson_needs_probabilities() -> None:
         ({"method": "ucb"}, "method must be none, epsilon, thompson, plackett-luce, got 'ucb'."),
         ({"first_position": 0}, "first_position must be at least 1, got 0."),
         ({"num_candidates": 0}, "num_candidates must be at least 1, got 0."),
-        ({"epsilon": 1.5}, "epsilon must be between 0 and 1, got 1.5."),
+        ({"epsilon": 1.5}, "epsilon must be in [0, 1], got 1.5."),
         ({"temperature": 0}, "temperature must be above 0, got 0."),
         ({"prior_strength": -1}, "prior_strength must be above 0, got -1."),
     ],

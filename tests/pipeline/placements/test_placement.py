@@ -100,7 +100,7 @@ def test_an_unknown_placement_is_refused(shop):
 def test_rules_that_name_nothing_are_noted(composed):
     places = [PlacementConfig("home", RulesConfig(exclude=("no such item",)))]
     notes = PlacementEngine(composed.scorer, CATALOG, ITEMS, placements=places).notes
-    assert notes == ["Placement home: The catalog does not know the item 'no such item' that a rule names."]
+    assert notes == ["Placement home: The catalog does not hold the item 'no such item' that a rule names."]
 
 
 def test_a_placement_is_judged_as_it_is_shown(shop, split):

@@ -41,10 +41,10 @@ def test_none_is_false(columns: ItemColumns) -> None:
             {"column": "a", "filter": "b", "at_most": 1},
             "A quota counts either the values of a column or what a filter lets through: name one.",
         ),
-        ({"column": "a"}, "The quota on column 'a' says neither at_most nor at_least."),
+        ({"column": "a"}, "The quota on column 'a' has neither at_most nor at_least."),
         (
             {"column": "a", "at_least": 1},
-            "The quota on column 'a' asks for at least 1 of every value, which no list can hold: name one value with a "
+            "The quota on column 'a' requires at least 1 of every value, which no list can hold: name one value with a "
             "filter.",
         ),
         (

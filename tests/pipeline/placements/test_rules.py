@@ -100,8 +100,8 @@ def test_what_is_suspicious_is_noted(facts: ItemData) -> None:
     rules = Rules(config, facts)
     assert rules.pins == {}
     assert rules.notes == (
-        "The catalog does not know the item 'pott' that a rule names.",
-        "The catalog does not know the item 'gone' that a rule names.",
+        "The catalog does not hold the item 'pott' that a rule names.",
+        "The catalog does not hold the item 'gone' that a rule names.",
         "No item passes the filter 'price < 0'.",
     )
 
@@ -124,19 +124,19 @@ def test_rules_that_do_not_fit_the_items(config: dict[str, Any], message: str, f
     [
         (
             {"pins": [{"item": "a", "position": 0}]},
-            "A pin's position is a place from 1, got 0 for item 'a'.",
+            "The pin of item 'a': position must be at least 1, got 0.",
         ),
         (
             {"pins": [{"item": "a", "position": 1}, {"item": "b", "position": 1}]},
-            "Two pins name the position 1; each place and each item can be pinned once.",
+            "Two pins name the position 1; each position and each item can be pinned once.",
         ),
         (
             {"pins": [{"item": "a", "position": 1}, {"item": "a", "position": 2}]},
-            "Two pins name the item 'a'; each place and each item can be pinned once.",
+            "Two pins name the item 'a'; each position and each item can be pinned once.",
         ),
         (
             {"boosts": [{"filter": "x", "factor": 0}]},
-            "A boost's factor must be above 0, got 0.0 for the filter 'x'.",
+            "The boost of the filter 'x': factor must be above 0, got 0.0.",
         ),
         ({"freshness": {"weight": 0}}, "freshness.weight must be above 0, got 0.0."),
         (

@@ -63,7 +63,7 @@ def test_placements_filters_and_reasons(folder, open_engine):
     cheap = engine.recommend(RecommendRequest(history=["d"], k=12, filter="price < 2", explain=True))
     assert {item.id for item in cheap.items} == {"a", "b"}
     told = engine.recommend(RecommendRequest(history=["d"], k=1, explain=True)).items[0]
-    assert told.reason.en == "People who chose Tea d often choose this next."
+    assert told.reason.en == "Often chosen next after Tea d."
     assert told.reason.zh == "选了Tea d的人，接下来常常选它。"
     assert told.reason.because == ["d"]
 

@@ -1,6 +1,6 @@
-"""Boosted trees that answer with numpy alone: fitted by LightGBM, kept as five arrays.
+"""Boosted trees that score with numpy alone: fitted by LightGBM, saved as five arrays.
 
-Shape letters: N rows, T trees, F signals, M nodes of all trees.
+Shape letters: N rows, T trees, F features, M nodes of all trees.
 """
 
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from segue.pipeline.blending.ranking_cases import RankingCases
 from segue.pipeline.config import RankConfig
 
 PAIRS_PER_BLOCK = 1 << 16
-"""About so many (row, tree) pairs walk down at once: their places stay in the processor's cache."""
+"""Number of (row, tree) pairs that walk down at once; their positions stay in the processor's cache."""
 
 
 class BoostedTrees:
-    """score(row) = sum over trees of the leaf it falls into.
+    """Sum of regression trees: score(row) = sum over trees of the value of the row's leaf.
 
-    Node m asks whether signal ``feature_M[m]`` is above ``threshold_M[m]``: the answer no leads to ``child_M[m]``,
-    yes to the node behind it. A leaf asks whether something is above infinity and leads to itself.
+    Node m tests feature ``feature_M[m]`` > ``threshold_M[m]``. False leads to ``child_M[m]``, True to the node behind
+    it. A leaf has the threshold infinity and leads to itself.
     """
 
     def __init__(
@@ -39,27 +39,32 @@ class BoostedTrees:
 
     @classmethod
     def from_lightgbm(cls, model: Any, num_trees: int) -> "BoostedTrees":
-        """The first ``trees`` trees of a fitted Booster whose signals are numbers without gaps."""
+        """Convert the first trees of a LightGBM booster whose features are numbers without missing values.
+
+        Args:
+            model: a fitted ``lightgbm.Booster``.
+            num_trees: number of trees to keep.
+        """
         nodes: list[list[float]] = []
         roots = []
         for tree in model.dump_model(num_iteration=num_trees)["tree_info"]:
             roots.append(len(nodes))
             nodes.append([])
-            _plant(tree["tree_structure"], roots[-1], nodes)
+            _append_node(tree["tree_structure"], roots[-1], nodes)
         table = np.array(nodes, dtype=np.float64).reshape(-1, 4)
         feature_M, child_M = table[:, 0].astype(np.int32), table[:, 2].astype(np.int32)
         return cls(np.array(roots, dtype=np.int32), feature_M, table[:, 1].copy(), child_M, table[:, 3].copy())
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> "BoostedTrees":
-        """What ``arrays`` gave."""
+        """Return the trees that ``arrays`` saved."""
         return cls(*(arrays[name] for name in ("roots", "feature", "threshold", "child", "value")))
 
     def __len__(self) -> int:
         return len(self.roots_T)
 
     def scores(self, rows_NF: np.ndarray) -> np.ndarray:
-        """float64 [N]."""
+        """Return the score of each row of features [N, F], float64 [N]."""
         out_N = np.zeros(len(rows_NF))
         step = max(1, PAIRS_PER_BLOCK // max(1, len(self.roots_T)))
         for start in range(0, len(rows_NF), step):
@@ -68,7 +73,7 @@ class BoostedTrees:
         return out_N
 
     def _leaves(self, rows_NF: np.ndarray) -> np.ndarray:
-        """int32 [T, N]: the leaf of each row in each tree, all walking a level at a time."""
+        """Return the leaf of each row in each tree, int32 [T, N]; all walk one level at a time."""
         flat = np.ascontiguousarray(rows_NF.T).ravel()
         row_1N = np.arange(len(rows_NF), dtype=np.int32)[None, :]
         stride_M = self.feature_M * np.int32(len(rows_NF))
@@ -79,15 +84,15 @@ class BoostedTrees:
         return node_TN
 
     def _depth(self) -> int:
-        """How many steps lead to the deepest leaf."""
-        steps, here = 0, self.roots_T
-        while len(inner := here[self.threshold_M[here] != np.inf]):
-            here = np.concatenate([self.child_M[inner], self.child_M[inner] + 1])
+        """Return the number of steps to the deepest leaf."""
+        steps, nodes = 0, self.roots_T
+        while len(inner := nodes[self.threshold_M[nodes] != np.inf]):
+            nodes = np.concatenate([self.child_M[inner], self.child_M[inner] + 1])
             steps += 1
         return steps
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything to save, by name."""
+        """Return the arrays to save, by name."""
         return {
             "roots": self.roots_T,
             "feature": self.feature_M,
@@ -98,10 +103,17 @@ class BoostedTrees:
 
 
 def fit_boosted_trees(training: RankingCases, held_out: RankingCases, config: RankConfig, seed: int) -> BoostedTrees:
-    """LambdaMART (Burges 2010) from where the blend stands: each tree corrects what is still in a wrong order.
+    """Fit LambdaMART (Burges 2010) on top of the base scores: each tree corrects pairs that are still in the wrong
+    order.
 
-    Both parts are (signals [B, C, F], who is there [B, C], the target's place [B], the blend's scores [B, C]). The
-    second says when to stop; where no tree helps there, none is kept. ValueError where LightGBM is not installed.
+    Args:
+        training: cases that the trees are fitted on.
+        held_out: cases that stop the fit; no tree is kept where none helps there.
+        config: number, depth and rate of the trees.
+        seed: random seed; equal arguments give equal trees.
+
+    Raises:
+        ValueError: LightGBM is not installed.
     """
     try:
         import lightgbm
@@ -147,15 +159,17 @@ def _dataset(lightgbm: Any, cases: RankingCases, reference: Any = None) -> Any:
     )
 
 
-def _plant(node: Mapping[str, Any], place: int, nodes: list[list[float]]) -> None:
-    """Writes a node of LightGBM's own description, and those under it, as [feature, threshold, child, value]."""
+def _append_node(node: Mapping[str, Any], place: int, nodes: list[list[float]]) -> None:
+    """Append a node of LightGBM's description and its descendants as [feature, threshold, child, value]."""
     if "split_feature" not in node:
         nodes[place] = [0.0, np.inf, float(place), float(node["leaf_value"])]
         return
     if node["decision_type"] != "<=":
-        raise ValueError(f"A tree asks '{node['decision_type']}', but its signals are numbers: only '<=' is known.")
+        raise ValueError(
+            f"A tree tests by '{node['decision_type']}', but its features are numbers: only '<=' is known."
+        )
     child = len(nodes)
     nodes.extend([[], []])
     nodes[place] = [float(node["split_feature"]), float(node["threshold"]), float(child), 0.0]
-    _plant(node["left_child"], child, nodes)
-    _plant(node["right_child"], child + 1, nodes)
+    _append_node(node["left_child"], child, nodes)
+    _append_node(node["right_child"], child + 1, nodes)

@@ -1,8 +1,8 @@
-"""Items that nobody has taken yet, among candidates: weighed by the sources that can know of them, not by silence.
+"""Scores of cold items among the candidates, from the sources that score items without events.
 
-A source that counts events gives such an item its lowest level. That is no verdict, and weights learned on items with
-a past must not take it for one. Shape letters: N cases, C candidates, F signals, S sources, K of them that can
-know of newcomers.
+A source that counts events gives a cold item its lowest level. That is no evidence, and weights that were fitted on
+items with events must not use it. Shape letters: N cases, C candidates, F features, S sources, K sources that score
+cold items.
 """
 
 import math
@@ -16,14 +16,16 @@ from segue.pipeline.blending.ranking_cases import RankingCases
 from segue.pipeline.candidates.source import CandidateSource
 
 RIDGE = 1.0
-"""How strongly weights are pulled towards zero; levels are scaled to a spread of 1 meanwhile."""
+"""L2 penalty of the weights; levels have a spread of 1 during the fit."""
 MIN_CASES = 20
-"""With fewer cases nothing is learned."""
+"""Smallest number of cases that weights are fitted on."""
 
 
 class ColdStartScorer:
-    """score(j) = level + weights . the levels of j at the sources that can know of it, on the scale of the pipeline's
-    other scores."""
+    """Linear scorer of cold items: score(j) = level + weights . levels of j at the sources that score cold items.
+
+    Its scores are on the scale of the pipeline's other scores.
+    """
 
     def __init__(self, sources_K: np.ndarray, weights_K: np.ndarray, level: float) -> None:
         self.sources_K = sources_K
@@ -32,49 +34,68 @@ class ColdStartScorer:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> "ColdStartScorer":
-        """What ``arrays`` gave."""
+        """Return the scorer that ``arrays`` saved."""
         return cls(arrays["sources"], arrays["weights"], float(arrays["level"][0]))
 
     def scores(self, features_NCF: np.ndarray) -> np.ndarray:
-        """float64 [N, C]; means something for newcomers alone."""
+        """Return the scores of the candidates, float64 [N, C]; meaningful for cold items only."""
         scores_NC: np.ndarray = _levels(features_NCF, self.sources_K) @ self.weights_K + self.level
         return scores_NC
 
     def rescaled(self, scale: float = 1.0, offset: float = 0.0) -> "ColdStartScorer":
-        """With scores ``times`` as wide, and then all of them so much higher."""
+        """Return the scorer with ``scores * scale + offset``.
+
+        Args:
+            scale: factor on the scores.
+            offset: added to the scaled scores.
+        """
         return ColdStartScorer(self.sources_K, self.weights_K * scale, self.level * scale + offset)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything to save, by name."""
+        """Return the arrays to save, by name."""
         return {"sources": self.sources_K, "weights": self.weights_K, "level": np.array([self.level])}
 
 
 def is_cold(features_NCF: np.ndarray, num_sources: int) -> np.ndarray:
-    """bool [N, C]: candidates without any event, which is where their popularity is 0; true at PAD too."""
+    """Return the mask of candidates without events, bool [N, C]; True for PAD.
+
+    Args:
+        features_NCF: features of ``blend_features``; a popularity of 0 marks a cold item.
+        num_sources: number of sources of the pipeline.
+    """
     is_cold_NC: np.ndarray = features_NCF[:, :, 2 * num_sources] == 0
     return is_cold_NC
 
 
 def sources_with_item_features(sources: Sequence[CandidateSource]) -> np.ndarray:
-    """int64 [K]: the numbers of the sources that can know of an item without events."""
+    """Return the numbers of the sources that score items without events, int64 [K]."""
     return np.array([s for s, source in enumerate(sources) if source.uses_item_features], dtype=np.int64)
 
 
 def _levels(features_NCF: np.ndarray, sources_K: np.ndarray) -> np.ndarray:
-    """float32 [N, C, K]: how far below its best each source sees the candidates; as far as can be for people whom it
-    does not serve, of whom it says 0 throughout."""
+    """Return the level of the candidates at each source, float32 [N, C, K].
+
+    The lowest level stands for users that the source does not serve: all its features are 0 there.
+    """
     is_unserved_N1K = (features_NCF[:, :, 2 * sources_K + 1] == 0).all(axis=1, keepdims=True)
     levels_NCK: np.ndarray = np.where(is_unserved_N1K, -MAX_ABS_Z, features_NCF[:, :, 2 * sources_K])
     return levels_NCK
 
 
 def fit_cold_start_scorer(cases: RankingCases, sources: Sequence[CandidateSource], seed: int) -> ColdStartScorer | None:
-    """From cases (signals [N, C, F], who is there [N, C], the target's place [N]) of items that have a past.
+    """Fit the scorer on items with events, of which half are treated as cold ones.
 
-    Half of the candidates, drawn anew in each case, pose as newcomers: they keep the levels of ``telling`` sources,
-    and are not there where none of those gave them. Under the weights that are found the targets are likeliest while
-    the other half keeps its ``scores_NC`` (in natural logarithms). None where no source can know of newcomers, or too
-    few cases are left.
+    This half is drawn anew in each case. Its items keep only their levels at the sources that score cold items, and are
+    no candidates if none of those gave them. The other half keeps its base scores. The weights maximize the likelihood
+    of the targets.
+
+    Args:
+        cases: cases of items with events; base scores in natural logarithms.
+        sources: every source of the pipeline.
+        seed: random seed of the halves.
+
+    Returns:
+        The scorer; None where no source scores cold items, or with fewer than MIN_CASES cases.
     """
     features_NCF, is_candidate_NC, target_N = cases.features_NCF, cases.is_candidate_NC, cases.target_N
     sources_K = sources_with_item_features(sources)
@@ -96,7 +117,7 @@ def fit_cold_start_scorer(cases: RankingCases, sources: Sequence[CandidateSource
 
 
 def _is_given(features_NCF: np.ndarray, sources: Sequence[CandidateSource], sources_K: np.ndarray) -> np.ndarray:
-    """bool [N, C]: whether one of those sources has the candidate in its list."""
+    """Return the mask of candidates in the list of at least one of these sources, bool [N, C]."""
     last_rank_K = np.array([sources[k].config.num_candidates + 0.5 for k in sources_K.tolist()])
     is_given_NC: np.ndarray = (features_NCF[:, :, 2 * sources_K + 1] > -np.log(last_rank_K)).any(axis=2)
     return is_given_NC
@@ -105,8 +126,16 @@ def _is_given(features_NCF: np.ndarray, sources: Sequence[CandidateSource], sour
 def cold_start_offset(
     is_cold_NC: np.ndarray, is_candidate_NC: np.ndarray, scores_NC: np.ndarray, num_targets: int
 ) -> float:
-    """What raises all newcomers' scores so that they are expected about as often as they ``came`` in these N cases:
-    the logarithm of the ratio, each with one more. ``scores_NC``: natural logarithms, newcomers' among them."""
+    """Return the offset of the cold items' scores under which they are expected as often as they are targets.
+
+    It is log((num_targets + 1) / (expected number + 1)).
+
+    Args:
+        is_cold_NC: bool, cold candidates.
+        is_candidate_NC: bool, False for PAD.
+        scores_NC: scores in natural logarithms, those of cold items included.
+        num_targets: number of cases with a cold target.
+    """
     scores_NC = np.where(is_candidate_NC, scores_NC, -np.inf)
     probabilities_NC = np.exp(scores_NC - scores_NC.max(axis=1, keepdims=True))
     expected = float(

@@ -1,6 +1,7 @@
-"""Candidates -> the numbers that a blend or a ranker weighs: sources' opinions, the item, and what the person did.
+"""Features of candidates for the blend and the trees: scores of the sources, statistics of the item, the user's
+history.
 
-Shape letters: B batch, C candidates, S sources, F signals, N events of the histories.
+Shape letters: B batch, C candidates, S sources, F features, N events of the histories.
 """
 
 from dataclasses import dataclass
@@ -13,29 +14,30 @@ from segue.pipeline.candidates.candidate_set import CandidateSet
 from segue.pipeline.item_statistics import ItemStatistics
 
 MIN_SHARE = 1e-4
-"""Added to a share of the best score before its logarithm: what an item is worth that a source gives nothing."""
+"""Added to a share of the best score before its logarithm, for items that a source scores 0."""
 MAX_ABS_Z = 10.0
-"""A level lies at most so far under the best one's."""
+"""Largest distance of a level from the best level of a source."""
 REPEAT_WINDOW = 200
-"""Newest events in which an earlier occurrence is looked for."""
+"""Number of newest events that are searched for an earlier occurrence of a candidate."""
 ITEM_FEATURES = ("popularity", "lately", "age", "times taken", "taken lately")
-"""Signals of an item and a person, after the sources' own."""
+"""Features of an item and a user, behind those of the sources."""
 CONTEXT_FEATURES = ("events",)
-"""Signals that all candidates of a history share: no linear blend can use them, trees can."""
+"""Features that all candidates of a history share; trees can use them, a linear blend cannot."""
 
 
 @dataclass(frozen=True)
 class ScoreScales:
-    """How each source's scores become levels: fitted once, on validation cases."""
+    """Scales that turn each source's scores into levels, fitted on validation cases."""
 
     log_S: np.ndarray
-    """bool: scores that are never negative are counts, whose ratios matter; others are logits, whose differences do."""
+    """bool: True for scores that are never negative, counts, compared by ratio; False for logits, compared by
+    difference."""
     spread_S: np.ndarray
-    """float32: how widely a logit spreads within a history; 1 for counts."""
+    """float32: standard deviation of a logit within a history (median over histories); 1 for counts."""
 
     @classmethod
     def fit(cls, candidates: CandidateSet) -> "ScoreScales":
-        """Looks at the candidates of some histories."""
+        """Fit the scales to the candidates of some histories."""
         is_candidate_BC = candidates.items_BC != PAD
         log, spread = [], []
         for s in range(len(candidates.sources)):
@@ -50,15 +52,22 @@ class ScoreScales:
 
 
 def feature_names(sources: tuple[str, ...]) -> list[str]:
-    """What each of the F signals is, in order."""
-    own = [f"{source} {kind}" for source in sources for kind in ("level", "place")]
+    """Return the name of each of the F features, in order."""
+    own = [f"{source} {name}" for source in sources for name in ("level", "place")]
     return [*own, *ITEM_FEATURES, *CONTEXT_FEATURES]
 
 
 def blend_features(
     candidates: CandidateSet, histories: Sequences, item_statistics: ItemStatistics, scales: ScoreScales
 ) -> np.ndarray:
-    """float32 [B, C, F]; 0 in all of a source's columns for people it does not serve."""
+    """Return the features of candidates, float32 [B, C, F]; those of a source are 0 for users that it does not serve.
+
+    Args:
+        candidates: candidates of B histories.
+        histories: the histories.
+        item_statistics: popularity, recency and age of the items.
+        scales: scales of the sources' scores.
+    """
     count = len(candidates.sources)
     batch, width = candidates.items_BC.shape
     out_BCF = np.empty((batch, width, 2 * count + len(ITEM_FEATURES) + len(CONTEXT_FEATURES)), dtype=np.float32)
@@ -67,10 +76,10 @@ def blend_features(
     ranks_BCS = np.where(candidates.ranks_BCS > 0, candidates.ranks_BCS, candidates.num_candidates_S + 1)
     out_BCF[:, :, 1 : 2 * count : 2] = np.where(is_served_B1S, -np.log(ranks_BCS), 0.0)
     items_BC = candidates.items_BC
-    for f, of_item_V in enumerate(
+    for f, feature_V in enumerate(
         (item_statistics.popularity_V, item_statistics.recent_V, item_statistics.age_V), start=2 * count
     ):
-        out_BCF[:, :, f] = of_item_V[items_BC]
+        out_BCF[:, :, f] = feature_V[items_BC]
     newest = histories.drop_unknown().tail(REPEAT_WINDOW)
     out_BCF[:, :, 2 * count + 3], out_BCF[:, :, 2 * count + 4] = _repeat_features(
         items_BC, newest, len(item_statistics.popularity_V)
@@ -80,7 +89,7 @@ def blend_features(
 
 
 def _levels(candidates: CandidateSet, scales: ScoreScales) -> np.ndarray:
-    """float32 [B, C, S]: how far each candidate lies under the best one in a source's eyes, 0 for the best itself."""
+    """Return the distance of each candidate below the best one of each source, float32 [B, C, S]; 0 for the best."""
     is_candidate_BC1 = (candidates.items_BC != PAD)[:, :, None]
     source_scores_BCS = np.where(is_candidate_BC1, candidates.source_scores_BCS, -np.inf)
     best_B1S = source_scores_BCS.max(axis=1, keepdims=True)
@@ -93,18 +102,17 @@ def _levels(candidates: CandidateSet, scales: ScoreScales) -> np.ndarray:
 
 
 def _repeat_features(items_BC: np.ndarray, newest: Sequences, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """(log(1 + how often the history holds the candidate), 1 / (1 + how many events ago it did last; 0: never)),
-    float32 [B, C] each."""
-    row_N, where_N = newest.positions()
-    keys_N = (row_N * size + newest.items[where_N])[::-1]
-    age_N = (newest.stops[row_N] - 1 - where_N)[::-1]
+    """Return (log(1 + occurrences of the candidate), 1 / (1 + events since the last one) or 0), float32 [B, C] each."""
+    row_N, positions_N = newest.positions()
+    keys_N = (row_N * size + newest.items[positions_N])[::-1]
+    age_N = (newest.stops[row_N] - 1 - positions_N)[::-1]
     zeros = np.zeros(items_BC.shape, dtype=np.float32)
     if len(keys_N) == 0:
         return zeros, zeros.copy()
     distinct_U, first_U, count_U = np.unique(keys_N, return_index=True, return_counts=True)
-    asked_BC = np.arange(len(items_BC))[:, None] * size + items_BC
-    place_BC = np.minimum(np.searchsorted(distinct_U, asked_BC), len(distinct_U) - 1)
-    hit_BC = (distinct_U[place_BC] == asked_BC) & (items_BC != PAD)
-    often_BC = np.where(hit_BC, np.log1p(count_U[place_BC]), 0.0).astype(np.float32)
-    since_BC = np.where(hit_BC, 1.0 / (1.0 + age_N[first_U[place_BC]]), 0.0).astype(np.float32)
-    return often_BC, since_BC
+    keys_BC = np.arange(len(items_BC))[:, None] * size + items_BC
+    index_BC = np.minimum(np.searchsorted(distinct_U, keys_BC), len(distinct_U) - 1)
+    occurs_BC = (distinct_U[index_BC] == keys_BC) & (items_BC != PAD)
+    count_BC = np.where(occurs_BC, np.log1p(count_U[index_BC]), 0.0).astype(np.float32)
+    since_BC = np.where(occurs_BC, 1.0 / (1.0 + age_N[first_U[index_BC]]), 0.0).astype(np.float32)
+    return count_BC, since_BC

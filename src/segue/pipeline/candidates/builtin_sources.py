@@ -1,14 +1,15 @@
-"""Sources that are no models of the zoo: what a person took before, what is new, what is like it, lists of one's own.
+"""Candidate sources that are no models of the zoo: repeated items, new items, similar items, fixed lists.
 
-Shape letters: B batch, V catalog size with PAD, L items of a list. A score of -inf: the source does not say so.
+Shape letters: B batch, V catalog size with PAD, L items of a list. A score of -inf: the source does not give the item.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
+from segue.config.ranges import Range, check_ranges
 from segue.data.catalog import PAD, Catalog
 from segue.data.features.encoding import ItemFeatures
 from segue.data.sequences import Sequences
@@ -20,18 +21,17 @@ from segue.models.sparse_rows import ages, effective_length, item_counts
 
 @dataclass(frozen=True)
 class RepeatConfig:
-    """What a person takes again."""
+    """Settings of the source of repeated items."""
 
-    decay: float = 0.9
-    """Each step back into the history multiplies its weight by this."""
+    decay: Annotated[float, Range(gt=0, le=1)] = 0.9
+    """Factor on an event's weight per event after it, above 0 and at most 1."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.decay <= 1:
-            raise ValueError(f"decay must be in (0, 1], got {self.decay}.")
+        check_ranges(self)
 
 
 class RepeatSource:
-    """The person's own items: score(j) = sum over its occurrences of decay ** age."""
+    """Items of the user's history: score(j) = sum over its occurrences of decay ** age."""
 
     name: ClassVar[str] = "again"
 
@@ -41,49 +41,58 @@ class RepeatSource:
 
     @classmethod
     def fit(cls, sequences: Sequences, catalog: Catalog, config: RepeatConfig) -> "RepeatSource":
-        """There is nothing to learn."""
+        """Build the source; nothing is fitted.
+
+        Args:
+            sequences: every event; unused.
+            catalog: the items.
+            config: settings.
+        """
         return cls(catalog.size, config.decay)
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: RepeatConfig) -> "RepeatSource":
-        """What ``arrays`` gave."""
+        """Return the source that ``arrays`` saved.
+
+        Args:
+            arrays: saved arrays, by name.
+            config: settings.
+        """
         return cls(int(arrays["size"][0]), config.decay)
 
     def scores(self, histories: Sequences) -> np.ndarray:
-        """float32 [B, V]; -inf for what is not in the history."""
+        """Return float32 scores [B, V]; -inf for items outside the history."""
         newest = histories.drop_unknown().tail(effective_length(self.decay))
-        row_N, where_N = newest.positions()
-        slots_N = row_N * self.size + newest.items[where_N]
+        row_N, positions_N = newest.positions()
+        slots_N = row_N * self.size + newest.items[positions_N]
         total = np.bincount(slots_N, weights=self.decay ** ages(newest), minlength=len(histories) * self.size)
         scores_BV: np.ndarray = total.reshape(len(histories), self.size).astype(np.float32)
         scores_BV[scores_BV == 0] = -np.inf
         return scores_BV
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything to save, by name."""
+        """Return the arrays to save, by name."""
         return {"size": np.array([self.size])}
 
 
 @dataclass(frozen=True)
 class NewItemsConfig:
-    """What counts as new."""
+    """Settings of the source of new items."""
 
-    max_age_days: float = 30.0
-    """Items whose first event lies at most so many days before the log's end, and items without any event."""
-    max_item_events: int = 50
-    """An item with more events is no longer new: other sources know it."""
+    max_age_days: Annotated[float, Range(gt=0)] = 30.0
+    """Largest age of a new item, from its first event to the log's end, in days, above 0. Items without events are new.
+    """
+    max_item_events: Annotated[int, Range(ge=0)] = 50
+    """Largest number of events of a new item, at least 0; other sources score items with more."""
 
     def __post_init__(self) -> None:
-        if self.max_age_days <= 0:
-            raise ValueError(f"max_age_days must be above 0, got {self.max_age_days}.")
-        if self.max_item_events < 0:
-            raise ValueError(f"max_item_events must not be negative, got {self.max_item_events}.")
+        check_ranges(self)
 
 
 class NewItemsSource:
-    """Items that are new, the same for everybody: score(j) = 2 ** (-age / days) * (1 + log(1 + events)).
+    """New items, equal for every user: score(j) = 2 ** (-age / max_age_days) * (1 + log(1 + events)).
 
-    Its age is that of its first event; an item without an event has none. A log without times knows only the latter.
+    The age is that of the first event, 0 without events. In a log without timestamps only items without events are new.
     """
 
     name: ClassVar[str] = "new"
@@ -94,31 +103,43 @@ class NewItemsSource:
 
     @classmethod
     def fit(cls, sequences: Sequences, catalog: Catalog, config: NewItemsConfig) -> "NewItemsSource":
-        """Looks for each item's first event."""
+        """Find the first event of each item.
+
+        Args:
+            sequences: every event.
+            catalog: the items.
+            config: settings.
+        """
         counts_V = item_counts(sequences, catalog.size)
         age_days_V = np.where(counts_V > 0, np.inf, 0.0)
         if sequences.times is not None:
-            _, where_N = sequences.positions()
+            _, positions_N = sequences.positions()
             first_V = np.full(catalog.size, np.iinfo(np.int64).max)
-            np.minimum.at(first_V, sequences.items[where_N], sequences.times[where_N])
-            end = sequences.times[where_N].max(initial=0)
+            np.minimum.at(first_V, sequences.items[positions_N], sequences.times[positions_N])
+            end = sequences.times[positions_N].max(initial=0)
             age_days_V = np.where(counts_V > 0, (end - first_V) / DAY_US, 0.0)
         new_V = (age_days_V <= config.max_age_days) & (counts_V <= config.max_item_events)
         new_V[PAD] = False
-        worth_V = 2.0 ** (-np.where(new_V, age_days_V, 0.0) / config.max_age_days) * (1 + np.log1p(counts_V))
-        return cls(np.where(new_V, worth_V, -np.inf).astype(np.float32))
+        score_V = 2.0 ** (-np.where(new_V, age_days_V, 0.0) / config.max_age_days) * (1 + np.log1p(counts_V))
+        return cls(np.where(new_V, score_V, -np.inf).astype(np.float32))
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: NewItemsConfig) -> "NewItemsSource":
-        """What ``arrays`` gave."""
+        """Return the source that ``arrays`` saved.
+
+        Args:
+            arrays: saved arrays, by name.
+            config: settings.
+        """
         return cls(arrays["score"])
 
     @property
     def size(self) -> int:
+        """Return the catalog size with PAD."""
         return len(self.score_V)
 
     def scores(self, histories: Sequences) -> np.ndarray:
-        """float32 [B, V]; -inf for what is not new."""
+        """Return float32 scores [B, V]; -inf for items that are not new."""
         return np.tile(self.score_V, (len(histories), 1))
 
     def static_scores(self) -> np.ndarray:
@@ -126,25 +147,25 @@ class NewItemsSource:
         return self.score_V
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything to save, by name."""
+        """Return the arrays to save, by name."""
         return {"score": self.score_V}
 
 
 @dataclass(frozen=True)
 class FixedListConfig:
-    """A list of one's own: an editor's choice, a campaign."""
+    """Settings of a fixed list, such as an editor's choice or a campaign."""
 
     items: tuple[str, ...] = ()
-    """Item ids, the best first."""
+    """Item ids, best first."""
     file: str | None = None
-    """A text file with an item id a line, read when the pipeline is trained."""
+    """Text file with one item id per line, read when the pipeline is trained; 'none': see ``items``."""
 
     def __post_init__(self) -> None:
         if (not self.items) == (self.file is None):
             raise ValueError("A source of model list needs either items or a file.")
 
     def ids(self) -> list[str]:
-        """The list. OSError where the file cannot be read."""
+        """Return the item ids of the list. OSError for a file that cannot be read."""
         if self.file is None:
             return list(self.items)
         with open(self.file, encoding="utf-8") as lines:
@@ -152,7 +173,7 @@ class FixedListConfig:
 
 
 class FixedListSource:
-    """The items of a list, the first with score 1 and the others evenly below."""
+    """Items of a fixed list: the first scores 1, the others less in equal steps."""
 
     name: ClassVar[str] = "list"
     scores_cold_items: ClassVar[bool] = True
@@ -163,20 +184,34 @@ class FixedListSource:
 
     @classmethod
     def fit(cls, sequences: Sequences, catalog: Catalog, config: FixedListConfig) -> "FixedListSource":
-        """Ids that the catalog does not know are left out. ValueError where it knows none."""
+        """Build the source; ids that the catalog does not hold are skipped.
+
+        Args:
+            sequences: every event; unused.
+            catalog: the items.
+            config: the list.
+
+        Raises:
+            ValueError: the catalog holds none of the items.
+        """
         items_L = catalog.to_indices(dict.fromkeys(config.ids()))
         if not (items_L != PAD).any():
-            raise ValueError(f"The catalog knows none of the list's {len(items_L)} items.")
+            raise ValueError(f"The catalog holds none of the list's {len(items_L)} items.")
         return cls(items_L[items_L != PAD], catalog.size)
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: FixedListConfig) -> "FixedListSource":
-        """What ``arrays`` gave."""
+        """Return the source that ``arrays`` saved.
+
+        Args:
+            arrays: saved arrays, by name.
+            config: settings.
+        """
         return cls(arrays["items"], int(arrays["size"][0]))
 
     def scores(self, histories: Sequences) -> np.ndarray:
-        """float32 [B, V]; -inf for what is not in the list."""
-        return _by_place([self.items_L] * len(histories), self.size)
+        """Return float32 scores [B, V]; -inf for items outside the list."""
+        return _scores_by_position([self.items_L] * len(histories), self.size)
 
     def static_scores(self) -> np.ndarray:
         """See ``StaticScorer.static_scores``."""
@@ -184,12 +219,13 @@ class FixedListSource:
         return static_V
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything to save, by name."""
+        """Return the arrays to save, by name."""
         return {"items": self.items_L, "size": np.array([self.size])}
 
 
-def _by_place(lists: Sequence[np.ndarray], size: int) -> np.ndarray:
-    """float32 [B, V]: 1 for the first item of each list, evenly less for the others, -inf elsewhere."""
+def _scores_by_position(lists: Sequence[np.ndarray], size: int) -> np.ndarray:
+    """Return float32 scores [B, V]: 1 for the first item of each list, less in equal steps for the others, -inf
+    elsewhere."""
     scores_BV = np.full((len(lists), size), -np.inf, dtype=np.float32)
     for row_V, items_L in zip(scores_BV, lists, strict=True):
         row_V[items_L] = 1.0 - np.arange(len(items_L)) / max(1, len(items_L))
@@ -199,19 +235,22 @@ def _by_place(lists: Sequence[np.ndarray], size: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SourceData:
-    """What the sources of a pipeline are fitted on."""
+    """Training data of a pipeline's sources."""
 
     sequences: Sequences
+    """Every training event."""
     catalog: Catalog
+    """The items."""
     item_features: ItemFeatures | None = None
-    """What is known of the items, where there is a table of them."""
+    """Features of the items; None without an items table."""
 
 
 @dataclass(frozen=True)
 class BuiltinSource:
-    """How a source of the pipeline's own is made and restored."""
+    """Settings, fit and restore of a built-in source."""
 
     config: type
+    """Settings class."""
     fit: Callable[[SourceData, Any], Scorer]
     restore: Callable[[Mapping[str, np.ndarray], Any], Scorer]
 
@@ -219,23 +258,23 @@ class BuiltinSource:
 BUILTIN_SOURCES: dict[str, BuiltinSource] = {
     "again": BuiltinSource(
         RepeatConfig,
-        lambda known, config: RepeatSource.fit(known.sequences, known.catalog, config),
+        lambda data, config: RepeatSource.fit(data.sequences, data.catalog, config),
         RepeatSource.restore,
     ),
     "new": BuiltinSource(
         NewItemsConfig,
-        lambda known, config: NewItemsSource.fit(known.sequences, known.catalog, config),
+        lambda data, config: NewItemsSource.fit(data.sequences, data.catalog, config),
         NewItemsSource.restore,
     ),
     "list": BuiltinSource(
         FixedListConfig,
-        lambda known, config: FixedListSource.fit(known.sequences, known.catalog, config),
+        lambda data, config: FixedListSource.fit(data.sequences, data.catalog, config),
         FixedListSource.restore,
     ),
     "content-knn": BuiltinSource(
         ContentKNNConfig,
-        lambda known, config: ContentKNN.from_item_features(known.sequences, known.item_features, config),
+        lambda data, config: ContentKNN.from_item_features(data.sequences, data.item_features, config),
         ContentKNN.restore,
     ),
 }
-"""Beside the zoo: name -> settings and how to build, restore."""
+"""Name of each built-in source -> its settings, fit and restore."""

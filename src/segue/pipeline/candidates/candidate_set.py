@@ -1,6 +1,6 @@
-"""Several sources' lists as one set of candidates for each history: duplicates merged, provenance kept.
+"""Candidates of all sources merged into one set per history, without duplicates, with their ranks in each source.
 
-Shape letters: B batch, C candidates, S sources, K taken by one source, N flat entries, U distinct ones, V catalog
+Shape letters: B batch, C candidates, S sources, K candidates of one source, N flat entries, U distinct ones, V catalog
 size with PAD.
 """
 
@@ -16,36 +16,43 @@ from segue.pipeline.candidates.source import CandidateSource
 from segue.pipeline.ranked_list import NO_SOURCE, RankedList
 
 RRF_CONSTANT = 60.0
-"""The constant of reciprocal-rank fusion that decides which candidates go on (Cormack et al. 2009)."""
+"""Constant of the reciprocal rank fusion that selects the candidates to keep (Cormack et al. 2009)."""
 
 INCLUDED_BONUS = np.float64(1e6)
-"""More than any fused score."""
+"""Added to the fused score of items to include: more than any fused score."""
 
 
 @dataclass(frozen=True)
 class CandidateSet:
-    """B sets of candidates, each in the order of reciprocal-rank fusion, PAD behind where a set is smaller."""
+    """Candidates of B histories, each row in the order of reciprocal rank fusion, with PAD behind shorter rows."""
 
     items_BC: np.ndarray
     """int32."""
     ranks_BCS: np.ndarray
-    """int32: the place from 1 in each source's list; 0 where the source did not give the item."""
+    """int32: rank from 1 in each source's list; 0 where the source did not give the item."""
     source_scores_BCS: np.ndarray
-    """float32: every source's score of every candidate, given by it or not; -inf where it has no opinion."""
+    """float32: score of every candidate by every source, whether it gave the candidate or not; -inf without a score."""
     is_served_BS: np.ndarray
-    """bool: whether a source was asked for this history."""
+    """bool: the source serves this history."""
     sources: tuple[str, ...]
+    """Names of the sources."""
     num_candidates_S: np.ndarray
-    """int32: how many candidates each source gives."""
+    """int32: number of candidates that each source gives."""
 
     def __len__(self) -> int:
         return len(self.items_BC)
 
     def ranked_list(self, row: int, scores_C: np.ndarray) -> RankedList:
-        """One history's candidates by new scores, best first; the source of an item is the one that had it highest,
-        of equals the first."""
-        there = np.flatnonzero(self.items_BC[row] != PAD)
-        order = there[order_by_score_then_index(scores_C[there])]
+        """Return one history's candidates by new scores, best first.
+
+        The source of an item is the one with its best rank, the first one of ties.
+
+        Args:
+            row: row of the history.
+            scores_C: new scores of its candidates.
+        """
+        columns = np.flatnonzero(self.items_BC[row] != PAD)
+        order = columns[order_by_score_then_index(scores_C[columns])]
         source_ranks_CS = self.ranks_BCS[row, order]
         given_CS = np.where(source_ranks_CS > 0, source_ranks_CS, np.iinfo(np.int32).max)
         source_C = np.where((source_ranks_CS > 0).any(axis=1), given_CS.argmin(axis=1), NO_SOURCE)
@@ -67,24 +74,35 @@ def generate_candidates(
     allowed_V: np.ndarray | None = None,
     include: Sequences | None = None,
 ) -> CandidateSet:
-    """Asks every source and merges what they give, at most ``most`` items a history.
+    """Generate the candidates of every source and merge them.
 
-    Items of ``also`` (row b for row b) are candidates too, whoever gives them: what somebody asks about.
+    Args:
+        sources: the sources.
+        histories: B histories.
+        max_candidates: largest number of candidates per history.
+        exclude: items that are no candidates, row b for row b.
+        allowed_V: bool, items that may be candidates; None: all.
+        include: items that are candidates in any case, row b for row b.
     """
     size = sources[0].scorer.size
     is_served_BS = np.stack([source.serves(histories) for source in sources], axis=1)
-    answers = [source.score_histories(histories) for source in sources]
+    scores = [source.score_histories(histories) for source in sources]
     lists = []
-    for s, (source, answer) in enumerate(zip(sources, answers, strict=True)):
-        items_BK = answer.top_k(min(source.config.num_candidates, size), exclude, allowed_V)
+    for s, (source, source_scores) in enumerate(zip(sources, scores, strict=True)):
+        items_BK = source_scores.top_k(min(source.config.num_candidates, size), exclude, allowed_V)
         row, column = np.nonzero((items_BK != PAD) & is_served_BS[:, s, None])
         lists.append((row * size + items_BK[row, column], column + 1, np.full(len(row), s)))
     keys_N, ranks_N, source_N = (np.concatenate(part) for part in zip(*lists, strict=True))
     merged = _merge(keys_N, ranks_N, source_N, (len(histories), size, len(sources)), include)
     items_BC, ranks_BCS = _to_rows(*merged, (len(histories), size), max_candidates)
-    source_scores_BCS = np.stack([answer.score_items(items_BC) for answer in answers], axis=2)
-    names, takes = tuple(source.name for source in sources), [source.config.num_candidates for source in sources]
-    return CandidateSet(items_BC, ranks_BCS, source_scores_BCS, is_served_BS, names, np.array(takes, dtype=np.int32))
+    source_scores_BCS = np.stack([source_scores.score_items(items_BC) for source_scores in scores], axis=2)
+    names, num_candidates = (
+        tuple(source.name for source in sources),
+        [source.config.num_candidates for source in sources],
+    )
+    return CandidateSet(
+        items_BC, ranks_BCS, source_scores_BCS, is_served_BS, names, np.array(num_candidates, dtype=np.int32)
+    )
 
 
 def _merge(
@@ -94,16 +112,16 @@ def _merge(
     shape: tuple[int, int, int],
     include: Sequences | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(each distinct row * V + item, rising; its fused score float64 [U]; its places int32 [U, S])."""
+    """Return (distinct row * V + item, rising; fused scores float64 [U]; ranks int32 [U, S])."""
     _, size, count = shape
-    asked = np.empty(0, dtype=np.int64)
+    included_keys = np.empty(0, dtype=np.int64)
     if include is not None:
-        row, where = include.drop_unknown().positions()
-        asked = row * size + include.drop_unknown().items[where]
-    keys_U, index = np.unique(np.concatenate([keys_N, asked]), return_inverse=True)
+        row, positions = include.drop_unknown().positions()
+        included_keys = row * size + include.drop_unknown().items[positions]
+    keys_U, index = np.unique(np.concatenate([keys_N, included_keys]), return_inverse=True)
     fused_U = np.zeros(len(keys_U), dtype=np.float64)
     np.add.at(fused_U, index[: len(keys_N)], 1.0 / (RRF_CONSTANT + ranks_N))
-    fused_U[index[len(keys_N) :]] += INCLUDED_BONUS  # above all: they were asked for by name
+    fused_U[index[len(keys_N) :]] += INCLUDED_BONUS  # above all others
     ranks_US = np.zeros((len(keys_U), count), dtype=np.int32)
     ranks_US[index[: len(keys_N)], source_N] = ranks_N
     return keys_U, fused_U, ranks_US
@@ -112,7 +130,7 @@ def _merge(
 def _to_rows(
     keys_U: np.ndarray, fused_U: np.ndarray, ranks_US: np.ndarray, shape: tuple[int, int], max_candidates: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(items int32 [B, C], places int32 [B, C, S]): rows by fused score, equals by index."""
+    """Return (items int32 [B, C], ranks int32 [B, C, S]), rows by fused score, ties by index."""
     batch, size = shape
     row_U = keys_U // size
     order = order_by_score_then_index(fused_U, rows_N=row_U)

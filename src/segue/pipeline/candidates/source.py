@@ -1,6 +1,6 @@
-"""A source of candidates: any scorer, shown the part of a history that is its business, asked for its best.
+"""Source of candidates: a scorer, the part of the history that it receives, and the number of candidates that it gives.
 
-Shape letters: B batch, C candidates, K taken by one source, D width, N events, V catalog size with PAD.
+Shape letters: B batch, C candidates, K candidates of one source, D embedding size, N events, V catalog size with PAD.
 """
 
 from dataclasses import replace
@@ -28,7 +28,7 @@ from segue.pipeline.ranked_list import RankedList
 
 
 class CandidateSource:
-    """A scorer and what it is asked: how many, of whom, on which part of the history."""
+    """Scorer with its settings as a source: served users, part of the history, number of candidates, index."""
 
     def __init__(self, scorer: Scorer, config: SourceConfig, index: HNSWIndex | None = None) -> None:
         if index is not None:
@@ -51,53 +51,61 @@ class CandidateSource:
 
     @property
     def name(self) -> str:
-        """What answers call it."""
+        """Name of the source in responses."""
         return self.config.display_name
 
     @property
     def uses_item_features(self) -> bool:
-        """Whether it can tell an item that nobody has taken yet from another one: by facts, or because it is named."""
+        """Return True if the scorer distinguishes cold items, by their features or because a list names them."""
         return isinstance(self.scorer, ColdItemScorer) and self.scorer.scores_cold_items
 
     def serves(self, histories: Sequences) -> np.ndarray:
-        """bool [B]: whose histories are its business, by the number of known events; an index is not asked about
-        empty ones, which have no vector."""
+        """Return the mask of histories that the source serves, bool [B], by the number of known events.
+
+        A source with an index does not serve empty histories: they have no query embedding.
+        """
         lengths_B = histories.drop_unknown().lengths
-        most = np.inf if self.config.max_events is None else self.config.max_events
-        least = max(self.config.min_events, 0 if self.index is None else 1)
-        served_B: np.ndarray = (lengths_B >= least) & (lengths_B <= most)
-        return served_B
+        max_events = np.inf if self.config.max_events is None else self.config.max_events
+        min_events = max(self.config.min_events, 0 if self.index is None else 1)
+        is_served_B: np.ndarray = (lengths_B >= min_events) & (lengths_B <= max_events)
+        return is_served_B
 
     def visible_history(self, histories: Sequences) -> Sequences:
-        """The part of each history that the scorer sees."""
+        """Return the part of each history that the scorer receives."""
         rows = histories
         if self.config.session_gap_s is not None:
             rows = last_session(rows, self.config.session_gap_s)
         return rows if self.config.max_history is None else rows.tail(self.config.max_history)
 
     def score_histories(self, histories: Sequences) -> SourceScores:
-        """Asks the scorer; one that says the same to everybody was asked once and for all."""
+        """Return the scores of B histories in the cheapest exact form for the scorer, or by the index."""
         if self._static_V is not None:
             return StaticScores(self._static_V, self._order, len(histories))
-        shown = self.visible_history(histories)
-        if self._exact_search is not None and self._vectors is not None and shown.drop_unknown().lengths.all():
-            return ExactSearchScores(self._vectors.queries(shown)[0], self._exact_search)
+        visible = self.visible_history(histories)
+        if self._exact_search is not None and self._vectors is not None and visible.drop_unknown().lengths.all():
+            return ExactSearchScores(self._vectors.queries(visible)[0], self._exact_search)
         if self._sparse_scorer is not None:
-            lifts = [self._sparse_scorer.lifts(row) for row in shown.drop_unknown()]
+            lifts = [self._sparse_scorer.lifts(row) for row in visible.drop_unknown()]
             return SparseScores(self._sparse_scorer.popularity_V, self._order, lifts)
         if self.index is None or self._vectors is None:
-            return DenseScores(self.scorer.scores(shown))
-        return AnnScores(*self._vectors.queries(shown), self.index)
+            return DenseScores(self.scorer.scores(visible))
+        return AnnScores(*self._vectors.queries(visible), self.index)
 
     def candidates(self, histories: Sequences, k: int, allowed_V: np.ndarray | None = None) -> list[RankedList]:
-        """The n best of each history as a list of its own; empty for people who are not its business."""
-        answer, served_B = self.score_histories(histories), self.serves(histories)
-        items_BK = answer.top_k(k, None, allowed_V)
-        scores_BK = answer.score_items(items_BK)
+        """Return the k best items of each history as a list; empty for users that the source does not serve.
+
+        Args:
+            histories: B histories.
+            k: largest length of a list.
+            allowed_V: bool, items that may be listed; None: all.
+        """
+        scores, is_served_B = self.score_histories(histories), self.serves(histories)
+        items_BK = scores.top_k(k, None, allowed_V)
+        scores_BK = scores.score_items(items_BK)
         lists = []
-        for items_K, scores_K, served in zip(items_BK, scores_BK, served_B, strict=True):
-            there = (items_K != PAD) & served
-            lists.append(RankedList.from_items(items_K[there], scores_K[there], sources=(self.name,)))
+        for items_K, scores_K, is_served in zip(items_BK, scores_BK, is_served_B, strict=True):
+            given = (items_K != PAD) & is_served
+            lists.append(RankedList.from_items(items_K[given], scores_K[given], sources=(self.name,)))
         return lists
 
 
@@ -116,12 +124,17 @@ def as_vector_scorer(scorer: Scorer) -> VectorScorer:
 
 
 def last_session(histories: Sequences, gap_s: float) -> Sequences:
-    """The newest events of each row that no pause longer than ``gap_s`` parts; rows without times are left whole."""
+    """Cut each history to its newest events without a pause longer than ``gap_s``; rows without timestamps stay whole.
+
+    Args:
+        histories: B histories.
+        gap_s: longest pause within a session, in seconds.
+    """
     if histories.times is None or histories.num_events == 0:
         return histories
-    row_N, where_N = histories.positions()
-    times_N = histories.times[where_N]
+    row_N, positions_N = histories.positions()
+    times_N = histories.times[positions_N]
     breaks = np.flatnonzero((np.diff(times_N) > gap_s * 1e6) & (row_N[1:] == row_N[:-1])) + 1
     starts_B = histories.starts.copy()
-    starts_B[row_N[breaks]] = where_N[breaks]  # positions rise within a row, so that the newest break stays
+    starts_B[row_N[breaks]] = positions_N[breaks]  # positions rise within a row, so that the newest break stays
     return replace(histories, starts=starts_B)

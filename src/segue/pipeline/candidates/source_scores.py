@@ -1,7 +1,7 @@
-"""What a source says to a batch of histories: the best of it, and its scores of given items, found the cheapest exact
-way there is for its model.
+"""Scores of a source for a batch of histories: its best items, and the scores of given items.
 
-Shape letters: B batch, C candidates, K taken by one source, D width, M raised items, V catalog size with PAD.
+Each class is the cheapest exact form for a type of model; ``AnnScores`` is approximate. Shape letters: B batch, C
+candidates, K candidates of one source, D embedding size, M raised items, V catalog size with PAD.
 """
 
 from collections.abc import Sequence
@@ -16,48 +16,54 @@ from segue.models.top_k import order_by_score_then_index, top_k
 from segue.pipeline.candidates.vector_index import HNSWIndex
 
 MAX_OVERSAMPLING = 8
-"""An approximate index is asked for at most so many times as many, so that forbidden ones can be left out; where that
-is not enough, the exact way answers."""
+"""Largest factor on the number of items requested from an approximate index, to replace excluded ones. Where it is not
+enough, the search is exact."""
 
 
 class SourceScores(Protocol):
-    """What a source says to a batch of histories, before anybody asked how much of it."""
+    """Protocol of a source's scores for a batch of histories."""
 
     def top_k(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
-        """int32 [B, K]: the k best allowed items, best first, PAD where there are no more."""
+        """Return the k best allowed items, int32 [B, K], best first; PAD where there are fewer.
+
+        Args:
+            k: number of items.
+            exclude: items that are left out, row b for row b; None: none.
+            allowed_V: bool, items that may be returned; None: all.
+        """
         ...
 
     def score_items(self, items_BC: np.ndarray) -> np.ndarray:
-        """float32 [B, C]: its scores of given items; -inf where it has no opinion."""
+        """Return the scores of given items, float32 [B, C]; -inf without a score."""
         ...
 
     def all_scores(self) -> np.ndarray:
-        """float32 [B, V]: its scores of all items."""
+        """Return the scores of all items, float32 [B, V]."""
         ...
 
 
 class DenseScores:
-    """An answer that knows the score of every item."""
+    """Scores of every item in one matrix."""
 
     def __init__(self, scores_BV: np.ndarray) -> None:
         self.scores_BV = scores_BV
 
     def top_k(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
-        """int32 [B, K]."""
+        """See ``SourceScores.top_k``."""
         return top_k(self.scores_BV, k, exclude=exclude, allowed_V=allowed_V)[0]
 
     def score_items(self, items_BC: np.ndarray) -> np.ndarray:
-        """float32 [B, C]."""
+        """See ``SourceScores.score_items``."""
         scores_BC: np.ndarray = np.take_along_axis(self.scores_BV, items_BC, axis=1)
         return scores_BC
 
     def all_scores(self) -> np.ndarray:
-        """float32 [B, V]."""
+        """See ``SourceScores.all_scores``."""
         return self.scores_BV
 
 
 class StaticScores:
-    """The same answer for everybody, sorted once."""
+    """Scores that are equal for every user, sorted once."""
 
     def __init__(self, scores_V: np.ndarray, order: np.ndarray, batch: int) -> None:
         self.scores_V = scores_V
@@ -65,7 +71,7 @@ class StaticScores:
         self.batch = batch
 
     def top_k(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
-        """int32 [B, K]."""
+        """See ``SourceScores.top_k``."""
         out_BK = np.full((self.batch, k), PAD, dtype=np.int32)
         free = self.order if allowed_V is None else self.order[allowed_V[self.order]]
         for b in range(self.batch):
@@ -78,27 +84,35 @@ class StaticScores:
         return out_BK
 
     def score_items(self, items_BC: np.ndarray) -> np.ndarray:
-        """float32 [B, C]."""
+        """See ``SourceScores.score_items``."""
         scores_BC: np.ndarray = self.scores_V[items_BC]
         return scores_BC
 
     def all_scores(self) -> np.ndarray:
-        """float32 [B, V]."""
+        """See ``SourceScores.all_scores``."""
         return np.tile(self.scores_V, (self.batch, 1))
 
 
 class SparseScores:
-    """An exact answer of a model that raises few items above popularity: only these, and as many popular ones as are
-    asked for, are looked at. Scores equal those of a row of all items, bit by bit."""
+    """Scores of a model that raises few items above popularity: only these and the k most popular items are compared.
+
+    They equal the scores of a dense row, bit for bit.
+    """
 
     def __init__(self, base_V: np.ndarray, order: np.ndarray, lifts: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
-        """``order``: all items by ``base_V``, as ``ordered`` gives them."""
+        """Store the scores.
+
+        Args:
+            base_V: float32 popularity of each item.
+            order: all items by ``base_V``, as of ``rank_order``.
+            lifts: per history the raised items, rising, and their lifts.
+        """
         self.base_V = base_V
         self.order = order
         self.lifts = lifts
 
     def top_k(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
-        """int32 [B, K]."""
+        """See ``SourceScores.top_k``."""
         out_BK = np.full((len(self.lifts), k), PAD, dtype=np.int32)
         free = self.order if allowed_V is None else self.order[allowed_V[self.order]]
         for b, (raised, lift) in enumerate(self.lifts):
@@ -119,11 +133,11 @@ class SparseScores:
         return out_BK
 
     def score_items(self, items_BC: np.ndarray) -> np.ndarray:
-        """float32 [B, C]."""
+        """See ``SourceScores.score_items``."""
         return np.stack([self._row(b, items_C) for b, items_C in enumerate(items_BC)])
 
     def all_scores(self) -> np.ndarray:
-        """float32 [B, V]."""
+        """See ``SourceScores.all_scores``."""
         return self.score_items(np.broadcast_to(np.arange(len(self.base_V)), (len(self.lifts), len(self.base_V))))
 
     def _row(self, b: int, items: np.ndarray) -> np.ndarray:
@@ -135,7 +149,7 @@ class SparseScores:
 
 
 def _find_sorted(rising_M: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(the place of each item among rising ones, whether it is there at all)."""
+    """Return (position of each item in a rising array, bool: the array holds it)."""
     if len(rising_M) == 0:
         return np.zeros(items.shape, dtype=np.int64), np.zeros(items.shape, dtype=bool)
     place = np.minimum(np.searchsorted(rising_M, items), len(rising_M) - 1)
@@ -143,55 +157,55 @@ def _find_sorted(rising_M: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, n
 
 
 class VectorScores:
-    """Part of an answer by vectors: one product an item tells its score."""
+    """Scores that are inner products of a query embedding and item embeddings."""
 
     def __init__(self, query_BD: np.ndarray, keys_VD: np.ndarray) -> None:
         self.query_BD = query_BD
         self.keys_VD = keys_VD
 
     def score_items(self, items_BC: np.ndarray) -> np.ndarray:
-        """float32 [B, C]."""
+        """See ``SourceScores.score_items``."""
         scores_BC: np.ndarray = np.einsum("bd,bcd->bc", self.query_BD, self.keys_VD[items_BC])
         return scores_BC
 
     def all_scores(self) -> np.ndarray:
-        """float32 [B, V]."""
+        """See ``SourceScores.all_scores``."""
         scores_BV: np.ndarray = self.query_BD @ self.keys_VD.T
         return scores_BV
 
 
 class ExactSearchScores(VectorScores):
-    """An exact answer for a large catalog: only what can be among the best is scored."""
+    """Inner products for a large catalog: only blocks that can hold one of the best items are scored."""
 
     def __init__(self, query_BD: np.ndarray, exact_search: ExactSearch) -> None:
         super().__init__(query_BD, exact_search.keys_VD)
         self.exact_search = exact_search
 
     def top_k(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
-        """int32 [B, K]."""
+        """See ``SourceScores.top_k``."""
         if allowed_V is not None:
             return DenseScores(self.all_scores()).top_k(k, exclude, allowed_V)
-        nobody = np.empty(0, dtype=np.int64)
-        wishes = [SearchRequest(nobody)] * len(self.query_BD) if exclude is None else search_requests(exclude)
-        return self.exact_search.top_k(self.query_BD, k, wishes)[0]
+        no_history = np.empty(0, dtype=np.int64)
+        requests = [SearchRequest(no_history)] * len(self.query_BD) if exclude is None else search_requests(exclude)
+        return self.exact_search.top_k(self.query_BD, k, requests)[0]
 
 
 class AnnScores(VectorScores):
-    """An answer for a large catalog by an index that finds nearly all of the best."""
+    """Inner products for a large catalog, searched by an approximate index."""
 
     def __init__(self, query_BD: np.ndarray, keys_VD: np.ndarray, index: HNSWIndex) -> None:
         super().__init__(query_BD, keys_VD)
         self.index = index
 
     def top_k(self, k: int, exclude: Sequences | None, allowed_V: np.ndarray | None) -> np.ndarray:
-        """int32 [B, K]; a row of which too few found items are allowed is answered exactly."""
-        wide = k if exclude is None else k + int(exclude.lengths.max(initial=0))
+        """See ``SourceScores.top_k``; a row with too few allowed matches is searched exactly."""
+        num_matches = k if exclude is None else k + int(exclude.lengths.max(initial=0))
         if allowed_V is not None:
-            wide = int(min(MAX_OVERSAMPLING * k, wide / max(float(allowed_V.mean()), 1e-9) + k))
-        found_BK = self.index.nearest(self.query_BD, min(wide, len(self.keys_VD) - 1))
-        out_BK = np.full((len(found_BK), k), PAD, dtype=np.int32)
-        for b, found in enumerate(found_BK):
-            free = found[found != PAD]
+            num_matches = int(min(MAX_OVERSAMPLING * k, num_matches / max(float(allowed_V.mean()), 1e-9) + k))
+        matches_BK = self.index.nearest(self.query_BD, min(num_matches, len(self.keys_VD) - 1))
+        out_BK = np.full((len(matches_BK), k), PAD, dtype=np.int32)
+        for b, matches in enumerate(matches_BK):
+            free = matches[matches != PAD]
             if exclude is not None:
                 free = free[~np.isin(free, exclude.items[exclude.starts[b] : exclude.stops[b]])]
             free = free if allowed_V is None else free[allowed_V[free]]
@@ -203,7 +217,7 @@ class AnnScores(VectorScores):
 
 
 def rank_order(scores_V: np.ndarray) -> np.ndarray:
-    """int32: every item with an opinion, best first, equals by index."""
+    """Return all items with a finite score, int32, best first, ties by index."""
     known = np.flatnonzero(np.isfinite(scores_V))
     known = known[known != PAD]
     return known[order_by_score_then_index(scores_V[known])].astype(np.int32)

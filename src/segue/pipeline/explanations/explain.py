@@ -1,4 +1,4 @@
-"""Why this item, in numbers and in a sentence for a shopper; and why not another one.
+"""Explanations of a recommended item, in numbers and in a sentence for the user, and of a missing item.
 
 Shape letters: C candidates, S sources, T events of one history.
 """
@@ -19,108 +19,140 @@ from segue.pipeline.pipeline import Pipeline
 from segue.pipeline.ranked_list import PlacementReason, RankedList
 
 MAX_HISTORY = 20
-"""Newest events that are left out one by one."""
+"""Number of newest events that are left out one by one."""
 MIN_EFFECT = 0.05
-"""An event that makes an item less than about so much likelier (as a share) is no reason for it."""
+"""Smallest gain in log probability of an event that is a reason for an item; about its relative gain in probability."""
 MAX_NAMED_ITEMS = 2
-"""A sentence names at most so many events."""
+"""Largest number of events that a sentence names."""
 
 
 @dataclass(frozen=True)
 class Influence:
-    """What one event of the history does for an item."""
+    """Effect of one event of the history on an item."""
 
     item: int
-    """The event's item."""
+    """Item of the event."""
     position: int
-    """Its place in the history, from 0."""
+    """Position of the event in the history, from 0."""
     log_probability_gain: float
-    """How much the event raises the log of the item's probability: with it minus without it."""
+    """Log probability of the item with the event minus that without it."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why an item stands in a list."""
+    """Reasons for an item of a list."""
 
     item: int
+    """Item index."""
     ranks: dict[str, int]
-    """The sources that gave it, and its place in each one's list."""
+    """Source -> rank of the item in its list, for the sources that gave it."""
     shares: dict[str, float]
-    """What each source adds to its score, against the mean candidate; empty where weights are not learned."""
+    """Source -> its part of the score, relative to the mean candidate; empty without learned weights."""
     influences: tuple[Influence, ...]
-    """The events that mattered most, the strongest first."""
+    """Events with the largest effect, the largest first."""
     reason: Reason
+    """Type of the reason."""
     sentence: Sentence
-    """For people, in English and Chinese."""
+    """Sentence for the user, in English and Chinese."""
 
 
 def explain(
     pipeline: Pipeline, history: Sequences, recommended: RankedList, titles: Mapping[int, str] | None = None
 ) -> list[Explanation]:
-    """One explanation for each item of ``shown``, an answer to the one row of ``history``.
+    """Explain each item of a list.
 
-    Influence is measured, not guessed: the whole pipeline answers again for the history without each of its newest
-    events (leave-one-out; Koh & Liang 2017 call it the ground truth that influence functions approach).
+    Influence is measured: the whole pipeline scores the history again without each of its newest events (leave-one-out;
+    Koh & Liang 2017 call it the ground truth that influence functions approach).
+
+    Args:
+        pipeline: the pipeline.
+        history: one row.
+        recommended: the list that it returned for this history.
+        titles: item index -> title, for the sentences; None: sentences name no items.
+
+    Returns:
+        One explanation per item of the list.
     """
     known = history.drop_unknown()
-    found, _ = pipeline.score_candidates(known, include=_same(recommended.items_C, 1))
+    candidates, _ = pipeline.score_candidates(known, include=_same(recommended.items_C, 1))
     effects_TC = influences(pipeline, known, recommended.items_C)
     events_T = known.tail(MAX_HISTORY).to_lists()[0]
     first = int(known.lengths[0]) - len(events_T)
     out = []
     for c, item in enumerate(recommended.items_C.tolist()):
         order = order_by_score_then_index(effects_TC[:, c])
-        strong = [t for t in order.tolist() if effects_TC[t, c] > MIN_EFFECT]
-        because = tuple(Influence(events_T[t], first + t, float(effects_TC[t, c])) for t in strong)
-        column = int(np.flatnonzero(found.items_BC[0] == item)[0])
-        places = {name: int(p) for name, p in zip(found.sources, found.ranks_BCS[0, column], strict=True) if p > 0}
-        shares = _shares(pipeline, known, found, column)
-        lead = (
-            max(shares, key=lambda name: shares[name]) if shares else min(places, key=lambda n: places[n], default="")
+        large = [t for t in order.tolist() if effects_TC[t, c] > MIN_EFFECT]
+        item_influences = tuple(Influence(events_T[t], first + t, float(effects_TC[t, c])) for t in large)
+        column = int(np.flatnonzero(candidates.items_BC[0] == item)[0])
+        ranks = {
+            name: int(p) for name, p in zip(candidates.sources, candidates.ranks_BCS[0, column], strict=True) if p > 0
+        }
+        shares = _shares(pipeline, known, candidates, column)
+        main_source = (
+            max(shares, key=lambda name: shares[name]) if shares else min(ranks, key=lambda n: ranks[n], default="")
         )
-        kinds = {source.name: source.config.model for source in pipeline.sources}
+        models = {source.name: source.config.model for source in pipeline.sources}
         reason = choose_reason(
-            PlacementReason(int(recommended.reasons_C[c])), kinds.get(lead, ""), item in events_T, bool(because)
+            PlacementReason(int(recommended.reasons_C[c])),
+            models.get(main_source, ""),
+            item in events_T,
+            bool(item_influences),
         )
-        named = [part.item for part in because if part.item != item]
-        words = [(titles or {}).get(i, "") for i in list(dict.fromkeys(named))[:MAX_NAMED_ITEMS]]
-        out.append(Explanation(item, places, shares, because, reason, reason_sentence(reason, [w for w in words if w])))
+        named = [part.item for part in item_influences if part.item != item]
+        named_titles = [(titles or {}).get(i, "") for i in list(dict.fromkeys(named))[:MAX_NAMED_ITEMS]]
+        out.append(
+            Explanation(
+                item,
+                ranks,
+                shares,
+                item_influences,
+                reason,
+                reason_sentence(reason, [title for title in named_titles if title]),
+            )
+        )
     return out
 
 
 def influences(pipeline: Pipeline, history: Sequences, items_C: np.ndarray) -> np.ndarray:
-    """float64 [T, C]: by how much each of the newest events of the one history (oldest first) raises the log of each
-    item's probability."""
+    """Return the gain in log probability of each item by each of the newest events, oldest first, float64 [T, C].
+
+    Args:
+        pipeline: the pipeline.
+        history: one row.
+        items_C: item indices.
+    """
     rows = leave_one_out(history)
-    chances = pipeline.probabilities(rows, _same(items_C, len(rows)))
-    logs = np.log(np.maximum(np.stack(chances), 1e-30))
+    probabilities = pipeline.probabilities(rows, _same(items_C, len(rows)))
+    logs = np.log(np.maximum(np.stack(probabilities), 1e-30))
     return np.asarray(logs[:1] - logs[1:])
 
 
 def leave_one_out(history: Sequences) -> Sequences:
-    """The one history, then the same without each of its newest events, asked at the same moment."""
-    where_T = history.positions()[1]
-    newest = range(max(0, len(where_T) - MAX_HISTORY), len(where_T))
-    kept = [where_T, *[np.delete(where_T, t) for t in newest]]
-    where_N, offsets = np.concatenate(kept), np.cumsum([0, *map(len, kept)])
-    times = None if history.times is None else history.times[where_N]
-    contexts = None if history.contexts is None else history.contexts.take(where_N)
-    now_B = None if history.query_times is None else np.repeat(history.query_times, len(kept))
-    return Sequences.from_offsets(history.items[where_N], offsets, times, contexts).as_of(now_B)
+    """Return the history, then the same without each of its newest events, all at the same query time."""
+    positions_T = history.positions()[1]
+    newest = range(max(0, len(positions_T) - MAX_HISTORY), len(positions_T))
+    kept = [positions_T, *[np.delete(positions_T, t) for t in newest]]
+    positions_N, offsets = np.concatenate(kept), np.cumsum([0, *map(len, kept)])
+    times = None if history.times is None else history.times[positions_N]
+    contexts = None if history.contexts is None else history.contexts.take(positions_N)
+    query_times_B = None if history.query_times is None else np.repeat(history.query_times, len(kept))
+    return Sequences.from_offsets(history.items[positions_N], offsets, times, contexts).as_of(query_times_B)
 
 
 @dataclass(frozen=True)
 class WhyNot:
-    """Why an item is not in a list."""
+    """Reason for an item's absence from a list."""
 
     reason: Reason
+    """Type of the reason."""
     rank: int | None
-    """Its place by score among everything that was looked at; None where it was not."""
+    """Rank by score among all candidates; None for an item that was no candidate."""
     ranks: dict[str, tuple[int, int]]
-    """Each source's own place for it among all items it may show, and how many candidates the source gives."""
+    """Source -> (rank among all items that it may give, number of candidates that it gives)."""
     lowered_by: str | None
-    """The source whose opinion costs it most, against the last item that is shown."""
+    """Source that lowers the item's score most, relative to the last item of the list; None without one."""
     sentence: Sentence
+    """Sentence for the operator, in English and Chinese."""
 
 
 def why_not(
@@ -132,45 +164,55 @@ def why_not(
     exclude: Sequences | None = None,
     allowed_V: np.ndarray | None = None,
 ) -> WhyNot:
-    """Why ``item`` is not in ``shown``, the answer that was given to the one row of ``history``; or that it is."""
+    """Explain the absence of an item from a list; the reason is "listed" for an item of the list.
+
+    Args:
+        pipeline: the pipeline.
+        history: one row.
+        item: item index.
+        recommended: the list that was returned for this history.
+        exclude: items that were excluded, one row.
+        allowed_V: bool, items that were allowed; None: all.
+    """
     if item in recommended.items_C:
-        place = int(np.flatnonzero(recommended.items_C == item)[0]) + 1
-        return _why_not_result("shown", place=place, shown=len(recommended))
+        rank = int(np.flatnonzero(recommended.items_C == item)[0]) + 1
+        return _why_not_result("listed", rank=rank, num_recommended=len(recommended))
     if item == PAD:
         return _why_not_result("unknown")
     if exclude is not None and item in exclude.to_lists()[0]:
         return _why_not_result("seen")
     if allowed_V is not None and not allowed_V[item]:
         return _why_not_result("forbidden")
-    places = _own_places(pipeline, history, item, exclude, allowed_V)
-    found, scores_BC = pipeline.score_candidates(
+    ranks = _own_ranks(pipeline, history, item, exclude, allowed_V)
+    candidates, scores_BC = pipeline.score_candidates(
         history, exclude=exclude, allowed_V=allowed_V, include=_same([item], 1)
     )
-    column = int(np.flatnonzero(found.items_BC[0] == item)[0])
-    place = 1 + int((scores_BC[0] > scores_BC[0, column]).sum())
-    held_back = _most_lowering_source(pipeline, history, found, column, recommended)
-    if not (found.ranks_BCS[0, column] > 0).any():
-        return _why_not_result("not found", places=places, held_back=held_back)
-    reason: Reason = "re-ranked" if place <= len(recommended) else "ranked lower"
-    return _why_not_result(reason, place=place, places=places, held_back=held_back, shown=len(recommended))
+    column = int(np.flatnonzero(candidates.items_BC[0] == item)[0])
+    rank = 1 + int((scores_BC[0] > scores_BC[0, column]).sum())
+    lowered_by = _most_lowering_source(pipeline, history, candidates, column, recommended)
+    if not (candidates.ranks_BCS[0, column] > 0).any():
+        return _why_not_result("not found", ranks=ranks, lowered_by=lowered_by)
+    reason: Reason = "re-ranked" if rank <= len(recommended) else "ranked lower"
+    return _why_not_result(reason, rank=rank, ranks=ranks, lowered_by=lowered_by, num_recommended=len(recommended))
 
 
 def _why_not_result(
     reason: Reason,
     *,
-    place: int | None = None,
-    places: dict[str, tuple[int, int]] | None = None,
-    held_back: str | None = None,
-    shown: int = 0,
+    rank: int | None = None,
+    ranks: dict[str, tuple[int, int]] | None = None,
+    lowered_by: str | None = None,
+    num_recommended: int = 0,
 ) -> WhyNot:
-    words = why_not_sentence(reason, place=place, shown=shown, places=places or {}, held_back=held_back)
-    return WhyNot(reason, place, places or {}, held_back, words)
+    ranks = ranks or {}
+    words = why_not_sentence(reason, rank=rank, num_recommended=num_recommended, ranks=ranks, lowered_by=lowered_by)
+    return WhyNot(reason, rank, ranks, lowered_by, words)
 
 
-def _own_places(
+def _own_ranks(
     pipeline: Pipeline, history: Sequences, item: int, exclude: Sequences | None, allowed_V: np.ndarray | None
 ) -> dict[str, tuple[int, int]]:
-    """Of the sources that were asked and know the item, its place and how many they give."""
+    """Return source -> (rank, number of candidates), for the sources that serve the history and score the item."""
     free_V = np.ones(pipeline.size, dtype=bool) if allowed_V is None else allowed_V.copy()
     free_V[PAD] = False
     if exclude is not None:
@@ -185,36 +227,41 @@ def _own_places(
 
 
 def _most_lowering_source(
-    pipeline: Pipeline, history: Sequences, found: CandidateSet, column: int, shown: RankedList
+    pipeline: Pipeline, history: Sequences, candidates: CandidateSet, column: int, recommended: RankedList
 ) -> str | None:
-    """The source that separates the item most from the last one shown; None where weights are not learned."""
-    last = np.flatnonzero(found.items_BC[0] == shown.items_C[-1]) if len(shown) else np.empty(0, dtype=np.int64)
+    """Return the source that lowers the item most against the last item of the list; None without learned weights."""
+    last = (
+        np.flatnonzero(candidates.items_BC[0] == recommended.items_C[-1])
+        if len(recommended)
+        else np.empty(0, dtype=np.int64)
+    )
     if len(last) == 0:
         return None
-    own, other = (_shares(pipeline, history, found, c) for c in (column, int(last[0])))
+    own, other = (_shares(pipeline, history, candidates, c) for c in (column, int(last[0])))
     gaps = {name: own[name] - other[name] for name in own if name in other}
     return min(gaps, key=lambda name: gaps[name]) if gaps and min(gaps.values()) < 0 else None
 
 
-def _shares(pipeline: Pipeline, history: Sequences, found: CandidateSet, column: int) -> dict[str, float]:
-    """What each source that was asked adds to a candidate's score, against the mean of all candidates."""
+def _shares(pipeline: Pipeline, history: Sequences, candidates: CandidateSet, column: int) -> dict[str, float]:
+    """Return the part of each serving source in a candidate's score, relative to the mean candidate."""
     blend = pipeline.scoring.blend
-    weighed_apart = (
-        pipeline.scoring.cold_start is not None and pipeline.item_statistics.counts_V[found.items_BC[0, column]] == 0
+    is_cold_item = (
+        pipeline.scoring.cold_start is not None
+        and pipeline.item_statistics.counts_V[candidates.items_BC[0, column]] == 0
     )
-    if not isinstance(blend, LearnedBlend) or weighed_apart:
+    if not isinstance(blend, LearnedBlend) or is_cold_item:
         return {}
-    is_candidate_C = found.items_BC[0] != PAD
-    own_CF = blend.clip(blend_features(found, history, pipeline.item_statistics, pipeline.scoring.scales))[0][
+    is_candidate_C = candidates.items_BC[0] != PAD
+    own_CF = blend.clip(blend_features(candidates, history, pipeline.item_statistics, pipeline.scoring.scales))[0][
         is_candidate_C
     ]
-    away_F = own_CF[column] - own_CF.mean(axis=0)
+    difference_F = own_CF[column] - own_CF.mean(axis=0)
     group = int(np.searchsorted(blend.edges_G, history.drop_unknown().lengths[0], side="right")) - 1
-    parts_F = away_F * blend.weights_GF[group]
-    names = zip(found.sources, found.is_served_BS[0], strict=True)
+    parts_F = difference_F * blend.weights_GF[group]
+    names = zip(candidates.sources, candidates.is_served_BS[0], strict=True)
     return {name: float(parts_F[2 * s : 2 * s + 2].sum()) for s, (name, served) in enumerate(names) if served}
 
 
 def _same(items: Sequence[int] | np.ndarray, count: int) -> Sequences:
-    """The same items for each of so many histories."""
+    """Return the same items for each of ``count`` histories."""
     return Sequences.from_lists([np.asarray(items).tolist()] * count)

@@ -1,6 +1,6 @@
-"""What is said to people about an item: short sentences in English and Chinese, one table of each.
+"""Sentences about recommended and missing items, in English and Chinese.
 
->>> sentence("goes with", ["Tea pot"]).english
+>>> reason_sentence("goes with", ["Tea pot"]).english
 'Often chosen together with Tea pot.'
 """
 
@@ -11,7 +11,7 @@ from segue.pipeline.ranked_list import PlacementReason
 
 Reason = Literal[
     "again", "comes next", "goes with", "like it", "rising", "popular", "new", "picked", "drawn", "for you",
-    "shown", "unknown", "seen", "forbidden", "not found", "ranked lower", "re-ranked",
+    "listed", "unknown", "seen", "forbidden", "not found", "ranked lower", "re-ranked",
 ]  # fmt: skip
 REASON_OF_MODEL: Mapping[str, Reason] = {
     "again": "again",
@@ -22,13 +22,13 @@ REASON_OF_MODEL: Mapping[str, Reason] = {
     "popularity": "popular",
     **dict.fromkeys(("item-knn", "ease", "ials", "bpr", "spectral", "user-knn"), "goes with"),
 }
-"""Why a source of this model gives an item; every other model says what comes next."""
+"""Model of a source -> reason; every other model stands for "comes next"."""
 PERSONAL = ("comes next", "goes with", "like it")
-"""Reasons that name what the person did."""
+"""Reasons that name events of the user."""
 
 
 class Sentence(NamedTuple):
-    """One thing, said twice."""
+    """A sentence in two languages."""
 
     english: str
     chinese: str
@@ -36,37 +36,42 @@ class Sentence(NamedTuple):
 
 REASON_SENTENCES: Mapping[Reason, Sentence] = {
     "again": Sentence("You have chosen this before.", "您以前选过它。"),
-    "comes next": Sentence("People who chose {items} often choose this next.", "选了{items}的人，接下来常常选它。"),
+    "comes next": Sentence("Often chosen next after {items}.", "选了{items}的人，接下来常常选它。"),
     "goes with": Sentence("Often chosen together with {items}.", "常与{items}一起被选。"),
     "like it": Sentence("It is like {items}.", "与{items}相似。"),
-    "rising": Sentence("More and more people choose it these days.", "最近选它的人越来越多。"),
-    "popular": Sentence("Many people choose it.", "很多人都选它。"),
+    "rising": Sentence("Chosen more and more often.", "最近选它的人越来越多。"),
+    "popular": Sentence("A popular choice.", "很多人都选它。"),
     "new": Sentence("It is new here.", "新品上架。"),
     "picked": Sentence("Picked for you by the shop.", "店家精选。"),
     "drawn": Sentence("Something different to discover.", "换个新鲜的试试。"),
     "for you": Sentence("Chosen for you.", "为您推荐。"),
 }
 WHY_NOT_SENTENCES: Mapping[Reason, Sentence] = {
-    "shown": Sentence("It is in the list, at place {place}.", "它就在列表里，第{place}位。"),
-    "unknown": Sentence("The catalog does not know it.", "目录里没有它。"),
-    "seen": Sentence("It is in the history, and what was seen is left out.", "您已经看过它，看过的不再推荐。"),
-    "forbidden": Sentence("A rule of this place does not allow it.", "这里的规则不允许推荐它。"),
-    "not found": Sentence(
-        "No source gives it: {places}. Without that it has no chance.", "没有任何来源选中它：{places}。"
-    ),
+    "listed": Sentence("It is in the list, at position {rank}.", "它就在列表里，第{rank}位。"),
+    "unknown": Sentence("The catalog does not hold it.", "目录里没有它。"),
+    "seen": Sentence("It is in the history, and items of the history are left out.", "您已经看过它，看过的不再推荐。"),
+    "forbidden": Sentence("A rule of this placement does not allow it.", "这里的规则不允许推荐它。"),
+    "not found": Sentence("No source gives it: {ranks}.", "没有任何来源选中它：{ranks}。"),
     "ranked lower": Sentence(
-        "It comes at place {place}, and {shown} are shown{held}.", "它排在第{place}位，而只展示{shown}个{held}。"
+        "It has rank {rank}, and {num_recommended} items are recommended{lowered}.",
+        "它排在第{rank}位，而只展示{num_recommended}个{lowered}。",
     ),
     "re-ranked": Sentence(
-        "By its score it would be at place {place}; a rule for the list's mix or order put others there.",
-        "按得分它应在第{place}位，但列表的搭配规则把别的放在了前面。",
+        "By its score it would have rank {rank}; a rule for the list's mix or order put other items there.",
+        "按得分它应在第{rank}位，但列表的搭配规则把别的放在了前面。",
     ),
 }
 
 
 def choose_reason(placement: PlacementReason, model: str, in_history: bool, has_influence: bool) -> Reason:
-    """The reason of an item by how it came to its place, what kind of source speaks most for it, whether the history
-    holds it, and whether an event of the history matters to it."""
+    """Return the reason of an item.
+
+    Args:
+        placement: reason for the item's position.
+        model: model of the source with the largest share in the score; empty: none.
+        in_history: the history holds the item.
+        has_influence: an event of the history raises the item's probability.
+    """
     if placement in (PlacementReason.PINNED, PlacementReason.QUOTA):
         return "picked"
     if placement == PlacementReason.EXPLORED:
@@ -82,7 +87,12 @@ def choose_reason(placement: PlacementReason, model: str, in_history: bool, has_
 
 
 def reason_sentence(reason: Reason, items: Sequence[str]) -> Sentence:
-    """What a shopper reads; ``items``: titles of the events that mattered. Without any it says less."""
+    """Return the sentence for a user.
+
+    Args:
+        reason: reason of the item.
+        items: titles of the events with the largest effect; without any the sentence names none.
+    """
     if reason in PERSONAL and not items:
         reason = "for you"
     words = REASON_SENTENCES[reason]
@@ -92,18 +102,30 @@ def reason_sentence(reason: Reason, items: Sequence[str]) -> Sentence:
 def why_not_sentence(
     reason: Reason,
     *,
-    place: int | None,
-    shown: int,
-    places: Mapping[str, tuple[int, int]],
-    held_back: str | None,
+    rank: int | None,
+    num_recommended: int,
+    ranks: Mapping[str, tuple[int, int]],
+    lowered_by: str | None,
 ) -> Sentence:
-    """What somebody reads who asks why an item is missing."""
-    english = ", ".join(f"{name} has it at place {own:,} and gives {take:,}" for name, (own, take) in places.items())
-    chinese = "，".join(f"{name}把它排在第{own}位，只给{take}个" for name, (own, take) in places.items())
-    held = "" if held_back is None else f"; {held_back} is what holds it back most"
-    held_zh = "" if held_back is None else f"；拉低它最多的是{held_back}"
+    """Return the sentence about a missing item.
+
+    Args:
+        reason: reason of its absence.
+        rank: rank of the item by score; None without one.
+        num_recommended: length of the list.
+        ranks: source -> (rank of the item, number of candidates).
+        lowered_by: source that lowers the item most; None: none.
+    """
+    english = ", ".join(f"{name} has it at rank {rank:,} and gives {count:,}" for name, (rank, count) in ranks.items())
+    chinese = "，".join(f"{name}把它排在第{rank}位，只给{count}个" for name, (rank, count) in ranks.items())
+    lowered = "" if lowered_by is None else f"; {lowered_by} lowers it most"
+    lowered_zh = "" if lowered_by is None else f"；拉低它最多的是{lowered_by}"
     words = WHY_NOT_SENTENCES[reason]
     return Sentence(
-        words.english.format(place=place, shown=shown, places=english or "none knows it", held=held),
-        words.chinese.format(place=place, shown=shown, places=chinese or "都不认识它", held=held_zh),
+        words.english.format(
+            rank=rank, num_recommended=num_recommended, ranks=english or "no source scores it", lowered=lowered
+        ),
+        words.chinese.format(
+            rank=rank, num_recommended=num_recommended, ranks=chinese or "都不认识它", lowered=lowered_zh
+        ),
     )

@@ -1,12 +1,9 @@
-"""A filter over the catalog: ``category == "tea" and price < 20 and not (brand in ["A", "B"])`` -> a mask.
+"""Masks of items that pass a filter: the evaluator of ``config/expressions.py`` over item columns.
 
-The mask is made before any top-k is taken, so that a filter never shortens a list. Words: ``and or not ( )``;
-``== != < <= > >=`` between a column and a value or two columns alike, also ``10 <= price < 20``; ``in [...]`` and
-``"gift" in tags``; ``contains`` (part of a text, whatever its case; one of a list); ``is missing``; a column of truth
-values stands alone. Text is compared exactly and is ordered by code point, so that dates written
-2026-07-01 are in order.
+The mask is applied before the top-k selection, so that a filter never shortens a list. Text is compared exactly and is
+ordered by code point, so that dates as 2026-07-01 are in order. ``contains`` and ``starts_with`` fold case.
 
-A test about a missing value fails; its opposite (``!=``, ``not in``, ``not``) holds: an item without a brand is not of
+A test of a missing value fails, its negation (``!=``, ``not in``, ``not``) holds: an item without a brand is not of
 brand A. Shape letters: V catalog size with PAD.
 """
 
@@ -54,18 +51,22 @@ _COMPARE: dict[str, Callable[[np.ndarray, np.ndarray | float], np.ndarray]] = {
     ">=": operator.ge,
 }
 MAX_CACHED_FILTERS = 256
-"""So many compiled filters are remembered."""
+"""Number of compiled filters in the cache."""
 
 
 class Filters:
-    """Compiles filters for one catalog and remembers the newest."""
+    """Compiled filters of one catalog, with a cache of the newest."""
 
     def __init__(self, columns: ItemColumns) -> None:
         self.columns = columns
         self._masks: dict[str, np.ndarray] = {}
 
     def mask(self, filter: str) -> np.ndarray:
-        """The items that the filter lets through, bool [V], not to be written to. ValueError as ``compile_mask``."""
+        """Return the items that pass a filter, bool [V], read-only.
+
+        Raises:
+            ValueError: as ``compile_mask``.
+        """
         if filter not in self._masks:
             if len(self._masks) >= MAX_CACHED_FILTERS:
                 self._masks.pop(next(iter(self._masks)), None)
@@ -76,10 +77,15 @@ class Filters:
 
 
 def compile_mask(filter: str, columns: ItemColumns) -> np.ndarray:
-    """The items that the filter lets through, bool [V]; never PAD. An empty filter lets all through.
+    """Return the items that pass a filter, bool [V]; False for PAD.
 
-    ValueError where the filter is none, names a column that there is not, or asks something of a column that its kind
-    has no answer to: a sentence, the filter, and a caret under the fault.
+    Args:
+        filter: a filter expression; an empty one passes all items.
+        columns: the items' columns.
+
+    Raises:
+        ValueError: a sentence, the filter and a caret under the fault, for a text that is no filter, an unknown column,
+            or a test that the column's type does not have.
     """
     empty = not filter.strip()
     mask_V = np.ones(columns.size, dtype=bool) if empty else _Compiler(filter, columns).node(parse(filter))
@@ -88,7 +94,7 @@ def compile_mask(filter: str, columns: ItemColumns) -> np.ndarray:
 
 
 class _Compiler:
-    """One method for each kind of test; every one returns a fresh bool [V]."""
+    """One method per type of test; each returns a new bool [V]."""
 
     def __init__(self, filter: str, columns: ItemColumns) -> None:
         self._filter = filter
@@ -164,8 +170,8 @@ class _Compiler:
         if type(left) is not type(right):
             self._wrong(
                 name.at.to(other.at),
-                f"Column '{name.name}' holds {TYPE_NAMES[type(left)]}, column '{other.name}' {TYPE_NAMES[type(right)]}: "
-                "they cannot be compared.",
+                f"Column '{name.name}' holds {TYPE_NAMES[type(left)]}, column '{other.name}' "
+                f"{TYPE_NAMES[type(right)]}: they cannot be compared.",
             )
         both_V: np.ndarray = left.is_known & right.is_known
         if isinstance(left, TextColumn) and isinstance(right, TextColumn):
@@ -192,7 +198,7 @@ class _Compiler:
         return column.items_with(code_of(column, str(node.left.value)))
 
     def _own_in_list(self, name: Column, lists: ListColumn) -> np.ndarray:
-        """``brand in related_brands``: each item's own text in its own list."""
+        """Return ``brand in related_brands``: each item's own text in its own list."""
         own = self._column(name)
         if not isinstance(own, TextColumn):
             self._wrong(name.at, f"Column '{name.name}' holds {TYPE_NAMES[type(own)]}; only a text can be in a list.")
@@ -235,19 +241,21 @@ class _Compiler:
         self._wrong(node.column.at, f"Column '{name}' holds {holds}; '{node.operator}' tests {tested}.")
 
     def _check(self, name: Column, column: ItemColumn, value: Value) -> None:
-        """Whether a value is of the column's kind."""
-        wanted = {NumberColumn: float, BooleanColumn: bool, TextColumn: str, ListColumn: str}[type(column)]
-        if type(value.value) is wanted:
+        """Raise a sentence unless a value is of the column's type."""
+        type_ = {NumberColumn: float, BooleanColumn: bool, TextColumn: str, ListColumn: str}[type(column)]
+        if type(value.value) is type_:
             return
         shown = self._filter[value.at.start : value.at.stop]
-        kind = {float: "a number", bool: "true or false", str: "text"}[type(value.value)]
-        if wanted is str:
+        value_type = {float: "a number", bool: "true or false", str: "text"}[type(value.value)]
+        if type_ is str:
             hint = f' Write "{shown}".'
-        elif wanted is float and _is_number(value.value):
+        elif type_ is float and _is_number(value.value):
             hint = " Write it without quotes."
         else:
             hint = ""
-        self._wrong(value.at, f"Column '{name.name}' holds {TYPE_NAMES[type(column)]}, but {shown} is {kind}.{hint}")
+        self._wrong(
+            value.at, f"Column '{name.name}' holds {TYPE_NAMES[type(column)]}, but {shown} is {value_type}.{hint}"
+        )
 
 
 def _is_number(value: str | float | bool) -> bool:
@@ -259,7 +267,7 @@ def _is_number(value: str | float | bool) -> bool:
 
 
 def _text(column: TextColumn, sign: str, value: str) -> np.ndarray:
-    """Values are sorted, so an order between texts is one between their places."""
+    """Return a comparison of texts with a value: their order is that of their codes, since the values are sorted."""
     if sign == "==":
         return column.items_with(code_of(column, value))
     at = bisect_left(column.values, value)

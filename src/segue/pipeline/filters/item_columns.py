@@ -1,6 +1,6 @@
-"""What is known of the items as typed numpy columns over the catalog: what filters, quotas and variety read.
+"""Item features as typed numpy columns over the catalog, for filters, quotas and diversification.
 
-Shape letters: V catalog size with PAD, N values of all items' lists one behind the other.
+Shape letters: V catalog size with PAD, N values of all items' lists, C items.
 """
 
 import difflib
@@ -16,55 +16,56 @@ from segue.data.catalog import Catalog
 from segue.data.read_report import shorten_list
 
 NO_CODE = -1
-"""The code of a missing value, and of a value that no item has."""
+"""Code of a missing value, and of a value that no item has."""
 ITEM_ID = "item_id"
 
 
 @dataclass(frozen=True)
 class NumberColumn:
-    """One number an item."""
+    """One number per item."""
 
     values_V: np.ndarray
     """float64; NaN: missing."""
 
     @property
     def is_known(self) -> np.ndarray:
-        """bool [V]."""
+        """bool [V]: the item has a value."""
         return ~np.isnan(self.values_V)
 
 
 @dataclass(frozen=True)
 class BooleanColumn:
-    """True or false for an item."""
+    """One truth value per item."""
 
     values_V: np.ndarray
-    """int8: 1, 0, or NO_CODE where it is missing."""
+    """int8: 1, 0, or NO_CODE for a missing value."""
 
     @property
     def is_known(self) -> np.ndarray:
-        """bool [V]."""
+        """bool [V]: the item has a value."""
         return self.values_V != NO_CODE
 
 
 @dataclass(frozen=True)
 class TextColumn:
-    """One text an item: an index in the sorted list of all there are."""
+    """One text per item, as an index in the sorted distinct texts."""
 
     codes_V: np.ndarray
     """int32; NO_CODE: missing."""
     values: tuple[str, ...]
+    """Distinct texts, sorted."""
 
     @property
     def is_known(self) -> np.ndarray:
-        """bool [V]."""
+        """bool [V]: the item has a value."""
         return self.codes_V != NO_CODE
 
     def items_with(self, code: int) -> np.ndarray:
-        """The items with this value, bool [V]; none for NO_CODE."""
+        """Return the items with this value, bool [V]; none for NO_CODE."""
         return (self.codes_V == code) & (code != NO_CODE)
 
     def value_pairs(self, items_C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(row in ``items_C``, code) of every value of these items."""
+        """Return (row in ``items_C``, code) of every value of these items."""
         codes_C = self.codes_V[items_C]
         row = np.flatnonzero(codes_C != NO_CODE)
         return row, codes_C[row]
@@ -72,24 +73,25 @@ class TextColumn:
 
 @dataclass(frozen=True)
 class ListColumn:
-    """Several texts an item, each once."""
+    """A list of distinct texts per item."""
 
     offsets: np.ndarray
     """int64 [V + 1]: item i has ``codes_N[offsets[i]:offsets[i + 1]]``."""
     codes_N: np.ndarray
     values: tuple[str, ...]
+    """Distinct texts, sorted."""
     is_known: np.ndarray
-    """bool [V]: an empty list is known, a missing one is not."""
+    """bool [V]: True for an empty list, False for a missing one."""
 
     def items_with(self, code: int) -> np.ndarray:
-        """The items with this value among theirs, bool [V]."""
+        """Return the items with this value in their list, bool [V]."""
         holder_N = np.searchsorted(self.offsets, np.flatnonzero(self.codes_N == code), side="right") - 1
         out_V = np.zeros(len(self.is_known), dtype=bool)
         out_V[holder_N] = code != NO_CODE
         return out_V
 
     def value_pairs(self, items_C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(row in ``items_C``, code) of every value of these items."""
+        """Return (row in ``items_C``, code) of every value of these items."""
         count_C = self.offsets[items_C + 1] - self.offsets[items_C]
         row = np.repeat(np.arange(len(items_C)), count_C)
         shift = np.repeat(self.offsets[items_C] - (np.cumsum(count_C) - count_C), count_C)
@@ -103,16 +105,22 @@ TYPE_NAMES: dict[type, str] = {
     TextColumn: "text",
     ListColumn: "lists of texts",
 }
+"""Type of a column in messages."""
 
 
 def code_of(column: TextColumn | ListColumn, value: str) -> int:
-    """The value's index; NO_CODE where no item has it."""
+    """Return the index of a value in a column; NO_CODE for a value that no item has.
+
+    Args:
+        column: texts or lists of texts.
+        value: the text.
+    """
     at = bisect_left(column.values, value)
     return at if at < len(column.values) and column.values[at] == value else NO_CODE
 
 
 class ItemColumns:
-    """The items' columns by name; ``item_id`` is one of them. Row PAD is missing everywhere."""
+    """Columns of the items by name, ``item_id`` among them. PAD is missing in every column."""
 
     def __init__(self, catalog: Catalog, columns: Mapping[str, ItemColumn]) -> None:
         self.size = catalog.size
@@ -120,10 +128,14 @@ class ItemColumns:
 
     @classmethod
     def from_items(cls, items: Mapping[str, Mapping[str, Any]], catalog: Catalog) -> "ItemColumns":
-        """From what ``ItemTable.for_catalog`` gives and an artifact keeps: item id -> column -> value.
+        """Build the columns of an items table.
 
-        A column whose values are all numbers holds numbers; all lists, lists; all true or false (as such, or spelled
-        "true" and "false"), truth values; anything else text. A missing value and NaN are missing.
+        A column of numbers only is a number column; of lists, a list column; of truth values, also as "true" and
+        "false", a boolean column; any other one is text. A missing value and NaN are missing.
+
+        Args:
+            items: item id -> column -> value, as of ``ItemTable.for_catalog`` or of an artifact.
+            catalog: the items; others are ignored.
         """
         cells: dict[str, list[Any]] = {}
         for item, row in items.items():
@@ -137,20 +149,20 @@ class ItemColumns:
 
     @property
     def names(self) -> list[str]:
-        """In the order they were given."""
+        """Names of the columns, in the order of the table."""
         return list(self._columns)
 
     def __contains__(self, name: object) -> bool:
         return name in self._columns
 
     def __getitem__(self, name: str) -> ItemColumn:
-        """ValueError, with the nearest name, where there is no such column."""
+        """Return a column. ValueError with the nearest name for an unknown one."""
         if name not in self._columns:
             raise ValueError(self.unknown_column_message(name))
         return self._columns[name]
 
     def unknown_column_message(self, name: str) -> str:
-        """The sentence about a column that there is not."""
+        """Return the sentence about an unknown column, with the nearest name."""
         close = difflib.get_close_matches(name, self._columns, n=1)
         hint = f"Did you mean '{close[0]}'?" if close else f"The columns: {shorten_list(self.names)}."
         return f"The items have no column '{name}'. {hint}"

@@ -1,13 +1,14 @@
-"""Variety: a list's first places are chosen so that items are good and not all alike.
+"""Diversification: the first positions of a list are selected for relevance and dissimilarity.
 
-Shape letters: C candidates, D vector size, G categories, V catalog size with PAD.
+Shape letters: C candidates, D embedding size, G categories, V catalog size with PAD.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
+from segue.config.ranges import Range, check_ranges
 from segue.pipeline.filters.item_columns import ItemColumns
 from segue.pipeline.placements.diversity import calibrated_greedy, determinantal_greedy, mmr_greedy
 from segue.pipeline.placements.item_similarity import (
@@ -22,41 +23,46 @@ from segue.pipeline.ranked_list import RankedList
 
 @dataclass(frozen=True)
 class DiversificationConfig:
-    """How much variety, and of what."""
+    """Method and strength of the diversification of a list."""
 
     method: Literal["none", "mmr", "determinantal", "calibrated"] = "none"
-    """'mmr': each item unlike the most alike of those before; 'determinantal': unlike all together; 'calibrated':
-    categories spread as in the person's history."""
-    strength: float = 0.3
-    """0: by score alone; 1: by variety alone."""
-    num_candidates: int = 100
-    """So many of the best candidates are chosen from."""
-    num_fixed: int = 0
-    """So many of the best keep their places; the items behind them are chosen to be unlike them too."""
+    """'mmr': each item unlike the most similar one before it; 'determinantal': unlike all before it together;
+    'calibrated': categories distributed as in the user's history."""
+    strength: Annotated[float, Range(ge=0, le=1)] = 0.3
+    """0: by score only; 1: by diversity only; 0 to 1."""
+    num_candidates: Annotated[int, Range(ge=1)] = 100
+    """Number of best candidates that are selected from, at least 1."""
+    num_fixed: Annotated[int, Range(ge=0)] = 0
+    """Number of best candidates that keep their positions, at least 0; those behind are selected to be unlike them too.
+    """
     column: str | None = None
-    """The column whose values make items alike, or are the categories; 'none': the items' vectors."""
+    """Column whose shared values make items similar, or that holds the categories; 'none': item embeddings."""
 
     def __post_init__(self) -> None:
         methods = ("none", "mmr", "determinantal", "calibrated")
         if self.method not in methods:
             raise ValueError(f"method must be {', '.join(methods[:-1])} or {methods[-1]}, got '{self.method}'.")
-        if not 0 <= self.strength <= 1:
-            raise ValueError(f"strength must be between 0 and 1, got {self.strength}.")
-        if self.num_candidates < 1:
-            raise ValueError(f"num_candidates must be at least 1, got {self.num_candidates}.")
-        if self.num_fixed < 0:
-            raise ValueError(f"num_fixed must not be negative, got {self.num_fixed}.")
+        check_ranges(self)
         if self.method == "calibrated" and self.column is None:
             raise ValueError("Calibrated lists need a column of categories: set column.")
 
 
 class Diversifier:
-    """Variety for one catalog."""
+    """Diversification of lists for one catalog."""
 
     def __init__(
         self, config: DiversificationConfig, columns: ItemColumns, vectors_VD: np.ndarray | None = None
     ) -> None:
-        """ValueError where the column is none that items can share, or neither it nor vectors are given."""
+        """Compile the settings.
+
+        Args:
+            config: method and strength.
+            columns: the items' columns.
+            vectors_VD: item embeddings; None: none.
+
+        Raises:
+            ValueError: an unknown column, one that items cannot share values of, or neither a column nor embeddings.
+        """
         self.config = config
         self._similarity: ItemSimilarity | None = None
         if config.method == "calibrated":
@@ -65,9 +71,15 @@ class Diversifier:
             self._similarity = _item_similarity(config, columns, vectors_VD)
 
     def apply(self, ranked: RankedList, k: int, history: np.ndarray) -> RankedList:
-        """The same items: first the k that were chosen of the first ``depth``, then the others in their order.
+        """Return the same items: first k items selected from the first ``num_candidates``, then the others in their
+        order.
 
-        Scores are scaled to 0..1 over the candidates, so that the strength means the same for every model.
+        Scores are scaled to [0, 1] over the candidates, so that the strength means the same for every model.
+
+        Args:
+            ranked: the ranked list.
+            k: number of positions to diversify.
+            history: item indices of the user's history, for 'calibrated'.
         """
         if self.config.method == "none" or self.config.strength == 0 or len(ranked) < 2:
             return ranked
@@ -77,15 +89,17 @@ class Diversifier:
         return ranked.take(np.concatenate([order, rest]))
 
     def _order(self, items_C: np.ndarray, relevance_C: np.ndarray, k: int, history: np.ndarray) -> np.ndarray:
-        strength, kept = self.config.strength, self.config.num_fixed
+        strength, num_fixed = self.config.strength, self.config.num_fixed
         if self._similarity is None:
             both_CG, _ = membership(self._values, np.concatenate([items_C, np.asarray(history, dtype=items_C.dtype)]))
             total_G = both_CG[len(items_C) :].sum(axis=0)
             if total_G.sum() == 0:
-                return np.arange(min(k, len(items_C)))  # nothing is known of the person: no list is better spread
-            return calibrated_greedy(relevance_C, both_CG[: len(items_C)], total_G / total_G.sum(), k, strength, kept)
-        choose = mmr_greedy if self.config.method == "mmr" else determinantal_greedy
-        return choose(relevance_C, self._similarity(items_C), k, strength, kept)
+                return np.arange(min(k, len(items_C)))  # without events no distribution is better
+            return calibrated_greedy(
+                relevance_C, both_CG[: len(items_C)], total_G / total_G.sum(), k, strength, num_fixed
+            )
+        select = mmr_greedy if self.config.method == "mmr" else determinantal_greedy
+        return select(relevance_C, self._similarity(items_C), k, strength, num_fixed)
 
 
 def _item_similarity(
@@ -95,13 +109,13 @@ def _item_similarity(
         return column_similarity(columns, config.column)
     if vectors_VD is None:
         raise ValueError(
-            f"'{config.method}' needs to know how alike items are: set column, or use a model with vectors."
+            f"'{config.method}' needs the similarity of items: set column, or use a model with item embeddings."
         )
     return embedding_similarity(vectors_VD)
 
 
 def min_max_scaled(scores_C: np.ndarray) -> np.ndarray:
-    """Scores between 0 (the lowest, and items without a score) and 1; all 1 where they are equal."""
+    """Return scores scaled to [0, 1]; 0 for the lowest and items without a score, 1 for all where they are equal."""
     known = scores_C[np.isfinite(scores_C)]
     if len(known) == 0 or known.max() == known.min():
         return np.isfinite(scores_C).astype(np.float64)

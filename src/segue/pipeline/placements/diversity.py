@@ -1,8 +1,7 @@
-"""Three ways to choose k of C candidates that are good and not all alike; each returns their order.
+"""Three greedy selections of k of C candidates that are relevant and dissimilar; each returns their order.
 
-Every one is greedy, and each step costs one product with the newest choice. Candidates stand best first; the first
-``kept`` of them stay where they are, and what comes behind is chosen to go with them. Shape letters: C candidates,
-D vector size, G categories.
+Each step costs one product with the newest selection. Candidates stand best first; the first ``num_fixed`` of them
+stay, and those behind are selected to go with them. Shape letters: C candidates, D embedding size, G categories.
 """
 
 import numpy as np
@@ -10,20 +9,33 @@ import numpy as np
 from segue.models.top_k import order_by_score_then_index
 
 SELF_SIMILARITY_SHARE = 0.1
-"""The part of an item's likeness to itself that no other item has, in the determinantal choice: without it, no set
+"""Part of an item's similarity to itself that no other item has, in the determinantal selection. Without it, no set
 could hold more items than there are categories."""
 SMOOTHING = 0.01
-"""So much of the wanted distribution is mixed into the list's, so that a category that is still absent costs much but
-not infinitely (Steck 2018, eq. 3)."""
+"""Share of the target distribution mixed into the list's, so that a missing category has a large but finite cost (Steck
+2018, eq. 3)."""
 MIN_GAIN = 1e-10
-"""A determinant that grows by less adds nothing."""
+"""Smallest growth of a determinant that counts."""
 
 
 def mmr_greedy(
     relevance_C: np.ndarray, vectors_CD: np.ndarray, k: int, strength: float, num_fixed: int = 0
 ) -> np.ndarray:
-    """Maximal marginal relevance (Carbonell & Goldstein 1998): the next item has the highest
-    (1 - strength) * relevance - strength * (its likeness to the most alike of those chosen). Places int64 [k]."""
+    """Select by maximal marginal relevance (Carbonell & Goldstein 1998).
+
+    The next item has the highest (1 - strength) * relevance - strength * (similarity to the most similar selected
+    item).
+
+    Args:
+        relevance_C: scores in [0, 1], best first.
+        vectors_CD: embeddings of length 1.
+        k: number of items to select.
+        strength: weight of diversity, 0 to 1.
+        num_fixed: number of first candidates that stay.
+
+    Returns:
+        Positions of the selected candidates, int64 [k].
+    """
     score_C = (1.0 - strength) * relevance_C
     nearest_C = np.full(len(relevance_C), -np.inf)
     chosen = [0 if num_fixed else int(np.argmax(relevance_C))]
@@ -39,12 +51,21 @@ def mmr_greedy(
 def determinantal_greedy(
     relevance_C: np.ndarray, vectors_CD: np.ndarray, k: int, strength: float, num_fixed: int = 0
 ) -> np.ndarray:
-    """Greedy maximum of the determinant of the chosen items' kernel (Chen, Zhang & Zhou 2018, algorithm 1).
+    """Select the greedy maximum of the determinant of the items' kernel (Chen, Zhang & Zhou 2018, algorithm 1).
 
     The kernel is q_i S_ij q_j with q = exp(a * relevance), a = theta / (2 (1 - theta)), theta = 1 - strength (their
-    section 4), and S_ij = (1 + cosine) / 2, of which we keep the part OWN for an item itself. Instead of determinants,
-    the rows of a Cholesky factor are kept: the determinant with i added grows by the factor d_i^2. Places int64 [k];
-    where no item adds anything, the rest is by relevance.
+    section 4). S_ij = (1 + cosine) / 2; differs: SELF_SIMILARITY_SHARE of it is kept for an item itself. Rows of a
+    Cholesky factor stand for the determinants: with i added, the determinant grows by the factor d_i^2.
+
+    Args:
+        relevance_C: scores in [0, 1], best first.
+        vectors_CD: embeddings of length 1.
+        k: number of items to select.
+        strength: weight of diversity, 0 to 1.
+        num_fixed: number of first candidates that stay.
+
+    Returns:
+        Positions of the selected candidates, int64 [k]; by relevance where no item adds to the determinant.
     """
     theta = 1.0 - strength
     log_q_C = theta / (2.0 * max(strength, 1e-9)) * (relevance_C - relevance_C.max())
@@ -73,8 +94,21 @@ def determinantal_greedy(
 def calibrated_greedy(
     relevance_C: np.ndarray, share_CG: np.ndarray, target_G: np.ndarray, k: int, strength: float, num_fixed: int = 0
 ) -> np.ndarray:
-    """The list whose categories are spread like the person's (Steck 2018, eq. 7): the next item has the highest
-    (1 - strength) * (sum of relevance) - strength * KL(wanted || the list's). Places int64 [k]."""
+    """Select a list whose categories are distributed as the target (Steck 2018, eq. 7).
+
+    The next item has the highest (1 - strength) * (sum of relevance) - strength * KL(target || list).
+
+    Args:
+        relevance_C: scores in [0, 1], best first.
+        share_CG: share of each item in each category, 1 in all.
+        target_G: target distribution of the categories.
+        k: number of items to select.
+        strength: weight of calibration, 0 to 1.
+        num_fixed: number of first candidates that stay.
+
+    Returns:
+        Positions of the selected candidates, int64 [k].
+    """
     free_C = np.ones(len(relevance_C), dtype=bool)
     sum_G = np.zeros(len(target_G))
     chosen: list[int] = []
@@ -88,7 +122,12 @@ def calibrated_greedy(
 
 
 def smoothed_kl_divergence(target_G: np.ndarray, list_CG: np.ndarray) -> np.ndarray:
-    """KL(wanted || smoothed list) for each row, float64 [C]; 0 where they agree."""
+    """Return KL(target || smoothed list) of each row, float64 [C]; 0 where they agree.
+
+    Args:
+        target_G: target distribution.
+        list_CG: distributions to compare with it.
+    """
     smooth_CG = (1.0 - SMOOTHING) * list_CG + SMOOTHING * target_G
     there = target_G > 0
     return (target_G[there] * np.log(target_G[there] / smooth_CG[:, there])).sum(axis=1)

@@ -1,71 +1,67 @@
-"""Chance at the list's tail, with the exact probability of every draw: what lets another pipeline be judged from logs.
+"""Random exploration at the end of a list, with the exact probability of every draw for off-policy evaluation.
 
-Shape letters: n open items, G points of a grid, V catalog size with PAD.
+Shape letters: n candidates of a slot, G points of a grid, V catalog size with PAD.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
+from segue.config.ranges import Range, check_ranges
 from segue.pipeline.placements.list_builder import SlotCandidates, SlotPolicy
 
 GRID_POINTS = 256
-"""So many points between 0 and 1 at which Thompson's beta distributions are compared."""
+"""Number of points between 0 and 1 where the beta distributions of Thompson sampling are compared."""
 
 
 @dataclass(frozen=True)
 class ExploreConfig:
-    """How much chance, and where."""
+    """Method and range of random exploration."""
 
     method: Literal["none", "epsilon", "thompson", "plackett-luce"] = "none"
-    """'epsilon': now and then any of the pool; 'thompson': by how likely an item has the highest click rate;
-    'plackett-luce': by place in the ranking."""
-    first_position: int = 4
-    """The list's tail begins here, from 1; places before it are never drawn."""
-    num_candidates: int = 50
-    """So many of the best items that are left take part in each draw."""
-    epsilon: float = 0.1
-    """The share of draws that are left wholly to chance ('epsilon' and 'thompson'): without it Thompson's odds of some
-    items are so small that no log can judge a pipeline that would show them."""
-    temperature: float = 1.0
-    """'plackett-luce': an item at place r is drawn in proportion to r to the power -1 / temperature."""
-    prior_strength: float = 20.0
-    """'thompson': a score, which must be a click probability, counts like so many views."""
+    """'epsilon': sometimes any of the candidates; 'thompson': by the probability that an item has the highest click
+    rate; 'plackett-luce': by rank."""
+    first_position: Annotated[int, Range(ge=1)] = 4
+    """First position that is drawn, from 1; the positions before it never are."""
+    num_candidates: Annotated[int, Range(ge=1)] = 50
+    """Number of best remaining items that take part in each draw, at least 1."""
+    epsilon: Annotated[float, Range(ge=0, le=1)] = 0.1
+    """Share of uniform draws of 'epsilon' and 'thompson', at least 0 and at most 1. Without it Thompson probabilities
+    of some items are so small that no log can evaluate a policy that recommends them."""
+    temperature: Annotated[float, Range(gt=0)] = 1.0
+    """Exponent of 'plackett-luce', above 0: an item at rank r is drawn in proportion to r to the power -1 /
+    temperature."""
+    prior_strength: Annotated[float, Range(gt=0)] = 20.0
+    """Number of impressions that a score, a click probability, counts for in 'thompson', above 0."""
 
     def __post_init__(self) -> None:
         if self.method not in METHODS and self.method != "none":
             raise ValueError(f"method must be none, {', '.join(METHODS)}, got '{self.method}'.")
-        for name in ("first_position", "num_candidates"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if not 0 <= self.epsilon <= 1:
-            raise ValueError(f"epsilon must be between 0 and 1, got {self.epsilon}.")
-        for name in ("temperature", "prior_strength"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}.")
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
 class Feedback:
-    """What came of the items so far: Thompson's evidence."""
+    """Impressions and clicks of each item, the evidence of Thompson sampling."""
 
     views_V: np.ndarray
-    """How often each was shown."""
+    """Number of impressions of each item."""
     clicks_V: np.ndarray
-    """How often it was taken then; never more than it was shown."""
+    """Number of impressions with a click; at most the number of impressions."""
 
 
 class Explorer:
-    """Draws, and says what it would have drawn."""
+    """Exploration policy: draws, and probabilities of draws."""
 
     def __init__(self, config: ExploreConfig, feedback: Feedback | None = None) -> None:
         self.config = config
         self._feedback = feedback
 
     def probabilities(self, slot: SlotCandidates) -> np.ndarray:
-        """With what probability each of the open items comes to the place, float64 [n], 0 outside the pool."""
+        """Return the probability of each candidate of a slot to be drawn, float64 [n]; 0 outside the best
+        ``num_candidates``."""
         out = np.zeros(len(slot.items))
         count = min(len(out), self.config.num_candidates)
         if self.config.method == "none" or slot.position + 1 < self.config.first_position or count == 1:
@@ -76,10 +72,10 @@ class Explorer:
         return out
 
     def policy(self, rng: np.random.Generator) -> SlotPolicy:
-        """For ``arrange``: draws with these probabilities."""
+        """Return the slot policy for ``build_list`` that draws with these probabilities."""
 
-        def choose(open: SlotCandidates) -> tuple[int, float]:
-            share = self.probabilities(open)
+        def choose(slot: SlotCandidates) -> tuple[int, float]:
+            share = self.probabilities(slot)
             if share[0] == 1.0:
                 return 0, 1.0
             ends = np.cumsum(share)
@@ -91,19 +87,25 @@ class Explorer:
         return choose
 
     def replay_policy(self, logged_items: np.ndarray, propensities: list["LoggedPropensity"]) -> SlotPolicy:
-        """For ``arrange``: follows a list that was shown and appends to ``found``, place by place, what this pipeline
-        might have shown there, given the items above. Behind an item that it would not have shown, nothing is."""
+        """Return the slot policy for ``build_list`` that follows a logged list and records this policy's probabilities.
 
-        def choose(open: SlotCandidates) -> tuple[int, float]:
+        Behind an item that this policy would not have recommended, every probability is 0.
+
+        Args:
+            logged_items: item indices of the logged list.
+            propensities: receives one entry per position.
+        """
+
+        def choose(slot: SlotCandidates) -> tuple[int, float]:
             there = (
-                np.flatnonzero(open.items == logged_items[open.position])
-                if open.position < len(logged_items)
+                np.flatnonzero(slot.items == logged_items[slot.position])
+                if slot.position < len(logged_items)
                 else np.empty(0, np.intp)
             )
             lost = bool(propensities) and propensities[-1].probability == 0
-            share = np.zeros(len(open.items)) if lost else self.probabilities(open)
+            share = np.zeros(len(slot.items)) if lost else self.probabilities(slot)
             pick = int(there[0]) if len(there) else 0
-            propensities.append(LoggedPropensity(float(share[pick]) if len(there) else 0.0, open.items, share))
+            propensities.append(LoggedPropensity(float(share[pick]) if len(there) else 0.0, slot.items, share))
             return pick, propensities[-1].probability
 
         return choose
@@ -111,14 +113,14 @@ class Explorer:
 
 @dataclass(frozen=True)
 class LoggedPropensity:
-    """One place of a list that another pipeline showed."""
+    """Probabilities of this policy at one position of a logged list."""
 
     probability: float
-    """With which this pipeline would have shown the same item."""
+    """Probability of the logged item."""
     items: np.ndarray
-    """What it might have shown."""
+    """Items that this policy could have drawn."""
     probabilities: np.ndarray
-    """With which; all 0 where it would not have come so far."""
+    """Their probabilities; all 0 where this policy would not have come to this position."""
 
 
 def _epsilon(slot: SlotCandidates, config: ExploreConfig, feedback: Feedback | None) -> np.ndarray:
@@ -128,19 +130,23 @@ def _epsilon(slot: SlotCandidates, config: ExploreConfig, feedback: Feedback | N
 
 
 def _plackett_luce(slot: SlotCandidates, config: ExploreConfig, feedback: Feedback | None) -> np.ndarray:
-    """Drawn without replacement in proportion to fixed worths (Plackett 1975; Luce 1959). A worth is by place in the
-    ranking, not by score: a place means the same in every pipeline, and variety's order is kept."""
+    """Return probabilities of draws without replacement in proportion to fixed weights (Plackett 1975; Luce 1959).
+
+    A weight depends on the rank, not on the score: a rank means the same in every pipeline, and diversification is
+    kept.
+    """
     log_worth = -np.log1p(slot.ranks) / config.temperature
     worth = np.exp(log_worth - log_worth.max())
     return worth / worth.sum()
 
 
 def _thompson(slot: SlotCandidates, config: ExploreConfig, feedback: Feedback | None) -> np.ndarray:
-    """P(i's click rate is the highest), each rate beta-distributed (Thompson 1933), computed instead of drawn.
+    """Return P(item i has the highest click rate) with beta-distributed rates (Thompson 1933), computed instead of
+    sampled.
 
-    The betas live on GRID points: P(i) = sum over points of P(i there) * product over the others of P(other below it),
-    half of what an other has at the very point counting as below. The product over all others is one over those before
-    times one over those behind.
+    The distributions live on GRID_POINTS points: P(i) = sum over points of P(i there) * product over the others of
+    P(other below it). Half of another item's mass at the point itself counts as below. The product over all others is
+    one over those before times one over those behind.
     """
     if (slot.scores < 0).any() or (slot.scores > 1).any():
         raise ValueError(
@@ -164,7 +170,7 @@ def _thompson(slot: SlotCandidates, config: ExploreConfig, feedback: Feedback | 
 
 
 def _beta_on_grid(hits: np.ndarray, misses: np.ndarray) -> np.ndarray:
-    """Beta distributions as masses on the middles of GRID intervals, float64 [n, G]."""
+    """Return beta distributions as masses at the centers of GRID_POINTS intervals, float64 [n, G]."""
     x_G = (np.arange(GRID_POINTS) + 0.5) / GRID_POINTS
     log_nG = (hits[:, None] - 1) * np.log(x_G) + (misses[:, None] - 1) * np.log1p(-x_G)
     mass_nG = np.exp(log_nG - log_nG.max(axis=1, keepdims=True))
@@ -176,4 +182,4 @@ METHODS: dict[str, Callable[[SlotCandidates, ExploreConfig, Feedback | None], np
     "thompson": _thompson,
     "plackett-luce": _plackett_luce,
 }
-"""Name -> the probabilities of a draw."""
+"""Method -> probabilities of a draw."""

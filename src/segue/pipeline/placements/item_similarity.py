@@ -1,6 +1,6 @@
-"""How alike items are: by vectors that a model has of them, or by the values of a column.
+"""Similarity of items by their embeddings or by the values of a column.
 
-Shape letters: C candidates, D vector size, G values that occur among the candidates, V catalog size with PAD.
+Shape letters: C candidates, D embedding size, G values among the candidates, V catalog size with PAD.
 """
 
 from collections.abc import Callable
@@ -10,12 +10,12 @@ import numpy as np
 from segue.pipeline.filters.item_columns import TYPE_NAMES, ItemColumns, ListColumn, TextColumn
 
 ItemSimilarity = Callable[[np.ndarray], np.ndarray]
-"""Items int32 [C] -> their vectors, float64 [C, D], of length 1, or 0 where nothing is known of an item; how alike two
-items are is the product of their vectors."""
+"""Items int32 [C] -> vectors float64 [C, D] of length 1, or 0 for an item without data; the product of two is their
+similarity."""
 
 
 def embedding_similarity(vectors_VD: np.ndarray) -> ItemSimilarity:
-    """The cosine between the rows of a matrix."""
+    """Return the similarity by cosine of the rows of a matrix."""
 
     def of(items_C: np.ndarray) -> np.ndarray:
         return unit_rows(vectors_VD[items_C].astype(np.float64))
@@ -24,8 +24,15 @@ def embedding_similarity(vectors_VD: np.ndarray) -> ItemSimilarity:
 
 
 def column_similarity(columns: ItemColumns, name: str) -> ItemSimilarity:
-    """1 for items with the same values in a column, 0 for items that share none. ValueError for a column that there is
-    not, or that has no values to share."""
+    """Return the similarity by shared values of a column: 1 for equal values, 0 without a shared one.
+
+    Args:
+        columns: the items' columns.
+        name: the column.
+
+    Raises:
+        ValueError: an unknown column, or one without values to share.
+    """
     column = values_of(columns, name)
 
     def of(items_C: np.ndarray) -> np.ndarray:
@@ -35,7 +42,15 @@ def column_similarity(columns: ItemColumns, name: str) -> ItemSimilarity:
 
 
 def values_of(columns: ItemColumns, name: str) -> TextColumn | ListColumn:
-    """A column whose values items can share."""
+    """Return a column of texts or lists.
+
+    Args:
+        columns: the items' columns.
+        name: the column.
+
+    Raises:
+        ValueError: an unknown column, or one of another type.
+    """
     column = columns[name]
     if not isinstance(column, TextColumn | ListColumn):
         raise ValueError(
@@ -46,7 +61,12 @@ def values_of(columns: ItemColumns, name: str) -> TextColumn | ListColumn:
 
 
 def membership(column: TextColumn | ListColumn, items_C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(float64 [C, G]: each item's share in each value, 1 in all, 0 where it has none; the values' codes [G])."""
+    """Return (share of each item in each value, float64 [C, G], 1 in all or 0 without values; codes of the values [G]).
+
+    Args:
+        column: texts or lists of texts.
+        items_C: item indices.
+    """
     row, code = column.value_pairs(np.asarray(items_C, dtype=np.int64))
     codes_G, at = np.unique(code, return_inverse=True)
     out_CG = np.zeros((len(items_C), len(codes_G)))
@@ -55,6 +75,6 @@ def membership(column: TextColumn | ListColumn, items_C: np.ndarray) -> tuple[np
 
 
 def unit_rows(vectors_CD: np.ndarray) -> np.ndarray:
-    """Rows of length 1; rows of zeros stay."""
+    """Return the rows scaled to length 1; rows of zeros stay."""
     length_C = np.linalg.norm(vectors_CD, axis=1, keepdims=True)
     return vectors_CD / np.where(length_C > 0, length_C, 1.0)

@@ -1,6 +1,6 @@
-"""The final list, place by place: pins where asked, quotas kept, draws at the tail, and k answers while k are allowed.
+"""Final list of a placement, position by position: pins, quotas, exploration, and k items while k are allowed.
 
-Shape letters: C candidates in the pool, V catalog size with PAD, K places.
+Shape letters: C candidates in the pool, V catalog size with PAD.
 """
 
 from collections.abc import Callable
@@ -15,24 +15,24 @@ from segue.pipeline.ranked_list import NO_SOURCE, PlacementReason, RankedList
 
 @dataclass(frozen=True)
 class SlotCandidates:
-    """What may come to one place, best first."""
+    """Candidates of one position, best first."""
 
     position: int
-    """From 0."""
+    """Position in the list, from 0."""
     items: np.ndarray
     """int32."""
     scores: np.ndarray
     """float64."""
     ranks: np.ndarray
-    """int64: the items' places, from 0, in the pool."""
+    """int64: ranks of the items in the pool, from 0."""
 
 
 SlotPolicy = Callable[[SlotCandidates], tuple[int, float]]
-"""Which of the open items comes to the place, and with what probability it was chosen."""
+"""Selection for one position: index of the selected candidate, and its probability."""
 
 
 def best_candidate(slot: SlotCandidates) -> tuple[int, float]:
-    """The first, always."""
+    """Select the first candidate."""
     return 0, 1.0
 
 
@@ -46,12 +46,23 @@ def build_list(
     quotas: Quotas | None = None,
     policy: SlotPolicy = best_candidate,
 ) -> RankedList:
-    """k items, or all that are allowed where these are fewer.
+    """Build a list of k items, or of all allowed ones where these are fewer.
 
-    ``ranked`` is gone through from the front; what is not allowed is dropped. A pin (place from 0 -> item) stands
-    where it was asked, or last where the list ends before. Quotas come next: while they close all that is left, the
-    ladder's steps are tried; where nothing keeps them the at-leasts are given up, then the at-mosts (``How.RELAXED``).
-    ``choose`` picks from what is open at each place that no pin has; it sees filled items one at a time.
+    A pin stands at its position, or last where the list is shorter. Quotas come next. While they exclude all remaining
+    candidates, the steps of the fallback are added. Where no item satisfies them the lower limits are given up, then
+    the upper limits (``PlacementReason.RELAXED``).
+
+    Args:
+        ranked: candidates, best first.
+        k: largest length of the list, at least 1.
+        allowed_V: bool, items that may be listed.
+        fallback: steps that fill the list.
+        pins: position from 0 -> item index; None: none.
+        quotas: limits of the list; None: none.
+        policy: selects the item of each position without a pin; fallback items come one at a time.
+
+    Raises:
+        ValueError: k below 1.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}.")
@@ -59,7 +70,7 @@ def build_list(
 
 
 class _ListBuilder:
-    """One list in the making."""
+    """State of one list while it is built."""
 
     def __init__(
         self,
@@ -88,24 +99,24 @@ class _ListBuilder:
             self._add(item)
 
     def _placed(self, pins: dict[int, int], k: int) -> dict[int, int]:
-        """The allowed pins by place; one behind the list's end comes to its last free place."""
-        there = {place: item for place, item in sorted(pins.items()) if place < k and self._allowed_V[item]}
-        placed = {place: item for place, item in there.items() if place < self._length}
-        for place, item in sorted(there.items(), reverse=True):
-            if place >= self._length:
+        """Return the allowed pins by position; one behind the end of the list gets its last free position."""
+        allowed = {position: item for position, item in sorted(pins.items()) if position < k and self._allowed_V[item]}
+        placed = {position: item for position, item in allowed.items() if position < self._length}
+        for position, item in sorted(allowed.items(), reverse=True):
+            if position >= self._length:
                 free = next(p for p in range(self._length - 1, -1, -1) if p not in placed)
                 placed[free] = item
         return placed
 
     def build(self, policy: SlotPolicy) -> RankedList:
-        chosen, how, propensity = [], [], []
-        for place in range(self._length):
-            if place in self._pins:
-                at, reason = int(np.flatnonzero(self._pool.items_C == self._pins[place])[0]), PlacementReason.PINNED
-                _, probability = policy(self._slot(place, np.array([at])))
+        chosen, reasons, propensity = [], [], []
+        for position in range(self._length):
+            if position in self._pins:
+                at, reason = int(np.flatnonzero(self._pool.items_C == self._pins[position])[0]), PlacementReason.PINNED
+                _, probability = policy(self._slot(position, np.array([at])))
             else:
-                open_C, reason = self._open_candidates(place)
-                pick, probability = policy(self._slot(place, open_C))
+                open_C, reason = self._open_candidates(position)
+                pick, probability = policy(self._slot(position, open_C))
                 at = int(open_C[pick])
                 if pick:
                     reason = PlacementReason.EXPLORED
@@ -114,24 +125,24 @@ class _ListBuilder:
                 self._free_C[at] = False
                 self._add(int(self._pool.items_C[at]))
             chosen.append(at)
-            how.append(reason)
+            reasons.append(reason)
             propensity.append(probability)
         done = self._pool.take(np.array(chosen, dtype=np.int64))
         return replace(
-            done, reasons_C=np.array(how, dtype=np.int8), propensity_C=np.array(propensity, dtype=np.float64)
+            done, reasons_C=np.array(reasons, dtype=np.int8), propensity_C=np.array(propensity, dtype=np.float64)
         )
 
-    def _slot(self, place: int, at_C: np.ndarray) -> SlotCandidates:
-        return SlotCandidates(place, self._pool.items_C[at_C], self._pool.scores_C[at_C], at_C)
+    def _slot(self, position: int, at_C: np.ndarray) -> SlotCandidates:
+        return SlotCandidates(position, self._pool.items_C[at_C], self._pool.scores_C[at_C], at_C)
 
     def _add(self, item: int) -> None:
         if self._count is not None:
             self._count.add(item)
 
-    def _open_candidates(self, place: int) -> tuple[np.ndarray, PlacementReason]:
-        """(places in the pool that may come next, never empty; why, where a quota says so)."""
+    def _open_candidates(self, position: int) -> tuple[np.ndarray, PlacementReason]:
+        """Return (indices in the pool of the candidates of a position, never empty; reason of a quota)."""
         while True:
-            open_C, reason = self._within_quotas(place)
+            open_C, reason = self._within_quotas(position)
             if len(open_C):
                 return self._one_reason(open_C), reason
             step = next(self._steps, None)
@@ -139,22 +150,23 @@ class _ListBuilder:
                 return self._relaxed(), PlacementReason.RELAXED
             # Without quotas any allowed item will do, so that no more of them are needed than the list has places.
             most = None if self._count is not None else self._length
-            fresh = step.remaining(self._allowed_V, exclude=self._pool.items_C, max_items=most)
-            self._pool = self._pool.followed_by(fresh)
-            self._free_C = np.concatenate([self._free_C, np.ones(len(fresh), dtype=bool)])
+            added = step.remaining(self._allowed_V, exclude=self._pool.items_C, max_items=most)
+            self._pool = self._pool.followed_by(added)
+            self._free_C = np.concatenate([self._free_C, np.ones(len(added), dtype=bool)])
 
     def _one_reason(self, open_C: np.ndarray) -> np.ndarray:
-        """Those that were ranked, where the first was; else the first alone: no draw mixes them with fillers."""
+        """Return the ranked candidates if the first is one, else the first alone: no draw mixes them with fallback
+        items."""
         reasons_C = self._pool.reasons_C[open_C]
         return open_C[reasons_C == PlacementReason.RANKED] if reasons_C[0] == PlacementReason.RANKED else open_C[:1]
 
-    def _within_quotas(self, place: int) -> tuple[np.ndarray, PlacementReason]:
-        """The free ones that keep the quotas."""
+    def _within_quotas(self, position: int) -> tuple[np.ndarray, PlacementReason]:
+        """Return the free candidates that satisfy the quotas."""
         free_C = np.flatnonzero(self._free_C)
         if self._count is None:
             return free_C, PlacementReason.RANKED
         open_C = free_C[~self._count.is_closed_V[self._pool.items_C[free_C]]]
-        left = self._length - place - sum(p > place for p in self._pins)
+        left = self._length - position - sum(p > position for p in self._pins)
         if self._count.num_required < left:
             return open_C, PlacementReason.RANKED
         serving_C = open_C[self._count.required_items()[self._pool.items_C[open_C]]]
@@ -162,7 +174,7 @@ class _ListBuilder:
         return serving_C, PlacementReason.RANKED if same else PlacementReason.QUOTA
 
     def _relaxed(self) -> np.ndarray:
-        """When the whole catalog holds nothing that keeps them all: at-mosts alone, or none."""
+        """Return one candidate within the upper limits, or any, when no item of the catalog satisfies all quotas."""
         assert self._count is not None
         free_C = np.flatnonzero(self._free_C)
         open_C = free_C[~self._count.is_closed_V[self._pool.items_C[free_C]]]

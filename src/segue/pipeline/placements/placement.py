@@ -1,6 +1,6 @@
-"""A pipeline in a shop: candidates under a placement's rules, weighed, varied, explored; k answers while k are allowed.
+"""Placements of a pipeline: candidates under rules, diversified, explored; k items while k are allowed.
 
-Shape letters: B batch, C candidates, D width, V catalog size with PAD.
+Shape letters: B batch, C candidates, D embedding size, V catalog size with PAD.
 """
 
 import time
@@ -25,28 +25,29 @@ from segue.pipeline.placements.rules import Rules
 from segue.pipeline.ranked_list import RankedList
 
 DEFAULT_PLACEMENT = "default"
-"""The placement of a request that names none."""
+"""Placement of a request that names none."""
 
 
 @dataclass(frozen=True)
 class PlacementRequest:
-    """What one request asks besides its history and how many items."""
+    """Request to a placement, besides the history and the number of items."""
 
     placement: str = DEFAULT_PLACEMENT
+    """Name of the placement."""
     exclude: Sequence[int] = ()
-    """Items that are left out."""
+    """Item indices to leave out."""
     impressions: Sequence[int] = ()
-    """Items that were lately shown to the person, for placements that leave them out."""
+    """Items recently recommended to the user, for placements that leave them out."""
     exclude_seen: bool | None = None
-    """Whether the history's items are left out; None: as the placement says."""
+    """Leave out the items of the history; None: as the placement's rules state."""
     filter: str = ""
-    """In the language of ``filters``; besides the placement's own."""
+    """Filter expression, in addition to the placement's own."""
     allowed_V: np.ndarray | None = None
-    """bool [V]: only these items."""
+    """bool [V]: items that may be recommended; None: all."""
 
 
 class PlacementEngine:
-    """Answers requests by the rules of the place where the list is shown."""
+    """Recommendations of a pipeline under the rules of its placements."""
 
     def __init__(
         self,
@@ -57,38 +58,60 @@ class PlacementEngine:
         placements: Sequence[PlacementConfig] | None = None,
         feedback: Feedback | None = None,
     ) -> None:
-        """``items``: what is known of them, as an artifact keeps it. ``placements`` in place of the pipeline's own.
-        ValueError for a rule that names what there is not."""
-        shelf = pipeline.item_statistics
-        facts = ItemData(catalog, ItemColumns.from_items(items, catalog), shelf.counts_V, shelf.first_us_V)
+        """Compile the rules of all placements.
+
+        Args:
+            pipeline: the fitted pipeline.
+            catalog: its items.
+            items: item id -> feature -> value, as in an artifact.
+            placements: settings in place of the pipeline's own; None: the pipeline's.
+            feedback: impressions and clicks for Thompson exploration; None: none.
+
+        Raises:
+            ValueError: a rule with an unknown column or a wrong filter.
+        """
+        statistics = pipeline.item_statistics
+        item_data = ItemData(
+            catalog, ItemColumns.from_items(items, catalog), statistics.counts_V, statistics.first_us_V
+        )
         self.pipeline = pipeline
-        self._filters, vectors_VD = Filters(facts.columns), item_embeddings(pipeline)
-        given = {one.name: one for one in (pipeline.config.placement if placements is None else placements)}
-        if DEFAULT_PLACEMENT not in given:
+        self._filters, vectors_VD = Filters(item_data.columns), item_embeddings(pipeline)
+        settings = {
+            placement.name: placement for placement in (pipeline.config.placement if placements is None else placements)
+        }
+        if DEFAULT_PLACEMENT not in settings:
             plain = PlacementConfig(DEFAULT_PLACEMENT)
-            given[DEFAULT_PLACEMENT] = replace(plain, rules=replace(plain.rules, exclude_seen=pipeline.exclude_seen))
+            settings[DEFAULT_PLACEMENT] = replace(plain, rules=replace(plain.rules, exclude_seen=pipeline.exclude_seen))
         self._placements = {
             name: (
-                Rules(one.rules, facts, self._filters),
-                Diversifier(one.rerank, facts.columns, vectors_VD),
-                Explorer(one.explore, feedback),
+                Rules(placement.rules, item_data, self._filters),
+                Diversifier(placement.rerank, item_data.columns, vectors_VD),
+                Explorer(placement.explore, feedback),
             )
-            for name, one in given.items()
+            for name, placement in settings.items()
         }
         self._fallback = FallbackChain(_fallback_scores(pipeline), pipeline.size)
 
     @property
     def names(self) -> list[str]:
-        """Of the placements there are."""
+        """Names of the placements."""
         return list(self._placements)
 
     @property
     def notes(self) -> list[str]:
-        """What is suspicious about the rules, as sentences."""
+        """Sentences about suspicious rules."""
         return [f"Placement {name}: {note}" for name, (rules, _, _) in self._placements.items() for note in rules.notes]
 
     def allowed_items(self, history: Sequences, request: PlacementRequest) -> np.ndarray:
-        """bool [V]: what may be shown to the one person. ValueError for an unknown placement or a wrong filter."""
+        """Return the items that may be recommended to one user, bool [V].
+
+        Args:
+            history: one row.
+            request: the request.
+
+        Raises:
+            ValueError: an unknown placement or a wrong filter.
+        """
         rules, _, _ = self._placement(request.placement)
         seen = history.drop_unknown().to_lists()[0]
         exclude = list(request.exclude)
@@ -108,16 +131,28 @@ class PlacementEngine:
         rng: np.random.Generator | None = None,
         now_us: int | None = None,
     ) -> RankedList:
-        """The list for the one row of ``history``: k items, or all that are allowed where these are fewer. Scores are
-        probabilities of being what comes next, times the rules' factors. Without ``rng`` nothing is drawn."""
+        """Return the list for one history: k items, or all allowed ones where these are fewer.
+
+        Scores are probabilities to be the next item, times the factors of the rules.
+
+        Args:
+            history: one row.
+            k: number of items.
+            request: placement, exclusions and filter; None: the default placement.
+            rng: generator of the exploration; None: no exploration.
+            now_us: time of the request, UTC microseconds; None: the clock.
+
+        Raises:
+            ValueError: an unknown placement or a wrong filter.
+        """
         request = request or PlacementRequest()
-        rules, reranker, explorer = self._placement(request.placement)
+        rules, diversifier, explorer = self._placement(request.placement)
         allowed_V = self.allowed_items(history, request)
         known = history.drop_unknown()
-        found, scores_BC = self.pipeline.score_candidates(known, allowed_V=allowed_V)
-        ranked = found.ranked_list(0, self.pipeline.scoring.probabilities(scores_BC)[0])
+        candidates, scores_BC = self.pipeline.score_candidates(known, allowed_V=allowed_V)
+        ranked = candidates.ranked_list(0, self.pipeline.scoring.probabilities(scores_BC)[0])
         ranked = rules.rescore(ranked, now_us=time.time_ns() // 1000 if now_us is None else now_us)
-        ranked = reranker.apply(ranked, k, known.items[known.starts[0] : known.stops[0]])
+        ranked = diversifier.apply(ranked, k, known.items[known.starts[0] : known.stops[0]])
         if rng is None:
             return rules.build_list(ranked, k, allowed_V, fallback=self._fallback)
         return rules.build_list(ranked, k, allowed_V, fallback=self._fallback, policy=explorer.policy(rng))
@@ -129,7 +164,7 @@ class PlacementEngine:
 
 
 class PlacementScorer:
-    """One placement as a scorer, so that an evaluation judges the list that is shown, with its rules and variety."""
+    """One placement as a scorer, to evaluate its lists with rules and diversification."""
 
     name = Pipeline.name
 
@@ -143,19 +178,20 @@ class PlacementScorer:
 
     @property
     def size(self) -> int:
+        """Return the catalog size with PAD."""
         return self.engine.pipeline.size
 
     def scores(self, histories: Sequences) -> np.ndarray:
-        """float32 [B, V]: 1 for the first of the k items shown, evenly less for the others, 0 for what is not."""
+        """Return float32 scores [B, V]: 1 for the first of k items, less in equal steps, 0 for the others."""
         scores_BV = np.zeros((len(histories), self.size), dtype=np.float32)
         for b in range(len(histories)):
             row = histories.take(slice(b, b + 1))
-            shown = self.engine.recommend(row, self.k, self.request, now_us=self.now_us).items_C
-            scores_BV[b, shown] = 1.0 - np.arange(len(shown), dtype=np.float32) / self.k
+            items = self.engine.recommend(row, self.k, self.request, now_us=self.now_us).items_C
+            scores_BV[b, items] = 1.0 - np.arange(len(items), dtype=np.float32) / self.k
         return scores_BV
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The pipeline's."""
+        """Return the arrays of the pipeline."""
         return self.engine.pipeline.arrays()
 
 
@@ -169,12 +205,12 @@ def item_embeddings(pipeline: Pipeline) -> np.ndarray | None:
 
 
 def _fallback_scores(pipeline: Pipeline) -> dict[str, np.ndarray]:
-    """The fallback's steps: what is rising where a source knows it, then all-time popularity."""
-    nobody = Sequences.from_lists([[]])
+    """Return the scores of the fallback steps: trend where it is a source, then the number of events."""
+    no_history = Sequences.from_lists([[]])
     demand = {}
     for source in pipeline.sources:
         if source.config.model == "trend":
-            demand[source.name] = source.scorer.scores(nobody)[0]
+            demand[source.name] = source.scorer.scores(no_history)[0]
             demand[source.name][PAD] = 0.0
             break
     return demand | {"popularity": pipeline.item_statistics.counts_V}

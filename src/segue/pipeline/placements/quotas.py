@@ -1,4 +1,4 @@
-"""Quotas: at most so many of a kind in a list, at least so many; kept while a list is made place by place.
+"""Quotas: upper and lower limits for items of a type in a list, counted while the list is built.
 
 Shape letters: V catalog size with PAD.
 """
@@ -13,32 +13,33 @@ from segue.pipeline.filters.item_columns import TYPE_NAMES, ListColumn, TextColu
 
 @dataclass(frozen=True)
 class Quota:
-    """How many of a kind a list may or must hold."""
+    """Limits for items with a value of a column, or for items that pass a filter."""
 
     column: str | None = None
-    """At most so many for each value of this column (an item of several values counts for each); 'none': see filter."""
+    """Column: ``at_most`` items of each of its values, where an item of several values counts for each; 'none': see
+    filter."""
     filter: str | None = None
-    """At most, or at least, so many of the items that this filter lets through."""
+    """Filter expression of the counted items; 'none': see column."""
     at_most: int | None = None
-    """No more than this."""
+    """Largest number of these items, at least 1; 'none': no upper limit."""
     at_least: int | None = None
-    """No fewer than this; only with a filter."""
+    """Smallest number of these items, from 0 to at_most, with a filter only; 'none': no lower limit."""
 
     def __post_init__(self) -> None:
         if (self.column is None) == (self.filter is None):
             raise ValueError("A quota counts either the values of a column or what a filter lets through: name one.")
         if self.at_most is None and self.at_least is None:
-            raise ValueError(f"The quota on {self._described} says neither at_most nor at_least.")
+            raise ValueError(f"The quota on {self._described} has neither at_most nor at_least.")
         if self.column is not None and self.at_least is not None:
             raise ValueError(
-                f"The quota on {self._described} asks for at least {self.at_least} of every value, which no list can "
+                f"The quota on {self._described} requires at least {self.at_least} of every value, which no list can "
                 "hold: name one value with a filter."
             )
-        least, most = self.at_least or 0, self.at_most
-        if least < 0 or (most is not None and (most < 1 or most < least)):
+        at_least, at_most = self.at_least or 0, self.at_most
+        if at_least < 0 or (at_most is not None and (at_most < 1 or at_most < at_least)):
             raise ValueError(
                 f"The quota on {self._described} must have at_most of at least 1 and at_least between 0 and at_most, "
-                f"got at_most {most} and at_least {self.at_least}."
+                f"got at_most {at_most} and at_least {self.at_least}."
             )
 
     @property
@@ -47,10 +48,18 @@ class Quota:
 
 
 class Quotas:
-    """The quotas of one placement, compiled."""
+    """Compiled quotas of one placement."""
 
     def __init__(self, quotas: tuple[Quota, ...], filters: Filters) -> None:
-        """ValueError where a filter is wrong or a column is missing or has no values to count."""
+        """Compile the filters of the quotas.
+
+        Args:
+            quotas: settings.
+            filters: compiler of the filters.
+
+        Raises:
+            ValueError: a wrong filter, an unknown column, or one without values to count.
+        """
         self.value_limits = [
             (_countable(quota, filters), quota.at_most or 0) for quota in quotas if quota.column is not None
         ]
@@ -63,23 +72,23 @@ class Quotas:
         return bool(self.value_limits or self.upper_limits or self.lower_limits)
 
     def start(self) -> "QuotaCounter":
-        """The count of an empty list."""
+        """Return the counter of an empty list."""
         return QuotaCounter(self)
 
 
 class QuotaCounter:
-    """How a list that grows stands with its quotas."""
+    """Counts of a growing list against its quotas."""
 
     def __init__(self, quotas: Quotas) -> None:
         self._quotas = quotas
         self.is_closed_V = np.zeros(quotas.size, dtype=bool)
-        """Items that an at-most leaves out now."""
+        """bool: items that an upper limit excludes now."""
         self._values: list[dict[int, int]] = [{} for _ in quotas.value_limits]
         self._most = [0] * len(quotas.upper_limits)
         self._least = [at_least for _, at_least in quotas.lower_limits]
 
     def add(self, item: int) -> None:
-        """Counts an item of the list."""
+        """Count an item of the list."""
         for (column, at_most), counts in zip(self._quotas.value_limits, self._values, strict=True):
             for code in column.value_pairs(np.array([item]))[1].tolist():
                 counts[code] = counts.get(code, 0) + 1
@@ -94,14 +103,14 @@ class QuotaCounter:
 
     @property
     def num_required(self) -> int:
-        """So many places the at-leasts still ask for, where no item serves two of them."""
-        return sum(max(0, owed) for owed in self._least)
+        """Number of positions that the lower limits still require, as if no item served two of them."""
+        return sum(max(0, missing) for missing in self._least)
 
     def required_items(self) -> np.ndarray:
-        """The items that would serve an at-least that is not met yet, bool [V]."""
+        """Return the items that serve an unmet lower limit, bool [V]."""
         out_V = np.zeros(self._quotas.size, dtype=bool)
-        for (mask_V, _), owed in zip(self._quotas.lower_limits, self._least, strict=True):
-            if owed > 0:
+        for (mask_V, _), missing in zip(self._quotas.lower_limits, self._least, strict=True):
+            if missing > 0:
                 out_V |= mask_V
         return out_V
 

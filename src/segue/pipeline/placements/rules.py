@@ -1,13 +1,15 @@
-"""What a business asks of one placement: which items may be shown, which are favored, pinned, counted.
+"""Rules of a placement: filters, exclusions, pins, boosts, quotas, freshness and popularity damping.
 
 Shape letters: C candidates, V catalog size with PAD.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
+from segue.config.ranges import Range, check_ranges
 from segue.data.catalog import PAD
 from segue.data.time_units import DAY_US
 from segue.pipeline.filters.compiler import Filters
@@ -21,87 +23,100 @@ from segue.pipeline.ranked_list import RankedList
 
 @dataclass(frozen=True)
 class Pin:
-    """An item at a fixed place, whatever its score, where it may be shown at all."""
+    """Item at a fixed position, regardless of its score, if it is allowed."""
 
     item: str
-    """Its id."""
-    position: int
-    """Its place, from 1."""
+    """Item id."""
+    position: Annotated[int, Range(ge=1)]
+    """Position in the list, from 1."""
 
     def __post_init__(self) -> None:
-        if self.position < 1:
-            raise ValueError(f"A pin's position is a place from 1, got {self.position} for item '{self.item}'.")
+        try:
+            check_ranges(self)
+        except ValueError as error:
+            raise ValueError(f"The pin of item '{self.item}': {error}") from None
 
 
 @dataclass(frozen=True)
 class Boost:
-    """A factor on the scores of the items that a filter lets through."""
+    """Factor on the scores of items that pass a filter."""
 
     filter: str
-    """Which items."""
-    factor: float
-    """Above 1 they rise, below 1 they fall."""
+    """Filter expression."""
+    factor: Annotated[float, Range(gt=0)]
+    """Factor above 0; above 1 raises an item, below 1 lowers it."""
 
     def __post_init__(self) -> None:
-        if self.factor <= 0:
-            raise ValueError(f"A boost's factor must be above 0, got {self.factor} for the filter '{self.filter}'.")
+        try:
+            check_ranges(self)
+        except ValueError as error:
+            raise ValueError(f"The boost of the filter '{self.filter}': {error}") from None
 
 
 @dataclass(frozen=True)
 class Freshness:
-    """A factor of 1 + weight for an item whose first event is now, falling to 1 with its age."""
+    """Score factor 1 + weight for an item whose first event is now, falling to 1 with its age."""
 
-    weight: float
-    """How much a brand-new item gains: 1 doubles its score."""
-    half_life_days: float = 14.0
-    """After so many days the gain is half."""
+    weight: Annotated[float, Range(gt=0)]
+    """Gain of a new item, above 0; 1 doubles its score."""
+    half_life_days: Annotated[float, Range(gt=0)] = 14.0
+    """Age at which the gain is half, in days, above 0."""
 
     def __post_init__(self) -> None:
-        for name in ("weight", "half_life_days"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"freshness.{name} must be above 0, got {getattr(self, name)}.")
+        try:
+            check_ranges(self)
+        except ValueError as error:
+            raise ValueError(f"freshness.{error}") from None
 
 
 @dataclass(frozen=True)
 class RulesConfig:
-    """The rules of one placement."""
+    """Rules of one placement."""
 
     filter: str = ""
-    """Only items that it lets through are shown: category == "tea" and price < 20. Empty: all."""
+    """Filter expression of the items that may be recommended: category == "tea" and price < 20. Empty: all."""
     exclude: tuple[str, ...] = ()
-    """Ids of items that are never shown."""
+    """Ids of items that are never recommended."""
     in_stock: str | None = None
-    """A column: only items where it is true or above 0 are shown; 'none': stock is not asked about."""
+    """Column that must be true or above 0; 'none': stock does not matter."""
     exclude_seen: bool = True
-    """Whether items of the person's history are left out."""
+    """Leave out items of the user's history."""
     exclude_shown: bool = False
-    """Whether items that were lately shown to the person are left out."""
+    """Leave out items that were recently recommended to the user."""
     pins: tuple[Pin, ...] = ()
-    """Items at fixed places. A pin never brings back what the rules above leave out."""
+    """Items at fixed positions. A pin never brings back an item that another rule leaves out."""
     boosts: tuple[Boost, ...] = ()
     """Factors on scores."""
     quotas: tuple[Quota, ...] = ()
-    """How many of a kind a list may or must hold. They give way where it would otherwise be short."""
+    """Limits for items of a type in the list. They give way where the list would be short."""
     freshness: Freshness | None = None
-    """A gain for new items; 'none': age does not matter."""
-    popularity_damping: float = 0.0
-    """Scores are divided by (1 + events) to this power; 0: popularity is left as it is."""
+    """Gain of new items; 'none': age does not matter."""
+    popularity_damping: Annotated[float, Range(ge=0)] = 0.0
+    """Exponent of (1 + events) that scores are divided by, at least 0; 0: no damping."""
 
     def __post_init__(self) -> None:
         for name in ("position", "item"):
             values = [getattr(pin, name) for pin in self.pins]
             twice = next((value for value in values if values.count(value) > 1), None)
             if twice is not None:
-                raise ValueError(f"Two pins name the {name} {twice!r}; each place and each item can be pinned once.")
-        if self.popularity_damping < 0:
-            raise ValueError(f"popularity_damping must be at least 0, got {self.popularity_damping}.")
+                raise ValueError(f"Two pins name the {name} {twice!r}; each position and each item can be pinned once.")
+        check_ranges(self)
 
 
 class Rules:
-    """The rules of one placement over one catalog; filters are compiled once."""
+    """Compiled rules of one placement over one catalog."""
 
     def __init__(self, config: RulesConfig, item_data: ItemData, filters: Filters | None = None) -> None:
-        """ValueError for a filter, a column that is wrong. ``filters`` may be shared between placements."""
+        """Compile the rules.
+
+        Args:
+            config: settings.
+            item_data: catalog, columns, counts and first events of the items.
+            filters: compiler of the filters, shared between placements; None: a new one.
+
+        Raises:
+            ValueError: a wrong filter or an unknown column.
+        """
         self.config = config
         self._item_data = item_data
         self._filters = filters or Filters(item_data.columns)
@@ -110,12 +125,12 @@ class Rules:
         self.quotas = Quotas(config.quotas, self._filters)
         pinned = item_data.catalog.to_indices([pin.item for pin in config.pins]).tolist()
         self.pins = {pin.position - 1: item for pin, item in zip(config.pins, pinned, strict=True) if item != PAD}
-        """The items' indices by place, from 0."""
+        """Position from 0 -> item index."""
         self.notes = self._notes()
-        """What is suspicious but not wrong, as sentences."""
+        """Sentences about suspicious rules that are not wrong."""
 
     def _always_allowed(self) -> np.ndarray:
-        """What no request can change: filter, exclusions, stock."""
+        """Return the items that filter, exclusions and stock allow, bool [V]."""
         allowed_V = self._filters.mask(self.config.filter).copy()
         allowed_V[self._item_data.catalog.to_indices(self.config.exclude)] = False
         if self.config.in_stock is not None:
@@ -129,7 +144,7 @@ class Rules:
         return allowed_V
 
     def _factors(self) -> np.ndarray:
-        """float64 [V]: boosts and damping together."""
+        """Return boosts times popularity damping, float64 [V]."""
         factor_V = (1.0 + self._item_data.counts_V) ** -self.config.popularity_damping
         for boost in self.config.boosts:
             factor_V[self._filters.mask(boost.filter)] *= boost.factor
@@ -140,7 +155,7 @@ class Rules:
         unknown = [
             item for item in (*self.config.exclude, *(pin.item for pin in self.config.pins)) if item not in catalog
         ]
-        notes = [f"The catalog does not know the item '{item}' that a rule names." for item in unknown]
+        notes = [f"The catalog does not hold the item '{item}' that a rule names." for item in unknown]
         filters = [self.config.filter, *(boost.filter for boost in self.config.boosts)]
         filters += [quota.filter for quota in self.config.quotas if quota.filter is not None]
         notes += [f"No item passes the filter '{f}'." for f in filters if not self._filters.mask(f).any()]
@@ -154,10 +169,16 @@ class Rules:
         exclude: Sequence[int] | np.ndarray = (),
         filter: str = "",
     ) -> np.ndarray:
-        """What may be shown to somebody with this history, bool [V]: to be asked before any top-k is taken.
+        """Return the items that may be recommended for a history, bool [V], to apply before the top-k selection.
 
-        ``shown`` are items shown to the person lately, ``exclude`` and ``filter`` what this one request leaves out
-        besides. ValueError where the request's filter is wrong.
+        Args:
+            history: item indices of the user's history.
+            impressions: items recently recommended to the user.
+            exclude: items that this request leaves out.
+            filter: filter expression of this request, in addition to the placement's.
+
+        Raises:
+            ValueError: a wrong filter.
         """
         allowed_V = self._allowed_V & self._filters.mask(filter) if filter else self._allowed_V.copy()
         allowed_V[np.asarray(exclude, dtype=np.int64)] = False
@@ -168,10 +189,14 @@ class Rules:
         return allowed_V
 
     def rescore(self, ranked: RankedList, *, now_us: int) -> RankedList:
-        """Boosts, freshness and popularity damping: new scores, best first.
+        """Return the list with boosts, freshness and popularity damping, best first.
 
-        A factor multiplies a score; one below 0 it divides, so that a boost always raises. Factors mean most where
-        scores are probabilities or sums of 1 / rank.
+        A factor multiplies a score and divides a negative one, so that a boost always raises. Factors mean most for
+        scores that are probabilities or sums of 1 / rank.
+
+        Args:
+            ranked: the ranked list.
+            now_us: time of the request, UTC microseconds.
         """
         config = self.config
         if not (config.boosts or config.freshness or config.popularity_damping):
@@ -196,5 +221,13 @@ class Rules:
         fallback: FallbackChain,
         policy: SlotPolicy = best_candidate,
     ) -> RankedList:
-        """The final list under this placement's pins and quotas, as ``arrange.arrange``."""
+        """Build the final list under this placement's pins and quotas; see ``list_builder.build_list``.
+
+        Args:
+            ranked: candidates, best first.
+            k: largest length of the list.
+            allowed_V: bool, items that may be listed.
+            fallback: steps that fill the list.
+            policy: selects the item of each position without a pin.
+        """
         return build_list(ranked, k, allowed_V, fallback=fallback, pins=self.pins, quotas=self.quotas, policy=policy)
