@@ -1,8 +1,9 @@
-"""Writes what follows from the code and from results: docs/cli.md from the commands' help, docs/modules.md from the
-modules' first lines, the README's table from benchmarks/results/accuracy-online-retail.json.
+"""Writes the pages that follow from the code and from results: docs/reference/cli.md from the commands' help,
+docs/reference/modules.md from the modules' first lines, the README's table from
+benchmarks/results/accuracy-online-retail.json.
 
   python scripts/make_docs.py           writes them
-  python scripts/make_docs.py --check   exits with 1 when they are not what the code says
+  python scripts/make_docs.py --check   exits with 1 when they are stale
 
 Needs the project's environment: scripts/test makes it, and runs the check.
 """
@@ -18,7 +19,7 @@ SOURCE = ROOT / "src" / "segue"
 
 
 def commands() -> str:
-    """docs/cli.md: every command's help as it is printed."""
+    """Return docs/reference/cli.md: the help of every command as it is printed."""
     import click
     from typer.main import get_command
     from typer.testing import CliRunner
@@ -27,9 +28,9 @@ def commands() -> str:
 
     parts = ["# Commands", "", "Made by `scripts/make_docs.py` from `segue COMMAND --help`.", ""]
     parts += [
-        "Every command takes `--json` where it has a result: then standard output holds one JSON document and nothing",
-        "else, and progress goes to standard error. Exit codes: 0 done, 2 something the user can mend (one sentence on",
-        "standard error), 130 Ctrl-C. `SEGUE_TRACEBACK=1` shows where a refusal arose.",
+        "Every command with a result takes `--json`: then standard output holds one JSON document and nothing else,",
+        "and progress goes to standard error. Exit codes: 0 done, 2 an error that the user can correct (one sentence on",
+        "standard error), 130 Ctrl-C. `SEGUE_TRACEBACK=1` prints the traceback of such an error.",
     ]
     for name in get_command(app).list_commands(click.Context(click.Command("segue"))):
         shown = CliRunner().invoke(app, [name, "--help"], prog_name="segue", env={"COLUMNS": "80"})
@@ -38,24 +39,24 @@ def commands() -> str:
 
 
 def modules() -> str:
-    """docs/modules.md: every file and what it is for."""
-    parts = ["# Every file, and what it is for", "", "Made by `scripts/make_docs.py` from the modules' first lines."]
+    """Return docs/reference/modules.md: every file with its first line."""
+    parts = ["# Modules", "", "Made by `scripts/make_docs.py` from the modules' first lines."]
     folder = None
     for path in sorted(SOURCE.rglob("*.py"), key=lambda p: (p.parent.as_posix(), p.name)):
-        where = path.parent.relative_to(SOURCE.parent).as_posix()
-        if where != folder:
-            parts += ["", f"## {where}", "", "| file | what it is for |", "|---|---|"]
-            folder = where
+        own_folder = path.parent.relative_to(SOURCE.parent).as_posix()
+        if own_folder != folder:
+            parts += ["", f"## {own_folder}", "", "| file | content |", "|---|---|"]
+            folder = own_folder
         caption = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[0]
         parts.append(f"| {path.name} | {caption.replace('|', chr(92) + '|')} |")
     return "\n".join(parts) + "\n"
 
 
 def readme() -> str:
-    """README.md with its table made anew."""
-    found = json.loads((ROOT / "benchmarks" / "results" / "accuracy-online-retail.json").read_text(encoding="utf-8"))
+    """Return README.md with its table from the result file."""
+    results = json.loads((ROOT / "benchmarks" / "results" / "accuracy-online-retail.json").read_text(encoding="utf-8"))
     rows = ["| model | ndcg@10 | 95 % interval | recall@10 | mrr@10 | training |", "|---|---|---|---|---|---|"]
-    for row in sorted(found["results"], key=lambda r: -r["metrics"]["ndcg@10"]):
+    for row in sorted(results["results"], key=lambda r: -r["metrics"]["ndcg@10"]):
         low, high = row["intervals"]["ndcg@10"]
         numbers = [f"{row['metrics'][name]:.3f}" for name in ("ndcg@10", "recall@10", "mrr@10")]
         cells = [row["model"], numbers[0], f"{low:.3f} .. {high:.3f}", *numbers[1:], f"{row['fit_s']:.1f} s"]
@@ -64,11 +65,11 @@ def readme() -> str:
     return re.sub(r"(?<=<!-- table -->\n).*?(?=<!-- end -->)", "\n".join(rows) + "\n", text, flags=re.DOTALL)
 
 
-PAGES = {"docs/cli.md": commands, "docs/modules.md": modules, "README.md": readme}
+PAGES = {"docs/reference/cli.md": commands, "docs/reference/modules.md": modules, "README.md": readme}
 
 
 def main() -> int:
-    """Writes the pages, or only says which ones are stale."""
+    """Write the pages, or only report which ones are stale."""
     stale = 0
     for name, make in PAGES.items():
         path = ROOT / name
@@ -76,7 +77,7 @@ def main() -> int:
         if path.exists() and path.read_text(encoding="utf-8") == wanted:
             continue
         if "--check" in sys.argv[1:]:
-            print(f"{name} is not what the code says: run scripts/make_docs.py.")
+            print(f"{name} is stale: run scripts/make_docs.py.")
             stale = 1
         else:
             path.write_text(wanted, encoding="utf-8")

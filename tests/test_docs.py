@@ -1,14 +1,14 @@
-"""The documents are true: commands they show exist, links lead somewhere, numbers come from result files."""
+"""Documents: shown commands exist, links resolve, numbers come from result files, examples run."""
 
 import importlib
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
+from tests.support.cli import run
 
 from segue.cli.commands.quickstart import start
 
@@ -17,7 +17,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_resolve(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
@@ -25,24 +25,21 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def shown_commands() -> set[tuple[str, ...]]:
     """(command, option, option, ...) of every ``segue ...`` line in the documents."""
-    found = set()
+    commands = set()
     for page in PAGES:
         for line in re.findall(r"^\s*segue ([a-z]+.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE):
-            found.add((line.split()[0], *re.findall(r"(--[a-z-]+)", line)))
-    return found
+            commands.add((line.split()[0], *re.findall(r"(--[a-z-]+)", line)))
+    return commands
 
 
 @pytest.mark.parametrize("shown", sorted(shown_commands()), ids=" ".join)
 def test_commands_and_options_in_the_documents_exist(shown: tuple[str, ...]) -> None:
     command, *options = shown
-    done = subprocess.run(
-        [sys.executable, "-m", "segue.cli.main", command, "--help"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    done = run(command, "--help")
     assert all(option in done.stdout for option in options), done.stdout
 
 
-def test_the_readmes_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_example_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [
         f"u{p},{i},{1_700_000_000 + 60 * s + p}" for p in range(30) for s, i in enumerate(["85123A", "71053", "x", "y"])
     ]
@@ -54,9 +51,9 @@ def test_the_readmes_python_example_runs(tmp_path: Path, monkeypatch: pytest.Mon
     assert (tmp_path / "run" / "manifest.json").exists()
 
 
-def test_the_readmes_commands_run(tmp_path: Path) -> None:
-    """Each line of "Your own log" as it stands, on a small shop; the last one as a live server that is asked what
-    the README's curl asks."""
+def test_the_commands_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line of "Your own log" as it stands, on a small log; the last one as a live server that gets the README's
+    request."""
     items = ["85123A", "71053", "22423", "47566", "x", "y"]
     rows = [f"u{p},{items[(p + s) % 6]},{1_700_000_000 + 600 * s + p}" for p in range(60) for s in range(8)]
     (tmp_path / "shop.csv").write_text("user,item,time\n" + "\n".join(rows), encoding="utf-8")
@@ -64,18 +61,17 @@ def test_the_readmes_commands_run(tmp_path: Path) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     lines = [re.split(r"\s{2,}", line)[0] for line in re.findall(r"^segue [^\n]+", text, flags=re.MULTILINE)]
     assert [line.split()[1] for line in lines] == ["profile", "compare", "train", "recommend", "serve"]
+    monkeypatch.chdir(tmp_path)
     for line in lines[:-1]:
-        command = [sys.executable, "-m", "segue.cli.main", *line.split()[1:]]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        done = run(*line.split()[1:])
     assert {row.split()[1] for row in done.stdout.splitlines()[1:]} == {"22423", "47566", "x", "y"}
     body = re.search(r"-d '([^']+)'", text)
     assert body is not None
     server, url = start(tmp_path / lines[-1].split()[2], 0)
     try:
-        asked = Request(f"{url}/v1/recommend", body.group(1).encode(), {"Content-Type": "application/json"})
-        with urlopen(asked, timeout=10) as answer:
-            best = json.load(answer)["items"]
+        request = Request(f"{url}/v1/recommend", body.group(1).encode(), {"Content-Type": "application/json"})
+        with urlopen(request, timeout=10) as response:
+            best = json.load(response)["items"]
     finally:
         server.terminate()
         server.wait(timeout=30)
@@ -83,13 +79,15 @@ def test_the_readmes_commands_run(tmp_path: Path) -> None:
     assert len(best) == json.loads(body.group(1))["k"]
 
 
-def test_pages_made_from_the_code_are_fresh() -> None:
-    check = [sys.executable, str(ROOT / "scripts" / "make_docs.py"), "--check"]
-    done = subprocess.run(check, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_pages_made_from_the_code_are_fresh(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    monkeypatch.setattr(sys, "argv", ["make_docs.py", "--check"])
+    assert importlib.import_module("make_docs").main() == 0, capsys.readouterr().out
 
 
-def test_result_files_say_where_they_come_from() -> None:
+def test_result_files_have_their_provenance() -> None:
     files = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
     assert files
     for path in files:
@@ -113,7 +111,7 @@ def test_scripts_named_in_the_readme_can_be_run() -> None:
         ("accuracy_page", "accuracy"),
     ],
 )
-def test_the_pages_say_what_the_results_say(module: str, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_result_pages_equal_the_result_files(module: str, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     made = importlib.import_module(module).page()
     assert (ROOT / "docs" / "results" / f"{page}.md").read_text(encoding="utf-8") == made
@@ -122,7 +120,7 @@ def test_the_pages_say_what_the_results_say(module: str, page: str, monkeypatch:
             assert (ROOT / "docs" / "results" / line.partition("(")[2].rstrip(")")).is_file()
 
 
-def test_a_plot_is_the_same_each_time_it_is_drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_plots_are_reproducible(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     plots, page = (importlib.import_module(name) for name in ("plots", "performance_page"))
     for name in ("one", "two"):

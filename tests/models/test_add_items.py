@@ -17,6 +17,7 @@ from segue.models.loading import restore_model
 from segue.models.neural.covisitation_prior import WithCovisitationPrior
 from segue.models.top_k import top_k
 from segue.workflows import fit_model
+from segue.workflows.fit_result import FitResult
 
 CATEGORIES = 6
 """Items have six categories, six items each; after category k comes category k + 1."""
@@ -34,7 +35,7 @@ def log() -> Sequences:
     return Sequences.from_lists(rows)
 
 
-def fit(name: str = "sasrec", **values: Any) -> fit_model.FitResult:
+def fit(name: str = "sasrec", **values: Any) -> FitResult:
     no_cases = EvaluationCases(Sequences.from_lists([]), np.empty(0, np.int32), np.empty(0, np.int64), None, {})
     catalog = Catalog(f"i{i}" for i in range(1, 37))
     item_features = ItemFeatures(ROWS, {"category": "category"})
@@ -54,7 +55,7 @@ def fit(name: str = "sasrec", **values: Any) -> fit_model.FitResult:
     scope="module",
     params=[("sasrec", "learned"), ("gru4rec", "learned"), ("sasrec", "placing"), ("gru4rec", "placing")],
 )
-def model(request: pytest.FixtureRequest) -> fit_model.FitResult:
+def model(request: pytest.FixtureRequest) -> FitResult:
     name, use = request.param
     return fit(name, feature_use=use)
 
@@ -70,7 +71,7 @@ def test_placing_leaves_items_with_events_unchanged(values: dict[str, Any]) -> N
     assert not np.isclose(placed.scores(rows)[:, COLD], plain.scores(rows)[:, COLD]).any()
 
 
-def test_cold_items_rank_with_the_known_ones_of_their_category(model: fit_model.FitResult) -> None:
+def test_cold_items_rank_with_the_known_ones_of_their_category(model: FitResult) -> None:
     histories = Sequences.from_lists([[1, 2, 3], [5, 6, 7], [6, 1]])
     best = top_k(model.scorer.scores(histories), 6)[0]
     categories = (best - 1) % CATEGORIES
@@ -79,7 +80,7 @@ def test_cold_items_rank_with_the_known_ones_of_their_category(model: fit_model.
     assert ((after_cold - 1) % CATEGORIES == 3).all()  # and it is a valid history
 
 
-def test_an_added_item_is_scored_like_a_cold_one_of_the_catalog(model: fit_model.FitResult) -> None:
+def test_an_added_item_is_scored_like_a_cold_one_of_the_catalog(model: FitResult) -> None:
     histories = Sequences.from_lists([[1, 2, 3], [5, 6, 7], []])
     extended = add_rows_for_items(model.scorer, [{"category": "种类3"}, {"category": "未知"}, {}])
     scores = extended.scores(histories)
@@ -89,7 +90,7 @@ def test_an_added_item_is_scored_like_a_cold_one_of_the_catalog(model: fit_model
     np.testing.assert_allclose(scores[:, 38], scores[:, 39])  # an unknown value equals a missing one
 
 
-def test_added_items_survive_the_disk(model: fit_model.FitResult, tmp_path: Any) -> None:
+def test_added_items_survive_the_disk(model: FitResult, tmp_path: Any) -> None:
     saved = artifact.Artifact(
         model.scorer.name,
         model.settings,
@@ -126,9 +127,7 @@ def test_a_model_without_features_refuses() -> None:
 def test_features_need_an_items_table() -> None:
     no_cases = EvaluationCases(Sequences.from_lists([]), np.empty(0, np.int32), np.empty(0, np.int64), None, {})
     split = Split("none", Catalog(["a", "b"]), log(), no_cases, log(), no_cases, False, "", "")
-    with pytest.raises(
-        ValueError, match=r"^Features category, price need an items table with these columns\.$"
-    ):
+    with pytest.raises(ValueError, match=r"^Features category, price need an items table with these columns\.$"):
         fit_model.fit_model("sasrec", split, {"features": ["category", "price"]})
 
 
@@ -155,7 +154,7 @@ def test_an_extended_prior_has_no_counts_for_new_items() -> None:
     np.testing.assert_array_equal(scores[:, :37], prior.scores(Sequences.from_lists([[1, 2]])))
 
 
-def test_an_added_item_gets_rows_of_the_prior(model: fit_model.FitResult) -> None:
+def test_an_added_item_gets_rows_of_the_prior(model: FitResult) -> None:
     network = model.scorer.inner if isinstance(model.scorer, WithCovisitationPrior) else model.scorer
     blend = WithCovisitationPrior(network, CoVisit.fit(log(), 37, CoVisitConfig()), 1.0)
     extended = add_rows_for_items(blend, [ROWS[34]])

@@ -9,7 +9,7 @@ from segue.data.sequences import Sequences
 from segue.pipeline.config import PipelineConfig, decode_pipeline
 from segue.pipeline.filters.item_columns import ItemColumns
 from segue.pipeline.item_statistics import ItemData
-from segue.workflows.fit_model import FitResult
+from segue.workflows.fit_result import FitResult
 from segue.workflows.train_pipeline import fit_pipeline
 
 ITEMS = {

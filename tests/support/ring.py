@@ -10,7 +10,7 @@ from segue.data.sequences import Sequences
 from segue.models import artifact
 from segue.models.scorer import Scorer
 from segue.pipeline.persistence import restore_saved_pipeline
-from segue.workflows.fit_model import FitResult
+from segue.workflows.fit_result import FitResult
 
 ITEMS = 30
 """Items 1 to 30 lie in a ring: after i mostly comes i + 1; item 31 is never taken."""

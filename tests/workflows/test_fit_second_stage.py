@@ -20,8 +20,8 @@ from segue.pipeline.candidates.builtin_sources import SourceData
 from segue.pipeline.config import RankConfig, decode_pipeline
 from segue.pipeline.persistence import restore_saved_pipeline
 from segue.pipeline.pipeline import Pipeline
-from segue.workflows.fit_model import FitResult
 from segue.workflows.fit_ranker import fit_ranker_on_split
+from segue.workflows.fit_result import FitResult
 from segue.workflows.fit_second_stage import load_saved_ranker
 from segue.workflows.train_pipeline import fit_pipeline, refit_pipeline
 

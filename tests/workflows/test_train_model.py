@@ -138,7 +138,7 @@ def test_a_training_that_will_not_fit_is_refused_before_it_begins(split: Split) 
 
 def test_a_time_aware_model_is_marked_and_receives_target_times(split: Split) -> None:
     """One model with and without ``target_time``: only the first receives the times of its targets."""
-    small = {**SMALL, "max_length": 8, "num_heads": 1}
+    small = {**SMALL, "max_length": 8, "num_heads": 1, "covisitation_weight": 0.0, "learning_rate": 0.02}
     options = CompareOptions(refit=False)
     aware, plain = (
         compare(split, ["hstu"], {"hstu": {**small, "target_time": on}}, options)[0] for on in (True, False)

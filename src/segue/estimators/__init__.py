@@ -1,1 +1,1 @@
-"""Public Python classes: fit, recommend, save."""
+"""Recommender classes of the Python API: fit, recommend, save."""

@@ -1,4 +1,4 @@
-"""Recommendations for everybody in a log, block by block, into a file."""
+"""Batch recommendation: a list for every user of a log, written to a file block by block."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from segue.data.event_log import EventLog
 
 BLOCK_BYTES = 64 << 20
-"""About so many bytes of scores are held at once."""
+"""Memory of the scores of one block of users."""
 
 
 def recommend_all(
@@ -29,9 +29,21 @@ def recommend_all(
     exclude_seen: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """One row for each person and place of the list: user_id, rank (1 is best), item_id, score; how many people.
+    """Write the k best next items of every user of a log to a file.
 
-    People come sorted by id, and each list is what ``Fitted.recommend`` would answer. ``told`` hears (done, of all).
+    The file has one row for each user and rank, sorted by user id: user_id, rank (1 is best), item_id, score. Each
+    list equals that of ``TrainedModel.recommend``.
+
+    Args:
+        model: the fitted model.
+        log: the users' events.
+        out: the file, .parquet, .csv or .jsonl.
+        k: length of each list.
+        exclude_seen: leave items of the history out.
+        progress: called with (users done, users in all) after each block; None: no reports.
+
+    Returns:
+        Number of users.
     """
     sequences, users = log.sequences(model.catalog)
     block_size = max(1, BLOCK_BYTES // (4 * model.catalog.size))
@@ -44,13 +56,13 @@ def recommend_all(
             rows = np.arange(start, min(start + block_size, len(users)))
             histories = sequences.take(rows).drop_unknown()
             items_BK, scores_BK = top_k(model.scorer.scores(histories), k, exclude=histories if exclude_seen else None)
-            who, place = np.nonzero(items_BK != PAD)
+            user_N, rank_N = np.nonzero(items_BK != PAD)
             yield pl.DataFrame(
                 {
-                    "user_id": [users[start + row] for row in who.tolist()],
-                    "rank": place.astype(np.int32) + 1,
-                    "item_id": names_V[items_BK[who, place]].tolist(),
-                    "score": scores_BK[who, place],
+                    "user_id": [users[start + row] for row in user_N.tolist()],
+                    "rank": rank_N.astype(np.int32) + 1,
+                    "item_id": names_V[items_BK[user_N, rank_N]].tolist(),
+                    "score": scores_BK[user_N, rank_N],
                 },
                 schema=_schema(),
             )

@@ -1,1 +1,1 @@
-"""Workflows: train, compare, update and evaluate models and pipelines."""
+"""Workflows that combine data, models, training and evaluation: train, compare, update, evaluate."""

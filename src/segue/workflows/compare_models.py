@@ -15,7 +15,8 @@ from segue.evaluation.ranks import TieRule
 from segue.models.sparse_rows import item_counts
 from segue.models.zoo import canonical_name, is_neural
 from segue.system import memory_usage
-from segue.workflows.fit_model import FitResult, fit_model
+from segue.workflows.fit_model import fit_model
+from segue.workflows.fit_result import FitResult
 from segue.workflows.job import ProgressCallback, TrainJob
 
 TARGET_TIME_NOTE = "; time-aware: the model receives the time of each target"

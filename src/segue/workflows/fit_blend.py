@@ -4,7 +4,7 @@ Shape letters: B batch, N cases, C candidates, F features.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from segue.evaluation.metrics import ndcg
 from segue.evaluation.ranks import has_rankable_target
 from segue.models.top_k import half_tie_rank
 from segue.pipeline.blending.blend import Blend, LearnedBlend, fit_learned_blend, unlearned_blend
-from segue.pipeline.blending.boosted_trees import BoostedTrees
+from segue.pipeline.blending.boosted_trees import BoostedTrees, fit_boosted_trees
 from segue.pipeline.blending.cold_start import (
     ColdStartScorer,
     cold_start_offset,
@@ -24,7 +24,7 @@ from segue.pipeline.blending.cold_start import (
     sources_with_item_features,
 )
 from segue.pipeline.blending.features import ScoreScales, blend_features, feature_names
-from segue.pipeline.blending.second_stage import fit_boosted_trees
+from segue.pipeline.blending.ranking_cases import RankingCases
 from segue.pipeline.candidates.candidate_set import generate_candidates
 from segue.pipeline.candidates.source import CandidateSource
 from segue.pipeline.config import PipelineConfig
@@ -59,14 +59,7 @@ class BlendCases:
 
     def take(self, rows_N: np.ndarray) -> "BlendCases":
         """Select cases by a boolean mask."""
-        return BlendCases(
-            self.features_NCF[rows_N],
-            self.is_candidate_NC[rows_N],
-            self.target_N[rows_N],
-            self.lengths_N[rows_N],
-            self.groups_N[rows_N],
-            self.base_scores_NC[rows_N],
-        )
+        return BlendCases(*(getattr(self, field.name)[rows_N] for field in fields(self)))
 
     def without_cold_items(self, num_sources: int) -> "BlendCases":
         """Remove cold items from the candidates, and cases whose target is cold."""
@@ -146,11 +139,8 @@ def fit_blend(
     quality = {"places": held_out.quality(held_out.base_scores_NC)}
     scores = training.base_scores_NC, held_out.base_scores_NC
     if config.blend.method == "learned":
-        blend = fitted = training.fit(config)
-        scores = (
-            fitted.linear(training.features_NCF, training.lengths_N),
-            fitted.linear(held_out.features_NCF, held_out.lengths_N),
-        )
+        blend = training.fit(config)
+        scores = training.scores(blend, None), held_out.scores(blend, None)
         quality["learned"] = held_out.quality(scores[1])
     trees = None
     if config.rank.method != "none":
@@ -167,9 +157,8 @@ def fit_blend(
         "signals": feature_names(names),
     }
     divisor = fit_temperature(held_out.is_candidate_NC, held_out.target_N, scores[1])
-    cold_start = fit_cold_start_scorer(
-        (held_out.features_NCF, held_out.is_candidate_NC, held_out.target_N), scores[1] / divisor, sources, seed
-    )
+    ranking = RankingCases(held_out.features_NCF, held_out.is_candidate_NC, held_out.target_N, scores[1] / divisor)
+    cold_start = fit_cold_start_scorer(ranking, sources, seed)
     if cold_start is not None:
         cold_start = match_cold_start_rate(
             cold_start, all_cases, all_cases.scores(blend, trees) / divisor, len(sources)
@@ -199,7 +188,7 @@ def _with_trees(
 ) -> tuple[BoostedTrees | None, tuple[np.ndarray, np.ndarray], float]:
     """Return (trees or None where they do not help, scores with them, their ndcg@10 on the held-out cases)."""
     parts = [
-        (part.features_NCF, part.is_candidate_NC, part.target_N, own_NC)
+        RankingCases(part.features_NCF, part.is_candidate_NC, part.target_N, own_NC)
         for part, own_NC in zip((training, held_out), scores, strict=True)
     ]
     trees = fit_boosted_trees(parts[0], parts[1], config.rank, seed)

@@ -1,63 +1,22 @@
-"""Fit of a model or an ensemble on a split; here training and evaluation meet.
-
-The epoch, and the weight and decay of the co-visitation prior, are chosen on the split's validation cases.
-"""
+"""Fit of a model or an ensemble on a split, and again on every event. Here training and evaluation meet."""
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
-from segue.config.decode import decode_settings, split_by_config
-from segue.data.evaluation_cases import EvaluationCases, Split
+from segue.config.decode import decode_settings
+from segue.data.evaluation_cases import Split
 from segue.data.features.encoding import FeatureConfig, ItemFeatures
 from segue.data.sequences import Sequences
-from segue.evaluation.evaluate import evaluate
 from segue.evaluation.ranks import has_rankable_target
-from segue.models.add_items import embeddings_for_new_items, with_rows_for_cold_items
-from segue.models.counting.covisitation import CoVisit, CoVisitConfig
 from segue.models.ensemble import Ensemble
-from segue.models.neural.covisitation_prior import WithCovisitationPrior
-from segue.models.scorer import Scorer
-from segue.models.sparse_rows import item_counts
 from segue.models.zoo import ClassicEntry, NeuralEntry, find_model
-from segue.system.threads import limit_spin_wait
 from segue.training.config import TrainingConfig
-from segue.workflows.ensemble_weights import best_prior, best_prior_weight, choose_weights
+from segue.workflows.ensemble_weights import choose_weights
+from segue.workflows.fit_neural import fit_neural, refit_neural
+from segue.workflows.fit_result import FitResult
 from segue.workflows.training_run import TrainingRun
-
-VALIDATION_CASES = 3000
-"""Number of validation cases during training, sampled once: enough to compare epochs, in seconds."""
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """Fitted scorer with its settings and notes of the training."""
-
-    scorer: Scorer
-    settings: dict[str, Any]
-    """Settings of the model, complete."""
-    notes: dict[str, Any]
-    """Neural models: epochs, the best one, ndcg@10 of each on validation, the chosen prior, events a second."""
-    fit_s: float
-    """Duration of the fit in seconds."""
-
-    def with_target_times(self, cases: EvaluationCases) -> EvaluationCases:
-        """Return the cases with target times if this model uses them; see the function of this name."""
-        return with_target_times(cases, self.settings)
-
-
-def with_target_times(cases: EvaluationCases, settings: Mapping[str, Any]) -> EvaluationCases:
-    """Attach each target's timestamp as query time if ``target_time`` is set.
-
-    Args:
-        cases: evaluation cases.
-        settings: settings of the model.
-
-    Raises:
-        ValueError: ``target_time`` is set and the log has no timestamps.
-    """
-    return cases.with_target_times() if settings.get("target_time") and len(cases) else cases
 
 
 def fit_model(
@@ -91,11 +50,11 @@ def fit_model(
         scorer = entry.fit(split.refit if refit else split.train, split.catalog.size, config)
         return FitResult(scorer, asdict(config), {}, time.perf_counter() - started)
     run = run or TrainingRun()
-    chosen = _fit_neural(name, entry, split, settings or {}, seed, run)
+    chosen = fit_neural(name, entry, split, settings or {}, seed, run)
     scorer = chosen.scorer
     if refit:
         data = (split.refit, split.catalog.size)
-        scorer = _refit_neural(name, data, chosen, seed, run, "refit", item_features=split.item_features)
+        scorer = refit_neural(name, data, chosen, seed, run, "refit", item_features=split.item_features)
     return replace(chosen, scorer=scorer, fit_s=time.perf_counter() - started)
 
 
@@ -131,9 +90,7 @@ def refit_on_all_events(
         scorer = entry.fit(sequences, size, decode_settings(entry.config, fitted.settings))
     else:
         data = (sequences, size)
-        scorer = _refit_neural(
-            name, data, fitted, seed, run or TrainingRun(), "everything", item_features=item_features
-        )
+        scorer = refit_neural(name, data, fitted, seed, run or TrainingRun(), "everything", item_features=item_features)
     return replace(fitted, scorer=scorer, fit_s=time.perf_counter() - started)
 
 
@@ -196,8 +153,8 @@ def _refit_ensemble(
             scorer = entry.fit(*data, decode_settings(entry.config, own))
         else:
             alone = FitResult(fitted.scorer, own, fitted.notes["members"][position], 0.0)
-            own_seed, own_work = _member_seed(seed, position, parts), run.member(position)
-            scorer = _refit_neural(part, data, alone, own_seed, own_work, stage, item_features=item_features)
+            member_seed, member_run = _member_seed(seed, position, parts), run.member(position)
+            scorer = refit_neural(part, data, alone, member_seed, member_run, stage, item_features=item_features)
         members.append((scorer, weight))
     return Ensemble(members)
 
@@ -227,98 +184,3 @@ def setting_names(name: str) -> set[str]:
     entry = find_model(name)
     kinds = [entry.config, TrainingConfig, FeatureConfig] if isinstance(entry, NeuralEntry) else [entry.config]
     return {field.name for kind in kinds for field in fields(kind)}
-
-
-def _fit_neural(
-    name: str, entry: NeuralEntry, split: Split, settings: Mapping[str, Any], seed: int, run: TrainingRun
-) -> FitResult:
-    limit_spin_wait()
-    try:
-        from segue.training.export import export_scorer
-    except ImportError:
-        raise ValueError(f"Training {name} needs PyTorch: pip install 'segue[train]'.") from None
-    kinds = {"model": entry.config, "training": TrainingConfig, "features": FeatureConfig}
-    shares = split_by_config(settings, kinds)
-    config: Any = decode_settings(entry.config, shares["model"])
-    training = decode_settings(TrainingConfig, {**entry.training, **shares["training"]})
-    features = decode_settings(FeatureConfig, shares["features"])
-    size = split.catalog.size
-    cases = _sample_cases(with_target_times(split.validation, asdict(config)), split.exclude_seen, seed)
-    prior = best_prior(split.train, size, cases, split.exclude_seen) if config.covisitation_weight != 0 else None
-
-    def validate(scorer: Scorer) -> float:
-        evaluated = scorer if prior is None else WithCovisitationPrior(scorer, prior, config.covisitation_weight or 1.0)
-        return evaluate(evaluated, cases, exclude_seen=split.exclude_seen, ks=(10,)).metrics["ndcg@10"]
-
-    known = _known(features, split.item_features, split.train)
-    counts_V = item_counts(split.train, size)
-    trainer = run.trainer(config, training, (split.train, size), seed, known)
-    result = run.train(trainer, "choose", validate=validate if len(cases) else None)
-    network = export_scorer(name, trainer.net, counts_V)
-    scorer: Scorer = embeddings_for_new_items(network, known, counts_V)
-    weight = 0.0
-    if prior is not None:
-        plain, prior = prior, with_rows_for_cold_items(prior, scorer)
-        weight = config.covisitation_weight
-        if weight is None:
-            # Where features only place new items, this choice must not depend on them.
-            base, base_prior = (scorer, prior) if scorer is network else (network, plain)
-            weight = best_prior_weight(base, base_prior, cases, split.exclude_seen)
-        scorer = WithCovisitationPrior(scorer, prior, weight) if weight > 0 else scorer
-    notes = {
-        "epochs": result.epochs,
-        "best_epoch": result.best_epoch,
-        "validation_ndcg@10": list(result.validations),
-        "losses": list(result.losses),
-        "events_per_s": round(result.events_per_s),
-        "prior_weight": weight,
-        "prior_decay": prior.decay if prior is not None else None,
-        "training": asdict(training),
-        "features": asdict(features),
-    }
-    return FitResult(scorer, asdict(config), notes, 0.0)
-
-
-def _known(
-    config: FeatureConfig, item_features: ItemFeatures | None, sequences: Sequences
-) -> tuple[FeatureConfig, ItemFeatures | None] | None:
-    """Return the settings of features and contexts with the item features; None for a model of events only."""
-    if config.features and item_features is None:
-        raise ValueError(f"Features {', '.join(config.features)} need an items table with these columns.")
-    if config.contexts and sequences.contexts is None:
-        raise ValueError(f"The context {', '.join(config.contexts)} needs a log with these columns: call with_context.")
-    return (config, item_features) if config.features or config.contexts else None
-
-
-def _refit_neural(
-    name: str,
-    data: tuple[Sequences, int],
-    fitted: FitResult,
-    seed: int,
-    run: TrainingRun,
-    stage: str,
-    *,
-    item_features: ItemFeatures | None,
-) -> Scorer:
-    """Train for the best number of epochs, on the same learning-rate schedule, without validation."""
-    from segue.training.export import export_scorer
-
-    sequences, size = data
-    notes = fitted.notes
-    config: Any = decode_settings(find_model(name).config, fitted.settings)
-    known = _known(decode_settings(FeatureConfig, notes["features"]), item_features, sequences)
-    trainer = run.trainer(config, decode_settings(TrainingConfig, notes["training"]), data, seed, known)
-    run.train(trainer, stage, stop_after=notes["best_epoch"])
-    counts_V = item_counts(sequences, size)
-    scorer: Scorer = embeddings_for_new_items(export_scorer(name, trainer.net, counts_V), known, counts_V)
-    if notes["prior_weight"] > 0:
-        prior = CoVisit.fit(sequences, size, CoVisitConfig(decay=notes["prior_decay"]))
-        scorer = WithCovisitationPrior(scorer, with_rows_for_cold_items(prior, scorer), notes["prior_weight"])
-    return scorer
-
-
-def _sample_cases(cases: EvaluationCases, exclude_seen: bool, seed: int) -> EvaluationCases:
-    """Sample at most VALIDATION_CASES cases with a rankable target, without replacement."""
-    if exclude_seen and len(cases):
-        cases = cases.take(has_rankable_target(cases.histories, cases.targets))
-    return cases.sample(VALIDATION_CASES, (seed, 3))

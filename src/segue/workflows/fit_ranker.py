@@ -197,7 +197,7 @@ def fit_ranker(
         return auc(log_odds(to_numpy(net), cases, data.item_histories)[asked_BC], cases.labels_BC[asked_BC])
 
     net = build_ranker_net(config, data.base, data.size, seed)
-    width = to_numpy(net).width
+    width = to_numpy(net).item_history_length
     trainer = RankerTrainer(net, data.train.interactions, training, seed, (config.max_length, width))
     outcome = trainer.run(data.train.draw, validate=validate, progress=progress)
     numpy_net = to_numpy(net)

@@ -15,7 +15,8 @@ from segue.data.splits.split import split_log
 from segue.models import artifact
 from segue.models.zoo import canonical_name, is_neural
 from segue.workflows.compare_models import CompareOptions, ModelResult, fit_and_evaluate
-from segue.workflows.fit_model import FitResult, fit_model, refit_on_all_events
+from segue.workflows.fit_model import fit_model, refit_on_all_events
+from segue.workflows.fit_result import FitResult
 from segue.workflows.job import ProgressCallback, TrainJob
 
 if TYPE_CHECKING:

@@ -28,10 +28,12 @@ from segue.pipeline.persistence import saved_settings
 from segue.pipeline.pipeline import Pipeline, distinct_sources
 from segue.workflows.compare_models import CompareOptions, ModelResult, fit_and_evaluate
 from segue.workflows.fit_blend import fit_blend
-from segue.workflows.fit_model import FitResult, TrainingRun, fit_model, refit_on_all_events
+from segue.workflows.fit_model import fit_model, refit_on_all_events
+from segue.workflows.fit_result import FitResult
 from segue.workflows.fit_second_stage import fit_second_stage, load_saved_ranker, refit_second_stage
 from segue.workflows.job import ProgressCallback, TrainJob
 from segue.workflows.train_model import refit_and_save
+from segue.workflows.training_run import TrainingRun
 
 if TYPE_CHECKING:
     from segue.data.event_log import EventLog

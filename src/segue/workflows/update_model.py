@@ -24,7 +24,7 @@ from segue.models.neural.feature_embeddings import FeatureEmbeddings
 from segue.models.scorer import Scorer
 from segue.models.sparse_rows import item_counts
 from segue.models.zoo import ClassicEntry, find_model
-from segue.workflows.fit_model import with_target_times
+from segue.workflows.fit_result import with_target_times
 
 if TYPE_CHECKING:
     from segue.data.event_log import EventLog
