@@ -2,7 +2,7 @@
 editors and type checkers, from the settings of each model.
 
   python scripts/make_stubs.py           writes it
-  python scripts/make_stubs.py --check   exits with 1 when it is not what the settings give
+  python scripts/make_stubs.py --check   exits with 1 when it is stale
 
 Needs the project's environment; scripts/test checks it.
 """
@@ -45,7 +45,7 @@ def main() -> int:
     if STUB.exists() and STUB.read_text(encoding="utf-8") == wanted:
         return 0
     if "--check" in sys.argv[1:]:
-        print(f"{STUB.relative_to(ROOT)} is not what the settings give: run scripts/make_stubs.py.")
+        print(f"{STUB.relative_to(ROOT)} is stale: run scripts/make_stubs.py.")
         return 1
     STUB.write_text(wanted, encoding="utf-8")
     print(f"wrote {STUB.relative_to(ROOT)}")

@@ -139,9 +139,9 @@ def test_probabilities_are_those_of_the_rule(pipeline, split):
 
 def test_what_was_measured_is_told(composed):
     quality = composed.notes["held_out_ndcg@10"]
-    assert set(quality) == {"places", "learned", "trees"}
-    assert quality["learned"] > quality["places"]
-    assert composed.notes["learned_from_cases"] > 200
+    assert set(quality) == {"ranks", "learned", "trees"}
+    assert quality["learned"] > quality["ranks"]
+    assert composed.notes["training_cases"] > 200
     assert composed.notes["held_out_cases"] > 50
     assert composed.notes["trees"] >= 1
 
@@ -238,7 +238,7 @@ def test_without_validation_places_decide(config):
 
     split = split_of(60)
     fitted = fit_pipeline(replace(split, validation=split.validation.take(slice(0, 0))), config)
-    assert fitted.notes["learned_from_cases"] == 0
+    assert fitted.notes["training_cases"] == 0
     assert not isinstance(fitted.scorer.scoring.blend, LearnedBlend)
     assert 4 in top_k(ask(fitted.scorer, [[2, 3]]), 3)[0]
 

@@ -57,7 +57,13 @@ class FormatOptions:
     ] = None
 
     def read(self, path: Path, *, quiet: bool = False, **more: Any) -> "EventLog":
-        """Read the log at ``path`` with these options; see ``open_log``."""
+        """Read a log with these options, and report on it on standard error.
+
+        Args:
+            path: file of the log.
+            quiet: no report.
+            more: further options of ``read_events``.
+        """
         return open_log(path, quiet=quiet, **self.to_dict(), **more)
 
     def to_dict(self) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def show_placement(
         model: a loaded pipeline.
         events: item ids of the history, oldest first.
         k: length of the list.
-        exclude_seen: leave items of the history out; None: as the placement's rules say.
+        exclude_seen: leave items of the history out; None: by the placement's rules.
         options: placement, filter and explanations.
         json: print JSON instead of a table.
 

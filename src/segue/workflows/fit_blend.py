@@ -132,11 +132,11 @@ def fit_blend(
     if all_cases is None or cases_with_target is None or len(cases_with_target.target_N) < MIN_CASES:
         blend = unlearned_blend(config.blend, names)
         return CandidateScorer(scales, blend, temperature=DEFAULT_TEMPERATURES[config.blend.method]), {
-            "learned_from_cases": 0
+            "training_cases": 0
         }
     blend, is_training_N = unlearned_blend(config.blend, names), training_mask(cases_with_target.groups_N, seed)
     training, held_out = cases_with_target.take(is_training_N), cases_with_target.take(~is_training_N)
-    quality = {"places": held_out.quality(held_out.base_scores_NC)}
+    quality = {"ranks": held_out.quality(held_out.base_scores_NC)}
     scores = training.base_scores_NC, held_out.base_scores_NC
     if config.blend.method == "learned":
         blend = training.fit(config)
@@ -149,12 +149,12 @@ def fit_blend(
         blend = cases_with_target.fit(config)
     coverage = len(all_cases.target_N) / len(cases)
     notes = {
-        "learned_from_cases": len(training.target_N),
+        "training_cases": len(training.target_N),
         "held_out_cases": len(held_out.target_N),
         "held_out_ndcg@10": {name: round(value, 5) for name, value in quality.items()},
         "trees": 0 if trees is None else len(trees),
         "coverage": round(coverage, 4),
-        "signals": feature_names(names),
+        "features": feature_names(names),
     }
     divisor = fit_temperature(held_out.is_candidate_NC, held_out.target_N, scores[1])
     ranking = RankingCases(held_out.features_NCF, held_out.is_candidate_NC, held_out.target_N, scores[1] / divisor)
