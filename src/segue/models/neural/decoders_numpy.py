@@ -112,7 +112,7 @@ class NumpyTransformerDecoder:
             q, k, v = (split_heads(part, self.num_heads) for part in (q, k, v))
             mixed_RD = attend(q, k, v, None)[:, 0]
             x_RD = x_RD + linear(weights, f"{name}.attention.merge", mixed_RD)
-            query_RD = linear(weights, f"{name}.cross.ask", layer_norm(weights, f"{name}.norm_cross", x_RD))
+            query_RD = linear(weights, f"{name}.cross.query", layer_norm(weights, f"{name}.norm_cross", x_RD))
             query = split_heads(query_RD.reshape(batch, -1, dim), self.num_heads)
             context_RD = attend(query, cross[i][0], cross[i][1], is_masked).reshape(-1, dim)
             x_RD = x_RD + linear(weights, f"{name}.cross.merge", context_RD)

@@ -55,9 +55,9 @@ class NumpyDualGRU:
     def item_states(self, item_events: ItemEvents) -> np.ndarray:
         """Return the states of item histories, without the column of the item itself: float32 [S, M, K]."""
         weights = self.weights
-        y_SMD = linear(weights, "before", weights["reader.table"][item_events.previous_items_SM])
+        y_SMD = linear(weights, "previous_item", weights["reader.table"][item_events.previous_items_SM])
         for feature in range(EVENT_FEATURES):
-            y_SMD = y_SMD + weights["marks"][feature, item_events.buckets_SMK[..., feature]]
+            y_SMD = y_SMD + weights["event_features"][feature, item_events.buckets_SMK[..., feature]]
         is_event_SM1 = (np.arange(y_SMD.shape[1]) < item_events.lengths_S[:, None])[..., None]
         y_SMD = y_SMD * is_event_SM1
         return np.concatenate([bidirectional_gru(weights, "item", y_SMD, item_events.lengths_S), y_SMD], axis=2)
@@ -83,9 +83,9 @@ class NumpyDualGRU:
         weight_BCLM, total_BC1 = self._relevance(features, user_BLK, item_BCMK, is_known_BCM)
         attended_user_BCK = weight_BCLM.sum(axis=3) @ user_BLK
         attended_item_BCK = (weight_BCLM.sum(axis=2)[:, :, None] @ item_BCMK)[:, :, 0]
-        of_user = embed_buckets(weights["reader.facts"], features.features_BX)
+        of_user = embed_buckets(weights["reader.features"], features.features_BX)
         of_user = np.broadcast_to(of_user[:, None], (*candidate_BCD.shape[:2], of_user.shape[1]))
-        of_item = embed_buckets(weights["item_facts"], histories.features_BCX)
+        of_item = embed_buckets(weights["item_features"], histories.features_BCX)
         product_BCK = attended_user_BCK * attended_item_BCK
         return output_layers(
             weights,
@@ -95,9 +95,9 @@ class NumpyDualGRU:
     def _user_states(self, features: RankerInput) -> np.ndarray:
         """Return the placeholder for no event, then the state after each event: float32 [B, L, K]."""
         x_BLD = embed_history(self.weights, features)
-        states = bidirectional_gru(self.weights, "person", x_BLD, features.lengths_B)
+        states = bidirectional_gru(self.weights, "user", x_BLD, features.lengths_B)
         state_BLK = np.concatenate([states, x_BLD], axis=2)
-        no_event_B1K = np.broadcast_to(self.weights["nobody"], (len(x_BLD), 1, state_BLK.shape[2]))
+        no_event_B1K = np.broadcast_to(self.weights["no_event"], (len(x_BLD), 1, state_BLK.shape[2]))
         return np.concatenate([no_event_B1K, state_BLK], axis=1)
 
     def _relevance(
@@ -108,8 +108,8 @@ class NumpyDualGRU:
         assert histories is not None
         query_B1LK = linear(weights, "relevance", user_BLK)[:, None]
         score_BCLM = query_B1LK @ item_BCMK.transpose(0, 1, 3, 2) / np.float32(np.sqrt(user_BLK.shape[2]))
-        age_BL = np.pad(weights["person_when"][features.ages_BL], ((0, 0), (1, 0)))
-        age_BCM = np.pad(weights["item_when"][histories.ages_BCM], ((0, 0), (0, 0), (1, 0)))
+        age_BL = np.pad(weights["user_age"][features.ages_BL], ((0, 0), (1, 0)))
+        age_BCM = np.pad(weights["item_age"][histories.ages_BCM], ((0, 0), (0, 0), (1, 0)))
         score_BCLM = score_BCLM + age_BL[:, None, :, None] + age_BCM[:, :, None]
         is_event_BL = np.pad(features.is_event, ((0, 0), (1, 0)), constant_values=True)
         score_BCLM = np.where(is_event_BL[:, None, :, None] & is_known_BCM[:, :, None], score_BCLM, -np.inf)

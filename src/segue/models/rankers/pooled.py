@@ -48,6 +48,6 @@ def pooled_log_odds(weights: Weights, features: RankerInput, user_BCD: np.ndarra
         float32 [B, C].
     """
     candidate_BCD = weights["reader.table"][features.candidates_BC]
-    embedded_BX = embed_buckets(weights["reader.facts"], features.features_BX)
+    embedded_BX = embed_buckets(weights["reader.features"], features.features_BX)
     embedded_BCX = np.broadcast_to(embedded_BX[:, None], (*candidate_BCD.shape[:2], embedded_BX.shape[1]))
     return output_layers(weights, [user_BCD, candidate_BCD, user_BCD * candidate_BCD, embedded_BCX])

@@ -126,7 +126,7 @@ class CrossAttention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.ask = nn.Linear(dim, dim)
+        self.query = nn.Linear(dim, dim)
         self.project = nn.Linear(dim, 2 * dim)
         self.merge = nn.Linear(dim, dim)
 
@@ -137,7 +137,7 @@ class CrossAttention(nn.Module):
             part[memory.row_S].view(stretches, -1, self.heads, dim // self.heads).transpose(1, 2)
             for part in kv_BTD.chunk(2, dim=-1)
         )
-        q = self.ask(x_SKD).view(stretches, steps, self.heads, dim // self.heads).transpose(1, 2)
+        q = self.query(x_SKD).view(stretches, steps, self.heads, dim // self.heads).transpose(1, 2)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=memory.visible()[:, None, None])
         return self.merge(mixed.transpose(1, 2).reshape(stretches, steps, dim))
 

@@ -61,9 +61,9 @@ class DIENNet(RankerNet):
 
     def _next_event_loss(self, seen: RankerInput, state_BLD: Tensor) -> Tensor:
         """Each state against the event that followed and one that somebody else did instead (eq. 7)."""
-        follows_BL = tensor(seen.inside)[:, 1:]
+        follows_BL = tensor(seen.is_event)[:, 1:]
         after_BLD = self.reader.items(seen.items_BL[:, 1:])
-        others = torch.from_numpy(seen.items_BL[seen.inside])
+        others = torch.from_numpy(seen.items_BL[seen.is_event])
         draw = self.noise.bytes(8 * follows_BL.numel()).view(torch.int64).abs() % max(1, len(others))
         other_BLD = F.embedding(others[draw], self.reader.table).view_as(after_BLD)
         told_BLD = state_BLD[:, :-1]

@@ -47,7 +47,7 @@ class UserTower(nn.Module):
         self.table = nn.Parameter(table_VD)
         self.gap = small_table(BUCKETS, dim, generator=generator)
         self.age = small_table(BUCKETS, dim, generator=generator)
-        self.facts = small_table(NUM_USER_BUCKETS, BUCKETS, BUCKET_EMBEDDING_DIM, generator=generator)
+        self.features = small_table(NUM_USER_BUCKETS, BUCKETS, BUCKET_EMBEDDING_DIM, generator=generator)
 
     def items(self, indices: np.ndarray) -> Tensor:
         """[..., D]."""
@@ -55,14 +55,14 @@ class UserTower(nn.Module):
 
     def history(self, seen: RankerInput) -> tuple[Tensor, Tensor]:
         """([B, L, D] events, bool [B, L] which columns hold one)."""
-        inside_BL = tensor(seen.inside)
+        inside_BL = tensor(seen.is_event)
         x_BLD = self.items(seen.items_BL)
         x_BLD = x_BLD + F.embedding(tensor(seen.gaps_BL), self.gap) + F.embedding(tensor(seen.ages_BL), self.age)
         return x_BLD * inside_BL[..., None], inside_BL
 
     def person(self, seen: RankerInput) -> Tensor:
         """[B, C, PERSON_FACTS * FACT_WIDTH]."""
-        return bucket_embeddings(self.facts, tensor(seen.facts_BX))[:, None].expand(-1, seen.candidates_BC.shape[1], -1)
+        return bucket_embeddings(self.features, tensor(seen.features_BX))[:, None].expand(-1, seen.candidates_BC.shape[1], -1)
 
 
 class ClickHead(nn.Module):
