@@ -46,13 +46,13 @@ def test_equals_scikit_learn() -> None:
 def test_a_broken_answer_is_refused() -> None:
     with pytest.raises(ValueError) as error:
         auc(np.array([0.1, np.nan]), np.array([0, 1]))
-    assert str(error.value) == "An answer is NaN: the model is broken and must not look like a good one."
+    assert str(error.value) == "A prediction is NaN: the model is broken and must not look like a good one."
     with pytest.raises(ValueError) as error:
         logloss(np.array([0.1, 0.2]), np.array([1, 1]))
-    assert str(error.value) == "Both outcomes are needed, got 2 taken of 2."
+    assert str(error.value) == "Both outcomes are needed, got 2 clicks of 2."
     with pytest.raises(ValueError) as error:
         auc(np.array([0.1]), np.array([0, 1]))
-    assert str(error.value) == "Each answer needs a label, got 1 answers and 2 labels."
+    assert str(error.value) == "Each prediction needs a label, got 1 predictions and 2 labels."
     with pytest.raises(ValueError) as error:
         reliability(np.array([0.1, 0.2]), np.array([0, 1]), bins=0)
     assert str(error.value) == "bins must be at least 1, got 0."

@@ -82,10 +82,10 @@ def test_nothing_to_judge_by():
     seen = EvaluationCases(Sequences.from_lists([[1]]), np.array([1], np.int32), np.arange(1), None, {})
     with pytest.raises(ValueError) as caught:
         evaluate(ByHistory(), seen, exclude_seen=True)
-    assert str(caught.value) == "There is no case to judge by; left out: {'target already seen': 1}."
+    assert str(caught.value) == "There is no case to evaluate; dropped: {'target already seen': 1}."
     with pytest.raises(ValueError) as caught:
         evaluate(ByHistory(), seen.take([]), exclude_seen=False)
-    assert str(caught.value) == "There is no case to judge by; left out: none."
+    assert str(caught.value) == "There is no case to evaluate; dropped: none."
 
 
 def test_equal_ranks_have_equal_intervals(cases):

@@ -135,5 +135,5 @@ def test_paired_difference_sees_what_unpaired_cannot() -> None:
     assert better == pytest.approx(0.01) and 0 < lower <= upper
     _, lower, upper = paired_difference(hard, rng.permutation(hard), np.arange(500), np.random.default_rng(1))
     assert lower < 0 < upper
-    with pytest.raises(ValueError, match=r"^The two models were judged on 2 and 3 cases; they must be equal\.$"):
+    with pytest.raises(ValueError, match=r"^The two models were evaluated on 2 and 3 cases; they must be equal\.$"):
         paired_difference(np.zeros(2), np.zeros(3), np.arange(2), rng)

@@ -50,7 +50,7 @@ def test_every_number_by_hand():
     assert found.curve == pytest.approx([1 / 3, 2 / 3, 2 / 3, 0])
     assert found.exact == pytest.approx([0, 0, 1 / 3])
     assert (found.cases, found.steps, found.k, found.dropped) == (3, 4, 3, {})
-    assert found.tie_rule == "none: a list has one order, its writer's"
+    assert found.tie_rule == "none: a list has one order"
     low, high = found.intervals["recall@3"]
     assert low <= found.metrics["recall@3"] <= high
 
@@ -129,16 +129,21 @@ def test_refusals():
             fixed(LISTS),
             plain,
             False,
-            "These cases hold one target each: cut the log with leave-last-n-out to judge several steps.",
+            "These cases hold one target each: cut the log with leave-last-n-out to evaluate several steps.",
         ),
-        (fixed([[5, 5, 6]] * 3), asked, False, "A list holds an item twice: write it without repeats to judge it."),
+        (
+            fixed([[5, 5, 6]] * 3),
+            asked,
+            False,
+            "A list holds an item twice: generate it without repeats to evaluate it.",
+        ),
         (fixed([[5, 6, 1]] * 3), asked, True, "A list holds an item of its history, which this protocol excludes."),
         (fixed([[5, 6]] * 3), asked, False, "3 histories need lists of shape (3, 3), got (3, 2)."),
         (
             fixed([[5, 6, 7]]),
             cases_of([[1]], [[1, 1]]),
             True,
-            "There is no case to judge by; left out: {'events already seen': 2, 'cases with nothing new ahead': 1}.",
+            "There is no case to evaluate; dropped: {'events already seen': 2, 'cases with nothing new ahead': 1}.",
         ),
     ):
         with pytest.raises(ValueError) as caught:

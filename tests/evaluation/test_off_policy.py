@@ -1,11 +1,13 @@
 """Estimates by hand, against the simulator's truth, and what they refuse."""
 
+import itertools
 import re
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
-from segue.evaluation.click_simulator import Policy, ClickSimulator
+from segue.evaluation.click_simulator import ClickSimulator, Policy
 from segue.evaluation.off_policy import Estimate, doubly_robust, importance_weights, inverse_propensity, self_normalized
 
 REWARDS = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
@@ -28,29 +30,29 @@ def test_by_hand() -> None:
     assert ips.effective_sample_size == pytest.approx(1.5**2 / 1.25)
     assert self_normalized(REWARDS, LOGGED, TARGET).value == pytest.approx((2 + 2) / 4.5 + 0.5 / 1.5)
     predicted, expected = np.full((3, 2), 0.5), np.array([[0.6, 0.3], [0.4, 0.2], [0.5, 0.5]])
-    found = doubly_robust(REWARDS, LOGGED, TARGET, predicted_BK=predicted, expected_BK=expected)
+    estimate = doubly_robust(REWARDS, LOGGED, TARGET, predicted_BK=predicted, expected_BK=expected)
     by_request = [0.6 + 2 * 0.3 + 2 * 0.5 - 1 * 0.5, 0.4 + 0.5 * 0.2 - 0.5 * 0.5 + 0.5 * 0.5, 0.5 + 2 * 0.5 + 2 * 0.5]
-    assert found.value == pytest.approx(np.mean(by_request))
+    assert estimate.value == pytest.approx(np.mean(by_request))
 
 
-def test_what_is_not_skewed_has_a_normal_interval() -> None:
+def test_values_without_skewness_have_a_normal_interval() -> None:
     rewards = np.array([[0.0], [1.0], [2.0], [3.0]])
-    found = inverse_propensity(rewards, np.ones((4, 1)), np.ones((4, 1)))
+    estimate = inverse_propensity(rewards, np.ones((4, 1)), np.ones((4, 1)))
     error = np.std([0, 1, 2, 3], ddof=1) / 2
-    assert (found.low, found.high) == pytest.approx((1.5 - 1.959964 * error, 1.5 + 1.959964 * error))
+    assert (estimate.low, estimate.high) == pytest.approx((1.5 - 1.959964 * error, 1.5 + 1.959964 * error))
     constant = inverse_propensity(np.ones((4, 1)), np.ones((4, 1)), np.ones((4, 1)))
     assert (constant.low, constant.high) == (1.0, 1.0)
 
 
-def test_judging_the_logger_itself_is_the_plain_mean() -> None:
+def test_the_logging_policy_itself_has_the_plain_mean() -> None:
     rng = np.random.default_rng(0)
     rewards, logged = rng.integers(0, 2, (50, 3)).astype(float), rng.uniform(0.1, 1, (50, 3))
-    for found in (inverse_propensity(rewards, logged, logged), self_normalized(rewards, logged, logged)):
-        assert found.value == pytest.approx(rewards.sum(axis=1).mean())
-        assert found.effective_sample_size == pytest.approx(50)
+    for estimate in (inverse_propensity(rewards, logged, logged), self_normalized(rewards, logged, logged)):
+        assert estimate.value == pytest.approx(rewards.sum(axis=1).mean())
+        assert estimate.effective_sample_size == pytest.approx(50)
 
 
-def test_groups_widen_what_hangs_together() -> None:
+def test_groups_widen_the_interval_of_correlated_requests() -> None:
     rewards = np.repeat([[1.0], [0.0], [1.0], [0.0]], 5, axis=0)
     one = np.ones_like(rewards)
     apart = inverse_propensity(rewards, one, one)
@@ -63,42 +65,51 @@ def test_groups_widen_what_hangs_together() -> None:
 def by_score(score_XA: np.ndarray, temperature: float) -> Policy:
     """Without replacement, by exp(score / temperature)."""
 
-    def policy(kind: int, shown: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        left = np.array([i for i in range(1, score_XA.shape[1]) if i not in shown])
-        share = np.exp(score_XA[kind, left] / temperature)
+    def policy(user_type: int, items: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        left = np.array([i for i in range(1, score_XA.shape[1]) if i not in items])
+        share = np.exp(score_XA[user_type, left] / temperature)
         return left, share / share.sum()
 
     return policy
 
 
-def log(
-    world: ClickSimulator,
-    old: Policy,
-    new: Policy,
-    model_XA: np.ndarray,
-    rng: np.random.Generator,
-    requests: int,
-    places: int,
+@dataclass(frozen=True)
+class PolicyTables:
+    """Every list of two of five items, with the probabilities and predictions of each user type, in that order."""
+
+    lists_LK: np.ndarray
+    logged_XLK: np.ndarray
+    target_XLK: np.ndarray
+    expected_XLK: np.ndarray
+
+    @classmethod
+    def of(cls, simulator: ClickSimulator, old: Policy, new: Policy, model_XA: np.ndarray) -> "PolicyTables":
+        num_types, num_items = simulator.click_XA.shape
+        lists = list(itertools.permutations(range(1, num_items), 2))
+        logged, target, expected = (np.zeros((num_types, len(lists), 2)) for _ in range(3))
+        for user_type, (n, items), position in itertools.product(range(num_types), enumerate(lists), range(2)):
+            for policy, table in ((old, logged), (new, target)):
+                candidates, share = policy(user_type, items[:position])
+                table[user_type, n, position] = share[candidates == items[position]][0]
+            expected[user_type, n, position] = share @ model_XA[user_type, candidates]
+        return cls(np.array(lists), logged, target, expected)
+
+
+def simulate_log(
+    simulator: ClickSimulator, tables: PolicyTables, model_XA: np.ndarray, rng: np.random.Generator, requests: int
 ) -> dict[str, np.ndarray]:
-    """What the old policy showed and earned, and what the new one has to say about it."""
-    kind_B = rng.integers(0, len(world.click_XA), requests)
-    lists_BK = np.zeros((requests, places), dtype=int)
-    logged_BK, target_BK, expected_BK = (np.zeros((requests, places)) for _ in range(3))
-    for b, kind in enumerate(kind_B.tolist()):
-        for place in range(places):
-            shown = tuple(lists_BK[b, :place].tolist())
-            items, share = old(kind, shown)
-            pick = int(rng.choice(len(items), p=share))
-            lists_BK[b, place], logged_BK[b, place] = items[pick], share[pick]
-            items, share = new(kind, shown)
-            target_BK[b, place] = share[items == lists_BK[b, place]][0]
-            expected_BK[b, place] = share @ model_XA[kind, items]
+    """Lists of the old policy with their clicks, and the probabilities of the new one."""
+    user_type_B = rng.integers(0, len(simulator.click_XA), requests)
+    chance_BL = tables.logged_XLK.prod(axis=2)[user_type_B]
+    ends_BL = np.cumsum(chance_BL, axis=1)
+    list_B = (rng.random((requests, 1)) * ends_BL[:, -1:] >= ends_BL).sum(axis=1)
+    lists_BK = tables.lists_LK[list_B]
     return {
-        "rewards_BK": world.simulate_clicks(kind_B, lists_BK, rng),
-        "logged_BK": logged_BK,
-        "target_BK": target_BK,
-        "predicted_BK": model_XA[kind_B[:, None], lists_BK],
-        "expected_BK": expected_BK,
+        "rewards_BK": simulator.simulate_clicks(user_type_B, lists_BK, rng),
+        "logged_BK": tables.logged_XLK[user_type_B, list_B],
+        "target_BK": tables.target_XLK[user_type_B, list_B],
+        "predicted_BK": model_XA[user_type_B[:, None], lists_BK],
+        "expected_BK": tables.expected_XLK[user_type_B, list_B],
     }
 
 
@@ -107,39 +118,40 @@ def estimates(data: dict[str, np.ndarray]) -> dict[str, Estimate]:
     return {"ips": inverse_propensity(**odds), "snips": self_normalized(**odds), "dr": doubly_robust(**data)}
 
 
-def test_the_truth_lies_within_93_of_100_intervals() -> None:
-    """Issue: IPS, SNIPS and doubly robust of another policy; the model of the last is wrong on purpose."""
+def test_the_true_value_lies_within_93_of_100_intervals() -> None:
+    """IPS, SNIPS and doubly robust of another policy; the reward model of the last is wrong on purpose."""
     rng = np.random.default_rng(5)
-    world = ClickSimulator.random(rng, num_user_types=3, num_items=6)
-    old, new = by_score(rng.normal(size=(3, 6)), 2.0), by_score(world.click_XA * 4, 1.0)
-    truth = world.expected_clicks(new, 2)
-    assert truth > world.expected_clicks(old, 2) + 0.02  # there is something to be estimated
-    model_XA = world.click_XA * 0.7
+    simulator = ClickSimulator.random(rng, num_user_types=3, num_items=6)
+    old, new = by_score(rng.normal(size=(3, 6)), 2.0), by_score(simulator.click_XA * 4, 1.0)
+    truth = simulator.expected_clicks(new, 2)
+    assert truth > simulator.expected_clicks(old, 2) + 0.02  # there is something to be estimated
+    model_XA = simulator.click_XA * 0.7
     within = dict.fromkeys(("ips", "snips", "dr"), 0)
     widths: dict[str, float] = dict.fromkeys(within, 0.0)
-    for _ in range(100):
-        for name, found in estimates(log(world, old, new, model_XA, rng, 300, 2)).items():
-            within[name] += found.low <= truth <= found.high
-            widths[name] += (found.high - found.low) / 100
-    assert min(within.values()) >= 93, within
+    tables = PolicyTables.of(simulator, old, new, model_XA)
+    for _ in range(1000):
+        for name, estimate in estimates(simulate_log(simulator, tables, model_XA, rng, 300)).items():
+            within[name] += estimate.low <= truth <= estimate.high
+            widths[name] += (estimate.high - estimate.low) / 1000
+    assert min(within.values()) >= 930, within
     assert widths["dr"] < widths["ips"]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"logged_BK": np.ones((2, 2))}, "rewards_BK must be requests x places and logged_BK alike, got the shapes"),
+        ({"logged_BK": np.ones((2, 2))}, "rewards_BK must be requests x positions and logged_BK alike, got the shapes"),
         (
             {"logged_BK": np.array([[0.5, 0.0]] * 3)},
-            "A logged probability must be above 0 and up to 1, got 0: that item was shown.",
+            "A logged probability must be above 0 and up to 1, got 0: that item was logged.",
         ),
         (
             {"target_BK": np.array([[0.5, 1.5]] * 3)},
-            "A probability of the other pipeline must be between 0 and 1, got 1.5.",
+            "A probability of the target policy must be between 0 and 1, got 1.5.",
         ),
         (
             {"predicted_BK": np.ones((3, 3))},
-            "rewards_BK must be requests x places and predicted_BK alike, got the shapes (3, 2) and (3, 3).",
+            "rewards_BK must be requests x positions and predicted_BK alike, got the shapes (3, 2) and (3, 3).",
         ),
     ],
 )
@@ -150,10 +162,11 @@ def test_what_cannot_be_estimated(change: dict[str, np.ndarray], message: str) -
         doubly_robust(**data)
 
 
-def test_a_log_that_says_nothing() -> None:
+def test_a_log_without_information() -> None:
     never = np.array([[1.0, 0.0]] * 3)
     message = (
-        "The other pipeline would have shown none of the logged lists down to place 2: the log says nothing about it."
+        "The target policy would have returned none of the logged lists down to position 2: the log has no "
+        "information about it."
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         self_normalized(REWARDS, LOGGED, never)

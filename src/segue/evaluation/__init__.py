@@ -1,1 +1,1 @@
-"""The evaluation wing: ranks, metrics, intervals. Knows scorers, not how they were trained."""
+"""Evaluation: ranks, metrics, intervals, calibration, multi-step, off-policy."""

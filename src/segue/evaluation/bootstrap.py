@@ -1,6 +1,7 @@
-"""How far a number could be off: bootstrap over people or sessions, never over single cases.
+"""Bootstrap confidence intervals over users or sessions.
 
-Cases of one person hang together, so the resampled unit is the group (Efron & Tibshirani 1993, chapter 6).
+Cases of one user are correlated, so the resampled unit is the group (Efron & Tibshirani 1993, chapter 6). Shape
+letters: M metrics, N cases, G groups, R resamples.
 """
 
 import numpy as np
@@ -14,7 +15,18 @@ def bootstrap_intervals(
     confidence: float = 0.95,
     resamples: int = 1000,
 ) -> np.ndarray:
-    """float64 [M, 2]: percentile intervals of M metrics' means over N cases, groups drawn with replacement."""
+    """Compute percentile intervals of the means of M metrics over N cases; groups are drawn with replacement.
+
+    Args:
+        values_MN: value of each metric for each case.
+        groups_N: user or session of each case.
+        rng: generator of the resamples.
+        confidence: coverage of the intervals, in (0, 1).
+        resamples: number of resamples.
+
+    Returns:
+        Lower and upper ends, float64 [M, 2].
+    """
     means_MR = _resampled_means(values_MN, groups_N, rng, resamples)
     tail = 100 * (1 - confidence) / 2
     return np.percentile(means_MR, [tail, 100 - tail], axis=1).T
@@ -29,10 +41,28 @@ def paired_difference(
     confidence: float = 0.95,
     resamples: int = 1000,
 ) -> tuple[float, float, float]:
-    """(mean of first - second, lower end, upper end) on the same cases: an interval without 0 is a difference that
-    other people of the same kind would show again."""
+    """Compute the mean difference of a metric between two models on the same cases, with its interval.
+
+    An interval without 0 is a difference that other users of the same population would show again.
+
+    Args:
+        first_N: metric of the first model for each case.
+        second_N: metric of the second model.
+        groups_N: user or session of each case.
+        rng: generator of the resamples.
+        confidence: coverage of the interval, in (0, 1).
+        resamples: number of resamples.
+
+    Returns:
+        (mean of first - second, lower end, upper end).
+
+    Raises:
+        ValueError: different numbers of cases.
+    """
     if len(first_N) != len(second_N):
-        raise ValueError(f"The two models were judged on {len(first_N)} and {len(second_N)} cases; they must be equal.")
+        raise ValueError(
+            f"The two models were evaluated on {len(first_N)} and {len(second_N)} cases; they must be equal."
+        )
     difference_1N = (first_N - second_N)[None, :]
     low, high = bootstrap_intervals(difference_1N, groups_N, rng, confidence=confidence, resamples=resamples)[0]
     return float(difference_1N.mean()), float(low), float(high)
@@ -41,8 +71,11 @@ def paired_difference(
 def _resampled_means(
     values_MN: np.ndarray, groups_N: np.ndarray, rng: np.random.Generator, resamples: int
 ) -> np.ndarray:
-    """Means [M, resamples]. Sums per group first, so that a resample is one row of a matrix product; the counts of a
-    multinomial draw are made from sorted uniform group numbers, a block of resamples at a time."""
+    """Return resampled means [M, resamples].
+
+    Sums per group come first, so that a resample is one row of a matrix product. The counts of a multinomial draw are
+    made from uniform group numbers, a block of resamples at a time.
+    """
     _, group_N = np.unique(groups_N, return_inverse=True)
     count = int(group_N.max()) + 1
     sums_GM = np.stack([np.bincount(group_N, weights=row, minlength=count) for row in values_MN], axis=1)

@@ -1,4 +1,4 @@
-"""One model on one set of cases -> numbers with intervals, and everything that must be said beside them."""
+"""Evaluation of a scorer on cases: metrics with confidence intervals, over the whole catalog."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,38 +14,40 @@ from segue.models.scorer import Scorer
 from segue.models.top_k import top_k
 
 BLOCK_BYTES = 64 << 20
-"""About so many bytes of scores and histories are held at once."""
+"""Approximate memory of the scores and histories that are held at once."""
 EVENT_BYTES = 64
-"""What an event of a history costs while its row is ranked: a few integers that say where it lies."""
+"""Memory of one event of a history while its row is ranked: a few integers for its position."""
 MAX_LISTED_CASES = 5000
-"""Coverage, popularity and novelty look at the lists of at most this many cases, evenly spaced: sorting every list
-would cost more than all ranks together."""
+"""Largest number of cases, evenly spaced, for coverage, popularity and novelty. To sort every list would cost more than
+all ranks together."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Numbers, and what they are worth."""
+    """Metrics of a scorer with intervals, and the protocol that they depend on."""
 
     metrics: dict[str, float]
-    """By name and list length: "recall@10", "ndcg@10", "mrr@20", "coverage@10", ..."""
+    """Metric with cutoff -> value: "recall@10", "ndcg@10", "mrr@20", "coverage@10", ..."""
     intervals: dict[str, tuple[float, float]]
-    """Bootstrap interval of each metric that is a mean over cases."""
+    """95 % bootstrap interval of each metric that is a mean over cases."""
     ranks: np.ndarray
-    """float64 [cases judged]: the rank of each target."""
+    """float64 [evaluated cases]: rank of each target."""
     groups: np.ndarray
-    """int64 [cases judged]: whose case it was."""
+    """int64 [evaluated cases]: user or session of each case."""
     tie_rule: str
+    """Rule for equal scores, see ``target_ranks``."""
     exclude_seen: bool
+    """True: items of the history were not ranked."""
     dropped: dict[str, int]
-    """Cases left out, by reason."""
+    """Number of cases that were not evaluated, by reason."""
     missed: int
-    """Targets no model could know; each counts as a miss in every mean."""
+    """Number of targets outside the catalog; each counts as a miss in every mean."""
     time_aware: bool = False
-    """Whether the model was told the moment of each question: such numbers are reported apart."""
+    """True: the scorer received the time of each query. Such results are reported apart."""
 
     @property
     def cases(self) -> int:
-        """How many cases the means are over."""
+        """Number of cases in the means."""
         return len(self.ranks) + self.missed
 
 
@@ -59,8 +61,23 @@ def evaluate(
     counts_V: np.ndarray | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Ranks each target among the whole catalog. ``counts_V`` (events of each item in training) adds popularity and
-    novelty of the lists. The intervals' resamples come from a generator seeded 0: equal ranks, equal intervals."""
+    """Rank each target among the whole catalog and compute metrics.
+
+    Args:
+        scorer: the model.
+        cases: histories and targets.
+        exclude_seen: do not rank items of the history; cases with a seen target are dropped.
+        ks: cutoffs of the metrics.
+        ties: rule for equal scores, see ``target_ranks``.
+        counts_V: number of training events of each item, for popularity and novelty; None: without these two.
+        progress: called with (evaluated cases, all cases); None: no reports.
+
+    Returns:
+        The evaluation. Intervals are resampled with a generator of seed 0: equal ranks have equal intervals.
+
+    Raises:
+        ValueError: no case remains.
+    """
     every = max(1, -(-len(cases) // MAX_LISTED_CASES))
     ranks, groups, lists = [], [], []
     for start, stop in _blocks(cases, scorer.size):
@@ -76,8 +93,7 @@ def evaluate(
         scores_BV = scorer.scores(part.histories)
         ranks.append(target_ranks(scores_BV, part.targets, exclude=seen, ties=ties))
         groups.append(part.groups)
-        shown = None if seen is None else seen.take(listed)
-        lists.append(top_k(scores_BV[listed], max(ks), exclude=shown)[0])
+        lists.append(top_k(scores_BV[listed], max(ks), exclude=None if seen is None else seen.take(listed))[0])
     if progress is not None:
         progress(len(cases), len(cases))
     ranks_N, groups_N = np.concatenate([np.empty(0), *ranks]), np.concatenate([np.empty(0, np.int64), *groups])
@@ -85,7 +101,7 @@ def evaluate(
     if len(ranks_N) < len(cases):
         dropped["target already seen"] = len(cases) - len(ranks_N)
     if len(ranks_N) == 0:
-        raise ValueError(f"There is no case to judge by; left out: {dropped or 'none'}.")
+        raise ValueError(f"There is no case to evaluate; dropped: {dropped or 'none'}.")
     means, intervals = _means(ranks_N, groups_N, cases.missed, ks)
     return Evaluation(
         metrics={**means, **_of_lists(np.concatenate(lists), scorer.size, ks, counts_V)},
@@ -101,7 +117,7 @@ def evaluate(
 
 
 def _blocks(cases: EvaluationCases, size: int) -> Iterator[tuple[int, int]]:
-    """Neighboring cases whose score rows and histories fit into BLOCK_BYTES together; a case alone always may."""
+    """Yield ranges of cases whose score rows and histories fit into BLOCK_BYTES; a single case always does."""
     cost_N = 4 * size + EVENT_BYTES * cases.histories.lengths
     block_N = np.cumsum(cost_N) // BLOCK_BYTES
     edges = [0, *(np.flatnonzero(np.diff(block_N)) + 1).tolist(), len(cases)]
@@ -111,7 +127,8 @@ def _blocks(cases: EvaluationCases, size: int) -> Iterator[tuple[int, int]]:
 def _means(
     ranks_N: np.ndarray, groups_N: np.ndarray, missed: int, ks: Sequence[int]
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """Each metric's mean and interval; a target outside the catalog is a case of its own that nobody can win."""
+    """Return each metric's mean and interval; a target outside the catalog is a case of its own group with a rank of
+    infinity."""
     names = [(name, k) for k in ks for name in BY_RANK]
     all_ranks = np.concatenate([ranks_N, np.full(missed, np.inf)])
     all_groups = np.concatenate([groups_N, -1 - np.arange(missed)])
@@ -123,7 +140,7 @@ def _means(
 
 
 def _of_lists(lists_NK: np.ndarray, size: int, ks: Sequence[int], counts_V: np.ndarray | None) -> dict[str, float]:
-    """What the lists show, whether it was right or not."""
+    """Return the metrics of the recommended lists."""
     metrics = {}
     for k in ks:
         metrics[f"coverage@{k}"] = coverage(lists_NK[:, :k], size)

@@ -1,6 +1,7 @@
-"""Metrics as functions of ranks. One relevant item a case, so recall, hit rate and precision differ by constants only.
+"""Ranking metrics as functions of the target's rank, and metrics of recommended lists.
 
-Shape letters: N cases, V catalog size with PAD, K list length.
+With one relevant item per case recall equals the hit rate. Shape letters: N cases, V catalog size with PAD, K list
+length.
 
 >>> ranks = np.array([1.0, 3.0, 11.0])
 >>> float(recall(ranks, 10).mean()), round(float(ndcg(ranks, 10).mean()), 4)
@@ -15,22 +16,43 @@ from segue.data.catalog import PAD
 
 
 def recall(ranks_N: np.ndarray, k: int) -> np.ndarray:
-    """1 where the target is among the first k, else 0. With one relevant item this is also the hit rate."""
+    """Return recall@k of each case, float64 [N]: 1 for a rank of at most k, else 0.
+
+    Args:
+        ranks_N: rank of each target, from 1.
+        k: cutoff.
+    """
     return (ranks_N <= k).astype(np.float64)
 
 
 def precision(ranks_N: np.ndarray, k: int) -> np.ndarray:
-    """recall / k: the share of the list that was relevant."""
+    """Return precision@k of each case, float64 [N]: recall / k.
+
+    Args:
+        ranks_N: rank of each target, from 1.
+        k: cutoff.
+    """
     return recall(ranks_N, k) / k
 
 
 def ndcg(ranks_N: np.ndarray, k: int) -> np.ndarray:
-    """1 / log2(rank + 1) within the first k (Jarvelin & Kekalainen 2002; the ideal list's gain is 1)."""
+    """Return NDCG@k of each case, float64 [N]: 1 / log2(rank + 1) for a rank of at most k, else 0 (Jarvelin &
+    Kekalainen 2002; the ideal list's gain is 1).
+
+    Args:
+        ranks_N: rank of each target, from 1.
+        k: cutoff.
+    """
     return np.where(ranks_N <= k, 1.0 / np.log2(ranks_N + 1.0), 0.0)
 
 
 def mrr(ranks_N: np.ndarray, k: int) -> np.ndarray:
-    """1 / rank within the first k (Voorhees 1999)."""
+    """Return the reciprocal rank of each case, float64 [N]; 0 for a rank above k (Voorhees 1999).
+
+    Args:
+        ranks_N: rank of each target, from 1.
+        k: cutoff.
+    """
     return np.where(ranks_N <= k, 1.0 / ranks_N, 0.0)
 
 
@@ -41,18 +63,30 @@ BY_RANK: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "precision": precision,
     "map": mrr,
 }
-"""What a number's name means. With one relevant item, average precision is the reciprocal rank: "map" equals "mrr"."""
+"""Metric by name. With one relevant item average precision is the reciprocal rank: "map" equals "mrr"."""
 
 
 def coverage(lists_NK: np.ndarray, size: int) -> float:
-    """The share of the catalog that occurs in at least one list."""
-    shown = np.unique(lists_NK)
-    return float((shown != PAD).sum() / (size - 1))
+    """Return the share of the catalog that occurs in at least one list.
+
+    Args:
+        lists_NK: item indices; PAD fills short lists.
+        size: catalog size with PAD.
+    """
+    items = np.unique(lists_NK)
+    return float((items != PAD).sum() / (size - 1))
 
 
 def popularity_percentile(lists_NK: np.ndarray, counts_V: np.ndarray) -> float:
-    """How popular the shown items are: the mean over shown places of the share of training events that belong to
-    items less popular than the shown one, ties half. About .5 would be shown by lists drawn from training events."""
+    """Return the mean popularity percentile of the recommended items.
+
+    An item's percentile is the share of training events of less popular items, ties half. Lists drawn from training
+    events have about 0.5.
+
+    Args:
+        lists_NK: item indices; PAD fills short lists.
+        counts_V: number of training events of each item.
+    """
     counts = counts_V.astype(np.float64).copy()
     counts[PAD] = 0.0
     order = np.sort(counts)
@@ -60,13 +94,19 @@ def popularity_percentile(lists_NK: np.ndarray, counts_V: np.ndarray) -> float:
     below_V = mass[np.searchsorted(order, counts, side="left")]
     upto_V = mass[np.searchsorted(order, counts, side="right")]
     percentile_V = 0.5 * (below_V + upto_V) / max(mass[-1], 1.0)
-    shown = lists_NK[lists_NK != PAD]
-    return float(percentile_V[shown].mean()) if len(shown) else 0.0
+    items = lists_NK[lists_NK != PAD]
+    return float(percentile_V[items].mean()) if len(items) else 0.0
 
 
 def novelty(lists_NK: np.ndarray, counts_V: np.ndarray) -> float:
-    """Mean self-information of the shown items in bits, -log2(share of events) (Zhou et al. 2010); items that never
-    occurred count as if they had occurred once."""
+    """Return the mean self-information of the recommended items in bits, -log2(share of events) (Zhou et al. 2010).
+
+    Items without events count as if they had one.
+
+    Args:
+        lists_NK: item indices; PAD fills short lists.
+        counts_V: number of training events of each item.
+    """
     share_V = np.maximum(counts_V, 1) / max(float(counts_V.sum()), 1.0)
-    shown = lists_NK[lists_NK != PAD]
-    return float(-np.log2(share_V[shown]).mean()) if len(shown) else 0.0
+    items = lists_NK[lists_NK != PAD]
+    return float(-np.log2(share_V[items]).mean()) if len(items) else 0.0

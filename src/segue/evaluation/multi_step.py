@@ -1,6 +1,15 @@
-"""Lists of what comes in the next n steps, judged against what really came: as a set, step by step, and by horizon.
+"""Evaluation of generated lists against the next S events: as a set, step by step, and by horizon.
 
-Shape letters: N cases, K list length, S steps that were held out.
+Shape letters: N cases, K list length, S held-out steps.
+
+>>> from segue.data.sequences import Sequences
+>>> histories, futures = Sequences.from_lists([[1, 2], [3]]), Sequences.from_lists([[3, 4], [4, 5]])
+>>> cases = EvaluationCases(histories, np.array([3, 4]), np.arange(2), None, {}, futures=futures)
+>>> def constant(histories, k):
+...     return np.tile(np.array([4, 3, 5], dtype=np.int32)[:k], (len(histories), 1))
+>>> result = evaluate_multi_step(constant, cases, exclude_seen=False, k=2)
+>>> result.metrics["recall@2"], result.metrics["exact@2"], result.curve
+(0.75, 0.25, [1.0, 0.5])
 """
 
 from collections.abc import Callable
@@ -15,37 +24,43 @@ from segue.data.sequences import Sequences
 from segue.evaluation.bootstrap import bootstrap_intervals, paired_difference
 
 GenerateLists = Callable[[Sequences, int], np.ndarray]
-"""(histories, K) -> items int32 [N, K], best (or first) first, PAD where nothing is left."""
+"""(histories, K) -> item indices int32 [N, K], best or first one first, PAD where there are fewer."""
 
 
 @dataclass(frozen=True)
 class MultiStepEvaluation:
-    """Numbers for lists of K items against the next S events, and what must be said beside them."""
+    """Metrics of lists of K items against the next S events, and the protocol that they depend on."""
 
     k: int
+    """Length of the lists, K."""
     steps: int
+    """Largest number of held-out events, S."""
     metrics: dict[str, float]
-    """Means over cases of recall@K, ndcg@K, map@K (against the set of what came) and exact@K (the share of the first K
-    steps whose very item stands at that place of the list)."""
+    """Means over cases of recall@K, ndcg@K, map@K (against the set of future items), and of exact@K (the share of the
+    first K steps whose item has that position in the list)."""
     intervals: dict[str, tuple[float, float]]
-    """95 % bootstrap interval of each, by resampling people."""
+    """95 % bootstrap interval of each metric, over users."""
     curve: list[float]
-    """At place h - 1: the share of cases whose event h steps ahead is anywhere in the list."""
+    """At index h - 1: share of cases whose event h steps ahead is in the list."""
     exact: list[float]
-    """At place h - 1: the share of cases whose event h steps ahead stands at place h of the list; K of them at most."""
+    """At index h - 1: share of cases whose event h steps ahead has position h in the list; at most K entries."""
     cases: int
+    """Number of evaluated cases."""
     dropped: dict[str, int]
-    """Cases, and single events, left out, by reason."""
+    """Number of cases and of single events that were not evaluated, by reason."""
     exclude_seen: bool
+    """True: items of the history were not relevant and must not be listed."""
     tie_rule: str
+    """Statement about ties, for reports."""
     hits_NS: np.ndarray = field(repr=False, compare=False)
-    """float64: 1 where the event at that step is in the list, NaN where it does not count; kept in memory only."""
+    """float64: 1 for an event of that step in the list, NaN for one that does not count; not saved."""
     values: dict[str, np.ndarray] = field(repr=False, compare=False)
-    """Each metric case by case, float64 [N], so that two evaluations can be compared; kept in memory only."""
+    """Each metric by case, float64 [N], to compare two evaluations; not saved."""
     groups: np.ndarray = field(repr=False, compare=False)
+    """User or session of each case; not saved."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         names = ("k", "steps", "metrics", "curve", "exact", "cases", "dropped", "exclude_seen", "tie_rule")
         plain = {name: getattr(self, name) for name in names}
         return {**plain, "intervals": {name: list(bounds) for name, bounds in self.intervals.items()}}
@@ -54,18 +69,28 @@ class MultiStepEvaluation:
 def evaluate_multi_step(
     generate: GenerateLists, cases: EvaluationCases, *, exclude_seen: bool, k: int = 10, batch_size: int = 1024
 ) -> MultiStepEvaluation:
-    """Judges ``write`` on the ``futures`` of cases.
+    """Evaluate generated lists on the ``futures`` of cases.
 
-    What counts as relevant is the set of a case's future items. With ``exclude_seen`` the histories' items cannot be
-    recommended: they leave the set, and a case without any other is left out, both counted in ``dropped``. An item
-    that comes twice counts once in the set, and at each of its steps in the curve. A list's filler is never right. A
-    list has an order of its own, so there are no ties to break here: whoever writes it has broken them.
+    The set of a case's future items is relevant. With ``exclude_seen`` items of the history leave this set, and a case
+    without any other is dropped; both are counted in ``dropped``. An item that occurs twice counts once in the set, and
+    at each of its steps in the curve. Filler is never relevant. The generator has ordered the list, so there are no
+    ties.
 
-    ValueError for cases without futures, and for lists that repeat an item or hold a seen one where they must not:
-    such a list would be judged too well or too badly.
+    Args:
+        generate: returns the lists of histories.
+        cases: histories with ``futures``.
+        exclude_seen: items of the history must not be listed and are not relevant.
+        k: length of the lists.
+        batch_size: number of histories per call of ``generate``.
+
+    Raises:
+        ValueError: cases without futures, no case left, a list of another length, with a repeated item, or with a seen
+            one where these are excluded. Such a list would be evaluated as too good or too bad.
     """
     if cases.futures is None:
-        raise ValueError("These cases hold one target each: cut the log with leave-last-n-out to judge several steps.")
+        raise ValueError(
+            "These cases hold one target each: cut the log with leave-last-n-out to evaluate several steps."
+        )
     lists_NK = [np.empty((0, k), dtype=np.int32)]
     for start in range(0, len(cases), batch_size):
         part = cases.histories.take(slice(start, start + batch_size))
@@ -78,14 +103,14 @@ def evaluate_multi_step(
         if seen_NS.any():
             dropped["events already seen"] = int(seen_NS.sum())
         counts_NS &= ~seen_NS
-    judged = counts_NS.any(axis=1)
-    if not judged.all():
-        dropped["cases with nothing new ahead"] = int((~judged).sum())
-    if not judged.any():
-        raise ValueError(f"There is no case to judge by; left out: {dropped or 'none'}.")
-    future, counts = future_NS[judged], counts_NS[judged]
+    is_evaluated_N = counts_NS.any(axis=1)
+    if not is_evaluated_N.all():
+        dropped["cases with nothing new ahead"] = int((~is_evaluated_N).sum())
+    if not is_evaluated_N.any():
+        raise ValueError(f"There is no case to evaluate; dropped: {dropped or 'none'}.")
+    future, counts = future_NS[is_evaluated_N], counts_NS[is_evaluated_N]
     return _evaluate_lists(
-        np.concatenate(lists_NK)[judged], future, counts, cases.groups[judged], (exclude_seen, dropped)
+        np.concatenate(lists_NK)[is_evaluated_N], future, counts, cases.groups[is_evaluated_N], (exclude_seen, dropped)
     )
 
 
@@ -94,18 +119,18 @@ def _evaluate_lists(
     future_NS: np.ndarray,
     counts_NS: np.ndarray,
     groups: np.ndarray,
-    about: tuple[bool, dict[str, int]],
+    protocol: tuple[bool, dict[str, int]],
 ) -> MultiStepEvaluation:
     k = lists_NK.shape[1]
     match_NKS = (lists_NK[:, :, None] == future_NS[:, None, :]) & counts_NS[:, None, :]
-    right_NK, hits_NS = match_NKS.any(axis=2), match_NKS.any(axis=1)
+    is_relevant_NK, hits_NS = match_NKS.any(axis=2), match_NKS.any(axis=1)
     exact_NS = np.diagonal(match_NKS, axis1=1, axis2=2)
     place = np.arange(exact_NS.shape[1])
-    values = set_metrics(right_NK, _distinct(future_NS, counts_NS))
-    asked_N = counts_NS[:, place].sum(axis=1)
-    values[f"exact@{k}"] = exact_NS.sum(axis=1) / np.maximum(asked_N, 1)
+    values = set_metrics(is_relevant_NK, _distinct(future_NS, counts_NS))
+    num_steps_N = counts_NS[:, place].sum(axis=1)
+    values[f"exact@{k}"] = exact_NS.sum(axis=1) / np.maximum(num_steps_N, 1)
     bounds = bootstrap_intervals(np.stack(list(values.values())), groups, np.random.default_rng(0))
-    exclude_seen, dropped = about
+    exclude_seen, dropped = protocol
     return MultiStepEvaluation(
         k=k,
         steps=future_NS.shape[1],
@@ -116,7 +141,7 @@ def _evaluate_lists(
         cases=len(lists_NK),
         dropped=dropped,
         exclude_seen=exclude_seen,
-        tie_rule="none: a list has one order, its writer's",
+        tie_rule="none: a list has one order",
         hits_NS=np.where(counts_NS, hits_NS, np.nan),
         values=values,
         groups=groups,
@@ -124,11 +149,15 @@ def _evaluate_lists(
 
 
 def set_metrics(is_relevant_NK: np.ndarray, num_relevant_N: np.ndarray) -> dict[str, np.ndarray]:
-    """Recall, NDCG and average precision of each list, float64 [N], by name@K.
+    """Return recall, NDCG and average precision of each list against a set of relevant items, float64 [N], by name@K.
 
-    ``right_NK``: which places hold a relevant item; ``relevant_N``: how many relevant items there are, at least 1.
-    recall = right / relevant; ndcg has gain 1 and discount 1 / log2(place + 1), divided by the best that K places allow
-    (Jarvelin & Kekalainen 2002); map = the sum of the precisions at the right places / min(K, relevant).
+    recall = relevant items in the list / relevant items. NDCG has gain 1 and discount 1 / log2(position + 1), divided
+    by the best value that K positions allow (Jarvelin & Kekalainen 2002). MAP = sum of the precisions at relevant
+    positions / min(K, relevant items).
+
+    Args:
+        is_relevant_NK: bool, positions with a relevant item.
+        num_relevant_N: number of relevant items, at least 1.
 
     >>> {name: round(float(v[0]), 4) for name, v in set_metrics(np.array([[True, False, True]]), np.array([4])).items()}
     {'recall@3': 0.5, 'ndcg@3': 0.7039, 'map@3': 0.5556}
@@ -137,19 +166,28 @@ def set_metrics(is_relevant_NK: np.ndarray, num_relevant_N: np.ndarray) -> dict[
     place_K = np.arange(1, k + 1)
     discount_K = 1.0 / np.log2(place_K + 1.0)
     best_N = np.minimum(k, num_relevant_N)
-    found_NK = np.cumsum(is_relevant_NK, axis=1)
+    num_found_NK = np.cumsum(is_relevant_NK, axis=1)
     return {
-        f"recall@{k}": found_NK[:, -1] / num_relevant_N,
+        f"recall@{k}": num_found_NK[:, -1] / num_relevant_N,
         f"ndcg@{k}": (is_relevant_NK * discount_K).sum(axis=1) / np.cumsum(discount_K)[best_N - 1],
-        f"map@{k}": (is_relevant_NK * found_NK / place_K).sum(axis=1) / best_N,
+        f"map@{k}": (is_relevant_NK * num_found_NK / place_K).sum(axis=1) / best_N,
     }
 
 
 def multi_step_difference(
     first: MultiStepEvaluation, second: MultiStepEvaluation, horizons: range, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """How much more often the first's lists hold what came at these horizons (counted from 1): both shares, their
-    difference with its 95 % interval over people, and the first as a multiple of the second."""
+    """Compare two evaluations by the share of events at given horizons that their lists hold.
+
+    Args:
+        first: evaluation of the first model.
+        second: evaluation of the second model on the same cases.
+        horizons: numbers of steps ahead, from 1.
+        rng: generator of the bootstrap.
+
+    Returns:
+        Both shares, their difference with its 95 % interval over users, and the ratio first / second (None for 0).
+    """
     columns = np.array(horizons) - 1
     with np.errstate(invalid="ignore"):
         counted_NS = ~np.isnan(first.hits_NS[:, columns])
@@ -171,23 +209,23 @@ def _checked(lists_NK: np.ndarray, histories: Sequences, k: int, exclude_seen: b
         raise ValueError(f"{len(histories)} histories need lists of shape {(len(histories), k)}, got {lists_NK.shape}.")
     ordered = np.sort(lists_NK, axis=1)
     if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != PAD)).any():
-        raise ValueError("A list holds an item twice: write it without repeats to judge it.")
+        raise ValueError("A list holds an item twice: generate it without repeats to evaluate it.")
     if exclude_seen and (_seen(histories, lists_NK) & (lists_NK != PAD)).any():
         raise ValueError("A list holds an item of its history, which this protocol excludes.")
     return lists_NK
 
 
 def _seen(histories: Sequences, items_NK: np.ndarray) -> np.ndarray:
-    """bool [N, K]: whether an item is in its row's history."""
-    row, where = histories.positions()
-    size = 1 + max(int(items_NK.max(initial=0)), int(histories.items[where].max(initial=0)))
-    slots = np.unique(row * size + histories.items[where])
-    asked = np.arange(len(items_NK))[:, None] * size + items_NK
-    return np.isin(asked, slots)
+    """Return the mask of items in their row's history, bool [N, K]."""
+    row, positions = histories.positions()
+    size = 1 + max(int(items_NK.max(initial=0)), int(histories.items[positions].max(initial=0)))
+    slots = np.unique(row * size + histories.items[positions])
+    keys_NK = np.arange(len(items_NK))[:, None] * size + items_NK
+    return np.isin(keys_NK, slots)
 
 
 def _distinct(future_NS: np.ndarray, counts_NS: np.ndarray) -> np.ndarray:
-    """How many different items count in each row, int64 [N]."""
+    """Return the number of distinct items that count in each row, int64 [N]."""
     ordered = np.sort(np.where(counts_NS, future_NS, PAD), axis=1)
     new = np.concatenate([ordered[:, :1] != PAD, (ordered[:, 1:] != ordered[:, :-1])], axis=1)
     return new.sum(axis=1)

@@ -1,10 +1,17 @@
-"""What another pipeline's lists would have earned, from the log of one that drew by chance and wrote down its odds.
+"""Off-policy evaluation: the expected reward of a target policy from the log of a randomized logging policy.
 
-A logged probability is that of the shown item at its place, given the items above it; the other pipeline's is that
-with which it would have shown the same. A list's first k places have the product of them, and what people do at place
-k depends on those alone (McInerney et al. 2020). The value is the reward of a whole list, on the mean.
+A logged propensity is the probability of the item at its position, given the items above it; that of the target policy
+is its probability to place the same item there. The first k positions have the product of these probabilities, and the
+reward at position k depends on them only (McInerney et al. 2020). The value is the mean reward of a whole list. Shape
+letters: B requests, K positions.
 
-Shape letters: B requests, K places.
+>>> rewards = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [1.0, 0.0]])  # clicks
+>>> logged = np.full((4, 2), 0.5)
+>>> target = np.array([[0.8, 0.5], [0.2, 0.5], [0.2, 0.5], [0.8, 0.5]])
+>>> round(inverse_propensity(rewards, logged, target).value, 3)
+0.9
+>>> round(self_normalized(rewards, logged, target).value, 3)
+0.9
 """
 
 from dataclasses import dataclass
@@ -12,28 +19,44 @@ from dataclasses import dataclass
 import numpy as np
 
 Z = 1.959963984540054
-"""Half the width of a normal 95 % interval in standard errors."""
+"""Half the width of a normal 95 % interval, in standard errors."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and how far it could be off."""
+    """Estimated value of a policy with its 95 % confidence interval."""
 
     value: float
+    """Mean reward of a list."""
     low: float
-    """Lower end of the 95 % interval."""
+    """Lower end of the interval."""
     high: float
-    """Upper end."""
+    """Upper end of the interval."""
     effective_sample_size: float
-    """So many requests of the other pipeline's own would tell as much: (sum of weights)^2 / sum of their squares over
-    whole lists (Kish 1965). Below some dozens the interval is not to be trusted."""
+    """Number of requests under the target policy with the same information: (sum of weights)^2 / sum of squared weights
+    over whole lists (Kish 1965). Below some dozens the interval is not reliable."""
 
 
 def inverse_propensity(
     rewards_BK: np.ndarray, logged_BK: np.ndarray, target_BK: np.ndarray, *, groups_B: np.ndarray | None = None
 ) -> Estimate:
-    """IPS (Horvitz & Thompson 1952): each reward weighted by how much likelier the other pipeline shows it. Without
-    bias; its spread is that of the weights. Requests of one group (a person) may hang together."""
+    """Estimate by inverse propensity scoring, IPS (Horvitz & Thompson 1952): unbiased, with the variance of the
+    weights.
+
+    Args:
+        rewards_BK: reward at each position of the logged lists.
+        logged_BK: propensities of the logged items, above 0 and at most 1.
+        target_BK: probabilities of the same items under the target policy, 0 to 1.
+        groups_B: user of each request, whose requests may be correlated; None: independent requests.
+
+    Raises:
+        ValueError: arrays of different shapes, a probability out of range, or fewer than two requests or groups.
+
+    >>> rewards = np.array([[1.0], [0.0], [1.0], [0.0]])
+    >>> estimate = inverse_propensity(rewards, np.full((4, 1), 0.5), np.array([[0.9], [0.1], [0.9], [0.1]]))
+    >>> round(estimate.value, 2), round(estimate.effective_sample_size, 2)
+    (0.9, 2.44)
+    """
     weights_BK = importance_weights(rewards_BK, logged_BK, target_BK)
     return _estimate((weights_BK * rewards_BK).sum(axis=1), weights_BK, groups_B)
 
@@ -41,14 +64,31 @@ def inverse_propensity(
 def self_normalized(
     rewards_BK: np.ndarray, logged_BK: np.ndarray, target_BK: np.ndarray, *, groups_B: np.ndarray | None = None
 ) -> Estimate:
-    """SNIPS (Swaminathan & Joachims 2015): at each place divided by the sum of weights, which are 1 on the mean. A
-    little bias, less spread. The interval is that of the ratio's linear part. ValueError where no weight is left."""
+    """Estimate by self-normalized IPS, SNIPS (Swaminathan & Joachims 2015): a small bias, less variance.
+
+    The sum at each position is divided by the sum of its weights, whose mean is 1 in expectation. The interval is that
+    of the linear part of the ratio.
+
+    Args:
+        rewards_BK: reward at each position of the logged lists.
+        logged_BK: propensities of the logged items, above 0 and at most 1.
+        target_BK: probabilities of the same items under the target policy, 0 to 1.
+        groups_B: user of each request, whose requests may be correlated; None: independent requests.
+
+    Raises:
+        ValueError: as ``inverse_propensity``, or all weights of a position are 0.
+
+    >>> rewards = np.array([[1.0], [0.0], [1.0], [0.0]])
+    >>> round(self_normalized(rewards, np.full((4, 1), 0.5), np.array([[0.6], [0.2], [0.6], [0.2]])).value, 2)
+    0.75
+    """
     weights_BK = importance_weights(rewards_BK, logged_BK, target_BK)
     mean_K = weights_BK.mean(axis=0)
     if (mean_K == 0).any():
+        position = int(np.argmin(mean_K)) + 1
         raise ValueError(
-            f"The other pipeline would have shown none of the logged lists down to place {int(np.argmin(mean_K)) + 1}: "
-            "the log says nothing about it."
+            f"The target policy would have returned none of the logged lists down to position {position}: the log has "
+            "no information about it."
         )
     value_K = (weights_BK * rewards_BK).mean(axis=0) / mean_K
     spread_B = (weights_BK * (rewards_BK - value_K) / mean_K).sum(axis=1)
@@ -64,12 +104,28 @@ def doubly_robust(
     expected_BK: np.ndarray,
     groups_B: np.ndarray | None = None,
 ) -> Estimate:
-    """DR (Dudik, Langford & Li 2011; for lists Kiyohara et al. 2022): a model's prediction, corrected by the weighted
-    error it makes on the log. Right where the odds are; the better the model, the narrower.
+    """Estimate by doubly robust evaluation, DR (Dudik, Langford & Li 2011; for lists Kiyohara et al. 2022).
 
-    ``predicted_BK``: what the model expects of the logged item at its place; ``expected_BK``: what it expects there of
-    the other pipeline, on the mean over what that might show given the items above. The model must not have seen these
-    rewards.
+    It is the prediction of a reward model, corrected by the model's weighted error on the log. It is unbiased with true
+    propensities; a better model narrows the interval. The model must not be fitted on these rewards.
+
+    Args:
+        rewards_BK: reward at each position of the logged lists.
+        logged_BK: propensities of the logged items, above 0 and at most 1.
+        target_BK: probabilities of the same items under the target policy, 0 to 1.
+        predicted_BK: reward that the model predicts for the logged item at its position.
+        expected_BK: mean prediction at the position under the target policy, given the logged items above it.
+        groups_B: user of each request, whose requests may be correlated; None: independent requests.
+
+    Raises:
+        ValueError: as ``inverse_propensity``.
+
+    >>> rewards, logged = np.array([[1.0], [0.0], [1.0], [0.0]]), np.full((4, 1), 0.5)
+    >>> target = np.array([[0.9], [0.1], [0.9], [0.1]])
+    >>> predicted, expected = np.array([[0.8], [0.1], [0.8], [0.1]]), np.full((4, 1), 0.73)
+    >>> estimate = doubly_robust(rewards, logged, target, predicted_BK=predicted, expected_BK=expected)
+    >>> round(estimate.value, 2)
+    0.9
     """
     weights_BK = importance_weights(rewards_BK, logged_BK, target_BK)
     for name, array_BK in (("predicted_BK", predicted_BK), ("expected_BK", expected_BK)):
@@ -80,34 +136,45 @@ def doubly_robust(
 
 
 def importance_weights(rewards_BK: np.ndarray, logged_BK: np.ndarray, target_BK: np.ndarray) -> np.ndarray:
-    """float64 [B, K]: how much likelier the other pipeline shows the list down to each place. ValueError where arrays
-    do not fit, a logged probability is not above 0 and up to 1, or another's is not one."""
+    """Return the importance weight of each list down to each position, float64 [B, K].
+
+    Args:
+        rewards_BK: rewards, for their shape.
+        logged_BK: propensities of the logged items, above 0 and at most 1.
+        target_BK: probabilities of the same items under the target policy, 0 to 1.
+
+    Raises:
+        ValueError: arrays of different shapes, or a probability out of range.
+
+    >>> importance_weights(np.zeros((1, 2)), np.array([[0.5, 0.5]]), np.array([[1.0, 0.25]])).tolist()
+    [[2.0, 1.0]]
+    """
     for name, array_BK in (("logged_BK", logged_BK), ("target_BK", target_BK)):
         _check_shape(name, array_BK, rewards_BK)
     if not ((logged_BK > 0) & (logged_BK <= 1)).all():
         wrong = logged_BK[~((logged_BK > 0) & (logged_BK <= 1))][0]
-        raise ValueError(f"A logged probability must be above 0 and up to 1, got {wrong:g}: that item was shown.")
+        raise ValueError(f"A logged probability must be above 0 and up to 1, got {wrong:g}: that item was logged.")
     if not ((target_BK >= 0) & (target_BK <= 1)).all():
         wrong = target_BK[~((target_BK >= 0) & (target_BK <= 1))][0]
-        raise ValueError(f"A probability of the other pipeline must be between 0 and 1, got {wrong:g}.")
+        raise ValueError(f"A probability of the target policy must be between 0 and 1, got {wrong:g}.")
     return np.cumprod(target_BK / logged_BK, axis=1)
 
 
 def _check_shape(name: str, array_BK: np.ndarray, rewards_BK: np.ndarray) -> None:
     if rewards_BK.ndim != 2 or array_BK.shape != rewards_BK.shape:
         raise ValueError(
-            f"rewards_BK must be requests x places and {name} alike, got the shapes {rewards_BK.shape} and "
+            f"rewards_BK must be requests x positions and {name} alike, got the shapes {rewards_BK.shape} and "
             f"{array_BK.shape}."
         )
 
 
 def _estimate(value_B: np.ndarray, weights_BK: np.ndarray, groups_B: np.ndarray | None) -> Estimate:
-    """The mean with its interval; where requests are grouped, errors are summed by group first, since what one person
-    does hangs together (Liang & Zeger 1986).
+    """Return the mean with its interval; errors are summed by group first, since they are correlated (Liang & Zeger
+    1986).
 
-    A few large weights make the mean skewed: it is more often too low than too high, and a normal interval around it
-    misses the truth above. So its ends are moved by Hall's transformation (1992, "On the removal of skewness by
-    transformation": his cubic that can be inverted), which leaves a normal interval where nothing is skewed.
+    A few large weights make the mean skewed: it is more often too low than too high, and a normal interval misses the
+    true value above. The ends are moved by Hall's transformation (1992, "On the removal of skewness by transformation":
+    his invertible cubic). Without skewness the interval is normal.
     """
     mean = float(value_B.mean())
     errors: np.ndarray = value_B - mean
@@ -127,7 +194,7 @@ def _estimate(value_B: np.ndarray, weights_BK: np.ndarray, groups_B: np.ndarray 
 
 
 def _unskewed(z: float, skew: float) -> float:
-    """Where the studentised mean has the normal quantile z; ``skew``: of one error, over the root of how many."""
+    """Return the studentized mean at the normal quantile z; ``skew``: of one error, over the root of their number."""
     if abs(skew) < 1e-9:
         return z
     return float(3.0 / skew * (np.cbrt(1.0 + skew * (z - skew / 6.0)) - 1.0))

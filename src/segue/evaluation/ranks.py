@@ -1,6 +1,6 @@
-"""The rank of what really came next, among the whole catalog; how ties count is said by name.
+"""Rank of the target among the whole catalog, with a named rule for ties.
 
-Shape letters: B cases at once, V catalog size with PAD.
+Shape letters: B cases, V catalog size with PAD.
 """
 
 from typing import Literal, get_args
@@ -17,14 +17,19 @@ TieRule = Literal["half", "conservative", "optimistic"]
 def target_ranks(
     scores_BV: np.ndarray, targets_B: np.ndarray, *, exclude: Sequences | None = None, ties: TieRule = "half"
 ) -> np.ndarray:
-    """float64 [B]: 1 is the best rank. The items of ``exclude`` (row b for row b) and PAD are not in the race.
+    """Return the rank of each target, float64 [B]; 1 is the best.
 
-    Ties: "half" counts half of the equals before the target (what a random order gives on average), "conservative"
-    all of them (GRU4Rec's rule: the number of scores >= the target's), "optimistic" none (it flatters a constant
-    model, and is here so that tests can show it).
+    Args:
+        scores_BV: scores of all items; PAD is ignored.
+        targets_B: item index of each target.
+        exclude: items that are not ranked, row b for row b; None: none.
+        ties: "half" counts half of the equal scores before the target (the mean of a random order). "conservative"
+            counts all (the rule of GRU4Rec: number of scores >= the target's), "optimistic" none. The last flatters a
+            constant model and exists for tests.
 
-    A NaN anywhere, or a target that is not finite, is refused: every comparison with it would be in its favor. A
-    target that is itself excluded cannot be ranked and is refused too: drop such cases first.
+    Raises:
+        ValueError: an unknown tie rule, a NaN, a target with an infinite score (comparisons would favor it), or a
+            target among the excluded items.
     """
     if ties not in get_args(TieRule):
         raise ValueError(f"The tie rule must be one of {', '.join(get_args(TieRule))}, got {ties!r}.")
@@ -47,19 +52,20 @@ def target_ranks(
 
 
 def _compare(scores_BV: np.ndarray, own_B1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(scores above the target's, scores equal to it with its own), int64 [B]: counting needs no sorting."""
+    """Return (number of scores above the target's, number of scores equal to it with its own), int64 [B]; no sort is
+    needed."""
     above_B = np.count_nonzero(scores_BV > own_B1, axis=1)
     return above_B, np.count_nonzero(scores_BV >= own_B1, axis=1) - above_B
 
 
 def _distinct(exclude: Sequences, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Each row's excluded items once, without PAD: (row int64 [M], item int64 [M]).
+    """Return each row's excluded items once, without PAD: (row int64 [M], item int64 [M]).
 
-    Every event writes its number into the slot of its row and item; the one that stays there stands for its equals.
-    Sorting the slots instead took nine tenths of an evaluation of long histories.
+    Every event writes its number into the slot of its row and item; the last one stands for its equals. A sort of the
+    slots instead took nine tenths of an evaluation of long histories.
     """
-    row, where = exclude.positions()
-    items = exclude.items[where].astype(np.int64)
+    row, positions = exclude.positions()
+    items = exclude.items[positions].astype(np.int64)
     slots, numbers = row * size + items, np.arange(len(row), dtype=np.int32)
     last = np.empty(len(exclude) * size, dtype=np.int32)
     last[slots] = numbers
@@ -68,9 +74,15 @@ def _distinct(exclude: Sequences, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def has_rankable_target(histories: Sequences, targets_B: np.ndarray) -> np.ndarray:
-    """bool [B]: whether the target is not in its own history; with seen items excluded only those can be ranked."""
-    row, where = histories.positions()
-    again = row[histories.items[where] == targets_B[row]]
+    """Return the mask of cases whose target is not in its own history, bool [B]; only they can be ranked without seen
+    items.
+
+    Args:
+        histories: B histories.
+        targets_B: item index of each target.
+    """
+    row, positions = histories.positions()
+    repeated = row[histories.items[positions] == targets_B[row]]
     ok = np.ones(len(targets_B), dtype=bool)
-    ok[again] = False
+    ok[repeated] = False
     return ok
