@@ -39,7 +39,7 @@ def test_every_way_of_summing_equals_the_loop(histories, seed):
     np.testing.assert_allclose(some._gather(given_rows, items_N, weights), wanted, atol=1e-5)
     if some._dense_VV is not None:
         known = np.where(items_N == PAD, 0, weights).astype(np.float32)
-        np.testing.assert_allclose(some._rows_one_by_one(given_rows, items_N, known), wanted, atol=1e-5)
+        np.testing.assert_allclose(some._sum_dense_rows(given_rows, items_N, known), wanted, atol=1e-5)
         np.testing.assert_allclose(some._product(given_rows, items_N, known), wanted, atol=1e-5)
 
 

@@ -1,7 +1,5 @@
-"""Shared fixtures of the serving tests: fitted models on disk, events, stores, and servers in and out of the process."""
+"""Shared fixtures of the serving tests: fitted models on disk, events, stores, and servers in and out of process."""
 
-import fcntl
-import hashlib
 import os
 import shutil
 import signal
@@ -16,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.support.artifact_cache import ArtifactCache, data_key
 from tests.support.live_server import live_client
 
 from segue.data.catalog import Catalog
@@ -49,6 +48,19 @@ def ring() -> Sequences:
     return Sequences.from_lists([*walks, *[[12, 1, 2]] * 20])
 
 
+@pytest.fixture(scope="session")
+def replay_items() -> int:
+    """Number of items in the catalog of ``replay_log``."""
+    return 60
+
+
+@pytest.fixture(scope="session")
+def replay_log(replay_items: int) -> Sequences:
+    """Random histories with popular and rare items, on which every model is trained once per test run."""
+    rng = np.random.default_rng(11)
+    return Sequences.from_lists([rng.zipf(1.4, 9).clip(1, replay_items).tolist() for _ in range(200)])
+
+
 def save_model(folder: Path, name: str, sequences: Sequences, size: int = ITEMS) -> Path:
     """Fit a model, a network for one epoch only, and write its artifact."""
     catalog = Catalog("abcdefghijkl" if size == ITEMS else [f"i{i}" for i in range(size)])
@@ -67,32 +79,10 @@ def split_of(sequences: Sequences, catalog: Catalog) -> Split:
     return Split("none", catalog, sequences, cases, sequences, cases, True, "", "")
 
 
-class ArtifactCache:
-    """Artifacts by content of their training, made once for a test run: also once for all of its worker processes."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def get(self, key: str, make: Callable[[Path], Any]) -> Path:
-        """Return the folder that ``make`` filled for this key, in this process or in another."""
-        folder = self._folder / hashlib.sha256(key.encode()).hexdigest()[:16]
-        with open(f"{folder}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not folder.exists():
-                partial = folder.with_suffix(".partial")
-                shutil.rmtree(partial, ignore_errors=True)
-                make(partial)
-                partial.rename(folder)
-        return folder
-
-
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> ArtifactCache:
     """Cache of trained artifacts for the whole test run."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "artifacts"
-    folder.mkdir(exist_ok=True)
-    return ArtifactCache(folder)
+    return ArtifactCache.for_session(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
@@ -100,8 +90,7 @@ def save(artifacts: ArtifactCache) -> Callable[..., Path]:
     """Write the artifact of a model to a folder: a copy of the one that is fitted once per test run."""
 
     def copy(folder: Path, name: str, sequences: Sequences, size: int = ITEMS) -> Path:
-        data = hashlib.sha256(b"".join(a.tobytes() for a in (sequences.items, sequences.starts, sequences.stops)))
-        key = f"{name} {size} {data.hexdigest()}"
+        key = f"served {name} {size} {data_key(sequences)}"
         made = artifacts.get(key, lambda partial: save_model(partial, name, sequences, size))
         shutil.rmtree(folder, ignore_errors=True)
         return Path(shutil.copytree(made, folder))
@@ -170,6 +159,12 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def launch() -> Callable[..., RunningServer]:
+    """Start a server that the caller ends: ``launch(run, data_dir, **environment)``."""
+    return lambda run, data_dir, **env: RunningServer(run, data_dir, free_port(), env)
 
 
 @pytest.fixture

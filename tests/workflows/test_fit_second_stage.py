@@ -116,26 +116,26 @@ def test_a_pipeline_with_a_ranker_needs_no_torch(fitted: FitResult, tmp_path: An
 def test_point_in_time_scores_equal_a_live_ranker_of_that_time(fitted: FitResult) -> None:
     """Reference: a live ranker with empty histories that observes every earlier event one by one."""
     assert isinstance(fitted.scorer, Pipeline) and fitted.scorer.second_stage is not None
-    judged = fitted.scorer.second_stage.ranker
-    assert isinstance(judged, PointInTimeRanker)
+    evaluated = fitted.scorer.second_stage.ranker
+    assert isinstance(evaluated, PointInTimeRanker)
     rows = walks(40, 4)
     assert rows.times is not None
-    moment = int(np.median(rows.times))
+    time_us = int(np.median(rows.times))
     nothing = ItemHistories.from_sequences(Sequences.from_lists([[]], [[]]), SIZE)
-    naive = judged.ranker.to_catalog(np.arange(SIZE), nothing)
-    row, where = rows.positions()
+    reference = evaluated.ranker.to_catalog(np.arange(SIZE), nothing)
+    row, position = rows.positions()
     for n in np.argsort(rows.times[where], kind="stable"):
-        if (time := int(rows.times[where[n]])) < moment:
-            history = rows.with_bounds(rows.starts[row[n]][None], where[n][None])
-            naive.observe(history, int(rows.items[where[n]]), time)
+        if (time := int(rows.times[position[n]])) < time_us:
+            history = rows.with_bounds(rows.starts[row[n]][None], position[n][None])
+            reference.observe(history, int(rows.items[position[n]]), time)
     candidates_BC = np.tile(np.arange(1, SIZE), (3, 1))
-    histories, now_B = Sequences.from_lists([[1, 2], [9], []], [[5, 6], [7], []]), np.full(3, moment)
-    wanted = naive.log_odds(histories, candidates_BC, now_B)
-    found = PointInTimeRanker(judged.ranker, ItemHistories.from_sequences(rows, SIZE)).log_odds(
+    histories, now_B = Sequences.from_lists([[1, 2], [9], []], [[5, 6], [7], []]), np.full(3, time_us)
+    wanted = reference.log_odds(histories, candidates_BC, now_B)
+    scores = PointInTimeRanker(evaluated.ranker, ItemHistories.from_sequences(rows, SIZE)).log_odds(
         histories, candidates_BC, now_B
     )
-    np.testing.assert_allclose(found, wanted, atol=1e-4)
-    assert found.std() > 0.01
+    np.testing.assert_allclose(scores, wanted, atol=1e-4)
+    assert scores.std() > 0.01
 
 
 def test_refit_brings_every_event_to_the_saved_ranker(fitted: FitResult) -> None:
@@ -147,12 +147,12 @@ def test_refit_brings_every_event_to_the_saved_ranker(fitted: FitResult) -> None
     moved = replace(rows, items=catalog.to_indices(split.catalog.ids)[rows.items - 1].astype(np.int32))
     whole = refit_pipeline(SourceData(moved, catalog), fitted, old_catalog=split.catalog).scorer
     assert isinstance(whole, Pipeline) and whole.second_stage is not None and fitted.scorer.second_stage is not None
-    live, judged = whole.second_stage.ranker, fitted.scorer.second_stage.ranker
+    live, evaluated = whole.second_stage.ranker, fitted.scorer.second_stage.ranker
     assert isinstance(live, NeuralRanker)
     now = np.array([live.newest_us + 10**9])
     old_C = np.arange(1, SIZE)
     new_C = catalog.to_indices(split.catalog.ids)
-    old = judged.log_odds(Sequences.from_lists([[3]]), old_C[None], now)
+    old = evaluated.log_odds(Sequences.from_lists([[3]]), old_C[None], now)
     new = live.log_odds(Sequences.from_lists([[int(new_C[2])]]), new_C[None], now)
     np.testing.assert_allclose(new, old, atol=1e-4)
     added = live.log_odds(Sequences.from_lists([[1]]), np.array([[len(catalog)]]), now)

@@ -57,7 +57,7 @@ def test_no_item_rises(log: Path) -> None:
         (["nowhere.csv"], "segue: There is no file nowhere.csv.\n"),
         (
             ["LOG", "--set", "period_s=432000", "--set", "method=var"],
-            "Method var needs at least 13 periods to learn from, and this log has 2: choose a shorter period_s, "
+            "Method var needs at least 13 periods, and this log has 2: choose a shorter period_s, "
             "fewer lags or components, or method exponential.\n",
         ),
     ],
