@@ -1,4 +1,4 @@
-"""The files of deploy/ say what the code does: options that exist, an import closure without torch, sound syntax."""
+"""Files of deploy/ match the code: existing options, an import closure without torch, valid syntax."""
 
 import configparser
 import re
@@ -24,14 +24,14 @@ print(*{name.partition(".")[0] for name in set(sys.modules) - before})
 
 
 def needs():
-    """The packages that the script installs."""
+    """Return the packages that the script installs."""
     text = (DEPLOY / "install-server").read_text()
     line = next(line for line in text.splitlines() if line.startswith('"${pip[@]}" numpy'))
     return set(line.split()[1:])
 
 
-def test_a_server_is_started_without_the_command_lines_libraries(save, ring, tmp_path):
-    """The whole of it in an interpreter that lacks them, up to the first answer."""
+def test_a_server_starts_without_the_libraries_of_the_command_line(save, ring, tmp_path):
+    """Start the server in an interpreter without them, up to the first response."""
     run = save(tmp_path / "run", "markov", ring)
     program = LIGHT.replace("print(", "0 and print(") + "sys.exit(segue.serving.__main__.main(sys.argv[1:]))"
     command = [sys.executable, "-c", program, str(run), "--port", "0"]
@@ -58,7 +58,7 @@ def test_the_script_installs_all_that_is_imported():
     assert {name for name in outside if not name.startswith("_")} <= theirs
 
 
-def test_what_is_installed_is_what_the_extra_names():
+def test_the_script_installs_the_packages_of_the_extra():
     import tomllib
 
     project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
@@ -67,7 +67,7 @@ def test_what_is_installed_is_what_the_extra_names():
     assert extra <= needs() <= extra | plain
 
 
-def test_a_mistake_ends_with_a_sentence_and_code_two(tmp_path, capsys):
+def test_an_error_ends_with_a_sentence_and_exit_code_two(tmp_path, capsys):
     assert main([str(tmp_path / "nothing")]) == 2
     assert capsys.readouterr().err == f"segue: {tmp_path / 'nothing'} is not a Segue model: it has no manifest.json.\n"
     with pytest.raises(SystemExit):
@@ -106,7 +106,7 @@ def test_the_compose_file_names_keys_and_secrets_that_exist():
             assert (DEPLOY.parent / name).exists(), name
 
 
-def test_the_script_is_a_sound_one():
+def test_the_script_has_valid_syntax():
     done = subprocess.run(["bash", "-n", DEPLOY / "install-server"], capture_output=True, check=False)
     assert done.returncode == 0
     assert DEPLOY.joinpath("install-server").stat().st_mode & 0o111

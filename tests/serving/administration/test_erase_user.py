@@ -1,4 +1,4 @@
-"""Forgetting a person: no byte is left, nothing comes back, and the next model is one that never met them."""
+"""Erasure of a user: no byte is left, no event comes back, and the next model is trained without the user."""
 
 import numpy as np
 import polars as pl
@@ -13,9 +13,9 @@ from segue.serving.store.event import validate_event
 CANARY = "canary-person-0451"
 
 
-def fill(server, people=40):
-    """Many people, and one with a session that began before anybody knew who it was."""
-    for i in range(people):
+def fill(server, users=40):
+    """Store events of many users, and of one with a session that began before the user was known."""
+    for i in range(users):
         events = [{"user_id": f"p{i}", "item_id": "abcdefghijkl"[(i + j) % 12]} for j in range(5)]
         assert server.web.post("/v1/events", json={"events": events}).status_code == 200
         if i % 8 == 0:
@@ -32,7 +32,7 @@ def send(server, **event):
     return answer.json()
 
 
-def test_everything_that_is_kept_of_a_person_is_told(server):
+def test_every_stored_event_of_a_user_is_returned(server):
     send(server, user_id="ann", item_id="c", event_id="1", timestamp=5, value=2.5, context={"device": "phone"})
     send(server, user_id="ann", item_id="a", event_id="2", timestamp=4)
     answer = server.web.get("/v1/users/ann").json()
@@ -44,7 +44,7 @@ def test_everything_that_is_kept_of_a_person_is_told(server):
     assert server.web.get("/v1/users/a%00b").status_code == 422
 
 
-def test_no_byte_is_left(server):
+def test_an_erasure_leaves_no_byte(server):
     fill(server)
     assert "events.sqlite-wal" in server.bytes_with(CANARY) or "events.sqlite" in server.bytes_with(CANARY)
     receipt = server.web.delete(f"/v1/users/{CANARY}").json()
@@ -56,21 +56,21 @@ def test_no_byte_is_left(server):
     assert CANARY not in str(receipt)
     assert server.web.get(f"/v1/users/{CANARY}").status_code == 404
     assert len(server.web.get("/v1/users/p3").json()["events"]) == 5, "others keep theirs"
-    newcomer = server.web.post("/v1/recommend", json={"k": 12}).json()["items"]
+    new_user = server.web.post("/v1/recommend", json={"k": 12}).json()["items"]
     for who in ({"user_id": CANARY}, {"session_id": f"{CANARY}-s"}):
-        assert server.web.post("/v1/recommend", json={**who, "k": 12}).json()["items"] == newcomer
+        assert server.web.post("/v1/recommend", json={**who, "k": 12}).json()["items"] == new_user
     server.admin.router.recorder.flush()
     assert server.bytes_with(CANARY) == [], "asking again leaves nothing either"
 
 
-def test_another_persons_events_in_a_shared_session_stay(server):
+def test_events_of_another_user_in_a_shared_session_stay(server):
     send(server, session_id="s", user_id="ann", item_id="a")
     send(server, session_id="s", user_id="bob", item_id="b")
     assert server.web.delete("/v1/users/ann").json()["events"] == 1
     assert [one["item_id"] for one in server.web.get("/v1/users/bob").json()["events"]] == ["b"]
 
 
-def test_what_is_sent_again_does_not_bring_anybody_back(server):
+def test_resent_events_do_not_restore_an_erased_user(server):
     old = {"user_id": CANARY, "item_id": "c", "event_id": "1", "timestamp": 1_000}
     send(server, **old)
     server.web.delete(f"/v1/users/{CANARY}")
@@ -81,7 +81,7 @@ def test_what_is_sent_again_does_not_bring_anybody_back(server):
     assert len(server.web.get(f"/v1/users/{CANARY}").json()["events"]) == 1
 
 
-def test_a_restored_backup_brings_nobody_back(tmp_path, run, open_server):
+def test_a_restored_backup_does_not_restore_an_erased_user(tmp_path, run, open_server):
     with open_server(tmp_path / "data", run) as server:
         fill(server, 9)
     backup = (tmp_path / "data" / "events.sqlite").read_bytes()
@@ -96,12 +96,14 @@ def test_a_restored_backup_brings_nobody_back(tmp_path, run, open_server):
         assert server.bytes_with(CANARY) == []
 
 
-def test_keys_for_reading_and_for_erasing_are_two(server):
+def test_reading_and_erasing_need_different_keys(server):
     from segue.serving.http.auth import Keys
 
     server.state.keys = Keys({"SEGUE_ADMIN_KEY": "admin-admin-admin", "SEGUE_ERASE_KEY": "erase-erase-erase"})
     answers = {
-        (name, method): server.web.request(method, "/v1/users/x", headers={"authorization": f"Bearer {name}"}).status_code
+        (name, method): server.web.request(
+            method, "/v1/users/x", headers={"authorization": f"Bearer {name}"}
+        ).status_code
         for name in ("admin-admin-admin", "erase-erase-erase", "nobody")
         for method in ("GET", "DELETE")
     }
@@ -115,7 +117,7 @@ def log():
     return read_events(frame.with_columns(pl.from_epoch("timestamp", "us")))
 
 
-def test_the_next_model_is_one_that_never_met_them(log, tmp_path):
+def test_the_next_model_equals_one_without_the_erased_user(log, tmp_path):
     erasures = ErasureList.open(tmp_path)
     erasures.add([("user_id", "a")], 10**12)
     kept = ErasureList.read(tmp_path).filter_log(log)
@@ -130,7 +132,7 @@ def test_the_next_model_is_one_that_never_met_them(log, tmp_path):
         assert np.array_equal(models[0][name], models[1][name])
 
 
-def test_what_came_after_the_erasure_is_learned_from(log, tmp_path):
+def test_events_after_the_erasure_are_trained_on(log, tmp_path):
     erasures = ErasureList.open(tmp_path)
     erasures.add([("user_id", "a")], 2_000_000)
     assert erasures.filter_log(log).frame["item_id"].to_list() == ["A", "B", "C", "C"]
@@ -139,7 +141,7 @@ def test_what_came_after_the_erasure_is_learned_from(log, tmp_path):
     assert not erasures.covers("b", "a", 0)
 
 
-def test_the_list_names_nobody(tmp_path):
+def test_the_erasure_list_contains_no_ids(tmp_path):
     ErasureList.open(tmp_path).add([("user_id", CANARY)], 5)
     assert CANARY not in (tmp_path / "erasures.json").read_text() + (tmp_path / "erasures.key").read_text()
     other = ErasureList.open(tmp_path / "other")
@@ -147,7 +149,7 @@ def test_the_list_names_nobody(tmp_path):
     assert (tmp_path / "erasures.key").stat().st_mode & 0o77 == 0
 
 
-def test_a_missing_and_a_damaged_list_are_told(tmp_path):
+def test_a_missing_and_a_damaged_erasure_list_are_refused(tmp_path):
     with pytest.raises(ValueError) as error:
         ErasureList.read(tmp_path)
     assert str(error.value) == f"{tmp_path} has no list of erased users: name a server's data directory."
@@ -160,8 +162,8 @@ def test_a_missing_and_a_damaged_list_are_told(tmp_path):
     )
 
 
-def test_an_erasure_among_writers_loses_nobody_elses_event(server):
-    """Erasing takes turns with commits in the one writing thread."""
+def test_an_erasure_among_commits_loses_no_other_event(server):
+    """Erasures take turns with commits in the one writing thread."""
     import threading
 
     def write(name):
@@ -179,7 +181,7 @@ def test_an_erasure_among_writers_loses_nobody_elses_event(server):
     assert all(len(server.admin.user_events(name).events) == 60 for name in ("p", "q"))
 
 
-def test_who_came_back_keeps_what_they_did_since(tmp_path, run, open_server):
+def test_events_of_a_returned_user_stay(tmp_path, run, open_server):
     with open_server(tmp_path / "data", run) as server:
         send(server, user_id="ann", item_id="a")
         server.web.delete("/v1/users/ann")

@@ -1,4 +1,4 @@
-"""The asyncio client against a real server: many questions at once, refusals, connections that went away."""
+"""The asyncio client against a real server: many requests at once, refusals, closed connections."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from segue.serving.schemas.problems import Problem
 from segue.serving.schemas.requests import EventIn, NextRequest, RecommendRequest, SimilarRequest
 
 
-def test_many_questions_at_once_over_few_connections(start):
+def test_many_requests_at_once_over_few_connections(start):
     server = start()
     server.client().close()
 
@@ -37,7 +37,7 @@ def test_many_questions_at_once_over_few_connections(start):
     asyncio.run(story())
 
 
-def test_a_connection_that_went_away_costs_nothing(start):
+def test_a_closed_connection_is_replaced(start):
     server = start()
     server.client().close()
 
@@ -52,7 +52,7 @@ def test_a_connection_that_went_away_costs_nothing(start):
     asyncio.run(story())
 
 
-def test_a_server_that_is_not_there_and_one_that_is_silent_are_told():
+def test_a_missing_and_a_silent_server_raise_os_errors():
     async def silent(reader, writer):
         await asyncio.sleep(30)
 
@@ -68,7 +68,7 @@ def test_a_server_that_is_not_there_and_one_that_is_silent_are_told():
     asyncio.run(story())
 
 
-def test_an_address_is_an_address():
+def test_an_invalid_address_is_refused():
     with pytest.raises(ValueError) as error:
         AsyncClient("ftp://x")
     assert str(error.value) == "'ftp://x' is not the address of a server: write it like http://127.0.0.1:8000."

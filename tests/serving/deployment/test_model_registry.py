@@ -1,4 +1,4 @@
-"""Versions in a folder: promotion, refusal, the way back, and promoters at once."""
+"""Model registry: promotion, refusal, rollback, and concurrent promotions."""
 
 import json
 import multiprocessing
@@ -27,7 +27,7 @@ def registry(tmp_path):
     return ModelRegistry(tmp_path / "models")
 
 
-def test_the_first_version_makes_the_registry(registry, runs):
+def test_the_first_promotion_creates_the_registry(registry, runs):
     assert ModelRegistry.at(registry.folder) is None
     version = registry.add(runs[0])
     pointer = registry.promote(version)
@@ -39,7 +39,7 @@ def test_the_first_version_makes_the_registry(registry, runs):
     assert [one.role for one in registry.versions()] == ["live"]
 
 
-def test_changes_are_taken_back_one_by_one(registry, runs):
+def test_changes_are_rolled_back_one_by_one(registry, runs):
     one, two, three = (registry.add(run) for run in runs)
     registry.promote(one)
     states = [registry.promote(two, canary=0.25, interleave=0.5), registry.promote(three, shadow=True)]
@@ -57,7 +57,7 @@ def test_changes_are_taken_back_one_by_one(registry, runs):
     assert str(error.value) == f"{registry.folder} has had only one deployment: there is nothing to roll back to."
 
 
-def test_what_makes_no_sense_is_refused(registry, runs):
+def test_contradictory_promotions_are_refused(registry, runs):
     one, two = registry.add(runs[0]), registry.add(runs[1])
     with pytest.raises(ValueError) as error:
         registry.promote(one, canary=0.1)
@@ -116,7 +116,7 @@ def test_a_damaged_version_is_never_promoted(registry, runs, how):
     assert registry.pointer().generation == 1
 
 
-def test_other_answers_than_where_it_was_added_are_refused(registry, runs):
+def test_other_lists_than_the_recorded_ones_are_refused(registry, runs):
     version = registry.add(runs[0])
     path = registry.folder / "versions" / f"{version}.golden.json"
     golden = json.loads(path.read_text())
@@ -136,23 +136,23 @@ def test_other_answers_than_where_it_was_added_are_refused(registry, runs):
     assert str(error.value) == f"{path} is missing or damaged: promote the model again."
 
 
-def test_the_shops_own_golden_requests_are_asked(registry, runs):
+def test_the_operators_golden_requests_are_checked(registry, runs):
     version = registry.add(runs[0])
-    wishes = registry.folder / "golden.json"
-    wishes.write_text('[{"history": ["c"], "expect": ["d"], "k": 1}]')
+    expectations = registry.folder / "golden.json"
+    expectations.write_text('[{"history": ["c"], "expect": ["d"], "k": 1}]')
     registry.promote(version)
-    wishes.write_text('[{"history": ["c"], "expect": ["h"], "k": 1}]')
+    expectations.write_text('[{"history": ["c"], "expect": ["h"], "k": 1}]')
     with pytest.raises(ValueError) as error:
         registry.promote(version)
     assert str(error.value) == (
         f"Version {version} failed its self-test: after ['c'] the best 1 should hold 'h', and do not."
     )
-    wishes.write_text("[{]")
+    expectations.write_text("[{]")
     with pytest.raises(ValueError, match="is no list of golden requests"):
         registry.promote(version)
 
 
-def test_a_model_whose_answers_are_none_is_not_added(registry, runs):
+def test_a_model_with_nan_scores_is_not_added(registry, runs):
     saved = artifact.load(runs[0])
     arrays = {
         name: np.full_like(values, np.nan) if values.dtype.kind == "f" else values
@@ -165,17 +165,19 @@ def test_a_model_whose_answers_are_none_is_not_added(registry, runs):
     assert not (registry.folder / "versions").exists()
 
 
-def test_golden_requests_reach_all_of_the_catalog(registry, runs):
+def test_golden_requests_cover_the_catalog(registry, runs):
     model = registry.open(registry.add(runs[2]))
-    asked = golden_histories(model.catalog)
-    assert asked[:2] == [[], [UNKNOWN_ITEM]]
-    met = {item for history in asked for item in history}
+    requested = golden_histories(model.catalog)
+    assert requested[:2] == [[], [UNKNOWN_ITEM]]
+    met = {item for history in requested for item in history}
     assert len(met & set(model.catalog.ids)) == 20
-    assert [one.history for one in record_golden(model)] == asked
+    assert [one.history for one in record_golden(model)] == requested
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 2}', '{"format": 2, "generation": 1, "current": {"dead": 1}}'])
-def test_a_damaged_pointer_is_told(registry, text):
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"format": 2}', '{"format": 2, "generation": 1, "current": {"dead": 1}}']
+)
+def test_a_damaged_pointer_is_refused(registry, text):
     registry.folder.mkdir()
     (registry.folder / POINTER).write_text(text)
     with pytest.raises(ValueError, match="is not a registry's pointer"):
@@ -186,7 +188,10 @@ def test_a_pointer_of_another_format_is_refused_with_the_remedy(registry):
     path = registry.folder / POINTER
     registry.folder.mkdir()
     for text, remedy in [
-        ('{"format": 1, "turn": 1, "now": {"live": "a"}}', f"delete the file and promote again ('segue promote {registry.folder} RUN')"),
+        (
+            '{"format": 1, "turn": 1, "now": {"live": "a"}}',
+            f"delete the file and promote again ('segue promote {registry.folder} RUN')",
+        ),
         ('{"format": 3}', "update Segue"),
     ]:
         path.write_text(text)
@@ -201,7 +206,7 @@ def promote_often(folder, version, times):
         ModelRegistry(folder).promote(version)
 
 
-def test_promoters_take_turns(registry, runs):
+def test_concurrent_promotions_take_turns(registry, runs):
     versions = [registry.add(run) for run in runs]
     registry.promote(versions[0])
     context = multiprocessing.get_context("spawn")

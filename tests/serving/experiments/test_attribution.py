@@ -1,11 +1,11 @@
-"""Lists that were shown, what followed, and the report of it."""
+"""Attribution of clicks and purchases to recommended lists, and the report."""
 
 import random
 
 import pytest
 
-from segue.serving.deployment.deployment import Deployment
 from segue.serving.config import AttributionConfig
+from segue.serving.deployment.deployment import Deployment
 from segue.serving.experiments.attribution import AttributionRecorder
 from segue.serving.experiments.report import build_report
 from segue.serving.inference.served_model import ServedModel
@@ -31,7 +31,7 @@ def act(server, user, item, event="view", **fields):
     assert server.web.post("/v1/events", json=sent).status_code == 200
 
 
-def test_clicks_and_purchases_count_for_the_list_they_name(server, report):
+def test_clicks_and_purchases_are_attributed_to_the_list_they_name(server, report):
     first = ask(server, user_id="ann", k=3, placement="home")
     ask(server, user_id="ann", k=3, placement="home")
     ask(server, user_id="bob", k=3, placement="basket")
@@ -46,7 +46,7 @@ def test_clicks_and_purchases_count_for_the_list_they_name(server, report):
     assert (found["basket"]["lists"], found["basket"]["clicked"], found["basket"]["purchases"]) == (1, 0, 0)
 
 
-def test_what_has_nothing_to_do_with_a_list_does_not_count(server, report):
+def test_events_unrelated_to_a_list_are_not_attributed(server, report):
     answer = ask(server, user_id="ann", k=2, exclude=["a"])
     act(server, "ann", "a", recommendation_id=answer["recommendation_id"])  # was not in it
     act(server, "ann", answer["items"][0]["id"])  # names no list
@@ -57,7 +57,7 @@ def test_what_has_nothing_to_do_with_a_list_does_not_count(server, report):
     assert (cell["lists"], cell["clicked"], cell["purchases"]) == (1, 0, 0)
 
 
-def test_a_purchase_counts_for_the_last_click_of_the_same_person_within_the_window(server, report):
+def test_a_purchase_is_attributed_to_the_users_last_click_within_the_window(server, report):
     lists = [ask(server, user_id="ann", k=2, placement=place) for place in ("one", "two")]
     item = lists[0]["items"][0]["id"]
     for answer, time_s in zip(lists, (1_000_000, 1_000_100), strict=True):
@@ -69,7 +69,7 @@ def test_a_purchase_counts_for_the_last_click_of_the_same_person_within_the_wind
     assert {one["placement"]: one["purchases"] for one in report()["cells"]} == {"one": 0, "two": 1}
 
 
-def test_measurements_survive_a_restart(tmp_path, run, open_server):
+def test_attribution_survives_a_restart(tmp_path, run, open_server):
     with open_server(tmp_path / "data", run) as server:
         answer = ask(server, user_id="ann", k=2)
     with open_server(tmp_path / "data", run) as server:
@@ -78,13 +78,13 @@ def test_measurements_survive_a_restart(tmp_path, run, open_server):
         assert build_report(tmp_path / "data" / "attribution.sqlite").cells[0].clicked == 1
 
 
-def test_an_experiment_that_is_won_is_seen_to_be_won(server, report, save, ring, tmp_path):
-    """People like what follows on the ring; the canary is a model that knows, the live one does not."""
+def test_a_better_canary_wins_the_experiment(server, report, save, ring, tmp_path):
+    """Users prefer the next item of the ring; the canary is trained on the order, the live version has not."""
     popularity = ServedModel.open(save(tmp_path / "pop", "popularity", ring))
-    member = server.admin.reloader._load
-    fleet = server.admin.router
-    live, canary = member(popularity), fleet.deployment.live
-    fleet.swap(Deployment(live, canary, canary_share=0.3, interleave_share=0.4))
+    load = server.admin.reloader._load
+    router = server.admin.router
+    live, canary = load(popularity), router.deployment.live
+    router.swap(Deployment(live, canary, canary_share=0.3, interleave_share=0.4))
     rng = random.Random(4)
     for i in range(240):
         start = rng.randrange(12)
@@ -102,20 +102,20 @@ def test_an_experiment_that_is_won_is_seen_to_be_won(server, report, save, ring,
     assert found["preference"]["low"] > 0.5 and found["preference_p"] < 0.01
 
 
-def test_a_split_that_lost_people_is_called_broken(server, report):
-    fleet = server.admin.router
-    one = fleet.deployment.live
-    fleet.swap(Deployment(one, one, canary_share=0.5))
+def test_a_split_that_lost_users_is_reported_as_broken(server, report):
+    router = server.admin.router
+    one = router.deployment.live
+    router.swap(Deployment(one, one, canary_share=0.5))
     kept = 0
     for i in range(150):
-        if fleet.deployment.variant_for(f"user_id:p{i}") == "live" or i % 4 == 0:
+        if router.deployment.variant_for(f"user_id:p{i}") == "live" or i % 4 == 0:
             ask(server, user_id=f"p{i}", k=1)
             kept += 1
     (found,) = report()["experiments"]
     assert not found["sample_ratio_ok"] and sum(found["users"].values()) == kept
 
 
-def test_the_oldest_lists_make_room(server, tmp_path):
+def test_the_oldest_lists_are_removed(server, tmp_path):
     recorder = AttributionRecorder(tmp_path / "m.sqlite", lambda kind, name: name, AttributionConfig(max_lists=100))
     answer = server.web.post("/v1/recommend", json={"k": 1})
 
@@ -134,7 +134,7 @@ def test_the_oldest_lists_make_room(server, tmp_path):
     assert answer.status_code == 200
 
 
-def test_too_much_at_once_is_counted_not_waited_for(tmp_path, event):
+def test_events_over_the_queue_size_are_dropped_and_counted(tmp_path, event):
     recorder = AttributionRecorder(tmp_path / "m.sqlite", lambda kind, name: name, AttributionConfig(queue_size=5))
     from segue.serving.store.event_reader import StoredEventRow
 
@@ -145,11 +145,11 @@ def test_too_much_at_once_is_counted_not_waited_for(tmp_path, event):
 
 
 @pytest.mark.parametrize("fields", [{"max_lists": 0}, {"queue_size": 0}, {"window_s": 0.0}])
-def test_settings_of_nothing_are_refused(fields):
+def test_attribution_settings_out_of_range_are_refused(fields):
     with pytest.raises(ValueError, match=f"{next(iter(fields))} must be (at least 1|above 0), got 0"):
         AttributionConfig(**fields)
 
 
-def test_a_place_without_measurements_is_told(tmp_path):
+def test_a_missing_attribution_file_is_refused(tmp_path):
     with pytest.raises(ValueError, match="cannot be read as recorded lists"):
         build_report(tmp_path / "nothing.sqlite")

@@ -1,4 +1,4 @@
-"""Splits, interleaving and intervals, each against something naive or worked by hand."""
+"""Splits, interleaving and intervals, each against a naive computation or a result by hand."""
 
 import math
 import random
@@ -19,25 +19,25 @@ from segue.serving.experiments.statistics import (
 SHARES = {"canary": 0.2, "interleaved": 0.3, "live": 0.5}
 
 
-def test_a_person_stays_in_a_variant_and_the_shares_hold():
-    people = [f"p{i}" for i in range(20_000)]
-    chosen = [assign_variant(p, "one", SHARES) for p in people]
-    assert chosen == [assign_variant(p, "one", SHARES) for p in people]
+def test_a_user_keeps_the_variant_and_the_shares_hold():
+    users = [f"p{i}" for i in range(20_000)]
+    chosen = [assign_variant(p, "one", SHARES) for p in users]
+    assert chosen == [assign_variant(p, "one", SHARES) for p in users]
     for name, share in SHARES.items():
-        assert abs(chosen.count(name) / len(people) - share) < 0.015
-    again = [assign_variant(p, "two", SHARES) for p in people]
-    both = sum(a == b == "canary" for a, b in zip(chosen, again, strict=True)) / len(people)
+        assert abs(chosen.count(name) / len(users) - share) < 0.015
+    again = [assign_variant(p, "two", SHARES) for p in users]
+    both = sum(a == b == "canary" for a, b in zip(chosen, again, strict=True)) / len(users)
     assert abs(both - 0.04) < 0.01, "another experiment splits people independently"
 
 
-def test_growing_a_share_moves_nobody_out_of_it():
-    people = [f"p{i}" for i in range(2_000)]
-    few = {p for p in people if assign_variant(p, "s", {"canary": 0.1, "live": 0.9}) == "canary"}
-    more = {p for p in people if assign_variant(p, "s", {"canary": 0.4, "live": 0.6}) == "canary"}
+def test_a_growing_share_keeps_its_users():
+    users = [f"p{i}" for i in range(2_000)]
+    few = {p for p in users if assign_variant(p, "s", {"canary": 0.1, "live": 0.9}) == "canary"}
+    more = {p for p in users if assign_variant(p, "s", {"canary": 0.4, "live": 0.6}) == "canary"}
     assert few < more
 
 
-def test_places_are_even():
+def test_hashes_are_uniform():
     places = np.array([hash_to_unit(f"p{i}", "x") for i in range(20_000)])
     counts, _ = np.histogram(places, bins=10, range=(0, 1))
     assert ((counts - 2000) ** 2 / 2000).sum() < 27.9, "chi-square, 9 degrees, p = .001"
@@ -59,7 +59,7 @@ def naive_draft(first, second, k, rng):
     return [(i, 0 if i in teams[0] else 1) for i in out]
 
 
-def test_a_draft_is_the_papers():
+def test_team_draft_equals_the_paper():
     rng = random.Random(1)
     for seed in range(300):
         size = rng.randrange(0, 8)
@@ -87,8 +87,8 @@ def test_an_interval_by_hand():
     assert ratio_estimate(np.array([1.0]), np.array([2.0])).low is None
 
 
-def test_the_interval_holds_where_lists_of_one_person_go_together():
-    """Each person clicks all lists or none: an interval over lists would hold in about half of the cases."""
+def test_the_interval_covers_correlated_lists_of_a_user():
+    """Each user clicks all lists or none: an interval over lists would cover the rate in about half of the cases."""
     rng = np.random.default_rng(0)
     held = apart = 0
     for _ in range(400):
@@ -103,7 +103,7 @@ def test_the_interval_holds_where_lists_of_one_person_go_together():
     assert 0.91 < apart / 400 < 0.985
 
 
-def test_a_broken_split_is_seen_and_a_sound_one_is_not():
+def test_a_broken_split_is_detected_and_a_sound_one_is_not():
     assert sample_ratio_p_value([5000, 5000], [0.5, 0.5]) == 1.0
     # (5200 - 5000)^2 / 5000 twice is 16, for which a normal table gives 2 * (1 - Phi(4)) = 6.33e-5
     assert sample_ratio_p_value([5200, 4800], [0.5, 0.5]) == pytest.approx(6.334e-5, rel=1e-3)

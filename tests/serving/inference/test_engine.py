@@ -1,4 +1,4 @@
-"""History and rules -> answer, without HTTP."""
+"""Engine: history and filters in, list of recommendations out, without HTTP."""
 
 import gc
 import time
@@ -38,11 +38,11 @@ def ask(engine, **fields):
     return engine.recommend(RecommendRequest(**fields))
 
 
-def test_what_comes_next_comes_first(engine):
+def test_the_next_item_is_ranked_first(engine):
     assert ids(ask(engine, history=["c", "d", "e"], k=1)) == ["f"]
 
 
-def test_a_newcomer_gets_what_is_popular(engine):
+def test_a_new_user_gets_popular_items_from_the_engine(engine):
     nobody, unknown, empty = ask(engine, k=12), ask(engine, user_id="new", k=12), ask(engine, history=[], k=12)
     assert ids(nobody) == ids(unknown) == ids(empty)
     assert ids(nobody)[:3] == ["a", "b", "l"] or set(ids(nobody)[:3]) == {"a", "b", "l"}
@@ -68,12 +68,12 @@ def test_unknown_items_are_named_once_and_skipped(engine):
     assert ids(answer) == ids(ask(engine, history=["d", "e"], k=3))
 
 
-def test_titles_are_told_where_they_are_known(engine):
+def test_known_titles_are_returned(engine):
     titles = {item.id: item.title for item in ask(engine, k=12).items}
     assert titles == {**dict.fromkeys("bcdefghijkl"), "a": "The first"}
 
 
-def test_an_event_changes_the_next_answer(engine):
+def test_an_event_changes_the_next_list(engine):
     before = ids(ask(engine, user_id="ann", k=1))
     engine.store([EventIn(item_id="e", user_id="ann")])[0].result(10)
     assert before != ids(ask(engine, user_id="ann", k=1)) == ["f"]
@@ -87,7 +87,7 @@ def test_an_event_beside_a_history_is_its_newest(engine):
     assert ids(answer) == ids(ask(engine, history=["a", "g"], k=1)) == ["h"]
 
 
-def test_similar_is_what_follows_the_item_alone(engine):
+def test_similar_items_follow_a_history_of_one_item(engine):
     answer = engine.similar(SimilarRequest(item_id="e", k=11))
     assert ids(answer)[0] == "f"
     assert len(answer.items) == 11
@@ -123,7 +123,7 @@ def test_contradictions_are_refused(fields, detail):
     assert (refused.value.status, refused.value.detail) == (422, detail)
 
 
-def test_an_event_takes_the_requests_person():
+def test_an_event_gets_the_user_of_its_request():
     request = RecommendRequest(session_id="s", event=EventIn(item_id="x", user_id="ann"))
     check_request(request)
     assert (request.event.user_id, request.event.session_id) == ("ann", "s")
@@ -151,7 +151,7 @@ def test_a_model_that_cannot_score_is_not_opened(run, tmp_path):
     assert str(error.value) == "A score is NaN: the model is broken, its list would be arbitrary."
 
 
-def test_the_answer_is_the_one_top_k_of_the_scores(run, engine):
+def test_the_list_is_the_top_k_of_the_scores(run, engine):
     saved = artifact.load(run)
     history = Sequences.from_lists([[3, 4, 5]])
     items, scores = top_k(restore_model(saved).scores(history), 6, exclude=history)
@@ -163,7 +163,7 @@ def test_the_answer_is_the_one_top_k_of_the_scores(run, engine):
 
 
 class Listening:
-    """Any scorer; keeps what it was asked."""
+    """Scorer that records the histories it scores."""
 
     def __init__(self, scorer):
         self.scorer, self.name, self.size, self.asked = scorer, scorer.name, scorer.size, []
@@ -176,8 +176,8 @@ class Listening:
         return self.scorer.arrays()
 
 
-def test_a_model_hears_when_events_happened_and_when_it_is_asked(run, store):
-    """A stored history has the events' times, an event beside a history its own, a bare history none."""
+def test_a_model_receives_event_times_and_the_query_time(run, store):
+    """A stored history has the times of its events, an event beside a sent history its own, a sent history none."""
     model = replace(ServedModel.open(run), scorer=(heard := Listening(ServedModel.open(run).scorer)))
     sessions = SessionCache(store, model.catalog)
     writer = GroupCommitWriter(store, sessions.add)
@@ -193,11 +193,11 @@ def test_a_model_hears_when_events_happened_and_when_it_is_asked(run, store):
     assert (known.to_lists(), known.times.tolist()) == ([[1, 2]], [10_000_000, 20_000_000])
     assert (mixed.to_lists(), mixed.times.tolist()) == ([[1, 3, 4]], [NO_TIME, NO_TIME, 30_000_000])
     assert now.times.tolist() == [NO_TIME, now.query_times[0]]
-    assert all(before <= asked.query_times[0] <= time.time_ns() // 1000 for asked in heard.asked[-3:])
+    assert all(before <= requested.query_times[0] <= time.time_ns() // 1000 for requested in heard.asked[-3:])
 
 
-def test_a_version_that_left_leaves_the_memory_without_the_collector(run, store):
-    """A server freezes what it began with and looks for cycles hardly ever: 50 swaps must not keep 50 models."""
+def test_a_retired_model_is_freed_without_the_cycle_collector(run, store):
+    """A server rarely collects cycles: 50 swaps must not keep 50 models in memory."""
     model = ServedModel.open(run)
     engine = Engine(model, SessionCache(store, model.catalog), None)
     gone = weakref.ref(engine), weakref.ref(model)

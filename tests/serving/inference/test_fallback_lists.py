@@ -1,4 +1,4 @@
-"""What is answered without scoring: this person's last list, else what is popular, always by the request's rules."""
+"""Fallback lists: the cached last list of the user, else popular items, without excluded items."""
 
 import numpy as np
 import pytest
@@ -21,13 +21,13 @@ def found(lists, key=KEY, k=3, exclude=(), allow=None):
     return lasting.source, lasting.items_K.tolist()
 
 
-def test_a_stranger_gets_what_is_popular(lists):
+def test_a_new_user_gets_popular_items(lists):
     assert found(lists) == found(lists, None) == ("popular", [2, 3, 1])
     assert found(lists, exclude=[3, 2]) == ("popular", [1, 5, 4])
     assert found(lists, allow=[4, 5]) == ("popular", [5, 4])
 
 
-def test_a_person_gets_the_last_list_without_what_must_not_appear(lists):
+def test_a_user_gets_the_cached_list_without_excluded_items(lists):
     lists.keep(KEY, np.array([5, 4, 1, 0]), np.array([3, 2, 1, -np.inf], np.float32))
     assert found(lists) == ("cached", [5, 4, 1])
     assert found(lists, exclude=[4]) == ("cached", [5, 1])
@@ -37,7 +37,7 @@ def test_a_person_gets_the_last_list_without_what_must_not_appear(lists):
     assert found(lists)[0] == "popular"
 
 
-def test_only_the_newest_people_are_remembered(lists):
+def test_only_the_newest_lists_are_cached(lists):
     for name in ("a", "b", "a", "c"):
         lists.keep(("user_id", name), np.array([1]), np.array([1], np.float32))
     assert [found(lists, ("user_id", name))[0] for name in "abc"] == ["cached", "popular", "cached"]

@@ -1,4 +1,4 @@
-"""An item's own sequence behind the engine: as fresh as what was acknowledged, and the same after a restart."""
+"""Item histories of a served ranker: they have every acknowledged event, and are equal after a restart."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,10 +52,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, ring: Sequences) -> Path:
     times = np.zeros(len(ring.items), dtype=np.int64)
     times[where] = 10**15 + (3 * row + where - ring.starts[row]) * MINUTE_US
     rows = Sequences(ring.items, times, ring.starts, ring.stops)
-    asked = rows.prefixes(-np.ones(len(rows), dtype=np.int64))
+    requested = rows.prefixes(-np.ones(len(rows), dtype=np.int64))
     assert rows.times is not None
     last = rows.stops - 1
-    cases = EvaluationCases(asked, rows.items[last], np.arange(len(rows)), rows.times[last], {})
+    cases = EvaluationCases(requested, rows.items[last], np.arange(len(rows)), rows.times[last], {})
     split = Split("none", catalog, rows, cases, rows, cases, False, "", "")
     fitted = fit_pipeline(split, decode_pipeline(SETTINGS))
     out = tmp_path_factory.mktemp("pipeline") / "run"
@@ -65,16 +65,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory, ring: Sequences) -> Path:
 
 @pytest.fixture
 def opened(store: EventStore) -> Iterator[Callable[[Path], tuple[Engine, ServedModel]]]:
-    """A fleet of one on a store."""
+    """Open an engine on the store, with one deployed version."""
     writers: list[GroupCommitWriter] = []
 
     def open_engine(run: Path) -> tuple[Engine, ServedModel]:
         model = ServedModel.open(run)
         sessions = SessionCache(store, model.catalog)
-        audience = CommitListeners()
-        writers.append(GroupCommitWriter(store, audience.on_commit))
+        commit_listeners = CommitListeners()
+        writers.append(GroupCommitWriter(store, commit_listeners.on_commit))
         engine = Engine(model, sessions, writers[-1])
-        VariantRouter(Deployment(LoadedModel(engine, sessions)), audience)
+        VariantRouter(Deployment(LoadedModel(engine, sessions)), commit_listeners)
         return engine, model
 
     yield open_engine
@@ -93,8 +93,8 @@ def memory(model: ServedModel) -> Any:
     }
 
 
-def test_an_event_reaches_the_items_own_sequence(folder: Path, opened: Callable[..., Any]) -> None:
-    """Somebody comes to c after k: the next answer knows, for whoever it is."""
+def test_an_event_reaches_the_history_of_its_item(folder: Path, opened: Callable[..., Any]) -> None:
+    """A user views c after k: the history of c has it at the next request of any user."""
     engine, model = opened(folder)
     before = memory(model)
     sent = [EventIn(item_id=item, user_id="ann", timestamp=1_700_000_000.0 + i) for i, item in enumerate("kc")]
@@ -112,8 +112,8 @@ def test_an_event_reaches_the_items_own_sequence(folder: Path, opened: Callable[
     np.testing.assert_array_equal(memory(model)["memory.totals"], after["memory.totals"])
 
 
-def test_a_restart_knows_the_same(folder: Path, opened: Callable[..., Any]) -> None:
-    """What is in the store from after the model's own log is told once, in the same order."""
+def test_item_histories_are_equal_after_a_restart(folder: Path, opened: Callable[..., Any]) -> None:
+    """Stored events from after the end of the model's log are fed once, in the same order."""
     engine, model = opened(folder)
     rng = np.random.default_rng(0)
     for step in range(60):
@@ -128,14 +128,14 @@ def test_a_restart_knows_the_same(folder: Path, opened: Callable[..., Any]) -> N
     answer = again.recommend(RecommendRequest(user_id="p1", k=12))
     for name, value in memory(restarted).items():
         np.testing.assert_array_equal(value, live[name], err_msg=name)
-    asked = engine.recommend(RecommendRequest(user_id="p1", k=12))
-    assert [item.id for item in answer.items] == [item.id for item in asked.items]
+    requested = engine.recommend(RecommendRequest(user_id="p1", k=12))
+    assert [item.id for item in answer.items] == [item.id for item in requested.items]
     again.recommend(RecommendRequest(user_id="p1", k=12))
     np.testing.assert_array_equal(memory(restarted)["memory.totals"], live["memory.totals"])
 
 
-def test_older_events_of_the_store_are_the_models_own(folder: Path, opened: Callable[..., Any]) -> None:
-    """Whoever imports the log that the model learned from must not have it counted twice."""
+def test_stored_events_from_before_the_models_log_end_are_not_fed(folder: Path, opened: Callable[..., Any]) -> None:
+    """Events of an imported training log must not be counted twice."""
     first, _ = opened(folder)
     first.store([EventIn(item_id="c", user_id="ann", timestamp=900_000_000.0)])[0].result(10)
     engine, model = opened(folder)

@@ -1,4 +1,4 @@
-"""Waiting questions are answered together; too many are refused; slow answers are given up; nobody is forgotten."""
+"""Micro-batching: waiting queries are scored together, too many are refused, each gets a result or a deadline error."""
 
 import asyncio
 import threading
@@ -13,7 +13,7 @@ from segue.serving.schemas.problems import Problem
 
 
 class Slow:
-    """Doubles numbers, a batch at a time, once it is let through."""
+    """Work that doubles numbers, a batch at a time, once it is opened."""
 
     def __init__(self):
         self.open, self.entered, self.batches = threading.Event(), threading.Event(), []
@@ -29,7 +29,7 @@ async def entered(work):
     await asyncio.to_thread(work.entered.wait, 10)
 
 
-def test_what_waits_is_the_next_batch_and_everybody_gets_the_own_answer():
+def test_waiting_queries_are_the_next_batch_and_each_gets_its_result():
     work = Slow()
     batcher = MicroBatcher(work, BatchingConfig(max_batch_size=4))
 
@@ -49,7 +49,7 @@ def test_what_waits_is_the_next_batch_and_everybody_gets_the_own_answer():
     batcher.close()
 
 
-def test_an_error_of_the_work_reaches_its_askers_and_the_thread_lives_on():
+def test_an_error_of_a_batch_reaches_its_queries_and_the_thread_goes_on():
     def work(questions):
         if questions[0] < 0:
             raise RuntimeError("a bug")
@@ -66,7 +66,7 @@ def test_an_error_of_the_work_reaches_its_askers_and_the_thread_lives_on():
     batcher.close()
 
 
-def test_too_many_are_refused_at_once_with_a_time_to_come_back():
+def test_queries_over_the_queue_size_are_refused_with_retry_after():
     work = Slow()
     batcher = MicroBatcher(work, BatchingConfig(max_batch_size=1, queue_size=3))
 
@@ -88,7 +88,7 @@ def test_too_many_are_refused_at_once_with_a_time_to_come_back():
     batcher.close()
 
 
-def test_old_queues_take_nobody_in():
+def test_queries_are_refused_while_the_oldest_one_is_too_old():
     work = Slow()
     batcher = MicroBatcher(work, BatchingConfig(max_batch_size=1, max_queue_delay_ms=30, timeout_ms=10_000))
 
@@ -110,8 +110,8 @@ def test_old_queues_take_nobody_in():
     batcher.close()
 
 
-def test_nobody_is_let_in_who_would_wait_too_long():
-    """The oldest question was young while hundreds came behind it: they were let in, and given up after all."""
+def test_queries_with_a_too_long_expected_wait_are_refused():
+    """While the oldest query is young, hundreds behind it must not be admitted only to miss their deadline."""
 
     def work(questions):
         time.sleep(0.02)
@@ -120,15 +120,15 @@ def test_nobody_is_let_in_who_would_wait_too_long():
     batcher = MicroBatcher(work, BatchingConfig(max_batch_size=2, max_queue_delay_ms=100, timeout_ms=10_000))
 
     async def timed(number):
-        began = time.monotonic()
-        return await batcher.submit(number), time.monotonic() - began
+        started_s = time.monotonic()
+        return await batcher.submit(number), time.monotonic() - started_s
 
     async def main():
         for n in range(3):
             await batcher.submit(n)
-        began = time.monotonic()
+        started_s = time.monotonic()
         found = await asyncio.gather(*(timed(n) for n in range(200)), return_exceptions=True)
-        return found, time.monotonic() - began
+        return found, time.monotonic() - started_s
 
     found, took_s = asyncio.run(main())
     taken = [one for one in found if not isinstance(one, Problem)]
@@ -140,7 +140,7 @@ def test_nobody_is_let_in_who_would_wait_too_long():
     batcher.close()
 
 
-def test_whoever_waits_too_long_is_told_and_costs_no_scoring():
+def test_a_query_over_its_deadline_fails_and_is_not_scored():
     work = Slow()
     batcher = MicroBatcher(work, BatchingConfig(max_batch_size=1, timeout_ms=30))
 
@@ -157,7 +157,7 @@ def test_whoever_waits_too_long_is_told_and_costs_no_scoring():
     batcher.close()
 
 
-def test_closing_answers_what_waits_and_takes_no_more():
+def test_close_finishes_the_waiting_requests_and_refuses_new_ones():
     work = Slow()
     batcher = MicroBatcher(work)
 
@@ -183,34 +183,34 @@ def test_closing_answers_what_waits_and_takes_no_more():
         ({"timeout_ms": -1.5}, "timeout_ms must be above 0, got -1.5."),
     ],
 )
-def test_limits_must_make_sense(fields, sentence):
+def test_settings_out_of_range_are_refused(fields, sentence):
     with pytest.raises(ValueError) as error:
         BatchingConfig(**fields)
     assert str(error.value) == sentence
 
 
-def test_the_door_is_shut_while_the_loop_is_late_and_opens_again():
-    pulse = EventLoopLag(limit_ms=50)
-    pulse.admit()
+def test_requests_are_refused_only_while_the_event_loop_lags():
+    lag = EventLoopLag(limit_ms=50)
+    lag.admit()
 
     async def main():
-        beating = asyncio.create_task(pulse.beat())
+        beating = asyncio.create_task(lag.beat())
         await asyncio.sleep(0.05)
-        pulse.admit()
+        lag.admit()
         time.sleep(0.15)  # whatever keeps a loop from its work
         with pytest.raises(Problem) as refused:
-            pulse.admit()
+            lag.admit()
         assert (refused.value.status, refused.value.detail) == (503, "The server is busy: try again in a moment.")
         assert refused.value.headers == {"Retry-After": "1"}
         await asyncio.sleep(0.05)
-        pulse.admit()
+        lag.admit()
         beating.cancel()
 
     asyncio.run(main())
 
 
-def test_quick_questions_are_answered_by_the_loop_and_slow_ones_beside_it():
-    """The first answer is the thread's, because nobody knows yet how long one takes."""
+def test_quick_batches_run_in_the_event_loop_and_slow_ones_in_the_thread():
+    """The first batch runs in the thread, because the time per query is not known yet."""
     threads, pause_s = [], [0.0]
 
     def work(questions):
@@ -241,8 +241,8 @@ def test_quick_questions_are_answered_by_the_loop_and_slow_ones_beside_it():
     batcher.close()
 
 
-def test_a_question_that_came_while_the_thread_was_at_work_is_not_forgotten():
-    """Quick and slow ones in turns from several loops at once: everybody is answered."""
+def test_a_query_that_arrives_during_a_batch_of_the_thread_is_scored():
+    """Quick and slow queries in turns from several event loops at once: each gets its result."""
 
     def work(questions):
         time.sleep(0.004 if any(q % 7 == 0 for q in questions) else 0.0)

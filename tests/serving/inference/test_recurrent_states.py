@@ -1,4 +1,4 @@
-"""A state that is stepped event by event equals one that read the history from scratch, whatever happened between."""
+"""States that are advanced event by event equal the encoding of the whole history, whatever happened between."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def network(layers=2):
 
 
 class Counted(NumpyGRU):
-    """Counts the events that were read."""
+    """Encoder that counts the events it reads."""
 
     stepped = 0
 
@@ -54,24 +54,24 @@ STEP = st.tuples(st.sampled_from("abcdefz"), st.sampled_from("xyz"), st.integers
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(STEP, max_size=30), st.sampled_from([3, 8, 50]), st.integers(1, 3), st.integers(1, 2))
-def test_stepped_states_equal_reading_from_scratch(tmp_path_factory, event, steps, length, keys, layers):
-    """Unknown items, late events, events that fall out of the history in front, evictions, histories longer than what
-    the encoder reads: the answer is always that of the history as the log has it."""
+def test_stepped_states_equal_encoding_the_whole_history(tmp_path_factory, event, steps, length, keys, layers):
+    """Unknown items, late events, events that leave a full history, evictions, histories longer than the encoder's
+    length: the state is always that of the history in the log."""
     store = EventStore(tmp_path_factory.mktemp("log") / "log")
     scorer = network(layers)
     sessions = SessionCache(store, CATALOG, SessionsConfig(max_length=length, max_histories=keys))
     live = recurrent_states(Retriever(scorer), sessions)
-    for item, person, second, asked in steps:
-        sessions.add(store.append([[event(item, person, timestamp=second)]], force=False)[1])
-        if asked != "?":
-            rows = [sessions.view(("user_id", one)) for one in dict.fromkeys([asked, person])]
+    for item, user, second, requested in steps:
+        sessions.add(store.append([[event(item, user, timestamp=second)]], force=False)[1])
+        if requested != "?":
+            rows = [sessions.view(("user_id", one)) for one in dict.fromkeys([requested, user])]
             hidden_BD = live.hidden([*rows, [1, 2, PAD, 3]])
             for row, hidden in zip([*(one.items for one in rows), [1, 2, 3]], hidden_BD, strict=True):
                 np.testing.assert_allclose(hidden, from_scratch(scorer, row), atol=1e-5)
     store.close()
 
 
-def test_each_event_is_read_once_while_the_history_is_short(store, event):
+def test_each_event_of_a_short_history_is_encoded_once(store, event):
     scorer = network()
     scorer.encoder = Counted(scorer.encoder.layers, LENGTH)
     sessions = SessionCache(store, CATALOG)
@@ -88,8 +88,8 @@ def test_each_event_is_read_once_while_the_history_is_short(store, event):
         assert scorer.encoder.stepped == LENGTH + number * LENGTH, "the window moves, so it is read anew"
 
 
-def test_a_state_that_was_overtaken_is_not_kept(store, event):
-    """A late event arrives between looking the history up and keeping what was made of it."""
+def test_a_state_of_a_changed_history_is_not_kept(store, event):
+    """A late event arrives between reading the history and saving its state."""
     sessions = SessionCache(store, CATALOG)
     sessions.add(store.append([[event("b", timestamp=20)]])[1])
     before = sessions.view(("user_id", "ann"))
@@ -104,7 +104,7 @@ def test_a_state_that_was_overtaken_is_not_kept(store, event):
     assert kept.state is not None
 
 
-def test_a_restart_answers_as_if_nothing_had_happened(tmp_path, event):
+def test_states_are_equal_after_a_restart(tmp_path, event):
     scorer, path = network(), tmp_path / "log"
     store = EventStore(path)
     sessions = SessionCache(store, CATALOG)

@@ -1,4 +1,4 @@
-"""A pipeline behind the engine: placements, filters, reasons; and what a single model says to such requests."""
+"""Served pipelines: placements, filters, explanations, and their refusal by a single model."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def open_engine(store):
         writer.close()
 
 
-def test_an_event_changes_the_pipelines_next_answer(folder, open_engine):
+def test_an_event_changes_the_next_list_of_a_pipeline(folder, open_engine):
     engine = open_engine(folder)
     engine.store([EventIn(item_id="d", user_id="ann")])[0].result(10)
     first = engine.recommend(RecommendRequest(user_id="ann", k=3)).items[0]
@@ -56,19 +56,19 @@ def test_an_event_changes_the_pipelines_next_answer(folder, open_engine):
     assert first.reason is None
 
 
-def test_placements_filters_and_reasons(folder, open_engine):
+def test_placements_filters_and_explanations(folder, open_engine):
     engine = open_engine(folder)
     dear = engine.recommend(RecommendRequest(history=["d"], k=12, placement="dear"))
     assert {item.id for item in dear.items} == set("hijkl")
     cheap = engine.recommend(RecommendRequest(history=["d"], k=12, filter="price < 2", explain=True))
     assert {item.id for item in cheap.items} == {"a", "b"}
-    told = engine.recommend(RecommendRequest(history=["d"], k=1, explain=True)).items[0]
-    assert told.reason.en == "Often chosen next after Tea d."
-    assert told.reason.zh == "选了Tea d的人，接下来常常选它。"
-    assert told.reason.because == ["d"]
+    received = engine.recommend(RecommendRequest(history=["d"], k=1, explain=True)).items[0]
+    assert received.reason.en == "Often chosen next after Tea d."
+    assert received.reason.zh == "选了Tea d的人，接下来常常选它。"
+    assert received.reason.because == ["d"]
 
 
-def test_the_requests_own_lists_go_too(folder, open_engine):
+def test_allow_and_exclude_of_the_request_apply_too(folder, open_engine):
     engine = open_engine(folder)
     shown = engine.recommend(RecommendRequest(history=["d"], k=12, exclude=["e"], allow=["e", "f", "zzz"]))
     assert [item.id for item in shown.items] == ["f"]
@@ -82,9 +82,9 @@ def test_the_requests_own_lists_go_too(folder, open_engine):
         ({"filter": "colour == 1"}, "The items have no column 'colour'. The columns: item_id, price, title."),
     ],
 )
-def test_a_wrong_wish_is_the_requests_fault(folder, open_engine, asked, sentence):
+def test_an_unknown_placement_and_an_invalid_filter_are_refused(folder, open_engine, requested, sentence):
     with pytest.raises(Problem) as refused:
-        open_engine(folder).recommend(RecommendRequest(history=["d"], **asked))
+        open_engine(folder).recommend(RecommendRequest(history=["d"], **requested))
     assert refused.value.status == 422
     assert str(refused.value.body().detail).startswith(sentence)
 

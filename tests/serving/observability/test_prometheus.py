@@ -1,4 +1,4 @@
-"""Counters that a scraper reads, and log lines without anybody's id."""
+"""Metrics in the Prometheus text format, and log lines without ids of users."""
 
 import contextlib
 import io
@@ -19,7 +19,7 @@ def scraped(server):
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
 
-def test_what_happened_is_counted(server):
+def test_requests_events_and_lists_are_counted(server):
     batch = {"events": [{"user_id": "ann", "item_id": "a", "event_id": str(i % 2)} for i in range(2)]}
     server.web.post("/v1/events", json=batch)
     server.web.post("/v1/events", json=batch)
@@ -37,7 +37,7 @@ def test_what_happened_is_counted(server):
     assert found[f'segue_deployed_version{{role="live",version="{version}"}}'] == 1
 
 
-def test_series_do_not_grow_with_people_items_and_paths(server):
+def test_series_do_not_grow_with_users_items_and_paths(server):
     def everything(name):
         server.web.post("/v1/events", json={"user_id": name, "item_id": name, "event": name, "source": name})
         server.web.post("/v1/recommend", json={"user_id": name, "placement": name})
@@ -55,11 +55,11 @@ def test_series_do_not_grow_with_people_items_and_paths(server):
     assert not any("canary" in name or "first" in name for name in before)
 
 
-def test_metrics_need_the_admins_key(server):
+def test_metrics_need_the_admin_key(server):
     server.state.keys = Keys({"SEGUE_SERVE_KEY": "serve-serve-serve", "SEGUE_ADMIN_KEY": "admin-admin-admin"})
-    said = {key: server.web.get("/metrics", headers={"authorization": f"Bearer {key}"}).status_code
+    messages = {key: server.web.get("/metrics", headers={"authorization": f"Bearer {key}"}).status_code
             for key in ("serve-serve-serve", "admin-admin-admin", "x")}  # fmt: skip
-    assert list(said.values()) == [403, 200, 401]
+    assert list(messages.values()) == [403, 200, 401]
     assert server.web.get("/health/ready").status_code == 200
 
 
@@ -99,7 +99,7 @@ def test_a_field_outside_the_list_cannot_be_logged(lines):
         logs.log_event(logging.getLogger("segue.serving"), logging.INFO, "Hello.", user_id="ann")
 
 
-def test_a_log_that_cannot_be_written_harms_nobody(server, lines):
+def test_a_log_that_cannot_be_written_fails_no_request(server, lines):
     with open("/dev/full", "w") as full:
         logs.configure_logging(as_json=False, requests=True, stream=full)
         assert server.web.post("/v1/similar", json={"item_id": "a"}).status_code == 200

@@ -1,4 +1,4 @@
-"""Live histories: always what the log says, whatever the order of arrival, evictions and restarts."""
+"""Session cache: histories equal the log, whatever the order of arrival, evictions and restarts."""
 
 import threading
 
@@ -29,7 +29,7 @@ def test_an_event_updates_its_user_and_its_session(store, event):
     assert names(sessions, "ann", "session_id") == "", "a session of the user's name is somebody else"
 
 
-def test_a_late_event_is_put_in_its_place(store, event):
+def test_a_late_event_is_inserted_at_its_time(store, event):
     sessions = SessionCache(store, CATALOG)
     sessions.add(store.append([[event("c", timestamp=30)]])[1])
     assert names(sessions) == "c"
@@ -38,31 +38,31 @@ def test_a_late_event_is_put_in_its_place(store, event):
     assert names(sessions) == "abce"
 
 
-def test_an_unknown_item_keeps_its_place_as_no_item(store, event):
+def test_an_unknown_item_keeps_its_position_as_padding(store, event):
     sessions = SessionCache(store, CATALOG)
     sessions.add(store.append([[event("a"), event("zzz"), event("b")]])[1])
     assert names(sessions) == "a?b"
 
 
-def test_memory_is_bounded_and_what_was_forgotten_is_read_again(store, event):
+def test_memory_is_bounded_and_evicted_histories_are_read_again(store, event):
     sessions = SessionCache(store, CATALOG, SessionsConfig(max_length=3, max_histories=2))
-    for person in "xyz":
-        sessions.add(store.append([[event(item, person) for item in "abcd"]])[1])
-        assert names(sessions, person) == "bcd"
+    for user in "xyz":
+        sessions.add(store.append([[event(item, user) for item in "abcd"]])[1])
+        assert names(sessions, user) == "bcd"
     assert len(sessions) == 2
     sessions.add(store.append([[event("e", "x")]])[1])
     assert names(sessions, "x") == "cde"
     assert len(sessions) == 2
 
 
-def test_strangers_take_no_memory(store):
+def test_unknown_users_take_no_memory(store):
     sessions = SessionCache(store, CATALOG)
     assert [names(sessions, str(number)) for number in range(100)] == [""] * 100
     assert len(sessions) == 0
 
 
 def test_an_event_that_was_read_from_the_store_is_not_added_twice(store, event):
-    """The writer commits, somebody reads the store, and only then the writer hands over what it committed."""
+    """A request reads the store between a commit and its delivery to the cache."""
     sessions = SessionCache(store, CATALOG)
     stored = store.append([[event("a", timestamp=10), event("b", timestamp=10), event("c", timestamp=5)]])[1]
     assert names(sessions) == "cab"
@@ -71,7 +71,7 @@ def test_an_event_that_was_read_from_the_store_is_not_added_twice(store, event):
 
 
 @pytest.mark.parametrize("fields", [{"max_length": 0}, {"max_histories": 0}])
-def test_bounds_must_be_positive(fields):
+def test_session_settings_out_of_range_are_refused(fields):
     with pytest.raises(ValueError) as error:
         SessionsConfig(**fields)
     assert str(error.value) == f"{next(iter(fields))} must be at least 1, got 0."
@@ -83,22 +83,22 @@ STEP = st.tuples(st.sampled_from("abcdefz"), st.sampled_from("xyz"), st.integers
 @settings(max_examples=80, deadline=None)
 @given(st.lists(STEP, max_size=30), st.integers(1, 5), st.integers(1, 3))
 def test_any_arrivals_and_evictions_equal_the_sorted_log(tmp_path_factory, event, steps, length, keys):
-    """Naive: sort all of a person's events by (time, arrival) and take the newest."""
+    """Naive: sort all events of a user by (time, arrival) and take the newest."""
     store = EventStore(tmp_path_factory.mktemp("log") / "log")
     sessions = SessionCache(store, CATALOG, SessionsConfig(max_length=length, max_histories=keys))
     log: dict[str, list[tuple[int, int, str]]] = {"x": [], "y": [], "z": []}
-    for arrival, (item, person, second, asked) in enumerate(steps):
-        sessions.add(store.append([[event(item, person, timestamp=second)]])[1])
-        log[person].append((second, arrival, item.replace("z", "?")))
-        if asked != "?":
-            assert names(sessions, asked) == "".join(item for _, _, item in sorted(log[asked])[-length:])
+    for arrival, (item, user, second, requested) in enumerate(steps):
+        sessions.add(store.append([[event(item, user, timestamp=second)]])[1])
+        log[user].append((second, arrival, item.replace("z", "?")))
+        if requested != "?":
+            assert names(sessions, requested) == "".join(item for _, _, item in sorted(log[requested])[-length:])
             assert len(sessions) <= keys
-    for person, events in log.items():
-        assert names(sessions, person) == "".join(item for _, _, item in sorted(events)[-length:])
+    for user, events in log.items():
+        assert names(sessions, user) == "".join(item for _, _, item in sorted(events)[-length:])
     store.close()
 
 
-def test_what_was_acknowledged_is_seen_at_once_by_everybody(store, event):
+def test_an_acknowledged_event_is_in_every_later_history(store, event):
     """Eight threads write to one session while another key keeps evicting it; nothing is stale, nothing is lost."""
     sessions = SessionCache(store, CATALOG, SessionsConfig(max_length=1000, max_histories=1))
     writer = GroupCommitWriter(store, sessions.add)
@@ -114,9 +114,9 @@ def test_what_was_acknowledged_is_seen_at_once_by_everybody(store, event):
 
     lock = threading.Lock()
 
-    def store_view(person):
+    def store_view(user):
         with lock, sessions._lock:
-            return store.newest("user_id", person, 1000)
+            return store.newest("user_id", user, 1000)
 
     writer.submit([event("b", f"other-{name}") for name in range(8)]).result(20)
     threads = [threading.Thread(target=send, args=(name,)) for name in range(8)]
@@ -129,7 +129,7 @@ def test_what_was_acknowledged_is_seen_at_once_by_everybody(store, event):
     writer.close()
 
 
-def test_times_stand_beside_their_items_in_order(store, event):
+def test_times_and_items_are_in_the_same_order(store, event):
     sessions = SessionCache(store, CATALOG)
     sessions.add(store.append([[event("c", timestamp=30)]])[1])
     assert sessions.view(("user_id", "ann")).times == [30_000_000]

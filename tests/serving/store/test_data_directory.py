@@ -1,4 +1,4 @@
-"""The data directory has one owner."""
+"""Data directory: one owner at a time."""
 
 import os
 
@@ -25,6 +25,6 @@ def test_a_file_left_behind_does_not_lock(tmp_path):
     assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
 
 
-def test_only_the_owner_may_look_inside(tmp_path):
+def test_the_directory_is_readable_by_its_owner_only(tmp_path):
     DataDirectory(tmp_path / "data").release()
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700

@@ -1,4 +1,4 @@
-"""Events as they are accepted: filled in, checked, comparable."""
+"""Validation of events: defaults, refusals, digests."""
 
 import pytest
 
@@ -53,7 +53,7 @@ def test_times_become_utc_microseconds(timestamp, time_us):
         ),
     ],
 )
-def test_what_cannot_be_is_refused(fields, detail):
+def test_impossible_events_are_refused(fields, detail):
     with pytest.raises(Problem) as refused:
         validate_event(EventIn(**{"item_id": "a", "user_id": "ann", **fields}), NOW)
     assert (refused.value.status, refused.value.detail) == (422, detail)
@@ -71,7 +71,7 @@ def test_a_resend_has_the_same_body_and_a_change_has_not():
     assert len({body, stamped, *changed}) == 8
 
 
-def test_ids_that_could_be_glued_together_stay_apart():
+def test_ids_that_could_be_concatenated_have_different_digests():
     one = validate_event(EventIn(item_id="a", user_id="bc", event_id="1"), NOW)
     other = validate_event(EventIn(item_id="ab", user_id="c", event_id="1"), NOW)
     assert one.body != other.body

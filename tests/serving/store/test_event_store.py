@@ -1,4 +1,4 @@
-"""The event log on disk: once for ever, all or nothing, in order, and no damaged row is served."""
+"""Event store: each event once, requests all or nothing, in order, and no damaged row is served."""
 
 import re
 import shutil
@@ -68,7 +68,7 @@ def test_users_and_sessions_are_apart(store, event):
     assert newest(store, "x", key="session_id") == ["b", "c"]
 
 
-def test_everything_comes_back_as_it_was(tmp_path, event):
+def test_every_field_is_read_as_it_was_stored(tmp_path, event):
     sent = event("é\u202e", "用户", session_id="'; --", value=0.1, context={"z": None, "a": True, "n": 2**60})
     first = EventStore(tmp_path / "log")
     first.append([[sent]])
@@ -101,7 +101,7 @@ def tamper(path, statement, *values):
         ("UPDATE events SET event_id = CAST(? AS TEXT) WHERE seq = 2", b"\xff"),
     ],
 )
-def test_a_damaged_row_is_set_aside(tmp_path, event, statement, value):
+def test_a_damaged_row_is_moved_and_not_served(tmp_path, event, statement, value):
     path = tmp_path / "log"
     store = EventStore(path)
     store.append([[event("a", event_id="1"), event("b", event_id="2"), event("c", event_id="3")]])
@@ -121,13 +121,13 @@ def test_a_damaged_row_is_set_aside(tmp_path, event, statement, value):
     again.close()
 
 
-def test_damage_that_happens_while_running_is_not_served(store, event):
+def test_a_row_damaged_while_running_is_not_served(store, event):
     store.append([[event("a"), event("b")]])
     tamper(store.path, "UPDATE events SET item_id = 'z' WHERE seq = 1")
     assert newest(store) == ["b"]
 
 
-def test_what_is_no_log_is_refused(tmp_path):
+def test_a_file_that_is_no_log_is_refused(tmp_path):
     path = tmp_path / "log"
     path.write_bytes(b"no database, but long enough to have a header" * 100)
     with pytest.raises(ValueError) as error:
@@ -137,7 +137,7 @@ def test_what_is_no_log_is_refused(tmp_path):
     )
 
 
-def test_a_directory_is_no_log(tmp_path):
+def test_a_directory_is_refused_as_a_log(tmp_path):
     with pytest.raises(ValueError) as error:
         EventStore(tmp_path)
     assert str(error.value) == (f"{tmp_path} cannot be opened as an event log: unable to open database file.")
@@ -161,7 +161,7 @@ def test_an_old_sqlite_is_refused(version):
 
 
 @pytest.mark.parametrize("version", ["3.51.3", "3.52.0", "4.0.0"])
-def test_a_sound_sqlite_is_taken(version):
+def test_a_sound_sqlite_is_accepted(version):
     check_sqlite(version)
 
 
@@ -176,7 +176,7 @@ def test_a_file_that_cannot_keep_a_write_ahead_log_is_refused():
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.booleans()), max_size=25))
 def test_any_sends_and_restarts_equal_a_dict(tmp_path_factory, event, sends):
-    """Send, resend, resend changed, restart, in any order: a dict says what must be stored."""
+    """Send, resend, resend changed, restart, in any order: a dict holds the expected events."""
     path = tmp_path_factory.mktemp("log") / "log"
     store = EventStore(path)
     model: dict[str, str] = {}
@@ -194,12 +194,13 @@ def test_any_sends_and_restarts_equal_a_dict(tmp_path_factory, event, sends):
     store.close()
 
 
-def test_a_commit_is_forced_to_disk_only_where_that_is_asked(tmp_path, event):
-    """Counts the calls that force a file to disk, with the system's own tracer, in a process of its own."""
+def test_a_commit_is_forced_to_disk_only_with_fsync(tmp_path, event):
+    """Counts the calls that force a file to disk, with strace, in a process of its own."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed: apt-get install strace.")
     program = (
-        "import sys; from segue.serving.store.event_store import EventStore; from segue.serving.store.event import validate_event\n"
+        "import sys; from segue.serving.store.event_store import EventStore\n"
+        "from segue.serving.store.event import validate_event\n"
         "from segue.serving.schemas.requests import EventIn\n"
         "store = EventStore(sys.argv[1]); mark = lambda text: print(text, file=sys.stderr, flush=True)\n"
         "new = lambda n: validate_event(EventIn(item_id='a', user_id='u', event_id=n), 10**15)\n"
@@ -215,7 +216,7 @@ def test_a_commit_is_forced_to_disk_only_where_that_is_asked(tmp_path, event):
     assert forced[2] >= 1
 
 
-def test_opening_a_long_log_looks_at_its_newest_rows(tmp_path, event, monkeypatch):
+def test_opening_a_long_log_verifies_its_newest_rows(tmp_path, event, monkeypatch):
     path = tmp_path / "log"
     store = EventStore(path)
     store.append([[event(event_id=str(n)) for n in range(20)]])
@@ -230,8 +231,8 @@ def test_opening_a_long_log_looks_at_its_newest_rows(tmp_path, event, monkeypatc
     again.close()
 
 
-def test_many_threads_may_read_at_once(store, event):
-    """The connection refused a second thread ("busy in another thread"), which a shadow's histories ran into."""
+def test_many_threads_read_at_once(store, event):
+    """A connection refuses a second thread ("busy in another thread"): readers must wait for each other."""
     from concurrent.futures import ThreadPoolExecutor
 
     store.append([[event("a", event_id=str(i), context={"x": "y" * 200}) for i in range(2_000)]])

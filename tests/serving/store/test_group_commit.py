@@ -1,4 +1,4 @@
-"""Group commit: nobody is answered before the disk has it, everybody is answered, and failures are honest."""
+"""Group commit: no request is acknowledged before its events are on disk, and each gets a result or an error."""
 
 import threading
 import time
@@ -16,7 +16,7 @@ BROKEN = "The disk failed to keep written events, and no further event is stored
 
 
 class Gated:
-    """A store whose commits wait until they are let through, and are counted."""
+    """Store whose commits wait until they are opened, and are counted."""
 
     def __init__(self, store, fail=None):
         self.store, self.open, self.entered, self.groups, self.fail = (
@@ -57,7 +57,7 @@ def test_requests_that_wait_share_one_commit(store, event):
     writer.close()
 
 
-def test_the_state_has_the_event_before_the_acknowledgement(store, event):
+def test_the_listener_gets_the_event_before_the_acknowledgement(store, event):
     seen = []
     writer = GroupCommitWriter(store, seen.extend)
     for number in range(20):
@@ -66,7 +66,7 @@ def test_the_state_has_the_event_before_the_acknowledgement(store, event):
     writer.close()
 
 
-def test_one_conflict_harms_nobody_else(store, event):
+def test_a_conflict_fails_only_its_request(store, event):
     gated = Gated(store)
     writer = GroupCommitWriter(gated, lambda stored: None)
     futures = [writer.submit([event(item, event_id="1")]) for item in "ab"] + [writer.submit([event("c")])]
@@ -78,7 +78,7 @@ def test_one_conflict_harms_nobody_else(store, event):
     writer.close()
 
 
-def test_too_many_waiting_are_turned_away(store, event, monkeypatch):
+def test_requests_over_the_queue_size_are_refused(store, event, monkeypatch):
     monkeypatch.setattr("segue.serving.store.group_commit._MAX_WAITING", 2)
     gated = Gated(store)
     writer = GroupCommitWriter(gated, lambda stored: None)
@@ -94,7 +94,7 @@ def test_too_many_waiting_are_turned_away(store, event, monkeypatch):
     writer.close()
 
 
-def test_closing_stores_what_waits_and_takes_no_more(store, event):
+def test_close_stores_the_waiting_requests_and_refuses_new_ones(store, event):
     gated = Gated(store)
     writer = GroupCommitWriter(gated, lambda stored: None)
     taken = [writer.submit([event()]) for _ in range(4)]
@@ -109,7 +109,7 @@ def test_closing_stores_what_waits_and_takes_no_more(store, event):
     writer.close()
 
 
-def test_an_unforeseen_error_reaches_its_waiters_and_the_thread_lives_on(store, event):
+def test_an_unexpected_error_reaches_its_requests_and_the_thread_goes_on(store, event):
     gated = Gated(store, fail=RuntimeError("a bug"))
     gated.open.set()
     writer = GroupCommitWriter(gated, lambda stored: None)
@@ -141,7 +141,7 @@ def test_a_full_disk_refuses_and_recovers_by_itself(store, event, monkeypatch):
 
 
 class LosingFile(apsw.VFSFile):
-    """A file whose fsync fails from a moment on, as on a dying disk."""
+    """File whose fsync fails from a set time on, as on a failing disk."""
 
     losing = False
 
@@ -205,7 +205,7 @@ def test_many_threads_lose_nothing(store, event):
     writer.close()
 
 
-def test_who_does_not_ask_for_the_disk_is_answered_without_it_and_it_is_forced_soon_after(store, event, monkeypatch):
+def test_memory_durability_is_acknowledged_before_the_fsync_that_follows_soon(store, event, monkeypatch):
     monkeypatch.setattr("segue.serving.store.group_commit._SYNC_DELAY_S", 0.1)
     gated, seen = Gated(store), []
     gated.open.set()
@@ -222,13 +222,13 @@ def test_who_does_not_ask_for_the_disk_is_answered_without_it_and_it_is_forced_s
     writer.close()
 
 
-def test_a_steady_stream_without_the_disk_is_forced_now_and_then(store, event, monkeypatch):
+def test_a_steady_stream_with_memory_durability_is_forced_at_intervals(store, event, monkeypatch):
     monkeypatch.setattr("segue.serving.store.group_commit._SYNC_DELAY_S", 0.05)
     gated = Gated(store)
     gated.open.set()
     writer = GroupCommitWriter(gated, lambda stored: None)
-    began = time.monotonic()
-    while time.monotonic() - began < 0.5:
+    started_s = time.monotonic()
+    while time.monotonic() - started_s < 0.5:
         writer.submit([event("a")], force=False).result(10)
     writer.close()
     assert gated.forced[0] is False
@@ -236,7 +236,7 @@ def test_a_steady_stream_without_the_disk_is_forced_now_and_then(store, event, m
     assert len(gated.forced) > 20
 
 
-def test_one_who_asks_for_the_disk_gets_it_for_everybody_in_the_group(store, event):
+def test_one_fsync_request_forces_its_whole_group(store, event):
     gated = Gated(store)
     writer = GroupCommitWriter(gated, lambda stored: None)
     first = writer.submit([event("a")], force=False)
