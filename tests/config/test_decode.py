@@ -1,4 +1,4 @@
-"""Settings: what is taken, what is converted, and the sentence for everything else."""
+"""Decoding of settings: accepted values, conversions, and messages for all others."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -39,7 +39,7 @@ def refusal(kind, values):
     return str(error.value)
 
 
-def test_values_of_every_kind_are_taken():
+def test_values_of_every_type_are_decoded():
     values = {
         "rate": 0.5,
         "units": 7,
@@ -52,16 +52,16 @@ def test_values_of_every_kind_are_taken():
     assert decode_settings(Outer, values) == Outer(0.5, 7, "sampled", 3.5, (2, 3), Inner(4), True)
 
 
-def test_what_is_not_given_keeps_its_default():
+def test_missing_settings_keep_their_defaults():
     assert decode_settings(Outer, {"rate": 1.0}) == Outer(1.0)
 
 
 @pytest.mark.parametrize("nothing", [None, "none"])
-def test_nothing_is_taken_where_it_is_allowed(nothing):
+def test_none_is_decoded_if_allowed(nothing):
     assert decode_settings(Outer, {"rate": 1.0, "window_days": nothing}).window_days is None
 
 
-def test_an_int_becomes_a_float_where_a_float_is_asked():
+def test_an_int_becomes_a_float():
     decoded = decode_settings(Outer, {"rate": 2, "window_days": 30})
     assert (type(decoded.rate), type(decoded.window_days)) == (float, float)
 
@@ -97,7 +97,7 @@ def test_anything_else_is_refused_by_its_path(values, sentence):
     assert refusal(Outer, values) == sentence
 
 
-def test_a_model_without_settings_says_so():
+def test_a_model_without_settings_has_its_own_message():
     assert refusal(Nothing, {"deep": 1}) == "Unknown setting 'deep'. There are no settings here."
 
 

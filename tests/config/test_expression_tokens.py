@@ -1,4 +1,4 @@
-"""A filter's words, and where the caret of a fault stands."""
+"""Tokens of a filter, and the position of the caret under a fault."""
 
 import re
 
@@ -44,7 +44,7 @@ def test_words_have_types_values_and_places() -> None:
         ('c == "a\\n"', 'A backslash stands only before " or another backslash.\n  c == "a\\n"\n         ^^'),
     ],
 )
-def test_what_is_no_word_is_pointed_at(filter: str, message: str) -> None:
+def test_an_unknown_token_is_pointed_at(filter: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         scan(filter)
 
@@ -67,8 +67,8 @@ def test_the_caret_stands_right_under_wide_marks_and_in_long_filters() -> None:
 def test_a_filter_has_a_length() -> None:
     assert len(scan("a" * MAX_LENGTH)) == 2
     message = (
-        "A filter may have 10,000 characters, this one has 10,001: add a column that marks what it lists, and filter "
-        "by that column."
+        "A filter may have 10,000 characters, this one has 10,001: add a column that marks those rows, and filter "
+        "by it."
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         scan("a" * (MAX_LENGTH + 1))

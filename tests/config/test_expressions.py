@@ -1,4 +1,4 @@
-"""The grammar: what binds closer, what is refused, how deep it may go."""
+"""The grammar of filters: precedence, faults, limits of length and depth."""
 
 import re
 from dataclasses import is_dataclass
@@ -13,7 +13,7 @@ from segue.config.expressions import Node, parse
 
 
 def plain(node: Any) -> Any:
-    """The tree without its places."""
+    """The tree without positions."""
     if isinstance(node, tuple):
         return [plain(part) for part in node]
     if not is_dataclass(node) or isinstance(node, Span):
@@ -25,7 +25,7 @@ def tree(filter: str) -> Any:
     return plain(parse(filter))
 
 
-def test_what_binds_closer() -> None:
+def test_precedence() -> None:
     a, b, c = (("Flag", ("Column", name)) for name in "abc")
     assert tree("a or b and c") == ("Joined", False, [a, ("Joined", True, [b, c])])
     assert tree("(a or b) and c") == ("Joined", True, [("Joined", False, [a, b]), c])
@@ -107,7 +107,7 @@ def test_a_column_keeps_its_own_characters() -> None:
         ("", "The filter ends where a column or a value must stand.", (0, 1)),
     ],
 )
-def test_what_is_no_filter_is_pointed_at(filter: str, sentence: str, at: tuple[int, int]) -> None:
+def test_a_fault_is_pointed_at(filter: str, sentence: str, at: tuple[int, int]) -> None:
     message = f"{sentence}\n  {filter}\n  {' ' * at[0]}{'^' * (at[1] - at[0])}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         parse(filter)

@@ -1,10 +1,10 @@
-"""Spelling of names: case, spaces around them and '_' for '-' do not count."""
+"""Names of models and protocols, as users write them."""
 
 import pytest
 
 from segue.config.names import normalize_name
 
 
-@pytest.mark.parametrize("name", ["session-knn", "session_knn", " Session-KNN ", "SESSION_KNN"])
-def test_spellings_of_a_name_are_one_name(name: str) -> None:
-    assert normalize_name(name) == "session-knn"
+@pytest.mark.parametrize("name", ["item-knn", "Item_KNN", " ITEM-knn\n"])
+def test_case_and_underscores_do_not_count(name: str) -> None:
+    assert normalize_name(name) == "item-knn"

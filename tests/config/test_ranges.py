@@ -1,4 +1,4 @@
-"""Ranges of settings: each bound, words, None, and classes that inherit."""
+"""Ranges of settings: each bound, its words, None, and inheritance."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -37,6 +37,7 @@ def test_the_ranges_of_a_class_are_its_own_and_its_bases() -> None:
         ({"layers": 0}, "layers must be at least 1, got 0."),
         ({"dropout": 1.0}, "dropout must be in [0, 1), got 1.0."),
         ({"dropout": -0.1}, "dropout must be in [0, 1), got -0.1."),
+        ({"clip": float("inf")}, "clip must be above 0, or none, got inf."),
         ({"dropout": float("nan")}, "dropout must be in [0, 1), got nan."),
         ({"clip": 0.0}, "clip must be above 0, or none, got 0.0."),
         ({"share": 1.01}, "share must be in [0, 1], got 1.01."),

@@ -1,4 +1,4 @@
-"""Small logs for the tests of the data floor."""
+"""Small logs for the tests of the data layer."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from segue.data.readers.events import read_events
 
 @pytest.fixture
 def make_log():
-    """Rows of (user, item, time in microseconds, session or nothing) -> a log in that file order."""
+    """Function from rows (user, item, time in microseconds, session or nothing) to a log in that file order."""
 
     def make(rows: Sequence[tuple], *, session: bool = False) -> EventLog:
         names = ["user_id", "item_id", "timestamp", *(["session_id"] if session else [])]
@@ -24,22 +24,22 @@ def make_log():
 
 @pytest.fixture
 def plain():
-    """Cases as plain values: [(history ids, target id)], so that a test can be read."""
+    """Function from cases to plain values: [(history ids, target id)]."""
 
-    def spell(split, cases):
+    def to_plain(split, cases):
         names = ("?", *split.catalog.ids)
         histories = [[names[i] for i in row] for row in cases.histories]
         return [(history, names[target]) for history, target in zip(histories, cases.targets.tolist(), strict=True)]
 
-    return spell
+    return to_plain
 
 
 @pytest.fixture
 def names():
-    """Rows of sequences as lists of ids."""
+    """Function from sequences to lists of ids."""
 
-    def spell(split, rows):
+    def to_plain(split, rows):
         ids = ("?", *split.catalog.ids)
         return [[ids[i] for i in row] for row in rows]
 
-    return spell
+    return to_plain

@@ -1,4 +1,4 @@
-"""The catalog: exact strings in, dense indices out, PAD for everything else."""
+"""Catalog: exact ids, dense indices, PAD for unknown ids."""
 
 import json
 
@@ -51,7 +51,7 @@ def test_every_id_finds_its_way_there_and_back(ids):
     assert sorted(catalog.to_indices(ids).tolist()) == list(range(1, len(ids) + 1))
 
 
-def test_the_fingerprint_tells_catalogs_apart():
+def test_different_catalogs_have_different_fingerprints():
     prints = {
         Catalog(ids).fingerprint
         for ids in ([], [""], ["a", "b"], ["b", "a"], ["ab"], ["a", "b", ""], ["\u00e9"], ["e\u0301"])

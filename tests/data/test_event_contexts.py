@@ -1,4 +1,4 @@
-"""Contexts of events: numbered, missing ones told apart, and carried through every cut with their events."""
+"""Event contexts: codes, missing values, and contexts that follow their events through views and splits."""
 
 from typing import Any
 
@@ -16,22 +16,22 @@ from segue.data.splits.split import split_log
 T0 = 1_700_000_000
 
 
-def test_equal_rows_are_one_and_what_is_missing_is_nothing() -> None:
+def test_equal_contexts_share_a_code_and_missing_values_have_none() -> None:
     rows: list[dict[str, Any]] = [{"device": "tv", "age": 3.0}, {}, {"age": 3.0, "device": "tv"}, {"device": None}]
-    found = EventContexts.from_rows([*rows, {"device": "tv", "age": None}])
-    assert found.codes.tolist() == [1, 0, 1, 0, 2]
-    assert found.features.rows == [{}, {"device": "tv", "age": 3.0}, {"device": "tv"}]
-    assert found.take(np.array([4, 0])).codes.tolist() == [2, 1]
+    result = EventContexts.from_rows([*rows, {"device": "tv", "age": None}])
+    assert result.codes.tolist() == [1, 0, 1, 0, 2]
+    assert result.features.rows == [{}, {"device": "tv", "age": 3.0}, {"device": "tv"}]
+    assert result.take(np.array([4, 0])).codes.tolist() == [2, 1]
 
 
-def test_a_log_s_columns_are_numbered_whatever_the_order_of_its_rows() -> None:
+def test_context_codes_do_not_depend_on_the_order_of_rows() -> None:
     frame = pl.DataFrame({"device": ["tv", None, "tv", "phone"], "age": [3.0, float("nan"), None, 5.0]})
-    found = EventContexts.from_frame(frame, {"device": "category", "age": "number"})
-    told = [found.features.rows[code] for code in found.codes]
-    assert told == [{"device": "tv", "age": 3.0}, {}, {"device": "tv"}, {"device": "phone", "age": 5.0}]
-    assert found.codes[1] == 0 and found.features.rows[0] == {}
-    turned = EventContexts.from_frame(frame.reverse(), found.features.column_types)
-    assert turned.codes.tolist() == found.codes[::-1].tolist() and turned.features == found.features
+    result = EventContexts.from_frame(frame, {"device": "category", "age": "number"})
+    known = [result.features.rows[code] for code in result.codes]
+    assert known == [{"device": "tv", "age": 3.0}, {}, {"device": "tv"}, {"device": "phone", "age": 5.0}]
+    assert result.codes[1] == 0 and result.features.rows[0] == {}
+    turned = EventContexts.from_frame(frame.reverse(), result.features.column_types)
+    assert turned.codes.tolist() == result.codes[::-1].tolist() and turned.features == result.features
 
 
 def test_kinds_are_guessed_as_those_of_items() -> None:
@@ -44,7 +44,7 @@ def test_kinds_are_guessed_as_those_of_items() -> None:
 
 
 def log() -> EventLog:
-    """Each event's context is its own item's name, so that any slip shows."""
+    """Each event's context is its item's id, so that any shift is visible."""
     rng = np.random.default_rng(0)
     rows = [
         (f"u{u}", f"i{i:02d}", f"s{u}-{t // 4}", T0 + 977 * t + u, f"i{i:02d}")
@@ -58,8 +58,8 @@ def log() -> EventLog:
 
 def assert_echoed(rows: Sequences, ids: tuple[str, ...]) -> None:
     assert rows.contexts is not None
-    where = rows.positions()[1]
-    for item, code in zip(rows.items[where].tolist(), rows.contexts.codes[where].tolist(), strict=True):
+    position = rows.positions()[1]
+    for item, code in zip(rows.items[position].tolist(), rows.contexts.codes[position].tolist(), strict=True):
         assert item == 0 or rows.contexts.features.rows[code] == {"echo": ids[item - 1]}
 
 
@@ -75,20 +75,20 @@ def test_every_cut_keeps_contexts_with_their_events(protocol: str) -> None:
 
 def test_columns_of_users_stand_beside_their_events() -> None:
     users = pl.DataFrame({"user": ["u0", "u1", "u1"], "region": ["north", "south", "east"]})
-    told = log().with_users(read_users(users))
-    found = dict(told.frame.select("user_id", "region").unique().iter_rows())
-    assert found["u0"] == "north" and found["u1"] == "south" and found["u7"] is None
-    assert told.frame["item_id"].to_list() == log().frame["item_id"].to_list()
+    known = log().with_users(read_users(users))
+    result = dict(known.frame.select("user_id", "region").unique().iter_rows())
+    assert result["u0"] == "north" and result["u1"] == "south" and result["u7"] is None
+    assert known.frame["item_id"].to_list() == log().frame["item_id"].to_list()
     with pytest.raises(
         ValueError,
         match=r"^The log and the users table both have a column 'region': rename the one in the users table\.$",
     ):
-        told.with_users(read_users(users))
+        known.with_users(read_users(users))
     with pytest.raises(ValueError, match=r"^No column of the users table looks like user_id; rename the one that does"):
         read_users(pl.DataFrame({"who": ["u0"]}))
 
 
-def test_a_column_that_is_not_there_is_said() -> None:
+def test_a_missing_column_is_named() -> None:
     with pytest.raises(
         ValueError,
         match=r"^The log has no column 'region' to take as context\. Its columns: user_id, item_id, session_id, ",

@@ -1,4 +1,4 @@
-"""Reading: every format, every kind of bad row with its place and reason, ids that never merge or split."""
+"""Event log reader: every format, every type of bad row with its row number and reason, ids never merged or split."""
 
 import gzip
 import json
@@ -50,20 +50,20 @@ FILES: dict[str, tuple[str, str | bytes]] = {
 }
 
 
-@pytest.mark.parametrize("kind", FILES)
-def test_one_log_in_every_text_format(kind: str, tmp_path: Path) -> None:
-    name, text = FILES[kind]
+@pytest.mark.parametrize("format", FILES)
+def test_one_log_in_every_text_format(format: str, tmp_path: Path) -> None:
+    name, text = FILES[format]
     log = read_events(write(tmp_path / name, text))
     assert rows(log) == WANTED
     assert log.has_times and log.report.rejected == {}
 
 
-@pytest.mark.parametrize("kind", ["parquet", "arrow", "polars", "pandas", "lazy", "pyarrow"])
-def test_one_log_in_every_table(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("format", ["parquet", "arrow", "polars", "pandas", "lazy", "pyarrow"])
+def test_one_log_in_every_table(format: str, tmp_path: Path) -> None:
     frame = pl.DataFrame({"user": ["u1", "u2"], "item": ["a", "b"], "time": [T0, T0 + 1]})
-    if kind == "parquet":
+    if format == "parquet":
         frame.write_parquet(tmp_path / "log.parquet")
-    elif kind == "arrow":
+    elif format == "arrow":
         frame.write_ipc(tmp_path / "log.arrow")
     source: Any = {
         "parquet": tmp_path / "log.parquet",
@@ -72,7 +72,7 @@ def test_one_log_in_every_table(kind: str, tmp_path: Path) -> None:
         "lazy": frame.lazy(),
         "pandas": pd.DataFrame({"user": ["u1", "u2"], "item": ["a", "b"], "time": [T0, T0 + 1]}),
         "pyarrow": frame.to_arrow(),
-    }[kind]
+    }[format]
     assert rows(read_events(source)) == WANTED
 
 
@@ -81,8 +81,8 @@ def test_the_papers_formats(tmp_path: Path) -> None:
     assert [(u, i) for u, i, _ in rows(sequences)] == [("7", "a"), ("7", "b"), ("7", "a"), ("8", "c"), ("8", "d")]
     assert not sequences.has_times
     pairs = read_events(write(tmp_path / "p.txt", "7 a\n8 c\n7 b\n"), format="pairs")
-    lists, people = pairs.sequences(pairs.catalog())
-    assert people == ["7", "8"] and lists.to_lists() == [[1, 2], [3]]
+    lists, user_ids = pairs.sequences(pairs.catalog())
+    assert user_ids == ["7", "8"] and lists.to_lists() == [[1, 2], [3]]
     sessions = read_events(write(tmp_path / "t.txt", "a b\nc\n\nd e\n"), format="sessions")
     assert [(u, i) for u, i, _ in rows(sessions)] == [("1", "a"), ("1", "b"), ("2", "c"), ("4", "d"), ("4", "e")]
     prefixes = read_events(write(tmp_path / "x.txt", "a b\tc\nd\te\n"), format="prefixes")
@@ -90,7 +90,7 @@ def test_the_papers_formats(tmp_path: Path) -> None:
     assert [(u, i) for u, i, _ in rows(prefixes)] == [("1", "a"), ("1", "b"), ("1", "c"), ("2", "d"), ("2", "e")]
 
 
-def test_sessions_stand_in_for_people(tmp_path: Path) -> None:
+def test_sessions_replace_missing_users(tmp_path: Path) -> None:
     log = read_events(write(tmp_path / "log.tsv", f"SessionId\tItemId\tTime\n1\t9\t{T0}.25\n"))
     assert rows(log) == [("1", "9", T0 * 1_000_000 + 250_000)]
     assert "There is no user column; each session of 'SessionId' counts as a user." in log.report.notes
@@ -159,7 +159,7 @@ def test_bad_rows_are_set_aside_with_place_and_reason(tmp_path: Path) -> None:
     assert written.filter(pl.col("row") == 5)["text"].to_list() == ["u4,d,never"]
 
 
-def test_strict_refuses_and_says_where(tmp_path: Path) -> None:
+def test_strict_refuses_with_the_row(tmp_path: Path) -> None:
     path = write(tmp_path / "log.csv", "user,item,time\nu,a,1700000000\nu,,1700000001\n")
     with pytest.raises(ValueError, match=r"log\.csv row 3: item_id is missing\. 1 such rows; without strict"):
         read_events(path, strict=True)
@@ -187,7 +187,7 @@ def test_strict_refuses_and_says_where(tmp_path: Path) -> None:
         ("bad.csv.gz", "not gzip", r"bad\.csv\.gz"),
     ],
 )
-def test_what_is_no_log_gets_one_sentence(name: str, content: str | bytes, message: str, tmp_path: Path) -> None:
+def test_an_invalid_log_is_one_sentence(name: str, content: str | bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         read_events(write(tmp_path / name, content))
 
@@ -246,7 +246,7 @@ def test_floats_that_pandas_made_of_whole_numbers() -> None:
     assert "Column 'user' holds floats; 17850.0 is read as 17850." in log.report.notes
 
 
-def test_truth_values_name_nobody() -> None:
+def test_booleans_are_no_ids() -> None:
     with pytest.raises(ValueError, match=r"^Column 'user' holds only true and false, so it cannot be user_id\.$"):
         read_events(pl.DataFrame({"user": [True], "item": ["a"], "time": [T0]}))
 
@@ -264,10 +264,12 @@ def test_any_arrival_order_gives_the_same_history() -> None:
     rng = np.random.default_rng(0)
     frame = pl.DataFrame({"user": [f"u{i % 3}" for i in range(60)], "item": [f"i{i % 7}" for i in range(60)]})
     frame = frame.with_columns(pl.Series("time", T0 + rng.permutation(60)))
-    wanted = read_events(frame)
+    expected = read_events(frame)
     for seed in range(20):
         shuffled = read_events(frame.sample(fraction=1, shuffle=True, seed=seed))
-        assert shuffled.sequences(wanted.catalog())[0].to_lists() == wanted.sequences(wanted.catalog())[0].to_lists()
+        assert (
+            shuffled.sequences(expected.catalog())[0].to_lists() == expected.sequences(expected.catalog())[0].to_lists()
+        )
 
 
 def test_unknown_items_become_pad() -> None:
@@ -276,7 +278,7 @@ def test_unknown_items_become_pad() -> None:
     assert log.sequences(Catalog([]))[0].to_lists() == [[0, 0]]
 
 
-def test_where_keeps_some_rows_and_counts_the_others() -> None:
+def test_where_filters_rows_and_counts_the_others() -> None:
     frame = pl.DataFrame({"user": ["u"] * 3, "item": list("abc"), "time": [T0] * 3, "Quantity": [1, -1, 2]})
     log = read_events(frame, where="Quantity > 0")
     assert [i for _, i, _ in rows(log)] == ["a", "c"]

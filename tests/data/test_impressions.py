@@ -1,4 +1,4 @@
-"""Impressions -> cases, by hand and against a slow way."""
+"""Click examples from impressions, by hand and against a naive version."""
 
 import numpy as np
 import polars as pl
@@ -18,24 +18,24 @@ def log_of(rows: list[tuple[str, str, int, str]]) -> EventLog:
     return read_events(frame, time_unit="us")
 
 
-def test_an_impression_is_taken_within_the_window() -> None:
+def test_an_impression_is_clicked_within_the_window() -> None:
     log = log_of(
         [
             ("ann", "a", 1, "click"),
-            ("ann", "b", 10, "view"),  # taken 5 minutes later
-            ("ann", "c", 10, "view"),  # never taken
+            ("ann", "b", 10, "view"),  # clicked 5 minutes later
+            ("ann", "c", 10, "view"),  # never clicked
             ("ann", "b", 15, "click"),
-            ("ann", "a", 20, "view"),  # was taken before only
-            ("ann", "a", 15, "view"),  # taken 31 minutes later
+            ("ann", "a", 20, "view"),  # clicked before only
+            ("ann", "a", 15, "view"),  # clicked 31 minutes later
             ("ann", "a", 46, "click"),
             ("bob", "b", 15, "view"),  # ann took it, bob did not
             ("bob", "x", 16, "view"),  # not in the catalog
         ]
     )
     cases = click_examples_from_impressions(log, Catalog(["a", "b", "c"]))
-    shown = [
-        (int(group), int(moment) // MINUTE, int(item), bool(label), history)
-        for group, moment, item, label, history in zip(
+    rows = [
+        (int(group), int(time) // MINUTE, int(item), bool(label), history)
+        for group, time, item, label, history in zip(
             cases.groups_B,
             cases.times_B,
             cases.candidates_BC[:, 0],
@@ -44,7 +44,7 @@ def test_an_impression_is_taken_within_the_window() -> None:
             strict=True,
         )
     ]
-    assert shown == [
+    assert rows == [
         (0, 10, 2, True, [1]),
         (0, 10, 3, False, [1]),
         (0, 15, 1, False, [1]),
@@ -66,7 +66,7 @@ def test_equals_the_slow_way() -> None:
     cases = click_examples_from_impressions(log, catalog, window_s=600)
     views = sorted(((u, t, i) for u, i, t, e in rows if e == "view"), key=lambda row: row[:2])
     users = sorted({u for u, _, _ in views})
-    found = sorted(
+    result = sorted(
         (users[g], int(m) // MINUTE, catalog.ids[c - 1], bool(y), tuple(catalog.to_ids(h)))
         for g, m, c, y, h in zip(
             cases.groups_B,
@@ -83,10 +83,10 @@ def test_equals_the_slow_way() -> None:
         label = any(i == item and time <= t <= time + 10 for t, i in clicks)
         past = sorted((row for row in clicks if row[0] < time), key=lambda row: row[0])
         slow.append((user, time, item, label, tuple(i for _, i in past)))
-    assert found == sorted(slow)
+    assert result == sorted(slow)
 
 
-def test_what_cannot_be_read_is_said() -> None:
+def test_invalid_logs_are_refused() -> None:
     catalog = Catalog(["a"])
     with pytest.raises(ValueError) as error:
         click_examples_from_impressions(log_of([("u", "a", 1, "click")]), catalog)

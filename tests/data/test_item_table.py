@@ -1,4 +1,4 @@
-"""The items table: kinds guessed and told, missing values, repeated and broken rows, what an artifact keeps."""
+"""Item table: inferred and given column types, missing values, repeated and rejected rows, features of an artifact."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def table(tmp_path: Path) -> Path:
     return tmp_path / "items.csv"
 
 
-def test_kinds_are_guessed_and_told(table: Path) -> None:
+def test_column_types_are_inferred_and_reported(table: Path) -> None:
     items = read_items(table)
     assert items.column_types == {"Title": "text", "price": "number", "genres": "list", "colour": "category"}
     assert items.notes == (
@@ -37,14 +37,14 @@ def test_kinds_are_guessed_and_told(table: Path) -> None:
     )
 
 
-def test_kinds_can_be_told_and_cells_that_do_not_fit_are_counted(table: Path) -> None:
+def test_column_types_can_be_given_and_invalid_cells_are_counted(table: Path) -> None:
     items = read_items(table, column_types={"price": "category", "colour": "number"})
     assert items.frame["price"].to_list() == ["3.50", None, "12", "9", "1"]
     assert items.frame["colour"].to_list() == [None] * 5
     assert "Column 'colour' is read as number; 4 cells have no such value." in items.notes
 
 
-def test_what_an_artifact_keeps(table: Path) -> None:
+def test_features_stored_in_an_artifact(table: Path) -> None:
     items = read_items(table)
     assert items.title_column == "Title"
     assert items.for_catalog(Catalog(["b", "c", "unknown"])) == {
@@ -68,19 +68,19 @@ def test_the_title_is_the_likeliest_column(columns: list[str], title: str | None
     assert items.title_column == title
 
 
-@pytest.mark.parametrize("kind", ["parquet", "json", "jsonl", "tsv", "pandas"])
-def test_one_table_in_every_format(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("format", ["parquet", "json", "jsonl", "tsv", "pandas"])
+def test_one_table_in_every_format(format: str, tmp_path: Path) -> None:
     rows = [{"item_id": "01", "title": "One", "tags": ["x", "y"]}, {"item_id": "2", "title": None, "tags": ["z"]}]
-    path = tmp_path / f"items.{kind}"
-    if kind == "parquet":
+    path = tmp_path / f"items.{format}"
+    if format == "parquet":
         pl.DataFrame(rows).write_parquet(path)
-    elif kind == "json":
+    elif format == "json":
         path.write_text(json.dumps(rows))
-    elif kind == "jsonl":
+    elif format == "jsonl":
         path.write_text("\n".join(map(json.dumps, rows)))
-    elif kind == "tsv":
+    elif format == "tsv":
         path.write_text("item_id\ttitle\ttags\n01\tOne\tx|y\n2\t\tz\n")
-    source: Any = pd.DataFrame(rows) if kind == "pandas" else path
+    source: Any = pd.DataFrame(rows) if format == "pandas" else path
     kept = read_items(source).for_catalog(Catalog(["01", "2"]))
     assert kept == {"01": {"title": "One", "tags": ["x", "y"]}, "2": {"tags": ["z"]}}
 
@@ -114,7 +114,7 @@ def test_numbers_and_texts_never_merge() -> None:
     assert items.notes[0] == "1 rows of the items table rejected: 'item' is a text, and most rows have a number."
 
 
-def test_what_is_no_items_table_gets_one_sentence(table: Path) -> None:
+def test_an_invalid_items_table_is_one_sentence(table: Path) -> None:
     with pytest.raises(
         ValueError,
         match=r"^No column of the items table looks like item_id; rename the one that does\. Its columns: x, y\.$",

@@ -1,4 +1,4 @@
-"""Trimming: the k-core against a slow definition, sessions and repeats by hand, and that nothing goes uncounted."""
+"""Preprocessing: k-core against a naive version, sessions and repeats by hand, and counts of every removed event."""
 
 from collections import Counter
 from typing import Any
@@ -25,12 +25,12 @@ def pairs(log: EventLog) -> list[tuple[str, str]]:
     return log.frame.select("user_id", "item_id").rows()
 
 
-def slow_core(events: list[tuple[str, str]], people: int, items: int) -> list[tuple[str, str]]:
-    """One bad person or item at a time, from the definition."""
+def slow_core(events: list[tuple[str, str]], min_user_events: int, items: int) -> list[tuple[str, str]]:
+    """Remove one user or item at a time, by definition."""
     while True:
-        users, things = Counter(u for u, _ in events), Counter(i for _, i in events)
-        bad_user = next((u for u, n in users.items() if n < people), None)
-        bad_item = next((i for i, n in things.items() if n < items), None)
+        users, item_counts = Counter(u for u, _ in events), Counter(i for _, i in events)
+        bad_user = next((u for u, n in users.items() if n < min_user_events), None)
+        bad_item = next((i for i, n in item_counts.items() if n < items), None)
         if bad_user is None and bad_item is None:
             return events
         events = [(u, i) for u, i in events if (u != bad_user if bad_user is not None else i != bad_item)]
@@ -42,15 +42,15 @@ def slow_core(events: list[tuple[str, str]], people: int, items: int) -> list[tu
     st.integers(1, 4),
 )
 @settings(deadline=None)
-def test_the_core_is_that_of_the_definition(events: list[tuple[str, str]], people: int, items: int) -> None:
+def test_the_core_is_that_of_the_definition(events: list[tuple[str, str]], min_user_events: int, items: int) -> None:
     log = log_of([(u, i, t) for t, (u, i) in enumerate(events)])
-    wanted = slow_core(events, people, items)
-    if not wanted:
+    expected = slow_core(events, min_user_events, items)
+    if not expected:
         with pytest.raises(ValueError, match=r"^No event is left with at least"):
-            k_core(log, min_user_events=people, min_item_events=items)
+            k_core(log, min_user_events=min_user_events, min_item_events=items)
         return
-    core = k_core(log, min_user_events=people, min_item_events=items)
-    assert pairs(core) == wanted
+    core = k_core(log, min_user_events=min_user_events, min_item_events=items)
+    assert pairs(core) == expected
     assert core.report.kept == len(core)
 
 
@@ -86,7 +86,7 @@ def test_sessions_begin_after_a_pause() -> None:
     assert "session_id" not in log.frame.columns
 
 
-def test_sessions_by_pauses_replace_the_logs_own_and_say_so() -> None:
+def test_sessions_by_pauses_replace_the_logs_own_with_a_note() -> None:
     frame = pl.DataFrame({"user": ["u", "u"], "item": ["a", "b"], "time": [0, 9], "session": ["s", "s"]})
     log = read_events(frame, session_gap_s=5)
     assert log.frame["session_id"].to_list() == ["u#1", "u#2"]
@@ -95,7 +95,7 @@ def test_sessions_by_pauses_replace_the_logs_own_and_say_so() -> None:
     )
 
 
-def test_sessions_of_two_people_never_share_a_name() -> None:
+def test_sessions_of_two_users_never_share_an_id() -> None:
     log = sessionize(log_of([("a", "x", 0), ("a", "y", 99), ("a#1", "x", 0), ("a#1", "y", 99)]), 10)
     assert log.frame["session_id"].n_unique() == 4
 
@@ -106,14 +106,14 @@ def test_sessions_are_those_of_a_plain_walk(events: list[tuple[str, int]], gap: 
     cut = sessionize(log_of([(user, "x", second) for user, second in events]), gap)
     last: dict[str, int] = {}
     number: Counter[str] = Counter()
-    wanted = [""] * len(events)
+    expected = [""] * len(events)
     for k in sorted(range(len(events)), key=lambda k: (events[k][1], k)):
         user, second = events[k]
         if user not in last or second - last[user] > gap:
             number[user] += 1
         last[user] = second
-        wanted[k] = f"{user}#{number[user]}"
-    assert cut.frame["session_id"].to_list() == wanted
+        expected[k] = f"{user}#{number[user]}"
+    assert cut.frame["session_id"].to_list() == expected
 
 
 def test_a_log_without_times_has_no_pauses(tmp_path: Any) -> None:
@@ -126,7 +126,7 @@ def test_a_log_without_times_has_no_pauses(tmp_path: Any) -> None:
         read_events(path, format="sequences", session_gap_s=60)
 
 
-def test_repeats_are_kept_unless_asked() -> None:
+def test_repeats_are_kept_by_default() -> None:
     rows = [("u", "a", 1), ("u", "a", 2), ("u", "b", 3), ("u", "a", 4), ("v", "a", 0), ("u", "a", 5)]
     assert len(log_of(rows)) == 6
     log = log_of(rows, drop_repeats=True)
@@ -137,7 +137,7 @@ def test_repeats_are_kept_unless_asked() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.integers(0, 9)), min_size=1, max_size=30))
 @settings(deadline=None)
-def test_what_is_left_has_no_repeats_and_every_change(events: list[tuple[str, str, int]]) -> None:
+def test_the_kept_events_have_no_repeats_and_every_change(events: list[tuple[str, str, int]]) -> None:
     log = log_of(events)
     catalog = log.catalog()
     for row, trimmed in zip(log.sequences(catalog)[0], drop_repeats(log).sequences(catalog)[0], strict=True):
@@ -162,12 +162,12 @@ def test_all_trims_in_one_reading_add_up() -> None:
         ({"min_item_events": -1}, r"^min_item_events must be at least 1, got -1\.$"),
     ],
 )
-def test_impossible_trims_are_refused(options: dict[str, Any], message: str) -> None:
+def test_impossible_preprocessing_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PreprocessingConfig(**options)
 
 
-def test_a_fixed_test_set_is_not_trimmed(tmp_path: Any) -> None:
+def test_a_fixed_test_set_is_not_preprocessed(tmp_path: Any) -> None:
     path = tmp_path / "x.txt"
     path.write_text("a b\tc\n")
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""The profile: a log small enough to count by hand, and sentences about what is odd."""
+"""Profile of a log small enough to count by hand, and its warnings."""
 
 import json
 import os
@@ -35,34 +35,34 @@ SMALL = [
 
 
 def test_a_log_counted_by_hand() -> None:
-    found = profile_log(log_of(SMALL))
-    assert (found.events, found.users, found.items, found.sessions) == (7, 3, 4, None)
-    assert (found.first, found.last) == ("2024-01-01T00:00:00Z", "2024-01-03T00:00:00Z")
-    assert found.events_per_user == {"min": 1, "median": 2, "p90": 4, "max": 4}
-    assert found.one_event_users == pytest.approx(1 / 3)
-    assert found.top_percent_share == pytest.approx(4 / 7)  # one item is the least there can be of 1 %
-    assert found.one_event_items == pytest.approx(3 / 4)
-    assert found.repeats == pytest.approx(2 / 7)
-    assert found.exact_duplicates == 1
-    assert found.same_time_neighbors == pytest.approx(2 / 4)  # ann: 0|10 10 10, bob: 5|1 d
-    assert found.last_pair_tied == pytest.approx(1 / 2)
-    assert found.visits == 4  # one each, and bob's second day
-    assert found.pauses_s["median"] == pytest.approx(5.0)  # of 0 0 10 and bob's day
-    assert found.new_items_by_tenth == ()
+    profile = profile_log(log_of(SMALL))
+    assert (profile.events, profile.users, profile.items, profile.sessions) == (7, 3, 4, None)
+    assert (profile.first, profile.last) == ("2024-01-01T00:00:00Z", "2024-01-03T00:00:00Z")
+    assert profile.events_per_user == {"min": 1, "median": 2, "p90": 4, "max": 4}
+    assert profile.one_event_users == pytest.approx(1 / 3)
+    assert profile.top_percent_share == pytest.approx(4 / 7)  # one item is the least there can be of 1 %
+    assert profile.one_event_items == pytest.approx(3 / 4)
+    assert profile.repeats == pytest.approx(2 / 7)
+    assert profile.exact_duplicates == 1
+    assert profile.same_time_neighbors == pytest.approx(2 / 4)  # ann: 0|10 10 10, bob: 5|1 d
+    assert profile.last_pair_tied == pytest.approx(1 / 2)
+    assert profile.visits == 4  # one each, and bob's second day
+    assert profile.pauses_s["median"] == pytest.approx(5.0)  # of 0 0 10 and bob's day
+    assert profile.new_items_by_tenth == ()
 
 
 def test_new_items_over_time() -> None:
-    """Twenty events, two in each tenth; the items of the first half come again in the second, but for the very last."""
+    """Twenty events, two in each tenth; the items of the first half occur again in the second, except the last."""
     items = [f"i{n}" for n in range(10)] * 2
     items[-1] = "new"
-    found = profile_log(log_of([("u", item, n) for n, item in enumerate(items)]))
-    assert found.new_items_by_tenth == (1.0,) * 5 + (0.0,) * 4 + (0.5,)
+    profile = profile_log(log_of([("u", item, n) for n, item in enumerate(items)]))
+    assert profile.new_items_by_tenth == (1.0,) * 5 + (0.0,) * 4 + (0.5,)
 
 
 def test_a_profile_is_json_and_lines() -> None:
-    found = profile_log(log_of(SMALL))
-    assert json.loads(json.dumps(found.to_dict()))["events"] == 7
-    lines = dict(found.lines())
+    profile = profile_log(log_of(SMALL))
+    assert json.loads(json.dumps(profile.to_dict()))["events"] == 7
+    lines = dict(profile.lines())
     assert lines["sessions by pauses of 30 min"] == "4"
     assert lines["pause between events"].startswith("5 s (median) .. ")
     assert lines["events per user"] == "1 .. 2 (median) .. 4 (p90) .. 4"
@@ -71,10 +71,10 @@ def test_a_profile_is_json_and_lines() -> None:
 def test_an_order_without_times(tmp_path: Path) -> None:
     path = tmp_path / "s.txt"
     path.write_text("7 a b a\n8 c\n")
-    found = profile_log(read_events(path, format="sequences"))
-    assert (found.first, found.last, found.visits, found.pauses_s) == (None, None, None, {})
-    assert found.warnings[0] == "The log has an order but no times: a time split and recency are not possible."
-    assert dict(found.lines())["from"] == "no times"
+    profile = profile_log(read_events(path, format="sequences"))
+    assert (profile.first, profile.last, profile.visits, profile.pauses_s) == (None, None, None, {})
+    assert profile.warnings[0] == "The log has an order but no times: a time split and recency are not possible."
+    assert dict(profile.lines())["from"] == "no times"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,8 @@ def test_an_order_without_times(tmp_path: Path) -> None:
         (
             [("u", "a", -T0 + 5)],
             {},
-            "All times lie before 1990, up to 1970-01-01T00:00:05Z: check their unit, or whether they are only an order.",
+            "All times lie before 1990, up to 1970-01-01T00:00:05Z: check their unit, or whether they are only an "
+            "order.",
         ),
         (
             SMALL,
@@ -112,18 +113,18 @@ def test_an_order_without_times(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_oddities_are_sentences(rows: list[tuple[str, str, int]], columns: dict[str, Any], sentence: str) -> None:
+def test_warnings_are_sentences(rows: list[tuple[str, str, int]], columns: dict[str, Any], sentence: str) -> None:
     assert sentence in profile_log(log_of(rows, **columns)).warnings
 
 
-def test_a_plain_log_has_no_oddities() -> None:
+def test_a_plain_log_has_no_warnings() -> None:
     rows = [(f"u{u}", f"i{(u + k) % 10}", u * 100 + k * 7) for u in range(10) for k in range(5)]
     assert profile_log(log_of(rows)).warnings == ()
 
 
 @pytest.mark.skipif(not DATA.exists(), reason=f"the benchmark logs are not at {DATA} (set SEGUE_DATA)")
 def test_beauty_is_known_for_its_ties() -> None:
-    found = profile_log(read_events(DATA / "beauty" / "events.csv.gz"))
-    assert (found.events, found.users, found.items) == (198_502, 22_363, 12_101)
-    assert found.last_pair_tied == pytest.approx(0.43, abs=0.01)
-    assert found.repeats == 0
+    profile = profile_log(read_events(DATA / "beauty" / "events.csv.gz"))
+    assert (profile.events, profile.users, profile.items) == (198_502, 22_363, 12_101)
+    assert profile.last_pair_tied == pytest.approx(0.43, abs=0.01)
+    assert profile.repeats == 0

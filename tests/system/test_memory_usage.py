@@ -1,4 +1,4 @@
-"""Peak memory is that of one piece of work, not of all before it."""
+"""Peak memory: of one measured section, not of all before it."""
 
 import sys
 
@@ -11,7 +11,7 @@ MB = 10**6
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can start the measurement anew")
-def test_a_peak_is_seen_and_then_forgotten() -> None:
+def test_a_peak_is_measured_and_then_reset() -> None:
     memory_usage.reset_peak()
     before = memory_usage.peak_mb()
     block = np.ones(200 * MB, dtype=np.uint8)
@@ -23,7 +23,7 @@ def test_a_peak_is_seen_and_then_forgotten() -> None:
     assert memory_usage.peak_mb() < with_block - 150
 
 
-def test_a_system_without_proc_tells_the_processs_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_without_proc_reports_the_peak_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_usage, "Path", lambda name: _Missing())
     memory_usage.reset_peak()
     assert memory_usage.peak_mb() > 10

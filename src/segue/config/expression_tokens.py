@@ -120,8 +120,8 @@ def scan(text: str) -> list[Token]:
     """
     if len(text) > MAX_LENGTH:
         raise ValueError(
-            f"A filter may have {MAX_LENGTH:,} characters, this one has {len(text):,}: add a column that marks what "
-            "it lists, and filter by that column."
+            f"A filter may have {MAX_LENGTH:,} characters, this one has {len(text):,}: add a column that marks "
+            "those rows, and filter by it."
         )
     tokens, at = [], 0
     while at < len(text):

@@ -71,7 +71,7 @@ class Split:
     """Log cut in time: sequences to train on, validation cases to choose settings, test cases to evaluate.
 
     ``train`` ends before the first validation target, and ``refit`` (train plus validation) before the first test
-    target, except in leave-last-out and leave-last-n-out, which cut each user's sequence for itself.
+    target. Leave-last-out and leave-last-n-out ensure that only per user.
     """
 
     protocol: str

@@ -1,4 +1,4 @@
-"""The bundled log is what its README says, and the committed script makes exactly it."""
+"""Bundled log: sizes of its README, and equality with the output of the committed script."""
 
 import importlib.util
 import os
@@ -21,7 +21,7 @@ def script():
     return module
 
 
-def test_the_log_has_the_size_its_readme_tells():
+def test_the_log_has_the_size_of_its_readme():
     log, items = load_online_retail()
     frame = log.frame
     sizes = (frame.height, frame["user_id"].n_unique(), frame["item_id"].n_unique())
@@ -37,7 +37,7 @@ def test_the_log_has_the_size_its_readme_tells():
 
 
 def test_the_log_keeps_a_shops_real_habits():
-    """A basket has one customer and (but for a few that two minutes share) one time; people buy things again."""
+    """A basket has one customer and (but for a few that two minutes share) one time; users buy items again."""
     log, _ = load_online_retail()
     baskets = log.frame.group_by("session_id").agg(pl.col("user_id", "timestamp").n_unique())
     assert baskets["user_id"].max() == 1
@@ -47,7 +47,7 @@ def test_the_log_keeps_a_shops_real_habits():
     assert 0.25 < again < 0.35
 
 
-def test_cleaning_takes_what_it_says(script):
+def test_cleaning_removes_the_rows_it_reports(script):
     raw = pl.DataFrame(
         {
             "InvoiceNo": ["1", "1", "1", "C2", "3", "4", "5", "6"],
@@ -58,13 +58,13 @@ def test_cleaning_takes_what_it_says(script):
             "CustomerID": [7.0, 7.0, 7.0, 7.0, 7.0, 7.0, None, 7.0],
         },
     ).with_columns(pl.datetime(2011, 1, pl.int_range(1, 9)).alias("InvoiceDate"))
-    events, said = script.clean(raw)
+    events, report = script.clean(raw)
     assert events.rows() == [
         ("7", "10001", "2011-01-01T00:00Z", "1"),
         ("7", "10002A", "2011-01-03T00:00Z", "1"),
         ("7", "10001", "2011-01-08T00:00Z", "6"),
     ]
-    assert said == [
+    assert report == [
         "8 rows read",
         "1 without a customer",
         "1 cancelled or returned",
@@ -77,7 +77,7 @@ def test_cleaning_takes_what_it_says(script):
 
 
 def test_the_script_makes_the_bundled_rows(script, tmp_path):
-    """From the published file, where it is at hand (SEGUE_DATA)."""
+    """Made from the published file, if it is available (SEGUE_DATA)."""
     if not script.source().exists():
         pytest.skip(f"There is no {script.source()}; set SEGUE_DATA (now {os.environ.get('SEGUE_DATA')}).")
     raw = pl.read_parquet(script.source())

@@ -1,4 +1,4 @@
-"""The made logs keep the rules they promise, and equal generators make equal logs."""
+"""Synthetic logs keep their rules, and equal generators make equal logs."""
 
 import numpy as np
 import polars as pl
@@ -27,7 +27,7 @@ def test_the_ring_has_no_exception_without_noise():
     assert set(items_BT[:, 0]) == set(range(1, 8))
 
 
-def test_noise_leaves_the_ring_as_often_as_it_says():
+def test_noise_leaves_the_ring_at_its_probability():
     items_BT = table(ring_sequences(rng(), users=500, items=10, length=40, noise=0.3))
     kept = (items_BT[:, 1:] == items_BT[:, :-1] % 10 + 1).mean()
     assert kept == pytest.approx(1 - 0.3 + 0.3 / 10, abs=0.01)
@@ -41,7 +41,7 @@ def test_a_shuffled_ring_has_the_same_items_and_no_rule():
     assert (mixed[:, 1:] == mixed[:, :-1] % 10 + 1).mean() < 0.2
 
 
-def test_people_switch_categories_as_often_as_said():
+def test_users_switch_categories_at_the_given_probability():
     rows = switching_sequences(rng(), users=400, categories=4, items_per_category=5, length=50, switch=0.2)
     category_BT = (table(rows) - 1) // 5
     assert (category_BT[:, 1:] != category_BT[:, :-1]).mean() == pytest.approx(0.2, abs=0.01)
@@ -53,8 +53,8 @@ def test_people_switch_categories_as_often_as_said():
 def test_zipf_events_follow_the_law_and_the_clock():
     frame = pl.concat(zipf_events(rng(), events=100_000, users=50, items=100, events_per_s=10.0))
     counts = np.bincount(frame["item_id"].cast(pl.Int64), minlength=100)
-    wanted = 100_000 / np.arange(1, 101) / (1 / np.arange(1, 101)).sum()
-    assert np.abs(counts - wanted).max() < 5 * np.sqrt(wanted.max())
+    expected = 100_000 / np.arange(1, 101) / (1 / np.arange(1, 101)).sum()
+    assert np.abs(counts - expected).max() < 5 * np.sqrt(expected.max())
     assert counts[0] / counts[9] == pytest.approx(10, rel=0.1)
     times = frame["timestamp"].to_numpy()
     assert (np.diff(times) >= 0).all()
@@ -72,11 +72,11 @@ def test_pieces_of_any_size_are_one_log():
     assert np.abs((joined["timestamp"] - whole["timestamp"]).to_numpy()).max() <= 1  # microseconds: sums are rounded
 
 
-def test_a_log_of_made_rows_gives_the_rows_back():
+def test_a_log_of_synthetic_rows_has_the_same_rows():
     rows = ring_sequences(rng(), users=12, items=5, length=4)
     log = to_event_log(rows)
-    sequences, people = log.sequences(log.catalog())
-    assert sorted(zip(people, table(sequences).tolist(), strict=True)) == sorted(
+    sequences, users = log.sequences(log.catalog())
+    assert sorted(zip(users, table(sequences).tolist(), strict=True)) == sorted(
         zip(map(str, range(12)), table(rows).tolist(), strict=True)
     )
     assert np.diff(sequences.times[:4]).tolist() == [60_000_000] * 3

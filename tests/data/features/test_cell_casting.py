@@ -1,4 +1,4 @@
-"""One cell at a time means what a whole column means."""
+"""Casts of single cells equal the casts of columns."""
 
 import polars as pl
 import pytest
@@ -11,7 +11,7 @@ TEXTS = ["tv", " tv ", "", "3", "-3.5e2", ".5", "5.", " 5", "1_000", "0x10", "٣
 
 @pytest.mark.parametrize("kind", ["category", "number", "list", "text"])
 @pytest.mark.parametrize("text", [*TEXTS, None])
-def test_a_text_is_what_its_column_would_be(text, kind):
+def test_a_text_cell_equals_its_column(text, kind):
     whole = cast_column(pl.Series("c", [text], dtype=pl.String), kind)[0]
     assert cast_cell(text, kind) == (whole.to_list() if isinstance(whole, pl.Series) else whole)
 
@@ -28,11 +28,11 @@ def test_a_vector_is_its_numbers():
 
 
 @pytest.mark.parametrize("value", [5, 5.25, True, False])
-def test_numbers_and_switches_of_a_request_are_what_a_column_of_them_would_be(value):
+def test_numbers_and_booleans_of_a_request_equal_their_column(value):
     for kind in ("category", "number"):
         assert cast_cell(value, kind) == cast_column(pl.Series("c", [value]), kind)[0]
 
 
-def test_a_row_has_only_what_is_known():
-    kinds = {"device": "category", "age": "number", "tags": "list"}
-    assert cast_row({"device": " tv", "age": "old", "other": 1, "tags": None}, kinds) == {"device": "tv"}
+def test_a_row_has_no_missing_values():
+    column_types = {"device": "category", "age": "number", "tags": "list"}
+    assert cast_row({"device": " tv", "age": "old", "other": 1, "tags": None}, column_types) == {"device": "tv"}

@@ -1,4 +1,4 @@
-"""Facts -> features: each kind by hand, missing and unknown values, what training alone may decide."""
+"""Encoding of item features: each column type by hand, missing and unknown values, fit on training items only."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def encoding(*names: str, rows: list[dict[str, Any]] = ROWS, seen: np.ndarray = 
 
 
 def dense(features: EncodedFeatures) -> np.ndarray:
-    """[V, F] entry by entry: the naive form."""
+    """Return the matrix [V, F] entry by entry."""
     out = np.zeros((len(features), features.size), dtype=np.float32)
     for i in range(len(features)):
         for entry in range(features.offsets[i], features.offsets[i + 1]):
@@ -34,57 +34,57 @@ def dense(features: EncodedFeatures) -> np.ndarray:
 
 
 def test_a_category_has_a_feature_for_each_value_and_one_for_none() -> None:
-    found = dense(encoding("colour").encode([*ROWS[1:], {}, {"colour": "never seen"}, {"colour": " red "}]))
-    assert found.shape == (7, 3)
-    assert (found.sum(axis=1) == 1).all()
-    assert (found[0] == found[1]).all() and (found[2] == found[3]).all()
-    assert found[4].tolist() == found[5].tolist() == [1, 0, 0]  # missing, and as good as missing
-    assert (found[6] == found[0]).all()
-    assert found[0, 0] == found[2, 0] == 0 and (found[0] != found[2]).any()
+    result = dense(encoding("colour").encode([*ROWS[1:], {}, {"colour": "never seen"}, {"colour": " red "}]))
+    assert result.shape == (7, 3)
+    assert (result.sum(axis=1) == 1).all()
+    assert (result[0] == result[1]).all() and (result[2] == result[3]).all()
+    assert result[4].tolist() == result[5].tolist() == [1, 0, 0]  # missing, and as good as missing
+    assert (result[6] == result[0]).all()
+    assert result[0, 0] == result[2, 0] == 0 and (result[0] != result[2]).any()
 
 
 def test_a_list_is_the_mean_of_its_members() -> None:
-    found = dense(encoding("tags").encode([*ROWS[1:], {"tags": ["b", "unheard of"]}]))
-    assert sorted(found[0].tolist()) == [0, 0.5, 0.5]
-    assert sorted(found[1].tolist()) == [0, 0, 1]
-    assert (found[2] == found[0]).all()  # in any order
-    assert found[3].tolist() == [1, 0, 0]
-    assert found[4].max() == 1 and found[4, 0] == 0  # what training never saw is left out of the mean
+    result = dense(encoding("tags").encode([*ROWS[1:], {"tags": ["b", "unheard of"]}]))
+    assert sorted(result[0].tolist()) == [0, 0.5, 0.5]
+    assert sorted(result[1].tolist()) == [0, 0, 1]
+    assert (result[2] == result[0]).all()  # in any order
+    assert result[3].tolist() == [1, 0, 0]
+    assert result[4].max() == 1 and result[4, 0] == 0  # what training never saw is left out of the mean
 
 
 def test_a_text_shares_its_words_and_characters() -> None:
-    found = dense(encoding("title").encode([*ROWS[1:], {"title": "绿茶, GREEN!"}]))
-    assert found[0] @ found[1] > 0 and found[2] @ found[3] > 0 and found[4] @ found[2] > 0
-    assert found.sum(axis=1).tolist() == pytest.approx([1] * 5)
-    assert found[:, 0].tolist() == [0] * 5
+    result = dense(encoding("title").encode([*ROWS[1:], {"title": "绿茶, GREEN!"}]))
+    assert result[0] @ result[1] > 0 and result[2] @ result[3] > 0 and result[4] @ result[2] > 0
+    assert result.sum(axis=1).tolist() == pytest.approx([1] * 5)
+    assert result[:, 0].tolist() == [0] * 5
 
 
-def test_a_number_is_told_straight_and_by_its_bin() -> None:
+def test_a_number_is_encoded_by_its_value_and_its_bin() -> None:
     made = encoding("price")
-    found = dense(made.encode([*ROWS[1:], {"price": 1e9}, {"price": float("nan")}, {"price": "cheap"}]))
+    result = dense(made.encode([*ROWS[1:], {"price": 1e9}, {"price": float("nan")}, {"price": "cheap"}]))
     deviation = np.std([1, 3, 5])
-    assert found[:, 1].tolist() == pytest.approx([-2 / deviation, 0, 0, 2 / deviation, 3, 0, 0])
-    assert found[:, 0].tolist() == [0, 0, 1, 0, 0, 1, 1]
-    assert found[[0, 1, 3], 2:].argmax(axis=1).tolist() == sorted(set(found[[0, 1, 3], 2:].argmax(axis=1).tolist()))
-    assert (found[:, 2:].sum(axis=1) + found[:, 0] == 1).all()
+    assert result[:, 1].tolist() == pytest.approx([-2 / deviation, 0, 0, 2 / deviation, 3, 0, 0])
+    assert result[:, 0].tolist() == [0, 0, 1, 0, 0, 1, 1]
+    assert result[[0, 1, 3], 2:].argmax(axis=1).tolist() == sorted(set(result[[0, 1, 3], 2:].argmax(axis=1).tolist()))
+    assert (result[:, 2:].sum(axis=1) + result[:, 0] == 1).all()
 
 
 def test_a_vector_enters_as_it_is() -> None:
-    found = dense(encoding("image").encode(ROWS[1:]))
-    assert found.tolist() == [[0, 1, 0], [0, 0.5, -2], [1, 0, 0], [1, 0, 0]]  # none, and one of another width
+    result = dense(encoding("image").encode(ROWS[1:]))
+    assert result.tolist() == [[0, 1, 0], [0, 0.5, -2], [1, 0, 0], [1, 0, 0]]  # none, and one of another width
 
 
 def test_columns_lie_side_by_side() -> None:
-    both, one, two = (dense(encoding(*n).encode(ROWS[1:])) for n in (("colour", "price"), ("colour",), ("price",)))
-    np.testing.assert_array_equal(both, np.hstack([one, two]))
+    both, color, price = (dense(encoding(*n).encode(ROWS[1:])) for n in (("colour", "price"), ("colour",), ("price",)))
+    np.testing.assert_array_equal(both, np.hstack([color, price]))
 
 
 def test_only_training_items_decide_values_and_scales() -> None:
     seen = np.array([False, True, True, False, False])
-    found = dense(encoding("colour", "price", seen=seen).encode(ROWS[1:]))
-    one = np.array([r["price"] for r in ROWS[1:3]])
-    assert found[2, 0] == 1  # blue was never trained on
-    assert found[0, 3] == pytest.approx((1 - one.mean()) / one.std())
+    result = dense(encoding("colour", "price", seen=seen).encode(ROWS[1:]))
+    prices = np.array([r["price"] for r in ROWS[1:3]])
+    assert result[2, 0] == 1  # blue was never trained on
+    assert result[0, 3] == pytest.approx((1 - prices.mean()) / prices.std())
 
 
 def test_rare_values_have_no_feature_and_the_most_frequent_are_kept() -> None:
@@ -140,12 +140,12 @@ def test_what_cannot_be() -> None:
 
 
 def test_rows_count_as_often_as_they_occur() -> None:
-    """Learning from a row three times is learning from three equal rows."""
+    """A row with weight three equals three equal rows."""
     rows: list[dict[str, Any]] = [{}, {"kind": "a", "price": 1.0}, {"kind": "b", "price": 5.0}]
     config = FeatureConfig(contexts=("kind", "price"), min_items=3)
-    facts = ItemFeatures(rows, {"kind": "category", "price": "number"})
-    once = FeatureEncoding.fit(facts, np.array([0, 3, 1]), config.contexts, config)
-    apart = ItemFeatures([{}, rows[1], rows[1], rows[1], rows[2]], facts.column_types)
+    item_features = ItemFeatures(rows, {"kind": "category", "price": "number"})
+    once = FeatureEncoding.fit(item_features, np.array([0, 3, 1]), config.contexts, config)
+    apart = ItemFeatures([{}, rows[1], rows[1], rows[1], rows[2]], item_features.column_types)
     each = FeatureEncoding.fit(apart, np.array([0, 1, 1, 1, 1]), config.contexts, config)
     for name, value in each.arrays().items():
         np.testing.assert_array_equal(once.arrays()[name], value)
@@ -153,4 +153,4 @@ def test_rows_count_as_often_as_they_occur() -> None:
     with pytest.raises(
         ValueError, match=r"^The log's context has no column 'region' to train on\. Its columns: kind, price\.$"
     ):
-        FeatureEncoding.fit(facts, np.array([0, 1, 1]), ("region",), FeatureConfig(contexts=("region",)))
+        FeatureEncoding.fit(item_features, np.array([0, 1, 1]), ("region",), FeatureConfig(contexts=("region",)))

@@ -1,4 +1,4 @@
-"""Words of a text, in scripts with and without spaces."""
+"""Tokens of texts, in scripts with and without spaces."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from segue.data.features.tokenize import tokenize
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("Dr. Scholl's Quick-Heat", ["dr", "scholl", "s", "quick", "heat"]),
         ("ＡＢＣ abc", ["abc"]),  # full width
@@ -18,5 +18,5 @@ from segue.data.features.tokenize import tokenize
         ("", []),
     ],
 )
-def test_words(text: str, wanted: list[str]) -> None:
-    assert tokenize(text) == wanted
+def test_words(text: str, expected: list[str]) -> None:
+    assert tokenize(text) == expected

@@ -1,4 +1,4 @@
-"""The papers' text files, line by line."""
+"""Text formats of published logs, line by line."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Columns: names that people use, and every guess told."""
+"""Column roles: common names, and a note for every guess."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from segue.data.readers.column_roles import assign_column_roles
 
 
 @pytest.mark.parametrize(
-    ("found", "chosen"),
+    ("columns", "chosen"),
     [
         (["user_id", "item_id", "timestamp"], ["user_id", "item_id", "timestamp"]),
         (["CustomerID", "StockCode", "InvoiceDate"], ["CustomerID", "StockCode", "InvoiceDate"]),
@@ -19,13 +19,19 @@ from segue.data.readers.column_roles import assign_column_roles
         (["ITEM", "item", "user"], ["user", "ITEM"]),
     ],
 )
-def test_names_that_people_use(found: list[str], chosen: list[str]) -> None:
-    columns, _ = assign_column_roles(found, None)
+def test_common_column_names(columns: list[str], chosen: list[str]) -> None:
+    column_of, _ = assign_column_roles(columns, None)
     roles = ["user_id", "item_id", "timestamp"][: len(chosen)]
-    assert [columns[role] for role in roles] == chosen
+    assert [column_of[role] for role in roles] == chosen
 
 
-def test_every_guess_is_told_and_what_needs_none_is_not() -> None:
+@pytest.mark.parametrize("name", ["behaviour", "Behavior", "action_type"])
+def test_the_event_column_has_either_spelling(name: str) -> None:
+    """A search for British spellings had removed one of the names."""
+    assert assign_column_roles(["user", "item", name], None)[0]["event"] == name
+
+
+def test_every_guess_is_reported_and_nothing_else() -> None:
     _, notes = assign_column_roles(["user_id", "sku", "Time"], None)
     assert notes == ["Column 'sku' is read as item_id.", "Column 'Time' is read as timestamp."]
 
@@ -37,7 +43,7 @@ def test_a_choice_by_hand_settles_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "wanted", "message"),
+    ("result", "expected", "message"),
     [
         (
             ["a", "b"],
@@ -62,6 +68,6 @@ def test_a_choice_by_hand_settles_it() -> None:
         ),
     ],
 )
-def test_what_cannot_be_is_one_sentence(found: list[str], wanted: dict[str, str], message: str) -> None:
+def test_invalid_input_is_one_sentence(result: list[str], expected: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        assign_column_roles(found, wanted)
+        assign_column_roles(result, expected)

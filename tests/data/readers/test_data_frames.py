@@ -1,4 +1,4 @@
-"""Tables of other libraries: values come over as they are."""
+"""Tables of other libraries: values are kept as they are."""
 
 import datetime as dt
 from typing import Any
@@ -75,10 +75,10 @@ def test_from_frame_is_read_events() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "kind"), [([1], "builtins.list"), (None, "builtins.NoneType"), (np.zeros(2), "numpy.ndarray")]
+    ("source", "type_name"), [([1], "builtins.list"), (None, "builtins.NoneType"), (np.zeros(2), "numpy.ndarray")]
 )
-def test_anything_else_is_one_sentence(source: Any, kind: str) -> None:
+def test_anything_else_is_one_sentence(source: Any, type_name: str) -> None:
     with pytest.raises(
-        ValueError, match=rf"^A log is read from a path or a Polars, pandas or Arrow table, not from {kind}\.$"
+        ValueError, match=rf"^A log is read from a path or a Polars, pandas or Arrow table, not from {type_name}\.$"
     ):
         read_events(source)

@@ -1,4 +1,4 @@
-"""Delimited text: the fast reader may only be used where the careful one would find the same."""
+"""Delimited text: Polars reads a file only if it returns the rows of the row-by-row reader."""
 
 import gzip
 from pathlib import Path
@@ -32,7 +32,7 @@ wild = st.lists(st.sampled_from(["a", ",", '"', "\n", "\r\n", "\r", " ", "é"]),
 
 @given(st.one_of(rows.map(lambda all_rows: "".join(",".join(cells) + end for cells, end in all_rows)), wild))
 @settings(deadline=None, max_examples=400)
-def test_fast_equals_careful(tmp_path_factory: pytest.TempPathFactory, body: str) -> None:
+def test_polars_equals_row_by_row(tmp_path_factory: pytest.TempPathFactory, body: str) -> None:
     path = tmp_path_factory.mktemp("csv") / "log.csv"
     path.write_bytes((HEAD + body).encode())
     raw = read_delimited(path, separator=",")
@@ -41,7 +41,12 @@ def test_fast_equals_careful(tmp_path_factory: pytest.TempPathFactory, body: str
     assert raw.rejected == careful.rejected
 
 
-def test_a_log_without_faults_is_read_fast(read, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quotation_open_at_the_end_of_the_file_keeps_its_text(read) -> None:
+    """Polars returned an empty last field."""
+    assert read(HEAD + 'u,a,1\n,,"""').frame.rows() == [(2, "u", "a", "1"), (3, None, None, '"')]
+
+
+def test_a_log_without_faults_is_read_by_polars(read, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also with empty last fields, quoted fields and Windows line ends."""
     monkeypatch.delattr(delimited, "_read_row_by_row")
     assert read(HEAD + "u,a,1\nv,b,\n").frame["time"].to_list() == ["1", None]
@@ -73,14 +78,14 @@ def test_rows_that_do_not_fit(
 
 
 def test_a_copy_cut_short_does_not_pass_as_a_row(read) -> None:
-    """The fast reader fills the missing field with nothing, and the log would end in an event with a wrong time."""
+    """Polars fills the missing field with null, and the log would end in an event with a wrong time."""
     raw = read("user,item,time,price\nu,a,1700000000,2\nv,b,17000")
     assert raw.frame["user"].to_list() == ["u"]
     assert raw.rejected == [(3, "3 fields instead of 4", "v,b,17000")]
 
 
 def test_a_field_too_long_for_a_row_stops_nothing(read) -> None:
-    """A field beyond the csv module's limit once ended the reading there, and the rest was lost without a word."""
+    """A field beyond the csv module's limit once ended the reading, and the rest was lost without a message."""
     raw = read(HEAD + 'w"w,x,0\n' + "u," + "x" * 200_000 + ",1\nv,b,2\n")
     assert raw.frame["user"].to_list() == ['w"w', "v"]
     [(line, reason, text)] = raw.rejected
@@ -102,7 +107,7 @@ def test_a_quotation_mark_open_for_too_long_is_a_fault(read) -> None:
 
 
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
-def test_other_separators_of_a_csv_are_guessed_and_told(separator: str, read) -> None:
+def test_other_separators_of_a_csv_are_guessed_and_reported(separator: str, read) -> None:
     raw = read("user,item,time\nu,a,1\n".replace(",", separator))
     assert raw.frame.select("user", "item", "time").rows() == [("u", "a", "1")]
     assert raw.notes == [f"Fields are separated by {separator!r}."]
@@ -117,7 +122,7 @@ def test_other_separators_of_a_csv_are_guessed_and_told(separator: str, read) ->
         ("x" * 200_000 + ",y\n", r"log\.csv is not a table of text: its first line is no list of column names\.$"),
     ],
 )
-def test_what_is_no_header_is_one_sentence(text: str | bytes, message: str, read) -> None:
+def test_an_invalid_header_is_one_sentence(text: str | bytes, message: str, read) -> None:
     with pytest.raises(ValueError, match=message):
         read(text)
 

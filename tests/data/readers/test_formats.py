@@ -1,4 +1,4 @@
-"""The one table of formats: which one a file is, and files that are none."""
+"""File formats: guess by suffix, and invalid files."""
 
 from pathlib import Path
 
@@ -21,12 +21,12 @@ from segue.data.readers.formats import FORMATS, guess_format, read_raw
         ("a.feather", "arrow"),
     ],
 )
-def test_the_ending_says_the_format(name: str, format: str) -> None:
+def test_the_suffix_gives_the_format(name: str, format: str) -> None:
     assert guess_format(Path(name)) == format
 
 
 @pytest.mark.parametrize("name", ["log.txt", "log", "log.gz", "csv"])
-def test_an_ending_that_says_nothing_asks(name: str) -> None:
+def test_an_unknown_suffix_needs_a_format(name: str) -> None:
     with pytest.raises(
         ValueError,
         match=rf"^The suffix of {name} has no known format; name one of: {', '.join(FORMATS)}\.$",

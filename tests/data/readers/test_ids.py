@@ -1,4 +1,4 @@
-"""Ids: never merged, never split; what cannot name anything has a reason."""
+"""Ids: never merged, never split; an invalid id has a reason."""
 
 from typing import Any
 
@@ -28,10 +28,10 @@ def test_whole_numbers_become_their_digits(numbers: list[int]) -> None:
 
 @given(st.lists(st.floats(), min_size=1, max_size=10))
 @settings(deadline=None)
-def test_of_floats_only_exact_whole_numbers_name_something(numbers: list[float]) -> None:
-    found, notes = ids_to_text(pl.Series("id", numbers, dtype=pl.Float64), "item_id")
+def test_only_exact_whole_floats_are_ids(numbers: list[float]) -> None:
+    result, notes = ids_to_text(pl.Series("id", numbers, dtype=pl.Float64), "item_id")
     exact = [str(int(x)) if np.isfinite(x) and x == int(x) and abs(x) < 2**53 else None for x in numbers]
-    assert found.to_list() == exact
+    assert result.to_list() == exact
     assert notes == ["Column 'id' holds floats; 17850.0 is read as 17850."]
 
 
@@ -69,6 +69,6 @@ def test_other_types_are_one_sentence(values: Any) -> None:
 @given(st.lists(texts, min_size=1, max_size=20))
 @settings(deadline=None)
 def test_codes_are_places_in_the_sorted_texts(ids: list[str]) -> None:
-    names, found = encode_ids(pl.Series(ids))
+    names, result = encode_ids(pl.Series(ids))
     assert names == sorted(set(ids), key=lambda text: text.encode())
-    assert [names[code] for code in found] == ids
+    assert [names[code] for code in result] == ids

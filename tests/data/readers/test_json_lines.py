@@ -1,4 +1,4 @@
-"""JSON lines: kinds of values over many blocks, exact numbers, and lines that are no objects."""
+"""JSON Lines: value types over many blocks, exact numbers, and lines that are no objects."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def read(tmp_path: Path):
 
 
 def spelled(value: Any) -> str | None:
-    """What a mixed column shows for a value, from its definition."""
+    """Return the text of a value in a mixed column, by definition."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return None if value is None else str(value)
@@ -38,21 +38,21 @@ values = st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.te
 @given(st.lists(st.lists(values, min_size=1, max_size=6), min_size=1, max_size=6))
 @settings(deadline=None, max_examples=300)
 def test_blocks_join_to_one_column(blocks: list[list[Any]]) -> None:
-    """Whatever kinds come in whatever blocks: nothing is lost, moved, or changed."""
+    """With any types in any blocks no value is lost, moved or changed."""
     column, flat = MixedTypeColumn(), [value for block in blocks for value in block]
     first = 0
     for block in blocks:
         column.add(first, block)
         first += len(block)
-    found = column.to_series(len(flat))
-    if column.is_mixed or found.dtype == pl.String:
-        assert found.to_list() == [spelled(value) for value in flat]
+    result = column.to_series(len(flat))
+    if column.is_mixed or result.dtype == pl.String:
+        assert result.to_list() == [spelled(value) for value in flat]
     else:
-        assert found.to_list() == flat
+        assert result.to_list() == flat
     odd = column.minority_reasons("x", range(len(flat)))
-    kinds = {("text" if isinstance(v, str) else "truth" if isinstance(v, bool) else v is not None) for v in flat}
+    value_types = {("text" if isinstance(v, str) else "truth" if isinstance(v, bool) else v is not None) for v in flat}
     assert column.is_mixed or not odd
-    assert not odd or len(kinds - {False}) > 1 or any(type(v) is int and abs(v) >= 2**63 for v in flat)
+    assert not odd or len(value_types - {False}) > 1 or any(type(v) is int and abs(v) >= 2**63 for v in flat)
 
 
 def test_the_rarer_kind_is_odd() -> None:
@@ -92,7 +92,7 @@ def test_lines_that_are_no_objects_are_set_aside(read) -> None:
     assert raw.rejected[2][2] == '{"a": "\\udcff"}'
 
 
-def test_nothing_but_junk_is_one_sentence(read) -> None:
+def test_a_file_of_junk_is_one_sentence(read) -> None:
     with pytest.raises(ValueError, match=r"log\.jsonl holds no JSON object, one on each line\.$"):
         read("junk\n")
 
@@ -101,8 +101,8 @@ def test_nested_values_are_kept_as_json(read) -> None:
     assert read('{"a": {"b": [1, "茶"]}}\n').frame["a"].to_list() == ['{"b": [1, "茶"]}']
 
 
-def test_mixed_kinds_matter_only_where_they_are_ids(tmp_path: Path) -> None:
-    """A price that is once a text must not cost the event."""
+def test_mixed_types_matter_only_for_ids(tmp_path: Path) -> None:
+    """An event with a text as price is kept."""
     rows = [
         {"user": "u", "item": "a", "time": 1, "price": 5},
         {"user": "u", "item": "b", "time": "2", "price": "5 pounds"},

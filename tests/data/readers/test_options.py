@@ -1,4 +1,4 @@
-"""Options that cannot be, and what a report says to people."""
+"""Invalid options, and the sentences of a report."""
 
 from pathlib import Path
 from typing import Any

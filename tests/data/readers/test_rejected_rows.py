@@ -1,4 +1,4 @@
-"""Rows set aside: the quick look and the close one agree, and the file can be read back."""
+"""Rejected rows: the vectorized filter has no false negatives, and the file can be read back."""
 
 import csv
 from pathlib import Path
@@ -17,7 +17,7 @@ ids = st.one_of(st.none(), st.text(max_size=3), st.just("x" * 513))
 @given(st.lists(st.tuples(ids, ids, st.one_of(st.none(), st.integers(-1, 8 * 10**15))), min_size=1, max_size=8))
 @settings(deadline=None, max_examples=200)
 def test_no_bad_row_is_overlooked(rows: list[tuple[str | None, str | None, int | None]]) -> None:
-    """The close look at every row, against the close look at the suspects only."""
+    """Checks of every row against checks of the suspect rows only."""
     schema = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64}
     frame = pl.DataFrame(rows, schema=schema, orient="row").with_row_index(ROW, offset=1)
     ready = {name: frame[name] for name in schema}
@@ -37,14 +37,14 @@ def test_the_file_can_be_read_back(tmp_path: Path) -> None:
 
 
 def test_a_clean_log_leaves_no_old_rows_behind(tmp_path: Path) -> None:
-    """The file of an earlier reading must not pass for the present one's."""
+    """A file of an earlier reading is overwritten."""
     path = tmp_path / "bad.csv"
     path.write_text("row,reason,text\n1,old,old\n")
     read_events(pl.DataFrame({"user": ["u"], "item": ["a"], "time": [1]}), rejected=path)
     assert path.read_text() == "row,reason,text\n"
 
 
-def test_rows_are_written_also_where_the_log_is_refused(tmp_path: Path) -> None:
+def test_rejected_rows_are_written_even_if_the_log_is_refused(tmp_path: Path) -> None:
     frame = pl.DataFrame({"user": [""], "item": ["a"], "time": [1]})
     for options in ({"strict": True}, {}):
         path = tmp_path / "bad.csv"

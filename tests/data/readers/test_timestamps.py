@@ -1,4 +1,4 @@
-"""Times: every unit and form against Python's own datetime, and what is none."""
+"""Timestamps: every unit and format against Python's datetime, and invalid ones."""
 
 import datetime as dt
 import decimal
@@ -13,33 +13,35 @@ from segue.data.readers.timestamps import LATEST_US, to_microseconds
 
 UTC = dt.UTC
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=UTC)
-moments = st.datetimes(dt.datetime(1990, 1, 1), dt.datetime(2199, 12, 31))
+times = st.datetimes(dt.datetime(1990, 1, 1), dt.datetime(2199, 12, 31))
 zones = st.integers(-14 * 4, 14 * 4).map(lambda quarters: dt.timezone(dt.timedelta(minutes=15 * quarters)))
 
 
-def us_of(moment: dt.datetime) -> int:
-    return (moment - EPOCH) // dt.timedelta(microseconds=1)
+def us_of(time: dt.datetime) -> int:
+    return (time - EPOCH) // dt.timedelta(microseconds=1)
 
 
 def us(values: Any, dtype: Any = None, **options: Any) -> list[int | None]:
     return to_microseconds(pl.Series("when", values, dtype=dtype), **options)[0].to_list()
 
 
-@given(st.lists(moments, min_size=1, max_size=5), zones, st.sampled_from(["T", " "]), st.booleans())
+@given(st.lists(times, min_size=1, max_size=5), zones, st.sampled_from(["T", " "]), st.booleans())
 @settings(deadline=None)
-def test_iso_8601_is_what_python_says(found: list[dt.datetime], zone: dt.timezone, between: str, zoned: bool) -> None:
-    told = [moment.replace(tzinfo=zone if zoned else UTC) for moment in found]
-    texts = [(moment if zoned else moment.replace(tzinfo=None)).isoformat(sep=between) for moment in told]
-    assert us(texts) == [us_of(moment) for moment in told]
+def test_iso_8601_equals_pythons_parser(
+    result: list[dt.datetime], zone: dt.timezone, between: str, zoned: bool
+) -> None:
+    known = [time.replace(tzinfo=zone if zoned else UTC) for time in result]
+    texts = [(time if zoned else time.replace(tzinfo=None)).isoformat(sep=between) for time in known]
+    assert us(texts) == [us_of(time) for time in known]
 
 
-@given(st.lists(moments, min_size=1, max_size=5), st.sampled_from(["s", "ms", "us", "ns"]))
+@given(st.lists(times, min_size=1, max_size=5), st.sampled_from(["s", "ms", "us", "ns"]))
 @settings(deadline=None)
-def test_numbers_are_told_apart_by_size(found: list[dt.datetime], unit: str) -> None:
-    wanted = [us_of(moment.replace(tzinfo=UTC)) for moment in found]
+def test_units_of_numbers_are_guessed_by_size(result: list[dt.datetime], unit: str) -> None:
+    expected = [us_of(time.replace(tzinfo=UTC)) for time in result]
     scale = {"s": 10**6, "ms": 10**3, "us": 1}.get(unit)
-    numbers = [n * 1000 if scale is None else n // scale for n in wanted]
-    rounded = [n if scale is None else n // scale * scale for n in wanted]
+    numbers = [n * 1000 if scale is None else n // scale for n in expected]
+    rounded = [n if scale is None else n // scale * scale for n in expected]
     assert us(numbers) == rounded
     assert us([str(n) for n in numbers]) == rounded
     assert us(numbers, unit=unit) == rounded
@@ -47,11 +49,11 @@ def test_numbers_are_told_apart_by_size(found: list[dt.datetime], unit: str) -> 
 
 @given(st.lists(st.integers(0, LATEST_US), min_size=1, max_size=5))
 @settings(deadline=None)
-def test_date_times_of_every_precision(wanted: list[int]) -> None:
+def test_date_times_of_every_precision(expected: list[int]) -> None:
     for precision, scale in (("ms", 1000), ("us", 1), ("ns", 1)):
-        column = pl.Series([n // scale * (1000 if precision == "ns" else 1) for n in wanted])
+        column = pl.Series([n // scale * (1000 if precision == "ns" else 1) for n in expected])
         column = column.cast(pl.Datetime(precision))  # type: ignore[arg-type]
-        assert us(column) == [n // scale * scale for n in wanted]
+        assert us(column) == [n // scale * scale for n in expected]
         assert us(column.dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Tokyo")) == us(column)
 
 
@@ -61,7 +63,7 @@ def test_seconds_with_a_fraction_keep_their_microseconds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("texts", "wanted"),
+    ("texts", "expected"),
     [
         (["2023-11-14 22:13:20 UTC"], [1_700_000_000]),
         (["2023-11-14T22:13:20Z", "2023-11-14T22:13"], [1_700_000_000, 1_699_999_980]),
@@ -71,8 +73,8 @@ def test_seconds_with_a_fraction_keep_their_microseconds() -> None:
         (["2023-11-14", "14.11.2023", None], [1_699_920_000, None, None]),
     ],
 )
-def test_texts_and_what_is_none(texts: list[str | None], wanted: list[int | None]) -> None:
-    assert us(texts, pl.String) == [None if n is None else n * 10**6 for n in wanted]
+def test_texts_and_invalid_times(texts: list[str | None], expected: list[int | None]) -> None:
+    assert us(texts, pl.String) == [None if n is None else n * 10**6 for n in expected]
 
 
 def test_absurd_numbers_are_none_and_do_not_sway_the_guess() -> None:

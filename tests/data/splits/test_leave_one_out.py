@@ -1,4 +1,4 @@
-"""Leave-last-out against one written person by person."""
+"""Leave-last-out against a naive version, user by user."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,21 +14,23 @@ ROWS = st.lists(
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ROWS)
-def test_equals_the_split_written_person_by_person(make_log, plain, names, rows):
-    people = {}
+def test_equals_the_split_written_user_by_user(make_log, plain, names, rows):
+    items_of_user = {}
     for user, item, _ in sorted(rows, key=lambda r: (r[0], r[2])):
-        people.setdefault(user, []).append(item)
-    if max(len(items) for items in people.values()) < 3:
+        items_of_user.setdefault(user, []).append(item)
+    if max(len(items) for items in items_of_user.values()) < 3:
         with pytest.raises(ValueError, match="No user of this log has three events"):
             split_log(make_log(rows), "leave-last-out")
         return
     split = split_log(make_log(rows), "leave_last_out")
-    judged = [items for items in people.values() if len(items) >= 3]
-    assert plain(split, split.test) == [(items[:-1], items[-1]) for items in judged]
-    assert plain(split, split.validation) == [(items[:-2], items[-2]) for items in judged]
-    assert names(split, split.train) == [items[:-2] if len(items) >= 3 else items for items in people.values()]
-    assert names(split, split.refit) == [items[:-1] if len(items) >= 3 else items for items in people.values()]
-    assert [list(people)[g] for g in split.test.groups] == [u for u, items in people.items() if len(items) >= 3]
+    held_out = [items for items in items_of_user.values() if len(items) >= 3]
+    assert plain(split, split.test) == [(items[:-1], items[-1]) for items in held_out]
+    assert plain(split, split.validation) == [(items[:-2], items[-2]) for items in held_out]
+    assert names(split, split.train) == [items[:-2] if len(items) >= 3 else items for items in items_of_user.values()]
+    assert names(split, split.refit) == [items[:-1] if len(items) >= 3 else items for items in items_of_user.values()]
+    assert [list(items_of_user)[g] for g in split.test.groups] == [
+        u for u, items in items_of_user.items() if len(items) >= 3
+    ]
     assert split.catalog.ids == tuple(sorted({item for _, item, _ in rows}))
 
 

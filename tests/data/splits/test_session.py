@@ -1,4 +1,4 @@
-"""Session splits and fixed test sets: against hand-worked ones, naive ones, and planted events from the future."""
+"""Session splits and fixed test sets: by hand, against naive versions, and with canary events after the cutoff."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ MINUTE = 60_000_000
 
 @pytest.fixture
 def picture_log(make_log):
-    """The docstring's picture, with cuts at 6 and 8: s2 goes on after the first."""
+    """The docstring's picture, with cutoffs at 6 and 8: s2 continues after the first."""
     events = [
         *[("s1", "a", 0), ("s1", "b", 1)],
         *[("s2", "c", 2), ("s2", "a", 3), ("s2", "a", 7)],
@@ -46,7 +46,7 @@ def test_the_picture_in_the_docstring(picture_log, plain, names):
 
 
 def test_nothing_from_the_future_trains(make_log):
-    """Long sessions that begin before a cut and end after it: what they do after it must not train."""
+    """Long sessions that begin before a cutoff and end after it: their later events must not be trained on."""
     rng = np.random.default_rng(2)
     rows = []
     for s in range(200):
@@ -54,14 +54,14 @@ def test_nothing_from_the_future_trains(make_log):
         times = begin + np.sort(rng.integers(0, 3_000, 12))
         rows += [(f"s{s}", f"i{rng.integers(40)}", int(t), f"s{s}") for t in times]
     split = split_log(make_log(rows, session=True), "sessions")
-    for trained, asked in ((split.train, split.validation), (split.refit, split.test)):
-        begins = [asked.histories.times[start] for start in asked.histories.starts]
+    for trained, cases in ((split.train, split.validation), (split.refit, split.test)):
+        begins = [cases.histories.times[start] for start in cases.histories.starts]
         assert trained.to_contiguous().times.max() < min(begins)
     assert split.refit.num_events < sum(1 for row in rows if row[2] < max(r[2] for r in rows))
 
 
 def test_sessions_are_in_order_of_beginning_not_of_name(tmp_path, names):
-    """Keys are line numbers; as text 10 comes before 2, which would make the wrong sessions the latest."""
+    """Session ids are line numbers; as text 10 comes before 2, and the wrong sessions would be the latest."""
     path = tmp_path / "sessions.txt"
     path.write_text("".join(f"i{n} i{n + 1}\n" for n in range(12)))
     split = split_log(read_events(path, format="sessions"), "sessions", test=0.25, validation=0.2)
@@ -83,19 +83,19 @@ def test_a_pause_ends_a_session(make_log, names):
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from("uvw"), st.integers(0, 200)), min_size=1, max_size=30))
 def test_sessions_against_naive(make_log, rows):
-    """Parted at pauses, then in the order of beginning; of equal beginnings the one first in the file."""
-    wanted = []
+    """Sessions cut at pauses, in the order of begin; of equal begins the first in the file."""
+    expected = []
     for user in "uvw":
         before = None
         for at, (_, t) in sorted(((at, row) for at, row in enumerate(rows) if row[0] == user), key=lambda r: r[1][1]):
             if before is None or t - before > 30:
-                wanted.append([])
-            wanted[-1].append((t, at))
+                expected.append([])
+            expected[-1].append((t, at))
             before = t
     log = make_log([(user, f"i{at}", t * MINUTE) for at, (user, t) in enumerate(rows)])
     catalog = log.catalog()
-    found, meaning = session_sequences(log, catalog, 30.0)
-    assert [catalog.to_ids(row) for row in found] == [[f"i{at}" for _, at in row] for row in sorted(wanted)]
+    result, meaning = session_sequences(log, catalog, 30.0)
+    assert [catalog.to_ids(row) for row in result] == [[f"i{at}" for _, at in row] for row in sorted(expected)]
     assert meaning == "sessions end at a pause of 30 minutes"
 
 
@@ -117,8 +117,8 @@ def test_fixed_sessions_drop_unknown(tmp_path, plain, names):
     assert names(split, split.train) == names(split, split.refit)[:4]
     assert plain(split, split.validation) == [(["b"], "a")]
     assert split.protocol == (
-        "fixed test set: evaluated at every position from the second; sessions by session_id; targets unknown to training "
-        "dropped; seen items not excluded"
+        "fixed test set: evaluated at every position from the second; sessions by session_id; targets unknown to "
+        "training dropped; seen items not excluded"
     )
 
 
@@ -141,11 +141,11 @@ def test_fixed_labels(tmp_path, plain, unknown, missed, dropped):
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.lists(st.integers(1, 2), min_size=1, max_size=4), max_size=12))
 def test_prefix_groups_against_naive(rows):
-    wanted = []
+    expected = []
     for at, row in enumerate(rows):
         goes_on = at > 0 and row == rows[at - 1][:-1]
-        wanted.append(wanted[-1] if goes_on else (wanted[-1] + 1 if wanted else 0))
-    assert prefix_groups(Sequences.from_lists(rows)).tolist() == wanted
+        expected.append(expected[-1] if goes_on else (expected[-1] + 1 if expected else 0))
+    assert prefix_groups(Sequences.from_lists(rows)).tolist() == expected
 
 
 def test_messages(make_log, picture_log, tmp_path):

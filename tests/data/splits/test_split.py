@@ -1,8 +1,11 @@
-"""The table of protocols: names, options, and what every split promises."""
+"""Table of the split protocols: names, options, and invariants of every split."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from segue.data.splits.cutoffs import with_fingerprint
 from segue.data.splits.split import PROTOCOLS, split_log
 
 
@@ -18,35 +21,44 @@ def parts(request, log):
     return log, request.param, {"test": log} if request.param == "fixed" else {}
 
 
-def test_every_split_keeps_its_promises(parts):
+def test_invariants_of_every_split(parts):
     log, protocol, options = parts
-    one = split_log(log, protocol, **options)
-    for cases in (one.validation, one.test):
+    split = split_log(log, protocol, **options)
+    for cases in (split.validation, split.test):
         assert len(cases) > 0
         assert len(cases.histories) == len(cases.groups) == len(cases.times) == len(cases)
         assert cases.targets.dtype == np.int32
         assert cases.targets.min() >= 1
-        assert cases.targets.max() < one.catalog.size
+        assert cases.targets.max() < split.catalog.size
         assert cases.histories.lengths.min() >= 1
-    assert one.train.num_events < one.refit.num_events
-    assert len(one.picture.splitlines()[0]) == pytest.approx(62, abs=3)
-    assert one.protocol.count(".") <= 1
+    assert split.train.num_events < split.refit.num_events
+    assert len(split.picture.splitlines()[0]) == pytest.approx(62, abs=3)
+    assert split.protocol.count(".") <= 1
 
 
 def test_equal_data_and_split_have_equal_fingerprints(parts):
     log, protocol, options = parts
-    one, same = (split_log(log, protocol, **options).fingerprint for _ in range(2))
-    assert one == same
-    assert len(one) == 64
+    first, second = (split_log(log, protocol, **options).fingerprint for _ in range(2))
+    assert first == second
+    assert len(first) == 64
     frame = log.frame
     other = log.with_frame(frame.with_columns(frame["item_id"].replace({"i3": "i3b"})))
     changed = split_log(other, protocol, **({"test": other} if options else {})).fingerprint
-    assert changed != one
+    assert changed != first
+
+
+def test_the_words_of_the_protocol_are_not_in_the_fingerprint(log):
+    split = split_log(log, "time")
+    reworded = with_fingerprint(replace(split, protocol="another sentence"), "time same_time=keep")
+    assert reworded.fingerprint == split.fingerprint
+    assert with_fingerprint(split, "time same_time=hide").fingerprint != split.fingerprint
 
 
 def test_different_cuts_have_different_fingerprints(log):
-    marks = {split_log(log, "time", **options).fingerprint for options in ({}, {"test": 0.2}, {"same_time": "hide"})}
-    assert len(marks) == 3
+    fingerprints = {
+        split_log(log, "time", **options).fingerprint for options in ({}, {"test": 0.2}, {"same_time": "hide"})
+    }
+    assert len(fingerprints) == 3
 
 
 def test_the_log_is_not_touched(parts):

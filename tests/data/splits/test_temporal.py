@@ -1,4 +1,4 @@
-"""The time split against one written event by event, and against planted events from the future."""
+"""Time split against a naive version event by event, and with canary events after the cutoff."""
 
 import math
 
@@ -15,25 +15,27 @@ ROWS = st.lists(
 
 
 def higher_quantile(times, share):
-    """The smallest time that at least this share of the gaps between ranks lies before."""
+    """Return the smallest time with at least this share of the gaps between ranks before it."""
     ordered = sorted(times)
     return ordered[math.ceil(share * (len(ordered) - 1) - 1e-9)]
 
 
 def naive(rows, *, hide):
-    """(train, validation, refit, test, dropped) event by event; None where there is nothing to cut."""
+    """Return (train, refit, validation, test) event by event; None if no cutoff is possible."""
     times = [t for _, _, t in rows]
     second = higher_quantile(times, 0.9)
     early = [t for t in times if t < second]
     if not early or (first := higher_quantile(early, 0.9)) == min(early):
         return None
-    people = {u: sorted((r for r in rows if r[0] == u), key=lambda r: r[2]) for u in sorted({r[0] for r in rows})}
+    events_of_user = {
+        u: sorted((r for r in rows if r[0] == u), key=lambda r: r[2]) for u in sorted({r[0] for r in rows})
+    }
     out = []
     for begin, end, known in ((first, second, first), (second, 99, second)):
         items = {i for _, i, t in rows if t < known}
         whole = {i for _, i, t in rows if t < second}
         cases, dropped = [], {"no history": 0, "item not in training": 0}
-        for events in people.values():
+        for events in events_of_user.values():
             for at, (_, item, t) in enumerate(events):
                 if begin <= t < end:
                     history = [i if i in whole else "?" for _, i, s in events[:at] if not (hide and s == t)]
@@ -44,29 +46,31 @@ def naive(rows, *, hide):
                     else:
                         cases.append((history, item))
         out.append((cases, {reason: n for reason, n in dropped.items() if n}))
-    train, refit = ([[i for _, i, t in events if t < cut] for events in people.values()] for cut in (first, second))
+    train, refit = (
+        [[i for _, i, t in events if t < cut] for events in events_of_user.values()] for cut in (first, second)
+    )
     return train, refit, *out
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ROWS, st.booleans())
 def test_equals_the_split_written_event_by_event(make_log, plain, names, rows, hide):
-    wanted = naive(rows, hide=hide)
-    if wanted is None:
+    expected = naive(rows, hide=hide)
+    if expected is None:
         with pytest.raises(ValueError, match="No event is left to train on"):
             split_log(make_log(rows), "time")
         return
     split = split_log(make_log(rows), "time", same_time="hide" if hide else "keep")
-    assert names(split, split.train) == wanted[0]
-    assert names(split, split.refit) == wanted[1]
-    for cases, (asked, dropped) in ((split.validation, wanted[2]), (split.test, wanted[3])):
-        assert plain(split, cases) == asked
+    assert names(split, split.train) == expected[0]
+    assert names(split, split.refit) == expected[1]
+    for cases, (expected_cases, dropped) in ((split.validation, expected[2]), (split.test, expected[3])):
+        assert plain(split, cases) == expected_cases
         assert cases.dropped == dropped
 
 
 @pytest.fixture
 def picture_log(make_log):
-    """The docstring's picture: cuts at 4 and 5."""
+    """The docstring's picture: cutoffs at 4 and 5."""
     return make_log(
         [
             *[("ann", "a", 2), ("ann", "a", 3), ("ann", "a", 4)],
@@ -88,14 +92,14 @@ def test_the_picture_in_the_docstring(picture_log, plain, names):
     assert split.catalog.ids == ("a", "b")
     assert split.picture.splitlines()[1] == "= train 5 | v validation 2 | T test 3"
     assert split.protocol == (
-        "time split: trained before 1970-01-01T00:00:00Z (validated from 1970-01-01T00:00:00Z), evaluated on every later "
-        "event of users with a history; of events at the target's own time the earlier lines are known; "
+        "time split: trained before 1970-01-01T00:00:00Z (validated from 1970-01-01T00:00:00Z), evaluated on every "
+        "later event of users with a history; of events at the target's own time the earlier lines are known; "
         "seen items not excluded"
     )
 
 
 def test_nothing_from_the_future_trains(make_log):
-    """Canaries: pairs and items that exist only after a cut must not be in what trained before it."""
+    """Canaries: pairs and items that exist only after a cutoff must not be in the training events before it."""
     rng = np.random.default_rng(1)
     rows = [(f"u{rng.integers(30)}", f"i{rng.integers(20)}", t) for t in range(1000)]
     rows += [(f"u{u}", item, 950 + 2 * u) for u in range(10) for item in ("canary-1", "canary-2")]
@@ -115,7 +119,7 @@ def test_nothing_from_the_future_trains(make_log):
     assert split.validation.dropped["item not in training"] >= 10
 
 
-def test_seen_items_are_excluded_when_asked(picture_log):
+def test_seen_items_are_excluded_by_an_option(picture_log):
     split = split_log(picture_log, "time", exclude_seen=True)
     assert split.exclude_seen
     assert split.protocol.endswith("seen items excluded")

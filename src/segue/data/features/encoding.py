@@ -3,24 +3,16 @@
 Shape letters: V rows (a catalog with PAD), F features, M stored entries, D size of a feature embedding.
 """
 
-import hashlib
 import json
-import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from segue.config.ranges import Range, check_ranges
-from segue.data.features.tokenize import tokenize
+from segue.data.features.feature_column import FeatureColumn
 
-BINS = 10
-"""Quantile bins of a number, encoded beside its standardized value, because preferences are seldom linear in it."""
-MAX_ABS_Z = 3.0
-"""Bound of a standardized number, so that one wrong price does not dominate an item."""
 CHUNK = 1 << 16
 """Number of entries multiplied at a time."""
 
@@ -105,54 +97,6 @@ class EncodedFeatures:
 
 
 @dataclass(frozen=True)
-class FeatureColumn:
-    """Encoder of one column. Feature 0 marks a missing value; the others depend on the type.
-
-    category, list, text: one feature per value or word; the weights of a cell are equal and sum to 1. number: the
-    standardized value, then one feature per bin. vector: its entries. A cell of values unknown to training is missing.
-    """
-
-    name: str
-    column_type: str
-    hashes: np.ndarray
-    """int64, ascending: hashes of the values or words of a category, list or text."""
-    numbers: np.ndarray
-    """float64 [mean, deviation, bin edges ...] of a number."""
-    width: int = 0
-    """Length of a vector."""
-
-    @property
-    def size(self) -> int:
-        """Number of features, with the one of a missing value."""
-        return 1 + {"number": len(self.numbers), "vector": self.width}.get(self.column_type, len(self.hashes))
-
-    def entries(self, value: Any) -> tuple[Sequence[int], Sequence[float]]:
-        """Return the features of one cell and their weights."""
-        if self.column_type == "number":
-            return self._encode_number(_number(value))
-        if self.column_type == "vector":
-            vector = _vector(value)
-            fits = vector is not None and len(vector) == self.width
-            return (range(1, 1 + self.width), vector) if fits else ([0], [1.0])  # type: ignore[return-value]
-        hashes = np.array(
-            list(dict.fromkeys(_hash(value) for value in cell_values(value, self.column_type))), dtype=np.int64
-        )
-        position = np.searchsorted(self.hashes, hashes)
-        matches = position[position < len(self.hashes)]
-        matches = matches[self.hashes[matches] == hashes[position < len(self.hashes)]]
-        if len(matches) == 0:
-            return [0], [1.0]
-        return (1 + np.sort(matches)).tolist(), [1.0 / len(matches)] * len(matches)
-
-    def _encode_number(self, value: float | None) -> tuple[Sequence[int], Sequence[float]]:
-        if value is None or len(self.numbers) == 0:
-            return [0], [1.0]
-        mean, deviation, edges = self.numbers[0], self.numbers[1], self.numbers[2:]
-        scaled = float(np.clip((value - mean) / deviation, -MAX_ABS_Z, MAX_ABS_Z))
-        return [1, 2 + int(np.searchsorted(edges, value, side="right"))], [scaled, 1.0]
-
-
-@dataclass(frozen=True)
 class FeatureEncoding:
     """Encoder of several columns: the features of each follow those of the columns before it."""
 
@@ -189,11 +133,12 @@ class FeatureEncoding:
         rows, counts = [item_features.rows[i] for i in training.tolist()], counts_V[training].tolist()
         return cls(
             tuple(
-                _fit_column(
+                FeatureColumn.fit(
                     name,
                     item_features.column_types[name],
                     [(row.get(name), n) for row, n in zip(rows, counts, strict=True)],
-                    config,
+                    min_count=config.min_items,
+                    max_values=config.max_values,
                 )
                 for name in dict.fromkeys(names)
             )
@@ -238,73 +183,3 @@ class FeatureEncoding:
                 for i, (name, kind, width) in enumerate(names)
             )
         )
-
-
-def cell_values(value: Any, column_type: str) -> Iterator[str]:
-    """Yield the values of one cell: words of a text, members of a list, or the category.
-
-    Args:
-        value: cell; None or NaN: missing, without values.
-        column_type: type of the column.
-    """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return
-    if column_type == "text":
-        yield from tokenize(str(value))
-    elif column_type == "list" and isinstance(value, list | tuple):
-        yield from (text for part in value if part is not None and (text := str(part).strip()))
-    elif text := str(value).strip():
-        yield text
-
-
-def _fit_column(name: str, column_type: str, cells: Sequence[tuple[Any, int]], config: FeatureConfig) -> FeatureColumn:
-    """Fit one column on (cell, weight) pairs."""
-    none, empty = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64)
-    if column_type == "number":
-        numbers = [(number, n) for cell, n in cells if (number := _number(cell)) is not None]
-        return FeatureColumn(
-            name, column_type, none, _scale(np.repeat([number for number, _ in numbers], [n for _, n in numbers]))
-        )
-    if column_type == "vector":
-        widths = Counter(len(vector) for cell, _ in cells if (vector := _vector(cell)) is not None)
-        return FeatureColumn(name, column_type, none, empty, widths.most_common(1)[0][0] if widths else 0)
-    counts: Counter[int] = Counter()
-    for cell, n in cells:
-        for hashed in {_hash(part) for part in cell_values(cell, column_type)}:
-            counts[hashed] += n
-    often = sorted((-count, hashed) for hashed, count in counts.items() if count >= config.min_items)
-    kept = sorted(hashed for _, hashed in often[: config.max_values])
-    return FeatureColumn(name, column_type, np.array(kept, dtype=np.int64), empty)
-
-
-def _scale(values: np.ndarray) -> np.ndarray:
-    """Return [mean, deviation, edges between the bins]; empty without any number."""
-    if len(values) == 0:
-        return np.empty(0, dtype=np.float64)
-    deviation = float(np.std(values))
-    edges = np.unique(np.quantile(values, np.arange(1, BINS) / BINS))
-    return np.concatenate([[np.mean(values), deviation if deviation > 0 else 1.0], edges])
-
-
-def _number(value: Any) -> float | None:
-    """Return a finite number, else None."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _vector(value: Any) -> list[float] | None:
-    """Return a list of finite numbers, else None."""
-    if not isinstance(value, list | tuple | np.ndarray):
-        return None
-    numbers = [_number(part) for part in value]
-    return None if None in numbers else numbers  # type: ignore[return-value]
-
-
-@lru_cache(maxsize=1 << 18)
-def _hash(text: str) -> int:
-    """Return a 64-bit hash that is equal on every machine."""
-    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "little", signed=True)

@@ -106,8 +106,9 @@ def _may_be_misread(path: Path, frame: "pl.DataFrame", separator: str) -> bool:
 
     Polars parses a quotation mark within a field in its own way, numbers a quoted row of two lines as one line, reads
     a lone carriage return as a character, accepts an empty field behind the last one of the file, and fills a short
-    row (a blank line, a truncated file) with nulls. A short row ends in a null. If there are such rows, the file must
-    have the separators of full rows exactly, and no quotation mark.
+    row (a blank line, a truncated file) with nulls. It drops the text of a quotation that is still open at the end of
+    the file; the number of quotation marks is then odd. A short row ends in a null. If there are such rows, the file
+    must have the separators of full rows exactly, and no quotation mark.
     """
     import polars as pl
 
@@ -125,7 +126,7 @@ def _may_be_misread(path: Path, frame: "pl.DataFrame", separator: str) -> bool:
     has_short_row = frame[frame.columns[-1]].null_count() > 0 and (
         quotes > 0 or separators != (frame.width - 2) * (frame.height + 1)
     )
-    return has_short_row or lone_returns > 0 or last == separator.encode()
+    return has_short_row or quotes % 2 == 1 or lone_returns > 0 or last == separator.encode()
 
 
 def _read_row_by_row(path: Path, header: list[str], separator: str, quoted: bool) -> RawTable:

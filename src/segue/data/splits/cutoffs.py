@@ -54,13 +54,30 @@ def cutoff_times(times_N: np.ndarray, test: float, validation: float) -> Cutoffs
 
 
 def check_share(name: str, value: float) -> None:
-    """Raise ValueError, with the option's name, unless 0 < value < 1."""
+    """Check that an option is a share.
+
+    Args:
+        name: name of the option, for the message.
+        value: its value.
+
+    Raises:
+        ValueError: the value is outside (0, 1).
+    """
     if not 0 < value < 1:
         raise ValueError(f"{name} must be a share between 0 and 1, got {value}.")
 
 
 def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
-    """Raise ValueError, with the option's name, unless the value is one of the choices."""
+    """Check that an option has one of its possible values.
+
+    Args:
+        name: name of the option, for the message.
+        value: its value.
+        choices: possible values.
+
+    Raises:
+        ValueError: the value is none of the choices.
+    """
     choices = tuple(choices)
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got '{value}'.")
@@ -80,7 +97,12 @@ def events_before(sequences: Sequences, cutoff_us: int) -> Sequences:
 
 
 def item_mask(sequences: Sequences, size: int) -> np.ndarray:
-    """Return the bool [V] mask of the items that occur; False for PAD. ``size`` is V."""
+    """Return the bool [V] mask of the items that occur; False for PAD.
+
+    Args:
+        sequences: rows of catalog indices.
+        size: V.
+    """
     present_V = np.zeros(size, dtype=bool)
     present_V[sequences.items[sequences.positions()[1]]] = True
     present_V[PAD] = False

@@ -19,9 +19,7 @@ def time_split(
     same_time: str = "keep",
     exclude_seen: bool = False,
 ) -> Split:
-    """Train on the events before a cutoff time; every later event of a user with a history is a case.
-
-    ::
+    """Train on the events before a cutoff time; every later event of a user with a history is a case::
 
         time        0  1  2  3 | 4 | 5  6     cutoffs: the .9 quantile of the events' times, and of those before it
         ann               a  a | a |          train a a, refit a a a
@@ -36,9 +34,8 @@ def time_split(
         log: events with times.
         test: share of the events, in (0, 1).
         validation: share of the events before the test cutoff, in (0, 1).
-        same_time: history of a target among events with its own timestamp (a basket). "keep": events of one time keep
-            their file order, and a target's history has the earlier lines of its basket. "hide": the history has no
-            event with the target's timestamp.
+        same_time: "keep": events of one time (a basket) keep their file order, and a target's history has the earlier
+            lines of its basket. "hide": the history has no event with the target's timestamp.
         exclude_seen: exclude items of the history from the ranking, for logs without repeated interactions.
 
     Raises:
@@ -50,13 +47,12 @@ def time_split(
     all_rows, ids = user_sequences(log)
     assert all_rows.times is not None
     times = cutoffs.cutoff_times(all_rows.times, test, validation)
-    before_test = cutoffs.events_before(all_rows, times.test_us)
-    catalog, sequences = cutoffs.restrict_catalog(all_rows, ids, before_test, log.items)
-    train, refit = (cutoffs.events_before(sequences, cutoff_us) for cutoff_us in times)
+    kept = cutoffs.events_before(all_rows, times.test_us)
+    catalog, rows = cutoffs.restrict_catalog(all_rows, ids, kept, log.items)
+    train, refit = (cutoffs.events_before(rows, cutoff_us) for cutoff_us in times)
     hide = same_time == "hide"
-    known_to_train_V = cutoffs.known_item_mask(train, catalog, log.items)
-    known_to_refit_V = cutoffs.known_item_mask(refit, catalog, log.items)
-    num_train, num_refit = train.num_events, refit.num_events
+    known_V, known_later_V = (cutoffs.known_item_mask(part, catalog, log.items) for part in (train, refit))
+    sizes = (train.num_events, refit.num_events - train.num_events, rows.num_events - refit.num_events)
     split = Split(
         protocol=(
             f"time split: trained before {cutoffs.format_time(times.test_us)} (validated from "
@@ -66,11 +62,11 @@ def time_split(
         ),
         catalog=catalog,
         train=train,
-        validation=later_events(refit, times.validation_us, known_to_train_V, hide_same_time=hide),
+        validation=later_events(refit, times.validation_us, known_V, hide_same_time=hide),
         refit=refit,
-        test=later_events(sequences, times.test_us, known_to_refit_V, hide_same_time=hide),
+        test=later_events(rows, times.test_us, known_later_V, hide_same_time=hide),
         exclude_seen=exclude_seen,
-        picture=cutoffs.draw_timeline(num_train, num_refit - num_train, len(all_rows.items) - num_refit, times),
+        picture=cutoffs.draw_timeline(*sizes, times),
         fingerprint="",
     )
     return cutoffs.with_fingerprint(split, f"time same_time={same_time}")
