@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import importlib
 import re
 import subprocess
@@ -68,6 +69,7 @@ def imports_of(tree: ast.AST, *, top_only: bool = False) -> set[str]:
     return found
 
 
+@functools.cache
 def parse(source: Path) -> ast.Module:
     return ast.parse(source.read_text(encoding="utf-8"))
 
@@ -128,6 +130,7 @@ def folder_graphs(graph: dict[str, set[str]]) -> dict[str, dict[str, set[str]]]:
     return graphs
 
 
+@functools.cache
 def source_graph() -> dict[str, set[str]]:
     return import_graph({name_of(source): parse(source) for source in SOURCES})
 

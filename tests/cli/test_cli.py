@@ -150,7 +150,7 @@ def test_profile_counts_users_items_and_rejected_rows(log: Path) -> None:
         (["recommend", "LOG", "--history", "a"], "is not a Segue model: it has no manifest.json.\n"),
         (
             ["compare", "LOG", "--strict"],
-            "item_id is missing. 2 such rows; leave out strict to set them aside.\n",
+            "item_id is missing. 2 such rows; without strict they are rejected.\n",
         ),
         (["serve", "nowhere"], "segue: nowhere is not a Segue model: it has no manifest.json.\n"),
     ],

@@ -218,7 +218,7 @@ def test_type_checkers_see_every_public_name() -> None:
 
 @pytest.mark.parametrize("module", [estimator, trained_model, settings_help], ids=lambda m: m.__name__)
 def test_examples_run(module: ModuleType) -> None:
-    """Every example of the documentation runs and prints what it shows; the log of the module is shared."""
+    """Every example of the documentation runs and prints its shown output; the log of the module is shared."""
     names: dict[str, Any] = dict(vars(module))
     results = []
     for test in sorted(doctest.DocTestFinder().find(module, module.__name__), key=lambda test: test.name):

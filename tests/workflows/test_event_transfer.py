@@ -89,7 +89,7 @@ def test_sessions_without_a_user_are_exported_and_imported_again(tmp_path):
     sent = [{"session_id": "s"}, {"user_id": "s"}, {"user_id": "ann", "session_id": "s"}]
     data = DataDirectory(tmp_path / "one")
     store = EventStore(data.path / "events.sqlite")
-    store.append([[validate_event(EventIn(item_id="a", timestamp=i, **who), NOW_US) for i, who in enumerate(sent)]])
+    store.append([[validate_event(EventIn(item_id="a", timestamp=i, **keys), NOW_US) for i, keys in enumerate(sent)]])
     store.close()
     data.release()
     export_events(data.path, tmp_path / "out.parquet")

@@ -92,8 +92,7 @@ def test_equal_arguments_give_equal_rankers(data: RankerData) -> None:
 
 
 def test_later_events_change_no_earlier_score(fitted: FittedRanker, log: EventLog, split: Split) -> None:
-    """Every event after the median test moment becomes another item's: the answers to cases up to it stay as they
-    are, bit for bit."""
+    """Events after the median test time get other items: scores of cases up to it stay equal, bit for bit."""
     histories = with_full_histories(log, split)
     draw = SampledExamples(split.test, histories, None, CandidateSamplingConfig(num_popular=3, num_hard=0))
     cases = draw.draw(np.random.default_rng(1))

@@ -124,7 +124,7 @@ def test_point_in_time_scores_equal_a_live_ranker_of_that_time(fitted: FitResult
     nothing = ItemHistories.from_sequences(Sequences.from_lists([[]], [[]]), SIZE)
     reference = evaluated.ranker.to_catalog(np.arange(SIZE), nothing)
     row, position = rows.positions()
-    for n in np.argsort(rows.times[where], kind="stable"):
+    for n in np.argsort(rows.times[position], kind="stable"):
         if (time := int(rows.times[position[n]])) < time_us:
             history = rows.with_bounds(rows.starts[row[n]][None], position[n][None])
             reference.observe(history, int(rows.items[position[n]]), time)

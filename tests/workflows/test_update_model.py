@@ -1,4 +1,4 @@
-"""Update of a saved model: the catalog grows, new behavior is learned, and a worse model is never promoted."""
+"""Update of a saved model: the catalog grows, training on new behavior, a worse model is never promoted."""
 
 import shutil
 from dataclasses import replace
@@ -167,7 +167,7 @@ def test_expansion_splits_embeddings_into_features_and_item_parts(trained_with_f
     assert net.features is not None
     whole, own = net.whole().numpy(), net.table_VD.numpy()
     np.testing.assert_allclose(whole[wider.to_indices(loaded.catalog.ids)], loaded.arrays["table"][1:], atol=1e-5)
-    cold, met, alone, twin = wider.to_indices(["i11", "i12", "i13", "i11"])
+    cold, met, alone, same = wider.to_indices(["i11", "i12", "i13", "i11"])
     assert not own[cold].any() and not own[alone].any() and own[met].any()
     embeddings = FeatureEmbeddings.restore(loaded.arrays, "features")
     assert embeddings is not None
@@ -176,7 +176,7 @@ def test_expansion_splits_embeddings_into_features_and_item_parts(trained_with_f
     counts = np.zeros(wider.size, dtype=np.int64)
     offered = net.offered_items(counts)
     assert offered is not None  # an item without events and own embedding is no negative
-    assert not offered[[0, twin, alone]].any() and offered[met] and offered[wider.to_indices(["i01"])[0]]
+    assert not offered[[0, same, alone]].any() and offered[met] and offered[wider.to_indices(["i01"])[0]]
 
 
 def test_an_update_trains_features(informed: Path) -> None:

@@ -5,7 +5,7 @@ The epoch, and the weight and decay of the co-visitation prior, are chosen on th
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segue.config.decode import decode_settings, split_by_config
 from segue.data.evaluation_cases import EvaluationCases, Split
@@ -24,6 +24,9 @@ from segue.training.config import TrainingConfig
 from segue.workflows.ensemble_weights import best_prior, best_prior_weight
 from segue.workflows.fit_result import FitResult, with_target_times
 from segue.workflows.training_run import TrainingRun
+
+if TYPE_CHECKING:
+    from segue.training.progress import TrainingResult
 
 VALIDATION_CASES = 3000
 """Number of validation cases during training, sampled once: enough to compare epochs, in seconds."""
@@ -78,18 +81,19 @@ def fit_neural(
             base, base_prior = (scorer, prior) if scorer is network else (network, plain)
             weight = best_prior_weight(base, base_prior, cases, split.exclude_seen)
         scorer = WithCovisitationPrior(scorer, prior, weight) if weight > 0 else scorer
-    notes = {
+    notes = _training_notes(result) | {"prior_weight": weight, "prior_decay": None if prior is None else prior.decay}
+    notes |= {"training": asdict(training), "features": asdict(features)}
+    return FitResult(scorer, asdict(config), notes, 0.0)
+
+
+def _training_notes(result: "TrainingResult") -> dict[str, Any]:
+    return {
         "epochs": result.epochs,
         "best_epoch": result.best_epoch,
         "validation_ndcg@10": list(result.validations),
         "losses": list(result.losses),
         "events_per_s": round(result.events_per_s),
-        "prior_weight": weight,
-        "prior_decay": prior.decay if prior is not None else None,
-        "training": asdict(training),
-        "features": asdict(features),
     }
-    return FitResult(scorer, asdict(config), notes, 0.0)
 
 
 def _known(
