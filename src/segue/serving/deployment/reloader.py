@@ -27,7 +27,12 @@ class ModelSource(Protocol):
         """Load and test a version. ValueError if it is not sound."""
 
     def rollback(self, note: str = "", *, generation: int | None = None) -> Pointer:
-        """Restore the previous deployment if ``generation`` is still the current one."""
+        """Restore the previous deployment.
+
+        Args:
+            note: reason of the change.
+            generation: roll back only if this is still the current generation; None: always.
+        """
 
 
 class ModelFolder:
