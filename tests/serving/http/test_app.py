@@ -11,7 +11,7 @@ from tests.support.live_server import live_client
 
 from segue.serving.config import BatchingConfig, EngineConfig
 from segue.serving.deployment.variant_router import VariantRouter
-from segue.serving.http import protocol
+from segue.serving.http import request_reader
 from segue.serving.http.app import ENDPOINTS, App
 from segue.serving.http.auth import Keys
 from segue.serving.http.handlers import AppState, readiness
@@ -205,7 +205,7 @@ def test_a_bug_is_answered_and_logged_without_anybodys_id(web, door, monkeypatch
 
 def test_a_slow_body_is_given_up(web, monkeypatch):
     """A client that sends a byte now and then must not hold a request open."""
-    monkeypatch.setattr(protocol, "BODY_DEADLINE_S", 0.3)
+    monkeypatch.setattr(request_reader, "BODY_DEADLINE_S", 0.3)
 
     def trickle():
         for _ in range(100):
@@ -214,6 +214,23 @@ def test_a_slow_body_is_given_up(web, monkeypatch):
 
     answer = web.post("/v1/similar", content=trickle(), headers={"content-type": "application/json"})
     refused(answer, 408, "The body did not arrive within 0.3 seconds.")
+
+
+def test_a_server_without_keys_answers_for_loopback_names_only(web, door):
+    """A page of another site whose name leads to this machine (DNS rebinding) could read and erase."""
+    body = {"json": {"item_id": "a"}}
+    for host in ("evil.example", "evil.example:8000", "10.0.0.1", "localhost.evil.example"):
+        answer = web.post("/v1/similar", headers={"Host": host}, **body)
+        refused(
+            answer,
+            403,
+            f"Without a key this server answers for loopback names only, not for '{host}': set SEGUE_API_KEY.",
+        )
+    for host in ("localhost", "LOCALHOST:8000", "127.0.0.1:1", "127.8.9.1", "[::1]:8000"):
+        assert web.post("/v1/similar", headers={"Host": host}, **body).status_code == 200, host
+    door.keys = Keys({"SEGUE_API_KEY": "k" * 20})
+    headers = {"Host": "shop.example", "Authorization": "Bearer " + "k" * 20}
+    assert web.post("/v1/similar", headers=headers, **body).status_code == 200
 
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()

@@ -70,22 +70,22 @@ BODIES = [
 
 
 @pytest.mark.parametrize(("name", "body", "sentence"), BODIES)
-def test_the_document_refuses_what_the_server_refuses(described, shop, name, body, sentence):
+def test_the_document_refuses_what_the_server_refuses(described, server, name, body, sentence):
     """What the types alone cannot say was taken by the document and refused by the server."""
     validator = jsonschema_rs.Draft202012Validator({"$ref": f"#/components/schemas/{name}", **described})
     path = {"RecommendRequest": "/v1/recommend", "NextRequest": "/v1/next"}.get(name, "/v1/events")
-    answer = shop.web.post(path, json=body)
+    answer = server.web.post(path, json=body)
     assert validator.is_valid(body) == (answer.status_code == 200) == (sentence is None)
     assert answer.json().get("detail") == sentence
 
 
-def test_ids_in_paths_and_numbers_behind_the_question_mark_have_their_limits(described, shop):
+def test_ids_in_paths_and_numbers_behind_the_question_mark_have_their_limits(described, server):
     path = described["paths"]["/v1/users/{id}"]["get"]["parameters"][0]["schema"]
     assert (path["minLength"], path["maxLength"]) == (1, 512)
     assert not re.search(path["pattern"], "a\x1f")
     days = described["paths"]["/v1/admin/report"]["get"]["parameters"][0]["schema"]
     for value, status in [(days["minimum"], 200), (days["maximum"], 200), (0, 422), (days["maximum"] + 1, 422)]:
-        assert shop.web.get(f"/v1/admin/report?days={value}").status_code == status
+        assert server.web.get(f"/v1/admin/report?days={value}").status_code == status
 
 
 def test_unknown_fields_are_declared_as_refused(described):

@@ -60,12 +60,12 @@ def test_the_script_tells_and_asks(node, start, tmp_path):
     assert (home.lists, home.clicked) == (1, 1)
 
 
-def test_the_script_is_served_and_the_shop_only_where_it_is_asked_for(shop):
-    router = shop.door.router
-    with live_client(App(shop.door, pages(router))) as web:
+def test_the_script_is_served_and_the_shop_only_where_it_is_asked_for(server):
+    router = server.state.router
+    with live_client(App(server.state, pages(router))) as web:
         assert web.get("/segue.js").headers["content-type"].startswith("text/javascript")
         assert web.get("/").status_code == 404
-    with live_client(App(shop.door, pages(router, demo=True))) as web:
+    with live_client(App(server.state, pages(router, demo=True))) as web:
         page = web.get("/")
         assert page.headers["content-type"].startswith("text/html")
         assert "default-src 'self'" in page.headers["content-security-policy"]

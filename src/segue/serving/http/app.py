@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,7 +12,7 @@ from functools import cached_property
 import msgspec
 
 from segue.serving.http import admin_routes, openapi
-from segue.serving.http.auth import ADMIN, INGEST, OPEN, Caller
+from segue.serving.http.auth import ADMIN, INGEST, OPEN, Caller, is_loopback
 from segue.serving.http.cors import CorsPolicy
 from segue.serving.http.endpoint import Endpoint
 from segue.serving.http.exchange import JSON, Request, Response
@@ -34,6 +35,7 @@ from segue.serving.schemas.requests import (
 )
 
 MAX_BODY_BYTES = 1_000_000
+_HOST_PORT = re.compile(r":\d*$")
 _log = logging.getLogger("segue.serving")
 _requests = logging.getLogger("segue.serving.requests")
 
@@ -91,9 +93,12 @@ class App:
             the admission, or the response where none of the body is needed (a CORS preflight request).
 
         Raises:
-            Problem: 404 or 405, no such endpoint; 503, the server is busy; 401 or 403, the key; 429, the rate; 415 or
-                413, the body that is announced. A refusal of a known endpoint is counted in the metrics.
+            Problem: 403, another Host than a loopback one on a server without keys; 404 or 405, no such endpoint; 503,
+                the server is busy; 401 or 403, the key; 429, the rate; 415 or 413, the body that is announced. A
+                refusal of a known endpoint is counted in the metrics.
         """
+        if not len(self.state.keys):
+            _check_host(request)
         if (preflight := self.cors.preflight(request)) is not None:
             return preflight
         endpoint, parameter = self._router.find(request.method, request.path)
@@ -186,6 +191,19 @@ class App:
     @cached_property
     def _description(self) -> bytes:
         return msgspec.json.encode(openapi.openapi_document(ENDPOINTS, keys=len(self.state.keys) > 0))
+
+
+def _check_host(request: Request) -> None:
+    """Refuse a name of another site in the Host header, on a server that only this machine should reach.
+
+    A page of another site can make its own name lead to a loopback address, and then read and write here through the
+    user's browser (DNS rebinding). A server with keys is safe from that: the page has none.
+    """
+    host = request.header(b"host")
+    if host and not is_loopback(_HOST_PORT.sub("", host).strip("[]")):
+        raise Problem(
+            403, f"Without a key this server answers for loopback names only, not for '{host}': set SEGUE_API_KEY."
+        )
 
 
 def _check_body_headers(request: Request) -> None:

@@ -169,6 +169,6 @@ def check_key(name: str, key: str) -> None:
 def is_loopback(host: str) -> bool:
     """Return whether an address can be reached from this machine only."""
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False

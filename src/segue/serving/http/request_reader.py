@@ -1,0 +1,253 @@
+"""Requests from a connection's bytes: one parser (httptools) with its limits and deadlines.
+
+The reader is in one state, and each has a deadline::
+
+    HEAD    bytes of a head are due           HEAD_DEADLINE_S since the connection or the head began
+    BODY    bytes of a body are due           BODY_DEADLINE_S since the head was complete
+    IDLE    no request has begun              IDLE_DEADLINE_S since the last response
+
+A request is admitted or refused when its head is complete. A refused one is answered at once, and its body is skipped.
+"""
+
+import asyncio
+from typing import Any, Literal, Protocol, cast
+
+import httptools
+
+from segue.serving.http.app import MAX_BODY_BYTES, Admission, App, body_too_large
+from segue.serving.http.exchange import Request, Response
+from segue.serving.schemas.problems import Problem
+
+HEAD_DEADLINE_S = 10.0
+BODY_DEADLINE_S = 10.0
+IDLE_DEADLINE_S = 75.0
+MAX_HEAD_BYTES = 65_536
+MAX_HEADERS = 100
+MAX_WAITING = 16
+"""Complete requests that may wait for a response; behind them nothing is parsed."""
+_PIECE_BYTES = 4096
+"""Bytes that are parsed at once: a small number of requests."""
+_SINGLE = frozenset({b"host", b"content-length", b"content-type", b"authorization", b"transfer-encoding", b"origin"})
+"""Headers that a request may have once: of two, this server and a proxy before it could each believe another one."""
+
+
+class RequestReceiver(Protocol):
+    """Taker of requests, in their order."""
+
+    @property
+    def num_waiting(self) -> int:
+        """Number of requests that wait for a response."""
+
+    def receive(self, admission: Admission | Response, request: Request | None, *, keep_alive: bool) -> None:
+        """Take a request.
+
+        Args:
+            admission: admission of a request whose body is complete, or the response of a refused one.
+            request: the request; None where its head could not be read.
+            keep_alive: whether another request may follow.
+        """
+
+    def send_continue(self) -> None:
+        """Tell the client to send its body (100 Continue), where no response is due before."""
+
+
+class RequestReader:
+    """Incremental reader of the requests of one connection.
+
+    Args:
+        app: the application, which admits requests.
+        receiver: taker of the requests.
+    """
+
+    def __init__(self, app: App, receiver: RequestReceiver) -> None:
+        self._app = app
+        self._receiver = receiver
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self.state: Literal["head", "body", "idle"] = "head"
+        self.due_s = self._loop.time() + HEAD_DEADLINE_S
+        """End of the state's deadline, in the event loop's time."""
+        self.is_done = False
+        """No further request is taken: the client asked for the end, or broke a rule."""
+        self.unparsed = b""
+        """Bytes behind the requests that wait."""
+        self._is_parsing = False
+        self._begin_message()
+
+    def _begin_message(self) -> None:
+        self._is_upgrade = False
+        """The request offers another protocol; it is read once more without the offer."""
+        self._is_answered = False
+        """The request was refused; the rest of it is skipped."""
+        self._url = bytearray()
+        self._headers: dict[bytes, bytes] = {}
+        self._num_headers = 0
+        self._head_bytes = 0
+        """Bytes of the head that the parser has reported; it reports a header when it is complete."""
+        self._raw_head_bytes = 0
+        """Bytes that came while the head was incomplete."""
+        self._admission = cast(Admission, None)
+        self._request = cast(Request, None)
+        self._body = bytearray()
+        self._body_bytes = 0
+
+    def feed(self, data: bytes = b"") -> None:
+        """Parse bytes of the client, until as many requests wait as may; the rest stays in ``unparsed``."""
+        self.unparsed = self.unparsed + data if self.unparsed else data
+        if self._is_parsing:
+            return
+        self._is_parsing = True
+        while self.unparsed and not self.is_done and self._receiver.num_waiting < MAX_WAITING:
+            piece, self.unparsed = self.unparsed[:_PIECE_BYTES], self.unparsed[_PIECE_BYTES:]
+            self._parse(piece)
+        if self.is_done:
+            self.unparsed = b""
+        self._is_parsing = False
+
+    def _parse(self, piece: bytes) -> None:
+        try:
+            self._parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as upgrade:
+            self.unparsed = self._head_without_upgrade() + piece[upgrade.args[0] :] + self.unparsed
+            self._parser = httptools.HttpRequestParser(self)
+        except httptools.HttpParserError as error:
+            if not self.is_done:
+                self._refuse(Problem(400, f"This is not HTTP/1.1: {error}."), keep_alive=False)
+        if self.state == "head" and not self.is_done:
+            self._raw_head_bytes += len(piece)
+            self._check_head_bytes(self._raw_head_bytes)
+
+    def _head_without_upgrade(self) -> bytes:
+        """Return the head that was just read, as if no other protocol had been offered.
+
+        A server may ignore an offer and answer in HTTP/1.1 (RFC 9110, section 7.8). The parser cannot: it stops behind
+        such a head, and a body behind it would be read as the next request.
+        """
+        options = [option.strip() for option in self._headers.get(b"connection", b"").lower().split(b",")]
+        headers = {name: value for name, value in self._headers.items() if name not in (b"upgrade", b"connection")}
+        if b"close" in options:
+            headers[b"connection"] = b"close"
+        lines = [self._parser.get_method() + b" " + bytes(self._url) + b" HTTP/1.1"]
+        lines += [name + b": " + value for name, value in headers.items()]
+        return b"\r\n".join([*lines, b"", b""])
+
+    def touch(self) -> None:
+        """Start the deadline of the idle state again: a response has been sent."""
+        if self.state == "idle":
+            self.due_s = self._loop.time() + IDLE_DEADLINE_S
+
+    def expire(self) -> None:
+        """End the reading after a missed deadline; a body that is due is answered with 408."""
+        if self.state == "body" and not (self._is_answered or self.is_done):
+            detail = f"The body did not arrive within {BODY_DEADLINE_S:g} seconds."
+            self._refuse(Problem(408, detail), keep_alive=False)
+        self.is_done = True
+
+    # httptools calls these
+
+    def on_message_begin(self) -> None:
+        """Start the deadline of a head."""
+        if not self.is_done:
+            self._begin_message()
+            self.state, self.due_s = "head", self._loop.time() + HEAD_DEADLINE_S
+
+    def on_url(self, url: bytes) -> None:
+        """Collect the request target, which may come in parts."""
+        self._head_bytes += len(url)
+        self._check_head_bytes(self._head_bytes)
+        if not self.is_done:
+            self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect one header."""
+        self._num_headers += 1
+        self._head_bytes += len(name) + len(value)
+        self._check_head_bytes(self._head_bytes)
+        if self.is_done:
+            return
+        name = name.lower()
+        if self._num_headers > MAX_HEADERS:
+            self._refuse(Problem(431, f"A request has at most {MAX_HEADERS} headers."), keep_alive=False)
+        elif name in self._headers and name in _SINGLE:
+            self._refuse(Problem(400, f"The header {name.decode('latin-1')} must not come twice."), keep_alive=False)
+        elif name in self._headers:
+            self._headers[name] += b", " + value
+        else:
+            self._headers[name] = value
+
+    def _check_head_bytes(self, count: int) -> None:
+        if count > MAX_HEAD_BYTES and not self.is_done:
+            self._refuse(Problem(431, f"The headers are larger than {MAX_HEAD_BYTES} bytes."), keep_alive=False)
+
+    def on_headers_complete(self) -> None:
+        """Admit or refuse the request, before any byte of its body is kept."""
+        if self.is_done:
+            return
+        self._is_upgrade = bool(self._parser.should_upgrade())
+        if self._is_upgrade:
+            if self._parser.get_method() == b"CONNECT":
+                problem = Problem(405, "This server is no proxy: CONNECT is not possible.", {"Allow": "GET, POST"})
+                self._refuse(problem, keep_alive=False)
+            return
+        self.state, self.due_s = "body", self._loop.time() + BODY_DEADLINE_S
+        expects = self._headers.get(b"expect", b"").lower()
+        try:
+            admission = self._app.admit(self._read_head())
+        except Problem as problem:
+            # Behind a body that is too large, or that the client may or may not send, nothing can be trusted.
+            keep_alive = self._parser.should_keep_alive() and not expects and problem.status != 413
+            self._refuse(problem, keep_alive=keep_alive)
+            return
+        if isinstance(admission, Response):
+            self._answer(admission, keep_alive=bool(self._parser.should_keep_alive()))
+            return
+        self._admission = admission
+        if expects == b"100-continue":
+            self._receiver.send_continue()
+
+    def _read_head(self) -> Request:
+        """Return the request. Problem for a head that breaks a rule."""
+        target = self._url.decode("latin-1")
+        if not target.startswith("/") and target != "*":
+            target = _origin_form(httptools.parse_url(bytes(self._url))) if b"://" in self._url else "/"
+        self._request = Request(self._parser.get_method().decode("latin-1"), target, self._headers)
+        if b"host" not in self._headers and self._parser.get_http_version() == "1.1":
+            raise Problem(400, "A request needs a Host header.")
+        return self._request
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a part of an admitted body up to the limit; of a refused one, nothing."""
+        if self.is_done:
+            return
+        self._body_bytes += len(body)
+        if self._body_bytes > MAX_BODY_BYTES:
+            if not self._is_answered:
+                self._refuse(body_too_large(), keep_alive=False)
+            self.is_done = True
+        elif not self._is_answered:
+            self._body += body
+
+    def on_message_complete(self) -> None:
+        """Hand the request over."""
+        if self.is_done or self._is_upgrade:
+            return
+        self.state, self.due_s = "idle", self._loop.time() + IDLE_DEADLINE_S
+        if not self._is_answered:
+            self._request.body = bytes(self._body)
+            keep_alive = bool(self._parser.should_keep_alive())
+            self.is_done = not keep_alive
+            self._receiver.receive(self._admission, self._request, keep_alive=keep_alive)
+
+    def _refuse(self, problem: Problem, *, keep_alive: bool) -> None:
+        self._answer(self._app.refuse(problem, self._request, self._admission), keep_alive=keep_alive)
+
+    def _answer(self, response: Response, *, keep_alive: bool) -> None:
+        self._is_answered = True
+        self.is_done = not keep_alive
+        self._receiver.receive(response, self._request, keep_alive=keep_alive)
+
+
+def _origin_form(url: Any) -> str:
+    """Return path and query of an absolute target (RFC 9112, section 3.2.2)."""
+    path: bytes = (url.path or b"/") + (b"?" + url.query if url.query else b"")
+    return path.decode("latin-1")
