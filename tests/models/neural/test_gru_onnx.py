@@ -1,4 +1,4 @@
-"""Histories read by a graph: the states of stepping, and the same bits whoever is read beside them."""
+"""GRU layers as an ONNX graph: equal to numpy steps, and the same bits of a row in every batch."""
 
 import sys
 
@@ -10,13 +10,13 @@ from segue.models.neural.gru_numpy import NumpyGRU
 from segue.models.neural.gru_onnx import OnnxGRU
 
 
-def layers(count: int, dim: int = 12, enters: int = 7) -> list[dict[str, np.ndarray]]:
+def layers(count: int, dim: int = 12, input_size: int = 7) -> list[dict[str, np.ndarray]]:
     rng = np.random.default_rng(2)
 
     def draw(*shape: int) -> np.ndarray:
         return rng.standard_normal(shape).astype(np.float32) * 0.4
 
-    sizes = [enters] + [dim] * (count - 1)
+    sizes = [input_size] + [dim] * (count - 1)
     return [
         {
             "input": draw(3 * dim, size),
@@ -28,13 +28,13 @@ def layers(count: int, dim: int = 12, enters: int = 7) -> list[dict[str, np.ndar
     ]
 
 
-def rows(lengths: list[int], enters: int = 7) -> tuple[Sequences, np.ndarray]:
-    vectors = np.random.default_rng(3).standard_normal((sum(lengths), enters)).astype(np.float32)
+def rows(lengths: list[int], input_size: int = 7) -> tuple[Sequences, np.ndarray]:
+    vectors = np.random.default_rng(3).standard_normal((sum(lengths), input_size)).astype(np.float32)
     return Sequences.from_lists([[1] * length for length in lengths]), vectors
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_it_reads_as_stepping_does(count):
+def test_states_equal_those_of_numpy_steps(count):
     gru = NumpyGRU(layers(count), 50)
     histories, vectors = rows([4, 1, 9, 9, 2, 30])
     states = gru.encode(histories, vectors)
@@ -59,7 +59,7 @@ def test_a_rows_bits_do_not_depend_on_the_others(monkeypatch):
     np.testing.assert_array_equal(graph.encode(lengths, vectors), whole)
 
 
-def test_nobody_and_nothing():
+def test_empty_histories_have_zero_states():
     graph = OnnxGRU(layers(1))
     histories, vectors = rows([0, 3, 0])
     states = graph.encode(histories.lengths, vectors)

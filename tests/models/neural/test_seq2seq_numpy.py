@@ -1,4 +1,4 @@
-"""Seq2Seq's settings."""
+"""Settings of Seq2SeqRec."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from segue.models.neural.configs.seq2seq import Seq2SeqConfig
 
 
 @pytest.mark.parametrize(
-    ("cells", "reader", "writer"),
+    ("architecture", "encoder_type", "decoder_type"),
     [
         ("gru", "gru", "gru"),
         ("transformer", "transformer", "transformer"),
@@ -14,9 +14,9 @@ from segue.models.neural.configs.seq2seq import Seq2SeqConfig
         ("transformer-gru", "transformer", "gru"),
     ],
 )
-def test_what_reads_and_what_writes(cells, reader, writer):
-    config = Seq2SeqConfig(architecture=cells)
-    assert (config.encoder_type, config.decoder_type) == (reader, writer)
+def test_encoder_and_decoder_follow_from_the_architecture(architecture, encoder_type, decoder_type):
+    config = Seq2SeqConfig(architecture=architecture)
+    assert (config.encoder_type, config.decoder_type) == (encoder_type, decoder_type)
 
 
 @pytest.mark.parametrize(("dim", "heads"), [(16, 1), (64, 2), (96, 3), (100, 2), (128, 4)])
@@ -34,7 +34,7 @@ def test_heads_follow_from_the_width(dim, heads):
         ({"temperature": 0.0}, "temperature must be above 0, or none, got 0.0."),
     ],
 )
-def test_refusals(values, sentence):
+def test_impossible_settings_are_refused(values, sentence):
     with pytest.raises(ValueError) as caught:
         Seq2SeqConfig(**values)
     assert str(caught.value) == sentence

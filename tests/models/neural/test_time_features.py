@@ -1,4 +1,4 @@
-"""Times as numbers: buckets by hand, the unknown, what a history's events get."""
+"""Time features: buckets and rows by hand, unknown times, embeddings of a history's events."""
 
 from datetime import UTC, datetime
 
@@ -30,9 +30,9 @@ def test_buckets_grow_with_the_gap_and_end() -> None:
 
 
 def test_rows_of_a_known_date() -> None:
-    """Wednesday, 13:59 UTC, an hour after the event before."""
-    moment = us(2026, 1, 7, 13, 59)
-    rows = time_rows(np.array([moment]), np.array([moment - 3600 * SECOND]), ("weekday", "gap", "daypart"))
+    """Wednesday, 13:59 UTC, one hour after the previous event."""
+    time_us = us(2026, 1, 7, 13, 59)
+    rows = time_rows(np.array([time_us]), np.array([time_us - 3600 * SECOND]), ("weekday", "gap", "daypart"))
     assert rows.tolist() == [[3, 8 + 24, 8 + NUM_GAP_BUCKETS + 14]]
     assert num_rows(("weekday", "gap", "daypart")) == 8 + NUM_GAP_BUCKETS + 25
 
@@ -42,9 +42,9 @@ def test_a_monday_is_the_first_day_and_midnight_the_first_hour() -> None:
     assert rows.tolist() == [[1, 8 + 1]]
 
 
-def test_what_is_unknown_is_number_0() -> None:
-    times, before = np.array([NO_TIME, 5 * SECOND, NO_TIME]), np.array([3 * SECOND, NO_TIME, NO_TIME])
-    rows = time_rows(times, before, ("gap", "daypart", "weekday"))
+def test_an_unknown_value_is_row_0() -> None:
+    times, previous_times = np.array([NO_TIME, 5 * SECOND, NO_TIME]), np.array([3 * SECOND, NO_TIME, NO_TIME])
+    rows = time_rows(times, previous_times, ("gap", "daypart", "weekday"))
     assert rows[0].tolist() == rows[2].tolist() == [0, NUM_GAP_BUCKETS, NUM_GAP_BUCKETS + 25]
     assert rows[1, 0] == 0
     assert rows[1, 1:].tolist() == [NUM_GAP_BUCKETS + 1, NUM_GAP_BUCKETS + 25 + 4]
@@ -54,24 +54,24 @@ def test_before_1970_is_a_time_like_any_other() -> None:
     assert time_rows(np.array([-SECOND]), np.array([NO_TIME]), ("daypart", "weekday")).tolist() == [[24, 25 + 3]]
 
 
-def clock() -> TimeEmbedding:
+def gap_embedding() -> TimeEmbedding:
     return TimeEmbedding(("gap",), np.arange(NUM_GAP_BUCKETS, dtype=np.float32)[:, None])
 
 
 def test_gaps_lie_within_a_row_and_its_first_event_has_none() -> None:
     log = Sequences.from_lists([[1, 2], [3, 4]], [[0, SECOND], [7 * SECOND, 67 * SECOND]])
-    assert clock().embed(log).ravel().tolist() == [0, 2, 0, 12]
+    assert gap_embedding().embed(log).ravel().tolist() == [0, 2, 0, 12]
     window = Sequences(log.items, log.times, np.array([1, 0]), np.array([3, 1]))
-    assert clock().embed(window).ravel().tolist() == [0, 6, 0]
+    assert gap_embedding().embed(window).ravel().tolist() == [0, 6, 0]
 
 
-def test_without_times_every_event_gets_what_a_timeless_one_gets() -> None:
+def test_without_times_every_event_has_the_timeless_embedding() -> None:
     timeless = TimeEmbedding(("daypart", "weekday"), np.arange(33, dtype=np.float32)[:, None])
     assert timeless.embed(Sequences.from_lists([[1, 2], [3]])).ravel().tolist() == [0 + 25] * 3
     assert timeless.timeless_D.tolist() == [25]
 
 
-def test_moments_are_the_times_and_then_the_moment_of_asking() -> None:
+def test_event_times_end_with_the_query_time() -> None:
     log = Sequences.from_lists([[1, 2], [], [3]], [[10, 20], [], [30]])
     none = NO_TIME
     assert event_times(log.as_of(np.array([25, 5, 35])), 3).tolist() == [

@@ -1,4 +1,4 @@
-"""Calibration curves: what they are fitted to, what they keep, and the sampling they undo."""
+"""Calibration: Platt and isotonic fits, strict monotonicity, and correction for sampling."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ from sklearn.linear_model import LogisticRegression
 from segue.models.rankers.calibration import Calibration, pool_adjacent
 
 
-def answers(seed: int, count: int = 4000) -> tuple[np.ndarray, np.ndarray]:
-    """Log-odds that are twice too sure and one too high."""
+def examples(seed: int, count: int = 4000) -> tuple[np.ndarray, np.ndarray]:
+    """Log odds that are twice the true ones plus one, and clicks."""
     rng = np.random.default_rng(seed)
     real = rng.normal(-0.5, 1.5, count)
     labels = rng.random(count) < 1 / (1 + np.exp(-real))
@@ -17,14 +17,14 @@ def answers(seed: int, count: int = 4000) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_platt_finds_the_line() -> None:
-    z, labels = answers(0)
+    z, labels = examples(0)
     curve = Calibration.platt(z, labels)
     theirs = LogisticRegression(C=1e8, tol=1e-10).fit(z[:, None], labels)
     np.testing.assert_allclose(curve(z), theirs.predict_proba(z[:, None])[:, 1], atol=2e-3)
     np.testing.assert_allclose([curve.slopes[0], curve.calibrated_K[0]], [0.5, -0.5], atol=0.06)
 
 
-def test_platt_of_answers_that_part_perfectly_stays_finite() -> None:
+def test_platt_of_separable_examples_stays_finite() -> None:
     z = np.array([-3.0, -2.0, 2.0, 3.0])
     curve = Calibration.platt(z, z > 0)
     assert np.isfinite(curve(z)).all()
@@ -40,8 +40,8 @@ def test_isotonic_bends_where_platt_cannot() -> None:
 
 
 @pytest.mark.parametrize("fit", [Calibration.platt, Calibration.isotonic])
-def test_no_two_answers_become_equal(fit: object) -> None:
-    z, labels = answers(2)
+def test_different_log_odds_stay_different(fit: object) -> None:
+    z, labels = examples(2)
     curve = fit(z, labels)  # type: ignore[operator]
     grid = np.linspace(z.min() - 3, z.max() + 3, 500)
     assert (np.diff(curve(grid)) > 0).all()
@@ -62,23 +62,23 @@ def test_pooling_by_hand() -> None:
     assert pool_adjacent(np.array([3.0, 2.0, 1.0]), np.ones(3)).tolist() == [0, 0, 0]
 
 
-def test_the_sampling_is_undone() -> None:
+def test_sampling_is_corrected() -> None:
     z = np.log(np.array([1.0, 3.0]))  # odds 1 and 3: .5 and .75
     np.testing.assert_allclose(Calibration.identity()(z), [0.5, 0.75])
     kept = Calibration.identity().for_negative_rate(0.1)(z)
     np.testing.assert_allclose(kept, [0.5 / (0.5 + 0.5 / 0.1), 0.75 / (0.75 + 0.25 / 0.1)])
-    # One of three sampled cases was taken, one of a hundred real ones: odds 1 : 2 become 1 : 99.
+    # Click rate 1/3 in the sample, 1/100 in the population: odds 1 : 2 become 1 : 99.
     rated = Calibration.identity().for_base_rate(1 / 3, 0.01)(np.log(np.array([0.5])))
     np.testing.assert_allclose(rated, [0.01])
 
 
 def test_same_after_save_and_load() -> None:
-    z, labels = answers(4)
+    z, labels = examples(4)
     for curve in (Calibration.platt(z, labels), Calibration.isotonic(z, labels)):
         np.testing.assert_array_equal(Calibration.restore(curve.arrays())(z), curve(z))
 
 
-def test_what_cannot_be_fitted_is_said() -> None:
+def test_impossible_fits_are_refused() -> None:
     with pytest.raises(ValueError) as error:
         Calibration.platt(np.zeros(3), np.zeros(3))
     assert str(error.value) == "A calibration needs both outcomes, got 0 clicks in 3 examples."

@@ -83,7 +83,7 @@ class NumpyTransformerDecoder:
         self.num_heads = num_heads
 
     def begin(self, states_BTD: np.ndarray, lengths_B: np.ndarray, newest_BD: np.ndarray) -> NumpyDecoderState:
-        """Take the first step; see ``NumpyGRUDecoder.begin``."""
+        """Take the first step. See ``NumpyGRUDecoder.begin``."""
         is_masked = (np.arange(states_BTD.shape[1]) >= lengths_B[:, None])[:, None, None]
         cross = []
         for i in range(self.num_layers):
@@ -94,7 +94,7 @@ class NumpyTransformerDecoder:
         return self.step(NumpyDecoderState((cross, is_masked), cache, newest_BD), np.arange(batch), newest_BD)
 
     def step(self, state: NumpyDecoderState, parents_R: np.ndarray, inputs_RD: np.ndarray) -> NumpyDecoderState:
-        """Extend lists by one event each; see ``NumpyGRUDecoder.step``.
+        """Extend lists by one event each. See ``NumpyGRUDecoder.step``.
 
         Steps beyond the trained number share the last position's embedding.
         """

@@ -46,7 +46,7 @@ class SideInformation:
         return self.contexts is None and self.time_embedding is None
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the tensors of the artifact: ``features.*``, ``contexts.*``, ``time.vectors``."""
+        """Return the tensors of the artifact: ``features.*``, ``contexts.*``, ``time.embeddings``."""
         arrays = {} if self.features is None else self.features.arrays("features")
         arrays |= {} if self.contexts is None else self.contexts.arrays("contexts")
         return arrays | ({} if self.time_embedding is None else self.time_embedding.arrays())

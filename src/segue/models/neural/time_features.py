@@ -78,17 +78,17 @@ class TimeEmbedding:
         """Restore the embeddings of an artifact.
 
         Args:
-            arrays: tensors of the artifact, ``time.vectors`` among them.
+            arrays: tensors of the artifact, ``time.embeddings`` among them.
             config: settings of the model.
 
         Returns:
             None if the settings have no time input.
         """
-        return cls(config.time_inputs, arrays["time.vectors"]) if config.time_inputs else None
+        return cls(config.time_inputs, arrays["time.embeddings"]) if config.time_inputs else None
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the tensors of the artifact: ``time.vectors``."""
-        return {"time.vectors": self.embeddings_RD}
+        """Return the tensors of the artifact: ``time.embeddings``."""
+        return {"time.embeddings": self.embeddings_RD}
 
     def embed(self, histories: Sequences) -> np.ndarray:
         """Return the time embedding of each event in the order of ``positions()``, float32 [N, D].

@@ -133,14 +133,14 @@ class Calibration:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the tensors of the artifact: ``calibration.{name}``."""
-        knots = {"calibration.given": self.raw_K, "calibration.wanted": self.calibrated_K}
+        knots = {"calibration.raw": self.raw_K, "calibration.calibrated": self.calibrated_K}
         return {**knots, "calibration.slopes": np.array(self.slopes)}
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> "Calibration":
         """Restore the calibration of an artifact from its tensors ``calibration.{name}``."""
         low, high = arrays["calibration.slopes"].tolist()
-        return cls(arrays["calibration.given"], arrays["calibration.wanted"], (low, high))
+        return cls(arrays["calibration.raw"], arrays["calibration.calibrated"], (low, high))
 
 
 def pool_adjacent(values_K: np.ndarray, weights_K: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ class ItemStateCache:
         self._next_slot = 0
 
     def observe(self, history: Sequences, item: int, time: int) -> None:
-        """Add one interaction; see ``LiveItemHistories.observe``. The item's cached states are dropped."""
+        """Add one interaction. See ``LiveItemHistories.observe``; the item's cached states are dropped."""
         if self.live_histories.observe(history, item, time):
             self._slot_V[item] = -1
 

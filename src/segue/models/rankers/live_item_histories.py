@@ -37,18 +37,18 @@ class LiveItemHistories:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> "LiveItemHistories":
-        """Restore the item histories of an artifact from copies of its tensors ``memory.{name}``."""
-        names = ("before", "marks", "times", "lengths", "totals")
-        return cls(ItemEvents(*(arrays[f"memory.{name}"].copy() for name in names)))
+        """Restore the item histories of an artifact from copies of its tensors ``item_histories.{name}``."""
+        names = ("previous_items", "buckets", "times", "lengths", "totals")
+        return cls(ItemEvents(*(arrays[f"item_histories.{name}"].copy() for name in names)))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the tensors of the artifact: ``memory.{name}``."""
+        """Return the tensors of the artifact: ``item_histories.{name}``."""
         return {
-            "memory.before": self.previous_items_VM,
-            "memory.marks": self.buckets_VMK,
-            "memory.times": self.times_VM,
-            "memory.lengths": self.lengths_V,
-            "memory.totals": self.totals_V,
+            "item_histories.previous_items": self.previous_items_VM,
+            "item_histories.buckets": self.buckets_VMK,
+            "item_histories.times": self.times_VM,
+            "item_histories.lengths": self.lengths_V,
+            "item_histories.totals": self.totals_V,
         }
 
     @property

@@ -210,7 +210,7 @@ class NeuralRanker:
             self._states.observe(history, item, time)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the tensors of the artifact: ``net.*``, ``calibration.*`` and, with item histories, ``memory.*``."""
+        """Return the tensors of the artifact: ``net.*``, ``calibration.*`` and, if any, ``item_histories.*``."""
         histories = {} if self._states is None else self._states.live_histories.arrays()
         weights = {f"net.{name}": value for name, value in self.net.weights.items()}
         return {**weights, **self.calibration.arrays(), **histories}
@@ -225,7 +225,7 @@ def restore_ranker(name: str, arrays: Mapping[str, np.ndarray], config: RankerCo
         config: settings of the ranker.
     """
     weights = {key.removeprefix("net."): value for key, value in arrays.items() if key.startswith("net.")}
-    live_histories = LiveItemHistories.restore(arrays) if "memory.before" in arrays else None
+    live_histories = LiveItemHistories.restore(arrays) if "item_histories.previous_items" in arrays else None
     return NeuralRanker(name, find_ranker(name).net(weights, config), live_histories, Calibration.restore(arrays))
 
 

@@ -1,4 +1,4 @@
-"""HSTU's settings, and that gaps tell it what items cannot."""
+"""Settings of HSTU, and networks that learn from the gaps between events."""
 
 from collections.abc import Callable
 
@@ -28,27 +28,27 @@ def test_impossible_settings_are_refused(values: dict[str, object], sentence: st
     assert str(refused.value) == sentence
 
 
-def waiting(target: bool) -> Sequences:
-    """Everybody takes 1 and 4, then 2; or 3, where a week was waited before 4, or with ``target`` behind it."""
+def log_with_gaps(target: bool) -> Sequences:
+    """Users with 1, 4, 2, and users with 1, 4, 3 and a gap of a week: before 4, or with ``target`` before 3."""
     rows, times = [], []
-    for person in range(60):
-        wait = 7 * 86_400 if person % 2 else 1
-        rows.append([1, 4, 3 if person % 2 else 2])
-        times.append([0, 5 * SECOND if target else wait * SECOND, (wait + 5) * SECOND])
+    for user in range(60):
+        gap_s = 7 * 86_400 if user % 2 else 1
+        rows.append([1, 4, 3 if user % 2 else 2])
+        times.append([0, 5 * SECOND if target else gap_s * SECOND, (gap_s + 5) * SECOND])
     return Sequences.from_lists(rows, times)
 
 
 @pytest.mark.parametrize("name", ["hstu", "gru4rec", "sasrec"])
-def test_a_gap_decides_what_comes_next(name: str, fit_model: Callable[..., Scorer]) -> None:
+def test_a_gap_decides_the_next_item(name: str, fit_model: Callable[..., Scorer]) -> None:
     values = {} if name == "hstu" else {"time_inputs": ("gap",)}
-    scorer = fit_model(name, waiting(target=False), 5, epochs=120, **values)
-    asked = Sequences.from_lists([[1, 4], [1, 4]], [[0, SECOND], [0, 7 * 86_400 * SECOND]])
-    scores_BV = scorer.scores(asked)
+    scorer = fit_model(name, log_with_gaps(target=False), 5, epochs=120, **values)
+    histories = Sequences.from_lists([[1, 4], [1, 4]], [[0, SECOND], [0, 7 * 86_400 * SECOND]])
+    scores_BV = scorer.scores(histories)
     assert (scores_BV[:, 2] > scores_BV[:, 3]).tolist() == [True, False]
 
 
-def test_a_model_that_is_told_when_it_is_asked_answers_by_it(fit_model: Callable[..., Scorer]) -> None:
-    scorer = fit_model("hstu", waiting(target=True), 5, epochs=120, target_time=True)
-    asked = Sequences.from_lists([[1, 4]] * 2, [[0, 5 * SECOND]] * 2).as_of(np.array([6, 7 * 86_400]) * SECOND)
-    scores_BV = scorer.scores(asked)
+def test_a_network_with_target_time_uses_the_query_time(fit_model: Callable[..., Scorer]) -> None:
+    scorer = fit_model("hstu", log_with_gaps(target=True), 5, epochs=120, target_time=True)
+    histories = Sequences.from_lists([[1, 4]] * 2, [[0, 5 * SECOND]] * 2).as_of(np.array([6, 7 * 86_400]) * SECOND)
+    scores_BV = scorer.scores(histories)
     assert (scores_BV[:, 2] > scores_BV[:, 3]).tolist() == [True, False]
