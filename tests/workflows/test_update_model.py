@@ -18,7 +18,8 @@ from segue.data.item_table import ItemTable
 from segue.data.readers.events import read_events
 from segue.data.readers.items import read_items
 from segue.data.sequences import Sequences
-from segue.estimators.recommenders import HSTU, BERT4Rec, GRU4Rec, LRURec, NextItNet, SASRec, Seq2SeqRec
+from segue.data.splits.split import split_log
+from segue.estimators.recommenders import GRU4Rec, Seq2SeqRec
 from segue.models import artifact
 from segue.models.add_items import add_rows_for_items
 from segue.models.loading import restore_model
@@ -30,6 +31,7 @@ from segue.training.expand_catalog import expand_net
 from segue.training.nets.encoders.gru4rec import GRU4RecEncoder
 from segue.training.nets.encoders.tied_embedding import TiedEmbeddingNet
 from segue.training.nets.layers.basic import DropoutRng
+from segue.workflows.fit_model import fit_model
 from segue.workflows.update_model import ExpandedCatalogScorer, update_model
 
 T0 = 1_700_000_000
@@ -54,14 +56,6 @@ MODELS += ["sasrec", "bert4rec", "nextitnet", "hstu", "lrurec"]
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a saved model of a ring of twelve items."""
     name, _, variant = request.param.partition("-")
-    classes = {
-        "gru4rec": GRU4Rec,
-        "sasrec": SASRec,
-        "bert4rec": BERT4Rec,
-        "nextitnet": NextItNet,
-        "hstu": HSTU,
-        "lrurec": LRURec,
-    }
     quick = {"embedding_dim": 16, "epochs": 6, "batch_tokens": 128, "learning_rate": 0.02, "covisitation_weight": 0.0}
     more = {
         "separate": {"input_embedding": "separate"},
@@ -71,7 +65,11 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         "hstu": {"target_time": True},
     }
     folder = tmp_path_factory.mktemp("update") / "run"
-    classes[name](**{**quick, **more.get(variant or name, {})}).fit(ring_log(range(60), 1, 12, 0)).save(folder)
+    split = split_log(ring_log(range(60), 1, 12, 0), "time")
+    fitted = fit_model(name, split, {**quick, **more.get(variant or name, {})})
+    about = {"notes": fitted.notes}
+    saved = artifact.Artifact(name, fitted.settings, split.catalog, fitted.scorer.arrays(), {}, about)
+    artifact.save(saved, folder)
     return folder
 
 
