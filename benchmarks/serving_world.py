@@ -26,9 +26,9 @@ import sys, pathlib
 from segue.serving.config import EngineConfig, ServingConfig, SessionsConfig
 from segue.serving.server import serve
 run, data, port, durability, keys, workers, approximate = sys.argv[1:]
-serve(pathlib.Path(run), data_dir=pathlib.Path(data), port=int(port),
-      config=ServingConfig(sessions=SessionsConfig(max_histories=int(keys)), engine=EngineConfig(durability=durability), workers=int(workers),
-                           approximate=approximate == "True"))
+engine = EngineConfig(durability=durability, sessions=SessionsConfig(max_histories=int(keys)))
+config = ServingConfig(engine=engine, workers=int(workers), approximate=approximate == "True")
+serve(pathlib.Path(run), data_dir=pathlib.Path(data), port=int(port), config=config)
 """
 
 

@@ -32,17 +32,6 @@ class BatchingConfig:
 
 
 @dataclass(frozen=True)
-class EngineConfig:
-    """Scoring of requests and durability of events."""
-
-    batching: BatchingConfig = field(default_factory=BatchingConfig)
-    """Micro-batching and deadlines."""
-    durability: Durability = "fsync"
-    """Durability of events whose request has no ``durability``: "fsync" (forced to disk before the response) or
-    "memory" (handed to the operating system, forced to disk within a second)."""
-
-
-@dataclass(frozen=True)
 class SessionsConfig:
     """Size of the session cache: the histories of users and sessions in memory."""
 
@@ -54,6 +43,19 @@ class SessionsConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Scoring of requests, histories in memory and durability of events, for each process."""
+
+    batching: BatchingConfig = field(default_factory=BatchingConfig)
+    """Micro-batching and deadlines."""
+    sessions: SessionsConfig = field(default_factory=SessionsConfig)
+    """Size of the session cache."""
+    durability: Durability = "fsync"
+    """Durability of events whose request has no ``durability``: "fsync" (forced to disk before the response) or
+    "memory" (handed to the operating system, forced to disk within a second)."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,6 @@ class ServingConfig:
     """Write log lines as JSON objects instead of plain text."""
     log_requests: bool = False
     """Write one log line per request."""
-    record_impressions: bool = True
-    """Record recommended lists, clicks and purchases for the report."""
     show_demo: bool = False
     """Serve the demo page at /."""
     approximate: bool = False
@@ -100,11 +100,9 @@ class ServingConfig:
     workers: Annotated[int, Range(ge=1)] = 1
     """Processes that serve requests on the one port: the primary process and ``workers - 1`` worker processes."""
     engine: EngineConfig = field(default_factory=EngineConfig)
-    """Scoring of requests and durability of events."""
-    sessions: SessionsConfig = field(default_factory=SessionsConfig)
-    """Histories in memory, for each process."""
-    attribution: AttributionConfig = field(default_factory=AttributionConfig)
-    """Attribution of clicks and purchases; used by the primary process only."""
+    """Scoring of requests, histories in memory and durability of events."""
+    attribution: AttributionConfig | None = field(default_factory=AttributionConfig)
+    """Recording of lists, clicks and purchases for the report. none: nothing is recorded."""
 
     def __post_init__(self) -> None:
         check_ranges(self)

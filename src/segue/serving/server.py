@@ -113,12 +113,12 @@ def open_services(
     def load(model: ServedModel) -> LoadedModel:
         if config.approximate:
             notify(model.enable_approximate_search())
-        sessions = SessionCache(store, model.catalog, config.sessions, context_reader=model.event_contexts)
+        sessions = SessionCache(store, model.catalog, config.engine.sessions, context_reader=model.event_contexts)
         return LoadedModel(Engine(model, sessions, writer, config.engine), sessions)
 
     deployment, generation = initial_deployment(models, load, notify)
     recorder = None
-    if config.record_impressions:
+    if config.attribution is not None:
         recorder = AttributionRecorder(folder / "attribution.sqlite", erasures.digest, config.attribution)
         stack.callback(recorder.close)
     metrics = Metrics()

@@ -81,7 +81,7 @@ def serve(
       segue serve run --history shop.csv
       segue serve run --history shop.csv --context region,device
     """
-    from segue.serving.config import EngineConfig, ServingConfig
+    from segue.serving.config import AttributionConfig, EngineConfig, ServingConfig
     from segue.serving.server import serve as serve_model
 
     folder = data or run.with_name(run.name + "-data")
@@ -90,7 +90,7 @@ def serve(
         cors_origins=tuple(server.origin or ()),
         json_logs=server.json_logs,
         log_requests=server.log_requests,
-        record_impressions=server.measure,
+        attribution=AttributionConfig() if server.measure else None,
         approximate=server.approximate,
         workers=server.workers,
         engine=EngineConfig(durability=server.durability.value),

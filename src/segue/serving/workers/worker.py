@@ -183,11 +183,11 @@ def main(descriptor: int) -> None:
     def load(model: ServedModel) -> LoadedModel:
         if config.approximate:
             model.enable_approximate_search()
-        sessions = SessionCache(store, model.catalog, config.sessions, context_reader=model.event_contexts)
+        sessions = SessionCache(store, model.catalog, config.engine.sessions, context_reader=model.event_contexts)
         return LoadedModel(Engine(model, sessions, None, config.engine), sessions)
 
     deployment, generation = initial_deployment(models, load, lambda message: None)
-    router = WorkerRouter(deployment, commit_listeners, primary, record_impressions=config.record_impressions)
+    router = WorkerRouter(deployment, commit_listeners, primary, record_impressions=config.attribution is not None)
     reloader = Reloader(models, router, load, generation, interval_s=config.reload_interval_s)
     rate = config.requests_per_s
     limit = RateLimit(None if rate is None else rate / config.workers)
@@ -201,7 +201,7 @@ def main(descriptor: int) -> None:
             os._exit(0)
         stop_functions[0]()
 
-    callbacks = {
+    callbacks: dict[type, Callable[[], None]] = {
         messages.StartServing: may_serve.set,
         messages.ReloadModels: reloader.schedule,
         messages.StopServing: stop,
@@ -225,7 +225,10 @@ async def _listen(app: App, host: str, port: int, stop_functions: list[Callable[
     loop = asyncio.get_running_loop()
 
     def started(stop: Callable[[], None]) -> None:
-        stop_functions.append(lambda: loop.call_soon_threadsafe(stop))  # type: ignore[arg-type,return-value]
+        def stop_soon() -> None:
+            loop.call_soon_threadsafe(stop)
+
+        stop_functions.append(stop_soon)
 
     await listen(app, host, port, started)
 
