@@ -1,4 +1,4 @@
-"""Each number by hand, and the clever one against its definition."""
+"""Each metric by hand, and the closed form against its definition."""
 
 import numpy as np
 import pytest
@@ -20,8 +20,8 @@ def test_intra_list_diversity_against_all_pairs() -> None:
     lists_NK = np.stack([1 + rng.permutation(19)[:6] for _ in range(8)])
     lists_NK[0, 3:] = 0
     lists_NK[1, 1:] = 0
-    found = intra_list_diversity(lists_NK, vectors_VD)
-    for row, value in zip(lists_NK, found, strict=True):
+    result = intra_list_diversity(lists_NK, vectors_VD)
+    for row, value in zip(lists_NK, result, strict=True):
         items = [i for i in row if i]
         unlike = []
         for a in items:
@@ -54,6 +54,6 @@ def test_gini_by_hand() -> None:
 
 
 def test_miscalibration_by_hand() -> None:
-    wanted, shown = np.array([[0.5, 0.5], [1.0, 0.0]]), np.array([[1.0, 0.0], [1.0, 0.0]])
+    wanted, items = np.array([[0.5, 0.5], [1.0, 0.0]]), np.array([[1.0, 0.0], [1.0, 0.0]])
     by_hand = 0.5 * np.log(0.5 / 0.995) + 0.5 * np.log(0.5 / 0.005)
-    assert miscalibration(wanted, shown).tolist() == pytest.approx([by_hand, 0])
+    assert miscalibration(wanted, items).tolist() == pytest.approx([by_hand, 0])

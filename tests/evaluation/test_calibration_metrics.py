@@ -14,8 +14,8 @@ def test_auc_by_hand() -> None:
 
 
 def test_logloss_by_hand() -> None:
-    found = logloss(np.array([0.5, 0.25, 0.8]), np.array([1, 0, 1]))
-    assert found == pytest.approx(-(np.log(0.5) + np.log(0.75) + np.log(0.8)) / 3)
+    result = logloss(np.array([0.5, 0.25, 0.8]), np.array([1, 0, 1]))
+    assert result == pytest.approx(-(np.log(0.5) + np.log(0.75) + np.log(0.8)) / 3)
     assert np.isfinite(logloss(np.array([0.0, 1.0]), np.array([1, 0])))
 
 
@@ -29,7 +29,7 @@ def test_reliability_by_hand() -> None:
     assert curve.error == pytest.approx((abs(0.2 - 1 / 3) + abs(2.2 / 3 - 2 / 3)) / 2)
 
 
-def test_equal_answers_are_never_parted() -> None:
+def test_equal_predictions_stay_in_one_bin() -> None:
     curve = reliability(np.array([0.5] * 8 + [0.9, 0.1]), np.array([1, 0] * 5), bins=10)
     assert sorted(curve.count_K.tolist()) == [1, 1, 8]
     assert calibration_error(np.full(4, 0.5), np.array([1, 0, 1, 0])) == 0.0
@@ -43,7 +43,7 @@ def test_equals_scikit_learn() -> None:
         assert logloss(p, y) == pytest.approx(log_loss(y, p))
 
 
-def test_a_broken_answer_is_refused() -> None:
+def test_invalid_predictions_are_refused() -> None:
     with pytest.raises(ValueError) as error:
         auc(np.array([0.1, np.nan]), np.array([0, 1]))
     assert str(error.value) == "A prediction is NaN: the model is broken and must not look like a good one."

@@ -1,4 +1,4 @@
-"""Evaluation in blocks equals evaluation at once, tells its progress, and refuses to judge by nothing."""
+"""Evaluation in blocks equals evaluation at once, reports its progress, and needs a case."""
 
 from dataclasses import replace
 
@@ -15,16 +15,16 @@ SIZE = 12
 
 
 class ByHistory:
-    """Scores that depend on the history alone, with ties; counts how many rows it was asked for at once."""
+    """Scores that depend on the history alone, with ties; records the size of each batch."""
 
     name = "by-history"
     size = SIZE
 
     def __init__(self) -> None:
-        self.asked: list[int] = []
+        self.batch_sizes: list[int] = []
 
     def scores(self, histories: Sequences) -> np.ndarray:
-        self.asked.append(len(histories))
+        self.batch_sizes.append(len(histories))
         rows = [np.roll(np.arange(SIZE) // 2, sum(row)) for row in histories.to_lists()]
         return np.stack(rows).astype(np.float32)
 
@@ -54,31 +54,31 @@ def test_blocks_change_nothing(cases, monkeypatch, exclude_seen, block_bytes):
         wanted += target_ranks(ByHistory().scores(one), np.array([target]), exclude=seen).tolist()
         groups.append(n // 4)
     monkeypatch.setattr(evaluate_module, "BLOCK_BYTES", block_bytes)
-    scorer, told = ByHistory(), []
-    found = evaluate(scorer, cases, exclude_seen=exclude_seen, progress=lambda done, of: told.append((done, of)))
-    assert found.ranks.tolist() == wanted
-    assert found.groups.tolist() == groups
-    assert found.cases == len(wanted) + 3
-    assert found.dropped == ({"why": 2, "target already seen": 200 - len(wanted)} if exclude_seen else {"why": 2})
-    assert found.metrics["recall@5"] == pytest.approx(sum(rank <= 5 for rank in wanted) / found.cases)
-    assert told == sorted(told)
-    assert told[-1] == (200, 200)
-    assert max(scorer.asked) == {1: 1, 1 << 30: len(wanted)}.get(block_bytes, max(scorer.asked))
-    assert 0 not in scorer.asked
+    scorer, reports = ByHistory(), []
+    result = evaluate(scorer, cases, exclude_seen=exclude_seen, progress=lambda done, of: reports.append((done, of)))
+    assert result.ranks.tolist() == wanted
+    assert result.groups.tolist() == groups
+    assert result.cases == len(wanted) + 3
+    assert result.dropped == ({"why": 2, "target already seen": 200 - len(wanted)} if exclude_seen else {"why": 2})
+    assert result.metrics["recall@5"] == pytest.approx(sum(rank <= 5 for rank in wanted) / result.cases)
+    assert reports == sorted(reports)
+    assert reports[-1] == (200, 200)
+    assert max(scorer.batch_sizes) == {1: 1, 1 << 30: len(wanted)}.get(block_bytes, max(scorer.batch_sizes))
+    assert 0 not in scorer.batch_sizes
 
 
 def test_the_bound_on_memory_counts_scores_and_histories(cases, monkeypatch):
     monkeypatch.setattr(evaluate_module, "BLOCK_BYTES", 2000)
     scorer = ByHistory()
     evaluate(scorer, cases, exclude_seen=False)
-    stops = np.cumsum(scorer.asked)
+    stops = np.cumsum(scorer.batch_sizes)
     cost_N = 4 * SIZE + evaluate_module.EVENT_BYTES * cases.histories.lengths
-    costs = [cost_N[stop - asked : stop] for asked, stop in zip(scorer.asked, stops, strict=True)]
+    costs = [cost_N[stop - batch_sizes : stop] for batch_sizes, stop in zip(scorer.batch_sizes, stops, strict=True)]
     assert all(len(cost) == 1 or cost[1:].sum() <= 2000 for cost in costs)
     assert len(costs) < 200
 
 
-def test_nothing_to_judge_by():
+def test_an_evaluation_without_cases_is_refused():
     seen = EvaluationCases(Sequences.from_lists([[1]]), np.array([1], np.int32), np.arange(1), None, {})
     with pytest.raises(ValueError) as caught:
         evaluate(ByHistory(), seen, exclude_seen=True)
@@ -94,7 +94,7 @@ def test_equal_ranks_have_equal_intervals(cases):
     assert one.metrics.keys() - one.intervals.keys() == {"coverage@5", "coverage@10", "coverage@20"}
 
 
-def test_an_evaluation_says_whether_the_model_was_told_the_time(cases):
-    told = replace(cases, times=np.arange(200)).with_target_times()
+def test_an_evaluation_records_query_times(cases):
+    reports = replace(cases, times=np.arange(200)).with_target_times()
     assert not evaluate(ByHistory(), cases, exclude_seen=False).time_aware
-    assert evaluate(ByHistory(), told, exclude_seen=False).time_aware
+    assert evaluate(ByHistory(), reports, exclude_seen=False).time_aware

@@ -48,8 +48,8 @@ def test_against_ir_measures() -> None:
             return {}
 
     cases = EvaluationCases(Sequences.from_lists([[]] * n), targets.astype(np.int32), np.arange(n), None, {})
-    found = evaluate(Given(), cases, exclude_seen=False, ks=(10,)).metrics
-    ours = [found[f"{name}@10"] for name in ("ndcg", "recall", "mrr", "precision", "map")]
+    result = evaluate(Given(), cases, exclude_seen=False, ks=(10,)).metrics
+    ours = [result[f"{name}@10"] for name in ("ndcg", "recall", "mrr", "precision", "map")]
     theirs = [wanted[m] for m in (ir.nDCG @ 10, ir.R @ 10, ir.RR @ 10, ir.P @ 10, ir.AP @ 10)]
     assert ours == pytest.approx(theirs)
 
@@ -80,9 +80,9 @@ def test_missed_targets_count_as_misses() -> None:
         def arrays(self) -> dict[str, np.ndarray]:
             return {}
 
-    found = evaluate(Right(), cases, exclude_seen=False, ks=(1,))
-    assert found.metrics["recall@1"] == 0.75
-    assert found.cases == 4
+    result = evaluate(Right(), cases, exclude_seen=False, ks=(1,))
+    assert result.metrics["recall@1"] == 0.75
+    assert result.cases == 4
 
 
 def test_seen_targets_are_dropped_and_counted() -> None:
@@ -100,9 +100,9 @@ def test_seen_targets_are_dropped_and_counted() -> None:
         def arrays(self) -> dict[str, np.ndarray]:
             return {}
 
-    found = evaluate(Flat(), cases, exclude_seen=True, ks=(1,))
-    assert found.dropped == {"why": 7, "target already seen": 1}
-    assert found.ranks.tolist() == [1.0]
+    result = evaluate(Flat(), cases, exclude_seen=True, ks=(1,))
+    assert result.dropped == {"why": 7, "target already seen": 1}
+    assert result.ranks.tolist() == [1.0]
     assert evaluate(Flat(), cases, exclude_seen=False, ks=(1,)).ranks.tolist() == [2.0, 2.0]
 
 
@@ -118,7 +118,7 @@ def test_interval_covers_the_mean_and_follows_groups() -> None:
     assert wide == pytest.approx(2 * 1.96 * np.std(taste) / np.sqrt(100), rel=0.25)
 
 
-def test_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+def test_interval_has_about_its_nominal_coverage() -> None:
     rng = np.random.default_rng(0)
     held = 0
     for _ in range(200):
@@ -128,7 +128,7 @@ def test_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     assert 178 <= held <= 200
 
 
-def test_paired_difference_sees_what_unpaired_cannot() -> None:
+def test_paired_difference_finds_what_unpaired_misses() -> None:
     rng = np.random.default_rng(0)
     hard = rng.random(500)
     better, lower, upper = paired_difference(hard + 0.01, hard, np.arange(500), np.random.default_rng(1))

@@ -21,7 +21,7 @@ def cases_of(rows, futures):
 
 
 def fixed(lists):
-    """A writer that has its lists ready."""
+    """A generator of fixed lists."""
     return lambda histories, k: np.array(lists, dtype=np.int32)[: len(histories), :k]
 
 
@@ -37,9 +37,9 @@ cem     4        7 8 9 1     2 3 5   never         1 7 8 9    0 0 0 0           
 
 
 def test_every_number_by_hand():
-    found = evaluate_multi_step(fixed(LISTS), cases_of(HISTORIES, FUTURES), exclude_seen=False, k=3)
+    result = evaluate_multi_step(fixed(LISTS), cases_of(HISTORIES, FUTURES), exclude_seen=False, k=3)
     best = 1 + 1 / LOG2_3 + 0.5
-    assert found.metrics == pytest.approx(
+    assert result.metrics == pytest.approx(
         {
             "recall@3": (3 / 4 + 1 / 3 + 0) / 3,
             "ndcg@3": (1 + 1 / best + 0) / 3,
@@ -47,44 +47,44 @@ def test_every_number_by_hand():
             "exact@3": (1 / 3 + 0 + 0) / 3,
         }
     )
-    assert found.curve == pytest.approx([1 / 3, 2 / 3, 2 / 3, 0])
-    assert found.exact == pytest.approx([0, 0, 1 / 3])
-    assert (found.cases, found.steps, found.k, found.dropped) == (3, 4, 3, {})
-    assert found.tie_rule == "none: a list has one order"
-    low, high = found.intervals["recall@3"]
-    assert low <= found.metrics["recall@3"] <= high
+    assert result.curve == pytest.approx([1 / 3, 2 / 3, 2 / 3, 0])
+    assert result.exact == pytest.approx([0, 0, 1 / 3])
+    assert (result.cases, result.steps, result.k, result.dropped) == (3, 4, 3, {})
+    assert result.tie_rule == "none: a list has one order"
+    low, high = result.intervals["recall@3"]
+    assert low <= result.metrics["recall@3"] <= high
 
 
 def test_set_metrics_by_hand():
-    """Right at places 1, 3 and 4 of five, of six relevant: recall 3/6, precisions 1, 2/3, 3/4."""
-    found = set_metrics(np.array([[True, False, True, True, False]]), np.array([6]))
+    """Relevant at positions 1, 3 and 4 of five, of six relevant: recall 3/6, precisions 1, 2/3, 3/4."""
+    result = set_metrics(np.array([[True, False, True, True, False]]), np.array([6]))
     ideal = 1 + 1 / LOG2_3 + 1 / 2 + 1 / np.log2(5) + 1 / np.log2(6)
-    assert found["recall@5"][0] == 0.5
-    assert found["ndcg@5"][0] == pytest.approx((1 + 1 / 2 + 1 / np.log2(5)) / ideal)
-    assert found["map@5"][0] == pytest.approx((1 + 2 / 3 + 3 / 4) / 5)
+    assert result["recall@5"][0] == 0.5
+    assert result["ndcg@5"][0] == pytest.approx((1 + 1 / 2 + 1 / np.log2(5)) / ideal)
+    assert result["map@5"][0] == pytest.approx((1 + 2 / 3 + 3 / 4) / 5)
 
 
-def test_what_is_seen_leaves_the_set_where_it_is_excluded():
+def test_seen_items_leave_the_relevant_set():
     """Of ann's future, 1 is in her history; cem has nothing new ahead."""
-    asked = cases_of([[1, 2], [3], [4]], [[1, 5, 6], [5, 9, 9], [4, 4, 4]])
-    found = evaluate_multi_step(fixed([[5, 7], [1, 9], [1, 2]]), asked, exclude_seen=True, k=2)
-    assert found.cases == 2
-    assert found.dropped == {"events already seen": 4, "cases with nothing new ahead": 1}
-    assert found.metrics["recall@2"] == pytest.approx((1 / 2 + 1 / 2) / 2)
-    assert found.curve == pytest.approx([0, 1, 1 / 2])  # only bob has a first step that counts
-    assert np.isnan(found.hits_NS[0, 0])
-    stays = evaluate_multi_step(fixed([[5, 1], [1, 9], [1, 2]]), asked, exclude_seen=False, k=2)
+    requested = cases_of([[1, 2], [3], [4]], [[1, 5, 6], [5, 9, 9], [4, 4, 4]])
+    result = evaluate_multi_step(fixed([[5, 7], [1, 9], [1, 2]]), requested, exclude_seen=True, k=2)
+    assert result.cases == 2
+    assert result.dropped == {"events already seen": 4, "cases with nothing new ahead": 1}
+    assert result.metrics["recall@2"] == pytest.approx((1 / 2 + 1 / 2) / 2)
+    assert result.curve == pytest.approx([0, 1, 1 / 2])  # only bob has a first step that counts
+    assert np.isnan(result.hits_NS[0, 0])
+    stays = evaluate_multi_step(fixed([[5, 1], [1, 9], [1, 2]]), requested, exclude_seen=False, k=2)
     assert (stays.cases, stays.dropped) == (3, {})
     assert stays.metrics["recall@2"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
 
 
 def test_filler_is_never_right_and_short_futures_end():
-    asked = cases_of([[1], [2]], [[5], [6, 7, 8]])
-    found = evaluate_multi_step(fixed([[5, PAD, PAD], [PAD, PAD, PAD]]), asked, exclude_seen=True, k=3)
-    assert found.curve == pytest.approx([1 / 2, 0, 0])
-    assert found.metrics["recall@3"] == pytest.approx(1 / 2)
-    assert found.metrics["ndcg@3"] == pytest.approx(1 / 2)
-    assert found.exact == pytest.approx([1 / 2, 0, 0])
+    requested = cases_of([[1], [2]], [[5], [6, 7, 8]])
+    result = evaluate_multi_step(fixed([[5, PAD, PAD], [PAD, PAD, PAD]]), requested, exclude_seen=True, k=3)
+    assert result.curve == pytest.approx([1 / 2, 0, 0])
+    assert result.metrics["recall@3"] == pytest.approx(1 / 2)
+    assert result.metrics["ndcg@3"] == pytest.approx(1 / 2)
+    assert result.exact == pytest.approx([1 / 2, 0, 0])
 
 
 def test_a_list_in_batches_equals_one_at_once():
@@ -103,16 +103,16 @@ def test_a_list_in_batches_equals_one_at_once():
 
 
 def test_it_is_json():
-    found = evaluate_multi_step(fixed(LISTS), cases_of(HISTORIES, FUTURES), exclude_seen=False, k=3).to_dict()
-    assert json.loads(json.dumps(found)) == found
-    assert {"metrics", "intervals", "curve", "exact", "cases", "dropped", "exclude_seen", "tie_rule"} <= set(found)
+    result = evaluate_multi_step(fixed(LISTS), cases_of(HISTORIES, FUTURES), exclude_seen=False, k=3).to_dict()
+    assert json.loads(json.dumps(result)) == result
+    assert {"metrics", "intervals", "curve", "exact", "cases", "dropped", "exclude_seen", "tie_rule"} <= set(result)
 
 
-def test_gains_by_hand():
+def test_differences_by_hand():
     """At horizons 2 and 3 the first finds ann's and bob's two each, the second only one of ann's."""
-    asked = cases_of(HISTORIES, FUTURES)
-    first = evaluate_multi_step(fixed(LISTS), asked, exclude_seen=False, k=3)
-    second = evaluate_multi_step(fixed([[6, 2, 3], [1, 2, 3], [1, 2, 3]]), asked, exclude_seen=False, k=3)
+    requested = cases_of(HISTORIES, FUTURES)
+    first = evaluate_multi_step(fixed(LISTS), requested, exclude_seen=False, k=3)
+    second = evaluate_multi_step(fixed([[6, 2, 3], [1, 2, 3], [1, 2, 3]]), requested, exclude_seen=False, k=3)
     gain = multi_step_difference(first, second, range(2, 4), np.random.default_rng(0))
     assert (gain["first"], gain["second"]) == pytest.approx((2 / 3, 1 / 6))
     assert gain["difference"] == pytest.approx(1 / 2)
@@ -122,8 +122,8 @@ def test_gains_by_hand():
 
 
 def test_refusals():
-    asked = cases_of(HISTORIES, FUTURES)
-    plain = EvaluationCases(asked.histories, asked.targets, asked.groups, None, {})
+    requested = cases_of(HISTORIES, FUTURES)
+    plain = EvaluationCases(requested.histories, requested.targets, requested.groups, None, {})
     for write, cases, exclude, sentence in (
         (
             fixed(LISTS),
@@ -133,12 +133,12 @@ def test_refusals():
         ),
         (
             fixed([[5, 5, 6]] * 3),
-            asked,
+            requested,
             False,
             "A list holds an item twice: generate it without repeats to evaluate it.",
         ),
-        (fixed([[5, 6, 1]] * 3), asked, True, "A list holds an item of its history, which this protocol excludes."),
-        (fixed([[5, 6]] * 3), asked, False, "3 histories need lists of shape (3, 3), got (3, 2)."),
+        (fixed([[5, 6, 1]] * 3), requested, True, "A list holds an item of its history, which this protocol excludes."),
+        (fixed([[5, 6]] * 3), requested, False, "3 histories need lists of shape (3, 3), got (3, 2)."),
         (
             fixed([[5, 6, 7]]),
             cases_of([[1]], [[1, 1]]),

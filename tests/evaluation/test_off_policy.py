@@ -155,7 +155,7 @@ def test_the_true_value_lies_within_93_of_100_intervals() -> None:
         ),
     ],
 )
-def test_what_cannot_be_estimated(change: dict[str, np.ndarray], message: str) -> None:
+def test_invalid_arrays_are_refused(change: dict[str, np.ndarray], message: str) -> None:
     data = {"rewards_BK": REWARDS, "logged_BK": LOGGED, "target_BK": TARGET}
     data |= {"predicted_BK": REWARDS, "expected_BK": REWARDS} | change
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):

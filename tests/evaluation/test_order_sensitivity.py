@@ -24,28 +24,28 @@ def last_positions(rows: Sequences) -> EvaluationCases:
 def test_a_ring_is_all_order():
     rows = ring_sequences(np.random.default_rng(0), **OPTIONS)
     markov = Markov.fit(rows, 31, MarkovConfig())
-    found = order_sensitivity(markov, last_positions(rows), np.random.default_rng(1), exclude_seen=False, k=1)
-    assert found.in_order == 1.0
+    result = order_sensitivity(markov, last_positions(rows), np.random.default_rng(1), exclude_seen=False, k=1)
+    assert result.in_order == 1.0
     # The newest of 11 shuffled events is the right one in one case of 11.
-    assert found.shuffled == pytest.approx(1 / 11, abs=0.06)
-    assert found.interval[0] < found.drop < found.interval[1]
-    assert found.interval[0] > 0.8
-    assert found.cases == 200
+    assert result.shuffled == pytest.approx(1 / 11, abs=0.06)
+    assert result.interval[0] < result.drop < result.interval[1]
+    assert result.interval[0] > 0.8
+    assert result.cases == 200
 
 
 def test_without_a_rule_nothing_is_lost():
-    rows, fresh = (shuffled_ring_sequences(np.random.default_rng(seed), **OPTIONS) for seed in (0, 1))
+    rows, other = (shuffled_ring_sequences(np.random.default_rng(seed), **OPTIONS) for seed in (0, 1))
     markov = Markov.fit(rows, 31, MarkovConfig())
-    found = order_sensitivity(markov, last_positions(fresh), np.random.default_rng(1), exclude_seen=False)
-    assert found.interval[0] < 0 < found.interval[1]
+    result = order_sensitivity(markov, last_positions(other), np.random.default_rng(1), exclude_seen=False)
+    assert result.interval[0] < 0 < result.interval[1]
 
 
 def test_a_model_blind_to_order_loses_exactly_nothing():
     rows = ring_sequences(np.random.default_rng(0), **OPTIONS, noise=0.3)
     popularity = Popularity.fit(rows, 31, PopularityConfig())
-    found = order_sensitivity(popularity, last_positions(rows), np.random.default_rng(1), exclude_seen=True)
-    assert found.drop == 0.0
-    assert found.interval == (0.0, 0.0)
+    result = order_sensitivity(popularity, last_positions(rows), np.random.default_rng(1), exclude_seen=True)
+    assert result.drop == 0.0
+    assert result.interval == (0.0, 0.0)
 
 
 def test_never_right_has_no_drop():

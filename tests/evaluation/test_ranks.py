@@ -34,7 +34,7 @@ def test_excluded_items_are_not_in_the_race() -> None:
     assert target_ranks(SCORES, np.array([1]), exclude=seen).tolist() == [1.5]
 
 
-def test_what_has_no_rank_is_refused() -> None:
+def test_targets_without_a_rank_are_refused() -> None:
     broken = SCORES.copy()
     broken[0, 4] = np.nan
     message = r"^A score is NaN, or a target's score is not finite: the model is broken and gets no rank\.$"
@@ -60,11 +60,11 @@ def test_ranks_against_a_naive_count(seed: int, size: int, ties: str) -> None:
         others = [s for i, s in enumerate(row) if i not in (0, target) and i not in out]
         above, equal = sum(s > row[target] for s in others), sum(s == row[target] for s in others)
         wanted.append(1 + above + {"half": 0.5, "conservative": 1.0, "optimistic": 0.0}[ties] * equal)
-    found = target_ranks(scores, targets, exclude=Sequences.from_lists(seen), ties=ties)  # type: ignore[arg-type]
-    assert found.tolist() == wanted
+    result = target_ranks(scores, targets, exclude=Sequences.from_lists(seen), ties=ties)  # type: ignore[arg-type]
+    assert result.tolist() == wanted
 
 
-def test_answerable() -> None:
+def test_has_rankable_target() -> None:
     assert has_rankable_target(Sequences.from_lists([[1, 2], [3], []]), np.array([2, 2, 2])).tolist() == [
         False,
         True,
@@ -73,7 +73,7 @@ def test_answerable() -> None:
 
 
 class Made:
-    """A scorer that gives whatever it is told to give."""
+    """A scorer of given scores."""
 
     name = "made"
 
@@ -96,21 +96,21 @@ def many(n: int = 4000, size: int = 1001) -> EvaluationCases:
 
 def test_a_random_model_scores_as_chance() -> None:
     rng = np.random.default_rng(1)
-    found = evaluate(Made(rng.random, 1001), many(), exclude_seen=False, ks=(10,))
-    assert found.metrics["recall@10"] == pytest.approx(0.01, abs=0.005)
-    low, high = found.intervals["recall@10"]
-    assert low <= found.metrics["recall@10"] <= high < 0.02
+    result = evaluate(Made(rng.random, 1001), many(), exclude_seen=False, ks=(10,))
+    assert result.metrics["recall@10"] == pytest.approx(0.01, abs=0.005)
+    low, high = result.intervals["recall@10"]
+    assert low <= result.metrics["recall@10"] <= high < 0.02
 
 
 @pytest.mark.parametrize("ties", ["half", "conservative"])
 def test_a_constant_model_never_hits(ties: str) -> None:
-    found = evaluate(Made(np.zeros, 1001), many(), exclude_seen=False, ks=(10, 20), ties=ties)  # type: ignore[arg-type]
-    assert found.metrics["recall@20"] == found.metrics["ndcg@10"] == 0.0
+    result = evaluate(Made(np.zeros, 1001), many(), exclude_seen=False, ks=(10, 20), ties=ties)  # type: ignore[arg-type]
+    assert result.metrics["recall@20"] == result.metrics["ndcg@10"] == 0.0
 
 
 def test_optimistic_ties_would_flatter_the_constant_model() -> None:
-    found = evaluate(Made(np.zeros, 1001), many(), exclude_seen=False, ks=(10,), ties="optimistic")
-    assert found.metrics["recall@10"] == 1.0
+    result = evaluate(Made(np.zeros, 1001), many(), exclude_seen=False, ks=(10,), ties="optimistic")
+    assert result.metrics["recall@10"] == 1.0
 
 
 def test_a_nan_model_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""What the pipeline tests share: a small tea shop, and a pipeline fitted on a ring of items."""
+"""Fixtures of the pipeline tests: a small tea shop, and a pipeline fitted on a ring of items."""
 
 import pytest
 from tests.support.ring import CONFIG, split_of
@@ -33,7 +33,7 @@ def columns(catalog: Catalog) -> ItemColumns:
 
 
 @pytest.fixture(scope="session")
-def facts(catalog: Catalog) -> ItemData:
+def item_data(catalog: Catalog) -> ItemData:
     """Sencha four times, the pot twice, the others once each; unsold never. A day lies between events."""
     day = 86_400_000_000
     log = Sequences.from_lists([[1, 1, 1, 1], [2, 3, 3, 4, 5]], times=[[0, day, 2 * day, 3 * day], [0, 0, day, day, 0]])
@@ -52,6 +52,6 @@ def config() -> PipelineConfig:
 
 @pytest.fixture(scope="session")
 def composed(split: Split, config: PipelineConfig) -> FitResult:
-    """A pipeline with learned weights and trees that were asked for in any case."""
+    """A pipeline with learned weights and trees in any case."""
     values = {**CONFIG, "rank": {**CONFIG["rank"], "method": "trees"}}
     return fit_pipeline(split, decode_pipeline(values))

@@ -49,13 +49,13 @@ def test_a_broken_file_is_named(tmp_path):
         ),
     ],
 )
-def test_what_is_no_pipeline(values, sentence):
+def test_settings_of_no_pipeline(values, sentence):
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         decode_pipeline(values)
 
 
 @pytest.mark.parametrize(
-    ("kind", "values", "sentence"),
+    ("config", "values", "sentence"),
     [
         (
             SourceConfig,
@@ -88,6 +88,6 @@ def test_what_is_no_pipeline(values, sentence):
         (RankConfig, {"learning_rate": 0.0}, "learning_rate must be above 0 and at most 1, got 0.0."),
     ],
 )
-def test_a_wrong_number_is_refused(kind, values, sentence):
+def test_a_wrong_number_is_refused(config, values, sentence):
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
-        kind(**values)
+        config(**values)

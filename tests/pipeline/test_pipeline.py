@@ -1,4 +1,4 @@
-"""The whole pipeline: a scorer like any other, the same list by each of its doors, the same after the disk."""
+"""The whole pipeline: a scorer like any other, with equal lists by every method and after a restore."""
 
 import re
 import subprocess
@@ -34,17 +34,17 @@ def pipeline(composed) -> Pipeline:
     return composed.scorer
 
 
-def ask(pipeline, rows):
+def score(pipeline, rows):
     return pipeline.scores(Sequences.from_lists(rows))
 
 
 def test_it_keeps_the_scorers_contract(pipeline):
-    scores_BV = ask(pipeline, ROWS)
+    scores_BV = score(pipeline, ROWS)
     assert scores_BV.shape == (len(ROWS), SIZE) == (len(ROWS), pipeline.size)
     assert scores_BV.dtype == np.float32
     assert np.isfinite(scores_BV).all()
-    assert ask(pipeline, []).shape == (0, SIZE)
-    single = np.concatenate([ask(pipeline, [row]) for row in ROWS])
+    assert score(pipeline, []).shape == (0, SIZE)
+    single = np.concatenate([score(pipeline, [row]) for row in ROWS])
     np.testing.assert_allclose(scores_BV, single, atol=0.5)  # the widest row of a batch sets the step of the scores
     for together, alone in zip(top_k(scores_BV, 10)[0], top_k(single, 10)[0], strict=True):
         assert together.tolist() == alone.tolist()
@@ -59,12 +59,12 @@ def test_it_does_not_touch_its_input(pipeline):
 
 
 def test_unknown_items_are_skipped(pipeline):
-    with_unknown = top_k(ask(pipeline, [[PAD, 1, PAD, 2, 3], [PAD]]), 10)[0]
-    np.testing.assert_array_equal(with_unknown, top_k(ask(pipeline, [[1, 2, 3], []]), 10)[0])
+    with_unknown = top_k(score(pipeline, [[PAD, 1, PAD, 2, 3], [PAD]]), 10)[0]
+    np.testing.assert_array_equal(with_unknown, top_k(score(pipeline, [[1, 2, 3], []]), 10)[0])
 
 
 def test_it_learns_the_rule(pipeline):
-    best = top_k(ask(pipeline, [[2, 3], [28, 29, 30]]), 1)[0]
+    best = top_k(score(pipeline, [[2, 3], [28, 29, 30]]), 1)[0]
     assert best.tolist() == [[4], [1]]
 
 
@@ -74,7 +74,7 @@ def test_it_is_not_worse_than_its_best_source(pipeline, split):
         assert quality > evaluate(source.scorer, split.test, exclude_seen=False, ks=(10,)).metrics["ndcg@10"] - 0.01
 
 
-def test_what_is_served_is_what_is_judged(pipeline):
+def test_recommendations_equal_the_evaluated_scores(pipeline):
     histories = Sequences.from_lists(ROWS)
     lists = pipeline.recommend(histories, 10)
     items_BK = top_k(pipeline.scores(histories), 10)[0]
@@ -101,7 +101,7 @@ def test_there_are_always_k_while_k_are_allowed(pipeline):
             assert set(ranked.items_C.tolist()) <= {5, 17, 20, 31}
 
 
-def test_popular_items_stand_behind_what_was_found(split):
+def test_popular_items_follow_the_candidates(split):
     fitted = fit_pipeline(split, decode_pipeline({"source": [{"model": "again"}], "rank": {"method": "none"}}))
     seen = Sequences.from_lists([[5, 9], []])
     lists = fitted.scorer.recommend(seen, 4)
@@ -116,28 +116,28 @@ def test_popular_items_stand_behind_what_was_found(split):
     assert not {5, 9} & set(without.items_C.tolist())
 
 
-def test_an_item_says_where_it_comes_from(pipeline):
+def test_an_item_has_its_sources(pipeline):
     ranked = pipeline.recommend(Sequences.from_lists([[2, 3]]), 5)[0]
     assert ranked.source_name(0) == "markov"
     assert ranked.sources == ("markov", "covisit", "again", "popularity")
     assert ranked.source_ranks_CS[0, 0] == 1
-    newcomer = pipeline.recommend(Sequences.from_lists([[]]), 5)[0]
-    assert (newcomer.source_ranks_CS[:, 3] > 0).any()
-    assert not ranked.source_ranks_CS[:, 3].any()  # 'popularity' is for people with at most one event
+    new_user = pipeline.recommend(Sequences.from_lists([[]]), 5)[0]
+    assert (new_user.source_ranks_CS[:, 3] > 0).any()
+    assert not ranked.source_ranks_CS[:, 3].any()  # 'popularity' serves users with at most one event
 
 
 def test_probabilities_are_those_of_the_rule(pipeline, split):
     """After i comes i + 1 with probability .8 and something."""
-    asked = Sequences.from_lists([list(range(1, ITEMS + 1)), [4, PAD, 20]])
-    chances = pipeline.probabilities(Sequences.from_lists([[1, 2, 3], [2, 3]]), asked)
-    assert chances[0].argmax() + 1 == 4
-    assert 0.6 < chances[0][3] < 0.95
-    assert 0.8 < chances[0].sum() <= 1 + 1e-9
-    assert chances[1][1] == 0
-    assert chances[1][0] > 20 * chances[1][2]
+    requests = Sequences.from_lists([list(range(1, ITEMS + 1)), [4, PAD, 20]])
+    probabilities = pipeline.probabilities(Sequences.from_lists([[1, 2, 3], [2, 3]]), requests)
+    assert probabilities[0].argmax() + 1 == 4
+    assert 0.6 < probabilities[0][3] < 0.95
+    assert 0.8 < probabilities[0].sum() <= 1 + 1e-9
+    assert probabilities[1][1] == 0
+    assert probabilities[1][0] > 20 * probabilities[1][2]
 
 
-def test_what_was_measured_is_told(composed):
+def test_measurements_are_noted(composed):
     quality = composed.notes["held_out_ndcg@10"]
     assert set(quality) == {"ranks", "learned", "trees"}
     assert quality["learned"] > quality["ranks"]
@@ -147,7 +147,7 @@ def test_what_was_measured_is_told(composed):
 
 
 def test_trees_are_kept_only_where_they_help(split):
-    """In a shop whose rule the blend says, 'auto' keeps none."""
+    """Where a linear blend is the true rule, 'auto' keeps no trees."""
     fitted = fit_pipeline(
         split, decode_pipeline({**CONFIG, "rank": {"max_trees": 2, "min_leaf_size": 20, "learning_rate": 1.0}})
     )
@@ -158,20 +158,20 @@ def test_trees_are_kept_only_where_they_help(split):
 
 def test_equal_arguments_make_equal_pipelines(split, config):
     one, two = (fit_pipeline(split, config, seed=3).scorer for _ in range(2))
-    np.testing.assert_array_equal(ask(one, ROWS), ask(two, ROWS))
+    np.testing.assert_array_equal(score(one, ROWS), score(two, ROWS))
 
 
-def test_it_is_the_same_after_the_disk(composed, pipeline, split, tmp_path):
+def test_saved_and_restored_are_equal(composed, pipeline, split, tmp_path):
     again = saved(composed, split.catalog, tmp_path / "run")
-    np.testing.assert_array_equal(ask(again, ROWS), ask(pipeline, ROWS))
+    np.testing.assert_array_equal(score(again, ROWS), score(pipeline, ROWS))
     assert again.config == pipeline.config
-    chances = (
+    probabilities = (
         p.probabilities(Sequences.from_lists([[1, 2]]), Sequences.from_lists([[3, 9]])) for p in (again, pipeline)
     )
-    np.testing.assert_array_equal(*[next(chances)[0], next(chances)[0]])
+    np.testing.assert_array_equal(*[next(probabilities)[0], next(probabilities)[0]])
 
 
-def test_a_single_model_is_restored_by_the_same_door(split, tmp_path):
+def test_a_single_model_is_restored_by_the_same_function(split, tmp_path):
     from segue.workflows.fit_model import fit_model
 
     chain = fit_model("markov", split)
@@ -201,15 +201,15 @@ def test_sources_of_one_model_share_it(split):
     assert sum(name.startswith("model.") for name in fitted.scorer.arrays()) == len(one.scorer.arrays())
 
 
-def test_more_events_are_learned_by_the_sources_alone(composed, split):
+def test_a_refit_on_more_events_changes_the_sources_only(composed, split):
     everything = refit_pipeline(SourceData(split.test.histories, split.catalog), composed)
     assert everything.scorer.scoring is composed.scorer.scoring
     assert everything.scorer.item_statistics.popularity_V.sum() != composed.scorer.item_statistics.popularity_V.sum()
-    assert np.isfinite(ask(everything.scorer, ROWS)).all()
+    assert np.isfinite(score(everything.scorer, ROWS)).all()
 
 
-def test_a_network_that_places_items_by_their_facts_learns_again_too():
-    """The last item of the ring was never taken; what is known of it puts it where the first one is."""
+def test_a_network_with_item_features_is_refitted():
+    """The last item of the ring has no events; its features give it the embedding of the first one."""
     split = split_of(200)
     names = split.catalog.ids
     table = read_items(pl.DataFrame({"item_id": names, "place": [min(n, 30) % 30 for n in range(1, len(names) + 1)]}))
@@ -230,17 +230,17 @@ def test_refit_fits_the_sources_on_more_events(config):
     split = split_of(100)
     fitted = fit_pipeline(split, config, refit=True)
     plain = fit_pipeline(split, config)
-    np.testing.assert_array_equal(ask(fitted.scorer, ROWS), ask(plain.scorer, ROWS))  # split.refit is split.train
+    np.testing.assert_array_equal(score(fitted.scorer, ROWS), score(plain.scorer, ROWS))  # split.refit is split.train
 
 
-def test_without_validation_places_decide(config):
+def test_without_validation_ranks_decide(config):
     from dataclasses import replace
 
     split = split_of(60)
     fitted = fit_pipeline(replace(split, validation=split.validation.take(slice(0, 0))), config)
     assert fitted.notes["training_cases"] == 0
     assert not isinstance(fitted.scorer.scoring.blend, LearnedBlend)
-    assert 4 in top_k(ask(fitted.scorer, [[2, 3]]), 3)[0]
+    assert 4 in top_k(score(fitted.scorer, [[2, 3]]), 3)[0]
 
 
 def test_a_source_of_an_unknown_model_is_refused(split):
@@ -260,7 +260,7 @@ print(int(restore_saved_pipeline(load(sys.argv[1])).recommend(Sequences.from_lis
 """
 
 
-def test_an_answer_needs_numpy_alone(composed, split, tmp_path):
+def test_recommendations_need_numpy_alone(composed, split, tmp_path):
     saved(composed, split.catalog, tmp_path / "run")
     done = subprocess.run([sys.executable, "-c", SERVE, tmp_path / "run"], capture_output=True, text=True, check=False)
     assert done.stderr == ""
@@ -268,20 +268,20 @@ def test_an_answer_needs_numpy_alone(composed, split, tmp_path):
 
 
 class Contrary:
-    """A ranker that likes one item and hears what it is asked."""
+    """A ranker that prefers one item and records its queries."""
 
     name, newest_us = "contrary", 70
 
     def __init__(self, liked):
-        self.liked, self.asked = liked, []
+        self.liked, self.requests = liked, []
 
     def log_odds(self, histories, candidates_BC, moments_B):
-        self.asked.append((histories.to_lists(), candidates_BC.shape, moments_B.tolist()))
+        self.requests.append((histories.to_lists(), candidates_BC.shape, moments_B.tolist()))
         return np.where(candidates_BC == self.liked, 7.0, -7.0)
 
 
-def test_a_ranker_has_the_last_word_about_the_best(pipeline):
-    """With 2 judged of many, its choice comes first of these two and all others stay behind, in their order."""
+def test_a_ranker_reorders_the_best_candidates(pipeline):
+    """With 2 scored candidates its choice is the first of them, and the others stay behind in their order."""
     history = Sequences.from_lists([[1, 2, 3], []], [[10, 20, 30], []])
     plain = pipeline.recommend(history, 10)
     ranker = Contrary(int(plain[0].items_C[1]))
@@ -290,15 +290,15 @@ def test_a_ranker_has_the_last_word_about_the_best(pipeline):
     )
     a, b, *rest = plain[0].items_C.tolist()
     assert second[0].items_C.tolist() == [b, a, *rest]
-    assert ranker.asked == [([[1, 2, 3], []], (2, 2), [30, 71])]
+    assert ranker.requests == [([[1, 2, 3], []], (2, 2), [30, 71])]
     silent = pipeline.with_second_stage(SecondStageRanker(ranker, weight=0.0, num_candidates=500)).recommend(
         history, 10
     )
     assert [one.items_C.tolist() for one in silent] == [one.items_C.tolist() for one in plain]
 
 
-def test_a_ranker_keeps_together_and_alone_the_same(pipeline):
-    """Histories that are asked together get the lists that they get alone, whatever their candidates' number."""
+def test_a_ranker_scores_a_batch_as_single_histories(pipeline):
+    """Histories of a batch get the lists that they get alone, with any number of candidates."""
     histories = Sequences.from_lists(ROWS, [[100 + i for i in range(len(row))] for row in ROWS])
     whole = pipeline.with_second_stage(SecondStageRanker(Contrary(9), weight=0.3, num_candidates=4))
     together = whole.recommend(histories, 10)
@@ -307,11 +307,11 @@ def test_a_ranker_keeps_together_and_alone_the_same(pipeline):
         assert together[b].items_C.tolist() == alone.items_C.tolist()
 
 
-def test_items_are_found_by_what_is_known_of_them():
-    """Nobody ever took the last item; by its words it is like the first, and the shopper is told so."""
+def test_cold_items_are_found_by_their_features():
+    """The last item has no events; by its words it is similar to the first, and the sentence states it."""
     split = split_of(100)
     names = [f"common{n // 2} word{n % 5}" for n in range(1, SIZE)]
-    names[-1] = "rare thing"
+    names[-1] = "rare teapot"
     names[0] = "rare other thing"
     facts = read_items(pl.DataFrame({"item_id": split.catalog.ids, "title": names})).item_features(split.catalog)
     values = {"source": [{"model": "content-knn", "settings": {"columns": ["title"]}}], "rank": {"method": "none"}}

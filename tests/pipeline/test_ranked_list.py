@@ -1,4 +1,4 @@
-"""The list of one request: what it refuses, and that its changes keep every item's provenance."""
+"""Ranked list of one request: invalid lists are refused, and changes keep every item's sources."""
 
 import re
 
@@ -9,7 +9,7 @@ from segue.models.top_k import top_k
 from segue.pipeline.ranked_list import NO_SOURCE, PlacementReason, RankedList
 
 
-def test_a_list_that_is_none_is_refused() -> None:
+def test_an_invalid_list_is_refused() -> None:
     with pytest.raises(ValueError, match=re.escape("A list of 2 items has 1 entries in scores_C.")):
         RankedList.from_items([1, 2], [0.5], sources=("a",))
     for items in ([1, 1], [0, 1]):
@@ -27,19 +27,19 @@ def test_the_best_are_those_of_top_k(count: int) -> None:
     allowed_V = rng.random(60) < 0.8
     wanted, scores = top_k(scores_V[None], count, allowed_V=allowed_V)
     there = np.isfinite(scores[0])
-    found = RankedList.top_k(scores_V, count, source="a", allowed_V=allowed_V)
-    assert found.items_C.tolist() == wanted[0][there].tolist()
-    assert found.scores_C.tolist() == scores[0][there].tolist()
-    assert found.source_ranks_CS[:, 0].tolist() == list(range(1, len(found) + 1))
+    ranked = RankedList.top_k(scores_V, count, source="a", allowed_V=allowed_V)
+    assert ranked.items_C.tolist() == wanted[0][there].tolist()
+    assert ranked.scores_C.tolist() == scores[0][there].tolist()
+    assert ranked.source_ranks_CS[:, 0].tolist() == list(range(1, len(ranked) + 1))
 
 
 def test_new_scores_reorder_and_equals_keep_their_place() -> None:
-    found = RankedList.from_items([4, 5, 6], [3, 2, 1], sources=("a",)).rescored(np.array([0.0, 1.0, 1.0]))
-    assert found.items_C.tolist() == [5, 6, 4]
-    assert found.source_ranks_CS[:, 0].tolist() == [2, 3, 1]
+    ranked = RankedList.from_items([4, 5, 6], [3, 2, 1], sources=("a",)).rescored(np.array([0.0, 1.0, 1.0]))
+    assert ranked.items_C.tolist() == [5, 6, 4]
+    assert ranked.source_ranks_CS[:, 0].tolist() == [2, 3, 1]
 
 
-def test_a_joined_list_remembers_who_gave_what() -> None:
+def test_a_joined_list_keeps_its_sources() -> None:
     first = RankedList.from_items([4, 9], [3, -np.inf], sources=("a",), source_C=np.array([0, NO_SOURCE]))
     second = RankedList.from_items(
         [4, 7, 8], [9, 8, 7], sources=("b", "a"), source_C=np.array([0, 0, 1]), reason=PlacementReason.FILLED

@@ -76,7 +76,7 @@ def restore_pipeline(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]
         CandidateSource(scorers[m], source, HNSWIndex.restore(arrays[f"index.{s}"]) if f"index.{s}" in arrays else None)
         for s, (m, source) in enumerate(zip(values["model_of_source"], config.source, strict=True))
     ]
-    trees, cold_start = _part(arrays, "trees"), _part(arrays, "newcomers")
+    trees, cold_start = _part(arrays, "trees"), _part(arrays, "cold_start")
     scoring = CandidateScorer(
         ScoreScales(arrays["scales.log"], arrays["scales.spread"]),
         _blend(_part(arrays, "blend"), config),
@@ -85,7 +85,7 @@ def restore_pipeline(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]
         float(values["coverage"]),
         ColdStartScorer.restore(cold_start) if cold_start else None,
     )
-    item_statistics = ItemStatistics.restore(_part(arrays, "shelf"))
+    item_statistics = ItemStatistics.restore(_part(arrays, "item_statistics"))
     second = _ranker(_part(arrays, "ranker"), values.get("ranker"))
     return Pipeline(
         sources, scoring, item_statistics, config, exclude_seen=bool(values["exclude_seen"]), second_stage=second
@@ -105,7 +105,7 @@ def _ranker_settings(pipeline: Pipeline) -> dict[str, Any]:
     second = pipeline.second_stage
     if second is None:
         return {}
-    own = {"weight": second.weight, "first": second.num_candidates, "settings": dict(second.settings)}
+    own = {"weight": second.weight, "num_candidates": second.num_candidates, "settings": dict(second.settings)}
     return {"ranker": {"name": second.ranker.name, **own}}
 
 
@@ -115,7 +115,7 @@ def _ranker(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any] | None) 
         return None
     config: Any = decode_settings(find_ranker(values["name"]).config, values["settings"])
     ranker = restore_ranker(values["name"], arrays, config)
-    return SecondStageRanker(ranker, float(values["weight"]), int(values["first"]), values["settings"])
+    return SecondStageRanker(ranker, float(values["weight"]), int(values["num_candidates"]), values["settings"])
 
 
 def _blend(arrays: Mapping[str, np.ndarray], config: PipelineConfig) -> Blend:

@@ -260,15 +260,15 @@ class Pipeline:
 
 def pipeline_arrays(pipeline: Pipeline) -> dict[str, np.ndarray]:
     """Return the arrays of a pipeline by name, with the prefixes 'model.0.', 'index.2', 'blend.', 'trees.',
-    'newcomers.', 'ranker.', 'shelf.' and 'scales.'."""
+    'cold_start.', 'ranker.', 'item_statistics.' and 'scales.'."""
     scoring = pipeline.scoring
     parts = {f"model.{m}": scorer.arrays() for m, scorer in enumerate(distinct_sources(pipeline)[0])}
-    parts |= {"blend": scoring.blend.arrays(), "shelf": pipeline.item_statistics.arrays()}
+    parts |= {"blend": scoring.blend.arrays(), "item_statistics": pipeline.item_statistics.arrays()}
     parts["scales"] = {"log": scoring.scales.log_S, "spread": scoring.scales.spread_S}
     if scoring.trees is not None:
         parts["trees"] = scoring.trees.arrays()
     if scoring.cold_start is not None:
-        parts["newcomers"] = scoring.cold_start.arrays()
+        parts["cold_start"] = scoring.cold_start.arrays()
     if pipeline.second_stage is not None:
         parts["ranker"] = pipeline.second_stage.ranker.arrays()
     out = {f"{part}.{name}": array for part, own in parts.items() for name, array in own.items()}

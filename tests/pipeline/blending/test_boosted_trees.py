@@ -1,4 +1,4 @@
-"""Trees in numpy against LightGBM's own answers, and what they learn on top of a blend."""
+"""Boosted trees in numpy against LightGBM's scores, and their gain on top of a blend."""
 
 import re
 import sys
@@ -27,7 +27,7 @@ def model(rows):
     return lightgbm.train(options, lightgbm.Dataset(rows, value_N), 25)
 
 
-def test_they_answer_what_lightgbm_answers(rows, model):
+def test_scores_equal_lightgbms(rows, model):
     trees = BoostedTrees.from_lightgbm(model, 25)
     np.testing.assert_allclose(trees.scores(rows), model.predict(rows), rtol=1e-9, atol=1e-12)
     some = BoostedTrees.from_lightgbm(model, 7)
@@ -40,14 +40,14 @@ def test_a_tree_that_is_one_leaf(rows):
     np.testing.assert_allclose(BoostedTrees.from_lightgbm(model, 1).scores(rows[:3]), model.predict(rows[:3]))
 
 
-def test_many_rows_are_answered_as_few(rows, model):
+def test_many_rows_are_scored_as_few(rows, model):
     trees = BoostedTrees.from_lightgbm(model, 25)
     many = np.tile(rows, (3, 1))
     np.testing.assert_array_equal(trees.scores(many)[:2000], trees.scores(rows))
     assert trees.scores(rows[:0]).shape == (0,)
 
 
-def test_they_are_the_same_after_the_disk(rows, model):
+def test_saved_and_restored_trees_are_equal(rows, model):
     trees = BoostedTrees.from_lightgbm(model, 25)
     np.testing.assert_array_equal(BoostedTrees.restore(trees.arrays()).scores(rows), trees.scores(rows))
 
@@ -63,7 +63,7 @@ def test_a_category_is_no_number(rows):
 
 
 def cases(seed, count=600):
-    """The target is the candidate whose second signal is nearest to .5, which no linear blend can say."""
+    """The target is the candidate whose second feature is nearest to .5, which no linear blend can rank first."""
     rng = np.random.default_rng(seed)
     features_NCF = rng.random((count, 12, 3)).astype(np.float32)
     target_N = np.abs(features_NCF[:, :, 1] - 0.5).argmin(axis=1)
@@ -75,7 +75,7 @@ def share_first(scores_NC, target_N):
     return float((scores_NC.argmax(axis=1) == target_N).mean())
 
 
-def test_they_correct_what_a_blend_cannot_say():
+def test_trees_learn_a_rule_that_no_linear_blend_has():
     held_out = cases(2)
     trees = fit_boosted_trees(cases(1), held_out, RankConfig(max_trees=60, min_leaf_size=20, learning_rate=0.3), 0)
     corrections_NC = trees.scores(held_out.features_NCF[held_out.is_candidate_NC]).reshape(held_out.target_N.size, -1)

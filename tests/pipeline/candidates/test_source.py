@@ -1,4 +1,4 @@
-"""Sources: the part of a history they see, whom they serve, and what they give; the pipeline's own ones by hand."""
+"""Candidate sources: visible history, served users and candidates; the built-in ones by hand."""
 
 import re
 import sys
@@ -46,7 +46,7 @@ def test_candidates_are_the_top_k_of_the_scorer(chain):
         assert ranked.sources == ("markov",)
 
 
-def test_a_source_serves_people_by_their_number_of_events(chain):
+def test_a_source_serves_users_by_their_number_of_events(chain):
     source = CandidateSource(chain, SourceConfig("markov", min_events=1, max_events=2))
     assert source.serves(Sequences.from_lists([[], [1], [PAD, PAD], [1, PAD, 2], [1, 2, 3]])).tolist() == [
         False, True, False, True, False,
@@ -54,7 +54,7 @@ def test_a_source_serves_people_by_their_number_of_events(chain):
     assert [len(ranked) for ranked in source.candidates(ROWS, 2)] == [0, 2, 0, 0]
 
 
-def test_a_source_sees_the_newest_events_alone(chain):
+def test_a_source_receives_the_newest_events_only(chain):
     source = CandidateSource(chain, SourceConfig("markov", max_history=1))
     np.testing.assert_array_equal(
         source.score_histories(ROWS).all_scores(), chain.scores(Sequences.from_lists([[3], [2], [], [4]]))
@@ -62,7 +62,7 @@ def test_a_source_sees_the_newest_events_alone(chain):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_what_is_the_same_for_everybody_is_sorted_once_and_answered_alike(seed):
+def test_static_scores_are_sorted_once_and_equal_dense_ones(seed):
     rng = np.random.default_rng(seed)
     scores_V = rng.integers(0, 9, 40).astype(np.float32)
     scores_V[rng.random(40) < 0.2] = -np.inf
@@ -87,24 +87,24 @@ def test_the_last_session_begins_after_the_last_long_pause():
     assert last_session(seconds, 20.0).to_lists() == [[3, 4, 5], [1], [], [1, 2]]
     assert last_session(seconds, 3.0).to_lists() == [[5], [1], [], [2]]
     assert last_session(seconds, 90.0).to_lists() == rows.to_lists()
-    shown = CandidateSource(
+    visible = CandidateSource(
         RepeatSource(6, 1.0), SourceConfig("again", session_gap_s=20.0, max_history=2)
     ).visible_history(seconds)
-    assert shown.to_lists() == [[4, 5], [1], [], [1, 2]]
+    assert visible.to_lists() == [[4, 5], [1], [], [1, 2]]
 
 
 def test_rows_without_times_are_one_session():
     assert last_session(ROWS, 1.0).to_lists() == ROWS.to_lists()
 
 
-def test_again_is_what_the_history_holds():
+def test_again_gives_the_items_of_the_history():
     scores_BV = RepeatSource.fit(ROWS, CATALOG, RepeatConfig(decay=0.5)).scores(ROWS)
     assert scores_BV[0].tolist() == [-np.inf, 0.25, 0.5, 1.0, -np.inf, -np.inf]
     assert scores_BV[3].tolist() == [-np.inf, 0.5, -np.inf, -np.inf, 1.25, -np.inf]
     assert not np.isfinite(scores_BV[2]).any()
 
 
-def test_new_is_what_was_first_seen_lately_or_never():
+def test_new_items_have_a_recent_first_event_or_none():
     log = Sequences.from_lists([[1, 2, 2, 3]], [[0, 50 * DAY_US, 90 * DAY_US, 100 * DAY_US]])
     new = NewItemsSource.fit(log, CATALOG, NewItemsConfig(max_age_days=50.0, max_item_events=1))
     wanted = [-np.inf, -np.inf, -np.inf, 1 + np.log(2), 1.0, 1.0]
@@ -113,7 +113,7 @@ def test_new_is_what_was_first_seen_lately_or_never():
     assert wider.scores(ROWS)[0, 2] == pytest.approx(0.5 * (1 + np.log(3)))
 
 
-def test_in_a_log_without_times_only_what_nobody_took_is_new():
+def test_in_a_log_without_times_only_items_without_events_are_new():
     new = NewItemsSource.fit(ROWS, CATALOG, NewItemsConfig())
     assert np.flatnonzero(np.isfinite(new.score_V)).tolist() == [5]
 
@@ -144,7 +144,7 @@ def test_a_list_keeps_its_order(tmp_path):
         ),
     ],
 )
-def test_what_cannot_be_a_source(make, sentence):
+def test_invalid_sources_are_refused(make, sentence):
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         make()
 
@@ -160,7 +160,7 @@ def index(keys):
     return HNSWIndex.build(keys)
 
 
-def test_it_finds_what_a_product_finds(keys, index):
+def test_the_index_finds_the_items_of_an_exact_search(keys, index):
     query_BD = np.random.default_rng(5).normal(size=(20, 12)).astype(np.float32)
     true_BK = ExactIndex(keys).nearest(query_BD, 10)
     assert measure_recall(index, keys, query_BD, 10) > 0.95
@@ -178,13 +178,13 @@ def test_recall_is_a_share(keys):
     assert measure_recall(Half(), keys, keys[1:9], 10) == 0.5
 
 
-def test_it_is_the_same_after_the_disk(keys, index):
+def test_saved_and_restored_are_equal(keys, index):
     again = HNSWIndex.restore(index.to_array())
     np.testing.assert_array_equal(again.nearest(keys[1:20], 7), index.nearest(keys[1:20], 7))
 
 
-def test_forbidden_items_make_room_for_others(keys, index):
-    """Where too many of the found are forbidden, the exact way answers."""
+def test_excluded_items_are_replaced(keys, index):
+    """Where too many matches are excluded, the search is exact."""
     query_BD = keys[1:4]
     answer = AnnScores(query_BD, keys, index)
     exclude = Sequences.from_lists([[1, 5], [], [3]])
@@ -201,7 +201,7 @@ def test_forbidden_items_make_room_for_others(keys, index):
     np.testing.assert_allclose(answer.all_scores(), query_BD @ keys.T)
 
 
-def test_more_than_the_effort_of_a_search_is_found_too(keys, index):
+def test_a_k_above_the_search_width_is_found_too(keys, index):
     assert (index.nearest(keys[1:3], 400) != PAD).sum(axis=1).tolist() == [400, 400]
 
 
@@ -224,8 +224,8 @@ def a_network(size: int, temperature: float | None) -> NeuralScorer:
 
 
 @pytest.mark.parametrize("temperature", [0.1, None])
-def test_a_large_catalog_is_searched_and_answers_as_if_it_were_scored(temperature, monkeypatch):
-    """With and without a filter, with items that may not come, and for somebody without a history."""
+def test_a_large_catalog_is_searched_with_equal_results(temperature, monkeypatch):
+    """With and without a filter, with excluded items, and for an empty history."""
     network, config = a_network(3000, temperature), SourceConfig(model="gru4rec")
     dense = CandidateSource(network, config)
     monkeypatch.setattr(source, "EXACT_SEARCH_MIN_ITEMS", 1000)
@@ -237,8 +237,8 @@ def test_a_large_catalog_is_searched_and_answers_as_if_it_were_scored(temperatur
     allowed_V = np.random.default_rng(1).random(3000) < 0.1
     for exclude in (None, rows):
         for allowed in (None, allowed_V):
-            wanted, found = (one.score_histories(rows).top_k(50, exclude, allowed) for one in (dense, searching))
-            np.testing.assert_array_equal(found, wanted)
+            wanted, result = (one.score_histories(rows).top_k(50, exclude, allowed) for one in (dense, searching))
+            np.testing.assert_array_equal(result, wanted)
     np.testing.assert_allclose(
         searching.score_histories(rows).score_items(wanted),
         dense.score_histories(rows).score_items(wanted),
@@ -247,5 +247,5 @@ def test_a_large_catalog_is_searched_and_answers_as_if_it_were_scored(temperatur
     )
     whole, scored = searching.score_histories(rows).all_scores(), dense.score_histories(rows).all_scores()
     np.testing.assert_allclose(whole[:, 1:], scored[:, 1:], rtol=1e-4, atol=1e-4)
-    newcomer = Sequences.from_lists([[], [1]])
-    np.testing.assert_array_equal(*(one.score_histories(newcomer).top_k(9, None, None) for one in (dense, searching)))
+    new_users = Sequences.from_lists([[], [1]])
+    np.testing.assert_array_equal(*(one.score_histories(new_users).top_k(9, None, None) for one in (dense, searching)))

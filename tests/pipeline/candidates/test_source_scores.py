@@ -1,4 +1,4 @@
-"""Answers that look at few items, against the row of all scores: lists item by item, scores bit by bit."""
+"""Sparse scores against dense ones: lists item by item, scores bit by bit."""
 
 import numpy as np
 import pytest
@@ -16,27 +16,27 @@ from segue.pipeline.config import SourceConfig
 SIZE = 60
 
 
-def fitted(kind, rng):
+def fitted(model, rng):
     """Of short rows over few of the items, so that most pairs were never seen and many scores are equal."""
     rows = Sequences.from_lists([rng.integers(1, 25, rng.integers(1, 6)).tolist() for _ in range(12)])
-    if kind == "covisit":
+    if model == "covisit":
         return CoVisit.fit(rows, SIZE, CoVisitConfig(damping=0.0, window=2))
     return ItemKNN.fit(rows, SIZE, ItemKNNConfig(num_neighbors=5))
 
 
-def raising(scorer, monkeypatch_from):
+def raising(scorer, min_items):
     """The source as it is for a large catalog."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("segue.pipeline.candidates.source.EXACT_SEARCH_MIN_ITEMS", monkeypatch_from)
+        patch.setattr("segue.pipeline.candidates.source.EXACT_SEARCH_MIN_ITEMS", min_items)
         return CandidateSource(scorer, SourceConfig(scorer.name))
 
 
-@pytest.mark.parametrize("kind", ["covisit", "item-knn"])
+@pytest.mark.parametrize("model", ["covisit", "item-knn"])
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 70), st.booleans(), st.booleans())
-def test_a_rule_that_raises_few_items_is_answered_as_if_all_were_scored(kind, seed, k, excluding, choosing):
+def test_sparse_scores_equal_dense_ones(model, seed, k, excluding, choosing):
     rng = np.random.default_rng(seed)
-    scorer = fitted(kind, rng)
+    scorer = fitted(model, rng)
     rows = Sequences.from_lists([rng.integers(0, SIZE, n).tolist() for n in (0, 1, 3, 9)])
     exclude = Sequences.from_lists([rng.integers(1, SIZE, n).tolist() for n in (0, 2, 5, 30)]) if excluding else None
     allowed_V = rng.random(SIZE) < 0.5 if choosing else None
@@ -44,11 +44,11 @@ def test_a_rule_that_raises_few_items_is_answered_as_if_all_were_scored(kind, se
     assert isinstance(lifted, SparseScores) and isinstance(dense, DenseScores)
     np.testing.assert_array_equal(lifted.all_scores(), dense.all_scores())
     np.testing.assert_array_equal(lifted.top_k(k, exclude, allowed_V), dense.top_k(k, exclude, allowed_V))
-    asked_BC = rng.integers(0, SIZE, (4, 7))
-    np.testing.assert_array_equal(lifted.score_items(asked_BC), dense.score_items(asked_BC))
+    items_BC = rng.integers(0, SIZE, (4, 7))
+    np.testing.assert_array_equal(lifted.score_items(items_BC), dense.score_items(items_BC))
 
 
-def test_what_is_raised_beyond_the_popular_ones_is_found():
+def test_an_item_raised_above_the_popular_ones_is_found():
     """Worked by hand: item 4 is the least popular and raised above all; item 1 is raised, but not enough."""
     rows = SparseRows(
         np.array([0, 0, 0, 0, 0, 2]), np.array([1, 4], dtype=np.int32), np.array([0.1, 5.0], dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Explanations: influence is what leaving an event out does; sentences in two languages; why not."""
+"""Explanations: measured influence, sentences in two languages, and reasons of absence."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def one(row):
     return Sequences.from_lists([row])
 
 
-def test_influence_is_what_leaving_an_event_out_does(pipeline):
+def test_influence_is_the_effect_of_leaving_an_event_out(pipeline):
     items = np.array([4, 9, 20])
     effects_TC = influences(pipeline, one([1, 9, 3]), items)
     assert effects_TC.shape == (3, 3)
@@ -46,11 +46,11 @@ def test_an_event_that_is_left_out_takes_its_time_and_context_along():
     contexts = EventContexts(np.array([0, 1, 2, 1], dtype=np.int32), ItemFeatures([{}, {"a": 1}, {"a": 2}], {}))
     log = Sequences.from_lists([[7], [8, 9, 7]], [[1], [2, 3, 4]])
     row = replace(log, contexts=contexts).take(slice(1, 2)).as_of(np.array([9]))
-    found = leave_one_out(row)
-    assert found.to_lists() == [[8, 9, 7], [9, 7], [8, 7], [8, 9]]
-    assert found.times.tolist() == [2, 3, 4, 3, 4, 2, 4, 2, 3]
-    assert found.contexts.codes.tolist() == [1, 2, 1, 2, 1, 1, 1, 1, 2]
-    assert found.query_times.tolist() == [9] * 4
+    rows = leave_one_out(row)
+    assert rows.to_lists() == [[8, 9, 7], [9, 7], [8, 7], [8, 9]]
+    assert rows.times.tolist() == [2, 3, 4, 3, 4, 2, 4, 2, 3]
+    assert rows.contexts.codes.tolist() == [1, 2, 1, 2, 1, 1, 1, 1, 2]
+    assert rows.query_times.tolist() == [9] * 4
     assert leave_one_out(one([])).to_lists() == [[]]
 
 

@@ -1,4 +1,4 @@
-"""Filters: what each lets through, item by item, and what each kind of column refuses."""
+"""Filters: the items that pass each, and the tests that each type of column refuses."""
 
 import re
 from typing import Any
@@ -24,7 +24,7 @@ def passing(filter: str, columns: ItemColumns, catalog: Catalog) -> list[str]:
         ('category == "tea"', "sencha assam 龙井"),
         ('category == "tea" and price < 20', "sencha"),
         ('category == "coffee"', ""),
-        ('category != "tea"', "pot mystery unsold"),  # what has no category is not tea
+        ('category != "tea"', "pot mystery unsold"),  # an item without a category is not tea
         ('category in ["tea", "cups", "coffee"]', "sencha assam 龙井 unsold"),
         ('category not in ["tea"]', "pot mystery unsold"),
         ('not (category in ["tea", "cups"])', "pot mystery"),
@@ -63,7 +63,7 @@ def passing(filter: str, columns: ItemColumns, catalog: Catalog) -> list[str]:
         ("category in tags", ""),
     ],
 )
-def test_what_each_lets_through(filter: str, items: str, columns: ItemColumns, catalog: Catalog) -> None:
+def test_items_that_pass(filter: str, items: str, columns: ItemColumns, catalog: Catalog) -> None:
     assert passing(filter, columns, catalog) == items.split()
 
 

@@ -1,4 +1,4 @@
-"""Typed columns: what kind is taken for what, and that missing stays missing."""
+"""Typed columns: inferred types, and missing values that stay missing."""
 
 import math
 import re
@@ -20,7 +20,7 @@ from segue.pipeline.filters.item_columns import (
 )
 
 
-def test_kinds_by_value(columns: ItemColumns) -> None:
+def test_column_types_by_values(columns: ItemColumns) -> None:
     kinds = {
         "price": NumberColumn,
         "category": TextColumn,
@@ -62,7 +62,7 @@ def test_from_an_items_table() -> None:
 
 
 @pytest.mark.parametrize("name", ["tags", "category"])
-def test_pairs_and_having_are_two_sides_of_one_thing(columns: ItemColumns, name: str) -> None:
+def test_value_pairs_agree_with_items_with(columns: ItemColumns, name: str) -> None:
     column = columns[name]
     assert isinstance(column, TextColumn | ListColumn)
     items = np.array([3, 1, 0, 4, 1])

@@ -13,7 +13,7 @@ from segue.pipeline.placements.list_builder import SlotCandidates, build_list
 from segue.pipeline.ranked_list import PlacementReason, RankedList
 
 SIZE = 8
-LADDER = FallbackChain({}, SIZE)
+FALLBACK = FallbackChain({}, SIZE)
 ALL = np.array([False] + [True] * (SIZE - 1))
 RANKED = RankedList.from_items([5, 3, 7, 1], [0.4, 0.3, 0.2, 0.1], sources=("model",))
 METHODS = [
@@ -24,14 +24,14 @@ METHODS = [
 ]
 
 
-def opened(scores: list[float], place: int = 5) -> SlotCandidates:
+def slot_of(scores: list[float], position: int = 5) -> SlotCandidates:
     count = len(scores)
-    return SlotCandidates(place, np.arange(1, count + 1, dtype=np.int32), np.array(scores), np.arange(count))
+    return SlotCandidates(position, np.arange(1, count + 1, dtype=np.int32), np.array(scores), np.arange(count))
 
 
 def test_epsilon_by_hand() -> None:
     explorer = Explorer(ExploreConfig("epsilon", epsilon=0.2, num_candidates=4))
-    assert explorer.probabilities(opened([0.5] * 6)).tolist() == pytest.approx([0.85, 0.05, 0.05, 0.05, 0, 0])
+    assert explorer.probabilities(slot_of([0.5] * 6)).tolist() == pytest.approx([0.85, 0.05, 0.05, 0.05, 0, 0])
 
 
 def test_plackett_luce_by_hand() -> None:
@@ -46,7 +46,7 @@ def test_thompson_against_a_million_betas() -> None:
     scores = [0.3, 0.25, 0.02, 0.3]
     feedback = Feedback(np.array([0, 0, 100, 5, 40]), np.array([0, 0, 30, 0, 4]))
     found = Explorer(ExploreConfig("thompson", prior_strength=10.0, epsilon=0.0), feedback).probabilities(
-        opened(scores)
+        slot_of(scores)
     )
     hits = 10 * np.array(scores) + feedback.clicks_V[1:]
     misses = 10 * (1 - np.array(scores)) + (feedback.views_V - feedback.clicks_V)[1:]
@@ -55,7 +55,7 @@ def test_thompson_against_a_million_betas() -> None:
     assert found == pytest.approx(drawn, abs=0.002)
     assert found.sum() == pytest.approx(1)
     mixed = Explorer(ExploreConfig("thompson", prior_strength=10.0, epsilon=0.4), feedback).probabilities(
-        opened(scores)
+        slot_of(scores)
     )
     assert mixed == pytest.approx(0.6 * found + 0.1)
 
@@ -63,25 +63,39 @@ def test_thompson_against_a_million_betas() -> None:
 def test_thompson_trusts_evidence_and_survives_extremes() -> None:
     feedback = Feedback(np.array([0, 10**6, 10**6, 0]), np.array([0, 10**6, 0, 0]))
     explorer = Explorer(ExploreConfig("thompson", epsilon=0.0), feedback)
-    found = explorer.probabilities(opened([0.0, 1.0, 0.5]))
+    found = explorer.probabilities(slot_of([0.0, 1.0, 0.5]))
     assert found == pytest.approx([1, 0, 0], abs=1e-6)
 
 
 def test_before_the_tail_nothing_is_drawn() -> None:
     for config in METHODS:
-        share = Explorer(config).probabilities(opened([0.4, 0.3], place=config.first_position - 2))
+        share = Explorer(config).probabilities(slot_of([0.4, 0.3], position=config.first_position - 2))
         assert share.tolist() == [1.0, 0.0]
-    assert Explorer(ExploreConfig()).probabilities(opened([0.4, 0.3])).tolist() == [1.0, 0.0]
+    assert Explorer(ExploreConfig()).probabilities(slot_of([0.4, 0.3])).tolist() == [1.0, 0.0]
+
+
+class CachedExplorer(Explorer):
+    """Explorer that computes the probabilities of equal slots once: 2,500 lists have few of them."""
+
+    def __init__(self, config: ExploreConfig) -> None:
+        super().__init__(config)
+        self._cache: dict[tuple[int, bytes], np.ndarray] = {}
+
+    def probabilities(self, slot: SlotCandidates) -> np.ndarray:
+        key = slot.position, slot.items.tobytes()
+        if key not in self._cache:
+            self._cache[key] = super().probabilities(slot)
+        return self._cache[key]
 
 
 @pytest.mark.parametrize("config", METHODS, ids=str)
-def test_lists_are_drawn_as_often_as_they_say(config: ExploreConfig) -> None:
-    """Every list's share of 6,000 draws is the product of its places' probabilities."""
-    explorer, rng = Explorer(config), np.random.default_rng(1)
+def test_lists_are_drawn_as_often_as_their_probability(config: ExploreConfig) -> None:
+    """Every list's share of 2,500 draws is the product of its places' probabilities."""
+    explorer, rng = CachedExplorer(config), np.random.default_rng(1)
     drawn: dict[tuple[int, ...], tuple[int, float]] = {}
-    total = 6_000
+    total = 2_500
     for _ in range(total):
-        found = build_list(RANKED, 3, ALL, fallback=LADDER, policy=explorer.policy(rng))
+        found = build_list(RANKED, 3, ALL, fallback=FALLBACK, policy=explorer.policy(rng))
         key = tuple(found.items_C.tolist())
         drawn[key] = drawn.get(key, (0, 0.0))[0] + 1, float(found.propensity_C.prod())
     assert sum(share for _, share in drawn.values()) == pytest.approx(1, abs=0.02)
@@ -90,44 +104,44 @@ def test_lists_are_drawn_as_often_as_they_say(config: ExploreConfig) -> None:
 
 
 @pytest.mark.parametrize("config", METHODS, ids=str)
-def test_following_says_what_drawing_would_have_said(config: ExploreConfig) -> None:
+def test_a_replay_records_the_probabilities_of_the_draws(config: ExploreConfig) -> None:
     explorer, rng = Explorer(config), np.random.default_rng(2)
     for _ in range(50):
-        found = build_list(RANKED, 3, ALL, fallback=LADDER, policy=explorer.policy(rng))
-        followed: list[LoggedPropensity] = []
-        build_list(RANKED, 3, ALL, fallback=LADDER, policy=explorer.replay_policy(found.items_C, followed))
-        assert [f.probability for f in followed] == found.propensity_C.tolist()
-        assert all(f.probabilities.sum() == pytest.approx(1) for f in followed)
+        found = build_list(RANKED, 3, ALL, fallback=FALLBACK, policy=explorer.policy(rng))
+        replayed: list[LoggedPropensity] = []
+        build_list(RANKED, 3, ALL, fallback=FALLBACK, policy=explorer.replay_policy(found.items_C, replayed))
+        assert [f.probability for f in replayed] == found.propensity_C.tolist()
+        assert all(f.probabilities.sum() == pytest.approx(1) for f in replayed)
 
 
 def test_all_lists_together_are_certain() -> None:
     explorer, total = Explorer(ExploreConfig("plackett-luce", first_position=1)), 0.0
-    for shown in permutations(range(1, SIZE), 3):
-        followed: list[LoggedPropensity] = []
-        build_list(RANKED, 3, ALL, fallback=LADDER, policy=explorer.replay_policy(np.array(shown), followed))
-        total += float(np.prod([f.probability for f in followed]))
+    for items in permutations(range(1, SIZE), 3):
+        replayed: list[LoggedPropensity] = []
+        build_list(RANKED, 3, ALL, fallback=FALLBACK, policy=explorer.replay_policy(np.array(items), replayed))
+        total += float(np.prod([f.probability for f in replayed]))
     assert total == pytest.approx(1)
 
 
-def test_a_list_that_it_would_not_show_is_lost_from_there_on() -> None:
-    followed: list[LoggedPropensity] = []
+def test_behind_an_impossible_item_probabilities_are_zero() -> None:
+    replayed: list[LoggedPropensity] = []
     explorer = Explorer(ExploreConfig("epsilon", first_position=2))
-    build_list(RANKED, 3, ALL, fallback=LADDER, policy=explorer.replay_policy(np.array([3, 5, 7]), followed))
-    assert [f.probability for f in followed] == [0.0, 0.0, 0.0]
-    assert followed[0].probabilities.tolist() == [1, 0, 0, 0]  # at the first place it would have shown 5
-    assert followed[1].probabilities.tolist() == [0, 0, 0]
+    build_list(RANKED, 3, ALL, fallback=FALLBACK, policy=explorer.replay_policy(np.array([3, 5, 7]), replayed))
+    assert [f.probability for f in replayed] == [0.0, 0.0, 0.0]
+    assert replayed[0].probabilities.tolist() == [1, 0, 0, 0]  # at the first place it would have shown 5
+    assert replayed[1].probabilities.tolist() == [0, 0, 0]
     short: list[LoggedPropensity] = []
-    build_list(RANKED, 3, ALL, fallback=LADDER, policy=explorer.replay_policy(np.array([5]), short))
+    build_list(RANKED, 3, ALL, fallback=FALLBACK, policy=explorer.replay_policy(np.array([5]), short))
     assert [f.probability for f in short] == [1.0, 0.0, 0.0]
 
 
-def test_what_was_drawn_against_the_order_is_flagged() -> None:
+def test_a_draw_against_the_order_is_flagged() -> None:
     explorer = Explorer(ExploreConfig("epsilon", first_position=2, epsilon=1.0))
-    found = build_list(RANKED, 4, ALL, fallback=LADDER, policy=explorer.policy(np.random.default_rng(0)))
+    found = build_list(RANKED, 4, ALL, fallback=FALLBACK, policy=explorer.policy(np.random.default_rng(0)))
     order = {5: 0, 3: 1, 7: 2, 1: 3}
-    for place, item in enumerate(found.items_C.tolist()):
-        left = [i for i in order if i not in found.items_C[:place]]
-        assert found.reasons_C[place] == (PlacementReason.RANKED if item == left[0] else PlacementReason.EXPLORED)
+    for position, item in enumerate(found.items_C.tolist()):
+        left = [i for i in order if i not in found.items_C[:position]]
+        assert found.reasons_C[position] == (PlacementReason.RANKED if item == left[0] else PlacementReason.EXPLORED)
     assert PlacementReason.EXPLORED in found.reasons_C
 
 
@@ -137,7 +151,7 @@ def test_thompson_needs_probabilities() -> None:
         "model, or explore otherwise."
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        Explorer(ExploreConfig("thompson")).probabilities(opened([1.5, 0.2]))
+        Explorer(ExploreConfig("thompson")).probabilities(slot_of([1.5, 0.2]))
 
 
 @pytest.mark.parametrize(

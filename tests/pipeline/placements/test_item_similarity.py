@@ -1,4 +1,4 @@
-"""How alike items are."""
+"""Similarity of items."""
 
 import re
 
@@ -9,13 +9,13 @@ from segue.pipeline.filters.item_columns import ItemColumns, ListColumn
 from segue.pipeline.placements.item_similarity import column_similarity, embedding_similarity, membership, values_of
 
 
-def test_by_vectors() -> None:
+def test_similarity_by_embeddings() -> None:
     vectors_VD = np.array([[0, 0], [3, 4], [4, -3], [6, 8], [0, 0]], dtype=np.float32)
     found_CD = embedding_similarity(vectors_VD)(np.array([1, 2, 3, 4]))
     assert (found_CD @ found_CD.T).round(6).tolist() == [[1, 0, 1, 0], [0, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
 
 
-def test_by_column(columns: ItemColumns) -> None:
+def test_similarity_by_column(columns: ItemColumns) -> None:
     items = np.array([1, 2, 3, 5])  # sencha: gift and green; assam: none; pot: gift; mystery: unknown
     alike_CD = column_similarity(columns, "tags")(items)
     root = 0.5**0.5

@@ -1,4 +1,4 @@
-"""A pipeline in a shop: what a placement's rules say goes, and k answers come while k are allowed."""
+"""Placements of a pipeline: rules hold, and k items come while k are allowed."""
 
 import re
 
@@ -31,7 +31,7 @@ PLACES = [
 
 
 @pytest.fixture(scope="module")
-def shop(composed):
+def engine(composed):
     return PlacementEngine(composed.scorer, CATALOG, ITEMS, placements=PLACES)
 
 
@@ -39,62 +39,62 @@ def one(row):
     return Sequences.from_lists([row])
 
 
-def test_without_rules_it_is_the_pipelines_own_list(shop, composed):
+def test_without_rules_it_is_the_pipelines_own_list(engine, composed):
     for row in ([], [3], [1, 2, 3], list(range(1, 29))):
-        shown = shop.recommend(one(row), 10)
-        assert shown.items_C.tolist() == top_k(composed.scorer.scores(one(row)), 10)[0][0].tolist()
-        assert (np.diff(shown.scores_C) <= 0).all()
-        assert (shown.propensity_C == 1).all()
+        ranked = engine.recommend(one(row), 10)
+        assert ranked.items_C.tolist() == top_k(composed.scorer.scores(one(row)), 10)[0][0].tolist()
+        assert (np.diff(ranked.scores_C) <= 0).all()
+        assert (ranked.propensity_C == 1).all()
 
 
-def test_a_filter_is_kept_and_lists_stay_full(shop):
+def test_a_filter_is_kept_and_lists_stay_full(engine):
     for row in ([], [3], [1, 2, 3, 4, 5]):
-        shown = shop.recommend(one(row), 30, PlacementRequest("cheap"))
-        assert set(shown.items_C.tolist()) == set(range(1, 10)) - set(row)
-    narrow = shop.recommend(one([1]), 5, PlacementRequest("cheap", filter='kind == "tea"', exclude=[9]))
+        ranked = engine.recommend(one(row), 30, PlacementRequest("cheap"))
+        assert set(ranked.items_C.tolist()) == set(range(1, 10)) - set(row)
+    narrow = engine.recommend(one([1]), 5, PlacementRequest("cheap", filter='kind == "tea"', exclude=[9]))
     assert set(narrow.items_C.tolist()) == {3, 5, 7}
 
 
-def test_a_request_may_say_whether_seen_items_come(shop):
+def test_a_request_may_include_seen_items(engine):
     history = one([1, 2, 3])
-    assert 2 in shop.recommend(history, 30, PlacementRequest("cheap", exclude_seen=False)).items_C
-    assert 2 in shop.recommend(history, SIZE).items_C
-    assert 2 not in shop.recommend(history, SIZE, PlacementRequest(exclude_seen=True)).items_C
+    assert 2 in engine.recommend(history, 30, PlacementRequest("cheap", exclude_seen=False)).items_C
+    assert 2 in engine.recommend(history, SIZE).items_C
+    assert 2 not in engine.recommend(history, SIZE, PlacementRequest(exclude_seen=True)).items_C
 
 
-def test_pins_boosts_and_quotas(shop):
-    assert shop.recommend(one([1, 2, 3]), 5, PlacementRequest("pinned")).items_C[1] == 20
-    boosted = shop.recommend(one([1, 2, 3]), 5, PlacementRequest("boosted"))
-    assert boosted.items_C[0] == 20 or 20 not in shop.pipeline.recommend(one([1, 2, 3]), 1)[0].items_C
-    mixed = shop.recommend(one([1, 2, 3]), 5, PlacementRequest("mixed"))
+def test_pins_boosts_and_quotas(engine):
+    assert engine.recommend(one([1, 2, 3]), 5, PlacementRequest("pinned")).items_C[1] == 20
+    boosted = engine.recommend(one([1, 2, 3]), 5, PlacementRequest("boosted"))
+    assert boosted.items_C[0] == 20 or 20 not in engine.pipeline.recommend(one([1, 2, 3]), 1)[0].items_C
+    mixed = engine.recommend(one([1, 2, 3]), 5, PlacementRequest("mixed"))
     assert sum(item % 2 == 0 for item in mixed.items_C.tolist()) == 1
 
 
-def test_a_varied_list_alternates(shop):
-    kinds = [item % 2 for item in shop.recommend(one([1, 2, 3]), 6, PlacementRequest("varied")).items_C.tolist()]
+def test_a_diversified_list_alternates(engine):
+    kinds = [item % 2 for item in engine.recommend(one([1, 2, 3]), 6, PlacementRequest("varied")).items_C.tolist()]
     assert 0 < sum(kinds) < 6
 
 
-def test_draws_are_made_with_a_generator_alone(shop):
-    plain = shop.recommend(one([1, 2, 3]), 6, PlacementRequest("bold"))
+def test_draws_are_made_with_a_generator_alone(engine):
+    plain = engine.recommend(one([1, 2, 3]), 6, PlacementRequest("bold"))
     assert (plain.reasons_C == PlacementReason.RANKED).all()
-    drawn = shop.recommend(one([1, 2, 3]), 6, PlacementRequest("bold"), rng=np.random.default_rng(1))
+    drawn = engine.recommend(one([1, 2, 3]), 6, PlacementRequest("bold"), rng=np.random.default_rng(1))
     assert drawn.items_C[0] == plain.items_C[0]
     assert (drawn.propensity_C[1:] < 1).all()
-    again = shop.recommend(one([1, 2, 3]), 6, PlacementRequest("bold"), rng=np.random.default_rng(1))
+    again = engine.recommend(one([1, 2, 3]), 6, PlacementRequest("bold"), rng=np.random.default_rng(1))
     assert again.items_C.tolist() == drawn.items_C.tolist()
 
 
-def test_only_what_a_request_allows(shop):
+def test_only_items_that_a_request_allows(engine):
     allowed_V = np.zeros(SIZE, dtype=bool)
     allowed_V[[4, 11]] = True
-    assert set(shop.recommend(one([3]), 5, PlacementRequest(allowed_V=allowed_V)).items_C.tolist()) == {4, 11}
+    assert set(engine.recommend(one([3]), 5, PlacementRequest(allowed_V=allowed_V)).items_C.tolist()) == {4, 11}
 
 
-def test_an_unknown_placement_is_refused(shop):
+def test_an_unknown_placement_is_refused(engine):
     wanted = "There is no placement 'attic'. The placements: cheap, pinned, boosted, mixed, varied, bold, default."
     with pytest.raises(ValueError, match=f"^{re.escape(wanted)}$"):
-        shop.recommend(one([]), 5, PlacementRequest("attic"))
+        engine.recommend(one([]), 5, PlacementRequest("attic"))
 
 
 def test_rules_that_name_nothing_are_noted(composed):
@@ -103,10 +103,10 @@ def test_rules_that_name_nothing_are_noted(composed):
     assert notes == ["Placement home: The catalog does not hold the item 'no such item' that a rule names."]
 
 
-def test_a_placement_is_judged_as_it_is_shown(shop, split):
+def test_a_placement_is_evaluated_as_it_is_recommended(engine, split):
     cases = split.test.take(slice(0, 60))
-    own = evaluate(PlacementScorer(shop), cases, exclude_seen=False, ks=(10,)).metrics["ndcg@10"]
-    assert own == pytest.approx(evaluate(shop.pipeline, cases, exclude_seen=False, ks=(10,)).metrics["ndcg@10"])
-    tea = evaluate(PlacementScorer(shop, "cheap"), cases, exclude_seen=False, ks=(10,)).metrics["ndcg@10"]
+    own = evaluate(PlacementScorer(engine), cases, exclude_seen=False, ks=(10,)).metrics["ndcg@10"]
+    assert own == pytest.approx(evaluate(engine.pipeline, cases, exclude_seen=False, ks=(10,)).metrics["ndcg@10"])
+    tea = evaluate(PlacementScorer(engine, "cheap"), cases, exclude_seen=False, ks=(10,)).metrics["ndcg@10"]
     assert tea < own
-    assert PlacementScorer(shop).arrays().keys() == shop.pipeline.arrays().keys()
+    assert PlacementScorer(engine).arrays().keys() == engine.pipeline.arrays().keys()

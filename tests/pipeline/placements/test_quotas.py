@@ -36,10 +36,10 @@ def test_none_is_false(columns: ItemColumns) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"at_most": 1}, "A quota counts either the values of a column or what a filter lets through: name one."),
+        ({"at_most": 1}, "A quota counts either the values of a column or the items that pass a filter: name one."),
         (
             {"column": "a", "filter": "b", "at_most": 1},
-            "A quota counts either the values of a column or what a filter lets through: name one.",
+            "A quota counts either the values of a column or the items that pass a filter: name one.",
         ),
         ({"column": "a"}, "The quota on column 'a' has neither at_most nor at_least."),
         (

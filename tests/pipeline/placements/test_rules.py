@@ -1,4 +1,4 @@
-"""A placement's rules: what may be shown, what is favored, and what settings are refused."""
+"""Rules of a placement: allowed items, factors on scores, and settings that are refused."""
 
 import re
 from typing import Any
@@ -19,85 +19,87 @@ from segue.pipeline.ranked_list import PlacementReason, RankedList
 SENCHA, ASSAM, POT, LONGJING, MYSTERY, UNSOLD = range(1, 7)
 
 
-def may(facts: ItemData, history: tuple[int, ...] = (), *, shown: tuple[int, ...] = (), **config: Any) -> list[int]:
-    allowed_V = Rules(RulesConfig(**config), facts).allowed_items(history, impressions=shown)
+def allowed(
+    item_data: ItemData, history: tuple[int, ...] = (), *, impressions: tuple[int, ...] = (), **config: Any
+) -> list[int]:
+    allowed_V = Rules(RulesConfig(**config), item_data).allowed_items(history, impressions=impressions)
     return np.flatnonzero(allowed_V).tolist()
 
 
-def test_what_may_be_shown(facts: ItemData) -> None:
-    assert may(facts) == [1, 2, 3, 4, 5, 6]
-    assert may(facts, filter='category == "tea"') == [SENCHA, ASSAM, LONGJING]
-    assert may(facts, exclude=("pot", "no such item")) == [1, 2, 4, 5, 6]
-    assert may(facts, in_stock="in_stock") == [SENCHA, POT, LONGJING, UNSOLD]
-    assert may(facts, in_stock="stock") == [SENCHA]  # where stock is unknown there is none to promise
-    assert may(facts, (0, SENCHA, POT)) == [2, 4, 5, 6]
-    assert may(facts, (SENCHA,), exclude_seen=False) == [1, 2, 3, 4, 5, 6]
-    assert may(facts, shown=(SENCHA,)) == [1, 2, 3, 4, 5, 6]
-    assert may(facts, shown=(SENCHA,), exclude_shown=True) == [2, 3, 4, 5, 6]
+def test_allowed_items(item_data: ItemData) -> None:
+    assert allowed(item_data) == [1, 2, 3, 4, 5, 6]
+    assert allowed(item_data, filter='category == "tea"') == [SENCHA, ASSAM, LONGJING]
+    assert allowed(item_data, exclude=("pot", "no such item")) == [1, 2, 4, 5, 6]
+    assert allowed(item_data, in_stock="in_stock") == [SENCHA, POT, LONGJING, UNSOLD]
+    assert allowed(item_data, in_stock="stock") == [SENCHA]  # where stock is unknown there is none to promise
+    assert allowed(item_data, (0, SENCHA, POT)) == [2, 4, 5, 6]
+    assert allowed(item_data, (SENCHA,), exclude_seen=False) == [1, 2, 3, 4, 5, 6]
+    assert allowed(item_data, impressions=(SENCHA,)) == [1, 2, 3, 4, 5, 6]
+    assert allowed(item_data, impressions=(SENCHA,), exclude_shown=True) == [2, 3, 4, 5, 6]
 
 
-def test_a_request_may_ask_for_more(facts: ItemData) -> None:
-    rules = Rules(RulesConfig(filter='category == "tea"'), facts)
+def test_a_request_may_exclude_more(item_data: ItemData) -> None:
+    rules = Rules(RulesConfig(filter='category == "tea"'), item_data)
     assert np.flatnonzero(rules.allowed_items((), filter="price < 20")).tolist() == [SENCHA]
     assert np.flatnonzero(rules.allowed_items((), exclude=[SENCHA])).tolist() == [ASSAM, LONGJING]
     assert np.flatnonzero(rules.allowed_items(())).tolist() == [SENCHA, ASSAM, LONGJING]  # nothing was written to
 
 
-def weighed(facts: ItemData, scores: list[float], now_us: int = 0, **config: Any) -> tuple[list[int], list[float]]:
+def rescored(item_data: ItemData, scores: list[float], now_us: int = 0, **config: Any) -> tuple[list[int], list[float]]:
     ranked = RankedList.from_items(range(1, len(scores) + 1), scores, sources=("model",))
-    found = Rules(RulesConfig(**config), facts).rescore(ranked, now_us=now_us)
-    return found.items_C.tolist(), found.scores_C.tolist()
+    built = Rules(RulesConfig(**config), item_data).rescore(ranked, now_us=now_us)
+    return built.items_C.tolist(), built.scores_C.tolist()
 
 
-def test_boosts_multiply_and_always_raise(facts: ItemData) -> None:
+def test_boosts_multiply_and_always_raise(item_data: ItemData) -> None:
     boosts = (Boost('category == "tea"', 2.0), Boost("price < 20", 3.0))
-    assert weighed(facts, [0.1, 0.1, 0.5], boosts=boosts) == ([1, 3, 2], pytest.approx([0.6, 0.5, 0.2]))
-    assert weighed(facts, [-6.0, -2.0, -2.5], boosts=boosts) == ([1, 2, 3], pytest.approx([-1.0, -1.0, -2.5]))
+    assert rescored(item_data, [0.1, 0.1, 0.5], boosts=boosts) == ([1, 3, 2], pytest.approx([0.6, 0.5, 0.2]))
+    assert rescored(item_data, [-6.0, -2.0, -2.5], boosts=boosts) == ([1, 2, 3], pytest.approx([-1.0, -1.0, -2.5]))
 
 
-def test_popularity_is_damped(facts: ItemData) -> None:
-    items, scores = weighed(facts, [1.0, 1.0, 1.0], popularity_damping=0.5)
+def test_popularity_is_damped(item_data: ItemData) -> None:
+    items, scores = rescored(item_data, [1.0, 1.0, 1.0], popularity_damping=0.5)
     assert items == [ASSAM, POT, SENCHA]
     assert scores == pytest.approx([2**-0.5, 3**-0.5, 5**-0.5])
 
 
-def test_new_items_gain_and_the_gain_halves(facts: ItemData) -> None:
-    fresh = Freshness(weight=1.0, half_life_days=2.0)
-    assert facts.first_us_V.tolist() == [NEVER, 0, 0, 0, DAY_US, 0, NEVER]
-    items, scores = weighed(facts, [1.0] * 6, now_us=3 * DAY_US, freshness=fresh)
+def test_new_items_gain_and_the_gain_halves(item_data: ItemData) -> None:
+    freshness = Freshness(weight=1.0, half_life_days=2.0)
+    assert item_data.first_us_V.tolist() == [NEVER, 0, 0, 0, DAY_US, 0, NEVER]
+    items, scores = rescored(item_data, [1.0] * 6, now_us=3 * DAY_US, freshness=freshness)
     assert items == [UNSOLD, LONGJING, SENCHA, ASSAM, POT, MYSTERY]
     assert scores == pytest.approx([2.0, 1.5] + [1 + 0.5**1.5] * 4)
 
 
 def test_in_a_log_without_times_nothing_is_new(catalog: Catalog) -> None:
-    facts = ItemData.from_sequences(catalog, {}, Sequences.from_lists([[1, 2]]))
-    _, scores = weighed(facts, [1.0, 1.0, 1.0], now_us=DAY_US, freshness=Freshness(weight=1.0))
-    assert scores == pytest.approx([2.0, 1.0, 1.0])  # only what nobody took yet
+    item_data = ItemData.from_sequences(catalog, {}, Sequences.from_lists([[1, 2]]))
+    _, scores = rescored(item_data, [1.0, 1.0, 1.0], now_us=DAY_US, freshness=Freshness(weight=1.0))
+    assert scores == pytest.approx([2.0, 1.0, 1.0])  # only items without events
 
 
-def test_a_list_from_rules_alone(facts: ItemData) -> None:
+def test_a_list_from_rules_alone(item_data: ItemData) -> None:
     config = RulesConfig(
         filter='category != "cups"',
         pins=(Pin("mystery", 2),),
         quotas=(Quota(column="category", at_most=1),),
     )
-    rules = Rules(config, facts)
+    rules = Rules(config, item_data)
     ranked = RankedList.from_items([ASSAM, SENCHA], [0.9, 0.8], sources=("model",))
-    ladder = FallbackChain({"popularity": facts.counts_V}, 7)
-    found = rules.build_list(ranked, 4, rules.allowed_items(()), fallback=ladder)
-    assert found.items_C.tolist() == [ASSAM, MYSTERY, POT, SENCHA]
-    assert found.reasons_C.tolist() == [
+    fallback = FallbackChain({"popularity": item_data.counts_V}, 7)
+    built = rules.build_list(ranked, 4, rules.allowed_items(()), fallback=fallback)
+    assert built.items_C.tolist() == [ASSAM, MYSTERY, POT, SENCHA]
+    assert built.reasons_C.tolist() == [
         PlacementReason.RANKED,
         PlacementReason.PINNED,
         PlacementReason.FILLED,
         PlacementReason.RELAXED,
     ]
-    assert [found.source_name(i) for i in range(4)] == ["model", None, "popularity", "model"]
+    assert [built.source_name(i) for i in range(4)] == ["model", None, "popularity", "model"]
 
 
-def test_what_is_suspicious_is_noted(facts: ItemData) -> None:
+def test_suspicious_rules_are_noted(item_data: ItemData) -> None:
     config = RulesConfig(exclude=("pott",), pins=(Pin("gone", 1),), boosts=(Boost("price < 0", 2.0),))
-    rules = Rules(config, facts)
+    rules = Rules(config, item_data)
     assert rules.pins == {}
     assert rules.notes == (
         "The catalog does not hold the item 'pott' that a rule names.",
@@ -114,9 +116,9 @@ def test_what_is_suspicious_is_noted(facts: ItemData) -> None:
         ({"in_stock": "tags"}, "in_stock names the column 'tags', which is neither true or false nor a number."),
     ],
 )
-def test_rules_that_do_not_fit_the_items(config: dict[str, Any], message: str, facts: ItemData) -> None:
+def test_rules_that_do_not_fit_the_items(config: dict[str, Any], message: str, item_data: ItemData) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        Rules(RulesConfig(**config), facts)
+        Rules(RulesConfig(**config), item_data)
 
 
 @pytest.mark.parametrize(

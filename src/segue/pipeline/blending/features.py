@@ -19,7 +19,7 @@ MAX_ABS_Z = 10.0
 """Largest distance of a level from the best level of a source."""
 REPEAT_WINDOW = 200
 """Number of newest events that are searched for an earlier occurrence of a candidate."""
-ITEM_FEATURES = ("popularity", "lately", "age", "times taken", "taken lately")
+ITEM_FEATURES = ("popularity", "recency", "age", "repeats", "repeat recency")
 """Features of an item and a user, behind those of the sources."""
 CONTEXT_FEATURES = ("events",)
 """Features that all candidates of a history share; trees can use them, a linear blend cannot."""
@@ -53,7 +53,7 @@ class ScoreScales:
 
 def feature_names(sources: tuple[str, ...]) -> list[str]:
     """Return the name of each of the F features, in order."""
-    own = [f"{source} {name}" for source in sources for name in ("level", "place")]
+    own = [f"{source} {name}" for source in sources for name in ("level", "rank")]
     return [*own, *ITEM_FEATURES, *CONTEXT_FEATURES]
 
 

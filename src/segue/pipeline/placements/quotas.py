@@ -27,7 +27,7 @@ class Quota:
 
     def __post_init__(self) -> None:
         if (self.column is None) == (self.filter is None):
-            raise ValueError("A quota counts either the values of a column or what a filter lets through: name one.")
+            raise ValueError("A quota counts either the values of a column or the items that pass a filter: name one.")
         if self.at_most is None and self.at_least is None:
             raise ValueError(f"The quota on {self._described} has neither at_most nor at_least.")
         if self.column is not None and self.at_least is not None:
