@@ -95,7 +95,7 @@ def test_versions_are_promoted_and_taken_back_over_http(save, ring, tmp_path, op
         assert server.web.post("/v1/admin/rollback", json={}).json()["roles"] == {"live": one, "previous": two}
         nothing = server.web.post("/v1/admin/rollback", json={})
         assert nothing.status_code == 409
-        assert nothing.json()["detail"].endswith("has had only one state: there is nothing to go back to.")
+        assert nothing.json()["detail"].endswith("has had only one deployment: there is nothing to roll back to.")
         models.promote(two)
         assert server.web.post("/v1/admin/reload", json={}).json()["roles"]["live"] == two
         wrong = server.web.post("/v1/admin/promote", json={"version": "nope"})

@@ -219,7 +219,7 @@ def test_a_slow_body_is_given_up(web, monkeypatch):
 def test_a_server_without_keys_answers_for_loopback_names_only(web, door):
     """A page of another site whose name leads to this machine (DNS rebinding) could read and erase."""
     body = {"json": {"item_id": "a"}}
-    for host in ("evil.example", "evil.example:8000", "10.0.0.1", "localhost.evil.example"):
+    for host in ("evil.example", "evil.example:8000", "10.0.0.1", "localhost.evil.example", "[2001:db8::1]:80"):
         answer = web.post("/v1/similar", headers={"Host": host}, **body)
         refused(
             answer,

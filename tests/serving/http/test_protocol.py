@@ -222,6 +222,8 @@ def test_a_body_whose_response_came_early_must_come_in_time_too(short, port):
         return status, time.monotonic() - started < 3
 
     assert talk(port, conversation, post("/nothing", b"", length=100_000)) == (404, True)
+    unneeded = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n"
+    assert talk(port, conversation, unneeded) == (200, True)
 
 
 def test_a_body_over_the_limit_is_refused_at_its_head_or_at_the_byte_that_is_too_much(port):

@@ -197,10 +197,12 @@ def _check_host(request: Request) -> None:
     """Refuse a name of another site in the Host header, on a server that only this machine should reach.
 
     A page of another site can make its own name lead to a loopback address, and then read and write here through the
-    user's browser (DNS rebinding). A server with keys is safe from that: the page has none.
+    user's browser (DNS rebinding). A server with keys is safe from that: the page has none. A name without a dot is no
+    name of another site.
     """
     host = request.header(b"host")
-    if host and not is_loopback(_HOST_PORT.sub("", host).strip("[]")):
+    name = _HOST_PORT.sub("", host).strip("[]")
+    if ("." in name or ":" in name) and not is_loopback(name):
         raise Problem(
             403, f"Without a key this server answers for loopback names only, not for '{host}': set SEGUE_API_KEY."
         )

@@ -6,7 +6,8 @@ The reader is in one state, and each has a deadline::
     BODY    bytes of a body are due           BODY_DEADLINE_S since the head was complete
     IDLE    no request has begun              IDLE_DEADLINE_S since the last response
 
-A request is admitted or refused when its head is complete. A refused one is answered at once, and its body is skipped.
+A request is admitted or refused when its head is complete. A refused one is answered at once, as is
+one whose endpoint takes no body; its body is skipped.
 """
 
 import asyncio
@@ -78,7 +79,7 @@ class RequestReader:
         self._is_upgrade = False
         """The request offers another protocol; it is read once more without the offer."""
         self._is_answered = False
-        """The request was refused; the rest of it is skipped."""
+        """The request was handed over; the rest of its body is skipped."""
         self._url = bytearray()
         self._headers: dict[bytes, bytes] = {}
         self._num_headers = 0
@@ -198,8 +199,8 @@ class RequestReader:
             keep_alive = self._parser.should_keep_alive() and not expects and problem.status != 413
             self._refuse(problem, keep_alive=keep_alive)
             return
-        if isinstance(admission, Response):
-            self._answer(admission, keep_alive=bool(self._parser.should_keep_alive()))
+        if isinstance(admission, Response) or not admission.endpoint.requests:
+            self._hand_over(admission, keep_alive=bool(self._parser.should_keep_alive()))  # its body is not needed
             return
         self._admission = admission
         if expects == b"100-continue":
@@ -234,17 +235,15 @@ class RequestReader:
         self.state, self.due_s = "idle", self._loop.time() + IDLE_DEADLINE_S
         if not self._is_answered:
             self._request.body = bytes(self._body)
-            keep_alive = bool(self._parser.should_keep_alive())
-            self.is_done = not keep_alive
-            self._receiver.receive(self._admission, self._request, keep_alive=keep_alive)
+            self._hand_over(self._admission, keep_alive=bool(self._parser.should_keep_alive()))
 
     def _refuse(self, problem: Problem, *, keep_alive: bool) -> None:
-        self._answer(self._app.refuse(problem, self._request, self._admission), keep_alive=keep_alive)
+        self._hand_over(self._app.refuse(problem, self._request, self._admission), keep_alive=keep_alive)
 
-    def _answer(self, response: Response, *, keep_alive: bool) -> None:
+    def _hand_over(self, admission: Admission | Response, *, keep_alive: bool) -> None:
         self._is_answered = True
         self.is_done = not keep_alive
-        self._receiver.receive(response, self._request, keep_alive=keep_alive)
+        self._receiver.receive(admission, self._request, keep_alive=keep_alive)
 
 
 def _origin_form(url: Any) -> str:
