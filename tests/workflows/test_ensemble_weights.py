@@ -76,3 +76,8 @@ def test_an_ensemble_is_never_worse_than_a_member() -> None:
 def test_equal_inputs_give_equal_weights() -> None:
     scorers = [Noisy(seed, 0.5) for seed in range(3)]
     assert choose_weights(scorers, cases(), exclude_seen=False) == choose_weights(scorers, cases(), exclude_seen=False)
+
+
+def test_without_cases_all_weights_are_one() -> None:
+    """A log that is too small for validation cases used to divide by zero."""
+    assert choose_weights([Noisy(0, 1.0), Noisy(1, 1.0)], cases().take(slice(0, 0)), exclude_seen=True) == [1.0, 1.0]

@@ -86,7 +86,7 @@ def best(run: Path, *history: str) -> str:
 def test_new_items_and_new_behavior_are_learned(run: Path) -> None:
     before = artifact.load(run)
     assert best(run, "i02", "i03") == "i04"
-    report = update_model(run, ring_log(range(100, 900), 1, 16, 10_000), replay=ring_log(range(60), 1, 12, 0))
+    report = update_model(run, ring_log(range(100, 500), 1, 16, 10_000), replay=ring_log(range(60), 1, 12, 0))
     after = artifact.load(run)
     assert report.promoted and report.after > report.before
     assert report.new_items == 4 and len(after.catalog) == 16
@@ -163,7 +163,7 @@ def test_expansion_splits_embeddings_into_features_and_item_parts(trained_with_f
         trained_with_features, wider, Sequences.from_lists([wider.to_indices(["i01", "i12"]).tolist()]), table(14)
     )
     assert net.features is not None
-    whole, own = net.whole().numpy(), net.table_VD.numpy()
+    whole, own = net.item_embeddings().numpy(), net.table_VD.numpy()
     np.testing.assert_allclose(whole[wider.to_indices(loaded.catalog.ids)], loaded.arrays["table"][1:], atol=1e-5)
     cold, met, alone, same = wider.to_indices(["i11", "i12", "i13", "i11"])
     assert not own[cold].any() and not own[alone].any() and own[met].any()
