@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from segue.data.catalog import PAD
 from segue.data.impressions import ClickExamples
 from segue.data.sequences import Sequences
 from segue.models.rankers.item_histories import ItemEvents, ItemHistories, log_bucket, seconds
@@ -73,8 +72,7 @@ def encode_histories(
     width = max(1, int(newest.lengths.max(initial=0)))
     is_event_BL = np.arange(width) < newest.lengths[:, None]
     position_BL = np.where(is_event_BL, newest.starts[:, None] + np.arange(width), 0)
-    items = known.items if len(known.items) else np.zeros(1, np.int32)
-    items_BL = np.where(is_event_BL, items[position_BL], PAD).astype(np.int64)
+    items_BL = newest.padded(width, align="left").astype(np.int64)
     gaps_BL = ages_BL = np.zeros_like(items_BL)
     if known.times is not None and len(known.times):
         times_BL = known.times[position_BL]
