@@ -84,7 +84,7 @@ def test_batches_have_each_input_s_own_context(task: Task) -> None:
     assert batch.contexts_BT is not None
     given = batch.inputs_BT != PAD
     np.testing.assert_array_equal(batch.contexts_BT[given], batch.inputs_BT[given])
-    share = batch.share(1, 3).contexts_BT
+    share = batch.shard(1, 3).contexts_BT
     assert share is not None
     np.testing.assert_array_equal(share, batch.contexts_BT[1::3])
     assert (
@@ -117,23 +117,23 @@ def test_no_context_and_an_empty_one_add_nothing(name: str) -> None:
 
 def test_an_event_s_vector_is_its_item_s_plus_its_context_s() -> None:
     served = export_scorer("gru4rec", shaken(CONFIGS["gru4rec"]), np.zeros(V))
-    assert served.sides.contexts is not None
+    assert served.side_information.contexts is not None
     one = replace(Sequences.from_lists([[3, 4]]), contexts=EventContexts(np.array([2, 0], dtype=np.int32), FACTS))
     _, vectors = served.encode(one)
     np.testing.assert_allclose(
-        vectors[0], served.input_embeddings_VD[3] + served.sides.contexts.embed_rows([{"device": "phone"}])[0], rtol=1e-6
+        vectors[0], served.input_embeddings_VD[3] + served.side_information.contexts.embed_rows([{"device": "phone"}])[0], rtol=1e-6
     )
     np.testing.assert_array_equal(vectors[1], served.input_embeddings_VD[4])
-    missing = served.sides.contexts.embed_rows(
+    missing = served.side_information.contexts.embed_rows(
         [{"device": "phone"}, {"device": "phone", "age": None}, {"device": "new", "age": 1.0}]
     )
     np.testing.assert_array_equal(missing[0], missing[1])
-    weights, age = served.sides.contexts.weights_FD, served.sides.contexts.encoding.columns[0].size
-    known = served.sides.contexts.encoding.encode([{"device": "phone"}]).codes.tolist()
+    weights, age = served.side_information.contexts.weights_FD, served.side_information.contexts.encoding.columns[0].size
+    known = served.side_information.contexts.encoding.encode([{"device": "phone"}]).codes.tolist()
     np.testing.assert_allclose(missing[0], weights[known].sum(axis=0), rtol=1e-5, atol=1e-6)
     assert known[1] == age  # a missing cell has a vector of its own in its column
     np.testing.assert_allclose(
-        missing[2] - served.sides.contexts.embed_rows([{"age": 1.0}])[0], 0.0, atol=1e-6
+        missing[2] - served.side_information.contexts.embed_rows([{"age": 1.0}])[0], 0.0, atol=1e-6
     )  # unknown = missing
 
 

@@ -73,7 +73,7 @@ def shaken(config: object) -> TiedEmbeddingNet:
 def test_an_item_is_its_own_vector_plus_its_features(config: object) -> None:
     net = shaken(config)
     assert net.features is not None
-    whole, vectors = net.whole().numpy(), net.features.vectors_FD.numpy()
+    whole, vectors = net.item_embeddings().numpy(), net.features.vectors_FD.numpy()
     features = net.features.encoding.encode([ROWS[7]])
     wanted = net.table_VD[7].numpy().copy()
     for code, weight in zip(features.codes, features.weights, strict=True):
@@ -88,7 +88,7 @@ def test_rows_at_hand_equal_the_whole_table() -> None:
     rows = torch.tensor([0, 2, 5, 17, 30])
     touched = net.features.at(rows)
     some = net.items(net.table_VD[rows], touched)
-    torch.testing.assert_close(some, net.whole()[rows])
+    torch.testing.assert_close(some, net.item_embeddings()[rows])
     every = net.features.at(None)
     pull = torch.randn(5, 8, generator=torch.Generator().manual_seed(3))
     (some * pull).sum().backward()
@@ -105,8 +105,8 @@ def test_the_start_is_the_spectral_table_parted() -> None:
     plain = build_net(CONFIGS[0], log(), V, 1)
     net = build()
     seen = np.isin(np.arange(V), log().items)
-    torch.testing.assert_close(net.whole()[seen], plain.table_VD[seen], rtol=1e-4, atol=1e-5)
-    assert not net.table_VD[list(COLD)].any() and net.whole()[list(COLD)].any(dim=1).all()
+    torch.testing.assert_close(net.item_embeddings()[seen], plain.table_VD[seen], rtol=1e-4, atol=1e-5)
+    assert not net.table_VD[list(COLD)].any() and net.item_embeddings()[list(COLD)].any(dim=1).all()
 
 
 def test_dropping_ids_drops_whole_rows_and_repeats_by_seed() -> None:
@@ -118,10 +118,10 @@ def test_dropping_ids_drops_whole_rows_and_repeats_by_seed() -> None:
         net.noise.seed(seed)
         found.append(net.items(net.table_VD, touched).detach())
     assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
-    kept = torch.isclose(found[0], net.whole(), atol=1e-6).all(dim=1)
+    kept = torch.isclose(found[0], net.item_embeddings(), atol=1e-6).all(dim=1)
     bare = torch.isclose(found[0], touched.sums().detach(), atol=1e-6).all(dim=1)
     assert (kept | bare).all() and 0 < int((kept & ~bare).sum()) < V - 3
-    assert torch.equal(net.eval().items(net.table_VD, touched).detach(), net.whole())
+    assert torch.equal(net.eval().items(net.table_VD, touched).detach(), net.item_embeddings())
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
@@ -193,5 +193,5 @@ def test_equal_seeds_give_equal_weights() -> None:
     for seed in (1, 1, 2):
         net = build(seed=seed)
         Trainer(net, log(), TrainingConfig(epochs=1, batch_tokens=64), seed=seed).run()
-        found.append(net.whole())
+        found.append(net.item_embeddings())
     assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])

@@ -40,12 +40,12 @@ def add_rows_for_items(scorer: Scorer, rows: Sequence[Mapping[str, Any]]) -> Sco
     """
     prior = scorer.prior if isinstance(scorer, WithCovisitationPrior) else None
     network = find_network(scorer)
-    if network is None or network.sides.features is None:
+    if network is None or network.side_information.features is None:
         raise ValueError(
             f"This {scorer.name} was trained without item features, so it cannot score new items: train a neural model "
             "with features."
         )
-    extended = network.with_rows(network.sides.features.embed_rows(rows))
+    extended = network.with_rows(network.side_information.features.embed_rows(rows))
     if prior is None or not isinstance(scorer, WithCovisitationPrior):
         return extended
     new_F = np.arange(network.size, extended.size)
@@ -81,7 +81,7 @@ def embeddings_for_new_items(
     )
     rows_VD = np.where(has_events_V[:, None], table_VD, regression.embed_table(item_features))
     rows_VD[PAD] = table_VD[PAD]
-    return network.with_table(rows_VD, replace(network.sides, features=regression))
+    return network.with_table(rows_VD, replace(network.side_information, features=regression))
 
 
 def add_items(artifact: Artifact, items: Mapping[str, Mapping[str, Any]]) -> Artifact:
@@ -123,7 +123,7 @@ def with_rows_for_cold_items(prior: CoVisit, scorer: Scorer) -> CoVisit:
     Returns:
         ``rows_from_neighbors`` by the item embeddings of ``scorer``; ``prior`` itself without features.
     """
-    if not isinstance(scorer, NeuralScorer) or scorer.sides.features is None:
+    if not isinstance(scorer, NeuralScorer) or scorer.side_information.features is None:
         return prior
     return rows_from_neighbors(prior, scorer.input_embeddings_VD, np.arange(1, scorer.size))
 

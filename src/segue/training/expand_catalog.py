@@ -66,7 +66,7 @@ def expand_net(
 
 def _parameters(arrays: Mapping[str, np.ndarray], config: Any) -> list[tuple[str, np.ndarray]]:
     """(name in the torch net, value) of every parameter of the encoder."""
-    times = [("clock.vectors", arrays["time.vectors"])] if "time.vectors" in arrays else []
+    times = [("clock.vectors", arrays["time.embeddings"])] if "time.embeddings" in arrays else []
     if isinstance(config, GRU4RecConfig):
         layers = [(f"layers.{key.removeprefix('gru.')}", v) for key, v in arrays.items() if key.startswith("gru.")]
         return layers + times

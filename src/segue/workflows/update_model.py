@@ -188,7 +188,7 @@ def _continue_training(
     network = export_scorer(loaded.model, net, item_counts(sequences, catalog.size))
     if features.feature_use == "placing":  # the embeddings that place new items were not trained on
         embeddings = FeatureEmbeddings.restore(loaded.arrays, "features")
-        network = network.with_table(network.table_VD, replace(network.sides, features=embeddings))
+        network = network.with_table(network.table_VD, replace(network.side_information, features=embeddings))
     scorer: Scorer = network
     if "prior.weight" in loaded.arrays:
         prior = CoVisit.fit(sequences, catalog.size, CoVisitConfig(decay=float(loaded.arrays["prior.decay"][0])))

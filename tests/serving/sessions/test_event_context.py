@@ -169,7 +169,7 @@ def test_unknown_and_missing_context_values_are_equal(train, store):
     assert lists["n"] == lists["e"] == sent
     values = EventContextReader({"device": "category"}).from_request(EventIn(item_id="x", context=contexts["u"]), 0)
     assert values == {"device": "fridge"}
-    encoder = model.scorer.inner.sides.contexts
+    encoder = model.scorer.inner.side_information.contexts
     np.testing.assert_array_equal(encoder.embed_rows([values])[0], encoder.embed_rows([{"device": ""}])[0])
     assert lists["u"] != lists["t"] != lists["e"]
     engine.close(), writer.close()

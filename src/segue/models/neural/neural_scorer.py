@@ -95,13 +95,13 @@ class NeuralScorer:
         start_V: np.ndarray,
         *,
         temperature: float | None,
-        sides: SideInformation | None = None,
+        side_information: SideInformation | None = None,
     ) -> None:
         self.name = name
         self.encoder = encoder
         self.start_V = start_V
         self.temperature = temperature
-        self.sides = sides or SideInformation()
+        self.side_information = side_information or SideInformation()
         self.table_VD = table_VD
         """Trained item table: input-only columns, keys before normalization, bias."""
         self.bias_V: np.ndarray | None = None
@@ -126,7 +126,7 @@ class NeuralScorer:
     @property
     def scores_cold_items(self) -> bool:
         """See ``ColdItemScorer``: True if the network was trained on item features."""
-        return self.sides.features is not None
+        return self.side_information.features is not None
 
     def encode(self, histories: Sequences) -> tuple[Sequences, np.ndarray]:
         """Return the arguments of ``Encoder.encode``.
@@ -137,11 +137,11 @@ class NeuralScorer:
         is_long = histories.lengths.max(initial=0) > self.encoder.max_length
         newest = histories.tail(self.encoder.max_length) if is_long else histories
         items_N = newest.items if newest.is_contiguous else newest.items[newest.positions()[1]]
-        return newest, self.sides.add(self.input_embeddings_VD[items_N], newest)
+        return newest, self.side_information.add(self.input_embeddings_VD[items_N], newest)
 
     def input_embeddings(self, items_R: np.ndarray) -> np.ndarray:
         """Return the input embeddings of generated items, which have no timestamp: float32 [R, D]."""
-        inputs_RD, time_embedding = self.input_embeddings_VD[items_R], self.sides.time_embedding
+        inputs_RD, time_embedding = self.input_embeddings_VD[items_R], self.side_information.time_embedding
         return inputs_RD if time_embedding is None else inputs_RD + time_embedding.timeless_D
 
     def logits(self, hidden_BD: np.ndarray) -> np.ndarray:
@@ -187,9 +187,9 @@ class NeuralScorer:
 
     def with_rows(self, rows_ND: np.ndarray) -> "NeuralScorer":
         """Return the network with N more items behind its own; their rows of the item table are float32 [N, D]."""
-        return self.with_table(np.concatenate([self.table_VD, rows_ND]), self.sides)
+        return self.with_table(np.concatenate([self.table_VD, rows_ND]), self.side_information)
 
-    def with_table(self, table_VD: np.ndarray, sides: SideInformation) -> "NeuralScorer":
+    def with_table(self, table_VD: np.ndarray, side_information: SideInformation) -> "NeuralScorer":
         """Return the network with another item table and side information.
 
         Args:
@@ -198,11 +198,19 @@ class NeuralScorer:
         """
         more = np.zeros(len(table_VD) - self.size, dtype=np.float32)
         start_V = np.concatenate([self.start_V, more])
-        return NeuralScorer(self.name, self.encoder, table_VD, start_V, temperature=self.temperature, sides=sides)
+        return NeuralScorer(
+            self.name,
+            self.encoder,
+            table_VD,
+            start_V,
+            temperature=self.temperature,
+            side_information=side_information,
+        )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the tensors of the artifact: ``table``, ``start``, those of the side information and the encoder."""
-        return {"table": self.table_VD, "start": self.start_V, **self.sides.arrays(), **self.encoder.arrays()}
+        table = {"table": self.table_VD, "start": self.start_V}
+        return {**table, **self.side_information.arrays(), **self.encoder.arrays()}
 
 
 class NetworkState:
@@ -245,6 +253,12 @@ def restore_neural(name: str, arrays: Mapping[str, np.ndarray], config: Any) -> 
     else:
         weights = {key.removeprefix("net."): value for key, value in arrays.items() if key.startswith("net.")}
         encoder = OnnxEncoder(arrays["encoder.onnx"].tobytes(), config.max_length, weights)
-    sides = SideInformation.restore(arrays, config)
-    scorer = NeuralScorer(name, encoder, arrays["table"], arrays["start"], temperature=config.temperature, sides=sides)
+    scorer = NeuralScorer(
+        name,
+        encoder,
+        arrays["table"],
+        arrays["start"],
+        temperature=config.temperature,
+        side_information=SideInformation.restore(arrays, config),
+    )
     return WithCovisitationPrior.restore(scorer, arrays) if "prior.weight" in arrays else scorer

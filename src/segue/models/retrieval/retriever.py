@@ -72,7 +72,7 @@ class Retriever:
         self.network = find_network(scorer)
         """The network whose hidden states decide; None for other models."""
         self._uses_items_alone = (
-            self.network is not None and self.network.sides.is_empty and not self.network.encoder.uses_times
+            self.network is not None and self.network.side_information.is_empty and not self.network.encoder.uses_times
         )
         self._search: ExactSearch | None = None
         self._cold_start_order: np.ndarray | None = None

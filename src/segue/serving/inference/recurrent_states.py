@@ -105,6 +105,6 @@ def recurrent_states(retrieval: Retriever, sessions: SessionCache) -> RecurrentS
         times or context features.
     """
     network = retrieval.network
-    if network is not None and isinstance(network.encoder, NumpyGRU) and network.sides.is_empty:
+    if network is not None and isinstance(network.encoder, NumpyGRU) and network.side_information.is_empty:
         return RecurrentStates(network, network.encoder, sessions)
     return None
