@@ -51,7 +51,7 @@ def config() -> PipelineConfig:
 
 
 @pytest.fixture(scope="session")
-def composed(split: Split, config: PipelineConfig) -> FitResult:
+def fitted_pipeline(split: Split, config: PipelineConfig) -> FitResult:
     """A pipeline with learned weights and trees in any case."""
     values = {**CONFIG, "rank": {**CONFIG["rank"], "method": "trees"}}
     return fit_pipeline(split, decode_pipeline(values))

@@ -30,8 +30,8 @@ ROWS = [[3], [1, 2, 3], [], [7, 8, 9], [PAD, 4, PAD], [31], list(range(1, 25)), 
 
 
 @pytest.fixture(scope="module")
-def pipeline(composed) -> Pipeline:
-    return composed.scorer
+def pipeline(fitted_pipeline) -> Pipeline:
+    return fitted_pipeline.scorer
 
 
 def score(pipeline, rows):
@@ -82,7 +82,7 @@ def test_recommendations_equal_the_evaluated_scores(pipeline):
         assert ranked.items_C[:10].tolist() == items.tolist()
 
 
-def test_with_seen_items_excluded_too(composed, pipeline):
+def test_with_seen_items_excluded_too(fitted_pipeline, pipeline):
     plain = Pipeline(pipeline.sources, pipeline.scoring, pipeline.item_statistics, pipeline.config, exclude_seen=True)
     histories = Sequences.from_lists(ROWS)
     lists = plain.recommend(histories, 10, exclude=histories)
@@ -137,13 +137,13 @@ def test_probabilities_are_those_of_the_rule(pipeline, split):
     assert probabilities[1][0] > 20 * probabilities[1][2]
 
 
-def test_measurements_are_noted(composed):
-    quality = composed.notes["held_out_ndcg@10"]
+def test_measurements_are_noted(fitted_pipeline):
+    quality = fitted_pipeline.notes["held_out_ndcg@10"]
     assert set(quality) == {"ranks", "learned", "trees"}
     assert quality["learned"] > quality["ranks"]
-    assert composed.notes["training_cases"] > 200
-    assert composed.notes["held_out_cases"] > 50
-    assert composed.notes["trees"] >= 1
+    assert fitted_pipeline.notes["training_cases"] > 200
+    assert fitted_pipeline.notes["held_out_cases"] > 50
+    assert fitted_pipeline.notes["trees"] >= 1
 
 
 def test_trees_are_kept_only_where_they_help(split):
@@ -161,8 +161,8 @@ def test_equal_arguments_make_equal_pipelines(split, config):
     np.testing.assert_array_equal(score(one, ROWS), score(two, ROWS))
 
 
-def test_saved_and_restored_are_equal(composed, pipeline, split, tmp_path):
-    again = saved(composed, split.catalog, tmp_path / "run")
+def test_saved_and_restored_are_equal(fitted_pipeline, pipeline, split, tmp_path):
+    again = saved(fitted_pipeline, split.catalog, tmp_path / "run")
     np.testing.assert_array_equal(score(again, ROWS), score(pipeline, ROWS))
     assert again.config == pipeline.config
     probabilities = (
@@ -181,12 +181,12 @@ def test_a_single_model_is_restored_by_the_same_function(split, tmp_path):
     assert restore_saved_pipeline(artifact.load(tmp_path / "m")).name == "markov"
 
 
-def test_a_mixed_up_folder_is_refused(composed, tmp_path):
+def test_a_mixed_up_folder_is_refused(fitted_pipeline, tmp_path):
     from segue.data.catalog import Catalog
 
     wanted = "The pipeline scores 31 items, but its catalog holds 2: the artifact was put together from two."
     with pytest.raises(ValueError, match=f"^{re.escape(wanted)}$"):
-        saved(composed, Catalog(["a", "b"]), tmp_path / "run")
+        saved(fitted_pipeline, Catalog(["a", "b"]), tmp_path / "run")
 
 
 def test_sources_of_one_model_share_it(split):
@@ -201,10 +201,13 @@ def test_sources_of_one_model_share_it(split):
     assert sum(name.startswith("model.") for name in fitted.scorer.arrays()) == len(one.scorer.arrays())
 
 
-def test_a_refit_on_more_events_changes_the_sources_only(composed, split):
-    everything = refit_pipeline(SourceData(split.test.histories, split.catalog), composed)
-    assert everything.scorer.scoring is composed.scorer.scoring
-    assert everything.scorer.item_statistics.popularity_V.sum() != composed.scorer.item_statistics.popularity_V.sum()
+def test_a_refit_on_more_events_changes_the_sources_only(fitted_pipeline, split):
+    everything = refit_pipeline(SourceData(split.test.histories, split.catalog), fitted_pipeline)
+    assert everything.scorer.scoring is fitted_pipeline.scorer.scoring
+    assert (
+        everything.scorer.item_statistics.popularity_V.sum()
+        != fitted_pipeline.scorer.item_statistics.popularity_V.sum()
+    )
     assert np.isfinite(score(everything.scorer, ROWS)).all()
 
 
@@ -260,8 +263,8 @@ print(int(restore_saved_pipeline(load(sys.argv[1])).recommend(Sequences.from_lis
 """
 
 
-def test_recommendations_need_numpy_alone(composed, split, tmp_path):
-    saved(composed, split.catalog, tmp_path / "run")
+def test_recommendations_need_numpy_alone(fitted_pipeline, split, tmp_path):
+    saved(fitted_pipeline, split.catalog, tmp_path / "run")
     done = subprocess.run([sys.executable, "-c", SERVE, tmp_path / "run"], capture_output=True, text=True, check=False)
     assert done.stderr == ""
     assert done.stdout.split() == ["4"]

@@ -12,6 +12,7 @@ before ``or``); nothing is ever evaluated as Python. The meaning of each test is
 """
 
 import ast
+from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -149,6 +150,7 @@ class _Converter:
         self._text = text
         self._tokens = tokens
         self._by_start = {token.at.start: token for token in tokens}
+        self._starts = [token.at.start for token in tokens]
 
     def node(self, tree: ast.expr) -> Node:
         if isinstance(tree, ast.BoolOp):
@@ -184,8 +186,9 @@ class _Converter:
 
     def _operator(self, left: ast.expr, right: ast.expr) -> list[Token]:
         """Return the words between two sides: ``<``, ``not in``, ``is`` ..."""
-        between = range((left.end_col_offset or 0) - 1, right.col_offset - 1)
-        return [t for t in self._tokens if t.at.start in between and t.value not in ("(", ")") and t.type != "end"]
+        first = bisect_left(self._starts, (left.end_col_offset or 0) - 1)
+        last = bisect_left(self._starts, right.col_offset - 1)
+        return [token for token in self._tokens[first:last] if token.value not in ("(", ")")]
 
     def _word_test(self, word: str, left: ast.expr, right: ast.expr) -> Node:
         operand = self._operand(left)

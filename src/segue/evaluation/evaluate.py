@@ -78,24 +78,7 @@ def evaluate(
     Raises:
         ValueError: no case remains.
     """
-    every = max(1, -(-len(cases) // MAX_LISTED_CASES))
-    ranks, groups, lists = [], [], []
-    for start, stop in _blocks(cases, scorer.size):
-        part, listed = cases.take(slice(start, stop)), np.arange(start, stop) % every == 0
-        if exclude_seen:
-            ok_B = has_rankable_target(part.histories, part.targets)
-            part, listed = part.take(ok_B), listed[ok_B]
-        if progress is not None:
-            progress(start, len(cases))
-        if len(part) == 0:
-            continue
-        seen = part.histories if exclude_seen else None
-        scores_BV = scorer.scores(part.histories)
-        ranks.append(target_ranks(scores_BV, part.targets, exclude=seen, ties=ties))
-        groups.append(part.groups)
-        lists.append(top_k(scores_BV[listed], max(ks), exclude=None if seen is None else seen.take(listed))[0])
-    if progress is not None:
-        progress(len(cases), len(cases))
+    ranks, groups, lists = _rank_targets(scorer, cases, exclude_seen, max(ks), ties, progress)
     ranks_N, groups_N = np.concatenate([np.empty(0), *ranks]), np.concatenate([np.empty(0, np.int64), *groups])
     dropped = dict(cases.dropped)
     if len(ranks_N) < len(cases):
@@ -114,6 +97,36 @@ def evaluate(
         missed=cases.missed,
         time_aware=cases.histories.query_times is not None,
     )
+
+
+def _rank_targets(
+    scorer: Scorer,
+    cases: EvaluationCases,
+    exclude_seen: bool,
+    list_length: int,
+    ties: TieRule,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """Return the ranks and groups of the rankable cases and the lists of some of them, block by block."""
+    every = max(1, -(-len(cases) // MAX_LISTED_CASES))
+    ranks, groups, lists = [], [], []
+    for start, stop in _blocks(cases, scorer.size):
+        part, listed = cases.take(slice(start, stop)), np.arange(start, stop) % every == 0
+        if exclude_seen:
+            ok_B = has_rankable_target(part.histories, part.targets)
+            part, listed = part.take(ok_B), listed[ok_B]
+        if progress is not None:
+            progress(start, len(cases))
+        if len(part) == 0:
+            continue
+        seen = part.histories if exclude_seen else None
+        scores_BV = scorer.scores(part.histories)
+        ranks.append(target_ranks(scores_BV, part.targets, exclude=seen, ties=ties))
+        groups.append(part.groups)
+        lists.append(top_k(scores_BV[listed], list_length, exclude=None if seen is None else seen.take(listed))[0])
+    if progress is not None:
+        progress(len(cases), len(cases))
+    return ranks, groups, lists
 
 
 def _blocks(cases: EvaluationCases, size: int) -> Iterator[tuple[int, int]]:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import polars as pl
 import pytest
-from tests.support.ring import ITEMS, asked, saved, walks
+from tests.support.ring import ITEMS, last_event_cases, saved, walks
 
 from segue.data.catalog import PAD, Catalog
 from segue.data.evaluation_cases import Split
@@ -97,14 +97,14 @@ def cold_split(cold_share: float) -> Split:
     """
     train, validation, test = walks(400, 1), walks(800, 2), walks(400, 3)
     rng = np.random.default_rng(4)
-    cases = asked(validation)
+    cases = last_event_cases(validation)
     instead = (cases.targets == 10) & (rng.random(len(cases)) < cold_share)
     cases.targets[instead] = NEW
     catalog = Catalog(f"item {i}" for i in range(1, NEW + 1))
     like = [*range(1, ITEMS + 1), 10]
     rows = [{"item_id": f"item {i + 1}", "tags": f"w{k} w{k % ITEMS + 1}"} for i, k in enumerate(like)]
     facts = read_items(pl.DataFrame(rows), column_types={"tags": "text"}).item_features(catalog)
-    return Split("none", catalog, train, cases, train, asked(test), False, "", "", facts)
+    return Split("none", catalog, train, cases, train, last_event_cases(test), False, "", "", facts)
 
 
 CONFIG = {

@@ -23,8 +23,8 @@ TITLES = {i: f"Tea {i}" for i in range(1, SIZE)}
 
 
 @pytest.fixture(scope="module")
-def pipeline(composed):
-    return composed.scorer
+def pipeline(fitted_pipeline):
+    return fitted_pipeline.scorer
 
 
 def one(row):

@@ -31,18 +31,18 @@ PLACES = [
 
 
 @pytest.fixture(scope="module")
-def engine(composed):
-    return PlacementEngine(composed.scorer, CATALOG, ITEMS, placements=PLACES)
+def engine(fitted_pipeline):
+    return PlacementEngine(fitted_pipeline.scorer, CATALOG, ITEMS, placements=PLACES)
 
 
 def one(row):
     return Sequences.from_lists([row])
 
 
-def test_without_rules_it_is_the_pipelines_own_list(engine, composed):
+def test_without_rules_it_is_the_pipelines_own_list(engine, fitted_pipeline):
     for row in ([], [3], [1, 2, 3], list(range(1, 29))):
         ranked = engine.recommend(one(row), 10)
-        assert ranked.items_C.tolist() == top_k(composed.scorer.scores(one(row)), 10)[0][0].tolist()
+        assert ranked.items_C.tolist() == top_k(fitted_pipeline.scorer.scores(one(row)), 10)[0][0].tolist()
         assert (np.diff(ranked.scores_C) <= 0).all()
         assert (ranked.propensity_C == 1).all()
 
@@ -97,9 +97,9 @@ def test_an_unknown_placement_is_refused(engine):
         engine.recommend(one([]), 5, PlacementRequest("attic"))
 
 
-def test_rules_that_name_nothing_are_noted(composed):
+def test_rules_that_name_nothing_are_noted(fitted_pipeline):
     places = [PlacementConfig("home", RulesConfig(exclude=("no such item",)))]
-    notes = PlacementEngine(composed.scorer, CATALOG, ITEMS, placements=places).notes
+    notes = PlacementEngine(fitted_pipeline.scorer, CATALOG, ITEMS, placements=places).notes
     assert notes == ["Placement home: The catalog does not hold the item 'no such item' that a rule names."]
 
 
