@@ -55,7 +55,7 @@ def test_an_impression_is_clicked_within_the_window() -> None:
     assert cases.is_candidate.all()
 
 
-def test_equals_the_slow_way() -> None:
+def test_equals_a_naive_version() -> None:
     rng = np.random.default_rng(0)
     rows = [
         (f"u{rng.integers(5)}", f"i{rng.integers(6)}", int(rng.integers(200)), ["view", "click"][rng.integers(2)])
@@ -77,13 +77,13 @@ def test_equals_the_slow_way() -> None:
             strict=True,
         )
     )
-    slow = []
+    naive = []
     for user, time, item in views:
         clicks = [(t, i) for u, i, t, e in rows if u == user and e == "click"]
         label = any(i == item and time <= t <= time + 10 for t, i in clicks)
-        past = sorted((row for row in clicks if row[0] < time), key=lambda row: row[0])
-        slow.append((user, time, item, label, tuple(i for _, i in past)))
-    assert result == sorted(slow)
+        earlier = sorted((row for row in clicks if row[0] < time), key=lambda row: row[0])
+        naive.append((user, time, item, label, tuple(i for _, i in earlier)))
+    assert result == sorted(naive)
 
 
 def test_invalid_logs_are_refused() -> None:

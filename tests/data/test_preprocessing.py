@@ -25,7 +25,7 @@ def pairs(log: EventLog) -> list[tuple[str, str]]:
     return log.frame.select("user_id", "item_id").rows()
 
 
-def slow_core(events: list[tuple[str, str]], min_user_events: int, items: int) -> list[tuple[str, str]]:
+def naive_core(events: list[tuple[str, str]], min_user_events: int, items: int) -> list[tuple[str, str]]:
     """Remove one user or item at a time, by definition."""
     while True:
         users, item_counts = Counter(u for u, _ in events), Counter(i for _, i in events)
@@ -44,7 +44,7 @@ def slow_core(events: list[tuple[str, str]], min_user_events: int, items: int) -
 @settings(deadline=None)
 def test_the_core_is_that_of_the_definition(events: list[tuple[str, str]], min_user_events: int, items: int) -> None:
     log = log_of([(u, i, t) for t, (u, i) in enumerate(events)])
-    expected = slow_core(events, min_user_events, items)
+    expected = naive_core(events, min_user_events, items)
     if not expected:
         with pytest.raises(ValueError, match=r"^No event is left with at least"):
             k_core(log, min_user_events=min_user_events, min_item_events=items)

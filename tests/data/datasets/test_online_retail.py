@@ -21,8 +21,13 @@ def script():
     return module
 
 
-def test_the_log_has_the_size_of_its_readme():
-    log, items = load_online_retail()
+@pytest.fixture(scope="module")
+def bundled():
+    return load_online_retail()
+
+
+def test_the_log_has_the_size_of_its_readme(bundled):
+    log, items = bundled
     frame = log.frame
     sizes = (frame.height, frame["user_id"].n_unique(), frame["item_id"].n_unique())
     assert sizes == (386_326, 4_334, 3_659)
@@ -36,9 +41,9 @@ def test_the_log_has_the_size_of_its_readme():
     assert log.report.rejected == {}
 
 
-def test_the_log_keeps_a_shops_real_habits():
+def test_the_log_keeps_a_shops_real_habits(bundled):
     """A basket has one customer and (but for a few that two minutes share) one time; users buy items again."""
-    log, _ = load_online_retail()
+    log, _ = bundled
     baskets = log.frame.group_by("session_id").agg(pl.col("user_id", "timestamp").n_unique())
     assert baskets["user_id"].max() == 1
     assert (baskets["timestamp"] == 1).mean() > 0.99
@@ -76,6 +81,7 @@ def test_cleaning_removes_the_rows_it_reports(script):
     assert script.titles(raw, events).rows() == [("10001", "b"), ("10002A", "x")]
 
 
+@pytest.mark.slow
 def test_the_script_makes_the_bundled_rows(script, tmp_path):
     """Made from the published file, if it is available (SEGUE_DATA)."""
     if not script.source().exists():

@@ -1,6 +1,6 @@
 """Session splits: whole sessions as test, every position a case; the latest of the log, or a fixed test set."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -40,7 +40,8 @@ def session_split(log: "EventLog", *, test: float = 0.1, validation: float = 0.1
     all_rows, meaning = session_sequences(log, whole, gap_minutes)
     first, second, times = _row_cutoffs(all_rows, test, validation)
     validation_us, test_us = times or (None, None)
-    catalog, rows = cutoffs.restrict_catalog(all_rows, whole.ids, _training_rows(all_rows, second, test_us), log.items)
+    kept = _training_rows(all_rows, second, test_us)
+    catalog, rows = cutoffs.restrict_catalog(all_rows, whole.ids, kept, log.items)
     train, refit = _training_rows(rows, first, validation_us), _training_rows(rows, second, test_us)
     known_to_train_V = cutoffs.known_item_mask(train, catalog, log.items)
     known_to_refit_V = cutoffs.known_item_mask(refit, catalog, log.items)
@@ -123,19 +124,24 @@ def fixed_split(
     return cutoffs.with_fingerprint(split, f"fixed unknown={unknown}")
 
 
-def _row_cutoffs(rows: Sequences, test: float, validation: float) -> tuple[int, int, cutoffs.Cutoffs | None]:
-    """Return the first validation row, the first test row, and the cutoff times of a log with times.
+class _RowCutoffs(NamedTuple):
+    """Parts of rows in the order of their begins."""
 
-    Rows are in the order of their begins.
-    """
+    first_validation: int
+    first_test: int
+    times: cutoffs.Cutoffs | None
+    """Cutoff times; None for a log without times."""
+
+
+def _row_cutoffs(rows: Sequences, test: float, validation: float) -> _RowCutoffs:
     if rows.times is not None:
         begins_B = rows.times[rows.starts]
         times = cutoffs.cutoff_times(begins_B, test, validation)
         first, second = np.searchsorted(begins_B, times).tolist()
-        return first, second, times
+        return _RowCutoffs(first, second, times)
     cutoffs.check_share("test", test)
     second = len(rows) - max(1, round(len(rows) * test))
-    return _last_rows(rows.take(slice(0, second)), validation)[0], second, None
+    return _RowCutoffs(_last_rows(rows.take(slice(0, second)), validation)[0], second, None)
 
 
 def _last_rows(rows: Sequences, share: float) -> tuple[int, int | None]:
