@@ -482,48 +482,53 @@ class GRU4Rec(Recommender):
             Default: 0.1.
 
     Settings of the training:
-        batch_tokens (int): Events in a batch, padding included. Default: 8192.
-        parallel_sessions (int): GRU4Rec's own batches: so many sessions run side by side, and a step
-            takes the next event of each; 0: windows of whole histories, packed. Default: 0.
-        bptt_steps (int): With lanes: the events of each in a step, which is as far back as a gradient
-            goes. Default: 1.
-        session_order (Literal['shuffled', 'time']): With lanes: in which order they take the sessions;
-            time: the one that began first (the log's order without times). Default: 'shuffled'.
-        loss (Literal['auto', 'full', 'sampled', 'bce', 'gbce', 'bpr-max', 'top1-max']): full and
-            sampled: softmax over every item or over drawn ones; auto: full up to 30,000 items where
-            memory_gb holds it, else sampled; the others, as published, over drawn ones: SASRec's,
-            gSASRec's, GRU4Rec's. Default: 'auto'.
-        num_negatives (int): Items drawn for a batch, and shared by its targets, when the loss is not
-            full. Default: 2048.
-        negative_sampling_exponent (float): They are drawn ~ popularity ** this; 0: all alike. Default:
-            0.5.
-        negative_source (Literal['popularity', 'in-batch', 'mixed']): Drawn; or the batch's own targets,
-            and none drawn; or both. Default: 'popularity'.
-        logq_correction (bool): Whether the sampled softmax undoes the drawing; without that, popular
-            items are held down. Default: True.
-        num_hardest_negatives (int): Look only at each target's n highest-scoring negatives; 0: at all
-            of them. Default: 0.
-        gbce_t (float): gbce's t, from 0 (plain BCE) to 1 (probabilities as if every item had been a
-            negative). Default: 0.75.
-        score_penalty (float): Weight of the squares of the negatives' scores in bpr-max. Default: 1.0.
-        elu_alpha (float | None): bpr-max and top1-max see scores below 0 through an ELU with this
-            alpha; 'none': as they are. Default: None.
-        memory_gb (float | None): What a training may take, in 10**9 bytes; 'none': the memory of the
-            machine, or of its control group. Default: None.
-        epochs (int): Passes over the log, at most. Default: 5.
-        optimizer (Literal['adam', 'adagrad']): adagrad is what GRU4Rec was published with. Default:
-            'adam'.
-        learning_rate (float): The highest; see schedule. Default: 0.005.
-        schedule (Literal['cosine', 'constant']): cosine: rises over the first twentieth of the steps,
-            then falls along a half cosine to a twentieth. Default: 'cosine'.
-        momentum (float): adagrad's, for the item table on the rows that a step touches. Default: 0.0.
-        weight_decay (float): Decoupled, on the encoder's matrices. Default: 0.0.
-        max_grad_norm (float | None): Longest gradient of the encoder; longer ones are shortened to it;
-            'none': none is. Default: 1.0.
-        patience (int): Epochs without a better validation before it stops; without validation every
-            epoch is run. Default: 3.
-        precision (Literal['auto', 'float32', 'bfloat16']): Of the large matrix products; auto: bfloat16
-            where the processor multiplies it natively. Default: 'auto'.
+        batch_tokens (int, at least 1): Number of events in a batch, padding included. Default: 8192.
+        parallel_sessions (int, at least 0): Number of sessions in a session-parallel batch of GRU4Rec
+            (Hidasi et al. 2016), which takes the next event of each; 0: packed windows of whole
+            histories. Default: 0.
+        bptt_steps (int, at least 1): Number of events of each parallel session in a batch, which is the
+            length of backpropagation through time. Default: 1.
+        session_order (Literal['shuffled', 'time']): Order in which parallel sessions are started. time:
+            by first timestamp, or the log's order without timestamps. Default: 'shuffled'.
+        loss (Literal['auto', 'full', 'sampled', 'bce', 'gbce', 'bpr-max', 'top1-max']): Loss function.
+            full: softmax over the catalog; sampled: softmax over sampled negatives; auto: full up to
+            30,000 items if memory_gb holds it, else sampled; bce (SASRec), gbce (gSASRec), bpr-max and
+            top1-max (GRU4Rec): as published, over sampled negatives. Default: 'auto'.
+        num_negatives (int, at least 1): Number of negatives sampled for a batch and shared by its
+            targets. The full softmax ignores it. Default: 2048.
+        negative_sampling_exponent (float): Exponent of the sampling distribution, q(item) ~ popularity
+            ** exponent; 0: uniform. Default: 0.5.
+        negative_source (Literal['popularity', 'in-batch', 'mixed']): Source of negatives. popularity:
+            sampled from q; in-batch: the targets of the batch; mixed: both. Default: 'popularity'.
+        logq_correction (bool): Subtract log q(item) from each sampled logit (the log-q correction,
+            Bengio & Senecal 2008). Applies to the sampled softmax; bpr-max, top1-max, bce and gbce
+            ignore it. Default: True.
+        num_hardest_negatives (int, at least 0): Number of highest-scoring negatives of each target that
+            enter the loss; 0: all negatives. Default: 0.
+        gbce_t (float, in [0, 1]): Calibration t of gbce (Petrov & Macdonald 2023), from 0 (plain BCE)
+            to 1 (probabilities as if every item were a negative). Default: 0.75.
+        score_penalty (float, at least 0): Weight of the squared scores of negatives in bpr-max.
+            Default: 1.0.
+        elu_alpha (float | None, above 0): Alpha of the ELU that bpr-max and top1-max apply to scores;
+            'none': scores unchanged. Default: None.
+        memory_gb (float | None, above 0): Memory limit of the training, in 10**9 bytes; 'none': the
+            memory of the machine, or of its control group. Default: None.
+        epochs (int, at least 1): Maximum number of passes over the log. Default: 5.
+        optimizer (Literal['adam', 'adagrad']): Optimizer. adagrad: the one GRU4Rec was published with.
+            Default: 'adam'.
+        learning_rate (float, above 0): Peak learning rate; see schedule. Default: 0.005.
+        schedule (Literal['cosine', 'constant']): Learning-rate schedule. cosine: linear warm-up over
+            the first twentieth of the steps, then half a cosine down to a twentieth of the peak.
+            Default: 'cosine'.
+        momentum (float, in [0, 1)): Momentum of adagrad, for the rows of the item table that a step
+            updates. Default: 0.0.
+        weight_decay (float): Decoupled weight decay of the encoder's matrices. Default: 0.0.
+        max_grad_norm (float | None, above 0): Norm to which longer gradients of the encoder are
+            clipped; 'none': no clipping. Default: 1.0.
+        patience (int, at least 1): Number of epochs without a better validation after which training
+            stops; without validation all epochs run. Default: 3.
+        precision (Literal['auto', 'float32', 'bfloat16']): Precision of the large matrix products;
+            auto: bfloat16 if the processor has instructions for it. Default: 'auto'.
 
     Settings of the features:
         features (tuple[str, ...]): Columns of the item table; empty: items are known by their events
@@ -628,48 +633,53 @@ class SASRec(Recommender):
             each block. Default: 0.2.
 
     Settings of the training:
-        batch_tokens (int): Events in a batch, padding included. Default: 4096.
-        parallel_sessions (int): GRU4Rec's own batches: so many sessions run side by side, and a step
-            takes the next event of each; 0: windows of whole histories, packed. Default: 0.
-        bptt_steps (int): With lanes: the events of each in a step, which is as far back as a gradient
-            goes. Default: 1.
-        session_order (Literal['shuffled', 'time']): With lanes: in which order they take the sessions;
-            time: the one that began first (the log's order without times). Default: 'shuffled'.
-        loss (Literal['auto', 'full', 'sampled', 'bce', 'gbce', 'bpr-max', 'top1-max']): full and
-            sampled: softmax over every item or over drawn ones; auto: full up to 30,000 items where
-            memory_gb holds it, else sampled; the others, as published, over drawn ones: SASRec's,
-            gSASRec's, GRU4Rec's. Default: 'auto'.
-        num_negatives (int): Items drawn for a batch, and shared by its targets, when the loss is not
-            full. Default: 2048.
-        negative_sampling_exponent (float): They are drawn ~ popularity ** this; 0: all alike. Default:
-            0.5.
-        negative_source (Literal['popularity', 'in-batch', 'mixed']): Drawn; or the batch's own targets,
-            and none drawn; or both. Default: 'popularity'.
-        logq_correction (bool): Whether the sampled softmax undoes the drawing; without that, popular
-            items are held down. Default: True.
-        num_hardest_negatives (int): Look only at each target's n highest-scoring negatives; 0: at all
-            of them. Default: 0.
-        gbce_t (float): gbce's t, from 0 (plain BCE) to 1 (probabilities as if every item had been a
-            negative). Default: 0.75.
-        score_penalty (float): Weight of the squares of the negatives' scores in bpr-max. Default: 1.0.
-        elu_alpha (float | None): bpr-max and top1-max see scores below 0 through an ELU with this
-            alpha; 'none': as they are. Default: None.
-        memory_gb (float | None): What a training may take, in 10**9 bytes; 'none': the memory of the
-            machine, or of its control group. Default: None.
-        epochs (int): Passes over the log, at most. Default: 10.
-        optimizer (Literal['adam', 'adagrad']): adagrad is what GRU4Rec was published with. Default:
-            'adam'.
-        learning_rate (float): The highest; see schedule. Default: 0.003.
-        schedule (Literal['cosine', 'constant']): cosine: rises over the first twentieth of the steps,
-            then falls along a half cosine to a twentieth. Default: 'cosine'.
-        momentum (float): adagrad's, for the item table on the rows that a step touches. Default: 0.0.
-        weight_decay (float): Decoupled, on the encoder's matrices. Default: 0.0.
-        max_grad_norm (float | None): Longest gradient of the encoder; longer ones are shortened to it;
-            'none': none is. Default: 1.0.
-        patience (int): Epochs without a better validation before it stops; without validation every
-            epoch is run. Default: 3.
-        precision (Literal['auto', 'float32', 'bfloat16']): Of the large matrix products; auto: bfloat16
-            where the processor multiplies it natively. Default: 'auto'.
+        batch_tokens (int, at least 1): Number of events in a batch, padding included. Default: 4096.
+        parallel_sessions (int, at least 0): Number of sessions in a session-parallel batch of GRU4Rec
+            (Hidasi et al. 2016), which takes the next event of each; 0: packed windows of whole
+            histories. Default: 0.
+        bptt_steps (int, at least 1): Number of events of each parallel session in a batch, which is the
+            length of backpropagation through time. Default: 1.
+        session_order (Literal['shuffled', 'time']): Order in which parallel sessions are started. time:
+            by first timestamp, or the log's order without timestamps. Default: 'shuffled'.
+        loss (Literal['auto', 'full', 'sampled', 'bce', 'gbce', 'bpr-max', 'top1-max']): Loss function.
+            full: softmax over the catalog; sampled: softmax over sampled negatives; auto: full up to
+            30,000 items if memory_gb holds it, else sampled; bce (SASRec), gbce (gSASRec), bpr-max and
+            top1-max (GRU4Rec): as published, over sampled negatives. Default: 'auto'.
+        num_negatives (int, at least 1): Number of negatives sampled for a batch and shared by its
+            targets. The full softmax ignores it. Default: 2048.
+        negative_sampling_exponent (float): Exponent of the sampling distribution, q(item) ~ popularity
+            ** exponent; 0: uniform. Default: 0.5.
+        negative_source (Literal['popularity', 'in-batch', 'mixed']): Source of negatives. popularity:
+            sampled from q; in-batch: the targets of the batch; mixed: both. Default: 'popularity'.
+        logq_correction (bool): Subtract log q(item) from each sampled logit (the log-q correction,
+            Bengio & Senecal 2008). Applies to the sampled softmax; bpr-max, top1-max, bce and gbce
+            ignore it. Default: True.
+        num_hardest_negatives (int, at least 0): Number of highest-scoring negatives of each target that
+            enter the loss; 0: all negatives. Default: 0.
+        gbce_t (float, in [0, 1]): Calibration t of gbce (Petrov & Macdonald 2023), from 0 (plain BCE)
+            to 1 (probabilities as if every item were a negative). Default: 0.75.
+        score_penalty (float, at least 0): Weight of the squared scores of negatives in bpr-max.
+            Default: 1.0.
+        elu_alpha (float | None, above 0): Alpha of the ELU that bpr-max and top1-max apply to scores;
+            'none': scores unchanged. Default: None.
+        memory_gb (float | None, above 0): Memory limit of the training, in 10**9 bytes; 'none': the
+            memory of the machine, or of its control group. Default: None.
+        epochs (int, at least 1): Maximum number of passes over the log. Default: 10.
+        optimizer (Literal['adam', 'adagrad']): Optimizer. adagrad: the one GRU4Rec was published with.
+            Default: 'adam'.
+        learning_rate (float, above 0): Peak learning rate; see schedule. Default: 0.003.
+        schedule (Literal['cosine', 'constant']): Learning-rate schedule. cosine: linear warm-up over
+            the first twentieth of the steps, then half a cosine down to a twentieth of the peak.
+            Default: 'cosine'.
+        momentum (float, in [0, 1)): Momentum of adagrad, for the rows of the item table that a step
+            updates. Default: 0.0.
+        weight_decay (float): Decoupled weight decay of the encoder's matrices. Default: 0.0.
+        max_grad_norm (float | None, above 0): Norm to which longer gradients of the encoder are
+            clipped; 'none': no clipping. Default: 1.0.
+        patience (int, at least 1): Number of epochs without a better validation after which training
+            stops; without validation all epochs run. Default: 3.
+        precision (Literal['auto', 'float32', 'bfloat16']): Precision of the large matrix products;
+            auto: bfloat16 if the processor has instructions for it. Default: 'auto'.
 
     Settings of the features:
         features (tuple[str, ...]): Columns of the item table; empty: items are known by their events
@@ -770,48 +780,53 @@ class LRURec(Recommender):
             each block. Default: 0.2.
 
     Settings of the training:
-        batch_tokens (int): Events in a batch, padding included. Default: 4096.
-        parallel_sessions (int): GRU4Rec's own batches: so many sessions run side by side, and a step
-            takes the next event of each; 0: windows of whole histories, packed. Default: 0.
-        bptt_steps (int): With lanes: the events of each in a step, which is as far back as a gradient
-            goes. Default: 1.
-        session_order (Literal['shuffled', 'time']): With lanes: in which order they take the sessions;
-            time: the one that began first (the log's order without times). Default: 'shuffled'.
-        loss (Literal['auto', 'full', 'sampled', 'bce', 'gbce', 'bpr-max', 'top1-max']): full and
-            sampled: softmax over every item or over drawn ones; auto: full up to 30,000 items where
-            memory_gb holds it, else sampled; the others, as published, over drawn ones: SASRec's,
-            gSASRec's, GRU4Rec's. Default: 'auto'.
-        num_negatives (int): Items drawn for a batch, and shared by its targets, when the loss is not
-            full. Default: 2048.
-        negative_sampling_exponent (float): They are drawn ~ popularity ** this; 0: all alike. Default:
-            0.5.
-        negative_source (Literal['popularity', 'in-batch', 'mixed']): Drawn; or the batch's own targets,
-            and none drawn; or both. Default: 'popularity'.
-        logq_correction (bool): Whether the sampled softmax undoes the drawing; without that, popular
-            items are held down. Default: True.
-        num_hardest_negatives (int): Look only at each target's n highest-scoring negatives; 0: at all
-            of them. Default: 0.
-        gbce_t (float): gbce's t, from 0 (plain BCE) to 1 (probabilities as if every item had been a
-            negative). Default: 0.75.
-        score_penalty (float): Weight of the squares of the negatives' scores in bpr-max. Default: 1.0.
-        elu_alpha (float | None): bpr-max and top1-max see scores below 0 through an ELU with this
-            alpha; 'none': as they are. Default: None.
-        memory_gb (float | None): What a training may take, in 10**9 bytes; 'none': the memory of the
-            machine, or of its control group. Default: None.
-        epochs (int): Passes over the log, at most. Default: 10.
-        optimizer (Literal['adam', 'adagrad']): adagrad is what GRU4Rec was published with. Default:
-            'adam'.
-        learning_rate (float): The highest; see schedule. Default: 0.003.
-        schedule (Literal['cosine', 'constant']): cosine: rises over the first twentieth of the steps,
-            then falls along a half cosine to a twentieth. Default: 'cosine'.
-        momentum (float): adagrad's, for the item table on the rows that a step touches. Default: 0.0.
-        weight_decay (float): Decoupled, on the encoder's matrices. Default: 0.0.
-        max_grad_norm (float | None): Longest gradient of the encoder; longer ones are shortened to it;
-            'none': none is. Default: 1.0.
-        patience (int): Epochs without a better validation before it stops; without validation every
-            epoch is run. Default: 3.
-        precision (Literal['auto', 'float32', 'bfloat16']): Of the large matrix products; auto: bfloat16
-            where the processor multiplies it natively. Default: 'auto'.
+        batch_tokens (int, at least 1): Number of events in a batch, padding included. Default: 4096.
+        parallel_sessions (int, at least 0): Number of sessions in a session-parallel batch of GRU4Rec
+            (Hidasi et al. 2016), which takes the next event of each; 0: packed windows of whole
+            histories. Default: 0.
+        bptt_steps (int, at least 1): Number of events of each parallel session in a batch, which is the
+            length of backpropagation through time. Default: 1.
+        session_order (Literal['shuffled', 'time']): Order in which parallel sessions are started. time:
+            by first timestamp, or the log's order without timestamps. Default: 'shuffled'.
+        loss (Literal['auto', 'full', 'sampled', 'bce', 'gbce', 'bpr-max', 'top1-max']): Loss function.
+            full: softmax over the catalog; sampled: softmax over sampled negatives; auto: full up to
+            30,000 items if memory_gb holds it, else sampled; bce (SASRec), gbce (gSASRec), bpr-max and
+            top1-max (GRU4Rec): as published, over sampled negatives. Default: 'auto'.
+        num_negatives (int, at least 1): Number of negatives sampled for a batch and shared by its
+            targets. The full softmax ignores it. Default: 2048.
+        negative_sampling_exponent (float): Exponent of the sampling distribution, q(item) ~ popularity
+            ** exponent; 0: uniform. Default: 0.5.
+        negative_source (Literal['popularity', 'in-batch', 'mixed']): Source of negatives. popularity:
+            sampled from q; in-batch: the targets of the batch; mixed: both. Default: 'popularity'.
+        logq_correction (bool): Subtract log q(item) from each sampled logit (the log-q correction,
+            Bengio & Senecal 2008). Applies to the sampled softmax; bpr-max, top1-max, bce and gbce
+            ignore it. Default: True.
+        num_hardest_negatives (int, at least 0): Number of highest-scoring negatives of each target that
+            enter the loss; 0: all negatives. Default: 0.
+        gbce_t (float, in [0, 1]): Calibration t of gbce (Petrov & Macdonald 2023), from 0 (plain BCE)
+            to 1 (probabilities as if every item were a negative). Default: 0.75.
+        score_penalty (float, at least 0): Weight of the squared scores of negatives in bpr-max.
+            Default: 1.0.
+        elu_alpha (float | None, above 0): Alpha of the ELU that bpr-max and top1-max apply to scores;
+            'none': scores unchanged. Default: None.
+        memory_gb (float | None, above 0): Memory limit of the training, in 10**9 bytes; 'none': the
+            memory of the machine, or of its control group. Default: None.
+        epochs (int, at least 1): Maximum number of passes over the log. Default: 10.
+        optimizer (Literal['adam', 'adagrad']): Optimizer. adagrad: the one GRU4Rec was published with.
+            Default: 'adam'.
+        learning_rate (float, above 0): Peak learning rate; see schedule. Default: 0.003.
+        schedule (Literal['cosine', 'constant']): Learning-rate schedule. cosine: linear warm-up over
+            the first twentieth of the steps, then half a cosine down to a twentieth of the peak.
+            Default: 'cosine'.
+        momentum (float, in [0, 1)): Momentum of adagrad, for the rows of the item table that a step
+            updates. Default: 0.0.
+        weight_decay (float): Decoupled weight decay of the encoder's matrices. Default: 0.0.
+        max_grad_norm (float | None, above 0): Norm to which longer gradients of the encoder are
+            clipped; 'none': no clipping. Default: 1.0.
+        patience (int, at least 1): Number of epochs without a better validation after which training
+            stops; without validation all epochs run. Default: 3.
+        precision (Literal['auto', 'float32', 'bfloat16']): Precision of the large matrix products;
+            auto: bfloat16 if the processor has instructions for it. Default: 'auto'.
 
     Settings of the features:
         features (tuple[str, ...]): Columns of the item table; empty: items are known by their events
@@ -911,48 +926,53 @@ class HSTU(Recommender):
             layer. Default: 0.2.
 
     Settings of the training:
-        batch_tokens (int): Events in a batch, padding included. Default: 4096.
-        parallel_sessions (int): GRU4Rec's own batches: so many sessions run side by side, and a step
-            takes the next event of each; 0: windows of whole histories, packed. Default: 0.
-        bptt_steps (int): With lanes: the events of each in a step, which is as far back as a gradient
-            goes. Default: 1.
-        session_order (Literal['shuffled', 'time']): With lanes: in which order they take the sessions;
-            time: the one that began first (the log's order without times). Default: 'shuffled'.
-        loss (Literal['auto', 'full', 'sampled', 'bce', 'gbce', 'bpr-max', 'top1-max']): full and
-            sampled: softmax over every item or over drawn ones; auto: full up to 30,000 items where
-            memory_gb holds it, else sampled; the others, as published, over drawn ones: SASRec's,
-            gSASRec's, GRU4Rec's. Default: 'auto'.
-        num_negatives (int): Items drawn for a batch, and shared by its targets, when the loss is not
-            full. Default: 2048.
-        negative_sampling_exponent (float): They are drawn ~ popularity ** this; 0: all alike. Default:
-            0.5.
-        negative_source (Literal['popularity', 'in-batch', 'mixed']): Drawn; or the batch's own targets,
-            and none drawn; or both. Default: 'popularity'.
-        logq_correction (bool): Whether the sampled softmax undoes the drawing; without that, popular
-            items are held down. Default: True.
-        num_hardest_negatives (int): Look only at each target's n highest-scoring negatives; 0: at all
-            of them. Default: 0.
-        gbce_t (float): gbce's t, from 0 (plain BCE) to 1 (probabilities as if every item had been a
-            negative). Default: 0.75.
-        score_penalty (float): Weight of the squares of the negatives' scores in bpr-max. Default: 1.0.
-        elu_alpha (float | None): bpr-max and top1-max see scores below 0 through an ELU with this
-            alpha; 'none': as they are. Default: None.
-        memory_gb (float | None): What a training may take, in 10**9 bytes; 'none': the memory of the
-            machine, or of its control group. Default: None.
-        epochs (int): Passes over the log, at most. Default: 10.
-        optimizer (Literal['adam', 'adagrad']): adagrad is what GRU4Rec was published with. Default:
-            'adam'.
-        learning_rate (float): The highest; see schedule. Default: 0.003.
-        schedule (Literal['cosine', 'constant']): cosine: rises over the first twentieth of the steps,
-            then falls along a half cosine to a twentieth. Default: 'cosine'.
-        momentum (float): adagrad's, for the item table on the rows that a step touches. Default: 0.0.
-        weight_decay (float): Decoupled, on the encoder's matrices. Default: 0.0.
-        max_grad_norm (float | None): Longest gradient of the encoder; longer ones are shortened to it;
-            'none': none is. Default: 1.0.
-        patience (int): Epochs without a better validation before it stops; without validation every
-            epoch is run. Default: 3.
-        precision (Literal['auto', 'float32', 'bfloat16']): Of the large matrix products; auto: bfloat16
-            where the processor multiplies it natively. Default: 'auto'.
+        batch_tokens (int, at least 1): Number of events in a batch, padding included. Default: 4096.
+        parallel_sessions (int, at least 0): Number of sessions in a session-parallel batch of GRU4Rec
+            (Hidasi et al. 2016), which takes the next event of each; 0: packed windows of whole
+            histories. Default: 0.
+        bptt_steps (int, at least 1): Number of events of each parallel session in a batch, which is the
+            length of backpropagation through time. Default: 1.
+        session_order (Literal['shuffled', 'time']): Order in which parallel sessions are started. time:
+            by first timestamp, or the log's order without timestamps. Default: 'shuffled'.
+        loss (Literal['auto', 'full', 'sampled', 'bce', 'gbce', 'bpr-max', 'top1-max']): Loss function.
+            full: softmax over the catalog; sampled: softmax over sampled negatives; auto: full up to
+            30,000 items if memory_gb holds it, else sampled; bce (SASRec), gbce (gSASRec), bpr-max and
+            top1-max (GRU4Rec): as published, over sampled negatives. Default: 'auto'.
+        num_negatives (int, at least 1): Number of negatives sampled for a batch and shared by its
+            targets. The full softmax ignores it. Default: 2048.
+        negative_sampling_exponent (float): Exponent of the sampling distribution, q(item) ~ popularity
+            ** exponent; 0: uniform. Default: 0.5.
+        negative_source (Literal['popularity', 'in-batch', 'mixed']): Source of negatives. popularity:
+            sampled from q; in-batch: the targets of the batch; mixed: both. Default: 'popularity'.
+        logq_correction (bool): Subtract log q(item) from each sampled logit (the log-q correction,
+            Bengio & Senecal 2008). Applies to the sampled softmax; bpr-max, top1-max, bce and gbce
+            ignore it. Default: True.
+        num_hardest_negatives (int, at least 0): Number of highest-scoring negatives of each target that
+            enter the loss; 0: all negatives. Default: 0.
+        gbce_t (float, in [0, 1]): Calibration t of gbce (Petrov & Macdonald 2023), from 0 (plain BCE)
+            to 1 (probabilities as if every item were a negative). Default: 0.75.
+        score_penalty (float, at least 0): Weight of the squared scores of negatives in bpr-max.
+            Default: 1.0.
+        elu_alpha (float | None, above 0): Alpha of the ELU that bpr-max and top1-max apply to scores;
+            'none': scores unchanged. Default: None.
+        memory_gb (float | None, above 0): Memory limit of the training, in 10**9 bytes; 'none': the
+            memory of the machine, or of its control group. Default: None.
+        epochs (int, at least 1): Maximum number of passes over the log. Default: 10.
+        optimizer (Literal['adam', 'adagrad']): Optimizer. adagrad: the one GRU4Rec was published with.
+            Default: 'adam'.
+        learning_rate (float, above 0): Peak learning rate; see schedule. Default: 0.003.
+        schedule (Literal['cosine', 'constant']): Learning-rate schedule. cosine: linear warm-up over
+            the first twentieth of the steps, then half a cosine down to a twentieth of the peak.
+            Default: 'cosine'.
+        momentum (float, in [0, 1)): Momentum of adagrad, for the rows of the item table that a step
+            updates. Default: 0.0.
+        weight_decay (float): Decoupled weight decay of the encoder's matrices. Default: 0.0.
+        max_grad_norm (float | None, above 0): Norm to which longer gradients of the encoder are
+            clipped; 'none': no clipping. Default: 1.0.
+        patience (int, at least 1): Number of epochs without a better validation after which training
+            stops; without validation all epochs run. Default: 3.
+        precision (Literal['auto', 'float32', 'bfloat16']): Precision of the large matrix products;
+            auto: bfloat16 if the processor has instructions for it. Default: 'auto'.
 
     Settings of the features:
         features (tuple[str, ...]): Columns of the item table; empty: items are known by their events
@@ -1052,48 +1072,53 @@ class BERT4Rec(Recommender):
             each block. Default: 0.2.
 
     Settings of the training:
-        batch_tokens (int): Events in a batch, padding included. Default: 4096.
-        parallel_sessions (int): GRU4Rec's own batches: so many sessions run side by side, and a step
-            takes the next event of each; 0: windows of whole histories, packed. Default: 0.
-        bptt_steps (int): With lanes: the events of each in a step, which is as far back as a gradient
-            goes. Default: 1.
-        session_order (Literal['shuffled', 'time']): With lanes: in which order they take the sessions;
-            time: the one that began first (the log's order without times). Default: 'shuffled'.
-        loss (Literal['auto', 'full', 'sampled', 'bce', 'gbce', 'bpr-max', 'top1-max']): full and
-            sampled: softmax over every item or over drawn ones; auto: full up to 30,000 items where
-            memory_gb holds it, else sampled; the others, as published, over drawn ones: SASRec's,
-            gSASRec's, GRU4Rec's. Default: 'auto'.
-        num_negatives (int): Items drawn for a batch, and shared by its targets, when the loss is not
-            full. Default: 2048.
-        negative_sampling_exponent (float): They are drawn ~ popularity ** this; 0: all alike. Default:
-            0.5.
-        negative_source (Literal['popularity', 'in-batch', 'mixed']): Drawn; or the batch's own targets,
-            and none drawn; or both. Default: 'popularity'.
-        logq_correction (bool): Whether the sampled softmax undoes the drawing; without that, popular
-            items are held down. Default: True.
-        num_hardest_negatives (int): Look only at each target's n highest-scoring negatives; 0: at all
-            of them. Default: 0.
-        gbce_t (float): gbce's t, from 0 (plain BCE) to 1 (probabilities as if every item had been a
-            negative). Default: 0.75.
-        score_penalty (float): Weight of the squares of the negatives' scores in bpr-max. Default: 1.0.
-        elu_alpha (float | None): bpr-max and top1-max see scores below 0 through an ELU with this
-            alpha; 'none': as they are. Default: None.
-        memory_gb (float | None): What a training may take, in 10**9 bytes; 'none': the memory of the
-            machine, or of its control group. Default: None.
-        epochs (int): Passes over the log, at most. Default: 10.
-        optimizer (Literal['adam', 'adagrad']): adagrad is what GRU4Rec was published with. Default:
-            'adam'.
-        learning_rate (float): The highest; see schedule. Default: 0.003.
-        schedule (Literal['cosine', 'constant']): cosine: rises over the first twentieth of the steps,
-            then falls along a half cosine to a twentieth. Default: 'cosine'.
-        momentum (float): adagrad's, for the item table on the rows that a step touches. Default: 0.0.
-        weight_decay (float): Decoupled, on the encoder's matrices. Default: 0.0.
-        max_grad_norm (float | None): Longest gradient of the encoder; longer ones are shortened to it;
-            'none': none is. Default: 1.0.
-        patience (int): Epochs without a better validation before it stops; without validation every
-            epoch is run. Default: 3.
-        precision (Literal['auto', 'float32', 'bfloat16']): Of the large matrix products; auto: bfloat16
-            where the processor multiplies it natively. Default: 'auto'.
+        batch_tokens (int, at least 1): Number of events in a batch, padding included. Default: 4096.
+        parallel_sessions (int, at least 0): Number of sessions in a session-parallel batch of GRU4Rec
+            (Hidasi et al. 2016), which takes the next event of each; 0: packed windows of whole
+            histories. Default: 0.
+        bptt_steps (int, at least 1): Number of events of each parallel session in a batch, which is the
+            length of backpropagation through time. Default: 1.
+        session_order (Literal['shuffled', 'time']): Order in which parallel sessions are started. time:
+            by first timestamp, or the log's order without timestamps. Default: 'shuffled'.
+        loss (Literal['auto', 'full', 'sampled', 'bce', 'gbce', 'bpr-max', 'top1-max']): Loss function.
+            full: softmax over the catalog; sampled: softmax over sampled negatives; auto: full up to
+            30,000 items if memory_gb holds it, else sampled; bce (SASRec), gbce (gSASRec), bpr-max and
+            top1-max (GRU4Rec): as published, over sampled negatives. Default: 'auto'.
+        num_negatives (int, at least 1): Number of negatives sampled for a batch and shared by its
+            targets. The full softmax ignores it. Default: 2048.
+        negative_sampling_exponent (float): Exponent of the sampling distribution, q(item) ~ popularity
+            ** exponent; 0: uniform. Default: 0.5.
+        negative_source (Literal['popularity', 'in-batch', 'mixed']): Source of negatives. popularity:
+            sampled from q; in-batch: the targets of the batch; mixed: both. Default: 'popularity'.
+        logq_correction (bool): Subtract log q(item) from each sampled logit (the log-q correction,
+            Bengio & Senecal 2008). Applies to the sampled softmax; bpr-max, top1-max, bce and gbce
+            ignore it. Default: True.
+        num_hardest_negatives (int, at least 0): Number of highest-scoring negatives of each target that
+            enter the loss; 0: all negatives. Default: 0.
+        gbce_t (float, in [0, 1]): Calibration t of gbce (Petrov & Macdonald 2023), from 0 (plain BCE)
+            to 1 (probabilities as if every item were a negative). Default: 0.75.
+        score_penalty (float, at least 0): Weight of the squared scores of negatives in bpr-max.
+            Default: 1.0.
+        elu_alpha (float | None, above 0): Alpha of the ELU that bpr-max and top1-max apply to scores;
+            'none': scores unchanged. Default: None.
+        memory_gb (float | None, above 0): Memory limit of the training, in 10**9 bytes; 'none': the
+            memory of the machine, or of its control group. Default: None.
+        epochs (int, at least 1): Maximum number of passes over the log. Default: 10.
+        optimizer (Literal['adam', 'adagrad']): Optimizer. adagrad: the one GRU4Rec was published with.
+            Default: 'adam'.
+        learning_rate (float, above 0): Peak learning rate; see schedule. Default: 0.003.
+        schedule (Literal['cosine', 'constant']): Learning-rate schedule. cosine: linear warm-up over
+            the first twentieth of the steps, then half a cosine down to a twentieth of the peak.
+            Default: 'cosine'.
+        momentum (float, in [0, 1)): Momentum of adagrad, for the rows of the item table that a step
+            updates. Default: 0.0.
+        weight_decay (float): Decoupled weight decay of the encoder's matrices. Default: 0.0.
+        max_grad_norm (float | None, above 0): Norm to which longer gradients of the encoder are
+            clipped; 'none': no clipping. Default: 1.0.
+        patience (int, at least 1): Number of epochs without a better validation after which training
+            stops; without validation all epochs run. Default: 3.
+        precision (Literal['auto', 'float32', 'bfloat16']): Precision of the large matrix products;
+            auto: bfloat16 if the processor has instructions for it. Default: 'auto'.
 
     Settings of the features:
         features (tuple[str, ...]): Columns of the item table; empty: items are known by their events
@@ -1194,48 +1219,53 @@ class Caser(Recommender):
         dropout (float, in [0, 1)): Dropout probability on the output of the filters. Default: 0.2.
 
     Settings of the training:
-        batch_tokens (int): Events in a batch, padding included. Default: 4096.
-        parallel_sessions (int): GRU4Rec's own batches: so many sessions run side by side, and a step
-            takes the next event of each; 0: windows of whole histories, packed. Default: 0.
-        bptt_steps (int): With lanes: the events of each in a step, which is as far back as a gradient
-            goes. Default: 1.
-        session_order (Literal['shuffled', 'time']): With lanes: in which order they take the sessions;
-            time: the one that began first (the log's order without times). Default: 'shuffled'.
-        loss (Literal['auto', 'full', 'sampled', 'bce', 'gbce', 'bpr-max', 'top1-max']): full and
-            sampled: softmax over every item or over drawn ones; auto: full up to 30,000 items where
-            memory_gb holds it, else sampled; the others, as published, over drawn ones: SASRec's,
-            gSASRec's, GRU4Rec's. Default: 'auto'.
-        num_negatives (int): Items drawn for a batch, and shared by its targets, when the loss is not
-            full. Default: 2048.
-        negative_sampling_exponent (float): They are drawn ~ popularity ** this; 0: all alike. Default:
-            0.5.
-        negative_source (Literal['popularity', 'in-batch', 'mixed']): Drawn; or the batch's own targets,
-            and none drawn; or both. Default: 'popularity'.
-        logq_correction (bool): Whether the sampled softmax undoes the drawing; without that, popular
-            items are held down. Default: True.
-        num_hardest_negatives (int): Look only at each target's n highest-scoring negatives; 0: at all
-            of them. Default: 0.
-        gbce_t (float): gbce's t, from 0 (plain BCE) to 1 (probabilities as if every item had been a
-            negative). Default: 0.75.
-        score_penalty (float): Weight of the squares of the negatives' scores in bpr-max. Default: 1.0.
-        elu_alpha (float | None): bpr-max and top1-max see scores below 0 through an ELU with this
-            alpha; 'none': as they are. Default: None.
-        memory_gb (float | None): What a training may take, in 10**9 bytes; 'none': the memory of the
-            machine, or of its control group. Default: None.
-        epochs (int): Passes over the log, at most. Default: 10.
-        optimizer (Literal['adam', 'adagrad']): adagrad is what GRU4Rec was published with. Default:
-            'adam'.
-        learning_rate (float): The highest; see schedule. Default: 0.003.
-        schedule (Literal['cosine', 'constant']): cosine: rises over the first twentieth of the steps,
-            then falls along a half cosine to a twentieth. Default: 'cosine'.
-        momentum (float): adagrad's, for the item table on the rows that a step touches. Default: 0.0.
-        weight_decay (float): Decoupled, on the encoder's matrices. Default: 0.0.
-        max_grad_norm (float | None): Longest gradient of the encoder; longer ones are shortened to it;
-            'none': none is. Default: 1.0.
-        patience (int): Epochs without a better validation before it stops; without validation every
-            epoch is run. Default: 3.
-        precision (Literal['auto', 'float32', 'bfloat16']): Of the large matrix products; auto: bfloat16
-            where the processor multiplies it natively. Default: 'auto'.
+        batch_tokens (int, at least 1): Number of events in a batch, padding included. Default: 4096.
+        parallel_sessions (int, at least 0): Number of sessions in a session-parallel batch of GRU4Rec
+            (Hidasi et al. 2016), which takes the next event of each; 0: packed windows of whole
+            histories. Default: 0.
+        bptt_steps (int, at least 1): Number of events of each parallel session in a batch, which is the
+            length of backpropagation through time. Default: 1.
+        session_order (Literal['shuffled', 'time']): Order in which parallel sessions are started. time:
+            by first timestamp, or the log's order without timestamps. Default: 'shuffled'.
+        loss (Literal['auto', 'full', 'sampled', 'bce', 'gbce', 'bpr-max', 'top1-max']): Loss function.
+            full: softmax over the catalog; sampled: softmax over sampled negatives; auto: full up to
+            30,000 items if memory_gb holds it, else sampled; bce (SASRec), gbce (gSASRec), bpr-max and
+            top1-max (GRU4Rec): as published, over sampled negatives. Default: 'auto'.
+        num_negatives (int, at least 1): Number of negatives sampled for a batch and shared by its
+            targets. The full softmax ignores it. Default: 2048.
+        negative_sampling_exponent (float): Exponent of the sampling distribution, q(item) ~ popularity
+            ** exponent; 0: uniform. Default: 0.5.
+        negative_source (Literal['popularity', 'in-batch', 'mixed']): Source of negatives. popularity:
+            sampled from q; in-batch: the targets of the batch; mixed: both. Default: 'popularity'.
+        logq_correction (bool): Subtract log q(item) from each sampled logit (the log-q correction,
+            Bengio & Senecal 2008). Applies to the sampled softmax; bpr-max, top1-max, bce and gbce
+            ignore it. Default: True.
+        num_hardest_negatives (int, at least 0): Number of highest-scoring negatives of each target that
+            enter the loss; 0: all negatives. Default: 0.
+        gbce_t (float, in [0, 1]): Calibration t of gbce (Petrov & Macdonald 2023), from 0 (plain BCE)
+            to 1 (probabilities as if every item were a negative). Default: 0.75.
+        score_penalty (float, at least 0): Weight of the squared scores of negatives in bpr-max.
+            Default: 1.0.
+        elu_alpha (float | None, above 0): Alpha of the ELU that bpr-max and top1-max apply to scores;
+            'none': scores unchanged. Default: None.
+        memory_gb (float | None, above 0): Memory limit of the training, in 10**9 bytes; 'none': the
+            memory of the machine, or of its control group. Default: None.
+        epochs (int, at least 1): Maximum number of passes over the log. Default: 10.
+        optimizer (Literal['adam', 'adagrad']): Optimizer. adagrad: the one GRU4Rec was published with.
+            Default: 'adam'.
+        learning_rate (float, above 0): Peak learning rate; see schedule. Default: 0.003.
+        schedule (Literal['cosine', 'constant']): Learning-rate schedule. cosine: linear warm-up over
+            the first twentieth of the steps, then half a cosine down to a twentieth of the peak.
+            Default: 'cosine'.
+        momentum (float, in [0, 1)): Momentum of adagrad, for the rows of the item table that a step
+            updates. Default: 0.0.
+        weight_decay (float): Decoupled weight decay of the encoder's matrices. Default: 0.0.
+        max_grad_norm (float | None, above 0): Norm to which longer gradients of the encoder are
+            clipped; 'none': no clipping. Default: 1.0.
+        patience (int, at least 1): Number of epochs without a better validation after which training
+            stops; without validation all epochs run. Default: 3.
+        precision (Literal['auto', 'float32', 'bfloat16']): Precision of the large matrix products;
+            auto: bfloat16 if the processor has instructions for it. Default: 'auto'.
 
     Settings of the features:
         features (tuple[str, ...]): Columns of the item table; empty: items are known by their events
@@ -1335,48 +1365,53 @@ class NextItNet(Recommender):
             block. Default: 0.2.
 
     Settings of the training:
-        batch_tokens (int): Events in a batch, padding included. Default: 4096.
-        parallel_sessions (int): GRU4Rec's own batches: so many sessions run side by side, and a step
-            takes the next event of each; 0: windows of whole histories, packed. Default: 0.
-        bptt_steps (int): With lanes: the events of each in a step, which is as far back as a gradient
-            goes. Default: 1.
-        session_order (Literal['shuffled', 'time']): With lanes: in which order they take the sessions;
-            time: the one that began first (the log's order without times). Default: 'shuffled'.
-        loss (Literal['auto', 'full', 'sampled', 'bce', 'gbce', 'bpr-max', 'top1-max']): full and
-            sampled: softmax over every item or over drawn ones; auto: full up to 30,000 items where
-            memory_gb holds it, else sampled; the others, as published, over drawn ones: SASRec's,
-            gSASRec's, GRU4Rec's. Default: 'auto'.
-        num_negatives (int): Items drawn for a batch, and shared by its targets, when the loss is not
-            full. Default: 2048.
-        negative_sampling_exponent (float): They are drawn ~ popularity ** this; 0: all alike. Default:
-            0.5.
-        negative_source (Literal['popularity', 'in-batch', 'mixed']): Drawn; or the batch's own targets,
-            and none drawn; or both. Default: 'popularity'.
-        logq_correction (bool): Whether the sampled softmax undoes the drawing; without that, popular
-            items are held down. Default: True.
-        num_hardest_negatives (int): Look only at each target's n highest-scoring negatives; 0: at all
-            of them. Default: 0.
-        gbce_t (float): gbce's t, from 0 (plain BCE) to 1 (probabilities as if every item had been a
-            negative). Default: 0.75.
-        score_penalty (float): Weight of the squares of the negatives' scores in bpr-max. Default: 1.0.
-        elu_alpha (float | None): bpr-max and top1-max see scores below 0 through an ELU with this
-            alpha; 'none': as they are. Default: None.
-        memory_gb (float | None): What a training may take, in 10**9 bytes; 'none': the memory of the
-            machine, or of its control group. Default: None.
-        epochs (int): Passes over the log, at most. Default: 10.
-        optimizer (Literal['adam', 'adagrad']): adagrad is what GRU4Rec was published with. Default:
-            'adam'.
-        learning_rate (float): The highest; see schedule. Default: 0.003.
-        schedule (Literal['cosine', 'constant']): cosine: rises over the first twentieth of the steps,
-            then falls along a half cosine to a twentieth. Default: 'cosine'.
-        momentum (float): adagrad's, for the item table on the rows that a step touches. Default: 0.0.
-        weight_decay (float): Decoupled, on the encoder's matrices. Default: 0.0.
-        max_grad_norm (float | None): Longest gradient of the encoder; longer ones are shortened to it;
-            'none': none is. Default: 1.0.
-        patience (int): Epochs without a better validation before it stops; without validation every
-            epoch is run. Default: 3.
-        precision (Literal['auto', 'float32', 'bfloat16']): Of the large matrix products; auto: bfloat16
-            where the processor multiplies it natively. Default: 'auto'.
+        batch_tokens (int, at least 1): Number of events in a batch, padding included. Default: 4096.
+        parallel_sessions (int, at least 0): Number of sessions in a session-parallel batch of GRU4Rec
+            (Hidasi et al. 2016), which takes the next event of each; 0: packed windows of whole
+            histories. Default: 0.
+        bptt_steps (int, at least 1): Number of events of each parallel session in a batch, which is the
+            length of backpropagation through time. Default: 1.
+        session_order (Literal['shuffled', 'time']): Order in which parallel sessions are started. time:
+            by first timestamp, or the log's order without timestamps. Default: 'shuffled'.
+        loss (Literal['auto', 'full', 'sampled', 'bce', 'gbce', 'bpr-max', 'top1-max']): Loss function.
+            full: softmax over the catalog; sampled: softmax over sampled negatives; auto: full up to
+            30,000 items if memory_gb holds it, else sampled; bce (SASRec), gbce (gSASRec), bpr-max and
+            top1-max (GRU4Rec): as published, over sampled negatives. Default: 'auto'.
+        num_negatives (int, at least 1): Number of negatives sampled for a batch and shared by its
+            targets. The full softmax ignores it. Default: 2048.
+        negative_sampling_exponent (float): Exponent of the sampling distribution, q(item) ~ popularity
+            ** exponent; 0: uniform. Default: 0.5.
+        negative_source (Literal['popularity', 'in-batch', 'mixed']): Source of negatives. popularity:
+            sampled from q; in-batch: the targets of the batch; mixed: both. Default: 'popularity'.
+        logq_correction (bool): Subtract log q(item) from each sampled logit (the log-q correction,
+            Bengio & Senecal 2008). Applies to the sampled softmax; bpr-max, top1-max, bce and gbce
+            ignore it. Default: True.
+        num_hardest_negatives (int, at least 0): Number of highest-scoring negatives of each target that
+            enter the loss; 0: all negatives. Default: 0.
+        gbce_t (float, in [0, 1]): Calibration t of gbce (Petrov & Macdonald 2023), from 0 (plain BCE)
+            to 1 (probabilities as if every item were a negative). Default: 0.75.
+        score_penalty (float, at least 0): Weight of the squared scores of negatives in bpr-max.
+            Default: 1.0.
+        elu_alpha (float | None, above 0): Alpha of the ELU that bpr-max and top1-max apply to scores;
+            'none': scores unchanged. Default: None.
+        memory_gb (float | None, above 0): Memory limit of the training, in 10**9 bytes; 'none': the
+            memory of the machine, or of its control group. Default: None.
+        epochs (int, at least 1): Maximum number of passes over the log. Default: 10.
+        optimizer (Literal['adam', 'adagrad']): Optimizer. adagrad: the one GRU4Rec was published with.
+            Default: 'adam'.
+        learning_rate (float, above 0): Peak learning rate; see schedule. Default: 0.003.
+        schedule (Literal['cosine', 'constant']): Learning-rate schedule. cosine: linear warm-up over
+            the first twentieth of the steps, then half a cosine down to a twentieth of the peak.
+            Default: 'cosine'.
+        momentum (float, in [0, 1)): Momentum of adagrad, for the rows of the item table that a step
+            updates. Default: 0.0.
+        weight_decay (float): Decoupled weight decay of the encoder's matrices. Default: 0.0.
+        max_grad_norm (float | None, above 0): Norm to which longer gradients of the encoder are
+            clipped; 'none': no clipping. Default: 1.0.
+        patience (int, at least 1): Number of epochs without a better validation after which training
+            stops; without validation all epochs run. Default: 3.
+        precision (Literal['auto', 'float32', 'bfloat16']): Precision of the large matrix products;
+            auto: bfloat16 if the processor has instructions for it. Default: 'auto'.
 
     Settings of the features:
         features (tuple[str, ...]): Columns of the item table; empty: items are known by their events
@@ -1476,48 +1511,53 @@ class Seq2SeqRec(Recommender):
             predictions at the end of training; rises from 0. Default: 0.2.
 
     Settings of the training:
-        batch_tokens (int): Events in a batch, padding included. Default: 4096.
-        parallel_sessions (int): GRU4Rec's own batches: so many sessions run side by side, and a step
-            takes the next event of each; 0: windows of whole histories, packed. Default: 0.
-        bptt_steps (int): With lanes: the events of each in a step, which is as far back as a gradient
-            goes. Default: 1.
-        session_order (Literal['shuffled', 'time']): With lanes: in which order they take the sessions;
-            time: the one that began first (the log's order without times). Default: 'shuffled'.
-        loss (Literal['auto', 'full', 'sampled', 'bce', 'gbce', 'bpr-max', 'top1-max']): full and
-            sampled: softmax over every item or over drawn ones; auto: full up to 30,000 items where
-            memory_gb holds it, else sampled; the others, as published, over drawn ones: SASRec's,
-            gSASRec's, GRU4Rec's. Default: 'auto'.
-        num_negatives (int): Items drawn for a batch, and shared by its targets, when the loss is not
-            full. Default: 2048.
-        negative_sampling_exponent (float): They are drawn ~ popularity ** this; 0: all alike. Default:
-            0.5.
-        negative_source (Literal['popularity', 'in-batch', 'mixed']): Drawn; or the batch's own targets,
-            and none drawn; or both. Default: 'popularity'.
-        logq_correction (bool): Whether the sampled softmax undoes the drawing; without that, popular
-            items are held down. Default: True.
-        num_hardest_negatives (int): Look only at each target's n highest-scoring negatives; 0: at all
-            of them. Default: 0.
-        gbce_t (float): gbce's t, from 0 (plain BCE) to 1 (probabilities as if every item had been a
-            negative). Default: 0.75.
-        score_penalty (float): Weight of the squares of the negatives' scores in bpr-max. Default: 1.0.
-        elu_alpha (float | None): bpr-max and top1-max see scores below 0 through an ELU with this
-            alpha; 'none': as they are. Default: None.
-        memory_gb (float | None): What a training may take, in 10**9 bytes; 'none': the memory of the
-            machine, or of its control group. Default: None.
-        epochs (int): Passes over the log, at most. Default: 10.
-        optimizer (Literal['adam', 'adagrad']): adagrad is what GRU4Rec was published with. Default:
-            'adam'.
-        learning_rate (float): The highest; see schedule. Default: 0.003.
-        schedule (Literal['cosine', 'constant']): cosine: rises over the first twentieth of the steps,
-            then falls along a half cosine to a twentieth. Default: 'cosine'.
-        momentum (float): adagrad's, for the item table on the rows that a step touches. Default: 0.0.
-        weight_decay (float): Decoupled, on the encoder's matrices. Default: 0.0.
-        max_grad_norm (float | None): Longest gradient of the encoder; longer ones are shortened to it;
-            'none': none is. Default: 1.0.
-        patience (int): Epochs without a better validation before it stops; without validation every
-            epoch is run. Default: 3.
-        precision (Literal['auto', 'float32', 'bfloat16']): Of the large matrix products; auto: bfloat16
-            where the processor multiplies it natively. Default: 'auto'.
+        batch_tokens (int, at least 1): Number of events in a batch, padding included. Default: 4096.
+        parallel_sessions (int, at least 0): Number of sessions in a session-parallel batch of GRU4Rec
+            (Hidasi et al. 2016), which takes the next event of each; 0: packed windows of whole
+            histories. Default: 0.
+        bptt_steps (int, at least 1): Number of events of each parallel session in a batch, which is the
+            length of backpropagation through time. Default: 1.
+        session_order (Literal['shuffled', 'time']): Order in which parallel sessions are started. time:
+            by first timestamp, or the log's order without timestamps. Default: 'shuffled'.
+        loss (Literal['auto', 'full', 'sampled', 'bce', 'gbce', 'bpr-max', 'top1-max']): Loss function.
+            full: softmax over the catalog; sampled: softmax over sampled negatives; auto: full up to
+            30,000 items if memory_gb holds it, else sampled; bce (SASRec), gbce (gSASRec), bpr-max and
+            top1-max (GRU4Rec): as published, over sampled negatives. Default: 'auto'.
+        num_negatives (int, at least 1): Number of negatives sampled for a batch and shared by its
+            targets. The full softmax ignores it. Default: 2048.
+        negative_sampling_exponent (float): Exponent of the sampling distribution, q(item) ~ popularity
+            ** exponent; 0: uniform. Default: 0.5.
+        negative_source (Literal['popularity', 'in-batch', 'mixed']): Source of negatives. popularity:
+            sampled from q; in-batch: the targets of the batch; mixed: both. Default: 'popularity'.
+        logq_correction (bool): Subtract log q(item) from each sampled logit (the log-q correction,
+            Bengio & Senecal 2008). Applies to the sampled softmax; bpr-max, top1-max, bce and gbce
+            ignore it. Default: True.
+        num_hardest_negatives (int, at least 0): Number of highest-scoring negatives of each target that
+            enter the loss; 0: all negatives. Default: 0.
+        gbce_t (float, in [0, 1]): Calibration t of gbce (Petrov & Macdonald 2023), from 0 (plain BCE)
+            to 1 (probabilities as if every item were a negative). Default: 0.75.
+        score_penalty (float, at least 0): Weight of the squared scores of negatives in bpr-max.
+            Default: 1.0.
+        elu_alpha (float | None, above 0): Alpha of the ELU that bpr-max and top1-max apply to scores;
+            'none': scores unchanged. Default: None.
+        memory_gb (float | None, above 0): Memory limit of the training, in 10**9 bytes; 'none': the
+            memory of the machine, or of its control group. Default: None.
+        epochs (int, at least 1): Maximum number of passes over the log. Default: 10.
+        optimizer (Literal['adam', 'adagrad']): Optimizer. adagrad: the one GRU4Rec was published with.
+            Default: 'adam'.
+        learning_rate (float, above 0): Peak learning rate; see schedule. Default: 0.003.
+        schedule (Literal['cosine', 'constant']): Learning-rate schedule. cosine: linear warm-up over
+            the first twentieth of the steps, then half a cosine down to a twentieth of the peak.
+            Default: 'cosine'.
+        momentum (float, in [0, 1)): Momentum of adagrad, for the rows of the item table that a step
+            updates. Default: 0.0.
+        weight_decay (float): Decoupled weight decay of the encoder's matrices. Default: 0.0.
+        max_grad_norm (float | None, above 0): Norm to which longer gradients of the encoder are
+            clipped; 'none': no clipping. Default: 1.0.
+        patience (int, at least 1): Number of epochs without a better validation after which training
+            stops; without validation all epochs run. Default: 3.
+        precision (Literal['auto', 'float32', 'bfloat16']): Precision of the large matrix products;
+            auto: bfloat16 if the processor has instructions for it. Default: 'auto'.
 
     Settings of the features:
         features (tuple[str, ...]): Columns of the item table; empty: items are known by their events

@@ -30,7 +30,7 @@ def test_clicks_change_the_list(tmp_path: Path) -> None:
                 break
             except OSError:
                 continue
-        assert b"click on things" in page and b"Segue(" in get(f"{url}/segue.js")
+        assert b"click on an item" in page and b"Segue(" in get(f"{url}/segue.js")
         items = json.loads(get(f"{url}/demo/items"))
         assert len(items) == 24 and all(item["title"] for item in items)
         request = {"session_id": "s", "k": 6}

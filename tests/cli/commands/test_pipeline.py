@@ -64,7 +64,7 @@ def test_a_placement_and_why_not(folder: Path) -> None:
     command = ["recommend", str(folder / "run"), "--history", "tea5", "--placement", "cheap", "--json"]
     result = json.loads(run(*command, "--why-not", "tea6").stdout)
     assert {row["item_id"] for row in result["items"]} == {f"tea{i}" for i in range(5)}
-    assert result["why_not"]["sentence"]["en"] == "A rule of this place does not allow it."
+    assert result["why_not"]["sentence"]["en"] == "A rule of this placement does not allow it."
     seen = json.loads(run(*command[:4], "--filter", "price > 1", "--why-not", "tea5", "--json").stdout)
     assert seen["why_not"]["reason"] in ("seen", "listed", "ranked lower")
 
