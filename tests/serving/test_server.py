@@ -20,6 +20,8 @@ from segue.serving.schemas.requests import EventIn, RecommendRequest, SimilarReq
 from segue.serving.sessions.session_cache import SessionCache
 from segue.serving.store.event_store import AppendResult, import_events
 
+PLAIN = b"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n%s"
+
 
 def wait_until(condition, timeout_s=20):
     deadline = time.monotonic() + timeout_s
@@ -232,18 +234,18 @@ def test_sigterm_waits_for_an_open_request(start):
 RAW = [
     b"GET / HTTP/9.9\r\n\r\n",
     b"\x00\xff\xfe nonsense\r\n\r\n",
-    b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: abc\r\n\r\n{}",
-    b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: -1\r\n\r\n{}",
-    b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    b"POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: abc\r\n\r\n{}",
+    b"POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: -1\r\n\r\n{}",
+    b"POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-    b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    b"POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
-    b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Type: \xff\xfe\r\nContent-Length: 2\r\n\r\n{}",
-    b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nAuthorization: \xff\xfe\r\n"
+    b"POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: \xff\xfe\r\nContent-Length: 2\r\n\r\n{}",
+    b"POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nAuthorization: \xff\xfe\r\n"
     b"Content-Length: 2\r\n\r\n{}",
-    b"GET /%00/../../etc/passwd HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-    b"GET /" + b"a" * 60_000 + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
+    b"GET /%00/../../etc/passwd HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+    b"GET /" + b"a" * 60_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 ]
 
@@ -267,7 +269,7 @@ def test_after_sigterm_requests_are_answered_for_a_while_and_connections_closed_
     server = start()
     server.client().close()
     address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
-    request = b"POST /v1/recommend HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+    request = PLAIN % (b"/v1/recommend", 2, b"", b"{}")
     with socket.create_connection(address, timeout=10) as old:
         old.sendall(request)
         assert b"connection: close" not in old.recv(10_000).lower()
@@ -297,9 +299,9 @@ def test_a_second_signal_ends_the_server_without_waiting(start):
 
 def test_many_slow_clients_block_no_other_and_are_closed(server, monkeypatch):
     """300 connections that send a byte now and then, with a shorter deadline for a body than a server has."""
-    monkeypatch.setattr("segue.serving.http.protocol.BODY_DEADLINE_S", 1.5)
+    monkeypatch.setattr("segue.serving.http.request_reader.BODY_DEADLINE_S", 1.5)
     address = ("127.0.0.1", server.web.base_url.port)
-    head = b"POST /v1/recommend HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n"
+    head = PLAIN % (b"/v1/recommend", 5000, b"", b"")
     slow = [socket.create_connection(address, timeout=10) for _ in range(300)]
     try:
         for connection in slow:
@@ -372,7 +374,6 @@ def test_swaps_and_sigterm_under_http_load_fail_no_request(save, ring, tmp_path,
     assert min(answered.values()) > 5
 
 
-PLAIN = b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n%s"
 BODIES = [
     b'{"history": ["a", "b"], "k": 3}',
     b'{"history": ["a", "b"], "k": 3',

@@ -162,14 +162,14 @@ def test_the_list_is_the_top_k_of_the_scores(run, engine):
     assert answer.model_version == saved.version
 
 
-class Listening:
+class RecordingScorer:
     """Scorer that records the histories it scores."""
 
     def __init__(self, scorer):
-        self.scorer, self.name, self.size, self.asked = scorer, scorer.name, scorer.size, []
+        self.scorer, self.name, self.size, self.histories = scorer, scorer.name, scorer.size, []
 
     def scores(self, histories):
-        self.asked.append(histories)
+        self.histories.append(histories)
         return self.scorer.scores(histories)
 
     def arrays(self):
@@ -178,7 +178,7 @@ class Listening:
 
 def test_a_model_receives_event_times_and_the_query_time(run, store):
     """A stored history has the times of its events, an event beside a sent history its own, a sent history none."""
-    model = replace(ServedModel.open(run), scorer=(heard := Listening(ServedModel.open(run).scorer)))
+    model = replace(ServedModel.open(run), scorer=(recording := RecordingScorer(ServedModel.open(run).scorer)))
     sessions = SessionCache(store, model.catalog)
     writer = GroupCommitWriter(store, sessions.add)
     engine = Engine(model, sessions, writer)
@@ -189,11 +189,11 @@ def test_a_model_receives_event_times_and_the_query_time(run, store):
     ask(engine, history=["a", "c"], event=EventIn(item_id="d", user_id="x", timestamp=30))
     ask(engine, history=["a"], event=EventIn(item_id="d", user_id="x"))
     writer.close()
-    known, mixed, now = heard.asked[-3:]
+    known, mixed, now = recording.histories[-3:]
     assert (known.to_lists(), known.times.tolist()) == ([[1, 2]], [10_000_000, 20_000_000])
     assert (mixed.to_lists(), mixed.times.tolist()) == ([[1, 3, 4]], [NO_TIME, NO_TIME, 30_000_000])
     assert now.times.tolist() == [NO_TIME, now.query_times[0]]
-    assert all(before <= requested.query_times[0] <= time.time_ns() // 1000 for requested in heard.asked[-3:])
+    assert all(before <= history.query_times[0] <= time.time_ns() // 1000 for history in recording.histories[-3:])
 
 
 def test_a_retired_model_is_freed_without_the_cycle_collector(run, store):

@@ -48,9 +48,9 @@ SETTINGS: dict[str, Any] = {
 def folder(tmp_path_factory: pytest.TempPathFactory, ring: Sequences) -> Path:
     """A pipeline with a ranker, trained on the ring with a minute between events."""
     catalog = Catalog("abcdefghijkl")
-    row, where = ring.positions()
+    row, position = ring.positions()
     times = np.zeros(len(ring.items), dtype=np.int64)
-    times[where] = 10**15 + (3 * row + where - ring.starts[row]) * MINUTE_US
+    times[position] = 10**15 + (3 * row + position - ring.starts[row]) * MINUTE_US
     rows = Sequences(ring.items, times, ring.starts, ring.stops)
     requested = rows.prefixes(-np.ones(len(rows), dtype=np.int64))
     assert rows.times is not None
@@ -82,34 +82,35 @@ def opened(store: EventStore) -> Iterator[Callable[[Path], tuple[Engine, ServedM
         writer.close()
 
 
-def memory(model: ServedModel) -> Any:
+def item_histories(model: ServedModel) -> Any:
     assert model.pipeline_service is not None
     pipeline = model.pipeline_service.pipeline
     assert isinstance(pipeline, Pipeline) and pipeline.second_stage is not None
     return {
         name: value.copy()
         for name, value in pipeline.second_stage.ranker.arrays().items()
-        if name.startswith("memory.")
+        if name.startswith("item_histories.")
     }
 
 
 def test_an_event_reaches_the_history_of_its_item(folder: Path, opened: Callable[..., Any]) -> None:
     """A user views c after k: the history of c has it at the next request of any user."""
     engine, model = opened(folder)
-    before = memory(model)
+    before = item_histories(model)
     sent = [EventIn(item_id=item, user_id="ann", timestamp=1_700_000_000.0 + i) for i, item in enumerate("kc")]
     engine.store(sent)[0].result(10)
     engine.recommend(RecommendRequest(history=["a"], k=3))
-    after = memory(model)
+    after = item_histories(model)
     c, k = (int(model.catalog.to_indices([item])[0]) for item in "ck")
-    newest = after["memory.lengths"][c] - 1
-    assert after["memory.before"][c, newest] == k
-    assert after["memory.times"][c, newest] == 1_700_000_001 * 1_000_000
-    assert (after["memory.totals"] - before["memory.totals"]).tolist() == [int(i in (c, k)) for i in range(13)]
+    newest = after["item_histories.lengths"][c] - 1
+    assert after["item_histories.previous_items"][c, newest] == k
+    assert after["item_histories.times"][c, newest] == 1_700_000_001 * 1_000_000
+    added = after["item_histories.totals"] - before["item_histories.totals"]
+    assert added.tolist() == [int(i in (c, k)) for i in range(13)]
     unknown = EventIn(item_id="zzz", user_id="ann")
     engine.store([unknown])[0].result(10)
     engine.recommend(RecommendRequest(history=["a"], k=3))
-    np.testing.assert_array_equal(memory(model)["memory.totals"], after["memory.totals"])
+    np.testing.assert_array_equal(item_histories(model)["item_histories.totals"], after["item_histories.totals"])
 
 
 def test_item_histories_are_equal_after_a_restart(folder: Path, opened: Callable[..., Any]) -> None:
@@ -123,15 +124,15 @@ def test_item_histories_are_equal_after_a_restart(folder: Path, opened: Callable
         if step % 7 == 0:
             engine.recommend(RecommendRequest(history=["a"], k=3))
     engine.recommend(RecommendRequest(history=["a"], k=3))
-    live = memory(model)
+    live = item_histories(model)
     again, restarted = opened(folder)
-    answer = again.recommend(RecommendRequest(user_id="p1", k=12))
-    for name, value in memory(restarted).items():
+    response = again.recommend(RecommendRequest(user_id="p1", k=12))
+    for name, value in item_histories(restarted).items():
         np.testing.assert_array_equal(value, live[name], err_msg=name)
-    requested = engine.recommend(RecommendRequest(user_id="p1", k=12))
-    assert [item.id for item in answer.items] == [item.id for item in requested.items]
+    expected = engine.recommend(RecommendRequest(user_id="p1", k=12))
+    assert [item.id for item in response.items] == [item.id for item in expected.items]
     again.recommend(RecommendRequest(user_id="p1", k=12))
-    np.testing.assert_array_equal(memory(restarted)["memory.totals"], live["memory.totals"])
+    np.testing.assert_array_equal(item_histories(restarted)["item_histories.totals"], live["item_histories.totals"])
 
 
 def test_stored_events_from_before_the_models_log_end_are_not_fed(folder: Path, opened: Callable[..., Any]) -> None:
@@ -139,6 +140,6 @@ def test_stored_events_from_before_the_models_log_end_are_not_fed(folder: Path, 
     first, _ = opened(folder)
     first.store([EventIn(item_id="c", user_id="ann", timestamp=900_000_000.0)])[0].result(10)
     engine, model = opened(folder)
-    before = memory(model)
+    before = item_histories(model)
     engine.recommend(RecommendRequest(history=["a"], k=3))
-    np.testing.assert_array_equal(memory(model)["memory.totals"], before["memory.totals"])
+    np.testing.assert_array_equal(item_histories(model)["item_histories.totals"], before["item_histories.totals"])

@@ -76,15 +76,15 @@ def test_allow_and_exclude_of_the_request_apply_too(folder, open_engine):
 
 
 @pytest.mark.parametrize(
-    ("asked", "sentence"),
+    ("fields", "sentence"),
     [
         ({"placement": "attic"}, "There is no placement 'attic'. The placements: dear, default."),
         ({"filter": "colour == 1"}, "The items have no column 'colour'. The columns: item_id, price, title."),
     ],
 )
-def test_an_unknown_placement_and_an_invalid_filter_are_refused(folder, open_engine, requested, sentence):
+def test_an_unknown_placement_and_an_invalid_filter_are_refused(folder, open_engine, fields, sentence):
     with pytest.raises(Problem) as refused:
-        open_engine(folder).recommend(RecommendRequest(history=["d"], **requested))
+        open_engine(folder).recommend(RecommendRequest(history=["d"], **fields))
     assert refused.value.status == 422
     assert str(refused.value.body().detail).startswith(sentence)
 

@@ -45,8 +45,8 @@ EXAMPLES: dict[str, Any] = {
     "EventsResponse": {"accepted": 1, "duplicates": 0, "durability": "fsync", "event_ids": ["e-1"]},
     "RecommendRequest": {"user_id": "ann", "k": 2, "event": {"item_id": "22423"}, "placement": "home"},
     "ItemExplanation": {
-        "en": "Often bought after JUMBO BAG RED RETROSPOT.",
-        "zh": "常在 JUMBO BAG RED RETROSPOT 之后选购。",
+        "en": "Often chosen next after JUMBO BAG RED RETROSPOT.",
+        "zh": "选了JUMBO BAG RED RETROSPOT的人，接下来常常选它。",
         "because": ["85099B"],
     },
     "Recommendation": {"id": "85123A", "score": 3.5, "title": "White hanging heart"},
