@@ -26,7 +26,7 @@ from segue.training.nets.layers.attention import Attention, GatedTransformerBloc
 from segue.training.nets.layers.basic import Dropout, DropoutRng
 from segue.training.nets.layers.gru_autograd import GRUFunction
 from segue.training.nets.layers.recurrent import RecurrentLayer
-from segue.training.tasks import NextItemTask, left_aligned
+from segue.training.tasks import NextItemTask
 
 V = 41
 CAUSAL: dict[str, Any] = {
@@ -138,7 +138,7 @@ def test_served_twin_equals_net_with_times(name: str, timed: Sequences) -> None:
     for row in (0, 1, 3):
         one = served.scores(timed.take(slice(row, row + 1)))[0, 1:]
         torch.testing.assert_close(one, wanted[row, 1:], rtol=1e-4, atol=5e-5)
-    timeless = served.scores(replace(timed, times=None, now=None))
+    timeless = served.scores(replace(timed, times=None, query_times=None))
     assert np.abs(timeless[:, 1:] - wanted[:, 1:]).max() > 1e-2
 
 
@@ -185,9 +185,9 @@ def test_padding_behind_changes_nothing(name: str, log: Sequences) -> None:
     net = shaken(CONFIGS[name], log)
     row = Sequences.from_lists([[3, 4, 5]]).tail(net.length)
     last_B = torch.from_numpy(row.lengths - 1)
-    short, padded = (left_aligned(row, row.items, width).astype(np.int64) for width in (int(last_B[0]) + 1, net.length))
+    short, padded = (row.padded(width, align="left").astype(np.int64) for width in (int(last_B[0]) + 1, net.length))
     with torch.no_grad():
-        one, two = (net.newest(net.whole(), torch.from_numpy(x), last_B) for x in (short, padded))
+        one, two = (net.newest(net.item_embeddings(), torch.from_numpy(x), last_B) for x in (short, padded))
     torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)
 
 
@@ -339,7 +339,7 @@ def test_a_history_is_asked_for_what_a_mask_behind_it_hides(log: Sequences) -> N
     with torch.no_grad():
         wanted = net.states(net.table_VD, EncoderBatch(rows, rows != 0, asked, None))
         torch.testing.assert_close(
-            net.newest(net.whole(), rows[:, :4], torch.tensor([2, 3])), wanted, rtol=1e-4, atol=1e-5
+            net.newest(net.item_embeddings(), rows[:, :4], torch.tensor([2, 3])), wanted, rtol=1e-4, atol=1e-5
         )
 
 
@@ -443,11 +443,11 @@ def test_items_that_enter_by_vectors_of_their_own_start_where_tied_ones_would(lo
 def test_what_an_item_enters_by_is_not_what_it_is_scored_by(name: str, log: Sequences) -> None:
     net = shaken(CONFIGS[name], log)
     before = TorchScorer(net).scores(Sequences.from_lists([[3, 4]]))[0]
-    net.table_VD[4, net.inputs :] *= -1.0
+    net.table_VD[4, net.num_input_columns :] *= -1.0
     other_key = TorchScorer(net).scores(Sequences.from_lists([[3, 4]]))[0]
     np.testing.assert_allclose(np.delete(other_key, 4), np.delete(before, 4))
     assert other_key[4] == pytest.approx(-before[4], rel=1e-4)
-    net.table_VD[4, : net.inputs] *= -1.0
+    net.table_VD[4, : net.num_input_columns] *= -1.0
     assert np.abs(TorchScorer(net).scores(Sequences.from_lists([[3, 4]]))[0] - other_key)[1:].min() > 1e-6
 
 
@@ -460,11 +460,11 @@ def test_steps_equal_the_full_pass(name: str, log: Sequences) -> None:
     state = gru.initial_state(1)
     for item in history:
         before = state.copy()
-        after = gru.step(state, served.vectors_VD[[item]])
+        after = gru.step(state, served.input_embeddings_VD[[item]])
         assert (state == before).all()  # the given state is left as it was
         state = after
     rows = Sequences.from_lists([history])
-    np.testing.assert_allclose(gru.hidden(state), gru.encode(rows, served.vectors_VD[history]), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gru.hidden(state), gru.encode(rows, served.input_embeddings_VD[history]), rtol=1e-5, atol=1e-6)
 
 
 def test_each_layer_keeps_its_state_and_an_lstm_both_parts(log: Sequences) -> None:

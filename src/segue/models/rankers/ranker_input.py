@@ -47,7 +47,7 @@ class RankerInput:
     candidates_BC: np.ndarray
     """int64."""
     candidate_histories: CandidateHistories | None = None
-    """None for a ranker that reads no item histories."""
+    """Item histories of the candidates; None for a ranker that reads none."""
 
     @property
     def is_event(self) -> np.ndarray:

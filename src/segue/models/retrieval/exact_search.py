@@ -42,7 +42,7 @@ class SearchRequest:
     allowed: np.ndarray | None = None
     """The only items that may appear; None: all."""
     offsets: ScoreOffsets | None = None
-    """None: no offsets."""
+    """Addends to the scores of a few items; None: no offsets."""
 
 
 @dataclass(frozen=True)
