@@ -56,7 +56,7 @@ def test_every_event_of_a_hidden_item_with_a_known_one_before_is_asked(cold: Mod
         for t, item in enumerate(row)
         if hidden_V[item] and any(not hidden_V[i] for i in row[:t])
     ]
-    assert list(zip(asked.histories.lists(), asked.targets.tolist(), strict=True)) == wanted
+    assert list(zip(asked.histories.to_lists(), asked.targets.tolist(), strict=True)) == wanted
 
 
 def test_the_means_are_over_seeds(cold: ModuleType) -> None:

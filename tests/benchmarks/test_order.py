@@ -27,7 +27,7 @@ def order(monkeypatch):
 
 @pytest.fixture(scope="module")
 def rows():
-    return ring_sequences(np.random.default_rng(0), people=120, items=20, length=10, noise=0.2)
+    return ring_sequences(np.random.default_rng(0), users=120, items=20, length=10, noise=0.2)
 
 
 def last(rows) -> EvaluationCases:
@@ -67,7 +67,7 @@ def test_the_other_verdicts(order, interval, said):
 def test_a_row_for_each_model_and_setting_and_a_repeated_one_is_replaced(order, rows, tmp_path, monkeypatch):
     folder = tmp_path / "ml-1m"
     folder.mkdir()
-    lines = [f"{person} {item}" for person, row in enumerate(rows.lists()) for item in row]
+    lines = [f"{person} {item}" for person, row in enumerate(rows.to_lists()) for item in row]
     (folder / "pairs.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     monkeypatch.setattr(order, "DATA", tmp_path)
     monkeypatch.setattr(order, "RESULTS", tmp_path)

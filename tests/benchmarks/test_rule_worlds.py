@@ -46,7 +46,7 @@ def test_the_judge_sees_what_is_wrong(worlds) -> None:
         config, lambda row: True, lambda row: True, (lambda row: row.get("in_stock") == "true",)
     )
     everything = list(range(1, 21))
-    right = RankedList.of([3, 7, 1, 2], [4, 3, 2, 1], sources=("model",))
+    right = RankedList.from_items([3, 7, 1, 2], [4, 3, 2, 1], sources=("model",))
 
     def said(found: RankedList, wanted: list[int], k: int = 4) -> str:
         return "; ".join(worlds.judge(world, placement, k, wanted, found))
@@ -55,7 +55,7 @@ def test_the_judge_sees_what_is_wrong(worlds) -> None:
     assert "4 items where 5 were due" in said(right, everything, 5)
     assert "item 7 is not at its place 2" in said(right.take([1, 0, 2, 3]), everything)
     stocked = [i for i in everything if world.rows[i].get("in_stock") == "true" and i != 7]
-    many = RankedList.of([stocked[0], 7, *stocked[1:3]], [4, 3, 2, 1], sources=("model",))
+    many = RankedList.from_items([stocked[0], 7, *stocked[1:3]], [4, 3, 2, 1], sources=("model",))
     assert "of Quota(" in said(many, everything)
-    relaxed = RankedList.of([3, 7, 1, 2], [4, 3, 2, 1], sources=("model",), how=PlacementReason.RELAXED)
+    relaxed = RankedList.from_items([3, 7, 1, 2], [4, 3, 2, 1], sources=("model",), reason=PlacementReason.RELAXED)
     assert "breaks a quota without need" in said(relaxed, everything)
