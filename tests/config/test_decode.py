@@ -126,7 +126,7 @@ def test_values_go_to_the_dataclass_that_has_the_field():
     assert shares == {"net": {"depth": 2}, "training": {"rate": 0.1}}
 
 
-def test_a_value_that_nobody_has_is_refused():
+def test_an_unknown_setting_is_refused():
     with pytest.raises(ValueError) as error:
         split_by_config({"depht": 2}, {"net": Inner, "training": Outer})
     assert str(error.value) == "Unknown setting 'depht'. Did you mean 'depth'?"

@@ -121,7 +121,7 @@ def test_it_comes_back_from_arrays_without_any_word_in_them() -> None:
     assert all("绿".encode() not in value.tobytes() and b"green" not in value.tobytes() for value in arrays.values())
 
 
-def test_what_cannot_be() -> None:
+def test_invalid_settings_and_columns() -> None:
     with pytest.raises(
         ValueError,
         match=r"^The items table has no column 'prize' to train on\. "

@@ -88,18 +88,18 @@ class _RowTests:
     def _wrong(self, at: Span, sentence: str) -> NoReturn:
         fault(self._expression, at, sentence)
 
-    def _column(self, column: Column, wanted: _Type | None = None) -> "tuple[pl.Series, _Type]":
+    def _column(self, column: Column, wanted_type: _Type | None = None) -> "tuple[pl.Series, _Type]":
         """Return a column with null for each missing value, and its type; text of ``wanted`` type is converted."""
-        key = (column.name, wanted)
+        key = (column.name, wanted_type)
         if key not in self._columns:
             if column.name not in self._frame.columns:
                 close = difflib.get_close_matches(column.name, self._frame.columns, n=1)
                 hint = f"Did you mean '{close[0]}'?" if close else f"Its columns: {shorten_list(self._frame.columns)}."
                 self._wrong(column.at, f"The log has no column '{column.name}'. {hint}")
             series, type_ = _typed(self._frame[column.name])
-            if type_ == "text" and wanted in ("numbers", "true or false") and column.name not in self._ids:
-                converted = _numbers(series) if wanted == "numbers" else _truth_values(series)
-                series, type_ = (series, type_) if converted is None else (converted, wanted)
+            if type_ == "text" and wanted_type in ("numbers", "true or false") and column.name not in self._ids:
+                converted = _numbers(series) if wanted_type == "numbers" else _truth_values(series)
+                series, type_ = (series, type_) if converted is None else (converted, wanted_type)
             self._columns[key] = series, type_
         return self._columns[key]
 
@@ -128,21 +128,24 @@ class _RowTests:
         return _COMPARE[sign](series, self._constant(type_, right)).fill_null(False)
 
     def _two_columns(self, left: Column, sign: str, right: Column, at: Span) -> "pl.Series":
-        (one, type_), (other, other_type) = self._column(left), self._column(right)
-        for wanted in ("numbers", "true or false"):
-            if type_ != other_type and wanted in (type_, other_type):
-                (one, type_), (other, other_type) = self._column(left, wanted), self._column(right, wanted)
-        if type_ == other_type == "text" and not {left.name, right.name} & {*self._ids}:
+        (left_series, type_), (right_series, right_type) = self._column(left), self._column(right)
+        for wanted_type in ("numbers", "true or false"):
+            if type_ != right_type and wanted_type in (type_, right_type):
+                (left_series, type_), (right_series, right_type) = (
+                    self._column(left, wanted_type),
+                    self._column(right, wanted_type),
+                )
+        if type_ == right_type == "text" and not {left.name, right.name} & {*self._ids}:
             numbers = self._column(left, "numbers"), self._column(right, "numbers")
             if numbers[0][1] == numbers[1][1] == "numbers":
-                (one, type_), (other, other_type) = numbers
-        if type_ != other_type or type_ == "lists of texts":
+                (left_series, type_), (right_series, right_type) = numbers
+        if type_ != right_type or type_ == "lists of texts":
             self._wrong(
                 at,
-                f"Column '{left.name}' holds {type_}, column '{right.name}' {other_type}: they cannot be compared.",
+                f"Column '{left.name}' holds {type_}, column '{right.name}' {right_type}: they cannot be compared.",
             )
         self._check_order(left, type_, sign, at)
-        return _COMPARE[sign](one, other).fill_null(False)
+        return _COMPARE[sign](left_series, right_series).fill_null(False)
 
     def _check_order(self, column: Column, type_: _Type, sign: str, at: Span) -> None:
         if type_ == "true or false" and sign != "==":
@@ -164,12 +167,12 @@ class _RowTests:
         if isinstance(node.left, Value):
             self._matching(node.right, node.left)
             return lists.list.contains(str(node.left.value)).fill_null(False)
-        own, own_type = self._column(node.left)
-        if own_type != "text":
-            self._wrong(node.left.at, f"Column '{node.left.name}' holds {own_type}; only a text can be in a list.")
-        both = pl.DataFrame([own.alias("own"), lists.alias("lists")])
+        texts, texts_type = self._column(node.left)
+        if texts_type != "text":
+            self._wrong(node.left.at, f"Column '{node.left.name}' holds {texts_type}; only a text can be in a list.")
+        pairs = pl.DataFrame([texts.alias("own"), lists.alias("lists")])
         return (
-            both.select(pl.col("lists").list.contains(pl.col("own")) & pl.col("own").is_not_null())
+            pairs.select(pl.col("lists").list.contains(pl.col("own")) & pl.col("own").is_not_null())
             .to_series()
             .fill_null(False)
         )
@@ -207,20 +210,20 @@ class _RowTests:
 
     def _matching(self, column: Column, value: Value) -> "tuple[pl.Series, _Type]":
         """Return a column as the type of a value, with a sentence where it is of another one."""
-        wanted = _TYPE_OF_VALUE[type(value.value)]
-        series, type_ = self._column(column, wanted)
-        if type_ == wanted or (wanted == "text" and type_ in ("times", "lists of texts")):
+        wanted_type = _TYPE_OF_VALUE[type(value.value)]
+        series, type_ = self._column(column, wanted_type)
+        if type_ == wanted_type or (wanted_type == "text" and type_ in ("times", "lists of texts")):
             return series, type_
-        shown = self._expression[value.at.start : value.at.stop]
+        written = self._expression[value.at.start : value.at.stop]
         hint = ""
         if type_ in ("text", "lists of texts"):
-            hint = f' Write "{shown}".'
+            hint = f' Write "{written}".'
         elif type_ == "times":
             hint = ' Write a time, as "2024-05-01".'
         elif type_ == "numbers" and isinstance(value.value, str) and _is_number(value.value):
             hint = " Write it without quotes."
         spelled = _SPELLED_VALUE[type(value.value)]
-        self._wrong(value.at, f"Column '{column.name}' holds {type_}, but {shown} is {spelled}.{hint}")
+        self._wrong(value.at, f"Column '{column.name}' holds {type_}, but {written} is {spelled}.{hint}")
 
     def _constant(self, type_: _Type, value: Value) -> str | float | bool:
         """Return a value to compare a column of a type with: microseconds UTC for times."""
@@ -229,8 +232,8 @@ class _RowTests:
         try:
             time = datetime.fromisoformat(str(value.value))
         except ValueError:
-            shown = self._expression[value.at.start : value.at.stop]
-            self._wrong(value.at, f'{shown} is not a time: write it as "2024-05-01" or "2024-05-01 12:30".')
+            written = self._expression[value.at.start : value.at.stop]
+            self._wrong(value.at, f'{written} is not a time: write it as "2024-05-01" or "2024-05-01 12:30".')
         time = time.replace(tzinfo=UTC) if time.tzinfo is None else time
         return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
@@ -263,8 +266,8 @@ def _numbers(series: "pl.Series") -> "pl.Series | None":
 
 def _truth_values(series: "pl.Series") -> "pl.Series | None":
     """Return a column of "true" and "false" as truth values; None where it holds another text."""
-    known = series.drop_nulls().unique().to_list()
-    return series == "true" if {*known} <= {"true", "false"} else None
+    distinct = series.drop_nulls().unique().to_list()
+    return series == "true" if {*distinct} <= {"true", "false"} else None
 
 
 def _is_number(text: str) -> bool:
