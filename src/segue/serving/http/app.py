@@ -1,4 +1,4 @@
-"""The HTTP application: what happens to a request before its body is read, and how it becomes a response."""
+"""HTTP application: admission of a request by its head, and the response to its whole body."""
 
 import asyncio
 import logging
@@ -173,7 +173,7 @@ class App:
         Args:
             problem: the reason.
             request: the request; None where its head could not be read.
-            admission: its admission, where it was admitted and its body is what is refused; counted in the metrics.
+            admission: its admission, where the head was admitted and the body is refused; counted in the metrics.
         """
         response = Response.problem(problem)
         if isinstance(admission, Admission) and admission.endpoint.role is not None:

@@ -1,4 +1,4 @@
-"""The port: an HTTP server in this process's event loop, from the first connection to the last response."""
+"""HTTP server on a port, in this process's event loop: from the first connection to the last response."""
 
 import asyncio
 import gc
@@ -80,7 +80,7 @@ async def _check_deadlines(connections: Connections) -> None:
 
 
 async def _finish(connections: Connections) -> None:
-    """Close idle connections, wait for the others, and abort what has not ended after ``GRACE_S``."""
+    """Close idle connections, wait for the others, and abort those that are left after ``GRACE_S``."""
     loop = asyncio.get_running_loop()
     until_s = loop.time() + GRACE_S
     while connections and loop.time() < until_s:

@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
         self._update_reading()
 
     def resume_writing(self) -> None:
-        """Stop the write deadline and answer what waits."""
+        """Stop the write deadline and answer the requests that wait."""
         self._is_write_blocked = False
         self._write_due_s = _NEVER
         self._respond_next()
@@ -192,12 +192,12 @@ class Connection(asyncio.Protocol):
             self._close()
 
     def abort(self) -> None:
-        """Close at once; what is not sent is lost."""
+        """Close at once; unsent bytes are lost."""
         self._is_closing = True
         self._transport.abort()
 
     def _close(self) -> None:
-        """Close after what was written is sent.
+        """Close after the written bytes are sent.
 
         Bytes that the client still sends are read and dropped meanwhile: closing over unread bytes would reset the
         connection, and the client could lose the response.

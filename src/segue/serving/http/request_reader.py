@@ -69,7 +69,7 @@ class RequestReader:
         self.due_s = self._loop.time() + HEAD_DEADLINE_S
         """End of the state's deadline, in the event loop's time."""
         self.is_done = False
-        """No further request is taken: the client asked for the end, or broke a rule."""
+        """No further request is taken: the client wants to close, or broke a rule."""
         self.unparsed = b""
         """Bytes behind the requests that wait."""
         self._is_parsing = False
