@@ -43,7 +43,7 @@ def test_hidden_items_are_nowhere_but_in_the_cold_cases(cold: ModuleType, judged
     for rows in (split.train, split.validation.histories, warm.histories, asked.histories):
         assert not hidden_V[rows.items[rows.positions()[1]]].any()
     assert len(asked) and hidden_V[asked.targets].all()
-    assert split.facts is not None and split.facts.rows[-1] == {"kind": "k2"}
+    assert split.item_features is not None and split.item_features.rows[-1] == {"kind": "k2"}
 
 
 def test_every_event_of_a_hidden_item_with_a_known_one_before_is_asked(cold: ModuleType) -> None:

@@ -103,8 +103,8 @@ def gini(lists_NK: np.ndarray, size: int) -> float:
     exposure_V = np.sort(np.bincount(lists_NK[lists_NK != PAD], minlength=size)[PAD + 1 :]).astype(np.float64)
     if exposure_V.sum() == 0:
         return 0.0
-    place_V = np.arange(1, len(exposure_V) + 1)
-    return float(((2 * place_V - len(exposure_V) - 1) * exposure_V).sum() / (len(exposure_V) * exposure_V.sum()))
+    positions_V = np.arange(1, len(exposure_V) + 1)
+    return float(((2 * positions_V - len(exposure_V) - 1) * exposure_V).sum() / (len(exposure_V) * exposure_V.sum()))
 
 
 def miscalibration(target_NG: np.ndarray, shself_NG: np.ndarray, *, smoothing: float = 0.01) -> np.ndarray:

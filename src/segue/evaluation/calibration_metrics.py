@@ -24,9 +24,9 @@ def auc(scores_N: np.ndarray, labels_N: np.ndarray) -> float:
     """
     scores, labels = _checked(scores_N, labels_N)
     order = np.argsort(scores, kind="stable")
-    _, first, count = np.unique(scores[order], return_index=True, return_counts=True)
+    _, first_index, count = np.unique(scores[order], return_index=True, return_counts=True)
     rank = np.empty(len(scores))
-    rank[order] = np.repeat(first + (count + 1) / 2, count)
+    rank[order] = np.repeat(first_index + (count + 1) / 2, count)
     clicks = int(labels.sum())
     return float((rank[labels].sum() - clicks * (clicks + 1) / 2) / (clicks * (len(labels) - clicks)))
 

@@ -60,9 +60,9 @@ class ClickSimulator:
         """
         examines_B = np.ones(len(user_type_B), dtype=bool)
         out_BK = np.zeros(lists_BK.shape)
-        for place in range(lists_BK.shape[1]):
-            hit_B = examines_B & (rng.random(len(user_type_B)) < self.click_XA[user_type_B, lists_BK[:, place]])
-            out_BK[:, place] = hit_B
+        for position in range(lists_BK.shape[1]):
+            hit_B = examines_B & (rng.random(len(user_type_B)) < self.click_XA[user_type_B, lists_BK[:, position]])
+            out_BK[:, position] = hit_B
             examines_B &= rng.random(len(user_type_B)) < np.where(
                 hit_B, self.continue_after_click, self.continue_probability
             )

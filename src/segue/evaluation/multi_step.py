@@ -125,9 +125,9 @@ def _evaluate_lists(
     match_NKS = (lists_NK[:, :, None] == future_NS[:, None, :]) & counts_NS[:, None, :]
     is_relevant_NK, hits_NS = match_NKS.any(axis=2), match_NKS.any(axis=1)
     exact_NS = np.diagonal(match_NKS, axis1=1, axis2=2)
-    place = np.arange(exact_NS.shape[1])
+    position = np.arange(exact_NS.shape[1])
     values = set_metrics(is_relevant_NK, _distinct(future_NS, counts_NS))
-    num_steps_N = counts_NS[:, place].sum(axis=1)
+    num_steps_N = counts_NS[:, position].sum(axis=1)
     values[f"exact@{k}"] = exact_NS.sum(axis=1) / np.maximum(num_steps_N, 1)
     bounds = bootstrap_intervals(np.stack(list(values.values())), groups, np.random.default_rng(0))
     exclude_seen, dropped = protocol
@@ -137,7 +137,7 @@ def _evaluate_lists(
         metrics={name: float(value.mean()) for name, value in values.items()},
         intervals={name: (float(low), float(high)) for name, (low, high) in zip(values, bounds, strict=True)},
         curve=_means(hits_NS, counts_NS),
-        exact=_means(exact_NS, counts_NS[:, place]),
+        exact=_means(exact_NS, counts_NS[:, position]),
         cases=len(lists_NK),
         dropped=dropped,
         exclude_seen=exclude_seen,
@@ -163,14 +163,14 @@ def set_metrics(is_relevant_NK: np.ndarray, num_relevant_N: np.ndarray) -> dict[
     {'recall@3': 0.5, 'ndcg@3': 0.7039, 'map@3': 0.5556}
     """
     k = is_relevant_NK.shape[1]
-    place_K = np.arange(1, k + 1)
-    discount_K = 1.0 / np.log2(place_K + 1.0)
+    positions_K = np.arange(1, k + 1)
+    discount_K = 1.0 / np.log2(positions_K + 1.0)
     best_N = np.minimum(k, num_relevant_N)
     num_found_NK = np.cumsum(is_relevant_NK, axis=1)
     return {
         f"recall@{k}": num_found_NK[:, -1] / num_relevant_N,
         f"ndcg@{k}": (is_relevant_NK * discount_K).sum(axis=1) / np.cumsum(discount_K)[best_N - 1],
-        f"map@{k}": (is_relevant_NK * num_found_NK / place_K).sum(axis=1) / best_N,
+        f"map@{k}": (is_relevant_NK * num_found_NK / positions_K).sum(axis=1) / best_N,
     }
 
 
@@ -191,16 +191,16 @@ def multi_step_difference(
     columns = np.array(horizons) - 1
     with np.errstate(invalid="ignore"):
         counted_NS = ~np.isnan(first.hits_NS[:, columns])
-    kept = counted_NS.any(axis=1)
-    one, two = (np.nanmean(e.hits_NS[kept][:, columns], axis=1) for e in (first, second))
-    difference, low, high = paired_difference(one, two, first.groups[kept], rng)
+    has_steps = counted_NS.any(axis=1)
+    first_N, second_N = (np.nanmean(e.hits_NS[has_steps][:, columns], axis=1) for e in (first, second))
+    difference, low, high = paired_difference(first_N, second_N, first.groups[has_steps], rng)
     return {
         "horizons": [horizons[0], horizons[-1]],
-        "first": float(one.mean()),
-        "second": float(two.mean()),
+        "first": float(first_N.mean()),
+        "second": float(second_N.mean()),
         "difference": difference,
         "interval": [low, high],
-        "ratio": float(one.mean() / two.mean()) if two.any() else None,
+        "ratio": float(first_N.mean() / second_N.mean()) if second_N.any() else None,
     }
 
 

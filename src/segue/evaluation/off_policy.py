@@ -187,9 +187,9 @@ def _estimate(value_B: np.ndarray, weights_BK: np.ndarray, groups_B: np.ndarray 
     error = float(np.sqrt(squares * count / (count - 1)) / len(value_B))
     skew = float((errors**3).sum()) / count / (squares / count) ** 1.5 if squares else 0.0
     low, high = (mean - error * _unskewed(z, skew / np.sqrt(count)) for z in (Z, -Z))
-    whole_B = weights_BK[:, -1]
-    total = float((whole_B**2).sum())
-    effective = float(whole_B.sum()) ** 2 / total if total else 0.0
+    list_weights_B = weights_BK[:, -1]
+    total = float((list_weights_B**2).sum())
+    effective = float(list_weights_B.sum()) ** 2 / total if total else 0.0
     return Estimate(mean, low, high, effective)
 
 

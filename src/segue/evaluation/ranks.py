@@ -33,29 +33,29 @@ def target_ranks(
     """
     if ties not in get_args(TieRule):
         raise ValueError(f"The tie rule must be one of {', '.join(get_args(TieRule))}, got {ties!r}.")
-    own_B1 = np.take_along_axis(scores_BV, targets_B[:, None].astype(np.int64), axis=1)
-    if np.isnan(scores_BV).any() or not np.isfinite(own_B1).all():
+    target_scores_B1 = np.take_along_axis(scores_BV, targets_B[:, None].astype(np.int64), axis=1)
+    if np.isnan(scores_BV).any() or not np.isfinite(target_scores_B1).all():
         raise ValueError("A score is NaN, or a target's score is not finite: the model is broken and gets no rank.")
-    above_B, equal_B = _compare(scores_BV, own_B1)
+    above_B, equal_B = _compare(scores_BV, target_scores_B1)
     pad_B1 = scores_BV[:, PAD, None]
-    above_B -= (pad_B1 > own_B1)[:, 0]
-    equal_B -= (pad_B1 == own_B1)[:, 0]
+    above_B -= (pad_B1 > target_scores_B1)[:, 0]
+    equal_B -= (pad_B1 == target_scores_B1)[:, 0]
     if exclude is not None:
         row, items = _distinct(exclude, scores_BV.shape[1])
         if (items == targets_B[row]).any():
             raise ValueError("A target is among the excluded items, so it has no rank: drop that case first.")
         values = scores_BV[row, items]
-        above_B -= np.bincount(row[values > own_B1[row, 0]], minlength=len(targets_B))
-        equal_B -= np.bincount(row[values == own_B1[row, 0]], minlength=len(targets_B))
+        above_B -= np.bincount(row[values > target_scores_B1[row, 0]], minlength=len(targets_B))
+        equal_B -= np.bincount(row[values == target_scores_B1[row, 0]], minlength=len(targets_B))
     share = {"half": 0.5, "conservative": 1.0, "optimistic": 0.0}[ties]
     return rank_with_ties(above_B, equal_B, share)
 
 
-def _compare(scores_BV: np.ndarray, own_B1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _compare(scores_BV: np.ndarray, target_scores_B1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (number of scores above the target's, number of scores equal to it with its own), int64 [B]; no sort is
     needed."""
-    above_B = np.count_nonzero(scores_BV > own_B1, axis=1)
-    return above_B, np.count_nonzero(scores_BV >= own_B1, axis=1) - above_B
+    above_B = np.count_nonzero(scores_BV > target_scores_B1, axis=1)
+    return above_B, np.count_nonzero(scores_BV >= target_scores_B1, axis=1) - above_B
 
 
 def _distinct(exclude: Sequences, size: int) -> tuple[np.ndarray, np.ndarray]:

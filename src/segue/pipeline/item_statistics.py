@@ -47,8 +47,8 @@ class ItemStatistics:
         data = ItemData.from_sequences(catalog, {}, sequences)
         if sequences.times is None or sequences.num_events == 0:
             return cls(data.counts_V, data.first_us_V, np.zeros(size, np.float32), np.zeros(size, np.float32))
-        _, where_N = sequences.positions()
-        items_N, times_N = sequences.items[where_N], sequences.times[where_N]
+        _, positions_N = sequences.positions()
+        items_N, times_N = sequences.items[positions_N], sequences.times[positions_N]
         late_N = times_N >= np.quantile(times_N, 1 - RECENT_SHARE)
         late_V = np.bincount(items_N[late_N], minlength=size)
         recent_V = np.log((late_V + 1.0) / (data.counts_V * late_N.mean() + 1.0))
@@ -93,9 +93,9 @@ class ItemData:
             sequences: every event of the log.
         """
         first_us_V = np.full(catalog.size, NEVER)
-        _, where_N = sequences.positions()
+        _, positions_N = sequences.positions()
         if sequences.times is None:
-            first_us_V[sequences.items[where_N]] = np.iinfo(np.int64).min // 2
+            first_us_V[sequences.items[positions_N]] = np.iinfo(np.int64).min // 2
         else:
-            np.minimum.at(first_us_V, sequences.items[where_N], sequences.times[where_N])
+            np.minimum.at(first_us_V, sequences.items[positions_N], sequences.times[positions_N])
         return cls(catalog, ItemColumns.from_items(items, catalog), item_counts(sequences, catalog.size), first_us_V)

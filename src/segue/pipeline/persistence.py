@@ -86,9 +86,9 @@ def restore_pipeline(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]
         ColdStartScorer.restore(cold_start) if cold_start else None,
     )
     item_statistics = ItemStatistics.restore(_part(arrays, "item_statistics"))
-    second = _ranker(_part(arrays, "ranker"), values.get("ranker"))
+    second_stage = _ranker(_part(arrays, "ranker"), values.get("ranker"))
     return Pipeline(
-        sources, scoring, item_statistics, config, exclude_seen=bool(values["exclude_seen"]), second_stage=second
+        sources, scoring, item_statistics, config, exclude_seen=bool(values["exclude_seen"]), second_stage=second_stage
     )
 
 
@@ -102,11 +102,15 @@ def _model(saved: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Scorer
 
 def _ranker_settings(pipeline: Pipeline) -> dict[str, Any]:
     """Return the settings that restore the ranker; none for a pipeline without one."""
-    second = pipeline.second_stage
-    if second is None:
+    second_stage = pipeline.second_stage
+    if second_stage is None:
         return {}
-    own = {"weight": second.weight, "num_candidates": second.num_candidates, "settings": dict(second.settings)}
-    return {"ranker": {"name": second.ranker.name, **own}}
+    saved = {
+        "weight": second_stage.weight,
+        "num_candidates": second_stage.num_candidates,
+        "settings": dict(second_stage.settings),
+    }
+    return {"ranker": {"name": second_stage.ranker.name, **saved}}
 
 
 def _ranker(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any] | None) -> SecondStageRanker | None:

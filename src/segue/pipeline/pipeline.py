@@ -248,9 +248,9 @@ class Pipeline:
         free_V = np.ones(self.size, dtype=bool) if allowed_V is None else allowed_V.copy()
         if exclude is not None:
             free_V[exclude.items[exclude.starts[row] : exclude.stops[row]]] = False
-        found = RankedList.top_k(self.item_statistics.popularity_V, 2 * k, source="popularity", allowed_V=free_V)
+        popular = RankedList.top_k(self.item_statistics.popularity_V, 2 * k, source="popularity", allowed_V=free_V)
         return RankedList.from_items(
-            found.items_C, found.scores_C, sources=found.sources, reason=PlacementReason.FILLED
+            popular.items_C, popular.scores_C, sources=popular.sources, reason=PlacementReason.FILLED
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -271,7 +271,7 @@ def pipeline_arrays(pipeline: Pipeline) -> dict[str, np.ndarray]:
         parts["cold_start"] = scoring.cold_start.arrays()
     if pipeline.second_stage is not None:
         parts["ranker"] = pipeline.second_stage.ranker.arrays()
-    out = {f"{part}.{name}": array for part, own in parts.items() for name, array in own.items()}
+    out = {f"{part}.{name}": array for part, part_arrays in parts.items() for name, array in part_arrays.items()}
     indices = enumerate(source.index for source in pipeline.sources)
     return out | {f"index.{s}": index.to_array() for s, index in indices if index is not None}
 

@@ -95,15 +95,15 @@ class RankedList:
         """
         items_C = np.asarray(items_C, dtype=np.int32)
         count = len(items_C)
-        given_C = np.zeros(count, dtype=np.int32) if source_C is None else np.asarray(source_C, dtype=np.int32)
+        sources_C = np.zeros(count, dtype=np.int32) if source_C is None else np.asarray(source_C, dtype=np.int32)
         if source_ranks_CS is None:
             source_ranks_CS = np.zeros((count, len(sources)), dtype=np.int32)
-            known = np.flatnonzero(given_C != NO_SOURCE)
-            source_ranks_CS[known, given_C[known]] = known + 1
+            from_source = np.flatnonzero(sources_C != NO_SOURCE)
+            source_ranks_CS[from_source, sources_C[from_source]] = from_source + 1
         return cls(
             items_C,
             np.asarray(scores_C, dtype=np.float64),
-            given_C,
+            sources_C,
             sources,
             np.asarray(source_ranks_CS, dtype=np.int32),
             np.full(count, reason, dtype=np.int8),

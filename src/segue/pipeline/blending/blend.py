@@ -42,8 +42,8 @@ class ReciprocalRankBlend:
 
     def scores(self, candidates: CandidateSet, features_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
         """See ``Blend.scores``; uses ranks only."""
-        given_BCS = np.where(candidates.ranks_BCS > 0, 1.0 / (self.constant + candidates.ranks_BCS), 0.0)
-        return _mask_padding(candidates, given_BCS @ self.weights_S)
+        reciprocal_BCS = np.where(candidates.ranks_BCS > 0, 1.0 / (self.constant + candidates.ranks_BCS), 0.0)
+        return _mask_padding(candidates, reciprocal_BCS @ self.weights_S)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return no arrays: nothing is fitted."""
@@ -106,8 +106,8 @@ class LearnedBlend:
             features_BCF: float32 features of ``blend_features``.
             lengths_B: number of known events of each history.
         """
-        own_BF = self.weights_GF[np.searchsorted(self.edges_G, lengths_B, side="right") - 1].astype(np.float32)
-        linear_BC1 = np.matmul(self.clip(features_BCF), own_BF[:, :, None])
+        weights_BF = self.weights_GF[np.searchsorted(self.edges_G, lengths_B, side="right") - 1].astype(np.float32)
+        linear_BC1 = np.matmul(self.clip(features_BCF), weights_BF[:, :, None])
         return linear_BC1[:, :, 0].astype(np.float64)
 
     def clip(self, features_BCF: np.ndarray) -> np.ndarray:
@@ -194,8 +194,8 @@ def fit_conditional_logit(
         total_B1 = probabilities_BC.sum(axis=1, keepdims=True)
         probabilities_BC /= total_B1
         away_F = weights_F - towards_F
-        own_B = scores_BC[np.arange(batch), target_B]
-        loss = float((np.log(total_B1) + top_B1).sum() - own_B.sum() + 0.5 * ridge * away_F @ away_F)
+        target_scores_B = scores_BC[np.arange(batch), target_B]
+        loss = float((np.log(total_B1) + top_B1).sum() - target_scores_B.sum() + 0.5 * ridge * away_F @ away_F)
         slope_F = probabilities_BC.astype(np.float32).ravel() @ flat_NF - target_sum_F + ridge * away_F
         return loss, slope_F.astype(np.float64)
 

@@ -137,10 +137,10 @@ def fit_boosted_trees(training: RankingCases, held_out: RankingCases, config: Ra
         "seed": seed,
         "verbosity": -1,
     }
-    first = _dataset(lightgbm, training)
-    second = _dataset(lightgbm, held_out, first)
+    training_set = _dataset(lightgbm, training)
+    held_out_set = _dataset(lightgbm, held_out, training_set)
     stop = lightgbm.early_stopping(15, verbose=False)
-    model = lightgbm.train(options, first, config.max_trees, valid_sets=[second], callbacks=[stop])
+    model = lightgbm.train(options, training_set, config.max_trees, valid_sets=[held_out_set], callbacks=[stop])
     return BoostedTrees.from_lightgbm(model, model.best_iteration)
 
 
@@ -159,10 +159,10 @@ def _dataset(lightgbm: Any, cases: RankingCases, reference: Any = None) -> Any:
     )
 
 
-def _append_node(node: Mapping[str, Any], place: int, nodes: list[list[float]]) -> None:
+def _append_node(node: Mapping[str, Any], index: int, nodes: list[list[float]]) -> None:
     """Append a node of LightGBM's description and its descendants as [feature, threshold, child, value]."""
     if "split_feature" not in node:
-        nodes[place] = [0.0, np.inf, float(place), float(node["leaf_value"])]
+        nodes[index] = [0.0, np.inf, float(index), float(node["leaf_value"])]
         return
     if node["decision_type"] != "<=":
         raise ValueError(
@@ -170,6 +170,6 @@ def _append_node(node: Mapping[str, Any], place: int, nodes: list[list[float]]) 
         )
     child = len(nodes)
     nodes.extend([[], []])
-    nodes[place] = [float(node["split_feature"]), float(node["threshold"]), float(child), 0.0]
+    nodes[index] = [float(node["split_feature"]), float(node["threshold"]), float(child), 0.0]
     _append_node(node["left_child"], child, nodes)
     _append_node(node["right_child"], child + 1, nodes)

@@ -53,8 +53,8 @@ class ScoreScales:
 
 def feature_names(sources: tuple[str, ...]) -> list[str]:
     """Return the name of each of the F features, in order."""
-    own = [f"{source} {name}" for source in sources for name in ("level", "rank")]
-    return [*own, *ITEM_FEATURES, *CONTEXT_FEATURES]
+    of_sources = [f"{source} {name}" for source in sources for name in ("level", "rank")]
+    return [*of_sources, *ITEM_FEATURES, *CONTEXT_FEATURES]
 
 
 def blend_features(
@@ -96,8 +96,8 @@ def _levels(candidates: CandidateSet, scales: ScoreScales) -> np.ndarray:
     best_B1S = np.where(np.isfinite(best_B1S), best_B1S, 0.0)
     ratio_BCS = np.maximum(source_scores_BCS, 0.0) / np.maximum(best_B1S, 1e-30)
     logs_BCS = np.log(np.minimum(ratio_BCS, 1.0) + MIN_SHARE)
-    plain_BCS = np.maximum((source_scores_BCS - best_B1S) / scales.spread_S, -MAX_ABS_Z)
-    levels_BCS: np.ndarray = np.where(scales.log_S, logs_BCS, plain_BCS)
+    logits_BCS = np.maximum((source_scores_BCS - best_B1S) / scales.spread_S, -MAX_ABS_Z)
+    levels_BCS: np.ndarray = np.where(scales.log_S, logs_BCS, logits_BCS)
     return levels_BCS
 
 

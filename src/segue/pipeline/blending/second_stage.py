@@ -73,8 +73,8 @@ def add_log_odds(scores_BC: np.ndarray, log_odds_BC: np.ndarray, weight: float) 
     is_unscored_BC = np.isfinite(scores_BC) & ~is_scored_BC
     lowest_B1 = np.where(is_scored_BC, out_BC, np.inf).min(axis=1, initial=np.inf, keepdims=True)
     highest_B1 = np.where(is_unscored_BC, scores_BC, -np.inf).max(axis=1, initial=-np.inf, keepdims=True)
-    both_B1 = np.isfinite(lowest_B1) & np.isfinite(highest_B1)
-    gap_B1 = np.where(both_B1, lowest_B1 - 1e-6, 0.0) - np.where(both_B1, highest_B1, 0.0)
+    has_both_B1 = np.isfinite(lowest_B1) & np.isfinite(highest_B1)
+    gap_B1 = np.where(has_both_B1, lowest_B1 - 1e-6, 0.0) - np.where(has_both_B1, highest_B1, 0.0)
     return np.where(is_unscored_BC, scores_BC + np.minimum(gap_B1, 0.0), out_BC)
 
 

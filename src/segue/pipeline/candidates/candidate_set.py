@@ -54,8 +54,8 @@ class CandidateSet:
         columns = np.flatnonzero(self.items_BC[row] != PAD)
         order = columns[order_by_score_then_index(scores_C[columns])]
         source_ranks_CS = self.ranks_BCS[row, order]
-        given_CS = np.where(source_ranks_CS > 0, source_ranks_CS, np.iinfo(np.int32).max)
-        source_C = np.where((source_ranks_CS > 0).any(axis=1), given_CS.argmin(axis=1), NO_SOURCE)
+        ranks_or_max_CS = np.where(source_ranks_CS > 0, source_ranks_CS, np.iinfo(np.int32).max)
+        source_C = np.where((source_ranks_CS > 0).any(axis=1), ranks_or_max_CS.argmin(axis=1), NO_SOURCE)
         return RankedList.from_items(
             self.items_BC[row, order],
             scores_C[order],
@@ -136,9 +136,9 @@ def _to_rows(
     order = order_by_score_then_index(fused_U, rows_N=row_U)
     row_U = row_U[order]
     column_U = np.arange(len(order)) - np.searchsorted(row_U, row_U)
-    kept = column_U < max_candidates
-    width = max(1, int(column_U[kept].max(initial=-1)) + 1)
-    row_U, column_U, order = row_U[kept], column_U[kept], order[kept]
+    is_kept_U = column_U < max_candidates
+    width = max(1, int(column_U[is_kept_U].max(initial=-1)) + 1)
+    row_U, column_U, order = row_U[is_kept_U], column_U[is_kept_U], order[is_kept_U]
     items_BC = np.full((batch, width), PAD, dtype=np.int32)
     items_BC[row_U, column_U] = keys_U[order] % size
     ranks_BCS = np.zeros((batch, width, ranks_US.shape[1]), dtype=np.int32)

@@ -104,8 +104,8 @@ class CandidateSource:
         scores_BK = scores.score_items(items_BK)
         lists = []
         for items_K, scores_K, is_served in zip(items_BK, scores_BK, is_served_B, strict=True):
-            given = (items_K != PAD) & is_served
-            lists.append(RankedList.from_items(items_K[given], scores_K[given], sources=(self.name,)))
+            is_given_K = (items_K != PAD) & is_served
+            lists.append(RankedList.from_items(items_K[is_given_K], scores_K[is_given_K], sources=(self.name,)))
         return lists
 
 

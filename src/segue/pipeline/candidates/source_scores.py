@@ -75,12 +75,12 @@ class StaticScores:
         out_BK = np.full((self.batch, k), PAD, dtype=np.int32)
         free = self.order if allowed_V is None else self.order[allowed_V[self.order]]
         for b in range(self.batch):
-            own = free
+            row_items = free
             if exclude is not None and exclude.lengths[b]:
                 banned = exclude.items[exclude.starts[b] : exclude.stops[b]]
-                own = free[: k + len(banned)]
-                own = own[~np.isin(own, banned)]
-            out_BK[b, : min(k, len(own))] = own[:k]
+                row_items = free[: k + len(banned)]
+                row_items = row_items[~np.isin(row_items, banned)]
+            out_BK[b, : min(k, len(row_items))] = row_items[:k]
         return out_BK
 
     def score_items(self, items_BC: np.ndarray) -> np.ndarray:
@@ -125,11 +125,11 @@ class SparseScores:
             items = np.concatenate([raised, popular])
             scores = np.concatenate([lift + self.base_V[raised], self.base_V[popular]])
             if len(banned) or allowed_V is not None:
-                kept = ~np.isin(items, banned)
-                kept &= True if allowed_V is None else allowed_V[items]
-                items, scores = items[kept], scores[kept]
-            chosen = items[order_by_score_then_index(scores, items)[:k]]
-            out_BK[b, : len(chosen)] = chosen
+                is_allowed = ~np.isin(items, banned)
+                is_allowed &= True if allowed_V is None else allowed_V[items]
+                items, scores = items[is_allowed], scores[is_allowed]
+            best_items = items[order_by_score_then_index(scores, items)[:k]]
+            out_BK[b, : len(best_items)] = best_items
         return out_BK
 
     def score_items(self, items_BC: np.ndarray) -> np.ndarray:
@@ -143,8 +143,8 @@ class SparseScores:
     def _row(self, b: int, items: np.ndarray) -> np.ndarray:
         raised_M, lift_M = self.lifts[b]
         scores: np.ndarray = self.base_V[items]
-        place, hit = _find_sorted(raised_M, items)
-        scores[hit] += lift_M[place[hit]]
+        index, hit = _find_sorted(raised_M, items)
+        scores[hit] += lift_M[index[hit]]
         return scores
 
 
@@ -152,8 +152,8 @@ def _find_sorted(rising_M: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, n
     """Return (position of each item in a rising array, bool: the array holds it)."""
     if len(rising_M) == 0:
         return np.zeros(items.shape, dtype=np.int64), np.zeros(items.shape, dtype=bool)
-    place = np.minimum(np.searchsorted(rising_M, items), len(rising_M) - 1)
-    return place, rising_M[place] == items
+    index = np.minimum(np.searchsorted(rising_M, items), len(rising_M) - 1)
+    return index, rising_M[index] == items
 
 
 class VectorScores:

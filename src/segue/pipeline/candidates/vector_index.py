@@ -76,8 +76,8 @@ class HNSWIndex:
         """See ``VectorIndex.nearest``; a k above ``search_width`` is searched with a larger width."""
         width = max(self._graph.hnsw.efSearch, k + 1)
         parameters = _faiss().SearchParametersHNSW(efSearch=width)
-        asked_BD = np.ascontiguousarray(query_BD, dtype=np.float32)
-        _, matches_BK = self._graph.search(asked_BD, k + 1, params=parameters)  # one more, in the place of PAD
+        rows_BD = np.ascontiguousarray(query_BD, dtype=np.float32)
+        _, matches_BK = self._graph.search(rows_BD, k + 1, params=parameters)  # one more, in the place of PAD
         items_BK = np.where(matches_BK < 0, PAD, matches_BK).astype(np.int32)
         behind_BK = np.argsort(items_BK == PAD, axis=1, kind="stable")[:, :k]
         nearest_BK: np.ndarray = np.take_along_axis(items_BK, behind_BK, axis=1)
@@ -94,7 +94,7 @@ def measure_recall(index: VectorIndex, keys_VD: np.ndarray, query_BD: np.ndarray
         k: number of neighbors.
     """
     true_BK, matches_BK = ExactIndex(keys_VD).nearest(query_BD, k), index.nearest(query_BD, k)
-    hits = [len(np.intersect1d(true, found)) for true, found in zip(true_BK, matches_BK, strict=True)]
+    hits = [len(np.intersect1d(true, matches)) for true, matches in zip(true_BK, matches_BK, strict=True)]
     return sum(hits) / max(1, int((true_BK != PAD).sum()))
 
 

@@ -237,8 +237,8 @@ def _most_lowering_source(
     )
     if len(last) == 0:
         return None
-    own, other = (_shares(pipeline, history, candidates, c) for c in (column, int(last[0])))
-    gaps = {name: own[name] - other[name] for name in own if name in other}
+    item_shares, last_shares = (_shares(pipeline, history, candidates, c) for c in (column, int(last[0])))
+    gaps = {name: item_shares[name] - last_shares[name] for name in item_shares if name in last_shares}
     return min(gaps, key=lambda name: gaps[name]) if gaps and min(gaps.values()) < 0 else None
 
 
@@ -252,10 +252,10 @@ def _shares(pipeline: Pipeline, history: Sequences, candidates: CandidateSet, co
     if not isinstance(blend, LearnedBlend) or is_cold_item:
         return {}
     is_candidate_C = candidates.items_BC[0] != PAD
-    own_CF = blend.clip(blend_features(candidates, history, pipeline.item_statistics, pipeline.scoring.scales))[0][
+    weighted_CF = blend.clip(blend_features(candidates, history, pipeline.item_statistics, pipeline.scoring.scales))[0][
         is_candidate_C
     ]
-    difference_F = own_CF[column] - own_CF.mean(axis=0)
+    difference_F = weighted_CF[column] - weighted_CF.mean(axis=0)
     group = int(np.searchsorted(blend.edges_G, history.drop_unknown().lengths[0], side="right")) - 1
     parts_F = difference_F * blend.weights_GF[group]
     names = zip(candidates.sources, candidates.is_served_BS[0], strict=True)

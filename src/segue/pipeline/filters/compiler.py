@@ -173,13 +173,13 @@ class _Compiler:
                 f"Column '{name.name}' holds {TYPE_NAMES[type(left)]}, column '{other.name}' "
                 f"{TYPE_NAMES[type(right)]}: they cannot be compared.",
             )
-        both_V: np.ndarray = left.is_known & right.is_known
+        is_known_V: np.ndarray = left.is_known & right.is_known
         if isinstance(left, TextColumn) and isinstance(right, TextColumn):
             ranks = {value: i for i, value in enumerate(sorted({*left.values, *right.values}))}
             codes = [np.array([ranks[v] for v in side.values] + [NO_CODE])[side.codes_V] for side in (left, right)]
-            return _COMPARE[sign](codes[0], codes[1]) & both_V
+            return _COMPARE[sign](codes[0], codes[1]) & is_known_V
         assert isinstance(left, NumberColumn | BooleanColumn) and isinstance(right, NumberColumn | BooleanColumn)
-        return _COMPARE[sign](left.values_V, right.values_V) & both_V
+        return _COMPARE[sign](left.values_V, right.values_V) & is_known_V
 
     def _in(self, node: In) -> np.ndarray:
         if isinstance(node.right, Values):
@@ -199,10 +199,14 @@ class _Compiler:
 
     def _own_in_list(self, name: Column, lists: ListColumn) -> np.ndarray:
         """Return ``brand in related_brands``: each item's own text in its own list."""
-        own = self._column(name)
-        if not isinstance(own, TextColumn):
-            self._wrong(name.at, f"Column '{name.name}' holds {TYPE_NAMES[type(own)]}; only a text can be in a list.")
-        code_V = np.array([code_of(lists, value) for value in own.values] + [NO_CODE])[own.codes_V]
+        column_of_item = self._column(name)
+        if not isinstance(column_of_item, TextColumn):
+            self._wrong(
+                name.at, f"Column '{name.name}' holds {TYPE_NAMES[type(column_of_item)]}; only a text can be in a list."
+            )
+        code_V = np.array([code_of(lists, value) for value in column_of_item.values] + [NO_CODE])[
+            column_of_item.codes_V
+        ]
         holder_N = np.repeat(np.arange(len(code_V)), np.diff(lists.offsets))
         out_V = np.zeros(len(code_V), dtype=bool)
         out_V[holder_N[lists.codes_N == code_V[holder_N]]] = True
@@ -245,16 +249,16 @@ class _Compiler:
         type_ = {NumberColumn: float, BooleanColumn: bool, TextColumn: str, ListColumn: str}[type(column)]
         if type(value.value) is type_:
             return
-        shown = self._filter[value.at.start : value.at.stop]
+        written = self._filter[value.at.start : value.at.stop]
         value_type = {float: "a number", bool: "true or false", str: "text"}[type(value.value)]
         if type_ is str:
-            hint = f' Write "{shown}".'
+            hint = f' Write "{written}".'
         elif type_ is float and _is_number(value.value):
             hint = " Write it without quotes."
         else:
             hint = ""
         self._wrong(
-            value.at, f"Column '{name.name}' holds {TYPE_NAMES[type(column)]}, but {shown} is {value_type}.{hint}"
+            value.at, f"Column '{name.name}' holds {TYPE_NAMES[type(column)]}, but {written} is {value_type}.{hint}"
         )
 
 

@@ -38,14 +38,14 @@ def mmr_greedy(
     """
     score_C = (1.0 - strength) * relevance_C
     nearest_C = np.full(len(relevance_C), -np.inf)
-    chosen = [0 if num_fixed else int(np.argmax(relevance_C))]
+    selected = [0 if num_fixed else int(np.argmax(relevance_C))]
     free_C = np.ones(len(relevance_C), dtype=bool)
     for step in range(1, min(k, len(relevance_C))):
-        free_C[chosen[-1]] = False
-        np.maximum(nearest_C, vectors_CD @ vectors_CD[chosen[-1]], out=nearest_C)
+        free_C[selected[-1]] = False
+        np.maximum(nearest_C, vectors_CD @ vectors_CD[selected[-1]], out=nearest_C)
         best = int(np.argmax(np.where(free_C, score_C - strength * nearest_C, -np.inf)))
-        chosen.append(step if step < num_fixed else best)
-    return np.array(chosen[:k], dtype=np.int64)
+        selected.append(step if step < num_fixed else best)
+    return np.array(selected[:k], dtype=np.int64)
 
 
 def determinantal_greedy(
@@ -72,23 +72,23 @@ def determinantal_greedy(
     gain_C = np.ones(len(relevance_C))
     factor_kC = np.zeros((min(k, len(relevance_C)), len(relevance_C)))
     free_C = np.ones(len(relevance_C), dtype=bool)
-    chosen: list[int] = []
+    selected: list[int] = []
     for step in range(len(factor_kC)):
         open_C = free_C & (gain_C > MIN_GAIN)
         if step >= num_fixed and not open_C.any():
             rest = np.flatnonzero(free_C)
-            chosen += rest[order_by_score_then_index(relevance_C[rest])][: len(factor_kC) - step].tolist()
+            selected += rest[order_by_score_then_index(relevance_C[rest])][: len(factor_kC) - step].tolist()
             break
         log_gain_C = np.log(np.maximum(gain_C, MIN_GAIN)) + 2.0 * log_q_C
         best = step if step < num_fixed else int(np.argmax(np.where(open_C, log_gain_C, -np.inf)))
-        chosen.append(best)
+        selected.append(best)
         free_C[best] = False
         alike_C = (1.0 - SELF_SIMILARITY_SHARE) * 0.5 * (1.0 + vectors_CD @ vectors_CD[best])
         alike_C[best] = 1.0
         row_C = (alike_C - factor_kC[:step].T @ factor_kC[:step, best]) / np.sqrt(max(gain_C[best], MIN_GAIN))
         factor_kC[step] = row_C
         gain_C = gain_C - row_C**2
-    return np.array(chosen, dtype=np.int64)
+    return np.array(selected, dtype=np.int64)
 
 
 def calibrated_greedy(
@@ -111,14 +111,14 @@ def calibrated_greedy(
     """
     free_C = np.ones(len(relevance_C), dtype=bool)
     sum_G = np.zeros(len(target_G))
-    chosen: list[int] = []
+    selected: list[int] = []
     for step in range(min(k, len(relevance_C))):
         list_CG = (sum_G + share_CG) / (step + 1)
         score_C = (1.0 - strength) * relevance_C - strength * smoothed_kl_divergence(target_G, list_CG)
-        chosen.append(step if step < num_fixed else int(np.argmax(np.where(free_C, score_C, -np.inf))))
-        free_C[chosen[-1]] = False
-        sum_G = sum_G + share_CG[chosen[-1]]
-    return np.array(chosen, dtype=np.int64)
+        selected.append(step if step < num_fixed else int(np.argmax(np.where(free_C, score_C, -np.inf))))
+        free_C[selected[-1]] = False
+        sum_G = sum_G + share_CG[selected[-1]]
+    return np.array(selected, dtype=np.int64)
 
 
 def smoothed_kl_divergence(target_G: np.ndarray, list_CG: np.ndarray) -> np.ndarray:
@@ -129,5 +129,5 @@ def smoothed_kl_divergence(target_G: np.ndarray, list_CG: np.ndarray) -> np.ndar
         list_CG: distributions to compare with it.
     """
     smooth_CG = (1.0 - SMOOTHING) * list_CG + SMOOTHING * target_G
-    there = target_G > 0
-    return (target_G[there] * np.log(target_G[there] / smooth_CG[:, there])).sum(axis=1)
+    is_target_G = target_G > 0
+    return (target_G[is_target_G] * np.log(target_G[is_target_G] / smooth_CG[:, is_target_G])).sum(axis=1)

@@ -81,8 +81,8 @@ class Explorer:
             ends = np.cumsum(share)
             # Never behind the last item that can be drawn, however the sum is rounded.
             last = int(np.flatnonzero(share)[-1])
-            pick = min(int(np.searchsorted(ends, rng.random() * ends[-1], side="right")), last)
-            return pick, float(share[pick])
+            choice = min(int(np.searchsorted(ends, rng.random() * ends[-1], side="right")), last)
+            return choice, float(share[choice])
 
         return choose
 
@@ -97,16 +97,16 @@ class Explorer:
         """
 
         def choose(slot: SlotCandidates) -> tuple[int, float]:
-            there = (
+            matches = (
                 np.flatnonzero(slot.items == logged_items[slot.position])
                 if slot.position < len(logged_items)
                 else np.empty(0, np.intp)
             )
             lost = bool(propensities) and propensities[-1].probability == 0
             share = np.zeros(len(slot.items)) if lost else self.probabilities(slot)
-            pick = int(there[0]) if len(there) else 0
-            propensities.append(LoggedPropensity(float(share[pick]) if len(there) else 0.0, slot.items, share))
-            return pick, propensities[-1].probability
+            choice = int(matches[0]) if len(matches) else 0
+            propensities.append(LoggedPropensity(float(share[choice]) if len(matches) else 0.0, slot.items, share))
+            return choice, propensities[-1].probability
 
         return choose
 
@@ -135,9 +135,9 @@ def _plackett_luce(slot: SlotCandidates, config: ExploreConfig, feedback: Feedba
     A weight depends on the rank, not on the score: a rank means the same in every pipeline, and diversification is
     kept.
     """
-    log_worth = -np.log1p(slot.ranks) / config.temperature
-    worth = np.exp(log_worth - log_worth.max())
-    return worth / worth.sum()
+    log_weights = -np.log1p(slot.ranks) / config.temperature
+    weights = np.exp(log_weights - log_weights.max())
+    return weights / weights.sum()
 
 
 def _thompson(slot: SlotCandidates, config: ExploreConfig, feedback: Feedback | None) -> np.ndarray:

@@ -59,7 +59,7 @@ class FallbackChain:
 
 
 def _step(name: str, scores_V: np.ndarray) -> FallbackStep:
-    wanted = np.flatnonzero(scores_V > 0)
-    wanted = wanted[wanted != PAD]
-    items = wanted[order_by_score_then_index(scores_V[wanted])]
+    scored = np.flatnonzero(scores_V > 0)
+    scored = scored[scored != PAD]
+    items = scored[order_by_score_then_index(scores_V[scored])]
     return FallbackStep(name, items.astype(np.int32), scores_V[items])

@@ -68,9 +68,9 @@ def membership(column: TextColumn | ListColumn, items_C: np.ndarray) -> tuple[np
         items_C: item indices.
     """
     row, code = column.value_pairs(np.asarray(items_C, dtype=np.int64))
-    codes_G, at = np.unique(code, return_inverse=True)
+    codes_G, column_of_pair = np.unique(code, return_inverse=True)
     out_CG = np.zeros((len(items_C), len(codes_G)))
-    out_CG[row, at] = 1.0
+    out_CG[row, column_of_pair] = 1.0
     return out_CG / np.maximum(out_CG.sum(axis=1, keepdims=True), 1.0), codes_G
 
 

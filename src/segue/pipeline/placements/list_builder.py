@@ -77,13 +77,13 @@ class _ListBuilder:
         ranked: RankedList,
         k: int,
         allowed_V: np.ndarray,
-        ladder: FallbackChain,
+        fallback: FallbackChain,
         pins: dict[int, int],
         quotas: Quotas | None,
     ) -> None:
         self._allowed_V = allowed_V
         self._length = min(k, int(np.count_nonzero(allowed_V)))
-        self._steps = iter(ladder.steps)
+        self._steps = iter(fallback.steps)
         self._pins = self._placed(pins, k)
         self._pool = ranked.take(np.flatnonzero(allowed_V[ranked.items_C]))
         missing = [item for item in self._pins.values() if item not in self._pool.items_C]
@@ -109,27 +109,30 @@ class _ListBuilder:
         return placed
 
     def build(self, policy: SlotPolicy) -> RankedList:
-        chosen, reasons, propensity = [], [], []
+        selected, reasons, propensity = [], [], []
         for position in range(self._length):
             if position in self._pins:
-                at, reason = int(np.flatnonzero(self._pool.items_C == self._pins[position])[0]), PlacementReason.PINNED
-                _, probability = policy(self._slot(position, np.array([at])))
+                index, reason = (
+                    int(np.flatnonzero(self._pool.items_C == self._pins[position])[0]),
+                    PlacementReason.PINNED,
+                )
+                _, probability = policy(self._slot(position, np.array([index])))
             else:
                 open_C, reason = self._open_candidates(position)
-                pick, probability = policy(self._slot(position, open_C))
-                at = int(open_C[pick])
-                if pick:
+                choice, probability = policy(self._slot(position, open_C))
+                index = int(open_C[choice])
+                if choice:
                     reason = PlacementReason.EXPLORED
                 elif reason == PlacementReason.RANKED:
-                    reason = PlacementReason(int(self._pool.reasons_C[at]))
-                self._free_C[at] = False
-                self._add(int(self._pool.items_C[at]))
-            chosen.append(at)
+                    reason = PlacementReason(int(self._pool.reasons_C[index]))
+                self._free_C[index] = False
+                self._add(int(self._pool.items_C[index]))
+            selected.append(index)
             reasons.append(reason)
             propensity.append(probability)
-        done = self._pool.take(np.array(chosen, dtype=np.int64))
+        items = self._pool.take(np.array(selected, dtype=np.int64))
         return replace(
-            done, reasons_C=np.array(reasons, dtype=np.int8), propensity_C=np.array(propensity, dtype=np.float64)
+            items, reasons_C=np.array(reasons, dtype=np.int8), propensity_C=np.array(propensity, dtype=np.float64)
         )
 
     def _slot(self, position: int, at_C: np.ndarray) -> SlotCandidates:
@@ -149,8 +152,8 @@ class _ListBuilder:
             if step is None:
                 return self._relaxed(), PlacementReason.RELAXED
             # Without quotas any allowed item will do, so that no more of them are needed than the list has places.
-            most = None if self._count is not None else self._length
-            added = step.remaining(self._allowed_V, exclude=self._pool.items_C, max_items=most)
+            max_items = None if self._count is not None else self._length
+            added = step.remaining(self._allowed_V, exclude=self._pool.items_C, max_items=max_items)
             self._pool = self._pool.followed_by(added)
             self._free_C = np.concatenate([self._free_C, np.ones(len(added), dtype=bool)])
 

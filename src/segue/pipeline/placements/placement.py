@@ -80,8 +80,10 @@ class PlacementEngine:
             placement.name: placement for placement in (pipeline.config.placement if placements is None else placements)
         }
         if DEFAULT_PLACEMENT not in settings:
-            plain = PlacementConfig(DEFAULT_PLACEMENT)
-            settings[DEFAULT_PLACEMENT] = replace(plain, rules=replace(plain.rules, exclude_seen=pipeline.exclude_seen))
+            default = PlacementConfig(DEFAULT_PLACEMENT)
+            settings[DEFAULT_PLACEMENT] = replace(
+                default, rules=replace(default.rules, exclude_seen=pipeline.exclude_seen)
+            )
         self._placements = {
             name: (
                 Rules(placement.rules, item_data, self._filters),
