@@ -53,7 +53,7 @@ class ItemEvents:
         """Return some rows, by index or mask."""
         return ItemEvents(*(array[rows] for array in self._arrays()))
 
-    def with_an_empty_one(self) -> "ItemEvents":
+    def with_empty_row(self) -> "ItemEvents":
         """Return the rows and one more, of an item without interactions."""
         return ItemEvents(*(np.concatenate([a, np.zeros_like(a, shape=(1, *a.shape[1:]))]) for a in self._arrays()))
 

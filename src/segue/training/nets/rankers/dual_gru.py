@@ -156,4 +156,4 @@ class DualGRUNet(RankerNet):
         # As ``stand_beside`` tells of an item without a past: no age, and a count of 0, which is in bucket 1.
         facts_BCX = np.where(lost_BC[..., None], np.array([0, 0, 1]), beside.features_BCX)
         which_BC = np.where(lost_BC, len(beside.item_events.lengths_S), beside.row_BC)
-        return CandidateHistories(beside.item_events.with_an_empty_one(), which_BC, ages_BCM, facts_BCX)
+        return CandidateHistories(beside.item_events.with_empty_row(), which_BC, ages_BCM, facts_BCX)
