@@ -410,7 +410,7 @@ def loss_alone(net: Any, batch: Any, trainer: Trainer) -> None:
     targets = torch.from_numpy(batch.targets_BT[batch.targets_BT != 0].astype(np.int64))
     query = torch.nn.functional.normalize(torch.randn(len(targets), 64), dim=1).div_(0.07).requires_grad_()
     table = net.key(net.table_VD).detach().requires_grad_()
-    every = trainer.objective.every
+    every = trainer.objective.all_items
     assert every is not None
     items, offset = torch.from_numpy(every.items), torch.from_numpy(every.offset)
     softmax_loss(query, table, targets, items, offset, precision=trainer.dtype).backward()

@@ -27,33 +27,33 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from segue.data.event_contexts import Contexts
-from segue.data.features.encoding import Facts, FeatureConfig
+from segue.data.features.encoding import FeatureConfig, ItemFeatures
 from segue.data.sequences import Sequences
-from segue.models.neural.gru_numpy import GRU4RecConfig
+from segue.models.neural.configs.gru4rec import GRU4RecConfig
 from segue.models.neural.configs.sasrec import SASRecConfig
 from segue.training.build_net import build_net
 from segue.training.config import TrainingConfig
-from segue.training.distributed import joined
+from segue.training.distributed import process_group
 from segue.training.trainer import Trainer
 torch.set_num_threads(1)
 kind, loss, facts, out = sys.argv[1:5]
 rng = np.random.default_rng(5)
 rows = Sequences.from_lists([rng.integers(1, 60, rng.integers(2, 12)).tolist() for _ in range(90)] + [[1, 2]])
-plain = GRU4RecConfig(dim=16, spectral_start=False, dropout_input=0.0, dropout_hidden=0.0)
-config = {"gru4rec": plain, "lanes": plain,
-          "sasrec": SASRecConfig(dim=16, length=8, spectral_start=False, dropout=0.0)}[kind]
-lanes = {"lanes": 13, "bptt": 2} if kind == "lanes" else {}
-training = TrainingConfig(epochs=3, batch_tokens=128, loss=loss, negatives=20, precision="float32", **lanes)
+plain = GRU4RecConfig(embedding_dim=16, spectral_init=False, dropout_input=0.0, dropout_hidden=0.0)
+config = {"gru4rec": plain, "session-parallel": plain,
+          "sasrec": SASRecConfig(embedding_dim=16, max_length=8, spectral_init=False, dropout=0.0)}[kind]
+parallel = {"parallel_sessions": 13, "bptt_steps": 2} if kind == "session-parallel" else {}
+training = TrainingConfig(epochs=3, batch_tokens=128, loss=loss, num_negatives=20, precision="float32", **parallel)
 said = []
 def judge(scorer):
     said.append(1)
     return 1.0 / len(said)
-with joined() as team:
+with process_group() as team:
     known = None
     if facts == "features":
-        told = Facts([{}] + [{"kind": f"k{i % 7}"} for i in range(1, 60)], {"kind": "category"})
+        told = ItemFeatures([{}] + [{"kind": f"k{i % 7}"} for i in range(1, 60)], {"kind": "category"})
         known = (FeatureConfig(features=("kind",), contexts=("device",), id_dropout=0.0, context_dropout=0.0), told)
-        places = Facts([{}, {"device": "a"}, {"device": "b"}], {"device": "category"})
+        places = ItemFeatures([{}, {"device": "a"}, {"device": "b"}], {"device": "category"})
         rows = replace(rows, contexts=Contexts(rng.integers(0, 3, len(rows.items)).astype(np.int32), places))
     net = build_net(config, rows, 60, 3, known)
     outcome = Trainer(net, rows, training, 3, team).run(judge)
@@ -89,7 +89,7 @@ def start(folder: Path, size: int, *arguments: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("kind", "loss", "facts"),
-    [("sasrec", "full", "features"), ("gru4rec", "sampled", "none"), ("lanes", "full", "none")],
+    [("sasrec", "full", "features"), ("gru4rec", "sampled", "none"), ("session-parallel", "full", "none")],
 )
 def test_two_processes_end_where_one_does(tmp_path: Path, kind: str, loss: str, facts: str) -> None:
     """Float32 and no dropout: all that is left is the order of sums."""
@@ -106,7 +106,7 @@ def test_two_processes_end_where_one_does(tmp_path: Path, kind: str, loss: str, 
 def test_a_share_is_every_nth_row_and_all_shares_are_the_batch() -> None:
     inputs = np.arange(1, 11).reshape(5, 2)
     batch = Batch(inputs, inputs + 1, inputs * 100, carry=StateCarryOver(np.arange(5), np.arange(5, 0, -1)))
-    shares = [batch.share(rank, 3) for rank in range(3)]
+    shares = [batch.shard(rank, 3) for rank in range(3)]
     assert [len(share.inputs_BT) for share in shares] == [2, 2, 1]
     assert sorted(row[0] for share in shares for row in share.targets_BT.tolist()) == [2, 4, 6, 8, 10]
     assert shares[1].carry is not None

@@ -121,14 +121,19 @@ def test_an_event_s_vector_is_its_item_s_plus_its_context_s() -> None:
     one = replace(Sequences.from_lists([[3, 4]]), contexts=EventContexts(np.array([2, 0], dtype=np.int32), FACTS))
     _, vectors = served.encode(one)
     np.testing.assert_allclose(
-        vectors[0], served.input_embeddings_VD[3] + served.side_information.contexts.embed_rows([{"device": "phone"}])[0], rtol=1e-6
+        vectors[0],
+        served.input_embeddings_VD[3] + served.side_information.contexts.embed_rows([{"device": "phone"}])[0],
+        rtol=1e-6,
     )
     np.testing.assert_array_equal(vectors[1], served.input_embeddings_VD[4])
     missing = served.side_information.contexts.embed_rows(
         [{"device": "phone"}, {"device": "phone", "age": None}, {"device": "new", "age": 1.0}]
     )
     np.testing.assert_array_equal(missing[0], missing[1])
-    weights, age = served.side_information.contexts.weights_FD, served.side_information.contexts.encoding.columns[0].size
+    weights, age = (
+        served.side_information.contexts.weights_FD,
+        served.side_information.contexts.encoding.columns[0].size,
+    )
     known = served.side_information.contexts.encoding.encode([{"device": "phone"}]).codes.tolist()
     np.testing.assert_allclose(missing[0], weights[known].sum(axis=0), rtol=1e-5, atol=1e-6)
     assert known[1] == age  # a missing cell has a vector of its own in its column

@@ -140,7 +140,7 @@ def test_an_item_without_events_keeps_nothing_of_its_own(loss: str, config: obje
     """Seq2Seq wrote such items in scheduled sampling, and learned vectors of their own for them."""
     net = build(config)
     before = net.weights()["feature vectors"]
-    trainer(net, loss=loss, negatives=8).run()
+    trainer(net, loss=loss, num_negatives=8).run()
     assert not net.table_VD[list(COLD)].any()
     assert not torch.equal(net.weights()["feature vectors"], before)
 
@@ -153,7 +153,7 @@ def test_every_network_of_the_zoo_is_tried_here() -> None:
 def test_every_network_learns_features_vectors_and_own_ones(config: object) -> None:
     net = build(config)
     before = net.weights()
-    trainer(net, loss="sampled", negatives=8, epochs=1).run()
+    trainer(net, loss="sampled", num_negatives=8, epochs=1).run()
     after = net.weights()
     for name in ("table", "feature vectors"):
         assert not torch.equal(after[name], before[name]) and after[name].isfinite().all(), name
@@ -162,11 +162,11 @@ def test_every_network_learns_features_vectors_and_own_ones(config: object) -> N
 @pytest.mark.parametrize("loss", ["full", "sampled"])
 def test_stopped_and_gone_on_equals_never_stopped(loss: str, tmp_path: Path) -> None:
     whole = build(id_dropout=0.3)
-    outcome = trainer(whole, loss=loss, negatives=8).run()
+    outcome = trainer(whole, loss=loss, num_negatives=8).run()
     stops = 0
     while True:
         part = build(id_dropout=0.3)
-        run = trainer(part, loss=loss, negatives=8)
+        run = trainer(part, loss=loss, num_negatives=8)
         checkpoint = Checkpoint(tmp_path / "run.checkpoint", every_s=1e9)
 
         def after_five(progress: Progress, own: Checkpoint = checkpoint, run: Trainer = run) -> None:

@@ -134,9 +134,9 @@ def test_dropout_is_not_carried_on_in_a_lane() -> None:
     trainer = Trainer(build_net(config, log, 6, 0), log, training, 0)
     first, *_ = trainer.batches.epoch(0)
     trainer.train_step(first, 0.0)
-    assert trainer.lanes is not None
+    assert trainer.session_states is not None
     wanted = trainer.net.eval().encoder(trainer.net.embed(trainer.net.table_VD, torch.tensor([[1]])))
-    torch.testing.assert_close(trainer.lanes.now_NLS[0], wanted[:, 0].detach())
+    torch.testing.assert_close(trainer.session_states.states_NLS[0], wanted[:, 0].detach())
 
 
 def test_items_enter_by_the_vectors_that_they_are_scored_by() -> None:
@@ -150,7 +150,7 @@ def test_items_enter_by_the_vectors_that_they_are_scored_by() -> None:
     assert not torch.equal(net.key(net.table_VD)[30, :8], keys[30, :8])  # it was an input, and no target
     assert not torch.equal(net.embed(net.table_VD, torch.tensor(31)), entering[31])  # it was a target, and no input
     served = export_scorer("gru4rec", net, np.zeros(40))
-    np.testing.assert_array_equal(served.keys_VD, served.vectors_VD)
+    np.testing.assert_array_equal(served.keys_VD, served.input_embeddings_VD)
 
 
 def test_negatives_come_from_the_whole_catalog_not_from_the_batch_alone() -> None:

@@ -40,10 +40,10 @@ def test_a_sampled_step_costs_what_it_touches() -> None:
     assert small == table_bytes(ROOMY, 1_000, 64, full=True)  # a step may touch every row of a small table
 
 
-def test_a_step_of_lanes_touches_what_its_lanes_hold() -> None:
-    packed, lanes = ROOMY, replace(ROOMY, lanes=32, bptt=3)
-    assert (packed.step_tokens, lanes.step_tokens) == (4096, 96)
-    assert [touched_rows(c, 10**6, full=False) for c in (packed, lanes)] == [2 * 4096 + 2048, 2 * 96 + 2048]
+def test_a_session_parallel_step_uses_the_rows_of_its_sessions() -> None:
+    packed, parallel = ROOMY, replace(ROOMY, parallel_sessions=32, bptt_steps=3)
+    assert (packed.step_tokens, parallel.step_tokens) == (4096, 96)
+    assert [touched_rows(c, 10**6, full=False) for c in (packed, parallel)] == [2 * 4096 + 2048, 2 * 96 + 2048]
 
 
 def test_adagrad_without_momentum_keeps_one_table_less() -> None:
@@ -80,9 +80,9 @@ from segue.training.config import TrainingConfig
 from segue.training.trainer import Trainer
 items, loss = int(sys.argv[1]), sys.argv[2]
 log = Sequences.from_lists(np.random.default_rng(0).integers(1, items, (60, 9)).tolist())
-config = TrainingConfig(epochs=2, batch_tokens=64, negatives=64, loss=loss)
+config = TrainingConfig(epochs=2, batch_tokens=64, num_negatives=64, loss=loss)
 def run(size):
-    net = build_net(GRU4RecConfig(dim=256, spectral_start=False), log, size, 0)
+    net = build_net(GRU4RecConfig(embedding_dim=256, spectral_init=False), log, size, 0)
     trainer = Trainer(net, log, config, 0)
     trainer.run(lambda scorer: 1.0)
     trainer.state()

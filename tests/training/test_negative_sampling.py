@@ -112,5 +112,5 @@ def test_same_generator_same_draw() -> None:
 
 
 def test_needs_a_negative() -> None:
-    with pytest.raises(ValueError, match=r"^The number of num_negatives must be at least 1, got 0\.$"):
+    with pytest.raises(ValueError, match=r"^The number of negatives must be at least 1, got 0\.$"):
         NegativeSampler(np.ones(3), 0, 0.0)

@@ -464,7 +464,9 @@ def test_steps_equal_the_full_pass(name: str, log: Sequences) -> None:
         assert (state == before).all()  # the given state is left as it was
         state = after
     rows = Sequences.from_lists([history])
-    np.testing.assert_allclose(gru.hidden(state), gru.encode(rows, served.input_embeddings_VD[history]), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        gru.hidden(state), gru.encode(rows, served.input_embeddings_VD[history]), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_each_layer_keeps_its_state_and_an_lstm_both_parts(log: Sequences) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.training.tasks import Batch, MaskedItemTask, left_aligned
+from segue.training.tasks import Batch, MaskedItemTask
 
 ROWS = [list(range(1, 1 + n)) for n in (2, 3, 9, 9, 9, 5)] * 200
 WINDOWS = Sequences.from_lists(ROWS)
@@ -13,7 +13,7 @@ WINDOWS = Sequences.from_lists(ROWS)
 
 def masked(share: float, last_share: float = 0.0, seed: int = 0) -> tuple[np.ndarray, Batch]:
     batch = MaskedItemTask(8, share, last_share).batch(WINDOWS, np.random.default_rng(seed))
-    return left_aligned(WINDOWS, WINDOWS.items), batch
+    return WINDOWS.padded(align="left"), batch
 
 
 def test_an_event_is_either_given_or_asked_for() -> None:

@@ -117,7 +117,9 @@ def net_from_table(
     encoder = ENCODERS[type(config)](config, noise, generator)
     times = config.time_inputs if isinstance(config, TimeConfig) else ()
     if times:
-        encoder.clock = TimeEmbeddingLayer(times, encoder.num_input_columns or table_VD.shape[1] - (config.temperature is None))
+        encoder.clock = TimeEmbeddingLayer(
+            times, encoder.num_input_columns or table_VD.shape[1] - (config.temperature is None)
+        )
     if isinstance(encoder, Seq2SeqEncoder):
         return Seq2SeqNet(encoder, noise, table_VD, config, **sides)
     return TiedEmbeddingNet(encoder, noise, table_VD, temperature=config.temperature, length=config.max_length, **sides)

@@ -1,113 +1,98 @@
-"""How a net is trained: settings alone, readable without torch."""
+"""Settings of a training: loss, negatives, batches, optimizer. Readable without torch."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from segue.config.ranges import Range, check_ranges
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """What is minimised, and which items each target is compared with."""
+    """Loss function and the negatives that each target is compared with."""
 
     loss: Literal["auto", "full", "sampled", "bce", "gbce", "bpr-max", "top1-max"] = "auto"
-    """full and sampled: softmax over every item or over drawn ones; auto: full up to 30,000 items where memory_gb holds
-    it, else sampled; the others, as published, over drawn ones: SASRec's, gSASRec's, GRU4Rec's."""
-    num_negatives: int = 2048
-    """Items drawn for a batch, and shared by its targets, when the loss is not full."""
+    """Loss function. full: softmax over the catalog; sampled: softmax over sampled negatives; auto: full up to 30,000
+    items if memory_gb holds it, else sampled; bce (SASRec), gbce (gSASRec), bpr-max and top1-max (GRU4Rec): as
+    published, over sampled negatives."""
+    num_negatives: Annotated[int, Range(ge=1)] = 2048
+    """Number of negatives sampled for a batch and shared by its targets. The full softmax ignores it."""
     negative_sampling_exponent: float = 0.5
-    """They are drawn ~ popularity ** this; 0: all alike."""
+    """Exponent of the sampling distribution, q(item) ~ popularity ** exponent; 0: uniform."""
     negative_source: Literal["popularity", "in-batch", "mixed"] = "popularity"
-    """Drawn; or the batch's own targets, and none drawn; or both."""
+    """Source of negatives. popularity: sampled from q; in-batch: the targets of the batch; mixed: both."""
     logq_correction: bool = True
-    """Whether the sampled softmax undoes the drawing; without that, popular items are held down."""
-    num_hardest_negatives: int = 0
-    """Look only at each target's n highest-scoring negatives; 0: at all of them."""
-    gbce_t: float = 0.75
-    """gbce's t, from 0 (plain BCE) to 1 (probabilities as if every item had been a negative)."""
-    score_penalty: float = 1.0
-    """Weight of the squares of the negatives' scores in bpr-max."""
-    elu_alpha: float | None = None
-    """bpr-max and top1-max see scores below 0 through an ELU with this alpha; 'none': as they are."""
-    memory_gb: float | None = None
-    """What a training may take, in 10**9 bytes; 'none': the memory of the machine, or of its control group."""
+    """Subtract log q(item) from each sampled logit (the log-q correction, Bengio & Senecal 2008). Applies to the
+    sampled softmax; bpr-max, top1-max, bce and gbce ignore it."""
+    num_hardest_negatives: Annotated[int, Range(ge=0)] = 0
+    """Number of highest-scoring negatives of each target that enter the loss; 0: all negatives."""
+    gbce_t: Annotated[float, Range(ge=0, le=1)] = 0.75
+    """Calibration t of gbce (Petrov & Macdonald 2023), from 0 (plain BCE) to 1 (probabilities as if every item were a
+    negative)."""
+    score_penalty: Annotated[float, Range(ge=0)] = 1.0
+    """Weight of the squared scores of negatives in bpr-max."""
+    elu_alpha: Annotated[float, Range(gt=0)] | None = None
+    """Alpha of the ELU that bpr-max and top1-max apply to scores; 'none': scores unchanged."""
+    memory_gb: Annotated[float, Range(gt=0)] | None = None
+    """Memory limit of the training, in 10**9 bytes; 'none': the memory of the machine, or of its control group."""
 
     def __post_init__(self) -> None:
-        if self.num_negatives < 1:
-            raise ValueError(f"num_negatives must be at least 1, got {self.num_negatives}.")
-        if self.num_hardest_negatives < 0:
-            raise ValueError(f"num_hardest_negatives must be 0 (all) or more, got {self.num_hardest_negatives}.")
-        if not 0 <= self.gbce_t <= 1:
-            raise ValueError(f"gbce_t must be in [0, 1], got {self.gbce_t}.")
-        if self.score_penalty < 0:
-            raise ValueError(f"score_penalty must not be negative, got {self.score_penalty}.")
-        for name in ("elu_alpha", "memory_gb"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, or none, got {getattr(self, name)}.")
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """What a step learns from."""
+    """Contents of a batch."""
 
-    batch_tokens: int = 4096
-    """Events in a batch, padding included."""
-    parallel_sessions: int = 0
-    """GRU4Rec's own batches: so many sessions run side by side, and a step takes the next event of each; 0: windows of
-    whole histories, packed."""
-    bptt_steps: int = 1
-    """With lanes: the events of each in a step, which is as far back as a gradient goes."""
+    batch_tokens: Annotated[int, Range(ge=1)] = 4096
+    """Number of events in a batch, padding included."""
+    parallel_sessions: Annotated[int, Range(ge=0)] = 0
+    """Number of sessions in a session-parallel batch of GRU4Rec (Hidasi et al. 2016), which takes the next event of
+    each; 0: packed windows of whole histories."""
+    bptt_steps: Annotated[int, Range(ge=1)] = 1
+    """Number of events of each parallel session in a batch, which is the length of backpropagation through time."""
     session_order: Literal["shuffled", "time"] = "shuffled"
-    """With lanes: in which order they take the sessions; time: the one that began first (the log's order without
-    times)."""
+    """Order in which parallel sessions are started. time: by first timestamp, or the log's order without timestamps."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_tokens", "bptt_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if self.parallel_sessions < 0:
-            raise ValueError(f"parallel_sessions must be 0 (none) or more, got {self.parallel_sessions}.")
-        for name, plain in (("bptt_steps", 1), ("session_order", "shuffled")):
-            if not self.parallel_sessions and getattr(self, name) != plain:
-                raise ValueError(f"{name} is for lanes: set lanes too, or leave {name} out ({getattr(self, name)}).")
+        check_ranges(self)
+        for name, default in (("bptt_steps", 1), ("session_order", "shuffled")):
+            if not self.parallel_sessions and getattr(self, name) != default:
+                raise ValueError(
+                    f"{name} is for session-parallel batches: set parallel_sessions too, or leave {name} out "
+                    f"({getattr(self, name)})."
+                )
 
     @property
     def step_tokens(self) -> int:
-        """The most events of a step, padding included."""
+        """Largest number of events in a batch, padding included."""
         return self.parallel_sessions * self.bptt_steps or self.batch_tokens
 
 
 @dataclass(frozen=True)
 class TrainingConfig(LossConfig, BatchConfig):
-    """How a net is trained: one flat set of names, those of the loss and of the batches among them."""
+    """Settings of a training, those of the loss and of the batches included."""
 
-    epochs: int = 10
-    """Passes over the log, at most."""
+    epochs: Annotated[int, Range(ge=1)] = 10
+    """Maximum number of passes over the log."""
     optimizer: Literal["adam", "adagrad"] = "adam"
-    """adagrad is what GRU4Rec was published with."""
-    learning_rate: float = 3e-3
-    """The highest; see schedule."""
+    """Optimizer. adagrad: the one GRU4Rec was published with."""
+    learning_rate: Annotated[float, Range(gt=0)] = 3e-3
+    """Peak learning rate; see schedule."""
     schedule: Literal["cosine", "constant"] = "cosine"
-    """cosine: rises over the first twentieth of the steps, then falls along a half cosine to a twentieth."""
-    momentum: float = 0.0
-    """adagrad's, for the item table on the rows that a step touches."""
+    """Learning-rate schedule. cosine: linear warm-up over the first twentieth of the steps, then half a cosine down
+    to a twentieth of the peak."""
+    momentum: Annotated[float, Range(ge=0, lt=1)] = 0.0
+    """Momentum of adagrad, for the rows of the item table that a step updates."""
     weight_decay: float = 0.0
-    """Decoupled, on the encoder's matrices."""
-    max_grad_norm: float | None = 1.0
-    """Longest gradient of the encoder; longer ones are shortened to it; 'none': none is."""
-    patience: int = 3
-    """Epochs without a better validation before it stops; without validation every epoch is run."""
+    """Decoupled weight decay of the encoder's matrices."""
+    max_grad_norm: Annotated[float, Range(gt=0)] | None = 1.0
+    """Norm to which longer gradients of the encoder are clipped; 'none': no clipping."""
+    patience: Annotated[int, Range(ge=1)] = 3
+    """Number of epochs without a better validation after which training stops; without validation all epochs run."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the large matrix products; auto: bfloat16 where the processor multiplies it natively."""
+    """Precision of the large matrix products; auto: bfloat16 if the processor has instructions for it."""
 
     def __post_init__(self) -> None:
-        LossConfig.__post_init__(self)
         BatchConfig.__post_init__(self)
-        for name in ("epochs", "patience"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("learning_rate", "max_grad_norm"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}.")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum must be in [0, 1), got {self.momentum}.")
         if self.momentum and self.optimizer != "adagrad":
             raise ValueError(f"momentum is adagrad's; adam has its own, so leave momentum out (got {self.momentum}).")

@@ -42,8 +42,8 @@ def needed_bytes(trainer: Trainer) -> int:
     encoder = sum(p.numel() for p in net.encoder.parameters()) * 4
     layers = max(1, sum(1 for name, _ in net.encoder.named_modules() if name.count(".") == 1))
     activations = config.step_tokens * net.dim * 4 * (12 * layers + 8)
-    table = table_bytes(config, size, columns, full=trainer.objective.every is not None)
-    facts = sum(side.vectors_FD.numel() for side in net.sides.values()) * 4
+    table = table_bytes(config, size, columns, full=trainer.objective.all_items is not None)
+    facts = sum(side.vectors_FD.numel() for side in net.feature_layers.values()) * 4
     return table + 9 * encoder + 4 * facts + 2 * activations
 
 

@@ -33,7 +33,14 @@ def export_scorer(name: str, net: TiedEmbeddingNet, counts_V: np.ndarray) -> Neu
     clock = net.encoder.clock
     times = None if clock is None else TimeEmbedding(clock.inputs, clock.vectors.detach().numpy().copy())
     sides = SideInformation(_told(net.features), _told(net.contexts), times)
-    return NeuralScorer(name, encoder, net.item_embeddings().numpy().copy(), start_V, temperature=net.temperature, side_information=sides)
+    return NeuralScorer(
+        name,
+        encoder,
+        net.item_embeddings().numpy().copy(),
+        start_V,
+        temperature=net.temperature,
+        side_information=sides,
+    )
 
 
 def _told(side: FeatureEmbeddingLayer | None) -> FeatureEmbeddings | None:

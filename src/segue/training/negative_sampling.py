@@ -1,4 +1,20 @@
-"""Which items a target is compared with: one set for a whole batch, with the offset that undoes the drawing."""
+"""Negative sampling: one set of items per batch, shared by its targets, with the log-q correction.
+
+Negatives come from q(item) ~ count ** ``negative_sampling_exponent`` (exponent 0: uniform), from the targets of the
+batch, or from both (``negative_source``).
+
+===================  ==================  ========================================================================
+loss                 negatives           log-q correction
+===================  ==================  ========================================================================
+full                 the whole catalog   not needed
+sampled              as above            applied if ``logq_correction`` is set
+bce, gbce            as above            ignored: an item counts as often as it was sampled
+bpr-max, top1-max    as above            ignored: an item counts as often as it was sampled
+===================  ==================  ========================================================================
+
+``auto`` is full or sampled (see ``memory_budget.is_full``). Click rankers sample their own negatives in
+``rankers/candidate_sampling.py``, and calibrate probabilities in ``models/rankers``.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,14 +28,20 @@ NegativeSource = Literal["popularity", "in-batch", "mixed"]
 
 @dataclass(frozen=True)
 class NegativeSample:
-    """``items`` int64 [K], distinct and ascending, never PAD; ``offset`` float32 [K] to be added to their scores."""
+    """Negatives of a batch: ``items`` int64 [K], distinct and ascending, never PAD; ``offset`` float32 [K], added to
+    their scores."""
 
     items: np.ndarray
     offset: np.ndarray
 
 
 def all_items(size: int, offered_V: np.ndarray | None = None) -> NegativeSample:
-    """The full softmax: all items of a catalog of size V, or those offered (bool [V]); nothing to correct."""
+    """Return all items as negatives, with offset 0: the full softmax.
+
+    Args:
+        size: catalog size V, PAD included.
+        offered_V: bool [V], the items to include; None: all.
+    """
     items = np.arange(1, size, dtype=np.int64)
     if offered_V is not None:
         items = items[offered_V[1:]]
@@ -27,15 +49,26 @@ def all_items(size: int, offered_V: np.ndarray | None = None) -> NegativeSample:
 
 
 class NegativeSampler:
-    """Draws one set for a batch: ``popularity`` draws from q(j) ~ count_j ** power with replacement (power 0 is
-    uniform over all items), ``in-batch`` takes the batch's own targets, ``mixed`` both.
+    """Sampler of one set of negatives per batch: ``popularity`` samples from q(j) ~ count_j ** power with replacement
+    (power 0: uniform over all items), ``in-batch`` takes the targets of the batch, ``mixed`` both.
 
-    Each distinct item comes once. Its offset is log(times drawn) - log(times expected), the log-q correction, with
+    Each distinct item comes once. Its offset is log(times sampled) - log(times expected), the log-q correction, with
     which the sum of exp(score + offset) over a target's negatives estimates the sum over all other items without
-    bias; ``corrected`` False leaves the second part out, so that an item counts as often as it was drawn. A target
+    bias; ``corrected`` False leaves the second part out, so that an item counts as often as it was sampled. A target
     in a batch of N meets N - 1 draws from the log's own frequencies (its own is never its negative), so that with M
     drawn ones item j is expected (N - 1) f_j + M q_j times: for ``mixed`` that is the balance heuristic of multiple
-    importance sampling (Veach & Guibas 1995). Items outside ``offered_V`` (bool [V]) are never drawn.
+    importance sampling (Veach & Guibas 1995).
+
+    Args:
+        counts_V: int [V], number of events of each item in the training log; 0 counts as 1.
+        draws: number of negatives to sample.
+        power: exponent of the counts.
+        source: popularity, in-batch or mixed.
+        corrected: apply the log-q correction.
+        offered_V: bool [V], the items that may be sampled; None: all.
+
+    Raises:
+        ValueError: ``draws`` is below 1.
     """
 
     def __init__(
@@ -57,21 +90,26 @@ class NegativeSampler:
         self.frequency_V = weight_V / weight_V.sum()
         weight_V[weight_V > 0] **= power
         self.probability_V = weight_V / weight_V.sum()
-        self.draws = draws if source != "in-batch" else 0
-        self.batch = source != "popularity"
+        self.num_draws = draws if source != "in-batch" else 0
+        self.includes_batch = source != "popularity"
         self.corrected = corrected
         self._cumulative = np.cumsum(self.probability_V)
 
     def draw(self, rng: np.random.Generator, targets: np.ndarray) -> NegativeSample:
-        """One shared set; the same for the same state of ``rng`` and the same ``targets`` of the batch."""
-        points = rng.random(self.draws) * self._cumulative[-1]
+        """Return the negatives of one batch.
+
+        Args:
+            rng: generator; equal states give equal negatives.
+            targets: int [N], the targets of the batch.
+        """
+        points = rng.random(self.num_draws) * self._cumulative[-1]
         drawn = np.searchsorted(self._cumulative, points, side="right").clip(1, len(self._cumulative) - 1)
-        own = targets if self.batch else targets[:0]
+        own = targets if self.includes_batch else targets[:0]
         items, times = np.unique(np.concatenate([drawn, own.astype(np.int64)]), return_counts=True)
         offset = np.log(times)
         if self.corrected:
-            expected = self.draws * self.probability_V[items]
-            if self.batch:
+            expected = self.num_draws * self.probability_V[items]
+            if self.includes_batch:
                 # A lone target has nothing but itself to be compared with: any finite offset will do.
                 expected = expected + max(1, len(own) - 1) * self.frequency_V[items]
             offset = offset - np.log(expected)

@@ -1,4 +1,4 @@
-"""What a training minimises: which items each target is compared with, and by which loss."""
+"""Training objective: the negatives of each batch and the loss over them."""
 
 import numpy as np
 import torch
@@ -14,9 +14,15 @@ from segue.training.tasks import Batch
 
 
 class Objective:
-    """One training's loss over a catalog of size V, whose table has so many ``columns``; ``counts_V`` is how often
-    each item occurs in its log. Items outside ``offered_V`` (bool [V]) are not compared with: nothing is learned
-    against them."""
+    """Loss of a training over a catalog of size V.
+
+    Args:
+        config: settings of the loss.
+        counts_V: int [V], number of events of each item in the training log.
+        seed: seed of the negatives.
+        columns: width of the item table, for the memory estimate.
+        offered_V: bool [V], the items that may be negatives; None: all.
+    """
 
     def __init__(
         self,
@@ -30,7 +36,7 @@ class Objective:
         size = len(counts_V)
         self.config = config
         self.seed = seed
-        self.every = all_items(size, offered_V) if is_full(config, size, columns) else None
+        self.all_items = all_items(size, offered_V) if is_full(config, size, columns) else None
         self.kernel = kernel_of(config, size - 1)
         self.sampler = NegativeSampler(
             counts_V,
@@ -42,9 +48,14 @@ class Objective:
         )
 
     def candidates(self, batch: Batch, step: int) -> NegativeSample:
-        """The items that all targets of a batch are compared with; the same for the same (seed, step, batch)."""
-        if self.every is not None:
-            return self.every
+        """Return the negatives of a batch, a function of (seed, step, batch).
+
+        Args:
+            batch: the batch, whose targets may be negatives of each other.
+            step: number of the training step.
+        """
+        if self.all_items is not None:
+            return self.all_items
         targets = batch.targets_BT[batch.targets_BT != PAD]
         return self.sampler.draw(np.random.default_rng((self.seed, 1, step)), targets)
 
@@ -57,7 +68,16 @@ class Objective:
         offset_K: Tensor,
         precision: torch.dtype,
     ) -> Tensor:
-        """The mean over targets; ``targets_N`` and ``items_K`` are rows of ``key_RD``."""
+        """Return the mean loss over targets, a scalar.
+
+        Args:
+            query_ND: query of each target.
+            key_RD: table rows in use, as they enter the dot product.
+            targets_N: int64, row of each target in ``key_RD``.
+            items_K: int64 ascending, row of each negative in ``key_RD``.
+            offset_K: float32, added to the scores of the negatives.
+            precision: dtype of the large matrix products.
+        """
         if self.kernel is not None:
             return chunked_loss(self.kernel, query_ND, key_RD, targets_N, items_K, offset_K.exp(), precision)
         return softmax_loss(
@@ -72,10 +92,15 @@ class Objective:
 
 
 def kernel_of(config: TrainingConfig, items: int) -> Kernel | None:
-    """The loss of that name over a catalog of so many items; None: a softmax, which has a faster road of its own.
+    """Return the kernel of the configured loss; None: a softmax, which has its own faster function.
 
-    The offsets of these losses are log(times drawn): they compare a target with negatives as they were drawn, and
-    none of them estimates a sum over the catalog, which a correction could mend."""
+    The offsets of these losses are log(times sampled): they compare a target with negatives as they were sampled.
+    None of them estimates a sum over the catalog, so that none needs the log-q correction.
+
+    Args:
+        config: settings of the loss.
+        items: number of items in the catalog, without PAD.
+    """
     kernels: dict[str, Kernel] = {
         "bce": bce,
         "gbce": gbce(config.gbce_t, items),

@@ -1,11 +1,11 @@
-"""How far a training is: what is told while it runs, what is kept with its states, what it came to."""
+"""Progress of a training: reports to callbacks, the state saved in checkpoints, and the result."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands; handed to the callback after every step that is worth a look."""
+    """Progress of a training after a step, as passed to the callback."""
 
     epoch: int
     epochs: int
@@ -19,12 +19,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training did, besides the weights it left in the net."""
+    """Epochs, losses and validations of a finished training."""
 
     epochs: int
-    """Epochs run."""
+    """Number of epochs run."""
     best_epoch: int
-    """The one whose weights the net holds, counted from 1."""
+    """Epoch whose weights the net holds, counted from 1."""
     validations: tuple[float, ...]
     losses: tuple[float, ...]
     events_per_s: float
@@ -32,17 +32,17 @@ class TrainingResult:
 
 @dataclass
 class TrainingProgressState:
-    """How far a training is: plain numbers, saved with every checkpoint."""
+    """Counters of a training, saved with every checkpoint."""
 
     epoch: int = 0
-    """Whole epochs behind it."""
+    """Number of finished epochs."""
     batch: int = 0
-    """Batches of the present epoch behind it."""
-    total: float = 0.0
-    seen: int = 0
-    """The present epoch's summed loss and targets."""
+    """Number of finished batches of the current epoch."""
+    loss_sum: float = 0.0
+    num_targets: int = 0
+    """Number of targets of the current epoch, over which ``loss_sum`` is summed."""
     events: int = 0
-    """The present epoch's inputs."""
+    """Number of input events of the current epoch."""
     losses: list[float] = field(default_factory=list)
     validations: list[float] = field(default_factory=list)
     best_epoch: int = 0

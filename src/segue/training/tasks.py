@@ -47,7 +47,7 @@ class Batch:
         """Events to be predicted."""
         return int((self.targets_BT != PAD).sum())
 
-    def share(self, rank: int, ranks: int) -> "Batch":
+    def shard(self, rank: int, ranks: int) -> "Batch":
         """Every ``ranks``-th row, from row ``rank`` on: what one of several processes works on."""
         rows = slice(rank, None, ranks)
         times_BS, cuts_B, contexts_BT = (
@@ -98,17 +98,17 @@ class NextItemTask:
         from_end = (np.repeat(np.cumsum(count), count) - 1) - np.arange(len(row))
         stops = sequences.stops[row] - from_end * self.length
         starts = np.maximum(sequences.starts[row], stops - self.length - 1)
-        return sequences.within(starts, stops)
+        return sequences.with_bounds(starts, stops)
 
     def widths(self, windows: Sequences) -> np.ndarray:
         return windows.lengths - 1
 
     def batch(self, windows: Sequences, rng: np.random.Generator) -> Batch:
-        events = left_aligned(windows, windows.items)
+        events = windows.padded(align="left")
         targets = events[:, 1:]
         times_BS = None
         if self.timed and windows.times is not None:
-            times_BS = left_aligned(windows, windows.times)
+            times_BS = windows.padded(align="left", values=windows.times)
             times_BS[rng.random(len(windows)) < self.without_times] = NO_TIME
         contexts_BT = context_codes(windows)
         if contexts_BT is not None:
@@ -137,7 +137,7 @@ class MaskedItemTask:
         return windows.lengths
 
     def batch(self, windows: Sequences, rng: np.random.Generator) -> Batch:
-        events_BT = left_aligned(windows, windows.items)
+        events_BT = windows.padded(align="left")
         hidden_BT = (rng.random(events_BT.shape) < self.share) & (events_BT != PAD)
         hidden_BT[rng.random(len(windows)) < self.last_share] = False
         none = np.flatnonzero(~hidden_BT.any(axis=1))
@@ -178,13 +178,4 @@ class NextItemsTask:
 
 def context_codes(sequences: Sequences) -> np.ndarray | None:
     """int32 [B, T]: the row of ``Contexts`` that each event happened under, zeros behind; None where there are none."""
-    return None if sequences.contexts is None else left_aligned(sequences, sequences.contexts.codes)
-
-
-def left_aligned(sequences: Sequences, values_N: np.ndarray, width: int | None = None) -> np.ndarray:
-    """[B, width]: the events' values, oldest first, zeros behind; as wide as the longest row unless said."""
-    row, where = sequences.positions()
-    width = int(sequences.lengths.max(initial=0)) if width is None else width
-    out = np.zeros((len(sequences), width), dtype=values_N.dtype)
-    out[row, where - sequences.starts[row]] = values_N[where]
-    return out
+    return None if sequences.contexts is None else sequences.padded(align="left", values=sequences.contexts.codes)

@@ -46,7 +46,7 @@ class TensorBoardLog:
         if progress.step % max(1, progress.steps // POINTS) and progress.step != progress.steps:
             return
         self._write("train/loss", progress.loss, progress.step)
-        self._write("train/learning_rate", self._trainer.encoder.param_groups[0]["lr"], progress.step)
+        self._write("train/learning_rate", self._trainer.encoder_optimizer.param_groups[0]["lr"], progress.step)
         self._write("train/events_per_s", progress.events_per_s, progress.step)
         if time.monotonic() - self._flushed_s > FLUSH_S:
             self._writer.flush()
@@ -74,7 +74,7 @@ class TensorBoardLog:
 @contextmanager
 def tensorboard_log(log_dir: Path | None, stage: str, trainer: "Trainer") -> Iterator[TensorBoardLog | None]:
     """A track in ``log_dir/STAGE-IDENTITY``; None without a folder, and in a process that does not lead its team."""
-    if log_dir is None or not trainer.team.is_main:
+    if log_dir is None or not trainer.process_group.is_main:
         yield None
         return
     track = TensorBoardLog(Path(log_dir) / f"{stage}-{trainer.state().numbers['is'][:8]}", trainer)

@@ -1,4 +1,4 @@
-"""The loop: batches in, weights out; it stops, keeps the best and tells its progress."""
+"""Training loop: one net, one log, with early stopping, checkpoints and progress reports."""
 
 import hashlib
 import time
@@ -36,16 +36,25 @@ class Trainer:
         sequences: Sequences,
         config: TrainingConfig,
         seed: int,
-        team: ProcessGroup | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
+        """Prepare batches, objective and optimizers.
+
+        Args:
+            net: an untrained net, on the device to train on.
+            sequences: events by user or session, indexed by the net's catalog.
+            config: settings of the training.
+            seed: seed of batches, negatives and dropout.
+            process_group: processes that train together; None: this one alone.
+        """
         self.net = net
         self.config = config
         self.seed = seed
-        self.team = team or ProcessGroup()
+        self.process_group = process_group or ProcessGroup()
         known = sequences.drop_unknown()
         self.batches = make_batches(known, net.task, net.encoder, config, seed)
         shape = net.encoder.state_shape
-        self.lanes = (
+        self.session_states = (
             SessionStates(config.parallel_sessions, shape, net.device)
             if config.parallel_sessions and shape is not None
             else None
@@ -54,13 +63,15 @@ class Trainer:
         counts_V = item_counts(known, size)
         offered_V = net.offered_items(counts_V)
         self.objective = Objective(config, counts_V, seed, columns, offered_V=offered_V)
-        self.bare_V = None if offered_V is None else torch.from_numpy(~offered_V).to(net.device)
+        self.not_offered_V = None if offered_V is None else torch.from_numpy(~offered_V).to(net.device)
         net.noise.to(net.device)
-        self.rows, self.encoder = optimizers(config, net.table_VD, net.encoder.parameters())
-        self.sides = {name: row_optimizer(config, side.vectors_FD) for name, side in net.sides.items()}
+        self.table_optimizer, self.encoder_optimizer = optimizers(config, net.table_VD, net.encoder.parameters())
+        self.feature_optimizers = {
+            name: row_optimizer(config, side.vectors_FD) for name, side in net.feature_layers.items()
+        }
         self.dtype = resolve_precision(config.precision, net.device)
         self.step = 0
-        self.run_so_far = TrainingProgressState()
+        self.progress_state = TrainingProgressState()
         self.best: dict[str, Tensor] | None = None
 
     def run(
@@ -71,24 +82,35 @@ class Trainer:
         stop_after: int | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> TrainingResult:
-        """Trains, and leaves the best weights (by ``validate``; the last ones where there is none) in the net.
+        """Train the net, and leave the weights of the best epoch in it.
 
-        ``stop_after`` ends the run behind that epoch, on the learning-rate curve of the whole run. With a
-        ``checkpoint`` the training goes on from the state in it, to the same bits as if it had never stopped."""
+        Args:
+            validate: metric of a scorer, larger is better; None: the last epoch is the best one.
+            progress: called after every step.
+            stop_after: number of epochs to run, on the learning-rate schedule of the whole training; None: all.
+            checkpoint: state to resume from and to save to. A resumed training gives the same bits.
+
+        Returns:
+            Epochs, losses and validations of the training.
+
+        Raises:
+            ValueError: the loss is not finite, or the checkpoint belongs to another training.
+            KeyboardInterrupt: a signal requested the end; the state is saved.
+        """
         if checkpoint is not None:
             self._go_on_from(checkpoint)
-        run = self.run_so_far
+        run = self.progress_state
         last = min(self.config.epochs, stop_after or self.config.epochs)
         while run.epoch < last and not run.finished:
             self._epoch(progress, checkpoint)
             if validate is None:
                 run.best_epoch = run.epoch
             else:
-                run.validations.append(self.team.broadcast_from_main(lambda: validate(TorchScorer(self.net))))
+                run.validations.append(self.process_group.broadcast_from_main(lambda: validate(TorchScorer(self.net))))
                 if run.validations[-1] >= max(run.validations):
                     self.best, run.best_epoch = self.net.weights(), run.epoch
                 run.finished = run.epoch - run.best_epoch >= self.config.patience
-            if checkpoint is not None and self.team.is_main:
+            if checkpoint is not None and self.process_group.is_main:
                 checkpoint.save(self.state())
         if self.best is not None:
             self.net.load_weights(self.best)
@@ -97,50 +119,54 @@ class Trainer:
         return TrainingResult(len(run.losses), run.best_epoch, tuple(run.validations), tuple(run.losses), rate)
 
     def _epoch(self, progress: Callable[[Progress], None] | None, checkpoint: Checkpoint | None) -> None:
-        """One epoch, or the rest of one."""
-        run = self.run_so_far
+        """Train one epoch, or the rest of one."""
+        run = self.progress_state
         steps = self.batches.steps(self.config.epochs)
         for batch in self.batches.epoch(run.epoch, skip=run.batch):
             started = time.perf_counter()
             loss = self.train_step(batch, min(1.0, self.step / steps))
             if not np.isfinite(loss):
                 raise ValueError(f"The loss is {loss} at step {self.step}: lower learning_rate and train again.")
-            run.total += loss * batch.num_targets
-            run.seen += batch.num_targets
+            run.loss_sum += loss * batch.num_targets
+            run.num_targets += batch.num_targets
             run.events += batch.num_events
             self.step += 1
             run.batch += 1
             run.trained_s += time.perf_counter() - started
             # The clock of the process that writes decides; a Ctrl-C may reach any of them.
-            if checkpoint is not None and self.team.any(checkpoint.due if self.team.is_main else checkpoint.stop):
-                if self.team.is_main:
+            if checkpoint is not None and self.process_group.any(
+                checkpoint.due if self.process_group.is_main else checkpoint.stop
+            ):
+                if self.process_group.is_main:
                     checkpoint.save(self.state())
-                if self.team.any(checkpoint.stop):
+                if self.process_group.any(checkpoint.stop):
                     raise KeyboardInterrupt
             if progress is not None:
                 progress(self._progress(steps))
-        run.losses.append(run.total / run.seen)
-        run.epoch, run.batch, run.total, run.seen, run.events = run.epoch + 1, 0, 0.0, 0, 0
+        run.losses.append(run.loss_sum / run.num_targets)
+        run.epoch, run.batch, run.loss_sum, run.num_targets, run.events = run.epoch + 1, 0, 0.0, 0, 0
 
     def _progress(self, steps: int) -> Progress:
-        run = self.run_so_far
+        run = self.progress_state
         events = self.batches.num_events
         rate = (run.epoch * events + run.events) / max(run.trained_s, 1e-9)
         left_s = (events * (self.config.epochs - run.epoch) - run.events) / rate
         last = run.validations[-1] if run.validations else None
-        return Progress(run.epoch, self.config.epochs, self.step, steps, run.total / run.seen, last, rate, left_s)
+        return Progress(
+            run.epoch, self.config.epochs, self.step, steps, run.loss_sum / run.num_targets, last, rate, left_s
+        )
 
     def state(self) -> TrainingState:
-        """Everything that the rest of the run depends on; random draws depend on (seed, epoch, step) alone."""
+        """Return the state that the rest of the training depends on; random numbers depend on (seed, epoch, step)."""
         tensors = {f"net.{name}": value for name, value in self.net.weights().items()}
-        tensors |= {f"rows.{name}": value for name, value in self.rows.state().items()}
-        for side, rows in self.sides.items():
+        tensors |= {f"rows.{name}": value for name, value in self.table_optimizer.state().items()}
+        for side, rows in self.feature_optimizers.items():
             tensors |= {f"{side}.{name}": value for name, value in rows.state().items()}
-        for i, slot in enumerate(self.encoder.state_dict()["state"].values()):
+        for i, slot in enumerate(self.encoder_optimizer.state_dict()["state"].values()):
             tensors |= {f"encoder.{i}.{name}": value for name, value in slot.items()}
         tensors |= {f"best.{name}": value for name, value in (self.best or {}).items()}
-        tensors |= {} if self.lanes is None else {"parallel_sessions": self.lanes.now_NLS}
-        numbers = {**asdict(self.run_so_far), "step": self.step, "threads": torch.get_num_threads()}
+        tensors |= {} if self.session_states is None else {"session_states": self.session_states.states_NLS}
+        numbers = {**asdict(self.progress_state), "step": self.step, "threads": torch.get_num_threads()}
         return TrainingState(
             {name: value.contiguous() for name, value in tensors.items()}, {**numbers, "is": self._identity()}
         )
@@ -154,59 +180,67 @@ class Trainer:
         # Sums are split among threads: another number of them would round differently.
         torch.set_num_threads(state.numbers["threads"])
         names = {f.name for f in fields(TrainingProgressState)}
-        self.run_so_far = TrainingProgressState(
+        self.progress_state = TrainingProgressState(
             **{name: value for name, value in state.numbers.items() if name in names}
         )
         self.step = state.numbers["step"]
         self.net.load_weights(_under("net.", state.tensors))
-        self.rows.load(_under("rows.", state.tensors))
-        for side, rows in self.sides.items():
+        self.table_optimizer.load(_under("rows.", state.tensors))
+        for side, rows in self.feature_optimizers.items():
             rows.load(_under(f"{side}.", state.tensors))
         self.best = _under("best.", state.tensors) or None
-        if self.lanes is not None:
-            self.lanes.load(state.tensors["lanes"])
-        slots = self.encoder.state_dict()
+        if self.session_states is not None:
+            self.session_states.load(state.tensors["session_states"])
+        slots = self.encoder_optimizer.state_dict()
         count = len(slots["param_groups"][0]["params"])
         slots["state"] = {i: own for i in range(count) if (own := _under(f"encoder.{i}.", state.tensors))}
-        self.encoder.load_state_dict(slots)
+        self.encoder_optimizer.load_state_dict(slots)
 
     def _identity(self) -> str:
-        """What must be equal for a state to be this training's."""
+        """Return the hash of data, settings and seed that a checkpoint of this training carries."""
         digest = hashlib.sha256(repr((self.config, self.seed, self.net.length, self.net.temperature)).encode())
         log = self.batches.sequences
         codes = None if log.contexts is None else log.contexts.codes
         for array in (log.items, log.starts, log.stops, *(x for x in (log.times, codes) if x is not None)):
             for piece in iter_chunks(array):
                 digest.update(np.ascontiguousarray(piece).data)
-        for side in self.net.sides.values():
+        for side in self.net.feature_layers.values():
             digest.update(side.identity())
         shapes = [(name, tuple(value.shape)) for name, value in self.net.weights().items()]
         digest.update(repr(shapes).encode())
         return digest.hexdigest()
 
     def train_step(self, batch: Batch, done: float) -> float:
-        """One step on one batch, ``done`` (0 to 1) of the way along the learning-rate curve; returns the loss."""
+        """Update the weights on one batch.
+
+        Args:
+            batch: inputs and targets, the same in every process.
+            done: share of the training that is done, 0 to 1, for the learning-rate schedule.
+
+        Returns:
+            The mean loss over the targets of the batch.
+        """
         net, device = self.net, self.net.device
         net.train()
-        net.noise.seed((self.seed * 1_000_003 + self.step) * self.team.size + self.team.rank)
+        net.noise.seed((self.seed * 1_000_003 + self.step) * self.process_group.size + self.process_group.rank)
         candidates = self.objective.candidates(batch, self.step)
-        touched_R = self._touched(batch, candidates.items)
+        rows_R = self._table_rows(batch, candidates.items)
 
         def rows_of(items: np.ndarray) -> Tensor:
-            found = torch.from_numpy(items.astype(np.int64)).to(device)
-            return found if touched_R is None else torch.searchsorted(touched_R, found)
+            indices = torch.from_numpy(items.astype(np.int64)).to(device)
+            return indices if rows_R is None else torch.searchsorted(rows_R, indices)
 
-        table = net.table_VD if touched_R is None else net.table_VD[touched_R]
+        table = net.table_VD if rows_R is None else net.table_VD[rows_R]
         table = table.detach().requires_grad_()
-        features = None if net.features is None else net.features.at(touched_R)
+        features = None if net.features is None else net.features.at(rows_R)
         contexts, contexts_BT = net.around(batch.contexts_BT)
-        share = batch.share(self.team.rank, self.team.size)
-        if self.lanes is not None and share.carry is not None:
-            self.lanes.carry_over(share.carry)
+        share = batch.shard(self.process_group.rank, self.process_group.size)
+        if self.session_states is not None and share.carry is not None:
+            self.session_states.carry_over(share.carry)
         total = torch.zeros((), device=device)
         if share.num_targets:
             items = net.items(table, features)
-            own_BT = None if contexts_BT is None else contexts_BT[self.team.rank :: self.team.size]
+            own_BT = None if contexts_BT is None else contexts_BT[self.process_group.rank :: self.process_group.size]
             query_ND = self._queries(items, share, rows_of(share.inputs_BT), net.added(contexts, own_BT), done)
             targets_N = rows_of(share.targets_BT[share.targets_BT != PAD])
             offset_K = torch.from_numpy(candidates.offset).to(device)
@@ -217,44 +251,44 @@ class Trainer:
             total.backward()
         parameters = list(net.encoder.parameters())
         sides = {"feature vectors": features, "context vectors": contexts}
-        touched = {name: side for name, side in sides.items() if side is not None}
-        leaves = [table, *parameters, *(side.vectors_FD for side in touched.values())]
+        used = {name: side for name, side in sides.items() if side is not None}
+        leaves = [table, *parameters, *(side.vectors_FD for side in used.values())]
         for tensor in leaves:
             if tensor.grad is None:
                 tensor.grad = torch.zeros_like(tensor)
-        if self.bare_V is not None:  # a net that writes may have drawn them itself
+        if self.not_offered_V is not None:  # a net that writes may have drawn them itself
             assert table.grad is not None
-            table.grad[self.bare_V if touched_R is None else self.bare_V[touched_R]] = 0.0
+            table.grad[self.not_offered_V if rows_R is None else self.not_offered_V[rows_R]] = 0.0
         total = total.detach()
-        left = [] if self.lanes is None else [self.lanes.now_NLS]
-        self.team.all_reduce([*(leaf.grad for leaf in leaves if leaf.grad is not None), total, *left])
+        left = [] if self.session_states is None else [self.session_states.states_NLS]
+        self.process_group.all_reduce([*(leaf.grad for leaf in leaves if leaf.grad is not None), total, *left])
         if self.config.max_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
         rate = rate_at(self.config, done)
-        for group in self.encoder.param_groups:
+        for group in self.encoder_optimizer.param_groups:
             group["lr"] = rate
-        self.encoder.step()
-        self.encoder.zero_grad(set_to_none=True)
+        self.encoder_optimizer.step()
+        self.encoder_optimizer.zero_grad(set_to_none=True)
         assert table.grad is not None
-        self.rows.step(touched_R, table.grad, rate)
-        for name, side in touched.items():
+        self.table_optimizer.step(rows_R, table.grad, rate)
+        for name, side in used.items():
             assert side.vectors_FD.grad is not None
-            self.sides[name].step(side.rows_F, side.vectors_FD.grad, rate)
+            self.feature_optimizers[name].step(side.rows_F, side.vectors_FD.grad, rate)
         return float(total)
 
-    def _touched(self, batch: Batch, items_K: np.ndarray) -> Tensor | None:
-        """The rows of the table that the step reads and writes, ascending; None: all of them."""
-        if self.objective.every is not None:
+    def _table_rows(self, batch: Batch, items_K: np.ndarray) -> Tensor | None:
+        """Return the rows of the item table that a step reads and updates, int64 ascending; None: all of them."""
+        if self.objective.all_items is not None:
             return None
-        touched = np.unique(np.concatenate([batch.inputs_BT.ravel(), batch.targets_BT.ravel(), items_K, [PAD]]))
-        return torch.from_numpy(touched.astype(np.int64)).to(self.net.device)
+        rows = np.unique(np.concatenate([batch.inputs_BT.ravel(), batch.targets_BT.ravel(), items_K, [PAD]]))
+        return torch.from_numpy(rows.astype(np.int64)).to(self.net.device)
 
     def _queries(
         self, table_RD: Tensor, batch: Batch, inputs_BT: Tensor, added_BTD: Tensor | None, done: float
     ) -> Tensor:
-        """What every target is predicted by, float32 [N, D]."""
+        """Return the query of every target, float32 [N, D]."""
         net = self.net
-        inside_BT, asked_BT = (
+        is_event_BT, is_target_BT = (
             torch.from_numpy(items != PAD).to(net.device) for items in (batch.inputs_BT, batch.targets_BT)
         )
         times_BS, cuts_B = (
@@ -262,7 +296,9 @@ class Trainer:
             for extra in (batch.times_BS, batch.cuts_B)
         )
         with torch.autocast(net.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            steps = EncoderBatch(inputs_BT, inside_BT, asked_BT, times_BS, cuts_B, added_BTD, done, self.lanes)
+            steps = EncoderBatch(
+                inputs_BT, is_event_BT, is_target_BT, times_BS, cuts_B, added_BTD, done, self.session_states
+            )
             hidden_ND = net.states(table_RD, steps)
         return net.query(hidden_ND.float())
 

@@ -69,11 +69,13 @@ def choose_weights(scorers: Sequence[Scorer], cases: EvaluationCases, *, exclude
 
     Args:
         scorers: the models, with one catalog.
-        cases: cases to choose on.
+        cases: cases to choose on; without cases all weights are 1.
         exclude_seen: items of the history are not candidates.
     """
     from scipy.optimize import minimize
 
+    if len(cases) == 0:
+        return [1.0] * len(scorers)
     candidates = candidate_log_scores(scorers, cases, exclude_seen=exclude_seen)
     count = len(scorers)
     std_M = candidates.log_scores_NMK.std(axis=2).mean(axis=0)

@@ -34,48 +34,46 @@ def log(seed: int = 0, count: int = 23) -> Sequences:
     return Sequences.from_lists(rows, times)
 
 
-def lane_batches(rows: Sequences, lanes: int, **values: Any) -> SessionParallelBatches:
-    return SessionParallelBatches(rows, NextItemTask(50), TrainingConfig(parallel_sessions=lanes, **values), seed=3)
+def parallel_batches(rows: Sequences, slots: int, **values: Any) -> SessionParallelBatches:
+    return SessionParallelBatches(rows, NextItemTask(50), TrainingConfig(parallel_sessions=slots, **values), seed=3)
 
 
-def walked(sessions: list[list[int]], lanes: int) -> list[list[tuple[int, int, int]]]:
-    """Step by step, [(lane, session, place)] of every lane that has one: lanes are walked in turn, event by event."""
+def walked(sessions: list[list[int]], slots: int) -> list[list[tuple[int, int, int]]]:
+    """Step by step, [(slot, session, place)] of every slot that has one: slots are walked in turn, event by event."""
     waiting = list(range(len(sessions)))
-    held: list[tuple[int, int] | None] = [None] * lanes
+    held: list[tuple[int, int] | None] = [None] * slots
     steps = []
     while True:
-        for lane in range(lanes):
-            if held[lane] is None and waiting:
-                held[lane] = (waiting.pop(0), 0)
-        here = [(lane, *at) for lane, at in enumerate(held) if at is not None]
+        for slot in range(slots):
+            if held[slot] is None and waiting:
+                held[slot] = (waiting.pop(0), 0)
+        here = [(slot, *at) for slot, at in enumerate(held) if at is not None]
         if not here:
             return steps
         steps.append(here)
-        for lane, session, place in here:
-            held[lane] = (session, place + 1) if place + 2 < len(sessions[session]) else None
+        for slot, session, place in here:
+            held[slot] = (session, place + 1) if place + 2 < len(sessions[session]) else None
 
 
 @given(st.lists(st.integers(1, 9), max_size=30), st.integers(1, 6))
 @settings(deadline=None, max_examples=60)
-def test_sessions_begin_where_a_walk_would_begin_them(lengths: list[int], lanes: int) -> None:
-    lane_K, step_K = session_parallel_order(np.array(lengths, dtype=np.int64), lanes)
-    steps = walked([[0] * (n + 1) for n in lengths], lanes)
-    wanted = {k: (lane, s) for s, here in enumerate(steps) for lane, k, place in here if place == 0}
-    assert {k: (int(lane_K[k]), int(step_K[k])) for k in range(len(lengths))} == wanted
+def test_sessions_begin_where_a_walk_would_begin_them(lengths: list[int], slots: int) -> None:
+    slot_K, step_K = session_parallel_order(np.array(lengths, dtype=np.int64), slots)
+    steps = walked([[0] * (n + 1) for n in lengths], slots)
+    wanted = {k: (slot, s) for s, here in enumerate(steps) for slot, k, place in here if place == 0}
+    assert {k: (int(slot_K[k]), int(step_K[k])) for k in range(len(lengths))} == wanted
 
 
 @given(logs, st.integers(1, 5), st.integers(1, 4))
 @settings(deadline=None, max_examples=60)
-def test_every_event_but_the_first_is_a_target_once(lists: list[list[int]], lanes: int, bptt: int) -> None:
+def test_every_event_but_the_first_is_a_target_once(lists: list[list[int]], slots: int, bptt: int) -> None:
     rows = Sequences.from_lists(lists)
     wanted = sorted(pair for row in lists for pair in itertools.pairwise(row))
     if not wanted:
-        with pytest.raises(
-            ValueError, match=r"^There is nothing to learn from: no person or session has two events\.$"
-        ):
-            lane_batches(rows, lanes)
+        with pytest.raises(ValueError, match=r"^There is nothing to train on: no user or session has two events\.$"):
+            parallel_batches(rows, slots)
         return
-    batches = lane_batches(rows, lanes, bptt=bptt)
+    batches = parallel_batches(rows, slots, bptt_steps=bptt)
     for epoch in (0, 1):
         made = list(batches.epoch(epoch))
         found = [
@@ -85,7 +83,7 @@ def test_every_event_but_the_first_is_a_target_once(lists: list[list[int]], lane
             if t
         ]
         assert sorted(found) == wanted
-        assert all(0 < batch.num_targets <= lanes * bptt for batch in made)
+        assert all(0 < batch.num_targets <= slots * bptt for batch in made)
         assert batches.steps(epoch + 1) - batches.steps(epoch) == len(made)
     assert batches.num_events == len(wanted)
 
@@ -93,7 +91,7 @@ def test_every_event_but_the_first_is_a_target_once(lists: list[list[int]], lane
 @pytest.mark.parametrize("bptt", [1, 3])
 @pytest.mark.parametrize("order", ["shuffled", "time"])
 def test_an_epoch_can_be_entered_midway(order: str, bptt: int) -> None:
-    batches = lane_batches(log(), 4, bptt=bptt, session_order=order)
+    batches = parallel_batches(log(), 4, bptt_steps=bptt, session_order=order)
     whole = list(batches.epoch(1))
     for skip in range(len(whole) + 1):
         rest = list(batches.epoch(1, skip))
@@ -111,16 +109,16 @@ def test_an_epoch_can_be_entered_midway(order: str, bptt: int) -> None:
 
 def test_in_time_order_the_session_that_began_first_is_taken_first() -> None:
     rows = Sequences.from_lists([[1, 2], [3, 4], [5], [6, 7]], [[30, 31], [10, 90], [0], [20, 21]])
-    batches = lane_batches(rows, 1, session_order="time")
+    batches = parallel_batches(rows, 1, session_order="time")
     assert [batch.inputs_BT.tolist() for batch in batches.epoch(0)] == [[[3]], [[6]], [[1]]]
     assert [batch.inputs_BT.tolist() for batch in batches.epoch(1)] == [[[3]], [[6]], [[1]]]
     timeless = Sequences.from_lists([[1, 2], [3, 4]])
-    found = lane_batches(timeless, 1, session_order="time").epoch(0)
+    found = parallel_batches(timeless, 1, session_order="time").epoch(0)
     assert [batch.inputs_BT.tolist() for batch in found] == [[[1]], [[3]]]
 
 
 def test_shuffled_sessions_come_in_another_order_every_epoch() -> None:
-    batches = lane_batches(log(), 2)
+    batches = parallel_batches(log(), 2)
     orders = [[batch.inputs_BT.tolist() for batch in batches.epoch(epoch)] for epoch in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
 
@@ -158,20 +156,22 @@ def cut(state: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("cell", "layers", "lanes", "bptt"),
+    ("cell", "layers", "slots", "bptt"),
     [("gru", 1, 4, 1), ("gru", 2, 3, 1), ("gru", 1, 4, 3), ("lstm", 2, 4, 2), ("rnn", 1, 5, 1), ("gru", 1, 99, 2)],
 )
-def test_training_in_lanes_equals_sessions_walked_one_by_one(cell: Any, layers: int, lanes: int, bptt: int) -> None:
+def test_session_parallel_training_equals_sessions_walked_one_by_one(
+    cell: Any, layers: int, slots: int, bptt: int
+) -> None:
     """The whole training: weights after every epoch, from torch's own cells, softmax and Adam. The state of a session
     lives in a dict under the session's own name, so that no other session can reach it."""
     rows = log()
     config = GRU4RecConfig(embedding_dim=6, num_layers=layers, cell=cell, **PLAIN)
-    own = trainer(config, rows, lanes=lanes, bptt=bptt, session_order="time", learning_rate=0.01)
+    own = trainer(config, rows, parallel_sessions=slots, bptt_steps=bptt, session_order="time", learning_rate=0.01)
     plain = Plain(own, cell)
     optimizer = torch.optim.Adam(plain.parameters(), lr=0.01, betas=(0.9, 0.99))
     order = np.argsort([row[0] for row in _times(rows)], kind="stable")
     sessions = [rows.to_lists()[k] for k in order if rows.lengths[k] > 1]
-    steps = walked(sessions, lanes)
+    steps = walked(sessions, slots)
     for _ in range(2):
         states: dict[int, Any] = {}
         for first in range(0, len(steps), bptt):
@@ -196,7 +196,7 @@ def _times(rows: Sequences) -> list[list[int]]:
     return [rows.times[a:b].tolist() for a, b in zip(rows.starts, rows.stops, strict=True)]
 
 
-def test_lanes_as_long_as_the_sessions_learn_what_whole_rows_learn() -> None:
+def test_slots_as_long_as_the_sessions_equal_training_on_whole_rows() -> None:
     """All sessions side by side and no cut inside: one batch of whole rows."""
     rows = log()
     config = GRU4RecConfig(embedding_dim=6, **PLAIN)
@@ -210,7 +210,7 @@ def test_lanes_as_long_as_the_sessions_learn_what_whole_rows_learn() -> None:
 
 def test_progress_counts_to_the_end_whatever_the_order() -> None:
     told: list[Progress] = []
-    trainer(GRU4RecConfig(embedding_dim=4, **PLAIN), log(), lanes=5, epochs=4).run(None, told.append)
+    trainer(GRU4RecConfig(embedding_dim=4, **PLAIN), log(), parallel_sessions=5, epochs=4).run(None, told.append)
     assert [p.step for p in told] == list(range(1, told[-1].steps + 1))
     assert told[-1].left_s == pytest.approx(0.0)
 
@@ -223,17 +223,25 @@ def test_a_net_without_a_state_is_refused() -> None:
             TrainingConfig(parallel_sessions=4),
             0,
         )
-    wanted = "parallel_sessions is for gru4rec, whose state goes on from event to event: leave it out for this model."
+    wanted = (
+        "parallel_sessions is for gru4rec, whose state is carried from event to event: leave it out for this model."
+    )
     assert str(refused.value) == wanted
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"parallel_sessions": -1}, "parallel_sessions must be 0 (none) or more, got -1."),
+        ({"parallel_sessions": -1}, "parallel_sessions must be at least 0, got -1."),
         ({"parallel_sessions": 4, "bptt_steps": 0}, "bptt_steps must be at least 1, got 0."),
-        ({"bptt_steps": 3}, "bptt_steps is for lanes: set lanes too, or leave bptt out (3)."),
-        ({"session_order": "time"}, "session_order is for lanes: set lanes too, or leave session_order out (time)."),
+        (
+            {"bptt_steps": 3},
+            "bptt_steps is for session-parallel batches: set parallel_sessions too, or leave bptt_steps out (3).",
+        ),
+        (
+            {"session_order": "time"},
+            "session_order is for session-parallel batches: set parallel_sessions too, or leave session_order out (time).",
+        ),
     ],
 )
 def test_impossible_settings(values: dict[str, Any], message: str) -> None:

@@ -31,8 +31,8 @@ CELLS: dict[str, dict[str, object]] = {
     "rnn": {"cell": "rnn"},
     "separate": {"input_embedding": "separate", "loss": "sampled"},
     "one-hot": {"input_embedding": "one-hot", "temperature": None, "optimizer": "adagrad", "learning_rate": 0.1},
-    "lanes": {"parallel_sessions": 16, "loss": "sampled"},
-    "lanes, several steps, in time": {
+    "session-parallel": {"parallel_sessions": 16, "loss": "sampled"},
+    "session-parallel, several steps, in time": {
         "parallel_sessions": 8,
         "bptt_steps": 3,
         "session_order": "time",

@@ -60,7 +60,11 @@ def shaken(name: str, log: Sequences) -> RankerNet:
 
 def served(name: str, log: Sequences) -> NeuralRanker:
     twin = RANKERS[name].net(shaken(name, log).weights(), CONFIGS[name])
-    memory = LiveItemHistories.from_item_histories(ItemHistories.from_sequences(log, V), twin.item_history_length) if twin.item_history_length else None
+    memory = (
+        LiveItemHistories.from_item_histories(ItemHistories.from_sequences(log, V), twin.item_history_length)
+        if twin.item_history_length
+        else None
+    )
     return NeuralRanker(name, twin, memory, Calibration(np.zeros(1), np.array([0.3]), (0.7, 0.7)))
 
 
@@ -68,7 +72,11 @@ def served(name: str, log: Sequences) -> NeuralRanker:
 def test_served_twin_equals_net(name: str, log: Sequences, cases: ClickExamples) -> None:
     net, twin, past = shaken(name, log), served(name, log).net, ItemHistories.from_sequences(log, V)
     with torch.no_grad():
-        wanted, extra = net(encode_examples(cases, twin.max_length, past if twin.item_history_length else None, twin.item_history_length))
+        wanted, extra = net(
+            encode_examples(
+                cases, twin.max_length, past if twin.item_history_length else None, twin.item_history_length
+            )
+        )
     assert extra is None
     assert wanted.std() > 0.1
     torch.testing.assert_close(torch.from_numpy(log_odds(twin, cases, past)), wanted, rtol=1e-4, atol=1e-5)

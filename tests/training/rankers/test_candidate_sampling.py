@@ -23,7 +23,7 @@ def log() -> Sequences:
 
 
 def drawn(log: Sequences, **settings: object) -> tuple[SampledExamples, ItemHistories]:
-    past = ItemHistories.of(log, V)
+    past = ItemHistories.from_sequences(log, V)
     scorer = CoVisit.fit(log, V, CoVisitConfig())
     config = CandidateSamplingConfig(num_popular=2, num_hard=2, num_retrieved=6)
     return SampledExamples(all_positions(log), past, scorer, config, **settings), past  # type: ignore[arg-type]
@@ -64,7 +64,7 @@ def test_popular_ones_come_as_often_as_they_had_been_taken(log: Sequences) -> No
     cases = EvaluationCases(
         many, np.full(20_000, 3, np.int32), np.zeros(20_000, np.int64), np.repeat(moments, 20_000), {}
     )
-    past = ItemHistories.of(log, V)
+    past = ItemHistories.from_sequences(log, V)
     draw = SampledExamples(cases, past, None, CandidateSamplingConfig(num_popular=1, num_hard=0))
     found = np.bincount(draw.draw(np.random.default_rng(2)).candidates_BC[:, 1], minlength=V)[1:]
     counts = past.counts(np.arange(1, V), np.full(V - 1, 400)).astype(float)
@@ -74,7 +74,10 @@ def test_popular_ones_come_as_often_as_they_had_been_taken(log: Sequences) -> No
 
 def test_without_a_retrieving_model_all_are_popular_ones(log: Sequences) -> None:
     draw = SampledExamples(
-        all_positions(log), ItemHistories.of(log, V), None, CandidateSamplingConfig(num_popular=1, num_hard=1)
+        all_positions(log),
+        ItemHistories.from_sequences(log, V),
+        None,
+        CandidateSamplingConfig(num_popular=1, num_hard=1),
     )
     assert draw.draw(np.random.default_rng(3)).candidates_BC.shape == (len(draw), 3)
 
@@ -95,7 +98,7 @@ def test_holds_equals_the_slow_way(log: Sequences) -> None:
 def test_what_cannot_be_drawn_is_said() -> None:
     one = Sequences.from_lists([[1, 2]], [[0, 1]])
     with pytest.raises(ValueError) as error:
-        SampledExamples(all_positions(one), ItemHistories.of(one, V), None, CandidateSamplingConfig())
+        SampledExamples(all_positions(one), ItemHistories.from_sequences(one, V), None, CandidateSamplingConfig())
     assert str(error.value) == "Of 1 cases none asks for an item that was known before: nothing to learn."
     with pytest.raises(ValueError) as error:
         CandidateSamplingConfig(num_popular=0, num_hard=0)

@@ -1,4 +1,4 @@
-"""Batches almost without padding: windows of like length together, within a budget of tokens."""
+"""Bucketed batches: windows of similar length together, within a budget of tokens, almost without padding."""
 
 import itertools
 import queue
@@ -12,10 +12,20 @@ from segue.training.tasks import Batch, Task
 
 
 class BucketedBatches:
-    """All windows of a log, as batches in an order that (seed, epoch) fixes.
+    """Batches of all windows of a log, in an order that is a function of (seed, epoch).
 
     The log is cut into shards of neighboring rows; only one shard's windows are in memory at a time, so that memory
     does not grow with the log. Shards, and the windows within each, are shuffled.
+
+    Args:
+        sequences: events by user or session.
+        task: inputs and targets of a window.
+        tokens: number of events in a batch, padding included.
+        seed: seed of the order.
+        shard_rows: number of rows in a shard.
+
+    Raises:
+        ValueError: no row has two events.
     """
 
     def __init__(self, sequences: Sequences, task: Task, tokens: int, seed: int, shard_rows: int = 1 << 18) -> None:
@@ -25,37 +35,42 @@ class BucketedBatches:
         self.seed = seed
         self.shards = [slice(start, start + shard_rows) for start in range(0, len(sequences), shard_rows)]
         self.num_events = 0
-        """Inputs in every epoch."""
+        """Number of input events per epoch."""
         self.batches_of_shard = []
         for shard in self.shards:
             lengths = task.widths(self._windows(shard))
             self.num_events += int(lengths.sum())
-            # How many batches there are follows from the sorted lengths alone, so it is the same in every epoch.
+            # The number of batches follows from the sorted lengths alone, so it is the same in every epoch.
             self.batches_of_shard.append(len(_cuts(np.sort(lengths)[::-1], tokens)) - 1)
         if self.num_events == 0:
-            raise ValueError("There is nothing to learn from: no person or session has two events.")
+            raise ValueError("There is nothing to train on: no user or session has two events.")
 
     @property
     def num_batches(self) -> int:
-        """Batches in every epoch."""
+        """Number of batches per epoch."""
         return sum(self.batches_of_shard)
 
     def steps(self, epochs: int) -> int:
-        """Batches in the first so many epochs."""
+        """Return the number of batches in the first ``epochs`` epochs."""
         return epochs * self.num_batches
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch from number ``skip`` on, prepared ahead by a thread of their own."""
+        """Yield the batches of one epoch, prepared ahead by a thread.
+
+        Args:
+            epoch: number of the epoch, from 0.
+            skip: number of batches to leave out at the start.
+        """
         ready: queue.Queue[Batch | BaseException | None] = queue.Queue(maxsize=4)
-        gone = threading.Event()
+        closed = threading.Event()
 
         def prepare() -> None:
             try:
                 for windows, rng in self._parts(epoch, skip):
-                    _put(ready, self.task.batch(windows, rng), gone)
-                _put(ready, None, gone)
-            except BaseException as error:  # it must reach the one who waits
-                _put(ready, error, gone)
+                    _put(ready, self.task.batch(windows, rng), closed)
+                _put(ready, None, closed)
+            except BaseException as error:  # raised again in the consumer
+                _put(ready, error, closed)
 
         threading.Thread(target=prepare, name="batches", daemon=True).start()
         try:
@@ -64,10 +79,10 @@ class BucketedBatches:
                     raise batch
                 yield batch
         finally:
-            gone.set()
+            closed.set()
 
     def _parts(self, epoch: int, skip: int) -> Iterator[tuple[Sequences, np.random.Generator]]:
-        """(the windows of one batch, the randomness it may use), batch by batch."""
+        """Yield the windows and the generator of each batch."""
         rng = np.random.default_rng((self.seed, epoch))
         for number in rng.permutation(len(self.shards)).tolist():
             if skip >= self.batches_of_shard[number]:
@@ -83,8 +98,8 @@ class BucketedBatches:
         return self.task.windows(self.sequences.take(shard))
 
     def _plan(self, windows: Sequences, rng: np.random.Generator) -> list[np.ndarray]:
-        """Shuffled, sorted by length so that a batch has hardly any padding (windows of equal length in random order),
-        cut by the token budget, and the batches shuffled."""
+        """Return the rows of each batch: shuffled, sorted by length so that a batch has hardly any padding,
+        cut by the token budget, and the batches shuffled. Windows of equal length are in random order."""
         order = rng.permutation(len(windows))
         lengths = self.task.widths(windows)[order]
         by_length = np.argsort(-lengths, kind="stable")
@@ -96,7 +111,7 @@ class BucketedBatches:
 
 
 def _cuts(lengths: np.ndarray, tokens: int) -> list[int]:
-    """Where batches end, for windows sorted by length, the longest first."""
+    """Return the bounds of batches, for windows sorted by length, the longest first."""
     cuts = [0]
     while cuts[-1] < len(lengths):
         cuts.append(min(len(lengths), cuts[-1] + max(1, tokens // int(lengths[cuts[-1]]))))
@@ -104,9 +119,9 @@ def _cuts(lengths: np.ndarray, tokens: int) -> list[int]:
 
 
 def _put(
-    ready: "queue.Queue[Batch | BaseException | None]", entry: Batch | BaseException | None, gone: threading.Event
+    ready: "queue.Queue[Batch | BaseException | None]", entry: Batch | BaseException | None, closed: threading.Event
 ) -> None:
-    while not gone.is_set():
+    while not closed.is_set():
         try:
             return ready.put(entry, timeout=0.2)
         except queue.Full:

@@ -1,4 +1,4 @@
-"""What a training minimises, one file a family: each target against one candidate set that all targets share."""
+"""Losses of a target against the negatives that all targets of a batch share, one module per family."""
 
 from segue.training.losses.chunked import Kernel, chunked_loss
 from segue.training.losses.pairwise import bpr_max, top1_max, with_elu_scores

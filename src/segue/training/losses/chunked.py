@@ -1,7 +1,7 @@
-"""Any loss of a target's score and its negatives' scores, with [targets, candidates] there only a chunk at a time.
+"""Loss of a target's score and its negatives' scores, computed in chunks of the [targets, candidates] matrix.
 
-A loss is a kernel: it tells a chunk's values and slopes, and the products with the operands are made here, in the
-forward pass, while the chunk is still at hand. Nothing of the size of the score matrix is kept for the backward pass.
+A loss is a kernel that returns a chunk's values and derivatives. The products with the operands are made here, in the
+forward pass, while the chunk is in the cache. Nothing of the size of the score matrix is kept for the backward pass.
 
 Shape letters: N targets, n those of a chunk, K candidates, R table rows at hand, D hidden size.
 """
@@ -14,38 +14,53 @@ from torch import Tensor
 from torch.nn import functional as F
 
 CHUNK_BYTES = 4 << 20
-"""What a kernel has in its hands at once, its half a dozen temporaries included, should fit the last-level cache."""
+"""Size of a chunk with a kernel's half a dozen temporaries, which should fit the last-level cache."""
 TEMPORARIES = 6
 
 Kernel = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
-"""``(target_n, score_nK, weight_nK) -> (loss_n, pull_n, push_nK)``: the loss of each target, its slope along the
-target's score, its slopes along the candidates' scores. ``weight_nK`` is how many negatives a candidate stands for:
-zero where it is none of this target's, and the slope there must be zero."""
+"""``(target_n, score_nK, weight_nK) -> (loss_n, pull_n, push_nK)``: the loss of each target, its derivative by the
+target's score and by the candidates' scores. ``weight_nK`` is the number of negatives that a candidate stands for: zero
+if it is not a negative of this target, and the derivative there must be zero."""
 
 
 def target_positions(candidates_K: Tensor, targets_N: Tensor) -> Tensor:
-    """Where among the ascending candidates each target lies; -1 where it is none of them."""
-    slot_N = torch.searchsorted(candidates_K, targets_N).clamp_(max=len(candidates_K) - 1)
-    return torch.where(candidates_K[slot_N] == targets_N, slot_N, -1)
+    """Return the position of each target among the candidates, int64 [N]; -1 if it is not a candidate.
+
+    Args:
+        candidates_K: int64, ascending.
+        targets_N: int64.
+    """
+    position_N = torch.searchsorted(candidates_K, targets_N).clamp_(max=len(candidates_K) - 1)
+    return torch.where(candidates_K[position_N] == targets_N, position_N, -1)
 
 
 def hardest_threshold(score_nK: Tensor, hardest: int) -> Tensor:
-    """[n, 1]: each row's ``hardest``-th largest score; what is below it is not among the hardest, ties are."""
+    """Return the ``hardest``-th largest score of each row, [n, 1]; scores tied with it count as hardest too.
+
+    Args:
+        score_nK: scores of candidates.
+        hardest: number of hardest negatives, at most K.
+    """
     return score_nK.topk(hardest, dim=1, sorted=False).values.amin(dim=1, keepdim=True)
 
 
 def with_hardest_negatives(kernel: Kernel, hardest: int) -> Kernel:
-    """The kernel, shown only each target's ``hardest`` highest-scoring negatives (0: all)."""
+    """Return the kernel restricted to the highest-scoring negatives of each target.
+
+    Args:
+        kernel: the loss.
+        hardest: number of negatives per target; 0: all.
+    """
     if hardest == 0:
         return kernel
 
-    def narrow(target_n: Tensor, score_nK: Tensor, weight_nK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def restricted(target_n: Tensor, score_nK: Tensor, weight_nK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if hardest < score_nK.shape[1]:
-            shown_nK = score_nK.masked_fill(weight_nK == 0, -torch.inf)
-            weight_nK = weight_nK.masked_fill(shown_nK < hardest_threshold(shown_nK, hardest), 0.0)
+            negative_nK = score_nK.masked_fill(weight_nK == 0, -torch.inf)
+            weight_nK = weight_nK.masked_fill(negative_nK < hardest_threshold(negative_nK, hardest), 0.0)
         return kernel(target_n, score_nK, weight_nK)
 
-    return narrow
+    return restricted
 
 
 def chunked_loss(
@@ -57,16 +72,40 @@ def chunked_loss(
     times_K: Tensor,
     precision: torch.dtype = torch.float32,
 ) -> Tensor:
-    """The mean over targets of ``kernel``; a target is never its own negative.
+    """Return the mean of ``kernel`` over targets; a target is never its own negative.
 
-    ``candidates_K`` are distinct rows of the table in ascending order, each drawn ``times_K`` times. ``precision``
-    bfloat16 rounds the operands of the large products; the scores, and all that a kernel does with them, are float32.
+    Args:
+        kernel: the loss.
+        hidden_ND: query of each target.
+        table_RD: keys of the table rows in use.
+        targets_N: int64, row of each target.
+        candidates_K: int64, distinct rows in ascending order.
+        times_K: number of times that each candidate was sampled.
+        precision: bfloat16 rounds the operands of the large products; scores and all that a kernel does with them stay
+            float32.
     """
-    slot_N = target_positions(candidates_K, targets_N)
-    positive_ND = F.embedding(targets_N, table_RD)  # whose gradient adds up in a fixed order, unlike that of an index
-    operands = hidden_ND, positive_ND, table_RD[candidates_K]
-    loss: Tensor = _Chunked.apply(*operands, times_K, slot_N, (kernel, precision))
+    operands, position_N = loss_operands(hidden_ND, table_RD, targets_N, candidates_K)
+    loss: Tensor = _Chunked.apply(*operands, times_K, position_N, (kernel, precision))
     return loss
+
+
+def loss_operands(
+    hidden_ND: Tensor, table_RD: Tensor, targets_N: Tensor, candidates_K: Tensor
+) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+    """Return the differentiable operands of a loss, and the position of each target among the candidates.
+
+    Args:
+        hidden_ND: query of each target.
+        table_RD: keys of the table rows in use.
+        targets_N: int64, row of each target.
+        candidates_K: int64, distinct rows in ascending order.
+
+    Returns:
+        Queries [N, D], keys of the targets [N, D], keys of the candidates [K, D]; positions as in ``target_positions``.
+    """
+    # The gradient of F.embedding is summed in a fixed order, unlike that of an index.
+    positive_ND = F.embedding(targets_N, table_RD)
+    return (hidden_ND, positive_ND, table_RD[candidates_K]), target_positions(candidates_K, targets_N)
 
 
 class _Chunked(torch.autograd.Function):
@@ -77,7 +116,7 @@ class _Chunked(torch.autograd.Function):
         positive_ND: Tensor,
         chosen_KD: Tensor,
         times_K: Tensor,
-        slot_N: Tensor,
+        position_N: Tensor,
         how: tuple[Kernel, torch.dtype],
     ) -> Tensor:
         kernel, precision = how
@@ -93,8 +132,8 @@ class _Chunked(torch.autograd.Function):
             part = slice(start, start + size)
             score_nK = (hidden[part] @ chosen.T).to(full)
             weight_nK = times_K.to(full).expand_as(score_nK).clone()
-            row = torch.nonzero(slot_N[part] >= 0)[:, 0]
-            weight_nK[row, slot_N[part][row]] = 0.0
+            row = torch.nonzero(position_N[part] >= 0)[:, 0]
+            weight_nK[row, position_N[part][row]] = 0.0
             loss_n, pull_n, push_nK = kernel(target_N[part], score_nK, weight_nK)
             total += loss_n.sum()
             pull_N[part] = pull_n

@@ -1,4 +1,4 @@
-"""The "max" losses of GRU4Rec: the target against its negatives, each weighted by its softmax among the negatives.
+"""Pairwise "max" losses of GRU4Rec: the target against its negatives, weighted by their softmax.
 
 From Hidasi & Karatzoglou (2018), "Recurrent neural networks with top-k gains". Kernels for ``chunked_loss``; shape
 letters as there. s_j is the softmax over the negatives alone (the target has no share in it), r scores.
@@ -15,7 +15,7 @@ MASKED_SCORE = -1e30
 
 
 def bpr_max(penalty: float) -> Kernel:
-    """-log sum_j s_j sigma(r_target - r_j) + penalty * sum_j s_j r_j^2.
+    """Return the BPR-max kernel, -log sum_j s_j sigma(r_target - r_j) + penalty * sum_j s_j r_j^2.
 
     The penalty ("score regularisation") is on the negatives' scores, never on the target's. The logarithm of the sum
     is taken as a log-sum-exp: a target far below its negatives still has its full slope.
@@ -38,7 +38,7 @@ def bpr_max(penalty: float) -> Kernel:
 
 
 def top1_max(target_n: Tensor, score_nK: Tensor, weight_nK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """sum_j s_j (sigma(r_j - r_target) + sigma(r_j^2))."""
+    """Return TOP1-max, sum_j s_j (sigma(r_j - r_target) + sigma(r_j^2)); see ``Kernel`` for the parameters."""
     share_nK = _log_share(score_nK, weight_nK).exp_()
     rank_nK, size_nK = torch.sigmoid(score_nK - target_n[:, None]), torch.sigmoid(score_nK.square())
     loss_n = (share_nK * (rank_nK + size_nK)).sum(dim=1)
@@ -49,25 +49,29 @@ def top1_max(target_n: Tensor, score_nK: Tensor, weight_nK: Tensor) -> tuple[Ten
 
 
 def with_elu_scores(kernel: Kernel, alpha: float | None) -> Kernel:
-    """The kernel on r = ELU(score): the score where it is above 0, else alpha (exp(score) - 1). None: as it is.
+    """Return the kernel on r = ELU(score): the score if it is above 0, else alpha (exp(score) - 1).
 
     ELU rises everywhere, so that it changes no ranking, and serving can leave it out.
+
+    Args:
+        kernel: the loss.
+        alpha: scale of the negative part; None: the kernel unchanged.
     """
     if alpha is None:
         return kernel
     floor = alpha
 
-    def bent(target_n: Tensor, score_nK: Tensor, weight_nK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def with_elu(target_n: Tensor, score_nK: Tensor, weight_nK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         r_n, r_nK = F.elu(target_n, floor), F.elu(score_nK, floor)
         loss_n, pull_n, push_nK = kernel(r_n, r_nK, weight_nK)
         pull_n = torch.where(target_n > 0, pull_n, pull_n * (r_n + floor))
         return loss_n, pull_n, torch.where(score_nK > 0, push_nK, push_nK * (r_nK + floor))
 
-    return bent
+    return with_elu
 
 
 def _log_share(score_nK: Tensor, weight_nK: Tensor) -> Tensor:
-    """log s_j; a candidate that was drawn twice has two shares."""
+    """Return log s_j; a candidate that was sampled twice has two shares."""
     logit_nK = torch.where(weight_nK > 0, score_nK + weight_nK.log(), MASKED_SCORE)
     return logit_nK.log_softmax(dim=1)
 
@@ -75,6 +79,6 @@ def _log_share(score_nK: Tensor, weight_nK: Tensor) -> Tensor:
 def _with_negatives(
     weight_nK: Tensor, loss_n: Tensor, pull_n: Tensor, push_nK: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Nothing for a target that has no negative to be compared with."""
+    """Return loss and derivatives with zeros for targets without any negative."""
     some_n = (weight_nK.amax(dim=1) > 0).to(loss_n.dtype)
     return loss_n * some_n, pull_n * some_n, push_nK * some_n[:, None]

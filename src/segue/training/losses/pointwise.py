@@ -1,4 +1,4 @@
-"""Binary cross-entropies: is this item the next one? Each candidate is asked alone.
+"""Pointwise losses: binary cross-entropies of the target and of each negative.
 
 Kernels for ``chunked_loss``; shape letters as there, s scores.
 """
@@ -22,11 +22,16 @@ def bce(target_n: Tensor, score_nK: Tensor, weight_nK: Tensor) -> tuple[Tensor, 
 
 
 def gbce(calibration: float, items: int) -> Kernel:
-    """-(beta log sigma(s_target) + sum over k negatives of log(1 - sigma(s_j))) / (k + 1): gSASRec's loss (Petrov &
-    Macdonald 2023), beta = alpha (t (1 - 1/alpha) + 1/alpha) = 1 - t (1 - alpha).
+    """Return the gBCE kernel, -(beta log sigma(s_target) + sum over k negatives of log(1 - sigma(s_j))) / (k + 1).
+
+    The loss of gSASRec (Petrov & Macdonald 2023), beta = alpha (t (1 - 1/alpha) + 1/alpha) = 1 - t (1 - alpha).
 
     ``calibration`` is their t: 0 is the plain BCE with k negatives, 1 gives the probabilities of the BCE with all
-    ``items`` as negatives. alpha = k / (items - 1) is the share of a target's possible negatives that are drawn.
+    ``items`` as negatives. alpha = k / (items - 1) is the sampled share of a target's possible negatives.
+
+    Args:
+        calibration: t, from 0 to 1.
+        items: number of items in the catalog, without PAD.
     """
 
     def kernel(target_n: Tensor, score_nK: Tensor, weight_nK: Tensor) -> tuple[Tensor, Tensor, Tensor]:

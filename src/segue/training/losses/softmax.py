@@ -1,7 +1,7 @@
-"""Softmax cross-entropy at the memory limit: [targets, candidates] exists only a chunk at a time.
+"""Softmax cross-entropy, computed in chunks of the [targets, candidates] matrix.
 
-One function serves the full softmax (the candidates are all items) and the sampled one (the candidates are drawn,
-each with an offset that undoes the drawing). It computes its gradient in the forward pass, while a chunk is still in
+One function serves the full softmax (all items are candidates) and the sampled one (candidates are sampled, each with
+an offset that corrects for it). It computes its gradient in the forward pass, while a chunk is still in
 the processor's cache, so that nothing of the size of the score matrix is ever kept.
 
 Shape letters: N targets, K candidates, D hidden size, V catalog size with PAD.
@@ -11,9 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from segue.training.losses.chunked import hardest_threshold, target_positions
+from segue.training.losses.chunked import hardest_threshold, loss_operands
 
 CHUNK_BYTES = 4 << 20
 """A chunk of scores should fit the last-level cache beside its operands."""
@@ -31,25 +30,31 @@ def softmax_loss(
     hardest: int = 0,
     precision: torch.dtype = torch.float32,
 ) -> Tensor:
-    """The mean of -log p(target), where Z = exp(s_target) + sum over candidates j other than the target of
+    """Return the mean of -log p(target), where Z = exp(s_target) + sum over candidates j other than the target of
     exp(s_j + offset_j).
 
-    ``candidates_K`` are distinct rows of the table in ascending order. With every item a candidate and zero offsets
+    With every item a candidate and zero offsets
     this is the full softmax. With K drawn items and offset_j = log count_j - log(draws * q_j) the sum is the unbiased
     importance estimate of the full one (Bengio & Senecal 2008, eq. 8; the target itself is always present, so it
-    needs no correction). With ``hardest`` n the sum is over each target's n largest terms alone (TRON, Wilm et al.
-    2023). ``precision`` bfloat16 rounds the operands and the scores of the large products; the target
-    score, the sums over candidates and all accumulations over chunks stay float32.
+    needs no correction).
+
+    Args:
+        hidden_ND: query of each target.
+        table_VD: keys of the table rows in use.
+        targets_N: int64, row of each target.
+        candidates_K: int64, distinct rows in ascending order.
+        offset_K: added to the scores of the candidates.
+        hardest: number of the largest terms of each target's sum to keep (TRON, Wilm et al. 2023); 0: all.
+        precision: bfloat16 rounds the operands and the scores of the large products; the target score, the sums over
+            candidates and all accumulations over chunks stay float32.
     """
-    positive_ND = F.embedding(targets_N, table_VD)  # whose gradient adds up in a fixed order, unlike that of an index
-    chosen_KD = table_VD[candidates_K]
-    slot_N = target_positions(candidates_K, targets_N)
-    loss: Tensor = _Softmax.apply(hidden_ND, positive_ND, chosen_KD, offset_K, slot_N, (hardest, precision))
+    operands, position_N = loss_operands(hidden_ND, table_VD, targets_N, candidates_K)
+    loss: Tensor = _Softmax.apply(*operands, offset_K, position_N, (hardest, precision))
     return loss
 
 
 class _Softmax(torch.autograd.Function):
-    """``slot_N``: where among the candidates the target lies, -1 where it does not; there it is left out."""
+    """Forward and backward pass in one; ``position_N`` as in ``target_positions``: the target is left out there."""
 
     @staticmethod
     def forward(
@@ -58,7 +63,7 @@ class _Softmax(torch.autograd.Function):
         positive_ND: Tensor,
         chosen_KD: Tensor,
         offset_K: Tensor,
-        slot_N: Tensor,
+        position_N: Tensor,
         how: tuple[int, torch.dtype],
     ) -> Tensor:
         hardest, precision = how
@@ -82,8 +87,8 @@ class _Softmax(torch.autograd.Function):
                 score_nK -= highest_n[:, None].to(precision)
                 target_n = target_n - highest_n
             weight_nK = score_nK.exp_()
-            row = torch.nonzero(slot_N[part] >= 0)[:, 0]
-            weight_nK[row, slot_N[part][row]] = 0.0
+            row = torch.nonzero(position_N[part] >= 0)[:, 0]
+            weight_nK[row, position_N[part][row]] = 0.0
             if 0 < hardest < len(chosen):
                 weight_nK.masked_fill_(weight_nK < hardest_threshold(weight_nK, hardest), 0.0)
             sum_n = weight_nK.sum(dim=1, dtype=full) + target_n.exp()

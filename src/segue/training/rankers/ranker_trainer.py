@@ -149,7 +149,7 @@ class RankerTrainer:
     def _step(self, cases: ClickExamples) -> float:
         seen = encode_examples(cases, self.reads[0], self.interactions, self.reads[1])
         log_odds_BC, extra = self.net(seen)
-        asked_BC = tensor(cases.requested_items).float()
+        asked_BC = tensor(cases.is_candidate).float()
         wanted_BC = tensor(cases.labels_BC).float()
         each_BC = F.binary_cross_entropy_with_logits(log_odds_BC, wanted_BC, weight=asked_BC, reduction="sum")
         loss = each_BC / asked_BC.sum()

@@ -1,6 +1,6 @@
-"""What a trainable encoder is: embedded events -> states, and how it is asked, in training and after a history.
+"""Base class of trainable encoders: embedded events -> hidden states.
 
-Shape letters as in ``layers.py``; N events asked for.
+Shape letters as in ``nets/layers/basic.py``; N targets.
 """
 
 from dataclasses import dataclass
@@ -16,68 +16,79 @@ from segue.training.tasks import NextItemTask, Task
 
 @dataclass(frozen=True)
 class EncoderBatch:
-    """A batch as tensors beside the net; items are rows of the table at hand."""
+    """Tensors of a batch on the net's device; items are indices into the table rows in use."""
 
     inputs_BT: Tensor
-    """int64; row 0 behind a row's end, and where an event is hidden."""
+    """int64; index 0 for padding and for masked events."""
     is_event_BT: Tensor
-    """bool: where an event is given."""
+    """bool: the position has an input event."""
     is_target_BT: Tensor
-    """bool: where a target is to be predicted, N times."""
+    """bool: the position has a target, N of them in total."""
     times_BS: Tensor | None
-    """int64 UTC microseconds, S = T + 1: of each input, and of the row's last target behind them; NO_TIME where nobody
-    knows. None where the log has no times or the net looks at none."""
+    """int64 UTC microseconds, S = T + 1: of each input, then of the row's last target; NO_TIME if unknown.
+    None: the log has no timestamps, or the net uses none."""
     cuts_B: Tensor | None = None
-    """int64: each row's first cut, for a net that writes several steps from one place."""
+    """int64: each row's first cut, for a net that predicts several steps from one position."""
     added_BTD: Tensor | None = None
-    """What the vectors of the inputs have added, from the context of each; None for nothing."""
+    """Context embeddings that are added to the input embeddings; None: no contexts."""
     done: float = 0.0
-    """How much of the training is behind it, 0 to 1: what a net may be taught by degrees."""
-    lanes: SessionStates | None = None
-    """Where rows go on from and what they leave behind, for a batch of lanes."""
+    """Share of the training that is done, 0 to 1, for schedules such as scheduled sampling."""
+    session_states: SessionStates | None = None
+    """Initial states of the rows, and the place to store their last ones; None: not a session-parallel batch."""
 
 
 class SequenceEncoder(nn.Module):
-    """``forward(x_BTD, last_B)``: embedded events, oldest first and padding behind, -> [B, T, D] the state after each
-    event. ``last_B`` is the column of each row's newest event; None: every row is full.
+    """``forward(x_BTD, last_B)``: embedded events, oldest first and padding at the end, -> [B, T, D] the hidden state
+    after each event. ``last_B`` is the column of each row's last event; None: every row is full.
 
-    What is here is right for a causal encoder, where no state depends on a later event.
+    The methods here fit a causal encoder, where no state depends on a later event.
     """
 
     num_input_columns: int = 0
-    """So many of the table's first columns are what an item enters by; 0: it enters by its own vector."""
+    """Number of the table's first columns that hold separate input embeddings; 0: inputs and outputs are tied."""
     timed = False
-    """Whether it looks at times itself, beside what they add to an event's vector."""
+    """True: the encoder reads timestamps itself, beside the time embedding of each event."""
 
     def __init__(self) -> None:
         super().__init__()
         self.clock: TimeEmbeddingLayer | None = None
-        """What is added to an event's vector for its time."""
+        """Time embedding that is added to each event; None: no time features."""
 
     @property
     def uses_target_times(self) -> bool:
-        """Whether times make any difference."""
+        """Return whether timestamps change the output."""
         return self.timed or self.clock is not None
 
     def task(self, length: int) -> Task:
-        """What it is asked in training, in windows of so many events."""
+        """Return the training task, in windows of ``length`` events."""
         return NextItemTask(length, timed=self.uses_target_times)
 
     @property
     def state_shape(self) -> tuple[int, int] | None:
-        """(layers, width) of what a later event can go on from; None: a history can only be read from its beginning."""
+        """Number of layers and width of the recurrent state; None: the encoder has none."""
         return None
 
     def states(self, x_BTD: Tensor, steps: EncoderBatch) -> Tensor:
-        """[N, D]: the state at every position that is asked."""
+        """Return the hidden state at every target position, [N, D].
+
+        Args:
+            x_BTD: embedded events.
+            steps: the batch.
+        """
         states_ND: Tensor = self(x_BTD, steps.is_event_BT.sum(dim=1) - 1)[steps.is_target_BT]
         return states_ND
 
     def newest(self, x_BTD: Tensor, last_B: Tensor, times_BS: Tensor | None = None) -> Tensor:
-        """[B, D]: the state after each row's newest event; this is what is exported."""
+        """Return the hidden state after each row's last event, [B, D]. The exported graph computes this.
+
+        Args:
+            x_BTD: embedded events, oldest first and padding at the end.
+            last_B: int64, column of each row's last event.
+            times_BS: int64 [B, T + 1], UTC microseconds of the inputs and of the target; None: unknown.
+        """
         return select_column(self(x_BTD, last_B), last_B)
 
 
 def column_indices(x_BTD: Tensor) -> Tensor:
-    """int64 [T]: 0, 1, 2 ..."""
+    """Return the column numbers 0, 1, 2 ..., int64 [T]."""
     return torch.arange(x_BTD.shape[1], device=x_BTD.device)

@@ -48,12 +48,15 @@ class GRU4RecEncoder(SequenceEncoder):
         return self._run(x_BTD, None)[0]
 
     def states(self, x_BTD: Tensor, steps: EncoderBatch) -> Tensor:
-        """[N, D]: the state at every position that is asked; in lanes, those of their sessions are carried on."""
-        if steps.lanes is None:
+        """Return the hidden state at every target position, [N, D].
+
+        In session-parallel batches the last state of each row is stored.
+        """
+        if steps.session_states is None:
             return super().states(x_BTD, steps)
-        hidden_BTD, parts = self._run(x_BTD, steps.lanes.start())
+        hidden_BTD, parts = self._run(x_BTD, steps.session_states.start())
         last_B = steps.is_event_BT.sum(dim=1) - 1
-        steps.lanes.leave(torch.stack([select_column(torch.cat(layer, dim=-1), last_B) for layer in parts]))
+        steps.session_states.store(torch.stack([select_column(torch.cat(layer, dim=-1), last_B) for layer in parts]))
         return hidden_BTD[steps.is_target_BT]
 
     def _run(self, x_BTD: Tensor, start_LBS: Tensor | None) -> tuple[Tensor, list[list[Tensor]]]:

@@ -68,7 +68,7 @@ class TiedEmbeddingNet(nn.Module):
         return self.table_VD.shape[1] - (self.temperature is None)
 
     @property
-    def sides(self) -> dict[str, FeatureEmbeddingLayer]:
+    def feature_layers(self) -> dict[str, FeatureEmbeddingLayer]:
         """What is learned from besides events: facts about items, and about the circumstances of events."""
         found = {"feature vectors": self.features, "context vectors": self.contexts}
         return {name: side for name, side in found.items() if side is not None}
@@ -95,7 +95,7 @@ class TiedEmbeddingNet(nn.Module):
         return F.embedding(rows_BT, touched.sums())
 
     @torch.no_grad()
-    def whole(self) -> Tensor:
+    def item_embeddings(self) -> Tensor:
         """[V, D]: every item as it is served."""
         if self.features is None:
             return self.table_VD
@@ -157,15 +157,15 @@ class TiedEmbeddingNet(nn.Module):
     def weights(self) -> dict[str, Tensor]:
         """A copy of everything that is learned, by name."""
         found = {name: value.detach().clone() for name, value in self.encoder.state_dict().items()}
-        found |= {name: side.vectors_FD.clone() for name, side in self.sides.items()}
+        found |= {name: side.vectors_FD.clone() for name, side in self.feature_layers.items()}
         return {**found, TABLE: self.table_VD.clone()}
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         """Takes back what ``weights`` gave."""
         self.table_VD.copy_(weights[TABLE])
-        for name, side in self.sides.items():
+        for name, side in self.feature_layers.items():
             side.vectors_FD.copy_(weights[name])
-        others = (TABLE, *self.sides)
+        others = (TABLE, *self.feature_layers)
         self.encoder.load_state_dict({name: value for name, value in weights.items() if name not in others})
 
     @torch.no_grad()
@@ -175,7 +175,7 @@ class TiedEmbeddingNet(nn.Module):
         Rows of like length are encoded together, at most 16k events at a time. ``table_VD``: ``whole()``, where the
         caller has it at hand.
         """
-        table_VD = self.whole() if table_VD is None else table_VD
+        table_VD = self.item_embeddings() if table_VD is None else table_VD
         was_training = self.training
         self.eval()
         told_CD = None
@@ -225,6 +225,6 @@ class TorchScorer:
         return {name: value.cpu().numpy() for name, value in self.net.state_dict().items()}
 
     def scores(self, histories: Sequences) -> np.ndarray:
-        table_VD = self.net.whole()
+        table_VD = self.net.item_embeddings()
         scores: np.ndarray = self.net.queries(histories, table_VD) @ self.net.key(table_VD).cpu().numpy().T
         return scores

@@ -42,7 +42,7 @@ class FeatureEmbeddingLayer(nn.Module):
 
     def __init__(self, encoding: FeatureEncoding, facts: ItemFeatures, vectors_FD: Tensor, dropout: float) -> None:
         super().__init__()
-        features = encoding.of_catalog(facts)
+        features = encoding.encode_catalog(facts)
         self.encoding = encoding
         self.facts = facts
         self.vectors_FD: Tensor
@@ -77,7 +77,7 @@ class FeatureEmbeddingLayer(nn.Module):
         """[V, D]: of any table of facts, as they are now; its row 0 is zero."""
         if facts is self.facts:
             return self.at(None).sums().detach()
-        told_VD = self.encoding.of_catalog(facts) @ self.vectors_FD.cpu().numpy()
+        told_VD = self.encoding.encode_catalog(facts) @ self.vectors_FD.cpu().numpy()
         return torch.from_numpy(told_VD).to(self.vectors_FD.device)
 
     def kept(self, rows: Tensor, noise: DropoutRng) -> Tensor:

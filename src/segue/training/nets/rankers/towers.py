@@ -62,7 +62,9 @@ class UserTower(nn.Module):
 
     def person(self, seen: RankerInput) -> Tensor:
         """[B, C, PERSON_FACTS * FACT_WIDTH]."""
-        return bucket_embeddings(self.features, tensor(seen.features_BX))[:, None].expand(-1, seen.candidates_BC.shape[1], -1)
+        return bucket_embeddings(self.features, tensor(seen.features_BX))[:, None].expand(
+            -1, seen.candidates_BC.shape[1], -1
+        )
 
 
 class ClickHead(nn.Module):
