@@ -1,6 +1,6 @@
 """Writes the pages that follow from the code and from results: docs/reference/cli.md from the commands' help,
-docs/reference/modules.md from the modules' first lines, the README's table from
-benchmarks/results/accuracy-online-retail.json.
+docs/reference/modules.md from the modules' first lines, docs/reference/artifact.md from the table of tensors, the
+README's table from benchmarks/results/accuracy-online-retail.json.
 
   python scripts/make_docs.py           writes them
   python scripts/make_docs.py --check   exits with 1 when they are stale
@@ -13,6 +13,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "segue"
@@ -29,7 +30,8 @@ def commands() -> str:
     parts = ["# Commands", "", "Made by `scripts/make_docs.py` from `segue COMMAND --help`.", ""]
     parts += [
         "Every command with a result takes `--json`: then standard output holds one JSON document and nothing else,",
-        "and progress goes to standard error. Exit codes: 0 done, 2 an error that the user can correct (one sentence on",
+        "and progress goes to standard error. Exit codes: 0 done, 2 an error that the user can correct (one sentence "
+        "on",
         "standard error), 130 Ctrl-C. `SEGUE_TRACEBACK=1` prints the traceback of such an error.",
     ]
     for name in get_command(app).list_commands(click.Context(click.Command("segue"))):
@@ -52,6 +54,33 @@ def modules() -> str:
     return "\n".join(parts) + "\n"
 
 
+def artifact() -> str:
+    """Return docs/reference/artifact.md: files and tensors of an artifact, from ``segue.models.artifact_tensors``."""
+    from segue.models.artifact import FORMAT
+    from segue.models.artifact_tensors import FILES, TENSORS
+
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    for model, tensors in TENSORS.items():
+        groups.setdefault(tensors, []).append(model)
+    parts = ["# Artifact", "", "Made by `scripts/make_docs.py` from `segue.models.artifact_tensors`.", ""]
+    parts += [
+        f"A fitted model is a folder of four files, in format {FORMAT}. Loading it runs no code. An artifact of",
+        "another format is refused: train the model again, or use the version of Segue that wrote it.",
+        "",
+        "| file | content |",
+        "|---|---|",
+        *(f"| `{name}` | {content} |" for name, content in FILES.items()),
+        "",
+        "Shape letters: V catalog size with PAD, D embedding dimension, E input dimension, S stored sessions, users",
+        "or sources, M entries, P periods, F features, C context features, G gates or cohorts, L events of an item or",
+        "items of a list, K knots or sources. A part of a name in braces is a number or the rest of a name.",
+    ]
+    for tensors, models in groups.items():
+        parts += ["", f"## {', '.join(models)}", "", "| tensor | dtype | shape | meaning |", "|---|---|---|---|"]
+        parts += [f"| `{t.name}` | {t.dtype} | {t.shape} | {t.meaning} |" for t in tensors]
+    return "\n".join(parts) + "\n"
+
+
 def readme() -> str:
     """Return README.md with its table from the result file."""
     results = json.loads((ROOT / "benchmarks" / "results" / "accuracy-online-retail.json").read_text(encoding="utf-8"))
@@ -65,7 +94,12 @@ def readme() -> str:
     return re.sub(r"(?<=<!-- table -->\n).*?(?=<!-- end -->)", "\n".join(rows) + "\n", text, flags=re.DOTALL)
 
 
-PAGES = {"docs/reference/cli.md": commands, "docs/reference/modules.md": modules, "README.md": readme}
+PAGES = {
+    "docs/reference/cli.md": commands,
+    "docs/reference/modules.md": modules,
+    "docs/reference/artifact.md": artifact,
+    "README.md": readme,
+}
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ import pytest
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.models import artifact
+from segue.models.artifact_tensors import find_tensor
 from segue.models.loading import restore_model
 from segue.models.top_k import top_k
 from segue.models.zoo import ZOO, ClassicEntry, NeuralEntry
@@ -156,6 +157,14 @@ def test_a_restored_model_has_the_same_scores(scorer, folder, tmp_path):
         np.testing.assert_array_equal(score(restored, HISTORIES), np.load(folder / "scores.npy"))
 
 
+def test_its_tensors_are_in_the_reference(scorer):
+    for name, array in scorer.arrays().items():
+        listed = find_tensor(scorer.name, name)
+        assert listed is not None, name
+        assert array.dtype == listed.dtype, name
+        assert "..." in listed.shape or array.ndim == listed.shape.count(",") + 1, name
+
+
 @pytest.mark.parametrize("name", ZOO)
 def test_equal_logs_make_equal_models(name, fit_model, ring):
     few = {"epochs": 3} if isinstance(ZOO[name], NeuralEntry) else {}
@@ -208,6 +217,7 @@ for name in ("scipy", "polars", "torch", "onnxruntime", "pandas", "statsmodels")
     sys.modules[name] = None  # importing it raises ModuleNotFoundError
 from segue.data.sequences import Sequences
 from segue.models.artifact import load
+from segue.models.artifact_tensors import find_tensor
 from segue.models.loading import restore_model
 for folder in sys.argv[1:]:
     try:
