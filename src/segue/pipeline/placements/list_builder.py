@@ -112,10 +112,8 @@ class _ListBuilder:
         selected, reasons, propensity = [], [], []
         for position in range(self._length):
             if position in self._pins:
-                index, reason = (
-                    int(np.flatnonzero(self._pool.items_C == self._pins[position])[0]),
-                    PlacementReason.PINNED,
-                )
+                reason = PlacementReason.PINNED
+                index = int(np.flatnonzero(self._pool.items_C == self._pins[position])[0])
                 _, probability = policy(self._slot(position, np.array([index])))
             else:
                 open_C, reason = self._open_candidates(position)
@@ -151,7 +149,7 @@ class _ListBuilder:
             step = next(self._steps, None)
             if step is None:
                 return self._relaxed(), PlacementReason.RELAXED
-            # Without quotas any allowed item will do, so that no more of them are needed than the list has places.
+            # Without quotas any allowed item will do: no more of them are needed than the list has positions.
             max_items = None if self._count is not None else self._length
             added = step.remaining(self._allowed_V, exclude=self._pool.items_C, max_items=max_items)
             self._pool = self._pool.followed_by(added)

@@ -6,7 +6,7 @@ Shape letters: B batch, C candidates, D embedding size, V catalog size with PAD.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,6 +44,14 @@ class PlacementRequest:
     """Filter expression, in addition to the placement's own."""
     allowed_V: np.ndarray | None = None
     """bool [V]: items that may be recommended; None: all."""
+
+
+class CompiledPlacement(NamedTuple):
+    """Stages of one placement, compiled for a catalog."""
+
+    rules: Rules
+    diversifier: Diversifier
+    explorer: Explorer
 
 
 class PlacementEngine:
@@ -85,7 +93,7 @@ class PlacementEngine:
                 default, rules=replace(default.rules, exclude_seen=pipeline.exclude_seen)
             )
         self._placements = {
-            name: (
+            name: CompiledPlacement(
                 Rules(placement.rules, item_data, self._filters),
                 Diversifier(placement.rerank, item_data.columns, vectors_VD),
                 Explorer(placement.explore, feedback),
@@ -102,7 +110,7 @@ class PlacementEngine:
     @property
     def notes(self) -> list[str]:
         """Sentences about suspicious rules."""
-        return [f"Placement {name}: {note}" for name, (rules, _, _) in self._placements.items() for note in rules.notes]
+        return [f"Placement {name}: {note}" for name, stages in self._placements.items() for note in stages.rules.notes]
 
     def allowed_items(self, history: Sequences, request: PlacementRequest) -> np.ndarray:
         """Return the items that may be recommended to one user, bool [V].
@@ -114,7 +122,7 @@ class PlacementEngine:
         Raises:
             ValueError: an unknown placement or a wrong filter.
         """
-        rules, _, _ = self._placement(request.placement)
+        rules = self._placement(request.placement).rules
         seen = history.drop_unknown().to_lists()[0]
         exclude = list(request.exclude)
         if request.exclude_seen is False and rules.config.exclude_seen:
@@ -159,7 +167,7 @@ class PlacementEngine:
             return rules.build_list(ranked, k, allowed_V, fallback=self._fallback)
         return rules.build_list(ranked, k, allowed_V, fallback=self._fallback, policy=explorer.policy(rng))
 
-    def _placement(self, name: str) -> tuple[Rules, Diversifier, Explorer]:
+    def _placement(self, name: str) -> CompiledPlacement:
         if name not in self._placements:
             raise ValueError(f"There is no placement '{name}'. The placements: {', '.join(self._placements)}.")
         return self._placements[name]
