@@ -222,6 +222,14 @@ def test_a_body_whose_response_came_early_must_come_in_time_too(short, port):
         return status, time.monotonic() - started < 3
 
     assert talk(port, conversation, post("/nothing", b"", length=100_000)) == (404, True)
+    chunked = post("/nothing", b"1\r\n{\r\n", "Transfer-Encoding: chunked").replace(b"Content-Length: 6\r\n", b"")
+
+    async def broken(client):
+        await client.response()
+        client.writer.write(b"x")
+        return await client.rest()
+
+    assert talk(port, broken, chunked) == b"", "one request has one response, also where its body breaks off"
     unneeded = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n"
     assert talk(port, conversation, unneeded) == (200, True)
 

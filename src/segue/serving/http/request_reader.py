@@ -112,8 +112,9 @@ class RequestReader:
             self.unparsed = self._head_without_upgrade() + piece[upgrade.args[0] :] + self.unparsed
             self._parser = httptools.HttpRequestParser(self)
         except httptools.HttpParserError as error:
-            if not self.is_done:
+            if not (self.is_done or (self.state == "body" and self._is_answered)):
                 self._refuse(Problem(400, f"This is not HTTP/1.1: {error}."), keep_alive=False)
+            self.is_done = True
         if self.state == "head" and not self.is_done:
             self._raw_head_bytes += len(piece)
             self._check_head_bytes(self._raw_head_bytes)
