@@ -99,8 +99,8 @@ def test_kill_9_at_any_time_loses_and_doubles_nothing(start):
     assert len(acknowledged) > 20
     with start().client() as client:
         events = [EventIn(item_id="a", user_id="ann", event_id=event_id) for event_id in sorted(acknowledged)]
-        answer = client.events(events)
-    assert (answer.accepted, answer.duplicates) == (0, len(acknowledged))
+        response = client.events(events)
+    assert (response.accepted, response.duplicates) == (0, len(acknowledged))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -223,8 +223,8 @@ def test_sigterm_waits_for_an_open_request(start):
         time.sleep(0.3)
         assert server.process.poll() is None, "it waits"
         connection.sendall(body[10:])
-        answer = connection.recv(10_000)
-    assert answer.startswith(b"HTTP/1.1 200 OK")
+        response = connection.recv(10_000)
+    assert response.startswith(b"HTTP/1.1 200 OK")
     server.process.communicate(timeout=15)
     assert server.process.returncode == 0
     with start().client() as client:
@@ -258,10 +258,10 @@ def test_broken_http_is_refused_and_fails_no_other_request(shared_server):
                 try:
                     connection.sendall(request)
                     connection.shutdown(socket.SHUT_WR)
-                    answer = connection.recv(10_000)
+                    response = connection.recv(10_000)
                 except ConnectionError:
-                    answer = b""
-            assert not re.match(rb"HTTP/1.1 [25]", answer), (request[:80], answer)
+                    response = b""
+            assert not re.match(rb"HTTP/1.1 [25]", response), (request[:80], response)
         assert client.ready().status == "ready"
 
 
@@ -276,9 +276,9 @@ def test_after_sigterm_requests_are_answered_for_a_while_and_connections_closed_
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
         old.sendall(request)
-        answer = old.recv(10_000)
-        assert answer.startswith(b"HTTP/1.1 200 OK")
-        assert b"connection: close" in answer.lower()
+        response = old.recv(10_000)
+        assert response.startswith(b"HTTP/1.1 200 OK")
+        assert b"connection: close" in response.lower()
         assert old.recv(100) == b"", "and then it is closed"
     with server.client() as client:
         assert client.ready().checks["serving"] is False
@@ -347,24 +347,24 @@ def test_swaps_and_sigterm_under_http_load_fail_no_request(save, ring, tmp_path,
             while True:
                 try:
                     event = EventIn(item_id="abcdefghijkl"[answered[versions[0]] % 12])
-                    answer = client.recommend(RecommendRequest(user_id=name, k=3, event=event))
+                    response = client.recommend(RecommendRequest(user_id=name, k=3, event=event))
                 except OSError:
                     return
                 except Exception as error:
                     failures.append(error)
                     return
-                answered[answer.model_version] += 1
-                if not {item.id for item in answer.items} <= items[answer.model_version]:
-                    failures.append(answer)
+                answered[response.model_version] += 1
+                if not {item.id for item in response.items} <= items[response.model_version]:
+                    failures.append(response)
 
     threads = [threading.Thread(target=ask, args=(f"p{i}",)) for i in range(3)]
     for thread in threads:
         thread.start()
     for step in range(12):
-        wanted = versions[(step + 1) % 2]
-        models.promote(wanted)
+        expected = versions[(step + 1) % 2]
+        models.promote(expected)
         deadline = time.monotonic() + 10
-        while admin.models().roles["live"] != wanted and time.monotonic() < deadline:
+        while admin.models().roles["live"] != expected and time.monotonic() < deadline:
             admin._request("POST", "/v1/admin/reload", ModelsResponse, {})
     admin.close()
     assert server.end() == 0

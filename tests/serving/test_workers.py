@@ -155,18 +155,18 @@ def test_another_version_is_deployed_in_every_process(save, ring, tmp_path, star
     versions = [models.add(save(tmp_path / name, name, ring)) for name in ("markov", "covisit")]
     models.promote(versions[0])
     server = ready(start(models.folder, WORKERS=str(WORKERS)))
-    for wanted in (versions[1], versions[0]):
+    for expected in (versions[1], versions[0]):
         with server.client() as client:
-            client._request("POST", "/v1/admin/promote", ModelsResponse, {"version": wanted})
+            client._request("POST", "/v1/admin/promote", ModelsResponse, {"version": expected})
         deadline = time.monotonic() + 10
-        while metrics(server).count(f'role="live",version="{wanted}"') < WORKERS:
+        while metrics(server).count(f'role="live",version="{expected}"') < WORKERS:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         seen = Counter()
         for _ in range(30):
             with server.client() as client:
                 seen[client.recommend(RecommendRequest(history=["a"], k=1)).model_version] += 1
-        assert set(seen) == {wanted}
+        assert set(seen) == {expected}
 
 
 def test_a_killed_worker_is_replaced_and_loses_nothing(server):

@@ -27,19 +27,19 @@ def fill(server, users=40):
 
 
 def send(server, **event):
-    answer = server.web.post("/v1/events", json=event)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+    response = server.web.post("/v1/events", json=event)
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
 def test_every_stored_event_of_a_user_is_returned(server):
     send(server, user_id="ann", item_id="c", event_id="1", timestamp=5, value=2.5, context={"device": "phone"})
     send(server, user_id="ann", item_id="a", event_id="2", timestamp=4)
-    answer = server.web.get("/v1/users/ann").json()
-    assert [one["event_id"] for one in answer["events"]] == ["2", "1"]
-    assert answer["events"][1]["context"] == {"device": "phone"}
-    nobody = server.web.get("/v1/users/bob")
-    assert (nobody.status_code, nobody.json()["detail"]) == (404, "No event of that user is stored.")
+    response = server.web.get("/v1/users/ann").json()
+    assert [one["event_id"] for one in response["events"]] == ["2", "1"]
+    assert response["events"][1]["context"] == {"device": "phone"}
+    unknown_user = server.web.get("/v1/users/bob")
+    assert (unknown_user.status_code, unknown_user.json()["detail"]) == (404, "No event of that user is stored.")
     assert server.web.get("/v1/users/a%2Fb%20c").status_code == 404
     assert server.web.get("/v1/users/a%00b").status_code == 422
 
@@ -74,8 +74,10 @@ def test_resent_events_do_not_restore_an_erased_user(server):
     old = {"user_id": CANARY, "item_id": "c", "event_id": "1", "timestamp": 1_000}
     send(server, **old)
     server.web.delete(f"/v1/users/{CANARY}")
-    answer = server.web.post("/v1/events", json={"events": [old, {"user_id": "bob", "item_id": "a", "event_id": "2"}]})
-    assert (answer.json()["accepted"], answer.json()["event_ids"]) == (1, ["1", "2"])
+    response = server.web.post(
+        "/v1/events", json={"events": [old, {"user_id": "bob", "item_id": "a", "event_id": "2"}]}
+    )
+    assert (response.json()["accepted"], response.json()["event_ids"]) == (1, ["1", "2"])
     assert server.web.get(f"/v1/users/{CANARY}").status_code == 404
     assert send(server, user_id=CANARY, item_id="d")["accepted"] == 1, "somebody who comes back is a new customer"
     assert len(server.web.get(f"/v1/users/{CANARY}").json()["events"]) == 1
@@ -100,14 +102,14 @@ def test_reading_and_erasing_need_different_keys(server):
     from segue.serving.http.auth import Keys
 
     server.state.keys = Keys({"SEGUE_ADMIN_KEY": "admin-admin-admin", "SEGUE_ERASE_KEY": "erase-erase-erase"})
-    answers = {
+    responses = {
         (name, method): server.web.request(
             method, "/v1/users/x", headers={"authorization": f"Bearer {name}"}
         ).status_code
         for name in ("admin-admin-admin", "erase-erase-erase", "nobody")
         for method in ("GET", "DELETE")
     }
-    assert list(answers.values()) == [404, 403, 403, 200, 401, 401]
+    assert list(responses.values()) == [404, 403, 403, 200, 401, 401]
 
 
 @pytest.fixture

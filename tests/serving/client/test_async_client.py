@@ -20,8 +20,8 @@ def test_many_requests_at_once_over_few_connections(start):
 
             async def one(i):
                 await client.events([EventIn(item_id=letters[i % 11], user_id=f"p{i}")])
-                answer = await client.recommend(RecommendRequest(user_id=f"p{i}", k=1))
-                return answer.items[0].id
+                response = await client.recommend(RecommendRequest(user_id=f"p{i}", k=1))
+                return response.items[0].id
 
             found = await asyncio.gather(*(one(i) for i in range(60)))
             assert found == ["bcdefghijkl"[i % 11] for i in range(60)]

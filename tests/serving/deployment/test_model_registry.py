@@ -210,11 +210,11 @@ def test_concurrent_promotions_take_turns(registry, runs):
     versions = [registry.add(run) for run in runs]
     registry.promote(versions[0])
     context = multiprocessing.get_context("spawn")
-    racers = [context.Process(target=promote_often, args=(registry.folder, v, 5)) for v in versions]
-    for racer in racers:
-        racer.start()
-    for racer in racers:
-        racer.join(60)
-        assert racer.exitcode == 0
+    processes = [context.Process(target=promote_often, args=(registry.folder, v, 5)) for v in versions]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
     assert registry.pointer().generation == 16
     assert len(registry.pointer().previous) == 15

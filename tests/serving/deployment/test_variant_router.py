@@ -63,12 +63,12 @@ def test_users_keep_their_variant_and_the_shares_hold(parts, models):
         response = recommend(router, user_id=f"p{i}", k=3)
         seen.setdefault(response.variant, []).append(response)
         assert recommend(router, user_id=f"p{i}", k=3).variant == response.variant
-    shares = {name: len(answers) / 400 for name, answers in seen.items()}
+    shares = {name: len(responses) / 400 for name, responses in seen.items()}
     assert abs(shares["canary"] - 0.3) < 0.08 and abs(shares["interleaved"] - 0.2) < 0.07
     assert {a.model_version for a in seen["live"]} == {live.version}
     assert {a.model_version for a in seen["canary"]} == {canary.version}
     assert {a.model_version for a in seen["interleaved"]} == {f"{live.version}+{canary.version}"}
-    assert {name: answers[0].propensity for name, answers in seen.items()} == {
+    assert {name: responses[0].propensity for name, responses in seen.items()} == {
         "live": 0.5, "canary": 0.3, "interleaved": 0.2,
     }  # fmt: skip
     without_user = recommend(router, history=["a"])
@@ -189,7 +189,7 @@ def test_fifty_swaps_under_load_fail_no_request_and_mix_no_versions(registry, pa
     catalogs = {version: set(models.open(version).catalog.ids) for version in versions}
     answered, wrong, over = {version: 0 for version in versions}, [], threading.Event()
 
-    async def asker(name):
+    async def client(name):
         count = 0
         while not over.is_set():
             event = EventIn(item_id="abcdefgh"[count % 8], user_id=name)
@@ -201,7 +201,7 @@ def test_fifty_swaps_under_load_fail_no_request_and_mix_no_versions(registry, pa
             count += 1
 
     async def send_all():
-        await asyncio.gather(*(asker(f"p{i}") for i in range(4)))
+        await asyncio.gather(*(client(f"p{i}") for i in range(4)))
 
     loader = threading.Thread(target=lambda: asyncio.run(send_all()))
     loader.start()

@@ -20,10 +20,10 @@ def report(server):
     return read
 
 
-def ask(server, **fields):
-    answer = server.web.post("/v1/recommend", json=fields)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+def recommend(server, **fields):
+    response = server.web.post("/v1/recommend", json=fields)
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
 def act(server, user, item, event="view", **fields):
@@ -32,9 +32,9 @@ def act(server, user, item, event="view", **fields):
 
 
 def test_clicks_and_purchases_are_attributed_to_the_list_they_name(server, report):
-    first = ask(server, user_id="ann", k=3, placement="home")
-    ask(server, user_id="ann", k=3, placement="home")
-    ask(server, user_id="bob", k=3, placement="basket")
+    first = recommend(server, user_id="ann", k=3, placement="home")
+    recommend(server, user_id="ann", k=3, placement="home")
+    recommend(server, user_id="bob", k=3, placement="basket")
     chosen = first["items"][1]["id"]
     for _ in range(3):
         act(server, "ann", chosen, recommendation_id=first["recommendation_id"])
@@ -47,21 +47,21 @@ def test_clicks_and_purchases_are_attributed_to_the_list_they_name(server, repor
 
 
 def test_events_unrelated_to_a_list_are_not_attributed(server, report):
-    answer = ask(server, user_id="ann", k=2, exclude=["a"])
-    act(server, "ann", "a", recommendation_id=answer["recommendation_id"])  # was not in it
-    act(server, "ann", answer["items"][0]["id"])  # names no list
-    act(server, "ann", answer["items"][0]["id"], recommendation_id="no such list")
-    act(server, "ann", answer["items"][0]["id"], "purchase")  # without a click before
-    act(server, "ann", answer["items"][0]["id"], "rating", recommendation_id=answer["recommendation_id"])
+    response = recommend(server, user_id="ann", k=2, exclude=["a"])
+    act(server, "ann", "a", recommendation_id=response["recommendation_id"])  # was not in it
+    act(server, "ann", response["items"][0]["id"])  # names no list
+    act(server, "ann", response["items"][0]["id"], recommendation_id="no such list")
+    act(server, "ann", response["items"][0]["id"], "purchase")  # without a click before
+    act(server, "ann", response["items"][0]["id"], "rating", recommendation_id=response["recommendation_id"])
     (cell,) = report()["cells"]
     assert (cell["lists"], cell["clicked"], cell["purchases"]) == (1, 0, 0)
 
 
 def test_a_purchase_is_attributed_to_the_users_last_click_within_the_window(server, report):
-    lists = [ask(server, user_id="ann", k=2, placement=place) for place in ("one", "two")]
+    lists = [recommend(server, user_id="ann", k=2, placement=place) for place in ("one", "two")]
     item = lists[0]["items"][0]["id"]
-    for answer, time_s in zip(lists, (1_000_000, 1_000_100), strict=True):
-        act(server, "ann", item, recommendation_id=answer["recommendation_id"], timestamp=time_s)
+    for response, time_s in zip(lists, (1_000_000, 1_000_100), strict=True):
+        act(server, "ann", item, recommendation_id=response["recommendation_id"], timestamp=time_s)
     act(server, "bob", item, "purchase", timestamp=1_000_200)
     act(server, "ann", item, "purchase", timestamp=1_000_000 + 2 * 86_400)
     assert [one["purchases"] for one in report()["cells"]] == [0, 0]
@@ -71,9 +71,9 @@ def test_a_purchase_is_attributed_to_the_users_last_click_within_the_window(serv
 
 def test_attribution_survives_a_restart(tmp_path, run, open_server):
     with open_server(tmp_path / "data", run) as server:
-        answer = ask(server, user_id="ann", k=2)
+        response = recommend(server, user_id="ann", k=2)
     with open_server(tmp_path / "data", run) as server:
-        act(server, "ann", answer["items"][0]["id"], recommendation_id=answer["recommendation_id"])
+        act(server, "ann", response["items"][0]["id"], recommendation_id=response["recommendation_id"])
         server.admin.router.recorder.flush()
         assert build_report(tmp_path / "data" / "attribution.sqlite").cells[0].clicked == 1
 
@@ -88,11 +88,11 @@ def test_a_better_canary_wins_the_experiment(server, report, save, ring, tmp_pat
     rng = random.Random(4)
     for i in range(240):
         start = rng.randrange(12)
-        answer = ask(server, user_id=f"p{i}", k=4, event={"item_id": "abcdefghijkl"[start]})
+        response = recommend(server, user_id=f"p{i}", k=4, event={"item_id": "abcdefghijkl"[start]})
         liked = "abcdefghijkl"[(start + 1) % 12]
-        for item in answer["items"]:
+        for item in response["items"]:
             if rng.random() < (0.9 if item["id"] == liked else 0.05):
-                act(server, f"p{i}", item["id"], recommendation_id=answer["recommendation_id"])
+                act(server, f"p{i}", item["id"], recommendation_id=response["recommendation_id"])
     (found,) = report()["experiments"]
     assert found["name"] == f"{live.version}/{canary.version}/0.3/0.4"
     assert sum(found["users"].values()) == 240
@@ -109,7 +109,7 @@ def test_a_split_that_lost_users_is_reported_as_broken(server, report):
     kept = 0
     for i in range(150):
         if router.deployment.variant_for(f"user_id:p{i}") == "live" or i % 4 == 0:
-            ask(server, user_id=f"p{i}", k=1)
+            recommend(server, user_id=f"p{i}", k=1)
             kept += 1
     (found,) = report()["experiments"]
     assert not found["sample_ratio_ok"] and sum(found["users"].values()) == kept
@@ -117,7 +117,7 @@ def test_a_split_that_lost_users_is_reported_as_broken(server, report):
 
 def test_the_oldest_lists_are_removed(server, tmp_path):
     recorder = AttributionRecorder(tmp_path / "m.sqlite", lambda kind, name: name, AttributionConfig(max_lists=100))
-    answer = server.web.post("/v1/recommend", json={"k": 1})
+    response = server.web.post("/v1/recommend", json={"k": 1})
 
     class Shown:
         model_version, variant, propensity, items = "v", "live", 1.0, []
@@ -131,7 +131,7 @@ def test_the_oldest_lists_are_removed(server, tmp_path):
     kept = recorder._database.execute("SELECT min(id), count(*) FROM impressions").fetchone()
     assert kept[1] <= 110 and kept[0] >= 240
     recorder.close()
-    assert answer.status_code == 200
+    assert response.status_code == 200
 
 
 def test_events_over_the_queue_size_are_dropped_and_counted(tmp_path, event):

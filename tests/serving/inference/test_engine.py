@@ -30,8 +30,8 @@ def engine(run, store):
     writer.close()
 
 
-def ids(answer):
-    return [item.id for item in answer.items]
+def ids(response):
+    return [item.id for item in response.items]
 
 
 def ask(engine, **fields):
@@ -43,10 +43,10 @@ def test_the_next_item_is_ranked_first(engine):
 
 
 def test_a_new_user_gets_popular_items_from_the_engine(engine):
-    nobody, unknown, empty = ask(engine, k=12), ask(engine, user_id="new", k=12), ask(engine, history=[], k=12)
-    assert ids(nobody) == ids(unknown) == ids(empty)
-    assert ids(nobody)[:3] == ["a", "b", "l"] or set(ids(nobody)[:3]) == {"a", "b", "l"}
-    assert len(ids(nobody)) == 12
+    unknown_user, unknown, empty = ask(engine, k=12), ask(engine, user_id="new", k=12), ask(engine, history=[], k=12)
+    assert ids(unknown_user) == ids(unknown) == ids(empty)
+    assert ids(unknown_user)[:3] == ["a", "b", "l"] or set(ids(unknown_user)[:3]) == {"a", "b", "l"}
+    assert len(ids(unknown_user)) == 12
 
 
 def test_always_k_while_k_are_allowed(engine):
@@ -56,16 +56,16 @@ def test_always_k_while_k_are_allowed(engine):
 
 
 def test_seen_excluded_and_forbidden_items_never_appear(engine):
-    answer = ask(engine, history=["a", "b"], exclude=["c", "nope"], allow=["a", "c", "e", "f", "what"], k=12)
-    assert sorted(ids(answer)) == ["e", "f"]
-    assert answer.unknown_items == ["nope", "what"]
+    response = ask(engine, history=["a", "b"], exclude=["c", "nope"], allow=["a", "c", "e", "f", "what"], k=12)
+    assert sorted(ids(response)) == ["e", "f"]
+    assert response.unknown_items == ["nope", "what"]
     assert ids(ask(engine, allow=[], k=3)) == []
 
 
 def test_unknown_items_are_named_once_and_skipped(engine):
-    answer = ask(engine, history=["?", "d", "?", "e"], k=3)
-    assert answer.unknown_items == ["?"]
-    assert ids(answer) == ids(ask(engine, history=["d", "e"], k=3))
+    response = ask(engine, history=["?", "d", "?", "e"], k=3)
+    assert response.unknown_items == ["?"]
+    assert ids(response) == ids(ask(engine, history=["d", "e"], k=3))
 
 
 def test_known_titles_are_returned(engine):
@@ -83,15 +83,15 @@ def test_an_event_changes_the_next_list(engine):
 
 
 def test_an_event_beside_a_history_is_its_newest(engine):
-    answer = ask(engine, history=["a"], event=EventIn(item_id="g", session_id="s"), k=1)
-    assert ids(answer) == ids(ask(engine, history=["a", "g"], k=1)) == ["h"]
+    response = ask(engine, history=["a"], event=EventIn(item_id="g", session_id="s"), k=1)
+    assert ids(response) == ids(ask(engine, history=["a", "g"], k=1)) == ["h"]
 
 
 def test_similar_items_follow_a_history_of_one_item(engine):
-    answer = engine.similar(SimilarRequest(item_id="e", k=11))
-    assert ids(answer)[0] == "f"
-    assert len(answer.items) == 11
-    assert "e" not in ids(answer)
+    response = engine.similar(SimilarRequest(item_id="e", k=11))
+    assert ids(response)[0] == "f"
+    assert len(response.items) == 11
+    assert "e" not in ids(response)
 
 
 def test_similar_to_an_unknown_item_is_refused(engine):
@@ -155,11 +155,11 @@ def test_the_list_is_the_top_k_of_the_scores(run, engine):
     saved = artifact.load(run)
     history = Sequences.from_lists([[3, 4, 5]])
     items, scores = top_k(restore_model(saved).scores(history), 6, exclude=history)
-    answer = ask(engine, history=["c", "d", "e"], k=6)
-    assert [(item.id, item.score) for item in answer.items] == list(
+    response = ask(engine, history=["c", "d", "e"], k=6)
+    assert [(item.id, item.score) for item in response.items] == list(
         zip(saved.catalog.to_ids(items[0]), scores[0].tolist(), strict=True)
     )
-    assert answer.model_version == saved.version
+    assert response.model_version == saved.version
 
 
 class RecordingScorer:

@@ -16,9 +16,9 @@ def lists():
 
 
 def found(lists, key=KEY, k=3, exclude=(), allow=None):
-    lasting = lists.find(key, k, exclude, allow)
-    assert len(lasting.items_K) == len(lasting.scores_K)
-    return lasting.source, lasting.items_K.tolist()
+    fallback = lists.find(key, k, exclude, allow)
+    assert len(fallback.items_K) == len(fallback.scores_K)
+    return fallback.source, fallback.items_K.tolist()
 
 
 def test_a_new_user_gets_popular_items(lists):

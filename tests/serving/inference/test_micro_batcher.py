@@ -18,11 +18,11 @@ class Slow:
     def __init__(self):
         self.open, self.entered, self.batches = threading.Event(), threading.Event(), []
 
-    def __call__(self, questions):
-        self.batches.append(list(questions))
+    def __call__(self, queries):
+        self.batches.append(list(queries))
         self.entered.set()
         assert self.open.wait(10)
-        return [ValueError(f"{q} is odd") if q % 2 else q * 2 for q in questions]
+        return [ValueError(f"{q} is odd") if q % 2 else q * 2 for q in queries]
 
 
 async def entered(work):
@@ -41,19 +41,19 @@ def test_waiting_queries_are_the_next_batch_and_each_gets_its_result():
         work.open.set()
         return await asyncio.gather(first, *others, return_exceptions=True)
 
-    answers = asyncio.run(main())
+    responses = asyncio.run(main())
     assert work.batches == [[0], [2, 3, 4, 5], [6, 7, 8]]
-    assert [a if isinstance(a, int) else str(a) for a in answers] == [
+    assert [a if isinstance(a, int) else str(a) for a in responses] == [
         0, 4, "3 is odd", 8, "5 is odd", 12, "7 is odd", 16,
     ]  # fmt: skip
     batcher.close()
 
 
 def test_an_error_of_a_batch_reaches_its_queries_and_the_thread_goes_on():
-    def work(questions):
-        if questions[0] < 0:
+    def work(queries):
+        if queries[0] < 0:
             raise RuntimeError("a bug")
-        return list(questions)
+        return list(queries)
 
     batcher = MicroBatcher(work)
 
@@ -79,9 +79,9 @@ def test_queries_over_the_queue_size_are_refused_with_retry_after():
         await first
         return await asyncio.gather(*others, return_exceptions=True)
 
-    answers = asyncio.run(main())
-    refused = [a for a in answers if isinstance(a, Problem)]
-    assert [a for a in answers if not isinstance(a, Problem)] == [4] * 3
+    responses = asyncio.run(main())
+    refused = [a for a in responses if isinstance(a, Problem)]
+    assert [a for a in responses if not isinstance(a, Problem)] == [4] * 3
     assert [(p.status, p.detail, p.headers) for p in refused] == [
         (503, "3 requests wait to be scored: try again in a moment.", {"Retry-After": "1"})
     ] * 2
@@ -113,9 +113,9 @@ def test_queries_are_refused_while_the_oldest_one_is_too_old():
 def test_queries_with_a_too_long_expected_wait_are_refused():
     """While the oldest query is young, hundreds behind it must not be admitted only to miss their deadline."""
 
-    def work(questions):
+    def work(queries):
         time.sleep(0.02)
-        return questions
+        return queries
 
     batcher = MicroBatcher(work, BatchingConfig(max_batch_size=2, max_queue_delay_ms=100, timeout_ms=10_000))
 
@@ -131,11 +131,11 @@ def test_queries_with_a_too_long_expected_wait_are_refused():
         return found, time.monotonic() - started_s
 
     found, took_s = asyncio.run(main())
-    taken = [one for one in found if not isinstance(one, Problem)]
-    assert taken[0][0] == 0
+    accepted = [one for one in found if not isinstance(one, Problem)]
+    assert accepted[0][0] == 0
     # Two at a time, in a tenth of a second and in whatever time a slow machine takes to ask 200 questions.
-    assert 1 <= len(taken) <= 15 + 2 * took_s / 0.02
-    assert max(own_s for _, own_s in taken) < 5
+    assert 1 <= len(accepted) <= 15 + 2 * took_s / 0.02
+    assert max(own_s for _, own_s in accepted) < 5
     assert batcher.expected_wait_ms() == 0
     batcher.close()
 
@@ -146,12 +146,12 @@ def test_a_query_over_its_deadline_fails_and_is_not_scored():
 
     async def main():
         tasks = [asyncio.create_task(batcher.submit(n)) for n in (0, 2)]
-        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        responses = await asyncio.gather(*tasks, return_exceptions=True)
         work.open.set()
-        return answers, await batcher.submit(4)
+        return responses, await batcher.submit(4)
 
-    answers, last = asyncio.run(main())
-    assert [type(a) for a in answers] == [DeadlineExceeded, DeadlineExceeded]
+    responses, last = asyncio.run(main())
+    assert [type(a) for a in responses] == [DeadlineExceeded, DeadlineExceeded]
     assert last == 8
     assert work.batches == [[0], [4]], "the second one had gone before its turn"
     batcher.close()
@@ -213,10 +213,10 @@ def test_quick_batches_run_in_the_event_loop_and_slow_ones_in_the_thread():
     """The first batch runs in the thread, because the time per query is not known yet."""
     threads, pause_s = [], [0.0]
 
-    def work(questions):
-        threads.append((threading.get_ident(), len(questions)))
+    def work(queries):
+        threads.append((threading.get_ident(), len(queries)))
         time.sleep(pause_s[0])
-        return list(questions)
+        return list(queries)
 
     batcher = MicroBatcher(work)
     loops = threading.get_ident()
@@ -244,9 +244,9 @@ def test_quick_batches_run_in_the_event_loop_and_slow_ones_in_the_thread():
 def test_a_query_that_arrives_during_a_batch_of_the_thread_is_scored():
     """Quick and slow queries in turns from several event loops at once: each gets its result."""
 
-    def work(questions):
-        time.sleep(0.004 if any(q % 7 == 0 for q in questions) else 0.0)
-        return list(questions)
+    def work(queries):
+        time.sleep(0.004 if any(q % 7 == 0 for q in queries) else 0.0)
+        return list(queries)
 
     batcher = MicroBatcher(work)
     wrong = []

@@ -70,9 +70,9 @@ def test_placements_filters_and_explanations(folder, open_engine):
 
 def test_allow_and_exclude_of_the_request_apply_too(folder, open_engine):
     engine = open_engine(folder)
-    shown = engine.recommend(RecommendRequest(history=["d"], k=12, exclude=["e"], allow=["e", "f", "zzz"]))
-    assert [item.id for item in shown.items] == ["f"]
-    assert shown.unknown_items == ["zzz"]
+    response = engine.recommend(RecommendRequest(history=["d"], k=12, exclude=["e"], allow=["e", "f", "zzz"]))
+    assert [item.id for item in response.items] == ["f"]
+    assert response.unknown_items == ["zzz"]
 
 
 @pytest.mark.parametrize(
@@ -100,5 +100,5 @@ def test_lists_stay_full_however_long_the_history(folder, open_engine):
     rng = np.random.default_rng(1)
     for length in (0, 1, 5, 40):
         history = [str(item) for item in rng.choice(list("abcdefghijkl"), length)]
-        shown = engine.recommend(RecommendRequest(history=history, k=12, exclude_seen=True))
-        assert {item.id for item in shown.items} == set("abcdefghijkl") - set(history)
+        response = engine.recommend(RecommendRequest(history=history, k=12, exclude_seen=True))
+        assert {item.id for item in response.items} == set("abcdefghijkl") - set(history)

@@ -82,27 +82,27 @@ def test_requests_over_the_queue_size_are_refused(store, event, monkeypatch):
     monkeypatch.setattr("segue.serving.store.group_commit._MAX_WAITING", 2)
     gated = Gated(store)
     writer = GroupCommitWriter(gated, lambda stored: None)
-    taken = [writer.submit([event()])]
+    accepted = [writer.submit([event()])]
     assert gated.entered.wait(10)
-    taken += [writer.submit([event()]) for _ in range(2)]
+    accepted += [writer.submit([event()]) for _ in range(2)]
     with pytest.raises(Problem) as refused:
         writer.submit([event()])
     assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "1"})
     assert refused.value.detail == "2 requests wait to be stored: send the events again in a moment."
     gated.open.set()
-    assert [one.result(10) for one in taken] == [AppendResult(1, 0)] * 3
+    assert [one.result(10) for one in accepted] == [AppendResult(1, 0)] * 3
     writer.close()
 
 
 def test_close_stores_the_waiting_requests_and_refuses_new_ones(store, event):
     gated = Gated(store)
     writer = GroupCommitWriter(gated, lambda stored: None)
-    taken = [writer.submit([event()]) for _ in range(4)]
+    accepted = [writer.submit([event()]) for _ in range(4)]
     closer = threading.Thread(target=writer.close)
     closer.start()
     gated.open.set()
     closer.join(10)
-    assert [one.result(0) for one in taken] == [AppendResult(1, 0)] * 4
+    assert [one.result(0) for one in accepted] == [AppendResult(1, 0)] * 4
     with pytest.raises(Problem) as refused:
         writer.submit([event()])
     assert refused.value.detail == "The server is stopping: send the events again in a moment."
