@@ -1,5 +1,6 @@
 """Documents: shown commands exist, links resolve, numbers come from result files, examples run."""
 
+import doctest
 import importlib
 import json
 import re
@@ -129,3 +130,21 @@ def test_plots_are_reproducible(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     for line in page.page().splitlines():
         if line.startswith("!["):
             assert (ROOT / "docs" / "results" / line.partition("(")[2].rstrip(")")).is_file()
+
+
+SOURCE = ROOT / "src" / "segue"
+EXAMPLES = sorted(path for path in SOURCE.rglob("*.py") if ">>> " in path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("source", EXAMPLES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_examples_of_docstrings_run(source: Path) -> None:
+    """Every example prints its shown output; the examples of one module share their names."""
+    name = ".".join(["segue", *source.relative_to(SOURCE).with_suffix("").parts])
+    module = importlib.import_module(name)
+    names = dict(vars(module))
+    results = []
+    for test in sorted(doctest.DocTestFinder().find(module, name), key=lambda test: test.name):
+        test.globs = names
+        results.append(doctest.DocTestRunner().run(test, clear_globs=False))
+    assert sum(result.attempted for result in results) > 0
+    assert sum(result.failed for result in results) == 0

@@ -1,12 +1,10 @@
 """Recommender classes: scikit-learn's conventions, histories of item ids, save and load."""
 
 import ast
-import doctest
 import importlib
 import inspect
 import re
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,7 @@ from sklearn.base import clone
 
 import segue
 from segue.data.sequences import Sequences
-from segue.estimators import estimator, recommenders, settings_help, trained_model
+from segue.estimators import recommenders, trained_model
 from segue.estimators.estimator import Recommender
 from segue.models import artifact
 from segue.models.zoo import ZOO, ClassicEntry, NeuralEntry
@@ -214,18 +212,6 @@ def test_type_checkers_see_every_public_name() -> None:
     block = next(node for node in tree.body if isinstance(node, ast.If))
     names = {a.asname: node.module for node in block.body if isinstance(node, ast.ImportFrom) for a in node.names}
     assert names == {name: getattr(segue, "_HOMES")[name] for name in segue.__all__}  # noqa: B009
-
-
-@pytest.mark.parametrize("module", [estimator, trained_model, settings_help], ids=lambda m: m.__name__)
-def test_examples_run(module: ModuleType) -> None:
-    """Every example of the documentation runs and prints its shown output; the log of the module is shared."""
-    names: dict[str, Any] = dict(vars(module))
-    results = []
-    for test in sorted(doctest.DocTestFinder().find(module, module.__name__), key=lambda test: test.name):
-        test.globs = names
-        results.append(doctest.DocTestRunner().run(test, clear_globs=False))
-    assert sum(result.attempted for result in results) > 0
-    assert sum(result.failed for result in results) == 0
 
 
 def test_fit_recommend_similar_save_and_load_have_examples() -> None:

@@ -61,7 +61,7 @@ def sparkline(values: Sequence[float]) -> str:
     """Return a bar chart in one line of text: the largest value is the highest bar, 0 the lowest.
 
     >>> sparkline([0, 1, 2, 8])
-    '▁▁▂█'
+    '▁▂▃█'
     """
     top = max([*values, 0]) or 1
     return "".join(BARS[min(len(BARS) - 1, int(max(value, 0) * len(BARS) / top))] for value in values)

@@ -115,7 +115,10 @@ def _rows(
     if explained:
         explanations = explain(engine.pipeline, history, ranked, titles_of(model))
         for row, why in zip(rows, explanations, strict=True):
-            because = [{"item_id": model.catalog.ids[part.item - 1], "effect": part.log_probability_gain} for part in why.influences]
+            because = [
+                {"item_id": model.catalog.ids[part.item - 1], "effect": part.log_probability_gain}
+                for part in why.influences
+            ]
             row["reason"] = {"en": why.sentence.english, "zh": why.sentence.chinese}
             row |= {"ranks": why.ranks, "shares": why.shares, "because": because}
     return rows
