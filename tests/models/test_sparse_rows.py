@@ -1,4 +1,4 @@
-"""Sparse rows: the three ways of summing them, and counting pairs, against loops over plain lists."""
+"""Sparse rows: the three ways of summing them, and the counts of pairs, against loops over plain lists."""
 
 import numpy as np
 import pytest
@@ -33,27 +33,27 @@ def test_every_way_of_summing_equals_the_loop(histories, seed):
     weights = rng.random(sum(map(len, histories)))
     given_rows = Sequences.from_lists(histories)
     items_N = given_rows.items[given_rows.positions()[1]]
-    wanted = naive_sum(dense_VV, histories, weights)
-    some = SparseRows.from_scipy(sparse.csr_array(dense_VV))
-    np.testing.assert_allclose(some.weighted_sum(given_rows, weights), wanted, atol=1e-5)
-    np.testing.assert_allclose(some._gather(given_rows, items_N, weights), wanted, atol=1e-5)
-    if some._dense_VV is not None:
+    expected = naive_sum(dense_VV, histories, weights)
+    rows = SparseRows.from_scipy(sparse.csr_array(dense_VV))
+    np.testing.assert_allclose(rows.weighted_sum(given_rows, weights), expected, atol=1e-5)
+    np.testing.assert_allclose(rows._gather(given_rows, items_N, weights), expected, atol=1e-5)
+    if rows._dense_VV is not None:
         known = np.where(items_N == PAD, 0, weights).astype(np.float32)
-        np.testing.assert_allclose(some._sum_dense_rows(given_rows, items_N, known), wanted, atol=1e-5)
-        np.testing.assert_allclose(some._product(given_rows, items_N, known), wanted, atol=1e-5)
+        np.testing.assert_allclose(rows._sum_dense_rows(given_rows, items_N, known), expected, atol=1e-5)
+        np.testing.assert_allclose(rows._product(given_rows, items_N, known), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("filled", "length", "way"), [(0.01, 3, "_gather"), (0.5, 3, "_rows_one_by_one"), (0.5, 90, "_product")]
+    ("filled", "length", "method"), [(0.01, 3, "_gather"), (0.5, 3, "_sum_dense_rows"), (0.5, 90, "_product")]
 )
-def test_the_way_is_chosen_by_what_is_filled_and_asked(monkeypatch, filled, length, way):
+def test_the_method_depends_on_density_and_history_length(monkeypatch, filled, length, method):
     rng = np.random.default_rng(0)
     matrix = SparseRows.from_scipy(sparse.csr_array((rng.random((200, 200)) < filled).astype(np.float32)))
     calls = []
-    monkeypatch.setattr(SparseRows, way, lambda *arguments: calls.append(way))
+    monkeypatch.setattr(SparseRows, method, lambda *arguments: calls.append(method))
     history = Sequences.from_lists([rng.integers(1, 200, length)])
     matrix.weighted_sum(history, np.ones(length))
-    assert calls == [way]
+    assert calls == [method]
 
 
 def test_a_matrix_too_large_stays_sparse(monkeypatch):
@@ -61,7 +61,7 @@ def test_a_matrix_too_large_stays_sparse(monkeypatch):
     assert SparseRows.from_scipy(sparse.csr_array(np.ones((7, 7))))._dense_VV is None
 
 
-def test_rows_come_back_from_their_arrays():
+def test_rows_are_restored_from_their_arrays():
     dense_VV = np.array([[0, 0, 0], [0, 2, 1], [0, 0, 5]], np.float32)
     restored = SparseRows.restore(SparseRows.from_scipy(sparse.csr_array(dense_VV)).arrays())
     np.testing.assert_array_equal(restored.weighted_sum(Sequences.from_lists([[1], [2]]), np.ones(2)), dense_VV[1:])
@@ -84,14 +84,14 @@ def test_a_matrix_given_in_any_order_is_the_same():
 @settings(deadline=None)
 @given(HISTORIES, st.integers(1, 4))
 def test_windowed_pairs_equal_the_loop(histories, window):
-    wanted = np.zeros((7, 7))
+    expected = np.zeros((7, 7))
     for row in histories:
         for a, first in enumerate(row):
             for b in range(a + 1, min(a + window, len(row) - 1) + 1):
                 if first != PAD and row[b] != PAD:
-                    wanted[first, row[b]] += 1.0 / (b - a)
+                    expected[first, row[b]] += 1.0 / (b - a)
     counted = windowed_pairs(Sequences.from_lists(histories), 7, window).toarray()
-    np.testing.assert_allclose(counted, wanted, rtol=1e-5)
+    np.testing.assert_allclose(counted, expected, rtol=1e-5)
 
 
 def test_ages_count_from_the_newest():
@@ -99,14 +99,14 @@ def test_ages_count_from_the_newest():
 
 
 @pytest.mark.parametrize("decay", [0.1, 0.5, 0.7, 0.99])
-def test_beyond_the_horizon_nothing_weighs(decay):
-    """The last event looked at still weighs a millionth; the first one left out does not."""
-    reach = effective_length(decay)
-    assert decay ** (reach - 1) >= 1e-6 * (1 - 1e-9)
-    assert decay**reach < 1e-6
+def test_weights_beyond_the_effective_length_are_negligible(decay):
+    """The last used event weighs at least a millionth; the next one less."""
+    length = effective_length(decay)
+    assert decay ** (length - 1) >= 1e-6 * (1 - 1e-9)
+    assert decay**length < 1e-6
 
 
-def test_without_decay_there_is_no_horizon():
+def test_without_decay_all_events_are_used():
     assert effective_length(1.0) >= 1_000_000
 
 

@@ -1,7 +1,7 @@
 """Session-kNN: the most similar recent sessions vote for their items near the shared items.
 
 VS-kNN (Ludewig & Jannach 2018, section 3.1); differs: votes fall with the distance in the neighbor session, as in STAN
-(Garg et al. 2019, section 3.3). Shape letters as in ``segue.models.knn.neighbors``.
+(Garg et al. 2019, section 3.3). Shape letters as in ``segue.models.knn.session_index``.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ import numpy as np
 
 from segue.config.ranges import Range, check_ranges
 from segue.data.sequences import Sequences
-from segue.models.knn.neighbors import WEIGHTS, NeighborModel, NeighborQueries, SessionIndex, nearest
+from segue.models.knn.neighbors import WEIGHTS, NeighborModel, nearest
+from segue.models.knn.session_index import NeighborQueries, SessionIndex
 
 
 @dataclass(frozen=True)

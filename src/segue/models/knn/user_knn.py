@@ -1,6 +1,6 @@
 """User-kNN: users with common items vote for their other items (Herlocker et al. 1999, on sets of items).
 
-Shape letters as in ``segue.models.knn.neighbors``.
+Shape letters as in ``segue.models.knn.session_index``.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ import numpy as np
 
 from segue.config.ranges import Range, check_ranges
 from segue.data.sequences import Sequences
-from segue.models.knn.neighbors import NeighborModel, NeighborQueries, SessionIndex, nearest
+from segue.models.knn.neighbors import NeighborModel, nearest
+from segue.models.knn.session_index import NeighborQueries, SessionIndex
 
 
 @dataclass(frozen=True)

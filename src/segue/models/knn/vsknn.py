@@ -1,6 +1,6 @@
 """VS-kNN: similar sessions vote; newer events weigh more in the similarity (Ludewig & Jannach 2018, section 3.1).
 
-Shape letters as in ``segue.models.knn.neighbors``.
+Shape letters as in ``segue.models.knn.session_index``.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ import numpy as np
 
 from segue.config.ranges import Range, check_ranges
 from segue.data.sequences import Sequences
-from segue.models.knn.neighbors import WEIGHTS, NeighborModel, NeighborQueries, SessionIndex, nearest
+from segue.models.knn.neighbors import WEIGHTS, NeighborModel, nearest
+from segue.models.knn.session_index import NeighborQueries, SessionIndex
 
 Decay = Literal["none", "linear", "quadratic", "log", "harmonic"]
 

@@ -1,7 +1,7 @@
 """VSTAN: similar sessions vote, weighted by five decays (Ludewig, Mauro, Latifi & Jannach 2020).
 
 STAN (Garg et al. 2019, equations 1 to 5) with the position of the shared item and the idf weight of VS-kNN. Shape
-letters as in ``segue.models.knn.neighbors``.
+letters as in ``segue.models.knn.session_index``.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ import numpy as np
 from segue.config.ranges import Range, check_ranges
 from segue.data.sequences import NO_TIME, Sequences
 from segue.data.time_units import DAY_US
-from segue.models.knn.neighbors import NeighborModel, NeighborQueries, SessionIndex, nearest
+from segue.models.knn.neighbors import NeighborModel, nearest
+from segue.models.knn.session_index import NeighborQueries, SessionIndex
 
 
 @dataclass(frozen=True)
