@@ -1,4 +1,4 @@
-"""restore: what was saved is what scores; anything else is refused in a sentence."""
+"""Restoring a scorer from an artifact; unknown models, settings and catalogs are refused in a sentence."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ def _artifact(model: str = "last", settings: dict[str, Any] | None = None, items
     return artifact.Artifact(model, settings or {}, Catalog("abcdef"[:items]), {"weights": weights}, {}, {})
 
 
-def test_what_was_saved_scores_again(known, tmp_path):
+def test_a_restored_scorer_has_the_same_scores(known, tmp_path):
     artifact.save(_artifact(), tmp_path / "run")
     scorer = loading.restore_model(artifact.load(tmp_path / "run"))
     assert scorer.scores(Sequences.from_lists([[1], []])).tolist() == [[0, 3, 5], [0, 3, 5]]

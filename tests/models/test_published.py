@@ -1,4 +1,4 @@
-"""Counting models on logs whose numbers are known. Needs those logs: their folder is in SEGUE_DATA."""
+"""Classic models on logs with known accuracy. Needs those logs: their folder is in SEGUE_DATA."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ DATA = Path(os.environ.get("SEGUE_DATA", Path(__file__).parents[3] / "shared" / 
 pytestmark = pytest.mark.slow
 
 
-def at(*parts):
+def find_log(*parts):
     path = DATA.joinpath(*parts)
     if not path.exists():
         pytest.skip(f"{path} is not there: set SEGUE_DATA to the folder that holds the benchmark logs.")
@@ -23,12 +23,12 @@ def at(*parts):
 
 @pytest.fixture(scope="module")
 def beauty():
-    return split_log(read_events(at("beauty", "sequences.txt"), format="sequences"), "leave-last-out")
+    return split_log(read_events(find_log("beauty", "sequences.txt"), format="sequences"), "leave-last-out")
 
 
 @pytest.fixture(scope="module")
 def rsc15():
-    log, test = (read_events(at("rsc15-sample", name)) for name in ("train_full.tsv", "test.tsv"))
+    log, test = (read_events(find_log("rsc15-sample", name)) for name in ("train_full.tsv", "test.tsv"))
     return split_log(log, "fixed", test=test)
 
 

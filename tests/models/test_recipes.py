@@ -1,4 +1,4 @@
-"""Recipes: every one can be trained, and says where it comes from."""
+"""Recipes: every one can be trained and names its source."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from segue.training.config import TrainingConfig
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_is_for_a_network_that_takes_its_settings(name: str) -> None:
+def test_settings_of_a_recipe_are_settings_of_its_model(name: str) -> None:
     recipe = find_recipe(name)
     entry = ZOO[recipe.model]
     assert isinstance(entry, NeuralEntry)
@@ -22,19 +22,23 @@ def test_a_recipe_is_for_a_network_that_takes_its_settings(name: str) -> None:
     assert recipe.source
 
 
-def test_gru4rec_is_trained_as_published_in_lanes() -> None:
-    """Sessions in time order, one event of each a step, Adagrad at a constant rate, no gradient shortened."""
-    for name, lanes, loss in (("gru4rec-rsc15", 32, "sampled"), ("gru4rec-diginetica", 128, "bpr-max")):
+def test_gru4rec_is_trained_as_published() -> None:
+    """Sessions in time order, one event per step, Adagrad at a constant rate, no gradient clipping."""
+    for name, parallel_sessions, loss in (("gru4rec-rsc15", 32, "sampled"), ("gru4rec-diginetica", 128, "bpr-max")):
         shares = split_by_config(find_recipe(name).settings, {"model": GRU4RecConfig, "training": TrainingConfig})
         config = decode_settings(GRU4RecConfig, shares["model"])
         training = decode_settings(TrainingConfig, shares["training"])
         assert (config.cell, config.input_embedding, config.num_layers) == ("gru", "shared", 1)
-        assert (training.parallel_sessions, training.bptt_steps, training.session_order) == (lanes, 1, "time")
+        assert (training.parallel_sessions, training.bptt_steps, training.session_order) == (
+            parallel_sessions,
+            1,
+            "time",
+        )
         assert (training.optimizer, training.schedule, training.max_grad_norm) == ("adagrad", "constant", None)
         assert (training.loss, training.num_negatives, training.negative_source) == (loss, 2048, "mixed")
 
 
-def test_an_unknown_recipe_is_answered_with_the_list() -> None:
+def test_an_unknown_recipe_is_refused_with_the_list() -> None:
     with pytest.raises(ValueError) as error:
         find_recipe("esasrek")
     assert str(error.value) == f"There is no recipe 'esasrek'. Known recipes: {', '.join(RECIPES)}."
