@@ -1,6 +1,7 @@
 """Writes the pages that follow from the code and from results: docs/reference/cli.md from the commands' help,
-docs/reference/modules.md from the modules' first lines, docs/reference/artifact.md from the table of tensors, the
-README's table from benchmarks/results/accuracy-online-retail.json.
+docs/reference/settings.md from the settings classes, docs/reference/modules.md from the modules' first lines,
+docs/reference/artifact.md from the table of tensors, the README's table from
+benchmarks/results/accuracy-online-retail.json.
 
   python scripts/make_docs.py           writes them
   python scripts/make_docs.py --check   exits with 1 when they are stale
@@ -14,6 +15,8 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+
+from settings_page import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "segue"
@@ -97,6 +100,7 @@ def readme() -> str:
 PAGES = {
     "docs/reference/cli.md": commands,
     "docs/reference/modules.md": modules,
+    "docs/reference/settings.md": settings,
     "docs/reference/artifact.md": artifact,
     "README.md": readme,
 }
