@@ -26,7 +26,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from segue.data.event_contexts import Contexts
+from segue.data.event_contexts import EventContexts
 from segue.data.features.encoding import FeatureConfig, ItemFeatures
 from segue.data.sequences import Sequences
 from segue.models.neural.configs.gru4rec import GRU4RecConfig
@@ -52,9 +52,10 @@ with process_group() as team:
     known = None
     if facts == "features":
         told = ItemFeatures([{}] + [{"kind": f"k{i % 7}"} for i in range(1, 60)], {"kind": "category"})
-        known = (FeatureConfig(features=("kind",), contexts=("device",), id_dropout=0.0, context_dropout=0.0), told)
+        plain_features = FeatureConfig(features=("kind",), contexts=("device",), id_dropout=0.0, context_dropout=0.0)
+        known = SideData(plain_features, told)
         places = ItemFeatures([{}, {"device": "a"}, {"device": "b"}], {"device": "category"})
-        rows = replace(rows, contexts=Contexts(rng.integers(0, 3, len(rows.items)).astype(np.int32), places))
+        rows = replace(rows, contexts=EventContexts(rng.integers(0, 3, len(rows.items)).astype(np.int32), places))
     net = build_net(config, rows, 60, 3, known)
     outcome = Trainer(net, rows, training, 3, team).run(judge)
     save_file({k: v.contiguous() for k, v in net.state_dict().items()}, f"{out}/{team.size}-{team.rank}.safetensors")

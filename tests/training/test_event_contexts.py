@@ -13,6 +13,7 @@ from segue.data.evaluation_cases import EvaluationCases, Split
 from segue.data.event_contexts import EventContexts
 from segue.data.features.encoding import FeatureConfig, ItemFeatures
 from segue.data.sequences import Sequences
+from segue.data.training_data import SideData
 from segue.estimators.trained_model import TrainedModel
 from segue.models.decoder_state import FullRescore, initial_state
 from segue.models.neural.configs.bert4rec import BERT4RecConfig
@@ -58,7 +59,7 @@ def log() -> Sequences:
 
 
 def build(config: object, **values: Any) -> TiedEmbeddingNet:
-    return build_net(config, log(), V, 1, (FeatureConfig(contexts=("device", "age"), **values), None))
+    return build_net(config, log(), V, 1, SideData(FeatureConfig(contexts=("device", "age"), **values), None))
 
 
 def shaken(config: object) -> TiedEmbeddingNet:

@@ -9,6 +9,7 @@ import torch
 
 from segue.data.features.encoding import FeatureConfig, ItemFeatures
 from segue.data.sequences import Sequences
+from segue.data.training_data import SideData
 from segue.models.neural.configs.bert4rec import BERT4RecConfig
 from segue.models.neural.configs.caser import CaserConfig
 from segue.models.neural.configs.gru4rec import GRU4RecConfig
@@ -50,8 +51,8 @@ def log() -> Sequences:
 
 
 def build(config: object = CONFIGS[0], seed: int = 1, **values: Any) -> TiedEmbeddingNet:
-    known = (FeatureConfig(features=("kind", "title"), **values), FACTS)
-    return build_net(config, log(), V, seed, known)
+    side_data = SideData(FeatureConfig(features=("kind", "title"), **values), FACTS)
+    return build_net(config, log(), V, seed, side_data)
 
 
 def trainer(net: TiedEmbeddingNet, **values: Any) -> Trainer:

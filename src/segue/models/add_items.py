@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from segue.data.catalog import PAD, Catalog
-from segue.data.features.encoding import FeatureConfig, FeatureEncoding, ItemFeatures
+from segue.data.features.encoding import FeatureConfig, FeatureEncoding
+from segue.data.training_data import SideData
 from segue.models.artifact import Artifact
 from segue.models.counting.covisitation import CoVisit
 from segue.models.loading import restore_model
@@ -56,9 +57,7 @@ def add_rows_for_items(scorer: Scorer, rows: Sequence[Mapping[str, Any]]) -> Sco
     )
 
 
-def embeddings_for_new_items(
-    network: NeuralScorer, side_data: tuple[FeatureConfig, ItemFeatures | None] | None, counts_V: np.ndarray
-) -> NeuralScorer:
+def embeddings_for_new_items(network: NeuralScorer, side_data: SideData | None, counts_V: np.ndarray) -> NeuralScorer:
     """Give items without events the embedding that a regression on features predicts, if ``feature_use`` is 'placing'.
 
     Args:
@@ -106,7 +105,12 @@ def add_items(artifact: Artifact, items: Mapping[str, Mapping[str, Any]]) -> Art
 
 
 def extend_rows(prior: CoVisit, count: int) -> CoVisit:
-    """Extend a co-visitation model by ``count`` items without counts."""
+    """Extend a co-visitation model by items without counts.
+
+    Args:
+        prior: a co-visitation model.
+        count: number of items to add.
+    """
     weights = prior.pair_weights
     offsets = np.concatenate([weights.offsets, np.full(count, weights.offsets[-1])])
     popularity_V = np.concatenate([prior.popularity_V, np.zeros(count, dtype=np.float32)])

@@ -1,4 +1,4 @@
-"""Settings -> an untrained net: the item table, spectral or random, and the encoder of the model's name."""
+"""Construction of untrained nets: item table, spectral or random, and encoder."""
 
 import math
 from collections.abc import Callable
@@ -10,6 +10,7 @@ import torch
 from segue.data.catalog import PAD
 from segue.data.features.encoding import FeatureConfig, FeatureEncoding, ItemFeatures
 from segue.data.sequences import Sequences
+from segue.data.training_data import SideData
 from segue.models.factorization.spectral import spectral_embeddings
 from segue.models.neural.configs.bert4rec import BERT4RecConfig
 from segue.models.neural.configs.caser import CaserConfig
@@ -46,7 +47,7 @@ ENCODERS: dict[type, Callable[[Any, DropoutRng, torch.Generator], SequenceEncode
     NextItNetConfig: NextItNetEncoder,
     Seq2SeqConfig: Seq2SeqEncoder,
 }
-"""The one table of trainable encoders: settings -> net."""
+"""Encoder class of each settings class."""
 
 
 def build_net(
@@ -54,10 +55,16 @@ def build_net(
     sequences: Sequences,
     size: int,
     seed: int,
-    known: tuple[FeatureConfig, ItemFeatures | None] | None = None,
+    side_data: SideData | None = None,
 ) -> TiedEmbeddingNet:
-    """An untrained net for a catalog of size V; equal arguments give equal weights. ``known``: what it is to learn
-    from besides events, and the facts about the items; those about events are the sequences' contexts.
+    """Build an untrained net; equal arguments give equal weights.
+
+    Args:
+        config: settings of the model.
+        sequences: training events, with contexts if the net uses them.
+        size: catalog size V, PAD included.
+        seed: seed of the initial weights.
+        side_data: item features and the settings of features and contexts; None: events only.
     """
     generator = torch.Generator().manual_seed(seed)
     rng = np.random.default_rng((seed, 2))
@@ -78,8 +85,8 @@ def build_net(
         table = np.hstack([_entering(config, table[:, : config.embedding_dim], rng), table])
     table[PAD] = 0.0
     features, contexts = None, None
-    if known is not None:
-        asked, facts = known[0].learned, known[1]
+    if side_data is not None:
+        asked, facts = side_data.config.learned, side_data.item_features
         if facts is not None and asked.features:
             seen_V = item_counts(sequences, size) > 0
             features = _part(table, seen_V, asked, facts, spectral=config.spectral_init)
@@ -144,7 +151,7 @@ def _part(
 
 
 def _contexts(sequences: Sequences, config: FeatureConfig, width: int) -> FeatureEmbeddingLayer:
-    """Vectors of what is known about events, which start at zero: at first an event is its item."""
+    """Return the context embeddings, which start at zero: at first an event is its item."""
     assert sequences.contexts is not None
     facts = sequences.contexts.features
     where_N = sequences.positions()[1]

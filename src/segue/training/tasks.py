@@ -89,7 +89,7 @@ class NextItemTask:
     def windows(self, sequences: Sequences) -> Sequences:
         """Newest events first served: a history's remainder is its oldest window.
 
-        >>> NextItem(2).windows(Sequences.from_lists([[1, 2, 3, 4, 5, 6], [7], [8, 9]])).lists()
+        >>> NextItemTask(2).windows(Sequences.from_lists([[1, 2, 3, 4, 5, 6], [7], [8, 9]])).to_lists()
         [[1, 2], [2, 3, 4], [4, 5, 6], [8, 9]]
         """
         targets = np.maximum(sequences.lengths - 1, 0)

@@ -9,6 +9,7 @@ from segue.config.decode import decode_settings
 from segue.data.evaluation_cases import Split
 from segue.data.features.encoding import FeatureConfig, ItemFeatures
 from segue.data.sequences import Sequences
+from segue.data.training_data import TrainingData
 from segue.evaluation.ranks import has_rankable_target
 from segue.models.ensemble import Ensemble
 from segue.models.zoo import ClassicEntry, NeuralEntry, find_model
@@ -53,7 +54,7 @@ def fit_model(
     chosen = fit_neural(name, entry, split, settings or {}, seed, run)
     scorer = chosen.scorer
     if refit:
-        data = (split.refit, split.catalog.size)
+        data = TrainingData(split.refit, split.catalog.size)
         scorer = refit_neural(name, data, chosen, seed, run, "refit", item_features=split.item_features)
     return replace(chosen, scorer=scorer, fit_s=time.perf_counter() - started)
 
@@ -82,14 +83,14 @@ def refit_on_all_events(
     started = time.perf_counter()
     if "+" in name:
         scorers = _refit_ensemble(
-            name, (sequences, size), fitted, seed, run or TrainingRun(), "everything", item_features
+            name, TrainingData(sequences, size), fitted, seed, run or TrainingRun(), "everything", item_features
         )
         return replace(fitted, scorer=scorers, fit_s=time.perf_counter() - started)
     entry = find_model(name)
     if isinstance(entry, ClassicEntry):
         scorer = entry.fit(sequences, size, decode_settings(entry.config, fitted.settings))
     else:
-        data = (sequences, size)
+        data = TrainingData(sequences, size)
         scorer = refit_neural(name, data, fitted, seed, run or TrainingRun(), "everything", item_features=item_features)
     return replace(fitted, scorer=scorer, fit_s=time.perf_counter() - started)
 
@@ -130,7 +131,7 @@ def fit_ensemble(
     )
     if refit:
         again = _refit_ensemble(
-            name, (split.refit, split.catalog.size), fitted, seed, run, "refit", split.item_features
+            name, TrainingData(split.refit, split.catalog.size), fitted, seed, run, "refit", split.item_features
         )
         fitted = replace(fitted, scorer=again)
     return replace(fitted, fit_s=time.perf_counter() - started)
@@ -138,7 +139,7 @@ def fit_ensemble(
 
 def _refit_ensemble(
     name: str,
-    data: tuple[Sequences, int],
+    data: TrainingData,
     fitted: FitResult,
     seed: int,
     run: TrainingRun,

@@ -11,6 +11,7 @@ from segue.config.decode import decode_settings, split_by_config
 from segue.data.evaluation_cases import EvaluationCases, Split
 from segue.data.features.encoding import FeatureConfig, ItemFeatures
 from segue.data.sequences import Sequences
+from segue.data.training_data import SideData, TrainingData
 from segue.evaluation.evaluate import evaluate
 from segue.evaluation.ranks import has_rankable_target
 from segue.models.add_items import embeddings_for_new_items, with_rows_for_cold_items
@@ -66,12 +67,12 @@ def fit_neural(
         evaluated = scorer if prior is None else WithCovisitationPrior(scorer, prior, config.covisitation_weight or 1.0)
         return evaluate(evaluated, cases, exclude_seen=split.exclude_seen, ks=(10,)).metrics["ndcg@10"]
 
-    known = _known(features, split.item_features, split.train)
+    side_data = _side_data(features, split.item_features, split.train)
     counts_V = item_counts(split.train, size)
-    trainer = run.trainer(config, training, (split.train, size), seed, known)
+    trainer = run.trainer(config, training, TrainingData(split.train, size), seed, side_data)
     result = run.train(trainer, "choose", validate=validate if len(cases) else None)
     network = export_scorer(name, trainer.net, counts_V)
-    scorer: Scorer = embeddings_for_new_items(network, known, counts_V)
+    scorer: Scorer = embeddings_for_new_items(network, side_data, counts_V)
     weight = 0.0
     if prior is not None:
         plain, prior = prior, with_rows_for_cold_items(prior, scorer)
@@ -96,20 +97,18 @@ def _training_notes(result: "TrainingResult") -> dict[str, Any]:
     }
 
 
-def _known(
-    config: FeatureConfig, item_features: ItemFeatures | None, sequences: Sequences
-) -> tuple[FeatureConfig, ItemFeatures | None] | None:
+def _side_data(config: FeatureConfig, item_features: ItemFeatures | None, sequences: Sequences) -> SideData | None:
     """Return the settings of features and contexts with the item features; None for a model of events only."""
     if config.features and item_features is None:
         raise ValueError(f"Features {', '.join(config.features)} need an items table with these columns.")
     if config.contexts and sequences.contexts is None:
         raise ValueError(f"The context {', '.join(config.contexts)} needs a log with these columns: call with_context.")
-    return (config, item_features) if config.features or config.contexts else None
+    return SideData(config, item_features) if config.features or config.contexts else None
 
 
 def refit_neural(
     name: str,
-    data: tuple[Sequences, int],
+    data: TrainingData,
     fitted: FitResult,
     seed: int,
     run: TrainingRun,
@@ -121,7 +120,7 @@ def refit_neural(
 
     Args:
         name: canonical name of the model.
-        data: (training events, catalog size V with PAD).
+        data: training events and the size of their catalog.
         fitted: result of ``fit_neural``.
         seed: random seed.
         run: device, checkpoints and progress.
@@ -133,11 +132,11 @@ def refit_neural(
     sequences, size = data
     notes = fitted.notes
     config: Any = decode_settings(find_model(name).config, fitted.settings)
-    known = _known(decode_settings(FeatureConfig, notes["features"]), item_features, sequences)
-    trainer = run.trainer(config, decode_settings(TrainingConfig, notes["training"]), data, seed, known)
+    side_data = _side_data(decode_settings(FeatureConfig, notes["features"]), item_features, sequences)
+    trainer = run.trainer(config, decode_settings(TrainingConfig, notes["training"]), data, seed, side_data)
     run.train(trainer, stage, stop_after=notes["best_epoch"])
     counts_V = item_counts(sequences, size)
-    scorer: Scorer = embeddings_for_new_items(export_scorer(name, trainer.net, counts_V), known, counts_V)
+    scorer: Scorer = embeddings_for_new_items(export_scorer(name, trainer.net, counts_V), side_data, counts_V)
     if notes["prior_weight"] > 0:
         prior = CoVisit.fit(sequences, size, CoVisitConfig(decay=notes["prior_decay"]))
         scorer = WithCovisitationPrior(scorer, with_rows_for_cold_items(prior, scorer), notes["prior_weight"])

@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segue.data.features.encoding import FeatureConfig, ItemFeatures
-from segue.data.sequences import Sequences
+from segue.data.training_data import SideData, TrainingData
 from segue.training.config import TrainingConfig
 from segue.training.tensorboard import tensorboard_log
 
@@ -40,18 +39,18 @@ class TrainingRun:
         self,
         config: Any,
         training: TrainingConfig,
-        data: tuple[Sequences, int],
+        data: TrainingData,
         seed: int,
-        known: tuple[FeatureConfig, ItemFeatures | None] | None = None,
+        side_data: SideData | None = None,
     ) -> "Trainer":
         """Build an untrained net and its trainer.
 
         Args:
             config: settings of the model.
             training: settings of the training.
-            data: (training events, catalog size V with PAD).
+            data: training events and the size of their catalog.
             seed: random seed.
-            known: settings of features and contexts, with the item features; None: events only.
+            side_data: settings of features and contexts, with the item features; None: events only.
 
         Raises:
             ValueError: the training does not fit into memory.
@@ -61,8 +60,8 @@ class TrainingRun:
         from segue.training.devices import resolve_device
         from segue.training.trainer import Trainer
 
-        net = build_net(config, *data, seed, known).to(resolve_device(self.device))
-        trainer = Trainer(net, data[0], training, seed, self.process_group)
+        net = build_net(config, *data, seed, side_data).to(resolve_device(self.device))
+        trainer = Trainer(net, data.sequences, training, seed, self.process_group)
         check_memory(trainer)
         return trainer
 

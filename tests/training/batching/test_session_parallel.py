@@ -240,7 +240,8 @@ def test_a_net_without_a_state_is_refused() -> None:
         ),
         (
             {"session_order": "time"},
-            "session_order is for session-parallel batches: set parallel_sessions too, or leave session_order out (time).",
+            "session_order is for session-parallel batches: set parallel_sessions too, or leave session_order out "
+            "(time).",
         ),
     ],
 )
