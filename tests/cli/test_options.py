@@ -58,6 +58,10 @@ def test_only_neural_models_get_features_and_context() -> None:
         ValueError, match=r"^Only neural models are trained on context, and there is none in covisit\.$"
     ):
         with_features({"covisit": {}}, None, None, "region")
+    with pytest.raises(
+        ValueError, match=r"^Only neural models are trained on features, and there is none in bpr, ease\.$"
+    ):
+        with_features({"bpr": {}, "ease": {}}, "kind", "items.csv")
 
 
 def test_a_group_of_options_reaches_the_command_as_one_object() -> None:

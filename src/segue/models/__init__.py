@@ -1,1 +1,1 @@
-"""The models floor: what scores items; each a small final class."""
+"""Models that score items: classic and neural models, rankers, retrieval and generation."""

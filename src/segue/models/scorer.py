@@ -105,7 +105,7 @@ class SparseScorer(Protocol):
 
 @runtime_checkable
 class ColdItemScorer(Protocol):
-    """A scorer that may tell items without events apart: by their features, or because a list names them."""
+    """A scorer that may give items without events different scores: by their features, or because a list names them."""
 
     @property
     def scores_cold_items(self) -> bool:

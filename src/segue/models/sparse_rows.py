@@ -59,7 +59,7 @@ class SparseRows:
 
     @classmethod
     def from_scipy(cls, matrix: Any, *, keep: int | None = None) -> "SparseRows":
-        """Convert a scipy sparse matrix; see ``keep_largest``."""
+        """Convert a scipy sparse matrix. See ``keep_largest`` for the parameters."""
         return cls(*keep_largest(matrix, keep))
 
     @classmethod
@@ -201,7 +201,15 @@ def windowed_pairs(sequences: Sequences, size: int, window: int) -> Any:
 
 
 def item_counts(sequences: Sequences, size: int) -> np.ndarray:
-    """Count the events of each item, int64 [V]; PAD is not counted."""
+    """Count the events of each item.
+
+    Args:
+        sequences: item indices of each user or session; PAD is not counted.
+        size: V, catalog size with PAD.
+
+    Returns:
+        int64 [V].
+    """
     items_N = sequences.items if sequences.is_contiguous else sequences.items[sequences.positions()[1]]
     counts_V = np.zeros(size, dtype=np.int64)
     for chunk in iter_chunks(items_N):
@@ -211,5 +219,13 @@ def item_counts(sequences: Sequences, size: int) -> np.ndarray:
 
 
 def tie_breaker(counts_V: np.ndarray, scale: float) -> np.ndarray:
-    """Scale popularity to [0, scale), float32 [V]: it orders items without a score and changes no other order."""
+    """Scale popularity so that it orders items without a score and changes no other order.
+
+    Args:
+        counts_V: number of events of each item.
+        scale: upper bound of the result, below any difference of two scores.
+
+    Returns:
+        float32 [V] in [0, scale).
+    """
     return (scale * counts_V / (counts_V.max(initial=0) + 1.0)).astype(np.float32)

@@ -68,7 +68,7 @@ class CoVisit:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: CoVisitConfig) -> "CoVisit":
-        """Restore a model from the tensors of its artifact and its settings."""
+        """Restore a model from its tensors and settings. See ``ClassicEntry.restore``."""
         return cls(SparseRows.restore(arrays), arrays["popularity"], config.decay)
 
     @property

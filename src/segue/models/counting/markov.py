@@ -68,7 +68,7 @@ class Markov:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: MarkovConfig) -> "Markov":
-        """Restore a model from the tensors of its artifact and its settings."""
+        """Restore a model from its tensors and settings. See ``ClassicEntry.restore``."""
         return cls(SparseRows.restore(arrays), arrays["backoff"], arrays["item_share"], config.order)
 
     @property

@@ -67,7 +67,7 @@ class Popularity:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: PopularityConfig) -> "Popularity":
-        """Restore a model from the tensors of its artifact and its settings."""
+        """Restore a model from its tensors and settings. See ``ClassicEntry.restore``."""
         return cls(arrays["weight"])
 
     @property

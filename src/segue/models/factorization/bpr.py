@@ -93,7 +93,7 @@ class BPR:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: BPRConfig) -> "BPR":
-        """Restore a model from the tensors of its artifact and its settings."""
+        """Restore a model from its tensors and settings. See ``ClassicEntry.restore``."""
         return cls(arrays, config)
 
     @property

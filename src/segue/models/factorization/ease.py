@@ -77,7 +77,7 @@ class EASE:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: EASEConfig) -> "EASE":
-        """Restore a model from the tensors of its artifact and its settings."""
+        """Restore a model from its tensors and settings. See ``ClassicEntry.restore``."""
         return cls(SparseRows.restore(arrays), arrays["popularity"], config.decay)
 
     @property

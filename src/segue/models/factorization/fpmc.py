@@ -76,7 +76,7 @@ class FPMC:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: FPMCConfig) -> "FPMC":
-        """Restore a model from the tensors of its artifact and its settings."""
+        """Restore a model from its tensors and settings. See ``ClassicEntry.restore``."""
         return cls(arrays)
 
     @property

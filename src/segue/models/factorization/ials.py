@@ -81,7 +81,7 @@ class IALS:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: IALSConfig) -> "IALS":
-        """Restore a model from the tensors of its artifact and its settings."""
+        """Restore a model from its tensors and settings. See ``ClassicEntry.restore``."""
         return cls(arrays, config)
 
     @property

@@ -108,7 +108,7 @@ class Spectral:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: SpectralConfig) -> "Spectral":
-        """Restore a model from the tensors of its artifact and its settings."""
+        """Restore a model from its tensors and settings. See ``ClassicEntry.restore``."""
         return cls(arrays["item_embeddings"], arrays["popularity"], config.decay)
 
     @property

@@ -109,7 +109,7 @@ class Trend:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: TrendConfig) -> "Trend":
-        """Restore a model from the tensors of its artifact and its settings."""
+        """Restore a model from its tensors and settings. See ``ClassicEntry.restore``."""
         return cls(arrays["forecast"], arrays["baseline"], arrays["events"], arrays["recent"])
 
     @property

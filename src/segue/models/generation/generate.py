@@ -84,7 +84,15 @@ class _Decoding:
     uniforms: CounterBasedUniform
 
     def masked_scores(self, state: DecoderState, excluded_RV: np.ndarray) -> np.ndarray:
-        """Return the scores of the next items, float32 [R, V], -inf for excluded ones."""
+        """Score the next items and mask the excluded ones.
+
+        Args:
+            state: state of R lists.
+            excluded_RV: bool, items that must not appear.
+
+        Returns:
+            float32 [R, V], -inf for excluded items.
+        """
         scores_RV = state.scores()
         if np.isnan(scores_RV).any():
             raise ValueError("A score is NaN: the model is broken, its list would be arbitrary.")
@@ -92,7 +100,15 @@ class _Decoding:
         return scores_RV
 
     def exclude_items(self, excluded_RV: np.ndarray, items_R: np.ndarray) -> np.ndarray:
-        """Add the generated items to the excluded ones, in place, unless items may repeat."""
+        """Exclude the generated items from the next steps, unless items may repeat.
+
+        Args:
+            excluded_RV: bool, written in place.
+            items_R: the generated item of each list.
+
+        Returns:
+            ``excluded_RV``.
+        """
         if not self.strategy.allow_repeats:
             excluded_RV[np.arange(len(items_R)), items_R] = True
         return excluded_RV

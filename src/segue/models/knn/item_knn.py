@@ -68,7 +68,7 @@ class ItemKNN:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: ItemVoteConfig) -> "ItemKNN":
-        """Restore a model from the tensors of its artifact and its settings."""
+        """Restore a model from its tensors and settings. See ``ClassicEntry.restore``."""
         return cls(SparseRows.restore(arrays), arrays["popularity"], config.decay)
 
     @property

@@ -35,7 +35,7 @@ class NeighborModel:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: Any) -> Self:
-        """Restore a model from the tensors of its artifact and its settings."""
+        """Restore a model from its tensors and settings. See ``ClassicEntry.restore``."""
         return cls(SessionIndex(arrays), config)
 
     @property
