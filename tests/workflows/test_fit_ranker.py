@@ -84,7 +84,7 @@ def test_is_calibrated_on_validation(data: RankerData, fitted: FittedRanker) -> 
 
 
 def test_equal_arguments_give_equal_rankers(data: RankerData) -> None:
-    short = QUICK | {"epochs": 2, "dropout": 0.2}
+    short = QUICK | {"epochs": 1, "dropout": 0.2}
     runs = [fit_ranker("dual-gru", data, short, seed=seed).ranker.arrays() for seed in (3, 3, 4)]
     for name, value in runs[0].items():
         np.testing.assert_array_equal(value, runs[1][name], err_msg=name)
