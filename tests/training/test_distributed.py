@@ -29,6 +29,7 @@ from safetensors.torch import save_file
 from segue.data.event_contexts import EventContexts
 from segue.data.features.encoding import FeatureConfig, ItemFeatures
 from segue.data.sequences import Sequences
+from segue.data.training_data import SideData
 from segue.models.neural.configs.gru4rec import GRU4RecConfig
 from segue.models.neural.configs.sasrec import SASRecConfig
 from segue.training.build_net import build_net
@@ -59,7 +60,7 @@ with process_group() as team:
     net = build_net(config, rows, 60, 3, known)
     outcome = Trainer(net, rows, training, 3, team).run(judge)
     save_file({k: v.contiguous() for k, v in net.state_dict().items()}, f"{out}/{team.size}-{team.rank}.safetensors")
-    assert len(said) == (outcome.epochs if team.leads else 0), said
+    assert len(said) == (outcome.epochs if team.is_main else 0), said
     print(outcome.best_epoch, outcome.epochs, [round(x, 4) for x in outcome.losses])
 """
 
@@ -180,7 +181,7 @@ class Follower(ProcessGroup):
         self.told: list[bool] = []
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         return False
 
     def any(self, flag: bool) -> bool:

@@ -71,9 +71,9 @@ MEASURE = """
 import sys
 import numpy as np, torch
 torch.set_num_threads(1)
-from segue import memory
+from segue.system import memory_usage as memory
 from segue.data.sequences import Sequences
-from segue.models.neural.gru_numpy import GRU4RecConfig
+from segue.models.neural.configs.gru4rec import GRU4RecConfig
 from segue.training.memory_budget import table_bytes
 from segue.training.build_net import build_net
 from segue.training.config import TrainingConfig
