@@ -1,10 +1,10 @@
-"""How good each model is on the published logs: `python benchmarks/accuracy.py [TASK[:ROW,...] ...]`.
+"""Accuracy of each model on the published logs: `python benchmarks/accuracy.py [TASK[:ROW,...] ...]`.
 
-Writes benchmarks/results/accuracy-TASK.json, a row for each model, setting and seed; a row that is asked for again is
-replaced, the others stay. Settings were chosen on validation alone: results/search-TASK.json holds every try, and what
-a row does not name is the model's default. docs/results/accuracy.md is made from the files by accuracy_page.py. A network
-takes minutes, all rows together some hours on two cores; with a folder in the environment as KEEP, trainings are kept
-there and go on, or need not be done again.
+Writes benchmarks/results/accuracy-TASK.json, one row per model, settings and seed; a row that is run again is replaced,
+the others stay. Settings were chosen on validation alone: results/search-TASK.json holds every try, and a setting that
+a row does not name has the model's default. accuracy_page.py makes docs/results/accuracy.md from the files. A network
+takes minutes, all rows some hours on two cores. With a folder in the environment variable KEEP, trainings are resumed
+from there.
 """
 
 import json
@@ -33,43 +33,43 @@ from segue.workflows.fit_result import FitResult
 from segue.workflows.job import TrainJob
 from segue.workflows.train_pipeline import fit_pipeline
 
-COUNTED = [name for name, entry in ZOO.items() if isinstance(entry, ClassicEntry)]
+CLASSIC = [name for name, entry in ZOO.items() if isinstance(entry, ClassicEntry)]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One model as it is judged."""
+    """One evaluated model."""
 
     model: str
     values: dict[str, Any] = field(default_factory=dict)
-    """Its settings; of a pipeline the whole file."""
+    """Settings of the model, or of the pipeline."""
     seeds: int = 1
 
     @property
     def label(self) -> str:
-        """The model, and what tells it from another row of the same one."""
+        """Model with its settings."""
         if self.model == Pipeline.name:
-            return "pipeline of " + ", ".join(one.get("name", one["model"]) for one in self.values["source"])
+            return "pipeline of " + ", ".join(source.get("name", source["model"]) for source in self.values["source"])
         given = ", ".join(f"{key}={value}" for key, value in self.values.items())
         return f"{self.model} ({given})" if given else self.model
 
 
 @dataclass(frozen=True)
 class Task:
-    """A log, how it is cut, and who is judged."""
+    """A split log and the models that are evaluated on it."""
 
     split: Any
     options: CompareOptions
     rows: dict[str, Row]
-    """By a short name; counting models are added by their own."""
+    """Row of each short name; classic models have their own names."""
 
     def row(self, name: str) -> Row:
-        """The row of that name."""
+        """Return the row of a name."""
         return self.rows.get(name) or Row(name)
 
     def names(self) -> list[str]:
-        """Everything that is judged."""
-        return [*COUNTED, *self.rows]
+        """Return the names of all rows."""
+        return [*CLASSIC, *self.rows]
 
 
 def beauty() -> Split:
@@ -79,13 +79,13 @@ def beauty() -> Split:
 
 
 def beauty_items() -> ItemTable:
-    """What rows with features read: each item's title and its brand and categories, by number."""
+    """Return the items of Amazon Beauty with title, and brand and categories by number."""
     attributes = json.loads((DATA / "beauty" / "item_attributes.json").read_text(encoding="utf-8"))
-    told = {
+    columns = {
         "item": [int(item) for item in attributes],
         "attributes": ["|".join(map(str, a)) for a in attributes.values()],
     }
-    table = pl.read_csv(DATA / "beauty" / "items.csv").join(pl.DataFrame(told), on="item", how="left")
+    table = pl.read_csv(DATA / "beauty" / "items.csv").join(pl.DataFrame(columns), on="item", how="left")
     return read_items(table, column_types={"attributes": "list", "title": "text", "keywords": "text"})
 
 
@@ -95,8 +95,10 @@ def ml_1m() -> Split:
 
 
 def ml_1m_timed() -> Split:
-    """MovieLens-1M with its times, leave-last-out, sorted stably by time: train only, seen items excluded. A
-    time-aware model is told when the target happened, and no other row is."""
+    """MovieLens-1M with its times, leave-last-out: train only, seen items excluded; time-aware models.
+
+    Events are sorted stably by time. Only a time-aware model receives the time of the target.
+    """
     columns = {"user_id": "user_id", "item_id": "movie_id", "timestamp": "timestamp"}
     return split_log(read_events(DATA / "ml-1m" / "ratings.csv.gz", columns=columns), "leave-last-out")
 
@@ -107,7 +109,7 @@ def ml_100k() -> Split:
 
 
 def rsc15() -> Split:
-    """The RSC15 sample: every position, conservative ties, seen items stay."""
+    """The RSC15 sample: every position, conservative ties, seen items ranked."""
     log = read_events(DATA / "rsc15-sample" / "train_full.tsv")
     return split_log(log, "fixed", test=read_events(DATA / "rsc15-sample" / "test.tsv"))
 
@@ -137,15 +139,18 @@ LARGE = {"embedding_dim": 128, "dropout": 0.4, "epochs": 8, "loss": "full"}
 GRU = {"embedding_dim": 128, "dropout_hidden": 0.3, "epochs": 8}
 MOVIES = {"embedding_dim": 64, "max_length": 200, "dropout": 0.1, "epochs": 12, "loss": "full"}
 PLAIN = {"weighting": "none", "spread": None, "before_weight": 1.0, "idf": False}
-"""Session-kNN without any of its decays, as the session papers compare it."""
+"""Session-kNN without decays, as the session papers compare it."""
 SESSIONS = {"embedding_dim": 128, "dropout_hidden": 0.3, "batch_tokens": 2048, "epochs": 8, "loss": "sampled"}
-BESIDE = {f"gru4rec.{name}": value for name, value in SESSIONS.items()} | {"sasrec.epochs": 8, "sasrec.loss": "sampled"}
+ENSEMBLE = {f"gru4rec.{name}": value for name, value in SESSIONS.items()} | {
+    "sasrec.epochs": 8,
+    "sasrec.loss": "sampled",
+}
 TIMED = {**MOVIES, "target_time": True}
 TITLES = {"columns": ["title"], "decay": 0.6}
 TREES = {
     "method": "auto",
     "max_trees": 300,
-    "depth": 4,
+    "max_depth": 4,
     "learning_rate": 0.05,
     "min_leaf_size": 100,
     "max_cases": 20_000,
@@ -156,11 +161,11 @@ BEST_OF_BEAUTY = {
         {"model": "gru4rec", "settings": GRU},
         *[{"model": name} for name in ("covisit", "session-knn", "ease", "item-knn")],
         {"model": "content-knn", "settings": TITLES},
-        {"model": "content-knn", "settings": TITLES, "newest": 1, "name": "like the last"},
+        {"model": "content-knn", "settings": TITLES, "max_history": 1, "name": "like the last"},
     ],
     "rank": TREES,
 }
-"""Sources and titles chosen, and the trees' settings set, on validation cases of some of these models."""
+"""Sources, titles and settings of the trees, chosen on validation cases."""
 BEST_OF_SESSIONS = {
     "source": [
         {"model": "gru4rec", "settings": SESSIONS},
@@ -210,7 +215,7 @@ TASKS: dict[str, Task] = {
         CompareOptions(ks=(5, 10)),
         {
             "hstu": Row("hstu", TIMED),
-            "hstu-untold": Row("hstu", {**TIMED, "target_time": False}),
+            "hstu-without-target-time": Row("hstu", {**TIMED, "target_time": False}),
             "sasrec": Row("sasrec", MOVIES),
         },
     ),
@@ -227,7 +232,7 @@ TASKS: dict[str, Task] = {
         {
             "gru4rec": Row("gru4rec", SESSIONS),
             "sasrec": Row("sasrec", {"epochs": 6}),
-            "together": Row("gru4rec+gru4rec+sasrec+markov+session-knn", BESIDE),
+            "together": Row("gru4rec+gru4rec+sasrec+markov+session-knn", ENSEMBLE),
             "best": Row("pipeline", BEST_OF_SESSIONS),
             "plain-knn": Row("session-knn", PLAIN),
         },
@@ -238,7 +243,7 @@ TASKS: dict[str, Task] = {
         {
             "gru4rec": Row("gru4rec", SESSIONS),
             "sasrec": Row("sasrec", {"epochs": 6}),
-            "together": Row("gru4rec+gru4rec+sasrec+markov+session-knn", BESIDE),
+            "together": Row("gru4rec+gru4rec+sasrec+markov+session-knn", ENSEMBLE),
             "best": Row("pipeline", BEST_OF_SESSIONS),
             "plain-knn": Row("session-knn", PLAIN),
         },
@@ -249,38 +254,52 @@ TASKS: dict[str, Task] = {
 
 
 def run(task: str, names: list[str]) -> None:
-    """Some rows of a task into its result file; each finished model is kept at once."""
-    what = TASKS[task]
-    split = what.split()
+    """Run rows of a task; each finished model is written to the result file.
+
+    Args:
+        task: key of TASKS.
+        names: names of rows.
+    """
+    definition = TASKS[task]
+    split = definition.split()
     for name in names:
-        row = what.row(name)
+        row = definition.row(name)
         for seed in range(row.seeds if row.model == Pipeline.name or is_neural(row.model) else 1):
-            kept = os.environ.get("KEEP")
-            folder = Path(kept) / task / name / str(seed) if kept else None
+            root = os.environ.get("KEEP")
+            folder = Path(root) / task / name / str(seed) if root else None
             job, fitter = TrainJob(seed=seed, folder=folder), fit_model
             if row.model == Pipeline.name:
-                job, fitter = TrainJob(seed=seed), piped
-            found, _ = fit_and_evaluate(split, row.model, row.values, job, what.options, None, fitter)
-            result = {**found.to_dict(), "row": name, "label": row.label, "asked": row.values, "about": about(seed)}
+                job, fitter = TrainJob(seed=seed), fit_split_pipeline
+            fitted, _ = fit_and_evaluate(split, row.model, row.values, job, definition.options, None, fitter)
+            result = {**fitted.to_dict(), "row": name, "label": row.label, "given": row.values, "about": about(seed)}
             keep(task, result)
-            shown = {k: round(v, 4) for k, v in found.metrics.items() if k.split("@")[0] in ("recall", "ndcg", "mrr")}
-            print(task, row.label, seed, shown, f"{found.fit_s:.0f} s", file=sys.stderr, flush=True)
+            names_of_metrics = ("recall", "ndcg", "mrr")
+            metrics = {k: round(v, 4) for k, v in fitted.metrics.items() if k.split("@")[0] in names_of_metrics}
+            print(task, row.label, seed, metrics, f"{fitted.fit_s:.0f} s", file=sys.stderr, flush=True)
 
 
-def piped(name: str, split: Split, values: Any, *, refit: bool, seed: int, work: Any) -> FitResult:
-    """As ``fit``, for a pipeline; its trainings are not kept."""
-    return fit_pipeline(split, decode_pipeline(values), refit=refit, seed=seed)
+def fit_split_pipeline(name: str, split: Split, settings: Any, *, refit: bool, seed: int, run: Any) -> FitResult:
+    """Fit a pipeline, with the parameters of ``fit_model``; its trainings cannot be resumed."""
+    return fit_pipeline(split, decode_pipeline(settings), refit=refit, seed=seed)
 
 
 def keep(task: str, result: dict[str, Any]) -> None:
-    """Puts a row into the task's file, in the place of the same row of an earlier run."""
+    """Write a row to the task's file, in place of the same row of an earlier run.
+
+    Args:
+        task: key of TASKS.
+        result: the row.
+    """
     path = Path(RESULTS) / f"accuracy-{task}.json"
     known = json.loads(path.read_text(encoding="utf-8"))["results"] if path.exists() else []
-    same = [old for old in known if (old.get("row", old["model"]), old["seed"]) != (result["row"], result["seed"])]
-    save(f"accuracy-{task}", {"about": about(), "task": TASKS[task].split.__doc__, "results": [*same, result]})
+    others = [old for old in known if (old.get("row", old["model"]), old["seed"]) != (result["row"], result["seed"])]
+    save(
+        f"accuracy-{task}",
+        {"about": about(), "task": TASKS[task].split.__doc__.split("\n")[0], "results": [*others, result]},
+    )
 
 
 if __name__ == "__main__":
-    for asked in sys.argv[1:] or TASKS:
-        task, _, names = asked.partition(":")
+    for argument in sys.argv[1:] or TASKS:
+        task, _, names = argument.partition(":")
         run(task, names.split(",") if names else TASKS[task].names())

@@ -1,32 +1,32 @@
-"""docs/results/accuracy.md from the result files: `python benchmarks/accuracy_page.py`."""
+"""Writer of docs/results/accuracy.md from the result files: `python benchmarks/accuracy_page.py`."""
 
 import json
 from statistics import mean
 from typing import Any
 
 from accuracy import TASKS
-from machine import RESULTS, ROOT
+from machine import RESULTS, ROOT, load_result
 
-FACTORISED = ("spectral", "ials", "bpr", "ease", "fpmc")
-"""Learned without a network; they need not be above the rule, but where they are below it the table says so."""
+FACTORIZATIONS = ("spectral", "ials", "bpr", "ease", "fpmc")
+"""Factorization models. The table marks those below the co-visitation model."""
 SESSIONS = ("rsc15", "yoochoose", "diginetica")
 PUBLISHED = {
     "beauty": "Published with care: SASRec with sampled softmax .0921/.0531, SASRec full softmax tuned .0974/.0588, "
     "BSARec .1002/.0610 (recall@10/ndcg@10). The pipeline also reads the items' titles, which those do not, and blends "
-    "by trees that learned from validation cases.",
+    "by trees that were fitted on validation cases.",
     "ml-1m": "Published with care: GRU4Rec .281/.165, SASRec full softmax .315/.182, tuned .321/.186 "
     "(recall@10/ndcg@10).",
     "rsc15": "The official GRU4Rec code, run on this sample: recall@20 .6736, mrr@20 .3538.",
     "yoochoose": "Published on this split (recall@20/mrr@20): NARM .6832/.2863, STAMP .6874/.2967, SR-GNN .7057/.3094; "
     "GRU4Rec and VS-kNN, properly run, .653-.696/.275-.288.",
-    "diginetica": "Published on this split (recall@20/mrr@20): SR-GNN .5073/.1759. The ladder's .640/.305 is a "
-    "GRU4Rec on STAMP-style files, another preparation of the log, which we do not have: no bound for this one.",
-    "ml-1m-timed": "Published for HSTU, told the target's time: .323/.188, large .364/.216 (recall@10/ndcg@10). "
-    "Those rows are not to be compared with the others.",
+    "diginetica": "Published on this split (recall@20/mrr@20): SR-GNN .5073/.1759. The target of .640/.305 is a "
+    "GRU4Rec on STAMP-style files, another preparation of the log, which is not available: no bound for this one.",
+    "ml-1m-timed": "Published for HSTU with the time of the target: .323/.188, large .364/.216 (recall@10/ndcg@10). "
+    "Do not compare these rows with the others.",
     "ml-100k": "No published figures under this protocol.",
     "online-retail": "No published figures under this protocol.",
 }
-LADDER = [
+TARGETS = [
     ("ml-1m", "GRU4Rec", ("gru4rec",), (0.281, 0.165), (0.289, 0.168)),
     ("ml-1m", "SASRec", ("sasrec",), (0.313, 0.182), (0.321, 0.186)),
     ("ml-1m", "BERT4Rec", ("bert4rec",), (0.282, 0.152), (0.292, 0.162)),
@@ -38,34 +38,34 @@ LADDER = [
     ("yoochoose", "best", (), (0.706, 0.309), (0.72, 0.32)),
     ("diginetica", "best", (), (0.640, 0.305), (0.640, 0.305)),
 ]
-"""Task, what it is, the rows that count (none: any), what must be reached, what is aimed at."""
+"""Task, title, rows that count (empty: any), required metrics, targeted metrics."""
 
 
 def results(task: str) -> list[dict[str, Any]]:
-    """Every row of a task's file."""
+    """Return the rows of a task's file."""
     path = RESULTS / f"accuracy-{task}.json"
     return json.loads(path.read_text(encoding="utf-8"))["results"] if path.exists() else []
 
 
 def pair(task: str) -> tuple[str, str]:
-    """The two metrics that the task's sources publish."""
+    """Return the two metrics that the task's sources publish."""
     return ("recall@20", "mrr@20") if task in SESSIONS else ("recall@10", "ndcg@10")
 
 
 def means(task: str) -> dict[str, tuple[float, float, int]]:
-    """By row: its two metrics as means over seeds, and how many seeds."""
+    """Return row -> means of its two metrics over seeds, and the number of seeds."""
     first, second = pair(task)
     by_row: dict[str, list[dict[str, float]]] = {}
     for result in results(task):
         by_row.setdefault(result.get("row", result["model"]), []).append(result["metrics"])
-    found = {
+    of_row = {
         row: (mean(m[first] for m in rows), mean(m[second] for m in rows), len(rows)) for row, rows in by_row.items()
     }
-    return found | timed(task)
+    return of_row | timed(task)
 
 
 def timed(task: str) -> dict[str, tuple[float, float, int]]:
-    """What `benchmarks/speed.py quality` found for SASRec on the same cases, with the seconds that it took."""
+    """Return the results of SASRec on the same cases by `benchmarks/speed.py quality`."""
     path = RESULTS / "speed-quality.json"
     runs = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return {
@@ -75,47 +75,55 @@ def timed(task: str) -> dict[str, tuple[float, float, int]]:
     }
 
 
-def ladder() -> list[str]:
-    """What must be reached, what is aimed at, and where we are."""
+def targets() -> list[str]:
+    """Return the section of required and targeted metrics beside the best measured ones."""
     lines = [
-        "## The ladder",
+        "## Targets",
         "",
-        "| log | model | must reach | aim | ours | seeds | |",
+        "Required and targeted metrics (those of the published sources below) beside the best row of each model.",
+        "",
+        "| log | model | required | target | Segue | seeds | |",
         "|---|---|---|---|---|---|---|",
     ]
-    for task, title, rows, must, aim in LADDER:
-        found = {name: value for name, value in means(task).items() if not rows or name.split(",")[0] in rows}
+    for task, title, rows, must, aim in TARGETS:
+        measured = {name: value for name, value in means(task).items() if not rows or name.split(",")[0] in rows}
         cells = [task, title, f"{must[0]:.3f}/{must[1]:.3f}", f"{aim[0]:.4g}/{aim[1]:.4g}"]
-        if not found:
+        if not measured:
             lines.append(f"| {' | '.join(cells)} | not run | | |")
             continue
-        name, (first, second, seeds) = max(found.items(), key=lambda pair: pair[1][1])
-        verdict = "aim" if first >= aim[0] and second >= aim[1] else "must" if (first, second) >= must else "below"
-        if verdict == "must" and second < must[1]:
+        name, (first, second, seeds) = max(measured.items(), key=lambda pair: pair[1][1])
+        verdict = (
+            "target" if first >= aim[0] and second >= aim[1] else "required" if (first, second) >= must else "below"
+        )
+        if verdict == "required" and second < must[1]:
             verdict = "below"
-        gap = "" if verdict == "aim" else f", {first - aim[0]:+.4f}/{second - aim[1]:+.4f} from the aim"
+        gap = "" if verdict == "target" else f", {first - aim[0]:+.4f}/{second - aim[1]:+.4f} from the target"
         lines.append(f"| {' | '.join(cells)} | {first:.4f}/{second:.4f} ({name}) | {seeds} | {verdict}{gap} |")
     return [*lines, ""]
 
 
 def table(task: str) -> list[str]:
-    """Every row of one task, the best first."""
+    """Return the section of one task, the best row first."""
     rows, names = results(task), [*pair(task), "ndcg@20" if task in SESSIONS else "mrr@10"]
     lines = [f"## {(TASKS[task].split.__doc__ or task).rstrip('.')}", "", PUBLISHED[task], ""]
-    lines += [f"| model | settings | seed | {' | '.join(names)} | 95 % of {names[1]} | fit s |", "|---" * 8 + "|"]
-    rule = max((row["metrics"][names[1]] for row in rows if row["model"] == "covisit"), default=0.0)
+    lines += [
+        f"| model | settings | seed | {' | '.join(names)} | 95 % interval of {names[1]} | fit s |",
+        "|---" * 8 + "|",
+    ]
+    covisitation = max((row["metrics"][names[1]] for row in rows if row["model"] == "covisit"), default=0.0)
     for row in sorted(rows, key=lambda r: -r["metrics"][names[1]]):
         low, high = row["intervals"][names[1]]
-        asked = ", ".join(f"{key}={value}" for key, value in row["asked"].items()) or "default"
+        settings = ", ".join(f"{key}={value}" for key, value in row["given"].items()) or "default"
         if row["model"] == "pipeline":
-            asked = row["label"].removeprefix("pipeline ")
+            settings = row["label"].removeprefix("pipeline ")
         numbers = " | ".join(f"{row['metrics'][n]:.4f}" for n in names)
         below = ""
-        if row["metrics"][names[1]] < rule and ("losses" in row["notes"] or row["model"] in FACTORISED):
-            kind = "a factorization, " if row["model"] in FACTORISED else ""
-            below = f" ({kind}below the co-visit rule)"
+        if row["metrics"][names[1]] < covisitation and ("losses" in row["notes"] or row["model"] in FACTORIZATIONS):
+            below = " (below the co-visitation model)"
         spread = f"{low:.4f} .. {high:.4f}"
-        lines.append(f"| {row['model']}{below} | {asked} | {row['seed']} | {numbers} | {spread} | {row['fit_s']:.1f} |")
+        lines.append(
+            f"| {row['model']}{below} | {settings} | {row['seed']} | {numbers} | {spread} | {row['fit_s']:.1f} |"
+        )
     first = rows[0]
     commits = sorted({row.get("about", {}).get("commit", "")[:10] for row in rows} - {""})
     return [
@@ -126,20 +134,14 @@ def table(task: str) -> list[str]:
     ]
 
 
-def loaded(name: str) -> dict[str, Any] | None:
-    """A result file that is not one of ``accuracy.py``; None where it was not made."""
-    path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
 def order() -> list[str]:
-    """What each model loses when histories are shuffled."""
-    found = loaded("order")
-    if found is None:
+    """Return the section of order sensitivity."""
+    result = load_result("order")
+    if result is None:
         return []
-    lines = ["## Is the order used?", "", f"{found['task']}. Networks were trained for three epochs.", ""]
-    lines += ["| model | in order | shuffled | lost | 95 % of the difference | |", "|---" * 6 + "|"]
-    for row in sorted(found["results"], key=lambda r: -r["share_lost"]):
+    lines = ["## Order sensitivity", "", f"{result['task']}. Neural models were trained for three epochs.", ""]
+    lines += ["| model | ndcg@10 in order | shuffled | lost | 95 % interval of the difference | |", "|---" * 6 + "|"]
+    for row in sorted(result["results"], key=lambda r: -r["share_lost"]):
         numbers = f"{row['ndcg@10']:.4f} | {row['shuffled']:.4f} | {row['share_lost']:.0%}"
         low, high = row["interval"]
         lines.append(f"| {row['model']} | {numbers} | {low:.4f} .. {high:.4f} | {row['verdict']} |")
@@ -147,15 +149,17 @@ def order() -> list[str]:
 
 
 def horizon() -> list[str]:
-    """Lists of several steps."""
-    found = loaded("horizon")
-    if found is None:
+    """Return the section of lists of several steps."""
+    result = load_result("horizon")
+    if result is None:
         return []
-    lines = ["## Several steps ahead", "", f"MovieLens-1M, {found['protocol']}. Chosen on {found['chosen_on']}.", ""]
+    lines = ["## Several steps ahead", "", f"MovieLens-1M, {result['protocol']}. Chosen on {result['chosen_on']}.", ""]
     lines += ["![Hits by steps ahead](plots/horizon.svg)", ""]
-    lines += ["| model | strategy | chosen | recall@10 | ndcg@10 | 1 ahead | 2-5 | 6-10 | against its top-k, 6-10 |"]
+    lines += [
+        "| model | strategy | chosen | recall@10 | ndcg@10 | 1 ahead | 2-5 | 6-10 | difference to its top-k, 6-10 |"
+    ]
     lines += ["|---" * 9 + "|"]
-    for row in found["test"]:
+    for row in result["test"]:
         curve = row["curve"]
         parts = " | ".join(f"{mean(curve[a:b]):.4f}" for a, b in ((0, 1), (1, 5), (5, 10)))
         late, (low, high) = row["against_top_k"]["6-10"]["difference"], row["against_top_k"]["6-10"]["interval"]
@@ -166,16 +170,19 @@ def horizon() -> list[str]:
 
 
 def cold() -> list[str]:
-    """Items without an event."""
-    lines = ["## Items without an event", ""]
+    """Return the section of cold items."""
+    lines = ["## Cold items", ""]
     lines += [
-        "A twentieth of the items hidden from training, three draws; `benchmarks/cold.py` says how. Chance is 1.",
+        "A twentieth of the items is hidden from training, in three samples (`benchmarks/cold.py`). A random order",
+        "has a ratio of 1.",
         "",
     ]
-    lines += ["| log | model | features | cold recall@50, times chance | warm ndcg@10 among warm | among all |"]
+    lines += [
+        "| log | model | features | ratio of cold recall@50 to a random order | warm ndcg@10 among warm | among all |"
+    ]
     lines += ["|---" * 6 + "|"]
     for task in ("ml-100k", "beauty"):
-        for model, uses in ((loaded(f"cold-{task}") or {}).get("means") or {}).items():
+        for model, uses in ((load_result(f"cold-{task}") or {}).get("means") or {}).items():
             for use, row in uses.items():
                 numbers = f"{row['warm_ndcg@10']:.4f} | {row['warm_ndcg@10_among_all']:.4f}"
                 lines.append(f"| {task} | {model} | {use} | {row['times_chance']:.1f} | {numbers} |")
@@ -183,16 +190,16 @@ def cold() -> list[str]:
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the page."""
     lines = [
         "# Accuracy",
         "",
         "Made by `benchmarks/accuracy_page.py` from the files in `benchmarks/results/`. Every model ranks the whole",
-        "catalog. Best epoch, prior and the weights of models that answer together are chosen on validation; how the",
-        "other settings were chosen, and which of them were chosen with test figures in view, is in [the log](../LOG.md).",
-        "Rows of one seed say nothing about small leads.",
+        "catalog. Best epoch, prior and weights of ensembles are chosen on validation. The [log](../LOG.md)",
+        "states how the other settings were chosen, and which of them with test metrics in view. Small differences",
+        "between rows of one seed mean nothing. Protocols: [evaluation](../guide/evaluation.md).",
         "",
-        *ladder(),
+        *targets(),
     ]
     for task in TASKS:
         if results(task):

@@ -1,4 +1,4 @@
-"""What every result file says about where and from what it was measured."""
+"""Provenance of result files (machine, commit, seed, date), and how they are read and written."""
 
 import json
 import os
@@ -15,8 +15,14 @@ DATA = Path(os.environ.get("SEGUE_DATA", ROOT / ".." / "shared" / "data"))
 
 
 def about(seed: int = 0) -> dict[str, Any]:
-    """Machine, commit and seed; ``loop_ns`` is what one turn of a plain loop takes just now, because the speed of a
-    shared machine changes by a factor of three from day to day."""
+    """Return machine, commit, seed and date.
+
+    ``loop_ns`` is the duration of one turn of an empty loop at this time, because the speed of a shared machine varies
+    by a factor of three.
+
+    Args:
+        seed: seed of the measurement.
+    """
     commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "src")
     cpu = next((line.split(":")[1].strip() for line in _cpu_lines() if line.startswith("model name")), "unknown")
     return {
@@ -32,7 +38,7 @@ def about(seed: int = 0) -> dict[str, Any]:
 
 
 def loop_ns(turns: int = 2_000_000) -> float:
-    """Nanoseconds of one turn of an empty loop, the best of three."""
+    """Return the nanoseconds of one turn of an empty loop, the best of three."""
 
     def once() -> float:
         began = time.perf_counter()
@@ -53,22 +59,27 @@ def _cpu_lines() -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def found(name: str) -> dict[str, Any] | None:
-    """``benchmarks/results/NAME.json``, if it is there."""
+def load_result(name: str) -> dict[str, Any] | None:
+    """Return the content of ``benchmarks/results/NAME.json``; None without the file."""
     path = RESULTS / f"{name}.json"
     result: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     return result
 
 
-def made(result: dict[str, Any]) -> str:
-    """From what and when a result was made, for the pages."""
+def provenance(result: dict[str, Any]) -> str:
+    """Return the commit, machine and date of a result as a sentence for the pages."""
     about = result["about"]
-    speed = f", a plain loop's turn {about['loop_ns']} ns" if "loop_ns" in about else ""
+    speed = f", empty loop {about['loop_ns']} ns per turn" if "loop_ns" in about else ""
     return f"Commit {about['commit'][:10]}, {about['cores']} cores of {about['cpu']}, {about['date']}{speed}."
 
 
 def save(name: str, result: dict[str, Any]) -> None:
-    """Writes ``benchmarks/results/NAME.json``."""
+    """Write ``benchmarks/results/NAME.json``.
+
+    Args:
+        name: name of the result.
+        result: plain values, with ``about()`` as "about".
+    """
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"wrote benchmarks/results/{name}.json", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The plots of the documentation, as SVG files that are the same each time they are drawn from the same results."""
+"""Plots of the documentation as SVG files; equal results give equal files."""
 
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,29 @@ mpl.rcParams["svg.hashsalt"] = "segue"
 mpl.rcParams["svg.fonttype"] = "none"
 LEVELS = {"beauty": {"SASRec, sampled softmax, published": 0.0531, "SASRec, full softmax, published": 0.0588}}
 LEVELS["ml-1m"] = {"GRU4Rec, published": 0.165, "SASRec, full softmax, published": 0.182}
-"""ndcg@10 of careful sources under the same protocol."""
+"""Published ndcg@10 under the same protocol."""
 
 
 def write(figure: Figure, path: Path) -> None:
-    """The figure as SVG, without the date."""
+    """Write a figure as SVG without a date.
+
+    Args:
+        figure: the figure.
+        path: file to write.
+    """
     figure.savefig(path, format="svg", metadata={"Date": None}, bbox_inches="tight")
 
 
 def limits(result: dict[str, Any]) -> Figure:
-    """One epoch's seconds by part, beside what the machine's limits would allow for the same work."""
-    work = result["epoch"]
-    products, exp = work["softmax_seconds_at_the_gemm_rate"], work["softmax_seconds_of_exp_alone"]
+    """Plot one epoch's seconds by part, beside the minimum of the machine for the same work."""
+    parts_of_epoch = result["epoch"]
+    products, exp = parts_of_epoch["softmax_seconds_at_the_gemm_rate"], parts_of_epoch["softmax_seconds_of_exp_alone"]
     bars = {
-        "measured": {"softmax": work["seconds_softmax"], "encoder, optimizers": work["seconds_encoder_optimizer_rest"]},
-        "softmax at the\nmachine's rates": {"its products": products, "its exponentials": exp},
+        "measured": {
+            "softmax": parts_of_epoch["seconds_softmax"],
+            "encoder, optimizers": parts_of_epoch["seconds_encoder_optimizer_rest"],
+        },
+        "softmax at the\nmachine's rates": {"products": products, "exponentials": exp},
     }
     figure = Figure(figsize=(6.4, 2.4))
     axes = figure.subplots()
@@ -44,15 +52,15 @@ def limits(result: dict[str, Any]) -> Figure:
 
 
 def growth(result: dict[str, Any]) -> Figure:
-    """Rate and memory against events and items, both axes logarithmic."""
+    """Plot rate and memory against events and items, on logarithmic axes."""
     figure = Figure(figsize=(8.0, 3.0))
-    for axes, kind in zip(figure.subplots(1, 2), ("events", "items"), strict=True):
-        rows = {int(size.replace(",", "")): row for size, row in result[kind].items() if "error" not in row}
-        axes.plot(list(rows), [row["events_per_s"] for row in rows.values()], "o-", label="training events a second")
+    for axes, variable in zip(figure.subplots(1, 2), ("events", "items"), strict=True):
+        rows = {int(size.replace(",", "")): row for size, row in result[variable].items() if "error" not in row}
+        axes.plot(list(rows), [row["events_per_s"] for row in rows.values()], "o-", label="training events per second")
         axes.plot(list(rows), [row["peak_mb"] for row in rows.values()], "s--", label="peak memory, MB")
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.set_xlabel(f"{kind} in the log" if kind == "events" else "items in the catalog")
+        axes.set_xlabel("events in the log" if variable == "events" else "items in the catalog")
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     figure.tight_layout()
@@ -60,7 +68,7 @@ def growth(result: dict[str, Any]) -> Figure:
 
 
 def quality(result: dict[str, Any]) -> Figure:
-    """Test ndcg@10 against wall seconds from the raw file, with the published levels as lines."""
+    """Plot test ndcg@10 against wall seconds from the raw file, with the published levels as lines."""
     figure = Figure(figsize=(8.0, 3.0))
     for axes, (log, levels) in zip(figure.subplots(1, 2), LEVELS.items(), strict=True):
         for n, (name, level) in enumerate(levels.items()):
@@ -80,23 +88,23 @@ def quality(result: dict[str, Any]) -> Figure:
 
 
 def serving_latency(result: dict[str, Any]) -> Figure:
-    """For each model and size, how long answers took at the largest rate that was sustained, one line for each kind of
-    request; both axes logarithmic."""
-    names = [name for name, found in result.items() if isinstance(found, dict) and "history" in found]
+    """Plot the latencies of each model and size at the largest sustained rate, one line per type of request, on
+    logarithmic axes."""
+    names = [name for name, rows in result.items() if isinstance(rows, dict) and "history" in rows]
     columns = min(2, len(names))
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(4.4 * columns, 2.6 * rows))
     for axes, name in zip(figure.subplots(rows, columns, squeeze=False).ravel(), names, strict=False):
-        for kind in ("history", "event fsync", "event memory"):
-            steps = result[name][kind]["steps"]
+        for request in ("history", "event fsync", "event memory"):
+            steps = result[name][request]["steps"]
             step = ([step for step in steps if step["sustained"]] or steps[:1])[-1]
             bins = sorted((float(edge), count) for edge, count in step["histogram_ms"].items())
-            label = f"{kind}, {step['offered_per_s']}/s" + ("" if step["sustained"] else " (not sustained)")
+            label = f"{request}, {step['offered_per_s']}/s" + ("" if step["sustained"] else " (not sustained)")
             axes.step([edge for edge, _ in bins], [count for _, count in bins], where="pre", label=label)
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_title(name)
-        axes.set_xlabel("ms from when a request was due to its whole answer")
+        axes.set_xlabel("ms from the due time of a request to its complete response")
         axes.set_ylabel("requests")
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize=7)
@@ -105,16 +113,16 @@ def serving_latency(result: dict[str, Any]) -> Figure:
 
 
 def diversity(result: dict[str, Any]) -> Figure:
-    """For each log and method, variety gained against ndcg@10 lost on validation, one point for each strength; the
-    corner that is aimed at is shaded."""
+    """Plot the diversity gained against the ndcg@10 lost on validation of each log and method, one point per strength.
+    The allowed loss is shaded."""
     figure = Figure(figsize=(9.0, 3.6))
     for axes, log in zip(figure.subplots(1, 2), ("ml-1m", "beauty"), strict=True):
         plain = result[log]["validation"]["plain"]
         for n, (name, curve) in enumerate(result[log]["validation"]["curves"].items()):
-            told = "diversity by vectors" if "vectors" in name else "diversity by kinds"
-            gained = [100 * (row[told] / plain[told] - 1) for row in curve]
+            metric = "diversity by embeddings" if "embeddings" in name else "diversity by categories"
+            gained = [100 * (row[metric] / plain[metric] - 1) for row in curve]
             lost = [100 * (1 - row["ndcg@10"] / plain["ndcg@10"]) for row in curve]
-            style = "--" if "2 kept" in name else ":" if "4 kept" in name else "-"
+            style = "--" if "2 fixed" in name else ":" if "4 fixed" in name else "-"
             axes.plot(lost, gained, style, marker=".", markersize=3, linewidth=1, color=f"C{n % 10}", label=name)
         axes.axvspan(-10, 2, color="0.92")
         axes.set_xlim(-4, 20)
@@ -129,15 +137,19 @@ def diversity(result: dict[str, Any]) -> Figure:
 
 
 def reliability(results: dict[str, dict[str, Any]]) -> Figure:
-    """For each log, what rankers said (first seed) against what happened, beside the diagonal of the truthful."""
+    """Plot the predicted probabilities of each log's rankers (first seed) against observed shares."""
     figure = Figure(figsize=(3.4 * max(1, len(results)), 3.2))
-    for axes, (log, result) in zip(figure.subplots(1, max(1, len(results)), squeeze=False)[0], results.items()):  # noqa: B905
+    for axes, (log, result) in zip(
+        figure.subplots(1, max(1, len(results)), squeeze=False)[0], results.items(), strict=False
+    ):
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
         for name, rows in result["rankers"].items():
             points = next(iter(rows.values()), {}).get("reliability", [])
-            axes.plot([said for said, _ in points], [happened for _, happened in points], marker=".", label=name)
-        axes.set_xlabel("probability said")
-        axes.set_ylabel("share that happened")
+            axes.plot(
+                [predicted for predicted, _ in points], [observed for _, observed in points], marker=".", label=name
+            )
+        axes.set_xlabel("predicted probability")
+        axes.set_ylabel("observed share")
         axes.set_title(log)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize=7)

@@ -160,7 +160,7 @@ def test_plots_are_reproducible(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     plots, page = (importlib.import_module(name) for name in ("plots", "performance_page"))
     for name in ("one", "two"):
-        plots.write(plots.limits(page.found("speed-limits")), tmp_path / f"{name}.svg")
+        plots.write(plots.limits(page.load_result("speed-limits")), tmp_path / f"{name}.svg")
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
     for line in page.page().splitlines():
         if line.startswith("!["):

@@ -34,9 +34,9 @@ def table() -> pl.DataFrame:
     return pl.DataFrame({"item_id": [f"i{i:02d}" for i in range(42)], "kind": [f"k{i % 3}" for i in range(42)]})
 
 
-@pytest.mark.parametrize("judged_last", [True, False])
-def test_hidden_items_are_nowhere_but_in_the_cold_cases(cold: ModuleType, judged_last: bool) -> None:
-    split, asked, warm, hidden_V = cold.hide(log(), read_items(table()), seed=3, judged_last=judged_last)
+@pytest.mark.parametrize("hold_out_last", [True, False])
+def test_hidden_items_are_nowhere_but_in_the_cold_cases(cold: ModuleType, hold_out_last: bool) -> None:
+    split, asked, warm, hidden_V = cold.hide(log(), read_items(table()), seed=3, hold_out_last=hold_out_last)
     assert int(hidden_V.sum()) == round(0.05 * 40) and not hidden_V[PAD]
     for cases in (split.validation, warm):
         assert not hidden_V[cases.targets].any() and (cases.targets != PAD).all()
@@ -48,7 +48,7 @@ def test_hidden_items_are_nowhere_but_in_the_cold_cases(cold: ModuleType, judged
 
 def test_every_event_of_a_hidden_item_with_a_known_one_before_is_asked(cold: ModuleType) -> None:
     events = log()
-    split, asked, _, hidden_V = cold.hide(events, read_items(table()), seed=3, judged_last=True)
+    split, asked, _, hidden_V = cold.hide(events, read_items(table()), seed=3, hold_out_last=True)
     rows = events.with_items(read_items(table())).sequences(split.catalog)[0].to_lists()
     wanted = [
         ([i for i in row[:t] if not hidden_V[i]], item)
