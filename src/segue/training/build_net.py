@@ -82,49 +82,55 @@ def build_net(
         if config.temperature is None:
             table[:, -1] = 0.0
     if isinstance(config, GRU4RecConfig) and config.num_input_columns:
-        table = np.hstack([_entering(config, table[:, : config.embedding_dim], rng), table])
+        table = np.hstack([_input_embeddings(config, table[:, : config.embedding_dim], rng), table])
     table[PAD] = 0.0
     features, contexts = None, None
     if side_data is not None:
-        asked, facts = side_data.config.learned, side_data.item_features
-        if facts is not None and asked.features:
-            seen_V = item_counts(sequences, size) > 0
-            features = _part(table, seen_V, asked, facts, spectral=config.spectral_init)
-        if sequences.contexts is not None and asked.contexts:
+        learned, item_features = side_data.config.learned, side_data.item_features
+        if item_features is not None and learned.features:
+            occurs_V = item_counts(sequences, size) > 0
+            features = _split_table(table, occurs_V, learned, item_features, spectral=config.spectral_init)
+        if sequences.contexts is not None and learned.contexts:
             width = (config.num_input_columns if isinstance(config, GRU4RecConfig) else 0) or config.embedding_dim
-            contexts = _contexts(sequences, asked, width)
+            contexts = _context_layer(sequences, learned, width)
     return net_from_table(config, torch.from_numpy(table), generator, features=features, contexts=contexts)
 
 
-def _entering(config: GRU4RecConfig, vectors_VD: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """float32 [V, inputs]: by what items enter that do not enter by their own vectors.
+def _input_embeddings(config: GRU4RecConfig, outputs_VD: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return separate input embeddings, float32 [V, inputs], for the given output embeddings.
 
-    From a spectral start they begin where tied ones would: at the same vectors, or at what a random input matrix makes
-    of them. As published, they begin as random as the vectors.
+    With spectral initialization they start where tied embeddings would: equal to the output embeddings, or to their
+    product with a random input matrix. Without it they start random, as published.
     """
     if not config.spectral_init:
-        bound = float(np.abs(vectors_VD).max())
+        bound = float(np.abs(outputs_VD).max())
         if config.input_embedding == "one-hot" and config.temperature is not None:
-            bound = math.sqrt(
-                3.0 / config.embedding_dim
-            )  # what a Glorot-uniform matrix makes of vectors of unit length
-        return rng.uniform(-bound, bound, (len(vectors_VD), config.num_input_columns)).astype(np.float32)
+            # The bound of a Glorot-uniform matrix times embeddings of unit length.
+            bound = math.sqrt(3.0 / config.embedding_dim)
+        return rng.uniform(-bound, bound, (len(outputs_VD), config.num_input_columns)).astype(np.float32)
     if config.input_embedding == "separate":
-        return vectors_VD.copy()
+        return outputs_VD.copy()
     bound = math.sqrt(3.0 / config.embedding_dim)
     matrix_DG = rng.uniform(-bound, bound, (config.embedding_dim, CELLS[config.cell].gates * config.embedding_dim))
-    return (vectors_VD @ matrix_DG).astype(np.float32)
+    return (outputs_VD @ matrix_DG).astype(np.float32)
 
 
 def net_from_table(
     config: Any, table_VD: torch.Tensor, generator: torch.Generator, **sides: FeatureEmbeddingLayer | None
 ) -> TiedEmbeddingNet:
-    """The net of these settings around a table, its encoder freshly drawn; ``sides``: ``features`` and ``contexts``."""
+    """Build a net around an item table, with an untrained encoder.
+
+    Args:
+        config: settings of the model.
+        table_VD: float32, the item table, which the net keeps.
+        generator: generator of the encoder's initial weights.
+        sides: ``features`` and ``contexts``, the embeddings of item features and event contexts; None: not used.
+    """
     noise = DropoutRng()
     encoder = ENCODERS[type(config)](config, noise, generator)
     times = config.time_inputs if isinstance(config, TimeConfig) else ()
     if times:
-        encoder.clock = TimeEmbeddingLayer(
+        encoder.time_embedding = TimeEmbeddingLayer(
             times, encoder.num_input_columns or table_VD.shape[1] - (config.temperature is None)
         )
     if isinstance(encoder, Seq2SeqEncoder):
@@ -132,30 +138,30 @@ def net_from_table(
     return TiedEmbeddingNet(encoder, noise, table_VD, temperature=config.temperature, length=config.max_length, **sides)
 
 
-def _part(
-    table_VD: np.ndarray, seen_V: np.ndarray, config: FeatureConfig, facts: ItemFeatures, *, spectral: bool
+def _split_table(
+    table_VD: np.ndarray, occurs_V: np.ndarray, config: FeatureConfig, item_features: ItemFeatures, *, spectral: bool
 ) -> FeatureEmbeddingLayer:
-    """Parts the table, in place, into what features tell and what is an item's own, so that the sum stays.
+    """Split the table, in place, into feature embeddings and a remainder per item, so that the sum stays equal.
 
-    Spectral vectors are regressed on the features of the items that occur; random ones tell nothing, so that features
-    start at zero there. An item that never occurs has nothing of its own.
+    Spectral embeddings are regressed on the features of the items that occur. Random ones do not depend on features,
+    whose embeddings then start at zero. The remainder of an item that never occurs is zero.
     """
-    encoding = FeatureEncoding.fit(facts, seen_V.astype(np.int64), config.features, config)
-    table_VD[~seen_V] = 0.0
-    vectors_FD = np.zeros((encoding.size, table_VD.shape[1]), dtype=np.float32)
+    encoding = FeatureEncoding.fit(item_features, occurs_V.astype(np.int64), config.features, config)
+    table_VD[~occurs_V] = 0.0
+    embeddings_FD = np.zeros((encoding.size, table_VD.shape[1]), dtype=np.float32)
     if spectral:
-        features = encoding.encode_catalog(facts)
-        vectors_FD = fit_feature_embeddings(features.masked(seen_V), table_VD, config.ridge)
-        table_VD[seen_V] -= (features @ vectors_FD)[seen_V]
-    return FeatureEmbeddingLayer(encoding, facts, torch.from_numpy(vectors_FD), config.id_dropout)
+        features = encoding.encode_catalog(item_features)
+        embeddings_FD = fit_feature_embeddings(features.masked(occurs_V), table_VD, config.ridge)
+        table_VD[occurs_V] -= (features @ embeddings_FD)[occurs_V]
+    return FeatureEmbeddingLayer(encoding, item_features, torch.from_numpy(embeddings_FD), config.id_dropout)
 
 
-def _contexts(sequences: Sequences, config: FeatureConfig, width: int) -> FeatureEmbeddingLayer:
-    """Return the context embeddings, which start at zero: at first an event is its item."""
+def _context_layer(sequences: Sequences, config: FeatureConfig, width: int) -> FeatureEmbeddingLayer:
+    """Return the context embeddings, which start at zero: an untrained net ignores contexts."""
     assert sequences.contexts is not None
-    facts = sequences.contexts.features
-    where_N = sequences.positions()[1]
-    counts_C = np.bincount(sequences.contexts.codes[where_N], minlength=len(facts.rows))
+    context_features = sequences.contexts.features
+    positions_N = sequences.positions()[1]
+    counts_C = np.bincount(sequences.contexts.codes[positions_N], minlength=len(context_features.rows))
     counts_C[0] = 0
-    encoding = FeatureEncoding.fit(facts, counts_C, config.contexts, config)
-    return FeatureEmbeddingLayer(encoding, facts, torch.zeros(encoding.size, width), config.context_dropout)
+    encoding = FeatureEncoding.fit(context_features, counts_C, config.contexts, config)
+    return FeatureEmbeddingLayer(encoding, context_features, torch.zeros(encoding.size, width), config.context_dropout)

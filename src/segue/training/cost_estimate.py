@@ -1,4 +1,4 @@
-"""What a training will take, before it starts: memory by counting arrays, seconds by timing its first steps."""
+"""Cost estimate of a training before it starts: memory by counting arrays, seconds by timing its first steps."""
 
 import resource
 import time
@@ -9,24 +9,30 @@ from segue.training.memory_budget import GB, table_bytes
 from segue.training.trainer import Trainer
 
 WARM_UP = 2
-"""Steps that are not timed: the first ones also load libraries and fill caches."""
+"""Number of steps before timing starts: the first steps also load libraries and fill caches."""
 
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """A training's needs; ``available_bytes`` is what the machine, or the process's limit, still gives."""
+    """Time and memory that a training needs, and the memory that is free."""
 
     steps: int
     events: int
+    """Number of input events per epoch."""
     events_per_s: float
     seconds: float
-    """All epochs; validation and stopping early not counted."""
+    """Seconds of all epochs, without validation and without early stopping."""
     table_bytes: int
     needed_bytes: int
     available_bytes: int | None
+    """Bytes that the machine, or the limit of the process, still offers; None: unknown."""
 
     def check_memory(self) -> None:
-        """ValueError, with what to do, where the memory will not do: better now than a kill in the middle."""
+        """Check that the needed memory is free, so that the process is not killed during the training.
+
+        Raises:
+            ValueError: more memory is needed than is free.
+        """
         if self.available_bytes is not None and self.needed_bytes > self.available_bytes:
             raise ValueError(
                 f"This training needs about {self.needed_bytes / GB:.1f} GB and {self.available_bytes / GB:.1f} GB are "
@@ -35,20 +41,22 @@ class CostEstimate:
 
 
 def needed_bytes(trainer: Trainer) -> int:
-    """Memory at the peak: the table as ``table_bytes`` counts it, the encoder and facts' vectors alike, a batch's
-    activations."""
+    """Return the peak memory of a training in bytes.
+
+    It counts the item table as ``table_bytes`` does, encoder and feature embeddings likewise, and activations.
+    """
     net, config = trainer.net, trainer.config
     size, columns = net.table_VD.shape
     encoder = sum(p.numel() for p in net.encoder.parameters()) * 4
     layers = max(1, sum(1 for name, _ in net.encoder.named_modules() if name.count(".") == 1))
     activations = config.step_tokens * net.dim * 4 * (12 * layers + 8)
     table = table_bytes(config, size, columns, full=trainer.objective.all_items is not None)
-    facts = sum(side.vectors_FD.numel() for side in net.feature_layers.values()) * 4
-    return table + 9 * encoder + 4 * facts + 2 * activations
+    features = sum(side.embeddings_FD.numel() for side in net.feature_layers.values()) * 4
+    return table + 9 * encoder + 4 * features + 2 * activations
 
 
 def available_bytes() -> int | None:
-    """Free memory, or what the process's own limit leaves; None where the system does not say."""
+    """Return the free memory in bytes, within the limit of the process; None if the system does not report it."""
     free = []
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
@@ -63,7 +71,11 @@ def available_bytes() -> int | None:
 
 
 def check_memory(trainer: Trainer) -> None:
-    """ValueError, in a sentence with what to do, where a training needs more memory than it may take or there is."""
+    """Check that a training fits ``memory_gb`` and the free memory.
+
+    Raises:
+        ValueError: it needs more than either.
+    """
     needed, free, allowed = needed_bytes(trainer), available_bytes(), trainer.config.memory_gb
     if allowed is not None and needed > allowed * GB:
         raise ValueError(
@@ -74,8 +86,15 @@ def check_memory(trainer: Trainer) -> None:
 
 
 def estimate_cost(trainer: Trainer, *, time_s: float = 3.0) -> CostEstimate:
-    """Runs steps for about ``time_s`` on a trainer that is thrown away afterwards. Refuses before the first of them
-    where the memory will not do."""
+    """Return the cost of a training, measured on its first steps.
+
+    Args:
+        trainer: a new trainer, of no use afterwards because its weights have changed.
+        time_s: seconds to spend on timed steps.
+
+    Raises:
+        ValueError: the memory does not suffice; raised before the first step.
+    """
     check_memory(trainer)
     batches = trainer.batches
     needed, free = needed_bytes(trainer), available_bytes()

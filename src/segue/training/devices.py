@@ -1,10 +1,14 @@
-"""Where a net is trained, and in which precision: settings' words -> torch's own."""
+"""Device and precision of a training: names of settings resolved to torch objects."""
 
 import torch
 
 
 def resolve_device(name: str) -> torch.device:
-    """auto: a GPU where there is one. ValueError for a GPU that is not there."""
+    """Return the torch device of a name; auto: the GPU if one is available, else the CPU.
+
+    Raises:
+        ValueError: the name is a GPU and none is available.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
@@ -14,7 +18,12 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """bfloat16 only where it is asked for, or where the processor has instructions for it."""
+    """Return the dtype of the large matrix products.
+
+    Args:
+        name: float32, bfloat16 or auto, which is bfloat16 if the device has instructions for it.
+        device: device of the training.
+    """
     if name == "auto":
         native = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
         name = "bfloat16" if native else "float32"

@@ -1,8 +1,8 @@
-"""Several processes that train one net: each works on its share of every batch, and all take the same step.
+"""Distributed training: several processes train one net, each on its shard of every batch, and all take the same step.
 
-Every process holds the whole net and prepares the whole batch (both are deterministic), computes the gradient of its
-own rows, and adds it to the others'. The sum is the gradient of the whole batch, so that a team of any size follows
-the path of one process, but for rounding, and for dropout, which each process draws for its own rows.
+Every process holds the whole net and prepares the whole batch, both deterministic. It computes the gradient of its own
+rows, and gradients are summed over processes. The sum is the gradient of the whole batch. So a group of any size takes
+the steps of one process, except for rounding and for dropout, which each process samples for its own rows.
 """
 
 import os
@@ -17,7 +17,12 @@ from segue.system.threads import is_distributed_launch
 
 
 class ProcessGroup:
-    """Process ``rank`` of ``size``; a team of one, unless ``joined`` has been entered."""
+    """Processes that train together, from the side of one of them.
+
+    Args:
+        rank: number of this process, from 0.
+        size: number of processes; 1: no communication.
+    """
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank = rank
@@ -25,11 +30,11 @@ class ProcessGroup:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the one process that writes, prints and judges."""
+        """Return True for the primary process, the one that writes files, prints and validates."""
         return self.rank == 0
 
     def all_reduce(self, tensors: list[Tensor]) -> None:
-        """Each tensor becomes the sum over the team, in place; one message for all of them."""
+        """Replace each tensor by its sum over all processes, in place; one message for all tensors."""
         if self.size == 1:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
@@ -38,23 +43,23 @@ class ProcessGroup:
             tensor.copy_(part.view_as(tensor))
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process: all of them go the same way."""
+        """Return True in every process if the flag is set in at least one."""
         if self.size == 1:
             return flag
-        raised = torch.tensor([float(flag)], device=_device())
-        dist.all_reduce(raised)
-        return bool(raised.item())
+        count = torch.tensor([float(flag)], device=_device())
+        dist.all_reduce(count)
+        return bool(count.item())
 
-    def broadcast_from_main(self, judge: Callable[[], float]) -> float:
-        """What the leader's ``judge`` says; the others wait for it."""
+    def broadcast_from_main(self, evaluate: Callable[[], float]) -> float:
+        """Run ``evaluate`` in the primary process and return its float64 result; the other processes wait for it."""
         if self.size == 1:
-            return judge()
-        said = torch.tensor([judge() if self.is_main else 0.0], dtype=torch.float64, device=_device())
-        dist.broadcast(said, 0)
-        return float(said)
+            return evaluate()
+        value = torch.tensor([evaluate() if self.is_main else 0.0], dtype=torch.float64, device=_device())
+        dist.broadcast(value, 0)
+        return float(value)
 
     def barrier(self) -> None:
-        """Waits until every process has come this far."""
+        """Wait until every process has called this method."""
         self.any(False)
 
 
@@ -64,9 +69,9 @@ def _device() -> str:
 
 @contextmanager
 def process_group() -> Iterator[ProcessGroup]:
-    """The team that a launcher such as torchrun put this process in; a team of one without a launcher.
+    """Yield the group that a launcher such as torchrun started this process in; without a launcher, a group of one.
 
-    nccl between GPUs, gloo between processors.
+    The backend is nccl between GPUs and gloo between processors.
     """
     if not is_distributed_launch():
         yield ProcessGroup()

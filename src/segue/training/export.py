@@ -1,12 +1,11 @@
-"""A trained net -> its served twin: plain arrays for a recurrent net and a Seq2Seq, an ONNX graph for the rest."""
+"""Export of a trained net for serving: numpy layers for GRU4Rec and Seq2Seq, an ONNX graph for the other nets."""
 
 import numpy as np
 from torch import nn
 
 from segue.models.neural.feature_embeddings import FeatureEmbeddings
 from segue.models.neural.gru_numpy import NumpyGRU
-from segue.models.neural.neural_scorer import Encoder as Served
-from segue.models.neural.neural_scorer import NeuralScorer
+from segue.models.neural.neural_scorer import Encoder, NeuralScorer
 from segue.models.neural.onnx_encoder import OnnxEncoder
 from segue.models.neural.seq2seq_numpy import NumpySeq2Seq
 from segue.models.neural.side_information import SideInformation
@@ -19,8 +18,14 @@ from segue.training.onnx_graph import onnx_graph
 
 
 def export_scorer(name: str, net: TiedEmbeddingNet, counts_V: np.ndarray) -> NeuralScorer:
-    """The served twin; ``counts_V`` (how often each item occurs in training) answers an empty history."""
-    encoder: Served
+    """Return the exported model of a trained net.
+
+    Args:
+        name: name of the model.
+        net: the trained net, which is moved to the CPU.
+        counts_V: number of events of each item in training; log(1 + count) scores an empty history.
+    """
+    encoder: Encoder
     net = net.to("cpu")
     if isinstance(net.encoder, GRU4RecEncoder):
         encoder = numpy_gru(net.encoder, net.length)
@@ -30,9 +35,9 @@ def export_scorer(name: str, net: TiedEmbeddingNet, counts_V: np.ndarray) -> Neu
         weights = _weights(net.encoder)
         encoder = OnnxEncoder(onnx_graph(net.encoder, net.dim, net.length), net.length, weights)
     start_V = np.log1p(counts_V).astype(np.float32)
-    clock = net.encoder.clock
-    times = None if clock is None else TimeEmbedding(clock.inputs, clock.vectors.detach().numpy().copy())
-    sides = SideInformation(_told(net.features), _told(net.contexts), times)
+    layer = net.encoder.time_embedding
+    times = None if layer is None else TimeEmbedding(layer.inputs, layer.embeddings.detach().numpy().copy())
+    sides = SideInformation(_feature_embeddings(net.features), _feature_embeddings(net.contexts), times)
     return NeuralScorer(
         name,
         encoder,
@@ -43,18 +48,23 @@ def export_scorer(name: str, net: TiedEmbeddingNet, counts_V: np.ndarray) -> Neu
     )
 
 
-def _told(side: FeatureEmbeddingLayer | None) -> FeatureEmbeddings | None:
-    return None if side is None else FeatureEmbeddings(side.encoding, side.vectors_FD.numpy().copy())
+def _feature_embeddings(side: FeatureEmbeddingLayer | None) -> FeatureEmbeddings | None:
+    return None if side is None else FeatureEmbeddings(side.encoding, side.embeddings_FD.numpy().copy())
 
 
 def _weights(encoder: nn.Module) -> dict[str, np.ndarray]:
-    """Every parameter but the vectors of times, which the scorer has."""
+    """Return the parameters by name, without the time embedding, which the scorer holds."""
     state = encoder.state_dict()
-    return {key: value.detach().numpy().copy() for key, value in state.items() if not key.startswith("clock.")}
+    return {key: value.detach().numpy().copy() for key, value in state.items() if not key.startswith("time_embedding.")}
 
 
 def numpy_gru(encoder: GRU4RecEncoder, length: int) -> NumpyGRU:
-    """The layers' parameters under the same names."""
+    """Return the numpy model of a GRU4Rec encoder, its parameters under the same names.
+
+    Args:
+        encoder: the trained encoder on the CPU.
+        length: largest number of events that it reads.
+    """
     layers = [
         {name: value.detach().numpy().copy() for name, value in layer.named_parameters()} for layer in encoder.layers
     ]

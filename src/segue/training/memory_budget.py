@@ -1,4 +1,4 @@
-"""How much memory the item table costs a training, and whether the full softmax fits what it may take."""
+"""Memory of the item table in training, and the choice between full and sampled softmax by a memory budget."""
 
 import math
 import os
@@ -9,16 +9,21 @@ from segue.training.config import TrainingConfig
 
 GB = 10**9
 FULL_ITEMS = 30_000
-"""The full softmax's time grows with the catalog, the sampled one's does not: above this many, auto samples."""
+"""Largest catalog for which ``auto`` takes the full softmax, whose time per step grows with the catalog."""
 STEP_COPIES = 8
-"""A step's own arrays as long as the rows it touches: keys, candidates, their gradients, what the optimizer makes."""
+"""Temporary arrays of a step, each as long as the rows used: keys, candidates, their gradients, optimizer updates."""
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def is_full(config: TrainingConfig, size: int, columns: int) -> bool:
-    """Whether the loss is the softmax over a whole catalog of size V.
+    """Return True if the loss is the softmax over the whole catalog.
 
-    'auto' is: up to FULL_ITEMS items, and where the table with all its rows touched at every step fits the budget.
+    ``auto`` is full for at most ``FULL_ITEMS`` items, if the table with all rows updated in a step fits the budget.
+
+    Args:
+        config: settings of the loss.
+        size: catalog size V, PAD included.
+        columns: width of the item table.
     """
     if config.loss != "auto":
         return config.loss == "full"
@@ -26,21 +31,39 @@ def is_full(config: TrainingConfig, size: int, columns: int) -> bool:
 
 
 def table_bytes(config: TrainingConfig, size: int, columns: int, *, full: bool) -> int:
-    """The table [V, columns] and what is as long as it, at the peak: the weights, the best ones so far and the
-    optimizer's state are always there; beside them either a step's own arrays, or a copy of all while it is saved."""
+    """Return the peak memory of the item table in bytes.
+
+    Weights, best weights and optimizer state are always held. Added is the larger of a step's temporary arrays and a
+    copy of all held arrays while a checkpoint is saved.
+
+    Args:
+        config: settings of loss, batches and optimizer.
+        size: catalog size V, PAD included.
+        columns: width of the item table.
+        full: every row is updated in a step.
+    """
     states = 2 if config.optimizer == "adam" or config.momentum else 1
     kept = (2 + states) * size
     return 4 * columns * (kept + max(kept, STEP_COPIES * touched_rows(config, size, full=full)))
 
 
 def touched_rows(config: TrainingConfig, size: int, *, full: bool) -> int:
-    """The most rows of the table that a step can read and write: inputs, targets, negatives."""
+    """Return the largest number of table rows that a step reads and updates: inputs, targets and negatives.
+
+    Args:
+        config: settings of batches and negatives.
+        size: catalog size V, PAD included.
+        full: every item is a candidate.
+    """
     return size if full else min(size, 2 * config.step_tokens + config.num_negatives)
 
 
 def budget_bytes(config: TrainingConfig) -> float:
-    """What the training may take: memory_gb, else what the machine has, not what it has free: the choice of the loss
-    must be the same whenever the training goes on. Infinite where the system does not say."""
+    """Return the memory limit of a training in bytes: ``memory_gb``, else the memory of the machine or control group.
+
+    Total memory counts, not free memory: a resumed training must choose the same loss. Infinite if the system reports
+    no limit.
+    """
     if config.memory_gb is not None:
         return config.memory_gb * GB
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), resource.getrlimit(resource.RLIMIT_AS)[0]]

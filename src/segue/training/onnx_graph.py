@@ -32,7 +32,7 @@ class _LastState(nn.Module):
         self.encoder = encoder
 
     def forward(self, vectors: Tensor, last: Tensor, times: Tensor | None = None) -> Tensor:
-        return self.encoder.newest(vectors, last, times)
+        return self.encoder.last_state(vectors, last, times)
 
 
 def onnx_graph(encoder: SequenceEncoder, dim: int, length: int) -> bytes:
@@ -79,7 +79,7 @@ def architecture_key(encoder: SequenceEncoder, dim: int, length: int) -> Hashabl
     """
     parts: list[Hashable] = [dim, length]
     for name, module in encoder.named_modules():
-        if isinstance(module, Dropout) or name.partition(".")[0] == "clock":
+        if isinstance(module, Dropout) or name.partition(".")[0] == "time_embedding":
             continue
         settings = {key: value for key, value in vars(module).items() if not _is_irrelevant(key, value)}
         if not all(_is_plain(value) for value in settings.values()):
@@ -91,7 +91,7 @@ def architecture_key(encoder: SequenceEncoder, dim: int, length: int) -> Hashabl
 
 
 def _is_irrelevant(name: str, value: object) -> bool:
-    return name.startswith("_") or name in ("training", "clock") or isinstance(value, DropoutRng)
+    return name.startswith("_") or name in ("training", "time_embedding") or isinstance(value, DropoutRng)
 
 
 def _is_plain(value: object) -> bool:
@@ -129,7 +129,7 @@ def _without_metadata(graph: Any) -> Any:
 def _put_weights(graph: Any, encoder: SequenceEncoder) -> bool:
     """Set the initializers of a traced graph to the encoder's parameters; False: some parameter has none."""
     weights = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
-    missing = {name for name in weights if not name.startswith("encoder.clock.")}
+    missing = {name for name in weights if not name.startswith("encoder.time_embedding.")}
     for tensor in graph.graph.initializer:
         if tensor.name in weights:
             tensor.raw_data = weights[tensor.name].detach().contiguous().numpy().tobytes()

@@ -1,4 +1,4 @@
-"""Optimizers: for the item table such that a step costs what the batch touched, and for the encoder beside it."""
+"""Optimizers: sparse row updates of the item table, of cost O(rows used by the batch), and those of the encoder."""
 
 import math
 from collections.abc import Iterable
@@ -13,7 +13,12 @@ BETAS = (0.9, 0.99)
 
 
 def rate_at(config: TrainingConfig, done: float) -> float:
-    """The learning rate ``done`` (0 to 1) of the way through a training."""
+    """Return the learning rate at a point of the schedule.
+
+    Args:
+        config: settings of schedule and peak rate.
+        done: share of the training that is done, 0 to 1.
+    """
     if config.schedule == "constant":
         return config.learning_rate
     half_cosine = 0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * done))
@@ -21,25 +26,37 @@ def rate_at(config: TrainingConfig, done: float) -> float:
 
 
 class SparseRowOptimizer(Protocol):
-    """Moves rows of one table."""
+    """Optimizer of the rows of one table."""
 
     def step(self, rows_R: Tensor | None, grad_RD: Tensor, rate: float) -> None:
-        """Moves the rows (None: all of them) against their gradient."""
+        """Update rows of the table in place.
+
+        Args:
+            rows_R: int64, distinct rows; None: all rows.
+            grad_RD: gradient of the loss by these rows.
+            rate: learning rate.
+        """
         ...
 
     def state(self) -> dict[str, Tensor]:
-        """The tensors to save; they are updated in place by later steps."""
+        """Return the tensors to save, by name; later steps update them in place."""
         ...
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Goes on from what ``state`` gave."""
+        """Copy in the tensors that ``state`` returned."""
         ...
 
 
 def optimizers(
     config: TrainingConfig, table_VD: Tensor, parameters: Iterable[nn.Parameter]
 ) -> tuple[SparseRowOptimizer, torch.optim.Optimizer]:
-    """The table's and the encoder's, by the setting's name."""
+    """Return the optimizer of the item table and that of the encoder, as the settings name them.
+
+    Args:
+        config: settings of the optimizer.
+        table_VD: the item table, which is updated in place.
+        parameters: parameters of the encoder.
+    """
     rows, rate, decay = row_optimizer(config, table_VD), config.learning_rate, config.weight_decay
     if config.optimizer == "adagrad":
         return rows, Adagrad(parameters, rate, momentum=config.momentum, weight_decay=decay)
@@ -47,15 +64,25 @@ def optimizers(
 
 
 def row_optimizer(config: TrainingConfig, table_VD: Tensor) -> SparseRowOptimizer:
-    """A table's, by the setting's name."""
+    """Return the optimizer of a table, as the settings name it.
+
+    Args:
+        config: settings of the optimizer.
+        table_VD: the table, which is updated in place.
+    """
     return RowAdagrad(table_VD, config.momentum) if config.optimizer == "adagrad" else RowAdam(table_VD)
 
 
 class RowAdam:
     """Adam (Kingma & Ba 2015, algorithm 1) on chosen rows of a table.
 
-    Moments of untouched rows rest ("lazy" Adam); bias correction counts the steps of each row, so that a rare item's
-    first step is as long as a popular item's was. With every row touched at every step this is plain Adam.
+    Moments of unused rows stay as they are ("lazy" Adam). Bias correction counts the steps of each row, so that the
+    first step of a rare item is as long as that of a popular item. If every step uses all rows, this is plain Adam.
+
+    Args:
+        table_VD: the table, which is updated in place.
+        betas: decay rates of the two moments.
+        epsilon: constant added to the root of the second moment.
     """
 
     def __init__(self, table_VD: Tensor, betas: tuple[float, float] = BETAS, epsilon: float = 1e-8) -> None:
@@ -67,7 +94,7 @@ class RowAdam:
         self.steps_V = torch.zeros(len(table_VD), dtype=torch.float32, device=table_VD.device)
 
     def step(self, rows_R: Tensor | None, grad_RD: Tensor, rate: float) -> None:
-        """Moves the rows (None: all of them) against their gradient."""
+        """See `SparseRowOptimizer.step`."""
         first, second = self.betas
         if rows_R is None:
             mean, square, steps = self.mean_VD, self.square_VD, self.steps_V
@@ -85,29 +112,36 @@ class RowAdam:
         self.table_VD.index_add_(0, rows_R, change, alpha=-rate)
 
     def state(self) -> dict[str, Tensor]:
-        """The tensors to save; they are updated in place by later steps."""
+        """Return the tensors to save, by name; later steps update them in place."""
         return {"mean": self.mean_VD, "square": self.square_VD, "steps": self.steps_V}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Goes on from what ``state`` gave."""
+        """Copy in the tensors that ``state`` returned."""
         self.mean_VD.copy_(state["mean"])
         self.square_VD.copy_(state["square"])
         self.steps_V.copy_(state["steps"])
 
 
 EPSILON = 1e-6
-"""Beside the sum of squares, inside the root."""
+"""Constant added to the sum of squares, inside the root."""
 
 
 def adagrad_step(
-    weight: Tensor, grad: Tensor, square: Tensor, velocity: Tensor | None, how: tuple[float, float]
+    weight: Tensor, grad: Tensor, square: Tensor, velocity: Tensor | None, *, rate: float, momentum: float
 ) -> None:
-    """One step of Adagrad (Duchi et al. 2011) in place: the gradient over the root of the sum of all squares so far.
+    """Take one step of Adagrad (Duchi et al. 2011) in place: the gradient over the root of the sum of all squares.
 
-    ``how`` is rate and momentum: with ``velocity`` the step is rate * scaled gradient + momentum * the step before it
-    (heavy ball, Polyak 1964, on the scaled gradient), which is what GRU4Rec was published with.
+    With ``velocity`` the step is rate * scaled gradient + momentum * the previous step (heavy ball, Polyak 1964, on the
+    scaled gradient), as GRU4Rec was published.
+
+    Args:
+        weight: the weights to update.
+        grad: their gradient.
+        square: sum of squared gradients, updated as well.
+        velocity: previous step, updated as well; None: no momentum.
+        rate: learning rate.
+        momentum: share of the previous step in this one.
     """
-    rate, momentum = how
     square.addcmul_(grad, grad)
     change = grad * (square + EPSILON).rsqrt_() * rate
     if velocity is not None:
@@ -116,7 +150,12 @@ def adagrad_step(
 
 
 class RowAdagrad:
-    """Adagrad with momentum on chosen rows of a table; sums and velocities of untouched rows rest."""
+    """Adagrad with momentum on chosen rows of a table; sums and velocities of unused rows stay as they are.
+
+    Args:
+        table_VD: the table, which is updated in place.
+        momentum: share of a row's previous step in its next one; 0: none.
+    """
 
     def __init__(self, table_VD: Tensor, momentum: float = 0.0) -> None:
         self.table_VD = table_VD
@@ -125,28 +164,35 @@ class RowAdagrad:
         self.velocity_VD = torch.zeros_like(table_VD) if momentum else None
 
     def step(self, rows_R: Tensor | None, grad_RD: Tensor, rate: float) -> None:
-        """Moves the rows (None: all of them) against their gradient."""
+        """See `SparseRowOptimizer.step`."""
         tables = [t for t in (self.table_VD, self.square_VD, self.velocity_VD) if t is not None]
-        at_hand = tables if rows_R is None else [table[rows_R] for table in tables]
-        weight, square, *rest = at_hand
-        adagrad_step(weight, grad_RD, square, rest[0] if rest else None, (rate, self.momentum))
+        used = tables if rows_R is None else [table[rows_R] for table in tables]
+        weight, square, *rest = used
+        adagrad_step(weight, grad_RD, square, rest[0] if rest else None, rate=rate, momentum=self.momentum)
         if rows_R is not None:
-            for table, rows in zip(tables, at_hand, strict=True):
+            for table, rows in zip(tables, used, strict=True):
                 table[rows_R] = rows
 
     def state(self) -> dict[str, Tensor]:
-        """The tensors to save; they are updated in place by later steps."""
+        """Return the tensors to save, by name; later steps update them in place."""
         velocity = {} if self.velocity_VD is None else {"velocity": self.velocity_VD}
         return {"square": self.square_VD, **velocity}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Goes on from what ``state`` gave."""
+        """Copy in the tensors that ``state`` returned."""
         for name, tensor in self.state().items():
             tensor.copy_(state[name])
 
 
 class Adagrad(torch.optim.Optimizer):
-    """The same on whole parameters, with decoupled weight decay."""
+    """Adagrad with momentum on whole parameters, with decoupled weight decay.
+
+    Args:
+        parameters: parameters to update.
+        lr: learning rate.
+        momentum: share of the previous step in the next one; 0: none.
+        weight_decay: decoupled decay, as a share of the learning rate.
+    """
 
     def __init__(
         self, parameters: Iterable[nn.Parameter], lr: float, *, momentum: float = 0.0, weight_decay: float = 0.0
@@ -155,7 +201,7 @@ class Adagrad(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Moves every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is None:
@@ -166,4 +212,5 @@ class Adagrad(torch.optim.Optimizer):
                     if group["momentum"]:
                         own["velocity"] = torch.zeros_like(weight)
                 weight.mul_(1.0 - group["lr"] * group["weight_decay"])
-                adagrad_step(weight, weight.grad, own["square"], own.get("velocity"), (group["lr"], group["momentum"]))
+                options = {"rate": group["lr"], "momentum": group["momentum"]}
+                adagrad_step(weight, weight.grad, own["square"], own.get("velocity"), **options)

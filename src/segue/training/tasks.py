@@ -1,4 +1,4 @@
-"""What a net is asked in training: windows of the log -> inputs and the targets to be predicted from them."""
+"""Training tasks: windows of a log, and batches of inputs with the targets to predict from them."""
 
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -11,44 +11,49 @@ from segue.data.sequences import NO_TIME, Sequences
 
 @dataclass(frozen=True)
 class StateCarryOver:
-    """How a batch's rows hang together with the batches beside it: int64 [B] lanes, -1 for none."""
+    """Slots of hidden states that connect the rows of a session-parallel batch to the batches before and after it."""
 
     from_B: np.ndarray
-    """The lane whose state the row goes on from; none: its session begins."""
+    """int64, slot whose state the row continues; -1: the session begins in this batch."""
     to_B: np.ndarray
-    """The lane whose session goes on behind the row; none: its session ends."""
+    """int64, slot that takes the last state of the row; -1: the session ends in this batch."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """``inputs_BT`` and ``targets_BT`` int32, oldest event first, PAD behind a row's end and where nothing is asked.
-
-    ``times_BS`` int64 [B, T + 1] is when each input happened (UTC microseconds), and behind a row's last input when its
-    target did; NO_TIME where nobody knows, None where the log has no times or the net does not look at them.
-    ``cuts_B`` int64, for a net that writes several steps from one place: the column of each row's first cut (see
-    ``NextSteps``); None for any other. ``contexts_BT`` int32: the row of the log's ``Contexts`` that each input
-    happened under, 0 where nothing is known; None where the log has none. ``carry``: for a batch of lanes.
-    """
+    """Inputs and targets of some windows, oldest event first, padded at the end."""
 
     inputs_BT: np.ndarray
+    """int32; PAD after the end of a row and for hidden events."""
     targets_BT: np.ndarray
+    """int32; PAD at positions without a target."""
     times_BS: np.ndarray | None = None
+    """int64 UTC microseconds, S = T + 1: timestamp of each input, then that of the row's last target; NO_TIME if
+    unknown. None: the log has no timestamps, or the net uses none."""
     cuts_B: np.ndarray | None = None
+    """int64, column of each row's first cut (see ``NextItemsTask``); None for any other task."""
     contexts_BT: np.ndarray | None = None
+    """int32, row of the log's ``EventContexts`` of each input, 0 if unknown; None: the log has no contexts."""
     carry: StateCarryOver | None = None
+    """Slots of a session-parallel batch; None for any other batch."""
 
     @property
     def num_events(self) -> int:
-        """Events given or asked for, padding left out."""
+        """Return the number of inputs and targets, without padding."""
         return int(((self.inputs_BT != PAD) | (self.targets_BT != PAD)).sum())
 
     @property
     def num_targets(self) -> int:
-        """Events to be predicted."""
+        """Return the number of events to predict."""
         return int((self.targets_BT != PAD).sum())
 
     def shard(self, rank: int, ranks: int) -> "Batch":
-        """Every ``ranks``-th row, from row ``rank`` on: what one of several processes works on."""
+        """Return the rows of one process: every ``ranks``-th row, from row ``rank`` on.
+
+        Args:
+            rank: number of the process, from 0.
+            ranks: number of processes.
+        """
         rows = slice(rank, None, ranks)
         times_BS, cuts_B, contexts_BT = (
             None if x is None else x[rows] for x in (self.times_BS, self.cuts_B, self.contexts_BT)
@@ -58,22 +63,29 @@ class Batch:
 
 
 class Task(Protocol):
-    """Cuts a log into windows, and makes a batch of some of them."""
+    """Split of a log into windows, and of windows into inputs and targets."""
 
-    def windows(self, sequences: Sequences) -> Sequences: ...
+    def windows(self, sequences: Sequences) -> Sequences:
+        """Return the windows of all sequences."""
+        ...
 
     def widths(self, windows: Sequences) -> np.ndarray:
-        """The columns that each window takes in a batch, int64 [B]."""
+        """Return the number of columns of each window in a batch, int64 [B]."""
         ...
 
     def batch(self, windows: Sequences, rng: np.random.Generator) -> Batch:
-        """All of the windows, in their order; what is drawn comes from ``rng``."""
+        """Return a batch of the windows, in their order.
+
+        Args:
+            windows: some of the windows, B of them.
+            rng: generator of all random choices.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class NextItemTask:
-    """Every event but a history's first is asked once, from all before it in its window.
+    """Next-item prediction: every event but the first of a history is a target once, given the events before it.
 
     A window holds up to ``length + 1`` consecutive events: all but its last are inputs, all but its first are
     targets. Neighboring windows of one history share one event.
@@ -81,13 +93,12 @@ class NextItemTask:
 
     length: int
     timed: bool = False
-    """Whether batches tell when events happened."""
+    """True: batches contain timestamps."""
     without_times: float = 1 / 16
-    """The share of windows that are shown without their times even so: a net learns from them what to make of a history
-    whose times nobody knows."""
+    """Share of windows whose timestamps are hidden, so that the net is also trained on histories without timestamps."""
 
     def windows(self, sequences: Sequences) -> Sequences:
-        """Newest events first served: a history's remainder is its oldest window.
+        """Return the windows, cut from the newest event on, so that the oldest window of a history may be short.
 
         >>> NextItemTask(2).windows(Sequences.from_lists([[1, 2, 3, 4, 5, 6], [7], [8, 9]])).to_lists()
         [[1, 2], [2, 3, 4], [4, 5, 6], [8, 9]]
@@ -101,9 +112,11 @@ class NextItemTask:
         return sequences.with_bounds(starts, stops)
 
     def widths(self, windows: Sequences) -> np.ndarray:
+        """See `Task.widths`."""
         return windows.lengths - 1
 
     def batch(self, windows: Sequences, rng: np.random.Generator) -> Batch:
+        """See `Task.batch`."""
         events = windows.padded(align="left")
         targets = events[:, 1:]
         times_BS = None
@@ -119,24 +132,28 @@ class NextItemTask:
 
 @dataclass(frozen=True)
 class MaskedItemTask:
-    """Some events of a window are hidden, and asked for from those on both sides (Sun et al. 2019, section 3.6).
+    """Masked-item prediction: some events of a window are hidden, and predicted from both sides (Sun et al. 2019,
+    section 3.6).
 
-    Each with probability ``share``, and the newest where that hides none, since that is what a history is asked for;
-    in ``last_share`` of the windows the newest alone.
+    The newest event is hidden if no other is, since a recommendation predicts the event after a history.
     """
 
     length: int
     share: float
+    """Probability that an event is hidden."""
     last_share: float
+    """Share of windows in which only the newest event is hidden."""
 
     def windows(self, sequences: Sequences) -> Sequences:
-        """Like those of ``NextItem``: up to ``length`` events and one more."""
+        """Return the windows of ``NextItemTask``: up to ``length + 1`` events."""
         return NextItemTask(self.length).windows(sequences)
 
     def widths(self, windows: Sequences) -> np.ndarray:
+        """See `Task.widths`."""
         return windows.lengths
 
     def batch(self, windows: Sequences, rng: np.random.Generator) -> Batch:
+        """See `Task.batch`."""
         events_BT = windows.padded(align="left")
         hidden_BT = (rng.random(events_BT.shape) < self.share) & (events_BT != PAD)
         hidden_BT[rng.random(len(windows)) < self.last_share] = False
@@ -148,12 +165,12 @@ class MaskedItemTask:
 
 @dataclass(frozen=True)
 class NextItemsTask:
-    """Every event but a history's first is asked once, as one of ``horizon`` events written from a cut before them.
+    """Several-step prediction: every event but the first of a history is a target once, at a step up to ``horizon``.
 
-    Windows are those of ``NextItem``. A window is cut at a column that is drawn for each row, and at every ``horizon``
-    columns behind it; what lies between two cuts is written from all events up to the first of them. So one pass of a
-    causal encoder serves all cuts of a window, and over the epochs an event is asked now at one step, now at another
-    (at the early steps a little more often, because a window's first and last stretch may be short)::
+    Windows are those of ``NextItemTask``. A window is cut at a column sampled for each row, and at every ``horizon``
+    columns after it. The events between two cuts are predicted from all events up to the first cut. So one pass of a
+    causal encoder serves all cuts of a window. Over the epochs an event is a target at different steps, at early steps
+    slightly more often, because the first and last part of a window may be short::
 
         horizon 3, cut 2     events   a  b  c  d  e  f  g
                              from a      b  c
@@ -163,19 +180,22 @@ class NextItemsTask:
 
     length: int
     horizon: int
+    """Number of events predicted from one cut."""
 
     def windows(self, sequences: Sequences) -> Sequences:
-        """Those of ``NextItem``."""
+        """Return the windows of ``NextItemTask``."""
         return NextItemTask(self.length).windows(sequences)
 
     def widths(self, windows: Sequences) -> np.ndarray:
+        """See `Task.widths`."""
         return windows.lengths - 1
 
     def batch(self, windows: Sequences, rng: np.random.Generator) -> Batch:
+        """See `Task.batch`."""
         plain = NextItemTask(self.length).batch(windows, rng)
         return replace(plain, cuts_B=rng.integers(0, self.horizon, len(windows)))
 
 
 def context_codes(sequences: Sequences) -> np.ndarray | None:
-    """int32 [B, T]: the row of ``Contexts`` that each event happened under, zeros behind; None where there are none."""
+    """Return the row of ``EventContexts`` of each event, int32 [B, T], 0 after the end; None: no contexts."""
     return None if sequences.contexts is None else sequences.padded(align="left", values=sequences.contexts.codes)

@@ -1,8 +1,7 @@
-"""A training's curves as a TensorBoard log: loss, learning rate, events a second, validation.
+"""TensorBoard log of a training: loss, learning rate, events per second and validation.
 
-A training that goes on after a crash takes steps again whose values are already in the log, to the same bits; it writes
-only what lies behind the last one, so that no step is there twice. Each training has a folder of its own, named after
-what it is: another one never mixes with it.
+A training that resumes after a crash repeats steps that are already in the log, to the same bits. It writes only the
+steps after the last one, so that no step is logged twice. Each training has its own folder, named by its identity.
 """
 
 import struct
@@ -17,16 +16,24 @@ if TYPE_CHECKING:
     from segue.training.trainer import Trainer
 
 POINTS = 1000
-"""At most about so many points a curve: as fine as a screen."""
+"""Approximate largest number of points of a curve, about the width of a screen in pixels."""
 FLUSH_S = 1.0
-"""A kill loses the points of so long at most; forcing each one to disk would cost more than the step it tells of."""
+"""Seconds between two flushes, which is the most that a kill loses; a flush per step would cost more than the step."""
 
 
 class TensorBoardLog:
-    """Hears a trainer's progress and writes it down."""
+    """Writer of a trainer's progress to event files."""
 
     def __init__(self, folder: Path, trainer: "Trainer") -> None:
-        """Goes on with the log in ``folder``. ValueError where tensorboardX is not installed."""
+        """Open a log, and continue it if the folder holds one.
+
+        Args:
+            folder: folder of the event files.
+            trainer: the trainer to log.
+
+        Raises:
+            ValueError: tensorboardX is not installed.
+        """
         try:
             from tensorboardX import SummaryWriter
         except ImportError:
@@ -34,13 +41,13 @@ class TensorBoardLog:
         self._trainer = trainer
         self._last = last_steps(folder)
         self._validations = 0
-        # Files are named by the second: one that is begun within the same second must not replace the one before.
+        # Files are named by the second: a file created within the same second must not replace the previous one.
         suffix = f".{sum(1 for _ in folder.glob('events.*'))}"
         self._writer: Any = SummaryWriter(str(folder), filename_suffix=suffix)
         self._flushed_s = time.monotonic()
 
     def step(self, progress: "Progress") -> None:
-        """One step is done."""
+        """Log the progress after one step."""
         if progress.validation is not None and progress.epoch > self._validations:
             self._validated(progress.epoch, progress.validation)
         if progress.step % max(1, progress.steps // POINTS) and progress.step != progress.steps:
@@ -53,12 +60,12 @@ class TensorBoardLog:
             self._flushed_s = time.monotonic()
 
     def log_epoch(self, validations: tuple[float, ...]) -> None:
-        """The training is over: what no step told of is the last epoch's validation."""
+        """Log the validations of a finished training; that of the last epoch was reported by no step."""
         for epoch, value in enumerate(validations, start=1):
             self._validated(epoch, value)
 
     def close(self) -> None:
-        """Forces everything to disk."""
+        """Write all points to disk and close the file."""
         self._writer.close()
 
     def _validated(self, epoch: int, value: float) -> None:
@@ -73,19 +80,25 @@ class TensorBoardLog:
 
 @contextmanager
 def tensorboard_log(log_dir: Path | None, stage: str, trainer: "Trainer") -> Iterator[TensorBoardLog | None]:
-    """A track in ``log_dir/STAGE-IDENTITY``; None without a folder, and in a process that does not lead its team."""
+    """Yield a log in ``log_dir/STAGE-IDENTITY``; None without a folder, and outside the primary process.
+
+    Args:
+        log_dir: folder of all logs; None: no log.
+        stage: name of the training stage.
+        trainer: the trainer to log.
+    """
     if log_dir is None or not trainer.process_group.is_main:
         yield None
         return
-    track = TensorBoardLog(Path(log_dir) / f"{stage}-{trainer.state().numbers['is'][:8]}", trainer)
+    log = TensorBoardLog(Path(log_dir) / f"{stage}-{trainer.state().numbers['is'][:8]}", trainer)
     try:
-        yield track
+        yield log
     finally:
-        track.close()
+        log.close()
 
 
 def last_steps(folder: Path) -> dict[str, int]:
-    """The last step of each curve in a folder's event files."""
+    """Return the last step of each curve in a folder's event files, by tag."""
     from tensorboardX.proto.event_pb2 import Event
 
     last: dict[str, int] = {}
@@ -98,8 +111,10 @@ def last_steps(folder: Path) -> dict[str, int]:
 
 
 def read_records(path: Path) -> Iterator[bytes]:
-    """The records of an event file (TFRecord: length, its checksum, bytes, their checksum); a last one that a crash
-    tore is left out, as TensorBoard does."""
+    """Yield the records of an event file (TFRecord: length, its checksum, bytes, their checksum).
+
+    A last record cut off by a crash is left out, as TensorBoard does.
+    """
     with path.open("rb") as file:
         while len(head := file.read(12)) == 12:
             size = struct.unpack("<Q", head[:8])[0]

@@ -1,6 +1,5 @@
 """Training loop: one net, one log, with early stopping, checkpoints and progress reports."""
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, fields
@@ -10,16 +9,19 @@ import torch
 from torch import Tensor
 
 from segue.data.catalog import PAD
-from segue.data.sequences import Sequences, iter_chunks
+from segue.data.sequences import Sequences
 from segue.models.scorer import Scorer
 from segue.models.sparse_rows import item_counts
 from segue.training.batching.session_parallel import make_batches
-from segue.training.checkpoints.checkpoint import Checkpoint, TrainingState
+from segue.training.checkpoints.checkpoint import Checkpoint
+from segue.training.checkpoints.identity import training_identity
+from segue.training.checkpoints.state_file import TrainingState
 from segue.training.config import TrainingConfig
 from segue.training.devices import resolve_precision
 from segue.training.distributed import ProcessGroup
 from segue.training.nets.encoders.encoder import EncoderBatch
 from segue.training.nets.encoders.tied_embedding import TiedEmbeddingNet, TorchScorer
+from segue.training.nets.layers.feature_embedding import UsedFeatures
 from segue.training.nets.layers.session_states import SessionStates
 from segue.training.objective import Objective
 from segue.training.optimizers import optimizers, rate_at, row_optimizer
@@ -67,7 +69,7 @@ class Trainer:
         net.noise.to(net.device)
         self.table_optimizer, self.encoder_optimizer = optimizers(config, net.table_VD, net.encoder.parameters())
         self.feature_optimizers = {
-            name: row_optimizer(config, side.vectors_FD) for name, side in net.feature_layers.items()
+            name: row_optimizer(config, side.embeddings_FD) for name, side in net.feature_layers.items()
         }
         self.dtype = resolve_precision(config.precision, net.device)
         self.step = 0
@@ -98,7 +100,7 @@ class Trainer:
             KeyboardInterrupt: a signal requested the end; the state is saved.
         """
         if checkpoint is not None:
-            self._go_on_from(checkpoint)
+            self._resume(checkpoint)
         run = self.progress_state
         last = min(self.config.epochs, stop_after or self.config.epochs)
         while run.epoch < last and not run.finished:
@@ -133,7 +135,7 @@ class Trainer:
             self.step += 1
             run.batch += 1
             run.trained_s += time.perf_counter() - started
-            # The clock of the process that writes decides; a Ctrl-C may reach any of them.
+            # The primary process writes, so its clock decides; a Ctrl-C may reach any process.
             if checkpoint is not None and self.process_group.any(
                 checkpoint.due if self.process_group.is_main else checkpoint.stop
             ):
@@ -171,7 +173,7 @@ class Trainer:
             {name: value.contiguous() for name, value in tensors.items()}, {**numbers, "is": self._identity()}
         )
 
-    def _go_on_from(self, checkpoint: Checkpoint) -> None:
+    def _resume(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.load()
         if state is None:
             return
@@ -184,31 +186,20 @@ class Trainer:
             **{name: value for name, value in state.numbers.items() if name in names}
         )
         self.step = state.numbers["step"]
-        self.net.load_weights(_under("net.", state.tensors))
-        self.table_optimizer.load(_under("rows.", state.tensors))
+        self.net.load_weights(state.tensors_under("net."))
+        self.table_optimizer.load(state.tensors_under("rows."))
         for side, rows in self.feature_optimizers.items():
-            rows.load(_under(f"{side}.", state.tensors))
-        self.best = _under("best.", state.tensors) or None
+            rows.load(state.tensors_under(f"{side}."))
+        self.best = state.tensors_under("best.") or None
         if self.session_states is not None:
             self.session_states.load(state.tensors["session_states"])
         slots = self.encoder_optimizer.state_dict()
         count = len(slots["param_groups"][0]["params"])
-        slots["state"] = {i: own for i in range(count) if (own := _under(f"encoder.{i}.", state.tensors))}
+        slots["state"] = {i: own for i in range(count) if (own := state.tensors_under(f"encoder.{i}."))}
         self.encoder_optimizer.load_state_dict(slots)
 
     def _identity(self) -> str:
-        """Return the hash of data, settings and seed that a checkpoint of this training carries."""
-        digest = hashlib.sha256(repr((self.config, self.seed, self.net.length, self.net.temperature)).encode())
-        log = self.batches.sequences
-        codes = None if log.contexts is None else log.contexts.codes
-        for array in (log.items, log.starts, log.stops, *(x for x in (log.times, codes) if x is not None)):
-            for piece in iter_chunks(array):
-                digest.update(np.ascontiguousarray(piece).data)
-        for side in self.net.feature_layers.values():
-            digest.update(side.identity())
-        shapes = [(name, tuple(value.shape)) for name, value in self.net.weights().items()]
-        digest.update(repr(shapes).encode())
-        return digest.hexdigest()
+        return training_identity(self.net, self.batches.sequences, self.config, self.seed)
 
     def train_step(self, batch: Batch, done: float) -> float:
         """Update the weights on one batch.
@@ -232,16 +223,17 @@ class Trainer:
 
         table = net.table_VD if rows_R is None else net.table_VD[rows_R]
         table = table.detach().requires_grad_()
-        features = None if net.features is None else net.features.at(rows_R)
-        contexts, contexts_BT = net.around(batch.contexts_BT)
+        features = None if net.features is None else net.features.select_rows(rows_R)
+        contexts, contexts_BT = net.encode_contexts(batch.contexts_BT)
         share = batch.shard(self.process_group.rank, self.process_group.size)
         if self.session_states is not None and share.carry is not None:
             self.session_states.carry_over(share.carry)
         total = torch.zeros((), device=device)
         if share.num_targets:
-            items = net.items(table, features)
+            items = net.add_features(table, features)
             own_BT = None if contexts_BT is None else contexts_BT[self.process_group.rank :: self.process_group.size]
-            query_ND = self._queries(items, share, rows_of(share.inputs_BT), net.added(contexts, own_BT), done)
+            added_BTD = net.context_embeddings(contexts, own_BT)
+            query_ND = self._queries(items, share, rows_of(share.inputs_BT), added_BTD, done)
             targets_N = rows_of(share.targets_BT[share.targets_BT != PAD])
             offset_K = torch.from_numpy(candidates.offset).to(device)
             loss = self.objective.loss(
@@ -250,31 +242,36 @@ class Trainer:
             total = loss * (share.num_targets / batch.num_targets)
             total.backward()
         parameters = list(net.encoder.parameters())
-        sides = {"feature vectors": features, "context vectors": contexts}
+        sides = {"feature embeddings": features, "context embeddings": contexts}
         used = {name: side for name, side in sides.items() if side is not None}
-        leaves = [table, *parameters, *(side.vectors_FD for side in used.values())]
+        leaves = [table, *parameters, *(side.embeddings_FD for side in used.values())]
         for tensor in leaves:
             if tensor.grad is None:
                 tensor.grad = torch.zeros_like(tensor)
-        if self.not_offered_V is not None:  # a net that writes may have drawn them itself
+        if self.not_offered_V is not None:  # a Seq2Seq net may have sampled them itself
             assert table.grad is not None
             table.grad[self.not_offered_V if rows_R is None else self.not_offered_V[rows_R]] = 0.0
         total = total.detach()
-        left = [] if self.session_states is None else [self.session_states.states_NLS]
-        self.process_group.all_reduce([*(leaf.grad for leaf in leaves if leaf.grad is not None), total, *left])
+        states = [] if self.session_states is None else [self.session_states.states_NLS]
+        self.process_group.all_reduce([*(leaf.grad for leaf in leaves if leaf.grad is not None), total, *states])
+        assert table.grad is not None
+        self._update_weights(rows_R, table.grad, used, rate_at(self.config, done))
+        return float(total)
+
+    def _update_weights(
+        self, rows_R: Tensor | None, grad_RD: Tensor, sides: dict[str, UsedFeatures], rate: float
+    ) -> None:
+        """Apply the gradients of a step to the encoder, the item table and the feature embeddings."""
         if self.config.max_grad_norm is not None:
-            torch.nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
-        rate = rate_at(self.config, done)
+            torch.nn.utils.clip_grad_norm_(list(self.net.encoder.parameters()), self.config.max_grad_norm)
         for group in self.encoder_optimizer.param_groups:
             group["lr"] = rate
         self.encoder_optimizer.step()
         self.encoder_optimizer.zero_grad(set_to_none=True)
-        assert table.grad is not None
-        self.table_optimizer.step(rows_R, table.grad, rate)
-        for name, side in used.items():
-            assert side.vectors_FD.grad is not None
-            self.feature_optimizers[name].step(side.rows_F, side.vectors_FD.grad, rate)
-        return float(total)
+        self.table_optimizer.step(rows_R, grad_RD, rate)
+        for name, side in sides.items():
+            assert side.embeddings_FD.grad is not None
+            self.feature_optimizers[name].step(side.rows_F, side.embeddings_FD.grad, rate)
 
     def _table_rows(self, batch: Batch, items_K: np.ndarray) -> Tensor | None:
         """Return the rows of the item table that a step reads and updates, int64 ascending; None: all of them."""
@@ -299,9 +296,5 @@ class Trainer:
             steps = EncoderBatch(
                 inputs_BT, is_event_BT, is_target_BT, times_BS, cuts_B, added_BTD, done, self.session_states
             )
-            hidden_ND = net.states(table_RD, steps)
+            hidden_ND = net.target_states(table_RD, steps)
         return net.query(hidden_ND.float())
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

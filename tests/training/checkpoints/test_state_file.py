@@ -5,11 +5,11 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from segue.training.checkpoints.state_file import KINDS, MAGIC, TrainingState, encode_state, read_state
+from segue.training.checkpoints.state_file import DTYPES, MAGIC, TrainingState, encode_state, read_state
 
 
 def example() -> TrainingState:
-    tensors = {f"of {name}": torch.arange(7).to(kind) for name, kind in KINDS.items()}
+    tensors = {f"of {name}": torch.arange(7).to(dtype) for name, dtype in DTYPES.items()}
     tensors |= {"scalar": torch.tensor(3.5), "empty": torch.empty(0, 4), "turned": torch.arange(6.0).reshape(2, 3).T}
     return TrainingState(tensors, {"n": 3, "name": "ä", "list": [0.1, 1e300]})
 

@@ -1,7 +1,7 @@
-"""A training on disk: everything needed to go on bit for bit, whole or not at all.
+"""Checkpoints: the state of a training on disk, from which it resumes to the same bits.
 
-One file (``state_file.py``), written beside, forced to disk and renamed over the old one, so that at any moment there
-is a valid one; the one before is kept as well, in case the newest is damaged later.
+A checkpoint is one file (``state_file.py``): written under another name, forced to disk, then renamed over the old
+one. So a valid file exists at any time. The previous file is kept, in case the newest is damaged later.
 """
 
 import signal
@@ -19,43 +19,47 @@ from segue.training.checkpoints.state_file import TrainingState, encode_state, r
 
 @dataclass
 class Checkpoint:
-    """The place of a training's states, and when to write the next one."""
+    """File of a training's states, and the interval at which it is written."""
 
     path: Path
     every_s: float = 20.0
-    """At most so many seconds of work are lost by a crash."""
+    """Seconds between two saves, which is the most work that a crash loses."""
     stop: bool = False
-    """Set from outside (Ctrl-C): the trainer saves behind the step it is in, and ends by KeyboardInterrupt."""
+    """Request to stop (Ctrl-C): the trainer saves after the current step and raises KeyboardInterrupt."""
     _last_s: float = field(default_factory=time.monotonic)
     _newest_is_whole: bool = False
-    """Whether this object wrote the newest state or has read it: nothing else may take the place of the one before."""
+    """True if this object has written or read the newest file: only such a file may replace the previous one."""
 
     @contextmanager
     def save_on_signal(self) -> Iterator[None]:
-        """Inside, the first Ctrl-C asks the trainer to save and end; a second one ends at once."""
+        """Run the body so that the first Ctrl-C requests a save and a stop, and a second one interrupts at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
-        def ask(number: int, frame: FrameType | None) -> None:
+        def request_stop(number: int, frame: FrameType | None) -> None:
             self.stop = True
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-        before = signal.signal(signal.SIGINT, ask)
+        previous = signal.signal(signal.SIGINT, request_stop)
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            signal.signal(signal.SIGINT, previous)
 
     @property
     def due(self) -> bool:
-        """Whether it is time to write again."""
+        """Return True if a save is due: the interval is over, or a stop is requested."""
         return self.stop or time.monotonic() - self._last_s >= self.every_s
 
     def save(self, state: TrainingState) -> None:
-        """Replaces the newest state; a crash in here leaves the one before. ValueError where the disk refuses."""
+        """Replace the newest state; a crash during the call leaves the previous one.
+
+        Raises:
+            ValueError: the file cannot be written.
+        """
         try:
-            atomic_files.write(self.path, encode_state(state), keep=self._before if self._newest_is_whole else None)
+            atomic_files.write(self.path, encode_state(state), keep=self._previous if self._newest_is_whole else None)
         except OSError as error:
             raise ValueError(
                 f"{self.path} cannot be written ({error.strerror}). The state before it is kept: mend that, and go on "
@@ -65,20 +69,21 @@ class Checkpoint:
         self._last_s = time.monotonic()
 
     def load(self) -> TrainingState | None:
-        """The newest state that is whole; None where there is none yet.
+        """Return the newest valid state; None if no state was saved.
 
-        ValueError when there are files but none of them is whole.
+        Raises:
+            ValueError: files exist, and all of them are damaged.
         """
-        found = [path for path in (self.path, self._before) if path.exists()]
-        for path in found:
+        existing = [path for path in (self.path, self._previous) if path.exists()]
+        for path in existing:
             state = read_state(path)
             if state is not None:
                 self._newest_is_whole = path == self.path
                 return state
-        if found:
+        if existing:
             raise ValueError(f"{self.path} is damaged, and so is the one before it: start the training anew.")
         return None
 
     @property
-    def _before(self) -> Path:
+    def _previous(self) -> Path:
         return self.path.with_suffix(".before")

@@ -1,7 +1,7 @@
-"""Tensors and numbers as one file with a checksum, written and read a tensor at a time.
+"""File format of checkpoints: tensors and numbers with a checksum, written and read one tensor at a time.
 
-A line with the SHA-256 of the rest, then the rest as safetensors (an 8-byte length, a JSON header, the raw values).
-That format has no checksum of its own, and its library holds every value once more in memory while it writes.
+The first line holds the SHA-256 of the rest. The rest is a safetensors file: an 8-byte length, a JSON header, raw
+values. That format has no checksum, and its library holds a second copy of all values in memory while it writes.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 MAGIC = b"segue checkpoint 1 "
-KINDS = {
+DTYPES = {
     "F64": torch.float64,
     "I64": torch.int64,
     "F32": torch.float32,
@@ -25,27 +25,31 @@ KINDS = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-_NAMES = {kind: name for name, kind in KINDS.items()}
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 @dataclass
 class TrainingState:
-    """Where a training stands: ``tensors`` by name, ``numbers`` as plain JSON values."""
+    """State of a training: ``tensors`` by name, ``numbers`` as plain JSON values."""
 
     tensors: dict[str, Tensor]
     numbers: dict[str, Any]
 
+    def tensors_under(self, prefix: str) -> dict[str, Tensor]:
+        """Return the tensors whose name starts with the prefix, by the rest of their name."""
+        return {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
+
 
 def encode_state(state: TrainingState) -> Iterator[Any]:
-    """The file's content, one buffer after the other; tensors on the CPU are not copied."""
-    # The widest kinds first, so that every value lies where its width wants it.
+    """Yield the content of a checkpoint file, one buffer after the other; tensors on the CPU are not copied."""
+    # The widest dtypes first, so that every value is aligned to its width.
     ordered = sorted(state.tensors.items(), key=lambda pair: (-pair[1].element_size(), pair[0]))
     header: dict[str, Any] = {"__metadata__": {"numbers": json.dumps(state.numbers)}}
-    place = 0
+    position = 0
     for name, tensor in ordered:
-        end = place + tensor.numel() * tensor.element_size()
-        header[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [place, end]}
-        place = end
+        end = position + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [position, end]}
+        position = end
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     head = len(text).to_bytes(8, "little") + text
@@ -59,7 +63,7 @@ def encode_state(state: TrainingState) -> Iterator[Any]:
 
 
 def read_state(path: Path) -> TrainingState | None:
-    """What was written, each tensor in memory of its own; None where the file is not what it was."""
+    """Return the state of a checkpoint file, each tensor in its own memory; None if the checksum does not match."""
     with path.open("rb") as file:
         head = file.readline(len(MAGIC) + 65)
         start = file.tell()
@@ -70,13 +74,13 @@ def read_state(path: Path) -> TrainingState | None:
         header = json.loads(file.read(size))
         numbers = json.loads(header.pop("__metadata__")["numbers"])
         tensors = {}
-        for name, about in header.items():
-            tensors[name] = torch.empty(about["shape"], dtype=KINDS[about["dtype"]])
-            file.seek(start + 8 + size + about["data_offsets"][0])
+        for name, entry in header.items():
+            tensors[name] = torch.empty(entry["shape"], dtype=DTYPES[entry["dtype"]])
+            file.seek(start + 8 + size + entry["data_offsets"][0])
             file.readinto(_values(tensors[name]))
     return TrainingState(tensors, numbers)
 
 
 def _values(tensor: Tensor) -> memoryview:
-    """A tensor's bytes where they lie."""
+    """Return the bytes of a tensor, without a copy for a contiguous tensor on the CPU."""
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
