@@ -66,7 +66,7 @@ def shaken(config: object) -> TiedEmbeddingNet:
     net = build(config)
     assert net.contexts is not None
     with torch.no_grad():
-        for tensor in (net.table_VD, net.contexts.vectors_FD, *net.encoder.parameters()):
+        for tensor in (net.table_VD, net.contexts.embeddings_FD, *net.encoder.parameters()):
             tensor.add_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(2)) * 0.3)
     net.table_VD[PAD] = 0.0
     return net
@@ -151,7 +151,7 @@ def test_stopped_and_gone_on_equals_never_stopped(name: str, loss: str, tmp_path
 
     whole = build(CONFIGS[name], context_dropout=0.3)
     outcome = trainer(whole).run()
-    assert whole.contexts is not None and whole.contexts.vectors_FD.any()
+    assert whole.contexts is not None and whole.contexts.embeddings_FD.any()
     stops = 0
     while True:
         part = build(CONFIGS[name], context_dropout=0.3)
@@ -184,18 +184,18 @@ def test_a_state_with_other_contexts_is_refused(tmp_path: Path) -> None:
 def test_dropping_contexts_drops_whole_ones_and_repeats_by_seed() -> None:
     net = build(CONFIGS["sasrec"], context_dropout=0.5).train()
     assert net.contexts is not None
-    net.contexts.vectors_FD.fill_(1.0)
-    touched, rows = net.around(np.full((4, 60), 2, dtype=np.int32))
+    net.contexts.embeddings_FD.fill_(1.0)
+    touched, rows = net.encode_contexts(np.full((4, 60), 2, dtype=np.int32))
     found = []
     for seed in (3, 3, 4):
         net.noise.seed(seed)
-        added = net.added(touched, rows)
+        added = net.context_embeddings(touched, rows)
         assert added is not None
         found.append(added.detach())
     assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
     kept = found[0].any(dim=2)
     assert 60 < int(kept.sum()) < 180 and (found[0][kept] == found[0].max()).all()
-    whole = net.eval().added(touched, rows)
+    whole = net.eval().context_embeddings(touched, rows)
     assert whole is not None and whole.any(dim=2).all()
 
 

@@ -64,7 +64,7 @@ def shaken(config: object) -> TiedEmbeddingNet:
     net = build(config)
     assert net.features is not None
     with torch.no_grad():
-        for tensor in (net.table_VD, net.features.vectors_FD, *net.encoder.parameters()):
+        for tensor in (net.table_VD, net.features.embeddings_FD, *net.encoder.parameters()):
             tensor.add_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(2)) * 0.1)
     net.table_VD[0] = 0.0
     return net
@@ -74,7 +74,7 @@ def shaken(config: object) -> TiedEmbeddingNet:
 def test_an_item_is_its_own_vector_plus_its_features(config: object) -> None:
     net = shaken(config)
     assert net.features is not None
-    whole, vectors = net.item_embeddings().numpy(), net.features.vectors_FD.numpy()
+    whole, vectors = net.item_embeddings().numpy(), net.features.embeddings_FD.numpy()
     features = net.features.encoding.encode([ROWS[7]])
     wanted = net.table_VD[7].numpy().copy()
     for code, weight in zip(features.codes, features.weights, strict=True):
@@ -87,19 +87,19 @@ def test_rows_at_hand_equal_the_whole_table() -> None:
     net = shaken(CONFIGS[0]).eval()
     assert net.features is not None
     rows = torch.tensor([0, 2, 5, 17, 30])
-    touched = net.features.at(rows)
-    some = net.items(net.table_VD[rows], touched)
+    touched = net.features.select_rows(rows)
+    some = net.add_features(net.table_VD[rows], touched)
     torch.testing.assert_close(some, net.item_embeddings()[rows])
-    every = net.features.at(None)
+    every = net.features.select_rows(None)
     pull = torch.randn(5, 8, generator=torch.Generator().manual_seed(3))
     (some * pull).sum().backward()
-    (net.items(net.table_VD, every)[rows] * pull).sum().backward()
-    assert touched.rows_F is not None and len(touched.rows_F) < len(every.vectors_FD)
-    assert touched.vectors_FD.grad is not None and every.vectors_FD.grad is not None
-    torch.testing.assert_close(touched.vectors_FD.grad, every.vectors_FD.grad[touched.rows_F])
-    rest = torch.ones(len(every.vectors_FD), dtype=torch.bool)
+    (net.add_features(net.table_VD, every)[rows] * pull).sum().backward()
+    assert touched.rows_F is not None and len(touched.rows_F) < len(every.embeddings_FD)
+    assert touched.embeddings_FD.grad is not None and every.embeddings_FD.grad is not None
+    torch.testing.assert_close(touched.embeddings_FD.grad, every.embeddings_FD.grad[touched.rows_F])
+    rest = torch.ones(len(every.embeddings_FD), dtype=torch.bool)
     rest[touched.rows_F] = False
-    assert not every.vectors_FD.grad[rest].any()
+    assert not every.embeddings_FD.grad[rest].any()
 
 
 def test_the_start_is_the_spectral_table_parted() -> None:
@@ -113,16 +113,16 @@ def test_the_start_is_the_spectral_table_parted() -> None:
 def test_dropping_ids_drops_whole_rows_and_repeats_by_seed() -> None:
     net = build(id_dropout=0.5).train()
     assert net.features is not None
-    touched = net.features.at(None)
+    touched = net.features.select_rows(None)
     found = []
     for seed in (3, 3, 4):
         net.noise.seed(seed)
-        found.append(net.items(net.table_VD, touched).detach())
+        found.append(net.add_features(net.table_VD, touched).detach())
     assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
     kept = torch.isclose(found[0], net.item_embeddings(), atol=1e-6).all(dim=1)
     bare = torch.isclose(found[0], touched.sums().detach(), atol=1e-6).all(dim=1)
     assert (kept | bare).all() and 0 < int((kept & ~bare).sum()) < V - 3
-    assert torch.equal(net.eval().items(net.table_VD, touched).detach(), net.item_embeddings())
+    assert torch.equal(net.eval().add_features(net.table_VD, touched).detach(), net.item_embeddings())
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
@@ -140,10 +140,10 @@ def test_served_twin_equals_net_and_scores_alike_one_by_one(config: object) -> N
 def test_an_item_without_events_keeps_nothing_of_its_own(loss: str, config: object) -> None:
     """Seq2Seq wrote such items in scheduled sampling, and learned vectors of their own for them."""
     net = build(config)
-    before = net.weights()["feature vectors"]
+    before = net.weights()["feature embeddings"]
     trainer(net, loss=loss, num_negatives=8).run()
     assert not net.table_VD[list(COLD)].any()
-    assert not torch.equal(net.weights()["feature vectors"], before)
+    assert not torch.equal(net.weights()["feature embeddings"], before)
 
 
 def test_every_network_of_the_zoo_is_tried_here() -> None:
@@ -156,7 +156,7 @@ def test_every_network_learns_features_vectors_and_own_ones(config: object) -> N
     before = net.weights()
     trainer(net, loss="sampled", num_negatives=8, epochs=1).run()
     after = net.weights()
-    for name in ("table", "feature vectors"):
+    for name in ("table", "feature embeddings"):
         assert not torch.equal(after[name], before[name]) and after[name].isfinite().all(), name
 
 

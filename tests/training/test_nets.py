@@ -161,7 +161,7 @@ def test_a_training_window_is_what_its_prefixes_are_when_they_are_asked(name: st
     ]
     assert batch.times_BS is not None
     with torch.no_grad():
-        states = net.states(net.table_VD, EncoderBatch(*given, torch.from_numpy(batch.times_BS)))
+        states = net.target_states(net.table_VD, EncoderBatch(*given, torch.from_numpy(batch.times_BS)))
     prefixes = row.take(np.zeros(9, dtype=np.int64)).prefixes(np.arange(1, 10))
     asked = prefixes.as_of(row.times[prefixes.stops])
     torch.testing.assert_close(net.query(states).numpy(), net.queries(asked), rtol=1e-4, atol=2e-5)
@@ -187,7 +187,7 @@ def test_padding_behind_changes_nothing(name: str, log: Sequences) -> None:
     last_B = torch.from_numpy(row.lengths - 1)
     short, padded = (row.padded(width, align="left").astype(np.int64) for width in (int(last_B[0]) + 1, net.length))
     with torch.no_grad():
-        one, two = (net.newest(net.item_embeddings(), torch.from_numpy(x), last_B) for x in (short, padded))
+        one, two = (net.last_state(net.item_embeddings(), torch.from_numpy(x), last_B) for x in (short, padded))
     torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)
 
 
@@ -276,7 +276,7 @@ def test_the_newest_state_is_that_of_the_whole_pass(block: Any, positions: Any, 
     last_B = torch.tensor([0, 5, 2, 3, 4])
     with torch.no_grad():
         whole_BTD = encoder(x_BTD, last_B)
-        newest_BD = encoder.newest(x_BTD, last_B)
+        newest_BD = encoder.last_state(x_BTD, last_B)
     torch.testing.assert_close(newest_BD, whole_BTD[torch.arange(5), last_B], rtol=1e-5, atol=1e-6)
 
 
@@ -324,7 +324,7 @@ def test_hidden_events_are_not_seen_and_the_rest_is_seen_from_both_sides(log: Se
     def hidden(items: list[int]) -> torch.Tensor:
         rows = torch.tensor([items])
         with torch.no_grad():
-            return net.states(net.table_VD, EncoderBatch(rows, (rows != 0) & ~asked, asked, None))
+            return net.target_states(net.table_VD, EncoderBatch(rows, (rows != 0) & ~asked, asked, None))
 
     torch.testing.assert_close(hidden([3, 4, 5, 6]), hidden([3, 9, 5, 6]))
     for changed in ([8, 4, 5, 6], [3, 4, 8, 6], [3, 4, 5, 8]):
@@ -337,9 +337,9 @@ def test_a_history_is_asked_for_what_a_mask_behind_it_hides(log: Sequences) -> N
     rows = torch.tensor([[3, 4, 5, 0, 0], [6, 7, 8, 9, 0]])
     asked = torch.tensor([[False, False, False, True, False], [False] * 4 + [True]])
     with torch.no_grad():
-        wanted = net.states(net.table_VD, EncoderBatch(rows, rows != 0, asked, None))
+        wanted = net.target_states(net.table_VD, EncoderBatch(rows, rows != 0, asked, None))
         torch.testing.assert_close(
-            net.newest(net.item_embeddings(), rows[:, :4], torch.tensor([2, 3])), wanted, rtol=1e-4, atol=1e-5
+            net.last_state(net.item_embeddings(), rows[:, :4], torch.tensor([2, 3])), wanted, rtol=1e-4, atol=1e-5
         )
 
 

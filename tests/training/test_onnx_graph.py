@@ -101,7 +101,7 @@ def hidden_states(graph: bytes, net: TiedEmbeddingNet) -> tuple[np.ndarray, np.n
     if net.encoder.timed:
         feed["times"] = np.cumsum(rng.integers(1, 10**11, (4, net.length + 1)), axis=1)
     with torch.no_grad():
-        wanted = net.encoder.newest(*(torch.from_numpy(array) for array in feed.values()))
+        wanted = net.encoder.last_state(*(torch.from_numpy(array) for array in feed.values()))
     return session.run(None, feed)[0], wanted.numpy()
 
 

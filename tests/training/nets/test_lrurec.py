@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from segue.models.neural.configs.lrurec import LRURecConfig
-from segue.training.nets.encoders.lrurec import FARTHEST, NEAREST, DecayedSum, LRUBlock, LRURecEncoder, decayed_sum
+from segue.training.nets.encoders.lrurec import MAX_DECAY, MIN_DECAY, DecayedSum, LRUBlock, LRURecEncoder, decayed_sum
 from segue.training.nets.layers.basic import DropoutRng
 
 
@@ -43,9 +43,9 @@ def test_training_and_serving_see_the_same() -> None:
 
 def test_decays_begin_in_a_ring_and_never_grow_beyond_one() -> None:
     block = LRUBlock(LRURecConfig(embedding_dim=64, expansion=4), torch.nn.Identity())
-    block.start(torch.Generator().manual_seed(0))
+    block.init_decays(torch.Generator().manual_seed(0))
     size = torch.hypot(*block.decay())
-    assert NEAREST - 1e-6 < size.min() < 0.85 and 0.97 < size.max() < FARTHEST + 1e-6
+    assert MIN_DECAY - 1e-6 < size.min() < 0.85 and 0.97 < size.max() < MAX_DECAY + 1e-6
     with torch.no_grad():
         block.fade.fill_(-50.0)
     assert torch.hypot(*block.decay()).max() <= 1 + 1e-6

@@ -80,11 +80,11 @@ def test_states_equal_those_of_each_stretch_alone(net: Seq2SeqNet, log: Sequence
 
 def test_stretches_by_hand() -> None:
     asked = torch.tensor([[True] * 7, [True] * 3 + [False] * 4])
-    found = TargetSequences.between(asked, torch.tensor([2, 0]), 3)
+    found = TargetSequences.between_cuts(asked, torch.tensor([2, 0]), 3)
     assert found.row_S.tolist() == [0, 0, 0, 1]
     assert found.first_S.tolist() == [0, 2, 5, 0]
-    assert found.inside_SK.sum(1).tolist() == [2, 3, 2, 3]
-    assert found.column_SK[found.inside_SK].tolist() == [0, 1, 2, 3, 4, 5, 6, 0, 1, 2]
+    assert found.is_target_SK.sum(1).tolist() == [2, 3, 2, 3]
+    assert found.column_SK[found.is_target_SK].tolist() == [0, 1, 2, 3, 4, 5, 6, 0, 1, 2]
 
 
 @pytest.mark.parametrize("horizon", [1, 3, 9, 40])
@@ -97,13 +97,13 @@ def test_every_target_is_asked_once_and_every_step_comes(horizon: int) -> None:
         assert batch.cuts_B is not None
         assert batch.cuts_B.min() >= 0 and batch.cuts_B.max() < horizon
         asked = torch.from_numpy(batch.targets_BT != PAD)
-        found = TargetSequences.between(asked, torch.from_numpy(batch.cuts_B), horizon)
-        columns = found.column_SK[found.inside_SK].numpy()
-        rows = found.row_S[:, None].expand_as(found.inside_SK)[found.inside_SK].numpy()
+        found = TargetSequences.between_cuts(asked, torch.from_numpy(batch.cuts_B), horizon)
+        columns = found.column_SK[found.is_target_SK].numpy()
+        rows = found.row_S[:, None].expand_as(found.is_target_SK)[found.is_target_SK].numpy()
         assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == list(
             zip(*np.nonzero(asked.numpy()), strict=True)
         )
-        step_counts[:horizon] += found.inside_SK.sum(0).numpy()
+        step_counts[:horizon] += found.is_target_SK.sum(0).numpy()
     if horizon == 3:
         assert step_counts[0] > step_counts[1] > step_counts[2] > 0.4 * step_counts[0]
 
@@ -152,23 +152,23 @@ def test_scheduled_sampling_replaces_the_share_it_says_and_repeats_with_the_seed
     batch = batch_of(log)
     steps = steps_of(batch)
     assert steps.cuts_B is not None
-    between = TargetSequences.between(steps.is_target_BT, steps.cuts_B, 4)
+    between = TargetSequences.between_cuts(steps.is_target_BT, steps.cuts_B, 4)
     with torch.no_grad():
         states = net.encoder.reader(net.embed(net.table_VD, steps.inputs_BT))
     memory = EncoderStates(states, between.row_S, between.first_S)
-    rows = torch.where(between.inside_SK, steps.inputs_BT[between.row_S[:, None], between.column_SK], 0)
+    rows = torch.where(between.is_target_SK, steps.inputs_BT[between.row_S[:, None], between.column_SK], 0)
     drawn = []
     for seed in (5, 5, 6):
         net.noise.seed(seed)
-        drawn.append(net._own(net.table_VD, memory, rows, between.inside_SK, 0.5))
+        drawn.append(net._sample_inputs(net.table_VD, memory, rows, between.is_target_SK, 0.5))
     net.eval()
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
-    later = between.inside_SK.clone()
+    later = between.is_target_SK.clone()
     later[:, 0] = False
     assert torch.equal(drawn[0][:, 0], rows[:, 0])  # the event at the cut is never replaced
-    assert torch.equal(drawn[0][~between.inside_SK], rows[~between.inside_SK])
-    assert int(drawn[0].min()) >= 0 and bool((drawn[0][between.inside_SK] != PAD).all())
+    assert torch.equal(drawn[0][~between.is_target_SK], rows[~between.is_target_SK])
+    assert int(drawn[0].min()) >= 0 and bool((drawn[0][between.is_target_SK] != PAD).all())
     differs = float((drawn[0] != rows)[later].float().mean())
     assert 0.3 < differs < 0.55  # a draw may hit the truth
 
@@ -184,12 +184,12 @@ def test_own_draws_follow_what_is_said(log: Sequences) -> None:
         batch = batch_of(log.take(slice(0, 8)))
         steps = steps_of(batch)
         assert steps.cuts_B is not None
-        between = TargetSequences.between(steps.is_target_BT, steps.cuts_B, 4)
+        between = TargetSequences.between_cuts(steps.is_target_BT, steps.cuts_B, 4)
         with torch.no_grad():
             states = net.encoder.reader(net.embed(net.table_VD, steps.inputs_BT))
             memory = EncoderStates(states, between.row_S, between.first_S)
-            rows = torch.where(between.inside_SK, steps.inputs_BT[between.row_S[:, None], between.column_SK], 0)
-            own = net._own(net.table_VD, memory, rows, between.inside_SK, 1.0)
+            rows = torch.where(between.is_target_SK, steps.inputs_BT[between.row_S[:, None], between.column_SK], 0)
+            own = net._sample_inputs(net.table_VD, memory, rows, between.is_target_SK, 1.0)
             net.eval()
             # A GRU reads its own draws; a transformer's first pass reads the truth.
             given = own if config.decoder_type == "gru" else rows
@@ -197,7 +197,7 @@ def test_own_draws_follow_what_is_said(log: Sequences) -> None:
             scores = net.query(said) @ net.key(net.table_VD).T
             scores[..., 0] = -torch.inf
         for k in range(1, 4):
-            inside = between.inside_SK[:, k]
+            inside = between.is_target_SK[:, k]
             assert (own[inside, k] == scores[inside, k - 1].argmax(1)).float().mean() > 0.95
 
 
@@ -209,7 +209,7 @@ def test_the_first_epochs_share_is_nothing(log: Sequences) -> None:
     for done in (0.0, 0.0, 1.0):
         net.noise.seed(1)
         net.train()
-        states.append(net.states(net.table_VD, steps_of(batch, done)).detach())
+        states.append(net.target_states(net.table_VD, steps_of(batch, done)).detach())
     assert torch.equal(states[0], states[1])
     assert not torch.equal(states[0], states[2])
 

@@ -1,1 +1,1 @@
-"""The torch twins of the served neural models: what is trained; exported to arrays or a graph, never served."""
+"""Torch networks, for training alone: they are exported to arrays or an ONNX graph, which the server runs."""

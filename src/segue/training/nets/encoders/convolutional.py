@@ -1,6 +1,6 @@
-"""The convolutional encoders in torch: Caser (Tang & Wang 2018) and NextItNet (Yuan et al. 2019), causal both.
+"""Convolutional torch encoders, both causal: Caser (Tang & Wang 2018) and NextItNet (Yuan et al. 2019).
 
-Shape letters as in ``layers.py``; L events of a sliding window, C filters.
+Shape letters as in ``layers/basic.py``; L events of a sliding window, C filters.
 """
 
 import torch
@@ -14,8 +14,10 @@ from segue.training.nets.layers.basic import Dropout, DropoutRng, normal_
 
 
 class CausalConvolution(nn.Module):
-    """The newest and ``kernel`` - 1 older positions, ``dilation`` apart, -> one: a product of what is laid side by
-    side, which a processor does faster than a convolution in place."""
+    """Causal convolution over the last ``kernel`` positions, ``dilation`` apart.
+
+    It is one matrix product over shifted copies side by side, which is faster on a CPU than a convolution.
+    """
 
     def __init__(self, dim: int, kernel: int, dilation: int) -> None:
         super().__init__()
@@ -24,19 +26,30 @@ class CausalConvolution(nn.Module):
         self.mix = nn.Linear(kernel * dim, dim)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
+        """Return the output at every position, [B, T, D]."""
         return self.mix(torch.cat(shift_right(x_BTD, self.kernel, self.dilation), dim=-1))
 
 
 def shift_right(x_BTD: Tensor, count: int, dilation: int = 1) -> list[Tensor]:
-    """``count`` times [B, T, D], the oldest first: what lies (count - 1) * dilation, ..., dilation, 0 events back at
-    each position; zeros before the first event."""
+    """Return the events at distances (count - 1) * dilation, ..., dilation, 0 before each position.
+
+    Args:
+        x_BTD: embedded events.
+        count: number of shifts.
+        dilation: distance between two shifts.
+
+    Returns:
+        ``count`` times [B, T, D], the oldest first; zeros before the first event.
+    """
     padded = F.pad(x_BTD, (0, 0, (count - 1) * dilation, 0))
     return [padded[:, i * dilation : i * dilation + x_BTD.shape[1]] for i in range(count)]
 
 
 class DilatedBlock(nn.Module):
-    """Two dilated convolutions, the second twice as wide, around which the stream passes unchanged (Yuan et al. 2019,
-    section 3.4); normalized before each convolution, not behind it."""
+    """Residual block of two dilated convolutions, the second twice as wide (Yuan et al. 2019, section 3.4).
+
+    Differs: normalized before each convolution, not after it.
+    """
 
     def __init__(self, dim: int, kernel: int, dilation: int, dropout: Dropout) -> None:
         super().__init__()
@@ -47,12 +60,13 @@ class DilatedBlock(nn.Module):
         self.dropout = dropout
 
     def forward(self, x_BTD: Tensor) -> Tensor:
+        """Return the output at every position, [B, T, D]."""
         near_BTD = self.near(F.relu(self.norm_near(x_BTD)))
         return x_BTD + self.dropout(self.far(F.relu(self.norm_far(near_BTD))))
 
 
 class NextItNetEncoder(SequenceEncoder):
-    """[B, T, D] embedded events, oldest first and padding behind, -> [B, T, D] what each position expects next."""
+    """Stack of dilated causal convolutions."""
 
     def __init__(self, config: NextItNetConfig, noise: DropoutRng, generator: torch.Generator) -> None:
         super().__init__()
@@ -65,6 +79,7 @@ class NextItNetEncoder(SequenceEncoder):
         normal_(self, generator)
 
     def forward(self, x_BTD: Tensor, last_B: Tensor | None = None) -> Tensor:
+        """See `SequenceEncoder`."""
         x_BTD = self.dropout(x_BTD)
         for block in self.blocks:
             x_BTD = block(x_BTD)
@@ -72,10 +87,11 @@ class NextItNetEncoder(SequenceEncoder):
 
 
 class CaserEncoder(SequenceEncoder):
-    """The last L events as an image of L rows and D columns, at every position anew, so that all of them are trained.
+    """Convolutions over the last L events as an image of L rows and D columns, at every position.
 
-    Horizontal filters look at h = 1 ... L neighboring rows and keep their largest answer in the window; vertical
-    filters weigh the L rows (Tang & Wang 2018, section 3.2). A fully connected layer mixes both.
+    Horizontal filters cover h = 1 ... L neighboring rows and keep their largest output in the window. Vertical filters
+    weight the L rows (Tang & Wang 2018, section 3.2). A fully connected layer mixes both. Differs: every position is
+    trained, not only the last one.
     """
 
     def __init__(self, config: CaserConfig, noise: DropoutRng, generator: torch.Generator) -> None:
@@ -96,15 +112,16 @@ class CaserEncoder(SequenceEncoder):
         normal_(self, generator, std=0.05)
 
     def forward(self, x_BTD: Tensor, last_B: Tensor | None = None) -> Tensor:
+        """See `SequenceEncoder`."""
         rows = shift_right(x_BTD, self.window)
-        across = [self._answers(x_BTD, i + 1, filters) for i, filters in enumerate(self.horizontal)]
-        down = self.vertical(torch.stack(rows, dim=-1)).flatten(2)
-        mixed = F.relu(self.mix(self.dropout(torch.cat([*across, down], dim=-1))))
+        horizontal = [self._max_outputs(x_BTD, i + 1, filters) for i, filters in enumerate(self.horizontal)]
+        vertical = self.vertical(torch.stack(rows, dim=-1)).flatten(2)
+        mixed = F.relu(self.mix(self.dropout(torch.cat([*horizontal, vertical], dim=-1))))
         return self.norm(x_BTD + self.merge(mixed))
 
-    def _answers(self, x_BTD: Tensor, height: int, filters: nn.Module) -> Tensor:
-        """[B, T, C]: the largest answer of each filter among the places that it has in the window."""
+    def _max_outputs(self, x_BTD: Tensor, height: int, filters: nn.Module) -> Tensor:
+        """Return the largest output of each filter over its positions in the window, [B, T, C]."""
         padded_BTD = F.pad(x_BTD, (0, 0, self.window - height, 0))
-        answers_BTC = F.relu(filters(torch.cat(shift_right(padded_BTD, height), dim=-1)))
+        outputs_BTC = F.relu(filters(torch.cat(shift_right(padded_BTD, height), dim=-1)))
         time = x_BTD.shape[1]
-        return torch.stack([answers_BTC[:, i : i + time] for i in range(self.window - height + 1)]).amax(dim=0)
+        return torch.stack([outputs_BTC[:, i : i + time] for i in range(self.window - height + 1)]).amax(dim=0)

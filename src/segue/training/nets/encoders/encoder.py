@@ -29,17 +29,19 @@ class EncoderBatch:
     None: the log has no timestamps, or the net uses none."""
     cuts_B: Tensor | None = None
     """int64: each row's first cut, for a net that predicts several steps from one position."""
-    added_BTD: Tensor | None = None
+    context_embeddings_BTD: Tensor | None = None
     """Context embeddings that are added to the input embeddings; None: no contexts."""
-    done: float = 0.0
-    """Share of the training that is done, 0 to 1, for schedules such as scheduled sampling."""
+    progress: float = 0.0
+    """Share of the training so far, 0 to 1, for schedules such as scheduled sampling."""
     session_states: SessionStates | None = None
     """Initial states of the rows, and the place to store their last ones; None: not a session-parallel batch."""
 
 
 class SequenceEncoder(nn.Module):
-    """``forward(x_BTD, last_B)``: embedded events, oldest first and padding at the end, -> [B, T, D] the hidden state
-    after each event. ``last_B`` is the column of each row's last event; None: every row is full.
+    """Base class of encoders: embedded events -> hidden states.
+
+    ``forward(x_BTD, last_B)`` takes embedded events, oldest first and padding at the end, and returns [B, T, D], the
+    hidden state after each event. ``last_B`` is the column of each row's last event; None: every row is full.
 
     The methods here fit a causal encoder, where no state depends on a later event.
     """
@@ -51,13 +53,13 @@ class SequenceEncoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.clock: TimeEmbeddingLayer | None = None
+        self.time_embedding: TimeEmbeddingLayer | None = None
         """Time embedding that is added to each event; None: no time features."""
 
     @property
     def uses_target_times(self) -> bool:
-        """Return whether timestamps change the output."""
-        return self.timed or self.clock is not None
+        """True: timestamps change the output."""
+        return self.timed or self.time_embedding is not None
 
     def task(self, length: int) -> Task:
         """Return the training task, in windows of ``length`` events."""
@@ -68,23 +70,29 @@ class SequenceEncoder(nn.Module):
         """Number of layers and width of the recurrent state; None: the encoder has none."""
         return None
 
-    def states(self, x_BTD: Tensor, steps: EncoderBatch) -> Tensor:
-        """Return the hidden state at every target position, [N, D].
+    def target_states(self, x_BTD: Tensor, batch: EncoderBatch) -> Tensor:
+        """Return the hidden state at every target position.
 
         Args:
             x_BTD: embedded events.
-            steps: the batch.
+            batch: the batch.
+
+        Returns:
+            [N, D].
         """
-        states_ND: Tensor = self(x_BTD, steps.is_event_BT.sum(dim=1) - 1)[steps.is_target_BT]
+        states_ND: Tensor = self(x_BTD, batch.is_event_BT.sum(dim=1) - 1)[batch.is_target_BT]
         return states_ND
 
-    def newest(self, x_BTD: Tensor, last_B: Tensor, times_BS: Tensor | None = None) -> Tensor:
-        """Return the hidden state after each row's last event, [B, D]. The exported graph computes this.
+    def last_state(self, x_BTD: Tensor, last_B: Tensor, times_BS: Tensor | None = None) -> Tensor:
+        """Return the hidden state after each row's last event. The exported graph computes this.
 
         Args:
             x_BTD: embedded events, oldest first and padding at the end.
             last_B: int64, column of each row's last event.
             times_BS: int64 [B, T + 1], UTC microseconds of the inputs and of the target; None: unknown.
+
+        Returns:
+            [B, D].
         """
         return select_column(self(x_BTD, last_B), last_B)
 

@@ -1,4 +1,4 @@
-"""GRU4Rec's encoder in torch (Hidasi et al. 2016): recurrent layers, and dropout between them but not along time."""
+"""Torch encoder of GRU4Rec (Hidasi et al. 2016): recurrent layers, with dropout between them but not along time."""
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +11,10 @@ from segue.training.nets.layers.recurrent import RecurrentLayer
 
 
 class GRU4RecEncoder(SequenceEncoder):
-    """[B, T, E] embedded events, oldest first and padding behind, -> [B, T, D] the state after each event.
+    """Stack of recurrent layers; states have D columns, embedded events E.
 
-    Every row starts from a zero state, so no session ever sees another one's; in lanes a row whose session began in an
-    earlier batch starts from the state that it had reached there.
+    Every row starts from a zero state, so that sessions are independent. In session-parallel batches a row whose
+    session began in an earlier batch continues from the state at the end of that batch.
     """
 
     def __init__(self, config: GRU4RecConfig, noise: DropoutRng, generator: torch.Generator) -> None:
@@ -33,7 +33,7 @@ class GRU4RecEncoder(SequenceEncoder):
             self._open_forget_gates()
 
     def _open_forget_gates(self) -> None:
-        """Forget gates start with a bias of 1, that is open (Jozefowicz et al. 2015)."""
+        """Initialize the biases of the forget gates with 1, that is open (Jozefowicz et al. 2015)."""
         for layer in self.layers:
             assert isinstance(layer, RecurrentLayer)
             with torch.no_grad():
@@ -41,29 +41,27 @@ class GRU4RecEncoder(SequenceEncoder):
 
     @property
     def state_shape(self) -> tuple[int, int]:
-        """(L, S)."""
+        """Number of layers, and width of a layer's state."""
         return len(self.layers), CELLS[self.cell].parts * self.dim
 
     def forward(self, x_BTD: Tensor, last_B: Tensor | None = None) -> Tensor:
+        """See `SequenceEncoder`."""
         return self._run(x_BTD, None)[0]
 
-    def states(self, x_BTD: Tensor, steps: EncoderBatch) -> Tensor:
-        """Return the hidden state at every target position, [N, D].
-
-        In session-parallel batches the last state of each row is stored.
-        """
-        if steps.session_states is None:
-            return super().states(x_BTD, steps)
-        hidden_BTD, parts = self._run(x_BTD, steps.session_states.start())
-        last_B = steps.is_event_BT.sum(dim=1) - 1
-        steps.session_states.store(torch.stack([select_column(torch.cat(layer, dim=-1), last_B) for layer in parts]))
-        return hidden_BTD[steps.is_target_BT]
+    def target_states(self, x_BTD: Tensor, batch: EncoderBatch) -> Tensor:
+        """See `SequenceEncoder.target_states`. In session-parallel batches the last state of each row is stored."""
+        if batch.session_states is None:
+            return super().target_states(x_BTD, batch)
+        hidden_BTD, parts = self._run(x_BTD, batch.session_states.start())
+        last_B = batch.is_event_BT.sum(dim=1) - 1
+        batch.session_states.store(torch.stack([select_column(torch.cat(layer, dim=-1), last_B) for layer in parts]))
+        return hidden_BTD[batch.is_target_BT]
 
     def _run(self, x_BTD: Tensor, start_LBS: Tensor | None) -> tuple[Tensor, list[list[Tensor]]]:
-        """(what comes out at every position, what each layer keeps there)."""
+        """Return (hidden states of the last layer at every position, parts of each layer's states)."""
         x_BTD = self.dropout_input(x_BTD)
-        kept = []
+        states = []
         for i, layer in enumerate(self.layers):
-            kept.append(layer(x_BTD, None if start_LBS is None else start_LBS[i]))
-            x_BTD = self.dropout_hidden(kept[-1][0])
-        return x_BTD, kept
+            states.append(layer(x_BTD, None if start_LBS is None else start_LBS[i]))
+            x_BTD = self.dropout_hidden(states[-1][0])
+        return x_BTD, states

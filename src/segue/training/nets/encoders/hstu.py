@@ -1,6 +1,6 @@
-"""HSTU's encoder in torch (Zhai et al. 2024, "Actions Speak Louder than Words", section 3.2).
+"""Torch encoder of HSTU (Zhai et al. 2024, "Actions Speak Louder than Words", section 3.2).
 
-Shape letters as in ``layers.py``; S = T + 1 moments, L distances, G buckets of gaps.
+Shape letters as in ``layers/basic.py``; S = T + 1 timestamps, L distances, G buckets of gaps.
 """
 
 import torch
@@ -16,8 +16,11 @@ from segue.training.nets.layers.pointwise_attention import PointwiseAttention, p
 
 
 class HSTULayer(nn.Module):
-    """x + f2(norm(A V) * U), where U, V, Q, K = silu(f1(norm x)) and A = silu(Q K^T + what distance and gap add),
-    causal (eqs. 1-3). No softmax: how much there is to attend to stays visible until the norm."""
+    """Causal HSTU layer: x + f2(norm(A V) * U), where U, V, Q, K = silu(f1(norm x)) (eqs. 1-3).
+
+    A = silu(Q K^T + bias of distance + bias of time gap). Without a softmax, the total weight of the attended events
+    stays in the output until the norm.
+    """
 
     def __init__(self, config: HSTUConfig, dropout: Dropout) -> None:
         super().__init__()
@@ -31,21 +34,30 @@ class HSTULayer(nn.Module):
         self.dropout = dropout
 
     def forward(self, x_BTD: Tensor, bucket_BTT: Tensor | None) -> Tensor:
+        """Return the output at every position.
+
+        Args:
+            x_BTD: embedded events, oldest first.
+            bucket_BTT: int32, bucket of the time gap between two events; None: no timestamps.
+
+        Returns:
+            [B, T, D].
+        """
         batch, time, dim = x_BTD.shape
         parts = F.silu(self.project(self.norm(x_BTD))).view(batch, time, 4, self.heads, dim // self.heads)
         u, q, k, v = parts.permute(2, 0, 3, 1, 4)
         attend = PointwiseAttention.apply if self.training else pointwise_attention
-        mixed = attend(q, k, v, self.near, self.gap, bucket_BTT).transpose(1, 2).reshape(batch, time, dim)
+        attended = attend(q, k, v, self.near, self.gap, bucket_BTT).transpose(1, 2).reshape(batch, time, dim)
         gate = u.transpose(1, 2).reshape(batch, time, dim)
-        return x_BTD + self.merge(self.dropout(self.norm_mixed(mixed) * gate))
+        return x_BTD + self.merge(self.dropout(self.norm_mixed(attended) * gate))
 
 
 class HSTUEncoder(SequenceEncoder):
-    """[B, T, D] embedded events, oldest first and padding behind, -> [B, T, D] what each position expects next.
+    """Stack of HSTU layers with time gaps from each event to the position, or to the target with ``target_time``.
 
-    A position sees how long before it, or with ``target_time`` before the moment of asking, every event was. Since the
-    norm in a layer takes away how much was attended to, which alone tells how long ago the only event of a history was,
-    the wait from each event to the moment of asking also adds a vector to it; there we differ from the paper.
+    The norm in a layer removes the total weight of attention, and with it the age of the only event of a history. With
+    ``target_time``, the bucket of the gap between each event and the next timestamp therefore also adds an embedding
+    to the event; differs from the paper.
     """
 
     timed = True
@@ -61,6 +73,16 @@ class HSTUEncoder(SequenceEncoder):
             self.wait = nn.Parameter(torch.zeros(NUM_GAP_BUCKETS, config.embedding_dim))
 
     def forward(self, x_BTD: Tensor, last_B: Tensor | None = None, times_BS: Tensor | None = None) -> Tensor:
+        """Return the hidden state at every position.
+
+        Args:
+            x_BTD: embedded events, oldest first and padding at the end.
+            last_B: ignored; states depend on earlier events alone.
+            times_BS: int64 UTC microseconds of the inputs and of the target; None: unknown.
+
+        Returns:
+            [B, T, D].
+        """
         bucket_BTT = None if times_BS is None else self._buckets(times_BS)
         if bucket_BTT is not None and self.target_time:
             x_BTD = x_BTD + self.wait[bucket_BTT.diagonal(dim1=1, dim2=2).long()]
@@ -70,17 +92,19 @@ class HSTUEncoder(SequenceEncoder):
         return self.norm(x_BTD)
 
     def _buckets(self, times_BS: Tensor) -> Tensor:
-        """int32 [B, T, T]: the bucket of the time from event s to where position t stands; 0 where it is unknown."""
-        then_BT = times_BS[:, :-1]
-        here_BT = times_BS[:, 1:] if self.target_time else then_BT
-        # In place: a batch of long windows has a million gaps, and memory is slower than logarithms.
-        gap_BTT = (here_BT[:, :, None] - then_BT[:, None, :]).float().mul_(1e-6).clamp_(min=0)
-        number_BTT = gap_BTT.log1p_().mul_(1 / GAP_STEP).add_(1).clamp_(max=NUM_GAP_BUCKETS - 1)
-        number_BTT.mul_((here_BT != NO_TIME).float()[:, :, None]).mul_((then_BT != NO_TIME).float()[:, None, :])
-        return number_BTT.to(torch.int32)
+        """Return the bucket of the time from event s to the time of position t, int32 [B, T, T]; 0 if unknown."""
+        event_BT = times_BS[:, :-1]
+        now_BT = times_BS[:, 1:] if self.target_time else event_BT
+        # In place: a batch of long windows has 1e6 gaps, and memory is slower than logarithms.
+        gap_BTT = (now_BT[:, :, None] - event_BT[:, None, :]).float().mul_(1e-6).clamp_(min=0)
+        bucket_BTT = gap_BTT.log1p_().mul_(1 / GAP_STEP).add_(1).clamp_(max=NUM_GAP_BUCKETS - 1)
+        bucket_BTT.mul_((now_BT != NO_TIME).float()[:, :, None]).mul_((event_BT != NO_TIME).float()[:, None, :])
+        return bucket_BTT.to(torch.int32)
 
-    def states(self, x_BTD: Tensor, steps: EncoderBatch) -> Tensor:
-        return self(x_BTD, None, steps.times_BS)[steps.is_target_BT]
+    def target_states(self, x_BTD: Tensor, batch: EncoderBatch) -> Tensor:
+        """See `SequenceEncoder.target_states`."""
+        return self(x_BTD, None, batch.times_BS)[batch.is_target_BT]
 
-    def newest(self, x_BTD: Tensor, last_B: Tensor, times_BS: Tensor | None = None) -> Tensor:
+    def last_state(self, x_BTD: Tensor, last_B: Tensor, times_BS: Tensor | None = None) -> Tensor:
+        """See `SequenceEncoder.last_state`."""
         return select_column(self(x_BTD, last_B, times_BS), last_B)

@@ -1,8 +1,8 @@
-"""LRURec's encoder in torch (Yue et al. 2024): a state that every event turns and shrinks, without a gate in its way.
+"""Torch encoder of LRURec (Yue et al. 2024): a linear recurrence, without gates.
 
-h_t = decay * h_{t-1} + x_t with a complex decay for each number of the state (Orvieto et al. 2023, eq. 4). Nothing but
-that product waits for the step before, so that all matrix products are done for the whole history at once.
-Shape letters as in ``layers.py``; E complex numbers of a state.
+h_t = decay * h_{t-1} + x_t with one complex decay per state component (Orvieto et al. 2023, eq. 4). Only this
+product depends on the previous step, so that all matrix products cover the whole history at once.
+Shape letters as in ``layers/basic.py``; E complex components of a state.
 """
 
 import math
@@ -16,16 +16,22 @@ from segue.models.neural.configs.lrurec import LRURecConfig
 from segue.training.nets.encoders.encoder import SequenceEncoder
 from segue.training.nets.layers.basic import Dropout, DropoutRng, normal_
 
-NEAREST, FARTHEST = 0.8, 0.99
-"""Sizes of the decays at first: what is left of an event after one more."""
+MIN_DECAY, MAX_DECAY = 0.8, 0.99
+"""Bounds of the absolute value of the initial decays: the share of an event that is left after one more."""
 
 
 class DecayedSum(torch.autograd.Function):
-    """(x complex [T, B, E], decay complex [E]) -> states [T, B, E], step by step, with the gradient by hand."""
+    """Linear recurrence step by step, with the gradient by hand."""
 
     @staticmethod
     def forward(ctx: Any, x_TBE: Tensor, decay_E: Tensor) -> Tensor:
-        """See ``fading``."""
+        """Return the states, complex [T, B, E]; see ``decayed_sum``.
+
+        Args:
+            ctx: context of autograd.
+            x_TBE: complex inputs.
+            decay_E: complex decays.
+        """
         state_TBE = torch.empty_like(x_TBE)
         state_TBE[0] = x_TBE[0]
         for t in range(1, len(x_TBE)):
@@ -35,68 +41,88 @@ class DecayedSum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        """The same recurrence, backwards in time, with the conjugate decay."""
+        """Return the gradients: the same recurrence, backwards in time, with the conjugate decay.
+
+        Args:
+            ctx: context of autograd.
+            grads: gradient of the states, complex [T, B, E].
+        """
         state_TBE, decay_E = ctx.saved_tensors
-        grad_TBE, back_E = grads[0], decay_E.conj().resolve_conj()
-        into_TBE = torch.empty_like(state_TBE)
-        into_TBE[-1] = grad_TBE[-1]
-        for t in range(len(into_TBE) - 2, -1, -1):
-            torch.addcmul(grad_TBE[t], into_TBE[t + 1], back_E, out=into_TBE[t])
-        return into_TBE, (into_TBE[1:] * state_TBE[:-1].conj()).sum(dim=(0, 1))
+        grad_TBE, conjugate_E = grads[0], decay_E.conj().resolve_conj()
+        grad_input_TBE = torch.empty_like(state_TBE)
+        grad_input_TBE[-1] = grad_TBE[-1]
+        for t in range(len(grad_input_TBE) - 2, -1, -1):
+            torch.addcmul(grad_TBE[t], grad_input_TBE[t + 1], conjugate_E, out=grad_input_TBE[t])
+        return grad_input_TBE, (grad_input_TBE[1:] * state_TBE[:-1].conj()).sum(dim=(0, 1))
 
 
 def decayed_sum(x_BTE: tuple[Tensor, Tensor], decay_E: tuple[Tensor, Tensor], length: int) -> tuple[Tensor, Tensor]:
-    """The states as real and imaginary parts, float32 [B, T, E] each, for histories of up to ``length`` events.
+    """Return the states of the recurrence, without a loop over time and complex numbers, as a graph needs it.
 
-    By doubling (Hillis & Steele 1986): after pass p a position has the sum over its 2 ** p newest events. Real numbers
-    and no loop over time: a graph can hold it.
+    By doubling (Hillis & Steele 1986): after pass p a position holds the sum over its 2 ** p newest events.
+
+    Args:
+        x_BTE: real and imaginary parts of the inputs.
+        decay_E: real and imaginary parts of the decays.
+        length: largest number of events in a history.
+
+    Returns:
+        Real and imaginary parts, float32 [B, T, E] each.
     """
-    (real, turned), (shrink, turn) = x_BTE, decay_E
+    (real, imaginary), (shrink, turn) = x_BTE, decay_E
     time, step = real.shape[1], 1
     while step < length:
-        before, aside = (F.pad(part, (0, 0, step, 0))[:, :time] for part in (real, turned))
-        real, turned = real + shrink * before - turn * aside, turned + shrink * aside + turn * before
+        real_before, imaginary_before = (F.pad(part, (0, 0, step, 0))[:, :time] for part in (real, imaginary))
+        real, imaginary = (
+            real + shrink * real_before - turn * imaginary_before,
+            imaginary + shrink * imaginary_before + turn * real_before,
+        )
         shrink, turn = shrink * shrink - turn * turn, 2 * shrink * turn
         step *= 2
-    return real, turned
+    return real, imaginary
 
 
 class LRUBlock(nn.Module):
-    """A recurrence and a feed-forward net, around each of which the stream passes unchanged (Yue et al. 2024, section
-    3.2); normalized before each, not behind it."""
+    """Residual block of a linear recurrence and a feed-forward net (Yue et al. 2024, section 3.2).
+
+    Differs: normalized before each, not after it.
+    """
 
     def __init__(self, config: LRURecConfig, dropout: Dropout) -> None:
         super().__init__()
         self.length = config.max_length
-        self.states = config.expansion * config.embedding_dim
+        self.state_dim = config.expansion * config.embedding_dim
         self.norm_in = nn.LayerNorm(config.embedding_dim)
-        self.enter = nn.Linear(config.embedding_dim, 2 * self.states)
-        self.leave = nn.Linear(2 * self.states, config.embedding_dim)
-        self.fade, self.turn, self.loud = (nn.Parameter(torch.empty(self.states)) for _ in range(3))
+        self.enter = nn.Linear(config.embedding_dim, 2 * self.state_dim)
+        self.leave = nn.Linear(2 * self.state_dim, config.embedding_dim)
+        self.fade, self.turn, self.loud = (nn.Parameter(torch.empty(self.state_dim)) for _ in range(3))
         self.norm_mid = nn.LayerNorm(config.embedding_dim)
         self.up = nn.Linear(config.embedding_dim, 4 * config.embedding_dim)
         self.down = nn.Linear(4 * config.embedding_dim, config.embedding_dim)
         self.dropout = dropout
 
-    def start(self, generator: torch.Generator) -> None:
-        """Decays spread evenly over a ring, what enters scaled so that states are as large as what enters (Orvieto et
-        al. 2023, sections 3.2 and 3.3)."""
+    def init_decays(self, generator: torch.Generator) -> None:
+        """Initialize the decays uniformly over a ring (Orvieto et al. 2023, sections 3.2 and 3.3).
+
+        The scale of the inputs makes states as large as inputs.
+        """
         with torch.no_grad():
-            chance_E = torch.rand(2, self.states, generator=generator)
-            size_E = torch.sqrt(chance_E[0] * (FARTHEST**2 - NEAREST**2) + NEAREST**2)
+            uniform_E = torch.rand(2, self.state_dim, generator=generator)
+            size_E = torch.sqrt(uniform_E[0] * (MAX_DECAY**2 - MIN_DECAY**2) + MIN_DECAY**2)
             self.fade.copy_(torch.log(-torch.log(size_E)))
-            self.turn.copy_(torch.log(2 * math.pi * chance_E[1].clamp(min=1e-6)))
+            self.turn.copy_(torch.log(2 * math.pi * uniform_E[1].clamp(min=1e-6)))
             self.loud.copy_(torch.log(torch.sqrt(1 - size_E**2)))
 
     def decay(self) -> tuple[Tensor, Tensor]:
-        """Real and imaginary part of exp(-exp(fade) + i exp(turn)): never larger than 1, whatever is learned."""
+        """Return the real and imaginary parts of exp(-exp(fade) + i exp(turn)), whose size never exceeds 1."""
         size_E, angle_E = torch.exp(-torch.exp(self.fade)), torch.exp(self.turn)
         return size_E * torch.cos(angle_E), size_E * torch.sin(angle_E)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        entered = self.enter(self.norm_in(x_BTD)).float()
-        loud_E = torch.exp(self.loud)
-        parts = entered[..., : self.states] * loud_E, entered[..., self.states :] * loud_E
+        """Return the output at every position, [B, T, D]."""
+        inputs_BTE = self.enter(self.norm_in(x_BTD)).float()
+        scale_E = torch.exp(self.loud)
+        parts = inputs_BTE[..., : self.state_dim] * scale_E, inputs_BTE[..., self.state_dim :] * scale_E
         if self.training:
             x_TBE = torch.complex(*(part.transpose(0, 1).contiguous() for part in parts))
             state_TBE = DecayedSum.apply(x_TBE, torch.complex(*self.decay()))
@@ -108,8 +134,7 @@ class LRUBlock(nn.Module):
 
 
 class LRURecEncoder(SequenceEncoder):
-    """[B, T, D] embedded events, oldest first and padding behind, -> [B, T, D] what each position expects next. A state
-    knows how many events ago something was, so that nothing else tells positions apart."""
+    """Stack of linear recurrences. States depend on the age of events, so that there is no position embedding."""
 
     def __init__(self, config: LRURecConfig, noise: DropoutRng, generator: torch.Generator) -> None:
         super().__init__()
@@ -119,9 +144,10 @@ class LRURecEncoder(SequenceEncoder):
         normal_(self, generator)
         for block in self.blocks:
             assert isinstance(block, LRUBlock)
-            block.start(generator)
+            block.init_decays(generator)
 
     def forward(self, x_BTD: Tensor, last_B: Tensor | None = None) -> Tensor:
+        """See `SequenceEncoder`."""
         x_BTD = self.dropout(x_BTD)
         for block in self.blocks:
             x_BTD = block(x_BTD)

@@ -1,4 +1,4 @@
-"""SASRec's encoder in torch (Kang & McAuley 2018), pre-norm or gated, with four ways to tell positions apart."""
+"""Torch encoder of SASRec (Kang & McAuley 2018), pre-norm or gated, with four position encodings."""
 
 from typing import Any
 
@@ -12,13 +12,13 @@ from segue.training.nets.layers.basic import Dropout, DropoutRng, normal_
 
 
 class SASRecEncoder(SequenceEncoder):
-    """[B, T, D] embedded events, oldest first and padding behind, -> [B, T, D] what each position expects next."""
+    """Causal transformer."""
 
     def __init__(self, config: SASRecConfig, noise: DropoutRng, generator: torch.Generator) -> None:
         super().__init__()
         self.dropout = Dropout(config.dropout, noise)
-        self.positions = config.position_encoding
-        if config.position_encoding in ("learned", "reversed"):
+        self.position_encoding = config.position_encoding
+        if self.position_encoding in ("learned", "reversed"):
             self.position = nn.Parameter(torch.empty(config.max_length, config.embedding_dim))
         self.blocks = nn.ModuleList(
             BLOCKS[config.block_type](
@@ -33,30 +33,39 @@ class SASRecEncoder(SequenceEncoder):
         normal_(self, generator)
 
     def forward(self, x_BTD: Tensor, last_B: Tensor | None = None) -> Tensor:
-        x_BTD = self.dropout(self._placed(x_BTD, last_B))
+        """See `SequenceEncoder`."""
+        x_BTD = self.dropout(self._add_positions(x_BTD, last_B))
         for block in self.blocks:
             x_BTD = block(x_BTD)
         return self.norm(x_BTD)
 
-    def newest(self, x_BTD: Tensor, last_B: Tensor, times_BS: Tensor | None = None) -> Tensor:
-        """[B, D]: as ``forward``; in the last block the other positions are only looked at."""
-        x_BTD = self.dropout(self._placed(x_BTD, last_B))
+    def last_state(self, x_BTD: Tensor, last_B: Tensor, times_BS: Tensor | None = None) -> Tensor:
+        """See `SequenceEncoder.last_state`. The last block computes this position alone."""
+        x_BTD = self.dropout(self._add_positions(x_BTD, last_B))
         for block in self.blocks[:-1]:
             x_BTD = block(x_BTD)
         last: Any = self.blocks[-1]
-        x_BD: Tensor = self.norm(last.newest(x_BTD, last_B))
+        x_BD: Tensor = self.norm(last.last_state(x_BTD, last_B))
         return x_BD
 
-    def _placed(self, x_BTD: Tensor, last_B: Tensor | None) -> Tensor:
-        if self.positions == "learned":
+    def _add_positions(self, x_BTD: Tensor, last_B: Tensor | None) -> Tensor:
+        if self.position_encoding == "learned":
             return x_BTD + self.position[: x_BTD.shape[1]]
-        if self.positions == "reversed":
+        if self.position_encoding == "reversed":
             return x_BTD + self.position[distance_to_last(x_BTD, last_B)]
         return x_BTD
 
 
 def distance_to_last(x_BTD: Tensor, last_B: Tensor | None) -> Tensor:
-    """int64 [B, T] or [T]: how many events lie between each one and its row's newest; 0 for padding."""
+    """Return the number of events between each event and the last event of its row; 0 for padding.
+
+    Args:
+        x_BTD: embedded events.
+        last_B: int64, column of each row's last event; None: every row is full.
+
+    Returns:
+        int64 [B, T], or [T] without ``last_B``.
+    """
     if last_B is None:
         return column_indices(x_BTD).flip(0)
     return (last_B[:, None] - column_indices(x_BTD)).clamp(min=0)

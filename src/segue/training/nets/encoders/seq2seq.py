@@ -1,8 +1,8 @@
-"""An encoder and a decoder with attention, in torch: read a history, write what comes next, step by step.
+"""Torch encoder-decoder with attention: encode a history, decode the next items step by step.
 
-A window is encoded once; from each of its cuts the decoder writes the events up to the next cut, looking at the
-encoder's states up to the cut alone. Shape letters as in ``layers.py``, and S stretches between cuts, K steps, N
-targets, R table rows at hand.
+A window is encoded once. From each of its cuts the decoder predicts the events up to the next cut, and attends to the
+encoder states up to the cut alone. Shape letters as in ``layers/basic.py``; S segments between cuts, K steps, N
+targets, R selected table rows.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from segue.training.tasks import NextItemsTask, Task
 
 
 class Seq2SeqEncoder(SequenceEncoder):
-    """The encoder ("reader") and the decoder ("writer") of one Seq2Seq net."""
+    """Encoder (``reader``) and decoder (``writer``) of one Seq2Seq net."""
 
     def __init__(self, config: Seq2SeqConfig, noise: DropoutRng, generator: torch.Generator) -> None:
         super().__init__()
@@ -44,32 +44,40 @@ class Seq2SeqEncoder(SequenceEncoder):
 
 @dataclass(frozen=True)
 class TargetSequences:
-    """Where a batch's targets lie between cuts: row ``row_S``, columns ``first_S`` to ``first_S`` + K - 1 at most."""
+    """Segments of targets between cuts: row ``row_S``, columns ``first_S`` to ``first_S`` + K - 1 at most."""
 
     row_S: Tensor
     first_S: Tensor
     column_SK: Tensor
-    inside_SK: Tensor
-    """bool: whether that step is asked; these, row by row, are the N targets in the batch's order."""
+    is_target_SK: Tensor
+    """bool: the step has a target. Row by row, these are the N targets in the batch's order."""
 
     @classmethod
-    def between(cls, asked_BT: Tensor, cuts_B: Tensor, horizon: int) -> "TargetSequences":
-        """See ``NextSteps``: a cut at column 0, at ``cuts_B``, and at every ``horizon`` columns behind."""
-        width = asked_BT.shape[1]
-        column_T = torch.arange(width, device=asked_BT.device)
-        behind_BT = column_T - cuts_B[:, None]
-        begins_BT = asked_BT & ((column_T == 0) | ((behind_BT >= 0) & (behind_BT % horizon == 0)))
-        row_S, first_S = begins_BT.nonzero(as_tuple=True)
+    def between_cuts(cls, is_target_BT: Tensor, cuts_B: Tensor, horizon: int) -> "TargetSequences":
+        """Return the segments of a batch; see ``NextItemsTask``.
+
+        Cuts are at column 0, at ``cuts_B``, and at every ``horizon`` columns after it.
+
+        Args:
+            is_target_BT: bool, positions with a target.
+            cuts_B: int64, each row's first cut.
+            horizon: number of steps from a cut.
+        """
+        width = is_target_BT.shape[1]
+        column_T = torch.arange(width, device=is_target_BT.device)
+        offset_BT = column_T - cuts_B[:, None]
+        is_first_BT = is_target_BT & ((column_T == 0) | ((offset_BT >= 0) & (offset_BT % horizon == 0)))
+        row_S, first_S = is_first_BT.nonzero(as_tuple=True)
         cut_S = cuts_B[row_S]
         stop_S = torch.where(first_S < cut_S, cut_S, first_S + horizon).clamp(max=width)
-        column_SK = first_S[:, None] + torch.arange(horizon, device=asked_BT.device)
+        column_SK = first_S[:, None] + torch.arange(horizon, device=is_target_BT.device)
         inside_SK = column_SK < stop_S[:, None]
         column_SK = column_SK.clamp(max=width - 1)
-        return cls(row_S, first_S, column_SK, inside_SK & asked_BT[row_S[:, None], column_SK])
+        return cls(row_S, first_S, column_SK, inside_SK & is_target_BT[row_S[:, None], column_SK])
 
 
 class Seq2SeqNet(TiedEmbeddingNet):
-    """The net around one item table, which feeds the reader and the writer, and which the writer is compared with."""
+    """Encoder-decoder around one item table, which embeds the inputs of both and holds the keys of the outputs."""
 
     def __init__(
         self,
@@ -77,78 +85,87 @@ class Seq2SeqNet(TiedEmbeddingNet):
         noise: DropoutRng,
         table_VD: Tensor,
         config: Seq2SeqConfig,
-        **sides: FeatureEmbeddingLayer | None,
+        **feature_layers: FeatureEmbeddingLayer | None,
     ) -> None:
         length, temperature = config.max_length, config.temperature
-        super().__init__(encoder, noise, table_VD, temperature=temperature, length=length, **sides)
+        super().__init__(encoder, noise, table_VD, temperature=temperature, length=length, **feature_layers)
         self.encoder: Seq2SeqEncoder = encoder
         self.config = config
 
     @property
     def task(self) -> Task:
-        """Several steps from cuts."""
+        """Prediction of several steps from cuts."""
         return NextItemsTask(self.length, self.config.horizon)
 
-    def states(self, table_RD: Tensor, steps: EncoderBatch) -> Tensor:
-        """[N, D]: what the writer says at every step that is asked.
+    def target_states(self, table_RD: Tensor, batch: EncoderBatch) -> Tensor:
+        """Return the decoder output at every target.
 
-        It is given the true events before ("teacher forcing"), of which a share that rises with the training is
-        replaced by what it would have written itself ("scheduled sampling").
+        Inputs are the true events before ("teacher forcing"). A share of them is replaced by samples from the decoder
+        ("scheduled sampling"). It grows linearly over the training.
+
+        Args:
+            table_RD: selected rows of the item table, features included.
+            batch: the batch.
+
+        Returns:
+            [N, D].
         """
-        assert steps.cuts_B is not None
-        between = TargetSequences.between(steps.is_target_BT, steps.cuts_B, self.config.horizon)
-        x_BTD = self.embed(table_RD, steps.inputs_BT, steps.added_BTD)
+        assert batch.cuts_B is not None
+        segments = TargetSequences.between_cuts(batch.is_target_BT, batch.cuts_B, self.config.horizon)
+        x_BTD = self.embed(table_RD, batch.inputs_BT, batch.context_embeddings_BTD)
         states_BTD = self.encoder.reader(x_BTD)
-        memory = EncoderStates(states_BTD, between.row_S, between.first_S)
-        rows_SK = torch.where(between.inside_SK, steps.inputs_BT[between.row_S[:, None], between.column_SK], 0)
-        share = self.config.scheduled_sampling * steps.done
+        memory = EncoderStates(states_BTD, segments.row_S, segments.first_S)
+        rows_SK = torch.where(segments.is_target_SK, batch.inputs_BT[segments.row_S[:, None], segments.column_SK], 0)
+        share = self.config.scheduled_sampling * batch.progress
         if share > 0 and self.training:
-            rows_SK = self._own(table_RD, memory, rows_SK, between.inside_SK, share)
-        given_SKD = self.embed(table_RD, rows_SK)
-        if steps.added_BTD is not None:  # known of the event that was read last, not of those that are written
-            given_SKD = torch.cat([x_BTD[between.row_S, between.first_S][:, None], given_SKD[:, 1:]], dim=1)
-        written_SKD: Tensor = self.encoder.writer(given_SKD, memory)
-        return written_SKD[between.inside_SK]
+            rows_SK = self._sample_inputs(table_RD, memory, rows_SK, segments.is_target_SK, share)
+        inputs_SKD = self.embed(table_RD, rows_SK)
+        if batch.context_embeddings_BTD is not None:  # the last encoded event has a context, decoded events have none
+            inputs_SKD = torch.cat([x_BTD[segments.row_S, segments.first_S][:, None], inputs_SKD[:, 1:]], dim=1)
+        output_SKD: Tensor = self.encoder.writer(inputs_SKD, memory)
+        return output_SKD[segments.is_target_SK]
 
     @torch.no_grad()
-    def _own(self, table_RD: Tensor, memory: EncoderStates, rows_SK: Tensor, inside_SK: Tensor, share: float) -> Tensor:
-        """``rows_SK`` with a ``share`` of its events, but for each stretch's first, drawn from the net itself."""
+    def _sample_inputs(
+        self, table_RD: Tensor, memory: EncoderStates, rows_SK: Tensor, is_target_SK: Tensor, share: float
+    ) -> Tensor:
+        """Replace a ``share`` of the events, except each segment's first, by samples from the net itself."""
         uniform = self.uniform(2 * rows_SK.numel()).view(2, *rows_SK.shape)
-        chosen_SK = inside_SK & (uniform[0] < share)
-        chosen_SK[:, 0] = False
+        is_sampled_SK = is_target_SK & (uniform[0] < share)
+        is_sampled_SK[:, 0] = False
         keys_RD = self.key(table_RD)
 
-        def draw(said_ND: Tensor, stretches_N: Tensor, step: int) -> Tensor:
-            scores_NR = self.query(said_ND.float()) @ keys_RD.T
+        def sample(output_ND: Tensor, segments_N: Tensor, step: int) -> Tensor:
+            scores_NR = self.query(output_ND.float()) @ keys_RD.T
             scores_NR[:, 0] = -torch.inf
-            mass_NR = scores_NR.softmax(1).cumsum(1)
-            aim_N1 = uniform[1][stretches_N, step, None] * mass_NR[:, -1:]
-            return torch.searchsorted(mass_NR, aim_N1, right=True)[:, 0].clamp(max=len(keys_RD) - 1)
+            cumulative_NR = scores_NR.softmax(1).cumsum(1)
+            threshold_N1 = uniform[1][segments_N, step, None] * cumulative_NR[:, -1:]
+            return torch.searchsorted(cumulative_NR, threshold_N1, right=True)[:, 0].clamp(max=len(keys_RD) - 1)
 
         def embed(rows: Tensor) -> Tensor:
             return self.embed(table_RD, rows)
 
         self.encoder.eval()
-        own_SK: Tensor = self.encoder.writer.free_running(embed, memory, rows_SK, chosen_SK, draw)
+        sampled_SK: Tensor = self.encoder.writer.free_running(embed, memory, rows_SK, is_sampled_SK, sample)
         self.encoder.train()
-        return own_SK
+        return sampled_SK
 
     def uniform(self, count: int) -> Tensor:
-        """``count`` numbers in [0, 1) from the net's noise: they repeat with the step."""
+        """Return ``count`` numbers in [0, 1), float32, from the dropout generator, so that a step can be repeated."""
         return (self.noise.bytes(4 * count).view(torch.int32) & 0xFFFFFF).float() / float(1 << 24)
 
-    def newest(
+    def last_state(
         self,
         table_VD: Tensor,
         items_BT: Tensor,
         last_B: Tensor,
-        added_BTD: Tensor | None = None,
+        context_embeddings_BTD: Tensor | None = None,
         times_BS: Tensor | None = None,
     ) -> Tensor:
-        """[B, D]: what the writer says first, after each row's newest event, which is in column ``last_B``."""
-        x_BTD = self.embed(table_VD, items_BT, added_BTD)
+        """See `TiedEmbeddingNet.last_state`. The first output of the decoder."""
+        x_BTD = self.embed(table_VD, items_BT, context_embeddings_BTD)
         states_BTD = self.encoder.reader(x_BTD)
         row_B = torch.arange(len(last_B), device=self.device)
-        given_BKD = x_BTD[row_B, last_B][:, None]
-        first_BKD: Tensor = self.encoder.writer(given_BKD, EncoderStates(states_BTD, row_B, last_B))
+        inputs_BKD = x_BTD[row_B, last_B][:, None]
+        first_BKD: Tensor = self.encoder.writer(inputs_BKD, EncoderStates(states_BTD, row_B, last_B))
         return first_BKD[:, 0]

@@ -1,4 +1,4 @@
-"""Self-attention and the transformer blocks around it. Shape letters as in ``layers.py``; E width of a head."""
+"""Self-attention and the transformer blocks around it. Shape letters as in ``basic.py``; E width of a head."""
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,8 @@ from segue.training.nets.layers.basic import Dropout, select_column
 class Attention(nn.Module):
     """Multi-head self-attention (Vaswani et al. 2017, section 3.2).
 
-    Causal, padding needs no mask: it lies behind the events, where the causal one already hides it. Otherwise every
-    event looks at every position where ``inside_BT`` is True.
+    Causal attention needs no padding mask: padding lies behind the events, where the causal mask hides it. Without
+    ``causal`` every event attends to every position where ``inside_BT`` is True.
     """
 
     def __init__(self, dim: int, heads: int, *, causal: bool = True, rotary: bool = False) -> None:
@@ -23,16 +23,33 @@ class Attention(nn.Module):
         self.merge = nn.Linear(dim, dim)
 
     def forward(self, x_BTD: Tensor, inside_BT: Tensor | None = None) -> Tensor:
+        """Return the output at every position.
+
+        Args:
+            x_BTD: embedded events, oldest first.
+            inside_BT: bool, False for padding; None: causal attention, which needs no mask.
+
+        Returns:
+            [B, T, D].
+        """
         batch, time, dim = x_BTD.shape
         q, k, v = self.project(x_BTD).view(batch, time, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
         if self.rotary:
             q, k = rotate(q), rotate(k)
         mask = None if inside_BT is None else inside_BT[:, None, None, :]
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=self.causal)
-        return self.merge(mixed.transpose(1, 2).reshape(batch, time, dim))
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=self.causal)
+        return self.merge(attended.transpose(1, 2).reshape(batch, time, dim))
 
-    def newest(self, x_BTD: Tensor, last_B: Tensor) -> Tensor:
-        """[B, D]: what one position of each row gets, which is all that the last block of a served net has to know."""
+    def last_state(self, x_BTD: Tensor, last_B: Tensor) -> Tensor:
+        """Return the output at the last event of each row, which is enough in the last block of an exported net.
+
+        Args:
+            x_BTD: embedded events, oldest first.
+            last_B: int64, column of each row's last event.
+
+        Returns:
+            [B, D].
+        """
         if self.rotary or not self.causal:
             return select_column(self(x_BTD), last_B)
         batch, time, dim = x_BTD.shape
@@ -40,16 +57,18 @@ class Attention(nn.Module):
         q = F.linear(select_column(x_BTD, last_B), weight[:dim], bias[:dim]).view(
             batch, self.heads, 1, dim // self.heads
         )
-        both = F.linear(x_BTD, weight[dim:], bias[dim:]).view(batch, time, 2, self.heads, dim // self.heads)
-        k, v = both.permute(2, 0, 3, 1, 4)
-        seen_BT = torch.arange(time, device=x_BTD.device) <= last_B[:, None]
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen_BT[:, None, None, :])
-        return self.merge(mixed.reshape(batch, dim))
+        kv = F.linear(x_BTD, weight[dim:], bias[dim:]).view(batch, time, 2, self.heads, dim // self.heads)
+        k, v = kv.permute(2, 0, 3, 1, 4)
+        visible_BT = torch.arange(time, device=x_BTD.device) <= last_B[:, None]
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=visible_BT[:, None, None, :])
+        return self.merge(attended.reshape(batch, dim))
 
 
 def rotate(x_BHTE: Tensor) -> Tensor:
-    """Turns pairs of a head's numbers by angles in proportion to the position, so that products of queries and keys
-    depend on their distance alone (Su et al. 2021, eq. 34); number e is paired with number e + E/2."""
+    """Rotate pairs of a head's components by angles in proportion to the position (Su et al. 2021, eq. 34).
+
+    Products of queries and keys then depend on their distance alone. Component e is paired with component e + E/2.
+    """
     half = x_BHTE.shape[3] // 2
     speeds = 10000.0 ** (-torch.arange(half, device=x_BHTE.device, dtype=torch.float32) / half)
     angles_TE = torch.arange(x_BHTE.shape[2], device=x_BHTE.device, dtype=torch.float32)[:, None] * speeds
@@ -59,7 +78,7 @@ def rotate(x_BHTE: Tensor) -> Tensor:
 
 
 class TransformerBlock(nn.Module):
-    """A pre-norm transformer block: x + attention(norm x), then x + feed-forward(norm x)."""
+    """Pre-norm transformer block: x + attention(norm x), then x + feed-forward(norm x)."""
 
     def __init__(self, attention: Attention, dim: int, inner: int, dropout: Dropout) -> None:
         super().__init__()
@@ -71,22 +90,42 @@ class TransformerBlock(nn.Module):
         self.dropout = dropout
 
     def forward(self, x_BTD: Tensor, inside_BT: Tensor | None = None) -> Tensor:
+        """Return the output at every position.
+
+        Args:
+            x_BTD: embedded events, oldest first.
+            inside_BT: bool, False for padding; None: causal attention, which needs no mask.
+
+        Returns:
+            [B, T, D].
+        """
         return self._finish(x_BTD, self.attention(self.norm_attention(x_BTD), inside_BT))
 
-    def newest(self, x_BTD: Tensor, last_B: Tensor) -> Tensor:
-        """[B, D]: what ``forward`` gives at one position of each row."""
-        return self._finish(select_column(x_BTD, last_B), self.attention.newest(self.norm_attention(x_BTD), last_B))
+    def last_state(self, x_BTD: Tensor, last_B: Tensor) -> Tensor:
+        """Return the output of ``forward`` at the last event of each row.
 
-    def _finish(self, x: Tensor, mixed: Tensor) -> Tensor:
-        """Both branches added, once attention has looked around."""
-        x = x + self.dropout(mixed)
+        Args:
+            x_BTD: embedded events, oldest first.
+            last_B: int64, column of each row's last event.
+
+        Returns:
+            [B, D].
+        """
+        return self._finish(select_column(x_BTD, last_B), self.attention.last_state(self.norm_attention(x_BTD), last_B))
+
+    def _finish(self, x: Tensor, attended: Tensor) -> Tensor:
+        """Add both branches, given the output of attention."""
+        x = x + self.dropout(attended)
         inner = F.gelu(self.widen(self.norm_inner(x)), approximate="tanh")
         return x + self.dropout(self.narrow(inner))
 
 
 class GatedTransformerBlock(nn.Module):
-    """A LiGR block (Borisyuk et al. 2024, section 4; the one of eSASRec): each branch passes a gate that the stream
-    itself sets, x + sigmoid(gate x) * branch(norm x), and the feed-forward is a SwiGLU (Shazeer 2020, eq. 6)."""
+    """LiGR block (Borisyuk et al. 2024, section 4; used by eSASRec).
+
+    Each branch passes a gate of the input: x + sigmoid(gate x) * branch(norm x). The feed-forward net is a SwiGLU
+    (Shazeer 2020, eq. 6).
+    """
 
     def __init__(self, attention: Attention, dim: int, inner: int, dropout: Dropout) -> None:
         super().__init__()
@@ -100,15 +139,32 @@ class GatedTransformerBlock(nn.Module):
         self.dropout = dropout
 
     def forward(self, x_BTD: Tensor, inside_BT: Tensor | None = None) -> Tensor:
+        """Return the output at every position.
+
+        Args:
+            x_BTD: embedded events, oldest first.
+            inside_BT: bool, False for padding; None: causal attention, which needs no mask.
+
+        Returns:
+            [B, T, D].
+        """
         return self._finish(x_BTD, self.attention(self.norm_attention(x_BTD), inside_BT))
 
-    def newest(self, x_BTD: Tensor, last_B: Tensor) -> Tensor:
-        """[B, D]: what ``forward`` gives at one position of each row."""
-        return self._finish(select_column(x_BTD, last_B), self.attention.newest(self.norm_attention(x_BTD), last_B))
+    def last_state(self, x_BTD: Tensor, last_B: Tensor) -> Tensor:
+        """Return the output of ``forward`` at the last event of each row.
 
-    def _finish(self, x: Tensor, mixed: Tensor) -> Tensor:
-        """Both branches added, once attention has looked around."""
-        x = x + self.dropout(self.gate_attention(x).sigmoid() * mixed)
+        Args:
+            x_BTD: embedded events, oldest first.
+            last_B: int64, column of each row's last event.
+
+        Returns:
+            [B, D].
+        """
+        return self._finish(select_column(x_BTD, last_B), self.attention.last_state(self.norm_attention(x_BTD), last_B))
+
+    def _finish(self, x: Tensor, attended: Tensor) -> Tensor:
+        """Add both gated branches, given the output of attention."""
+        x = x + self.dropout(self.gate_attention(x).sigmoid() * attended)
         swish, linear = self.widen(self.norm_inner(x)).chunk(2, dim=-1)
         inner = self.narrow(F.silu(swish) * linear)
         return x + self.dropout(self.gate_inner(x).sigmoid() * inner)
@@ -118,4 +174,4 @@ BLOCKS: dict[str, type[TransformerBlock] | type[GatedTransformerBlock]] = {
     "prenorm": TransformerBlock,
     "ligr": GatedTransformerBlock,
 }
-"""The setting's word -> the block."""
+"""Block classes by the value of the setting ``block_type``."""

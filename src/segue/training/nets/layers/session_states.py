@@ -10,8 +10,11 @@ from segue.training.tasks import StateCarryOver
 
 
 class SessionStates:
-    """Hidden state of each slot. A row reads the state that its own session stored in its slot, or zeros if its session
-    begins. Nothing else writes a slot."""
+    """Hidden state of each slot.
+
+    A row reads the state that its own session stored in its slot, or zeros if its session begins. No other row writes
+    this slot.
+    """
 
     def __init__(self, slots: int, shape: tuple[int, int], device: torch.device) -> None:
         self.states_NLS = torch.zeros(slots, *shape, device=device)
@@ -20,7 +23,7 @@ class SessionStates:
         self._from_B = self._to_B = torch.empty(0, dtype=torch.int64, device=device)
 
     def carry_over(self, carry: StateCarryOver) -> None:
-        """Go on to the next batch, whose rows are linked to slots by ``carry``."""
+        """Prepare the next batch, whose rows are linked to slots by ``carry``."""
         self._before_NLS, self.states_NLS = self.states_NLS, torch.zeros_like(self.states_NLS)
         device = self.states_NLS.device
         self._from_B, self._to_B = (torch.from_numpy(slots).to(device) for slots in (carry.from_B, carry.to_B))
@@ -32,8 +35,8 @@ class SessionStates:
 
     def store(self, state_LBS: Tensor) -> None:
         """Store the last state of the rows whose session continues, without gradient."""
-        goes_on_B = self._to_B >= 0
-        self.states_NLS[self._to_B[goes_on_B]] = state_LBS.detach().transpose(0, 1)[goes_on_B].float()
+        continues_B = self._to_B >= 0
+        self.states_NLS[self._to_B[continues_B]] = state_LBS.detach().transpose(0, 1)[continues_B].float()
 
     def load(self, states_NLS: Tensor) -> None:
         """Restore saved states."""

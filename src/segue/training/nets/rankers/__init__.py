@@ -1,1 +1,1 @@
-"""Torch click rankers."""
+"""Torch networks of the click rankers."""

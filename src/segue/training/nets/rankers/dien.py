@@ -1,6 +1,6 @@
-"""DIEN in torch: interest extraction with its auxiliary loss, and the AUGRU (Zhou et al. 2019).
+"""Torch network of DIEN (Zhou et al. 2019): interest extraction with its auxiliary loss, and the AUGRU.
 
-Shape letters: B cases, C candidates, P = B C pairs, L events of a history, D width of vectors and states.
+Shape letters: B examples, C candidates, L events of a history, D width of embeddings and states.
 """
 
 import torch
@@ -12,16 +12,16 @@ from segue.models.rankers.layers_numpy import BUCKET_EMBEDDING_DIM
 from segue.models.rankers.ranker_input import RankerInput
 from segue.training.nets.encoders.decoders import GRULayer
 from segue.training.nets.layers.basic import Dropout, DropoutRng, xavier_uniform_
-from segue.training.nets.rankers.towers import NUM_USER_BUCKETS, ClickHead, RankerNet, tensor
+from segue.training.nets.rankers.towers import NUM_USER_BUCKETS, ClickHead, RankerNet, to_tensor
 
 
 class DIENNet(RankerNet):
-    """GRU, attention of each candidate over its states, and the GRU whose update gate that attention scales."""
+    """GRU over the history, attention of each candidate over its states, and a GRU with attentional update gate."""
 
     def __init__(self, config: DIENConfig, noise: DropoutRng, table_VD: Tensor, generator: torch.Generator) -> None:
         super().__init__(noise, table_VD, generator)
         dim = table_VD.shape[1]
-        self.auxiliary = config.auxiliary_loss_weight
+        self.auxiliary_loss_weight = config.auxiliary_loss_weight
         self.interest = GRULayer(dim, dim)
         self.match = nn.Linear(dim, dim, bias=False)
         self.evolve = GRULayer(dim, dim)
@@ -31,42 +31,50 @@ class DIENNet(RankerNet):
             3 * dim + NUM_USER_BUCKETS * BUCKET_EMBEDDING_DIM, Dropout(config.dropout, noise), generator
         )
 
-    def forward(self, seen: RankerInput) -> tuple[Tensor, Tensor | None]:
-        x_BLD, inside_BL = self.reader.history(seen)
+    def forward(self, ranker_input: RankerInput) -> tuple[Tensor, Tensor | None]:
+        """See `RankerNet.forward`."""
+        x_BLD, inside_BL = self.reader.embed_history(ranker_input)
         state_BLD = self.interest(x_BLD.transpose(0, 1)).transpose(0, 1) * inside_BL[..., None]
-        asked_BCD = self.reader.items(seen.candidates_BC)
-        score_BCL = asked_BCD @ self.match(state_BLD).transpose(1, 2)
+        candidate_BCD = self.reader.embed_items(ranker_input.candidates_BC)
+        score_BCL = candidate_BCD @ self.match(state_BLD).transpose(1, 2)
         score_BCL = score_BCL.masked_fill(~inside_BL[:, None], torch.finfo(score_BCL.dtype).min)
-        share_BCL = score_BCL.softmax(dim=2) * inside_BL[:, None]
-        person_BCD = self._evolve(state_BLD, share_BCL)
-        log_odds = self.head(person_BCD, asked_BCD, person_BCD * asked_BCD, self.reader.person(seen))
-        extra = self._next_event_loss(seen, state_BLD) if self.training and self.auxiliary else None
-        return log_odds, extra
+        attention_BCL = score_BCL.softmax(dim=2) * inside_BL[:, None]
+        user_BCD = self._evolve(state_BLD, attention_BCL)
+        log_odds = self.head(user_BCD, candidate_BCD, user_BCD * candidate_BCD, self.reader.user_features(ranker_input))
+        auxiliary_loss = (
+            self._next_event_loss(ranker_input, state_BLD) if self.training and self.auxiliary_loss_weight else None
+        )
+        return log_odds, auxiliary_loss
 
-    def _evolve(self, state_BLD: Tensor, share_BCL: Tensor) -> Tensor:
-        """[B, C, D]: the last state of the AUGRU for each candidate; what enters a step is the same for all of them."""
+    def _evolve(self, state_BLD: Tensor, attention_BCL: Tensor) -> Tensor:
+        """Return the last state of the AUGRU for each candidate, [B, C, D].
+
+        The input of a step is the same for all candidates.
+        """
         cell = self.evolve
-        batch, count, _ = share_BCL.shape
+        batch, count, _ = attention_BCL.shape
         dim = state_BLD.shape[2]
-        entered_BLG = F.linear(state_BLD, cell.input, cell.input_bias)
+        gate_inputs_BLG = F.linear(state_BLD, cell.input, cell.input_bias)
         evolved_BCD = state_BLD.new_zeros(batch, count, dim)
         for t in range(state_BLD.shape[1]):
-            enter = entered_BLG[:, t, None]
-            carry = F.linear(evolved_BCD, cell.state, cell.state_bias)
-            gates = (enter[..., : 2 * dim] + carry[..., : 2 * dim]).sigmoid()
-            fresh = (enter[..., 2 * dim :] + gates[..., :dim] * carry[..., 2 * dim :]).tanh()
-            moves = share_BCL[:, :, t, None] * (1.0 - gates[..., dim:])
-            evolved_BCD = evolved_BCD + moves * (fresh - evolved_BCD)
+            gate_inputs = gate_inputs_BLG[:, t, None]
+            gate_states = F.linear(evolved_BCD, cell.state, cell.state_bias)
+            gates = (gate_inputs[..., : 2 * dim] + gate_states[..., : 2 * dim]).sigmoid()
+            candidate_state = (gate_inputs[..., 2 * dim :] + gates[..., :dim] * gate_states[..., 2 * dim :]).tanh()
+            update = attention_BCL[:, :, t, None] * (1.0 - gates[..., dim:])
+            evolved_BCD = evolved_BCD + update * (candidate_state - evolved_BCD)
         return evolved_BCD
 
-    def _next_event_loss(self, seen: RankerInput, state_BLD: Tensor) -> Tensor:
-        """Each state against the event that followed and one that somebody else did instead (eq. 7)."""
-        follows_BL = tensor(seen.is_event)[:, 1:]
-        after_BLD = self.reader.items(seen.items_BL[:, 1:])
-        others = torch.from_numpy(seen.items_BL[seen.is_event])
-        draw = self.noise.bytes(8 * follows_BL.numel()).view(torch.int64).abs() % max(1, len(others))
-        other_BLD = F.embedding(others[draw], self.reader.table).view_as(after_BLD)
-        told_BLD = state_BLD[:, :-1]
-        right = F.logsigmoid((told_BLD * after_BLD).sum(dim=2))
-        wrong = F.logsigmoid(-(told_BLD * other_BLD).sum(dim=2))
-        return -self.auxiliary * ((right + wrong) * follows_BL).sum() / follows_BL.sum().clamp(min=1)
+    def _next_event_loss(self, ranker_input: RankerInput, state_BLD: Tensor) -> Tensor:
+        """Return the auxiliary loss: each state against the next event and a random event of the batch (eq. 7)."""
+        has_next_BL = to_tensor(ranker_input.is_event)[:, 1:]
+        next_BLD = self.reader.embed_items(ranker_input.items_BL[:, 1:])
+        all_items = torch.from_numpy(ranker_input.items_BL[ranker_input.is_event])
+        index = self.noise.bytes(8 * has_next_BL.numel()).view(torch.int64).abs() % max(1, len(all_items))
+        negative_BLD = F.embedding(all_items[index], self.reader.table).view_as(next_BLD)
+        before_BLD = state_BLD[:, :-1]
+        positive = F.logsigmoid((before_BLD * next_BLD).sum(dim=2))
+        negative = F.logsigmoid(-(before_BLD * negative_BLD).sum(dim=2))
+        return (
+            -self.auxiliary_loss_weight * ((positive + negative) * has_next_BL).sum() / has_next_BL.sum().clamp(min=1)
+        )
