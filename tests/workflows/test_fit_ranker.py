@@ -160,7 +160,7 @@ def test_unknown_rankers_and_settings_are_refused(data: RankerData) -> None:
     [
         ({"epochs": 0}, "epochs must be at least 1, got 0."),
         ({"max_grad_norm": 0.0}, "max_grad_norm must be above 0, got 0.0."),
-        ({"embedding_rate": -1.0}, "embedding_rate must not be negative, got -1.0."),
+        ({"embedding_rate": -1.0}, "embedding_rate must be at least 0, got -1.0."),
     ],
 )
 def test_a_wrong_training_setting_is_named(values: dict[str, Any], sentence: str) -> None:

@@ -38,7 +38,16 @@ def bpr_max(penalty: float) -> Kernel:
 
 
 def top1_max(target_n: Tensor, score_nK: Tensor, weight_nK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return TOP1-max, sum_j s_j (sigma(r_j - r_target) + sigma(r_j^2)); see ``Kernel`` for the parameters."""
+    """Return TOP1-max, sum_j s_j (sigma(r_j - r_target) + sigma(r_j^2)).
+
+    Args:
+        target_n: score of each target.
+        score_nK: score of each candidate.
+        weight_nK: number of negatives that a candidate stands for.
+
+    Returns:
+        Loss [n], its derivative by the target's score [n], and by the candidates' scores [n, K].
+    """
     share_nK = _log_share(score_nK, weight_nK).exp_()
     rank_nK, size_nK = torch.sigmoid(score_nK - target_n[:, None]), torch.sigmoid(score_nK.square())
     loss_n = (share_nK * (rank_nK + size_nK)).sum(dim=1)

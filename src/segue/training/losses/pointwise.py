@@ -11,10 +11,18 @@ from segue.training.losses.chunked import Kernel
 
 
 def bce(target_n: Tensor, score_nK: Tensor, weight_nK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """-log sigma(s_target) - mean over negatives of log(1 - sigma(s_j)): SASRec's loss (Kang & McAuley 2018).
+    """Return BCE, -log sigma(s_target) - mean over negatives of log(1 - sigma(s_j)): SASRec (Kang & McAuley 2018).
 
-    There each target has one negative of its own. The mean over a shared set is what that recipe expects of a
-    negative from the same distribution, with less noise, so that any number of negatives follows the recipe.
+    Differs: there each target has one negative of its own. The mean over a shared set is the expectation of that loss
+    for a negative from the same distribution, with less noise, for any number of negatives.
+
+    Args:
+        target_n: score of each target.
+        score_nK: score of each candidate.
+        weight_nK: number of negatives that a candidate stands for.
+
+    Returns:
+        Loss [n], its derivative by the target's score [n], and by the candidates' scores [n, K].
     """
     share_nK = weight_nK / weight_nK.sum(dim=1, keepdim=True).clamp_(min=1.0)
     loss_n = F.softplus(-target_n) + (share_nK * F.softplus(score_nK)).sum(dim=1)

@@ -1,13 +1,14 @@
-"""Cases for a ranker from a log without impressions: what came next, against items drawn instead of it.
+"""Click examples from a log without impressions: the item of the next event, against sampled candidates.
 
-Shape letters: B cases, C candidates, R retrieved items, N flat events, V catalog size with PAD.
+Shape letters: B examples, C candidates, R retrieved items, N flat events, V catalog size with PAD.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import numpy as np
 
+from segue.config.ranges import Range, check_ranges
 from segue.data.catalog import PAD
 from segue.data.evaluation_cases import EvaluationCases
 from segue.data.impressions import ClickExamples
@@ -17,71 +18,76 @@ from segue.models.scorer import Scorer
 from segue.models.top_k import order_by_score_then_index, top_k
 
 TRIES = 4
-"""A drawn item that may not be asked is drawn again so often; then the place stays empty."""
+"""Number of draws per candidate until it is an eligible item; then the position stays PAD."""
 BLOCK = 512
+"""Number of histories scored at a time."""
 
 
 @dataclass(frozen=True)
 class CandidateSamplingConfig:
-    """Which events of a log are asked for, and what each is compared with."""
+    """Targets of the click examples of a log, and the number of sampled candidates of each."""
 
-    max_positives: int = 200_000
-    """Events that are asked for, at most; drawn once."""
-    newest_share: float = 0.2
-    """The newest share of each person's events is asked for; item vectors and retrieval learn from the others."""
-    num_popular: int = 1
-    """Items of events drawn from all those before the moment, so that an item comes as often as it had been taken."""
-    num_hard: int = 1
-    """Items drawn from what a retrieving model would have shown."""
-    num_retrieved: int = 50
-    """How much it would have shown."""
+    max_positives: Annotated[int, Range(ge=1)] = 200_000
+    """Maximum number of targets, sampled once."""
+    newest_share: Annotated[float, Range(gt=0, lt=1)] = 0.2
+    """Share of each user's events, the newest, that are targets; item embeddings and retrieval are fitted on the
+    others."""
+    num_popular: Annotated[int, Range(ge=0)] = 1
+    """Number of candidates sampled from the events before the query time, in proportion to popularity."""
+    num_hard: Annotated[int, Range(ge=0)] = 1
+    """Number of candidates sampled from the list of a retrieval model."""
+    num_retrieved: Annotated[int, Range(ge=1)] = 50
+    """Length of that list."""
 
     def __post_init__(self) -> None:
-        if self.num_popular < 0 or self.num_hard < 0 or self.num_popular + self.num_hard < 1:
-            raise ValueError(
-                "num_popular and num_hard must not be negative, and one of them above 0, "
-                f"got {self.num_popular} and {self.num_hard}."
-            )
-        if self.num_retrieved < 1 or self.max_positives < 1:
-            raise ValueError(
-                "num_retrieved and max_positives must be at least 1, "
-                f"got {self.num_retrieved} and {self.max_positives}."
-            )
-        if not 0 < self.newest_share < 1:
-            raise ValueError(f"newest_share must be a share between 0 and 1, got {self.newest_share}.")
+        check_ranges(self)
+        if self.num_popular + self.num_hard < 1:
+            raise ValueError(f"num_popular or num_hard must be at least 1, got {self.num_popular} and {self.num_hard}.")
 
 
 class ExampleSource(Protocol):
-    """Where a net's cases come from: fresh ones, or the same again, for each epoch."""
+    """Source of the click examples of each epoch."""
 
     interactions: ItemHistories
-    """What the cases know of items, each up to its own moment."""
+    """Interactions of all items, of which an example uses those before its query time."""
 
     def __len__(self) -> int: ...
 
-    def draw(self, rng: np.random.Generator) -> ClickExamples: ...
+    def draw(self, rng: np.random.Generator) -> ClickExamples:
+        """Return the examples of one epoch."""
+        ...
 
 
 class FixedExamples:
-    """Cases that a log itself holds: impressions."""
+    """Logged impressions as examples, the same in every epoch."""
 
-    def __init__(self, cases: ClickExamples, interactions: ItemHistories) -> None:
-        self.cases = cases
+    def __init__(self, examples: ClickExamples, interactions: ItemHistories) -> None:
+        self.examples = examples
         self.interactions = interactions
 
     def __len__(self) -> int:
-        return len(self.cases)
+        return len(self.examples)
 
     def draw(self, rng: np.random.Generator) -> ClickExamples:
-        """All of them; nothing is drawn."""
-        return self.cases
+        """Return all examples; nothing is sampled."""
+        return self.examples
 
 
 class SampledExamples:
-    """Cases whose negatives are drawn afresh each time they are asked for.
+    """Examples whose negatives are sampled anew in each epoch.
 
-    Only items that somebody had come to before the moment are asked, targets too: a catalog knows no others then, and
-    a first event would otherwise give its target away. With ``exclude_seen`` nothing of the history is.
+    Targets and candidates are items with an event before the query time: the catalog knows no others then, and the
+    first event of an item would otherwise give its target away.
+
+    Args:
+        cases: histories, targets and query times; those with an unknown target are left out.
+        interactions: interactions of all items.
+        scorer: retrieval model of the hard negatives; None: all negatives are sampled by popularity.
+        config: number of candidates.
+        exclude_seen: no item of the history is a target or a candidate.
+
+    Raises:
+        ValueError: no target has an event before its query time.
     """
 
     def __init__(
@@ -98,7 +104,9 @@ class SampledExamples:
         if exclude_seen:
             known_B &= ~contains_items(cases.histories, cases.targets[:, None])[:, 0]
         if not known_B.any():
-            raise ValueError(f"Of {len(cases)} cases none asks for an item that was known before: nothing to learn.")
+            raise ValueError(
+                f"None of the {len(cases)} targets has an event before its query time: there is nothing to train on."
+            )
         self.cases = cases.take(known_B)
         self.interactions = interactions
         self.config = config
@@ -115,8 +123,10 @@ class SampledExamples:
         return len(self.cases)
 
     def draw(self, rng: np.random.Generator) -> ClickExamples:
-        """The target first, then the popular ones, then the hard ones; PAD where nothing could be drawn. The popular
-        ones take the place of hard ones where there is no retrieving model."""
+        """Return the examples of one epoch: target, popular candidates, hard candidates; PAD for a failed draw.
+
+        Without a retrieval model, popular candidates replace the hard ones.
+        """
         hard = self.config.num_hard if self._retrieved_BR.shape[1] else 0
         popular_BC = self._popular(rng, self.config.num_popular + self.config.num_hard - hard)
         candidates_BC = np.concatenate([self.cases.targets[:, None], popular_BC, self._hard(rng, hard)], axis=1)
@@ -126,19 +136,19 @@ class SampledExamples:
         return ClickExamples(self.cases.histories, self.cases.times, candidates_BC, labels_BC, self.cases.groups)
 
     def _popular(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """int32 [B, count]."""
+        """Return candidates sampled by popularity, int32 [B, count]."""
         out_BC = np.full((len(self), count), PAD, dtype=np.int32)
         for _ in range(TRIES):
             open_BC = out_BC == PAD
             if not open_BC.any():
                 break
-            place_BC = (rng.random(out_BC.shape) * self._before_B[:, None]).astype(np.int64)
-            drawn_BC = self._items_N[np.minimum(place_BC, self._before_B[:, None] - 1)]
-            out_BC = np.where(open_BC, np.where(self._may_be_asked(drawn_BC), drawn_BC, PAD), out_BC)
+            position_BC = (rng.random(out_BC.shape) * self._before_B[:, None]).astype(np.int64)
+            drawn_BC = self._items_N[np.minimum(position_BC, self._before_B[:, None] - 1)]
+            out_BC = np.where(open_BC, np.where(self._is_eligible(drawn_BC), drawn_BC, PAD), out_BC)
         return out_BC
 
     def _hard(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """int32 [B, count], distinct."""
+        """Return distinct candidates sampled from the retrieved items, int32 [B, count]."""
         if count == 0:
             return np.zeros((len(self), 0), dtype=np.int32)
         key_BR = np.where(self._retrieved_BR != PAD, rng.random(self._retrieved_BR.shape), -1.0)
@@ -146,29 +156,34 @@ class SampledExamples:
         return np.take_along_axis(self._retrieved_BR, chosen_BC, axis=1)
 
     def _retrieve(self, scorer: Scorer) -> np.ndarray:
-        """int32 [B, R]: what the model ranks first for each history, without what may not be asked."""
+        """Return the highest-ranked items of each history, int32 [B, R]; PAD for items that may not be candidates."""
         parts = []
         for start in range(0, len(self), BLOCK):
             histories = self.cases.histories.take(slice(start, start + BLOCK))
-            seen = histories if self.exclude_seen else None
-            parts.append(top_k(scorer.scores(histories), self.config.num_retrieved, exclude=seen)[0])
-        found_BR = np.concatenate(parts)
+            excluded = histories if self.exclude_seen else None
+            parts.append(top_k(scorer.scores(histories), self.config.num_retrieved, exclude=excluded)[0])
+        items_BR = np.concatenate(parts)
         assert self.cases.times is not None
-        moments_P = np.repeat(self.cases.times, found_BR.shape[1])
-        known_BR = (self.interactions.counts(found_BR.ravel(), moments_P) > 0).reshape(found_BR.shape)
-        return np.where(known_BR & (found_BR != self.cases.targets[:, None]), found_BR, PAD)
+        times_P = np.repeat(self.cases.times, items_BR.shape[1])
+        known_BR = (self.interactions.counts(items_BR.ravel(), times_P) > 0).reshape(items_BR.shape)
+        return np.where(known_BR & (items_BR != self.cases.targets[:, None]), items_BR, PAD)
 
-    def _may_be_asked(self, items_BC: np.ndarray) -> np.ndarray:
+    def _is_eligible(self, items_BC: np.ndarray) -> np.ndarray:
         other_BC: np.ndarray = items_BC != self.cases.targets[:, None]
         return other_BC & ~contains_items(self.cases.histories, items_BC) if self.exclude_seen else other_BC
 
 
 def contains_items(histories: Sequences, items_BC: np.ndarray) -> np.ndarray:
-    """bool [B, C]: whether row b of the histories has the item."""
-    row_N, where_N = histories.positions()
-    items_N = histories.items[where_N].astype(np.int64)
+    """Return True where row b of the histories has the item, bool [B, C].
+
+    Args:
+        histories: B histories.
+        items_BC: int, catalog indices.
+    """
+    row_N, position_N = histories.positions()
+    items_N = histories.items[position_N].astype(np.int64)
     width = max(int(items_N.max(initial=0)), int(items_BC.max(initial=0))) + 1
     keys = np.append(np.unique(row_N * width + items_N), np.iinfo(np.int64).max)
     wanted_BC = np.arange(len(items_BC))[:, None] * width + items_BC
-    found_BC: np.ndarray = keys[np.searchsorted(keys, wanted_BC)] == wanted_BC
-    return found_BC
+    contained_BC: np.ndarray = keys[np.searchsorted(keys, wanted_BC)] == wanted_BC
+    return contained_BC

@@ -1,37 +1,32 @@
-"""How a ranker's net is trained: settings alone, readable without torch."""
+"""Settings of the training of a click ranker, readable without torch."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from segue.config.ranges import Range, check_ranges
 
 
 @dataclass(frozen=True)
 class RankerTrainingConfig:
-    """One flat set of names."""
+    """Settings of epochs, batches, optimizer and calibration."""
 
-    epochs: int = 8
-    """Passes over the cases, at most; negatives are drawn afresh for each."""
-    batch_size: int = 512
-    """Cases in a batch."""
-    learning_rate: float = 4e-3
-    """After a warm-up over the first twentieth of the steps; falls along a half cosine to a twentieth."""
-    embedding_rate: float = 0.3
-    """The item vectors' learning rate as a share of that."""
-    weight_decay: float = 1e-4
-    """Decoupled, on everything but the item vectors."""
-    max_grad_norm: float = 1.0
-    """Longest gradient; longer ones are shortened to it."""
-    patience: int = 2
-    """Epochs without a better AUC on validation before it stops."""
+    epochs: Annotated[int, Range(ge=1)] = 8
+    """Maximum number of passes over the examples; negatives are sampled anew in each."""
+    batch_size: Annotated[int, Range(ge=1)] = 512
+    """Number of examples in a batch."""
+    learning_rate: Annotated[float, Range(gt=0)] = 4e-3
+    """Peak learning rate: linear warm-up over the first twentieth of the steps, then half a cosine down to a twentieth
+    of the peak."""
+    embedding_rate: Annotated[float, Range(ge=0)] = 0.3
+    """Learning rate of the item embeddings, as a share of learning_rate."""
+    weight_decay: Annotated[float, Range(ge=0)] = 1e-4
+    """Decoupled weight decay of all weights but the item embeddings."""
+    max_grad_norm: Annotated[float, Range(gt=0)] = 1.0
+    """Norm to which longer gradients are clipped."""
+    patience: Annotated[int, Range(ge=1)] = 2
+    """Number of epochs without a better validation AUC after which training stops."""
     calibration: Literal["platt", "isotonic"] = "platt"
-    """The curve from log-odds to probability, fitted on validation."""
+    """Calibration curve from log odds to click probability, fitted on validation examples."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "patience"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("learning_rate", "max_grad_norm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}.")
-        for name in ("embedding_rate", "weight_decay"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
+        check_ranges(self)

@@ -1,6 +1,6 @@
-"""Trains a ranker's net: batches of histories of like length, cross-entropy, stops when validation gets no better.
+"""Training of a click ranker: batches of histories of similar length, binary cross-entropy, early stopping.
 
-Shape letters: B cases of a batch, C candidates.
+Shape letters: B examples of a batch, C candidates.
 """
 
 import copy
@@ -26,7 +26,7 @@ from segue.models.rankers.ranker_input import encode_examples
 from segue.training.nets.layers.basic import DropoutRng
 from segue.training.nets.rankers.dien import DIENNet
 from segue.training.nets.rankers.dual_gru import DualGRUNet
-from segue.training.nets.rankers.towers import DINNet, PooledNet, RankerNet, tensor
+from segue.training.nets.rankers.towers import DINNet, PooledNet, RankerNet, to_tensor
 from segue.training.rankers.config import RankerTrainingConfig
 
 NETS: dict[type, Callable[..., RankerNet]] = {
@@ -36,12 +36,20 @@ NETS: dict[type, Callable[..., RankerNet]] = {
     DualGRUConfig: DualGRUNet,
 }
 WARM_UP = 0.05
+"""Share of the training in which the learning rate rises."""
 POOL = 16
-"""So many batches' cases are sorted by length together: little padding, and still every epoch other batches."""
+"""Number of batches whose examples are sorted by length together: little padding, yet different batches each epoch."""
 
 
 def build_ranker_net(config: Any, log: Sequences, size: int, seed: int) -> RankerNet:
-    """An untrained net for a catalog of size V; equal arguments give equal weights."""
+    """Build an untrained net; equal arguments give equal weights.
+
+    Args:
+        config: settings of the ranker.
+        log: events for the spectral initialization of item embeddings.
+        size: catalog size V, PAD included.
+        seed: seed of the initial weights.
+    """
     generator = torch.Generator().manual_seed(seed)
     rng = np.random.default_rng((seed, 2))
     if config.spectral_init:
@@ -54,17 +62,19 @@ def build_ranker_net(config: Any, log: Sequences, size: int, seed: int) -> Ranke
 
 @dataclass(frozen=True)
 class RankerTrainingResult:
-    """What a training did."""
+    """Epochs, losses and validations of a finished training."""
 
     epochs: int
+    """Number of epochs run."""
     best_epoch: int
+    """Epoch whose weights the net holds, counted from 1."""
     validations: tuple[float, ...]
     losses: tuple[float, ...]
     cases_per_s: float
 
 
 class RankerTrainer:
-    """One net, its optimizer and the cases it learns from."""
+    """Trainer of one net, with its optimizer."""
 
     def __init__(
         self,
@@ -74,7 +84,15 @@ class RankerTrainer:
         seed: int,
         reads: tuple[int, int],
     ) -> None:
-        """``reads``: the events of a history, and the interactions of a candidate, that the net looks at."""
+        """Prepare the optimizer.
+
+        Args:
+            net: an untrained net.
+            interactions: interactions of all items.
+            config: settings of the training.
+            seed: seed of examples, batches and dropout.
+            reads: number of events of a history, and of interactions of a candidate, that the net reads.
+        """
         self.net = net
         self.interactions = interactions if reads[1] else None
         self.config = config
@@ -99,46 +117,52 @@ class RankerTrainer:
         stop_after: int | None = None,
         progress: Callable[[int, float, float | None], None] | None = None,
     ) -> RankerTrainingResult:
-        """Trains at most ``epochs``, on freshly drawn cases each; with ``validate`` (higher is better) the net ends as
-        it was best. ``stop_after`` ends earlier on the same curve of rates."""
+        """Train the net, and leave the weights of the best epoch in it.
+
+        Args:
+            draw: source of the examples of each epoch.
+            validate: metric of a net, larger is better; None: the last epoch is the best one.
+            stop_after: number of epochs to run, on the learning-rate schedule of the whole training; None: all.
+            progress: called with number, loss and validation of each epoch.
+        """
         losses: list[float] = []
         validations: list[float] = []
-        best, kept, asked, started = 0, copy.deepcopy(self.net.state_dict()), 0, time.perf_counter()
+        best, weights, count, started = 0, copy.deepcopy(self.net.state_dict()), 0, time.perf_counter()
         while len(losses) < (stop_after or self.config.epochs):
             rng = np.random.default_rng((self.seed, 4, len(losses)))
-            cases = draw(rng)
-            asked += len(cases)
-            losses.append(self._epoch(cases, rng, len(losses)))
+            examples = draw(rng)
+            count += len(examples)
+            losses.append(self._epoch(examples, rng, len(losses)))
             if validate is not None:
                 validations.append(validate(self.net.eval()))
                 if len(validations) == 1 or validations[-1] > validations[best - 1]:
-                    best, kept = len(losses), copy.deepcopy(self.net.state_dict())
+                    best, weights = len(losses), copy.deepcopy(self.net.state_dict())
             if progress is not None:
                 progress(len(losses), losses[-1], validations[-1] if validations else None)
             if validate is not None and len(losses) - best >= self.config.patience:
                 break
         if validate is not None:
-            self.net.load_state_dict(kept)
+            self.net.load_state_dict(weights)
         self.net.eval()
-        spent = time.perf_counter() - started
-        return RankerTrainingResult(len(losses), best or len(losses), tuple(validations), tuple(losses), asked / spent)
+        rate = count / (time.perf_counter() - started)
+        return RankerTrainingResult(len(losses), best or len(losses), tuple(validations), tuple(losses), rate)
 
-    def _epoch(self, cases: ClickExamples, rng: np.random.Generator, epoch: int) -> float:
-        """One pass; the mean loss."""
+    def _epoch(self, examples: ClickExamples, rng: np.random.Generator, epoch: int) -> float:
+        """Train one epoch and return its mean loss."""
         self.net.train()
-        total, batches = 0.0, list(self._batches(cases, rng))
+        total, batches = 0.0, list(self._batches(examples, rng))
         for i, rows in enumerate(batches):
             done = (epoch + i / len(batches)) / self.config.epochs
             for group in self.optimizer.param_groups:
-                group["lr"] = self.config.learning_rate * group["share"] * rate(done)
+                group["lr"] = self.config.learning_rate * group["share"] * rate_share(done)
             self.net.noise.seed(int(rng.integers(0, 1 << 62)))
-            total += self._step(cases.take(rows))
+            total += self._step(examples.take(rows))
         return total / len(batches)
 
-    def _batches(self, cases: ClickExamples, rng: np.random.Generator) -> Iterator[np.ndarray]:
-        lengths = np.minimum(cases.histories.lengths, self.reads[0])
+    def _batches(self, examples: ClickExamples, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        lengths = np.minimum(examples.histories.lengths, self.reads[0])
         size = self.config.batch_size
-        order = rng.permutation(len(cases))
+        order = rng.permutation(len(examples))
         rows = []
         for start in range(0, len(order), POOL * size):
             pool = order[start : start + POOL * size]
@@ -146,22 +170,22 @@ class RankerTrainer:
             rows += [pool[i : i + size] for i in range(0, len(pool), size)]
         yield from (rows[i] for i in rng.permutation(len(rows)))
 
-    def _step(self, cases: ClickExamples) -> float:
-        seen = encode_examples(cases, self.reads[0], self.interactions, self.reads[1])
-        log_odds_BC, extra = self.net(seen)
-        asked_BC = tensor(cases.is_candidate).float()
-        wanted_BC = tensor(cases.labels_BC).float()
-        each_BC = F.binary_cross_entropy_with_logits(log_odds_BC, wanted_BC, weight=asked_BC, reduction="sum")
-        loss = each_BC / asked_BC.sum()
+    def _step(self, examples: ClickExamples) -> float:
+        inputs = encode_examples(examples, self.reads[0], self.interactions, self.reads[1])
+        log_odds_BC, auxiliary_loss = self.net(inputs)
+        weight_BC = to_tensor(examples.is_candidate).float()
+        labels_BC = to_tensor(examples.labels_BC).float()
+        total = F.binary_cross_entropy_with_logits(log_odds_BC, labels_BC, weight=weight_BC, reduction="sum")
+        loss = total / weight_BC.sum()
         self.optimizer.zero_grad(set_to_none=True)
-        (loss if extra is None else loss + extra).backward()
+        (loss if auxiliary_loss is None else loss + auxiliary_loss).backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
         return float(loss.detach())
 
 
-def rate(done: float) -> float:
-    """Share of the learning rate when this share of all epochs is done: up in a line, down along a half cosine."""
+def rate_share(done: float) -> float:
+    """Return the share of the peak learning rate at a share of all epochs: linear warm-up, then half a cosine."""
     if done < WARM_UP:
         return max(0.05, done / WARM_UP)
     return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
