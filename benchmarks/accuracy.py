@@ -267,7 +267,7 @@ def run(task: str, names: list[str]) -> None:
         for seed in range(row.seeds if row.model == Pipeline.name or is_neural(row.model) else 1):
             root = os.environ.get("KEEP")
             folder = Path(root) / task / name / str(seed) if root else None
-            job, fitter = TrainJob(seed=seed, folder=folder), fit_model
+            job, fitter = TrainJob(seed=seed, folder=folder), fit_model  # type: Any, Any
             if row.model == Pipeline.name:
                 job, fitter = TrainJob(seed=seed), fit_split_pipeline
             fitted, _ = fit_and_evaluate(split, row.model, row.values, job, definition.options, None, fitter)

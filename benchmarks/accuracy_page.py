@@ -105,7 +105,7 @@ def targets() -> list[str]:
 def table(task: str) -> list[str]:
     """Return the section of one task, the best row first."""
     rows, names = results(task), [*pair(task), "ndcg@20" if task in SESSIONS else "mrr@10"]
-    lines = [f"## {(TASKS[task].split.__doc__ or task).rstrip('.')}", "", PUBLISHED[task], ""]
+    lines = [f"## {(TASKS[task].split.__doc__ or task).split(chr(10))[0].rstrip('.')}", "", PUBLISHED[task], ""]
     lines += [
         f"| model | settings | seed | {' | '.join(names)} | 95 % interval of {names[1]} | fit s |",
         "|---" * 8 + "|",

@@ -1,10 +1,10 @@
 """Accuracy on cold items: `python benchmarks/cold.py [beauty | ml-100k]`, by default both.
 
-A twentieth of the items is hidden: their events are removed from training and validation. A cold case is an event of a
-hidden item, with the earlier events of known items as history. A warm case is a user's last event on a known item, as in
-leave-last-out. It is ranked among all items and among the known ones, which shows the effect of features on warm items
-alone. Each network is trained with features and without, on the same rows, for three seeds, which also sample other
-hidden items. Writes benchmarks/results/cold-TASK.json.
+A twentieth of the items is hidden: their events are removed from training and validation. A cold case is an event of
+a hidden item, with the earlier events of known items as history. A warm case is a user's last event on a known item,
+as in leave-last-out. It is ranked among all items and among the known ones, which shows the effect of features on
+warm items alone. Each network is trained with features and without, on the same rows, for three seeds, which also
+sample other hidden items. Writes benchmarks/results/cold-TASK.json.
 """
 
 import json

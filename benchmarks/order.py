@@ -1,12 +1,12 @@
-"""Is the order of events used? `python benchmarks/order.py [MODEL[:name=value,...] ...]`, by default the whole zoo.
+"""Order sensitivity: `python benchmarks/order.py [MODEL[:name=value,...] ...]`, by default all models of the zoo.
 
-Each model is trained on MovieLens-1M (leave-last-out, seen items excluded) and asked for the last event twice: after
-each history as it is, and after the same history in random order, several times over. What it loses is the paired
-difference with its interval. A model that ignores order must lose exactly nothing. Both kinds of question see the
-newest 200 events, so that a model which itself cuts its history is shown the same events either way.
+Each model is trained on MovieLens-1M (leave-last-out, seen items excluded) and evaluated on the histories as they are,
+and on several shuffles of each. The loss is the paired difference with its interval. A model that ignores order must
+lose exactly 0. Both evaluations use the newest 200 events, so that a model that truncates histories receives the same
+events in both.
 
-Writes benchmarks/results/order.json, one row a model; a row is replaced when its model is asked for again. Counting
-models take seconds to minutes; networks are trained for few epochs, which is enough to tell.
+Writes benchmarks/results/order.json, one row per model; a row is replaced when its model is run again. Classic models
+take seconds to minutes. Neural models are trained for few epochs, which is enough for the comparison.
 """
 
 import json
@@ -33,29 +33,37 @@ SHUFFLES = 5
 LENGTH = 200
 K = 10
 QUICK = {"epochs": 3}
-"""Networks need not be good to show whether they read order."""
+"""Settings of neural models: few epochs suffice for the comparison."""
 
 
-def lost(
+def order_loss(
     scorer: Scorer, cases: EvaluationCases, *, exclude_seen: bool, seed: int = 0, shuffles: int = SHUFFLES
 ) -> dict[str, Any]:
-    """NDCG@K in order, its mean over the shuffles, each shuffle's own, and the paired difference with its interval."""
+    """Return NDCG@K in order and shuffled, and the paired difference with its interval.
+
+    Args:
+        scorer: the model.
+        cases: histories and targets.
+        exclude_seen: do not rank items of the history.
+        seed: seed of the shuffles.
+        shuffles: number of shuffles of each history.
+    """
     recent = replace(cases, histories=cases.histories.tail(LENGTH))
     plain = evaluate(scorer, recent, exclude_seen=exclude_seen, ks=(K,))
     gain_N = ndcg(plain.ranks, K)
-    mixed_SN = []
+    shuffled_SN = []
     for turn in range(shuffles):
         histories = shuffle_histories(recent.histories, np.random.default_rng((seed, turn)))
-        asked = evaluate(scorer, replace(recent, histories=histories), exclude_seen=exclude_seen, ks=(K,))
-        mixed_SN.append(ndcg(asked.ranks, K))
-    change_SN = gain_N - np.asarray(mixed_SN)
-    left_N = gain_N - change_SN.mean(axis=0)  # the mean of equal numbers need not be equal to them, that of zeros is
-    difference, low, high = paired_difference(gain_N, left_N, plain.groups, np.random.default_rng(seed))
+        shuffled = evaluate(scorer, replace(recent, histories=histories), exclude_seen=exclude_seen, ks=(K,))
+        shuffled_SN.append(ndcg(shuffled.ranks, K))
+    change_SN = gain_N - np.asarray(shuffled_SN)
+    shuffled_N = gain_N - change_SN.mean(axis=0)  # exact for equal numbers: the mean of zeros is 0
+    difference, low, high = paired_difference(gain_N, shuffled_N, plain.groups, np.random.default_rng(seed))
     in_order = float(gain_N.mean())
     return {
         f"ndcg@{K}": in_order,
-        "shuffled": float(left_N.mean()),
-        "each_shuffle": [float(row.mean()) for row in mixed_SN],
+        "shuffled": float(shuffled_N.mean()),
+        "each_shuffle": [float(row.mean()) for row in shuffled_SN],
         "difference": difference,
         "interval": [low, high],
         "share_lost": difference / in_order if in_order else 0.0,
@@ -65,7 +73,7 @@ def lost(
 
 
 def verdict(row: dict[str, Any]) -> str:
-    """In words: whether order is used, and whether that is beyond chance."""
+    """Return in words whether order is used, by the interval of the difference."""
     if row["largest_change_of_a_case"] == 0:
         return "order is not used: no case changed"
     low, high = row["interval"]
@@ -74,27 +82,35 @@ def verdict(row: dict[str, Any]) -> str:
     return "shuffling helps" if high < 0 else "some cases change, the mean not beyond chance"
 
 
-def measure(asked: str, split: Split, seed: int = 0) -> dict[str, Any]:
-    """One model, trained and asked: ``NAME`` or ``NAME:setting=value,setting=value``."""
-    name, _, assignments = asked.partition(":")
+def measure(argument: str, split: Split, seed: int = 0) -> dict[str, Any]:
+    """Train and evaluate one model.
+
+    Args:
+        argument: ``NAME`` or ``NAME:setting=value,setting=value``.
+        split: the split log.
+        seed: seed of the training and of the shuffles.
+    """
+    name, _, assignments = argument.partition(":")
     values = dict(QUICK) if isinstance(ZOO.get(name), NeuralEntry) else {}
     values |= parse_assignments(part for part in assignments.split(",") if part)
     fitted = fit_model(name, split, values, seed=seed)
-    found = lost(fitted.scorer, split.test, exclude_seen=split.exclude_seen, seed=seed)
-    settings = {"asked": values, "settings": fitted.settings, "notes": fitted.notes, "fit_s": round(fitted.fit_s, 1)}
-    return {"model": f"{name} ({assignments})" if assignments else name, **found, "verdict": verdict(found), **settings}
+    loss = order_loss(fitted.scorer, split.test, exclude_seen=split.exclude_seen, seed=seed)
+    settings = {"given": values, "settings": fitted.settings, "notes": fitted.notes, "fit_s": round(fitted.fit_s, 1)}
+    return {"model": f"{name} ({assignments})" if assignments else name, **loss, "verdict": verdict(loss), **settings}
 
 
-def main(asked: list[str]) -> None:
-    """Every model asked for; what is already in the file of others stays."""
+def main(arguments: list[str]) -> None:
+    """Run models; the rows of other models stay in the file."""
     split = split_log(read_events(DATA / "ml-1m" / "pairs.txt", format="pairs"), "leave-last-out")
     path = RESULTS / "order.json"
     rows = {row["model"]: row for row in json.loads(path.read_text())["results"]} if path.exists() else {}
-    for one in asked or ZOO:
-        row = measure(one, split) | {"measured": about()}
+    for argument in arguments or ZOO:
+        row = measure(argument, split) | {"measured": about()}
         rows[row["model"]] = row
-        shown = {key: round(row[key], 4) for key in (f"ndcg@{K}", "shuffled", "share_lost")}
-        print(one, shown, [round(end, 4) for end in row["interval"]], row["verdict"], file=sys.stderr, flush=True)
+        numbers = {key: round(row[key], 4) for key in (f"ndcg@{K}", "shuffled", "share_lost")}
+        print(
+            argument, numbers, [round(end, 4) for end in row["interval"]], row["verdict"], file=sys.stderr, flush=True
+        )
         result = {
             "about": about(),
             "task": f"MovieLens-1M, histories in order against {SHUFFLES} shuffles of their newest {LENGTH} events",

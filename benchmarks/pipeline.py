@@ -1,4 +1,4 @@
-"""The pipeline's own promises, measured: `python benchmarks/pipeline.py [PART ...]`, by default every part.
+"""Measurements of the pipeline: `python benchmarks/pipeline.py [PART ...]`, by default every part.
 
 Each part is a module with a ``run(seed)``; its result goes to benchmarks/results/pipeline-PART.json.
 """
@@ -20,9 +20,9 @@ PARTS: dict[str, Callable[[int], dict[str, Any]]] = {
 SEED = 0
 
 
-def main(asked: list[str]) -> None:
-    """The parts asked for. ValueError for one that there is not."""
-    for part in asked or PARTS:
+def main(parts: list[str]) -> None:
+    """Run parts. Raises ValueError for an unknown one."""
+    for part in parts or PARTS:
         if part not in PARTS:
             raise ValueError(f"There is no part '{part}'; the parts are {', '.join(PARTS)}.")
         save(f"pipeline-{part}", {"about": about(SEED), "task": PARTS[part].__module__, **PARTS[part](SEED)})

@@ -1,12 +1,12 @@
-"""How good the pipeline is: `python benchmarks/pipeline_accuracy.py [PART ...]`, by default every part.
+"""Accuracy of the pipeline: `python benchmarks/pipeline_accuracy.py [PART ...]`, by default every part.
 
-accuracy   the whole pipeline against every single model in it, under the time split, by cohort of person and of item;
-           accuracy:LOG for one log alone, whose row is put beside those of earlier runs
-new-items  items first seen after the cut: recall@50 after 0, 1, 3 and 10 events, against the sequence model alone
-emerging   people who switch category: does the list follow after one event
+accuracy   the pipeline against every single model in it, under the time split, by cohort of users and of items;
+           accuracy:LOG for one log, whose row is added to those of earlier runs
+new-items  items new after the cutoff: recall@50 after 0, 1, 3 and 10 events, against the sequence model alone
+emerging   users who switch category: share of the new category in the list after one event
 latency    100,000 items, 500 candidates ranked, one core: milliseconds in process
 
-Settings are chosen on validation; nothing here looks at a test figure to choose. Results go to
+Settings are chosen on validation, never by test metrics. Results are written to
 benchmarks/results/pipeline-PART.json.
 """
 
@@ -45,36 +45,41 @@ from segue.workflows.fit_model import fit_model
 from segue.workflows.train_pipeline import fit_pipeline
 
 DAY_US = 86_400_000_000
-COUNTED = ["covisit", "markov", "item-knn", "session-knn", "vstan", "ease", "trend", "again"]
-PEOPLE = ((0, 1), (1, 3), (3, 10), (10, 10**9))
-"""Cohorts by events of the history: none, 1-2, 3-9, 10 and more."""
-NEW: dict[str, Any] = {"epochs": 3}
-"""The network where new items are asked for."""
-TWICE = ("again", "session", "like the last")
-"""Sources that are not judged alone: one knows few items, the others are parts of another one."""
+CLASSIC = ["covisit", "markov", "item-knn", "session-knn", "vstan", "ease", "trend", "again"]
+USER_COHORTS = ((0, 1), (1, 3), (3, 10), (10, 10**9))
+"""Cohorts of users by events of the history: 0, 1 to 2, 3 to 9, 10 and more."""
+NEW_ITEMS_NETWORK: dict[str, Any] = {"epochs": 3}
+"""Settings of the network for new items."""
+NOT_ALONE = ("again", "session", "like the last")
+"""Sources that are not evaluated alone: one scores few items, the others are parts of another one."""
 CASES = 20_000
-"""At most so many test cases are judged, drawn once."""
+"""Maximum number of evaluated test cases, sampled once."""
 
 
 def sources(network: dict[str, Any] | None, column: str | None = None) -> PipelineConfig:
-    """The counted sources, last week's popularity, the last session, a network, and items like those of the history and
-    like the last one by a column of the items table."""
-    rows: list[dict[str, Any]] = [{"model": name} for name in COUNTED]
+    """Return a pipeline of classic models, popularity of a week, items of the last session, a network, and similar
+    items.
+
+    Args:
+        network: settings of the network; None: no network.
+        column: column of the item table by which items are similar; None: no such source.
+    """
+    rows: list[dict[str, Any]] = [{"model": name} for name in CLASSIC]
     rows.append({"model": "popularity", "name": "week", "settings": {"window_days": 7.0}})
     rows.append({"model": "item-knn", "name": "session", "session_gap_s": 1800.0})
     if network is not None:
         rows.append({"model": "gru4rec", "settings": network})
     if column is not None:
         content = {"model": "content-knn", "settings": {"columns": [column], "decay": 0.6}}
-        rows += [content, {**content, "newest": 1, "name": "like the last"}]
+        rows += [content, {**content, "max_history": 1, "name": "like the last"}]
     return decode_pipeline({"source": rows})
 
 
 def films() -> ItemTable:
-    """MovieLens-1M's titles and genres."""
+    """Return the titles and genres of MovieLens-1M."""
     lines = (DATA / "ml-1m" / "movies.dat").read_text(encoding="latin-1").splitlines()
-    table = pl.DataFrame([lincolumn_typesit("::") for line in lines], schema=["item_id", "title", "genres"], orient="row")
-    return read_items(table, kinds={"title": "text"})
+    table = pl.DataFrame([line.split("::") for line in lines], schema=["item_id", "title", "genres"], orient="row")
+    return read_items(table, column_types={"title": "text"})
 
 
 LOGS: dict[str, tuple[Callable[[], EventLog], dict[str, Any], str]] = {
@@ -90,11 +95,16 @@ LOGS: dict[str, tuple[Callable[[], EventLog], dict[str, Any], str]] = {
     ),
     "ml-1m": (lambda: read_events(DATA / "ml-1m" / "ratings.csv.gz").with_items(films()), {"epochs": 5}, "genres"),
 }
-"""How a log is read, its network's settings, and the column by which items are alike."""
+"""Log -> its reader, the settings of its network, and the column by which items are similar."""
 
 
 def accuracy(seed: int, names: Iterable[str] = ()) -> dict[str, Any]:
-    """Every log that is asked for, with all sources judged on the same cases as the whole; kept as each is done."""
+    """Evaluate the pipeline and its sources on the same cases of each log, and save each log's row.
+
+    Args:
+        seed: seed of the trainings.
+        names: logs; empty: all.
+    """
     path = RESULTS / "pipeline-accuracy.json"
     rows: dict[str, Any] = {}
     if path.exists():
@@ -107,66 +117,75 @@ def accuracy(seed: int, names: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def one_log(name: str, seed: int) -> dict[str, Any]:
-    """The pipeline, its sources, and how far it is ahead of the best of them, over all and by cohort."""
+    """Return the metrics of pipeline and sources, and the difference to the best source, over all cases and by
+    cohort."""
     open_log, values, column = LOGS[name]
     split = split_log(open_log(), "time")
-    test = drawn(split.test, CASES, seed)
+    test = sample_cases(split.test, CASES, seed)
     fitted = fit_pipeline(split, sources(values, column), refit=True, seed=seed, report=print_err)
     pipeline = fitted.scorer
     assert isinstance(pipeline, Pipeline)
-    judged = {"pipeline": judge(pipeline, test, split)}
+    evaluations = {"pipeline": evaluate_all(pipeline, test, split)}
     for source in pipeline.sources:
-        if source.name not in TWICE:
-            judged[source.name] = judge(source.scorer, test, split)
-    best = max((row for row in judged if row != "pipeline"), key=lambda row: judged[row].metrics["ndcg@10"])
+        if source.name not in NOT_ALONE:
+            evaluations[source.name] = evaluate_all(source.scorer, test, split)
+    best = max((row for row in evaluations if row != "pipeline"), key=lambda row: evaluations[row].metrics["ndcg@10"])
     return {
         "log": name,
         "protocol": split.protocol,
         "cases": len(test),
         "fit_s": round(fitted.fit_s, 1),
         "notes": {key: value for key, value in fitted.notes.items() if key != "models"},
-        "metrics": {row: {m: e.metrics[m] for m in ("ndcg@10", "recall@10", "mrr@10")} for row, e in judged.items()},
+        "metrics": {
+            row: {m: e.metrics[m] for m in ("ndcg@10", "recall@10", "mrr@10")} for row, e in evaluations.items()
+        },
         "best_single": best,
-        "ahead": ahead(judged["pipeline"], judged[best]),
-        "by_person": by_cohort(judged, best, test.histories.drop_unknown().lengths, PEOPLE),
+        "ahead": difference(evaluations["pipeline"], evaluations[best]),
+        "by_user": by_cohort(evaluations, best, test.histories.drop_unknown().lengths, USER_COHORTS),
         "by_item": by_cohort(
-            judged, best, item_counts(split.refit, split.catalog.size)[test.targets], item_edges(split)
+            evaluations, best, item_counts(split.refit, split.catalog.size)[test.targets], item_edges(split)
         ),
     }
 
 
-def judge(scorer: Scorer, cases: EvaluationCases, split: Split) -> Evaluation:
-    """On the whole catalog."""
+def evaluate_all(scorer: Scorer, cases: EvaluationCases, split: Split) -> Evaluation:
+    """Evaluate a scorer on the whole catalog."""
     return evaluate(scorer, cases, exclude_seen=split.exclude_seen, ks=(10,))
 
 
-def drawn(cases: EvaluationCases, most: int, seed: int) -> EvaluationCases:
-    """At most so many cases."""
-    if len(cases) <= most:
+def sample_cases(cases: EvaluationCases, max_cases: int, seed: int) -> EvaluationCases:
+    """Sample at most ``max_cases`` cases."""
+    if len(cases) <= max_cases:
         return cases
-    return cases.take(np.sort(np.random.default_rng((seed, 11)).choice(len(cases), most, replace=False)))
+    return cases.take(np.sort(np.random.default_rng((seed, 11)).choice(len(cases), max_cases, replace=False)))
 
 
-def ahead(first: Evaluation, second: Evaluation, rows_N: np.ndarray | None = None) -> dict[str, Any]:
-    """NDCG@10 of two on the same cases, their difference with its 95 % interval, and what share of the second it is."""
+def difference(first: Evaluation, second: Evaluation, rows_N: np.ndarray | None = None) -> dict[str, Any]:
+    """Return NDCG@10 of two evaluations of the same cases, and their difference with its 95 % interval.
+
+    Args:
+        first: evaluation of the pipeline.
+        second: evaluation of a single model.
+        rows_N: mask of the cases; None: all.
+    """
     rows_N = np.ones(len(first.ranks), dtype=bool) if rows_N is None else rows_N
-    one_N, two_N = (BY_RANK["ndcg"](e.ranks[rows_N], 10) for e in (first, second))
-    if not len(one_N):
-        return {"max_cases": 0}
-    difference, low, high = paired_difference(one_N, two_N, first.groups[rows_N], np.random.default_rng(0))
-    mean = float(two_N.mean())
+    first_N, second_N = (BY_RANK["ndcg"](e.ranks[rows_N], 10) for e in (first, second))
+    if not len(first_N):
+        return {"cases": 0}
+    change, low, high = paired_difference(first_N, second_N, first.groups[rows_N], np.random.default_rng(0))
+    mean = float(second_N.mean())
     return {
-        "cases": len(one_N),
-        "pipeline": float(one_N.mean()),
+        "cases": len(first_N),
+        "pipeline": float(first_N.mean()),
         "single": mean,
-        "difference": difference,
+        "difference": change,
         "interval": [low, high],
-        "relative": difference / mean if mean else None,
+        "relative": change / mean if mean else None,
     }
 
 
 def item_edges(split: Split) -> tuple[tuple[int, int], ...]:
-    """Cohorts by an item's events: new (at most 3), then three parts with a third of the events each."""
+    """Return cohorts of items by events: at most 3, then three parts with a third of the events each."""
     counts = np.sort(item_counts(split.refit, split.catalog.size))
     mass = np.cumsum(counts) / counts.sum()
     low, high = (max(4, int(counts[np.searchsorted(mass, share)])) for share in (1 / 3, 2 / 3))
@@ -174,39 +193,52 @@ def item_edges(split: Split) -> tuple[tuple[int, int], ...]:
 
 
 def by_cohort(
-    judged: dict[str, Evaluation], best: str, size_N: np.ndarray, edges: Iterable[tuple[int, int]]
+    evaluations: dict[str, Evaluation], best: str, size_N: np.ndarray, edges: Iterable[tuple[int, int]]
 ) -> list[dict[str, Any]]:
-    """The lead within each cohort."""
+    """Return the difference to the best single model within each cohort.
+
+    Args:
+        evaluations: evaluation of the pipeline and of each source.
+        best: name of the best source.
+        size_N: size of each case, by which cohorts are formed.
+        edges: (low, below) of each cohort.
+    """
     return [
-        {"from": low, "below": high, **ahead(judged["pipeline"], judged[best], (size_N >= low) & (size_N < high))}
+        {
+            "from": low,
+            "below": high,
+            **difference(evaluations["pipeline"], evaluations[best], (size_N >= low) & (size_N < high)),
+        }
         for low, high in edges
     ]
 
 
 def new_items(seed: int) -> dict[str, Any]:
-    """Items whose first event lies after the cut, each asked when it has so many events. The pipeline is fitted up to
-    that moment, its network with the items' titles, by which an item without events has a place. The network
-    alone is shown as it was trained before the cut, where the items are unknown to it, and as it is in the pipeline."""
+    """Evaluate items whose first event lies after the cutoff, after 0, 1, 3 and 10 events.
+
+    The pipeline is fitted on the events before that time, its network with item titles as features. The network alone
+    is evaluated as trained before the cutoff, where the items are unknown to it, and as in the pipeline.
+    """
     log = LOGS["online-retail"][0]()
     catalog = log.catalog()
-    everything, _ = log.sequences(catalog)
-    assert everything.times is not None
-    cut = int(np.quantile(everything.times, 0.9))
-    first_V = ItemStatistics.fit(everything, catalog).first_us_V
-    new_V = (first_V >= cut) & (np.arange(catalog.size) != PAD)
+    all_rows, _ = log.sequences(catalog)
+    assert all_rows.times is not None
+    cutoff_us = int(np.quantile(all_rows.times, 0.9))
+    first_V = ItemStatistics.fit(all_rows, catalog).first_us_V
+    new_V = (first_V >= cutoff_us) & (np.arange(catalog.size) != PAD)
     split = split_log(log, "time")
-    before = fit_model("gru4rec", split, NEW, seed=seed).scorer
+    before = fit_model("gru4rec", split, NEW_ITEMS_NETWORK, seed=seed).scorer
     known_V = split.catalog.to_indices(catalog.ids)
     results = []
     for events in (0, 1, 3, 10):
-        cases, seen = asked_after(everything, new_V, events, cut)
-        pipeline = up_to(seen, log, catalog, seed)
+        cases, earlier = cases_after(all_rows, new_V, events, cutoff_us)
+        pipeline = fit_until(earlier, log, catalog, seed)
         network = next(source.scorer for source in pipeline.sources if source.name == "gru4rec")
         row = {
             "events": events,
             "cases": len(cases),
             "pipeline": recall_50(pipeline, cases),
-            "network_alone": recall_50(Widened(before, known_V), cases),
+            "network_alone": recall_50(ExpandedNetwork(before, known_V), cases),
             "network_with_features_alone": recall_50(network, cases),
             "chance": 50 / (catalog.size - 1),
         }
@@ -215,24 +247,32 @@ def new_items(seed: int) -> dict[str, Any]:
     return {"log": "online-retail", "items": int(new_V.sum()), "results": results}
 
 
-def asked_after(rows: Sequences, new_V: np.ndarray, events: int, cut: int) -> tuple[EvaluationCases, Sequences]:
-    """(each new item's event number ``events`` + 1, asked with the person's history before it; what had happened
-    by then: everything before the cut, and of the time after it each new item's first ``events`` events)."""
+def cases_after(rows: Sequences, new_V: np.ndarray, events: int, cutoff_us: int) -> tuple[EvaluationCases, Sequences]:
+    """Return cases of each new item's event number ``events`` + 1, and the events that are known by then.
+
+    These are the events before the cutoff, and the first ``events`` events of each new item after it.
+
+    Args:
+        rows: all events by user.
+        new_V: mask of the new items.
+        events: number of earlier events of the item.
+        cutoff_us: cutoff time.
+    """
     assert rows.times is not None
-    row_N, where_N = rows.positions()
-    times_N, items_N = rows.times[where_N], rows.items[where_N]
-    order = np.lexsort((where_N, times_N))
+    row_N, position_N = rows.positions()
+    times_N, items_N = rows.times[position_N], rows.items[position_N]
+    order = np.lexsort((position_N, times_N))
     number_N = np.zeros(len(order), dtype=np.int64)
-    of: dict[int, int] = {}
+    count_of: dict[int, int] = {}
     for n in order.tolist():
         item = int(items_N[n])
         if new_V[item]:
-            number_N[n] = of.get(item, 0)
-            of[item] = number_N[n] + 1
-    hit_N = new_V[items_N] & (number_N == events) & (where_N > rows.starts[row_N])
-    histories = Sequences(rows.items, rows.times, rows.starts[row_N[hit_N]], where_N[hit_N])
-    cases = EvaluationCases(histories, items_N[hit_N], row_N[hit_N], times_N[hit_N], {})
-    kept_N = (times_N < cut) | (new_V[items_N] & (number_N < events))
+            number_N[n] = count_of.get(item, 0)
+            count_of[item] = number_N[n] + 1
+    is_case_N = new_V[items_N] & (number_N == events) & (position_N > rows.starts[row_N])
+    histories = Sequences(rows.items, rows.times, rows.starts[row_N[is_case_N]], position_N[is_case_N])
+    cases = EvaluationCases(histories, items_N[is_case_N], row_N[is_case_N], times_N[is_case_N], {})
+    kept_N = (times_N < cutoff_us) | (new_V[items_N] & (number_N < events))
     hidden = Sequences(np.where(kept_N, items_N, PAD).astype(np.int32), times_N, *_offsets(rows))
     return cases, hidden.drop_unknown()
 
@@ -242,29 +282,36 @@ def _offsets(rows: Sequences) -> tuple[np.ndarray, np.ndarray]:
     return stops - rows.lengths, stops
 
 
-def up_to(seen: Sequences, log: EventLog, catalog: Catalog, seed: int) -> Pipeline:
-    """The pipeline on what had happened: weighed on everybody's last event, then fitted with it."""
+def fit_until(rows: Sequences, log: EventLog, catalog: Catalog, seed: int) -> Pipeline:
+    """Fit the pipeline on earlier events: the blend on each user's last event, then all sources with it.
+
+    Args:
+        rows: earlier events by user.
+        log: the log with its item table.
+        catalog: its catalog.
+        seed: seed of the trainings.
+    """
     assert log.items is not None
-    network = {**NEW, "features": ["title"], "feature_use": "placing"}
+    network = {**NEW_ITEMS_NETWORK, "features": ["title"], "feature_use": "placing"}
     extra = decode_pipeline(
         {"source": [{"model": "new", "num_candidates": 300, "settings": {"max_age_days": 20.0}}]}
     ).source
     config = sources(network, "title")
     config = replace(config, source=(*config.source, *extra), rank=replace(config.rank, method="none"))
-    enough = seen.lengths > 1
-    train = seen.prefixes(np.where(enough, seen.lengths - 1, seen.lengths))
-    asked = train.take(enough)
-    targets = seen.items[asked.stops]
-    cases = EvaluationCases(asked, targets, np.flatnonzero(enough), None, {})
-    facts = log.items.item_features(catalog)
-    split = Split("new items", catalog, train, cases, seen, cases, False, "", "", facts)
+    has_case = rows.lengths > 1
+    train = rows.prefixes(np.where(has_case, rows.lengths - 1, rows.lengths))
+    histories = train.take(has_case)
+    targets = rows.items[histories.stops]
+    cases = EvaluationCases(histories, targets, np.flatnonzero(has_case), None, {})
+    item_features = log.items.item_features(catalog)
+    split = Split("new items", catalog, train, cases, rows, cases, False, "", "", item_features)
     pipeline = fit_pipeline(split, config, refit=True, seed=seed, report=print_err).scorer
     assert isinstance(pipeline, Pipeline)
     return pipeline
 
 
-class Widened:
-    """A network in a larger catalog: what it does not know comes last."""
+class ExpandedNetwork:
+    """Network in a larger catalog that ranks unknown items last."""
 
     name = "gru4rec"
 
@@ -277,28 +324,30 @@ class Widened:
         return len(self.index_V)
 
     def scores(self, histories: Sequences) -> np.ndarray:
-        """float32 [B, V]."""
+        """Return float32 scores [B, V]."""
         flat = histories.to_contiguous()
-        own = replace(flat, items=self.index_V[flat.items])
-        known_BV = self.scorer.scores(own)
+        translated = replace(flat, items=self.index_V[flat.items])
+        known_BV = self.scorer.scores(translated)
         known_BV[:, PAD] = known_BV.min(axis=1) - 1.0
         return np.ascontiguousarray(known_BV[:, self.index_V])
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The network's."""
+        """Return the tensors of the network."""
         return self.scorer.arrays()
 
 
 def recall_50(scorer: Scorer, cases: EvaluationCases) -> float:
-    """The share of targets among the first 50; ties count half, so that one score for all is no gift."""
+    """Return recall@50, ties half: one score for all items has the recall of a random order."""
     return evaluate(scorer, cases, exclude_seen=False, ks=(50,)).metrics["recall@50"]
 
 
 def emerging(seed: int) -> dict[str, Any]:
-    """Synthetic people who switch category: the share of the first ten from the new one after one event there."""
+    """Evaluate synthetic users who switch category: the share of the new one in the first ten after one event in it."""
     rng = np.random.default_rng(seed)
-    options = {"categories": 20, "items_per_category": 30, "switch": 0.08}
-    log = synthetic.to_event_log(synthetic.switching_sequences(rng, users=3000, length=30, **options))
+    sequences = synthetic.switching_sequences(
+        rng, users=3000, length=30, categories=20, items_per_category=30, switch=0.08
+    )
+    log = synthetic.to_event_log(sequences)
     split = split_log(log, "leave-last-out")
     fitted = fit_pipeline(split, sources(None), refit=True, seed=seed, report=print_err)
     pipeline = fitted.scorer
@@ -309,44 +358,53 @@ def emerging(seed: int) -> dict[str, Any]:
         old, new = rng.choice(20, 2, replace=False).tolist()
         rows.append([*(old * 30 + rng.integers(0, 30, 15) + 1).tolist(), int(new * 30 + rng.integers(30) + 1)])
     histories = Sequences.from_lists(split.catalog.to_indices(str(i) for i in row) for row in rows)
-    wanted_B = category_V[[row[-1] for row in histories.to_lists()]]
-    answers = {"pipeline": pipeline, **{s.name: s.scorer for s in pipeline.sources if s.name not in ("again",)}}
-    shares = {name: follows(scorer, histories, category_V, wanted_B) for name, scorer in answers.items()}
-    return {"synthetic": shares, "real": shifted(seed)}
+    new_category_B = category_V[[row[-1] for row in histories.to_lists()]]
+    scorers = {"pipeline": pipeline, **{s.name: s.scorer for s in pipeline.sources if s.name not in ("again",)}}
+    shares = {name: category_shares(scorer, histories, category_V, new_category_B) for name, scorer in scorers.items()}
+    return {"synthetic": shares, "real": new_genre_cases(seed)}
 
 
-def follows(scorer: Scorer, histories: Sequences, category_V: np.ndarray, wanted_B: np.ndarray) -> dict[str, float]:
-    """How often the first item, and what share of the first ten, is of the new category."""
+def category_shares(
+    scorer: Scorer, histories: Sequences, category_V: np.ndarray, new_category_B: np.ndarray
+) -> dict[str, float]:
+    """Return the share of lists whose first item is of the new category, and its share of the first ten.
+
+    Args:
+        scorer: the model.
+        histories: B histories.
+        category_V: category of each item.
+        new_category_B: category of each history's last event.
+    """
     items_BK = top_k(scorer.scores(histories), 10, exclude=histories)[0]
-    hit_BK = category_V[items_BK] == wanted_B[:, None]
-    return {"first": float(hit_BK[:, 0].mean()), "of_ten": float(hit_BK.mean())}
+    is_new_BK = category_V[items_BK] == new_category_B[:, None]
+    return {"first": float(is_new_BK[:, 0].mean()), "of_ten": float(is_new_BK.mean())}
 
 
-def shifted(seed: int) -> dict[str, Any]:
-    """Real cases whose target's first genre is none of the person's last ten items' (ML-1M, time split)."""
+def new_genre_cases(seed: int) -> dict[str, Any]:
+    """Evaluate cases whose target's first genre is not among the user's last ten events (ML-1M, time split)."""
     split = split_log(LOGS["ml-1m"][0](), "time")
     genre_V = genres(split.catalog)
     fitted = fit_pipeline(split, sources(*LOGS["ml-1m"][1:]), refit=True, seed=seed, report=print_err)
     pipeline = fitted.scorer
     assert isinstance(pipeline, Pipeline)
     last_BT = genre_V[split.test.histories.padded(10)]
-    new_B = (last_BT != genre_V[split.test.targets][:, None]).all(axis=1)
-    cases = drawn(split.test.take(new_B & (split.test.histories.lengths >= 10)), CASES, seed)
-    judged = {"pipeline": judge(pipeline, cases, split)}
+    is_new_B = (last_BT != genre_V[split.test.targets][:, None]).all(axis=1)
+    cases = sample_cases(split.test.take(is_new_B & (split.test.histories.lengths >= 10)), CASES, seed)
+    evaluations = {"pipeline": evaluate_all(pipeline, cases, split)}
     for source in pipeline.sources:
-        if source.name not in TWICE:
-            judged[source.name] = judge(source.scorer, cases, split)
-    best = max((row for row in judged if row != "pipeline"), key=lambda row: judged[row].metrics["ndcg@10"])
+        if source.name not in NOT_ALONE:
+            evaluations[source.name] = evaluate_all(source.scorer, cases, split)
+    best = max((row for row in evaluations if row != "pipeline"), key=lambda row: evaluations[row].metrics["ndcg@10"])
     return {
         "cases": len(cases),
-        "metrics": {row: {m: e.metrics[m] for m in ("ndcg@10", "recall@10")} for row, e in judged.items()},
+        "metrics": {row: {m: e.metrics[m] for m in ("ndcg@10", "recall@10")} for row, e in evaluations.items()},
         "best_single": best,
-        "ahead": ahead(judged["pipeline"], judged[best]),
+        "ahead": difference(evaluations["pipeline"], evaluations[best]),
     }
 
 
 def genres(catalog: Catalog) -> np.ndarray:
-    """int64 [V]: the first genre of each film, 0 where it is not known."""
+    """Return the first genre of each film, int64 [V]; 0: unknown."""
     lines = (DATA / "ml-1m" / "movies.dat").read_text(encoding="latin-1").splitlines()
     first = {row[0]: row[2].split("|")[0] for row in (line.split("::") for line in lines)}
     numbers = {genre: n for n, genre in enumerate(sorted(set(first.values())), start=1)}
@@ -354,42 +412,44 @@ def genres(catalog: Catalog) -> np.ndarray:
 
 
 ROUNDS = 10
-"""Of 150 requests each: on a shared machine some rounds meet a busy neighbor."""
+"""Rounds of 150 requests: on a shared machine some rounds are disturbed."""
 
 
 def latency(seed: int) -> dict[str, Any]:
-    """One request after the other, in this process, one thread: a network of 100,000 items, co-visit, item-kNN and
-    popularity, each asked for so many that 500 different candidates go through blend and trees."""
+    """Measure sequential requests in this process with one thread: a network of 100,000 items, co-visitation, item-kNN
+    and popularity, with about 500 different candidates through blend and trees."""
     rng = np.random.default_rng(seed)
-    size, people = 100_000, 40_000
+    size, users = 100_000, 40_000
     shares = 1.0 / np.arange(1, size + 1) ** 0.8
-    near = rng.choice(size, people, p=shares / shares.sum())
-    items = [((n + rng.integers(0, 200, 12)) % size + 1).tolist() for n in near.tolist()]
+    centers = rng.choice(size, users, p=shares / shares.sum())
+    items = [((n + rng.integers(0, 200, 12)) % size + 1).tolist() for n in centers.tolist()]
     times = [(rng.integers(0, 10**9) + np.arange(12) * 60).tolist() for _ in items]
     rows = Sequences.from_lists(items, ([t * 1_000_000 for t in row] for row in times))
-    asked = rows.prefixes(np.full(people, 11))
-    cases = EvaluationCases(asked, rows.items[rows.stops - 1], np.arange(people), None, {}).take(slice(0, 3000))
+    histories = rows.prefixes(np.full(users, 11))
+    cases = EvaluationCases(histories, rows.items[rows.stops - 1], np.arange(users), None, {}).take(slice(0, 3000))
     catalog = Catalog(str(i) for i in range(1, size + 1))
-    split = Split("synthetic", catalog, asked, cases, rows, cases, False, "", "")
+    split = Split("synthetic", catalog, histories, cases, rows, cases, False, "", "")
     network = {"embedding_dim": 64, "epochs": 1, "covisitation_weight": 0.0}
-    listed = [
+    sources_of_pipeline = [
         {"model": "gru4rec", "settings": network, "num_candidates": 350},
         {"model": "covisit", "num_candidates": 350},
         {"model": "item-knn", "num_candidates": 350},
         {"model": "popularity", "num_candidates": 150},
     ]
-    fitted = fit_pipeline(split, decode_pipeline({"source": listed, "rank": {"method": "trees"}}), seed=seed)
+    fitted = fit_pipeline(
+        split, decode_pipeline({"source": sources_of_pipeline, "rank": {"method": "trees"}}), seed=seed
+    )
     pipeline = fitted.scorer
     assert isinstance(pipeline, Pipeline)
-    took, counts = [], []
+    took_ms, counts = [], []
     with threadpool_limits(1):
         for b in range(100 + ROUNDS * 150):
-            history = asked.take(slice(b, b + 1)).to_contiguous()
+            history = histories.take(slice(b, b + 1)).to_contiguous()
             started = time.perf_counter()
             ranked = pipeline.recommend(history, 10)[0]
-            took.append((time.perf_counter() - started) * 1e3)
+            took_ms.append((time.perf_counter() - started) * 1e3)
             counts.append(len(ranked))
-    rounds = np.array(took[100:]).reshape(ROUNDS, -1)
+    rounds = np.array(took_ms[100:]).reshape(ROUNDS, -1)
     p50, p95 = np.percentile(rounds, [50, 95]).tolist()
     trees = pipeline.scoring.trees
     return {
@@ -401,9 +461,9 @@ def latency(seed: int) -> dict[str, Any]:
     }
 
 
-def print_err(what: str) -> None:
-    """Progress."""
-    print(what, file=sys.stderr, flush=True)
+def print_err(message: object) -> None:
+    """Print progress to standard error."""
+    print(message, file=sys.stderr, flush=True)
 
 
 PARTS: dict[str, Callable[[int], dict[str, Any]]] = {
@@ -414,11 +474,14 @@ PARTS: dict[str, Callable[[int], dict[str, Any]]] = {
 }
 
 if __name__ == "__main__":
-    for asked in sys.argv[1:] or PARTS:
-        part, _, log = asked.partition(":")
+    for argument in sys.argv[1:] or PARTS:
+        part, _, log = argument.partition(":")
         if log:
             accuracy(0, [log])
             continue
         if part not in PARTS:
             raise ValueError(f"There is no part '{part}'; the parts are {', '.join(PARTS)}.")
-        save(f"pipeline-{part}", {"about": about(0), "task": PARTS[part].__doc__, **PARTS[part](0)})
+        save(
+            f"pipeline-{part}",
+            {"about": about(0), "task": (PARTS[part].__doc__ or "").split("\n")[0], **PARTS[part](0)},
+        )

@@ -1,8 +1,7 @@
-"""Variety against accuracy, as curves: three re-rankers over the co-visit rule's lists, on Beauty and ML-1M.
+"""Diversity against accuracy: three diversification methods on lists of the co-visitation model, on Beauty and ML-1M.
 
-Strengths are chosen on the validation cases (the most variety that costs at most 2 % of NDCG@10) and judged on the test
-cases. Items are alike by their categories (genres); variety is measured by these and, for the choice by vectors, by
-the spectral vectors it chose by.
+Strengths are chosen on validation (the most diversity for at most 2 % of NDCG@10) and evaluated on the test. Items are
+similar by their categories (genres) or their spectral embeddings. Diversity is measured by the same similarity.
 """
 
 import csv
@@ -31,30 +30,30 @@ from segue.workflows.fit_model import fit_model
 
 K = 10
 CASES = 6040
-"""All people of ML-1M: with 2,000 the loss that decides moved by a point from one strength to the next."""
+"""Number of cases: all users of ML-1M. With 2,000 the loss varied by a point between neighboring strengths."""
 STRENGTHS = (0.05, 0.1, 0.15, 0.2, 0.22, 0.24, 0.3, 0.4, 0.6, 0.9)
-KEPT = (0, 4)
-"""So many of the best keep their places: clicks are lost there, variety is won behind them."""
+NUM_FIXED = (0, 4)
+"""Numbers of best candidates that keep their positions."""
 ALLOWED_LOSS = 0.02
 METHODS = {
-    "mmr": ("mmr", "kinds"),
-    "determinantal": ("determinantal", "kinds"),
-    "calibrated": ("calibrated", "kinds"),
-    "mmr by vectors": ("mmr", None),
-    "determinantal by vectors": ("determinantal", None),
+    "mmr": ("mmr", "categories"),
+    "determinantal": ("determinantal", "categories"),
+    "calibrated": ("calibrated", "categories"),
+    "mmr by embeddings": ("mmr", None),
+    "determinantal by embeddings": ("determinantal", None),
 }
 
 
 def beauty() -> tuple[Split, dict[str, dict[str, Any]]]:
-    """Categories as the file of attributes numbers them."""
+    """Return the split of Amazon Beauty and the numbered categories of its items."""
     folder = DATA / "beauty"
     split = split_log(read_events(folder / "sequences.txt", format="sequences"), "leave-last-out")
-    kinds = json.loads((folder / "item_attributes.json").read_text())
-    return split, {item: {"kinds": [str(kind) for kind in row]} for item, row in kinds.items()}
+    attributes = json.loads((folder / "item_attributes.json").read_text())
+    return split, {item: {"categories": [str(value) for value in row]} for item, row in attributes.items()}
 
 
 def ml_1m() -> tuple[Split, dict[str, dict[str, Any]]]:
-    """Genres."""
+    """Return the split of MovieLens-1M and the genres of its films."""
     folder = DATA / "ml-1m"
     split = split_log(read_events(folder / "pairs.txt", format="pairs"), "leave-last-out")
     with (folder / "movies.dat").open(encoding="latin-1") as file:
@@ -63,26 +62,35 @@ def ml_1m() -> tuple[Split, dict[str, dict[str, Any]]]:
             for row in csv.reader((line.replace("::", "\t") for line in file), delimiter="\t")
         }
     names = (line.split() for line in (folder / "sas_to_original_items.txt").read_text().splitlines())
-    return split, {item: {"kinds": genres[original]} for item, original in names if original in genres}
+    return split, {item: {"categories": genres[original]} for item, original in names if original in genres}
 
 
-def lists(scorer: Scorer, cases: EvaluationCases, *, exclude_seen: bool, depth: int = 100) -> Iterator[RankedList]:
-    """The candidates of each case."""
+def lists(
+    scorer: Scorer, cases: EvaluationCases, *, exclude_seen: bool, num_candidates: int = 100
+) -> Iterator[RankedList]:
+    """Yield the candidates of each case.
+
+    Args:
+        scorer: the model.
+        cases: the cases.
+        exclude_seen: leave out items of the history.
+        num_candidates: number of candidates per case.
+    """
     for start in range(0, len(cases), 100):
         histories = cases.histories.take(slice(start, min(len(cases), start + 100)))
         for row, history in zip(scorer.scores(histories), histories, strict=True):
             allowed_V = np.ones(len(row), dtype=bool)
             allowed_V[history if exclude_seen else []] = False
-            yield RankedList.top_k(row.astype(np.float64), depth, source="covisit", allowed_V=allowed_V)
+            yield RankedList.top_k(row.astype(np.float64), num_candidates, source="covisit", allowed_V=allowed_V)
 
 
 def gains(lists_NK: np.ndarray, targets_N: np.ndarray) -> np.ndarray:
-    """NDCG@K of each list."""
+    """Return NDCG@K of each list."""
     return ((lists_NK == targets_N[:, None]) / np.log2(np.arange(2, lists_NK.shape[1] + 2))).sum(axis=1)
 
 
-class Bench:
-    """One set of cases, with everything to judge lists by."""
+class ListEvaluator:
+    """Cases with their candidates, and metrics of lists."""
 
     def __init__(self, split: Split, items: dict[str, dict[str, Any]], *, test: bool, seed: int) -> None:
         cases = split.test if test else split.validation
@@ -92,28 +100,28 @@ class Bench:
         scorer = fit_model("covisit", split, {}, seed=seed, refit=test).scorer
         self.columns = ItemColumns.from_items(items, split.catalog)
         self.vectors_VD = spectral_embeddings(known, split.catalog.size, 64, np.random.default_rng(seed))
-        self.kinds_VG, _ = membership(values_of(self.columns, "kinds"), np.arange(split.catalog.size))
+        self.categories_VG, _ = membership(values_of(self.columns, "categories"), np.arange(split.catalog.size))
         self.counts_V = item_counts(known, split.catalog.size)
         self.size = split.catalog.size
         self.ranked = list(lists(scorer, self.cases, exclude_seen=split.exclude_seen))
 
-    def shown(self, config: DiversificationConfig) -> np.ndarray:
-        """The lists [N, K] under a setting."""
+    def lists(self, config: DiversificationConfig) -> np.ndarray:
+        """Return the lists [N, K] of a setting."""
         stage = Diversifier(config, self.columns, self.vectors_VD)
         out = np.zeros((len(self.cases), K), dtype=np.int32)
         for n, (ranked, history) in enumerate(zip(self.ranked, self.cases.histories, strict=True)):
-            found = stage.apply(ranked, K, history).items_C[:K]
-            out[n, : len(found)] = found
+            items = stage.apply(ranked, K, history).items_C[:K]
+            out[n, : len(items)] = items
         return out
 
-    def judged(self, lists_NK: np.ndarray) -> dict[str, float]:
-        """Accuracy and variety."""
-        main_V = np.where(self.kinds_VG.sum(axis=1) > 0, self.kinds_VG.argmax(axis=1), -1)
+    def metrics(self, lists_NK: np.ndarray) -> dict[str, float]:
+        """Return accuracy and diversity of lists [N, K]."""
+        main_V = np.where(self.categories_VG.sum(axis=1) > 0, self.categories_VG.argmax(axis=1), -1)
         return {
             f"ndcg@{K}": float(gains(lists_NK, self.cases.targets).mean()),
-            "diversity by kinds": float(intra_list_diversity(lists_NK, self.kinds_VG).mean()),
-            "diversity by vectors": float(intra_list_diversity(lists_NK, self.vectors_VD).mean()),
-            "distinct first kinds": float(distinct_share(lists_NK, main_V).mean()),
+            "diversity by categories": float(intra_list_diversity(lists_NK, self.categories_VG).mean()),
+            "diversity by embeddings": float(intra_list_diversity(lists_NK, self.vectors_VD).mean()),
+            "distinct first categories": float(distinct_share(lists_NK, main_V).mean()),
             "coverage": coverage(lists_NK, self.size),
             "novelty": novelty(lists_NK, self.counts_V),
             "gini": gini(lists_NK, self.size),
@@ -121,46 +129,55 @@ class Bench:
 
 
 def measure(split: Split, items: dict[str, dict[str, Any]], seed: int) -> dict[str, Any]:
-    """One log: curves on validation, the chosen strengths on test."""
+    """Return curves on validation, and the chosen strengths on the test, of one log.
+
+    Args:
+        split: the split log.
+        items: columns of each item.
+        seed: seed of the models.
+    """
     chosen: dict[str, DiversificationConfig] = {}
     curves: dict[str, list[dict[str, float]]] = {}
-    choosing = Bench(split, items, test=False, seed=seed)
-    plain = choosing.judged(choosing.shown(DiversificationConfig()))
+    validation = ListEvaluator(split, items, test=False, seed=seed)
+    plain = validation.metrics(validation.lists(DiversificationConfig()))
     for name, (method, column) in METHODS.items():
-        told = "diversity by kinds" if column else "diversity by vectors"
-        best = plain[told]
-        for kept in KEPT:
-            curve = curves[f"{name}, {kept} kept" if kept else name] = []
+        metric = "diversity by categories" if column else "diversity by embeddings"
+        best = plain[metric]
+        for num_fixed in NUM_FIXED:
+            curve = curves[f"{name}, {num_fixed} fixed" if num_fixed else name] = []
             for strength in STRENGTHS:
-                config = DiversificationConfig(method, strength=strength, column=column, num_fixed=kept)  # type: ignore[arg-type]
-                found = choosing.judged(choosing.shown(config))
-                curve.append({"strength": strength, "num_fixed": kept} | found)
-                if found[f"ndcg@{K}"] >= (1 - ALLOWED_LOSS) * plain[f"ndcg@{K}"] and found[told] > best:
-                    chosen[name], best = config, found[told]
-    judging = Bench(split, items, test=True, seed=seed)
-    before_NK = judging.shown(DiversificationConfig())
-    result = {"validation": {"plain": plain, "curves": curves}, "test": {"plain": judging.judged(before_NK)}}
+                config = DiversificationConfig(method, strength=strength, column=column, num_fixed=num_fixed)  # type: ignore[arg-type]
+                metrics = validation.metrics(validation.lists(config))
+                curve.append({"strength": strength, "num_fixed": num_fixed} | metrics)
+                if metrics[f"ndcg@{K}"] >= (1 - ALLOWED_LOSS) * plain[f"ndcg@{K}"] and metrics[metric] > best:
+                    chosen[name], best = config, metrics[metric]
+    test = ListEvaluator(split, items, test=True, seed=seed)
+    before_NK = test.lists(DiversificationConfig())
+    result: dict[str, Any] = {
+        "validation": {"plain": plain, "curves": curves},
+        "test": {"plain": test.metrics(before_NK)},
+    }
     for name, config in chosen.items():
-        after_NK = judging.shown(config)
-        pair = [gains(lists_NK, judging.cases.targets) for lists_NK in (after_NK, before_NK)]
-        difference, low, high = paired_difference(*pair, judging.cases.groups, np.random.default_rng(seed))
-        told = "diversity by kinds" if config.column else "diversity by vectors"
-        found, base = judging.judged(after_NK), result["test"]["plain"]
-        result["test"][name] = found | {
+        after_NK = test.lists(config)
+        after_N, before_N = (gains(lists_NK, test.cases.targets) for lists_NK in (after_NK, before_NK))
+        difference, low, high = paired_difference(after_N, before_N, test.cases.groups, np.random.default_rng(seed))
+        metric = "diversity by categories" if config.column else "diversity by embeddings"
+        metrics, base = test.metrics(after_NK), result["test"]["plain"]
+        result["test"][name] = metrics | {
             "strength": config.strength,
-            "kept": config.num_fixed,
-            "diversity gained": found[told] / base[told] - 1,
-            "ndcg lost": 1 - found[f"ndcg@{K}"] / base[f"ndcg@{K}"],
+            "num_fixed": config.num_fixed,
+            "diversity gained": metrics[metric] / base[metric] - 1,
+            "ndcg lost": 1 - metrics[f"ndcg@{K}"] / base[f"ndcg@{K}"],
             "ndcg difference": [difference, low, high],
         }
-    return result | {"protocol": split.protocol, "cases": len(judging.cases)}
+    return result | {"protocol": split.protocol, "cases": len(test.cases)}
 
 
 def run(seed: int = 0) -> dict[str, Any]:
-    """Every log that is there, each in a process of its own."""
+    """Measure every log, each in a process of its own."""
     with ProcessPoolExecutor(max_workers=len(LOGS)) as pool:
-        found = {name: pool.submit(_one, name, seed) for name in LOGS}
-        return {name: one.result() for name, one in found.items()}
+        futures = {name: pool.submit(_one, name, seed) for name in LOGS}
+        return {name: future.result() for name, future in futures.items()}
 
 
 def _one(name: str, seed: int) -> dict[str, Any]:

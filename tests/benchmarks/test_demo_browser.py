@@ -18,6 +18,6 @@ def test_a_visitor_clicks_and_the_row_follows(tmp_path, monkeypatch):
 
     monkeypatch.setattr(demo_browser, "IMAGES", tmp_path)
     with demo_browser.demo(tmp_path) as url:
-        found = demo_browser.shop(url, CHROMIUM)
-    assert len(found["steps"]) == len(demo_browser.CLICKS)
+        result = demo_browser.shop(url, CHROMIUM)
+    assert len(result["steps"]) == len(demo_browser.CLICKS)
     assert {path.read_bytes()[:4] for path in tmp_path.glob("*.png")} == {b"\x89PNG"}

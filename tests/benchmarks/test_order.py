@@ -1,4 +1,4 @@
-"""The order benchmark on a small ring, where order is the rule, and what it writes."""
+"""Benchmark of order sensitivity, on a small ring whose items follow an order."""
 
 import json
 from pathlib import Path
@@ -35,47 +35,49 @@ def last(rows) -> EvaluationCases:
     return cases.take(cases.histories.lengths == 9)
 
 
-def test_each_shuffle_is_what_one_shuffle_measures(order, rows):
+def test_each_shuffle_equals_the_order_sensitivity_of_one_shuffle(order, rows):
     markov = Markov.fit(rows, 21, MarkovConfig())
-    found = order.lost(markov, last(rows), exclude_seen=False, shuffles=3)
-    alone = [order_sensitivity(markov, last(rows), np.random.default_rng((0, t)), exclude_seen=False) for t in range(3)]
-    assert found["each_shuffle"] == [one.shuffled for one in alone]
-    assert found["ndcg@10"] == alone[0].in_order
-    assert found["shuffled"] == pytest.approx(np.mean(found["each_shuffle"]))
-    assert found["difference"] == pytest.approx(found["ndcg@10"] - found["shuffled"])
-    assert 0 < found["interval"][0] < found["difference"] < found["interval"][1]
-    assert found["share_lost"] > 0.3
-    assert found["cases"] == 120
-    assert order.verdict(found) == "order is used"
+    loss = order.order_loss(markov, last(rows), exclude_seen=False, shuffles=3)
+    single = [
+        order_sensitivity(markov, last(rows), np.random.default_rng((0, t)), exclude_seen=False) for t in range(3)
+    ]
+    assert loss["each_shuffle"] == [result.shuffled for result in single]
+    assert loss["ndcg@10"] == single[0].in_order
+    assert loss["shuffled"] == pytest.approx(np.mean(loss["each_shuffle"]))
+    assert loss["difference"] == pytest.approx(loss["ndcg@10"] - loss["shuffled"])
+    assert 0 < loss["interval"][0] < loss["difference"] < loss["interval"][1]
+    assert loss["share_lost"] > 0.3
+    assert loss["cases"] == 120
+    assert order.verdict(loss) == "order is used"
 
 
 def test_a_model_that_is_blind_to_order_changes_in_no_case(order, rows):
     popularity = Popularity.fit(rows, 21, PopularityConfig())
-    found = order.lost(popularity, last(rows), exclude_seen=True)
-    assert (found["difference"], found["interval"], found["largest_change_of_a_case"]) == (0.0, [0.0, 0.0], 0.0)
-    assert order.verdict(found) == "order is not used: no case changed"
+    loss = order.order_loss(popularity, last(rows), exclude_seen=True)
+    assert (loss["difference"], loss["interval"], loss["largest_change_of_a_case"]) == (0.0, [0.0, 0.0], 0.0)
+    assert order.verdict(loss) == "order is not used: no case changed"
 
 
 @pytest.mark.parametrize(
-    ("interval", "said"),
+    ("interval", "text"),
     [([-0.2, -0.1], "shuffling helps"), ([-0.1, 0.1], "some cases change, the mean not beyond chance")],
 )
-def test_the_other_verdicts(order, interval, said):
-    assert order.verdict({"largest_change_of_a_case": 0.5, "interval": interval}) == said
+def test_the_other_verdicts(order, interval, text):
+    assert order.verdict({"largest_change_of_a_case": 0.5, "interval": interval}) == text
 
 
 def test_a_row_for_each_model_and_setting_and_a_repeated_one_is_replaced(order, rows, tmp_path, monkeypatch):
     folder = tmp_path / "ml-1m"
     folder.mkdir()
-    lines = [f"{person} {item}" for person, row in enumerate(rows.to_lists()) for item in row]
+    lines = [f"{user} {item}" for user, row in enumerate(rows.to_lists()) for item in row]
     (folder / "pairs.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     monkeypatch.setattr(order, "DATA", tmp_path)
     monkeypatch.setattr(order, "RESULTS", tmp_path)
     monkeypatch.setattr(order.sys.modules["machine"], "RESULTS", tmp_path)
     order.main(["popularity", "markov:smoothing=0.5"])
     order.main(["markov", "popularity"])
-    found = json.loads((tmp_path / "order.json").read_text(encoding="utf-8"))
-    assert [row["model"] for row in found["results"]] == ["popularity", "markov (smoothing=0.5)", "markov"]
-    assert [row["asked"] for row in found["results"]] == [{}, {"smoothing": 0.5}, {}]
-    assert {"cpu", "cores", "commit", "seed", "date"} <= set(found["about"])
-    assert "leave-last-out" in found["protocol"]
+    loss = json.loads((tmp_path / "order.json").read_text(encoding="utf-8"))
+    assert [row["model"] for row in loss["results"]] == ["popularity", "markov (smoothing=0.5)", "markov"]
+    assert [row["given"] for row in loss["results"]] == [{}, {"smoothing": 0.5}, {}]
+    assert {"cpu", "cores", "commit", "seed", "date"} <= set(loss["about"])
+    assert "leave-last-out" in loss["protocol"]
