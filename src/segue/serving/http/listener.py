@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import resource
 import socket
 import sys
@@ -24,6 +25,7 @@ CHECK_S = 0.25
 _SOCKETS = 64
 """Listening sockets on the one port: uvloop takes one new connection from each in a round of the loop, and under load,
 when a round takes as long as a batch, clients would wait for a round each to be let in at all."""
+_log = logging.getLogger("segue.serving")
 
 
 async def listen(
@@ -75,7 +77,11 @@ async def _check_deadlines(connections: Connections) -> None:
         connections.date = formatdate(usegmt=True)
         now_s = loop.time()
         for connection in list(connections):
-            connection.check(now_s)
+            try:
+                connection.check(now_s)
+            except Exception as error:  # the other connections keep their deadlines
+                _log.error("A connection is closed after %s.", type(error).__name__)
+                connection.abort()
         await asyncio.sleep(CHECK_S)
 
 

@@ -6,7 +6,7 @@ announced length, then the body) -> ``App.respond`` -> response in one write, in
 Reading has its states and deadlines in ``request_reader.py``; writing has these::
 
     RESPONDING  a handler is running             RESPONSE_DEADLINE_S since the request was complete
-    WRITING     the client does not read         WRITE_DEADLINE_S since the write buffer was full
+    WRITING     the write buffer is full         WRITE_DEADLINE_S since the client took MIN_TAKEN_BYTES of it
     CLOSING     the last response has been sent  CLOSE_DEADLINE_S since then
 """
 
@@ -21,6 +21,9 @@ from segue.serving.http.request_reader import RequestReader
 RESPONSE_DEADLINE_S = 300.0
 WRITE_DEADLINE_S = 10.0
 CLOSE_DEADLINE_S = 2.0
+MIN_TAKEN_BYTES = 65_536
+MAX_TURN = 16
+"""Responses of one connection in one round of the event loop: the others have their turn between them."""
 _NEVER = float("inf")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -36,9 +39,10 @@ class Connections(dict["Connection", None]):
         """Responses under way: the event loop itself keeps only weak references."""
 
     def make_room(self, limit: int) -> None:
-        """Close the connection that has been without a response under way for longest, where ``limit`` is exceeded."""
-        if len(self) > limit:
+        """Close the connections that have been without a response under way for longest, down to ``limit``."""
+        while len(self) > limit:
             idlest = next((connection for connection in self if not connection.is_responding), next(iter(self)))
+            del self[idlest]  # the event loop reports its end later, behind other new connections
             idlest.abort()
 
 
@@ -64,6 +68,10 @@ class Connection(asyncio.Protocol):
         self._is_closing = False
         self._is_reading = True
         self._is_write_blocked = False
+        self._is_turn_due = False
+        """The next turn of the requests that wait is scheduled."""
+        self._num_written_bytes = self._num_taken_bytes = 0
+        """Bytes of all responses, and of those that the client had taken when the write deadline began."""
         self._response_due_s = self._write_due_s = self._close_due_s = _NEVER
 
     # asyncio calls these
@@ -79,6 +87,7 @@ class Connection(asyncio.Protocol):
         self._connections.pop(self, None)
         self._requests.clear()
         self._is_closing = self._reader.is_done = True
+        self._reader.unparsed = b""
 
     def data_received(self, data: bytes) -> None:
         """Read requests; behind the last one bytes are dropped."""
@@ -89,12 +98,16 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Keep the connection for the responses that are still due; without any it closes."""
         self._reader.is_done = True
-        return bool(self.is_responding or self._requests) and not self._is_closing
+        if (self.is_responding or self._requests) and not self._is_closing:
+            return True
+        self._is_closing = True  # the event loop closes it once the written bytes are sent
+        self._close_due_s = self._loop.time() + CLOSE_DEADLINE_S
+        return False
 
     def pause_writing(self) -> None:
         """Start the write deadline and stop reading: the client does not take its responses."""
         self._is_write_blocked = True
-        self._write_due_s = self._loop.time() + WRITE_DEADLINE_S
+        self._start_write_deadline(self._loop.time())
         self._update_reading()
 
     def resume_writing(self) -> None:
@@ -123,12 +136,17 @@ class Connection(asyncio.Protocol):
 
     def _respond_next(self) -> None:
         """Answer waiting requests until one needs a handler: one at a time, and none while the client does not read."""
+        num_responses = 0
         while not (self.is_responding or self._is_write_blocked or self._is_closing):
             if not self._requests:
                 if not self._reader.unparsed:
                     break
                 self._reader.feed()
                 continue
+            if num_responses == MAX_TURN:
+                self._schedule_turn()
+                break
+            num_responses += 1
             admission, request, keep_alive = self._requests.popleft()
             if isinstance(admission, Response):
                 self._send(admission, request, keep_alive=keep_alive)
@@ -138,6 +156,15 @@ class Connection(asyncio.Protocol):
             self._close()
         self._update_reading()
 
+    def _schedule_turn(self) -> None:
+        if not self._is_turn_due:
+            self._is_turn_due = True
+            self._loop.call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._is_turn_due = False
+        self._respond_next()
+
     def _start(self, admission: Admission, keep_alive: bool) -> None:
         self.is_responding = True
         self._response_due_s = self._loop.time() + RESPONSE_DEADLINE_S
@@ -146,17 +173,23 @@ class Connection(asyncio.Protocol):
         task.add_done_callback(self._connections.tasks.discard)
 
     async def _respond(self, admission: Admission, keep_alive: bool) -> None:
-        response = await self._app.respond(admission)
-        self.is_responding, self._response_due_s = False, _NEVER
-        if not self._is_closing:
-            self._send(response, admission.request, keep_alive=keep_alive)
-            self._respond_next()
+        try:
+            response = await self._app.respond(admission)
+            self.is_responding, self._response_due_s = False, _NEVER
+            if not self._is_closing:
+                self._send(response, admission.request, keep_alive=keep_alive)
+                self._respond_next()
+        except BaseException:  # without this response, the next one would be taken for it
+            self.abort()
+            raise
 
     def _send(self, response: Response, request: Request | None, *, keep_alive: bool) -> None:
         is_last = not keep_alive or self._app.state.draining or (self._reader.is_done and not self._requests)
         with_body = request is None or request.method != "HEAD"
         date = self._connections.date
-        self._transport.write(response.encode(keep_alive=not is_last, with_body=with_body, date=date))
+        content = response.encode(keep_alive=not is_last, with_body=with_body, date=date)
+        self._num_written_bytes += len(content)
+        self._transport.write(content)
         if is_last:
             self._close()
         else:
@@ -170,6 +203,7 @@ class Connection(asyncio.Protocol):
         if wanted != self._is_reading and not self._transport.is_closing():
             self._is_reading = wanted
             if wanted:
+                self._reader.resume()
                 self._transport.resume_reading()
             else:
                 self._transport.pause_reading()
@@ -178,17 +212,31 @@ class Connection(asyncio.Protocol):
 
     def check(self, now_s: float) -> None:
         """Enforce the deadlines; ``now_s`` is the event loop's time."""
+        if self._is_closing and self._transport.get_write_buffer_size():
+            self._close_due_s = now_s + CLOSE_DEADLINE_S
+            if self._write_due_s == _NEVER:
+                self._start_write_deadline(now_s)
+        if now_s >= self._write_due_s and self._num_sent_bytes - self._num_taken_bytes >= MIN_TAKEN_BYTES:
+            self._start_write_deadline(now_s)
         if now_s >= min(self._write_due_s, self._close_due_s, self._response_due_s):
             self.abort()
-        elif now_s >= self._reader.due_s and not self._is_closing:
+        elif now_s >= self._reader.due_s and self._is_reading and not self._is_closing:
             if self._reader.state == "idle" and (self.is_responding or self._requests):
                 return
             self._reader.expire()
             self._respond_next()
 
+    @property
+    def _num_sent_bytes(self) -> int:
+        return self._num_written_bytes - self._transport.get_write_buffer_size()
+
+    def _start_write_deadline(self, now_s: float) -> None:
+        self._num_taken_bytes = self._num_sent_bytes
+        self._write_due_s = now_s + WRITE_DEADLINE_S
+
     def close_if_idle(self) -> None:
-        """Close a connection on which nothing is due."""
-        if not (self.is_responding or self._requests):
+        """Close a connection on which nothing is due, neither a response nor the body of an admitted request."""
+        if not (self.is_responding or self._requests or self._reader.is_receiving):
             self._close()
 
     def abort(self) -> None:
