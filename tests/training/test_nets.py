@@ -1,6 +1,7 @@
-"""The nets: served twin = trained net, no look into the future, no leak between rows, repeatable dropout."""
+"""The nets: exported model = trained net, causal states, no leak between rows, repeatable dropout."""
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from segue.models.neural.configs.lrurec import LRURecConfig
 from segue.models.neural.configs.nextitnet import NextItNetConfig
 from segue.models.neural.configs.sasrec import SASRecConfig
 from segue.models.neural.gru_numpy import NumpyGRU
-from segue.models.neural.neural_scorer import restore_neural
+from segue.models.neural.neural_scorer import NeuralScorer, restore_neural
 from segue.training.build_net import build_net
 from segue.training.export import export_scorer
 from segue.training.nets.encoders.convolutional import CausalConvolution
@@ -29,66 +30,63 @@ from segue.training.nets.layers.recurrent import RecurrentLayer
 from segue.training.tasks import NextItemTask
 
 V = 41
+SMALL: dict[str, Any] = {"embedding_dim": 16, "max_length": 12}
 CAUSAL: dict[str, Any] = {
-    "gru": GRU4RecConfig(embedding_dim=16, num_layers=2, max_length=12),
-    "gru-dot": GRU4RecConfig(embedding_dim=16, max_length=12, temperature=None, spectral_init=False),
-    "gru-separate": GRU4RecConfig(embedding_dim=16, num_layers=2, max_length=12, input_embedding="separate"),
-    "gru-one-hot": GRU4RecConfig(
-        embedding_dim=16, num_layers=2, max_length=12, input_embedding="one-hot", temperature=None
-    ),
-    "lstm": GRU4RecConfig(embedding_dim=16, num_layers=2, max_length=12, cell="lstm"),
-    "lstm-one-hot": GRU4RecConfig(
-        embedding_dim=16, max_length=12, cell="lstm", input_embedding="one-hot", spectral_init=False
-    ),
-    "rnn": GRU4RecConfig(embedding_dim=16, num_layers=2, max_length=12, cell="rnn"),
-    "rnn-separate": GRU4RecConfig(
-        embedding_dim=16, max_length=12, cell="rnn", input_embedding="separate", temperature=None
-    ),
-    "sasrec": SASRecConfig(embedding_dim=16, max_length=12),
-    "sasrec-dot": SASRecConfig(embedding_dim=16, max_length=12, temperature=None, num_heads=4, spectral_init=False),
-    "sasrec-reversed": SASRecConfig(embedding_dim=16, max_length=12, position_encoding="reversed"),
-    "sasrec-rotary": SASRecConfig(embedding_dim=16, max_length=12, position_encoding="rotary"),
-    "sasrec-none": SASRecConfig(embedding_dim=16, max_length=12, position_encoding="none"),
-    "sasrec-ligr": SASRecConfig(embedding_dim=16, max_length=12, block_type="ligr"),
-    "caser": CaserConfig(embedding_dim=16, max_length=12),
-    "caser-narrow": CaserConfig(embedding_dim=16, max_length=12, window=1, temperature=None),
-    "nextitnet": NextItNetConfig(embedding_dim=16, max_length=12),
-    "hstu": HSTUConfig(embedding_dim=16, max_length=12),
-    "lrurec": LRURecConfig(embedding_dim=16, max_length=12),
-    "lrurec-wide": LRURecConfig(
-        embedding_dim=16, max_length=12, expansion=2, num_layers=1, temperature=None, spectral_init=False
-    ),
-    "lrurec-clock": LRURecConfig(embedding_dim=16, max_length=12, time_inputs=("gap",)),
-    "hstu-dot": HSTUConfig(
-        embedding_dim=16, max_length=12, num_layers=1, num_heads=4, temperature=None, spectral_init=False
-    ),
-    "hstu-told": HSTUConfig(embedding_dim=16, max_length=12, target_time=True),
-    "hstu-clock": HSTUConfig(embedding_dim=16, max_length=12, time_inputs=("daypart",)),
-    "gru-clock": GRU4RecConfig(embedding_dim=16, max_length=12, time_inputs=("gap", "daypart", "weekday")),
-    "sasrec-clock": SASRecConfig(embedding_dim=16, max_length=12, time_inputs=("weekday", "gap")),
-    "caser-clock": CaserConfig(embedding_dim=16, max_length=12, time_inputs=("gap",)),
-    "nextitnet-clock": NextItNetConfig(embedding_dim=16, max_length=12, temperature=None, time_inputs=("daypart",)),
-    "nextitnet-wide": NextItNetConfig(embedding_dim=16, max_length=12, kernel_size=4, dilations=(1, 2, 9)),
+    "gru": GRU4RecConfig(**SMALL, num_layers=2),
+    "gru-dot": GRU4RecConfig(**SMALL, temperature=None, spectral_init=False),
+    "gru-separate": GRU4RecConfig(**SMALL, num_layers=2, input_embedding="separate"),
+    "gru-one-hot": GRU4RecConfig(**SMALL, num_layers=2, input_embedding="one-hot", temperature=None),
+    "lstm": GRU4RecConfig(**SMALL, num_layers=2, cell="lstm"),
+    "lstm-one-hot": GRU4RecConfig(**SMALL, cell="lstm", input_embedding="one-hot", spectral_init=False),
+    "rnn": GRU4RecConfig(**SMALL, num_layers=2, cell="rnn"),
+    "rnn-separate": GRU4RecConfig(**SMALL, cell="rnn", input_embedding="separate", temperature=None),
+    "sasrec": SASRecConfig(**SMALL),
+    "sasrec-dot": SASRecConfig(**SMALL, temperature=None, spectral_init=False),
+    "sasrec-reversed": SASRecConfig(**SMALL, num_layers=1, position_encoding="reversed"),
+    "sasrec-rotary": SASRecConfig(**SMALL, num_layers=1, num_heads=4, position_encoding="rotary"),
+    "sasrec-none": SASRecConfig(**SMALL, num_layers=1, position_encoding="none"),
+    "sasrec-ligr": SASRecConfig(**SMALL, num_layers=1, block_type="ligr"),
+    "caser": CaserConfig(**SMALL),
+    "caser-narrow": CaserConfig(**SMALL, window=1, temperature=None),
+    "nextitnet": NextItNetConfig(**SMALL),
+    "hstu": HSTUConfig(**SMALL),
+    "lrurec": LRURecConfig(**SMALL),
+    "lrurec-wide": LRURecConfig(**SMALL, expansion=2, num_layers=1, temperature=None, spectral_init=False),
+    "lrurec-times": LRURecConfig(**SMALL, time_inputs=("gap",)),
+    "hstu-dot": HSTUConfig(**SMALL, temperature=None, spectral_init=False),
+    "hstu-target-time": HSTUConfig(**SMALL, num_layers=1, num_heads=4, target_time=True),
+    "hstu-times": HSTUConfig(**SMALL, time_inputs=("daypart",)),
+    "gru-times": GRU4RecConfig(**SMALL, time_inputs=("gap", "daypart", "weekday")),
+    "sasrec-times": SASRecConfig(**SMALL, time_inputs=("weekday", "gap")),
+    "caser-times": CaserConfig(**SMALL, time_inputs=("gap",)),
+    "nextitnet-times": NextItNetConfig(**SMALL, temperature=None, time_inputs=("daypart",)),
+    "nextitnet-wide": NextItNetConfig(**SMALL, kernel_size=4, dilations=(2, 9)),
 }
 CONFIGS = CAUSAL | {
-    "bert4rec": BERT4RecConfig(embedding_dim=16, max_length=12),
-    "bert4rec-dot": BERT4RecConfig(embedding_dim=16, max_length=12, temperature=None, num_heads=4, spectral_init=False),
-    "sasrec-one": SASRecConfig(embedding_dim=16, max_length=1),
-    "hstu-one": HSTUConfig(embedding_dim=16, max_length=1),
-    "lrurec-one": LRURecConfig(embedding_dim=16, max_length=1),
-    "bert4rec-one": BERT4RecConfig(embedding_dim=16, max_length=1),
+    "bert4rec": BERT4RecConfig(**SMALL),
+    "bert4rec-dot": BERT4RecConfig(**SMALL, temperature=None, spectral_init=False),
+    "sasrec-one": SASRecConfig(embedding_dim=16, max_length=1, num_layers=1),
+    "hstu-one": HSTUConfig(embedding_dim=16, max_length=1, num_layers=1),
+    "lrurec-one": LRURecConfig(embedding_dim=16, max_length=1, num_layers=1),
+    "bert4rec-one": BERT4RecConfig(embedding_dim=16, max_length=1, num_layers=1, num_heads=4),
 }
+"""Cases that need not differ have one architecture, since the graph of each is traced once (2 s and more)."""
 
 
-@pytest.fixture(scope="module")
-def log() -> Sequences:
+@cache
+def make_log() -> Sequences:
     rng = np.random.default_rng(0)
     return Sequences.from_lists([rng.integers(1, V, rng.integers(1, 30)).tolist() for _ in range(60)])
 
 
 @pytest.fixture(scope="module")
+def log() -> Sequences:
+    return make_log()
+
+
+@pytest.fixture(scope="module")
 def timed(log: Sequences) -> Sequences:
-    """The same rows with times, seconds to months apart, an unknown one among them, and asked a while later."""
+    """The same rows with timestamps, seconds to months apart, some unknown; query times are hours later."""
     gaps_us = np.exp(np.random.default_rng(1).uniform(0, 16, log.num_events)) * 1e6
     times = 1_700_000_000_000_000 + np.cumsum(gaps_us).astype(np.int64)
     now = times[log.stops - 1] + 12_345_678_900
@@ -96,13 +94,23 @@ def timed(log: Sequences) -> Sequences:
     return Sequences(log.items, times, log.starts, log.stops).as_of(now)
 
 
-def shaken(config: Any, log: Sequences) -> TiedEmbeddingNet:
-    """A net whose every parameter matters."""
-    net = build_net(config, log, V, seed=0).eval()
+def make_net(name: str) -> TiedEmbeddingNet:
+    """A net with noise in every parameter, so that each has an effect."""
+    net = build_net(CONFIGS[name], make_log(), V, seed=0).eval()
     with torch.no_grad():
         for parameter in net.encoder.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.1)
     return net
+
+
+shared_net = cache(make_net)
+"""The net of each name, for tests that leave it as it is."""
+
+
+@cache
+def exported(name: str) -> NeuralScorer:
+    """The exported model of the shared net."""
+    return export_scorer("x", shared_net(name), np.zeros(V))
 
 
 def states(net: TiedEmbeddingNet, items: np.ndarray) -> torch.Tensor:
@@ -113,10 +121,10 @@ def states(net: TiedEmbeddingNet, items: np.ndarray) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_served_twin_equals_net(name: str, log: Sequences) -> None:
-    """Rows of 1 to 29 events, one by one and together: padding must not be seen, and every max_length must run."""
-    net = shaken(CONFIGS[name], log)
-    served = export_scorer("x", net, np.zeros(V))
+def test_exported_model_equals_net(name: str, log: Sequences) -> None:
+    """Rows of 1 to 29 events, one by one and together: padding is ignored, and every length runs."""
+    net = shared_net(name)
+    served = exported(name)
     wanted = TorchScorer(net).scores(log)
     torch.testing.assert_close(served.scores(log)[:, 1:], wanted[:, 1:], rtol=1e-4, atol=2e-5)
     for row in (0, 1, 2, int(log.lengths.argmin()), int(log.lengths.argmax())):
@@ -125,34 +133,34 @@ def test_served_twin_equals_net(name: str, log: Sequences) -> None:
         )
 
 
-TIMED = [name for name in CAUSAL if name.startswith("hstu") or name.endswith("clock")]
+TIMED = [name for name in CAUSAL if name.startswith("hstu") or name.endswith("times")]
 
 
 @pytest.mark.parametrize("name", TIMED)
-def test_served_twin_equals_net_with_times(name: str, timed: Sequences) -> None:
-    """One by one and together, and times matter: without them the answer is another."""
-    net = shaken(CONFIGS[name], timed)
-    served = export_scorer("x", net, np.zeros(V))
+def test_exported_model_equals_net_with_timestamps(name: str, timed: Sequences) -> None:
+    """One by one and together; scores without timestamps differ."""
+    net = shared_net(name)
+    served = exported(name)
     wanted = TorchScorer(net).scores(timed)
     torch.testing.assert_close(served.scores(timed)[:, 1:], wanted[:, 1:], rtol=1e-4, atol=5e-5)
     for row in (0, 1, 3):
-        one = served.scores(timed.take(slice(row, row + 1)))[0, 1:]
-        torch.testing.assert_close(one, wanted[row, 1:], rtol=1e-4, atol=5e-5)
+        alone = served.scores(timed.take(slice(row, row + 1)))[0, 1:]
+        torch.testing.assert_close(alone, wanted[row, 1:], rtol=1e-4, atol=5e-5)
     timeless = served.scores(replace(timed, times=None, query_times=None))
     assert np.abs(timeless[:, 1:] - wanted[:, 1:]).max() > 1e-2
 
 
 @pytest.mark.parametrize("name", TIMED)
-def test_only_a_net_that_asks_for_it_sees_the_moment_of_asking(name: str, timed: Sequences) -> None:
-    served = export_scorer("x", shaken(CONFIGS[name], timed), np.zeros(V))
+def test_query_time_changes_scores_only_with_target_time(name: str, timed: Sequences) -> None:
+    served = exported(name)
     later = served.scores(timed.as_of(timed.query_times + 10**12))  # type: ignore[operator]
-    assert (np.abs(later - served.scores(timed)).max() > 1e-3) == (name == "hstu-told")
+    assert (np.abs(later - served.scores(timed)).max() > 1e-3) == (name == "hstu-target-time")
 
 
 @pytest.mark.parametrize("name", TIMED)
-def test_a_training_window_is_what_its_prefixes_are_when_they_are_asked(name: str, timed: Sequences) -> None:
-    """Position t of a window in training = the history up to t, asked when event t + 1 happened."""
-    net = shaken(CONFIGS[name], timed)
+def test_a_training_window_equals_its_prefixes_at_their_query_times(name: str, timed: Sequences) -> None:
+    """Position t of a training window = the history up to t, with the timestamp of event t + 1 as query time."""
+    net = shared_net(name)
     row = timed.take(np.flatnonzero(timed.lengths >= 10)[:1]).prefixes([10])
     assert row.times is not None
     batch = NextItemTask(12, timed=True, without_times=0.0).batch(row, np.random.default_rng(0))
@@ -163,32 +171,34 @@ def test_a_training_window_is_what_its_prefixes_are_when_they_are_asked(name: st
     with torch.no_grad():
         states = net.target_states(net.table_VD, EncoderBatch(*given, torch.from_numpy(batch.times_BS)))
     prefixes = row.take(np.zeros(9, dtype=np.int64)).prefixes(np.arange(1, 10))
-    asked = prefixes.as_of(row.times[prefixes.stops])
-    torch.testing.assert_close(net.query(states).numpy(), net.queries(asked), rtol=1e-4, atol=2e-5)
+    queried = prefixes.as_of(row.times[prefixes.stops])
+    torch.testing.assert_close(net.query(states).numpy(), net.queries(queried), rtol=1e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize("name", CAUSAL)
-def test_the_future_and_other_rows_change_nothing(name: str, log: Sequences) -> None:
-    net = shaken(CAUSAL[name], log)
+def test_later_events_and_other_rows_do_not_change_states(name: str, log: Sequences) -> None:
+    net = shared_net(name)
     rng = np.random.default_rng(1)
     items = rng.integers(1, V, (3, 10))
     other = items.copy()
     other[:, 6:] = rng.integers(1, V, (3, 4))
     other[2, :] = rng.integers(1, V, 10)
-    one, two = states(net, items), states(net, other)
-    torch.testing.assert_close(one[:2, :6], two[:2, :6], rtol=1e-5, atol=1e-6)
-    assert float((one[:2, 6:] - two[:2, 6:]).abs().max()) > 1e-3
+    first, second = states(net, items), states(net, other)
+    torch.testing.assert_close(first[:2, :6], second[:2, :6], rtol=1e-5, atol=1e-6)
+    assert float((first[:2, 6:] - second[:2, 6:]).abs().max()) > 1e-3
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_padding_behind_changes_nothing(name: str, log: Sequences) -> None:
-    net = shaken(CONFIGS[name], log)
+def test_padding_does_not_change_the_last_state(name: str, log: Sequences) -> None:
+    net = shared_net(name)
     row = Sequences.from_lists([[3, 4, 5]]).tail(net.length)
     last_B = torch.from_numpy(row.lengths - 1)
     short, padded = (row.padded(width, align="left").astype(np.int64) for width in (int(last_B[0]) + 1, net.length))
     with torch.no_grad():
-        one, two = (net.last_state(net.item_embeddings(), torch.from_numpy(x), last_B) for x in (short, padded))
-    torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)
+        short_state, padded_state = (
+            net.last_state(net.item_embeddings(), torch.from_numpy(x), last_B) for x in (short, padded)
+        )
+    torch.testing.assert_close(short_state, padded_state, rtol=1e-5, atol=1e-6)
 
 
 RECURRENT = [name for name, config in CAUSAL.items() if isinstance(config, GRU4RecConfig)]
@@ -210,19 +220,19 @@ RECURRENT = [name for name, config in CAUSAL.items() if isinstance(config, GRU4R
         "lrurec",
     ],
 )
-def test_order_matters(name: str, log: Sequences) -> None:
-    """The newest event stays where it is, the others change places."""
-    scores = TorchScorer(shaken(CONFIGS[name], log)).scores(Sequences.from_lists([[3, 4, 5, 6], [5, 4, 3, 6]]))
+def test_order_of_events_changes_scores(name: str, log: Sequences) -> None:
+    """The last event stays in place, the others change places."""
+    scores = TorchScorer(shared_net(name)).scores(Sequences.from_lists([[3, 4, 5, 6], [5, 4, 3, 6]]))
     assert np.abs(scores[0, 1:] - scores[1, 1:]).max() > 1e-3
 
 
-def test_positions_counted_from_the_newest_do_not_know_the_age_of_the_oldest(log: Sequences) -> None:
-    """Blind to content, a state depends on how many events follow (reversed) or precede (learned)."""
+def test_reversed_positions_are_counted_from_the_last_event(log: Sequences) -> None:
+    """Without content, a state depends on the number of later (reversed) or earlier (learned) events."""
     rows = np.full((1, 4), 7), np.full((1, 6), 7)
-    reverse, learned = (shaken(CONFIGS[name], log) for name in ("sasrec-reversed", "sasrec"))
+    reverse, learned = (make_net(name) for name in ("sasrec-reversed", "sasrec"))
     for net in (reverse, learned):
         net.table_VD.zero_()
-        for block in net.encoder.blocks:  # attention sees how many there are, so it is silenced
+        for block in net.encoder.blocks:  # attention depends on the number of events, so it is silenced
             torch.nn.init.zeros_(block.attention.merge.weight)
     torch.testing.assert_close(states(reverse, rows[0]), states(reverse, rows[1])[:, 2:])
     torch.testing.assert_close(states(learned, rows[0]), states(learned, rows[1])[:, :4])
@@ -246,22 +256,22 @@ def test_attention_equals_a_loop(causal: bool) -> None:
     lengths = (5, 2)
     inside = torch.tensor([[t < n for t in range(5)] for n in lengths])
     with torch.no_grad():
-        found = attention(x, None if causal else inside)
+        output = attention(x, None if causal else inside)
         for b, length in enumerate(lengths):
             q, k, v = attention.project(x[b, :length]).chunk(3, dim=-1)
             for t in range(length):
-                seen = slice(0, t + 1 if causal else length)
+                visible = slice(0, t + 1 if causal else length)
                 heads = []
                 for part in (slice(0, 4), slice(4, 8)):
-                    weights = torch.softmax(k[seen, part] @ q[t, part] / 2.0, dim=0)
-                    heads.append(weights @ v[seen, part])
-                torch.testing.assert_close(found[b, t], attention.merge(torch.cat(heads)), rtol=1e-4, atol=1e-5)
+                    weights = torch.softmax(k[visible, part] @ q[t, part] / 2.0, dim=0)
+                    heads.append(weights @ v[visible, part])
+                torch.testing.assert_close(output[b, t], attention.merge(torch.cat(heads)), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("block", ["prenorm", "ligr"])
 @pytest.mark.parametrize("positions", ["learned", "reversed", "rotary", "none"])
 @pytest.mark.parametrize("layers", [1, 2])
-def test_the_newest_state_is_that_of_the_whole_pass(block: Any, positions: Any, layers: int, log: Sequences) -> None:
+def test_last_state_equals_the_full_pass(block: Any, positions: Any, layers: int, log: Sequences) -> None:
     config = SASRecConfig(
         embedding_dim=8,
         num_layers=layers,
@@ -280,7 +290,7 @@ def test_the_newest_state_is_that_of_the_whole_pass(block: Any, positions: Any, 
     torch.testing.assert_close(newest_BD, whole_BTD[torch.arange(5), last_B], rtol=1e-5, atol=1e-6)
 
 
-def test_a_gated_block_by_hand() -> None:
+def test_gated_block_by_hand() -> None:
     block = GatedTransformerBlock(Attention(4, 1), 4, 6, Dropout(0.0, DropoutRng()))
     x = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -302,10 +312,10 @@ def test_a_causal_convolution_equals_torch() -> None:
 
 
 def test_caser_equals_its_definition_window_by_window(log: Sequences) -> None:
-    encoder = shaken(CONFIGS["caser"], log).encoder
+    encoder = shared_net("caser").encoder
     x = torch.randn(1, 8, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        found = encoder(x)
+        output = encoder(x)
         for t in range(8):
             image_LD = torch.cat([torch.zeros(4, 16), x[0]])[t : t + 5]
             parts = []
@@ -314,100 +324,100 @@ def test_caser_equals_its_definition_window_by_window(log: Sequences) -> None:
                 parts.append(torch.relu(filters(torch.stack(places))).amax(dim=0))
             parts.append((image_LD.T @ encoder.vertical.weight.T).flatten())
             mixed = encoder.merge(torch.relu(encoder.mix(torch.cat(parts))))
-            torch.testing.assert_close(found[0, t], encoder.norm(x[0, t] + mixed), rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(output[0, t], encoder.norm(x[0, t] + mixed), rtol=1e-4, atol=1e-5)
 
 
-def test_hidden_events_are_not_seen_and_the_rest_is_seen_from_both_sides(log: Sequences) -> None:
-    net = shaken(CONFIGS["bert4rec"], log)
-    asked = torch.tensor([[False, True, False, False]])
+def test_masked_events_are_hidden_and_attention_is_bidirectional(log: Sequences) -> None:
+    net = shared_net("bert4rec")
+    is_target = torch.tensor([[False, True, False, False]])
 
     def hidden(items: list[int]) -> torch.Tensor:
         rows = torch.tensor([items])
         with torch.no_grad():
-            return net.target_states(net.table_VD, EncoderBatch(rows, (rows != 0) & ~asked, asked, None))
+            return net.target_states(net.table_VD, EncoderBatch(rows, (rows != 0) & ~is_target, is_target, None))
 
     torch.testing.assert_close(hidden([3, 4, 5, 6]), hidden([3, 9, 5, 6]))
     for changed in ([8, 4, 5, 6], [3, 4, 8, 6], [3, 4, 5, 8]):
         assert float((hidden(changed) - hidden([3, 4, 5, 6])).abs().max()) > 1e-3
 
 
-def test_a_history_is_asked_for_what_a_mask_behind_it_hides(log: Sequences) -> None:
-    """What is served is what training calls the last event hidden."""
-    net = shaken(CONFIGS["bert4rec"], log)
+def test_bert4rec_predicts_a_mask_after_the_last_event(log: Sequences) -> None:
+    """The last state equals the state of a masked last event in training."""
+    net = shared_net("bert4rec")
     rows = torch.tensor([[3, 4, 5, 0, 0], [6, 7, 8, 9, 0]])
-    asked = torch.tensor([[False, False, False, True, False], [False] * 4 + [True]])
+    is_target = torch.tensor([[False, False, False, True, False], [False] * 4 + [True]])
     with torch.no_grad():
-        wanted = net.target_states(net.table_VD, EncoderBatch(rows, rows != 0, asked, None))
+        wanted = net.target_states(net.table_VD, EncoderBatch(rows, rows != 0, is_target, None))
         torch.testing.assert_close(
             net.last_state(net.item_embeddings(), rows[:, :4], torch.tensor([2, 3])), wanted, rtol=1e-4, atol=1e-5
         )
 
 
 @pytest.mark.parametrize("steps", [1, 7])
-def test_recurrence_equals_torch_gru(steps: int) -> None:
+def test_gru_equals_torch(steps: int) -> None:
     torch.manual_seed(0)
     plain = torch.nn.GRU(5, 8)
     x = torch.randn(steps, 3, 5)
     weights = [getattr(plain, name) for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")]
-    pull = torch.randn(steps, 3, 8)
+    grad_out = torch.randn(steps, 3, 8)
     inputs = [x.clone().requires_grad_() for _ in range(2)]
     ours = GRUFunction.apply(inputs[0], *weights, torch.float32)
     theirs = plain(inputs[1])[0]
     torch.testing.assert_close(ours, theirs)
-    mine = torch.autograd.grad((ours * pull).sum(), [inputs[0], *weights])
-    reference = torch.autograd.grad((theirs * pull).sum(), [inputs[1], *weights])
+    mine = torch.autograd.grad((ours * grad_out).sum(), [inputs[0], *weights])
+    reference = torch.autograd.grad((theirs * grad_out).sum(), [inputs[1], *weights])
     for a, b in zip(mine, reference, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
     low = GRUFunction.apply(x, *weights, torch.bfloat16)
-    assert float((low - theirs).abs().max()) < 0.03
+    assert float((low - theirs).detach().abs().max()) < 0.03
 
 
-def test_recurrence_goes_on_from_a_start_and_cuts_the_gradient_there() -> None:
-    """Two halves, the second from the end of the first: the states of the whole, and torch's gradient of the half."""
+def test_gru_continues_from_an_initial_state_without_gradient() -> None:
+    """The second half, from the last state of the first: states of the whole, and torch's gradient of the half."""
     torch.manual_seed(0)
     plain = torch.nn.GRU(5, 8)
     weights = [getattr(plain, name) for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")]
-    x, pull = torch.randn(6, 3, 5), torch.randn(4, 3, 8)
+    x, grad_out = torch.randn(6, 3, 5), torch.randn(4, 3, 8)
     whole = GRUFunction.apply(x, *weights, torch.float32)
     start = whole[1].detach().requires_grad_()
     second = GRUFunction.apply(x[2:], *weights, torch.float32, start)
     torch.testing.assert_close(second, whole[2:])
-    mine = torch.autograd.grad((second * pull).sum(), [*weights, start], allow_unused=True)
-    theirs = torch.autograd.grad((plain(x[2:], start.detach()[None])[0] * pull).sum(), weights)
+    mine = torch.autograd.grad((second * grad_out).sum(), [*weights, start], allow_unused=True)
+    theirs = torch.autograd.grad((plain(x[2:], start.detach()[None])[0] * grad_out).sum(), weights)
     assert mine[4] is None
     for a, b in zip(mine, theirs, strict=False):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_a_row_of_the_input_matrix_is_a_product_with_one_hot_vectors() -> None:
+def test_input_row_lookup_equals_a_one_hot_product() -> None:
     torch.manual_seed(0)
     matrix, items = torch.randn(12, 7, requires_grad=True), torch.tensor([[0, 3], [6, 3], [1, 1]])
     weights = [torch.randn(12, 4, requires_grad=True), *(torch.randn(12, requires_grad=True) for _ in range(2))]
-    pull = torch.randn(3, 2, 4)
+    grad_out = torch.randn(3, 2, 4)
     looked_up = GRUFunction.apply(matrix.T[items], None, *weights, torch.float32)
     one_hot = torch.nn.functional.one_hot(items, 7).float()
     multiplied = GRUFunction.apply(one_hot, matrix, *weights, torch.float32)
     torch.testing.assert_close(looked_up, multiplied)
-    both = [torch.autograd.grad((states * pull).sum(), [matrix, *weights]) for states in (looked_up, multiplied)]
+    both = [torch.autograd.grad((states * grad_out).sum(), [matrix, *weights]) for states in (looked_up, multiplied)]
     for a, b in zip(*both, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("cell", "make"), [("gru", torch.nn.GRU), ("lstm", torch.nn.LSTM), ("rnn", torch.nn.RNN)])
-def test_a_layer_equals_torchs_own(cell: Any, make: Any) -> None:
+def test_recurrent_layer_equals_torch(cell: Any, make: Any) -> None:
     torch.manual_seed(0)
     ours, theirs = RecurrentLayer(cell, 8), make(8, 8, batch_first=True)
     names = {"input": "weight_ih_l0", "state": "weight_hh_l0", "input_bias": "bias_ih_l0", "state_bias": "bias_hh_l0"}
     with torch.no_grad():
         for name, copy in names.items():
             getattr(ours, name).copy_(getattr(theirs, copy))
-    x, pull = torch.randn(3, 6, 8), torch.randn(3, 6, 8)
+    x, grad_out = torch.randn(3, 6, 8), torch.randn(3, 6, 8)
     mine, (wanted, last) = ours(x), theirs(x)
     torch.testing.assert_close(mine[0], wanted)
     if cell == "lstm":
         torch.testing.assert_close(mine[1][:, -1], last[1][0])
-    grads = torch.autograd.grad((mine[0] * pull).sum(), [getattr(ours, name) for name in names])
-    wanted_grads = torch.autograd.grad((wanted * pull).sum(), [getattr(theirs, name) for name in names.values()])
+    grads = torch.autograd.grad((mine[0] * grad_out).sum(), [getattr(ours, name) for name in names])
+    wanted_grads = torch.autograd.grad((wanted * grad_out).sum(), [getattr(theirs, name) for name in names.values()])
     for a, b in zip(grads, wanted_grads, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
@@ -419,9 +429,9 @@ def test_forget_gates_start_open(log: Sequences) -> None:
         assert not layer.input_bias.any()
 
 
-def test_items_that_enter_by_vectors_of_their_own_start_where_tied_ones_would(log: Sequences) -> None:
-    """Separate: at the spectral vectors. One-hot: at a random matrix's products with them, so that equal vectors enter
-    alike. Without a spectral start: at random, and not at the vectors they are scored by."""
+def test_initial_input_embeddings_match_the_output_embeddings(log: Sequences) -> None:
+    """Separate: the spectral embeddings. One-hot: their products with a random matrix, so that equal embeddings give
+    equal inputs. Without a spectral start: random, and different from the output embeddings."""
     separate, one_hot = (build_net(CONFIGS[name], log, V, seed=0) for name in ("gru-separate", "gru-one-hot"))
     table = separate.table_VD
     assert table.shape == (V, 16 + 16) and torch.equal(table[:, :16], table[:, 16:]) and not table[0].any()
@@ -440,8 +450,8 @@ def test_items_that_enter_by_vectors_of_their_own_start_where_tied_ones_would(lo
 
 
 @pytest.mark.parametrize("name", ["gru-separate", "lstm-one-hot"])
-def test_what_an_item_enters_by_is_not_what_it_is_scored_by(name: str, log: Sequences) -> None:
-    net = shaken(CONFIGS[name], log)
+def test_input_and_output_embeddings_are_separate(name: str, log: Sequences) -> None:
+    net = make_net(name)
     before = TorchScorer(net).scores(Sequences.from_lists([[3, 4]]))[0]
     net.table_VD[4, net.num_input_columns :] *= -1.0
     other_key = TorchScorer(net).scores(Sequences.from_lists([[3, 4]]))[0]
@@ -452,7 +462,7 @@ def test_what_an_item_enters_by_is_not_what_it_is_scored_by(name: str, log: Sequ
 
 
 @pytest.mark.parametrize("name", RECURRENT)
-def test_steps_equal_the_full_pass(name: str, log: Sequences) -> None:
+def test_recurrent_steps_equal_the_full_pass(name: str, log: Sequences) -> None:
     served = export_scorer("x", build_net(CONFIGS[name], log, V, seed=0), np.zeros(V))
     gru = served.encoder
     assert isinstance(gru, NumpyGRU)
@@ -469,7 +479,7 @@ def test_steps_equal_the_full_pass(name: str, log: Sequences) -> None:
     )
 
 
-def test_each_layer_keeps_its_state_and_an_lstm_both_parts(log: Sequences) -> None:
+def test_state_has_one_part_per_layer_and_two_in_an_lstm(log: Sequences) -> None:
     for name, shape in (("gru", (2, 4, 16)), ("rnn", (2, 4, 16)), ("lstm", (2, 4, 32)), ("lstm-one-hot", (1, 4, 32))):
         net = build_net(CONFIGS[name], log, V, seed=0)
         gru = export_scorer("x", net, np.zeros(V)).encoder
@@ -479,10 +489,10 @@ def test_each_layer_keeps_its_state_and_an_lstm_both_parts(log: Sequences) -> No
 
 
 @pytest.mark.parametrize("name", RECURRENT)
-def test_a_recurrent_net_comes_back_from_its_arrays(name: str, log: Sequences) -> None:
-    served = export_scorer("gru4rec", shaken(CONFIGS[name], log), np.zeros(V))
-    again = restore_neural("gru4rec", served.arrays(), CONFIGS[name])
-    np.testing.assert_array_equal(again.scores(log), served.scores(log))
+def test_recurrent_model_is_restored_from_its_tensors(name: str, log: Sequences) -> None:
+    served = export_scorer("gru4rec", shared_net(name), np.zeros(V))
+    restored = restore_neural("gru4rec", served.arrays(), CONFIGS[name])
+    np.testing.assert_array_equal(restored.scores(log), served.scores(log))
 
 
 def test_dropout_keeps_the_mean_and_repeats_by_seed() -> None:
@@ -490,17 +500,17 @@ def test_dropout_keeps_the_mean_and_repeats_by_seed() -> None:
     drop = Dropout(0.25, noise).train()
     x = torch.ones(1000, 100)
     noise.seed(1)
-    one = drop(x)
+    first = drop(x)
     noise.seed(1)
-    two = drop(x)
-    assert torch.equal(one, two)
-    assert float((one == 0).float().mean()) == pytest.approx(0.25, abs=0.01)
-    assert float(one.mean()) == pytest.approx(1.0, abs=0.01)
-    assert not torch.equal(one, drop(x))
+    second = drop(x)
+    assert torch.equal(first, second)
+    assert float((first == 0).float().mean()) == pytest.approx(0.25, abs=0.01)
+    assert float(first.mean()) == pytest.approx(1.0, abs=0.01)
+    assert not torch.equal(first, drop(x))
     assert torch.equal(drop.eval()(x), x)
 
 
-def test_noise_bytes_are_uniform_in_every_place() -> None:
+def test_random_bytes_are_uniform_at_every_position() -> None:
     noise = DropoutRng()
     noise.seed(0)
     drawn = noise.bytes(80_000).view(-1, 8).float()
@@ -509,9 +519,9 @@ def test_noise_bytes_are_uniform_in_every_place() -> None:
 
 
 def test_equal_arguments_give_equal_nets(log: Sequences) -> None:
-    one, two = (build_net(CONFIGS["sasrec"], log, V, seed=5) for _ in range(2))
-    assert torch.equal(one.table_VD, two.table_VD)
-    for a, b in zip(one.encoder.parameters(), two.encoder.parameters(), strict=True):
+    net, same = (build_net(CONFIGS["sasrec"], log, V, seed=5) for _ in range(2))
+    assert torch.equal(net.table_VD, same.table_VD)
+    for a, b in zip(net.encoder.parameters(), same.encoder.parameters(), strict=True):
         assert torch.equal(a, b)
     other = build_net(CONFIGS["sasrec"], log, V, seed=6)
-    assert not torch.equal(next(one.encoder.parameters()), next(other.encoder.parameters()))
+    assert not torch.equal(next(net.encoder.parameters()), next(other.encoder.parameters()))
