@@ -353,7 +353,7 @@ def resume(peers: Path) -> dict[str, Any]:
 RESUMED = """
 import sys
 from pathlib import Path
-from tests.training.test_checkpoint import Checkpoint, digest, quality, trainer
+from tests.training.checkpoints.test_checkpoint import Checkpoint, digest, quality, trainer
 run = trainer(epochs=30, batch_tokens=32)
 run.run(quality, lambda p: None, checkpoint=Checkpoint(Path(sys.argv[1]), every_s=float(sys.argv[2])))
 print(digest(run))

@@ -7,7 +7,6 @@ costs no start of an interpreter. Each writes the weights and a report of every 
 import json
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from tests.support import forks
 
 from segue.data.event_contexts import EventContexts
 from segue.data.features.encoding import FeatureConfig, ItemFeatures
@@ -71,20 +71,6 @@ def train(name: str, group: ProcessGroup, folder: Path) -> None:
     Path(f"{stem}.json").write_text(json.dumps(report))
 
 
-def forked(work: Callable[[], None]) -> int:
-    """Start ``work`` in a process of its own and return the process's number."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    return child
-
-
 def main() -> None:
     """Train all nets in two processes, as torchrun would start them."""
     torch.set_num_threads(1)
@@ -97,9 +83,8 @@ def main() -> None:
             for name in CASES:
                 train(name, group, folder)
 
-    children = [forked(lambda rank=rank: work(rank)) for rank in range(2)]  # type: ignore[misc]
-    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    sys.exit(max(abs(code) for code in codes))
+    children = [forks.start(lambda rank=rank: work(rank)) for rank in range(2)]  # type: ignore[misc]
+    sys.exit(max(abs(forks.exit_code(child)) for child in children))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""Resumed = uninterrupted, to the last bit, wherever the power went; damaged states are never trusted."""
+"""Checkpoints: a resumed training ends with the bits of an uninterrupted one; damaged states are never loaded."""
 
 import hashlib
+import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from segue.training.config import TrainingConfig
 from segue.training.progress import Progress
 from segue.training.trainer import Trainer
 
+ROOT = Path(__file__).resolve().parents[3]
 V = 31
 
 
@@ -51,7 +51,7 @@ def quality(scorer: Scorer) -> float:
     return float(scorer.scores(Sequences.from_lists([[1, 2, 3]]))[0, 4])
 
 
-HOW: list[dict[str, object]] = [
+SETTINGS: list[dict[str, object]] = [
     {"loss": "full"},
     {"loss": "sampled"},
     {"loss": "bpr-max", "negative_source": "mixed", "optimizer": "adagrad", "momentum": 0.2, "weight_decay": 0.1},
@@ -66,7 +66,7 @@ NETS = [
     NextItNetConfig(embedding_dim=8),
     LRURecConfig(embedding_dim=8),
 ]
-LANES: list[tuple[object, dict[str, object]]] = [
+SESSION_PARALLEL: list[tuple[object, dict[str, object]]] = [
     (GRU4RecConfig(embedding_dim=8, cell="lstm", num_layers=2), {"parallel_sessions": 20, "bptt_steps": 2}),
     (
         GRU4RecConfig(embedding_dim=8, input_embedding="one-hot"),
@@ -77,25 +77,27 @@ LANES: list[tuple[object, dict[str, object]]] = [
         {"parallel_sessions": 30, "optimizer": "adagrad", "momentum": 0.2, "max_grad_norm": None},
     ),
 ]
-"""Their stops lie in the middle of sessions."""
+"""Trainings of GRU4Rec on parallel sessions: they stop in the middle of sessions, whose states must be saved."""
 
 
-@pytest.mark.parametrize(("config", "how"), [*((net, how) for net in NETS for how in HOW), *LANES], ids=str)
-def test_stopped_at_every_step_and_gone_on_equals_never_stopped(
-    config: object, how: dict[str, object], tmp_path: Path
+@pytest.mark.parametrize(
+    ("config", "values"), [*((net, values) for net in NETS for values in SETTINGS), *SESSION_PARALLEL], ids=str
+)
+def test_a_training_stopped_and_resumed_again_and_again_ends_with_the_same_bits(
+    config: object, values: dict[str, object], tmp_path: Path
 ) -> None:
-    whole = trainer(config, **how)
+    whole = trainer(config, **values)
     outcome = whole.run(quality)
     stops = 0
     while True:
-        part = trainer(config, **how)
+        part = trainer(config, **values)
         checkpoint = Checkpoint(tmp_path / "run.checkpoint", every_s=1e9)
 
-        def after_five(progress: Progress, own: Checkpoint = checkpoint, run: Trainer = part) -> None:
+        def stop_every_five_steps(progress: Progress, own: Checkpoint = checkpoint, run: Trainer = part) -> None:
             own.stop = run.step % 5 == 4
 
         try:
-            resumed = part.run(quality, after_five, checkpoint=checkpoint)
+            resumed = part.run(quality, stop_every_five_steps, checkpoint=checkpoint)
             break
         except KeyboardInterrupt:
             stops += 1
@@ -116,7 +118,7 @@ def test_a_finished_training_is_not_trained_again(tmp_path: Path) -> None:
     assert digest(again) == digest(first)
 
 
-def test_another_trainings_state_is_refused(tmp_path: Path) -> None:
+def test_the_state_of_another_training_is_refused(tmp_path: Path) -> None:
     trainer().run(checkpoint=Checkpoint(tmp_path / "run.checkpoint"))
     with pytest.raises(ValueError, match=r"belongs to another training: its data, settings or seed differ\.$"):
         trainer(learning_rate=0.5).run(checkpoint=Checkpoint(tmp_path / "run.checkpoint"))
@@ -126,16 +128,16 @@ def state(n: int) -> TrainingState:
     return TrainingState({"x": torch.full((50,), float(n))}, {"n": n})
 
 
-def test_every_flipped_byte_is_noticed_and_the_one_before_is_used(tmp_path: Path) -> None:
+def test_a_flipped_byte_is_detected_and_the_previous_state_is_used(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "run.checkpoint")
     assert checkpoint.load() is None
     checkpoint.save(state(1))
     checkpoint.save(state(2))
     raw = checkpoint.path.read_bytes()
     rng = np.random.default_rng(0)
-    for place in rng.integers(0, len(raw), 200):
+    for position in rng.integers(0, len(raw), 200):
         damaged = bytearray(raw)
-        damaged[place] ^= 1 << int(rng.integers(8))
+        damaged[position] ^= 1 << int(rng.integers(8))
         checkpoint.path.write_bytes(bytes(damaged))
         loaded = checkpoint.load()
         assert loaded is not None and loaded.numbers == {"n": 1}
@@ -149,49 +151,22 @@ def test_every_flipped_byte_is_noticed_and_the_one_before_is_used(tmp_path: Path
         checkpoint.load()
 
 
-def test_a_crash_while_writing_leaves_a_whole_state(tmp_path: Path) -> None:
+def test_a_crash_during_a_save_leaves_a_valid_state(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "run.checkpoint")
     checkpoint.save(state(1))
-    (tmp_path / "run.checkpoint.writing").write_bytes(b"half a st")  # what a crash before the renames leaves
+    (tmp_path / "run.checkpoint.writing").write_bytes(b"half a st")  # left by a crash before the renames
     loaded = checkpoint.load()
     assert loaded is not None and loaded.numbers == {"n": 1}
-    os.replace(checkpoint.path, tmp_path / "run.before")  # what a crash between the two renames leaves
+    os.replace(checkpoint.path, tmp_path / "run.before")  # left by a crash between the two renames
     loaded = checkpoint.load()
     assert loaded is not None and loaded.numbers == {"n": 1}
 
 
-CHILD = """
-import sys, torch
-sys.path.insert(0, {folder!r})
-torch.set_num_threads(1)
-from pathlib import Path
-from tests.training.checkpoints.test_checkpoint import Checkpoint, digest, quality, trainer
-run = trainer(epochs=8, batch_tokens=32)
-run.run(quality, lambda p: None, checkpoint=Checkpoint(Path(sys.argv[1]), every_s=0.0))
-print(digest(run))
-"""
-
-
-def test_kill_9_at_random_moments(tmp_path: Path) -> None:
+def test_kill_9_at_random_times(tmp_path: Path) -> None:
     """Four kills here; the benchmark kills twenty times."""
-    code = CHILD.format(folder=str(Path(__file__).parents[3]))
-    command = [sys.executable, "-c", code]
-    whole = subprocess.run([*command, str(tmp_path / "whole")], capture_output=True, text=True, check=True)
-    rng = np.random.default_rng(0)
-    place = tmp_path / "killed.checkpoint"
-    kills = 0
-    for _ in range(12):
-        process = subprocess.Popen([*command, str(place)], stdout=subprocess.PIPE, text=True)
-        deadline = time.monotonic() + 20
-        while not place.exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(float(rng.uniform(0, 0.5)))
-        if kills < 4 and process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            kills += 1
-            continue
-        said, _ = process.communicate(timeout=60)
-        break
-    assert kills >= 1
-    assert said == whole.stdout
+    command = [sys.executable, "-m", "tests.support.kill_points", str(tmp_path / "random"), "4", "random"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    counts = json.loads(done.stdout)
+    assert counts["killed"] >= 1
+    assert counts["equal"]
