@@ -1,10 +1,11 @@
 """How fast and how steadily it serves: `python benchmarks/serving.py PART ... [--seconds 10]`, load generator included.
 
 Parts: latency (GRU4Rec and SASRec, random weights, 10 k, 100 k and 1 M items, rising rates; a history, an event
-acknowledged after fsync, one acknowledged before), floor (hardly a model), ingest (events alone), memory (resident size
-with live sessions, restart, cold start, installed size), peer (the service one writes in an afternoon, same machine,
-same load), faults (hot swaps, SIGTERM, kill -9, four times too much, slow clients; --faults chooses). Each writes
-benchmarks/results/serving-PART.json; latency also docs/results/plots/serving-latency.svg. Nothing else must run meanwhile.
+acknowledged after fsync, one acknowledged before), floor (hardly a model), ingest (events alone), memory (resident
+size with live sessions, restart, cold start, installed size), peer (the service one writes in an afternoon, same
+machine, same load), faults (hot swaps, SIGTERM, kill -9, four times too much, slow clients; --faults chooses). Each
+writes benchmarks/results/serving-PART.json; latency also docs/results/plots/serving-latency.svg. Nothing else must
+run meanwhile.
 """
 
 import argparse

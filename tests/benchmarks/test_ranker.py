@@ -1,4 +1,4 @@
-"""The rankers' benchmark: what is kept of an earlier run, and what its means are over."""
+"""Benchmark of click rankers: rows of an earlier run, and means over seeds."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def ranker(monkeypatch):
 
 def test_rows_of_the_same_cases_are_kept_and_others_are_not(ranker, tmp_path):
     path = tmp_path / "ranker-log.json"
-    fixed = {"data": "abc", "test cases": 3, "cases": {"newest": 0.2}}
+    fixed = {"data": "abc", "test cases": 3, "cases": {"newest_share": 0.2}}
     assert ranker.earlier(path, fixed) == {}
     rows = {"din": {"0": {"test": {"auc": 0.5}}}}
     path.write_text(json.dumps({**fixed, "rankers": rows, "date": "then"}))
@@ -27,6 +27,6 @@ def test_rows_of_the_same_cases_are_kept_and_others_are_not(ranker, tmp_path):
     assert ranker.earlier(path, {**fixed, "test cases": 4}) == {}
 
 
-def test_means_say_over_how_many_seeds(ranker):
+def test_means_report_the_number_of_seeds(ranker):
     rows = [{"test": {"auc": 0.5, "ece": 0.02}}, {"test": {"auc": 0.7, "ece": 0.04}}]
     assert ranker.mean(rows) == {"auc": 0.6, "ece": 0.03, "seeds": 2}
