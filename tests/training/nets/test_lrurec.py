@@ -1,4 +1,4 @@
-"""The linear recurrence: step by step, by doubling and by hand are one; its gradient is the true one."""
+"""Linear recurrence: equal step by step, by doubling and by hand; its gradient is correct."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ def complex_numbers(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_three_steps_by_hand() -> None:
-    """Decay i / 2: what came turns by a quarter and halves."""
+    """Decay i / 2: the state turns by a quarter and halves."""
     x = torch.tensor([1, 4, 0], dtype=torch.complex128).view(3, 1, 1)
     states = DecayedSum.apply(x, torch.tensor([0.5j], dtype=torch.complex128)).flatten().tolist()
     assert states == [1, 4 + 0.5j, 2j - 0.25]
@@ -24,16 +24,16 @@ def test_doubling_equals_stepping(time: int) -> None:
     x_TBE, decay_E = complex_numbers(time, 3, 4), complex_numbers(4, seed=1) * 0.4
     stepped = DecayedSum.apply(x_TBE, decay_E).transpose(0, 1)
     x_BTE = x_TBE.transpose(0, 1)
-    real, turned = decayed_sum((x_BTE.real, x_BTE.imag), (decay_E.real, decay_E.imag), 13)
-    torch.testing.assert_close(torch.complex(real, turned), stepped)
+    real, imaginary = decayed_sum((x_BTE.real, x_BTE.imag), (decay_E.real, decay_E.imag), 13)
+    torch.testing.assert_close(torch.complex(real, imaginary), stepped)
 
 
-def test_the_gradient_is_the_true_one() -> None:
+def test_the_gradient_is_correct() -> None:
     x_TBE, decay_E = complex_numbers(5, 2, 3).requires_grad_(), (complex_numbers(3, seed=1) * 0.5).requires_grad_()
     assert torch.autograd.gradcheck(DecayedSum.apply, (x_TBE, decay_E))
 
 
-def test_training_and_serving_see_the_same() -> None:
+def test_training_and_exported_computation_are_equal() -> None:
     encoder = LRURecEncoder(
         LRURecConfig(embedding_dim=8, dropout=0.0, max_length=9), DropoutRng(), torch.Generator().manual_seed(3)
     )
@@ -41,7 +41,7 @@ def test_training_and_serving_see_the_same() -> None:
     torch.testing.assert_close(encoder.train()(x_BTD), encoder.eval()(x_BTD), rtol=1e-5, atol=1e-6)
 
 
-def test_decays_begin_in_a_ring_and_never_grow_beyond_one() -> None:
+def test_initial_decays_lie_in_a_ring_and_never_exceed_one() -> None:
     block = LRUBlock(LRURecConfig(embedding_dim=64, expansion=4), torch.nn.Identity())
     block.init_decays(torch.Generator().manual_seed(0))
     size = torch.hypot(*block.decay())

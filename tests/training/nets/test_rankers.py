@@ -1,4 +1,4 @@
-"""The rankers' nets: served twin = trained net, candidates do not see each other, kept states = fresh ones."""
+"""Ranker nets: numpy model = trained net, candidates are independent, cached states = recomputed ones."""
 
 from typing import Any
 
@@ -36,20 +36,20 @@ def log() -> Sequences:
     rng = np.random.default_rng(0)
     lengths = rng.integers(0, 15, 40)
     times = [np.sort(rng.integers(0, 1000, n)) * HOUR for n in lengths]
-    return Sequences.from_lists([rng.integers(1, V - 3, n) for n in lengths], times)  # three items without a past
+    return Sequences.from_lists([rng.integers(1, V - 3, n) for n in lengths], times)  # three items without events
 
 
 @pytest.fixture(scope="module")
 def cases(log: Sequences) -> ClickExamples:
-    """Histories of 0 to 14 events, moments in the middle of what is known of items, PAD among the candidates."""
+    """Histories of 0 to 14 events, times in the middle of the items' histories, PAD among the candidates."""
     rng = np.random.default_rng(1)
     candidates = rng.integers(0, V, (len(log), 5)).astype(np.int32)
-    moments = rng.integers(0, 1100, len(log)) * HOUR
-    return ClickExamples(log, moments, candidates, candidates == 1, np.arange(len(log)))
+    times = rng.integers(0, 1100, len(log)) * HOUR
+    return ClickExamples(log, times, candidates, candidates == 1, np.arange(len(log)))
 
 
-def shaken(name: str, log: Sequences) -> RankerNet:
-    """A net whose every parameter matters."""
+def random_net(name: str, log: Sequences) -> RankerNet:
+    """A net with noise in every parameter, so that each has an effect."""
     net = build_ranker_net(CONFIGS[name], log, V, seed=0).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -58,109 +58,111 @@ def shaken(name: str, log: Sequences) -> RankerNet:
     return net
 
 
-def served(name: str, log: Sequences) -> NeuralRanker:
-    twin = RANKERS[name].net(shaken(name, log).weights(), CONFIGS[name])
-    memory = (
-        LiveItemHistories.from_item_histories(ItemHistories.from_sequences(log, V), twin.item_history_length)
-        if twin.item_history_length
+def make_ranker(name: str, log: Sequences) -> NeuralRanker:
+    model = RANKERS[name].net(random_net(name, log).weights(), CONFIGS[name])
+    item_histories = (
+        LiveItemHistories.from_item_histories(ItemHistories.from_sequences(log, V), model.item_history_length)
+        if model.item_history_length
         else None
     )
-    return NeuralRanker(name, twin, memory, Calibration(np.zeros(1), np.array([0.3]), (0.7, 0.7)))
+    return NeuralRanker(name, model, item_histories, Calibration(np.zeros(1), np.array([0.3]), (0.7, 0.7)))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_served_twin_equals_net(name: str, log: Sequences, cases: ClickExamples) -> None:
-    net, twin, past = shaken(name, log), served(name, log).net, ItemHistories.from_sequences(log, V)
+def test_numpy_model_equals_net(name: str, log: Sequences, cases: ClickExamples) -> None:
+    net, model, histories = random_net(name, log), make_ranker(name, log).net, ItemHistories.from_sequences(log, V)
     with torch.no_grad():
-        wanted, extra = net(
+        wanted, auxiliary_loss = net(
             encode_examples(
-                cases, twin.max_length, past if twin.item_history_length else None, twin.item_history_length
+                cases, model.max_length, histories if model.item_history_length else None, model.item_history_length
             )
         )
-    assert extra is None
+    assert auxiliary_loss is None
     assert wanted.std() > 0.1
-    torch.testing.assert_close(torch.from_numpy(log_odds(twin, cases, past)), wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(torch.from_numpy(log_odds(model, cases, histories)), wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_request_equals_a_case_and_no_candidate_sees_another(name: str, log: Sequences) -> None:
-    """Served from the live memory, after the last event, one by one and together, twice (states are then kept)."""
-    ranker, now = served(name, log), 2000 * HOUR
+def test_a_request_equals_an_example_and_candidates_are_independent(name: str, log: Sequences) -> None:
+    """From live item histories, after the last event, one by one and together, twice (from cached states)."""
+    ranker, now = make_ranker(name, log), 2000 * HOUR
     candidates = np.arange(V)
-    moments = np.full(len(log), now)
-    cases = ClickExamples(log, moments, np.tile(candidates, (len(log), 1)), np.zeros((len(log), V)), moments)
+    times = np.full(len(log), now)
+    cases = ClickExamples(log, times, np.tile(candidates, (len(log), 1)), np.zeros((len(log), V)), times)
     wanted = ranker.calibration(log_odds(ranker.net, cases, ItemHistories.from_sequences(log, V)))
     for b in range(6):
         for _ in range(2):
-            found = ranker.probability(log.take([b]), candidates, now)
-            assert found.dtype == np.float64
-            assert found[0] == 0.0
-            np.testing.assert_allclose(found[1:], wanted[b, 1:], atol=1e-5)
+            probabilities = ranker.probability(log.take([b]), candidates, now)
+            assert probabilities.dtype == np.float64
+            assert probabilities[0] == 0.0
+            np.testing.assert_allclose(probabilities[1:], wanted[b, 1:], atol=1e-5)
         alone = ranker.probability(log.take([b]), candidates[7:8], now)
-        np.testing.assert_allclose(alone, found[7:8], atol=1e-6)
+        np.testing.assert_allclose(alone, probabilities[7:8], atol=1e-6)
     assert ranker.probability(log.take([0]), candidates[:0], now).shape == (0,)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_same_after_save_and_load(name: str, log: Sequences) -> None:
-    ranker = served(name, log)
-    again = restore_ranker(name, ranker.arrays(), CONFIGS[name])
-    assert (again.name, again.size) == (name, V)
-    asked = (log.take([3]), np.arange(1, V), 500 * HOUR)
-    np.testing.assert_array_equal(again.probability(*asked), ranker.probability(*asked))
+    ranker = make_ranker(name, log)
+    restored = restore_ranker(name, ranker.arrays(), CONFIGS[name])
+    assert (restored.name, restored.size) == (name, V)
+    request = (log.take([3]), np.arange(1, V), 500 * HOUR)
+    np.testing.assert_array_equal(restored.probability(*request), ranker.probability(*request))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_nothing_at_or_after_the_moment_is_known(name: str, log: Sequences, cases: ClickExamples) -> None:
-    """Other events from the earliest moment of asking on: no answer changes. One before it: the dual GRU's does."""
-    ranker = served(name, log)
-    moment = 400 * HOUR
-    asked = ClickExamples(
-        cases.histories, np.full(len(log), moment), cases.candidates_BC, cases.labels_BC, cases.groups_B
+def test_events_at_or_after_the_query_time_are_ignored(name: str, log: Sequences, cases: ClickExamples) -> None:
+    """Changed events from the query time on change no score. Changed events before it change the dual GRU's."""
+    ranker = make_ranker(name, log)
+    query_time = 400 * HOUR
+    examples = ClickExamples(
+        cases.histories, np.full(len(log), query_time), cases.candidates_BC, cases.labels_BC, cases.groups_B
     )
     assert log.times is not None
     changed = {}
-    for kind, where in (("later", log.times >= moment), ("earlier", log.times < moment)):
-        items = np.where(where, log.items % (V - 4) + 1, log.items).astype(np.int32)
-        changed[kind] = ItemHistories.from_sequences(Sequences(items, log.times, log.starts, log.stops), V)
-    base = log_odds(ranker.net, asked, ItemHistories.from_sequences(log, V))
-    np.testing.assert_array_equal(log_odds(ranker.net, asked, changed["later"]), base)
-    assert (log_odds(ranker.net, asked, changed["earlier"]) != base).any() == (name == "dual-gru")
+    for period, is_changed_M in (("later", log.times >= query_time), ("earlier", log.times < query_time)):
+        items = np.where(is_changed_M, log.items % (V - 4) + 1, log.items).astype(np.int32)
+        changed[period] = ItemHistories.from_sequences(Sequences(items, log.times, log.starts, log.stops), V)
+    base = log_odds(ranker.net, examples, ItemHistories.from_sequences(log, V))
+    np.testing.assert_array_equal(log_odds(ranker.net, examples, changed["later"]), base)
+    assert (log_odds(ranker.net, examples, changed["earlier"]) != base).any() == (name == "dual-gru")
 
 
-def test_an_event_changes_the_next_answer_and_no_earlier_one(log: Sequences) -> None:
-    ranker, person = served("dual-gru", log), log.take([3])
+def test_an_event_changes_later_scores_and_no_earlier_ones(log: Sequences) -> None:
+    ranker, history = make_ranker("dual-gru", log), log.take([3])
     now, new = 2000 * HOUR, V - 1
-    before = ranker.probability(person, np.array([new, 5]), now)
+    before = ranker.probability(history, np.array([new, 5]), now)
     ranker.observe(log.take([4]), new, now)
-    at_the_moment = ranker.probability(person, np.array([new, 5]), now)
-    after = ranker.probability(person, np.array([new, 5]), now + HOUR)
-    fresh = served("dual-gru", log)
-    fresh.observe(log.take([4]), new, now)
-    np.testing.assert_array_equal(at_the_moment, before)
+    at_the_same_time = ranker.probability(history, np.array([new, 5]), now)
+    after = ranker.probability(history, np.array([new, 5]), now + HOUR)
+    other_ranker = make_ranker("dual-gru", log)
+    other_ranker.observe(log.take([4]), new, now)
+    np.testing.assert_array_equal(at_the_same_time, before)
     assert abs(after[0] - before[0]) > 1e-3
-    np.testing.assert_allclose(after, fresh.probability(person, np.array([new, 5]), now + HOUR), atol=1e-6)
-    served("din", log).observe(log.take([4]), new, now)  # has nothing to remember
+    np.testing.assert_allclose(after, other_ranker.probability(history, np.array([new, 5]), now + HOUR), atol=1e-6)
+    make_ranker("din", log).observe(log.take([4]), new, now)  # keeps no item histories
 
 
-def test_kept_states_give_way_and_stay_right(log: Sequences) -> None:
-    """Room for three items, requests for many: every answer is as if nothing had been kept."""
-    ranker = served("dual-gru", log)
-    memory, net = LiveItemHistories.from_item_histories(ItemHistories.from_sequences(log, V), 4), ranker.net
-    tight = ItemStateCache(net, memory, max_items=3)  # type: ignore[arg-type]
+def test_evicted_states_are_recomputed(log: Sequences) -> None:
+    """A cache of three items, requests for many: scores equal those without cached states."""
+    ranker = make_ranker("dual-gru", log)
+    item_histories, net = LiveItemHistories.from_item_histories(ItemHistories.from_sequences(log, V), 4), ranker.net
+    small_cache = ItemStateCache(net, item_histories, max_items=3)  # type: ignore[arg-type]
     rng = np.random.default_rng(5)
     now = 2000 * HOUR
     for step in range(30):
         items = rng.integers(1, V, rng.integers(1, 7))
         if step % 3 == 0:
-            tight.observe(log.take([2]), int(items[0]), now + step)
-        seen = encode_histories(log.take([6]), np.array([now + 99]), items[None], 6)
-        plain = ItemStateCache(net, memory, max_items=3)  # type: ignore[arg-type]
-        np.testing.assert_allclose(tight.log_odds(seen, now + 99), plain.log_odds(seen, now + 99), atol=1e-5)
+            small_cache.observe(log.take([2]), int(items[0]), now + step)
+        ranker_input = encode_histories(log.take([6]), np.array([now + 99]), items[None], 6)
+        empty_cache = ItemStateCache(net, item_histories, max_items=3)  # type: ignore[arg-type]
+        np.testing.assert_allclose(
+            small_cache.log_odds(ranker_input, now + 99), empty_cache.log_odds(ranker_input, now + 99), atol=1e-5
+        )
 
 
-def test_a_candidate_that_is_taken_for_unknown_is_like_a_new_item(log: Sequences, cases: ClickExamples) -> None:
-    """With ``unknown`` so near to 1 that every candidate is meant, training sees items without any past."""
+def test_a_candidate_with_dropped_history_equals_a_new_item(log: Sequences, cases: ClickExamples) -> None:
+    """With ``unknown_item_share`` close to 1, every candidate in training has an empty item history."""
     config = DualGRUConfig(
         embedding_dim=8, state_dim=5, max_length=6, item_history_length=4, dropout=0.0, unknown_item_share=0.999
     )
@@ -168,16 +170,16 @@ def test_a_candidate_that_is_taken_for_unknown_is_like_a_new_item(log: Sequences
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)) * 0.3)
-        found, _ = net.train()(encode_examples(cases, 6, ItemHistories.from_sequences(log, V), 4))
-        nothing = ItemHistories.from_sequences(Sequences.from_lists([[]], [[]]), V)
-        wanted, _ = net.eval()(encode_examples(cases, 6, nothing, 4))
-        known, _ = net(encode_examples(cases, 6, ItemHistories.from_sequences(log, V), 4))
-    torch.testing.assert_close(found, wanted)
-    assert (known - wanted).abs().max() > 0.1
+        dropped, _ = net.train()(encode_examples(cases, 6, ItemHistories.from_sequences(log, V), 4))
+        no_events = ItemHistories.from_sequences(Sequences.from_lists([[]], [[]]), V)
+        wanted, _ = net.eval()(encode_examples(cases, 6, no_events, 4))
+        with_events, _ = net(encode_examples(cases, 6, ItemHistories.from_sequences(log, V), 4))
+    torch.testing.assert_close(dropped, wanted)
+    assert (with_events - wanted).abs().max() > 0.1
 
 
-def test_what_cannot_be_ranked_is_said(log: Sequences) -> None:
-    ranker = served("pooled", log)
+def test_an_unrankable_request_is_refused_with_a_reason(log: Sequences) -> None:
+    ranker = make_ranker("pooled", log)
     with pytest.raises(ValueError) as error:
         ranker.probability(log, np.array([1]), 0)
     assert str(error.value) == "A request ranks for one history, got 40."
