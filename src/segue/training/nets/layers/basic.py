@@ -14,7 +14,7 @@ _ALL_64_BITS = -(2**63)
 class DropoutRng:
     """Random bytes for the dropout of a net, from one generator that is reseeded before each step.
 
-    No generator state has to be saved to repeat a step. Bytes are drawn eight at a time, 10 times faster than one
+    No generator state has to be saved to repeat a step. Bytes are drawn eight at a time, about 10 times faster than one
     Bernoulli draw per element.
     """
 
