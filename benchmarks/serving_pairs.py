@@ -1,4 +1,4 @@
-"""Two checkouts' servers under the same load, in turns.
+"""Servers of two checkouts under the same load, in turns.
 
     python benchmarks/serving_pairs.py BEFORE_PYTHON AFTER_PYTHON
 
@@ -50,10 +50,10 @@ def turn(python: str, run: Path, data: Path, kind: str, rate: float, seconds: fl
     port = free_port()
     server = Server([python, "-m", "segue", "serve", str(run), "--data", str(data), "--port", str(port)], port)
     try:
-        seen = load(server, kind, rate, seconds, items=ITEMS)
+        result = load(server, kind, rate, seconds, items=ITEMS)
     finally:
         server.end()
-    return {name: seen[name] for name in ("server_cpu_ms_per_answer", "p50_ms", "p99_ms", "answered_per_s")}
+    return {name: result[name] for name in ("server_cpu_ms_per_response", "p50_ms", "p99_ms", "answered_per_s")}
 
 
 def main() -> None:
@@ -92,7 +92,7 @@ def main() -> None:
                         for number in range(options.pairs)
                     ]
                     ratios = [
-                        pair["after"]["server_cpu_ms_per_answer"] / pair["before"]["server_cpu_ms_per_answer"]
+                        pair["after"]["server_cpu_ms_per_response"] / pair["before"]["server_cpu_ms_per_response"]
                         for pair in pairs
                     ]
                     row = {"pairs": pairs, "cpu_ratio_median": round(statistics.median(ratios), 3)}

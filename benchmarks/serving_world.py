@@ -1,4 +1,4 @@
-"""What the parts of benchmarks/serving.py share: random models, servers, load, the disk's own speed."""
+"""Random models, servers, load and disk speed, for benchmarks/serving.py and others."""
 
 import json
 import os
@@ -33,7 +33,15 @@ serve(pathlib.Path(run), data_dir=pathlib.Path(data), port=int(port), config=con
 
 
 def model(name: str, items: int, folder: Path, dim: int = 64, seed: int = 0) -> Path:
-    """A network with random weights as an artifact: as fast as a trained one, and as large."""
+    """Save a network with random weights, as fast and as large as a trained one, and return its folder.
+
+    Args:
+        name: name of the model.
+        items: number of items.
+        folder: folder of the models.
+        dim: embedding dimension.
+        seed: seed of the weights.
+    """
     path = folder / (f"{name}-{items}" if seed == 0 else f"{name}-{items}-{seed}")
     if (path / "manifest.json").exists():
         return path
@@ -49,8 +57,8 @@ def model(name: str, items: int, folder: Path, dim: int = 64, seed: int = 0) -> 
     return path
 
 
-def hardly_a_model(folder: Path, items: int = 1000) -> Path:
-    """The same popular list for everybody: what is left of an answer's time is not the model's."""
+def popularity_model(folder: Path, items: int = 1000) -> Path:
+    """Save a popularity model, whose responses take hardly any time to score, and return its folder."""
     path = folder / "popularity"
     counts = np.arange(items + 1, dtype=np.float32)
     catalog = Catalog(f"item-{n}" for n in range(items))
@@ -60,13 +68,14 @@ def hardly_a_model(folder: Path, items: int = 1000) -> Path:
 
 
 def free_port() -> int:
+    """Return a free port of the loopback address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class Server:
-    """A server in a process of its own; ``started_s`` is the time from its start to its first answer."""
+    """Server in a process of its own; ``started_s`` is the time from its start to its first response."""
 
     def __init__(self, command: list[str], port: int, **env: str) -> None:
         self.port = port
@@ -78,51 +87,58 @@ class Server:
     def _wait(self, started: float) -> float:
         while time.perf_counter() - started < 120:
             if self.process.poll() is not None:
-                raise RuntimeError(f"The server ended with {self.process.returncode}: {self.process.args}.")
-            if ask(self.port, "/v1/recommend", {"history": [], "k": 1}) is not None:
+                raise RuntimeError(f"The server ended with {self.process.returncode}: {self.process.args!r}.")
+            if post(self.port, "/v1/recommend", {"history": [], "k": 1}) is not None:
                 return round(time.perf_counter() - started, 2)
             time.sleep(0.01)
-        raise RuntimeError("The server does not answer.")
+        raise RuntimeError("The server does not respond.")
 
     def rss_mb(self) -> float:
-        """Resident memory now."""
+        """Return the resident memory in MB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         return round(int(status.split("VmRSS:")[1].split()[0]) / 1024, 1)
 
     def cpu_s(self) -> float:
-        """Processor seconds so far, those of its other processes among them."""
+        """Return the processor seconds so far, with those of the workers."""
         ticks = 0
-        for pid in [self.process.pid, *self.branches()]:
+        for pid in [self.process.pid, *self.worker_pids()]:
             fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
             ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
 
-    def branches(self) -> list[int]:
-        """The numbers of its other processes."""
+    def worker_pids(self) -> list[int]:
+        """Return the process ids of the workers."""
         tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        return [int(one) for children in tasks for one in children.read_text(encoding="ascii").split()]
+        return [int(pid) for children in tasks for pid in children.read_text(encoding="ascii").split()]
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """Sends a signal and waits."""
+        """Send a signal, wait, and return the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(60)
 
 
-def ask(port: int, path: str, body: Any, *, timeout_s: float = 10.0) -> dict[str, Any] | None:
-    """One request on a connection of its own; nothing where there is no good answer."""
+def post(port: int, path: str, body: Any, *, timeout_s: float = 10.0) -> dict[str, Any] | None:
+    """Send one request on a new connection and return its response; None without a response of status 200.
+
+    Args:
+        port: port of the server.
+        path: path of the endpoint.
+        body: plain values.
+        timeout_s: timeout in seconds.
+    """
     text = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nConnection: close\r\n"
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
             connection.sendall(head.encode() + f"Content-Length: {len(text)}\r\n\r\n".encode() + text)
-            got = b""
+            received = b""
             while part := connection.recv(65536):
-                got += part
+                received += part
     except OSError:
         return None
-    answer = got.partition(b"\r\n\r\n")[2]
-    return json.loads(answer) if got.startswith(b"HTTP/1.1 200") else None
+    body_bytes = received.partition(b"\r\n\r\n")[2]
+    return json.loads(body_bytes) if received.startswith(b"HTTP/1.1 200") else None
 
 
 def start(
@@ -135,15 +151,25 @@ def start(
     workers: int = 1,
     approximate: bool = False,
 ) -> Server:
-    """Segue's own server."""
+    """Start Segue's server.
+
+    Args:
+        run: model folder or registry.
+        data: data directory.
+        durability: default durability.
+        keys: number of cached histories.
+        port: port; 0: a free one.
+        workers: number of processes.
+        approximate: search by product quantization.
+    """
     port = port or free_port()
-    told = [str(run), str(data), str(port), durability, str(keys), str(workers), str(approximate)]
-    return Server([sys.executable, "-c", SERVER, *told], port)
+    arguments = [str(run), str(data), str(port), durability, str(keys), str(workers), str(approximate)]
+    return Server([sys.executable, "-c", SERVER, *arguments], port)
 
 
 @contextmanager
 def serving(run: Path, data: Path, **options: Any) -> Iterator[Server]:
-    """A server for the length of a block."""
+    """Run a server until the block ends. See ``start``."""
     server = start(run, data, **options)
     try:
         yield server
@@ -152,7 +178,7 @@ def serving(run: Path, data: Path, **options: Any) -> Iterator[Server]:
 
 
 def load_process(job: dict[str, Any]) -> "subprocess.Popen[str]":
-    """The generator, at work; its result is what it prints."""
+    """Start the load generator; it prints its result."""
     command = [sys.executable, str(ROOT / "benchmarks" / "load.py")]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
@@ -163,27 +189,40 @@ def load_process(job: dict[str, Any]) -> "subprocess.Popen[str]":
 
 
 def load(server: Server, kind: str, rate: float | None, seconds: float, **job: Any) -> dict[str, Any]:
-    """One measurement; also the processor time of the server for each answer."""
-    base = {"connections": 64, "people": 20_000, "warm_s": 1.0}
+    """Run the load generator and return its result, with the server's processor time per response.
+
+    Args:
+        server: the server.
+        kind: history, user, event or events.
+        rate: requests per second; None: a closed loop.
+        seconds: duration of the measurement.
+        job: other values of the job.
+    """
+    base = {"connections": 64, "users": 20_000, "warm_s": 1.0}
     full = {**base, "ports": [server.port], "kind": kind, "rate": rate, "seconds": seconds, **job}
     before = server.cpu_s()
     out, _ = load_process(full).communicate(timeout=seconds + 90)
     result: dict[str, Any] = json.loads(out)
-    answered = sum(result["statuses"].values()) * (1 + full["warm_s"] / seconds)
-    result["server_cpu_ms_per_answer"] = round((server.cpu_s() - before) * 1e3 / max(1, answered), 3)
+    responses = sum(result["statuses"].values()) * (1 + full["warm_s"] / seconds)
+    result["server_cpu_ms_per_response"] = round((server.cpu_s() - before) * 1e3 / max(1, responses), 3)
     return result
 
 
 def fsync_ms(folder: Path, count: int = 200) -> dict[str, float]:
-    """What the disk itself takes to keep 4 KiB, in the very folder where events will go."""
+    """Measure the disk's time to store 4 KiB in a folder, in milliseconds.
+
+    Args:
+        folder: folder of the events.
+        count: number of writes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path, times = folder / "fsync-probe", []
     with path.open("wb", buffering=0) as file:
         for _ in range(count):
             file.write(os.urandom(4096))
-            began = time.perf_counter()
+            started = time.perf_counter()
             os.fdatasync(file.fileno())
-            times.append((time.perf_counter() - began) * 1e3)
+            times.append((time.perf_counter() - started) * 1e3)
     path.unlink()
     times.sort()
     return {"p50_ms": round(times[count // 2], 2), "p99_ms": round(times[int(count * 0.99)], 2)}

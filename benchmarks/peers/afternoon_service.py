@@ -1,6 +1,7 @@
-"""The service one writes in an afternoon: FastAPI, PyTorch eager, a full sort. Run by benchmarks/serving.py.
+"""Plain service for the comparison: FastAPI, PyTorch eager, a full sort. Run by benchmarks/serving.py.
 
-`python afternoon_service.py RUN PORT`: the same weights as Segue's artifact in RUN, the same question and answer.
+`python afternoon_service.py RUN PORT` serves the weights of Segue's artifact in RUN with the same requests and
+responses.
 """
 
 import json
@@ -30,15 +31,15 @@ keys = torch.nn.functional.normalize(items.weight, dim=1)
 app = FastAPI()
 
 
-class Question(BaseModel):
+class RecommendRequest(BaseModel):
     history: list[str] = []
     k: int = 20
 
 
 @app.post("/v1/recommend")
-def recommend(question: Question):
-    """A plain function: FastAPI runs it in its pool of threads."""
-    seen = [index[item] for item in question.history if item in index]
+def recommend(request: RecommendRequest):  # type: ignore[no-untyped-def]
+    """Return the best items; FastAPI runs a plain function in its thread pool."""
+    seen = [index[item] for item in request.history if item in index]
     with torch.no_grad():
         if seen:
             states, _ = gru(items(torch.tensor([seen[-50:]])))
@@ -47,11 +48,11 @@ def recommend(question: Question):
         else:
             scores = torch.zeros(len(ids) + 1)
         order = torch.sort(scores, descending=True)
-    shut, found = {0, *seen}, []
-    for score, item in zip(order.values[: question.k + len(shut)].tolist(), order.indices.tolist(), strict=False):
-        if item not in shut:
-            found.append({"id": ids[item - 1], "score": score})
-    return {"items": found[: question.k]}
+    excluded, best = {0, *seen}, []
+    for score, item in zip(order.values[: request.k + len(excluded)].tolist(), order.indices.tolist(), strict=False):
+        if item not in excluded:
+            best.append({"id": ids[item - 1], "score": score})
+    return {"items": best[: request.k]}
 
 
 if __name__ == "__main__":

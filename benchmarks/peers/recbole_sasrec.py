@@ -1,8 +1,8 @@
-"""One epoch of RecBole's SASRec on Amazon Beauty, run inside its own virtual environment by ``speed.py``.
+"""One epoch of RecBole's SASRec on Amazon Beauty, run in its own virtual environment by ``speed.py``.
 
 d64, 2 layers, 2 heads, 50 events, cross-entropy over all items, RecBole's own batch of 2,048 prefixes: prints JSON with
-the epoch's seconds and the test recall@10/ndcg@10 (last event, whole catalog) after it. RecBole expands every prefix
-of every history into a row of its own; that is its way of training, and part of what is timed.
+the epoch's seconds and the test recall@10/ndcg@10 (last event, whole catalog) after it. RecBole makes a row of every
+prefix of every history; this is part of its training and of the measured time.
 """
 
 import json
@@ -20,6 +20,7 @@ from recbole.utils import init_seed
 
 
 def main() -> None:
+    """Train one epoch and print its result."""
     folder = Path(tempfile.mkdtemp())
     (folder / "beauty").mkdir()
     with (folder / "beauty" / "beauty.inter").open("w") as out, open(sys.argv[1], encoding="utf-8") as log:
@@ -46,8 +47,10 @@ def main() -> None:
     trainer._train_epoch(train, 0)
     seconds = time.perf_counter() - started
     with torch.no_grad():
-        found = trainer.evaluate(test, load_best_model=False)
-    print(json.dumps({"seconds": seconds, "recall@10": float(found["recall@10"]), "ndcg@10": float(found["ndcg@10"])}))
+        metrics = trainer.evaluate(test, load_best_model=False)
+    print(
+        json.dumps({"seconds": seconds, "recall@10": float(metrics["recall@10"]), "ndcg@10": float(metrics["ndcg@10"])})
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One epoch of RecTools' SASRec on Amazon Beauty, run inside its own virtual environment by ``speed.py``.
+"""One epoch of RecTools' SASRec on Amazon Beauty, run in its own virtual environment by ``speed.py``.
 
 d64, 2 blocks, 2 heads, 50 events, full softmax, batches of 128: prints JSON with the epoch's seconds, and the test
 recall@10/ndcg@10 (last event, seen items excluded, whole catalog) after it.
@@ -20,13 +20,15 @@ warnings.filterwarnings("ignore")
 
 
 def rows(path: str) -> list[list[str]]:
+    """Return the lines of the log: user, item, item ..."""
     with open(path, encoding="utf-8") as file:
         return [line.split() for line in file]
 
 
 def main() -> None:
-    people = rows(sys.argv[1])
-    events = [(p[0], item, t) for p in people for t, item in enumerate(p[1:-2])]
+    """Train one epoch and print its result."""
+    sequences = rows(sys.argv[1])
+    events = [(row[0], item, t) for row in sequences for t, item in enumerate(row[1:-2])]
     frame = pd.DataFrame(events, columns=[Columns.User, Columns.Item, Columns.Datetime])
     frame[Columns.Datetime] = pd.to_datetime(frame[Columns.Datetime], unit="D")
     frame[Columns.Weight] = 1.0
@@ -44,19 +46,19 @@ def main() -> None:
     started = time.perf_counter()
     model.fit(dataset)
     seconds = time.perf_counter() - started
-    # The test knows the validation item; RecTools takes histories from a dataset built with the model's own item map.
+    # Test histories have the validation item; RecTools takes them from a dataset with the model's own item map.
     known = set(frame[Columns.Item])
-    later = [(p[0], p[-2], len(p)) for p in people if p[-2] in known]
-    more = pd.DataFrame(later, columns=[Columns.User, Columns.Item, Columns.Datetime])
+    validation = [(row[0], row[-2], len(row)) for row in sequences if row[-2] in known]
+    more = pd.DataFrame(validation, columns=[Columns.User, Columns.Item, Columns.Datetime])
     more[Columns.Datetime] = pd.to_datetime(more[Columns.Datetime], unit="D")
     more[Columns.Weight] = 1.0
     history = Dataset.construct(pd.concat([frame, more]))
-    users = np.array([p[0] for p in people])
-    found = model.recommend(users=users, dataset=history, k=10, filter_viewed=True)
-    target = {p[0]: p[-1] for p in people}
-    hits = found[found[Columns.Item] == found[Columns.User].map(target)]
-    ndcg = (1 / np.log2(hits[Columns.Rank] + 1)).sum() / len(people)
-    print(json.dumps({"seconds": seconds, "recall@10": len(hits) / len(people), "ndcg@10": float(ndcg)}))
+    users = np.array([row[0] for row in sequences])
+    lists = model.recommend(users=users, dataset=history, k=10, filter_viewed=True)
+    target = {row[0]: row[-1] for row in sequences}
+    hits = lists[lists[Columns.Item] == lists[Columns.User].map(target)]
+    ndcg = (1 / np.log2(hits[Columns.Rank] + 1)).sum() / len(sequences)
+    print(json.dumps({"seconds": seconds, "recall@10": len(hits) / len(sequences), "ndcg@10": float(ndcg)}))
 
 
 if __name__ == "__main__":
