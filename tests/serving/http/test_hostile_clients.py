@@ -15,6 +15,7 @@ from segue.serving.http.exchange import Response
 from segue.serving.http.handlers import AppState
 from segue.serving.http.protocol import Connection, Connections
 from segue.serving.http.request_reader import RequestReader
+from segue.serving.schemas.problems import Problem
 
 LARGE_BYTES = 8_000_000
 
@@ -299,3 +300,44 @@ def test_http_1_0_has_no_second_request_and_no_interim_response(port):
     for sent in (body, body.replace(b"keep-alive", b"Upgrade\r\nUpgrade: h2c").replace(b"Host: 127.0.0.1\r\n", b"")):
         received = talk(port, everything, sent)
         assert received.startswith(b"HTTP/1.1 200") and b"connection: close" in received and received.endswith(b"3")
+
+
+def test_the_request_of_a_connection_from_just_before_the_stop_is_answered(state):
+    async def main():
+        loop = asyncio.get_running_loop()
+        connections = Connections()
+        server = await loop.create_server(lambda: Connection(App(state, PAGES), connections, 10), "127.0.0.1", 0)
+        client = Client(*await asyncio.open_connection("127.0.0.1", server.sockets[0].getsockname()[1]))
+        state.draining = True
+        finish = asyncio.create_task(listener._finish(connections))
+        await asyncio.sleep(0.03)
+        client.writer.write(post("/length"))
+        status, _, _ = await client.response()
+        client.writer.close()
+        server.close()
+        await finish
+        return status
+
+    assert asyncio.run(main()) == 200
+
+
+def test_a_worker_refuses_with_cors_headers_when_its_primary_process_is_gone(state):
+    async def gone(request):
+        return Response.problem(Problem(503, "The server is restarting: try again in a moment."))
+
+    state.origins = ("https://shop.example",)
+    request = b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nOrigin: https://shop.example\r\n"
+    request += b"Connection: close\r\n\r\n"
+    with live_server(App(state, PAGES, gone)) as number:
+        received = talk(number, everything, request)
+    assert received.startswith(b"HTTP/1.1 503") and b"access-control-allow-origin: https://shop.example" in received
+
+
+def test_a_response_without_content_has_no_length(state):
+    """RFC 9110, section 8.6."""
+    state.origins = ("https://shop.example",)
+    request = b"OPTIONS /v1/events HTTP/1.1\r\nHost: localhost\r\nOrigin: https://shop.example\r\n"
+    request += b"Access-Control-Request-Method: POST\r\nConnection: close\r\n\r\n"
+    with live_server(App(state, PAGES)) as number:
+        received = talk(number, everything, request)
+    assert received.startswith(b"HTTP/1.1 204") and b"content-" not in received

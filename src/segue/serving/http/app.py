@@ -129,7 +129,7 @@ class App:
         """Return the response to an admitted request with its whole body; never raises but for a cancellation."""
         endpoint, request = admission.endpoint, admission.request
         if endpoint.forwarded and self._forward is not None:
-            return await self._forward(request)
+            return (await self._forward(request)).with_headers(self.cors.headers(request))
         started = time.perf_counter()
         try:
             response = await self._run(admission)

@@ -83,7 +83,9 @@ class Response:
             with_body: False for the response to a HEAD request: the length is stated, the body left out.
             date: value of the ``date`` header; "": no such header.
         """
-        head = [_STATUS_LINES[self.status], f"content-length: {len(self.body)}\r\ncontent-type: {self.media_type}\r\n"]
+        head = [_STATUS_LINES[self.status]]
+        if self.status != HTTPStatus.NO_CONTENT:  # RFC 9110, section 8.6
+            head.append(f"content-length: {len(self.body)}\r\ncontent-type: {self.media_type}\r\n")
         head += [f"{name.lower()}: {value}\r\n" for name, value in self.headers.items()]
         if date:
             head.append(f"date: {date}\r\n")

@@ -25,6 +25,8 @@ CHECK_S = 0.25
 _SOCKETS = 64
 """Listening sockets on the one port: uvloop takes one new connection from each in a round of the loop, and under load,
 when a round takes as long as a batch, clients would wait for a round each to be let in at all."""
+_LAST_REQUESTS_S = 0.1
+"""Time for the requests of connections that were accepted just before the server stopped to listen."""
 _log = logging.getLogger("segue.serving")
 
 
@@ -89,6 +91,7 @@ async def _finish(connections: Connections) -> None:
     """Close idle connections, wait for the others, and abort those that are left after ``GRACE_S``."""
     loop = asyncio.get_running_loop()
     until_s = loop.time() + GRACE_S
+    await asyncio.sleep(_LAST_REQUESTS_S)
     while connections and loop.time() < until_s:
         for connection in list(connections):
             connection.close_if_idle()
