@@ -79,7 +79,7 @@ from segue.training.build_net import build_net
 from segue.training.config import TrainingConfig
 from segue.training.trainer import Trainer
 items, loss = int(sys.argv[1]), sys.argv[2]
-log = Sequences.from_lists(np.random.default_rng(0).integers(1, items, (60, 9)).tolist())
+log = Sequences.from_lists(np.random.default_rng(0).integers(1, items, (16, 9)).tolist())
 config = TrainingConfig(epochs=2, batch_tokens=64, num_negatives=64, loss=loss)
 def run(size):
     net = build_net(GRU4RecConfig(embedding_dim=256, spectral_init=False), log, size, 0)

@@ -1,5 +1,6 @@
 """ONNX graphs: the graph of an architecture is traced once, and weights that are put in give what a new trace gives."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -117,6 +118,28 @@ def test_weights_in_a_traced_graph_equal_a_new_trace(name: str, traces: list[obj
     assert len(traces) == 2
     assert graphs[2] == graphs[0] != graphs[1]
     np.testing.assert_allclose(*hidden_states(graphs[1], second), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bert4rec", "hstu-target-time", "lrurec"])
+def test_outputs_equal_those_of_the_exporter_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit at every length, for weights put into the graph of another net; ``lrurec`` has time inputs."""
+    first, second = (make_net(CONFIGS[name], seed) for seed in (0, 1))
+    export(first)
+    cached, exporter = export(second), torch.onnx.export
+    optimized = {"optimize": True}
+    monkeypatch.setattr(torch.onnx, "export", lambda *args, **options: exporter(*args, **(options | optimized)))
+        torch.onnx, "export", lambda *args, **options: exporter(*args, **(options | {"optimize": True}))
+    )
+    alone = onnx_graphs._trace(second.encoder, second.dim, second.length).SerializeToString()
+    sessions = [onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"]) for graph in (cached, alone)]
+    rng = np.random.default_rng(3)
+    for rows, length in itertools.product((1, 5), range(1, second.length + 1)):
+        vectors = rng.normal(size=(rows, length, second.dim)).astype(np.float32)
+        feed = {"vectors": vectors, "last": rng.integers(0, length, rows)}
+        if second.encoder.timed:
+            feed["times"] = np.cumsum(rng.integers(1, 10**11, (rows, length + 1)), axis=1)
+        outputs = [session.run(None, feed)[0] for session in sessions]
+        np.testing.assert_array_equal(*outputs)
 
 
 def test_each_architecture_has_its_own_key() -> None:
