@@ -1,6 +1,7 @@
 """Clients that exhaust a server: time of the event loop, memory, connections; and responses that they must not get."""
 
 import asyncio
+import socket
 import time
 
 import pytest
@@ -341,3 +342,27 @@ def test_a_response_without_content_has_no_length(state):
     with live_server(App(state, PAGES)) as number:
         received = talk(number, everything, request)
     assert received.startswith(b"HTTP/1.1 204") and b"content-" not in received
+
+
+def test_connections_that_wait_to_be_accepted_at_a_stop_are_answered(state):
+    """Under load some always wait: the system reset them when the server stopped to listen."""
+    port, clients = listener.free_port("127.0.0.1", 0), []
+
+    async def main():
+        def started(stop):
+            def fill_and_stop():
+                for _ in range(5):
+                    clients.append(socket.create_connection(("127.0.0.1", port), 5))
+                    clients[-1].sendall(post("/length"))
+                state.draining = True  # the first of two stops only starts the drain
+                stop()
+
+            asyncio.get_running_loop().call_later(0.05, fill_and_stop)
+
+        await listener.listen(App(state, PAGES), "127.0.0.1", port, started)
+
+    asyncio.run(main())
+    for client in clients:
+        with client:
+            client.settimeout(5)
+            assert client.recv(1000).startswith(b"HTTP/1.1 200")

@@ -1,6 +1,7 @@
 """HTTP server on a port, in this process's event loop: from the first connection to the last response."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 import resource
@@ -65,11 +66,26 @@ async def listen(
     background = [asyncio.create_task(state.loop_lag.beat()), asyncio.create_task(_check_deadlines(connections))]
     started(stop)
     await ended.wait()
-    for server in servers:
+    waiting = []
+    for server, one in zip(servers, sockets, strict=True):
+        waiting += _accept_waiting(one)
         server.close()
+    for accepted in waiting:
+        await loop.connect_accepted_socket(lambda: Connection(app, connections, limit), accepted)
     await _finish(connections)
     for task in background:
         task.cancel()
+
+
+def _accept_waiting(listening: socket.socket) -> list[socket.socket]:
+    """Accept the connections that wait on a socket: closing it would reset them, and their requests be lost."""
+    accepted = []
+    with contextlib.suppress(OSError):  # none waits, or too many files are open
+        while True:
+            connection, _ = listening.accept()
+            connection.setblocking(False)
+            accepted.append(connection)
+    return accepted
 
 
 async def _check_deadlines(connections: Connections) -> None:
