@@ -181,7 +181,7 @@ class SessionKNN(Recommender):
 
     Settings of the model:
         num_neighbors (int, at least 1): Number of most similar sessions that vote. Default: 500.
-        sample_size (int, at least 1): Number of most recent sessions with a common item among match
+        sample_size (int, at least 1): Number of most recent sessions with a common item in which
             neighbors are searched. Default: 2000.
         max_length (int, at least 1): Number of newest events of the scored session that are used.
             Default: 20.
@@ -222,7 +222,7 @@ class VSKNN(Recommender):
 
     Settings of the model:
         num_neighbors (int, at least 1): Number of most similar sessions that vote. Default: 500.
-        sample_size (int, at least 1): Number of most recent sessions with a common item among match
+        sample_size (int, at least 1): Number of most recent sessions with a common item in which
             neighbors are searched. Default: 2500.
         max_length (int, at least 1): Number of newest events of the scored session that are used.
             Default: 30.
@@ -260,7 +260,7 @@ class VSTAN(Recommender):
 
     Settings of the model:
         num_neighbors (int, at least 1): Number of most similar sessions that vote. Default: 500.
-        sample_size (int, at least 1): Number of most recent sessions with a common item among match
+        sample_size (int, at least 1): Number of most recent sessions with a common item in which
             neighbors are searched. Default: 2500.
         max_length (int, at least 1): Number of newest events of the scored session that are used.
             Default: 30.

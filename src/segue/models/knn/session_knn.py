@@ -22,7 +22,7 @@ class SessionKNNConfig:
     num_neighbors: Annotated[int, Range(ge=1)] = 500
     """Number of most similar sessions that vote."""
     sample_size: Annotated[int, Range(ge=1)] = 2000
-    """Number of most recent sessions with a common item among match neighbors are searched."""
+    """Number of most recent sessions with a common item in which neighbors are searched."""
     max_length: Annotated[int, Range(ge=1)] = 20
     """Number of newest events of the scored session that are used."""
     max_stored_events: Annotated[int, Range(ge=1)] = 100

@@ -23,7 +23,7 @@ class VSTANConfig:
     num_neighbors: Annotated[int, Range(ge=1)] = 500
     """Number of most similar sessions that vote."""
     sample_size: Annotated[int, Range(ge=1)] = 2500
-    """Number of most recent sessions with a common item among match neighbors are searched."""
+    """Number of most recent sessions with a common item in which neighbors are searched."""
     max_length: Annotated[int, Range(ge=1)] = 30
     """Number of newest events of the scored session that are used."""
     max_stored_events: Annotated[int, Range(ge=1)] = 100
