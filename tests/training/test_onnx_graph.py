@@ -128,8 +128,6 @@ def test_outputs_equal_those_of_the_exporter_alone(name: str, monkeypatch: pytes
     cached, exporter = export(second), torch.onnx.export
     optimized = {"optimize": True}
     monkeypatch.setattr(torch.onnx, "export", lambda *args, **options: exporter(*args, **(options | optimized)))
-        torch.onnx, "export", lambda *args, **options: exporter(*args, **(options | {"optimize": True}))
-    )
     alone = onnx_graphs._trace(second.encoder, second.dim, second.length).SerializeToString()
     sessions = [onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"]) for graph in (cached, alone)]
     rng = np.random.default_rng(3)
