@@ -24,7 +24,7 @@ def test_every_event_but_the_first_is_a_target_once(lists: list[list[int]], leng
     wanted = sorted(pair for row in lists for pair in itertools.pairwise(row))
     sequences = Sequences.from_lists(lists)
     if not wanted:
-        with pytest.raises(ValueError, match="There is nothing to learn from"):
+        with pytest.raises(ValueError, match="There is nothing to train on"):
             BucketedBatches(sequences, NextItemTask(length), 16, 0)
         return
     batches = BucketedBatches(sequences, NextItemTask(length), 16, 0)
