@@ -52,11 +52,12 @@ def main() -> None:
     parser.add_argument("before")
     parser.add_argument("after")
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     result: dict[str, Any] = {"about": about(1)}
     with tempfile.TemporaryDirectory() as name:
-        for model in MODELS:
+        for model in options.models:
             pairs = []
             for _ in range(options.pairs):
                 sides = (("before", options.before), ("after", options.after))
