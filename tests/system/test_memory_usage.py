@@ -14,13 +14,13 @@ MB = 10**6
 def test_a_peak_is_measured_and_then_reset() -> None:
     memory_usage.reset_peak()
     before = memory_usage.peak_mb()
-    block = np.ones(200 * MB, dtype=np.uint8)
+    block = np.ones(600 * MB, dtype=np.uint8)  # other threads may free tens of MB meanwhile
     with_block = memory_usage.peak_mb()
-    assert with_block - before > 150
+    assert with_block - before > 300
     del block
-    assert memory_usage.peak_mb() == pytest.approx(with_block, abs=5)
+    assert memory_usage.peak_mb() == pytest.approx(with_block, abs=50)
     memory_usage.reset_peak()
-    assert memory_usage.peak_mb() < with_block - 150
+    assert memory_usage.peak_mb() < with_block - 300
 
 
 def test_a_system_without_proc_reports_the_peak_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
