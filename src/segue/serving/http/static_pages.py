@@ -19,14 +19,18 @@ def pages(router: VariantRouter, *, demo: bool = False) -> list[Endpoint]:
         router: source of the demo shop's items.
         demo: whether the demo shop is served at ``/``; ``/segue.js`` always is.
     """
-    script = Response(read("segue.js"), media_type="text/javascript; charset=utf-8", headers={"Cache-Control": "max-age=3600"})
+    script = Response(
+        read("segue.js"), media_type="text/javascript; charset=utf-8", headers={"Cache-Control": "max-age=3600"}
+    )
 
     async def javascript(state: AppState, request: Request, parameter: str) -> Response:
         return script
 
     endpoints = [Endpoint("GET", "/segue.js", javascript, role=None)]
     if demo:
-        page = Response(read("demo.html"), media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": _SAFE})
+        page = Response(
+            read("demo.html"), media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": _SAFE}
+        )
 
         async def demo_page(state: AppState, request: Request, parameter: str) -> Response:
             return page
