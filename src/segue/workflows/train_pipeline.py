@@ -17,6 +17,7 @@ from segue.data.catalog import Catalog
 from segue.data.evaluation_cases import Split
 from segue.data.sequences import Sequences
 from segue.data.splits.split import split_log
+from segue.models.knn.content_knn import ContentKNN
 from segue.models.scorer import Scorer
 from segue.models.zoo import ZOO, canonical_name
 from segue.pipeline.candidates.builtin_sources import BUILTIN_SOURCES, SourceData
@@ -157,6 +158,8 @@ def train_pipeline(
         (result of the evaluated pipeline, version of the saved one).
     """
     job = job or TrainJob()
+    if job.items is not None and any(_needs_item_features(source) for source in config.source):
+        log = log.with_items(job.items)
 
     def fit(name: str, split: Split, settings: Any, *, refit: bool, seed: int, run: TrainingRun) -> FitResult:
         return fit_pipeline(split, config, refit=refit, seed=seed, run=run, report=report)
@@ -199,6 +202,11 @@ def _with_canonical_names(config: PipelineConfig) -> PipelineConfig:
             raise ValueError(f"There is no model '{source.model}' for a source. Known models: {known}.")
         sources.append(replace(source, model=name))
     return replace(config, source=tuple(sources))
+
+
+def _needs_item_features(source: SourceConfig) -> bool:
+    """Return whether a source is fitted on item features."""
+    return normalize_name(source.model) == ContentKNN.name or bool(source.settings.get("features"))
 
 
 def _model_key(source: SourceConfig) -> str:

@@ -46,6 +46,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where
 
 
+def test_a_source_of_item_features_reads_the_items_table(folder: Path) -> None:
+    (folder / "content.toml").write_text(
+        FILE.replace('model = "covisit"\nnum_candidates = 8', 'model = "content-knn"'), encoding="utf-8"
+    )
+    table = (folder / "items.csv").read_text(encoding="utf-8") + "tea12,Tea number 11,11\n"
+    (folder / "new.csv").write_text(table, encoding="utf-8")
+    settings, out = str(folder / "content.toml"), str(folder / "content")
+    run("pipeline", str(folder / "shop.csv"), settings, "--items", str(folder / "new.csv"), "--out", out)
+    listed = json.loads(run("recommend", out, "--history", "tea11", "--k", "12", "--json").stdout)["items"]
+    assert [item["source"] for item in listed if item["item_id"] == "tea12"] == ["content-knn"]
+
+
 def test_a_list_with_explanations(folder: Path) -> None:
     done = run("recommend", str(folder / "run"), "--history", "tea1,tea2", "--k", "3", "--explain", "--json")
     result = json.loads(done.stdout)
