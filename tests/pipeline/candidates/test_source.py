@@ -249,3 +249,11 @@ def test_a_large_catalog_is_searched_with_equal_results(temperature, monkeypatch
     np.testing.assert_allclose(whole[:, 1:], scored[:, 1:], rtol=1e-4, atol=1e-4)
     new_users = Sequences.from_lists([[], [1]])
     np.testing.assert_array_equal(*(one.score_histories(new_users).top_k(9, None, None) for one in (dense, searching)))
+
+
+def test_the_filler_of_a_small_catalog_is_no_hit(keys):
+    class Filler:
+        def nearest(self, query_BD, k):
+            return np.zeros((len(query_BD), k), dtype=np.int32)
+
+    assert measure_recall(Filler(), keys[:6], keys[1:3], 10) == 0.0

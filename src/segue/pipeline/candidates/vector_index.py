@@ -94,8 +94,9 @@ def measure_recall(index: VectorIndex, keys_VD: np.ndarray, query_BD: np.ndarray
         k: number of neighbors.
     """
     true_BK, matches_BK = ExactIndex(keys_VD).nearest(query_BD, k), index.nearest(query_BD, k)
-    hits = [len(np.intersect1d(true, matches)) for true, matches in zip(true_BK, matches_BK, strict=True)]
-    return sum(hits) / max(1, int((true_BK != PAD).sum()))
+    found_BK = [np.intersect1d(true, matches) for true, matches in zip(true_BK, matches_BK, strict=True)]
+    num_found = sum(int((items_K != PAD).sum()) for items_K in found_BK)  # PAD fills both lists of a small catalog
+    return num_found / max(1, int((true_BK != PAD).sum()))
 
 
 def approximate_if_good(keys_VD: np.ndarray, query_BD: np.ndarray, k: int) -> tuple[HNSWIndex | None, float]:
