@@ -15,7 +15,7 @@ from msgspec.structs import astuple
 from segue.serving.schemas.problems import Problem
 from segue.serving.store.event import Event
 from segue.serving.store.event_reader import EventReader, StoredEventRow, verify_row
-from segue.serving.store.sqlite import COLUMNS, FORMAT, check_sqlite, connect
+from segue.serving.store.sqlite import COLUMNS, FORMAT, check_sqlite, close, connect, transaction
 
 CHECKED_ROWS = 50_000
 """Newest rows whose checksums are verified when a log is opened. A crash damages the end, if anything. Older rows are
@@ -154,7 +154,7 @@ class EventStore(EventReader):
         linked = "SELECT DISTINCT session_id FROM events WHERE user_id = ? AND time_us <= ? AND session_id IS NOT NULL"
         sessions = [str(row[0]) for row in self._write.execute(linked, (user_id, until_us))]
         count = 0
-        with self._write:
+        with transaction(self._write):
             for table in ("events", "damaged"):
                 delete = f"DELETE FROM {table} WHERE time_us <= ? AND"
                 self._write.execute(f"{delete} user_id = ?", (until_us, user_id))
@@ -192,14 +192,13 @@ class EventStore(EventReader):
     def close(self) -> None:
         """Merge the write-ahead log into the file and close both connections."""
         super().close()
-        self._write.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._write.close()
+        close(self._write)
 
     def _move_damaged_rows(self) -> int:
         """Move rows with a wrong checksum to the table ``damaged``, where they are kept but never served."""
         damaged = list(self._damaged_rows())
         if damaged:
-            with self._write:
+            with transaction(self._write):
                 # An index still holds the row's values from before the damage, so it cannot be kept.
                 for name in _INDEXES:
                     self._write.execute(f"DROP INDEX IF EXISTS {name}")

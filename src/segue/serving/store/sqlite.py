@@ -1,5 +1,7 @@
-"""SQLite connection that writes events: required version, durable journal mode, tables."""
+"""SQLite connection that writes events: required version, durable journal mode, tables, transactions."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import apsw
@@ -53,3 +55,31 @@ def connect(path: Path) -> apsw.Connection:
     connection.execute(TABLES)
     connection.execute(f"PRAGMA user_version = {FORMAT}")
     return connection
+
+
+@contextmanager
+def transaction(connection: apsw.Connection) -> Iterator[None]:
+    """Run a block in one transaction, which an exception rolls back.
+
+    ``with connection`` of apsw keeps the interpreter lock through the fsync of its commit: on a slow disk every thread
+    of the process would wait for it. ``execute`` releases it.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def close(connection: apsw.Connection) -> None:
+    """Merge the write-ahead log into the file, then close the connection.
+
+    ``Connection.close`` alone would merge it too, and keep the interpreter lock meanwhile.
+    """
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        connection.close()
