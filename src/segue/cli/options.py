@@ -85,8 +85,9 @@ class LogOptions(FormatOptions):
         str, typer.Option(help="Unit of numeric timestamps: s, ms, us, ns; auto guesses from their size.")
     ] = "auto"
     time_format: Annotated[
-        str | None, typer.Option(help="Form of timestamps that are not ISO 8601, as %d/%m/%Y %H:%M.")
+        str | None, typer.Option(help="Form of timestamps that do not begin with the year, as %d/%m/%Y %H:%M.")
     ] = None
+    time_zone: Annotated[str, typer.Option(help="Zone of times that name none, as Asia/Shanghai.")] = "UTC"
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse a log with an invalid row instead of rejecting the row.")
     ] = False

@@ -23,6 +23,7 @@ def test_the_report_in_lines(tmp_path: Path) -> None:
         "Column 'item' is read as item_id.",
         "Column 'time' is read as timestamp.",
         "Times are read as epoch s, guessed from their size.",
+        "All times lie before 1990: are they of another unit or form? See time_unit and time_format.",
         "1 rows filtered out by the condition.",
         "1 rows rejected: user_id is missing.",
         f"The rejected rows are in {tmp_path / 'bad.csv'}.",

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import decimal
+import zoneinfo
 from typing import Any
 
 import polars as pl
@@ -69,12 +70,26 @@ def test_seconds_with_a_fraction_keep_their_microseconds() -> None:
         (["2023-11-14T22:13:20Z", "2023-11-14T22:13"], [1_700_000_000, 1_699_999_980]),
         (["2023-11-14T23:13:20+0100"], [1_700_000_000]),
         ([" 1700000000 ", "1700000001"], [1_700_000_000, 1_700_000_001]),
+        (["2023-11-14 23:13:20.745232+01", "2023-11-14t22:13:20z"], [1_700_000_000.745232, 1_700_000_000]),
+        (["20231114T221320Z", "20231114T221320"], [1_700_000_000, 1_700_000_000]),
+        (["2023/11/14 8:05", "2023.11.14 08:05:00"], [1_699_949_100, 1_699_949_100]),
+        (["2023/1/4", "2023-1-4 0:00", "2023-01-04 24:00:00"], [1_672_790_400, 1_672_790_400, 1_672_876_800]),
+        (
+            ["2023年11月14日 8时5分", "2023年11月14日", "2023年1月4日 8:05:09"],
+            [1_699_949_100, 1_699_920_000, 1_672_819_509],
+        ),
+        (["14/Nov/2023:22:13:20 +0000", "Tue, 14 Nov 2023 22:13:20 GMT"], [1_700_000_000, 1_700_000_000]),
+        (["2023-02-29", "2023-11-14 25:00", "2023-11-14 10:61", "2023-13-01", "2023-11-14 10:00 +99"], [None] * 5),
+        (["1700000000,5", "1700000001,25"], [1_700_000_000.5, 1_700_000_001.25]),
+        (["20231114", "20231115"], [1_699_920_000, 1_700_006_400]),
+        (["20231114080500", "20231114080501"], [1_699_949_100, 1_699_949_101]),
+        (["45244", "45244.5"], [1_699_920_000, 1_699_963_200]),
         (["1700000000", "n/a", "1700000002"], [1_700_000_000, None, 1_700_000_002]),
         (["2023-11-14", "14.11.2023", None], [1_699_920_000, None, None]),
     ],
 )
-def test_texts_and_invalid_times(texts: list[str | None], expected: list[int | None]) -> None:
-    assert us(texts, pl.String) == [None if n is None else n * 10**6 for n in expected]
+def test_texts_and_invalid_times(texts: list[str | None], expected: list[float | None]) -> None:
+    assert us(texts, pl.String) == [None if n is None else round(n * 10**6) for n in expected]
 
 
 def test_absurd_numbers_are_none_and_do_not_sway_the_guess() -> None:
@@ -106,3 +121,72 @@ def test_columns_that_hold_no_times_are_one_sentence(values: Any, dtype: str) ->
         r"date-times\.$",
     ):
         us(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected", "notes"),
+    [
+        (
+            [1_609_459_200_000, 1_609_459_300_000, 1_609_459_400, 1_609_459_500_000],
+            [1_609_459_200, 1_609_459_300, 1_609_459_400, 1_609_459_500],
+            [
+                "Times are read as epoch ms, guessed from their size.",
+                "1 times are epoch s by their size, unlike most, and are read so.",
+            ],
+        ),
+        (
+            [1_609_459_200, 1_609_459_300, 10**16],
+            [1_609_459_200, 1_609_459_300, None],
+            ["Times are read as epoch s, guessed from their size."],
+        ),
+        (
+            [20_210_101, 20_210_102],
+            [1_609_459_200, 1_609_545_600],
+            ["Times are read as YYYYMMDD in UTC, guessed from them."],
+        ),
+        (
+            [20_210_101, 20_211_399],
+            [20_210_101, 20_211_399],
+            [
+                "Times are read as epoch s, guessed from their size.",
+                "All times lie before 1990: are they of another unit or form? See time_unit and time_format.",
+            ],
+        ),
+        ([45_244.5], [1_699_963_200], ["Times are read as days of a spreadsheet, in UTC, guessed from their size."]),
+    ],
+)
+def test_numbers_of_several_units_and_forms(values: list[float], expected: list[int | None], notes: list[str]) -> None:
+    times, told = to_microseconds(pl.Series("time", values))
+    assert times.to_list() == [None if n is None else n * 10**6 for n in expected]
+    assert told == notes
+
+
+def test_calendar_digits_with_a_pattern_are_numbers_or_text() -> None:
+    assert us([20_210_101], pattern="%Y%m%d") == us(["20210101"], pattern="%Y%m%d") == [1_609_459_200 * 10**6]
+
+
+@given(st.lists(times, min_size=1, max_size=5), st.sampled_from(["Asia/Shanghai", "America/New_York", "UTC"]))
+@settings(deadline=None)
+def test_times_without_a_zone_are_read_in_the_given_one(result: list[dt.datetime], name: str) -> None:
+    zone = zoneinfo.ZoneInfo(name)
+    skipped = [time for time in result if time.replace(tzinfo=zone).astimezone(UTC).astimezone(zone).hour != time.hour]
+    local = [time for time in result if time not in skipped and time.year < 2037]
+    expected = [us_of(time.replace(tzinfo=zone).astimezone(UTC)) for time in local]
+    assert us([time.isoformat() for time in local], pl.String, zone=name) == expected
+    assert us(local, pl.Datetime("us"), zone=name) == expected
+    assert us(
+        [f"{time:%d/%m/%Y %H:%M:%S.%f}" for time in local], pl.String, pattern="%d/%m/%Y %H:%M:%S%.f", zone=name
+    ) == (expected)
+
+
+def test_a_skipped_hour_is_the_hour_after_it_and_a_repeated_one_the_first() -> None:
+    skipped, repeated = "2024-03-10 02:30", "2024-11-03 01:30"
+    assert us([skipped, repeated], zone="America/New_York") == [1_710_055_800 * 10**6, 1_730_611_800 * 10**6]
+
+
+def test_texts_with_and_without_a_zone() -> None:
+    times, notes = to_microseconds(
+        pl.Series("time", ["2023-11-14 08:00", "2023-11-14T00:00:00Z"]), zone="Asia/Shanghai"
+    )
+    assert times.to_list() == [1_699_920_000 * 10**6] * 2
+    assert notes == ["1 times name a zone; the 1 others are read as Asia/Shanghai."]

@@ -13,6 +13,7 @@ from segue.data.read_report import ReadReport
 from segue.data.readers import rejected_rows, timestamps
 from segue.data.readers.column_roles import assign_column_roles
 from segue.data.readers.data_frames import read_data_frame
+from segue.data.readers.date_and_time import join_date_and_time
 from segue.data.readers.formats import guess_format, read_raw
 from segue.data.readers.ids import ids_to_text
 from segue.data.readers.options import ReadOptions
@@ -34,7 +35,7 @@ def read_events(source: Any, *, format: str = "auto", **options: Any) -> EventLo
     Args:
         source: path of a file, or a Polars, pandas or Arrow table.
         format: format of the file (see ``ReadOptions.format``); "auto": by its suffix.
-        options: fields of ``ReadOptions`` (columns, time_unit, time_format, where, strict, rejected) and of
+        options: fields of ``ReadOptions`` (columns, time_unit, time_format, time_zone, where, strict, rejected) and of
             ``PreprocessingConfig`` (session_gap_s, min_user_events, min_item_events, drop_repeats).
 
     Returns:
@@ -57,7 +58,9 @@ def _build_log(raw: RawTable, source: str, format: str, options: ReadOptions) ->
     import polars as pl
 
     rows_read = raw.frame.height + len(raw.rejected)
-    columns, notes = assign_column_roles([c for c in raw.frame.columns if c != ROW], options.columns)
+    raw.frame, chosen, joined_notes = join_date_and_time(raw.frame, options.columns)
+    columns, notes = assign_column_roles([c for c in raw.frame.columns if c != ROW], chosen)
+    notes = joined_notes + notes
     ids = {columns[role] for role in rejected_rows.IDS if role in columns}
     frame = raw.frame if options.where is None else filter_rows(raw.frame, options.where, ids)
     filtered_out = raw.frame.height - frame.height
@@ -140,8 +143,10 @@ def _convert_columns(
     has_times = not ordered and "timestamp" in columns
     if has_times:
         column = frame[columns["timestamp"]]
-        cells["timestamp"], note = timestamps.to_microseconds(column, options.time_unit, options.time_format)
-        notes.append(note)
+        cells["timestamp"], time_notes = timestamps.to_microseconds(
+            column, options.time_unit, options.time_format, options.time_zone
+        )
+        notes += time_notes
     else:
         cells["timestamp"] = pl.Series(np.arange(frame.height, dtype=np.int64))
         if not ordered:

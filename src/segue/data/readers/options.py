@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from segue.data.readers.timestamps import TimeUnit
+from segue.data.readers.timestamps import TimeUnit, check_zone
 
 
 @dataclass(frozen=True)
@@ -16,11 +16,15 @@ class ReadOptions:
     """csv, tsv, jsonl, json, parquet, arrow, recbole, sequences, sessions, pairs or prefixes; auto: by the suffix of
     the file."""
     columns: Mapping[str, str] | None = None
-    """Role (``user_id``, ``item_id`` ...) -> column of the log; none: roles are guessed from names."""
+    """Role (``user_id``, ``item_id`` ...) -> column of the log; none: roles are guessed from names. ``timestamp`` may
+    be two columns, ``DATE+TIME``."""
     time_unit: TimeUnit = "auto"
     """Unit of numeric times: s, ms, us, ns; auto: guessed by size."""
     time_format: str | None = None
-    """Format of times that are text but not ISO 8601, such as %d/%m/%Y %H:%M (chrono syntax); none: ISO 8601."""
+    """Format of times whose text does not begin with the year, such as %d/%m/%Y %H:%M (chrono syntax); none: year
+    first."""
+    time_zone: str = "UTC"
+    """Zone of times that name none, such as Asia/Shanghai (IANA name)."""
     where: str | None = None
     """Filter expression on the log's own columns, such as ``price > 0`` (see ``filter_rows``). Other rows are filtered
     out and counted; none: all rows."""
@@ -35,5 +39,6 @@ class ReadOptions:
                 f"There is no unit of time '{self.time_unit}'. Known units: {', '.join(get_args(TimeUnit))}; "
                 "for times that are text, give time_format."
             )
+        check_zone(self.time_zone)
         if self.rejected is not None and not Path(self.rejected).absolute().parent.is_dir():
             raise ValueError(f"The rejected rows cannot be written to {self.rejected}: there is no such folder.")

@@ -1,115 +1,249 @@
 """Columns of times as int64 UTC microseconds. An invalid time becomes null; guesses are reported."""
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
+from zoneinfo import ZoneInfo
+
+from segue.data.readers.timestamp_text import parse_texts
+from segue.data.time_units import DAY_US
 
 if TYPE_CHECKING:
     import polars as pl
 
 TimeUnit = Literal["auto", "s", "ms", "us", "ns"]
 US_PER_UNIT = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
+LARGEST_OF_UNIT = {"s": 1e11, "ms": 1e14, "us": 1e17}
+"""Numbers from here on have a smaller unit: 1e11 seconds is the year 5138."""
 LATEST_US = 7_258_118_400_000_000
 """Year 2200: later times, and times before 1970, are faults of the log."""
-FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M")
+EARLY_US = 631_152_000_000_000
+"""Year 1990: a log whose times all lie before it is probably read with a wrong unit."""
+EXCEL_EPOCH_US = -25_569 * DAY_US
+"""Day 0 of a spreadsheet, 1899-12-30."""
+EXCEL_DAYS = (36_526, 73_050)
+"""Spreadsheet days of the years 2000 and 2100."""
+_MARGIN_US = 3_650 * DAY_US
+_CALENDAR_DIGITS = {8: "YYYYMMDD", 12: "YYYYMMDDHHMM", 14: "YYYYMMDDHHMMSS"}
 
 
 def to_microseconds(
-    column: "pl.Series", unit: TimeUnit = "auto", pattern: str | None = None
-) -> "tuple[pl.Series, str]":
+    column: "pl.Series", unit: TimeUnit = "auto", pattern: str | None = None, zone: str = "UTC"
+) -> "tuple[pl.Series, list[str]]":
     """Convert a column of times to UTC microseconds.
 
-    Numbers, also as text, are epoch counts. Text may be ISO 8601 with or without a zone, or a date; without a zone it
-    is read as UTC.
+    Numbers, also as text, are epoch counts, calendar digits (``20240501``) or days of a spreadsheet. Text is a date and
+    time of day with the year first (see ``timestamp_text``).
 
     Args:
         column: numbers, text, dates or date-times.
-        unit: unit of numbers; "auto": guessed by size.
-        pattern: format of other text in chrono syntax, such as ``%d/%m/%Y %H:%M``; None: ISO 8601.
+        unit: unit of numbers; "auto": guessed by size, each number by its own.
+        pattern: format of other text in chrono syntax, such as ``%d/%m/%Y %H:%M``; None: year first.
+        zone: IANA name of the zone of times that name none.
 
     Returns:
-        int64 with null for invalid times, and a sentence about the guess.
+        int64 with null for invalid times, and sentences about the guesses.
 
     Raises:
         ValueError: the column has another type.
     """
     import polars as pl
 
+    if column.dtype.is_numeric() and pattern is not None:
+        column = column.cast(pl.Int64, strict=False).cast(pl.String)
     if column.dtype in (pl.Date, pl.Datetime):
-        return _from_temporal(column)
-    if column.dtype.is_numeric():
-        return _from_numbers(column, unit)
-    if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
+        times_us, notes = _from_temporal(column, zone)
+    elif column.dtype.is_numeric():
+        times_us, notes = _from_numbers(column, unit, zone)
+    elif column.dtype in (pl.String, pl.Categorical, pl.Enum):
+        times_us, notes = _from_text(column.cast(pl.String), unit, pattern, zone)
+    else:
         raise ValueError(
             f"Column '{column.name}' holds {column.dtype}, so it cannot be the timestamp: times are numbers, text, "
             "dates or date-times."
         )
-    text = column.cast(pl.String)
-    if text.str.contains(r"^\s|\s$").any():
-        text = text.str.strip_chars()
-    if pattern is not None:
-        parsed = text.str.to_datetime(pattern, time_unit="us", strict=False)
-        if parsed.dtype.time_zone is not None:  # type: ignore[attr-defined]
-            parsed = parsed.dt.convert_time_zone("UTC")
-        return parsed.cast(pl.Int64), f"Times are read as '{pattern}'."
-    whole = text.cast(pl.Int64, strict=False)
-    numbers = whole if whole.null_count() == text.null_count() else text.cast(pl.Float64, strict=False)
-    if numbers.is_not_null().sum() * 2 > text.is_not_null().sum():
-        return _from_numbers(whole if whole.null_count() == numbers.null_count() else numbers, unit)
-    return _from_text(text)
+    return times_us, notes + _early_note(times_us)
 
 
-def _from_temporal(column: "pl.Series") -> "tuple[pl.Series, str]":
+def _early_note(times_us: "pl.Series") -> list[str]:
+    latest = times_us.max()
+    if not isinstance(latest, int) or not 0 < latest < EARLY_US:
+        return []
+    return ["All times lie before 1990: are they of another unit or form? See time_unit and time_format."]
+
+
+def _from_temporal(column: "pl.Series", zone: str) -> "tuple[pl.Series, list[str]]":
     import polars as pl
 
     if column.dtype == pl.Date:
-        return column.cast(pl.Datetime("us")).cast(pl.Int64), "Times are dates; each is read as midnight UTC."
-    zone = getattr(column.dtype, "time_zone", None)
-    column = column.dt.convert_time_zone("UTC") if zone else column
-    note = "Times are date-times." if zone else "Times are date-times without a zone, read as UTC."
-    return column.cast(pl.Datetime("us", "UTC" if zone else None)).cast(pl.Int64), note
+        return _to_utc(column.cast(pl.Datetime("us")).cast(pl.Int64), zone), [
+            f"Times are dates; each is read as midnight {zone}."
+        ]
+    if getattr(column.dtype, "time_zone", None):
+        return column.dt.convert_time_zone("UTC").cast(pl.Datetime("us", "UTC")).cast(pl.Int64), [
+            "Times are date-times."
+        ]
+    times_us = _to_utc(column.cast(pl.Datetime("us")).cast(pl.Int64), zone)
+    return times_us, [f"Times are date-times without a zone, read as {zone}."]
 
 
-def _from_numbers(column: "pl.Series", unit: TimeUnit) -> "tuple[pl.Series, str]":
-    """Convert epoch counts. Seconds as floats keep their microseconds: 1e9 * 1e6 is below 2**53."""
+def _to_utc(local_us: "pl.Series", zone: str) -> "pl.Series":
+    """Convert local to UTC microseconds. An hour that occurs twice is the first, a skipped one is the hour after it."""
     import polars as pl
 
-    note = f"Times are epoch {unit}, as given."
-    if unit == "auto":
-        numbers = column.cast(pl.Float64)
-        numbers = numbers.filter(numbers.is_finite())
-        median = abs(float(numbers.quantile(0.5, "lower") or 0.0))
-        unit = "s" if median < 1e11 else "ms" if median < 1e14 else "us" if median < 1e17 else "ns"
-        note = f"Times are read as epoch {unit}, guessed from their size."
+    if zone == "UTC":
+        return local_us
+    in_range = pl.select(pl.when(local_us.is_between(-LATEST_US, 2 * LATEST_US)).then(local_us)).to_series()
+    hour_us = DAY_US // 24
+    times = [
+        (in_range + shift_us)
+        .cast(pl.Datetime("us"))
+        .dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+        .dt.convert_time_zone("UTC")
+        .cast(pl.Int64)
+        for shift_us in (0, hour_us)
+    ]
+    return pl.select(pl.coalesce(*times)).to_series()
+
+
+def _from_text(text: "pl.Series", unit: TimeUnit, pattern: str | None, zone: str) -> "tuple[pl.Series, list[str]]":
+    import polars as pl
+
+    if text.str.contains(r"^\s|\s$").any():
+        text = text.str.strip_chars()
+    if pattern is not None:
+        return _from_pattern(text, pattern, zone)
+    numbers = _to_numbers(text)
+    if numbers.is_not_null().sum() * 2 > text.is_not_null().sum():
+        return _from_numbers(numbers, unit, zone)
+    commas = text.str.contains(r"^-?\d+,\d+$")
+    if commas.sum() * 2 > text.is_not_null().sum():
+        times_us, notes = _from_numbers(_to_numbers(text.str.replace(",", ".", literal=True)), unit, zone)
+        return times_us, [*notes, "Times have decimal commas."]
+    times_us, zoned = parse_texts(text)
+    naive = times_us.is_not_null() & ~zoned
+    if not naive.any():
+        return times_us, ["Times are ISO 8601 text."]
+    times_us = pl.select(pl.when(zoned).then(times_us).otherwise(_to_utc(times_us, zone))).to_series()
+    if num_zoned := int(zoned.sum()):
+        return times_us, [f"{num_zoned:,} times name a zone; the {int(naive.sum()):,} others are read as {zone}."]
+    return times_us, [f"Times are ISO 8601 text without a zone, read as {zone}."]
+
+
+def _from_pattern(text: "pl.Series", pattern: str, zone: str) -> "tuple[pl.Series, list[str]]":
+    import polars as pl
+
+    parsed = text.str.to_datetime(pattern, time_unit="us", strict=False)
+    if parsed.dtype.time_zone is not None:  # type: ignore[attr-defined]
+        return parsed.dt.convert_time_zone("UTC").cast(pl.Int64), [f"Times are read as '{pattern}'."]
+    in_zone = "" if zone == "UTC" else f" in {zone}"
+    return _to_utc(parsed.cast(pl.Int64), zone), [f"Times are read as '{pattern}'{in_zone}."]
+
+
+def _to_numbers(text: "pl.Series") -> "pl.Series":
+    """Return texts as int64, or as floats if one has a fraction; null: no number."""
+    import polars as pl
+
+    whole = text.cast(pl.Int64, strict=False)
+    if whole.null_count() == text.null_count():
+        return whole
+    numbers = text.cast(pl.Float64, strict=False)
+    return whole if whole.null_count() == numbers.null_count() else numbers
+
+
+def _from_numbers(column: "pl.Series", unit: TimeUnit, zone: str) -> "tuple[pl.Series, list[str]]":
+    """Convert numbers of one unit or, with "auto", of the unit or form that their sizes show."""
+    import polars as pl
+
+    if unit != "auto":
+        return _scale(column, unit), [f"Times are epoch {unit}, as given."]
+    numbers = column.cast(pl.Float64, strict=False)
+    numbers = pl.select(pl.when(numbers.is_finite()).then(numbers)).to_series()
+    if (calendar := _from_calendar(numbers, zone)) is not None:
+        return calendar
+    low, high = numbers.min(), numbers.max()
+    if low is not None and low >= EXCEL_DAYS[0] and high <= EXCEL_DAYS[1]:  # type: ignore[operator]
+        local_us = (numbers * DAY_US).round().cast(pl.Int64) + EXCEL_EPOCH_US
+        return _to_utc(local_us, zone), [
+            f"Times are read as days of a spreadsheet, in {zone}, guessed from their size."
+        ]
+    return _from_epochs(column, numbers)
+
+
+def _from_epochs(column: "pl.Series", numbers: "pl.Series") -> "tuple[pl.Series, list[str]]":
+    """Convert epoch counts in the unit of their median.
+
+    A number whose size shows another unit has that unit if it then lies near the other times, and not otherwise.
+    """
+    import polars as pl
+
+    size = numbers.abs()
+    main = _unit_of(float(size.quantile(0.5, "lower") or 0.0))
+    times_us = _scale(column, main)
+    notes = [f"Times are read as epoch {main}, guessed from their size."]
+    names = pl.select(
+        pl.when(size < LARGEST_OF_UNIT["s"])
+        .then(pl.lit("s"))
+        .when(size < LARGEST_OF_UNIT["ms"])
+        .then(pl.lit("ms"))
+        .when(size < LARGEST_OF_UNIT["us"])
+        .then(pl.lit("us"))
+        .when(size.is_not_null())
+        .then(pl.lit("ns"))
+    ).to_series()
+    usual = times_us.filter(names == main)
+    first, last = usual.min(), usual.max()
+    if not isinstance(first, int) or not isinstance(last, int):
+        return times_us, notes
+    for name in (name for name in US_PER_UNIT if name != main and (names == name).any()):
+        own_us = _scale(column, name)
+        fits = (names == name) & own_us.is_between(max(EARLY_US, first - _MARGIN_US), last + _MARGIN_US)
+        fits &= ~times_us.is_between(first, last).fill_null(False)
+        if count := int(fits.sum()):
+            times_us = times_us.zip_with(~fits.fill_null(False), own_us)
+            notes.append(f"{count:,} times are epoch {name} by their size, unlike most, and are read so.")
+    return times_us, notes
+
+
+def _unit_of(size: float) -> TimeUnit:
+    return "s" if size < 1e11 else "ms" if size < 1e14 else "us" if size < 1e17 else "ns"
+
+
+def _from_calendar(numbers: "pl.Series", zone: str) -> "tuple[pl.Series, list[str]] | None":
+    """Convert numbers whose digits are a date, such as 20240501; None if one of them is not."""
+    import polars as pl
+
+    present = numbers.drop_nulls()
+    if not len(present) or not ((present == present.round()) & (present >= 1.9e7) & (present < 1e15)).all():
+        return None
+    digits = numbers.cast(pl.Int64).cast(pl.String)
+    lengths = digits.str.len_chars().unique().drop_nulls().to_list()
+    if len(lengths) != 1 or lengths[0] not in _CALENDAR_DIGITS:
+        return None
+    times_us, _ = parse_texts(digits)
+    latest = datetime(2100, 1, 1, tzinfo=UTC).timestamp() * 1e6
+    if not times_us.is_between(0, latest).all() or times_us.null_count() > numbers.null_count():
+        return None
+    return _to_utc(times_us, zone), [f"Times are read as {_CALENDAR_DIGITS[lengths[0]]} in {zone}, guessed from them."]
+
+
+def _scale(column: "pl.Series", unit: str) -> "pl.Series":
+    """Convert epoch counts of one unit. Seconds as floats keep their microseconds: 1e9 * 1e6 is below 2**53."""
+    import polars as pl
+
     if column.dtype.is_integer() and unit != "ns":
         wide = column.cast(pl.Int64, strict=False)
         bound = LATEST_US // int(US_PER_UNIT[unit])
-        scaled = pl.select(pl.when(wide.abs() <= bound).then(wide * int(US_PER_UNIT[unit]))).to_series()
-        return scaled, note
+        return pl.select(pl.when(wide.abs() <= bound).then(wide * int(US_PER_UNIT[unit]))).to_series()
     if column.dtype.is_integer():
-        return column.cast(pl.Int64, strict=False) // 1000, note
+        return column.cast(pl.Int64, strict=False) // 1000
     times_us = (column.cast(pl.Float64) * US_PER_UNIT[unit]).round()
     in_range = times_us.is_finite() & (times_us.abs() <= 2 * LATEST_US)
-    times_us = pl.select(pl.when(in_range).then(times_us)).to_series()
-    return times_us.cast(pl.Int64), note
+    return pl.select(pl.when(in_range).then(times_us)).to_series().cast(pl.Int64)
 
 
-def _from_text(text: "pl.Series") -> "tuple[pl.Series, str]":
-    """Convert ISO 8601 text, also with a space for its T and UTC for its Z: with a zone, without, and dates."""
-    import polars as pl
-
-    iso = text.str.replace(" ", "T", literal=True).str.replace("(Z|T?UTC)$", "+00:00")
-    frame = pl.DataFrame({"text": iso})
-    zoned = [
-        pl.col("text")
-        .str.to_datetime(format + "%z", time_unit="us", strict=False)
-        .dt.convert_time_zone("UTC")
-        .cast(pl.Int64)
-        for format in FORMATS
-    ]
-    naive = [pl.col("text").str.to_datetime(format, time_unit="us", strict=False).cast(pl.Int64) for format in FORMATS]
-    dates = pl.col("text").str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")).cast(pl.Int64)
-    parsed = frame.select(pl.coalesce(*zoned).alias("zoned"), pl.coalesce(*naive, dates).alias("naive"))
-    with_zone = int(parsed["zoned"].is_not_null().sum())
-    note = "Times are ISO 8601 text."
-    if with_zone < len(text):
-        note = "Times are ISO 8601 text without a zone, read as UTC."
-    return parsed.select(pl.coalesce("zoned", "naive")).to_series(), note
+def check_zone(zone: str) -> None:
+    """Raise ValueError if there is no time zone of that name."""
+    try:
+        ZoneInfo(zone)
+    except (OSError, ValueError):
+        raise ValueError(f"There is no time zone '{zone}': write an IANA name such as Asia/Shanghai, or UTC.") from None
