@@ -161,8 +161,10 @@ class Load:
             event = lambda: {"session_id": f"s-{self.rng.randrange(self.job['users'])}", "item_id": pick()}  # noqa: E731
             body = event() if self.job.get("batch", 1) == 1 else {"events": [event() for _ in range(self.job["batch"])]}
         text = json.dumps(body).encode()
+        key = f"Authorization: Bearer {self.job['key']}\r\n" if self.job.get("key") else ""
         head = (
-            f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{key}"
+            f"Content-Length: {len(text)}\r\n\r\n"
         )
         return head.encode() + text
 

@@ -128,7 +128,7 @@ def post(port: int, path: str, body: Any, *, timeout_s: float = 10.0) -> dict[st
         timeout_s: timeout in seconds.
     """
     text = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nConnection: close\r\n"
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
             connection.sendall(head.encode() + f"Content-Length: {len(text)}\r\n\r\n".encode() + text)
