@@ -130,6 +130,11 @@ def open_services(
     metrics.add_gauge(
         "attribution_dropped", "Lists and events not recorded.", lambda: recorder.dropped if recorder else 0
     )
+    metrics.add_gauge(
+        "attribution_recording",
+        "1 while lists are recorded.",
+        lambda: float(recorder is not None and recorder.recording),
+    )
     reloader = Reloader(models, router, load, generation, interval_s=config.reload_interval_s)
     stack.callback(reloader.close)
     return AdminService(router, store, writer, erasures, reloader)

@@ -1,14 +1,22 @@
 """Attribution of clicks and purchases to recommended lists, and the report."""
 
+import os
 import random
 
+import apsw
 import pytest
 
 from segue.serving.config import AttributionConfig
 from segue.serving.deployment.deployment import Deployment
+from segue.serving.experiments import attribution
 from segue.serving.experiments.attribution import AttributionRecorder
+from segue.serving.experiments.attribution_file import files_set_aside, set_aside
 from segue.serving.experiments.report import build_report
 from segue.serving.inference.served_model import ServedModel
+from segue.serving.schemas.problems import Problem
+from segue.serving.schemas.requests import Recommendation, RecommendResponse
+from segue.serving.store.event_reader import StoredEventRow
+from segue.serving.store.file_digest import matches_digest, remove_digest
 
 
 @pytest.fixture
@@ -136,8 +144,6 @@ def test_the_oldest_lists_are_removed(server, tmp_path):
 
 def test_events_over_the_queue_size_are_dropped_and_counted(tmp_path, event):
     recorder = AttributionRecorder(tmp_path / "m.sqlite", lambda kind, name: name, AttributionConfig(queue_size=5))
-    from segue.serving.store.event_reader import StoredEventRow
-
     with recorder._writing:
         recorder.record_events([StoredEventRow(i, event("a", event="purchase")) for i in range(9)])
     assert recorder.dropped >= 3
@@ -153,3 +159,186 @@ def test_attribution_settings_out_of_range_are_refused(fields):
 def test_a_missing_attribution_file_is_refused(tmp_path):
     with pytest.raises(ValueError, match="cannot be read as recorded lists"):
         build_report(tmp_path / "nothing.sqlite")
+
+
+def test_a_restart_keeps_the_lists_and_compares_the_digest_of_the_file(tmp_path, event):
+    path = tmp_path / "m.sqlite"
+    AttributionRecorder(path, digest).close()
+    assert matches_digest(path) is True
+    recorder = AttributionRecorder(path, digest)
+    record(recorder, "one")
+    assert matches_digest(path) is None, "while the file may change it has no digest"
+    recorder.close()
+    recorder = AttributionRecorder(path, digest)
+    record(recorder, "two")
+    assert build_report(path).cells[0].lists == 2
+    recorder.close()
+    assert files_set_aside(path) == []
+
+
+def digest(kind, name):
+    return f"{kind}-{name}"
+
+
+def record(recorder, list_id, key=("user_id", "ann")):
+    response = RecommendResponse(list_id, "v", [Recommendation("a", 1.0)], [], 0.1)
+    recorder.record_impression(response, None, key, None)
+    recorder.flush()
+
+
+def damage_a_page(path):
+    raw = bytearray(path.read_bytes())
+    raw[4096:] = bytes(b ^ 0xFF for b in raw[4096:])
+    path.write_bytes(raw)
+
+
+def flip_a_value(path):
+    """Change one letter of a recorded list: SQLite itself notices nothing."""
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b"keep-me", b"keep-ne"))
+
+
+def as_directory(path):
+    path.unlink()
+    path.mkdir()
+    (path / "something").write_text("of somebody")
+
+
+def newer_format(path):
+    connection = apsw.Connection(str(path))
+    connection.execute("PRAGMA user_version = 9")
+    connection.close()
+    remove_digest(path)
+
+
+def other_tables(path):
+    path.unlink()
+    connection = apsw.Connection(str(path))
+    connection.execute("CREATE TABLE impressions (x); PRAGMA user_version = 1")
+    connection.close()
+    remove_digest(path)
+
+
+@pytest.mark.parametrize("was_killed", [False, True])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        damage_a_page,
+        as_directory,
+        newer_format,
+        other_tables,
+        lambda path: path.write_bytes(b"a page of somebody else" * 500),
+        lambda path: os.truncate(path, path.stat().st_size - 5000),
+        lambda path: os.truncate(path, 100),
+    ],
+)
+def test_an_unusable_file_is_set_aside_and_recording_begins_anew(tmp_path, harm, was_killed, caplog):
+    path = tmp_path / "m.sqlite"
+    recorder = AttributionRecorder(path, digest)
+    for i in range(30):
+        record(recorder, f"keep-me-{i}", ("user_id", f"user-{i}"))
+    recorder.close()
+    if was_killed:
+        remove_digest(path)
+    harm(path)
+    again = AttributionRecorder(path, digest)
+    record(again, "new")
+    assert again.recording and again.dropped == 0
+    assert build_report(path).cells[0].lists == 1
+    (kept,) = files_set_aside(path)
+    assert again.forget([("user_id", "ann")]) == 1
+    assert files_set_aside(path) == [], "rows of an erased user may be in it"
+    again.close()
+    assert matches_digest(path) is True
+    assert kept.name.startswith("m.sqlite.unusable-")
+
+
+def test_a_single_changed_letter_at_rest_is_noticed(tmp_path):
+    path = tmp_path / "m.sqlite"
+    recorder = AttributionRecorder(path, digest)
+    record(recorder, "keep-me")
+    recorder.close()
+    flip_a_value(path)
+    again = AttributionRecorder(path, digest)
+    again.flush()
+    assert len(files_set_aside(path)) == 1
+    assert build_report(path).cells == []
+    again.close()
+
+
+def test_damage_while_running_is_set_aside_too(tmp_path):
+    path = tmp_path / "m.sqlite"
+    recorder = AttributionRecorder(path, digest)
+    for i in range(300):
+        record(recorder, f"{i}-{'x' * 500}")
+    with recorder._writing:
+        recorder._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        damage_a_page(path)
+        recorder._database.execute("PRAGMA cache_size = 1; PRAGMA shrink_memory").fetchall()
+    for i in range(400):
+        record(recorder, f"after-{i}")
+        if files_set_aside(path):
+            break
+    record(recorder, "new")
+    assert len(files_set_aside(path)) == 1 and recorder.recording
+    assert recorder._thread.is_alive()
+    assert build_report(path).cells[0].lists >= 1
+    recorder.close()
+
+
+def test_a_locked_file_pauses_the_recording_and_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(attribution, "_REOPEN_S", 0.0)
+    path = tmp_path / "m.sqlite"
+    recorder = AttributionRecorder(path, digest)
+    record(recorder, "one")
+    other = apsw.Connection(str(path))
+    other.execute("BEGIN IMMEDIATE")
+    recorder._database.set_busy_timeout(10)
+    record(recorder, "two")
+    assert not recorder.recording and recorder.dropped == 1
+    with pytest.raises(Problem, match="cannot be written, and still holds rows"):
+        recorder.forget([("user_id", "ann")])
+    other.execute("ROLLBACK")
+    record(recorder, "three")
+    assert recorder.recording and files_set_aside(path) == []
+    assert build_report(path).cells[0].lists == 2
+    recorder.close()
+    other.close()
+
+
+def test_a_folder_that_permits_nothing_only_stops_the_recording(tmp_path, monkeypatch):
+    path = tmp_path / "gone" / "m.sqlite"
+    recorder = AttributionRecorder(path, digest)
+    record(recorder, "one")
+    assert not recorder.recording and recorder._thread.is_alive()
+    recorder.close()
+
+
+@pytest.mark.parametrize("value", [5, None, {"a": 1}, ["x"], True])
+def test_a_context_with_an_odd_recommendation_id_ends_nothing(tmp_path, event, value):
+    recorder = AttributionRecorder(tmp_path / "m.sqlite", digest)
+    odd = event("a", context={"recommendation_id": value})
+    recorder.record_events([StoredEventRow(1, odd)])
+    record(recorder, "one")
+    assert recorder.recording and recorder.dropped == 0 and files_set_aside(recorder.path) == []
+    recorder.close()
+
+
+def test_forgotten_rows_leave_no_byte(tmp_path):
+    path = tmp_path / "m.sqlite"
+    recorder = AttributionRecorder(path, digest)
+    record(recorder, "canary-list", ("user_id", "canary-user"))
+    for i in range(20):
+        record(recorder, f"other-{i}", ("user_id", "bob"))
+    recorder.forget([("user_id", "canary-user")])
+    for file in tmp_path.iterdir():
+        assert b"canary" not in file.read_bytes(), file
+    recorder.close()
+
+
+def test_old_unusable_files_are_deleted(tmp_path):
+    path = tmp_path / "m.sqlite"
+    for i in range(6):
+        path.write_text(f"{i}")
+        set_aside(path)
+    assert [file.read_text() for file in files_set_aside(path)] == ["3", "4", "5"]

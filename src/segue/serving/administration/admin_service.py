@@ -23,7 +23,7 @@ from segue.serving.schemas.admin import (
     StoredEvent,
     UserEventsResponse,
 )
-from segue.serving.schemas.problems import Problem
+from segue.serving.schemas.problems import Problem, unavailable
 from segue.serving.store.event_store import EventStore
 from segue.serving.store.group_commit import GroupCommitWriter
 
@@ -117,13 +117,16 @@ class AdminService:
         """Return the report over the last days.
 
         Raises:
-            Problem: 404 if this server records no lists.
+            Problem: 404 if this server records no lists, 503 while their file cannot be read.
         """
         recorder = self.router.recorder
         if not isinstance(recorder, AttributionRecorder):
             raise Problem(404, "This server records no lists.")
         recorder.flush()
-        response = report.build_report(Path(recorder.path), days)
+        try:
+            response = report.build_report(Path(recorder.path), days)
+        except ValueError:
+            raise unavailable("The recorded lists cannot be read now: send the request again later.") from None
         response.dropped = recorder.dropped
         return response
 

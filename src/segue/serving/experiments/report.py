@@ -71,7 +71,7 @@ def build_report(path: Path, days: float = 7.0, *, now_us: int | None = None) ->
         lists: list[Any] = connection.execute(_LISTS, (since,)).fetchall()
         clicks: list[Any] = connection.execute(_SOURCES, (since,)).fetchall()
         connection.close()
-    except apsw.Error as error:
+    except (apsw.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read as recorded lists: {error}.") from None
     cells: dict[tuple[str, str, str], _UserSums] = defaultdict(_UserSums)
     splits: dict[str, dict[str, _UserSums]] = defaultdict(lambda: defaultdict(_UserSums))
