@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 
-def write(path: Path, pieces: Iterable[Any], *, keep: Path | None = None) -> None:
+def write(path: Path, pieces: Iterable[Any], *, keep: Path | None = None, mode: int | None = None) -> None:
     """Replace a file atomically: a crash or a power cut leaves the old file or the new one.
 
     The new file is on disk when this returns.
@@ -16,6 +16,7 @@ def write(path: Path, pieces: Iterable[Any], *, keep: Path | None = None) -> Non
         path: file to replace; missing folders are made.
         pieces: content in order: bytes, or objects with a buffer.
         keep: new name of the old file, which for an instant is the only file; None: the old file is deleted.
+        mode: permissions of the file, set before its content is written; None: those of the process.
 
     Raises:
         OSError: the disk refuses; the old file is unchanged.
@@ -24,6 +25,8 @@ def write(path: Path, pieces: Iterable[Any], *, keep: Path | None = None) -> Non
     temporary = path.with_name(path.name + ".writing")
     try:
         with open(temporary, "wb") as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             for piece in pieces:
                 file.write(piece)
             file.flush()
