@@ -38,7 +38,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "registry-in-place"])
 def test_a_power_cut_after_any_system_call_breaks_no_promise(recording: Recording, name: str) -> None:
     found = explore(recording, name, draws=DRAWS.get(name, 1), every=EVERY.get(name, 1))
-    assert not found.faults, "\n".join(found.faults)
+    assert not found.faults, f"{found.lost} lost, {found.corrupt} corrupt: " + "\n".join(found.faults[:4])
     assert found.calls > 20 and len(found.digests) > 20
 
 
@@ -77,7 +77,7 @@ def test_a_forgotten_sync_would_be_found(recording: Recording, left_out: str) ->
 
     found = explore(recording, name, draws=2, forgets=forgets, first_only=True)
     assert forgotten
-    assert found.faults
+    assert found.lost or found.corrupt
 
 
 def test_a_pointer_that_is_written_in_place_would_be_found(recording: Recording) -> None:

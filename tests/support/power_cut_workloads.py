@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import apsw
 import numpy as np
@@ -253,11 +254,8 @@ class Registry(Workload):
     """Last acknowledged live version."""
     expected: set[str] = field(default_factory=set)
     """Versions that may be live now: before and after a change that is under way."""
-    in_place: bool = False
 
     def run(self) -> None:
-        if self.in_place:
-            atomic_files.write = _write_in_place
         registry = ModelRegistry(self.folder / "models")
         promoted = ["ab"[n % 2] for n in range(1 + self.size)]
         for name in promoted:
@@ -291,6 +289,15 @@ class Registry(Workload):
     def faults(self, found: Any) -> Iterator[str]:
         if self.expected and found not in self.expected:
             yield f"lost: version '{found}' is live instead of one of {sorted(self.expected)}"
+
+
+@dataclass
+class RegistryInPlace(Registry):
+    """A registry whose pointer is written in place: a fault that must be found."""
+
+    def run(self) -> None:
+        with mock.patch.object(atomic_files, "write", _write_in_place):
+            super().run()
 
 
 def _write_in_place(path: Path, pieces: Any, **options: Any) -> None:
@@ -433,7 +440,7 @@ WORKLOADS: dict[str, Callable[[Path, int], Workload]] = {
     "erasures": Erasures,
     "restored-backup": RestoredBackup,
     "registry": Registry,
-    "registry-in-place": lambda folder, size: Registry(folder, size, in_place=True),
+    "registry-in-place": RegistryInPlace,
     "artifact": Artifact,
     "checkpoint": TrainingCheckpoint,
     "first-start": FirstStart,
