@@ -17,7 +17,7 @@ from segue.pipeline.config import BlendConfig, RankConfig
 from segue.serving.config import AttributionConfig, BatchingConfig, SessionsConfig
 from segue.serving.deployment.deployment import ErrorCounter
 from segue.serving.experiments import attribution, statistics
-from segue.serving.http import app, listener, request_reader
+from segue.serving.http import app, connections, listener, request_head
 from segue.serving.schemas.requests import EventBatch, K, RecommendRequest
 from segue.serving.store import event
 from segue.serving.workers import messages
@@ -86,16 +86,18 @@ QUOTES = [
     Quote(GUIDE + "deployment.md", "broken below p = {:g}", statistics.SAMPLE_RATIO_ALPHA),
     Quote(GUIDE + "deployment.md", "newest {:,} lists", ATTRIBUTION.max_lists),
     Quote(GUIDE + "deployment.md", "every {:g} seconds", attribution._FLUSH_S),
-    Quote(GUIDE + "deployment.md", "head must arrive within {:g} seconds", request_reader.HEAD_DEADLINE_S),
-    Quote(GUIDE + "deployment.md", "and {:,} bytes, its body", request_reader.MAX_HEAD_BYTES),
-    Quote(GUIDE + "deployment.md", "its body within {:g} seconds", request_reader.BODY_DEADLINE_S),
-    Quote(GUIDE + "deployment.md", "seconds and {:,} bytes.", app.MAX_BODY_BYTES),
+    Quote(GUIDE + "deployment.md", "at most {:,} bytes and", request_head.MAX_HEAD_BYTES),
+    Quote(GUIDE + "deployment.md", "and {} headers", request_head.MAX_HEADERS),
+    Quote(GUIDE + "deployment.md", "a body {:,} bytes.", app.MAX_BODY_BYTES),
+    Quote(GUIDE + "deployment.md", "After {} responses\nin a row", connections.MAX_UNKEYED_RESPONSES),
     Quote(GUIDE + "deployment.md", "At most {:,} connections", listener.MAX_CONNECTIONS),
-    Quote(GUIDE + "deployment.md", "closed after {:g} seconds", request_reader.IDLE_DEADLINE_S),
+    Quote(GUIDE + "deployment.md", "at most\n{:,} bytes in sum", connections.MAX_BODY_BYTES_HELD),
+    Quote(GUIDE + "deployment.md", "incomplete heads {:,}", connections.MAX_HEAD_BYTES_HELD),
+    Quote(GUIDE + "deployment.md", "more than {:,} bytes are refused", connections.SMALL_BYTES),
     Quote(GUIDE + "deployment.md", "finished within {:g} seconds", listener.GRACE_S),
-    Quote("SECURITY.md", "within {:g} seconds", request_reader.HEAD_DEADLINE_S),
-    Quote("SECURITY.md", "and {:,} bytes, bodies", request_reader.MAX_HEAD_BYTES),
-    Quote("SECURITY.md", "within {:g} seconds", request_reader.BODY_DEADLINE_S),
+    Quote("SECURITY.md", "within {:g} seconds", connections.DEADLINES["head"].after_s),
+    Quote("SECURITY.md", "and {:,} bytes, bodies", request_head.MAX_HEAD_BYTES),
+    Quote("SECURITY.md", "within {:g} seconds", connections.DEADLINES["body"].after_s),
     Quote("SECURITY.md", "and {:,} bytes; slower", app.MAX_BODY_BYTES),
 ]
 

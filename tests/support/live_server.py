@@ -4,11 +4,14 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import httpx
+import pytest
 
 from segue.serving.http import listener
 from segue.serving.http.app import App
+from segue.serving.http.connections import DEADLINES
 
 
 @contextmanager
@@ -43,3 +46,10 @@ def live_client(app: App) -> Iterator[httpx.Client]:
     """Serve an application and return a client of it."""
     with live_server(app) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
         yield client
+
+
+def shorten_deadlines(monkeypatch: pytest.MonkeyPatch, after_s: float, *states: str) -> None:
+    """Set the deadlines of states, of all without any, and check them more often."""
+    for state in states or tuple(DEADLINES):
+        monkeypatch.setitem(DEADLINES, state, replace(DEADLINES[state], after_s=after_s))
+    monkeypatch.setattr(listener, "CHECK_S", 0.02)

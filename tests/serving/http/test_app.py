@@ -7,11 +7,10 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.live_server import live_client
+from tests.support.live_server import live_client, shorten_deadlines
 
 from segue.serving.config import BatchingConfig, EngineConfig
 from segue.serving.deployment.variant_router import VariantRouter
-from segue.serving.http import request_reader
 from segue.serving.http.app import ENDPOINTS, App
 from segue.serving.http.auth import Keys
 from segue.serving.http.handlers import AppState, readiness
@@ -205,7 +204,7 @@ def test_a_bug_is_answered_and_logged_without_anybodys_id(web, door, monkeypatch
 
 def test_a_slow_body_is_given_up(web, monkeypatch):
     """A client that sends a byte now and then must not hold a request open."""
-    monkeypatch.setattr(request_reader, "BODY_DEADLINE_S", 0.3)
+    shorten_deadlines(monkeypatch, 0.3, "body")
 
     def trickle():
         for _ in range(100):

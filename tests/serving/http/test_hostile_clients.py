@@ -6,9 +6,10 @@ import time
 
 import pytest
 from tests.serving.http.raw_client import Client, post, talk
-from tests.support.live_server import live_server
+from tests.support.live_server import live_server, shorten_deadlines
 
-from segue.serving.http import listener, protocol, request_reader
+from segue.serving.http import connections as open_connections
+from segue.serving.http import listener, protocol
 from segue.serving.http.app import App
 from segue.serving.http.auth import Keys
 from segue.serving.http.endpoint import Endpoint
@@ -131,9 +132,9 @@ def test_an_idle_connection_keeps_no_request_in_memory(port, readers):
     async def conversation(client):
         await client.response()
         reader = readers[-1]
-        return reader.state, len(reader._body), len(reader._headers), reader._request
+        return reader.state, len(reader._body), len(reader._head.headers), reader._request
 
-    assert talk(port, conversation, post("/length", b"x" * 900_000)) == ("idle", 0, 0, None)
+    assert talk(port, conversation, post("/length", b"x" * 900_000)) == ("idle with key", 0, 0, None)
 
 
 def test_pipelined_refusals_leave_other_connections_their_turn(port, monkeypatch):
@@ -151,17 +152,22 @@ def test_pipelined_refusals_leave_other_connections_their_turn(port, monkeypatch
     monkeypatch.setattr(Connection, "_respond_next", turn)
     monkeypatch.setattr(Connection, "_send", count)
 
-    async def conversation(client):
-        return [(await client.response())[0] for _ in range(2000)]
+    num = open_connections.MAX_UNKEYED_RESPONSES
 
-    assert set(talk(port, conversation, b"GET /n HTTP/1.1\r\nHost:\r\n\r\n" * 2000)) == {404}
-    assert sum(turns) == 2000 and max(turns) <= protocol.MAX_TURN
+    async def conversation(client):
+        heads = [(await client.response())[:2] for _ in range(num)]
+        assert await client.rest() == b""
+        return heads
+
+    heads = talk(port, conversation, b"GET /n HTTP/1.1\r\nHost:\r\n\r\n" * 2000)
+    assert {status for status, _ in heads} == {404}
+    assert [b"connection: close" in head for _, head in heads] == [False] * (num - 1) + [True]
+    assert sum(turns) == num and max(turns) <= protocol.MAX_TURN
 
 
 def test_whole_requests_behind_a_slow_one_are_not_taken_for_late(port, monkeypatch):
     """Their bytes had come, but were not read while others waited; the deadline of the one in between ran on."""
-    for name in ("HEAD", "BODY"):
-        monkeypatch.setattr(request_reader, f"{name}_DEADLINE_S", 0.2)
+    shorten_deadlines(monkeypatch, 0.2, "connected", "head", "body")
     monkeypatch.setattr(listener, "CHECK_S", 0.02)
 
     async def conversation(client):
@@ -173,8 +179,7 @@ def test_whole_requests_behind_a_slow_one_are_not_taken_for_late(port, monkeypat
 @pytest.mark.parametrize("option", ["Connection: close", "X: y"])
 def test_a_response_is_not_cut_off_while_the_client_takes_it(port, monkeypatch, option):
     """The deadline of a closing connection began when the response was buffered, not when it was sent."""
-    for name in ("WRITE", "CLOSE"):
-        monkeypatch.setattr(protocol, f"{name}_DEADLINE_S", 0.3)
+    shorten_deadlines(monkeypatch, 0.3, "writing", "closing")
     monkeypatch.setattr(listener, "CHECK_S", 0.02)
 
     async def main():
@@ -227,7 +232,7 @@ def test_many_connections_at_once_do_not_pass_the_limit(state):
 
     opened = [Ended() for _ in range(50)]
     for connection in opened:
-        connections[connection] = None
+        connections.move(connection, None, 1)
         connections.make_room(10)
     assert len(connections) == 10 and [connection.aborted for connection in opened] == [1] * 40 + [0] * 10
 
@@ -268,7 +273,7 @@ def test_a_fault_of_one_connection_does_not_end_the_deadlines_of_the_others(capl
     async def main():
         connections = Connections()
         broken = Broken()
-        connections[broken] = None
+        connections.move(broken, None, 0)
         check = asyncio.create_task(listener._check_deadlines(connections))
         await asyncio.sleep(0.05)
         is_running = not check.done()

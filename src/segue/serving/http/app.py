@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import msgspec
 
@@ -61,6 +62,29 @@ class Admission:
     parameter: str
     """Value of the path parameter; "" without one."""
     caller: Caller
+
+
+class RequestReceiver(Protocol):
+    """Taker of requests, in their order."""
+
+    @property
+    def num_waiting(self) -> int:
+        """Number of requests that wait for a response."""
+
+    def receive(self, admission: Admission | Response, request: Request | None, *, keep_alive: bool) -> bool:
+        """Take a request.
+
+        Args:
+            admission: admission of a request whose body is complete, or the response of a refused one.
+            request: the request; None where its head could not be read.
+            keep_alive: whether the client and the reader allow another request.
+
+        Returns:
+            Whether another request may follow.
+        """
+
+    def send_continue(self) -> None:
+        """Send 100 Continue, behind the responses that are due before."""
 
 
 class App:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -26,21 +26,13 @@ class Request:
     headers: Mapping[bytes, bytes]
     """Header values by lower-case name; repeated headers are joined by ", " (RFC 9110, section 5.3)."""
     body: bytes = b""
+    client: str = ""
+    """IP address of the other end of the connection; "" in a request that another process has forwarded."""
 
-    @cached_property
+    @property
     def path(self) -> str:
-        """Decoded path without the query.
-
-        Raises:
-            Problem: 400, the path is not UTF-8. Replacing the bytes would make one id of two.
-        """
-        raw = self.target.partition("?")[0]
-        if "%" not in raw:
-            return raw
-        try:
-            return unquote_to_bytes(raw).decode()
-        except UnicodeDecodeError:
-            raise Problem(400, "The path is not UTF-8 once its percent signs are decoded.") from None
+        """Path without the query, still percent-encoded: an encoded slash is no part of the routing."""
+        return self.target.partition("?")[0]
 
     @cached_property
     def query(self) -> dict[str, str]:

@@ -8,14 +8,28 @@ from typing import Any
 
 import msgspec
 
-from segue.serving.http import openapi_constraints
 from segue.serving.http.endpoint import PATH_PARAMETER, Endpoint
 from segue.serving.schemas.examples import EXAMPLES
 from segue.serving.schemas.requests import EventIn, Health, Id, ProblemBody
 
-_ALWAYS = (401, 403, 429, 500)
+_ALWAYS = (401, 403, 429, 500, 503)
 _BODY = (400, 408, 413, 415, 422)
 _REF = "#/components/schemas/{name}"
+_OWNERS = ("user_id", "session_id")
+_HISTORIES = (*_OWNERS, "history")
+
+
+def _required(name: str) -> dict[str, Any]:
+    return {"required": [name], "properties": {name: {"type": "string"}}}
+
+
+_WITH_OWNER = {"anyOf": [_required(name) for name in _OWNERS]}
+_NO_EVENT = {"properties": {"event": {"type": "null"}}}
+_ONE_HISTORY = {
+    "anyOf": [{"properties": {name: {"type": "null"} for name in _HISTORIES if name != own}} for own in _HISTORIES]
+}
+_EVENT_WITH_OWNER = "EventWithOwner"
+"""Name of the schema of an event with a user or a session."""
 
 
 def openapi_document(endpoints: Iterable[Endpoint], *, keys: bool = False) -> dict[str, Any]:
@@ -58,8 +72,24 @@ def _schemas(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(ordered, ref_template=_REF)
     for name in schemas:
         schemas[name]["examples"] = [EXAMPLES[name]]
-    openapi_constraints.add_constraints(schemas)
+    _add_constraints(schemas)
     return schemas
+
+
+def _add_constraints(schemas: dict[str, Any]) -> None:
+    """Complete the schemas in place: an event of a batch names a user, a session or both, the event of a recommendation
+    request may take them from the request, and a request names at most one history."""
+    with_owner = {"$ref": f"#/components/schemas/{_EVENT_WITH_OWNER}"}
+    schemas[_EVENT_WITH_OWNER] = {
+        "title": _EVENT_WITH_OWNER,
+        "description": "Event of a user, of a session, or of both.",
+        "allOf": [{"$ref": "#/components/schemas/EventIn"}, _WITH_OWNER],
+        "examples": schemas["EventIn"]["examples"],
+    }
+    schemas["EventBatch"]["properties"]["events"]["items"] = with_owner
+    event = {"required": ["event"], "properties": {"event": with_owner}}
+    schemas["RecommendRequest"]["allOf"] = [_ONE_HISTORY, {"anyOf": [_NO_EVENT, *_WITH_OWNER["anyOf"], event]}]
+    schemas["NextRequest"]["allOf"] = [_ONE_HISTORY]
 
 
 def _operation(endpoint: Endpoint) -> dict[str, Any]:
@@ -90,8 +120,7 @@ def _operation_id(endpoint: Endpoint) -> str:
 
 def _request_body(endpoint: Endpoint) -> dict[str, Any]:
     schemas = [
-        {"$ref": _REF.format(name=openapi_constraints.EVENT_WITH_OWNER)} if kind is EventIn else _ref(kind)
-        for kind in endpoint.requests
+        {"$ref": _REF.format(name=_EVENT_WITH_OWNER)} if kind is EventIn else _ref(kind) for kind in endpoint.requests
     ]
     body = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
     return {"required": True, "content": {"application/json": {"schema": body}}}

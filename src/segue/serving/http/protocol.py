@@ -1,13 +1,8 @@
 """One client's connection: an asyncio protocol that owns every rule of HTTP here.
 
 Every request takes the same way: bytes -> ``RequestReader`` (head, then ``App.admit``: route, load, key, role, rate,
-announced length, then the body) -> ``App.respond`` -> response in one write, in the order of the requests.
-
-Reading has its states and deadlines in ``request_reader.py``; writing has these::
-
-    RESPONDING  a handler is running             RESPONSE_DEADLINE_S since the request was complete
-    WRITING     the write buffer is full         WRITE_DEADLINE_S since the client took MIN_TAKEN_BYTES of it
-    CLOSING     the last response has been sent  CLOSE_DEADLINE_S since then
+announced length, then the body) -> ``App.respond`` -> response in one write, in the order of the requests. One request
+is answered and one waits; bytes behind them stay unparsed. ``connections.DEADLINES`` lists the states.
 """
 
 import asyncio
@@ -15,38 +10,19 @@ from collections import deque
 from typing import cast
 
 from segue.serving.http.app import Admission, App
+from segue.serving.http.connections import DEADLINES, MAX_UNKEYED_RESPONSES, MIN_TAKEN_BYTES, Connections, rank_of
 from segue.serving.http.exchange import Request, Response
 from segue.serving.http.request_reader import RequestReader
 
-RESPONSE_DEADLINE_S = 300.0
-WRITE_DEADLINE_S = 10.0
-CLOSE_DEADLINE_S = 2.0
-MIN_TAKEN_BYTES = 65_536
 MAX_TURN = 16
 """Responses of one connection in one round of the event loop: the others have their turn between them."""
 _NEVER = float("inf")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_SHARED_BYTES = 16_384
+"""Size from which a body is sent as it is, without a copy of it behind the head."""
 
 
-class Connections(dict["Connection", None]):
-    """Open connections of one listener, the longest without activity first."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.date = ""
-        """Current value of the ``date`` header."""
-        self.tasks: set[asyncio.Task[None]] = set()
-        """Responses under way: the event loop itself keeps only weak references."""
-
-    def make_room(self, limit: int) -> None:
-        """Close the connections that have been without a response under way for longest, down to ``limit``."""
-        while len(self) > limit:
-            idlest = next((connection for connection in self if not connection.is_responding), next(iter(self)))
-            del self[idlest]  # the event loop reports its end later, behind other new connections
-            idlest.abort()
-
-
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """HTTP/1.1 connection of one client.
 
     Args:
@@ -60,16 +36,22 @@ class Connection(asyncio.Protocol):
         self._connections = connections
         self._limit = limit
         self._loop = asyncio.get_running_loop()
-        self._reader = RequestReader(app, self)
+        self._reader = RequestReader(app, self, connections)
         self._transport = cast(asyncio.Transport, None)
         self._requests: deque[tuple[Admission | Response, Request | None, bool]] = deque()
         """Requests that wait for their turn: (admission or ready response, request, keep-alive)."""
+        self.rank = 0
+        """Rank in the connections."""
         self.is_responding = False
         self._is_closing = False
         self._is_reading = True
         self._is_write_blocked = False
         self._is_turn_due = False
         """The next turn of the requests that wait is scheduled."""
+        self._is_continue_due = False
+        """The client waits for 100 Continue behind a response that is due."""
+        self._num_unkeyed = 0
+        """Requests since the last one that was admitted with a key."""
         self._num_written_bytes = self._num_taken_bytes = 0
         """Bytes of all responses, and of those that the client had taken when the write deadline began."""
         self._response_due_s = self._write_due_s = self._close_due_s = _NEVER
@@ -79,20 +61,29 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Register the connection; where there are too many, the idlest is closed."""
         self._transport = cast(asyncio.Transport, transport)
-        self._connections[self] = None
+        self._transport.set_write_buffer_limits(high=0)  # at most one response waits in memory for its client
+        self._reader.client = peer_address(transport)
+        self.rank = rank_of(self._reader.state, has_key=False, is_responding=False)
+        self._connections.move(self, None, self.rank)
         self._connections.make_room(self._limit)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection; a handler that runs is left to end."""
-        self._connections.pop(self, None)
+        self._connections.remove(self, self.rank)
+        for admission, _, _ in self._requests:
+            self._release(admission)
         self._requests.clear()
-        self._is_closing = self._reader.is_done = True
-        self._reader.unparsed = b""
+        self._is_closing = True
+        self._reader.end()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return the memory for the next bytes."""
+        return self._reader.buffer()
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Read requests; behind the last one bytes are dropped."""
         if not self._reader.is_done:
-            self._reader.feed(data)
+            self._reader.feed(bytes(self._reader.buffer()[:nbytes]))
             self._respond_next()
 
     def eof_received(self) -> bool:
@@ -101,7 +92,7 @@ class Connection(asyncio.Protocol):
         if (self.is_responding or self._requests) and not self._is_closing:
             return True
         self._is_closing = True  # the event loop closes it once the written bytes are sent
-        self._close_due_s = self._loop.time() + CLOSE_DEADLINE_S
+        self._close_due_s = self._loop.time() + DEADLINES["closing"].after_s
         return False
 
     def pause_writing(self) -> None:
@@ -123,14 +114,19 @@ class Connection(asyncio.Protocol):
         """Number of requests that wait for a response."""
         return len(self._requests)
 
-    def receive(self, admission: Admission | Response, request: Request | None, *, keep_alive: bool) -> None:
+    def receive(self, admission: Admission | Response, request: Request | None, *, keep_alive: bool) -> bool:
         """Queue a request. See ``RequestReceiver.receive``."""
+        if isinstance(admission, Admission) and admission.endpoint.role is not None:
+            self._num_unkeyed = 0
+        else:
+            self._num_unkeyed += 1
+            keep_alive = keep_alive and self._num_unkeyed < MAX_UNKEYED_RESPONSES
         self._requests.append((admission, request, keep_alive))
+        return keep_alive
 
     def send_continue(self) -> None:
-        """Send 100 Continue where no response is due before; else the client waits a little and sends its body."""
-        if not (self.is_responding or self._requests):
-            self._transport.write(_CONTINUE)
+        """Send 100 Continue, behind the responses that are due before."""
+        self._is_continue_due = True
 
     # responses
 
@@ -152,9 +148,23 @@ class Connection(asyncio.Protocol):
                 self._send(admission, request, keep_alive=keep_alive)
             else:
                 self._start(admission, keep_alive)
+        if self._is_continue_due and not (self.is_responding or self._requests or self._is_closing):
+            self._is_continue_due = False
+            if self._reader.is_receiving:
+                self._reader.resume()
+                self._transport.write(_CONTINUE)
         if self._reader.is_done and not (self.is_responding or self._requests):
             self._close()
         self._update_reading()
+        self._update_rank()
+
+    def _update_rank(self) -> None:
+        reader = self._reader
+        is_responding = self.is_responding or bool(self._requests)
+        rank = 0 if self._is_closing else rank_of(reader.state, has_key=reader.has_key, is_responding=is_responding)
+        if rank != self.rank:
+            self._connections.move(self, self.rank, rank)
+            self.rank = rank
 
     def _schedule_turn(self) -> None:
         if not self._is_turn_due:
@@ -167,14 +177,18 @@ class Connection(asyncio.Protocol):
 
     def _start(self, admission: Admission, keep_alive: bool) -> None:
         self.is_responding = True
-        self._response_due_s = self._loop.time() + RESPONSE_DEADLINE_S
+        state = "responding" if admission.endpoint.role is not None else "responding without key"
+        self._response_due_s = self._loop.time() + DEADLINES[state].after_s
         task = self._loop.create_task(self._respond(admission, keep_alive))
         self._connections.tasks.add(task)
         task.add_done_callback(self._connections.tasks.discard)
 
     async def _respond(self, admission: Admission, keep_alive: bool) -> None:
         try:
-            response = await self._app.respond(admission)
+            try:
+                response = await self._app.respond(admission)
+            finally:
+                self._release(admission)
             self.is_responding, self._response_due_s = False, _NEVER
             if not self._is_closing:
                 self._send(response, admission.request, keep_alive=keep_alive)
@@ -186,16 +200,20 @@ class Connection(asyncio.Protocol):
     def _send(self, response: Response, request: Request | None, *, keep_alive: bool) -> None:
         is_last = not keep_alive or self._app.state.draining or (self._reader.is_done and not self._requests)
         with_body = request is None or request.method != "HEAD"
-        date = self._connections.date
-        content = response.encode(keep_alive=not is_last, with_body=with_body, date=date)
-        self._num_written_bytes += len(content)
-        self._transport.write(content)
+        is_shared = with_body and len(response.body) >= _SHARED_BYTES
+        head = response.encode(
+            keep_alive=not is_last, with_body=with_body and not is_shared, date=self._connections.date
+        )
+        self._num_written_bytes += len(head)
+        if is_shared:  # clients that do not read must not have a copy of a page each
+            self._num_written_bytes += len(response.body)
+            self._transport.writelines([head, response.body])
+        else:
+            self._transport.write(head)
         if is_last:
             self._close()
         else:
             self._reader.touch()
-            self._connections.pop(self, None)
-            self._connections[self] = None
 
     def _update_reading(self) -> None:
         """Read only while the bytes could be parsed and a response be sent."""
@@ -208,20 +226,25 @@ class Connection(asyncio.Protocol):
             else:
                 self._transport.pause_reading()
 
+    def _release(self, admission: Admission | Response) -> None:
+        """Release the memory of a request's body, in the account of all connections."""
+        if isinstance(admission, Admission):
+            self._connections.num_body_bytes -= len(admission.request.body)
+
     # ends
 
     def check(self, now_s: float) -> None:
         """Enforce the deadlines; ``now_s`` is the event loop's time."""
         if self._is_closing and self._transport.get_write_buffer_size():
-            self._close_due_s = now_s + CLOSE_DEADLINE_S
+            self._close_due_s = now_s + DEADLINES["closing"].after_s
             if self._write_due_s == _NEVER:
                 self._start_write_deadline(now_s)
         if now_s >= self._write_due_s and self._num_sent_bytes - self._num_taken_bytes >= MIN_TAKEN_BYTES:
             self._start_write_deadline(now_s)
         if now_s >= min(self._write_due_s, self._close_due_s, self._response_due_s):
             self.abort()
-        elif now_s >= self._reader.due_s and self._is_reading and not self._is_closing:
-            if self._reader.state == "idle" and (self.is_responding or self._requests):
+        elif now_s >= self._reader.due_s and self._is_reading and not (self._is_closing or self._is_continue_due):
+            if self._reader.is_idle and (self.is_responding or self._requests):
                 return
             self._reader.expire()
             self._respond_next()
@@ -232,7 +255,7 @@ class Connection(asyncio.Protocol):
 
     def _start_write_deadline(self, now_s: float) -> None:
         self._num_taken_bytes = self._num_sent_bytes
-        self._write_due_s = now_s + WRITE_DEADLINE_S
+        self._write_due_s = now_s + DEADLINES["writing"].after_s
 
     def close_if_idle(self) -> None:
         """Close a connection on which nothing is due, neither a response nor the body of an admitted request."""
@@ -253,9 +276,15 @@ class Connection(asyncio.Protocol):
         if self._is_closing:
             return
         self._is_closing = self._reader.is_done = True
-        self._close_due_s = self._loop.time() + CLOSE_DEADLINE_S
+        self._close_due_s = self._loop.time() + DEADLINES["closing"].after_s
         self._update_reading()
         if self._transport.can_write_eof():
             self._transport.write_eof()
         else:
             self._transport.close()
+
+
+def peer_address(transport: asyncio.BaseTransport) -> str:
+    """Return the IP address of a connection's other end; "" without one."""
+    peer = transport.get_extra_info("peername")
+    return peer[0] if isinstance(peer, tuple) else ""

@@ -1,9 +1,13 @@
 """Lookup of the endpoint that a method and a path name."""
 
 from collections.abc import Iterable
+from urllib.parse import unquote_to_bytes
 
 from segue.serving.http.endpoint import PATH_PARAMETER, Endpoint
 from segue.serving.schemas.problems import Problem
+
+_SHOWN = 100
+"""Characters of an unknown path that a refusal repeats."""
 
 
 class Router:
@@ -26,22 +30,41 @@ class Router:
 
         Args:
             method: HTTP method in capitals.
-            path: decoded path.
+            path: percent-encoded path. Only the path parameter is decoded: ``/v1%2Fitems`` is another path than
+                ``/v1/items``, for a proxy that guards paths before this server too.
 
         Returns:
             the endpoint, and the value of its path parameter ("" without one).
 
         Raises:
-            Problem: 404, no such path; 405 with an ``Allow`` header, the path has other methods.
+            Problem: 404, no such path; 405 with an ``Allow`` header, the path has other methods; 400, the parameter is
+                not UTF-8.
         """
         methods, parameter = self._fixed.get(path), ""
         if methods is None:
             prefix = next((prefix for prefix in self._prefixes if path.startswith(prefix)), None)
             if prefix is None:
-                raise Problem(404, f"There is nothing at {path}: /openapi.json lists what there is.")
+                raise Problem(404, f"There is nothing at {_shown(path)}: /openapi.json lists what there is.")
             methods, parameter = self._prefixes[prefix], path.removeprefix(prefix)
         endpoint = methods.get(method)
         if endpoint is None:
             allowed = ", ".join(sorted(methods))
-            raise Problem(405, f"{path} does not take {method}: use {allowed}.", {"Allow": allowed})
-        return endpoint, parameter
+            raise Problem(405, f"{endpoint_path(methods)} does not take {method}: use {allowed}.", {"Allow": allowed})
+        return endpoint, _decode(parameter) if "%" in parameter else parameter
+
+
+def endpoint_path(methods: dict[str, Endpoint]) -> str:
+    """Return the declared path of endpoints by method: it has no id."""
+    return next(iter(methods.values())).path
+
+
+def _shown(path: str) -> str:
+    return path if len(path) <= _SHOWN else f"{path[:_SHOWN]}..."
+
+
+def _decode(parameter: str) -> str:
+    """Return a decoded path parameter. Problem 400 where it is not UTF-8: replacing bytes would make one id of two."""
+    try:
+        return unquote_to_bytes(parameter).decode()
+    except UnicodeDecodeError:
+        raise Problem(400, "The path is not UTF-8 once its percent signs are decoded.") from None

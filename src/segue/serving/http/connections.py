@@ -1,0 +1,145 @@
+"""Open connections of a listener: the states of a connection with a deadline each, eviction, bytes of requests held."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from segue.serving.schemas.problems import unavailable
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """Largest time of a connection in one state."""
+
+    after_s: float
+    """Seconds."""
+    since: str
+    """Start of the time."""
+    outcome: str = "closed"
+    """Treatment of a connection that misses the deadline."""
+
+
+DEADLINES = {
+    "connected": Deadline(8.0, "the connection was made"),
+    "head": Deadline(8.0, "the first byte of the head; of a first request, since the connection was made"),
+    "body": Deadline(10.0, "the head was complete", "408, closed"),
+    "refused body": Deadline(3.0, "the head was complete"),
+    "responding": Deadline(300.0, "the request was complete"),
+    "responding without key": Deadline(8.0, "the request was complete"),
+    "writing": Deadline(8.0, "the client took 65,536 bytes, or the rest, of what it was sent"),
+    "closing": Deadline(2.0, "the last byte was sent"),
+    "idle": Deadline(8.0, "the last response"),
+    "idle with key": Deadline(75.0, "the last response"),
+}
+"""State -> its deadline. Every state is here, and no other module has a time limit of a connection.
+
+A connection is always in one reading state (connected, head, body, refused body, idle, idle with key). While a response
+is due or is being taken, responding, writing or closing apply besides. "With key": a request of the connection was
+admitted to an endpoint that needs a role.
+"""
+MIN_TAKEN_BYTES = 65_536
+"""Bytes that a client must take for a new writing deadline."""
+MAX_UNKEYED_RESPONSES = 100
+"""Responses in a row without an admitted request of a key. Behind the last one the connection is closed: a megabyte
+holds 40,000 such requests, and would take half a second of the processor."""
+SMALL_BYTES = 4096
+"""Bytes of one request that are held whatever the others hold."""
+MAX_HEAD_BYTES_HELD = 16_000_000
+"""Sum of the bytes of incomplete heads, over all connections."""
+MAX_BODY_BYTES_HELD = 64_000_000
+"""Sum of the bytes of bodies whose response is due, over all connections."""
+MEMORY_FULL = unavailable("The server holds as many large requests as it can: try again in a moment.")
+_READING_RANKS = {"idle": 0, "idle with key": 0, "refused body": 0, "connected": 1, "head": 1, "body": 2}
+_IDLE, _HEAD, _RESPONDING = 0, 1, 3
+_WITH_KEY = 4
+
+
+class OpenConnection(Protocol):
+    """Connection of a client, as its listener treats it."""
+
+    def check(self, now_s: float) -> None:
+        """Enforce the deadlines; ``now_s`` is the event loop's time."""
+
+    def close_if_idle(self) -> None:
+        """Close a connection on which nothing is due."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+
+class Connections:
+    """Open connections by their rank: those of rank 0 are closed first for a new one.
+
+    Ranks are idle, head due, body due, response due, each without and then with a key. In a rank, the connection that
+    has been there longest comes first. A connection changes rank in O(1).
+    """
+
+    def __init__(self) -> None:
+        self.date = ""
+        """Current value of the ``date`` header."""
+        self.tasks: set[asyncio.Task[None]] = set()
+        """Responses under way: the event loop itself keeps only weak references."""
+        self.num_head_bytes = 0
+        """Bytes of incomplete heads."""
+        self.num_body_bytes = 0
+        """Bytes of bodies whose response is due."""
+        self._ranks: list[dict[OpenConnection, None]] = [{} for _ in range(2 * _WITH_KEY)]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._ranks))
+
+    def __iter__(self) -> Iterator[OpenConnection]:
+        for rank in self._ranks:
+            yield from rank
+
+    def move(self, connection: OpenConnection, before: int | None, rank: int) -> None:
+        """Move a connection to the end of a rank.
+
+        Args:
+            connection: the connection.
+            before: its rank until now; None: it is new.
+            rank: its new rank.
+        """
+        if before is not None:
+            if connection not in self._ranks[before]:
+                return  # it was closed to make room
+            del self._ranks[before][connection]
+        self._ranks[rank][connection] = None
+
+    def remove(self, connection: OpenConnection, rank: int) -> None:
+        """Remove a connection of a rank; one that is gone already is no error."""
+        self._ranks[rank].pop(connection, None)
+
+    def make_room(self, limit: int) -> None:
+        """Close the idlest connections, down to ``limit``."""
+        while len(self) > limit:
+            rank = self._idlest_rank(limit)
+            idlest = next(iter(rank))
+            del rank[idlest]  # the event loop reports its end later, behind other new connections
+            idlest.abort()
+
+    def _idlest_rank(self, limit: int) -> dict[OpenConnection, None]:
+        """Return the rank whose first connection is closed next.
+
+        A new connection is the last of the heads without a key. Where they are few, they are new clients whose first
+        bytes are on their way, and an idle connection with a key goes first.
+        """
+        idle, heads = self._ranks[_IDLE], self._ranks[_HEAD]
+        keyed_idle = self._ranks[_WITH_KEY + _IDLE]
+        if idle:
+            return idle
+        if len(heads) > max(1, limit // 8) or (len(heads) > 1 and not keyed_idle):
+            return heads
+        return keyed_idle or next(rank for rank in [*self._ranks[_HEAD + 1 :], heads] if rank)
+
+
+def rank_of(state: str, *, has_key: bool, is_responding: bool) -> int:
+    """Return the rank of a connection.
+
+    Args:
+        state: its reading state.
+        has_key: whether a request of it was admitted with a key.
+        is_responding: whether a response is due.
+    """
+    return _WITH_KEY * has_key + (_RESPONDING if is_responding else _READING_RANKS[state])
