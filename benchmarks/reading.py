@@ -21,7 +21,7 @@ PROGRAM = """
 import json, sys, time
 from segue.system import memory_usage
 from segue.data.readers.events import read_events
-import polars, segue.data.readers.formats, segue.data.readers.data_frames, segue.data.readers.timestamps
+import polars, segue.data.readers.formats.file_formats, segue.data.readers.timestamps
 memory_usage.reset_peak(); before = memory_usage.peak_mb()
 started = time.perf_counter()
 log = read_events(sys.argv[1])

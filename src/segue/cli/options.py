@@ -56,6 +56,11 @@ class FormatOptions:
         typer.Option("--column", help="Role of a column, for example --column item_id=StockCode. May be repeated."),
     ] = None
 
+    encoding: Annotated[str, typer.Option(help="Encoding of a text file, as gb18030 or latin-1.")] = "auto"
+    header: Annotated[
+        str, typer.Option(help="none: a csv without a header; its columns are column_1, column_2 ...")
+    ] = "first-line"
+
     def read(self, path: Path, *, quiet: bool = False, **more: Any) -> "EventLog":
         """Read a log with these options, and report on it on standard error.
 

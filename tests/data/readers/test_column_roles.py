@@ -71,3 +71,10 @@ def test_a_choice_by_hand_settles_it() -> None:
 def test_invalid_input_is_one_sentence(result: list[str], expected: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         assign_column_roles(result, expected)
+
+
+def test_chinese_names_are_guessed() -> None:
+    columns = ["用户ID", "商品ID", "行为类型", "时间", "评分", "订单号"]
+    roles, notes = assign_column_roles(columns, None)
+    assert list(roles.values()) == ["用户ID", "商品ID", "时间", "订单号", "行为类型", "评分"]
+    assert notes[0] == "Column '用户ID' is read as user_id."

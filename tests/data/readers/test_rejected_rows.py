@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from segue.data.readers import rejected_rows
 from segue.data.readers.events import read_events
-from segue.data.readers.raw_table import ROW, RejectedRow
+from segue.data.readers.formats.raw_table import ROW, RejectedRow
 
 ids = st.one_of(st.none(), st.text(max_size=3), st.just("x" * 513))
 

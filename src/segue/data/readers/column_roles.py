@@ -9,18 +9,41 @@ KNOWN_COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "user_id": (
         *("userid", "user", "uid", "customerid", "customer", "visitorid", "visitor", "memberid", "member"),
         *("personid", "person", "clientid", "accountid", "account", "reviewerid", "profileid"),
+        *(
+            "用户id",
+            "用户",
+            "用户编号",
+            "会员id",
+            "会员",
+            "会员编号",
+            "客户id",
+            "客户",
+            "顾客id",
+            "顾客",
+            "买家id",
+            "买家",
+        ),
     ),
     "item_id": (
         *("itemid", "item", "iid", "productid", "product", "movieid", "movie", "stockcode", "sku", "articleid"),
         *("article", "asin", "trackid", "track", "songid", "bookid", "newsid", "videoid", "contentid", "reference"),
+        *("商品id", "商品", "商品编号", "商品编码", "产品id", "产品", "产品编号", "物品id", "物品", "货号", "款号"),
+        *("内容id", "视频id", "文章id", "歌曲id"),
     ),
     "timestamp": (
         *("timestamp", "time", "ts", "datetime", "date", "eventtime", "createdat", "invoicedate", "unixtime"),
         *("unixreviewtime", "occurredat", "when"),
+        *("时间", "时间戳", "日期", "日期时间", "行为时间", "事件时间", "发生时间", "下单时间", "创建时间", "访问时间"),
     ),
-    "session_id": ("sessionid", "session", "sid", "basketid", "basket", "visitid", "invoiceno", "orderid"),
-    "event": ("event", "eventtype", "type", "action", "actiontype", "behavior", "behaviour", "interaction"),
-    "value": ("value", "rating", "score", "stars"),
+    "session_id": (
+        *("sessionid", "session", "sid", "basketid", "basket", "visitid", "invoiceno", "orderid"),
+        *("会话id", "会话", "访问id", "订单id", "订单号", "订单编号"),
+    ),
+    "event": (
+        *("event", "eventtype", "type", "action", "actiontype", "behavior", "behaviour", "interaction"),
+        *("行为", "行为类型", "事件", "事件类型", "操作", "操作类型", "动作"),
+    ),
+    "value": ("value", "rating", "score", "stars", "评分", "分数", "星级"),
 }
 """Role -> column names without case and punctuation, the likeliest first."""
 
@@ -64,7 +87,7 @@ def assign_column_roles(columns: Iterable[str], chosen: Mapping[str, str] | None
 def _guess_roles(columns: list[str], roles: dict[str, str]) -> list[str]:
     """Add roles that can be guessed from names, and return a sentence per guess."""
     notes = []
-    column_of = {re.sub(r"[^a-z0-9]", "", column.lower()): column for column in reversed(columns)}
+    column_of = {re.sub(r"[\W_]", "", column.lower()): column for column in reversed(columns)}
     for role, names in KNOWN_COLUMN_NAMES.items():
         if role in roles:
             continue

@@ -12,12 +12,12 @@ from segue.data.preprocessing import PreprocessingConfig, preprocess
 from segue.data.read_report import ReadReport
 from segue.data.readers import rejected_rows, timestamps
 from segue.data.readers.column_roles import assign_column_roles
-from segue.data.readers.data_frames import read_data_frame
 from segue.data.readers.date_and_time import join_date_and_time
-from segue.data.readers.formats import guess_format, read_raw
+from segue.data.readers.formats.data_frames import read_data_frame
+from segue.data.readers.formats.file_formats import guess_format, read_raw
+from segue.data.readers.formats.raw_table import ROW, RawTable, RejectedRow
 from segue.data.readers.ids import ids_to_text
 from segue.data.readers.options import ReadOptions
-from segue.data.readers.raw_table import ROW, RawTable, RejectedRow
 from segue.data.readers.row_filter import filter_rows
 
 if TYPE_CHECKING:
@@ -35,8 +35,9 @@ def read_events(source: Any, *, format: str = "auto", **options: Any) -> EventLo
     Args:
         source: path of a file, or a Polars, pandas or Arrow table.
         format: format of the file (see ``ReadOptions.format``); "auto": by its suffix.
-        options: fields of ``ReadOptions`` (columns, time_unit, time_format, time_zone, where, strict, rejected) and of
-            ``PreprocessingConfig`` (session_gap_s, min_user_events, min_item_events, drop_repeats).
+        options: fields of ``ReadOptions`` (columns, encoding, header, time_unit, time_format, time_zone, where,
+            strict, rejected) and of ``PreprocessingConfig`` (session_gap_s, min_user_events, min_item_events,
+            drop_repeats).
 
     Returns:
         The log. Its ``report`` counts the rows and states every guess; bad rows are rejected, each with a reason.
@@ -49,7 +50,8 @@ def read_events(source: Any, *, format: str = "auto", **options: Any) -> EventLo
     if isinstance(source, str | Path):
         path = Path(source)
         format = guess_format(path) if read_options.format == "auto" else read_options.format
-        return preprocess(_build_log(read_raw(path, format), str(path), format, read_options), preprocessing)
+        raw = read_raw(path, format, encoding=read_options.encoding, header=read_options.header != "none")
+        return preprocess(_build_log(raw, str(path), format, read_options), preprocessing)
     return preprocess(_build_log(read_data_frame(source), "the table", "table", read_options), preprocessing)
 
 

@@ -9,10 +9,10 @@ from segue.data.item_table import ItemTable
 from segue.data.read_report import shorten_list
 from segue.data.readers import rejected_rows
 from segue.data.readers.column_roles import KNOWN_COLUMN_NAMES
-from segue.data.readers.data_frames import read_data_frame
-from segue.data.readers.formats import guess_format, read_raw
+from segue.data.readers.formats.data_frames import read_data_frame
+from segue.data.readers.formats.file_formats import guess_format, read_raw
+from segue.data.readers.formats.raw_table import ROW, RawTable
 from segue.data.readers.ids import ids_to_text
-from segue.data.readers.raw_table import ROW, RawTable
 
 if TYPE_CHECKING:
     import polars as pl

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
+from segue.data.readers.formats.encodings import check_encoding
 from segue.data.readers.timestamps import TimeUnit, check_zone
 
 
@@ -18,6 +19,12 @@ class ReadOptions:
     columns: Mapping[str, str] | None = None
     """Role (``user_id``, ``item_id`` ...) -> column of the log; none: roles are guessed from names. ``timestamp`` may
     be two columns, ``DATE+TIME``."""
+    encoding: str = "auto"
+    """Encoding of a text file, such as gb18030, big5, latin-1 or utf-16; auto: by its byte order mark, else UTF-8 or
+    GB18030 by its bytes."""
+    header: Literal["first-line", "none"] = "first-line"
+    """First line of a csv or tsv file: first-line: it names the columns; none: it is a row, and the columns are
+    column_1, column_2 ..."""
     time_unit: TimeUnit = "auto"
     """Unit of numeric times: s, ms, us, ns; auto: guessed by size."""
     time_format: str | None = None
@@ -40,5 +47,8 @@ class ReadOptions:
                 "for times that are text, give time_format."
             )
         check_zone(self.time_zone)
+        check_encoding(self.encoding)
+        if self.header not in ("first-line", "none"):
+            raise ValueError(f"The header is first-line or none, not '{self.header}'.")
         if self.rejected is not None and not Path(self.rejected).absolute().parent.is_dir():
             raise ValueError(f"The rejected rows cannot be written to {self.rejected}: there is no such folder.")

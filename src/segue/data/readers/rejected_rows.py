@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segue.data.readers.formats.raw_table import MAX_TEXT_CHARS, ROW, RejectedRow
 from segue.data.readers.ids import invalid_id_reason, is_valid_id
-from segue.data.readers.raw_table import MAX_TEXT_CHARS, ROW, RejectedRow
 from segue.data.readers.timestamps import LATEST_US
 
 if TYPE_CHECKING:

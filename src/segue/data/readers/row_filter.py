@@ -27,7 +27,7 @@ from segue.config.expressions import (
     parse,
 )
 from segue.data.read_report import shorten_list
-from segue.data.readers.raw_table import ROW
+from segue.data.readers.formats.raw_table import ROW
 
 if TYPE_CHECKING:
     import polars as pl

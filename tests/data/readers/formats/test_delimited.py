@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segue.data.readers import delimited
-from segue.data.readers.delimited import MAX_ROW_LINES, read_delimited
-from segue.data.readers.raw_table import ROW, RawTable
+from segue.data.readers.formats import delimited
+from segue.data.readers.formats.delimited import MAX_ROW_LINES, read_delimited
+from segue.data.readers.formats.raw_table import ROW, RawTable
 
 HEAD = "user,item,time\n"
 
@@ -36,7 +36,7 @@ def test_polars_equals_row_by_row(tmp_path_factory: pytest.TempPathFactory, body
     path = tmp_path_factory.mktemp("csv") / "log.csv"
     path.write_bytes((HEAD + body).encode())
     raw = read_delimited(path, separator=",")
-    careful = delimited._read_row_by_row(path, ["user", "item", "time"], ",", True)
+    careful = delimited._read_row_by_row(delimited._Layout(path, ",", True, ["user", "item", "time"]))
     assert raw.frame.rows() == careful.frame.rows()
     assert raw.rejected == careful.rejected
 
@@ -118,8 +118,8 @@ def test_other_separators_of_a_csv_are_guessed_and_reported(separator: str, read
     [
         ("user\n1\n", r"log\.csv has one column only; is it separated by ','\?$"),
         ("user,item,user\n1,2,3\n", r"log\.csv has two columns named 'user'; rename one in its first line\.$"),
-        (b"\x00\x01,\xff\n", r"log\.csv is not a table of text: its first line is no list of column names\.$"),
-        ("x" * 200_000 + ",y\n", r"log\.csv is not a table of text: its first line is no list of column names\.$"),
+        (b"\x00\x01,\xff\n", r"log\.csv is not a table of text in UTF-8: its first line cannot be read\."),
+        ("x" * 200_000 + ",y\n", r"log\.csv is not a table of text in UTF-8: its first line cannot be read\."),
     ],
 )
 def test_an_invalid_header_is_one_sentence(text: str | bytes, message: str, read) -> None:
@@ -135,3 +135,24 @@ def test_quotation_marks_mean_nothing_in_recbole(tmp_path: Path) -> None:
 
 def test_texts_stay_texts(read) -> None:
     assert set(read(HEAD + "1,01,1.0\n").frame.drop(ROW).schema.values()) == {pl.String}
+
+
+def test_a_spreadsheet_names_its_separator(read) -> None:
+    raw = read("sep=;\nuser;item,x;time\nu;a;1\nv;b\n")
+    assert raw.frame.rows() == [(3, "u", "a", "1")]
+    assert raw.frame.columns == [ROW, "user", "item,x", "time"]
+    assert raw.rejected == [(4, "2 fields instead of 3", "v;b")]
+    assert read("sep=;\nuser;item\nu;a\n").frame.rows() == [(3, "u", "a")]
+
+
+@pytest.mark.parametrize("fault", ["", '"open,1,2\n'])
+def test_a_file_without_a_header(fault: str, tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("1,a,10\n2,b,20\n" + fault)
+    raw = read_delimited(path, separator=",", header=False)
+    assert raw.frame.rows() == [(1, "1", "a", "10"), (2, "2", "b", "20")]
+    assert raw.frame.columns == [ROW, "column_1", "column_2", "column_3"]
+    assert [row.row for row in raw.rejected] == ([3] if fault else [])
+    assert read_delimited(path, separator=",").notes == [
+        "The first line is read as the header, and holds the number 1: without a header, use header none."
+    ]

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segue.data.readers import json_lines
 from segue.data.readers.events import read_events
-from segue.data.readers.json_lines import MixedTypeColumn, read_json_lines
-from segue.data.readers.raw_table import ROW, RawTable
+from segue.data.readers.formats import json_lines
+from segue.data.readers.formats.json_lines import MixedTypeColumn, read_json_lines
+from segue.data.readers.formats.raw_table import ROW, RawTable
 
 
 @pytest.fixture

@@ -4,13 +4,23 @@ Both return the same rows. The Polars path is used only if checks exclude that P
 """
 
 import csv
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from segue.data.readers.raw_table import ROW, RawTable, RejectedRow, is_undecodable, open_bytes, open_text, to_printable
+from segue.data.readers.formats.raw_table import (
+    ROW,
+    RawTable,
+    RejectedRow,
+    is_undecodable,
+    open_bytes,
+    open_text,
+    to_printable,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,6 +29,24 @@ BLOCK = 20_000
 """Number of rows held as Python objects at a time."""
 MAX_ROW_LINES = 200
 """Number of lines that a quoted row may span; a quotation mark open for longer is a fault."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Layout of a delimited file."""
+
+    path: Path
+    separator: str
+    quoted: bool
+    columns: list[str]
+    skipped_lines: int = 0
+    """Lines before the table: ``sep=;``, which spreadsheets write."""
+    has_header: bool = True
+
+    @property
+    def lines_before(self) -> int:
+        """Number of lines before the first row."""
+        return self.skipped_lines + self.has_header
 
 
 class _Record(NamedTuple):
@@ -38,44 +66,61 @@ def read_recbole(path: Path) -> RawTable:
     return raw
 
 
-def read_delimited(path: Path, *, separator: str, quoted: bool = True) -> RawTable:
-    """Read a table with a header.
+def read_delimited(path: Path, *, separator: str, quoted: bool = True, header: bool = True) -> RawTable:
+    """Read a table with or without a header.
 
     Args:
         path: file to read.
-        separator: separator of the fields; for ",", a header without commas is also split at ``;``, TAB or ``|``.
+        separator: separator of the fields; for ",", a first line without commas is also split at ``;``, TAB or ``|``,
+            and ``sep=;`` as the first line is followed.
         quoted: fields may be quoted.
+        header: the first line names the columns; False: they are column_1, column_2 ...
 
     Raises:
         ValueError: the first line is no header of at least two columns.
     """
-    header, notes = _header(path, separator, quoted), []
-    if len(header) < 2 and separator == ",":
-        separator = next((other for other in ";\t|" if len(_header(path, other, quoted)) > 1), separator)
-        header, notes = _header(path, separator, quoted), [f"Fields are separated by {separator!r}."]
-    if len(header) < 2:
+    named, notes = _named_separator(path), []
+    skipped = 0 if named is None else 1
+    separator = named or separator
+    columns = _first_row(path, separator, quoted, skipped)
+    if len(columns) < 2 and separator == ",":
+        separators = (other for other in ";\t|" if len(_first_row(path, other, quoted, skipped)) > 1)
+        separator = next(separators, separator)
+        columns, notes = _first_row(path, separator, quoted, skipped), [f"Fields are separated by {separator!r}."]
+    if len(columns) < 2:
         raise ValueError(f"{path} has one column only; is it separated by {separator!r}?")
-    raw = _read_with_polars(path, header, separator, quoted) or _read_row_by_row(path, header, separator, quoted)
+    if header:
+        notes += _check_header(path, columns)
+    else:
+        columns = [f"column_{i}" for i in range(1, len(columns) + 1)]
+    layout = _Layout(path, separator, quoted, columns, skipped, header)
+    raw = _read_with_polars(layout) or _read_row_by_row(layout)
     raw.notes += notes
     return raw
 
 
-def _read_with_polars(path: Path, header: list[str], separator: str, quoted: bool) -> RawTable | None:
+def _read_with_polars(layout: _Layout) -> RawTable | None:
     """Return None if Polars fails or may have misread the file."""
     import polars as pl
 
     try:
-        frame = pl.read_csv(
-            path,
-            separator=separator,
-            infer_schema=False,
-            quote_char='"' if quoted else None,
-            row_index_name=ROW,
-            row_index_offset=2,
-        )
+        with open_bytes(layout.path) as file:
+            frame = pl.read_csv(
+                file if layout.path.suffix.lower() == ".gz" else layout.path,
+                separator=layout.separator,
+                infer_schema=False,
+                quote_char='"' if layout.quoted else None,
+                has_header=layout.has_header,
+                skip_lines=layout.skipped_lines,
+                row_index_name=ROW,
+                row_index_offset=layout.lines_before + 1,
+                glob=False,
+            )
     except pl.exceptions.PolarsError:
         return None
-    if frame.columns[1:] != header or _may_be_misread(path, frame, separator):
+    names = dict(zip(frame.columns[1:], layout.columns, strict=False))
+    frame = frame if layout.has_header else frame.rename(names)
+    if frame.columns[1:] != layout.columns or _may_be_misread(layout, frame):
         return None
     texts = pl.col(pl.String)
     if any(frame.select((texts == "").any()).row(0)):  # an empty quoted field is missing
@@ -83,25 +128,43 @@ def _read_with_polars(path: Path, header: list[str], separator: str, quoted: boo
     return RawTable(frame)
 
 
-def _header(path: Path, separator: str, quoted: bool) -> list[str]:
+def _named_separator(path: Path) -> str | None:
+    """Return the separator that a first line ``sep=;`` names; None without one."""
+    with open_text(path) as text:
+        line = text.readline(8).rstrip("\r\n")
+    return line[4] if len(line) == 5 and line.startswith("sep=") else None
+
+
+def _first_row(path: Path, separator: str, quoted: bool, skipped: int) -> list[str]:
     with open_text(path) as text:
         try:
-            header = next(_reader(islice(text, MAX_ROW_LINES), separator, quoted), [])
+            row = next(_reader(islice(text, skipped, MAX_ROW_LINES), separator, quoted), [])
         except csv.Error:
-            header = ["\x00"]
-    if any(is_undecodable(name) or "\x00" in name for name in header):
-        raise ValueError(f"{path} is not a table of text: its first line is no list of column names.")
-    duplicates = sorted({name for name in header if header.count(name) > 1})
+            row = ["\x00"]
+    if any(is_undecodable(name) or "\x00" in name for name in row):
+        raise ValueError(
+            f"{path} is not a table of text in UTF-8: its first line cannot be read. Name the file's encoding, such as "
+            "gb18030 or latin-1."
+        )
+    return row
+
+
+def _check_header(path: Path, columns: list[str]) -> list[str]:
+    """Return a sentence about a header that looks like data. ValueError for two equal names."""
+    duplicates = sorted({name for name in columns if columns.count(name) > 1})
     if duplicates:
         raise ValueError(f"{path} has two columns named '{duplicates[0]}'; rename one in its first line.")
-    return header
+    number = next((name for name in columns if re.fullmatch(r"-?\d+([.,]\d+)?", name.strip())), None)
+    if number is None:
+        return []
+    return [f"The first line is read as the header, and holds the number {number}: without a header, use header none."]
 
 
 def _reader(lines: Iterable[str], separator: str, quoted: bool) -> Iterator[list[str]]:
     return csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
 
 
-def _may_be_misread(path: Path, frame: "pl.DataFrame", separator: str) -> bool:
+def _may_be_misread(layout: _Layout, frame: "pl.DataFrame") -> bool:
     """Return True if Polars may have misread the file without an error.
 
     Polars parses a quotation mark within a field in its own way, numbers a quoted row of two lines as one line, reads
@@ -117,30 +180,32 @@ def _may_be_misread(path: Path, frame: "pl.DataFrame", separator: str) -> bool:
         return True
     separators = quotes = lone_returns = 0
     last = b""
-    with open_bytes(path) as file:
+    with open_bytes(layout.path) as file:
         while block := file.read(1 << 20):
-            separators += block.count(separator.encode())
+            separators += block.count(layout.separator.encode())
             quotes += block.count(b'"')
             lone_returns += block.count(b"\r") - (last + block).count(b"\r\n")
             last = block[-1:]
     has_short_row = frame[frame.columns[-1]].null_count() > 0 and (
-        quotes > 0 or separators != (frame.width - 2) * (frame.height + 1)
+        quotes > 0 or separators != (frame.width - 2) * (frame.height + layout.has_header) + layout.skipped_lines
     )
-    return has_short_row or quotes % 2 == 1 or lone_returns > 0 or last == separator.encode()
+    return has_short_row or quotes % 2 == 1 or lone_returns > 0 or last == layout.separator.encode()
 
 
-def _read_row_by_row(path: Path, header: list[str], separator: str, quoted: bool) -> RawTable:
+def _read_row_by_row(layout: _Layout) -> RawTable:
     """Read row by row; a row that does not fit the header is rejected with its line and text."""
     import polars as pl
 
     rejected: list[RejectedRow] = []
-    with open_text(path) as text:
-        records = _records(text, separator, quoted, len(header))
-        next(records)
+    with open_text(layout.path) as text:
+        lines = islice(text, layout.skipped_lines, None)
+        records = _records(lines, layout.separator, layout.quoted, len(layout.columns), layout.skipped_lines + 1)
+        if layout.has_header:
+            next(records)
         valid = _valid_rows(records, rejected)
-        blocks = [_block([], header)]
+        blocks = [_block([], layout.columns)]
         while block := list(islice(valid, BLOCK)):
-            blocks.append(_block(block, header))
+            blocks.append(_block(block, layout.columns))
     return RawTable(pl.concat(blocks), rejected)
 
 
@@ -162,13 +227,13 @@ def _block(rows: list[tuple[int, list[str]]], header: list[str]) -> "pl.DataFram
     return pl.DataFrame({ROW: lines, **columns}, schema={ROW: pl.UInt32, **dict.fromkeys(header, pl.String)})
 
 
-def _records(text: Iterable[str], separator: str, quoted: bool, width: int) -> Iterator[_Record]:
-    """Yield the rows, without blank lines.
+def _records(text: Iterable[str], separator: str, quoted: bool, width: int, line: int = 1) -> Iterator[_Record]:
+    """Yield the rows, without blank lines. ``line`` is the number of the first line.
 
     A row that spans lines and has a wrong number of fields, or never ends, has an open quotation mark. Only its first
     line is faulty; reading continues with the second.
     """
-    source, ahead, line = iter(text), deque[str](), 1
+    source, ahead = iter(text), deque[str]()
     while True:
         lines: list[str] = []
         reader = _reader(_recorded(chain(_popped(ahead), source), lines), separator, quoted)

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from segue.data.readers.formats import FORMATS, guess_format, read_raw
+from segue.data.readers.formats.file_formats import FORMATS, guess_format, read_raw
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from segue.data.readers.raw_table import ROW, RawTable, RejectedRow, open_bytes, to_printable
+from segue.data.readers.formats.raw_table import ROW, RawTable, RejectedRow, open_bytes, to_printable
 
 if TYPE_CHECKING:
     import polars as pl

@@ -8,8 +8,8 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from segue.data.readers.data_frames import read_data_frame
 from segue.data.readers.events import read_events
+from segue.data.readers.formats.data_frames import read_data_frame
 
 T0 = 1_700_000_000
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from segue.data.readers.json_lines import MixedTypeColumn
-from segue.data.readers.raw_table import ROW, RawTable
+from segue.data.readers.formats.json_lines import MixedTypeColumn
+from segue.data.readers.formats.raw_table import ROW, RawTable
 
 
 def read_data_frame(source: Any) -> RawTable:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from segue.data.readers import benchmark_text
-from segue.data.readers.raw_table import ROW, RawTable
+from segue.data.readers.formats import benchmark_text
+from segue.data.readers.formats.raw_table import ROW, RawTable
 
 
 @pytest.fixture

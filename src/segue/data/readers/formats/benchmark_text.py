@@ -11,7 +11,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segue.data.readers.raw_table import ROW, RawTable, RejectedRow, is_undecodable, open_text, to_printable
+from segue.data.readers.formats.raw_table import ROW, RawTable, RejectedRow, is_undecodable, open_text, to_printable
 
 if TYPE_CHECKING:
     import polars as pl

@@ -1,0 +1,91 @@
+"""Encodings of text files: detection of byte order marks, UTF-8 and GB18030, and a copy of other text as UTF-8."""
+
+import codecs
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from segue.data.readers.formats.raw_table import open_bytes
+
+UTF8 = "utf-8"
+_BLOCK_BYTES = 1 << 20
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, UTF8),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_MIN_COMMON = 0.6
+"""Least share of common Chinese characters among the non-ASCII characters of a text in GB18030."""
+
+
+def check_encoding(encoding: str) -> None:
+    """Raise ValueError if Python has no text encoding of that name ("auto" is one)."""
+    try:
+        known = encoding == "auto" or codecs.lookup(encoding)._is_text_encoding
+    except LookupError:
+        known = False
+    if not known:
+        raise ValueError(
+            f"There is no encoding '{encoding}': write for example utf-8, gb18030, big5, latin-1 or utf-16."
+        )
+
+
+def detect_encoding(path: Path) -> str:
+    """Return the encoding of a text file: that of its byte order mark, else UTF-8 or GB18030.
+
+    GB18030 (which contains GBK and GB2312) is returned only for a file that is not UTF-8 and whose characters in it are
+    common Chinese ones. Others, such as Latin-1, cannot be told apart from damaged UTF-8 and must be named.
+    """
+    with open_bytes(path) as file:
+        start = file.read(4)
+        for mark, encoding in _MARKS:
+            if start.startswith(mark):
+                return encoding
+        file.seek(0)
+        decoder = codecs.getincrementaldecoder(UTF8)()
+        while block := file.read(_BLOCK_BYTES):
+            try:
+                decoder.decode(block)
+            except UnicodeDecodeError:
+                return "gb18030" if _is_chinese(block) else UTF8
+    return UTF8
+
+
+def _is_chinese(block: bytes) -> bool:
+    """Return whether bytes that are not UTF-8 are mostly common Chinese characters in GB18030."""
+    text = block.decode("gb18030", errors="replace")
+    characters = [c for c in text if not c.isascii()]
+    valid_utf8 = sum(not c.isascii() for c in block.decode(UTF8, errors="ignore"))
+    common = sum(0xB0A1 <= int.from_bytes(c.encode("gb18030"), "big") <= 0xD7F9 for c in characters if c != "�")
+    return common >= _MIN_COMMON * len(characters) and 2 * common > valid_utf8
+
+
+@contextmanager
+def as_utf8(path: Path, encoding: str) -> Iterator[tuple[Path, list[str]]]:
+    """Give the path of the text in UTF-8: the file itself, or a temporary copy of a file in another encoding.
+
+    Bytes that are invalid in the encoding are invalid in the copy too, so that the readers reject their rows.
+
+    Args:
+        path: the file.
+        encoding: name of a Python text encoding; "auto": see ``detect_encoding``.
+
+    Yields:
+        The path to read, and a sentence about a detected encoding other than UTF-8.
+    """
+    detected = detect_encoding(path) if encoding == "auto" else codecs.lookup(encoding).name
+    if detected in (UTF8, "utf-8-sig", "ascii"):
+        yield path, []
+        return
+    notes = [f"{path.name} is read as {detected}, detected from its bytes."] if encoding == "auto" else []
+    with tempfile.TemporaryDirectory(prefix="segue-") as folder:
+        copy = Path(folder) / path.name.removesuffix(".gz").removesuffix(".GZ")
+        with open_bytes(path) as file, copy.open("wb") as target:
+            decoder = codecs.getincrementaldecoder(detected)(errors="surrogateescape")
+            while block := file.read(_BLOCK_BYTES):
+                target.write(decoder.decode(block).encode(UTF8, "surrogateescape"))
+            target.write(decoder.decode(b"", final=True).encode(UTF8, "surrogateescape"))
+        yield copy, notes
