@@ -4,6 +4,7 @@
 copy. A time has its unit in its name: ``_s`` seconds, ``_ms`` milliseconds.
 """
 
+import ipaddress
 import re
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -84,6 +85,15 @@ class ServingConfig:
 
     requests_per_s: Annotated[float, Range(gt=0)] | None = None
     """Requests per second and API key, summed over all workers; more are refused with 429. none: no limit."""
+    requests_per_s_per_client: Annotated[float, Range(gt=0)] | None = None
+    """Requests per second and client with a public key, summed over all workers; twice as many at once. A public key has
+    no other roles than ingest and serve. A client is an IPv4 address or an IPv6 network of 64 bits. none: no limit."""
+    items_per_h_per_client: Annotated[float, Range(ge=1)] | None = None
+    """Items in lists per hour and client with a public key, summed over all workers: a bound of the catalog that one
+    client can copy. none: no limit."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks of proxies whose X-Forwarded-For header names the client, such as 10.0.0.0/8. Default:
+    none; the client is the other end of the connection."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may send requests from a browser, such as https://shop.example. Default: none."""
     reload_interval_s: Annotated[float, Range(gt=0)] = 1.0
@@ -109,3 +119,8 @@ class ServingConfig:
         for origin in self.cors_origins:
             if not re.fullmatch(r"https?://[^/\s]+", origin):
                 raise ValueError(f"'{origin}' is no origin: write it like https://shop.example.")
+        for proxy in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(proxy, strict=False)
+            except ValueError:
+                raise ValueError(f"'{proxy}' is no proxy's address: write it like 10.0.0.5 or 10.0.0.0/8.") from None
