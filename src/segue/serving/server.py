@@ -1,9 +1,10 @@
 """Server of one model or registry: opens all parts in order, serves until a signal, closes them in reverse order."""
 
 import asyncio
+import contextlib
 import os
-import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,19 +21,23 @@ from segue.serving.http import listener, static_pages
 from segue.serving.http.app import App
 from segue.serving.http.auth import Keys, RateLimit
 from segue.serving.http.handlers import AppState
-from segue.serving.http.listener import free_port, listen
 from segue.serving.inference.engine import Engine
 from segue.serving.inference.served_model import ServedModel
 from segue.serving.observability import logs
 from segue.serving.observability.prometheus import Metrics
 from segue.serving.sessions.session_cache import SessionCache
+from segue.serving.sockets import SocketGroups
+from segue.serving.store.background_check import BackgroundCheck
 from segue.serving.store.commit_listeners import CommitListeners
 from segue.serving.store.data_directory import DataDirectory
 from segue.serving.store.event_store import EventStore
 from segue.serving.store.group_commit import GroupCommitWriter
+from segue.serving.termination import Termination
 from segue.serving.workers.messages import StartWorker
 from segue.serving.workers.supervisor import WorkerSupervisor
 
+_RELOADER_S = 1.0
+"""Longest wait for a version that is being loaded when the server stops, in seconds."""
 Notify = Callable[[str], None]
 """Function that receives one line of text for the operator."""
 
@@ -48,6 +53,9 @@ def serve(
 ) -> None:
     """Serve a model over HTTP until SIGTERM or Ctrl-C; open requests are finished.
 
+    The process ends at ``config.grace_s`` after the signal at the latest, or at once at a second signal
+    (``segue.serving.exit_codes``). To be called in the main thread.
+
     A version that is saved or promoted at ``run`` later is deployed without a restart.
 
     Args:
@@ -60,10 +68,24 @@ def serve(
         notify: receives one line when the server is ready, and one for each damage in the event log.
 
     Raises:
-        ValueError: the model cannot be loaded, the data directory has another owner, the port is taken, or a key is
-            missing.
+        TemporaryError: the data directory has another owner, or the port is taken.
+        ValueError: the model cannot be loaded, the address is invalid, or a key is missing.
     """
     config = config or ServingConfig()
+    termination = Termination(config.grace_s)
+    termination.run(lambda: _serve(run, data_dir, (host, port), config, notify, termination))
+
+
+def _serve(
+    run: Path,
+    data_dir: Path,
+    address: tuple[str, int],
+    config: ServingConfig,
+    notify: Notify,
+    termination: Termination,
+) -> None:
+    """Open all parts, serve, and close them. See ``serve``."""
+    host, port = address
     keys = Keys.read(os.environ, host)
     limit = RateLimit(None if config.requests_per_s is None else config.requests_per_s / config.workers)
     models = model_source(run)
@@ -74,17 +96,28 @@ def serve(
     with ExitStack() as stack:
         directory = DataDirectory(data_dir)
         stack.callback(directory.release)
-        port = free_port(host, port)
+        sockets = SocketGroups.bind(host, port, config.workers)
+        stack.callback(sockets.close)
         admin = open_services(directory.path, models, config, notify, stack)
         state = AppState(admin.router, keys, admin, limit, config.cors_origins)
         supervisor = None
         if config.workers > 1:
-            start = StartWorker(str(run), str(directory.path), host, port, config)
+            start = StartWorker(0, str(run), str(directory.path), host, sockets.descriptors(), config)
             supervisor = WorkerSupervisor(admin.router, start, config.workers - 1)
             admin.router.commit_listeners.worker_listener = supervisor
+            admin.router.metrics.add_gauge(
+                "workers_ready", "Worker processes that respond, beside the primary process.", _num_ready(supervisor)
+            )
             state.other_workers = supervisor.collect_metrics
+            termination.kill_children = supervisor.kill_all
         app = App(state, static_pages.pages(admin.router, demo=config.show_demo))
-        listener.run(_listen(app, supervisor, host, port, notify))
+        url = f"http://{f'[{host}]' if ':' in host else host}:{sockets.port}"
+        line = f"Serving on {url}; its description is at {url}/openapi.json."
+        listener.run(lambda: _listen(app, sockets, supervisor, termination, lambda: notify(line)))
+
+
+def _num_ready(supervisor: WorkerSupervisor) -> Callable[[], float]:
+    return lambda: supervisor.num_ready
 
 
 def open_services(
@@ -101,6 +134,8 @@ def open_services(
     """
     store = EventStore(folder / "events.sqlite")
     stack.callback(store.close)
+    for notice in store.notices:
+        notify(notice)
     if store.num_damaged:
         notify(f"{store.num_damaged} damaged rows of {store.path} were set aside and are not served.")
     erasures = ErasureList.open(folder)
@@ -109,6 +144,10 @@ def open_services(
     commit_listeners = CommitListeners()
     writer = GroupCommitWriter(store, commit_listeners.on_commit)
     stack.callback(writer.close)
+    check = BackgroundCheck(
+        store.path, lambda: writer.run(EventStore.repair).result(), at_once=not store.completely_checked
+    )
+    stack.callback(check.close)
 
     def load(model: ServedModel) -> LoadedModel:
         if config.approximate:
@@ -126,7 +165,9 @@ def open_services(
     stack.callback(router.close)
     metrics.add_gauge("store_writable", "1 while events can be stored.", lambda: float(writer.writable))
     metrics.add_gauge("cached_histories", "Histories in memory.", lambda: len(router.deployment.live.sessions))
-    metrics.add_gauge("damaged_rows", "Rows of the event log that are not served.", lambda: store.num_damaged)
+    metrics.add_gauge(
+        "damaged_rows", "Rows of the event log that are not served.", lambda: store.num_damaged + store.num_left_out
+    )
     metrics.add_gauge(
         "attribution_dropped", "Lists and events not recorded.", lambda: recorder.dropped if recorder else 0
     )
@@ -136,27 +177,43 @@ def open_services(
         lambda: float(recorder is not None and recorder.recording),
     )
     reloader = Reloader(models, router, load, generation, interval_s=config.reload_interval_s)
-    stack.callback(reloader.close)
+    stack.callback(_close_reloader, reloader)
     return AdminService(router, store, writer, erasures, reloader)
 
 
-async def _listen(app: App, supervisor: WorkerSupervisor | None, host: str, port: int, notify: Notify) -> None:
+def _close_reloader(reloader: Reloader) -> None:
+    """End the reloader, or leave it behind with the version that it is loading."""
+    closing = threading.Thread(target=reloader.close, name="segue-close", daemon=True)
+    closing.start()
+    closing.join(_RELOADER_S)
+
+
+async def _listen(
+    app: App,
+    sockets: SocketGroups,
+    supervisor: WorkerSupervisor | None,
+    termination: Termination,
+    notify: Callable[[], None],
+) -> None:
     """Listen until SIGTERM or SIGINT, then stop the workers and finish the open requests."""
     loop = asyncio.get_running_loop()
+    serving = listener.Listener(app, sockets)
 
-    def started(stop: Callable[[], None]) -> None:
-        def on_signal() -> None:
-            if supervisor is not None:
-                supervisor.drain()
-            stop()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, on_signal)
+    def stop(grace_s: float) -> None:
         if supervisor is not None:
-            supervisor.start(app, loop)
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        loop.call_soon(notify, f"Serving on {url}; its description is at {url}/openapi.json.")
+            supervisor.drain(grace_s)
+        serving.stop(grace_s)
 
-    await listen(app, host, port, started)
+    def on_stop(grace_s: float) -> None:
+        with contextlib.suppress(RuntimeError):  # the event loop has ended: the parts are being closed
+            loop.call_soon_threadsafe(stop, grace_s)
+
+    def started() -> None:
+        if supervisor is not None:
+            supervisor.start(app, loop, serving.cover)
+        termination.on_stop = on_stop
+        loop.call_soon(notify)
+
+    await serving.serve(started)
     if supervisor is not None:
         await asyncio.to_thread(supervisor.close)

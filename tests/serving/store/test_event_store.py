@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from segue.serving.schemas.problems import Problem
 from segue.serving.store.event_store import AppendResult, EventStore, check_sqlite
+from segue.serving.store.file_digest import remove_digest
 
 
 def newest(store, value="ann", limit=100, key="user_id"):
@@ -216,17 +217,20 @@ def test_a_commit_is_forced_to_disk_only_with_fsync(tmp_path, event):
     assert forced[2] >= 1
 
 
-def test_opening_a_long_log_verifies_its_newest_rows(tmp_path, event, monkeypatch):
+@pytest.mark.parametrize("was_killed", [False, True])
+def test_opening_a_long_log_after_a_crash_verifies_its_newest_rows(tmp_path, event, monkeypatch, was_killed):
+    """A log that changed while no server ran is checked completely, whatever its length."""
     path = tmp_path / "log"
     store = EventStore(path)
     store.append([[event(event_id=str(n)) for n in range(20)]])
     store.close()
-    connection = apsw.Connection(str(path))
-    connection.execute("UPDATE events SET item_id = 'other' WHERE seq IN (3, 18)")
-    connection.close()
+    tamper(path, "UPDATE events SET item_id = 'other' WHERE seq IN (3, 18)")
+    if was_killed:
+        remove_digest(path)
     monkeypatch.setattr("segue.serving.store.event_store.CHECKED_ROWS", 5)
     again = EventStore(path)
-    assert again.num_damaged == 1
+    # the newest row's damage leads to a complete check
+    assert again.num_damaged == 2 and again.completely_checked
     assert [one.seq for one in again.newest("user_id", "ann", 99)] == [n for n in range(1, 21) if n not in (3, 18)]
     again.close()
 

@@ -1,7 +1,8 @@
 """Read-only access to the event log, safe while a server writes to it."""
 
+import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,10 @@ import apsw
 
 from segue.serving.store.event import Event
 from segue.serving.store.sqlite import BUSY_MS, COLUMNS
+
+_log = logging.getLogger("segue.serving")
+_MAX_COUNTED = 10_000
+"""Damaged rows that are counted one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +28,7 @@ class StoredEventRow:
 class EventReader:
     """Queries of an event log over a connection that never writes. Safe to use from several threads.
 
-    Rows with a wrong checksum are left out of every result.
+    Rows with a wrong checksum, and rows that a damaged index names for another key, are left out of every result.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,9 +38,16 @@ class EventReader:
             apsw.Error: there is no event log at ``path``.
         """
         self.path = Path(path)
-        self._connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
-        self._connection.set_busy_timeout(BUSY_MS)
+        self.connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
+        """Connection that only reads."""
+        self.connection.set_busy_timeout(BUSY_MS)
         self._reading = threading.Lock()
+        self._left_out: set[int] = set()
+
+    @property
+    def num_left_out(self) -> int:
+        """Return the number of damaged rows met by queries; the first one is logged."""
+        return len(self._left_out)
 
     def newest(self, key: str, value: str, limit: int) -> list[StoredEventRow]:
         """Return the newest events of a user or session, oldest first, by time and then by arrival.
@@ -46,7 +58,7 @@ class EventReader:
             limit: largest number of events.
         """
         rows = self._query(_NEWEST[key], (value, limit))
-        return [event for row in reversed(rows) if (event := verify_row(row)) is not None]
+        return [stored for stored in self._sound(reversed(rows)) if getattr(stored.event, key) == value]
 
     def events_after(self, time_us: int, seq: int, limit: int) -> list[StoredEventRow]:
         """Return the newest arrivals after a time and a sequence number, oldest arrival first.
@@ -57,8 +69,27 @@ class EventReader:
             limit: largest number of events.
         """
         query = f"SELECT {COLUMNS} FROM events WHERE seq > ? AND time_us > ? ORDER BY seq DESC LIMIT ?"
-        rows = self._query(query, (seq, time_us, limit))
-        return [event for row in reversed(rows) if (event := verify_row(row)) is not None]
+        return list(self._sound(reversed(self._query(query, (seq, time_us, limit)))))
+
+    def seq_after(self, seq: int, count: int) -> int | None:
+        """Return the sequence number of the last of the next arrivals; None without any.
+
+        Args:
+            seq: only events with a larger sequence number.
+            count: largest number of arrivals.
+        """
+        query = "SELECT max(seq) FROM (SELECT seq FROM events WHERE seq > ? ORDER BY seq LIMIT ?)"
+        return self._query(query, (seq, count))[0][0]
+
+    def events_between(self, after: int, until: int) -> list[StoredEventRow]:
+        """Return the events of an interval in order of arrival.
+
+        Args:
+            after: only events with a larger sequence number.
+            until: largest sequence number.
+        """
+        query = f"SELECT {COLUMNS} FROM events WHERE seq > ? AND seq <= ? ORDER BY seq"
+        return list(self._sound(self._query(query, (after, until))))
 
     def has_events_until(self, user_id: str, until_us: int) -> bool:
         """Return whether a user has an event at or before a time.
@@ -72,11 +103,18 @@ class EventReader:
     def user_events(self, user_id: str) -> Iterator[StoredEventRow]:
         """Return every event of a user, by time and then by arrival."""
         rows = self._query(f"SELECT {COLUMNS} FROM events WHERE user_id = ? ORDER BY time_us, seq", (user_id,))
-        return (event for row in rows if (event := verify_row(row)) is not None)
+        return (stored for stored in self._sound(rows) if stored.event.user_id == user_id)
 
     def user_ids(self) -> list[str]:
         """Return the ids of all users with an event."""
         return [row[0] for row in self._query("SELECT DISTINCT user_id FROM events WHERE user_id IS NOT NULL")]
+
+    def last_seq(self) -> int:
+        """Return the sequence number of the newest arrival; 0 for an empty or unreadable log."""
+        try:
+            return self._query("SELECT max(seq) FROM events")[0][0] or 0
+        except apsw.Error:
+            return 0
 
     def count(self) -> int:
         """Return the number of stored events."""
@@ -85,11 +123,39 @@ class EventReader:
     def _query(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
         # One thread at a time: the connection refuses a second one instead of waiting.
         with self._reading:
-            return self._connection.execute(query, values).fetchall()
+            try:
+                return self.connection.execute(query, values).fetchall()
+            except UnicodeDecodeError:
+                return self._readable(self.connection.execute(query, values))
+
+    def _readable(self, cursor: apsw.Cursor) -> list[Any]:
+        """Return the rows of a query that can be read as text."""
+        rows = []
+        while True:
+            try:
+                rows.append(next(cursor))
+            except StopIteration:
+                return rows
+            except UnicodeDecodeError:
+                self._leave_out(-1)
+
+    def _sound(self, rows: Iterable[Any]) -> Iterator[StoredEventRow]:
+        for row in rows:
+            stored = verify_row(row)
+            if stored is None:
+                self._leave_out(row[0])
+            else:
+                yield stored
+
+    def _leave_out(self, seq: int) -> None:
+        if not self._left_out:
+            _log.error("%s holds damaged rows, which are not served: a restart sets them aside.", self.path)
+        if len(self._left_out) < _MAX_COUNTED:
+            self._left_out.add(seq)
 
     def close(self) -> None:
         """Close the connection."""
-        self._connection.close()
+        self.connection.close()
 
 
 _NEWEST = {
@@ -109,15 +175,12 @@ def scan_events(path: Path, chunk: int = 10_000) -> Iterator[list[StoredEventRow
         ValueError: there is no event log at ``path``.
     """
     try:
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-        connection.set_busy_timeout(BUSY_MS)
+        reader = EventReader(path)
         last: Any = 0
-        query = f"SELECT {COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
-        rows: list[Any]
-        while rows := connection.execute(query, (last, chunk)).fetchall():
-            last = rows[-1][0]
-            yield [event for row in rows if (event := verify_row(row)) is not None]
-        connection.close()
+        while (until := reader.seq_after(last, chunk)) is not None:
+            yield reader.events_between(last, until)
+            last = until
+        reader.close()
     except apsw.Error as error:
         raise ValueError(f"{path} cannot be read as an event log: {error}.") from None
 

@@ -4,7 +4,7 @@ One connection writes and checkpoints, another only reads. SQLite's WAL mode had
 writers (fixed in 3.51.3): older versions are refused, and a second writer never exists.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,38 +13,27 @@ import apsw
 from msgspec.structs import astuple
 
 from segue.serving.schemas.problems import Problem
+from segue.serving.store import wal_check
 from segue.serving.store.event import Event
+from segue.serving.store.event_erasure import EventErasure
 from segue.serving.store.event_reader import EventReader, StoredEventRow, verify_row
+from segue.serving.store.file_digest import matches_digest, remove_digest, write_digest
+from segue.serving.store.log_check import DamagedLogError, create_indexes, damaged_rows, is_sound, repair
 from segue.serving.store.sqlite import COLUMNS, FORMAT, check_sqlite, close, connect, transaction
 
 CHECKED_ROWS = 50_000
-"""Newest rows whose checksums are verified when a log is opened. A crash damages the end, if anything. Older rows are
-verified whenever they are read, because verifying every row of a large log would delay a restart."""
-_INDEXES = {
-    "once": "CREATE UNIQUE INDEX IF NOT EXISTS once ON events(source, event_id)",
-    "by_user": "CREATE INDEX IF NOT EXISTS by_user ON events(user_id, time_us, seq) WHERE user_id IS NOT NULL",
-    "by_session": "CREATE INDEX IF NOT EXISTS by_session ON events(session_id, time_us, seq) "
-    "WHERE session_id IS NOT NULL",
-}
+"""Newest rows whose checksums are verified when a log is opened. Older rows are verified whenever they are read, and by
+the background check of a server. A shorter log, and one that changed while no server ran, is checked completely."""
 
 
 @dataclass(frozen=True)
 class AppendResult:
-    """Numbers of new and of already stored events of one request."""
+    """Numbers of new, of already stored and of refused events of one request."""
 
     accepted: int
     duplicates: int
-
-
-@dataclass(frozen=True)
-class ErasedCounts:
-    """Result of an erasure from the log."""
-
-    events: int
-    sessions: list[str]
-    """The user's sessions, whose histories must be dropped from memory too."""
-    compacted: bool
-    """True if the erased bytes are gone from the file as well."""
+    erased: int = 0
+    """Events of erased users from before the erasure, which are not stored."""
 
 
 class EventStore(EventReader):
@@ -58,19 +47,57 @@ class EventStore(EventReader):
         """
         check_sqlite(apsw.sqlite_lib_version())
         self.path = Path(path)
-        self._forced, self._unsynced = True, False
+        self._forced, self._unsynced, self._is_beyond_repair = True, False, False
+        self.notices: list[str] = []
+        """Sentences about damage that was found, for the operator."""
+        unread = wal_check.unread_pages(self.path)
+        if unread:
+            copy = wal_check.keep_copy(self.path)
+            self.notices.append(
+                f"{unread} pages at the end of the write-ahead log of {self.path} cannot be read: the newest events "
+                f"may be missing. The unread log is kept as {copy.name}."
+            )
+        unchanged = matches_digest(self.path)
+        remove_digest(self.path)
         try:
             self._write = connect(self.path)
-            self.num_damaged = self._move_damaged_rows()
+            self.completely_checked = self._check(unchanged)
+            self.erasure = EventErasure(self._write, self.path, lambda: self._set_synchronous(True))
             super().__init__(self.path)
-        except (apsw.CorruptError, apsw.NotADBError) as error:
+            row = self._write.execute(_MAX_SEQ).get
+        except (DamagedLogError, apsw.CorruptError, apsw.NotADBError) as error:
             raise ValueError(f"{self.path} is damaged beyond its rows ({error}): restore it from a backup.") from None
         except apsw.Error as error:
             raise ValueError(f"{self.path} cannot be opened as an event log: {error}.") from None
-        row = self._write.execute(
-            "SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(seq) FROM damaged), 0))"
-        ).get
         self._next_seq = row + 1
+
+    def _check(self, unchanged: bool | None) -> bool:
+        """Check the log and repair it if necessary. Return whether the whole log was checked.
+
+        Args:
+            unchanged: result of comparing the file with its digest.
+        """
+        newest = self._write.execute("SELECT coalesce(max(seq), 0) FROM events").get
+        is_small = newest <= CHECKED_ROWS
+        complete = unchanged is False or (unchanged is None and is_small)
+        first = -(2**63) if complete or is_small else newest - CHECKED_ROWS
+        is_damaged = next(damaged_rows(self._write, first), None) is not None
+        if is_damaged or (unchanged is not True and not is_sound(self._write, complete=complete)):
+            self.repair()
+            return True
+        create_indexes(self._write)
+        self.num_damaged = self._write.execute("SELECT count(*) FROM damaged").get
+        return complete or unchanged is True
+
+    def repair(self) -> None:
+        """Move damaged rows to the table ``damaged``, and build the indexes again from the other rows.
+
+        Raises:
+            DamagedLogError: the file is damaged beyond its rows and indexes; it is unchanged.
+        """
+        repair(self._write)
+        self.num_damaged = self._write.execute("SELECT count(*) FROM damaged").get
+        self.notices.append(f"{self.path} was damaged: its indexes were built again from the sound rows.")
 
     def append(
         self, batches: Sequence[Sequence[Event]], *, force: bool = True
@@ -89,6 +116,22 @@ class EventStore(EventReader):
         Raises:
             apsw.Error: nothing could be stored.
         """
+        try:
+            return self._append(batches, force)
+        except (apsw.CorruptError, apsw.ConstraintError, UnicodeDecodeError) as error:
+            if self._is_beyond_repair:
+                raise
+            try:
+                self.repair()
+            except DamagedLogError as damage:
+                self._is_beyond_repair = True
+                self.notices.append(f"{self.path} is damaged beyond its rows ({damage}): restore it from a backup.")
+                raise apsw.CorruptError(str(error)) from None
+        return self._append(batches, force)
+
+    def _append(
+        self, batches: Sequence[Sequence[Event]], force: bool
+    ) -> tuple[list[AppendResult | Problem], list[StoredEventRow]]:
         outcomes: list[AppendResult | Problem] = []
         stored: list[StoredEventRow] = []
         next_seq = self._next_seq
@@ -128,7 +171,7 @@ class EventStore(EventReader):
         new_events: dict[tuple[str, str], Event] = {}
         for event in batch:
             key = (event.source, event.event_id)
-            stored_body = new_events[key].body if key in new_events else self._write.execute(_BODY, key).get
+            stored_body = new_events[key].body if key in new_events else self._stored_body(key)
             if stored_body is None:
                 new_events[key] = event
             elif stored_body != event.body:
@@ -139,40 +182,15 @@ class EventStore(EventReader):
                 )
         return list(new_events.values())
 
-    def erase(self, user_id: str, *, until_us: int = 2**62) -> ErasedCounts:
-        """Erase a user's events, and events without a user in the user's sessions, then rewrite the file.
-
-        No byte of an erased event stays in the file. Takes as long as copying the log.
-
-        Args:
-            user_id: the user.
-            until_us: erase only events at or before this time, UTC microseconds.
-
-        Raises:
-            apsw.Error: the log cannot be written.
-        """
-        linked = "SELECT DISTINCT session_id FROM events WHERE user_id = ? AND time_us <= ? AND session_id IS NOT NULL"
-        sessions = [str(row[0]) for row in self._write.execute(linked, (user_id, until_us))]
-        count = 0
-        with transaction(self._write):
-            for table in ("events", "damaged"):
-                delete = f"DELETE FROM {table} WHERE time_us <= ? AND"
-                self._write.execute(f"{delete} user_id = ?", (until_us, user_id))
-                count += self._write.changes()
-                for session in sessions:
-                    self._write.execute(f"{delete} session_id = ? AND user_id IS NULL", (until_us, session))
-                    count += self._write.changes()
-        return ErasedCounts(count, sessions, self.compact())
-
-    def compact(self) -> bool:
-        """Rewrite the file, so that freed pages no longer hold the bytes of deleted rows.
-
-        Returns:
-            False while another process reads the log, because the write-ahead log then still holds them.
-        """
-        self._write.execute("VACUUM")
-        busy = self._write.execute("PRAGMA wal_checkpoint(TRUNCATE)").get[0]
-        return not busy
+    def _stored_body(self, key: tuple[str, str]) -> bytes | None:
+        """Return the body of the stored event with a source and an id; None without one."""
+        row = self._write.execute(_BY_ID, key).fetchone()
+        if row is None:
+            return None
+        stored = verify_row(row)
+        if stored is None or (stored.event.source, stored.event.event_id) != key:
+            raise apsw.CorruptError("The index of event ids names a row of another id.")
+        return stored.event.body
 
     @property
     def unsynced(self) -> bool:
@@ -185,48 +203,22 @@ class EventStore(EventReader):
         Raises:
             apsw.Error: the log cannot be written.
         """
+        if self._is_beyond_repair:
+            raise apsw.CorruptError("The log is damaged beyond its rows.")
         self._set_synchronous(True)
         self._write.execute(f"PRAGMA user_version = {FORMAT}")
         self._unsynced = False
 
     def close(self) -> None:
-        """Merge the write-ahead log into the file and close both connections."""
+        """Merge the write-ahead log into the file, close both connections and write the digest of the file."""
         super().close()
         close(self._write)
-
-    def _move_damaged_rows(self) -> int:
-        """Move rows with a wrong checksum to the table ``damaged``, where they are kept but never served."""
-        damaged = list(self._damaged_rows())
-        if damaged:
-            with transaction(self._write):
-                # An index still holds the row's values from before the damage, so it cannot be kept.
-                for name in _INDEXES:
-                    self._write.execute(f"DROP INDEX IF EXISTS {name}")
-                for seq in damaged:
-                    self._write.execute(f"INSERT INTO damaged SELECT {COLUMNS} FROM events WHERE seq = ?", (seq,))
-                    self._write.execute("DELETE FROM events WHERE seq = ?", (seq,))
-        for statement in _INDEXES.values():
-            self._write.execute(statement)
-        return self._write.execute("SELECT count(*) FROM damaged").get
-
-    def _damaged_rows(self) -> Iterator[int]:
-        """Yield the sequence numbers of rows with a wrong checksum; some cannot even be read as text."""
-        newest = self._write.execute("SELECT coalesce(max(seq), 0) FROM events").get
-        last = newest - CHECKED_ROWS if newest > CHECKED_ROWS else -(2**63)
-        while True:
-            try:
-                for row in self._write.execute(f"SELECT {COLUMNS} FROM events WHERE seq > ? ORDER BY seq", (last,)):
-                    last = row[0]
-                    if verify_row(row) is None:
-                        yield last
-                return
-            except UnicodeDecodeError:
-                last = self._write.execute("SELECT min(seq) FROM events WHERE seq > ?", (last,)).get
-                yield last
+        write_digest(self.path)
 
 
+_MAX_SEQ = "SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(seq) FROM damaged), 0))"
 _INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_BODY = "SELECT body FROM events WHERE source = ? AND event_id = ?"
+_BY_ID = f"SELECT {COLUMNS} FROM events WHERE source = ? AND event_id = ?"
 
 
 def _row(stored: StoredEventRow) -> tuple[object, ...]:

@@ -52,6 +52,9 @@ def connect(path: Path) -> apsw.Connection:
         raise ValueError(
             f"{path} has format {stored_format}; this version of Segue reads format {FORMAT}: update Segue."
         )
+    encoding = connection.execute("PRAGMA encoding").get
+    if encoding != "UTF-8":
+        raise ValueError(f"{path} is damaged beyond its rows (encoding {encoding}): restore it from a backup.")
     connection.execute(TABLES)
     connection.execute(f"PRAGMA user_version = {FORMAT}")
     return connection
