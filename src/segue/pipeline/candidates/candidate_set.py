@@ -79,7 +79,7 @@ def generate_candidates(
     Args:
         sources: the sources.
         histories: B histories.
-        max_candidates: largest number of candidates per history.
+        max_candidates: largest number of candidates per history; larger where more items are to be included.
         exclude: items that are no candidates, row b for row b.
         allowed_V: bool, items that may be candidates; None: all.
         include: items that are candidates in any case, row b for row b.
@@ -136,7 +136,7 @@ def _to_rows(
     order = order_by_score_then_index(fused_U, rows_N=row_U)
     row_U = row_U[order]
     column_U = np.arange(len(order)) - np.searchsorted(row_U, row_U)
-    is_kept_U = column_U < max_candidates
+    is_kept_U = (column_U < max_candidates) | (fused_U[order] >= INCLUDED_BONUS)
     width = max(1, int(column_U[is_kept_U].max(initial=-1)) + 1)
     row_U, column_U, order = row_U[is_kept_U], column_U[is_kept_U], order[is_kept_U]
     items_BC = np.full((batch, width), PAD, dtype=np.int32)

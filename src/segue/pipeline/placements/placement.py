@@ -140,6 +140,7 @@ class PlacementEngine:
         *,
         rng: np.random.Generator | None = None,
         now_us: int | None = None,
+        allowed_V: np.ndarray | None = None,
     ) -> RankedList:
         """Return the list for one history: k items, or all allowed ones where these are fewer.
 
@@ -151,13 +152,15 @@ class PlacementEngine:
             request: placement, exclusions and filter; None: the default placement.
             rng: generator of the exploration; None: no exploration.
             now_us: time of the request, UTC microseconds; None: the clock.
+            allowed_V: result of ``allowed_items`` for this request; None: it is computed.
 
         Raises:
             ValueError: an unknown placement or a wrong filter.
         """
         request = request or PlacementRequest()
         rules, diversifier, explorer = self._placement(request.placement)
-        allowed_V = self.allowed_items(history, request)
+        if allowed_V is None:
+            allowed_V = self.allowed_items(history, request)
         known = history.drop_unknown()
         candidates, scores_BC = self.pipeline.score_candidates(known, allowed_V=allowed_V)
         ranked = candidates.ranked_list(0, self.pipeline.scoring.probabilities(scores_BC)[0])
@@ -165,7 +168,25 @@ class PlacementEngine:
         ranked = diversifier.apply(ranked, k, known.items[known.starts[0] : known.stops[0]])
         if rng is None:
             return rules.build_list(ranked, k, allowed_V, fallback=self._fallback)
+        if explorer.config.method == "thompson":  # a boost may lift a probability above 1
+            ranked = replace(ranked, scores_C=np.minimum(ranked.scores_C, 1.0))
         return rules.build_list(ranked, k, allowed_V, fallback=self._fallback, policy=explorer.policy(rng))
+
+    def list_without_scoring(
+        self, ranked: RankedList, k: int, request: PlacementRequest, allowed_V: np.ndarray
+    ) -> RankedList:
+        """Return a list that no model is evaluated for: given items first, then the fallback, under pins and quotas.
+
+        Args:
+            ranked: items to begin with, such as an earlier list of the user.
+            k: number of items.
+            request: placement of the list.
+            allowed_V: result of ``allowed_items`` for this request.
+
+        Raises:
+            ValueError: an unknown placement.
+        """
+        return self._placement(request.placement).rules.build_list(ranked, k, allowed_V, fallback=self._fallback)
 
     def _placement(self, name: str) -> CompiledPlacement:
         if name not in self._placements:

@@ -1,6 +1,5 @@
-"""Deployment: the loaded versions by role, their shares of the users, and their error counts."""
+"""Deployment: the loaded versions by role, and their shares of the users."""
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -71,32 +70,3 @@ class Deployment:
             return LIVE
         salt = f"{self.live.version}/{self.canary.version}"
         return statistics.assign_variant(user_key, salt, self.shares)
-
-
-class ErrorCounter:
-    """Errors of each version among its latest responses."""
-
-    WINDOW, MIN_ERRORS, MAX_ERROR_SHARE = 200, 5, 0.02
-    """Responses counted per version, and the number and share of errors above which a version is rolled back."""
-
-    def __init__(self) -> None:
-        self._latest: dict[str, deque[bool]] = {}
-
-    def record(self, version: str, failed: bool) -> bool:
-        """Record a response.
-
-        Args:
-            version: the version that was used.
-            failed: True for an error.
-
-        Returns:
-            True if the version fails so often that it should be rolled back.
-        """
-        latest = self._latest.setdefault(version, deque(maxlen=self.WINDOW))
-        latest.append(failed)
-        errors = sum(latest) if failed else 0
-        return errors >= self.MIN_ERRORS and errors > self.MAX_ERROR_SHARE * len(latest)
-
-    def reset(self) -> None:
-        """Drop all counts, for another deployment."""
-        self._latest = {}

@@ -134,11 +134,11 @@ class Reloader:
         self._generation = generation
         self._interval_s = interval_s
         self._failure: tuple[int, str, str] | None = None
-        """Generation, version and error of a deployed version that fails too often."""
+        """Generation, version and reason of a deployed version that reproduces a failure."""
         self._reloading = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
-        router.on_frequent_failures = self.report_failure
+        router.on_reproduced_failure = self.report_failure
         self._thread = threading.Thread(target=self._run, name="segue-reloader", daemon=True)
         self._thread.start()
 
@@ -167,15 +167,15 @@ class Reloader:
         """Request a check at once, in the reloader's thread."""
         self._wake.set()
 
-    def report_failure(self, version: str, error: str) -> None:
-        """Request a rollback because a deployed version fails too often.
+    def report_failure(self, version: str, reason: str) -> None:
+        """Request a rollback because a deployed version reproduces a failure.
 
         Args:
             version: the version.
-            error: type of its last error.
+            reason: second half of a sentence about it, such as "fails its golden request after ['a'] (KeyError)".
         """
         if self._failure is None:
-            self._failure = (self._generation, version, error)
+            self._failure = (self._generation, version, reason)
             self._wake.set()
 
     def close(self) -> None:
@@ -197,14 +197,14 @@ class Reloader:
             except Exception as error:  # a full disk, a broken file system: the server goes on with its deployment
                 log_event(_log, logging.ERROR, "The check for models failed.", failure=type(error).__name__)
 
-    def _roll_back(self, generation: int, version: str, error: str) -> None:
+    def _roll_back(self, generation: int, version: str, reason: str) -> None:
         self._failure = None
         if generation != self._generation:
             return
-        message = "A version fails too often and is rolled back."
+        message = f"Version {version} {reason}; it is rolled back."
         log_event(_log, logging.ERROR, message, version=version, generation=generation)
         with self._reloading:
-            if self._restore(generation, f"Rolled back: version {version} failed too often ({error})."):
+            if self._restore(generation, f"Rolled back: version {version} {reason}."):
                 self._router.metrics.count_deployment_change("rolled back")
 
     def _restore(self, generation: int, note: str) -> bool:

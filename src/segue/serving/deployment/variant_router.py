@@ -4,8 +4,8 @@ The deployment is one reference that is read once per request and swapped as a w
 """
 
 import logging
-import random
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
@@ -16,11 +16,11 @@ from segue.serving.deployment.deployment import (
     LIVE,
     PREVIOUS,
     Deployment,
-    ErrorCounter,
     LoadedModel,
 )
+from segue.serving.deployment.failure_examination import FailureExaminer
+from segue.serving.deployment.interleaving import interleave
 from segue.serving.deployment.shadow_traffic import ShadowTraffic
-from segue.serving.experiments import statistics
 from segue.serving.experiments.attribution import RecommendationLog
 from segue.serving.inference.engine import Engine
 from segue.serving.observability.logs import log_event
@@ -69,12 +69,13 @@ class VariantRouter:
         self.metrics = metrics or Metrics()
         self.recorder = recorder
         self.erasures = erasures
-        self._errors = ErrorCounter()
+        self._examiner = FailureExaminer(self._report)
         self._shadow = ShadowTraffic(self.metrics)
         self._deployment = deployment
         self._retired: list[Engine] = []
-        self.on_frequent_failures: Callable[[str, str], None] = lambda version, error: None
-        """Called with the version and the error type of a version that fails too often, possibly several times."""
+        self.on_reproduced_failure: Callable[[str, str], None] = lambda version, reason: None
+        """Called with a version that reproduces a failure, and the second half of a sentence about it."""
+        self.metrics.add_gauge("unreadable_histories", "Histories that could not be read.", self._num_unreadable)
         self.swap(deployment)
 
     @classmethod
@@ -115,16 +116,18 @@ class VariantRouter:
         """
         models = deployment.loaded_models()
         listeners = [
-            listener for model in models for listener in (model.sessions.add, model.engine.item_history_feed.on_commit)
+            listener
+            for model in models
+            for listener in (model.sessions.add, model.engine.scorer.item_history_feed.on_commit)
         ]
         self._commit_listeners.set_listeners([*listeners, *([self.recorder.record_events] if self.recorder else [])])
-        self._errors.reset()
         kept = {id(model.engine) for model in models}
         for engine in self._retired:  # no request can still wait for an engine that was retired one swap before
             if id(engine) not in kept:
                 engine.close()
         self._retired = [m.engine for m in self._deployment.loaded_models() if id(m.engine) not in kept]
         self._deployment = deployment
+        self._examiner.reset()
         self.metrics.set_deployed(deployment.versions_by_role())
 
     @property
@@ -174,15 +177,17 @@ class VariantRouter:
         response = response or await self._respond(deployment, request, variant if variant == CANARY else LIVE)
         if deployment.canary is not None:
             response.propensity = round(deployment.shares[variant], 6) if user_key is not None else 1.0
-        self.metrics.count_recommendation(response.variant)
-        if deployment.shadow is not None:
+        self.metrics.count_recommendation(response.variant, response.fallback)
+        if deployment.shadow is not None and response.fallback is None:
             self._shadow.submit(deployment.shadow.engine, request, response)
         if self.recorder is not None:
             experiment = deployment.experiment if user_key is not None else None
             self.recorder.record_impression(response, request.placement, key, experiment)
         return response
 
-    async def _respond(self, deployment: Deployment, request: RecommendRequest, variant: str) -> RecommendResponse:
+    async def _respond(
+        self, deployment: Deployment, request: RecommendRequest | SimilarRequest, variant: str
+    ) -> RecommendResponse:
         assigned = deployment.canary if variant == CANARY and deployment.canary else deployment.live
         other = deployment.previous if assigned is deployment.live else deployment.live
         try:
@@ -190,13 +195,29 @@ class VariantRouter:
         except Problem:
             raise
         except Exception as error:
-            self._record_error(assigned.version, error)
-            if other is None:
-                raise
-            response = await other.engine.respond(request)
-            response.variant = PREVIOUS
-            return response
-        self._errors.record(assigned.version, False)
+            self._record_failure(assigned, error)
+            response = await self._substitute(assigned, other, request, variant)
+        else:
+            response.variant = variant
+        return response
+
+    async def _substitute(
+        self, assigned: LoadedModel, other: LoadedModel | None, request: RecommendRequest | SimilarRequest, variant: str
+    ) -> RecommendResponse:
+        """Return a list in place of that of a failed version: another version's, else one without scoring.
+
+        The rules of the failed version hold for either.
+        """
+        if other is not None:
+            try:
+                response = await other.engine.respond(request)
+                items = assigned.engine.scorer.allowed_recommendations(request, response.items)
+                if items or not response.items:
+                    response.items, response.variant = items, PREVIOUS
+                    return response
+            except Exception as error:  # also a refusal: the other version may lack the placement
+                log_event(_log, logging.ERROR, "The other version failed too.", failure=type(error).__name__)
+        response = await assigned.engine.respond_without_scoring(request)
         response.variant = variant
         return response
 
@@ -211,35 +232,51 @@ class VariantRouter:
             except Problem:
                 raise
             except Exception as error:
-                self._record_error(model.version, error)
+                self._record_failure(model, error)
                 return None
-        response = responses[0]
-        by_id = {item.id: item for one in reversed(responses) for item in one.items}
-        ids = [[item.id for item in one.items] for one in responses]
-        rng = random.Random(response.recommendation_id)  # so that a list can be drawn again from its id
-        response.items = []
-        for item, team in statistics.team_draft(ids[0], ids[1], request.k, rng):
-            by_id[item].source = models[team].version
-            response.items.append(by_id[item])
-        response.model_version = "+".join(model.version for model in models)
-        response.unknown_items = [item for item in response.unknown_items if item in responses[1].unknown_items]
-        response.took_ms = round(sum(one.took_ms for one in responses), 3)
-        response.variant = INTERLEAVED
-        return response
+        return interleave(models, responses, request.k)
 
-    def _record_error(self, version: str, error: Exception) -> None:
-        self.metrics.count_failure(version)
-        log_event(_log, logging.ERROR, f"A version failed with {type(error).__name__}.", version=version)
-        if self._errors.record(version, True):
-            self.on_frequent_failures(version, type(error).__name__)
+    def _record_failure(self, model: LoadedModel, error: Exception) -> None:
+        """Count a failure, and examine the version. The log names the place, but not the message: it may hold an id."""
+        self.metrics.count_failure(model.version)
+        if self._examiner.submit(model):
+            where = "".join(traceback.format_tb(error.__traceback__))
+            failure = type(error).__name__
+            log_event(_log, logging.ERROR, f"A version failed:\n{where}", version=model.version, failure=failure)
+
+    def _report(self, model: LoadedModel, reason: str) -> None:
+        """Report a version that reproduces a failure, if it is still deployed."""
+        if model in (self._deployment.live, self._deployment.canary):
+            self.on_reproduced_failure(model.version, reason)
+
+    def _num_unreadable(self) -> int:
+        return sum(model.sessions.num_unreadable for model in self._deployment.loaded_models())
 
     def next(self, request: NextRequest) -> RecommendResponse:
-        """Return a generated sequence of next items from the live version."""
-        return self._deployment.live.engine.next(request)
+        """Return a generated sequence of next items from the live version; after an error, from the previous version.
+
+        Blocks while the sequence is generated.
+        """
+        live, previous = self._deployment.live, self._deployment.previous
+        try:
+            return live.engine.next(request)
+        except Problem:
+            raise
+        except Exception as error:
+            self._record_failure(live, error)
+        if previous is not None:
+            try:
+                response = previous.engine.next(request)
+                response.items = live.engine.scorer.allowed_recommendations(request, response.items)
+                response.variant = PREVIOUS
+                return response
+            except Exception as error:
+                log_event(_log, logging.ERROR, "The other version failed too.", failure=type(error).__name__)
+        return live.engine.scorer.next_without_scoring(request)
 
     async def similar(self, request: SimilarRequest) -> RecommendResponse:
-        """Return similar items from the live version."""
-        return await self._deployment.live.engine.respond(request)
+        """Return similar items from the live version; after an error, from the previous version."""
+        return await self._respond(self._deployment, request, LIVE)
 
     def forget(self, keys: Sequence[HistoryKey]) -> None:
         """Drop users and sessions from the memory of every version, in every process."""
@@ -251,5 +288,6 @@ class VariantRouter:
     def close(self) -> None:
         """End all threads after the waiting requests are scored."""
         self._shadow.close()
+        self._examiner.close()
         for engine in [*self._retired, *(model.engine for model in self._deployment.loaded_models())]:
             engine.close()

@@ -1,4 +1,4 @@
-"""Fallback lists, which need no scoring: the cached last list of a user, or popular items."""
+"""Fallback lists, which need no scoring: the cached last list of a user, popular items, then any item."""
 
 import threading
 from collections import OrderedDict
@@ -12,15 +12,18 @@ from segue.data.catalog import PAD
 from segue.models.retrieval.retriever import RetrievalQuery, Retriever
 from segue.serving.schemas.requests import HistoryKey
 
+FallbackSource = Literal["cached", "popular"]
+"""Source of the first items of a fallback list."""
 _MAX_LISTS = 10_000
 _NUM_POPULAR = 1_000
+_NO_LIST = (np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32))
 
 
 @dataclass(frozen=True)
 class FallbackList:
-    """Item indices and scores, best first, with their source."""
+    """Item indices and scores, with the source of the first ones."""
 
-    source: Literal["cached", "popular"]
+    source: FallbackSource
     items_K: np.ndarray
     scores_K: np.ndarray
 
@@ -38,11 +41,11 @@ class FallbackLists:
         Raises:
             ValueError: the model cannot score (see ``Retriever.top_k``).
         """
-        k = min(_NUM_POPULAR, retrieval.scorer.size)
-        items_BK, scores_BK = retrieval.top_k([RetrievalQuery(())], k)
-        self._popular = FallbackList("popular", items_BK[0], scores_BK[0])
+        self._size = retrieval.scorer.size
+        items_BK, scores_BK = retrieval.top_k([RetrievalQuery(())], min(_NUM_POPULAR, self._size))
+        self._popular_items, self._popular_scores = items_BK[0], scores_BK[0]
         self._max_lists = max_lists
-        self._lists: OrderedDict[HistoryKey, FallbackList] = OrderedDict()
+        self._lists: OrderedDict[HistoryKey, tuple[np.ndarray, np.ndarray]] = OrderedDict()
         self._lock = threading.Lock()
 
     def keep(self, key: HistoryKey, items_K: np.ndarray, scores_K: np.ndarray) -> None:
@@ -53,8 +56,9 @@ class FallbackLists:
             items_K: item indices, best first.
             scores_K: their scores.
         """
+        is_item_K = items_K != PAD
         with self._lock:
-            self._lists[key] = FallbackList("cached", items_K.copy(), scores_K.copy())
+            self._lists[key] = items_K[is_item_K], scores_K[is_item_K]
             self._lists.move_to_end(key)
             if len(self._lists) > self._max_lists:
                 self._lists.popitem(last=False)
@@ -64,23 +68,30 @@ class FallbackLists:
         with self._lock:
             self._lists.pop(key, None)
 
+    def last(self, key: HistoryKey | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the items and scores of a key's last list; empty without one."""
+        with self._lock:
+            return _NO_LIST if key is None else self._lists.get(key, _NO_LIST)
+
     def find(self, key: HistoryKey | None, k: int, exclude: Sequence[int], allow: Sequence[int] | None) -> FallbackList:
-        """Return the allowed items of the key's last list, or of the popular items if none is left.
+        """Return allowed items: those of the key's last list, then popular ones, then others in the catalog's order.
 
         Args:
-            key: user or session; None: popular items.
-            k: largest length of the list.
+            key: user or session; None: no last list.
+            k: length of the list; it is shorter only where fewer items are allowed.
             exclude: item indices that must not be in the list.
             allow: item indices that may be in it; None: all.
         """
-        with self._lock:
-            last = None if key is None else self._lists.get(key)
-        allowed = None if last is None else _allowed(last, k, exclude, allow)
-        return allowed if allowed is not None and len(allowed.items_K) else _allowed(self._popular, k, exclude, allow)
-
-
-def _allowed(full: FallbackList, k: int, exclude: Sequence[int], allow: Sequence[int] | None) -> FallbackList:
-    keep_K = (full.items_K != PAD) & ~np.isin(full.items_K, np.asarray(exclude, dtype=np.int32))
-    if allow is not None:
-        keep_K &= np.isin(full.items_K, np.asarray(allow, dtype=np.int32))
-    return FallbackList(full.source, full.items_K[keep_K][:k], full.scores_K[keep_K][:k])
+        last_items, last_scores = self.last(key)
+        # The first k + len(exclude) + 1 others hold k that are neither excluded nor PAD.
+        others = np.arange(min(self._size, k + len(exclude) + 1)) if allow is None else np.asarray(allow)
+        items = np.concatenate([last_items, self._popular_items, others]).astype(np.int32)
+        scores = np.concatenate([last_scores, self._popular_scores, np.zeros(len(others), dtype=np.float32)])
+        is_open = (items != PAD) & ~np.isin(items, np.asarray(exclude, dtype=np.int32))
+        if allow is not None:
+            is_open &= np.isin(items, np.asarray(allow, dtype=np.int32))
+        open_positions = np.flatnonzero(is_open)
+        first_positions = np.unique(items[open_positions], return_index=True)[1]  # an item stands where it is first
+        chosen = open_positions[np.sort(first_positions)[:k]]
+        source: FallbackSource = "cached" if (chosen < len(last_items)).any() else "popular"
+        return FallbackList(source, items[chosen], scores[chosen])

@@ -1,5 +1,6 @@
 """Feed of committed events to a pipeline's ranker, which keeps a history of each item."""
 
+import contextlib
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
@@ -7,7 +8,7 @@ from collections.abc import Sequence
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.serving.inference.served_model import ServedModel
-from segue.serving.sessions.session_cache import SessionCache
+from segue.serving.sessions.session_cache import HistoryUnreadableError, SessionCache
 from segue.serving.store.event_reader import StoredEventRow
 
 MAX_MISSED_EVENTS = 50_000
@@ -44,15 +45,20 @@ class ItemHistoryFeed:
             self._committed.extend(stored)
 
     def catch_up(self) -> None:
-        """Feed queued events to the ranker; called in the thread that evaluates it."""
+        """Feed queued events to the ranker; called in the thread that evaluates it.
+
+        Events that the event store cannot read are left out.
+        """
         if self._ranker is None:
             return
         if self._last_seq < 0:
             self._last_seq = 0
-            missed = self._sessions.events_after(self._ranker.newest_us, 0, MAX_MISSED_EVENTS)
-            self._committed.extendleft(reversed(missed))  # events committed meanwhile are in both, and are fed once
+            with contextlib.suppress(HistoryUnreadableError):
+                missed = self._sessions.events_after(self._ranker.newest_us, 0, MAX_MISSED_EVENTS)
+                self._committed.extendleft(reversed(missed))  # events committed meanwhile are in both, and are fed once
         for _ in range(min(len(self._committed), MAX_EVENTS_PER_BATCH)):
-            self._feed(self._committed.popleft())
+            with contextlib.suppress(HistoryUnreadableError):
+                self._feed(self._committed.popleft())
 
     def _feed(self, row: StoredEventRow) -> None:
         """Feed an event once, with the user's earlier events; events of the same microsecond are not among them."""

@@ -19,6 +19,7 @@ from segue.serving.schemas.problems import unavailable
 
 Q = TypeVar("Q")
 A = TypeVar("A")
+R = TypeVar("R")
 
 _SMOOTHING = 0.2
 """Weight of the latest batch in the exponentially smoothed durations."""
@@ -144,10 +145,22 @@ class MicroBatcher(Generic[Q, A]):
         while batch := self._next_batch():
             with self._scoring:
                 self._score(batch)
-            with self._ready:
-                if self._queue and self._is_quick:  # the loop's batch was skipped while this one ran
-                    with contextlib.suppress(RuntimeError):  # the loop has ended, and its requests with it
-                        self._queue[0].loop.call_soon_threadsafe(self._run_in_loop)
+            self._resume_in_loop()
+
+    def run_alone(self, work: Callable[[], R]) -> R:
+        """Run a function between two batches, in the calling thread, and return its result. Batches wait for it."""
+        try:
+            with self._scoring:
+                return work()
+        finally:
+            self._resume_in_loop()
+
+    def _resume_in_loop(self) -> None:
+        """Schedule the batch that the event loop skipped while another thread was scoring."""
+        with self._ready:
+            if self._queue and self._is_quick:
+                with contextlib.suppress(RuntimeError):  # the loop has ended, and its requests with it
+                    self._queue[0].loop.call_soon_threadsafe(self._run_in_loop)
 
     def _sweep(self) -> None:
         """Raise ``DeadlineExceeded`` in requests that waited too long, and schedule the next sweep."""

@@ -28,11 +28,18 @@ class PreparedRequest:
     unknown: list[str]
     """Item ids of the request that are not in the catalog."""
     pipeline_request: RecommendRequest | None = None
-    """The request itself for a pipeline, which applies its rules; None for a single model."""
+    """Request to a pipeline, which applies its rules: the request itself, or one to the default placement for similar
+    items. None for a single model."""
+    explores: bool = True
+    """True if the placement's exploration draws."""
 
 
 def prepare_request(
-    request: RecommendRequest | SimilarRequest, model: ServedModel, sessions: SessionCache
+    request: RecommendRequest | SimilarRequest,
+    model: ServedModel,
+    sessions: SessionCache,
+    *,
+    cached_only: bool = False,
 ) -> PreparedRequest:
     """Look up item indices and the history of a request. Unknown items are ignored and listed in ``unknown``.
 
@@ -40,20 +47,23 @@ def prepare_request(
         request: the request; its event, if it has a user or session, is stored already.
         model: the model that scores it.
         sessions: histories in the item indices of the model's catalog.
+        cached_only: take the history from memory only; it is empty if it is not there.
 
     Raises:
         Problem: 404 for similar items of an unknown item; 422 for a filter or explanations without a pipeline.
+        HistoryUnreadableError: the event store cannot read the history.
     """
     if isinstance(request, SimilarRequest):
         index = model.catalog.to_indices([request.item_id]).tolist()
         if index == [PAD]:
             raise Problem(404, f"The catalog does not know the item '{request.item_id}'.")
-        return PreparedRequest(None, index, RetrievalQuery(index, index), request.k, [])
+        rules = None if model.pipeline_service is None else RecommendRequest(k=request.k)
+        return PreparedRequest(None, index, RetrievalQuery(index, index), request.k, [], rules, explores=False)
     unknown: dict[str, None] = {}
     key, now_us = history_key(request), time.time_ns() // 1000
     history: SessionView | list[int]
     if key is not None:
-        history = sessions.view(key)
+        history = sessions.view(key, cached_only=cached_only)
         items, times, contexts = history.items, history.times, history.contexts
     else:
         history = items = known_indices(model.catalog, request.history or (), unknown)

@@ -60,13 +60,17 @@ class RecurrentStates:
         return hidden_BD
 
     def _step(self, views: Sequence[SessionView]) -> np.ndarray:
-        """Return float32 [B, D] of histories that the state covers as a whole, and keep the new states."""
+        """Return float32 [B, D] of histories that the state covers as a whole, and keep the new states.
+
+        A state that is not finite is not kept: every later event would be scored from it.
+        """
         new_events = Sequences.from_lists(
             [item for item in view.items[view.num_read :] if item != PAD] for view in views
         )
         state_LBD = self._advance(self._initial_states([view.state for view in views]), new_events)
+        is_finite_B = np.isfinite(state_LBD).all(axis=(0, 2))
         for b, view in enumerate(views):
-            if view.num_read < len(view.items):
+            if view.num_read < len(view.items) and is_finite_B[b]:
                 self._sessions.save_state(view, state_LBD[:, b].copy())
         top_BD: np.ndarray = state_LBD[-1, :, : self._network.keys_VD.shape[1]]
         return top_BD

@@ -1,5 +1,6 @@
 """Served model: a scorer with its catalog, loaded from an artifact."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,10 @@ from segue.pipeline.persistence import restore_saved_pipeline
 from segue.serving.inference.served_pipeline import PipelineService
 from segue.serving.schemas.requests import Recommendation
 from segue.serving.sessions.event_context import EventContextReader
+
+
+class NonFiniteScoreError(ValueError):
+    """A score that is NaN or infinite."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +106,15 @@ class ServedModel:
         Args:
             items_K: item indices.
             scores_K: their scores.
+
+        Raises:
+            NonFiniteScoreError: a score is NaN or infinite.
         """
         ids, titles = self.catalog.ids, self.titles
         pairs = zip(items_K.tolist(), scores_K.tolist(), strict=True)
-        scored = ((ids[item - 1], score) for item, score in pairs if item != PAD)
+        scored = [(ids[item - 1], score) for item, score in pairs if item != PAD]
+        if not math.isfinite(sum(score for _, score in scored)):
+            raise NonFiniteScoreError(
+                "A score is not a finite number: the model is broken, its list would be arbitrary."
+            )
         return [Recommendation(item, score, titles.get(item)) for item, score in scored]

@@ -11,8 +11,12 @@ from segue.models.scorer import Scorer
 from segue.pipeline.explanations.explain import explain
 from segue.pipeline.pipeline import Pipeline
 from segue.pipeline.placements.placement import DEFAULT_PLACEMENT, PlacementEngine, PlacementRequest
+from segue.pipeline.ranked_list import RankedList
 from segue.serving.schemas.problems import Problem
 from segue.serving.schemas.requests import ItemExplanation, Recommendation, RecommendRequest
+
+CACHED = "cached"
+"""Source of an item that a fallback list takes from the user's last list."""
 
 
 class PipelineService:
@@ -53,18 +57,23 @@ class PipelineService:
             return None
         return cls(scorer, artifact.catalog, artifact, np.random.default_rng())
 
-    def recommend(
+    @property
+    def placement_names(self) -> list[str]:
+        """Names of the placements."""
+        return self._placements.names
+
+    def allowed_items(
         self,
         request: RecommendRequest,
         history: Sequences,
         *,
         exclude: Sequence[int] = (),
         allowed_V: np.ndarray | None = None,
-    ) -> list[Recommendation]:
-        """Return the list after one history.
+    ) -> np.ndarray:
+        """Return the items that a request and the rules of its placement allow, bool [V].
 
         Args:
-            request: k, placement, filter, explain and exclude_seen.
+            request: placement, filter and exclude_seen.
             history: one row of item indices.
             exclude: item indices that must not be in the list.
             allowed_V: bool by item index: items that may be in the list; None: all.
@@ -72,24 +81,53 @@ class PipelineService:
         Raises:
             Problem: 422 for an unknown placement or an invalid filter.
         """
-        placement = PlacementRequest(
-            request.placement or DEFAULT_PLACEMENT,
-            exclude=exclude,
-            exclude_seen=request.exclude_seen,
-            filter=request.filter,
-            allowed_V=allowed_V,
-        )
         try:
-            ranked = self._placements.recommend(history, request.k, placement, rng=self._rng)
+            return self._placements.allowed_items(history, _placement_request(request, exclude, allowed_V))
         except ValueError as error:
             raise Problem(422, str(error)) from None
+
+    def recommend(
+        self, request: RecommendRequest, history: Sequences, allowed_V: np.ndarray, *, explore: bool = True
+    ) -> list[Recommendation]:
+        """Return the list after one history.
+
+        Args:
+            request: k, placement and explain.
+            history: one row of item indices.
+            allowed_V: result of ``allowed_items``.
+            explore: draw as the placement's exploration states; False: no draw.
+        """
+        rng = self._rng if explore else None
+        placement = _placement_request(request)
+        ranked = self._placements.recommend(history, request.k, placement, rng=rng, allowed_V=allowed_V)
+        return self._recommendations(request, history, ranked)
+
+    def recommend_without_scoring(
+        self, request: RecommendRequest, items_K: np.ndarray, scores_K: np.ndarray, allowed_V: np.ndarray
+    ) -> list[Recommendation]:
+        """Return the allowed ones of given items, then popular ones, under the pins and quotas of the placement.
+
+        Args:
+            request: k and placement.
+            items_K: item indices to begin with, best first, without PAD.
+            scores_K: their scores.
+            allowed_V: result of ``allowed_items``.
+        """
+        ranked = RankedList.from_items(items_K, scores_K, sources=(CACHED,))
+        built = self._placements.list_without_scoring(ranked, request.k, _placement_request(request), allowed_V)
+        return self._recommendations(request, None, built)
+
+    def _recommendations(
+        self, request: RecommendRequest, history: Sequences | None, ranked: RankedList
+    ) -> list[Recommendation]:
+        """Return the items of a list, with explanations if the request has ``explain`` and there is a history."""
         items = []
         for c, index in enumerate(ranked.items_C.tolist()):
             item, score = self._ids[index - 1], float(ranked.scores_C[c])
             recommendation = Recommendation(item, score if np.isfinite(score) else 0.0, self._titles.get(item))
             recommendation.source, recommendation.propensity = ranked.source_name(c), float(ranked.propensity_C[c])
             items.append(recommendation)
-        if request.explain:
+        if request.explain and history is not None:
             names = {i: self._titles.get(self._ids[i - 1], self._ids[i - 1]) for i in history.to_lists()[0] if i}
             explanations = explain(self._placements.pipeline, history, ranked, names)
             for recommendation, explanation in zip(items, explanations, strict=True):
@@ -97,3 +135,15 @@ class PipelineService:
                 sentence = explanation.sentence
                 recommendation.reason = ItemExplanation(sentence.english, sentence.chinese, influences)
         return items
+
+
+def _placement_request(
+    request: RecommendRequest, exclude: Sequence[int] = (), allowed_V: np.ndarray | None = None
+) -> PlacementRequest:
+    return PlacementRequest(
+        request.placement or DEFAULT_PLACEMENT,
+        exclude=exclude,
+        exclude_seen=request.exclude_seen,
+        filter=request.filter,
+        allowed_V=allowed_V,
+    )

@@ -33,6 +33,9 @@ class Metrics:
         self._failures = Counter(
             "segue_recommendation_failures", "Errors of deployed versions by role.", ["role"], registry=registry
         )
+        self._fallbacks = Counter(
+            "segue_fallback_lists", "Lists that needed no scoring, by source.", ["source"], registry=registry
+        )
         self._changes = Counter(
             "segue_deployment_changes", "Changes of the deployment.", ["outcome"], registry=registry
         )
@@ -92,8 +95,15 @@ class Metrics:
         self._events.labels("accepted").inc(accepted)
         self._events.labels("duplicate").inc(duplicates)
 
-    def count_recommendation(self, variant: str) -> None:
-        """Count a recommended list."""
+    def count_recommendation(self, variant: str, fallback: str | None = None) -> None:
+        """Count a recommended list.
+
+        Args:
+            variant: variant of the list.
+            fallback: source of a list that needed no scoring, "cached" or "popular"; None: the list was scored.
+        """
+        if fallback is not None:
+            self._fallbacks.labels(fallback).inc()
         series = self._variants.get(variant)
         if series is None:
             series = self._variants[variant] = self._recommendations.labels(variant)

@@ -1,19 +1,29 @@
 """Session cache: the newest events of each user and session in memory. Evicted histories are read from the store."""
 
+import contextlib
+import logging
+import random
 import threading
+import time
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from segue.data.catalog import Catalog
 from segue.serving.config import SessionsConfig
+from segue.serving.observability.logs import log_event
 from segue.serving.schemas.requests import HistoryKey
 from segue.serving.sessions.event_context import NO_CONTEXT, ContextValues, EventContextReader
 from segue.serving.store.event_reader import EventReader, StoredEventRow
+
+_log = logging.getLogger("segue.serving")
+_OLDEST_US = -(1 << 63)
+_LOG_INTERVAL_S = 60.0
+"""Shortest time between two log lines about histories that cannot be read, in seconds."""
 
 
 class _CachedHistory:
@@ -87,6 +97,10 @@ class SessionView:
     """Context values of each event; None for a model without context columns."""
 
 
+class HistoryUnreadableError(RuntimeError):
+    """A history that the event store cannot read, such as one in a damaged page. No fault of a model or a request."""
+
+
 class SessionCache:
     """Histories as item indices of one catalog (PAD for an unknown item).
 
@@ -116,6 +130,10 @@ class SessionCache:
         self._config = config or SessionsConfig()
         self._histories: OrderedDict[HistoryKey, _CachedHistory] = OrderedDict()
         self._lock = threading.Lock()
+        self.num_unreadable = 0
+        """Number of times that a history could not be read."""
+        self._next_log_s = 0.0
+        self._first_seq = self._newest_seq()
 
     def __len__(self) -> int:
         return len(self._histories)
@@ -136,13 +154,21 @@ class SessionCache:
         """Return the item indices of the newest events of a key, oldest first; empty for an unknown key."""
         return self.view(key).items
 
-    def view(self, key: HistoryKey) -> SessionView:
-        """Return a copy of the history of a key, read from the store if it is not in memory."""
+    def view(self, key: HistoryKey, *, cached_only: bool = False) -> SessionView:
+        """Return a copy of the history of a key, read from the store if it is not in memory.
+
+        Args:
+            key: user or session.
+            cached_only: never read the store; a history that is not in memory is empty.
+
+        Raises:
+            HistoryUnreadableError: the store cannot read the history.
+        """
         # The store is read under the lock: an event that is committed meanwhile is either read, or added after.
         with self._lock:
             history = self._histories.get(key)
             if history is None:
-                history = self._load(key)
+                history = self._empty() if cached_only else self._load(key)
             if history.times:
                 self._histories[key] = history
                 self._histories.move_to_end(key)
@@ -153,14 +179,25 @@ class SessionCache:
             return SessionView(items, history.state, history.num_read, history.revision, history, times, contexts)
 
     def events_after(self, time_us: int, seq: int, limit: int) -> list[StoredEventRow]:
-        """Return stored events after a time and a sequence number. See ``EventReader.events_after``."""
-        return self._store.events_after(time_us, seq, limit)
+        """Return stored events after a time and a sequence number. See ``EventReader.events_after``.
 
-    def cached(self, key: HistoryKey) -> list[int]:
-        """Return the item indices of a history in memory; empty if it is not in memory. Never reads the store."""
+        Raises:
+            HistoryUnreadableError: the store cannot read them.
+        """
+        return self._read(lambda: self._store.events_after(time_us, seq, limit))
+
+    def __contains__(self, key: HistoryKey) -> bool:
+        return key in self._histories
+
+    def sample_keys(self, count: int) -> list[HistoryKey]:
+        """Return random keys in memory whose history began before this cache was made, thus before its model served.
+
+        Args:
+            count: largest number of keys.
+        """
         with self._lock:
-            history = self._histories.get(key)
-            return [] if history is None else history.items.tolist()
+            drawn = random.sample(list(self._histories), min(4 * count, len(self._histories)))
+            return [key for key in drawn if min(self._histories[key].seqs) <= self._first_seq][:count]
 
     def save_state(self, view: SessionView, state: np.ndarray) -> None:
         """Keep a model state of a whole history with it, unless the history has changed other than at its end.
@@ -178,9 +215,29 @@ class SessionCache:
         with self._lock:
             self._histories.pop(key, None)
 
+    def _newest_seq(self) -> int:
+        """Return the sequence number of the newest arrival; 0 for a log that is empty or cannot be read."""
+        with contextlib.suppress(HistoryUnreadableError):
+            return sum(row.seq for row in self.events_after(_OLDEST_US, 0, 1))
+        return 0
+
+    def _empty(self) -> _CachedHistory:
+        return _CachedHistory(with_contexts=self._context_reader is not None)
+
+    def _read(self, read: Callable[[], list[StoredEventRow]]) -> list[StoredEventRow]:
+        """Return the rows that the store reads; damage raises various errors, such as text that is not UTF-8."""
+        try:
+            return read()
+        except Exception as error:
+            self.num_unreadable += 1
+            if time.monotonic() >= self._next_log_s:
+                self._next_log_s = time.monotonic() + _LOG_INTERVAL_S
+                log_event(_log, logging.ERROR, "A history cannot be read.", failure=type(error).__name__)
+            raise HistoryUnreadableError(f"The event store failed with {type(error).__name__}.") from error
+
     def _load(self, key: HistoryKey) -> _CachedHistory:
-        history = _CachedHistory(with_contexts=self._context_reader is not None)
-        stored = self._store.newest(*key, self._config.max_length)
+        history = self._empty()
+        stored = self._read(lambda: self._store.newest(*key, self._config.max_length))
         items = self._catalog.to_indices(row.event.item_id for row in stored).tolist()
         for row, item in zip(stored, items, strict=True):
             history.add(row.event.time_us, row.seq, item, self._context(row), self._config.max_length)
