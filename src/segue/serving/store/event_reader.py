@@ -109,13 +109,6 @@ class EventReader:
         """Return the ids of all users with an event."""
         return [row[0] for row in self._query("SELECT DISTINCT user_id FROM events WHERE user_id IS NOT NULL")]
 
-    def last_seq(self) -> int:
-        """Return the sequence number of the newest arrival; 0 for an empty or unreadable log."""
-        try:
-            return self._query("SELECT max(seq) FROM events")[0][0] or 0
-        except apsw.Error:
-            return 0
-
     def count(self) -> int:
         """Return the number of stored events."""
         return self._query("SELECT count(*) FROM events")[0][0]
