@@ -41,13 +41,18 @@ def write(path: Path, pieces: Iterable[Any], *, keep: Path | None = None, mode: 
     fsync_folder(path.parent)
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, mode: int = 0o777) -> None:
     """Make a folder and its parents, and sync each name to disk: a power cut would remove an unsynced folder with all
-    its files."""
+    its files.
+
+    Args:
+        folder: the folder.
+        mode: permissions of the folder itself; its parents get the usual ones.
+    """
     if not folder.exists():
         make_folder(folder.parent)
         with suppress(FileExistsError):
-            os.mkdir(folder)
+            os.mkdir(folder, mode)
         fsync_folder(folder.parent)
 
 

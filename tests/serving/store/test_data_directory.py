@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from tests.support.disk_faults import Disk, recorded
 
 from segue.serving.store.data_directory import DataDirectory
 
@@ -28,3 +29,24 @@ def test_a_file_left_behind_does_not_lock(tmp_path):
 def test_the_directory_is_readable_by_its_owner_only(tmp_path):
     DataDirectory(tmp_path / "data").release()
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("deep", ["data", "deep/er/data"])
+def test_a_power_cut_after_the_first_start_leaves_the_directory(tmp_path, deep):
+    operations = recorded(lambda: DataDirectory(tmp_path / deep).release())
+    disk = Disk(tmp_path)
+    for name, about in operations:
+        disk.do(name, about)
+    assert all(str(tmp_path / deep) in folders for _, folders in disk.states())
+
+
+def test_a_directory_that_an_interrupted_start_left_is_synced_again(tmp_path):
+    (tmp_path / "data").mkdir()
+    operations = recorded(lambda: DataDirectory(tmp_path / "data").release())
+    assert ("fsync", (str(tmp_path),)) in operations
+
+
+def test_a_file_in_the_place_of_the_directory_is_refused_in_a_sentence(tmp_path):
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(ValueError, match="data cannot be used as a data directory: Not a directory"):
+        DataDirectory(tmp_path / "data")

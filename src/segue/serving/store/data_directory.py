@@ -2,7 +2,10 @@
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
+
+from segue.system import atomic_files
 
 
 class DataDirectory:
@@ -13,14 +16,19 @@ class DataDirectory:
     """
 
     def __init__(self, path: Path) -> None:
-        """Lock a directory, and make it first if it does not exist.
+        """Lock a directory, and make it first, durably, if it does not exist.
 
         Raises:
-            ValueError: another process holds the lock.
+            ValueError: another process holds the lock, or the directory cannot be made or written.
         """
         self.path = Path(path)
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            atomic_files.make_folder(self.path, 0o700)
+            with suppress(PermissionError):  # a crash may have left it before its name was synced
+                atomic_files.fsync_folder(self.path.absolute().parent)
+            self._handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise ValueError(f"{self.path} cannot be used as a data directory: {error.strerror}.") from None
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
