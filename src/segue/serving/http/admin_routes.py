@@ -7,9 +7,9 @@ import msgspec
 
 from segue.serving.administration.admin_service import AdminService, get_item, list_items
 from segue.serving.http.auth import ADMIN, ERASE, SERVE
-from segue.serving.http.endpoint import Endpoint
 from segue.serving.http.exchange import Request
 from segue.serving.http.handlers import AppState
+from segue.serving.http.router import Endpoint
 from segue.serving.schemas.admin import (
     EmptyRequest,
     ErasureReceipt,

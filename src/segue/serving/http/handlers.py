@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from segue.serving.administration.admin_service import AdminService
 from segue.serving.deployment.variant_router import VariantRouter
 from segue.serving.http.auth import Keys, RateLimit
+from segue.serving.http.client_limits import ClientLimits
 from segue.serving.http.exchange import Request
 from segue.serving.http.load_shedding import EventLoopLag
 from segue.serving.schemas.problems import unavailable
@@ -44,6 +45,8 @@ class AppState:
     """Metrics of the other processes on the same port: (worker number, Prometheus text) each."""
     generating: int = 0
     """Lists that are being generated item by item."""
+    client_limits: ClientLimits = field(default_factory=ClientLimits)
+    """Limits of each client of a public key."""
 
     def busy(self, path: str) -> bool:
         """Return whether a request for a list would wait too long.
