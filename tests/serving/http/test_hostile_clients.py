@@ -12,11 +12,11 @@ from segue.serving.http import connections as open_connections
 from segue.serving.http import listener, protocol
 from segue.serving.http.app import App
 from segue.serving.http.auth import Keys
-from segue.serving.http.endpoint import Endpoint
 from segue.serving.http.exchange import Response
 from segue.serving.http.handlers import AppState
 from segue.serving.http.protocol import Connection, Connections
 from segue.serving.http.request_reader import RequestReader
+from segue.serving.http.router import Endpoint
 from segue.serving.schemas.problems import Problem
 
 LARGE_BYTES = 8_000_000

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import re
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,13 +12,12 @@ from typing import Protocol
 import msgspec
 
 from segue.serving.http import admin_routes, openapi
-from segue.serving.http.auth import ADMIN, INGEST, OPEN, Caller, is_loopback
+from segue.serving.http.auth import ADMIN, INGEST, OPEN, Caller
 from segue.serving.http.cors import CorsPolicy
-from segue.serving.http.endpoint import Endpoint
 from segue.serving.http.exchange import JSON, Request, Response
 from segue.serving.http.handlers import AppState
 from segue.serving.http.load_shedding import BUSY
-from segue.serving.http.router import Router
+from segue.serving.http.router import Endpoint, Router
 from segue.serving.observability import logs
 from segue.serving.observability.prometheus import MEDIA_TYPE, merge_metrics
 from segue.serving.schemas.problems import DECODE_ERRORS, Problem, invalid_body
@@ -36,7 +34,6 @@ from segue.serving.schemas.requests import (
 )
 
 MAX_BODY_BYTES = 1_000_000
-_HOST_PORT = re.compile(r":\d*$")
 _log = logging.getLogger("segue.serving")
 _requests = logging.getLogger("segue.serving.requests")
 
@@ -117,12 +114,12 @@ class App:
             the admission, or the response where none of the body is needed (a CORS preflight request).
 
         Raises:
-            Problem: 403, another Host than a loopback one on a server without keys; 404 or 405, no such endpoint; 503,
+            Problem: 403, a request of another site on a server without keys; 404 or 405, no such endpoint; 503,
                 the server is busy; 401 or 403, the key; 429, the rate; 415 or 413, the body that is announced. A
                 refusal of a known endpoint is counted in the metrics.
         """
         if not len(self.state.keys):
-            _check_host(request)
+            self.cors.check_local(request)
         if (preflight := self.cors.preflight(request)) is not None:
             return preflight
         endpoint, parameter = self._router.find(request.method, request.path)
@@ -144,6 +141,7 @@ class App:
         assert endpoint.role is not None
         caller.need(endpoint.role)
         if counted:
+            state.client_limits.take(request, caller)  # first, so that one client does not use up the page's key
             state.limit.take(caller)
         if endpoint.requests:
             _check_body_headers(request)
@@ -187,6 +185,8 @@ class App:
         if RecommendRequest in admission.endpoint.requests and INGEST not in admission.caller.roles:
             _refuse_event_without_role(admission)
         value = await admission.endpoint.handler(self.state, admission.request, admission.parameter)
+        if self.state.client_limits.counts_items:
+            self.state.client_limits.count_items(admission.request, admission.caller, value)
         return value if isinstance(value, Response) else Response.of(value)
 
     def refuse(
@@ -215,21 +215,6 @@ class App:
     @cached_property
     def _description(self) -> bytes:
         return msgspec.json.encode(openapi.openapi_document(ENDPOINTS, keys=len(self.state.keys) > 0))
-
-
-def _check_host(request: Request) -> None:
-    """Refuse a name of another site in the Host header, on a server that only this machine should reach.
-
-    A page of another site can make its own name lead to a loopback address, and then read and write here through the
-    user's browser (DNS rebinding). A server with keys is safe from that: the page has none. A name without a dot is no
-    name of another site.
-    """
-    host = request.header(b"host")
-    name = _HOST_PORT.sub("", host).strip("[]")
-    if ("." in name or ":" in name) and not is_loopback(name):
-        raise Problem(
-            403, f"Without a key this server answers for loopback names only, not for '{host}': set SEGUE_API_KEY."
-        )
 
 
 def _check_body_headers(request: Request) -> None:

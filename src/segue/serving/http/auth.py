@@ -2,7 +2,9 @@
 
 import hmac
 import ipaddress
+import math
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,21 +111,58 @@ class Keys:
         return match
 
 
+class TokenBuckets:
+    """Token buckets by key, the least recently used dropped above a number of them.
+
+    Args:
+        per_s: tokens that a bucket gains each second.
+        most: tokens of a full bucket; at least 1.
+        max_buckets: number of buckets in memory.
+    """
+
+    def __init__(self, per_s: float, most: float, max_buckets: int = 50_000) -> None:
+        self._per_s = per_s
+        self._most = max(1.0, most)
+        self._max_buckets = max_buckets
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, key: str, cost: float = 1.0, now_s: float | None = None) -> int:
+        """Take tokens, where the bucket has one at least; it may fall below 0.
+
+        Args:
+            key: name of the bucket.
+            cost: number of tokens.
+            now_s: time in seconds; None: the monotonic clock.
+
+        Returns:
+            0, or the seconds until the bucket has a token again.
+        """
+        now = time.monotonic() if now_s is None else now_s
+        level, then = self._buckets.get(key, (self._most, now))
+        level = min(self._most, level + (now - then) * self._per_s)
+        wait_s = 0 if level >= 1 else max(1, round((1 - level) / self._per_s + 0.5))
+        self._buckets[key] = (level if wait_s else level - cost, now)
+        self._buckets.move_to_end(key)
+        if len(self._buckets) > self._max_buckets:
+            self._buckets.popitem(last=False)
+        return wait_s
+
+
 class RateLimit:
-    """Token bucket for each key.
+    """Limit of the requests of each key.
 
     Args:
         rate: requests a second that a key may send all the time, twice as many at once; None: no limit.
 
     Raises:
-        ValueError: a rate of 0 or below.
+        ValueError: a rate that is no number above 0.
     """
 
     def __init__(self, rate: float | None) -> None:
-        if rate is not None and rate <= 0:
+        if rate is not None and not 0 < rate < math.inf:
             raise ValueError(f"A rate limit is a number of requests a second above 0, got {rate:g}.")
         self._rate = rate
-        self._buckets: dict[str, tuple[float, float]] = {}
+        self._buckets = None if rate is None else TokenBuckets(rate, 2 * rate)
 
     def take(self, caller: Caller, now_s: float | None = None) -> None:
         """Count a request.
@@ -135,21 +174,18 @@ class RateLimit:
         Raises:
             Problem: 429 with the seconds to wait, the key has sent too many.
         """
-        if self._rate is None:
-            return
-        now = time.monotonic() if now_s is None else now_s
-        most = 2 * self._rate
-        level, then = self._buckets.get(caller.name, (max(most, 1.0), now))
-        level = min(max(most, 1.0), level + (now - then) * self._rate)
-        if level < 1:
-            self._buckets[caller.name] = (level, now)
-            wait_s = max(1, round((1 - level) / self._rate + 0.5))
-            raise Problem(
-                429,
-                f"This key may send {self._rate:g} requests a second: try again in {wait_s} s.",
-                {"Retry-After": str(wait_s)},
-            )
-        self._buckets[caller.name] = (level - 1, now)
+        if self._buckets is not None and (wait_s := self._buckets.take(caller.name, now_s=now_s)):
+            raise too_many(f"This key may send {self._rate:g} requests a second", wait_s)
+
+
+def too_many(limit: str, wait_s: int) -> Problem:
+    """Return the refusal of a request over a limit.
+
+    Args:
+        limit: the limit, as the first half of a sentence.
+        wait_s: seconds after which the client may send it again.
+    """
+    return Problem(429, f"{limit}: try again in {wait_s} s.", {"Retry-After": str(wait_s)})
 
 
 def check_key(name: str, key: str) -> None:

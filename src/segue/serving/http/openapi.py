@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from segue.serving.http.endpoint import PATH_PARAMETER, Endpoint
+from segue.serving.http.router import PATH_PARAMETER, Endpoint
 from segue.serving.schemas.examples import EXAMPLES
 from segue.serving.schemas.requests import EventIn, Health, Id, ProblemBody
 

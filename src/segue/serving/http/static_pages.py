@@ -3,9 +3,9 @@
 from importlib import resources
 
 from segue.serving.deployment.variant_router import VariantRouter
-from segue.serving.http.endpoint import Endpoint
 from segue.serving.http.exchange import Request, Response
 from segue.serving.http.handlers import AppState
+from segue.serving.http.router import Endpoint
 
 NUM_DEMO_ITEMS = 24
 """Items of the demo shop's first page."""
