@@ -195,7 +195,7 @@ def test_an_invalid_log_is_one_sentence(name: str, content: str | bytes, message
 def test_missing_files_folders_and_wrong_names(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^There is no file .*nowhere\.csv\.$"):
         read_events(tmp_path / "nowhere.csv")
-    with pytest.raises(ValueError, match=r"is a folder, not a log\.$"):
+    with pytest.raises(ValueError, match=r"is a folder without files, not a log\.$"):
         read_events(tmp_path, format="csv")
     path = write(tmp_path / "log.csv", TABLE)
     with pytest.raises(ValueError, match=r"^There is no format 'xml'\. Known formats: csv, tsv,"):

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-TITLE_COLUMN_NAMES = ("title", "name", "description", "itemname", "productname", "label")
+TITLE_COLUMN_NAMES = (
+    *("title", "name", "description", "itemname", "productname", "label"),
+    *("标题", "名称", "商品名称", "商品标题", "产品名称", "商品名", "品名"),
+)
 """Names of a title column, without case and punctuation, the likeliest first."""
 
 

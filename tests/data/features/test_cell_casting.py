@@ -6,7 +6,33 @@ import pytest
 from segue.data.features.cell_casting import cast_cell, cast_row
 from segue.data.features.column_types import cast_column
 
-TEXTS = ["tv", " tv ", "", "3", "-3.5e2", ".5", "5.", " 5", "1_000", "0x10", "٣", "a|b", "a ; b|c", "true", "[1"]
+TEXTS = [
+    "tv",
+    " tv ",
+    "",
+    "3",
+    "-3.5e2",
+    ".5",
+    "5.",
+    " 5",
+    "1_000",
+    "0x10",
+    "٣",
+    "a|b",
+    "a ; b|c",
+    "true",
+    "[1",
+    "￥57.99",
+    "1,299.11",
+    "4,5",
+    "1,299",
+    "1.299,5",
+    "NA",
+    "12 元",
+    "1e999",
+    "+3",
+    "1 2",
+]
 
 
 @pytest.mark.parametrize("kind", ["category", "number", "list", "text"])

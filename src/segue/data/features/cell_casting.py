@@ -1,13 +1,11 @@
 """Casts of single cells, for the event contexts of a request: ``cast_column`` without polars."""
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from segue.data.features.column_types import ColumnType
-
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+from segue.data.features.number_text import parse_number
 
 
 def cast_cell(value: Any, column_type: ColumnType) -> Any:
@@ -24,7 +22,7 @@ def cast_cell(value: Any, column_type: ColumnType) -> Any:
         return None
     text = _text(value)
     if column_type == "number":
-        return float(value) if isinstance(value, int | float) else _number(text)
+        return float(value) if isinstance(value, int | float) else parse_number(text)
     if column_type == "vector":
         vector = _json(text)
         return vector if isinstance(vector, list) else None
@@ -49,10 +47,6 @@ def cast_row(values: Mapping[str, Any], column_types: Mapping[str, ColumnType]) 
 
 def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _number(text: str) -> float | None:
-    return float(text) if _NUMBER.fullmatch(text) else None
 
 
 def _json(text: str) -> Any:

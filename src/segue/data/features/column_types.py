@@ -3,9 +3,13 @@
 import json
 from typing import TYPE_CHECKING, Literal
 
+from segue.data.features.number_text import parse_numbers
+
 if TYPE_CHECKING:
     import polars as pl
 
+_MAX_INVALID = 0.05
+"""Largest share of cells that are no numbers in a column of numbers."""
 ColumnType = Literal["category", "list", "number", "text", "vector"]
 
 
@@ -22,9 +26,8 @@ def infer_column_type(column: "pl.Series") -> ColumnType:
 
 
 def _infer_from_text(text: "pl.Series") -> ColumnType:
-    import polars as pl
-
-    if text.cast(pl.Float64, strict=False).null_count() == 0:
+    numbers, invalid = parse_numbers(text)
+    if numbers.is_not_null().any() and int(invalid.sum()) <= _MAX_INVALID * (len(text) - numbers.null_count()):
         return "number"
     if _json_lists(text) is not None or text.str.contains(r"\w\s*[|;]\s*\w").mean() > 0.2:  # type: ignore[operator]
         return "list"
@@ -42,7 +45,8 @@ def cast_column(column: "pl.Series", column_type: ColumnType) -> "pl.Series":
     import polars as pl
 
     if column_type == "number":
-        return column.cast(pl.Float64, strict=False)
+        is_text = column.dtype in (pl.String, pl.Categorical, pl.Enum)
+        return parse_numbers(column.cast(pl.String))[0] if is_text else column.cast(pl.Float64, strict=False)
     if column_type == "list" and column.dtype != pl.List:
         return _split(column)
     if isinstance(column.dtype, pl.Array):

@@ -8,6 +8,7 @@ import numpy as np
 
 from segue.config.decode import split_by_config
 from segue.data.event_log import EventLog
+from segue.data.features.number_text import parse_numbers
 from segue.data.preprocessing import PreprocessingConfig, preprocess
 from segue.data.read_report import ReadReport
 from segue.data.readers import rejected_rows, timestamps
@@ -153,7 +154,38 @@ def _convert_columns(
         cells["timestamp"] = pl.Series(np.arange(frame.height, dtype=np.int64))
         if not ordered:
             notes.append("There is no time column; the file's order is read as the order of events.")
-    for role, dtype in (("event", pl.String), ("value", pl.Float64)):
-        if role in columns:
-            cells[role] = frame[columns[role]].cast(dtype, strict=False)
+    if "event" in columns:
+        cells["event"] = _event_types(frame[columns["event"]])
+    if "value" in columns:
+        cells["value"], value_notes = _values(frame[columns["value"]])
+        notes += value_notes
     return _Converted(cells, notes, has_times)
+
+
+def _event_types(column: "pl.Series") -> "pl.Series":
+    import polars as pl
+
+    if isinstance(column.dtype, pl.List | pl.Array | pl.Struct | pl.Object):
+        raise ValueError(
+            f"Column '{column.name}' holds {column.dtype}, so it cannot be the event type, which is text: name another "
+            "column for event, or none."
+        )
+    return column.cast(pl.String, strict=False)
+
+
+def _values(column: "pl.Series") -> "tuple[pl.Series, list[str]]":
+    """Return the values as float64, and a sentence about cells that are no numbers."""
+    import polars as pl
+
+    if column.dtype in (pl.String, pl.Categorical, pl.Enum):
+        numbers, invalid = parse_numbers(column.cast(pl.String))
+        count = int(invalid.sum())
+        example = str(column.filter(invalid)[0]) if count else ""
+        note = f"{count:,} cells of '{column.name}' are no numbers, as '{example[:40]}', and are read as missing."
+        return numbers, [note] if count else []
+    if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
+        raise ValueError(
+            f"Column '{column.name}' holds {column.dtype}, so it cannot be the value, which is a number: name another "
+            "column for value, or none."
+        )
+    return column.cast(pl.Float64, strict=False), []

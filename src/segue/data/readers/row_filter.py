@@ -26,6 +26,7 @@ from segue.config.expressions import (
     Values,
     parse,
 )
+from segue.data.features.number_text import parse_numbers
 from segue.data.read_report import shorten_list
 from segue.data.readers.formats.raw_table import ROW
 
@@ -257,11 +258,10 @@ def _typed(series: "pl.Series") -> "tuple[pl.Series, _Type]":
 
 
 def _numbers(series: "pl.Series") -> "pl.Series | None":
-    """Return a column of texts as numbers; None where one of them is no number."""
-    import polars as pl
-
-    numbers = series.cast(pl.Float64, strict=False)
-    return numbers.fill_nan(None) if numbers.null_count() == series.null_count() else None
+    """Return a column of texts as numbers, also with currencies and decimal commas; None if a text is no number."""
+    numbers, invalid = parse_numbers(series)
+    words_only = numbers.null_count() == len(numbers) > series.null_count()
+    return None if invalid.any() or words_only else numbers
 
 
 def _truth_values(series: "pl.Series") -> "pl.Series | None":
