@@ -44,7 +44,7 @@ def fit_model() -> Callable[..., Scorer]:
 def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Function as ``fit_model`` -> folder of the artifact, trained once for a test run.
 
-    ``histories``: the scores of the model before it was saved are in ``scores.npy``.
+    ``histories``: the scores of the model before it was saved are in ``scores.npy`` beside it.
     """
     cache = ArtifactCache.for_session(tmp_path_factory)
 
@@ -52,10 +52,10 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         def make(folder: Path) -> None:
             fitted = fit(name, sequences, size, **values)
             arrays = fitted.scorer.arrays()
-            artifact.save(artifact.Artifact(name, fitted.settings, catalog_of(size), arrays, {}, {}), folder)
+            artifact.save(artifact.Artifact(name, fitted.settings, catalog_of(size), arrays, {}, {}), folder / "run")
             np.save(folder / "scores.npy", fitted.scorer.scores(histories))
 
         key = f"model {name} {size} {data_key(sequences)} {data_key(histories)} {sorted(values.items())}"
-        return cache.get(key, make)
+        return cache.get(key, make) / "run"
 
     return save

@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 
 from segue.data.catalog import Catalog
 from segue.models.artifact import FORMAT, Artifact, load, save
+from segue.system import staged_folder
 
 FILES = ["catalog.json", "items.json", "weights.safetensors"]
 
@@ -121,16 +122,17 @@ def test_a_failed_save_leaves_the_old_artifact(tmp_path, before):
 
 
 def test_a_failed_replacement_restores_the_old_model(folder, monkeypatch):
-    """The second of the two renamings fails: the old model used to stay under a hidden name."""
-    replace, calls = os.replace, []
+    """Without an exchange, the last renaming may fail: the old model used to stay under a hidden name."""
+    rename, calls = os.rename, []
 
-    def second_fails(source, target):
+    def third_fails(source, target):
         calls.append(target)
-        if len(calls) == 2:
+        if len(calls) == 3:
             raise OSError("no space left")
-        replace(source, target)
+        rename(source, target)
 
-    monkeypatch.setattr(os, "replace", second_fails)
+    monkeypatch.setattr(os, "rename", third_fails)
+    monkeypatch.setattr(staged_folder, "exchange", lambda one, other: False)
     with pytest.raises(OSError, match="no space left"):
         save(make(weight=7.0), folder)
     assert load(folder).arrays["values"][0, 0] == 1.0
@@ -160,6 +162,12 @@ def test_a_damaged_file(folder, name, damage):
     if damage == "one bit":
         raw[len(raw) // 2] ^= 1
     path.write_bytes({"truncated": raw[:-1], "one bit": raw, "longer": raw + b"\0", "emptied": b""}[damage])
+    sizes = json.loads((folder / "manifest.json").read_text())["sizes"]
+    reason = "its SHA-256 differs"
+    if damage != "one bit":
+        reason = f"it has {path.stat().st_size:,} bytes instead of {sizes[name]:,}"
+    assert refusal(folder) == f"{path} is not the file the model was saved with: {reason}."
+    edit(folder, sizes=None)
     assert refusal(folder) == f"{path} is not the file the model was saved with: its SHA-256 differs."
 
 
@@ -174,7 +182,7 @@ def test_a_link_in_place_of_a_file(folder, name):
 def test_a_folder_in_place_of_a_file(folder):
     (folder / "items.json").unlink()
     (folder / "items.json").mkdir()
-    assert refusal(folder) == f"{folder / 'items.json'} is missing: the model is incomplete, copy it again."
+    assert refusal(folder) == f"{folder / 'items.json'} is no regular file: copy the model again."
 
 
 def test_a_file_from_another_model(folder):
@@ -217,9 +225,9 @@ def test_a_manifest_that_lists_too_few(folder):
     assert refusal(folder) == f"{path} lists the files ['catalog.json'], which is not what a Segue model holds."
 
 
-def test_a_file_that_is_not_listed_is_not_read(folder):
+def test_a_file_that_is_not_listed_is_refused(folder):
     (folder / "weights.pkl").write_bytes(b"\x80\x04cos\nsystem\n")
-    assert load(folder).model == "markov"
+    assert refusal(folder) == f"{folder / 'weights.pkl'} is no file of a Segue model: copy the model without it."
 
 
 @pytest.mark.parametrize(

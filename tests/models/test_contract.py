@@ -154,7 +154,7 @@ def test_a_restored_model_has_the_same_scores(scorer, folder, tmp_path):
     artifact.save(replace(saved, arrays=scorer.arrays()), tmp_path / "run")
     again = restore_model(artifact.load(tmp_path / "run"))
     for restored in (scorer, again):
-        np.testing.assert_array_equal(score(restored, HISTORIES), np.load(folder / "scores.npy"))
+        np.testing.assert_array_equal(score(restored, HISTORIES), np.load(folder.parent / "scores.npy"))
 
 
 def test_its_tensors_are_in_the_reference(scorer):

@@ -10,6 +10,7 @@ import pytest
 from segue.data.catalog import Catalog
 from segue.data.sequences import Sequences
 from segue.models import artifact, loading, zoo
+from segue.models.artifact_tensors import TENSORS, Tensor
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def _restore(arrays: Mapping[str, np.ndarray], config: Any) -> Last:
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = zoo.ClassicEntry(LastConfig, lambda sequences, size, config: Last(np.zeros(size, np.float32)), _restore)
     monkeypatch.setattr(loading, "ZOO", {"last": entry})
+    monkeypatch.setitem(TENSORS, "last", (Tensor("weights", "float32", "[V]", "Weight of each item."),))
 
 
 def _artifact(model: str = "last", settings: dict[str, Any] | None = None, items: int = 2) -> artifact.Artifact:
@@ -74,5 +76,5 @@ def test_arrays_of_another_catalog_are_refused(known):
     with pytest.raises(ValueError) as error:
         loading.restore_model(_artifact(items=3))
     assert str(error.value) == (
-        "The model 'last' scores 2 items, but its catalog holds 3: the artifact was put together from two models."
+        "The tensor 'weights' has the shape [3], not [V] with V = 4, the number of items in the catalog plus one."
     )

@@ -6,6 +6,7 @@ K list length, N flat events.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 PAD = 0
 """Index of no item: padding of a batch, filler of a short list, an id outside the catalog."""
+_NOT_IN_ID = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class Catalog:
@@ -79,12 +81,18 @@ class Catalog:
         path.write_text(json.dumps(list(self.ids)), encoding="ascii")
 
     @classmethod
-    def load(cls, path: Path) -> "Catalog":
-        """Read a catalog that ``save`` wrote. Raises ValueError for any other file."""
-        try:
-            ids = json.loads(path.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path} is not a catalog: {error}.") from None
+    def decode(cls, ids: object, path: Path) -> "Catalog":
+        """Return the catalog of decoded JSON.
+
+        Args:
+            ids: value of the file.
+            path: the file, for messages.
+
+        Raises:
+            ValueError: no list of distinct ids, or an id that no log can hold.
+        """
         if not isinstance(ids, list) or not all(isinstance(item, str) for item in ids):
             raise ValueError(f"{path} is not a catalog: it must be a JSON list of strings.")
+        if "" in ids or _NOT_IN_ID.search("".join(ids)):
+            raise ValueError(f"{path} is not a catalog: an id is empty, or holds a control character.")
         return cls(ids)

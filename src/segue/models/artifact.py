@@ -1,29 +1,31 @@
 """Artifact: a fitted model on disk, in a folder that cannot run code.
 
-``manifest.json`` is written last: a folder without it is incomplete. It has the SHA-256 of ``catalog.json``,
+``manifest.json`` is written last: a folder without it is incomplete. It has the size and SHA-256 of ``catalog.json``,
 ``items.json`` (texts for display) and ``weights.safetensors``, because the tensor format has no checksum. The tensors
-of each model are listed in ``segue.models.artifact_tensors``.
+of each model are listed in ``segue.models.artifact_tensors``. A foreign folder cannot do more than be refused: see
+``segue.models.artifact_files`` and ``segue.models.tensor_checks``.
 """
 
 import hashlib
 import json
-import os
-import shutil
-import uuid
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from segue.data.catalog import Catalog
+from segue.models.artifact_files import MAX_MANIFEST_BYTES, ArtifactFolder, parse_json
 from segue.system.atomic_files import fsync_folder
+from segue.system.staged_folder import put_in_place, staged_folder
 
 FORMAT = 2
 """Version of the file format; raised when a tensor, a setting or a key of the manifest changes its name or meaning."""
 MANIFEST = "manifest.json"
+_FILES = ("catalog.json", "items.json", "weights.safetensors")
 
 
 @dataclass(frozen=True)
@@ -54,114 +56,141 @@ def save(artifact: Artifact, folder: Path) -> str:
         The version.
 
     Raises:
-        ValueError: ``folder`` is a file, or a folder with other contents.
+        ValueError: ``folder`` is a file, a link, or a folder with other contents.
     """
     folder = Path(folder)
+    if folder.is_symlink():
+        raise ValueError(f"{folder} is a link: name the folder that it leads to.")
     if folder.exists() and not (folder / MANIFEST).exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is not a Segue model: choose another folder, or empty this one.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.parent / f".{folder.name}-{uuid.uuid4().hex}"
-    temporary.mkdir()  # not a tempfile: the server that reads the model may run as another user
-    try:
-        artifact.catalog.save(temporary / "catalog.json")
-        (temporary / "items.json").write_text(json.dumps(artifact.items), encoding="ascii")
-        save_file({k: np.ascontiguousarray(v) for k, v in artifact.arrays.items()}, temporary / "weights.safetensors")
+    with staged_folder(folder) as staged:
+        catalog, items, weights = (staged / name for name in _FILES)
+        artifact.catalog.save(catalog)
+        items.write_text(_json(artifact.items), encoding="ascii")
+        save_file({k: np.ascontiguousarray(v) for k, v in artifact.arrays.items()}, weights)
+        weights.chmod(catalog.stat().st_mode)  # safetensors writes files that only their owner can read
+        files = (catalog, items, weights)
         manifest = {
             "format": FORMAT,
             "model": artifact.model,
             "settings": artifact.settings,
             "catalog": artifact.catalog.fingerprint,
             "about": {"created": datetime.now(UTC).isoformat(timespec="seconds"), **artifact.about},
-            "files": {path.name: _sha256(path) for path in sorted(temporary.iterdir())},
+            "files": {path.name: _sha256(path) for path in files},
+            "sizes": {path.name: path.stat().st_size for path in files},
         }
-        for path in temporary.iterdir():
+        for path in files:
             fsync_folder(path)
-        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="ascii")
-        fsync_folder(temporary / MANIFEST)
-        fsync_folder(temporary)
-        version = _sha256(temporary / MANIFEST)[:12]
-        _replace_folder(temporary, folder)
-        fsync_folder(folder.parent)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return version
-
-
-def _replace_folder(temporary: Path, folder: Path) -> None:
-    """Rename ``temporary`` to ``folder``; an old folder is deleted, or restored if the renaming fails."""
-    if not folder.exists():
-        os.replace(temporary, folder)
-        return
-    old = temporary.with_name(f"{temporary.name}-old")
-    os.replace(folder, old)
-    try:
-        os.replace(temporary, folder)
-    except BaseException:
-        os.replace(old, folder)
-        raise
-    shutil.rmtree(old)
+        content = (_json(manifest, indent=2, sort_keys=True) + "\n").encode("ascii")
+        (staged / MANIFEST).write_bytes(content)
+        fsync_folder(staged / MANIFEST)
+        fsync_folder(staged)
+        put_in_place(staged, folder)
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def load(folder: Path) -> Artifact:
-    """Read an artifact and check the hash of every file.
+    """Read an artifact and check the size and the hash of every file.
 
     Raises:
-        ValueError: not an artifact, of another format, incomplete, damaged, or put together from two.
+        ValueError: not an artifact, of another format, incomplete, damaged, with links or other files in it, or put
+            together from two.
     """
-    folder = Path(folder)
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise ValueError(f"{folder} is not a Segue model: it has no {MANIFEST}.")
-    manifest = _read_manifest(path)
+    path = Path(folder)
+    try:
+        with ArtifactFolder(path) as files:
+            return _load(files)
+    except (MemoryError, OverflowError):
+        raise ValueError(f"{path} does not fit into memory.") from None
+
+
+def _load(files: ArtifactFolder) -> Artifact:
+    manifest, version = _read_manifest(files)
+    path = files.path / MANIFEST
     if manifest["format"] != FORMAT:
         raise ValueError(
             f"{path} has format {manifest['format']}, and this version of Segue reads format {FORMAT}: "
             "train the model again, or use the version of Segue that wrote it."
         )
-    names = set(manifest["files"])
-    if names != {"catalog.json", "items.json", "weights.safetensors"}:
-        raise ValueError(f"{path} lists the files {sorted(names)}, which is not what a Segue model holds.")
-    for name, expected in manifest["files"].items():
-        if (folder / name).is_symlink():
-            raise ValueError(f"{folder / name} is a link: copy the model with its files, not with links to them.")
-        if not (folder / name).is_file():
-            raise ValueError(f"{folder / name} is missing: the model is incomplete, copy it again.")
-        if _sha256(folder / name) != expected:
-            raise ValueError(f"{folder / name} is not the file the model was saved with: its SHA-256 differs.")
-    catalog = Catalog.load(folder / "catalog.json")
+    hashes, sizes = manifest["files"], manifest.get("sizes", {})
+    if set(hashes) != set(_FILES):
+        raise ValueError(f"{path} lists the files {sorted(hashes)}, which is not what a Segue model holds.")
+    if extra := files.names() - {MANIFEST, *_FILES}:
+        raise ValueError(f"{files.path / min(extra)} is no file of a Segue model: copy the model without it.")
+
+    def parsed(name: str, kind: str) -> Any:
+        return parse_json(files.read(name, sha256=hashes[name], size=sizes.get(name)), files.path / name, kind)
+
+    catalog = Catalog.decode(parsed("catalog.json", "a catalog"), files.path / "catalog.json")
     if catalog.fingerprint != manifest["catalog"]:
-        raise ValueError(f"{folder / 'catalog.json'} is not the one the model was trained with.")
+        raise ValueError(f"{files.path / 'catalog.json'} is not the one the model was trained with.")
+    items = parsed("items.json", "a table of items")
+    _check_items(items, files.path / "items.json")
+    weights = "weights.safetensors"
     return Artifact(
         model=manifest["model"],
         settings=manifest["settings"],
         catalog=catalog,
-        arrays=load_file(folder / "weights.safetensors"),
-        items=json.loads((folder / "items.json").read_text(encoding="ascii")),
+        arrays=files.read_tensors(weights, sha256=hashes[weights], size=sizes.get(weights)),
+        items=items,
         about=manifest["about"],
-        version=_sha256(path)[:12],
+        version=version,
     )
 
 
 def version(folder: Path) -> str:
     """Return the version of the artifact in a folder, without reading its other files. ValueError if there is none."""
-    path = Path(folder) / MANIFEST
-    try:
-        return _sha256(path)[:12]
-    except (FileNotFoundError, NotADirectoryError):
-        raise ValueError(f"{folder} is not a Segue model: it has no {MANIFEST}.") from None
+    with ArtifactFolder(Path(folder)) as files:
+        return _read_manifest(files)[1]
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def _read_manifest(files: ArtifactFolder) -> tuple[dict[str, Any], str]:
+    """Return the manifest and the version."""
+    path = files.path / MANIFEST
     types = {"format": int, "model": str, "settings": dict, "catalog": str, "about": dict, "files": dict}
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is not a manifest: {error}.") from None
+    if MANIFEST not in files.names():
+        raise ValueError(f"{files.path} is not a Segue model: it has no {MANIFEST}.")
+    content = files.read(MANIFEST, limit=MAX_MANIFEST_BYTES)
+    manifest = parse_json(content, path, "a manifest")
     for key, expected in types.items():
         if not isinstance(manifest, dict) or type(manifest.get(key)) is not expected:
             raise ValueError(f"{path} is not a manifest: '{key}' must be {expected.__name__}.")
-    return manifest
+    if extra := set(manifest) - {*types, "sizes"}:
+        raise ValueError(f"{path} is not a manifest: it has the unknown key '{min(extra)}'.")
+    for key, expected in (("files", str), ("sizes", int)):
+        values = manifest.get(key, {})
+        if type(values) is not dict or not all(type(value) is expected for value in values.values()):
+            raise ValueError(f"{path} is not a manifest: '{key}' must hold one {expected.__name__} for each file.")
+    return manifest, hashlib.sha256(content).hexdigest()[:12]
+
+
+def _check_items(items: Any, path: Path) -> None:
+    """Raise a ValueError unless each item has a table of plain values or lists of them."""
+    plain = (str, int, float, bool, type(None))
+    if not isinstance(items, dict):
+        raise ValueError(f"{path} is no table of items: it must be a JSON object.")
+    for item, values in items.items():
+        if not isinstance(values, dict) or not all(
+            isinstance(value, plain) or (isinstance(value, list) and all(isinstance(part, plain) for part in value))
+            for value in values.values()
+        ):
+            raise ValueError(f"{path} is no table of items: '{item[:100]}' must have plain values by column.")
+
+
+def _json(value: Any, **options: Any) -> str:
+    """Return JSON with null for NaN and infinity, which JSON lacks: a missing feature, a metric without cases."""
+    try:
+        return json.dumps(value, allow_nan=False, **options)
+    except ValueError:
+        return json.dumps(_without_nan(value), allow_nan=False, **options)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _sha256(path: Path) -> str:

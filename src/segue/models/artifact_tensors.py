@@ -1,9 +1,10 @@
 """Tensors of an artifact: name, dtype, shape and meaning, for every model, ranker and pipeline.
 
 Shape letters: V catalog size with PAD, D embedding dimension, E input dimension, S stored sessions, users or sources,
-M entries, P periods, F features, C context features, G gates or cohorts, L events of an item or items of a list, K
-knots or sources. A part of a name in braces stands for a number (``{layer}``, ``{position}``, ``{column}``,
-``{model}``, ``{source}``) or for the rest of a name (``{tensor}``).
+M entries, T trees, P periods, F features, C context features, G gates or cohorts, L events of an item or items of a
+list, K knots or sources, * any size. A letter has one value within a model. A part of a name in braces stands for a
+number (``{layer}``, ``{position}``, ``{column}``, ``{model}``, ``{source}``) or for the rest of a name (``{tensor}``).
+``segue.models.tensor_checks`` compares the tensors of a loaded artifact with this table.
 """
 
 import re
@@ -26,6 +27,10 @@ class Tensor(NamedTuple):
     dtype: str
     shape: str
     meaning: str
+    values: str = "finite"
+    """Valid values besides NaN, which is valid nowhere: "finite"; "finite or inf"; "finite or -inf"; "index of X", 0 to
+    X - 1; "at most X", 0 to X; "equal to X"; "offsets into X", ascending from 0 to X; "above 0"; "ascending";
+    "children", the later nodes of a tree. X is a shape letter or a number."""
 
     def matches(self, name: str) -> bool:
         """Return True if ``name`` is a name of this group."""
@@ -40,17 +45,29 @@ _FOLD_IN = Tensor("fold_in", "float32", "[D, D]", "Map from the mean item embedd
 
 def _rows(meaning: str) -> tuple[Tensor, ...]:
     return (
-        Tensor("offsets", "int64", "[V + 1]", f"Row i of {meaning} has the entries offsets[i] to offsets[i + 1]."),
-        Tensor("columns", "int32", "[M]", "Item index of each entry."),
+        Tensor(
+            "offsets",
+            "int64",
+            "[V + 1]",
+            f"Row i of {meaning} has the entries offsets[i] to offsets[i + 1].",
+            "offsets into M",
+        ),
+        Tensor("columns", "int32", "[M]", "Item index of each entry.", "index of V"),
         Tensor("values", "float32", "[M]", "Value of each entry."),
     )
 
 
 _SESSIONS = (
-    Tensor("items", "int32", "[M]", "Distinct items of the stored sessions (users, in user-knn), one after the other."),
-    Tensor("offsets", "int64", "[S + 1]", "Session s has the items offsets[s] to offsets[s + 1]."),
-    Tensor("item_sessions", "int32", "[M]", "Sessions of each item, one item after the other."),
-    Tensor("item_session_offsets", "int64", "[V + 1]", "Bounds of each item in item_sessions."),
+    Tensor(
+        "items",
+        "int32",
+        "[M]",
+        "Distinct items of the stored sessions (users, in user-knn), one after the other.",
+        "index of V",
+    ),
+    Tensor("offsets", "int64", "[S + 1]", "Session s has the items offsets[s] to offsets[s + 1].", "offsets into M"),
+    Tensor("item_sessions", "int32", "[M]", "Sessions of each item, one item after the other.", "index of S"),
+    Tensor("item_session_offsets", "int64", "[V + 1]", "Bounds of each item in item_sessions.", "offsets into M"),
     _POPULARITY,
     Tensor("times", "int64", "[S]", "Last event of each session, UTC microseconds; absent for a log without times."),
 )
@@ -58,25 +75,25 @@ _SESSIONS = (
 
 def _encoded_columns(prefix: str, letter: str) -> tuple[Tensor, ...]:
     return (
-        Tensor(f"{prefix}.weights", "float32", f"[{letter}, D]", f"Embedding of each of the {prefix}."),
-        Tensor(f"{prefix}.columns", "uint8", "[M]", "Names, types and widths of the columns, JSON."),
-        Tensor(f"{prefix}.{{column}}.hashes", "int64", "[M]", "Hashes of a column's values or words, ascending."),
-        Tensor(f"{prefix}.{{column}}.numbers", "float64", "[M]", "Mean, scale and deciles of a numeric column."),
+        Tensor(f"{prefix}.weights", "float32", f"[{letter}, *]", f"Embedding of each of the {prefix}."),
+        Tensor(f"{prefix}.columns", "uint8", "[*]", "Names, types and widths of the columns, JSON."),
+        Tensor(f"{prefix}.{{column}}.hashes", "int64", "[*]", "Hashes of a column's values or words.", "ascending"),
+        Tensor(f"{prefix}.{{column}}.numbers", "float64", "[*]", "Mean, scale and deciles of a numeric column."),
     )
 
 
 _NEURAL = (
-    Tensor("table", "float32", "[V, D]", "Item table: item embeddings, or input and output embeddings side by side."),
+    Tensor("table", "float32", "[V, *]", "Item table: item embeddings, or input and output embeddings side by side."),
     Tensor("start", "float32", "[V]", "Scores of an empty history."),
     *_encoded_columns("features", "F"),
     *_encoded_columns("contexts", "C"),
-    Tensor("time.embeddings", "float32", "[M, D]", "Embeddings of time gaps and parts of the day, with `time_inputs`."),
+    Tensor("time.embeddings", "float32", "[*, *]", "Embeddings of time gaps and parts of the day, with `time_inputs`."),
     *(tensor._replace(name=f"prior.{tensor.name}") for tensor in (*_rows("the co-visitation weights"), _POPULARITY)),
     Tensor("prior.decay", "float64", "[1]", "Decay of the co-visitation prior."),
     Tensor("prior.weight", "float64", "[1]", "Weight of the co-visitation prior, with `covisitation_weight`."),
 )
 _NET = Tensor("net.{tensor}", "float32", "[...]", "Parameters of the network, by their names in `segue.training.nets`.")
-_EXPORTED = (*_NEURAL, Tensor("encoder.onnx", "uint8", "[M]", "Encoder as an ONNX graph, with its parameters."), _NET)
+_EXPORTED = (*_NEURAL, Tensor("encoder.onnx", "uint8", "[*]", "Encoder as an ONNX graph, with its parameters."), _NET)
 
 TENSORS: dict[str, tuple[Tensor, ...]] = {
     "popularity": (Tensor("weight", "float32", "[V]", "Number of events of each item, weighted by age."),),
@@ -123,38 +140,54 @@ TENSORS: dict[str, tuple[Tensor, ...]] = {
     ),
     "ranker": (
         _NET,
-        Tensor("calibration.raw", "float64", "[K]", "Log odds before calibration, ascending."),
-        Tensor("calibration.calibrated", "float64", "[K]", "Calibrated log odds of the same knots."),
+        Tensor("calibration.raw", "float64", "[K]", "Log odds before calibration.", "ascending"),
+        Tensor("calibration.calibrated", "float64", "[K]", "Calibrated log odds of the same knots.", "ascending"),
         Tensor("calibration.slopes", "float64", "[2]", "Slopes below the first and above the last knot."),
-        Tensor("item_histories.previous_items", "int32", "[V, L]", "Item before each of an item's newest events."),
-        Tensor("item_histories.buckets", "uint8", "[V, L, 3]", "Time features of these events."),
+        Tensor(
+            "item_histories.previous_items",
+            "int32",
+            "[V, L]",
+            "Item before each of an item's newest events.",
+            "index of V",
+        ),
+        Tensor("item_histories.buckets", "uint8", "[V, L, 3]", "Time features of these events.", "index of 64"),
         Tensor("item_histories.times", "int64", "[V, L]", "Times of these events, UTC microseconds."),
-        Tensor("item_histories.lengths", "int64", "[V]", "Number of stored events of each item."),
+        Tensor("item_histories.lengths", "int64", "[V]", "Number of stored events of each item.", "at most L"),
         Tensor("item_histories.totals", "int64", "[V]", "Number of all events of each item."),
     ),
-    "again": (Tensor("size", "int64", "[1]", "V."),),
-    "new": (Tensor("score", "float32", "[V]", "Score of each new item, -inf for all others."),),
+    "again": (Tensor("size", "int64", "[1]", "V.", "equal to V"),),
+    "new": (Tensor("score", "float32", "[V]", "Score of each new item, -inf for all others.", "finite or -inf"),),
     "list": (
-        Tensor("items", "int32", "[L]", "Items of the list, best first."),
-        Tensor("size", "int64", "[1]", "V."),
+        Tensor("items", "int32", "[L]", "Items of the list, best first.", "index of V"),
+        Tensor("size", "int64", "[1]", "V.", "equal to V"),
     ),
     "pipeline": (
         Tensor("model.{model}.{tensor}", "any", "[...]", "Tensors of a source's model; models are numbered once."),
-        Tensor("index.{source}", "uint8", "[M]", "Approximate index of a source, faiss."),
+        Tensor("index.{source}", "uint8", "[*]", "Approximate index of a source, faiss."),
         Tensor("blend.weights", "float64", "[G, F]", "Weights of the features for each cohort of users."),
-        Tensor("blend.edges", "int64", "[G]", "Least history length of each cohort."),
+        Tensor("blend.edges", "int64", "[G]", "Least history length of each cohort.", "ascending"),
         Tensor("blend.bounds", "float32", "[2, F]", "Smallest and largest value of each feature in training."),
-        Tensor("trees.roots", "int32", "[M]", "First node of each boosted tree."),
+        Tensor("trees.roots", "int32", "[T]", "First node of each boosted tree.", "index of M"),
         Tensor("trees.feature", "int32", "[M]", "Feature that a node tests: greater than its threshold."),
-        Tensor("trees.threshold", "float64", "[M]", "Threshold of a node; infinity in a leaf."),
-        Tensor("trees.child", "int32", "[M]", "Next node if the test is false; if it is true, the node after it."),
+        Tensor("trees.threshold", "float64", "[M]", "Threshold of a node; infinity in a leaf.", "finite or inf"),
+        Tensor(
+            "trees.child",
+            "int32",
+            "[M]",
+            "Next node if the test is false; if it is true, the node after it.",
+            "children",
+        ),
         Tensor("trees.value", "float64", "[M]", "Value of a leaf."),
-        Tensor("cold_start.sources", "int64", "[K]", "Sources that score items without events."),
+        Tensor("cold_start.sources", "int64", "[K]", "Sources that score items without events.", "index of S"),
         Tensor("cold_start.weights", "float64", "[K]", "Their weights."),
         Tensor("cold_start.level", "float64", "[1]", "Score level of items without events."),
         Tensor("scales.log", "bool", "[S]", "True for a source whose scores are counts, compared by ratio."),
         Tensor(
-            "scales.spread", "float32", "[S]", "Standard deviation of a source's logits within a history; 1 for counts."
+            "scales.spread",
+            "float32",
+            "[S]",
+            "Standard deviation of a source's logits within a history; 1 for counts.",
+            "above 0",
         ),
         Tensor("item_statistics.counts", "int64", "[V]", "Number of events of each item."),
         Tensor("item_statistics.first", "int64", "[V]", "First event of each item, UTC microseconds."),
@@ -178,6 +211,7 @@ def find_tensor(model: str, name: str) -> Tensor | None:
     """
     if "+" in model and name != "weights":
         position, _, own_name = name.partition(".")
-        return find_tensor(model.split("+")[int(position)], own_name)
+        members = model.split("+")
+        return find_tensor(members[int(position)], own_name) if position in map(str, range(len(members))) else None
     listed = TENSORS["ensemble" if "+" in model else model]
     return next((tensor for tensor in listed if tensor.matches(name)), None)

@@ -12,6 +12,7 @@ from segue.config.decode import decode_settings
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.models.scorer import Scorer
+from segue.models.tensor_checks import check_tensors
 from segue.models.zoo import NeuralEntry, find_model
 
 MIN_LOG_SCORE = 1e-4
@@ -56,20 +57,23 @@ class Ensemble:
         return arrays
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], name: str, values: Mapping[str, Any]) -> "Ensemble":
+    def restore(cls, arrays: Mapping[str, np.ndarray], name: str, values: Mapping[str, Any], size: int) -> "Ensemble":
         """Restore an ensemble.
 
         Args:
             arrays: tensors of the artifact.
             name: names of the members with '+' between them.
             values: settings of each member by its position ("0", "1", ...).
+            size: V, catalog size with PAD.
         """
         members = []
         for position, part in enumerate(name.split("+")):
             prefix = f"{position}."
             own = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
+            check_tensors(part, own, size)
             entry = find_model(part)
             members.append((entry.restore(own, decode_settings(entry.config, values[str(position)])), position))
+        check_tensors(name, {"weights": arrays["weights"]}, size)
         return cls([(scorer, float(arrays["weights"][position])) for scorer, position in members])
 
 

@@ -1,9 +1,9 @@
-"""Encoder of ONNX graphs: serving builds small graphs and does not install the onnx package.
+"""Encoder and reader of ONNX graphs: serving builds small graphs and does not install the onnx package.
 
 Field numbers are those of onnx.proto (ONNX IR version 9); the wire format is Protocol Buffers'.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 IR_VERSION = 9
 OPSET = 18
 _DTYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7}
-_VARINT, _BYTES = 0, 2
+_VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
 _INT = 2
 
 
@@ -53,6 +53,47 @@ def build_graph(
     body += b"".join(_bytes(12, _value(name, dtype, shape)) for name, (dtype, shape) in outputs.items())
     opset = _bytes(1, b"") + _number(2, OPSET)
     return _number(1, IR_VERSION) + _bytes(8, opset) + _bytes(7, body)
+
+
+def read_fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Yield (number, value) of each field of a message: an integer, or the bytes of anything else.
+
+    Raises:
+        ValueError: the bytes are no message of Protocol Buffers.
+    """
+    position = 0
+    while position < len(message):
+        key, position = _read_varint(message, position)
+        number, kind = key >> 3, key & 7
+        if kind == _VARINT:
+            value, position = _read_varint(message, position)
+            yield number, value
+            continue
+        sizes = {_FIXED_64: 8, _FIXED_32: 4}
+        if kind == _BYTES:
+            size, position = _read_varint(message, position)
+        elif kind in sizes:
+            size = sizes[kind]
+        else:
+            raise ValueError("it has a field of an unknown type")
+        if number == 0 or key >> 32 or position + size > len(message):
+            raise ValueError("a field of it is cut off")
+        yield number, message[position : position + size]
+        position += size
+
+
+def _read_varint(message: memoryview, position: int) -> tuple[int, int]:
+    """Return the number at a position, and the position behind it."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if position >= len(message):
+            break
+        byte = message[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise ValueError("a number of it is cut off")
 
 
 def _node(node: Node) -> bytes:

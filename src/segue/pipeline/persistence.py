@@ -1,5 +1,6 @@
 """Save and load of a pipeline: one artifact with the models of all sources."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -7,18 +8,21 @@ from typing import Any
 import numpy as np
 
 from segue.config.decode import decode_settings
+from segue.data.sequences import Sequences
 from segue.models.artifact import Artifact
 from segue.models.loading import restore_model
 from segue.models.rankers.ranker import find_ranker, restore_ranker
+from segue.models.rankers.ranker_artifact import KIND
 from segue.models.scorer import Scorer
+from segue.models.tensor_checks import check_tensors, refuse_unsound
 from segue.models.zoo import ZOO, find_model
 from segue.pipeline.blending.blend import Blend, LearnedBlend, unlearned_blend
 from segue.pipeline.blending.boosted_trees import BoostedTrees
 from segue.pipeline.blending.cold_start import ColdStartScorer
-from segue.pipeline.blending.features import ScoreScales
+from segue.pipeline.blending.features import CONTEXT_FEATURES, ITEM_FEATURES, ScoreScales
 from segue.pipeline.blending.second_stage import SecondStageRanker
 from segue.pipeline.candidates.builtin_sources import BUILTIN_SOURCES
-from segue.pipeline.candidates.source import CandidateSource
+from segue.pipeline.candidates.source import CandidateSource, as_vector_scorer
 from segue.pipeline.candidates.vector_index import HNSWIndex
 from segue.pipeline.config import PipelineConfig, decode_pipeline
 from segue.pipeline.item_statistics import ItemStatistics
@@ -33,7 +37,8 @@ def restore_saved_pipeline(artifact: Artifact) -> Scorer:
     """
     if artifact.model != Pipeline.name:
         return restore_model(artifact)
-    pipeline = restore_pipeline(artifact.arrays, artifact.settings)
+    with refuse_unsound(Pipeline.name):
+        pipeline = restore_pipeline(artifact.arrays, artifact.settings, artifact.catalog.size)
     if pipeline.size != artifact.catalog.size:
         raise ValueError(
             f"The pipeline scores {pipeline.size - 1} items, but its catalog holds {len(artifact.catalog)}: the "
@@ -60,20 +65,22 @@ def saved_settings(pipeline: Pipeline, chosen: Mapping[int, Mapping[str, Any]]) 
     } | _ranker_settings(pipeline)
 
 
-def restore_pipeline(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> Pipeline:
+def restore_pipeline(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any], size: int) -> Pipeline:
     """Return the pipeline of saved arrays and settings.
 
     Args:
         arrays: arrays of ``pipeline_arrays``, by name.
         values: settings of ``saved_settings``.
+        size: V, catalog size with PAD.
 
     Raises:
-        ValueError: a model or a setting that this version does not know.
+        ValueError: a model or a setting that this version does not know, or a tensor that is not valid.
     """
     config = decode_pipeline(values["pipeline"])
-    scorers = [_model(model, _part(arrays, f"model.{m}")) for m, model in enumerate(values["models"])]
+    _check_arrays(arrays, values, size)
+    scorers = [_model(model, _part(arrays, f"model.{m}"), size) for m, model in enumerate(values["models"])]
     sources = [
-        CandidateSource(scorers[m], source, HNSWIndex.restore(arrays[f"index.{s}"]) if f"index.{s}" in arrays else None)
+        CandidateSource(scorers[m], source, _index(arrays.get(f"index.{s}"), scorers[m]))
         for s, (m, source) in enumerate(zip(values["model_of_source"], config.source, strict=True))
     ]
     trees, cold_start = _part(arrays, "trees"), _part(arrays, "cold_start")
@@ -86,17 +93,48 @@ def restore_pipeline(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]
         ColdStartScorer.restore(cold_start) if cold_start else None,
     )
     item_statistics = ItemStatistics.restore(_part(arrays, "item_statistics"))
-    second_stage = _ranker(_part(arrays, "ranker"), values.get("ranker"))
+    second_stage = _ranker(_part(arrays, "ranker"), values.get("ranker"), size)
     return Pipeline(
         sources, scoring, item_statistics, config, exclude_seen=bool(values["exclude_seen"]), second_stage=second_stage
     )
 
 
-def _model(saved: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Scorer:
+def _check_arrays(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any], size: int) -> None:
+    """Check the pipeline's own tensors and the numbers in its settings; raise a ValueError if any is not valid."""
+    check_tensors(Pipeline.name, arrays, size)
+    num_models, num_sources = len(values["models"]), len(values["model_of_source"])
+    prefixes = [*(f"model.{m}." for m in range(num_models)), *(["ranker."] if "ranker" in values else [])]
+    for name in arrays:
+        is_member = name.startswith(("model.", "ranker."))
+        if (is_member and not name.startswith(tuple(prefixes))) or (
+            name.startswith("index.") and name not in {f"index.{s}" for s in range(num_sources)}
+        ):
+            raise ValueError(f"The tensor '{name}' belongs to no model of the pipeline.")
+    if len(arrays["scales.log"]) != num_sources or any(m not in range(num_models) for m in values["model_of_source"]):
+        raise ValueError("The sources of the pipeline do not fit its tensors.")
+    num_features = 2 * num_sources + len(ITEM_FEATURES) + len(CONTEXT_FEATURES)
+    if arrays.get("trees.feature", np.zeros(1)).max(initial=0) >= num_features:
+        raise ValueError(f"The boosted trees test a feature beyond the {num_features} of the pipeline.")
+    if "blend.weights" in arrays and arrays["blend.weights"].shape[1] > num_features:
+        raise ValueError(f"The blend has more features than the {num_features} of the pipeline.")
+    for name in ("temperature", "coverage"):
+        if not math.isfinite(values[name]):
+            raise ValueError(f"The {name} of the pipeline must be a finite number.")
+
+
+def _index(saved: np.ndarray | None, scorer: Scorer) -> HNSWIndex | None:
+    """Return the approximate index of a source; None for a source without one."""
+    if saved is None:
+        return None
+    return HNSWIndex.restore(saved, as_vector_scorer(scorer).queries(Sequences.from_lists([[]]))[1])
+
+
+def _model(saved: Mapping[str, Any], arrays: Mapping[str, np.ndarray], size: int) -> Scorer:
     name = saved["name"]
     if name not in ZOO and name not in BUILTIN_SOURCES:
         raise ValueError(f"The pipeline holds the model '{name}', which this version of Segue does not know.")
     entry = BUILTIN_SOURCES[name] if name in BUILTIN_SOURCES else find_model(name)
+    check_tensors(name, arrays, size)
     return entry.restore(arrays, decode_settings(entry.config, saved["settings"]))
 
 
@@ -113,10 +151,11 @@ def _ranker_settings(pipeline: Pipeline) -> dict[str, Any]:
     return {"ranker": {"name": second_stage.ranker.name, **saved}}
 
 
-def _ranker(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any] | None) -> SecondStageRanker | None:
+def _ranker(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any] | None, size: int) -> SecondStageRanker | None:
     """Return the second stage; None for a pipeline without one."""
     if values is None:
         return None
+    check_tensors(KIND, arrays, size)
     config: Any = decode_settings(find_ranker(values["name"]).config, values["settings"])
     ranker = restore_ranker(values["name"], arrays, config)
     return SecondStageRanker(ranker, float(values["weight"]), int(values["num_candidates"]), values["settings"])

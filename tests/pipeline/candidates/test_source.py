@@ -179,7 +179,7 @@ def test_recall_is_a_share(keys):
 
 
 def test_saved_and_restored_are_equal(keys, index):
-    again = HNSWIndex.restore(index.to_array())
+    again = HNSWIndex.restore(index.to_array(), keys)
     np.testing.assert_array_equal(again.nearest(keys[1:20], 7), index.nearest(keys[1:20], 7))
 
 

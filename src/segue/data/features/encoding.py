@@ -6,11 +6,12 @@ Shape letters: V rows (a catalog with PAD), F features, M stored entries, D size
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 
 from segue.config.ranges import Range, check_ranges
+from segue.data.features.column_types import ColumnType
 from segue.data.features.feature_column import FeatureColumn
 
 CHUNK = 1 << 16
@@ -175,11 +176,16 @@ class FeatureEncoding:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> "FeatureEncoding":
-        """Restore an encoding from the arrays that ``arrays`` returned."""
-        names = json.loads(arrays["columns"].tobytes())
-        return cls(
-            tuple(
-                FeatureColumn(name, kind, arrays[f"{i}.hashes"], arrays[f"{i}.numbers"], width)
-                for i, (name, kind, width) in enumerate(names)
-            )
-        )
+        """Restore an encoding from the arrays that ``arrays`` returned.
+
+        Raises:
+            ValueError: the arrays do not describe columns.
+        """
+        columns = []
+        for i, (name, column_type, width) in enumerate(json.loads(arrays["columns"].tobytes())):
+            numbers = arrays[f"{i}.numbers"]
+            known = isinstance(name, str) and column_type in get_args(ColumnType) and type(width) is int
+            if not known or width < 0 or (len(numbers) and (len(numbers) < 2 or numbers[1] <= 0)):
+                raise ValueError(f"The feature column {i} is not one that Segue has fitted.")
+            columns.append(FeatureColumn(name, column_type, arrays[f"{i}.hashes"], numbers, width))
+        return cls(tuple(columns))

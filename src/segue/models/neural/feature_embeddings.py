@@ -54,7 +54,12 @@ class FeatureEmbeddings:
         """
         start = f"{prefix}."
         own = {name.removeprefix(start): value for name, value in arrays.items() if name.startswith(start)}
-        return cls(FeatureEncoding.restore(own), own["weights"]) if own else None
+        if not own:
+            return None
+        encoding = FeatureEncoding.restore(own)
+        if len(own["weights"]) != encoding.size:
+            raise ValueError(f"The tensor '{prefix}.weights' has not one row for each of {encoding.size} features.")
+        return cls(encoding, own["weights"])
 
 
 def fit_feature_embeddings(features: EncodedFeatures, embeddings_VD: np.ndarray, strength: float) -> np.ndarray:

@@ -52,6 +52,15 @@ class NumpyGRU:
             if key.startswith("gru."):
                 _, layer, name = key.split(".")
                 layers[int(layer)][name] = value
+        cell = CELLS[config.cell]
+        width = layers[0]["input"].shape[1] if "input" in layers[0] else 0
+        for number, layer in enumerate(layers):
+            gates, dim = layer["state"].shape
+            shapes = {"state": (cell.gates * dim, dim), "input_bias": (gates,), "state_bias": (gates,)}
+            if number or width:
+                shapes["input"] = (gates, dim if number else width)
+            if {name: value.shape for name, value in layer.items()} != shapes or dim != layers[0]["state"].shape[1]:
+                raise ValueError(f"The tensors of layer {number} of the GRU do not fit each other.")
         return cls(layers, config.max_length, config.cell, config.num_input_columns)
 
     def arrays(self) -> dict[str, np.ndarray]:

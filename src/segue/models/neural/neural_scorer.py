@@ -14,6 +14,7 @@ from segue.models.neural.configs.gru4rec import GRU4RecConfig
 from segue.models.neural.configs.seq2seq import Seq2SeqConfig
 from segue.models.neural.covisitation_prior import WithCovisitationPrior
 from segue.models.neural.gru_numpy import NumpyGRU
+from segue.models.neural.onnx_checks import check_graph
 from segue.models.neural.onnx_encoder import OnnxEncoder
 from segue.models.neural.seq2seq_numpy import NumpySeq2Seq
 from segue.models.neural.side_information import SideInformation
@@ -252,7 +253,9 @@ def restore_neural(name: str, arrays: Mapping[str, np.ndarray], config: Any) -> 
         encoder = NumpySeq2Seq.restore(arrays, config)
     else:
         weights = {key.removeprefix("net."): value for key, value in arrays.items() if key.startswith("net.")}
-        encoder = OnnxEncoder(arrays["encoder.onnx"].tobytes(), config.max_length, weights)
+        graph = arrays["encoder.onnx"].tobytes()
+        check_graph(graph)
+        encoder = OnnxEncoder(graph, config.max_length, weights)
     scorer = NeuralScorer(
         name,
         encoder,

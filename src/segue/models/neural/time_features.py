@@ -84,7 +84,13 @@ class TimeEmbedding:
         Returns:
             None if the settings have no time input.
         """
-        return cls(config.time_inputs, arrays["time.embeddings"]) if config.time_inputs else None
+        if not config.time_inputs:
+            return None
+        if len(arrays["time.embeddings"]) != num_rows(config.time_inputs):
+            raise ValueError(
+                "The tensor 'time.embeddings' has not one row for each value of the time inputs."
+            )
+        return cls(config.time_inputs, arrays["time.embeddings"])
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the tensors of the artifact: ``time.embeddings``."""

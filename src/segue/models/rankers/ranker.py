@@ -19,7 +19,7 @@ from segue.models.rankers.calibration import Calibration
 from segue.models.rankers.dien import DIENConfig, NumpyDIEN
 from segue.models.rankers.din import DINConfig, NumpyDIN
 from segue.models.rankers.dual_gru import DualGRUConfig, NumpyDualGRU
-from segue.models.rankers.item_histories import ItemHistories
+from segue.models.rankers.item_histories import BUCKETS, ItemHistories
 from segue.models.rankers.item_state_cache import ItemStateCache
 from segue.models.rankers.live_item_histories import LiveItemHistories
 from segue.models.rankers.pooled import NumpyPooled, PooledRankerConfig
@@ -125,6 +125,11 @@ RANKERS: dict[str, RankerEntry] = {
     "dual-gru": RankerEntry(DualGRUConfig, NumpyDualGRU),
 }
 """Rankers by name."""
+_BUCKET_TABLES = {
+    **dict.fromkeys(("reader.gap", "reader.age", "user_age", "item_age"), 0),
+    **dict.fromkeys(("reader.features", "event_features", "item_features"), 1),
+}
+"""Axis of the buckets in each table of bucket embeddings."""
 
 
 def find_ranker(name: str) -> RankerEntry:
@@ -223,8 +228,14 @@ def restore_ranker(name: str, arrays: Mapping[str, np.ndarray], config: RankerCo
         name: name in ``RANKERS``.
         arrays: tensors of the artifact.
         config: settings of the ranker.
+
+    Raises:
+        ValueError: a table of embeddings has fewer rows than its index has values.
     """
     weights = {key.removeprefix("net."): value for key, value in arrays.items() if key.startswith("net.")}
+    for table, axis in _BUCKET_TABLES.items():
+        if table in weights and (weights[table].ndim <= axis or weights[table].shape[axis] < BUCKETS):
+            raise ValueError(f"The tensor 'net.{table}' has fewer than {BUCKETS} rows.")
     live_histories = LiveItemHistories.restore(arrays) if "item_histories.previous_items" in arrays else None
     return NeuralRanker(name, find_ranker(name).net(weights, config), live_histories, Calibration.restore(arrays))
 

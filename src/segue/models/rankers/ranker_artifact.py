@@ -8,6 +8,7 @@ from segue.config.decode import decode_settings
 from segue.data.catalog import Catalog
 from segue.models import artifact
 from segue.models.rankers.ranker import NeuralRanker, find_ranker, restore_ranker
+from segue.models.tensor_checks import check_tensors, refuse_unsound
 
 KIND = "ranker"
 """Entry of the manifest in place of a model's name."""
@@ -52,8 +53,10 @@ def load_ranker(folder: Path) -> SavedRanker:
     saved = artifact.load(folder)
     if saved.model != KIND:
         raise ValueError(f"{folder} holds the model {saved.model} and no ranker: 'segue train-ranker' writes one.")
-    name, settings = saved.settings["name"], saved.settings["settings"]
-    ranker = restore_ranker(name, saved.arrays, decode_settings(find_ranker(name).config, settings))
+    with refuse_unsound(KIND):
+        name, settings = saved.settings["name"], saved.settings["settings"]
+        check_tensors(KIND, saved.arrays, saved.catalog.size)
+        ranker = restore_ranker(name, saved.arrays, decode_settings(find_ranker(name).config, settings))
     if ranker.size != saved.catalog.size:
         raise ValueError(
             f"The ranker in {folder} knows {ranker.size - 1} items, but its catalog holds {len(saved.catalog)}: the "

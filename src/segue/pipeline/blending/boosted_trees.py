@@ -13,6 +13,7 @@ from segue.pipeline.config import RankConfig
 
 PAIRS_PER_BLOCK = 1 << 16
 """Number of (row, tree) pairs that walk down at once; their positions stay in the processor's cache."""
+_ARRAYS = ("roots", "feature", "threshold", "child", "value")
 
 
 class BoostedTrees:
@@ -57,8 +58,15 @@ class BoostedTrees:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> "BoostedTrees":
-        """Return the trees that ``arrays`` saved."""
-        return cls(*(arrays[name] for name in ("roots", "feature", "threshold", "child", "value")))
+        """Return the trees that ``arrays`` saved.
+
+        Raises:
+            ValueError: a node that is no leaf has no nodes below it, or the reverse.
+        """
+        roots_T, feature_M, threshold_M, child_M, value_M = (arrays[name] for name in _ARRAYS)
+        if ((threshold_M == np.inf) != (child_M == np.arange(len(child_M)))).any() or (feature_M < 0).any():
+            raise ValueError("The boosted trees have a node that is neither a leaf nor a test.")
+        return cls(roots_T, feature_M, threshold_M, child_M, value_M)
 
     def __len__(self) -> int:
         return len(self.roots_T)

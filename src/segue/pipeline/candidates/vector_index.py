@@ -63,9 +63,35 @@ class HNSWIndex:
         return cls(graph)
 
     @classmethod
-    def restore(cls, saved: np.ndarray) -> "HNSWIndex":
-        """Return the index that ``to_array`` saved."""
-        return cls(_faiss().deserialize_index(np.ascontiguousarray(saved)))
+    def restore(cls, saved: np.ndarray, keys_VD: np.ndarray) -> "HNSWIndex":
+        """Return the index that ``to_array`` saved.
+
+        Args:
+            saved: bytes of the index.
+            keys_VD: float32 item embeddings that it must hold.
+
+        Raises:
+            ValueError: the bytes are no such index, or a link of its graph leads outside it.
+        """
+        if saved[:4].tobytes() != b"IHNf":  # other types may name files
+            raise ValueError("The approximate index is no HNSW index.")
+        faiss = _faiss()
+        try:
+            graph = faiss.deserialize_index(np.ascontiguousarray(saved))
+            stored = faiss.downcast_index(graph.storage)
+            is_sound = (
+                isinstance(graph, faiss.IndexHNSWFlat)
+                and isinstance(stored, faiss.IndexFlat)
+                and graph.metric_type == stored.metric_type == faiss.METRIC_INNER_PRODUCT
+                and (graph.ntotal, graph.d, stored.ntotal, stored.d) == (*keys_VD.shape, *keys_VD.shape)
+                and _links_are_sound(faiss, graph.hnsw, len(keys_VD))
+                and np.allclose(stored.reconstruct_n(0, len(keys_VD)), keys_VD, rtol=1e-3, atol=1e-5)
+            )
+        except RuntimeError as error:
+            raise ValueError(f"The approximate index cannot be read: {str(error)[-200:]}") from None
+        if not is_sound:
+            raise ValueError("The approximate index does not belong to the item embeddings, or is damaged.")
+        return cls(graph)
 
     def to_array(self) -> np.ndarray:
         """Return the index as bytes, uint8."""
@@ -113,6 +139,27 @@ def approximate_if_good(keys_VD: np.ndarray, query_BD: np.ndarray, k: int) -> tu
     index = HNSWIndex.build(keys_VD)
     recall = measure_recall(index, keys_VD, query_BD, k)
     return (index if recall >= MIN_RECALL else None), recall
+
+
+def _links_are_sound(faiss: Any, hnsw: Any, size: int) -> bool:
+    """Return True if every link of a graph with ``size`` nodes leads to a node of its level."""
+    levels_N, offsets, links, steps = (
+        faiss.vector_to_array(array).astype(np.int64)
+        for array in (hnsw.levels, hnsw.offsets, hnsw.neighbors, hnsw.cum_nneighbor_per_level)
+    )
+    if len(levels_N) != size or len(offsets) != size + 1 or len(steps) < 2 or levels_N.min(initial=1) < 1:
+        return False
+    if steps[0] != 0 or (np.diff(steps) < 0).any() or levels_N.max(initial=1) >= len(steps):
+        return False
+    if offsets[0] != 0 or (np.diff(offsets) != steps[levels_N]).any() or offsets[-1] != len(links):
+        return False
+    if hnsw.max_level != levels_N.max(initial=1) - 1 or not 0 <= hnsw.entry_point < size:
+        return False
+    if levels_N[hnsw.entry_point] != hnsw.max_level + 1 or links.min(initial=-1) < -1 or links.max(initial=-1) >= size:
+        return False
+    level = np.searchsorted(steps, np.arange(len(links)) - np.repeat(offsets[:-1], np.diff(offsets)), side="right") - 1
+    is_link = links >= 0
+    return bool((levels_N[links[is_link]] > level[is_link]).all()) and 1 <= hnsw.efSearch <= 1 << 16
 
 
 def _faiss() -> Any:
