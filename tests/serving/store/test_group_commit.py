@@ -88,7 +88,7 @@ def test_requests_over_the_queue_size_are_refused(store, event, monkeypatch):
     with pytest.raises(Problem) as refused:
         writer.submit([event()])
     assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "1"})
-    assert refused.value.detail == "2 requests wait to be stored: send the events again in a moment."
+    assert refused.value.detail == "2 requests wait to be stored: send the request again in a moment."
     gated.open.set()
     assert [one.result(10) for one in accepted] == [AppendResult(1, 0)] * 3
     writer.close()
@@ -105,7 +105,7 @@ def test_close_stores_the_waiting_requests_and_refuses_new_ones(store, event):
     assert [one.result(0) for one in accepted] == [AppendResult(1, 0)] * 4
     with pytest.raises(Problem) as refused:
         writer.submit([event()])
-    assert refused.value.detail == "The server is stopping: send the events again in a moment."
+    assert refused.value.detail == "The server is stopping: send the request again in a moment."
     writer.close()
 
 

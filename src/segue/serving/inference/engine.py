@@ -1,7 +1,6 @@
 """Engine of one served model: history and filters in, list of recommendations out. No HTTP in here."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 
@@ -103,8 +102,9 @@ class Engine:
             Problem: 422 for an invalid event, 503 if the writer is overloaded.
         """
         assert self._writer is not None
-        now_us = time.time_ns() // 1000
-        validated = [validate_event(event, now_us) for event in events]
+        clock = self._writer.clock
+        now_us, stamp_us = clock.now_us(), clock.stamp_us()
+        validated = [validate_event(event, now_us, stamp_us) for event in events]
         force = (durability or self.durability) == "fsync"
         return self._writer.submit(validated, force=force), [event.event_id for event in validated]
 

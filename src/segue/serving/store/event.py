@@ -44,12 +44,13 @@ class Event(Struct, frozen=True, array_like=True):
 _ENCODE = msgspec.json.Encoder(order="sorted").encode
 
 
-def validate_event(sent: EventIn, now_us: int) -> Event:
+def validate_event(sent: EventIn, now_us: int, stamp_us: int | None = None) -> Event:
     """Validate a sent event and return the event to store.
 
     Args:
         sent: the event of a request.
-        now_us: server time, UTC microseconds; the time of an event without a timestamp.
+        now_us: server time, UTC microseconds.
+        stamp_us: time of an event without a timestamp, UTC microseconds; None: ``now_us``.
 
     Raises:
         Problem: 422 for an event without user_id and session_id, and for a timestamp that is malformed, before 1970 or
@@ -68,11 +69,23 @@ def validate_event(sent: EventIn, now_us: int) -> Event:
         user_id=sent.user_id,
         session_id=sent.session_id,
         item_id=sent.item_id,
-        time_us=now_us if time_us is None else time_us,
+        time_us=(now_us if stamp_us is None else stamp_us) if time_us is None else time_us,
         event=sent.event,
         value=sent.value,
         context=_ENCODE(context).decode(),
-        body=hashlib.blake2b(_ENCODE(digested), digest_size=16).digest(),
+        body=_body(digested),
+    )
+
+
+def _body(digested: tuple[object, ...]) -> bytes:
+    return hashlib.blake2b(_ENCODE(digested), digest_size=16).digest()
+
+
+def has_server_time(event: Event) -> bool:
+    """Return whether an event was sent without a timestamp, so that its time is the server's."""
+    context = msgspec.json.decode(event.context)
+    return event.body == _body(
+        (event.user_id, event.session_id, event.item_id, None, event.event, event.value, context)
     )
 
 

@@ -4,7 +4,7 @@ One connection writes and checkpoints, another only reads. SQLite's WAL mode had
 writers (fixed in 3.51.3): older versions are refused, and a second writer never exists.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,16 +14,19 @@ from msgspec.structs import astuple
 
 from segue.serving.schemas.problems import Problem
 from segue.serving.store import wal_check
-from segue.serving.store.event import Event
+from segue.serving.store.event import Event, has_server_time
 from segue.serving.store.event_erasure import EventErasure
 from segue.serving.store.event_reader import EventReader, StoredEventRow, verify_row
 from segue.serving.store.file_digest import matches_digest, remove_digest, write_digest
 from segue.serving.store.log_check import DamagedLogError, create_indexes, damaged_rows, is_sound, repair
-from segue.serving.store.sqlite import COLUMNS, FORMAT, check_sqlite, close, connect, transaction
+from segue.serving.store.server_clock import ServerClock
+from segue.serving.store.sqlite import COLUMNS, FORMAT, check_sqlite, close, connect
 
 CHECKED_ROWS = 50_000
 """Newest rows whose checksums are verified when a log is opened. Older rows are verified whenever they are read, and by
 the background check of a server. A shorter log, and one that changed while no server ran, is checked completely."""
+_STAMPED_ROWS, _STAMPED_STEP = 10_000, 100
+"""Newest rows among which the newest server time is searched, and rows of a step."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,18 @@ class EventStore(EventReader):
         except apsw.Error as error:
             raise ValueError(f"{self.path} cannot be opened as an event log: {error}.") from None
         self._next_seq = row + 1
+        self.clock = ServerClock(self._newest_server_time_us())
+        """Clock that stamps the events without a timestamp."""
+
+    def _newest_server_time_us(self) -> int:
+        """Return the time of the newest event that got it from the server, among the newest rows; 0 without one."""
+        after = self._next_seq - 1
+        while after >= max(0, self._next_seq - _STAMPED_ROWS):
+            after -= _STAMPED_STEP
+            for stored in reversed(self.events_between(after, after + _STAMPED_STEP)):
+                if has_server_time(stored.event):
+                    return stored.event.time_us
+        return 0
 
     def _check(self, unchanged: bool | None) -> bool:
         """Check the log and repair it if necessary. Return whether the whole log was checked.
@@ -228,22 +243,29 @@ def _row(stored: StoredEventRow) -> tuple[object, ...]:
 _IMPORT_CHUNK = 5_000
 
 
-def import_events(store: EventStore, events: Iterable[Event]) -> AppendResult:
+def import_events(
+    store: EventStore,
+    events: Iterable[Event],
+    without_erased: Callable[[Sequence[Sequence[Event]]], Sequence[Sequence[Event]]] = lambda batches: batches,
+) -> AppendResult:
     """Store the events of a log in chunks, while no server runs on the store. Safe to repeat.
 
     Args:
         store: the event store.
         events: validated events.
+        without_erased: removes the events of erased users.
 
     Raises:
         Problem: 409 for an event id that is already stored with another body. The chunks before it stay.
     """
-    accepted = duplicates = 0
+    accepted = duplicates = erased = 0
     iterator = iter(events)
     while chunk := list(islice(iterator, _IMPORT_CHUNK)):
-        (outcome,), _ = store.append([chunk])
+        (kept,) = without_erased([chunk])
+        (outcome,), _ = store.append([kept])
         if isinstance(outcome, Exception):
             raise outcome
         accepted += outcome.accepted
         duplicates += outcome.duplicates
-    return AppendResult(accepted, duplicates)
+        erased += len(chunk) - len(kept)
+    return AppendResult(accepted, duplicates, erased)
