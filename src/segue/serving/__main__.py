@@ -2,13 +2,13 @@
 
 import argparse
 import http.client
+import os
+import signal
 import sys
 from pathlib import Path
 
 from segue.serving.client.client import Client
-
-REFUSED = 2
-"""Exit code of an error that the operator has to correct."""
+from segue.serving.exit_codes import STOPPED, exit_code_of, sentence_of
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,7 +18,8 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: command line; None: that of the process.
 
     Returns:
-        0 after a stopped server or for a ready one, 1 for a server that is not ready, 2 for an error in a sentence.
+        0 after a stopped server or for a ready one, 1 for a server that is not ready, those of
+        ``segue.serving.exit_codes`` for an error in a sentence.
     """
     parser = argparse.ArgumentParser(prog="python -m segue.serving", description="Serve a model over HTTP.")
     parser.add_argument("run", nargs="?", type=Path, help="a model's folder, or a registry of models")
@@ -30,13 +31,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json-logs", action="store_true")
     parser.add_argument("--log-requests", action="store_true")
     parser.add_argument("--workers", type=int, default=1, help="processes that serve the port")
+    parser.add_argument("--grace", type=float, help="seconds from SIGTERM to the end of all processes")
+    parser.add_argument("--min-free-mb", type=int, default=200, help="space of the disk that events leave free")
+    parser.add_argument("--max-log-mb", type=int, help="largest size of the event log")
     parser.add_argument("--ready", metavar="URL", help="check whether a server is ready, and end")
     options = parser.parse_args(arguments)
     if options.ready is not None:
         return 0 if ready(options.ready) else 1
     if options.run is None:
         parser.error("name the model's folder")
-    from segue.serving.config import ServingConfig
+    from segue.serving.config import ServingConfig, StorageConfig
     from segue.serving.server import serve
 
     try:
@@ -46,13 +50,15 @@ def main(arguments: list[str] | None = None) -> int:
             json_logs=options.json_logs,
             log_requests=options.log_requests,
             workers=options.workers,
+            storage=StorageConfig(min_free_mb=options.min_free_mb, max_log_mb=options.max_log_mb),
+            grace_s=ServingConfig.grace_s if options.grace is None else options.grace,
         )
         data = options.data or options.run.with_name(options.run.name + "-data")
         serve(options.run, data_dir=data, host=options.host, port=options.port, config=config)
-    except ValueError as error:
-        sys.stderr.write(f"segue: {error}\n")
-        return REFUSED
-    return 0
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"segue: {sentence_of(error)}\n")
+        return exit_code_of(error)
+    return STOPPED
 
 
 def ready(url: str) -> bool:
@@ -65,4 +71,6 @@ def ready(url: str) -> bool:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGTERM, signal.SIGINT):  # the first process of a container ignores them by default
+        signal.signal(number, lambda *_: os._exit(STOPPED))
     sys.exit(main())

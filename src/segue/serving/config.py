@@ -80,6 +80,20 @@ class AttributionConfig:
 
 
 @dataclass(frozen=True)
+class StorageConfig:
+    """Space for the event log. Events are refused with 507 beyond it, and recommendations go on."""
+
+    min_free_mb: Annotated[int, Range(ge=0)] = 200
+    """Space of the log's disk that stays free, in megabytes, at most a twentieth of the disk. 0: the disk may be
+    filled."""
+    max_log_mb: Annotated[int, Range(ge=1)] | None = None
+    """Largest size of the event log, in megabytes; 1,000,000 events take about 250. none: no limit."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True)
 class ServingConfig:
     """Options of a server, besides the model, the data directory and the address."""
 
@@ -96,6 +110,9 @@ class ServingConfig:
     none; the client is the other end of the connection."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may send requests from a browser, such as https://shop.example. Default: none."""
+    grace_s: Annotated[float, Range(gt=0, le=3600)] = 15.0
+    """Time from SIGTERM or Ctrl-C to the end of all processes, in seconds. Requests under way have 70 % of it; the rest
+    is for closing the event store."""
     reload_interval_s: Annotated[float, Range(gt=0)] = 1.0
     """Seconds between two checks for another model version."""
     json_logs: bool = False
@@ -111,6 +128,8 @@ class ServingConfig:
     """Processes that serve requests on the one port: the primary process and ``workers - 1`` worker processes."""
     engine: EngineConfig = field(default_factory=EngineConfig)
     """Scoring of requests, histories in memory and durability of events."""
+    storage: StorageConfig = field(default_factory=StorageConfig)
+    """Space for the event log."""
     attribution: AttributionConfig | None = field(default_factory=AttributionConfig)
     """Recording of lists, clicks and purchases for the report. none: nothing is recorded."""
 

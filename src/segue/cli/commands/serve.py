@@ -1,5 +1,7 @@
 """Command ``segue serve``: a saved model over HTTP."""
 
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -32,6 +34,11 @@ class ServerOptions:
         ),
     ] = False
     workers: Annotated[int, typer.Option(min=1, help="Number of processes that serve the one port.")] = 1
+    grace: Annotated[float, typer.Option(help="Seconds from SIGTERM or Ctrl-C to the end of all processes.")] = 15.0
+    min_free_mb: Annotated[
+        int, typer.Option(help="Space of the disk that events leave free, in MB, at most a twentieth of the disk.")
+    ] = 200
+    max_log_mb: Annotated[int | None, typer.Option(help="Largest size of the event log, in MB.")] = None
     origin: Annotated[
         list[str] | None,
         typer.Option(help="A web site whose pages may send requests, as https://shop.example. May be repeated."),
@@ -81,7 +88,8 @@ def serve(
       segue serve run --history shop.csv
       segue serve run --history shop.csv --context region,device
     """
-    from segue.serving.config import AttributionConfig, EngineConfig, ServingConfig
+    from segue.serving.config import AttributionConfig, EngineConfig, ServingConfig, StorageConfig
+    from segue.serving.exit_codes import exit_code_of, sentence_of
     from segue.serving.server import serve as serve_model
 
     folder = data or run.with_name(run.name + "-data")
@@ -93,6 +101,8 @@ def serve(
         attribution=AttributionConfig() if server.measure else None,
         approximate=server.approximate,
         workers=server.workers,
+        storage=StorageConfig(min_free_mb=server.min_free_mb, max_log_mb=server.max_log_mb),
+        grace_s=server.grace,
         engine=EngineConfig(durability=server.durability.value),
     )
     if history is not None:
@@ -101,12 +111,30 @@ def serve(
         arguments += ["--users", str(users)] if users is not None else []
         arguments += ["--context", context] if context is not None else []
         _import(history, folder, arguments)
-    serve_model(run, data_dir=folder, host=host, port=port, config=config)
+    try:
+        serve_model(run, data_dir=folder, host=host, port=port, config=config)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"segue: {sentence_of(error)}\n")
+        raise typer.Exit(exit_code_of(error)) from error
+
+
+_IMPORT = """
+import sys
+from segue.system.processes import end_with_parent
+end_with_parent(int(sys.argv.pop(1)))
+from segue.cli.main import main
+main()
+"""
 
 
 def _import(log: Path, folder: Path, arguments: list[str]) -> None:
-    """Import a log in a process of its own: the memory of reading is not kept while the server runs."""
-    command = [sys.executable, "-m", "segue.cli.main", "import", str(log), "--data", str(folder)]
+    """Import a log in a process of its own: the memory of reading is not kept while the server runs.
+
+    A signal ends both processes.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    command = [sys.executable, "-c", _IMPORT, str(os.getpid()), "import", str(log), "--data", str(folder)]
     done = subprocess.run([*command, *arguments], check=False)
     if done.returncode:
         raise typer.Exit(done.returncode)

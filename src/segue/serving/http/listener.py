@@ -4,37 +4,144 @@ import asyncio
 import contextlib
 import gc
 import logging
-import resource
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from email.utils import formatdate
 from typing import Any
 
 from segue.serving.http.app import App
-from segue.serving.http.protocol import Connection, Connections
+from segue.serving.http.connections import Connections
+from segue.serving.http.protocol import Connection
+from segue.serving.sockets import SocketGroups, free_port, raise_file_limit
 
+__all__ = ["DRAIN_S", "MAX_CONNECTIONS", "Listener", "free_port", "listen", "run"]
 MAX_CONNECTIONS = 8192
 """Connections at once; above that, the one without activity for longest is closed for a new one."""
 DRAIN_S = 1.0
 """Time after SIGTERM in which the server is not ready any more but goes on answering. Each connection is
-closed behind its response: clients notice in time, and no request is cut off."""
-GRACE_S = 30.0
-"""Time after that for responses under way; then their connections are aborted."""
+closed behind its response: clients notice in time, and no request is cut off. At most ``DRAIN_SHARE`` of the grace."""
+DRAIN_SHARE = 0.2
+RESPONSES_SHARE = 0.7
+"""Share of the grace after which the connections of responses under way are aborted; the rest is for closing."""
 CHECK_S = 0.25
 """Interval at which the deadlines of all connections are checked: one timer instead of several for each request."""
-_SOCKETS = 64
-"""Listening sockets on the one port: uvloop takes one new connection from each in a round of the loop, and under load,
-when a round takes as long as a batch, clients would wait for a round each to be let in at all."""
 _LAST_REQUESTS_S = 0.1
 """Time for the requests of connections that were accepted just before the server stopped to listen."""
+_CANCEL_S = 1.0
+"""Time for cancelled tasks to end."""
 _log = logging.getLogger("segue.serving")
+
+
+class Listener:
+    """Server of an application on the sockets of this process, and of others that do not accept."""
+
+    def __init__(self, app: App, sockets: SocketGroups, *, limit: int = MAX_CONNECTIONS) -> None:
+        """Make a listener; ``serve`` runs it.
+
+        Args:
+            app: the application.
+            sockets: sockets of all processes.
+            limit: maximum number of connections.
+        """
+        self._app = app
+        self._sockets = sockets
+        self._limit = limit
+        self._connections = Connections()
+        self._ended = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._covered: set[int] = set()
+        self._finish_by_s = float("inf")
+
+    def stop(self, grace_s: float) -> None:
+        """Stop the server; call it in its event loop. A second call stops at once.
+
+        Args:
+            grace_s: time until this process should have ended, seconds.
+        """
+        if self._app.state.draining:
+            for connection in list(self._connections):
+                connection.abort()
+            self._ended.set()
+            return
+        self._app.state.draining = True
+        self._finish_by_s = self._loop.time() + RESPONSES_SHARE * grace_s
+        self._loop.call_later(min(DRAIN_S, DRAIN_SHARE * grace_s), self._ended.set)
+
+    def cover(self, numbers: Collection[int]) -> None:
+        """Accept the connections of other processes that do not accept them; call it in the event loop.
+
+        Args:
+            numbers: numbers of those processes; the sockets of all others are left to them.
+        """
+        wanted = set(numbers) - {self._sockets.own} if not self._ended.is_set() else set()
+        for number in self._covered ^ wanted:
+            for one in self._sockets.groups[number]:
+                if number in wanted:
+                    self._loop.add_reader(one, self._accept, one)
+                else:
+                    self._loop.remove_reader(one)
+        self._covered = wanted
+
+    async def serve(self, started: Callable[[], None]) -> None:
+        """Serve until stopped, and finish the responses under way.
+
+        Args:
+            started: called once when clients can connect.
+        """
+        own, backlog = self._sockets.groups[self._sockets.own], max(128, self._limit // 4)
+        if self._sockets.own == 0:
+            self._sockets.listen(backlog)
+        servers = [await self._loop.create_server(self._connect, sock=one, backlog=backlog) for one in own]
+        background = [
+            asyncio.create_task(self._app.state.loop_lag.beat()),
+            asyncio.create_task(_check_deadlines(self._connections)),
+        ]
+        started()
+        await self._ended.wait()
+        closing = [*own, *(one for number in self._covered for one in self._sockets.groups[number])]
+        self.cover(())
+        waiting = []
+        for one in closing:
+            waiting += _accept_waiting(one)
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)  # closing it would leave it open in the other processes
+        for server in servers:
+            server.close()
+        for accepted in waiting:
+            await self._loop.connect_accepted_socket(self._connect, accepted)
+        await self._finish()
+        for task in background:
+            task.cancel()
+
+    def _connect(self) -> Connection:
+        return Connection(self._app, self._connections, self._limit)
+
+    def _accept(self, listening: socket.socket) -> None:
+        for accepted in _accept_waiting(listening):
+            task = self._loop.create_task(self._receive(accepted))
+            self._connections.tasks.add(task)
+            task.add_done_callback(self._connections.tasks.discard)
+
+    async def _receive(self, accepted: socket.socket) -> None:
+        await self._loop.connect_accepted_socket(self._connect, accepted)
+
+    async def _finish(self) -> None:
+        """Close idle connections, wait for the others, and abort those that are left when the time is over."""
+        connections = self._connections
+        await asyncio.sleep(_LAST_REQUESTS_S)
+        while connections and self._loop.time() < self._finish_by_s:
+            for connection in list(connections):
+                connection.close_if_idle()
+            await asyncio.sleep(0.02)
+        for connection in list(connections):
+            connection.abort()
 
 
 async def listen(
     app: App, host: str, port: int, started: Callable[[Callable[[], None]], None], *, limit: int = MAX_CONNECTIONS
 ) -> None:
-    """Serve until stopped, and finish the responses under way.
+    """Serve from one process until stopped, and finish the responses under way.
 
     Args:
         app: the application.
@@ -44,37 +151,12 @@ async def listen(
             stops at once.
         limit: maximum number of connections.
     """
-    loop = asyncio.get_running_loop()
-    connections = Connections()
-    ended = asyncio.Event()
-    state = app.state
-
-    def stop() -> None:
-        if state.draining:
-            for connection in list(connections):
-                connection.abort()
-            ended.set()
-        state.draining = True
-        loop.call_later(DRAIN_S, ended.set)
-
-    sockets = [_shared_socket(host, port) for _ in range(_SOCKETS)]
-    backlog = max(128, limit // 4)
-    servers = [
-        await loop.create_server(lambda: Connection(app, connections, limit), sock=one, backlog=backlog)
-        for one in sockets
-    ]
-    background = [asyncio.create_task(state.loop_lag.beat()), asyncio.create_task(_check_deadlines(connections))]
-    started(stop)
-    await ended.wait()
-    waiting = []
-    for server, one in zip(servers, sockets, strict=True):
-        waiting += _accept_waiting(one)
-        server.close()
-    for accepted in waiting:
-        await loop.connect_accepted_socket(lambda: Connection(app, connections, limit), accepted)
-    await _finish(connections)
-    for task in background:
-        task.cancel()
+    sockets = SocketGroups.bind(host, port)
+    listener = Listener(app, sockets, limit=limit)
+    try:
+        await listener.serve(lambda: started(lambda: listener.stop(30.0)))
+    finally:
+        sockets.close()
 
 
 def _accept_waiting(listening: socket.socket) -> list[socket.socket]:
@@ -103,19 +185,6 @@ async def _check_deadlines(connections: Connections) -> None:
         await asyncio.sleep(CHECK_S)
 
 
-async def _finish(connections: Connections) -> None:
-    """Close idle connections, wait for the others, and abort those that are left after ``GRACE_S``."""
-    loop = asyncio.get_running_loop()
-    until_s = loop.time() + GRACE_S
-    await asyncio.sleep(_LAST_REQUESTS_S)
-    while connections and loop.time() < until_s:
-        for connection in list(connections):
-            connection.close_if_idle()
-        await asyncio.sleep(0.02)
-    for connection in list(connections):
-        connection.abort()
-
-
 def _tune_interpreter() -> None:
     """Keep the garbage collector and thread switches out of responses.
 
@@ -129,58 +198,29 @@ def _tune_interpreter() -> None:
     sys.setswitchinterval(0.0005)
 
 
-def _shared_socket(host: str, port: int) -> socket.socket:
-    """Return a socket on a port that several sockets and processes share; each gets a share of the connections."""
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    shared = socket.socket(family, kind, protocol)
-    shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    shared.bind(address)
-    shared.setblocking(False)
-    return shared
-
-
-def _raise_file_limit(count: int) -> None:
-    """Raise the number of files and connections that this process may have open, as far as it is allowed to."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def free_port(host: str, port: int) -> int:
-    """Return the port, or any free one for 0.
-
-    It is checked here because the port is shared by all processes of a server: two servers on it would answer each
-    other's requests.
-
-    Args:
-        host: address to listen on.
-        port: port number, 0 for any.
-
-    Raises:
-        ValueError: the port is taken, or the host is not an address of this machine.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            return int(probe.getsockname()[1])
-    except OSError as error:
-        raise ValueError(f"Cannot serve on {host} port {port}: {error.strerror}. Choose another with --port.") from None
-
-
-def run(main: Coroutine[Any, Any, None]) -> None:
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a server's main coroutine to its end in a new event loop, after this process was prepared for it.
 
-    The loop is uvloop's, or asyncio's where uvloop is not installed.
+    The loop is uvloop's, or asyncio's where uvloop is not installed. Handlers that still run in threads are left
+    behind: waiting for them could take longer than the grace.
+
+    Args:
+        main: function that returns the coroutine.
     """
-    _raise_file_limit(2 * MAX_CONNECTIONS)
+    raise_file_limit(2 * MAX_CONNECTIONS)
     _tune_interpreter()
     try:
         import uvloop
     except ImportError:  # there is none for Windows
-        asyncio.run(main)
+        loop = asyncio.new_event_loop()
     else:
-        uvloop.run(main)
+        loop = uvloop.new_event_loop()
+    try:
+        loop.run_until_complete(main())
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            loop.run_until_complete(asyncio.wait(tasks, timeout=_CANCEL_S))
+    finally:
+        loop.close()

@@ -12,18 +12,31 @@ from segue.serving.config import ServingConfig
 from segue.serving.schemas.requests import Durability, EventIn, HistoryKey, RecommendResponse
 from segue.serving.store.event_reader import StoredEventRow
 
-MAX_STALL_S = 5
-"""Seconds after which a process that does not read its messages is taken as failed."""
+HEARTBEAT_S = 0.25
+"""Interval of the heartbeats, in seconds."""
+SILENCE_S = 1.0
+"""Time without a message of the primary process after which the workers answer for it with 503, in seconds."""
+MAX_STALL_S = 2.0
+"""Time without a message, or without the acknowledgement of a commit, after which a worker is killed, in seconds."""
 
 
 class StartWorker(Struct, tag=True):
-    """Primary process: model, data directory, address and options of a new worker."""
+    """Primary process: number, model, data directory, sockets and options of a new worker."""
 
+    number: int
     model_path: str
     data_dir: str
     host: str
-    port: int
+    sockets: list[list[int]]
+    """Inherited file descriptors: the listening sockets of each process."""
     config: ServingConfig
+
+
+class Heartbeat(Struct, tag=True):
+    """Primary process, to every worker; the worker returns one. A thread sends it, whatever the event loop does."""
+
+    lag_s: float
+    """Delay of the sender's event loop, in seconds."""
 
 
 class AppendEvents(Struct, tag=True):
@@ -32,6 +45,8 @@ class AppendEvents(Struct, tag=True):
     number: int
     events: list[EventIn]
     durability: Durability | None
+    sent_s: float
+    """Monotonic time, the same in all processes: older requests are refused, as the worker has refused them."""
 
 
 class EventsAppended(Struct, tag=True):
@@ -40,6 +55,7 @@ class EventsAppended(Struct, tag=True):
     number: int
     accepted: int
     duplicates: int
+    erased: int = 0
 
 
 class RequestRefused(Struct, tag=True):
@@ -78,6 +94,8 @@ class RecordImpression(Struct, tag=True):
     placement: str | None
     key: HistoryKey | None
     experiment: str | None
+    time_us: int | None = None
+    """Time of the request, UTC microseconds."""
 
 
 class ForwardedRequest(Struct, tag=True):
@@ -88,6 +106,8 @@ class ForwardedRequest(Struct, tag=True):
     target: str
     headers: dict[bytes, bytes]
     body: bytes
+    sent_s: float
+    """See ``AppendEvents``."""
 
 
 class ForwardedResponse(Struct, tag=True):
@@ -120,6 +140,9 @@ class ReloadModels(Struct, tag=True):
 class StopServing(Struct, tag=True):
     """Primary process: request to finish the open requests and end."""
 
+    grace_s: float
+    """Time until all processes must have ended, in seconds."""
+
 
 class WorkerReady(Struct, tag=True):
     """Worker: the models are loaded."""
@@ -131,6 +154,7 @@ class StartServing(Struct, tag=True):
 
 WorkerMessage = (
     StartWorker
+    | Heartbeat
     | AppendEvents
     | EventsAppended
     | RequestRefused

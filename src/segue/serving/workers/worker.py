@@ -8,10 +8,9 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -22,108 +21,50 @@ from segue.serving.deployment.variant_router import VariantRouter
 from segue.serving.http import listener, static_pages
 from segue.serving.http.app import App
 from segue.serving.http.auth import Keys, RateLimit
-from segue.serving.http.exchange import Request, Response
 from segue.serving.http.handlers import AppState
-from segue.serving.http.listener import listen
+from segue.serving.http.load_shedding import EventLoopLag
 from segue.serving.inference.engine import Engine
 from segue.serving.inference.served_model import ServedModel
 from segue.serving.observability import logs
 from segue.serving.observability.prometheus import Metrics
-from segue.serving.schemas.problems import Problem, unavailable
-from segue.serving.schemas.requests import Durability, EventIn, HistoryKey, RecommendResponse
+from segue.serving.schemas.requests import Durability, EventIn
 from segue.serving.sessions.session_cache import SessionCache
+from segue.serving.sockets import SocketGroups
 from segue.serving.store.commit_listeners import CommitListeners
-from segue.serving.store.event_reader import EventReader, StoredEventRow
+from segue.serving.store.event_reader import EventReader
 from segue.serving.store.event_store import AppendResult
 from segue.serving.workers import messages
-from segue.serving.workers.channel import MessageChannel, PendingReplies
+from segue.serving.workers.channel import MessageChannel
+from segue.serving.workers.primary_connection import PrimaryConnection
 
-_RESTARTING = "The server is restarting: try again in a moment."
+_REFUSE_ALL_MS = -1.0
+"""Limit of the event loop's delay with which every request is refused with 503."""
 
 
-class PrimaryConnection:
-    """Connection of a worker to the primary process. Also its recommendation log (``RecommendationLog``)."""
+class Registration:
+    """Registration with the primary process, after which every commit arrives.
 
-    def __init__(self, channel: MessageChannel) -> None:
-        """Use a channel; ``receive_messages`` must run in one thread."""
-        self._channel = channel
-        self._pending = PendingReplies()
+    A worker that waits longer than ``SILENCE_S`` for it listens all the same: the primary process is stopped. It
+    refuses every request with 503: without the commits its lists would be out of date.
+    """
 
-    def submit(self, events: Sequence[EventIn], durability: Durability | None) -> "Future[AppendResult]":
-        """Send events to be stored.
+    def __init__(self, loop_lag: EventLoopLag) -> None:
+        """Make a registration; ``loop_lag`` decides which requests are refused."""
+        self._loop_lag = loop_lag
+        self._limit_ms = loop_lag.limit_ms
+        self._is_complete = threading.Event()
 
-        Args:
-            events: events with ids.
-            durability: guarantee before the future is resolved.
+    def complete(self, _: messages.StartServing) -> None:
+        """Serve all requests from now on."""
+        self._is_complete.set()
+        self._loop_lag.limit_ms = self._limit_ms
 
-        Returns:
-            A future as that of ``GroupCommitWriter.submit``; it also raises the Problem of an invalid event.
-
-        Raises:
-            Problem: 503 if the primary process has ended.
-        """
-        number, future = self._pending.open(Future[AppendResult]())
-        self._send(messages.AppendEvents(number, list(events), durability))
-        return future
-
-    async def forward(self, request: Request) -> Response:
-        """Return the primary process's response to a whole request; 503 if the primary process has ended."""
-        number, future = self._pending.open(Future[messages.ForwardedResponse]())
-        headers = dict(request.headers)
-        try:
-            self._send(messages.ForwardedRequest(number, request.method, request.target, headers, request.body))
-            reply = await asyncio.wrap_future(future)
-        except (Problem, asyncio.CancelledError):
-            return Response.problem(unavailable(_RESTARTING))
-        return Response(reply.body, reply.status, reply.media_type, reply.headers)
-
-    def record_impression(
-        self, response: RecommendResponse, placement: str | None, key: HistoryKey | None, experiment: str | None
-    ) -> None:
-        """Send a recommended list to be recorded. See ``RecommendationLog.record_impression``."""
-        self._send(messages.RecordImpression(response, placement, key, experiment))
-
-    def record_events(self, stored: Sequence[StoredEventRow]) -> None:
-        """Do nothing: the primary process records events itself."""
-
-    def receive_messages(
-        self,
-        commit_listeners: CommitListeners,
-        router: VariantRouter,
-        callbacks: Mapping[type, Callable[[], None]],
-    ) -> None:
-        """Handle messages until the primary process ends.
-
-        Args:
-            commit_listeners: receive new events.
-            router: its memory drops erased users, and its metrics are sent.
-            callbacks: function for each message type without content.
-        """
-        while (message := self._channel.receive()) is not None:
-            if isinstance(message, messages.EventsCommitted):
-                commit_listeners.on_commit(message.stored)
-                self._send(messages.Ack(message.number))
-            elif isinstance(message, messages.EraseKeys):
-                router.forget(message.keys)
-                self._send(messages.Ack(message.number))
-            elif isinstance(message, messages.EventsAppended):
-                self._pending.resolve(message.number, AppendResult(message.accepted, message.duplicates))
-            elif isinstance(message, messages.RequestRefused):
-                refused: Future[Any] | None = self._pending.pop(message.number)
-                if refused is not None and refused.set_running_or_notify_cancel():
-                    refused.set_exception(Problem(message.status, message.detail, message.headers))
-            elif isinstance(message, messages.ForwardedResponse):
-                self._pending.resolve(message.number, message)
-            elif isinstance(message, messages.MetricsRequest):
-                self._send(messages.MetricsResponse(message.number, router.metrics.text()))
-            elif type(message) in callbacks:
-                callbacks[type(message)]()
-
-    def _send(self, message: Any) -> None:
-        try:
-            self._channel.send(message)
-        except OSError:
-            raise unavailable(_RESTARTING) from None
+    def wait(self) -> None:
+        """Return when the worker should listen."""
+        if not self._is_complete.wait(messages.SILENCE_S):
+            self._loop_lag.limit_ms = _REFUSE_ALL_MS
+            if self._is_complete.is_set():
+                self._loop_lag.limit_ms = self._limit_ms
 
 
 class WorkerRouter(VariantRouter):
@@ -173,7 +114,8 @@ def main(descriptor: int) -> None:
         signal.signal(number, signal.SIG_IGN)  # the primary process gets the signal too, and sends StopServing
     channel = MessageChannel(socket.socket(fileno=descriptor))
     start = channel.receive()
-    assert isinstance(start, messages.StartWorker)
+    if not isinstance(start, messages.StartWorker):  # the primary process has ended
+        os._exit(1)
     config = start.config
     logs.configure_logging(as_json=config.json_logs, requests=config.log_requests)
     store = EventReader(Path(start.data_dir) / "events.sqlite")
@@ -188,22 +130,24 @@ def main(descriptor: int) -> None:
 
     deployment, generation = initial_deployment(models, load, lambda message: None)
     router = WorkerRouter(deployment, commit_listeners, primary, record_impressions=config.attribution is not None)
+    router.metrics.add_gauge("attribution_dropped", "Lists and events not recorded.", lambda: primary.num_dropped)
     reloader = Reloader(models, router, load, generation, interval_s=config.reload_interval_s)
     rate = config.requests_per_s
     limit = RateLimit(None if rate is None else rate / config.workers)
     state = AppState(router, Keys.read(os.environ, start.host), None, limit, config.cors_origins)
+    primary.lag_ms = state.loop_lag.lag_ms
     app = App(state, static_pages.pages(router, demo=config.show_demo), primary.forward)
-    stop_functions: list[Callable[[], None]] = []
-    may_serve = threading.Event()
+    stop_functions: list[Callable[[float], None]] = []
+    registration = Registration(state.loop_lag)
 
-    def stop() -> None:
+    def stop(message: messages.StopServing) -> None:
         if not stop_functions:  # it does not listen yet
             os._exit(0)
-        stop_functions[0]()
+        stop_functions[0](message.grace_s)
 
-    callbacks: dict[type, Callable[[], None]] = {
-        messages.StartServing: may_serve.set,
-        messages.ReloadModels: reloader.schedule,
+    callbacks: dict[type, Callable[[Any], None]] = {
+        messages.StartServing: registration.complete,
+        messages.ReloadModels: lambda _: reloader.schedule(),
         messages.StopServing: stop,
     }
 
@@ -211,27 +155,33 @@ def main(descriptor: int) -> None:
         try:
             primary.receive_messages(commit_listeners, router, callbacks)
         finally:
-            if not state.draining:  # without the primary process it would miss later events
-                os._exit(1)
+            os._exit(1)  # without the primary process it would miss later events
 
     threading.Thread(target=receive, name="segue-primary", daemon=True).start()
     channel.send(messages.WorkerReady())
-    may_serve.wait()
-    listener.run(_listen(app, start.host, start.port, stop_functions))
+    registration.wait()
+    sockets = SocketGroups.inherited(start.sockets, start.number)
+    listener.run(lambda: _listen(app, sockets, primary, stop_functions))
     os._exit(0)  # threads that still wait for the primary process must not hold this one
 
 
-async def _listen(app: App, host: str, port: int, stop_functions: list[Callable[[], None]]) -> None:
+async def _listen(
+    app: App, sockets: SocketGroups, primary: PrimaryConnection, stop_functions: list[Callable[[float], None]]
+) -> None:
     loop = asyncio.get_running_loop()
+    serving = listener.Listener(app, sockets)
 
-    def started(stop: Callable[[], None]) -> None:
-        def stop_soon() -> None:
-            loop.call_soon_threadsafe(stop)
+    async def watch() -> None:
+        """Accept the connections of the other processes while the primary process does not supervise them."""
+        while True:
+            await asyncio.sleep(messages.HEARTBEAT_S)
+            primary.tick()
+            serving.cover(range(len(sockets.groups)) if primary.is_late else ())
 
-        stop_functions.append(stop_soon)
+    watching = loop.create_task(watch())
+    await serving.serve(lambda: stop_functions.append(lambda grace_s: _call(loop, serving.stop, grace_s)))
+    watching.cancel()
 
-    await listen(app, host, port, started)
 
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[[float], None], grace_s: float) -> None:
+    loop.call_soon_threadsafe(function, grace_s)
