@@ -5,6 +5,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from segue.serving.exit_codes import TemporaryError
 from segue.system import atomic_files
 
 
@@ -19,7 +20,8 @@ class DataDirectory:
         """Lock a directory, and make it first, durably, if it does not exist.
 
         Raises:
-            ValueError: another process holds the lock, or the directory cannot be made or written.
+            TemporaryError: another process holds the lock.
+            ValueError: the directory cannot be made or written.
         """
         self.path = Path(path)
         try:
@@ -27,14 +29,14 @@ class DataDirectory:
             with suppress(PermissionError):  # a crash may have left it before its name was synced
                 atomic_files.fsync_folder(self.path.absolute().parent)
             self._handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
+        except (NotADirectoryError, FileExistsError, PermissionError) as error:
             raise ValueError(f"{self.path} cannot be used as a data directory: {error.strerror}.") from None
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = os.pread(self._handle, 20, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(self._handle)
-            raise ValueError(
+            raise TemporaryError(
                 f"{self.path} is in use by process {owner}: stop that server, or choose another data directory."
             ) from None
         os.ftruncate(self._handle, 0)
