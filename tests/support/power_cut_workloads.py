@@ -114,7 +114,7 @@ class EventLog(Workload):
                     writer.submit(events).result()
                     mark("ACK", *ids)
             if life == 1:
-                writer.run(lambda store: store.compact()).result()
+                writer.run(lambda store: store.erasure.compact()).result()
             writer.close()
             store.close()
         mark("ACK")
@@ -173,7 +173,7 @@ class Erasures(Workload):
     def run(self) -> None:
         number = 0
         for life in range(2 * self.size):
-            with serving(self.folder) as admin:
+            with serving(self.folder / "data") as admin:
                 for turn in range(6):
                     user, number = f"{CANARY}-{life}" if turn % 2 else f"u{turn}", number + 1
                     sent = [EventIn(item_id="a", user_id=user, session_id=f"s-{user}", event_id=f"e{number}")]
@@ -196,7 +196,7 @@ class Erasures(Workload):
             self.receipts.add(words[1])
 
     def recover(self, folder: Path) -> Any:
-        with serving(folder) as admin:
+        with serving(folder / "data") as admin:
             path = admin.store.path
         connection = apsw.Connection(str(path))
         events = dict(connection.execute("SELECT event_id, coalesce(user_id, session_id) FROM events").fetchall())
@@ -230,19 +230,19 @@ class RestoredBackup(Erasures):
 
     def prepare(self) -> None:
         data, backup = self.folder / "data", self.folder / "backup.sqlite"
-        with serving(self.folder) as admin:
+        with serving(self.folder / "data") as admin:
             for n in range(8):
                 user = CANARY + "-0" if n % 2 else "u"
                 admin.router.store([EventIn(item_id="a", user_id=user, session_id=f"s-{user}", event_id=f"e{n}")])
         shutil.copy(data / "events.sqlite", backup)
-        with serving(self.folder) as admin:
+        with serving(self.folder / "data") as admin:
             admin.erase(CANARY + "-0")
         backup.rename(data / "events.sqlite")
 
     def run(self) -> None:
         mark("ACK", *(word for n in range(0, 8, 2) for word in (f"e{n}", "u")))
         mark("RECEIPT", CANARY + "-0")
-        with serving(self.folder):
+        with serving(self.folder / "data"):
             mark("STARTED")
 
 
@@ -384,7 +384,7 @@ class FirstStart(Workload):
 
     def run(self) -> None:
         for life in range(2):
-            with serving(self.folder / "deep" / "below") as admin:
+            with serving(self.folder / "deep" / "below" / "data") as admin:
                 for turn in range(2 * self.size):
                     name = f"e{life}-{turn}"
                     request = RecommendRequest(user_id="u", k=3)
@@ -404,7 +404,7 @@ class FirstStart(Workload):
         self.acknowledged.append(words[1])
 
     def recover(self, folder: Path) -> Any:
-        with serving(folder / "deep" / "below") as admin:
+        with serving(folder / "deep" / "below" / "data") as admin:
             admin.report(1.0)
             path = admin.store.path
         connection = apsw.Connection(str(path))
@@ -422,17 +422,18 @@ class FirstStart(Workload):
 
 
 class serving(ExitStack):  # noqa: N801 - used as a function
-    """Opened services of a server, without HTTP, on FOLDER/data."""
+    """Opened services of a server, without HTTP, on a data directory."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, data: Path, run: Path | None = None) -> None:
         super().__init__()
-        self.folder = folder
+        self.data = data
+        self.run = models() / "a" if run is None else run
 
     def __enter__(self) -> AdminService:  # type: ignore[override]
         super().__enter__()
-        directory = DataDirectory(self.folder / "data")
+        directory = DataDirectory(self.data)
         self.callback(directory.release)
-        return open_services(directory.path, model_source(models() / "a"), ServingConfig(), lambda line: None, self)
+        return open_services(directory.path, model_source(self.run), ServingConfig(), lambda line: None, self)
 
 
 WORKLOADS: dict[str, Callable[[Path, int], Workload]] = {
