@@ -46,6 +46,8 @@ KNOWN_COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "value": ("value", "rating", "score", "stars", "评分", "分数", "星级"),
 }
 """Role -> column names without case and punctuation, the likeliest first."""
+NO_COLUMN = "none"
+"""Column of a role that the caller declines."""
 
 
 def assign_column_roles(columns: Iterable[str], chosen: Mapping[str, str] | None) -> tuple[dict[str, str], list[str]]:
@@ -53,7 +55,8 @@ def assign_column_roles(columns: Iterable[str], chosen: Mapping[str, str] | None
 
     Args:
         columns: names of the log's columns.
-        chosen: role -> column, given by the caller; None: all roles are guessed.
+        chosen: role -> column, given by the caller, or "none" for a role that no column has; None: all roles are
+            guessed.
 
     Returns:
         Role -> column, and sentences about the guesses.
@@ -64,12 +67,14 @@ def assign_column_roles(columns: Iterable[str], chosen: Mapping[str, str] | None
     """
     columns = list(columns)
     roles = dict(chosen or {})
+    declined = [role for role, column in roles.items() if column == NO_COLUMN]
     for role, column in roles.items():
         if role not in KNOWN_COLUMN_NAMES:
             raise ValueError(f"There is no column role '{role}'. Known roles: {', '.join(KNOWN_COLUMN_NAMES)}.")
-        if column not in columns:
+        if role not in declined and column not in columns:
             raise ValueError(f"The log has no column '{column}' for {role}. Its columns: {shorten_list(columns)}.")
     notes = _guess_roles(columns, roles)
+    roles = {role: column for role, column in roles.items() if role not in declined}
     if "user_id" not in roles and "session_id" in roles:
         roles["user_id"] = roles["session_id"]
         notes.append(f"There is no user column; each session of '{roles['session_id']}' counts as a user.")

@@ -11,7 +11,7 @@ from segue.data.event_log import EventLog
 from segue.data.features.number_text import parse_numbers
 from segue.data.preprocessing import PreprocessingConfig, preprocess
 from segue.data.read_report import ReadReport
-from segue.data.readers import rejected_rows, timestamps
+from segue.data.readers import rejected_rows, sessions, timestamps
 from segue.data.readers.column_roles import assign_column_roles
 from segue.data.readers.date_and_time import join_date_and_time
 from segue.data.readers.formats.data_frames import read_data_frame
@@ -63,7 +63,9 @@ def _build_log(raw: RawTable, source: str, format: str, options: ReadOptions) ->
     rows_read = raw.frame.height + len(raw.rejected)
     raw.frame, chosen, joined_notes = join_date_and_time(raw.frame, options.columns)
     columns, notes = assign_column_roles([c for c in raw.frame.columns if c != ROW], chosen)
-    notes = joined_notes + notes
+    columns, blank_notes = sessions.decline_sessions_with_blanks(raw.frame, columns, chosen)
+    guesses = [note for note in notes if not blank_notes or not note.endswith(" is read as session_id.")]
+    notes = joined_notes + guesses + blank_notes
     ids = {columns[role] for role in rejected_rows.IDS if role in columns}
     frame = raw.frame if options.where is None else filter_rows(raw.frame, options.where, ids)
     filtered_out = raw.frame.height - frame.height
@@ -82,6 +84,7 @@ def _build_log(raw: RawTable, source: str, format: str, options: ReadOptions) ->
     kept = pl.DataFrame([series.alias(role) for role, series in cells.items()] + [frame[c] for c in others])
     if invalid:
         kept = kept.filter(~frame[ROW].is_in([rejected.row for rejected in invalid]))
+    kept, shared_notes = sessions.separate_shared_sessions(kept)
     rejected = [*raw.rejected, *invalid]
     rejected_path = _write_or_refuse(rejected, source, options)
     if kept.height == 0:
@@ -91,7 +94,7 @@ def _build_log(raw: RawTable, source: str, format: str, options: ReadOptions) ->
         source=source,
         format=format,
         columns=columns,
-        notes=tuple(dict.fromkeys([*raw.notes, *notes, *converted.notes])),
+        notes=tuple(dict.fromkeys([*raw.notes, *notes, *converted.notes, *shared_notes])),
         rows_read=rows_read,
         rejected=rejected_rows.count_by_reason(rejected),
         filtered_out=filtered_out,
@@ -143,6 +146,8 @@ def _convert_columns(
         if role in columns:
             cells[role], id_notes = ids_to_text(frame[columns[role]], role)
             notes += id_notes
+    if {"user_id", "session_id"} <= columns.keys() and columns["user_id"] != columns["session_id"]:
+        notes += sessions.fill_guests(cells, frame[columns["user_id"]])
     has_times = not ordered and "timestamp" in columns
     if has_times:
         column = frame[columns["timestamp"]]

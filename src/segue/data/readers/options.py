@@ -18,7 +18,7 @@ class ReadOptions:
     the file."""
     columns: Mapping[str, str] | None = None
     """Role (``user_id``, ``item_id`` ...) -> column of the log; none: roles are guessed from names. ``timestamp`` may
-    be two columns, ``DATE+TIME``."""
+    be two columns, ``DATE+TIME``. The column "none" declines a role: no column has it."""
     encoding: str = "auto"
     """Encoding of a text file, such as gb18030, big5, latin-1 or utf-16; auto: by its byte order mark, else UTF-8 or
     GB18030 by its bytes."""
