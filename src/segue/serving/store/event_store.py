@@ -12,6 +12,7 @@ from pathlib import Path
 import apsw
 from msgspec.structs import astuple
 
+from segue.serving.exit_codes import TemporaryError
 from segue.serving.schemas.problems import Problem
 from segue.serving.store import wal_check
 from segue.serving.store.event import Event, has_server_time
@@ -70,6 +71,8 @@ class EventStore(EventReader):
             row = self._write.execute(_MAX_SEQ).get
         except (DamagedLogError, apsw.CorruptError, apsw.NotADBError) as error:
             raise ValueError(f"{self.path} is damaged beyond its rows ({error}): restore it from a backup.") from None
+        except (apsw.FullError, apsw.IOError) as error:
+            raise TemporaryError(f"{self.path} cannot be opened: {error}. Is the disk full?") from None
         except apsw.Error as error:
             raise ValueError(f"{self.path} cannot be opened as an event log: {error}.") from None
         self._next_seq = row + 1
