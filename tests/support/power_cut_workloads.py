@@ -25,7 +25,7 @@ from segue.models import artifact
 from segue.serving.administration.admin_service import AdminService
 from segue.serving.config import ServingConfig
 from segue.serving.deployment.model_registry import ModelRegistry
-from segue.serving.deployment.reloader import model_source
+from segue.serving.deployment.model_source import model_source
 from segue.serving.schemas.requests import EventIn, RecommendRequest
 from segue.serving.server import open_services
 from segue.serving.store.data_directory import DataDirectory

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from segue.data.erasure_list import ErasureList
 from segue.serving.administration.admin_service import AdminService
-from segue.serving.administration.erase_user import reapply_erasures
+from segue.serving.administration.erase_user import open_eraser
 from segue.serving.config import ServingConfig
+from segue.serving.deployment.candidate_examination import CandidateExaminer
 from segue.serving.deployment.deployment import LoadedModel
-from segue.serving.deployment.reloader import ModelSource, Reloader, initial_deployment, model_source
+from segue.serving.deployment.model_source import ModelSource, model_source
+from segue.serving.deployment.reloader import Reloader, initial_deployment
 from segue.serving.deployment.variant_router import VariantRouter
 from segue.serving.experiments.attribution import AttributionRecorder
 from segue.serving.http import listener, static_pages
@@ -28,8 +29,8 @@ from segue.serving.observability.prometheus import Metrics
 from segue.serving.sessions.session_cache import SessionCache
 from segue.serving.sockets import SocketGroups
 from segue.serving.store.background_check import BackgroundCheck
-from segue.serving.store.commit_listeners import CommitListeners
 from segue.serving.store.data_directory import DataDirectory
+from segue.serving.store.disk_quota import DiskQuota
 from segue.serving.store.event_store import EventStore
 from segue.serving.store.group_commit import GroupCommitWriter
 from segue.serving.termination import Termination
@@ -88,7 +89,7 @@ def _serve(
     host, port = address
     keys = Keys.read(os.environ, host)
     limit = RateLimit(None if config.requests_per_s is None else config.requests_per_s / config.workers)
-    models = model_source(run)
+    models = model_source(run, CandidateExaminer(config.examination, approximate=config.approximate))
     models.pointer()
     logger = logs.configure_logging(as_json=config.json_logs, requests=config.log_requests)
     if config.json_logs:
@@ -102,7 +103,8 @@ def _serve(
         state = AppState(admin.router, keys, admin, limit, config.cors_origins)
         supervisor = None
         if config.workers > 1:
-            start = StartWorker(0, str(run), str(directory.path), host, sockets.descriptors(), config)
+            examined = list(admin.router.deployment.versions_by_role().values())
+            start = StartWorker(0, str(run), str(directory.path), host, sockets.descriptors(), config, examined)
             supervisor = WorkerSupervisor(admin.router, start, config.workers - 1)
             admin.router.commit_listeners.worker_listener = supervisor
             admin.router.metrics.add_gauge(
@@ -138,12 +140,17 @@ def open_services(
         notify(notice)
     if store.num_damaged:
         notify(f"{store.num_damaged} damaged rows of {store.path} were set aside and are not served.")
-    erasures = ErasureList.open(folder)
-    if restored := reapply_erasures(store, erasures):
-        notify(f"{restored} erased users were in {store.path} again, and were erased from it.")
-    commit_listeners = CommitListeners()
-    writer = GroupCommitWriter(store, commit_listeners.on_commit)
+    eraser, recorder = open_eraser(store, notify), None
+    erasures, commit_listeners = eraser.steps.erasures, eraser.steps.listeners
+    if config.attribution is not None:
+        path, erased_until_us = folder / "attribution.sqlite", erasures.digest_erased_until_us
+        recorder = AttributionRecorder(path, erasures.digest, config.attribution, erased_until_us)
+        stack.callback(recorder.close)
+    quota = DiskQuota(store.path, min_free_mb=config.storage.min_free_mb, max_log_mb=config.storage.max_log_mb)
+    writer = GroupCommitWriter(store, commit_listeners.on_commit, eraser.steps.without_erased, quota.refusal)
     stack.callback(writer.close)
+    eraser.start(writer, recorder)
+    stack.callback(eraser.close)
     check = BackgroundCheck(
         store.path, lambda: writer.run(EventStore.repair).result(), at_once=not store.completely_checked
     )
@@ -155,16 +162,34 @@ def open_services(
         sessions = SessionCache(store, model.catalog, config.engine.sessions, context_reader=model.event_contexts)
         return LoadedModel(Engine(model, sessions, writer, config.engine), sessions)
 
-    deployment, generation = initial_deployment(models, load, notify)
-    recorder = None
-    if config.attribution is not None:
-        recorder = AttributionRecorder(folder / "attribution.sqlite", erasures.digest, config.attribution)
-        stack.callback(recorder.close)
+    fallbacks: list[str] = []
+
+    def on_fallback(line: str) -> None:
+        fallbacks.append(line)
+        notify(line)
+
+    deployment, generation = initial_deployment(models, load, on_fallback)
     metrics = Metrics()
-    router = VariantRouter(deployment, commit_listeners, metrics=metrics, recorder=recorder, erasures=erasures)
+    router = VariantRouter(deployment, commit_listeners, metrics=metrics, recorder=recorder)
     stack.callback(router.close)
-    metrics.add_gauge("store_writable", "1 while events can be stored.", lambda: float(writer.writable))
+    _add_gauges(metrics, store, writer, recorder)
+    metrics.add_gauge("log_bytes", "Size of the event log.", quota.log_bytes)
     metrics.add_gauge("cached_histories", "Histories in memory.", lambda: len(router.deployment.live.sessions))
+    reloader = Reloader(models, router, load, generation, interval_s=config.reload_interval_s)
+    reloader.fallback = " ".join(fallbacks)
+    metrics.add_gauge(
+        "deployment_fell_back",
+        "1 while an earlier deployment is served than the one that was found at the start.",
+        lambda: float(bool(reloader.fallback)),
+    )
+    stack.callback(_close_reloader, reloader)
+    return AdminService(router, store, writer, eraser, reloader)
+
+
+def _add_gauges(
+    metrics: Metrics, store: EventStore, writer: GroupCommitWriter, recorder: AttributionRecorder | None
+) -> None:
+    metrics.add_gauge("store_writable", "1 while events can be stored.", lambda: float(writer.writable))
     metrics.add_gauge(
         "damaged_rows", "Rows of the event log that are not served.", lambda: store.num_damaged + store.num_left_out
     )
@@ -176,9 +201,11 @@ def open_services(
         "1 while lists are recorded.",
         lambda: float(recorder is not None and recorder.recording),
     )
-    reloader = Reloader(models, router, load, generation, interval_s=config.reload_interval_s)
-    stack.callback(_close_reloader, reloader)
-    return AdminService(router, store, writer, erasures, reloader)
+    metrics.add_gauge(
+        "clock_behind_seconds",
+        "Seconds of the clock behind the newest server time.",
+        lambda: store.clock.behind_us / 1e6,
+    )
 
 
 def _close_reloader(reloader: Reloader) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from segue.data.erasure_list import visitor_user_id
 from segue.data.features.cell_casting import cast_cell
+from segue.serving.administration.erase_user import open_eraser
 from segue.serving.schemas.requests import EventIn
 from segue.serving.store.data_directory import DataDirectory
 from segue.serving.store.event import Event, validate_event
@@ -29,19 +30,24 @@ CHUNK_ROWS = 20_000
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 
 
-def import_log(log: "EventLog", data_dir: Path, now_us: int) -> AppendResult:
+def import_log(
+    log: "EventLog", data_dir: Path, now_us: int, notify: Callable[[str], None] = lambda line: None
+) -> AppendResult:
     """Import a log into a data directory. Safe to repeat, also with a longer log: an event is stored once.
+
+    Events of users erased there, from before their erasure, are left out.
 
     Args:
         log: the events, with timestamps.
         data_dir: data directory of a server that is not running.
         now_us: current time in microseconds since 1970; a later event gets this time.
+        notify: receives a sentence about each irregularity of the directory.
 
     Returns:
-        Numbers of accepted and of duplicate events.
+        Numbers of accepted, of duplicate and of erased events.
 
     Raises:
-        ValueError: the log has no timestamps, or the directory is in use.
+        ValueError: the log has no timestamps, the directory is in use, or its list of erased users is damaged.
     """
     if not log.has_times:
         raise ValueError("A history needs timestamps: without them the order of its events is unknown.")
@@ -49,7 +55,11 @@ def import_log(log: "EventLog", data_dir: Path, now_us: int) -> AppendResult:
     try:
         store = EventStore(directory.path / "events.sqlite")
         try:
-            return import_events(store, log_to_events(log, now_us))
+            steps = open_eraser(store, notify).steps
+            result = import_events(store, log_to_events(log, now_us), steps.without_erased)
+            if store.erasure.compaction_due:
+                store.erasure.compact()
+            return result
         finally:
             store.close()
     finally:
@@ -72,6 +82,8 @@ def log_to_events(log: "EventLog", now_us: int) -> Iterator[Event]:
     occurrences: Counter[bytes] = Counter()
     for part in log.frame.select(columns + context_columns).iter_slices(CHUNK_ROWS):
         for row in part.iter_rows(named=True):
+            if row.get("session_id") is not None:  # a reader writes USER/SESSION for an id that users share
+                row["session_id"] = row["session_id"].removeprefix(f"{row['user_id']}/")
             content = "\x00".join(str(row.get(name)) for name in columns).encode()
             digest = hashlib.blake2b(content, digest_size=12).digest()
             occurrences[digest] += 1

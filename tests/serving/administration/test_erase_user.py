@@ -92,7 +92,7 @@ def test_a_restored_backup_does_not_restore_an_erased_user(tmp_path, run, open_s
     (tmp_path / "data" / "events.sqlite").write_bytes(backup)
     with open_server(tmp_path / "data", run) as server:
         assert server.messages == [
-            f"1 erased users were in {tmp_path / 'data' / 'events.sqlite'} again, and were erased from it."
+            f"1 erased users or sessions were in {tmp_path / 'data' / 'events.sqlite'} again, and were erased from it."
         ]
         assert server.web.get(f"/v1/users/{CANARY}").status_code == 404
         assert server.bytes_with(CANARY) == []

@@ -37,11 +37,13 @@ def import_events(
 
     contexts = None if context is None else parse_names(context)
     events = o.with_tables(reading.read(log), None, users, contexts)
-    result = import_log(events, data, time.time_ns() // 1000)
+    result = import_log(events, data, time.time_ns() // 1000, lambda line: err.print(line, markup=False))
     if json:
-        print_json({"accepted": result.accepted, "duplicates": result.duplicates, "data": str(data)})
+        counts = {"accepted": result.accepted, "duplicates": result.duplicates, "erased": result.erased}
+        print_json({**counts, "data": str(data)})
         return
-    out.print(f"{result.accepted:,} events stored in {data}, {result.duplicates:,} duplicates.", markup=False)
+    erased = f", {result.erased:,} of erased users left out" if result.erased else ""
+    out.print(f"{result.accepted:,} events stored in {data}, {result.duplicates:,} duplicates{erased}.", markup=False)
 
 
 def export(

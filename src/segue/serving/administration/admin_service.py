@@ -1,13 +1,14 @@
 """Administrative operations: stored user data, items, deployed models, reports. No HTTP in here."""
 
+import hashlib
 from bisect import bisect_right
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from segue.data.erasure_list import ErasureList
-from segue.serving.administration.erase_user import erase_user
+from segue.serving.administration.erase_user import UserEraser
 from segue.serving.deployment.model_registry import ModelRegistry
 from segue.serving.deployment.reloader import Reloader
 from segue.serving.deployment.variant_router import VariantRouter
@@ -24,6 +25,7 @@ from segue.serving.schemas.admin import (
     UserEventsResponse,
 )
 from segue.serving.schemas.problems import Problem, unavailable
+from segue.serving.store.event_erasure import ErasureRecord
 from segue.serving.store.event_store import EventStore
 from segue.serving.store.group_commit import GroupCommitWriter
 
@@ -35,7 +37,7 @@ class AdminService:
     router: VariantRouter
     store: EventStore
     writer: GroupCommitWriter
-    erasures: ErasureList
+    eraser: UserEraser
     reloader: Reloader
 
     def user_events(self, user_id: str) -> UserEventsResponse:
@@ -61,12 +63,36 @@ class AdminService:
             raise Problem(404, "No event of that user is stored.")
         return UserEventsResponse(user_id, events)
 
+    def submit_erasure(self, user_id: str) -> "Future[ErasureRecord]":
+        """Begin the erasure of a user. See ``UserEraser.submit``."""
+        return self.eraser.submit(user_id)
+
+    def receipt(self, record: ErasureRecord) -> ErasureReceipt:
+        """Return the receipt of a complete erasure."""
+        counts = (record.events, record.sessions, record.attribution_rows)
+        proved = (record.digest, record.until_us, *counts)
+        return ErasureReceipt(
+            user_digest=record.digest,
+            time_us=record.until_us,
+            events=record.events,
+            sessions=record.sessions,
+            attribution_rows=record.attribution_rows,
+            compacted=record.compacted,
+            affected_versions=[model.version for model in self.router.deployment.loaded_models()],
+            proof=hashlib.sha256(msgspec.json.encode(proved)).hexdigest(),
+        )
+
     def erase(self, user_id: str) -> ErasureReceipt:
-        """Erase a user, also one without stored events, because an older log may still hold some."""
-        return erase_user(user_id, writer=self.writer, router=self.router, erasures=self.erasures)
+        """Erase a user, and wait for the receipt.
+
+        Raises:
+            Problem: 503 if a disk refuses; a repeated request completes the erasure.
+        """
+        return self.receipt(self.submit_erasure(user_id).result())
 
     def models(self, message: str = "") -> ModelsResponse:
-        """Return the deployed versions and a message about the last change."""
+        """Return the deployed versions and a message about the last change, or about a fallback at the start."""
+        message = message or self.reloader.fallback
         deployment = self.router.deployment
         shares = dict(deployment.shares) if deployment.canary is not None else {"live": 1.0}
         return ModelsResponse(deployment.versions_by_role(), shares, message)

@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from segue.data.erasure_list import ErasureList
 from segue.serving.deployment.deployment import (
     CANARY,
     INTERLEAVED,
@@ -21,7 +20,7 @@ from segue.serving.deployment.deployment import (
 from segue.serving.deployment.failure_examination import FailureExaminer
 from segue.serving.deployment.interleaving import interleave
 from segue.serving.deployment.shadow_traffic import ShadowTraffic
-from segue.serving.experiments.attribution import RecommendationLog
+from segue.serving.experiments.recommendation_log import RecommendationLog
 from segue.serving.inference.engine import Engine
 from segue.serving.observability.logs import log_event
 from segue.serving.observability.prometheus import Metrics
@@ -38,7 +37,6 @@ from segue.serving.schemas.requests import (
 from segue.serving.sessions.request_key import history_key
 from segue.serving.sessions.session_cache import SessionCache
 from segue.serving.store.commit_listeners import CommitListeners
-from segue.serving.store.event import validate_event
 from segue.serving.store.event_store import AppendResult
 
 _log = logging.getLogger("segue.serving")
@@ -54,7 +52,6 @@ class VariantRouter:
         *,
         metrics: Metrics | None = None,
         recorder: RecommendationLog | None = None,
-        erasures: ErasureList | None = None,
     ) -> None:
         """Make a router.
 
@@ -63,12 +60,11 @@ class VariantRouter:
             commit_listeners: listeners of the event store, set to those of the deployment.
             metrics: metrics of the server; None: new ones.
             recorder: receives recommended lists and events for attribution; None: they are not recorded.
-            erasures: erased users, whose earlier events are not stored again; None: no list.
         """
         self._commit_listeners = commit_listeners or CommitListeners()
+        self._commit_listeners.forget = self.forget
         self.metrics = metrics or Metrics()
         self.recorder = recorder
-        self.erasures = erasures
         self._examiner = FailureExaminer(self._report)
         self._shadow = ShadowTraffic(self.metrics)
         self._deployment = deployment
@@ -138,30 +134,8 @@ class VariantRouter:
     def store(
         self, events: Sequence[EventIn], durability: Durability | None = None
     ) -> tuple["Future[AppendResult]", list[str]]:
-        """Store events. See ``Engine.store``.
-
-        Events of an erased user from before the erasure are left out: a client that resends them must not restore them.
-        """
-        engine = self._deployment.live.engine
-        if not self.erasures:
-            return engine.store(events, durability)
-        now_us = time.time_ns() // 1000
-        validated = [validate_event(event, now_us) for event in events]
-        covers = self.erasures.covers
-        kept = [
-            event
-            for event, checked in zip(events, validated, strict=True)
-            if not covers(checked.user_id, checked.session_id, checked.time_us)
-        ]
-        future, ids = engine.store(kept, durability)
-        if len(kept) == len(events):
-            return future, ids
-        stored_ids = iter(ids)
-        is_kept = {id(event) for event in kept}
-        return future, [
-            next(stored_ids) if id(event) in is_kept else checked.event_id
-            for event, checked in zip(events, validated, strict=True)
-        ]
+        """Store events. See ``Engine.store``."""
+        return self._deployment.live.engine.store(events, durability)
 
     async def recommend(self, request: RecommendRequest) -> RecommendResponse:
         """Return the list of the user's variant; after an error of its version, the list of another version.
@@ -169,7 +143,7 @@ class VariantRouter:
         Raises:
             Problem: see ``Engine.respond``.
         """
-        deployment = self._deployment
+        deployment, began_us = self._deployment, time.time_ns() // 1000
         key = history_key(request)
         user_key = None if key is None else f"{key[0]}:{key[1]}"
         variant = deployment.variant_for(user_key)
@@ -182,7 +156,7 @@ class VariantRouter:
             self._shadow.submit(deployment.shadow.engine, request, response)
         if self.recorder is not None:
             experiment = deployment.experiment if user_key is not None else None
-            self.recorder.record_impression(response, request.placement, key, experiment)
+            self.recorder.record_impression(response, request.placement, key, experiment, began_us)
         return response
 
     async def _respond(
@@ -279,11 +253,10 @@ class VariantRouter:
         return await self._respond(self._deployment, request, LIVE)
 
     def forget(self, keys: Sequence[HistoryKey]) -> None:
-        """Drop users and sessions from the memory of every version, in every process."""
-        for model in self._deployment.loaded_models():
+        """Drop users and sessions from the memory of every version in this process."""
+        for engine in [*self._retired, *(model.engine for model in self._deployment.loaded_models())]:
             for key in keys:
-                model.engine.forget(key)
-        self._commit_listeners.on_erase(keys)
+                engine.forget(key)
 
     def close(self) -> None:
         """End all threads after the waiting requests are scored."""

@@ -6,7 +6,6 @@ queue, and one thread writes them. Users are stored as keyed digests. The oldest
 An unusable file never fails a start or a request: it is set aside, or recording pauses until the file can be opened.
 """
 
-import json
 import logging
 import threading
 import time
@@ -14,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import apsw
 import msgspec
@@ -22,11 +21,19 @@ import msgspec
 from segue.serving.config import AttributionConfig
 from segue.serving.experiments.attribution_file import (
     UNUSABLE,
-    UnusableFileError,
     close_file,
+    merge_log,
+    must_merge,
     open_file,
     remove_files_set_aside,
     set_aside,
+)
+from segue.serving.experiments.attribution_rows import (
+    attribute_event,
+    count_rows,
+    delete_erased,
+    delete_oldest,
+    delete_rows,
 )
 from segue.serving.observability.logs import log_event
 from segue.serving.schemas.problems import unavailable
@@ -34,6 +41,7 @@ from segue.serving.schemas.requests import HistoryKey, Recommendation, Recommend
 from segue.serving.store.event import RECOMMENDATION, Event
 from segue.serving.store.event_reader import StoredEventRow
 from segue.serving.store.sqlite import transaction
+from segue.serving.store.wal_check import unread_pages
 
 _log = logging.getLogger("segue.serving")
 _FLUSH_S = 0.05
@@ -41,6 +49,8 @@ _FLUSH_S = 0.05
 requests wait for it."""
 _REOPEN_S = 5.0
 """Seconds between two attempts to open a file that cannot be opened."""
+_FORGET_US = 600_000_000
+"""Time for which a list that was requested before an erasure may still arrive, in microseconds."""
 _MAX_ROWS = 256
 """Rows of one transaction."""
 _INSERT_LIST = "INSERT OR IGNORE INTO impressions VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -55,41 +65,34 @@ class _QueuedList(NamedTuple):
     items: list[Recommendation]
 
 
-class RecommendationLog(Protocol):
-    """Receiver of recommended lists and committed events."""
-
-    def record_impression(
-        self, response: RecommendResponse, placement: str | None, key: HistoryKey | None, experiment: str | None
-    ) -> None:
-        """Record a list that is about to be sent.
-
-        Args:
-            response: the list.
-            placement: placement of the request.
-            key: user or session; None for a request without one.
-            experiment: name of the running experiment; None without one.
-        """
-
-    def record_events(self, stored: Sequence[StoredEventRow]) -> None:
-        """Record committed events that may be attributed to a list."""
-
-
 class AttributionRecorder:
     """Writer of recommended lists, clicks and purchases. Safe to use from several threads."""
 
-    def __init__(self, path: Path, digest: Callable[[str, str], str], config: AttributionConfig | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        digest: Callable[[str, str], str],
+        config: AttributionConfig | None = None,
+        erased_until_us: Callable[[str], int | None] = lambda digest: None,
+    ) -> None:
         """Start the thread, which opens or creates the file.
 
         Args:
             path: the SQLite file.
             digest: ("user_id" or "session_id", id) -> keyed digest that stands for the user or session in the file.
             config: event types, window and sizes; None: the defaults.
+            erased_until_us: digest -> time of its erasure, UTC microseconds; None for a user who was not erased.
         """
         self.path = Path(path)
         self.dropped = 0
         """Lists and events that were not recorded, because the queue was full or the disk refused them."""
+        self.notices: list[str] = []
+        """Logged sentences about unusable files and unread rows."""
         self._config = config or AttributionConfig()
         self._digest = digest
+        self._erased_until_us = erased_until_us
+        self._forgotten_us: dict[str, int] = {}
+        """Time of ``forget`` by digest: a list that was requested earlier was made from an erased history."""
         self._queue: deque[_QueuedList | Event] = deque()
         self._database: apsw.Connection | None = None
         self._reopen_s = 0.0
@@ -101,10 +104,16 @@ class AttributionRecorder:
         self._thread.start()
 
     def record_impression(
-        self, response: RecommendResponse, placement: str | None, key: HistoryKey | None, experiment: str | None
+        self,
+        response: RecommendResponse,
+        placement: str | None,
+        key: HistoryKey | None,
+        experiment: str | None,
+        time_us: int | None = None,
     ) -> None:
         """Record a list that is about to be sent. See ``RecommendationLog.record_impression``."""
-        head = (response.recommendation_id, time.time_ns() // 1000, response.model_version, response.variant)
+        time_us = time.time_ns() // 1000 if time_us is None else time_us
+        head = (response.recommendation_id, time_us, response.model_version, response.variant)
         self._put(_QueuedList((*head, response.propensity, placement), key, experiment, response.items))
 
     def record_events(self, stored: Sequence[StoredEventRow]) -> None:
@@ -135,6 +144,8 @@ class AttributionRecorder:
                 try:
                     with transaction(database):
                         self._write(database, entries)
+                    if must_merge(self.path):
+                        merge_log(self.path, database)
                     self._failing = False
                 except Exception as error:  # a damaged file raises many types, and the thread must outlive them
                     self.dropped += len(entries)
@@ -144,9 +155,13 @@ class AttributionRecorder:
     def _open(self) -> apsw.Connection | None:
         """Return the connection, opened first if necessary; None while the file cannot be opened."""
         if self._database is None and time.monotonic() >= self._reopen_s:
+            lost = unread_pages(self.path)
+            if lost:
+                self._report(f"{lost} pages at the end of {self.path}-wal cannot be read: lists may be missing.")
             for _ in range(2):  # the second time after an unusable file was set aside
                 try:
                     self._database, self._failing = open_file(self.path), False
+                    delete_erased(self._database, self._erased_until_us)
                     break
                 except Exception as error:
                     if not self._failed(error):
@@ -160,8 +175,7 @@ class AttributionRecorder:
         if not isinstance(error, UNUSABLE):
             self._reopen_s = time.monotonic() + _REOPEN_S
             if is_first:
-                message = f"{self.path} cannot be written now: lists are not recorded, and requests go on."
-                log_event(_log, logging.ERROR, message, failure=name)
+                self._report(f"{self.path} cannot be written now: lists are not recorded, and requests go on.", name)
             return False
         database, self._database = self._database, None
         try:
@@ -171,23 +185,39 @@ class AttributionRecorder:
         except (apsw.Error, OSError):
             self._reopen_s = time.monotonic() + _REOPEN_S
             if is_first:
-                message = f"{self.path} is unusable and cannot be renamed: lists are not recorded, and requests go on."
-                log_event(_log, logging.ERROR, message, failure=name)
+                self._report(f"{self.path} is unusable and cannot be renamed: lists are not recorded.", name)
             return False
-        message = f"{self.path} is unusable ({error}): it is kept as {unusable.name}, and an empty file replaces it."
-        log_event(_log, logging.ERROR, message, failure=name)
+        self._report(f"{self.path} is unusable ({error}): it is kept as {unusable.name}, a new file is begun.", name)
         return True
 
-    def forget(self, keys: Sequence[HistoryKey]) -> int:
-        """Delete the lists, clicks and purchases of users and sessions, and return the number of rows.
+    def _report(self, message: str, failure: str = "") -> None:
+        log_event(_log, logging.ERROR, message, **({"failure": failure} if failure else {}))
+        self.notices = [*self.notices[-9:], message]
 
-        Files that were set aside are deleted as a whole.
+    def forget(self, keys: Sequence[HistoryKey]) -> int:
+        """Delete the lists, clicks and purchases of users and sessions; see ``forget_digests``.
+
+        Returns:
+            Number of rows.
+        """
+        return self.forget_digests([[self._digest(*key) for key in keys]])[0]
+
+    def forget_digests(self, groups: Sequence[Sequence[str]]) -> list[int]:
+        """Delete the lists, clicks and purchases of users and sessions, and return the number of rows of each group.
+
+        Files that were set aside are deleted as a whole. Lists that were requested before are not recorded any more.
+
+        Args:
+            groups: digests of users and sessions.
 
         Raises:
             Problem: 503 if the file cannot be written.
         """
         self.flush()
         with self._writing:
+            now_us = time.time_ns() // 1000
+            self._forgotten_us = {user: us for user, us in self._forgotten_us.items() if us > now_us - _FORGET_US}
+            self._forgotten_us |= {user: now_us for users in groups for user in users}
             try:
                 for _ in range(2):  # the second time after an unusable file was set aside
                     remove_files_set_aside(self.path)
@@ -195,23 +225,27 @@ class AttributionRecorder:
                     if database is None:
                         break
                     try:
-                        return self._delete(database, [self._digest(*key) for key in keys])
+                        counts = delete_rows(database, groups)
+                        merge_log(self.path, database)
+                        return counts
                     except UNUSABLE as error:
                         self._failed(error)
             except (apsw.Error, OSError):
                 pass
         raise unavailable(f"{self.path.name} cannot be written, and still holds rows: send the request again later.")
 
-    def _delete(self, database: apsw.Connection, users: list[str]) -> int:
-        """Delete the rows of users, without a byte left in the file, and return their number."""
-        count = 0
-        with transaction(database):
-            for user in users:
-                for table in ("impressions", "outcomes"):
-                    database.execute(f"DELETE FROM {table} WHERE user = ?", (user,))
-                    count += database.changes()
-        database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        return count
+    def count_rows(self, groups: Sequence[Sequence[str]]) -> list[int]:
+        """Return the number of rows of each group of users; zeros while the file cannot be read.
+
+        Args:
+            groups: digests of users and sessions.
+        """
+        self.flush()
+        with self._writing:
+            try:
+                return [0] * len(groups) if self._database is None else count_rows(self._database, groups)
+            except (apsw.Error, UnicodeDecodeError):
+                return [0] * len(groups)
 
     def close(self) -> None:
         """Write the queue, end the thread and close the file."""
@@ -232,55 +266,20 @@ class AttributionRecorder:
         """Write entries in the order of their arrival, and remove the oldest lists."""
         for is_list, group in groupby(entries, key=lambda entry: isinstance(entry, _QueuedList)):
             if is_list:
-                database.executemany(_INSERT_LIST, (self._list_row(entry) for entry in group))
+                rows = (self._list_row(entry) for entry in group)
+                database.executemany(_INSERT_LIST, (row for row in rows if row is not None))
             else:
                 for event in group:
-                    self._write_event(database, event)
+                    attribute_event(database, event, self._digest, self._config)
         self._prune(database, len(entries))
 
-    def _list_row(self, entry: Any) -> tuple[Any, ...]:
+    def _list_row(self, entry: Any) -> tuple[Any, ...] | None:
+        """Return the row of a list; None for one that was requested before the erasure of its user."""
         user = None if entry.key is None else self._digest(*entry.key)
+        if user is not None and entry.columns[1] <= self._forgotten_us.get(user, -1):
+            return None
         items = [[item.id, item.source] if item.source else [item.id] for item in entry.items]
         return (*entry.columns, user, entry.experiment, msgspec.json.encode(items).decode())
-
-    def _write_event(self, database: apsw.Connection, event: Any) -> None:
-        """Attribute an event to the list that it names, if the item is in that list.
-
-        A purchase without a list is attributed to the list of the user's last click on the item.
-        """
-        outcome = "purchase" if event.event in self._config.purchase_events else "click"
-        list_id = json.loads(event.context).get(RECOMMENDATION)
-        if list_id is None:
-            list_id = self._last_click(database, event)
-        elif outcome == "click" and event.event not in self._config.click_events:
-            return
-        if not isinstance(list_id, str):  # a context may hold any value under that key
-            return
-        row = database.execute("SELECT items, user FROM impressions WHERE list = ?", (list_id,)).fetchone()
-        if row is None:
-            return
-        try:
-            items = enumerate(msgspec.json.decode(row[0], type=list[list[str]]), 1)
-        except (msgspec.DecodeError, UnicodeError):
-            raise UnusableFileError("a recorded list is damaged") from None
-        by_id = {item[0]: (position, item[1] if len(item) > 1 else None) for position, item in items if item}
-        if event.item_id not in by_id:
-            return
-        database.execute(
-            "INSERT OR IGNORE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (list_id, event.item_id, outcome, *by_id[event.item_id], event.time_us, row[1], event.value),
-        )
-
-    def _last_click(self, database: apsw.Connection, event: Any) -> str | None:
-        keys = [("user_id", event.user_id), ("session_id", event.session_id)]
-        users = [self._digest(kind, name) for kind, name in keys if name is not None]
-        earliest_us = event.time_us - round(self._config.window_s * 1e6)
-        row = database.execute(
-            "SELECT list FROM outcomes WHERE user IN (?, ?) AND item = ? AND outcome = 'click' "
-            "AND time_us BETWEEN ? AND ? ORDER BY time_us DESC LIMIT 1",
-            (users[0], users[-1], event.item_id, earliest_us, event.time_us),
-        ).fetchone()
-        return None if row is None else row[0]
 
     def _prune(self, database: apsw.Connection, added: int) -> None:
         """Delete the oldest lists with their outcomes, each time a tenth of the maximum was added."""
@@ -288,8 +287,4 @@ class AttributionRecorder:
         if self._since_pruned < self._config.max_lists // 10:
             return
         self._since_pruned = 0
-        newest = database.execute("SELECT max(id) FROM impressions").get or 0
-        last = newest - self._config.max_lists
-        old_lists = "SELECT list FROM impressions WHERE id <= ?"
-        database.execute(f"DELETE FROM outcomes WHERE list IN ({old_lists})", (last,))
-        database.execute("DELETE FROM impressions WHERE id <= ?", (last,))
+        delete_oldest(database, self._config.max_lists)

@@ -1,7 +1,8 @@
 """SQLite file of recorded lists and their outcomes: tables, opening, and setting an unusable file aside.
 
 Recorded lists are not promised. A file that is damaged, foreign, of another format, or no file at all never stops a
-server: it is renamed, and an empty file takes its place.
+server: it is renamed, and an empty file takes its place. Pages change only in ``merge_log``, so that the file has a digest
+at all other times, also after a crash.
 """
 
 import shutil
@@ -16,6 +17,8 @@ from segue.serving.store.sqlite import close
 
 FORMAT = 1
 """Format number of the file, kept as SQLite's ``user_version``."""
+MIN_LOG_BYTES = 4 << 20
+"""Size of the write-ahead log from which it is merged into the file, in bytes; at least 1/16 of the file."""
 MAX_SET_ASIDE = 3
 """Unusable files kept; older ones are deleted, because a failing disk must not fill itself."""
 _TABLES = """
@@ -52,7 +55,7 @@ process, a full or failing disk."""
 def open_file(path: Path) -> apsw.Connection:
     """Open or create the file, and check it.
 
-    Its write-ahead log is synced at checkpoints only: a power cut loses rows, but damages none.
+    Its write-ahead log is synced when it is merged only: a power cut loses rows, but damages none.
 
     Raises:
         UnusableFileError: the file is damaged, has another format, or was changed while no server ran.
@@ -61,12 +64,11 @@ def open_file(path: Path) -> apsw.Connection:
     unchanged = matches_digest(path)
     if unchanged is False:
         raise UnusableFileError("it was changed while no server ran")
-    remove_digest(path)
     connection = apsw.Connection(str(path))
     try:
         connection.set_busy_timeout(2_000)
         # One statement each: apsw stops at the first row, and would leave out the rest.
-        for statement in ("journal_mode = WAL", "synchronous = NORMAL", "secure_delete = ON"):
+        for statement in ("journal_mode = WAL", "synchronous = NORMAL", "secure_delete = ON", "wal_autocheckpoint = 0"):
             connection.execute(f"PRAGMA {statement}").fetchall()
         stored_format = connection.execute("PRAGMA user_version").get
         if stored_format not in (0, FORMAT):
@@ -81,18 +83,37 @@ def open_file(path: Path) -> apsw.Connection:
     return connection
 
 
+def merge_log(path: Path, connection: apsw.Connection) -> None:
+    """Merge the write-ahead log into the file and write the digest of the file.
+
+    Args:
+        path: the file.
+        connection: its connection.
+    """
+    remove_digest(path)
+    busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0]
+    if not busy:
+        write_digest(path)
+
+
+def must_merge(path: Path) -> bool:
+    """Return whether the write-ahead log is long enough to be merged."""
+    log = path.with_name(path.name + "-wal")
+    return log.exists() and log.stat().st_size >= max(MIN_LOG_BYTES, path.stat().st_size // 16)
+
+
 def close_file(path: Path, connection: apsw.Connection) -> None:
-    """Close the file and write its digest.
+    """Close the file and write its digest. An error of the disk leaves the write-ahead log.
 
     Args:
         path: the file.
         connection: its connection.
     """
     try:
+        merge_log(path, connection)
         close(connection)
-    except apsw.Error:
+    except (apsw.Error, OSError):
         return
-    write_digest(path)
 
 
 def set_aside(path: Path) -> Path:

@@ -36,7 +36,8 @@ async def user(state: AppState, request: Request, user_id: str) -> UserEventsRes
 
 async def erase(state: AppState, request: Request, user_id: str) -> ErasureReceipt:
     """Erase a user: events, sessions, cached histories, measurements, and from the next training."""
-    return await asyncio.to_thread(_admin(state).erase, _valid_id(user_id))
+    admin = _admin(state)
+    return admin.receipt(await asyncio.wrap_future(admin.submit_erasure(_valid_id(user_id))))
 
 
 async def items(state: AppState, request: Request, parameter: str) -> ItemsResponse:

@@ -60,9 +60,9 @@ class AppState:
         batch = decode_events(request.body)
         future, ids = self.router.store(batch.events, batch.durability)
         appended = await asyncio.wrap_future(future)
-        self.router.metrics.count_events(appended.accepted, appended.duplicates)
+        self.router.metrics.count_events(appended.accepted, appended.duplicates, appended.erased)
         durability = batch.durability or self.router.durability
-        return EventsResponse(appended.accepted, appended.duplicates, durability, ids)
+        return EventsResponse(appended.accepted, appended.duplicates, durability, ids, appended.erased)
 
     async def recommend(self, request: Request, parameter: str) -> RecommendResponse:
         """Store the event of the request, if any, then recommend with it in the history."""
@@ -71,7 +71,7 @@ class AppState:
         if query.event is None:
             return await self.router.recommend(query)
         appended = await asyncio.wrap_future(self.router.store([query.event], query.durability)[0])
-        self.router.metrics.count_events(appended.accepted, appended.duplicates)
+        self.router.metrics.count_events(appended.accepted, appended.duplicates, appended.erased)
         response = await self.router.recommend(query)
         response.durability = query.durability or self.router.durability
         return response

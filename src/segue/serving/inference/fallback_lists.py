@@ -46,7 +46,14 @@ class FallbackLists:
         self._popular_items, self._popular_scores = items_BK[0], scores_BK[0]
         self._max_lists = max_lists
         self._lists: OrderedDict[HistoryKey, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        self._forgotten: set[HistoryKey] = set()
+        """Keys that were forgotten during this batch, whose histories were read before."""
         self._lock = threading.Lock()
+
+    def begin_batch(self) -> None:
+        """Begin a batch: its histories are read after this. One batch is scored at a time."""
+        with self._lock:
+            self._forgotten = set()
 
     def keep(self, key: HistoryKey, items_K: np.ndarray, scores_K: np.ndarray) -> None:
         """Store the last list of a key.
@@ -58,14 +65,17 @@ class FallbackLists:
         """
         is_item_K = items_K != PAD
         with self._lock:
+            if key in self._forgotten:
+                return
             self._lists[key] = items_K[is_item_K], scores_K[is_item_K]
             self._lists.move_to_end(key)
             if len(self._lists) > self._max_lists:
                 self._lists.popitem(last=False)
 
     def forget(self, key: HistoryKey) -> None:
-        """Drop the list of a key."""
+        """Drop the list of a key, and keep none of the batch that is being scored."""
         with self._lock:
+            self._forgotten.add(key)
             self._lists.pop(key, None)
 
     def last(self, key: HistoryKey | None) -> tuple[np.ndarray, np.ndarray]:

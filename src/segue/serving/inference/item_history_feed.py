@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.serving.inference.served_model import ServedModel
+from segue.serving.schemas.requests import HistoryKey
 from segue.serving.sessions.session_cache import HistoryUnreadableError, SessionCache
 from segue.serving.store.event_reader import StoredEventRow
 
@@ -43,6 +44,20 @@ class ItemHistoryFeed:
         """Queue newly committed events; called in the writer's thread."""
         if self._ranker is not None:
             self._committed.extend(stored)
+
+    def forget(self, key: HistoryKey) -> None:
+        """Drop the waiting events of a user, or of a session without a user; called in the writer's thread.
+
+        An event that is fed meanwhile is not fed again: ``_feed`` knows its sequence number.
+        """
+        if self._committed:
+            id_type, id = key
+            kept = [
+                row
+                for row in tuple(self._committed)
+                if getattr(row.event, id_type) != id or (id_type == "session_id" and row.event.user_id is not None)
+            ]
+            self._committed = deque(kept, maxlen=self._committed.maxlen)
 
     def catch_up(self) -> None:
         """Feed queued events to the ranker; called in the thread that evaluates it.

@@ -43,14 +43,16 @@ class RequestScorer:
         """Feed of committed events to a pipeline's ranker, emptied before each batch."""
 
     def forget(self, key: HistoryKey) -> None:
-        """Drop the fallback list of a user or session."""
+        """Drop the fallback list of a user or session, and the events that wait for the ranker."""
         self._fallback.forget(key)
+        self.item_history_feed.forget(key)
 
     def respond_batch(
         self, requests: Sequence[RecommendRequest | SimilarRequest]
     ) -> list[RecommendResponse | Exception]:
         """Return the response or exception of each request of a batch; each list is the same as without the others."""
         started = time.perf_counter()
+        self._fallback.begin_batch()
         self.item_history_feed.catch_up()
         prepared: list[PreparedRequest | RecommendResponse | Exception] = []
         for request in requests:

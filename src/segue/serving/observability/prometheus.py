@@ -85,15 +85,18 @@ class Metrics:
         series[0].inc()
         series[1].observe(seconds)
 
-    def count_events(self, accepted: int, duplicates: int) -> None:
+    def count_events(self, accepted: int, duplicates: int, erased: int = 0) -> None:
         """Count stored events.
 
         Args:
             accepted: newly stored events.
             duplicates: events that were stored before.
+            erased: events of erased users, which were not stored.
         """
         self._events.labels("accepted").inc(accepted)
         self._events.labels("duplicate").inc(duplicates)
+        if erased:
+            self._events.labels("erased").inc(erased)
 
     def count_recommendation(self, variant: str, fallback: str | None = None) -> None:
         """Count a recommended list.

@@ -58,7 +58,7 @@ class EventBatch(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Guarantee of the response. Default: the server's setting."""
 
 
-class EventsResponse(Struct):
+class EventsResponse(Struct, omit_defaults=True):
     """Result of storing events."""
 
     accepted: int
@@ -69,6 +69,8 @@ class EventsResponse(Struct):
     """Guarantee of this response."""
     event_ids: list[str]
     """Id of each event of the request, in its order."""
+    erased: int = 0
+    """Events that were not stored, because their user was erased after their time; absent for none."""
 
 
 class RecommendRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):

@@ -29,6 +29,8 @@ class CommitListeners:
 
     def __init__(self) -> None:
         self._listeners: tuple[Callable[[Sequence[StoredEventRow]], None], ...] = ()
+        self.forget: Callable[[Sequence[HistoryKey]], None] = lambda keys: None
+        """Drops users and sessions from the memory of this process."""
         self.worker_listener: CommitListener | None = None
         """Listener for the worker processes; None for a server of one process."""
 
@@ -46,6 +48,7 @@ class CommitListeners:
             self.worker_listener.on_commit(stored)
 
     def on_erase(self, keys: Sequence[HistoryKey]) -> None:
-        """Notify the worker processes of erased users and sessions."""
+        """Drop erased users and sessions from the memory of every process."""
+        self.forget(keys)
         if self.worker_listener is not None:
             self.worker_listener.on_erase(keys)

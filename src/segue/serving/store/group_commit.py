@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import apsw
 
-from segue.serving.schemas.problems import unavailable
+from segue.serving.schemas.problems import Problem, unavailable
 from segue.serving.store.event import Event
 from segue.serving.store.event_reader import StoredEventRow
 from segue.serving.store.event_store import AppendResult, EventStore
@@ -59,6 +59,7 @@ class GroupCommitWriter:
         store: EventStore,
         on_commit: Callable[[Sequence[StoredEventRow]], None],
         without_erased: Callable[[Sequence[Sequence[Event]]], Sequence[Sequence[Event]]] = lambda batches: batches,
+        refusal: Callable[[], str | None] = lambda: None,
     ) -> None:
         """Start the writer's thread.
 
@@ -68,10 +69,12 @@ class GroupCommitWriter:
                 acknowledged. A client therefore finds an acknowledged event in the next response.
             without_erased: removes the events of erased users from the batches of a commit. Called in the writer's
                 thread, which also erases: no event is stored behind the erasure that it was sent before.
+            refusal: returns the sentence that refuses events while there is no space for them (507), else None.
         """
         self._store = store
         self._on_commit = on_commit
         self._without_erased = without_erased
+        self._refusal = refusal
         self._queue: queue.Queue[_WaitingRequest | _WaitingJob | None] = queue.Queue(_MAX_WAITING)
         self._submitting = threading.Lock()
         self._closing = False
@@ -96,7 +99,7 @@ class GroupCommitWriter:
 
         Returns:
             A future with the numbers of new and duplicate events. It raises Problem: 409 for an id that is taken by
-            another body, 503 if the log cannot be written.
+            another body, 503 if the log cannot be written, 507 if there is no space for it.
 
         Raises:
             Problem: 503 if too many requests wait or the server stops.
@@ -190,6 +193,9 @@ class GroupCommitWriter:
         try:
             if self._fsync_failed:
                 raise unavailable(_BROKEN)
+            if (refusal := self._refusal()) is not None:
+                self.writable = False
+                raise Problem(507, refusal, {"Retry-After": "60"})
             force = self._must_sync(group)
             batches = self._without_erased([request.events for request in group])
             appended, stored = self._store.append(batches, force=force)
@@ -212,13 +218,7 @@ class GroupCommitWriter:
             outcomes = [unavailable(_REFUSED)] * len(group)
         except Exception as error:  # the thread must outlive every error, and each waiting request must get it
             outcomes = [error] * len(group)
-        for request, outcome in zip(group, outcomes, strict=True):
-            if not request.future.set_running_or_notify_cancel():
-                continue
-            if isinstance(outcome, Exception):
-                request.future.set_exception(outcome)
-            else:
-                request.future.set_result(outcome)
+        _resolve(group, outcomes)
 
     def _run_job(self, waiting: _WaitingJob) -> None:
         job, future = waiting
@@ -243,10 +243,20 @@ class GroupCommitWriter:
             return
         try:
             self._store.probe()
-            self.writable = True
+            self.writable = self._refusal() is None
             self._unsynced_since_s = None
         except apsw.Error as error:
             self._failed(error)
+
+
+def _resolve(group: list[_WaitingRequest], outcomes: Sequence[AppendResult | Exception]) -> None:
+    for request, outcome in zip(group, outcomes, strict=True):
+        if not request.future.set_running_or_notify_cancel():
+            continue
+        if isinstance(outcome, Exception):
+            request.future.set_exception(outcome)
+        else:
+            request.future.set_result(outcome)
 
 
 _REFUSED = "The event log cannot be written, nothing was stored: is the disk full? Send the events again later."

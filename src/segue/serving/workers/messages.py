@@ -30,6 +30,8 @@ class StartWorker(Struct, tag=True):
     sockets: list[list[int]]
     """Inherited file descriptors: the listening sockets of each process."""
     config: ServingConfig
+    examined: list[str] = []
+    """Versions that the primary process has examined at its start."""
 
 
 class Heartbeat(Struct, tag=True):
