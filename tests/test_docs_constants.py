@@ -14,13 +14,13 @@ from segue.evaluation.bootstrap import bootstrap_intervals
 from segue.models.retrieval import product_quantization, retriever
 from segue.pipeline.candidates import builtin_sources, vector_index
 from segue.pipeline.config import BlendConfig, RankConfig
-from segue.serving.config import AttributionConfig, BatchingConfig, SessionsConfig
+from segue.serving.config import AttributionConfig, BatchingConfig, ServingConfig, SessionsConfig
 from segue.serving.deployment.deployment import ErrorCounter
 from segue.serving.experiments import attribution, statistics
 from segue.serving.http import app, connections, listener, request_head
 from segue.serving.schemas.requests import EventBatch, K, RecommendRequest
 from segue.serving.store import event
-from segue.serving.workers import messages
+from segue.serving.workers import messages, supervisor, worker_process
 from segue.training import memory_budget
 from segue.training.checkpoints.checkpoint import Checkpoint
 from segue.workflows import fit_blend, fit_neural
@@ -79,7 +79,9 @@ QUOTES = [
     Quote(GUIDE + "deployment.md", "At {} errors", ErrorCounter.MIN_ERRORS),
     Quote(GUIDE + "deployment.md", "more than {:g} %", 100 * ErrorCounter.MAX_ERROR_SHARE),
     Quote(GUIDE + "deployment.md", "the last {} responses", ErrorCounter.WINDOW),
-    Quote(GUIDE + "deployment.md", "within {} seconds is ended and replaced", messages.MAX_STALL_S),
+    Quote(GUIDE + "deployment.md", "within {:g} seconds is ended and replaced", messages.MAX_STALL_S),
+    Quote(GUIDE + "deployment.md", "sends nothing for {:g} seconds", messages.MAX_STALL_S),
+    Quote(GUIDE + "deployment.md", "stuck for {:g} seconds", worker_process.MAX_LAG_S),
     Quote(GUIDE + "deployment.md", "catalogs of {:,} items or more", retriever.EXACT_SEARCH_MIN_ITEMS),
     Quote(GUIDE + "deployment.md", "Below {:g} % the search stays exact", 100 * product_quantization.MIN_RECALL),
     Quote(GUIDE + "deployment.md", "within {:g} hours", ATTRIBUTION.window_s / 3600),
@@ -89,12 +91,14 @@ QUOTES = [
     Quote(GUIDE + "deployment.md", "at most {:,} bytes and", request_head.MAX_HEAD_BYTES),
     Quote(GUIDE + "deployment.md", "and {} headers", request_head.MAX_HEADERS),
     Quote(GUIDE + "deployment.md", "a body {:,} bytes.", app.MAX_BODY_BYTES),
-    Quote(GUIDE + "deployment.md", "After {} responses\nin a row", connections.MAX_UNKEYED_RESPONSES),
+    Quote(GUIDE + "deployment.md", "After {} responses in a row", connections.MAX_REFUSED),
     Quote(GUIDE + "deployment.md", "At most {:,} connections", listener.MAX_CONNECTIONS),
     Quote(GUIDE + "deployment.md", "at most\n{:,} bytes in sum", connections.MAX_BODY_BYTES_HELD),
     Quote(GUIDE + "deployment.md", "incomplete heads {:,}", connections.MAX_HEAD_BYTES_HELD),
     Quote(GUIDE + "deployment.md", "more than {:,} bytes are refused", connections.SMALL_BYTES),
-    Quote(GUIDE + "deployment.md", "finished within {:g} seconds", listener.GRACE_S),
+    Quote(GUIDE + "deployment.md", "the grace of {:g} seconds", ServingConfig.grace_s),
+    Quote(GUIDE + "deployment.md", "cut off after {:g} %", 100 * listener.RESPONSES_SHARE),
+    Quote(GUIDE + "deployment.md", "killed after {:g} %", 100 * supervisor.STOP_SHARE),
     Quote("SECURITY.md", "within {:g} seconds", connections.DEADLINES["head"].after_s),
     Quote("SECURITY.md", "and {:,} bytes, bodies", request_head.MAX_HEAD_BYTES),
     Quote("SECURITY.md", "within {:g} seconds", connections.DEADLINES["body"].after_s),

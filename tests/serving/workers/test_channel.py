@@ -1,6 +1,7 @@
 """Message channel: order, large messages, stalls, and the end of either side."""
 
 import socket
+import struct
 import threading
 import time
 from concurrent.futures import Future
@@ -8,12 +9,11 @@ from concurrent.futures import Future
 import pytest
 
 from segue.serving.workers import messages
-from segue.serving.workers.channel import MessageChannel, PendingReplies
+from segue.serving.workers.channel import MAX_BACKLOG_BYTES, MessageChannel, PendingReplies
 
 
 @pytest.fixture
-def ends(monkeypatch):
-    monkeypatch.setattr("segue.serving.workers.channel.MAX_STALL_S", 1)
+def ends():
     first, second = map(MessageChannel, socket.socketpair())
     yield first, second
     first.close()
@@ -48,12 +48,35 @@ def test_a_message_larger_than_the_buffer_arrives(ends):
     sender.join()
 
 
-def test_a_send_to_a_process_that_does_not_read_fails_after_the_stall_time(ends):
-    first, _ = ends
+def test_a_send_never_waits_and_keeps_the_order_and_fails_above_the_backlog(ends):
+    """The event loop of a worker sends events to a primary process that may be stopped: it must not stop with it."""
+    first, second = ends
+    numbers = []
     started_s = time.monotonic()
     with pytest.raises(OSError):
-        first.send(messages.MetricsResponse(1, bytes(50_000_000)))
-    assert 0.9 < time.monotonic() - started_s < 10
+        for number in range(MAX_BACKLOG_BYTES // 1_000_000 + 10):
+            first.send(messages.MetricsResponse(number, bytes(1_000_000)))
+            numbers.append(number)
+    assert time.monotonic() - started_s < 1
+    assert len(numbers) > 20
+    assert [second.receive().number for _ in numbers] == numbers
+    first.send(messages.MetricsResponse(-1, b""))
+    assert second.receive().number == -1
+
+
+def test_closing_with_a_backlog_ends_its_thread_and_frees_the_descriptors(ends):
+    first, second = ends
+    first.send(messages.MetricsResponse(1, bytes(20_000_000)))
+    assert any(thread.name == "segue-backlog" for thread in threading.enumerate())
+    first.close()
+    deadline_s = time.monotonic() + 10
+    while any(thread.name == "segue-backlog" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    assert first._socket.fileno() == -1
+    assert second.receive() is None
+    with pytest.raises(OSError):
+        first.send(messages.MetricsResponse(1, b""))
 
 
 @pytest.mark.parametrize("closing", [0, 1])
@@ -67,7 +90,7 @@ def test_closing_either_end_wakes_the_receiver_and_fails_later_sends(ends, closi
     assert ends[0].receive() is None
     for end in ends:
         with pytest.raises(OSError):
-            end.send(messages.StopServing())
+            end.send(messages.StopServing(1.0))
 
 
 def test_only_bytes_are_received_and_never_unpickled(ends):
@@ -75,7 +98,7 @@ def test_only_bytes_are_received_and_never_unpickled(ends):
     import msgspec
 
     first, second = ends
-    first._connection.send_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    first._socket.sendall(struct.pack("!i", 24) + b"cos\nsystem\n(S'true'\ntR.".ljust(24))
     with pytest.raises(msgspec.DecodeError):
         second.receive()
 
@@ -88,4 +111,7 @@ def test_replies_resolve_their_own_requests():
     pending.resolve(99, "late reply")
     assert requests[numbers[1]].result() == "reply"
     assert pending.pop(numbers[1]) is None
-    assert pending.pop_all() == [requests[numbers[0]], requests[numbers[2]]]
+    pending.fail(OSError("too old"), older_than_s=60)
+    assert not requests[numbers[0]].done()
+    pending.fail(OSError("the end"))
+    assert [str(requests[numbers[n]].exception()) for n in (0, 2)] == ["the end"] * 2

@@ -39,6 +39,8 @@ class Heartbeat(Struct, tag=True):
 
     lag_s: float
     """Delay of the sender's event loop, in seconds."""
+    is_listening: bool = True
+    """Whether the sender accepts connections."""
 
 
 class AppendEvents(Struct, tag=True):

@@ -43,6 +43,8 @@ class PrimaryConnection:
         self._num_silent_ticks = 0
         self.num_dropped = 0
         """Recommended lists that were not recorded."""
+        self.is_listening = False
+        """Whether this process accepts connections."""
         self.lag_ms: Callable[[], float] = lambda: 0.0
         """Delay of the event loop of this process, in milliseconds."""
 
@@ -147,7 +149,7 @@ class PrimaryConnection:
             self._heard_s = time.monotonic()
             if isinstance(message, messages.Heartbeat):
                 self._lag_s = message.lag_s
-                self._send(messages.Heartbeat(self.lag_ms() / 1e3))
+                self._send(messages.Heartbeat(self.lag_ms() / 1e3, self.is_listening))
             elif isinstance(message, messages.EventsCommitted):
                 commit_listeners.on_commit(message.stored)
                 self._send(messages.Ack(message.number))

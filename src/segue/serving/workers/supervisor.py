@@ -201,7 +201,7 @@ class WorkerSupervisor:
     def _handle(self, worker: WorkerProcess, message: Any) -> None:
         """Handle a message of a worker, in its thread."""
         if isinstance(message, messages.Heartbeat):
-            worker.lag_s = message.lag_s
+            worker.lag_s, worker.is_listening = message.lag_s, message.is_listening
         elif isinstance(message, messages.Ack):
             worker.pending.resolve(message.number, None)
         elif isinstance(message, messages.AppendEvents):
@@ -255,10 +255,10 @@ class WorkerSupervisor:
         else:
             response = await self._app.handle(request, counted=False)
         headers = dict(response.headers)
-        self._reply(
-            worker,
-            messages.ForwardedResponse(forwarded.number, response.body, response.status, response.media_type, headers),
+        reply = messages.ForwardedResponse(
+            forwarded.number, response.body, response.status, response.media_type, headers
         )
+        worker.send(reply)
 
 
 def _is_late(message: messages.AppendEvents | messages.ForwardedRequest) -> bool:

@@ -15,8 +15,10 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from segue.serving.deployment.candidate_examination import CandidateExaminer, trust
 from segue.serving.deployment.deployment import Deployment, LoadedModel
-from segue.serving.deployment.reloader import Reloader, initial_deployment, model_source
+from segue.serving.deployment.model_source import model_source
+from segue.serving.deployment.reloader import Reloader, initial_deployment
 from segue.serving.deployment.variant_router import VariantRouter
 from segue.serving.http import listener, static_pages
 from segue.serving.http.app import App
@@ -120,7 +122,8 @@ def main(descriptor: int) -> None:
     logs.configure_logging(as_json=config.json_logs, requests=config.log_requests)
     store = EventReader(Path(start.data_dir) / "events.sqlite")
     primary, commit_listeners = PrimaryConnection(channel), CommitListeners()
-    models = model_source(Path(start.model_path))
+    trust(start.examined, approximate=config.approximate)
+    models = model_source(Path(start.model_path), CandidateExaminer(config.examination, approximate=config.approximate))
 
     def load(model: ServedModel) -> LoadedModel:
         if config.approximate:
@@ -178,10 +181,13 @@ async def _listen(
             primary.tick()
             serving.cover(range(len(sockets.groups)) if primary.is_late else ())
 
+    def started() -> None:
+        def stop(grace_s: float) -> None:
+            loop.call_soon_threadsafe(serving.stop, grace_s)
+
+        primary.is_listening = True
+        stop_functions.append(stop)
+
     watching = loop.create_task(watch())
-    await serving.serve(lambda: stop_functions.append(lambda grace_s: _call(loop, serving.stop, grace_s)))
+    await serving.serve(started)
     watching.cancel()
-
-
-def _call(loop: asyncio.AbstractEventLoop, function: Callable[[float], None], grace_s: float) -> None:
-    loop.call_soon_threadsafe(function, grace_s)

@@ -36,6 +36,8 @@ class WorkerProcess:
         self.number = start.number
         self.is_ready = False
         """Whether it has its models and serves requests."""
+        self.is_listening = False
+        """Whether it accepts connections, by its last heartbeat."""
         self.num_missed = 0
         """Heartbeats since its last message."""
         self.lag_s = 0.0
@@ -55,7 +57,7 @@ class WorkerProcess:
     @property
     def is_overdue(self) -> bool:
         """Return whether another process should accept its connections."""
-        return self.num_missed >= _MAX_OVERDUE or self.lag_s > messages.SILENCE_S
+        return not self.is_listening or self.num_missed >= _MAX_OVERDUE or self.lag_s > messages.SILENCE_S
 
     def request(self, message: Any) -> "Future[Any]":
         """Send a numbered message; the future holds the reply with its number, or OSError."""
