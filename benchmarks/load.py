@@ -84,8 +84,9 @@ class Load:
         due = start
         while (now := time.perf_counter()) < end or self.busy or self.waiting:
             if now > end + STALL_S:
-                for _ in range(len(self.busy) + len(self.waiting)):
-                    self.counts.count("no response", self.counts.failures)
+                for name, count in (("no response", len(self.busy)), ("not sent", len(self.waiting))):
+                    if count:
+                        self.counts.failures[name] = self.counts.failures.get(name, 0) + count
                 break
             if rate is None and now < end:
                 self.waiting.extend([now] * (self.job["connections"] - len(self.busy) - len(self.waiting)))

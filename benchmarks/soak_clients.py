@@ -442,7 +442,8 @@ class MixedLoad:
         """Store an event and request a list after it."""
         sender = self._sender()
         event = self.ledger.new({**sender, "item_id": self._item()})
-        body = {**sender, "k": 10, "event": event.body, "durability": self.rng.choice(("fsync", "memory"))}
+        history = {"user_id": sender["user_id"]} if "user_id" in sender else sender
+        body = {**history, "k": 10, "event": event.body, "durability": self.rng.choice(("fsync", "memory"))}
         with self.ledger.sending([event]):
             if await self._list("event in a request", body):
                 self.ledger.acknowledge([event])

@@ -1,0 +1,264 @@
+"""Branch coverage and mutation score of the parts that hold the promises, each by its own tests.
+
+  scripts/check_coverage                         all groups, half an hour on two cores; writes the result file
+  scripts/check_coverage auth codec              only these groups; the results of others stay in the file
+  scripts/check_coverage auth --mutants 0        every mutant instead of a random sample
+  scripts/check_coverage auth --show             print the diff of each surviving mutant
+
+Coverage is that of coverage.py with branches. Mutants are those of mutmut 3: it changes one expression or statement of
+a function at a time and runs the tests that reach the function, in a forked process with a time limit. A mutant is
+caught when a test fails, or when the time limit ends it; a mutant that no test reaches is not. The score of a sample
+has a Wilson interval of 95 %. Exits with 1 where a figure is below its limit.
+
+A copy of the newest commit is measured, so that the working tree may change meanwhile.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from machine import about, load_result, save  # noqa: E402
+
+RESULT = "coverage"
+MIN_COVERAGE, MIN_SCORE = 0.95, 0.85
+_CAUGHT, _SURVIVED, _NO_TEST, _TIMEOUTS = (1, 3), 0, (5, 33), (-24, 24, 36, 152, 255)
+"""Exit codes of a mutant's tests, as mutmut records them."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Modules of one kind of promise, and the tests that hold it."""
+
+    modules: tuple[str, ...]
+    """Files or patterns below src/segue."""
+    tests: tuple[str, ...]
+    """Files or folders below tests."""
+
+
+GROUPS = {
+    "auth": Group(
+        ("serving/http/auth.py", "serving/http/cors.py"),
+        ("serving/http/test_auth.py", "serving/http/test_app.py"),
+    ),
+    "codec": Group(
+        (
+            "serving/schemas/requests.py",
+            "serving/schemas/problems.py",
+            "serving/store/event.py",
+            "serving/http/exchange.py",
+        ),
+        ("serving/schemas", "serving/store/test_event.py", "serving/http/test_exchange.py"),
+    ),
+    "rules": Group(
+        ("pipeline/filters/*.py", "pipeline/placements/*.py", "config/expressions.py", "config/expression_tokens.py"),
+        ("pipeline/filters", "pipeline/placements", "config"),
+    ),
+    "store": Group(("serving/store/*.py", "system/atomic_files.py"), ("serving/store", "system")),
+    "registry": Group(
+        ("serving/deployment/model_registry.py", "serving/deployment/golden_requests.py"),
+        ("serving/deployment/test_model_registry.py",),
+    ),
+    "erasure": Group(
+        ("data/erasure_list.py", "serving/administration/erase_user.py"),
+        ("serving/administration", "data/test_erasure_list.py"),
+    ),
+}
+"""Group by name."""
+
+
+def modules_of(group: Group) -> list[str]:
+    """Return the files of a group, relative to the root."""
+    found = [path for pattern in group.modules for path in sorted((ROOT / "src" / "segue").glob(pattern))]
+    return [str(path.relative_to(ROOT)) for path in found if path.name != "__init__.py"]
+
+
+def tests_of(group: Group) -> list[str]:
+    """Return the existing tests of a group, relative to the root."""
+    return [f"tests/{name}" for name in group.tests if (ROOT / "tests" / name).exists()]
+
+
+def copy_commit(commit: str, folder: Path) -> None:
+    """Extract a commit into an empty folder.
+
+    Args:
+        commit: name of the commit.
+        folder: the folder.
+    """
+    archive = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=True).stdout
+    subprocess.run(["tar", "x", "-C", str(folder)], input=archive, check=True)
+
+
+def run(arguments: list[str], folder: Path, source: str) -> "subprocess.CompletedProcess[str]":
+    """Run a Python module in the copy.
+
+    Args:
+        arguments: arguments of Python.
+        folder: the copy.
+        source: folder of the package, relative to the copy.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(folder / source), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def branch_coverage(group: Group, folder: Path) -> dict[str, Any]:
+    """Return the share of the lines and branches of a group that its tests run, and the missing ones.
+
+    Args:
+        group: the group.
+        folder: the copy.
+
+    Raises:
+        RuntimeError: the tests fail.
+    """
+    included = ",".join(modules_of(group))
+    command = ["-m", "coverage", "run", "--branch", f"--include={included}", "-m", "pytest", "-q", "-x"]
+    done = run([*command, "-p", "no:cacheprovider", *tests_of(group)], folder, "src")
+    if done.returncode != 0:
+        raise RuntimeError(f"The tests fail without any mutation: {done.stdout[-2000:]}")
+    run(["-m", "coverage", "json", "-o", "coverage.json"], folder, "src")
+    report = json.loads((folder / "coverage.json").read_text(encoding="utf-8"))
+    totals = report["totals"]
+    covered = totals["covered_lines"] + totals["covered_branches"]
+    missing = {
+        name: {"lines": file["missing_lines"], "branches": file["missing_branches"]}
+        for name, file in report["files"].items()
+        if file["missing_lines"] or file["missing_branches"]
+    }
+    return {
+        "share": round(covered / (totals["num_statements"] + totals["num_branches"]), 4),
+        "branches": round(totals["covered_branches"] / max(1, totals["num_branches"]), 4),
+        "statements": totals["num_statements"],
+        "num_branches": totals["num_branches"],
+        "missing": missing,
+    }
+
+
+def mutation_score(group: Group, folder: Path, count: int, seed: int, processes: int) -> dict[str, Any]:
+    """Return the share of the mutants of a group that its tests catch.
+
+    Args:
+        group: the group.
+        folder: the copy.
+        count: size of the random sample; 0: all mutants.
+        seed: seed of the sample.
+        processes: tests that run at once.
+
+    Raises:
+        RuntimeError: mutmut does not run.
+    """
+    settings = {
+        "source_paths": modules_of(group),
+        "pytest_add_cli_args_test_selection": tests_of(group),
+        "also_copy": ["src", "tests", "scripts", "benchmarks", "deploy", "docs"],
+    }
+    lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (folder / "pyproject.toml").write_text(f"{text}\n[tool.mutmut]\n{lines}", encoding="utf-8")
+    shutil.rmtree(folder / "mutants", ignore_errors=True)
+    # A name that matches no mutant: the mutants are made and their tests found, and none is run yet.
+    first = run(["-m", "mutmut", "run", "--max-children", str(processes), "no such mutant"], folder, "mutants/src")
+    names = sorted(outcomes(folder))
+    if not names:
+        raise RuntimeError(f"mutmut made no mutants: {first.stdout[-2000:]}{first.stderr[-2000:]}")
+    chosen = names if count in (0, len(names)) else sorted(random.Random(seed).sample(names, min(count, len(names))))
+    done = run(["-m", "mutmut", "run", "--max-children", str(processes), *chosen], folder, "mutants/src")
+    codes = {name: code for name, code in outcomes(folder).items() if name in set(chosen)}
+    if any(code is None for code in codes.values()):
+        raise RuntimeError(f"mutmut did not run all mutants: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    kinds = Counter(kind_of(code) for code in codes.values())
+    caught = kinds["caught"] + kinds["timeout"]
+    low, high = wilson(caught, len(codes))
+    return {
+        "score": round(caught / len(codes), 4),
+        "interval": [round(low, 4), round(high, 4)],
+        "sampled": len(codes),
+        "of": len(names),
+        "seed": seed,
+        "outcomes": dict(kinds),
+        "survived": sorted(name for name, code in codes.items() if kind_of(code) in ("survived", "no test")),
+    }
+
+
+def outcomes(folder: Path) -> dict[str, int | None]:
+    """Return the exit code of the tests of each mutant; None for one that was not run."""
+    found: dict[str, int | None] = {}
+    for path in (folder / "mutants").rglob("*.meta"):
+        found |= json.loads(path.read_text(encoding="utf-8"))["exit_code_by_key"]
+    return found
+
+
+def kind_of(code: int | None) -> str:
+    """Return the outcome that an exit code means. A crash counts as caught."""
+    if code == _SURVIVED:
+        return "survived"
+    if code in _NO_TEST:
+        return "no test"
+    return "timeout" if code in _TIMEOUTS else "caught"
+
+
+def wilson(hits: int, count: int) -> tuple[float, float]:
+    """Return the Wilson interval of 95 % of a share (Wilson 1927).
+
+    Args:
+        hits: number of hits.
+        count: number of trials.
+    """
+    z = NormalDist().inv_cdf(0.975)
+    share = hits / count
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def main() -> int:
+    """Measure the groups and write their results; return 1 where a figure is below its limit."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("groups", nargs="*", help=f"of {', '.join(GROUPS)}; default: all")
+    parser.add_argument("--mutants", type=int, default=200, help="size of the random sample of each group; 0: all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--commit", default="HEAD", help="commit to measure")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--show", action="store_true", help="print the surviving mutants")
+    options = parser.parse_args()
+    if unknown := set(options.groups) - set(GROUPS):
+        parser.error(f"no group {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
+    groups = {**(load_result(RESULT) or {}).get("groups", {})}
+    is_low = False
+    for name in options.groups or GROUPS:
+        with tempfile.TemporaryDirectory(prefix="segue-coverage-") as temporary:
+            folder = Path(temporary)
+            copy_commit(options.commit, folder)
+            row = {"about": about(options.seed), "coverage": branch_coverage(GROUPS[name], folder)}
+            row["mutation"] = mutation_score(GROUPS[name], folder, options.mutants, options.seed, options.processes)
+            if options.show:
+                for mutant in row["mutation"]["survived"]:
+                    print(run(["-m", "mutmut", "show", mutant], folder, "mutants/src").stdout, flush=True)
+        groups[name] = row
+        share, score = row["coverage"]["share"], row["mutation"]["score"]
+        is_low |= share < MIN_COVERAGE or score < MIN_SCORE
+        low, high = row["mutation"]["interval"]
+        print(
+            f"{name:9} coverage {share:.1%} (branches {row['coverage']['branches']:.1%})  mutation score {score:.1%} "
+            f"[{low:.1%}, {high:.1%}] of {row['mutation']['sampled']} of {row['mutation']['of']} mutants",
+            flush=True,
+        )
+        save(RESULT, {"about": about(options.seed), "groups": groups})
+    return 1 if is_low else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
