@@ -242,7 +242,7 @@ def test_floats_that_pandas_made_of_whole_numbers() -> None:
     frame = pd.DataFrame({"user": [17850.0, np.nan, 3.5], "item": ["a", "b", "c"], "time": [T0, T0, T0]})
     log = read_events(frame)
     assert rows(log) == [("17850", "a", T0 * 10**6)]
-    assert log.report.rejected == {"user_id is missing": 1, "user_id is not a whole number": 1}
+    assert log.report.rejected == {"user_id is missing": 1, "user_id is not an exact whole number": 1}
     assert "Column 'user' holds floats; 17850.0 is read as 17850." in log.report.notes
 
 

@@ -123,11 +123,28 @@ def test_titles_and_provenance_are_saved(log: "segue.EventLog", tmp_path: Path) 
     [
         (["i1", "i2"], "A history is a list of item ids, got the text 'i1': for one history write [[...]]."),
         ([["i1", 2]], "Item ids are texts, got 2: write '2'."),
+        ([[10.0]], "Item ids are texts, got 10.0: write '10'."),
     ],
 )
 def test_wrong_histories_are_refused(histories: list[Any], sentence: str, log: "segue.EventLog") -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         segue.Popularity().fit(log).recommend(histories)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"users": [1]}, "User ids are texts, got 1: write '1'."),
+        ({"histories": [["i1"]], "items": [10]}, "Item ids are texts, got 10: write '10'."),
+        ({"histories": [["i1"]], "items": "i2"}, "items is a list of item ids, got the text 'i2': write ['i2']."),
+        ({"histories": [["i1"]], "k": 2.0}, "k must be a whole number of at least 1, got 2.0."),
+        ({"histories": [["i1"]], "k": 0}, "k must be a whole number of at least 1, got 0."),
+        ({"histories": [["i1"]], "k": True}, "k must be a whole number of at least 1, got True."),
+    ],
+)
+def test_values_of_another_type_are_refused(options: dict[str, Any], sentence: str, log: "segue.EventLog") -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        segue.Popularity().fit(log).recommend(**options)
 
 
 def test_one_user_as_a_text_is_refused(log: "segue.EventLog") -> None:

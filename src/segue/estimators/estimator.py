@@ -23,7 +23,7 @@ from segue.data.features.encoding import FeatureConfig
 from segue.data.sequences import Sequences
 from segue.data.splits.split import split_log
 from segue.estimators.settings_help import SettingsDoc
-from segue.estimators.trained_model import Recommendations, TrainedModel, with_contexts
+from segue.estimators.trained_model import Recommendations, TrainedModel, check_ids, with_contexts
 from segue.models import artifact
 from segue.models.scorer import Scorer
 from segue.models.zoo import ClassicEntry, NeuralEntry, find_model
@@ -194,7 +194,7 @@ class Recommender:
             raise ValueError(f"users is a list of ids, got the text '{users}': write ['{users}'].")
         fitted = self.fitted
         if users is not None:
-            rows = self._rows.take(np.array([self._row(user) for user in users], dtype=np.int64))
+            rows = self._rows.take(np.array([self._row(user) for user in check_ids(users, "User")], dtype=np.int64))
             rows = rows if contexts is None else with_contexts(rows, contexts)
             return fitted.recommend_sequences(rows, k=k, exclude_seen=exclude_seen, items=items)
         assert histories is not None

@@ -78,6 +78,8 @@ class TrainedModel:
             exclude_seen: see ``recommend``.
             items: see ``recommend``.
         """
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+            raise ValueError(f"k must be a whole number of at least 1, got {k!r}.")
         seen = rows if exclude_seen else None
         return self._named(*top_k(self.scorer.scores(rows), k, exclude=seen, allowed_V=self._allowed(items)))
 
@@ -115,8 +117,10 @@ class TrainedModel:
         """Return the mask of the candidate items, bool [V]; None for all."""
         if items is None:
             return None
+        if isinstance(items, str):
+            raise ValueError(f"items is a list of item ids, got the text '{items}': write ['{items}'].")
         allowed_V = np.zeros(self.catalog.size, dtype=bool)
-        allowed_V[self.catalog.to_indices(items)] = True
+        allowed_V[self.catalog.to_indices(check_ids(items, "Item"))] = True
         return allowed_V
 
     def _named(self, items_BK: np.ndarray, scores_BK: np.ndarray) -> list[Recommendations]:
@@ -178,10 +182,25 @@ def _checked(history: Sequence[str]) -> Sequence[str]:
     """Check a history. A text would be read as a list of letters, and a number would be an unknown item."""
     if isinstance(history, str):
         raise ValueError(f"A history is a list of item ids, got the text '{history}': for one history write [[...]].")
-    for item in history:
-        if not isinstance(item, str):
-            raise ValueError(f"Item ids are texts, got {item!r}: write '{item}'.")
-    return history
+    return check_ids(history, "Item")
+
+
+def check_ids(ids: Iterable[str], entity: str) -> list[str]:
+    """Return ids as a list.
+
+    Args:
+        ids: ids of items or users.
+        entity: "Item" or "User", for the message.
+
+    Raises:
+        ValueError: an id is no text: a number would be an unknown id.
+    """
+    ids = list(ids)
+    for one in ids:
+        if not isinstance(one, str):
+            whole = isinstance(one, float) and one.is_integer()
+            raise ValueError(f"{entity} ids are texts, got {one!r}: write '{int(one) if whole else one}'.")
+    return ids
 
 
 def load(folder: str | Path) -> TrainedModel:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segue.data.id_codes import encode_ids
+from segue.data.readers.events import read_events
 from segue.data.readers.ids import MAX_ID_CHARS, ids_to_text, invalid_id_reason, is_valid_id
 
 texts = st.text(st.characters(codec="utf-8"), max_size=MAX_ID_CHARS + 3)
@@ -47,7 +48,7 @@ def test_the_quick_look_is_never_more_lenient_than_the_close_one(text: str | Non
     [
         (None, True, "item_id is missing"),
         ("", False, "item_id is missing"),
-        (None, False, "item_id is not a whole number"),
+        (None, False, "item_id is not an exact whole number"),
         ("x" * (MAX_ID_CHARS + 1), False, f"item_id is longer than {MAX_ID_CHARS} characters"),
         ("a\nb", False, "item_id holds a control character"),
         ("a\x00", False, "item_id holds a control character"),
@@ -72,3 +73,12 @@ def test_codes_are_places_in_the_sorted_texts(ids: list[str]) -> None:
     names, result = encode_ids(pl.Series(ids))
     assert names == sorted(set(ids), key=lambda text: text.encode())
     assert [names[code] for code in result] == ids
+
+
+def test_words_for_missing_values_are_reported() -> None:
+    users = ["NULL"] * 3 + ["nan", "nan", "None", "\\N", "u1"]
+    log = read_events(pl.DataFrame({"user": users, "item": [f"i{i}" for i in range(8)]}))
+    assert log.report.notes[2] == (
+        "Values of user_id look like missing ones: NULL (3), nan (2), None (1), \\N (1). Leave such rows out with a "
+        "condition."
+    )

@@ -17,7 +17,7 @@ from segue.data.readers.date_and_time import join_date_and_time
 from segue.data.readers.formats.data_frames import read_data_frame
 from segue.data.readers.formats.file_formats import guess_format, read_raw
 from segue.data.readers.formats.raw_table import ROW, RawTable, RejectedRow
-from segue.data.readers.ids import ids_to_text
+from segue.data.readers.ids import ids_to_text, note_missing_words
 from segue.data.readers.options import ReadOptions
 from segue.data.readers.row_filter import filter_rows
 
@@ -66,6 +66,7 @@ def _build_log(raw: RawTable, source: str, format: str, options: ReadOptions) ->
     columns, blank_notes = sessions.decline_sessions_with_blanks(raw.frame, columns, chosen)
     guesses = [note for note in notes if not blank_notes or not note.endswith(" is read as session_id.")]
     notes = joined_notes + guesses + blank_notes
+    _refuse_nested(raw, columns)
     ids = {columns[role] for role in rejected_rows.IDS if role in columns}
     frame = raw.frame if options.where is None else filter_rows(raw.frame, options.where, ids)
     filtered_out = raw.frame.height - frame.height
@@ -101,6 +102,15 @@ def _build_log(raw: RawTable, source: str, format: str, options: ReadOptions) ->
         rejected_path=rejected_path,
     )
     return EventLog(kept, converted.has_times, report, raw.is_labeled_test)
+
+
+def _refuse_nested(raw: RawTable, columns: Mapping[str, str]) -> None:
+    for role, column in columns.items():
+        if column in raw.nested_columns:
+            raise ValueError(
+                f"Column '{column}' holds nested values, so it cannot be {role}: ids are text or numbers. Write its "
+                "parts as columns of their own."
+            )
 
 
 def _cause_of_empty(rejected: list[RejectedRow], filtered_out: int) -> str:
@@ -145,7 +155,7 @@ def _convert_columns(
     for role in rejected_rows.IDS:
         if role in columns:
             cells[role], id_notes = ids_to_text(frame[columns[role]], role)
-            notes += id_notes
+            notes += [*id_notes, *note_missing_words(cells[role], role)]
     if {"user_id", "session_id"} <= columns.keys() and columns["user_id"] != columns["session_id"]:
         notes += sessions.fill_guests(cells, frame[columns["user_id"]])
     has_times = not ordered and "timestamp" in columns

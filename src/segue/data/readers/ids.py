@@ -3,10 +3,13 @@
 import re
 from typing import TYPE_CHECKING
 
+from segue.data.features.number_text import MISSING_WORDS
+
 if TYPE_CHECKING:
     import polars as pl
 
 
+_LONGEST_WORD = max(len(word.encode()) for word in MISSING_WORDS)
 MAX_ID_CHARS = 512
 """Characters of an id; longer ones are faults of a log, and could fill a server's memory."""
 
@@ -36,13 +39,32 @@ def ids_to_text(column: "pl.Series", role: str) -> "tuple[pl.Series, list[str]]"
         raise ValueError(f"Column '{column.name}' holds only true and false, so it cannot be {role}.")
     if column.dtype.is_float():
         whole = pl.select(pl.when(column.is_finite() & (column == column.round())).then(column)).to_series()
-        safe = pl.select(pl.when(whole.abs() < 2**53).then(whole)).to_series()
+        exact_below = 2**24 if column.dtype == pl.Float32 else 2**53  # a larger float may be another id, rounded
+        safe = pl.select(pl.when(whole.abs() < exact_below).then(whole)).to_series()
         return safe.cast(pl.Int64).cast(pl.String), [f"Column '{column.name}' holds floats; 17850.0 is read as 17850."]
     if column.dtype.is_integer():
         return column.cast(pl.String), []
     if column.dtype in (pl.String, pl.Categorical, pl.Enum):
         return column.cast(pl.String), []
     raise ValueError(f"Column '{column.name}' holds {column.dtype}, so it cannot be {role}: ids are text or numbers.")
+
+
+def note_missing_words(ids: "pl.Series", role: str) -> list[str]:
+    """Return a sentence about ids that are words for a missing value, such as NULL and nan.
+
+    Args:
+        ids: ids as text.
+        role: "user_id", "item_id" or "session_id", for the sentence.
+    """
+    import polars as pl
+
+    words = ids.filter((ids.str.len_bytes() <= _LONGEST_WORD).fill_null(False))
+    words = words.filter(words.str.to_lowercase().is_in(list(MISSING_WORDS - {""})))
+    if not len(words):
+        return []
+    counts = words.value_counts(sort=True).sort(pl.col("count"), descending=True, maintain_order=True)
+    listed = ", ".join(f"{word} ({count:,})" for word, count in counts.head(5).rows())
+    return [f"Values of {role} look like missing ones: {listed}. Leave such rows out with a condition."]
 
 
 def is_valid_id(text: "pl.Series") -> "pl.Series":
@@ -59,7 +81,7 @@ def invalid_id_reason(text: str | None, role: str, missing: bool) -> str | None:
         missing: the cell of the source is empty.
     """
     if text is None and not missing:
-        return f"{role} is not a whole number"
+        return f"{role} is not an exact whole number"
     if not text:
         return f"{role} is missing"
     if len(text) > MAX_ID_CHARS:

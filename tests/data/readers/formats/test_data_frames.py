@@ -82,3 +82,68 @@ def test_anything_else_is_one_sentence(source: Any, type_name: str) -> None:
         ValueError, match=rf"^A log is read from a path or a Polars, pandas or Arrow table, not from {type_name}\.$"
     ):
         read_events(source)
+
+
+DAYS = [dt.datetime(2024, 5, 1, 10), dt.datetime(2024, 5, 1, 11)]
+EXPECTED = [1_714_557_600_000_000, 1_714_561_200_000_000]
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        *((pd.Series(DAYS).astype(f"datetime64[{unit}]"), EXPECTED) for unit in ("s", "ms", "us", "ns")),
+        *((pd.Series(DAYS).astype(f"timestamp[{unit}][pyarrow]"), EXPECTED) for unit in ("s", "ms", "us", "ns")),
+        (pd.Series(DAYS).dt.tz_localize("Asia/Shanghai"), [time - 28_800_000_000 for time in EXPECTED]),
+        (
+            pd.Series(DAYS).astype("timestamp[us][pyarrow]").dt.tz_localize("Asia/Shanghai"),
+            [time - 28_800_000_000 for time in EXPECTED],
+        ),
+        (pd.Series([day.date() for day in DAYS]), [1_714_521_600_000_000] * 2),
+        (pd.Series([day.date() for day in DAYS]).astype("date32[day][pyarrow]"), [1_714_521_600_000_000] * 2),
+        (
+            pd.Series([pd.Timestamp(DAYS[0], tz="UTC"), pd.Timestamp(DAYS[1], tz="Asia/Tokyo")], dtype=object),
+            [EXPECTED[0], EXPECTED[1] - 32_400_000_000],
+        ),
+        (pd.Series(["2024-05-01 10:00", "2024-05-01 11:00"], dtype="string"), EXPECTED),
+        (pd.Series(["2024-05-01 10:00", "2024-05-01 11:00"]).astype("category"), EXPECTED),
+        (pd.Series([1_714_557_600, 1_714_561_200], dtype="Int64"), EXPECTED),
+    ],
+)
+def test_date_times_of_every_precision_and_zone(times: pd.Series, expected: list[int]) -> None:
+    table = pd.DataFrame({"user": ["a", "b"], "item": ["x", "y"], "time": times})
+    assert read_events(table).frame["timestamp"].to_list() == expected
+    table.loc[1, "time"] = None
+    assert read_events(table).frame["timestamp"].to_list() == expected[:1]
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pd.Series(pd.period_range("2024-05-01", periods=2, freq="D")),
+        pd.Series([1 + 2j, 2]),
+        pd.Series([b"1", b"2"]),
+        pd.Series([object(), object()]),
+    ],
+)
+def test_columns_that_are_no_times_are_one_sentence(times: pd.Series) -> None:
+    with pytest.raises(ValueError, match=r"^(Column 'time' [^\n]+|the table has no usable row[^\n]+)\.$"):
+        read_events(pd.DataFrame({"user": ["a", "b"], "item": ["x", "y"], "time": times}))
+
+
+def test_two_columns_of_one_name_are_refused() -> None:
+    table = pd.DataFrame({"user": ["a"], "item": ["x"], "time": [1]})
+    with pytest.raises(ValueError, match=r"^The table has two columns named 'user': rename or drop one\.$"):
+        read_events(pd.concat([table, table[["user"]]], axis=1))
+
+
+def test_a_float_that_may_be_another_id_is_rejected() -> None:
+    table = pd.DataFrame({"user": np.array([16_777_217, 5], dtype="float32"), "item": ["a", "b"], "time": [T0, T0]})
+    log = read_events(table)
+    assert log.frame["user_id"].to_list() == ["5"]
+    assert log.report.rejected == {"user_id is not an exact whole number": 1}
+
+
+@pytest.mark.parametrize(("role", "value"), [("event", [["a"], ["b"]]), ("rating", [[1], [2]])])
+def test_lists_are_no_event_types_and_no_values(role: str, value: list[list[Any]]) -> None:
+    with pytest.raises(ValueError, match=rf"^Column '{role}' holds List\(\w+\), so it cannot be the "):
+        read_events(pl.DataFrame({"user": ["a", "b"], "item": ["x", "y"], role: value}))

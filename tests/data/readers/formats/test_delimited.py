@@ -156,3 +156,10 @@ def test_a_file_without_a_header(fault: str, tmp_path: Path) -> None:
     assert read_delimited(path, separator=",").notes == [
         "The first line is read as the header, and holds the number 1: without a header, use header none."
     ]
+
+
+def test_histories_of_augmented_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "log.inter"
+    path.write_text("session_id:token\titem_id_list:token_seq\titem_id:token\n1\t2 3 4\t5\n")
+    with pytest.raises(ValueError, match=r"column 'item_id_list' holds the history of each row, as in RecBole's"):
+        delimited.read_recbole(path)

@@ -124,3 +124,12 @@ def test_whole_numbers_of_any_size_stay_exact(tmp_path: Path) -> None:
     log = read_events(path)
     assert log.frame["item_id"].to_list() == [str(n) for n in ids]
     assert log.frame["user_id"].to_list() == [str(2**80 + i) for i in range(4)]
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "log.json"])
+def test_objects_are_no_ids(name: str, tmp_path: Path) -> None:
+    rows = ['{"user":{"id":1,"n":"a"},"item":"x","time":1}', '{"user":{"n":"a","id":1},"item":"y","time":2}']
+    text = "\n".join(rows) if name.endswith("l") else f"[{','.join(rows)}]"
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=r"^Column 'user' holds nested values, so it cannot be user_id: "):
+        read_events(tmp_path / name)

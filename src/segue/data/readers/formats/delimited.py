@@ -62,6 +62,12 @@ class _Record(NamedTuple):
 def read_recbole(path: Path) -> RawTable:
     """Read a tab-separated file with a typed header, ``user_id:token``, and without quotation."""
     raw = read_delimited(path, separator="\t", quoted=False)
+    lists = [c for c in raw.frame.columns if c.endswith(("_list:token_seq", "_list:float_seq"))]
+    if lists:
+        raise ValueError(
+            f"{path}: column '{lists[0].split(':')[0]}' holds the history of each row, as in RecBole's augmented "
+            "benchmark files, which would count events several times: use the file with one event a row."
+        )
     raw.frame = raw.frame.rename({c: c.split(":")[0] for c in raw.frame.columns if ":" in c})
     return raw
 

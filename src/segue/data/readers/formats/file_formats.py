@@ -155,4 +155,5 @@ def _join_parts(path: Path, files: list[LogFile], tables: list[RawTable]) -> Raw
     notes = [f"{len(files)} files are read as one log; their rows are numbered one file after the other."]
     notes += dict.fromkeys(note for table in tables for note in table.notes)
     first = tables[0]
-    return RawTable(frame, rejected, first.ordered, notes, mixed, first.is_labeled_test)
+    nested = frozenset().union(*(table.nested_columns for table in tables))
+    return RawTable(frame, rejected, first.ordered, notes, mixed, nested, first.is_labeled_test)

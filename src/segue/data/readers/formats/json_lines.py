@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 BLOCK = 20_000
 """Number of lines held as Python objects at a time."""
+NESTED = "nested value"
+"""Value type of an object or a list."""
 BIG_INTEGER = "number beyond 64 bits"
 """Value type of an integer that int64 cannot hold."""
 
@@ -42,7 +44,7 @@ def read_json_lines(path: Path) -> RawTable:
         | {name: column.to_series(len(lines)) for name, column in columns.items()}
     )
     mixed = {name: column.minority_reasons(name, lines) for name, column in columns.items() if column.is_mixed}
-    return RawTable(frame, rejected, mixed_type_rows=mixed)
+    return RawTable(frame, rejected, mixed_type_rows=mixed, nested_columns=_nested(columns))
 
 
 def read_json(path: Path) -> RawTable:
@@ -70,7 +72,12 @@ def read_json(path: Path) -> RawTable:
         mixed_type_rows={
             name: column.minority_reasons(name, row_numbers) for name, column in columns.items() if column.is_mixed
         },
+        nested_columns=_nested(columns),
     )
+
+
+def _nested(columns: "dict[str, MixedTypeColumn]") -> frozenset[str]:
+    return frozenset(name for name, column in columns.items() if column.main_type == NESTED)
 
 
 class _Part(NamedTuple):
@@ -184,7 +191,7 @@ def _value_type(value: Any) -> str:
         return "number" if -(2**63) <= value < 2**63 else BIG_INTEGER
     if isinstance(value, float):
         return "number"
-    return "text" if isinstance(value, str) else "nested value" if isinstance(value, dict | list) else "object"
+    return "text" if isinstance(value, str) else NESTED if isinstance(value, dict | list) else "object"
 
 
 def _series(values: Sequence[Any], value_type: str) -> "pl.Series":

@@ -41,6 +41,8 @@ class RawTable:
     """Columns that mix numbers with texts, stored as text: row number -> reason of the rows with the rarer type.
 
     As ids, 1 and "1" would merge, so such rows are rejected if the column holds ids."""
+    nested_columns: frozenset[str] = frozenset()
+    """Columns of JSON objects and lists, stored as their text; they hold no ids."""
     is_labeled_test: bool = False
     """True for a fixed test set: the last event of each row is the target."""
 
