@@ -66,11 +66,12 @@ class CandidateScorer:
     def probabilities(self, scores_BC: np.ndarray) -> np.ndarray:
         """Return the probability of each candidate to be the next item, float64 [B, C]; 0 for PAD.
 
-        They sum to ``coverage`` in each row. ``scores_BC`` are those of ``scores``.
+        They sum to ``coverage`` in each row with a candidate. ``scores_BC`` are those of ``scores``.
         """
-        scaled_BC = (scores_BC - scores_BC.max(axis=1, keepdims=True)) / self.temperature
-        probabilities_BC = np.exp(scaled_BC)
-        probabilities_BC *= self.coverage / probabilities_BC.sum(axis=1, keepdims=True)
+        highest_B1 = scores_BC.max(axis=1, keepdims=True)
+        probabilities_BC = np.exp((scores_BC - np.where(np.isneginf(highest_B1), 0.0, highest_B1)) / self.temperature)
+        total_B1 = probabilities_BC.sum(axis=1, keepdims=True)
+        probabilities_BC *= self.coverage / np.where(total_B1 == 0, 1.0, total_B1)
         return probabilities_BC
 
 

@@ -78,16 +78,17 @@ def explain(
     effects_TC = influences(pipeline, known, recommended.items_C)
     events_T = known.tail(MAX_HISTORY).to_lists()[0]
     first = int(known.lengths[0]) - len(events_T)
+    column_of = {item: column for column, item in enumerate(candidates.items_BC[0].tolist())}
+    columns = [column_of[item] for item in recommended.items_C.tolist()]
+    shares_C = _shares(pipeline, known, candidates, columns)
     out = []
-    for c, item in enumerate(recommended.items_C.tolist()):
+    for c, (item, column, shares) in enumerate(zip(recommended.items_C.tolist(), columns, shares_C, strict=True)):
         order = order_by_score_then_index(effects_TC[:, c])
         large = [t for t in order.tolist() if effects_TC[t, c] > MIN_EFFECT]
         item_influences = tuple(Influence(events_T[t], first + t, float(effects_TC[t, c])) for t in large)
-        column = int(np.flatnonzero(candidates.items_BC[0] == item)[0])
         ranks = {
             name: int(p) for name, p in zip(candidates.sources, candidates.ranks_BCS[0, column], strict=True) if p > 0
         }
-        shares = _shares(pipeline, known, candidates, column)
         main_source = (
             max(shares, key=lambda name: shares[name]) if shares else min(ranks, key=lambda n: ranks[n], default="")
         )
@@ -237,29 +238,33 @@ def _most_lowering_source(
     )
     if len(last) == 0:
         return None
-    item_shares, last_shares = (_shares(pipeline, history, candidates, c) for c in (column, int(last[0])))
+    item_shares, last_shares = _shares(pipeline, history, candidates, [column, int(last[0])])
     gaps = {name: item_shares[name] - last_shares[name] for name in item_shares if name in last_shares}
     return min(gaps, key=lambda name: gaps[name]) if gaps and min(gaps.values()) < 0 else None
 
 
-def _shares(pipeline: Pipeline, history: Sequences, candidates: CandidateSet, column: int) -> dict[str, float]:
-    """Return the part of each serving source in a candidate's score, relative to the mean candidate."""
+def _shares(
+    pipeline: Pipeline, history: Sequences, candidates: CandidateSet, columns: Sequence[int]
+) -> list[dict[str, float]]:
+    """Return the part of each serving source in each candidate's score, relative to the mean candidate.
+
+    Empty for every candidate without learned weights, and for a cold item, which they do not score.
+    """
     blend = pipeline.scoring.blend
-    is_cold_item = (
-        pipeline.scoring.cold_start is not None
-        and pipeline.item_statistics.counts_V[candidates.items_BC[0, column]] == 0
-    )
-    if not isinstance(blend, LearnedBlend) or is_cold_item:
-        return {}
+    if not isinstance(blend, LearnedBlend):
+        return [{} for _ in columns]
     is_candidate_C = candidates.items_BC[0] != PAD
-    weighted_CF = blend.clip(blend_features(candidates, history, pipeline.item_statistics, pipeline.scoring.scales))[0][
-        is_candidate_C
-    ]
-    difference_F = weighted_CF[column] - weighted_CF.mean(axis=0)
+    features_BCF = blend_features(candidates, history, pipeline.item_statistics, pipeline.scoring.scales)
+    weighted_CF = blend.clip(features_BCF)[0][is_candidate_C]
     group = int(np.searchsorted(blend.edges_G, history.drop_unknown().lengths[0], side="right")) - 1
-    parts_F = difference_F * blend.weights_GF[group]
-    names = zip(candidates.sources, candidates.is_served_BS[0], strict=True)
-    return {name: float(parts_F[2 * s : 2 * s + 2].sum()) for s, (name, served) in enumerate(names) if served}
+    parts_CF = (weighted_CF - weighted_CF.mean(axis=0)) * blend.weights_GF[group]
+    has_cold_start = pipeline.scoring.cold_start is not None
+    is_cold_C = (pipeline.item_statistics.counts_V[candidates.items_BC[0]] == 0) & has_cold_start
+    served = [(s, name) for s, name in enumerate(candidates.sources) if candidates.is_served_BS[0, s]]
+    return [
+        {} if is_cold_C[c] else {name: float(parts_CF[c, 2 * s : 2 * s + 2].sum()) for s, name in served}
+        for c in columns
+    ]
 
 
 def _same(items: Sequence[int] | np.ndarray, count: int) -> Sequences:
