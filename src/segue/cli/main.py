@@ -56,6 +56,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (registry.models, "List the versions in a registry."),
     (report.report, "Clicks and purchases after recommendations."),
     (transfer.export, "Export a server's events to a file."),
+    (transfer.backup, "Back up a server's data directory."),
 )
 for command, summary in COMMANDS:
     app.command(short_help=summary)(expand_groups(command))

@@ -5,6 +5,7 @@ copy. A time has its unit in its name: ``_s`` seconds, ``_ms`` milliseconds.
 """
 
 import ipaddress
+import os
 import re
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -94,6 +95,28 @@ class StorageConfig:
 
 
 @dataclass(frozen=True)
+class ExaminationConfig:
+    """Limits of the process that loads and tests a version before the server loads it."""
+
+    time_s: Annotated[float, Range(gt=0)] = 60.0
+    """Longest time of an examination, in seconds."""
+    time_s_per_gb: Annotated[float, Range(ge=0)] = 300.0
+    """Further time for each gigabyte of the artifact, in seconds; an approximate index takes most of it."""
+    memory_mb: Annotated[float, Range(gt=0)] = 4096.0
+    """Address space of an examination, in megabytes, besides that of the program."""
+    memory_factor: Annotated[float, Range(ge=0)] = 8.0
+    """Further address space, as a multiple of the size of the artifact."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+    def memory_bytes(self, artifact_bytes: int) -> int:
+        """Return the limit of an artifact, at most the memory of the machine."""
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return int(min(self.memory_mb * 1e6 + self.memory_factor * artifact_bytes, machine))
+
+
+@dataclass(frozen=True)
 class ServingConfig:
     """Options of a server, besides the model, the data directory and the address."""
 
@@ -130,6 +153,8 @@ class ServingConfig:
     """Scoring of requests, histories in memory and durability of events."""
     storage: StorageConfig = field(default_factory=StorageConfig)
     """Space for the event log."""
+    examination: ExaminationConfig = field(default_factory=ExaminationConfig)
+    """Limits of the process that examines a version before the server loads it."""
     attribution: AttributionConfig | None = field(default_factory=AttributionConfig)
     """Recording of lists, clicks and purchases for the report. none: nothing is recorded."""
 

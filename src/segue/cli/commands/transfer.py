@@ -1,4 +1,4 @@
-"""Commands ``segue import`` and ``segue export``: events between files and a server's event store."""
+"""Commands ``segue import``, ``segue export`` and ``segue backup``: events of a server's data directory."""
 
 import time
 from pathlib import Path
@@ -67,3 +67,27 @@ def export(
         print_json({"events": count, "out": str(out_file)})
         return
     err.print(f"{count:,} events written to {out_file}.", markup=False)
+
+
+def backup(
+    data: Data,
+    out_folder: Annotated[Path, typer.Option("--out", help="The new folder, which is a data directory itself.")],
+    json: o.Json = False,
+) -> None:
+    """Back up a server's data directory, also while the server runs, and check the copy.
+
+    To restore, stop the server and serve from the folder or a copy of it. Erased users stay erased.
+
+    \b
+    Example:
+      segue backup run-data --out backup-monday
+    """
+    from segue.workflows.back_up import back_up
+
+    made = back_up(data, out_folder, lambda line: err.print(line, markup=False))
+    for notice in made.notices:
+        err.print(notice, markup=False)
+    if json:
+        print_json({"events": made.events, "bytes": made.bytes, "out": str(out_folder), "notices": made.notices})
+        return
+    err.print(f"{made.events:,} events in {out_folder}, {made.bytes / 1e6:,.1f} MB.", markup=False)

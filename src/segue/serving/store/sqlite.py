@@ -56,7 +56,8 @@ def connect(path: Path) -> apsw.Connection:
     if encoding != "UTF-8":
         raise ValueError(f"{path} is damaged beyond its rows (encoding {encoding}): restore it from a backup.")
     connection.execute(TABLES)
-    connection.execute(f"PRAGMA user_version = {FORMAT}")
+    if not stored_format:
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
     return connection
 
 
