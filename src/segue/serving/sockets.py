@@ -10,6 +10,7 @@ import resource
 import socket
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from segue.serving.exit_codes import TemporaryError
 
@@ -142,7 +143,7 @@ def _cannot_serve(host: str, port: int, error: OSError) -> ValueError:
     return kind(f"Cannot serve on {host} port {port}: {error.strerror}. Choose another with --port.")
 
 
-def _address(host: str, port: int) -> tuple[int, int, int, object]:
+def _address(host: str, port: int) -> tuple[int, int, int, Any]:
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     return family, kind, protocol, address
 
@@ -153,7 +154,7 @@ def _shared_socket(host: str, port: int) -> socket.socket:
     shared = socket.socket(family, kind, protocol)
     shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    shared.bind(address)  # type: ignore[arg-type]
+    shared.bind(address)
     shared.setblocking(False)
     return shared
 
