@@ -184,7 +184,7 @@ def test_a_single_model_is_restored_by_the_same_function(split, tmp_path):
 def test_a_mixed_up_folder_is_refused(fitted_pipeline, tmp_path):
     from segue.data.catalog import Catalog
 
-    with pytest.raises(ValueError, match="not \\[V\\] with V = 3, the number of items in the catalog plus one.$"):
+    with pytest.raises(ValueError, match=r"not \[V\] with V = 3, the number of items in the catalog plus one.$"):
         saved(fitted_pipeline, Catalog(["a", "b"]), tmp_path / "run")
 
 

@@ -24,7 +24,7 @@ from segue.models import artifact
 from segue.models.zoo import ZOO, ClassicEntry
 from segue.serving.client.client import Client
 from segue.serving.config import ServingConfig
-from segue.serving.deployment.reloader import model_source
+from segue.serving.deployment.model_source import model_source
 from segue.serving.http.app import App
 from segue.serving.http.handlers import AppState
 from segue.serving.schemas.requests import EventIn

@@ -9,6 +9,8 @@ of each model are listed in ``segue.models.artifact_tensors``. A foreign folder 
 import hashlib
 import json
 import math
+import os
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -115,8 +117,7 @@ def _load(files: ArtifactFolder) -> Artifact:
     hashes, sizes = manifest["files"], manifest.get("sizes", {})
     if set(hashes) != set(_FILES):
         raise ValueError(f"{path} lists the files {sorted(hashes)}, which is not what a Segue model holds.")
-    if extra := files.names() - {MANIFEST, *_FILES}:
-        raise ValueError(f"{files.path / min(extra)} is no file of a Segue model: copy the model without it.")
+    _check_names(files)
 
     def parsed(name: str, kind: str) -> Any:
         return parse_json(files.read(name, sha256=hashes[name], size=sizes.get(name)), files.path / name, kind)
@@ -142,6 +143,41 @@ def version(folder: Path) -> str:
     """Return the version of the artifact in a folder, without reading its other files. ValueError if there is none."""
     with ArtifactFolder(Path(folder)) as files:
         return _read_manifest(files)[1]
+
+
+def num_bytes(folder: Path) -> int:
+    """Return the number of bytes of an artifact's files.
+
+    Raises:
+        ValueError: a file is missing or no regular one.
+    """
+    with ArtifactFolder(Path(folder)) as files:
+        return sum(files.size(name) for name in (MANIFEST, *_FILES))
+
+
+def copy(folder: Path, target: Path) -> None:
+    """Copy the files of an artifact into an empty folder, and sync them to disk. Their contents are not checked.
+
+    Args:
+        folder: folder of the artifact; links in it are not followed.
+        target: the empty folder.
+
+    Raises:
+        ValueError: a file is missing, no regular one, or does not belong to an artifact.
+    """
+    with ArtifactFolder(Path(folder)) as files:
+        _check_names(files)
+        for name in (*_FILES, MANIFEST):
+            with files.open(name) as source, (target / name).open("xb") as file:
+                shutil.copyfileobj(source, file, 1 << 20)
+                file.flush()
+                os.fsync(file.fileno())
+    fsync_folder(target)
+
+
+def _check_names(files: ArtifactFolder) -> None:
+    if extra := files.names() - {MANIFEST, *_FILES}:
+        raise ValueError(f"{files.path / min(extra)} is no file of a Segue model: copy the model without it.")
 
 
 def _read_manifest(files: ArtifactFolder) -> tuple[dict[str, Any], str]:

@@ -57,6 +57,11 @@ class ArtifactFolder:
         """Return the names in the folder."""
         return set(os.listdir(self._handle))
 
+    def size(self, name: str) -> int:
+        """Return the size of a file in bytes. Raises the errors of ``open``."""
+        with self.open(name) as file:
+            return os.fstat(file.fileno()).st_size
+
     def open(self, name: str) -> io.FileIO:
         """Open a regular file for reading.
 

@@ -30,7 +30,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
         target: the folder that is prepared.
     """
     make_folder(target.parent)
-    remove_remains(target)
+    remove_remains(target.parent, target.name)
     handle: int | None = None
     while handle is None:
         staged = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
@@ -113,14 +113,19 @@ def lock_folder(folder: Path) -> int | None:
     return None
 
 
-def remove_remains(target: Path) -> None:
-    """Remove hidden folders beside ``target`` whose process was killed."""
-    ours = re.compile(rf"\.{re.escape(target.name)}-[0-9a-f]{{32}}(-old)?")
+def remove_remains(parent: Path, target: str | None = None) -> None:
+    """Remove hidden folders whose process was killed.
+
+    Args:
+        parent: the folder that holds them.
+        target: name of the folder that they were to replace; None: any.
+    """
+    names = ".+" if target is None else re.escape(target)
     with suppress(OSError):
-        for name in os.listdir(target.parent):
-            path = target.parent / name
-            if ours.fullmatch(name) and (target.exists() or not name.endswith("-old")):
-                _remove_if_unlocked(path)
+        for name in os.listdir(parent):
+            remains = re.fullmatch(rf"\.({names})-[0-9a-f]{{32}}(-old)?", name)
+            if remains is not None and (remains[2] is None or (parent / remains[1]).exists()):
+                _remove_if_unlocked(parent / name)
 
 
 def _remove_if_unlocked(folder: Path) -> None:

@@ -1,15 +1,21 @@
 """Model registry: promotion, refusal, rollback, and concurrent promotions."""
 
+import itertools
 import json
-import multiprocessing
+import os
 import shutil
 
+import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import replace
+from tests.support import forks
 
 from segue.models import artifact
 from segue.serving.deployment.golden_requests import UNKNOWN_ITEM, golden_histories, record_golden
-from segue.serving.deployment.model_registry import POINTER, DeploymentSpec, ModelRegistry
+from segue.serving.deployment.model_registry import ModelRegistry
+from segue.serving.deployment.pointer import POINTER, DeploymentSpec
+from segue.system import staged_folder
 
 
 @pytest.fixture
@@ -119,17 +125,21 @@ def test_a_damaged_version_is_never_promoted(registry, runs, how):
 def test_other_lists_than_the_recorded_ones_are_refused(registry, runs):
     version = registry.add(runs[0])
     path = registry.folder / "versions" / f"{version}.golden.json"
-    golden = json.loads(path.read_text())
+    golden = json.loads(path.read_text())["requests"]
     other = [dict(one) for one in golden]
     other[2]["items"] = other[2]["items"][::-1]
     other[2]["scores"] = [score + 1 for score in other[2]["scores"]]
-    path.write_text(json.dumps(other))
+    path.write_text(json.dumps({"version": version, "requests": other}))
     with pytest.raises(ValueError) as error:
         registry.promote(version)
     assert str(error.value) == (
         f"Version {version} failed its self-test: after {golden[2]['history'][:5]} it returns "
         f"{golden[2]['items'][:5]}, but {other[2]['items'][:5]} was recorded when it was added."
     )
+    path.write_text(json.dumps({"version": "0123456789ab", "requests": golden}))
+    with pytest.raises(ValueError) as error:
+        registry.promote(version)
+    assert str(error.value) == f"{path} was recorded of version 0123456789ab: promote it again."
     path.unlink()
     with pytest.raises(ValueError) as error:
         registry.promote(version)
@@ -160,9 +170,9 @@ def test_a_model_with_nan_scores_is_not_added(registry, runs):
     }
     shutil.rmtree(runs[0])
     artifact.save(artifact.Artifact(saved.model, saved.settings, saved.catalog, arrays, {}, {}), runs[0])
-    with pytest.raises(ValueError, match="A score is NaN"):
+    with pytest.raises(ValueError, match="The tensor 'backoff' holds NaN"):
         registry.add(runs[0])
-    assert not (registry.folder / "versions").exists()
+    assert list((registry.folder / "versions").iterdir()) == []
 
 
 def test_golden_requests_cover_the_catalog(registry, runs):
@@ -209,12 +219,91 @@ def promote_often(folder, version, times):
 def test_concurrent_promotions_take_turns(registry, runs):
     versions = [registry.add(run) for run in runs]
     registry.promote(versions[0])
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=promote_often, args=(registry.folder, v, 5)) for v in versions]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-        assert process.exitcode == 0
+    children = [forks.start(lambda v=v: promote_often(registry.folder, v, 5)) for v in versions]
+    assert [forks.exit_code(child) for child in children] == [0] * 3
     assert registry.pointer().generation == 16
-    assert len(registry.pointer().previous) == 15
+    deployed = [spec.live for spec in [*registry.pointer().previous, registry.pointer().current]]
+    assert all(one != other for one, other in itertools.pairwise(deployed))
+
+
+def test_eight_add_and_promote_at_once(registry, runs):
+    """Most of them the same version: each used to fail on the other's temporary names."""
+    for run in runs:
+        registry.examiner.examine(run)  # the children inherit the result
+
+    def add_and_promote(run):
+        own = ModelRegistry(registry.folder)
+        own.promote(own.add(run))
+
+    children = [forks.start(lambda run=runs[i % 3 if i < 3 else 0]: add_and_promote(run)) for i in range(8)]
+    assert [forks.exit_code(child) for child in children] == [0] * 8
+    assert registry.pointer().generation == 8
+    names = {path.name for path in (registry.folder / "versions").iterdir()}
+    added = {artifact.version(run) for run in runs}
+    assert names == added | {f"{one}.golden.json" for one in added}
+
+
+def test_promoting_twice_keeps_the_rollback(registry, runs):
+    one, two = registry.add(runs[0]), registry.add(runs[1])
+    registry.promote(one)
+    registry.promote(two)
+    again = registry.promote(two)
+    assert (again.generation, again.current.live, [spec.live for spec in again.previous]) == (3, two, [one])
+    assert registry.rollback().current.live == one
+
+
+def test_a_rollback_leads_to_another_deployment(registry, runs):
+    """Also in a registry of an older version, whose pointer repeats a deployment."""
+    one, two = registry.add(runs[0]), registry.add(runs[1])
+    registry.promote(one)
+    pointer = registry.promote(two)
+    repeated = replace(pointer, previous=[*pointer.previous, pointer.current, pointer.current])
+    (registry.folder / POINTER).write_bytes(msgspec.json.encode(repeated))
+    assert registry.rollback().current.live == one
+
+
+def test_a_damaged_version_is_repaired_by_adding_it_again(registry, runs):
+    one = registry.add(runs[0])
+    registry.promote(one)
+    damage(registry.path(one), "flipped")
+    (listed,) = registry.versions()
+    assert (listed.version, listed.role) == (one, "live")
+    assert listed.problem.endswith("is not the file the model was saved with: its SHA-256 differs.")
+    assert registry.promote(registry.add(runs[0])).generation == 2
+    assert [row.problem for row in registry.versions()] == [""]
+
+
+def test_remains_of_killed_processes_are_removed(registry, runs):
+    one = registry.add(runs[0])
+    registry.promote(one)
+    versions = registry.folder / "versions"
+    dead, alive = (versions / f".{name * 12}-{'0' * 32}" for name in "ab")
+    for folder in (dead, alive):
+        shutil.copytree(runs[1], folder)
+    writing = versions / f"{one}.golden.json.writing"
+    writing.write_text("{")
+    handle = staged_folder.lock_folder(alive)
+    registry.clean()
+    assert (dead.exists(), alive.exists(), writing.exists()) == (False, True, False)
+    os.close(handle)
+    registry.clean()
+    assert not alive.exists()
+
+
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_links_are_not_followed(registry, runs, tmp_path, what):
+    folder = tmp_path / "linked"
+    if what == "folder":
+        folder.symlink_to(runs[0])
+    else:
+        folder.mkdir()
+        for path in runs[0].iterdir():
+            (folder / path.name).symlink_to(path)
+    with pytest.raises(ValueError, match="is a link: "):
+        registry.add(folder)
+
+
+def test_all_files_are_readable_by_other_users(registry, runs):
+    registry.promote(registry.add(runs[0]))
+    modes = {path.name: path.stat().st_mode & 0o044 for path in registry.folder.rglob("*") if path.is_file()}
+    assert set(modes.values()) == {0o044}, modes

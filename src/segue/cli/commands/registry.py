@@ -10,7 +10,7 @@ from segue.cli import options as o
 from segue.cli.output import err, out, print_json, table
 
 if TYPE_CHECKING:
-    from segue.serving.deployment.model_registry import Pointer
+    from segue.serving.deployment.pointer import Pointer
 
 Registry = Annotated[Path, typer.Argument(help="The registry: a folder of versions, as 'segue promote' makes it.")]
 
@@ -71,6 +71,11 @@ def models(registry: Registry, json: o.Json = False) -> None:
         return
     rows = [[row.version, row.model, row.role, row.created, f"{row.items:,}"] for row in versions]
     table(None, ["version", "model", "deployed as", "created", "items"], rows, left=4)
+    for row in versions:
+        if row.problem:
+            err.print(row.problem, markup=False)
+    if note := ModelRegistry(registry).pointer().note:
+        err.print(f"Last change: {note}", markup=False)
 
 
 def _show(registry: Path, pointer: "Pointer", json: bool) -> None:

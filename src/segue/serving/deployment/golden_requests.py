@@ -32,6 +32,13 @@ class GoldenRequest(Struct, forbid_unknown_fields=True):
     """Items that must be among the k."""
 
 
+class GoldenRecording(Struct, forbid_unknown_fields=True):
+    """Golden requests of one version, as the registry stores them."""
+
+    version: str
+    requests: list[GoldenRequest]
+
+
 def golden_histories(catalog: Catalog) -> list[list[str]]:
     """Return the histories of a self-test: empty, unknown items only, single items, and runs across the catalog."""
     ids = catalog.ids

@@ -2,67 +2,30 @@
 
 ``versions/VERSION`` holds each artifact, ``versions/VERSION.golden.json`` its lists for the golden requests when it was
 added, and ``pointer.json`` the deployment. A change is one fsynced rename of the pointer: a reader sees the deployment
-before or after it. Concurrent promotions take turns by a lock.
+before or after it. Concurrent promotions take turns by a lock. A version is examined in a process of its own before it
+is added, and before a process loads it for the first time.
 """
 
 import fcntl
 import os
 import shutil
-import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from segue.models import artifact
 from segue.serving.deployment import golden_requests
+from segue.serving.deployment.candidate_examination import CandidateExaminer
+from segue.serving.deployment.pointer import POINTER, POINTER_FORMAT, DeploymentSpec, Pointer, read_pointer
 from segue.serving.inference.served_model import ServedModel
 from segue.system import atomic_files
+from segue.system.staged_folder import put_in_place, remove_remains, staged_folder
 
-POINTER = "pointer.json"
-POINTER_FORMAT = 2
-"""Format number of the pointer file."""
 _MAX_PREVIOUS = 50
-
-
-class DeploymentSpec(Struct, frozen=True, forbid_unknown_fields=True):
-    """Versions of a deployment, and their shares of the users."""
-
-    live: str
-    canary: str | None = None
-    canary_share: float = 0.0
-    """Share of the users who get the canary's lists, 0 to 1."""
-    interleave_share: float = 0.0
-    """Share of the users whose lists are interleaved from the live version and the canary, 0 to 1."""
-    shadow: str | None = None
-    """Version that scores live requests too; its lists are compared but not sent."""
-
-    def versions(self) -> list[str]:
-        """Return the versions to load, the live one first."""
-        return [version for version in (self.live, self.canary, self.shadow) if version is not None]
-
-
-class Pointer(Struct, frozen=True, forbid_unknown_fields=True):
-    """Content of the pointer file: the current deployment and the previous ones."""
-
-    format: int
-    generation: int
-    """Number of changes: two pointers of one registry with equal generations are equal."""
-    current: DeploymentSpec
-    previous: list[DeploymentSpec] = []
-    """Earlier deployments, newest last; at most 50."""
-    note: str = ""
-    """Reason of the last change."""
-
-
-class _PointerFormat(Struct):
-    """Format number of a pointer file, read before its other fields."""
-
-    format: int
 
 
 @dataclass(frozen=True)
@@ -75,18 +38,27 @@ class VersionInfo:
     items: int
     role: str
     """live, canary, shadow, or empty."""
+    problem: str = ""
+    """Reason that the version cannot be loaded; empty for a sound one."""
 
 
 class ModelRegistry:
     """Folder of versions. The first promotion creates it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, examiner: CandidateExaminer | None = None) -> None:
+        """Make the registry of a folder.
+
+        Args:
+            folder: the folder; it need not exist yet.
+            examiner: examiner of versions; None: one with the default limits.
+        """
         self.folder = Path(folder)
+        self.examiner = examiner or CandidateExaminer()
 
     @classmethod
-    def at(cls, folder: Path) -> "ModelRegistry | None":
-        """Return the registry in a folder; None if the folder is no registry."""
-        return cls(folder) if (Path(folder) / POINTER).exists() else None
+    def at(cls, folder: Path, examiner: CandidateExaminer | None = None) -> "ModelRegistry | None":
+        """Return the registry in a folder; None if the folder is no registry. See ``__init__`` for the parameters."""
+        return cls(folder, examiner) if (Path(folder) / POINTER).exists() else None
 
     def path(self, version: str) -> Path:
         """Return the folder of a version.
@@ -100,29 +72,38 @@ class ModelRegistry:
         return path
 
     def add(self, run: Path) -> str:
-        """Copy an artifact into the registry, record its golden requests, and return its version. Safe to repeat.
+        """Copy an artifact into the registry, examine the copy, and return its version. Safe to repeat.
+
+        A version that is damaged in the registry is replaced by the copy.
 
         Raises:
             ValueError: the folder is not a sound artifact, or its lists fail the self-test.
         """
-        loaded = artifact.load(run)
-        golden = golden_requests.record_golden(ServedModel.open(run))
-        target = self.folder / "versions" / loaded.version
-        atomic_files.make_folder(target.parent)
-        if not target.exists():
-            copy = target.with_name(f".{loaded.version}-{uuid.uuid4().hex}")
-            try:
-                shutil.copytree(run, copy)
-                for path in (*copy.iterdir(), copy):
-                    atomic_files.fsync_folder(path)
-                if artifact.load(copy).version != loaded.version:
-                    raise ValueError(f"{run} changed while it was copied: promote it again.")
-                os.replace(copy, target)
-                atomic_files.fsync_folder(target.parent)
-            finally:
-                shutil.rmtree(copy, ignore_errors=True)
-        atomic_files.write(self._golden(loaded.version), [msgspec.json.encode(golden)])
-        return loaded.version
+        version = artifact.version(run)
+        target = self.folder / "versions" / version
+        self._check_space(run)
+        with staged_folder(target) as staged:
+            artifact.copy(run, staged)
+            if artifact.version(staged) != version:
+                raise ValueError(f"{run} changed while it was copied: promote it again.")
+            golden = self.examiner.examine(staged, name=run)
+            recording = golden_requests.GoldenRecording(version, golden)
+            with self._lock():
+                atomic_files.write(self._golden(version), [msgspec.json.encode(recording)])
+                if not _is_sound(target, version):
+                    if not _is_sound(staged, version):
+                        raise ValueError(f"{run} is damaged: its files are not those of version {version}.")
+                    put_in_place(staged, target)
+        return version
+
+    def _check_space(self, run: Path) -> None:
+        """Raise a ValueError if an artifact does not fit on the disk of the registry: a sparse file has any size."""
+        folder = self.folder
+        while not folder.exists():
+            folder = folder.parent
+        size, free = artifact.num_bytes(run), shutil.disk_usage(folder).free
+        if size > free:
+            raise ValueError(f"{run} has {size / 1e6:,.0f} MB, and the disk of {folder} has {free / 1e6:,.0f} MB left.")
 
     def open(self, version: str) -> ServedModel:
         """Load a version and run its self-test.
@@ -130,15 +111,32 @@ class ModelRegistry:
         Raises:
             ValueError: the version is missing or changed, or its lists differ from the recorded ones.
         """
-        model = ServedModel.open(self.path(version))
+        path = self.path(version)
+        self.examiner.examine(path)
+        model = ServedModel.open(path)
         if model.version != version:
-            raise ValueError(f"{self.path(version)} holds version {model.version}: promote the model again.")
+            raise ValueError(f"{path} holds version {model.version}: promote the model again.")
         try:
-            golden = msgspec.json.decode(self._golden(version).read_bytes(), type=list[golden_requests.GoldenRequest])
+            recording = msgspec.json.decode(self._golden(version).read_bytes(), type=golden_requests.GoldenRecording)
         except (OSError, msgspec.DecodeError):
             raise ValueError(f"{self._golden(version)} is missing or damaged: promote the model again.") from None
-        golden_requests.check_golden(model, [*golden, *golden_requests.expectations(self.folder)])
+        if recording.version != version:
+            raise ValueError(f"{self._golden(version)} was recorded of version {recording.version}: promote it again.")
+        golden_requests.check_golden(model, [*recording.requests, *golden_requests.expectations(self.folder)])
         return model
+
+    def file_states(self) -> object:
+        """Return None: a version in the registry does not change."""
+        return None
+
+    def close(self) -> None:
+        """End an examination under way."""
+        self.examiner.close()
+
+    def clean(self) -> None:
+        """Remove what killed processes left behind; without the permission to write, nothing happens."""
+        with suppress(OSError), self._lock():
+            remove_remains(self.folder / "versions")
 
     def pointer(self) -> Pointer:
         """Read the pointer file.
@@ -146,23 +144,7 @@ class ModelRegistry:
         Raises:
             ValueError: nothing is deployed, or the file is damaged or has another format.
         """
-        path = self.folder / POINTER
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            raise ValueError(f"{self.folder} is not a registry of models: 'segue promote' makes one.") from None
-        try:
-            stored_format = msgspec.json.decode(content, type=_PointerFormat).format
-            if stored_format == POINTER_FORMAT:
-                return msgspec.json.decode(content, type=Pointer)
-        except msgspec.DecodeError as error:
-            raise ValueError(f"{path} is not a registry's pointer: {error}.") from None
-        cure = f"delete the file and promote again ('segue promote {self.folder} RUN')"
-        if stored_format > POINTER_FORMAT:
-            cure = "update Segue"
-        raise ValueError(
-            f"{path} has format {stored_format}; this version of Segue reads format {POINTER_FORMAT}: {cure}."
-        )
+        return read_pointer(self.folder)
 
     def promote(
         self, version: str, *, canary: float = 0.0, interleave: float = 0.0, shadow: bool = False, note: str = ""
@@ -200,7 +182,9 @@ class ModelRegistry:
                 spec = replace(spec, canary=version, canary_share=canary, interleave_share=interleave)
             else:
                 spec = DeploymentSpec(version, shadow=None if spec.shadow == version else spec.shadow)
-            return self._change(old, spec, [*old.previous, old.current], note)
+            # A repetition must not hide the deployment before. It is a change all the same: for a repaired version.
+            previous = old.previous if spec == old.current else [*old.previous, old.current]
+            return self._change(old, spec, previous, note)
 
     def rollback(self, note: str = "", *, generation: int | None = None) -> Pointer:
         """Restore the deployment before the last change.
@@ -217,25 +201,35 @@ class ModelRegistry:
             old = self.pointer()
             if generation is not None and old.generation != generation:
                 return old
-            if not old.previous:
+            previous = list(old.previous)
+            while previous and previous[-1] == old.current:
+                previous.pop()
+            if not previous:
                 raise ValueError(f"{self.folder} has had only one deployment: there is nothing to roll back to.")
-            return self._change(old, old.previous[-1], old.previous[:-1], note)
+            return self._change(old, previous[-1], previous[:-1], note)
 
     def versions(self) -> list[VersionInfo]:
-        """Return every version, newest first.
+        """Return every version, newest first, and those that cannot be loaded last.
 
         Raises:
-            ValueError: a version is damaged.
+            ValueError: the folder is no registry.
         """
         spec = self.pointer().current
         roles = {spec.shadow: "shadow", spec.canary: "canary", spec.live: "live"}
         versions = []
         for path in sorted((self.folder / "versions").iterdir()):
-            if (path / artifact.MANIFEST).is_file() and not path.name.startswith("."):
+            if path.name.startswith(".") or not path.is_dir():
+                continue
+            role = roles.get(path.name, "")
+            try:
                 loaded = artifact.load(path)
-                created = str(loaded.about.get("created", ""))
-                role = roles.get(loaded.version, "")
-                versions.append(VersionInfo(loaded.version, loaded.model, created, len(loaded.catalog), role))
+                if loaded.version != path.name:
+                    raise ValueError(f"{path} holds version {loaded.version}: promote the model again.")
+            except ValueError as error:
+                versions.append(VersionInfo(path.name, "", "", 0, role, str(error)))
+                continue
+            created = str(loaded.about.get("created", ""))
+            versions.append(VersionInfo(loaded.version, loaded.model, created, len(loaded.catalog), role))
         return sorted(versions, key=lambda info: info.created, reverse=True)
 
     def _change(self, old: Pointer, spec: DeploymentSpec, previous: Sequence[DeploymentSpec], note: str) -> Pointer:
@@ -252,9 +246,20 @@ class ModelRegistry:
     def _lock(self) -> Iterator[None]:
         """Hold the registry's lock; the kernel releases it with the process."""
         atomic_files.make_folder(self.folder)
-        handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        handle = os.open(self.folder / "lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
+            for folder in (self.folder, self.folder / "versions"):
+                for path in folder.glob("*.writing"):  # files are written under the lock only
+                    path.unlink(missing_ok=True)
             yield
         finally:
             os.close(handle)
+
+
+def _is_sound(folder: Path, version: str) -> bool:
+    """Return whether a folder holds a version with all its files undamaged."""
+    try:
+        return artifact.load(folder).version == version
+    except ValueError:
+        return False

@@ -3,71 +3,16 @@
 import logging
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from segue.models import artifact
-from segue.serving.deployment import golden_requests
 from segue.serving.deployment.deployment import Deployment, LoadedModel
-from segue.serving.deployment.model_registry import POINTER_FORMAT, DeploymentSpec, ModelRegistry, Pointer
+from segue.serving.deployment.model_source import ModelSource
+from segue.serving.deployment.pointer import DeploymentSpec, Pointer
 from segue.serving.deployment.variant_router import VariantRouter
 from segue.serving.inference.served_model import ServedModel
 from segue.serving.observability.logs import log_event
 
 _log = logging.getLogger("segue.serving")
-
-
-class ModelSource(Protocol):
-    """Source of model versions: a registry or a plain model folder."""
-
-    def pointer(self) -> Pointer:
-        """Return the pointer to the deployed versions."""
-
-    def open(self, version: str) -> ServedModel:
-        """Load and test a version. ValueError if it is not sound."""
-
-    def rollback(self, note: str = "", *, generation: int | None = None) -> Pointer:
-        """Restore the previous deployment.
-
-        Args:
-            note: reason of the change.
-            generation: roll back only if this is still the current generation; None: always.
-        """
-
-
-class ModelFolder:
-    """Source of one model in a folder of its own. A version that is saved there later is deployed."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = Path(folder)
-
-    def pointer(self) -> Pointer:
-        """Return a pointer to the folder's version.
-
-        Raises:
-            ValueError: the folder holds no model at this time.
-        """
-        version = artifact.version(self._folder)
-        return Pointer(POINTER_FORMAT, int(version, 16), DeploymentSpec(version))
-
-    def open(self, version: str) -> ServedModel:
-        """Load the folder's model and check that it can score golden requests.
-
-        Raises:
-            ValueError: the model is not sound.
-        """
-        model = ServedModel.open(self._folder)
-        golden_requests.record_golden(model)
-        return model
-
-    def rollback(self, note: str = "", *, generation: int | None = None) -> Pointer:
-        """Return the pointer unchanged: a plain folder has no previous version. See ``ModelSource.rollback``."""
-        return self.pointer()
-
-
-def model_source(folder: Path) -> ModelSource:
-    """Return the registry in a folder, or the folder as a plain model folder."""
-    return ModelRegistry.at(folder) or ModelFolder(folder)
 
 
 class InitialDeployment(NamedTuple):
@@ -90,19 +35,29 @@ def initial_deployment(
     Raises:
         ValueError: no deployment is left.
     """
+    models.clean()
+    pointer = models.pointer()
     while True:
-        pointer = models.pointer()
         try:
             deployment = _deployment(pointer.current, {}, lambda version: load(models.open(version)))
             return InitialDeployment(deployment, pointer.generation)
-        except ValueError as error:
-            try:
-                restored = models.rollback(f"Rolled back at the start: {error}", generation=pointer.generation)
-                if restored.generation == pointer.generation:
-                    raise error
-            except ValueError:
-                raise error from None
-            notify(f"{error} The previous deployment is served instead.")
+        except Exception as error:
+            failure = _as_value_error(error)
+        previous = [spec for spec in pointer.previous if spec != pointer.current]
+        if not previous:
+            raise failure from None
+        try:
+            pointer = models.rollback(f"Rolled back at the start: {failure}", generation=pointer.generation)
+        except OSError:  # a folder that this server cannot write to
+            pointer = Pointer(pointer.format, pointer.generation, previous[-1], previous[:-1])
+        notify(f"{failure} The previous deployment is served instead.")
+
+
+def _as_value_error(error: Exception) -> ValueError:
+    """Return an error of a version as a ValueError with one sentence."""
+    if isinstance(error, ValueError):
+        return error
+    return ValueError(f"A version cannot be loaded ({type(error).__name__}: {str(error)[:300]}).")
 
 
 class Reloader:
@@ -129,8 +84,11 @@ class Reloader:
         self.models = models
         self._router = router
         self._load = load
-        self._finished = {generation}
-        """Generations that need no work: the deployed one, and those that failed."""
+        self._refused: dict[int, object] = {}
+        """Generations that failed, with the states of their files."""
+        self._last_problem = ""
+        self.fallback = ""
+        """Reasons that the deployment at the start was an earlier one; empty after the next change."""
         self._generation = generation
         self._interval_s = interval_s
         self._failure: tuple[int, str, str] | None = None
@@ -145,22 +103,26 @@ class Reloader:
     def reload(self) -> str:
         """Deploy the versions of the pointer, and return a message about the result. Blocks while models load."""
         with self._reloading:
-            pointer = self.models.pointer()
-            if pointer.generation in self._finished and pointer.generation != self._generation:
-                return "The pointer names a deployment that failed; the loaded one stays."
+            states, pointer = self.models.file_states(), self.models.pointer()
             if pointer.generation == self._generation:
                 return "Nothing has changed."
+            if pointer.generation in self._refused and self._refused[pointer.generation] == states:
+                return "The pointer names a deployment that failed; the loaded one stays."
             try:
                 self._swap(pointer)
                 self._router.metrics.count_deployment_change("swapped")
                 live = pointer.current.live
                 log_event(_log, logging.INFO, "Deployed.", version=live, generation=pointer.generation)
                 return f"Version {live} is live."
-            except ValueError as error:
-                message = f"{error} The deployment stays as it was."
-                self._router.metrics.count_deployment_change("refused")
-                log_event(_log, logging.ERROR, message, generation=pointer.generation)
-                self._restore(pointer.generation, str(error))
+            except OSError:
+                raise  # of the disk, not of the version: it is tried again
+            except Exception as error:
+                failure = _as_value_error(error)
+                message = f"{failure} The deployment stays as it was."
+                if not self._closing:
+                    self._router.metrics.count_deployment_change("refused")
+                    log_event(_log, logging.ERROR, message, generation=pointer.generation)
+                    self._restore(pointer.generation, str(failure), states)
                 return message
 
     def schedule(self) -> None:
@@ -179,8 +141,9 @@ class Reloader:
             self._wake.set()
 
     def close(self) -> None:
-        """End the thread, after a version that it may be loading."""
+        """End the thread, and the examination of a version that it may wait for."""
         self._closing = True
+        self.models.close()
         self._wake.set()
         self._thread.join()
 
@@ -192,10 +155,17 @@ class Reloader:
                 if self._failure is not None:
                     self._roll_back(*self._failure)
                 self.reload()
-            except ValueError:
-                pass  # between two renames there is no folder; the next check finds it
+                self._last_problem = ""
+            except ValueError as error:  # no model there
+                self._log_once(f"{error} The deployment stays as it was.")
             except Exception as error:  # a full disk, a broken file system: the server goes on with its deployment
-                log_event(_log, logging.ERROR, "The check for models failed.", failure=type(error).__name__)
+                self._log_once("The check for models failed.", failure=type(error).__name__)
+
+    def _log_once(self, message: str, **fields: str) -> None:
+        """Log a problem of the checks, unless the check before had the same."""
+        if message != self._last_problem and not self._closing:
+            log_event(_log, logging.ERROR, message, **fields)
+        self._last_problem = message
 
     def _roll_back(self, generation: int, version: str, reason: str) -> None:
         self._failure = None
@@ -204,20 +174,27 @@ class Reloader:
         message = f"Version {version} {reason}; it is rolled back."
         log_event(_log, logging.ERROR, message, version=version, generation=generation)
         with self._reloading:
-            if self._restore(generation, f"Rolled back: version {version} {reason}."):
+            note = f"Rolled back: version {version} {reason}."
+            if self._restore(generation, note, self.models.file_states()):
                 self._router.metrics.count_deployment_change("rolled back")
 
-    def _restore(self, generation: int, note: str) -> bool:
-        """Roll the pointer back and deploy it; return False if there is no previous deployment."""
-        self._finished.add(generation)
+    def _restore(self, generation: int, note: str, states: object) -> bool:
+        """Roll the pointer back and deploy it; return False if there is no previous deployment.
+
+        Args:
+            generation: the failed generation.
+            note: reason, kept in the pointer.
+            states: states of its files, in which it is not tried again.
+        """
+        self._refused[generation] = states
         try:
             pointer = self.models.rollback(note, generation=generation)
             if pointer.generation == generation:
                 return False
             self._swap(pointer)
             return True
-        except ValueError as error:
-            log_event(_log, logging.ERROR, f"The rollback failed: {error}", generation=generation)
+        except Exception as error:
+            log_event(_log, logging.ERROR, f"The rollback failed: {_as_value_error(error)}", generation=generation)
             return False
 
     def _swap(self, pointer: Pointer) -> None:
@@ -229,8 +206,8 @@ class Reloader:
         elif old.previous is not None:
             deployment = _with_previous(deployment, old.previous)
         self._router.swap(deployment)
-        self._finished.add(pointer.generation)
         self._generation = pointer.generation
+        self.fallback = ""
 
 
 def _deployment(spec: DeploymentSpec, loaded: dict[str, LoadedModel], load: Callable[[str], LoadedModel]) -> Deployment:
