@@ -92,11 +92,23 @@ def test_a_proxy_is_an_address(proxy):
         ServingConfig(trusted_proxies=(proxy,))
 
 
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory, run, open_server):
+    with open_server(tmp_path_factory.mktemp("limits") / "server", run) as running:
+        running.state.keys = Keys(KEYS)
+        running.state.origins = ("https://shop.example",)
+        yield running
+
+
+@pytest.fixture
+def server(opened):
+    opened.state.client_limits = ClientLimits()
+    return opened
+
+
 @pytest.fixture
 def page(server):
     """Server with a page's key and an own one, and a client of the page."""
-    server.state.keys = Keys(KEYS)
-    server.state.origins = ("https://shop.example",)
     with live_client(App(server.state)) as web:
         web.headers.update({"Authorization": "Bearer " + "p" * 20, "Origin": "https://shop.example"})
         yield web

@@ -13,14 +13,21 @@ BODY = b'{"item_id": "a"}'
 SHOP = "https://shop.example"
 
 
-@pytest.fixture
-def state(server):
-    return AppState(server.admin.router, admin=server.admin)
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory, run, open_server):
+    with open_server(tmp_path_factory.mktemp("cors") / "server", run) as running:
+        yield running
 
 
 @pytest.fixture
-def port(state):
-    with live_server(App(state)) as number:
+def state(opened):
+    return AppState(opened.admin.router, admin=opened.admin)
+
+
+@pytest.fixture(scope="module")
+def port(opened):
+    """Port of a server without keys and origins."""
+    with live_server(App(AppState(opened.admin.router, admin=opened.admin))) as number:
         yield number
 
 
@@ -113,11 +120,12 @@ def test_an_upgrade_to_a_web_socket_is_no_way_around(port):
         assert answer[0] == status and b"upgrade" not in answer[1]
 
 
-def test_origins_and_keys_open_the_server(port, state):
+def test_origins_and_keys_open_the_server(state):
     state.keys = Keys({"SEGUE_API_KEY": "k" * 20})
     key = f"Authorization: Bearer {'k' * 20}"
-    assert send(port, key, host="shop.example")[0] == 200
-    assert send(port, key, "Origin: https://other.example", "Sec-Fetch-Site: cross-site")[0] == 200
+    with live_server(App(state)) as number:
+        assert send(number, key, host="shop.example")[0] == 200
+        assert send(number, key, "Origin: https://other.example", "Sec-Fetch-Site: cross-site")[0] == 200
     state.keys, state.origins = Keys(), (SHOP,)
     with live_server(App(state)) as number:
         status, head, _ = send(number, f"Origin: {SHOP}", "Sec-Fetch-Site: cross-site")

@@ -152,7 +152,7 @@ def test_pipelined_refusals_leave_other_connections_their_turn(port, monkeypatch
     monkeypatch.setattr(Connection, "_respond_next", turn)
     monkeypatch.setattr(Connection, "_send", count)
 
-    num = open_connections.MAX_UNKEYED_RESPONSES
+    num = open_connections.MAX_REFUSED
 
     async def conversation(client):
         heads = [(await client.response())[:2] for _ in range(num)]

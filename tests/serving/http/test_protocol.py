@@ -314,16 +314,36 @@ def test_a_handler_that_never_ends_does_not_keep_its_connection(short, port, mon
 
 
 @pytest.mark.parametrize(
-    "sent",
-    [b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 102, b"GET /" + b"a" * 70_000, b"GET / HTTP/1.1\r\nx: " + b"a" * 70_000],
+    ("sent", "expected"),
+    [
+        (b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 102, 431),
+        (b"GET /" + b"a" * 70_000, 414),
+        (b"GET /" + b"a" * 8200 + b" HTTP/1.1\r\n", 414),
+        (b"GET / HTTP/1.1\r\nx: " + b"a" * 70_000, 431),
+    ],
 )
-def test_an_endless_head_is_refused(port, sent):
+def test_an_endless_head_is_refused(port, sent, expected):
     async def conversation(client):
         status, head, _ = await client.response()
         assert b"connection: close" in head
         return status
 
-    assert talk(port, conversation, sent) == 431
+    assert talk(port, conversation, sent) == expected
+
+
+def test_an_encoded_slash_is_no_slash(port):
+    """A proxy that guards /v1/admin must see the path that this server sees."""
+
+    async def conversation(client):
+        return (await client.response())[0]
+
+    for target, status in (
+        ("/v1%2Fitems", 404),
+        ("/%761/items", 404),
+        ("/v1/items/a%2Fb", 404),
+        ("/v1/items/%61", 200),
+    ):
+        assert talk(port, conversation, f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode()) == status, target
 
 
 @pytest.mark.parametrize(
@@ -397,9 +417,8 @@ def test_hundreds_of_pipelined_requests_are_answered_and_few_wait(port, monkeypa
     waiting, receive = [], Connection.receive
 
     def spy(self, *arguments, **options):
-        may_go_on = receive(self, *arguments, **options)
+        receive(self, *arguments, **options)
         waiting.append(self.num_waiting)
-        return may_go_on
 
     monkeypatch.setattr(Connection, "receive", spy)
 

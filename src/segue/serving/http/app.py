@@ -17,7 +17,7 @@ from segue.serving.http.cors import CorsPolicy
 from segue.serving.http.exchange import JSON, Request, Response
 from segue.serving.http.handlers import AppState
 from segue.serving.http.load_shedding import BUSY
-from segue.serving.http.router import Endpoint, Router
+from segue.serving.http.router import Endpoint, Router, decode_parameter
 from segue.serving.observability import logs
 from segue.serving.observability.prometheus import MEDIA_TYPE, merge_metrics
 from segue.serving.schemas.problems import DECODE_ERRORS, Problem, invalid_body
@@ -38,8 +38,12 @@ _log = logging.getLogger("segue.serving")
 _requests = logging.getLogger("segue.serving.requests")
 
 API = (
-    Endpoint("POST", "/v1/events", AppState.events, EventsResponse, (EventIn, EventBatch), INGEST, problems=(409, 503)),
-    Endpoint("POST", "/v1/recommend", AppState.recommend, RecommendResponse, (RecommendRequest,), problems=(409, 503)),
+    Endpoint(
+        "POST", "/v1/events", AppState.events, EventsResponse, (EventIn, EventBatch), INGEST, problems=(409, 503, 507)
+    ),
+    Endpoint(
+        "POST", "/v1/recommend", AppState.recommend, RecommendResponse, (RecommendRequest,), problems=(409, 503, 507)
+    ),
     Endpoint("POST", "/v1/similar", AppState.similar, RecommendResponse, (SimilarRequest,), problems=(404, 503)),
     Endpoint("POST", "/v1/next", AppState.next, RecommendResponse, (NextRequest,), problems=(503,)),
 )
@@ -68,16 +72,13 @@ class RequestReceiver(Protocol):
     def num_waiting(self) -> int:
         """Number of requests that wait for a response."""
 
-    def receive(self, admission: Admission | Response, request: Request | None, *, keep_alive: bool) -> bool:
+    def receive(self, admission: Admission | Response, request: Request | None, *, keep_alive: bool) -> None:
         """Take a request.
 
         Args:
             admission: admission of a request whose body is complete, or the response of a refused one.
             request: the request; None where its head could not be read.
-            keep_alive: whether the client and the reader allow another request.
-
-        Returns:
-            Whether another request may follow.
+            keep_alive: whether another request may follow.
         """
 
     def send_continue(self) -> None:
@@ -115,8 +116,8 @@ class App:
 
         Raises:
             Problem: 403, a request of another site on a server without keys; 404 or 405, no such endpoint; 503,
-                the server is busy; 401 or 403, the key; 429, the rate; 415 or 413, the body that is announced. A
-                refusal of a known endpoint is counted in the metrics.
+                the server is busy; 401 or 403, the key; 429, the rate; 415 or 413, the body that is announced; 400,
+                a path parameter that is not UTF-8. A refusal of a known endpoint is counted in the metrics.
         """
         if not len(self.state.keys):
             self.cors.check_local(request)
@@ -126,7 +127,8 @@ class App:
         if endpoint.role is None:
             return Admission(request, endpoint, parameter, OPEN)
         try:
-            return Admission(request, endpoint, parameter, self._check(request, endpoint, counted=counted))
+            caller = self._check(request, endpoint, counted=counted)
+            return Admission(request, endpoint, decode_parameter(parameter), caller)
         except Problem as problem:
             self.state.router.metrics.count_request(endpoint.path, problem.status, 0.0)
             raise

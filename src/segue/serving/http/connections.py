@@ -40,9 +40,9 @@ admitted to an endpoint that needs a role.
 """
 MIN_TAKEN_BYTES = 65_536
 """Bytes that a client must take for a new writing deadline."""
-MAX_UNKEYED_RESPONSES = 100
-"""Responses in a row without an admitted request of a key. Behind the last one the connection is closed: a megabyte
-holds 40,000 such requests, and would take half a second of the processor."""
+MAX_REFUSED = 100
+"""Responses in a row without a success of an endpoint that needs a role. Behind the last one the connection is closed:
+a megabyte holds 40,000 requests, whose refusals would take half a second of the processor."""
 SMALL_BYTES = 4096
 """Bytes of one request that are held whatever the others hold."""
 MAX_HEAD_BYTES_HELD = 16_000_000

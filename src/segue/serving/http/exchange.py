@@ -13,6 +13,7 @@ from segue.serving.schemas.problems import Problem
 
 JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"
+MAX_QUERY_PARAMETERS = 16
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 
 
@@ -36,8 +37,17 @@ class Request:
 
     @cached_property
     def query(self) -> dict[str, str]:
-        """Decoded query parameters by name; of a repeated parameter the last value."""
-        return dict(parse_qsl(self.target.partition("?")[2], keep_blank_values=True))
+        """Decoded query parameters by name; of a repeated parameter the last value.
+
+        Raises:
+            Problem: 400, there are more than MAX_QUERY_PARAMETERS.
+        """
+        query = self.target.partition("?")[2]
+        try:
+            return dict(parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_QUERY_PARAMETERS))
+        except ValueError:
+            detail = f"A request has at most {MAX_QUERY_PARAMETERS} query parameters."
+            raise Problem(400, detail) from None
 
     def header(self, name: bytes) -> str:
         """Return a header's value as text, "" where it is absent; ``name`` in lower case."""

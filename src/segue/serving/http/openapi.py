@@ -143,7 +143,7 @@ def _get(name: str, summary: str, statuses: tuple[int, ...]) -> dict[str, Any]:
 
 def _problem(status: int) -> dict[str, Any]:
     response = _response(HTTPStatus(status).phrase, "application/problem+json", ProblemBody)
-    if status in (429, 503):
+    if status in (429, 503, 507):
         response["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
     return response
 

@@ -10,7 +10,7 @@ from collections import deque
 from typing import cast
 
 from segue.serving.http.app import Admission, App
-from segue.serving.http.connections import DEADLINES, MAX_UNKEYED_RESPONSES, MIN_TAKEN_BYTES, Connections, rank_of
+from segue.serving.http.connections import DEADLINES, MAX_REFUSED, MIN_TAKEN_BYTES, Connections, rank_of
 from segue.serving.http.exchange import Request, Response
 from segue.serving.http.request_reader import RequestReader
 
@@ -50,8 +50,8 @@ class Connection(asyncio.BufferedProtocol):
         """The next turn of the requests that wait is scheduled."""
         self._is_continue_due = False
         """The client waits for 100 Continue behind a response that is due."""
-        self._num_unkeyed = 0
-        """Requests since the last one that was admitted with a key."""
+        self._num_refused = 0
+        """Responses since the last one with a list, a receipt or the like for an admitted request of a key."""
         self._num_written_bytes = self._num_taken_bytes = 0
         """Bytes of all responses, and of those that the client had taken when the write deadline began."""
         self._response_due_s = self._write_due_s = self._close_due_s = _NEVER
@@ -114,15 +114,9 @@ class Connection(asyncio.BufferedProtocol):
         """Number of requests that wait for a response."""
         return len(self._requests)
 
-    def receive(self, admission: Admission | Response, request: Request | None, *, keep_alive: bool) -> bool:
+    def receive(self, admission: Admission | Response, request: Request | None, *, keep_alive: bool) -> None:
         """Queue a request. See ``RequestReceiver.receive``."""
-        if isinstance(admission, Admission) and admission.endpoint.role is not None:
-            self._num_unkeyed = 0
-        else:
-            self._num_unkeyed += 1
-            keep_alive = keep_alive and self._num_unkeyed < MAX_UNKEYED_RESPONSES
         self._requests.append((admission, request, keep_alive))
-        return keep_alive
 
     def send_continue(self) -> None:
         """Send 100 Continue, behind the responses that are due before."""
@@ -145,6 +139,7 @@ class Connection(asyncio.BufferedProtocol):
             num_responses += 1
             admission, request, keep_alive = self._requests.popleft()
             if isinstance(admission, Response):
+                self._num_refused += 1
                 self._send(admission, request, keep_alive=keep_alive)
             else:
                 self._start(admission, keep_alive)
@@ -190,6 +185,8 @@ class Connection(asyncio.BufferedProtocol):
             finally:
                 self._release(admission)
             self.is_responding, self._response_due_s = False, _NEVER
+            is_served = response.status < 400 and admission.endpoint.role is not None
+            self._num_refused = 0 if is_served else self._num_refused + 1
             if not self._is_closing:
                 self._send(response, admission.request, keep_alive=keep_alive)
                 self._respond_next()
@@ -198,7 +195,8 @@ class Connection(asyncio.BufferedProtocol):
             raise
 
     def _send(self, response: Response, request: Request | None, *, keep_alive: bool) -> None:
-        is_last = not keep_alive or self._app.state.draining or (self._reader.is_done and not self._requests)
+        is_last = not keep_alive or self._app.state.draining or self._num_refused >= MAX_REFUSED
+        is_last = is_last or (self._reader.is_done and not self._requests)
         with_body = request is None or request.method != "HEAD"
         is_shared = with_body and len(response.body) >= _SHARED_BYTES
         head = response.encode(

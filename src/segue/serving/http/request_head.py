@@ -9,6 +9,7 @@ from segue.serving.schemas.problems import Problem
 
 MAX_HEAD_BYTES = 65_536
 MAX_HEADERS = 100
+MAX_TARGET_BYTES = 8192
 _SINGLE = frozenset({b"host", b"content-length", b"content-type", b"authorization", b"transfer-encoding", b"origin"})
 """Headers that a request may have once: of two, this server and a proxy before it could each believe another one."""
 
@@ -25,9 +26,12 @@ class RequestHead:
         """Bytes that the parser has reported; it reports a header when it is complete."""
 
     def add_target(self, part: bytes) -> None:
-        """Add a part of the target. Problem 431 for a head that is too large."""
-        self._count(len(part))
+        """Add a part of the target. Problem 414 for one that is too long."""
+        self._num_bytes += len(part)
         self._target += part
+        if len(self._target) > MAX_TARGET_BYTES:
+            self._target.clear()
+            raise Problem(414, f"The request target is longer than {MAX_TARGET_BYTES} bytes.")
 
     def add_header(self, name: bytes, value: bytes) -> None:
         """Add a header.
@@ -40,7 +44,9 @@ class RequestHead:
             Problem: 431, the head is too large or has too many headers; 400, the header must not be repeated.
         """
         self._num_headers += 1
-        self._count(len(name) + len(value))
+        self._num_bytes += len(name) + len(value)
+        if self._num_bytes > MAX_HEAD_BYTES:
+            raise head_too_large()
         name = name.lower()
         if self._num_headers > MAX_HEADERS:
             raise Problem(431, f"A request has at most {MAX_HEADERS} headers.")
@@ -50,11 +56,6 @@ class RequestHead:
             raise Problem(400, f"The header {name.decode('latin-1')} must not come twice.")
         else:
             self.headers[name] += b", " + value
-
-    def _count(self, num_bytes: int) -> None:
-        self._num_bytes += num_bytes
-        if self._num_bytes > MAX_HEAD_BYTES:
-            raise head_too_large()
 
     @property
     def is_chunked(self) -> bool:

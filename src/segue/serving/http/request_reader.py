@@ -105,6 +105,8 @@ class RequestReader:
         """Return the number of bytes that are parsed at once: of one request only, where another one follows it."""
         if self.state in ("body", "refused body") and self._num_announced_bytes:
             return self._num_announced_bytes - self._body_bytes
+        if self.unparsed[:1] in b"\r\n" and self.state != "head":  # the parser skips them too
+            self.unparsed = self.unparsed.lstrip(b"\r\n")
         end = self.unparsed.find(_HEAD_END) + len(_HEAD_END)
         return end if self.unparsed.find(_HEAD_END, end) >= 0 else len(self.unparsed)
 
@@ -307,4 +309,5 @@ class RequestReader:
         self._drop_body()
         self._request, self._admission = cast(Request, None), cast(Admission, None)
         self._is_answered = True
-        self.is_done = not self._receiver.receive(admission, request, keep_alive=keep_alive)
+        self.is_done = not keep_alive
+        self._receiver.receive(admission, request, keep_alive=keep_alive)

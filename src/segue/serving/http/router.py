@@ -60,15 +60,14 @@ class Router:
 
         Args:
             method: HTTP method in capitals.
-            path: percent-encoded path. Only the path parameter is decoded: ``/v1%2Fitems`` is another path than
-                ``/v1/items``, for a proxy that guards paths before this server too.
+            path: percent-encoded path. It is compared as it is: ``/v1%2Fitems`` is another path than ``/v1/items``, for
+                a proxy that guards paths before this server too.
 
         Returns:
-            the endpoint, and the value of its path parameter ("" without one).
+            the endpoint, and the percent-encoded value of its path parameter ("" without one).
 
         Raises:
-            Problem: 404, no such path; 405 with an ``Allow`` header, the path has other methods; 400, the parameter is
-                not UTF-8.
+            Problem: 404, no such path; 405 with an ``Allow`` header, the path has other methods.
         """
         methods, parameter = self._fixed.get(path), ""
         if methods is None:
@@ -80,7 +79,7 @@ class Router:
         if endpoint is None:
             allowed = ", ".join(sorted(methods))
             raise Problem(405, f"{endpoint_path(methods)} does not take {method}: use {allowed}.", {"Allow": allowed})
-        return endpoint, _decode(parameter) if "%" in parameter else parameter
+        return endpoint, parameter
 
 
 def endpoint_path(methods: dict[str, Endpoint]) -> str:
@@ -92,8 +91,10 @@ def _shown(path: str) -> str:
     return path if len(path) <= _SHOWN else f"{path[:_SHOWN]}..."
 
 
-def _decode(parameter: str) -> str:
+def decode_parameter(parameter: str) -> str:
     """Return a decoded path parameter. Problem 400 where it is not UTF-8: replacing bytes would make one id of two."""
+    if "%" not in parameter:
+        return parameter
     try:
         return unquote_to_bytes(parameter).decode()
     except UnicodeDecodeError:
