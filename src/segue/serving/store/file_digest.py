@@ -22,20 +22,22 @@ def digest_path(path: Path) -> Path:
 
 
 def write_digest(path: Path) -> None:
-    """Write the digest of a closed database file beside it. A disk that refuses leaves no digest."""
+    """Write the digest of a closed database file beside it, twice. A disk that refuses leaves no digest."""
     with suppress(OSError):
         if path.stat().st_size <= MAX_BYTES:
-            atomic_files.write(digest_path(path), [_digest(path).encode()])
+            atomic_files.write(digest_path(path), [2 * f"{_digest(path)}\n".encode()])
 
 
 def matches_digest(path: Path) -> bool | None:
     """Return whether a file is the one that was closed; None without a digest."""
     try:
-        written = digest_path(path).read_bytes()
-    except OSError:
+        first, second = digest_path(path).read_bytes().splitlines()
+    except (OSError, ValueError):
         return None
+    if first != second:
+        return None  # the digest itself is damaged
     try:
-        return written == _digest(path).encode()
+        return first == _digest(path).encode()
     except OSError:
         return False
 
@@ -56,4 +58,4 @@ def _digest(path: Path) -> str:
         while chunk := file.read(_CHUNK):
             checksum = zlib.crc32(chunk, checksum)
             size += len(chunk)
-    return f"{size} {checksum:08x}\n"
+    return f"{size} {checksum:08x}"

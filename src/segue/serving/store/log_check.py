@@ -82,7 +82,10 @@ def repair(connection: apsw.Connection) -> None:
             if len(rows) > max(_FEW, MAX_DAMAGED_SHARE * count):
                 raise DamagedLogError(f"{len(rows)} of {count} rows fail their checksums")
             _move(connection, rows)
-            for table in ("events", "damaged"):
+            erasures = connection.execute("SELECT name FROM sqlite_schema WHERE name = 'erasures'").get
+            if erasures:
+                connection.execute("REINDEX erasures").fetchall()
+            for table in ("events", "damaged", *([erasures] if erasures else [])):
                 problem = connection.execute(f"PRAGMA integrity_check({table})").get
                 if problem != "ok":
                     raise DamagedLogError(str(problem).replace("\n", " "))
