@@ -190,7 +190,7 @@ class VariantRouter:
                     response.items, response.variant = items, PREVIOUS
                     return response
             except Exception as error:  # also a refusal: the other version may lack the placement
-                log_event(_log, logging.ERROR, "The other version failed too.", failure=type(error).__name__)
+                self._count_failure(other, error)
         response = await assigned.engine.respond_without_scoring(request)
         response.variant = variant
         return response
@@ -217,6 +217,10 @@ class VariantRouter:
             where = "".join(traceback.format_tb(error.__traceback__))
             failure = type(error).__name__
             log_event(_log, logging.ERROR, f"A version failed:\n{where}", version=model.version, failure=failure)
+
+    def _count_failure(self, model: LoadedModel, error: Exception) -> None:
+        if not isinstance(error, Problem):
+            self.metrics.count_failure(model.version)
 
     def _report(self, model: LoadedModel, reason: str) -> None:
         """Report a version that reproduces a failure, if it is still deployed."""
@@ -245,7 +249,7 @@ class VariantRouter:
                 response.variant = PREVIOUS
                 return response
             except Exception as error:
-                log_event(_log, logging.ERROR, "The other version failed too.", failure=type(error).__name__)
+                self._count_failure(previous, error)
         return live.engine.scorer.next_without_scoring(request)
 
     async def similar(self, request: SimilarRequest) -> RecommendResponse:
