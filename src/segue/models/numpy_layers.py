@@ -1,6 +1,6 @@
 """Elementary layers of exported networks in numpy: linear map, softmax, sigmoid, row normalization."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -68,3 +68,19 @@ def normalize_rows(rows_ND: np.ndarray) -> np.ndarray:
     lengths_N1 = np.sqrt(np.einsum("nd,nd->n", rows_ND, rows_ND))[:, None]
     normalized: np.ndarray = rows_ND / np.maximum(lengths_N1, np.float32(1e-12))
     return normalized
+
+
+def check_biases(weights: Weights, without: Collection[str] = ()) -> None:
+    """Check that each matrix of a layer has its bias: ``linear`` takes a missing one for a layer without.
+
+    Args:
+        weights: parameters by name.
+        without: layers that have no bias.
+
+    Raises:
+        ValueError: a bias is missing.
+    """
+    for name, value in weights.items():
+        layer, _, kind = name.rpartition(".")
+        if kind == "weight" and value.ndim == 2 and layer not in without and f"{layer}.bias" not in weights:
+            raise ValueError(f"The tensor 'net.{layer}.bias' is missing.")

@@ -264,4 +264,6 @@ def restore_neural(name: str, arrays: Mapping[str, np.ndarray], config: Any) -> 
         temperature=config.temperature,
         side_information=SideInformation.restore(arrays, config),
     )
+    if scorer.size > 1:
+        scorer.scores(Sequences.from_lists([[1]]))  # a tensor may be missing, or have another shape than its neighbor
     return WithCovisitationPrior.restore(scorer, arrays) if "prior.weight" in arrays else scorer

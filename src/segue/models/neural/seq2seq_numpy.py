@@ -13,6 +13,7 @@ from segue.models.neural.configs.seq2seq import Seq2SeqConfig
 from segue.models.neural.decoders_numpy import NumpyDecoderState, NumpyGRUDecoder, NumpyTransformerDecoder
 from segue.models.neural.gru_numpy import NumpyGRU
 from segue.models.neural.transformer_numpy import causal_states
+from segue.models.numpy_layers import check_biases
 
 MAX_BATCH_EVENTS = 16384
 """Events of one batch, padding included."""
@@ -49,6 +50,7 @@ class NumpySeq2Seq:
             config: settings of the model.
         """
         weights = {name.removeprefix("net."): value for name, value in arrays.items() if name.startswith("net.")}
+        check_biases(weights, {"writer.match"})
         return cls(weights, config)
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from segue.config.names import normalize_name
 from segue.data.catalog import PAD
 from segue.data.impressions import ClickExamples
 from segue.data.sequences import Sequences
-from segue.models.numpy_layers import Weights
+from segue.models.numpy_layers import Weights, check_biases
 from segue.models.rankers.calibration import Calibration
 from segue.models.rankers.dien import DIENConfig, NumpyDIEN
 from segue.models.rankers.din import DINConfig, NumpyDIN
@@ -125,6 +125,8 @@ RANKERS: dict[str, RankerEntry] = {
     "dual-gru": RankerEntry(DualGRUConfig, NumpyDualGRU),
 }
 """Rankers by name."""
+_WITHOUT_BIAS = ("match", "relevance")
+"""Layers without a bias."""
 _BUCKET_TABLES = {
     **dict.fromkeys(("reader.gap", "reader.age", "user_age", "item_age"), 0),
     **dict.fromkeys(("reader.features", "event_features", "item_features"), 1),
@@ -236,8 +238,14 @@ def restore_ranker(name: str, arrays: Mapping[str, np.ndarray], config: RankerCo
     for table, axis in _BUCKET_TABLES.items():
         if table in weights and (weights[table].ndim <= axis or weights[table].shape[axis] < BUCKETS):
             raise ValueError(f"The tensor 'net.{table}' has fewer than {BUCKETS} rows.")
+    check_biases(weights, _WITHOUT_BIAS)
     live_histories = LiveItemHistories.restore(arrays) if "item_histories.previous_items" in arrays else None
-    return NeuralRanker(name, find_ranker(name).net(weights, config), live_histories, Calibration.restore(arrays))
+    ranker = NeuralRanker(name, find_ranker(name).net(weights, config), live_histories, Calibration.restore(arrays))
+    if ranker.size > 1:  # a tensor may be missing, or have another shape than its neighbor
+        history = Sequences.from_lists([[1, 1]], [[0, 1_000_000]])
+        if not np.isfinite(ranker.probability(history, np.array([1]), 2_000_000)).all():
+            raise ValueError("The ranker returns a probability that is not a number.")
+    return ranker
 
 
 def log_odds(net: ClickNet, examples: ClickExamples, item_histories: ItemHistories | None) -> np.ndarray:
