@@ -36,6 +36,7 @@ from segue.serving.store.group_commit import GroupCommitWriter
 from segue.serving.termination import Termination
 from segue.serving.workers.messages import StartWorker
 from segue.serving.workers.supervisor import WorkerSupervisor
+from segue.system import heap
 
 _RELOADER_S = 1.0
 """Longest wait for a version that is being loaded when the server stops, in seconds."""
@@ -91,6 +92,7 @@ def _serve(
     limit = RateLimit(None if config.requests_per_s is None else config.requests_per_s / config.workers)
     models = model_source(run, CandidateExaminer(config.examination, approximate=config.approximate))
     models.pointer()
+    heap.limit_arenas()
     logger = logs.configure_logging(as_json=config.json_logs, requests=config.log_requests)
     if config.json_logs:
         notify = logger.info

@@ -11,6 +11,7 @@ from segue.serving.deployment.pointer import DeploymentSpec, Pointer
 from segue.serving.deployment.variant_router import VariantRouter
 from segue.serving.inference.served_model import ServedModel
 from segue.serving.observability.logs import log_event
+from segue.system import heap
 
 _log = logging.getLogger("segue.serving")
 
@@ -113,6 +114,7 @@ class Reloader:
                 self._router.metrics.count_deployment_change("swapped")
                 live = pointer.current.live
                 log_event(_log, logging.INFO, "Deployed.", version=live, generation=pointer.generation)
+                heap.trim_heap()
                 return f"Version {live} is live."
             except OSError:
                 raise  # of the disk, not of the version: it is tried again

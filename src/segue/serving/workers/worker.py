@@ -38,6 +38,7 @@ from segue.serving.store.event_store import AppendResult
 from segue.serving.workers import messages
 from segue.serving.workers.channel import MessageChannel
 from segue.serving.workers.primary_connection import PrimaryConnection
+from segue.system import heap
 
 _REFUSE_ALL_MS = -1.0
 """Limit of the event loop's delay with which every request is refused with 503."""
@@ -119,6 +120,7 @@ def main(descriptor: int) -> None:
     if not isinstance(start, messages.StartWorker):  # the primary process has ended
         os._exit(1)
     config = start.config
+    heap.limit_arenas()
     logs.configure_logging(as_json=config.json_logs, requests=config.log_requests)
     store = EventReader(Path(start.data_dir) / "events.sqlite")
     primary, commit_listeners = PrimaryConnection(channel), CommitListeners()

@@ -1,0 +1,32 @@
+"""Heap of the C library (glibc): few arenas, and freed memory given back to the operating system.
+
+glibc gives threads arenas of their own, up to eight for each core, and each arena keeps the pages that were freed
+between pages in use. A server with a dozen threads, which loads versions and scores batches, grows for hours until all
+of its arenas are as large as the largest need. With other C libraries the functions do nothing.
+"""
+
+import ctypes
+
+_M_ARENA_MAX = -8
+"""Parameter of mallopt(3)."""
+MAX_ARENAS = 2
+"""Arenas of a server process. The interpreter runs one thread at a time, so that threads hardly wait for an arena."""
+
+
+def limit_arenas() -> bool:
+    """Limit the arenas of this process to ``MAX_ARENAS``, before its threads start; return False without glibc."""
+    library = _library()
+    return hasattr(library, "mallopt") and bool(library.mallopt(_M_ARENA_MAX, MAX_ARENAS))
+
+
+def trim_heap() -> bool:
+    """Give freed pages back to the operating system; return False without glibc. Takes milliseconds."""
+    library = _library()
+    if not hasattr(library, "malloc_trim"):
+        return False
+    library.malloc_trim(0)
+    return True
+
+
+def _library() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
