@@ -105,7 +105,7 @@ class RequestReader:
         """Return the number of bytes that are parsed at once: of one request only, where another one follows it."""
         if self.state in ("body", "refused body") and self._num_announced_bytes:
             return self._num_announced_bytes - self._body_bytes
-        if self.unparsed[:1] in b"\r\n" and self.state != "head":  # the parser skips them too
+        if self.unparsed[0] in b"\r\n" and (self.is_idle or self.state == "connected"):  # the parser skips them too
             self.unparsed = self.unparsed.lstrip(b"\r\n")
         end = self.unparsed.find(_HEAD_END) + len(_HEAD_END)
         return end if self.unparsed.find(_HEAD_END, end) >= 0 else len(self.unparsed)
