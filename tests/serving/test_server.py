@@ -156,7 +156,7 @@ def test_a_second_server_on_one_data_directory_is_refused(start, tmp_path):
             second.process.stdout.read()
         )  # from the stream itself: communicate would miss what its buffer already holds
         assert (second.output + rest).endswith(
-            f"ValueError: {tmp_path / 'data'} is in use by process {first.process.pid}: "
+            f"TemporaryError: {tmp_path / 'data'} is in use by process {first.process.pid}: "
             "stop that server, or choose another data directory.\n"
         )
         assert client.ready().status == "ready"
