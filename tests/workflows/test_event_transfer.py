@@ -1,10 +1,15 @@
 """Import and export of events: complete, in order, once."""
 
+import json
+import time
+
 import polars as pl
 import pytest
+from tests.support.cli import run
 
 from segue.data.erasure_list import ErasureList
 from segue.data.readers.events import read_events
+from segue.serving.administration.erasure_steps import ErasureSteps
 from segue.serving.schemas.requests import EventIn
 from segue.serving.store.data_directory import DataDirectory
 from segue.serving.store.event import validate_event
@@ -145,3 +150,56 @@ def test_errors_state_a_cure(log, tmp_path):
     with pytest.raises(ValueError, match="is in use by process"):
         import_log(read_events(log), tmp_path / "data", NOW_US)
     held.release()
+
+
+def erased_shop(tmp_path):
+    """A data directory in which ann was erased, and a log of ann, of bob, and of a session that ann signed in to."""
+    store = EventStore(tmp_path / "data" / "events.sqlite")
+    steps = ErasureSteps(store, ErasureList.open(tmp_path / "data"))
+    (receipt,) = steps.erase(["ann"]).values()
+    store.close()
+    path = tmp_path / "old.csv"
+    rows = ["session:s1,s1,a,5", "ann,s1,b,6", "ann,s2,c,7", "bob,s3,d,8", "session:s4,s4,e,9"]
+    rows += [f"ann,s5,f,{(receipt.until_us + 5_000_000) // 1_000_000}"]
+    path.write_text("\n".join(["user_id,session_id,item_id,timestamp", *rows]) + "\n")
+    return path
+
+
+def test_events_of_an_erased_user_are_not_imported(tmp_path):
+    """Nor those of a session that only the log knows as the user's, in whatever order. A returned user is imported."""
+    (tmp_path / "data").mkdir()
+    path = erased_shop(tmp_path)
+    done = run("import", path, "--data", tmp_path / "data", "--json")
+    assert json.loads(done.stdout) == {"accepted": 3, "duplicates": 0, "erased": 3, "data": str(tmp_path / "data")}
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], *reversed(lines[1:])]) + "\n")
+    again = run("import", path, "--data", tmp_path / "data")
+    assert "0 events stored" in again.stdout and "3 duplicates, 3 of erased users left out." in again.stdout
+    (stored,) = scan_events(tmp_path / "data" / "events.sqlite")
+    assert [row.event.item_id for row in stored] == ["d", "e", "f"]
+    assert b"s1" not in (tmp_path / "data" / "events.sqlite").read_bytes()
+
+
+def test_an_anonymous_event_imported_before_its_user_is_erased_with_it(tmp_path, monkeypatch):
+    """The session is named in a later chunk than its first events."""
+    monkeypatch.setattr("segue.serving.store.event_store._IMPORT_CHUNK", 1)
+    (tmp_path / "data").mkdir()
+    result = import_log(read_events(erased_shop(tmp_path)), tmp_path / "data", time.time_ns() // 1000 + 10**7)
+    (stored,) = scan_events(tmp_path / "data" / "events.sqlite")
+    assert [row.event.item_id for row in stored] == ["d", "e", "f"]
+    assert (result.accepted, result.erased) == (4, 2), "one was stored, and erased later"
+    assert b"s1" not in (tmp_path / "data" / "events.sqlite").read_bytes()
+
+
+def test_an_import_needs_the_key_of_the_erasure_list(tmp_path):
+    (tmp_path / "data").mkdir()
+    path = erased_shop(tmp_path)
+    (tmp_path / "data" / "erasures.key").unlink()
+    for command in (
+        ("import", path, "--data", tmp_path / "data"),
+        ("train", path, "--model", "popularity", "--erased", tmp_path / "data", "--out", tmp_path / "run"),
+    ):
+        refused = run(*command, code=2)
+        assert "erasures.key is missing: restore it from a backup." in " ".join(refused.stderr.split())
+        assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "data" / "erasures.key").exists()

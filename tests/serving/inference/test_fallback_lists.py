@@ -38,6 +38,16 @@ def test_a_user_gets_the_cached_list_without_excluded_items(lists):
     assert found(lists)[0] == "popular"
 
 
+def test_a_list_of_a_batch_that_began_before_the_erasure_is_not_kept(lists):
+    lists.begin_batch()
+    lists.forget(KEY)
+    lists.keep(KEY, np.array([5]), np.array([3], np.float32))
+    assert found(lists)[0] == "popular", "its history was read before"
+    lists.begin_batch()
+    lists.keep(KEY, np.array([5]), np.array([3], np.float32))
+    assert found(lists)[0] == "cached", "a user who has come back"
+
+
 def test_a_list_is_full_while_items_are_allowed(monkeypatch):
     """Also where the request leaves out every popular item."""
     monkeypatch.setattr(fallback_lists, "_NUM_POPULAR", 2)
