@@ -25,9 +25,17 @@ print(*{name.partition(".")[0] for name in set(sys.modules) - before})
 
 def needs():
     """Return the packages that the script installs."""
-    text = (DEPLOY / "install-server").read_text()
-    line = next(line for line in text.splitlines() if line.startswith('"${pip[@]}" numpy'))
-    return set(line.split()[1:])
+    lines = (DEPLOY / "requirements.in").read_text().splitlines()
+    return {line.partition(";")[0].strip() for line in lines if not line.startswith("#")}
+
+
+def locked(name):
+    """Return (version, number of hashes) of each package of a lock."""
+    text = (DEPLOY / f"{name}.txt").read_text().replace("\\\n", " ")
+    rows = [line.split() for line in text.splitlines() if line]
+    pairs = [row[0].split("==") for row in rows]
+    counts = [sum(part.startswith("--hash=sha256:") for part in row) for row in rows]
+    return {package: (version, count) for (package, version), count in zip(pairs, counts, strict=True)}
 
 
 def test_a_server_starts_without_the_libraries_of_the_command_line(save, ring, tmp_path):
@@ -110,3 +118,31 @@ def test_the_script_has_valid_syntax():
     done = subprocess.run(["bash", "-n", DEPLOY / "install-server"], capture_output=True, check=False)
     assert done.returncode == 0
     assert DEPLOY.joinpath("install-server").stat().st_mode & 0o111
+
+
+@pytest.mark.parametrize("name", ["requirements", "build-requirements"])
+def test_every_file_that_the_script_installs_has_a_hash_and_the_pinned_version(name):
+    """When this fails: run scripts/lock-server."""
+    lines = (DEPLOY.parent / "constraints.txt").read_text().split()
+    pins = dict(line.lower().replace("_", "-").split("==") for line in lines)
+    lock = locked(name)
+    wanted = {
+        line.partition(";")[0].strip() for line in (DEPLOY / f"{name}.in").read_text().splitlines() if line[0] != "#"
+    }
+    assert wanted <= set(lock)
+    assert {package: version for package, (version, _) in lock.items()} == {package: pins[package] for package in lock}
+    assert all(count for _, count in lock.values())
+    script = (DEPLOY / "install-server").read_text()
+    assert f'--require-hashes -r "$root/deploy/{name}.txt"' in script
+    assert all(
+        "--require-hashes" in line or "--no-deps" in line for line in script.splitlines() if "options[@]" in line
+    )
+
+
+def test_images_are_exact_versions():
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    images = [service["image"] for service in compose["services"].values() if "image" in service]
+    docker = (DEPLOY / "Dockerfile").read_text()
+    images += re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", docker, flags=re.MULTILINE)
+    assert len(images) == 2 and all(re.search(r":v?\d+\.\d+\.\d+", image) for image in images)
+    assert set(re.findall(r"^FROM (\S+)", docker, flags=re.MULTILINE)) == {"${PYTHON_IMAGE}"}
