@@ -247,3 +247,46 @@ def test_one_fsync_request_forces_its_whole_group(store, event):
     assert (gated.groups, gated.forced) == ([1, 3], [False, True])
     assert not store.unsynced
     writer.close()
+
+
+def test_a_job_runs_after_the_requests_before_it_and_before_later_ones(store, event):
+    gated, counts = Gated(store), []
+    writer = GroupCommitWriter(gated, lambda stored: None)
+    before = [writer.submit([event("a")]) for _ in range(3)]
+    jobs = [writer.run(lambda store: counts.append(store.store.count())) for _ in range(2)]
+    after = writer.submit([event("b")])
+    last = writer.run(lambda store: counts.append(store.store.count()))
+    gated.open.set()
+    assert [one.result(10) for one in [*before, *jobs, after, last]] == [AppendResult(1, 0)] * 3 + [
+        None, None, AppendResult(1, 0), None,
+    ]  # fmt: skip
+    assert counts == [3, 3, 4]
+    writer.close()
+
+
+def test_events_of_erased_users_are_removed_at_the_commit_and_counted(store, event):
+    """The list as it is when the events are stored, not as it was when they arrived."""
+    gated, erased = Gated(store), set()
+    writer = GroupCommitWriter(
+        gated, lambda stored: None, lambda batches: [[e for e in batch if e.user_id not in erased] for batch in batches]
+    )
+    first = writer.submit([event("a", "ann")])
+    writer.run(lambda store: erased.add("ann"))
+    second = writer.submit([event("b", "ann"), event("b", "bob"), event("c", "ann")])
+    conflict = writer.submit([event("d", "bob", event_id="1"), event("e", "bob", event_id="1"), event("e", "ann")])
+    gated.open.set()
+    assert (first.result(10), second.result(10)) == (AppendResult(1, 0), AppendResult(1, 0, 2))
+    with pytest.raises(Problem, match="already stored with another body"):
+        conflict.result(10)
+    writer.close()
+
+
+def test_an_erasure_list_that_cannot_be_written_refuses_the_events(store, event):
+    def full(batches):
+        raise OSError(28, "No space left on device")
+
+    writer = GroupCommitWriter(store, lambda stored: None, full)
+    with pytest.raises(Problem, match="cannot be written, nothing was stored") as refused:
+        writer.submit([event()]).result(10)
+    assert refused.value.status == 503 and store.count() == 0
+    writer.close()
