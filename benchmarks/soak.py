@@ -260,18 +260,20 @@ class Soak:
 
     async def swap(self) -> None:
         """Deploy another version every 20 s: for all, for some, as shadow; now and then a damaged one."""
-        turn = 0
+        turn, live = 0, self.sound[0]
         while not self.is_over:
             await asyncio.sleep(SWAP_S)
             turn += 1
             body: dict[str, Any] = {"version": self.sound[turn % len(self.sound)]}
-            body |= self.rng.choice(({}, {}, {"canary": 0.3}, {"interleave": 0.5}, {"shadow": True}))
+            if body["version"] != live:  # beside itself it cannot be deployed
+                body |= self.rng.choice(({}, {}, {"canary": 0.3}, {"interleave": 0.5}, {"shadow": True}))
             expected: tuple[int, ...] = (200,)
             if turn % 4 == 0:
                 body, expected = {"version": self.broken}, (409,)
             reply = await self.http.send("POST", "/v1/admin/promote", body, timeout_s=60)
             if self.load.judge(f"promote {expected[0]}", reply, expected):
                 self.counts["refused_candidates" if turn % 4 == 0 else "swaps"] += 1
+                live = live if turn % 4 == 0 else reply.json()["roles"]["live"]
 
     async def erase(self) -> None:
         """Erase a user every 4 s: in turn one of the load, and one who sends nothing any more afterwards."""

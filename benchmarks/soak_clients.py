@@ -379,7 +379,8 @@ class MixedLoad:
             is_explained = reply.error != "timeout" and bool(phases & {"killed", "restart"})
         else:
             can_retry = reply.status in (429, 503) and "retry-after" in reply.headers
-            is_explained = can_retry and bool(phases & {"overload", "killed", "restart"})
+            is_stopping = kind == "/health/ready" and reply.status == 503 and "restart" in phases
+            is_explained = is_stopping or (can_retry and bool(phases & {"overload", "killed", "restart"}))
         if is_explained:
             self.explained[f"{outcome} in {'+'.join(sorted(phases))}"] += 1
         else:
