@@ -153,10 +153,7 @@ def open_services(
     stack.callback(writer.close)
     eraser.start(writer, recorder)
     stack.callback(eraser.close)
-    check = BackgroundCheck(
-        store.path, lambda: writer.run(EventStore.repair).result(), at_once=not store.completely_checked
-    )
-    stack.callback(check.close)
+    stack.callback(_check_in_background(store, writer).close)
 
     def load(model: ServedModel) -> LoadedModel:
         if config.approximate:
@@ -186,6 +183,13 @@ def open_services(
     )
     stack.callback(_close_reloader, reloader)
     return AdminService(router, store, writer, eraser, reloader)
+
+
+def _check_in_background(store: EventStore, writer: GroupCommitWriter) -> BackgroundCheck:
+    def repair() -> None:
+        writer.run(EventStore.repair).result()
+
+    return BackgroundCheck(store.path, repair, at_once=not store.completely_checked)
 
 
 def _add_gauges(

@@ -82,7 +82,7 @@ def backup(
     Example:
       segue backup run-data --out backup-monday
     """
-    from segue.workflows.back_up import back_up
+    from segue.serving.administration.back_up import back_up
 
     made = back_up(data, out_folder, lambda line: err.print(line, markup=False))
     for notice in made.notices:

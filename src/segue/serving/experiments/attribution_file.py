@@ -1,8 +1,8 @@
 """SQLite file of recorded lists and their outcomes: tables, opening, and setting an unusable file aside.
 
 Recorded lists are not promised. A file that is damaged, foreign, of another format, or no file at all never stops a
-server: it is renamed, and an empty file takes its place. Pages change only in ``merge_log``, so that the file has a digest
-at all other times, also after a crash.
+server: it is renamed, and an empty file takes its place. Pages change only in ``merge_log``, so that the file has a
+digest at all other times, also after a crash.
 """
 
 import shutil

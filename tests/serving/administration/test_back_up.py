@@ -8,13 +8,13 @@ import pytest
 from tests.serving.conftest import make_event
 
 from segue.data.erasure_list import ErasureList
+from segue.serving.administration import back_up as module
+from segue.serving.administration.back_up import back_up
 from segue.serving.experiments.attribution import AttributionRecorder
 from segue.serving.experiments.report import build_report
 from segue.serving.schemas.requests import Recommendation, RecommendResponse
 from segue.serving.store.data_directory import DataDirectory
 from segue.serving.store.event_store import AppendResult, EventStore
-from segue.workflows import back_up as module
-from segue.workflows.back_up import back_up
 
 NOW_US = 2_000_000_000_000_000
 
