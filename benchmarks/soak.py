@@ -51,7 +51,7 @@ HISTORIES = 1_000
 SAMPLE_S, SWAP_S, ERASE_S, KILL_S, OVERLOAD_S = 10.0, 20.0, 4.0, 120.0, 180.0
 MAX_SLOPE_MB_PER_H = 2.0
 SLOW_CLIENTS, SLOW_LIMIT_S = 10, 15.0
-_WORKER = b"segue.serving.workers.worker"
+_WORKER = b"segue.serving.workers"
 
 
 def build_model(name: str, mark: str, folder: Path, seed: int) -> Path:
