@@ -195,7 +195,7 @@ def test_a_history_that_cannot_be_read_in_time_refuses_a_late_list(shop: Shop, m
     newest = shop.store.newest
     monkeypatch.setattr(shop.store, "newest", lambda *given: time.sleep(0.3) or newest(*given))
     with pytest.raises(Problem) as refused:
-        asyncio.run(model.engine.respond_without_scoring(RecommendRequest(user_id="bob")))
+        asyncio.run(model.engine.respond_without_scoring(RecommendRequest(user_id="bob"), read_history=True))
     assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "1"})
     model.engine.close()
 

@@ -146,9 +146,8 @@ def test_a_model_that_cannot_score_is_not_opened(run, tmp_path):
         for name, values in saved.arrays.items()
     }
     artifact.save(artifact.Artifact(saved.model, saved.settings, saved.catalog, arrays, {}, {}), tmp_path / "broken")
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match="NaN"):
         ServedModel.open(tmp_path / "broken")
-    assert str(error.value) == "A score is NaN: the model is broken, its list would be arbitrary."
 
 
 def test_the_list_is_the_top_k_of_the_scores(run, engine):

@@ -143,3 +143,25 @@ def test_stored_events_from_before_the_models_log_end_are_not_fed(folder: Path, 
     before = item_histories(model)
     engine.recommend(RecommendRequest(history=["a"], k=3))
     np.testing.assert_array_equal(item_histories(model)["item_histories.totals"], before["item_histories.totals"])
+
+
+def test_an_event_log_that_cannot_be_read_fails_no_list(
+    folder: Path, opened: Callable[..., Any], store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the missed events nor a user's earlier events can be read; later events are fed again."""
+    engine, model = opened(folder)
+    before = item_histories(model)["item_histories.totals"]
+
+    def fail(*given: Any) -> Any:
+        raise OSError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "newest", fail)
+        patch.setattr(store, "events_after", fail)
+        engine.recommend(RecommendRequest(history=["a"], k=3))
+        engine.store([EventIn(item_id="c", user_id="ann", timestamp=1_700_000_000.0)])[0].result(10)
+        assert len(engine.recommend(RecommendRequest(history=["a"], k=3)).items) == 3
+    np.testing.assert_array_equal(item_histories(model)["item_histories.totals"], before)
+    engine.store([EventIn(item_id="c", user_id="bob", timestamp=1_700_000_001.0)])[0].result(10)
+    engine.recommend(RecommendRequest(history=["a"], k=3))
+    assert item_histories(model)["item_histories.totals"].sum() == before.sum() + 1

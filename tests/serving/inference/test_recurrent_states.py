@@ -10,7 +10,7 @@ from segue.data.sequences import Sequences
 from segue.models.counting.markov import Markov, MarkovConfig
 from segue.models.neural.gru_numpy import NumpyGRU
 from segue.models.neural.neural_scorer import NeuralScorer
-from segue.models.retrieval.retriever import Retriever
+from segue.models.retrieval.retriever import RetrievalQuery, Retriever
 from segue.serving.config import SessionsConfig
 from segue.serving.inference.recurrent_states import recurrent_states
 from segue.serving.sessions.session_cache import SessionCache
@@ -102,6 +102,25 @@ def test_a_state_of_a_changed_history_is_not_kept(store, event):
     kept = sessions.view(("user_id", "ann"))
     assert (kept.items, kept.num_read) == ([1, 2, 3], 2), "an event behind it does not hurt: it is stepped next"
     assert kept.state is not None
+
+
+def test_a_state_that_is_not_finite_is_not_kept(store, event):
+    """An event whose embedding is broken: the state before it stays, and other users' states are untouched."""
+    scorer = network()
+    scorer.input_embeddings_VD[6] = np.nan
+    sessions = SessionCache(store, CATALOG)
+    live = recurrent_states(Retriever(scorer), sessions)
+    keys = [("user_id", "ann"), ("user_id", "bob")]
+    for second, items in enumerate(("aa", "fb", "cc")):
+        for (_, user), item in zip(keys, items, strict=True):
+            sessions.add(store.append([[event(item, user, timestamp=second)]])[1])
+        hidden_BD = live.hidden([sessions.view(key) for key in keys])
+        assert np.isfinite(hidden_BD[1]).all() and np.isfinite(hidden_BD[0]).all() == (second == 0)
+    kept, other = (sessions.view(key) for key in keys)
+    assert (kept.num_read, other.num_read) == (1, 3)
+    assert np.isfinite(kept.state).all()
+    with pytest.raises(ValueError, match="A score is NaN"):
+        Retriever(scorer).top_k([RetrievalQuery(kept.items)], 2, hidden_BD[:1])
 
 
 def test_states_are_equal_after_a_restart(tmp_path, event):

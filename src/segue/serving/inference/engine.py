@@ -121,19 +121,25 @@ class Engine:
         try:
             return await self._batcher.submit(request)
         except DeadlineExceeded:
-            return await self.respond_without_scoring(request)
+            return await self.respond_without_scoring(request, read_history=True)
 
-    async def respond_without_scoring(self, request: RecommendRequest | SimilarRequest) -> RecommendResponse:
+    async def respond_without_scoring(
+        self, request: RecommendRequest | SimilarRequest, *, read_history: bool = False
+    ) -> RecommendResponse:
         """Return the fallback list for a request: the cached last list of the user, or popular items.
 
-        It satisfies the request and the rules of its placement. For items of the history to be left out, a history
-        that is not in memory is read.
+        It satisfies the request and the rules of its placement.
+
+        Args:
+            request: the request.
+            read_history: read a history that is not in memory, so that its items can be left out. False after
+                ``respond`` failed, which has read it.
 
         Raises:
             Problem: those of ``respond``; 503 if the history cannot be read in time.
         """
         key = None if isinstance(request, SimilarRequest) else history_key(request)
-        if key is not None and key not in self._sessions:
+        if read_history and key is not None and key not in self._sessions:
             try:
                 await asyncio.wait_for(asyncio.to_thread(self._sessions.view, key), _READ_S)
             except TimeoutError:
