@@ -1,6 +1,7 @@
 """The ``segue`` command: one sentence and exit code 2 for an error of the user, 130 for Ctrl-C."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from importlib import metadata
@@ -98,17 +99,42 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("Stopped.\n")
         sys.exit(STOPPED)
-    except ModuleNotFoundError as error:
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        _refuse(error, sentence)
+
+
+def _sentence(error: Exception) -> str | None:
+    """Return the message of an error that the user can correct; None for an error in segue itself."""
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY
+    if isinstance(error, ModuleNotFoundError):
         name = (error.name or "").partition(".")[0]
-        if name not in EXTRAS:
-            raise
-        _refuse(error, f"This needs {name}, which is not installed: pip install 'segue[{EXTRAS[name]}]'.")
-    except ValueError as error:
-        _refuse(error, str(error))
-    except OSError as error:
-        if error.filename is None:
-            raise
-        _refuse(error, f"{error.filename}: {error.strerror}.")
+        extra = EXTRAS.get(name)
+        return extra and f"This needs {name}, which is not installed: pip install 'segue[{extra}]'."
+    if isinstance(error, ValueError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}."
+    return None
+
+
+OUT_OF_MEMORY = (
+    "The memory that this process may use does not suffice: leave out rare items, lower embedding_dim or batch_tokens, "
+    "or raise the limit. 'segue plan' estimates the memory of a training."
+)
+_NO_MEMORY = re.compile(
+    r"can't allocate memory|cannot allocate|not enough memory|out of memory|bad_alloc|map segment", re.I
+)
+"""Errors of torch, CUDA, onnxruntime and the dynamic loader without memory; none of them raises MemoryError."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return True if an error means that memory could not be allocated."""
+    is_system = isinstance(error, (RuntimeError, ImportError, OSError))
+    return isinstance(error, MemoryError) or (is_system and _NO_MEMORY.search(str(error)) is not None)
 
 
 def _refuse(error: Exception, sentence: str) -> NoReturn:
