@@ -14,7 +14,7 @@ from collections.abc import Callable
 from segue.serving.exit_codes import GRACE_OVER, SECOND_SIGNAL, STOPPED
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_POLL_S = 0.1
+_POLL_S = 0.5
 """Interval at which the main thread checks whether the server has ended."""
 _MESSAGE_S = 0.2
 """Longest wait for a message on standard error, which may be a full pipe."""
@@ -52,7 +52,7 @@ class Termination:
         thread = threading.Thread(target=self._serve, args=(server,), name="segue-server", daemon=True)
         thread.start()
         while thread.is_alive():
-            thread.join(_POLL_S)
+            thread.join(max(0.0, min(_POLL_S, self.remaining_s())))
             if self.remaining_s() <= 0 and thread.is_alive():
                 self._end(GRACE_OVER, f"The grace of {self._grace_s:g} s is over: the server is ended.")
         if self._error is not None:

@@ -6,7 +6,6 @@ commit arrives from there.
 
 import asyncio
 import os
-import signal
 import socket
 import threading
 import uuid
@@ -113,8 +112,6 @@ def main(descriptor: int) -> None:
     Args:
         descriptor: file descriptor of the inherited socket.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # the primary process gets the signal too, and sends StopServing
     channel = MessageChannel(socket.socket(fileno=descriptor))
     start = channel.receive()
     if not isinstance(start, messages.StartWorker):  # the primary process has ended
