@@ -42,7 +42,8 @@ from segue.models.counting.popularity import Popularity
 FAULTS = ("none", "kill", "full disk", "full disk and kill")
 OLD_S = 1_700_000_000
 ITEMS = 50
-MAX_ATTEMPTS = 40
+MAX_S = 240.0
+"""Time for which a request without a receipt is repeated, seconds; a start of the server is a part of it."""
 INGEST_THREADS = 4
 
 
@@ -185,8 +186,9 @@ class Round:
 
     def erase(self, user: str) -> None:
         """Erase a user, and repeat until there is a receipt."""
-        started_s = time.monotonic()
-        for attempt in range(MAX_ATTEMPTS):
+        started_s, attempt = time.monotonic(), -1
+        while time.monotonic() < started_s + MAX_S:
+            attempt += 1
             try:
                 status, body = self.server.request("DELETE", f"/v1/users/{user}")
             except (OSError, http.client.HTTPException, ValueError):
@@ -302,16 +304,17 @@ def measure(users: int, rounds: int, workers: int, seed: int) -> dict[str, Any]:
                 if server.process.poll() is None:
                     server.end(signal.SIGKILL)
             print(f"round {number + 1} ({fault}): {tally}", file=sys.stderr, flush=True)
-        traceback = "Traceback" in (Path(folder) / "log").read_text(errors="replace")
+        _, *tracebacks = (Path(folder) / "log").read_text(errors="replace").split("Traceback")
     return {
         "about": about(seed),
         "users": users,
         "rounds": rounds,
         "workers": workers,
         "seconds": round(time.monotonic() - started_s, 1),
-        "traceback_in_log": traceback,
+        "tracebacks_in_log": len(tracebacks),
+        "first_traceback": tracebacks[0][:3000] if tracebacks else "",
         **{name: dict(value) if isinstance(value, Counter) else value for name, value in vars(tally).items()},
-        "faults": tally.faults() + traceback,
+        "faults": tally.faults() + len(tracebacks),
     }
 
 

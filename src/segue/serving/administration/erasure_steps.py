@@ -62,7 +62,9 @@ class ErasureSteps:
             if targets:
                 self._list(targets)
                 self.store.erasure.delete(targets)
-                messages.append(f"{len(targets)} erased users or sessions were in {path} again, and were erased from it.")
+                messages.append(
+                    f"{len(targets)} erased users or sessions were in {path} again, and were erased from it."
+                )
         except (apsw.Error, OSError) as error:
             raise ValueError(
                 f"Erased users cannot be erased from {path} ({error}): free space and start again."
@@ -136,7 +138,8 @@ class ErasureSteps:
         """Return the listed users and sessions that have events from before their erasure in the log."""
         if not len(self.erasures):
             return []
-        users, sessions = {}, {}
+        users: dict[str, int] = {}
+        sessions: dict[str, int] = {}
         for id_type, id in self.store.erasure.stored_keys():
             until_us = self.erasures.erased_until_us(id_type, id)
             if until_us is not None:

@@ -270,6 +270,7 @@ class AttributionRecorder:
                 database.executemany(_INSERT_LIST, (row for row in rows if row is not None))
             else:
                 for event in group:
+                    assert isinstance(event, Event)
                     attribute_event(database, event, self._digest, self._config)
         self._prune(database, len(entries))
 

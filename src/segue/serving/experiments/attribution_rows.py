@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import apsw
 import msgspec
@@ -116,7 +117,8 @@ def delete_erased(database: apsw.Connection, erased_until_us: Callable[[str], in
         erased_until_us: time of the erasure of a digest, UTC microseconds; None for a user who was not erased.
     """
     stored = "SELECT user FROM impressions UNION SELECT user FROM outcomes"
-    until_us = {user: erased_until_us(user) for (user,) in database.execute(stored).fetchall() if user is not None}
+    rows: list[Any] = database.execute(stored).fetchall()
+    until_us = {user: erased_until_us(user) for (user,) in rows if user is not None}
     with transaction(database):
         for user, time_us in until_us.items():
             for table in _TABLES if time_us is not None else ():

@@ -108,7 +108,7 @@ class EventErasure:
             for id_type, having in (("user_id", ""), ("session_id", "AND user_id IS NULL")):
                 query = f"SELECT DISTINCT CAST({id_type} AS BLOB) FROM {table} WHERE {id_type} IS NOT NULL {having}"
                 for (id,) in self._rows(query):
-                    yield id_type, _text(id)  # type: ignore[misc]
+                    yield id_type, _text(id)
 
     def holds(self, target: ErasureTarget) -> bool:
         """Return whether an event of a target is stored."""
