@@ -66,9 +66,3 @@ def test_a_missing_and_a_silent_server_raise_os_errors():
             await AsyncClient(f"http://127.0.0.1:{port}", timeout_s=2).ready()
 
     asyncio.run(story())
-
-
-def test_an_invalid_address_is_refused():
-    with pytest.raises(ValueError) as error:
-        AsyncClient("ftp://x")
-    assert str(error.value) == "'ftp://x' is not the address of a server: write it like http://127.0.0.1:8000."

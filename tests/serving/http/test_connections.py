@@ -156,6 +156,7 @@ SCENARIOS = {
     "refused body": (post("/nothing", b"12", length=100_000), 1),
     "responding": (get("/endless"), 0),
     "responding without key": (get("/endless-page"), 0),
+    "waiting without key": (post("/length") * 5, 2),
     "writing": (get("/large"), 0),
     "closing": (post("/length", b"", AUTHORIZED, length=9_000_000), 1),
     "idle": (get("/health/live"), 1),
@@ -169,6 +170,8 @@ def test_each_state_has_its_own_deadline(port, monkeypatch, state):
     """With a short deadline for one state only, a client in it is closed; with long ones for all it is not."""
     sent, num_responses = SCENARIOS[state]
     shorten_deadlines(monkeypatch, 60)
+    if state == "waiting without key":
+        monkeypatch.setattr(module, "REFUSED_PER_TURN", 0)
     if state != "closing":
         shorten_deadlines(monkeypatch, 0.3, "closing")
     for after_s, expected in ((60, False), (0.3, True)):
@@ -244,7 +247,7 @@ def test_many_clients_without_a_key_close_none_with_a_key():
 
 def test_bodies_in_memory_are_bounded_over_all_connections(port, monkeypatch):
     """A client with a key could hold a megabyte with each of 8,192 connections."""
-    monkeypatch.setattr("segue.serving.http.request_reader.MAX_BODY_BYTES_HELD", 250_000)
+    monkeypatch.setattr("segue.serving.http.request_head.MAX_BODY_BYTES_HELD", 250_000)
 
     async def main():
         clients = [Client(*await asyncio.open_connection("127.0.0.1", port)) for _ in range(6)]
@@ -301,6 +304,31 @@ def test_tiny_chunks_are_refused(port):
     assert status == 400 and b"chunk heads and trailers" in body
     large = b"".join(b"%x\r\n%s\r\n" % (1000, b"x" * 1000) for _ in range(900))
     assert talk(port, conversation, chunked("/length", AUTHORIZED) + large + b"0\r\n\r\n") == (200, b"900000")
+
+
+def test_refusals_take_turns_over_all_connections(port, monkeypatch):
+    """Ten thousand clients with a hundred requests each in one packet took the event loop for half a minute."""
+    monkeypatch.setattr(module, "REFUSED_PER_TURN", 3)
+    turns, take_turn = [], module.Connections._take_turns
+
+    def count(self):
+        before = len(self._deferred)
+        take_turn(self)
+        turns.append(before)
+
+    monkeypatch.setattr(module.Connections, "_take_turns", count)
+
+    async def main():
+        clients = [Client(*await asyncio.open_connection("127.0.0.1", port)) for _ in range(4)]
+        for client in clients:
+            client.writer.write(post("/length") * 10)
+        statuses = [[(await client.response())[0] for _ in range(10)] for client in clients]
+        for client in clients:
+            client.writer.close()
+        return statuses
+
+    assert asyncio.run(main()) == [[401] * 10] * 4
+    assert len(turns) >= 4 * (10 - module.FREE_REFUSED) / 3
 
 
 def test_a_connection_without_a_success_is_closed_after_some_responses(port, monkeypatch):

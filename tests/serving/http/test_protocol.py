@@ -157,7 +157,7 @@ def test_a_refused_body_is_not_kept(port, state, monkeypatch):
 
     def spy(self, body):
         on_body(self, body)
-        kept.append(len(self._body))
+        kept.append(len(self._body._content))
 
     monkeypatch.setattr(RequestReader, "on_body", spy)
 

@@ -1,17 +1,17 @@
 """Typed asyncio client of the server, with the methods of ``Client``."""
 
 import asyncio
-import http.client
-import io
-import uuid
+import ssl
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from segue.serving.client.client import NOT_AN_ADDRESS, decode_response, encode_request, request_headers
+from segue.serving.client.address import ServerAddress
+from segue.serving.client.client import request_bytes, with_id
+from segue.serving.client.response import MAX_RESPONSE_BYTES, ResponseParser, decode_response, retry_after_s
+from segue.serving.schemas.problems import Problem
 from segue.serving.schemas.requests import (
     EventBatch,
     EventIn,
@@ -28,32 +28,49 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class AsyncClient:
-    """Client with a pool of kept-alive connections: one per concurrent request.
+    """Client with a pool of kept-alive connections: one per concurrent request; for one event loop.
 
     Every method raises the server's Problem for a refused request, and OSError (or TimeoutError) without a response.
+    Connections, redirects and the key are treated as by ``Client``.
     """
 
-    def __init__(self, url: str, key: str | None = None, timeout_s: float = 10.0, connections: int = 16) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str | None = None,
+        timeout_s: float = 10.0,
+        connections: int = 16,
+        *,
+        retries: int = 0,
+        ssl_context: ssl.SSLContext | None = None,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
+    ) -> None:
         """Prepare a client; requests connect.
 
         Args:
-            url: address of the server, such as http://127.0.0.1:8000.
+            url: address of the server, such as http://127.0.0.1:8000 or https://shop.example/recommender.
             key: API key; None for a server without keys.
-            timeout_s: largest time for a request with its response, in seconds.
+            timeout_s: largest time for a request with its response, connection and repetitions, in seconds.
             connections: largest number of connections; further requests wait for one.
+            retries: number of times that a request is sent again after the server's Retry-After, where the time
+                suffices.
+            ssl_context: context of https; None: certificates are verified with the authorities of the system.
+            max_response_bytes: limit of a response.
 
         Raises:
-            ValueError: ``url`` is not such an address.
+            ValueError: ``url`` is not such an address, or the key has characters that no key has.
         """
-        parts = urlsplit(url)
-        if parts.scheme != "http" or parts.hostname is None:
-            raise ValueError(NOT_AN_ADDRESS.format(url=url))
-        self._address = (parts.hostname, parts.port or 80)
+        self._address = ServerAddress.parse(url)
+        self._headers = self._address.headers(key)
+        self._ssl_context = self._address.ssl_context(ssl_context)
         self._timeout_s = timeout_s
+        self._retries = retries
+        self._max_response_bytes = max_response_bytes
         self._free_connections = asyncio.Semaphore(connections)
         self._idle: list[Stream] = []
-        lines = {"Host": parts.netloc, **request_headers(key)}
-        self._head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+
+    def __repr__(self) -> str:
+        return f"AsyncClient({str(self._address)!r})"
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -71,13 +88,13 @@ class AsyncClient:
     async def events(self, events: Sequence[EventIn]) -> EventsResponse:
         """Store events, all or none; they are on disk on return."""
         return await self._request(
-            "POST", "/v1/events", EventsResponse, EventBatch([_with_id(event) for event in events])
+            "POST", "/v1/events", EventsResponse, EventBatch([with_id(event) for event in events])
         )
 
     async def recommend(self, request: RecommendRequest) -> RecommendResponse:
         """Return recommendations."""
         if request.event is not None:
-            request = replace(request, event=_with_id(request.event))
+            request = replace(request, event=with_id(request.event))
         return await self._request("POST", "/v1/recommend", RecommendResponse, request)
 
     async def next(self, request: NextRequest) -> RecommendResponse:
@@ -93,38 +110,48 @@ class AsyncClient:
         return await self._request("GET", "/health/ready", Health)
 
     async def _request(self, method: str, path: str, response_type: type[T], request: Any = None) -> T:
-        body = encode_request(request)
-        sent = f"{method} {path} HTTP/1.1\r\n{self._head}Content-Length: {len(body)}\r\n\r\n".encode() + body
-        async with self._free_connections, asyncio.timeout(self._timeout_s):
-            # The server may have closed a kept connection; without a response on it the next one is tried.
-            while self._idle:
+        sent = request_bytes(self._address, self._headers, method, path, request)
+        loop = asyncio.get_running_loop()
+        until_s, retries_left = loop.time() + self._timeout_s, self._retries
+        async with self._free_connections, asyncio.timeout_at(until_s):
+            while True:
                 try:
-                    return decode_response(response_type, *await self._exchange(self._idle.pop(), sent))
-                except (ConnectionError, asyncio.IncompleteReadError):
-                    continue
-            return decode_response(
-                response_type, *await self._exchange(await asyncio.open_connection(*self._address), sent)
-            )
+                    return decode_response(response_type, await self._send(sent))
+                except Problem as problem:
+                    wait_s = retry_after_s(problem)
+                    if not retries_left or wait_s is None or loop.time() + wait_s >= until_s:
+                        raise
+                retries_left -= 1
+                await asyncio.sleep(wait_s)
 
-    async def _exchange(self, stream: Stream, sent: bytes) -> tuple[http.client.HTTPMessage, bytes]:
+    async def _send(self, sent: bytes) -> ResponseParser:
+        """Send a request and read its response."""
+        # The server may have closed a kept connection; without a response on it the next one is tried.
+        while self._idle:
+            response = ResponseParser(self._max_response_bytes)
+            try:
+                await self._exchange(self._idle.pop(), sent, response)
+                return response
+            except ConnectionError:
+                if response.has_begun:
+                    raise
+        response, address = ResponseParser(self._max_response_bytes), self._address
+        stream = await asyncio.open_connection(address.host, address.port, ssl=self._ssl_context)
+        await self._exchange(stream, sent, response)
+        return response
+
+    async def _exchange(self, stream: Stream, sent: bytes, response: ResponseParser) -> None:
         """Send a request and read its response; a connection that fails in between is closed."""
         reader, writer = stream
         try:
             writer.write(sent)
             await writer.drain()
-            head = await reader.readuntil(b"\r\n\r\n")
-            headers = http.client.parse_headers(io.BytesIO(head.partition(b"\r\n")[2]))
-            body = await reader.readexactly(int(headers["Content-Length"]))
+            while not response.is_complete:
+                response.feed(await reader.read(65_536))
         except BaseException:
             writer.close()
             raise
-        if headers.get("Connection", "").lower() == "close":
-            writer.close()
-        else:
+        if response.keeps_alive:
             self._idle.append(stream)
-        return headers, body
-
-
-def _with_id(event: EventIn) -> EventIn:
-    """Return the event with an id, so that a resend on another connection is stored once."""
-    return event if event.event_id is not None else replace(event, event_id=uuid.uuid4().hex)
+        else:
+            writer.close()

@@ -1,13 +1,25 @@
-"""Typed client of the server over http.client of the standard library."""
+"""Typed client of the server over a socket."""
 
-import http.client
+import os
+import socket
+import ssl
+import time
+import uuid
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
-import msgspec
+from msgspec.structs import replace
 
+from segue.serving.client.address import ServerAddress
+from segue.serving.client.response import (
+    MAX_RESPONSE_BYTES,
+    ResponseParser,
+    decode_response,
+    encode_request,
+    retry_after_s,
+)
 from segue.serving.schemas.admin import (
     ErasureReceipt,
     ItemsResponse,
@@ -22,39 +34,57 @@ from segue.serving.schemas.requests import (
     EventsResponse,
     Health,
     NextRequest,
-    ProblemBody,
     RecommendRequest,
     RecommendResponse,
     SimilarRequest,
 )
 
 T = TypeVar("T")
-NOT_AN_ADDRESS = "'{url}' is not the address of a server: write it like http://127.0.0.1:8000."
 
 
 class Client:
-    """Client with one kept-alive connection; for one thread at a time.
+    """Client with one kept-alive connection; for one thread at a time. A forked process opens a connection of its own.
 
-    Every method raises the server's Problem for a refused request, and OSError or http.client.HTTPException without a
-    response.
+    Every method raises the server's Problem for a refused request, and OSError without a response. Every request may be
+    sent twice without harm, because events get an id. A request on a connection that the server has closed meanwhile
+    is sent once more on a new one. No redirect is followed, and the key goes to this address only.
     """
 
-    def __init__(self, url: str, key: str | None = None, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str | None = None,
+        timeout_s: float = 10.0,
+        *,
+        retries: int = 0,
+        ssl_context: ssl.SSLContext | None = None,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
+    ) -> None:
         """Prepare a client; the first request connects.
 
         Args:
-            url: address of the server, such as http://127.0.0.1:8000.
+            url: address of the server, such as http://127.0.0.1:8000 or https://shop.example/recommender.
             key: API key; None for a server without keys.
-            timeout_s: largest time to wait for a response, in seconds.
+            timeout_s: largest time for a request with its response, connection and repetitions, in seconds.
+            retries: number of times that a request is sent again after the server's Retry-After, where the time
+                suffices.
+            ssl_context: context of https; None: certificates are verified with the authorities of the system.
+            max_response_bytes: limit of a response.
 
         Raises:
-            ValueError: ``url`` is not such an address.
+            ValueError: ``url`` is not such an address, or the key has characters that no key has.
         """
-        parts = urlsplit(url)
-        if parts.scheme != "http" or parts.hostname is None:
-            raise ValueError(NOT_AN_ADDRESS.format(url=url))
-        self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
-        self._headers = request_headers(key)
+        self._address = ServerAddress.parse(url)
+        self._headers = self._address.headers(key)
+        self._ssl_context = self._address.ssl_context(ssl_context)
+        self._timeout_s = timeout_s
+        self._retries = retries
+        self._max_response_bytes = max_response_bytes
+        self._socket: socket.socket | None = None
+        self._process = os.getpid()
+
+    def __repr__(self) -> str:
+        return f"Client({str(self._address)!r})"
 
     def __enter__(self) -> "Client":
         return self
@@ -66,14 +96,18 @@ class Client:
 
     def close(self) -> None:
         """Close the connection."""
-        self._connection.close()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
     def events(self, events: Sequence[EventIn]) -> EventsResponse:
         """Store events, all or none; they are on disk on return."""
-        return self._request("POST", "/v1/events", EventsResponse, EventBatch(list(events)))
+        return self._request("POST", "/v1/events", EventsResponse, EventBatch([with_id(event) for event in events]))
 
     def recommend(self, request: RecommendRequest) -> RecommendResponse:
         """Return recommendations."""
+        if request.event is not None:
+            request = replace(request, event=with_id(request.event))
         return self._request("POST", "/v1/recommend", RecommendResponse, request)
 
     def next(self, request: NextRequest) -> RecommendResponse:
@@ -115,41 +149,80 @@ class Client:
         return self._request("GET", "/health/ready", Health)
 
     def _request(self, method: str, path: str, response_type: type[T], request: Any = None) -> T:
-        body = encode_request(request)
+        sent = request_bytes(self._address, self._headers, method, path, request)
+        until_s = time.monotonic() + self._timeout_s
+        for retries_left in range(self._retries, -1, -1):
+            try:
+                return decode_response(response_type, self._exchange(sent, until_s))
+            except Problem as problem:
+                wait_s = retry_after_s(problem)
+                if not retries_left or wait_s is None or time.monotonic() + wait_s >= until_s:
+                    raise
+                time.sleep(wait_s)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _exchange(self, sent: bytes, until_s: float) -> ResponseParser:
+        """Send a request and read its response, on the kept connection or a new one."""
+        if os.getpid() != self._process:  # the connection is the parent process's
+            self._socket, self._process = None, os.getpid()
+        for kept in [self._socket, None] if self._socket is not None else [None]:
+            response = ResponseParser(self._max_response_bytes)
+            try:
+                connection = self._socket = kept or self._connect(until_s)
+                self._send(connection, sent, response, until_s)
+            except BaseException as error:
+                # A half-read response must not be taken for the response to the next request.
+                self.close()
+                if kept is None or response.has_begun or not isinstance(error, ConnectionError):
+                    raise
+                continue
+            if not response.keeps_alive:
+                self.close()
+            return response
+        raise AssertionError("a new connection is tried last")
+
+    def _connect(self, until_s: float) -> socket.socket:
+        address = self._address
+        connection = socket.create_connection((address.host, address.port), timeout=self._left_s(until_s))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._ssl_context is None:
+            return connection
         try:
-            self._connection.request(method, path, body, self._headers)
-            response = self._connection.getresponse()
-            content = response.read()
+            connection.settimeout(self._left_s(until_s))
+            return self._ssl_context.wrap_socket(connection, server_hostname=address.host)
         except BaseException:
-            # A half-read response must not be taken for the response to the next request.
-            self._connection.close()
+            connection.close()
             raise
-        return decode_response(response_type, response.headers, content)
+
+    def _send(self, connection: socket.socket, sent: bytes, response: ResponseParser, until_s: float) -> None:
+        connection.settimeout(self._left_s(until_s))
+        connection.sendall(sent)
+        while not response.is_complete:
+            connection.settimeout(self._left_s(until_s))
+            response.feed(connection.recv(65_536))
+
+    def _left_s(self, until_s: float) -> float:
+        left_s = until_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError(f"The server did not respond within {self._timeout_s:g} seconds.")
+        return left_s
 
 
-def request_headers(key: str | None) -> dict[str, str]:
-    """Return the headers of every request."""
-    return {"Content-Type": "application/json"} | ({} if key is None else {"Authorization": f"Bearer {key}"})
-
-
-def encode_request(request: Any) -> bytes:
-    """Return the body of a request; empty without one."""
-    return b"" if request is None else msgspec.json.encode(request)
-
-
-def decode_response(response_type: type[T], headers: http.client.HTTPMessage, body: bytes) -> T:
-    """Decode a response.
+def request_bytes(address: ServerAddress, headers: str, method: str, path: str, request: Any) -> bytes:
+    """Return a request as bytes.
 
     Args:
-        response_type: type of a successful response.
-        headers: headers of the response.
-        body: its body.
-
-    Raises:
-        Problem: the server refused the request.
+        address: address of the server.
+        headers: header lines of every request.
+        method: HTTP method.
+        path: path and query, percent-encoded.
+        request: value of the JSON body; None: no body.
     """
-    if headers.get_content_type() == "application/problem+json":
-        problem = msgspec.json.decode(body, type=ProblemBody)
-        retry = {"Retry-After": after} if (after := headers.get("Retry-After")) else {}
-        raise Problem(problem.status, problem.detail, retry)
-    return msgspec.json.decode(body, type=response_type)
+    body = encode_request(request)
+    head = f"{method} {address.prefix}{path} HTTP/1.1\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
+    return head.encode("ascii") + body
+
+
+def with_id(event: EventIn) -> EventIn:
+    """Return the event with an id, so that a resend on another connection is stored once."""
+    return event if event.event_id is not None else replace(event, event_id=uuid.uuid4().hex)

@@ -1,6 +1,8 @@
 """Open connections of a listener: the states of a connection with a deadline each, eviction, bytes of requests held."""
 
 import asyncio
+import math
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -27,6 +29,7 @@ DEADLINES = {
     "refused body": Deadline(3.0, "the head was complete"),
     "responding": Deadline(300.0, "the request was complete"),
     "responding without key": Deadline(8.0, "the request was complete"),
+    "waiting without key": Deadline(8.0, "more requests without a key had come than there are turns for"),
     "writing": Deadline(8.0, "the client took 65,536 bytes, or the rest, of what it was sent"),
     "closing": Deadline(2.0, "the last byte was sent"),
     "idle": Deadline(8.0, "the last response"),
@@ -35,14 +38,19 @@ DEADLINES = {
 """State -> its deadline. Every state is here, and no other module has a time limit of a connection.
 
 A connection is always in one reading state (connected, head, body, refused body, idle, idle with key). While a response
-is due or is being taken, responding, writing or closing apply besides. "With key": a request of the connection was
-admitted to an endpoint that needs a role.
+is due or is being taken, responding, waiting, writing or closing apply besides. "With key": a request of the connection
+was admitted to an endpoint that needs a role.
 """
 MIN_TAKEN_BYTES = 65_536
 """Bytes that a client must take for a new writing deadline."""
 MAX_REFUSED = 100
 """Responses in a row without a success of an endpoint that needs a role. Behind the last one the connection is closed:
 a megabyte holds 40,000 requests, whose refusals would take half a second of the processor."""
+FREE_REFUSED = 2
+"""Of these responses, the number that are sent at once on each connection."""
+REFUSED_PER_TURN, TURN_S = 50, 0.025
+"""Number of the further ones, over all connections, in each turn, and seconds from turn to turn: thousands of clients
+that send requests without a key, each a hundred in one packet, leave the others their share of the processor."""
 SMALL_BYTES = 4096
 """Bytes of one request that are held whatever the others hold."""
 MAX_HEAD_BYTES_HELD = 16_000_000
@@ -67,6 +75,9 @@ class OpenConnection(Protocol):
     def abort(self) -> None:
         """Close at once."""
 
+    def take_turn(self) -> None:
+        """Answer requests that waited for their turn."""
+
 
 class Connections:
     """Open connections by their rank: those of rank 0 are closed first for a new one.
@@ -84,6 +95,9 @@ class Connections:
         """Bytes of incomplete heads."""
         self.num_body_bytes = 0
         """Bytes of bodies whose response is due."""
+        self._deferred: deque[OpenConnection] = deque()
+        """Connections whose next refusal waits for a turn."""
+        self._is_turn_due = False
         self._ranks: list[dict[OpenConnection, None]] = [{} for _ in range(2 * _WITH_KEY)]
 
     def __len__(self) -> int:
@@ -111,6 +125,22 @@ class Connections:
         """Remove a connection of a rank; one that is gone already is no error."""
         self._ranks[rank].pop(connection, None)
 
+    def defer(self, connection: OpenConnection) -> None:
+        """Let a connection take its next turn behind the others that wait."""
+        self._deferred.append(connection)
+        if not self._is_turn_due:
+            self._is_turn_due = True
+            asyncio.get_running_loop().call_later(TURN_S, self._take_turns)
+
+    def _take_turns(self) -> None:
+        for _ in range(REFUSED_PER_TURN):
+            if not self._deferred:
+                break
+            self._deferred.popleft().take_turn()
+        self._is_turn_due = bool(self._deferred)
+        if self._is_turn_due:
+            asyncio.get_running_loop().call_later(TURN_S, self._take_turns)
+
     def make_room(self, limit: int) -> None:
         """Close the idlest connections, down to ``limit``."""
         while len(self) > limit:
@@ -132,6 +162,36 @@ class Connections:
         if len(heads) > max(1, limit // 8) or (len(heads) > 1 and not keyed_idle):
             return heads
         return keyed_idle or next(rank for rank in [*self._ranks[_HEAD + 1 :], heads] if rank)
+
+
+class WriteProgress:
+    """Deadline of a client that does not take its responses."""
+
+    def __init__(self) -> None:
+        self.num_written_bytes = 0
+        """Bytes of all responses."""
+        self._num_taken_bytes = 0
+        self.due_s = math.inf
+
+    def start(self, now_s: float, num_waiting_bytes: int) -> None:
+        """Start the deadline.
+
+        Args:
+            now_s: the event loop's time.
+            num_waiting_bytes: written bytes that the client has not taken.
+        """
+        self._num_taken_bytes = self.num_written_bytes - num_waiting_bytes
+        self.due_s = now_s + DEADLINES["writing"].after_s
+
+    def stop(self) -> None:
+        """Stop the deadline: the client has taken everything."""
+        self.due_s = math.inf
+
+    def check(self, now_s: float, num_waiting_bytes: int) -> None:
+        """Start a missed deadline again where the client has taken enough. See ``start``."""
+        num_taken_bytes = self.num_written_bytes - num_waiting_bytes
+        if now_s >= self.due_s and num_taken_bytes - self._num_taken_bytes >= MIN_TAKEN_BYTES:
+            self.start(now_s, num_waiting_bytes)
 
 
 def rank_of(state: str, *, has_key: bool, is_responding: bool) -> int:

@@ -10,7 +10,14 @@ from collections import deque
 from typing import cast
 
 from segue.serving.http.app import Admission, App
-from segue.serving.http.connections import DEADLINES, MAX_REFUSED, MIN_TAKEN_BYTES, Connections, rank_of
+from segue.serving.http.connections import (
+    DEADLINES,
+    FREE_REFUSED,
+    MAX_REFUSED,
+    Connections,
+    WriteProgress,
+    rank_of,
+)
 from segue.serving.http.exchange import Request, Response
 from segue.serving.http.request_reader import RequestReader
 
@@ -52,9 +59,8 @@ class Connection(asyncio.BufferedProtocol):
         """The client waits for 100 Continue behind a response that is due."""
         self._num_refused = 0
         """Responses since the last one with a list, a receipt or the like for an admitted request of a key."""
-        self._num_written_bytes = self._num_taken_bytes = 0
-        """Bytes of all responses, and of those that the client had taken when the write deadline began."""
-        self._response_due_s = self._write_due_s = self._close_due_s = _NEVER
+        self._writing = WriteProgress()
+        self._response_due_s = self._turn_due_s = self._close_due_s = _NEVER
 
     # asyncio calls these
 
@@ -62,7 +68,8 @@ class Connection(asyncio.BufferedProtocol):
         """Register the connection; where there are too many, the idlest is closed."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=0)  # at most one response waits in memory for its client
-        self._reader.client = peer_address(transport)
+        peer = transport.get_extra_info("peername")
+        self._reader.client = peer[0] if isinstance(peer, tuple) else ""
         self.rank = rank_of(self._reader.state, has_key=False, is_responding=False)
         self._connections.move(self, None, self.rank)
         self._connections.make_room(self._limit)
@@ -98,16 +105,14 @@ class Connection(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         """Start the write deadline and stop reading: the client does not take its responses."""
         self._is_write_blocked = True
-        self._start_write_deadline(self._loop.time())
+        self._writing.start(self._loop.time(), self._transport.get_write_buffer_size())
         self._update_reading()
 
     def resume_writing(self) -> None:
         """Stop the write deadline and answer the requests that wait."""
         self._is_write_blocked = False
-        self._write_due_s = _NEVER
+        self._writing.stop()
         self._respond_next()
-
-    # the reader calls these
 
     @property
     def num_waiting(self) -> int:
@@ -124,25 +129,28 @@ class Connection(asyncio.BufferedProtocol):
 
     # responses
 
-    def _respond_next(self) -> None:
-        """Answer waiting requests until one needs a handler: one at a time, and none while the client does not read."""
+    def _respond_next(self, *, has_turn: bool = False) -> None:
+        """Answer waiting requests until one needs a handler: one at a time, and none while the client does not read.
+
+        A connection that had refusals only answers another request when it has a turn.
+        """
         num_responses = 0
-        while not (self.is_responding or self._is_write_blocked or self._is_closing):
-            if not self._requests:
-                if not self._reader.unparsed:
-                    break
-                self._reader.feed()
-                continue
+        while self._has_request():
+            if self._num_refused >= FREE_REFUSED and not (has_turn or self._reader.has_key):
+                self._wait_for_turn()
+                break
             if num_responses == MAX_TURN:
                 self._schedule_turn()
                 break
-            num_responses += 1
+            num_responses, has_turn = num_responses + 1, False
             admission, request, keep_alive = self._requests.popleft()
             if isinstance(admission, Response):
                 self._num_refused += 1
                 self._send(admission, request, keep_alive=keep_alive)
             else:
                 self._start(admission, keep_alive)
+        if not (self._requests or self._reader.unparsed):
+            self._turn_due_s = _NEVER
         if self._is_continue_due and not (self.is_responding or self._requests or self._is_closing):
             self._is_continue_due = False
             if self._reader.is_receiving:
@@ -152,6 +160,16 @@ class Connection(asyncio.BufferedProtocol):
             self._close()
         self._update_reading()
         self._update_rank()
+
+    def _has_request(self) -> bool:
+        """Return whether a request can be answered now; bytes that wait are parsed for one."""
+        while not (self.is_responding or self._is_write_blocked or self._is_closing):
+            if self._requests:
+                return True
+            if not self._reader.unparsed:
+                return False
+            self._reader.feed()
+        return False
 
     def _update_rank(self) -> None:
         reader = self._reader
@@ -164,11 +182,19 @@ class Connection(asyncio.BufferedProtocol):
     def _schedule_turn(self) -> None:
         if not self._is_turn_due:
             self._is_turn_due = True
-            self._loop.call_soon(self._take_turn)
+            self._loop.call_soon(self.take_turn)
 
-    def _take_turn(self) -> None:
+    def _wait_for_turn(self) -> None:
+        if not self._is_turn_due:
+            self._is_turn_due = True
+            self._connections.defer(self)
+            if self._turn_due_s == _NEVER:
+                self._turn_due_s = self._loop.time() + DEADLINES["waiting without key"].after_s
+
+    def take_turn(self) -> None:
+        """Answer requests that waited for their turn."""
         self._is_turn_due = False
-        self._respond_next()
+        self._respond_next(has_turn=True)
 
     def _start(self, admission: Admission, keep_alive: bool) -> None:
         self.is_responding = True
@@ -202,9 +228,8 @@ class Connection(asyncio.BufferedProtocol):
         head = response.encode(
             keep_alive=not is_last, with_body=with_body and not is_shared, date=self._connections.date
         )
-        self._num_written_bytes += len(head)
+        self._writing.num_written_bytes += len(head) + is_shared * len(response.body)
         if is_shared:  # clients that do not read must not have a copy of a page each
-            self._num_written_bytes += len(response.body)
             self._transport.writelines([head, response.body])
         else:
             self._transport.write(head)
@@ -229,31 +254,22 @@ class Connection(asyncio.BufferedProtocol):
         if isinstance(admission, Admission):
             self._connections.num_body_bytes -= len(admission.request.body)
 
-    # ends
-
     def check(self, now_s: float) -> None:
         """Enforce the deadlines; ``now_s`` is the event loop's time."""
-        if self._is_closing and self._transport.get_write_buffer_size():
-            self._close_due_s = now_s + DEADLINES["closing"].after_s
-            if self._write_due_s == _NEVER:
-                self._start_write_deadline(now_s)
-        if now_s >= self._write_due_s and self._num_sent_bytes - self._num_taken_bytes >= MIN_TAKEN_BYTES:
-            self._start_write_deadline(now_s)
-        if now_s >= min(self._write_due_s, self._close_due_s, self._response_due_s):
+        writing = self._writing
+        if (self._is_closing or writing.due_s != _NEVER) and (waiting := self._transport.get_write_buffer_size()):
+            if self._is_closing:
+                self._close_due_s = now_s + DEADLINES["closing"].after_s
+            if writing.due_s == _NEVER:
+                writing.start(now_s, waiting)
+            writing.check(now_s, waiting)
+        if now_s >= min(writing.due_s, self._close_due_s, self._response_due_s, self._turn_due_s):
             self.abort()
         elif now_s >= self._reader.due_s and self._is_reading and not (self._is_closing or self._is_continue_due):
             if self._reader.is_idle and (self.is_responding or self._requests):
                 return
             self._reader.expire()
             self._respond_next()
-
-    @property
-    def _num_sent_bytes(self) -> int:
-        return self._num_written_bytes - self._transport.get_write_buffer_size()
-
-    def _start_write_deadline(self, now_s: float) -> None:
-        self._num_taken_bytes = self._num_sent_bytes
-        self._write_due_s = now_s + DEADLINES["writing"].after_s
 
     def close_if_idle(self) -> None:
         """Close a connection on which nothing is due, neither a response nor the body of an admitted request."""
@@ -280,9 +296,3 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.write_eof()
         else:
             self._transport.close()
-
-
-def peer_address(transport: asyncio.BaseTransport) -> str:
-    """Return the IP address of a connection's other end; "" without one."""
-    peer = transport.get_extra_info("peername")
-    return peer[0] if isinstance(peer, tuple) else ""

@@ -1,13 +1,16 @@
-"""Head of one request: target and headers with their limits, and the request that they make."""
+"""Head and body of one request, with their limits."""
 
 from typing import Any
 
 import httptools
 
+from segue.serving.http.app import MAX_BODY_BYTES, body_too_large
+from segue.serving.http.connections import MAX_BODY_BYTES_HELD, MEMORY_FULL, SMALL_BYTES, Connections
 from segue.serving.http.exchange import Request
 from segue.serving.schemas.problems import Problem
 
 MAX_HEAD_BYTES = 65_536
+"""Bytes of a head, and of a body's chunk heads and trailers."""
 MAX_HEADERS = 100
 MAX_TARGET_BYTES = 8192
 _SINGLE = frozenset({b"host", b"content-length", b"content-type", b"authorization", b"transfer-encoding", b"origin"})
@@ -108,6 +111,60 @@ class RequestHead:
         lines = [method + b" " + bytes(self._target) + b" HTTP/" + version.encode()]
         lines += [name + b": " + value for name, value in headers.items()]
         return b"\r\n".join([*lines, b"", b""])
+
+
+class RequestBody:
+    """Body of a request, as far as it has arrived.
+
+    Args:
+        connections: account of the bytes that all connections hold.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._content = bytearray()
+        self.num_bytes = 0
+        """Bytes until now, kept or not."""
+        self.num_announced_bytes = 0
+        """Length of the body; 0 for a chunked one."""
+        self._num_counted_bytes = self._num_overhead_bytes = 0
+        """Bytes of the body until the last piece, and of chunk heads, chunk extensions and trailers."""
+
+    def add(self, part: bytes, *, keep: bool) -> None:
+        """Add a part.
+
+        Args:
+            part: the bytes.
+            keep: whether they are needed; else they are only counted.
+
+        Raises:
+            Problem: 413, the body is too large; 503, all connections hold too many bytes.
+        """
+        self.num_bytes += len(part)
+        if self.num_bytes > MAX_BODY_BYTES:
+            raise body_too_large()
+        if keep:
+            self._content += part
+            self._connections.num_body_bytes += len(part)
+            if self._connections.num_body_bytes > MAX_BODY_BYTES_HELD and len(self._content) > SMALL_BYTES:
+                raise MEMORY_FULL.with_traceback(None)
+
+    def check_overhead(self, num_bytes: int) -> None:
+        """Raise Problem 400 for too many bytes that are no body; ``num_bytes`` were parsed since the last call."""
+        self._num_overhead_bytes += max(0, num_bytes - (self.num_bytes - self._num_counted_bytes))
+        self._num_counted_bytes = self.num_bytes
+        if self._num_overhead_bytes > MAX_HEAD_BYTES:
+            raise Problem(400, f"The chunk heads and trailers of the body are larger than {MAX_HEAD_BYTES} bytes.")
+
+    def take(self) -> bytes:
+        """Return the content; its bytes stay in the account until the request is answered."""
+        content, self._content = bytes(self._content), bytearray()
+        return content
+
+    def drop(self) -> None:
+        """Forget the content."""
+        self._connections.num_body_bytes -= len(self._content)
+        self._content = bytearray()
 
 
 def head_too_large() -> Problem:

@@ -12,17 +12,10 @@ from typing import cast
 
 import httptools
 
-from segue.serving.http.app import MAX_BODY_BYTES, Admission, App, RequestReceiver, body_too_large
-from segue.serving.http.connections import (
-    DEADLINES,
-    MAX_BODY_BYTES_HELD,
-    MAX_HEAD_BYTES_HELD,
-    MEMORY_FULL,
-    SMALL_BYTES,
-    Connections,
-)
+from segue.serving.http.app import Admission, App, RequestReceiver
+from segue.serving.http.connections import DEADLINES, MAX_HEAD_BYTES_HELD, MEMORY_FULL, SMALL_BYTES, Connections
 from segue.serving.http.exchange import Request, Response
-from segue.serving.http.request_head import MAX_HEAD_BYTES, RequestHead, head_too_large
+from segue.serving.http.request_head import MAX_HEAD_BYTES, RequestBody, RequestHead, head_too_large
 from segue.serving.schemas.problems import Problem
 
 MAX_WAITING = 1
@@ -70,15 +63,11 @@ class RequestReader:
         self._is_answered = False
         """The request was handed over; the rest of its body is skipped."""
         self._head = RequestHead()
-        self._num_overhead_bytes = 0
-        """Bytes of the head until it is complete; then bytes of chunk heads, chunk extensions and trailers."""
-        self._num_announced_bytes = 0
-        """Length of the body; 0 for a chunked one."""
+        self._num_head_bytes = 0
+        """Bytes of the head until it is complete."""
         self._admission = cast(Admission, None)
         self._request = cast(Request, None)
-        self._body = bytearray()
-        self._body_bytes = self._num_counted_bytes = 0
-        """Bytes of the body until now, and until the last piece."""
+        self._body = RequestBody(self._connections)
 
     def buffer(self) -> memoryview:
         """Return the memory for the next bytes: much for a body that is wanted, else little."""
@@ -97,14 +86,14 @@ class RequestReader:
         if self.is_done:
             self.unparsed = b""
         self._is_parsing = False
-        held = self._num_overhead_bytes if self.state == "head" and not self.is_done else 0
+        held = self._num_head_bytes if self.state == "head" and not self.is_done else 0
         if held or self._num_held_bytes:
             self._hold(held)
 
     def _next_length(self) -> int:
         """Return the number of bytes that are parsed at once: of one request only, where another one follows it."""
-        if self.state in ("body", "refused body") and self._num_announced_bytes:
-            return self._num_announced_bytes - self._body_bytes
+        if self.state in ("body", "refused body") and self._body.num_announced_bytes:
+            return self._body.num_announced_bytes - self._body.num_bytes
         if self.unparsed[0] in b"\r\n" and (self.is_idle or self.state == "connected"):  # the parser skips them too
             self.unparsed = self.unparsed.lstrip(b"\r\n")
         end = self.unparsed.find(_HEAD_END) + len(_HEAD_END)
@@ -116,7 +105,7 @@ class RequestReader:
         connections.num_head_bytes += num_bytes - self._num_held_bytes
         self._num_held_bytes = num_bytes
         if num_bytes > SMALL_BYTES and connections.num_head_bytes > MAX_HEAD_BYTES_HELD:
-            self._refuse(MEMORY_FULL, keep_alive=False)
+            self._refuse(MEMORY_FULL.with_traceback(None), keep_alive=False)
             self._hold(0)
 
     def end(self) -> None:
@@ -124,11 +113,7 @@ class RequestReader:
         self.is_done = True
         self.unparsed = b""
         self._hold(0)
-        self._drop_body()
-
-    def _drop_body(self) -> None:
-        self._connections.num_body_bytes -= len(self._body)
-        self._body = bytearray()
+        self._body.drop()
 
     def _parse(self, piece: bytes) -> None:
         try:
@@ -144,22 +129,17 @@ class RequestReader:
             self._refuse(Problem(500, "The server failed to read the request; its log says where."), keep_alive=False)
         except httptools.HttpParserError as error:
             self._refuse(Problem(400, f"This is not HTTP/1.1: {error}."), keep_alive=False)
-        self._check_overhead(len(piece))
-
-    def _check_overhead(self, num_bytes: int) -> None:
-        """Refuse a head, or chunk heads and trailers of a body, that are too large; ``num_bytes`` were parsed."""
         if self.is_done or self.is_idle:
             return
         if self.state == "head":
-            self._num_overhead_bytes += num_bytes
-            if self._num_overhead_bytes > MAX_HEAD_BYTES:
+            self._num_head_bytes += len(piece)
+            if self._num_head_bytes > MAX_HEAD_BYTES:
                 self._refuse(head_too_large(), keep_alive=False)
             return
-        self._num_overhead_bytes += max(0, num_bytes - (self._body_bytes - self._num_counted_bytes))
-        self._num_counted_bytes = self._body_bytes
-        if self._num_overhead_bytes > MAX_HEAD_BYTES:
-            detail = f"The chunk heads and trailers of the body are larger than {MAX_HEAD_BYTES} bytes."
-            self._refuse(Problem(400, detail), keep_alive=False)
+        try:
+            self._body.check_overhead(len(piece))
+        except Problem as problem:
+            self._refuse(problem, keep_alive=False)
 
     @property
     def is_receiving(self) -> bool:
@@ -234,10 +214,9 @@ class RequestReader:
                 problem = Problem(405, "This server is no proxy: CONNECT is not possible.", {"Allow": "GET, POST"})
                 self._refuse(problem, keep_alive=False)
             return
-        self._num_overhead_bytes = 0
         expects = self._head.headers.get(b"expect", b"").lower()
         is_chunked = self._head.is_chunked
-        self._num_announced_bytes = self._head.num_body_bytes
+        self._body.num_announced_bytes = self._head.num_body_bytes
         try:
             admission = self._app.admit(self._read_head())
         except Problem as problem:
@@ -276,15 +255,10 @@ class RequestReader:
         """Keep a part of an admitted body up to the limits; of a refused one, nothing."""
         if self.is_done:
             return
-        self._body_bytes += len(body)
-        if self._body_bytes > MAX_BODY_BYTES:
-            self._refuse(body_too_large(), keep_alive=False)
-        elif not self._is_answered:
-            self._body += body
-            connections = self._connections
-            connections.num_body_bytes += len(body)
-            if connections.num_body_bytes > MAX_BODY_BYTES_HELD and len(self._body) > SMALL_BYTES:
-                self._refuse(MEMORY_FULL, keep_alive=False)
+        try:
+            self._body.add(body, keep=not self._is_answered)
+        except Problem as problem:
+            self._refuse(problem, keep_alive=False)
 
     def on_message_complete(self) -> None:
         """Hand the request over."""
@@ -292,7 +266,7 @@ class RequestReader:
             return
         self._enter_idle()
         if not self._is_answered:
-            self._request.body, self._body = bytes(self._body), bytearray()
+            self._request.body = self._body.take()
             self._hand_over(self._admission, keep_alive=self._keeps_alive())
 
     def _refuse(self, problem: Problem, *, keep_alive: bool) -> None:
@@ -306,7 +280,7 @@ class RequestReader:
         request = self._request
         # An idle connection must not keep a request in memory.
         self._head = RequestHead()
-        self._drop_body()
+        self._body.drop()
         self._request, self._admission = cast(Request, None), cast(Admission, None)
         self._is_answered = True
         self.is_done = not keep_alive
