@@ -46,8 +46,8 @@ _REFUSE_ALL_MS = -1.0
 class Registration:
     """Registration with the primary process, after which every commit arrives.
 
-    A worker that waits longer than ``SILENCE_S`` for it listens all the same: the primary process is stopped. It
-    refuses every request with 503: without the commits its lists would be out of date.
+    A worker that waits for it while the primary process is silent listens all the same. It refuses every request with
+    503: without the commits its lists would be out of date.
     """
 
     def __init__(self, loop_lag: EventLoopLag) -> None:
@@ -61,12 +61,15 @@ class Registration:
         self._is_complete.set()
         self._loop_lag.limit_ms = self._limit_ms
 
-    def wait(self) -> None:
+    def wait(self, primary: PrimaryConnection) -> None:
         """Return when the worker should listen."""
-        if not self._is_complete.wait(messages.SILENCE_S):
-            self._loop_lag.limit_ms = _REFUSE_ALL_MS
-            if self._is_complete.is_set():
-                self._loop_lag.limit_ms = self._limit_ms
+        while not self._is_complete.wait(messages.HEARTBEAT_S):
+            primary.tick()
+            if primary.is_silent:
+                self._loop_lag.limit_ms = _REFUSE_ALL_MS
+                if self._is_complete.is_set():
+                    self._loop_lag.limit_ms = self._limit_ms
+                return
 
 
 class WorkerRouter(VariantRouter):
@@ -161,7 +164,7 @@ def main(descriptor: int) -> None:
 
     threading.Thread(target=receive, name="segue-primary", daemon=True).start()
     channel.send(messages.WorkerReady())
-    registration.wait()
+    registration.wait(primary)
     sockets = SocketGroups.inherited(start.sockets, start.number)
     listener.run(lambda: _listen(app, sockets, primary, stop_functions))
     os._exit(0)  # threads that still wait for the primary process must not hold this one
