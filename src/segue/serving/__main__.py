@@ -1,7 +1,6 @@
 """``python -m segue.serving``: the server without the libraries of the command line and of training."""
 
 import argparse
-import http.client
 import os
 import signal
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from segue.serving.client.client import Client
 from segue.serving.exit_codes import STOPPED, exit_code_of, sentence_of
+from segue.serving.schemas.problems import Problem
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,6 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--rate", type=float, help="requests per second and key")
+    parser.add_argument("--client-rate", type=float, help="requests per second and client with a key of a web page")
+    parser.add_argument("--client-items", type=float, help="items in lists per hour and client with such a key")
+    parser.add_argument("--trusted-proxy", action="append", default=[], help="a proxy whose header names the client")
     parser.add_argument("--origin", action="append", default=[], help="a web site whose pages may send requests")
     parser.add_argument("--json-logs", action="store_true")
     parser.add_argument("--log-requests", action="store_true")
@@ -37,7 +40,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--ready", metavar="URL", help="check whether a server is ready, and end")
     options = parser.parse_args(arguments)
     if options.ready is not None:
-        return 0 if ready(options.ready) else 1
+        try:
+            return 0 if ready(options.ready) else 1
+        except ValueError as error:
+            sys.stderr.write(f"segue: {error}\n")
+            return exit_code_of(error)
     if options.run is None:
         parser.error("name the model's folder")
     from segue.serving.config import ServingConfig, StorageConfig
@@ -46,6 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = ServingConfig(
             requests_per_s=options.rate,
+            requests_per_s_per_client=options.client_rate,
+            items_per_h_per_client=options.client_items,
+            trusted_proxies=tuple(options.trusted_proxy),
             cors_origins=tuple(options.origin),
             json_logs=options.json_logs,
             log_requests=options.log_requests,
@@ -66,7 +76,7 @@ def ready(url: str) -> bool:
     try:
         with Client(url, timeout_s=2) as client:
             return client.ready().status == "ready"
-    except (OSError, http.client.HTTPException):
+    except (OSError, Problem):
         return False
 
 

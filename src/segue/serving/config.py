@@ -123,8 +123,9 @@ class ServingConfig:
     requests_per_s: Annotated[float, Range(gt=0)] | None = None
     """Requests per second and API key, summed over all workers; more are refused with 429. none: no limit."""
     requests_per_s_per_client: Annotated[float, Range(gt=0)] | None = None
-    """Requests per second and client with a public key, summed over all workers; twice as many at once. A public key has
-    no other roles than ingest and serve. A client is an IPv4 address or an IPv6 network of 64 bits. none: no limit."""
+    """Requests per second and client with a public key, summed over all workers; twice as many at once. A public key
+    has no other roles than ingest and serve. A client is an IPv4 address or an IPv6 network of 64 bits. none: no
+    limit."""
     items_per_h_per_client: Annotated[float, Range(ge=1)] | None = None
     """Items in lists per hour and client with a public key, summed over all workers: a bound of the catalog that one
     client can copy. none: no limit."""

@@ -21,6 +21,7 @@ from segue.serving.experiments.attribution import AttributionRecorder
 from segue.serving.http import listener, static_pages
 from segue.serving.http.app import App
 from segue.serving.http.auth import Keys, RateLimit
+from segue.serving.http.client_limits import ClientLimits
 from segue.serving.http.handlers import AppState
 from segue.serving.inference.engine import Engine
 from segue.serving.inference.served_model import ServedModel
@@ -102,7 +103,8 @@ def _serve(
         sockets = SocketGroups.bind(host, port, config.workers)
         stack.callback(sockets.close)
         admin = open_services(directory.path, models, config, notify, stack)
-        state = AppState(admin.router, keys, admin, limit, config.cors_origins)
+        clients = ClientLimits.of(config)
+        state = AppState(admin.router, keys, admin, limit, config.cors_origins, client_limits=clients)
         supervisor = None
         if config.workers > 1:
             examined = list(admin.router.deployment.versions_by_role().values())

@@ -26,6 +26,16 @@ class ServerOptions:
     """Limits, processes and logs of a server."""
 
     rate: Annotated[float | None, typer.Option(help="Maximum number of requests a second for each key.")] = None
+    client_rate: Annotated[
+        float | None, typer.Option(help="The same for each client with a key of a web page (ingest and serve only).")
+    ] = None
+    client_items: Annotated[
+        float | None, typer.Option(help="Maximum number of items in lists an hour for each such client.")
+    ] = None
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(help="Address or network of a proxy whose X-Forwarded-For names the client. May be repeated."),
+    ] = None
     approximate: Annotated[
         bool,
         typer.Option(
@@ -95,6 +105,9 @@ def serve(
     folder = data or run.with_name(run.name + "-data")
     config = ServingConfig(
         requests_per_s=server.rate,
+        requests_per_s_per_client=server.client_rate,
+        items_per_h_per_client=server.client_items,
+        trusted_proxies=tuple(server.trusted_proxy or ()),
         cors_origins=tuple(server.origin or ()),
         json_logs=server.json_logs,
         log_requests=server.log_requests,

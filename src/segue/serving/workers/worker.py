@@ -22,6 +22,7 @@ from segue.serving.deployment.variant_router import VariantRouter
 from segue.serving.http import listener, static_pages
 from segue.serving.http.app import App
 from segue.serving.http.auth import Keys, RateLimit
+from segue.serving.http.client_limits import ClientLimits
 from segue.serving.http.handlers import AppState
 from segue.serving.http.load_shedding import EventLoopLag
 from segue.serving.inference.engine import Engine
@@ -139,7 +140,8 @@ def main(descriptor: int) -> None:
     reloader = Reloader(models, router, load, generation, interval_s=config.reload_interval_s)
     rate = config.requests_per_s
     limit = RateLimit(None if rate is None else rate / config.workers)
-    state = AppState(router, Keys.read(os.environ, start.host), None, limit, config.cors_origins)
+    keys, clients = Keys.read(os.environ, start.host), ClientLimits.of(config)
+    state = AppState(router, keys, None, limit, config.cors_origins, client_limits=clients)
     primary.lag_ms = state.loop_lag.lag_ms
     app = App(state, static_pages.pages(router, demo=config.show_demo), primary.forward)
     stop_functions: list[Callable[[float], None]] = []
