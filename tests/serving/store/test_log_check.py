@@ -277,6 +277,10 @@ def test_a_shortened_write_ahead_log_is_noticed(crashed, left):
 def test_a_removed_write_ahead_log_is_noticed(crashed):
     crashed.with_name("log-wal").unlink()
     assert wal_check.unread_pages(crashed) > 0
+    store = EventStore(crashed)
+    (notice,) = store.notices
+    assert notice.endswith("may be missing. The unread log cannot be kept (No such file or directory).")
+    store.close()
 
 
 def test_pages_of_an_unfinished_commit_after_a_kill_are_no_damage(crashed):
@@ -311,3 +315,18 @@ def test_an_erasure_deletes_the_kept_write_ahead_log(crashed):
     store.erasure.compact()
     assert not crashed.with_name("log-wal.unread").exists()
     store.close()
+
+
+def test_a_log_whose_damage_was_met_while_running_is_checked_at_the_next_start(log):
+    store = EventStore(log)
+    other = apsw.Connection(str(log))
+    other.execute("UPDATE events SET item_id = 'other' WHERE seq = 8")
+    other.close()
+    assert store.num_left_out == 0
+    assert all(row.event.item_id != "other" for row in store.events_after(0, 0, COUNT))
+    assert store.num_left_out == 1
+    store.close()
+    assert matches_digest(log) is None
+    again = EventStore(log)
+    assert again.num_damaged == 1
+    again.close()

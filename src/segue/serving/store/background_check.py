@@ -14,6 +14,8 @@ from segue.serving.store.log_check import is_sound
 _log = logging.getLogger("segue.serving")
 INTERVAL_S = 86_400.0
 """Seconds between two checks: a page that decays on the disk is found within a day."""
+FIRST_S = 600.0
+"""Seconds until the first check of a log whose start has compared it with its digest."""
 _CHUNK_ROWS = 500
 _PAUSE_S = 0.02
 """Pause after each chunk, in seconds: the check takes a tenth of one core at most."""
@@ -30,7 +32,7 @@ class BackgroundCheck:
         Args:
             path: the event log.
             repair: called when damage is found.
-            at_once: begin with a check; otherwise the first one follows after an interval.
+            at_once: begin with a check; otherwise the first one follows after ``FIRST_S``.
             interval_s: seconds between two checks.
         """
         self._path = path
@@ -54,7 +56,7 @@ class BackgroundCheck:
 
     def _run(self, at_once: bool) -> None:
         if not at_once:
-            self._closing.wait(self._interval_s)
+            self._closing.wait(FIRST_S)
         while not self._closing.is_set():
             try:
                 if not self._check() and not self._closing.is_set():

@@ -56,10 +56,9 @@ class EventStore(EventReader):
         """Sentences about damage that was found, for the operator."""
         unread = wal_check.unread_pages(self.path)
         if unread:
-            copy = wal_check.keep_copy(self.path)
             self.notices.append(
                 f"{unread} pages at the end of the write-ahead log of {self.path} cannot be read: the newest events "
-                f"may be missing. The unread log is kept as {copy.name}."
+                f"may be missing. {wal_check.keep_copy(self.path)}"
             )
         unchanged = matches_digest(self.path)
         remove_digest(self.path)
@@ -231,7 +230,8 @@ class EventStore(EventReader):
         """Merge the write-ahead log into the file, close both connections and write the digest of the file."""
         super().close()
         close(self._write)
-        write_digest(self.path)
+        if not (self._is_beyond_repair or self.num_left_out):  # the next start has to check a damaged log
+            write_digest(self.path)
 
 
 _MAX_SEQ = "SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(seq) FROM damaged), 0))"

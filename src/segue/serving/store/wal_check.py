@@ -55,16 +55,19 @@ def unread_pages(database: Path) -> int:
     return _unread_frames(path, header, page_bytes, index)
 
 
-def keep_copy(database: Path) -> Path:
-    """Copy a write-ahead log before SQLite overwrites it, and return the copy's path.
+def keep_copy(database: Path) -> str:
+    """Copy a write-ahead log before SQLite overwrites it, and return a sentence about the copy.
 
     Args:
         database: the database file.
     """
     copy = database.with_name(database.name + "-wal.unread")
-    shutil.copyfile(database.with_name(database.name + "-wal"), copy)
-    atomic_files.fsync_folder(copy)
-    return copy
+    try:
+        shutil.copyfile(database.with_name(database.name + "-wal"), copy)
+        atomic_files.fsync_folder(copy)
+    except OSError as error:
+        return f"The unread log cannot be kept ({error.strerror})."
+    return f"The unread log is kept as {copy.name}."
 
 
 def remove_copy(database: Path) -> None:
