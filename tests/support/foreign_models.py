@@ -324,6 +324,27 @@ def _nan_constant(model: Any) -> None:
     tensor.raw_data = struct.pack("<f", float("nan")) + tensor.raw_data[4:]
 
 
+def last_event_graph(dim: int) -> bytes:
+    """Return a sound graph that needs nothing but its inputs."""
+    return _bomb(dim, 1)
+
+
+def slow_graph(dim: int) -> Mutation:
+    """Return the fault of a graph without a loop that multiplies large matrices for hours."""
+    constants = {"shape": np.array([3000, 3000], np.int64), "tiny": np.full(1, 1e-9, np.float32)}
+    constants |= {"axis": np.array([1]), "zero": np.zeros((1, dim), np.float32)}
+    nodes = [Node("ReduceMax", ["vectors", "axis"], "newest", [("keepdims", 0)])]
+    nodes += [Node("ReduceSum", ["newest"], "any", [("keepdims", 0)]), Node("Mul", ["any", "tiny"], "start")]
+    nodes.append(Node("Expand", ["start", "shape"], "m0"))
+    nodes += [Node("MatMul", [f"m{i}", "m0"], f"m{i + 1}") for i in range(20_000)]
+    nodes += [Node("ReduceSum", ["m20000"], "sum", [("keepdims", 0)]), Node("Mul", ["zero", "sum"], "nothing")]
+    nodes.append(Node("Add", ["newest", "nothing"], "hidden"))
+    inputs = {"vectors": ("float32", ["B", "T", dim]), "last": ("int64", ["B"])}
+    graph = build_graph(nodes, constants, inputs, {"hidden": ("float32", ["B", dim])})  # type: ignore[arg-type]
+    array = np.frombuffer(graph, np.uint8)
+    return Mutation("encoder.onnx takes long", _tensors(lambda a: a.update({"encoder.onnx": array})))
+
+
 def _bomb(dim: int, rows: int) -> bytes:
     """Return a graph that returns the last embedding, after it made a matrix of ``rows`` squared."""
     constants = {"shape": np.array([rows, rows], np.int64), "one": np.ones(1, np.float32), "axis": np.array([1])}

@@ -64,7 +64,7 @@ def refuse_unsound(model: str) -> Iterator[None]:
     except (ValueError, ImportError, OSError):
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        reason = f"{type(error).__name__} {' '.join(str(error).split())}".strip()
         raise ValueError(
             f"The artifact of the model '{model[:100]}' is incomplete or does not fit together ({reason[:300]})."
         ) from None

@@ -2,7 +2,10 @@
 
 import dataclasses
 import json as jsonlib
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +16,7 @@ from segue.cli import options as o
 from segue.cli.output import err, leaderboard, out, print_json, progress
 from segue.cli.setting_options import parse_settings, with_features
 from segue.system import atomic_files
+from segue.system.staged_folder import lock_folder
 from segue.system.threads import is_distributed_launch
 
 if TYPE_CHECKING:
@@ -93,15 +97,17 @@ def train(
             "read": {name: value for name, value in reading.to_dict().items() if name != "rejected"},
         }
     if not is_distributed_launch():
-        _remove_unfinished(Path(job["out"])) if running.resume is None else None
-        return _run(job, reading.rejected, json)
+        with _only_training(Path(job["out"]), resumed=running.resume is not None):
+            return _run(job, reading.rejected, json)
     from segue.training.distributed import process_group
 
     with process_group() as group:
-        if group.is_main and running.resume is None:
-            _remove_unfinished(Path(job["out"]))
-        group.barrier()
-        _run(job, reading.rejected, json, group) if group.is_main else _run_as_worker(job, group)
+        if not group.is_main:
+            group.barrier()
+            return _run_as_worker(job, group)
+        with _only_training(Path(job["out"]), resumed=running.resume is not None):
+            group.barrier()
+            _run(job, reading.rejected, json, group)
 
 
 def _absolute(path: Path | None) -> str | None:
@@ -193,11 +199,30 @@ def _has_checkpoint(folder: Path) -> bool:
     return any(path.suffix in (".checkpoint", ".before") for path in folder.rglob("*"))
 
 
-def _remove_unfinished(target: Path) -> None:
-    """Remove the checkpoints of an older, stopped training into the same folder."""
-    if _checkpoint_folder(target).exists():
-        err.print(f"An unfinished training of {target} is removed; --resume would have continued it.", markup=False)
-        shutil.rmtree(_checkpoint_folder(target))
+@contextmanager
+def _only_training(target: Path, *, resumed: bool) -> Iterator[None]:
+    """Lock the folder of the checkpoints, and remove those of an older, stopped training unless it is resumed.
+
+    Raises:
+        ValueError: another process trains into the same folder.
+    """
+    folder, handle = _checkpoint_folder(target), None
+    for _ in range(5):  # the other training may end, and remove its folder, in between
+        atomic_files.make_folder(folder)
+        if (handle := lock_folder(folder)) is not None:
+            break
+    if handle is None:
+        raise ValueError(f"Another training into {target} is running: wait for its end, or choose another --out.")
+    try:
+        if not resumed and any(folder.iterdir()):
+            err.print(f"An unfinished training of {target} is removed; --resume would have continued it.", markup=False)
+            for path in folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()  # empty after an error before the first checkpoint
+        os.close(handle)
 
 
 def _load_job(target: Path) -> dict[str, Any]:

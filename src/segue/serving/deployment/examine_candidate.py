@@ -42,7 +42,8 @@ def _examine(task: ExaminationTask) -> ExaminationResult:
     except MemoryError:
         return ExaminationResult(refusal=f"{folder} needs more than {task.memory_bytes / 1e6:,.0f} MB of memory.")
     except BaseException as error:
-        return ExaminationResult(refusal=f"{folder} cannot be loaded ({type(error).__name__}: {str(error)[:300]}).")
+        reason = f"{type(error).__name__} {' '.join(str(error).split())[:300]}".strip()
+        return ExaminationResult(refusal=f"{folder} cannot be loaded ({reason}).")
 
 
 def _limit(task: ExaminationTask) -> None:

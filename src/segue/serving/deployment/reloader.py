@@ -58,7 +58,7 @@ def _as_value_error(error: Exception) -> ValueError:
     """Return an error of a version as a ValueError with one sentence."""
     if isinstance(error, ValueError):
         return error
-    return ValueError(f"A version cannot be loaded ({type(error).__name__}: {str(error)[:300]}).")
+    return ValueError(f"A version cannot be loaded ({type(error).__name__} {' '.join(str(error).split())[:300]}).")
 
 
 class Reloader:

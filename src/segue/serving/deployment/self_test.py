@@ -127,7 +127,8 @@ def _respond(
     for request, response in zip(requests, scorer.respond_batch(requests), strict=True):
         failed = f"Version {model.version} failed its self-test: a request of the form {type(request).__name__}"
         if isinstance(response, Exception):
-            raise ValueError(f"{failed} raises {type(response).__name__}: {response}") from None
+            reason = f"{type(response).__name__} {' '.join(str(response).split())[:300]}".strip()
+            raise ValueError(f"{failed} fails ({reason}).")
         if not all(math.isfinite(item.score) for item in response.items):
             raise ValueError(f"{failed} has a score that is not a finite number.")
         if len({item.id for item in response.items}) != len(response.items):
