@@ -49,17 +49,17 @@ class Group:
 
 GROUPS = {
     "auth": Group(
-        ("serving/http/auth.py", "serving/http/cors.py"),
-        ("serving/http/test_auth.py", "serving/http/test_app.py"),
+        ("serving/http/auth.py", "serving/http/cors.py", "serving/http/client_limits.py"),
+        (
+            "serving/http/test_auth.py",
+            "serving/http/test_cors.py",
+            "serving/http/test_client_limits.py",
+            "serving/http/test_admin_routes.py",
+        ),
     ),
     "codec": Group(
-        (
-            "serving/schemas/requests.py",
-            "serving/schemas/problems.py",
-            "serving/store/event.py",
-            "serving/http/exchange.py",
-        ),
-        ("serving/schemas", "serving/store/test_event.py", "serving/http/test_exchange.py"),
+        ("serving/schemas/requests.py", "serving/schemas/problems.py", "serving/store/event.py"),
+        ("serving/schemas", "serving/store/test_event.py"),
     ),
     "rules": Group(
         ("pipeline/filters/*.py", "pipeline/placements/*.py", "config/expressions.py", "config/expression_tokens.py"),
@@ -67,11 +67,17 @@ GROUPS = {
     ),
     "store": Group(("serving/store/*.py", "system/atomic_files.py"), ("serving/store", "system")),
     "registry": Group(
-        ("serving/deployment/model_registry.py", "serving/deployment/golden_requests.py"),
-        ("serving/deployment/test_model_registry.py",),
+        (
+            "serving/deployment/model_registry.py",
+            "serving/deployment/pointer.py",
+            "serving/deployment/golden_requests.py",
+            "models/artifact.py",
+            "models/artifact_files.py",
+        ),
+        ("serving/deployment/test_model_registry.py", "models/test_artifact.py"),
     ),
     "erasure": Group(
-        ("data/erasure_list.py", "serving/administration/erase_user.py"),
+        ("data/erasure_list.py", "serving/administration/erase*.py", "serving/store/event_erasure.py"),
         ("serving/administration", "data/test_erasure_list.py"),
     ),
 }

@@ -113,6 +113,12 @@ def test_optimistic_ties_would_flatter_the_constant_model() -> None:
     assert result.metrics["recall@10"] == 1.0
 
 
+def test_one_nan_beside_a_finite_target_is_refused() -> None:
+    scores_BV = np.array([[0.0, 0.3, 0.2, np.nan]], dtype=np.float32)  # a comparison would rank the target above it
+    with pytest.raises(ValueError, match="the model is broken"):
+        target_ranks(scores_BV, np.array([1]))
+
+
 def test_a_nan_model_is_refused() -> None:
     with pytest.raises(ValueError, match="the model is broken"):
         evaluate(Made(lambda shape: np.full(shape, np.nan), 1001), many(20), exclude_seen=False)
