@@ -26,10 +26,11 @@ CANARIES = (USER, SESSION, KEY, WRONG_KEY)
 PROGRAM = """
 import sys
 from pathlib import Path
-from segue.serving.config import ServingConfig
+from segue.serving.config import AccessConfig, LoggingConfig, ServingConfig
 from segue.serving.server import serve
 run, data, port, as_json = sys.argv[1:]
-config = ServingConfig(log_requests=True, json_logs=as_json == "json", show_demo=True)
+logs = LoggingConfig(requests=True, as_json=as_json == "json")
+config = ServingConfig(logs=logs, access=AccessConfig(show_demo=True))
 serve(Path(run), data_dir=Path(data), port=int(port), config=config)
 """
 JSON_TYPE = {"Content-Type": "application/json"}

@@ -47,18 +47,19 @@ def main(arguments: list[str] | None = None) -> int:
             return exit_code_of(error)
     if options.run is None:
         parser.error("name the model's folder")
-    from segue.serving.config import ServingConfig, StorageConfig
+    from segue.serving.config import AccessConfig, LoggingConfig, ServingConfig, StorageConfig
     from segue.serving.server import serve
 
     try:
         config = ServingConfig(
-            requests_per_s=options.rate,
-            requests_per_s_per_client=options.client_rate,
-            items_per_h_per_client=options.client_items,
-            trusted_proxies=tuple(options.trusted_proxy),
-            cors_origins=tuple(options.origin),
-            json_logs=options.json_logs,
-            log_requests=options.log_requests,
+            access=AccessConfig(
+                options.rate,
+                options.client_rate,
+                options.client_items,
+                tuple(options.trusted_proxy),
+                tuple(options.origin),
+            ),
+            logs=LoggingConfig(options.json_logs, options.log_requests),
             workers=options.workers,
             storage=StorageConfig(min_free_mb=options.min_free_mb, max_log_mb=options.max_log_mb),
             grace_s=ServingConfig.grace_s if options.grace is None else options.grace,

@@ -117,8 +117,8 @@ class ExaminationConfig:
 
 
 @dataclass(frozen=True)
-class ServingConfig:
-    """Options of a server, besides the model, the data directory and the address."""
+class AccessConfig:
+    """Limits of clients, the proxies before the server, and the pages that browsers load."""
 
     requests_per_s: Annotated[float, Range(gt=0)] | None = None
     """Requests per second and API key, summed over all workers; more are refused with 429. none: no limit."""
@@ -134,17 +134,44 @@ class ServingConfig:
     none; the client is the other end of the connection."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may send requests from a browser, such as https://shop.example. Default: none."""
+    show_demo: bool = False
+    """Serve the demo page at /."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        for origin in self.cors_origins:
+            if not re.fullmatch(r"https?://[^/\s]+", origin):
+                raise ValueError(f"'{origin}' is no origin: write it like https://shop.example.")
+        for proxy in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(proxy, strict=False)
+            except ValueError:
+                raise ValueError(f"'{proxy}' is no proxy's address: write it like 10.0.0.5 or 10.0.0.0/8.") from None
+
+
+@dataclass(frozen=True)
+class LoggingConfig:
+    """Log lines of a server."""
+
+    as_json: bool = False
+    """Write log lines as JSON objects instead of plain text."""
+    requests: bool = False
+    """Write one log line per request."""
+
+
+@dataclass(frozen=True)
+class ServingConfig:
+    """Options of a server, besides the model, the data directory and the address."""
+
+    access: AccessConfig = field(default_factory=AccessConfig)
+    """Limits of clients, proxies, and pages of browsers."""
+    logs: LoggingConfig = field(default_factory=LoggingConfig)
+    """Log lines."""
     grace_s: Annotated[float, Range(gt=0, le=3600)] = 15.0
     """Time from SIGTERM or Ctrl-C to the end of all processes, in seconds. Requests under way have 70 % of it; the rest
     is for closing the event store."""
     reload_interval_s: Annotated[float, Range(gt=0)] = 1.0
     """Seconds between two checks for another model version."""
-    json_logs: bool = False
-    """Write log lines as JSON objects instead of plain text."""
-    log_requests: bool = False
-    """Write one log line per request."""
-    show_demo: bool = False
-    """Serve the demo page at /."""
     approximate: bool = False
     """Search large catalogs through an approximate index (needs faiss). A version whose measured recall of the exact
     top 20 is below 99 % is searched exactly all the same."""
@@ -161,11 +188,3 @@ class ServingConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        for origin in self.cors_origins:
-            if not re.fullmatch(r"https?://[^/\s]+", origin):
-                raise ValueError(f"'{origin}' is no origin: write it like https://shop.example.")
-        for proxy in self.trusted_proxies:
-            try:
-                ipaddress.ip_network(proxy, strict=False)
-            except ValueError:
-                raise ValueError(f"'{proxy}' is no proxy's address: write it like 10.0.0.5 or 10.0.0.0/8.") from None

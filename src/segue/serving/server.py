@@ -90,12 +90,13 @@ def _serve(
     """Open all parts, serve, and close them. See ``serve``."""
     host, port = address
     keys = Keys.read(os.environ, host)
-    limit = RateLimit(None if config.requests_per_s is None else config.requests_per_s / config.workers)
+    rate = config.access.requests_per_s
+    limit = RateLimit(None if rate is None else rate / config.workers)
     models = model_source(run, CandidateExaminer(config.examination, approximate=config.approximate))
     models.pointer()
     heap.limit_arenas()
-    logger = logs.configure_logging(as_json=config.json_logs, requests=config.log_requests)
-    if config.json_logs:
+    logger = logs.configure_logging(as_json=config.logs.as_json, requests=config.logs.requests)
+    if config.logs.as_json:
         notify = logger.info
     with ExitStack() as stack:
         directory = DataDirectory(data_dir)
@@ -104,7 +105,7 @@ def _serve(
         stack.callback(sockets.close)
         admin = open_services(directory.path, models, config, notify, stack)
         clients = ClientLimits.of(config)
-        state = AppState(admin.router, keys, admin, limit, config.cors_origins, client_limits=clients)
+        state = AppState(admin.router, keys, admin, limit, config.access.cors_origins, client_limits=clients)
         supervisor = None
         if config.workers > 1:
             examined = list(admin.router.deployment.versions_by_role().values())
@@ -116,7 +117,7 @@ def _serve(
             )
             state.other_workers = supervisor.collect_metrics
             termination.kill_children = supervisor.kill_all
-        app = App(state, static_pages.pages(admin.router, demo=config.show_demo))
+        app = App(state, static_pages.pages(admin.router, demo=config.access.show_demo))
         url = f"http://{f'[{host}]' if ':' in host else host}:{sockets.port}"
         line = f"Serving on {url}; its description is at {url}/openapi.json."
         listener.run(lambda: _listen(app, sockets, supervisor, termination, lambda: notify(line)))

@@ -3,7 +3,7 @@
 import pytest
 from tests.support.live_server import live_client
 
-from segue.serving.config import ServingConfig
+from segue.serving.config import AccessConfig, ServingConfig
 from segue.serving.http.app import App
 from segue.serving.http.auth import INGEST, OPEN, SERVE, Caller, Keys, TokenBuckets
 from segue.serving.http.client_limits import ClientLimits, client_key
@@ -82,14 +82,15 @@ def test_buckets_fill_again_and_their_number_is_bounded():
 
 
 def test_processes_share_the_limit():
-    limits = ClientLimits.of(ServingConfig(requests_per_s_per_client=8, items_per_h_per_client=3600, workers=4))
+    access = AccessConfig(requests_per_s_per_client=8, items_per_h_per_client=3600)
+    limits = ClientLimits.of(ServingConfig(access=access, workers=4))
     assert (limits._requests._per_s, limits._items._per_s, limits._items._most) == (2, 0.25, 900)
 
 
 @pytest.mark.parametrize("proxy", ["", "shop", "10.0.0.0/99"])
 def test_a_proxy_is_an_address(proxy):
     with pytest.raises(ValueError, match="is no proxy's address: write it like"):
-        ServingConfig(trusted_proxies=(proxy,))
+        AccessConfig(trusted_proxies=(proxy,))
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ def demo(
     Example:
       segue demo
     """
-    from segue.serving.config import ServingConfig
+    from segue.serving.config import AccessConfig, ServingConfig
     from segue.serving.server import serve
 
     if run is None:
@@ -37,7 +37,7 @@ def demo(
         run,
         data_dir=data,
         port=port,
-        config=ServingConfig(show_demo=True),
+        config=ServingConfig(access=AccessConfig(show_demo=True)),
         notify=lambda line: err.print(
             line.replace("its description is", "open it in a browser; its description is"), markup=False
         ),

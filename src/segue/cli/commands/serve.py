@@ -66,6 +66,10 @@ class ServerOptions:
         ),
     ] = Acknowledgment.fsync
 
+    def limits(self) -> tuple[float | None, float | None, float | None]:
+        """Return the limits of a key, and those of a client: requests a second and items an hour."""
+        return self.rate, self.client_rate, self.client_items
+
 
 def serve(
     run: o.Run,
@@ -98,19 +102,21 @@ def serve(
       segue serve run --history shop.csv
       segue serve run --history shop.csv --context region,device
     """
-    from segue.serving.config import AttributionConfig, EngineConfig, ServingConfig, StorageConfig
+    from segue.serving.config import (
+        AccessConfig,
+        AttributionConfig,
+        EngineConfig,
+        LoggingConfig,
+        ServingConfig,
+        StorageConfig,
+    )
     from segue.serving.exit_codes import exit_code_of, sentence_of
     from segue.serving.server import serve as serve_model
 
     folder = data or run.with_name(run.name + "-data")
     config = ServingConfig(
-        requests_per_s=server.rate,
-        requests_per_s_per_client=server.client_rate,
-        items_per_h_per_client=server.client_items,
-        trusted_proxies=tuple(server.trusted_proxy or ()),
-        cors_origins=tuple(server.origin or ()),
-        json_logs=server.json_logs,
-        log_requests=server.log_requests,
+        access=AccessConfig(*server.limits(), tuple(server.trusted_proxy or ()), tuple(server.origin or ())),
+        logs=LoggingConfig(server.json_logs, server.log_requests),
         attribution=AttributionConfig() if server.measure else None,
         approximate=server.approximate,
         workers=server.workers,

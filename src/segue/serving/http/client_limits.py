@@ -51,8 +51,9 @@ class ClientLimits:
     @classmethod
     def of(cls, config: ServingConfig) -> "ClientLimits":
         """Return the limits of one process of a server."""
-        limits = config.requests_per_s_per_client, config.items_per_h_per_client
-        return cls(*limits, config.trusted_proxies, config.workers)
+        access = config.access
+        limits = access.requests_per_s_per_client, access.items_per_h_per_client
+        return cls(*limits, access.trusted_proxies, config.workers)
 
     def take(self, request: Request, caller: Caller) -> None:
         """Count a request of a public key.

@@ -122,7 +122,7 @@ def main(descriptor: int) -> None:
         os._exit(1)
     config = start.config
     heap.limit_arenas()
-    logs.configure_logging(as_json=config.json_logs, requests=config.log_requests)
+    logs.configure_logging(as_json=config.logs.as_json, requests=config.logs.requests)
     store = EventReader(Path(start.data_dir) / "events.sqlite")
     primary, commit_listeners = PrimaryConnection(channel), CommitListeners()
     trust(start.examined, approximate=config.approximate)
@@ -138,12 +138,12 @@ def main(descriptor: int) -> None:
     router = WorkerRouter(deployment, commit_listeners, primary, record_impressions=config.attribution is not None)
     router.metrics.add_gauge("attribution_dropped", "Lists and events not recorded.", lambda: primary.num_dropped)
     reloader = Reloader(models, router, load, generation, interval_s=config.reload_interval_s)
-    rate = config.requests_per_s
+    rate = config.access.requests_per_s
     limit = RateLimit(None if rate is None else rate / config.workers)
     keys, clients = Keys.read(os.environ, start.host), ClientLimits.of(config)
-    state = AppState(router, keys, None, limit, config.cors_origins, client_limits=clients)
+    state = AppState(router, keys, None, limit, config.access.cors_origins, client_limits=clients)
     primary.lag_ms = state.loop_lag.lag_ms
-    app = App(state, static_pages.pages(router, demo=config.show_demo), primary.forward)
+    app = App(state, static_pages.pages(router, demo=config.access.show_demo), primary.forward)
     stop_functions: list[Callable[[float], None]] = []
     registration = Registration(state.loop_lag)
 
