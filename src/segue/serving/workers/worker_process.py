@@ -40,6 +40,8 @@ class WorkerProcess:
         """Whether it accepts connections, by its last heartbeat."""
         self.num_missed = 0
         """Heartbeats since its last message."""
+        self.num_stopped = 0
+        """Heartbeats at which it was found stopped, one after the other."""
         self.lag_s = 0.0
         """Delay of its event loop, by its last heartbeat."""
         self.failure = ""
@@ -82,7 +84,9 @@ class WorkerProcess:
         Args:
             lag_s: delay of the primary process's event loop, seconds.
         """
-        if self.num_missed >= _MAX_STOPPED and is_stopped(self.process.pid):
+        is_waiting = self.num_missed >= _MAX_STOPPED or not self.is_ready
+        self.num_stopped = self.num_stopped + 1 if is_waiting and is_stopped(self.process.pid) else 0
+        if self.num_stopped >= (1 if self.is_ready else _MAX_MISSED):
             self.kill("stopped by a signal")
         elif self.is_ready and self.num_missed >= _MAX_MISSED:
             self.kill("no heartbeat")
