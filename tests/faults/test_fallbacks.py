@@ -235,3 +235,24 @@ def test_lists_in_place_of_a_failed_version_keep_its_rules(
         assert not {"i8", *HIDDEN} & set(ids(asyncio.run(router.similar(SimilarRequest(item_id="i8", k=40)))))
         assert not {*HISTORIES["ann"], *HIDDEN} & set(ids(router.next(NextRequest(user_id="ann", steps=10))))
     router.close()
+
+
+def test_where_even_the_rules_fail_a_request_is_refused(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = shop.load("ranks")
+    router = VariantRouter(Deployment(model), shop.listeners)
+
+    def fail(*given: Any, **options: Any) -> Any:
+        raise ZeroDivisionError
+
+    service = model.engine.model.pipeline_service
+    assert service is not None
+    monkeypatch.setattr(service._placements, "allowed_items", fail)
+    for respond in (
+        lambda: asyncio.run(router.recommend(RecommendRequest())),
+        lambda: asyncio.run(router.similar(SimilarRequest(item_id="i3"))),
+        lambda: router.next(NextRequest()),
+    ):
+        with pytest.raises(Problem) as refused:
+            respond()
+        assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "1"})
+    router.close()

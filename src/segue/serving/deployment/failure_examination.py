@@ -96,7 +96,8 @@ def find_reproduced_failure(model: LoadedModel) -> str | None:
     failures = []
     keys = model.sessions.sample_keys(MAX_USERS)
     for field, value in keys:
-        request = RecommendRequest(**{field: value}, k=GOLDEN_K)
+        user_id, session_id = (value, None) if field == "user_id" else (None, value)
+        request = RecommendRequest(user_id, session_id, k=GOLDEN_K)
         if (error := engine.failure_of(request)) is not None:
             failures.append(type(error).__name__)
     if len(failures) >= MIN_FAILED_USERS and len(failures) > MAX_FAILED_SHARE * len(keys):

@@ -24,7 +24,7 @@ from segue.serving.experiments.recommendation_log import RecommendationLog
 from segue.serving.inference.engine import Engine
 from segue.serving.observability.logs import log_event
 from segue.serving.observability.prometheus import Metrics
-from segue.serving.schemas.problems import Problem
+from segue.serving.schemas.problems import Problem, unavailable
 from segue.serving.schemas.requests import (
     Durability,
     EventIn,
@@ -191,7 +191,10 @@ class VariantRouter:
                     return response
             except Exception as error:  # also a refusal: the other version may lack the placement
                 self._count_failure(other, error)
-        response = await assigned.engine.respond_without_scoring(request)
+        try:
+            response = await assigned.engine.respond_without_scoring(request)
+        except Exception as error:
+            raise _unavailable(error) from error
         response.variant = variant
         return response
 
@@ -250,7 +253,10 @@ class VariantRouter:
                 return response
             except Exception as error:
                 self._count_failure(previous, error)
-        return live.engine.scorer.next_without_scoring(request)
+        try:
+            return live.engine.scorer.next_without_scoring(request)
+        except Exception as error:
+            raise _unavailable(error) from error
 
     async def similar(self, request: SimilarRequest) -> RecommendResponse:
         """Return similar items from the live version; after an error, from the previous version."""
@@ -268,3 +274,8 @@ class VariantRouter:
         self._examiner.close()
         for engine in [*self._retired, *(model.engine for model in self._deployment.loaded_models())]:
             engine.close()
+
+
+def _unavailable(error: Exception) -> Problem:
+    """Return the refusal of a request where even a list without scoring fails, as for rules that cannot be applied."""
+    return error if isinstance(error, Problem) else unavailable("No list can be made: try again in a moment.")

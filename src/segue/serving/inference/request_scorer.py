@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -59,7 +60,7 @@ class RequestScorer:
             try:
                 prepared.append(prepare_request(request, self._model, self._sessions))
             except HistoryUnreadableError:
-                prepared.append(_result_or_error(lambda request=request: self.respond_without_scoring(request)))
+                prepared.append(_result_or_error(partial(self.respond_without_scoring, request)))
             except Exception as error:  # an error of one request must not fail the others
                 prepared.append(error)
         single = [one for one in prepared if isinstance(one, PreparedRequest) and one.pipeline_request is None]
@@ -71,7 +72,7 @@ class RequestScorer:
             elif one.pipeline_request is None:
                 responses.append(next(lists))
             else:
-                responses.append(_result_or_error(lambda one=one: self._respond_pipeline(one, started)))
+                responses.append(_result_or_error(partial(self._respond_pipeline, one, started)))
         return responses
 
     def _respond_pipeline(self, prepared: PreparedRequest, started: float) -> RecommendResponse:
