@@ -98,3 +98,36 @@ def test_a_rate_of_nothing_is_refused(rate):
     with pytest.raises(ValueError) as error:
         RateLimit(rate)
     assert str(error.value) == f"A rate limit is a number of requests a second above 0, got {rate}."
+
+
+def test_a_refusal_without_a_key_says_how_to_send_one():
+    keys = Keys({"SEGUE_SERVE_KEY": SERVE})
+    for header in ("", f"Bearer {SERVE} {SERVE}", f"Bearer x {SERVE}"):
+        with pytest.raises(Problem) as refused:
+            keys.caller(header)
+        assert refused.value.headers == {"WWW-Authenticate": "Bearer"}
+        assert refused.value.detail == "The key is missing or wrong: send it as 'Authorization: Bearer KEY'."
+
+
+def test_a_caller_is_named_by_the_variable_of_its_key():
+    keys = Keys({"SEGUE_INGEST_KEY": INGEST, "SEGUE_SERVE_KEY": SERVE, "SEGUE_ADMIN_KEY": SERVE})
+    assert keys.caller(f"Bearer {INGEST}").name == "SEGUE_INGEST_KEY"
+    caller = keys.caller(f"Bearer {SERVE}")
+    assert caller.name == "SEGUE_SERVE_KEY"
+    with pytest.raises(Problem) as refused:
+        caller.need("erase")
+    assert refused.value.detail == "This key has the roles serve, admin; the request needs a key for erase."
+
+
+def test_a_rate_below_one_a_second_lets_one_through_and_names_the_wait():
+    limit, one = RateLimit(0.25), Caller("one", frozenset())
+    limit.take(one, 100.0)
+    for now_s, wait_s in ((100.0, "4"), (101.0, "4"), (102.5, "2")):
+        with pytest.raises(Problem) as refused:
+            limit.take(one, now_s)
+        assert refused.value.headers == {"Retry-After": wait_s}
+    limit.take(one, 104.0)
+    with pytest.raises(Problem):
+        limit.take(one, 104.0)  # a pause gives no credit beyond the one
+    by_clock = RateLimit(1000.0)
+    by_clock.take(one)
