@@ -1,5 +1,6 @@
 """Backup of a data directory: a consistent prefix, also under load, and erased users stay erased after a restore."""
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -129,3 +130,16 @@ def test_unusable_recorded_lists_do_not_stop_a_backup(data, tmp_path):
         f"{data / 'attribution.sqlite'} cannot be copied (file is not a database): the backup has no recorded lists."
     ]
     assert not (tmp_path / "backup" / "attribution.sqlite").exists()
+
+
+def test_a_restored_server_that_is_killed_at_once_keeps_its_recorded_lists(data, tmp_path):
+    back_up(data, tmp_path / "backup")
+    recorder = AttributionRecorder(tmp_path / "backup" / "attribution.sqlite", lambda kind, name: name)
+    recorder.flush()
+    shutil.copytree(tmp_path / "backup", tmp_path / "killed")
+    recorder.close()
+    again = AttributionRecorder(tmp_path / "killed" / "attribution.sqlite", lambda kind, name: name)
+    again.flush()
+    assert again.notices == []
+    assert build_report(again.path).cells[0].lists == 1
+    again.close()

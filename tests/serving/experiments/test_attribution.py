@@ -8,7 +8,7 @@ import pytest
 
 from segue.serving.config import AttributionConfig
 from segue.serving.deployment.deployment import Deployment
-from segue.serving.experiments import attribution
+from segue.serving.experiments import attribution, attribution_file
 from segue.serving.experiments.attribution import AttributionRecorder
 from segue.serving.experiments.attribution_file import files_set_aside, set_aside
 from segue.serving.experiments.report import build_report
@@ -161,19 +161,22 @@ def test_a_missing_attribution_file_is_refused(tmp_path):
         build_report(tmp_path / "nothing.sqlite")
 
 
-def test_a_restart_keeps_the_lists_and_compares_the_digest_of_the_file(tmp_path, event):
+def test_a_restart_keeps_the_lists_and_compares_the_digest_of_the_file(tmp_path, monkeypatch):
     path = tmp_path / "m.sqlite"
     AttributionRecorder(path, digest).close()
     assert matches_digest(path) is True
     recorder = AttributionRecorder(path, digest)
     record(recorder, "one")
-    assert matches_digest(path) is None, "while the file may change it has no digest"
+    assert matches_digest(path) is True, "the new list is in the write-ahead log"
+    monkeypatch.setattr(attribution_file, "MIN_LOG_BYTES", 1)
+    record(recorder, "three")
+    assert (tmp_path / "m.sqlite-wal").stat().st_size == 0 and matches_digest(path) is True
     recorder.close()
     recorder = AttributionRecorder(path, digest)
     record(recorder, "two")
-    assert build_report(path).cells[0].lists == 2
+    assert build_report(path).cells[0].lists == 3
     recorder.close()
-    assert files_set_aside(path) == []
+    assert files_set_aside(path) == [] and recorder.notices == []
 
 
 def digest(kind, name):
