@@ -39,6 +39,7 @@ from segue.serving.workers.messages import StartWorker
 from segue.serving.workers.supervisor import WorkerSupervisor
 from segue.system import heap
 
+_CLOSE_POLL_S = 0.02
 _RELOADER_S = 1.0
 """Longest wait for a version that is being loaded when the server stops, in seconds."""
 Notify = Callable[[str], None]
@@ -252,4 +253,9 @@ async def _listen(
 
     await serving.serve(started)
     if supervisor is not None:
-        await asyncio.to_thread(supervisor.close)
+        closing = threading.Thread(
+            target=supervisor.close, name="segue-close", daemon=True
+        )  # handlers may fill the pool
+        closing.start()
+        while closing.is_alive():  # the workers' last requests are answered meanwhile
+            await asyncio.sleep(_CLOSE_POLL_S)

@@ -168,7 +168,7 @@ def _lock_port(host: str, port: int) -> socket.socket | None:
         return None
     lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        lock.bind(f"\0segue {host} {port}")
+        lock.bind(f"\0segue {_address(host, port)[3][0]} {port}")
     except OSError as error:
         lock.close()
         raise _cannot_serve(host, port, error) from None
