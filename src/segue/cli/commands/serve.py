@@ -7,11 +7,14 @@ import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from segue.cli import options as o
+
+if TYPE_CHECKING:
+    from segue.serving.config import ServingConfig
 
 
 class Acknowledgment(StrEnum):
@@ -66,9 +69,21 @@ class ServerOptions:
         ),
     ] = Acknowledgment.fsync
 
-    def limits(self) -> tuple[float | None, float | None, float | None]:
-        """Return the limits of a key, and those of a client: requests a second and items an hour."""
-        return self.rate, self.client_rate, self.client_items
+    def config(self) -> "ServingConfig":
+        """Return the settings of the server."""
+        from segue.serving import config
+
+        limits = self.rate, self.client_rate, self.client_items
+        return config.ServingConfig(
+            access=config.AccessConfig(*limits, tuple(self.trusted_proxy or ()), tuple(self.origin or ())),
+            logs=config.LoggingConfig(self.json_logs, self.log_requests),
+            attribution=config.AttributionConfig() if self.measure else None,
+            approximate=self.approximate,
+            workers=self.workers,
+            storage=config.StorageConfig(min_free_mb=self.min_free_mb, max_log_mb=self.max_log_mb),
+            grace_s=self.grace,
+            engine=config.EngineConfig(durability=self.durability.value),
+        )
 
 
 def serve(
@@ -102,28 +117,11 @@ def serve(
       segue serve run --history shop.csv
       segue serve run --history shop.csv --context region,device
     """
-    from segue.serving.config import (
-        AccessConfig,
-        AttributionConfig,
-        EngineConfig,
-        LoggingConfig,
-        ServingConfig,
-        StorageConfig,
-    )
     from segue.serving.exit_codes import exit_code_of, sentence_of
     from segue.serving.server import serve as serve_model
 
     folder = data or run.with_name(run.name + "-data")
-    config = ServingConfig(
-        access=AccessConfig(*server.limits(), tuple(server.trusted_proxy or ()), tuple(server.origin or ())),
-        logs=LoggingConfig(server.json_logs, server.log_requests),
-        attribution=AttributionConfig() if server.measure else None,
-        approximate=server.approximate,
-        workers=server.workers,
-        storage=StorageConfig(min_free_mb=server.min_free_mb, max_log_mb=server.max_log_mb),
-        grace_s=server.grace,
-        engine=EngineConfig(durability=server.durability.value),
-    )
+    config = server.config()
     if history is not None:
         arguments = ["--format", reading.format]
         arguments += [part for column in reading.column or [] for part in ("--column", column)]
