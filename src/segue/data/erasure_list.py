@@ -56,13 +56,11 @@ class ErasureList:
 
         Raises:
             ValueError: see ``read``; also for a missing key beside a list or ``has_erased``.
+            OSError: the key cannot be written.
         """
         _remove_leftovers(folder)
         if not (folder / KEY).exists() and not (folder / LIST).exists() and not has_erased:
-            try:
-                atomic_files.write(folder / KEY, [secrets.token_hex(32).encode()], mode=0o600)
-            except OSError as error:
-                raise ValueError(f"{folder / KEY} cannot be written ({error.strerror}).") from None
+            atomic_files.write(folder / KEY, [secrets.token_hex(32).encode()], mode=0o600)
         return cls.read(folder, has_erased=has_erased)
 
     @classmethod

@@ -1,5 +1,8 @@
 """Erasure of a user: no byte is left, no event comes back, and the next model is trained without the user."""
 
+import threading
+
+import apsw
 import numpy as np
 import polars as pl
 import pytest
@@ -7,7 +10,10 @@ import pytest
 from segue.data.erasure_list import ErasureList
 from segue.data.readers.events import read_events
 from segue.models.counting.markov import Markov, MarkovConfig
+from segue.serving.deployment.deployment import Deployment, LoadedModel
+from segue.serving.inference.engine import Engine
 from segue.serving.schemas.requests import EventIn
+from segue.serving.sessions.session_cache import SessionCache
 from segue.serving.store.event import validate_event
 
 CANARY = "canary-person-0451"
@@ -166,7 +172,6 @@ def test_a_missing_and_a_damaged_erasure_list_are_refused(tmp_path):
 
 def test_an_erasure_among_commits_loses_no_other_event(server):
     """Erasures take turns with commits in the one writing thread."""
-    import threading
 
     def write(name):
         for i in range(60):
@@ -195,3 +200,72 @@ def test_events_of_a_returned_user_stay(tmp_path, run, open_server):
     with open_server(tmp_path / "data", run) as server:
         assert server.messages != []
         assert [one["item_id"] for one in server.web.get("/v1/users/ann").json()["events"]] == ["b"]
+
+
+class Swapper:
+    """Threads that swap deployments of one model and request lists of the canary, until the block ends."""
+
+    def __init__(self, server):
+        self.server, self.models, self.ended = server, [server.admin.router.deployment.live], threading.Event()
+        self.threads = [threading.Thread(target=work) for work in (self.swap, self.recommend, self.recommend)]
+
+    def swap(self):
+        admin, model = self.server.admin, self.models[0].engine.model
+        while not self.ended.is_set():
+            sessions = SessionCache(admin.store, model.catalog)
+            new = LoadedModel(Engine(model, sessions, admin.writer), sessions)
+            self.models = [*self.models[-2:], new]
+            admin.router.swap(Deployment(new, previous=self.models[-2]))
+
+    def recommend(self):
+        while not self.ended.is_set():
+            assert self.server.web.post("/v1/recommend", json={"user_id": CANARY}).status_code == 200
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error):
+        self.ended.set()
+        for thread in self.threads:
+            thread.join(20)
+
+
+def test_an_erasure_beside_swaps_leaves_no_history_in_any_version(server):
+    """Neither in the deployed versions nor in one that was just retired, with requests under way in all."""
+    with Swapper(server) as swapper:
+        for _ in range(5):
+            send(server, user_id=CANARY, session_id=f"{CANARY}-s", item_id="c")
+            assert server.web.delete(f"/v1/users/{CANARY}").status_code == 200
+    for model in swapper.models:
+        assert not {("user_id", CANARY), ("session_id", f"{CANARY}-s")} & set(model.sessions._histories)
+    new_user = server.web.post("/v1/recommend", json={}).json()["items"]
+    assert server.web.post("/v1/recommend", json={"user_id": CANARY}).json()["items"] == new_user
+    server.admin.router.recorder.flush()
+    assert server.bytes_with(CANARY) == []
+
+
+def test_an_erasure_over_http_is_refused_with_503_and_never_500(server, monkeypatch):
+    """A damaged list, a list that cannot be written, and an attribution file that cannot."""
+    send(server, user_id=CANARY, item_id="c")
+    path = server.folder / "erasures.json"
+    for content in (b"{", b"[]"):
+        path.write_bytes(content)
+        refused = server.web.delete(f"/v1/users/{CANARY}")
+        assert refused.status_code == 503 and "is damaged: restore it from a backup" in refused.json()["detail"]
+    path.unlink()
+    (server.folder / "erasures.json.writing").mkdir()
+    refused = server.web.delete(f"/v1/users/{CANARY}")
+    assert refused.status_code == 503 and "the erasure list: Is a directory" in refused.json()["detail"]
+    assert refused.headers["retry-after"] == "1"
+    (server.folder / "erasures.json.writing").rmdir()
+    lock = apsw.Connection(str(server.folder / "attribution.sqlite"))
+    lock.execute("BEGIN IMMEDIATE")
+    refused = server.web.delete(f"/v1/users/{CANARY}")
+    assert refused.status_code == 503 and "still holds rows" in refused.json()["detail"]
+    assert server.web.get(f"/v1/users/{CANARY}").status_code == 404, "deleted, without a receipt"
+    lock.execute("ROLLBACK")
+    lock.close()
+    assert server.web.delete(f"/v1/users/{CANARY}").json()["events"] == 1
+    assert server.bytes_with(CANARY) == []

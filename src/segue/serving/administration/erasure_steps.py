@@ -13,6 +13,7 @@ from dataclasses import replace
 import apsw
 
 from segue.data.erasure_list import ErasureList
+from segue.serving.exit_codes import TemporaryError
 from segue.serving.experiments.attribution import AttributionRecorder
 from segue.serving.schemas.requests import HistoryKey
 from segue.serving.store.commit_listeners import CommitListeners
@@ -49,7 +50,7 @@ class ErasureSteps:
             One sentence about each of: entries restored to the list, events erased, a file compacted.
 
         Raises:
-            ValueError: the erasures cannot be completed, because the disk refuses.
+            TemporaryError: the erasures cannot be completed, because the disk refuses.
         """
         path, messages = self.store.path, []
         try:
@@ -66,7 +67,7 @@ class ErasureSteps:
                     f"{len(targets)} erased users or sessions were in {path} again, and were erased from it."
                 )
         except (apsw.Error, OSError) as error:
-            raise ValueError(
+            raise TemporaryError(
                 f"Erased users cannot be erased from {path} ({error}): free space and start again."
             ) from None
         try:
