@@ -198,12 +198,14 @@ def stuck(folder: Path, count: int, states: list[str]) -> dict[str, Any]:
         try:
             alone = json.loads(honest(server, 8).communicate(timeout=60)[0])
             memory_mb = peak_mb = server.rss_mb()
+            cpu_ns = server.cpu_ns()
             load = honest(server, 16)
             command = [sys.executable, __file__, "--attack", state, "--port", str(server.port), "--count", str(count)]
             attacker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
             while attacker.poll() is None:
                 peak_mb = max(peak_mb, server.rss_mb())
                 time.sleep(0.1)
+            used_cpu_s = (server.cpu_ns() - cpu_ns) / 1e9
             beside = json.loads(load.communicate(timeout=90)[0])
             assert attacker.stdout is not None
             row = json.loads(attacker.stdout.read())
@@ -213,6 +215,7 @@ def stuck(folder: Path, count: int, states: list[str]) -> dict[str, Any]:
         rows[state] = {
             **row,
             "memory_mb": round(peak_mb - memory_mb, 1),
+            "server_cpu_s": round(used_cpu_s, 1),
             "p99_ms_alone": alone["p99_ms"],
             "p99_ms_beside": late,
             "failed_honest": sum(beside["failures"].values())

@@ -51,7 +51,7 @@ FREE_REFUSED = 2
 REFUSED_PER_TURN, TURN_S = 50, 0.025
 """Number of the further ones, over all connections, in each turn, and seconds from turn to turn: thousands of clients
 that send requests without a key, each a hundred in one packet, leave the others their share of the processor."""
-SMALL_BYTES = 4096
+SMALL_BYTES = 1024
 """Bytes of one request that are held whatever the others hold."""
 MAX_HEAD_BYTES_HELD = 16_000_000
 """Sum of the bytes of incomplete heads, over all connections."""

@@ -85,6 +85,7 @@ class RequestReader:
             self._parse(piece)
         if self.is_done:
             self.unparsed = b""
+            self._parser = cast(httptools.HttpRequestParser, None)  # it holds the header that is not complete
         self._is_parsing = False
         held = self._num_head_bytes if self.state == "head" and not self.is_done else 0
         if held or self._num_held_bytes:
