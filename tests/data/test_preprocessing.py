@@ -145,6 +145,22 @@ def test_the_kept_events_have_no_repeats_and_every_change(events: list[tuple[str
         assert trimmed.tolist() == row[changes].tolist()
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.integers(0, 9)), min_size=1, max_size=30),
+    st.integers(1, 4),
+)
+@settings(deadline=None)
+def test_of_a_flood_the_newest_events_are_kept(events: list[tuple[str, str, int]], limit: int) -> None:
+    log = log_of(events, max_user_item_events=limit)
+    newest: list[tuple[str, str, int]] = []
+    for pair in {event[:2] for event in events}:
+        newest += sorted((event for event in events if event[:2] == pair), key=lambda event: event[2])[-limit:]
+    kept = [(*pair, time // 1_000_000) for pair, time in zip(pairs(log), log.frame["timestamp"], strict=True)]
+    assert sorted(kept) == sorted(newest)
+    reason = f"more than {limit} events of a user on an item"
+    assert log.report.removed.get(reason, 0) == len(events) - len(newest)
+
+
 def test_all_trims_in_one_reading_add_up() -> None:
     rows = [("u", "a", 0), ("u", "a", 1), ("u", "b", 2), ("v", "a", 0), ("v", "b", 5000), ("w", "c", 0)]
     log = log_of(rows, drop_repeats=True, session_gap_s=1800, min_user_events=2, min_item_events=2)

@@ -84,7 +84,10 @@ class LogOptions(FormatOptions):
     where: Annotated[str | None, typer.Option(help='Keep only rows that meet this filter, as "Quantity > 0".')] = None
     trim: Annotated[
         list[str] | None,
-        typer.Option("--trim", help="min_user_events=N, min_item_events=N, session_gap_s=N or drop_repeats=true."),
+        typer.Option(
+            "--trim",
+            help="min_user_events=N, min_item_events=N, max_user_item_events=N, session_gap_s=N or drop_repeats=true.",
+        ),
     ] = None
     time_unit: Annotated[
         str, typer.Option(help="Unit of numeric timestamps: s, ms, us, ns; auto guesses from their size.")

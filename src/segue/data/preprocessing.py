@@ -1,4 +1,4 @@
-"""Preprocessing of a log: sessions by pauses, removal of repeats, k-core of users and items.
+"""Preprocessing of a log: sessions by pauses, removal of repeats and floods, k-core of users and items.
 
 No step runs by default, and the log's report counts the removed events.
 """
@@ -28,13 +28,16 @@ class PreprocessingConfig:
     """Minimum number of events per item, at least 1 (see ``min_user_events``)."""
     drop_repeats: bool = False
     """Keep only the first of a user's neighboring events on one item."""
+    max_user_item_events: Annotated[int, Range(ge=1)] | None = None
+    """Maximum number of events of one user on one item, at least 1. The newest are kept, so that one account cannot
+    raise an item by a flood of events. none: no limit."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
 
 
 def preprocess(log: "EventLog", config: PreprocessingConfig) -> "EventLog":
-    """Apply the configured steps in this order: repeats, sessions, k-core.
+    """Apply the configured steps in this order: repeats, floods, sessions, k-core.
 
     Args:
         log: log to preprocess.
@@ -49,6 +52,8 @@ def preprocess(log: "EventLog", config: PreprocessingConfig) -> "EventLog":
         raise ValueError("A fixed test set is evaluated as it is: preprocess the training log, not this one.")
     if config.drop_repeats:
         log = drop_repeats(log)
+    if config.max_user_item_events is not None:
+        log = drop_floods(log, config.max_user_item_events)
     if config.session_gap_s is not None:
         log = sessionize(log, config.session_gap_s)
     if max(config.min_user_events, config.min_item_events) > 1:
@@ -143,6 +148,26 @@ def drop_repeats(log: "EventLog") -> "EventLog":
     kept_N[order[repeats]] = False
     reason = "repeats of the preceding item"
     return log.with_frame(log.frame.filter(kept_N), log.report.with_note(removed=int(repeats.sum()), reason=reason))
+
+
+def drop_floods(log: "EventLog", max_user_item_events: int) -> "EventLog":
+    """Remove events of a user on an item but the newest ones.
+
+    Args:
+        log: log to reduce.
+        max_user_item_events: maximum number of events of one user on one item.
+    """
+    order, _ = _rows_by_user(log)
+    _, user_N = encode_ids(log.frame["user_id"])
+    items, item_N = encode_ids(log.frame["item_id"])
+    pair_N = (user_N.astype(np.int64) * len(items) + item_N)[order]
+    by_pair = np.argsort(pair_N, kind="stable")  # the events of a pair side by side, by time
+    _, first, counts = np.unique(pair_N[by_pair], return_index=True, return_counts=True)
+    from_newest_N = np.repeat(first + counts, counts) - np.arange(len(pair_N))
+    kept_N = np.ones(len(log), dtype=bool)
+    kept_N[order[by_pair[from_newest_N > max_user_item_events]]] = False
+    reason = f"more than {max_user_item_events} events of a user on an item"
+    return log.with_frame(log.frame.filter(kept_N), log.report.with_note(removed=int((~kept_N).sum()), reason=reason))
 
 
 def _rows_by_user(log: "EventLog") -> tuple[np.ndarray, np.ndarray]:

@@ -38,7 +38,7 @@ def read_events(source: Any, *, format: str = "auto", **options: Any) -> EventLo
         format: format of the file (see ``ReadOptions.format``); "auto": by its suffix.
         options: fields of ``ReadOptions`` (columns, encoding, header, time_unit, time_format, time_zone, where,
             strict, rejected) and of ``PreprocessingConfig`` (session_gap_s, min_user_events, min_item_events,
-            drop_repeats).
+            drop_repeats, max_user_item_events).
 
     Returns:
         The log. Its ``report`` counts the rows and states every guess; bad rows are rejected, each with a reason.
