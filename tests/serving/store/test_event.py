@@ -1,10 +1,11 @@
 """Validation of events: defaults, refusals, digests."""
 
+import msgspec
 import pytest
 
 from segue.serving.schemas.problems import Problem
 from segue.serving.schemas.requests import EventIn
-from segue.serving.store.event import validate_event
+from segue.serving.store.event import has_server_time, validate_event
 
 NOW = 1_700_000_000_000_000
 
@@ -77,3 +78,21 @@ def test_ids_that_could_be_concatenated_have_different_digests():
     assert one.body != other.body
     assert one.checksum(1) != other.checksum(1)
     assert one.checksum(1) != one.checksum(2)
+
+
+def test_the_first_second_of_1970_is_a_time_and_the_one_before_is_none() -> None:
+    assert validate_event(EventIn("a", "u", timestamp=0), 10).time_us == 0
+    with pytest.raises(Problem):
+        validate_event(EventIn("a", "u", timestamp=-1e-6), 10)
+
+
+def test_a_recommended_list_is_kept_beside_the_context() -> None:
+    sent = EventIn("a", "u", recommendation_id="list-1", context={"device": "tv"})
+    assert msgspec.json.decode(validate_event(sent, 10).context) == {"device": "tv", "recommendation_id": "list-1"}
+
+
+def test_the_server_knows_whether_it_gave_the_time() -> None:
+    for sent in (EventIn("a", "u", context={"x": 1}), EventIn("a", None, "s", value=2.5)):
+        assert has_server_time(validate_event(sent, 10))
+        assert not has_server_time(validate_event(msgspec.structs.replace(sent, timestamp=0), 10))
+        assert validate_event(sent, 10, stamp_us=12).time_us == 12
