@@ -6,6 +6,7 @@ promise is broken.
 """
 
 import argparse
+import logging
 import os
 import sys
 import tempfile
@@ -24,6 +25,7 @@ SHARES = {
     "events": 0.60,
     "erasures": 0.12,
     "restored-backup": 0.03,
+    "backup": 0.02,
     "registry": 0.05,
     "artifact": 0.10,
     "checkpoint": 0.02,
@@ -42,6 +44,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=6, help="amount of recorded work")
     parser.add_argument("--draws", type=int, default=2, help="random states of each kind after a call, each round")
     options = parser.parse_args()
+    logging.disable()  # a recovery states each part of a list that the power cut has taken
     began = time.perf_counter()
     result: dict[str, Any] = {"about": about(), "states": 0, "comparisons": 0, "lost": 0, "corrupt": 0, "workloads": {}}
     with tempfile.TemporaryDirectory(prefix="power-cut-") as folder:

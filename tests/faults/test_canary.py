@@ -18,6 +18,8 @@ import pytest
 from tests.serving.conftest import free_port
 from tests.support import power_cut_workloads
 
+pytestmark = pytest.mark.timeout(400)
+
 USER = "canary-user-5d1e77"
 SESSION = "canary-session-9b02c4"
 KEY = "canary-key-of-the-server-0f3a"
@@ -169,7 +171,7 @@ def test_an_id_of_a_user_reaches_no_log_no_metric_and_no_error(folder: Path) -> 
         server = started(folder, log_format)
         try:
             everything(server, only="" if log_format == "json" else "recommend")
-            assert server.statuses >= {200, 400, 401, 404, 405, 409, 422}
+            assert server.statuses >= {200, 400, 401, 404, 405, 422} | ({409} if log_format == "json" else set())
             metrics = server.send("GET", "/metrics")
             assert b"segue" in metrics and not [canary for canary in CANARIES if canary.encode() in metrics]
             assert not server.shown, server.shown[:3]

@@ -19,6 +19,8 @@ from segue.serving.store.event import Event, validate_event
 from segue.serving.store.event_store import EventStore
 from segue.serving.store.group_commit import GroupCommitWriter
 
+pytestmark = pytest.mark.timeout(400)
+
 MEMORY = Path("/dev/shm")
 COMMITS = 2
 NOW_US = 1_700_000_000_000_000

@@ -11,6 +11,8 @@ from tests.support.cli import SEGUE
 
 from segue.cli.main import OUT_OF_MEMORY, is_out_of_memory
 
+pytestmark = pytest.mark.timeout(400)
+
 SENTENCES = ("segue: The memory that this process may use does not suffice", "segue: This training needs about")
 
 
@@ -45,7 +47,7 @@ def test_a_training_without_enough_memory_ends_with_a_sentence(
 ) -> None:
     command = [*SEGUE, "train", str(log), "--model", model, "--out", str(tmp_path / "run"), *settings]
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=100, preexec_fn=lambda: limited(megabytes)
+        command, capture_output=True, text=True, check=False, timeout=350, preexec_fn=lambda: limited(megabytes)
     )
     assert done.returncode == 2, done.stderr[-2000:]
     assert "Traceback" not in done.stderr

@@ -23,6 +23,7 @@ from segue.data.erasure_list import ErasureList
 from segue.data.sequences import Sequences
 from segue.models import artifact
 from segue.serving.administration.admin_service import AdminService
+from segue.serving.administration.back_up import back_up
 from segue.serving.config import ServingConfig
 from segue.serving.deployment.model_registry import ModelRegistry
 from segue.serving.deployment.model_source import model_source
@@ -247,6 +248,44 @@ class RestoredBackup(Erasures):
 
 
 @dataclass
+class BackedUp(Workload):
+    """A backup of a data directory, which is a data directory itself."""
+
+    promises: list[str] = field(default_factory=list)
+
+    def prepare(self) -> None:
+        with serving(self.folder / "data") as admin:
+            for n in range(8 * self.size):
+                admin.router.store([EventIn(item_id="a", user_id=f"u{n % 3}", event_id=f"e{n}")])[0].result()
+            admin.erase("u2")
+
+    def run(self) -> None:
+        for n in range(self.size):
+            back_up(self.folder / "data", self.folder / "deep" / f"backup-{n}")
+            mark("BACKUP", f"backup-{n}")
+
+    def on_mark(self, words: list[str]) -> None:
+        self.promises.append(words[1])
+
+    def recover(self, folder: Path) -> Any:
+        found = {}
+        for data in [folder / "data", *(folder / "deep").glob("backup-[0-9]")]:
+            with serving(data) as admin:
+                erased = ErasureList.read(data).erased_until_us("user_id", "u2") is not None
+                found[data.name] = (admin.store.count(), erased)
+        return found
+
+    def faults(self, found: Any) -> Iterator[str]:
+        whole = (sum(n % 3 != 2 for n in range(8 * self.size)), True)
+        for name in ["data", *self.promises]:
+            if found.get(name) != whole:
+                yield f"lost: {name} holds {found.get(name)} instead of {whole}"
+        for name in set(found) - set(self.promises):
+            if found[name] != whole:
+                yield f"corrupt: {name} is there and holds {found[name]} instead of {whole}"
+
+
+@dataclass
 class Registry(Workload):
     """Versions added, promoted, given to a canary share, and rolled back."""
 
@@ -440,6 +479,7 @@ WORKLOADS: dict[str, Callable[[Path, int], Workload]] = {
     "events": EventLog,
     "erasures": Erasures,
     "restored-backup": RestoredBackup,
+    "backup": BackedUp,
     "registry": Registry,
     "registry-in-place": RegistryInPlace,
     "artifact": Artifact,
