@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from tests.support.expressions import ROWS, Expression, expressions
 
 from segue.data.catalog import Catalog
+from segue.pipeline.filters import compiler
 from segue.pipeline.filters.compiler import MAX_CACHED_FILTERS, Filters, compile_mask
 from segue.pipeline.filters.item_columns import ItemColumns
 
@@ -141,3 +142,26 @@ def test_compiled_filters_are_kept_and_cannot_be_written_to(columns: ItemColumns
         filters.mask(f"price < {i + 100}")
     assert filters.mask("price < 20") is not mask_V
     assert np.array_equal(filters.mask("price < 20"), mask_V)
+
+
+def test_the_filter_of_a_request_has_a_cost(monkeypatch):
+    """Ten thousand characters of tests of a title would stop a server with 100,000 items for seconds."""
+    catalog = Catalog(f"i{n}" for n in range(1000))
+    items = {f"i{n}": {"title": f"green tea {n}", "brand": f"b{n % 7}", "price": n} for n in range(1000)}
+    filters = Filters(ItemColumns.from_items(items, catalog))
+    monkeypatch.setattr(compiler, "MAX_COST", 1_000_000)
+    tests = {
+        'title contains "x"': 20,
+        "title == brand": 4,
+        "price < 3": 520,
+        "not price < 3": 340,
+        'brand in ["b"]': 520,
+    }
+    for test, count in tests.items():
+        wide, small = (" or ".join([test] * number) for number in (count, count // 2))
+        assert filters.request_mask(small).shape == (1001,)
+        with pytest.raises(ValueError, match=r"too many tests for 1,000 items: use fewer, or add a column"):
+            filters.request_mask(wide)
+        assert filters.mask(wide).shape == (1001,), "those of a placement have no limit"
+    monkeypatch.setattr(compiler, "MAX_COST", 1)
+    assert filters.request_mask('title contains "y" and price > 3').shape == (1001,)

@@ -52,6 +52,12 @@ _COMPARE: dict[str, Callable[[np.ndarray, np.ndarray | float], np.ndarray]] = {
 }
 MAX_CACHED_FILTERS = 256
 """Number of compiled filters in the cache."""
+MAX_COST = 100_000_000
+"""Largest cost of the filter of one request, in comparisons of a number: about a tenth of a second."""
+FREE_TEXT_TESTS = 4
+"""Number of tests of a part of a text that a request's filter may have whatever they cost."""
+TEXT_COST, COLUMNS_COST = 50, 300
+"""Cost of a test of a part of a text for each text, and of a test between two columns for each item."""
 
 
 class Filters:
@@ -67,30 +73,69 @@ class Filters:
         Raises:
             ValueError: as ``compile_mask``.
         """
+        return self._cached(filter, None)
+
+    def request_mask(self, filter: str) -> np.ndarray:
+        """Return the items that pass the filter of a request, bool [V], read-only.
+
+        Raises:
+            ValueError: as ``compile_mask``; the filter has too many tests for this catalog.
+        """
+        return self._cached(filter, MAX_COST)
+
+    def _cached(self, filter: str, max_cost: int | None) -> np.ndarray:
         if filter not in self._masks:
             if len(self._masks) >= MAX_CACHED_FILTERS:
                 self._masks.pop(next(iter(self._masks)), None)
-            mask_V = compile_mask(filter, self.columns)
+            mask_V = compile_mask(filter, self.columns, max_cost)
             mask_V.flags.writeable = False
             self._masks[filter] = mask_V
         return self._masks[filter]
 
 
-def compile_mask(filter: str, columns: ItemColumns) -> np.ndarray:
+def compile_mask(filter: str, columns: ItemColumns, max_cost: int | None = None) -> np.ndarray:
     """Return the items that pass a filter, bool [V]; False for PAD.
 
     Args:
         filter: a filter expression; an empty one passes all items.
         columns: the items' columns.
+        max_cost: largest cost, see ``MAX_COST``; None: no limit.
 
     Raises:
         ValueError: a sentence, the filter and a caret under the fault, for a text that is no filter, an unknown column,
-            or a test that the column's type does not have.
+            or a test that the column's type does not have; a filter above ``max_cost``.
     """
-    empty = not filter.strip()
-    mask_V = np.ones(columns.size, dtype=bool) if empty else _Compiler(filter, columns).node(parse(filter))
+    if not filter.strip():
+        mask_V = np.ones(columns.size, dtype=bool)
+    else:
+        tree = parse(filter)
+        if max_cost is not None:
+            _check_cost(tree, columns, max_cost)
+        mask_V = _Compiler(filter, columns).node(tree)
     mask_V[PAD] = False
     return mask_V
+
+
+def _cost(node: Node, columns: ItemColumns) -> int:
+    """Return the cost of a filter, in comparisons of a number."""
+    if isinstance(node, Joined):
+        return sum(_cost(part, columns) for part in node.parts)
+    if isinstance(node, Not):
+        return columns.size + _cost(node.part, columns)
+    if isinstance(node, TextTest):
+        return TEXT_COST * columns.size
+    is_pair = isinstance(node, Compare | In) and isinstance(node.left, Column) and isinstance(node.right, Column)
+    return (COLUMNS_COST if is_pair else 2) * columns.size
+
+
+def _check_cost(tree: Node, columns: ItemColumns, max_cost: int) -> None:
+    """Raise a sentence for a filter above the largest cost; a few tests are possible with any number of items."""
+    cost = _cost(tree, columns)
+    if cost > max(max_cost, FREE_TEXT_TESTS * TEXT_COST * columns.size):
+        raise ValueError(
+            f"The filter has too many tests for {columns.size - 1:,} items: use fewer, or add a column that marks the "
+            "wanted items, and filter by it."
+        )
 
 
 class _Compiler:
