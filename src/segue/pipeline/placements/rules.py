@@ -180,7 +180,7 @@ class Rules:
         Raises:
             ValueError: a wrong filter.
         """
-        allowed_V = self._allowed_V & self._filters.mask(filter) if filter else self._allowed_V.copy()
+        allowed_V = self._allowed_V & self._filters.request_mask(filter) if filter else self._allowed_V.copy()
         allowed_V[np.asarray(exclude, dtype=np.int64)] = False
         if self.config.exclude_seen:
             allowed_V[np.asarray(history, dtype=np.int64)] = False
