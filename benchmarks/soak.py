@@ -5,7 +5,7 @@
 
 The load is an open loop of every kind of request (``soak_clients.py``). Beside it: versions swapped every 20 s, a
 damaged candidate now and then, an erasure every 4 s, slow clients, four times the peak for 20 s every 3 minutes, a
-worker killed every 2 minutes, and one restart by SIGTERM after a fifth of the run.
+worker killed every 2 minutes, and one restart by SIGTERM after a tenth of the run.
 
 Memory: resident memory of each process every 10 s. For each process that lived at least 2 minutes beyond its warm-up (a
 third of the run) the least value of each minute is kept, because a swap holds two versions for seconds. The slope is
@@ -247,7 +247,7 @@ class Soak:
 
     async def restart_once(self) -> None:
         """Stop the server by SIGTERM and start it again."""
-        await asyncio.sleep(self.seconds / 5)
+        await asyncio.sleep(self.seconds / 10)
         while self.phases.names(time.monotonic(), time.monotonic()):
             await asyncio.sleep(0.5)
         with self.phases.during("restart"):
@@ -259,21 +259,24 @@ class Soak:
             self.counts["restart_ms"] = round((time.monotonic() - started) * 1e3)
 
     async def swap(self) -> None:
-        """Deploy another version every 20 s: for all, for some, as shadow; now and then a damaged one."""
+        """Deploy another version every 20 s, every third time for some users or as shadow; now and then a damaged one.
+
+        A minute is one cycle, so that the least values of the minutes are those of the same versions in memory.
+        """
         turn, live = 0, self.sound[0]
         while not self.is_over:
             await asyncio.sleep(SWAP_S)
             turn += 1
             body: dict[str, Any] = {"version": self.sound[turn % len(self.sound)]}
-            if body["version"] != live:  # beside itself it cannot be deployed
-                body |= self.rng.choice(({}, {}, {"canary": 0.3}, {"interleave": 0.5}, {"shadow": True}))
-            expected: tuple[int, ...] = (200,)
-            if turn % 4 == 0:
-                body, expected = {"version": self.broken}, (409,)
+            if turn % 3 == 1 and body["version"] != live:  # beside itself it cannot be deployed
+                body |= self.rng.choice(({"canary": 0.3}, {"interleave": 0.5}, {"shadow": True}))
             reply = await self.http.send("POST", "/v1/admin/promote", body, timeout_s=60)
-            if self.load.judge(f"promote {expected[0]}", reply, expected):
-                self.counts["refused_candidates" if turn % 4 == 0 else "swaps"] += 1
-                live = live if turn % 4 == 0 else reply.json()["roles"]["live"]
+            if self.load.judge("promote", reply):
+                self.counts["swaps"] += 1
+                live = reply.json()["roles"]["live"]
+            if turn % 4 == 0:
+                reply = await self.http.send("POST", "/v1/admin/promote", {"version": self.broken}, timeout_s=60)
+                self.counts["refused_candidates"] += self.load.judge("promote a damaged one", reply, (409,))
 
     async def erase(self) -> None:
         """Erase a user every 4 s: in turn one of the load, and one who sends nothing any more afterwards."""
