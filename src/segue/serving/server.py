@@ -253,9 +253,8 @@ async def _listen(
 
     await serving.serve(started)
     if supervisor is not None:
-        closing = threading.Thread(
-            target=supervisor.close, name="segue-close", daemon=True
-        )  # handlers may fill the pool
+        # In a thread of its own: handlers that do not end may fill the pool of ``to_thread``.
+        closing = threading.Thread(target=supervisor.close, name="segue-close", daemon=True)
         closing.start()
         while closing.is_alive():  # the workers' last requests are answered meanwhile
             await asyncio.sleep(_CLOSE_POLL_S)
