@@ -75,12 +75,14 @@ def artifact() -> str:
         *(f"| `{name}` | {content} |" for name, content in FILES.items()),
         "",
         "Shape letters: V catalog size with PAD, D embedding dimension, E input dimension, S stored sessions, users",
-        "or sources, M entries, P periods, F features, C context features, G gates or cohorts, L events of an item or",
-        "items of a list, K knots or sources. A part of a name in braces is a number or the rest of a name.",
+        "or sources, M entries, T trees, P periods, F features, C context features, G gates or cohorts, L events of an",
+        "item or items of a list, K knots or sources, * any size. A part of a name in braces is a number or the rest",
+        "of a name. Files of other names, links, and tensors or values that this page does not allow are refused.",
     ]
     for tensors, models in groups.items():
-        parts += ["", f"## {', '.join(models)}", "", "| tensor | dtype | shape | meaning |", "|---|---|---|---|"]
-        parts += [f"| `{t.name}` | {t.dtype} | {t.shape} | {t.meaning} |" for t in tensors]
+        parts += ["", f"## {', '.join(models)}", "", "| tensor | dtype | shape | values | meaning |"]
+        parts += ["|---|---|---|---|---|"]
+        parts += [f"| `{t.name}` | {t.dtype} | {t.shape} | {t.values} | {t.meaning} |" for t in tensors]
     return "\n".join(parts) + "\n"
 
 

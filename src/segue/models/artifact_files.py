@@ -223,7 +223,7 @@ def _parse_entry(name: str, entry: Any) -> tuple[int, int, str, np.dtype, tuple[
 def _read_tensor(file: io.FileIO, digest: Any, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     array = np.empty(shape, dtype=dtype)
     if array.size:
-        content = memoryview(array.reshape(-1).view(np.uint8))
+        content = memoryview(array.reshape(-1).view(np.uint8).data)
         if _read_into(file, content) != array.nbytes:
             raise ValueError("it became shorter while it was read.")
         digest.update(content)

@@ -11,8 +11,8 @@ import re
 from typing import NamedTuple
 
 FILES = {
-    "manifest.json": "Format number, model, settings, provenance (`about`), fingerprint of the catalog, SHA-256 of the "
-    "other files. Written last.",
+    "manifest.json": "Format number, model, settings, provenance (`about`), fingerprint of the catalog, size and "
+    "SHA-256 of the other files. Written last.",
     "catalog.json": "Item ids; item index i is the i-th id, index 0 is PAD.",
     "items.json": "Displayed columns of each item, by item id.",
     "weights.safetensors": "The tensors below.",

@@ -60,6 +60,6 @@ def restore_member(name: str, arrays: Mapping[str, np.ndarray], settings: Mappin
         ValueError: a tensor or a setting is not valid.
     """
     entry = ZOO[name]
-    config = decode_settings(entry.config, settings)
+    config: Any = decode_settings(entry.config, settings)
     check_tensors(name, arrays, size)
     return entry.restore(arrays, config)

@@ -9,6 +9,7 @@ import fcntl
 import os
 import re
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -68,11 +69,12 @@ def exchange(one: Path, other: Path) -> bool:
     """Exchange the names of two folders in one step; return False if the system cannot."""
     libc = ctypes.CDLL(None, use_errno=True)
     names = os.fsencode(one), os.fsencode(other)
-    if hasattr(libc, "renameat2"):
-        failed = libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE)
-    elif hasattr(libc, "renamex_np"):  # macOS
-        failed = libc.renamex_np(*names, _RENAME_EXCHANGE)
-    else:
+    try:
+        if sys.platform == "darwin":
+            failed = libc.renamex_np(*names, _RENAME_EXCHANGE)
+        else:
+            failed = libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE)
+    except AttributeError:  # a C library without it
         return False
     number = ctypes.get_errno()
     if failed and number not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EXDEV):

@@ -50,8 +50,8 @@ class NumpyGRU:
         layers: list[dict[str, np.ndarray]] = [{} for _ in range(config.num_layers)]
         for key, value in arrays.items():
             if key.startswith("gru."):
-                _, layer, name = key.split(".")
-                layers[int(layer)][name] = value
+                _, position, name = key.split(".")
+                layers[int(position)][name] = value
         cell = CELLS[config.cell]
         width = layers[0]["input"].shape[1] if "input" in layers[0] else 0
         for number, layer in enumerate(layers):

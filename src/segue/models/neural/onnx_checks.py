@@ -5,6 +5,7 @@ operators, and NaN among the constants. Field numbers are those of onnx.proto.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from segue.models.onnx_proto import read_fields
 
 _DOMAINS = (b"", b"ai.onnx")
 _RANDOM = (b"Random", b"Bernoulli", b"Multinomial", b"Dropout")
-_FLOATS = {1: np.dtype("<f4"), 10: np.dtype("<f2"), 11: np.dtype("<f8")}
+_FLOATS: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 10: np.dtype("<f2"), 11: np.dtype("<f8")}
 """Float dtypes by their numbers in TensorProto."""
 _BFLOAT16 = 16
 
@@ -92,7 +93,7 @@ def _check_tensor(tensor: memoryview) -> None:
         if number in (4, 9, 10) and isinstance(value, memoryview):
             contents.append((number, value))
     for number, value in contents:
-        floats = {4: _FLOATS[1], 9: _FLOATS.get(dtype), 10: _FLOATS[11]}[number]
+        floats = _FLOATS.get({4: 1, 9: dtype, 10: 11}[number])
         if number == 9 and dtype == _BFLOAT16:
             raise ValueError("a constant has the dtype bfloat16")
         if floats is None:
