@@ -374,3 +374,34 @@ def test_an_erasure_while_the_server_stops_is_refused(tmp_path):
         with pytest.raises(Problem, match="The server is stopping"):
             data.erase()
         assert going.done() and data.eraser._waiting == []
+
+
+def test_a_session_goes_on_between_two_attempts(tmp_path, monkeypatch):
+    """The first attempt has deleted the event that named the session; its digest is in the record."""
+    with opened(tmp_path / "data") as data:
+        data.fill()
+        at(monkeypatch, "compacted", False, full)
+        with pytest.raises(Problem):
+            data.erase()
+        between = {"session_id": SESSION, "timestamp": time.time()}
+        assert data.send(between, {"session_id": "other"}) == AppendResult(2, 0)
+        assert counts(data.erase()) == (6, 1, 3, True)
+        assert data.send(between) == AppendResult(0, 0, 1)
+        assert bytes_of(data.folder) == [] and len(data.store.newest("session_id", "other", 5)) == 1
+
+
+def test_a_restored_attribution_file_brings_no_list_back(tmp_path):
+    with opened(tmp_path / "data") as data:
+        data.fill()
+        data.record(("user_id", "bob"))
+    files = [path for path in (tmp_path / "data").iterdir() if path.name.startswith("attribution.sqlite")]
+    kept = {path: path.read_bytes() for path in files}
+    with opened(tmp_path / "data") as data:
+        assert data.erase().attribution_rows == 3
+    for path in (tmp_path / "data").glob("attribution.sqlite*"):
+        path.unlink()
+    for path, content in kept.items():
+        path.write_bytes(content)
+    with opened(tmp_path / "data") as data:
+        data.recorder.flush()
+        assert sum(cell.lists for cell in build_report(data.recorder.path).cells) == 1

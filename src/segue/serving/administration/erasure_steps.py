@@ -86,10 +86,10 @@ class ErasureSteps:
         """Erase users in all steps, and return their records by user."""
         now_us = self.store.clock.stamp_us()
         targets = [self._user_target(user, now_us) for user in users]
-        self._list(targets)
-        if self.recorder is not None:
+        if self.recorder is not None:  # before the list names them: opening the file deletes the rows of listed users
             counts = self.recorder.count_rows([[t.digest, *t.session_digests] for t in targets])
             targets = [replace(target, attribution_rows=count) for target, count in zip(targets, counts, strict=True)]
+        self._list(targets)
         self.store.erasure.delete(targets)
         self.store.clock.advance(now_us + 1)  # a returning user's next event is later than the erasure
         self._forget(targets)
