@@ -143,6 +143,7 @@ def attack(port: int, state: str, count: int) -> dict[str, Any]:
         if len(alive) % 100 == 0:
             _closed(poll, alive, lifetimes_s, 0)
     opened_s, next_s = time.monotonic() - started, time.monotonic() + 1
+    print("opened", flush=True)
     while alive and time.monotonic() - started < opened_s + 60:
         _closed(poll, alive, lifetimes_s, 0.2)
         if more and time.monotonic() >= next_s:
@@ -199,15 +200,18 @@ def stuck(folder: Path, count: int, states: list[str]) -> dict[str, Any]:
             alone = json.loads(honest(server, 8).communicate(timeout=60)[0])
             memory_mb = peak_mb = server.rss_mb()
             cpu_ns = server.cpu_ns()
-            load = honest(server, 16)
+            opening_load = honest(server, 4)
             command = [sys.executable, __file__, "--attack", state, "--port", str(server.port), "--count", str(count)]
             attacker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            assert attacker.stdout is not None
+            attacker.stdout.readline()
+            load = honest(server, 6)
             while attacker.poll() is None:
                 peak_mb = max(peak_mb, server.rss_mb())
                 time.sleep(0.1)
             used_cpu_s = (server.cpu_ns() - cpu_ns) / 1e9
             beside = json.loads(load.communicate(timeout=90)[0])
-            assert attacker.stdout is not None
+            opening = json.loads(opening_load.communicate(timeout=90)[0])
             row = json.loads(attacker.stdout.read())
         finally:
             server.end()
@@ -217,6 +221,7 @@ def stuck(folder: Path, count: int, states: list[str]) -> dict[str, Any]:
             "memory_mb": round(peak_mb - memory_mb, 1),
             "server_cpu_s": round(used_cpu_s, 1),
             "p99_ms_alone": alone["p99_ms"],
+            "p99_ms_while_they_open": opening.get("p99_ms"),
             "p99_ms_beside": late,
             "failed_honest": sum(beside["failures"].values())
             + sum(number for status, number in beside["statuses"].items() if status != "200"),

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
 import select
 import socket
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from segue.serving.http.auth import Keys
 from segue.serving.http.connections import DEADLINES, Connections, rank_of
 from segue.serving.http.exchange import Response
 from segue.serving.http.handlers import AppState
+from segue.serving.http.protocol import Connection
 from segue.serving.http.router import Endpoint
 
 KEY = "k" * 20
@@ -205,6 +208,34 @@ def test_an_expectation_behind_another_request_gets_its_interim_response(port):
 
     sent = post("/length", b"12", AUTHORIZED) + post("/length", b"", AUTHORIZED, "Expect: 100-continue", length=3)
     assert talk(port, conversation, sent) == (b"2", b"HTTP/1.1 100 Continue\r\n\r\n", b"3")
+
+
+def test_a_lost_connection_leaves_the_memory_at_once(port):
+    """The collector of cycles runs rarely in a server: ten thousand closed connections would wait for it."""
+    made, make = [], Connection.__init__
+
+    def spy(self, *arguments):
+        made.append(weakref.ref(self))
+        make(self, *arguments)
+
+    async def conversation(client):
+        status = (await client.response())[0]
+        client.writer.write(b"GET / HTTP/1.1\r\nX: y")
+        await asyncio.sleep(0.05)
+        return status
+
+    gc.disable()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Connection, "__init__", spy)
+            assert talk(port, conversation, post("/length", b"12", AUTHORIZED)) == 200
+        for _ in range(100):
+            if all(reference() is None for reference in made):
+                break
+            time.sleep(0.02)
+        assert len(made) == 1 and made[0]() is None
+    finally:
+        gc.enable()
 
 
 class Stuck:

@@ -115,6 +115,8 @@ class RequestReader:
         self.unparsed = b""
         self._hold(0)
         self._body.drop()
+        # No circle of references keeps the connection in memory until the collector of cycles runs.
+        self._parser, self._receiver = cast(httptools.HttpRequestParser, None), cast(RequestReceiver, None)
 
     def _parse(self, piece: bytes) -> None:
         try:

@@ -32,6 +32,11 @@ Durability = Literal["fsync", "memory"]
 operating system has the event; a crash of the server loses none, a crash of the machine may lose the last second."""
 
 
+MAX_EVENTS = 10_000
+"""Events of a batch."""
+_MIN_EVENT_BYTES = len('{"item_id":"a"},')
+
+
 class EventIn(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Interaction of a user or session with an item. At least one of user_id and session_id is required."""
 
@@ -53,7 +58,7 @@ class EventIn(Struct, forbid_unknown_fields=True, omit_defaults=True):
 class EventBatch(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Batch of events; all of them are stored, or none."""
 
-    events: Annotated[list[EventIn], Meta(min_length=1, max_length=10_000)]
+    events: Annotated[list[EventIn], Meta(min_length=1, max_length=MAX_EVENTS)]
     durability: Durability | None = None
     """Guarantee of the response. Default: the server's setting."""
 
@@ -210,10 +215,23 @@ def _with_integers(body: bytes) -> bytes | None:
 
 def decode_events(body: bytes) -> EventBatch:
     """Decode one event, or a batch ``{"events": [...]}``. Raises the errors of ``decode_request``."""
-    if _BATCH_PROBE.decode(body).events is msgspec.UNSET:
+    events = _BATCH_PROBE.decode(body).events
+    if events is msgspec.UNSET:
         return EventBatch([decode_request(EventIn, body)])
+    if len(events) > MAX_EVENTS * _MIN_EVENT_BYTES:
+        _check_number(events)
     batch: EventBatch = decode_request(EventBatch, body)
     return batch
+
+
+def _check_number(events: msgspec.Raw) -> None:
+    """Raise msgspec.ValidationError for too many events, before each one is decoded."""
+    try:
+        number = len(_RAW_EVENTS.decode(events))
+    except msgspec.ValidationError:
+        return  # no list: its decoder names the place
+    if number > MAX_EVENTS:
+        raise msgspec.ValidationError(f"Expected `array` of length <= {MAX_EVENTS} - at `$.events`")
 
 
 class _BatchProbe(Struct):
@@ -224,6 +242,7 @@ class _BatchProbe(Struct):
 
 _INTEGER_FIELDS = ("k", "steps", "seed")
 _BATCH_PROBE = msgspec.json.Decoder(_BatchProbe)
+_RAW_EVENTS = msgspec.json.Decoder(list[msgspec.Raw])
 _DECODERS = {
     request_type: msgspec.json.Decoder(request_type)
     for request_type in (EventIn, EventBatch, RecommendRequest, SimilarRequest, NextRequest)
