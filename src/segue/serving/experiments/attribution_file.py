@@ -21,6 +21,12 @@ MIN_LOG_BYTES = 4 << 20
 """Size of the write-ahead log from which it is merged into the file, in bytes; at least 1/16 of the file."""
 MAX_SET_ASIDE = 3
 """Unusable files kept; older ones are deleted, because a failing disk must not fill itself."""
+_OPTIONS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = NORMAL",
+    "PRAGMA secure_delete = ON",
+    "PRAGMA wal_autocheckpoint = 0",
+)
 _TABLES = """
 CREATE TABLE IF NOT EXISTS impressions (id INTEGER PRIMARY KEY, list TEXT NOT NULL UNIQUE, time_us INTEGER NOT NULL,
     version TEXT NOT NULL, variant TEXT NOT NULL, propensity REAL NOT NULL, placement TEXT, user TEXT,
@@ -70,8 +76,8 @@ def open_file(path: Path) -> apsw.Connection:
         if connection.execute("PRAGMA journal_mode").get != "wal":  # a restored backup, whose header changes below
             remove_digest(path)
         # One statement each: apsw stops at the first row, and would leave out the rest.
-        for statement in ("journal_mode = WAL", "synchronous = NORMAL", "secure_delete = ON", "wal_autocheckpoint = 0"):
-            connection.execute(f"PRAGMA {statement}").fetchall()
+        for statement in _OPTIONS:
+            connection.execute(statement).fetchall()
         stored_format = connection.execute("PRAGMA user_version").get
         if stored_format not in (0, FORMAT):
             raise UnusableFileError(f"it has format {stored_format}, this version of Segue reads format {FORMAT}")
