@@ -183,6 +183,26 @@ def test_saved_and_restored_are_equal(keys, index):
     np.testing.assert_array_equal(again.nearest(keys[1:20], 7), index.nearest(keys[1:20], 7))
 
 
+def test_a_foreign_index_is_refused(keys, index):
+    """A link beyond the items would be read out of bounds; other types of index may name files."""
+    import faiss
+
+    saved = index.to_array()
+    links = faiss.vector_to_array(index._graph.hnsw.neighbors)
+    start = saved.tobytes().find(links.tobytes())
+    for value in (len(keys), -2):
+        wrong = saved.copy()
+        wrong[start : start + 4] = np.frombuffer(np.array([value], np.int32).tobytes(), np.uint8)
+        with pytest.raises(ValueError, match="is damaged"):
+            HNSWIndex.restore(wrong, keys)
+    with pytest.raises(ValueError, match="does not belong"):
+        HNSWIndex.restore(saved, keys + 1)
+    with pytest.raises(ValueError, match="is damaged"):
+        HNSWIndex.restore(saved[: len(saved) // 2], keys)
+    with pytest.raises(ValueError, match="is no HNSW index"):
+        HNSWIndex.restore(faiss.serialize_index(faiss.IndexFlatIP(keys.shape[1])), keys)
+
+
 def test_excluded_items_are_replaced(keys, index):
     """Where too many matches are excluded, the search is exact."""
     query_BD = keys[1:4]

@@ -87,8 +87,8 @@ class HNSWIndex:
                 and _links_are_sound(faiss, graph.hnsw, len(keys_VD))
                 and np.allclose(stored.reconstruct_n(0, len(keys_VD)), keys_VD, rtol=1e-3, atol=1e-5)
             )
-        except RuntimeError as error:
-            raise ValueError(f"The approximate index cannot be read: {str(error)[-200:]}") from None
+        except (RuntimeError, MemoryError):
+            raise ValueError("The approximate index cannot be read: it is damaged.") from None
         if not is_sound:
             raise ValueError("The approximate index does not belong to the item embeddings, or is damaged.")
         return cls(graph)
