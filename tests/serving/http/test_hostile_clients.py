@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+from contextlib import asynccontextmanager
 
 import pytest
 from tests.serving.http.raw_client import Client, post, talk
@@ -14,10 +15,11 @@ from segue.serving.http.app import App
 from segue.serving.http.auth import Keys
 from segue.serving.http.exchange import Response
 from segue.serving.http.handlers import AppState
-from segue.serving.http.protocol import Connection, Connections
+from segue.serving.http.protocol import Connections
 from segue.serving.http.request_reader import RequestReader
 from segue.serving.http.router import Endpoint
 from segue.serving.schemas.problems import Problem
+from segue.serving.sockets import SocketGroups
 
 LARGE_BYTES = 8_000_000
 
@@ -182,25 +184,33 @@ def test_a_response_is_not_cut_off_while_the_client_takes_it(port, monkeypatch, 
     assert asyncio.run(main()) == LARGE_BYTES
 
 
+@asynccontextmanager
+async def listening(state):
+    """Yield a running listener and its port; it has stopped at the end."""
+    sockets = SocketGroups.bind("127.0.0.1", 0)
+    server, is_listening = listener.Listener(App(state, PAGES), sockets), asyncio.Event()
+    task = asyncio.create_task(server.serve(is_listening.set))
+    await is_listening.wait()
+    yield server, sockets.port
+    await asyncio.wait_for(task, 10)
+    sockets.close()
+    state.draining = False
+
+
 def test_a_body_under_way_when_the_server_stops_is_answered(state):
     async def main():
-        loop = asyncio.get_running_loop()
-        connections = Connections()
-        server = await loop.create_server(lambda: Connection(App(state, PAGES), connections, 10), "127.0.0.1", 0)
-        client = Client(*await asyncio.open_connection("127.0.0.1", server.sockets[0].getsockname()[1]))
-        client.writer.write(post("/length", b"ab", length=5))
-        idle = Client(*await asyncio.open_connection("127.0.0.1", server.sockets[0].getsockname()[1]))
-        await asyncio.sleep(0.05)
-        state.draining = True
-        finish = asyncio.create_task(listener._finish(connections))
-        await asyncio.sleep(0.1)
-        client.writer.write(b"cde")
-        status, head, body = await client.response()
-        client.writer.close()
-        idle.writer.close()
-        await asyncio.wait_for(finish, 5)
-        server.close()
-        return status, b"connection: close" in head, body, await idle.rest()
+        async with listening(state) as (server, port):
+            client = Client(*await asyncio.open_connection("127.0.0.1", port))
+            client.writer.write(post("/length", b"ab", length=5))
+            idle = Client(*await asyncio.open_connection("127.0.0.1", port))
+            await asyncio.sleep(0.1)
+            server.stop(10.0)
+            rest = await idle.rest()
+            client.writer.write(b"cde")
+            status, head, body = await client.response()
+            client.writer.close()
+            idle.writer.close()
+        return status, b"connection: close" in head, body, rest
 
     assert asyncio.run(main()) == (200, True, b"5", b"")
 
@@ -296,18 +306,13 @@ def test_http_1_0_has_no_second_request_and_no_interim_response(port):
 
 def test_the_request_of_a_connection_from_just_before_the_stop_is_answered(state):
     async def main():
-        loop = asyncio.get_running_loop()
-        connections = Connections()
-        server = await loop.create_server(lambda: Connection(App(state, PAGES), connections, 10), "127.0.0.1", 0)
-        client = Client(*await asyncio.open_connection("127.0.0.1", server.sockets[0].getsockname()[1]))
-        state.draining = True
-        finish = asyncio.create_task(listener._finish(connections))
-        await asyncio.sleep(0.03)
-        client.writer.write(post("/length"))
-        status, _, _ = await client.response()
-        client.writer.close()
-        server.close()
-        await finish
+        async with listening(state) as (server, port):
+            client = Client(*await asyncio.open_connection("127.0.0.1", port))
+            server.stop(10.0)
+            await asyncio.sleep(0.03)
+            client.writer.write(post("/length"))
+            status, _, _ = await client.response()
+            client.writer.close()
         return status
 
     assert asyncio.run(main()) == 200
