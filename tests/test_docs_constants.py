@@ -15,7 +15,6 @@ from segue.models.retrieval import product_quantization, retriever
 from segue.pipeline.candidates import builtin_sources, vector_index
 from segue.pipeline.config import BlendConfig, RankConfig
 from segue.serving.config import AttributionConfig, BatchingConfig, ServingConfig, SessionsConfig
-from segue.serving.deployment.deployment import ErrorCounter
 from segue.serving.experiments import attribution, statistics
 from segue.serving.http import app, connections, listener, request_head
 from segue.serving.schemas.requests import EventBatch, K, RecommendRequest
@@ -76,9 +75,6 @@ QUOTES = [
     Quote(GUIDE + "serving-requests.md", "`SessionsConfig.max_length` ({})", SessionsConfig.max_length),
     Quote(GUIDE + "serving-requests.md", "body above {:,} bytes", app.MAX_BODY_BYTES),
     Quote(GUIDE + "serving-requests.md", "up to {:g} minutes in the future", event.FUTURE_US / 60e6),
-    Quote(GUIDE + "deployment.md", "At {} errors", ErrorCounter.MIN_ERRORS),
-    Quote(GUIDE + "deployment.md", "more than {:g} %", 100 * ErrorCounter.MAX_ERROR_SHARE),
-    Quote(GUIDE + "deployment.md", "the last {} responses", ErrorCounter.WINDOW),
     Quote(GUIDE + "deployment.md", "within {:g} seconds is ended and replaced", messages.MAX_STALL_S),
     Quote(GUIDE + "deployment.md", "sends nothing for {:g} seconds", messages.MAX_STALL_S),
     Quote(GUIDE + "deployment.md", "stuck for {:g} seconds", worker_process.MAX_LAG_S),
