@@ -113,13 +113,14 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def attack(port: int, state: str, count: int) -> dict[str, Any]:
+def attack(port: int, state: str, count: int, wait_s: float = 60.0) -> dict[str, Any]:
     """Open connections in a state, keep them so, and return the lifetimes of those that the server closes.
 
     Args:
         port: port of the server.
         state: one of ``STUCK``.
         count: number of connections.
+        wait_s: longest wait for their ends, seconds.
     """
     raise_file_limit()
     first, more = STUCK[state]
@@ -144,7 +145,7 @@ def attack(port: int, state: str, count: int) -> dict[str, Any]:
             _closed(poll, alive, lifetimes_s, 0)
     opened_s, next_s = time.monotonic() - started, time.monotonic() + 1
     print("opened", flush=True)
-    while alive and time.monotonic() - started < opened_s + 60:
+    while alive and time.monotonic() - started < opened_s + wait_s:
         _closed(poll, alive, lifetimes_s, 0.2)
         if more and time.monotonic() >= next_s:
             next_s = time.monotonic() + 1
