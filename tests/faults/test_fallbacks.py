@@ -115,6 +115,15 @@ def test_no_request_fails_and_every_list_keeps_the_rules(shop: Shop, name: str, 
         assert not set(ids(response)) & {item, *HIDDEN}
 
 
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_item_of_a_long_list_is_explained(shop: Shop, name: str) -> None:
+    """More items than the blend keeps, at every placement."""
+    for placement in PLACEMENTS:
+        request = RecommendRequest(history=["i3", "i8"], k=1000, placement=placement["name"], explain=True)
+        items = shop.models[name].engine.recommend(request).items
+        assert len(items) >= 10 and all(item.reason is not None for item in items)
+
+
 @pytest.mark.parametrize("strategy", ["top-k", "greedy", "beam", "sample", "reciprocal-rank", "relevance"])
 def test_generated_sequences_keep_the_rules(shop: Shop, strategy: Any) -> None:
     """Also where the catalog ends before the sequence."""
