@@ -248,6 +248,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="segue-coverage-") as temporary:
             folder = Path(temporary)
             copy_commit(options.commit, folder)
+            print(f"{name}: coverage, then mutants ...", file=sys.stderr, flush=True)
             row = {"about": about(options.seed), "coverage": branch_coverage(GROUPS[name], folder)}
             row["mutation"] = mutation_score(GROUPS[name], folder, options.mutants, options.seed, options.processes)
             if options.show:
