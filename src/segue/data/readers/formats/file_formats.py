@@ -138,7 +138,8 @@ def _join_parts(path: Path, files: list[LogFile], tables: list[RawTable]) -> Raw
     """Join the parts of a log. Their rows are numbered one part after the other."""
     import polars as pl
 
-    frames, rejected, mixed = [], [], {}
+    frames, rejected = [], []
+    mixed: dict[str, dict[int, str]] = {}
     before = 0
     for file, table in zip(files, tables, strict=True):
         numbers = table.frame[ROW]
