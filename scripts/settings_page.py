@@ -107,6 +107,8 @@ def _serving() -> list[str]:
     ]
     for section in (
         config.ServingConfig,
+        config.AccessConfig,
+        config.LoggingConfig,
         config.EngineConfig,
         config.BatchingConfig,
         config.SessionsConfig,
