@@ -32,8 +32,8 @@ SHARES = {
     "first-start": 0.08,
 }
 """Workload -> share of the states that is aimed at. The largest is the one with the most writes under way."""
-DRY_ROUNDS = 2
-"""Rounds with less than 2 % new states after which a workload's states count as exhausted."""
+STRIDES = 8
+"""Rounds that together cut the power after each call; the next eight draw other states after the same calls."""
 
 
 def main() -> None:
@@ -78,12 +78,17 @@ def main() -> None:
 
 def explored(recording: Recording, name: str, aim: int, options: argparse.Namespace) -> tuple[Found, int, float]:
     """Open states in rounds of other random choices, until the aim is reached or hardly any is new."""
-    began, found, rounds, dry = time.perf_counter(), Found(), 0, 0
-    while len(found.digests) < aim and dry < DRY_ROUNDS:
-        before = len(found.digests)
-        found.add(explore_in_parts(recording, name, options.workers, draws=options.draws, seed=rounds, known=found))
+    began, found, rounds, before = time.perf_counter(), Found(), 0, -1
+    while len(found.digests) < aim:
+        if rounds % STRIDES == 0:
+            if len(found.digests) < 1.02 * before:
+                break  # exhausted
+            before = len(found.digests)
+        stride = (rounds % STRIDES, STRIDES)
+        found.add(
+            explore_in_parts(recording, name, options.workers, stride, draws=options.draws, seed=rounds, known=found)
+        )
         rounds += 1
-        dry = dry + 1 if len(found.digests) - before < 0.02 * max(before, 50) else 0
     return found, rounds, time.perf_counter() - began
 
 

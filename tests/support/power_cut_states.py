@@ -192,13 +192,16 @@ class _Opened:
         return [f"corrupt: it cannot be opened, {found}"]
 
 
-def explore_in_parts(recording: Recording, name: str, workers: int, *, draws: int, seed: int, known: Found) -> Found:
+def explore_in_parts(
+    recording: Recording, name: str, workers: int, stride: tuple[int, int], *, draws: int, seed: int, known: Found
+) -> Found:
     """Do the work of ``explore`` in several processes, which are forked after the imports.
 
     Args:
         recording: the recorded calls.
         name: the workload.
         workers: number of processes.
+        stride: (n, of how many): look at this share of the calls only.
         draws: random states of each kind after each call.
         seed: seed of the random states.
         known: result whose states are left out.
@@ -206,7 +209,8 @@ def explore_in_parts(recording: Recording, name: str, workers: int, *, draws: in
     results = [recording.folder / f"found-{name}-{n}" for n in range(workers)]
 
     def work(n: int) -> None:
-        found = explore(recording, name, draws=draws, seed=seed, part=(n, workers), known=known)
+        part = (stride[0] * workers + n, stride[1] * workers)
+        found = explore(recording, name, draws=draws, seed=seed, part=part, known=known)
         results[n].write_bytes(pickle.dumps(found))
 
     children = [forks.start(lambda n=n: work(n)) for n in range(workers)]  # type: ignore[misc]
