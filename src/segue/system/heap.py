@@ -15,16 +15,18 @@ MAX_ARENAS = 2
 
 def limit_arenas() -> bool:
     """Limit the arenas of this process to ``MAX_ARENAS``, before its threads start; return False without glibc."""
-    library = _library()
-    return hasattr(library, "mallopt") and bool(library.mallopt(_M_ARENA_MAX, MAX_ARENAS))
+    try:
+        return bool(_library().mallopt(_M_ARENA_MAX, MAX_ARENAS))
+    except AttributeError:
+        return False
 
 
 def trim_heap() -> bool:
     """Give freed pages back to the operating system; return False without glibc. Takes milliseconds."""
-    library = _library()
-    if not hasattr(library, "malloc_trim"):
+    try:
+        _library().malloc_trim(0)
+    except AttributeError:
         return False
-    library.malloc_trim(0)
     return True
 
 
