@@ -50,12 +50,13 @@ def server(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
     """Server of two processes with a key for each role."""
     keys = {f"SEGUE_{role.upper()}_KEY": key for role, key in KEYS.items()}
     running = ServerProcess(run, tmp_path_factory.mktemp("data") / "data", "--workers", "2", **keys)
-    running.wait_ready()
-    wait_until(
-        lambda: 'segue_workers_ready{worker="0"} 1.0' in answer(running.port, "GET", "/metrics", KEYS["admin"])[1]
-    )
-    yield running
-    running.kill()
+    try:
+        running.wait_ready()
+        line = 'segue_workers_ready{worker="0"} 1.0'
+        wait_until(lambda: line in answer(running.port, "GET", "/metrics", KEYS["admin"])[1])
+        yield running
+    finally:
+        running.kill()
 
 
 def answer(port: int, method: str, path: str, key: str | None, body: object = None) -> tuple[int, str]:
