@@ -87,9 +87,7 @@ class TimeEmbedding:
         if not config.time_inputs:
             return None
         if len(arrays["time.embeddings"]) != num_rows(config.time_inputs):
-            raise ValueError(
-                "The tensor 'time.embeddings' has not one row for each value of the time inputs."
-            )
+            raise ValueError("The tensor 'time.embeddings' has not one row for each value of the time inputs.")
         return cls(config.time_inputs, arrays["time.embeddings"])
 
     def arrays(self) -> dict[str, np.ndarray]:
