@@ -6,8 +6,10 @@ from tests.support.live_server import live_server
 
 from segue.serving.http.app import App
 from segue.serving.http.auth import Keys
-from segue.serving.http.cors import is_local
+from segue.serving.http.cors import CorsPolicy, is_local
+from segue.serving.http.exchange import Request
 from segue.serving.http.handlers import AppState
+from segue.serving.schemas.problems import Problem
 
 BODY = b'{"item_id": "a"}'
 SHOP = "https://shop.example"
@@ -133,3 +135,42 @@ def test_origins_and_keys_open_the_server(state):
         assert send(number, "Origin: https://evil.example")[0] == 403
         script = send(number, "Sec-Fetch-Site: cross-site", method="GET", target="/health/live", body=b"")
         assert script[0] == 200, "a script element of a page sends no Origin"
+
+
+SHOP = "https://shop.example"
+
+
+def preflight_request(origin: str, method: str = "OPTIONS", wanted: bytes = b"POST") -> Request:
+    return Request(method, "/v1/events", {b"origin": origin.encode(), b"access-control-request-method": wanted})
+
+
+def test_a_preflight_request_of_an_origin_is_answered_in_full() -> None:
+    response = CorsPolicy([SHOP]).preflight(preflight_request(SHOP))
+    assert response is not None and (response.status, response.body) == (204, b"")
+    assert response.headers == {
+        "Access-Control-Allow-Origin": SHOP,
+        "Vary": "Origin",
+        "Access-Control-Allow-Methods": "GET, POST",
+        "Access-Control-Allow-Headers": "Authorization, Content-Type",
+        "Access-Control-Max-Age": "600",
+    }
+
+
+def test_a_preflight_request_of_another_origin_is_refused_and_others_are_no_preflight() -> None:
+    policy = CorsPolicy([SHOP])
+    with pytest.raises(Problem) as refused:
+        policy.preflight(preflight_request("https://other.example"))
+    assert (refused.value.status, refused.value.detail) == (
+        403,
+        "Pages of 'https://other.example' may not send requests here: start the server with --origin.",
+    )
+    assert policy.preflight(preflight_request(SHOP, method="POST")) is None
+    assert policy.preflight(preflight_request(SHOP, wanted=b"")) is None
+    assert CorsPolicy([]).preflight(preflight_request(SHOP)) is None
+
+
+def test_headers_name_the_origin_only_if_it_is_one() -> None:
+    policy = CorsPolicy([SHOP])
+    assert policy.headers(preflight_request(SHOP)) == {"Access-Control-Allow-Origin": SHOP, "Vary": "Origin"}
+    assert policy.headers(preflight_request("https://other.example")) == {"Vary": "Origin"}
+    assert CorsPolicy([]).headers(preflight_request(SHOP)) == {}
