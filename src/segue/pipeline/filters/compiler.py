@@ -30,6 +30,7 @@ from segue.config.expressions import (
     parse,
 )
 from segue.data.catalog import PAD
+from segue.pipeline.filters.filter_cost import MAX_COST, check_cost
 from segue.pipeline.filters.item_columns import (
     NO_CODE,
     TYPE_NAMES,
@@ -52,12 +53,6 @@ _COMPARE: dict[str, Callable[[np.ndarray, np.ndarray | float], np.ndarray]] = {
 }
 MAX_CACHED_FILTERS = 256
 """Number of compiled filters in the cache."""
-MAX_COST = 100_000_000
-"""Largest cost of the filter of one request, in comparisons of a number: about a tenth of a second."""
-FREE_TEXT_TESTS = 4
-"""Number of tests of a part of a text that a request's filter may have whatever they cost."""
-TEXT_COST, COLUMNS_COST = 50, 300
-"""Cost of a test of a part of a text for each text, and of a test between two columns for each item."""
 
 
 class Filters:
@@ -110,32 +105,10 @@ def compile_mask(filter: str, columns: ItemColumns, max_cost: int | None = None)
     else:
         tree = parse(filter)
         if max_cost is not None:
-            _check_cost(tree, columns, max_cost)
+            check_cost(tree, columns, max_cost)
         mask_V = _Compiler(filter, columns).node(tree)
     mask_V[PAD] = False
     return mask_V
-
-
-def _cost(node: Node, columns: ItemColumns) -> int:
-    """Return the cost of a filter, in comparisons of a number."""
-    if isinstance(node, Joined):
-        return sum(_cost(part, columns) for part in node.parts)
-    if isinstance(node, Not):
-        return columns.size + _cost(node.part, columns)
-    if isinstance(node, TextTest):
-        return TEXT_COST * columns.size
-    is_pair = isinstance(node, Compare | In) and isinstance(node.left, Column) and isinstance(node.right, Column)
-    return (COLUMNS_COST if is_pair else 2) * columns.size
-
-
-def _check_cost(tree: Node, columns: ItemColumns, max_cost: int) -> None:
-    """Raise a sentence for a filter above the largest cost; a few tests are possible with any number of items."""
-    cost = _cost(tree, columns)
-    if cost > max(max_cost, FREE_TEXT_TESTS * TEXT_COST * columns.size):
-        raise ValueError(
-            f"The filter has too many tests for {columns.size - 1:,} items: use fewer, or add a column that marks the "
-            "wanted items, and filter by it."
-        )
 
 
 class _Compiler:
