@@ -89,16 +89,12 @@ QUOTES = [
     Quote(GUIDE + "deployment.md", "a body {:,} bytes.", app.MAX_BODY_BYTES),
     Quote(GUIDE + "deployment.md", "After {} responses in a row", connections.MAX_REFUSED),
     Quote(GUIDE + "deployment.md", "At most {:,} connections", listener.MAX_CONNECTIONS),
-    Quote(GUIDE + "deployment.md", "at most\n{:,} bytes in sum", connections.MAX_BODY_BYTES_HELD),
+    Quote(GUIDE + "deployment.md", "{:,} bytes in sum", connections.MAX_BODY_BYTES_HELD),
     Quote(GUIDE + "deployment.md", "incomplete heads {:,}", connections.MAX_HEAD_BYTES_HELD),
     Quote(GUIDE + "deployment.md", "more than {:,} bytes are refused", connections.SMALL_BYTES),
     Quote(GUIDE + "deployment.md", "the grace of {:g} seconds", ServingConfig.grace_s),
     Quote(GUIDE + "deployment.md", "cut off after {:g} %", 100 * listener.RESPONSES_SHARE),
     Quote(GUIDE + "deployment.md", "killed after {:g} %", 100 * supervisor.STOP_SHARE),
-    Quote("SECURITY.md", "within {:g} seconds", connections.DEADLINES["head"].after_s),
-    Quote("SECURITY.md", "and {:,} bytes, bodies", request_head.MAX_HEAD_BYTES),
-    Quote("SECURITY.md", "within {:g} seconds", connections.DEADLINES["body"].after_s),
-    Quote("SECURITY.md", "and {:,} bytes; slower", app.MAX_BODY_BYTES),
 ]
 
 

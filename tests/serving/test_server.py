@@ -8,11 +8,13 @@ import signal
 import socket
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
 from segue.data.catalog import Catalog
 from segue.serving.deployment.model_registry import ModelRegistry
+from segue.serving.http import connections
 from segue.serving.http.listener import free_port
 from segue.serving.schemas.admin import ModelsResponse
 from segue.serving.schemas.problems import Problem
@@ -289,7 +291,7 @@ def test_after_sigterm_requests_are_answered_for_a_while_and_connections_closed_
 
 def test_many_slow_clients_block_no_other_and_are_closed(server, monkeypatch):
     """300 connections that send a byte now and then, with a shorter deadline for a body than a server has."""
-    monkeypatch.setattr("segue.serving.http.request_reader.BODY_DEADLINE_S", 1.5)
+    monkeypatch.setitem(connections.DEADLINES, "body", replace(connections.DEADLINES["body"], after_s=1.5))
     address = ("127.0.0.1", server.web.base_url.port)
     head = PLAIN % (b"/v1/recommend", 5000, b"", b"")
     slow = [socket.create_connection(address, timeout=10) for _ in range(300)]
