@@ -117,13 +117,15 @@ def test_killed_at_every_step_of_a_commit_no_acknowledged_event_is_lost(folder: 
         ("commit", "listeners"),
     }
     killed = 0
-    for point in range(len(steps)):
+    # After a write nothing happens until the next step, which is killed before.
+    chosen = [n for n, (call, _, phase) in enumerate(steps) if (call, phase) != ("write", "after")]
+    for point in chosen:
         data = folder / str(point)
         told = folder / f"{point}.acknowledged"
         killed += forks.run(lambda data=data, point=point, told=told: lives_killed_at(data, point, told)) == -9  # type: ignore[misc]
         judged(data, told.read_text().split())
         shutil.rmtree(data)
-    assert killed == len(steps) > 50
+    assert killed == len(chosen) > 100
 
 
 class DiskError:

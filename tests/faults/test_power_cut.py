@@ -22,7 +22,7 @@ NAMES = (
 )
 DRAWS = {"events": 2, "backup": 0}
 """Random states of each kind after a call; elsewhere one."""
-EVERY = {"erasures": 12, "restored-backup": 4, "backup": 6, "first-start": 12, "registry": 2}
+EVERY = {"events": 2, "erasures": 16, "restored-backup": 8, "backup": 6, "first-start": 12, "registry": 2}
 """Calls between two power cuts, besides one at each promise; elsewhere the power is cut after every call. These start
 a whole server for each state; benchmarks/power_cut.py cuts after every call of theirs too."""
 
