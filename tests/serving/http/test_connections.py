@@ -343,9 +343,8 @@ def test_refusals_take_turns_over_all_connections(port, monkeypatch):
     turns, take_turn = [], module.Connections._take_turns
 
     def count(self):
-        before = len(self._deferred)
+        turns.append(len(self._deferred))
         take_turn(self)
-        turns.append(before)
 
     monkeypatch.setattr(module.Connections, "_take_turns", count)
 
@@ -373,3 +372,72 @@ def test_a_connection_without_a_success_is_closed_after_some_responses(port, mon
     sent = refused * 3 + served + get("/health/live") + refused * 4 + served
     assert talk(port, conversation, sent) == ([401] * 3 + [200, 200] + [401] * 4, b"")
     assert module.MAX_REFUSED == 100
+
+
+def test_free_responses_are_limited_over_all_connections(monkeypatch):
+    monkeypatch.setattr(module, "FREE_S", 0.05)
+
+    async def main():
+        connections = module.Connections()
+        assert not connections.take_free(module.FREE_REFUSED)
+        assert [connections.take_free(0) for _ in range(module.MAX_FREE + 1)] == [True] * module.MAX_FREE + [False]
+        await asyncio.sleep(0.06)
+        return connections.take_free(1)
+
+    assert asyncio.run(main())
+
+
+def test_in_a_crowd_the_newest_has_a_turn_first_and_one_that_had_a_turn_goes_last(monkeypatch):
+    monkeypatch.setattr(module, "REFUSED_PER_TURN", 2)
+
+    class Waiting:
+        def __init__(self, number):
+            self.number = number
+
+        def take_turn(self):
+            served.append(self.number)
+            connections.defer(self, again=True)
+
+    async def main():
+        for number in range(4):
+            connections.defer(Waiting(number), again=False)
+        while len(served) < 8:
+            await asyncio.sleep(0.001)
+
+    served, connections = [], module.Connections()
+    asyncio.run(main())
+    assert served[:8] == [3, 2, 1, 0, 3, 2, 1, 0]
+
+
+def test_a_connection_with_a_key_outlives_a_crowd_that_waits_for_responses():
+    class Idle:
+        def __init__(self, name):
+            self.name = name
+
+        def abort(self):
+            closed.append(self.name)
+
+    closed, connections = [], module.Connections()
+    for _ in range(3):
+        connections.move(Idle("keyed"), None, rank_of("idle with key", has_key=True, is_responding=False))
+    for _ in range(40):
+        connections.move(Idle("crowd"), None, rank_of("idle", has_key=False, is_responding=True))
+    connections.make_room(32)
+    assert closed == ["crowd"] * 11
+
+
+def test_in_a_crowd_bytes_are_read_once_in_a_round_of_checks_and_deadlines_hold(port, monkeypatch):
+    monkeypatch.setattr(module, "CROWD", 0)
+
+    async def conversation(client):
+        return (await client.response())[::2]
+
+    assert talk(port, conversation, post("/length", b"12", AUTHORIZED)) == (200, b"2")
+    shorten_deadlines(monkeypatch, 0.5, "head")
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        started_s = time.monotonic()
+        with contextlib.suppress(OSError):
+            while time.monotonic() - started_s < 4:
+                connection.sendall(b"G")
+                time.sleep(0.02)
+        assert time.monotonic() - started_s < 3

@@ -46,14 +46,20 @@ MIN_TAKEN_BYTES = 65_536
 MAX_REFUSED = 100
 """Responses in a row without a success of an endpoint that needs a role. Behind the last one the connection is closed:
 a megabyte holds 40,000 requests, whose refusals would take half a second of the processor."""
-FREE_REFUSED = 2
-"""Of these responses, the number that are sent at once on each connection."""
-REFUSED_PER_TURN, TURN_S = 50, 0.025
+FREE_REFUSED, MAX_FREE = 2, 100
+"""Of these responses, the number that are sent at once on each connection, and on all within ``FREE_S``."""
+FREE_S = 0.1
+"""Time after which ``MAX_FREE`` more may be sent at once, in seconds."""
+REFUSED_PER_TURN, TURN_S = 10, 0.01
 """Number of the further ones, over all connections, in each turn, and seconds from turn to turn: thousands of clients
-that send requests without a key, each a hundred in one packet, leave the others their share of the processor."""
+that send requests without a key, each a hundred in one packet, leave the others their share of the processor. The
+newest goes first: a probe that comes behind a flood does not wait for it."""
+CROWD = 1024
+"""Number of connections above which those without a key are read once in each round of checks: thousands that send a
+byte at the same time would keep the event loop from the others."""
 SMALL_BYTES = 1024
 """Bytes of one request that are held whatever the others hold."""
-MAX_HEAD_BYTES_HELD = 16_000_000
+MAX_HEAD_BYTES_HELD = 8_000_000
 """Sum of the bytes of incomplete heads, over all connections."""
 MAX_BODY_BYTES_HELD = 64_000_000
 """Sum of the bytes of bodies whose response is due, over all connections."""
@@ -98,6 +104,7 @@ class Connections:
         self._deferred: deque[OpenConnection] = deque()
         """Connections whose next refusal waits for a turn."""
         self._is_turn_due = False
+        self._num_free, self._free_until_s = 0, -math.inf
         self._ranks: list[dict[OpenConnection, None]] = [{} for _ in range(2 * _WITH_KEY)]
 
     def __len__(self) -> int:
@@ -125,9 +132,36 @@ class Connections:
         """Remove a connection of a rank; one that is gone already is no error."""
         self._ranks[rank].pop(connection, None)
 
-    def defer(self, connection: OpenConnection) -> None:
-        """Let a connection take its next turn behind the others that wait."""
-        self._deferred.append(connection)
+    @property
+    def is_crowded(self) -> bool:
+        """Return whether connections without a key are read once in each round of checks."""
+        return len(self) > CROWD
+
+    def take_free(self, num_refused: int) -> bool:
+        """Return whether a response without a key may be sent at once, and count it.
+
+        Args:
+            num_refused: number of such responses on the connection until now.
+        """
+        now_s = asyncio.get_running_loop().time()
+        if num_refused >= FREE_REFUSED:
+            return False
+        if now_s >= self._free_until_s:
+            self._num_free, self._free_until_s = 0, now_s + FREE_S
+        self._num_free += 1
+        return self._num_free <= MAX_FREE
+
+    def defer(self, connection: OpenConnection, *, again: bool) -> None:
+        """Let a connection wait for a turn.
+
+        Args:
+            connection: the connection.
+            again: it has had a turn, so that the others go first.
+        """
+        if again:
+            self._deferred.appendleft(connection)
+        else:
+            self._deferred.append(connection)
         if not self._is_turn_due:
             self._is_turn_due = True
             asyncio.get_running_loop().call_later(TURN_S, self._take_turns)
@@ -136,7 +170,7 @@ class Connections:
         for _ in range(REFUSED_PER_TURN):
             if not self._deferred:
                 break
-            self._deferred.popleft().take_turn()
+            self._deferred.pop().take_turn()
         self._is_turn_due = bool(self._deferred)
         if self._is_turn_due:
             asyncio.get_running_loop().call_later(TURN_S, self._take_turns)
@@ -153,14 +187,19 @@ class Connections:
         """Return the rank whose first connection is closed next.
 
         A new connection is the last of the heads without a key. Where they are few, they are new clients whose first
-        bytes are on their way, and an idle connection with a key goes first.
+        bytes are on their way, and an idle connection with a key goes first. Many connections without a key that send a
+        body or wait for a response are no such clients.
         """
         idle, heads = self._ranks[_IDLE], self._ranks[_HEAD]
         keyed_idle = self._ranks[_WITH_KEY + _IDLE]
         if idle:
             return idle
-        if len(heads) > max(1, limit // 8) or (len(heads) > 1 and not keyed_idle):
+        many = max(1, limit // 8)
+        if len(heads) > many or (len(heads) > 1 and not keyed_idle):
             return heads
+        busy = max(self._ranks[_HEAD + 1 : _WITH_KEY], key=len)
+        if len(busy) > many:
+            return busy
         return keyed_idle or next(rank for rank in [*self._ranks[_HEAD + 1 :], heads] if rank)
 
 

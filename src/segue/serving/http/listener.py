@@ -26,6 +26,8 @@ RESPONSES_SHARE = 0.7
 """Share of the grace after which the connections of responses under way are aborted; the rest is for closing."""
 CHECK_S = 0.25
 """Interval at which the deadlines of all connections are checked: one timer instead of several for each request."""
+CHECKED_AT_ONCE = 256
+"""Connections that are checked in one round of the event loop."""
 _LAST_REQUESTS_S = 0.1
 """Time for the requests of connections that were accepted just before the server stopped to listen."""
 _CANCEL_S = 1.0
@@ -176,12 +178,14 @@ async def _check_deadlines(connections: Connections) -> None:
     while True:
         connections.date = formatdate(usegmt=True)
         now_s = loop.time()
-        for connection in list(connections):
+        for number, connection in enumerate(list(connections), start=1):
             try:
                 connection.check(now_s)
             except Exception as error:  # the other connections keep their deadlines
                 _log.error("A connection is closed after %s.", type(error).__name__)
                 connection.abort()
+            if number % CHECKED_AT_ONCE == 0:
+                await asyncio.sleep(0)
         await asyncio.sleep(CHECK_S)
 
 

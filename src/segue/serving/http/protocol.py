@@ -10,14 +10,7 @@ from collections import deque
 from typing import cast
 
 from segue.serving.http.app import Admission, App
-from segue.serving.http.connections import (
-    DEADLINES,
-    FREE_REFUSED,
-    MAX_REFUSED,
-    Connections,
-    WriteProgress,
-    rank_of,
-)
+from segue.serving.http.connections import DEADLINES, MAX_REFUSED, Connections, WriteProgress, rank_of
 from segue.serving.http.exchange import Request, Response
 from segue.serving.http.request_reader import RequestReader
 
@@ -52,6 +45,8 @@ class Connection(asyncio.BufferedProtocol):
         self.is_responding = False
         self._is_closing = False
         self._is_reading = True
+        self._is_paused = False
+        """No byte is read before the next check."""
         self._is_write_blocked = False
         self._is_turn_due = False
         """The next turn of the requests that wait is scheduled."""
@@ -91,6 +86,7 @@ class Connection(asyncio.BufferedProtocol):
         """Read requests; behind the last one bytes are dropped."""
         if not self._reader.is_done:
             self._reader.feed(bytes(self._reader.buffer()[:nbytes]))
+            self._is_paused = not self._reader.has_key and self._connections.is_crowded
             self._respond_next()
 
     def eof_received(self) -> bool:
@@ -136,7 +132,7 @@ class Connection(asyncio.BufferedProtocol):
         """
         num_responses = 0
         while self._has_request():
-            if self._num_refused >= FREE_REFUSED and not (has_turn or self._reader.has_key):
+            if not (has_turn or self._reader.has_key or self._connections.take_free(self._num_refused)):
                 self._wait_for_turn()
                 break
             if num_responses == MAX_TURN:
@@ -187,7 +183,7 @@ class Connection(asyncio.BufferedProtocol):
     def _wait_for_turn(self) -> None:
         if not self._is_turn_due:
             self._is_turn_due = True
-            self._connections.defer(self)
+            self._connections.defer(self, again=self._turn_due_s != _NEVER)
             if self._turn_due_s == _NEVER:
                 self._turn_due_s = self._loop.time() + DEADLINES["waiting without key"].after_s
 
@@ -238,13 +234,15 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._reader.touch()
 
-    def _update_reading(self) -> None:
-        """Read only while the bytes could be parsed and a response be sent."""
-        wanted = self._is_closing or not (self._is_write_blocked or self._requests or self._reader.unparsed)
+    def _update_reading(self, *, renew: bool = True) -> None:
+        """Read only while the bytes could be parsed and a response be sent; ``renew``: with a new deadline."""
+        wanted = not (self._is_write_blocked or self._requests or self._reader.unparsed) or self._is_closing
+        wanted = wanted and not self._is_paused
         if wanted != self._is_reading and not self._transport.is_closing():
             self._is_reading = wanted
             if wanted:
-                self._reader.resume()
+                if renew:
+                    self._reader.resume()
                 self._transport.resume_reading()
             else:
                 self._transport.pause_reading()
@@ -256,6 +254,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def check(self, now_s: float) -> None:
         """Enforce the deadlines; ``now_s`` is the event loop's time."""
+        if self._is_paused:
+            self._is_paused = False
+            self._update_reading(renew=False)
         writing = self._writing
         if (self._is_closing or writing.due_s != _NEVER) and (waiting := self._transport.get_write_buffer_size()):
             if self._is_closing:
