@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from segue.serving.schemas.requests import EventIn
+from segue.serving.store import server_clock
 from segue.serving.store.event import has_server_time, validate_event
 from segue.serving.store.event_store import EventStore
 from segue.serving.store.server_clock import ServerClock
@@ -83,7 +84,7 @@ def test_the_origin_of_a_time_is_known_from_the_row(timestamp):
 def test_a_clock_that_is_far_behind_is_reported_once(caplog, monkeypatch):
     times = iter([NOW_US, NOW_US - YEAR_US, NOW_US - YEAR_US, NOW_US, NOW_US - YEAR_US])
     clock = ServerClock(now_us=lambda: next(times))
-    monkeypatch.setattr(logging.getLogger("segue.serving"), "propagate", True)
-    with caplog.at_level("WARNING", "segue.serving"):
+    monkeypatch.setattr(server_clock, "_log", logging.getLogger("a test of the clock"))
+    with caplog.at_level("WARNING", "a test of the clock"):
         assert [clock.stamp_us() for _ in range(5)] == [NOW_US] * 5
     assert [record.message for record in caplog.records] == [ServerClock.report(YEAR_US)] * 2
