@@ -424,7 +424,7 @@ class FirstStart(Workload):
             with serving(self.folder / "deep" / "below" / "data") as admin:
                 for turn in range(2 * self.size):
                     name = f"e{life}-{turn}"
-                    request = RecommendRequest(user_id="u", k=3)
+                    request = RecommendRequest(user_id="u", k=3, exclude_seen=False)
                     answer = asyncio.run(admin.router.recommend(request))
                     sent = EventIn(
                         item_id=answer.items[0].id,
