@@ -36,6 +36,13 @@ from segue.serving.store.group_commit import GroupCommitWriter
 from segue.system import atomic_files
 
 CANARY = "CANARY-7f3a91"
+
+
+def canary(number: int) -> str:
+    """Return the id of an erased user, which is no part of another's."""
+    return f"{CANARY}-{number:04d}"
+
+
 MODELS = "POWER_CUT_MODELS"
 """Environment variable: folder of two small models, ``a`` and ``b``, outside the replayed folders."""
 NOW_US = 1_700_000_000_000_000
@@ -176,16 +183,16 @@ class Erasures(Workload):
         for life in range(2 * self.size):
             with serving(self.folder / "data") as admin:
                 for turn in range(6):
-                    user, number = f"{CANARY}-{life}" if turn % 2 else f"u{turn}", number + 1
+                    user, number = canary(life) if turn % 2 else f"u{turn}", number + 1
                     sent = [EventIn(item_id="a", user_id=user, session_id=f"s-{user}", event_id=f"e{number}")]
                     if turn % 2:
                         sent.append(EventIn(item_id="b", session_id=f"s-{user}", event_id=f"x{number}"))
                     admin.router.store(sent)[0].result()
                     mark("ACK", *(word for event in sent for word in (event.event_id, user)))
-                mark("ERASE", f"{CANARY}-{life}")
-                admin.erase(f"{CANARY}-{life}")
-                mark("RECEIPT", f"{CANARY}-{life}")
-                old = EventIn(item_id="c", user_id=f"{CANARY}-{life}", event_id=f"old{number}", timestamp=1e9)
+                mark("ERASE", canary(life))
+                admin.erase(canary(life))
+                mark("RECEIPT", canary(life))
+                old = EventIn(item_id="c", user_id=canary(life), event_id=f"old{number}", timestamp=1e9)
                 admin.router.store([old])[0].result()  # an event from before the erasure that arrives late
 
     def on_mark(self, words: list[str]) -> None:
@@ -204,7 +211,7 @@ class Erasures(Workload):
         check = connection.execute("PRAGMA integrity_check").get
         connection.close()
         erasures = ErasureList.read(folder / "data")
-        names = [f"{CANARY}-{life}" for life in range(2 * self.size)]
+        names = [canary(life) for life in range(2 * self.size)]
         listed = [name for name in names if erasures.erased_until_us("user_id", name) is not None]
         content = b"".join(file.read_bytes() for file in (folder / "data").iterdir() if file.is_file())
         return events, check, listed, [name for name in names if name.encode() in content]
@@ -233,16 +240,16 @@ class RestoredBackup(Erasures):
         data, backup = self.folder / "data", self.folder / "backup.sqlite"
         with serving(self.folder / "data") as admin:
             for n in range(8):
-                user = CANARY + "-0" if n % 2 else "u"
+                user = canary(0) if n % 2 else "u"
                 admin.router.store([EventIn(item_id="a", user_id=user, session_id=f"s-{user}", event_id=f"e{n}")])
         shutil.copy(data / "events.sqlite", backup)
         with serving(self.folder / "data") as admin:
-            admin.erase(CANARY + "-0")
+            admin.erase(canary(0))
         backup.rename(data / "events.sqlite")
 
     def run(self) -> None:
         mark("ACK", *(word for n in range(0, 8, 2) for word in (f"e{n}", "u")))
-        mark("RECEIPT", CANARY + "-0")
+        mark("RECEIPT", canary(0))
         with serving(self.folder / "data"):
             mark("STARTED")
 
