@@ -1,7 +1,6 @@
 """States after power cuts, opened by the recovery code of a workload and compared with the promises made until then."""
 
 import os
-import pickle
 import random
 import shutil
 import sys
@@ -10,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 from tests.support import forks, power_cut
 from tests.support.power_cut import Disk, Forgets, Replay, State, Step
 from tests.support.power_cut_workloads import WORKLOADS, Workload
@@ -211,12 +211,12 @@ def explore_in_parts(
     def work(n: int) -> None:
         part = (stride[0] * workers + n, stride[1] * workers)
         found = explore(recording, name, draws=draws, seed=seed, part=part, known=known)
-        results[n].write_bytes(pickle.dumps(found))
+        results[n].write_bytes(msgspec.msgpack.encode(found))
 
     children = [forks.start(lambda n=n: work(n)) for n in range(workers)]  # type: ignore[misc]
     codes = [forks.exit_code(child) for child in children]
     assert not any(codes), f"{name}: a process of the recovery ended with {codes}"
     whole = Found()
     for path in results:
-        whole.add(pickle.loads(path.read_bytes()))
+        whole.add(msgspec.msgpack.decode(path.read_bytes(), type=Found))
     return whole

@@ -1,6 +1,6 @@
 """Folders replaced as a whole: written under a hidden name, then renamed or exchanged with the old one.
 
-A folder in work is locked, so that the remains of a killed process can be told from it and are removed.
+A folder in work is locked, so that the remains of a killed process are recognized and removed.
 """
 
 import ctypes

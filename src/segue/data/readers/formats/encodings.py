@@ -37,7 +37,7 @@ def detect_encoding(path: Path) -> str:
     """Return the encoding of a text file: that of its byte order mark, else UTF-8 or GB18030.
 
     GB18030 (which contains GBK and GB2312) is returned only for a file that is not UTF-8 and whose characters in it are
-    common Chinese ones. Others, such as Latin-1, cannot be told apart from damaged UTF-8 and must be named.
+    common Chinese ones. Others, such as Latin-1, look like damaged UTF-8 and must be named.
     """
     with open_bytes(path) as file:
         start = file.read(4)
