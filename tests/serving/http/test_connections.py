@@ -441,3 +441,27 @@ def test_in_a_crowd_bytes_are_read_once_in_a_round_of_checks_and_deadlines_hold(
                 connection.sendall(b"G")
                 time.sleep(0.02)
         assert time.monotonic() - started_s < 3
+
+
+def test_in_a_crowd_only_connections_with_a_key_are_read_between_two_checks(port, monkeypatch):
+    def count(connection, nbytes):
+        reads.append(connection)
+        update(connection, nbytes)
+
+    reads, update = [], Connection.buffer_updated
+    monkeypatch.setattr(module, "CROWD", 0)
+    monkeypatch.setattr(Connection, "buffer_updated", count)
+    address = ("127.0.0.1", port)
+    with socket.create_connection(address) as keyless, socket.create_connection(address) as keyed:
+        keyed.sendall(get("/nowhere") + post("/length", b"1", AUTHORIZED))
+        time.sleep(1.5)  # a round of checks has passed
+        reads.clear()
+        started_s = time.monotonic()
+        for _ in range(50):
+            keyless.sendall(b"G" if not reads else b"x")
+            keyed.sendall(get("/nowhere"))
+            time.sleep(0.02)
+        num_rounds = (time.monotonic() - started_s) / 0.25 + 2
+        counts = sorted(reads.count(connection) for connection in set(reads))
+    assert len(counts) == 2
+    assert counts[0] <= num_rounds < 40 <= counts[1]

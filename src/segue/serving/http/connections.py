@@ -55,8 +55,8 @@ REFUSED_PER_TURN, TURN_S = 10, 0.01
 that send requests without a key, each a hundred in one packet, leave the others their share of the processor. The
 newest goes first: a probe that comes behind a flood does not wait for it."""
 CROWD = 1024
-"""Number of connections above which those without a key are read once in each round of checks: thousands that send a
-byte at the same time would keep the event loop from the others."""
+"""Number of connections above which those without a key are read only in their slice of each round of checks (a new one
+until its first such slice): thousands that send a byte at the same time would keep the event loop from the others."""
 SMALL_BYTES = 1024
 """Bytes of one request that are held whatever the others hold."""
 MAX_HEAD_BYTES_HELD = 8_000_000
@@ -74,6 +74,9 @@ class OpenConnection(Protocol):
 
     def check(self, now_s: float) -> None:
         """Enforce the deadlines; ``now_s`` is the event loop's time."""
+
+    def pause_until_check(self) -> None:
+        """Read nothing before the next check, unless a request was admitted with a key."""
 
     def close_if_idle(self) -> None:
         """Close a connection on which nothing is due."""

@@ -14,6 +14,8 @@ from segue.serving.schemas.problems import Problem
 JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"
 MAX_QUERY_PARAMETERS = 16
+SHARED_BYTES = 16_384
+"""Size from which a body is sent as it is, without a copy of it behind the head."""
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 
 
@@ -77,8 +79,8 @@ class Response:
         """Return the response with more headers."""
         return Response(self.body, self.status, self.media_type, {**self.headers, **headers})
 
-    def encode(self, *, keep_alive: bool, with_body: bool = True, date: str = "") -> bytes:
-        """Return the response as HTTP/1.1 bytes, head and body in one piece.
+    def encode(self, *, keep_alive: bool, with_body: bool = True, date: str = "") -> list[bytes]:
+        """Return the response as HTTP/1.1 bytes: in one piece, a body from ``SHARED_BYTES`` on as a second one.
 
         Args:
             keep_alive: whether the connection stays open; else a ``connection: close`` header says so.
@@ -92,4 +94,8 @@ class Response:
         if date:
             head.append(f"date: {date}\r\n")
         head.append("\r\n" if keep_alive else "connection: close\r\n\r\n")
-        return "".join(head).encode("latin-1") + (self.body if with_body else b"")
+        encoded = "".join(head).encode("latin-1")
+        if not with_body:
+            return [encoded]
+        # Clients that do not read must not have a copy of a page each.
+        return [encoded, self.body] if len(self.body) >= SHARED_BYTES else [encoded + self.body]

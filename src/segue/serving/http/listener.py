@@ -26,8 +26,10 @@ RESPONSES_SHARE = 0.7
 """Share of the grace after which the connections of responses under way are aborted; the rest is for closing."""
 CHECK_S = 0.25
 """Interval at which the deadlines of all connections are checked: one timer instead of several for each request."""
-CHECKED_AT_ONCE = 256
-"""Connections that are checked in one round of the event loop."""
+CHECKED_AT_ONCE, SLICE_S = 64, 0.004
+"""Connections that are checked at once, and seconds between two such slices. In a crowd a slice is also the only time in
+which its connections without a key are read: thousands that send a byte in the same instant are read a slice at a time,
+and the others have their turn between two slices."""
 _LAST_REQUESTS_S = 0.1
 """Time for the requests of connections that were accepted just before the server stopped to listen."""
 _CANCEL_S = 1.0
@@ -177,15 +179,20 @@ async def _check_deadlines(connections: Connections) -> None:
     loop = asyncio.get_running_loop()
     while True:
         connections.date = formatdate(usegmt=True)
-        now_s = loop.time()
-        for number, connection in enumerate(list(connections), start=1):
-            try:
-                connection.check(now_s)
-            except Exception as error:  # the other connections keep their deadlines
-                _log.error("A connection is closed after %s.", type(error).__name__)
-                connection.abort()
-            if number % CHECKED_AT_ONCE == 0:
-                await asyncio.sleep(0)
+        waiting = list(connections)
+        for start in range(0, len(waiting), CHECKED_AT_ONCE):
+            now_s = loop.time()
+            checked = waiting[start : start + CHECKED_AT_ONCE]
+            for connection in checked:
+                try:
+                    connection.check(now_s)
+                except Exception as error:  # the other connections keep their deadlines
+                    _log.error("A connection is closed after %s.", type(error).__name__)
+                    connection.abort()
+            await asyncio.sleep(SLICE_S)
+            if connections.is_crowded:
+                for connection in checked:
+                    connection.pause_until_check()
         await asyncio.sleep(CHECK_S)
 
 

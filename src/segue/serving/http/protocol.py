@@ -18,8 +18,6 @@ MAX_TURN = 16
 """Responses of one connection in one round of the event loop: the others have their turn between them."""
 _NEVER = float("inf")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_SHARED_BYTES = 16_384
-"""Size from which a body is sent as it is, without a copy of it behind the head."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -86,8 +84,9 @@ class Connection(asyncio.BufferedProtocol):
         """Read requests; behind the last one bytes are dropped."""
         if not self._reader.is_done:
             self._reader.feed(bytes(self._reader.buffer()[:nbytes]))
-            self._is_paused = not self._reader.has_key and self._connections.is_crowded
             self._respond_next()
+        if self._connections.is_crowded:
+            self.pause_until_check()
 
     def eof_received(self) -> bool:
         """Keep the connection for the responses that are still due; without any it closes."""
@@ -220,15 +219,9 @@ class Connection(asyncio.BufferedProtocol):
         is_last = not keep_alive or self._app.state.draining or self._num_refused >= MAX_REFUSED
         is_last = is_last or (self._reader.is_done and not self._requests)
         with_body = request is None or request.method != "HEAD"
-        is_shared = with_body and len(response.body) >= _SHARED_BYTES
-        head = response.encode(
-            keep_alive=not is_last, with_body=with_body and not is_shared, date=self._connections.date
-        )
-        self._writing.num_written_bytes += len(head) + is_shared * len(response.body)
-        if is_shared:  # clients that do not read must not have a copy of a page each
-            self._transport.writelines([head, response.body])
-        else:
-            self._transport.write(head)
+        parts = response.encode(keep_alive=not is_last, with_body=with_body, date=self._connections.date)
+        self._writing.num_written_bytes += sum(map(len, parts))
+        self._transport.writelines(parts)
         if is_last:
             self._close()
         else:
@@ -271,6 +264,12 @@ class Connection(asyncio.BufferedProtocol):
                 return
             self._reader.expire()
             self._respond_next()
+
+    def pause_until_check(self) -> None:
+        """Read nothing before the next check, unless a request was admitted with a key."""
+        if not self._reader.has_key:
+            self._is_paused = True
+            self._update_reading(renew=False)
 
     def close_if_idle(self) -> None:
         """Close a connection on which nothing is due, neither a response nor the body of an admitted request."""
