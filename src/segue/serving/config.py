@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from segue.config.purchase_events import CLICK_EVENTS, PURCHASE_EVENTS
 from segue.config.ranges import Range, check_ranges
 from segue.serving.schemas.requests import Durability
 
@@ -64,16 +65,17 @@ class EngineConfig:
 class AttributionConfig:
     """Attribution of clicks and purchases to recommended lists."""
 
-    click_events: tuple[str, ...] = ("view", "click")
-    """Event types that count as a click. They count only for the list that they name in ``recommendation_id``."""
-    purchase_events: tuple[str, ...] = ("purchase", "order", "buy", "transaction")
-    """Event types that count as a purchase. Without ``recommendation_id`` a purchase counts for the list of the user's
-    last click on the item."""
+    click_events: tuple[str, ...] = CLICK_EVENTS
+    """Event types that count as a click, whatever their case, spaces, hyphens and underscores. They count only for the
+    list that they name in ``recommendation_id``."""
+    purchase_events: tuple[str, ...] = PURCHASE_EVENTS
+    """Event types that count as a purchase, likewise; cancellations and refunds are none of them. Without
+    ``recommendation_id`` a purchase counts for the list of the user's last click on the item."""
     window_s: Annotated[float, Range(gt=0)] = 86_400.0
     """Time after a click in which a purchase without ``recommendation_id`` counts for it, in seconds."""
     max_lists: Annotated[int, Range(ge=1)] = 1_000_000
     """Lists kept in the attribution file, about 500 bytes each. The oldest are removed first."""
-    queue_size: Annotated[int, Range(ge=1)] = 100_000
+    queue_size: Annotated[int, Range(ge=1)] = 20_000
     """Lists and events that may wait to be written. Further ones are dropped and counted."""
 
     def __post_init__(self) -> None:

@@ -183,10 +183,11 @@ def digest(kind, name):
     return f"{kind}-{name}"
 
 
-def record(recorder, list_id, key=("user_id", "ann")):
+def record(recorder, list_id, key=("user_id", "ann"), flush=True):
     response = RecommendResponse(list_id, "v", [Recommendation("a", 1.0)], [], 0.1)
     recorder.record_impression(response, None, key, None)
-    recorder.flush()
+    if flush:
+        recorder.flush()
 
 
 def damage_a_page(path):
@@ -345,3 +346,31 @@ def test_old_unusable_files_are_deleted(tmp_path):
         path.write_text(f"{i}")
         set_aside(path)
     assert [file.read_text() for file in files_set_aside(path)] == ["3", "4", "5"]
+
+
+def test_an_erasure_does_not_wait_for_the_lists_of_others_in_the_queue(tmp_path, monkeypatch):
+    recorder = AttributionRecorder(tmp_path / "m.sqlite", digest)
+    recorder.flush()
+    with monkeypatch.context() as paused:
+        paused.setattr(recorder, "_write_some", lambda: False)
+        for number in range(1_000):
+            record(recorder, f"list-{number}", key=("user_id", f"u{number % 10}"), flush=False)
+        assert recorder.count_rows([["user_id-u3", "user_id-u4"], ["user_id-u33"]]) == [200, 0]
+        assert recorder.forget([("user_id", "u3")]) == 100
+        assert len(recorder._queue) == 1_000, "nothing was written"
+    recorder.flush()
+    assert recorder.count_rows([["user_id-u3"], ["user_id-u4"]]) == [0, 100]
+    recorder.close()
+    assert b"user_id-u3" not in (tmp_path / "m.sqlite").read_bytes()
+
+
+def test_a_file_without_a_digest_since_an_erasure_opens_after_a_crash(tmp_path):
+    recorder = AttributionRecorder(tmp_path / "m.sqlite", digest)
+    record(recorder, "one")
+    assert recorder.forget([("user_id", "ann")]) == 1
+    assert matches_digest(tmp_path / "m.sqlite") is None
+    again = AttributionRecorder(tmp_path / "m.sqlite", digest)
+    record(again, "two")
+    assert again.count_rows([["user_id-ann"]]) == [1] and again.notices == []
+    again.close()
+    recorder.close()

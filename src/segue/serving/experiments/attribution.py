@@ -9,15 +9,14 @@ An unusable file never fails a start or a request: it is set aside, or recording
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import apsw
-import msgspec
 
+from segue.config.purchase_events import is_event_of
 from segue.serving.config import AttributionConfig
 from segue.serving.experiments.attribution_file import (
     UNUSABLE,
@@ -28,6 +27,7 @@ from segue.serving.experiments.attribution_file import (
     remove_files_set_aside,
     set_aside,
 )
+from segue.serving.experiments.attribution_queue import AttributionQueue, QueuedList
 from segue.serving.experiments.attribution_rows import (
     attribute_event,
     count_rows,
@@ -37,7 +37,7 @@ from segue.serving.experiments.attribution_rows import (
 )
 from segue.serving.observability.logs import log_event
 from segue.serving.schemas.problems import unavailable
-from segue.serving.schemas.requests import HistoryKey, Recommendation, RecommendResponse
+from segue.serving.schemas.requests import HistoryKey, RecommendResponse
 from segue.serving.store.event import RECOMMENDATION, Event
 from segue.serving.store.event_reader import StoredEventRow
 from segue.serving.store.sqlite import transaction
@@ -53,16 +53,9 @@ _FORGET_US = 600_000_000
 """Time for which a list that was requested before an erasure may still arrive, in microseconds."""
 _MAX_ROWS = 256
 """Rows of one transaction."""
+_PAUSE_S = 0.001
+"""Seconds between two transactions, in which an erasure takes its turn."""
 _INSERT_LIST = "INSERT OR IGNORE INTO impressions VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-
-
-class _QueuedList(NamedTuple):
-    """A recommended list that waits to be written."""
-
-    columns: tuple[Any, ...]
-    key: HistoryKey | None
-    experiment: str | None
-    items: list[Recommendation]
 
 
 class AttributionRecorder:
@@ -84,8 +77,6 @@ class AttributionRecorder:
             erased_until_us: digest -> time of its erasure, UTC microseconds; None for a user who was not erased.
         """
         self.path = Path(path)
-        self.dropped = 0
-        """Lists and events that were not recorded, because the queue was full or the disk refused them."""
         self.notices: list[str] = []
         """Logged sentences about unusable files and unread rows."""
         self._config = config or AttributionConfig()
@@ -93,7 +84,7 @@ class AttributionRecorder:
         self._erased_until_us = erased_until_us
         self._forgotten_us: dict[str, int] = {}
         """Time of ``forget`` by digest: a list that was requested earlier was made from an erased history."""
-        self._queue: deque[_QueuedList | Event] = deque()
+        self._queue = AttributionQueue(self._config.queue_size)
         self._database: apsw.Connection | None = None
         self._reopen_s = 0.0
         self._failing = False
@@ -113,20 +104,18 @@ class AttributionRecorder:
     ) -> None:
         """Record a list that is about to be sent. See ``RecommendationLog.record_impression``."""
         time_us = time.time_ns() // 1000 if time_us is None else time_us
-        head = (response.recommendation_id, time_us, response.model_version, response.variant)
-        self._put(_QueuedList((*head, response.propensity, placement), key, experiment, response.items))
+        self._queue.put(QueuedList.of(response, placement, key, experiment, time_us))
 
     def record_events(self, stored: Sequence[StoredEventRow]) -> None:
         """Record committed events that name a list, and purchases."""
         for row in stored:
-            if f'"{RECOMMENDATION}"' in row.event.context or row.event.event in self._config.purchase_events:
-                self._put(row.event)
+            if f'"{RECOMMENDATION}"' in row.event.context or is_event_of(row.event.event, self._config.purchase_events):
+                self._queue.put(row.event)
 
-    def _put(self, entry: _QueuedList | Event) -> None:
-        if len(self._queue) < self._config.queue_size:
-            self._queue.append(entry)
-        else:
-            self.dropped += 1
+    @property
+    def dropped(self) -> int:
+        """Number of lists and events that were not recorded: the queue was full, or the disk refused them."""
+        return self._queue.dropped
 
     @property
     def recording(self) -> bool:
@@ -136,21 +125,30 @@ class AttributionRecorder:
     def flush(self) -> None:
         """Write the queue; the rows can be read on return, unless the file refuses them."""
         with self._writing:
-            database = self._open()
-            for _ in range(0, len(self._queue), _MAX_ROWS):
-                if database is None:
+            self._open()
+        for number in range(0, len(self._queue), _MAX_ROWS):
+            if number:
+                time.sleep(_PAUSE_S)
+            with self._writing:
+                if not self._write_some():
                     return
-                entries = [self._queue.popleft() for _ in range(min(_MAX_ROWS, len(self._queue)))]
-                try:
-                    with transaction(database):
-                        self._write(database, entries)
-                    if must_merge(self.path):
-                        merge_log(self.path, database)
-                    self._failing = False
-                except Exception as error:  # a damaged file raises many types, and the thread must outlive them
-                    self.dropped += len(entries)
-                    self._failed(error)
-                    database = self._database
+
+    def _write_some(self) -> bool:
+        """Write the oldest rows of the queue in one transaction; return False while the file cannot be opened."""
+        database = self._open()
+        if database is None:
+            return False
+        entries = self._queue.take(_MAX_ROWS)
+        try:
+            with transaction(database):
+                self._write(database, entries)
+            if must_merge(self.path):
+                merge_log(self.path, database)
+            self._failing = False
+        except Exception as error:  # a damaged file raises many types, and the thread must outlive them
+            self._queue.dropped += len(entries)
+            self._failed(error)
+        return True
 
     def _open(self) -> apsw.Connection | None:
         """Return the connection, opened first if necessary; None while the file cannot be opened."""
@@ -213,11 +211,11 @@ class AttributionRecorder:
         Raises:
             Problem: 503 if the file cannot be written.
         """
-        self.flush()
         with self._writing:
             now_us = time.time_ns() // 1000
             self._forgotten_us = {user: us for user, us in self._forgotten_us.items() if us > now_us - _FORGET_US}
             self._forgotten_us |= {user: now_us for users in groups for user in users}
+            queued = self._queue.count_lists(groups, self._digest)
             try:
                 for _ in range(2):  # the second time after an unusable file was set aside
                     remove_files_set_aside(self.path)
@@ -226,8 +224,8 @@ class AttributionRecorder:
                         break
                     try:
                         counts = delete_rows(database, groups)
-                        merge_log(self.path, database)
-                        return counts
+                        merge_log(self.path, database, with_digest=False)
+                        return [sum(pair) for pair in zip(counts, queued, strict=True)]
                     except UNUSABLE as error:
                         self._failed(error)
             except (apsw.Error, OSError):
@@ -235,17 +233,21 @@ class AttributionRecorder:
         raise unavailable(f"{self.path.name} cannot be written, and still holds rows: send the request again later.")
 
     def count_rows(self, groups: Sequence[Sequence[str]]) -> list[int]:
-        """Return the number of rows of each group of users; zeros while the file cannot be read.
+        """Return the number of rows of each group of users, with those that wait to be written.
+
+        The rows of a file that cannot be read are left out.
 
         Args:
             groups: digests of users and sessions.
         """
-        self.flush()
         with self._writing:
+            queued = self._queue.count_lists(groups, self._digest)
             try:
-                return [0] * len(groups) if self._database is None else count_rows(self._database, groups)
+                database = self._open()
+                counts = [] if database is None else count_rows(database, groups)
             except (apsw.Error, UnicodeDecodeError):
-                return [0] * len(groups)
+                counts = []
+            return [sum(pair) for pair in zip(counts, queued, strict=True)] if counts else queued
 
     def close(self) -> None:
         """Write the queue, end the thread and close the file."""
@@ -262,9 +264,9 @@ class AttributionRecorder:
         while not self._closing.wait(_FLUSH_S):
             self.flush()
 
-    def _write(self, database: apsw.Connection, entries: list[_QueuedList | Event]) -> None:
+    def _write(self, database: apsw.Connection, entries: list[QueuedList | Event]) -> None:
         """Write entries in the order of their arrival, and remove the oldest lists."""
-        for is_list, group in groupby(entries, key=lambda entry: isinstance(entry, _QueuedList)):
+        for is_list, group in groupby(entries, key=lambda entry: isinstance(entry, QueuedList)):
             if is_list:
                 rows = (self._list_row(entry) for entry in group)
                 database.executemany(_INSERT_LIST, (row for row in rows if row is not None))
@@ -279,8 +281,7 @@ class AttributionRecorder:
         user = None if entry.key is None else self._digest(*entry.key)
         if user is not None and entry.columns[1] <= self._forgotten_us.get(user, -1):
             return None
-        items = [[item.id, item.source] if item.source else [item.id] for item in entry.items]
-        return (*entry.columns, user, entry.experiment, msgspec.json.encode(items).decode())
+        return entry.row(user)
 
     def _prune(self, database: apsw.Connection, added: int) -> None:
         """Delete the oldest lists with their outcomes, each time a tenth of the maximum was added."""

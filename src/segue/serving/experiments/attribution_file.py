@@ -2,7 +2,7 @@
 
 Recorded lists are not promised. A file that is damaged, foreign, of another format, or no file at all never stops a
 server: it is renamed, and an empty file takes its place. Pages change only in ``merge_log``, so that the file has a
-digest at all other times, also after a crash.
+digest at most other times, also after a crash.
 """
 
 import shutil
@@ -17,8 +17,9 @@ from segue.serving.store.sqlite import close
 
 FORMAT = 1
 """Format number of the file, kept as SQLite's ``user_version``."""
-MIN_LOG_BYTES = 4 << 20
-"""Size of the write-ahead log from which it is merged into the file, in bytes; at least 1/16 of the file."""
+MIN_LOG_BYTES = 16 << 20
+"""Size of the write-ahead log from which it is merged into the file, in bytes; at least a quarter of the file, which is
+read for its digest then."""
 MAX_SET_ASIDE = 3
 """Unusable files kept; older ones are deleted, because a failing disk must not fill itself."""
 _OPTIONS = (
@@ -91,23 +92,24 @@ def open_file(path: Path) -> apsw.Connection:
     return connection
 
 
-def merge_log(path: Path, connection: apsw.Connection) -> None:
+def merge_log(path: Path, connection: apsw.Connection, *, with_digest: bool = True) -> None:
     """Merge the write-ahead log into the file and write the digest of the file.
 
     Args:
         path: the file.
         connection: its connection.
+        with_digest: False: no digest until the next merge, because reading the file would keep events waiting.
     """
     remove_digest(path)
     busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0]
-    if not busy:
+    if with_digest and not busy:
         write_digest(path)
 
 
 def must_merge(path: Path) -> bool:
     """Return whether the write-ahead log is long enough to be merged."""
     log = path.with_name(path.name + "-wal")
-    return log.exists() and log.stat().st_size >= max(MIN_LOG_BYTES, path.stat().st_size // 16)
+    return log.exists() and log.stat().st_size >= max(MIN_LOG_BYTES, path.stat().st_size // 4)
 
 
 def close_file(path: Path, connection: apsw.Connection) -> None:

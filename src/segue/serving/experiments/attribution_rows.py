@@ -7,6 +7,7 @@ from typing import Any
 import apsw
 import msgspec
 
+from segue.config.purchase_events import is_event_of
 from segue.serving.config import AttributionConfig
 from segue.serving.experiments.attribution_file import UnusableFileError
 from segue.serving.store.event import RECOMMENDATION, Event
@@ -29,13 +30,13 @@ def attribute_event(
         digest: ("user_id" or "session_id", id) -> keyed digest.
         config: event types and window.
     """
-    outcome = "purchase" if event.event in config.purchase_events else "click"
+    outcome = "purchase" if is_event_of(event.event, config.purchase_events) else "click"
     list_id = json.loads(event.context).get(RECOMMENDATION)
     if list_id is None:
         keys = [("user_id", event.user_id), ("session_id", event.session_id)]
         users = [digest(id_type, id) for id_type, id in keys if id is not None]
         list_id = _last_click(database, users, event, config.window_s)
-    elif outcome == "click" and event.event not in config.click_events:
+    elif outcome == "click" and not is_event_of(event.event, config.click_events):
         return
     if not isinstance(list_id, str):  # a context may hold any value under that key
         return
