@@ -103,8 +103,11 @@ class AttributionRecorder:
         time_us: int | None = None,
     ) -> None:
         """Record a list that is about to be sent. See ``RecommendationLog.record_impression``."""
-        time_us = time.time_ns() // 1000 if time_us is None else time_us
-        self._queue.put(QueuedList.of(response, placement, key, experiment, time_us))
+        self.record_list(QueuedList.of(response, placement, key, experiment, time_us))
+
+    def record_list(self, entry: QueuedList) -> None:
+        """Record a list that a worker has sent."""
+        self._queue.put(entry)
 
     def record_events(self, stored: Sequence[StoredEventRow]) -> None:
         """Record committed events that name a list, and purchases."""

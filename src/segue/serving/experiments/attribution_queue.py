@@ -1,8 +1,9 @@
 """Bounded queue of recommended lists and events that wait to be written to the attribution file."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,7 +14,7 @@ from segue.serving.store.event import Event
 class QueuedList(NamedTuple):
     """A recommended list that waits to be written."""
 
-    columns: tuple[Any, ...]
+    columns: tuple[str, int, str, str, float, str | None]
     """List id, time in UTC microseconds, version, variant, propensity and placement."""
     key: HistoryKey | None
     experiment: str | None
@@ -27,15 +28,16 @@ class QueuedList(NamedTuple):
         placement: str | None,
         key: HistoryKey | None,
         experiment: str | None,
-        time_us: int,
+        time_us: int | None = None,
     ) -> "QueuedList":
         """Return the queued form of a response. See ``RecommendationLog.record_impression``."""
         items = [[item.id, item.source] if item.source else [item.id] for item in response.items]
-        head = (response.recommendation_id, time_us, response.model_version, response.variant)
-        encoded = msgspec.json.encode(items).decode()
-        return cls((*head, response.propensity, placement), key, experiment, encoded)
+        time_us = time.time_ns() // 1000 if time_us is None else time_us
+        version, variant, propensity = response.model_version, response.variant, response.propensity
+        columns = (response.recommendation_id, time_us, version, variant, propensity, placement)
+        return cls(columns, key, experiment, msgspec.json.encode(items).decode())
 
-    def row(self, user: str | None) -> tuple[Any, ...]:
+    def row(self, user: str | None) -> tuple[str | int | float | None, ...]:
         """Return the row of the list for a user's digest."""
         return (*self.columns, user, self.experiment, self.items)
 

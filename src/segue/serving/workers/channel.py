@@ -38,7 +38,8 @@ class MessageChannel:
         self._sending = threading.Lock()
         self._backlog: deque[memoryview] = deque()
         """Frames, or the rest of one, that the socket did not take. A thread sends them while there are any."""
-        self._num_backlog_bytes = 0
+        self.num_backlog_bytes = 0
+        """Bytes that wait until the socket takes them."""
         self._is_closed = False
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode: Any = msgspec.msgpack.Decoder(WorkerMessage).decode
@@ -55,7 +56,7 @@ class MessageChannel:
             if self._is_closed:
                 raise BrokenPipeError("The channel is closed.")
             if self._backlog:
-                if self._num_backlog_bytes + len(frame) > MAX_BACKLOG_BYTES:
+                if self.num_backlog_bytes + len(frame) > MAX_BACKLOG_BYTES:
                     raise BlockingIOError("The other process does not read.")
                 self._append(frame)
                 return
@@ -84,7 +85,7 @@ class MessageChannel:
 
     def _append(self, frame: memoryview) -> None:
         self._backlog.append(frame)
-        self._num_backlog_bytes += len(frame)
+        self.num_backlog_bytes += len(frame)
 
     def _send_now(self, frame: memoryview) -> memoryview:
         """Send the part of a frame that the socket takes at once, and return the rest."""
@@ -105,7 +106,7 @@ class MessageChannel:
             except OSError:
                 is_open = False
             with self._sending:
-                self._num_backlog_bytes -= len(self._backlog.popleft())
+                self.num_backlog_bytes -= len(self._backlog.popleft())
                 if not self._backlog:
                     if self._is_closed:
                         self._socket.close()

@@ -9,7 +9,8 @@ from typing import TypeVar
 from msgspec import Struct
 
 from segue.serving.config import ServingConfig
-from segue.serving.schemas.requests import Durability, EventIn, HistoryKey, RecommendResponse
+from segue.serving.experiments.attribution_queue import QueuedList
+from segue.serving.schemas.requests import Durability, EventIn, HistoryKey
 from segue.serving.store.event_reader import StoredEventRow
 
 HEARTBEAT_S = 0.25
@@ -94,12 +95,7 @@ class Ack(Struct, tag=True):
 class RecordImpression(Struct, tag=True):
     """Worker: a list that was sent."""
 
-    response: RecommendResponse
-    placement: str | None
-    key: HistoryKey | None
-    experiment: str | None
-    time_us: int | None = None
-    """Time of the request, UTC microseconds."""
+    entry: QueuedList
 
 
 class ForwardedRequest(Struct, tag=True):

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from segue.serving.deployment.variant_router import VariantRouter
+from segue.serving.experiments.attribution_queue import QueuedList
 from segue.serving.http.exchange import Request, Response
 from segue.serving.http.handlers import readiness
 from segue.serving.schemas.problems import Problem, unavailable
@@ -22,8 +23,8 @@ _SILENT = "The primary process does not respond: send the request again in a mom
 _EXPIRY_S = messages.SILENCE_S + messages.HEARTBEAT_S
 """Age at which a request is refused here. The primary process then refuses it too, where it still reads it."""
 
-
-_RESTARTING = "The server is restarting: try again in a moment."
+MAX_LIST_BACKLOG_BYTES = 1_000_000
+"""Bytes on their way to the primary process above which lists are dropped, because events wait behind them."""
 
 
 class PrimaryConnection:
@@ -118,16 +119,18 @@ class PrimaryConnection:
         experiment: str | None,
         time_us: int | None = None,
     ) -> None:
-        """Send a recommended list to be recorded; drop and count it while the primary process is silent.
+        """Send a recommended list to be recorded; drop and count it where the primary process does not keep pace.
 
         See ``RecommendationLog.record_impression``.
         """
+        is_possible = not self.is_silent and self._channel.num_backlog_bytes <= MAX_LIST_BACKLOG_BYTES
         try:
-            if self.is_silent:
-                raise unavailable(_SILENT)
-            self._send(messages.RecordImpression(response, placement, key, experiment, time_us))
+            if is_possible:
+                entry = QueuedList.of(response, placement, key, experiment, time_us)
+                self._send(messages.RecordImpression(entry))
         except Problem:
-            self.num_dropped += 1
+            is_possible = False
+        self.num_dropped += not is_possible
 
     def record_events(self, stored: Sequence[StoredEventRow]) -> None:
         """Do nothing: the primary process records events itself."""

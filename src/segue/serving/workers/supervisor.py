@@ -208,9 +208,7 @@ class WorkerSupervisor:
             self._store(worker, message)
         elif isinstance(message, messages.RecordImpression):
             if self._router.recorder is not None:
-                self._router.recorder.record_impression(
-                    message.response, message.placement, message.key, message.experiment, message.time_us
-                )
+                self._router.recorder.record_list(message.entry)
         elif isinstance(message, messages.ForwardedRequest):
             assert self._loop is not None
             asyncio.run_coroutine_threadsafe(self._respond(worker, message), self._loop)
