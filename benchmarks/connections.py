@@ -1,8 +1,12 @@
 """Hostile connections against a real server: `python benchmarks/connections.py [--count 10000] [--parts stuck,bytes]`.
 
-Part "stuck": keyless connections in every state in which a client can hold one, beside honest requests with a key. Part
-"bytes": processor time of the server for a megabyte of many shapes, without and with a key. Writes
-benchmarks/results/connections.json.
+Part "stuck": keyless connections in every state in which a client can hold one, beside honest requests with a key. The
+attacker runs on the same two cores as the server and the honest clients. So their latency is measured three times:
+alone, beside the same attack on another process that only accepts ("elsewhere"), and beside the attack on the server.
+It is compared with the second: the difference is the server's.
+
+Part "bytes": processor time of the server for a megabyte of many shapes, without a key (limited to 50 ms) and with one.
+Writes benchmarks/results/connections.json.
 """
 
 import argparse
@@ -180,6 +184,47 @@ def _closed(poll: select.epoll, alive: dict[int, Any], lifetimes_s: list[float],
             del alive[number]
 
 
+def accept_only(count: int) -> None:
+    """Accept connections on a free port, whose number is printed, and keep them unread.
+
+    Args:
+        count: number of connections.
+    """
+    raise_file_limit()
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(count)
+        print(listening.getsockname()[1], flush=True)
+        kept = []
+        while True:
+            kept.append(listening.accept())
+
+
+def p99_elsewhere(server: Server, state: str, count: int) -> float:
+    """Return the 99th percentile of honest requests beside an attack on another process, milliseconds.
+
+    Args:
+        server: the server of the honest requests.
+        state: one of ``STUCK``.
+        count: number of connections.
+    """
+    start = [sys.executable, __file__, "--count", str(count)]
+    sink = subprocess.Popen([*start, "--accept-only"], stdout=subprocess.PIPE, text=True)
+    assert sink.stdout is not None
+    command = [*start, "--attack", state, "--port", sink.stdout.readline().strip()]
+    attacker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert attacker.stdout is not None
+    try:
+        attacker.stdout.readline()
+        load: dict[str, float] = json.loads(honest(server, 6).communicate(timeout=90)[0])
+        return load["p99_ms"]
+    finally:
+        attacker.kill()
+        attacker.wait()
+        sink.kill()
+        sink.wait()
+
+
 def honest(server: Server, seconds: float) -> "subprocess.Popen[str]":
     """Start honest requests with a key: recommendations at a fixed rate over 32 connections."""
     job = {"connections": 32, "users": 1000, "warm_s": 1.0, "ports": [server.port], "kind": "history"}
@@ -199,6 +244,7 @@ def stuck(folder: Path, count: int, states: list[str]) -> dict[str, Any]:
         server = KeyedServer(folder)
         try:
             alone = json.loads(honest(server, 8).communicate(timeout=60)[0])
+            elsewhere_ms = p99_elsewhere(server, state, count)
             memory_mb = peak_mb = server.rss_mb()
             cpu_ns = server.cpu_ns()
             opening_load = honest(server, 4)
@@ -222,6 +268,7 @@ def stuck(folder: Path, count: int, states: list[str]) -> dict[str, Any]:
             "memory_mb": round(peak_mb - memory_mb, 1),
             "server_cpu_s": round(used_cpu_s, 1),
             "p99_ms_alone": alone["p99_ms"],
+            "p99_ms_elsewhere": elsewhere_ms,
             "p99_ms_while_they_open": opening.get("p99_ms"),
             "p99_ms_beside": late,
             "failed_honest": sum(beside["failures"].values())
@@ -370,7 +417,7 @@ def hostile_bytes(folder: Path, rounds: int, seed: int) -> dict[str, Any]:
     return {
         "megabytes_of_each": rounds,
         "cpu_ms_per_megabyte": rows,
-        "worst_ms": max(max(r.values()) for r in rows.values()),
+        "worst_ms": {key: max(times.values()) for key, times in rows.items()},
     }
 
 
@@ -383,8 +430,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="megabytes of each shape")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--attack", help=argparse.SUPPRESS)
+    parser.add_argument("--accept-only", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.accept_only:
+        accept_only(options.count)
     if options.attack:
         print(json.dumps(attack(options.port, options.attack, options.count)))
         return 0
@@ -396,12 +446,12 @@ def main() -> int:
             rows = result["stuck"] = stuck(Path(temporary), options.count, options.states.split(";"))
             for state, row in rows.items():
                 is_kept = row["still_open"] == 0 and row["closed_within_s"] <= CLOSED_WITHIN_S
-                is_kept &= row["memory_mb"] < MEMORY_MB and row["p99_ms_beside"] <= 2 * row["p99_ms_alone"]
+                is_kept &= row["memory_mb"] < MEMORY_MB and row["p99_ms_beside"] <= 2 * row["p99_ms_elsewhere"]
                 is_kept &= row["failed_honest"] <= (1 - GOOD_SHARE) * row["honest"]
                 broken += [] if is_kept else [state]
         if "bytes" in options.parts:
             result["bytes"] = hostile_bytes(Path(temporary), options.rounds, options.seed)
-            broken += ["bytes"] if result["bytes"]["worst_ms"] >= CPU_MS else []
+            broken += ["bytes"] if result["bytes"]["worst_ms"]["without a key"] >= CPU_MS else []
     result["broken"] = broken
     save("connections", result)
     print(f"broken: {broken}", file=sys.stderr)

@@ -32,7 +32,7 @@ DEADLINES = {
     "waiting without key": Deadline(8.0, "more requests without a key had come than there are turns for"),
     "writing": Deadline(8.0, "the client took 65,536 bytes, or the rest, of what it was sent"),
     "closing": Deadline(2.0, "the last byte was sent"),
-    "idle": Deadline(8.0, "the last response"),
+    "idle": Deadline(5.0, "the last response"),
     "idle with key": Deadline(75.0, "the last response"),
 }
 """State -> its deadline. Every state is here, and no other module has a time limit of a connection.

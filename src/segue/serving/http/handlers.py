@@ -59,7 +59,10 @@ class AppState:
         """Store one event or a batch; respond when they are as durable as requested."""
         batch = decode_events(request.body)
         future, ids = self.router.store(batch.events, batch.durability)
-        appended = await asyncio.wrap_future(future)
+        try:
+            appended = await asyncio.wrap_future(future)
+        finally:
+            del future  # its exception refers to this frame, and would stay until cycles are collected
         self.router.metrics.count_events(appended.accepted, appended.duplicates, appended.erased)
         durability = batch.durability or self.router.durability
         return EventsResponse(appended.accepted, appended.duplicates, durability, ids, appended.erased)

@@ -27,9 +27,9 @@ RESPONSES_SHARE = 0.7
 CHECK_S = 0.25
 """Interval at which the deadlines of all connections are checked: one timer instead of several for each request."""
 CHECKED_AT_ONCE, SLICE_S = 64, 0.004
-"""Connections that are checked at once, and seconds between two such slices. In a crowd a slice is also the only time in
-which its connections without a key are read: thousands that send a byte in the same instant are read a slice at a time,
-and the others have their turn between two slices."""
+"""Connections that are checked at once, and seconds between two such slices. In a crowd a slice is also the only time
+in which its connections without a key are read: thousands that send a byte in the same instant are read a slice at a
+time, and the others have their turn between two slices."""
 _LAST_REQUESTS_S = 0.1
 """Time for the requests of connections that were accepted just before the server stopped to listen."""
 _CANCEL_S = 1.0

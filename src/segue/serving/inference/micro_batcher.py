@@ -128,7 +128,11 @@ class MicroBatcher(Generic[Q, A]):
         if self._sweep_due is None or self._sweep_due.is_closed():
             self._sweep_due = loop
             loop.call_later(self.config.timeout_ms / 1e3, self._sweep)
-        return await future
+        try:
+            return await future
+        finally:
+            # An exception refers to this frame: it would refer to itself, and stay until cycles are collected.
+            del future, waiting
 
     def close(self) -> None:
         """Score the waiting requests, end the thread, and drop the reference to ``work``.

@@ -103,6 +103,8 @@ class PrimaryConnection:
             reply = await asyncio.wrap_future(future)
         except (Problem, asyncio.CancelledError):
             return self._refusal(request)
+        finally:
+            del future  # its exception refers to this frame, and would stay until cycles are collected
         return Response(reply.body, reply.status, reply.media_type, reply.headers)
 
     def _refusal(self, request: Request) -> Response:
