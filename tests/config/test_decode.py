@@ -22,6 +22,7 @@ class Outer:
     layers: tuple[int, ...] = (1,)
     inner: Inner = field(default_factory=Inner)
     shuffle: bool = False
+    mode: bool | Literal["last"] = True
 
     def __post_init__(self) -> None:
         if self.units < 1:
@@ -48,8 +49,10 @@ def test_values_of_every_type_are_decoded():
         "layers": [2, 3],
         "inner": {"depth": 4},
         "shuffle": True,
+        "mode": "last",
     }
-    assert decode_settings(Outer, values) == Outer(0.5, 7, "sampled", 3.5, (2, 3), Inner(4), True)
+    assert decode_settings(Outer, values) == Outer(0.5, 7, "sampled", 3.5, (2, 3), Inner(4), True, "last")
+    assert decode_settings(Outer, {**values, "mode": False}).mode is False
 
 
 def test_missing_settings_keep_their_defaults():
@@ -72,7 +75,7 @@ def test_an_int_becomes_a_float():
         ({"rate": 1.0, "unit": 3}, "Unknown setting 'unit'. Did you mean 'units'?"),
         (
             {"rate": 1.0, "zzz": 3},
-            "Unknown setting 'zzz'. Known settings: inner, layers, loss, rate, shuffle, units, window_days.",
+            "Unknown setting 'zzz'. Known settings: inner, layers, loss, mode, rate, shuffle, units, window_days.",
         ),
         ({}, "Setting 'rate' is missing; it must be float."),
         ({"rate": "1"}, "Setting 'rate' must be float, got '1'."),
@@ -85,6 +88,8 @@ def test_an_int_becomes_a_float():
         ({"rate": 1.0, "shuffle": 1}, "Setting 'shuffle' must be bool, got 1."),
         ({"rate": 1.0, "loss": "none"}, "Setting 'loss' must be one of 'full', 'sampled', got 'none'."),
         ({"rate": 1.0, "window_days": "x"}, "Setting 'window_days' must be float or none, got 'x'."),
+        ({"rate": 1.0, "mode": "first"}, "Setting 'mode' must be bool or 'last', got 'first'."),
+        ({"rate": 1.0, "mode": 1}, "Setting 'mode' must be bool or 'last', got 1."),
         ({"rate": 1.0, "layers": 2}, "Setting 'layers' must be a list of int, got 2."),
         ({"rate": 1.0, "layers": [1, "2"]}, "Setting 'layers[1]' must be int, got '2'."),
         ({"rate": 1.0, "inner": {"dept": 2}}, "Unknown setting 'inner.dept'. Did you mean 'depth'?"),

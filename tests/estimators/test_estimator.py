@@ -42,7 +42,9 @@ def test_fit_returns_self_and_recommends(kind: type[Recommender], log: "segue.Ev
     assert model.fit(log) is model
     (ranking, empty) = model.recommend([["i1", "i2"], []], k=4)
     assert len(ranking) == len(empty) == 4
-    assert not {"i1", "i2"} & {item for item, _ in ranking}
+    assert "i2" not in {item for item, _ in ranking}, "the last item is not recommended again"
+    (unseen,) = model.recommend([["i1", "i2"]], k=4, exclude_seen=True)
+    assert not {"i1", "i2"} & {item for item, _ in unseen}
     assert [score for _, score in ranking] == sorted((score for _, score in ranking), reverse=True)
 
 
@@ -189,7 +191,7 @@ def test_users_of_the_log_have_the_times_of_their_events() -> None:
         def arrays(self) -> dict[str, np.ndarray]:
             return {}
 
-    model.fitted.scorer = RecordingScorer()
+    model.fitted.lists.scorer = RecordingScorer()
     model.recommend(users=["u3", "u0"], k=1)
     assert scored[0].times is not None
     first = scored[0].starts[0]

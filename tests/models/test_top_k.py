@@ -1,5 +1,7 @@
 """Ranking: ``top_k`` against a full sort by (-score, index), its errors, and the parts that other modules use."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,15 @@ from hypothesis import strategies as st
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.models.top_k import best_columns, best_indices, half_tie_rank, order_by_score_then_index, top_k
+from segue.models.top_k import (
+    best_columns,
+    best_indices,
+    column_ranks,
+    default_seen_rule,
+    order_by_score_then_index,
+    seen_items,
+    top_k,
+)
 
 
 def naive(scores_BV, k, exclude, allowed_V):
@@ -106,8 +116,39 @@ def test_entries_are_sorted_by_row_then_score_then_index(seed, count, levels):
     assert order_by_score_then_index(both)[:, :levels].tolist() == wanted
 
 
-def test_half_of_the_equal_scores_count_as_above():
+def test_a_column_shares_the_ranks_of_equal_scores():
     """Item 1 has one score above it and two equal to it; item 0 stands alone; -inf is no candidate."""
     scores_BC = np.array([[5.0, 4.0, 4.0, 4.0], [7.0, 1.0, -np.inf, -np.inf]])
-    assert half_tie_rank(scores_BC, np.array([1, 0])).tolist() == [3.0, 1.0]
-    assert half_tie_rank(np.zeros((1, 5)), np.array([2])).tolist() == [3.0]
+    ranks = column_ranks(scores_BC, np.array([1, 0]))
+    assert (ranks.ranks_N.tolist(), ranks.ties_N.tolist()) == ([3.0, 1.0], [3, 1])
+    assert column_ranks(np.zeros((1, 5)), np.array([2])).ranks_N.tolist() == [3.0]
+
+
+HISTORIES = Sequences.from_lists([[3, 5, 3, PAD], [], [PAD], [7, 2]])
+"""The last known items are 3 and 2."""
+TYPES = ["购买", "view", "view", "Order_Paid", "purchase", None, "buy"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "seen_events", "types", "seen"),
+    [
+        (True, (), None, [[3, 5, 3], [], [], [7, 2]]),
+        ("last", (), None, [[3], [], [], [2]]),
+        (True, ("purchase", "购买"), TYPES, [[3, 3], [], [], [2]]),
+        (True, ("VIEW",), TYPES, [[5, 3], [], [], [2]]),
+        (True, ("purchase",), None, [[3], [], [], [2]]),
+        ("last", ("purchase",), TYPES, [[3], [], [], [2]]),
+        (True, ("no such type",), TYPES, [[3], [], [], [2]]),
+    ],
+)
+def test_seen_items(rule, seen_events, types, seen):
+    rows = HISTORIES if types is None else replace(HISTORIES, event_types=np.array(types, dtype=object))
+    found = seen_items(rows, rule, seen_events)
+    assert found.to_lists() == seen
+    part = seen_items(rows.take(slice(3, 4)), rule, seen_events)
+    assert part.to_lists() == seen[3:], "each history is its own"
+
+
+def test_no_item_counts_as_seen_where_all_may_be_listed():
+    assert seen_items(HISTORIES, False) is None
+    assert (default_seen_rule(True), default_seen_rule(False)) == (True, "last")

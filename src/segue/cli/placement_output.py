@@ -9,7 +9,9 @@ import typer
 from segue.cli.output import err, out, print_json, table
 
 if TYPE_CHECKING:
+    from segue.data.catalog import Catalog
     from segue.data.sequences import Sequences
+    from segue.estimators.ruled_lists import ListRules
     from segue.estimators.trained_model import TrainedModel
     from segue.pipeline.pipeline import Pipeline
     from segue.pipeline.placements.placement import PlacementEngine, PlacementRequest
@@ -32,6 +34,46 @@ class PlacementOptions:
     why_not: Annotated[str | None, typer.Option(help="With a pipeline: explain why this item is not in the list.")] = (
         None
     )
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="Item ids that are not recommended: comma-separated, or the option repeated."),
+    ] = None
+
+    @property
+    def needs_pipeline(self) -> bool:
+        """True if an option is given that a single model does not have."""
+        given = self.placement, self.pipeline, self.why_not, self.filter or None, self.explain or None
+        return any(option is not None for option in given)
+
+    def rules(self, catalog: "Catalog") -> "ListRules":
+        """Return the rules of the request, for ``TrainedModel.recommend``."""
+        return {
+            "placement": self.placement,
+            "filter": self.filter,
+            "exclude": split_ids(self.exclude, catalog) if self.exclude else [],
+        }
+
+    def apply_to(self, model: "TrainedModel", exclude_seen: bool | None) -> "TrainedModel":
+        """Check the options against a model, report suspicious rules, and return it with the placements of --pipeline.
+
+        Args:
+            model: the loaded model.
+            exclude_seen: option of the request.
+
+        Raises:
+            ValueError: an option of a pipeline for a single model, an unknown placement, or a wrong filter.
+        """
+        from segue.pipeline.config import read_pipeline
+
+        if self.needs_pipeline:
+            pipeline_of(model)
+        if self.pipeline is not None:
+            model = model.with_placements(read_pipeline(self.pipeline).placement)
+        request = model.request(exclude_seen, **self.rules(model.catalog))
+        model.lists.check(request)
+        for note in model.lists.notes(request):
+            err.print(note, markup=False)
+        return model
 
 
 def pipeline_of(model: "TrainedModel") -> "Pipeline":
@@ -43,14 +85,30 @@ def pipeline_of(model: "TrainedModel") -> "Pipeline":
     return model.scorer
 
 
+def split_ids(ids: list[str], catalog: "Catalog") -> list[str]:
+    """Split item ids that came comma-separated; an id of the catalog may hold a comma itself.
+
+    Args:
+        ids: values of a repeatable option.
+        catalog: the model's items.
+    """
+    is_list = len(ids) != 1 or ids[0] in catalog
+    return list(ids) if is_list else [part.strip() for part in ids[0].split(",")]
+
+
 def show_placement(
-    model: "TrainedModel", events: list[str], k: int, exclude_seen: bool | None, options: PlacementOptions, json: bool
+    model: "TrainedModel",
+    given: tuple[list[str], list[dict[str, Any]] | None],
+    k: int,
+    exclude_seen: bool | None,
+    options: PlacementOptions,
+    json: bool,
 ) -> None:
     """Print a pipeline's list after a history.
 
     Args:
         model: a loaded pipeline.
-        events: item ids of the history, oldest first.
+        given: item ids of the history, oldest first, and the event type of each as a context; None: unknown.
         k: length of the list.
         exclude_seen: leave items of the history out; None: by the placement's rules.
         options: placement, filter and explanations.
@@ -59,25 +117,27 @@ def show_placement(
     Raises:
         ValueError: the model is not a pipeline, or a placement or filter is wrong.
     """
-    from segue.data.sequences import Sequences
-    from segue.pipeline.config import read_pipeline
-    from segue.pipeline.placements.placement import DEFAULT_PLACEMENT, PlacementEngine, PlacementRequest
+    from segue.pipeline.placements.forbidding_rules import empty_list_note, pin_notes
 
-    placements = None if options.pipeline is None else read_pipeline(options.pipeline).placement
-    engine = PlacementEngine(pipeline_of(model), model.catalog, model.items, placements=placements)
-    for note in engine.notes:
-        err.print(note, markup=False)
-    history = Sequences.from_lists([model.catalog.to_indices(events)])
-    request = PlacementRequest(options.placement or DEFAULT_PLACEMENT, exclude_seen=exclude_seen, filter=options.filter)
+    engine, (events, contexts) = model.lists.engine, given
+    request = model.request(exclude_seen, **options.rules(model.catalog)).for_placement()
+    history = model.histories([events], None if contexts is None else [contexts])
     ranked = engine.recommend(history, k, request)
     rows = _rows(model, engine, history, ranked, options.explain)
-    result: dict[str, Any] = {"history": events, "placement": request.placement, "items": rows}
+    notes = pin_notes(engine, ranked.items_C.tolist(), history, request)
+    notes += [] if rows else [empty_list_note(engine, request)]
+    if contexts is None and events and engine.stages_of(request.placement).rules.config.seen_events:
+        notes.append("The history has no event types, so seen_events leaves out its last item only: give --user.")
+    result: dict[str, Any] = {"history": events, "placement": request.placement, "items": rows, "notes": notes}
     if options.why_not is not None:
         result["why_not"] = _why_not(model, engine, history, ranked, request, options.why_not)
     if json:
         print_json(result)
         return
-    _show(rows, options.explain)
+    if rows:
+        _show(rows, options.explain)
+    for note in notes:
+        out.print(note, markup=False)
     if "why_not" in result:
         out.print(f"\n{options.why_not}: {result['why_not']['sentence']['en']}", markup=False)
 
@@ -90,8 +150,6 @@ def _show(rows: list[dict[str, Any]], explained: bool) -> None:
     ]
     names = ["#", "item", "title", "source", *(["reason"] if explained else []), "score"]
     table(None, names, cells, left=len(names) - 1)
-    if not rows:
-        out.print("No item is left to recommend.")
 
 
 def _rows(
@@ -138,17 +196,16 @@ def _why_not(
     request: "PlacementRequest",
     item: str,
 ) -> dict[str, Any]:
-    from segue.pipeline.explanations.explain import why_not
+    from segue.pipeline.explanations.why_not import why_not
 
     index = int(model.catalog.to_indices([item])[0])
-    allowed_V = engine.allowed_items(history, request)
-    seen = None if index in ranked.items_C or allowed_V[index] else history
-    reason = why_not(engine.pipeline, history, index, recommended=ranked, exclude=seen, allowed_V=allowed_V)
+    reason = why_not(engine, history, index, ranked, request)
     return {
         "item_id": item,
         "reason": reason.reason,
         "rank": reason.rank,
         "ranks": {name: {"rank": rank, "num_candidates": count} for name, (rank, count) in reason.ranks.items()},
         "lowered_by": reason.lowered_by,
+        "rules": list(reason.rules),
         "sentence": {"en": reason.sentence.english, "zh": reason.sentence.chinese},
     }

@@ -92,9 +92,10 @@ def _check(value: Any, hint: Any, path: str) -> Any:
     options = typing.get_args(hint) if typing.get_origin(hint) not in (None, tuple, list, dict) else (hint,)
     if type(value) is float and not math.isfinite(value):
         raise ValueError(f"Setting '{path}' must be a finite number, got {value!r}.")
-    if typing.get_origin(hint) is typing.Literal:
-        if value not in options:
-            raise ValueError(f"Setting '{path}' must be {_type_name(hint)}, got {value!r}.")
+    named = [
+        name for part in (hint, *options) if typing.get_origin(part) is typing.Literal for name in typing.get_args(part)
+    ]
+    if isinstance(value, str) and value in named:
         return value
     if value == "none" and type(None) in options:
         return None
@@ -116,6 +117,5 @@ def _type_name(hint: Any) -> str:
     if typing.get_origin(hint) is tuple:
         return f"a list of {_type_name(typing.get_args(hint)[0])}"
     options = typing.get_args(hint) or (hint,)
-    return " or ".join(
-        "none" if option is type(None) else getattr(option, "__name__", str(option)) for option in options
-    )
+    names = (_type_name(option) if typing.get_args(option) else option.__name__ for option in options)
+    return " or ".join("none" if name == "NoneType" else name.removeprefix("one of ") for name in names)

@@ -41,6 +41,8 @@ class Sequences:
     """Context features of the N events; None: no contexts."""
     query_times: np.ndarray | None = None
     """int64 [B], UTC microseconds at which each history is scored; None: unknown. Never saved."""
+    event_types: np.ndarray | None = None
+    """object [N], type of each event as text, such as purchase; None: unknown. Never saved."""
     has_no_unknown: bool = field(default=False, init=False, repr=False, compare=False)
     """True once checked that no event is PAD, so that ``drop_unknown`` need not check again."""
 
@@ -149,7 +151,8 @@ class Sequences:
             starts: int64 [B], flat position of each row's first event.
             stops: int64 [B], flat position behind each row's last event.
         """
-        return self._keep_no_unknown(Sequences(self.items, self.times, starts, stops, self.contexts))
+        rows = Sequences(self.items, self.times, starts, stops, self.contexts, event_types=self.event_types)
+        return self._keep_no_unknown(rows)
 
     def positions(self) -> tuple[np.ndarray, np.ndarray]:
         """Return (row int64 [M], flat position int64 [M]) of every event of every row, row by row, oldest first."""
@@ -192,7 +195,8 @@ class Sequences:
         """Return a copy of the events at flat positions, as B rows cut at the offsets, with the rows' query times."""
         times = None if self.times is None else self.times[position]
         contexts = None if self.contexts is None else self.contexts.take(position)
-        return Sequences.from_offsets(self.items[position], offsets, times, contexts).as_of(self.query_times)
+        rows = Sequences.from_offsets(self.items[position], offsets, times, contexts).as_of(self.query_times)
+        return rows if self.event_types is None else replace(rows, event_types=self.event_types[position])
 
     def padded(
         self,

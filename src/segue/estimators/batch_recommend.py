@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from segue.data.catalog import PAD
+from segue.estimators.ruled_lists import ListRules
 from segue.estimators.trained_model import TrainedModel
-from segue.models.top_k import top_k
 from segue.workflows.event_transfer import write_stream
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ def recommend_all(
     out: Path,
     *,
     k: int = 10,
-    exclude_seen: bool = True,
+    exclude_seen: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
+    **rules: Unpack[ListRules],
 ) -> int:
     """Write the k best next items of every user of a log to a file.
 
@@ -39,13 +40,19 @@ def recommend_all(
         log: the users' events.
         out: the file, .parquet, .csv or .jsonl.
         k: length of each list.
-        exclude_seen: leave items of the history out.
+        exclude_seen: see ``TrainedModel.recommend``.
         progress: called with (users done, users in all) after each block; None: no reports.
+        rules: see ``TrainedModel.recommend``.
 
     Returns:
         Number of users.
+
+    Raises:
+        ValueError: a placement or filter for a single model, an unknown placement, or a wrong filter.
     """
-    sequences, users = log.sequences(model.catalog)
+    request = model.request(exclude_seen, **rules)
+    model.lists.check(request)
+    sequences, users = log.sequences(model.catalog, with_event_types=True)
     block_size = max(1, BLOCK_BYTES // (4 * model.catalog.size))
     names_V = np.array(["", *model.catalog.ids], dtype=object)
 
@@ -54,8 +61,7 @@ def recommend_all(
 
         for start in range(0, len(users), block_size):
             rows = np.arange(start, min(start + block_size, len(users)))
-            histories = sequences.take(rows).drop_unknown()
-            items_BK, scores_BK = top_k(model.scorer.scores(histories), k, exclude=histories if exclude_seen else None)
+            items_BK, scores_BK = model.lists.top_k(sequences.take(rows).drop_unknown(), k, request)
             user_N, rank_N = np.nonzero(items_BK != PAD)
             yield pl.DataFrame(
                 {

@@ -1,6 +1,7 @@
 """segue pipeline, rank and recommend --explain, as a user types them."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -76,9 +77,11 @@ def test_a_placement_and_why_not(folder: Path) -> None:
     command = ["recommend", str(folder / "run"), "--history", "tea5", "--placement", "cheap", "--json"]
     result = json.loads(run(*command, "--why-not", "tea6").stdout)
     assert {row["item_id"] for row in result["items"]} == {f"tea{i}" for i in range(5)}
-    assert result["why_not"]["sentence"]["en"] == "A rule of this placement does not allow it."
+    assert result["why_not"]["sentence"]["en"] == "The rules do not allow it: it does not pass the filter price < 5."
+    assert result["why_not"]["rules"] == ["filter"]
     seen = json.loads(run(*command[:4], "--filter", "price > 1", "--why-not", "tea5", "--json").stdout)
-    assert seen["why_not"]["reason"] in ("seen", "listed", "ranked lower")
+    assert seen["why_not"]["rules"] == ["exclude_seen"]
+    assert seen["why_not"]["sentence"]["en"].endswith("it is the last item of the history.")
 
 
 def test_other_placements_without_training_again(folder: Path) -> None:
@@ -99,6 +102,31 @@ def test_rank_prints_probabilities(folder: Path) -> None:
     assert "Tea number 3" in run(*command).stdout
 
 
+def test_a_single_model_states_calibrated_probabilities_and_samples_by_them(folder: Path) -> None:
+    """After tea1 always comes tea2; the softmax of a Markov chain's shares would give it less than a third."""
+    if not (folder / "single").exists():
+        run("train", str(folder / "shop.csv"), "--model", "markov", "--out", str(folder / "single"))
+    saved = json.loads((folder / "single" / "manifest.json").read_text(encoding="utf-8"))["about"]["notes"]
+    assert saved["calibration"]["cases"] > 20
+    single, history = str(folder / "single"), ["--history", "tea1"]
+    ranked = json.loads(run("rank", single, *history, "--items", "tea2,tea7,tea99", "--json").stdout)["items"]
+    assert [row["item_id"] for row in ranked][0] == "tea2"
+    assert ranked[0]["probability"] > 0.9
+    assert ranked[-1] == {"item_id": "tea99", "probability": 0.0, "known": False}
+    sampled = [
+        json.loads(
+            run("recommend", single, *history, "--steps", "1", "--strategy", "sample", "--seed", seed, *more, "--json").stdout
+        )["items"][0]
+        for more in ([], ["--temperature", "1000"])
+        for seed in range(8)
+    ]
+    assert {row["item_id"] for row in sampled[:8]} == {"tea2"}
+    assert sampled[0]["score"] == pytest.approx(math.log(ranked[0]["probability"]), abs=0.05)
+    assert len({row["item_id"] for row in sampled[8:]}) > 3
+    assert "--steps" in run("recommend", single, *history, "--temperature", "1", code=2).stderr
+    assert "temperature" in run("recommend", single, *history, "--steps", "1", "--temperature", "0", code=2).stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -108,10 +136,6 @@ def test_rank_prints_probabilities(folder: Path) -> None:
         ),
         (
             ["recommend", "single", "--history", "tea1", "--explain"],
-            "segue: This is a single model, markov: train a pipeline with 'segue pipeline'.\n",
-        ),
-        (
-            ["rank", "single", "--history", "tea1", "--items", "tea2"],
             "segue: This is a single model, markov: train a pipeline with 'segue pipeline'.\n",
         ),
     ],

@@ -1,6 +1,7 @@
 """Rules of a placement: allowed items, factors on scores, and settings that are refused."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ def test_allowed_items(item_data: ItemData) -> None:
     assert allowed(item_data, in_stock="in_stock") == [SENCHA, POT, LONGJING, UNSOLD]
     assert allowed(item_data, in_stock="stock") == [SENCHA]  # where stock is unknown there is none to promise
     assert allowed(item_data, (0, SENCHA, POT)) == [2, 4, 5, 6]
+    assert allowed(item_data, (SENCHA, POT, 0), exclude_seen="last") == [1, 2, 4, 5, 6]
     assert allowed(item_data, (SENCHA,), exclude_seen=False) == [1, 2, 3, 4, 5, 6]
     assert allowed(item_data, impressions=(SENCHA,)) == [1, 2, 3, 4, 5, 6]
     assert allowed(item_data, impressions=(SENCHA,), exclude_shown=True) == [2, 3, 4, 5, 6]
@@ -157,3 +159,39 @@ def test_settings_from_a_file() -> None:
     values = {"quotas": [{"column": "brand", "at_most": 2}], "boosts": [{"filter": "new", "factor": 2}]}
     config = decode_settings(RulesConfig, values)
     assert config == RulesConfig(quotas=(Quota(column="brand", at_most=2),), boosts=(Boost("new", 2.0),))
+
+
+@pytest.mark.parametrize(
+    ("seen_events", "hidden"),
+    [
+        (("purchases",), [SENCHA, POT, UNSOLD]),
+        (("purchase",), [SENCHA, UNSOLD]),
+        (("cart",), [ASSAM, UNSOLD]),
+        (("购买", "cart"), [ASSAM, POT, UNSOLD]),
+        ((), [SENCHA, ASSAM, POT, UNSOLD]),
+    ],
+)
+def test_only_some_event_types_hide_an_item(
+    item_data: ItemData, seen_events: tuple[str, ...], hidden: list[int]
+) -> None:
+    types = np.array(["Purchase", "cart", "购买", "view"], dtype=object)
+    row = replace(Sequences.from_lists([[SENCHA, ASSAM, POT, UNSOLD]]), event_types=types)
+    rules = Rules(RulesConfig(seen_events=seen_events), item_data)
+    assert np.flatnonzero(~rules.allowed_items(row)).tolist() == [0, *hidden]
+    assert np.flatnonzero(~rules.allowed_items(row, exclude_seen=True)).tolist() == [0, SENCHA, ASSAM, POT, UNSOLD]
+    assert np.flatnonzero(~rules.allowed_items(row, exclude_seen=False)).tolist() == [0]
+
+
+def test_event_types_need_seen_items_that_are_left_out() -> None:
+    with pytest.raises(ValueError, match=r"^seen_events selects .* it needs exclude_seen = true\.$"):
+        decode_settings(RulesConfig, {"exclude_seen": "last", "seen_events": ["purchases"]})
+
+
+def test_a_pin_that_its_own_rules_leave_out_is_noted(item_data: ItemData) -> None:
+    pins = (Pin("pot", 1), Pin("sencha", 2), Pin("no such item", 3))
+    notes = Rules(RulesConfig(filter='category == "tea"', pins=pins), item_data).notes
+    assert notes == (
+        "The catalog does not hold the item 'no such item' that a rule names.",
+        "The pin of 'pot' at position 1 is never shown: the filter, the exclusions or the stock of the placement leave "
+        "it out.",
+    )

@@ -1,4 +1,4 @@
-"""Explanations of a recommended item, in numbers and in a sentence for the user, and of a missing item.
+"""Explanations of a recommended item, in numbers and in a sentence for the user.
 
 Shape letters: C candidates, S sources, T events of one history.
 """
@@ -14,7 +14,7 @@ from segue.models.top_k import order_by_score_then_index
 from segue.pipeline.blending.blend import LearnedBlend
 from segue.pipeline.blending.features import blend_features
 from segue.pipeline.candidates.candidate_set import CandidateSet
-from segue.pipeline.explanations.templates import Reason, Sentence, choose_reason, reason_sentence, why_not_sentence
+from segue.pipeline.explanations.templates import Reason, Sentence, choose_reason, reason_sentence
 from segue.pipeline.pipeline import Pipeline
 from segue.pipeline.ranked_list import PlacementReason, RankedList
 
@@ -45,7 +45,7 @@ class Explanation:
     item: int
     """Item index."""
     ranks: dict[str, int]
-    """Source -> rank of the item in its list, for the sources that gave it."""
+    """Source or fallback step -> rank of the item in its list, for those that gave it."""
     shares: dict[str, float]
     """Source -> its part of the score, relative to the mean candidate; empty without learned weights."""
     influences: tuple[Influence, ...]
@@ -80,22 +80,21 @@ def explain(
     first = int(known.lengths[0]) - len(events_T)
     column_of = {item: column for column, item in enumerate(candidates.items_BC[0].tolist())}
     columns = [column_of[item] for item in recommended.items_C.tolist()]
-    shares_C = _shares(pipeline, known, candidates, columns)
+    shares_C = score_shares(pipeline, known, candidates, columns)
     out = []
-    for c, (item, column, shares) in enumerate(zip(recommended.items_C.tolist(), columns, shares_C, strict=True)):
+    for c, (item, shares) in enumerate(zip(recommended.items_C.tolist(), shares_C, strict=True)):
         order = order_by_score_then_index(effects_TC[:, c])
         large = [t for t in order.tolist() if effects_TC[t, c] > MIN_EFFECT]
         item_influences = tuple(Influence(events_T[t], first + t, float(effects_TC[t, c])) for t in large)
         ranks = {
-            name: int(p) for name, p in zip(candidates.sources, candidates.ranks_BCS[0, column], strict=True) if p > 0
+            name: int(p) for name, p in zip(recommended.sources, recommended.source_ranks_CS[c], strict=True) if p > 0
         }
-        main_source = (
-            max(shares, key=lambda name: shares[name]) if shares else min(ranks, key=lambda n: ranks[n], default="")
-        )
+        # A source has a share in every candidate's score; only those that gave the item are its reason.
+        main_source = max(ranks, key=lambda name: (shares.get(name, -np.inf), -ranks[name]), default="")
         models = {source.name: source.config.model for source in pipeline.sources}
         reason = choose_reason(
             PlacementReason(int(recommended.reasons_C[c])),
-            models.get(main_source, ""),
+            models.get(main_source, main_source),
             item in events_T,
             bool(item_influences),
         )
@@ -140,115 +139,18 @@ def leave_one_out(history: Sequences) -> Sequences:
     return Sequences.from_offsets(history.items[positions_N], offsets, times, contexts).as_of(query_times_B)
 
 
-@dataclass(frozen=True)
-class WhyNot:
-    """Reason for an item's absence from a list."""
-
-    reason: Reason
-    """Type of the reason."""
-    rank: int | None
-    """Rank by score among all candidates; None for an item that was no candidate."""
-    ranks: dict[str, tuple[int, int]]
-    """Source -> (rank among all items that it may give, number of candidates that it gives)."""
-    lowered_by: str | None
-    """Source that lowers the item's score most, relative to the last item of the list; None without one."""
-    sentence: Sentence
-    """Sentence for the operator, in English and Chinese."""
-
-
-def why_not(
-    pipeline: Pipeline,
-    history: Sequences,
-    item: int,
-    *,
-    recommended: RankedList,
-    exclude: Sequences | None = None,
-    allowed_V: np.ndarray | None = None,
-) -> WhyNot:
-    """Explain the absence of an item from a list; the reason is "listed" for an item of the list.
-
-    Args:
-        pipeline: the pipeline.
-        history: one row.
-        item: item index.
-        recommended: the list that was returned for this history.
-        exclude: items that were excluded, one row.
-        allowed_V: bool, items that were allowed; None: all.
-    """
-    if item in recommended.items_C:
-        rank = int(np.flatnonzero(recommended.items_C == item)[0]) + 1
-        return _why_not_result("listed", rank=rank, num_recommended=len(recommended))
-    if item == PAD:
-        return _why_not_result("unknown")
-    if exclude is not None and item in exclude.to_lists()[0]:
-        return _why_not_result("seen")
-    if allowed_V is not None and not allowed_V[item]:
-        return _why_not_result("forbidden")
-    ranks = _own_ranks(pipeline, history, item, exclude, allowed_V)
-    candidates, scores_BC = pipeline.score_candidates(
-        history, exclude=exclude, allowed_V=allowed_V, include=_same([item], 1)
-    )
-    column = int(np.flatnonzero(candidates.items_BC[0] == item)[0])
-    rank = 1 + int((scores_BC[0] > scores_BC[0, column]).sum())
-    lowered_by = _most_lowering_source(pipeline, history, candidates, column, recommended)
-    if not (candidates.ranks_BCS[0, column] > 0).any():
-        return _why_not_result("not found", ranks=ranks, lowered_by=lowered_by)
-    reason: Reason = "re-ranked" if rank <= len(recommended) else "ranked lower"
-    return _why_not_result(reason, rank=rank, ranks=ranks, lowered_by=lowered_by, num_recommended=len(recommended))
-
-
-def _why_not_result(
-    reason: Reason,
-    *,
-    rank: int | None = None,
-    ranks: dict[str, tuple[int, int]] | None = None,
-    lowered_by: str | None = None,
-    num_recommended: int = 0,
-) -> WhyNot:
-    ranks = ranks or {}
-    words = why_not_sentence(reason, rank=rank, num_recommended=num_recommended, ranks=ranks, lowered_by=lowered_by)
-    return WhyNot(reason, rank, ranks, lowered_by, words)
-
-
-def _own_ranks(
-    pipeline: Pipeline, history: Sequences, item: int, exclude: Sequences | None, allowed_V: np.ndarray | None
-) -> dict[str, tuple[int, int]]:
-    """Return source -> (rank, number of candidates), for the sources that serve the history and score the item."""
-    free_V = np.ones(pipeline.size, dtype=bool) if allowed_V is None else allowed_V.copy()
-    free_V[PAD] = False
-    if exclude is not None:
-        free_V[exclude.to_lists()[0]] = False
-    out = {}
-    for source in pipeline.sources:
-        if source.serves(history)[0]:
-            scores_V = source.score_histories(history).all_scores()[0]
-            if np.isfinite(scores_V[item]):
-                out[source.name] = (1 + int((scores_V[free_V] > scores_V[item]).sum()), source.config.num_candidates)
-    return out
-
-
-def _most_lowering_source(
-    pipeline: Pipeline, history: Sequences, candidates: CandidateSet, column: int, recommended: RankedList
-) -> str | None:
-    """Return the source that lowers the item most against the last item of the list; None without learned weights."""
-    last = (
-        np.flatnonzero(candidates.items_BC[0] == recommended.items_C[-1])
-        if len(recommended)
-        else np.empty(0, dtype=np.int64)
-    )
-    if len(last) == 0:
-        return None
-    item_shares, last_shares = _shares(pipeline, history, candidates, [column, int(last[0])])
-    gaps = {name: item_shares[name] - last_shares[name] for name in item_shares if name in last_shares}
-    return min(gaps, key=lambda name: gaps[name]) if gaps and min(gaps.values()) < 0 else None
-
-
-def _shares(
+def score_shares(
     pipeline: Pipeline, history: Sequences, candidates: CandidateSet, columns: Sequence[int]
 ) -> list[dict[str, float]]:
     """Return the part of each serving source in each candidate's score, relative to the mean candidate.
 
     Empty for every candidate without learned weights, and for a cold item, which they do not score.
+
+    Args:
+        pipeline: the pipeline.
+        history: one row.
+        candidates: its candidates.
+        columns: columns of the candidates to explain.
     """
     blend = pipeline.scoring.blend
     if not isinstance(blend, LearnedBlend):

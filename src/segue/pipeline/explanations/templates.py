@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from segue.pipeline.ranked_list import PlacementReason
 
 Reason = Literal[
-    "again", "comes next", "goes with", "like it", "rising", "popular", "new", "picked", "drawn", "for you",
+    "again", "comes next", "goes with", "like it", "rising", "popular", "new", "picked", "drawn", "for you", "other",
     "listed", "unknown", "seen", "forbidden", "not found", "ranked lower", "re-ranked",
 ]  # fmt: skip
 REASON_OF_MODEL: Mapping[str, Reason] = {
@@ -20,9 +20,10 @@ REASON_OF_MODEL: Mapping[str, Reason] = {
     "content-knn": "like it",
     "trend": "rising",
     "popularity": "popular",
+    "catalog": "other",
     **dict.fromkeys(("item-knn", "ease", "ials", "bpr", "spectral", "user-knn"), "goes with"),
 }
-"""Model of a source -> reason; every other model stands for "comes next"."""
+"""Model of a source, or fallback step -> reason; every other model stands for "comes next"."""
 PERSONAL = ("comes next", "goes with", "like it")
 """Reasons that name events of the user."""
 
@@ -32,6 +33,9 @@ class Sentence(NamedTuple):
 
     english: str
     chinese: str
+
+
+NO_SENTENCE = Sentence("", "")
 
 
 REASON_SENTENCES: Mapping[Reason, Sentence] = {
@@ -45,20 +49,21 @@ REASON_SENTENCES: Mapping[Reason, Sentence] = {
     "picked": Sentence("Picked for you by the shop.", "店家精选。"),
     "drawn": Sentence("Something different to discover.", "换个新鲜的试试。"),
     "for you": Sentence("Chosen for you.", "为您推荐。"),
+    "other": Sentence("Another item of the catalog.", "目录中的其他商品。"),
 }
 WHY_NOT_SENTENCES: Mapping[Reason, Sentence] = {
     "listed": Sentence("It is in the list, at position {rank}.", "它就在列表里，第{rank}位。"),
     "unknown": Sentence("The catalog does not hold it.", "目录里没有它。"),
-    "seen": Sentence("It is in the history, and items of the history are left out.", "您已经看过它，看过的不再推荐。"),
-    "forbidden": Sentence("A rule of this placement does not allow it.", "这里的规则不允许推荐它。"),
+    "seen": Sentence("Seen items are left out: {clauses}.", "看过的不再推荐：{clauses}。"),
+    "forbidden": Sentence("The rules do not allow it: {clauses}.", "规则不允许推荐它：{clauses}。"),
     "not found": Sentence("No source gives it: {ranks}.", "没有任何来源选中它：{ranks}。"),
     "ranked lower": Sentence(
         "It has rank {rank}, and {num_recommended} items are recommended{lowered}.",
         "它排在第{rank}位，而只展示{num_recommended}个{lowered}。",
     ),
     "re-ranked": Sentence(
-        "By its score it would have rank {rank}; a rule for the list's mix or order put other items there.",
-        "按得分它应在第{rank}位，但列表的搭配规则把别的放在了前面。",
+        "By its score it would have rank {rank}; {clauses}.",
+        "按得分它应在第{rank}位，但{clauses}。",
     ),
 }
 
@@ -68,7 +73,8 @@ def choose_reason(placement: PlacementReason, model: str, in_history: bool, has_
 
     Args:
         placement: reason for the item's position.
-        model: model of the source with the largest share in the score; empty: none.
+        model: model of the source with the largest share in the score among those that gave the item, or the fallback
+            step; empty: none.
         in_history: the history holds the item.
         has_influence: an event of the history raises the item's probability.
     """
@@ -77,7 +83,7 @@ def choose_reason(placement: PlacementReason, model: str, in_history: bool, has_
     if placement == PlacementReason.EXPLORED:
         return "drawn"
     if placement == PlacementReason.FILLED:
-        return "popular"
+        return REASON_OF_MODEL.get(model, "popular")
     if in_history:
         return "again"
     reason = REASON_OF_MODEL.get(model, "comes next" if model else "for you")
@@ -106,6 +112,7 @@ def why_not_sentence(
     num_recommended: int,
     ranks: Mapping[str, tuple[int, int]],
     lowered_by: str | None,
+    clauses: Sentence = NO_SENTENCE,
 ) -> Sentence:
     """Return the sentence about a missing item.
 
@@ -115,6 +122,7 @@ def why_not_sentence(
         num_recommended: length of the list.
         ranks: source -> (rank of the item, number of candidates).
         lowered_by: source that lowers the item most; None: none.
+        clauses: rules or stages that keep the item out, in both languages.
     """
     english = ", ".join(f"{name} has it at rank {rank:,} and gives {count:,}" for name, (rank, count) in ranks.items())
     chinese = "，".join(f"{name}把它排在第{rank}位，只给{count}个" for name, (rank, count) in ranks.items())
@@ -123,9 +131,17 @@ def why_not_sentence(
     words = WHY_NOT_SENTENCES[reason]
     return Sentence(
         words.english.format(
-            rank=rank, num_recommended=num_recommended, ranks=english or "no source scores it", lowered=lowered
+            rank=rank,
+            num_recommended=num_recommended,
+            ranks=english or "no source scores it",
+            lowered=lowered,
+            clauses=clauses.english,
         ),
         words.chinese.format(
-            rank=rank, num_recommended=num_recommended, ranks=chinese or "都不认识它", lowered=lowered_zh
+            rank=rank,
+            num_recommended=num_recommended,
+            ranks=chinese or "都不认识它",
+            lowered=lowered_zh,
+            clauses=clauses.chinese,
         ),
     )

@@ -5,20 +5,26 @@ Shape letters: C candidates, V catalog size with PAD.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 
+from segue.config.purchase_events import PURCHASE_EVENTS
 from segue.config.ranges import Range, check_ranges
 from segue.data.catalog import PAD
+from segue.data.sequences import Sequences
 from segue.data.time_units import DAY_US
+from segue.models.top_k import SeenRule, seen_items
 from segue.pipeline.filters.compiler import Filters
-from segue.pipeline.filters.item_columns import BooleanColumn, NumberColumn
+from segue.pipeline.filters.item_columns import BooleanColumn, NumberColumn, as_truth_values
 from segue.pipeline.item_statistics import ItemData
 from segue.pipeline.placements.fallback import FallbackChain
 from segue.pipeline.placements.list_builder import SlotPolicy, best_candidate, build_list
 from segue.pipeline.placements.quotas import Quota, Quotas
 from segue.pipeline.ranked_list import RankedList
+
+PURCHASES = "purchases"
+"""Name in ``seen_events`` for all types that mean a purchase."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +85,13 @@ class RulesConfig:
     """Ids of items that are never recommended."""
     in_stock: str | None = None
     """Column that must be true or above 0; 'none': stock does not matter."""
-    exclude_seen: bool = True
-    """Leave out items of the user's history."""
+    exclude_seen: bool | Literal["last"] = True
+    """Leave out items of the user's history: true, false, or "last" for the last item only."""
+    seen_events: tuple[str, ...] = ()
+    """Event types whose items exclude_seen leaves out, beside the last item: ["purchases"] hides what was bought.
+    "purchases" stands for all types that mean a purchase. Empty: all types."""
     exclude_shown: bool = False
-    """Leave out items that were recently recommended to the user."""
+    """Leave out items that were recently recommended to the user; needs a server of one process."""
     pins: tuple[Pin, ...] = ()
     """Items at fixed positions. A pin never brings back an item that another rule leaves out."""
     boosts: tuple[Boost, ...] = ()
@@ -100,7 +109,17 @@ class RulesConfig:
             twice = next((value for value in values if values.count(value) > 1), None)
             if twice is not None:
                 raise ValueError(f"Two pins name the {name} {twice!r}; each position and each item can be pinned once.")
+        if self.seen_events and self.exclude_seen is not True:
+            raise ValueError(
+                "seen_events selects among the seen items that are left out: it needs exclude_seen = true."
+            )
         check_ranges(self)
+
+    @property
+    def seen_event_types(self) -> tuple[str, ...]:
+        """Event types of ``seen_events``, with those that mean a purchase in place of "purchases"."""
+        listed = tuple(name for name in self.seen_events if name != PURCHASES)
+        return listed + PURCHASE_EVENTS if len(listed) < len(self.seen_events) else listed
 
 
 class Rules:
@@ -120,7 +139,10 @@ class Rules:
         self.config = config
         self._item_data = item_data
         self._filters = filters or Filters(item_data.columns)
-        self._allowed_V = self._always_allowed()
+        self.excluded_items = item_data.catalog.to_indices(config.exclude)
+        """int32: indices of the excluded ids, PAD for an unknown one."""
+        self.always_allowed_V = self._always_allowed()
+        """bool [V]: items that filter, exclusions and stock allow, read-only."""
         self._factor_V = self._factors()
         self.quotas = Quotas(config.quotas, self._filters)
         pinned = item_data.catalog.to_indices([pin.item for pin in config.pins]).tolist()
@@ -131,17 +153,26 @@ class Rules:
 
     def _always_allowed(self) -> np.ndarray:
         """Return the items that filter, exclusions and stock allow, bool [V]."""
-        allowed_V = self._filters.mask(self.config.filter).copy()
-        allowed_V[self._item_data.catalog.to_indices(self.config.exclude)] = False
-        if self.config.in_stock is not None:
-            column = self._item_data.columns[self.config.in_stock]
-            if not isinstance(column, BooleanColumn | NumberColumn):
-                raise ValueError(
-                    f"in_stock names the column '{self.config.in_stock}', which is neither true or false nor a number."
-                )
-            with np.errstate(invalid="ignore"):
-                allowed_V &= column.values_V > 0
-        return allowed_V
+        allowed_V = self.mask_of(self.config.filter).copy()
+        allowed_V[self.excluded_items] = False
+        stock_V = self.stock_mask()
+        return allowed_V if stock_V is None else allowed_V & stock_V
+
+    def mask_of(self, filter: str) -> np.ndarray:
+        """Return the items that pass a filter, bool [V], read-only. ValueError for a wrong filter."""
+        return self._filters.mask(filter)
+
+    def stock_mask(self) -> np.ndarray | None:
+        """Return the items in stock, bool [V]; None where stock does not matter. ValueError for a wrong column."""
+        if self.config.in_stock is None:
+            return None
+        column = as_truth_values(self._item_data.columns[self.config.in_stock])
+        if not isinstance(column, BooleanColumn | NumberColumn):
+            raise ValueError(
+                f"in_stock names the column '{self.config.in_stock}', which is neither true or false nor a number."
+            )
+        with np.errstate(invalid="ignore"):
+            return column.values_V > 0
 
     def _factors(self) -> np.ndarray:
         """Return boosts times popularity damping, float64 [V]."""
@@ -159,12 +190,30 @@ class Rules:
         filters = [self.config.filter, *(boost.filter for boost in self.config.boosts)]
         filters += [quota.filter for quota in self.config.quotas if quota.filter is not None]
         notes += [f"No item passes the filter '{f}'." for f in filters if not self._filters.mask(f).any()]
+        positions = {item: position + 1 for position, item in self.pins.items() if not self.always_allowed_V[item]}
+        notes += [
+            f"The pin of '{catalog.ids[item - 1]}' at position {position} is never shown: the filter, the exclusions or "
+            "the stock of the placement leave it out."
+            for item, position in positions.items()
+        ]
         return tuple(notes)
+
+    def seen_items(self, histories: Sequences, exclude_seen: SeenRule | None = None) -> Sequences | None:
+        """Return the items of each history that its list must not contain, row b for row b; None for no items.
+
+        Args:
+            histories: B histories.
+            exclude_seen: rule of the request in place of the placement's; None: the placement's.
+        """
+        if exclude_seen is not None:
+            return seen_items(histories, exclude_seen)
+        return seen_items(histories, self.config.exclude_seen, self.config.seen_event_types)
 
     def allowed_items(
         self,
-        history: Sequence[int] | np.ndarray,
+        history: Sequences | Sequence[int] | np.ndarray,
         *,
+        exclude_seen: SeenRule | None = None,
         impressions: Sequence[int] | np.ndarray = (),
         exclude: Sequence[int] | np.ndarray = (),
         filter: str = "",
@@ -172,7 +221,8 @@ class Rules:
         """Return the items that may be recommended for a history, bool [V], to apply before the top-k selection.
 
         Args:
-            history: item indices of the user's history.
+            history: one row, or its item indices.
+            exclude_seen: rule of the request for seen items; None: the placement's.
             impressions: items recently recommended to the user.
             exclude: items that this request leaves out.
             filter: filter expression of this request, in addition to the placement's.
@@ -180,10 +230,14 @@ class Rules:
         Raises:
             ValueError: a wrong filter.
         """
-        allowed_V = self._allowed_V & self._filters.request_mask(filter) if filter else self._allowed_V.copy()
+        allowed_V = (
+            self.always_allowed_V & self._filters.request_mask(filter) if filter else self.always_allowed_V.copy()
+        )
         allowed_V[np.asarray(exclude, dtype=np.int64)] = False
-        if self.config.exclude_seen:
-            allowed_V[np.asarray(history, dtype=np.int64)] = False
+        row = history if isinstance(history, Sequences) else Sequences.from_lists([np.asarray(history).tolist()])
+        seen = self.seen_items(row, exclude_seen)
+        if seen is not None:
+            allowed_V[seen.items[seen.starts[0] : seen.stops[0]]] = False
         if self.config.exclude_shown:
             allowed_V[np.asarray(impressions, dtype=np.int64)] = False
         return allowed_V
