@@ -6,7 +6,9 @@ import time
 
 import pytest
 
+from segue.data.erasure_list import ErasureList
 from segue.serving.inference.micro_batcher import BatchingConfig, DeadlineExceeded, MicroBatcher
+from segue.serving.schemas.problems import Problem
 
 
 @pytest.fixture
@@ -38,3 +40,30 @@ def test_a_request_past_its_deadline_leaves_no_cycle(garbage):
     asyncio.run(many())
     batcher.close()
     assert garbage("DeadlineExceeded", "_WaitingQuery") == 0
+
+
+def test_a_refused_query_leaves_no_cycle(garbage):
+    def refuse(batch):
+        results = []
+        for query in batch:
+            try:
+                raise Problem(404, query)
+            except Problem as problem:
+                results.append(problem)
+        return results
+
+    async def many():
+        done = await asyncio.gather(*(batcher.submit("no item") for _ in range(20)), return_exceptions=True)
+        assert all(isinstance(one, Problem) for one in done)
+
+    batcher = MicroBatcher(refuse, BatchingConfig())
+    asyncio.run(many())
+    batcher.close()
+    assert garbage("Problem", "_WaitingQuery") == 0
+
+
+def test_an_erasure_leaves_no_cycle(garbage, tmp_path):
+    erasures = ErasureList.open(tmp_path)
+    garbage()
+    erasures.add_digests({erasures.digest("user_id", "ann"): 1})
+    assert garbage("JSONEncoder", "function", "cell") == 0

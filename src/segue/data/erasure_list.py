@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from segue.system import atomic_files
 
 if TYPE_CHECKING:
@@ -118,7 +120,8 @@ class ErasureList:
             merged = _merge(self._until, _read_entries(self._folder, self._key))
             merged = _merge(merged, until_us)
             content = {**merged, _CHECK: _authentication(self._key, merged)}
-            atomic_files.write(self._folder / LIST, [json.dumps(content, indent=0, sort_keys=True).encode()])
+            encoded = json.dumps(content, sort_keys=True).encode()  # with an indent, json leaves a cycle in memory
+            atomic_files.write(self._folder / LIST, [msgspec.json.format(encoded, indent=1)])
             self._until = merged
 
     def warning(self) -> str | None:

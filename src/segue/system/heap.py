@@ -6,6 +6,7 @@ of its arenas are as large as the largest need. With other C libraries the funct
 """
 
 import ctypes
+import functools
 
 _M_ARENA_MAX = -8
 """Parameter of mallopt(3)."""
@@ -30,5 +31,6 @@ def trim_heap() -> bool:
     return True
 
 
+@functools.cache
 def _library() -> ctypes.CDLL:
     return ctypes.CDLL(None)

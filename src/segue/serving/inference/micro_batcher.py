@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from segue.serving.config import BatchingConfig
-from segue.serving.schemas.problems import unavailable
+from segue.serving.schemas.problems import Problem, unavailable
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -243,7 +243,8 @@ def _settle(pairs: Sequence[tuple[_WaitingQuery[Q, A], A | Exception]]) -> None:
         if waiting.future.done():
             continue
         if isinstance(result, Exception):
-            waiting.future.set_exception(result)
+            # The traceback of a refusal names the frame that holds all results: without it there is no cycle.
+            waiting.future.set_exception(result.with_traceback(None) if isinstance(result, Problem) else result)
         else:
             waiting.future.set_result(result)
 
