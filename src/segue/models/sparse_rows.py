@@ -5,7 +5,7 @@ Scoring needs numpy alone; fitting uses scipy.
 Shape letters: B batch, V catalog size with PAD, N events, M stored pairs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,16 @@ class SparseRows:
     def from_scipy(cls, matrix: Any, *, keep: int | None = None) -> "SparseRows":
         """Convert a scipy sparse matrix. See ``keep_largest`` for the parameters."""
         return cls(*keep_largest(matrix, keep))
+
+    @classmethod
+    def from_blocks(cls, blocks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> "SparseRows":
+        """Join blocks of rows, each as ``keep_largest`` returns it."""
+        counts, columns, values = [np.zeros(1, dtype=np.int64)], [], []
+        for offsets, block_columns, block_values in blocks:
+            counts.append(np.diff(offsets))
+            columns.append(block_columns)
+            values.append(block_values)
+        return cls(np.cumsum(np.concatenate(counts)), np.concatenate(columns), np.concatenate(values))
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> "SparseRows":

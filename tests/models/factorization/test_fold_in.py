@@ -222,3 +222,13 @@ except ValueError as error:
 def test_a_missing_library_is_named() -> None:
     done = subprocess.run([sys.executable, "-c", MISSING], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "Fitting ials or bpr needs the library 'implicit': pip install 'segue[classic]'."
+
+
+def test_ease_multiplies_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    rows = Sequences.from_lists([rng.integers(1, 30, 12).tolist() for _ in range(40)])
+    whole = EASE.fit(rows, 30, EASEConfig())
+    monkeypatch.setattr("segue.models.factorization.ease.BLOCK", 7)
+    blocks = EASE.fit(rows, 30, EASEConfig())
+    for name, values in whole.arrays().items():
+        np.testing.assert_array_equal(values, blocks.arrays()[name])

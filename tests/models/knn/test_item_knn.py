@@ -7,7 +7,9 @@ import pytest
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
+from segue.models.knn import item_knn
 from segue.models.knn.item_knn import ItemKNN, ItemKNNConfig
+from segue.models.sparse_rows import keep_largest
 
 SIZE = 7
 RNG = np.random.default_rng(8)
@@ -68,3 +70,49 @@ def test_settings_out_of_range(values, sentence):
     with pytest.raises(ValueError) as error:
         ItemKNNConfig(**values)
     assert str(error.value) == sentence
+
+
+def fit(rows, **values):
+    return ItemKNN.fit(Sequences.from_lists(rows), SIZE, ItemKNNConfig(**values))
+
+
+@pytest.mark.parametrize("weighting", ["none", "tfidf", "bm25"])
+def test_blocks_change_nothing(weighting, monkeypatch):
+    whole = fit(ROWS, weighting=weighting, num_neighbors=3)
+    monkeypatch.setattr(item_knn, "BLOCK_PAIRS", 5)
+    blocks = fit(ROWS, weighting=weighting, num_neighbors=3)
+    for name, values in whole.arrays().items():
+        np.testing.assert_array_equal(values, blocks.arrays()[name])
+
+
+def test_a_block_has_a_bounded_number_of_pairs(monkeypatch):
+    """A robot with all of 600 items: 360,000 pairs, and never more than a block of them at a time."""
+    sizes = []
+
+    def keep(matrix, count):
+        sizes.append(matrix.nnz)
+        return keep_largest(matrix, count)
+
+    monkeypatch.setattr(item_knn, "BLOCK_PAIRS", 10_000)
+    monkeypatch.setattr(item_knn, "keep_largest", keep)
+    rows = Sequences.from_lists([list(range(1, 601)), [1, 2, 3]])
+    model = ItemKNN.fit(rows, 601, ItemKNNConfig(num_neighbors=4))
+    assert sum(sizes) == 600 * 599 and max(sizes) <= 10_000 + 600
+    assert np.diff(model.similarities.offsets).tolist() == [0] + [4] * 600
+
+
+def test_only_the_newest_items_of_a_heavy_user_count():
+    heavy = [6, 6, 1, 2, 3, 2, 4, 5, 5, 4]
+    with pytest.warns(UserWarning, match=r"^1 user has more than 3 items; item-knn counts the newest 3 of them"):
+        capped = fit([*ROWS, heavy], max_user_items=3)
+    expected = fit([*ROWS, [2, 5, 4]], max_user_items=None)
+    np.testing.assert_array_equal(capped.similarities.columns, expected.similarities.columns)
+    np.testing.assert_array_equal(capped.similarities.values, expected.similarities.values)
+
+
+def test_a_user_with_many_events_on_few_items_is_not_capped(recwarn):
+    few = fit([*ROWS, [1, 2] * 50], max_user_items=6)
+    assert len(recwarn) == 0
+    np.testing.assert_array_equal(
+        few.similarities.values, fit([*ROWS, [1, 2]], max_user_items=None).similarities.values
+    )

@@ -70,9 +70,8 @@ class EASE:
                 "(--trim min_item_events=N), or use ials."
             )
         occurring = user_items[:, occur_S]
-        rows = _largest_weights(
-            _inverse(occurring.T @ occurring, config.regularization), occur_S, size, config.num_neighbors
-        )
+        inverse_SS = _inverse(_gram(occurring), config.regularization)
+        rows = _largest_weights(inverse_SS, occur_S, size, config.num_neighbors)
         return cls(rows, tie_breaker(item_counts(sequences, size), 1e-6), config.decay)
 
     @classmethod
@@ -96,11 +95,20 @@ class EASE:
         return {**self.weights.arrays(), "popularity": self.popularity_V}
 
 
-def _inverse(square: Any, regularization: float) -> np.ndarray:
-    """Return the lower triangle of (square + regularization I)^-1, float32 [S, S], computed in place."""
+def _gram(user_items: Any) -> np.ndarray:
+    """Return X'X, float32 [S, S], multiplied block by block: a user of all items fills the whole matrix."""
+    size = user_items.shape[1]
+    item_users = user_items.T.tocsr()
+    square_SS = np.empty((size, size), dtype=np.float32, order="F")
+    for start in range(0, size, BLOCK):
+        square_SS[:, start : start + BLOCK] = (item_users[start : start + BLOCK] @ user_items).toarray().T
+    return square_SS
+
+
+def _inverse(matrix_SS: np.ndarray, regularization: float) -> np.ndarray:
+    """Return the lower triangle of (matrix + regularization I)^-1, float32 [S, S], computed in place."""
     from scipy.linalg import lapack
 
-    matrix_SS = np.asfortranarray(square.toarray().T, dtype=np.float32)
     matrix_SS.flat[:: len(matrix_SS) + 1] += regularization
     if not len(matrix_SS):
         return matrix_SS

@@ -3,6 +3,7 @@
 Shape letters: B batch, V catalog size with PAD, F features, M stored entries.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -70,7 +71,8 @@ class ContentKNN(ItemKNN):
         counts_V = np.ones(len(item_features.rows), dtype=np.int64)
         counts_V[PAD] = 0
         encoding = FeatureEncoding.fit(item_features, counts_V, names, feature_config)
-        rows = _nearest(_weighted(encoding, encoding.encode_catalog(item_features)), config.num_neighbors)
+        items_VF = _weighted(encoding, encoding.encode_catalog(item_features))
+        rows = SparseRows.from_blocks(_nearest(items_VF, config.num_neighbors))
         return cls(rows, tie_breaker(item_counts(sequences, len(item_features.rows)), 1e-7), config.decay)
 
 
@@ -107,20 +109,15 @@ def _weighted(encoding: FeatureEncoding, encoded: EncodedFeatures) -> Any:
     return (sparse.hstack(parts) / np.sqrt(len(parts))).tocsr().astype(np.float32)
 
 
-def _nearest(items_VF: Any, neighbors: int) -> SparseRows:
-    """Return the most similar other items of each item, without similarity 0; ties: the smaller index."""
+def _nearest(items_VF: Any, neighbors: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield the most similar other items by blocks, without similarity 0; ties: the smaller index."""
     from scipy import sparse
 
     size = items_VF.shape[0]
     transposed = items_VF.T.tocsr()
     step = max(1, _BLOCK_BYTES // (4 * size))
-    counts, columns, values = [np.zeros(1, dtype=np.int64)], [], []
     for start in range(0, size, step):
         block = (items_VF[start : start + step] @ transposed).tocoo()
         is_pair = (block.row + start != block.col) & (block.data > 0)
         others = sparse.coo_array((block.data[is_pair], (block.row[is_pair], block.col[is_pair])), shape=block.shape)
-        offsets, neighbor_items, similarities = keep_largest(others, neighbors)
-        counts.append(np.diff(offsets))
-        columns.append(neighbor_items)
-        values.append(similarities)
-    return SparseRows(np.cumsum(np.concatenate(counts)), np.concatenate(columns), np.concatenate(values))
+        yield keep_largest(others, neighbors)
