@@ -1,5 +1,6 @@
 """Item table: inferred and given column types, missing values, repeated and rejected rows, features of an artifact."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import polars as pl
 import pytest
 
 from segue.data.catalog import Catalog
-from segue.data.readers.items import read_items
+from segue.data.readers.items import read_items, read_users
 
 TABLE = """sku,Title,price,genres,colour
 a,Green tea from a small garden,3.50,tea|green,green
@@ -41,7 +42,7 @@ def test_column_types_can_be_given_and_invalid_cells_are_counted(table: Path) ->
     items = read_items(table, column_types={"price": "category", "colour": "number"})
     assert items.frame["price"].to_list() == ["3.50", None, "12", "9", "1"]
     assert items.frame["colour"].to_list() == [None] * 5
-    assert "Column 'colour' is read as number; 4 cells have no such value." in items.notes
+    assert "Column 'colour' is read as number; 4 cells have no such value, as 'green'." in items.notes
 
 
 def test_features_stored_in_an_artifact(table: Path) -> None:
@@ -131,3 +132,75 @@ def test_an_invalid_items_table_is_one_sentence(table: Path) -> None:
         ValueError, match=r"^There is no column type 'money'\. Known types: category, list, number, text, vector\.$"
     ):
         read_items(table, column_types={"price": "money"})  # type: ignore[dict-item]
+
+
+def test_a_missing_price_and_a_price_that_is_none_are_counted() -> None:
+    prices = [str(2 * i) for i in range(40)]
+    prices[7], prices[9] = "NA", "面议"
+    items = read_items(pl.DataFrame({"item_id": [f"i{i}" for i in range(40)], "price": prices}))
+    assert items.column_types == {"price": "number"}
+    assert items.notes == ("Column 'price' is read as number; 2 cells have no such value, as 'NA'.",)
+
+
+def test_a_column_of_numbers_with_many_words_states_why_it_is_none() -> None:
+    prices = [str(2 * i) for i in range(10)] + ["面议", "sold"]
+    items = read_items(pl.DataFrame({"item_id": [f"i{i}" for i in range(12)], "price": prices}))
+    assert items.notes == ("Column 'price' is read as text, although most cells are numbers: 2 are not, as '面议'.",)
+
+
+def test_rows_that_repeat_an_item_with_other_cells_are_lost() -> None:
+    items = read_items(pl.DataFrame({"item": ["a", "a", "a", "b"], "price": [1, 1, 2, 3]}))
+    assert items.notes[0] == "2 rows repeat an item; its first row counts."
+    assert items.warnings == ("1 of 4 rows of the items table repeat an id with other cells, which are lost.",)
+    same = read_items(pl.DataFrame({"item": ["a", "a", "b"], "tags": [["x"], ["x"], ["y"]]}))
+    assert same.warnings == ()
+
+
+RECBOLE = """item_id:token\ttitle:token_seq\tclass:token_seq\tprice:float\tcode:token\tplace:float_seq
+1\tToy Story\tAnimation Comedy\t3.5\t07\t0.5 1
+2\tGoldenEye\tAction\t\t12\t1 2
+"""
+
+
+@pytest.mark.parametrize("suffix", [".item", ".item.gz"])
+def test_recbole_tables(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"shop{suffix}"
+    path.write_bytes(gzip.compress(RECBOLE.encode()) if suffix.endswith("gz") else RECBOLE.encode())
+    items = read_items(path)
+    assert items.column_types == {
+        "title": "text",
+        "class": "text",
+        "price": "number",
+        "code": "category",
+        "place": "vector",
+    }
+    assert items.for_catalog(Catalog(["1", "2"])) == {
+        "1": {"title": "Toy Story", "class": "Animation Comedy", "price": 3.5, "code": "07", "place": [0.5, 1.0]},
+        "2": {"title": "GoldenEye", "class": "Action", "code": "12", "place": [1.0, 2.0]},
+    }
+    users = tmp_path / "shop.user"
+    users.write_text("user_id:token\tage:float\n1\t20\n")
+    assert read_users(users).frame.rows() == [("20", "1")]
+
+
+def test_a_table_of_an_unknown_suffix_is_one_sentence_with_a_cure(tmp_path: Path) -> None:
+    (tmp_path / "items.dat").write_text(TABLE)
+    with pytest.raises(ValueError, match=r"^The suffix of items\.dat has no known format; rename the table so that it"):
+        read_items(tmp_path / "items.dat")
+    with pytest.raises(ValueError, match=r"^There is no file .*nowhere\.csv\.$"):
+        read_items(tmp_path / "nowhere.csv")
+
+
+def test_the_rows_of_a_latin_1_table_are_counted_or_read(tmp_path: Path) -> None:
+    path = tmp_path / "items.csv"
+    path.write_bytes("item_id,title\n1,Café\n2,Tea\n2,Tea again\n,No id\n3,Cup\n".encode("latin-1"))
+    items = read_items(path)
+    assert items.lines() == [
+        "1 rows of the items table rejected: not UTF-8.",
+        "1 rows of the items table rejected: item_id is missing.",
+        "1 rows repeat an item; its first row counts.",
+        "Column 'title' is read as text.",
+        "WARNING: 2 of 5 rows (40.0%) of the items table are lost: not UTF-8 (1), item_id is missing (1).",
+        "WARNING: 1 of 5 rows of the items table repeat an id with other cells, which are lost.",
+    ]
+    assert read_items(path, encoding="latin-1").frame["title"].to_list() == ["Café", "Tea", "Cup"]

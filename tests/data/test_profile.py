@@ -93,7 +93,7 @@ def test_an_order_without_times(tmp_path: Path) -> None:
         (
             [("u", f"i{n % 7}", n) for n in range(1001)],
             {},
-            "One user has 1,001 events: a reseller, a robot or a shared id?",
+            "One user has far more events than the median of 1,001 (u 1,001): a reseller, a robot or a shared id?",
         ),
         (
             [("u", "a", -T0 + 5)],
@@ -128,3 +128,24 @@ def test_beauty_is_known_for_its_ties() -> None:
     assert (profile.events, profile.users, profile.items) == (198_502, 22_363, 12_101)
     assert profile.last_pair_tied == pytest.approx(0.43, abs=0.01)
     assert profile.repeats == 0
+
+
+def test_garbage_shared_sessions_robots_and_cancellations_are_named() -> None:
+    rows = [(f"u{u}", f"i{(u + k) % 9}", u * 100 + k * 7) for u in range(20) for k in range(5)]
+    rows += [("NULL", "i1", 5), ("undefined", "未知", 6), *(("bot", f"i{n % 9}", 3 * n) for n in range(600))]
+    kinds = pl.Series(["view"] * (len(rows) - 3) + ["refund", "取消订单", "取消订单"])
+    sessions = pl.Series([f"s{n % 7}" for n in range(len(rows))])
+    warnings = profile_log(log_of(rows, event=kinds, session=sessions)).warnings
+    for sentence in (
+        "Values of user_id look like missing ones (NULL 1, undefined 1): leave such rows out with a condition (where).",
+        "Values of item_id look like missing ones (未知 1): leave such rows out with a condition (where).",
+        "7 of 7 session ids are shared by users; each user's part is a session of its own.",
+        "One user has far more events than the median of 5 (bot 600): a reseller, a robot or a shared id?",
+        "Events are cancellations (取消订单 2, refund 1): leave them out with a condition.",
+    ):
+        assert sentence in warnings, warnings
+
+
+def test_items_that_differ_by_spelling_are_named() -> None:
+    sentence = "2 items differ from another by the spelling of their id only, as '3' and '3.0'."
+    assert sentence in profile_log(log_of([("u", i, n) for n, i in enumerate(["3", "3.0", "A", "a"])])).warnings

@@ -10,6 +10,7 @@ import numpy as np
 from segue.data.catalog import PAD, Catalog
 from segue.data.event_contexts import EventContexts, context_column_types, join_user_columns
 from segue.data.id_codes import encode_ids
+from segue.data.log_description import LogDescription
 from segue.data.read_report import ReadReport
 from segue.data.sequences import Sequences
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from segue.data.features.column_types import ColumnType
     from segue.data.features.encoding import ItemFeatures
-    from segue.data.item_table import ItemTable
+    from segue.data.item_table import ItemTable, UserTable
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class EventLog:
     def __len__(self) -> int:
         return self.frame.height
 
+    @property
+    def description(self) -> LogDescription:
+        """Description of the log as it was read, with its context columns: saved with every model."""
+        return replace(self.report.description, context=tuple(self.context))
+
     def catalog(self) -> Catalog:
         """Return all items of the log and of its item table, sorted as text.
 
@@ -57,13 +63,14 @@ class EventLog:
     def with_items(self, items: "ItemTable") -> "EventLog":
         """Return the same log with an item table: its items join the catalog, and splits carry its features.
 
-        Item features count as known at any time. Leave out columns that are only known later (ratings, sales).
+        Item features count as known at any time. Leave out columns that are only known later (ratings, sales). Rows
+        whose id is an item of the log in another spelling are left out (see ``ItemTable.matched_with``).
         """
-        return replace(self, items=items)
+        return replace(self, items=items.matched_with(self.frame["item_id"]))
 
-    def with_users(self, users: "pl.DataFrame") -> "EventLog":
+    def with_users(self, users: "UserTable") -> "EventLog":
         """Return the same log with the columns of a user table (see ``read_users``) added to each event."""
-        return replace(self, frame=join_user_columns(self.frame, users))
+        return replace(self, frame=join_user_columns(self.frame, users.frame))
 
     def with_context(self, columns: "Iterable[str] | Mapping[str, ColumnType]") -> "EventLog":
         """Return the same log whose sequences carry context columns (region, device). A missing cell stays missing.
@@ -77,12 +84,15 @@ class EventLog:
         types = context_column_types(self.frame, columns) | (dict(columns) if isinstance(columns, Mapping) else {})
         return replace(self, context=types)
 
-    def sequences(self, catalog: Catalog, *, by: str = "user") -> tuple[Sequences, list[str]]:
+    def sequences(
+        self, catalog: Catalog, *, by: str = "user", with_event_types: bool = False
+    ) -> tuple[Sequences, list[str]]:
         """Return the events as one sequence per user or session, by time; ties keep their file order.
 
         Args:
             catalog: index of the items; an item outside it becomes PAD.
             by: "user" or "session". "session" needs a ``session_id`` column; without one each user is one session.
+            with_event_types: give each event its type, which the rules of a placement may read.
 
         Returns:
             The sequences, and the user or session id of each row, sorted as text.
@@ -95,7 +105,10 @@ class EventLog:
         offsets = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(keys)))]).astype(np.int64)
         ordered_times = times[order] if self.has_times else None
         contexts = EventContexts.from_frame(self.frame, self.context).take(order) if self.context else None
-        return Sequences.from_offsets(items[order], offsets, ordered_times, contexts), keys
+        rows = Sequences.from_offsets(items[order], offsets, ordered_times, contexts)
+        if with_event_types and "event" in self.frame.columns:
+            rows = replace(rows, event_types=np.array(self.frame["event"].to_list(), dtype=object)[order])
+        return rows, keys
 
     def item_features(self, catalog: Catalog) -> "ItemFeatures | None":
         """Return the features of a catalog's items; None without an item table."""

@@ -1,11 +1,14 @@
-"""Item table: features of items in typed columns. A missing value stays missing."""
+"""Item table: features of items in typed columns, and user table. A missing value stays missing."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from segue.data.catalog import PAD, Catalog
 from segue.data.features.column_types import ColumnType
 from segue.data.features.encoding import ItemFeatures
+from segue.data.read_report import WARNING
+from segue.data.readers.id_spelling import describe_match, find_respelled
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,6 +31,8 @@ class ItemTable:
     """Type of each feature column."""
     notes: tuple[str, ...]
     """Guesses and rejected rows of the reader, each as a sentence."""
+    warnings: tuple[str, ...] = ()
+    """Sentences about lost rows and about ids that do not match those of a log."""
 
     @property
     def title_column(self) -> str | None:
@@ -39,6 +44,31 @@ class ItemTable:
     def ids(self) -> list[str]:
         """Item ids in the table's order."""
         return self.frame["item_id"].to_list()
+
+    def lines(self) -> list[str]:
+        """Return notes and warnings as sentences."""
+        return [*self.notes, *(f"{WARNING}{warning}" for warning in self.warnings)]
+
+    def matched_with(self, ids: "Iterable[str] | pl.Series") -> "ItemTable":
+        """Return the table for a log or catalog, with sentences about ids that match and ids that do not.
+
+        A row whose id is another spelling of a known id, as 7 of 007, is left out: as an item of its own it would make
+        two items of one.
+
+        Args:
+            ids: item ids of the log or catalog.
+        """
+        import polars as pl
+
+        known = ids if isinstance(ids, pl.Series) else pl.Series(list(ids), dtype=pl.String)
+        notes, warnings = describe_match(self.frame["item_id"], known, "item")
+        respelled = find_respelled(self.frame["item_id"], known)["id"]
+        return replace(
+            self,
+            frame=self.frame.filter(~pl.col("item_id").is_in(respelled.implode())),
+            notes=tuple(dict.fromkeys([*self.notes, *notes])),
+            warnings=tuple(dict.fromkeys([*self.warnings, *warnings])),
+        )
 
     def item_features(self, catalog: Catalog) -> ItemFeatures:
         """Return the features by catalog index; empty for PAD and for an item outside the table."""
@@ -63,3 +93,24 @@ class ItemTable:
     def for_catalog(self, catalog: Catalog) -> dict[str, dict[str, Any]]:
         """Return ``by_id`` of the catalog's items, as artifacts store it for display."""
         return {item: values for item, values in self.by_id().items() if item in catalog}
+
+
+@dataclass(frozen=True)
+class UserTable:
+    """Table of user columns with one row per user. ``read_users`` makes one from a file or a table."""
+
+    frame: "pl.DataFrame"
+    """``user_id`` text, and the other columns of the source."""
+    notes: tuple[str, ...] = ()
+    """Guesses and rejected rows of the reader, each as a sentence."""
+    warnings: tuple[str, ...] = ()
+    """Sentences about lost rows and about ids that do not match those of a log."""
+
+    def lines(self) -> list[str]:
+        """Return notes and warnings as sentences."""
+        return [*self.notes, *(f"{WARNING}{warning}" for warning in self.warnings)]
+
+    def matched_with(self, ids: "pl.Series") -> "UserTable":
+        """Return the table with sentences about the user ids of a log (``ids``) that have a row and those without."""
+        notes, warnings = describe_match(self.frame["user_id"], ids, "user")
+        return replace(self, notes=(*self.notes, *notes), warnings=(*self.warnings, *warnings))

@@ -5,6 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from segue.config.purchase_events import is_cancellation
+from segue.data.read_report import shorten_list
+from segue.data.readers.id_spelling import respelled_within
+from segue.data.robots import find_robots
 from segue.data.sequences import Sequences
 
 if TYPE_CHECKING:
@@ -196,9 +200,15 @@ def _warnings(n: dict[str, Any], log: "EventLog") -> list[str]:
         warnings.append(f"{n['new_items_late']:.0%} of the last tenth's events are on items that are new by then.")
     if n["top_percent_share"] > 0.5:
         warnings.append(f"1 % of the items take {n['top_percent_share']:.0%} of the events.")
-    if n["events_per_user"]["max"] > max(1000, 0.01 * n["events"]):
-        warnings.append(f"One user has {n['events_per_user']['max']:,} events: a reseller, a robot or a shared id?")
-    return warnings + _column_warnings(log)
+    return [*log.report.warnings, *warnings, *find_robots(log), *_respelled_items(log), *_column_warnings(log)]
+
+
+def _respelled_items(log: "EventLog") -> list[str]:
+    pairs = respelled_within(log.frame["item_id"])
+    if not pairs:
+        return []
+    first, second = pairs[0]
+    return [f"{len(pairs):,} items differ from another by the spelling of their id only, as {first!r} and {second!r}."]
 
 
 def _column_warnings(log: "EventLog") -> list[str]:
@@ -211,6 +221,11 @@ def _column_warnings(log: "EventLog") -> list[str]:
             f"There are {counts.height:,} types of event, and {count / len(log):.0%} are '{name}': "
             "select those that mean interest with a condition."
         )
+        cancelled = [
+            f"{kind} {number:,}" for kind, number in counts.rows() if kind is not None and is_cancellation(kind)
+        ]
+        if cancelled:
+            warnings.append(f"Events are cancellations ({shorten_list(cancelled)}): leave them out with a condition.")
     for name in log.frame.columns:
         if name.lower() in ("quantity", "qty", "units", "amount") and log.frame[name].dtype.is_numeric():
             negative = int((log.frame[name] < 0).sum())

@@ -4,15 +4,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from segue.data.log_description import LogDescription
+
 MAX_NAMES = 20
 """Names that a message lists."""
+MAX_NAME_CHARS = 200
+"""Characters of a name that a message lists."""
+WARNING = "WARNING: "
+"""Begin of a line that warns."""
 
 
 def shorten_list(names: Iterable[str]) -> str:
-    """Join at most MAX_NAMES names for a message; the others are counted."""
+    """Join at most MAX_NAMES names for a message, each in one line and shortened; the others are counted."""
     names = list(names)
     rest = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(names[:MAX_NAMES]) + rest
+    return ", ".join(" ".join(name[:MAX_NAME_CHARS].split()) or name for name in names[:MAX_NAMES]) + rest
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,10 @@ class ReadReport:
     """File of the rejected rows; None: not written."""
     removed: dict[str, int] = field(default_factory=dict)
     """Number of valid events that preprocessing removed, by reason."""
+    warnings: tuple[str, ...] = ()
+    """Sentences about lost rows and suspicious ids, which lines() marks."""
+    description: LogDescription = field(default_factory=LogDescription)
+    """Options and columns that the log was read with."""
 
     @property
     def kept(self) -> int:
@@ -52,7 +62,7 @@ class ReadReport:
         if self.rejected and self.rejected_path:
             out.append(f"The rejected rows are in {self.rejected_path}.")
         out += [f"{count:,} events removed: {reason}." for reason, count in self.removed.items()]
-        return out
+        return out + [f"{WARNING}{warning}" for warning in self.warnings]
 
     def with_note(self, note: str | None = None, *, removed: int = 0, reason: str = "") -> Self:
         """Return the report after one more preprocessing step.

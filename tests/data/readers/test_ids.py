@@ -78,7 +78,35 @@ def test_codes_are_places_in_the_sorted_texts(ids: list[str]) -> None:
 def test_words_for_missing_values_are_reported() -> None:
     users = ["NULL"] * 3 + ["nan", "nan", "None", "\\N", "u1"]
     log = read_events(pl.DataFrame({"user": users, "item": [f"i{i}" for i in range(8)]}))
-    assert log.report.notes[2] == (
-        "Values of user_id look like missing ones: NULL (3), nan (2), None (1), \\N (1). Leave such rows out with a "
-        "condition."
+    assert log.report.warnings == (
+        "Values of user_id look like missing ones (NULL 3, nan 2, None 1, \\N 1): leave such rows out with a condition "
+        "(where).",
     )
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "null",
+        "undefined",
+        "(not set)",
+        "未知",
+        "-",
+        "匿名",
+        "NaN",
+        " NULL ",
+        "unknown",
+        "00000000-0000-0000-0000-000000000000",
+    ],
+)
+def test_garbage_words_among_items(word: str) -> None:
+    log = read_events(pl.DataFrame({"user": ["u", "v"], "item": [word, "a"], "time": [1_700_000_000, 1_700_000_001]}))
+    assert log.report.warnings == (
+        f"Values of item_id look like missing ones ({word.strip()} 1): leave such rows out with a condition (where).",
+    )
+
+
+@pytest.mark.parametrize("word", ["nano", "none-1", "0", "guest-house", "A-"])
+def test_words_that_are_ids(word: str) -> None:
+    log = read_events(pl.DataFrame({"user": ["u", "v"], "item": [word, "a"], "time": [1_700_000_000, 1_700_000_001]}))
+    assert log.report.warnings == ()

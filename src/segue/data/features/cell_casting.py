@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from segue.data.features.column_types import ColumnType
-from segue.data.features.number_text import parse_number
+from segue.data.features.number_text import parse_number, parse_vector
 
 
 def cast_cell(value: Any, column_type: ColumnType) -> Any:
@@ -24,8 +24,7 @@ def cast_cell(value: Any, column_type: ColumnType) -> Any:
     if column_type == "number":
         return float(value) if isinstance(value, int | float) else parse_number(text)
     if column_type == "vector":
-        vector = _json(text)
-        return vector if isinstance(vector, list) else None
+        return parse_vector(text)
     if column_type == "list":
         parts = _json(text) if text.startswith("[") else None
         if isinstance(parts, list):

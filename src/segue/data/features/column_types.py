@@ -3,7 +3,8 @@
 import json
 from typing import TYPE_CHECKING, Literal
 
-from segue.data.features.number_text import parse_numbers
+from segue.config.flag_words import flag_words
+from segue.data.features.number_text import parse_numbers, parse_vector
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,8 +32,38 @@ def _infer_from_text(text: "pl.Series") -> ColumnType:
         return "number"
     if _json_lists(text) is not None or text.str.contains(r"\w\s*[|;]\s*\w").mean() > 0.2:  # type: ignore[operator]
         return "list"
+    if flag_words(text.unique()):
+        return "category"
     words = text.str.split(" ").list.len().mean()
     return "text" if text.n_unique() > 0.5 * len(text) or float(words) > 4 else "category"  # type: ignore[arg-type]
+
+
+def describe_column(column: "pl.Series", typed: "pl.Series", column_type: ColumnType) -> str:
+    """Return a sentence about the type of a column, with the number of lost cells and one of them.
+
+    Args:
+        column: cells of the source.
+        typed: the same cells, cast to the type.
+        column_type: type of the column.
+    """
+    import polars as pl
+
+    start = f"Column '{column.name}' is read as {column_type}"
+    lost = column.filter(typed.is_null() & column.is_not_null())
+    if len(lost):
+        example = lost.cast(pl.String, strict=False)[0] if lost.dtype.is_nested() is False else lost[0]
+        return f"{start}; {len(lost):,} cells have no such value, as {str(example)[:40]!r}."
+    if column_type not in ("category", "text") or column.dtype != pl.String:
+        return f"{start}."
+    numbers, invalid = parse_numbers(column)
+    found, words = int(numbers.is_not_null().sum()), int(invalid.sum())
+    if found > words > 0:
+        example = column.filter(invalid)[0]
+        return f"{start}, although most cells are numbers: {words:,} are not, as {example[:40]!r}."
+    flags = flag_words(column.drop_nulls().unique()).items()
+    if meanings := [f"{', '.join(names)} is {str(value).lower()}" for value, names in flags if names]:
+        return f"{start}; in filters {', '.join(meanings)}."
+    return f"{start}."
 
 
 def cast_column(column: "pl.Series", column_type: ColumnType) -> "pl.Series":
@@ -52,8 +83,16 @@ def cast_column(column: "pl.Series", column_type: ColumnType) -> "pl.Series":
     if isinstance(column.dtype, pl.Array):
         return column.arr.to_list()
     if column_type == "vector" and column.dtype != pl.List:
-        return column.cast(pl.String).str.json_decode(pl.List(pl.Float64))
+        return _vectors(column.cast(pl.String))
     return column if column.dtype == pl.List else column.cast(pl.String).str.strip_chars()
+
+
+def _vectors(text: "pl.Series") -> "pl.Series":
+    """Convert ``[0.5, 1]`` and ``0.5 1`` to lists of floats; null for a text that holds another part."""
+    import polars as pl
+
+    vectors = [None if cell is None else parse_vector(cell) for cell in text.to_list()]
+    return pl.Series(text.name, vectors, dtype=pl.List(pl.Float64))
 
 
 def _split(column: "pl.Series") -> "pl.Series":
@@ -74,6 +113,6 @@ def _json_lists(text: "pl.Series") -> list[list[str] | None] | None:
         return None
     try:
         lists = [None if cell is None else json.loads(cell) for cell in text.to_list()]
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return None
     return [None if cell is None else [str(part) for part in cell] for cell in lists]

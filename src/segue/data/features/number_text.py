@@ -1,5 +1,6 @@
 """Numbers in text form, as shops and spreadsheets write them: ``57.99``, ``￥57.99``, ``1,299.11``, ``4,5``, ``NA``."""
 
+import json
 import math
 import re
 from typing import TYPE_CHECKING
@@ -35,6 +36,15 @@ def parse_number(text: str) -> float | None:
             cell = cell.replace(",", "")
     number = float(cell) if _PLAIN.fullmatch(cell) else math.inf
     return number if math.isfinite(number) else None
+
+
+def parse_vector(text: str) -> list[float] | None:
+    """Convert one text to floats: ``[0.5, 1]``, or ``0.5 1`` as in RecBole; None for another text."""
+    try:
+        parts = json.loads(text) if text.lstrip().startswith("[") else text.replace(",", " ").split()
+        return [float(part) for part in parts] or None
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def parse_numbers(text: "pl.Series") -> "tuple[pl.Series, pl.Series]":

@@ -1,6 +1,7 @@
 """Event log reader: a file or a table to an ``EventLog``."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,15 +10,20 @@ import numpy as np
 from segue.config.decode import split_by_config
 from segue.data.event_log import EventLog
 from segue.data.features.number_text import parse_numbers
+from segue.data.log_description import LogDescription
 from segue.data.preprocessing import PreprocessingConfig, preprocess
 from segue.data.read_report import ReadReport
 from segue.data.readers import rejected_rows, sessions, timestamps
-from segue.data.readers.column_roles import assign_column_roles
+from segue.data.readers.column_roles import NO_COLUMN, assign_column_roles
 from segue.data.readers.date_and_time import join_date_and_time
+from segue.data.readers.event_types import keep_event_types, to_event_types
 from segue.data.readers.formats.data_frames import read_data_frame
 from segue.data.readers.formats.file_formats import guess_format, read_raw
 from segue.data.readers.formats.raw_table import ROW, RawTable, RejectedRow
-from segue.data.readers.ids import ids_to_text, note_missing_words
+from segue.data.readers.ids import ids_to_text, warn_of_missing_words
+from segue.data.readers.later_log import complete_options, fit_columns, has_own_header
+from segue.data.readers.log_options import describe
+from segue.data.readers.losses import check_loss
 from segue.data.readers.options import ReadOptions
 from segue.data.readers.row_filter import filter_rows
 
@@ -25,7 +31,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def read_events(source: Any, *, format: str = "auto", **options: Any) -> EventLog:
+def read_events(
+    source: Any, *, format: str | None = None, like: LogDescription | None = None, **options: Any
+) -> EventLog:
     """Read an event log from a file or a table.
 
     >>> import polars as pl
@@ -35,25 +43,37 @@ def read_events(source: Any, *, format: str = "auto", **options: Any) -> EventLo
 
     Args:
         source: path of a file, or a Polars, pandas or Arrow table.
-        format: format of the file (see ``ReadOptions.format``); "auto": by its suffix.
+        format: format of the file (see ``ReadOptions.format``); None: that of ``like``, or by its suffix.
+        like: description of an earlier log, as a loaded model has it; its options are the defaults. None: no such log.
         options: fields of ``ReadOptions`` (columns, encoding, header, time_unit, time_format, time_zone, where,
-            strict, rejected) and of ``PreprocessingConfig`` (session_gap_s, min_user_events, min_item_events,
-            drop_repeats, max_user_item_events).
+            events, strict, allow_loss, rejected, latest_us) and of ``PreprocessingConfig`` (session_gap_s,
+            min_user_events, min_item_events, drop_repeats, max_user_item_events).
 
     Returns:
         The log. Its ``report`` counts the rows and states every guess; bad rows are rejected, each with a reason.
 
     Raises:
-        ValueError: the source is missing, empty, or has no valid row; a needed column is missing; an option is invalid.
+        ValueError: the source is missing, empty, or has no valid row; more than 20 % of its rows are rejected without
+            ``allow_loss``; a needed column is missing; an option is invalid.
     """
-    parts = split_by_config({"format": format, **options}, {"read": ReadOptions, "preprocess": PreprocessingConfig})
+    given = options if format is None else {"format": format, **options}
+    completed, notes = (given, []) if like is None else complete_options(like, source, given)
+    parts = split_by_config(completed, {"read": ReadOptions, "preprocess": PreprocessingConfig})
     read_options, preprocessing = ReadOptions(**parts["read"]), PreprocessingConfig(**parts["preprocess"])
     if isinstance(source, str | Path):
-        path = Path(source)
+        path, name = Path(source), str(source)
         format = guess_format(path) if read_options.format == "auto" else read_options.format
         raw = read_raw(path, format, encoding=read_options.encoding, header=read_options.header != "none")
-        return preprocess(_build_log(raw, str(path), format, read_options), preprocessing)
-    return preprocess(_build_log(read_data_frame(source), "the table", "table", read_options), preprocessing)
+        if read_options.header == "none" and "header" not in given and has_own_header(raw):
+            raw = read_raw(path, format, encoding=read_options.encoding)
+    else:
+        name, format, raw = "the table", "table", read_data_frame(source)
+    raw.notes += notes
+    if like is not None:
+        raw, read_options = fit_columns(like, raw, read_options, given)
+    log = preprocess(_build_log(raw, name, format, read_options), preprocessing)
+    description = describe(source, read_options, preprocessing, log.report.description.columns)
+    return log.with_frame(log.frame, replace(log.report, description=description))
 
 
 def _build_log(raw: RawTable, source: str, format: str, options: ReadOptions) -> EventLog:
@@ -62,13 +82,16 @@ def _build_log(raw: RawTable, source: str, format: str, options: ReadOptions) ->
 
     rows_read = raw.frame.height + len(raw.rejected)
     raw.frame, chosen, joined_notes = join_date_and_time(raw.frame, options.columns)
-    columns, notes = assign_column_roles([c for c in raw.frame.columns if c != ROW], chosen)
-    columns, blank_notes = sessions.decline_sessions_with_blanks(raw.frame, columns, chosen)
+    assigned, notes = _assign_roles(raw, chosen)
+    columns, blank_notes = sessions.decline_sessions_with_blanks(raw.frame, assigned, chosen)
     guesses = [note for note in notes if not blank_notes or not note.endswith(" is read as session_id.")]
     notes = joined_notes + guesses + blank_notes
     _refuse_nested(raw, columns)
     ids = {columns[role] for role in rejected_rows.IDS if role in columns}
     frame = raw.frame if options.where is None else filter_rows(raw.frame, options.where, ids)
+    if options.events is not None:
+        frame, type_notes = keep_event_types(frame, columns.get("event"), options.events)
+        notes += type_notes
     filtered_out = raw.frame.height - frame.height
     converted = _convert_columns(frame, columns, raw.ordered, options)
     cells = converted.cells
@@ -77,31 +100,47 @@ def _build_log(raw: RawTable, source: str, format: str, options: ReadOptions) ->
         for role in rejected_rows.IDS
         for row, reason in raw.mixed_type_rows.get(columns.get(role, ""), {}).items()
     }
-    is_suspect = rejected_rows.has_invalid_cell(cells) | frame[ROW].is_in(list(mixed))
-    invalid = rejected_rows.reject_rows(
-        frame.filter(is_suspect), columns, {role: column.filter(is_suspect) for role, column in cells.items()}, mixed
-    )
+    is_suspect = rejected_rows.has_invalid_cell(cells, options.latest_us) | frame[ROW].is_in(list(mixed))
+    suspects = {role: column.filter(is_suspect) for role, column in cells.items()}
+    invalid = rejected_rows.reject_rows(frame.filter(is_suspect), columns, suspects, mixed, options.latest_us)
     others = [c for c in frame.columns if c != ROW and c not in columns.values() and c not in cells]
     kept = pl.DataFrame([series.alias(role) for role, series in cells.items()] + [frame[c] for c in others])
     if invalid:
-        kept = kept.filter(~frame[ROW].is_in([rejected.row for rejected in invalid]))
+        is_rejected = frame[ROW].is_in([rejected.row for rejected in invalid])
+        invalid += rejected_rows.others_of_lines(frame[ROW].filter(is_rejected), invalid)
+        kept = kept.filter(~is_rejected)
     kept, shared_notes = sessions.separate_shared_sessions(kept)
     rejected = [*raw.rejected, *invalid]
     rejected_path = _write_or_refuse(rejected, source, options)
+    reasons, cause = rejected_rows.count_by_reason(rejected), _cause_of_loss(rejected)
     if kept.height == 0:
-        cause = _cause_of_empty(rejected, filtered_out)
-        raise ValueError(f"{source} has no usable row; {rows_read} were read.{cause}")
+        left_out = f" {filtered_out} were filtered out by the condition." if filtered_out else ""
+        raise ValueError(f"{source} has no usable row; {rows_read} were read.{left_out}{cause}")
+    counted = {reason: count for reason, count in reasons.items() if reason != rejected_rows.FUTURE}
+    future = rejected_rows.warn_of_future(rejected)
+    loss = check_loss(source, counted, rows_read - filtered_out, allowed=options.allow_loss, cause=cause)
     report = ReadReport(
         source=source,
         format=format,
         columns=columns,
-        notes=tuple(dict.fromkeys([*raw.notes, *notes, *converted.notes, *shared_notes])),
+        notes=tuple(dict.fromkeys([*raw.notes, *notes, *converted.notes])),
         rows_read=rows_read,
-        rejected=rejected_rows.count_by_reason(rejected),
+        rejected=reasons,
         filtered_out=filtered_out,
         rejected_path=rejected_path,
+        warnings=(*loss, *future, *converted.warnings, *shared_notes),
+        description=LogDescription(columns={**columns, **{r: NO_COLUMN for r in assigned if r not in columns}}),
     )
     return EventLog(kept, converted.has_times, report, raw.is_labeled_test)
+
+
+def _assign_roles(raw: RawTable, chosen: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Return role -> column, and sentences about the guesses. An error names a missing header."""
+    try:
+        return assign_column_roles([c for c in raw.frame.columns if c != ROW], chosen)
+    except ValueError as error:
+        header = [note for note in raw.notes if note.startswith("The first line is read as the header")]
+        raise ValueError(" ".join([str(error), *header])) from None
 
 
 def _refuse_nested(raw: RawTable, columns: Mapping[str, str]) -> None:
@@ -113,13 +152,13 @@ def _refuse_nested(raw: RawTable, columns: Mapping[str, str]) -> None:
             )
 
 
-def _cause_of_empty(rejected: list[RejectedRow], filtered_out: int) -> str:
-    cause = f" {filtered_out} were filtered out by the condition." if filtered_out else ""
-    if rejected:
-        first = min(rejected)
-        cause += f" The first: {first.reason} (row {first.row})."
-        if first.reason == rejected_rows.NO_TIME:
-            cause += " Times of another form are read with time_format, for example %d/%m/%Y %H:%M."
+def _cause_of_loss(rejected: list[RejectedRow]) -> str:
+    if not rejected:
+        return ""
+    first = min(rejected)
+    cause = f" The first: {first.reason} (row {first.row})."
+    if first.reason == rejected_rows.NO_TIME:
+        cause += " Times of another form are read with time_format, for example %d/%m/%Y %H:%M."
     return cause
 
 
@@ -142,6 +181,7 @@ class _Converted(NamedTuple):
     cells: "dict[str, pl.Series]"
     """Role -> column in the type of ``EventLog.frame``."""
     notes: list[str]
+    warnings: list[str]
     has_times: bool
 
 
@@ -152,10 +192,13 @@ def _convert_columns(
 
     cells: dict[str, pl.Series] = {}
     notes: list[str] = []
+    warnings: list[str] = []
     for role in rejected_rows.IDS:
         if role in columns:
             cells[role], id_notes = ids_to_text(frame[columns[role]], role)
-            notes += [*id_notes, *note_missing_words(cells[role], role)]
+            notes += id_notes
+            if role != "session_id" or columns.get("user_id") != columns[role]:
+                warnings += warn_of_missing_words(cells[role], role)
     if {"user_id", "session_id"} <= columns.keys() and columns["user_id"] != columns["session_id"]:
         notes += sessions.fill_guests(cells, frame[columns["user_id"]])
     has_times = not ordered and "timestamp" in columns
@@ -170,22 +213,11 @@ def _convert_columns(
         if not ordered:
             notes.append("There is no time column; the file's order is read as the order of events.")
     if "event" in columns:
-        cells["event"] = _event_types(frame[columns["event"]])
+        cells["event"] = to_event_types(frame[columns["event"]])
     if "value" in columns:
         cells["value"], value_notes = _values(frame[columns["value"]])
         notes += value_notes
-    return _Converted(cells, notes, has_times)
-
-
-def _event_types(column: "pl.Series") -> "pl.Series":
-    import polars as pl
-
-    if isinstance(column.dtype, pl.List | pl.Array | pl.Struct | pl.Object):
-        raise ValueError(
-            f"Column '{column.name}' holds {column.dtype}, so it cannot be the event type, which is text: name another "
-            "column for event, or none."
-        )
-    return column.cast(pl.String, strict=False)
+    return _Converted(cells, notes, warnings, has_times)
 
 
 def _values(column: "pl.Series") -> "tuple[pl.Series, list[str]]":

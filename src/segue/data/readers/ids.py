@@ -4,12 +4,19 @@ import re
 from typing import TYPE_CHECKING
 
 from segue.data.features.number_text import MISSING_WORDS
+from segue.data.read_report import shorten_list
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-_LONGEST_WORD = max(len(word.encode()) for word in MISSING_WORDS)
+_ID_WORDS = (MISSING_WORDS - {""}) | {
+    *("undefined", "unknown", "missing", "(none)", "(null)", "(not set)", "not set", "[null]", "<null>", "<na>", "nat"),
+    *("anonymous", "guest", "匿名", "游客", "空", "暂无", "未登录", "00000000-0000-0000-0000-000000000000"),
+}
+"""Ids that are words for a missing one, in lower case."""
+_LONGEST_WORD = 4 + max(len(word.encode()) for word in _ID_WORDS)
+"""Bytes of the longest of them, with some spaces around it."""
 MAX_ID_CHARS = 512
 """Characters of an id; longer ones are faults of a log, and could fill a server's memory."""
 
@@ -49,22 +56,21 @@ def ids_to_text(column: "pl.Series", role: str) -> "tuple[pl.Series, list[str]]"
     raise ValueError(f"Column '{column.name}' holds {column.dtype}, so it cannot be {role}: ids are text or numbers.")
 
 
-def note_missing_words(ids: "pl.Series", role: str) -> list[str]:
+def warn_of_missing_words(ids: "pl.Series", role: str) -> list[str]:
     """Return a sentence about ids that are words for a missing value, such as NULL and nan.
 
     Args:
         ids: ids as text.
         role: "user_id", "item_id" or "session_id", for the sentence.
     """
-    import polars as pl
 
     words = ids.filter((ids.str.len_bytes() <= _LONGEST_WORD).fill_null(False))
-    words = words.filter(words.str.to_lowercase().is_in(list(MISSING_WORDS - {""})))
+    words = words.filter(words.str.strip_chars().str.to_lowercase().is_in(list(_ID_WORDS)))
     if not len(words):
         return []
-    counts = words.value_counts(sort=True).sort(pl.col("count"), descending=True, maintain_order=True)
-    listed = ", ".join(f"{word} ({count:,})" for word, count in counts.head(5).rows())
-    return [f"Values of {role} look like missing ones: {listed}. Leave such rows out with a condition."]
+    counts = words.value_counts().sort(["count", words.name], descending=[True, False])
+    listed = shorten_list(f"{word.strip()} {count:,}" for word, count in counts.rows())
+    return [f"Values of {role} look like missing ones ({listed}): leave such rows out with a condition (where)."]
 
 
 def is_valid_id(text: "pl.Series") -> "pl.Series":

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from segue.data.readers.formats.encodings import check_encoding
-from segue.data.readers.timestamps import TimeUnit, check_zone
+from segue.data.readers.timestamps import LATEST_US, TimeUnit, check_zone
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,17 @@ class ReadOptions:
     where: str | None = None
     """Filter expression on the log's own columns, such as ``price > 0`` (see ``filter_rows``). Other rows are filtered
     out and counted; none: all rows."""
+    events: tuple[str, ...] | None = None
+    """Event types to keep, such as click and buy, by the column ``event``. Other rows are filtered out and counted;
+    none: all types."""
     strict: bool = False
     """Refuse a log with a bad row, instead of rejecting the row."""
+    allow_loss: bool = False
+    """Read a log of which more than 20 % of the rows are rejected, instead of refusing it."""
     rejected: str | Path | None = None
     """CSV file to write rejected rows to: row, reason, text; none: not written."""
+    latest_us: int = LATEST_US
+    """Latest valid timestamp, UTC microseconds: a later row is rejected as one of the future."""
 
     def __post_init__(self) -> None:
         if self.time_unit not in get_args(TimeUnit):
@@ -46,6 +53,8 @@ class ReadOptions:
                 f"There is no unit of time '{self.time_unit}'. Known units: {', '.join(get_args(TimeUnit))}; "
                 "for times that are text, give time_format."
             )
+        if isinstance(self.events, str) or (self.events is not None and not self.events):
+            raise ValueError(f"events is a list of event types, such as click and buy, not {self.events!r}.")
         check_zone(self.time_zone)
         check_encoding(self.encoding)
         if self.header not in ("first-line", "none"):

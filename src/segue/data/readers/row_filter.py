@@ -26,6 +26,7 @@ from segue.config.expressions import (
     Values,
     parse,
 )
+from segue.config.flag_words import flag_words
 from segue.data.features.number_text import parse_numbers
 from segue.data.read_report import shorten_list
 from segue.data.readers.formats.raw_table import ROW
@@ -265,9 +266,12 @@ def _numbers(series: "pl.Series") -> "pl.Series | None":
 
 
 def _truth_values(series: "pl.Series") -> "pl.Series | None":
-    """Return a column of "true" and "false" as truth values; None where it holds another text."""
+    """Return a column of "true" and "false", or of other flag words, as truth values; None for other texts."""
     distinct = series.drop_nulls().unique().to_list()
-    return series == "true" if {*distinct} <= {"true", "false"} else None
+    if not distinct:
+        return series == "true"
+    true_words = flag_words(distinct).get(True)
+    return None if true_words is None else series.is_in(true_words)
 
 
 def _is_number(text: str) -> bool:

@@ -40,6 +40,7 @@ from segue.pipeline.filters.item_columns import (
     ListColumn,
     NumberColumn,
     TextColumn,
+    as_truth_values,
     code_of,
 )
 
@@ -146,7 +147,7 @@ class _Compiler:
         return self._columns[column.name]
 
     def _flag(self, name: Column) -> np.ndarray:
-        column = self._column(name)
+        column = as_truth_values(self._column(name))
         if not isinstance(column, BooleanColumn):
             self._wrong(
                 name.at,
@@ -172,6 +173,8 @@ class _Compiler:
             self._wrong(at, f"Column '{name.name}' holds true or false, which have no order: use == or !=.")
         if isinstance(other, Column):
             return self._two_columns(name, column, sign, other)
+        if isinstance(other.value, bool):
+            column = as_truth_values(column)
         self._check(name, column, other)
         if isinstance(column, NumberColumn):
             return _COMPARE[sign](column.values_V, float(other.value))  # NaN compares false

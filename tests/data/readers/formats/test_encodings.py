@@ -28,6 +28,13 @@ def test_chinese_logs_are_read(encoding: str, name: str, tmp_path: Path) -> None
     assert [note for note in log.report.notes if "detected" in note] == notes
 
 
+def test_a_table_of_latin_names_and_chinese_prices_is_detected(tmp_path: Path) -> None:
+    """The sign of the yuan is a symbol of GB18030, and no sign of another encoding."""
+    rows = "".join(f"u{i % 5},i{i},2024/5/1 8:0{i % 10},￥{i}.５０\n" for i in range(300))
+    (tmp_path / "log.csv").write_bytes(("用户ID,商品ID,时间,价格\n" + rows).encode("gb18030"))
+    assert detect_encoding(tmp_path / "log.csv") == "gb18030"
+
+
 def test_a_named_encoding_is_used(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_bytes("user,item,time\nJosé,café,1600000000\n".encode("latin-1"))

@@ -55,12 +55,16 @@ def detect_encoding(path: Path) -> str:
 
 
 def _is_chinese(block: bytes) -> bool:
-    """Return whether bytes that are not UTF-8 are mostly common Chinese characters in GB18030."""
+    """Return whether bytes that are not UTF-8 are mostly common Chinese characters in GB18030.
+
+    Its symbols, such as the sign of the yuan and full-width digits, do not count.
+    """
     text = block.decode("gb18030", errors="replace")
-    characters = [c for c in text if not c.isascii()]
+    codes = [int.from_bytes(c.encode("gb18030"), "big") for c in text if not c.isascii()]
+    characters = [code for code in codes if not 0xA1A1 <= code <= 0xA9FE]
     valid_utf8 = sum(not c.isascii() for c in block.decode(UTF8, errors="ignore"))
-    common = sum(0xB0A1 <= int.from_bytes(c.encode("gb18030"), "big") <= 0xD7F9 for c in characters if c != "�")
-    return common >= _MIN_COMMON * len(characters) and 2 * common > valid_utf8
+    common = sum(0xB0A1 <= code <= 0xD7F9 for code in characters)
+    return 0 < common >= _MIN_COMMON * len(characters) and 2 * common > valid_utf8
 
 
 @contextmanager
@@ -89,3 +93,34 @@ def as_utf8(path: Path, encoding: str) -> Iterator[tuple[Path, list[str]]]:
                 target.write(decoder.decode(block).encode(UTF8, "surrogateescape"))
             target.write(decoder.decode(b"", final=True).encode(UTF8, "surrogateescape"))
         yield copy, notes
+
+
+def is_utf8_instead(path: Path, encoding: str) -> bool:
+    """Return whether a text is certainly UTF-8, or has a byte order mark, and is not in another named encoding.
+
+    In a double-byte encoding such as GBK a few characters may be valid UTF-8 by chance, but then of two bytes only.
+
+    Args:
+        path: the file.
+        encoding: the named encoding.
+    """
+    if codecs.lookup(encoding).name in (UTF8, "utf-8-sig"):
+        return False
+    is_single_byte = len(bytes(range(128, 256)).decode(encoding, errors="replace")) == 128
+    found = False
+    with open_bytes(path) as file:
+        start = file.read(4)
+        if any(start.startswith(mark) for mark, _ in _MARKS):
+            return True
+        file.seek(0)
+        decoder = codecs.getincrementaldecoder(UTF8)()
+        try:
+            while block := file.read(_BLOCK_BYTES):
+                text = decoder.decode(block)
+                if "\x00" in text:
+                    return False
+                found = found or (not text.isascii() and (is_single_byte or max(text) >= "\u0800"))
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return found

@@ -20,6 +20,8 @@ FORMAT_BY_SUFFIX = {
     ".tsv": "tsv",
     ".tab": "tsv",
     ".inter": "recbole",
+    ".item": "recbole",
+    ".user": "recbole",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "json",
