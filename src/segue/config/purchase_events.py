@@ -7,7 +7,20 @@ from functools import lru_cache
 PURCHASE_EVENTS = (
     *("purchase", "purchased", "buy", "bought", "order", "ordered", "place order", "order placed", "order completed"),
     *("transaction", "pay", "paid", "payment", "payment success", "order paid", "checkout completed", "sale", "sold"),
-    *("购买", "已购买", "下单", "已下单", "提交订单", "订单", "支付", "已支付", "支付成功", "付款", "已付款", "付款成功"),
+    *(
+        "购买",
+        "已购买",
+        "下单",
+        "已下单",
+        "提交订单",
+        "订单",
+        "支付",
+        "已支付",
+        "支付成功",
+        "付款",
+        "已付款",
+        "付款成功",
+    ),
     *("成交", "交易成功", "買", "購買", "下單", "付款完成", "支付完成"),
 )
 """Types that count as a purchase. Case, spaces, hyphens and underscores do not count."""

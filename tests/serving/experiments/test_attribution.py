@@ -374,3 +374,25 @@ def test_a_file_without_a_digest_since_an_erasure_opens_after_a_crash(tmp_path):
     assert again.count_rows([["user_id-ann"]]) == [1] and again.notices == []
     again.close()
     recorder.close()
+
+
+def test_chinese_purchases_count_and_cancellations_do_not(server, report):
+    first = recommend(server, user_id="ann", k=3, placement="home")
+    chosen, other = (item["id"] for item in first["items"][:2])
+    act(server, "ann", chosen, "点击", recommendation_id=first["recommendation_id"])
+    for event in ("取消订单", "退款", "refund", "未支付"):
+        act(server, "ann", chosen, event, value=5.0)
+        act(server, "ann", other, event, recommendation_id=first["recommendation_id"])
+    cell = report()["cells"][0]
+    assert (cell["clicked"], cell["purchases"], cell["value"]) == (1, 0, 0)
+    act(server, "ann", chosen, "支付", value=7.5)
+    cell = report()["cells"][0]
+    assert (cell["clicked"], cell["purchases"], cell["value"]) == (1, 1, 7.5)
+
+
+def test_purchases_are_a_setting():
+    from segue.cli.commands.serve import ServerOptions
+
+    config = ServerOptions(purchase_event=["checkout done", "买单"]).config().attribution
+    assert config.purchase_events == ("checkout done", "买单")
+    assert "购买" in ServerOptions().config().attribution.purchase_events

@@ -14,7 +14,7 @@ import typer
 from segue.cli import options as o
 
 if TYPE_CHECKING:
-    from segue.serving.config import ServingConfig
+    from segue.serving.config import AttributionConfig, ServingConfig
 
 
 class Acknowledgment(StrEnum):
@@ -58,6 +58,12 @@ class ServerOptions:
     ] = None
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Log lines as JSON.")] = False
     log_requests: Annotated[bool, typer.Option("--log-requests", help="A log line for each request.")] = False
+    purchase_event: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An event type that counts as a purchase, in place of purchase, order, 购买, 下单 ... Repeatable."
+        ),
+    ] = None
     measure: Annotated[bool, typer.Option("--measure/--no-measure", help="Record impressions, for 'segue report'.")] = (
         True
     )
@@ -77,13 +83,20 @@ class ServerOptions:
         return config.ServingConfig(
             access=config.AccessConfig(*limits, tuple(self.trusted_proxy or ()), tuple(self.origin or ())),
             logs=config.LoggingConfig(self.json_logs, self.log_requests),
-            attribution=config.AttributionConfig() if self.measure else None,
+            attribution=self._attribution() if self.measure else None,
             approximate=self.approximate,
             workers=self.workers,
             storage=config.StorageConfig(min_free_mb=self.min_free_mb, max_log_mb=self.max_log_mb),
             grace_s=self.grace,
             engine=config.EngineConfig(durability=self.durability.value),
         )
+
+    def _attribution(self) -> "AttributionConfig":
+        from segue.serving.config import AttributionConfig
+
+        if not self.purchase_event:
+            return AttributionConfig()
+        return AttributionConfig(purchase_events=tuple(self.purchase_event))
 
 
 def serve(
@@ -99,7 +112,7 @@ def serve(
     history: Annotated[
         Path | None, typer.Option(help="A log to import first, so that its users have histories.")
     ] = None,
-    reading: o.FormatOptions,
+    reading: o.LogOptions,
     users: Annotated[Path | None, typer.Option(help="A users table: user_id and columns such as region.")] = None,
     context: Annotated[
         str | None, typer.Option(help="Columns of --history or --users as context of its events: region,device.")
@@ -107,6 +120,8 @@ def serve(
     server: ServerOptions,
 ) -> None:
     """Serve a model over HTTP: events in, recommendations out, each event changing the next response.
+
+    --history is read as the log of the training was, unless options state otherwise.
 
     Events are kept in an append-only store and survive a crash. RUN may be a registry ('segue promote'). A version
     saved or promoted there later is deployed within a second. The description of all routes is at /openapi.json.
@@ -120,11 +135,11 @@ def serve(
     from segue.serving.exit_codes import exit_code_of, sentence_of
     from segue.serving.server import serve as serve_model
 
+    reading.refuse_without("--history", history)
     folder = data or run.with_name(run.name + "-data")
     config = server.config()
     if history is not None:
-        arguments = ["--format", reading.format]
-        arguments += [part for column in reading.column or [] for part in ("--column", column)]
+        arguments = ["--run", str(run), *reading.to_arguments()]
         arguments += ["--users", str(users)] if users is not None else []
         arguments += ["--context", context] if context is not None else []
         _import(history, folder, arguments)

@@ -55,7 +55,7 @@ _MAX_ROWS = 256
 """Rows of one transaction."""
 _PAUSE_S = 0.001
 """Seconds between two transactions, in which an erasure takes its turn."""
-_INSERT_LIST = "INSERT OR IGNORE INTO impressions VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_LIST = "INSERT OR IGNORE INTO impressions VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class AttributionRecorder:
@@ -101,9 +101,10 @@ class AttributionRecorder:
         key: HistoryKey | None,
         experiment: str | None,
         time_us: int | None = None,
+        conditions: str | None = None,
     ) -> None:
         """Record a list that is about to be sent. See ``RecommendationLog.record_impression``."""
-        self.record_list(QueuedList.of(response, placement, key, experiment, time_us))
+        self.record_list(QueuedList.of(response, placement, key, experiment, time_us, conditions))
 
     def record_list(self, entry: QueuedList) -> None:
         """Record a list that a worker has sent."""

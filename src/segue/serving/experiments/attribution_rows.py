@@ -10,6 +10,7 @@ import msgspec
 from segue.config.purchase_events import is_event_of
 from segue.serving.config import AttributionConfig
 from segue.serving.experiments.attribution_file import UnusableFileError
+from segue.serving.experiments.shown_lists import ShownItem
 from segue.serving.store.event import RECOMMENDATION, Event
 from segue.serving.store.sqlite import transaction
 
@@ -44,10 +45,10 @@ def attribute_event(
     if row is None:
         return
     try:
-        items = enumerate(msgspec.json.decode(row[0], type=list[list[str]]), 1)
+        items = enumerate(msgspec.json.decode(row[0], type=list[ShownItem]), 1)
     except (msgspec.DecodeError, UnicodeError):
         raise UnusableFileError("a recorded list is damaged") from None
-    by_id = {item[0]: (position, item[1] if len(item) > 1 else None) for position, item in items if item}
+    by_id = {item.id: (position, item.source) for position, item in items}
     if event.item_id not in by_id:
         return
     database.execute(
