@@ -3,8 +3,10 @@
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -28,6 +30,9 @@ from segue.cli.commands import (
     update,
 )
 from segue.cli.options import expand_groups
+from segue.cli.output import print_report
+from segue.data.read_report import WARNING
+from segue.system.extras import EXTRA_OF_MODULE
 
 app = typer.Typer(
     name="segue",
@@ -39,6 +44,7 @@ app = typer.Typer(
 COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (quickstart.quickstart, "The bundled log from end to end."),
     (profile.profile, "Counts and warnings of a log."),
+    (profile.clean, "Write a log as it is read to a file."),
     (trend.trend, "Items with rising demand."),
     (compare.compare, "A leaderboard of models, with intervals."),
     (plan.plan, "Time and memory of a training."),
@@ -55,6 +61,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (registry.promote, "Deploy a version of a model."),
     (registry.rollback, "Deploy the previous version again."),
     (registry.models, "List the versions in a registry."),
+    (registry.placements, "Rules of a running server's placements."),
     (report.report, "Clicks and purchases after recommendations."),
     (transfer.export, "Export a server's events to a file."),
     (transfer.backup, "Back up a server's data directory."),
@@ -78,18 +85,13 @@ REFUSED = 2
 """Exit code of an error that the user can correct."""
 STOPPED = 130
 """Exit code of Ctrl-C."""
-EXTRAS = {
-    **dict.fromkeys(("torch", "onnx", "onnxscript"), "train"),
-    **dict.fromkeys(("httptools", "apsw", "onnxruntime", "prometheus_client"), "serve"),
-    "statsmodels": "trend",
-    "lightgbm": "gbdt",
-    "faiss": "ann",
-}
-"""Extra that installs an optional module; any other missing module is an error in segue itself."""
+PACKAGE = Path(__file__).resolve().parents[1]
+"""Folder of Segue's own modules."""
 
 
 def main() -> None:
     """Run the command line. With SEGUE_TRACEBACK set, an error of the user also prints its traceback."""
+    warnings.showwarning = _show_warning
     try:
         app()
     except SystemExit as done:
@@ -106,13 +108,21 @@ def main() -> None:
         _refuse(error, sentence)
 
 
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *more: object) -> None:
+    """Print a warning of Segue as a sentence, and one of another library with its place."""
+    if issubclass(category, UserWarning) and Path(filename).is_relative_to(PACKAGE):
+        print_report([f"{WARNING}{message}"])
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
+
+
 def _sentence(error: Exception) -> str | None:
     """Return the message of an error that the user can correct; None for an error in segue itself."""
     if is_out_of_memory(error):
         return OUT_OF_MEMORY
     if isinstance(error, ModuleNotFoundError):
         name = (error.name or "").partition(".")[0]
-        extra = EXTRAS.get(name)
+        extra = EXTRA_OF_MODULE.get(name)
         return extra and f"This needs {name}, which is not installed: pip install 'segue[{extra}]'."
     if isinstance(error, ValueError):
         return str(error)

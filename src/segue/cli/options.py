@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segue.cli.output import err
-from segue.data.readers.items import read_users
+from segue.cli import reading as log_reading
+from segue.cli.output import err, print_report
+from segue.cli.tables import open_users
+from segue.data.features.column_types import cast_column, describe_column
 from segue.data.splits.split import split_log
 
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from segue.data.event_log import EventLog
     from segue.data.item_table import ItemTable
 
+LogOptions = log_reading.LogOptions
+open_log = log_reading.open_log
+later_description = log_reading.later_description
 Log = Annotated[
     Path, typer.Argument(help="The event log: CSV, TSV, JSONL, Parquet, Arrow, .inter or a benchmark's text.")
 ]
@@ -36,72 +41,15 @@ Protocol = Annotated[
     str, typer.Option(help="How the log is split: time, leave-last-out, leave-last-n-out, sessions, fixed.")
 ]
 K = Annotated[str, typer.Option("--k", help="Cutoffs of the metrics, comma-separated.")]
-Ties = Annotated[str, typer.Option(help="Rank of equal scores: half, conservative (GRU4Rec's rule), optimistic.")]
+Ties = Annotated[
+    str,
+    typer.Option(help="Equal scores: expected (mean over their orders), half, conservative (GRU4Rec's), optimistic."),
+]
 Seed = Annotated[int, typer.Option(help="Random seed; equal seeds give equal models.")]
 Refit = Annotated[
     bool, typer.Option("--refit/--no-refit", help="After the evaluation, train once more on every event.")
 ]
 ItemTitles = Annotated[Path | None, typer.Option("--items", help="An items table: item_id and columns such as title.")]
-
-
-@dataclass(frozen=True)
-class FormatOptions:
-    """Format and columns of an event log."""
-
-    format: Annotated[
-        str, typer.Option("--format", help="csv tsv jsonl parquet arrow recbole sequences sessions pairs prefixes.")
-    ] = "auto"
-    column: Annotated[
-        list[str] | None,
-        typer.Option("--column", help="Role of a column, for example --column item_id=StockCode. May be repeated."),
-    ] = None
-
-    encoding: Annotated[str, typer.Option(help="Encoding of a text file, as gb18030 or latin-1.")] = "auto"
-    header: Annotated[
-        str, typer.Option(help="none: a csv without a header; its columns are column_1, column_2 ...")
-    ] = "first-line"
-
-    def read(self, path: Path, *, quiet: bool = False, **more: Any) -> "EventLog":
-        """Read a log with these options, and report on it on standard error.
-
-        Args:
-            path: file of the log.
-            quiet: no report.
-            more: further options of ``read_events``.
-        """
-        return open_log(path, quiet=quiet, **self.to_dict(), **more)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the options as plain values, by the names that ``open_log`` takes."""
-        values = dataclasses.asdict(self)
-        return {"columns": values.pop("column"), **values}
-
-
-@dataclass(frozen=True)
-class LogOptions(FormatOptions):
-    """Format, columns, condition, times and preprocessing of an event log."""
-
-    where: Annotated[str | None, typer.Option(help='Keep only rows that meet this filter, as "Quantity > 0".')] = None
-    trim: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--trim",
-            help="min_user_events=N, min_item_events=N, max_user_item_events=N, session_gap_s=N or drop_repeats=true.",
-        ),
-    ] = None
-    time_unit: Annotated[
-        str, typer.Option(help="Unit of numeric timestamps: s, ms, us, ns; auto guesses from their size.")
-    ] = "auto"
-    time_format: Annotated[
-        str | None, typer.Option(help="Form of timestamps that do not begin with the year, as %d/%m/%Y %H:%M.")
-    ] = None
-    time_zone: Annotated[str, typer.Option(help="Zone of times that name none, as Asia/Shanghai.")] = "UTC"
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse a log with an invalid row instead of rejecting the row.")
-    ] = False
-    rejected: Annotated[
-        Path | None, typer.Option(help="Write the rejected rows, with number and reason, to this CSV.")
-    ] = None
 
 
 @dataclass(frozen=True)
@@ -126,18 +74,32 @@ class SplitOptions:
 
     protocol: Protocol = "time"
     test: Annotated[Path | None, typer.Option(help="A fixed test log, for --protocol fixed.")] = None
-    test_format: Annotated[str, typer.Option(help="The test log's format; auto: by its ending.")] = "auto"
+    test_format: Annotated[
+        str | None,
+        typer.Option(help="Format of the test log, which is read as the log in all else."),
+    ] = None
     unknown: Annotated[
         str, typer.Option(help="With --test, targets unknown to training: drop them, or count them as missed (miss).")
     ] = "drop"
 
-    def split(self, log: "EventLog") -> "Split":
-        """Split the log. ValueError for a test log with a protocol other than fixed."""
+    def split(self, log: "EventLog", reading: LogOptions, users: Path | None = None) -> "Split":
+        """Split the log; a test log is read as the log was.
+
+        Args:
+            log: the log to train on.
+            reading: options of the log.
+            users: file of the users table, whose columns the log has; None: no table.
+
+        Raises:
+            ValueError: a test log with a protocol other than fixed.
+        """
         if self.test is None:
             return split_log(log, self.protocol)
         if self.protocol not in ("fixed", "time"):
             raise ValueError(f"--test goes with --protocol fixed, not with {self.protocol}.")
-        return split_log(log, "fixed", test=open_log(self.test, format=self.test_format), unknown=self.unknown)
+        test = reading.read_test(self.test, log, self.test_format)
+        test = with_tables(test, None, users, log.context, allow_loss=reading.allow_loss, quiet=True)
+        return split_log(log, "fixed", test=test, unknown=self.unknown)
 
 
 @dataclass(frozen=True)
@@ -181,31 +143,6 @@ def expand_groups(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def open_log(path: Path, *, quiet: bool = False, **options: Any) -> "EventLog":
-    """Read a log, and report on standard error which columns and times were guessed and which rows were rejected.
-
-    Args:
-        path: file to read.
-        quiet: no report.
-        options: those of ``read_events``; ``columns`` and ``trim`` as lists of name=value.
-
-    Raises:
-        ValueError: an option or the file cannot be used.
-    """
-    from segue.config.decode import parse_assignments
-    from segue.data.readers.events import read_events
-
-    options |= parse_assignments(options.pop("trim", None) or [])
-    pairs = [entry.partition("=") for entry in options.pop("columns", None) or []]
-    for name, equals, _ in pairs:
-        if not equals:
-            raise ValueError(f"'{name}' does not name a role and a column: write for example item_id=StockCode.")
-    log = read_events(path, columns={name: column for name, _, column in pairs}, **options)
-    for line in [] if quiet else log.report.lines():
-        err.print(line, markup=False)
-    return log
-
-
 def without_erased(log: "EventLog", erased: Path | None) -> "EventLog":
     """Filter events of erased users out of the log, and report their number on standard error.
 
@@ -223,7 +160,13 @@ def without_erased(log: "EventLog", erased: Path | None) -> "EventLog":
 
 
 def with_tables(
-    log: "EventLog", items: "ItemTable | None", users: Path | str | None, contexts: Iterable[str] | None
+    log: "EventLog",
+    items: "ItemTable | None",
+    users: Path | str | None,
+    contexts: Iterable[str] | None,
+    *,
+    allow_loss: bool = False,
+    quiet: bool = False,
 ) -> "EventLog":
     """Return the log with item features, user columns and context columns.
 
@@ -232,9 +175,17 @@ def with_tables(
         items: items table of the features; None: no item features.
         users: file of a users table; None: no user columns.
         contexts: names of the context columns; None: no context.
+        allow_loss: read a users table that loses more than 20 % of its rows.
+        quiet: print nothing about the users table.
     """
     if items is not None:
         log = log.with_items(items)
     if users is not None:
-        log = log.with_users(read_users(users))
-    return log.with_context(contexts) if contexts else log
+        log = log.with_users(open_users(users, log, allow_loss=allow_loss, quiet=quiet))
+    if not contexts:
+        return log
+    log = log.with_context(contexts)
+    if not quiet:
+        columns = ((log.frame[name], type_) for name, type_ in log.context.items())
+        print_report(describe_column(column, cast_column(column, type_), type_) for column, type_ in columns)
+    return log

@@ -2,12 +2,14 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+
+from segue.data.read_report import WARNING
 
 if TYPE_CHECKING:
     from segue.training.progress import Progress
@@ -20,6 +22,12 @@ out = Console(highlight=False, soft_wrap=True, width=WIDTH)
 """Standard output, for results."""
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 """Standard error, for progress and notes."""
+
+
+def print_report(lines: Iterable[str]) -> None:
+    """Print the sentences of a reading on standard error; those that warn stand out."""
+    for line in lines:
+        err.print(line, markup=False, style="bold yellow" if line.startswith(WARNING) else None)
 
 
 def print_json(value: Any) -> None:

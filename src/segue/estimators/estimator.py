@@ -10,6 +10,7 @@ The examples share one log: ten users, each with six of nine items in the order 
 
 import dataclasses
 import inspect
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -21,9 +22,10 @@ from segue.config.decode import decode_settings, split_by_config
 from segue.data.catalog import Catalog
 from segue.data.features.encoding import FeatureConfig
 from segue.data.sequences import Sequences
-from segue.data.splits.split import split_log
+from segue.data.splits.split import excludes_seen, split_log
+from segue.estimators.histories import check_ids, with_contexts
 from segue.estimators.settings_help import SettingsDoc
-from segue.estimators.trained_model import Recommendations, TrainedModel, check_ids, with_contexts
+from segue.estimators.trained_model import Recommendations, TrainedModel
 from segue.models import artifact
 from segue.models.scorer import Scorer
 from segue.models.zoo import ClassicEntry, NeuralEntry, find_model
@@ -93,7 +95,9 @@ class Recommender:
         given = ", ".join(f"{name}={value!r}" for name, value in self.get_params().items() if value != defaults[name])
         return f"{type(self).__name__}({given})"
 
-    def fit(self, log: Any, *, protocol: str = "time", items: Any = None) -> Self:
+    def fit(
+        self, log: Any, *, protocol: str = "time", items: Any = None, log_options: Mapping[str, Any] | None = None
+    ) -> Self:
         """Fit the model on a log and return self.
 
         A neural model chooses its epoch on the validation events of ``protocol``, then it is trained on every event.
@@ -104,6 +108,8 @@ class Recommender:
                 leave-last-out in place of time.
             items: table with titles and features (see ``read_items``), kept with the model. With the setting
                 ``features`` its items without events can be recommended too. None: no table.
+            log_options: options of ``read_events`` for a file or table, such as ``{"time_zone": "Asia/Shanghai"}``;
+                None: the defaults.
 
         Raises:
             ValueError: the log cannot be read, lacks a column of the setting ``contexts``, or is too small to split.
@@ -115,8 +121,13 @@ class Recommender:
         from segue.data.readers.events import read_events
         from segue.data.readers.items import read_items
 
-        events = log if isinstance(log, EventLog) else read_events(log)
-        table = None if items is None else read_items(items)
+        if isinstance(log, EventLog) and log_options:
+            raise ValueError("log_options are for a file or a table, and this log is read already.")
+        events = log if isinstance(log, EventLog) else read_events(log, **(log_options or {}))
+        table = None if items is None else read_items(items).matched_with(events.frame["item_id"])
+        read_here = [] if isinstance(log, EventLog) else events.report.warnings
+        for warning in [*read_here, *(() if table is None else table.warnings)]:
+            warnings.warn(warning, stacklevel=2)
         if table is not None and self.get_params().get("features"):
             events = events.with_items(table)
         if self.get_params().get("contexts"):
@@ -124,7 +135,8 @@ class Recommender:
         catalog = events.catalog()
         sequences, users = events.sequences(catalog, by="session" if protocol == "sessions" else "user")
         scorer = self._fit_scorer(events, protocol, sequences, catalog)
-        self._fitted = TrainedModel(scorer, catalog, None if table is None else table.for_catalog(catalog))
+        titles = None if table is None else table.for_catalog(catalog)
+        self._fitted = TrainedModel(scorer, catalog, titles, self._about)
         self._rows, self._row_of = sequences, {user: row for row, user in enumerate(users)}
         return self
 
@@ -133,11 +145,13 @@ class Recommender:
 
         entry = find_model(self.model)
         about = {"seed": self.seed, "events": len(events), "segue": version("segue"), "trained_on_everything": True}
+        about["log"] = events.description.to_dict()
+        usable = protocol if events.has_times or protocol != "time" else "leave-last-out"
+        about["exclude_seen"] = excludes_seen(usable)
         if isinstance(entry, ClassicEntry):
             config: Any = decode_settings(entry.config, self._given)
             self._settings, self._about = dataclasses.asdict(config), about
             return entry.fit(sequences, catalog.size, config)
-        usable = protocol if events.has_times or protocol != "time" else "leave-last-out"
         split = split_log(events, usable)
         chosen = fit_model(self.model, split, self._given, seed=self.seed)
         self._settings, self._about = chosen.settings, {**about, "protocol": split.protocol, "notes": chosen.notes}
@@ -160,7 +174,7 @@ class Recommender:
         *,
         users: Iterable[str] | None = None,
         k: int = 10,
-        exclude_seen: bool = True,
+        exclude_seen: bool | None = None,
         items: Iterable[str] | None = None,
         contexts: Iterable[Sequence[Mapping[str, Any]]] | None = None,
     ) -> list[Recommendations]:
@@ -172,7 +186,8 @@ class Recommender:
             histories: item ids of each history, oldest first; ids outside the catalog are skipped. May be empty.
             users: user ids of the log that the model was fitted on.
             k: length of each list, at least 1; a list is shorter where fewer items are left.
-            exclude_seen: leave items of the history out of its list.
+            exclude_seen: leave items of the history out of its list; False: none of them. None: as ``protocol`` of the
+                fit does in an evaluation, and never the last item of the history.
             items: candidate items; None: the whole catalog.
             contexts: for each event of each history, value by column; None: no contexts, or those of the log.
 
@@ -201,7 +216,7 @@ class Recommender:
         return fitted.recommend(histories, k=k, exclude_seen=exclude_seen, items=items, contexts=contexts)
 
     def similar(self, item: str, *, k: int = 10) -> Recommendations:
-        """Return the k best next items after a history of one item.
+        """Return the k best next items after a history of one item, without that item.
 
         Args:
             item: item id of the catalog.

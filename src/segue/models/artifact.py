@@ -6,6 +6,7 @@ of each model are listed in ``segue.models.artifact_tensors``. A foreign folder 
 ``segue.models.artifact_files`` and ``segue.models.tensor_checks``.
 """
 
+import errno
 import hashlib
 import json
 import math
@@ -61,10 +62,7 @@ def save(artifact: Artifact, folder: Path) -> str:
         ValueError: ``folder`` is a file, a link, or a folder with other contents.
     """
     folder = Path(folder)
-    if folder.is_symlink():
-        raise ValueError(f"{folder} is a link: name the folder that it leads to.")
-    if folder.exists() and not (folder / MANIFEST).exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise ValueError(f"{folder} exists and is not a Segue model: choose another folder, or empty this one.")
+    check_target(folder)
     with staged_folder(folder) as staged:
         catalog, items, weights = (staged / name for name in _FILES)
         artifact.catalog.save(catalog)
@@ -89,6 +87,23 @@ def save(artifact: Artifact, folder: Path) -> str:
         fsync_folder(staged)
         put_in_place(staged, folder)
     return hashlib.sha256(content).hexdigest()[:12]
+
+
+def check_target(folder: Path) -> None:
+    """Check that an artifact can be written to a folder, before the work that makes it.
+
+    Raises:
+        ValueError: ``folder`` is a file, a link, or a folder with other contents.
+        OSError: its parent is a file, or cannot be written.
+    """
+    if folder.is_symlink():
+        raise ValueError(f"{folder} is a link: name the folder that it leads to.")
+    if folder.exists() and not (folder / MANIFEST).exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ValueError(f"{folder} exists and is not a Segue model: choose another folder, or empty this one.")
+    parent = next(path for path in folder.absolute().parents if path.exists())
+    number = errno.ENOTDIR if not parent.is_dir() else errno.EACCES if not os.access(parent, os.W_OK) else 0
+    if number:
+        raise OSError(number, os.strerror(number), str(parent))
 
 
 def load(folder: Path) -> Artifact:
@@ -143,6 +158,13 @@ def version(folder: Path) -> str:
     """Return the version of the artifact in a folder, without reading its other files. ValueError if there is none."""
     with ArtifactFolder(Path(folder)) as files:
         return _read_manifest(files)[1]
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """Return the provenance of an artifact, without reading its other files. ValueError if there is none."""
+    with ArtifactFolder(Path(folder)) as files:
+        about: dict[str, Any] = _read_manifest(files)[0]["about"]
+        return about
 
 
 def num_bytes(folder: Path) -> int:

@@ -10,7 +10,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from segue.serving.administration.admin_service import AdminService
+from segue.serving.administration.catalog_service import CatalogService
 from segue.serving.administration.erase_user import open_eraser
+from segue.serving.catalog.live_updates import LiveUpdates
 from segue.serving.config import ServingConfig
 from segue.serving.deployment.candidate_examination import CandidateExaminer
 from segue.serving.deployment.deployment import LoadedModel
@@ -23,11 +25,9 @@ from segue.serving.http.app import App
 from segue.serving.http.auth import Keys, RateLimit
 from segue.serving.http.client_limits import ClientLimits
 from segue.serving.http.handlers import AppState
-from segue.serving.inference.engine import Engine
 from segue.serving.inference.served_model import ServedModel
 from segue.serving.observability import logs
 from segue.serving.observability.prometheus import Metrics
-from segue.serving.sessions.session_cache import SessionCache
 from segue.serving.sockets import SocketGroups
 from segue.serving.store.background_check import BackgroundCheck
 from segue.serving.store.data_directory import DataDirectory
@@ -38,6 +38,7 @@ from segue.serving.termination import Termination
 from segue.serving.workers.messages import StartWorker
 from segue.serving.workers.supervisor import WorkerSupervisor
 from segue.system import heap
+from segue.system.folder_use import mark_in_use
 
 _CLOSE_POLL_S = 0.02
 _RELOADER_S = 1.0
@@ -102,6 +103,7 @@ def _serve(
     with ExitStack() as stack:
         directory = DataDirectory(data_dir)
         stack.callback(directory.release)
+        stack.enter_context(mark_in_use(run))
         sockets = SocketGroups.bind(host, port, config.workers)
         stack.callback(sockets.close)
         admin = open_services(directory.path, models, config, notify, stack)
@@ -158,12 +160,16 @@ def open_services(
     eraser.start(writer, recorder)
     stack.callback(eraser.close)
     stack.callback(_check_in_background(store, writer).close)
+    updates = LiveUpdates(store)
+    stack.callback(updates.close)
 
     def load(model: ServedModel) -> LoadedModel:
+        model.check_processes(config.workers)
         if config.approximate:
             notify(model.enable_approximate_search())
-        sessions = SessionCache(store, model.catalog, config.engine.sessions, context_reader=model.event_contexts)
-        return LoadedModel(Engine(model, sessions, writer, config.engine), sessions)
+        for note in [] if model.pipeline_service is None else model.pipeline_service.notes:
+            notify(f"Version {model.version}: {note}")
+        return LoadedModel.of(model, store, writer, config.engine, updates)
 
     fallbacks: list[str] = []
 
@@ -186,7 +192,7 @@ def open_services(
         lambda: float(bool(reloader.fallback)),
     )
     stack.callback(_close_reloader, reloader)
-    return AdminService(router, store, writer, eraser, reloader)
+    return AdminService(router, store, writer, eraser, reloader, CatalogService(router, writer, updates, quota.refusal))
 
 
 def _check_in_background(store: EventStore, writer: GroupCommitWriter) -> BackgroundCheck:

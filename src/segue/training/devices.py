@@ -7,12 +7,15 @@ def resolve_device(name: str) -> torch.device:
     """Return the torch device of a name; auto: the GPU if one is available, else the CPU.
 
     Raises:
-        ValueError: the name is a GPU and none is available.
+        ValueError: the name is no device, or a GPU that is not available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"There is no device '{name}': write cpu, cuda, cuda:1 ... or auto.") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"There is no GPU for device '{name}' here, or this PyTorch cannot use it: take device cpu.")
     return device
 

@@ -152,12 +152,14 @@ def write_stream(out: Path, schema: dict[str, Any], frames: "Callable[[], Iterat
         frames: function that yields the frames.
 
     Raises:
-        ValueError: another ending.
+        ValueError: another ending, or a folder.
     """
     from polars.io.plugins import register_io_source
 
     if out.suffix not in SUFFIXES:
         raise ValueError(f"{out} should end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.")
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder, so no file can be written there.")
 
     def source(columns: Any, predicate: Any, rows: Any, batch: Any) -> "Iterator[pl.DataFrame]":
         return frames()

@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from segue.cli import options as o
+from segue.cli.early_checks import check_out
 from segue.cli.output import out, print_json
+from segue.cli.tables import open_items
 
 
 def add_items(
@@ -15,6 +17,9 @@ def add_items(
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Write the larger model here instead of replacing RUN.")
     ] = None,
+    allow_loss: Annotated[
+        bool, typer.Option("--allow-loss", help="Read a table that loses more than 20 % of its rows.")
+    ] = False,
     json: o.Json = False,
 ) -> None:
     """Let a saved neural model recommend new items at once, by their features alone. Nothing is trained.
@@ -24,11 +29,12 @@ def add_items(
     Example:
       segue add-items run arrivals.csv
     """
-    from segue.data.readers.items import read_items
     from segue.models import add_items, artifact
 
     loaded = artifact.load(run)
-    larger = add_items.add_items(loaded, read_items(items).by_id())
+    check_out(out_folder or run, replace=True, quiet=True)
+    table = open_items(items, loaded.catalog.ids, allow_loss=allow_loss)
+    larger = add_items.add_items(loaded, table.by_id())
     version = artifact.save(larger, out_folder or run)
     new = len(larger.catalog) - len(loaded.catalog)
     if json:

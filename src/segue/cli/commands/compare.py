@@ -5,8 +5,11 @@ from typing import Annotated
 import typer
 
 from segue.cli import options as o
+from segue.cli.early_checks import check_inputs
 from segue.cli.output import leaderboard, print_json, progress
 from segue.cli.setting_options import parse_lengths, parse_names, parse_settings, with_features
+from segue.cli.tables import open_items
+from segue.data.splits.split import check_protocol_name
 
 
 def compare(
@@ -17,7 +20,7 @@ def compare(
     splitting: o.SplitOptions,
     seeds: Annotated[int, typer.Option(help="Number of seeds of each neural model.")] = 1,
     k: o.K = "5,10,20",
-    ties: o.Ties = "half",
+    ties: o.Ties = "expected",
     refit: Annotated[
         bool | None, typer.Option("--refit/--no-refit", help="Train on validation events too before the test.")
     ] = None,
@@ -37,18 +40,27 @@ def compare(
       segue compare beauty.txt --format sequences --protocol leave-last-out --models popularity,markov,covisit
       segue compare train.tsv --test test.tsv --protocol fixed --ties conservative --set gru4rec.epochs=5
     """
-    from segue.data.readers.items import read_items
     from segue.workflows.compare_models import CompareOptions
     from segue.workflows.compare_models import compare as compare_models
+    from segue.workflows.fit_model import check_model
 
     names = parse_names(models)
+    if not names:
+        raise ValueError("--models names no model: write for example --models covisit,gru4rec.")
     settings = with_features(parse_settings(sets, names), side.features, side.items, side.context)
     ks = parse_lengths(k)
     options = CompareOptions(seeds=seeds, ks=ks, ties=ties, refit=refit)  # type: ignore[arg-type]
-    table = None if side.items is None else read_items(side.items)
+    for name in names:
+        check_model(name, settings[name])
+    check_protocol_name(splitting.protocol)
+    if splitting.protocol.strip().lower() == "fixed" and splitting.test is None:
+        raise ValueError("--protocol fixed needs a test log: name it with --test.")
+    check_inputs(side.items, side.users, splitting.test)
     contexts = None if side.context is None else parse_names(side.context)
-    events = o.with_tables(reading.read(log), table, side.users, contexts)
-    split = splitting.split(events)
+    events = reading.read(log)
+    table = None if side.items is None else open_items(side.items, events, allow_loss=reading.allow_loss)
+    events = o.with_tables(events, table, side.users, contexts, allow_loss=reading.allow_loss)
+    split = splitting.split(events, reading, side.users)
     with progress() as report:
         results = compare_models(split, names, settings, options, report)
     if json:

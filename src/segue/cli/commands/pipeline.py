@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segue.cli import options as o
-from segue.cli.commands.recommend import report_unknown, split_ids
+from segue.cli.commands.recommend import report_unknown
+from segue.cli.early_checks import Replace, check_inputs, check_out, check_pipeline, check_protocol
 from segue.cli.output import err, leaderboard, out, print_json, progress, table
-from segue.cli.placement_output import pipeline_of
+from segue.cli.placement_output import pipeline_of, split_ids
+from segue.cli.tables import open_items
 
 if TYPE_CHECKING:
     from segue.estimators.trained_model import TrainedModel
@@ -20,6 +22,7 @@ def pipeline(
     file: Annotated[Path, typer.Argument(help="The pipeline's settings: sources, blend, rank, placements, in TOML.")],
     *,
     out_folder: Annotated[Path, typer.Option("--out", help="The folder to write the pipeline to.")] = Path("run"),
+    replace: Replace = False,
     items: Annotated[
         Path | None, typer.Option(help="An items table, with the columns that the placements' rules name.")
     ] = None,
@@ -31,21 +34,28 @@ def pipeline(
 ) -> None:
     """Fit several models, fit their blend on validation, evaluate the pipeline, and save it as one model.
 
-    The saved folder is served and queried like any model. Its placements can be changed without training again: see
+    A table [log] of the file states how the log is read. The saved folder is served and queried like any model.
+    Its placements can be changed without training again: see
     segue recommend --pipeline.
 
     \b
     Example:
       segue pipeline shop.csv shop.toml --items products.csv --out run
     """
-    from segue.data.readers.items import read_items
     from segue.pipeline.config import read_pipeline
     from segue.workflows.job import TrainJob
-    from segue.workflows.train_pipeline import train_pipeline
+    from segue.workflows.train_pipeline import check_rules, train_pipeline
 
     config = read_pipeline(file)
-    events = reading.read(log)
-    job = TrainJob(protocol, refit, seed, None if items is None else read_items(items))
+    check_out(out_folder, replace=replace)
+    check_protocol(protocol)
+    check_pipeline(config)
+    check_inputs(items)
+    events = reading.with_table_of(file).read(log)
+    items_table = None if items is None else open_items(items, events, allow_loss=reading.allow_loss)
+    job = TrainJob(protocol, refit, seed, items_table)
+    for note in check_rules(events, config, job):
+        err.print(note, markup=False)
     with progress() as report:
         result, version = train_pipeline(events, config, out_folder, job, report)
     if json:
@@ -68,8 +78,8 @@ def rank(
     ] = None,
     json: o.Json = False,
 ) -> None:
-    """Print the probability that each of some items is the next one after a history, by a pipeline. For a ranker it is
-    the probability of a click among candidates like those the ranker was trained on.
+    """Print the probability that each of some items is the next one after a history, calibrated on validation. For a
+    ranker it is the probability of a click among candidates like those the ranker was trained on.
 
     \b
     Examples:
@@ -105,5 +115,7 @@ def _probabilities(model: "TrainedModel | SavedRanker", events: list[str], candi
         now = model.ranker.newest_us + 1
         clicks: list[float] = model.ranker.probability(history, items.items, now).tolist()
         return clicks
+    if model.scorer.name != "pipeline":
+        return model.probabilities([events], candidates)[0]
     probabilities: list[float] = pipeline_of(model).probabilities(history, items)[0].tolist()
     return probabilities

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segue.cli import options as o
+from segue.cli.early_checks import check_file
 from segue.cli.output import err, out, print_json, progress, table
-from segue.cli.placement_output import PlacementOptions, show_placement
+from segue.cli.placement_output import PlacementOptions, show_placement, split_ids
 
 if TYPE_CHECKING:
     from segue.data.catalog import Catalog
     from segue.data.event_log import EventLog
-    from segue.estimators.trained_model import Recommendations
+    from segue.estimators.trained_model import Recommendations, TrainedModel
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class GenerationOptions:
         str,
         typer.Option(help="With --steps: top-k, greedy, beam, sample, reciprocal-rank or relevance."),
     ] = "reciprocal-rank"
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="With --steps: 1 samples by the model's calibrated probabilities, less prefers the best."),
+    ] = None
     seed: Annotated[int, typer.Option(help="With --steps: random seed of the samples.")] = 0
 
 
@@ -57,17 +62,24 @@ def recommend(
     run: o.Run,
     *,
     source: HistoryOptions,
-    reading: o.FormatOptions,
+    reading: o.LogOptions,
     k: Annotated[int, typer.Option(help="Number of items.")] = 10,
     generation: GenerationOptions,
-    include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="Items of the history may be recommended.")
-    ] = False,
+    exclude_seen: Annotated[
+        bool | None,
+        typer.Option(
+            "--exclude-seen/--include-seen",
+            help="Leave out all items of the history, or none. By default as the placement states, or as in the model's "
+            "evaluation and never the last item.",
+        ),
+    ] = None,
     placement: PlacementOptions,
     batch: BatchOptions,
     json: o.Json = False,
 ) -> None:
     """Recommend the next items after a history.
+
+    --log is read as the log of the training was, unless options state otherwise.
 
     \b
     Examples:
@@ -75,32 +87,46 @@ def recommend(
       segue recommend run --history 85123A --explain --why-not 22423
       segue recommend run --user 17850 --log shop.csv
       segue recommend run --history 85123A,71053 --steps 10 --strategy greedy
+      segue recommend run --history 85123A,71053 --steps 10 --strategy sample --temperature 0.8
       segue recommend run --all-users --log shop.csv --out lists.parquet
     """
     from segue.estimators.trained_model import load
 
+    reading.refuse_without("--log", source.log)
     if batch.all_users:
         if source.log is None or batch.out_file is None or source.user is not None or source.history is not None:
             raise ValueError("--all-users needs --log and --out, and neither --history nor --user.")
-        _recommend_all(run, reading.read(source.log), batch.out_file, k=k, exclude_seen=not include_seen, json=json)
+        check_file(batch.out_file, (".parquet", ".csv", ".jsonl"))
+        if placement.explain or placement.why_not is not None or generation.steps is not None:
+            raise ValueError("--explain, --why-not and --steps need one history: give --history or --user.")
+        model = placement.apply_to(load(run), exclude_seen)
+        log = reading.read(source.log, o.later_description(run))
+        _recommend_all(model, log, batch.out_file, k, exclude_seen, placement, json)
         return
     if (source.user is None) == (source.history is None):
         raise ValueError("Give either --history or --user (with --log).")
-    model = load(run)
-    events = _history(source, reading, model.catalog)
+    if generation.temperature is not None and generation.steps is None:
+        raise ValueError("--temperature belongs to generated sequences: give --steps too.")
+    if generation.steps is not None and (placement.explain or placement.why_not is not None):
+        raise ValueError("--explain and --why-not explain lists, not sequences of --steps.")
+    model = placement.apply_to(load(run), exclude_seen)
+    events, contexts = _history(source, reading, run, model.catalog)
     about: dict[str, Any] = {"history": events, "unknown": report_unknown(events, model.catalog)}
-    if generation.steps is None and (model.scorer.name == "pipeline" or placement != PlacementOptions()):
-        show_placement(model, events, k, None if not include_seen else False, placement, json)
+    if generation.steps is None and (model.scorer.name == "pipeline" or placement.needs_pipeline):
+        show_placement(model, (events, contexts), k, exclude_seen, placement, json)
         return
     if generation.steps is None:
-        items = model.recommend(histories=[events], k=k, exclude_seen=not include_seen)[0]
+        items = model.recommend([events], k=k, exclude_seen=exclude_seen, **placement.rules(model.catalog))[0]
     else:
         items = model.generate(
             [events],
             steps=generation.steps,
             strategy=generation.strategy,
+            temperature=generation.temperature,
             seed=generation.seed,
-            exclude_seen=not include_seen,
+            contexts=None if contexts is None else [contexts],
+            exclude_seen=exclude_seen,
+            **placement.rules(model.catalog),
         )[0]
         about |= {"strategy": generation.strategy, "seed": generation.seed}
     _show(model.items, items, json, about)
@@ -110,6 +136,8 @@ def similar(
     run: o.Run,
     item: Annotated[str, typer.Option(help="The item id.")],
     k: Annotated[int, typer.Option(help="Number of items.")] = 10,
+    placement: Annotated[str | None, typer.Option(help="With a pipeline: the placement whose rules apply.")] = None,
+    filter: Annotated[str, typer.Option(help="With a pipeline: only these items, as 'price < 20'.")] = "",
     json: o.Json = False,
 ) -> None:
     """Recommend items after a history of one item: those that go with it.
@@ -121,18 +149,7 @@ def similar(
     from segue.estimators.trained_model import load
 
     model = load(run)
-    _show(model.items, model.similar(item, k=k), json, {"item": item})
-
-
-def split_ids(ids: list[str], catalog: "Catalog") -> list[str]:
-    """Split item ids that came comma-separated; an id of the catalog may hold a comma itself.
-
-    Args:
-        ids: values of a repeatable option.
-        catalog: the model's items.
-    """
-    is_list = len(ids) != 1 or ids[0] in catalog
-    return list(ids) if is_list else [part.strip() for part in ids[0].split(",")]
+    _show(model.items, model.similar(item, k=k, placement=placement, filter=filter), json, {"item": item})
 
 
 def report_unknown(events: list[str], catalog: "Catalog") -> list[str]:
@@ -148,19 +165,27 @@ def report_unknown(events: list[str], catalog: "Catalog") -> list[str]:
     return unknown
 
 
-def _recommend_all(run: Path, log: "EventLog", out_file: Path, *, k: int, exclude_seen: bool, json: bool) -> None:
+def _recommend_all(
+    model: "TrainedModel",
+    log: "EventLog",
+    out_file: Path,
+    k: int,
+    exclude_seen: bool | None,
+    placement: PlacementOptions,
+    json: bool,
+) -> None:
     from segue.estimators.batch_recommend import recommend_all
-    from segue.estimators.trained_model import load
 
     with progress() as report:
         report("recommending", None)
         users = recommend_all(
-            load(run),
+            model,
             log,
             out_file,
             k=k,
             exclude_seen=exclude_seen,
             progress=lambda done, total: report("recommending", (done, total)),
+            **placement.rules(model.catalog),
         )
     if json:
         print_json({"users": users, "k": k, "out": str(out_file)})
@@ -168,19 +193,23 @@ def _recommend_all(run: Path, log: "EventLog", out_file: Path, *, k: int, exclud
         out.print(f"Lists for {users:,} users written to {out_file}.", markup=False)
 
 
-def _history(source: HistoryOptions, reading: o.FormatOptions, catalog: "Catalog") -> list[str]:
-    """Return the item ids of the history, oldest first."""
+def _history(
+    source: HistoryOptions, reading: o.LogOptions, run: Path, catalog: "Catalog"
+) -> tuple[list[str], list[dict[str, Any]] | None]:
+    """Return the item ids of the history, oldest first, and the event type of each as a context; None: unknown."""
     if source.user is None:
-        return split_ids(source.history or [], catalog)
+        return split_ids(source.history or [], catalog), None
     if source.log is None:
         raise ValueError("--user needs --log, the event log with the user's events.")
-    events = reading.read(source.log)
+    events = reading.read(source.log, o.later_description(run))
     log_catalog = events.catalog()
-    sequences, users = events.sequences(log_catalog)
+    sequences, users = events.sequences(log_catalog, with_event_types=True)
     if source.user not in users:
         raise ValueError(f"There is no user '{source.user}' in {source.log}.")
     row = users.index(source.user)
-    return log_catalog.to_ids(sequences.items[sequences.starts[row] : sequences.stops[row]])
+    own = slice(sequences.starts[row], sequences.stops[row])
+    types = None if sequences.event_types is None else [{"event": name} for name in sequences.event_types[own]]
+    return log_catalog.to_ids(sequences.items[own]), types
 
 
 def _show(items: dict[str, dict[str, Any]], ranking: "Recommendations", json: bool, about: dict[str, Any]) -> None:

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segue.cli import options as o
+from segue.cli.early_checks import Replace, check_inputs, check_out, check_protocol
 from segue.cli.output import err, leaderboard, out, print_json, progress
 from segue.cli.setting_options import parse_settings, with_features
+from segue.cli.tables import open_items
 from segue.system import atomic_files
+from segue.system.extras import require_modules
 from segue.system.staged_folder import lock_folder
 from segue.system.threads import is_distributed_launch
 
@@ -37,6 +40,7 @@ class ModelOptions:
         str | None, typer.Option(help="Published settings by name, as esasrec; --set changes single ones.")
     ] = None
     out_folder: Annotated[Path, typer.Option("--out", help="The folder to write the model to.")] = Path("run")
+    replace: Replace = False
     sets: o.Sets = None
 
 
@@ -94,8 +98,9 @@ def train(
             "log_dir": _absolute(running.log_dir),
             "erased": _absolute(erased),
             "sets": target.sets or [],
-            "read": {name: value for name, value in reading.to_dict().items() if name != "rejected"},
+            "read": reading.resolve(),
         }
+    _check(job, replace=target.replace)
     if not is_distributed_launch():
         with _only_training(Path(job["out"]), resumed=running.resume is not None):
             return _run(job, reading.rejected, json)
@@ -108,6 +113,18 @@ def train(
         with _only_training(Path(job["out"]), resumed=running.resume is not None):
             group.barrier()
             _run(job, reading.rejected, json, group)
+
+
+def _check(job: dict[str, Any], *, replace: bool) -> None:
+    """Refuse an option that could only fail later, before anything is read."""
+    from segue.workflows.fit_model import check_model
+
+    check_out(Path(job["out"]), replace=replace)
+    check_protocol(job["train"]["protocol"])
+    check_model(job["model"], _settings(job), job["train"]["device"])
+    check_inputs(job["items"], job["users"], job.get("erased"))
+    if job["log_dir"] is not None:
+        require_modules("A log for TensorBoard", "tensorboardX")
 
 
 def _absolute(path: Path | None) -> str | None:
@@ -134,14 +151,13 @@ def _settings(job: dict[str, Any]) -> dict[str, Any]:
 
 def _read(job: dict[str, Any], settings: dict[str, Any], **options: Any) -> "tuple[EventLog, ItemTable | None]":
     """Read the log, without erased users and with its features and context, and the items table."""
-    from segue.data.readers.items import read_items
-
     erased = job.get("erased")  # missing in the file of an older version
     events = o.open_log(Path(job["log"]), **options, **job["read"])
     events = o.without_erased(events, None if erased is None else Path(erased))
-    table = None if job["items"] is None else read_items(job["items"])
+    quiet = {"quiet": bool(options.get("quiet")), "allow_loss": bool(job["read"].get("allow_loss"))}
+    table = None if job["items"] is None else open_items(job["items"], events, **quiet)
     features = table if settings.get("features") else None
-    return o.with_tables(events, features, job["users"], settings.get("contexts")), table
+    return o.with_tables(events, features, job["users"], settings.get("contexts"), **quiet), table
 
 
 def _run(job: dict[str, Any], rejected: Path | None, json: bool, group: "ProcessGroup | None" = None) -> None:
@@ -172,7 +188,10 @@ def _run(job: dict[str, Any], rejected: Path | None, json: bool, group: "Process
     if json:
         print_json({**result.to_dict(), "out": str(target), "version": version})
         return
-    leaderboard([result], "ndcg@10")
+    if result.test_cases:
+        leaderboard([result], "ndcg@10")
+    else:
+        err.print("Not evaluated: no event of the test has an earlier event of its user.")
     state = "trained on every event" if job["train"]["refit"] else "as evaluated"
     out.print(f"\nSaved to {target} (version {version}), {state}. Next: segue serve {target}", markup=False)
 

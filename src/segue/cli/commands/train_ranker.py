@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segue.cli import options as o
+from segue.cli.early_checks import Replace, check_inputs, check_out, check_protocol, check_ranker
 from segue.cli.output import err, out, print_json, progress, table
+from segue.cli.tables import open_items
 
 if TYPE_CHECKING:
     from segue.workflows.train_ranker import RankerReport
@@ -17,6 +19,7 @@ def train_ranker(
     *,
     model: Annotated[str, typer.Option(help="pooled, din, dien or dual-gru.")] = "dual-gru",
     out_folder: Annotated[Path, typer.Option("--out", help="The folder to write the ranker to.")] = Path("ranker"),
+    replace: Replace = False,
     items: o.ItemTitles = None,
     protocol: o.Protocol = "time",
     seed: o.Seed = 0,
@@ -38,16 +41,20 @@ def train_ranker(
       segue rank ranker --history 85123A,71053 --items 22423,47566
     """
     from segue.config.decode import parse_assignments
-    from segue.data.readers.items import read_items
     from segue.workflows.train_ranker import train_ranker
 
+    settings = parse_assignments(sets or [])
+    check_out(out_folder, replace=replace)
+    check_protocol(protocol)
+    check_ranker(model, settings)
+    check_inputs(items)
     events = reading.read(log)
-    table_of_items = None if items is None else read_items(items)
+    table_of_items = None if items is None else open_items(items, events, allow_loss=reading.allow_loss)
     with progress() as report:
         trained = train_ranker(
             events,
             model,
-            parse_assignments(sets or []),
+            settings,
             protocol=protocol,
             seed=seed,
             report=lambda step: report(step, None),

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segue.cli import options as o
+from segue.cli.early_checks import check_inputs
 from segue.cli.output import out, print_json, sparkline, table
 from segue.cli.setting_options import parse_settings
+from segue.cli.tables import open_items
 from segue.models.forecasting.trend import NUM_SAVED_PERIODS
 
 if TYPE_CHECKING:
@@ -36,13 +38,13 @@ def trend(
     """
     from segue.config.decode import decode_settings
     from segue.data.profile import format_duration
-    from segue.data.readers.items import read_items
     from segue.models.forecasting.demand_series import count_demand
     from segue.models.forecasting.trend import Trend, TrendConfig
 
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}.")
     config = decode_settings(TrendConfig, parse_settings(sets, ["trend"])["trend"])
+    check_inputs(items)
     events = reading.read(log)
     if not events.has_times:
         raise ValueError(f"{log} has no timestamps, and a trend needs them.")
@@ -50,7 +52,7 @@ def trend(
     sequences, _ = events.sequences(catalog)
     demand = count_demand(sequences, catalog.size, period_s=config.period_s)
     rising = Trend.fit(sequences, catalog.size, config).rising(k, min_events=min_events)
-    known = {} if items is None else read_items(items).for_catalog(catalog)
+    known = {} if items is None else open_items(items, events, allow_loss=reading.allow_loss).for_catalog(catalog)
     names = catalog.to_ids([row.item for row in rising])
     titles = [str(known.get(name, {}).get("title", "")) for name in names]
     if json:

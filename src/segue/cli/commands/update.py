@@ -1,12 +1,15 @@
 """Command ``segue update``: new events into a saved model."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from segue.cli import options as o
-from segue.cli.output import out, print_json
+from segue.cli.early_checks import check_inputs, check_out
+from segue.cli.output import out, print_json, print_report
+from segue.cli.tables import open_items
+from segue.data.read_report import WARNING
 
 if TYPE_CHECKING:
     from segue.data.event_log import EventLog
@@ -26,10 +29,12 @@ def update(
     users: Annotated[Path | None, typer.Option(help="A users table: user_id and columns such as region.")] = None,
     erased: o.Erased = None,
     seed: o.Seed = 0,
-    reading: o.FormatOptions,
+    reading: o.LogOptions,
     json: o.Json = False,
 ) -> None:
     """Continue the training of a saved model on new events; keep the result only where it is not worse on the newest.
+
+    The logs are read as that of the training was, unless options state otherwise.
 
     New items join the catalog; with features they start from those in --items. The exit code is 0 also where the old
     model stays; the output states which one it is.
@@ -37,19 +42,30 @@ def update(
     Example:
       segue update run today.csv --replay shop.csv
     """
-    from segue.data.readers.items import read_items
-    from segue.workflows.update_model import update_model
+    from segue.data.robots import find_robots
+    from segue.workflows.update_model import check_updatable, update_model
 
-    def read(path: Path) -> "EventLog":
-        return o.with_tables(o.without_erased(reading.read(path), erased), None, users, None)
+    check_updatable(run)
+    check_out(run if out_folder is None else out_folder, replace=True, quiet=True)
+    check_inputs(log, replay, items, users, erased)
+    like = o.later_description(run)
 
-    older = None if replay is None else read(replay)
-    table = None if items is None else read_items(items)
-    report = update_model(run, read(log), out_folder, replay=older, items=table, seed=seed)
+    def read(path: Path, **more: Any) -> "EventLog":
+        events = o.without_erased(reading.read(path, like, **more), erased)
+        return o.with_tables(events, None, users, None, allow_loss=reading.allow_loss)
+
+    older = None if replay is None else read(replay, rejected=None)
+    new = read(log)
+    print_report(f"{WARNING}{sentence}" for sentence in find_robots(new))
+    table = None if items is None else open_items(items, allow_loss=reading.allow_loss)
+    report = update_model(run, new, out_folder, replay=older, items=table, seed=seed)
+    print_report(f"{WARNING}{sentence}" for sentence in report.warnings)
     if json:
         print_json(report.to_dict())
         return
     out.print(f"ndcg@10 on the newest {report.cases:,} cases: {report.before:.4f} before, {report.after:.4f} after.")
+    if report.shared_events:
+        out.print(f"{report.shared_events:,} events are in both logs and count once.")
     if report.promoted:
         out.print(f"Promoted: version {report.version}, {report.new_items:,} new items.", markup=False)
     else:

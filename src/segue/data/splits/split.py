@@ -28,6 +28,22 @@ PROTOCOLS: dict[str, Callable[..., Split]] = {
 }
 
 
+def check_protocol_name(protocol: str) -> str:
+    """Return the name of a protocol as the table has it. ValueError for an unknown one."""
+    name = normalize_name(protocol)
+    if name not in PROTOCOLS:
+        raise ValueError(f"There is no protocol '{protocol}'. Known protocols: {', '.join(PROTOCOLS)}.")
+    return name
+
+
+def excludes_seen(protocol: str) -> bool:
+    """Return True for a protocol that does not rank seen items, unless an option states otherwise.
+
+    A model that is fitted without a split recommends as an evaluation by its protocol would.
+    """
+    return normalize_name(protocol) in ("leave-last-out", "leave-last-n-out")
+
+
 def split_log(log: "EventLog", protocol: str = "time", **options: Any) -> Split:
     """Split a log into train, validation and test by a named protocol.
 
@@ -43,9 +59,7 @@ def split_log(log: "EventLog", protocol: str = "time", **options: Any) -> Split:
     Raises:
         ValueError: unknown protocol or option, or a log that the protocol cannot split.
     """
-    split_by_protocol = PROTOCOLS.get(normalize_name(protocol))
-    if split_by_protocol is None:
-        raise ValueError(f"There is no protocol '{protocol}'. Known protocols: {', '.join(PROTOCOLS)}.")
+    split_by_protocol = PROTOCOLS[check_protocol_name(protocol)]
     known = [name for name in inspect.signature(split_by_protocol).parameters if name != "log"]
     for name in options:
         if name not in known:
