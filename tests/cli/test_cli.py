@@ -257,3 +257,27 @@ def test_nothing_to_resume_is_refused(tmp_path: Path) -> None:
 
 def test_version() -> None:
     assert re.fullmatch(r"segue \d+\.\d+\.\d+\S*", run("--version").stdout.strip())
+
+
+def test_a_log_of_single_events(tmp_path: Path) -> None:
+    """Popularity needs no histories; a model that does is refused before it is trained."""
+    log = tmp_path / "log.csv"
+    log.write_text(
+        "user,item,time\n" + "".join(f"u{i},i{i % 4 if i < 30 else 1},{1_700_000_000 + i}\n" for i in range(40))
+    )
+    for model in ("popularity", "trend"):
+        done = run("train", log, "--model", model, "--out", tmp_path / model)
+        assert "Not evaluated: no event of the test has an earlier event of its user." in done.stderr
+        assert (
+            json.loads(run("train", log, "--model", model, "--out", tmp_path / model, "--json").stdout)["test_cases"]
+            == 0
+        )
+        best = json.loads(run("recommend", tmp_path / model, "--history", "i0", "--k", "1", "--json").stdout)
+        assert best["items"][0]["item_id"] == "i1"
+    for model in ("covisit", "gru4rec", "popularity+covisit"):
+        done = run("train", log, "--model", model, "--out", tmp_path / "none", code=2)
+        assert done.stderr.splitlines()[-1] == (
+            "segue: There is no case to evaluate; dropped: {'no history': 4}. A case is an event of the test with an "
+            "earlier event of its user. Without any, 'segue train' fits popularity and trend, which need no histories."
+        )
+    assert "There is no case to evaluate" in run("compare", log, "--models", "popularity", code=2).stderr

@@ -31,6 +31,7 @@ from segue.training.expand_catalog import expand_net
 from segue.training.nets.encoders.gru4rec import GRU4RecEncoder
 from segue.training.nets.encoders.tied_embedding import TiedEmbeddingNet
 from segue.training.nets.layers.basic import DropoutRng
+from segue.workflows import update_model as update_module
 from segue.workflows.fit_model import fit_model
 from segue.workflows.update_model import ExpandedCatalogScorer, update_model
 
@@ -263,4 +264,50 @@ def test_a_classic_model_is_not_updated(model: "segue.CoVisit | segue.IALS", cos
         update_model(tmp_path / "run", log)
     assert str(error.value) == (
         f"{name} cannot be updated with new events, only neural models can: run 'segue train' on the whole log{cost}."
+    )
+
+
+def events_of(rows: list[tuple[str, str, int]]) -> EventLog:
+    frame = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
+    return read_events(frame.with_columns(pl.col("timestamp") + T0))
+
+
+def test_an_event_in_both_logs_counts_once() -> None:
+    """Twice in the one and once in the other is twice; order and other columns do not matter."""
+    older = events_of([("u", "a", 1), ("u", "b", 2), ("v", "a", 1), ("u", "b", 2)])
+    newer = events_of([("u", "c", 3), ("u", "b", 2), ("v", "a", 1), ("v", "a", 2)])
+    catalog = Catalog(["a", "b", "c"])
+    merged, shared = update_module._merge_logs(newer, older, catalog)
+    assert shared == 2
+    assert merged.to_lists() == [[1, 2, 2, 3], [1, 1]]
+    assert update_module._merge_logs(newer, None, catalog)[1] == 0
+    same, shared = update_module._merge_logs(older, older, catalog)
+    assert shared == 4 and same.to_lists() == older.sequences(catalog)[0].to_lists()
+
+
+def test_contexts_of_the_merged_logs_fit_together() -> None:
+    older, newer = (
+        log.with_frame(log.frame.with_columns(region=pl.Series(values))).with_context({"region": "category"})
+        for log, values in ((events_of([("u", "a", 1)]), [7]), (events_of([("u", "b", 2)]), ["north"]))
+    )
+    merged, _ = update_module._merge_logs(newer, older, Catalog(["a", "b"]))
+    assert merged.contexts is not None
+    assert [row for row in merged.contexts.features.rows if row] == [{"region": "7"}, {"region": "north"}]
+
+
+def test_an_update_with_its_own_log_as_replay_counts_each_event_once(run: Path) -> None:
+    log = ring_log(range(60), 1, 12, 0)
+    alone = update_model(run, log, run.with_name("alone"))
+    both = update_model(run, log, run.with_name("both"), replay=log)
+    assert both.shared_events == len(log) and alone.shared_events == 0
+    assert (both.cases, both.before) == (alone.cases, alone.before)
+
+
+def test_new_ids_in_another_spelling_are_named(run: Path) -> None:
+    log = ring_log(range(60), 1, 12, 0)
+    odd = log.with_frame(log.frame.with_columns(pl.col("item_id").str.replace("i03", "I03")))
+    report = update_model(run, odd, items=table(12))
+    assert report.warnings[0] == (
+        "1 new items of the log are items of the model in another spelling, as 'I03' for 'i03': write the ids as in "
+        "the training log."
     )

@@ -3,14 +3,13 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from segue.data.evaluation_cases import Split
 from segue.evaluation.bootstrap import paired_difference
 from segue.evaluation.evaluate import Evaluation, evaluate
-from segue.evaluation.metrics import BY_RANK
 from segue.evaluation.ranks import TieRule
 from segue.models.sparse_rows import item_counts
 from segue.models.zoo import canonical_name, is_neural
@@ -19,6 +18,8 @@ from segue.workflows.fit_model import fit_model
 from segue.workflows.fit_result import FitResult
 from segue.workflows.job import ProgressCallback, TrainJob
 
+WITHOUT_HISTORY = ("popularity", "trend")
+"""Models whose lists do not depend on a history."""
 TARGET_TIME_NOTE = "; time-aware: the model receives the time of each target"
 """Suffix of the protocol of a time-aware result, which must not be compared with others."""
 
@@ -77,8 +78,7 @@ def metric_difference(first: ModelResult, second: ModelResult, metric: str = "nd
     name, _, k = metric.partition("@")
     values = []
     for evaluation in (first.evaluation, second.evaluation):
-        ranks = np.concatenate([evaluation.ranks, np.full(evaluation.missed, np.inf)])
-        values.append(BY_RANK[name](ranks, int(k)))
+        values.append(np.concatenate([evaluation.values(name, int(k)), np.zeros(evaluation.missed)]))
     groups = np.concatenate([first.evaluation.groups, -1 - np.arange(first.evaluation.missed)])
     return paired_difference(values[0], values[1], groups, np.random.default_rng(0))
 
@@ -91,17 +91,22 @@ class CompareOptions:
     """Number of seeds of each neural model, 0, 1, ...; at least 1. Classic models are fitted once."""
     ks: Sequence[int] = (5, 10, 20)
     """Cutoffs of the metrics, each at least 1."""
-    ties: TieRule = "half"
-    """Rank of a target with equal scores: half, conservative or optimistic."""
+    ties: TieRule = "expected"
+    """Rule for a target with equal scores: expected (the metric's mean over their orders), or one certain rank: half,
+    conservative or optimistic."""
     refit: bool | None = None
     """Train again on training and validation events; None: yes, except under protocols that exclude seen items, whose
     published results do not."""
+    without_cases: bool = False
+    """Fit a model that needs no history although there is no test case; it is not evaluated then."""
 
     def refits(self, split: Split) -> bool:
         """Return whether models are trained again on training and validation events before the test."""
         return (not split.exclude_seen) if self.refit is None else self.refit
 
     def __post_init__(self) -> None:
+        if self.ties not in get_args(TieRule):
+            raise ValueError(f"There is no rule '{self.ties}' for ties. The rules: {', '.join(get_args(TieRule))}.")
         if self.seeds < 1:
             raise ValueError(f"seeds must be at least 1, got {self.seeds}.")
         if not self.ks or min(self.ks) < 1:
@@ -181,7 +186,11 @@ def fit_and_evaluate(
 
     Returns:
         (result, fitted model).
+
+    Raises:
+        ValueError: there is no test case, and the model needs one.
     """
+    check_cases(name, split, options)
     refit = options.refits(split)
     report = progress or (lambda stage, state: None)
     report(f"training {name}", None)
@@ -216,6 +225,30 @@ def fit_and_evaluate(
     return result, fitted
 
 
+def check_cases(name: str, split: Split, options: CompareOptions) -> None:
+    """Check that there is a test case, before a model is fitted that could not be evaluated.
+
+    Args:
+        name: canonical name of the model.
+        split: events and evaluation cases.
+        options: whether a model that needs no history is fitted without any case.
+
+    Raises:
+        ValueError: there is none, and the model needs histories.
+    """
+    if _has_cases(split) or (options.without_cases and name in WITHOUT_HISTORY):
+        return
+    raise ValueError(
+        f"There is no case to evaluate; dropped: {split.test.dropped or 'none'}. A case is an event of the test with "
+        f"an earlier event of its user. Without any, 'segue train' fits "
+        f"{' and '.join(WITHOUT_HISTORY)}, which need no histories."
+    )
+
+
+def _has_cases(split: Split) -> bool:
+    return len(split.test) + split.test.missed > 0
+
+
 def evaluate_fitted(
     fitted: FitResult, split: Split, options: CompareOptions, progress: Callable[[int, int], None] | None = None
 ) -> Evaluation:
@@ -227,6 +260,9 @@ def evaluate_fitted(
         options: cutoffs and ties.
         progress: called with (cases done, cases in all); None: no reports.
     """
+    if not _has_cases(split):
+        nothing, none = np.empty(0), np.empty(0, dtype=np.int64)
+        return Evaluation({}, {}, nothing, none, none, options.ties, split.exclude_seen, split.test.dropped, 0)
     return evaluate(
         fitted.scorer,
         fitted.with_target_times(split.test),

@@ -5,18 +5,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any
 
-from segue.config.decode import decode_settings
+from segue.config.decode import decode_settings, split_by_config
 from segue.data.evaluation_cases import Split
 from segue.data.features.encoding import FeatureConfig, ItemFeatures
 from segue.data.sequences import Sequences
 from segue.data.training_data import TrainingData
 from segue.evaluation.ranks import has_rankable_target
+from segue.models.calibrated_scorer import NOTE
 from segue.models.ensemble import Ensemble
-from segue.models.zoo import ClassicEntry, NeuralEntry, find_model
+from segue.models.forecasting.trend import TrendConfig
+from segue.models.zoo import ClassicEntry, NeuralEntry, canonical_name, find_model
+from segue.system.extras import require_modules
 from segue.training.config import TrainingConfig
 from segue.workflows.ensemble_weights import choose_weights
 from segue.workflows.fit_neural import fit_neural, refit_neural
 from segue.workflows.fit_result import FitResult
+from segue.workflows.probabilities.fit_temperature import fit_calibration
 from segue.workflows.training_run import TrainingRun
 
 
@@ -123,10 +127,12 @@ def fit_ensemble(
     if split.exclude_seen and len(cases):
         cases = cases.take(has_rankable_target(cases.histories, cases.targets))
     weights = choose_weights([m.scorer for m in members], cases, exclude_seen=split.exclude_seen)
+    ensemble = Ensemble([(member.scorer, weight) for member, weight in zip(members, weights, strict=True)])
+    calibration = fit_calibration(ensemble, cases, exclude_seen=split.exclude_seen)
     fitted = FitResult(
-        Ensemble([(member.scorer, weight) for member, weight in zip(members, weights, strict=True)]),
+        ensemble,
         {str(position): member.settings for position, member in enumerate(members)},
-        {"weights": weights, "members": [member.notes for member in members]},
+        {"weights": weights, "members": [member.notes for member in members], NOTE: calibration.to_dict()},
         0.0,
     )
     if refit:
@@ -180,8 +186,64 @@ def _member_settings(parts: list[str], settings: Mapping[str, Any]) -> list[dict
     return shares
 
 
+def calibrated(fitted: FitResult, name: str, split: Split) -> FitResult:
+    """Return a fit with the calibration of its probabilities among its notes.
+
+    A classic model has no validation of its own: it is fitted once more, on the training events alone, and calibrated
+    on the validation cases. Networks and ensembles are calibrated by their fit.
+
+    Args:
+        fitted: result of ``fit_model``.
+        name: name of a model of the zoo.
+        split: the split of the fit.
+    """
+    entry = find_model(name)
+    if not isinstance(entry, ClassicEntry):
+        return fitted
+    scorer = entry.fit(split.train, split.catalog.size, decode_settings(entry.config, fitted.settings))
+    calibration = fit_calibration(scorer, split.validation, exclude_seen=split.exclude_seen)
+    return replace(fitted, notes={**fitted.notes, NOTE: calibration.to_dict()})
+
+
 def setting_names(name: str) -> set[str]:
     """Return the names of a model's settings, with those of its training and features."""
     entry = find_model(name)
     kinds = [entry.config, TrainingConfig, FeatureConfig] if isinstance(entry, NeuralEntry) else [entry.config]
     return {field.name for kind in kinds for field in fields(kind)}
+
+
+def check_model(name: str, settings: Mapping[str, Any], device: str = "auto") -> None:
+    """Check a model, its settings, its device and the packages that it needs, before any work.
+
+    Args:
+        name: name of a model, or several names with "+" between them.
+        settings: settings of the model and of its training, by name.
+        device: device of a neural model: cpu, cuda, or auto.
+
+    Raises:
+        ValueError: an unknown model, a wrong setting, a device that there is not, or a package that is not installed.
+    """
+    parts = canonical_name(name).split("+")
+    shares = [dict(settings)] if len(parts) == 1 else _member_settings(parts, settings)
+    for part, own in zip(parts, shares, strict=True):
+        entry = find_model(part)
+        if isinstance(entry, ClassicEntry):
+            config: Any = decode_settings(entry.config, own)
+            require_modules(f"Fitting {part}", *_MODULES.get(part, ()))
+            if isinstance(config, TrendConfig) and config.method != "exponential":
+                require_modules(f"Method {config.method}", "statsmodels")
+            continue
+        by_config = split_by_config(own, {"model": entry.config, "training": TrainingConfig, "features": FeatureConfig})
+        decode_settings(entry.config, by_config["model"])
+        decode_settings(TrainingConfig, {**entry.training, **by_config["training"]})
+        decode_settings(FeatureConfig, by_config["features"])
+        exported = () if part in ("gru4rec", "seq2seq") else ("onnx", "onnxscript")
+        require_modules(f"Training {part}", "torch", *exported)
+        if device != "auto":
+            from segue.training.devices import resolve_device
+
+            resolve_device(device)
+
+
+_MODULES = {"ials": ("implicit", "threadpoolctl"), "bpr": ("implicit", "threadpoolctl")}
+"""Optional modules that a classic model is fitted with."""

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from segue.data.splits.split import split_log
 from segue.models import artifact
-from segue.models.zoo import canonical_name, is_neural
+from segue.models.zoo import ZOO, ClassicEntry, canonical_name, is_neural
 from segue.workflows.compare_models import CompareOptions, ModelResult, fit_and_evaluate
-from segue.workflows.fit_model import fit_model, refit_on_all_events
+from segue.workflows.fit_model import calibrated, fit_model, refit_on_all_events
 from segue.workflows.fit_result import FitResult
 from segue.workflows.job import ProgressCallback, TrainJob
 
@@ -43,12 +43,15 @@ def train_model(
         progress: called with each stage and its state; None: no reports.
 
     Returns:
-        (result of the evaluated model, version of the saved one). The saved metrics are those of the evaluated model,
+        (result of the evaluated model, version of the saved one). A model that needs no history is saved without
+        metrics if the log has no test case. The saved metrics are those of the evaluated model,
         which was not trained on the test events.
     """
     job = job or TrainJob()
     split = split_log(log, job.protocol)
-    result, fitted = fit_and_evaluate(split, canonical_name(model), settings or {}, job, CompareOptions(), progress)
+    result, fitted = fit_and_evaluate(
+        split, canonical_name(model), settings or {}, job, CompareOptions(without_cases=True), progress
+    )
     return result, refit_and_save(log, result, fitted, out, job, progress)
 
 
@@ -73,16 +76,22 @@ def refit_and_save(
         refit: function with the parameters of ``refit_on_all_events``.
     """
     job = job or TrainJob()
-    if job.refit:
+    is_classic = isinstance(ZOO.get(result.model), ClassicEntry)
+    split = split_log(log, job.protocol) if is_classic or not job.refit else None
+    if is_classic and split is not None:
+        fitted = calibrated(fitted, result.model, split)
+    if split is None or job.refit:
         catalog = log.catalog()
         stage = f"training {result.model} on every event"
         if progress is not None:
             progress(stage, None)
         fitted = _refit(log, catalog, result.model, fitted, job, (stage, progress), refit)
     else:
-        catalog = split_log(log, job.protocol).catalog
+        catalog = split.catalog
     about = {key: value for key, value in result.to_dict().items() if key not in ("settings", "model", "refit")}
     about |= {"trained_on_everything": job.refit, "events": len(log), "segue": version("segue")}
+    about["log"] = log.description.to_dict()
+    about["notes"] = fitted.notes
     items = {} if job.items is None else job.items.for_catalog(catalog)
     saved = artifact.Artifact(result.model, fitted.settings, catalog, fitted.scorer.arrays(), items, about)
     return artifact.save(saved, out)

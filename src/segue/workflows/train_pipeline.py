@@ -19,7 +19,7 @@ from segue.data.sequences import Sequences
 from segue.data.splits.split import split_log
 from segue.models.knn.content_knn import ContentKNN
 from segue.models.scorer import Scorer
-from segue.models.zoo import ZOO, canonical_name
+from segue.models.zoo import ZOO, NeuralEntry, canonical_name
 from segue.pipeline.candidates.builtin_sources import BUILTIN_SOURCES, SourceData
 from segue.pipeline.candidates.source import CandidateSource, as_vector_scorer
 from segue.pipeline.candidates.vector_index import HNSWIndex, approximate_if_good
@@ -27,12 +27,14 @@ from segue.pipeline.config import PipelineConfig, SourceConfig
 from segue.pipeline.item_statistics import ItemStatistics
 from segue.pipeline.persistence import saved_settings
 from segue.pipeline.pipeline import Pipeline, distinct_sources
+from segue.pipeline.placements.check_placements import check_placements
 from segue.workflows.compare_models import CompareOptions, ModelResult, fit_and_evaluate
-from segue.workflows.fit_blend import fit_blend
+from segue.workflows.fit_blend import fit_blend, sample_cases
 from segue.workflows.fit_model import fit_model, refit_on_all_events
 from segue.workflows.fit_result import FitResult
 from segue.workflows.fit_second_stage import fit_second_stage, load_saved_ranker, refit_second_stage
 from segue.workflows.job import ProgressCallback, TrainJob
+from segue.workflows.probabilities.fit_without_history import fit_without_history
 from segue.workflows.train_model import refit_and_save
 from segue.workflows.training_run import TrainingRun
 
@@ -68,7 +70,7 @@ def fit_pipeline(
         ValueError: an unknown source, ranker or setting.
     """
     started = time.perf_counter()
-    config = _with_canonical_names(config)
+    config = with_canonical_names(config)
     load_saved_ranker(config.rank, split)
     models = _fit_models(split, config, seed, run, report)
     item_statistics = ItemStatistics.fit(split.train, split.catalog)
@@ -80,6 +82,11 @@ def fit_pipeline(
         first_stage = Pipeline(sources, scoring, item_statistics, config, exclude_seen=split.exclude_seen)
         two_stage, notes["ranker"] = fit_second_stage(first_stage, split, seed, report)
         scoring, second = two_stage.scoring, two_stage.second_stage
+    evaluated = Pipeline(
+        sources, scoring, item_statistics, config, exclude_seen=split.exclude_seen, second_stage=second
+    )
+    cases = sample_cases(split.validation, split.exclude_seen, config.rank.max_cases, seed)
+    scoring = fit_without_history(evaluated, cases)
     if refit:
         models = _refit_models(SourceData(split.refit, split.catalog, split.item_features), models, seed, run, report)
         sources, recalls = _sources(models, config, split.validation.histories)
@@ -147,6 +154,8 @@ def train_pipeline(
 ) -> tuple[ModelResult, str]:
     """Fit a pipeline, evaluate it on the test cases, fit its sources again on every event (``refit``), and save it.
 
+    The rules of its placements are checked first, see ``check_rules``.
+
     Args:
         log: the events.
         config: settings of the pipeline.
@@ -156,10 +165,14 @@ def train_pipeline(
 
     Returns:
         (result of the evaluated pipeline, version of the saved one).
+
+    Raises:
+        ValueError: a rule of a placement with an unknown column or a wrong filter, before the training.
     """
     job = job or TrainJob()
     if job.items is not None and any(_needs_item_features(source) for source in config.source):
         log = log.with_items(job.items)
+    check_rules(log, config, job)
 
     def fit(name: str, split: Split, settings: Any, *, refit: bool, seed: int, run: TrainingRun) -> FitResult:
         return fit_pipeline(split, config, refit=refit, seed=seed, run=run, report=report)
@@ -179,6 +192,24 @@ def train_pipeline(
     return result, refit_and_save(log, result, fitted, out, job, progress, refit)
 
 
+def check_rules(log: "EventLog", config: PipelineConfig, job: TrainJob) -> list[str]:
+    """Check the rules of all placements before the training, and return sentences about suspicious ones.
+
+    Args:
+        log: the events.
+        config: settings of the pipeline.
+        job: items table.
+
+    Raises:
+        ValueError: a rule with an unknown column or a wrong filter.
+    """
+    catalog, frame = log.catalog(), log.frame
+    rows = {} if job.items is None else job.items.for_catalog(catalog)
+    types = frame["event"].drop_nulls().unique().to_list() if "event" in frame.columns else None
+    networks = any(isinstance(ZOO.get(normalize_name(source.model)), NeuralEntry) for source in config.source)
+    return check_placements(config.placement, catalog, rows, types, has_embeddings=networks)
+
+
 def _settings_of_source(chosen: FitResult, source: int) -> Mapping[str, Any]:
     models: list[dict[str, Any]] = chosen.settings["models"]
     own: dict[str, Any] = models[chosen.settings["model_of_source"][source]]["settings"]
@@ -192,7 +223,7 @@ def _fit_result(pipeline: Pipeline, models: Mapping[str, FitResult], notes: dict
     return FitResult(pipeline, saved_settings(pipeline, own), notes, fit_s)
 
 
-def _with_canonical_names(config: PipelineConfig) -> PipelineConfig:
+def with_canonical_names(config: PipelineConfig) -> PipelineConfig:
     """Return the settings with canonical model names. ValueError for an unknown model."""
     sources = []
     for source in config.source:

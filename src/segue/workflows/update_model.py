@@ -11,20 +11,23 @@ from segue.config.decode import decode_settings
 from segue.data.catalog import Catalog
 from segue.data.evaluation_cases import EvaluationCases
 from segue.data.features.encoding import FeatureConfig
+from segue.data.readers.id_spelling import describe_match, find_respelled
 from segue.data.sequences import Sequences
 from segue.data.splits import cutoffs
 from segue.data.splits.targets import later_events
 from segue.evaluation.evaluate import evaluate
 from segue.models import artifact
 from segue.models.add_items import with_rows_for_cold_items
+from segue.models.calibrated_scorer import NOTE
 from segue.models.counting.covisitation import CoVisit, CoVisitConfig
 from segue.models.loading import restore_model
 from segue.models.neural.covisitation_prior import WithCovisitationPrior
 from segue.models.neural.feature_embeddings import FeatureEmbeddings
 from segue.models.scorer import Scorer
 from segue.models.sparse_rows import item_counts
-from segue.models.zoo import ClassicEntry, find_model
+from segue.models.zoo import ClassicEntry, NeuralEntry, find_model
 from segue.workflows.fit_result import with_target_times
+from segue.workflows.probabilities.fit_temperature import fit_calibration
 
 if TYPE_CHECKING:
     from segue.data.event_log import EventLog
@@ -50,6 +53,10 @@ class UpdateReport:
     """True where the updated model was saved."""
     version: str | None
     """Version of the new artifact; None where the old one stays."""
+    shared_events: int = 0
+    """Number of events that are in both logs and count once."""
+    warnings: tuple[str, ...] = ()
+    """Sentences about ids that look like ids of the catalog in another spelling."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -111,20 +118,13 @@ def update_model(
     Raises:
         ValueError: a classic model (fit it again on the whole log), a log without timestamps, or no evaluation case.
     """
-    loaded = artifact.load(run)
-    entry = find_model(loaded.model)
-    if isinstance(entry, ClassicEntry):
-        cost = "" if entry.iterative else ", which takes one pass over it"
-        raise ValueError(
-            f"{loaded.model} cannot be updated with new events, only neural models can: run 'segue train' on the "
-            f"whole log{cost}."
-        )
+    loaded, entry = _load_updatable(run)
     if not log.has_times:
         raise ValueError("An update is evaluated on the newest events, so the new log needs timestamps.")
     config: Any = decode_settings(entry.config, loaded.settings)
     log, replay = _with_contexts(loaded, log, replay)
     catalog = Catalog(sorted({*loaded.catalog.ids, *log.catalog().ids, *(replay.catalog().ids if replay else ())}))
-    sequences = _merge_logs(log, replay, catalog)
+    sequences, shared_events = _merge_logs(log, replay, catalog)
     cutoff_us = int(np.quantile(log.frame["timestamp"].to_numpy(), 1 - NEWEST_SHARE, method="higher"))
     before_cutoff = cutoffs.events_before(sequences, cutoff_us)
     cases = with_target_times(later_events(sequences, cutoff_us, np.ones(catalog.size, dtype=bool)), loaded.settings)
@@ -135,14 +135,56 @@ def update_model(
     before = _quality(ExpandedCatalogScorer(restore_model(loaded), old_index_V, new_index_V), cases)
     item_columns = {**loaded.items, **({} if items is None else items.for_catalog(catalog))}
     start = replace(loaded, items=item_columns)
-    after = _quality(_continue_training(start, config, catalog, before_cutoff, seed), cases)
+    evaluated = _continue_training(start, config, catalog, before_cutoff, seed)
+    after = _quality(evaluated, cases)
     version = None
     if after >= before:
         scorer = _continue_training(start, config, catalog, sequences, seed)
         about = {**loaded.about, "updated_from": loaded.version, "update_ndcg@10": [before, after]}
+        calibration = fit_calibration(evaluated, cases, exclude_seen=bool(loaded.about.get("exclude_seen")))
+        if calibration.cases:  # with too few new events the old one stays
+            about["notes"] = {**loaded.about.get("notes", {}), NOTE: calibration.to_dict()}
         updated = replace(start, catalog=catalog, arrays=scorer.arrays(), about=about)
         version = artifact.save(updated, out or run)
-    return UpdateReport(before, after, len(cases), len(catalog) - len(loaded.catalog), version is not None, version)
+    new_items = len(catalog) - len(loaded.catalog)
+    warnings = _warn_of_spellings(loaded.catalog, log, items)
+    return UpdateReport(before, after, len(cases), new_items, version is not None, version, shared_events, warnings)
+
+
+def check_updatable(run: Path) -> None:
+    """Raise ValueError if a folder holds no model that can be updated with new events."""
+    _load_updatable(run)
+
+
+def _load_updatable(run: Path) -> tuple[artifact.Artifact, NeuralEntry]:
+    loaded = artifact.load(run)
+    entry = find_model(loaded.model)
+    if isinstance(entry, ClassicEntry):
+        cost = "" if entry.iterative else ", which takes one pass over it"
+        raise ValueError(
+            f"{loaded.model} cannot be updated with new events, only neural models can: run 'segue train' on the "
+            f"whole log{cost}."
+        )
+    return loaded, entry
+
+
+def _warn_of_spellings(catalog: Catalog, log: "EventLog", items: "ItemTable | None") -> tuple[str, ...]:
+    """Return sentences about ids of the new log and of the items table that are items in another spelling."""
+    import polars as pl
+
+    known = pl.Series(catalog.ids, dtype=pl.String)
+    respelled = find_respelled(log.frame["item_id"], known)
+    warnings = []
+    if respelled.height:
+        first, second = respelled.row(0)
+        warnings.append(
+            f"{respelled.height:,} new items of the log are items of the model in another spelling, as {first!r} for "
+            f"{second!r}: write the ids as in the training log."
+        )
+    if items is not None:
+        ids = pl.concat([known, log.frame["item_id"]])
+        warnings += describe_match(items.frame["item_id"], ids, "item")[1]
+    return tuple(warnings)
 
 
 def _with_contexts(
@@ -156,14 +198,22 @@ def _with_contexts(
     return log.with_context(kinds), None if replay is None else replay.with_context(kinds)
 
 
-def _merge_logs(log: "EventLog", replay: "EventLog | None", catalog: Catalog) -> Sequences:
-    """Merge the events of both logs in time order, indexed by the larger catalog."""
+def _merge_logs(log: "EventLog", replay: "EventLog | None", catalog: Catalog) -> tuple[Sequences, int]:
+    """Return the events of both logs in time order, indexed by the larger catalog, and the number of events in both.
+
+    These count once: an event of a user on an item at a time is as frequent as in the log that has more of it.
+    """
     if replay is None:
-        return log.sequences(catalog)[0]
+        return log.sequences(catalog)[0], 0
     import polars as pl
 
-    columns = ["user_id", "item_id", "timestamp", *log.context]
-    return log.with_frame(pl.concat([replay.frame.select(columns), log.frame.select(columns)])).sequences(catalog)[0]
+    key, number = ["user_id", "item_id", "timestamp"], "__number__"
+    columns = [*key, *(name for name in log.context if name not in key)]
+    occurrence = pl.int_range(pl.len()).over(key).alias(number)
+    numbered = [part.frame.select(columns).with_columns(occurrence) for part in (replay, log)]
+    both = pl.concat(numbered, how="vertical_relaxed")
+    merged = both.unique([*key, number], keep="first", maintain_order=True).drop(number)
+    return log.with_frame(merged).sequences(catalog)[0], both.height - merged.height
 
 
 def _quality(scorer: Scorer, cases: EvaluationCases) -> float:
