@@ -1,4 +1,4 @@
-"""Lost rows: a warning above 1 %, a refusal above 20 % unless allowed. Rows that are left out by choice do not count."""
+"""Lost rows: a warning above 1 %, a refusal above 20 % unless allowed. Rows left out by choice are no loss."""
 
 import polars as pl
 import pytest

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from segue.config.flag_words import flag_words
 from segue.data.catalog import Catalog
 from segue.data.read_report import shorten_list
 
@@ -59,6 +60,14 @@ class TextColumn:
     def is_known(self) -> np.ndarray:
         """bool [V]: the item has a value."""
         return self.codes_V != NO_CODE
+
+    def truth_values(self) -> BooleanColumn | None:
+        """Return the column as truth values if its texts are flag words, as 有货 and 缺货; None for other texts."""
+        true_words = flag_words(self.values).get(True)
+        if true_words is None:
+            return None
+        truth = np.array([*(value in true_words for value in self.values), NO_CODE], dtype=np.int8)
+        return BooleanColumn(truth[self.codes_V])
 
     def items_with(self, code: int) -> np.ndarray:
         """Return the items with this value, bool [V]; none for NO_CODE."""
@@ -119,6 +128,12 @@ def code_of(column: TextColumn | ListColumn, value: str) -> int:
     return at if at < len(column.values) and column.values[at] == value else NO_CODE
 
 
+def as_truth_values(column: ItemColumn) -> ItemColumn:
+    """Return a column of flag words, as yes and no, as truth values; any other column unchanged."""
+    truth_values = column.truth_values() if isinstance(column, TextColumn) else None
+    return column if truth_values is None else truth_values
+
+
 class ItemColumns:
     """Columns of the items by name, ``item_id`` among them. PAD is missing in every column."""
 
@@ -146,6 +161,18 @@ class ItemColumns:
                         cells[name] = [None] * catalog.size
                     cells[name][index] = value
         return cls(catalog, {name: _column(values) for name, values in cells.items() if name != ITEM_ID})
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, ItemColumn], size: int) -> "ItemColumns":
+        """Return the columns of a mapping that holds ``item_id`` too.
+
+        Args:
+            columns: name -> column of ``size`` items, PAD among them.
+            size: V, catalog size with PAD.
+        """
+        out = cls.__new__(cls)
+        out.size, out._columns = size, dict(columns)
+        return out
 
     @property
     def names(self) -> list[str]:
