@@ -27,8 +27,8 @@ def settings() -> str:
         "",
         "## Reading",
         "",
-        *_table("ReadOptions", ReadOptions, "Options of `read_events`, and of the log options of the commands."),
-        *_table("PreprocessingConfig", PreprocessingConfig, "`--trim` on the command line."),
+        *_table("ReadOptions", ReadOptions, "Options of `read_events`, of the commands, and of the table `[log]` in TOML."),
+        *_table("PreprocessingConfig", PreprocessingConfig, "`--trim` on the command line, plain names in `[log]`."),
         "## Models",
         "",
     ]

@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 import textwrap
 import tomllib
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import pytest
 from tests.support.cli import run
 
 from segue.cli.commands.quickstart import start
+from segue.data.readers.log_options import read_log_config
 from segue.pipeline import config
 
 GUIDES = Path(__file__).resolve().parent.parent / "docs" / "guide"
@@ -134,12 +136,41 @@ def test_the_requests_of_the_serving_guide_are_answered(folder: Path, monkeypatc
         server.wait(timeout=30)
 
 
+def test_the_commands_of_the_live_catalog_guide_work(folder: Path) -> None:
+    settings = '[[source]]\nmodel = "covisit"\n[[placement]]\nname = "home"\n[placement.rules]\nfilter = "price < 9"\n'
+    (folder / "shop.toml").write_text(settings, encoding="utf-8")
+    run("pipeline", "shop.csv", "shop.toml", "--items", "products.csv", "--out", "run")
+    server, url = start(folder / "run", 0)
+    try:
+        for block in blocks("live-catalog", "sh"):
+            text = block.text.replace("http://127.0.0.1:8000", url).replace("\\\n", " ")
+            for line in text.splitlines():
+                command, *arguments = shlex.split(line)
+                if command == "segue":
+                    run(*arguments)
+                elif command == "curl":
+                    made = f"BASE={url}; {line.replace('curl', 'curl --silent --fail-with-body', 1)}"
+                    done = subprocess.run(["bash", "-c", made], capture_output=True, text=True, check=False)
+                    assert done.returncode == 0, (line, done.stdout, done.stderr)
+        with urlopen(f"{url}/v1/items/TEA-1", timeout=10) as response:
+            assert json.load(response)["title"] == "龙井茶 50g"
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
 def test_the_pipeline_settings_of_the_guide_are_those_of_the_module() -> None:
     first, *others = (block.text for block in blocks("pipeline", "toml"))
     docstring = inspect.getdoc(config) or ""
     assert first.rstrip() == textwrap.dedent(docstring.partition("::\n\n")[2]).rstrip()
     for text in [first, *others]:
         assert config.decode_pipeline(tomllib.loads(text)).source
+
+
+def test_the_description_of_a_log_in_the_guide_is_valid(tmp_path: Path) -> None:
+    (block,) = blocks("data", "toml")
+    (tmp_path / "shop.toml").write_text(block.text, encoding="utf-8")
+    assert read_log_config(tmp_path / "shop.toml")["events"] == ("点击", "购买")
 
 
 def test_every_block_names_its_language() -> None:

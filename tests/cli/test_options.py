@@ -72,7 +72,7 @@ def test_a_group_of_options_reaches_the_command_as_one_object() -> None:
 
     expanded = expand_groups(command)
     names = list(inspect.signature(expanded).parameters)
-    assert names[:3] == ["name", "format", "column"] and names[-2:] == ["rejected", "json"]
+    assert names[:4] == ["name", "log_config", "format", "column"] and names[-2:] == ["rejected", "json"]
     values = {name: None for name in names[1:-1]}
     expanded(name="x", json=True, **{**values, "format": "csv", "where": "a > 1"})
     name, reading, json = received[0]

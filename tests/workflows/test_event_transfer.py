@@ -170,7 +170,13 @@ def test_events_of_an_erased_user_are_not_imported(tmp_path):
     (tmp_path / "data").mkdir()
     path = erased_shop(tmp_path)
     done = run("import", path, "--data", tmp_path / "data", "--json")
-    assert json.loads(done.stdout) == {"accepted": 3, "duplicates": 0, "erased": 3, "data": str(tmp_path / "data")}
+    assert json.loads(done.stdout) == {
+        "accepted": 3,
+        "duplicates": 0,
+        "erased": 3,
+        "rejected": {},
+        "data": str(tmp_path / "data"),
+    }
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0], *reversed(lines[1:])]) + "\n")
     again = run("import", path, "--data", tmp_path / "data")

@@ -121,6 +121,12 @@ def parse(text: str) -> Node:
     return _Converter(text, tokens).node(tree)
 
 
+def columns_of(text: str) -> list[str]:
+    """Return the names of the columns in a filter expression, each once, in their order."""
+    operands = (token for token in scan(text) if token.is_operand)
+    return list(dict.fromkeys(token.value for token in operands if token.constant is None))
+
+
 def _python(text: str, tokens: list[Token]) -> str:
     """Return Python source of the same length, with a name ``x``, ``xx`` ... in the place of every operand.
 

@@ -8,22 +8,26 @@ The example below fits a Markov chain to ten users, each with six of nine items 
 >>> log = segue.read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
 """
 
-import dataclasses
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from segue.data.catalog import Catalog
-from segue.data.event_contexts import EventContexts
 from segue.data.sequences import Sequences
+from segue.estimators.histories import check_history, check_ids, with_contexts
+from segue.estimators.ruled_lists import ListRequest, ListRules, RuledLists, encode_request
 from segue.models import artifact
-from segue.models.generation.generate import generate
-from segue.models.generation.strategy import Strategy
+from segue.models.generation.strategy import Strategy, find_strategy
 from segue.models.scorer import Scorer
-from segue.models.top_k import top_k
+from segue.pipeline.config import PlacementConfig
+from segue.pipeline.next_item_probabilities import probability_scorer
 from segue.pipeline.persistence import restore_saved_pipeline
+
+if TYPE_CHECKING:
+    from segue.data.event_log import EventLog
 
 Recommendations = list[tuple[str, float]]
 """Ranking of items, the best first: (item id, score)."""
@@ -32,43 +36,105 @@ Recommendations = list[tuple[str, float]]
 class TrainedModel:
     """Fitted model with its catalog: the result of ``load``, and the ``fitted`` attribute of every recommender."""
 
-    def __init__(self, scorer: Scorer, catalog: Catalog, items: Mapping[str, dict[str, Any]] | None = None) -> None:
+    def __init__(
+        self,
+        scorer: Scorer,
+        catalog: Catalog,
+        items: Mapping[str, dict[str, Any]] | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Wrap a fitted model.
+
+        Args:
+            scorer: the model.
+            catalog: its items.
+            items: displayed columns by item id; None: none.
+            about: provenance, with the calibration among its notes; None: the model was not calibrated.
+
+        Raises:
+            ValueError: the calibration is not valid.
+        """
         self.scorer = scorer
         self.catalog = catalog
         self.items: dict[str, dict[str, Any]] = dict(items or {})
+        self.about: dict[str, Any] = dict(about or {})
+        self.probability_scorer = probability_scorer(scorer, self.about)
+        """Scorer of calibrated log-probabilities, which sampling draws from."""
+        self.lists = self._ruled_lists(None)
+        """Lists under the rules of requests and placements."""
+
+    def _ruled_lists(self, placements: Sequence[PlacementConfig] | None) -> RuledLists:
+        seen = self.about.get("exclude_seen", True) is not False
+        return RuledLists(self.scorer, self.catalog, self.items, excluded_in_evaluation=seen, placements=placements)
+
+    def with_placements(self, placements: Sequence[PlacementConfig]) -> "TrainedModel":
+        """Return the same pipeline with other placements.
+
+        Raises:
+            ValueError: a single model, or a rule with an unknown column or a wrong filter.
+        """
+        other = TrainedModel(self.scorer, self.catalog, self.items, self.about)
+        other.lists = other._ruled_lists(placements)
+        _ = other.lists.engine
+        return other
+
+    def read_events(self, source: Any, **options: Any) -> "EventLog":
+        """Read a later log as the log of the training was read, but for the options that choose training data.
+
+        Args:
+            source: path of a file, or a table.
+            options: options of ``segue.read_events``, in place of those of the training.
+
+        Raises:
+            ValueError: as ``segue.read_events``.
+        """
+        from segue.data.readers.events import read_events
+        from segue.data.readers.log_options import decode_description
+
+        values = self.about.get("log")
+        like = None if values is None else decode_description(values, "this model").for_later_logs()
+        return read_events(source, like=like, **options)
 
     def recommend(
         self,
         histories: Iterable[Sequence[str]],
         *,
         k: int = 10,
-        exclude_seen: bool = True,
+        exclude_seen: bool | None = None,
         items: Iterable[str] | None = None,
         contexts: Iterable[Sequence[Mapping[str, Any]]] | None = None,
+        **rules: Unpack[ListRules],
     ) -> list[Recommendations]:
-        """Return the k best next items after each history.
+        """Return the k best next items after each history. Lists of a pipeline keep the rules of their placement.
 
         Args:
             histories: item ids of each history, oldest first; ids outside the catalog are skipped. May be empty.
             k: length of each list, at least 1; a list is shorter where fewer items are left.
-            exclude_seen: leave items of the history out of its list.
+            exclude_seen: leave items of the history out of its list; False: none of them. None: as in the evaluation,
+                and never the last item of the history; for a pipeline as its placement states.
             items: candidate items; None: the whole catalog.
             contexts: for each event of each history, value by column, for a model trained with contexts; a missing
-                value counts as unknown. None: no contexts.
+                value counts as unknown. The column "event" holds the event type, which a placement's ``seen_events``
+                reads. None: no contexts.
+            rules: placement and filter of a pipeline, excluded items, see ``ListRules``.
 
         Returns:
             One list of (item id, score) for each history, the best item first.
 
         Raises:
-            ValueError: a flat list of ids, or an id that is not text.
+            ValueError: a flat list of ids, an id that is not text, an unknown placement, or a wrong filter.
         """
-        rows = self._rows(histories)
-        if contexts is not None:
-            rows = with_contexts(rows, contexts)
-        return self.recommend_sequences(rows, k=k, exclude_seen=exclude_seen, items=items)
+        rows = self.histories(histories, contexts)
+        return self.recommend_sequences(rows, k=k, exclude_seen=exclude_seen, items=items, **rules)
 
     def recommend_sequences(
-        self, rows: Sequences, *, k: int = 10, exclude_seen: bool = True, items: Iterable[str] | None = None
+        self,
+        rows: Sequences,
+        *,
+        k: int = 10,
+        exclude_seen: bool | None = None,
+        items: Iterable[str] | None = None,
+        **rules: Unpack[ListRules],
     ) -> list[Recommendations]:
         """Return the k best next items after histories of item indices, which may have times and contexts.
 
@@ -77,11 +143,23 @@ class TrainedModel:
             k: see ``recommend``.
             exclude_seen: see ``recommend``.
             items: see ``recommend``.
+            rules: see ``recommend``.
         """
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise ValueError(f"k must be a whole number of at least 1, got {k!r}.")
-        seen = rows if exclude_seen else None
-        return self._named(*top_k(self.scorer.scores(rows), k, exclude=seen, allowed_V=self._allowed(items)))
+        return self._named(*self.lists.top_k(rows, int(k), self.request(exclude_seen, items, **rules)))
+
+    def request(
+        self, exclude_seen: bool | None = None, items: Iterable[str] | None = None, **rules: Unpack[ListRules]
+    ) -> ListRequest:
+        """Return the rules of a request with item indices.
+
+        Args:
+            exclude_seen: see ``recommend``.
+            items: see ``recommend``.
+            rules: see ``recommend``.
+        """
+        return encode_request(self.catalog, exclude_seen, items, rules)
 
     def generate(
         self,
@@ -89,39 +167,65 @@ class TrainedModel:
         *,
         steps: int = 10,
         strategy: Strategy | str = "reciprocal-rank",
+        temperature: float | None = None,
         seed: int = 0,
-        exclude_seen: bool = True,
-        items: Iterable[str] | None = None,
+        contexts: Iterable[Sequence[Mapping[str, Any]]] | None = None,
+        **rules: Any,
     ) -> list[Recommendations]:
         """Generate the next ``steps`` items after each history, one after the other.
+
+        Every strategy but 'top-k' works on calibrated probabilities, see ``probabilities``.
 
         Args:
             histories: see ``recommend``.
             steps: number of items to generate.
             strategy: name of a strategy, or a ``Strategy`` (``segue.models.generation.strategy``), whose
                 documentation defines the scores.
+            temperature: divisor of the log-probabilities before sampling, above 0; 1 samples as the probabilities
+                state. None: the strategy's own.
             seed: random seed; equal seeds give equal lists.
-            exclude_seen: see ``recommend``.
-            items: see ``recommend``.
+            contexts: see ``recommend``.
+            rules: ``exclude_seen``, ``items`` and the rules of ``recommend``.
         """
-        rows, allowed_V = self._rows(histories), self._allowed(items)
-        seen = rows if exclude_seen else None
-        rng = np.random.default_rng(seed)
-        return self._named(*generate(self.scorer, rows, steps, strategy, rng=rng, exclude=seen, allowed_V=allowed_V))
+        rows, request = self.histories(histories, contexts), self.request(**rules)
+        rng, chosen = np.random.default_rng(seed), find_strategy(strategy, temperature=temperature)
+        scorer = self.scorer if chosen.name == "top-k" else self.probability_scorer
+        return self._named(*self.lists.generate(scorer, rows, steps, chosen, rng, request))
 
-    def _rows(self, histories: Iterable[Sequence[str]]) -> Sequences:
-        """Encode histories of item ids."""
-        return Sequences.from_lists(self.catalog.to_indices(_checked(history)) for history in histories)
+    def probabilities(self, histories: Iterable[Sequence[str]], items: Sequence[str]) -> list[list[float]]:
+        """Return the probability of given items to be the next one after each history.
 
-    def _allowed(self, items: Iterable[str] | None) -> np.ndarray | None:
-        """Return the mask of the candidate items, bool [V]; None for all."""
-        if items is None:
-            return None
-        if isinstance(items, str):
-            raise ValueError(f"items is a list of item ids, got the text '{items}': write ['{items}'].")
-        allowed_V = np.zeros(self.catalog.size, dtype=bool)
-        allowed_V[self.catalog.to_indices(check_ids(items, "Item"))] = True
-        return allowed_V
+        They are calibrated on validation where the model has one (``SoftmaxCalibration``). A model that was evaluated
+        without seen items gives these no probability.
+
+        Args:
+            histories: see ``recommend``.
+            items: item ids; an id outside the catalog has probability 0.
+
+        Raises:
+            ValueError: a flat list of ids, or an id that is not text.
+        """
+        rows, columns = self.histories(histories), self.catalog.to_indices(check_ids(items, "Item"))
+        probabilities: list[list[float]] = []
+        block = max(1, (1 << 22) // self.catalog.size)
+        for start in range(0, len(rows), block):
+            logs_BV = self.probability_scorer.log_probabilities(rows.take(slice(start, start + block)))
+            probabilities += np.exp(logs_BV[:, columns]).tolist()
+        return probabilities
+
+    def histories(
+        self,
+        histories: Iterable[Sequence[str]],
+        contexts: Iterable[Sequence[Mapping[str, Any]]] | None = None,
+    ) -> Sequences:
+        """Encode histories of item ids.
+
+        Args:
+            histories: see ``recommend``.
+            contexts: see ``recommend``.
+        """
+        rows = Sequences.from_lists(self.catalog.to_indices(check_history(history)) for history in histories)
+        return rows if contexts is None else with_contexts(rows, contexts)
 
     def _named(self, items_BK: np.ndarray, scores_BK: np.ndarray) -> list[Recommendations]:
         return [
@@ -138,69 +242,30 @@ class TrainedModel:
         from segue.data.readers.items import read_items
         from segue.models.add_items import add_rows_for_items
 
-        new = {item: values for item, values in read_items(items).by_id().items() if item not in self.catalog}
+        table = read_items(items).matched_with(self.catalog.ids)
+        for warning in table.warnings:
+            warnings.warn(warning, stacklevel=2)
+        new = {item: values for item, values in table.by_id().items() if item not in self.catalog}
         if not new:
             return self
         scorer = add_rows_for_items(self.scorer, list(new.values()))
-        return TrainedModel(scorer, Catalog([*self.catalog.ids, *new]), {**self.items, **new})
+        return TrainedModel(scorer, Catalog([*self.catalog.ids, *new]), {**self.items, **new}, self.about)
 
-    def similar(self, item: str, *, k: int = 10) -> Recommendations:
-        """Return the k best next items after a history of one item.
+    def similar(self, item: str, *, k: int = 10, **rules: Unpack[ListRules]) -> Recommendations:
+        """Return the k best next items after a history of one item, without that item.
 
         Args:
             item: item id of the catalog.
             k: length of the list.
+            rules: see ``recommend``.
 
         Raises:
-            ValueError: the catalog has no such item.
+            ValueError: the catalog has no such item; an unknown placement or a wrong filter.
         """
         if item not in self.catalog:
             raise ValueError(f"The catalog has no item '{item}'.")
-        return self.recommend([[item]], k=k)[0]
-
-
-def with_contexts(rows: Sequences, contexts: Iterable[Sequence[Mapping[str, Any]]]) -> Sequences:
-    """Attach contexts to the events of histories.
-
-    Args:
-        rows: the histories.
-        contexts: for each event of each history, value by column.
-
-    Raises:
-        ValueError: a history has another number of contexts than events.
-    """
-    each = [list(row) for row in contexts]
-    if [len(row) for row in each] != rows.lengths.tolist():
-        raise ValueError(
-            f"Each history needs a context for each of its events, but the histories have {rows.lengths.tolist()} "
-            f"events and there are {[len(row) for row in each]} contexts."
-        )
-    return dataclasses.replace(rows, contexts=EventContexts.from_rows(context for row in each for context in row))
-
-
-def _checked(history: Sequence[str]) -> Sequence[str]:
-    """Check a history. A text would be read as a list of letters, and a number would be an unknown item."""
-    if isinstance(history, str):
-        raise ValueError(f"A history is a list of item ids, got the text '{history}': for one history write [[...]].")
-    return check_ids(history, "Item")
-
-
-def check_ids(ids: Iterable[str], entity: str) -> list[str]:
-    """Return ids as a list.
-
-    Args:
-        ids: ids of items or users.
-        entity: "Item" or "User", for the message.
-
-    Raises:
-        ValueError: an id is no text: a number would be an unknown id.
-    """
-    ids = list(ids)
-    for one in ids:
-        if not isinstance(one, str):
-            whole = isinstance(one, float) and one.is_integer()
-            raise ValueError(f"{entity} ids are texts, got {one!r}: write '{int(one) if whole else one}'.")
-    return ids
+        rules["exclude"] = [*rules.get("exclude", ()), item]
+        return self.recommend([[item]], k=k, **rules)[0]
 
 
 def load(folder: str | Path) -> TrainedModel:
@@ -214,4 +279,4 @@ def load(folder: str | Path) -> TrainedModel:
     'i3'
     """
     saved = artifact.load(Path(folder))
-    return TrainedModel(restore_saved_pipeline(saved), saved.catalog, saved.items)
+    return TrainedModel(restore_saved_pipeline(saved), saved.catalog, saved.items, saved.about)

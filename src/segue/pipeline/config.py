@@ -198,9 +198,10 @@ def read_pipeline(path: Path) -> PipelineConfig:
         ValueError: no TOML, or settings that ``decode_pipeline`` refuses; the message names the file.
     """
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"{path} is not TOML: {error}.") from None
+    values.pop("log", None)  # for the reader of the log, see segue.data.readers.log_options
     return decode_pipeline(values, f"{path}: ")
 
 

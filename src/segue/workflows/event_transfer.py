@@ -40,7 +40,8 @@ def import_log(
     Args:
         log: the events, with timestamps.
         data_dir: data directory of a server that is not running.
-        now_us: current time in microseconds since 1970; a later event gets this time.
+        now_us: current time in microseconds since 1970; an event more than 5 minutes later ends the import, so a reader
+            sets such rows aside (``latest_us``).
         notify: receives a sentence about each irregularity of the directory.
 
     Returns:

@@ -9,6 +9,7 @@ import numpy as np
 
 from segue.config.decode import decode_settings, split_by_config
 from segue.data.evaluation_cases import Split
+from segue.data.log_description import LogDescription
 from segue.data.splits.split import split_log
 from segue.evaluation.calibration_metrics import Reliability, reliability
 from segue.models.rankers.item_histories import ItemHistories
@@ -48,6 +49,8 @@ class RankerReport:
     test_cases: int
     """Number of test cases."""
     seed: int
+    log: LogDescription
+    """Description of the log."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -72,7 +75,13 @@ class RankerReport:
         ranker = self.fitted.ranker.to_catalog(np.arange(catalog.size), self.item_histories)
         about = {key: value for key, value in self.to_dict().items() if key not in ("model", "settings")}
         known = {} if items is None else items.for_catalog(catalog)
-        return SavedRanker(ranker, self.fitted.settings, catalog, known, {**about, "segue": version("segue")})
+        return SavedRanker(
+            ranker,
+            self.fitted.settings,
+            catalog,
+            known,
+            {**about, "log": self.log.to_dict(), "segue": version("segue")},
+        )
 
 
 def train_ranker(
@@ -120,4 +129,4 @@ def train_ranker(
     probabilities = ranker.calibration(log_odds(ranker.net, cases, histories))[cases.is_candidate]
     curve = reliability(probabilities, cases.labels_BC[cases.is_candidate], bins=10)
     metrics = [evaluate_ranker(ranker, data.validation, data.item_histories), evaluate_ranker(ranker, cases, histories)]
-    return RankerReport(fitted, split, histories, metrics[0], metrics[1], curve, len(cases), seed)
+    return RankerReport(fitted, split, histories, metrics[0], metrics[1], curve, len(cases), seed, log.description)

@@ -50,6 +50,23 @@ NO_COLUMN = "none"
 """Column of a role that the caller declines."""
 
 
+def check_roles(roles: Iterable[str]) -> None:
+    """Raise ValueError for a role that no column can have."""
+    for role in roles:
+        if role not in KNOWN_COLUMN_NAMES:
+            raise ValueError(f"There is no column role '{role}'. Known roles: {', '.join(KNOWN_COLUMN_NAMES)}.")
+
+
+def guess_role(column: str) -> str | None:
+    """Return the role that a column's name shows; None for other names."""
+    name = _plain_name(column)
+    return next((role for role, names in KNOWN_COLUMN_NAMES.items() if name in names), None)
+
+
+def _plain_name(column: str) -> str:
+    return re.sub(r"[\W_]", "", column.lower())
+
+
 def assign_column_roles(columns: Iterable[str], chosen: Mapping[str, str] | None) -> tuple[dict[str, str], list[str]]:
     """Assign the roles of a log's columns.
 
@@ -68,9 +85,8 @@ def assign_column_roles(columns: Iterable[str], chosen: Mapping[str, str] | None
     columns = list(columns)
     roles = dict(chosen or {})
     declined = [role for role, column in roles.items() if column == NO_COLUMN]
+    check_roles(roles)
     for role, column in roles.items():
-        if role not in KNOWN_COLUMN_NAMES:
-            raise ValueError(f"There is no column role '{role}'. Known roles: {', '.join(KNOWN_COLUMN_NAMES)}.")
         if role not in declined and column not in columns:
             raise ValueError(f"The log has no column '{column}' for {role}. Its columns: {shorten_list(columns)}.")
     notes = _guess_roles(columns, roles)
@@ -92,7 +108,7 @@ def assign_column_roles(columns: Iterable[str], chosen: Mapping[str, str] | None
 def _guess_roles(columns: list[str], roles: dict[str, str]) -> list[str]:
     """Add roles that can be guessed from names, and return a sentence per guess."""
     notes = []
-    column_of = {re.sub(r"[\W_]", "", column.lower()): column for column in reversed(columns)}
+    column_of = {_plain_name(column): column for column in reversed(columns)}
     for role, names in KNOWN_COLUMN_NAMES.items():
         if role in roles:
             continue

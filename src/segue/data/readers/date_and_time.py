@@ -60,6 +60,8 @@ def _parts(frame: "pl.DataFrame", named: str) -> tuple[str, str]:
 def _guess(frame: "pl.DataFrame", roles: Mapping[str, str]) -> tuple[str, str] | None:
     import polars as pl
 
+    if "timestamp" in frame.columns:
+        return None
     free = [column for column in frame.columns if column not in roles.values()]
     names = {re.sub(r"[\W_]", "", column.lower()): column for column in reversed(free)}
     date = next((names[name] for name in _DATES if name in names), None)

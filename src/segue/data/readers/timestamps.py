@@ -245,5 +245,5 @@ def check_zone(zone: str) -> None:
     """Raise ValueError if there is no time zone of that name."""
     try:
         ZoneInfo(zone)
-    except (OSError, ValueError):
+    except (KeyError, OSError, ValueError):  # KeyError: no such zone; the others: no name of one
         raise ValueError(f"There is no time zone '{zone}': write an IANA name such as Asia/Shanghai, or UTC.") from None

@@ -1,0 +1,1 @@
+"""Files of event logs that workflows write."""
