@@ -144,10 +144,7 @@ def open_services(
     """
     store = EventStore(folder / "events.sqlite")
     stack.callback(store.close)
-    for notice in store.notices:
-        notify(notice)
-    if store.num_damaged:
-        notify(f"{store.num_damaged} damaged rows of {store.path} were set aside and are not served.")
+    _report_damage(store, notify)
     eraser, recorder = open_eraser(store, notify), None
     erasures, commit_listeners = eraser.steps.erasures, eraser.steps.listeners
     if config.attribution is not None:
@@ -164,12 +161,11 @@ def open_services(
     stack.callback(updates.close)
 
     def load(model: ServedModel) -> LoadedModel:
-        model.check_processes(config.workers)
         if config.approximate:
             notify(model.enable_approximate_search())
         for note in [] if model.pipeline_service is None else model.pipeline_service.notes:
             notify(f"Version {model.version}: {note}")
-        return LoadedModel.of(model, store, writer, config.engine, updates)
+        return LoadedModel.of(model, store, writer, config, updates)
 
     fallbacks: list[str] = []
 
@@ -193,6 +189,13 @@ def open_services(
     )
     stack.callback(_close_reloader, reloader)
     return AdminService(router, store, writer, eraser, reloader, CatalogService(router, writer, updates, quota.refusal))
+
+
+def _report_damage(store: EventStore, notify: Notify) -> None:
+    for notice in store.notices:
+        notify(notice)
+    if store.num_damaged:
+        notify(f"{store.num_damaged} damaged rows of {store.path} were set aside and are not served.")
 
 
 def _check_in_background(store: EventStore, writer: GroupCommitWriter) -> BackgroundCheck:

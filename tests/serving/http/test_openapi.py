@@ -22,6 +22,7 @@ def test_every_operation_is_described_in_words_and_types(described):
     assert described["openapi"] == "3.1.0"
     assert set(described["paths"]) == {
         "/v1/events", "/v1/recommend", "/v1/similar", "/v1/next", "/v1/items", "/v1/items/{id}", "/v1/users/{id}",
+        "/v1/placements", "/v1/placements/{id}", "/v1/admin/placements/rollback",
         "/v1/admin/models", "/v1/admin/report", "/v1/admin/promote", "/v1/admin/rollback", "/v1/admin/reload",
         "/metrics", "/health/live", "/health/ready",
     }  # fmt: skip

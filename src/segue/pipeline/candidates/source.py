@@ -44,10 +44,8 @@ class CandidateSource:
         self._sparse_scorer: SparseScorer | None = None
         if isinstance(scorer, SparseScorer) and scorer.size >= EXACT_SEARCH_MIN_ITEMS:
             self._sparse_scorer, self._order = scorer, rank_order(scorer.popularity_V)
-        self._static_V: np.ndarray | None = None
-        if isinstance(scorer, StaticScorer):
-            self._static_V = scorer.static_scores()
-            self._order = rank_order(self._static_V)
+        self._static: tuple[np.ndarray, np.ndarray] | None = None
+        self.refresh_static_scores()
 
     @property
     def name(self) -> str:
@@ -58,6 +56,12 @@ class CandidateSource:
     def uses_item_features(self) -> bool:
         """Return True if the scorer distinguishes cold items, by their features or because a list names them."""
         return isinstance(self.scorer, ColdItemScorer) and self.scorer.scores_cold_items
+
+    def refresh_static_scores(self) -> None:
+        """Read the scores of a static scorer again, after they have changed; nothing for any other one."""
+        if isinstance(self.scorer, StaticScorer):
+            scores_V = self.scorer.static_scores()
+            self._static = scores_V, rank_order(scores_V)
 
     def serves(self, histories: Sequences) -> np.ndarray:
         """Return the mask of histories that the source serves, bool [B], by the number of known events.
@@ -79,8 +83,8 @@ class CandidateSource:
 
     def score_histories(self, histories: Sequences) -> SourceScores:
         """Return the scores of B histories in the cheapest exact form for the scorer, or by the index."""
-        if self._static_V is not None:
-            return StaticScores(self._static_V, self._order, len(histories))
+        if self._static is not None:
+            return StaticScores(*self._static, len(histories))
         visible = self.visible_history(histories)
         if self._exact_search is not None and self._vectors is not None and visible.drop_unknown().lengths.all():
             return ExactSearchScores(self._vectors.queries(visible)[0], self._exact_search)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from segue.serving.administration.catalog_service import CatalogService
 from segue.serving.administration.erase_user import UserEraser
 from segue.serving.deployment.model_registry import ModelRegistry
 from segue.serving.deployment.reloader import Reloader
@@ -39,6 +40,7 @@ class AdminService:
     writer: GroupCommitWriter
     eraser: UserEraser
     reloader: Reloader
+    catalog: CatalogService
 
     def user_events(self, user_id: str) -> UserEventsResponse:
         """Return every stored event of a user.
@@ -172,18 +174,3 @@ def list_items(router: VariantRouter, after: str | None, limit: int) -> ItemsRes
     last = page[-1] if begin + limit < len(ids) else None
     return ItemsResponse([ItemOut(item, model.titles.get(item)) for item in page], len(ids), last)
 
-
-def get_item(router: VariantRouter, item_id: str) -> ItemOut:
-    """Return an item of the live version's catalog.
-
-    Args:
-        router: router of the live version.
-        item_id: the item.
-
-    Raises:
-        Problem: 404 for an unknown item.
-    """
-    model = router.deployment.live.engine.model
-    if item_id not in model.catalog:
-        raise Problem(404, f"The catalog does not know the item '{item_id}'.")
-    return ItemOut(item_id, model.titles.get(item_id))

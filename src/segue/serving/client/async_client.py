@@ -2,15 +2,23 @@
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from msgspec.structs import replace
 
 from segue.serving.client.address import ServerAddress
 from segue.serving.client.client import request_bytes, with_id
 from segue.serving.client.response import MAX_RESPONSE_BYTES, ResponseParser, decode_response, retry_after_s
+from segue.serving.schemas.admin import (
+    ItemOut,
+    PlacementOut,
+    PlacementSettings,
+    PlacementsResponse,
+    RollbackPlacementRequest,
+)
 from segue.serving.schemas.problems import Problem
 from segue.serving.schemas.requests import (
     EventBatch,
@@ -104,6 +112,58 @@ class AsyncClient:
     async def similar(self, request: SimilarRequest) -> RecommendResponse:
         """Return similar items."""
         return await self._request("POST", "/v1/similar", RecommendResponse, request)
+
+    async def item(self, item_id: str) -> ItemOut:
+        """Return an item; with a key for admin also its row and its state in each version."""
+        return await self._request("GET", f"/v1/items/{quote(item_id, safe='')}", ItemOut)
+
+    async def put_item(self, item_id: str, cells: Mapping[str, Any]) -> ItemOut:
+        """Replace the row of an item, or add one; every process applies it on return.
+
+        Args:
+            item_id: the item.
+            cells: column -> value, such as title, price and stock.
+        """
+        return await self._request("PUT", f"/v1/items/{quote(item_id, safe='')}", ItemOut, dict(cells))
+
+    async def patch_item(self, item_id: str, cells: Mapping[str, Any]) -> ItemOut:
+        """Merge cells into the row of an item; every process applies it on return.
+
+        Args:
+            item_id: the item.
+            cells: column -> new value; None removes a value.
+        """
+        return await self._request("PATCH", f"/v1/items/{quote(item_id, safe='')}", ItemOut, dict(cells))
+
+    async def delete_item(self, item_id: str) -> ItemOut:
+        """Remove an item from every list, until it is put again."""
+        return await self._request("DELETE", f"/v1/items/{quote(item_id, safe='')}", ItemOut)
+
+    async def placements(self) -> PlacementsResponse:
+        """Return the placements of the live version with their rules."""
+        return await self._request("GET", "/v1/placements", PlacementsResponse)
+
+    async def placement(self, name: str) -> PlacementOut:
+        """Return the rules of a placement."""
+        return await self._request("GET", f"/v1/placements/{quote(name, safe='')}", PlacementOut)
+
+    async def put_placement(self, name: str, settings: PlacementSettings) -> PlacementOut:
+        """Replace the rules of a placement in every version, or add a placement.
+
+        Args:
+            name: the placement.
+            settings: rules, diversification and exploration.
+        """
+        return await self._request("PUT", f"/v1/placements/{quote(name, safe='')}", PlacementOut, settings)
+
+    async def delete_placement(self, name: str) -> PlacementOut:
+        """Return to the models' own rules of a placement."""
+        return await self._request("DELETE", f"/v1/placements/{quote(name, safe='')}", PlacementOut)
+
+    async def roll_back_placement(self, name: str) -> PlacementOut:
+        """Restore the rules of a placement before its last change."""
+        request = RollbackPlacementRequest(name)
+        return await self._request("POST", "/v1/admin/placements/rollback", PlacementOut, request)
 
     async def ready(self) -> Health:
         """Return the readiness of the server; a server that is not ready responds too."""

@@ -5,7 +5,7 @@ import socket
 import ssl
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -22,9 +22,14 @@ from segue.serving.client.response import (
 )
 from segue.serving.schemas.admin import (
     ErasureReceipt,
+    ItemOut,
     ItemsResponse,
     ModelsResponse,
+    PlacementOut,
+    PlacementSettings,
+    PlacementsResponse,
     ReportResponse,
+    RollbackPlacementRequest,
     UserEventsResponse,
 )
 from segue.serving.schemas.problems import Problem
@@ -131,6 +136,58 @@ class Client:
         """
         begin = {} if after is None else {"after": after}
         return self._request("GET", f"/v1/items?{urlencode({**begin, 'limit': limit})}", ItemsResponse)
+
+    def item(self, item_id: str) -> ItemOut:
+        """Return an item; with a key for admin also its row and its state in each version."""
+        return self._request("GET", f"/v1/items/{quote(item_id, safe='')}", ItemOut)
+
+    def put_item(self, item_id: str, cells: Mapping[str, Any]) -> ItemOut:
+        """Replace the row of an item, or add one; every process applies it on return.
+
+        Args:
+            item_id: the item.
+            cells: column -> value, such as title, price and stock.
+        """
+        return self._request("PUT", f"/v1/items/{quote(item_id, safe='')}", ItemOut, dict(cells))
+
+    def patch_item(self, item_id: str, cells: Mapping[str, Any]) -> ItemOut:
+        """Merge cells into the row of an item; every process applies it on return.
+
+        Args:
+            item_id: the item.
+            cells: column -> new value; None removes a value.
+        """
+        return self._request("PATCH", f"/v1/items/{quote(item_id, safe='')}", ItemOut, dict(cells))
+
+    def delete_item(self, item_id: str) -> ItemOut:
+        """Remove an item from every list, until it is put again."""
+        return self._request("DELETE", f"/v1/items/{quote(item_id, safe='')}", ItemOut)
+
+    def placements(self) -> PlacementsResponse:
+        """Return the placements of the live version with their rules."""
+        return self._request("GET", "/v1/placements", PlacementsResponse)
+
+    def placement(self, name: str) -> PlacementOut:
+        """Return the rules of a placement."""
+        return self._request("GET", f"/v1/placements/{quote(name, safe='')}", PlacementOut)
+
+    def put_placement(self, name: str, settings: PlacementSettings) -> PlacementOut:
+        """Replace the rules of a placement in every version, or add a placement.
+
+        Args:
+            name: the placement.
+            settings: rules, diversification and exploration.
+        """
+        return self._request("PUT", f"/v1/placements/{quote(name, safe='')}", PlacementOut, settings)
+
+    def delete_placement(self, name: str) -> PlacementOut:
+        """Return to the models' own rules of a placement."""
+        return self._request("DELETE", f"/v1/placements/{quote(name, safe='')}", PlacementOut)
+
+    def roll_back_placement(self, name: str) -> PlacementOut:
+        """Restore the rules of a placement before its last change."""
+        request = RollbackPlacementRequest(name)
+        return self._request("POST", "/v1/admin/placements/rollback", PlacementOut, request)
 
     def models(self) -> ModelsResponse:
         """Return the deployed versions by role."""

@@ -3,9 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from segue.serving.catalog.live_model import LiveModel
+from segue.serving.catalog.live_updates import LiveUpdates
+from segue.serving.config import ServingConfig
 from segue.serving.experiments import statistics
 from segue.serving.inference.engine import Engine
+from segue.serving.inference.served_model import ServedModel
 from segue.serving.sessions.session_cache import SessionCache
+from segue.serving.store.event_reader import EventReader
+from segue.serving.store.group_commit import GroupCommitWriter
 
 LIVE, CANARY, INTERLEAVED, PREVIOUS, SHADOW = "live", "canary", "interleaved", "previous", "shadow"
 
@@ -16,6 +22,35 @@ class LoadedModel:
 
     engine: Engine
     sessions: SessionCache
+    live: LiveModel | None = None
+    """Items, rules and demand that change while it serves; None: they never do."""
+
+    @classmethod
+    def of(
+        cls,
+        model: ServedModel,
+        store: EventReader,
+        writer: GroupCommitWriter | None,
+        config: ServingConfig,
+        updates: LiveUpdates,
+    ) -> "LoadedModel":
+        """Return a version ready to serve, with the present changes of items and rules.
+
+        Args:
+            model: the version.
+            store: event store from which histories are read.
+            writer: writer of the event store; None in a worker process.
+            config: options of the server.
+            updates: keeps its items and rules up to date.
+
+        Raises:
+            ValueError: the version lacks a column that a live rule names, or cannot be served by several processes.
+        """
+        model.check_processes(config.workers)
+        sessions = SessionCache(store, model.catalog, config.engine.sessions, context_reader=model.event_contexts)
+        live = LiveModel(model, sessions)
+        updates.attach(live)
+        return cls(Engine(model, sessions, writer, config.engine), sessions, live)
 
     @property
     def version(self) -> str:
@@ -59,10 +94,14 @@ class Deployment:
         models = (self.live, self.canary, self.shadow, self.previous)
         return list({id(model): model for model in models if model is not None}.values())
 
+    def models_by_role(self) -> dict[str, LoadedModel]:
+        """Return the loaded model of each role."""
+        roles = {LIVE: self.live, CANARY: self.canary, SHADOW: self.shadow, PREVIOUS: self.previous}
+        return {role: model for role, model in roles.items() if model is not None}
+
     def versions_by_role(self) -> dict[str, str]:
         """Return the version of each role."""
-        roles = {LIVE: self.live, CANARY: self.canary, SHADOW: self.shadow, PREVIOUS: self.previous}
-        return {role: model.version for role, model in roles.items() if model is not None}
+        return {role: model.version for role, model in self.models_by_role().items()}
 
     def variant_for(self, user_key: str | None) -> str:
         """Return the variant of a user or session; live for a request without one (None)."""

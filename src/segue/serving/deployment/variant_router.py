@@ -21,6 +21,7 @@ from segue.serving.deployment.failure_examination import FailureExaminer
 from segue.serving.deployment.interleaving import interleave
 from segue.serving.deployment.shadow_traffic import ShadowTraffic
 from segue.serving.experiments.recommendation_log import RecommendationLog
+from segue.serving.experiments.shown_lists import encode_conditions
 from segue.serving.inference.engine import Engine
 from segue.serving.observability.logs import log_event
 from segue.serving.observability.prometheus import Metrics
@@ -116,6 +117,7 @@ class VariantRouter:
             for model in models
             for listener in (model.sessions.add, model.engine.scorer.item_history_feed.on_commit)
         ]
+        listeners += [model.live.on_commit for model in models if model.live is not None]  # behind the histories
         self._commit_listeners.set_listeners([*listeners, *([self.recorder.record_events] if self.recorder else [])])
         kept = {id(model.engine) for model in models}
         for engine in self._retired:  # no request can still wait for an engine that was retired one swap before
@@ -156,7 +158,8 @@ class VariantRouter:
             self._shadow.submit(deployment.shadow.engine, request, response)
         if self.recorder is not None:
             experiment = deployment.experiment if user_key is not None else None
-            self.recorder.record_impression(response, request.placement, key, experiment, began_us)
+            conditions = encode_conditions(request, response)
+            self.recorder.record_impression(response, request.placement, key, experiment, began_us, conditions)
         return response
 
     async def _respond(
@@ -211,7 +214,10 @@ class VariantRouter:
             except Exception as error:
                 self._record_failure(model, error)
                 return None
-        return interleave(models, responses, request.k)
+        response = interleave(models, responses, request.k)
+        # Items of two lists may break the quotas that each of them keeps.
+        response.items = deployment.live.engine.scorer.allowed_recommendations(request, response.items)
+        return response
 
     def _record_failure(self, model: LoadedModel, error: Exception) -> None:
         """Count a failure, and examine the version. The log names the place, but not the message: it may hold an id."""
@@ -267,6 +273,9 @@ class VariantRouter:
         for engine in [*self._retired, *(model.engine for model in self._deployment.loaded_models())]:
             for key in keys:
                 engine.forget(key)
+        for live in [model.live for model in self._deployment.loaded_models() if model.live is not None]:
+            for key in keys:
+                live.forget(key)
 
     def close(self) -> None:
         """End all threads after the waiting requests are scored."""

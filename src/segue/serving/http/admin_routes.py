@@ -5,7 +5,8 @@ import math
 
 import msgspec
 
-from segue.serving.administration.admin_service import AdminService, get_item, list_items
+from segue.serving.administration.admin_service import AdminService, list_items
+from segue.serving.administration.item_status import item_out
 from segue.serving.http.auth import ADMIN, ERASE, SERVE
 from segue.serving.http.exchange import Request
 from segue.serving.http.handlers import AppState
@@ -13,11 +14,16 @@ from segue.serving.http.router import Endpoint
 from segue.serving.schemas.admin import (
     EmptyRequest,
     ErasureReceipt,
+    ItemCells,
     ItemOut,
     ItemsResponse,
     ModelsResponse,
+    PlacementOut,
+    PlacementSettings,
+    PlacementsResponse,
     PromoteRequest,
     ReportResponse,
+    RollbackPlacementRequest,
     UserEventsResponse,
 )
 from segue.serving.schemas.problems import Problem
@@ -49,8 +55,50 @@ async def items(state: AppState, request: Request, parameter: str) -> ItemsRespo
 
 
 async def item(state: AppState, request: Request, item_id: str) -> ItemOut:
-    """Return one item of the live model."""
-    return get_item(state.router, _valid_id(item_id))
+    """Return one item of the live model; its row and state in each version with a key for admin."""
+    return item_out(state.router.deployment, _valid_id(item_id), complete=ADMIN in request.roles)
+
+
+async def put_item(state: AppState, request: Request, item_id: str) -> ItemOut:
+    """Replace the row of an item, or add one that is recommendable from then on."""
+    return await _admin(state).catalog.change_item(_valid_id(item_id), "PUT", request.body)
+
+
+async def patch_item(state: AppState, request: Request, item_id: str) -> ItemOut:
+    """Merge cells into the row of an item, such as its price or stock."""
+    return await _admin(state).catalog.change_item(_valid_id(item_id), "PATCH", request.body)
+
+
+async def delete_item(state: AppState, request: Request, item_id: str) -> ItemOut:
+    """Remove an item from every list, until it is put again."""
+    return await _admin(state).catalog.change_item(_valid_id(item_id), "DELETE", b"")
+
+
+async def placements(state: AppState, request: Request, parameter: str) -> PlacementsResponse:
+    """List the placements of the live version with their rules."""
+    return _admin(state).catalog.placements()
+
+
+async def placement(state: AppState, request: Request, name: str) -> PlacementOut:
+    """Return the rules of a placement."""
+    return _admin(state).catalog.placement(_valid_id(name))
+
+
+async def put_placement(state: AppState, request: Request, name: str) -> PlacementOut:
+    """Replace the rules of a placement in every version, or add a placement."""
+    settings = msgspec.json.decode(request.body, type=PlacementSettings)
+    return await _admin(state).catalog.put_placement(_valid_id(name), settings)
+
+
+async def delete_placement(state: AppState, request: Request, name: str) -> PlacementOut:
+    """Return to the models' own rules of a placement."""
+    return await _admin(state).catalog.delete_placement(_valid_id(name))
+
+
+async def roll_back_placement(state: AppState, request: Request, parameter: str) -> PlacementOut:
+    """Restore the rules of a placement before its last change."""
+    query = msgspec.json.decode(request.body, type=RollbackPlacementRequest)
+    return await _admin(state).catalog.roll_back_placement(query.name)
 
 
 async def models(state: AppState, request: Request, parameter: str) -> ModelsResponse:
@@ -104,6 +152,34 @@ ENDPOINTS = (
         ),
     ),
     Endpoint("GET", "/v1/items/{id}", item, ItemOut, role=SERVE, problems=(404,)),
+    Endpoint("PUT", "/v1/items/{id}", put_item, ItemOut, (ItemCells,), ADMIN, forwarded=True, problems=(507,)),
+    Endpoint("PATCH", "/v1/items/{id}", patch_item, ItemOut, (ItemCells,), ADMIN, forwarded=True, problems=(404, 507)),
+    Endpoint("DELETE", "/v1/items/{id}", delete_item, ItemOut, role=ADMIN, forwarded=True, problems=(404, 507)),
+    Endpoint("GET", "/v1/placements", placements, PlacementsResponse, role=ADMIN, forwarded=True),
+    Endpoint("GET", "/v1/placements/{id}", placement, PlacementOut, role=ADMIN, forwarded=True, problems=(404,)),
+    Endpoint(
+        "PUT",
+        "/v1/placements/{id}",
+        put_placement,
+        PlacementOut,
+        (PlacementSettings,),
+        ADMIN,
+        forwarded=True,
+        problems=(409, 507),
+    ),
+    Endpoint(
+        "DELETE", "/v1/placements/{id}", delete_placement, PlacementOut, role=ADMIN, forwarded=True, problems=(404, 507)
+    ),
+    Endpoint(
+        "POST",
+        "/v1/admin/placements/rollback",
+        roll_back_placement,
+        PlacementOut,
+        (RollbackPlacementRequest,),
+        ADMIN,
+        forwarded=True,
+        problems=(409,),
+    ),
     Endpoint("GET", "/v1/admin/models", models, ModelsResponse, role=ADMIN, forwarded=True),
     Endpoint(
         "GET",

@@ -34,6 +34,8 @@ from segue.serving.schemas.requests import (
 )
 
 MAX_BODY_BYTES = 1_000_000
+MERGE_PATCH = "application/merge-patch+json"
+"""Media type of PATCH (RFC 7396); plain JSON is accepted too."""
 _log = logging.getLogger("segue.serving")
 _requests = logging.getLogger("segue.serving.requests")
 
@@ -147,6 +149,7 @@ class App:
             state.limit.take(caller)
         if endpoint.requests:
             _check_body_headers(request)
+        request.roles = caller.roles
         return caller
 
     async def respond(self, admission: Admission) -> Response:
@@ -225,7 +228,7 @@ def _check_body_headers(request: Request) -> None:
     A browser sends this media type to another site only if that site agreed (CORS), so it also keeps foreign pages out.
     """
     media_type = request.header(b"content-type").partition(";")[0].strip().lower()
-    if media_type != JSON:
+    if media_type != JSON and not (request.method == "PATCH" and media_type == MERGE_PATCH):
         raise Problem(415, f"The Content-Type must be {JSON}, not '{media_type}'.")
     length = request.header(b"content-length").lstrip("0")  # Python converts at most 4300 digits
     if length and int(length) > MAX_BODY_BYTES:

@@ -31,6 +31,8 @@ class Request:
     body: bytes = b""
     client: str = ""
     """IP address of the other end of the connection; "" in a request that another process has forwarded."""
+    roles: frozenset[str] = frozenset()
+    """Roles of the caller, after the key is checked."""
 
     @property
     def path(self) -> str:
@@ -42,11 +44,15 @@ class Request:
         """Decoded query parameters by name; of a repeated parameter the last value.
 
         Raises:
-            Problem: 400, there are more than MAX_QUERY_PARAMETERS.
+            Problem: 400, there are more than MAX_QUERY_PARAMETERS, or one is not UTF-8.
         """
         query = self.target.partition("?")[2]
         try:
-            return dict(parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_QUERY_PARAMETERS))
+            return dict(
+                parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_QUERY_PARAMETERS, errors="strict")
+            )
+        except UnicodeDecodeError:
+            raise Problem(400, "The query is not UTF-8 once its percent signs are decoded.") from None
         except ValueError:
             detail = f"A request has at most {MAX_QUERY_PARAMETERS} query parameters."
             raise Problem(400, detail) from None

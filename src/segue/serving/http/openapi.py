@@ -12,6 +12,8 @@ from segue.serving.http.router import PATH_PARAMETER, Endpoint
 from segue.serving.schemas.examples import EXAMPLES
 from segue.serving.schemas.requests import EventIn, Health, Id, ProblemBody
 
+MAX_NAMED_PARTS = 4
+"""Number of slashes of a path from which its last part alone does not name the operation."""
 _ALWAYS = (401, 403, 429, 500, 503)
 _BODY = (400, 408, 413, 415, 422)
 _REF = "#/components/schemas/{name}"
@@ -101,9 +103,9 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.requests:
         operation["requestBody"] = _request_body(endpoint)
         statuses |= set(_BODY)
-    else:
-        operation["parameters"] = _parameters(endpoint)
-        statuses |= {422} if operation["parameters"] else set()
+    if parameters := _parameters(endpoint):
+        operation["parameters"] = parameters
+        statuses |= {400, 422}
     assert endpoint.response is not None
     operation["responses"] = {
         "200": _response("The response.", "application/json", endpoint.response),
@@ -113,7 +115,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _operation_id(endpoint: Endpoint) -> str:
-    if endpoint.requests:
+    if endpoint.method == "POST" and endpoint.path.count("/") < MAX_NAMED_PARTS:
         return endpoint.path.rpartition("/")[2]
     return "_".join([endpoint.method.lower(), *re.findall(r"[a-z]+", endpoint.path.removeprefix("/v1/"))])
 
@@ -123,7 +125,8 @@ def _request_body(endpoint: Endpoint) -> dict[str, Any]:
         {"$ref": _REF.format(name=_EVENT_WITH_OWNER)} if kind is EventIn else _ref(kind) for kind in endpoint.requests
     ]
     body = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
-    return {"required": True, "content": {"application/json": {"schema": body}}}
+    media = ["application/json", *(["application/merge-patch+json"] if endpoint.method == "PATCH" else [])]
+    return {"required": True, "content": {kind: {"schema": body} for kind in media}}
 
 
 def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:

@@ -81,11 +81,12 @@ class ItemHistoryFeed:
         if row.seq <= self._last_seq:
             return
         self._last_seq = row.seq
-        if item == PAD or self._ranker is None:
+        if self._ranker is None or not PAD < item < self._ranker.size:
             return
         key = ("user_id", event.user_id) if event.user_id is not None else ("session_id", event.session_id or "")
         view = self._sessions.view(key)
         earlier = bisect_left(view.times, event.time_us)
-        known = [(i, t) for i, t in zip(view.items[:earlier], view.times[:earlier], strict=True) if i != PAD]
+        events = zip(view.items[:earlier], view.times[:earlier], strict=True)
+        known = [(i, t) for i, t in events if PAD < i < self._ranker.size]
         history = Sequences.from_lists([[i for i, _ in known]], [[t for _, t in known]])
         self._ranker.observe(history, item, event.time_us)

@@ -1,12 +1,13 @@
 """Preparation of a request for scoring: item indices, the history, and the items to exclude."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from segue.data.catalog import PAD, Catalog
 from segue.data.sequences import NO_TIME
 from segue.models.retrieval.retriever import RetrievalQuery
+from segue.models.top_k import default_seen_rule
 from segue.serving.inference.served_model import ServedModel
 from segue.serving.schemas.problems import Problem
 from segue.serving.schemas.requests import HistoryKey, RecommendRequest, SimilarRequest
@@ -32,6 +33,8 @@ class PreparedRequest:
     items. None for a single model."""
     explores: bool = True
     """True if the placement's exploration draws."""
+    notes: Sequence[str] = ()
+    """Sentences about rules of the request that do not hold."""
 
 
 def prepare_request(
@@ -53,21 +56,24 @@ def prepare_request(
         Problem: 404 for similar items of an unknown item; 422 for a filter or explanations without a pipeline.
         HistoryUnreadableError: the event store cannot read the history.
     """
-    if isinstance(request, SimilarRequest):
-        index = model.catalog.to_indices([request.item_id]).tolist()
-        if index == [PAD]:
-            raise Problem(404, f"The catalog does not know the item '{request.item_id}'.")
-        rules = None if model.pipeline_service is None else RecommendRequest(k=request.k)
-        return PreparedRequest(None, index, RetrievalQuery(index, index), request.k, [], rules, explores=False)
     unknown: dict[str, None] = {}
+    is_pipeline = model.pipeline_service is not None
+    if not is_pipeline and (request.filter or (isinstance(request, RecommendRequest) and request.explain)):
+        raise Problem(422, "Filters and explanations need a pipeline; this is a single model.")
+    if isinstance(request, SimilarRequest):
+        return _prepare_similar(request, model)
     key, now_us = history_key(request), time.time_ns() // 1000
     history: SessionView | list[int]
+    types: Sequence[str | None] | None
     if key is not None:
+        service = model.pipeline_service
+        if service is not None and service.reads_event_types and not sessions.keeps_event_types:
+            sessions.keep_event_types()
         history = sessions.view(key, cached_only=cached_only)
-        items, times, contexts = history.items, history.times, history.contexts
+        items, times, contexts, types = history.items, history.times, history.contexts, history.types
     else:
         history = items = known_indices(model.catalog, request.history or (), unknown)
-        times, contexts = [NO_TIME] * len(items), None
+        times, contexts, types = [NO_TIME] * len(items), None, None
     if request.event is not None:
         event_items = known_indices(model.catalog, [request.event.item_id], unknown)
         if key is None:
@@ -75,18 +81,49 @@ def prepare_request(
             if reader is not None:
                 contexts = [NO_CONTEXT] * len(items)
                 contexts += [reader.from_request(request.event, time_us)] * len(event_items)
+            types = [None] * len(items) + [request.event.event] * len(event_items)
             history = items = items + event_items
             times = times + [time_us] * len(event_items)
-    exclude = known_indices(model.catalog, request.exclude, unknown)
-    allow = None if request.allow is None else known_indices(model.catalog, request.allow, unknown)
-    is_pipeline = model.pipeline_service is not None
+    exclude, allow = _listed_items(request, model, unknown)
     if not is_pipeline:
-        if request.filter or request.explain:
-            raise Problem(422, "Filters and explanations need a pipeline; this is a single model.")
-        if model.exclude_seen if request.exclude_seen is None else request.exclude_seen:
-            exclude = exclude + items
-    query = RetrievalQuery(items, exclude, allow, times, now_us, contexts)
-    return PreparedRequest(key, history, query, request.k, list(unknown), request if is_pipeline else None)
+        rule = default_seen_rule(model.exclude_seen) if request.exclude_seen is None else request.exclude_seen
+        exclude = exclude + model.changes.hidden + (items if rule is True else _last_known(items) if rule else [])
+    query = RetrievalQuery(items, exclude, allow, times, now_us, contexts, types)
+    notes = _notes(request, is_pipeline)
+    return PreparedRequest(key, history, query, request.k, list(unknown), request if is_pipeline else None, notes=notes)
+
+
+def _prepare_similar(request: SimilarRequest, model: ServedModel) -> PreparedRequest:
+    """Return the request for the list after a history of one item, under the rules of a placement."""
+    index = model.catalog.to_indices([request.item_id]).tolist()
+    if index == [PAD]:
+        raise Problem(404, f"The catalog does not know the item '{request.item_id}'.")
+    unknown: dict[str, None] = {}
+    exclude, allow = _listed_items(request, model, unknown)
+    is_pipeline = model.pipeline_service is not None
+    rules = RecommendRequest(k=request.k, placement=request.placement, filter=request.filter) if is_pipeline else None
+    query = RetrievalQuery(index, [*index, *exclude, *model.changes.hidden], allow)
+    notes = _notes(request, is_pipeline)
+    return PreparedRequest(None, index, query, request.k, list(unknown), rules, explores=False, notes=notes)
+
+
+def _listed_items(
+    request: RecommendRequest | SimilarRequest, model: ServedModel, unknown: dict[str, None]
+) -> tuple[list[int], list[int] | None]:
+    """Return the items that a request excludes and those that it allows; None: all."""
+    exclude = known_indices(model.catalog, request.exclude, unknown)
+    return exclude, None if request.allow is None else known_indices(model.catalog, request.allow, unknown)
+
+
+def _last_known(items: list[int]) -> list[int]:
+    """Return the last item of a history that the catalog holds, if any."""
+    return next(([item] for item in reversed(items) if item != PAD), [])
+
+
+def _notes(request: RecommendRequest | SimilarRequest, is_pipeline: bool) -> Sequence[str]:
+    if is_pipeline or request.placement is None:
+        return ()
+    return (f"This is a single model: the placement '{request.placement}' has no rules here.",)
 
 
 def known_indices(catalog: Catalog, ids: Iterable[str], unknown: dict[str, None]) -> list[int]:

@@ -1,5 +1,6 @@
 """Scoring of requests by one model, several at once, and lists in their place that need no scoring."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -7,11 +8,14 @@ from functools import partial
 
 import numpy as np
 
+from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.models.generation.generate import generate
+from segue.models.generation.strategy import find_strategy
 from segue.serving.inference.fallback_lists import FallbackLists, FallbackSource
 from segue.serving.inference.item_history_feed import ItemHistoryFeed
 from segue.serving.inference.prepared_request import PreparedRequest, prepare_request
+from segue.serving.inference.recent_lists import RecentLists
 from segue.serving.inference.recurrent_states import recurrent_states
 from segue.serving.inference.served_model import ServedModel
 from segue.serving.inference.served_pipeline import CACHED
@@ -40,12 +44,16 @@ class RequestScorer:
         self._sessions = sessions
         self._states = recurrent_states(model.retrieval, sessions)
         self._fallback = FallbackLists(model.retrieval)
+        self._recent = RecentLists()
+        if model.pipeline_service is not None and model.pipeline_service.reads_event_types:
+            sessions.keep_event_types()
         self.item_history_feed = ItemHistoryFeed(model, sessions)
         """Feed of committed events to a pipeline's ranker, emptied before each batch."""
 
     def forget(self, key: HistoryKey) -> None:
         """Drop the fallback list of a user or session, and the events that wait for the ranker."""
         self._fallback.forget(key)
+        self._recent.forget(key)
         self.item_history_feed.forget(key)
 
     def respond_batch(
@@ -81,10 +89,19 @@ class RequestScorer:
         assert model.pipeline_service is not None and request is not None
         allowed_V, history = self._allowed_items(prepared, request), prepared.query.as_sequences()
         items = model.pipeline_service.recommend(request, history, allowed_V, explore=prepared.explores)
+        indices = model.catalog.to_indices([item.id for item in items])
         if prepared.key is not None:
-            scores_K = np.array([item.score for item in items], dtype=np.float32)
-            self._fallback.keep(prepared.key, model.catalog.to_indices([item.id for item in items]), scores_K)
-        return _response(model, items, prepared.unknown, started)
+            self._fallback.keep(prepared.key, indices, np.array([item.score for item in items], dtype=np.float32))
+            self._keep_recent(prepared.key, indices)
+        response = _response(model, items, prepared.unknown, started)
+        if request.explain:
+            response.notes = model.pipeline_service.list_notes(request, history, indices.tolist())
+        return response
+
+    def _keep_recent(self, key: HistoryKey | None, indices: np.ndarray) -> None:
+        service = self._model.pipeline_service
+        if key is not None and service is not None and service.reads_impressions:
+            self._recent.add(key, indices.tolist())
 
     def _allowed_items(self, prepared: PreparedRequest, request: RecommendRequest) -> np.ndarray:
         """Return the items that a request and the rules of its placement allow, bool [V]; Problem (422)."""
@@ -93,7 +110,9 @@ class RequestScorer:
         if query.allow is not None:
             allow_V = np.zeros(self._model.catalog.size, dtype=bool)
             allow_V[list(query.allow)] = True
-        return service.allowed_items(request, query.as_sequences(), exclude=query.exclude, allowed_V=allow_V)
+        recent = self._recent.of(prepared.key) if service.reads_impressions else ()
+        history = query.as_sequences()
+        return service.allowed_items(request, history, exclude=query.exclude, impressions=recent, allowed_V=allow_V)
 
     def _respond_single(self, batch: Sequence[PreparedRequest], started: float) -> list[RecommendResponse | Exception]:
         """Return the lists of a single model; after an exception each request is scored alone, to fail alone."""
@@ -113,7 +132,7 @@ class RequestScorer:
             items = self._model.to_recommendations(items_K[: one.k], scores_K[: one.k])
             if one.key is not None:
                 self._fallback.keep(one.key, items_K[: one.k], scores_K[: one.k])
-            responses.append(_response(self._model, items, one.unknown, started))
+            responses.append(_response(self._model, items, one.unknown, started, notes=one.notes))
         return responses
 
     def respond_without_scoring(self, request: RecommendRequest | SimilarRequest) -> RecommendResponse:
@@ -125,17 +144,21 @@ class RequestScorer:
         if rules is None or service is None:
             found = self._fallback.find(prepared.key, prepared.k, query.exclude, query.allow)
             items = model.to_recommendations(found.items_K, found.scores_K)
-            return _response(model, items, prepared.unknown, started, found.source)
+            return _response(model, items, prepared.unknown, started, found.source, prepared.notes)
         last_items, last_scores = self._fallback.last(prepared.key)
         allowed_V = self._allowed_items(prepared, rules)
         items = service.recommend_without_scoring(rules, last_items, last_scores, allowed_V)
+        self._keep_recent(prepared.key, model.catalog.to_indices([item.id for item in items]))
         source: FallbackSource = "cached" if any(item.source == CACHED for item in items) else "popular"
         return _response(model, items, prepared.unknown, started, source)
 
     def next(self, request: NextRequest) -> RecommendResponse:
         """Return a generated sequence of next items (``segue.models.generation.generate``).
 
-        The default placement of a pipeline decides which items may be in it. Too slow for the event loop.
+        Every strategy but 'top-k' works on calibrated probabilities; the propensity of a sampled item is that of its
+        draw.
+
+        The rules of its placement hold, pins and quotas too. Too slow for the event loop.
         """
         started, model = time.perf_counter(), self._model
         try:
@@ -143,20 +166,40 @@ class RequestScorer:
         except HistoryUnreadableError:
             return self.next_without_scoring(request)
         rows, rng = prepared.query.as_sequences(), np.random.default_rng(request.seed)
-        exclude = Sequences.from_lists([prepared.query.exclude])
+        if model.pipeline_service is not None:  # sequences are made of the model's own items
+            rows = model.pipeline_service.pipeline_history(rows)
+        exclude = Sequences.from_lists([[item for item in prepared.query.exclude if item < model.scorer.size]])
+        allowed_all_V, allowed_V = allowed_V, None if allowed_V is None else allowed_V[: model.scorer.size]
+        strategy = find_strategy(request.strategy, temperature=request.temperature)
+        scorer = model.scorer if strategy.name == "top-k" else model.probability_scorer or model.scorer
         items, scores = generate(
-            model.scorer, rows, request.steps, request.strategy, rng=rng, exclude=exclude, allowed_V=allowed_V
-        )[:2]
-        return _response(model, model.to_recommendations(items[0], scores[0]), prepared.unknown, started)
+            scorer, rows, request.steps, strategy, rng=rng, exclude=exclude, allowed_V=allowed_V
+        )
+        recommendations = model.to_recommendations(items[0], scores[0])
+        if strategy.name == "sample":
+            for recommendation in recommendations:
+                recommendation.propensity = min(math.exp(recommendation.score), 1.0)
+        if allowed_all_V is not None:
+            recommendations = self._arrange(prepared, recommendations, allowed_all_V)
+            self._keep_recent(prepared.key, model.catalog.to_indices([item.id for item in recommendations]))
+        return _response(model, recommendations, prepared.unknown, started, notes=prepared.notes)
 
     def next_without_scoring(self, request: NextRequest) -> RecommendResponse:
         """Return the fallback list in place of a generated sequence."""
-        started = time.perf_counter()
-        prepared, allowed_V = self._prepare_next(request, cached_only=True)
-        allow = None if allowed_V is None else np.flatnonzero(allowed_V).tolist()
-        found = self._fallback.find(prepared.key, request.steps, prepared.query.exclude, allow)
-        items = self._model.to_recommendations(found.items_K, found.scores_K)
-        return _response(self._model, items, prepared.unknown, started, found.source)
+        return self.respond_without_scoring(_as_recommend_request(request))
+
+    def _arrange(
+        self, prepared: PreparedRequest, items: list[Recommendation], allowed_V: np.ndarray
+    ) -> list[Recommendation]:
+        """Return the allowed ones of given items under the pins and quotas of the placement, filled where too few."""
+        service, rules = self._model.pipeline_service, prepared.pipeline_request
+        assert service is not None and rules is not None
+        by_id = {item.id: item for item in items}
+        indices = self._model.catalog.to_indices(by_id)
+        known_K = indices > PAD
+        scores_K = np.array([item.score for item in by_id.values()], dtype=np.float64)
+        built = service.recommend_without_scoring(rules, indices[known_K], scores_K[known_K], allowed_V)
+        return [by_id.get(item.id, item) for item in built]
 
     def _prepare_next(self, request: NextRequest, *, cached_only: bool) -> tuple[PreparedRequest, np.ndarray | None]:
         """Return the prepared request, and the items that a pipeline allows, bool [V]; None for a single model."""
@@ -167,7 +210,7 @@ class RequestScorer:
     def allowed_recommendations(
         self, request: RecommendRequest | SimilarRequest | NextRequest, items: list[Recommendation]
     ) -> list[Recommendation]:
-        """Return the items that the rules of this version allow, of a list that another version made.
+        """Return a list that another version made under the rules of this version; empty if these allow no item of it.
 
         Args:
             request: the request.
@@ -175,17 +218,20 @@ class RequestScorer:
         """
         plain = _as_recommend_request(request) if isinstance(request, NextRequest) else request
         prepared = prepare_request(plain, self._model, self._sessions, cached_only=True)
+        pairs = zip(items, self._model.catalog.to_indices_list([item.id for item in items]), strict=True)
         if prepared.pipeline_request is None:
-            return items
+            exclude, allow = set(prepared.query.exclude), prepared.query.allow
+            return [item for item, i in pairs if i not in exclude and (allow is None or i in allow)]
         allowed_V = self._allowed_items(prepared, prepared.pipeline_request)
-        indices = self._model.catalog.to_indices_list([item.id for item in items])
-        return [item for item, index in zip(items, indices, strict=True) if allowed_V[index]]
+        kept = [item for item, index in pairs if allowed_V[index]]
+        return self._arrange(prepared, kept, allowed_V) if kept else []
 
 
 def _as_recommend_request(request: NextRequest) -> RecommendRequest:
     """Return the request for a list with the history of a request for a sequence."""
     history = request.user_id, request.session_id, request.history
-    return RecommendRequest(*history, k=request.steps, exclude_seen=request.exclude_seen)
+    rules = {"placement": request.placement, "filter": request.filter, "exclude": request.exclude, "allow": request.allow}
+    return RecommendRequest(*history, k=request.steps, exclude_seen=request.exclude_seen, **rules)
 
 
 def _result_or_error(work: Callable[[], RecommendResponse]) -> RecommendResponse | Exception:
@@ -202,6 +248,10 @@ def _response(
     unknown: list[str],
     started: float,
     fallback: FallbackSource | None = None,
+    notes: Sequence[str] = (),
 ) -> RecommendResponse:
     took_ms = round((time.perf_counter() - started) * 1e3, 3)
-    return RecommendResponse(os.urandom(16).hex(), model.version, items, unknown, took_ms, fallback=fallback)
+    response = RecommendResponse(os.urandom(16).hex(), model.version, items, unknown, took_ms, fallback=fallback)
+    if notes:
+        response.notes = list(notes)
+    return response

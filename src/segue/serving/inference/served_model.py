@@ -2,17 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from segue.data.catalog import PAD, Catalog
+from segue.data.catalog import PAD
 from segue.models import artifact
 from segue.models.retrieval.product_quantization import MIN_RECALL
 from segue.models.retrieval.retriever import RetrievalQuery, Retriever
 from segue.models.scorer import Scorer
+from segue.pipeline.live.growing_catalog import GrowingCatalog
+from segue.pipeline.next_item_probabilities import probability_scorer
 from segue.pipeline.persistence import restore_saved_pipeline
 from segue.serving.inference.served_pipeline import PipelineService
 from segue.serving.schemas.requests import Recommendation
@@ -23,13 +25,25 @@ class NonFiniteScoreError(ValueError):
     """A score that is NaN or infinite."""
 
 
+@dataclass
+class ItemChanges:
+    """Changes of a model's items while it is served, written by the thread that applies them."""
+
+    hidden: list[int] = field(default_factory=list)
+    """Indices of items that no list of a single model may hold; a pipeline's placements know their own."""
+    deleted: frozenset[str] = frozenset()
+    """Ids of deleted items."""
+    sorted_ids: tuple[str, ...] | None = None
+    """Ids of a catalog page in sorted order; None: to be made."""
+
+
 @dataclass(frozen=True)
 class ServedModel:
     """Scorer with its catalog, titles and defaults."""
 
     version: str
     scorer: Scorer
-    catalog: Catalog
+    catalog: GrowingCatalog
     titles: dict[str, str]
     """Title by item id."""
     exclude_seen: bool
@@ -38,6 +52,12 @@ class ServedModel:
     """Placements and rules of a pipeline; None for a single model."""
     event_contexts: EventContextReader | None = None
     """Reader of the context columns that the model is trained on; None without any."""
+    probability_scorer: Scorer | None = None
+    """Scorer of calibrated log-probabilities, which sequences are generated with; None: the scorer itself."""
+    item_columns: frozenset[str] = frozenset()
+    """Names of the columns of its items table."""
+    changes: ItemChanges = field(default_factory=ItemChanges)
+    """Changes of its items while it is served."""
 
     @classmethod
     def open(cls, run: Path) -> "ServedModel":
@@ -51,28 +71,45 @@ class ServedModel:
         """
         loaded = artifact.load(run)
         titles = {item: features.get("title") for item, features in loaded.items.items()}
-        scorer = restore_saved_pipeline(loaded)
+        scorer, catalog = restore_saved_pipeline(loaded), GrowingCatalog(loaded.catalog)
         model = cls(
             version=loaded.version,
             scorer=scorer,
-            catalog=loaded.catalog,
+            catalog=catalog,
             titles={item: title for item, title in titles.items() if isinstance(title, str)},
             exclude_seen=loaded.about.get("exclude_seen", True) is not False,
-            pipeline_service=PipelineService.from_scorer(scorer, loaded),
+            pipeline_service=PipelineService.from_scorer(scorer, catalog, loaded),
             event_contexts=EventContextReader.from_arrays(loaded.arrays),
+            probability_scorer=probability_scorer(scorer, loaded.about),
+            item_columns=frozenset(name for row in loaded.items.values() for name in row),
         )
         model.top_k([], 1)
         return model
 
-    @cached_property
+    @property
     def sorted_ids(self) -> tuple[str, ...]:
-        """Item ids in sorted order, for catalog pages."""
-        return tuple(sorted(self.catalog.ids))
+        """Item ids in sorted order without deleted ones, for catalog pages."""
+        changes = self.changes
+        if changes.sorted_ids is None:
+            changes.sorted_ids = tuple(sorted(item for item in self.catalog.ids if item not in changes.deleted))
+        return changes.sorted_ids
 
     @cached_property
     def retrieval(self) -> Retriever:
         """Top-k retrieval over the scorer."""
         return Retriever(self.scorer)
+
+    def check_processes(self, workers: int) -> None:
+        """Check that the rules of the placements hold with a number of processes, which requests of one user may reach.
+
+        Raises:
+            ValueError: several processes, and a placement that leaves out recently recommended items.
+        """
+        if workers > 1 and self.pipeline_service is not None and self.pipeline_service.reads_impressions:
+            raise ValueError(
+                f"A placement of version {self.version} leaves out recently recommended items (exclude_shown), which each "
+                "process knows of its own lists only: serve it with --workers 1, or leave the rule out."
+            )
 
     def enable_approximate_search(self) -> str:
         """Search large catalogs through an approximate index if its recall is high enough; return a message."""

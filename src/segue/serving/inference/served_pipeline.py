@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from segue.data.catalog import Catalog
 from segue.data.sequences import Sequences
 from segue.models.artifact import Artifact
 from segue.models.scorer import Scorer
-from segue.pipeline.explanations.explain import explain
+from segue.pipeline.explanations.explain import Explanation, explain
+from segue.pipeline.live.growing_catalog import GrowingCatalog
+from segue.pipeline.live.live_placements import LivePlacementEngine
 from segue.pipeline.pipeline import Pipeline
+from segue.pipeline.placements.forbidding_rules import empty_list_note, pin_notes
 from segue.pipeline.placements.placement import DEFAULT_PLACEMENT, PlacementEngine, PlacementRequest
 from segue.pipeline.ranked_list import RankedList
 from segue.serving.schemas.problems import Problem
@@ -22,12 +24,14 @@ CACHED = "cached"
 class PipelineService:
     """Recommendations of one pipeline. For one thread at a time, because exploration draws from one generator."""
 
-    def __init__(self, pipeline: Pipeline, catalog: Catalog, artifact: Artifact, rng: np.random.Generator) -> None:
+    def __init__(
+        self, pipeline: Pipeline, catalog: GrowingCatalog, artifact: Artifact, rng: np.random.Generator
+    ) -> None:
         """Prepare the placements of a pipeline.
 
         Args:
             pipeline: the restored pipeline.
-            catalog: its catalog.
+            catalog: its catalog, which new items may join.
             artifact: source of item titles and features.
             rng: generator for exploration.
 
@@ -35,10 +39,19 @@ class PipelineService:
             ValueError: a rule of the settings names an item, column or placement that does not exist.
         """
         self._placements = PlacementEngine(pipeline, catalog, artifact.items)
-        self._ids = catalog.ids
         titles = {item: features.get("title") for item, features in artifact.items.items()}
-        self._titles = {item: title for item, title in titles.items() if isinstance(title, str)}
+        self.titles = {item: title for item, title in titles.items() if isinstance(title, str)}
+        """Title by item id."""
         self._rng = rng
+
+    @property
+    def placements(self) -> PlacementEngine:
+        """Placements that answer now."""
+        return self._placements
+
+    def replace_placements(self, placements: PlacementEngine) -> None:
+        """Answer later requests with other placements; requests under way keep theirs."""
+        self._placements = placements
 
     @property
     def pipeline(self) -> Pipeline:
@@ -46,16 +59,17 @@ class PipelineService:
         return self._placements.pipeline
 
     @classmethod
-    def from_scorer(cls, scorer: Scorer, artifact: Artifact) -> "PipelineService | None":
+    def from_scorer(cls, scorer: Scorer, catalog: GrowingCatalog, artifact: Artifact) -> "PipelineService | None":
         """Return the service of a pipeline; None for a single model, which has no placements.
 
         Args:
             scorer: the restored scorer.
+            catalog: its catalog, which new items may join.
             artifact: the artifact that it was restored from.
         """
         if not isinstance(scorer, Pipeline):
             return None
-        return cls(scorer, artifact.catalog, artifact, np.random.default_rng())
+        return cls(scorer, catalog, artifact, np.random.default_rng())
 
     @property
     def placement_names(self) -> list[str]:
@@ -68,6 +82,7 @@ class PipelineService:
         history: Sequences,
         *,
         exclude: Sequence[int] = (),
+        impressions: Sequence[int] = (),
         allowed_V: np.ndarray | None = None,
     ) -> np.ndarray:
         """Return the items that a request and the rules of its placement allow, bool [V].
@@ -76,15 +91,50 @@ class PipelineService:
             request: placement, filter and exclude_seen.
             history: one row of item indices.
             exclude: item indices that must not be in the list.
+            impressions: item indices that were recently recommended to the user.
             allowed_V: bool by item index: items that may be in the list; None: all.
 
         Raises:
             Problem: 422 for an unknown placement or an invalid filter.
         """
+        engine = self._placements
+        fitted_V = None if allowed_V is None else engine.fit_mask(allowed_V)
         try:
-            return self._placements.allowed_items(history, _placement_request(request, exclude, allowed_V))
+            return engine.allowed_items(history, _placement_request(request, exclude, fitted_V, impressions))
         except ValueError as error:
             raise Problem(422, str(error)) from None
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about suspicious rules of the placements, such as a pin that is never shown."""
+        return self._placements.notes
+
+    @property
+    def reads_event_types(self) -> bool:
+        """True if a placement leaves out items of some event types."""
+        return self._placements.reads_event_types
+
+    @property
+    def reads_impressions(self) -> bool:
+        """True if a placement leaves out items that were recently recommended."""
+        return self._placements.reads_impressions
+
+    def list_notes(self, request: RecommendRequest, history: Sequences, listed: Sequence[int]) -> list[str]:
+        """Return sentences about pins of the placement that a list does not show, and about a list without items.
+
+        Args:
+            request: the request.
+            history: one row of item indices.
+            listed: item indices of the list.
+        """
+        engine, placement = self._placements, _placement_request(request)
+        notes = pin_notes(engine, list(listed), history, placement)
+        return notes if listed else [*notes, empty_list_note(engine, placement)]
+
+    def pipeline_history(self, history: Sequences) -> Sequences:
+        """Return a history for the pipeline's own scorers, which do not know new items."""
+        engine = self._placements
+        return engine.pipeline_history(history) if isinstance(engine, LivePlacementEngine) else history
 
     def recommend(
         self, request: RecommendRequest, history: Sequences, allowed_V: np.ndarray, *, explore: bool = True
@@ -98,9 +148,9 @@ class PipelineService:
             explore: draw as the placement's exploration states; False: no draw.
         """
         rng = self._rng if explore else None
-        placement = _placement_request(request)
-        ranked = self._placements.recommend(history, request.k, placement, rng=rng, allowed_V=allowed_V)
-        return self._recommendations(request, history, ranked)
+        placement, engine = _placement_request(request), self._placements
+        ranked = engine.recommend(history, request.k, placement, rng=rng, allowed_V=engine.fit_mask(allowed_V))
+        return self._recommendations(request, history, ranked, engine)
 
     def recommend_without_scoring(
         self, request: RecommendRequest, items_K: np.ndarray, scores_K: np.ndarray, allowed_V: np.ndarray
@@ -114,35 +164,48 @@ class PipelineService:
             allowed_V: result of ``allowed_items``.
         """
         ranked = RankedList.from_items(items_K, scores_K, sources=(CACHED,))
-        built = self._placements.list_without_scoring(ranked, request.k, _placement_request(request), allowed_V)
-        return self._recommendations(request, None, built)
+        engine, placement = self._placements, _placement_request(request)
+        built = engine.list_without_scoring(ranked, request.k, placement, engine.fit_mask(allowed_V))
+        return self._recommendations(request, None, built, engine)
 
     def _recommendations(
-        self, request: RecommendRequest, history: Sequences | None, ranked: RankedList
+        self, request: RecommendRequest, history: Sequences | None, ranked: RankedList, engine: PlacementEngine
     ) -> list[Recommendation]:
         """Return the items of a list, with explanations if the request has ``explain`` and there is a history."""
-        items = []
+        items, ids = [], engine.item_data.catalog.ids
         for c, index in enumerate(ranked.items_C.tolist()):
-            item, score = self._ids[index - 1], float(ranked.scores_C[c])
-            recommendation = Recommendation(item, score if np.isfinite(score) else 0.0, self._titles.get(item))
+            item, score = ids[index - 1], float(ranked.scores_C[c])
+            recommendation = Recommendation(item, score if np.isfinite(score) else 0.0, self.titles.get(item))
             recommendation.source, recommendation.propensity = ranked.source_name(c), float(ranked.propensity_C[c])
             items.append(recommendation)
         if request.explain and history is not None:
-            names = {i: self._titles.get(self._ids[i - 1], self._ids[i - 1]) for i in history.to_lists()[0] if i}
-            explanations = explain(self._placements.pipeline, history, ranked, names)
+            names = {i: self.titles.get(ids[i - 1], ids[i - 1]) for i in history.to_lists()[0] if i}
+            explanations = _explain(engine, history, ranked, names)
             for recommendation, explanation in zip(items, explanations, strict=True):
-                influences = [self._ids[part.item - 1] for part in explanation.influences[:3]]
+                influences = [ids[part.item - 1] for part in explanation.influences[:3]]
                 sentence = explanation.sentence
                 recommendation.reason = ItemExplanation(sentence.english, sentence.chinese, influences)
         return items
 
 
+def _explain(
+    engine: PlacementEngine, history: Sequences, ranked: RankedList, titles: dict[int, str]
+) -> list[Explanation]:
+    if isinstance(engine, LivePlacementEngine):
+        return engine.explain(history, ranked, titles)
+    return explain(engine.pipeline, history, ranked, titles)
+
+
 def _placement_request(
-    request: RecommendRequest, exclude: Sequence[int] = (), allowed_V: np.ndarray | None = None
+    request: RecommendRequest,
+    exclude: Sequence[int] = (),
+    allowed_V: np.ndarray | None = None,
+    impressions: Sequence[int] = (),
 ) -> PlacementRequest:
     return PlacementRequest(
         request.placement or DEFAULT_PLACEMENT,
         exclude=exclude,
+        impressions=impressions,
         exclude_seen=request.exclude_seen,
         filter=request.filter,
         allowed_V=allowed_V,

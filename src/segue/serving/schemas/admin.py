@@ -1,6 +1,6 @@
 """Wire types of administration: models, stored user data, erasure, catalog pages, reports."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -78,11 +78,47 @@ class ErasureReceipt(Struct):
     """SHA-256 of the digest, the time and the numbers above."""
 
 
+class ItemCells(Struct):
+    """Cells of an item: a value for any column of the items table, as text, number, true or false, or list of texts.
+
+    PUT replaces the row. PATCH merges cells into it, and null removes a value.
+    """
+
+    title: str | None = None
+    available: bool | float | None = None
+    """False or 0: no list of any version holds the item."""
+
+
+class ItemVersion(Struct, omit_defaults=True):
+    """State of an item in one deployed version."""
+
+    role: str
+    version: str
+    recommendable: bool
+    reason: str = ""
+    """Sentence about the obstacle; absent without one."""
+    placements: list[str] = []
+    """Placements whose rules allow the item."""
+
+
 class ItemOut(Struct, omit_defaults=True):
-    """Item of the live version's catalog."""
+    """Item of the live version's catalog. All fields but id and title are for keys with the role admin."""
 
     id: str
     title: str | None = None
+    columns: dict[str, Any] = {}
+    """Present value of each other column."""
+    revision: int = 0
+    """Number of the last change; absent for an item that was never changed."""
+    deleted: bool = False
+    recommendable: bool | None = None
+    """Whether the live version can recommend the item; absent for an item that was never changed."""
+    reason: str = ""
+    """Sentence about the obstacle; absent without one."""
+    versions: list[ItemVersion] = []
+    """State in each deployed version; absent for an item that was never changed."""
+    unused: list[str] = []
+    """Cells of the request that no deployed version has a column for; they are stored."""
 
 
 class ItemsResponse(Struct, omit_defaults=True):
@@ -154,3 +190,39 @@ class ReportResponse(Struct):
     experiments: list[ExperimentReport]
     dropped: int = 0
     """Lists and events that were not recorded, because the queue was full or the disk refused them."""
+
+
+class PlacementSettings(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Settings of a placement, as in the TOML file of a pipeline; absent parts have their defaults."""
+
+    rules: dict[str, Any] | None = None
+    rerank: dict[str, Any] | None = None
+    explore: dict[str, Any] | None = None
+    name: Id | None = None
+    """Name of the placement; that of the path."""
+
+
+class PlacementOut(Struct, omit_defaults=True):
+    """Placement of the live version."""
+
+    name: str
+    revision: int
+    """Number of the last change; 0 for rules that were never changed."""
+    source: Literal["model", "live", "none"]
+    """Origin of the settings: the model, a change on this server, or none for a placement that is gone."""
+    settings: dict[str, Any]
+    """Rules, diversification and exploration."""
+    notes: list[str] = []
+    """Sentences about suspicious rules, such as a filter that no item passes."""
+
+
+class PlacementsResponse(Struct):
+    """Placements of the live version."""
+
+    placements: list[PlacementOut]
+
+
+class RollbackPlacementRequest(Struct, forbid_unknown_fields=True):
+    """Placement whose rules before the last change are restored."""
+
+    name: Id

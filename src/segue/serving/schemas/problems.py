@@ -51,6 +51,7 @@ def invalid_body(error: Exception) -> Problem:
     match = _MESSAGE.match(str(error))
     assert match is not None
     subject = (match["path"] or "$").removeprefix("$").lstrip(".") or "The body"
+    subject = "A value of the body" if subject == "[...]" else subject  # of an object with any names
     return Problem(422, f"{subject} is not valid: {_soften(match['cause'])}.")
 
 

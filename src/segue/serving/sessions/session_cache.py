@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import random
+import sys
 import threading
 import time
 from array import array
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segue.data.catalog import Catalog
+from segue.data.catalog import PAD, Catalog
 from segue.serving.config import SessionsConfig
 from segue.serving.observability.logs import log_event
 from segue.serving.schemas.requests import HistoryKey
@@ -30,32 +31,32 @@ class _CachedHistory:
     """Newest events of one key in the order of (time, arrival), 20 bytes per event, and the model's state of them.
 
     ``contexts`` holds the context values of each event for a model with context columns: 8 bytes more per event.
-    Equal rows are shared.
+    Equal rows are shared. ``types`` holds the event types for placements that read them, likewise.
 
     ``state`` covers the first ``num_read`` events. It is extended only at the end: an insertion in between, or a
     removal in front, drops it. ``revision`` is then raised, so that a state computed at the same time is not kept.
     """
 
-    __slots__ = ("contexts", "items", "num_read", "revision", "seqs", "state", "times")
+    __slots__ = ("contexts", "items", "num_read", "revision", "seqs", "state", "times", "types")
 
-    def __init__(self, *, with_contexts: bool) -> None:
+    def __init__(self, *, with_contexts: bool, with_types: bool) -> None:
         self.times, self.seqs, self.items = array("q"), array("q"), array("i")
         self.contexts: list[ContextValues] | None = [] if with_contexts else None
+        self.types: list[str] | None = [] if with_types else None
         self.state: np.ndarray | None = None
         self.num_read = 0
         self.revision = 0
 
-    def add(self, time_us: int, seq: int, item: int, context: ContextValues, max_length: int) -> None:
+    def add(self, row: StoredEventRow, item: int, context: ContextValues, max_length: int) -> None:
         """Insert an event at its position; an event that is there already, or is too old, changes nothing.
 
         Args:
-            time_us: time of the event, UTC microseconds.
-            seq: sequence number of the event.
+            row: the event.
             item: item index, PAD for an unknown item.
             context: context values of the event.
             max_length: largest length of the history.
         """
-        position = len(self.times)
+        time_us, seq, position = row.event.time_us, row.seq, len(self.times)
         if position and (self.times[-1], self.seqs[-1]) >= (time_us, seq):
             position = bisect_left(range(position), (time_us, seq), key=lambda i: (self.times[i], self.seqs[i]))
             if self.seqs[position] == seq:
@@ -66,10 +67,14 @@ class _CachedHistory:
         self.items.insert(position, item)
         if self.contexts is not None:
             self.contexts.insert(position, context)
+        if self.types is not None:
+            self.types.insert(position, sys.intern(row.event.event))
         if len(self.times) > max_length:
             del self.times[0], self.seqs[0], self.items[0]
             if self.contexts is not None:
                 del self.contexts[0]
+            if self.types is not None:
+                del self.types[0]
             self._drop_state()
 
     def _drop_state(self) -> None:
@@ -95,6 +100,8 @@ class SessionView:
     """Time of each event, UTC microseconds."""
     contexts: list[ContextValues] | None
     """Context values of each event; None for a model without context columns."""
+    types: list[str] | None = None
+    """Type of each event; None where no placement reads it."""
 
 
 class HistoryUnreadableError(RuntimeError):
@@ -130,10 +137,12 @@ class SessionCache:
         self._config = config or SessionsConfig()
         self._histories: OrderedDict[HistoryKey, _CachedHistory] = OrderedDict()
         self._lock = threading.Lock()
+        self.keeps_event_types = False
+        """True if histories hold the types of their events."""
         self.num_unreadable = 0
         """Number of times that a history could not be read."""
         self._next_log_s = 0.0
-        self._first_seq = self._newest_seq()
+        self._first_seq = self.newest_seq()
 
     def __len__(self) -> int:
         return len(self._histories)
@@ -148,7 +157,7 @@ class SessionCache:
                     history = self._histories.get(key) if key[1] is not None else None  # type: ignore[arg-type]
                     if history is not None:
                         context = self._context(row) if context is None else context
-                        history.add(row.event.time_us, row.seq, item, context, self._config.max_length)
+                        history.add(row, item, context, self._config.max_length)
 
     def history(self, key: HistoryKey) -> list[int]:
         """Return the item indices of the newest events of a key, oldest first; empty for an unknown key."""
@@ -176,7 +185,8 @@ class SessionCache:
                     self._histories.popitem(last=False)
             items, times = history.items.tolist(), history.times.tolist()
             contexts = None if history.contexts is None else history.contexts.copy()
-            return SessionView(items, history.state, history.num_read, history.revision, history, times, contexts)
+            types = None if history.types is None else history.types.copy()
+            return SessionView(items, history.state, history.num_read, history.revision, history, times, contexts, types)
 
     def events_after(self, time_us: int, seq: int, limit: int) -> list[StoredEventRow]:
         """Return stored events after a time and a sequence number. See ``EventReader.events_after``.
@@ -215,14 +225,27 @@ class SessionCache:
         with self._lock:
             self._histories.pop(key, None)
 
-    def _newest_seq(self) -> int:
+    def keep_event_types(self) -> None:
+        """Give histories the types of their events from now on; those in memory are read again."""
+        with self._lock:
+            if not self.keeps_event_types:
+                self.keeps_event_types = True
+                self._histories.clear()
+
+    def forget_unknown_items(self) -> None:
+        """Drop the histories with an item that was unknown, after new items have joined the catalog."""
+        with self._lock:
+            for key in [key for key, history in self._histories.items() if PAD in history.items]:
+                del self._histories[key]
+
+    def newest_seq(self) -> int:
         """Return the sequence number of the newest arrival; 0 for a log that is empty or cannot be read."""
         with contextlib.suppress(HistoryUnreadableError):
             return sum(row.seq for row in self.events_after(_OLDEST_US, 0, 1))
         return 0
 
     def _empty(self) -> _CachedHistory:
-        return _CachedHistory(with_contexts=self._context_reader is not None)
+        return _CachedHistory(with_contexts=self._context_reader is not None, with_types=self.keeps_event_types)
 
     def _read(self, read: Callable[[], list[StoredEventRow]]) -> list[StoredEventRow]:
         """Return the rows that the store reads; damage raises various errors, such as text that is not UTF-8."""
@@ -240,7 +263,7 @@ class SessionCache:
         stored = self._read(lambda: self._store.newest(*key, self._config.max_length))
         items = self._catalog.to_indices(row.event.item_id for row in stored).tolist()
         for row, item in zip(stored, items, strict=True):
-            history.add(row.event.time_us, row.seq, item, self._context(row), self._config.max_length)
+            history.add(row, item, self._context(row), self._config.max_length)
         return history
 
     def _context(self, row: StoredEventRow) -> ContextValues:

@@ -23,6 +23,9 @@ class CommitListener(Protocol):
     def on_reload(self) -> None:
         """Request that the workers check for another model version."""
 
+    def on_catalog(self) -> None:
+        """Have the workers apply the changes of the catalog; return when all have, or after a second."""
+
 
 class CommitListeners:
     """Listeners of the event store: those of the current deployment, then the worker processes."""
@@ -46,6 +49,11 @@ class CommitListeners:
             listener(stored)
         if self.worker_listener is not None and stored:
             self.worker_listener.on_commit(stored)
+
+    def on_catalog(self) -> None:
+        """Have the worker processes apply the changes of the catalog."""
+        if self.worker_listener is not None:
+            self.worker_listener.on_catalog()
 
     def on_erase(self, keys: Sequence[HistoryKey]) -> None:
         """Drop erased users and sessions from the memory of every process."""

@@ -1,8 +1,9 @@
 """Read-only access to the event log, safe while a server writes to it."""
 
+import json
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,28 @@ class EventReader:
         query = f"SELECT {COLUMNS} FROM events WHERE seq > ? AND seq <= ? ORDER BY seq"
         return list(self._sound(self._query(query, (after, until))))
 
+    def newest_of_items(self, items: Sequence[str], after_seq: int, limit: int) -> list[StoredEventRow]:
+        """Return the newest arrivals of some items after a sequence number, oldest arrival first.
+
+        Args:
+            items: item ids.
+            after_seq: only events with a larger sequence number.
+            limit: largest number of events.
+        """
+        query = f"SELECT {COLUMNS} FROM events WHERE seq > ? AND item_id IN (SELECT value FROM json_each(?))"
+        rows = self._query(f"{query} ORDER BY seq DESC LIMIT ?", (after_seq, json.dumps(list(items)), limit))
+        return list(self._sound(reversed(rows)))
+
+    def count_of_items(self, items: Sequence[str], after_seq: int) -> dict[str, int]:
+        """Return item id -> number of its events after a sequence number; items without any are left out.
+
+        Args:
+            items: item ids.
+            after_seq: only events with a larger sequence number.
+        """
+        query = "SELECT item_id, count(*) FROM events WHERE seq > ? AND item_id IN (SELECT value FROM json_each(?))"
+        return dict(self._query(f"{query} GROUP BY item_id", (after_seq, json.dumps(list(items)))))
+
     def has_events_until(self, user_id: str, until_us: int) -> bool:
         """Return whether a user has an event at or before a time.
 
@@ -109,9 +132,22 @@ class EventReader:
         """Return the ids of all users with an event."""
         return [row[0] for row in self._query("SELECT DISTINCT user_id FROM events WHERE user_id IS NOT NULL")]
 
+    def session_ids(self) -> list[str]:
+        """Return the ids of all sessions with an event."""
+        return [row[0] for row in self._query("SELECT DISTINCT session_id FROM events WHERE session_id IS NOT NULL")]
+
     def count(self) -> int:
         """Return the number of stored events."""
         return self._query("SELECT count(*) FROM events")[0][0]
+
+    def rows(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        """Return the rows of a query on another table of the store.
+
+        Args:
+            query: SQL statement that only reads.
+            values: its parameters.
+        """
+        return self._query(query, values)
 
     def _query(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
         # One thread at a time: the connection refuses a second one instead of waiting.

@@ -15,6 +15,7 @@ from msgspec.structs import astuple
 from segue.serving.exit_codes import TemporaryError
 from segue.serving.schemas.problems import Problem
 from segue.serving.store import wal_check
+from segue.serving.store.catalog_tables import CatalogTables
 from segue.serving.store.event import Event, has_server_time
 from segue.serving.store.event_erasure import EventErasure
 from segue.serving.store.event_reader import EventReader, StoredEventRow, verify_row
@@ -66,6 +67,7 @@ class EventStore(EventReader):
             self._write = connect(self.path)
             self.completely_checked = self._check(unchanged)
             self.erasure = EventErasure(self._write, self.path, lambda: self._set_synchronous(True))
+            self.catalog = CatalogTables(self._write, lambda: self._set_synchronous(True))
             super().__init__(self.path)
             row = self._write.execute(_MAX_SEQ).get
         except (DamagedLogError, apsw.CorruptError, apsw.NotADBError) as error:
@@ -213,6 +215,11 @@ class EventStore(EventReader):
     def unsynced(self) -> bool:
         """Return whether a stored event is not forced to disk yet."""
         return self._unsynced
+
+    @property
+    def newest_seq(self) -> int:
+        """Sequence number of the newest event."""
+        return self._next_seq - 1
 
     def probe(self) -> None:
         """Force a write without content to disk, with everything before it.

@@ -82,10 +82,10 @@ def repair(connection: apsw.Connection) -> None:
             if len(rows) > max(_FEW, MAX_DAMAGED_SHARE * count):
                 raise DamagedLogError(f"{len(rows)} of {count} rows fail their checksums")
             _move(connection, rows)
-            erasures = connection.execute("SELECT name FROM sqlite_schema WHERE name = 'erasures'").get
-            if erasures:
-                connection.execute("REINDEX erasures").fetchall()
-            for table in ("events", "damaged", *([erasures] if erasures else [])):
+            others = [table for table in _OTHER_TABLES if connection.execute(_IS_TABLE, (table,)).get]
+            for table in others:
+                connection.execute(f"REINDEX {table}").fetchall()
+            for table in ("events", "damaged", *others):
                 problem = connection.execute(f"PRAGMA integrity_check({table})").get
                 if problem != "ok":
                     raise DamagedLogError(str(problem).replace("\n", " "))
@@ -100,6 +100,8 @@ def repair(connection: apsw.Connection) -> None:
         raise DamagedLogError(str(error)) from None
 
 
+_OTHER_TABLES = ("erasures", "live_items", "placement_rules")
+_IS_TABLE = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name = ?"
 _SECOND_COPIES = "SELECT seq FROM events WHERE seq NOT IN (SELECT min(seq) FROM events GROUP BY source, event_id)"
 
 

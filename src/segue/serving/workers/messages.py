@@ -19,6 +19,8 @@ SILENCE_S = 1.0
 """Time without a message of the primary process after which the workers answer for it with 503, in seconds."""
 MAX_STALL_S = 2.0
 """Time without a message, or without the acknowledgement of a commit, after which a worker is killed, in seconds."""
+CATALOG_S = 1.0
+"""Longest wait for the workers to apply a change of the catalog, in seconds."""
 
 
 class StartWorker(Struct, tag=True):
@@ -86,8 +88,14 @@ class EraseKeys(Struct, tag=True):
     keys: list[HistoryKey]
 
 
+class CatalogChanged(Struct, tag=True):
+    """Primary process: the event store holds changes of items or placements. The worker reads and applies them."""
+
+    number: int
+
+
 class Ack(Struct, tag=True):
-    """Worker: a commit or an erasure is applied."""
+    """Worker: a commit, an erasure or a change of the catalog is applied."""
 
     number: int
 
@@ -160,6 +168,7 @@ WorkerMessage = (
     | RequestRefused
     | EventsCommitted
     | EraseKeys
+    | CatalogChanged
     | Ack
     | RecordImpression
     | ForwardedRequest

@@ -1,6 +1,7 @@
 """Connection of a worker to the primary process, which may be slow, stopped or gone."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -120,6 +121,7 @@ class PrimaryConnection:
         key: HistoryKey | None,
         experiment: str | None,
         time_us: int | None = None,
+        conditions: str | None = None,
     ) -> None:
         """Send a recommended list to be recorded; drop and count it where the primary process does not keep pace.
 
@@ -128,7 +130,7 @@ class PrimaryConnection:
         is_possible = not self.is_silent and self._channel.num_backlog_bytes <= MAX_LIST_BACKLOG_BYTES
         try:
             if is_possible:
-                entry = QueuedList.of(response, placement, key, experiment, time_us)
+                entry = QueuedList.of(response, placement, key, experiment, time_us, conditions)
                 self._send(messages.RecordImpression(entry))
         except Problem:
             is_possible = False
@@ -167,6 +169,11 @@ class PrimaryConnection:
                 callbacks[type(message)](message)
             else:
                 self._resolve(message)
+
+    def acknowledge(self, number: int) -> None:
+        """Report to the primary process, if it has not ended, that a change of the catalog is applied."""
+        with contextlib.suppress(OSError):
+            self._channel.send(messages.Ack(number))
 
     def _resolve(self, message: Any) -> None:
         """Hand a reply to the request that waits for it."""

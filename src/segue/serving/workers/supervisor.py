@@ -100,6 +100,13 @@ class WorkerSupervisor:
         """Request that each worker checks for another deployment, which it loads in its own time."""
         self._send(messages.ReloadModels())
 
+    def on_catalog(self) -> None:
+        """Have the workers apply the changes of the catalog; return when all have, or after ``CATALOG_S``.
+
+        A worker that takes longer applies them later: its heartbeats decide whether it is stuck.
+        """
+        wait([worker.request(messages.CatalogChanged(0)) for worker in self._workers], timeout=messages.CATALOG_S)
+
     def collect_metrics(self) -> list[tuple[str, bytes]]:
         """Return the number and metrics text of each worker that replies within a second."""
         replies = [(str(worker.number), worker.request(messages.MetricsRequest(0))) for worker in self._workers]

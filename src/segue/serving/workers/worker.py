@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from segue.serving.catalog.live_updates import LiveUpdates
 from segue.serving.deployment.candidate_examination import CandidateExaminer, trust
 from segue.serving.deployment.deployment import Deployment, LoadedModel
 from segue.serving.deployment.model_source import model_source
@@ -25,12 +26,10 @@ from segue.serving.http.auth import Keys, RateLimit
 from segue.serving.http.client_limits import ClientLimits
 from segue.serving.http.handlers import AppState
 from segue.serving.http.load_shedding import EventLoopLag
-from segue.serving.inference.engine import Engine
 from segue.serving.inference.served_model import ServedModel
 from segue.serving.observability import logs
 from segue.serving.observability.prometheus import Metrics
 from segue.serving.schemas.requests import Durability, EventIn
-from segue.serving.sessions.session_cache import SessionCache
 from segue.serving.sockets import SocketGroups
 from segue.serving.store.commit_listeners import CommitListeners
 from segue.serving.store.event_reader import EventReader
@@ -124,15 +123,14 @@ def main(descriptor: int) -> None:
     heap.limit_arenas()
     logs.configure_logging(as_json=config.logs.as_json, requests=config.logs.requests)
     store = EventReader(Path(start.data_dir) / "events.sqlite")
-    primary, commit_listeners = PrimaryConnection(channel), CommitListeners()
+    primary, commit_listeners, updates = PrimaryConnection(channel), CommitListeners(), LiveUpdates(store)
     trust(start.examined, approximate=config.approximate)
     models = model_source(Path(start.model_path), CandidateExaminer(config.examination, approximate=config.approximate))
 
     def load(model: ServedModel) -> LoadedModel:
         if config.approximate:
             model.enable_approximate_search()
-        sessions = SessionCache(store, model.catalog, config.engine.sessions, context_reader=model.event_contexts)
-        return LoadedModel(Engine(model, sessions, None, config.engine), sessions)
+        return LoadedModel.of(model, store, None, config, updates)
 
     deployment, generation = initial_deployment(models, load, lambda message: None)
     router = WorkerRouter(deployment, commit_listeners, primary, record_impressions=config.attribution is not None)
@@ -153,7 +151,8 @@ def main(descriptor: int) -> None:
         stop_functions[0](message.grace_s)
 
     callbacks: dict[type, Callable[[Any], None]] = {
-        messages.StartServing: registration.complete,
+        messages.StartServing: lambda message: _after(updates, lambda: registration.complete(message)),
+        messages.CatalogChanged: lambda message: _after(updates, lambda: primary.acknowledge(message.number)),
         messages.ReloadModels: lambda _: reloader.schedule(),
         messages.StopServing: stop,
     }
@@ -170,6 +169,11 @@ def main(descriptor: int) -> None:
     sockets = SocketGroups.inherited(start.sockets, start.number)
     listener.run(lambda: _listen(app, sockets, primary, stop_functions))
     os._exit(0)  # threads that still wait for the primary process must not hold this one
+
+
+def _after(updates: LiveUpdates, work: Callable[[], None]) -> None:
+    """Run a function once the present changes of the catalog are applied."""
+    updates.refresh().add_done_callback(lambda _: work())
 
 
 async def _listen(

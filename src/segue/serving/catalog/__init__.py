@@ -1,0 +1,1 @@
+"""Items and placement rules that are changed while a server runs."""

@@ -1,0 +1,177 @@
+"""Thread of one process that applies changes of the catalog to every loaded version, and feeds events to new items.
+
+A change is read from the event store: a message between processes only reports that there is one. So no process can
+miss a change, and a version that is loaded later begins with all of them.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from weakref import WeakSet
+
+from segue.pipeline.live.first_events import MAX_EVENTS
+from segue.serving.catalog.live_model import LiveModel
+from segue.serving.observability.logs import log_event
+from segue.serving.store.catalog_tables import LiveItem, PlacementRules, read_items, read_rules
+from segue.serving.store.event_reader import EventReader, StoredEventRow
+
+_log = logging.getLogger("segue.serving")
+_IDLE_S, _EVENTS_S = 1.0, 0.1
+"""Interval of the checks for events: without and with a version that wants them, in seconds."""
+_MAX_SHARE = 0.2
+"""Largest share of the time in which the thread refreshes lists after events."""
+_MAX_RESTORED = 5_000
+"""Newest events of new items that are read at a start."""
+_DEMAND_S, _MAX_DEMAND = 3_600, 20_000
+"""Age in seconds, and number, of the events that are read for the trend scores at a start."""
+
+
+class LiveUpdates:
+    """Applies changes to all attached versions. Safe to use from several threads."""
+
+    def __init__(self, store: EventReader) -> None:
+        """Read the changes of an event store, and start the thread.
+
+        Args:
+            store: event store of the data directory.
+        """
+        self._store = store
+        self._models: WeakSet[LiveModel] = WeakSet()
+        self._items: dict[str, LiveItem] = {}
+        self._rules: list[PlacementRules] = []
+        self._revision = 0
+        self._lock = threading.Lock()
+        self._waiting: list[Future[None]] = []
+        self._wake = threading.Event()
+        self._is_closed = False
+        self.on_applied: Callable[[], None] = lambda: None
+        """Called in the thread after changes are applied here and before their callers know, to inform workers."""
+        self._read()
+        self._thread = threading.Thread(target=self._run, name="segue-catalog", daemon=True)
+        self._thread.start()
+
+    @property
+    def rules(self) -> list[PlacementRules]:
+        """Present rules of each changed placement."""
+        return self._rules
+
+    def attach(self, model: LiveModel) -> None:
+        """Apply all changes to a version, and every later one.
+
+        Args:
+            model: live state of a loaded version that serves no request yet.
+
+        Raises:
+            ValueError: the version lacks a column that the live rules name.
+        """
+        with self._lock:
+            self._read()
+            try:
+                model.apply(self._items.values(), self._rules)
+            except ValueError as error:
+                raise ValueError(
+                    f"Version {model.model.version} cannot apply the live rules of this server: {error} "
+                    "Deploy a version with that column, or reset the placement with 'segue placements'."
+                ) from None
+            self._restore(model)
+            self._models.add(model)
+        self._wake.set()
+
+    def refresh(self) -> "Future[None]":
+        """Read the store, and apply new changes to all versions; the future is resolved when they are applied."""
+        future: Future[None] = Future()
+        with self._lock:
+            self._waiting.append(future)
+        self._wake.set()
+        return future
+
+    def close(self) -> None:
+        """End the thread."""
+        self._is_closed = True
+        self._wake.set()
+        self._thread.join()
+
+    def _read(self) -> None:
+        """Read the changes above the known revision."""
+        changed = read_items(self._store, self._revision)
+        self._items.update({item.item_id: item for item in changed})
+        self._revision = max([self._revision, *(item.revision for item in changed)])
+        self._rules = read_rules(self._store)
+
+    def _restore(self, model: LiveModel) -> None:
+        """Feed the stored events of new items, and those of the last minutes for the trend scores."""
+        if model.has_trend:
+            since_us = time.time_ns() // 1000 - _DEMAND_S * 1_000_000
+            model.restore_demand(self._store.events_after(since_us, 0, _MAX_DEMAND))
+        added = model.model.catalog.added
+        if not added:
+            return
+        start = {item: self._items[item].start_seq for item in added}
+        first_seq = min(start.values())
+        rows = self._store.newest_of_items(added, first_seq, _MAX_RESTORED)
+        newest: dict[str, list[StoredEventRow]] = {}
+        for row in rows:
+            if row.seq > start[row.event.item_id]:
+                newest.setdefault(row.event.item_id, []).append(row)
+        kept = sorted((row for part in newest.values() for row in part[-MAX_EVENTS:]), key=lambda row: row.seq)
+        counts = {item: len(part) for item, part in newest.items()}
+        if len(rows) == _MAX_RESTORED:
+            counts = self._store.count_of_items(added, first_seq)
+        model.restore_events(kept, counts)
+
+    def _run(self) -> None:
+        while not self._is_closed:
+            wants_events = any(model.wants_events for model in list(self._models))
+            if self._wake.wait(_EVENTS_S if wants_events else _IDLE_S):
+                self._wake.clear()
+            self._attempt(self._apply)
+            if wants_events:
+                started_s = time.monotonic()
+                for model in list(self._models):
+                    self._attempt(model.refresh)
+                took_s = time.monotonic() - started_s
+                if took_s > _EVENTS_S:  # many new items: requests need the processor too
+                    self._wake.wait(took_s * (1 / _MAX_SHARE - 1))
+
+    def _apply(self) -> None:
+        """Apply new changes for the waiting callers."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+            if not waiting:
+                return
+            before, rules = self._revision, self._rules
+            try:
+                self._read()
+                changed = [item for item in self._items.values() if item.revision > before]
+                if changed or rules != self._rules:
+                    for model in list(self._models):
+                        self._apply_to(model, changed)
+            except Exception:
+                self._revision = before  # the next call applies them again
+                self._waiting = waiting + self._waiting
+                raise
+        self.on_applied()
+        for future in waiting:
+            if future.set_running_or_notify_cancel():
+                future.set_result(None)
+
+    def _apply_to(self, model: LiveModel, changed: Sequence[LiveItem]) -> None:
+        try:
+            model.apply(changed, self._rules)
+        except ValueError as error:  # a version that no longer serves, or does not yet
+            message = f"A version keeps its earlier rules: {error}"
+            log_event(_log, logging.ERROR, message, version=model.model.version)
+            self._attempt(lambda: model.apply(changed, model.rules))
+
+    def _attempt(self, work: Callable[[], None]) -> None:
+        """Run a function; the thread must outlive its errors."""
+        try:
+            work()
+        except Exception as error:
+            if not self._is_closed:
+                log_event(_log, logging.ERROR, "A change of the catalog failed.", failure=type(error).__name__)
+            time.sleep(_EVENTS_S)
+            if self._waiting:
+                self._wake.set()

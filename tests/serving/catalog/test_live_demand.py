@@ -1,0 +1,41 @@
+"""Trend scores that move with the events of the last minutes, in a single model and in a pipeline."""
+
+import time
+
+from tests.serving.catalog.test_live_items import listed
+from tests.support.server_process import wait_until
+from tests.support.shop_pipelines import PIPELINES, save_pipeline
+
+from segue.serving.schemas.requests import RecommendRequest
+
+
+def send(server, name, count, **fields):
+    events = [{"user_id": f"u{number}", "item_id": name, **fields} for number in range(count)]
+    assert server.web.post("/v1/events", json={"events": events}).status_code == 200
+
+
+def test_a_trend_model_lists_first_what_many_choose_now(tmp_path, save, ring, open_server):
+    with open_server(tmp_path / "data", save(tmp_path / "trend", "trend", ring)) as server:
+        assert listed(server, k=1) != ["h"]
+        send(server, "g", 300, timestamp=time.time() - 86_400)
+        send(server, "h", 300)
+        wait_until(lambda: listed(server, k=1) == ["h"], 10)
+    with open_server(tmp_path / "data", tmp_path / "trend") as server:
+        wait_until(lambda: listed(server, k=1) == ["h"], 10)
+
+
+def test_a_trend_source_of_a_pipeline_and_its_fallback_move_too(tmp_path, open_server, monkeypatch):
+    settings = {
+        "source": [{"model": "trend"}],
+        "blend": {"method": "reciprocal-rank"},
+        "rank": {"method": "none"},
+    }
+    monkeypatch.setitem(PIPELINES, "rising", settings)
+    folder = save_pipeline("rising", tmp_path / "run", placements=[])
+    with open_server(tmp_path / "data", folder) as server:
+        first = listed(server, k=3)
+        rising = next(name for name in ("i30", "i31") if name not in first)
+        send(server, rising, 300)
+        wait_until(lambda: listed(server, k=1) == [rising], 10)
+        scorer = server.admin.router.deployment.live.engine.scorer
+        assert scorer.respond_without_scoring(RecommendRequest(k=1)).items[0].id == rising
