@@ -12,7 +12,6 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences, iter_chunks
-from segue.models.top_k import order_by_score_then_index
 
 DENSE_BYTES = 128 << 20
 """Largest size of a dense copy, kept if more than 5 % of the entries are filled: a product is faster than gathering."""
@@ -36,12 +35,21 @@ def keep_largest(matrix: Any, keep: int | None) -> tuple[np.ndarray, np.ndarray,
     values = rows.data.astype(np.float32)
     if keep is None:
         return offsets, columns, values
-    row = np.repeat(np.arange(rows.shape[0]), np.diff(offsets))
-    order = order_by_score_then_index(values, columns, rows_N=row)
-    rank = np.arange(len(order)) - offsets[row]
-    chosen = np.sort(order[rank < keep])
-    counts = np.bincount(row[chosen], minlength=rows.shape[0])
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), columns[chosen], values[chosen]
+    is_kept_M = np.ones(len(values), dtype=bool)
+    for row in np.flatnonzero(np.diff(offsets) > keep).tolist():
+        part = slice(offsets[row], offsets[row + 1])
+        is_kept_M[part] = _is_largest(values[part], keep)
+    kept = np.concatenate([[0], np.cumsum(is_kept_M)])[offsets]
+    return kept.astype(np.int64), columns[is_kept_M], values[is_kept_M]
+
+
+def _is_largest(values_C: np.ndarray, keep: int) -> np.ndarray:
+    """Return the mask of the ``keep`` largest values, bool [C], without sorting them; ties: the first ones."""
+    least = np.partition(values_C, len(values_C) - keep)[len(values_C) - keep]
+    is_kept_C: np.ndarray = values_C > least
+    equal = np.flatnonzero(values_C == least)
+    is_kept_C[equal[: keep - int(is_kept_C.sum())]] = True
+    return is_kept_C
 
 
 class SparseRows:
