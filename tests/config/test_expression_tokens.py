@@ -28,7 +28,6 @@ def test_words_have_types_values_and_places() -> None:
 @pytest.mark.parametrize(
     ("filter", "message"),
     [
-        ("price = 3", "'=' is not a word of a filter; write '=='.\n  price = 3\n        ^"),
         ("a && b", "'&&' is not a word of a filter; write 'and'.\n  a && b\n    ^^"),
         ("!a", "'!' is not a word of a filter; write 'not'.\n  !a\n  ^"),
         ("a <> 3", "'<>' is not a word of a filter; write '!='.\n  a <> 3\n    ^^"),

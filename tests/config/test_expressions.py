@@ -46,6 +46,7 @@ def test_each_test() -> None:
     assert tree("sold == true") == ("Compare", ("Column", "sold"), "==", ("Value", True))
     assert tree("`in` == 3") == ("Compare", ("Column", "in"), "==", three)
     assert tree("sold == True") == tree("sold == true")
+    assert tree("price = 3 and 3=price or not (a='x')") == tree("price == 3 and 3==price or not (a=='x')"), "as in SQL"
     assert tree("price is None") == tree("price is missing")
     assert tree("price is not None and price in (3, 5)") == tree("price is not missing and price in [3, 5]")
     assert tree("code not starts_with 'C'") == ("Not", ("TextTest", ("Column", "code"), "starts_with", ("Value", "C")))

@@ -91,8 +91,8 @@ _SPACE = re.compile(r"\s+")
 _NUMBER = re.compile(r"-?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _REST = re.compile(r"[^\s<>=!()\[\],]+")
 _NAME = re.compile(r"[^\W\d]\w*")
-_MARK = re.compile(r"==|!=|<=|>=|[<>()\[\],]")
-_INSTEAD = {"=": "==", "&&": "and", "&": "and", "||": "or", "|": "or", "!": "not", "<>": "!=", "“": '"', "”": '"'}
+_MARK = re.compile(r"==|!=|<=|>=|[<>=()\[\],]")
+_INSTEAD = {"&&": "and", "&": "and", "||": "or", "|": "or", "!": "not", "<>": "!=", "“": '"', "”": '"'}
 _INSTEAD |= {"‘": "'", "’": "'", "，": ",", "（": "(", "）": ")", "《": '"', "》": '"', "≤": "<=", "≥": ">=", "≠": "!="}
 _WRONG = re.compile("|".join(re.escape(mark) for mark in sorted(_INSTEAD, key=len, reverse=True)))
 _SQL = {
@@ -150,7 +150,8 @@ def _next(text: str, at: int) -> Token:
         return Token("keyword" if word in KEYWORDS else "name", word, Span(at, name.end()))
     wrong = _WRONG.match(text, at)
     if (mark := _MARK.match(text, at)) and (wrong is None or len(mark.group()) >= len(wrong.group())):
-        return Token("mark", mark.group(), Span(at, mark.end()))
+        value = "==" if mark.group() == "=" else mark.group()  # as SQL and spreadsheets write it
+        return Token("mark", value, Span(at, mark.end()))
     if wrong:
         right = _INSTEAD[wrong.group()]
         right = right if right in ('"', "'") else f"'{right}'"

@@ -145,6 +145,8 @@ def _python(text: str, tokens: list[Token]) -> str:
                 source[before.at.start : before.at.stop] = "is "
         elif token.type == "keyword" and word == "missing":
             word = "None"
+        elif len(word) > length:  # "=" stands for "==": Python only groups, so any comparison does
+            word = "<"
         source[token.at.start : token.at.stop] = word.ljust(length)
     return "".join(source)
 

@@ -56,7 +56,7 @@ class LogDescription:
             overridden: options of ``read_events`` that the caller gives in place of those described.
         """
         columns = {role: column for role, column in self.columns.items() if role not in overridden.get("columns", {})}
-        parts = [f"--column {shlex.quote(f'{role}={column}')}" for role, column in columns.items()]
+        parts = [f"--column {_quote(f'{role}={column}')}" for role, column in columns.items()]
         for name, value in self.options.items():
             if name in overridden:
                 continue
@@ -64,9 +64,14 @@ class LogDescription:
             if name in TRIM_NAMES:
                 parts.append(f"--trim {name}={text.lower() if isinstance(value, bool) else text}")
             else:
-                parts.append(f"--{name.replace('_', '-')} {shlex.quote(text)}")
+                parts.append(f"--{name.replace('_', '-')} {_quote(text)}")
         return " ".join(parts)
 
 
 TRIM_NAMES = (*TRAINING_ONLY, "session_gap_s", "drop_repeats", "max_user_item_events")
 """Options that ``--trim`` gives."""
+
+
+def _quote(text: str) -> str:
+    """Return a text as it is written in a shell, with double quotes around single ones."""
+    return f'"{text}"' if "'" in text and not set('"$`\\!') & set(text) else shlex.quote(text)

@@ -129,6 +129,19 @@ def test_fixed_sessions_count_unknown_as_misses(tmp_path, plain):
     assert split.test.dropped == {}
 
 
+def test_fixed_users_whose_events_lie_far_apart_are_sessions():
+    """Hours between all events of the test log: sessions of 30 minutes would leave no case."""
+    rows = [
+        (f"u{user}", f"i{(user + step) % 5}", 1_600_000_000 + 3600 * step) for user in range(20) for step in range(5)
+    ]
+    log = read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
+    split = split_log(log, "fixed", test=log)
+    assert len(split.test) == 80
+    assert "each user is one session" in split.protocol
+    near = log.with_frame(log.frame.with_columns(pl.col("timestamp") // 60))
+    assert "sessions end at a pause of 30 minutes" in split_log(log, "fixed", test=near).protocol
+
+
 @pytest.mark.parametrize(("unknown", "missed", "dropped"), [("miss", 1, {}), ("drop", 0, {"item not in training": 1})])
 def test_fixed_labels(tmp_path, plain, unknown, missed, dropped):
     split = fixed(tmp_path, "a b\tc\na\tb\nc\tx\nb\ta\n", "prefixes", unknown=unknown)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from segue.data.catalog import Catalog
 from segue.data.evaluation_cases import Split
 from segue.data.sequences import Sequences
 from segue.data.splits import cutoffs
@@ -89,17 +90,19 @@ def fixed_split(
         validation: share of the log's sessions, in (0, 1).
         unknown: treatment of test items that the log does not have. "drop" removes them from the test sessions, "miss"
             counts such targets as misses, as some published results do.
-        gap_minutes: pause of a user that ends a session, for a log without ``session_id``.
+        gap_minutes: pause of a user that ends a session, for a log without ``session_id``. Where such a pause lies between
+            all events of the test log, each user is one session.
 
     Raises:
         ValueError: an option is out of range, or no session is left to train on.
     """
     cutoffs.check_choice("unknown", unknown, ("drop", "miss"))
     catalog = log.catalog()
-    rows, meaning = session_sequences(log, catalog, gap_minutes)
+    gap = None if _has_pauses_only(test, catalog, gap_minutes) else gap_minutes
+    rows, meaning = session_sequences(log, catalog, gap)
     first, cutoff_us = _last_rows(rows, validation)
     train = _training_rows(rows, first, cutoff_us)
-    test_rows, _ = session_sequences(test, catalog, gap_minutes)
+    test_rows, _ = session_sequences(test, catalog, gap)
     if test.is_labeled_test:
         cases = labeled_targets(test_rows, miss=unknown == "miss")
     elif unknown == "miss":
@@ -122,6 +125,14 @@ def fixed_split(
         fingerprint="",
     )
     return cutoffs.with_fingerprint(split, f"fixed unknown={unknown}")
+
+
+def _has_pauses_only(test: "EventLog", catalog: Catalog, gap_minutes: float) -> bool:
+    """Return whether no session of a log without ``session_id`` has two events, though a user has."""
+    if "session_id" in test.frame.columns or not test.has_times:
+        return False
+    sessions, users = (session_sequences(test, catalog, gap)[0].lengths for gap in (gap_minutes, None))
+    return bool(sessions.max(initial=0) < 2 <= users.max(initial=0))
 
 
 class _RowCutoffs(NamedTuple):

@@ -18,7 +18,7 @@ def user_sequences(log: "EventLog") -> tuple[Sequences, tuple[str, ...]]:
     return log.sequences(catalog, by="user")[0], catalog.ids
 
 
-def session_sequences(log: "EventLog", catalog: Catalog, gap_minutes: float) -> tuple[Sequences, str]:
+def session_sequences(log: "EventLog", catalog: Catalog, gap_minutes: float | None) -> tuple[Sequences, str]:
     """Return one sequence per session, and the definition of a session in words.
 
     Sessions are those of ``session_id``. Without that column a user's pause ends a session; without times each user is
@@ -27,15 +27,15 @@ def session_sequences(log: "EventLog", catalog: Catalog, gap_minutes: float) -> 
     Args:
         log: events.
         catalog: index of the items.
-        gap_minutes: longest pause within a session, above 0.
+        gap_minutes: longest pause within a session, above 0; None: without ``session_id`` each user is one session.
 
     Returns:
         Sessions by the time of their first event, ties in file order.
     """
-    if gap_minutes <= 0:
+    if gap_minutes is not None and gap_minutes <= 0:
         raise ValueError(f"gap_minutes must be above 0, got {gap_minutes}.")
     meaning = "sessions by session_id"
-    if "session_id" not in log.frame.columns and log.has_times:
+    if "session_id" not in log.frame.columns and log.has_times and gap_minutes is not None:
         log, meaning = sessionize(log, gap_minutes * 60), f"sessions end at a pause of {gap_minutes:g} minutes"
     elif "session_id" not in log.frame.columns:
         meaning = "each user is one session"
