@@ -54,7 +54,7 @@ def test_a_format_holds_for_files_of_the_suffix(tmp_path: Path) -> None:
     tabs = CSV.replace(",", "\t")
     like = read_events(write(tmp_path / "a.csv", tabs), format="tsv", columns=COLUMNS).description
     assert like.options == {"format": "tsv"}
-    wanted = read_events(tmp_path / "a.csv", format="tsv", columns=COLUMNS).frame.select("user_id", "item_id", "timestamp").rows()
+    wanted = read(tmp_path / "a.csv", like)
     assert read(write(tmp_path / "b.csv", tabs), like) == wanted
     assert read(write(tmp_path / "b.txt", tabs), like) == wanted, "a suffix that shows no format"
     assert read(write(tmp_path / "b.tsv", tabs), like) == wanted

@@ -64,8 +64,8 @@ def clean(
       segue clean raw.csv --where "Quantity > 0" --time-zone Asia/Shanghai --out clean.parquet
       segue clean raw.csv --log-config shop.toml --rejected rejected.csv --out clean.csv
     """
-    from segue.workflows.log_files.clean_log import refuse_own_log, write_clean_log
     from segue.workflows.event_transfer import SUFFIXES
+    from segue.workflows.log_files.clean_log import refuse_own_log, write_clean_log
 
     check_file(out_file, SUFFIXES)
     refuse_own_log(log, out_file)
