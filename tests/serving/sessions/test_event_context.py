@@ -130,7 +130,7 @@ def test_context_features_are_served_as_evaluated_live_and_after_a_restart(tmp_p
         if row["user_id"] == users[0]:  # in memory from the first event on
             engine.recommend(RecommendRequest(user_id=users[0], event=to_event(row)))
         engine.store([to_event(row)], "memory")[0].result(10)
-    requests = [RecommendRequest(user_id=user, k=10) for user in users]
+    requests = [RecommendRequest(user_id=user, k=10, exclude_seen=False) for user in users]
     for response, user in zip(engine.respond_batch(requests), users, strict=True):
         assert_close(listed(response), expected[user])
     engine.close(), writer.close(), store.close()
@@ -138,7 +138,7 @@ def test_context_features_are_served_as_evaluated_live_and_after_a_restart(tmp_p
     store = EventStore(path)
     _, engine, writer = open_engine(run, store, config=SessionsConfig(max_histories=3))
     for user in users:
-        assert_close(listed(engine.recommend(RecommendRequest(user_id=user, k=10))), expected[user])
+        assert_close(listed(engine.recommend(RecommendRequest(user_id=user, k=10, exclude_seen=False))), expected[user])
     first = engine.next(NextRequest(user_id=users[1], steps=1)).items[0].id
     assert first == expected[users[1]][0][0], "a generated sequence begins with the best item"
     engine.close(), writer.close(), store.close()
@@ -152,7 +152,7 @@ def test_an_imported_log_keeps_its_context_features(tmp_path, log, train, open_s
     rows, users = evaluated_histories(model, log)
     with open_server(tmp_path / "data", run) as server:
         for user, expected in zip(users, evaluated_lists(model, rows), strict=True):
-            response = server.web.post("/v1/recommend", json={"user_id": user, "k": 10}).json()
+            response = server.web.post("/v1/recommend", json={"user_id": user, "k": 10, "exclude_seen": False}).json()
             assert_close([(item["id"], item["score"]) for item in response["items"]], expected)
 
 
@@ -164,8 +164,10 @@ def test_unknown_and_missing_context_values_are_equal(train, store):
     for user, context in contexts.items():
         events = [EventIn(item_id=f"i0{n}", user_id=user, timestamp=n, context=context) for n in range(3)]
         engine.store(events)[0].result(10)
-    lists = {user: listed(engine.recommend(RecommendRequest(user_id=user, k=10))) for user in contexts}
-    sent = listed(engine.recommend(RecommendRequest(history=["i00", "i01", "i02"], k=10)))
+    lists = {
+        user: listed(engine.recommend(RecommendRequest(user_id=user, k=10, exclude_seen=False))) for user in contexts
+    }
+    sent = listed(engine.recommend(RecommendRequest(history=["i00", "i01", "i02"], k=10, exclude_seen=False)))
     assert lists["n"] == lists["e"] == sent
     values = EventContextReader({"device": "category"}).from_request(EventIn(item_id="x", context=contexts["u"]), 0)
     assert values == {"device": "fridge"}
@@ -178,12 +180,12 @@ def test_unknown_and_missing_context_values_are_equal(train, store):
 def test_an_event_beside_a_sent_history_has_its_own_context(train, store):
     _, engine, writer = open_engine(train("gru4rec", contexts=["device"]), store)
     tv = EventIn(item_id="i02", session_id="s", event="buy", context={"device": "tv"})
-    pids = engine.recommend(RecommendRequest(history=["i00", "i01"], event=tv, k=10))
+    pids = engine.recommend(RecommendRequest(history=["i00", "i01"], event=tv, k=10, exclude_seen=False))
     for item in ("i00", "i01"):
         engine.store([EventIn(item_id=item, session_id="s", timestamp=1)])[0].result(10)
     engine.store([tv])[0].result(10)
-    assert_close(listed(engine.recommend(RecommendRequest(session_id="s", k=10))), listed(pids))
-    without = engine.recommend(RecommendRequest(history=["i00", "i01", "i02"], k=10))
+    assert_close(listed(engine.recommend(RecommendRequest(session_id="s", k=10, exclude_seen=False))), listed(pids))
+    without = engine.recommend(RecommendRequest(history=["i00", "i01", "i02"], k=10, exclude_seen=False))
     assert listed(without) != listed(pids)
     engine.close(), writer.close()
 
@@ -205,7 +207,7 @@ def test_times_are_served_as_evaluated(log, train, store, monkeypatch, settings)
     for b, user in enumerate(users):
         clock = SimpleNamespace(time_ns=lambda b=b: int(now_B[b]) * 1000)
         monkeypatch.setattr("segue.serving.inference.prepared_request.time", clock)
-        assert_close(listed(engine.recommend(RecommendRequest(user_id=user, k=10))), expected[b])
+        assert_close(listed(engine.recommend(RecommendRequest(user_id=user, k=10, exclude_seen=False))), expected[b])
     engine.close(), writer.close()
 
 
@@ -228,7 +230,7 @@ def test_models_of_an_ensemble_each_read_their_own_columns(log, artifacts, store
     store_all(engine)
     rows, users = evaluated_histories(model, log)
     for user, expected in zip(users, evaluated_lists(model, rows), strict=True):
-        assert_close(listed(engine.recommend(RecommendRequest(user_id=user, k=10))), expected)
+        assert_close(listed(engine.recommend(RecommendRequest(user_id=user, k=10, exclude_seen=False))), expected)
     engine.close(), writer.close()
 
 

@@ -179,12 +179,25 @@ class ModelRegistry:
             elif is_canary:
                 if version == spec.live:
                     raise ValueError(f"Version {version} is the live one: there is nothing to compare it with.")
+                if missing := self.missing_placements(version):
+                    raise ValueError(
+                        f"Version {version} has no placement '{missing[0]}', which the live version {spec.live} has: its "
+                        "users would get lists without these rules."
+                    )
                 spec = replace(spec, canary=version, canary_share=canary, interleave_share=interleave)
             else:
                 spec = DeploymentSpec(version, shadow=None if spec.shadow == version else spec.shadow)
             # A repetition must not hide the deployment before. It is a change all the same: for a repaired version.
             previous = old.previous if spec == old.current else [*old.previous, old.current]
             return self._change(old, spec, previous, note)
+
+    def missing_placements(self, version: str) -> list[str]:
+        """Return the placements of the live version that a version lacks; empty if one of the two cannot be read."""
+        try:
+            own = _placements(self.path(version))
+            return [name for name in _placements(self.path(self.pointer().current.live)) if name not in own]
+        except ValueError:
+            return []
 
     def rollback(self, note: str = "", *, generation: int | None = None) -> Pointer:
         """Restore the deployment before the last change.
@@ -255,6 +268,12 @@ class ModelRegistry:
             yield
         finally:
             os.close(handle)
+
+
+def _placements(folder: Path) -> list[str]:
+    """Return the names of the placements that an artifact states; none for a single model."""
+    pipeline = artifact.load(folder).settings.get("pipeline", {})
+    return [placement["name"] for placement in pipeline.get("placement", ())]
 
 
 def _is_sound(folder: Path, version: str) -> bool:

@@ -6,6 +6,7 @@ from segue.serving.deployment.variant_router import VariantRouter
 from segue.serving.http.exchange import Request, Response
 from segue.serving.http.handlers import AppState
 from segue.serving.http.router import Endpoint
+from segue.serving.schemas.requests import RecommendRequest
 
 NUM_DEMO_ITEMS = 24
 """Items of the demo shop's first page."""
@@ -36,8 +37,9 @@ def pages(router: VariantRouter, *, demo: bool = False) -> list[Endpoint]:
             return page
 
         async def demo_items(state: AppState, request: Request, parameter: str) -> Response:
-            # Recommendations for a new user are a list that looks like the shop.
-            return Response.of(router.deployment.live.engine.model.top_k([], NUM_DEMO_ITEMS))
+            # Recommendations for a new user are a list that looks like the shop, under the rules of the default placement.
+            response = await router.deployment.live.engine.respond(RecommendRequest(k=NUM_DEMO_ITEMS))
+            return Response.of(response.items)
 
         endpoints += [
             Endpoint("GET", "/", demo_page, role=None),

@@ -88,7 +88,8 @@ class RecommendRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Event that is stored first and is part of the history. Its user_id or session_id defaults to the request's."""
     k: K = 10
     exclude_seen: bool | None = None
-    """Leave out items of the history. Default: as in the model's evaluation."""
+    """Leave out items of the history. Default: as the placement of a pipeline states; for a single model as in
+    its evaluation, and never the last item of the history."""
     exclude: Annotated[list[Id], Meta(max_length=10_000)] = []
     """Items that must not be in the list."""
     allow: Annotated[list[Id], Meta(max_length=100_000)] | None = None
@@ -108,6 +109,14 @@ class SimilarRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     item_id: Id
     k: K = 10
+    exclude: Annotated[list[Id], Meta(max_length=10_000)] = []
+    """Items that must not be in the list, beside the item itself."""
+    allow: Annotated[list[Id], Meta(max_length=100_000)] | None = None
+    """Items that may be in the list. Default: all items."""
+    placement: Id | None = None
+    """Placement whose rules a pipeline applies. Default: the default placement."""
+    filter: Annotated[str, Meta(max_length=10_000)] = ""
+    """Filter expression of a pipeline."""
 
 
 class ItemExplanation(Struct, omit_defaults=True, gc=False):
@@ -129,8 +138,20 @@ class NextRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     strategy: Literal["top-k", "greedy", "beam", "sample", "reciprocal-rank", "relevance"] = "greedy"
     seed: Annotated[int, Meta(ge=0, le=2**53)] = 0
     """Seed of the sampling strategies; equal seeds give equal sequences."""
+    temperature: Annotated[float, Meta(gt=0, le=1000)] | None = None
+    """Divisor of the log-probabilities before sampling: 1 samples as the model's calibrated probabilities state, less
+    prefers the best items. Default: the strategy's own, 1 for ``sample``."""
     exclude_seen: bool | None = None
-    """Leave out items of the history. Default: as in the model's evaluation."""
+    """Leave out items of the history. Default: as the placement of a pipeline states; for a single model as in
+    its evaluation, and never the last item of the history."""
+    exclude: Annotated[list[Id], Meta(max_length=10_000)] = []
+    """Items that must not be in the sequence."""
+    allow: Annotated[list[Id], Meta(max_length=100_000)] | None = None
+    """Items that may be in the sequence. Default: all items."""
+    placement: Id | None = None
+    """Placement whose rules a pipeline applies. Default: the default placement."""
+    filter: Annotated[str, Meta(max_length=10_000)] = ""
+    """Filter expression of a pipeline."""
 
 
 class Recommendation(Struct, omit_defaults=True, gc=False):
@@ -143,7 +164,8 @@ class Recommendation(Struct, omit_defaults=True, gc=False):
     """Candidate source that ranked the item highest, or the step of the pipeline's fallback chain. In an interleaved
     list: the version that chose the item."""
     propensity: float = 1.0
-    """Probability of the item at this position; below 1 for a pipeline that explores."""
+    """Probability of the item at this position, given those above it; below 1 for a pipeline that explores, and for a
+    sampled sequence."""
     reason: ItemExplanation | None = None
     """Explanation, if the request has ``explain``."""
 
@@ -165,6 +187,9 @@ class RecommendResponse(Struct, omit_defaults=True, gc=False):
     """Guarantee for the event of the request."""
     fallback: Literal["cached", "popular"] | None = None
     """Fallback after the scoring timeout: the cached last list of the user, or popular items."""
+    notes: list[str] = []
+    """Sentences about a placement without rules, because the model is no pipeline; with ``explain`` also about pins that
+    are not shown, and about a list without items."""
 
 
 class Health(Struct):
