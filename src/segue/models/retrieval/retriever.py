@@ -44,6 +44,8 @@ class RetrievalQuery:
     """Time of the request, UTC microseconds; NO_TIME: unknown."""
     contexts: Sequence[Mapping[str, Any]] | None = None
     """Context of each event, as ``EventContexts.from_shared`` reads it; None: all unknown."""
+    event_types: Sequence[str | None] | None = None
+    """Type of each event, as click or purchase; None: all unknown."""
 
     def as_sequences(self) -> Sequences:
         """Return the history as a single row."""
@@ -59,6 +61,9 @@ def to_sequences(queries: Sequence[RetrievalQuery]) -> Sequences:
     if any(q.contexts is not None for q in queries):
         contexts = ([{}] * len(q.history) if q.contexts is None else q.contexts for q in queries)
         rows = replace(rows, contexts=EventContexts.from_shared(context for row in contexts for context in row))
+    if any(q.event_types is not None for q in queries):
+        types = [q.event_types or [None] * len(q.history) for q in queries]
+        rows = replace(rows, event_types=np.array([name for row in types for name in row], dtype=object))
     return rows.as_of(query_times_B if (query_times_B != NO_TIME).any() else None)
 
 
