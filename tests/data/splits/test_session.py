@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -132,7 +133,9 @@ def test_fixed_sessions_count_unknown_as_misses(tmp_path, plain):
 def test_fixed_users_whose_events_lie_far_apart_are_sessions():
     """Hours between all events of the test log: sessions of 30 minutes would leave no case."""
     rows = [
-        (f"u{user}", f"i{(user + step) % 5}", 1_600_000_000 + 3600 * step) for user in range(20) for step in range(5)
+        (f"u{user}", f"i{(user + step) % 5}", 1_600_000_000 + 3600 * step + user)
+        for user in range(20)
+        for step in range(5)
     ]
     log = read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
     split = split_log(log, "fixed", test=log)

@@ -90,8 +90,8 @@ def fixed_split(
         validation: share of the log's sessions, in (0, 1).
         unknown: treatment of test items that the log does not have. "drop" removes them from the test sessions, "miss"
             counts such targets as misses, as some published results do.
-        gap_minutes: pause of a user that ends a session, for a log without ``session_id``. Where such a pause lies between
-            all events of the test log, each user is one session.
+        gap_minutes: pause of a user that ends a session, for a log without ``session_id``. Where one lies between all
+            events of the test log, each user is one session.
 
     Raises:
         ValueError: an option is out of range, or no session is left to train on.
