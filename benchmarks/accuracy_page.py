@@ -129,7 +129,8 @@ def table(task: str) -> list[str]:
     return [
         *lines,
         "",
-        f"{first['protocol']}. Ties: {first['tie_rule']}. {first['test_cases']:,} cases. Commits {', '.join(commits)}.",
+        f"{first['protocol']}. Ties: {', '.join(sorted({row['tie_rule'] for row in rows}))}. "
+        f"{first['test_cases']:,} cases. Commits {', '.join(commits)}.",
         "",
     ]
 

@@ -23,7 +23,6 @@ from segue.data.readers.items import read_items
 from segue.data.sequences import Sequences
 from segue.evaluation.bootstrap import paired_difference
 from segue.evaluation.evaluate import Evaluation, evaluate
-from segue.evaluation.metrics import ndcg
 from segue.models.scorer import Scorer
 from segue.workflows.fit_model import fit_model
 
@@ -170,7 +169,7 @@ def difference(with_features: Evaluation, without: Evaluation) -> tuple[float, f
         with_features: evaluation of the network with features.
         without: evaluation of the network without.
     """
-    values = [ndcg(evaluation.ranks, 10) for evaluation in (with_features, without)]
+    values = [evaluation.values("ndcg", 10) for evaluation in (with_features, without)]
     return paired_difference(values[0], values[1], without.groups, np.random.default_rng(0))
 
 

@@ -23,7 +23,6 @@ from segue.data.readers.events import read_events
 from segue.data.splits.split import split_log
 from segue.evaluation.bootstrap import paired_difference
 from segue.evaluation.evaluate import evaluate
-from segue.evaluation.metrics import ndcg
 from segue.evaluation.order_sensitivity import shuffle_histories
 from segue.models.scorer import Scorer
 from segue.models.zoo import ZOO, NeuralEntry
@@ -50,12 +49,12 @@ def order_loss(
     """
     recent = replace(cases, histories=cases.histories.tail(LENGTH))
     plain = evaluate(scorer, recent, exclude_seen=exclude_seen, ks=(K,))
-    gain_N = ndcg(plain.ranks, K)
+    gain_N = plain.values("ndcg", K)
     shuffled_SN = []
     for turn in range(shuffles):
         histories = shuffle_histories(recent.histories, np.random.default_rng((seed, turn)))
         shuffled = evaluate(scorer, replace(recent, histories=histories), exclude_seen=exclude_seen, ks=(K,))
-        shuffled_SN.append(ndcg(shuffled.ranks, K))
+        shuffled_SN.append(shuffled.values("ndcg", K))
     change_SN = gain_N - np.asarray(shuffled_SN)
     shuffled_N = gain_N - change_SN.mean(axis=0)  # exact for equal numbers: the mean of zeros is 0
     difference, low, high = paired_difference(gain_N, shuffled_N, plain.groups, np.random.default_rng(seed))

@@ -34,7 +34,6 @@ from segue.data.sequences import Sequences
 from segue.data.splits.split import split_log
 from segue.evaluation.bootstrap import paired_difference
 from segue.evaluation.evaluate import Evaluation, evaluate
-from segue.evaluation.metrics import BY_RANK
 from segue.models.scorer import Scorer
 from segue.models.sparse_rows import item_counts
 from segue.models.top_k import top_k
@@ -169,7 +168,7 @@ def difference(first: Evaluation, second: Evaluation, rows_N: np.ndarray | None 
         rows_N: mask of the cases; None: all.
     """
     rows_N = np.ones(len(first.ranks), dtype=bool) if rows_N is None else rows_N
-    first_N, second_N = (BY_RANK["ndcg"](e.ranks[rows_N], 10) for e in (first, second))
+    first_N, second_N = (e.values("ndcg", 10)[rows_N] for e in (first, second))
     if not len(first_N):
         return {"cases": 0}
     change, low, high = paired_difference(first_N, second_N, first.groups[rows_N], np.random.default_rng(0))

@@ -9,6 +9,7 @@ from segue.data.evaluation_cases import EvaluationCases
 from segue.data.sequences import Sequences
 from segue.evaluation import evaluate as evaluate_module
 from segue.evaluation.evaluate import evaluate
+from segue.evaluation.metrics import recall
 from segue.evaluation.ranks import target_ranks
 
 SIZE = 12
@@ -51,7 +52,7 @@ def test_blocks_change_nothing(cases, monkeypatch, exclude_seen, block_bytes):
             continue
         one = Sequences.from_lists([history])
         seen = one if exclude_seen else None
-        wanted += target_ranks(ByHistory().scores(one), np.array([target]), exclude=seen).tolist()
+        wanted += target_ranks(ByHistory().scores(one), np.array([target]), exclude=seen).ranks_N.tolist()
         groups.append(n // 4)
     monkeypatch.setattr(evaluate_module, "BLOCK_BYTES", block_bytes)
     scorer, reports = ByHistory(), []
@@ -60,7 +61,9 @@ def test_blocks_change_nothing(cases, monkeypatch, exclude_seen, block_bytes):
     assert result.groups.tolist() == groups
     assert result.cases == len(wanted) + 3
     assert result.dropped == ({"why": 2, "target already seen": 200 - len(wanted)} if exclude_seen else {"why": 2})
-    assert result.metrics["recall@5"] == pytest.approx(sum(rank <= 5 for rank in wanted) / result.cases)
+    half = evaluate(scorer, cases, exclude_seen=exclude_seen, ties="half")
+    assert half.metrics["recall@5"] == pytest.approx(sum(rank <= 5 for rank in wanted) / result.cases)
+    assert result.metrics["recall@5"] == pytest.approx(recall(result.ranks, 5, result.ties).sum() / result.cases)
     assert reports == sorted(reports)
     assert reports[-1] == (200, 200)
     assert max(scorer.batch_sizes) == {1: 1, 1 << 30: len(wanted)}.get(block_bytes, max(scorer.batch_sizes))

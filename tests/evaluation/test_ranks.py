@@ -18,6 +18,7 @@ SCORES = np.array([[9.0, 0.5, 0.8, 0.5, 0.1, 0.5]], dtype=np.float32)
     ("target", "ties", "rank"),
     [
         (2, "half", 1.0),
+        (1, "expected", 3.0),
         (1, "half", 3.0),  # one above, two equals: 1 + 1 + 2 / 2
         (1, "conservative", 4.0),
         (1, "optimistic", 2.0),
@@ -26,12 +27,14 @@ SCORES = np.array([[9.0, 0.5, 0.8, 0.5, 0.1, 0.5]], dtype=np.float32)
     ],
 )
 def test_ranks_by_hand(target: int, ties: str, rank: float) -> None:
-    assert target_ranks(SCORES, np.array([target]), ties=ties).tolist() == [rank]  # type: ignore[arg-type]
+    ranks = target_ranks(SCORES, np.array([target]), ties=ties)  # type: ignore[arg-type]
+    assert ranks.ranks_N.tolist() == [rank]
+    assert ranks.ties_N.tolist() == [3 if ties == "expected" else 1]
 
 
 def test_excluded_items_are_not_in_the_race() -> None:
     seen = Sequences.from_lists([[2, 3, 3, 0]])  # above, equal (twice), PAD
-    assert target_ranks(SCORES, np.array([1]), exclude=seen).tolist() == [1.5]
+    assert target_ranks(SCORES, np.array([1]), exclude=seen).ranks_N.tolist() == [1.5]
 
 
 def test_targets_without_a_rank_are_refused() -> None:
@@ -44,24 +47,29 @@ def test_targets_without_a_rank_are_refused() -> None:
         target_ranks(np.full((1, 5), -np.inf, np.float32), np.array([1]))
     with pytest.raises(ValueError, match=r"^A target is among the excluded items, so it has no rank: drop that case"):
         target_ranks(SCORES, np.array([1]), exclude=Sequences.from_lists([[1]]))
-    with pytest.raises(ValueError, match=r"^The tie rule must be one of half, conservative, optimistic, got 'mean'\.$"):
+    with pytest.raises(
+        ValueError, match=r"^The tie rule must be one of expected, half, conservative, optimistic, got 'mean'\.$"
+    ):
         target_ranks(SCORES, np.array([1]), ties="mean")  # type: ignore[arg-type]
 
 
-@given(st.integers(0, 10_000), st.integers(2, 9), st.sampled_from(["half", "conservative", "optimistic"]))
+@given(st.integers(0, 10_000), st.integers(2, 9), st.sampled_from(["expected", "half", "conservative", "optimistic"]))
 @settings(deadline=None, max_examples=150)
 def test_ranks_against_a_naive_count(seed: int, size: int, ties: str) -> None:
     rng = np.random.default_rng(seed)
     scores = rng.integers(0, 4, (5, size)).astype(np.float32)
     targets = rng.integers(1, size, 5)
     seen = [[i for i in rng.integers(0, size, 3).tolist() if i != t] for t in targets.tolist()]
-    wanted = []
+    wanted, wanted_ties = [], []
     for row, target, out in zip(scores, targets, seen, strict=True):
         others = [s for i, s in enumerate(row) if i not in (0, target) and i not in out]
         above, equal = sum(s > row[target] for s in others), sum(s == row[target] for s in others)
-        wanted.append(1 + above + {"half": 0.5, "conservative": 1.0, "optimistic": 0.0}[ties] * equal)
+        share = {"expected": 0.5, "half": 0.5, "conservative": 1.0, "optimistic": 0.0}[ties]
+        wanted.append(1 + above + share * equal)
+        wanted_ties.append(equal + 1 if ties == "expected" else 1)
     result = target_ranks(scores, targets, exclude=Sequences.from_lists(seen), ties=ties)  # type: ignore[arg-type]
-    assert result.tolist() == wanted
+    assert result.ranks_N.tolist() == wanted
+    assert result.ties_N.tolist() == wanted_ties
 
 
 def test_has_rankable_target() -> None:

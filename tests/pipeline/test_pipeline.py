@@ -21,6 +21,7 @@ from segue.pipeline.blending.blend import LearnedBlend
 from segue.pipeline.blending.second_stage import SecondStageRanker
 from segue.pipeline.candidates.builtin_sources import SourceData
 from segue.pipeline.config import decode_pipeline
+from segue.pipeline.next_item_probabilities import probability_scorer
 from segue.pipeline.persistence import restore_saved_pipeline
 from segue.pipeline.pipeline import Pipeline
 from segue.pipeline.ranked_list import PlacementReason
@@ -135,6 +136,27 @@ def test_probabilities_are_those_of_the_rule(pipeline, split):
     assert 0.8 < probabilities[0].sum() <= 1 + 1e-9
     assert probabilities[1][1] == 0
     assert probabilities[1][0] > 20 * probabilities[1][2]
+
+
+def test_users_without_events_get_probabilities_of_their_own(split, config):
+    """Items are equally frequent, and a blend of users with events would be sure of one after an empty history."""
+    fitted = fit_pipeline(split, config)
+    nobody, everything = Sequences.from_lists([[]]), Sequences.from_lists([list(range(1, ITEMS + 1))])
+    stated = fitted.scorer.probabilities(nobody, everything)[0]
+    targets = np.bincount(split.validation.targets, minlength=ITEMS + 1)[1:] / len(split.validation)
+    assert np.abs(stated - targets).max() < 0.05
+    assert stated.sum() == pytest.approx(fitted.scorer.scoring.coverage_without_history)
+
+
+def test_log_probabilities_of_all_items_sum_to_one(pipeline):
+    rows = Sequences.from_lists([[1, 2, 3], [], [2, 3]])
+    scorer = probability_scorer(pipeline, {})
+    logs = scorer.log_probabilities(rows)
+    np.testing.assert_allclose(np.exp(logs.astype(np.float64)).sum(axis=1), 1.0, atol=1e-5)
+    assert np.isneginf(logs[:, PAD]).all()
+    assert logs[0].argmax() == 4
+    inside = pipeline.probabilities(rows.take(slice(0, 1)), Sequences.from_lists([[4]]))[0][0]
+    assert np.exp(logs[0, 4]) == pytest.approx(inside, abs=0.02)
 
 
 def test_measurements_are_noted(fitted_pipeline):

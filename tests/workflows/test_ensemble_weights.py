@@ -1,13 +1,22 @@
 """Weights of an ensemble: above the best single model, and near 0 for a model without information."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from segue.data.evaluation_cases import EvaluationCases
 from segue.data.sequences import Sequences
 from segue.evaluation.evaluate import evaluate
-from segue.evaluation.metrics import ndcg
 from segue.models.ensemble import Ensemble
-from segue.workflows.ensemble_weights import choose_weights
+from segue.models.neural.covisitation_prior import WithCovisitationPrior
+from segue.workflows.ensemble_weights import (
+    PRIOR_DECAYS,
+    PRIOR_WEIGHTS,
+    best_on_grid,
+    best_prior,
+    best_prior_weight,
+    choose_weights,
+)
 
 SIZE = 41
 
@@ -38,7 +47,7 @@ def cases() -> EvaluationCases:
 
 def quality(members: list[tuple[Noisy, float]]) -> float:
     evaluation = evaluate(Ensemble(members), cases(), exclude_seen=True, ks=(10,))  # type: ignore[arg-type]
-    return float(ndcg(evaluation.ranks, 10).mean())
+    return float(evaluation.values("ndcg", 10).mean())
 
 
 def test_an_ensemble_is_better_than_its_best_member() -> None:
@@ -81,3 +90,58 @@ def test_equal_inputs_give_equal_weights() -> None:
 def test_without_cases_all_weights_are_one() -> None:
     """A log that is too small for validation cases used to divide by zero."""
     assert choose_weights([Noisy(0, 1.0), Noisy(1, 1.0)], cases().take(slice(0, 0)), exclude_seen=True) == [1.0, 1.0]
+
+
+def test_a_grid_is_extended_while_its_edge_is_best() -> None:
+    tried: list[float] = []
+
+    def qualities(values: Sequence[float]) -> list[float]:
+        tried.extend(values)
+        return [-abs(value - peak) for value in values]
+
+    for peak, best, wanted in (
+        (2.0, 2.0, [1.0, 2.0, 3.0]),
+        (9.0, 8.0, [1.0, 2.0, 3.0, 5.0, 8.0, 20.0, 40.0]),
+        (0.3, 0.25, [1.0, 2.0, 3.0, 0.5, 0.25]),
+        (99.0, 40.0, [1.0, 2.0, 3.0, 5.0, 8.0, 20.0, 40.0]),
+    ):
+        tried.clear()
+        found = best_on_grid(qualities, (1.0, 2.0, 3.0), ((0.5,), (0.25,)), ((5.0, 8.0), (20.0, 40.0)))
+        assert (found, tried) == (best, wanted)
+    assert best_on_grid(lambda values: [1.0] * len(values), (1.0, 2.0), ((0.5,),), ((3.0,),)) == 1.0
+
+
+class Loud(Noisy):
+    """Network of noise whose scores are far larger than those of a co-visitation model."""
+
+    name = "sasrec"
+
+    def scores(self, histories: Sequences) -> np.ndarray:
+        return (60 * self.table[[int(row[-1]) for row in histories]]).astype(np.float32)
+
+
+def test_the_weight_of_the_prior_does_not_end_at_the_edge_of_its_grid() -> None:
+    """A weight of 5 leaves the noise of a loud network above a prior that knows the rule."""
+    walks = Sequences.from_lists([[(start + step) % (SIZE - 1) + 1 for step in range(6)] for start in range(SIZE - 1)])
+    prior = best_prior(walks, SIZE, cases(), False)
+    assert prior is not None
+    weight = best_prior_weight(Loud(0, 0.0), prior, cases(), False)
+    assert weight > max(PRIOR_WEIGHTS)
+
+    def at(weight: float) -> float:
+        scorer = WithCovisitationPrior(Loud(0, 0.0), prior, weight)
+        return evaluate(scorer, cases(), exclude_seen=False, ks=(10,)).metrics["ndcg@10"]
+
+    assert at(weight) > at(max(PRIOR_WEIGHTS)) + 0.02
+
+
+def test_the_decay_of_the_prior_does_not_end_at_the_edge_of_its_grid() -> None:
+    """Each event has one successor. That of the event before the newest one is far more frequent, and not the target."""
+    frequent, rare = range(1, 11), range(21, 31)
+    rows = [[i, i + 10] for i in frequent] * 70 + [[i, i + 10] for i in rare] * 10
+    histories = Sequences.from_lists([[i, j] for i in frequent for j in rare])
+    targets = np.array([j + 10 for _ in frequent for j in rare], np.int32)
+    few = EvaluationCases(histories, targets, np.arange(len(targets)), None, {})
+    prior = best_prior(Sequences.from_lists(rows), SIZE, few, False)
+    assert prior is not None
+    assert prior.decay < min(PRIOR_DECAYS)

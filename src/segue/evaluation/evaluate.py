@@ -11,7 +11,7 @@ from segue.evaluation.bootstrap import bootstrap_intervals
 from segue.evaluation.metrics import BY_RANK, coverage, novelty, popularity_percentile
 from segue.evaluation.ranks import TieRule, has_rankable_target, target_ranks
 from segue.models.scorer import Scorer
-from segue.models.top_k import top_k
+from segue.models.top_k import TargetRanks, top_k
 
 BLOCK_BYTES = 64 << 20
 """Approximate memory of the scores and histories that are held at once."""
@@ -31,7 +31,10 @@ class Evaluation:
     intervals: dict[str, tuple[float, float]]
     """95 % bootstrap interval of each metric that is a mean over cases."""
     ranks: np.ndarray
-    """float64 [evaluated cases]: rank of each target."""
+    """float64 [evaluated cases]: rank of each target; with ties the mean of its possible ranks."""
+    ties: np.ndarray
+    """int64 [evaluated cases]: number of equal scores of each target, its own among them; 1 for every tie rule but
+    "expected"."""
     groups: np.ndarray
     """int64 [evaluated cases]: user or session of each case."""
     tie_rule: str
@@ -50,6 +53,15 @@ class Evaluation:
         """Number of cases in the means."""
         return len(self.ranks) + self.missed
 
+    def values(self, metric: str, k: int) -> np.ndarray:
+        """Return a metric of each evaluated case, float64; targets outside the catalog are not among them.
+
+        Args:
+            metric: name in ``BY_RANK``.
+            k: cutoff.
+        """
+        return BY_RANK[metric](self.ranks, k, self.ties)
+
 
 def evaluate(
     scorer: Scorer,
@@ -57,7 +69,7 @@ def evaluate(
     *,
     exclude_seen: bool,
     ks: Sequence[int] = (5, 10, 20),
-    ties: TieRule = "half",
+    ties: TieRule = "expected",
     counts_V: np.ndarray | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
@@ -79,17 +91,20 @@ def evaluate(
         ValueError: no case remains.
     """
     ranks, groups, lists = _rank_targets(scorer, cases, exclude_seen, max(ks), ties, progress)
-    ranks_N, groups_N = np.concatenate([np.empty(0), *ranks]), np.concatenate([np.empty(0, np.int64), *groups])
+    ranks_N = np.concatenate([np.empty(0), *(part.ranks_N for part in ranks)])
+    ties_N = np.concatenate([np.empty(0, np.int64), *(part.ties_N for part in ranks)])
+    groups_N = np.concatenate([np.empty(0, np.int64), *groups])
     dropped = dict(cases.dropped)
     if len(ranks_N) < len(cases):
         dropped["target already seen"] = len(cases) - len(ranks_N)
     if len(ranks_N) == 0:
         raise ValueError(f"There is no case to evaluate; dropped: {dropped or 'none'}.")
-    means, intervals = _means(ranks_N, groups_N, cases.missed, ks)
+    means, intervals = _means(TargetRanks(ranks_N, ties_N), groups_N, cases.missed, ks)
     return Evaluation(
         metrics={**means, **_of_lists(np.concatenate(lists), scorer.size, ks, counts_V)},
         intervals=intervals,
         ranks=ranks_N,
+        ties=ties_N,
         groups=groups_N,
         tie_rule=ties,
         exclude_seen=exclude_seen,
@@ -106,7 +121,7 @@ def _rank_targets(
     list_length: int,
     ties: TieRule,
     progress: Callable[[int, int], None] | None,
-) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+) -> tuple[list[TargetRanks], list[np.ndarray], list[np.ndarray]]:
     """Return the ranks and groups of the rankable cases and the lists of some of them, block by block."""
     every = max(1, -(-len(cases) // MAX_LISTED_CASES))
     ranks, groups, lists = [], [], []
@@ -138,14 +153,15 @@ def _blocks(cases: EvaluationCases, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _means(
-    ranks_N: np.ndarray, groups_N: np.ndarray, missed: int, ks: Sequence[int]
+    ranks: TargetRanks, groups_N: np.ndarray, missed: int, ks: Sequence[int]
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     """Return each metric's mean and interval; a target outside the catalog is a case of its own group with a rank of
     infinity."""
     names = [(name, k) for k in ks for name in BY_RANK]
-    all_ranks = np.concatenate([ranks_N, np.full(missed, np.inf)])
+    all_ranks = np.concatenate([ranks.ranks_N, np.full(missed, np.inf)])
+    all_ties = np.concatenate([ranks.ties_N, np.ones(missed, dtype=np.int64)])
     all_groups = np.concatenate([groups_N, -1 - np.arange(missed)])
-    values_MN = np.stack([BY_RANK[name](all_ranks, k) for name, k in names])
+    values_MN = np.stack([BY_RANK[name](all_ranks, k, all_ties) for name, k in names])
     bounds = bootstrap_intervals(values_MN, all_groups, np.random.default_rng(0))
     keys = [f"{name}@{k}" for name, k in names]
     means = dict(zip(keys, values_MN.mean(axis=1).tolist(), strict=True))

@@ -22,6 +22,9 @@ from segue.data.catalog import PAD
 from segue.data.evaluation_cases import EvaluationCases
 from segue.data.sequences import Sequences
 from segue.evaluation.bootstrap import bootstrap_intervals, paired_difference
+from segue.evaluation.expected_set_metrics import expected_set_metrics, joint_ranks, position_probability
+from segue.evaluation.metrics import recall
+from segue.models.scorer import Scorer
 
 GenerateLists = Callable[[Sequences, int], np.ndarray]
 """(histories, K) -> item indices int32 [N, K], best or first one first, PAD where there are fewer."""
@@ -41,7 +44,7 @@ class MultiStepEvaluation:
     intervals: dict[str, tuple[float, float]]
     """95 % bootstrap interval of each metric, over users."""
     curve: list[float]
-    """At index h - 1: share of cases whose event h steps ahead is in the list."""
+    """At index h - 1: share of cases whose event h steps ahead is in the list (its mean over equal scores)."""
     exact: list[float]
     """At index h - 1: share of cases whose event h steps ahead has position h in the list; at most K entries."""
     cases: int
@@ -53,7 +56,8 @@ class MultiStepEvaluation:
     tie_rule: str
     """Statement about ties, for reports."""
     hits_NS: np.ndarray = field(repr=False, compare=False)
-    """float64: 1 for an event of that step in the list, NaN for one that does not count; not saved."""
+    """float64: 1 for an event of that step in the list (its probability with equal scores), NaN for one that does not
+    count; not saved."""
     values: dict[str, np.ndarray] = field(repr=False, compare=False)
     """Each metric by case, float64 [N], to compare two evaluations; not saved."""
     groups: np.ndarray = field(repr=False, compare=False)
@@ -67,17 +71,22 @@ class MultiStepEvaluation:
 
 
 def evaluate_multi_step(
-    generate: GenerateLists, cases: EvaluationCases, *, exclude_seen: bool, k: int = 10, batch_size: int = 1024
+    generate: GenerateLists | Scorer,
+    cases: EvaluationCases,
+    *,
+    exclude_seen: bool,
+    k: int = 10,
+    batch_size: int = 1024,
 ) -> MultiStepEvaluation:
-    """Evaluate generated lists on the ``futures`` of cases.
+    """Evaluate generated lists, or the ranking of a scorer, on the ``futures`` of cases.
 
     The set of a case's future items is relevant. With ``exclude_seen`` items of the history leave this set, and a case
     without any other is dropped; both are counted in ``dropped``. An item that occurs twice counts once in the set, and
-    at each of its steps in the curve. Filler is never relevant. The generator has ordered the list, so there are no
-    ties.
+    at each of its steps in the curve. Filler is never relevant. A list has one order, whatever ties its generator has
+    broken. The ranking of a scorer may have equal scores: every metric is then its exact mean over their orders.
 
     Args:
-        generate: returns the lists of histories.
+        generate: returns the lists of histories; or a scorer, whose k best items are evaluated.
         cases: histories with ``futures``.
         exclude_seen: items of the history must not be listed and are not relevant.
         k: length of the lists.
@@ -91,10 +100,6 @@ def evaluate_multi_step(
         raise ValueError(
             "These cases hold one target each: cut the log with leave-last-n-out to evaluate several steps."
         )
-    lists_NK = [np.empty((0, k), dtype=np.int32)]
-    for start in range(0, len(cases), batch_size):
-        part = cases.histories.take(slice(start, start + batch_size))
-        lists_NK.append(_checked(generate(part, k), part, k, exclude_seen))
     future_NS = cases.futures.padded(align="left")
     counts_NS = future_NS != PAD
     dropped = dict(cases.dropped)
@@ -108,40 +113,74 @@ def evaluate_multi_step(
         dropped["cases with nothing new ahead"] = int((~is_evaluated_N).sum())
     if not is_evaluated_N.any():
         raise ValueError(f"There is no case to evaluate; dropped: {dropped or 'none'}.")
+    histories, groups = cases.histories.take(is_evaluated_N), cases.groups[is_evaluated_N]
     future, counts = future_NS[is_evaluated_N], counts_NS[is_evaluated_N]
-    return _evaluate_lists(
-        np.concatenate(lists_NK)[is_evaluated_N], future, counts, cases.groups[is_evaluated_N], (exclude_seen, dropped)
+    blocks = []
+    for start in range(0, len(histories), batch_size):
+        rows = slice(start, start + batch_size)
+        part = histories.take(rows)
+        if callable(generate):
+            lists_NK = _checked(generate(part, k), part, k, exclude_seen)
+            blocks.append(_list_matches(lists_NK, future[rows], counts[rows]))
+        else:
+            seen = part.drop_unknown() if exclude_seen else None
+            blocks.append(_expected_matches(generate.scores(part), future[rows], counts[rows], seen, k))
+    matches = _Matches(
+        *(np.concatenate([getattr(block, name) for block in blocks]) for name in ("hits_NS", "exact_NS")),
+        {name: np.concatenate([block.values[name] for block in blocks]) for name in blocks[0].values},
     )
+    tie_rule = "none: a list has one order" if callable(generate) else "expected"
+    return _evaluation(matches, counts, groups, k, (exclude_seen, dropped, tie_rule))
 
 
-def _evaluate_lists(
-    lists_NK: np.ndarray,
-    future_NS: np.ndarray,
-    counts_NS: np.ndarray,
-    groups: np.ndarray,
-    protocol: tuple[bool, dict[str, int]],
-) -> MultiStepEvaluation:
-    k = lists_NK.shape[1]
+@dataclass(frozen=True)
+class _Matches:
+    """Matches of rankings with the next events, by case."""
+
+    hits_NS: np.ndarray
+    """float64: probability that the event of a step is among the first K."""
+    exact_NS: np.ndarray
+    """float64: probability that the event of a step has that position; min(K, S) steps."""
+    values: dict[str, np.ndarray]
+    """Set metrics, float64 [N] by name@K."""
+
+
+def _list_matches(lists_NK: np.ndarray, future_NS: np.ndarray, counts_NS: np.ndarray) -> _Matches:
     match_NKS = (lists_NK[:, :, None] == future_NS[:, None, :]) & counts_NS[:, None, :]
-    is_relevant_NK, hits_NS = match_NKS.any(axis=2), match_NKS.any(axis=1)
-    exact_NS = np.diagonal(match_NKS, axis1=1, axis2=2)
+    values = set_metrics(match_NKS.any(axis=2), _is_first(future_NS, counts_NS).sum(axis=1))
+    hits_NS, exact_NS = match_NKS.any(axis=1), np.diagonal(match_NKS, axis1=1, axis2=2)
+    return _Matches(hits_NS.astype(np.float64), exact_NS.astype(np.float64), values)
+
+
+def _expected_matches(
+    scores_NV: np.ndarray, future_NS: np.ndarray, counts_NS: np.ndarray, seen: Sequences | None, k: int
+) -> _Matches:
+    above_NS, ties_NS = joint_ranks(scores_NV, future_NS, counts_NS, seen)
+    hits_NS = recall(above_NS + (ties_NS + 1) / 2, k, ties_NS) * counts_NS
+    exact_NS = (position_probability(above_NS, ties_NS) * counts_NS)[:, :k]
+    return _Matches(hits_NS, exact_NS, expected_set_metrics(above_NS, ties_NS, _is_first(future_NS, counts_NS), k))
+
+
+def _evaluation(
+    matches: _Matches, counts_NS: np.ndarray, groups: np.ndarray, k: int, protocol: tuple[bool, dict[str, int], str]
+) -> MultiStepEvaluation:
+    hits_NS, exact_NS = matches.hits_NS, matches.exact_NS
     position = np.arange(exact_NS.shape[1])
-    values = set_metrics(is_relevant_NK, _distinct(future_NS, counts_NS))
     num_steps_N = counts_NS[:, position].sum(axis=1)
-    values[f"exact@{k}"] = exact_NS.sum(axis=1) / np.maximum(num_steps_N, 1)
+    values = matches.values | {f"exact@{k}": exact_NS.sum(axis=1) / np.maximum(num_steps_N, 1)}
     bounds = bootstrap_intervals(np.stack(list(values.values())), groups, np.random.default_rng(0))
-    exclude_seen, dropped = protocol
+    exclude_seen, dropped, tie_rule = protocol
     return MultiStepEvaluation(
         k=k,
-        steps=future_NS.shape[1],
+        steps=counts_NS.shape[1],
         metrics={name: float(value.mean()) for name, value in values.items()},
         intervals={name: (float(low), float(high)) for name, (low, high) in zip(values, bounds, strict=True)},
         curve=_means(hits_NS, counts_NS),
         exact=_means(exact_NS, counts_NS[:, position]),
-        cases=len(lists_NK),
+        cases=len(counts_NS),
         dropped=dropped,
         exclude_seen=exclude_seen,
-        tie_rule="none: a list has one order",
+        tie_rule=tie_rule,
         hits_NS=np.where(counts_NS, hits_NS, np.nan),
         values=values,
         groups=groups,
@@ -224,11 +263,11 @@ def _seen(histories: Sequences, items_NK: np.ndarray) -> np.ndarray:
     return np.isin(keys_NK, slots)
 
 
-def _distinct(future_NS: np.ndarray, counts_NS: np.ndarray) -> np.ndarray:
-    """Return the number of distinct items that count in each row, int64 [N]."""
-    ordered = np.sort(np.where(counts_NS, future_NS, PAD), axis=1)
-    new = np.concatenate([ordered[:, :1] != PAD, (ordered[:, 1:] != ordered[:, :-1])], axis=1)
-    return new.sum(axis=1)
+def _is_first(future_NS: np.ndarray, counts_NS: np.ndarray) -> np.ndarray:
+    """Return the mask of the first event of each distinct item among the events that count, bool [N, S]."""
+    equal_NSS = (future_NS[:, :, None] == future_NS[:, None, :]) & counts_NS[:, None, :]
+    is_first_NS: np.ndarray = counts_NS & (equal_NSS.argmax(axis=2) == np.arange(future_NS.shape[1]))
+    return is_first_NS
 
 
 def _means(hits_NS: np.ndarray, counts_NS: np.ndarray) -> list[float]:

@@ -135,6 +135,19 @@ def doubly_robust(
     return _estimate(value_BK.sum(axis=1), weights_BK, groups_B)
 
 
+def mean_estimate(value_B: np.ndarray, *, groups_B: np.ndarray | None = None) -> Estimate:
+    """Return the mean of values with its interval, as that of the rewards of the logged lists themselves.
+
+    Args:
+        value_B: one value for each request.
+        groups_B: user of each request, whose requests may be correlated; None: independent requests.
+
+    Raises:
+        ValueError: fewer than two requests or groups.
+    """
+    return _estimate(value_B, np.ones((len(value_B), 1)), groups_B)
+
+
 def importance_weights(rewards_BK: np.ndarray, logged_BK: np.ndarray, target_BK: np.ndarray) -> np.ndarray:
     """Return the importance weight of each list down to each position, float64 [B, K].
 

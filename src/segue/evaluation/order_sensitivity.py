@@ -23,7 +23,6 @@ from segue.data.evaluation_cases import EvaluationCases
 from segue.data.sequences import Sequences
 from segue.evaluation.bootstrap import paired_difference
 from segue.evaluation.evaluate import evaluate
-from segue.evaluation.metrics import ndcg
 from segue.models.scorer import Scorer
 
 
@@ -68,7 +67,7 @@ def order_sensitivity(
     recent = replace(cases, histories=cases.histories.tail(max_length))
     shuffled = replace(recent, histories=shuffle_histories(recent.histories, rng))
     plain, other = (evaluate(scorer, part, exclude_seen=exclude_seen, ks=(k,)) for part in (recent, shuffled))
-    gain_N, left_N = ndcg(plain.ranks, k), ndcg(other.ranks, k)
+    gain_N, left_N = plain.values("ndcg", k), other.values("ndcg", k)
     in_order = float(gain_N.mean())
     _, low, high = paired_difference(gain_N, left_N, plain.groups, rng)
     scale = in_order or 1.0

@@ -9,23 +9,26 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.models.top_k import rank_with_ties
+from segue.models.top_k import TargetRanks, rank_with_ties
 
-TieRule = Literal["half", "conservative", "optimistic"]
+TieRule = Literal["expected", "half", "conservative", "optimistic"]
+TIED_SHARES = {"expected": 0.5, "half": 0.5, "conservative": 1.0, "optimistic": 0.0}
+"""Share of the equal scores that count as above the target, by tie rule."""
 
 
 def target_ranks(
-    scores_BV: np.ndarray, targets_B: np.ndarray, *, exclude: Sequences | None = None, ties: TieRule = "half"
-) -> np.ndarray:
-    """Return the rank of each target, float64 [B]; 1 is the best.
+    scores_BV: np.ndarray, targets_B: np.ndarray, *, exclude: Sequences | None = None, ties: TieRule = "expected"
+) -> TargetRanks:
+    """Return the rank of each target, and the number of items that share it.
 
     Args:
         scores_BV: scores of all items; PAD is ignored.
         targets_B: item index of each target.
         exclude: items that are not ranked, row b for row b; None: none.
-        ties: "half" counts half of the equal scores before the target (the mean of a random order). "conservative"
-            counts all (the rule of GRU4Rec: number of scores >= the target's), "optimistic" none. The last flatters a
-            constant model and exists for tests.
+        ties: "expected" keeps the number of equal scores, so that a metric is its mean over their random orders
+            (McSherry & Najork 2008). The others give one certain rank: "half" counts half of the equal scores before
+            the target, "conservative" all (the rule of GRU4Rec: number of scores >= the target's), "optimistic" none.
+            The last flatters a constant model and exists for tests.
 
     Raises:
         ValueError: an unknown tie rule, a NaN, a target with an infinite score (comparisons would favor it), or a
@@ -47,8 +50,8 @@ def target_ranks(
         values = scores_BV[row, items]
         above_B -= np.bincount(row[values > target_scores_B1[row, 0]], minlength=len(targets_B))
         equal_B -= np.bincount(row[values == target_scores_B1[row, 0]], minlength=len(targets_B))
-    share = {"half": 0.5, "conservative": 1.0, "optimistic": 0.0}[ties]
-    return rank_with_ties(above_B, equal_B, share)
+    ranks_B = rank_with_ties(above_B, equal_B, TIED_SHARES[ties])
+    return TargetRanks(ranks_B, equal_B if ties == "expected" else np.ones_like(equal_B))
 
 
 def _compare(scores_BV: np.ndarray, target_scores_B1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ Order: the higher score first, then the smaller index. Filler: PAD with score -i
 Shape letters: B batch, V catalog size with PAD, N entries, X columns, C candidates of one case.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,15 @@ from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 
 _LOWEST = np.finfo(np.float32).min
+
+
+class TargetRanks(NamedTuple):
+    """Ranks of targets, and the number of items that share them."""
+
+    ranks_N: np.ndarray
+    """float64: mean of the ranks that a random order of equal scores gives the target; 1 is the best."""
+    ties_N: np.ndarray
+    """int64: number of items with the target's score, itself among them; 1: the rank is certain."""
 
 
 def top_k(
@@ -139,18 +148,16 @@ def rank_with_ties(above_B: np.ndarray, equal_B: np.ndarray, tied_share: float =
     return ranks
 
 
-def half_tie_rank(scores_BC: np.ndarray, target_B: np.ndarray) -> np.ndarray:
-    """Return the rank of each row's target column; half of the equal scores count as above.
+def column_ranks(scores_BC: np.ndarray, target_B: np.ndarray) -> TargetRanks:
+    """Return the rank of each row's target column, with the number of equal scores.
 
     Args:
         scores_BC: float [B, C]; -inf where there is no candidate.
         target_B: column of the target, int [B].
-
-    Returns:
-        float64 [B]; 1 is the best rank.
     """
     own_B1 = np.take_along_axis(scores_BC, target_B[:, None], axis=1)
-    return rank_with_ties((scores_BC > own_B1).sum(axis=1), (scores_BC == own_B1).sum(axis=1))
+    equal_B = (scores_BC == own_B1).sum(axis=1)
+    return TargetRanks(rank_with_ties((scores_BC > own_B1).sum(axis=1), equal_B), equal_B)
 
 
 def _top_items(scores_BV: np.ndarray, k: int) -> np.ndarray:

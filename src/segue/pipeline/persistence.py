@@ -18,6 +18,7 @@ from segue.models.tensor_checks import check_tensors, refuse_unsound
 from segue.models.zoo import ZOO, find_model
 from segue.pipeline.blending.blend import Blend, LearnedBlend, unlearned_blend
 from segue.pipeline.blending.boosted_trees import BoostedTrees
+from segue.pipeline.blending.candidate_scorer import CandidateScorer
 from segue.pipeline.blending.cold_start import ColdStartScorer
 from segue.pipeline.blending.features import CONTEXT_FEATURES, ITEM_FEATURES, ScoreScales
 from segue.pipeline.blending.second_stage import SecondStageRanker
@@ -26,7 +27,7 @@ from segue.pipeline.candidates.source import CandidateSource, as_vector_scorer
 from segue.pipeline.candidates.vector_index import HNSWIndex
 from segue.pipeline.config import PipelineConfig, decode_pipeline
 from segue.pipeline.item_statistics import ItemStatistics
-from segue.pipeline.pipeline import CandidateScorer, Pipeline, distinct_sources
+from segue.pipeline.pipeline import Pipeline, distinct_sources
 
 
 def restore_saved_pipeline(artifact: Artifact) -> Scorer:
@@ -62,6 +63,8 @@ def saved_settings(pipeline: Pipeline, chosen: Mapping[int, Mapping[str, Any]]) 
         "exclude_seen": pipeline.exclude_seen,
         "temperature": pipeline.scoring.temperature,
         "coverage": pipeline.scoring.coverage,
+        "temperature_without_history": pipeline.scoring.temperature_without_history,
+        "coverage_without_history": pipeline.scoring.coverage_without_history,
     } | _ranker_settings(pipeline)
 
 
@@ -91,6 +94,8 @@ def restore_pipeline(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]
         float(values["temperature"]),
         float(values["coverage"]),
         ColdStartScorer.restore(cold_start) if cold_start else None,
+        values.get("temperature_without_history"),
+        values.get("coverage_without_history"),
     )
     item_statistics = ItemStatistics.restore(_part(arrays, "item_statistics"))
     second_stage = _ranker(_part(arrays, "ranker"), values.get("ranker"), size)
@@ -117,9 +122,10 @@ def _check_arrays(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any], s
         raise ValueError(f"The boosted trees test a feature beyond the {num_features} of the pipeline.")
     if "blend.weights" in arrays and arrays["blend.weights"].shape[1] > num_features:
         raise ValueError(f"The blend has more features than the {num_features} of the pipeline.")
-    for name in ("temperature", "coverage"):
-        if not math.isfinite(values[name]):
-            raise ValueError(f"The {name} of the pipeline must be a finite number.")
+    for name in ("temperature", "coverage", "temperature_without_history", "coverage_without_history"):
+        value = values.get(name) if name.endswith("_without_history") else values[name]
+        if value is not None and not (math.isfinite(value) and value >= 0 and (value > 0 or "coverage" in name)):
+            raise ValueError(f"The {name} of the pipeline must be a finite number, a temperature above 0.")
 
 
 def _index(saved: np.ndarray | None, scorer: Scorer) -> HNSWIndex | None:

@@ -4,7 +4,6 @@ Shape letters: B batch, C candidates, F features, V catalog size with PAD.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -13,10 +12,8 @@ from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.models.scorer import Scorer
 from segue.models.top_k import order_by_score_then_index
-from segue.pipeline.blending.blend import Blend
-from segue.pipeline.blending.boosted_trees import BoostedTrees
-from segue.pipeline.blending.cold_start import ColdStartScorer, is_cold
-from segue.pipeline.blending.features import ScoreScales, blend_features
+from segue.pipeline.blending.candidate_scorer import CandidateScorer
+from segue.pipeline.blending.features import blend_features
 from segue.pipeline.blending.second_stage import SecondStageRanker
 from segue.pipeline.candidates.candidate_set import CandidateSet, generate_candidates
 from segue.pipeline.candidates.source import CandidateSource
@@ -26,53 +23,6 @@ from segue.pipeline.ranked_list import PlacementReason, RankedList
 
 BATCH_SIZE = 64
 """Histories that are scored at once, each with the scores of every source for the whole catalog."""
-
-
-@dataclass(frozen=True)
-class CandidateScorer:
-    """Scores and probabilities of candidates, fitted on validation: blend, trees, cold-start scores, temperature."""
-
-    scales: ScoreScales
-    """Scales of the sources' scores."""
-    blend: Blend
-    """Score of a candidate from its features."""
-    trees: BoostedTrees | None = None
-    """Correction of the blend; None: none."""
-    temperature: float = 1.0
-    """Divisor that makes a score a log probability, up to a constant per history."""
-    coverage: float = 1.0
-    """Share of validation cases whose target is among the candidates."""
-    cold_start: ColdStartScorer | None = None
-    """Scorer of items without events; None: they are scored like all others."""
-
-    def scores(self, candidates: CandidateSet, features_BCF: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
-        """Return the scores of candidates, float64 [B, C]; -inf for PAD.
-
-        Args:
-            candidates: candidates of B histories.
-            features_BCF: float32 features of ``blend_features``.
-            lengths_B: number of known events of each history.
-        """
-        scores_BC = self.blend.scores(candidates, features_BCF, lengths_B)
-        if self.trees is not None and len(self.trees):
-            is_candidate_BC = candidates.items_BC != PAD
-            scores_BC[is_candidate_BC] += self.trees.scores(features_BCF[is_candidate_BC])
-        if self.cold_start is not None:
-            is_cold_BC = is_cold(features_BCF, len(candidates.sources)) & (candidates.items_BC != PAD)
-            if is_cold_BC.any():
-                scores_BC = np.where(is_cold_BC, self.cold_start.scores(features_BCF), scores_BC)
-        return scores_BC
-
-    def probabilities(self, scores_BC: np.ndarray) -> np.ndarray:
-        """Return the probability of each candidate to be the next item, float64 [B, C]; 0 for PAD.
-
-        They sum to ``coverage`` in each row with a candidate. ``scores_BC`` are those of ``scores``.
-        """
-        highest_B1 = scores_BC.max(axis=1, keepdims=True)
-        probabilities_BC = np.exp((scores_BC - np.where(np.isneginf(highest_B1), 0.0, highest_B1)) / self.temperature)
-        total_B1 = probabilities_BC.sum(axis=1, keepdims=True)
-        probabilities_BC *= self.coverage / np.where(total_B1 == 0, 1.0, total_B1)
-        return probabilities_BC
 
 
 class Pipeline:
@@ -218,13 +168,25 @@ class Pipeline:
             One float64 array per history, in the order of its items; 0 for PAD.
         """
         out = []
-        for b, candidates, scores_BC in self._scored_batches(histories, None, None, include=items):
-            probabilities_BC = self.scoring.probabilities(scores_BC)
+        for b, candidates, probabilities_BC in self.iter_probabilities(histories, include=items):
             for i in range(len(candidates)):
                 by_item = dict(zip(candidates.items_BC[i].tolist(), probabilities_BC[i].tolist(), strict=True))
                 requested = items.items[items.starts[b + i] : items.stops[b + i]].tolist()
                 out.append(np.array([0.0 if item == PAD else by_item[item] for item in requested]))
         return out
+
+    def iter_probabilities(
+        self, histories: Sequences, *, include: Sequences | None = None
+    ) -> Iterator[tuple[int, CandidateSet, np.ndarray]]:
+        """Yield (first row, candidates, their probabilities float64 [B, C]) of BATCH_SIZE histories at a time.
+
+        Args:
+            histories: B histories.
+            include: items that are candidates in any case, row b for row b; None: none.
+        """
+        lengths = histories.drop_unknown().lengths
+        for b, candidates, scores_BC in self._scored_batches(histories, None, None, include=include):
+            yield b, candidates, self.scoring.probabilities(scores_BC, lengths[b : b + len(candidates)])
 
     def _scored_batches(
         self,

@@ -3,7 +3,7 @@
 Shape letters: M models, N cases (B of them at once), K candidates, V catalog size with PAD.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from segue.models.counting.covisitation import CoVisit, CoVisitConfig
 from segue.models.ensemble import log_scores
 from segue.models.neural.covisitation_prior import log_prior
 from segue.models.scorer import Scorer
-from segue.models.top_k import half_tie_rank, top_k
+from segue.models.top_k import column_ranks, top_k
 
 NUM_CANDIDATES = 50
 """Number of best items of each model that are candidates of a case."""
@@ -29,7 +29,14 @@ MIN_GAIN = 5e-4
 STEPS = (0.05, 0.1, 0.2, 0.4, 0.7, 1.4, 2.0)
 ROUNDS = 3
 PRIOR_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
+LARGER_PRIOR_WEIGHTS = ((7.0, 10.0, 15.0, 20.0), (30.0, 50.0, 75.0, 100.0), (150.0, 200.0, 300.0, 500.0))
+"""Blocks of weights that are tried while the best one is the largest so far. With 500 the co-visitation model decides
+alone, and the network orders its equal scores."""
 PRIOR_DECAYS = (0.3, 0.5, 0.7, 0.85)
+SMALLER_PRIOR_DECAYS = ((0.2,), (0.1,), (0.05,), (0.02,))
+"""Decays that are tried while the best one is the smallest so far. With 0.02 the newest item decides alone."""
+LARGER_PRIOR_DECAYS = ((0.93,), (0.97,), (1.0,))
+"""Decays that are tried while the best one is the largest so far, up to 1, which weighs all events alike."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +62,10 @@ class CandidateLogScores:
         return loss, expected_M - self.log_scores_NMK[:, :, 0].mean(axis=0)
 
     def quality(self, weights_M: np.ndarray) -> float:
-        """Return ndcg@10 of the weighted sum; equal scores count half."""
+        """Return ndcg@10 of the weighted sum, the mean over the orders of equal scores."""
         total_NK = np.where(self.is_candidate_NK, np.einsum("m,nmk->nk", weights_M, self.log_scores_NMK), -np.inf)
-        return float(ndcg(half_tie_rank(total_NK, np.zeros(len(total_NK), dtype=np.int64)), 10).mean())
+        ranks = column_ranks(total_NK, np.zeros(len(total_NK), dtype=np.int64))
+        return float(ndcg(ranks.ranks_N, 10, ranks.ties_N).mean())
 
 
 def choose_weights(scorers: Sequence[Scorer], cases: EvaluationCases, *, exclude_seen: bool) -> list[float]:
@@ -160,13 +168,42 @@ def best_prior(train: Sequences, size: int, cases: EvaluationCases, exclude_seen
     if not len(cases):
         return None
     fitted = CoVisit.fit(train, size, CoVisitConfig())
-    models = [CoVisit(fitted.pair_weights, fitted.popularity_V, decay) for decay in PRIOR_DECAYS]
-    quality = [evaluate(model, cases, exclude_seen=exclude_seen, ks=(10,)).metrics["ndcg@10"] for model in models]
-    return models[int(np.argmax(quality))]
+
+    def with_decay(decay: float) -> CoVisit:
+        return CoVisit(fitted.pair_weights, fitted.popularity_V, decay)
+
+    def qualities(decays: Sequence[float]) -> list[float]:
+        evaluations = [evaluate(with_decay(x), cases, exclude_seen=exclude_seen, ks=(10,)) for x in decays]
+        return [evaluation.metrics["ndcg@10"] for evaluation in evaluations]
+
+    return with_decay(best_on_grid(qualities, PRIOR_DECAYS, SMALLER_PRIOR_DECAYS, LARGER_PRIOR_DECAYS))
+
+
+def best_on_grid(
+    qualities: Callable[[Sequence[float]], Sequence[float]],
+    grid: Sequence[float],
+    below: Sequence[Sequence[float]] = (),
+    above: Sequence[Sequence[float]] = (),
+) -> float:
+    """Return the value of the best quality; the grid is extended while the best value lies at its edge.
+
+    Args:
+        qualities: function of values, which returns the quality of each.
+        grid: values, ascending. Of equal qualities the first one is best.
+        below: blocks of smaller values, the next one first.
+        above: blocks of larger values, the next one first.
+    """
+    tried = dict(zip(grid, qualities(grid), strict=True))
+    for blocks, edge in ((below, min), (above, max)):
+        for block in blocks:
+            if max(tried, key=tried.__getitem__) != edge(tried):
+                break
+            tried |= dict(zip(block, qualities(block), strict=True))
+    return max(tried, key=tried.__getitem__)
 
 
 def best_prior_weight(scorer: Scorer, prior: CoVisit, cases: EvaluationCases, exclude_seen: bool) -> float:
-    """Return the weight of the co-visitation prior with the best ndcg@10 on validation.
+    """Return the weight of the co-visitation prior with the best ndcg@10 on validation, see ``best_on_grid``.
 
     Args:
         scorer: the neural model.
@@ -174,13 +211,17 @@ def best_prior_weight(scorer: Scorer, prior: CoVisit, cases: EvaluationCases, ex
         cases: validation cases; each is scored once for all weights.
         exclude_seen: items of the history are not ranked.
     """
-    totals = np.zeros(len(PRIOR_WEIGHTS))
     block = max(1, (64 << 20) // (4 * scorer.size))
-    for start in range(0, len(cases), block):
-        part = cases.take(slice(start, start + block))
-        scores_BV, logs_BV = scorer.scores(part.histories), log_prior(prior, part.histories)
-        seen = part.histories if exclude_seen else None
-        for i, weight in enumerate(PRIOR_WEIGHTS):
-            ranks_B = target_ranks(scores_BV + np.float32(weight) * logs_BV, part.targets, exclude=seen)
-            totals[i] += ndcg(ranks_B, 10).sum()
-    return PRIOR_WEIGHTS[int(np.argmax(totals))]
+
+    def qualities(weights: Sequence[float]) -> list[float]:
+        totals = np.zeros(len(weights))
+        for start in range(0, len(cases), block):
+            part = cases.take(slice(start, start + block))
+            scores_BV, logs_BV = scorer.scores(part.histories), log_prior(prior, part.histories)
+            seen = part.histories if exclude_seen else None
+            for i, weight in enumerate(weights):
+                ranks = target_ranks(scores_BV + np.float32(weight) * logs_BV, part.targets, exclude=seen)
+                totals[i] += ndcg(ranks.ranks_N, 10, ranks.ties_N).sum()
+        return totals.tolist()
+
+    return best_on_grid(qualities, PRIOR_WEIGHTS, above=LARGER_PRIOR_WEIGHTS)

@@ -13,9 +13,10 @@ from segue.data.catalog import PAD
 from segue.data.evaluation_cases import EvaluationCases, Split
 from segue.evaluation.metrics import ndcg
 from segue.evaluation.ranks import has_rankable_target
-from segue.models.top_k import half_tie_rank
+from segue.models.top_k import column_ranks
 from segue.pipeline.blending.blend import Blend, LearnedBlend, fit_learned_blend, unlearned_blend
 from segue.pipeline.blending.boosted_trees import BoostedTrees, fit_boosted_trees
+from segue.pipeline.blending.candidate_scorer import CandidateScorer
 from segue.pipeline.blending.cold_start import (
     ColdStartScorer,
     cold_start_offset,
@@ -29,13 +30,13 @@ from segue.pipeline.candidates.candidate_set import generate_candidates
 from segue.pipeline.candidates.source import CandidateSource
 from segue.pipeline.config import PipelineConfig
 from segue.pipeline.item_statistics import ItemStatistics
-from segue.pipeline.pipeline import BATCH_SIZE, CandidateScorer
+from segue.pipeline.pipeline import BATCH_SIZE
+from segue.workflows.probabilities.fit_temperature import best_temperature
 
 HELD_OUT = 0.25
 """Share of the validation users whose cases are held out: they stop the trees and evaluate the blend."""
 MIN_CASES = 50
 """Smallest number of cases with a target among the candidates; with fewer the unlearned blend is used."""
-TEMPERATURES = 2.0 ** np.arange(-12, 3.01, 0.25)
 DEFAULT_TEMPERATURES = {"reciprocal-rank": 0.005, "weighted": 0.2, "learned": 0.005}
 """Temperature of the unlearned blend, by the blend's method."""
 
@@ -86,14 +87,14 @@ class BlendCases:
         return fit_learned_blend(self.features_NCF, self.is_candidate_NC, self.target_N, self.lengths_N, config.blend)
 
     def quality(self, scores_NC: np.ndarray) -> float:
-        """Return the mean NDCG@10, ties half; 0 without cases."""
+        """Return the mean NDCG@10 over the orders of equal scores; 0 without cases."""
         if len(self.target_N) == 0:
             return 0.0
         return float(case_ndcg(self.is_candidate_NC, self.target_N, scores_NC).mean())
 
 
 def case_ndcg(is_candidate_NC: np.ndarray, target_N: np.ndarray, scores_NC: np.ndarray) -> np.ndarray:
-    """Return NDCG@10 of each case, ties half, float64 [N].
+    """Return NDCG@10 of each case, the mean over the orders of equal scores, float64 [N].
 
     Args:
         is_candidate_NC: bool, False for PAD.
@@ -101,8 +102,8 @@ def case_ndcg(is_candidate_NC: np.ndarray, target_N: np.ndarray, scores_NC: np.n
         scores_NC: scores of the candidates.
     """
     scores_NC = np.where(is_candidate_NC, scores_NC, -np.inf)
-    gain_N: np.ndarray = ndcg(half_tie_rank(scores_NC, target_N), 10)
-    return gain_N
+    ranks = column_ranks(scores_NC, target_N)
+    return ndcg(ranks.ranks_N, 10, ranks.ties_N)
 
 
 def fit_blend(
@@ -283,18 +284,11 @@ def training_mask(groups_N: np.ndarray, seed: int) -> np.ndarray:
 
 
 def fit_temperature(is_candidate_NC: np.ndarray, target_N: np.ndarray, scores_NC: np.ndarray) -> float:
-    """Return the divisor of the scores with the smallest negative log likelihood (Guo et al. 2017).
+    """Return the divisor of the scores with the smallest log loss (``best_temperature``); 1 without cases.
 
     Args:
         is_candidate_NC: bool, False for PAD.
         target_N: column of each target.
         scores_NC: scores of the candidates.
     """
-    rows_N = np.arange(len(target_N))
-    losses = []
-    for divisor in TEMPERATURES:
-        scaled_NC = np.where(is_candidate_NC, scores_NC, -np.inf) / divisor
-        top_N = scaled_NC.max(axis=1, initial=-np.inf)
-        total_N = np.log(np.exp(scaled_NC - top_N[:, None]).sum(axis=1)) + top_N
-        losses.append(float((total_N - scaled_NC[rows_N, target_N]).sum()))
-    return float(TEMPERATURES[int(np.argmin(losses))])
+    return best_temperature(np.where(is_candidate_NC, scores_NC, -np.inf), target_N)[0] if len(target_N) else 1.0

@@ -1,6 +1,7 @@
 """Fit of a neural model: training with validation, then again on more events for the chosen number of epochs.
 
-The epoch, and the weight and decay of the co-visitation prior, are chosen on the split's validation cases.
+The epoch, the weight and decay of the co-visitation prior, and the temperature of the probabilities are chosen on the
+split's validation cases.
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from segue.data.training_data import SideData, TrainingData
 from segue.evaluation.evaluate import evaluate
 from segue.evaluation.ranks import has_rankable_target
 from segue.models.add_items import embeddings_for_new_items, with_rows_for_cold_items
+from segue.models.calibrated_scorer import NOTE
 from segue.models.counting.covisitation import CoVisit, CoVisitConfig
 from segue.models.neural.covisitation_prior import WithCovisitationPrior
 from segue.models.scorer import Scorer
@@ -24,6 +26,7 @@ from segue.system.threads import limit_spin_wait
 from segue.training.config import TrainingConfig
 from segue.workflows.ensemble_weights import best_prior, best_prior_weight
 from segue.workflows.fit_result import FitResult, with_target_times
+from segue.workflows.probabilities.fit_temperature import fit_calibration
 from segue.workflows.training_run import TrainingRun
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ VALIDATION_CASES = 3000
 def fit_neural(
     name: str, entry: NeuralEntry, split: Split, settings: Mapping[str, Any], seed: int, run: TrainingRun
 ) -> FitResult:
-    """Train a neural model on the training events, and choose epoch and prior on validation.
+    """Train a neural model on the training events, and choose epoch, prior and temperature on validation.
 
     Args:
         name: canonical name of the model.
@@ -84,6 +87,7 @@ def fit_neural(
         scorer = WithCovisitationPrior(scorer, prior, weight) if weight > 0 else scorer
     notes = _training_notes(result) | {"prior_weight": weight, "prior_decay": None if prior is None else prior.decay}
     notes |= {"training": asdict(training), "features": asdict(features)}
+    notes[NOTE] = fit_calibration(scorer, cases, exclude_seen=split.exclude_seen).to_dict()
     return FitResult(scorer, asdict(config), notes, 0.0)
 
 

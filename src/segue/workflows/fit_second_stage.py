@@ -26,6 +26,8 @@ from segue.workflows.fit_ranker import fit_ranker_on_split
 
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Candidate weights, for scores divided by their temperature (log probabilities)."""
+LARGER_WEIGHTS = (3.2, 6.4, 12.8, 25.6, 51.2)
+"""Weights that are tried while the best one is the largest so far. With the last one the ranker decides alone."""
 
 ReportProgress = Callable[[str], None]
 
@@ -85,11 +87,18 @@ def fit_second_stage(
     scoring, weight = pipeline.scoring, config.weight
     notes |= {"cases": len(cases.target_N)}
     if len(cases.target_N) >= MIN_CASES:
-        gain_WN = np.stack([cases.ndcg(w * scoring.temperature) for w in WEIGHTS])
-        weight = WEIGHTS[select_weight(gain_WN)] if weight is None else weight
+        weights = list(WEIGHTS)
+        gains = [cases.ndcg(w * scoring.temperature) for w in weights]
+        for larger in LARGER_WEIGHTS:
+            if max(gains, key=np.mean) is not gains[-1]:
+                break
+            weights.append(larger)
+            gains.append(cases.ndcg(larger * scoring.temperature))
+        gain_WN = np.stack(gains)
+        weight = weights[select_weight(gain_WN)] if weight is None else weight
         scale = weight * scoring.temperature
         notes["held_out_ndcg@10"] = {
-            f"{w:g}": round(float(gain_N.mean()), 5) for w, gain_N in zip(WEIGHTS, gain_WN, strict=True)
+            f"{w:g}": round(float(gain_N.mean()), 5) for w, gain_N in zip(weights, gain_WN, strict=True)
         }
         scoring = replace(
             scoring, temperature=fit_temperature(cases.is_candidate_NC, cases.target_N, cases.scores(scale))

@@ -110,7 +110,7 @@ def test_sampled_frequencies_match_the_softmax(table):
         (1.0, None, 0.7),
         (2.0, 5, 0.9),
     ]:
-        sampled = sample_items(scores_RV, uniform, temperature=temperature, top_k=best, top_p=top_p)
+        sampled, _ = sample_items(scores_RV, uniform, temperature=temperature, top_k=best, top_p=top_p)
         for row in range(2):
             p = softmax(scores_RV[row].astype(np.float64) / temperature)
             order = np.argsort(-p)
@@ -123,6 +123,20 @@ def test_sampled_frequencies_match_the_softmax(table):
             frequency = np.bincount(sampled[row], minlength=SIZE) / 40_000
             np.testing.assert_allclose(frequency, expected, atol=0.012)
             assert set(np.flatnonzero(frequency)) <= set(kept)
+
+
+def test_the_probability_of_a_draw_is_stated():
+    """By hand: of the scores log 6, log 3 and log 1 two are kept, halved by the temperature 2."""
+    scores = np.log(np.array([[1e-30, 6.0, 3.0, 1.0]], dtype=np.float32))
+    uniform = np.array([[0.1, 0.9]])
+    items, shares = sample_items(scores, uniform, temperature=1.0, top_k=None, top_p=None)
+    assert items.tolist() == [[1, 2]] or items.tolist() == [[1, 3]]
+    items, shares = sample_items(scores, uniform, temperature=2.0, top_k=2, top_p=None)
+    assert items.tolist() == [[1, 2]]
+    first = 6**0.5 / (6**0.5 + 3**0.5)
+    np.testing.assert_allclose(shares, [[first, 1 - first]], rtol=1e-6)
+    items, shares = sample_items(np.full((1, 4), -np.inf, np.float32), uniform, temperature=1.0, top_k=2, top_p=None)
+    assert (items.tolist(), shares.tolist()) == ([[0, 0]], [[0.0, 0.0]])
 
 
 def test_random_numbers_are_uniform_and_depend_on_the_history():
@@ -151,7 +165,7 @@ def sampled_lists(table, history, k, strategy, seed):
         for step in range(k):
             x = masked_scores(table, [*history, *generated], generated).astype(np.float32)[None]
             uniform = uniforms.uniform(step, strategy.num_samples)[:, c : c + 1]
-            generated.append(int(strategy.sample(x, uniform)[0, 0]))
+            generated.append(int(strategy.sample(x, uniform)[0][0, 0]))
         out.append(generated)
     return out
 

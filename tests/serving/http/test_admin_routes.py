@@ -1,5 +1,7 @@
 """The operations of those who run the server, over HTTP: items, sequences, models, keys for each."""
 
+import math
+
 import pytest
 from tests.support.live_server import live_client
 
@@ -54,10 +56,17 @@ def test_the_next_items_one_after_the_other(server):
     stored = server.web.post("/v1/next", json={"user_id": "ann", "steps": 3}).json()
     assert [one["id"] for one in stored["items"]] == ["j", "k", "l"]
     drawn = [
-        server.web.post("/v1/next", json={"history": ["c"], "strategy": "sample", "seed": seed}).json()["items"]
+        server.web.post(
+            "/v1/next", json={"history": ["c"], "strategy": "sample", "seed": seed, "temperature": 20}
+        ).json()["items"]
         for seed in (1, 1, 2)
     ]
     assert drawn[0] == drawn[1] != drawn[2]
+    for item in drawn[0]:
+        assert item["propensity"] == pytest.approx(math.exp(item["score"]))
+    bold = server.web.post("/v1/next", json={"history": ["c"], "strategy": "sample", "seed": 1, "temperature": 0.01})
+    assert [one["id"] for one in bold.json()["items"][:3]] == ["d", "e", "f"]
+    assert server.web.post("/v1/next", json={"temperature": 0}).status_code == 422
     both = server.web.post("/v1/next", json={"history": [], "user_id": "ann"})
     assert both.json()["detail"] == "user_id and history name different histories: give one of them."
     assert server.web.post("/v1/next", json={"steps": 101}).status_code == 422

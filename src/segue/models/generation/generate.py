@@ -36,7 +36,7 @@ def generate(
     Samples depend on ``rng`` and the history alone: a history gets the same list alone and in any batch.
 
     Args:
-        scorer: any model.
+        scorer: any model, whose scores are taken for log-probabilities; ``CalibratedScorer`` makes them so.
         histories: B histories; unknown items are skipped.
         k: length of each list, at least 1.
         strategy: strategy or its name.
@@ -46,9 +46,9 @@ def generate(
 
     Returns:
         (items int32 [B, k], scores float32 [B, k]), PAD and -inf where fewer than k items are left. 'greedy', 'beam'
-        and 'sample' return the generated order, with the log-probability of each item after the items before it. The
-        others are in the order of their scores: the sum of the discounted ranks over the sampled lists, the expected
-        occurrences, or the scorer's own.
+        and 'sample' return the generated order, with the log-probability of each item after the items before it;
+        'sample' that of the draw, with its temperature, ``top_k`` and ``top_p``. The others are in the order of their
+        scores: the sum of the discounted ranks over the sampled lists, the expected occurrences, or the scorer's own.
 
     Raises:
         ValueError: k is below 1, or a score is NaN.
@@ -133,14 +133,17 @@ def _top_k(decoding: _Decoding) -> tuple[np.ndarray, np.ndarray]:
     return top_k(decoding.masked_scores(decoding.initial, decoding.excluded_BV), decoding.k)
 
 
-def _single_path(decoding: _Decoding, pick: Callable[[np.ndarray, int], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Generate one list per history; ``pick(scores, step)`` chooses its next item."""
+def _single_path(
+    decoding: _Decoding, pick: Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Generate one list per history; ``pick(scores, step)`` returns its next item and the item's log-probability."""
     state, excluded_BV, all_rows = decoding.initial, decoding.excluded_BV, np.arange(len(decoding.excluded_BV))
     items, scores = [], []
     for step in range(decoding.k):
         scores_BV = decoding.masked_scores(state, excluded_BV)
-        items.append(pick(scores_BV, step))
-        scores.append(_log_softmax(scores_BV)[all_rows, items[-1]])
+        items_B, logs_B = pick(scores_BV, step)
+        items.append(items_B)
+        scores.append(logs_B)
         excluded_BV = decoding.exclude_items(excluded_BV, items[-1])
         if step + 1 < decoding.k:
             state = state.extend(all_rows, items[-1])
@@ -148,13 +151,20 @@ def _single_path(decoding: _Decoding, pick: Callable[[np.ndarray, int], np.ndarr
 
 
 def _greedy(decoding: _Decoding) -> tuple[np.ndarray, np.ndarray]:
-    return _single_path(decoding, lambda scores_BV, step: top_k(scores_BV, 1)[0][:, 0])
+    def pick(scores_BV: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
+        items_B = top_k(scores_BV, 1)[0][:, 0]
+        return items_B, _log_softmax(scores_BV)[np.arange(len(items_B)), items_B]
+
+    return _single_path(decoding, pick)
 
 
 def _sample(decoding: _Decoding) -> tuple[np.ndarray, np.ndarray]:
-    return _single_path(
-        decoding, lambda scores_BV, step: decoding.strategy.sample(scores_BV, decoding.uniforms.uniform(step, 1))[:, 0]
-    )
+    def pick(scores_BV: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
+        items_B1, share_B1 = decoding.strategy.sample(scores_BV, decoding.uniforms.uniform(step, 1))
+        with np.errstate(divide="ignore"):
+            return items_B1[:, 0], np.log(share_B1[:, 0]).astype(np.float32)
+
+    return _single_path(decoding, pick)
 
 
 def _beam(decoding: _Decoding) -> tuple[np.ndarray, np.ndarray]:
@@ -224,7 +234,8 @@ def _sampled_steps(decoding: _Decoding) -> Iterator[tuple[np.ndarray, np.ndarray
     for step in range(decoding.k):
         scores_RV = decoding.masked_scores(state, excluded_RV)
         uniform_BC = decoding.uniforms.uniform(step, lists)
-        items_R = decoding.strategy.sample(scores_RV, uniform_BC if step == 0 else uniform_BC.reshape(-1, 1)).ravel()
+        uniform_RC = uniform_BC if step == 0 else uniform_BC.reshape(-1, 1)
+        items_R = decoding.strategy.sample(scores_RV, uniform_RC)[0].ravel()
         yield scores_RV, items_R
         if step + 1 < decoding.k:
             excluded_RV = decoding.exclude_items(excluded_RV[parents_R] if step == 0 else excluded_RV, items_R)

@@ -71,8 +71,8 @@ def _mix(bits: np.ndarray) -> np.ndarray:
 
 def sample_items(
     scores_RV: np.ndarray, uniform_RC: np.ndarray, *, temperature: float, top_k: int | None, top_p: float | None
-) -> np.ndarray:
-    """Sample items of each row with probability proportional to exp(score / temperature).
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sample items of each row with probability proportional to exp(score / temperature), and return both.
 
     Args:
         scores_RV: float [R, V]; -inf for items that must not be sampled.
@@ -83,13 +83,15 @@ def sample_items(
             3.1); None: all.
 
     Returns:
-        int32 [R, C]; PAD in a row without a finite score.
+        (items int32 [R, C], probability of each to be sampled float64 [R, C]); PAD and 0 in a row without a finite
+        score.
     """
     rows, size = len(scores_RV), scores_RV.shape[1]
     highest_R1 = np.maximum(scores_RV.max(axis=1, keepdims=True), np.finfo(np.float32).min)
     if top_k is None and top_p is None:
         weight_RV = np.exp((scores_RV - highest_R1) / np.float32(temperature))
-        return (_inverse_cdf(weight_RV.ravel(), np.full(rows, size), uniform_RC) % size).astype(np.int32)
+        index_RC, share_RC = _inverse_cdf(weight_RV.ravel(), np.full(rows, size), uniform_RC)
+        return (index_RC % size).astype(np.int32), share_RC
     threshold_R1 = np.full_like(highest_R1, np.finfo(np.float32).min)
     if top_k is not None and top_k < size:
         threshold_R1 = np.maximum(threshold_R1, np.partition(scores_RV, -top_k, axis=1)[:, -top_k, None])
@@ -99,14 +101,15 @@ def sample_items(
         keep_M = _nucleus(row_M, weight_M.astype(np.float64), rows, top_p)
         row_M, item_M, weight_M = row_M[keep_M], item_M[keep_M], weight_M[keep_M]
     count_R = np.bincount(row_M, minlength=rows)
-    index_RC = _inverse_cdf(weight_M, count_R, uniform_RC)
-    return np.where(count_R[:, None] > 0, np.append(item_M, 0)[index_RC], 0).astype(np.int32)
+    index_RC, share_RC = _inverse_cdf(weight_M, count_R, uniform_RC)
+    return np.where(count_R[:, None] > 0, np.append(item_M, 0)[index_RC], 0).astype(np.int32), share_RC
 
 
-def _inverse_cdf(weight_M: np.ndarray, count_R: np.ndarray, uniform_RC: np.ndarray) -> np.ndarray:
-    """Return indices of the M entries, int64 [R, C], sampled with probability proportional to the weight.
+def _inverse_cdf(weight_M: np.ndarray, count_R: np.ndarray, uniform_RC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return indices of the M entries, int64 [R, C], sampled with probability proportional to the weight, and this
+    probability.
 
-    Row r has ``count_R[r]`` entries; if all its weights are zero, its first one is taken.
+    Row r has ``count_R[r]`` entries; if all its weights are zero, its first one is taken, with probability 0.
     """
     summed = np.concatenate([np.zeros(1), np.cumsum(weight_M, dtype=np.float64)])
     stop_R = np.cumsum(count_R)
@@ -114,7 +117,12 @@ def _inverse_cdf(weight_M: np.ndarray, count_R: np.ndarray, uniform_RC: np.ndarr
     aim_RC = np.minimum(low_R1 + uniform_RC * (high_R1 - low_R1), np.nextafter(high_R1, low_R1))
     index_RC = np.searchsorted(summed, aim_RC, side="right") - 1
     is_zero_R1 = high_R1 <= low_R1
-    return np.where(is_zero_R1, (stop_R - count_R)[:, None], index_RC)
+    total_R1 = np.where(is_zero_R1, 1.0, high_R1 - low_R1)
+    # Differences of the sums, not the weights: these are the lengths of the intervals that a uniform number falls into.
+    share_RC = np.where(
+        is_zero_R1, 0.0, (summed[np.minimum(index_RC + 1, len(weight_M))] - summed[index_RC]) / total_R1
+    )
+    return np.where(is_zero_R1, (stop_R - count_R)[:, None], index_RC), share_RC
 
 
 def _nucleus(row_M: np.ndarray, weight_M: np.ndarray, rows: int, top_p: float) -> np.ndarray:

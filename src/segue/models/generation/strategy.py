@@ -3,7 +3,7 @@
 After Volodkevich et al. 2024, "Autoregressive Generation Strategies for Top-K Sequential Recommendations".
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
@@ -28,7 +28,8 @@ class Strategy:
     beam_width: Annotated[int, Range(ge=1)] = 10
     """Number of lists that a beam search keeps."""
     temperature: Annotated[float, Range(gt=0)] = 0.6
-    """Divisor of the scores before sampling, above 0."""
+    """Divisor of the log-probabilities before sampling, above 0. 1 samples each item with the probability that the
+    model states, a smaller value prefers the best items, a larger one evens out."""
     top_k: Annotated[int | None, Range(ge=1)] = 20
     """Number of best items that may be sampled; 'none': all."""
     top_p: Annotated[float | None, Range(gt=0, le=1)] = None
@@ -45,15 +46,15 @@ class Strategy:
             )
         check_ranges(self)
 
-    def sample(self, scores_RV: np.ndarray, uniform_RC: np.ndarray) -> np.ndarray:
-        """Sample items with the temperature, ``top_k`` and ``top_p`` of this strategy.
+    def sample(self, scores_RV: np.ndarray, uniform_RC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sample items with the temperature, ``top_k`` and ``top_p`` of this strategy; see ``sample_items``.
 
         Args:
-            scores_RV: scores, float [R, V]; -inf for items that must not appear.
+            scores_RV: log-probabilities, float [R, V]; -inf for items that must not appear.
             uniform_RC: uniform numbers in [0, 1), one for each sampled item.
 
         Returns:
-            int32 [R, C].
+            (items int32 [R, C], probability of each to be sampled float64 [R, C]).
         """
         return sample_items(scores_RV, uniform_RC, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
 
@@ -65,15 +66,18 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 """Published settings of a strategy that differ from the defaults; the defaults are those of 'reciprocal-rank'."""
 
 
-def find_strategy(name: str, **values: Any) -> Strategy:
+def find_strategy(strategy: Strategy | str, **values: Any) -> Strategy:
     """Return a strategy with its published settings and the given ones.
 
     Args:
-        name: strategy name; case does not count, '_' and '-' are alike.
-        values: settings of ``Strategy``.
+        strategy: strategy name, where case does not count and '_' and '-' are alike; or a strategy to change.
+        values: settings of ``Strategy`` that replace its own; those of None do not.
 
     Raises:
         ValueError: the name is unknown, or a setting is out of range.
     """
-    canonical: Any = normalize_name(name)
-    return Strategy(**{"name": canonical, **PUBLISHED.get(canonical, {}), **values})
+    given = {name: value for name, value in values.items() if value is not None}
+    if isinstance(strategy, Strategy):
+        return replace(strategy, **given)
+    canonical: Any = normalize_name(strategy)
+    return Strategy(**{"name": canonical, **PUBLISHED.get(canonical, {}), **given})

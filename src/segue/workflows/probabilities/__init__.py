@@ -1,0 +1,1 @@
+"""Probabilities of the next item: their fit on validation cases."""
