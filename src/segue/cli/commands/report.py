@@ -9,7 +9,9 @@ from segue.cli import options as o
 from segue.cli.output import out, print_json, table
 
 if TYPE_CHECKING:
+    from segue.evaluation.off_policy import Estimate
     from segue.serving.schemas.admin import ExperimentReport, RateEstimate
+    from segue.workflows.recommendation_logs.estimate_policy import OffPolicyReport
 
 Data = Annotated[Path, typer.Argument(help="A server's data directory, as RUN-data.")]
 
@@ -17,6 +19,13 @@ Data = Annotated[Path, typer.Argument(help="A server's data directory, as RUN-da
 def report(
     data: Data,
     days: Annotated[float, typer.Option(help="Number of days to look back.")] = 7.0,
+    off_policy: Annotated[
+        Path | None,
+        typer.Option(help="A saved pipeline or model: estimate what its lists would have had, from the recorded ones."),
+    ] = None,
+    placement: Annotated[
+        str | None, typer.Option(help="With --off-policy: only lists of this placement; else each one apart.")
+    ] = None,
     json: o.Json = False,
 ) -> None:
     """Report clicks and purchases after recommendations, by placement, variant and version, and for each experiment.
@@ -24,14 +33,26 @@ def report(
     Works while the server runs. A click counts when its event names the list (recommendation_id). A purchase counts
     when it does, or for the user's last click on the item within a day.
 
+    With --off-policy every list in which a pipeline drew an item is made again by another pipeline or model, and its
+    clicks and purchases count by the ratio of the two probabilities (IPS, SNIPS, doubly robust; 95 % intervals over
+    users). It needs a placement that explores, and refuses a log without propensities.
+
     \b
-    Example:
+    Examples:
       segue report run-data --days 14
+      segue report run-data --off-policy another-run
     """
     from msgspec import to_builtins
 
     from segue.serving.experiments.report import build_report
 
+    if placement is not None and off_policy is None:
+        raise ValueError("--placement belongs to --off-policy: the report has every placement.")
+    if off_policy is not None:
+        from segue.workflows.recommendation_logs.estimate_policy import estimate_policy
+
+        show_off_policy(estimate_policy(data, off_policy, days=days, placement=placement), json)
+        return
     result = build_report(data / "attribution.sqlite", days)
     if json:
         print_json(to_builtins(result))
@@ -48,6 +69,43 @@ def report(
     for experiment in result.experiments:
         for line in experiment_lines(experiment):
             out.print(line, markup=False)
+
+
+def show_off_policy(result: "OffPolicyReport", json: bool) -> None:
+    """Print off-policy estimates.
+
+    Args:
+        result: the estimates.
+        json: print one JSON document.
+    """
+    if json:
+        print_json(result.to_dict())
+        return
+    rows = [
+        [
+            *(estimate.placement, estimate.reward, f"{estimate.lists:,}", f"{estimate.users:,}"),
+            *map(format_estimate, (estimate.logged, estimate.inverse_propensity, estimate.self_normalized)),
+            *(format_estimate(estimate.doubly_robust), f"{estimate.inverse_propensity.effective_sample_size:,.0f}"),
+        ]
+        for estimate in result.estimates
+    ]
+    heads = ["placement", "a list", "lists", "users", "recorded, 95 %", "IPS", "SNIPS", "doubly robust", "effective"]
+    table(None, heads, rows, left=2)
+    for reason, count in result.skipped.items():
+        out.print(f"{count:,} lists {reason} are not used.", markup=False)
+    for estimate in result.estimates:
+        if not estimate.is_supported and estimate.reward == "clicks":
+            out.print(
+                f"Placement {estimate.placement}: the mean weight is {format_estimate(estimate.mean_weight)}, below 1. "
+                "Some lists of this model are never drawn by the server, so nothing is known of their clicks: IPS is a "
+                "lower bound, the others hold for the lists that are drawn.",
+                markup=False,
+            )
+
+
+def format_estimate(estimate: "Estimate | None") -> str:
+    """Return an estimate and its 95 % interval as ``0.312 (0.290 .. 0.334)``; "-" without one."""
+    return "-" if estimate is None else f"{estimate.value:.3f} ({estimate.low:.3f} .. {estimate.high:.3f})"
 
 
 def format_rate(rate: "RateEstimate") -> str:

@@ -15,8 +15,9 @@ import apsw
 from segue.serving.store.file_digest import matches_digest, remove_digest, write_digest
 from segue.serving.store.sqlite import close
 
-FORMAT = 1
-"""Format number of the file, kept as SQLite's ``user_version``."""
+FORMAT = 2
+"""Format number of the file, kept as SQLite's ``user_version``. Format 1 has no conditions and no propensities; it gets
+the column when it is opened."""
 MIN_LOG_BYTES = 16 << 20
 """Size of the write-ahead log from which it is merged into the file, in bytes; at least a quarter of the file, which is
 read for its digest then."""
@@ -31,7 +32,7 @@ _OPTIONS = (
 _TABLES = """
 CREATE TABLE IF NOT EXISTS impressions (id INTEGER PRIMARY KEY, list TEXT NOT NULL UNIQUE, time_us INTEGER NOT NULL,
     version TEXT NOT NULL, variant TEXT NOT NULL, propensity REAL NOT NULL, placement TEXT, user TEXT,
-    experiment TEXT, items TEXT NOT NULL) STRICT;
+    experiment TEXT, items TEXT NOT NULL, conditions TEXT) STRICT;
 CREATE TABLE IF NOT EXISTS outcomes (list TEXT NOT NULL, item TEXT NOT NULL, outcome TEXT NOT NULL,
     position INTEGER NOT NULL, source TEXT, time_us INTEGER NOT NULL, user TEXT, value REAL,
     PRIMARY KEY (list, item, outcome)) STRICT;
@@ -80,9 +81,11 @@ def open_file(path: Path) -> apsw.Connection:
         for statement in _OPTIONS:
             connection.execute(statement).fetchall()
         stored_format = connection.execute("PRAGMA user_version").get
-        if stored_format not in (0, FORMAT):
+        if stored_format not in (0, 1, FORMAT):
             raise UnusableFileError(f"it has format {stored_format}, this version of Segue reads format {FORMAT}")
         connection.execute(_TABLES).fetchall()
+        if stored_format == 1:
+            connection.execute("ALTER TABLE impressions ADD COLUMN conditions TEXT").fetchall()
         connection.execute(f"PRAGMA user_version = {FORMAT}").fetchall()
         if not unchanged and connection.execute("PRAGMA quick_check(1)").get != "ok":
             raise UnusableFileError("its pages are damaged")

@@ -5,8 +5,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import msgspec
-
+from segue.serving.experiments.shown_lists import encode_items
 from segue.serving.schemas.requests import HistoryKey, RecommendResponse
 from segue.serving.store.event import Event
 
@@ -20,6 +19,8 @@ class QueuedList(NamedTuple):
     experiment: str | None
     items: str
     """Items with their sources, as JSON: a fraction of the memory of the response."""
+    conditions: str | None = None
+    """Conditions of the request, as JSON; None for a list without draws."""
 
     @classmethod
     def of(
@@ -29,17 +30,17 @@ class QueuedList(NamedTuple):
         key: HistoryKey | None,
         experiment: str | None,
         time_us: int | None = None,
+        conditions: str | None = None,
     ) -> "QueuedList":
         """Return the queued form of a response. See ``RecommendationLog.record_impression``."""
-        items = [[item.id, item.source] if item.source else [item.id] for item in response.items]
         time_us = time.time_ns() // 1000 if time_us is None else time_us
         version, variant, propensity = response.model_version, response.variant, response.propensity
         columns = (response.recommendation_id, time_us, version, variant, propensity, placement)
-        return cls(columns, key, experiment, msgspec.json.encode(items).decode())
+        return cls(columns, key, experiment, encode_items(response), conditions)
 
     def row(self, user: str | None) -> tuple[str | int | float | None, ...]:
         """Return the row of the list for a user's digest."""
-        return (*self.columns, user, self.experiment, self.items)
+        return (*self.columns, user, self.experiment, self.items, self.conditions)
 
 
 class AttributionQueue:

@@ -17,6 +17,7 @@ class RecommendationLog(Protocol):
         key: HistoryKey | None,
         experiment: str | None,
         time_us: int | None = None,
+        conditions: str | None = None,
     ) -> None:
         """Record a list that is about to be sent.
 
@@ -26,6 +27,7 @@ class RecommendationLog(Protocol):
             key: user or session; None for a request without one.
             experiment: name of the running experiment; None without one.
             time_us: time of the request, before its history was read, UTC microseconds; None: now.
+            conditions: conditions of the request, as JSON (``encode_conditions``); None for a list without draws.
         """
 
     def record_events(self, stored: Sequence[StoredEventRow]) -> None:

@@ -1,0 +1,225 @@
+"""Off-policy estimates from a server's own log against the true value: `python benchmarks/off_policy_server.py`.
+
+A server with a pipeline that explores returns lists to simulated users, who click. Its data directory is all that
+`segue report --off-policy` reads to estimate another pipeline, whose true value is enumerated. 100 logs for each method
+of exploration; four minutes on an idle machine.
+"""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from machine import about, save
+from segue.data.catalog import Catalog
+from segue.data.evaluation_cases import EvaluationCases, Split
+from segue.data.sequences import Sequences
+from segue.evaluation.click_simulator import ClickSimulator
+from segue.models import artifact
+from segue.models.retrieval.retriever import RetrievalQuery
+from segue.pipeline.config import decode_pipeline
+from segue.pipeline.placements.placement import PlacementRequest
+from segue.serving.config import BatchingConfig, EngineConfig, ServingConfig
+from segue.serving.deployment.model_source import model_source
+from segue.serving.experiments.shown_lists import ShownItem, ShownList
+from segue.serving.inference.served_model import ServedModel
+from segue.serving.schemas.requests import EventIn, RecommendRequest
+from segue.serving.server import open_services
+from segue.workflows.recommendation_logs.estimate_policy import PolicyEstimate, estimate_policy, replay
+from segue.workflows.recommendation_logs.logged_requests import LoggedRequest
+from segue.workflows.train_pipeline import fit_pipeline
+
+RUNS, USERS = 100, 600
+TYPES, ITEMS, POSITIONS = 4, 8, 3
+IDS = [f"a{item}" for item in range(1, ITEMS + 1)] + [f"type{x}" for x in range(TYPES)]
+"""Items of the lists, and an item for each type of user, whose event tells the pipelines the type."""
+PLACEMENT = "home"
+PATIENT = BatchingConfig(max_queue_delay_ms=60_000, timeout_ms=60_000, queue_size=4096)
+CONFIG = ServingConfig(engine=EngineConfig(batching=PATIENT))
+"""No fallback lists on a busy machine: they have no propensities."""
+LOGGING = {
+    "epsilon": {"method": "epsilon", "first_position": 1, "epsilon": 0.5},
+    "plackett-luce": {"method": "plackett-luce", "first_position": 1, "temperature": 1.5},
+}
+EVALUATED = {"method": "plackett-luce", "first_position": 1, "temperature": 0.7}
+
+
+@dataclass(frozen=True)
+class World:
+    """Simulated users, and the saved pipelines of the server and of the estimate."""
+
+    simulator: ClickSimulator
+    served: Path
+    evaluated: Path
+
+    @classmethod
+    def make(cls, folder: Path, explore: dict[str, Any], seed: int) -> "World":
+        """Fit both pipelines on logs of users with random preferences; the served one on a distorted log.
+
+        Args:
+            folder: folder of the pipelines.
+            explore: exploration of the served pipeline.
+            seed: random seed.
+        """
+        rng = np.random.default_rng((seed, 1))
+        small = ClickSimulator.random(rng, TYPES, ITEMS + 1)
+        click_XA = np.zeros((TYPES, len(IDS) + 1))
+        click_XA[:, : ITEMS + 1] = small.click_XA
+        distorted_XA = np.clip(small.click_XA + rng.normal(0, 0.12, small.click_XA.shape), 0.02, 0.98)
+        served = save_pipeline(folder / "served", distorted_XA, explore, rng)
+        evaluated = save_pipeline(folder / "evaluated", small.click_XA, EVALUATED, rng)
+        return cls(ClickSimulator(click_XA), served, evaluated)
+
+    def true_value(self) -> float:
+        """Return the expected clicks on a list of the evaluated pipeline."""
+        model = ServedModel.open(self.evaluated)
+        catalog = model.catalog
+
+        def policy(user_type: int, items: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+            others = tuple(i for i in range(1, ITEMS + 1) if i not in items)
+            logged = np.array((items + others)[:POSITIONS], dtype=np.int32)
+            shown = ShownList("", 0, "", "live", 1.0, PLACEMENT, None, None, [ShownItem("")], None, {}, {})
+            query = RetrievalQuery(catalog.to_indices_list([IDS[ITEMS + user_type]]))
+            one = replay(model, LoggedRequest(shown, logged, query, PlacementRequest(PLACEMENT), POSITIONS))
+            return one[len(items)].items, one[len(items)].probabilities
+
+        return self.simulator.expected_clicks(policy, POSITIONS)
+
+
+def save_pipeline(folder: Path, preferences_XA: np.ndarray, explore: dict[str, Any], rng: np.random.Generator) -> Path:
+    """Fit a pipeline on walks of users of each type, and save it.
+
+    Args:
+        folder: folder to write.
+        preferences_XA: preference of each type for each item.
+        explore: exploration of its placement.
+        rng: generator of the walks.
+    """
+    rows = []
+    for user in range(400):
+        weights = preferences_XA[user % TYPES, 1:]
+        drawn = rng.choice(np.arange(1, ITEMS + 1), 4, replace=False, p=weights / weights.sum())
+        rows.append([ITEMS + 1 + user % TYPES, *drawn.tolist()])
+    log = Sequences.from_lists(rows, [[1_000_000 * (user * 9 + step) for step in range(5)] for user in range(400)])
+    cases = EvaluationCases(log.prefixes([4] * len(rows)), log.items[log.stops - 1], np.arange(len(rows)), None, {})
+    catalog = Catalog(IDS)
+    split = Split("none", catalog, log, cases, log, cases, True, "", "")
+    settings = {
+        "source": [{"model": "markov"}, {"model": "covisit"}, {"model": "popularity"}],
+        "blend": {"method": "reciprocal-rank", "num_candidates": len(IDS)},
+        "rank": {"method": "none"},
+        "placement": [{"name": PLACEMENT, "rules": {"exclude": IDS[ITEMS:]}, "explore": explore}],
+    }
+    fitted = fit_pipeline(split, decode_pipeline(settings))
+    saved = artifact.Artifact("pipeline", fitted.settings, catalog, fitted.scorer.arrays(), {}, {"exclude_seen": True})
+    artifact.save(saved, folder)
+    return folder
+
+
+def serve(world: World, data: Path, users: int, seed: int) -> float:
+    """Answer one request of each user, store the clicks, and return the mean number of clicks on a list.
+
+    Args:
+        world: users and the served pipeline.
+        data: data directory of the server.
+        users: number of users.
+        seed: seed of users, lists and clicks.
+    """
+    rng = np.random.default_rng((seed, 2))
+    type_B = rng.integers(0, TYPES, users)
+    data.mkdir(parents=True)
+    with ExitStack() as stack:
+        admin = open_services(data, model_source(world.served), CONFIG, lambda line: None, stack)
+        router = admin.router
+        service = router.deployment.live.engine.model.pipeline_service
+        assert service is not None
+        service._rng = np.random.default_rng((seed, 3))
+        events = [EventIn(IDS[ITEMS + x], user_id=f"u{b}") for b, x in enumerate(type_B.tolist())]
+        router.store(events, "memory")[0].result()
+
+        async def lists() -> list[Any]:
+            requests = [RecommendRequest(user_id=f"u{b}", k=POSITIONS, placement=PLACEMENT) for b in range(users)]
+            answers: list[Any] = []
+            for start in range(0, users, 20):
+                answers += await asyncio.gather(*map(router.recommend, requests[start : start + 20]))
+            return answers
+
+        answers = asyncio.run(lists())
+        number = {id: i for i, id in enumerate(IDS, 1)}
+        lists_BK = np.array([[number[item.id] for item in answer.items] for answer in answers])
+        clicks_BK = world.simulator.simulate_clicks(type_B, lists_BK, rng)
+        clicked = [
+            EventIn(
+                answers[b].items[k].id, user_id=f"u{b}", event="click", recommendation_id=answers[b].recommendation_id
+            )
+            for b, k in zip(*np.nonzero(clicks_BK), strict=True)
+        ]
+        if clicked:
+            router.store(clicked, "memory")[0].result()
+    return float(clicks_BK.sum(axis=1).mean())
+
+
+def estimate(world: World, data: Path) -> PolicyEstimate:
+    """Return the estimate of the clicks of the evaluated pipeline from a data directory."""
+    report = estimate_policy(data, world.evaluated, days=1.0)
+    return next(one for one in report.estimates if one.reward == "clicks")
+
+
+def measure(method: str, seed: int, runs: int = RUNS, users: int = USERS) -> dict[str, Any]:
+    """Measure one exploration method: coverage and width of the intervals, error of the means.
+
+    Args:
+        method: key of ``LOGGING``.
+        seed: random seed.
+        runs: number of logs.
+        users: number of lists of a log.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        world = World.make(Path(folder), LOGGING[method], seed)
+        truth, estimates, served = world.true_value(), [], []
+        for run in range(runs):
+            data = Path(folder) / "data"
+            served.append(serve(world, data, users, seed * 10_000 + run))
+            estimates.append(estimate(world, data))
+            shutil.rmtree(data)
+    rows = {name: _row([getattr(one, name) for one in estimates], truth) for name in ESTIMATORS}
+    supported = sum(one.is_supported for one in estimates)
+    return {
+        "truth": truth,
+        "served": float(np.mean(served)),
+        "runs": runs,
+        "lists": users,
+        "mean weight agrees with 1": supported,
+    } | rows
+
+
+ESTIMATORS = ("inverse_propensity", "self_normalized", "doubly_robust")
+
+
+def _row(estimates: Sequence[Any], truth: float) -> dict[str, float]:
+    value = np.array([one.value for one in estimates])
+    return {
+        "within": sum(one.low <= truth <= one.high for one in estimates),
+        "mean": float(value.mean()),
+        "mean_error_in_standard_errors": float((value.mean() - truth) / (value.std(ddof=1) / np.sqrt(len(value)))),
+        "mean_width": float(np.mean([one.high - one.low for one in estimates])),
+        "effective_lists": float(np.mean([one.effective_sample_size for one in estimates])),
+    }
+
+
+def main(seed: int = 0) -> None:
+    """Measure every method and write the result."""
+    result = {method: measure(method, seed) for method in LOGGING}
+    for method, row in result.items():
+        print(method, {name: row[name]["within"] for name in ESTIMATORS}, f"truth {row['truth']:.4f}")
+    save("off-policy-server", {"about": about(seed), "methods": result})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Requests of recorded lists, made again: the history, the placement's rules and the logged items with propensities."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from segue.data.catalog import Catalog
+from segue.data.sequences import NO_TIME
+from segue.models.retrieval.retriever import RetrievalQuery
+from segue.pipeline.placements.placement import DEFAULT_PLACEMENT, PlacementRequest
+from segue.serving.config import SessionsConfig
+from segue.serving.experiments.shown_lists import Conditions, ShownList, read_shown_lists
+from segue.serving.inference.served_model import ServedModel
+from segue.serving.schemas.requests import HistoryKey
+from segue.serving.store.event_reader import EventReader, StoredEventRow
+from segue.workflows.recommendation_logs.export_shown import attribution_file, user_keys
+
+_ALL = 1 << 40
+"""Number of events that no user has."""
+
+
+@dataclass(frozen=True)
+class LoggedRequest:
+    """Recorded list with the inputs that made it, in the item indices of another model's catalog."""
+
+    shown: ShownList
+    items: np.ndarray
+    """int32: logged items; PAD for one that the catalog lacks."""
+    query: RetrievalQuery
+    """History before the request, with times and contexts."""
+    request: PlacementRequest
+    k: int
+    """Requested length of the list."""
+
+
+def logged_requests(
+    data_dir: Path, model: ServedModel, skipped: Counter[str], *, since_us: int = 0, placement: str | None = None
+) -> Iterator[LoggedRequest]:
+    """Yield the recorded lists with propensities, oldest first, each with the inputs of its request.
+
+    The history of a user is that of the events up to the time of the request. An event that arrived later with an
+    earlier timestamp is in it, although the server did not have it then.
+
+    Args:
+        data_dir: data directory of a server.
+        model: the model whose catalog indexes the items.
+        skipped: receives the number of the other lists, by reason.
+        since_us: only lists from this time on, UTC microseconds.
+        placement: only lists of this placement; None: all.
+
+    Raises:
+        ValueError: the data directory cannot be read.
+    """
+    keys, path = user_keys(data_dir), attribution_file(data_dir)
+    reader = EventReader(Path(data_dir) / "events.sqlite")
+    events: dict[HistoryKey, list[StoredEventRow]] = {}
+    try:
+        for lists in read_shown_lists(path, since_us):
+            for shown in lists:
+                if placement is not None and (shown.placement or DEFAULT_PLACEMENT) != placement:
+                    continue
+                if not shown.has_propensities or shown.conditions is None:
+                    skipped["without propensities"] += 1
+                    continue
+                if not shown.conditions.is_complete:
+                    skipped["of requests with too many ids"] += 1
+                    continue
+                # A user without a stored event had an empty history.
+                key = keys.get(shown.user or "")
+                if key is not None and key not in events:
+                    events[key] = reader.newest(*key, _ALL)
+                yield _logged_request(shown, shown.conditions, events[key] if key is not None else [], model)
+    finally:
+        reader.close()
+
+
+def _logged_request(
+    shown: ShownList, conditions: Conditions, stored: list[StoredEventRow], model: ServedModel
+) -> LoggedRequest:
+    catalog, reader = model.catalog, model.event_contexts
+    if conditions.history is not None:
+        items = [item for item in catalog.to_indices_list(conditions.history) if item]
+        query = RetrievalQuery(items, times=[NO_TIME] * len(items), query_time=shown.time_us)
+    else:
+        known = [row for row in stored if row.event.time_us <= shown.time_us][-SessionsConfig().max_length :]
+        query = RetrievalQuery(
+            catalog.to_indices_list(row.event.item_id for row in known),
+            times=[row.event.time_us for row in known],
+            query_time=shown.time_us,
+            contexts=None if reader is None else [reader.from_stored(row.event) for row in known],
+        )
+    items_K = catalog.to_indices(item.id for item in shown.items)
+    request = _placement_request(shown, conditions, catalog)
+    return LoggedRequest(shown, items_K, query, request, max(conditions.k, len(items_K)))
+
+
+def _placement_request(shown: ShownList, conditions: Conditions, catalog: Catalog) -> PlacementRequest:
+    allowed_V = None
+    if conditions.allow is not None:
+        allowed_V = np.zeros(catalog.size, dtype=bool)
+        allowed_V[catalog.to_indices(conditions.allow)] = True
+    return PlacementRequest(
+        shown.placement or DEFAULT_PLACEMENT,
+        exclude=[item for item in catalog.to_indices_list(conditions.exclude) if item],
+        exclude_seen=conditions.exclude_seen,
+        filter=conditions.filter,
+        allowed_V=allowed_V,
+    )
