@@ -6,7 +6,7 @@ from torch import nn
 from torch.optim import AdamW
 
 from segue.training.config import TrainingConfig
-from segue.training.optimizers import Adagrad, RowAdagrad, RowAdam, optimizers, rate_at
+from segue.training.optimizers import Adagrad, RowAdagrad, RowAdam, check_weights, optimizers, rate_at
 
 
 def test_the_rate_rises_and_falls_or_stays() -> None:
@@ -106,3 +106,13 @@ def test_decay_shrinks_the_encoder_beside_the_gradient() -> None:
 def test_one_name_chooses_both(name: str, kinds: tuple[type, type]) -> None:
     chosen = optimizers(TrainingConfig(optimizer=name), torch.zeros(3, 2), [nn.Parameter(torch.zeros(2))])  # type: ignore[arg-type]
     assert tuple(type(one) for one in chosen) == kinds
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -1e20])
+@pytest.mark.parametrize("position", [0, 1])
+def test_weights_that_overflow_name_the_learning_rate(wrong: float, position: int) -> None:
+    weights = [torch.zeros(0), torch.ones(3, 2), torch.ones(4)]
+    check_weights(weights, 2)
+    weights[1 + position].view(-1)[1] = wrong
+    with pytest.raises(ValueError, match=r"^A weight is .* after epoch 2: lower learning_rate and train again\.$"):
+        check_weights(weights, 2)

@@ -124,3 +124,10 @@ def test_unknown_items_are_never_learned_from() -> None:
     holes = Sequences(np.where(log.items % 7 == 0, 0, log.items).astype(np.int32), None, log.starts, log.stops)
     trainer = Trainer(build_net(GRU4RecConfig(embedding_dim=8), holes, V, seed=0), holes, TrainingConfig(), seed=0)
     assert all((batch.inputs_BT[batch.targets_BT != 0] != 0).all() for batch in trainer.batches.epoch(0))
+
+
+def test_a_learning_rate_far_too_large_is_named_although_every_loss_was_finite() -> None:
+    net = build_net(GRU4RecConfig(embedding_dim=8), ring(), V, seed=0)
+    training = TrainingConfig(epochs=2, learning_rate=1e30, max_grad_norm=None, precision="float32", batch_tokens=10**6)
+    with pytest.raises(ValueError, match=r"lower learning_rate and train again\.$"):
+        Trainer(net, ring(), training, seed=0).run()

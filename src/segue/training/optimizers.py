@@ -10,6 +10,22 @@ from torch import Tensor, nn
 from segue.training.config import TrainingConfig
 
 BETAS = (0.9, 0.99)
+MAX_WEIGHT = 1e18
+"""Absolute value of a weight above which products of two embeddings may overflow."""
+
+
+def check_loss(loss: float, step: int) -> None:
+    """Raise ValueError if the loss of a step is not finite."""
+    if not math.isfinite(loss):
+        raise ValueError(f"The loss is {loss} at step {step}: lower learning_rate and train again.")
+
+
+def check_weights(weights: Iterable[Tensor], epoch: int) -> None:
+    """Raise ValueError if a weight is not finite or so large that scores overflow, after an epoch of finite losses."""
+    for weight in weights:
+        largest = float(weight.detach().abs().max()) if weight.numel() else 0.0
+        if not largest < MAX_WEIGHT:  # also for NaN
+            raise ValueError(f"A weight is {largest:g} after epoch {epoch}: lower learning_rate and train again.")
 
 
 def rate_at(config: TrainingConfig, done: float) -> float:

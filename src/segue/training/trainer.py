@@ -24,7 +24,7 @@ from segue.training.nets.encoders.tied_embedding import TiedEmbeddingNet, TorchS
 from segue.training.nets.layers.feature_embedding import UsedFeatures
 from segue.training.nets.layers.session_states import SessionStates
 from segue.training.objective import Objective
-from segue.training.optimizers import optimizers, rate_at, row_optimizer
+from segue.training.optimizers import check_loss, check_weights, optimizers, rate_at, row_optimizer
 from segue.training.progress import Progress, TrainingProgressState, TrainingResult
 from segue.training.tasks import Batch
 
@@ -127,8 +127,7 @@ class Trainer:
         for batch in self.batches.epoch(run.epoch, skip=run.batch):
             started = time.perf_counter()
             loss = self.train_step(batch, min(1.0, self.step / steps))
-            if not np.isfinite(loss):
-                raise ValueError(f"The loss is {loss} at step {self.step}: lower learning_rate and train again.")
+            check_loss(loss, self.step)
             run.loss_sum += loss * batch.num_targets
             run.num_targets += batch.num_targets
             run.events += batch.num_events
@@ -145,6 +144,7 @@ class Trainer:
                     raise KeyboardInterrupt
             if progress is not None:
                 progress(self._progress(steps))
+        check_weights([*self.net.encoder.parameters(), self.net.table_VD], run.epoch + 1)
         run.losses.append(run.loss_sum / run.num_targets)
         run.epoch, run.batch, run.loss_sum, run.num_targets, run.events = run.epoch + 1, 0, 0.0, 0, 0
 
