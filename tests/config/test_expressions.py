@@ -61,6 +61,19 @@ def test_a_column_keeps_its_own_characters() -> None:
         assert tree(f"`{name}` > 3") == tree(f"{name} > 3")
 
 
+def test_a_text_names_a_column_where_only_a_column_may_stand() -> None:
+    """As in SQL, where column names of several words stand in quotation marks."""
+    for quoted, plain in (
+        ('"Unit Price" > 5', "`Unit Price` > 5"),
+        ("5 < 'Unit Price'", "5 < `Unit Price`"),
+        ("'Unit Price' == 'x'", "`Unit Price` == 'x'"),
+        ("'Unit Price' is missing", "`Unit Price` is missing"),
+        ("'Unit Price' contains 'x'", "`Unit Price` contains 'x'"),
+        ("'Unit Price' in [1, 2]", "`Unit Price` in [1, 2]"),
+    ):
+        assert tree(quoted) == tree(plain)
+
+
 @pytest.mark.parametrize(
     ("filter", "sentence", "at"),
     [

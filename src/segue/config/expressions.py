@@ -187,9 +187,15 @@ class _Converter:
         operands = [self._operand(side) for side in sides]
         parts: list[Node] = []
         for left, operator, right in zip(operands, operators, operands[1:], strict=False):
+            first, second = left, right
             if isinstance(left, Value) and isinstance(right, Value):
-                fault(self._text, left.at.to(right.at), "Two values are compared; one side must be a column.")
-            parts.append(Compare(left, operator[0].value, right, left.at.to(right.at)))
+                if not isinstance(left.value, str) and not isinstance(right.value, str):
+                    fault(self._text, left.at.to(right.at), "Two values are compared; one side must be a column.")
+                if isinstance(left.value, str):
+                    first = self._column(left)
+                else:
+                    second = self._column(right)
+            parts.append(Compare(first, operator[0].value, second, left.at.to(right.at)))
         return parts[0] if len(parts) == 1 else Joined(True, tuple(parts))
 
     def _operator(self, left: ast.expr, right: ast.expr) -> list[Token]:
@@ -222,6 +228,9 @@ class _Converter:
         return Column(token.value, token.at) if constant is None else Value(constant, token.at)
 
     def _column(self, operand: Operand) -> Column:
+        """Return the column where only a column may stand: there a quoted text names one, as in SQL."""
+        if isinstance(operand, Value) and isinstance(operand.value, str):
+            return Column(operand.value, operand.at)
         if isinstance(operand, Value):
             fault(self._text, operand.at, "A column must stand here, not a value.")
         return operand
