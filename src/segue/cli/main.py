@@ -87,10 +87,12 @@ STOPPED = 130
 """Exit code of Ctrl-C."""
 PACKAGE = Path(__file__).resolve().parents[1]
 """Folder of Segue's own modules."""
+_shown_warnings: set[str] = set()
 
 
 def main() -> None:
     """Run the command line. With SEGUE_TRACEBACK set, an error of the user also prints its traceback."""
+    _shown_warnings.clear()
     warnings.showwarning = _show_warning
     try:
         app()
@@ -109,9 +111,11 @@ def main() -> None:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *more: object) -> None:
-    """Print a warning of Segue as a sentence, and one of another library with its place."""
+    """Print a warning of Segue as a sentence, once, and one of another library with its place."""
     if issubclass(category, UserWarning) and Path(filename).is_relative_to(PACKAGE):
-        print_report([f"{WARNING}{message}"])
+        if str(message) not in _shown_warnings:
+            _shown_warnings.add(str(message))
+            print_report([f"{WARNING}{message}"])
     else:
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
 
