@@ -26,6 +26,11 @@ class GrowingCatalog(Catalog):
         """Return the ids of the added items, in index order."""
         return list(self._added)
 
+    @property
+    def has_added(self) -> bool:
+        """True if an item has joined the model's own."""
+        return bool(self._added)
+
     def grown(self, ids: Iterable[str]) -> "GrowingCatalog":
         """Return a catalog with more items; this one is unchanged. ``ids`` are new and distinct."""
         return GrowingCatalog(self.base, [*self._added, *ids])

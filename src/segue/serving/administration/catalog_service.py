@@ -123,8 +123,7 @@ class CatalogService:
             raise Problem(409, f"The earlier rules cannot be restored: {problem.detail}") from None
         now_us = self._writer.clock.now_us()
         await asyncio.wrap_future(self._writer.run(lambda store: store.catalog.restore_rules(earlier, now_us)))
-        await self._applied()
-        return placement_out(self._router, self._updates.rules, name)
+        return await self._changed(name)
 
     def placements(self) -> PlacementsResponse:
         """Return all placements of the live version."""
@@ -143,8 +142,12 @@ class CatalogService:
         self._check_disk()
         now_us = self._writer.clock.now_us()
         await asyncio.wrap_future(self._writer.run(lambda store: store.catalog.put_rules(name, settings, now_us)))
+        return await self._changed(name)
+
+    async def _changed(self, name: str) -> PlacementOut:
+        """Return a placement once its change is applied; one that no rules are left for has the source "none"."""
         await self._applied()
-        if settings is None and name not in _names(self._router):
+        if name not in _names(self._router):
             return PlacementOut(name, 0, "none", {})
         return placement_out(self._router, self._updates.rules, name)
 

@@ -56,7 +56,7 @@ class LiveModel:
     @property
     def wants_events(self) -> bool:
         """True if committed events change lists beyond the histories: there are new items, or a trend model."""
-        return bool(self._demands) or bool(self.model.catalog.added)
+        return bool(self._demands) or self.model.catalog.has_added
 
     @property
     def has_trend(self) -> bool:

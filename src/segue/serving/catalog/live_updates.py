@@ -14,6 +14,7 @@ from weakref import WeakSet
 from segue.pipeline.live.first_events import MAX_EVENTS
 from segue.serving.catalog.live_model import LiveModel
 from segue.serving.observability.logs import log_event
+from segue.serving.schemas.problems import Problem, unavailable
 from segue.serving.store.catalog_tables import LiveItem, PlacementRules, read_items, read_rules
 from segue.serving.store.event_reader import EventReader, StoredEventRow
 
@@ -45,6 +46,8 @@ class LiveUpdates:
         self._lock = threading.Lock()
         self._waiting: list[Future[None]] = []
         self._wake = threading.Event()
+        self._is_behind = False
+        """Whether a change is stored that could not be applied."""
         self._is_closed = False
         self.on_applied: Callable[[], None] = lambda: None
         """Called in the thread after changes are applied here and before their callers know, to inform workers."""
@@ -72,8 +75,8 @@ class LiveUpdates:
                 model.apply(self._items.values(), self._rules)
             except ValueError as error:
                 raise ValueError(
-                    f"Version {model.model.version} cannot apply the live rules of this server: {error} "
-                    "Deploy a version with that column, or reset the placement with 'segue placements'."
+                    f"Version {model.model.version} cannot apply the live rules of this server (reset a placement with "
+                    f"'segue placements', or deploy a version with its columns): {error}"
                 ) from None
             self._restore(model)
             self._models.add(model)
@@ -93,12 +96,13 @@ class LiveUpdates:
         self._wake.set()
         self._thread.join()
 
-    def _read(self) -> None:
-        """Read the changes above the known revision."""
+    def _read(self) -> list[LiveItem]:
+        """Read the changes above the known revision, and return the changed items."""
         changed = read_items(self._store, self._revision)
         self._items.update({item.item_id: item for item in changed})
         self._revision = max([self._revision, *(item.revision for item in changed)])
         self._rules = read_rules(self._store)
+        return changed
 
     def _restore(self, model: LiveModel) -> None:
         """Feed the stored events of new items, and those of the last minutes for the trend scores."""
@@ -139,23 +143,21 @@ class LiveUpdates:
         """Apply new changes for the waiting callers."""
         with self._lock:
             waiting, self._waiting = self._waiting, []
-            if not waiting:
+            if not waiting and not self._is_behind:
                 return
             before, rules = self._revision, self._rules
             try:
-                self._read()
-                changed = [item for item in self._items.values() if item.revision > before]
+                changed = self._read()
                 if changed or rules != self._rules:
                     for model in list(self._models):
                         self._apply_to(model, changed)
-            except Exception:
-                self._revision = before  # the next call applies them again
-                self._waiting = waiting + self._waiting
-                raise
+                self._is_behind = False
+            except Exception as error:
+                self._revision, self._is_behind = before, True  # applied again with the next turn of the thread
+                _settle(waiting, unavailable(_BEHIND))
+                raise error
         self.on_applied()
-        for future in waiting:
-            if future.set_running_or_notify_cancel():
-                future.set_result(None)
+        _settle(waiting)
 
     def _apply_to(self, model: LiveModel, changed: Sequence[LiveItem]) -> None:
         try:
@@ -172,6 +174,13 @@ class LiveUpdates:
         except Exception as error:
             if not self._is_closed:
                 log_event(_log, logging.ERROR, "A change of the catalog failed.", failure=type(error).__name__)
-            time.sleep(_EVENTS_S)
-            if self._waiting:
-                self._wake.set()
+                time.sleep(_IDLE_S)
+
+
+_BEHIND = "The change is stored, but the catalog cannot be read now: it is applied as soon as it can be."
+
+
+def _settle(futures: Sequence["Future[None]"], problem: Problem | None = None) -> None:
+    for future in futures:
+        if future.set_running_or_notify_cancel():
+            future.set_result(None) if problem is None else future.set_exception(problem)

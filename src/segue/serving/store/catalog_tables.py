@@ -4,6 +4,7 @@ Every change gets the next revision. Other processes read the rows above the rev
 on disk before its change is acknowledged, and a backup of the event store holds these tables.
 """
 
+import logging
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from segue.serving.schemas.problems import Problem
 from segue.serving.store.event_reader import EventReader
 from segue.serving.store.sqlite import transaction
 
+_log = logging.getLogger("segue.serving")
 ITEMS, PLACEMENTS = "live_items", "placement_rules"
 """Names of the tables."""
 MAX_OLD_RULES = 100
@@ -265,6 +267,7 @@ def _item(row: tuple[Any, ...]) -> LiveItem:
             return item
     except (msgspec.MsgspecError, TypeError):
         pass
+    _log.error("The row of a changed item is damaged: the item is hidden until it is put again.")
     return LiveItem(item_id, revision, True, False, start_seq, start_us, {})
 
 
