@@ -330,15 +330,13 @@ def _options(request: RandomRequest) -> list[str]:
     return options
 
 
-def check_shop(shop: Shop, folder: Path, seed: tuple[int, ...], lists: int, *, workers: int = 2) -> dict[str, Any]:
-    """Make lists of one shop on every path, and return their number and their errors by path.
+def check_lists(paths: Paths, seed: tuple[int, ...], lists: int) -> dict[str, Any]:
+    """Make lists of one shop on every path, and return their number by path, and their errors.
 
     Args:
-        shop: the shop.
-        folder: an empty folder.
+        paths: the paths of the shop.
         seed: seed of the requests.
         lists: number of lists, about.
-        workers: processes of the second server; 1: there is none.
     """
     counts: Counter[str] = Counter()
     violations: list[dict[str, Any]] = []
@@ -348,7 +346,6 @@ def check_shop(shop: Shop, folder: Path, seed: tuple[int, ...], lists: int, *, w
         if errors:
             violations.append({"path": path, "number": number, "errors": errors[:3]})
 
-    paths = Paths(shop, folder, workers=workers)
     single: dict[str, Callable[[Dice], list[str]]] = {
         "http": lambda dice: paths.http(dice, paths.server),
         "http workers": lambda dice: paths.http(dice, paths.workers),
@@ -358,19 +355,16 @@ def check_shop(shop: Shop, folder: Path, seed: tuple[int, ...], lists: int, *, w
         "cli": paths.cli,
         "python": paths.python,
     }
-    try:
-        for p, (path, share) in enumerate(SHARES.items()):
-            number = 0
-            while counts[path] < round(share * lists):
-                dice = Dice(np.random.default_rng((*seed, p, number)))
-                if path == "batch":
-                    for errors in paths.batch(dice):
-                        note(path, errors, number)
-                else:
-                    note(path, single[path](dice), number)
-                number += 1
-    finally:
-        paths.close()
+    for p, (path, share) in enumerate(SHARES.items()):
+        number = 0
+        while counts[path] < round(share * lists):
+            dice = Dice(np.random.default_rng((*seed, p, number)))
+            if path == "batch":
+                for errors in paths.batch(dice):
+                    note(path, errors, number)
+            else:
+                note(path, single[path](dice), number)
+            number += 1
     return {"lists": dict(counts), "violations": violations}
 
 
@@ -388,7 +382,11 @@ def run(seed: int = 0, lists: int = 10_000, shops: int = 12) -> dict[str, Any]:
     for number in range(shops):
         with tempfile.TemporaryDirectory() as folder:
             shop = make_shop(seed, number)
-            found = check_shop(shop, Path(folder), (seed, number), -(-lists // shops))
+            paths = Paths(shop, Path(folder))
+            try:
+                found = check_lists(paths, (seed, number), -(-lists // shops))
+            finally:
+                paths.close()
         counts.update(found["lists"])
         placements += len(shop.rules)
         violations += [{"shop": number, **violation} for violation in found["violations"]]
