@@ -145,3 +145,21 @@ def test_formats_without_columns_have_no_condition(tmp_path: Path) -> None:
     log = read_events(write(tmp_path / "test.txt", "x y\tz\n"), like=like, format="prefixes")
     assert log.frame["item_id"].to_list() == ["x", "y", "z"]
     assert any("is not applied" in note for note in log.report.notes)
+
+
+def test_a_file_of_segues_own_is_read_by_its_suffix(tmp_path: Path) -> None:
+    tabs = CSV.replace(",", "\t")
+    like = read_events(write(tmp_path / "a.csv", tabs), format="tsv", columns=COLUMNS).description
+    own = "item_id,user_id,timestamp\n茶,ann,2024-05-01T10:00:00Z\n"
+    assert read(write(tmp_path / "b.csv", own), like) == [("ann", "茶", US)]
+
+
+def test_a_condition_on_times_of_another_form_is_refused(tmp_path: Path) -> None:
+    text = f"user,item,time\nann,x,{US // 1_000_000}\nann,y,{US // 1_000_000 + 5}\n"
+    like = read_events(write(tmp_path / "a.csv", text), where="time > 1").description
+    own = write(tmp_path / "b.csv", "user_id,item_id,timestamp\nann,x,2024-05-01T10:00:00Z\n")
+    with pytest.raises(
+        ValueError, match="The condition of the training does not fit the times of this log; give another"
+    ):
+        read(own, like)
+    assert read(own, like, where='time >= "2024-05-01"') == [("ann", "x", US)]

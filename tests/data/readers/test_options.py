@@ -27,6 +27,7 @@ def test_the_report_in_lines(tmp_path: Path) -> None:
         "1 rows filtered out by the condition.",
         "1 rows rejected: user_id is missing.",
         f"The rejected rows are in {tmp_path / 'bad.csv'}.",
+        f"WARNING: 1 of 2 rows (50.0%) of {path} are lost: user_id is missing (1).",
     ]
     assert log.report.columns == {"user_id": "user", "item_id": "item", "timestamp": "time"}
 

@@ -21,7 +21,7 @@ from segue.data.readers.formats.data_frames import read_data_frame
 from segue.data.readers.formats.file_formats import guess_format, read_raw
 from segue.data.readers.formats.raw_table import ROW, RawTable, RejectedRow
 from segue.data.readers.ids import ids_to_text, warn_of_missing_words
-from segue.data.readers.later_log import complete_options, fit_columns, has_own_header
+from segue.data.readers.later_log import complete_options, fit_columns
 from segue.data.readers.log_options import describe
 from segue.data.readers.losses import check_loss
 from segue.data.readers.options import ReadOptions
@@ -64,8 +64,6 @@ def read_events(
         path, name = Path(source), str(source)
         format = guess_format(path) if read_options.format == "auto" else read_options.format
         raw = read_raw(path, format, encoding=read_options.encoding, header=read_options.header != "none")
-        if read_options.header == "none" and "header" not in given and has_own_header(raw):
-            raw = read_raw(path, format, encoding=read_options.encoding)
     else:
         name, format, raw = "the table", "table", read_data_frame(source)
     raw.notes += notes

@@ -17,9 +17,10 @@ from segue.data.readers.column_roles import NO_COLUMN
 from segue.data.readers.formats.encodings import is_utf8_instead
 from segue.data.readers.formats.file_formats import TEXT_FORMATS, guess_format
 from segue.data.readers.formats.files import find_files
-from segue.data.readers.formats.raw_table import ROW, RawTable
+from segue.data.readers.formats.raw_table import ROW, RawTable, open_bytes
 from segue.data.readers.log_options import suffix_of
 from segue.data.readers.options import ReadOptions
+from segue.data.readers.row_filter import filter_rows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,10 +50,11 @@ def complete_options(like: LogDescription, source: Any, given: Mapping[str, Any]
         return options, []
     path, notes = Path(source), []
     own_format = _format_by_suffix(path)
-    if "format" not in given and own_format is not None and suffix_of(path) != like.suffix:
+    is_own = own_format in ("csv", "tsv") and _has_own_header(path)
+    if "format" not in given and own_format is not None and (is_own or suffix_of(path) != like.suffix):
         options.pop("format", None)
     format = options.get("format", own_format)
-    if "header" not in given and format not in ("csv", "tsv"):
+    if "header" not in given and (is_own or format not in ("csv", "tsv")):
         options.pop("header", None)
     encoding = like.options.get("encoding")
     if encoding is not None and "encoding" not in given:
@@ -71,10 +73,11 @@ def _format_by_suffix(path: Path) -> str | None:
         return None
 
 
-def has_own_header(raw: RawTable) -> bool:
-    """Return whether the first row of a log that was read without a header is a header of Segue's own names."""
-    first = raw.frame.drop(ROW).head(1)
-    return first.height == 1 and {"user_id", "item_id"} <= {str(cell) for cell in first.row(0)}
+def _has_own_header(path: Path) -> bool:
+    """Return whether the first line of a table holds the names ``user_id`` and ``item_id``."""
+    with open_bytes(find_files(path)[0].path) as file:
+        first = file.readline(10_000)
+    return b"user_id" in first and b"item_id" in first
 
 
 def fit_columns(
@@ -106,7 +109,7 @@ def fit_columns(
     options = replace(options, columns=found.columns)
     if "timestamp" in renamed or _has_zoned_times(raw.frame, found.columns.get("timestamp"), options.time_format):
         options = replace(options, **{name: _DEFAULTS[name] for name in _TIME_OPTIONS if name not in given})
-    return _fit_condition(raw, options, given)
+    return _fit_condition(raw, options, given, renamed)
 
 
 class _LaterColumns(NamedTuple):
@@ -160,7 +163,9 @@ def _decline_blank_sessions(raw: RawTable, columns: dict[str, str], renamed: Map
     return [f"Column '{name}' is blank in {raw.frame[name].null_count():,} rows and is not read as session_id."]
 
 
-def _fit_condition(raw: RawTable, options: ReadOptions, given: Mapping[str, Any]) -> tuple[RawTable, ReadOptions]:
+def _fit_condition(
+    raw: RawTable, options: ReadOptions, given: Mapping[str, Any], renamed: Mapping[str, str]
+) -> tuple[RawTable, ReadOptions]:
     """Leave the condition out for a server's events and for formats without further columns."""
     if raw.ordered and "events" not in given:
         options = replace(options, events=None)
@@ -168,6 +173,7 @@ def _fit_condition(raw: RawTable, options: ReadOptions, given: Mapping[str, Any]
         return raw, options
     missing = [name for name in columns_of(options.where) if name not in raw.frame.columns]
     if not missing:
+        _check_condition(raw, options, renamed)
         return raw, options
     if not raw.ordered and not set(EXPORTED) <= set(raw.frame.columns):
         raise ValueError(
@@ -176,6 +182,20 @@ def _fit_condition(raw: RawTable, options: ReadOptions, given: Mapping[str, Any]
         )
     note = f"The condition of the training ({options.where}) is not applied: this log has no '{missing[0]}'."
     return replace(raw, notes=[*raw.notes, note]), replace(options, where=None)
+
+
+def _check_condition(raw: RawTable, options: ReadOptions, renamed: Mapping[str, str]) -> None:
+    """Refuse a condition on times that this log holds in another form than that of the training."""
+    assert options.where is not None
+    if renamed.get("timestamp") not in columns_of(options.where):
+        return
+    try:
+        filter_rows(raw.frame.head(1), options.where)
+    except ValueError as error:
+        raise ValueError(
+            f"The condition of the training does not fit the times of this log; give another --where, or --where none "
+            f"(in Python where=None). {error}"
+        ) from None
 
 
 def _has_column(frame: "pl.DataFrame", column: str) -> bool:
