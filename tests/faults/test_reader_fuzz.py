@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.support import reader_fuzz
 
-FILES = 400
+FILES = 250
 
 
 def test_harmed_files(tmp_path: Path) -> None:

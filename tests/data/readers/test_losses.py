@@ -69,3 +69,8 @@ def test_tables_likewise(read, column: str) -> None:
 
 def test_no_rows_lose_nothing() -> None:
     assert check_loss("x", {}, 0, allowed=False) == []
+
+
+def test_names_of_columns_are_listed_in_one_line() -> None:
+    with pytest.raises(ValueError, match=r"Its columns: a b, c\.$"):
+        read_events(pl.DataFrame({"a\nb": [1], "c": [2]}))

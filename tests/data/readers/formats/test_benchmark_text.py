@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from segue.data.readers.events import read_events
 from segue.data.readers.formats import benchmark_text
 from segue.data.readers.formats.raw_table import ROW, RawTable
 
@@ -52,3 +53,16 @@ def test_prefixes(file) -> None:
 def test_junk_is_one_sentence(junk: bytes, file) -> None:
     with pytest.raises(ValueError, match=r"paper\.txt is not text, so it cannot be read as pairs\.$"):
         benchmark_text.read_pairs(file(junk))
+
+
+def test_a_line_with_an_invalid_event_is_rejected_as_a_whole(tmp_path: Path) -> None:
+    """A case without one of its events would be another case; every event is accounted for."""
+    path = tmp_path / "test.txt"
+    path.write_text("a b\tc\nd e\x01 f\tg\n" + "h\ti\n" * 9)
+    log = read_events(path, format="prefixes", allow_loss=True)
+    assert log.frame["item_id"].to_list() == ["a", "b", "c", *["h", "i"] * 9]
+    assert log.report.rejected == {
+        "another event of the line is invalid": 3,
+        "item_id holds a control character": 1,
+    }
+    assert log.report.rows_read == len(log) + 4 == log.report.kept + 4

@@ -48,3 +48,22 @@ def test_a_broken_gzip_or_table_is_one_sentence(format: str, tmp_path: Path) -> 
     path.write_bytes(b"\x1f\x8b\x08\x00broken and cut")
     with pytest.raises(ValueError, match=rf"log\.gz cannot be read as {format}: [^\n]+[^.]\.$"):
         read_raw(path, format)
+
+
+def test_a_panic_of_the_library_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some damaged Parquet files end in one; it is no Exception."""
+
+    def panic(*arguments: object, **options: object) -> None:
+        raise pl.exceptions.PanicException("assertion failed: offset + length <= self.length")
+
+    monkeypatch.setattr(pl, "read_parquet", panic)
+    (tmp_path / "log.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ValueError, match=r"log\.parquet cannot be read as parquet: assertion failed: .*\.$"):
+        read_raw(tmp_path / "log.parquet", "parquet")
+
+
+def test_a_recbole_header_of_other_types_is_read_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "x.item").write_text("item_id:token\ta:b:float\tc:text\td:float_seq\n1\t2\t3\t4\n")
+    raw = read_raw(tmp_path / "x.item", "recbole")
+    assert raw.frame.columns[1:] == ["item_id", "a", "c", "d"]
+    assert raw.column_types == {"item_id": "token", "d": "float_seq"}

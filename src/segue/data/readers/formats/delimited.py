@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 BLOCK = 20_000
 """Number of rows held as Python objects at a time."""
-RECBOLE_TYPES = (":token", ":token_seq", ":float", ":float_seq")
-"""Ends of the column names in a header of RecBole's."""
+RECBOLE_TYPES = ("token", "token_seq", "float", "float_seq")
+"""Types of columns in a header of RecBole's."""
 MAX_ROW_LINES = 200
 """Number of lines that a quoted row may span; a quotation mark open for longer is a fault."""
 
@@ -70,8 +70,8 @@ def read_recbole(path: Path) -> RawTable:
             f"{path}: column '{lists[0].split(':')[0]}' holds the history of each row, as in RecBole's augmented "
             "benchmark files, which would count events several times: use the file with one event a row."
         )
-    typed = [c.partition(":") for c in raw.frame.columns if c.endswith(RECBOLE_TYPES)]
-    raw.column_types = {name: type_ for name, _, type_ in typed}
+    typed = (c.split(":") for c in raw.frame.columns if c.count(":") == 1)
+    raw.column_types = {name: type_ for name, type_ in typed if type_ in RECBOLE_TYPES}
     raw.frame = raw.frame.rename({c: c.split(":")[0] for c in raw.frame.columns if ":" in c})
     return raw
 

@@ -131,7 +131,10 @@ def _read_file(path: Path, format: str, encoding: str, header: bool) -> RawTable
                 raise ValueError(str(error).replace(str(text_path), str(path))) from None
             raw.notes[:0] = notes
             return raw
-    except (pl.exceptions.PolarsError, OSError, EOFError, UnicodeError, zlib.error) as error:
+    except (
+        *(pl.exceptions.PolarsError, pl.exceptions.PanicException),  # the latter for some damaged Parquet files
+        *(OSError, EOFError, UnicodeError, zlib.error),
+    ) as error:
         cause = (str(error).splitlines() or ["it is broken"])[0].removesuffix(".")
         raise ValueError(f"{path} cannot be read as {format}: {cause}.") from None
 
