@@ -173,8 +173,7 @@ class _Compiler:
             self._wrong(at, f"Column '{name.name}' holds true or false, which have no order: use == or !=.")
         if isinstance(other, Column):
             return self._two_columns(name, column, sign, other)
-        if isinstance(other.value, bool):
-            column = as_truth_values(column)
+        column = as_truth_values(column) if isinstance(other.value, bool) else column
         self._check(name, column, other)
         if isinstance(column, NumberColumn):
             return _COMPARE[sign](column.values_V, float(other.value))  # NaN compares false
@@ -272,12 +271,9 @@ class _Compiler:
             return
         written = self._filter[value.at.start : value.at.stop]
         value_type = {float: "a number", bool: "true or false", str: "text"}[type(value.value)]
-        if type_ is str:
-            hint = f' Write "{written}".'
-        elif type_ is float and _is_number(value.value):
+        hint = f' Write "{written}".' if type_ is str else ""
+        if type_ is float and _is_number(value.value):
             hint = " Write it without quotes."
-        else:
-            hint = ""
         self._wrong(
             value.at, f"Column '{name.name}' holds {TYPE_NAMES[type(column)]}, but {written} is {value_type}.{hint}"
         )
