@@ -27,7 +27,7 @@ class LogOptions:
     log_config: Annotated[
         Path | None,
         typer.Option(
-            help="How the log is read: a TOML file with a table [log], or the folder of a model, whose log is alike. "
+            help="How the log is read: a TOML file with a table [log], or a model's folder (as its log was read). "
             "The options below come before it."
         ),
     ] = None
@@ -109,7 +109,7 @@ class LogOptions:
             log: the log to train on.
             format: format of the test log, in place of that of the log; None: as for the log.
         """
-        own = {} if format is None else {"format": format}
+        own: dict[str, Any] = {} if format is None else {"format": format}
         like = log.report.description.for_later_logs()
         return open_log(path, like=like, basis="the log is", strict=self.strict, allow_loss=self.allow_loss, **own)
 

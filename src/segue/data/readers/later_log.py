@@ -30,7 +30,7 @@ NEEDED = ("user_id", "item_id", "timestamp")
 EXPORTED = ("event_id", "source", "context")
 """Columns that only a file of ``segue export`` has."""
 _ZONED_TIME = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)$"
-_DEFAULTS = {field.name: field.default for field in fields(ReadOptions)}
+_DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(ReadOptions)}
 _TIME_OPTIONS = ("time_unit", "time_format", "time_zone")
 
 
