@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 
@@ -110,14 +110,21 @@ def main() -> None:
         _refuse(error, sentence)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *more: object) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Print a warning of Segue as a sentence, once, and one of another library with its place."""
     if issubclass(category, UserWarning) and Path(filename).is_relative_to(PACKAGE):
         if str(message) not in _shown_warnings:
             _shown_warnings.add(str(message))
             print_report([f"{WARNING}{message}"])
     else:
-        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def _sentence(error: Exception) -> str | None:

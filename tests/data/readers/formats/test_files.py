@@ -60,3 +60,10 @@ def test_a_missing_file_is_one_sentence(name: str, message: str, tmp_path: Path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=message):
         read_events(tmp_path / name)
+
+
+def test_the_parts_of_a_test_set_and_of_a_typed_table(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("x\ty\n")
+    log = read_events(str(tmp_path / "*.txt"), format="prefixes")
+    assert log.is_labeled_test and log.frame["user_id"].to_list() == ["1", "1", "2", "2"]

@@ -75,9 +75,15 @@ def _with_line_numbers(lines: "pl.DataFrame") -> "pl.DataFrame":
     """Return the events of lines that hold items only; user and session id are the line number."""
     import polars as pl
 
+    return number_lines(lines.select(ROW, pl.col("parts").alias("item_id")).explode("item_id"))
+
+
+def number_lines(frame: "pl.DataFrame") -> "pl.DataFrame":
+    """Return the events of lines without ids, with the number of the line as user and session id."""
+    import polars as pl
+
     key = pl.col(ROW).cast(pl.String)
-    rows = lines.select(ROW, key.alias("user_id"), key.alias("session_id"), pl.col("parts").alias("item_id"))
-    return rows.explode("item_id")
+    return frame.select(ROW, key.alias("user_id"), key.alias("session_id"), "item_id")
 
 
 def _reject(lines: "pl.DataFrame", reason: str) -> list[RejectedRow]:

@@ -112,7 +112,7 @@ def read_raw(path: Path, format: str, *, encoding: str = "auto", header: bool = 
     tables = [_read_file(file.path, format, encoding, header) for file in files]
     if len(files) == 1 and not files[0].keys:
         return tables[0]
-    return _join_parts(path, files, tables)
+    return _join_parts(path, format, files, tables)
 
 
 def _read_file(path: Path, format: str, encoding: str, header: bool) -> RawTable:
@@ -131,15 +131,18 @@ def _read_file(path: Path, format: str, encoding: str, header: bool) -> RawTable
                 raise ValueError(str(error).replace(str(text_path), str(path))) from None
             raw.notes[:0] = notes
             return raw
-    except (
-        *(pl.exceptions.PolarsError, pl.exceptions.PanicException),  # the latter for some damaged Parquet files
-        *(OSError, EOFError, UnicodeError, zlib.error),
-    ) as error:
-        cause = (str(error).splitlines() or ["it is broken"])[0].removesuffix(".")
-        raise ValueError(f"{path} cannot be read as {format}: {cause}.") from None
+    except pl.exceptions.PanicException as error:  # for some damaged Parquet files; no Exception
+        raise _broken(path, format, error) from None
+    except (pl.exceptions.PolarsError, OSError, EOFError, UnicodeError, zlib.error) as error:
+        raise _broken(path, format, error) from None
 
 
-def _join_parts(path: Path, files: list[LogFile], tables: list[RawTable]) -> RawTable:
+def _broken(path: Path, format: str, error: BaseException) -> ValueError:
+    cause = (str(error).splitlines() or ["it is broken"])[0].removesuffix(".")
+    return ValueError(f"{path} cannot be read as {format}: {cause}.")
+
+
+def _join_parts(path: Path, format: str, files: list[LogFile], tables: list[RawTable]) -> RawTable:
     """Join the parts of a log. Their rows are numbered one part after the other."""
     import polars as pl
 
@@ -149,7 +152,8 @@ def _join_parts(path: Path, files: list[LogFile], tables: list[RawTable]) -> Raw
     for file, table in zip(files, tables, strict=True):
         numbers = table.frame[ROW]
         keys = [pl.lit(value).alias(name) for name, value in file.keys.items() if name not in table.frame.columns]
-        frames.append(table.frame.with_columns((numbers + before).alias(ROW), *keys))
+        frame = table.frame.with_columns((numbers + before).alias(ROW), *keys)
+        frames.append(benchmark_text.number_lines(frame) if format in ("sessions", "prefixes") else frame)
         rejected += [row._replace(row=row.row + before) for row in table.rejected]
         for column, reasons in table.mixed_type_rows.items():
             mixed.setdefault(column, {}).update({row + before: reason for row, reason in reasons.items()})
@@ -162,4 +166,6 @@ def _join_parts(path: Path, files: list[LogFile], tables: list[RawTable]) -> Raw
     notes += dict.fromkeys(note for table in tables for note in table.notes)
     first = tables[0]
     nested = frozenset().union(*(table.nested_columns for table in tables))
-    return RawTable(frame, rejected, first.ordered, notes, mixed, nested, first.is_labeled_test)
+    return RawTable(
+        frame, rejected, first.ordered, notes, mixed, nested, first.is_labeled_test, column_types=first.column_types
+    )

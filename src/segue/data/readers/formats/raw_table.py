@@ -43,10 +43,10 @@ class RawTable:
     As ids, 1 and "1" would merge, so such rows are rejected if the column holds ids."""
     nested_columns: frozenset[str] = frozenset()
     """Columns of JSON objects and lists, stored as their text; they hold no ids."""
-    column_types: dict[str, str] = field(default_factory=dict)
-    """Types of columns that a header of RecBole's states: token, token_seq, float, float_seq."""
     is_labeled_test: bool = False
     """True for a fixed test set: the last event of each row is the target."""
+    column_types: dict[str, str] = field(default_factory=dict)
+    """Types of columns that a header of RecBole's states: token, token_seq, float, float_seq."""
 
 
 def open_bytes(path: Path) -> IO[bytes]:
