@@ -163,3 +163,18 @@ def test_a_condition_on_times_of_another_form_is_refused(tmp_path: Path) -> None
     ):
         read(own, like)
     assert read(own, like, where='time >= "2024-05-01"') == [("ann", "x", US)]
+
+
+def test_labels_are_not_preprocessed(tmp_path: Path) -> None:
+    text = "user,item,time\nann,x,2024-05-01 10:00\nann,x,2024-05-01 11:00\n"
+    like = read_events(write(tmp_path / "a.csv", text), drop_repeats=True).description
+    log = read_events(write(tmp_path / "test.txt", "x x\tx\n"), like=like, format="prefixes")
+    assert len(log) == 3 and log.is_labeled_test
+
+
+def test_a_damaged_file_is_named_by_its_reader(tmp_path: Path) -> None:
+    like = LogDescription(options={"encoding": "gb18030", "header": "none"}, columns=COLUMNS, suffix=".csv")
+    for content in (b"\x1f\x8b\x08 no gzip", b"", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03K"):
+        (tmp_path / "a.csv.gz").write_bytes(content)
+        with pytest.raises(ValueError, match=r"a\.csv\.gz"):
+            read_events(tmp_path / "a.csv.gz", like=like)

@@ -69,6 +69,8 @@ def read_events(
     raw.notes += notes
     if like is not None:
         raw, read_options = fit_columns(like, raw, read_options, given)
+        if raw.is_labeled_test:
+            preprocessing = PreprocessingConfig(**{n: v for n, v in parts["preprocess"].items() if n in given})
     log = preprocess(_build_log(raw, name, format, read_options), preprocessing)
     description = describe(source, read_options, preprocessing, log.report.description.columns)
     return log.with_frame(log.frame, replace(log.report, description=description))

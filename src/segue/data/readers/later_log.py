@@ -5,6 +5,7 @@ a column that is missing is looked for by the name of its role, and its options 
 way. Every such difference is reported.
 """
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -75,8 +76,11 @@ def _format_by_suffix(path: Path) -> str | None:
 
 def _has_own_header(path: Path) -> bool:
     """Return whether the first line of a table holds the names ``user_id`` and ``item_id``."""
-    with open_bytes(find_files(path)[0].path) as file:
-        first = file.readline(10_000)
+    try:
+        with open_bytes(find_files(path)[0].path) as file:
+            first = file.readline(10_000)
+    except (OSError, EOFError, zlib.error):  # damaged: the reader of the format states it
+        return False
     return b"user_id" in first and b"item_id" in first
 
 

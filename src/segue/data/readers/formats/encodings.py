@@ -2,6 +2,7 @@
 
 import codecs
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,19 +109,19 @@ def is_utf8_instead(path: Path, encoding: str) -> bool:
         return False
     is_single_byte = len(bytes(range(128, 256)).decode(encoding, errors="replace")) == 128
     found = False
-    with open_bytes(path) as file:
-        start = file.read(4)
-        if any(start.startswith(mark) for mark, _ in _MARKS):
-            return True
-        file.seek(0)
-        decoder = codecs.getincrementaldecoder(UTF8)()
-        try:
+    decoder = codecs.getincrementaldecoder(UTF8)()
+    try:
+        with open_bytes(path) as file:
+            start = file.read(4)
+            if any(start.startswith(mark) for mark, _ in _MARKS):
+                return True
+            file.seek(0)
             while block := file.read(_BLOCK_BYTES):
                 text = decoder.decode(block)
                 if "\x00" in text:
                     return False
                 found = found or (not text.isascii() and (is_single_byte or max(text) >= "\u0800"))
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            return False
+        decoder.decode(b"", final=True)
+    except (UnicodeError, OSError, EOFError, zlib.error):  # a damaged file: the reader of its format states it
+        return False
     return found
