@@ -1,4 +1,4 @@
-"""Random changes of items and rules, and after each of them lists on every path: exactly the allowed items, no other."""
+"""Random changes of items and rules, and lists on every path after each: exactly the allowed items, no other."""
 
 import numpy as np
 import pytest
