@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from segue.data.event_log import EventLog
     from segue.estimators.trained_model import Recommendations, TrainedModel
 
+ExcludeSeen = Annotated[
+    bool | None,
+    typer.Option(
+        "--exclude-seen/--include-seen",
+        help="Leave out all items of the history, or none. By default as the placement states, or as in the model's "
+        "evaluation and never the last item.",
+    ),
+]
+
 
 @dataclass(frozen=True)
 class HistoryOptions:
@@ -65,14 +74,7 @@ def recommend(
     reading: o.LogOptions,
     k: Annotated[int, typer.Option(help="Number of items.")] = 10,
     generation: GenerationOptions,
-    exclude_seen: Annotated[
-        bool | None,
-        typer.Option(
-            "--exclude-seen/--include-seen",
-            help="Leave out all items of the history, or none. By default as the placement states, or as in the model's "
-            "evaluation and never the last item.",
-        ),
-    ] = None,
+    exclude_seen: ExcludeSeen = None,
     placement: PlacementOptions,
     batch: BatchOptions,
     json: o.Json = False,
@@ -93,23 +95,12 @@ def recommend(
     from segue.estimators.trained_model import load
 
     reading.refuse_without("--log", source.log)
-    if batch.all_users:
-        if source.log is None or batch.out_file is None or source.user is not None or source.history is not None:
-            raise ValueError("--all-users needs --log and --out, and neither --history nor --user.")
-        check_file(batch.out_file, (".parquet", ".csv", ".jsonl"))
-        if placement.explain or placement.why_not is not None or generation.steps is not None:
-            raise ValueError("--explain, --why-not and --steps need one history: give --history or --user.")
-        model = placement.apply_to(load(run), exclude_seen)
+    _check_options(source, generation, placement, batch)
+    model = placement.apply_to(load(run), exclude_seen)
+    if source.log is not None and batch.out_file is not None and batch.all_users:
         log = reading.read(source.log, o.later_description(run))
         _recommend_all(model, log, batch.out_file, k, exclude_seen, placement, json)
         return
-    if (source.user is None) == (source.history is None):
-        raise ValueError("Give either --history or --user (with --log).")
-    if generation.temperature is not None and generation.steps is None:
-        raise ValueError("--temperature belongs to generated sequences: give --steps too.")
-    if generation.steps is not None and (placement.explain or placement.why_not is not None):
-        raise ValueError("--explain and --why-not explain lists, not sequences of --steps.")
-    model = placement.apply_to(load(run), exclude_seen)
     events, contexts = _history(source, reading, run, model.catalog)
     about: dict[str, Any] = {"history": events, "unknown": report_unknown(events, model.catalog)}
     if generation.steps is None and (model.scorer.name == "pipeline" or placement.needs_pipeline):
@@ -130,6 +121,25 @@ def recommend(
         )[0]
         about |= {"strategy": generation.strategy, "seed": generation.seed}
     _show(model.items, items, json, about)
+
+
+def _check_options(
+    source: HistoryOptions, generation: GenerationOptions, placement: PlacementOptions, batch: BatchOptions
+) -> None:
+    """Check that options go together, before anything is read. ValueError if not."""
+    explains = placement.explain or placement.why_not is not None
+    if batch.all_users:
+        if source.log is None or batch.out_file is None or source.user is not None or source.history is not None:
+            raise ValueError("--all-users needs --log and --out, and neither --history nor --user.")
+        check_file(batch.out_file, (".parquet", ".csv", ".jsonl"))
+        if explains or generation.steps is not None:
+            raise ValueError("--explain, --why-not and --steps need one history: give --history or --user.")
+    elif (source.user is None) == (source.history is None):
+        raise ValueError("Give either --history or --user (with --log).")
+    if generation.temperature is not None and generation.steps is None:
+        raise ValueError("--temperature belongs to generated sequences: give --steps too.")
+    if generation.steps is not None and explains:
+        raise ValueError("--explain and --why-not explain lists, not sequences of --steps.")
 
 
 def similar(
