@@ -149,3 +149,12 @@ def test_garbage_shared_sessions_robots_and_cancellations_are_named() -> None:
 def test_items_that_differ_by_spelling_are_named() -> None:
     sentence = "2 items differ from another by the spelling of their id only, as '3' and '3.0'."
     assert sentence in profile_log(log_of([("u", i, n) for n, i in enumerate(["3", "3.0", "A", "a"])])).warnings
+
+
+def test_events_of_the_future_are_named() -> None:
+    times = [1_600_000_000, 1_600_000_010, 4_294_967_295]
+    log = read_events(pl.DataFrame({"user": list("aab"), "item": list("xyx"), "time": times}))
+    warnings = profile_log(log).warnings
+    assert any(one.startswith("1 events lie in the future, up to 2106-02-07T06:28:15Z: ") for one in warnings)
+    early = read_events(pl.DataFrame({"user": list("ab"), "item": list("xy"), "time": times[:2]}))
+    assert not any("in the future" in one for one in profile_log(early).warnings)

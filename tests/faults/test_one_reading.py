@@ -19,16 +19,8 @@ from segue.serving.client.client import Client
 from segue.serving.store.event_reader import scan_events
 
 WHERE = 'art != "return" and menge > 0'
-OPTIONS = [
-    "--column",
-    "user_id=kunde",
-    "--column",
-    "item_id=isbn",
-    "--column",
-    "timestamp=wann",
-    "--column",
-    "event=art",
-]
+COLUMNS = ("user_id=kunde", "item_id=isbn", "timestamp=wann", "event=art")
+OPTIONS = [part for column in COLUMNS for part in ("--column", column)]
 OPTIONS += ["--time-format", "%m/%d/%Y %I:%M:%S %p", "--time-zone", "Asia/Shanghai", "--encoding", "gb18030"]
 OPTIONS += ["--where", WHERE]
 """Options that no command could guess."""
@@ -267,6 +259,40 @@ def test_the_test_log_is_read_as_the_log_is(shop: Shop, tmp_path: Path) -> None:
     (result,) = json.loads(done.stdout)
     assert result["test_cases"] > 0
     assert f"{test} is read as the log is: --column user_id=kunde" in done.stderr
+
+
+def test_context_columns_of_the_training_are_imported(tmp_path: Path) -> None:
+    log = tmp_path / "shop.csv"
+    rows = [
+        f"u{u},i{(u + s) % 5},{1_700_000_000 + 60 * s + u},{'north' if u % 2 else ''}"
+        for u in range(6)
+        for s in range(4)
+    ]
+    log.write_text("user,item,time,region\n" + "\n".join(rows) + "\n")
+    segue.CoVisit().fit(segue.read_events(log).with_context(["region"])).save(tmp_path / "run")
+    run("import", log, "--data", tmp_path / "data", "--run", tmp_path / "run")
+    contexts = {row.event.context for part in scan_events(tmp_path / "data" / "events.sqlite") for row in part}
+    assert contexts == {'{"region":"north"}', "{}"}
+    log.write_text("user,item,time\nu9,i1,1700000000\n")
+    done = run("import", log, "--data", tmp_path / "data", "--run", tmp_path / "run")
+    assert "The model knows the context region, which the log does not have: stored without it." in done.stderr
+
+
+def test_python_reads_as_the_command_line_does(shop: Shop, tmp_path: Path) -> None:
+    options = {
+        "columns": dict(column.split("=") for column in COLUMNS),
+        "time_format": "%m/%d/%Y %I:%M:%S %p",
+        "time_zone": "Asia/Shanghai",
+        "encoding": "gb18030",
+        "where": WHERE,
+    }
+    model = segue.Markov().fit(shop.log, log_options=options)
+    assert events_of(model.fitted.read_events(shop.log)) == sorted(shop.events)
+    model.save(tmp_path / "run")
+    own, other = (segue.load(folder).about["log"] for folder in (tmp_path / "run", shop.run))
+    assert own == other
+    with pytest.raises(ValueError, match="log_options are for a file or a table"):
+        segue.Markov().fit(segue.read_events(shop.log, **options), log_options=options)
 
 
 def test_a_row_of_the_future_is_set_aside_with_its_number(tmp_path: Path) -> None:
