@@ -33,8 +33,7 @@ class Rule:
     """One placement: its settings and naive tests. A single model has only ``exclude_seen``."""
 
     placement: Placement | None
-    exclude_seen: bool | str
-    seen_events: tuple[str, ...] = ()
+    exclude_seen: bool | str | tuple[str, ...]
     exclude_shown: bool = False
 
     def settings(self, *, with_shown: bool) -> dict[str, Any]:
@@ -46,7 +45,7 @@ class Rule:
         assert self.placement is not None
         values = asdict(self.placement.config)
         shown = self.exclude_shown and with_shown
-        return {**values, "exclude_seen": self.exclude_seen, "seen_events": self.seen_events, "exclude_shown": shown}
+        return {**values, "exclude_seen": self.exclude_seen, "exclude_shown": shown}
 
 
 @dataclass(frozen=True)
@@ -96,12 +95,11 @@ def make_shop(seed: int, number: int) -> Shop:
 def _make_rule(dice: Dice, items: int) -> Rule:
     """Return random rules; half of them hide only some event types, or only the last item."""
     placement = make_placement(dice, items)
-    exclude_seen: bool | str = dice.pick([True, True, True, False, "last"])
-    seen_events: tuple[str, ...] = ()
+    exclude_seen: Any = dice.pick([True, True, True, False, "last"])
     if exclude_seen is True and dice.rng.random() < 0.5:
-        seen_events = dice.pick([("purchases",), ("purchase",), ("cart", "购买"), ("purchases", "cart"), ("no such",)])
+        exclude_seen = dice.pick([("purchases",), ("purchase",), ("cart", "购买"), ("purchases", "cart"), ("no such",)])
     placement = replace(placement, config=replace(placement.config, exclude_shown=False))
-    return Rule(placement, exclude_seen, seen_events, bool(dice.rng.random() < 0.2))
+    return Rule(placement, exclude_seen, bool(dice.rng.random() < 0.2))
 
 
 def save_models(shop: Shop, folder: Path) -> dict[str, Path]:
@@ -229,10 +227,10 @@ def _seen(shop: Shop, rule: Rule, requested: bool | None, history: History) -> s
     last = known[-1][0]
     if mode == "last":
         return {last}
-    if requested is not None or not rule.seen_events:
+    if not isinstance(mode, tuple):
         return {item for item, _ in known}
-    wanted = tuple(name for name in rule.seen_events if name != "purchases")
-    wanted += PURCHASE_EVENTS if "purchases" in rule.seen_events else ()
+    wanted = tuple(name for name in mode if name != "purchases")
+    wanted += PURCHASE_EVENTS if "purchases" in mode else ()
     return {last} | {item for item, kind in known if kind is not None and is_event_of(kind, wanted)}
 
 

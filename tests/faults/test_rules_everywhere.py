@@ -75,7 +75,7 @@ def test_the_checker_sees_broken_rules(scripts: Any) -> None:
     assert error(unseen, rule(None, "last")).startswith(f"{len(unseen)} items where")
     assert error([shop.ids[0], *unseen], rule(None, "last")) == ""
     assert error(everything, rule(None, False)) == ""
-    bought = rule(None, True, ("purchases",))
+    bought = rule(None, ("purchases",))
     assert error(everything, bought) == f"forbidden: {shop.ids[1]}"
     assert error([shop.ids[0], *unseen], bought) == ""
     assert error(unseen, rule(None, True), replace(plain, exclude=(shop.ids[3],))) == f"forbidden: {shop.ids[3]}"

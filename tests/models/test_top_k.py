@@ -130,22 +130,22 @@ TYPES = ["购买", "view", "view", "Order_Paid", "purchase", None, "buy"]
 
 
 @pytest.mark.parametrize(
-    ("rule", "seen_events", "types", "seen"),
+    ("rule", "types", "seen"),
     [
-        (True, (), None, [[3, 5, 3], [], [], [7, 2]]),
-        ("last", (), None, [[3], [], [], [2]]),
-        (True, ("purchase", "购买"), TYPES, [[3, 3], [], [], [2]]),
-        (True, ("VIEW",), TYPES, [[5, 3], [], [], [2]]),
-        (True, ("purchase",), None, [[3], [], [], [2]]),
-        ("last", ("purchase",), TYPES, [[3], [], [], [2]]),
-        (True, ("no such type",), TYPES, [[3], [], [], [2]]),
+        (True, None, [[3, 5, 3], [], [], [7, 2]]),
+        ("last", None, [[3], [], [], [2]]),
+        (("purchase", "购买"), TYPES, [[3, 3], [], [], [2]]),
+        (("VIEW",), TYPES, [[5, 3], [], [], [2]]),
+        (("purchase",), None, [[3], [], [], [2]]),
+        ("last", TYPES, [[3], [], [], [2]]),
+        (("no such type",), TYPES, [[3], [], [], [2]]),
     ],
 )
-def test_seen_items(rule, seen_events, types, seen):
+def test_seen_items(rule, types, seen):
     rows = HISTORIES if types is None else replace(HISTORIES, event_types=np.array(types, dtype=object))
-    found = seen_items(rows, rule, seen_events)
+    found = seen_items(rows, rule)
     assert found.to_lists() == seen
-    part = seen_items(rows.take(slice(3, 4)), rule, seen_events)
+    part = seen_items(rows.take(slice(3, 4)), rule)
     assert part.to_lists() == seen[3:], "each history is its own"
 
 

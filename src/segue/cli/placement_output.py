@@ -126,8 +126,8 @@ def show_placement(
     rows = _rows(model, engine, history, ranked, options.explain)
     notes = pin_notes(engine, ranked.items_C.tolist(), history, request)
     notes += [] if rows else [empty_list_note(engine, request)]
-    if contexts is None and events and engine.stages_of(request.placement).rules.config.seen_events:
-        notes.append("The history has no event types, so seen_events leaves out its last item only: give --user.")
+    if contexts is None and events and isinstance(engine.stages_of(request.placement).rules.config.exclude_seen, tuple):
+        notes.append("The history has no event types, so exclude_seen leaves out its last item only: give --user.")
     result: dict[str, Any] = {"history": events, "placement": request.placement, "items": rows, "notes": notes}
     if options.why_not is not None:
         result["why_not"] = _why_not(model, engine, history, ranked, request, options.why_not)

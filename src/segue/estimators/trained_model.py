@@ -114,8 +114,8 @@ class TrainedModel:
                 and never the last item of the history; for a pipeline as its placement states.
             items: candidate items; None: the whole catalog.
             contexts: for each event of each history, value by column, for a model trained with contexts; a missing
-                value counts as unknown. The column "event" holds the event type, which a placement's ``seen_events``
-                reads. None: no contexts.
+                value counts as unknown. The column "event" holds the event type, which a placement's ``exclude_seen``
+                may read. None: no contexts.
             rules: placement and filter of a pipeline, excluded items, see ``ListRules``.
 
         Returns:

@@ -184,8 +184,9 @@ def _kth_score(scores_BV: np.ndarray, k: int) -> np.ndarray:
     return np.maximum(np.partition(maxima_BG, -k, axis=1)[:, -k], _LOWEST)
 
 
-SeenRule = bool | Literal["last"]
-"""Items of a history that its list leaves out: True: all, "last": the last known one, False: none."""
+SeenRule = bool | Literal["last"] | tuple[str, ...]
+"""Items of a history that its list leaves out. True: all, "last": the last known one, False: none, event types: those
+with an event of these types, and the last known one."""
 
 
 def default_seen_rule(excluded_in_evaluation: bool) -> SeenRule:
@@ -193,25 +194,23 @@ def default_seen_rule(excluded_in_evaluation: bool) -> SeenRule:
     return True if excluded_in_evaluation else "last"
 
 
-def seen_items(histories: Sequences, rule: SeenRule, seen_events: tuple[str, ...] = ()) -> Sequences | None:
+def seen_items(histories: Sequences, rule: SeenRule) -> Sequences | None:
     """Return the items of each history that its list must not contain, row b for row b; None for no items.
 
     Args:
         histories: B histories.
-        rule: items to leave out.
-        seen_events: with the rule True, event types whose items are left out beside the last one; events of unknown
-            type are none of them. Empty: all items.
+        rule: items to leave out; an event of unknown type is of none of the types.
     """
     if rule is False:
         return None
     known = histories.drop_unknown()
-    if rule == "last" or (seen_events and known.event_types is None):
-        return known.tail(1)
-    if not seen_events or known.event_types is None:
+    if rule is True:
         return known
+    if not isinstance(rule, tuple) or known.event_types is None:
+        return known.tail(1)
     row_N, position_N = known.positions()
     types_N = known.event_types[position_N]
-    matching = [name for name in set(types_N.tolist()) if name is not None and is_event_of(name, seen_events)]
+    matching = [name for name in set(types_N.tolist()) if name is not None and is_event_of(name, rule)]
     is_seen_N = np.isin(types_N, matching) | (position_N == known.stops[row_N] - 1)
     counts_B = np.bincount(row_N[is_seen_N], minlength=len(known))
     return Sequences.from_offsets(known.items[position_N[is_seen_N]], np.concatenate([[0], np.cumsum(counts_B)]))

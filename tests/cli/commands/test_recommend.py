@@ -27,7 +27,7 @@ rules = {filter = "price < 7"}
 
 [[placement]]
 name = "unbought"
-rules = {seen_events = ["purchases"]}
+rules = {exclude_seen = ["purchases"]}
 
 [[placement]]
 name = "pinned"
@@ -211,7 +211,7 @@ def test_a_list_without_items_states_why(folder: Path) -> None:
 
 def test_a_history_without_event_types_is_told(folder: Path) -> None:
     notes = recommend(folder, "--history", "i1,i2", "--placement", "unbought")["notes"]
-    assert notes == ["The history has no event types, so seen_events leaves out its last item only: give --user."]
+    assert notes == ["The history has no event types, so exclude_seen leaves out its last item only: give --user."]
     assert recommend(folder, "--user", "u1", "--log", folder / "log.csv", "--placement", "unbought")["notes"] == []
 
 
@@ -225,7 +225,10 @@ def test_the_rules_are_checked_before_the_training(folder: Path, tmp_path: Path)
     assert "ndcg" not in refused and not (tmp_path / "run").exists()
     (tmp_path / "types.toml").write_text(FILE.replace('["purchases"]', '["gift"]'), encoding="utf-8")
     noted = run("pipeline", folder / "log.csv", tmp_path / "types.toml", *command[3:], "--items", folder / "items.csv")
-    assert "Placement unbought: no event is of seen_events (gift), the log has the types view, 购买." in noted.stderr
+    assert (
+        "Placement unbought: no event is of the types exclude_seen = ['gift'], the log has the types view, 购买."
+        in noted.stderr
+    )
 
 
 def test_explanations_of_all_users_are_refused(folder: Path) -> None:

@@ -132,7 +132,7 @@ SEEN = ("purchases",)
 PLACES = [
     PlacementConfig("all", RulesConfig(exclude_seen=False)),
     PlacementConfig("cheap", RulesConfig(filter="price < 10", exclude=("item 3",), in_stock="stock")),
-    PlacementConfig("bought", RulesConfig(seen_events=SEEN)),
+    PlacementConfig("bought", RulesConfig(exclude_seen=SEEN)),
     PlacementConfig("lowered", RulesConfig(exclude_seen=False, boosts=(Boost('item_id == "item 4"', 1e-9),))),
     PlacementConfig("varied", RulesConfig(exclude_seen=False), DiversificationConfig("mmr", 1.0, column="kind")),
     PlacementConfig("pinned", RulesConfig(exclude_seen=False, pins=(Pin("item 20", 1), Pin("item 21", 2)))),
@@ -189,7 +189,7 @@ def test_why_not_names_the_filter_of_an_item_that_is_seen_where_seen_items_may_b
 def test_why_not_names_the_event_types_that_hide_an_item(engine):
     types = ["purchase", "view", "view"]
     reason = absence(engine, [4, 2, 3], 4, "bought", event_types=types)
-    assert (reason.reason, reason.rules) == ("seen", ("seen_events",))
+    assert (reason.reason, reason.rules) == ("seen", ("exclude_seen",))
     assert reason.sentence.english == "Seen items are left out: the history holds it as an event of purchases."
     assert absence(engine, [4, 2, 3], 2, "bought", k=SIZE, event_types=types).reason == "listed"
     last = absence(engine, [4, 2, 3], 3, "bought", event_types=types)

@@ -19,7 +19,7 @@ def refusal(placement: PlacementConfig, items: dict = ITEMS, **options: bool) ->
 
 
 def test_sound_placements_have_no_notes() -> None:
-    rules = RulesConfig(filter="price < 7", seen_events=("purchases",))
+    rules = RulesConfig(filter="price < 7", exclude_seen=("purchases",))
     assert check_placements([PlacementConfig("home", rules)], CATALOG, ITEMS, ["view", "支付"]) == []
 
 
@@ -44,11 +44,11 @@ def test_a_diversification_by_embeddings_that_no_source_has_is_refused() -> None
 
 
 def test_rules_without_effect_are_noted() -> None:
-    rules = RulesConfig(pins=(Pin("b", 1),), filter="price < 7", seen_events=("purchases", "gift"))
+    rules = RulesConfig(pins=(Pin("b", 1),), filter="price < 7", exclude_seen=("purchases", "gift"))
     notes = check_placements([PlacementConfig("home", rules)], CATALOG, ITEMS, ["view"])
     assert notes == [
         "Placement home: The pin of 'b' at position 1 is never shown: the filter, the exclusions or the stock of the "
         "placement leave it out.",
-        "Placement home: no event is of seen_events (purchases, gift), the log has the types view.",
+        "Placement home: no event is of the types exclude_seen = ['purchases', 'gift'], the log has the types view.",
     ]
     assert check_placements([PlacementConfig("home", rules)], CATALOG, ITEMS)[1].endswith("the log has no event types.")

@@ -162,29 +162,36 @@ def test_settings_from_a_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seen_events", "hidden"),
+    ("exclude_seen", "hidden"),
     [
         (("purchases",), [SENCHA, POT, UNSOLD]),
         (("purchase",), [SENCHA, UNSOLD]),
         (("cart",), [ASSAM, UNSOLD]),
         (("购买", "cart"), [ASSAM, POT, UNSOLD]),
-        ((), [SENCHA, ASSAM, POT, UNSOLD]),
+        (True, [SENCHA, ASSAM, POT, UNSOLD]),
     ],
 )
 def test_only_some_event_types_hide_an_item(
-    item_data: ItemData, seen_events: tuple[str, ...], hidden: list[int]
+    item_data: ItemData, exclude_seen: tuple[str, ...] | bool, hidden: list[int]
 ) -> None:
     types = np.array(["Purchase", "cart", "购买", "view"], dtype=object)
     row = replace(Sequences.from_lists([[SENCHA, ASSAM, POT, UNSOLD]]), event_types=types)
-    rules = Rules(RulesConfig(seen_events=seen_events), item_data)
+    rules = Rules(RulesConfig(exclude_seen=exclude_seen), item_data)
     assert np.flatnonzero(~rules.allowed_items(row)).tolist() == [0, *hidden]
     assert np.flatnonzero(~rules.allowed_items(row, exclude_seen=True)).tolist() == [0, SENCHA, ASSAM, POT, UNSOLD]
     assert np.flatnonzero(~rules.allowed_items(row, exclude_seen=False)).tolist() == [0]
 
 
-def test_event_types_need_seen_items_that_are_left_out() -> None:
-    with pytest.raises(ValueError, match=r"^seen_events selects .* it needs exclude_seen = true\.$"):
-        decode_settings(RulesConfig, {"exclude_seen": "last", "seen_events": ["purchases"]})
+def test_seen_items_are_a_flag_the_last_one_or_event_types() -> None:
+    for value in (True, False, "last", ["purchases"]):
+        decoded = decode_settings(RulesConfig, {"exclude_seen": value})
+        assert decoded.exclude_seen == (tuple(value) if isinstance(value, list) else value)
+    with pytest.raises(
+        ValueError, match=r"^Setting 'exclude_seen' must be bool or 'last' or a list of str, got 'first'\.$"
+    ):
+        decode_settings(RulesConfig, {"exclude_seen": "first"})
+    with pytest.raises(ValueError, match="needs at least one event type"):
+        decode_settings(RulesConfig, {"exclude_seen": []})
 
 
 def test_a_pin_that_its_own_rules_leave_out_is_noted(item_data: ItemData) -> None:

@@ -26,7 +26,7 @@ from segue.serving.store.event_store import EventStore
 from segue.serving.store.group_commit import GroupCommitWriter
 
 PLACEMENTS: list[dict[str, Any]] = [
-    {"name": "bought", "rules": {"seen_events": ["purchases"]}},
+    {"name": "bought", "rules": {"exclude_seen": ["purchases"]}},
     {"name": "last", "rules": {"exclude_seen": "last"}},
     {"name": "cheap", "rules": {"filter": "price < 5", "exclude_seen": False}},
     {

@@ -64,7 +64,7 @@ def why_not(
     if against:
         names = tuple(rule.name for rule in against)
         clauses = Sentence(", and ".join(r.english for r in against), "，".join(r.chinese for r in against))
-        seen = all(name in ("exclude_seen", "seen_events") for name in names)
+        seen = all(name == "exclude_seen" for name in names)
         return _result("seen" if seen else "forbidden", rules=names, clauses=clauses)
     return _why_not_allowed(engine, history, item, recommended, request)
 

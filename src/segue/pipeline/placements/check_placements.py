@@ -48,9 +48,10 @@ def check_placements(
             cure = "" if items else " No items table with such columns was given."
             raise ValueError(f"Placement '{placement.name}': {error}{cure}") from None
         notes += [f"Placement {placement.name}: {note}" for note in rules.notes]
-        seen = rules.config.seen_event_types
-        if seen and not any(is_event_of(name, seen) for name in event_types or ()):
+        seen, listed = rules.config.seen_rule, rules.config.exclude_seen
+        if isinstance(seen, tuple) and not any(is_event_of(name, seen) for name in event_types or ()):
             types = "has no event types" if not event_types else f"has the types {shorten_list(sorted(event_types))}"
-            listed = ", ".join(rules.config.seen_events)
-            notes.append(f"Placement {placement.name}: no event is of seen_events ({listed}), the log {types}.")
+            notes.append(
+                f"Placement {placement.name}: no event is of the types exclude_seen = {list(listed)}, the log {types}."
+            )
     return notes

@@ -75,11 +75,11 @@ def _seen_rules(rules: Rules, item: int, history: Sequences, request: PlacementR
         return []
     if _holds(seen_items(history, "last"), item):
         return [ForbiddingRule("exclude_seen", "it is the last item of the history", "它是刚刚看过的")]
-    if request.exclude_seen is None and rules.config.seen_events:
-        types = ", ".join(rules.config.seen_events)
+    if request.exclude_seen is None and isinstance(rules.config.exclude_seen, tuple):
+        types = ", ".join(rules.config.exclude_seen)
         return [
             ForbiddingRule(
-                "seen_events", f"the history holds it as an event of {types}", f"历史中已有它的 {types} 记录"
+                "exclude_seen", f"the history holds it as an event of {types}", f"历史中已有它的 {types} 记录"
             )
         ]
     return [ForbiddingRule("exclude_seen", "the history holds it", "历史中已经有它")]

@@ -112,7 +112,7 @@ class PlacementEngine:
             except ValueError as error:
                 raise ValueError(f"Placement '{name}': {error}") from None
         rules = [stages.rules.config for stages in self._placements.values()]
-        self.reads_event_types = any(config.seen_events for config in rules)
+        self.reads_event_types = any(isinstance(config.exclude_seen, tuple) for config in rules)
         """True if a placement leaves out items of some event types."""
         self.reads_impressions = any(config.exclude_shown for config in rules)
         """True if a placement leaves out items that were recently recommended."""

@@ -24,7 +24,7 @@ from segue.pipeline.placements.quotas import Quota, Quotas
 from segue.pipeline.ranked_list import RankedList
 
 PURCHASES = "purchases"
-"""Name in ``seen_events`` for all types that mean a purchase."""
+"""Name in ``exclude_seen`` for all event types that mean a purchase."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,10 @@ class RulesConfig:
     """Ids of items that are never recommended."""
     in_stock: str | None = None
     """Column that must be true or above 0; 'none': stock does not matter."""
-    exclude_seen: bool | Literal["last"] = True
-    """Leave out items of the user's history: true, false, or "last" for the last item only."""
-    seen_events: tuple[str, ...] = ()
-    """Event types whose items exclude_seen leaves out, beside the last item: ["purchases"] hides what was bought.
-    "purchases" stands for all types that mean a purchase. Empty: all types."""
+    exclude_seen: bool | Literal["last"] | tuple[str, ...] = True
+    """Leave out items of the user's history: true, false, "last" for the last item only, or event types, as
+    ["purchases"]: items with an event of these types, and the last item. "purchases" stands for all types that mean a
+    purchase."""
     exclude_shown: bool = False
     """Leave out items that were recently recommended to the user; needs a server of one process."""
     pins: tuple[Pin, ...] = ()
@@ -109,17 +108,16 @@ class RulesConfig:
             twice = next((value for value in values if values.count(value) > 1), None)
             if twice is not None:
                 raise ValueError(f"Two pins name the {name} {twice!r}; each position and each item can be pinned once.")
-        if self.seen_events and self.exclude_seen is not True:
-            raise ValueError(
-                "seen_events selects among the seen items that are left out: it needs exclude_seen = true."
-            )
+        if self.exclude_seen == ():
+            raise ValueError('exclude_seen needs at least one event type, or "last".')
         check_ranges(self)
 
     @property
-    def seen_event_types(self) -> tuple[str, ...]:
-        """Event types of ``seen_events``, with those that mean a purchase in place of "purchases"."""
-        listed = tuple(name for name in self.seen_events if name != PURCHASES)
-        return listed + PURCHASE_EVENTS if len(listed) < len(self.seen_events) else listed
+    def seen_rule(self) -> SeenRule:
+        """``exclude_seen`` with the event types that mean a purchase in place of "purchases"."""
+        if not isinstance(self.exclude_seen, tuple) or PURCHASES not in self.exclude_seen:
+            return self.exclude_seen
+        return (*(name for name in self.exclude_seen if name != PURCHASES), *PURCHASE_EVENTS)
 
 
 class Rules:
@@ -192,8 +190,8 @@ class Rules:
         notes += [f"No item passes the filter '{f}'." for f in filters if not self._filters.mask(f).any()]
         positions = {item: position + 1 for position, item in self.pins.items() if not self.always_allowed_V[item]}
         notes += [
-            f"The pin of '{catalog.ids[item - 1]}' at position {position} is never shown: the filter, the exclusions or "
-            "the stock of the placement leave it out."
+            f"The pin of '{catalog.ids[item - 1]}' at position {position} is never shown: the filter, the exclusions "
+            "or the stock of the placement leave it out."
             for item, position in positions.items()
         ]
         return tuple(notes)
@@ -205,9 +203,7 @@ class Rules:
             histories: B histories.
             exclude_seen: rule of the request in place of the placement's; None: the placement's.
         """
-        if exclude_seen is not None:
-            return seen_items(histories, exclude_seen)
-        return seen_items(histories, self.config.exclude_seen, self.config.seen_event_types)
+        return seen_items(histories, self.config.seen_rule if exclude_seen is None else exclude_seen)
 
     def allowed_items(
         self,
