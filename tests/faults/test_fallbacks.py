@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +78,19 @@ def history_of(request: RecommendRequest | NextRequest) -> list[str]:
     return HISTORIES[request.user_id] if request.user_id is not None else request.history or []
 
 
-def check(request: RecommendRequest, items: list[str], *, full: bool = True) -> None:
-    """Check that a list holds allowed items only, each once, and k of them while k are allowed."""
+def check(request: RecommendRequest, items: list[str], *, full: bool = True, shown: Sequence[str] = ()) -> None:
+    """Check that a list holds allowed items only, each once, and k of them while k are allowed.
+
+    Args:
+        request: the request.
+        items: the list.
+        full: check its length too.
+        shown: items of the user's earlier lists.
+    """
     history = history_of(request)
     allowed = {item for item in IDS if is_allowed(request, item, history)}
+    if request.placement == "drawn" and request.user_id is not None:
+        allowed -= set(shown)
     assert len(set(items)) == len(items)
     assert set(items) <= allowed
     if full:
@@ -103,12 +112,14 @@ def test_no_request_fails_and_every_list_keeps_the_rules(shop: Shop, name: str, 
     if request.user_id is not None:
         request.history = None
     engine = shop.models[name].engine
+    for user in HISTORIES:
+        engine.forget(("user_id", user))
     scored = engine.recommend(request)
     check(request, ids(scored))
     assert all((item.reason is not None) == request.explain for item in scored.items)
     hurried = asyncio.run(engine.respond_without_scoring(request))
     assert hurried.fallback in ("cached", "popular")
-    check(request, ids(hurried))
+    check(request, ids(hurried), shown=ids(scored))
     item = data.draw(st.sampled_from(IDS))
     similar = SimilarRequest(item_id=item, k=request.k)
     for response in (engine.similar(similar), asyncio.run(engine.respond_without_scoring(similar))):

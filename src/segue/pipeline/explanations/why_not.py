@@ -203,7 +203,9 @@ def _most_lowering_source(
     pipeline: Pipeline, history: Sequences, candidates: CandidateSet, column: int, recommended: RankedList
 ) -> str | None:
     """Return the source that lowers the item most against the last item of the list; None without learned weights."""
-    last = np.flatnonzero(candidates.items_BC[0] == recommended.items_C[-1]) if len(recommended) else []
+    if not len(recommended):
+        return None
+    last = np.flatnonzero(candidates.items_BC[0] == recommended.items_C[-1])
     if len(last) == 0:
         return None
     item_shares, last_shares = score_shares(pipeline, history, candidates, [column, int(last[0])])

@@ -49,7 +49,11 @@ def check_placements(
             raise ValueError(f"Placement '{placement.name}': {error}{cure}") from None
         notes += [f"Placement {placement.name}: {note}" for note in rules.notes]
         seen, listed = rules.config.seen_rule, rules.config.exclude_seen
-        if isinstance(seen, tuple) and not any(is_event_of(name, seen) for name in event_types or ()):
+        if (
+            isinstance(seen, tuple)
+            and isinstance(listed, tuple)
+            and not any(is_event_of(name, seen) for name in event_types or ())
+        ):
             types = "has no event types" if not event_types else f"has the types {shorten_list(sorted(event_types))}"
             notes.append(
                 f"Placement {placement.name}: no event is of the types exclude_seen = {list(listed)}, the log {types}."

@@ -172,9 +172,7 @@ class RequestScorer:
         allowed_all_V, allowed_V = allowed_V, None if allowed_V is None else allowed_V[: model.scorer.size]
         strategy = find_strategy(request.strategy, temperature=request.temperature)
         scorer = model.scorer if strategy.name == "top-k" else model.probability_scorer or model.scorer
-        items, scores = generate(
-            scorer, rows, request.steps, strategy, rng=rng, exclude=exclude, allowed_V=allowed_V
-        )
+        items, scores = generate(scorer, rows, request.steps, strategy, rng=rng, exclude=exclude, allowed_V=allowed_V)
         recommendations = model.to_recommendations(items[0], scores[0])
         if strategy.name == "sample":
             for recommendation in recommendations:
@@ -228,10 +226,18 @@ class RequestScorer:
 
 
 def _as_recommend_request(request: NextRequest) -> RecommendRequest:
-    """Return the request for a list with the history of a request for a sequence."""
-    history = request.user_id, request.session_id, request.history
-    rules = {"placement": request.placement, "filter": request.filter, "exclude": request.exclude, "allow": request.allow}
-    return RecommendRequest(*history, k=request.steps, exclude_seen=request.exclude_seen, **rules)
+    """Return the request for a list with the history and the rules of a request for a sequence."""
+    return RecommendRequest(
+        request.user_id,
+        request.session_id,
+        request.history,
+        k=request.steps,
+        exclude_seen=request.exclude_seen,
+        exclude=request.exclude,
+        allow=request.allow,
+        placement=request.placement,
+        filter=request.filter,
+    )
 
 
 def _result_or_error(work: Callable[[], RecommendResponse]) -> RecommendResponse | Exception:

@@ -107,8 +107,8 @@ class ServedModel:
         """
         if workers > 1 and self.pipeline_service is not None and self.pipeline_service.reads_impressions:
             raise ValueError(
-                f"A placement of version {self.version} leaves out recently recommended items (exclude_shown), which each "
-                "process knows of its own lists only: serve it with --workers 1, or leave the rule out."
+                f"A placement of version {self.version} leaves out recently recommended items (exclude_shown), which "
+                "each process knows of its own lists only: serve it with --workers 1, or leave the rule out."
             )
 
     def enable_approximate_search(self) -> str:

@@ -186,7 +186,8 @@ class SessionCache:
             items, times = history.items.tolist(), history.times.tolist()
             contexts = None if history.contexts is None else history.contexts.copy()
             types = None if history.types is None else history.types.copy()
-            return SessionView(items, history.state, history.num_read, history.revision, history, times, contexts, types)
+            state = history.state, history.num_read, history.revision
+            return SessionView(items, *state, history, times, contexts, types)
 
     def events_after(self, time_us: int, seq: int, limit: int) -> list[StoredEventRow]:
         """Return stored events after a time and a sequence number. See ``EventReader.events_after``.
