@@ -28,12 +28,12 @@ import numpy as np
 
 from machine import RESULTS, about, save
 from pipeline_accuracy import LOGS, NEW_ITEMS_NETWORK, cases_after, print_err, sources
-from segue.data.catalog import PAD
+from segue.data.catalog import PAD, Catalog
 from segue.data.evaluation_cases import EvaluationCases, Split
 from segue.data.event_log import EventLog
 from segue.models import artifact
 from segue.pipeline.config import decode_pipeline
-from segue.pipeline.item_statistics import ItemStatistics
+from segue.pipeline.item_statistics import NEVER, ItemStatistics
 from segue.serving.client.client import Client
 from segue.serving.schemas.requests import EventIn, RecommendRequest
 from segue.workflows.event_transfer import import_log
@@ -62,7 +62,7 @@ class Shop:
         self.catalog = log.catalog()
         self.rows, self.users = log.sequences(self.catalog)
         first_V = ItemStatistics.fit(self.rows, self.catalog).first_us_V
-        self.new_V = (first_V >= cutoff_us) & (np.arange(self.catalog.size) != PAD)
+        self.new_V = (first_V >= cutoff_us) & (first_V < NEVER) & (np.arange(self.catalog.size) != PAD)
         assert log.items is not None
         self.titles = {item: row.get("title", "") for item, row in log.items.by_id().items()}
 
@@ -89,7 +89,7 @@ def train(shop: Shop, folder: Path, seed: int) -> Path:
     """Train the pipeline of pipeline-new-items.json on the events before the cutoff, and save it."""
     frame = shop.log.frame
     earlier = shop.log.with_frame(frame.filter(frame["timestamp"] < shop.cutoff_us))
-    catalog = earlier.catalog()
+    catalog = Catalog(sorted(set(earlier.frame["item_id"].to_list())))  # the table holds the new items too
     rows, _ = earlier.sequences(catalog)
     assert earlier.items is not None
     network = {**NEW_ITEMS_NETWORK, "features": ["title"], "feature_use": "placing"}

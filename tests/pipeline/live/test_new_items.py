@@ -81,12 +81,12 @@ def ranked(probabilities: dict[int, float]) -> RankedList:
     return RankedList.from_items(list(probabilities), list(probabilities.values()), sources=("markov",))
 
 
-def test_without_events_a_new_item_stands_where_the_items_like_it_stand() -> None:
+def test_without_events_a_new_item_stands_with_the_items_like_it() -> None:
     items = new_items(FirstEvents(), EventClock())
     allowed_V = np.ones(13, dtype=bool)
     joined = items.join([1], ranked({3: 0.5, 1: 0.2, 2: 0.1, 4: 0.01}), allowed_V)
-    assert joined.items_C.tolist()[:2] == [3, 11]
-    assert joined.source_name(1) == BY_CONTENT
+    assert set(joined.items_C.tolist()[:2]) == {3, 11}
+    assert joined.source_name(joined.items_C.tolist().index(11)) == BY_CONTENT
     assert joined.items_C.tolist().index(12) > joined.items_C.tolist().index(2)
     assert sorted(joined.items_C.tolist()) == [1, 2, 3, 4, 11, 12]
     allowed_V[11] = False

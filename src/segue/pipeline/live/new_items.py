@@ -1,8 +1,8 @@
 """Scores of items that joined a served pipeline after its training: by their content and by their first events.
 
 An item's probability to be next is its rate among all events times its lift for the history. Without events the rate is
-that of the items most like it, and the lift theirs in the pipeline's own list. Each event moves both towards what was
-observed. Shape letters: N new items, K neighbors, C candidates, V catalog size of the pipeline with PAD.
+a multiple of that of the items most like it, and the lift theirs in the pipeline's own list. Each event moves both
+towards the observed ones. Shape letters: N new items, K neighbors, C candidates, V catalog size of the pipeline with PAD.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,9 @@ BACKGROUND = 0.1
 """Similarity of the average item, which stands beside the neighbors of a new item."""
 PRIOR_EVENTS = 2.0
 """Number of events at which content and observed histories weigh the same in the lift."""
+OPTIMISM = 3.0
+"""Rate of a new item before its first events, as a multiple of the rate of the items most like it: users choose what is
+new, and without views it would get no event. Chosen on validation by benchmarks/live_items.py."""
 MIN_SURROGATE = 0.2
 """Smallest similarity of the item that stands for a new item in a history."""
 MAX_CANDIDATES = 200
@@ -86,7 +89,7 @@ class NewItems:
         uniform = 1.0 / max(1, self.first - 1)
         expected_N = _mean(weights_NK, probability_V[self.neighbors_NK], uniform)
         usual_N = _mean(weights_NK, self.shares_V[self.neighbors_NK], uniform)
-        prior_N = _mean(self.similarities_NK, self.shares_V[self.neighbors_NK], uniform)
+        prior_N = OPTIMISM * _mean(self.similarities_NK, self.shares_V[self.neighbors_NK], uniform)
         exposure_N = np.maximum(self.clock.newest_seq - self.start_seq_N, self.counts_N)
         rate_N = (self.counts_N + 1.0) / (exposure_N + 1.0 / prior_N)
         by_content_N = PRIOR_EVENTS * expected_N / usual_N
