@@ -20,16 +20,16 @@ from segue.data.catalog import Catalog
 from segue.data.evaluation_cases import EvaluationCases, Split
 from segue.data.sequences import Sequences
 from segue.evaluation.calibration_metrics import calibration_error
-from segue.models.calibrated_scorer import CalibratedScorer, SoftmaxCalibration
 from segue.models.generation.generate import generate
 from segue.models.generation.strategy import find_strategy
+from segue.models.probabilities.calibrated_scorer import CalibratedScorer, SoftmaxCalibration
 from segue.models.top_k import top_k
 from segue.pipeline.config import decode_pipeline
 from segue.pipeline.next_item_probabilities import PipelineProbabilities, probability_scorer
 from segue.workflows.fit_model import calibrated, fit_model
 from segue.workflows.train_pipeline import fit_pipeline
 
-MAX_CASES = 6000
+MAX_CASES = 15_000
 BEST = 10
 PLANTED_ITEMS = 200
 PLANTED_SHARE = 0.6
@@ -53,23 +53,21 @@ def planted() -> Split:
     rng = np.random.default_rng(8)
     share_V = popularity()
     successor_V = np.concatenate([[0], rng.permutation(PLANTED_ITEMS) + 1])
-    rows = []
-    for _ in range(3000):
-        row = [int(rng.choice(PLANTED_ITEMS, p=share_V)) + 1]
-        for _ in range(11):
-            follows = rng.random() < PLANTED_SHARE
-            row.append(int(successor_V[row[-1]]) if follows else int(rng.choice(PLANTED_ITEMS, p=share_V)) + 1)
-        rows.append(row)
-    flat = Sequences.from_lists(rows)
-    groups = np.arange(len(rows))
 
-    def cases(back: int, part: slice) -> EvaluationCases:
-        histories, targets = flat.prefixes(flat.lengths - back), flat.items[flat.stops - back]
-        return EvaluationCases(histories, targets, groups, None, {}).take(part)
+    def walks(users: int, length: int) -> Sequences:
+        rows = rng.choice(PLANTED_ITEMS, (users, length), p=share_V) + 1
+        follows = rng.random((users, length)) < PLANTED_SHARE
+        for step in range(1, length):
+            rows[:, step] = np.where(follows[:, step], successor_V[rows[:, step - 1]], rows[:, step])
+        return Sequences.from_lists(rows.tolist())
+
+    def last(flat: Sequences) -> EvaluationCases:
+        targets = flat.items[flat.stops - 1]
+        return EvaluationCases(flat.prefixes(flat.lengths - 1), targets, np.arange(len(flat)), None, {})
 
     catalog = Catalog([f"i{item}" for item in range(1, PLANTED_ITEMS + 1)])
-    train, refit = flat.prefixes(flat.lengths - 2), flat.prefixes(flat.lengths - 1)
-    return Split("planted", catalog, train, cases(2, slice(None)), refit, cases(1, slice(None)), False, "", "planted")
+    train, validation, test = walks(3000, 11), walks(3000, 6), walks(MAX_CASES, 6)
+    return Split("planted", catalog, train, last(validation), train, last(test), False, "", "planted")
 
 
 def popularity() -> np.ndarray:
@@ -81,10 +79,8 @@ def popularity() -> np.ndarray:
 def diginetica_part() -> Split:
     """The last 40,000 training sessions of Diginetica and 6,000 of its test cases; targets outside are left out."""
     whole = diginetica()
-    rng = np.random.default_rng(0)
     newest = np.arange(len(whole.train))[-40_000:]
     test, validation = (part.sample(MAX_CASES, (0, 1)) for part in (whole.test, whole.validation))
-    del rng
     return replace(whole, train=whole.train.take(newest), validation=validation, test=test)
 
 
@@ -147,22 +143,31 @@ def pairs(scorer: Any, cases: EvaluationCases, exclude_seen: bool) -> tuple[np.n
 def errors(scorer: Any, cases: EvaluationCases, exclude_seen: bool) -> dict[str, float]:
     """Return the calibration errors of the best item and of the ten best ones, the log loss, and the mean confidence.
 
+    ``ece_of_true_probabilities`` is the error that the noise of as many cases gives probabilities that are exactly
+    true.
+
     Args:
         scorer: calibrated scorer.
         cases: test cases.
         exclude_seen: items of the history have no probability.
     """
     probabilities, hits, loss = pairs(scorer, cases, exclude_seen)
+    drawn = np.random.default_rng(0).random((20, len(probabilities))) < probabilities[:, 0]
     return {
-        "ece_best": calibration_error(probabilities[:, 0], hits[:, 0])
-        if hits[:, 0].any()
-        else float(probabilities[:, 0].mean()),
+        "ece_of_true_probabilities": float(np.mean([_error(probabilities[:, 0], labels) for labels in drawn])),
+        "ece_best": _error(probabilities[:, 0], hits[:, 0]),
         "ece_ten_best": calibration_error(probabilities, hits),
         "stated": float(probabilities[:, 0].mean()),
         "true": float(hits[:, 0].mean()),
         "log_loss": loss,
         "cases": len(cases),
     }
+
+
+def _error(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the calibration error; with one outcome only the mean distance from it."""
+    mixed = labels.any() and not labels.all()
+    return calibration_error(probabilities, labels) if mixed else float(np.abs(probabilities - labels).mean())
 
 
 def measure(name: str, split: Split, settings: dict[str, Any]) -> tuple[dict[str, Any], Any]:
@@ -191,12 +196,13 @@ def measure(name: str, split: Split, settings: dict[str, Any]) -> tuple[dict[str
         scoring = scorer.inner.scoring
         row["calibration"] = {
             name: getattr(scoring, name)
-            for name in ("temperature", "coverage", "temperature_without_history", "coverage_without_history")
+            for name in ("coverage", "temperature_without_history", "coverage_without_history")
         }
+        row["calibration"]["mixture"] = None if scoring.mixture is None else scoring.mixture.to_dict()
     return row, scorer
 
 
-def sampled(scorer: Any, cases: EvaluationCases, *, temperature: float | None, lists: int = 1500) -> dict[str, Any]:
+def sampled(scorer: Any, cases: EvaluationCases, *, temperature: float | None, lists: int = 800) -> dict[str, Any]:
     """Compare the first two items of sampled lists with the stated probabilities, after five histories (chi-square).
 
     Args:

@@ -7,7 +7,7 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.models.calibrated_scorer import CalibratedScorer, SoftmaxCalibration
+from segue.models.probabilities.calibrated_scorer import CalibratedScorer, SoftmaxCalibration
 from segue.models.scorer import Scorer
 from segue.pipeline.pipeline import Pipeline
 

@@ -11,6 +11,7 @@ from segue.config.decode import decode_settings
 from segue.data.sequences import Sequences
 from segue.models.artifact import Artifact
 from segue.models.loading import restore_model
+from segue.models.probabilities.temperature_mixture import TemperatureMixture
 from segue.models.rankers.ranker import find_ranker, restore_ranker
 from segue.models.rankers.ranker_artifact import KIND
 from segue.models.scorer import Scorer
@@ -63,6 +64,7 @@ def saved_settings(pipeline: Pipeline, chosen: Mapping[int, Mapping[str, Any]]) 
         "exclude_seen": pipeline.exclude_seen,
         "temperature": pipeline.scoring.temperature,
         "coverage": pipeline.scoring.coverage,
+        "mixture": None if pipeline.scoring.mixture is None else pipeline.scoring.mixture.to_dict(),
         "temperature_without_history": pipeline.scoring.temperature_without_history,
         "coverage_without_history": pipeline.scoring.coverage_without_history,
     } | _ranker_settings(pipeline)
@@ -94,6 +96,7 @@ def restore_pipeline(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]
         float(values["temperature"]),
         float(values["coverage"]),
         ColdStartScorer.restore(cold_start) if cold_start else None,
+        None if values.get("mixture") is None else decode_settings(TemperatureMixture, values["mixture"], "mixture."),
         values.get("temperature_without_history"),
         values.get("coverage_without_history"),
     )

@@ -13,6 +13,7 @@ from segue.data.catalog import PAD
 from segue.data.evaluation_cases import EvaluationCases, Split
 from segue.evaluation.metrics import ndcg
 from segue.evaluation.ranks import has_rankable_target
+from segue.models.probabilities.temperature_mixture import TemperatureMixture
 from segue.models.top_k import column_ranks
 from segue.pipeline.blending.blend import Blend, LearnedBlend, fit_learned_blend, unlearned_blend
 from segue.pipeline.blending.boosted_trees import BoostedTrees, fit_boosted_trees
@@ -31,7 +32,7 @@ from segue.pipeline.candidates.source import CandidateSource
 from segue.pipeline.config import PipelineConfig
 from segue.pipeline.item_statistics import ItemStatistics
 from segue.pipeline.pipeline import BATCH_SIZE
-from segue.workflows.probabilities.fit_temperature import best_temperature
+from segue.workflows.probabilities.fit_temperature import best_mixture, best_temperature
 
 HELD_OUT = 0.25
 """Share of the validation users whose cases are held out: they stop the trees and evaluate the blend."""
@@ -157,14 +158,14 @@ def fit_blend(
         "coverage": round(coverage, 4),
         "features": feature_names(names),
     }
-    divisor = fit_temperature(held_out.is_candidate_NC, held_out.target_N, scores[1])
+    divisor, mixture = fit_temperatures(held_out.is_candidate_NC, held_out.target_N, scores[1])
     ranking = RankingCases(held_out.features_NCF, held_out.is_candidate_NC, held_out.target_N, scores[1] / divisor)
     cold_start = fit_cold_start_scorer(ranking, sources, seed)
     if cold_start is not None:
         cold_start = match_cold_start_rate(
             cold_start, all_cases, all_cases.scores(blend, trees) / divisor, len(sources)
         ).rescaled(divisor)
-    return CandidateScorer(scales, blend, trees, divisor, coverage, cold_start), notes
+    return CandidateScorer(scales, blend, trees, divisor, coverage, cold_start, mixture), notes
 
 
 def match_cold_start_rate(
@@ -283,12 +284,17 @@ def training_mask(groups_N: np.ndarray, seed: int) -> np.ndarray:
     return mask_N
 
 
-def fit_temperature(is_candidate_NC: np.ndarray, target_N: np.ndarray, scores_NC: np.ndarray) -> float:
-    """Return the divisor of the scores with the smallest log loss (``best_temperature``); 1 without cases.
+def fit_temperatures(
+    is_candidate_NC: np.ndarray, target_N: np.ndarray, scores_NC: np.ndarray
+) -> tuple[float, TemperatureMixture | None]:
+    """Return the divisor and the mixture of temperatures with the smallest log loss; 1 and None without cases.
 
     Args:
         is_candidate_NC: bool, False for PAD.
         target_N: column of each target.
         scores_NC: scores of the candidates.
     """
-    return best_temperature(np.where(is_candidate_NC, scores_NC, -np.inf), target_N)[0] if len(target_N) else 1.0
+    if len(target_N) == 0:
+        return 1.0, None
+    scores_NC = np.where(is_candidate_NC, scores_NC, -np.inf)
+    return best_temperature(scores_NC, target_N)[0], best_mixture(scores_NC, target_N)[0]

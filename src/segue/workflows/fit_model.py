@@ -11,9 +11,9 @@ from segue.data.features.encoding import FeatureConfig, ItemFeatures
 from segue.data.sequences import Sequences
 from segue.data.training_data import TrainingData
 from segue.evaluation.ranks import has_rankable_target
-from segue.models.calibrated_scorer import NOTE
 from segue.models.ensemble import Ensemble
 from segue.models.forecasting.trend import TrendConfig
+from segue.models.probabilities.calibrated_scorer import NOTE
 from segue.models.zoo import ClassicEntry, NeuralEntry, canonical_name, find_model
 from segue.system.extras import require_modules
 from segue.training.config import TrainingConfig

@@ -16,9 +16,9 @@ from segue.data.training_data import SideData, TrainingData
 from segue.evaluation.evaluate import evaluate
 from segue.evaluation.ranks import has_rankable_target
 from segue.models.add_items import embeddings_for_new_items, with_rows_for_cold_items
-from segue.models.calibrated_scorer import NOTE
 from segue.models.counting.covisitation import CoVisit, CoVisitConfig
 from segue.models.neural.covisitation_prior import WithCovisitationPrior
+from segue.models.probabilities.calibrated_scorer import NOTE
 from segue.models.scorer import Scorer
 from segue.models.sparse_rows import item_counts
 from segue.models.zoo import NeuralEntry, find_model

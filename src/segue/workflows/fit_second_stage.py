@@ -21,7 +21,14 @@ from segue.models.rankers.ranker_artifact import SavedRanker, load_ranker
 from segue.pipeline.blending.second_stage import SecondStageRanker, add_log_odds
 from segue.pipeline.config import RankConfig
 from segue.pipeline.pipeline import BATCH_SIZE, Pipeline
-from segue.workflows.fit_blend import MIN_CASES, case_ndcg, concat_cases, fit_temperature, sample_cases, training_mask
+from segue.workflows.fit_blend import (
+    MIN_CASES,
+    case_ndcg,
+    concat_cases,
+    fit_temperatures,
+    sample_cases,
+    training_mask,
+)
 from segue.workflows.fit_ranker import fit_ranker_on_split
 
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
@@ -100,16 +107,16 @@ def fit_second_stage(
         notes["held_out_ndcg@10"] = {
             f"{w:g}": round(float(gain_N.mean()), 5) for w, gain_N in zip(weights, gain_WN, strict=True)
         }
-        scoring = replace(
-            scoring, temperature=fit_temperature(cases.is_candidate_NC, cases.target_N, cases.scores(scale))
-        )
+        parts = cases.is_candidate_NC, cases.target_N, cases.scores(scale)
+        temperature, mixture = fit_temperatures(*parts)
+        scoring = replace(scoring, temperature=temperature, mixture=mixture)
     else:
         weight, scale = weight or 0.0, (weight or 0.0) * scoring.temperature
     notes["weight"] = weight
     if scale == 0:
         return pipeline, notes
-    parts = (pipeline.sources, scoring, pipeline.item_statistics, pipeline.config)
-    with_ranker = Pipeline(*parts, exclude_seen=pipeline.exclude_seen, second_stage=replace(second, weight=scale))
+    own = (pipeline.sources, scoring, pipeline.item_statistics, pipeline.config)
+    with_ranker = Pipeline(*own, exclude_seen=pipeline.exclude_seen, second_stage=replace(second, weight=scale))
     return with_ranker, notes
 
 

@@ -18,11 +18,11 @@ from segue.data.splits.targets import later_events
 from segue.evaluation.evaluate import evaluate
 from segue.models import artifact
 from segue.models.add_items import with_rows_for_cold_items
-from segue.models.calibrated_scorer import NOTE
 from segue.models.counting.covisitation import CoVisit, CoVisitConfig
 from segue.models.loading import restore_model
 from segue.models.neural.covisitation_prior import WithCovisitationPrior
 from segue.models.neural.feature_embeddings import FeatureEmbeddings
+from segue.models.probabilities.calibrated_scorer import NOTE
 from segue.models.scorer import Scorer
 from segue.models.sparse_rows import item_counts
 from segue.models.zoo import ClassicEntry, NeuralEntry, find_model

@@ -9,7 +9,7 @@ from segue.data.catalog import Catalog
 from segue.data.evaluation_cases import EvaluationCases, Split
 from segue.data.sequences import Sequences
 from segue.evaluation.calibration_metrics import calibration_error
-from segue.models.calibrated_scorer import NOTE, CalibratedScorer, SoftmaxCalibration
+from segue.models.probabilities.calibrated_scorer import NOTE, CalibratedScorer, SoftmaxCalibration
 from segue.workflows.fit_model import calibrated, fit_model
 from segue.workflows.probabilities.fit_temperature import best_temperature, fit_calibration
 
@@ -145,7 +145,7 @@ def test_nothing_of_the_test_is_used() -> None:
         assert notes[0]["cases"] == 3000
 
 
-@pytest.mark.parametrize("name", ["markov", "covisit", "popularity", "ease"])
+@pytest.mark.parametrize("name", ["markov", "covisit", "popularity"])
 def test_classic_models_state_calibrated_probabilities(name: str) -> None:
     split = split_of(walks(7))
     fitted = calibrated(fit_model(name, split, {}), name, split)

@@ -14,6 +14,7 @@ from segue.data.sequences import Sequences
 from segue.models.decoder_state import initial_state
 from segue.models.generation.sampling import CounterBasedUniform
 from segue.models.generation.strategy import Strategy, find_strategy
+from segue.models.probabilities.calibrated_scorer import CalibratedScorer, SoftmaxCalibration
 from segue.models.scorer import DecoderState, Scorer
 from segue.models.top_k import best_columns, fill_excluded, top_k
 
@@ -65,9 +66,12 @@ def generate(
     )
     block = max(1, BLOCK_BYTES // (4 * scorer.size * lists))
     for rows in _blocks(known, block):
-        initial = initial_state(scorer, known.take(rows))
+        histories = known.take(rows)
+        calibration = scorer.calibration if isinstance(scorer, CalibratedScorer) else None
+        initial = initial_state(scorer.inner if isinstance(scorer, CalibratedScorer) else scorer, histories)
         excluded_BV = _excluded_mask(len(rows), scorer.size, None if exclude is None else exclude.take(rows), allowed_V)
-        decoding = _Decoding(initial, excluded_BV, k, chosen, uniforms.take(rows))
+        has_history = bool(histories.lengths.any())
+        decoding = _Decoding(initial, excluded_BV, k, chosen, uniforms.take(rows), calibration, has_history)
         items_BK[rows], scores_BK[rows] = _GENERATORS[chosen.name](decoding)
     return items_BK, scores_BK
 
@@ -82,6 +86,10 @@ class _Decoding:
     k: int
     strategy: Strategy
     uniforms: CounterBasedUniform
+    calibration: SoftmaxCalibration | None
+    """Calibration of the scores; None: they are log-probabilities."""
+    has_history: bool
+    """False: all histories of the block are empty."""
 
     def masked_scores(self, state: DecoderState, excluded_RV: np.ndarray) -> np.ndarray:
         """Score the next items and mask the excluded ones.
@@ -91,13 +99,15 @@ class _Decoding:
             excluded_RV: bool, items that must not appear.
 
         Returns:
-            float32 [R, V], -inf for excluded items.
+            float32 [R, V], -inf for excluded items; log-probabilities of the others with a calibration.
         """
         scores_RV = state.scores()
         if np.isnan(scores_RV).any():
             raise ValueError("A score is NaN: the model is broken, its list would be arbitrary.")
         np.putmask(scores_RV, excluded_RV, -np.inf)
-        return scores_RV
+        if self.calibration is None:
+            return scores_RV
+        return self.calibration.log_probabilities(scores_RV, has_history=self.has_history or state is not self.initial)
 
     def exclude_items(self, excluded_RV: np.ndarray, items_R: np.ndarray) -> np.ndarray:
         """Exclude the generated items from the next steps, unless items may repeat.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segue.data.catalog import PAD
+from segue.models.probabilities.temperature_mixture import TemperatureMixture
 from segue.pipeline.blending.blend import Blend
 from segue.pipeline.blending.boosted_trees import BoostedTrees
 from segue.pipeline.blending.cold_start import ColdStartScorer, is_cold
@@ -31,6 +32,8 @@ class CandidateScorer:
     """Share of validation cases whose target is among the candidates."""
     cold_start: ColdStartScorer | None = None
     """Scorer of items without events; None: they are scored like all others."""
+    mixture: TemperatureMixture | None = None
+    """Temperatures of the stated probabilities, which keep the order of the scores; None: ``temperature`` alone."""
     temperature_without_history: float | None = None
     """Divisor for users without known events; None: ``temperature``."""
     coverage_without_history: float | None = None
@@ -63,15 +66,13 @@ class CandidateScorer:
             scores_BC: those of ``scores``.
             lengths_B: number of known events of each history.
         """
-        temperature_B1, coverage_B1 = (
-            np.where(lengths_B > 0, fitted, fitted if without is None else without)[:, None]
-            for fitted, without in (
-                (self.temperature, self.temperature_without_history),
-                (self.coverage, self.coverage_without_history),
-            )
+        mixture = self.mixture or TemperatureMixture(self.temperature)
+        if self.temperature_without_history is None or self.coverage_without_history is None:
+            return mixture.probabilities(scores_BC) * self.coverage
+        probabilities_BC, has_history_B = np.empty_like(scores_BC), lengths_B > 0
+        alone = TemperatureMixture(self.temperature_without_history)
+        probabilities_BC[has_history_B] = mixture.probabilities(scores_BC[has_history_B]) * self.coverage
+        probabilities_BC[~has_history_B] = (
+            alone.probabilities(scores_BC[~has_history_B]) * self.coverage_without_history
         )
-        highest_B1 = scores_BC.max(axis=1, keepdims=True)
-        probabilities_BC = np.exp((scores_BC - np.where(np.isneginf(highest_B1), 0.0, highest_B1)) / temperature_B1)
-        total_B1 = probabilities_BC.sum(axis=1, keepdims=True)
-        probabilities_BC *= coverage_B1 / np.where(total_B1 == 0, 1.0, total_B1)
         return probabilities_BC

@@ -1,27 +1,102 @@
 """Fit of temperatures by log loss on validation cases: the divisors that make scores log-probabilities.
 
-Shape letters: N cases, R rows of scores, C candidates, V catalog size with PAD.
+Shape letters: N cases, R rows of scores, C candidates, G temperatures of a grid, V catalog size with PAD.
 """
+
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from segue.data.evaluation_cases import EvaluationCases
 from segue.data.sequences import Sequences
 from segue.evaluation.ranks import has_rankable_target
-from segue.models.calibrated_scorer import SoftmaxCalibration, default_calibration, log_votes
+from segue.models.probabilities.calibrated_scorer import SoftmaxCalibration, default_calibration, log_votes
+from segue.models.probabilities.temperature_mixture import TemperatureMixture
 from segue.models.scorer import Scorer
 from segue.models.top_k import fill_excluded
 
 MAX_CASES = 3000
 """Largest number of cases of a fit."""
-MAX_VALUES = 20_000_000
-"""Largest number of scores of a fit, 80 MB; with a larger catalog fewer cases are used."""
+MAX_VALUES = 300_000_000
+"""Largest number of scores of a fit; with more than 100,000 items fewer cases are used."""
 MIN_CASES = 20
 """Smallest number of cases of a fit; with fewer the scores are used as they are."""
-REACH = float(np.log(1e4))
-"""Reach of the search on both sides of the scores' spread, as a logarithm. At its ends one item has all probability, or
-all items have the same."""
-_BLOCK_VALUES = 1 << 20
+NUM_EXACT = 64
+"""Number of best scores of a case that are kept one by one; the others are counted in ``NUM_BINS`` bins."""
+NUM_BINS = 192
+STEP = 2.0**0.25
+"""Ratio of neighboring temperatures of a grid."""
+_BLOCK_VALUES = 4_000_000
+
+
+@dataclass(frozen=True)
+class ScoreHistogram:
+    """Scores of each row below its best one: the best ones exactly, the others as bins with mean and count."""
+
+    values_RC: np.ndarray
+    """float64, at most 0; 0 where the count is 0."""
+    counts_RC: np.ndarray
+    """float64: number of scores of each value."""
+    own_N: np.ndarray
+    """float64: score of each case's target below the best one of its row."""
+
+    @classmethod
+    def of(cls, scores_RV: np.ndarray, target_N: np.ndarray) -> "ScoreHistogram":
+        """Return the histogram of scores; its softmax sums agree with theirs to about 1 %.
+
+        Args:
+            scores_RV: scores; -inf for items that are no candidates. One row for each case, or one row for all.
+            target_N: column of each target, a candidate.
+        """
+        row_N = np.arange(len(target_N)) if len(scores_RV) == len(target_N) else np.zeros(len(target_N), np.int64)
+        highest_R1 = scores_RV.max(axis=1, keepdims=True)
+        own_N = (scores_RV[row_N, target_N] - highest_R1[row_N, 0]).astype(np.float64)
+        below_RV = (scores_RV - highest_R1).astype(np.float64)
+        if below_RV.shape[1] <= NUM_EXACT + NUM_BINS:
+            is_candidate_RV = np.isfinite(below_RV)
+            return cls(np.where(is_candidate_RV, below_RV, 0.0), is_candidate_RV.astype(np.float64), own_N)
+        exact_RC = -np.partition(-below_RV, NUM_EXACT - 1, axis=1)[:, :NUM_EXACT]
+        edge_R1 = exact_RC.min(axis=1, keepdims=True)
+        is_binned_RV = np.isfinite(below_RV) & (below_RV < edge_R1)
+        lowest_R1 = np.where(is_binned_RV, below_RV, edge_R1).min(axis=1, keepdims=True)
+        width_R1 = np.maximum((edge_R1 - lowest_R1) / NUM_BINS, 1e-12)
+        row_M, column_M = np.nonzero(is_binned_RV)
+        value_M = below_RV[row_M, column_M]
+        bin_M = np.minimum((edge_R1[row_M, 0] - value_M) / width_R1[row_M, 0], NUM_BINS - 1).astype(np.int64)
+        slot_M, shape = row_M * NUM_BINS + bin_M, (len(below_RV), NUM_BINS)
+        counts_RC = np.bincount(slot_M, minlength=shape[0] * NUM_BINS).reshape(shape).astype(np.float64)
+        sums_RC = np.bincount(slot_M, weights=value_M, minlength=shape[0] * NUM_BINS).reshape(shape)
+        # Scores equal to the edge: those of the partition are a part of them.
+        ties_R1 = (below_RV == edge_R1).sum(axis=1, keepdims=True) - (exact_RC == edge_R1).sum(axis=1, keepdims=True)
+        is_exact_RC = np.isfinite(exact_RC)
+        values = (
+            np.where(is_exact_RC, exact_RC, 0.0),
+            np.where(ties_R1 > 0, edge_R1, 0.0),
+            sums_RC / np.maximum(counts_RC, 1),
+        )
+        counts = (is_exact_RC.astype(np.float64), np.maximum(ties_R1, 0).astype(np.float64), counts_RC)
+        return cls(np.concatenate(values, axis=1), np.concatenate(counts, axis=1), own_N)
+
+    def join(self, others: list["ScoreHistogram"]) -> "ScoreHistogram":
+        """Return this histogram followed by others with one row for each case, of the same columns."""
+        parts = [self, *others]
+        return ScoreHistogram(*(np.concatenate([getattr(part, name) for part in parts]) for name in _FIELDS))
+
+    def spread(self) -> float:
+        """Return the standard deviation of all scores."""
+        total = self.counts_RC.sum()
+        mean = (self.values_RC * self.counts_RC).sum() / total
+        return float(np.sqrt(max((np.square(self.values_RC) * self.counts_RC).sum() / total - mean**2, 0.0)))
+
+    def target_shares(self, temperature: float) -> np.ndarray:
+        """Return the softmax of each target, float64 [N]."""
+        sums_R = (np.exp(self.values_RC / temperature) * self.counts_RC).sum(axis=1)
+        shares_N: np.ndarray = np.exp(self.own_N / temperature) / sums_R
+        return shares_N
+
+
+_FIELDS = ("values_RC", "counts_RC", "own_N")
 
 
 def best_temperature(scores_RC: np.ndarray, target_N: np.ndarray) -> tuple[float, float]:
@@ -34,33 +109,91 @@ def best_temperature(scores_RC: np.ndarray, target_N: np.ndarray) -> tuple[float
         scores_RC: scores of the candidates; -inf for others. One row for each case, or one row for all.
         target_N: column of each target, a candidate; at least one.
     """
+    return _best_temperature(ScoreHistogram.of(scores_RC, target_N))
+
+
+def _best_temperature(histogram: ScoreHistogram) -> tuple[float, float]:
     from scipy.optimize import minimize_scalar
 
-    row_N = np.arange(len(target_N)) if len(scores_RC) == len(target_N) else np.zeros(len(target_N), dtype=np.int64)
-    block = max(1, _BLOCK_VALUES // scores_RC.shape[1])
-    blocks = [slice(start, start + block) for start in range(0, len(scores_RC), block)]
-    highest_R1 = scores_RC.max(axis=1, keepdims=True)
-    own = float((scores_RC[row_N, target_N] - highest_R1[row_N, 0]).sum(dtype=np.float64))
-    moments = np.zeros(3)
-    for rows in blocks:
-        values = (scores_RC[rows] - highest_R1[rows])[np.isfinite(scores_RC[rows])].astype(np.float64)
-        moments += len(values), values.sum(), np.square(values).sum()
-    mean = moments[1] / moments[0]
-    spread = float(np.sqrt(max(moments[2] / moments[0] - mean**2, 0.0)))
-    own_mean = (own + mean) / (len(target_N) + 1)
+    values_RC, counts_RC, count = histogram.values_RC, histogram.counts_RC, len(histogram.own_N)
+    mean = float((values_RC * counts_RC).sum() / counts_RC.sum())
+    own_mean = float(histogram.own_N.sum() + mean) / (count + 1)
+    spread = histogram.spread()
 
     def loss(log_temperature: float) -> float:
         slope = float(np.exp(-log_temperature))
-        sums = [np.exp((scores_RC[rows] - highest_R1[rows]) * np.float32(slope)).sum(axis=1) for rows in blocks]
-        return float(np.log(np.concatenate(sums)).mean(dtype=np.float64)) - slope * own_mean
+        sums_R = (np.exp(values_RC * slope) * counts_RC).sum(axis=1)
+        return float(np.log(sums_R).mean()) - slope * own_mean
 
     if spread == 0:
         return 1.0, loss(0.0)
-    center = float(np.log(spread))
+    center, reach = float(np.log(spread)), float(np.log(1e4))
     search = minimize_scalar(
-        loss, bounds=(center - REACH, center + REACH), method="bounded", options={"xatol": 1e-3, "maxiter": 60}
+        loss, bounds=(center - reach, center + reach), method="bounded", options={"xatol": 1e-3, "maxiter": 60}
     )
     return float(np.exp(search.x)), float(search.fun)
+
+
+def best_mixture(scores_RC: np.ndarray, target_N: np.ndarray) -> tuple[TemperatureMixture, float]:
+    """Return the mixture of two temperatures with the smallest log loss, and the mean loss in nats.
+
+    Args:
+        scores_RC: scores of the candidates; -inf for others. One row for each case, or one row for all.
+        target_N: column of each target, a candidate; at least one.
+    """
+    return _best_mixture(ScoreHistogram.of(scores_RC, target_N))
+
+
+def _best_mixture(histogram: ScoreHistogram) -> tuple[TemperatureMixture, float]:
+    """Search a grid of temperatures around the single best one, wider while the best one lies at its edge.
+
+    For two temperatures the loss is convex in the share of the flat one. The share is at least 1 / (cases + 2), the
+    estimate of a choice that was never observed (Laplace 1814), so that no item is certain.
+    """
+    single, loss = _best_temperature(histogram)
+    smallest = 1.0 / (len(histogram.own_N) + 2)
+    shares_N: dict[int, np.ndarray] = {}
+
+    def at(step: int) -> np.ndarray:
+        if step not in shares_N:
+            shares_N[step] = histogram.target_shares(single * STEP**step)
+        return shares_N[step]
+
+    found = (loss, 0, 0, 0.0)
+    low, high = -12, 12
+    while True:
+        for sharp in range(low, 1):
+            for flat in range(0, high + 1):
+                if sharp == flat:
+                    continue
+                value, share = _best_share(at(sharp), at(flat), smallest)
+                found = min(found, (value, sharp, flat, share))
+        _, sharp, flat, _ = found
+        if (sharp > low or low <= -60) and (flat < high or high >= 60):
+            break
+        low, high = low - 8 * (sharp <= low), high + 8 * (flat >= high)
+    value, sharp, flat, share = found
+    if share == 0.0:
+        return TemperatureMixture(single), loss
+    return TemperatureMixture(single * STEP**sharp, single * STEP**flat, share), value
+
+
+def _best_share(sharp_N: np.ndarray, flat_N: np.ndarray, smallest: float) -> tuple[float, float]:
+    """Return the smallest loss of a mixture of two shares of the targets, and the share of the flat one.
+
+    Newton's method with the step kept inside the bounds; the loss is convex.
+    """
+    difference_N = flat_N - sharp_N
+    share = 0.5
+    for _ in range(12):
+        ratio_N = difference_N / np.maximum(sharp_N + share * difference_N, 1e-300)
+        slope, curvature = float(ratio_N.mean()), float(np.square(ratio_N).mean())
+        moved = share + slope / max(curvature, 1e-300)
+        moved = min(max(moved, smallest, share / 4), 1 - (1 - share) / 4)
+        if abs(moved - share) < 1e-4:
+            break
+        share = moved
+    return -float(np.log(np.maximum(sharp_N + share * difference_N, 1e-300)).mean()), share
 
 
 def fit_calibration(scorer: Scorer, cases: EvaluationCases, *, exclude_seen: bool) -> SoftmaxCalibration:
@@ -83,23 +216,31 @@ def fit_calibration(scorer: Scorer, cases: EvaluationCases, *, exclude_seen: boo
     cases = cases.sample(min(MAX_CASES, max(MIN_CASES, MAX_VALUES // scorer.size)), (0, 9))
     if len(cases) < MIN_CASES:
         return default
-    known = cases.histories.drop_unknown()
-    raw_NV, empty_1V = _scores(scorer, cases.histories), scorer.scores(Sequences.from_lists([[]]))
-    fits = []
-    for scale in ("logit",) if default.scale == "logit" else ("log", "logit"):
-        scores_NV, alone_1V = raw_NV.copy(), empty_1V.copy()
-        if scale == "log":
-            scores_NV, alone_1V = log_votes(scores_NV), log_votes(alone_1V)
-        fill_excluded(scores_NV, -np.inf, known if exclude_seen else None, None)
-        fill_excluded(alone_1V, -np.inf, None, None)
-        temperature, loss = best_temperature(scores_NV, cases.targets)
-        fits.append((loss, scale, temperature, best_temperature(alone_1V, cases.targets)[0]))
-    _, scale, temperature, without = min(fits)
-    return SoftmaxCalibration(scale, temperature, without, exclude_seen, len(cases))  # type: ignore[arg-type]
+    scales = ("logit",) if default.scale == "logit" else ("log", "logit")
+    histograms = _histograms(scorer, cases, exclude_seen, scales)
+    fits: list[tuple[float, str, Any]] = []
+    for scale in scales:
+        mixture, loss = _best_mixture(histograms[scale])
+        fits.append((loss, scale, mixture))
+    _, scale, mixture = min(fits, key=lambda fit: fit[0])
+    alone_1V = scorer.scores(Sequences.from_lists([[]]))
+    fill_excluded(alone_1V, -np.inf, None, None)
+    without, _ = best_temperature(log_votes(alone_1V) if scale == "log" else alone_1V, cases.targets)
+    return SoftmaxCalibration(scale, mixture, without, exclude_seen, len(cases))  # type: ignore[arg-type]
 
 
-def _scores(scorer: Scorer, histories: Sequences) -> np.ndarray:
-    """Return the scores of histories, float32 [N, V], in blocks."""
-    block = max(1, (16 << 20) // scorer.size)
-    starts = range(0, len(histories), block)
-    return np.concatenate([scorer.scores(histories.take(slice(start, start + block))) for start in starts])
+def _histograms(
+    scorer: Scorer, cases: EvaluationCases, exclude_seen: bool, scales: tuple[str, ...]
+) -> dict[str, ScoreHistogram]:
+    """Return the histogram of the cases' scores on each scale; the scores are held a block at a time."""
+    block = max(1, _BLOCK_VALUES // scorer.size)
+    parts: dict[str, list[ScoreHistogram]] = {scale: [] for scale in scales}
+    for start in range(0, len(cases), block):
+        part = cases.take(slice(start, start + block))
+        scores_BV = scorer.scores(part.histories)
+        fill_excluded(scores_BV, -np.inf, part.histories.drop_unknown() if exclude_seen else None, None)
+        for scale in scales:
+            own_BV = log_votes(scores_BV) if scale == "log" else scores_BV
+            # One case alone would be taken for one row of all cases, which is the same.
+            parts[scale].append(ScoreHistogram.of(own_BV, part.targets))
+    return {scale: one[0].join(one[1:]) for scale, one in parts.items()}

@@ -4,7 +4,7 @@ Shape letters: B batch, R rows, V catalog size with PAD.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -13,8 +13,8 @@ from segue.config.decode import decode_settings
 from segue.config.ranges import Range, check_ranges
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.models.decoder_state import initial_state
-from segue.models.scorer import DecoderState, IncrementalScorer, Scorer
+from segue.models.probabilities.temperature_mixture import TemperatureMixture
+from segue.models.scorer import Scorer
 from segue.models.top_k import fill_excluded
 from segue.models.zoo import ZOO, ClassicEntry
 
@@ -26,12 +26,12 @@ MIN_RELATIVE_SCORE = 1e-4
 
 @dataclass(frozen=True)
 class SoftmaxCalibration:
-    """Calibration of next-item probabilities: the softmax of the scores, or of their logarithms, over a temperature."""
+    """Calibration of next-item probabilities, which turns the scores of a model into log-probabilities."""
 
     scale: Literal["logit", "log"] = "logit"
     """'logit': scores are log-probabilities up to scale; 'log': the logarithms of the scores are, as of votes."""
-    temperature: Annotated[float, Range(gt=0)] = 1.0
-    """Divisor with the smallest log loss on validation (Guo et al. 2017), above 0."""
+    mixture: TemperatureMixture = field(default_factory=TemperatureMixture)
+    """Temperatures with the smallest log loss on validation (Guo et al. 2017; differs: a mixture of two)."""
     temperature_without_history: Annotated[float, Range(gt=0)] = 1.0
     """Divisor for users without known events, above 0."""
     exclude_seen: bool = False
@@ -65,21 +65,17 @@ class SoftmaxCalibration:
         """Return plain values for JSON."""
         return asdict(self)
 
-    def log_scores(self, scores_RV: np.ndarray, has_history_R: np.ndarray) -> np.ndarray:
-        """Return log-probabilities up to a constant for each row; the order of the items stays.
+    def log_probabilities(self, scores_RV: np.ndarray, *, has_history: bool = True) -> np.ndarray:
+        """Return log-probabilities of the candidates, the dtype of the scores; the order of the items stays.
 
         Args:
-            scores_RV: scores of the model, float32; changed in place.
-            has_history_R: bool, False for a user without known events.
-
-        Returns:
-            float32 [R, V].
+            scores_RV: scores of the model; -inf for PAD and for items that are no candidates. Changed in place.
+            has_history: False for users without known events.
         """
         if self.scale == "log":
             scores_RV = log_votes(scores_RV)
-        temperature_R = np.where(has_history_R, self.temperature, self.temperature_without_history)
-        scores_RV /= temperature_R[:, None].astype(np.float32)
-        return scores_RV
+        mixture = self.mixture if has_history else TemperatureMixture(self.temperature_without_history)
+        return mixture.log_probabilities(scores_RV)
 
 
 def default_calibration(name: str) -> SoftmaxCalibration:
@@ -88,20 +84,20 @@ def default_calibration(name: str) -> SoftmaxCalibration:
 
 
 def log_votes(scores_RV: np.ndarray) -> np.ndarray:
-    """Return logarithms of scores relative to the best of the row, float32; negative scores keep their order.
+    """Return logarithms of scores relative to the best of the row; negative scores keep their order.
 
     Args:
-        scores_RV: scores of a counting model or a factorization.
+        scores_RV: scores of a counting model or a factorization; -inf for PAD and for items that are no candidates.
     """
-    scores_RV[:, PAD] = 0.0
     best_R1 = scores_RV.max(axis=1, keepdims=True, initial=0.0)
-    share_RV = scores_RV / np.where(best_R1 > 0, best_R1, np.float32(1.0))
-    logs_RV: np.ndarray = np.log(np.maximum(share_RV, 0.0) + np.float32(MIN_RELATIVE_SCORE)) + np.minimum(share_RV, 0.0)
+    share_RV = scores_RV / np.where(best_R1 > 0, best_R1, 1.0).astype(scores_RV.dtype)
+    floor = scores_RV.dtype.type(MIN_RELATIVE_SCORE)
+    logs_RV: np.ndarray = np.log(np.maximum(share_RV, 0.0) + floor) + np.minimum(share_RV, 0.0)
     return logs_RV
 
 
 class CalibratedScorer:
-    """Scorer of calibrated log-probabilities, up to a constant for each row."""
+    """Model with its calibration. ``generate`` masks the model's scores first, and then makes them log-probabilities."""
 
     def __init__(self, scorer: Scorer, calibration: SoftmaxCalibration) -> None:
         self.inner = scorer
@@ -116,15 +112,10 @@ class CalibratedScorer:
         return self.inner.size
 
     def scores(self, histories: Sequences) -> np.ndarray:
-        """See ``Scorer.scores``."""
-        known = histories.drop_unknown()
-        return self.calibration.log_scores(self.inner.scores(known), known.lengths > 0)
-
-    def decoder_state(self, histories: Sequences) -> DecoderState | None:
-        """See ``IncrementalScorer.decoder_state``."""
-        if not isinstance(self.inner, IncrementalScorer):
-            return None
-        return CalibratedState(initial_state(self.inner, histories), self.calibration)
+        """Return the log-probabilities of all items, float32 [B, V]; 0 in column PAD. See ``Scorer.scores``."""
+        logs_BV = self.log_probabilities(histories, exclude=Sequences.from_lists([[]] * len(histories)))
+        logs_BV[:, PAD] = 0.0
+        return logs_BV.astype(np.float32)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the tensors of the wrapped model."""
@@ -140,28 +131,12 @@ class CalibratedScorer:
                 fitted without them, else none.
         """
         known = histories.drop_unknown()
-        logs_BV = self.scores(known).astype(np.float64)
+        scores_BV = self.inner.scores(known).astype(np.float64)
         if exclude is None and self.calibration.exclude_seen:
             exclude = known
-        fill_excluded(logs_BV, -np.inf, exclude, None)
-        highest_B1 = logs_BV.max(axis=1, keepdims=True)
-        logs_BV -= np.where(np.isneginf(highest_B1), 0.0, highest_B1)
-        total_B1 = np.exp(logs_BV).sum(axis=1, keepdims=True)
-        return logs_BV - np.log(np.where(total_B1 > 0, total_B1, 1.0))
-
-
-class CalibratedState:
-    """Decoder state whose scores are calibrated; its histories are never empty."""
-
-    def __init__(self, state: DecoderState, calibration: SoftmaxCalibration) -> None:
-        self.inner = state
-        self.calibration = calibration
-
-    def scores(self) -> np.ndarray:
-        """See ``DecoderState.scores``."""
-        scores_RV = self.inner.scores()
-        return self.calibration.log_scores(scores_RV, np.ones(len(scores_RV), dtype=bool))
-
-    def extend(self, parents_R: np.ndarray, items_R: np.ndarray) -> "CalibratedState":
-        """See ``DecoderState.extend``."""
-        return CalibratedState(self.inner.extend(parents_R, items_R), self.calibration)
+        fill_excluded(scores_BV, -np.inf, exclude, None)
+        has_history_B = known.lengths > 0
+        out_BV = np.empty_like(scores_BV)
+        for rows_B, has_history in ((has_history_B, True), (~has_history_B, False)):
+            out_BV[rows_B] = self.calibration.log_probabilities(scores_BV[rows_B], has_history=has_history)
+        return out_BV

@@ -6,10 +6,16 @@ from scipy import stats
 
 from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
-from segue.models.calibrated_scorer import CalibratedScorer, SoftmaxCalibration, default_calibration, log_votes
 from segue.models.counting.markov import Markov, MarkovConfig
 from segue.models.generation.generate import generate
 from segue.models.generation.strategy import find_strategy
+from segue.models.probabilities.calibrated_scorer import (
+    CalibratedScorer,
+    SoftmaxCalibration,
+    default_calibration,
+    log_votes,
+)
+from segue.models.probabilities.temperature_mixture import TemperatureMixture
 
 SIZE = 15
 HISTORIES = Sequences.from_lists([[3], [1, 2, 3, 0], [], [12, 1, 2]])
@@ -39,7 +45,7 @@ def markov() -> Markov:
 
 
 def test_probabilities_by_hand() -> None:
-    scorer = CalibratedScorer(Logits(), SoftmaxCalibration("logit", 2.0, 5.0))
+    scorer = CalibratedScorer(Logits(), SoftmaxCalibration("logit", TemperatureMixture(2.0), 5.0))
     logs = scorer.log_probabilities(HISTORIES)
     for row, newest, temperature in ((0, 3, 2.0), (1, 3, 2.0), (2, 0, 5.0), (3, 2, 2.0)):
         weights = np.exp(Logits().table[newest, 1:].astype(np.float64) / temperature)
@@ -57,8 +63,8 @@ def test_seen_items_have_no_probability_where_the_fit_left_them_out() -> None:
 
 
 def test_votes_keep_their_order_below_zero_too() -> None:
-    scores = np.array([[7.0, -1.0, 3.0, 0.0, -2.0, 1e-3, 6.0]], dtype=np.float32)
-    logs = log_votes(scores.copy())[0, 1:]
+    scores = np.array([[-np.inf, -1.0, 3.0, 0.0, -2.0, 1e-3, 6.0]], dtype=np.float32)
+    logs = log_votes(scores)[0, 1:]
     assert np.argsort(-logs).tolist() == np.argsort(-scores[0, 1:]).tolist()
     assert len(set(logs.tolist())) == 6
     assert logs[5] - logs[1] == pytest.approx(np.log(2), abs=1e-3)
@@ -74,18 +80,20 @@ def test_shares_of_a_markov_chain_are_its_probabilities(markov: Markov) -> None:
 
 
 def test_decoder_states_are_those_of_scoring_again(markov: Markov) -> None:
-    calibration = SoftmaxCalibration("log", 0.7, 3.0)
+    calibration = SoftmaxCalibration("log", TemperatureMixture(0.7, 5.0, 0.2), 3.0)
 
-    class Whole(CalibratedScorer):
+    class Whole(Logits):
         """The same without an incremental form."""
 
-        def decoder_state(self, histories: Sequences) -> None:
-            return None
+        name = "markov"
+
+        def scores(self, histories: Sequences) -> np.ndarray:
+            return markov.scores(histories)
 
     for strategy in ("greedy", "beam", "sample", "reciprocal-rank", "relevance"):
         found = [
-            generate(kind(markov, calibration), HISTORIES, 4, strategy, rng=np.random.default_rng(1))
-            for kind in (CalibratedScorer, Whole)
+            generate(CalibratedScorer(scorer, calibration), HISTORIES, 4, strategy, rng=np.random.default_rng(1))
+            for scorer in (markov, Whole())
         ]
         np.testing.assert_array_equal(found[0][0], found[1][0])
         np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-4)
@@ -94,7 +102,7 @@ def test_decoder_states_are_those_of_scoring_again(markov: Markov) -> None:
 @pytest.mark.parametrize(("temperature", "top_k"), [(None, None), (0.5, None), (2.0, 4)])
 def test_a_sampled_list_states_the_probability_of_its_draw(temperature: float | None, top_k: int | None) -> None:
     """Frequencies of the first item over many seeds, and the product over a list of two."""
-    scorer = CalibratedScorer(Logits(), SoftmaxCalibration(temperature=1.5))
+    scorer = CalibratedScorer(Logits(), SoftmaxCalibration(mixture=TemperatureMixture(1.5, 9.0, 0.3)))
     strategy = find_strategy("sample", temperature=temperature, top_k=top_k)
     history = Sequences.from_lists([[3]])
     stated: dict[tuple[int, ...], float] = {}
@@ -116,9 +124,28 @@ def test_a_sampled_list_states_the_probability_of_its_draw(temperature: float | 
         assert stats.chisquare(observed, expected * observed.sum() / expected.sum()).pvalue > 0.01
 
 
+def test_a_mixture_by_hand() -> None:
+    scores = np.array([[-np.inf, 2.0, 0.0, -400.0]])
+    mixture = TemperatureMixture(1.0, 4.0, 0.5)
+    sharp, flat = (np.exp(scores[0, 1:] / t) / np.exp(scores[0, 1:] / t).sum() for t in (1.0, 4.0))
+    np.testing.assert_allclose(mixture.probabilities(scores)[0, 1:], (sharp + flat) / 2)
+    logs = mixture.log_probabilities(scores.astype(np.float32))[0]
+    assert np.isneginf(logs[0])
+    assert logs[3] == pytest.approx(-400 / 4 - np.log(np.exp(0.5) + 1) + np.log(0.5), abs=1e-2)  # no candidate is lost
+    assert np.isneginf(mixture.log_probabilities(np.full((1, 3), -np.inf))).all()
+
+
 @pytest.mark.parametrize(
     "saved",
-    [{"temperature": 0.0}, {"temperature": float("nan")}, {"scale": "other"}, {"what": 1}, [1.0], {"temperature": "1"}],
+    [
+        {"mixture": {"temperature": 0.0}},
+        {"mixture": {"flat_share": 1.5}},
+        {"temperature_without_history": float("nan")},
+        {"scale": "other"},
+        {"what": 1},
+        [1.0],
+        {"mixture": 1},
+    ],
 )
 def test_a_calibration_that_is_none_is_refused(saved: object) -> None:
     with pytest.raises(ValueError):
@@ -129,5 +156,5 @@ def test_an_artifact_without_a_calibration_has_the_plain_one() -> None:
     assert SoftmaxCalibration.of_model("sasrec", {}) == SoftmaxCalibration("logit")
     assert SoftmaxCalibration.of_model("gru4rec+covisit", {"notes": {}}) == SoftmaxCalibration("logit")
     assert SoftmaxCalibration.of_model("covisit", {"notes": None}) == SoftmaxCalibration("log")
-    saved = SoftmaxCalibration("log", 2.0, 3.0, True, 99)
+    saved = SoftmaxCalibration("log", TemperatureMixture(2.0, 5.0, 0.25), 3.0, True, 99)
     assert SoftmaxCalibration.of_model("covisit", {"notes": {"calibration": saved.to_dict()}}) == saved

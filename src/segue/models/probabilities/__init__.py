@@ -1,0 +1,1 @@
+"""Probabilities of the next item: temperatures, and scorers of calibrated log-probabilities."""
