@@ -2,7 +2,9 @@
 
 An item's probability to be next is its rate among all events times its lift for the history. Without events the rate is
 a multiple of that of the items most like it, and the lift theirs in the pipeline's own list. Each event moves both
-towards the observed ones. Shape letters: N new items, K neighbors, C candidates, V catalog size of the pipeline with PAD.
+towards the observed ones.
+
+Shape letters: N new items, K neighbors, C candidates, V catalog size of the pipeline with PAD.
 """
 
 from collections.abc import Sequence
