@@ -14,6 +14,7 @@ from segue.data.sequences import Sequences
 from segue.pipeline.config import PlacementConfig
 from segue.pipeline.explanations.explain import explain, influences, leave_one_out
 from segue.pipeline.explanations.templates import (
+    REASON_OF_MODEL,
     REASON_SENTENCES,
     WHY_NOT_SENTENCES,
     choose_reason,
@@ -255,6 +256,14 @@ def test_an_explanation_names_a_source_that_gave_the_item(engine):
                 assert is_filled or items[rank - 1] == explanation.item
             if listed.reasons_C[position] != PlacementReason.PINNED:
                 assert listed.source_name(position) in explanation.ranks
+                models = {source.name: source.config.model for source in engine.pipeline.sources}
+                possible = {REASON_OF_MODEL.get(models.get(name, name), "comes next") for name in explanation.ranks}
+                assert explanation.reason in {
+                    *possible,
+                    "comes next" if "again" in possible else "again",
+                    "again",
+                    "for you",
+                }
 
 
 def test_an_item_that_only_fills_the_list_is_not_called_popular():

@@ -1,12 +1,17 @@
 """Rules are checked against the catalog before a training."""
 
+from pathlib import Path
+
+import polars as pl
 import pytest
 
+import segue
 from segue.data.catalog import Catalog
-from segue.pipeline.config import PlacementConfig
+from segue.pipeline.config import PlacementConfig, decode_pipeline
 from segue.pipeline.placements.check_placements import check_placements
 from segue.pipeline.placements.diversification import DiversificationConfig
 from segue.pipeline.placements.rules import Pin, RulesConfig
+from segue.workflows.train_pipeline import train_pipeline
 
 CATALOG = Catalog(["a", "b", "c"])
 ITEMS = {"a": {"price": 1.0, "brand": "x"}, "b": {"price": 9.0, "brand": "y"}, "c": {"brand": "x"}}
@@ -52,3 +57,15 @@ def test_rules_without_effect_are_noted() -> None:
         "Placement home: no event is of the types exclude_seen = ['purchases', 'gift'], the log has the types view.",
     ]
     assert check_placements([PlacementConfig("home", rules)], CATALOG, ITEMS)[1].endswith("the log has no event types.")
+
+
+def test_a_training_from_python_is_refused_before_it_begins(tmp_path: Path) -> None:
+    rows = [(f"u{user}", "abc"[(user + step) % 3], 100 * step + user) for user in range(9) for step in range(4)]
+    log = segue.read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
+    config = decode_pipeline(
+        {"source": [{"model": "markov"}], "placement": [{"name": "home", "rules": {"in_stock": "s"}}]}
+    )
+    stages: list[str] = []
+    with pytest.raises(ValueError, match=r"^Placement 'home': The items have no column 's'"):
+        train_pipeline(log, config, tmp_path / "run", progress=lambda stage, state: stages.append(stage))
+    assert stages == [] and not (tmp_path / "run").exists()

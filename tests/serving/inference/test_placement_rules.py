@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.support.shop_pipelines import BRANDS, IDS, PRICES, save_pipeline
 
+from segue.serving.config import SessionsConfig
 from segue.serving.deployment.deployment import Deployment, LoadedModel
 from segue.serving.deployment.model_registry import ModelRegistry
 from segue.serving.deployment.variant_router import VariantRouter
@@ -299,3 +300,17 @@ def test_a_canary_without_a_placement_of_the_live_version_is_refused(
     assert registry.promote(lax).current.live == lax
     assert registry.missing_placements(live) == []
     assert registry.missing_placements("0" * 12) == []
+
+
+def test_the_newest_events_of_a_long_history_keep_their_types(shop: Shop, engine: Engine) -> None:
+    sessions = SessionCache(shop.store, engine.model.catalog, SessionsConfig(max_length=3))
+    sessions.keep_event_types()
+    shop.sessions.append(sessions)
+    shop.listeners.set_listeners([each.add for each in shop.sessions])
+    shop.add("fay", ("i1", "view"), ("i2", "buy"))
+    assert sessions.view(("user_id", "fay")).types == ["view", "buy"]
+    shop.add("fay", ("i3", "cart"))
+    shop.add("fay", ("i4", "view"))
+    view = sessions.view(("user_id", "fay"))
+    assert [engine.model.catalog.ids[item - 1] for item in view.items] == ["i2", "i3", "i4"]
+    assert view.types == ["buy", "cart", "view"]
