@@ -1,6 +1,6 @@
 """Metrics of equal scores: tables worked by hand, and the mean over every order of the equal scores."""
 
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
@@ -106,9 +106,7 @@ def test_set_metrics_are_the_mean_over_every_order(seed: int, size: int, k: int)
     scores = rng.integers(0, 3, size).astype(np.float32)
     targets = rng.permutation(np.arange(1, size))[: rng.integers(1, size)]
     orders = [
-        order
-        for order in permutations(range(1, size))
-        if all(scores[a] >= scores[b] for a, b in zip(order, order[1:], strict=False))
+        order for order in permutations(range(1, size)) if all(scores[a] >= scores[b] for a, b in pairwise(order))
     ]
     lists = np.zeros((len(orders), k), dtype=np.int64)
     for row, order in zip(lists, orders, strict=True):

@@ -93,19 +93,19 @@ def test_without_cases_all_weights_are_one() -> None:
 
 
 def test_a_grid_is_extended_while_its_edge_is_best() -> None:
-    tried: list[float] = []
-
-    def qualities(values: Sequence[float]) -> list[float]:
-        tried.extend(values)
-        return [-abs(value - peak) for value in values]
-
-    for peak, best, wanted in (
+    cases: list[tuple[float, float, list[float]]] = [
         (2.0, 2.0, [1.0, 2.0, 3.0]),
         (9.0, 8.0, [1.0, 2.0, 3.0, 5.0, 8.0, 20.0, 40.0]),
         (0.3, 0.25, [1.0, 2.0, 3.0, 0.5, 0.25]),
         (99.0, 40.0, [1.0, 2.0, 3.0, 5.0, 8.0, 20.0, 40.0]),
-    ):
-        tried.clear()
+    ]
+    for peak, best, wanted in cases:
+        tried: list[float] = []
+
+        def qualities(values: Sequence[float], peak: float = peak, tried: list[float] = tried) -> list[float]:
+            tried.extend(values)
+            return [-abs(value - peak) for value in values]
+
         found = best_on_grid(qualities, (1.0, 2.0, 3.0), ((0.5,), (0.25,)), ((5.0, 8.0), (20.0, 40.0)))
         assert (found, tried) == (best, wanted)
     assert best_on_grid(lambda values: [1.0] * len(values), (1.0, 2.0), ((0.5,),), ((3.0,),)) == 1.0
@@ -136,7 +136,7 @@ def test_the_weight_of_the_prior_does_not_end_at_the_edge_of_its_grid() -> None:
 
 
 def test_the_decay_of_the_prior_does_not_end_at_the_edge_of_its_grid() -> None:
-    """Each event has one successor. That of the event before the newest one is far more frequent, and not the target."""
+    """Each event has one successor. That of the event before the newest one is more frequent, and not the target."""
     frequent, rare = range(1, 11), range(21, 31)
     rows = [[i, i + 10] for i in frequent] * 70 + [[i, i + 10] for i in rare] * 10
     histories = Sequences.from_lists([[i, j] for i in frequent for j in rare])

@@ -118,19 +118,9 @@ def evaluate_multi_step(
     blocks = []
     for start in range(0, len(histories), batch_size):
         rows = slice(start, start + batch_size)
-        part = histories.take(rows)
-        if callable(generate):
-            lists_NK = _checked(generate(part, k), part, k, exclude_seen)
-            blocks.append(_list_matches(lists_NK, future[rows], counts[rows]))
-        else:
-            seen = part.drop_unknown() if exclude_seen else None
-            blocks.append(_expected_matches(generate.scores(part), future[rows], counts[rows], seen, k))
-    matches = _Matches(
-        *(np.concatenate([getattr(block, name) for block in blocks]) for name in ("hits_NS", "exact_NS")),
-        {name: np.concatenate([block.values[name] for block in blocks]) for name in blocks[0].values},
-    )
+        blocks.append(_match_block(generate, histories.take(rows), future[rows], counts[rows], k, exclude_seen))
     tie_rule = "none: a list has one order" if callable(generate) else "expected"
-    return _evaluation(matches, counts, groups, k, (exclude_seen, dropped, tie_rule))
+    return _evaluation(_Matches.joined(blocks), counts, groups, k, (exclude_seen, dropped, tie_rule))
 
 
 @dataclass(frozen=True)
@@ -143,6 +133,28 @@ class _Matches:
     """float64: probability that the event of a step has that position; min(K, S) steps."""
     values: dict[str, np.ndarray]
     """Set metrics, float64 [N] by name@K."""
+
+    @classmethod
+    def joined(cls, blocks: list["_Matches"]) -> "_Matches":
+        return cls(
+            np.concatenate([block.hits_NS for block in blocks]),
+            np.concatenate([block.exact_NS for block in blocks]),
+            {name: np.concatenate([block.values[name] for block in blocks]) for name in blocks[0].values},
+        )
+
+
+def _match_block(
+    generate: GenerateLists | Scorer,
+    histories: Sequences,
+    future_NS: np.ndarray,
+    counts_NS: np.ndarray,
+    k: int,
+    exclude_seen: bool,
+) -> _Matches:
+    if callable(generate):
+        return _list_matches(_checked(generate(histories, k), histories, k, exclude_seen), future_NS, counts_NS)
+    seen = histories.drop_unknown() if exclude_seen else None
+    return _expected_matches(generate.scores(histories), future_NS, counts_NS, seen, k)
 
 
 def _list_matches(lists_NK: np.ndarray, future_NS: np.ndarray, counts_NS: np.ndarray) -> _Matches:

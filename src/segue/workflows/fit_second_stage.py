@@ -115,8 +115,8 @@ def fit_second_stage(
     notes["weight"] = weight
     if scale == 0:
         return pipeline, notes
-    own = (pipeline.sources, scoring, pipeline.item_statistics, pipeline.config)
-    with_ranker = Pipeline(*own, exclude_seen=pipeline.exclude_seen, second_stage=replace(second, weight=scale))
+    stages = (pipeline.sources, scoring, pipeline.item_statistics, pipeline.config)
+    with_ranker = Pipeline(*stages, exclude_seen=pipeline.exclude_seen, second_stage=replace(second, weight=scale))
     return with_ranker, notes
 
 

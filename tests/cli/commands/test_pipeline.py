@@ -110,12 +110,14 @@ def test_a_single_model_states_calibrated_probabilities_and_samples_by_them(fold
     assert saved["calibration"]["cases"] > 20
     single, history = str(folder / "single"), ["--history", "tea1"]
     ranked = json.loads(run("rank", single, *history, "--items", "tea2,tea7,tea99", "--json").stdout)["items"]
-    assert [row["item_id"] for row in ranked][0] == "tea2"
+    assert ranked[0]["item_id"] == "tea2"
     assert ranked[0]["probability"] > 0.9
     assert ranked[-1] == {"item_id": "tea99", "probability": 0.0, "known": False}
     sampled = [
         json.loads(
-            run("recommend", single, *history, "--steps", "1", "--strategy", "sample", "--seed", seed, *more, "--json").stdout
+            run(
+                "recommend", single, *history, "--steps", "1", "--strategy", "sample", "--seed", seed, *more, "--json"
+            ).stdout
         )["items"][0]
         for more in ([], ["--temperature", "1000"])
         for seed in range(8)

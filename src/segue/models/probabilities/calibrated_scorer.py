@@ -79,7 +79,7 @@ class SoftmaxCalibration:
 
 
 def default_calibration(name: str) -> SoftmaxCalibration:
-    """Return the calibration of a model that was not fitted to one: logits of networks and ensembles, votes of others."""
+    """Return the calibration of a model without a fitted one: logits of networks and ensembles, votes of others."""
     return SoftmaxCalibration("log" if isinstance(ZOO.get(name), ClassicEntry) else "logit")
 
 
@@ -97,7 +97,7 @@ def log_votes(scores_RV: np.ndarray) -> np.ndarray:
 
 
 class CalibratedScorer:
-    """Model with its calibration. ``generate`` masks the model's scores first, and then makes them log-probabilities."""
+    """Model with its calibration. ``generate`` masks the model's scores, and then makes them log-probabilities."""
 
     def __init__(self, scorer: Scorer, calibration: SoftmaxCalibration) -> None:
         self.inner = scorer

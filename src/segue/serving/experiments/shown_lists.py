@@ -128,7 +128,7 @@ def read_shown_lists(path: Path, since_us: int = 0, chunk: int = 5_000) -> Itera
             "SELECT id, list, time_us, version, variant, propensity, placement, user, experiment, items, "
             f"{conditions} FROM impressions WHERE id > ? AND time_us >= ? ORDER BY id LIMIT ?"
         )
-        last = 0
+        last: Any = 0
         while rows := connection.execute(query, (last, since_us, chunk)).fetchall():
             lists = {row[1]: _shown_list(row) for row in rows}
             outcomes = connection.execute(
@@ -150,9 +150,16 @@ def read_shown_lists(path: Path, since_us: int = 0, chunk: int = 5_000) -> Itera
 
 
 def _shown_list(row: Any) -> ShownList:
-    _, *head, items, conditions = row
+    list_id, time_us, version, variant, propensity, placement, user, experiment, items, conditions = row[1:]
     return ShownList(
-        *head,
+        list_id=list_id,
+        time_us=time_us,
+        version=version,
+        variant=variant,
+        variant_propensity=propensity,
+        placement=placement,
+        user=user,
+        experiment=experiment,
         items=msgspec.json.decode(items, type=list[ShownItem]),
         conditions=None if conditions is None else msgspec.json.decode(conditions, type=Conditions),
         clicks={},
