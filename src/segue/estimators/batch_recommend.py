@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 64 << 20
 """Memory of the scores of one block of users."""
+MAX_BLOCK = 1024
+"""Largest number of users of one block, after which progress is reported."""
 
 
 def recommend_all(
@@ -53,7 +55,7 @@ def recommend_all(
     request = model.request(exclude_seen, **rules)
     model.lists.check(request)
     sequences, users = log.sequences(model.catalog, with_event_types=True)
-    block_size = max(1, BLOCK_BYTES // (4 * model.catalog.size))
+    block_size = max(1, min(MAX_BLOCK, BLOCK_BYTES // (4 * model.catalog.size)))
     names_V = np.array(["", *model.catalog.ids], dtype=object)
 
     def frames() -> "Iterator[pl.DataFrame]":
