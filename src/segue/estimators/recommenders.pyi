@@ -127,6 +127,9 @@ class ItemKNN(Recommender):
             cosine; 'tfidf' and 'bm25' damp users with many items. Default: 'none'.
         decay (float, above 0 and at most 1): Factor on the vote of an event per step back in the
             history, above 0 and at most 1; 1: no decay. Default: 0.5.
+        max_user_items (int | None, at least 1): Number of newest items of a user that are counted, at
+            least 1. The pairs grow with the square of it, and those of a robot mean little. none: no
+            limit. Default: 5000.
 
     Other:
         seed (int): Random seed; equal seeds give equal models. Default: 0.
@@ -142,6 +145,7 @@ class ItemKNN(Recommender):
         shrinkage: float = 10.0,
         weighting: Literal["none", "tfidf", "bm25"] = "none",
         decay: float = 0.5,
+        max_user_items: int | None = 5000,
         seed: int = 0,
     ) -> None: ...
 
