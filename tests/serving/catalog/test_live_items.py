@@ -132,6 +132,15 @@ def test_a_new_item_counts_in_histories_similar_items_and_sequences(server):
     assert len(following.json()["items"]) == 4
 
 
+def test_the_index_of_a_large_catalog_is_built_behind_the_acknowledgement(server, monkeypatch):
+    monkeypatch.setattr("segue.serving.catalog.live_pipeline.MAX_ITEMS_AT_ONCE", 0)
+    assert item(server, TEA, "PUT", title="Thing i9", brand="b")["recommendable"]
+    assert listed(server, filter=f'item_id == "{TEA}"') == [TEA]
+    service = server.admin.router.deployment.live.engine.model.pipeline_service
+    wait_until(lambda: service.placements.new_items.similarities_NK[0, 0] > 0.5, 10)
+    assert listed(server, history=["i8"], k=60).index(TEA) < 30
+
+
 def test_an_event_before_the_item_was_put_belongs_to_its_history(server):
     server.web.post("/v1/recommend", json={"user_id": "ann", "event": {"item_id": TEA}})
     item(server, TEA, "PUT", title="Thing i9", stock=True)

@@ -61,18 +61,17 @@ class _ColumnIndex:
         values = [str(part) for part in value] if isinstance(value, list) else [str(value)]
         terms = dict.fromkeys(term for part in values for term in self._terms(part))
         size = len(self._squares_V)
-        squares, product_V = 0.0, np.zeros(size)
+        squares, weight_U = 0.0, np.zeros(len(self._column.values) + 1)
         for term in terms:
             idf = self._idf.get(term, self._max_idf)
             squares += idf**2
-            if term in self._codes_of and idf > 0:
-                weight_U = np.zeros(len(self._column.values) + 1)
-                weight_U[self._codes_of[term]] = idf**2
-                if isinstance(self._column, ListColumn):
-                    row, code = self._column.value_pairs(np.arange(size))
-                    product_V += np.bincount(row, weights=weight_U[code], minlength=size)
-                else:
-                    product_V += weight_U[self._column.codes_V]
+            if term in self._codes_of:
+                weight_U[self._codes_of[term]] += idf**2
+        if isinstance(self._column, ListColumn):
+            rows_N, codes_N = self._column.value_pairs(np.arange(size))
+            product_V = np.bincount(rows_N, weights=weight_U[codes_N], minlength=size)
+        else:
+            product_V = weight_U[self._column.codes_V]
         length_V = np.sqrt(squares * self._squares_V)
         return np.divide(product_V, length_V, out=np.zeros(size), where=length_V > 0)
 

@@ -132,7 +132,9 @@ class LiveModel:
             has_changed = self._forget_keys()
             for _ in range(len(self._queue)):
                 has_changed |= self._add_event(self._queue.popleft())
-            if has_changed and self.pipeline is not None:
+            if self.pipeline is not None and self.pipeline.install_content():
+                self.pipeline.replace_placements(self._items, {}, self._rules)
+            elif has_changed and self.pipeline is not None:
                 self.pipeline.refresh_new_items(self._items)
             now_s = time.monotonic()
             if now_s >= (self._demand_due_s if self._has_new_demand else self._demand_decay_s):

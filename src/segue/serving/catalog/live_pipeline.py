@@ -3,8 +3,10 @@
 Shape letters: V catalog size of the pipeline with PAD, N new items, K neighbors.
 """
 
+import threading
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,9 @@ from segue.serving.sessions.session_cache import HistoryUnreadableError, Session
 from segue.serving.store.catalog_tables import LiveItem, PlacementRules
 from segue.serving.store.event_reader import StoredEventRow
 
+MAX_ITEMS_AT_ONCE = 20_000
+"""Largest catalog whose content index is built before the first new item is acknowledged, in half a second."""
+
 
 class LivePipeline:
     """Changes of one pipeline while it is served. For one thread at a time."""
@@ -47,6 +52,7 @@ class LivePipeline:
         self._sessions = sessions
         self._base = service.placements
         self._content: ContentIndex | None = None
+        self._building: Future[ContentIndex] | None = None
         self._neighbors: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         counts_V = service.pipeline.item_statistics.counts_V.astype(np.float64)
         self._shares_V = (counts_V + 1.0) / (counts_V.sum() + len(counts_V))
@@ -155,12 +161,40 @@ class LivePipeline:
             self.clock,
         )
 
+    def install_content(self) -> bool:
+        """Use the content index that was built in the background; return whether new items have neighbors by it now."""
+        if self._building is None or not self._building.done():
+            return False
+        building, self._building = self._building, None
+        self._content = building.result()  # a failed build is tried again for the next new item
+        self._neighbors.clear()
+        return True
+
     def _neighbors_of(self, item: LiveItem) -> tuple[np.ndarray, np.ndarray]:
+        """Return the items most like a new one, none while the index of a large catalog is built."""
+        if self._content is None and self._building is None:
+            self._build_content()
+        if self._content is None:
+            return np.empty(0, dtype=np.int32), np.empty(0)
         if item.item_id not in self._neighbors:
-            if self._content is None:
-                self._content = ContentIndex(self._base.item_data.columns, self._shares_V)
             self._neighbors[item.item_id] = self._content.neighbors(item.cells)
         return self._neighbors[item.item_id]
+
+    def _build_content(self) -> None:
+        columns = self._base.item_data.columns
+        if columns.size <= MAX_ITEMS_AT_ONCE:
+            self._content = ContentIndex(columns, self._shares_V)
+            return
+        building: Future[ContentIndex] = Future()
+
+        def build() -> None:
+            try:
+                building.set_result(ContentIndex(columns, self._shares_V))
+            except Exception as error:
+                building.set_exception(error)
+
+        self._building = building
+        threading.Thread(target=build, name="segue-content", daemon=True).start()
 
 
 def placement_settings(base: PlacementEngine, rules: Sequence[PlacementRules]) -> list[PlacementConfig]:
