@@ -100,7 +100,8 @@ def test_the_commands_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     for line in lines[:-1]:
         done = run(*line.split()[1:])
-    assert {row.split()[1] for row in done.stdout.splitlines()[1:]} == {"22423", "47566", "x", "y"}
+    listed = {row.split()[1] for row in done.stdout.splitlines()[1:]}
+    assert listed == {"85123A", "22423", "47566", "x", "y"}, "seen items as in the evaluation, but not the last one"
     body = re.search(r"-d '([^']+)'", text)
     assert body is not None
     server, url = start(tmp_path / lines[-1].split()[2], 0)
