@@ -61,3 +61,11 @@ def test_reasons_are_counted_the_commonest_first() -> None:
     rejected = [RejectedRow(1, "b", ""), RejectedRow(2, "a", ""), RejectedRow(3, "a", "")]
     counts = rejected_rows.count_by_reason(rejected)
     assert list(counts.items()) == [("a", 2), ("b", 1)]
+
+
+def test_a_date_that_python_lacks_is_a_rejected_row() -> None:
+    times = pl.Series([1_700_000_000_000_000, -(2**62), 1_700_000_000_000_000]).cast(pl.Datetime("us"))
+    frame = pl.DataFrame({"user": ["u", "v", "w"], "item": ["a", "b", "c"], "time": times})
+    log = read_events(frame)
+    assert log.frame["user_id"].to_list() == ["u", "w"]
+    assert log.report.rejected == {"timestamp is missing or no time between 1970 and 2200": 1}

@@ -4,7 +4,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from segue.data.readers.formats.raw_table import MAX_TEXT_CHARS, ROW, RejectedRow
 from segue.data.readers.ids import invalid_id_reason, is_valid_id
@@ -66,12 +66,22 @@ def reject_rows(
             reasons[i] = reasons[i] or NO_TIME
         elif time_us > latest_us:
             reasons[i] = reasons[i] or FUTURE
-    texts = (",".join("" if v is None else str(v) for v in row) for row in suspects.drop(ROW).iter_rows())
+    texts = (",".join("" if v is None else str(v) for v in row) for row in _plain_rows(suspects.drop(ROW)))
     return [
         RejectedRow(row, reason, text[:MAX_TEXT_CHARS])
         for row, reason, text in zip(row_numbers, reasons, texts, strict=True)
         if reason is not None
     ]
+
+
+def _plain_rows(frame: "pl.DataFrame") -> "list[tuple[Any, ...]]":
+    """Return the rows as Python values; dates that Python lacks, such as the year -107580, are their numbers."""
+    import polars.selectors as cs
+
+    try:
+        return frame.rows()
+    except (OverflowError, ValueError):
+        return frame.with_columns(cs.temporal().to_physical()).rows()
 
 
 def others_of_lines(rows: "pl.Series", invalid: Iterable[RejectedRow]) -> list[RejectedRow]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from segue.data.read_report import shorten_list
 from segue.data.readers.formats.json_lines import MixedTypeColumn
 from segue.data.readers.formats.raw_table import ROW, RawTable
 
@@ -34,7 +35,7 @@ def _from_pandas(source: Any) -> RawTable:
     names = [str(name) for name in source.columns]
     duplicates = sorted({name for name in names if names.count(name) > 1})
     if duplicates:
-        raise ValueError(f"The table has two columns named '{duplicates[0]}': rename or drop one.")
+        raise ValueError(f"The table has two columns named '{shorten_list(duplicates[:1])}': rename or drop one.")
     row_numbers = range(1, len(source) + 1)
     columns: dict[str, Any] = {ROW: pl.Series(row_numbers, dtype=pl.UInt32)}
     mixed_type_rows: dict[str, dict[int, str]] = {}

@@ -12,6 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from segue.data.read_report import shorten_list
 from segue.data.readers.formats.raw_table import (
     ROW,
     RawTable,
@@ -163,7 +164,9 @@ def _check_header(path: Path, columns: list[str]) -> list[str]:
     """Return a sentence about a header that looks like data. ValueError for two equal names."""
     duplicates = sorted({name for name in columns if columns.count(name) > 1})
     if duplicates:
-        raise ValueError(f"{path} has two columns named '{duplicates[0]}'; rename one in its first line.")
+        raise ValueError(
+            f"{path} has two columns named '{shorten_list(duplicates[:1])}'; rename one in its first line."
+        )
     number = next((name for name in columns if re.fullmatch(r"-?\d+([.,]\d+)?", name.strip())), None)
     if number is None:
         return []

@@ -13,6 +13,7 @@ from segue.data.readers.formats.delimited import read_delimited, read_recbole
 from segue.data.readers.formats.encodings import as_utf8
 from segue.data.readers.formats.files import LogFile, find_files
 from segue.data.readers.formats.json_lines import read_json, read_json_lines
+from segue.data.readers.formats.parquet_pages import check_pages
 from segue.data.readers.formats.raw_table import ROW, RawTable
 
 FORMAT_BY_SUFFIX = {
@@ -34,9 +35,13 @@ FORMAT_BY_SUFFIX = {
 
 
 def read_parquet(path: Path) -> RawTable:
-    """Read a Parquet file with its typed columns."""
+    """Read a Parquet file with its typed columns. ValueError for damaged page headers."""
     import polars as pl
 
+    try:
+        check_pages(path)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as parquet: {error}.") from None
     frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
     return RawTable(frame.with_row_index(ROW, offset=1))
 
