@@ -13,7 +13,6 @@ from segue.data.catalog import PAD
 from segue.data.evaluation_cases import EvaluationCases, Split
 from segue.evaluation.metrics import ndcg
 from segue.evaluation.ranks import has_rankable_target
-from segue.models.probabilities.temperature_mixture import TemperatureMixture
 from segue.models.top_k import column_ranks
 from segue.pipeline.blending.blend import Blend, LearnedBlend, fit_learned_blend, unlearned_blend
 from segue.pipeline.blending.boosted_trees import BoostedTrees, fit_boosted_trees
@@ -32,7 +31,7 @@ from segue.pipeline.candidates.source import CandidateSource
 from segue.pipeline.config import PipelineConfig
 from segue.pipeline.item_statistics import ItemStatistics
 from segue.pipeline.pipeline import BATCH_SIZE
-from segue.workflows.probabilities.fit_temperature import best_mixture, best_temperature
+from segue.workflows.probabilities.fit_temperature import fit_temperatures
 
 HELD_OUT = 0.25
 """Share of the validation users whose cases are held out: they stop the trees and evaluate the blend."""
@@ -158,7 +157,9 @@ def fit_blend(
         "coverage": round(coverage, 4),
         "features": feature_names(names),
     }
-    divisor, mixture = fit_temperatures(held_out.is_candidate_NC, held_out.target_N, scores[1])
+    # A linear blend has few weights and barely fits its own cases better; trees do.
+    fitted = (held_out, scores[1]) if trees else (cases_with_target, cases_with_target.scores(blend, None))
+    divisor, mixture = fit_temperatures(fitted[0].is_candidate_NC, fitted[0].target_N, fitted[1])
     ranking = RankingCases(held_out.features_NCF, held_out.is_candidate_NC, held_out.target_N, scores[1] / divisor)
     cold_start = fit_cold_start_scorer(ranking, sources, seed)
     if cold_start is not None:
@@ -282,19 +283,3 @@ def training_mask(groups_N: np.ndarray, seed: int) -> np.ndarray:
     users, own_N = np.unique(groups_N, return_inverse=True)
     mask_N: np.ndarray = (np.random.default_rng((seed, 7)).random(len(users)) >= HELD_OUT)[own_N]
     return mask_N
-
-
-def fit_temperatures(
-    is_candidate_NC: np.ndarray, target_N: np.ndarray, scores_NC: np.ndarray
-) -> tuple[float, TemperatureMixture | None]:
-    """Return the divisor and the mixture of temperatures with the smallest log loss; 1 and None without cases.
-
-    Args:
-        is_candidate_NC: bool, False for PAD.
-        target_N: column of each target.
-        scores_NC: scores of the candidates.
-    """
-    if len(target_N) == 0:
-        return 1.0, None
-    scores_NC = np.where(is_candidate_NC, scores_NC, -np.inf)
-    return best_temperature(scores_NC, target_N)[0], best_mixture(scores_NC, target_N)[0]

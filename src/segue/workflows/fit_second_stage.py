@@ -25,11 +25,11 @@ from segue.workflows.fit_blend import (
     MIN_CASES,
     case_ndcg,
     concat_cases,
-    fit_temperatures,
     sample_cases,
     training_mask,
 )
 from segue.workflows.fit_ranker import fit_ranker_on_split
+from segue.workflows.probabilities.fit_temperature import fit_temperatures
 
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Candidate weights, for scores divided by their temperature (log probabilities)."""

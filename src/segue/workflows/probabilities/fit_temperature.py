@@ -244,3 +244,19 @@ def _histograms(
             # One case alone would be taken for one row of all cases, which is the same.
             parts[scale].append(ScoreHistogram.of(own_BV, part.targets))
     return {scale: one[0].join(one[1:]) for scale, one in parts.items()}
+
+
+def fit_temperatures(
+    is_candidate_NC: np.ndarray, target_N: np.ndarray, scores_NC: np.ndarray
+) -> tuple[float, TemperatureMixture | None]:
+    """Return the divisor and the mixture of temperatures with the smallest log loss; 1 and None without cases.
+
+    Args:
+        is_candidate_NC: bool, False for PAD.
+        target_N: column of each target.
+        scores_NC: scores of the candidates.
+    """
+    if len(target_N) == 0:
+        return 1.0, None
+    scores_NC = np.where(is_candidate_NC, scores_NC, -np.inf)
+    return best_temperature(scores_NC, target_N)[0], best_mixture(scores_NC, target_N)[0]
