@@ -66,7 +66,7 @@ def test_compare_prints_the_promised_json(log: Path) -> None:
 def test_compare_prints_a_leaderboard_best_first(log: Path) -> None:
     shown = run("compare", str(log), "--models", "popularity,covisit").stdout
     assert shown.index("covisit") < shown.index("popularity")
-    for words in ("95 % interval", "Protocol: time split", "Ties: half", "Data: "):
+    for words in ("95 % interval", "Protocol: time split", "Ties: expected", "Data: "):
         assert words in shown
 
 
