@@ -111,7 +111,7 @@ def fit_blend(
 ) -> tuple[CandidateScorer, dict[str, Any]]:
     """Fit weights, trees and temperature on validation cases: three quarters of the users train them.
 
-    The others stop the trees and decide whether these are used.
+    The others stop the trees, and decide on them. Temperatures are fitted on the others; without trees on all cases.
 
     Args:
         sources: candidate sources, fitted on training events.
@@ -157,9 +157,8 @@ def fit_blend(
         "coverage": round(coverage, 4),
         "features": feature_names(names),
     }
-    # A linear blend has few weights and barely fits its own cases better; trees do.
-    fitted = (held_out, scores[1]) if trees else (cases_with_target, cases_with_target.scores(blend, None))
-    divisor, mixture = fit_temperatures(fitted[0].is_candidate_NC, fitted[0].target_N, fitted[1])
+    own, own_NC = (held_out, scores[1]) if trees else (cases_with_target, cases_with_target.scores(blend, None))
+    divisor, mixture = fit_temperatures(own.is_candidate_NC, own.target_N, own_NC)
     ranking = RankingCases(held_out.features_NCF, held_out.is_candidate_NC, held_out.target_N, scores[1] / divisor)
     cold_start = fit_cold_start_scorer(ranking, sources, seed)
     if cold_start is not None:
