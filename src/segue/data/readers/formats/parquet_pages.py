@@ -39,13 +39,13 @@ def _read_footer(file: BinaryIO, size: int) -> dict[int, Any]:
 
 
 def _check_chunk(file: BinaryIO, size: int, chunk: dict[int, Any]) -> None:
-    num_values, left = chunk.get(5), chunk.get(5)
+    num_values = chunk.get(5)
     starts = [start for start in (chunk.get(11), chunk.get(9)) if isinstance(start, int) and start > 0]
     if not isinstance(num_values, int) or not starts:
         return
     if num_values < 0:
         raise ValueError("a column states a negative number of values")
-    at = min(starts)
+    at, left = min(starts), num_values
     while left > 0 and at < size:
         file.seek(at)
         header = _Compact(file.read(HEADER_BYTES))
