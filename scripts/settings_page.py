@@ -27,7 +27,7 @@ def settings() -> str:
         "",
         "## Reading",
         "",
-        *_table("ReadOptions", ReadOptions, "Options of `read_events`, of the commands, and of the table `[log]` in TOML."),
+        *_table("ReadOptions", ReadOptions, "Options of `read_events`, of commands, and of the table `[log]` in TOML."),
         *_table("PreprocessingConfig", PreprocessingConfig, "`--trim` on the command line, plain names in `[log]`."),
         "## Models",
         "",

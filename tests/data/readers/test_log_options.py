@@ -141,9 +141,7 @@ def test_a_description_is_spelled_as_options() -> None:
 def test_a_file_without_a_header_is_refused_by_that_name(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text("1,2268318,2520377,pv,1511544070\n1,2333346,2520771,pv,1511561733\n")
-    with pytest.raises(
-        ValueError, match=r"looks like user_id.* holds the number 1: without a header, use header none"
-    ):
+    with pytest.raises(ValueError, match=r"looks like user_id.* holds the number 1: without a header, use header none"):
         read_events(path)
     columns = {"user_id": "1", "item_id": "2268318", "timestamp": "1511544070"}
     notes = read_events(path, columns=columns).report.notes

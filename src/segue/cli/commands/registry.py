@@ -46,7 +46,7 @@ def promote(
     version = versions.add(Path(model)) if Path(model).is_dir() else model
     for name in versions.missing_placements(version):
         err.print(
-            f"Version {version} has no placement '{name}', which the live version has: its rules end with this deployment.",
+            f"Version {version} has no placement '{name}' of the live version: its rules end with this deployment.",
             markup=False,
         )
     pointer = versions.promote(version, canary=canary, interleave=interleave, shadow=shadow, note="segue promote")

@@ -173,4 +173,3 @@ def list_items(router: VariantRouter, after: str | None, limit: int) -> ItemsRes
     page = ids[begin : begin + limit]
     last = page[-1] if begin + limit < len(ids) else None
     return ItemsResponse([ItemOut(item, model.titles.get(item)) for item in page], len(ids), last)
-

@@ -181,8 +181,8 @@ class ModelRegistry:
                     raise ValueError(f"Version {version} is the live one: there is nothing to compare it with.")
                 if missing := self.missing_placements(version):
                     raise ValueError(
-                        f"Version {version} has no placement '{missing[0]}', which the live version {spec.live} has: its "
-                        "users would get lists without these rules."
+                        f"Version {version} has no placement '{missing[0]}', which the live version {spec.live} has: "
+                        "its users would get lists without these rules."
                     )
                 spec = replace(spec, canary=version, canary_share=canary, interleave_share=interleave)
             else:

@@ -48,9 +48,7 @@ class Request:
         """
         query = self.target.partition("?")[2]
         try:
-            return dict(
-                parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_QUERY_PARAMETERS, errors="strict")
-            )
+            return dict(parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_QUERY_PARAMETERS, errors="strict"))
         except UnicodeDecodeError:
             raise Problem(400, "The query is not UTF-8 once its percent signs are decoded.") from None
         except ValueError:

@@ -37,7 +37,7 @@ def pages(router: VariantRouter, *, demo: bool = False) -> list[Endpoint]:
             return page
 
         async def demo_items(state: AppState, request: Request, parameter: str) -> Response:
-            # Recommendations for a new user are a list that looks like the shop, under the rules of the default placement.
+            # Recommendations for a new user are a list like the shop's, under the rules of the default placement.
             response = await router.deployment.live.engine.respond(RecommendRequest(k=NUM_DEMO_ITEMS))
             return Response.of(response.items)
 

@@ -188,8 +188,8 @@ class RecommendResponse(Struct, omit_defaults=True, gc=False):
     fallback: Literal["cached", "popular"] | None = None
     """Fallback after the scoring timeout: the cached last list of the user, or popular items."""
     notes: list[str] = []
-    """Sentences about a placement without rules, because the model is no pipeline; with ``explain`` also about pins that
-    are not shown, and about a list without items."""
+    """Sentences about a placement without rules, because the model is no pipeline; with ``explain`` also about pins
+    that are not shown, and about a list without items."""
 
 
 class Health(Struct):

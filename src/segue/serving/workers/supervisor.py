@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from segue.serving.deployment.variant_router import VariantRouter
+from segue.serving.experiments.attribution import AttributionRecorder
 from segue.serving.http.app import App
 from segue.serving.http.exchange import Request, Response
 from segue.serving.observability.logs import log_event
@@ -214,7 +215,7 @@ class WorkerSupervisor:
         elif isinstance(message, messages.AppendEvents):
             self._store(worker, message)
         elif isinstance(message, messages.RecordImpression):
-            if self._router.recorder is not None:
+            if isinstance(self._router.recorder, AttributionRecorder):
                 self._router.recorder.record_list(message.entry)
         elif isinstance(message, messages.ForwardedRequest):
             assert self._loop is not None

@@ -5,10 +5,13 @@ import gc
 import time
 
 import pytest
+from tests.support.live_server import live_client
 
 from segue.data.erasure_list import ErasureList
+from segue.serving.http.app import App
+from segue.serving.http.auth import Keys
+from segue.serving.http.handlers import AppState
 from segue.serving.inference.micro_batcher import BatchingConfig, DeadlineExceeded, MicroBatcher
-from segue.serving.schemas.problems import Problem
 
 
 @pytest.fixture
@@ -42,24 +45,14 @@ def test_a_request_past_its_deadline_leaves_no_cycle(garbage):
     assert garbage("DeadlineExceeded", "_WaitingQuery") == 0
 
 
-def test_a_refused_query_leaves_no_cycle(garbage):
-    def refuse(batch):
-        results = []
-        for query in batch:
-            try:
-                raise Problem(404, query)
-            except Problem as problem:
-                results.append(problem)
-        return results
-
-    async def many():
-        done = await asyncio.gather(*(batcher.submit("no item") for _ in range(20)), return_exceptions=True)
-        assert all(isinstance(one, Problem) for one in done)
-
-    batcher = MicroBatcher(refuse, BatchingConfig())
-    asyncio.run(many())
-    batcher.close()
-    assert garbage("Problem", "_WaitingQuery") == 0
+def test_a_refused_request_leaves_no_cycle(garbage, tmp_path, run, open_server):
+    with open_server(tmp_path / "server", run) as opened:
+        app = App(AppState(opened.admin.router, Keys({}), opened.admin))
+        with live_client(app) as client:
+            refusals = [{"item_id": "no item"}, {"item_id": ""}, {"item_id": "no item", "k": 0}]
+            statuses = {client.post("/v1/similar", json=body).status_code for body in refusals * 5}
+            assert statuses == {404, 422}
+            assert garbage("Problem", "_WaitingQuery", "ValidationError") == 0
 
 
 def test_an_erasure_leaves_no_cycle(garbage, tmp_path):
