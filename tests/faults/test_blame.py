@@ -80,6 +80,7 @@ class Server:
         failing = FailingScorer(model.scorer, fails, value)
         model.retrieval.scorer = failing
         object.__setattr__(model, "scorer", failing)
+        object.__setattr__(model, "probability_scorer", None)
         return self.versions[1]
 
     def add_users(self, names: Sequence[str], items: Sequence[str]) -> None:

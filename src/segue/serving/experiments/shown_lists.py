@@ -108,6 +108,12 @@ def encode_conditions(request: RecommendRequest, response: RecommendResponse) ->
     return msgspec.json.encode(conditions).decode()
 
 
+_LISTS = """SELECT id, list, time_us, version, variant, propensity, placement, user, experiment, items, conditions
+    FROM impressions WHERE id > ? AND time_us >= ? ORDER BY id LIMIT ?"""
+_LISTS_OF_FORMAT_1 = """SELECT id, list, time_us, version, variant, propensity, placement, user, experiment, items, NULL
+    FROM impressions WHERE id > ? AND time_us >= ? ORDER BY id LIMIT ?"""
+
+
 def read_shown_lists(path: Path, since_us: int = 0, chunk: int = 5_000) -> Iterator[list[ShownList]]:
     """Yield the recorded lists since a time, oldest first, in chunks. A server may be writing to the file.
 
@@ -123,11 +129,7 @@ def read_shown_lists(path: Path, since_us: int = 0, chunk: int = 5_000) -> Itera
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         connection.set_busy_timeout(2_000)
         columns = {row[1] for row in connection.execute("PRAGMA table_info(impressions)")}
-        conditions = "conditions" if "conditions" in columns else "NULL"
-        query = (
-            "SELECT id, list, time_us, version, variant, propensity, placement, user, experiment, items, "
-            f"{conditions} FROM impressions WHERE id > ? AND time_us >= ? ORDER BY id LIMIT ?"
-        )
+        query = _LISTS if "conditions" in columns else _LISTS_OF_FORMAT_1
         last: Any = 0
         while rows := connection.execute(query, (last, since_us, chunk)).fetchall():
             lists = {row[1]: _shown_list(row) for row in rows}
