@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 from tests.support.server_process import wait_until
-from tests.support.shop_pipelines import IDS, IN_STOCK, PRICES, save_pipeline
+from tests.support.shop_pipelines import IDS, IN_STOCK, PRICES
 
 from segue.models import artifact
 from segue.serving.administration.back_up import back_up
@@ -14,18 +14,6 @@ from segue.serving.administration.catalog_service import MAX_NEW_ITEMS
 from segue.serving.deployment.model_registry import ModelRegistry
 
 TEA = "龙井茶-50g"
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory):
-    """A pipeline with placements that filter by price and by stock."""
-    return save_pipeline("ranks", tmp_path_factory.mktemp("shop") / "run")
-
-
-@pytest.fixture
-def server(tmp_path, shop, open_server):
-    with open_server(tmp_path / "data", shop) as running:
-        yield running
 
 
 def listed(server, k=60, **request):

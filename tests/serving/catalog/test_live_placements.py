@@ -4,21 +4,10 @@ import copy
 
 import pytest
 from tests.serving.catalog.test_live_items import item, listed
-from tests.support.shop_pipelines import BRANDS, IDS, PRICES, save_pipeline
+from tests.support.shop_pipelines import BRANDS, IDS, PRICES
 
 from segue.models import artifact
 from segue.serving.deployment.model_registry import ModelRegistry
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory):
-    return save_pipeline("ranks", tmp_path_factory.mktemp("shop") / "run")
-
-
-@pytest.fixture
-def server(tmp_path, shop, open_server):
-    with open_server(tmp_path / "data", shop) as running:
-        yield running
 
 
 def put(server, name, **settings):

@@ -23,7 +23,6 @@ from segue.pipeline.filters.item_columns import (
     TextColumn,
 )
 
-_BOOLEAN_WORDS = {"true": True, "false": False}
 _HINTS = {
     ("numbers", "text"): " Write it without quotes.",
     ("numbers", "true or false"): " Write 1 or 0.",
@@ -52,7 +51,7 @@ def check_cell(columns: ItemColumns, name: str, value: Any) -> None:
     if isinstance(column, NumberColumn):
         fits = type(value) in (int, float) and math.isfinite(value)
     elif isinstance(column, BooleanColumn):
-        fits = isinstance(value, bool) or (isinstance(value, str) and value in _BOOLEAN_WORDS)
+        fits = isinstance(value, bool) or (isinstance(value, str) and bool(flag_words([value])))
     elif isinstance(column, ListColumn):
         fits = isinstance(value, list)
     else:
@@ -145,8 +144,13 @@ def _updated(column: ItemColumn, cells: Mapping[int, Any], size: int) -> ItemCol
     missing = math.nan if isinstance(column, NumberColumn) else NO_CODE
     values_V = _extended(column.values_V, size, missing)
     for index, value in cells.items():
-        values_V[index] = missing if value is None else _BOOLEAN_WORDS.get(value, value)
+        values_V[index] = missing if value is None else _number_of(value)
     return type(column)(values_V)
+
+
+def _number_of(value: float | str) -> float:
+    """Return a number or flag as a number; a word such as 有货 as 1 or 0."""
+    return float(bool(flag_words([value]).get(True))) if isinstance(value, str) else float(value)
 
 
 def _extended(array_V: np.ndarray, size: int, filler: float) -> np.ndarray:
