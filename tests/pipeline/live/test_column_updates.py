@@ -87,3 +87,12 @@ def test_a_column_of_flags_stays_one() -> None:
         check_cell(columns, "库存", "红色")
     assert str(refused.value) == "Column '库存' holds the flags 有货, 缺货: '红色' is neither true nor false."
     assert row_of(update_columns(columns, {1: {"库存": "红色"}}), 1) == {}
+
+
+@pytest.mark.parametrize(("word", "flag"), [("false", False), ("缺货", False), ("有货", True), ("Yes", True)])
+def test_a_word_for_a_flag_becomes_the_flag(word: str, flag: bool) -> None:
+    columns = ItemColumns.from_items({"a": {"stock": not flag}}, Catalog(["a"]))
+    check_cell(columns, "stock", word)
+    assert row_of(update_columns(columns, {1: {"stock": word}}), 1) == {"stock": flag}
+    with pytest.raises(ValueError, match="holds true or false"):
+        check_cell(columns, "stock", "red")
