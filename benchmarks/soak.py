@@ -286,7 +286,7 @@ class Soak:
         while not self.is_over:
             await asyncio.sleep(ERASE_S)
             turn += 1
-            user = f"canary-{turn}-{self.rng.getrandbits(48):x}" if turn % 2 else f"user-{self.rng.randrange(3_000)}"
+            user = f"canary-{turn}-{self.rng.getrandbits(48):x}" if turn % 2 else self.load.user()
             if turn % 2:
                 events = [self.load.ledger.new({"user_id": user, "item_id": f"item-{n}"}) for n in range(3)]
                 body = {"events": [event.body for event in events]}

@@ -15,7 +15,10 @@ from typing import Any
 
 ITEMS = 5_000
 """Items that all versions share; each version has as many of its own."""
-USERS, SESSIONS = 3_000, 2_000
+USERS, SESSIONS = 1_000, 800
+"""Users and sessions that are active at one time."""
+ACTIVE_S = 240.0
+"""Time for which a user or session is active; then a new one comes, so that histories grow no longer with the run."""
 TIMEOUT_S = 20.0
 _IDLE_S = 2.0
 """Age above which an idle connection is not used again, well below the server's own deadline."""
@@ -310,6 +313,7 @@ class MixedLoad:
         self.interval_ms: list[float] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._users_made = 0
+        self._began_s = time.monotonic()
         self._kinds: dict[Callable[[], Awaitable[None]], float] = {
             self.known_user: 20,
             self.unknown_user: 5,
@@ -410,24 +414,29 @@ class MixedLoad:
     def _item(self) -> str:
         return f"item-{int(ITEMS * self.rng.random() ** 2)}"
 
-    def _user(self) -> str:
-        return f"user-{self.rng.randrange(USERS)}"
+    def _active(self, count: int) -> int:
+        """Return the number of one of the active users or sessions; each is active for the same time."""
+        return int((time.monotonic() - self._began_s) / ACTIVE_S * count) + self.rng.randrange(count)
+
+    def user(self) -> str:
+        """Return one of the active users."""
+        return f"user-{self._active(USERS)}"
 
     def _session(self) -> str:
         if self.rng.random() < 0.3:  # an anonymous visitor who is never met again
             self._users_made += 1
             return f"visitor-{self._users_made}"
-        return f"session-{self.rng.randrange(SESSIONS)}"
+        return f"session-{self._active(SESSIONS)}"
 
     def _sender(self) -> dict[str, Any]:
         if self.rng.random() < 0.5:
             return {"session_id": self._session()}
-        user = self._user()
+        user = self.user()
         return {"user_id": user, "session_id": f"{user} at home"}
 
     async def known_user(self) -> None:
         """Request a list for a user with stored events."""
-        await self._list("known user", {"user_id": self._user(), "k": self.rng.choice((10, 20, 100))})
+        await self._list("known user", {"user_id": self.user(), "k": self.rng.choice((10, 20, 100))})
 
     async def unknown_user(self) -> None:
         """Request a list for a user without events."""
