@@ -1,5 +1,7 @@
 """The artifact: contents are restored bit for bit, and every damage is refused in one sentence that names the file."""
 
+import errno
+import hashlib
 import json
 import os
 import stat
@@ -9,7 +11,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from segue.data.catalog import Catalog
-from segue.models.artifact import FORMAT, Artifact, load, save
+from segue.models import artifact, artifact_files
+from segue.models.artifact import FORMAT, Artifact, check_target, load, save
 from segue.system import staged_folder
 
 FILES = ["catalog.json", "items.json", "weights.safetensors"]
@@ -274,3 +277,139 @@ def test_nothing_in_the_folder_can_run_code(folder):
     assert load_file(folder / "weights.safetensors").keys() == make().arrays.keys()
     for name in ("catalog.json", "items.json", "manifest.json"):
         json.loads((folder / name).read_text(encoding="ascii"))
+
+
+def with_file(folder, name, content, **changes):
+    """Write other contents of a file, and let the manifest fit them."""
+    path = folder / name
+    path.write_bytes(content)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][name] = hashlib.sha256(content).hexdigest()
+    manifest["sizes"][name] = len(content)
+    edit(folder, files=manifest["files"], sizes=manifest["sizes"], **changes)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"[]", "it must be a JSON object."),
+        (b'{"a": 5}', "'a' must have plain values by column."),
+        (b'{"ok": {}, "a": {"x": {}}}', "'a' must have plain values by column."),
+        (b'{"a": {"x": 1, "y": [1, []]}}', "'a' must have plain values by column."),
+        (b'{"' + b"n" * 150 + b'": []}', f"'{'n' * 100}' must have plain values by column."),
+    ],
+)
+def test_an_items_table_of_another_shape(folder, content, reason):
+    path = with_file(folder, "items.json", content)
+    assert refusal(folder) == f"{path} is no table of items: {reason}"
+
+
+def test_an_items_table_of_all_plain_values(folder):
+    items = {"a": {"s": "x", "i": 1, "f": 1.5, "b": True, "n": None, "l": ["x", 1, None, False]}, "z": {}}
+    with_file(folder, "items.json", json.dumps(items).encode())
+    assert load(folder).items == items
+
+
+def test_files_that_are_no_json_are_named(folder):
+    path = with_file(folder, "items.json", b"{")
+    assert refusal(folder).startswith(f"{path} is not a table of items: Expecting property name")
+    path = with_file(folder, "catalog.json", b"{")
+    assert refusal(folder).startswith(f"{path} is not a catalog: Expecting property name")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"more": 1, "zz": 2}, "it has the unknown key 'more'."),
+        ({"files": {"catalog.json": 5}}, "'files' must hold one str for each file."),
+        ({"sizes": []}, "'sizes' must hold one int for each file."),
+        ({"sizes": {"catalog.json": "5"}}, "'sizes' must hold one int for each file."),
+        ({"sizes": {"catalog.json": True}}, "'sizes' must hold one int for each file."),
+    ],
+)
+def test_a_manifest_with_other_keys_or_values(folder, changes, sentence):
+    path = edit(folder, **changes)
+    assert refusal(folder) == f"{path} is not a manifest: {sentence}"
+
+
+def test_a_manifest_has_a_limit(folder, monkeypatch):
+    path = folder / "manifest.json"
+    size = path.stat().st_size
+    monkeypatch.setattr(artifact, "MAX_MANIFEST_BYTES", size)
+    assert load(folder).model == "markov"
+    monkeypatch.setattr(artifact, "MAX_MANIFEST_BYTES", size - 1)
+    assert refusal(folder) == f"{path} has {size:,} bytes, more than the {size - 1:,} that are possible."
+
+
+@pytest.mark.parametrize("error", [MemoryError, OverflowError])
+def test_a_model_that_does_not_fit_into_memory_is_one_sentence(folder, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(artifact_files, "_read_tensor", fail)
+    assert refusal(folder) == f"{folder} does not fit into memory."
+
+
+def test_parts_are_read_without_the_others(folder):
+    whole = load(folder)
+    (folder / "weights.safetensors").write_bytes(b"damaged")
+    assert artifact.version(str(folder)) == whole.version
+    assert artifact.read_about(str(folder)) == whole.about
+    assert artifact.num_bytes(str(folder)) == sum((folder / name).stat().st_size for name in os.listdir(folder))
+    (folder / "items.json").unlink()
+    with pytest.raises(ValueError, match=r"items\.json is missing"):
+        artifact.num_bytes(folder)
+
+
+def test_a_copy_has_all_files_on_disk_and_no_others(folder, tmp_path, monkeypatch):
+    synced, target, real = [], tmp_path / "copy", os.fsync
+    target.mkdir()
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: (synced.append(os.readlink(f"/proc/self/fd/{handle}")), real(handle))
+    )
+    artifact.copy(str(folder), target)
+    assert sorted(os.listdir(target)) == sorted([*FILES, "manifest.json"])
+    assert all((target / name).read_bytes() == (folder / name).read_bytes() for name in os.listdir(folder))
+    assert synced == [*(str(target / name) for name in FILES), str(target / "manifest.json"), str(target)]
+    with pytest.raises(FileExistsError):
+        artifact.copy(folder, target)
+    (folder / "more.txt").write_text("x")
+    with pytest.raises(ValueError, match="is no file of a Segue model: copy the model without it"):
+        artifact.copy(folder, target)
+
+
+def test_numbers_that_json_lacks_are_saved_as_missing(tmp_path):
+    about = {"metrics": {"ndcg": float("nan"), "curve": [1.0, float("inf"), (0.5, float("-inf"))]}, "seed": 3}
+    made = Artifact("markov", {}, Catalog("ab"), {}, {"a": {"price": float("nan"), "rank": 2.5}}, about)
+    save(made, tmp_path / "run")
+    loaded = load(tmp_path / "run")
+    assert loaded.about["metrics"] == {"ndcg": None, "curve": [1.0, None, [0.5, None]]}
+    assert (loaded.about["seed"], loaded.items) == (3, {"a": {"price": None, "rank": 2.5}})
+
+
+def test_the_time_of_a_model_is_kept_in_a_copy_of_its_provenance(folder):
+    about = {"created": "2020-01-01T00:00:00+00:00"}
+    save(Artifact("markov", {}, Catalog("ab"), {}, {}, about), folder)
+    assert load(folder).about == about
+
+
+def test_targets_are_refused_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    for name in ("file/run", "file/deep/run"):
+        with pytest.raises(NotADirectoryError) as error:
+            check_target(tmp_path / name)
+        assert (error.value.errno, error.value.filename) == (errno.ENOTDIR, str(tmp_path / "file"))
+    with pytest.raises(ValueError) as refused:
+        check_target(tmp_path / "link")
+    assert str(refused.value) == f"{tmp_path / 'link'} is a link: name the folder that it leads to."
+    check_target(tmp_path / "deep" / "run")
+    assert sorted(os.listdir(tmp_path)) == ["file", "link"], "a check makes nothing"
+
+
+def test_a_parent_that_cannot_be_written_is_refused_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (tmp_path, os.W_OK))
+    with pytest.raises(PermissionError) as error:
+        check_target(tmp_path / "deep" / "run")
+    assert error.value.filename == str(tmp_path)

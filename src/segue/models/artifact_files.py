@@ -2,6 +2,7 @@
 is checked, each file read once, and its hash computed from the bytes that are used.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -74,16 +75,18 @@ class ArtifactFolder:
                 raise ValueError(
                     f"{self.path / name} is a link: copy the model with its files, not with links to them."
                 )
-            if not stat.S_ISREG(mode):
-                raise ValueError(f"{self.path / name} is no regular file: copy the model again.")
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            file = io.FileIO(os.open(name, flags, dir_fd=self._handle), "rb")
+            if stat.S_ISREG(mode):
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+                handle = os.open(name, flags, dir_fd=self._handle)
+                if stat.S_ISREG(os.fstat(handle).st_mode):
+                    return io.FileIO(handle, "rb")
+                os.close(handle)  # replaced meanwhile
         except FileNotFoundError:
             raise ValueError(f"{self.path / name} is missing: the model is incomplete, copy it again.") from None
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # replaced meanwhile
-            file.close()
-            raise ValueError(f"{self.path / name} is no regular file: copy the model again.")
-        return file
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENXIO):  # replaced by a link or a socket meanwhile
+                raise
+        raise ValueError(f"{self.path / name} is no regular file: copy the model again.")
 
     def read(self, name: str, *, sha256: str | None = None, size: int | None = None, limit: int | None = None) -> bytes:
         """Return the bytes of a file.
@@ -198,7 +201,7 @@ def _read_header(file: io.FileIO, digest: Any) -> list[tuple[str, np.dtype, tupl
     end = 0
     for begin, stop, name, dtype, shape in tensors:
         if begin != end or stop - begin != math.prod(shape) * dtype.itemsize:
-            raise ValueError(f"the bytes of '{name}' do not follow from its shape and dtype.")
+            raise ValueError(f"the bytes of '{name[:100]}' do not follow from its shape and dtype.")
         end = stop
     if end != total:
         raise ValueError(f"its tensors have {end:,} bytes, and it holds {total:,}.")

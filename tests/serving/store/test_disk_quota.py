@@ -67,3 +67,23 @@ def test_events_are_refused_without_space_and_stored_again_with_it(store, event,
 def test_settings_out_of_range_are_refused(fields):
     with pytest.raises(ValueError, match=next(iter(fields))):
         StorageConfig(**fields)
+
+
+def test_the_sentence_about_a_full_disk_has_the_smaller_limit(tmp_path, monkeypatch):
+    disk(monkeypatch, 1_000, 10)
+    assert DiskQuota(tmp_path / "log", min_free_mb=200).refusal() == (
+        "The disk of the event log has less than 50 MB free, nothing was stored: the operator has to free space. "
+        "Send the events again later."
+    )
+
+
+def test_the_disk_of_the_log_is_measured_and_one_that_cannot_be_refuses_nothing(tmp_path, monkeypatch):
+    paths = []
+
+    def unknown(path):
+        paths.append(path)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "statvfs", unknown)
+    assert DiskQuota(tmp_path / "log", min_free_mb=200).refusal() is None
+    assert paths == [tmp_path]

@@ -9,7 +9,7 @@ import pytest
 
 from segue.serving.schemas.problems import Problem
 from segue.serving.store.event_store import AppendResult, EventStore
-from segue.serving.store.group_commit import GroupCommitWriter
+from segue.serving.store.group_commit import GroupCommitWriter, is_fsync_error
 
 REFUSED = "The event log cannot be written, nothing was stored: is the disk full? Send the events again later."
 BROKEN = "The disk failed to keep written events, and no further event is stored: restart the server on a sound disk."
@@ -290,3 +290,133 @@ def test_an_erasure_list_that_cannot_be_written_refuses_the_events(store, event)
         writer.submit([event()]).result(10)
     assert refused.value.status == 503 and store.count() == 0
     writer.close()
+
+
+def failing(error):
+    """Return a job that raises an error."""
+
+    def job(store):
+        raise error
+
+    return job
+
+
+def fsync_error(code):
+    error = apsw.IOError("fsync failed")
+    error.extendedresult = code
+    return error
+
+
+def test_a_job_that_fails_reaches_its_caller_and_the_thread_goes_on(store, event, monkeypatch):
+    monkeypatch.setattr("segue.serving.store.group_commit._RETRY_S", 60.0)
+    writer = GroupCommitWriter(store, lambda stored: None)
+    with pytest.raises(KeyError, match="a bug"):
+        writer.run(failing(KeyError("a bug"))).result(10)
+    assert writer.writable
+    with pytest.raises(Problem) as refused:
+        writer.run(failing(apsw.FullError("database or disk is full"))).result(10)
+    assert (refused.value.status, refused.value.detail) == (503, REFUSED)
+    assert not writer.writable
+    assert writer.submit([event()]).result(10) == AppendResult(1, 0)
+    assert writer.writable, "a write has succeeded"
+    writer.close()
+
+
+@pytest.mark.parametrize("code", [apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC])
+def test_after_a_job_whose_fsync_failed_nothing_runs(store, event, monkeypatch, code):
+    monkeypatch.setattr("segue.serving.store.group_commit._RETRY_S", 0.01)
+    gated, ran = Gated(store), []
+    gated.open.set()
+    writer = GroupCommitWriter(gated, lambda stored: None)
+    for job in (failing(fsync_error(code)), lambda store: ran.append(1), failing(apsw.FullError("full"))):
+        with pytest.raises(Problem) as refused:
+            writer.run(job).result(10)
+        assert (refused.value.status, refused.value.detail) == (503, BROKEN)
+    threading.Event().wait(0.05)
+    with pytest.raises(Problem, match="restart the server"):
+        writer.submit([event()]).result(10)
+    assert (ran, gated.groups, gated.probes, writer.writable) == ([], [], 0, False)
+    writer.close()
+
+
+def test_a_probe_that_fails_leaves_the_log_unwritable(store, event, monkeypatch):
+    monkeypatch.setattr("segue.serving.store.group_commit._RETRY_S", 0.01)
+    gated = Gated(store)
+    gated.open.set()
+    errors = [apsw.FullError("full"), apsw.FullError("full"), fsync_error(apsw.SQLITE_IOERR_FSYNC)]
+
+    def probe():
+        gated.probes += 1
+        raise errors.pop(0)
+
+    gated.probe = probe
+    writer = GroupCommitWriter(gated, lambda stored: None)
+    with pytest.raises(Problem):
+        writer.run(failing(apsw.FullError("full"))).result(10)
+    deadline = time.monotonic() + 10
+    while errors and time.monotonic() < deadline:
+        time.sleep(0.01)
+    threading.Event().wait(0.05)
+    assert (gated.probes, writer.writable) == (3, False), "none after the disk has lost pages"
+    with pytest.raises(Problem, match="restart the server"):
+        writer.submit([event()]).result(10)
+    writer.close()
+
+
+def test_a_cancelled_request_is_stored_and_a_cancelled_job_is_not_run(store, event):
+    gated, ran = Gated(store), []
+    writer = GroupCommitWriter(gated, lambda stored: None)
+    first = writer.submit([event("a")])
+    assert gated.entered.wait(10)
+    second, third = writer.submit([event("b")]), writer.submit([event("c")])
+    job, last = writer.run(lambda store: ran.append("cancelled")), writer.run(lambda store: ran.append("last"))
+    assert second.cancel() and job.cancel()
+    gated.open.set()
+    last.result(10)
+    assert first.result(10) == third.result(10) == AppendResult(1, 0)
+    assert ran == ["last"]
+    assert store.count() == 3
+    writer.close()
+
+
+def test_a_group_has_a_limit_of_events(store, event, monkeypatch):
+    monkeypatch.setattr("segue.serving.store.group_commit._MAX_GROUP", 4)
+    gated = Gated(store)
+    writer = GroupCommitWriter(gated, lambda stored: None)
+    futures = [writer.submit([event("a")])]
+    assert gated.entered.wait(10)
+    futures += [writer.submit([event("b")] * size) for size in (1, 2, 1, 3, 2, 1)]
+    gated.open.set()
+    for future in futures:
+        future.result(10)
+    assert gated.groups == [1, 3, 2, 1]
+    writer.close()
+
+
+def test_a_job_after_the_stop_is_refused(store):
+    writer = GroupCommitWriter(store, lambda stored: None)
+    writer.close()
+    with pytest.raises(Problem, match="The server is stopping"):
+        writer.run(lambda store: None)
+
+
+def test_the_wait_for_a_request_ends_when_events_must_be_synced(store, monkeypatch):
+    monkeypatch.setattr("segue.serving.store.group_commit._SYNC_DELAY_S", 5.0)
+    writer = GroupCommitWriter(store, lambda stored: None)
+    writer.close()
+    assert writer._timeout_s() is None
+    writer._unsynced_since_s = time.monotonic() - 2.0
+    assert 2.5 < writer._timeout_s() <= 3.0
+    assert not writer._must_sync([])
+    writer._unsynced_since_s = time.monotonic() - 5.5
+    assert writer._timeout_s() == 0.0
+    assert writer._must_sync([])
+    writer.writable = False
+    assert writer._timeout_s() == 1.0
+
+
+def test_an_error_of_the_disk_that_is_none_of_fsync_may_pass():
+    assert not is_fsync_error(apsw.FullError("full"))
+    assert not is_fsync_error(fsync_error(apsw.SQLITE_IOERR_WRITE))
+    assert not is_fsync_error(ValueError("no error of SQLite"))
+    assert is_fsync_error(fsync_error(apsw.SQLITE_IOERR_FSYNC))

@@ -42,7 +42,8 @@ class GoldenRecording(Struct, forbid_unknown_fields=True):
 def golden_histories(catalog: Catalog) -> list[list[str]]:
     """Return the histories of a self-test: empty, unknown items only, single items, and runs across the catalog."""
     ids = catalog.ids
-    single = [ids[i * len(ids) // 8] for i in range(min(8, len(ids)))]
+    count = min(8, len(ids))
+    single = [ids[i * len(ids) // count] for i in range(count)]
     runs = [ids[start : start + 20] for start in range(0, len(ids), max(1, len(ids) // 4))][:4]
     return [[], [UNKNOWN_ITEM], *[[item] for item in single], *[list(run) for run in runs]]
 
