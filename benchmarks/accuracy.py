@@ -27,7 +27,7 @@ from segue.models.recipes import RECIPES
 from segue.models.zoo import ZOO, ClassicEntry, is_neural
 from segue.pipeline.config import decode_pipeline
 from segue.pipeline.pipeline import Pipeline
-from segue.workflows.compare_models import CompareOptions, fit_and_evaluate
+from segue.workflows.comparison.model_result import CompareOptions, fit_and_evaluate
 from segue.workflows.fit_model import fit_model
 from segue.workflows.fit_result import FitResult
 from segue.workflows.job import TrainJob

@@ -39,7 +39,8 @@ from segue.training.config import TrainingConfig
 from segue.training.export import export_scorer
 from segue.training.losses import softmax_loss
 from segue.training.trainer import Trainer
-from segue.workflows.compare_models import CompareOptions, compare, fit_and_evaluate
+from segue.workflows.compare_models import compare
+from segue.workflows.comparison.model_result import CompareOptions, fit_and_evaluate
 from segue.workflows.job import TrainJob
 
 PEERS = {

@@ -15,7 +15,8 @@ from segue.data.evaluation_cases import Split
 from segue.data.splits.split import split_log
 from segue.models import artifact
 from segue.models.counting.covisitation import CoVisit, CoVisitConfig
-from segue.workflows.compare_models import CompareOptions, ModelResult, compare, iter_results, metric_difference
+from segue.workflows.compare_models import compare, iter_results, metric_difference
+from segue.workflows.comparison.model_result import CompareOptions, ModelResult
 from segue.workflows.job import TrainJob
 from segue.workflows.train_model import refit_and_save, train_model
 

@@ -89,7 +89,7 @@ def check_pipeline(config: "PipelineConfig") -> None:
     from segue.models.rankers.ranker import RANKERS
     from segue.pipeline.candidates.builtin_sources import BUILTIN_SOURCES
     from segue.workflows.fit_model import check_model
-    from segue.workflows.train_pipeline import with_canonical_names
+    from segue.workflows.pipelines.fit_sources import with_canonical_names
 
     for source in with_canonical_names(config).source:
         if source.model in BUILTIN_SOURCES:

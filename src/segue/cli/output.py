@@ -13,7 +13,7 @@ from segue.data.read_report import WARNING
 
 if TYPE_CHECKING:
     from segue.training.progress import Progress
-    from segue.workflows.compare_models import ModelResult
+    from segue.workflows.comparison.model_result import ModelResult
     from segue.workflows.job import ProgressCallback
 
 WIDTH = None if sys.stdout.isatty() else 140

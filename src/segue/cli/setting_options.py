@@ -69,17 +69,31 @@ def with_features(
     """
     from segue.models.zoo import is_neural
 
-    if features is None and context is None:
+    added = parse_side_data(features, items, context)
+    if not added:
         return settings
-    if features is not None and items is None:
-        raise ValueError("--features names columns of an items table: name the table with --items.")
     neural = [name for name in settings if is_neural(name)]
     if not neural:
         option = "features" if context is None else "context"
         raise ValueError(f"Only neural models are trained on {option}, and there is none in {', '.join(settings)}.")
-    columns = {"features": features, "contexts": context}
-    added = {name: parse_names(text) for name, text in columns.items() if text is not None}
     return {name: {**added, **own} if name in neural else own for name, own in settings.items()}
+
+
+def parse_side_data(features: str | None, items: Path | str | None, context: str | None) -> dict[str, list[str]]:
+    """Return the columns of ``--features`` and ``--context`` by the names of the settings; those given only.
+
+    Args:
+        features: comma-separated columns of the items table; None: not given.
+        items: file of the items table.
+        context: comma-separated context columns of the log; None: not given.
+
+    Raises:
+        ValueError: features without an items table.
+    """
+    if features is not None and items is None:
+        raise ValueError("--features names columns of an items table: name the table with --items.")
+    columns = {"features": features, "contexts": context}
+    return {name: parse_names(text) for name, text in columns.items() if text is not None}
 
 
 def parse_names(text: str) -> list[str]:

@@ -8,6 +8,7 @@ from segue.config.decode import decode_settings, split_by_config
 from segue.data.features.encoding import FeatureConfig
 from segue.models.zoo import ClassicEntry, find_model
 from segue.training.config import TrainingConfig
+from segue.workflows.fit_neural import make_side_data
 
 if TYPE_CHECKING:
     from segue.data.event_log import EventLog
@@ -39,7 +40,7 @@ def estimate_training_cost(log: "EventLog", model: str, settings: Mapping[str, A
     """Time a few seconds of a training and count its memory.
 
     Args:
-        log: the events to train on.
+        log: the events to train on, with the items table and the contexts that the settings name.
         model: name of a neural model.
         settings: settings of the model and of its training, by name; None: the defaults.
 
@@ -60,7 +61,9 @@ def estimate_training_cost(log: "EventLog", model: str, settings: Mapping[str, A
     training = decode_settings(TrainingConfig, {**entry.training, **shares["training"]})
     catalog = log.catalog()
     sequences, users = log.sequences(catalog)
-    estimate = estimate_cost(Trainer(build_net(config, sequences, catalog.size, 0), sequences, training, 0))
+    features = decode_settings(FeatureConfig, shares["features"])
+    side_data = make_side_data(features, log.item_features(catalog), sequences)
+    estimate = estimate_cost(Trainer(build_net(config, sequences, catalog.size, 0, side_data), sequences, training, 0))
     free = None if estimate.available_bytes is None else round(estimate.available_bytes / GB, 2)
     return TrainingPlan(
         model=model,

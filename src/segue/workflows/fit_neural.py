@@ -70,7 +70,7 @@ def fit_neural(
         evaluated = scorer if prior is None else WithCovisitationPrior(scorer, prior, config.covisitation_weight or 1.0)
         return evaluate(evaluated, cases, exclude_seen=split.exclude_seen, ks=(10,)).metrics["ndcg@10"]
 
-    side_data = _side_data(features, split.item_features, split.train)
+    side_data = make_side_data(features, split.item_features, split.train)
     counts_V = item_counts(split.train, size)
     trainer = run.trainer(config, training, TrainingData(split.train, size), seed, side_data)
     result = run.train(trainer, "choose", validate=validate if len(cases) else None)
@@ -101,8 +101,17 @@ def _training_notes(result: "TrainingResult") -> dict[str, Any]:
     }
 
 
-def _side_data(config: FeatureConfig, item_features: ItemFeatures | None, sequences: Sequences) -> SideData | None:
-    """Return the settings of features and contexts with the item features; None for a model of events only."""
+def make_side_data(config: FeatureConfig, item_features: ItemFeatures | None, sequences: Sequences) -> SideData | None:
+    """Return the settings of features and contexts with the item features; None for a model of events only.
+
+    Args:
+        config: settings of features and contexts.
+        item_features: columns of the items table; None: no table.
+        sequences: training events, with contexts if the model uses them.
+
+    Raises:
+        ValueError: features without an items table, or contexts that the events do not have.
+    """
     if config.features and item_features is None:
         raise ValueError(f"Features {', '.join(config.features)} need an items table with these columns.")
     if config.contexts and sequences.contexts is None:
@@ -136,7 +145,7 @@ def refit_neural(
     sequences, size = data
     notes = fitted.notes
     config: Any = decode_settings(find_model(name).config, fitted.settings)
-    side_data = _side_data(decode_settings(FeatureConfig, notes["features"]), item_features, sequences)
+    side_data = make_side_data(decode_settings(FeatureConfig, notes["features"]), item_features, sequences)
     trainer = run.trainer(config, decode_settings(TrainingConfig, notes["training"]), data, seed, side_data)
     run.train(trainer, stage, stop_after=notes["best_epoch"])
     counts_V = item_counts(sequences, size)

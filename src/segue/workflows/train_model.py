@@ -11,10 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segue.config.names import normalize_name
 from segue.data.splits.split import split_log
 from segue.models import artifact
 from segue.models.zoo import ZOO, ClassicEntry, canonical_name, is_neural
-from segue.workflows.compare_models import CompareOptions, ModelResult, fit_and_evaluate
+from segue.workflows.comparison.model_result import CompareOptions, ModelResult, fit_and_evaluate
 from segue.workflows.fit_model import calibrated, fit_model, refit_on_all_events
 from segue.workflows.fit_result import FitResult
 from segue.workflows.job import ProgressCallback, TrainJob
@@ -90,9 +91,10 @@ def refit_and_save(
         catalog = split.catalog
     about = {key: value for key, value in result.to_dict().items() if key not in ("settings", "model", "refit")}
     about |= {"trained_on_everything": job.refit, "events": len(log), "segue": version("segue")}
-    about["log"] = log.description.to_dict()
+    about |= {"log": log.description.to_dict(), "sequences_by": _sequence_key(job)}
     about["notes"] = fitted.notes
     items = {} if job.items is None else job.items.for_catalog(catalog)
+    about |= {} if job.items is None else {"item_columns": dict(job.items.column_types)}
     saved = artifact.Artifact(result.model, fitted.settings, catalog, fitted.scorer.arrays(), items, about)
     return artifact.save(saved, out)
 
@@ -130,6 +132,10 @@ def _refit(
     refit: Callable[..., FitResult],
 ) -> FitResult:
     """Train the model again on every event; ``reported``: the stage and its callback."""
-    sequences, _ = log.sequences(catalog, by="session" if job.protocol == "sessions" else "user")
+    sequences, _ = log.sequences(catalog, by=_sequence_key(job))
     run, features = job.training_run(*reported), log.item_features(catalog)
     return refit(model, sequences, catalog.size, fitted, seed=job.seed, run=run, item_features=features)
+
+
+def _sequence_key(job: TrainJob) -> str:
+    return "session" if normalize_name(job.protocol) == "sessions" else "user"

@@ -4,47 +4,46 @@ The blend is not fitted on events that a source was fitted on. Only after it are
 events.
 """
 
-import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segue.config.decode import decode_settings
-from segue.config.names import normalize_name
 from segue.data.catalog import Catalog
 from segue.data.evaluation_cases import Split
 from segue.data.sequences import Sequences
 from segue.data.splits.split import split_log
-from segue.models.knn.content_knn import ContentKNN
-from segue.models.scorer import Scorer
-from segue.models.zoo import ZOO, NeuralEntry, canonical_name
-from segue.pipeline.candidates.builtin_sources import BUILTIN_SOURCES, SourceData
-from segue.pipeline.candidates.source import CandidateSource, as_vector_scorer
-from segue.pipeline.candidates.vector_index import HNSWIndex, approximate_if_good
-from segue.pipeline.config import PipelineConfig, SourceConfig
+from segue.pipeline.candidates.builtin_sources import SourceData
+from segue.pipeline.config import PipelineConfig
 from segue.pipeline.item_statistics import ItemStatistics
 from segue.pipeline.persistence import saved_settings
 from segue.pipeline.pipeline import Pipeline, distinct_sources
 from segue.pipeline.placements.check_placements import check_placements
-from segue.workflows.compare_models import CompareOptions, ModelResult, fit_and_evaluate
+from segue.workflows.comparison.model_result import CompareOptions, ModelResult, fit_and_evaluate
 from segue.workflows.fit_blend import fit_blend, sample_cases
-from segue.workflows.fit_model import fit_model, refit_on_all_events
+from segue.workflows.fit_model import refit_on_all_events
 from segue.workflows.fit_result import FitResult
 from segue.workflows.fit_second_stage import fit_second_stage, load_saved_ranker, refit_second_stage
 from segue.workflows.job import ProgressCallback, TrainJob
+from segue.workflows.pipelines.fit_sources import (
+    RefitModel,
+    ReportProgress,
+    build_sources,
+    check_item_columns,
+    fit_models,
+    is_neural_source,
+    model_key,
+    refit_models,
+    with_canonical_names,
+    with_side_columns,
+)
 from segue.workflows.probabilities.fit_without_history import fit_without_history
 from segue.workflows.train_model import refit_and_save
 from segue.workflows.training_run import TrainingRun
 
 if TYPE_CHECKING:
     from segue.data.event_log import EventLog
-
-NUM_INDEX_QUERIES = 200
-"""Number of histories that measure the recall of an approximate index."""
-
-ReportProgress = Callable[[str], None]
 
 
 def fit_pipeline(
@@ -71,10 +70,11 @@ def fit_pipeline(
     """
     started = time.perf_counter()
     config = with_canonical_names(config)
+    check_item_columns(config, None if split.item_features is None else split.item_features.column_types)
     load_saved_ranker(config.rank, split)
-    models = _fit_models(split, config, seed, run, report)
+    models = fit_models(split, config, seed, run, report)
     item_statistics = ItemStatistics.fit(split.train, split.catalog)
-    sources, recalls = _sources(models, config, split.validation.histories)
+    sources, recalls = build_sources(models, config, split.validation.histories)
     report("fitting the blend")
     scoring, notes = fit_blend(sources, item_statistics, split, config, seed)
     second = None
@@ -88,8 +88,8 @@ def fit_pipeline(
     cases = sample_cases(split.validation, split.exclude_seen, config.rank.max_cases, seed)
     scoring = fit_without_history(evaluated, cases)
     if refit:
-        models = _refit_models(SourceData(split.refit, split.catalog, split.item_features), models, seed, run, report)
-        sources, recalls = _sources(models, config, split.validation.histories)
+        models = refit_models(SourceData(split.refit, split.catalog, split.item_features), models, seed, run, report)
+        sources, recalls = build_sources(models, config, split.validation.histories)
         item_statistics = ItemStatistics.fit(split.refit, split.catalog)
     pipeline = Pipeline(sources, scoring, item_statistics, config, exclude_seen=split.exclude_seen, second_stage=second)
     notes |= {"models": {key: model.notes for key, model in models.items()}}
@@ -106,6 +106,7 @@ def refit_pipeline(
     seed: int = 0,
     run: TrainingRun | None = None,
     report: ReportProgress = lambda stage: None,
+    refit: RefitModel = refit_on_all_events,
 ) -> FitResult:
     """Fit the sources of a pipeline again on every event; its blend stays.
 
@@ -116,18 +117,19 @@ def refit_pipeline(
         seed: random seed.
         run: as in ``fit_pipeline``.
         report: called with the name of each stage.
+        refit: fits a model of the zoo again.
     """
     started, sequences, catalog = time.perf_counter(), data.sequences, data.catalog
     old_pipeline = fitted.scorer
     assert isinstance(old_pipeline, Pipeline)
     models = {
-        _model_key(one): FitResult(
-            source.scorer, dict(_settings_of_source(fitted, s)), dict(fitted.notes["models"][_model_key(one)]), 0.0
+        model_key(one): FitResult(
+            source.scorer, dict(_settings_of_source(fitted, s)), dict(fitted.notes["models"][model_key(one)]), 0.0
         )
         for s, (one, source) in enumerate(zip(old_pipeline.config.source, old_pipeline.sources, strict=True))
     }
-    models = _refit_models(data, models, seed, run, report)
-    sources, _ = _sources(models, old_pipeline.config, sequences)
+    models = refit_models(data, models, seed, run, report, refit)
+    sources, _ = build_sources(models, old_pipeline.config, sequences)
     item_statistics = ItemStatistics.fit(sequences, catalog)
     second = (
         None
@@ -143,6 +145,33 @@ def refit_pipeline(
         second_stage=second,
     )
     return _fit_result(pipeline, models, fitted.notes, time.perf_counter() - started)
+
+
+def fit_as_model(
+    name: str,
+    split: Split,
+    settings: Mapping[str, Any],
+    *,
+    config: PipelineConfig,
+    progress: ProgressCallback | None = None,
+    **options: Any,
+) -> FitResult:
+    """Fit a pipeline by a function with the parameters of ``fit_model``.
+
+    Args:
+        name: name in reports.
+        split: see ``fit_pipeline``.
+        settings: none; the settings of the sources stand in ``config``.
+        config: settings of the pipeline.
+        progress: called with each stage; None: no reports.
+        options: ``refit``, ``seed`` and ``run`` of ``fit_pipeline``.
+    """
+    return fit_pipeline(split, config, report=stage_reporter(progress), **options)
+
+
+def stage_reporter(progress: ProgressCallback | None) -> ReportProgress:
+    """Return a function that reports the name of a stage."""
+    return lambda stage: None if progress is None else progress(stage, None)
 
 
 def train_pipeline(
@@ -170,24 +199,17 @@ def train_pipeline(
         ValueError: a rule of a placement with an unknown column or a wrong filter, before the training.
     """
     job = job or TrainJob()
-    if job.items is not None and any(_needs_item_features(source) for source in config.source):
-        log = log.with_items(job.items)
+    log = with_side_columns(log, config, job.items)
     check_rules(log, config, job)
-
-    def fit(name: str, split: Split, settings: Any, *, refit: bool, seed: int, run: TrainingRun) -> FitResult:
-        return fit_pipeline(split, config, refit=refit, seed=seed, run=run, report=report)
 
     def refit(
         name: str, sequences: Sequences, size: int, fitted: FitResult, *, item_features: Any, **options: Any
     ) -> FitResult:
         data = SourceData(sequences, log.catalog(), item_features)
-        return refit_pipeline(data, fitted, old_catalog=split.catalog, report=report, **options)
-
-    def report(stage: str) -> None:
-        if progress is not None:
-            progress(stage, None)
+        return refit_pipeline(data, fitted, old_catalog=split.catalog, report=stage_reporter(progress), **options)
 
     split = split_log(log, job.protocol)
+    fit = partial(fit_as_model, config=config, progress=progress)
     result, fitted = fit_and_evaluate(split, Pipeline.name, {}, job, CompareOptions(), progress, fit)
     return result, refit_and_save(log, result, fitted, out, job, progress, refit)
 
@@ -206,7 +228,7 @@ def check_rules(log: "EventLog", config: PipelineConfig, job: TrainJob) -> list[
     catalog, frame = log.catalog(), log.frame
     rows = {} if job.items is None else job.items.for_catalog(catalog)
     types = frame["event"].drop_nulls().unique().to_list() if "event" in frame.columns else None
-    networks = any(isinstance(ZOO.get(normalize_name(source.model)), NeuralEntry) for source in config.source)
+    networks = any(is_neural_source(source) for source in config.source)
     return check_placements(config.placement, catalog, rows, types, has_embeddings=networks)
 
 
@@ -221,79 +243,3 @@ def _fit_result(pipeline: Pipeline, models: Mapping[str, FitResult], notes: dict
     owners = {id(model.scorer): model for model in models.values()}
     own = {m: owners[id(scorer)].settings for m, scorer in enumerate(scorers)}
     return FitResult(pipeline, saved_settings(pipeline, own), notes, fit_s)
-
-
-def with_canonical_names(config: PipelineConfig) -> PipelineConfig:
-    """Return the settings with canonical model names. ValueError for an unknown model."""
-    sources = []
-    for source in config.source:
-        name = normalize_name(source.model)
-        if name not in BUILTIN_SOURCES and name not in ZOO:
-            known = ", ".join([*BUILTIN_SOURCES, *ZOO])
-            raise ValueError(f"There is no model '{source.model}' for a source. Known models: {known}.")
-        sources.append(replace(source, model=name))
-    return replace(config, source=tuple(sources))
-
-
-def _needs_item_features(source: SourceConfig) -> bool:
-    """Return whether a source is fitted on item features."""
-    return normalize_name(source.model) == ContentKNN.name or bool(source.settings.get("features"))
-
-
-def _model_key(source: SourceConfig) -> str:
-    """Return a key that is equal for sources with one model and equal settings."""
-    return f"{source.model} {json.dumps(source.settings, sort_keys=True)}" if source.settings else source.model
-
-
-def _fit_models(
-    split: Split, config: PipelineConfig, seed: int, run: TrainingRun | None, report: ReportProgress
-) -> dict[str, FitResult]:
-    """Fit each distinct model on the training events."""
-    models: dict[str, FitResult] = {}
-    data = SourceData(split.train, split.catalog, split.item_features)
-    for source in config.source:
-        if (key := _model_key(source)) in models:
-            continue
-        report(f"training {key}")
-        if source.model in BUILTIN_SOURCES:
-            entry = BUILTIN_SOURCES[source.model]
-            own: Any = decode_settings(entry.config, source.settings, f"{source.display_name}.")
-            models[key] = FitResult(entry.fit(data, own), asdict(own), {}, 0.0)
-        else:
-            models[key] = fit_model(canonical_name(source.model), split, source.settings, seed=seed, run=run)
-    return models
-
-
-def _refit_models(
-    data: SourceData, models: Mapping[str, FitResult], seed: int, run: TrainingRun | None, report: ReportProgress
-) -> dict[str, FitResult]:
-    """Fit each model again on other events, with its chosen settings."""
-    refitted: dict[str, FitResult] = {}
-    for key, model in models.items():
-        report(f"training {key} again")
-        name = model.scorer.name
-        if name in BUILTIN_SOURCES:
-            own: Any = decode_settings(BUILTIN_SOURCES[name].config, model.settings)
-            refitted[key] = replace(model, scorer=BUILTIN_SOURCES[name].fit(data, own))
-        else:
-            refitted[key] = refit_on_all_events(
-                name, data.sequences, data.catalog.size, model, seed=seed, run=run, item_features=data.item_features
-            )
-    return refitted
-
-
-def _sources(
-    models: Mapping[str, FitResult], config: PipelineConfig, histories: Sequences
-) -> tuple[list[CandidateSource], dict[str, float]]:
-    """Return (sources, recall of each approximate index on the last of ``histories``)."""
-    recalls: dict[str, float] = {}
-    sources = []
-    for source in config.source:
-        scorer: Scorer = models[_model_key(source)].scorer
-        index: HNSWIndex | None = None
-        if source.index == "approximate":
-            net = as_vector_scorer(scorer)
-            query_BD, keys_VD = net.queries(histories.take(slice(-NUM_INDEX_QUERIES, None)))
-            index, recalls[source.display_name] = approximate_if_good(keys_VD, query_BD, source.num_candidates)
-        sources.append(CandidateSource(scorer, source, index))
-    return sources, recalls

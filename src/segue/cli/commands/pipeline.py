@@ -10,6 +10,7 @@ from segue.cli.commands.recommend import report_unknown
 from segue.cli.early_checks import Replace, check_inputs, check_out, check_pipeline, check_protocol
 from segue.cli.output import err, leaderboard, out, print_json, progress, table
 from segue.cli.placement_output import pipeline_of, split_ids
+from segue.cli.setting_options import parse_side_data
 from segue.cli.tables import open_items
 
 if TYPE_CHECKING:
@@ -23,9 +24,7 @@ def pipeline(
     *,
     out_folder: Annotated[Path, typer.Option("--out", help="The folder to write the pipeline to.")] = Path("run"),
     replace: Replace = False,
-    items: Annotated[
-        Path | None, typer.Option(help="An items table, with the columns that the placements' rules name.")
-    ] = None,
+    side: o.SideOptions,
     protocol: o.Protocol = "time",
     refit: o.Refit = True,
     seed: o.Seed = 0,
@@ -36,23 +35,28 @@ def pipeline(
 
     A table [log] of the file states how the log is read. The saved folder is served and queried like any model.
     Its placements can be changed without training again: see
-    segue recommend --pipeline.
+    segue recommend --pipeline. --items serves the placements' rules and every source that scores items without events;
+    --features and --context go to the networks among the sources whose settings state none.
 
     \b
-    Example:
+    Examples:
       segue pipeline shop.csv shop.toml --items products.csv --out run
+      segue pipeline shop.csv shop.toml --items products.csv --features category,price --out run
     """
     from segue.pipeline.config import read_pipeline
     from segue.workflows.job import TrainJob
+    from segue.workflows.pipelines.fit_sources import context_names, with_side_columns, with_side_data
     from segue.workflows.train_pipeline import check_rules, train_pipeline
 
-    config = read_pipeline(file)
+    config = with_side_data(read_pipeline(file), parse_side_data(side.features, side.items, side.context))
     check_out(out_folder, replace=replace)
     check_protocol(protocol)
     check_pipeline(config)
-    check_inputs(items)
+    check_inputs(side.items, side.users)
     events = reading.with_table_of(file).read(log)
-    items_table = None if items is None else open_items(items, events, allow_loss=reading.allow_loss)
+    items_table = None if side.items is None else open_items(side.items, events, allow_loss=reading.allow_loss)
+    events = o.with_tables(events, None, side.users, context_names(config), allow_loss=reading.allow_loss)
+    events = with_side_columns(events, config, items_table)
     job = TrainJob(protocol, refit, seed, items_table)
     for note in check_rules(events, config, job):
         err.print(note, markup=False)

@@ -53,7 +53,8 @@ def quickstart(
 def _quickstart(serve: bool, folder: Path, port: int, json: bool) -> None:
     from segue.data.datasets.online_retail import load_online_retail
     from segue.data.readers.items import read_items
-    from segue.workflows.compare_models import CompareOptions, iter_results
+    from segue.workflows.compare_models import iter_results
+    from segue.workflows.comparison.model_result import CompareOptions
     from segue.workflows.job import TrainJob
     from segue.workflows.train_model import refit_and_save
 

@@ -1,0 +1,1 @@
+"""Parts of the workflows of pipelines: their sources, updates, new items and cost."""
