@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segue.serving.exit_codes import TemporaryError
 from segue.serving.schemas.problems import Problem
-from segue.serving.store.event_store import AppendResult, EventStore, check_sqlite
+from segue.serving.store.event_store import AppendResult, EventStore, check_sqlite, import_events
 from segue.serving.store.file_digest import remove_digest
 
 
@@ -243,3 +244,58 @@ def test_many_threads_read_at_once(store, event):
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: len(store.newest("user_id", "ann", 1_500)), range(40)))
     assert found == [1_500] * 40
+
+
+def test_events_are_imported_in_chunks_and_counted(store, event, monkeypatch):
+    monkeypatch.setattr("segue.serving.store.event_store._IMPORT_CHUNK", 2)
+    store.append([[event(event_id="0")]])
+    groups = []
+
+    def without_bob(batches):
+        groups.append([len(batch) for batch in batches])
+        return [[one for one in batch if one.user_id != "bob"] for batch in batches]
+
+    users = ["ann", "ann", "bob", "ann", "bob"]
+    events = (event(user=user, event_id=str(n)) for n, user in enumerate(users))
+    assert import_events(store, events, without_bob) == AppendResult(2, 1, 2)
+    assert groups == [[2], [2], [1]]
+    assert import_events(store, iter([])) == AppendResult(0, 0, 0)
+    assert import_events(store, [event(event_id="5"), event(event_id="0")]) == AppendResult(1, 1)
+    with pytest.raises(Problem, match="already stored with another body"):
+        import_events(store, [event(event_id="6"), event(event_id="7"), event("b", event_id="0")])
+    assert [one.event.event_id for one in store.events_between(0, 99)] == ["0", "1", "3", "5", "6", "7"]
+
+
+def test_the_newest_number_is_that_of_the_newest_event(store, event):
+    assert store.newest_seq == 0
+    store.append([[event(), event()]])
+    assert store.newest_seq == 2
+
+
+def test_a_disk_that_is_full_at_a_start_may_pass(tmp_path, monkeypatch):
+    def full(path):
+        raise apsw.FullError("database or disk is full")
+
+    monkeypatch.setattr("segue.serving.store.event_store.connect", full)
+    with pytest.raises(TemporaryError) as error:
+        EventStore(tmp_path / "log")
+    assert str(error.value) == (f"{tmp_path / 'log'} cannot be opened: database or disk is full. Is the disk full?")
+
+
+def test_the_newest_server_time_is_searched_in_steps(tmp_path, event, monkeypatch):
+    """Also behind many events whose times their clients gave, but not without end."""
+    monkeypatch.setattr("segue.serving.store.event_store._STAMPED_STEP", 3)
+    monkeypatch.setattr("segue.serving.store.event_store._STAMPED_ROWS", 9)
+
+    def newest_us(count):
+        path = tmp_path / str(count)
+        store = EventStore(path)
+        store.append([[event(now_us=5_000_000), event(now_us=7_000_000)]])
+        store.append([[event(timestamp=9) for _ in range(count)]])
+        store.close()
+        store = EventStore(path)
+        store.close()
+        return store.clock._newest_us
+
+    assert [newest_us(count) for count in (0, 1, 2, 8)] == [7_000_000] * 4
+    assert newest_us(20) == 0

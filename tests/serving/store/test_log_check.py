@@ -4,11 +4,13 @@ import os
 import random
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import time
 
 import apsw
+import numpy as np
 import pytest
 
 from segue.serving.store import event_store, wal_check
@@ -17,7 +19,7 @@ from segue.serving.store.event import Event
 from segue.serving.store.event_reader import EventReader
 from segue.serving.store.event_store import AppendResult, EventStore
 from segue.serving.store.file_digest import digest_path, matches_digest, remove_digest
-from segue.serving.store.log_check import DamagedLogError
+from segue.serving.store.log_check import DamagedLogError, damaged_rows
 from segue.serving.store.sqlite import COLUMNS
 
 COUNT = 600
@@ -330,3 +332,167 @@ def test_a_log_whose_damage_was_met_while_running_is_checked_at_the_next_start(l
     again = EventStore(log)
     assert again.num_damaged == 1
     again.close()
+
+
+@pytest.mark.parametrize("place", [0, 4, 12, 16, 40, 47, 48, 95, "short"])
+def test_a_damaged_index_file_is_not_trusted(crashed, place):
+    """Without a sound one the pages behind the last complete commit are unknown, and a whole log is complete."""
+    os.truncate(crashed.with_name("log-wal"), 32 + 4120 * 7)
+    assert wal_check.unread_pages(crashed) > 0
+    index = crashed.with_name("log-shm")
+    raw = bytearray(index.read_bytes())
+    if place == "short":
+        raw = raw[:135]
+    else:
+        raw[place] ^= 1
+    index.write_bytes(raw)
+    assert wal_check.unread_pages(crashed) == 0
+
+
+@pytest.mark.parametrize("version", [3007000, 3007001])
+@pytest.mark.parametrize("is_initialized", [True, False])
+def test_an_index_file_of_another_format_is_not_trusted(crashed, version, is_initialized):
+    """Both copies and their checksum agree."""
+    os.truncate(crashed.with_name("log-wal"), 32 + 4120 * 7)
+    index = crashed.with_name("log-shm")
+    raw = bytearray(index.read_bytes())
+    raw[:4], raw[12] = struct.pack("=I", version), is_initialized
+    words = np.frombuffer(bytes(raw[:40]), np.uint32)[None]
+    raw[40:48] = wal_check._checksums(words, np.zeros((1, 2), np.uint32))[0].astype("=u4").tobytes()
+    raw[48:96] = raw[:48]
+    index.write_bytes(raw)
+    assert (wal_check.unread_pages(crashed) > 0) is (version == 3007000 and is_initialized)
+
+
+def test_the_number_of_unread_pages_is_exact(crashed):
+    """By the index file: committed pages without those that are in the database already."""
+    pages = (crashed.with_name("log-wal").stat().st_size - 32) // 4120
+    os.truncate(crashed.with_name("log-wal"), 32 + 4120 * (pages - 3))
+    assert wal_check.unread_pages(crashed) == 3
+    os.truncate(crashed.with_name("log-wal"), 0)
+    assert wal_check.unread_pages(crashed) == pages
+    raw = bytearray(crashed.with_name("log-shm").read_bytes())
+    raw[96:100] = struct.pack("=I", pages - 2)
+    crashed.with_name("log-shm").write_bytes(raw)
+    assert wal_check.unread_pages(crashed) == 2
+    raw[96:100] = struct.pack("=I", pages + 5)
+    crashed.with_name("log-shm").write_bytes(raw)
+    assert wal_check.unread_pages(crashed) == 0, "more than all of them are not possible"
+
+
+def test_the_number_of_unread_pages_without_an_index_file(crashed):
+    wal = crashed.with_name("log-wal")
+    crashed.with_name("log-shm").unlink()
+    raw = bytearray(wal.read_bytes())
+    pages = (len(raw) - 32) // 4120
+    raw[32 + 4120 * (pages - 4) + 100] ^= 1
+    wal.write_bytes(raw)
+    assert wal_check.unread_pages(crashed) == 4, "the damaged page and those behind it"
+    wal.write_bytes(raw + bytes(50))
+    assert wal_check.unread_pages(crashed) == 5, "a part of a page counts as one"
+    raw[0] ^= 1
+    wal.write_bytes(raw)
+    assert wal_check.unread_pages(crashed) == pages
+    wal.write_bytes(raw + bytes(1))
+    assert wal_check.unread_pages(crashed) == pages + 1
+    wal.unlink()
+    assert wal_check.unread_pages(crashed) == 0
+
+
+@pytest.mark.parametrize("chunk", [9, 10])
+def test_a_write_ahead_log_is_read_in_chunks(crashed, chunk, monkeypatch):
+    monkeypatch.setattr(wal_check, "_CHUNK_FRAMES", chunk)
+    crashed.with_name("log-shm").unlink()
+    assert wal_check.unread_pages(crashed) == 0
+    raw = bytearray(crashed.with_name("log-wal").read_bytes())
+    raw[32 + 4120 * 9 + 2000] ^= 1
+    crashed.with_name("log-wal").write_bytes(raw)
+    assert wal_check.unread_pages(crashed) == (len(raw) - 32) // 4120 - 9
+
+
+def test_a_kept_write_ahead_log_is_on_disk(crashed, monkeypatch):
+    synced, real = [], os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: (synced.append(os.readlink(f"/proc/self/fd/{handle}")), real(handle))
+    )
+    assert wal_check.keep_copy(crashed) == "The unread log is kept as log-wal.unread."
+    assert synced == [str(crashed.with_name("log-wal.unread"))]
+    wal_check.remove_copy(crashed)
+    wal_check.remove_copy(crashed)
+    assert not crashed.with_name("log-wal.unread").exists()
+
+
+def with_schema(path, table, old, new):
+    """Change the text of a table's definition."""
+    connection = apsw.Connection(str(path))
+    connection.execute("PRAGMA writable_schema = ON").fetchall()
+    connection.execute("UPDATE sqlite_schema SET sql = replace(sql, ?, ?) WHERE name = ?", (old, new, table)).fetchall()
+    connection.execute("PRAGMA writable_schema = RESET").fetchall()
+    connection.close()
+
+
+def test_damage_of_another_table_is_refused_by_name_and_nothing_is_changed(log):
+    EventStore(log).close()
+    with_schema(log, "live_items", "cells TEXT NOT NULL", "cells TEXT         ")
+    connection = apsw.Connection(str(log))
+    connection.execute("INSERT INTO live_items VALUES ('a', 1, 0, 0, 0, 0, NULL, 0)").fetchall()
+    connection.close()
+    with_schema(log, "live_items", "cells TEXT         ", "cells TEXT NOT NULL")
+    with pytest.raises(ValueError) as error:
+        EventStore(log)
+    assert str(error.value) == (
+        f"{log} is damaged beyond its rows (NULL value in live_items.cells): restore it from a backup."
+    )
+    reader = EventReader(log)
+    assert reader.count() == COUNT
+    assert reader.rows("SELECT count(*) FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'events'") == [(3,)]
+    reader.close()
+
+
+def test_damaged_pages_of_another_table_are_refused(log):
+    EventStore(log).close()
+    raw = bytearray(log.read_bytes())
+    start = (root_page(log, "live_items") - 1) * 4096
+    raw[start] = 77
+    log.write_bytes(raw)
+    with pytest.raises(ValueError, match=r"is damaged beyond its rows .*: restore it from a backup"):
+        EventStore(log)
+
+
+def test_few_damaged_rows_of_a_short_log_are_set_aside(tmp_path, event):
+    """Ten of them, or a tenth of the rows."""
+    store = EventStore(tmp_path / "log")
+    store.append([[event(event_id=str(n)) for n in range(12)]])
+    store.close()
+    connection = apsw.Connection(str(tmp_path / "log"))
+    connection.execute("UPDATE events SET value = 9 WHERE seq <= 10")
+    connection.close()
+    store = EventStore(tmp_path / "log")
+    assert (store.num_damaged, store.count()) == (10, 2)
+    assert store.rows("SELECT seq, value FROM damaged WHERE seq = 10") == [(10, 9.0)]
+    store.close()
+    connection = apsw.Connection(str(tmp_path / "log"))
+    connection.execute("UPDATE events SET value = 9")
+    connection.close()
+    store = EventStore(tmp_path / "log")
+    assert (store.num_damaged, store.count()) == (12, 0)
+    store.close()
+
+
+def test_a_tenth_of_the_rows_may_be_damaged(log):
+    connection = apsw.Connection(str(log))
+    connection.execute("UPDATE events SET value = 9 WHERE seq <= 60")
+    connection.close()
+    store = EventStore(log)
+    assert (store.num_damaged, store.count()) == (60, COUNT - 60)
+    store.close()
+
+
+def test_only_rows_behind_a_number_are_compared_with_their_checksums(log):
+    connection = apsw.Connection(str(log))
+    connection.execute("UPDATE events SET value = 9 WHERE seq IN (5, 6, 600)")
+    connection.execute("UPDATE events SET item_id = CAST(x'ff' AS TEXT) WHERE seq IN (7, 599)")
+    assert list(damaged_rows(connection)) == [5, 6, 7, 599, 600]
+    assert list(damaged_rows(connection, 5)) == [6, 7, 599, 600]
+    assert list(damaged_rows(connection, 599)) == [600]
+    connection.close()
