@@ -76,7 +76,13 @@ GROUPS = {
             "models/artifact.py",
             "models/artifact_files.py",
         ),
-        ("serving/deployment/test_model_registry.py", "models/test_artifact.py"),
+        (
+            "serving/deployment/test_model_registry.py",
+            "serving/deployment/test_golden_requests.py",
+            "serving/deployment/test_pointer.py",
+            "models/test_artifact.py",
+            "models/test_artifact_files.py",
+        ),
     ),
     "erasure": Group(
         (

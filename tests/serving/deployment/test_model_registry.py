@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import shutil
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -11,10 +12,12 @@ import pytest
 from msgspec.structs import replace
 from tests.support import forks
 
+from segue.data.catalog import Catalog
 from segue.models import artifact
+from segue.serving.deployment.candidate_examination import CandidateExaminer
 from segue.serving.deployment.golden_requests import UNKNOWN_ITEM, golden_histories, record_golden
 from segue.serving.deployment.model_registry import ModelRegistry
-from segue.serving.deployment.pointer import POINTER, DeploymentSpec
+from segue.serving.deployment.pointer import POINTER, DeploymentSpec, Pointer
 from segue.system import staged_folder
 
 
@@ -307,3 +310,172 @@ def test_all_files_are_readable_by_other_users(registry, runs):
     registry.promote(registry.add(runs[0]))
     modes = {path.name: path.stat().st_mode & 0o044 for path in registry.folder.rglob("*") if path.is_file()}
     assert set(modes.values()) == {0o044}, modes
+
+
+def refusal(work, *arguments, **options):
+    with pytest.raises(ValueError) as error:
+        work(*arguments, **options)
+    return str(error.value)
+
+
+def put(registry, name, *, settings=None, created="2026-01-01", count=3):
+    """Write a version under a name of our own, which an examination would refuse."""
+    made = artifact.Artifact("markov", settings or {}, Catalog("abcdef"[:count]), {}, {}, {"created": created})
+    return artifact.save(made, registry.folder / "versions" / name)
+
+
+def test_a_run_that_changes_while_it_is_copied_is_refused(registry, runs, monkeypatch):
+    real = artifact.copy
+
+    def copied(run, staged):
+        shutil.copy(runs[1] / "manifest.json", run / "manifest.json")
+        real(run, staged)
+
+    monkeypatch.setattr(artifact, "copy", copied)
+    assert refusal(registry.add, runs[0]) == f"{runs[0]} changed while it was copied: promote it again."
+    assert list((registry.folder / "versions").iterdir()) == []
+
+
+def test_a_run_that_is_damaged_is_refused_although_its_version_passed_before(registry, runs):
+    """The examination of a version is not repeated; its files are compared again."""
+    registry.add(runs[0])
+    shutil.rmtree(registry.folder)
+    damage(runs[0], "flipped")
+    version = artifact.version(runs[0])
+    assert refusal(registry.add, runs[0]) == f"{runs[0]} is damaged: its files are not those of version {version}."
+    assert list((registry.folder / "versions").iterdir()) == []
+
+
+def test_a_run_that_does_not_fit_on_the_disk_is_refused(registry, runs, tmp_path, monkeypatch):
+    size, asked = artifact.num_bytes(runs[0]), []
+
+    def usage(folder):
+        asked.append(folder)
+        return SimpleNamespace(free=free)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    free = size - 1
+    assert refusal(registry.add, runs[0]) == (f"{runs[0]} has 0 MB, and the disk of {tmp_path} has 0 MB left.")
+    assert asked == [tmp_path], "the registry does not exist yet"
+    free = size
+    registry.add(runs[0])
+    monkeypatch.setattr(artifact, "num_bytes", lambda run: 3_456_000_000)
+    free = 1_234_000_000
+    assert refusal(registry.add, runs[1]) == (
+        f"{runs[1]} has 3,456 MB, and the disk of {registry.folder} has 1,234 MB left."
+    )
+
+
+def test_a_version_under_another_name_is_refused_and_listed_with_the_reason(registry, runs):
+    version = registry.add(runs[0])
+    registry.promote(version)
+    other = registry.folder / "versions" / "abc123"
+    shutil.copytree(registry.path(version), other)
+    sentence = f"{other} holds version {version}: promote the model again."
+    assert refusal(registry.open, "abc123") == sentence
+    assert [(row.version, row.problem) for row in registry.versions()] == [(version, ""), ("abc123", sentence)]
+
+
+def test_versions_are_listed_newest_first_with_their_roles(registry):
+    names = [put(registry, name, created=f"2026-01-0{day}", count=day) for day, name in ((2, "x"), (3, "y"), (1, "z"))]
+    for name, version in zip("xyz", names, strict=True):
+        (registry.folder / "versions" / name).rename(registry.folder / "versions" / version)
+    (registry.folder / "versions" / "file").write_text("x")
+    (registry.folder / "versions" / ".hidden").mkdir()
+    (registry.folder / "versions" / "0empty").mkdir()
+    pointer = Pointer(2, 1, DeploymentSpec(names[0], names[1], 0.1, 0.0, names[2]))
+    (registry.folder / POINTER).write_bytes(msgspec.json.encode(pointer))
+    listed = registry.versions()
+    assert [(row.version, row.role, row.items, row.created) for row in listed] == [
+        (names[1], "canary", 3, "2026-01-03"),
+        (names[0], "live", 2, "2026-01-02"),
+        (names[2], "shadow", 1, "2026-01-01"),
+        ("0empty", "", 0, ""),
+    ]
+    assert [row.model for row in listed] == ["markov", "markov", "markov", ""]
+    assert listed[3].problem.endswith("0empty is not a Segue model: it has no manifest.json.")
+
+
+def test_a_canary_without_a_placement_of_the_live_version_is_refused(registry, monkeypatch):
+    monkeypatch.setattr(ModelRegistry, "open", lambda self, version: self.path(version))
+    placements = [{"name": "home"}, {"name": "cart"}]
+    put(registry, "live", settings={"pipeline": {"placement": placements}})
+    put(registry, "less", settings={"pipeline": {"placement": placements[:1]}})
+    put(registry, "more", settings={"pipeline": {"placement": [*placements, {"name": "mail"}]}})
+    put(registry, "none", settings={"pipeline": {}})
+    registry.promote("live")
+    assert [registry.missing_placements(name) for name in ("live", "less", "more", "none", "unknown")] == [
+        [], ["cart"], [], ["home", "cart"], [],
+    ]  # fmt: skip
+    for shares in ({"canary": 0.1}, {"interleave": 0.1}):
+        assert refusal(registry.promote, "less", **shares) == (
+            "Version less has no placement 'cart', which the live version live has: its users would get lists without "
+            "these rules."
+        )
+    assert registry.promote("more", interleave=0.2).current == DeploymentSpec("live", "more", 0.0, 0.2)
+    assert registry.promote("less", shadow=True).current == DeploymentSpec("live", "more", 0.0, 0.2, "less")
+    assert registry.promote("less").current == DeploymentSpec("less"), "no shadow of itself"
+    assert registry.pointer().generation == 4
+
+
+def test_edges_of_the_shares(registry, monkeypatch):
+    monkeypatch.setattr(ModelRegistry, "open", lambda self, version: self.path(version))
+    put(registry, "a")
+    put(registry, "b")
+    for shares in ({"canary": 0.1}, {"interleave": 0.1}, {"shadow": True}):
+        assert refusal(registry.promote, "a", **shares) == (
+            f"{registry.folder} has no live version yet: promote one for all users first."
+        )
+    assert not (registry.folder / POINTER).exists()
+    registry.promote("a", note="first")
+    assert registry.pointer().note == "first"
+    assert registry.promote("b", canary=1.0).current == DeploymentSpec("a", "b", 1.0)
+    assert registry.promote("b", interleave=1.0, note="all").current == DeploymentSpec("a", "b", 0.0, 1.0)
+    assert registry.pointer().note == "all"
+    assert registry.promote("b", canary=0.5, interleave=0.5).generation == 4
+    for shares in ({"canary": -0.1}, {"interleave": -0.1}, {"interleave": 1.1}, {"canary": float("nan")}):
+        assert refusal(registry.promote, "b", **shares).startswith("Shares lie between 0 and 1 together, got ")
+    assert refusal(registry.promote, "b", interleave=0.1, shadow=True).startswith("A version is sent to users")
+
+
+def test_the_pointer_keeps_the_newest_deployments(registry, monkeypatch):
+    monkeypatch.setattr(ModelRegistry, "open", lambda self, version: self.path(version))
+    monkeypatch.setattr("segue.serving.deployment.model_registry._MAX_PREVIOUS", 2)
+    for name in "abcd":
+        put(registry, name)
+        registry.promote(name)
+    assert [spec.live for spec in registry.pointer().previous] == ["b", "c"]
+    pointer = registry.rollback(generation=4)
+    assert (pointer.current.live, [spec.live for spec in pointer.previous], pointer.note) == ("c", ["b"], "")
+    assert registry.rollback("why", generation=4) == pointer == registry.pointer()
+
+
+def test_remains_in_a_folder_without_permission_are_left(registry, monkeypatch):
+    registry.folder.mkdir()
+    (registry.folder / "pointer.json.writing").write_text("{")
+
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        registry.clean()
+    assert (registry.folder / "pointer.json.writing").exists()
+    registry.clean()
+    assert os.listdir(registry.folder) == ["lock"]
+
+
+def test_closing_ends_the_examination(registry, runs):
+    registry.close()
+    save_version = artifact.Artifact("markov", {"smoothing": 0.123}, Catalog("ab"), {}, {}, {})
+    artifact.save(save_version, runs[0])
+    assert refusal(registry.add, runs[0]) == f"The examination of {runs[0]} was stopped."
+    assert registry.file_states() is None
+
+
+def test_the_examiner_of_a_registry(registry, runs):
+    own = CandidateExaminer()
+    registry.promote(registry.add(runs[0]))
+    found = ModelRegistry.at(str(registry.folder), own)
+    assert (found.folder, found.examiner) == (registry.folder, own)
+    assert ModelRegistry(registry.folder).examiner is not own

@@ -89,10 +89,11 @@ class ModelRegistry:
             golden = self.examiner.examine(staged, name=run)
             recording = golden_requests.GoldenRecording(version, golden)
             with self._lock():
+                is_new = not _is_sound(target, version)
+                if is_new and not _is_sound(staged, version):
+                    raise ValueError(f"{run} is damaged: its files are not those of version {version}.")
                 atomic_files.write(self._golden(version), [msgspec.json.encode(recording)])
-                if not _is_sound(target, version):
-                    if not _is_sound(staged, version):
-                        raise ValueError(f"{run} is damaged: its files are not those of version {version}.")
+                if is_new:
                     put_in_place(staged, target)
         return version
 
