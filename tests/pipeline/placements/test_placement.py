@@ -1,6 +1,7 @@
 """Placements of a pipeline: rules hold, and k items come while k are allowed."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,11 +15,11 @@ from segue.pipeline.config import PlacementConfig
 from segue.pipeline.placements.diversification import DiversificationConfig
 from segue.pipeline.placements.exploration import ExploreConfig
 from segue.pipeline.placements.forbidding_rules import empty_list_note, pin_notes
-from segue.pipeline.placements.placement import PlacementEngine, PlacementRequest
+from segue.pipeline.placements.placement import PlacementEngine, PlacementRequest, item_embeddings
 from segue.pipeline.placements.placement_scorer import PlacementScorer
 from segue.pipeline.placements.quotas import Quota
 from segue.pipeline.placements.rules import Boost, Pin, RulesConfig
-from segue.pipeline.ranked_list import PlacementReason
+from segue.pipeline.ranked_list import PlacementReason, RankedList
 
 CATALOG = Catalog(f"item {i}" for i in range(1, SIZE))
 ITEMS = {f"item {i}": {"kind": "tea" if i % 2 else "cup", "price": float(i)} for i in range(1, SIZE)}
@@ -153,3 +154,84 @@ def test_an_empty_list_states_which_rules_left_nothing(engine):
         f"No item is left to recommend: 9 of {SIZE - 1} items pass the rules of placement 'cheap', 4 of them the rules "
         "of the request, and the history holds all of these."
     )
+
+
+def test_what_an_engine_states_about_its_placements(engine, fitted_pipeline):
+    assert engine.names == ["cheap", "pinned", "boosted", "mixed", "varied", "bold", "default"]
+    assert engine.allowing(3) == engine.names
+    assert engine.allowing(10) == engine.names[1:]
+    assert engine.notes_of("cheap") == engine.notes == []
+    assert (engine.reads_event_types, engine.reads_impressions) == (False, False)
+    typed = PlacementConfig("default", RulesConfig(exclude_seen=("purchase",)))
+    shown = PlacementConfig("shown", RulesConfig(exclude_shown=True, pins=(Pin("gone", 1),)))
+    other = PlacementEngine(fitted_pipeline.scorer, CATALOG, ITEMS, placements=[typed, shown])
+    assert other.names == ["default", "shown"], "one of that name replaces the default"
+    assert (other.reads_event_types, other.reads_impressions) == (True, True)
+    assert other.notes_of("shown") == ["The catalog does not hold the item 'gone' that a rule names."]
+    assert other.notes_of("default") == []
+    assert other.settings == {"default": typed, "shown": shown}
+
+
+def test_a_mask_from_before_new_items_does_not_allow_them(engine):
+    mask_V = np.ones(SIZE - 2, dtype=bool)
+    assert engine.fit_mask(mask_V).tolist() == [True] * (SIZE - 2) + [False] * 2
+    whole_V = np.ones(SIZE, dtype=bool)
+    assert engine.fit_mask(whole_V) is whole_V
+
+
+def test_a_list_without_scoring_begins_with_given_items_and_is_filled(engine):
+    request = PlacementRequest("mixed")
+    given = RankedList.from_items([4, 6, 9], [3.0, 2.0, 1.0], sources=("earlier",))
+    allowed_V = engine.allowed_items(one([1]), request)
+    ranked = engine.list_without_scoring(given, 5, request, allowed_V)
+    assert ranked.items_C[:2].tolist() == [4, 9] and len(ranked) == 5
+    assert [item for item in ranked.items_C.tolist() if item % 2 == 0] == [4]
+    assert ranked.source_name(0) == "earlier"
+    assert ranked.source_name(2) in {step.name for step in engine.fallback.steps}
+
+
+def test_a_policy_of_the_caller_replaces_the_draws(engine):
+    seen = []
+
+    def replay(explorer):
+        seen.append(explorer.config.method)
+        return lambda slot: (len(slot.items) - 1 if slot.position == 0 else 0, 0.5)
+
+    plain = engine.recommend(one([1, 2, 3]), 4, PlacementRequest("bold"))
+    replayed = engine.recommend(one([1, 2, 3]), 4, PlacementRequest("bold"), policy=replay)
+    assert seen == ["epsilon"]
+    assert replayed.items_C[0] != plain.items_C[0] and replayed.items_C[1] == plain.items_C[0]
+    assert (replayed.propensity_C == 0.5).all()
+
+
+def test_a_boost_lifts_no_probability_above_one_for_thompson(fitted_pipeline):
+    """Its draws take scores for click probabilities."""
+    rules = RulesConfig(boosts=(Boost("price > 0", 1e9),))
+    places = [PlacementConfig("clicks", rules, explore=ExploreConfig("thompson", first_position=1))]
+    engine = PlacementEngine(fitted_pipeline.scorer, CATALOG, ITEMS, placements=places)
+    drawn = engine.recommend(one([1, 2]), 4, PlacementRequest("clicks"), rng=np.random.default_rng(0))
+    assert len(drawn) == 4 and drawn.scores_C.max() == 1.0
+    assert engine.recommend(one([1, 2]), 4, PlacementRequest("clicks")).scores_C.max() > 1.0
+
+
+def test_the_stages_of_a_ranking(engine):
+    allowed_V = engine.allowed_items(one([1, 2]), PlacementRequest("boosted"))
+    ranked, rescored, diversified = engine.rank_candidates(one([0, 1, 2]), 5, "boosted", allowed_V, now_us=0)
+    assert sorted(ranked.items_C.tolist()) == sorted(rescored.items_C.tolist())
+    assert diversified.items_C.tolist() == rescored.items_C.tolist()
+    own = dict(zip(ranked.items_C.tolist(), ranked.scores_C.tolist(), strict=True))
+    factors = {
+        item: score / own[item] for item, score in zip(rescored.items_C.tolist(), rescored.scores_C, strict=True)
+    }
+    assert all(factor == pytest.approx(1e6 if item == 20 else 1.0) for item, factor in factors.items())
+    again = engine.rank_candidates(one([1, 2]), 5, "boosted", allowed_V)[0]
+    assert again.items_C.tolist() == ranked.items_C.tolist(), "an unknown item changes nothing"
+
+
+def test_embeddings_are_those_of_the_first_source_that_has_some(engine):
+    assert item_embeddings(engine.pipeline) is None
+    scorers = [
+        engine.pipeline.sources[0].scorer,
+        *(SimpleNamespace(item_embeddings=e) for e in (None, "first", "second")),
+    ]
+    assert item_embeddings(SimpleNamespace(sources=[SimpleNamespace(scorer=scorer) for scorer in scorers])) == "first"

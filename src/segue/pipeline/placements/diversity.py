@@ -6,8 +6,6 @@ stay, and those behind are selected to go with them. Shape letters: C candidates
 
 import numpy as np
 
-from segue.models.top_k import order_by_score_then_index
-
 SELF_SIMILARITY_SHARE = 0.1
 """Part of an item's similarity to itself that no other item has, in the determinantal selection. Without it, no set
 could hold more items than there are categories."""
@@ -15,7 +13,7 @@ SMOOTHING = 0.01
 """Share of the target distribution mixed into the list's, so that a missing category has a large but finite cost (Steck
 2018, eq. 3)."""
 MIN_GAIN = 1e-10
-"""Smallest growth of a determinant that counts."""
+"""Lower limit of a growth in logarithms and roots. A selected item has none. A free one has SELF_SIMILARITY_SHARE."""
 
 
 def mmr_greedy(
@@ -65,7 +63,7 @@ def determinantal_greedy(
         num_fixed: number of first candidates that stay.
 
     Returns:
-        Positions of the selected candidates, int64 [k]; by relevance where no item adds to the determinant.
+        Positions of the selected candidates, int64 [k].
     """
     theta = 1.0 - strength
     log_q_C = theta / (2.0 * max(strength, 1e-9)) * (relevance_C - relevance_C.max())
@@ -74,13 +72,8 @@ def determinantal_greedy(
     free_C = np.ones(len(relevance_C), dtype=bool)
     selected: list[int] = []
     for step in range(len(factor_kC)):
-        open_C = free_C & (gain_C > MIN_GAIN)
-        if step >= num_fixed and not open_C.any():
-            rest = np.flatnonzero(free_C)
-            selected += rest[order_by_score_then_index(relevance_C[rest])][: len(factor_kC) - step].tolist()
-            break
         log_gain_C = np.log(np.maximum(gain_C, MIN_GAIN)) + 2.0 * log_q_C
-        best = step if step < num_fixed else int(np.argmax(np.where(open_C, log_gain_C, -np.inf)))
+        best = step if step < num_fixed else int(np.argmax(np.where(free_C, log_gain_C, -np.inf)))
         selected.append(best)
         free_C[best] = False
         alike_C = (1.0 - SELF_SIMILARITY_SHARE) * 0.5 * (1.0 + vectors_CD @ vectors_CD[best])
