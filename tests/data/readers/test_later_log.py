@@ -165,6 +165,21 @@ def test_a_condition_on_times_of_another_form_is_refused(tmp_path: Path) -> None
     assert read(own, like, where='time >= "2024-05-01"') == [("ann", "x", US)]
 
 
+def test_times_of_a_condition_stay_in_the_zone_of_the_training(tmp_path: Path) -> None:
+    text = "user,item,time\nann,x,2024/5/1 18:00\nann,y,2024/5/1 19:00\nann,z,0000-00-00\n"
+    options = {"where": 'time < "2024-05-01 18:30"', "time_zone": "Asia/Shanghai", "allow_loss": True}
+    log = read_events(write(tmp_path / "a.csv", text), **options)
+    assert log.frame["item_id"].to_list() == ["x"]
+    assert sum(log.report.rejected.values()) == log.report.filtered_out == 1
+    like = log.description
+    own = write(
+        tmp_path / "b.csv", "user_id,item_id,timestamp\nann,x,2024-05-01T10:00:00Z\nann,y,2024-05-01T11:00:00Z\n"
+    )
+    assert read(own, like) == [("ann", "x", US)]
+    pl.read_csv(own, try_parse_dates=True).write_parquet(tmp_path / "b.parquet")
+    assert read(tmp_path / "b.parquet", like) == [("ann", "x", US)]
+
+
 def test_labels_are_not_preprocessed(tmp_path: Path) -> None:
     text = "user,item,time\nann,x,2024-05-01 10:00\nann,x,2024-05-01 11:00\n"
     like = read_events(write(tmp_path / "a.csv", text), drop_repeats=True).description

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from tests.support.expressions import ROWS, Expression, expressions
 
 from segue.data.readers.row_filter import filter_rows
+from segue.data.readers.timestamps import TimeForm
 
 TYPES = {
     "price": pl.Float64,
@@ -129,3 +130,44 @@ def test_a_wrong_expression_gets_a_sentence_and_a_caret(expression: str, sentenc
     message = f"{sentence}\n  {expression}\n  {' ' * at[0]}{'^' * (at[1] - at[0])}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         filter_rows(FRAME, expression, ids=["id"])
+
+
+FORMS = ["2024-05-01 10:00", "2024/5/1 18:00", "2024年5月1日 23时", "20240502", "2024-05-01T12:00Z", "soon", None]
+"""Times in the forms of one column. In Shanghai the fifth is 20:00."""
+
+
+@pytest.mark.parametrize(
+    ("expression", "rows"),
+    [
+        ('time < "2024-05-01 18:30"', [0, 1, 5, 6]),
+        ('time >= "2024/5/1 18:00"', [1, 2, 3, 4, 5, 6]),
+        ('"2024-05-01 20:00" < time', [2, 3, 5, 6]),
+        ('time == "2024-05-01T12:00Z"', [4, 5, 6]),
+        ('time in ["2024-05-02", "2024-05-01 18:00"]', [1, 3, 5, 6]),
+        ('time != "soon"', [0, 1, 2, 3, 4, 6]),
+        ('time > "2024-05-01" and n < 2', [0, 1]),
+        ('not (time < "2024-05-02") and n > 4', [5, 6]),
+        ("time is missing", [6]),
+        ('time starts_with "2024-05"', [0, 4]),
+        ('paid > "2024-05-01"', [1]),
+        ('paid == "2024/4/30"', [0]),
+        ('note > "2024-05-01"', [1, 2]),
+    ],
+)
+def test_times_of_text_are_compared_as_times(expression: str, rows: list[int]) -> None:
+    """A row that only an unreadable timestamp could leave out is kept, and rejected by the reader with its reason."""
+    paid = ["2024/4/30", "2024/5/2", None, "2024-4-30", "2024-04-30", None, None]
+    notes = ["1", "a", "b", None, "", "1", "1"]
+    frame = pl.DataFrame({"n": range(7), "time": FORMS, "paid": paid, "note": notes})
+    form = TimeForm("time", zone="Asia/Shanghai")
+    assert filter_rows(frame, expression, times=form)["n"].to_list() == rows
+    assert filter_rows(frame.clear(), expression, times=form).height == 0
+
+
+def test_a_condition_on_timestamps_of_any_type() -> None:
+    for times in ([1_714_557_600, 1_714_600_000], ["05/01/2024", "05/02/2024"], ["1714557600", "1714600000"]):
+        form = TimeForm("time", pattern="%m/%d/%Y" if "05/01/2024" in times else None)
+        frame = pl.DataFrame({"time": times})
+        assert filter_rows(frame, 'time < "2024-05-01 20:00"', times=form).height == 1
+    with pytest.raises(ValueError, match='"soon" is not a time: write it as "2024-05-01"'):
+        filter_rows(frame, 'time < "soon"', times=form)

@@ -88,7 +88,13 @@ def _build_log(raw: RawTable, source: str, format: str, options: ReadOptions) ->
     notes = joined_notes + guesses + blank_notes
     _refuse_nested(raw, columns)
     ids = {columns[role] for role in rejected_rows.IDS if role in columns}
-    frame = raw.frame if options.where is None else filter_rows(raw.frame, options.where, ids)
+    frame = (
+        raw.frame
+        if options.where is None
+        else filter_rows(
+            raw.frame, options.where, ids, options.time_form(None if raw.ordered else columns.get("timestamp"))
+        )
+    )
     if options.events is not None:
         frame, type_notes = keep_event_types(frame, columns.get("event"), options.events)
         notes += type_notes

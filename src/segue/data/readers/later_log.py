@@ -112,7 +112,10 @@ def fit_columns(
     )
     options = replace(options, columns=found.columns)
     if "timestamp" in renamed or _has_zoned_times(raw.frame, found.columns.get("timestamp"), options.time_format):
-        options = replace(options, **{name: _DEFAULTS[name] for name in _TIME_OPTIONS if name not in given})
+        own = [name for name in _TIME_OPTIONS if name not in given]
+        if "time_zone" in own and _name_zones(raw.frame[found.columns["timestamp"]]):
+            own.remove("time_zone")  # it is not needed for the times, and the times of a condition are in it
+        options = replace(options, **{name: _DEFAULTS[name] for name in own})
     return _fit_condition(raw, options, given, renamed)
 
 
@@ -191,10 +194,11 @@ def _fit_condition(
 def _check_condition(raw: RawTable, options: ReadOptions, renamed: Mapping[str, str]) -> None:
     """Refuse a condition on times that this log holds in another form than that of the training."""
     assert options.where is not None
-    if renamed.get("timestamp") not in columns_of(options.where):
+    renamed_times = renamed.get("timestamp")
+    if renamed_times not in columns_of(options.where):
         return
     try:
-        filter_rows(raw.frame.head(1), options.where)
+        filter_rows(raw.frame.head(1), options.where, times=options.time_form(renamed_times))
     except ValueError as error:
         raise ValueError(
             f"The condition of the training does not fit the times of this log; give another --where, or --where none "
@@ -214,6 +218,14 @@ def _has_zoned_times(frame: "pl.DataFrame", column: str | None, pattern: str | N
     if pattern is None or column not in frame.columns or frame[column].dtype != pl.String:
         return False
     texts = frame[column].drop_nulls().head(1000)
-    if not len(texts) or not texts.str.contains(_ZONED_TIME).all():
-        return False
-    return bool(texts.str.to_datetime(pattern, strict=False).is_null().all())
+    return _name_zones(texts) and bool(texts.str.to_datetime(pattern, strict=False).is_null().all())
+
+
+def _name_zones(times: "pl.Series") -> bool:
+    """Return whether times, of the first 1,000 cells of text, name their zone."""
+    import polars as pl
+
+    if times.dtype == pl.String:
+        texts = times.drop_nulls().head(1000)
+        return len(texts) > 0 and bool(texts.str.contains(_ZONED_TIME).all())
+    return isinstance(times.dtype, pl.Datetime) and times.dtype.time_zone is not None

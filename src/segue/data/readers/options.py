@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from segue.data.readers.formats.encodings import check_encoding
-from segue.data.readers.timestamps import LATEST_US, TimeUnit, check_zone
+from segue.data.readers.timestamps import LATEST_US, TimeForm, TimeUnit, check_zone
 
 
 @dataclass(frozen=True)
@@ -61,3 +61,7 @@ class ReadOptions:
             raise ValueError(f"The header is first-line or none, not '{self.header}'.")
         if self.rejected is not None and not Path(self.rejected).absolute().parent.is_dir():
             raise ValueError(f"The rejected rows cannot be written to {self.rejected}: there is no such folder.")
+
+    def time_form(self, column: str | None) -> TimeForm:
+        """Return the form of the times, whose column is ``column``; None: the log has none."""
+        return TimeForm(column, self.time_unit, self.time_format, self.time_zone)

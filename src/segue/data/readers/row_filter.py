@@ -2,14 +2,15 @@
 
 A test of a missing value fails, its negation (``!=``, ``not in``, ``not``) holds, as over items. A text file has texts
 only: a column of numbers as text is compared as numbers with a number, a column of "true" and "false" as truth values.
-Ids stay texts. Text is ordered by code point. A time is compared with a text in ISO 8601, as "2024-05-01".
+Ids stay texts. Text is ordered by code point. A column of times, of text too, is compared with a text as a time: with
+"2024-05-01", in the zone of the log. A row is kept if only its unreadable timestamp decides: its reader rejects it.
 """
 
 import difflib
 import operator
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from segue.config.expression_tokens import Span, fault
 from segue.config.expressions import (
@@ -24,12 +25,13 @@ from segue.config.expressions import (
     TextTest,
     Value,
     Values,
+    columns_of,
     parse,
 )
-from segue.config.flag_words import flag_words
-from segue.data.features.number_text import parse_numbers
+from segue.data.features.condition_columns import ConditionType, to_numbers, to_truth_values, typed_column
 from segue.data.read_report import shorten_list
 from segue.data.readers.formats.raw_table import ROW
+from segue.data.readers.timestamps import TimeForm
 
 if TYPE_CHECKING:
     import polars as pl
@@ -42,34 +44,49 @@ _COMPARE: dict[str, Callable[..., "pl.Series"]] = {
     ">=": operator.ge,
 }
 _MIRRORED = {"==": "==", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
-_Type = Literal["numbers", "true or false", "text", "times", "lists of texts"]
-_TYPE_OF_VALUE: dict[type, _Type] = {float: "numbers", bool: "true or false", str: "text"}
+_TYPE_OF_VALUE: dict[type, ConditionType] = {float: "numbers", bool: "true or false", str: "text"}
 _SPELLED_VALUE = {float: "a number", bool: "true or false", str: "text"}
 
 
-def filter_rows(frame: "pl.DataFrame", expression: str, ids: Collection[str] = ()) -> "pl.DataFrame":
+def filter_rows(
+    frame: "pl.DataFrame", expression: str, ids: Collection[str] = (), times: TimeForm | None = None
+) -> "pl.DataFrame":
     """Return the rows that meet a filter expression, in their order.
 
     Args:
         frame: the rows, with the log's own columns.
         expression: a filter, as ``Quantity > 0 and not (InvoiceNo starts_with "C")``.
         ids: columns that hold ids: their values are texts, also where all of them look like numbers.
+        times: form of the log's times; None: no column of timestamps, and UTC.
 
     Raises:
         ValueError: a sentence with a caret where the text is no filter, names a column that the log does not have, or
             tests a column for a value of another type.
     """
-    return frame.filter(_RowTests(frame.drop(ROW, strict=False), expression, ids).node(parse(expression)))
+    rows, node, times = frame.drop(ROW, strict=False), parse(expression), times or TimeForm()
+    met = _RowTests(rows, expression, ids, times).node(node)
+    if times.column in rows.columns and times.column in columns_of(expression):
+        met = met | _RowTests(rows, expression, ids, times, unreadable=True).node(node)
+    return frame.filter(met)
 
 
 class _RowTests:
     """One method per type of test; each returns a bool series without nulls, one value a row."""
 
-    def __init__(self, frame: "pl.DataFrame", expression: str, ids: Collection[str]) -> None:
-        self._frame = frame
-        self._expression = expression
-        self._ids = ids
-        self._columns: dict[tuple[str, _Type | None], tuple[pl.Series, _Type]] = {}
+    def __init__(
+        self,
+        frame: "pl.DataFrame",
+        expression: str,
+        ids: Collection[str],
+        times: TimeForm,
+        *,
+        unreadable: bool = False,
+    ) -> None:
+        self._frame, self._expression, self._ids, self._times = frame, expression, ids, times
+        self._unreadable = unreadable
+        """Result of comparing an unreadable timestamp."""
+        self._times_us: dict[str, pl.Series | None] = {}
+        self._columns: dict[tuple[str, ConditionType | None], tuple[pl.Series, ConditionType]] = {}
 
     def node(self, node: Node) -> "pl.Series":
         if isinstance(node, Joined):
@@ -90,7 +107,7 @@ class _RowTests:
     def _wrong(self, at: Span, sentence: str) -> NoReturn:
         fault(self._expression, at, sentence)
 
-    def _column(self, column: Column, wanted_type: _Type | None = None) -> "tuple[pl.Series, _Type]":
+    def _column(self, column: Column, wanted_type: ConditionType | None = None) -> "tuple[pl.Series, ConditionType]":
         """Return a column with null for each missing value, and its type; text of ``wanted`` type is converted."""
         key = (column.name, wanted_type)
         if key not in self._columns:
@@ -98,9 +115,9 @@ class _RowTests:
                 close = difflib.get_close_matches(column.name, self._frame.columns, n=1)
                 hint = f"Did you mean '{close[0]}'?" if close else f"Its columns: {shorten_list(self._frame.columns)}."
                 self._wrong(column.at, f"The log has no column '{column.name}'. {hint}")
-            series, type_ = _typed(self._frame[column.name])
+            series, type_ = typed_column(self._frame[column.name])
             if type_ == "text" and wanted_type in ("numbers", "true or false") and column.name not in self._ids:
-                converted = _numbers(series) if wanted_type == "numbers" else _truth_values(series)
+                converted = to_numbers(series) if wanted_type == "numbers" else to_truth_values(series)
                 series, type_ = (series, type_) if converted is None else (converted, wanted_type)
             self._columns[key] = series, type_
         return self._columns[key]
@@ -123,11 +140,27 @@ class _RowTests:
         assert isinstance(left, Column)
         if isinstance(right, Column):
             return self._two_columns(left, sign, right, node.at)
+        if (pair := self._as_times(left, right, sign)) is not None:
+            return _COMPARE[sign](*pair).fill_null(self._unreadable and left.name == self._times.column)
         series, type_ = self._matching(left, right)
         if type_ == "lists of texts":
             self._wrong(node.at, f"Column '{left.name}' holds lists of texts: write \"...\" in {left.name}.")
         self._check_order(left, type_, sign, node.at)
         return _COMPARE[sign](series, self._constant(type_, right)).fill_null(False)
+
+    def _as_times(self, column: Column, value: Value, sign: str) -> "tuple[pl.Series, int] | None":
+        """Return a column of times and the time that a text names, microseconds; None for other columns or values."""
+        if not isinstance(value.value, str) or column.name not in self._frame.columns:
+            return None
+        time_us, is_timestamp = self._times.parse(value.value), column.name == self._times.column
+        if time_us is None and is_timestamp and sign != "==":
+            self._not_a_time(value)
+        if time_us is None or (sign == "==" and not is_timestamp):
+            return None
+        if column.name not in self._times_us:
+            self._times_us[column.name] = self._times.times_us(self._frame[column.name])
+        times_us = self._times_us[column.name]
+        return None if times_us is None else (times_us, time_us)
 
     def _two_columns(self, left: Column, sign: str, right: Column, at: Span) -> "pl.Series":
         (left_series, type_), (right_series, right_type) = self._column(left), self._column(right)
@@ -149,7 +182,7 @@ class _RowTests:
         self._check_order(left, type_, sign, at)
         return _COMPARE[sign](left_series, right_series).fill_null(False)
 
-    def _check_order(self, column: Column, type_: _Type, sign: str, at: Span) -> None:
+    def _check_order(self, column: Column, type_: ConditionType, sign: str, at: Span) -> None:
         if type_ == "true or false" and sign != "==":
             self._wrong(at, f"Column '{column.name}' holds true or false, which have no order: use == or !=.")
 
@@ -182,14 +215,13 @@ class _RowTests:
     def _one_of(self, column: Column, values: Values) -> "pl.Series":
         import polars as pl
 
+        if self._column(column)[1] == "lists of texts":
+            self._wrong(
+                column.at, f"Column '{column.name}' holds lists: write \"...\" in {column.name} for each value."
+            )
         met = pl.Series([False]).new_from_index(0, self._frame.height)
         for value in values.values:
-            series, type_ = self._matching(column, value)
-            if type_ == "lists of texts":
-                self._wrong(
-                    column.at, f"Column '{column.name}' holds lists: write \"...\" in {column.name} for each value."
-                )
-            met = met | (series == self._constant(type_, value)).fill_null(False)
+            met = met | self._compare(Compare(column, "==", value, values.at))
         return met
 
     def _text_test(self, node: TextTest) -> "pl.Series":
@@ -210,7 +242,7 @@ class _RowTests:
         ]
         return series.is_in(matches).fill_null(False)
 
-    def _matching(self, column: Column, value: Value) -> "tuple[pl.Series, _Type]":
+    def _matching(self, column: Column, value: Value) -> "tuple[pl.Series, ConditionType]":
         """Return a column as the type of a value, with a sentence where it is of another one."""
         wanted_type = _TYPE_OF_VALUE[type(value.value)]
         series, type_ = self._column(column, wanted_type)
@@ -227,51 +259,20 @@ class _RowTests:
         spelled = _SPELLED_VALUE[type(value.value)]
         self._wrong(value.at, f"Column '{column.name}' holds {type_}, but {written} is {spelled}.{hint}")
 
-    def _constant(self, type_: _Type, value: Value) -> str | float | bool:
+    def _constant(self, type_: ConditionType, value: Value) -> str | float | bool:
         """Return a value to compare a column of a type with: microseconds UTC for times."""
         if type_ != "times":
             return value.value
         try:
             time = datetime.fromisoformat(str(value.value))
         except ValueError:
-            written = self._expression[value.at.start : value.at.stop]
-            self._wrong(value.at, f'{written} is not a time: write it as "2024-05-01" or "2024-05-01 12:30".')
+            self._not_a_time(value)
         time = time.replace(tzinfo=UTC) if time.tzinfo is None else time
         return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
-
-def _typed(series: "pl.Series") -> "tuple[pl.Series, _Type]":
-    """Return a column in one of the types that expressions know; NaN becomes null, a time becomes microseconds."""
-    import polars as pl
-
-    dtype = series.dtype
-    if dtype == pl.Boolean:
-        return series, "true or false"
-    if dtype.is_numeric():
-        return (series.fill_nan(None) if dtype.is_float() else series), "numbers"
-    if dtype in (pl.Date, pl.Datetime):
-        return series.dt.epoch("us"), "times"
-    if isinstance(dtype, pl.List | pl.Array):
-        return series.cast(pl.List(pl.String), strict=False), "lists of texts"
-    if dtype == pl.String:
-        return series, "text"
-    return series.cast(pl.String, strict=False), "text"
-
-
-def _numbers(series: "pl.Series") -> "pl.Series | None":
-    """Return a column of texts as numbers, also with currencies and decimal commas; None if a text is no number."""
-    numbers, invalid = parse_numbers(series)
-    words_only = numbers.null_count() == len(numbers) > series.null_count()
-    return None if invalid.any() or words_only else numbers
-
-
-def _truth_values(series: "pl.Series") -> "pl.Series | None":
-    """Return a column of "true" and "false", or of other flag words, as truth values; None for other texts."""
-    distinct = series.drop_nulls().unique().to_list()
-    if not distinct:
-        return series == "true"
-    true_words = flag_words(distinct).get(True)
-    return None if true_words is None else series.is_in(true_words)
+    def _not_a_time(self, value: Value) -> NoReturn:
+        written = self._expression[value.at.start : value.at.stop]
+        self._wrong(value.at, f'{written} is not a time: write it as "2024-05-01" or "2024-05-01 12:30".')
 
 
 def _is_number(text: str) -> bool:

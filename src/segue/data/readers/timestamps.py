@@ -1,5 +1,6 @@
 """Columns of times as int64 UTC microseconds. An invalid time becomes null; guesses are reported."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
@@ -24,6 +25,48 @@ EXCEL_DAYS = (36_526, 73_050)
 """Spreadsheet days of the years 2000 and 2100."""
 _MARGIN_US = 3_650 * DAY_US
 _CALENDAR_DIGITS = {8: "YYYYMMDD", 12: "YYYYMMDDHHMM", 14: "YYYYMMDDHHMMSS"}
+
+
+@dataclass(frozen=True)
+class TimeForm:
+    """Form of a log's times, for conditions that compare a column with a time."""
+
+    column: str | None = None
+    """Column of the timestamps; None: no such column."""
+    unit: TimeUnit = "auto"
+    pattern: str | None = None
+    zone: str = "UTC"
+
+    def times_us(self, column: "pl.Series") -> "pl.Series | None":
+        """Return a column as int64 UTC microseconds, null for a cell that is no time; None for other columns.
+
+        Other columns than that of the timestamps hold times if they are texts and each one is a time.
+
+        Args:
+            column: a column of the log.
+        """
+        import polars as pl
+
+        if column.name == self.column:
+            return to_microseconds(column, self.unit, self.pattern, self.zone)[0]
+        if column.dtype != pl.String or column.null_count() == len(column):
+            return None
+        times_us = _to_utc_texts(column.str.strip_chars(), self.zone)
+        return None if times_us.null_count() > column.null_count() else times_us
+
+    def parse(self, text: str) -> int | None:
+        """Return a time with the year first, from 1970 on, in UTC microseconds; None for another text."""
+        import polars as pl
+
+        time_us = _to_utc_texts(pl.Series([text.strip()]), self.zone)[0]
+        return None if time_us is None or time_us < 0 else int(time_us)
+
+
+def _to_utc_texts(text: "pl.Series", zone: str) -> "pl.Series":
+    import polars as pl
+
+    times_us, zoned = parse_texts(text)
+    return pl.select(pl.when(zoned).then(times_us).otherwise(_to_utc(times_us, zone))).to_series()
 
 
 def to_microseconds(
