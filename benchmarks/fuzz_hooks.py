@@ -16,9 +16,7 @@ KNOWN = (
     r"Filters and explanations need a pipeline; this is a single model\.",
     r"The body is larger than \d+ bytes: .*",
     r"The items have no column .*",
-    r"The body is not valid: (it must not hold control characters|.* at 'key' in .*)\.",  # names of columns
     r"The body names another (item|placement) than the path: .*",
-    r"(title|available|.*) must be (text|true, false or a number of pieces|text, a number, true, false.*)\.",
 )
 """Messages about rules that JSON Schema cannot express."""
 

@@ -80,6 +80,24 @@ def test_the_document_refuses_what_the_server_refuses(described, server, name, b
     assert answer.json().get("detail") == sentence
 
 
+CELLS: list[tuple[dict[str, object], bool]] = [
+    ({"title": "龙井", "价格": 57.9, "tags": ["tea", 3, True], "available": False, "stock": None}, True),
+    ({"x" * 512: "y" * 4096}, True),
+    *[({name: 1}, False) for name in ("", "a\x01", "\x7f", "line\nbreak", "x" * 513)],
+    *[({"a": value}, False) for value in ({"b": 1}, [None], [["b"]], ["b"] * 257, "y" * 4097, ["y" * 4097])],
+    ({f"c{number}": number for number in range(65)}, False),
+    *[(body, False) for body in ({"title": 3}, {"title": "y" * 4097}, {"available": "no"}, {"available": ["no"]})],
+]
+
+
+@pytest.mark.parametrize(("cells", "is_valid"), CELLS)
+def test_names_and_values_of_cells_are_limited_by_the_document_as_by_the_server(described, server, cells, is_valid):
+    validator = jsonschema_rs.Draft202012Validator({"$ref": "#/components/schemas/ItemCells", **described})
+    response = server.web.put("/v1/items/a", json=cells)
+    has_form = response.status_code == 200 or "The items have no column" in response.json()["detail"]
+    assert validator.is_valid(cells) == has_form == is_valid, response.text
+
+
 def test_ids_in_paths_and_numbers_behind_the_question_mark_have_their_limits(described, server):
     path = described["paths"]["/v1/users/{id}"]["get"]["parameters"][0]["schema"]
     assert (path["minLength"], path["maxLength"]) == (1, 512)

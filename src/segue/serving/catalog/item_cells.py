@@ -11,16 +11,13 @@ from segue.data.read_report import shorten_list
 from segue.pipeline.filters.column_updates import check_cell
 from segue.serving.catalog.availability import AVAILABLE, STOCK
 from segue.serving.catalog.live_model import LiveModel
+from segue.serving.schemas.admin import MAX_CELLS, MAX_PARTS, MAX_TEXT
 from segue.serving.schemas.problems import Problem
 from segue.serving.schemas.requests import Id
 
 MAX_ITEM_BYTES = 65_536
 """Largest body with the cells of one item, in bytes."""
-MAX_CELLS = 64
-"""Largest number of cells of an item."""
 TITLE, ITEM_ID = "title", "item_id"
-MAX_TEXT, MAX_PARTS = 4096, 256
-"""Largest number of characters of a text, and of parts of a list."""
 _DECODER = msgspec.json.Decoder(Annotated[dict[Id, Any], Meta(max_length=MAX_CELLS)])
 
 

@@ -4,11 +4,13 @@ import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from importlib import metadata
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from segue.serving.http.router import PATH_PARAMETER, Endpoint
+from segue.serving.schemas.admin import MAX_CELLS, Cell
 from segue.serving.schemas.examples import EXAMPLES
 from segue.serving.schemas.requests import EventIn, Health, Id, ProblemBody
 
@@ -80,7 +82,7 @@ def _schemas(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
 
 def _add_constraints(schemas: dict[str, Any]) -> None:
     """Complete the schemas in place: an event of a batch names a user, a session or both, the event of a recommendation
-    request may take them from the request, and a request names at most one history."""
+    request may take them from the request, a request names at most one history, and cells have any column's name."""
     with_owner = {"$ref": f"#/components/schemas/{_EVENT_WITH_OWNER}"}
     schemas[_EVENT_WITH_OWNER] = {
         "title": _EVENT_WITH_OWNER,
@@ -92,6 +94,8 @@ def _add_constraints(schemas: dict[str, Any]) -> None:
     event = {"required": ["event"], "properties": {"event": with_owner}}
     schemas["RecommendRequest"]["allOf"] = [_ONE_HISTORY, {"anyOf": [_NO_EVENT, *_WITH_OWNER["anyOf"], event]}]
     schemas["NextRequest"]["allOf"] = [_ONE_HISTORY]
+    cells = msgspec.json.schema(Annotated[dict[Id, Cell], Meta(max_length=MAX_CELLS)])
+    schemas["ItemCells"] |= {name: part for name, part in cells.items() if name != "type"}
 
 
 def _operation(endpoint: Endpoint) -> dict[str, Any]:

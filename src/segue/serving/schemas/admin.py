@@ -35,6 +35,8 @@ class ModelsResponse(Struct):
     """Share of the users by variant: live, canary, interleaved."""
     message: str = ""
     """Result of the requested change."""
+    notes: list[str] = []
+    """Sentences about the deployed versions, such as event types that do not enter histories."""
 
 
 class StoredEvent(Struct, omit_defaults=True):
@@ -78,13 +80,22 @@ class ErasureReceipt(Struct):
     """SHA-256 of the digest, the time and the numbers above."""
 
 
+MAX_CELLS = 64
+"""Largest number of cells of an item."""
+MAX_TEXT, MAX_PARTS = 4096, 256
+"""Largest number of characters of a text, and of parts of a list."""
+Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+Cell = Text | float | bool | Annotated[list[Text | float | bool], Meta(max_length=MAX_PARTS)] | None
+"""Value of a column of the items table."""
+
+
 class ItemCells(Struct):
     """Cells of an item: a value for any column of the items table, as text, number, true or false, or list of texts.
 
     PUT replaces the row. PATCH merges cells into it, and null removes a value.
     """
 
-    title: str | None = None
+    title: Text | None = None
     available: bool | float | None = None
     """False or 0: no list of any version holds the item."""
 
