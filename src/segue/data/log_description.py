@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from segue.config.decode import decode_settings
+from segue.config.history_events import HistoryEvents
 
 TRAINING_ONLY = ("min_user_events", "min_item_events")
 """Options that choose training data. A later log, such as one day, has fewer events per user and item."""
@@ -48,6 +49,11 @@ class LogDescription:
     def for_later_logs(self) -> Self:
         """Return the description without the options that choose training data."""
         return replace(self, options={n: value for n, value in self.options.items() if n not in TRAINING_ONLY})
+
+    def history_events(self) -> HistoryEvents | None:
+        """Return the event types that the log kept; None: all. ValueError for options that are not valid."""
+        column = self.columns.get("event", "none")
+        return HistoryEvents.of_log(self.options, None if column == "none" else column)
 
     def spell(self, overridden: Mapping[str, Any]) -> str:
         """Return the options as they are written on the command line; "" without any.

@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--grace", type=float, help="seconds from SIGTERM to the end of all processes")
     parser.add_argument("--min-free-mb", type=int, default=200, help="space of the disk that events leave free")
     parser.add_argument("--max-log-mb", type=int, help="largest size of the event log")
+    parser.add_argument("--history-events", help="event types that enter histories, comma-separated, or all")
     parser.add_argument("--ready", metavar="URL", help="check whether a server is ready, and end")
     options = parser.parse_args(arguments)
     if options.ready is not None:
@@ -47,9 +48,17 @@ def main(arguments: list[str] | None = None) -> int:
             return exit_code_of(error)
     if options.run is None:
         parser.error("name the model's folder")
-    from segue.serving.config import AccessConfig, LoggingConfig, ServingConfig, StorageConfig
+    from segue.serving.config import (
+        AccessConfig,
+        EngineConfig,
+        LoggingConfig,
+        ServingConfig,
+        SessionsConfig,
+        StorageConfig,
+    )
     from segue.serving.server import serve
 
+    types = options.history_events
     try:
         config = ServingConfig(
             access=AccessConfig(
@@ -61,6 +70,9 @@ def main(arguments: list[str] | None = None) -> int:
             ),
             logs=LoggingConfig(options.json_logs, options.log_requests),
             workers=options.workers,
+            engine=EngineConfig(
+                sessions=SessionsConfig(history_events=None if types is None else tuple(types.split(",")))
+            ),
             storage=StorageConfig(min_free_mb=options.min_free_mb, max_log_mb=options.max_log_mb),
             grace_s=ServingConfig.grace_s if options.grace is None else options.grace,
         )

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from segue.config.history_events import ALL, HistoryEvents
 from segue.config.purchase_events import CLICK_EVENTS, PURCHASE_EVENTS
 from segue.config.ranges import Range, check_ranges
 from segue.serving.schemas.requests import Durability
@@ -43,9 +44,24 @@ class SessionsConfig:
     max_histories: Annotated[int, Range(ge=1)] = 100_000
     """Histories in memory. The least recently requested one is evicted, and read from the event store when it is
     requested again."""
+    history_events: tuple[str, ...] | None = None
+    """Event types that enter the histories. Events of other types are stored, and count for placements that leave out
+    seen items by their event type. ("all",): every type. none: the types that the log of the model's training kept."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.history_events == () or (len(self.history_events or ()) > 1 and ALL in (self.history_events or ())):
+            raise ValueError(f"history_events names event types, or '{ALL}' alone, got {self.history_events!r}.")
+
+    def events_of(self, trained: HistoryEvents | None) -> HistoryEvents | None:
+        """Return the event types that enter the histories of a model; None: all.
+
+        Args:
+            trained: event types that the log of its training kept; None: all.
+        """
+        if self.history_events is None:
+            return trained
+        return None if self.history_events == (ALL,) else HistoryEvents(self.history_events)
 
 
 @dataclass(frozen=True)

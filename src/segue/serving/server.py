@@ -165,7 +165,10 @@ def open_services(
             notify(model.enable_approximate_search())
         for note in [] if model.pipeline_service is None else model.pipeline_service.notes:
             notify(f"Version {model.version}: {note}")
-        return LoadedModel.of(model, store, writer, config, updates)
+        loaded = LoadedModel.of(model, store, writer, config, updates)
+        for note in loaded.notes:
+            notify(note)
+        return loaded
 
     fallbacks: list[str] = []
 

@@ -92,6 +92,7 @@ def test_versions_are_promoted_and_taken_back_over_http(save, ring, tmp_path, op
             "roles": {"live": one},
             "shares": {"live": 1.0},
             "message": "",
+            "notes": [],
         }
         said = server.web.post("/v1/admin/promote", json={"version": two, "canary": 0.25}).json()
         assert said["roles"] == {"live": one, "canary": two}

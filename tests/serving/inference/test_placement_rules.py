@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.support.shop_pipelines import BRANDS, IDS, PRICES, save_pipeline
 
+from segue.config.history_events import HistoryEvents
 from segue.serving.config import SessionsConfig
 from segue.serving.deployment.deployment import Deployment, LoadedModel
 from segue.serving.deployment.model_registry import ModelRegistry
@@ -120,6 +121,30 @@ def test_bought_items_are_hidden_and_viewed_ones_are_not(
 ) -> None:
     for items in every_way(engine, user_id="ann", **fields):
         assert set(IDS) - set(items) == hidden
+
+
+def test_rules_on_event_types_read_events_that_do_not_enter_the_history(shop: Shop, engine: Engine) -> None:
+    """A model of purchases: views are not part of its history, and still hidden where a rule names them."""
+    shop.add("dan", *EVENTS)
+    sessions = SessionCache(shop.store, engine.model.catalog, history_events=HistoryEvents(("Purchase", "购买")))
+    alone = Engine(engine.model, sessions, shop.writer)
+    for placement, hidden in (("bought", {"i4", "i6", "i7"}), ("last", {"i6"})):
+        for items in every_way(alone, user_id="dan", placement=placement):
+            assert set(IDS) - set(items) == hidden
+    plain = RecommendRequest(history=["i4", "i6"], k=40, placement="cheap")
+    assert ids(alone.recommend(RecommendRequest(user_id="dan", k=40, placement="cheap"))) == ids(
+        engine.recommend(plain)
+    )
+    given: dict[str, Any] = {"history": ["i4", "i6"], "k": 40, "placement": "bought", "exclude_seen": None}
+    response = alone.recommend(RecommendRequest(**given, event=EventIn("i9", user_id="x", event="view")))
+    assert set(IDS) - set(ids(response)) == {"i9"}
+    assert response.notes == [
+        "The event of the request, of the type 'view', does not enter the history.",
+        "Histories hold only events of the types Purchase, 购买: events of other types are stored and left out.",
+    ]
+    response = alone.recommend(RecommendRequest(**given, event=EventIn("i9", user_id="x", event="购买"), explain=True))
+    assert len(response.notes) == 1 and "Histories hold only" in response.notes[0]
+    alone.close()
 
 
 def test_a_purchase_hides_its_item_from_the_next_list_on(shop: Shop, engine: Engine) -> None:

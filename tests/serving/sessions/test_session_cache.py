@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segue.config.history_events import HistoryEvents
 from segue.data.catalog import PAD, Catalog
 from segue.serving.config import SessionsConfig
 from segue.serving.sessions.session_cache import SessionCache
@@ -137,3 +138,43 @@ def test_times_and_items_are_in_the_same_order(store, event):
     live = sessions.view(("user_id", "ann"))
     assert (live.items, live.times) == ([1, 3], [10_000_000, 30_000_000])
     assert sessions.view(("user_id", "nobody")).times == []
+
+
+def test_events_of_other_types_do_not_enter_a_history(store, event):
+    """The newest event of the right type counts, however many others came after it."""
+    buys = HistoryEvents(("buy",))
+    sessions = SessionCache(store, CATALOG, SessionsConfig(max_length=3), history_events=buys)
+    assert names(sessions) == ""
+    for item, kind in [("a", "buy"), ("b", "view"), ("c", "buy"), *[("d", "view")] * 9]:
+        sessions.add(store.append([[event(item, event=kind)]])[1])
+    again = SessionCache(store, CATALOG, SessionsConfig(max_length=3), history_events=buys)
+    assert names(sessions) == names(again) == "ac"
+    for item in "ef":
+        stored = store.append([[event(item, event="buy")]])[1]
+        sessions.add(stored), again.add(stored)
+    assert names(sessions) == names(again) == "cef"
+    assert names(SessionCache(store, CATALOG, SessionsConfig(max_length=3))) == "def"
+
+
+def test_rules_on_event_types_read_all_events(store, event):
+    sessions = SessionCache(store, CATALOG, history_events=HistoryEvents(("buy",)))
+    sessions.keep_event_types()
+    for item, kind in [("a", "buy"), ("b", "view")]:
+        sessions.add(store.append([[event(item, event=kind)]])[1])
+        view = sessions.view(("user_id", "ann"))
+    assert view.items == [1] and view.types is None and view.seen == ([1, 2], ["buy", "view"])
+    again = SessionCache(store, CATALOG, history_events=HistoryEvents(("buy",)))
+    again.keep_event_types()
+    assert again.view(("user_id", "ann")).seen == view.seen
+    sessions.add(store.append([[event("zzz", event="view")]])[1])
+    sessions.forget_unknown_items()
+    assert ("user_id", "ann") not in sessions
+
+
+def test_a_user_with_events_of_other_types_alone_is_read_once(store, event, monkeypatch):
+    sessions = SessionCache(store, CATALOG, history_events=HistoryEvents(("buy",)))
+    store.append([[event("a", event="view")]])
+    assert names(sessions) == "" and len(sessions) == 1
+    monkeypatch.setattr(store, "newest", None)
+    assert names(sessions) == ""
+    assert sessions.sample_keys(5) == []

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segue.cli import options as o
+from segue.cli.setting_options import parse_names
 
 if TYPE_CHECKING:
     from segue.serving.config import AttributionConfig, ServingConfig
@@ -64,6 +65,13 @@ class ServerOptions:
             help="An event type that counts as a purchase, in place of purchase, order, 购买, 下单 ... Repeatable."
         ),
     ] = None
+    history_events: Annotated[
+        str | None,
+        typer.Option(
+            help="Event types that enter histories, comma-separated: click,purchase; all: every type. By default those "
+            "that the log of the model's training kept (--events, --where)."
+        ),
+    ] = None
     measure: Annotated[bool, typer.Option("--measure/--no-measure", help="Record impressions, for 'segue report'.")] = (
         True
     )
@@ -79,6 +87,7 @@ class ServerOptions:
         """Return the settings of the server."""
         from segue.serving import config
 
+        types = None if self.history_events is None else tuple(parse_names(self.history_events))
         limits = self.rate, self.client_rate, self.client_items
         return config.ServingConfig(
             access=config.AccessConfig(*limits, tuple(self.trusted_proxy or ()), tuple(self.origin or ())),
@@ -88,7 +97,9 @@ class ServerOptions:
             workers=self.workers,
             storage=config.StorageConfig(min_free_mb=self.min_free_mb, max_log_mb=self.max_log_mb),
             grace_s=self.grace,
-            engine=config.EngineConfig(durability=self.durability.value),
+            engine=config.EngineConfig(
+                sessions=config.SessionsConfig(history_events=types), durability=self.durability.value
+            ),
         )
 
     def _attribution(self) -> "AttributionConfig":

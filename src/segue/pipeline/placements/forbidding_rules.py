@@ -71,6 +71,7 @@ def placement_rules_against(rules: Rules, item: int) -> list[ForbiddingRule]:
 
 
 def _seen_rules(rules: Rules, item: int, history: Sequences, request: PlacementRequest) -> list[ForbiddingRule]:
+    history = request.seen_history(history, rules)
     if not _holds(rules.seen_items(history, request.exclude_seen), item):
         return []
     if _holds(seen_items(history, "last"), item):

@@ -49,6 +49,19 @@ class PlacementRequest:
     """Filter expression, in addition to the placement's own."""
     allowed_V: np.ndarray | None = None
     """bool [V]: items that may be recommended; None: all."""
+    seen: Sequences | None = None
+    """One row with the events of all types, for a rule on event types where the history lacks some of them; None: the
+    history."""
+
+    def seen_history(self, history: Sequences, rules: Rules) -> Sequences:
+        """Return the row whose items the rule for seen items reads.
+
+        Args:
+            history: one row, the history of the model.
+            rules: rules of the placement.
+        """
+        rule = rules.config.exclude_seen if self.exclude_seen is None else self.exclude_seen
+        return self.seen if self.seen is not None and isinstance(rule, tuple) else history
 
 
 class CompiledPlacement(NamedTuple):
@@ -164,8 +177,9 @@ class PlacementEngine:
         Raises:
             ValueError: an unknown placement or a wrong filter.
         """
-        allowed_V = self.stages_of(request.placement).rules.allowed_items(
-            history,
+        rules = self.stages_of(request.placement).rules
+        allowed_V = rules.allowed_items(
+            request.seen_history(history, rules),
             exclude_seen=request.exclude_seen,
             impressions=request.impressions,
             exclude=request.exclude,

@@ -97,7 +97,8 @@ class AdminService:
         message = message or self.reloader.fallback
         deployment = self.router.deployment
         shares = dict(deployment.shares) if deployment.canary is not None else {"live": 1.0}
-        return ModelsResponse(deployment.versions_by_role(), shares, message)
+        notes = [note for model in deployment.loaded_models() for note in model.notes]
+        return ModelsResponse(deployment.versions_by_role(), shares, message, notes)
 
     def reload(self) -> ModelsResponse:
         """Check the pointer at once and deploy its versions.

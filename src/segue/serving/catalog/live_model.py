@@ -59,6 +59,11 @@ class LiveModel:
         return bool(self._demands) or self.model.catalog.has_added
 
     @property
+    def sessions(self) -> SessionCache:
+        """Histories in the item indices of its catalog."""
+        return self._sessions
+
+    @property
     def has_trend(self) -> bool:
         """True if the version has a trend model."""
         return bool(self._demands)
@@ -68,7 +73,7 @@ class LiveModel:
         if stored and self.wants_events:
             if self.pipeline is not None:
                 self.pipeline.clock.newest_seq = stored[-1].seq
-            self._queue.extend(stored)
+            self._queue.extend(row for row in stored if self._sessions.counts(row))
 
     def forget(self, key: HistoryKey) -> None:
         """Drop the events of a user or session, waiting ones included, before the next refresh."""

@@ -106,15 +106,16 @@ class LiveUpdates:
 
     def _restore(self, model: LiveModel) -> None:
         """Feed the stored events of new items, and those of the last minutes for the trend scores."""
+        types = model.sessions.history_events
         if model.has_trend:
             since_us = time.time_ns() // 1000 - _DEMAND_S * 1_000_000
-            model.restore_demand(self._store.events_after(since_us, 0, _MAX_DEMAND))
+            model.restore_demand(self._store.events_after(since_us, 0, _MAX_DEMAND, types))
         added = model.model.catalog.added
         if not added:
             return
         start = {item: self._items[item].start_seq for item in added}
         first_seq = min(start.values())
-        rows = self._store.newest_of_items(added, first_seq, _MAX_RESTORED)
+        rows = self._store.newest_of_items(added, first_seq, _MAX_RESTORED, types)
         newest: dict[str, list[StoredEventRow]] = {}
         for row in rows:
             if row.seq > start[row.event.item_id]:
@@ -122,7 +123,7 @@ class LiveUpdates:
         kept = sorted((row for part in newest.values() for row in part[-MAX_EVENTS:]), key=lambda row: row.seq)
         counts = {item: len(part) for item, part in newest.items()}
         if len(rows) == _MAX_RESTORED:
-            counts = self._store.count_of_items(added, first_seq)
+            counts = self._store.count_of_items(added, first_seq, types)
         model.restore_events(kept, counts)
 
     def _run(self) -> None:

@@ -47,7 +47,13 @@ class LoadedModel:
             ValueError: the version lacks a column that a live rule names, or cannot be served by several processes.
         """
         model.check_processes(config.workers)
-        sessions = SessionCache(store, model.catalog, config.engine.sessions, context_reader=model.event_contexts)
+        sessions = SessionCache(
+            store,
+            model.catalog,
+            config.engine.sessions,
+            context_reader=model.event_contexts,
+            history_events=config.engine.sessions.events_of(model.history_events),
+        )
         live = LiveModel(model, sessions)
         updates.attach(live)
         return cls(Engine(model, sessions, writer, config.engine), sessions, live)
@@ -56,6 +62,12 @@ class LoadedModel:
     def version(self) -> str:
         """Version of the model."""
         return self.engine.version
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about event types that do not enter its histories."""
+        events = self.sessions.history_events
+        return [] if events is None else [f"Version {self.version}: {sentence}" for sentence in events.sentences()]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ explanations.
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -46,9 +46,10 @@ class _TestEvents:
                     )
                 )
 
-    def newest(self, key: str, value: str, limit: int) -> list[StoredEventRow]:
+    def newest(self, key: str, value: str, limit: int, types: Container[str] | None = None) -> list[StoredEventRow]:
         """See ``EventReader.newest``."""
-        return self._rows.get(value, [])[-limit:] if key == "user_id" else []
+        rows = self._rows.get(value, []) if key == "user_id" else []
+        return [row for row in rows if types is None or row.event.event in types][-limit:]
 
     def events_after(self, time_us: int, seq: int, limit: int) -> list[StoredEventRow]:
         """See ``EventReader.events_after``."""

@@ -43,7 +43,7 @@ class ItemHistoryFeed:
     def on_commit(self, stored: Sequence[StoredEventRow]) -> None:
         """Queue newly committed events; called in the writer's thread."""
         if self._ranker is not None:
-            self._committed.extend(stored)
+            self._committed.extend(row for row in stored if self._sessions.counts(row))
 
     def forget(self, key: HistoryKey) -> None:
         """Drop the waiting events of a user, or of a session without a user; called in the writer's thread.
@@ -70,6 +70,7 @@ class ItemHistoryFeed:
             self._last_seq = 0
             with contextlib.suppress(HistoryUnreadableError):
                 missed = self._sessions.events_after(self._ranker.newest_us, 0, MAX_MISSED_EVENTS)
+                missed = [row for row in missed if self._sessions.counts(row)]
                 self._committed.extendleft(reversed(missed))  # events committed meanwhile are in both, and are fed once
         for _ in range(min(len(self._committed), MAX_EVENTS_PER_BATCH)):
             with contextlib.suppress(HistoryUnreadableError):

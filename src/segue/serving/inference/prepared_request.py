@@ -5,15 +5,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from segue.data.catalog import PAD, Catalog
-from segue.data.sequences import NO_TIME
+from segue.data.sequences import NO_TIME, Sequences
 from segue.models.retrieval.retriever import RetrievalQuery
 from segue.models.top_k import default_seen_rule
 from segue.serving.inference.served_model import ServedModel
 from segue.serving.schemas.problems import Problem
 from segue.serving.schemas.requests import HistoryKey, RecommendRequest, SimilarRequest
+from segue.serving.sessions.cached_history import SeenEvents, SessionView
 from segue.serving.sessions.event_context import NO_CONTEXT
 from segue.serving.sessions.request_key import history_key
-from segue.serving.sessions.session_cache import SessionCache, SessionView
+from segue.serving.sessions.session_cache import SessionCache
 from segue.serving.store.event import event_time_us
 
 
@@ -34,7 +35,9 @@ class PreparedRequest:
     explores: bool = True
     """True if the placement's exploration draws."""
     notes: Sequence[str] = ()
-    """Sentences about rules of the request that do not hold."""
+    """Sentences about rules of the request that do not hold, and about an event that does not enter the history."""
+    seen: Sequences | None = None
+    """Events of all types in one row, for placements that read event types; None: the history."""
 
 
 def prepare_request(
@@ -65,18 +68,22 @@ def prepare_request(
     key, now_us = history_key(request), time.time_ns() // 1000
     history: SessionView | list[int]
     types: Sequence[str | None] | None
+    seen: SeenEvents | None = None
     if key is not None:
         service = model.pipeline_service
         if service is not None and service.reads_event_types and not sessions.keeps_event_types:
             sessions.keep_event_types()
         history = sessions.view(key, cached_only=cached_only)
         items, times, contexts, types = history.items, history.times, history.contexts, history.types
+        seen = history.seen
     else:
         history = items = known_indices(model.catalog, request.history or (), unknown)
         times, contexts, types = [NO_TIME] * len(items), None, None
     if request.event is not None:
         event_items = known_indices(model.catalog, [request.event.item_id], unknown)
-        if key is None:
+        if key is None and not enters_histories(request.event.event, sessions):
+            seen = SeenEvents([*items, *event_items], [*[None] * len(items), *[request.event.event] * len(event_items)])
+        elif key is None:
             time_us, reader = event_time_us(request.event, now_us), model.event_contexts
             if reader is not None:
                 contexts = [NO_CONTEXT] * len(items)
@@ -89,8 +96,30 @@ def prepare_request(
         rule = default_seen_rule(model.exclude_seen) if request.exclude_seen is None else request.exclude_seen
         exclude = exclude + model.changes.hidden + (items if rule is True else _last_known(items) if rule else [])
     query = RetrievalQuery(items, exclude, allow, times, now_us, contexts, types)
-    notes = _notes(request, is_pipeline)
-    return PreparedRequest(key, history, query, request.k, list(unknown), request if is_pipeline else None, notes=notes)
+    rules = request if is_pipeline else None
+    rows = None if seen is None else RetrievalQuery(seen.items, event_types=seen.types).as_sequences()
+    notes = [*_notes(request, is_pipeline), *_event_notes(request, sessions)]
+    return PreparedRequest(key, history, query, request.k, list(unknown), rules, notes=notes, seen=rows)
+
+
+def enters_histories(event: str, sessions: SessionCache) -> bool:
+    """Return whether an event of a type enters the histories of a model.
+
+    Args:
+        event: type of the event.
+        sessions: histories of the model.
+    """
+    return sessions.history_events is None or event in sessions.history_events
+
+
+def _event_notes(request: RecommendRequest, sessions: SessionCache) -> Sequence[str]:
+    """Return sentences about event types that do not enter the history of a request."""
+    if sessions.history_events is None:
+        return ()
+    notes = []
+    if request.event is not None and not enters_histories(request.event.event, sessions):
+        notes.append(f"The event of the request, of the type '{request.event.event}', does not enter the history.")
+    return [*notes, *(sessions.history_events.sentences() if notes or request.explain else ())]
 
 
 def _prepare_similar(request: SimilarRequest, model: ServedModel) -> PreparedRequest:

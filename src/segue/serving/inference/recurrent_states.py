@@ -17,7 +17,8 @@ from segue.data.sequences import Sequences
 from segue.models.neural.gru_numpy import NumpyGRU
 from segue.models.neural.neural_scorer import NeuralScorer
 from segue.models.retrieval.retriever import Retriever
-from segue.serving.sessions.session_cache import SessionCache, SessionView
+from segue.serving.sessions.cached_history import SessionView
+from segue.serving.sessions.session_cache import SessionCache
 
 
 class RecurrentStates:

@@ -93,9 +93,10 @@ class RequestScorer:
         if prepared.key is not None:
             self._fallback.keep(prepared.key, indices, np.array([item.score for item in items], dtype=np.float32))
             self._keep_recent(prepared.key, indices)
-        response = _response(model, items, prepared.unknown, started)
+        response = _response(model, items, prepared.unknown, started, notes=prepared.notes)
         if request.explain:
-            response.notes = model.pipeline_service.list_notes(request, history, indices.tolist())
+            notes = model.pipeline_service.list_notes(request, history, indices.tolist(), prepared.seen)
+            response.notes = [*prepared.notes, *notes]
         return response
 
     def _keep_recent(self, key: HistoryKey | None, indices: np.ndarray) -> None:
@@ -111,8 +112,14 @@ class RequestScorer:
             allow_V = np.zeros(self._model.catalog.size, dtype=bool)
             allow_V[list(query.allow)] = True
         recent = self._recent.of(prepared.key) if service.reads_impressions else ()
-        history = query.as_sequences()
-        return service.allowed_items(request, history, exclude=query.exclude, impressions=recent, allowed_V=allow_V)
+        return service.allowed_items(
+            request,
+            query.as_sequences(),
+            exclude=query.exclude,
+            impressions=recent,
+            allowed_V=allow_V,
+            seen=prepared.seen,
+        )
 
     def _respond_single(self, batch: Sequence[PreparedRequest], started: float) -> list[RecommendResponse | Exception]:
         """Return the lists of a single model; after an exception each request is scored alone, to fail alone."""
@@ -150,7 +157,7 @@ class RequestScorer:
         items = service.recommend_without_scoring(rules, last_items, last_scores, allowed_V)
         self._keep_recent(prepared.key, model.catalog.to_indices([item.id for item in items]))
         source: FallbackSource = "cached" if any(item.source == CACHED for item in items) else "popular"
-        return _response(model, items, prepared.unknown, started, source)
+        return _response(model, items, prepared.unknown, started, source, prepared.notes)
 
     def next(self, request: NextRequest) -> RecommendResponse:
         """Return a generated sequence of next items (``segue.models.generation.generate``).

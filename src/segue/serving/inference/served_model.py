@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from segue.config.history_events import HistoryEvents
 from segue.data.catalog import PAD
+from segue.data.log_description import LogDescription
 from segue.models import artifact
 from segue.models.retrieval.product_quantization import MIN_RECALL
 from segue.models.retrieval.retriever import RetrievalQuery, Retriever
@@ -54,6 +57,8 @@ class ServedModel:
     """Reader of the context columns that the model is trained on; None without any."""
     probability_scorer: Scorer | None = None
     """Scorer of calibrated log-probabilities, which sequences are generated with; None: the scorer itself."""
+    history_events: HistoryEvents | None = None
+    """Event types that its training log kept; None: all."""
     item_columns: frozenset[str] = frozenset()
     """Names of the columns of its items table."""
     changes: ItemChanges = field(default_factory=ItemChanges)
@@ -81,6 +86,7 @@ class ServedModel:
             pipeline_service=PipelineService.from_scorer(scorer, catalog, loaded),
             event_contexts=EventContextReader.from_arrays(loaded.arrays),
             probability_scorer=probability_scorer(scorer, loaded.about),
+            history_events=_history_events(loaded.about.get("log")),
             item_columns=frozenset(name for row in loaded.items.values() for name in row),
         )
         model.top_k([], 1)
@@ -155,3 +161,11 @@ class ServedModel:
                 "A score is not a finite number: the model is broken, its list would be arbitrary."
             )
         return [Recommendation(item, score, titles.get(item)) for item, score in scored]
+
+
+def _history_events(log: Any) -> HistoryEvents | None:
+    """Return the event types that a training log kept; None: all, or a model that does not describe its log."""
+    try:
+        return None if log is None else LogDescription.from_dict(log).history_events()
+    except ValueError as error:
+        raise ValueError(f"The model describes the log of its training wrongly: {error}") from None

@@ -84,6 +84,7 @@ class PipelineService:
         exclude: Sequence[int] = (),
         impressions: Sequence[int] = (),
         allowed_V: np.ndarray | None = None,
+        seen: Sequences | None = None,
     ) -> np.ndarray:
         """Return the items that a request and the rules of its placement allow, bool [V].
 
@@ -93,6 +94,7 @@ class PipelineService:
             exclude: item indices that must not be in the list.
             impressions: item indices that were recently recommended to the user.
             allowed_V: bool by item index: items that may be in the list; None: all.
+            seen: events of all types, see ``PlacementRequest.seen``.
 
         Raises:
             Problem: 422 for an unknown placement or an invalid filter.
@@ -100,7 +102,7 @@ class PipelineService:
         engine = self._placements
         fitted_V = None if allowed_V is None else engine.fit_mask(allowed_V)
         try:
-            return engine.allowed_items(history, _placement_request(request, exclude, fitted_V, impressions))
+            return engine.allowed_items(history, _placement_request(request, exclude, fitted_V, impressions, seen))
         except ValueError as error:
             raise Problem(422, str(error)) from None
 
@@ -119,15 +121,18 @@ class PipelineService:
         """True if a placement leaves out items that were recently recommended."""
         return self._placements.reads_impressions
 
-    def list_notes(self, request: RecommendRequest, history: Sequences, listed: Sequence[int]) -> list[str]:
+    def list_notes(
+        self, request: RecommendRequest, history: Sequences, listed: Sequence[int], seen: Sequences | None = None
+    ) -> list[str]:
         """Return sentences about pins of the placement that a list does not show, and about a list without items.
 
         Args:
             request: the request.
             history: one row of item indices.
             listed: item indices of the list.
+            seen: events of all types, see ``PlacementRequest.seen``.
         """
-        engine, placement = self._placements, _placement_request(request)
+        engine, placement = self._placements, _placement_request(request, seen=seen)
         notes = pin_notes(engine, list(listed), history, placement)
         return notes if listed else [*notes, empty_list_note(engine, placement)]
 
@@ -201,6 +206,7 @@ def _placement_request(
     exclude: Sequence[int] = (),
     allowed_V: np.ndarray | None = None,
     impressions: Sequence[int] = (),
+    seen: Sequences | None = None,
 ) -> PlacementRequest:
     return PlacementRequest(
         request.placement or DEFAULT_PLACEMENT,
@@ -209,4 +215,5 @@ def _placement_request(
         exclude_seen=request.exclude_seen,
         filter=request.filter,
         allowed_V=allowed_V,
+        seen=seen,
     )

@@ -3,21 +3,19 @@
 import contextlib
 import logging
 import random
-import sys
 import threading
 import time
-from array import array
-from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from segue.data.catalog import PAD, Catalog
+from segue.config.history_events import HistoryEvents
+from segue.data.catalog import Catalog
 from segue.serving.config import SessionsConfig
 from segue.serving.observability.logs import log_event
 from segue.serving.schemas.requests import HistoryKey
+from segue.serving.sessions.cached_history import CachedHistory, SeenEvents, SessionView
 from segue.serving.sessions.event_context import NO_CONTEXT, ContextValues, EventContextReader
 from segue.serving.store.event_reader import EventReader, StoredEventRow
 
@@ -25,83 +23,6 @@ _log = logging.getLogger("segue.serving")
 _OLDEST_US = -(1 << 63)
 _LOG_INTERVAL_S = 60.0
 """Shortest time between two log lines about histories that cannot be read, in seconds."""
-
-
-class _CachedHistory:
-    """Newest events of one key in the order of (time, arrival), 20 bytes per event, and the model's state of them.
-
-    ``contexts`` holds the context values of each event for a model with context columns: 8 bytes more per event.
-    Equal rows are shared. ``types`` holds the event types for placements that read them, likewise.
-
-    ``state`` covers the first ``num_read`` events. It is extended only at the end: an insertion in between, or a
-    removal in front, drops it. ``revision`` is then raised, so that a state computed at the same time is not kept.
-    """
-
-    __slots__ = ("contexts", "items", "num_read", "revision", "seqs", "state", "times", "types")
-
-    def __init__(self, *, with_contexts: bool, with_types: bool) -> None:
-        self.times, self.seqs, self.items = array("q"), array("q"), array("i")
-        self.contexts: list[ContextValues] | None = [] if with_contexts else None
-        self.types: list[str] | None = [] if with_types else None
-        self.state: np.ndarray | None = None
-        self.num_read = 0
-        self.revision = 0
-
-    def add(self, row: StoredEventRow, item: int, context: ContextValues, max_length: int) -> None:
-        """Insert an event at its position; an event that is there already, or is too old, changes nothing.
-
-        Args:
-            row: the event.
-            item: item index, PAD for an unknown item.
-            context: context values of the event.
-            max_length: largest length of the history.
-        """
-        time_us, seq, position = row.event.time_us, row.seq, len(self.times)
-        if position and (self.times[-1], self.seqs[-1]) >= (time_us, seq):
-            position = bisect_left(range(position), (time_us, seq), key=lambda i: (self.times[i], self.seqs[i]))
-            if self.seqs[position] == seq:
-                return
-            self._drop_state()
-        self.times.insert(position, time_us)
-        self.seqs.insert(position, seq)
-        self.items.insert(position, item)
-        if self.contexts is not None:
-            self.contexts.insert(position, context)
-        if self.types is not None:
-            self.types.insert(position, sys.intern(row.event.event))
-        if len(self.times) > max_length:
-            del self.times[0], self.seqs[0], self.items[0]
-            if self.contexts is not None:
-                del self.contexts[0]
-            if self.types is not None:
-                del self.types[0]
-            self._drop_state()
-
-    def _drop_state(self) -> None:
-        self.state, self.num_read = None, 0
-        self.revision += 1
-
-
-@dataclass(frozen=True, slots=True)
-class SessionView:
-    """Copy of a history at one time, with the model's state of its first ``num_read`` events."""
-
-    items: list[int]
-    """Item indices, oldest first; PAD for an unknown item."""
-    state: np.ndarray | None
-    """Model state; None if none is kept."""
-    num_read: int
-    """Events that ``state`` covers."""
-    revision: int
-    """Revision of the cached history when the copy was made."""
-    source: _CachedHistory
-    """Cached history that was copied."""
-    times: list[int]
-    """Time of each event, UTC microseconds."""
-    contexts: list[ContextValues] | None
-    """Context values of each event; None for a model without context columns."""
-    types: list[str] | None = None
-    """Type of each event; None where no placement reads it."""
 
 
 class HistoryUnreadableError(RuntimeError):
@@ -122,6 +43,7 @@ class SessionCache:
         config: SessionsConfig | None = None,
         *,
         context_reader: EventContextReader | None = None,
+        history_events: HistoryEvents | None = None,
     ) -> None:
         """Make an empty cache.
 
@@ -130,12 +52,15 @@ class SessionCache:
             catalog: catalog of the model.
             config: sizes; None: the defaults.
             context_reader: reader of the model's context columns (``ServedModel.event_contexts``); None without any.
+            history_events: event types that enter histories; None: all.
         """
         self._store = store
         self._context_reader = context_reader
         self._catalog = catalog
         self._config = config or SessionsConfig()
-        self._histories: OrderedDict[HistoryKey, _CachedHistory] = OrderedDict()
+        self.history_events = history_events if history_events is not None and history_events.selects else None
+        """Event types that enter histories; None: all."""
+        self._histories: OrderedDict[HistoryKey, CachedHistory] = OrderedDict()
         self._lock = threading.Lock()
         self.keeps_event_types = False
         """True if histories hold the types of their events."""
@@ -155,9 +80,17 @@ class SessionCache:
                 context = None
                 for key in (("user_id", row.event.user_id), ("session_id", row.event.session_id)):
                     history = self._histories.get(key) if key[1] is not None else None  # type: ignore[arg-type]
-                    if history is not None:
+                    if history is None:
+                        continue
+                    if history.all_types is not None:
+                        history.all_types.add(row, item, NO_CONTEXT, self._config.max_length)
+                    if self.counts(row):
                         context = self._context(row) if context is None else context
                         history.add(row, item, context, self._config.max_length)
+
+    def counts(self, row: StoredEventRow) -> bool:
+        """Return whether an event enters histories."""
+        return self.history_events is None or row.event.event in self.history_events
 
     def history(self, key: HistoryKey) -> list[int]:
         """Return the item indices of the newest events of a key, oldest first; empty for an unknown key."""
@@ -178,7 +111,7 @@ class SessionCache:
             history = self._histories.get(key)
             if history is None:
                 history = self._empty() if cached_only else self._load(key)
-            if history.times:
+            if history.times or key in self._histories or (not cached_only and self._has_events(key)):
                 self._histories[key] = history
                 self._histories.move_to_end(key)
                 while len(self._histories) > self._config.max_histories:
@@ -187,7 +120,14 @@ class SessionCache:
             contexts = None if history.contexts is None else history.contexts.copy()
             types = None if history.types is None else history.types.copy()
             state = history.state, history.num_read, history.revision
-            return SessionView(items, *state, history, times, contexts, types)
+            seen, full = None, history.all_types
+            if full is not None:
+                seen = SeenEvents(full.items.tolist(), list(full.types or ()))
+            return SessionView(items, *state, history, times, contexts, types, seen)
+
+    def _has_events(self, key: HistoryKey) -> bool:
+        """Return whether an empty history has stored events of other types, so that it is worth keeping."""
+        return self.history_events is not None and bool(self._read(lambda: self._store.newest(*key, 1)))
 
     def events_after(self, time_us: int, seq: int, limit: int) -> list[StoredEventRow]:
         """Return stored events after a time and a sequence number. See ``EventReader.events_after``.
@@ -208,7 +148,8 @@ class SessionCache:
         """
         with self._lock:
             drawn = random.sample(list(self._histories), min(4 * count, len(self._histories)))
-            return [key for key in drawn if min(self._histories[key].seqs) <= self._first_seq][:count]
+            first_seqs = {key: min(self._histories[key].seqs, default=self._first_seq + 1) for key in drawn}
+            return [key for key, seq in first_seqs.items() if seq <= self._first_seq][:count]
 
     def save_state(self, view: SessionView, state: np.ndarray) -> None:
         """Keep a model state of a whole history with it, unless the history has changed other than at its end.
@@ -236,7 +177,8 @@ class SessionCache:
     def forget_unknown_items(self) -> None:
         """Drop the histories with an item that was unknown, after new items have joined the catalog."""
         with self._lock:
-            for key in [key for key, history in self._histories.items() if PAD in history.items]:
+            unknown = [key for key, history in self._histories.items() if history.has_unknown_items()]
+            for key in unknown:
                 del self._histories[key]
 
     def newest_seq(self) -> int:
@@ -245,8 +187,13 @@ class SessionCache:
             return sum(row.seq for row in self.events_after(_OLDEST_US, 0, 1))
         return 0
 
-    def _empty(self) -> _CachedHistory:
-        return _CachedHistory(with_contexts=self._context_reader is not None, with_types=self.keeps_event_types)
+    def _empty(self) -> CachedHistory:
+        has_both = self.keeps_event_types and self.history_events is not None
+        with_types = self.keeps_event_types and not has_both
+        history = CachedHistory(with_contexts=self._context_reader is not None, with_types=with_types)
+        if has_both:
+            history.all_types = CachedHistory(with_contexts=False, with_types=True)
+        return history
 
     def _read(self, read: Callable[[], list[StoredEventRow]]) -> list[StoredEventRow]:
         """Return the rows that the store reads; damage raises various errors, such as text that is not UTF-8."""
@@ -259,12 +206,17 @@ class SessionCache:
                 log_event(_log, logging.ERROR, "A history cannot be read.", failure=type(error).__name__)
             raise HistoryUnreadableError(f"The event store failed with {type(error).__name__}.") from error
 
-    def _load(self, key: HistoryKey) -> _CachedHistory:
-        history = self._empty()
-        stored = self._read(lambda: self._store.newest(*key, self._config.max_length))
+    def _load(self, key: HistoryKey) -> CachedHistory:
+        history, limit = self._empty(), self._config.max_length
+        stored = self._read(lambda: self._store.newest(*key, limit, self.history_events))
         items = self._catalog.to_indices(row.event.item_id for row in stored).tolist()
         for row, item in zip(stored, items, strict=True):
-            history.add(row, item, self._context(row), self._config.max_length)
+            history.add(row, item, self._context(row), limit)
+        if history.all_types is not None:
+            stored = self._read(lambda: self._store.newest(*key, limit))
+            items = self._catalog.to_indices(row.event.item_id for row in stored).tolist()
+            for row, item in zip(stored, items, strict=True):
+                history.all_types.add(row, item, NO_CONTEXT, limit)
         return history
 
     def _context(self, row: StoredEventRow) -> ContextValues:

@@ -3,7 +3,7 @@
 import json
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from segue.serving.store.sqlite import BUSY_MS, COLUMNS
 _log = logging.getLogger("segue.serving")
 _MAX_COUNTED = 10_000
 """Damaged rows that are counted one by one."""
+MAX_SEARCHED = 50_000
+"""Newest events among which those of some types are looked for: a bound on the time of one query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +52,31 @@ class EventReader:
         """Return the number of damaged rows met by queries; the first one is logged."""
         return len(self._left_out)
 
-    def newest(self, key: str, value: str, limit: int) -> list[StoredEventRow]:
+    def newest(self, key: str, value: str, limit: int, types: Container[str] | None = None) -> list[StoredEventRow]:
         """Return the newest events of a user or session, oldest first, by time and then by arrival.
 
         Args:
             key: "user_id" or "session_id".
             value: the id.
             limit: largest number of events.
+            types: only events of these types, among the newest MAX_SEARCHED; None: of all types.
         """
-        rows = self._query(_NEWEST[key], (value, limit))
+        rows = self._newest(f"{_COLUMN[key]} = ?", (value,), "time_us DESC, seq DESC", limit, types)
         return [stored for stored in self._sound(reversed(rows)) if getattr(stored.event, key) == value]
 
-    def events_after(self, time_us: int, seq: int, limit: int) -> list[StoredEventRow]:
+    def events_after(
+        self, time_us: int, seq: int, limit: int, types: Container[str] | None = None
+    ) -> list[StoredEventRow]:
         """Return the newest arrivals after a time and a sequence number, oldest arrival first.
 
         Args:
             time_us: only events later than this, UTC microseconds.
             seq: only events with a larger sequence number.
             limit: largest number of events.
+            types: see ``newest``.
         """
-        query = f"SELECT {COLUMNS} FROM events WHERE seq > ? AND time_us > ? ORDER BY seq DESC LIMIT ?"
-        return list(self._sound(reversed(self._query(query, (seq, time_us, limit)))))
+        rows = self._newest("seq > ? AND time_us > ?", (seq, time_us), "seq DESC", limit, types)
+        return list(self._sound(reversed(rows)))
 
     def seq_after(self, seq: int, count: int) -> int | None:
         """Return the sequence number of the last of the next arrivals; None without any.
@@ -92,27 +98,40 @@ class EventReader:
         query = f"SELECT {COLUMNS} FROM events WHERE seq > ? AND seq <= ? ORDER BY seq"
         return list(self._sound(self._query(query, (after, until))))
 
-    def newest_of_items(self, items: Sequence[str], after_seq: int, limit: int) -> list[StoredEventRow]:
+    def newest_of_items(
+        self, items: Sequence[str], after_seq: int, limit: int, types: Container[str] | None = None
+    ) -> list[StoredEventRow]:
         """Return the newest arrivals of some items after a sequence number, oldest arrival first.
 
         Args:
             items: item ids.
             after_seq: only events with a larger sequence number.
             limit: largest number of events.
+            types: see ``newest``.
         """
-        query = f"SELECT {COLUMNS} FROM events WHERE seq > ? AND item_id IN (SELECT value FROM json_each(?))"
-        rows = self._query(f"{query} ORDER BY seq DESC LIMIT ?", (after_seq, json.dumps(list(items)), limit))
+        where = "seq > ? AND item_id IN (SELECT value FROM json_each(?))"
+        rows = self._newest(where, (after_seq, json.dumps(list(items))), "seq DESC", limit, types)
         return list(self._sound(reversed(rows)))
 
-    def count_of_items(self, items: Sequence[str], after_seq: int) -> dict[str, int]:
+    def count_of_items(
+        self, items: Sequence[str], after_seq: int, types: Container[str] | None = None
+    ) -> dict[str, int]:
         """Return item id -> number of its events after a sequence number; items without any are left out.
 
         Args:
             items: item ids.
             after_seq: only events with a larger sequence number.
+            types: only events of these types; None: of all types.
         """
-        query = "SELECT item_id, count(*) FROM events WHERE seq > ? AND item_id IN (SELECT value FROM json_each(?))"
-        return dict(self._query(f"{query} GROUP BY item_id", (after_seq, json.dumps(list(items)))))
+        query = (
+            "SELECT item_id, event, count(*) FROM events WHERE seq > ? AND item_id IN (SELECT value FROM json_each(?)) "
+            "GROUP BY item_id, event"
+        )
+        counts: dict[str, int] = {}
+        for item, event, count in self._query(query, (after_seq, json.dumps(list(items)))):
+            if types is None or event in types:
+                counts[item] = counts.get(item, 0) + count
+        return counts
 
     def has_events_until(self, user_id: str, until_us: int) -> bool:
         """Return whether a user has an event at or before a time.
@@ -148,6 +167,18 @@ class EventReader:
             values: its parameters.
         """
         return self._query(query, values)
+
+    def _newest(
+        self, where: str, values: tuple[Any, ...], order: str, limit: int, types: Container[str] | None
+    ) -> list[Any]:
+        """Return the first rows of events of some types in an order, newest first; None: of all types."""
+        if types is None:
+            query = f"SELECT {COLUMNS} FROM events WHERE {where} ORDER BY {order} LIMIT ?"
+            return self._query(query, (*values, limit))
+        query = f"SELECT seq, event FROM events WHERE {where} ORDER BY {order} LIMIT ?"
+        seqs = [seq for seq, event in self._query(query, (*values, MAX_SEARCHED)) if event in types][:limit]
+        query = f"SELECT {COLUMNS} FROM events WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY {order}"
+        return self._query(query, (json.dumps(seqs),))
 
     def _query(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
         # One thread at a time: the connection refuses a second one instead of waiting.
@@ -187,10 +218,8 @@ class EventReader:
         self.connection.close()
 
 
-_NEWEST = {
-    key: f"SELECT {COLUMNS} FROM events WHERE {key} = ? ORDER BY time_us DESC, seq DESC LIMIT ?"
-    for key in ("user_id", "session_id")
-}
+_COLUMN = {"user_id": "user_id", "session_id": "session_id"}
+"""Columns that are keys of histories; no other text enters a query."""
 
 
 def scan_events(path: Path, chunk: int = 10_000) -> Iterator[list[StoredEventRow]]:

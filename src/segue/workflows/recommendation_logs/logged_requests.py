@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +41,8 @@ def logged_requests(
 ) -> Iterator[LoggedRequest]:
     """Yield the recorded lists with propensities, oldest first, each with the inputs of its request.
 
-    The history of a user is that of the events up to the time of the request. An event that arrived later with an
-    earlier timestamp is in it, although the server did not have it then.
+    The history of a user is that of the events up to the time of the request, of the types that the model's training
+    log kept. An event that arrived later with an earlier timestamp is in it, although the server did not have it then.
 
     Args:
         data_dir: data directory of a server.
@@ -81,19 +81,24 @@ def _logged_request(
     shown: ShownList, conditions: Conditions, stored: list[StoredEventRow], model: ServedModel
 ) -> LoggedRequest:
     catalog, reader = model.catalog, model.event_contexts
+    request = _placement_request(shown, conditions, catalog)
     if conditions.history is not None:
         items = [item for item in catalog.to_indices_list(conditions.history) if item]
         query = RetrievalQuery(items, times=[NO_TIME] * len(items), query_time=shown.time_us)
     else:
-        known = [row for row in stored if row.event.time_us <= shown.time_us][-SessionsConfig().max_length :]
+        sessions, earlier = SessionsConfig(), [row for row in stored if row.event.time_us <= shown.time_us]
+        events = sessions.events_of(model.history_events)
+        known = [row for row in earlier if events is None or row.event.event in events][-sessions.max_length :]
         query = RetrievalQuery(
             catalog.to_indices_list(row.event.item_id for row in known),
             times=[row.event.time_us for row in known],
             query_time=shown.time_us,
             contexts=None if reader is None else [reader.from_stored(row.event) for row in known],
         )
+        seen = earlier[-sessions.max_length :]
+        items, types = catalog.to_indices_list(row.event.item_id for row in seen), [row.event.event for row in seen]
+        request = replace(request, seen=RetrievalQuery(items, event_types=types).as_sequences())
     items_K = catalog.to_indices(item.id for item in shown.items)
-    request = _placement_request(shown, conditions, catalog)
     return LoggedRequest(shown, items_K, query, request, max(conditions.k, len(items_K)))
 
 
