@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segue.config.expression_tokens import MAX_DEPTH, Span
-from segue.config.expressions import Node, parse
+from segue.config.expressions import Node, columns_of, parse
 
 
 def plain(node: Any) -> Any:
@@ -187,3 +187,10 @@ def test_a_hostile_text_is_a_sentence(text: str) -> None:
 def test_long_flat_texts_are_trees() -> None:
     assert len(tree("a == " * 1900 + "a")[2]) == 1900
     assert tree("a < " + "1" * 300) == ("Compare", ("Column", "a"), "<", ("Value", float("1" * 300)))
+
+
+def test_the_columns_of_an_expression() -> None:
+    text = "price < 3 and `Unit Price` > price and 'text' in tags and sold == true and not brand is missing"
+    assert columns_of(text) == ["price", "Unit Price", "tags", "sold", "brand"]
+    with pytest.raises(ValueError, match="The filter ends"):
+        columns_of("price <")

@@ -202,3 +202,98 @@ def test_sessions_of_an_erased_user_are_filtered_out_of_a_log(tmp_path, session)
     )  # fmt: skip
     kept = erasures.filter_log(log).frame["item_id"].to_list()
     assert kept == (["d", "e", "f"] if session == "s1" else ["a", "c", "d", "e", "f"])
+
+
+def test_an_empty_list_covers_nothing_and_changes_no_log(tmp_path):
+    erasures = ErasureList.open(tmp_path)
+    log = log_of(("ann", "s", "a"))
+    assert not erasures.covers("ann", "s", -5)
+    assert erasures.erased_until_us("user_id", "ann") is None
+    assert erasures.filter_log(log) is log
+    assert len(erasures) == 0
+    erasures.add([("user_id", "bob")], 10**12)
+    assert erasures.filter_log(log) is log, "no user of it is erased"
+    assert len(erasures) == 1
+
+
+def test_an_event_is_covered_by_its_user_or_else_by_its_session(tmp_path):
+    erasures = ErasureList.open(tmp_path)
+    erasures.add([("user_id", "ann")], 5)
+    erasures.add([("session_id", "s")], 7)
+    assert erasures.covers("ann", None, 5) and not erasures.covers("ann", None, 6)
+    assert erasures.covers(None, "s", 7) and not erasures.covers(None, "s", 8)
+    assert not erasures.covers("bob", "s", 1), "a session of another user stays"
+    assert not erasures.covers(None, "ann", 1) and not erasures.covers(None, None, 0)
+    assert not erasures.covers("bob", None, -1), "no time is before all erasures"
+
+
+def test_a_digest_is_known_by_itself(tmp_path):
+    erasures = ErasureList.open(tmp_path)
+    erasures.add([USERS[0]], 5)
+    digest = erasures.digest(*USERS[0])
+    assert (len(digest), erasures.digest_erased_until_us(digest)) == (32, 5)
+    assert erasures.digest_erased_until_us("0" * 32) is None
+    assert erasures.digest("session_id", "u0") != digest
+
+
+def test_a_log_without_times_loses_all_events_of_an_erased_user(tmp_path):
+    erasures = ErasureList.open(tmp_path)
+    erasures.add([("user_id", "ann")], 1)
+    frame = pl.DataFrame({"user_id": ["ann", "bob", "ann"], "item_id": ["a", "b", "c"]})
+    log = read_events(frame)
+    assert not log.has_times
+    assert erasures.filter_log(log).frame["item_id"].to_list() == ["b"]
+
+
+def test_an_event_at_the_time_of_the_erasure_is_left_out(tmp_path):
+    erasures = ErasureList.open(tmp_path)
+    erasures.add([("user_id", "ann")], 1_000_000)
+    log = log_of(("ann", None, "a"), ("ann", None, "b"), ("ann", None, "c"))
+    assert erasures.filter_log(log).frame["item_id"].to_list() == ["c"]
+
+
+def test_a_listed_session_is_left_out_where_it_stands_for_a_user(tmp_path):
+    erasures = ErasureList.open(tmp_path)
+    erasures.add([("session_id", "s1")], 1_500_000)
+    log = log_of(("session:s1", "s1", "a"), ("s1", None, "b"), ("session:s1", "s1", "c"), ("session:s2", "s2", "d"))
+    assert erasures.filter_log(log).frame["item_id"].to_list() == ["b", "c", "d"]
+
+
+def test_the_latest_erasure_of_a_linked_session_counts(tmp_path):
+    """By two of its users, and by its own entry."""
+    erasures = ErasureList.open(tmp_path)
+    erasures.add([("user_id", "ann")], 2_000_000)
+    erasures.add([("user_id", "bob")], 4_000_000)
+    rows = [("ann", "s", "x"), ("bob", "s", "y"), *(("session:s", "s", item) for item in "abcd")]
+    log = log_of(*rows)
+    assert erasures.filter_log(log).frame["item_id"].to_list() == ["d"]
+    erasures.add([("session_id", "s")], 5_000_000)
+    assert erasures.filter_log(log).frame["item_id"].to_list() == []
+
+
+def test_a_session_that_was_met_after_the_erasure_stays(tmp_path):
+    erasures = ErasureList.open(tmp_path)
+    erasures.add([("user_id", "ann")], 0)
+    log = log_of(("session:s", "s", "a"), ("ann", "s", "b"), ("session:s", "s", "c"))
+    assert erasures.filter_log(log).frame["item_id"].to_list() == ["a", "b", "c"]
+    erasures.add([("user_id", "ann")], 1_000_000)
+    assert erasures.filter_log(log).frame["item_id"].to_list() == ["c"]
+
+
+def test_a_session_id_that_users_share_is_known_by_both_names(tmp_path):
+    """A reader splits it into one session of each user."""
+    erasures = ErasureList.open(tmp_path)
+    erasures.add([("user_id", "ann")], 10_000_000)
+    log = log_of(("ann", "s", "a"), ("bob", "s", "b"), ("session:s", None, "c"), ("session:ann/s", None, "d"))
+    assert log.frame["session_id"].to_list()[0] == "ann/s"
+    assert erasures.filter_log(log).frame["item_id"].to_list() == ["b"]
+
+
+def test_events_before_1970_of_other_users_stay(tmp_path):
+    """The time of an erasure is none for them, and not the start of all times."""
+    erasures = ErasureList.open(tmp_path)
+    erasures.add([("user_id", "ann")], 5)
+    log = log_of(("ann", None, "a"), ("bob", None, "b"))
+    log = log.with_frame(log.frame.with_columns(pl.col("timestamp") - 10_000_000))
+    assert log.frame["timestamp"].max() < 0
+    assert erasures.filter_log(log).frame["item_id"].to_list() == ["b"]

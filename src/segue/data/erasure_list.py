@@ -155,7 +155,8 @@ class ErasureList:
         if not self._until:
             return False
         ids = (("user_id", user_id), ("session_id", session_id if user_id is None else None))
-        return any(id is not None and time_us <= self._until.get(self.digest(id_type, id), -1) for id_type, id in ids)
+        until_us = [self._until.get(self.digest(id_type, id)) for id_type, id in ids if id is not None]
+        return any(us is not None and time_us <= us for us in until_us)
 
     def filter_log(self, log: "EventLog") -> "EventLog":
         """Return the log without erased events; without all events of erased users if the log has no times.
@@ -169,8 +170,9 @@ class ErasureList:
         until |= self._linked_sessions_until_us(log, until)
         if not until:
             return log
-        column = pl.col("user_id").replace_strict(list(until), list(until.values()), default=-1, return_dtype=pl.Int64)
-        is_erased = pl.col("timestamp") <= column if log.has_times else column >= 0
+        column = pl.col("user_id").replace_strict(list(until), list(until.values()), default=None, return_dtype=pl.Int64)
+        is_user = column.is_not_null()
+        is_erased = is_user & (pl.col("timestamp") <= column) if log.has_times else is_user
         return log.with_frame(log.frame.filter(~is_erased))
 
     def _log_user_until_us(self, user_id: str) -> int | None:

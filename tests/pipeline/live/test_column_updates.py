@@ -96,3 +96,36 @@ def test_a_word_for_a_flag_becomes_the_flag(word: str, flag: bool) -> None:
     assert row_of(update_columns(columns, {1: {"stock": word}}), 1) == {"stock": flag}
     with pytest.raises(ValueError, match="holds true or false"):
         check_cell(columns, "stock", "red")
+
+
+def test_columns_that_the_items_lack_and_the_id_are_ignored() -> None:
+    columns = ItemColumns.from_items({"a": {"price": 1.0}}, Catalog(["a"]))
+    updated = update_columns(columns, {1: {"colour": "red", "item_id": "b", "price": 2.0}})
+    assert updated.names == ["item_id", "price"]
+    assert row_of(updated, 1) == {"price": 2.0}
+    assert compile_mask('item_id == "a"', updated).tolist() == [False, True]
+
+
+def test_an_unchanged_column_is_the_same_one() -> None:
+    columns = ItemColumns.from_items({"a": {"price": 1.0, "brand": "m"}}, Catalog(["a"]))
+    updated = update_columns(columns, {1: {"price": 2.0}})
+    assert updated["brand"] is columns["brand"] and updated["price"] is not columns["price"]
+    longer = update_columns(columns, {}, ["b"])
+    assert [len(longer[name].is_known) for name in longer.names] == [3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("price", 3), ("price", -0.5), ("brand", ""), ("tags", []), ("tags", [1, "x"]), ("stock", "no")]
+)
+def test_a_value_of_the_columns_type_is_accepted(name: str, value: object) -> None:
+    columns = ItemColumns.from_items({"a": {"price": 1.0, "stock": True, "brand": "m", "tags": ["x"]}}, Catalog(["a"]))
+    check_cell(columns, name, value)
+
+
+def test_a_list_has_each_part_once_as_text() -> None:
+    columns = ItemColumns.from_items({"a": {"tags": ["x"]}, "b": {"tags": ["y", "z"]}}, Catalog(["a", "b"]))
+    updated = update_columns(columns, {1: {"tags": [7, "x", 7]}})
+    assert row_of(updated, 1) == {"tags": ["7", "x"]}
+    assert row_of(updated, 2) == {"tags": ["y", "z"]}
+    empty = update_columns(updated, {1: {"tags": []}, 2: {"tags": None}})
+    assert (row_of(empty, 1), row_of(empty, 2)) == ({"tags": []}, {})
