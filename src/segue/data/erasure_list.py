@@ -165,12 +165,13 @@ class ErasureList:
         """
         import polars as pl
 
-        users = log.frame["user_id"].unique().to_list()
-        until = {user: us for user in users if (us := self._log_user_until_us(user)) is not None}
+        all_users = log.frame["user_id"].unique().to_list()
+        until = {user: us for user in all_users if (us := self._log_user_until_us(user)) is not None}
         until |= self._linked_sessions_until_us(log, until)
         if not until:
             return log
-        column = pl.col("user_id").replace_strict(list(until), list(until.values()), default=None, return_dtype=pl.Int64)
+        users, times_us = list(until), list(until.values())
+        column = pl.col("user_id").replace_strict(users, times_us, default=None, return_dtype=pl.Int64)
         is_user = column.is_not_null()
         is_erased = is_user & (pl.col("timestamp") <= column) if log.has_times else is_user
         return log.with_frame(log.frame.filter(~is_erased))
