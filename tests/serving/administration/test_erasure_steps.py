@@ -10,6 +10,7 @@ import apsw
 import pytest
 
 from segue.data.erasure_list import ErasureList
+from segue.serving.administration import erase_user
 from segue.serving.administration.erase_user import open_eraser
 from segue.serving.administration.erasure_steps import ErasureSteps
 from segue.serving.experiments.attribution import AttributionRecorder
@@ -405,3 +406,165 @@ def test_a_restored_attribution_file_brings_no_list_back(tmp_path):
     with opened(tmp_path / "data") as data:
         data.recorder.flush()
         assert sum(cell.lists for cell in build_report(data.recorder.path).cells) == 1
+
+
+class SyncError(apsw.IOError):
+    """Error of an fsync, as SQLite reports it."""
+
+    extendedresult = apsw.SQLITE_IOERR_FSYNC
+
+
+def lost():
+    raise SyncError("disk I/O error")
+
+
+def until(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "not in 20 seconds"
+        time.sleep(0.01)
+
+
+def test_an_erasure_before_the_start_and_after_the_stop_is_refused(tmp_path):
+    with opened(tmp_path / "data") as data:
+        data.eraser.close()
+        with pytest.raises(Problem) as refused:
+            data.eraser.submit(CANARY)
+        assert (refused.value.status, refused.value.detail) == (
+            503,
+            "The server is stopping: send the request again in a moment.",
+        )
+
+
+@pytest.mark.parametrize("step", ["deleted", "compacted"])
+def test_an_erasure_whose_fsync_fails_stops_the_writer(tmp_path, monkeypatch, step):
+    """The system may have dropped the pages: a repeat on the same disk must not succeed."""
+    with opened(tmp_path / "data") as data:
+        data.fill()
+        at(monkeypatch, step, False, lost)
+        with pytest.raises(Problem) as refused:
+            data.erase()
+        assert refused.value.detail == (
+            "The erasure is not complete (the event log: SyncError): send the request again later."
+        )
+        until(lambda: data.writer._fsync_failed)
+        for _ in range(2):
+            with pytest.raises(Problem, match="restart the server on a sound disk"):
+                data.erase()
+        assert data.eraser._waiting == []
+    with opened(tmp_path / "data") as data:
+        assert counts(data.erase())[0] == 5
+
+
+def test_a_compaction_is_tried_again_with_growing_pauses(tmp_path, monkeypatch):
+    monkeypatch.setattr(erase_user, "_RETRY_S", 0.01)
+    monkeypatch.setattr(erase_user, "_MAX_RETRY_S", 0.03)
+    pauses, real = [], threading.Timer
+    monkeypatch.setattr(threading, "Timer", lambda pause, work: (pauses.append(pause), real(pause, work))[1])
+    tries, compact = [], EventErasure.compact
+
+    def busy(self):
+        tries.append(1)
+        if len(tries) in (3, 4):
+            full()
+        return compact(self) if len(tries) > 5 else False
+
+    monkeypatch.setattr(EventErasure, "compact", busy)
+    with opened(tmp_path / "data") as data:
+        data.fill()
+        assert counts(data.erase()) == (5, 1, 3, False)
+        until(lambda: not data.writer.run(lambda store: store.erasure.compaction_due).result(10))
+        until(lambda: data.eraser._retry_s == 0.01)
+        assert len(tries) == 6
+        assert pauses == [0.01, 0.02, 0.03, 0.03, 0.03]
+        assert data.writer.writable, "a disk without room for a copy of the log stops no events"
+
+
+def test_a_compaction_whose_fsync_fails_stops_the_writer(tmp_path, monkeypatch):
+    monkeypatch.setattr(erase_user, "_RETRY_S", 0.01)
+    tries = []
+
+    def fail(self):
+        tries.append(1)
+        if len(tries) == 1:
+            return False
+        lost()
+
+    monkeypatch.setattr(EventErasure, "compact", fail)
+    with opened(tmp_path / "data") as data:
+        data.fill()
+        assert not data.erase().compacted
+        until(lambda: data.writer._fsync_failed)
+        with pytest.raises(Problem, match="restart the server on a sound disk"):
+            data.send({"user_id": "bob"})
+        assert len(tries) == 2
+
+
+def test_a_compaction_that_is_due_at_the_start_waits_for_the_reader(tmp_path, monkeypatch):
+    """Another process reads the log: the start goes on, says so, and the rest follows by itself."""
+    monkeypatch.setattr(erase_user, "_RETRY_S", 0.01)
+    with opened(tmp_path / "data") as data:
+        data.fill()
+        at(monkeypatch, "compacted", False, full)
+        with pytest.raises(Problem):
+            data.erase()
+        data.eraser.close()
+    compact, busy = EventErasure.compact, [1]
+    monkeypatch.setattr(EventErasure, "compact", lambda self: not busy and compact(self))
+    with opened(tmp_path / "data") as data:
+        path = data.store.path
+        assert data.messages == [
+            f"{path} may still hold bytes of erased events (another process reads the file): the erasure is tried "
+            "again later."
+        ]
+        assert bytes_of(data.folder) != [] or data.store.erasure.compaction_due
+        busy.clear()
+        until(lambda: bytes_of(data.folder) == [])
+
+
+def test_an_interrupted_erasure_is_reported_at_the_start(tmp_path, monkeypatch):
+    with opened(tmp_path / "data") as data:
+        data.fill()
+        at(monkeypatch, "compacted", False, full)
+        with pytest.raises(Problem):
+            data.erase()
+        data.eraser.close()
+    with opened(tmp_path / "data") as data:
+        assert data.messages == [f"An erasure from {data.store.path} was interrupted, and was completed."]
+    with opened(tmp_path / "data") as data:
+        assert data.messages == []
+
+
+def test_an_erasure_without_recorded_lists(tmp_path):
+    with opened(tmp_path / "data") as data:
+        data.fill()
+        data.steps.recorder = None
+        other = "session-of-canary"
+        data.send({"session_id": other, "timestamp": 5})
+        assert counts(data.erase()) == (5, 1, 0, True)
+        late = {"session_id": other, "timestamp": 6, "user_id": CANARY}
+        assert data.send(late) == AppendResult(0, 0, 1)
+        assert data.store.newest("session_id", other, 5) == []
+
+
+def test_a_repeat_over_other_sessions_counts_only_the_new_ones(tmp_path, monkeypatch):
+    with opened(tmp_path / "data") as data:
+        data.send({"session_id": "one", "user_id": CANARY})
+        at(monkeypatch, "compacted", False, full)
+        with pytest.raises(Problem):
+            data.erase()
+        data.send({"session_id": "one", "user_id": CANARY}, {"session_id": "two", "user_id": CANARY})
+        record = data.erase()
+        assert (record.events, record.sessions, record.session_digests) == (3, 2, ())
+        digest = data.steps.erasures.digest("user_id", CANARY)
+        stored = data.store.erasure.record(digest)
+        assert (stored.receipted, stored.compacted, list(stored.session_digests)) == (True, True, [])
+        assert data.store.erasure.record("0" * 32) is None
+
+
+def test_errors_name_their_cause_without_an_id():
+    assert erase_user._cause(OSError(28, "No space left on device", f"/data/{CANARY}")) == (
+        "the erasure list: No space left on device"
+    )
+    assert erase_user._cause(ValueError("It is damaged.")) == "It is damaged"
+    assert erase_user._cause(apsw.FullError(f"about {CANARY}")) == "the event log: FullError"
