@@ -114,3 +114,9 @@ def test_the_whole_log_is_compared_with_its_indexes(log, monkeypatch):
     until(lambda: check.num_checks == 1)
     check.close()
     assert complete == [{"complete": True}]
+
+
+def test_the_thread_has_a_name_and_does_not_keep_a_process(log):
+    check = BackgroundCheck(log, lambda: None, at_once=False)
+    assert (check._thread.name, check._thread.daemon, check._interval_s) == ("segue-log-check", True, 86_400.0)
+    check.close()

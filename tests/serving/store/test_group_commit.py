@@ -420,3 +420,11 @@ def test_an_error_of_the_disk_that_is_none_of_fsync_may_pass():
     assert not is_fsync_error(fsync_error(apsw.SQLITE_IOERR_WRITE))
     assert not is_fsync_error(ValueError("no error of SQLite"))
     assert is_fsync_error(fsync_error(apsw.SQLITE_IOERR_FSYNC))
+
+
+def test_the_writer_has_a_name_and_does_not_keep_a_process(store):
+    """A thread that waits for a dead disk must not keep the server from its end."""
+    writer = GroupCommitWriter(store, lambda stored: None)
+    assert (writer._thread.name, writer._thread.daemon) == ("segue-writer", True)
+    assert writer.clock is store.clock
+    writer.close()
