@@ -31,9 +31,9 @@ from segue.training.expand_catalog import expand_net
 from segue.training.nets.encoders.gru4rec import GRU4RecEncoder
 from segue.training.nets.encoders.tied_embedding import TiedEmbeddingNet
 from segue.training.nets.layers.basic import DropoutRng
-from segue.workflows import update_model as update_module
 from segue.workflows.fit_model import fit_model
-from segue.workflows.update_model import ExpandedCatalogScorer, update_model
+from segue.workflows.update_model import update_model
+from segue.workflows.updates.update_data import ExpandedCatalogScorer, merge_logs
 
 T0 = 1_700_000_000
 
@@ -277,11 +277,11 @@ def test_an_event_in_both_logs_counts_once() -> None:
     older = events_of([("u", "a", 1), ("u", "b", 2), ("v", "a", 1), ("u", "b", 2)])
     newer = events_of([("u", "c", 3), ("u", "b", 2), ("v", "a", 1), ("v", "a", 2)])
     catalog = Catalog(["a", "b", "c"])
-    merged, shared = update_module._merge_logs(newer, older, catalog)
+    merged, shared = merge_logs(newer, older, catalog)
     assert shared == 2
     assert merged.to_lists() == [[1, 2, 2, 3], [1, 1]]
-    assert update_module._merge_logs(newer, None, catalog)[1] == 0
-    same, shared = update_module._merge_logs(older, older, catalog)
+    assert merge_logs(newer, None, catalog)[1] == 0
+    same, shared = merge_logs(older, older, catalog)
     assert shared == 4 and same.to_lists() == older.sequences(catalog)[0].to_lists()
 
 
@@ -290,7 +290,7 @@ def test_contexts_of_the_merged_logs_fit_together() -> None:
         log.with_frame(log.frame.with_columns(region=pl.Series(values))).with_context({"region": "category"})
         for log, values in ((events_of([("u", "a", 1)]), [7]), (events_of([("u", "b", 2)]), ["north"]))
     )
-    merged, _ = update_module._merge_logs(newer, older, Catalog(["a", "b"]))
+    merged, _ = merge_logs(newer, older, Catalog(["a", "b"]))
     assert merged.contexts is not None
     assert [row for row in merged.contexts.features.rows if row] == [{"region": "7"}, {"region": "north"}]
 

@@ -1,8 +1,8 @@
 """Items and users tables of the commands: each guess, each loss and each id that does not match is printed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from segue.cli.output import print_report
 from segue.data.readers.items import read_items, read_users
@@ -18,6 +18,7 @@ def open_items(
     *,
     allow_loss: bool = False,
     quiet: bool = False,
+    column_types: Mapping[str, Any] | None = None,
 ) -> "ItemTable":
     """Read an items table, and report on it on standard error.
 
@@ -27,6 +28,7 @@ def open_items(
             None: not matched.
         allow_loss: read a table that loses more than 20 % of its rows.
         quiet: no report.
+        column_types: types of columns at a training; those that the table lacks do not count. None: all are guessed.
 
     Raises:
         ValueError: as ``read_items``.
@@ -34,6 +36,9 @@ def open_items(
     from segue.data.event_log import EventLog
 
     table = read_items(path, allow_loss=allow_loss)
+    known_types = {name: kind for name, kind in (column_types or {}).items() if name in table.column_types}
+    if any(table.column_types[name] != kind for name, kind in known_types.items()):
+        table = read_items(path, allow_loss=allow_loss, column_types=known_types)
     if known is not None:
         table = table.matched_with(known.frame["item_id"] if isinstance(known, EventLog) else known)
     if not quiet:

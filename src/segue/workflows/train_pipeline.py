@@ -122,9 +122,10 @@ def refit_pipeline(
     started, sequences, catalog = time.perf_counter(), data.sequences, data.catalog
     old_pipeline = fitted.scorer
     assert isinstance(old_pipeline, Pipeline)
+    notes: Mapping[str, Any] = fitted.notes.get("models", {})
     models = {
         model_key(one): FitResult(
-            source.scorer, dict(_settings_of_source(fitted, s)), dict(fitted.notes["models"][model_key(one)]), 0.0
+            source.scorer, dict(_settings_of_source(fitted, s)), dict(notes.get(model_key(one), {})), 0.0
         )
         for s, (one, source) in enumerate(zip(old_pipeline.config.source, old_pipeline.sources, strict=True))
     }

@@ -20,7 +20,11 @@ def update(
     log: Annotated[Path, typer.Argument(help="The new events.")],
     *,
     replay: Annotated[
-        Path | None, typer.Option(help="The older log: it is trained on again, so that the model does not forget it.")
+        Path | None,
+        typer.Option(
+            help="The older log: it is trained on again, so that the model does not forget it. A pipeline is counted "
+            "again on both logs."
+        ),
     ] = None,
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Write the updated model here instead of replacing RUN.")
@@ -34,6 +38,8 @@ def update(
 ) -> None:
     """Continue the training of a saved model on new events; keep the result only where it is not worse on the newest.
 
+    In a pipeline the networks are trained on, the other sources are fitted again to both logs, and the blend stays.
+
     The logs are read as that of the training was, unless options state otherwise.
 
     New items join the catalog; with features they start from those in --items. The exit code is 0 also where the old
@@ -43,6 +49,7 @@ def update(
       segue update run today.csv --replay shop.csv
     """
     from segue.data.robots import find_robots
+    from segue.models import artifact
     from segue.workflows.update_model import check_updatable, update_model
 
     check_updatable(run)
@@ -57,7 +64,8 @@ def update(
     older = None if replay is None else read(replay, rejected=None)
     new = read(log)
     print_report(f"{WARNING}{sentence}" for sentence in find_robots(new))
-    table = None if items is None else open_items(items, allow_loss=reading.allow_loss)
+    types = artifact.read_about(run).get("item_columns")
+    table = None if items is None else open_items(items, allow_loss=reading.allow_loss, column_types=types)
     report = update_model(run, new, out_folder, replay=older, items=table, seed=seed)
     print_report(f"{WARNING}{sentence}" for sentence in report.warnings)
     if json:
@@ -66,6 +74,10 @@ def update(
     out.print(f"ndcg@10 on the newest {report.cases:,} cases: {report.before:.4f} before, {report.after:.4f} after.")
     if report.shared_events:
         out.print(f"{report.shared_events:,} events are in both logs and count once.")
+    for name, state in report.sources.items():
+        out.print(f"Source {name}: {state}.", markup=False)
+    if report.kept:
+        out.print(report.kept, markup=False)
     if report.promoted:
         out.print(f"Promoted: version {report.version}, {report.new_items:,} new items.", markup=False)
     else:
