@@ -16,7 +16,9 @@ WRITTEN_BY_THE_SOURCE = {
     "name",
     "delete",
     "old_lists",
+    "order",
     "version",
+    "where",
 }
 """Local names for a table, a column, or a part of a statement; constants in capitals may be used as well."""
 
