@@ -386,6 +386,8 @@ def test_numbers_that_json_lacks_are_saved_as_missing(tmp_path):
     loaded = load(tmp_path / "run")
     assert loaded.about["metrics"] == {"ndcg": None, "curve": [1.0, None, [0.5, None]]}
     assert (loaded.about["seed"], loaded.items) == (3, {"a": {"price": None, "rank": 2.5}})
+    text = (tmp_path / "run" / "manifest.json").read_text()
+    assert text == json.dumps(json.loads(text), indent=2, sort_keys=True) + "\n", "as readable as any other"
 
 
 def test_the_time_of_a_model_is_kept_in_a_copy_of_its_provenance(folder):

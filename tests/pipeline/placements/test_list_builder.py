@@ -119,3 +119,13 @@ def test_a_draw_receives_open_candidates_without_fallback_items() -> None:
         PlacementReason.RELAXED,
     ]
     assert built.propensity_C.tolist() == [0.25] * 4
+
+
+def test_pins_behind_the_end_stand_at_the_end_in_their_order() -> None:
+    allowed_V = np.zeros(SIZE, dtype=bool)
+    allowed_V[[1, 3, 5, 7]] = True
+    built = build_list(RANKED, 10, allowed_V, fallback=FALLBACK, pins={6: 5, 8: 3})
+    assert built.items_C.tolist() == [7, 1, 5, 3]
+    assert (built.reasons_C.dtype, built.propensity_C.dtype) == (np.int8, np.float64)
+    with_last = build_list(RANKED, 10, allowed_V, fallback=FALLBACK, pins={3: 1, 8: 3})
+    assert with_last.items_C.tolist() == [5, 7, 3, 1], "the last position is another pin's"

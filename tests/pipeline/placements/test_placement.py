@@ -18,7 +18,7 @@ from segue.pipeline.placements.forbidding_rules import empty_list_note, pin_note
 from segue.pipeline.placements.placement import PlacementEngine, PlacementRequest, item_embeddings
 from segue.pipeline.placements.placement_scorer import PlacementScorer
 from segue.pipeline.placements.quotas import Quota
-from segue.pipeline.placements.rules import Boost, Pin, RulesConfig
+from segue.pipeline.placements.rules import Boost, Freshness, Pin, RulesConfig
 from segue.pipeline.ranked_list import PlacementReason, RankedList
 
 CATALOG = Catalog(f"item {i}" for i in range(1, SIZE))
@@ -235,3 +235,14 @@ def test_embeddings_are_those_of_the_first_source_that_has_some(engine):
         *(SimpleNamespace(item_embeddings=e) for e in (None, "first", "second")),
     ]
     assert item_embeddings(SimpleNamespace(sources=[SimpleNamespace(scorer=scorer) for scorer in scorers])) == "first"
+
+
+def test_the_gain_of_new_items_falls_with_the_time_of_the_request(fitted_pipeline):
+    places = [PlacementConfig("new", RulesConfig(freshness=Freshness(1.0, 14.0)))]
+    engine = PlacementEngine(fitted_pipeline.scorer, CATALOG, ITEMS, placements=places)
+    request, plain = PlacementRequest("new", exclude_seen=False), PlacementRequest(exclude_seen=False)
+    without = engine.recommend(one([1, 2]), 5, plain)
+    fresh, old = (engine.recommend(one([1, 2]), 5, request, now_us=now_us) for now_us in (0, 10**17))
+    assert fresh.scores_C == pytest.approx(2 * without.scores_C)
+    assert old.scores_C == pytest.approx(without.scores_C)
+    assert engine.recommend(one([1, 2]), 5, request).scores_C == pytest.approx(without.scores_C), "by the clock"

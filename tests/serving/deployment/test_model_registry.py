@@ -40,7 +40,7 @@ def test_the_first_promotion_creates_the_registry(registry, runs):
     assert ModelRegistry.at(registry.folder) is None
     version = registry.add(runs[0])
     pointer = registry.promote(version)
-    assert (pointer.generation, pointer.current, pointer.previous) == (1, DeploymentSpec(version), [])
+    assert pointer == Pointer(2, 1, DeploymentSpec(version), [], "")
     assert ModelRegistry.at(registry.folder) is not None
     assert registry.pointer() == pointer
     assert registry.open(version).version == version == artifact.load(runs[0]).version
