@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from segue.data.catalog import Catalog
+from segue.data.readers.events import read_events
 from segue.data.readers.items import read_items, read_users
 
 TABLE = """sku,Title,price,genres,colour
@@ -204,3 +205,19 @@ def test_the_rows_of_a_latin_1_table_are_counted_or_read(tmp_path: Path) -> None
         "WARNING: 1 of 5 rows of the items table repeat an id with other cells, which are lost.",
     ]
     assert read_items(path, encoding="latin-1").frame["title"].to_list() == ["Café", "Tea", "Cup"]
+
+
+def test_a_row_of_a_word_for_a_missing_id_is_no_item() -> None:
+    titles = ["茶", "样品", "样品", "", "碗"]
+    table = read_items(pl.DataFrame({"商品ID": ["a", "NULL", "未知", "-", "b"], "标题": titles}))
+    (warning,) = table.warnings
+    assert warning == (
+        "Values of item_id of the items table look like missing ones (- 1, NULL 1, 未知 1): rows of such an id are "
+        "used only if the log has events of it."
+    )
+    assert table.matched_with(["a", "c"]).ids == ["a", "b"]
+    assert table.matched_with(["a", "NULL"]).ids == ["a", "NULL", "b"], (
+        "it has events until a condition leaves them out"
+    )
+    log = read_events(pl.DataFrame({"user": ["u", "u"], "item": ["a", "c"], "time": [1, 2]}))
+    assert log.with_items(table).catalog().ids == ["a", "b", "c"]

@@ -9,6 +9,7 @@ from segue.data.features.column_types import ColumnType
 from segue.data.features.encoding import ItemFeatures
 from segue.data.read_report import WARNING
 from segue.data.readers.id_spelling import describe_match, find_respelled
+from segue.data.readers.ids import are_missing_words
 
 if TYPE_CHECKING:
     import polars as pl
@@ -53,7 +54,7 @@ class ItemTable:
         """Return the table for a log or catalog, with sentences about ids that match and ids that do not.
 
         A row whose id is another spelling of a known id, as 7 of 007, is left out: as an item of its own it would make
-        two items of one.
+        two items of one. So is a row whose id is a word for a missing one, as NULL, unless it is a known id.
 
         Args:
             ids: item ids of the log or catalog.
@@ -62,10 +63,12 @@ class ItemTable:
 
         known = ids if isinstance(ids, pl.Series) else pl.Series(list(ids), dtype=pl.String)
         notes, warnings = describe_match(self.frame["item_id"], known, "item")
-        respelled = find_respelled(self.frame["item_id"], known)["id"]
+        ids = self.frame["item_id"]
+        respelled = find_respelled(ids, known)["id"]
+        nameless = are_missing_words(ids) & ~ids.is_in(known.unique().implode())
         return replace(
             self,
-            frame=self.frame.filter(~pl.col("item_id").is_in(respelled.implode())),
+            frame=self.frame.filter(~(ids.is_in(respelled.implode()) | nameless)),
             notes=tuple(dict.fromkeys([*self.notes, *notes])),
             warnings=tuple(dict.fromkeys([*self.warnings, *warnings])),
         )

@@ -87,17 +87,8 @@ def _build_log(raw: RawTable, source: str, format: str, options: ReadOptions) ->
     guesses = [note for note in notes if not blank_notes or not note.endswith(" is read as session_id.")]
     notes = joined_notes + guesses + blank_notes
     _refuse_nested(raw, columns)
-    ids = {columns[role] for role in rejected_rows.IDS if role in columns}
-    frame = (
-        raw.frame
-        if options.where is None
-        else filter_rows(
-            raw.frame, options.where, ids, options.time_form(None if raw.ordered else columns.get("timestamp"))
-        )
-    )
-    if options.events is not None:
-        frame, type_notes = keep_event_types(frame, columns.get("event"), options.events)
-        notes += type_notes
+    frame, type_notes = _filter(raw, columns, options)
+    notes += type_notes
     filtered_out = raw.frame.height - frame.height
     converted = _convert_columns(frame, columns, raw.ordered, options)
     cells = converted.cells
@@ -138,6 +129,18 @@ def _build_log(raw: RawTable, source: str, format: str, options: ReadOptions) ->
         description=LogDescription(columns={**columns, **{r: NO_COLUMN for r in assigned if r not in columns}}),
     )
     return EventLog(kept, converted.has_times, report, raw.is_labeled_test)
+
+
+def _filter(raw: RawTable, columns: Mapping[str, str], options: ReadOptions) -> "tuple[pl.DataFrame, list[str]]":
+    """Return the rows that the condition and the event types keep, and sentences about the types."""
+    frame = raw.frame
+    if options.where is not None:
+        ids = {columns[role] for role in rejected_rows.IDS if role in columns}
+        times = options.time_form(None if raw.ordered else columns.get("timestamp"))
+        frame = filter_rows(frame, options.where, ids, times)
+    if options.events is None:
+        return frame, []
+    return keep_event_types(frame, columns.get("event"), options.events)
 
 
 def _assign_roles(raw: RawTable, chosen: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:

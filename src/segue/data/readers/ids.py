@@ -46,8 +46,8 @@ def ids_to_text(column: "pl.Series", role: str) -> "tuple[pl.Series, list[str]]"
         raise ValueError(f"Column '{column.name}' holds only true and false, so it cannot be {role}.")
     if column.dtype.is_float():
         whole = pl.select(pl.when(column.is_finite() & (column == column.round())).then(column)).to_series()
-        exact_below = 2**24 if column.dtype == pl.Float32 else 2**53  # a larger float may be another id, rounded
-        safe = pl.select(pl.when(whole.abs() < exact_below).then(whole)).to_series()
+        bits = {pl.Float16: 11, pl.Float32: 24}.get(column.dtype, 53)  # type: ignore[call-overload]
+        safe = pl.select(pl.when(whole.abs() < 2**bits).then(whole)).to_series()  # a larger one may be another, rounded
         return safe.cast(pl.Int64).cast(pl.String), [f"Column '{column.name}' holds floats; 17850.0 is read as 17850."]
     if column.dtype.is_integer():
         return column.cast(pl.String), []
@@ -56,21 +56,30 @@ def ids_to_text(column: "pl.Series", role: str) -> "tuple[pl.Series, list[str]]"
     raise ValueError(f"Column '{column.name}' holds {column.dtype}, so it cannot be {role}: ids are text or numbers.")
 
 
-def warn_of_missing_words(ids: "pl.Series", role: str) -> list[str]:
-    """Return a sentence about ids that are words for a missing value, such as NULL and nan.
+def are_missing_words(ids: "pl.Series") -> "pl.Series":
+    """Return the bool mask of ids that are words for a missing value, such as NULL and nan."""
+    short = ids.str.len_bytes() <= _LONGEST_WORD
+    words = ids.filter(short.fill_null(False)).unique()
+    words = words.filter(words.str.strip_chars().str.to_lowercase().is_in(list(_ID_WORDS)))
+    return ids.is_in(words.implode()).fill_null(False)
+
+
+def warn_of_missing_words(
+    ids: "pl.Series", role: str, cure: str = "leave such rows out with a condition (where)"
+) -> list[str]:
+    """Return a sentence about ids that are words for a missing value.
 
     Args:
         ids: ids as text.
         role: "user_id", "item_id" or "session_id", for the sentence.
+        cure: end of the sentence.
     """
-
-    words = ids.filter((ids.str.len_bytes() <= _LONGEST_WORD).fill_null(False))
-    words = words.filter(words.str.strip_chars().str.to_lowercase().is_in(list(_ID_WORDS)))
+    words = ids.filter(are_missing_words(ids))
     if not len(words):
         return []
     counts = words.value_counts().sort(["count", words.name], descending=[True, False])
     listed = shorten_list(f"{word.strip()} {count:,}" for word, count in counts.rows())
-    return [f"Values of {role} look like missing ones ({listed}): leave such rows out with a condition (where)."]
+    return [f"Values of {role} look like missing ones ({listed}): {cure}."]
 
 
 def is_valid_id(text: "pl.Series") -> "pl.Series":

@@ -108,15 +108,18 @@ def _read_table(source: Any, format: str, encoding: str, entity: str, allow_loss
     rejected = rejected_rows.reject_rows(
         raw.frame.filter(is_suspect), {role: id_column}, {role: ids.filter(is_suspect)}, mixed
     )
+    is_rejected = raw.frame[ROW].is_in([row.row for row in rejected])
+    rejected += rejected_rows.others_of_lines(raw.frame[ROW].filter(is_rejected), rejected)
     reasons = rejected_rows.count_by_reason([*raw.rejected, *rejected])
     rows_read = raw.frame.height + len(raw.rejected)
     notes += [f"{count:,} rows of the {entity}s table rejected: {reason}." for reason, count in reasons.items()]
     frame = raw.frame.drop(id_column).with_columns(ids.alias(role))
-    frame = frame.filter(~frame[ROW].is_in([row.row for row in rejected])).drop(ROW)
+    frame = frame.filter(~is_rejected).drop(ROW)
     if frame.height == 0:
         raise ValueError(f"The {entity}s table has no row whose '{id_column}' is an id.")
     warnings = check_loss(f"the {entity}s table", reasons, rows_read, allowed=allow_loss)
-    warnings += warn_of_missing_words(frame[role], f"{role} of the {entity}s table")
+    cure = "rows of such an id are used only if the log has events of it"
+    warnings += warn_of_missing_words(frame[role], f"{role} of the {entity}s table", cure)
     unique = frame.unique(role, keep="first", maintain_order=True)
     if repeated := frame.height - unique.height:
         differ = frame.unique(maintain_order=True).height - unique.height
