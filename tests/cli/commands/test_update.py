@@ -98,3 +98,40 @@ def test_items_of_an_update_are_read_with_the_types_of_the_training(folder: Path
     assert json.loads(run(*command, folder / "one.csv", "--json").stdout)["promoted"]
     about = json.loads((folder / "run" / "manifest.json").read_text(encoding="utf-8"))["about"]
     assert about["item_columns"]["price"] == "number"
+
+
+def test_new_items_join_a_pipeline_at_once(folder: Path) -> None:
+    command = ("add-items", folder / "run", folder / "arrivals.csv")
+    done = run(*command, "--out", folder / "more", "--json")
+    result = json.loads(done.stdout)
+    assert (result["new_items"], result["items"]) == (3, 15)
+    assert (result["scored_by"], result["not_scored_by"]) == (["content-knn"], ["markov"])
+    assert "WARNING" not in done.stderr  # that no arrival is known is as it should be
+    listed = json.loads(run("recommend", folder / "more", "--history", "tea12", "--k", 15, "--json").stdout)["items"]
+    assert {"tea13", "tea14"} == {item["item_id"] for item in listed if item["source"] == "content-knn"}
+    assert next(item["title"] for item in listed if item["item_id"] == "tea13") == "Tea in box 3"
+    shown = run(*command).stdout.splitlines()
+    assert shown[0].startswith("3 new items, 15 in all: version ")
+    assert shown[1:] == [
+        "Recommended by: content-knn.",
+        "Without a score until an update with their events: markov.",
+    ]
+    update = ("update", folder / "run", folder / "today.csv", "--replay", folder / "shop.csv", "--json")
+    assert json.loads(run(*update).stdout)["new_items"] == 0  # they have joined already
+    assert best(folder / "run", "tea12") == "tea13"
+
+
+def test_arrivals_that_are_known_items_in_another_spelling_are_named(folder: Path) -> None:
+    (folder / "odd.csv").write_text("product,title,price\nTEA3,Tea,3\ntea12,Tea,12\n", encoding="utf-8")
+    done = run("add-items", folder / "run", folder / "odd.csv", "--json")
+    assert json.loads(done.stdout)["new_items"] == 1
+    assert (
+        "WARNING: 1 ids of the items table are ids of the log in another spelling, as 'TEA3' for 'tea3'" in done.stderr
+    )
+
+
+def test_a_pipeline_without_a_source_of_cold_items_is_refused(folder: Path) -> None:
+    (folder / "plain.toml").write_text('[[source]]\nmodel = "markov"\n[rank]\nmethod = "none"\n', encoding="utf-8")
+    run("pipeline", folder / "shop.csv", folder / "plain.toml", "--out", folder / "plain")
+    done = run("add-items", folder / "plain", folder / "arrivals.csv", code=2)
+    assert "segue: No source of this pipeline scores items without events (markov): train it with" in done.stderr

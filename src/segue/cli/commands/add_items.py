@@ -1,14 +1,15 @@
 """Command ``segue add-items``: items without events into a saved model that was trained with features."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from segue.cli import options as o
 from segue.cli.early_checks import check_out
-from segue.cli.output import out, print_json
+from segue.cli.output import out, print_json, print_report
 from segue.cli.tables import open_items
+from segue.data.read_report import WARNING
 
 
 def add_items(
@@ -22,22 +23,42 @@ def add_items(
     ] = False,
     json: o.Json = False,
 ) -> None:
-    """Let a saved neural model recommend new items at once, by their features alone. Nothing is trained.
+    """Let a saved model or pipeline recommend new items at once, by their features alone. Nothing is trained.
 
-    Items of the catalog stay as they are. The model must have been trained with --features.
+    Items of the catalog stay as they are. A neural model must have been trained with --features. In a pipeline the
+    items join every source that scores items without events: content-knn, new, list, and networks with features.
 
     Example:
       segue add-items run arrivals.csv
     """
     from segue.models import add_items, artifact
+    from segue.pipeline.pipeline import Pipeline
+    from segue.workflows.pipelines.add_pipeline_items import add_pipeline_items
 
     loaded = artifact.load(run)
     check_out(out_folder or run, replace=True, quiet=True)
-    table = open_items(items, loaded.catalog.ids, allow_loss=allow_loss)
-    larger = add_items.add_items(loaded, table.by_id())
+    types = loaded.about.get("item_columns")
+    read = open_items(items, allow_loss=allow_loss, column_types=types)
+    table = read.matched_with(loaded.catalog.ids)
+    if len(table.ids) < len(read.ids):  # known ids in another spelling, which would make two items of one
+        print_report([f"{WARNING}{table.warnings[-1]}"])
+    about: dict[str, Any] = {}
+    if loaded.model == Pipeline.name:
+        added = add_pipeline_items(loaded, table)
+        larger = added.artifact
+        about = {"scored_by": list(added.scored_by), "not_scored_by": list(added.not_scored_by)}
+    else:
+        larger = add_items.add_items(loaded, table.by_id())
     version = artifact.save(larger, out_folder or run)
     new = len(larger.catalog) - len(loaded.catalog)
     if json:
-        print_json({"new_items": new, "items": len(larger.catalog), "out": str(out_folder or run), "version": version})
+        counts = {"new_items": new, "items": len(larger.catalog)}
+        print_json({**counts, **about, "out": str(out_folder or run), "version": version})
         return
     out.print(f"{new:,} new items, {len(larger.catalog):,} in all: version {version}.", markup=False)
+    if about:
+        out.print(f"Recommended by: {', '.join(about['scored_by'])}.", markup=False)
+    if about.get("not_scored_by"):
+        out.print(
+            f"Without a score until an update with their events: {', '.join(about['not_scored_by'])}.", markup=False
+        )

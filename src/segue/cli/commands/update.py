@@ -13,6 +13,7 @@ from segue.data.read_report import WARNING
 
 if TYPE_CHECKING:
     from segue.data.event_log import EventLog
+    from segue.workflows.updates.update_data import UpdateReport
 
 
 def update(
@@ -70,7 +71,12 @@ def update(
     print_report(f"{WARNING}{sentence}" for sentence in report.warnings)
     if json:
         print_json(report.to_dict())
-        return
+    else:
+        _show(report)
+
+
+def _show(report: "UpdateReport") -> None:
+    """Print the result of an update."""
     out.print(f"ndcg@10 on the newest {report.cases:,} cases: {report.before:.4f} before, {report.after:.4f} after.")
     if report.shared_events:
         out.print(f"{report.shared_events:,} events are in both logs and count once.")

@@ -27,7 +27,7 @@ from segue.pipeline.pipeline import Pipeline
 from segue.workflows.fit_model import refit_on_all_events
 from segue.workflows.fit_result import FitResult
 from segue.workflows.pipelines.fit_sources import is_neural_source, needs_item_features
-from segue.workflows.pipelines.item_columns import merge_item_features
+from segue.workflows.pipelines.merge_features import merge_item_features
 from segue.workflows.train_pipeline import refit_pipeline
 from segue.workflows.updates.continue_training import EPOCHS, continue_training
 from segue.workflows.updates.update_data import UpdateData, UpdateReport, prepare_update, warn_of_spellings
@@ -80,39 +80,38 @@ def update_pipeline(
     update = _SourceUpdate(replace(loaded, items=shown), pipeline, data.catalog, features, seed)
     before = data.quality(data.expanded(pipeline))
     after = data.quality(update.fit(data.before_cutoff).scorer)
-    version = None
-    sources = {source.display_name: _describe(source, data.sequences.num_events) for source in pipeline.config.source}
+    num_events, version = data.sequences.num_events, None
+    sources = {source.display_name: _describe(source, num_events) for source in pipeline.config.source}
     if after >= before:
         fitted = update.fit(data.sequences)
         about = {**loaded.about, "updated_from": loaded.version, "update_ndcg@10": [before, after]}
-        about |= {"events": data.sequences.num_events, "newest_event_us": data.newest_us}
+        about |= {"events": num_events, "newest_event_us": data.newest_us}
         about |= {"updated_sources": sources, "kept_in_update": KEPT}
-        about |= (
-            {} if items is None else {"item_columns": {**items.column_types, **loaded.about.get("item_columns", {})}}
-        )
-        arrays = fitted.scorer.arrays()
-        saved = replace(loaded, settings=fitted.settings, catalog=data.catalog, arrays=arrays, items=shown, about=about)
-        version = artifact.save(saved, out)
-    warnings = list(warn_of_spellings(loaded.catalog, log, items))
-    if missing:
-        total = int(pipeline.item_statistics.counts_V.sum())
-        warnings.append(
-            f"{missing:,} of the {total:,} events that the pipeline was counted on are in neither log: its counting "
-            "sources forget them."
-        )
-    new_items = len(data.catalog) - len(loaded.catalog)
+        if items is not None:
+            about["item_columns"] = {**items.column_types, **loaded.about.get("item_columns", {})}
+        updated = replace(loaded, settings=fitted.settings, catalog=data.catalog, items=shown, about=about)
+        version = artifact.save(replace(updated, arrays=fitted.scorer.arrays()), out)
     return UpdateReport(
         before,
         after,
         len(data.cases),
-        new_items,
+        len(data.catalog) - len(loaded.catalog),
         version is not None,
         version,
         data.shared_events,
-        tuple(warnings),
+        (*warn_of_spellings(loaded.catalog, log, items), *_warn_of_missing(pipeline, missing)),
         sources,
         KEPT,
     )
+
+
+def _warn_of_missing(pipeline: Pipeline, missing: int) -> list[str]:
+    total = int(pipeline.item_statistics.counts_V.sum())
+    sentence = (
+        f"{missing:,} of the {total:,} events that the pipeline was counted on are in neither log: its counting "
+        "sources forget them."
+    )
+    return [sentence] if missing else []
 
 
 class _SourceUpdate:
