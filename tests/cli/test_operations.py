@@ -140,7 +140,7 @@ def test_lists_for_all_users(tmp_path: Path, runs: list[Path], log: Path) -> Non
     assert found.height == 120
     assert found.filter((pl.col("user_id") == "u0") & (pl.col("rank") == 1))["item_id"].to_list() == ["i8"]
     refused = run("recommend", runs[0], "--all-users", code=2)
-    assert refused.stderr == "segue: --all-users needs --log and --out, and neither --history nor --user.\n"
+    assert refused.stderr == "segue: --all-users needs --log or --data, and --out, and neither --history nor --user.\n"
 
 
 def test_a_wrong_origin_and_rate_are_refused(runs: list[Path]) -> None:

@@ -1,6 +1,6 @@
 """Output of a pipeline's list: by a placement's rules, with explanations, and the reason why an item is not in it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,20 @@ if TYPE_CHECKING:
     from segue.pipeline.pipeline import Pipeline
     from segue.pipeline.placements.placement import PlacementEngine, PlacementRequest
     from segue.pipeline.ranked_list import RankedList
+
+
+@dataclass(frozen=True)
+class GivenHistory:
+    """History of a command."""
+
+    ids: list[str]
+    """Item ids, oldest first."""
+    rows: "Sequences"
+    """The same in one row of item indices."""
+    has_types: bool
+    """True if the types of its events are known."""
+    seen: "Sequences | None" = None
+    """The events of all types, see ``PlacementRequest.seen``; None: the history."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +112,7 @@ def split_ids(ids: list[str], catalog: "Catalog") -> list[str]:
 
 def show_placement(
     model: "TrainedModel",
-    given: tuple[list[str], list[dict[str, Any]] | None],
+    given: GivenHistory,
     k: int,
     exclude_seen: bool | None,
     options: PlacementOptions,
@@ -108,7 +122,7 @@ def show_placement(
 
     Args:
         model: a loaded pipeline.
-        given: item ids of the history, oldest first, and the event type of each as a context; None: unknown.
+        given: the history.
         k: length of the list.
         exclude_seen: leave items of the history out; None: by the placement's rules.
         options: placement, filter and explanations.
@@ -119,14 +133,17 @@ def show_placement(
     """
     from segue.pipeline.placements.forbidding_rules import empty_list_note, pin_notes
 
-    engine, (events, contexts) = model.lists.engine, given
-    request = model.request(exclude_seen, **options.rules(model.catalog)).for_placement()
-    history = model.histories([events], None if contexts is None else [contexts])
+    engine, events, history = model.lists.engine, given.ids, given.rows
+    request = replace(model.request(exclude_seen, **options.rules(model.catalog)).for_placement(), seen=given.seen)
     ranked = engine.recommend(history, k, request)
     rows = _rows(model, engine, history, ranked, options.explain)
     notes = pin_notes(engine, ranked.items_C.tolist(), history, request)
     notes += [] if rows else [empty_list_note(engine, request)]
-    if contexts is None and events and isinstance(engine.stages_of(request.placement).rules.config.exclude_seen, tuple):
+    if (
+        not given.has_types
+        and events
+        and isinstance(engine.stages_of(request.placement).rules.config.exclude_seen, tuple)
+    ):
         notes.append("The history has no event types, so exclude_seen leaves out its last item only: give --user.")
     result: dict[str, Any] = {"history": events, "placement": request.placement, "items": rows, "notes": notes}
     if options.why_not is not None:
@@ -155,7 +172,7 @@ def _show(rows: list[dict[str, Any]], explained: bool) -> None:
 def _rows(
     model: "TrainedModel", engine: "PlacementEngine", history: "Sequences", ranked: "RankedList", explained: bool
 ) -> list[dict[str, Any]]:
-    from segue.pipeline.explanations.explain import explain
+    from segue.pipeline.live.live_placements import explain_list
     from segue.pipeline.ranked_list import PlacementReason
 
     rows: list[dict[str, Any]] = []
@@ -171,7 +188,7 @@ def _rows(
             }
         )
     if explained:
-        explanations = explain(engine.pipeline, history, ranked, titles_of(model))
+        explanations = explain_list(engine, history, ranked, titles_of(model))
         for row, why in zip(rows, explanations, strict=True):
             because = [
                 {"item_id": model.catalog.ids[part.item - 1], "effect": part.log_probability_gain}

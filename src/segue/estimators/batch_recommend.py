@@ -1,12 +1,13 @@
 """Batch recommendation: a list for every user of a log, written to a file block by block."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import numpy as np
 
 from segue.data.catalog import PAD
+from segue.data.sequences import Sequences
 from segue.estimators.ruled_lists import ListRules
 from segue.estimators.trained_model import TrainedModel
 from segue.workflows.event_transfer import write_stream
@@ -52,9 +53,54 @@ def recommend_all(
     Raises:
         ValueError: a placement or filter for a single model, an unknown placement, or a wrong filter.
     """
+    sequences, users = log.sequences(model.catalog, with_event_types=True)
+
+    def read(rows: np.ndarray) -> BatchHistories:
+        return BatchHistories(sequences.take(rows).drop_unknown())
+
+    return recommend_users(model, users, read, out, k=k, exclude_seen=exclude_seen, progress=progress, **rules)
+
+
+class BatchHistories(NamedTuple):
+    """Histories of some users."""
+
+    rows: Sequences
+    """One row for each user."""
+    seen: Sequences | None = None
+    """The events of all types, see ``PlacementRequest.seen``; None: the histories."""
+
+
+def recommend_users(
+    model: TrainedModel,
+    users: Sequence[str],
+    read: Callable[[np.ndarray], BatchHistories],
+    out: Path,
+    *,
+    k: int = 10,
+    exclude_seen: bool | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **rules: Unpack[ListRules],
+) -> int:
+    """Write the k best next items of users to a file. See ``recommend_all``.
+
+    Args:
+        model: the fitted model.
+        users: their ids.
+        read: function that returns the histories of the users at some positions, int [B].
+        out: see ``recommend_all``.
+        k: see ``recommend_all``.
+        exclude_seen: see ``recommend_all``.
+        progress: see ``recommend_all``.
+        rules: see ``recommend_all``.
+
+    Returns:
+        Number of users.
+
+    Raises:
+        ValueError: a placement or filter for a single model, an unknown placement, or a wrong filter.
+    """
     request = model.request(exclude_seen, **rules)
     model.lists.check(request)
-    sequences, users = log.sequences(model.catalog, with_event_types=True)
     block_size = max(1, min(MAX_BLOCK, BLOCK_BYTES // (4 * model.catalog.size)))
     names_V = np.array(["", *model.catalog.ids], dtype=object)
 
@@ -63,7 +109,8 @@ def recommend_all(
 
         for start in range(0, len(users), block_size):
             rows = np.arange(start, min(start + block_size, len(users)))
-            items_BK, scores_BK = model.lists.top_k(sequences.take(rows).drop_unknown(), k, request)
+            histories = read(rows)
+            items_BK, scores_BK = model.lists.top_k(histories.rows, k, request, histories.seen)
             user_N, rank_N = np.nonzero(items_BK != PAD)
             yield pl.DataFrame(
                 {

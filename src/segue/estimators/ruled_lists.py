@@ -4,9 +4,10 @@ Shape letters: B histories, K list length, V catalog size with PAD.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, TypedDict
+from itertools import repeat
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
@@ -91,6 +92,15 @@ def encode_request(
     return ListRequest(exclude_seen, allowed_V, rules.get("placement"), rules.get("filter") or "", excluded)
 
 
+class LiveRules(NamedTuple):
+    """Items and rules of a server that were changed after the training."""
+
+    engine: PlacementEngine | None = None
+    """Placements over the changed items of a pipeline; None: those of the pipeline."""
+    hidden: Sequence[int] = ()
+    """Indices of items that no list of a single model may hold."""
+
+
 class RuledLists:
     """Lists of one model. Every list keeps the rules of its request, and of its placement if the model has some."""
 
@@ -102,6 +112,7 @@ class RuledLists:
         *,
         excluded_in_evaluation: bool,
         placements: Sequence[PlacementConfig] | None = None,
+        live: LiveRules | None = None,
     ) -> None:
         """Make the lists of a model.
 
@@ -111,11 +122,13 @@ class RuledLists:
             items: item id -> column -> value.
             excluded_in_evaluation: seen items were left out in the evaluation, and are by default.
             placements: placements in place of the pipeline's own; None: the pipeline's.
+            live: items and rules that were changed after the training; None: none were.
         """
         self.scorer = scorer
         self._catalog = catalog
         self._items = items
         self._placements = placements
+        self._live = live or LiveRules()
         self._seen_rule = default_seen_rule(excluded_in_evaluation)
 
     @cached_property
@@ -123,6 +136,8 @@ class RuledLists:
         """Placements of the pipeline. ValueError for a single model, or a rule with an unknown column."""
         if not isinstance(self.scorer, Pipeline):
             raise ValueError(f"This is a single model, {self.scorer.name}: train a pipeline with 'segue pipeline'.")
+        if self._live.engine is not None:
+            return self._live.engine
         return PlacementEngine(self.scorer, self._catalog, self._items, placements=self._placements)
 
     def check(self, request: ListRequest) -> None:
@@ -146,13 +161,16 @@ class RuledLists:
             f"Placement {name}: exclude_shown has no effect here, because earlier lists are known to a server only.",
         ]
 
-    def top_k(self, rows: Sequences, k: int, request: ListRequest) -> tuple[np.ndarray, np.ndarray]:
+    def top_k(
+        self, rows: Sequences, k: int, request: ListRequest, seen: Sequences | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return the k best items of each history.
 
         Args:
             rows: B histories.
             k: length of each list.
             request: rules of the lists.
+            seen: B rows with the events of all types, see ``PlacementRequest.seen``; None: the histories.
 
         Returns:
             (items int32 [B, K], scores [B, K]), PAD and -inf behind shorter lists.
@@ -165,7 +183,9 @@ class RuledLists:
             allowed_V = self._allowed_items(request)
             return top_k(self.scorer.scores(rows), k, exclude=self._seen_items(rows, request), allowed_V=allowed_V)
         wanted = request.for_placement()
-        return _to_arrays((self.engine.recommend(row, k, wanted) for row in _each(rows)), len(rows), k)
+        requests = (replace(wanted, seen=row) for row in _each(seen)) if seen is not None else repeat(wanted)
+        lists = (self.engine.recommend(row, k, each) for row, each in zip(_each(rows), requests, strict=False))
+        return _to_arrays(lists, len(rows), k)
 
     def generate(
         self,
@@ -199,7 +219,10 @@ class RuledLists:
         wanted, engine = request.for_placement(), self.engine
         seen = engine.stages_of(wanted.placement).rules.seen_items(rows, wanted.exclude_seen)
         allowed_V = engine.allowed_items(_NO_HISTORY, wanted)
-        items_BK, scores_BK = generate(scorer, rows, k, strategy, rng=rng, exclude=seen, allowed_V=allowed_V)
+        own_rows, own_V, size = engine.pipeline_history(rows), allowed_V[: scorer.size], scorer.size
+        if seen is not None:  # sequences are made of the pipeline's own items
+            seen = replace(seen, items=np.where(seen.items < size, seen.items, PAD))
+        items_BK, scores_BK = generate(scorer, own_rows, k, strategy, rng=rng, exclude=seen, allowed_V=own_V)
         lists = (
             engine.arrange(items_BK[b], scores_BK[b], k, wanted, engine.allowed_items(row, wanted))
             for b, row in enumerate(_each(rows))
@@ -210,10 +233,11 @@ class RuledLists:
         return seen_items(rows, self._seen_rule if request.exclude_seen is None else request.exclude_seen)
 
     def _allowed_items(self, request: ListRequest) -> np.ndarray | None:
-        if len(request.exclude) == 0:
+        excluded = [*request.exclude, *self._live.hidden]
+        if not excluded:
             return request.allowed_V
         allowed_V = np.ones(self._catalog.size, dtype=bool) if request.allowed_V is None else request.allowed_V.copy()
-        allowed_V[np.asarray(request.exclude)] = False
+        allowed_V[np.asarray(excluded)] = False
         return allowed_V
 
 

@@ -163,7 +163,7 @@ class TrainedModel:
 
     def generate(
         self,
-        histories: Iterable[Sequence[str]],
+        histories: Iterable[Sequence[str]] | Sequences,
         *,
         steps: int = 10,
         strategy: Strategy | str = "reciprocal-rank",
@@ -177,7 +177,7 @@ class TrainedModel:
         Every strategy but 'top-k' works on calibrated probabilities, see ``probabilities``.
 
         Args:
-            histories: see ``recommend``.
+            histories: see ``recommend``; or histories of item indices.
             steps: number of items to generate.
             strategy: name of a strategy, or a ``Strategy`` (``segue.models.generation.strategy``), whose
                 documentation defines the scores.
@@ -187,7 +187,8 @@ class TrainedModel:
             contexts: see ``recommend``.
             rules: ``exclude_seen``, ``items`` and the rules of ``recommend``.
         """
-        rows, request = self.histories(histories, contexts), self.request(**rules)
+        rows = histories if isinstance(histories, Sequences) else self.histories(histories, contexts)
+        request = self.request(**rules)
         rng, chosen = np.random.default_rng(seed), find_strategy(strategy, temperature=temperature)
         scorer = self.scorer if chosen.name == "top-k" else self.probability_scorer
         return self._named(*self.lists.generate(scorer, rows, steps, chosen, rng, request))

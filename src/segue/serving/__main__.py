@@ -5,10 +5,14 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segue.serving.client.client import Client
 from segue.serving.exit_codes import STOPPED, exit_code_of, sentence_of
 from segue.serving.schemas.problems import Problem
+
+if TYPE_CHECKING:
+    from segue.serving.config import ServingConfig
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,40 +52,32 @@ def main(arguments: list[str] | None = None) -> int:
             return exit_code_of(error)
     if options.run is None:
         parser.error("name the model's folder")
-    from segue.serving.config import (
-        AccessConfig,
-        EngineConfig,
-        LoggingConfig,
-        ServingConfig,
-        SessionsConfig,
-        StorageConfig,
-    )
     from segue.serving.server import serve
 
-    types = options.history_events
     try:
-        config = ServingConfig(
-            access=AccessConfig(
-                options.rate,
-                options.client_rate,
-                options.client_items,
-                tuple(options.trusted_proxy),
-                tuple(options.origin),
-            ),
-            logs=LoggingConfig(options.json_logs, options.log_requests),
-            workers=options.workers,
-            engine=EngineConfig(
-                sessions=SessionsConfig(history_events=None if types is None else tuple(types.split(",")))
-            ),
-            storage=StorageConfig(min_free_mb=options.min_free_mb, max_log_mb=options.max_log_mb),
-            grace_s=ServingConfig.grace_s if options.grace is None else options.grace,
-        )
         data = options.data or options.run.with_name(options.run.name + "-data")
-        serve(options.run, data_dir=data, host=options.host, port=options.port, config=config)
+        serve(options.run, data_dir=data, host=options.host, port=options.port, config=_config(options))
     except (ValueError, OSError) as error:
         sys.stderr.write(f"segue: {sentence_of(error)}\n")
         return exit_code_of(error)
     return STOPPED
+
+
+def _config(options: argparse.Namespace) -> "ServingConfig":
+    """Return the settings of the server. ValueError for one that is not valid."""
+    from segue.serving import config
+
+    types = options.history_events
+    limits = options.rate, options.client_rate, options.client_items
+    sessions = config.SessionsConfig(history_events=None if types is None else tuple(types.split(",")))
+    return config.ServingConfig(
+        access=config.AccessConfig(*limits, tuple(options.trusted_proxy), tuple(options.origin)),
+        logs=config.LoggingConfig(options.json_logs, options.log_requests),
+        workers=options.workers,
+        engine=config.EngineConfig(sessions=sessions),
+        storage=config.StorageConfig(min_free_mb=options.min_free_mb, max_log_mb=options.max_log_mb),
+        grace_s=config.ServingConfig.grace_s if options.grace is None else options.grace,
+    )
 
 
 def ready(url: str) -> bool:

@@ -163,8 +163,6 @@ def open_services(
     def load(model: ServedModel) -> LoadedModel:
         if config.approximate:
             notify(model.enable_approximate_search())
-        for note in [] if model.pipeline_service is None else model.pipeline_service.notes:
-            notify(f"Version {model.version}: {note}")
         loaded = LoadedModel.of(model, store, writer, config, updates)
         for note in loaded.notes:
             notify(note)

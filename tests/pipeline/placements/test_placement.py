@@ -15,7 +15,8 @@ from segue.pipeline.config import PlacementConfig
 from segue.pipeline.placements.diversification import DiversificationConfig
 from segue.pipeline.placements.exploration import ExploreConfig
 from segue.pipeline.placements.forbidding_rules import empty_list_note, pin_notes
-from segue.pipeline.placements.placement import PlacementEngine, PlacementRequest, item_embeddings
+from segue.pipeline.placements.item_embeddings import item_embeddings
+from segue.pipeline.placements.placement import PlacementEngine, PlacementRequest
 from segue.pipeline.placements.placement_scorer import PlacementScorer
 from segue.pipeline.placements.quotas import Quota
 from segue.pipeline.placements.rules import Boost, Freshness, Pin, RulesConfig

@@ -1,12 +1,12 @@
 """Commands ``segue pipeline`` and ``segue rank``: models blended into one list, and probabilities of given items."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from segue.cli import options as o
-from segue.cli.commands.recommend import report_unknown
+from segue.cli.commands.recommend import Data, load_model, report_unknown
 from segue.cli.early_checks import Replace, check_inputs, check_out, check_pipeline, check_protocol
 from segue.cli.output import err, leaderboard, out, print_json, progress, table
 from segue.cli.placement_output import pipeline_of, split_ids
@@ -14,6 +14,7 @@ from segue.cli.setting_options import parse_side_data
 from segue.cli.tables import open_items
 
 if TYPE_CHECKING:
+    from segue.estimators.model_with_data import ModelWithData
     from segue.estimators.trained_model import TrainedModel
     from segue.models.rankers.ranker_artifact import SavedRanker
 
@@ -80,6 +81,7 @@ def rank(
     history: Annotated[
         list[str] | None, typer.Option(help="Item ids, oldest first: comma-separated, or the option repeated.")
     ] = None,
+    data: Data = None,
     json: o.Json = False,
 ) -> None:
     """Print the probability that each of some items is the next one after a history, calibrated on validation. For a
@@ -90,18 +92,21 @@ def rank(
       segue rank run --history 85123A,71053 --items 22423,47566,20725
       segue rank ranker --history 85123A,71053 --items 22423,47566,20725
     """
-    from segue.estimators.trained_model import load
     from segue.models.rankers.ranker_artifact import is_ranker, load_ranker
 
-    model: TrainedModel | SavedRanker = load_ranker(run) if is_ranker(run) else load(run)
+    if data is not None and is_ranker(run):
+        raise ValueError("--data belongs to models of lists: a ranker alone does not know the items of a server.")
+    model: TrainedModel | SavedRanker = load_ranker(run) if is_ranker(run) else load_model(run, data)
     events, candidates = split_ids(history or [], model.catalog), split_ids(items, model.catalog)
     report_unknown([*events, *candidates], model.catalog)
     probabilities = _probabilities(model, events, candidates)
     order = sorted(range(len(candidates)), key=lambda i: -probabilities[i])
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"item_id": candidates[i], "probability": probabilities[i], "known": candidates[i] in model.catalog}
         for i in order
     ]
+    if data is not None:
+        _mark_hidden(rows, cast("ModelWithData", model).hidden_items)
     if json:
         print_json({"history": events, "items": rows})
         return
@@ -110,9 +115,18 @@ def rank(
     table(None, ["item", "title", "probability"], cells, left=2)
 
 
+def _mark_hidden(rows: list[dict[str, Any]], hidden: frozenset[str]) -> None:
+    """Mark the rows of items that a server recommends, and report those that it does not."""
+    for row in rows:
+        row["recommendable"] = row["known"] and row["item_id"] not in hidden
+    if left_out := [row["item_id"] for row in rows if row["item_id"] in hidden]:
+        err.print(f"Deleted or not available, so in no list: {', '.join(left_out)}.", markup=False)
+
+
 def _probabilities(model: "TrainedModel | SavedRanker", events: list[str], candidates: list[str]) -> list[float]:
     from segue.data.sequences import Sequences
     from segue.models.rankers.ranker_artifact import SavedRanker
+    from segue.pipeline.live.live_placements import LivePlacementEngine
 
     history, items = (Sequences.from_lists([model.catalog.to_indices(ids)]) for ids in (events, candidates))
     if isinstance(model, SavedRanker):
@@ -121,5 +135,7 @@ def _probabilities(model: "TrainedModel | SavedRanker", events: list[str], candi
         return clicks
     if model.scorer.name != "pipeline":
         return model.probabilities([events], candidates)[0]
+    if isinstance(engine := model.lists.engine, LivePlacementEngine):
+        return engine.probabilities(history, items.items.tolist())
     probabilities: list[float] = pipeline_of(model).probabilities(history, items)[0].tolist()
     return probabilities

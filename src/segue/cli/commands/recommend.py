@@ -2,18 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from segue.cli import options as o
 from segue.cli.early_checks import check_file
 from segue.cli.output import err, out, print_json, progress, table
-from segue.cli.placement_output import PlacementOptions, show_placement, split_ids
+from segue.cli.placement_output import GivenHistory, PlacementOptions, show_placement, split_ids
 
 if TYPE_CHECKING:
     from segue.data.catalog import Catalog
     from segue.data.event_log import EventLog
+    from segue.estimators.model_with_data import ModelWithData
     from segue.estimators.trained_model import Recommendations, TrainedModel
 
 ExcludeSeen = Annotated[
@@ -26,6 +27,16 @@ ExcludeSeen = Annotated[
 ]
 
 
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="A server's data directory: its changed items and placement rules hold, and its stored events are the "
+        "histories where no log is given.",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class HistoryOptions:
     """The history: item ids, or a user of a log."""
@@ -33,8 +44,9 @@ class HistoryOptions:
     history: Annotated[
         list[str] | None, typer.Option(help="Item ids, oldest first: comma-separated, or the option repeated.")
     ] = None
-    user: Annotated[str | None, typer.Option(help="A user of --log, whose events are the history.")] = None
+    user: Annotated[str | None, typer.Option(help="A user of --log or --data, whose events are the history.")] = None
     log: Annotated[Path | None, typer.Option(help="The event log of --user or --all-users.")] = None
+    data: Data = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +72,8 @@ class BatchOptions:
     """A list for every user of a log, in a file."""
 
     all_users: Annotated[
-        bool, typer.Option("--all-users", help="Recommend to every user of --log and write the lists to --out.")
+        bool,
+        typer.Option("--all-users", help="Recommend to every user of --log or --data and write the lists to --out."),
     ] = False
     out_file: Annotated[
         Path | None, typer.Option("--out", help="With --all-users: the file, .parquet, .csv or .jsonl.")
@@ -91,33 +104,32 @@ def recommend(
       segue recommend run --history 85123A,71053 --steps 10 --strategy greedy
       segue recommend run --history 85123A,71053 --steps 10 --strategy sample --temperature 0.8
       segue recommend run --all-users --log shop.csv --out lists.parquet
+      segue recommend run --user 17850 --data run-data --explain --why-not 22423
     """
-    from segue.estimators.trained_model import load
-
     reading.refuse_without("--log", source.log)
     _check_options(source, generation, placement, batch)
-    model = placement.apply_to(load(run), exclude_seen)
-    if source.log is not None and batch.out_file is not None and batch.all_users:
-        log = reading.read(source.log, o.later_description(run))
+    model = placement.apply_to(load_model(run, source.data), exclude_seen)
+    if batch.out_file is not None and batch.all_users:
+        log = None if source.log is None else reading.read(source.log, o.later_description(run))
         _recommend_all(model, log, batch.out_file, k, exclude_seen, placement, json)
         return
-    events, contexts = _history(source, reading, run, model.catalog)
-    about: dict[str, Any] = {"history": events, "unknown": report_unknown(events, model.catalog)}
+    history = _history(source, reading, run, model)
+    about: dict[str, Any] = {"history": history.ids, "unknown": report_unknown(history.ids, model.catalog)}
     if generation.steps is None and (model.scorer.name == "pipeline" or placement.needs_pipeline):
-        show_placement(model, (events, contexts), k, exclude_seen, placement, json)
+        show_placement(model, history, k, exclude_seen, placement, json)
         return
+    rules = placement.rules(model.catalog)
     if generation.steps is None:
-        items = model.recommend([events], k=k, exclude_seen=exclude_seen, **placement.rules(model.catalog))[0]
+        items = model.recommend_sequences(history.rows, k=k, exclude_seen=exclude_seen, **rules)[0]
     else:
         items = model.generate(
-            [events],
+            history.rows,
             steps=generation.steps,
             strategy=generation.strategy,
             temperature=generation.temperature,
             seed=generation.seed,
-            contexts=None if contexts is None else [contexts],
             exclude_seen=exclude_seen,
-            **placement.rules(model.catalog),
+            **rules,
         )[0]
         about |= {"strategy": generation.strategy, "seed": generation.seed}
     _show(model.items, items, json, about)
@@ -129,13 +141,14 @@ def _check_options(
     """Check that options go together, before anything is read. ValueError if not."""
     explains = placement.explain or placement.why_not is not None
     if batch.all_users:
-        if source.log is None or batch.out_file is None or source.user is not None or source.history is not None:
-            raise ValueError("--all-users needs --log and --out, and neither --history nor --user.")
+        has_users = source.log is not None or source.data is not None
+        if not has_users or batch.out_file is None or source.user is not None or source.history is not None:
+            raise ValueError("--all-users needs --log or --data, and --out, and neither --history nor --user.")
         check_file(batch.out_file, (".parquet", ".csv", ".jsonl"))
         if explains or generation.steps is not None:
             raise ValueError("--explain, --why-not and --steps need one history: give --history or --user.")
     elif (source.user is None) == (source.history is None):
-        raise ValueError("Give either --history or --user (with --log).")
+        raise ValueError("Give either --history or --user (with --log or --data).")
     if generation.temperature is not None and generation.steps is None:
         raise ValueError("--temperature belongs to generated sequences: give --steps too.")
     if generation.steps is not None and explains:
@@ -148,6 +161,7 @@ def similar(
     k: Annotated[int, typer.Option(help="Number of items.")] = 10,
     placement: Annotated[str | None, typer.Option(help="With a pipeline: the placement whose rules apply.")] = None,
     filter: Annotated[str, typer.Option(help="With a pipeline: only these items, as 'price < 20'.")] = "",
+    data: Data = None,
     json: o.Json = False,
 ) -> None:
     """Recommend items after a history of one item: those that go with it.
@@ -156,10 +170,27 @@ def similar(
     Example:
       segue similar run --item 85123A
     """
-    from segue.estimators.trained_model import load
-
-    model = load(run)
+    model = load_model(run, data)
     _show(model.items, model.similar(item, k=k, placement=placement, filter=filter), json, {"item": item})
+
+
+def load_model(run: Path, data: Path | None) -> "TrainedModel":
+    """Return a saved model, with the live state of a server as ``ModelWithData``.
+
+    Args:
+        run: its folder.
+        data: data directory of a server whose changed items and rules hold; None: none.
+
+    Raises:
+        ValueError: the folder holds no model, or the data directory cannot be read.
+    """
+    if data is None:
+        from segue.estimators.trained_model import load
+
+        return load(run)
+    from segue.estimators.model_with_data import ModelWithData
+
+    return ModelWithData(run, data)
 
 
 def report_unknown(events: list[str], catalog: "Catalog") -> list[str]:
@@ -177,7 +208,7 @@ def report_unknown(events: list[str], catalog: "Catalog") -> list[str]:
 
 def _recommend_all(
     model: "TrainedModel",
-    log: "EventLog",
+    log: "EventLog | None",
     out_file: Path,
     k: int,
     exclude_seen: bool | None,
@@ -186,31 +217,30 @@ def _recommend_all(
 ) -> None:
     from segue.estimators.batch_recommend import recommend_all
 
+    options: dict[str, Any] = {"k": k, "exclude_seen": exclude_seen, **placement.rules(model.catalog)}
     with progress() as report:
         report("recommending", None)
-        users = recommend_all(
-            model,
-            log,
-            out_file,
-            k=k,
-            exclude_seen=exclude_seen,
-            progress=lambda done, total: report("recommending", (done, total)),
-            **placement.rules(model.catalog),
-        )
+        options["progress"] = lambda done, total: report("recommending", (done, total))
+        if log is not None:
+            users = recommend_all(model, log, out_file, **options)
+        else:
+            users = cast("ModelWithData", model).recommend_stored(out_file, **options)
     if json:
         print_json({"users": users, "k": k, "out": str(out_file)})
     else:
         out.print(f"Lists for {users:,} users written to {out_file}.", markup=False)
 
 
-def _history(
-    source: HistoryOptions, reading: o.LogOptions, run: Path, catalog: "Catalog"
-) -> tuple[list[str], list[dict[str, Any]] | None]:
-    """Return the item ids of the history, oldest first, and the event type of each as a context; None: unknown."""
+def _history(source: HistoryOptions, reading: o.LogOptions, run: Path, model: "TrainedModel") -> GivenHistory:
+    """Return the history of the options."""
     if source.user is None:
-        return split_ids(source.history or [], catalog), None
+        ids = split_ids(source.history or [], model.catalog)
+        return GivenHistory(ids, model.histories([ids]), has_types=False)
+    if source.log is None and source.data is None:
+        raise ValueError("--user needs --log, the event log with the user's events, or --data.")
     if source.log is None:
-        raise ValueError("--user needs --log, the event log with the user's events.")
+        stored = cast("ModelWithData", model).stored_history(source.user)
+        return GivenHistory(stored.ids, stored.rows, has_types=True, seen=stored.seen)
     events = reading.read(source.log, o.later_description(run))
     log_catalog = events.catalog()
     sequences, users = events.sequences(log_catalog, with_event_types=True)
@@ -218,8 +248,9 @@ def _history(
         raise ValueError(f"There is no user '{source.user}' in {source.log}.")
     row = users.index(source.user)
     own = slice(sequences.starts[row], sequences.stops[row])
-    types = None if sequences.event_types is None else [{"event": name} for name in sequences.event_types[own]]
-    return log_catalog.to_ids(sequences.items[own]), types
+    ids, types = log_catalog.to_ids(sequences.items[own]), sequences.event_types
+    contexts = None if types is None else [[{"event": name} for name in types[own]]]
+    return GivenHistory(ids, model.histories([ids], contexts), has_types=contexts is not None)
 
 
 def _show(items: dict[str, dict[str, Any]], ranking: "Recommendations", json: bool, about: dict[str, Any]) -> None:

@@ -75,10 +75,15 @@ def _why_not_allowed(
     """Explain the absence of an allowed item: no source gave it, its score, or a later stage."""
     pipeline, k = engine.pipeline, len(recommended)
     allowed_V = engine.allowed_items(history, request)
-    ranks = own_ranks(pipeline, history, item, allowed_V)
-    candidates, _ = pipeline.score_candidates(history, allowed_V=allowed_V, include=Sequences.from_lists([[item]]))
-    column = int(np.flatnonzero(candidates.items_BC[0] == item)[0])
-    lowered_by = _most_lowering_source(pipeline, history, candidates, column, recommended)
+    ranks: dict[str, tuple[int, int]] = {}
+    lowered_by = None
+    if item < pipeline.size:  # an item that joined after the training has no rank in the pipeline's sources
+        own_history, own_V = engine.pipeline_history(history), allowed_V[: pipeline.size]
+        ranks = own_ranks(pipeline, own_history, item, own_V)
+        include = Sequences.from_lists([[item]])
+        candidates, _ = pipeline.score_candidates(own_history, allowed_V=own_V, include=include)
+        column = int(np.flatnonzero(candidates.items_BC[0] == item)[0])
+        lowered_by = _most_lowering_source(pipeline, own_history, candidates, column, recommended)
     stages = engine.rank_candidates(history, k, request.placement, allowed_V)
     if item not in stages[0].items_C:
         return _result("not found", ranks=ranks, lowered_by=lowered_by)

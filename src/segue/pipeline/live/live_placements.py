@@ -16,7 +16,8 @@ from segue.pipeline.explanations.templates import reason_sentence
 from segue.pipeline.item_statistics import ItemData
 from segue.pipeline.live.new_items import NewItems
 from segue.pipeline.pipeline import Pipeline
-from segue.pipeline.placements.placement import PlacementEngine, PlacementRequest, item_embeddings
+from segue.pipeline.placements.item_embeddings import item_embeddings
+from segue.pipeline.placements.placement import PlacementEngine, PlacementRequest
 from segue.pipeline.ranked_list import RankedList
 
 
@@ -94,6 +95,24 @@ class LivePlacementEngine(PlacementEngine):
             return ranked
         return self.new_items.join(known.to_lists()[0], ranked, allowed_V)
 
+    def probabilities(self, history: Sequences, items: Sequence[int]) -> list[float]:
+        """Return the probability of given items to be the next one; new items as in lists, 0 for PAD.
+
+        Args:
+            history: one row.
+            items: item indices.
+        """
+        known, first = history.drop_unknown(), self.new_items.first
+        own_history = self.pipeline_history(known)
+        own = Sequences.from_lists([[item if item < first else PAD for item in items]])
+        values = self.pipeline.probabilities(own_history, own)[0].tolist()
+        if any(item >= first for item in items):
+            allowed_V = np.ones(first, dtype=bool)
+            ranked = super()._ranked_candidates(own_history, allowed_V)
+            scores_N, _ = self.new_items.scores(known.to_lists()[0], ranked, allowed_V)
+            values = [scores_N[i - first] if i >= first else p for i, p in zip(items, values, strict=True)]
+        return [float(value) for value in values]
+
     def explain(self, history: Sequences, ranked: RankedList, titles: Mapping[int, str]) -> list[Explanation]:
         """Explain each item of a list; a new item has the reason "new".
 
@@ -107,6 +126,22 @@ class LivePlacementEngine(PlacementEngine):
         known = explain(self.pipeline, self.known_history(history), own, titles) if len(own) else []
         by_position = dict(zip(positions.tolist(), known, strict=True))
         return [by_position.get(c) or _new_item(ranked, c) for c in range(len(ranked))]
+
+
+def explain_list(
+    engine: PlacementEngine, history: Sequences, ranked: RankedList, titles: Mapping[int, str]
+) -> list[Explanation]:
+    """Explain each item of a list.
+
+    Args:
+        engine: the placements that made the list.
+        history: one row.
+        ranked: result of ``recommend`` for this history.
+        titles: item index -> title, for the sentences.
+    """
+    if isinstance(engine, LivePlacementEngine):
+        return engine.explain(history, ranked, titles)
+    return explain(engine.pipeline, history, ranked, titles)
 
 
 def _new_item(ranked: RankedList, position: int) -> Explanation:

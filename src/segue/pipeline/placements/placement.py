@@ -12,7 +12,6 @@ import numpy as np
 
 from segue.data.catalog import PAD, Catalog
 from segue.data.sequences import Sequences
-from segue.models.scorer import EmbeddingScorer
 from segue.models.top_k import SeenRule, default_seen_rule
 from segue.pipeline.config import PlacementConfig
 from segue.pipeline.filters.compiler import Filters
@@ -23,6 +22,7 @@ from segue.pipeline.placements.diversification import Diversifier
 from segue.pipeline.placements.exploration import Explorer, Feedback
 from segue.pipeline.placements.fallback import FallbackChain
 from segue.pipeline.placements.fallback_scores import fallback_scores
+from segue.pipeline.placements.item_embeddings import item_embeddings
 from segue.pipeline.placements.list_builder import SlotPolicy
 from segue.pipeline.placements.rules import Rules
 from segue.pipeline.ranked_list import RankedList
@@ -162,6 +162,10 @@ class PlacementEngine:
         """Sentences about suspicious rules."""
         return [f"Placement {name}: {note}" for name, stages in self._placements.items() for note in stages.rules.notes]
 
+    def pipeline_history(self, history: Sequences) -> Sequences:
+        """Return a history for the pipeline's own scorers, which know no item that joined after their training."""
+        return history
+
     def fit_mask(self, allowed_V: np.ndarray) -> np.ndarray:
         """Return a mask of items at the present size; items that joined after it was made are not allowed."""
         missing = self.item_data.columns.size - len(allowed_V)
@@ -293,12 +297,3 @@ class PlacementEngine:
         if name not in self._placements:
             raise ValueError(f"There is no placement '{name}'. The placements: {', '.join(self._placements)}.")
         return self._placements[name]
-
-
-def item_embeddings(pipeline: Pipeline) -> np.ndarray | None:
-    """Return the item embeddings of the first source that has some, float32 [V, D]; None without such a source."""
-    for source in pipeline.sources:
-        scorer = source.scorer
-        if isinstance(scorer, EmbeddingScorer) and scorer.item_embeddings is not None:
-            return scorer.item_embeddings
-    return None

@@ -147,6 +147,22 @@ class LiveModel:
                 self._has_new_demand = False
                 self._refresh_demand()
 
+    def finish(self) -> None:
+        """Wait until new items of a large catalog have neighbors by content, and apply all events."""
+        if self.pipeline is not None:
+            self.pipeline.wait_for_content()
+        self.refresh()
+
+    @property
+    def changed_items(self) -> list[str]:
+        """Ids of the changed items, deleted ones included."""
+        return list(self._items)
+
+    def hides(self, item_id: str) -> bool:
+        """Return whether a change keeps an item out of every list: it is deleted or not available."""
+        change = self._items.get(item_id)
+        return change is not None and not is_available(change, single_model=self.pipeline is None)
+
     @property
     def rules(self) -> tuple[PlacementRules, ...]:
         """Applied rules of each changed placement."""

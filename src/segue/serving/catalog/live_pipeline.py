@@ -170,6 +170,11 @@ class LivePipeline:
         self._neighbors.clear()
         return True
 
+    def wait_for_content(self) -> None:
+        """Wait until the content index that is built in the background is complete."""
+        if self._building is not None:
+            self._building.exception()
+
     def _neighbors_of(self, item: LiveItem) -> tuple[np.ndarray, np.ndarray]:
         """Return the items most like a new one, none while the index of a large catalog is built."""
         if self._content is None and self._building is None:

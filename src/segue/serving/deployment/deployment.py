@@ -65,9 +65,10 @@ class LoadedModel:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences about event types that do not enter its histories."""
-        events = self.sessions.history_events
-        return [] if events is None else [f"Version {self.version}: {sentence}" for sentence in events.sentences()]
+        """Sentences about suspicious rules, and about event types that do not enter its histories."""
+        service, events = self.engine.model.pipeline_service, self.sessions.history_events
+        sentences = [*([] if service is None else service.notes), *([] if events is None else events.sentences())]
+        return [f"Version {self.version}: {sentence}" for sentence in sentences]
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ import numpy as np
 from segue.data.sequences import Sequences
 from segue.models.artifact import Artifact
 from segue.models.scorer import Scorer
-from segue.pipeline.explanations.explain import Explanation, explain
 from segue.pipeline.live.growing_catalog import GrowingCatalog
-from segue.pipeline.live.live_placements import LivePlacementEngine
+from segue.pipeline.live.live_placements import explain_list
 from segue.pipeline.pipeline import Pipeline
 from segue.pipeline.placements.forbidding_rules import empty_list_note, pin_notes
 from segue.pipeline.placements.placement import DEFAULT_PLACEMENT, PlacementEngine, PlacementRequest
@@ -138,8 +137,7 @@ class PipelineService:
 
     def pipeline_history(self, history: Sequences) -> Sequences:
         """Return a history for the pipeline's own scorers, which do not know new items."""
-        engine = self._placements
-        return engine.pipeline_history(history) if isinstance(engine, LivePlacementEngine) else history
+        return self._placements.pipeline_history(history)
 
     def recommend(
         self, request: RecommendRequest, history: Sequences, allowed_V: np.ndarray, *, explore: bool = True
@@ -185,20 +183,12 @@ class PipelineService:
             items.append(recommendation)
         if request.explain and history is not None:
             names = {i: self.titles.get(ids[i - 1], ids[i - 1]) for i in history.to_lists()[0] if i}
-            explanations = _explain(engine, history, ranked, names)
+            explanations = explain_list(engine, history, ranked, names)
             for recommendation, explanation in zip(items, explanations, strict=True):
                 influences = [ids[part.item - 1] for part in explanation.influences[:3]]
                 sentence = explanation.sentence
                 recommendation.reason = ItemExplanation(sentence.english, sentence.chinese, influences)
         return items
-
-
-def _explain(
-    engine: PlacementEngine, history: Sequences, ranked: RankedList, titles: dict[int, str]
-) -> list[Explanation]:
-    if isinstance(engine, LivePlacementEngine):
-        return engine.explain(history, ranked, titles)
-    return explain(engine.pipeline, history, ranked, titles)
 
 
 def _placement_request(
