@@ -43,7 +43,7 @@ class SessionsConfig:
     """Newest events of a history. Older events stay in the event store but are not part of the history."""
     max_histories: Annotated[int, Range(ge=1)] = 100_000
     """Histories in memory. The least recently requested one is evicted, and read from the event store when it is
-    requested again."""
+    requested again. At most as many last lists are kept for fallbacks (and never more than 10,000 a version)."""
     history_events: tuple[str, ...] | None = None
     """Event types that enter the histories. Events of other types are stored, and count for placements that leave out
     seen items by their event type. ("all",): every type. none: the types that the log of the model's training kept."""

@@ -12,7 +12,9 @@ from segue.data.sequences import NO_TIME, Sequences
 from segue.models import artifact
 from segue.models.loading import restore_model
 from segue.models.top_k import top_k
+from segue.serving.config import SessionsConfig
 from segue.serving.inference.engine import Engine
+from segue.serving.inference.request_scorer import RequestScorer
 from segue.serving.inference.served_model import ServedModel
 from segue.serving.schemas.problems import Problem
 from segue.serving.schemas.requests import EventIn, RecommendRequest, SimilarRequest
@@ -193,6 +195,15 @@ def test_a_model_receives_event_times_and_the_query_time(run, store):
     assert (mixed.to_lists(), mixed.times.tolist()) == ([[1, 3, 4]], [NO_TIME, NO_TIME, 30_000_000])
     assert now.times.tolist() == [NO_TIME, now.query_times[0]]
     assert all(before <= history.query_times[0] <= time.time_ns() // 1000 for history in recording.histories[-3:])
+
+
+def test_no_more_last_lists_are_kept_than_histories(run, store):
+    model = ServedModel.open(run)
+    scorer = RequestScorer(model, SessionCache(store, model.catalog, SessionsConfig(max_histories=2)))
+    for user in "xyz":
+        scorer.respond_batch([RecommendRequest(user_id=user, k=3)])
+    sources = [scorer.respond_without_scoring(RecommendRequest(user_id=user, k=3)).fallback for user in "xyz"]
+    assert sources == ["popular", "cached", "cached"]
 
 
 def test_a_retired_model_is_freed_without_the_cycle_collector(run, store):

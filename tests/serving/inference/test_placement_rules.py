@@ -248,8 +248,7 @@ def test_a_rule_that_one_process_alone_can_keep_is_refused_with_workers(shop: Sh
 def test_recent_lists_are_bounded_in_time_and_number(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("segue.serving.inference.recent_lists.time.monotonic", lambda: now[0])
-    monkeypatch.setattr(recent_lists, "_MAX_KEYS", 2)
-    recent, keys = RecentLists(), [("user_id", name) for name in "abc"]
+    recent, keys = RecentLists(max_keys=2), [("user_id", name) for name in "abc"]
     recent.add(keys[0], range(1, 300))
     assert recent.of(keys[0]) == list(range(100, 300))
     now[0] += recent_lists.WINDOW_S - 1

@@ -14,7 +14,8 @@ from segue.serving.schemas.requests import HistoryKey
 
 FallbackSource = Literal["cached", "popular"]
 """Source of the first items of a fallback list."""
-_MAX_LISTS = 10_000
+MAX_LISTS = 10_000
+"""Last lists in memory, of one version; fewer where fewer histories are."""
 _NUM_POPULAR = 1_000
 _NO_LIST = (np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32))
 
@@ -31,7 +32,7 @@ class FallbackList:
 class FallbackLists:
     """The last list of each recent user or session, and one list of popular items. Safe to use from several threads."""
 
-    def __init__(self, retrieval: Retriever, max_lists: int = _MAX_LISTS) -> None:
+    def __init__(self, retrieval: Retriever, max_lists: int = MAX_LISTS) -> None:
         """Score an empty history for the list of popular items.
 
         Args:

@@ -11,13 +11,16 @@ MAX_ITEMS = 200
 """Newest recommended items of a key that count as recent."""
 WINDOW_S = 1800.0
 """Age up to which a recommended item counts as recent, in seconds."""
-_MAX_KEYS = 50_000
+MAX_KEYS = 50_000
+"""Users and sessions in memory; fewer where fewer histories are."""
 
 
 class RecentLists:
     """Items of the latest lists of each key, in this process. Safe to use from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_keys: int = MAX_KEYS) -> None:
+        """Make an empty memory of at most ``max_keys`` users and sessions."""
+        self._max_keys = max_keys
         self._items: OrderedDict[HistoryKey, deque[tuple[float, int]]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -33,7 +36,7 @@ class RecentLists:
             recent = self._items.setdefault(key, deque(maxlen=MAX_ITEMS))
             recent.extend((now_s, item) for item in items)
             self._items.move_to_end(key)
-            if len(self._items) > _MAX_KEYS:
+            if len(self._items) > self._max_keys:
                 self._items.popitem(last=False)
 
     def of(self, key: HistoryKey | None) -> list[int]:

@@ -12,10 +12,10 @@ from segue.data.catalog import PAD
 from segue.data.sequences import Sequences
 from segue.models.generation.generate import generate
 from segue.models.generation.strategy import find_strategy
-from segue.serving.inference.fallback_lists import FallbackLists, FallbackSource
+from segue.serving.inference.fallback_lists import MAX_LISTS, FallbackLists, FallbackSource
 from segue.serving.inference.item_history_feed import ItemHistoryFeed
 from segue.serving.inference.prepared_request import PreparedRequest, prepare_request
-from segue.serving.inference.recent_lists import RecentLists
+from segue.serving.inference.recent_lists import MAX_KEYS, RecentLists
 from segue.serving.inference.recurrent_states import recurrent_states
 from segue.serving.inference.served_model import ServedModel
 from segue.serving.inference.served_pipeline import CACHED
@@ -43,8 +43,8 @@ class RequestScorer:
         self._model = model
         self._sessions = sessions
         self._states = recurrent_states(model.retrieval, sessions)
-        self._fallback = FallbackLists(model.retrieval)
-        self._recent = RecentLists()
+        self._fallback = FallbackLists(model.retrieval, min(MAX_LISTS, sessions.max_histories))
+        self._recent = RecentLists(min(MAX_KEYS, sessions.max_histories))
         if model.pipeline_service is not None and model.pipeline_service.reads_event_types:
             sessions.keep_event_types()
         self.item_history_feed = ItemHistoryFeed(model, sessions)

@@ -72,6 +72,11 @@ class SessionCache:
     def __len__(self) -> int:
         return len(self._histories)
 
+    @property
+    def max_histories(self) -> int:
+        """Return the largest number of histories in memory."""
+        return self._config.max_histories
+
     def add(self, stored: Sequence[StoredEventRow]) -> None:
         """Add newly committed events to the histories in memory."""
         items = self._catalog.to_indices(row.event.item_id for row in stored).tolist()
