@@ -568,3 +568,25 @@ def test_errors_name_their_cause_without_an_id():
     )
     assert erase_user._cause(ValueError("It is damaged.")) == "It is damaged"
     assert erase_user._cause(apsw.FullError(f"about {CANARY}")) == "the event log: FullError"
+
+
+def test_the_first_event_after_an_erasure_is_a_microsecond_later(tmp_path):
+    with opened(tmp_path / "data") as data:
+        data.fill()
+        ahead_us = NOW_US + 10**9
+        data.store.clock.now_us = lambda: ahead_us
+        assert data.erase().until_us == ahead_us
+        assert data.store.clock.stamp_us() == ahead_us + 1
+
+
+def test_ids_that_are_no_text_are_keys_too(tmp_path):
+    with opened(tmp_path / "data") as data:
+        data.send({"session_id": "s", "user_id": "u"}, {"session_id": "alone"})
+        write = data.store._write.execute
+        write("INSERT INTO damaged SELECT * FROM events WHERE user_id = 'u'").fetchall()
+        write("UPDATE damaged SET user_id = x'ff61', session_id = x'ff62'").fetchall()
+        assert sorted(data.store.erasure.stored_keys()) == [
+            ("session_id", "alone"), ("user_id", "u"), ("user_id", "\ufffda"),
+        ]  # fmt: skip
+        write("UPDATE damaged SET user_id = 'u'").fetchall()
+        assert data.store.erasure.sessions_of("u")[0] == ["s", "\ufffdb"]

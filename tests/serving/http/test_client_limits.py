@@ -1,5 +1,7 @@
 """Limits of each client of a public key: addresses, proxies, bounded memory, refusals that a page can read."""
 
+from types import SimpleNamespace
+
 import pytest
 from tests.support.live_server import live_client
 
@@ -91,6 +93,44 @@ def test_processes_share_the_limit():
 def test_a_proxy_is_an_address(proxy):
     with pytest.raises(ValueError, match="is no proxy's address: write it like"):
         AccessConfig(trusted_proxies=(proxy,))
+
+
+def test_a_proxys_network_may_be_written_by_one_of_its_addresses():
+    limits = ClientLimits(1, trusted_proxies=["10.1.2.3/8"])
+    assert limits.client_of(request("10.9.9.9", "203.0.113.9")) == "203.0.113.9"
+
+
+@pytest.mark.parametrize(("cost", "wait_s"), [(4.0, 1), (5.0, 1), (6.0, 2), (10.0, 4), (1000.0, 499)])
+def test_the_wait_lasts_until_there_is_a_whole_token(cost, wait_s):
+    buckets = TokenBuckets(per_s=2, most=4)
+    assert buckets.take("a", cost, 0.0) == 0, "one token is enough for any cost"
+    assert buckets.take("a", now_s=0.0) == wait_s
+    assert buckets.take("a", now_s=0.0) == wait_s, "a refusal costs nothing"
+    assert buckets.take("a", now_s=float(wait_s)) == 0
+
+
+def test_a_bucket_holds_one_token_at_least_and_is_never_over_full():
+    buckets = TokenBuckets(per_s=0.1, most=0.2)
+    assert [buckets.take("a", now_s=0.0), buckets.take("a", now_s=0.0)] == [0, 10]
+    assert [buckets.take("a", now_s=1000.0), buckets.take("a", now_s=1000.0)] == [0, 10]
+
+
+def test_items_of_a_public_key_are_counted_by_their_number():
+    limits, pages_own = ClientLimits(items_per_h=10), Caller("SEGUE_INGEST_KEY", frozenset({INGEST}))
+    assert (limits.counts_items, ClientLimits(5).counts_items) == (True, False)
+    ten = SimpleNamespace(items=list(range(10)))
+    for caller, response in ((OPEN, ten), (PAGE, SimpleNamespace(items=5)), (PAGE, SimpleNamespace())):
+        limits.count_items(request(), caller, response)
+    limits.count_items(request(""), PAGE, ten)
+    limits.take(request(), PAGE)
+    limits.count_items(request(), pages_own, SimpleNamespace(items=[1] * 9))
+    limits.take(request(), PAGE)
+    limits.count_items(request(), PAGE, SimpleNamespace(items=[1]))
+    with pytest.raises(Problem) as refused:
+        limits.take(request(), PAGE)
+    assert refused.value.detail.startswith("This key allows each client 10 items an hour: try again in 36")
+    limits.take(request("198.51.100.8"), PAGE)
+    ClientLimits(5).count_items(request(), PAGE, ten)
 
 
 @pytest.fixture(scope="module")

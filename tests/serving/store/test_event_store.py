@@ -299,3 +299,22 @@ def test_the_newest_server_time_is_searched_in_steps(tmp_path, event, monkeypatc
 
     assert [newest_us(count) for count in (0, 1, 2, 8)] == [7_000_000] * 4
     assert newest_us(20) == 0
+
+
+def test_older_rows_of_a_long_log_are_left_to_the_background_check(tmp_path, event, monkeypatch):
+    """After a crash only the newest ones are compared with their checksums at the start."""
+    path = tmp_path / "log"
+    store = EventStore(path)
+    store.append([[event(event_id=str(n)) for n in range(20)]])
+    store.close()
+    tamper(path, "UPDATE events SET item_id = 'other' WHERE seq = 15")
+    remove_digest(path)
+    monkeypatch.setattr("segue.serving.store.event_store.CHECKED_ROWS", 5)
+    again = EventStore(path)
+    assert (again.num_damaged, again.completely_checked, again.notices) == (0, False, [])
+    again.close()
+    tamper(path, "UPDATE events SET item_id = 'other' WHERE seq = 16")
+    remove_digest(path)
+    again = EventStore(path)
+    assert (again.num_damaged, again.completely_checked) == (2, True)
+    again.close()

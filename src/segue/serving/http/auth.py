@@ -140,7 +140,7 @@ class TokenBuckets:
         now = time.monotonic() if now_s is None else now_s
         level, then = self._buckets.get(key, (self._most, now))
         level = min(self._most, level + (now - then) * self._per_s)
-        wait_s = 0 if level >= 1 else max(1, round((1 - level) / self._per_s + 0.5))
+        wait_s = 0 if level >= 1 else math.ceil((1 - level) / self._per_s)
         self._buckets[key] = (level if wait_s else level - cost, now)
         self._buckets.move_to_end(key)
         if len(self._buckets) > self._max_buckets:
