@@ -149,6 +149,13 @@ def test_without_the_older_log_an_update_is_refused_with_the_sources(counted: Pa
     assert update_model(counted, both(OLD, NEW)).promoted  # a log that holds them all needs no other
 
 
+def test_a_log_without_the_events_of_erased_users_needs_no_other(counted: Path) -> None:
+    whole = both(OLD, NEW)
+    erased = whole.with_frame(whole.frame.filter(~pl.col("user_id").is_in(["u1", "u2", "u3"])))
+    report = update_model(counted, erased)
+    assert report.promoted and report.warnings[0].startswith("24 of the 480 events that the pipeline was counted on")
+
+
 def test_missing_older_events_are_counted(counted: Path) -> None:
     """However many events the new log has of the same items."""
     half = OLD.with_frame(OLD.frame.filter(pl.col("user_id") < "u3"))

@@ -162,7 +162,7 @@ def fit_models(
     for source in config.source:
         if (key := model_key(source)) in models:
             continue
-        report(f"training {key}")
+        report(f"training {source.display_name}")
         if source.model in BUILTIN_SOURCES:
             entry = BUILTIN_SOURCES[source.model]
             own: Any = decode_settings(entry.config, source.settings, f"{source.display_name}.")
@@ -192,7 +192,7 @@ def refit_models(
     """
     refitted: dict[str, FitResult] = {}
     for key, model in models.items():
-        report(f"training {key} again")
+        report(f"training {key.partition(' ')[0]} again")
         name = model.scorer.name
         if name in BUILTIN_SOURCES:
             own: Any = decode_settings(BUILTIN_SOURCES[name].config, model.settings)

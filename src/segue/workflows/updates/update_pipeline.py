@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from segue.data.event_log import EventLog
     from segue.data.item_table import ItemTable
 
+FORGOTTEN_SHARE = 0.2
+"""Largest share of the training's events that may be missing where no older log is given, as those of erased users."""
 KEPT = (
     "The weights of the blend, its trees and temperatures, and a ranker's net stay as validation chose them at the "
     "training: 'segue pipeline' on the whole log fits them again."
@@ -58,8 +60,8 @@ def update_pipeline(
         loaded: the saved pipeline.
         log: the new events, with timestamps.
         out: folder of the updated pipeline.
-        replay: the older events. The counting sources are fitted to both logs, so that these must hold every event of
-            the training. None: ``log`` holds them all.
+        replay: the older events. The counting sources are fitted to both logs; missing events of the training are
+            counted in a warning. None: ``log`` holds them, but for ``FORGOTTEN_SHARE``.
         items: features of items, new ones included; None: those of the artifact.
         seed: random seed.
 
@@ -73,7 +75,7 @@ def update_pipeline(
     joins_catalog = items is not None and any(needs_item_features(source) for source in pipeline.config.source)
     data = prepare_update(loaded, log, replay, items.ids if joins_catalog and items is not None else ())
     missing = _missing_events(loaded, pipeline, data)
-    if missing and replay is None:
+    if replay is None and missing > FORGOTTEN_SHARE * pipeline.item_statistics.counts_V.sum():
         raise ValueError(_needs_older_log(pipeline.config))
     shown = {**loaded.items, **({} if items is None else items.for_catalog(data.catalog))}
     features = _item_features(replace(loaded, items=shown), pipeline.config, data.catalog, items)
