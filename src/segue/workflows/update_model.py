@@ -12,7 +12,7 @@ from segue.models.zoo import ClassicEntry, find_model
 from segue.pipeline.pipeline import Pipeline
 from segue.workflows.probabilities.fit_temperature import fit_calibration
 from segue.workflows.updates.continue_training import continue_training
-from segue.workflows.updates.update_data import UpdateReport, prepare_update, warn_of_spellings
+from segue.workflows.updates.update_data import UpdateReport, is_not_worse, prepare_update, warn_of_spellings
 from segue.workflows.updates.update_pipeline import update_pipeline
 
 if TYPE_CHECKING:
@@ -52,13 +52,14 @@ def update_model(
     entry = find_model(loaded.model)
     config: Any = decode_settings(entry.config, loaded.settings)
     data = prepare_update(loaded, log, replay)
-    before = data.quality(data.expanded(restore_model(loaded)))
+    before_N = data.quality(data.expanded(restore_model(loaded)))
     item_columns = {**loaded.items, **({} if items is None else items.for_catalog(data.catalog))}
     start = replace(loaded, items=item_columns)
     evaluated = continue_training(start, config, data.catalog, data.before_cutoff, seed)
-    after = data.quality(evaluated)
+    after_N = data.quality(evaluated)
     version = None
-    if after >= before:
+    before, after = float(before_N.mean()), float(after_N.mean())
+    if is_not_worse(after_N, before_N):
         scorer = continue_training(start, config, data.catalog, data.sequences, seed)
         about = {**loaded.about, "updated_from": loaded.version, "update_ndcg@10": [before, after]}
         calibration = fit_calibration(evaluated, data.cases, exclude_seen=data.exclude_seen)

@@ -40,7 +40,7 @@ class UpdateReport:
     new_items: int
     """Number of items that join the catalog."""
     promoted: bool
-    """True where the updated model was saved."""
+    """True where the updated model was saved: it is not worse, but for chance (``is_not_worse``)."""
     version: str | None
     """Version of the new artifact; None where the old one stays."""
     shared_events: int = 0
@@ -114,13 +114,27 @@ class UpdateData:
         assert self.sequences.times is not None
         return int(self.sequences.times.max())
 
-    def quality(self, scorer: Scorer) -> float:
-        """Return the ndcg@10 of a model of the larger catalog on the cases."""
-        return evaluate(scorer, self.cases, exclude_seen=self.exclude_seen, ks=(10,)).metrics["ndcg@10"]
+    def quality(self, scorer: Scorer) -> np.ndarray:
+        """Return the ndcg@10 of a model of the larger catalog on each case, float64."""
+        return evaluate(scorer, self.cases, exclude_seen=self.exclude_seen, ks=(10,)).values("ndcg", 10)
 
     def expanded(self, scorer: Scorer) -> ExpandedCatalogScorer:
         """Return a model of the old catalog among the items of the larger one."""
         return ExpandedCatalogScorer(scorer, self.old_index_V, self.new_index_V)
+
+
+def is_not_worse(after_N: np.ndarray, before_N: np.ndarray) -> bool:
+    """Return whether an updated model is not worse than the old one, but for chance.
+
+    The mean difference may be negative by one standard error: of two models that are equally good each is ahead on half
+    of all days, and the items and events of the other days would be lost.
+
+    Args:
+        after_N: ndcg@10 of the updated model on each case.
+        before_N: that of the old model on the same cases.
+    """
+    difference_N = after_N - before_N
+    return bool(difference_N.mean() >= -difference_N.std() / np.sqrt(len(difference_N)))
 
 
 def prepare_update(

@@ -30,7 +30,13 @@ from segue.workflows.pipelines.fit_sources import is_neural_source, needs_item_f
 from segue.workflows.pipelines.merge_features import merge_item_features
 from segue.workflows.train_pipeline import refit_pipeline
 from segue.workflows.updates.continue_training import EPOCHS, continue_training
-from segue.workflows.updates.update_data import UpdateData, UpdateReport, prepare_update, warn_of_spellings
+from segue.workflows.updates.update_data import (
+    UpdateData,
+    UpdateReport,
+    is_not_worse,
+    prepare_update,
+    warn_of_spellings,
+)
 
 if TYPE_CHECKING:
     from segue.data.event_log import EventLog
@@ -80,11 +86,12 @@ def update_pipeline(
     shown = {**loaded.items, **({} if items is None else items.for_catalog(data.catalog))}
     features = _item_features(replace(loaded, items=shown), pipeline.config, data.catalog, items)
     update = _SourceUpdate(replace(loaded, items=shown), pipeline, data.catalog, features, seed)
-    before = data.quality(data.expanded(pipeline))
-    after = data.quality(update.fit(data.before_cutoff).scorer)
+    before_N = data.quality(data.expanded(pipeline))
+    after_N = data.quality(update.fit(data.before_cutoff).scorer)
     num_events, version = data.sequences.num_events, None
     sources = {source.display_name: _describe(source, num_events) for source in pipeline.config.source}
-    if after >= before:
+    before, after = float(before_N.mean()), float(after_N.mean())
+    if is_not_worse(after_N, before_N):
         fitted = update.fit(data.sequences)
         about = {**loaded.about, "updated_from": loaded.version, "update_ndcg@10": [before, after]}
         about |= {"events": num_events, "newest_event_us": data.newest_us}
