@@ -3,9 +3,11 @@
 Logs: a planted one, whose probabilities are known, and three real ones. Each model is fitted on the training events,
 its temperature on validation cases, and its probabilities are compared with the test cases: of the best item, of the
 ten best items, and of the ten best items for users without events. Sampled lists are compared with the probabilities
-that are stated for them (chi-square). A quarter of an hour on an idle machine with two cores.
+that are stated for them (chi-square). A quarter of an hour on an idle machine with two cores. Each log replaces its
+part of benchmarks/results/calibration.json as soon as it is measured.
 """
 
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +17,7 @@ import numpy as np
 from scipy import stats
 
 from accuracy import diginetica, ml_100k, retail
-from machine import about, save
+from machine import RESULTS, about, save
 from segue.data.catalog import Catalog
 from segue.data.evaluation_cases import EvaluationCases, Split
 from segue.data.sequences import Sequences
@@ -236,37 +238,34 @@ def sampled(scorer: Any, cases: EvaluationCases, *, temperature: float | None, l
     return {"chi_square": chi_square, "freedom": freedom, "p": float(stats.chi2.sf(chi_square, freedom))}
 
 
-def run(names: list[str]) -> dict[str, Any]:
-    """Measure the tasks of these names."""
+def run(name: str) -> dict[str, Any]:
+    """Return the results of a log, by model."""
+    split = TASKS[name].split()
     result: dict[str, Any] = {}
-    for name in names:
-        split = TASKS[name].split()
-        result[name] = {}
-        for model, settings in TASKS[name].models.items():
-            row, scorer = measure(model, split, settings)
-            if name == "planted":
-                row["sampled"] = {
-                    f"temperature {t or 1}": sampled(scorer, split.test, temperature=t) for t in (None, 0.7)
-                }
-            result[name][model] = row
-            before = row.get("temperature_1", {}).get("ece_best", float("nan"))
-            numbers = row["calibrated"]
-            print(
-                f"{name} {model}: ECE best {numbers['ece_best']:.4f} (temperature 1: {before:.4f}), "
-                f"ten best {numbers['ece_ten_best']:.4f}, "
-                f"without history {row['without_history']['ece_ten_best']:.4f}, "
-                f"states {numbers['stated']:.3f}, true {numbers['true']:.3f} {row.get('sampled', '')}",
-                flush=True,
-            )
+    for model, settings in TASKS[name].models.items():
+        row, scorer = measure(model, split, settings)
+        if name == "planted":
+            row["sampled"] = {f"temperature {t or 1}": sampled(scorer, split.test, temperature=t) for t in (None, 0.7)}
+        result[model] = row
+        before = row.get("temperature_1", {}).get("ece_best", float("nan"))
+        numbers = row["calibrated"]
+        print(
+            f"{name} {model}: ECE best {numbers['ece_best']:.4f} (temperature 1: {before:.4f}), "
+            f"ten best {numbers['ece_ten_best']:.4f}, "
+            f"without history {row['without_history']['ece_ten_best']:.4f}, "
+            f"states {numbers['stated']:.3f}, true {numbers['true']:.3f} {row.get('sampled', '')}",
+            flush=True,
+        )
     return result
 
 
 def main() -> None:
-    """Measure every log, or those named on the command line, and write the result."""
-    names = sys.argv[1:] or list(TASKS)
-    result = run(names)
-    if names == list(TASKS):
-        save("calibration", {"about": about(), "logs": result})
+    """Measure every log, or those named on the command line, and write each result."""
+    for name in sys.argv[1:] or list(TASKS):
+        measured = {"about": about(), "models": run(name)}
+        path = RESULTS / "calibration.json"
+        saved = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        save("calibration", {**saved, name: measured})
 
 
 if __name__ == "__main__":

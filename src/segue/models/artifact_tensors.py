@@ -181,6 +181,7 @@ TENSORS: dict[str, tuple[Tensor, ...]] = {
         Tensor("cold_start.sources", "int64", "[K]", "Sources that score items without events.", "index of S"),
         Tensor("cold_start.weights", "float64", "[K]", "Their weights."),
         Tensor("cold_start.level", "float64", "[1]", "Score level of items without events."),
+        Tensor("cold_start.mixture", "float64", "[5]", "Fields of `TemperatureMixture` for items with events."),
         Tensor("scales.log", "bool", "[S]", "True for a source whose scores are counts, compared by ratio."),
         Tensor(
             "scales.spread",

@@ -13,10 +13,10 @@ from segue.pipeline.pipeline import Pipeline
 
 
 class PipelineProbabilities:
-    """Scorer of a pipeline's log-probabilities: those of its candidates, mixed with the popularity of all items.
+    """Scorer of a pipeline's log-probabilities: those of its candidates, and the popularity of all other items.
 
-    The candidates share ``coverage``, the share of validation targets among them. The rest belongs to all items, in
-    proportion to their events.
+    The candidates share ``coverage``, the share of validation targets among them. The rest belongs to the items that
+    are no candidates, in proportion to their events.
     """
 
     name = Pipeline.name
@@ -36,9 +36,13 @@ class PipelineProbabilities:
         out_BV = np.empty((len(histories), self.size), dtype=np.float32)
         for start, candidates, probabilities_BC in self.inner.iter_probabilities(histories):
             sums_B1 = probabilities_BC.sum(axis=1, keepdims=True)
-            mixed_BV = (1.0 - sums_B1) * share_V
             rows_B1 = np.arange(len(candidates))[:, None]
-            np.add.at(mixed_BV, (rows_B1, candidates.items_BC), probabilities_BC)
+            mixed_BV = np.tile(share_V, (len(candidates), 1))
+            mixed_BV[rows_B1, candidates.items_BC] = 0.0
+            others_B1 = mixed_BV.sum(axis=1, keepdims=True)
+            mixed_BV *= (1.0 - sums_B1) / np.where(others_B1 > 0, others_B1, 1.0)
+            whole_BC = np.where(others_B1 > 0, probabilities_BC, probabilities_BC / np.maximum(sums_B1, 1e-30))
+            np.add.at(mixed_BV, (rows_B1, candidates.items_BC), whole_BC)
             mixed_BV[:, PAD] = 1.0
             out_BV[start : start + len(candidates)] = np.log(np.maximum(mixed_BV, 1e-30))
         return out_BV

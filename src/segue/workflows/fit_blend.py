@@ -17,13 +17,7 @@ from segue.models.top_k import column_ranks
 from segue.pipeline.blending.blend import Blend, LearnedBlend, fit_learned_blend, unlearned_blend
 from segue.pipeline.blending.boosted_trees import BoostedTrees, fit_boosted_trees
 from segue.pipeline.blending.candidate_scorer import CandidateScorer
-from segue.pipeline.blending.cold_start import (
-    ColdStartScorer,
-    cold_start_offset,
-    fit_cold_start_scorer,
-    is_cold,
-    sources_with_item_features,
-)
+from segue.pipeline.blending.cold_start import is_cold, sources_with_item_features
 from segue.pipeline.blending.features import ScoreScales, blend_features, feature_names
 from segue.pipeline.blending.ranking_cases import RankingCases
 from segue.pipeline.candidates.candidate_set import generate_candidates
@@ -31,6 +25,7 @@ from segue.pipeline.candidates.source import CandidateSource
 from segue.pipeline.config import PipelineConfig
 from segue.pipeline.item_statistics import ItemStatistics
 from segue.pipeline.pipeline import BATCH_SIZE
+from segue.workflows.probabilities.fit_cold_start import fit_cold_start
 from segue.workflows.probabilities.fit_temperature import fit_temperatures
 
 HELD_OUT = 0.25
@@ -81,6 +76,11 @@ class BlendCases:
         if trees is not None:
             scores_NC[self.is_candidate_NC] += trees.scores(self.features_NCF[self.is_candidate_NC])
         return scores_NC
+
+    def ranking(self, scoring: CandidateScorer) -> RankingCases:
+        """Return the cases with the scores of blend and trees."""
+        scores_NC = self.scores(scoring.blend, scoring.trees)
+        return RankingCases(self.features_NCF, self.is_candidate_NC, self.target_N, scores_NC)
 
     def fit(self, config: PipelineConfig) -> LearnedBlend:
         """Fit the blend of maximum likelihood."""
@@ -159,30 +159,8 @@ def fit_blend(
     }
     own, own_NC = (held_out, scores[1]) if trees else (cases_with_target, cases_with_target.scores(blend, None))
     divisor, mixture = fit_temperatures(own.is_candidate_NC, own.target_N, own_NC)
-    ranking = RankingCases(held_out.features_NCF, held_out.is_candidate_NC, held_out.target_N, scores[1] / divisor)
-    cold_start = fit_cold_start_scorer(ranking, sources, seed)
-    if cold_start is not None:
-        cold_start = match_cold_start_rate(
-            cold_start, all_cases, all_cases.scores(blend, trees) / divisor, len(sources)
-        ).rescaled(divisor)
-    return CandidateScorer(scales, blend, trees, divisor, coverage, cold_start, mixture), notes
-
-
-def match_cold_start_rate(
-    cold_start: ColdStartScorer, cases: BlendCases, scores_NC: np.ndarray, num_sources: int
-) -> ColdStartScorer:
-    """Shift the cold-start scores until cold items are expected as often as they are targets of the cases.
-
-    Args:
-        cold_start: scorer of the cold items.
-        cases: all cases, those with a cold target included.
-        scores_NC: scores of the other candidates, divided by the temperature.
-        num_sources: number of candidate sources.
-    """
-    is_cold_NC = is_cold(cases.features_NCF, num_sources) & cases.is_candidate_NC
-    scores_NC = np.where(is_cold_NC, cold_start.scores(cases.features_NCF), scores_NC)
-    num_cold_targets = int(is_cold_NC[np.arange(len(cases.target_N)), cases.target_N].sum())
-    return cold_start.rescaled(offset=cold_start_offset(is_cold_NC, cases.is_candidate_NC, scores_NC, num_cold_targets))
+    scoring = CandidateScorer(scales, blend, trees, divisor, coverage, mixture=mixture)
+    return fit_cold_start(scoring, held_out.ranking(scoring), all_cases.ranking(scoring), sources, seed), notes
 
 
 def _with_trees(

@@ -135,10 +135,56 @@ def test_a_mixture_by_hand() -> None:
     assert np.isneginf(mixture.log_probabilities(np.full((1, 3), -np.inf))).all()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_best_item_scaled_by_hand(dtype: type) -> None:
+    """1/2, 1/4 and 1/4: the best one's odds of 1 become 3, and the others share 1/4; two best ones share theirs."""
+    mixture = TemperatureMixture(best_intercept=float(np.log(3)), best_slope=2.0)
+    with np.errstate(divide="ignore"):
+        rows = np.log(
+            np.array([[0.0, 2.0, 1.0, 1.0], [0.0, 1.0, 1.0, 2.0], [0.0, 1.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0]])
+        )
+    got = mixture.probabilities(rows.astype(dtype))
+    assert got.dtype == dtype
+    np.testing.assert_allclose(got[0], [0, 3 / 4, 1 / 8, 1 / 8], rtol=1e-5)
+    np.testing.assert_allclose(got[1], [0, 1 / 8, 1 / 8, 3 / 4], rtol=1e-5)
+    np.testing.assert_allclose(got[2:], [[0, 1 / 3, 1 / 3, 1 / 3], [0, 0, 1, 0]], rtol=1e-5)  # nothing to share with
+    equal = np.log(np.array([[4.0, 4.0, 1.0, 1.0]], dtype=dtype))
+    odds = 3 * (0.8 / 0.2) ** 2
+    np.testing.assert_allclose(mixture.probabilities(equal)[0, :2].sum(), odds / (1 + odds), rtol=1e-5)
+    np.testing.assert_allclose(mixture.probabilities(equal)[0, 2:], 0.5 / (1 + odds), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("intercept", "slope"), [(-5.0, 0.0), (0.0, 0.1), (-50.0, 3.0), (800.0, 0.0), (0.3, 0.15)])
+def test_the_best_item_stays_the_best_one(intercept: float, slope: float) -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.normal(0, 3, (200, 9)).astype(np.float32)
+    scores[:, 0] = -np.inf
+    scores[::3, 4] = scores[::3, 5]
+    scores[1] = -np.inf
+    scores[2, 3] = 1e4
+    mixture = TemperatureMixture(0.7, 4.0, 0.3, intercept, slope)
+    logs = mixture.log_probabilities(scores.copy())
+    probabilities = np.exp(logs.astype(np.float64))
+    np.testing.assert_allclose(np.delete(probabilities, 1, axis=0).sum(axis=1), 1.0, atol=1e-5)
+    assert np.isneginf(logs[1]).all()
+    np.testing.assert_array_equal(np.isneginf(logs), np.isneginf(scores))
+    best = logs.max(axis=1, keepdims=True)
+    np.testing.assert_array_equal(logs == best, scores == scores.max(axis=1, keepdims=True))
+    others = np.where(logs == best, -np.inf, logs)
+    np.testing.assert_array_equal(
+        np.argsort(-others, axis=1, kind="stable")[3:, 0],
+        np.argsort(-np.where(scores == scores.max(axis=1, keepdims=True), -np.inf, scores), axis=1, kind="stable")[
+            3:, 0
+        ],
+    )
+
+
 @pytest.mark.parametrize(
     "saved",
     [
         {"mixture": {"temperature": 0.0}},
+        {"mixture": {"best_slope": -0.1}},
+        {"mixture": {"best_intercept": float("nan")}},
         {"mixture": {"flat_share": 1.5}},
         {"temperature_without_history": float("nan")},
         {"scale": "other"},

@@ -10,8 +10,9 @@ from segue.data.evaluation_cases import EvaluationCases, Split
 from segue.data.sequences import Sequences
 from segue.evaluation.calibration_metrics import calibration_error
 from segue.models.probabilities.calibrated_scorer import NOTE, CalibratedScorer, SoftmaxCalibration
+from segue.models.probabilities.temperature_mixture import TemperatureMixture
 from segue.workflows.fit_model import calibrated, fit_model
-from segue.workflows.probabilities.fit_temperature import best_temperature, fit_calibration
+from segue.workflows.probabilities.fit_temperature import best_mixture, best_temperature, fit_calibration
 
 ITEMS = 20
 TRUTH = 0.6
@@ -107,6 +108,30 @@ def test_an_overconfident_model_states_the_truth(exclude_seen: bool) -> None:
     assert calibration_error(shares, np.arange(ITEMS + 1) == test.targets[:, None]) < 0.02
     repeated = sum(row == [target] for row, target in zip(walks(0).histories.to_lists(), walks(0).targets, strict=True))
     assert calibration.cases == 3000 - (repeated if exclude_seen else 0)
+
+
+def noisy(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores whose best item is right in 60 % of the cases and whose second one in 20 %; their distances are noise."""
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(0, 0.5, (count, 30))
+    scores[:, 7] = 5.0 + np.abs(rng.normal(0, 1.5, count))
+    scores[:, 8] = 4.0 + rng.normal(0, 0.3, count)
+    item_N = np.select([(draw := rng.random(count)) < TRUTH, draw < TRUTH + 0.2], [7, 8], rng.integers(9, 30, count))
+    return scores, item_N
+
+
+def test_a_distance_of_scores_that_is_noise_does_not_move_the_stated_probability() -> None:
+    mixture, loss = best_mixture(*noisy(0, 3000))
+    scores, targets = noisy(1, 15_000)
+
+    def error(one: TemperatureMixture) -> float:
+        return calibration_error(one.probabilities(scores.copy())[:, 7], targets == 7)
+
+    unscaled = replace(mixture, best_intercept=0.0, best_slope=1.0)
+    assert error(mixture) < 0.02 < error(unscaled)
+    assert mixture.best_slope < 0.5
+    own = mixture.log_probabilities(noisy(0, 3000)[0])[np.arange(3000), noisy(0, 3000)[1]]
+    assert loss == pytest.approx(-own.mean(), abs=2e-3)
 
 
 def test_users_without_events_have_a_temperature_of_their_own() -> None:

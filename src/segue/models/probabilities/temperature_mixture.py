@@ -1,7 +1,9 @@
 """Mixture of two softmaxes of the same scores: a sharp one, and a flat one for the choices that no score explains.
 
 One temperature cannot state both. Where the next item is the best one in 60 % of the cases and any popular item in the
-others, a small temperature gives the others too little, and a large one the best item.
+others, a small temperature gives the others too little, and a large one the best item. And where the distance of the
+best score from the others is mostly noise, as after few events, no temperature states the best item's probability:
+that one is scaled by itself.
 
 Shape letters: R rows, C candidates.
 """
@@ -13,12 +15,17 @@ import numpy as np
 
 from segue.config.ranges import Range, check_ranges
 
+MIN_LEAD = 1e-4
+"""Smallest distance of the best item's log-probability from the next one after scaling, so that no tie arises."""
+
 
 @dataclass(frozen=True)
 class TemperatureMixture:
     """(1 - flat share) * softmax(score / temperature) + flat share * softmax(score / flat temperature).
 
-    It rises with the score, so that the order of the items stays.
+    Then Platt scaling of the best item's probability p (Platt 1999; as top-label calibration, Gupta & Ramdas 2022):
+    sigmoid(best intercept + best slope * logit(p)). The others share the rest in proportion. The result rises with the
+    score, so that the order of the items stays.
     """
 
     temperature: Annotated[float, Range(gt=0)] = 1.0
@@ -27,6 +34,10 @@ class TemperatureMixture:
     """Divisor of the scores in the flat softmax, above 0."""
     flat_share: Annotated[float, Range(ge=0, le=1)] = 0.0
     """Share of the flat softmax, 0 to 1."""
+    best_intercept: Annotated[float, Range(ge=-1000, le=1000)] = 0.0
+    """Addend of the log odds of the best item; 0: none."""
+    best_slope: Annotated[float, Range(ge=0)] = 1.0
+    """Factor of the log odds of the best item, at least 0; with 1 and no addend its probability stays."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -50,10 +61,35 @@ class TemperatureMixture:
         below_RC = scores_RC - np.where(np.isneginf(highest_R1), 0.0, highest_R1).astype(scores_RC.dtype)
         sharp_RC = _log_softmax(below_RC, self.temperature)
         if self.flat_share == 0:
-            return sharp_RC
+            return self._scale_best(sharp_RC)
         share, rest = (scores_RC.dtype.type(np.log(x)) for x in (self.flat_share, max(1 - self.flat_share, 1e-30)))
         # In logarithms: far below the best item a probability is 0 in floating point, and the item would be excluded.
         logs_RC: np.ndarray = np.logaddexp(sharp_RC + rest, _log_softmax(below_RC, self.flat_temperature) + share)
+        return self._scale_best(logs_RC)
+
+    def _scale_best(self, logs_RC: np.ndarray) -> np.ndarray:
+        """Return the log-probabilities with that of the best item scaled, in place; equally good items together.
+
+        The best item keeps a distance of ``MIN_LEAD`` from the next one.
+        """
+        if (self.best_intercept == 0 and self.best_slope == 1) or not logs_RC.size:
+            return logs_RC
+        highest_R1 = logs_RC.max(axis=1, keepdims=True)
+        is_best_RC = logs_RC == highest_R1
+        others_RC = np.where(is_best_RC, -np.inf, logs_RC)
+        # A row of equal items, or of one alone, has no others to share with.
+        rest_R1 = np.exp(others_RC).sum(axis=1, keepdims=True)
+        has_rest_R1 = rest_R1 > 0
+        log_rest_R1 = np.log(np.where(has_rest_R1, rest_R1, 1.0))
+        log_count_R1 = np.log(is_best_RC.sum(axis=1, keepdims=True))
+        logit_R1 = self.best_intercept + self.best_slope * (
+            np.where(has_rest_R1, highest_R1, 0.0) + log_count_R1 - log_rest_R1
+        )
+        next_R1 = np.where(has_rest_R1, others_RC.max(axis=1, keepdims=True), 0.0)
+        logit_R1 = np.maximum(logit_R1, next_R1 + MIN_LEAD - log_rest_R1 + log_count_R1)
+        best_R1 = -np.logaddexp(0.0, -logit_R1) - log_count_R1
+        scaled_RC = np.where(is_best_RC, best_R1, others_RC - log_rest_R1 - np.logaddexp(0.0, logit_R1))
+        np.copyto(logs_RC, scaled_RC, where=has_rest_R1, casting="same_kind")
         return logs_RC
 
     def to_dict(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class CandidateScorer:
     coverage: float = 1.0
     """Share of validation cases whose target is among the candidates."""
     cold_start: ColdStartScorer | None = None
-    """Scorer of items without events; None: they are scored like all others."""
+    """Scorer of items without events, beside the log-probabilities of the others; None: all are scored alike."""
     mixture: TemperatureMixture | None = None
     """Temperatures of the stated probabilities, which keep the order of the scores; None: ``temperature`` alone."""
     temperature_without_history: float | None = None
@@ -53,8 +53,7 @@ class CandidateScorer:
             scores_BC[is_candidate_BC] += self.trees.scores(features_BCF[is_candidate_BC])
         if self.cold_start is not None:
             is_cold_BC = is_cold(features_BCF, len(candidates.sources)) & (candidates.items_BC != PAD)
-            if is_cold_BC.any():
-                scores_BC = np.where(is_cold_BC, self.cold_start.scores(features_BCF), scores_BC)
+            scores_BC = self.cold_start.join(scores_BC, is_cold_BC, features_BCF)
         return scores_BC
 
     def probabilities(self, scores_BC: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:

@@ -5,11 +5,11 @@ items with events must not use it. Shape letters: N cases, C candidates, F featu
 cold items.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from segue.models.probabilities.temperature_mixture import TemperatureMixture
 from segue.pipeline.blending.blend import fit_conditional_logit
 from segue.pipeline.blending.features import MAX_ABS_Z
 from segue.pipeline.blending.ranking_cases import RankingCases
@@ -24,36 +24,52 @@ MIN_CASES = 20
 class ColdStartScorer:
     """Linear scorer of cold items: score(j) = level + weights . levels of j at the sources that score cold items.
 
-    Its scores are on the scale of the pipeline's other scores.
+    Its scores are log weights beside the probabilities of the items with events, which sum to 1. So the share of the
+    cold items does not depend on the temperatures of the others.
     """
 
-    def __init__(self, sources_K: np.ndarray, weights_K: np.ndarray, level: float) -> None:
+    def __init__(self, sources_K: np.ndarray, weights_K: np.ndarray, level: float, mixture: TemperatureMixture) -> None:
         self.sources_K = sources_K
         self.weights_K = weights_K
         self.level = level
+        self.mixture = mixture
+        """Temperatures that make the scores of items with events log-probabilities."""
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> "ColdStartScorer":
         """Return the scorer that ``arrays`` saved."""
-        return cls(arrays["sources"], arrays["weights"], float(arrays["level"][0]))
+        mixture = TemperatureMixture(*(float(value) for value in arrays["mixture"]))
+        return cls(arrays["sources"], arrays["weights"], float(arrays["level"][0]), mixture)
 
     def scores(self, features_NCF: np.ndarray) -> np.ndarray:
         """Return the scores of the candidates, float64 [N, C]; meaningful for cold items only."""
         scores_NC: np.ndarray = _levels(features_NCF, self.sources_K) @ self.weights_K + self.level
         return scores_NC
 
-    def rescaled(self, scale: float = 1.0, offset: float = 0.0) -> "ColdStartScorer":
-        """Return the scorer with ``scores * scale + offset``.
+    def join(self, scores_NC: np.ndarray, is_cold_NC: np.ndarray, features_NCF: np.ndarray) -> np.ndarray:
+        """Return the log-probabilities of the candidates with events, and the scores of the cold ones, float64 [N, C].
 
         Args:
-            scale: factor on the scores.
-            offset: added to the scaled scores.
+            scores_NC: scores of the blend; -inf for PAD. Those of cold items are not used.
+            is_cold_NC: bool, cold candidates, without PAD.
+            features_NCF: features of ``blend_features``.
         """
-        return ColdStartScorer(self.sources_K, self.weights_K * scale, self.level * scale + offset)
+        logs_NC = self.mixture.log_probabilities(np.where(is_cold_NC, -np.inf, scores_NC))
+        return np.where(is_cold_NC, self.scores(features_NCF), logs_NC) if is_cold_NC.any() else logs_NC
+
+    def shifted(self, offset: float) -> "ColdStartScorer":
+        """Return the scorer with ``scores + offset``."""
+        return ColdStartScorer(self.sources_K, self.weights_K, self.level + offset, self.mixture)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays to save, by name."""
-        return {"sources": self.sources_K, "weights": self.weights_K, "level": np.array([self.level])}
+        mixture = np.array(list(self.mixture.to_dict().values()))
+        return {
+            "sources": self.sources_K,
+            "weights": self.weights_K,
+            "level": np.array([self.level]),
+            "mixture": mixture,
+        }
 
 
 def is_cold(features_NCF: np.ndarray, num_sources: int) -> np.ndarray:
@@ -82,7 +98,9 @@ def _levels(features_NCF: np.ndarray, sources_K: np.ndarray) -> np.ndarray:
     return levels_NCK
 
 
-def fit_cold_start_scorer(cases: RankingCases, sources: Sequence[CandidateSource], seed: int) -> ColdStartScorer | None:
+def fit_cold_start_scorer(
+    cases: RankingCases, sources: Sequence[CandidateSource], mixture: TemperatureMixture, seed: int
+) -> ColdStartScorer | None:
     """Fit the scorer on items with events, of which half are treated as cold ones.
 
     This half is drawn anew in each case. Its items keep only their levels at the sources that score cold items, and are
@@ -90,8 +108,9 @@ def fit_cold_start_scorer(cases: RankingCases, sources: Sequence[CandidateSource
     of the targets.
 
     Args:
-        cases: cases of items with events; base scores in natural logarithms.
+        cases: cases of items with events; base scores are log-probabilities of ``mixture``.
         sources: every source of the pipeline.
+        mixture: temperatures of the items with events.
         seed: random seed of the halves.
 
     Returns:
@@ -113,7 +132,7 @@ def fit_cold_start_scorer(cases: RankingCases, sources: Sequence[CandidateSource
     base_NC = np.where(masked_NC, 0.0, cases.base_scores_NC[rows_N])
     zeros_K = np.zeros(x_NCK.shape[2])
     weights_K = fit_conditional_logit(x_NCK.astype(np.float32), is_candidate_NC, target_N, zeros_K, RIDGE, base_NC)
-    return ColdStartScorer(sources_K, weights_K[:-1] / scale_K, float(weights_K[-1]))
+    return ColdStartScorer(sources_K, weights_K[:-1] / scale_K, float(weights_K[-1]), mixture)
 
 
 def _is_given(features_NCF: np.ndarray, sources: Sequence[CandidateSource], sources_K: np.ndarray) -> np.ndarray:
@@ -128,7 +147,8 @@ def cold_start_offset(
 ) -> float:
     """Return the offset of the cold items' scores under which they are expected as often as they are targets.
 
-    It is log((num_targets + 1) / (expected number + 1)).
+    Two more cases, in which cold items and others are equally likely and are the target once each, keep it finite
+    (Laplace 1814).
 
     Args:
         is_cold_NC: bool, cold candidates.
@@ -136,9 +156,17 @@ def cold_start_offset(
         scores_NC: scores in natural logarithms, those of cold items included.
         num_targets: number of cases with a cold target.
     """
-    scores_NC = np.where(is_candidate_NC, scores_NC, -np.inf)
-    probabilities_NC = np.exp(scores_NC - scores_NC.max(axis=1, keepdims=True))
-    expected = float(
-        (np.where(is_cold_NC & is_candidate_NC, probabilities_NC, 0.0).sum(axis=1) / probabilities_NC.sum(axis=1)).sum()
-    )
-    return math.log((num_targets + 1) / (expected + 1))
+    from scipy.optimize import brentq
+    from scipy.special import expit
+
+    parts_N = [
+        np.logaddexp.reduce(np.where(mask_NC & is_candidate_NC, scores_NC, -np.inf), axis=1)
+        for mask_NC in (is_cold_NC, ~is_cold_NC)
+    ]
+    has_cold_N = np.isfinite(parts_N[0])
+    log_odds_N = parts_N[0][has_cold_N] - np.maximum(parts_N[1][has_cold_N], -1000.0)
+
+    def excess(offset: float) -> float:
+        return float(expit(log_odds_N + offset).sum() + 2 * expit(offset)) - num_targets - 1
+
+    return float(brentq(excess, -100.0, 100.0))

@@ -3,7 +3,7 @@
 Shape letters: N cases, R rows of scores, C candidates, G temperatures of a grid, V catalog size with PAD.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -95,6 +95,14 @@ class ScoreHistogram:
         shares_N: np.ndarray = np.exp(self.own_N / temperature) / sums_R
         return shares_N
 
+    def best_shares(self, mixture: TemperatureMixture) -> np.ndarray:
+        """Return the probability of each row's best items together, float64 [R]; several only if they are equal."""
+        count_R = np.where(self.values_RC == 0, self.counts_RC, 0.0).sum(axis=1)
+        parts = ((1 - mixture.flat_share, mixture.temperature), (mixture.flat_share, mixture.flat_temperature))
+        sums = [share / (np.exp(self.values_RC / t) * self.counts_RC).sum(axis=1) for share, t in parts]
+        shares_R: np.ndarray = count_R * (sums[0] + sums[1])
+        return shares_R
+
 
 _FIELDS = ("values_RC", "counts_RC", "own_N")
 
@@ -137,11 +145,42 @@ def _best_temperature(histogram: ScoreHistogram) -> tuple[float, float]:
 def best_mixture(scores_RC: np.ndarray, target_N: np.ndarray) -> tuple[TemperatureMixture, float]:
     """Return the mixture of two temperatures with the smallest log loss, and the mean loss in nats.
 
+    The probability of the best item is scaled after it.
+
     Args:
         scores_RC: scores of the candidates; -inf for others. One row for each case, or one row for all.
         target_N: column of each target, a candidate; at least one.
     """
     return _best_mixture(ScoreHistogram.of(scores_RC, target_N))
+
+
+def _with_best_item(
+    mixture: TemperatureMixture, histogram: ScoreHistogram, loss: float
+) -> tuple[TemperatureMixture, float]:
+    """Return the mixture with the scaling of the best item of smallest log loss, and the mean loss.
+
+    It is a logistic regression of the cases whose target is the best item, on the log odds that the mixture states. Its
+    penalty, as strong as one case, pulls towards no scaling.
+    """
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    stated_N = np.broadcast_to(histogram.best_shares(mixture), histogram.own_N.shape)
+    is_open_N = stated_N < 1 - 1e-12
+    logit_N = np.log(stated_N[is_open_N]) - np.log1p(-stated_N[is_open_N])
+    is_best_N = (histogram.own_N == 0)[is_open_N]
+
+    def value(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        odds_N = weights[0] + weights[1] * logit_N
+        away_N = expit(odds_N) - is_best_N
+        change = weights - (0.0, 1.0)
+        total = float((np.logaddexp(0.0, odds_N) - is_best_N * odds_N).sum() + 0.5 * change @ change)
+        return total, np.array([away_N.sum(), (away_N * logit_N).sum()]) + change
+
+    start = np.array([0.0, 1.0])
+    found: Any = minimize(value, start, jac=True, method="L-BFGS-B", bounds=[(None, None), (0.0, None)])
+    scaled = replace(mixture, best_intercept=float(found.x[0]), best_slope=float(found.x[1]))
+    return scaled, loss - (value(start)[0] - float(found.fun)) / len(histogram.own_N)
 
 
 def _best_mixture(histogram: ScoreHistogram) -> tuple[TemperatureMixture, float]:
@@ -174,8 +213,8 @@ def _best_mixture(histogram: ScoreHistogram) -> tuple[TemperatureMixture, float]
         low, high = low - 8 * (sharp <= low), high + 8 * (flat >= high)
     value, sharp, flat, share = found
     if share == 0.0:
-        return TemperatureMixture(single), loss
-    return TemperatureMixture(single * STEP**sharp, single * STEP**flat, share), value
+        return _with_best_item(TemperatureMixture(single), histogram, loss)
+    return _with_best_item(TemperatureMixture(single * STEP**sharp, single * STEP**flat, share), histogram, value)
 
 
 def _best_share(sharp_N: np.ndarray, flat_N: np.ndarray, smallest: float) -> tuple[float, float]:
