@@ -126,15 +126,15 @@ class UpdateData:
 def is_not_worse(after_N: np.ndarray, before_N: np.ndarray) -> bool:
     """Return whether an updated model is not worse than the old one, but for chance.
 
-    The mean difference may be negative by one standard error: of two models that are equally good each is ahead on half
-    of all days, and the items and events of the other days would be lost.
+    It is worse where the 95 % interval of the mean difference lies below 0. Of two models that are equally good each is
+    ahead on half of all days, and the items and events of the other days would be lost.
 
     Args:
         after_N: ndcg@10 of the updated model on each case.
         before_N: that of the old model on the same cases.
     """
     difference_N = after_N - before_N
-    return bool(difference_N.mean() >= -difference_N.std() / np.sqrt(len(difference_N)))
+    return bool(difference_N.mean() >= -1.96 * difference_N.std() / np.sqrt(len(difference_N)))
 
 
 def prepare_update(
