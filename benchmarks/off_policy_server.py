@@ -2,15 +2,19 @@
 
 A server with a pipeline that explores returns lists to simulated users, who click. Its data directory is all that
 `segue report --off-policy` reads to estimate another pipeline, whose true value is enumerated. 100 logs for each method
-of exploration; a quarter of an hour on an idle machine.
+of exploration, ten of each of ten servers with other users, items and pipelines: the logs of one server are all
+easy or all hard. Some minutes on an idle machine.
 """
 
 import asyncio
-import shutil
+import os
 import tempfile
+import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +39,7 @@ from segue.workflows.recommendation_logs.estimate_policy import PolicyEstimate, 
 from segue.workflows.recommendation_logs.logged_requests import LoggedRequest
 from segue.workflows.train_pipeline import fit_pipeline
 
-RUNS, USERS = 100, 600
+SERVERS, LOGS, USERS, LISTS_OF_USER = 10, 10, 300, 2
 TYPES, ITEMS, POSITIONS = 4, 8, 3
 IDS = [f"a{item}" for item in range(1, ITEMS + 1)] + [f"type{x}" for x in range(TYPES)]
 """Items of the lists, and an item for each type of user, whose event tells the pipelines the type."""
@@ -122,8 +126,77 @@ def save_pipeline(folder: Path, preferences_XA: np.ndarray, explore: dict[str, A
     return folder
 
 
-def serve(world: World, data: Path, users: int, seed: int) -> float:
-    """Answer one request of each user, store the clicks, and return the mean number of clicks on a list.
+@dataclass(frozen=True)
+class ServedLog:
+    """Interval of a server's log."""
+
+    since_us: int
+    until_us: int
+    clicks: float
+    """Mean number of clicks on a list."""
+
+
+class SimulatedServer:
+    """Server whose lists simulated users click on."""
+
+    def __init__(self, world: World, data: Path, stack: ExitStack, seed: int) -> None:
+        """Start the server.
+
+        Args:
+            world: users and the served pipeline.
+            data: data directory.
+            stack: ends the server.
+            seed: seed of users, lists and clicks.
+        """
+        data.mkdir(parents=True)
+        self._world, self._num_users = world, 0
+        self._rng = np.random.default_rng((seed, 2))
+        admin = open_services(data, model_source(world.served), CONFIG, lambda line: None, stack)
+        self._router = admin.router
+        service = self._router.deployment.live.engine.model.pipeline_service
+        assert service is not None
+        service._rng = np.random.default_rng((seed, 3))
+
+    def serve(self, users: int = USERS, lists_of_user: int = LISTS_OF_USER) -> ServedLog:
+        """Answer the requests of new users, and store the clicks. A user's lists have the same history.
+
+        Args:
+            users: number of users.
+            lists_of_user: number of lists of each.
+        """
+        since_us = time.time_ns() // 1000
+        type_U = self._rng.integers(0, TYPES, users)
+        names = [f"u{self._num_users + u}" for u in range(users)]
+        self._num_users += users
+        self._router.store([EventIn(IDS[ITEMS + x], user_id=u) for u, x in zip(names, type_U, strict=True)])[0].result()
+        user_B = np.tile(np.arange(users), lists_of_user)
+        answers = asyncio.run(self._lists([names[u] for u in user_B]))
+        number = {id: i for i, id in enumerate(IDS, 1)}
+        lists_BK = np.array([[number[item.id] for item in answer.items] for answer in answers])
+        clicks_BK = self._world.simulator.simulate_clicks(type_U[user_B], lists_BK, self._rng)
+        clicked = [
+            EventIn(
+                answers[b].items[k].id,
+                user_id=names[user_B[b]],
+                event="click",
+                recommendation_id=answers[b].recommendation_id,
+            )
+            for b, k in zip(*np.nonzero(clicks_BK), strict=True)
+        ]
+        if clicked:
+            self._router.store(clicked, "memory")[0].result()
+        return ServedLog(since_us, time.time_ns() // 1000, float(clicks_BK.sum(axis=1).mean()))
+
+    async def _lists(self, users: Sequence[str]) -> list[Any]:
+        requests = [RecommendRequest(user_id=user, k=POSITIONS, placement=PLACEMENT) for user in users]
+        answers: list[Any] = []
+        for start in range(0, len(requests), 20):
+            answers += await asyncio.gather(*map(self._router.recommend, requests[start : start + 20]))
+        return answers
+
+
+def serve(world: World, data: Path, users: int, seed: int) -> ServedLog:
+    """Return one log of a server, with one list of each user.
 
     Args:
         world: users and the served pipeline.
@@ -131,71 +204,48 @@ def serve(world: World, data: Path, users: int, seed: int) -> float:
         users: number of users.
         seed: seed of users, lists and clicks.
     """
-    rng = np.random.default_rng((seed, 2))
-    type_B = rng.integers(0, TYPES, users)
-    data.mkdir(parents=True)
     with ExitStack() as stack:
-        admin = open_services(data, model_source(world.served), CONFIG, lambda line: None, stack)
-        router = admin.router
-        service = router.deployment.live.engine.model.pipeline_service
-        assert service is not None
-        service._rng = np.random.default_rng((seed, 3))
-        events = [EventIn(IDS[ITEMS + x], user_id=f"u{b}") for b, x in enumerate(type_B.tolist())]
-        router.store(events, "memory")[0].result()
-
-        async def lists() -> list[Any]:
-            requests = [RecommendRequest(user_id=f"u{b}", k=POSITIONS, placement=PLACEMENT) for b in range(users)]
-            answers: list[Any] = []
-            for start in range(0, users, 20):
-                answers += await asyncio.gather(*map(router.recommend, requests[start : start + 20]))
-            return answers
-
-        answers = asyncio.run(lists())
-        number = {id: i for i, id in enumerate(IDS, 1)}
-        lists_BK = np.array([[number[item.id] for item in answer.items] for answer in answers])
-        clicks_BK = world.simulator.simulate_clicks(type_B, lists_BK, rng)
-        clicked = [
-            EventIn(
-                answers[b].items[k].id, user_id=f"u{b}", event="click", recommendation_id=answers[b].recommendation_id
-            )
-            for b, k in zip(*np.nonzero(clicks_BK), strict=True)
-        ]
-        if clicked:
-            router.store(clicked, "memory")[0].result()
-    return float(clicks_BK.sum(axis=1).mean())
+        return SimulatedServer(world, data, stack, seed).serve(users, 1)
 
 
-def estimate(world: World, data: Path) -> PolicyEstimate:
-    """Return the estimate of the clicks of the evaluated pipeline from a data directory."""
-    report = estimate_policy(data, world.evaluated, days=1.0)
+def estimate(world: World, data: Path, log: ServedLog | None = None) -> PolicyEstimate:
+    """Return the estimate of the clicks of the evaluated pipeline from a data directory.
+
+    Args:
+        world: holder of the evaluated pipeline.
+        data: data directory of the server.
+        log: interval of its log; None: the last day.
+    """
+    if log is None:
+        report = estimate_policy(data, world.evaluated, days=1.0)
+    else:
+        days = (log.until_us - log.since_us) / 86_400e6
+        report = estimate_policy(data, world.evaluated, days=days, now_us=log.until_us)
     return next(one for one in report.estimates if one.reward == "clicks")
 
 
-def measure(method: str, seed: int, runs: int = RUNS, users: int = USERS) -> dict[str, Any]:
-    """Measure one exploration method: coverage and width of the intervals, error of the means.
+def measure_server(method: str, seed: int, logs: int = LOGS) -> dict[str, Any]:
+    """Return the true value and the estimates of each log of one server.
 
     Args:
         method: key of ``LOGGING``.
-        seed: random seed.
-        runs: number of logs.
-        users: number of lists of a log.
+        seed: seed of users, items and pipelines.
+        logs: number of logs.
     """
     with tempfile.TemporaryDirectory() as folder:
         world = World.make(Path(folder), LOGGING[method], seed)
-        truth, estimates, served = world.true_value(), [], []
-        for run in range(runs):
-            data = Path(folder) / "data"
-            served.append(serve(world, data, users, seed * 10_000 + run))
-            estimates.append(estimate(world, data))
-            shutil.rmtree(data)
+        truth, data = world.true_value(), Path(folder) / "data"
+        with ExitStack() as stack:
+            server = SimulatedServer(world, data, stack, seed)
+            served = [server.serve() for _ in range(logs)]
+        estimates = [estimate(world, data, log) for log in served]
+    assert all(one.lists == USERS * LISTS_OF_USER and one.users == USERS for one in estimates)
     rows = {name: _row([getattr(one, name) for one in estimates], truth) for name in ESTIMATORS}
-    supported = sum(one.is_supported for one in estimates)
     return {
         "truth": truth,
-        "served": float(np.mean(served)),
-        "runs": runs,
-        "lists": users,
-        "mean weight agrees with 1": supported,
+        "served": float(np.mean([log.clicks for log in served])),
+        "mean weight agrees with 1": sum(one.is_supported for one in estimates),
+        "reliable": sum(one.is_reliable for one in estimates),
     } | rows
 
 
@@ -203,22 +253,35 @@ ESTIMATORS = ("inverse_propensity", "self_normalized", "doubly_robust")
 
 
 def _row(estimates: Sequence[Any], truth: float) -> dict[str, float]:
-    value = np.array([one.value for one in estimates])
     return {
         "within": sum(one.low <= truth <= one.high for one in estimates),
-        "mean": float(value.mean()),
-        "mean_error_in_standard_errors": float((value.mean() - truth) / (value.std(ddof=1) / np.sqrt(len(value)))),
+        "mean_error": float(np.mean([one.value - truth for one in estimates])),
         "mean_width": float(np.mean([one.high - one.low for one in estimates])),
         "effective_lists": float(np.mean([one.effective_sample_size for one in estimates])),
     }
 
 
 def main(seed: int = 0) -> None:
-    """Measure every method and write the result."""
+    """Measure every method, a process for each core, and write the result.
+
+    Args:
+        seed: seed of the first server.
+    """
+    methods = [method for method in LOGGING for _ in range(SERVERS)]
+    seeds = [seed + number for number in range(SERVERS)] * len(LOGGING)
+    rows: dict[str, list[dict[str, Any]]] = {method: [] for method in LOGGING}
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as processes:
+        for method, row in zip(methods, processes.map(measure_server, methods, seeds), strict=True):
+            rows[method].append(row)
+            print(
+                method, len(rows[method]), {name: row[name]["within"] for name in ESTIMATORS}, f"of {LOGS}", flush=True
+            )
     result = {}
-    for method in LOGGING:
-        result[method] = row = measure(method, seed)
-        print(method, {name: row[name]["within"] for name in ESTIMATORS}, f"truth {row['truth']:.4f}", flush=True)
+    for method, servers in rows.items():
+        within = {name: sum(row[name]["within"] for row in servers) for name in ESTIMATORS}
+        size = {"logs": SERVERS * LOGS, "lists": USERS * LISTS_OF_USER, "users": USERS}
+        result[method] = {**size, "within": within, "servers": servers}
+        print(method, within, f"of {SERVERS * LOGS}", flush=True)
     save("off-policy-server", {"about": about(seed), "methods": result})
 
 

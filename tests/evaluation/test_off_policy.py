@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from scipy.special import stdtrit
 
 from segue.evaluation.click_simulator import ClickSimulator, Policy
 from segue.evaluation.off_policy import Estimate, doubly_robust, importance_weights, inverse_propensity, self_normalized
@@ -24,7 +25,7 @@ def test_by_hand() -> None:
     skew = np.mean([0.5**3, -1, 0.5**3]) / 0.5**1.5 / np.sqrt(3)
     studied = [(1.5 - end) / error for end in (ips.high, ips.low)]
     assert [t + skew * (t * t / 3 + 1 / 6) + skew**2 * t**3 / 27 for t in studied] == pytest.approx(
-        [-1.959964, 1.959964]
+        [-4.302653, 4.302653]  # Student's t with 2 degrees of freedom
     )
     assert 1.5 - ips.low > ips.high - 1.5  # the mean is more often too high here
     assert ips.effective_sample_size == pytest.approx(1.5**2 / 1.25)
@@ -35,11 +36,11 @@ def test_by_hand() -> None:
     assert estimate.value == pytest.approx(np.mean(by_request))
 
 
-def test_values_without_skewness_have_a_normal_interval() -> None:
+def test_values_without_skewness_have_the_interval_of_student() -> None:
     rewards = np.array([[0.0], [1.0], [2.0], [3.0]])
     estimate = inverse_propensity(rewards, np.ones((4, 1)), np.ones((4, 1)))
     error = np.std([0, 1, 2, 3], ddof=1) / 2
-    assert (estimate.low, estimate.high) == pytest.approx((1.5 - 1.959964 * error, 1.5 + 1.959964 * error))
+    assert (estimate.low, estimate.high) == pytest.approx((1.5 - 3.182446 * error, 1.5 + 3.182446 * error))
     constant = inverse_propensity(np.ones((4, 1)), np.ones((4, 1)), np.ones((4, 1)))
     assert (constant.low, constant.high) == (1.0, 1.0)
 
@@ -58,8 +59,36 @@ def test_groups_widen_the_interval_of_correlated_requests() -> None:
     apart = inverse_propensity(rewards, one, one)
     together = inverse_propensity(rewards, one, one, groups_B=np.repeat(["a", "b", "c", "d"], 5))
     assert together.value == apart.value
-    assert together.high - together.value == pytest.approx(1.959964 * np.std([1, 0, 1, 0], ddof=1) / 2)
+    assert together.high - together.value == pytest.approx(3.182446 * np.std([1, 0, 1, 0], ddof=1) / 2)
     assert together.high > apart.high
+
+
+def test_a_few_large_errors_leave_few_degrees_of_freedom() -> None:
+    """200 values of a normal distribution have its interval; one large weight among them widens it by a third."""
+    rewards = np.random.default_rng(0).normal(size=(200, 1))
+    ones, target = np.ones((200, 1)), np.full((200, 1), 0.5)
+    plain = inverse_propensity(rewards, ones, ones)
+    assert plain.high - plain.low == pytest.approx(2 * 1.97 * rewards.std(ddof=1) / np.sqrt(200), rel=0.01)
+    rewards[0], target[0] = 60.0, 1.0
+    errors = (target * rewards)[:, 0] - (target * rewards).mean()
+    assert len(errors) * (errors**4).sum() / (errors**2).sum() ** 2 > 150  # kurtosis: 2 * 200 / 150 < 3 degrees
+    skewed = inverse_propensity(rewards, ones, target)
+    normal = 2 * 1.959964 * errors.std(ddof=1) / np.sqrt(200)
+    assert skewed.high - skewed.low > 1.33 * normal
+
+
+def test_the_error_of_self_normalized_weights_is_that_of_leaving_one_user_out() -> None:
+    rng = np.random.default_rng(3)
+    rewards, logged, target = rng.integers(0, 2, (40, 2)).astype(float), rng.uniform(0.05, 1, (40, 2)), np.ones((40, 2))
+    users = np.repeat(np.arange(20), 2)
+    whole = self_normalized(rewards, logged, target, groups_B=users)
+    without = [self_normalized(rewards[users != u], logged[users != u], target[users != u]).value for u in range(20)]
+    errors = whole.value - np.array(without)
+    centered = errors - errors.mean()
+    degrees = 2 * 20 / (20 * (centered**4).sum() / (centered**2).sum() ** 2 - 1)
+    error = np.sqrt((centered**2).sum() * 20 / 19)
+    assert whole.high - whole.value == pytest.approx(float(stdtrit(min(19, degrees), 0.975)) * error)
+    assert whole.high - whole.value == pytest.approx(whole.value - whole.low)
 
 
 def by_score(score_XA: np.ndarray, temperature: float) -> Policy:
@@ -135,6 +164,37 @@ def test_the_true_value_lies_within_93_of_100_intervals() -> None:
             widths[name] += (estimate.high - estimate.low) / 1000
     assert min(within.values()) >= 930, within
     assert widths["dr"] < widths["ips"]
+
+
+def now_and_then(score_XA: np.ndarray, epsilon: float) -> Policy:
+    """The best item, or any with a probability of epsilon."""
+
+    def policy(user_type: int, items: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        left = np.array([i for i in range(1, score_XA.shape[1]) if i not in items])
+        share = np.full(len(left), epsilon / len(left))
+        share[score_XA[user_type, left].argmax()] += 1.0 - epsilon
+        return left, share
+
+    return policy
+
+
+def test_the_true_value_lies_within_the_intervals_of_few_effective_lists() -> None:
+    """200 lists with the information of 20, a few of them with large weights: 92 of 100 intervals hold the truth.
+
+    Plain errors of the ratio and a normal quantile hold it in 88 of 100.
+    """
+    rng = np.random.default_rng(6)
+    simulator = ClickSimulator.random(rng, num_user_types=3, num_items=6)
+    old, new = now_and_then(rng.normal(size=(3, 6)), 0.3), by_score(np.log(simulator.click_XA + 1e-9), 0.5)
+    truth, model_XA = simulator.expected_clicks(new, 2), simulator.click_XA * 0.7
+    tables = PolicyTables.of(simulator, old, new, model_XA)
+    within, effective = dict.fromkeys(("ips", "snips", "dr"), 0), []
+    for _ in range(1000):
+        for name, estimate in estimates(simulate_log(simulator, tables, model_XA, rng, 200)).items():
+            within[name] += estimate.low <= truth <= estimate.high
+        effective.append(estimate.effective_sample_size)
+    assert 15 < np.mean(effective) < 25
+    assert min(within.values()) >= 920, within
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,13 @@ letters: B requests, K positions.
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtrit
 
-Z = 1.959963984540054
-"""Half the width of a normal 95 % interval, in standard errors."""
+MIN_EFFECTIVE_SAMPLE_SIZE = 50.0
+"""Effective sample size below which intervals are too narrow: with skewed weights they held the true value in 83 to 96
+% of simulated logs with 10 to 40, and in 94 to 97 % of those with more."""
+_UPPER_TAIL = 0.975
+"""Probability below the upper end of a 95 % interval."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Estimate:
     """Upper end of the interval."""
     effective_sample_size: float
     """Number of requests under the target policy with the same information: (sum of weights)^2 / sum of squared weights
-    over whole lists (Kish 1965). Below some dozens the interval is not reliable."""
+    over whole lists (Kish 1965)."""
 
 
 def inverse_propensity(
@@ -58,7 +62,7 @@ def inverse_propensity(
     (0.9, 2.44)
     """
     weights_BK = importance_weights(rewards_BK, logged_BK, target_BK)
-    return _estimate((weights_BK * rewards_BK).sum(axis=1), weights_BK, groups_B)
+    return _mean_estimate((weights_BK * rewards_BK).sum(axis=1), weights_BK, groups_B)
 
 
 def self_normalized(
@@ -67,7 +71,8 @@ def self_normalized(
     """Estimate by self-normalized IPS, SNIPS (Swaminathan & Joachims 2015): a small bias, less variance.
 
     The sum at each position is divided by the sum of its weights, whose mean is 1 in expectation. The interval is that
-    of the linear part of the ratio.
+    of the leave-one-out errors of the linear part of the ratio (HC3: MacKinnon & White 1985): a large weight draws the
+    ratio to its own reward, which makes its plain error too small.
 
     Args:
         rewards_BK: reward at each position of the logged lists.
@@ -91,8 +96,12 @@ def self_normalized(
             "no information about it."
         )
     value_K = (weights_BK * rewards_BK).mean(axis=0) / mean_K
-    spread_B = (weights_BK * (rewards_BK - value_K) / mean_K).sum(axis=1)
-    return _estimate(value_K.sum() + spread_B, weights_BK, groups_B)
+    errors_GK = _sum_by_group(weights_BK * (rewards_BK - value_K) / mean_K, groups_B)
+    share_GK = _sum_by_group(weights_BK / weights_BK.sum(axis=0), groups_B)
+    # A group with all the weight of a position has no error there: its numerator is 0.
+    errors_G = (errors_GK / np.maximum(1.0 - share_GK, 1e-12)).sum(axis=1)
+    # The bias of the ratio opposes its skewness, so the ends are not moved.
+    return _estimate(float(value_K.sum()), errors_G, weights_BK, is_skewed=False)
 
 
 def doubly_robust(
@@ -132,7 +141,7 @@ def doubly_robust(
         _check_shape(name, array_BK, rewards_BK)
     above_BK = np.concatenate([np.ones((len(weights_BK), 1)), weights_BK[:, :-1]], axis=1)
     value_BK = above_BK * expected_BK + weights_BK * (rewards_BK - predicted_BK)
-    return _estimate(value_BK.sum(axis=1), weights_BK, groups_B)
+    return _mean_estimate(value_BK.sum(axis=1), weights_BK, groups_B)
 
 
 def mean_estimate(value_B: np.ndarray, *, groups_B: np.ndarray | None = None) -> Estimate:
@@ -145,7 +154,7 @@ def mean_estimate(value_B: np.ndarray, *, groups_B: np.ndarray | None = None) ->
     Raises:
         ValueError: fewer than two requests or groups.
     """
-    return _estimate(value_B, np.ones((len(value_B), 1)), groups_B)
+    return _mean_estimate(value_B, np.ones((len(value_B), 1)), groups_B)
 
 
 def importance_weights(rewards_BK: np.ndarray, logged_BK: np.ndarray, target_BK: np.ndarray) -> np.ndarray:
@@ -181,33 +190,56 @@ def _check_shape(name: str, array_BK: np.ndarray, rewards_BK: np.ndarray) -> Non
         )
 
 
-def _estimate(value_B: np.ndarray, weights_BK: np.ndarray, groups_B: np.ndarray | None) -> Estimate:
-    """Return the mean with its interval; errors are summed by group first, since they are correlated (Liang & Zeger
-    1986).
-
-    A few large weights make the mean skewed: it is more often too low than too high, and a normal interval misses the
-    true value above. The ends are moved by Hall's transformation (1992, "On the removal of skewness by transformation":
-    his invertible cubic). Without skewness the interval is normal.
-    """
+def _mean_estimate(value_B: np.ndarray, weights_BK: np.ndarray, groups_B: np.ndarray | None) -> Estimate:
     mean = float(value_B.mean())
-    errors: np.ndarray = value_B - mean
-    if groups_B is not None:
-        errors = np.bincount(np.unique(groups_B, return_inverse=True)[1], weights=errors)
-    count = len(errors)
+    return _estimate(mean, _sum_by_group((value_B - mean)[:, None], groups_B)[:, 0], weights_BK)
+
+
+def _sum_by_group(array_BK: np.ndarray, groups_B: np.ndarray | None) -> np.ndarray:
+    """Return the sums over each group, float64 [G, K]: its errors may be correlated (Liang & Zeger 1986)."""
+    if groups_B is None:
+        return array_BK
+    group_B = np.unique(groups_B, return_inverse=True)[1]
+    sums_GK = np.zeros((int(group_B.max()) + 1, array_BK.shape[1]))
+    np.add.at(sums_GK, group_B, array_BK)
+    return sums_GK
+
+
+def _estimate(value: float, errors_G: np.ndarray, weights_BK: np.ndarray, *, is_skewed: bool = True) -> Estimate:
+    """Return a value with its interval.
+
+    A few large weights make a mean skewed: it is more often too low than too high, and a symmetric interval misses the
+    true value above. The ends are moved by Hall's transformation (1992, "On the removal of skewness by transformation":
+    his invertible cubic). They make the standard error itself uncertain too, so that it has fewer degrees of freedom
+    than groups (``_degrees_of_freedom``). Without skewness and large weights the interval is that of Student's t.
+    """
+    count = len(errors_G)
     if count < 2:
         raise ValueError(f"An interval needs at least two requests (or groups), got {count}.")
-    squares = float((errors**2).sum())
-    error = float(np.sqrt(squares * count / (count - 1)) / len(value_B))
-    skew = float((errors**3).sum()) / count / (squares / count) ** 1.5 if squares else 0.0
-    low, high = (mean - error * _unskewed(z, skew / np.sqrt(count)) for z in (Z, -Z))
+    errors_G = errors_G - errors_G.mean()
+    variance = float((errors_G**2).mean())
+    low = high = value
+    if variance > 0:
+        skew = float((errors_G**3).mean()) / variance**1.5 / np.sqrt(count) if is_skewed else 0.0
+        error = float(np.sqrt(variance * count**2 / (count - 1))) / len(weights_BK)
+        quantile = float(stdtrit(_degrees_of_freedom(errors_G), _UPPER_TAIL))
+        low, high = (value - error * _unskewed(z, skew) for z in (quantile, -quantile))
     list_weights_B = weights_BK[:, -1]
     total = float((list_weights_B**2).sum())
     effective = float(list_weights_B.sum()) ** 2 / total if total else 0.0
-    return Estimate(mean, low, high, effective)
+    return Estimate(value, low, high, effective)
+
+
+def _degrees_of_freedom(errors_G: np.ndarray) -> float:
+    """Return 2 E[s^2]^2 / Var[s^2] of the variance s^2 of centered errors (Satterthwaite 1946), at most their number
+    less one. The relative variance of s^2 is (kurtosis - 1) / number."""
+    count = len(errors_G)
+    kurtosis = float((errors_G**4).mean() / (errors_G**2).mean() ** 2)
+    return min(count - 1.0, 2.0 * count / max(kurtosis - 1.0, 1e-9))
 
 
 def _unskewed(z: float, skew: float) -> float:
-    """Return the studentized mean at the normal quantile z; ``skew``: of one error, over the root of their number."""
+    """Return the studentized mean at the quantile z; ``skew``: of one error, over the root of their number."""
     if abs(skew) < 1e-9:
         return z
     return float(3.0 / skew * (np.cbrt(1.0 + skew * (z - skew / 6.0)) - 1.0))

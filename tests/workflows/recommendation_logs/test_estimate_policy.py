@@ -53,7 +53,7 @@ def test_the_truth_is_within_the_intervals(script, world, data):
     truth = world.true_value()
     one = script.estimate(world, data)
     assert (one.placement, one.reward, one.lists, one.users) == ("home", "clicks", USERS, USERS)
-    assert one.is_supported
+    assert one.is_supported and one.is_reliable
     for name in script.ESTIMATORS:
         estimate = getattr(one, name)
         assert estimate.low <= truth <= estimate.high, name
@@ -70,6 +70,16 @@ def test_the_served_pipeline_itself_has_weights_of_one(world, data):
     assert one.inverse_propensity.value == pytest.approx(one.logged.value, abs=1e-9)
     assert one.self_normalized is not None
     assert one.self_normalized.value == pytest.approx(one.logged.value, abs=1e-9)
+
+
+def test_only_lists_of_the_interval_count(world, data):
+    """``now_us`` ends the interval: a list at that time or later is not in it."""
+    times = sorted(shown.time_us for chunk in read_shown_lists(data / "attribution.sqlite") for shown in chunk)
+    until_us, since_us = times[200], times[100]
+    days = (until_us - since_us) / 86_400e6
+    report = estimate_policy(data, world.evaluated, days=days, now_us=until_us)
+    assert report.estimates[0].lists == sum(since_us <= time_us < until_us for time_us in times)
+    assert estimate_policy(data, world.evaluated, days=1.0).estimates[0].lists == USERS
 
 
 def test_lists_are_exported_with_their_propensities_and_clicks(script, data, tmp_path):
@@ -96,6 +106,7 @@ def test_the_command_reports_both_rewards(world, data):
     assert [row["reward"] for row in shown["estimates"]] == ["clicks", "purchases"]
     text = run("report", data, "--off-policy", world.evaluated, "--placement", "home").stdout
     assert "IPS" in text and "doubly robust" in text
+    assert "intervals are too narrow" not in text
     refused = run("report", data, "--off-policy", world.evaluated, "--placement", "nowhere", code=2)
     assert "has propensities" in refused.stderr
     assert "--off-policy" in run("report", data, "--placement", "home", code=2).stderr
@@ -135,7 +146,10 @@ def test_a_single_model_is_known_to_lack_support(script, world, data, tmp_path):
     assert report.estimates[0].inverse_propensity.value == 0.0  # items of the types are never drawn
     assert report.estimates[0].self_normalized is None
     assert not report.estimates[0].is_supported
-    assert "lower bound" in run("report", data, "--off-policy", tmp_path / "run").stdout
+    assert not report.estimates[0].is_reliable
+    shown = run("report", data, "--off-policy", tmp_path / "run").stdout
+    assert "lower bound" in shown
+    assert "the 400 lists have the information of 0 lists" in " ".join(shown.split())
 
 
 def serve_requests(world: Any, folder: Path, requests: list[RecommendRequest]) -> list[Any]:

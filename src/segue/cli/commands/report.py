@@ -78,6 +78,8 @@ def show_off_policy(result: "OffPolicyReport", json: bool) -> None:
         result: the estimates.
         json: print one JSON document.
     """
+    from segue.evaluation.off_policy import MIN_EFFECTIVE_SAMPLE_SIZE
+
     if json:
         print_json(result.to_dict())
         return
@@ -99,6 +101,14 @@ def show_off_policy(result: "OffPolicyReport", json: bool) -> None:
                 f"Placement {estimate.placement}: the mean weight is {format_estimate(estimate.mean_weight)}, below 1. "
                 "Some lists of this model are never drawn by the server, so nothing is known of their clicks: IPS is a "
                 "lower bound, the others hold for the lists that are drawn.",
+                markup=False,
+            )
+        if not estimate.is_reliable and estimate.reward == "clicks":
+            effective = estimate.inverse_propensity.effective_sample_size
+            out.print(
+                f"Placement {estimate.placement}: the {estimate.lists:,} lists have the information of "
+                f"{effective:,.0f} lists of this model. Below {MIN_EFFECTIVE_SAMPLE_SIZE:g} the intervals are too "
+                "narrow: wait for more lists, explore fewer positions, or evaluate a model nearer to the served one.",
                 markup=False,
             )
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from segue.data.catalog import PAD
 from segue.evaluation.off_policy import (
+    MIN_EFFECTIVE_SAMPLE_SIZE,
     Estimate,
     doubly_robust,
     importance_weights,
@@ -57,9 +58,14 @@ class PolicyEstimate:
         the log holds no clicks on them, and IPS is a lower bound."""
         return self.mean_weight.high >= 1.0
 
+    @property
+    def is_reliable(self) -> bool:
+        """Return whether the lists have enough information for the intervals, ``MIN_EFFECTIVE_SAMPLE_SIZE``."""
+        return self.inverse_propensity.effective_sample_size >= MIN_EFFECTIVE_SAMPLE_SIZE
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {**asdict(self), "is_supported": self.is_supported}
+        return {**asdict(self), "is_supported": self.is_supported, "is_reliable": self.is_reliable}
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ def estimate_policy(
         run: folder of the evaluated pipeline or model; a pipeline explores as its placements state, a model does not.
         days: length of the interval.
         placement: only lists of this placement; None: each placement apart.
-        now_us: end of the interval, UTC microseconds; None: the current time.
+        now_us: end of the interval, UTC microseconds, excluded; None: the newest list.
 
     Raises:
         ValueError: no recorded list has propensities, or the evaluated pipeline lacks a placement.
@@ -97,7 +103,7 @@ def estimate_policy(
     model, skipped = ServedModel.open(run), Counter[str]()
     since_us = (time.time_ns() // 1000 if now_us is None else now_us) - round(days * 86_400e6)
     replayed: dict[str, list[tuple[LoggedRequest, list[LoggedPropensity]]]] = defaultdict(list)
-    for logged in logged_requests(data_dir, model, skipped, since_us=since_us, placement=placement):
+    for logged in logged_requests(data_dir, model, skipped, since_us=since_us, until_us=now_us, placement=placement):
         replayed[logged.request.placement].append((logged, replay(model, logged)))
     if not replayed:
         counts = ", ".join(f"{count:,} {reason}" for reason, count in skipped.items()) or "none at all"

@@ -37,7 +37,13 @@ class LoggedRequest:
 
 
 def logged_requests(
-    data_dir: Path, model: ServedModel, skipped: Counter[str], *, since_us: int = 0, placement: str | None = None
+    data_dir: Path,
+    model: ServedModel,
+    skipped: Counter[str],
+    *,
+    since_us: int = 0,
+    until_us: int | None = None,
+    placement: str | None = None,
 ) -> Iterator[LoggedRequest]:
     """Yield the recorded lists with propensities, oldest first, each with the inputs of its request.
 
@@ -49,6 +55,7 @@ def logged_requests(
         model: the model whose catalog indexes the items.
         skipped: receives the number of the other lists, by reason.
         since_us: only lists from this time on, UTC microseconds.
+        until_us: only lists before this time, UTC microseconds; None: also the newest.
         placement: only lists of this placement; None: all.
 
     Raises:
@@ -60,6 +67,8 @@ def logged_requests(
     try:
         for lists in read_shown_lists(path, since_us):
             for shown in lists:
+                if until_us is not None and shown.time_us >= until_us:
+                    continue
                 if placement is not None and (shown.placement or DEFAULT_PLACEMENT) != placement:
                     continue
                 if not shown.has_propensities or shown.conditions is None:
