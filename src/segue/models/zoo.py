@@ -99,6 +99,11 @@ def canonical_name(name: str) -> str:
     """
     parts = [normalize_name(part) for part in name.split("+")]
     for part in parts:
+        if part.endswith(".toml"):
+            raise ValueError(
+                f"{part} is the file of a pipeline, not the name of a model: 'segue pipeline' trains it, and "
+                "'segue compare' takes it beside models."
+            )
         if part not in ZOO:
             raise ValueError(f"There is no model '{part if part else name}'. Known models: {', '.join(ZOO)}.")
     return "+".join(parts)

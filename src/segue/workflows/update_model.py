@@ -28,6 +28,7 @@ def update_model(
     replay: "EventLog | None" = None,
     items: "ItemTable | None" = None,
     seed: int = 0,
+    allow_loss: bool = False,
 ) -> UpdateReport:
     """Train a saved neural model on new events, and save the result only where it is not worse than before.
 
@@ -42,13 +43,14 @@ def update_model(
             begin with the new events. None: none.
         items: titles and features of new items; None: none.
         seed: random seed.
+        allow_loss: update a pipeline although the logs lack many events of its training.
 
     Raises:
         ValueError: a classic model (fit it again on the whole log), a log without timestamps, or no evaluation case.
     """
     loaded = _load_updatable(run)
     if loaded.model == Pipeline.name:
-        return update_pipeline(loaded, log, out or run, replay=replay, items=items, seed=seed)
+        return update_pipeline(loaded, log, out or run, replay=replay, items=items, seed=seed, allow_loss=allow_loss)
     entry = find_model(loaded.model)
     config: Any = decode_settings(entry.config, loaded.settings)
     data = prepare_update(loaded, log, replay)

@@ -101,6 +101,15 @@ def test_the_table_of_the_log_in_a_compared_file_is_used(folder: Path) -> None:
     assert half[0]["test_cases"] == half[1]["test_cases"] < whole[0]["test_cases"]
 
 
+def test_a_file_where_a_model_is_expected_gets_a_way_out(folder: Path) -> None:
+    file = folder / "ring.toml"
+    for arguments in (
+        ("train", folder / "shop.csv", "--model", file, "--out", folder / "x"),
+        ("compare", folder / "shop.csv", "--models", f"{file}+covisit"),
+    ):
+        assert "is the file of a pipeline, not the name of a model: 'segue pipeline'" in run(*arguments, code=2).stderr
+
+
 def test_plan_of_a_pipeline(folder: Path) -> None:
     command = ("plan", folder / "shop.csv", "--model", folder / "network.toml", "--items", folder / "items.csv")
     result = json.loads(run(*command, "--features", "price", "--json").stdout)

@@ -85,10 +85,12 @@ def test_an_update_that_would_forget_is_refused_in_a_sentence(folder: Path) -> N
     manifest = (folder / "run" / "manifest.json").read_bytes()
     done = run("update", folder / "run", folder / "today.csv", code=2)
     assert done.stderr.endswith(
-        "segue: This pipeline counts markov and the popularity of items over every event, and the new log lacks events "
-        "of its training: give the older log with --replay, or run 'segue pipeline' on the whole log.\n"
+        "segue: 480 of the 480 events that this pipeline was counted on are in neither log, and markov and the "
+        "popularity of items would forget them: give the older log with --replay, run 'segue pipeline' on the whole "
+        "log, or forget them with --allow-loss.\n"
     )
     assert (folder / "run" / "manifest.json").read_bytes() == manifest
+    assert "Promoted" in run("update", folder / "run", folder / "today.csv", "--allow-loss").stdout
 
 
 def test_items_of_an_update_are_read_with_the_types_of_the_training(folder: Path) -> None:
@@ -118,6 +120,7 @@ def test_new_items_join_a_pipeline_at_once(folder: Path) -> None:
     ]
     update = ("update", folder / "run", folder / "today.csv", "--replay", folder / "shop.csv", "--json")
     assert json.loads(run(*update).stdout)["new_items"] == 0  # they have joined already
+    assert run(*command).stdout.splitlines()[0].startswith("0 new items, 15 in all: version ")
     assert best(folder / "run", "tea12") == "tea13"
 
 

@@ -142,9 +142,13 @@ def test_without_the_older_log_an_update_is_refused_with_the_sources(counted: Pa
     with pytest.raises(ValueError) as error:
         update_model(counted, NEW)
     assert str(error.value) == (
-        "This pipeline counts markov, popularity and the popularity of items over every event, and the new log lacks "
-        "events of its training: give the older log with --replay, or run 'segue pipeline' on the whole log."
+        "480 of the 480 events that this pipeline was counted on are in neither log, and markov, popularity and the "
+        "popularity of items would forget them: give the older log with --replay, run 'segue pipeline' on the whole "
+        "log, or forget them with --allow-loss."
     )
+    with pytest.raises(ValueError, match=r"^480 of the 480 events"):
+        update_model(counted, NEW, replay=NEW)  # the wrong file
+    assert update_model(counted, NEW, counted.with_name("other"), allow_loss=True).promoted
     assert artifact.load(counted).version == version
     assert update_model(counted, both(OLD, NEW)).promoted  # a log that holds them all needs no other
 
@@ -153,16 +157,17 @@ def test_a_log_without_the_events_of_erased_users_needs_no_other(counted: Path) 
     whole = both(OLD, NEW)
     erased = whole.with_frame(whole.frame.filter(~pl.col("user_id").is_in(["u1", "u2", "u3"])))
     report = update_model(counted, erased)
-    assert report.promoted and report.warnings[0].startswith("24 of the 480 events that the pipeline was counted on")
+    assert report.promoted and report.warnings[0].startswith("24 of the 480 events that this pipeline was counted on")
 
 
 def test_missing_older_events_are_counted(counted: Path) -> None:
     """However many events the new log has of the same items."""
-    half = OLD.with_frame(OLD.frame.filter(pl.col("user_id") < "u3"))
+    half = OLD.with_frame(OLD.frame.filter(pl.col("user_id") < "u56"))
+    assert 0 < len(OLD) - len(half) < 0.2 * len(OLD)
     report = update_model(counted, NEW, counted.with_name("half"), replay=half)
     assert report.warnings == (
-        f"{480 - len(half)} of the 480 events that the pipeline was counted on are in neither log: its counting "
-        "sources forget them.",
+        f"{480 - len(half)} of the 480 events that this pipeline was counted on are in neither log, and markov, "
+        "popularity and the popularity of items would forget them.",
     )
     assert update_model(counted, NEW, counted.with_name("whole"), replay=OLD).warnings == ()
     later = update_model(counted.with_name("whole"), ring_log(range(800, 900), 16, 50_000), replay=both(half, NEW))

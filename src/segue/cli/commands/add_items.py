@@ -56,9 +56,9 @@ def add_items(
         print_json({**counts, **about, "out": str(out_folder or run), "version": version})
         return
     out.print(f"{new:,} new items, {len(larger.catalog):,} in all: version {version}.", markup=False)
-    if about:
+    if about and new:
         out.print(f"Recommended by: {', '.join(about['scored_by'])}.", markup=False)
-    if about.get("not_scored_by"):
+    if about.get("not_scored_by") and new:
         out.print(
             f"Without a score until an update with their events: {', '.join(about['not_scored_by'])}.", markup=False
         )

@@ -67,7 +67,7 @@ def update(
     print_report(f"{WARNING}{sentence}" for sentence in find_robots(new))
     types = artifact.read_about(run).get("item_columns")
     table = None if items is None else open_items(items, allow_loss=reading.allow_loss, column_types=types)
-    report = update_model(run, new, out_folder, replay=older, items=table, seed=seed)
+    report = update_model(run, new, out_folder, replay=older, items=table, seed=seed, allow_loss=reading.allow_loss)
     print_report(f"{WARNING}{sentence}" for sentence in report.warnings)
     if json:
         print_json(report.to_dict())
@@ -80,11 +80,11 @@ def _show(report: "UpdateReport") -> None:
     out.print(f"ndcg@10 on the newest {report.cases:,} cases: {report.before:.4f} before, {report.after:.4f} after.")
     if report.shared_events:
         out.print(f"{report.shared_events:,} events are in both logs and count once.")
+    if not report.promoted:
+        out.print("Not promoted: the old model is better on the newest events, and stays.")
+        return
     for name, state in report.sources.items():
         out.print(f"Source {name}: {state}.", markup=False)
     if report.kept:
         out.print(report.kept, markup=False)
-    if report.promoted:
-        out.print(f"Promoted: version {report.version}, {report.new_items:,} new items.", markup=False)
-    else:
-        out.print("Not promoted: the old model is better on the newest events, and stays.")
+    out.print(f"Promoted: version {report.version}, {report.new_items:,} new items.", markup=False)

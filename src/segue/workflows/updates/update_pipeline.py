@@ -14,6 +14,7 @@ import numpy as np
 from segue.config.decode import decode_settings
 from segue.data.catalog import Catalog
 from segue.data.features.encoding import ItemFeatures
+from segue.data.readers.losses import REFUSED_SHARE
 from segue.data.sequences import Sequences
 from segue.data.splits import cutoffs
 from segue.models import artifact
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
     from segue.data.event_log import EventLog
     from segue.data.item_table import ItemTable
 
-FORGOTTEN_SHARE = 0.2
-"""Largest share of the training's events that may be missing where no older log is given, as those of erased users."""
 KEPT = (
     "The weights of the blend, its trees and temperatures, and a ranker's net stay as validation chose them at the "
     "training: 'segue pipeline' on the whole log fits them again."
@@ -59,6 +58,7 @@ def update_pipeline(
     replay: "EventLog | None" = None,
     items: "ItemTable | None" = None,
     seed: int = 0,
+    allow_loss: bool = False,
 ) -> UpdateReport:
     """Update the sources of a saved pipeline, and save it only where it is not worse than before.
 
@@ -66,10 +66,10 @@ def update_pipeline(
         loaded: the saved pipeline.
         log: the new events, with timestamps.
         out: folder of the updated pipeline.
-        replay: the older events. The counting sources are fitted to both logs; missing events of the training are
-            counted in a warning. None: ``log`` holds them, but for ``FORGOTTEN_SHARE``.
+        replay: the older events: the counting sources are fitted to both logs. None: ``log`` holds them.
         items: features of items, new ones included; None: those of the artifact.
         seed: random seed.
+        allow_loss: update although more than ``REFUSED_SHARE`` of the training's events are in neither log.
 
     Raises:
         ValueError: a source cannot take the new events; the message names it and states what to do instead.
@@ -81,8 +81,12 @@ def update_pipeline(
     joins_catalog = items is not None and any(needs_item_features(source) for source in pipeline.config.source)
     data = prepare_update(loaded, log, replay, items.ids if joins_catalog and items is not None else ())
     missing = _missing_events(loaded, pipeline, data)
-    if replay is None and missing > FORGOTTEN_SHARE * pipeline.item_statistics.counts_V.sum():
-        raise ValueError(_needs_older_log(pipeline.config))
+    forgotten = _describe_missing(pipeline, missing)
+    if missing > REFUSED_SHARE * pipeline.item_statistics.counts_V.sum() and not allow_loss:
+        raise ValueError(
+            f"{forgotten}: give the older log with --replay, run 'segue pipeline' on the whole log, or forget them "
+            "with --allow-loss."
+        )
     shown = {**loaded.items, **({} if items is None else items.for_catalog(data.catalog))}
     features = _item_features(replace(loaded, items=shown), pipeline.config, data.catalog, items)
     update = _SourceUpdate(replace(loaded, items=shown), pipeline, data.catalog, features, seed)
@@ -108,19 +112,10 @@ def update_pipeline(
         version is not None,
         version,
         data.shared_events,
-        (*warn_of_spellings(loaded.catalog, log, items), *_warn_of_missing(pipeline, missing)),
+        (*warn_of_spellings(loaded.catalog, log, items), *([f"{forgotten}."] if missing else [])),
         sources,
         KEPT,
     )
-
-
-def _warn_of_missing(pipeline: Pipeline, missing: int) -> list[str]:
-    total = int(pipeline.item_statistics.counts_V.sum())
-    sentence = (
-        f"{missing:,} of the {total:,} events that the pipeline was counted on are in neither log: its counting "
-        "sources forget them."
-    )
-    return [sentence] if missing else []
 
 
 class _SourceUpdate:
@@ -208,12 +203,14 @@ _UNCOUNTED = ("again", FixedListSource.name, ContentKNN.name)
 """Sources that do not count events, or only to break ties."""
 
 
-def _needs_older_log(config: PipelineConfig) -> str:
-    names = [s.display_name for s in config.source if not is_neural_source(s) and s.model not in _UNCOUNTED]
-    counted = f"{', '.join(names)} and the popularity of items" if names else "the popularity of items"
+def _describe_missing(pipeline: Pipeline, missing: int) -> str:
+    """Return a sentence without its end about events that the counting sources would forget."""
+    total = int(pipeline.item_statistics.counts_V.sum())
+    counted = [s.display_name for s in pipeline.config.source if not is_neural_source(s) and s.model not in _UNCOUNTED]
+    names = f"{', '.join(counted)} and the popularity of items" if counted else "the popularity of items"
     return (
-        f"This pipeline counts {counted} over every event, and the new log lacks events of its training: give the "
-        "older log with --replay, or run 'segue pipeline' on the whole log."
+        f"{missing:,} of the {total:,} events that this pipeline was counted on are in neither log, and {names} would "
+        "forget them"
     )
 
 
