@@ -60,23 +60,22 @@ class HistoryEvents:
         Raises:
             ValueError: the types are no texts, or the condition is no filter expression.
         """
-        types, where = options.get("events"), options.get("where")
+        types, where = options.get("events"), options.get("where") or ""
         if types is not None and not (isinstance(types, list | tuple) and all(isinstance(t, str) for t in types)):
             raise ValueError(f"events must be a list of event types, got {types!r}.")
         tests = list(_tests(parse(where))) if where else []
         conditions = [test for test in tests if column is not None and _columns(test) == {column}]
-        ignored = where if len(conditions) < len(tests) else ""
         if types is None and not tests:
             return None
-        return cls(types, conditions, where if conditions else "", ignored or "")
+        return cls(types, conditions, where if conditions else "", where if len(conditions) < len(tests) else "")
 
     @property
     def selects(self) -> bool:
         """True if events of some type do not enter histories."""
         return self.types is not None or bool(self._conditions)
 
-    def __contains__(self, event: str) -> bool:
-        return self._holds(event)
+    def __contains__(self, event: object) -> bool:
+        return isinstance(event, str) and self._holds(event)
 
     def _evaluate(self, event: str) -> bool:
         if self.types is not None and event.strip() not in self.types:

@@ -159,12 +159,12 @@ def rows_from_neighbors(prior: CoVisit, item_embeddings_VD: np.ndarray, cold_F: 
     for start in range(0, len(cold_F), 1024):
         similarity = keys_VD[cold_F[start : start + 1024]] @ keys_VD[known].T
         neighbors_FK[start : start + 1024] = known[np.argpartition(-similarity, count - 1, axis=1)[:, :count]]
-    size = prior.size
-    rows = np.concatenate([known, np.repeat(cold_F, count)])
-    columns = np.concatenate([known, neighbors_FK.ravel()])
-    values = np.concatenate([np.ones(len(known)), np.full(neighbors_FK.size, 1.0 / count)]).astype(np.float32)
-    share = sparse.csr_array((values, (rows, columns)), shape=(size, size))
-    weights = prior.pair_weights
+    size, weights = prior.size, prior.pair_weights
+    values = np.full(neighbors_FK.size, 1.0 / count, dtype=np.float32)
+    average = sparse.csr_array((values, (np.repeat(cold_F, count), neighbors_FK.ravel())), shape=(size, size))
     matrix = sparse.csr_array((weights.values, weights.columns, weights.offsets), shape=(size, size))
-    popularity_V = (share @ prior.popularity_V).astype(np.float32)
-    return CoVisit(SparseRows.from_scipy(share @ matrix @ share.T), popularity_V, prior.decay)
+    # P = I + average on items with events, and cold items have no counts: the large matrix is multiplied by small ones.
+    rows = average @ matrix
+    matrix = matrix + (rows + matrix @ average.T + rows @ average.T)
+    popularity_V = (prior.popularity_V + average @ prior.popularity_V).astype(np.float32)
+    return CoVisit(SparseRows.from_scipy(matrix), popularity_V, prior.decay)

@@ -198,7 +198,7 @@ def test_a_single_model_obeys_and_says_what_it_cannot(tmp_path, run, open_server
         assert state["recommendable"] is False
         assert state["reason"] == (
             f"Version {server.admin.router.deployment.live.version} is a single model (markov) that was trained "
-            "without this item: train it again, or deploy a pipeline."
+            "without this item: train it again, or deploy a pipeline or a neural model with item features."
         )
         titles = {one["id"]: one.get("title") for one in server.web.post("/v1/recommend", json={}).json()["items"]}
         assert titles["c"] == "The third"

@@ -57,8 +57,8 @@ def _obstacle(live: LiveModel, item_id: str) -> str:
     if change is not None and not is_available(change, single_model=live.pipeline is None):
         return "It is not available."
     if item_id not in live.model.catalog:
-        return (
-            f"Version {live.model.version} is a single model ({live.model.scorer.name}) that was trained without this "
-            "item: train it again, or deploy a pipeline."
-        )
+        reason = f"Version {live.model.version} is a single model ({live.model.scorer.name}) that was trained without"
+        if live.model.is_approximate:
+            return f"{reason} this item, and its catalog is searched approximately: train it again."
+        return f"{reason} this item: train it again, or deploy a pipeline or a neural model with item features."
     return ""

@@ -6,7 +6,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from segue.data.catalog import PAD
@@ -14,6 +14,7 @@ from segue.models.forecasting.trend import Trend
 from segue.pipeline.live.live_demand import LiveDemand
 from segue.pipeline.placements.placement import PlacementEngine
 from segue.serving.catalog.availability import is_available
+from segue.serving.catalog.live_network import LiveNetwork
 from segue.serving.catalog.live_pipeline import LivePipeline
 from segue.serving.inference.served_model import ServedModel
 from segue.serving.schemas.requests import HistoryKey
@@ -32,17 +33,25 @@ DECAY_INTERVAL_S = 30.0
 class LiveModel:
     """Live state of one version. Without changes and without a trend model it costs nothing."""
 
-    def __init__(self, model: ServedModel, sessions: SessionCache) -> None:
+    def __init__(
+        self,
+        model: ServedModel,
+        sessions: SessionCache,
+        run_alone: Callable[[Callable[[], None]], None] = lambda work: work(),
+    ) -> None:
         """Prepare the live state of a version.
 
         Args:
             model: the version.
             sessions: histories in the item indices of its catalog.
+            run_alone: runs a function while no list is scored.
         """
         self.model = model
         service = model.pipeline_service
         self.pipeline = None if service is None else LivePipeline(model, service, sessions)
         """Live state of a pipeline; None for a single model."""
+        self._network = LiveNetwork.of(model, sessions)
+        self._run_alone = run_alone
         self._sessions = sessions
         self._items: dict[str, LiveItem] = {}
         self._rules: tuple[PlacementRules, ...] = ()
@@ -96,6 +105,8 @@ class LiveModel:
                 return
             merged = {**self._items, **changed}
             if self.pipeline is None:
+                if self._network is not None:
+                    self._network.apply(merged, self._run_alone)
                 self._hide(merged)
             else:
                 self.pipeline.clock.newest_seq = max(self.pipeline.clock.newest_seq, _newest(changed))

@@ -43,7 +43,7 @@ class LiveUpdates:
         self._items: dict[str, LiveItem] = {}
         self._rules: list[PlacementRules] = []
         self._revision = 0
-        self._lock = threading.Lock()
+        self._lock, self._waiting_lock = threading.Lock(), threading.Lock()
         self._waiting: list[Future[None]] = []
         self._wake = threading.Event()
         self._is_behind = False
@@ -85,7 +85,7 @@ class LiveUpdates:
     def refresh(self) -> "Future[None]":
         """Read the store, and apply new changes to all versions; the future is resolved when they are applied."""
         future: Future[None] = Future()
-        with self._lock:
+        with self._waiting_lock:  # not the other lock: the event loop must not wait for a change that is applied
             self._waiting.append(future)
         self._wake.set()
         return future
@@ -143,7 +143,8 @@ class LiveUpdates:
     def _apply(self) -> None:
         """Apply new changes for the waiting callers."""
         with self._lock:
-            waiting, self._waiting = self._waiting, []
+            with self._waiting_lock:
+                waiting, self._waiting = self._waiting, []
             if not waiting and not self._is_behind:
                 return
             before, rules = self._revision, self._rules

@@ -54,9 +54,14 @@ class LoadedModel:
             context_reader=model.event_contexts,
             history_events=config.engine.sessions.events_of(model.history_events),
         )
-        live = LiveModel(model, sessions)
-        updates.attach(live)
-        return cls(Engine(model, sessions, writer, config.engine), sessions, live)
+        engine = Engine(model, sessions, writer, config.engine)
+        live = LiveModel(model, sessions, engine.grow)
+        try:
+            updates.attach(live)
+        except BaseException:
+            engine.close()
+            raise
+        return cls(engine, sessions, live)
 
     @property
     def version(self) -> str:

@@ -1,7 +1,7 @@
 """Engine of one served model: history and filters in, list of recommendations out. No HTTP in here."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from segue.serving.config import EngineConfig
@@ -176,10 +176,23 @@ class Engine:
         self._batcher.close()
 
     def _respond_alone(self, request: RecommendRequest | SimilarRequest) -> RecommendResponse:
-        (response,) = self.respond_batch([request])
+        (response,) = self._batcher.run_alone(lambda: self.respond_batch([request]))
         if isinstance(response, Exception):
             raise response
         return response
+
+    def grow(self, change: Callable[[], None]) -> None:
+        """Give the model new items, between two batches.
+
+        Args:
+            change: function that replaces the tables of the model.
+        """
+
+        def work() -> None:
+            change()
+            self.scorer.on_growth()
+
+        self._batcher.run_alone(work)
 
     def failure_of(self, request: RecommendRequest) -> Exception | None:
         """Evaluate a request between two batches, in the calling thread.

@@ -51,6 +51,10 @@ class FallbackLists:
         """Keys that were forgotten during this batch, whose histories were read before."""
         self._lock = threading.Lock()
 
+    def grow(self, size: int) -> None:
+        """Take items that joined the catalog. ``size``: number of items with PAD."""
+        self._size = size
+
     def begin_batch(self) -> None:
         """Begin a batch: its histories are read after this. One batch is scored at a time."""
         with self._lock:

@@ -4,6 +4,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -49,6 +50,11 @@ class RequestScorer:
             sessions.keep_event_types()
         self.item_history_feed = ItemHistoryFeed(model, sessions)
         """Feed of committed events to a pipeline's ranker, emptied before each batch."""
+
+    def on_growth(self) -> None:
+        """Use the larger tables of a model that got new items; no list is scored meanwhile."""
+        self._states = recurrent_states(self._model.retrieval, self._sessions)
+        self._fallback.grow(self._model.scorer.size)
 
     def forget(self, key: HistoryKey) -> None:
         """Drop the fallback list of a user or session, and the events that wait for the ranker."""
@@ -172,13 +178,16 @@ class RequestScorer:
             prepared, allowed_V = self._prepare_next(request, cached_only=False)
         except HistoryUnreadableError:
             return self.next_without_scoring(request)
+        scorer = model.scorer
         rows, rng = prepared.query.as_sequences(), np.random.default_rng(request.seed)
         if model.pipeline_service is not None:  # sequences are made of the model's own items
             rows = model.pipeline_service.pipeline_history(rows)
-        exclude = Sequences.from_lists([[item for item in prepared.query.exclude if item < model.scorer.size]])
-        allowed_all_V, allowed_V = allowed_V, None if allowed_V is None else allowed_V[: model.scorer.size]
+        exclude = Sequences.from_lists([[item for item in prepared.query.exclude if item < scorer.size]])
+        allowed_all_V, allowed_V = allowed_V, None if allowed_V is None else allowed_V[: scorer.size]
+        rows = replace(rows, items=np.where(rows.items < scorer.size, rows.items, PAD))  # items that join meanwhile
         strategy = find_strategy(request.strategy, temperature=request.temperature)
-        scorer = model.scorer if strategy.name == "top-k" else model.probability_scorer or model.scorer
+        if strategy.name != "top-k":
+            scorer = model.probability_scorer or scorer
         items, scores = generate(scorer, rows, request.steps, strategy, rng=rng, exclude=exclude, allowed_V=allowed_V)
         recommendations = model.to_recommendations(items[0], scores[0])
         if strategy.name == "sample":

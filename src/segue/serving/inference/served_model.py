@@ -1,7 +1,7 @@
 """Served model: a scorer with its catalog, loaded from an artifact."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -40,9 +40,10 @@ class ItemChanges:
     """Ids of a catalog page in sorted order; None: to be made."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class ServedModel:
-    """Scorer with its catalog, titles and defaults."""
+    """Scorer with its catalog, titles and defaults. A network with item features grows by new items (``LiveNetwork``),
+    while no list is scored."""
 
     version: str
     scorer: Scorer
@@ -63,6 +64,10 @@ class ServedModel:
     """Names of the columns of its items table."""
     changes: ItemChanges = field(default_factory=ItemChanges)
     """Changes of its items while it is served."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """Provenance of its artifact."""
+    is_approximate: bool = False
+    """True if its catalog is searched through an approximate index."""
 
     @classmethod
     def open(cls, run: Path) -> "ServedModel":
@@ -88,6 +93,7 @@ class ServedModel:
             probability_scorer=probability_scorer(scorer, loaded.about),
             history_events=_history_events(loaded.about.get("log")),
             item_columns=frozenset(name for row in loaded.items.values() for name in row),
+            about=loaded.about,
         )
         model.top_k([], 1)
         return model
@@ -125,7 +131,8 @@ class ServedModel:
                 f"Version {self.version} is searched exactly: an approximate index needs a large catalog of embeddings."
             )
         result = f"of version {self.version} finds {recall:.1%} of the true best 20"
-        if recall < MIN_RECALL:
+        self.is_approximate = recall >= MIN_RECALL
+        if not self.is_approximate:
             return f"The approximate search {result}, below {MIN_RECALL:.0%}: it is searched exactly."
         return f"The approximate search {result}."
 

@@ -1,0 +1,72 @@
+"""New items of a served network with item features: each gets the embedding that its features give, as by add-items.
+
+The rows of all new items are made anew from the network as it was trained. So every process, and a server after a
+restart, has the same rows, whatever the order of the changes.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from segue.data.features.cell_casting import cast_row
+from segue.data.features.column_types import ColumnType
+from segue.models.add_items import add_rows_for_items
+from segue.models.neural.neural_scorer import find_network
+from segue.models.retrieval.retriever import Retriever
+from segue.pipeline.next_item_probabilities import probability_scorer
+from segue.serving.inference.served_model import ServedModel
+from segue.serving.sessions.session_cache import SessionCache
+from segue.serving.store.catalog_tables import LiveItem
+
+
+class LiveNetwork:
+    """Rows for new items of one single model. For one thread at a time."""
+
+    def __init__(self, model: ServedModel, sessions: SessionCache, column_types: Mapping[str, ColumnType]) -> None:
+        """Begin with the items of the training. See ``of``."""
+        self._model = model
+        self._sessions = sessions
+        self._trained = model.scorer
+        self._column_types = column_types
+        self._rows: dict[str, dict[str, Any]] = {}
+
+    @classmethod
+    def of(cls, model: ServedModel, sessions: SessionCache) -> "LiveNetwork | None":
+        """Return the live state of a network with item features; None for any other model.
+
+        Args:
+            model: the version.
+            sessions: histories in the item indices of its catalog.
+        """
+        network = None if model.pipeline_service is not None else find_network(model.scorer)
+        if network is None or network.side_information.features is None:
+            return None
+        columns = network.side_information.features.encoding.columns
+        column_types: Any = {column.name: column.column_type for column in columns}
+        return cls(model, sessions, column_types)
+
+    def apply(self, items: Mapping[str, LiveItem], run_alone: Callable[[Callable[[], None]], None]) -> None:
+        """Give new items their rows, and known new items other rows where their features changed.
+
+        Args:
+            items: every changed item by id.
+            run_alone: runs a function while no list is scored.
+        """
+        model, catalog = self._model, self._model.catalog
+        joining = [item.item_id for item in items.values() if item.item_id not in catalog and not item.deleted]
+        if model.is_approximate:  # a new index of a large catalog takes minutes
+            return
+        grown = catalog.grown(joining) if joining else catalog
+        rows = {item: cast_row(items[item].cells, self._column_types) for item in grown.added}
+        if rows == self._rows:
+            return
+        scorer = add_rows_for_items(self._trained, list(rows.values()))
+        retrieval, probabilities = Retriever(scorer), probability_scorer(scorer, model.about)
+
+        def grow() -> None:
+            catalog.adopt(grown)  # first: a list must not hold an index without an id
+            model.scorer, model.retrieval, model.probability_scorer = scorer, retrieval, probabilities
+
+        run_alone(grow)
+        self._rows = rows
+        if joining:
+            self._sessions.forget_unknown_items()
