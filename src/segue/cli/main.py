@@ -29,6 +29,7 @@ from segue.cli.commands import (
     trend,
     update,
 )
+from segue.cli.language import Language, translated, use_language, with_language
 from segue.cli.options import expand_groups
 from segue.cli.output import print_report
 from segue.data.read_report import WARNING
@@ -67,8 +68,10 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (transfer.backup, "Back up a server's data directory."),
 )
 for command, summary in COMMANDS:
-    app.command(short_help=summary)(expand_groups(command))
-app.command("import", short_help="Import a log into a server's data.")(expand_groups(transfer.import_events))
+    app.command(short_help=summary)(with_language(expand_groups(command)))
+app.command("import", short_help="Import a log into a server's data.")(
+    with_language(expand_groups(transfer.import_events))
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -93,6 +96,7 @@ _shown_warnings: set[str] = set()
 def main() -> None:
     """Run the command line. With SEGUE_TRACEBACK set, an error of the user also prints its traceback."""
     _shown_warnings.clear()
+    use_language(Language.en)
     warnings.showwarning = _show_warning
     try:
         app()
@@ -159,7 +163,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _refuse(error: Exception, sentence: str) -> NoReturn:
-    sys.stderr.write(f"segue: {sentence}\n")
+    sys.stderr.write(f"segue: {translated(sentence)}\n")
     if os.environ.get("SEGUE_TRACEBACK"):
         raise error
     sys.exit(REFUSED)

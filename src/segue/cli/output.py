@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from segue.cli.language import translated
 from segue.data.read_report import WARNING
 
 if TYPE_CHECKING:
@@ -18,9 +19,19 @@ if TYPE_CHECKING:
 
 WIDTH = None if sys.stdout.isatty() else 140
 """Width in columns; None: the terminal's. A pipe or a file has no width, and tables must not be squeezed there."""
-out = Console(highlight=False, soft_wrap=True, width=WIDTH)
+
+
+class TranslatingConsole(Console):
+    """Console that prints a sentence in the language of the command."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print objects as ``Console.print`` does; a text is translated."""
+        super().print(*[translated(one) if isinstance(one, str) else one for one in objects], **options)
+
+
+out = TranslatingConsole(highlight=False, soft_wrap=True, width=WIDTH)
 """Standard output, for results."""
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+err = TranslatingConsole(stderr=True, highlight=False, soft_wrap=True)
 """Standard error, for progress and notes."""
 
 
@@ -49,11 +60,13 @@ def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str
     """Print a table; wide characters align.
 
     Args:
-        title: line above the table; None: no title.
-        columns: names of the columns.
+        title: line above the table, translated; None: no title.
+        columns: names of the columns, translated.
         rows: cells, as text.
         left: number of text columns; the others are numbers, aligned right.
     """
+    columns = [translated(name) for name in columns]
+    title = None if title is None else translated(title)
     grid = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for i, name in enumerate(columns):
         grid.add_column(name, justify="left" if i < left else "right", no_wrap=left == 1 or i >= left, overflow="fold")

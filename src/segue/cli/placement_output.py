@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from segue.cli.language import present_language
 from segue.cli.output import err, out, print_json, table
 
 if TYPE_CHECKING:
@@ -156,11 +157,11 @@ def show_placement(
     for note in notes:
         out.print(note, markup=False)
     if "why_not" in result:
-        out.print(f"\n{options.why_not}: {result['why_not']['sentence']['en']}", markup=False)
+        out.print(f"\n{options.why_not}: {result['why_not']['sentence'][present_language()]}", markup=False)
 
 
 def _show(rows: list[dict[str, Any]], explained: bool) -> None:
-    reasons = [[row["reason"]["en"]] if explained else [] for row in rows]
+    reasons = [[row["reason"][present_language()]] if explained else [] for row in rows]
     cells = [
         [str(n), row["item_id"], row["title"], row["source"], *reason, f"{row['score']:.5f}"]
         for n, (row, reason) in enumerate(zip(rows, reasons, strict=True), start=1)

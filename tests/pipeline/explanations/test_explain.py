@@ -232,6 +232,7 @@ def test_why_not_names_the_stage_that_moved_an_item_out(engine, placement, rule,
             reason = absence(engine, row, item, placement)
             assert (reason.reason, reason.rules) == ("re-ranked", (rule,))
             assert re.fullmatch(f"By its score it would have {sentence}", reason.sentence.english)
+            assert rule != "quotas" or reason.sentence.chinese.endswith("配额把位置给了别的商品：每种 kind 至多 1 个。")
             found += 1
     assert found > 0
 

@@ -7,6 +7,7 @@ import typer
 
 from segue.cli import options as o
 from segue.cli.early_checks import check_file, check_inputs
+from segue.cli.language import translated
 from segue.cli.output import err, out, print_json, table
 from segue.cli.tables import open_items, open_users
 
@@ -85,6 +86,6 @@ def show_profile(log: "EventLog") -> None:
     from segue.data.profile import profile_log
 
     result = profile_log(log)
-    table(None, ["", "value"], [[name, value] for name, value in result.lines()])
+    table(None, ["", "value"], [[translated(name), translated(value)] for name, value in result.lines()])
     for sentence in result.warnings:
         out.print(f"- {sentence}", markup=False)

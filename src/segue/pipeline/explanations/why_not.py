@@ -141,11 +141,15 @@ def _displacing_stage(
         ids = engine.item_data.catalog.to_ids(recommended.items_C)
         pinned = ", ".join(pin.item for pin in config.pins if pin.item in ids)
         return "pins", f"pinned items take the positions: {pinned}", f"固定的商品占了位置：{pinned}"
-    listed = ", and ".join(_quotas_against(rules, item, recommended.items_C)) or "the quotas of the other items"
-    return "quotas", f"a quota gives its place to others: {listed}", f"配额把位置给了别的商品：{listed}"
+    against = _quotas_against(rules, item, recommended.items_C) or [_OTHER_QUOTAS]
+    english, chinese = ", and ".join(q.english for q in against), "，".join(q.chinese for q in against)
+    return "quotas", f"a quota gives its place to others: {english}", f"配额把位置给了别的商品：{chinese}"
 
 
-def _quotas_against(rules: Rules, item: int, listed_K: np.ndarray) -> list[str]:
+_OTHER_QUOTAS = Sentence("the quotas of the other items", "其他商品的配额")
+
+
+def _quotas_against(rules: Rules, item: int, listed_K: np.ndarray) -> list[Sentence]:
     """Return the quotas that a list fills with others: upper limits of the item, lower limits it does not serve."""
     value_limits, out = iter(rules.quotas.value_limits), []
     for quota in rules.config.quotas:
@@ -162,11 +166,16 @@ def _quotas_against(rules: Rules, item: int, listed_K: np.ndarray) -> list[str]:
     return out
 
 
-def _described(quota: Quota) -> str:
-    limits = [f"at least {quota.at_least}"] if quota.at_least else []
-    limits += [f"at most {quota.at_most}"] if quota.at_most is not None else []
-    counted = f"of each {quota.column}" if quota.column is not None else f"where {quota.filter}"
-    return f"{' and '.join(limits)} {counted}"
+def _described(quota: Quota) -> Sentence:
+    limits = [Sentence(f"at least {quota.at_least}", f"至少 {quota.at_least} 个")] if quota.at_least else []
+    if quota.at_most is not None:
+        limits.append(Sentence(f"at most {quota.at_most}", f"至多 {quota.at_most} 个"))
+    english, chinese = " and ".join(one.english for one in limits), "、".join(one.chinese for one in limits)
+    if quota.column is not None:
+        counted = f"of each {quota.column}", f"每种 {quota.column} "
+    else:
+        counted = f"where {quota.filter}", f"符合 {quota.filter} 的"
+    return Sentence(f"{english} {counted[0]}", f"{counted[1]}{chinese}")
 
 
 def _result(
