@@ -208,6 +208,7 @@ def mutation_score(group: Group, folder: Path, count: int, seed: int, processes:
         "pytest_add_cli_args": ["-p", "fast_first", *(f"--ignore=tests/{name}" for name in _TEXT_TESTS)],
         "also_copy": ["src", "tests", "scripts", "benchmarks", "deploy", "docs"],
         "timeout_constant": 5.0,  # seconds, times 15: a busy machine ends no mutant
+        "process_isolation": "forkserver",  # a fork of a process that has run polars waits for its threads for ever
     }
     lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
