@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from segue.config.flag_words import flag_words
 from segue.data.features.number_text import parse_numbers, parse_vector
+from segue.data.features.plain_cells import to_plain
 
 if TYPE_CHECKING:
     import polars as pl
@@ -18,9 +19,10 @@ def infer_column_type(column: "pl.Series") -> ColumnType:
     """Infer the type of a column from its dtype and its cells."""
     import polars as pl
 
+    column = to_plain(column)
     if column.dtype.is_numeric():
         return "number"
-    if isinstance(column.dtype, pl.Array) or column.dtype == pl.List:
+    if column.dtype == pl.List:
         return "vector" if column.dtype.inner.is_numeric() and column.dtype.inner.is_float() else "list"  # type: ignore[attr-defined]
     text = column.cast(pl.String).drop_nulls()
     return "category" if len(text) == 0 else _infer_from_text(text)
@@ -48,6 +50,7 @@ def describe_column(column: "pl.Series", typed: "pl.Series", column_type: Column
     """
     import polars as pl
 
+    column = to_plain(column)
     start = f"Column '{column.name}' is read as {column_type}"
     lost = column.filter(typed.is_null() & column.is_not_null())
     if len(lost):
@@ -75,13 +78,14 @@ def cast_column(column: "pl.Series", column_type: ColumnType) -> "pl.Series":
     """
     import polars as pl
 
+    column = to_plain(column)
     if column_type == "number":
+        if column.dtype == pl.List:
+            return pl.Series(column.name, [None] * len(column), dtype=pl.Float64)
         is_text = column.dtype in (pl.String, pl.Categorical, pl.Enum)
         return parse_numbers(column.cast(pl.String))[0] if is_text else column.cast(pl.Float64, strict=False)
     if column_type == "list" and column.dtype != pl.List:
         return _split(column)
-    if isinstance(column.dtype, pl.Array):
-        return column.arr.to_list()
     if column_type == "vector" and column.dtype != pl.List:
         return _vectors(column.cast(pl.String))
     return column if column.dtype == pl.List else column.cast(pl.String).str.strip_chars()

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from segue.config.flag_words import flag_words
 from segue.data.features.number_text import parse_numbers
+from segue.data.features.plain_cells import to_plain
 
 if TYPE_CHECKING:
     import polars as pl
@@ -15,6 +16,7 @@ def typed_column(series: "pl.Series") -> "tuple[pl.Series, ConditionType]":
     """Return a column in one of the types that expressions know; NaN becomes null, a time becomes microseconds."""
     import polars as pl
 
+    series = to_plain(series)
     dtype = series.dtype
     if dtype == pl.Boolean:
         return series, "true or false"
@@ -22,11 +24,9 @@ def typed_column(series: "pl.Series") -> "tuple[pl.Series, ConditionType]":
         return (series.fill_nan(None) if dtype.is_float() else series), "numbers"
     if dtype in (pl.Date, pl.Datetime):
         return series.dt.epoch("us"), "times"
-    if isinstance(dtype, pl.List | pl.Array):
+    if dtype == pl.List:
         return series.cast(pl.List(pl.String), strict=False), "lists of texts"
-    if dtype == pl.String:
-        return series, "text"
-    return series.cast(pl.String, strict=False), "text"
+    return (series if dtype == pl.String else series.cast(pl.String, strict=False)), "text"
 
 
 def to_numbers(series: "pl.Series") -> "pl.Series | None":

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 def to_event_types(column: "pl.Series") -> "pl.Series":
-    """Return the event types as text. ValueError for a column of lists or other nested values."""
+    """Return the event types as text. ValueError for a column of lists, bytes or other values that are no text."""
     import polars as pl
 
-    if isinstance(column.dtype, pl.List | pl.Array | pl.Struct | pl.Object):
+    if isinstance(column.dtype, pl.List | pl.Array | pl.Struct | pl.Object | pl.Binary | pl.Duration):
         raise ValueError(
             f"Column '{column.name}' holds {column.dtype}, so it cannot be the event type, which is text: name another "
             "column for event, or none."

@@ -75,13 +75,14 @@ def reject_rows(
 
 
 def _plain_rows(frame: "pl.DataFrame") -> "list[tuple[Any, ...]]":
-    """Return the rows as Python values; dates that Python lacks, such as the year -107580, are their numbers."""
+    """Return the rows as Python values; spans of time and nested dates that Python lacks are numbers or left out."""
+    import polars as pl
     import polars.selectors as cs
 
     try:
         return frame.rows()
-    except (OverflowError, ValueError):
-        return frame.with_columns(cs.temporal().to_physical()).rows()
+    except (OverflowError, ValueError, pl.exceptions.PanicException):
+        return frame.select(cs.exclude(cs.nested(), cs.object())).with_columns(cs.temporal().to_physical()).rows()
 
 
 def others_of_lines(rows: "pl.Series", invalid: Iterable[RejectedRow]) -> list[RejectedRow]:

@@ -276,7 +276,8 @@ def _scale(column: "pl.Series", unit: str) -> "pl.Series":
     if column.dtype.is_integer() and unit != "ns":
         wide = column.cast(pl.Int64, strict=False)
         bound = LATEST_US // int(US_PER_UNIT[unit])
-        return pl.select(pl.when(wide.abs() <= bound).then(wide * int(US_PER_UNIT[unit]))).to_series()
+        in_range = wide.is_between(-bound, bound)
+        return pl.select(pl.when(in_range).then(wide * int(US_PER_UNIT[unit]))).to_series()
     if column.dtype.is_integer():
         return column.cast(pl.Int64, strict=False) // 1000
     times_us = (column.cast(pl.Float64) * US_PER_UNIT[unit]).round()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segue.data.features.plain_cells import cells_of
 from segue.data.readers.column_roles import KNOWN_COLUMN_NAMES, guess_role
 from segue.workflows.event_transfer import write_stream
 
@@ -94,7 +95,7 @@ def _plain(column: "pl.Series", suffix: str) -> "pl.Series":
         is_held = not isinstance(dtype, pl.Object | pl.Binary | pl.Duration)
     if is_held:
         return column
-    texts = [None if value is None else _json(value) for value in column.to_list()]
+    texts = [None if value is None else _json(value) for value in cells_of(column)]
     return pl.Series(column.name, texts, dtype=pl.String)
 
 

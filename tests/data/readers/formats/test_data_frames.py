@@ -107,6 +107,8 @@ EXPECTED = [1_714_557_600_000_000, 1_714_561_200_000_000]
         (pd.Series(["2024-05-01 10:00", "2024-05-01 11:00"], dtype="string"), EXPECTED),
         (pd.Series(["2024-05-01 10:00", "2024-05-01 11:00"]).astype("category"), EXPECTED),
         (pd.Series([1_714_557_600, 1_714_561_200], dtype="Int64"), EXPECTED),
+        (pd.Series([b"2024-05-01 10:00", b"2024-05-01 11:00"]), EXPECTED),
+        (pd.Series(pd.period_range("2024-05-01 10:00", periods=2, freq="h")), EXPECTED),
     ],
 )
 def test_date_times_of_every_precision_and_zone(times: pd.Series, expected: list[int]) -> None:
@@ -119,9 +121,9 @@ def test_date_times_of_every_precision_and_zone(times: pd.Series, expected: list
 @pytest.mark.parametrize(
     "times",
     [
-        pd.Series(pd.period_range("2024-05-01", periods=2, freq="D")),
+        pd.Series(pd.period_range("2024-05-01", periods=2, freq="M")),
         pd.Series([1 + 2j, 2]),
-        pd.Series([b"1", b"2"]),
+        pd.Series([b"1", b"\xff"]),
         pd.Series([object(), object()]),
     ],
 )

@@ -1,6 +1,7 @@
 """Delimited text: Polars reads a file only if it returns the rows of the row-by-row reader."""
 
 import gzip
+import os
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from segue.data.readers.formats import delimited
 from segue.data.readers.formats.delimited import MAX_ROW_LINES, read_delimited
+from segue.data.readers.formats.file_formats import guess_format, read_raw
 from segue.data.readers.formats.raw_table import ROW, RawTable
 
 HEAD = "user,item,time\n"
@@ -163,3 +165,31 @@ def test_histories_of_augmented_files_are_refused(tmp_path: Path) -> None:
     path.write_text("session_id:token\titem_id_list:token_seq\titem_id:token\n1\t2 3 4\t5\n")
     with pytest.raises(ValueError, match=r"column 'item_id_list' holds the history of each row, as in RecBole's"):
         delimited.read_recbole(path)
+
+
+@pytest.mark.parametrize("blank", ["\n", "\r\n\r\n", "\ufeff\n"])
+@pytest.mark.parametrize("fault", ["", "b,2,3,4\n"])
+def test_blank_lines_before_a_table_are_skipped(blank: str, fault: str, tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    for named, separator in (("", ","), ("sep=;\n", ";")):
+        text = f"{blank}{named}" + f"user,item,time\na,x,1700000000\n{fault}".replace(",", separator)
+        path.write_text(text, encoding="utf-8", newline="")
+        raw = read_raw(path, "csv")
+        lines = blank.count("\n") + bool(named)
+        assert raw.frame.rows() == [(lines + 2, "a", "x", "1700000000")]
+        assert [row.row for row in raw.rejected] == [lines + 3] * bool(fault)
+
+
+def test_a_file_without_a_header_and_with_old_line_ends(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"a,x,1,p\rb,y,2,q\r")
+    assert read_raw(path, "csv", header=False).frame.rows() == [(1, "a", "x", "1", "p"), (2, "b", "y", "2", "q")]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".arrow"])
+def test_a_name_that_is_no_utf8(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode("日志".encode("gb18030") + suffix.encode())
+    frame = pl.DataFrame({"user": ["a"], "item": ["x"]})
+    {".csv": frame.write_csv, ".parquet": frame.write_parquet, ".arrow": frame.write_ipc}[suffix](tmp_path / "plain")
+    (tmp_path / "plain").rename(path)
+    assert read_raw(path, guess_format(path)).frame.rows() == [(2 if suffix == ".csv" else 1, "a", "x")]

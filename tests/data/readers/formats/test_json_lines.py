@@ -133,3 +133,9 @@ def test_objects_are_no_ids(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=r"^Column 'user' holds nested values, so it cannot be user_id: "):
         read_events(tmp_path / name)
+
+
+def test_a_byte_order_mark_before_a_json_list(tmp_path: Path) -> None:
+    path = tmp_path / "log.json"
+    path.write_text('[{"user": "a", "item": "x", "time": 1700000000}]', encoding="utf-8-sig")
+    assert len(read_events(path)) == 1

@@ -76,3 +76,14 @@ def test_other_bytes_are_left_to_the_library(content: bytes, tmp_path: Path) -> 
     path = tmp_path / "x.parquet"
     path.write_bytes(content)
     check_pages(path)
+
+
+@pytest.mark.parametrize("kind", [7, 8, 12])
+def test_a_list_longer_than_its_file_ends_at_once(kind: int, tmp_path: Path) -> None:
+    """A damaged count, here 2 ** 62, of parts of 8 bytes."""
+    path = tmp_path / "x.parquet"
+    footer = bytes([0x19, 0xF0 | kind, *[0xFF] * 8, 0x3F, 0, 0])
+    path.write_bytes(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+    check_pages(path)
+    with pytest.raises(ValueError, match=r"x\.parquet cannot be read as parquet: .*\.$"):
+        read_raw(path, "parquet")

@@ -1,13 +1,15 @@
 """Polars, pandas and Arrow tables as raw columns. Values are kept as they are, so that no two ids merge."""
 
+from collections import Counter
 from datetime import date
 from typing import Any
 
 import numpy as np
 
 from segue.data.read_report import shorten_list
-from segue.data.readers.formats.json_lines import MixedTypeColumn
+from segue.data.readers.formats.json_lines import MixedTypeColumn, to_text
 from segue.data.readers.formats.raw_table import ROW, RawTable
+from segue.data.readers.formats.typed_columns import settle_columns
 
 
 def read_data_frame(source: Any) -> RawTable:
@@ -17,27 +19,46 @@ def read_data_frame(source: Any) -> RawTable:
     if isinstance(source, pl.LazyFrame):
         source = source.collect()
     if isinstance(source, pl.DataFrame):
-        return RawTable(source.with_row_index(ROW, offset=1))
+        return _to_raw(source)
     type_name = f"{type(source).__module__.split('.')[0]}.{type(source).__name__}"
     if type_name == "pandas.DataFrame":
         return _from_pandas(source)
     if type_name == "pyarrow.Table":
-        table = pl.from_arrow(source)
+        _refuse_duplicates(source.column_names)
+        try:
+            table = pl.from_arrow(source)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, TypeError) as error:
+            raise ValueError(f"The Arrow table cannot be read: {_first_line(error)}.") from None
         assert isinstance(table, pl.DataFrame)
-        return RawTable(table.with_row_index(ROW, offset=1))
+        return _to_raw(table)
     raise ValueError(f"A log is read from a path or a Polars, pandas or Arrow table, not from {type_name}.")
+
+
+def _to_raw(frame: Any) -> RawTable:
+    """Return a Polars table as raw columns."""
+    if ROW in frame.columns:
+        raise ValueError(f"The table has a column named '{ROW}', which Segue adds to it: rename or drop it.")
+    frame, notes = settle_columns(frame)
+    return RawTable(frame.with_row_index(ROW, offset=1), notes=notes)
+
+
+def _refuse_duplicates(names: list[str]) -> None:
+    duplicates = sorted(name for name, count in Counter(names).items() if count > 1)
+    if duplicates:
+        raise ValueError(f"The table has two columns named '{shorten_list(duplicates[:1])}': rename or drop one.")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or ["it is broken"])[0].removesuffix(".")
 
 
 def _from_pandas(source: Any) -> RawTable:
     """Read columns of Python objects value by value: they may mix 1 with "1", which are one text."""
     import polars as pl
 
-    names = [str(name) for name in source.columns]
-    duplicates = sorted({name for name in names if names.count(name) > 1})
-    if duplicates:
-        raise ValueError(f"The table has two columns named '{shorten_list(duplicates[:1])}': rename or drop one.")
+    _refuse_duplicates([str(name) for name in source.columns])
     row_numbers = range(1, len(source) + 1)
-    columns: dict[str, Any] = {ROW: pl.Series(row_numbers, dtype=pl.UInt32)}
+    columns: dict[str, Any] = {}
     mixed_type_rows: dict[str, dict[int, str]] = {}
     for name in source.columns:
         values = _column_values(source[name])
@@ -47,36 +68,55 @@ def _from_pandas(source: Any) -> RawTable:
             if column.is_mixed:
                 mixed_type_rows[str(name)] = column.minority_reasons(str(name), row_numbers)
                 values = column.to_series(len(values))
-        columns[str(name)] = _series(str(name), values, str(source[name].dtype))
-    return RawTable(pl.DataFrame(columns), mixed_type_rows=mixed_type_rows)
+        columns[str(name)] = _series(str(name), values)
+    raw = _to_raw(pl.DataFrame(columns))
+    raw.mixed_type_rows = mixed_type_rows
+    return raw
 
 
-def _series(name: str, values: Any, dtype: str) -> Any:
-    """Return a column as a Polars series. ValueError for values that it cannot hold."""
+def _series(name: str, values: Any) -> Any:
+    """Return a column as a Polars series, or as texts where its values do not fit together."""
     import polars as pl
 
     try:
-        return pl.Series(name, values, strict=False)
-    except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
-        cause = (str(error).splitlines() or ["unknown"])[0]
-        raise ValueError(f"Column '{name}' ({dtype}) cannot be read: {cause}.") from None
+        series = pl.Series(name, values, strict=False)
+        if "Object" not in str(series.dtype):
+            return series
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, TypeError, ValueError, OverflowError):
+        pass
+    return pl.Series(name, [None if value is None else to_text(value) for value in values], dtype=pl.String)
+
+
+def _times(column: Any) -> Any:
+    """Return date-times without a zone as a Polars series, in microseconds where these hold them."""
+    import polars as pl
+
+    try:
+        return pl.Series(column.astype("datetime64[us]").to_numpy(dtype="datetime64[us]"))
+    except (ValueError, OverflowError):  # a year beyond 294,000, in milliseconds or seconds
+        numbers = pl.Series(column.astype("datetime64[s]").to_numpy(dtype="datetime64[s]").astype("int64"))
+        in_range = pl.select(pl.when(numbers.is_between(-(2**43), 2**43)).then(numbers * 1_000_000)).to_series()
+        return in_range.cast(pl.Datetime("us"))
 
 
 def _column_values(column: Any) -> Any:
-    """Return a numpy array for a plain type, else a list with None for missing values."""
+    """Return a series or a numpy array for a column of one type, else a list with None for missing values."""
     import polars as pl
 
+    if hasattr(column.dtype, "pyarrow_dtype"):
+        return pl.Series(pl.from_arrow(column.array.__arrow_array__()))
     if column.dtype.kind == "M":  # values with a zone would arrive as Python objects
-        arrow = getattr(column.dtype, "pyarrow_dtype", None)
-        has_zone = getattr(column.dtype if arrow is None else arrow, "tz", None) is not None
+        has_zone = getattr(column.dtype, "tz", None) is not None
         if has_zone:
             column = column.dt.tz_convert("UTC").dt.tz_localize(None)
-        times = pl.Series(column.astype("datetime64[us]").to_numpy(dtype="datetime64[us]"))
+        times = _times(column)
         return times.dt.replace_time_zone("UTC") if has_zone else times
     if type(column.dtype).__module__.startswith("numpy") and column.dtype.kind in "iufb":
         return column.to_numpy()
+    if column.dtype.kind == "f":  # nullable floats keep their width, which limits the ids that they can hold
+        return column.to_numpy(dtype=column.dtype.numpy_dtype, na_value=np.nan)
     values = column.astype(object).where(column.notna(), None).tolist()
-    plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+    plain = [value.tolist() if isinstance(value, np.generic | np.ndarray) else value for value in values]
     if any(isinstance(value, date) for value in plain):  # date-times may have zones or not, each of its own
         return [value.isoformat() if isinstance(value, date) else value for value in plain]
     return plain

@@ -5,7 +5,7 @@ Both return the same rows. The Polars path is used only if checks exclude that P
 
 import csv
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -18,6 +18,7 @@ from segue.data.readers.formats.raw_table import (
     RawTable,
     RejectedRow,
     is_undecodable,
+    is_unprintable,
     open_bytes,
     open_text,
     to_printable,
@@ -43,7 +44,9 @@ class _Layout:
     quoted: bool
     columns: list[str]
     skipped_lines: int = 0
-    """Lines before the table: ``sep=;``, which spreadsheets write."""
+    """Lines before the table: blank ones, and ``sep=;``, which spreadsheets write."""
+    names_separator: bool = False
+    """One of them names the separator."""
     has_header: bool = True
 
     @property
@@ -90,8 +93,7 @@ def read_delimited(path: Path, *, separator: str, quoted: bool = True, header: b
     Raises:
         ValueError: the first line is no header of at least two columns.
     """
-    named, notes = _named_separator(path), []
-    skipped = 0 if named is None else 1
+    (skipped, named), notes = _lines_before_table(path), []
     separator = named or separator
     columns = _first_row(path, separator, quoted, skipped)
     if len(columns) < 2 and separator == ",":
@@ -104,7 +106,7 @@ def read_delimited(path: Path, *, separator: str, quoted: bool = True, header: b
         notes += _check_header(path, columns)
     else:
         columns = [f"column_{i}" for i in range(1, len(columns) + 1)]
-    layout = _Layout(path, separator, quoted, columns, skipped, header)
+    layout = _Layout(path, separator, quoted, columns, skipped, named is not None, header)
     raw = _read_with_polars(layout) or _read_row_by_row(layout)
     raw.notes += notes
     return raw
@@ -117,7 +119,7 @@ def _read_with_polars(layout: _Layout) -> RawTable | None:
     try:
         with open_bytes(layout.path) as file:
             frame = pl.read_csv(
-                file if layout.path.suffix.lower() == ".gz" else layout.path,
+                file if layout.path.suffix.lower() == ".gz" or is_unprintable(layout.path) else layout.path,
                 separator=layout.separator,
                 infer_schema=False,
                 quote_char='"' if layout.quoted else None,
@@ -129,8 +131,8 @@ def _read_with_polars(layout: _Layout) -> RawTable | None:
             )
     except pl.exceptions.PolarsError:
         return None
-    names = dict(zip(frame.columns[1:], layout.columns, strict=False))
-    frame = frame if layout.has_header else frame.rename(names)
+    if not layout.has_header and frame.width == len(layout.columns) + 1:
+        frame.columns = [ROW, *layout.columns]
     if frame.columns[1:] != layout.columns or _may_be_misread(layout, frame):
         return None
     texts = pl.col(pl.String)
@@ -139,17 +141,19 @@ def _read_with_polars(layout: _Layout) -> RawTable | None:
     return RawTable(frame)
 
 
-def _named_separator(path: Path) -> str | None:
-    """Return the separator that a first line ``sep=;`` names; None without one."""
+def _lines_before_table(path: Path) -> tuple[int, str | None]:
+    """Return the number of lines before the table, and the separator that one of them, ``sep=;``, names."""
     with open_text(path) as text:
-        line = text.readline(8).rstrip("\r\n")
-    return line[4] if len(line) == 5 and line.startswith("sep=") else None
+        lines = (line.rstrip("\r\n") for line in islice(text, MAX_ROW_LINES))
+        blank, first = next(((i, line) for i, line in enumerate(lines) if line), (0, ""))
+    named = first[4] if len(first) == 5 and first.startswith("sep=") else None
+    return (blank, None) if named is None else (blank + 1, named)
 
 
 def _first_row(path: Path, separator: str, quoted: bool, skipped: int) -> list[str]:
     with open_text(path) as text:
         try:
-            row = next(_reader(islice(text, skipped, MAX_ROW_LINES), separator, quoted), [])
+            row = next(_reader(islice(text, skipped, skipped + MAX_ROW_LINES), separator, quoted), [])
         except csv.Error:
             row = ["\x00"]
     if any(is_undecodable(name) or "\x00" in name for name in row):
@@ -162,7 +166,7 @@ def _first_row(path: Path, separator: str, quoted: bool, skipped: int) -> list[s
 
 def _check_header(path: Path, columns: list[str]) -> list[str]:
     """Return a sentence about a header that looks like data. ValueError for two equal names."""
-    duplicates = sorted({name for name in columns if columns.count(name) > 1})
+    duplicates = sorted(name for name, count in Counter(columns).items() if count > 1)
     if duplicates:
         raise ValueError(
             f"{path} has two columns named '{shorten_list(duplicates[:1])}'; rename one in its first line."
@@ -200,7 +204,7 @@ def _may_be_misread(layout: _Layout, frame: "pl.DataFrame") -> bool:
             lone_returns += block.count(b"\r") - (last + block).count(b"\r\n")
             last = block[-1:]
     has_short_row = frame[frame.columns[-1]].null_count() > 0 and (
-        quotes > 0 or separators != (frame.width - 2) * (frame.height + layout.has_header) + layout.skipped_lines
+        quotes > 0 or separators != (frame.width - 2) * (frame.height + layout.has_header) + layout.names_separator
     )
     return has_short_row or quotes % 2 == 1 or lone_returns > 0 or last == layout.separator.encode()
 

@@ -14,7 +14,8 @@ from segue.data.readers.formats.encodings import as_utf8
 from segue.data.readers.formats.files import LogFile, find_files
 from segue.data.readers.formats.json_lines import read_json, read_json_lines
 from segue.data.readers.formats.parquet_pages import check_pages
-from segue.data.readers.formats.raw_table import ROW, RawTable
+from segue.data.readers.formats.raw_table import ROW, RawTable, is_unprintable
+from segue.data.readers.formats.typed_columns import settle_columns
 
 FORMAT_BY_SUFFIX = {
     ".csv": "csv",
@@ -42,8 +43,10 @@ def read_parquet(path: Path) -> RawTable:
         check_pages(path)
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as parquet: {error}.") from None
-    frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
-    return RawTable(frame.with_row_index(ROW, offset=1))
+    with path.open("rb") as file:
+        frame = pl.read_parquet(file if is_unprintable(path) else path, glob=False, hive_partitioning=False)
+    frame, notes = settle_columns(frame)
+    return RawTable(frame.with_row_index(ROW, offset=1), notes=notes)
 
 
 def read_arrow(path: Path) -> RawTable:
@@ -52,8 +55,11 @@ def read_arrow(path: Path) -> RawTable:
 
     with path.open("rb") as file:
         is_file = file.read(6) == b"ARROW1"
-    frame = pl.read_ipc(path) if is_file else pl.read_ipc_stream(path)
-    return RawTable(frame.with_row_index(ROW, offset=1))
+        file.seek(0)
+        source = file if is_unprintable(path) else path
+        frame = pl.read_ipc(source) if is_file else pl.read_ipc_stream(source)
+    frame, notes = settle_columns(frame)
+    return RawTable(frame.with_row_index(ROW, offset=1), notes=notes)
 
 
 FORMATS: dict[str, Callable[..., RawTable]] = {

@@ -52,7 +52,7 @@ def read_json(path: Path) -> RawTable:
     import polars as pl
 
     with open_bytes(path) as file:
-        content = file.read()
+        content = file.read().removeprefix(b"\xef\xbb\xbf")
     try:
         rows = msgspec.json.decode(content, type=list[dict[str, Any]])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -204,11 +204,12 @@ def _series(values: Sequence[Any], value_type: str) -> "pl.Series":
     if value_type == "number":
         has_fractions = float in set(map(type, values))
         return pl.Series(values, dtype=pl.Float64 if has_fractions else pl.Int64)
-    return pl.Series([None if v is None else _to_text(v) for v in values], dtype=pl.String)
+    return pl.Series([None if v is None else to_text(v) for v in values], dtype=pl.String)
 
 
-def _to_text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+def to_text(value: Any) -> str:
+    """Return a value as text, an object or a list as JSON."""
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else str(value)
 
 
 def _scatter(values: "pl.Series", rows: list[int]) -> "pl.Series":

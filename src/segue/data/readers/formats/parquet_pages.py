@@ -55,7 +55,8 @@ def _check_chunk(file: BinaryIO, size: int, chunk: dict[int, Any]) -> None:
             count = next(page[number][1] for number in (5, 7, 8) if number in page)
         except (LookupError, TypeError, ValueError, RecursionError, StopIteration):
             return
-        if min(count, page_bytes, page[2]) < 0 or count > num_values or at + header.at + page_bytes > size:
+        most = page[2] if is_dictionary else num_values  # a dictionary may hold values that the rows do not
+        if min(count, page_bytes, page[2]) < 0 or count > most or at + header.at + page_bytes > size:
             raise ValueError("the header of a page is damaged")
         left -= 0 if is_dictionary else count
         at += header.at + page_bytes
@@ -95,6 +96,8 @@ class _Compact:
         if kind in (9, 10):
             head = self._byte()
             count = head >> 4 if head >> 4 != 15 else self._varint()
+            if count > len(self.data):  # each part takes a byte at least
+                raise ValueError("too long a list")
             kind = 3 if head & 15 in (1, 2) else head & 15  # a truth value of a list is a byte
             return [self._value(kind, depth + 1) for _ in range(count)]
         if kind == 12:

@@ -59,6 +59,11 @@ def open_text(path: Path) -> io.TextIOBase:
     return io.TextIOWrapper(open_bytes(path), "utf-8-sig", errors="surrogateescape", newline="")
 
 
+def is_unprintable(path: Path) -> bool:
+    """Return True for a path whose bytes are no UTF-8, which Polars opens as a file object only."""
+    return is_undecodable(str(path))
+
+
 def is_undecodable(text: str) -> bool:
     """Return True for text with a lone surrogate: invalid UTF-8, or an escape of no character."""
     return any("\ud800" <= c <= "\udfff" for c in text) if not text.isascii() else False
