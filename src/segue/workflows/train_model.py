@@ -92,7 +92,7 @@ def refit_and_save(
     about = {key: value for key, value in result.to_dict().items() if key not in ("settings", "model", "refit")}
     about |= {"trained_on_everything": job.refit, "events": len(log), "segue": version("segue")}
     about |= {"log": log.description.to_dict(), "sequences_by": _sequence_key(job)}
-    about |= {"newest_event_us": int(log.frame["timestamp"].max())} if log.has_times and len(log) else {}
+    about |= {"newest_event_us": int(log.frame["timestamp"].to_numpy().max())} if log.has_times and len(log) else {}
     about["notes"] = fitted.notes
     items = {} if job.items is None else job.items.for_catalog(catalog)
     about |= {} if job.items is None else {"item_columns": dict(job.items.column_types)}

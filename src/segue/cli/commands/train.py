@@ -154,10 +154,10 @@ def _read(job: dict[str, Any], settings: dict[str, Any], **options: Any) -> "tup
     erased = job.get("erased")  # missing in the file of an older version
     events = o.open_log(Path(job["log"]), **options, **job["read"])
     events = o.without_erased(events, None if erased is None else Path(erased))
-    quiet = {"quiet": bool(options.get("quiet")), "allow_loss": bool(job["read"].get("allow_loss"))}
-    table = None if job["items"] is None else open_items(job["items"], events, **quiet)
-    features = table if settings.get("features") else None
-    return o.with_tables(events, features, job["users"], settings.get("contexts"), **quiet), table
+    quiet, allow_loss = bool(options.get("quiet")), bool(job["read"].get("allow_loss"))
+    table = None if job["items"] is None else open_items(job["items"], events, allow_loss=allow_loss, quiet=quiet)
+    features, contexts = table if settings.get("features") else None, settings.get("contexts")
+    return o.with_tables(events, features, job["users"], contexts, allow_loss=allow_loss, quiet=quiet), table
 
 
 def _run(job: dict[str, Any], rejected: Path | None, json: bool, group: "ProcessGroup | None" = None) -> None:

@@ -233,12 +233,11 @@ def warn_of_spellings(catalog: Catalog, log: "EventLog", items: "ItemTable | Non
 
 def _with_contexts(loaded: Artifact, log: "EventLog", replay: "EventLog | None") -> "tuple[EventLog, EventLog | None]":
     """Return the logs with the context columns of the model's networks. ValueError for a log without one of them."""
-    suffix, kinds = "contexts.columns", {}
+    kinds: dict[str, Any] = {}
     for name in loaded.arrays:
-        if f".{name}".endswith(f".{suffix}"):
+        if f".{name}".endswith(".contexts.columns"):
             vectors = FeatureEmbeddings.restore(loaded.arrays, name.removesuffix(".columns"))
             kinds |= {} if vectors is None else {c.name: c.column_type for c in vectors.encoding.columns}
     if not kinds:
         return log, replay
-    types: Any = kinds
-    return log.with_context(types), None if replay is None else replay.with_context(types)
+    return log.with_context(kinds), None if replay is None else replay.with_context(kinds)
