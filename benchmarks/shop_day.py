@@ -238,7 +238,7 @@ def serving(day: Day) -> Iterator[ServerProcess]:
     options = ("--history", str(day.log), "--workers", str(day.size.workers))
     server = ServerProcess(registry, day.folder / "data", *options, command=(*SEGUE, "serve"))
     try:
-        yield server.wait_ready(day.size.workers - 1)
+        yield server.wait_ready(day.size.workers - 1, timeout_s=600)
         server.end()
     finally:
         server.kill()

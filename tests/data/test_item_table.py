@@ -220,4 +220,4 @@ def test_a_row_of_a_word_for_a_missing_id_is_no_item() -> None:
         "it has events until a condition leaves them out"
     )
     log = read_events(pl.DataFrame({"user": ["u", "u"], "item": ["a", "c"], "time": [1, 2]}))
-    assert log.with_items(table).catalog().ids == ["a", "b", "c"]
+    assert list(log.with_items(table).catalog().ids) == ["a", "b", "c"]

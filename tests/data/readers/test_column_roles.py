@@ -17,6 +17,10 @@ from segue.data.readers.column_roles import assign_column_roles
         (["SessionId", "ItemId", "Time"], ["SessionId", "ItemId", "Time"]),
         (["user", "User_ID", "item"], ["User_ID", "item"]),
         (["ITEM", "item", "user"], ["user", "ITEM"]),
+        (["用户ＩＤ", "商品ＩＤ", "时间"], ["用户ＩＤ", "商品ＩＤ", "时间"]),
+        (["用户ID(加密)", "商品ID", "时间（秒）"], ["用户ID(加密)", "商品ID", "时间（秒）"]),
+        (["會員ID", "商品編號", "時間"], ["會員ID", "商品編號", "時間"]),
+        (["用戶", "產品", "時間戳"], ["用戶", "產品", "時間戳"]),
     ],
 )
 def test_common_column_names(columns: list[str], chosen: list[str]) -> None:

@@ -22,6 +22,8 @@ def log(**columns: list[object]) -> pl.DataFrame:
         {"date": [dt.date(2024, 5, 1)] * 2, "time": [dt.time(10), dt.time(11)]},
         {"date": [dt.datetime(2024, 5, 1)] * 2, "time": ["10:00", "11:00"]},
         {"日期": ["2024年5月1日", "2024-05-01"], "时间": ["10:00", "11:00"]},
+        {"日期": ["2024/5/1", "2024/5/1"], "时间": ["上午 10:00", "上午11:00:00"]},
+        {"date": ["2024/5/1", "2024/5/1"], "time": ["10:00 AM", "11:00 am"]},
     ],
 )
 def test_a_date_and_a_time_of_day_are_read_together(columns: dict[str, list[object]]) -> None:

@@ -1,8 +1,9 @@
-"""Numbers in text form, as shops and spreadsheets write them: ``57.99``, ``￥57.99``, ``1,299.11``, ``4,5``, ``NA``."""
+"""Numbers in text form, as shops and spreadsheets write them: ``￥57.99``, ``５７``, ``1,299.11``, ``4,5``, ``NA``."""
 
 import json
 import math
 import re
+import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII)
 
 def parse_number(text: str) -> float | None:
     """Convert one text to a number, as ``parse_numbers`` does for a column of that text; None for no finite number."""
-    cell = text.strip().lower()
+    cell = unicodedata.normalize("NFKC", text).strip().lower()
     if cell in MISSING_WORDS:
         return None
     if not _PLAIN.fullmatch(cell):
@@ -65,7 +66,13 @@ def parse_numbers(text: "pl.Series") -> "tuple[pl.Series, pl.Series]":
     numbers = cells.cast(pl.Float64, strict=False)
     rest = numbers.is_null() & ~missing
     if rest.any():
-        plain = cells.filter(rest).str.to_lowercase().str.extract(_CURRENCY).str.replace_all(r"['’\s]", "")
+        plain = (
+            cells.filter(rest)
+            .str.normalize("NFKC")
+            .str.to_lowercase()
+            .str.extract(_CURRENCY)
+            .str.replace_all(r"['’\s]", "")
+        )
         if plain.str.contains(_DECIMAL_COMMA).any() and not plain.str.contains(r"\d,\d{3}\.\d").any():
             has_decimal_comma = plain.str.contains(_ANY_COMMA) | plain.str.contains(_POINTS_AND_COMMA)
             commas = plain.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)

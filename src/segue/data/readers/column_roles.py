@@ -1,6 +1,7 @@
 """Roles of columns (user, item, timestamp ...), guessed from common names; every guess is reported."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 
 from segue.data.read_report import shorten_list
@@ -22,18 +23,20 @@ KNOWN_COLUMN_NAMES: dict[str, tuple[str, ...]] = {
             "顾客",
             "买家id",
             "买家",
+            *("用戶id", "用戶", "會員id", "會員", "會員編號", "使用者id", "使用者", "客戶id", "客戶", "顧客", "買家"),
         ),
     ),
     "item_id": (
         *("itemid", "item", "iid", "productid", "product", "movieid", "movie", "stockcode", "sku", "articleid"),
         *("article", "asin", "trackid", "track", "songid", "bookid", "newsid", "videoid", "contentid", "reference"),
         *("商品id", "商品", "商品编号", "商品编码", "产品id", "产品", "产品编号", "物品id", "物品", "货号", "款号"),
-        *("内容id", "视频id", "文章id", "歌曲id"),
+        *("内容id", "视频id", "文章id", "歌曲id", "商品編號", "商品編碼", "產品id", "產品", "產品編號", "貨號"),
     ),
     "timestamp": (
         *("timestamp", "time", "ts", "datetime", "date", "eventtime", "createdat", "invoicedate", "unixtime"),
         *("unixreviewtime", "occurredat", "when"),
         *("时间", "时间戳", "日期", "日期时间", "行为时间", "事件时间", "发生时间", "下单时间", "创建时间", "访问时间"),
+        *("時間", "時間戳", "日期時間", "行為時間", "下單時間"),
     ),
     "session_id": (
         *("sessionid", "session", "sid", "basketid", "basket", "visitid", "invoiceno", "orderid"),
@@ -41,11 +44,24 @@ KNOWN_COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     ),
     "event": (
         *("event", "eventtype", "type", "action", "actiontype", "behavior", "behaviour", "interaction"),
-        *("行为", "行为类型", "事件", "事件类型", "操作", "操作类型", "动作"),
+        *(
+            "行为",
+            "行为类型",
+            "事件",
+            "事件类型",
+            "操作",
+            "操作类型",
+            "动作",
+            "行為",
+            "行為類型",
+            "事件類型",
+            "操作類型",
+            "動作",
+        ),
     ),
     "value": ("value", "rating", "score", "stars", "评分", "分数", "星级"),
 }
-"""Role -> column names without case and punctuation, the likeliest first."""
+"""Role -> column names as ``plain_name`` writes them, the likeliest first."""
 NO_COLUMN = "none"
 """Column of a role that the caller declines."""
 
@@ -59,12 +75,19 @@ def check_roles(roles: Iterable[str]) -> None:
 
 def guess_role(column: str) -> str | None:
     """Return the role that a column's name shows; None for other names."""
-    name = _plain_name(column)
+    name = plain_name(column)
     return next((role for role, names in KNOWN_COLUMN_NAMES.items() if name in names), None)
 
 
-def _plain_name(column: str) -> str:
-    return re.sub(r"[\W_]", "", column.lower())
+def plain_name(column: str) -> str:
+    """Return a column's name without case, punctuation, full-width characters and a remark in brackets.
+
+    >>> plain_name("User_ID"), plain_name("时间（秒）"), plain_name("(id)")
+    ('userid', '时间', 'id')
+    """
+    name = unicodedata.normalize("NFKC", column).lower()
+    short = re.sub(r"\([^()]*\)|\[[^\[\]]*\]", "", name)
+    return re.sub(r"[\W_]", "", short) or re.sub(r"[\W_]", "", name)
 
 
 def assign_column_roles(columns: Iterable[str], chosen: Mapping[str, str] | None) -> tuple[dict[str, str], list[str]]:
@@ -108,7 +131,7 @@ def assign_column_roles(columns: Iterable[str], chosen: Mapping[str, str] | None
 def _guess_roles(columns: list[str], roles: dict[str, str]) -> list[str]:
     """Add roles that can be guessed from names, and return a sentence per guess."""
     notes = []
-    column_of = {_plain_name(column): column for column in reversed(columns)}
+    column_of = {plain_name(column): column for column in reversed(columns)}
     for role, names in KNOWN_COLUMN_NAMES.items():
         if role in roles:
             continue

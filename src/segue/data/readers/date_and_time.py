@@ -9,7 +9,10 @@ if TYPE_CHECKING:
 
 _DATES = ("date", "day", "eventdate", "日期")
 _TIMES = ("time", "timeofday", "hour", "eventtime", "clock", "时间", "時間")
-_TIME_OF_DAY = r"^\s*\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?\s*([zZ]|UTC|GMT|[+-]\d{2}(:?\d{2})?)?\s*$"
+_TIME_OF_DAY = (
+    r"^\s*(上午|下午)?\s*[0-9]{1,2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?\s*"
+    r"([zZ]|UTC|GMT|[+-][0-9]{2}(:?[0-9]{2})?|[aApP][mM])?\s*$"
+)
 
 
 def join_date_and_time(

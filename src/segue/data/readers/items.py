@@ -9,7 +9,7 @@ from segue.data.features.column_types import ColumnType, cast_column, describe_c
 from segue.data.item_table import ItemTable, UserTable
 from segue.data.read_report import shorten_list
 from segue.data.readers import rejected_rows
-from segue.data.readers.column_roles import KNOWN_COLUMN_NAMES
+from segue.data.readers.column_roles import KNOWN_COLUMN_NAMES, plain_name
 from segue.data.readers.formats.data_frames import read_data_frame
 from segue.data.readers.formats.file_formats import FORMAT_BY_SUFFIX, guess_format, read_raw
 from segue.data.readers.formats.raw_table import ROW, RawTable
@@ -160,7 +160,7 @@ def _check_column_types(column_types: Mapping[str, str], columns: list[str]) -> 
 
 
 def _find_id_column(columns: list[str], entity: str) -> str:
-    plain = {"".join(c for c in name.lower() if c.isalnum()): name for name in reversed(columns)}
+    plain = {plain_name(name): name for name in reversed(columns)}
     match = next((plain[s] for s in (*KNOWN_COLUMN_NAMES[f"{entity}_id"], "id") if s in plain), None)
     if match is None:
         raise ValueError(

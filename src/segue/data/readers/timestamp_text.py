@@ -1,8 +1,9 @@
 """Timestamps as text: date and time of day with the year first, in all their usual spellings, with or without a zone.
 
 ISO 8601 in both forms, PostgreSQL's (``2024-05-01 10:00:00+02``), slashes and dots (``2024/5/1 8:05``), Chinese
-(``2024年5月1日 8时5分``), and web server logs (``01/May/2024:10:00:00 +0800``). A date with the month or the day first
-is ambiguous and needs a pattern.
+(``2024年5月1日 8时5分``), with a half of the day (``下午 8:05``, ``8:05 PM``), a day of the week or full-width
+characters, and web server logs (``01/May/2024:10:00:00 +0800``). A date with the month or the day first is ambiguous
+and needs a pattern.
 """
 
 from typing import TYPE_CHECKING
@@ -10,21 +11,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import polars as pl
 
-_ZONE = r"(?P<zone>Z|UTC|GMT|[+-]\d{2}(?::?\d{2}){0,2})?"
-_FRACTION = r"(?:[.,](?P<fraction>\d+))?"
+_ZONE = r"(?P<zone>Z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2}){0,2})?"
+_FRACTION = r"(?:[.,](?P<fraction>[0-9]+))?"
 SEPARATED = (
-    r"^(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})"
-    rf"(?:(?:T|\s+|\s*-\s+)(?P<hour>\d{{1,2}})(?::(?P<minute>\d{{1,2}})(?::(?P<second>\d{{1,2}}){_FRACTION})?)?)?"
-    rf"\s*{_ZONE}$"
+    r"^(?P<year>[0-9]{4})[-/.](?P<month>[0-9]{1,2})[-/.](?P<day>[0-9]{1,2})"
+    r"(?:(?:T|\s+|\s*-\s+)(?:(?P<half>[AP])M\s*)?(?P<hour>[0-9]{1,2})"
+    rf"(?::(?P<minute>[0-9]{{1,2}})(?::(?P<second>[0-9]{{1,2}}){_FRACTION})?)?)?\s*{_ZONE}$"
 )
 """``2024-05-01T10:00:00.5Z`` and its relatives."""
 BASIC = (
-    r"^(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})"
-    rf"(?:(?:T|\s+)?(?P<hour>\d{{2}})(?::?(?P<minute>\d{{2}})(?::?(?P<second>\d{{2}}){_FRACTION})?)?)?\s*{_ZONE}$"
+    r"^(?P<year>[0-9]{4})(?P<month>[0-9]{2})(?P<day>[0-9]{2})(?:(?:T|\s+)?(?P<half>X)?(?P<hour>[0-9]{2})"
+    rf"(?::?(?P<minute>[0-9]{{2}})(?::?(?P<second>[0-9]{{2}}){_FRACTION})?)?)?\s*{_ZONE}$"
 )
-"""``20240501T100000Z`` and its relatives."""
+"""``20240501T100000Z`` and its relatives. It has no half of the day."""
 _NAMED_MONTHS = ("%d/%b/%Y:%H:%M:%S %z", "%a, %d %b %Y %H:%M:%S %z")
 _CHINESE = {"年": "-", "月": "-", "日": " ", "时": ":", "時": ":", "点": ":", "點": ":", "分": ":", "秒": ""}
+_DAY_OF_WEEK = r"\(?(星期|周|週|礼拜)[一二三四五六日天]\)?"
+_HALVES = {"上午": " AM ", "下午": " PM "}
+_HALF_BEHIND = r"([0-9]{1,2}(?::[0-9]{1,2}){0,2}(?:[.,][0-9]+)?)\s*([AP])M$"
 _SECOND_US = 1_000_000
 
 
@@ -45,7 +49,10 @@ def parse_texts(text: "pl.Series") -> "tuple[pl.Series, pl.Series]":
     if not rest.any():
         return times, zoned
     rows, others = rest.arg_true(), text.filter(rest)
-    cleaned = others.str.replace_many(list(_CHINESE), list(_CHINESE.values())).str.strip_chars(" :").str.to_uppercase()
+    plain = others.str.normalize("NFKC").str.replace(_DAY_OF_WEEK, " ")
+    words = {**_CHINESE, **_HALVES}
+    cleaned = plain.str.replace_many(list(words), list(words.values())).str.strip_chars(" :").str.to_uppercase()
+    cleaned = cleaned.str.replace(_HALF_BEHIND, "${2}M $1")
     for pattern in (SEPARATED, BASIC):
         found, found_zoned = _parse_pattern(cleaned, pattern)
         keep = found.is_not_null() & times.gather(rows).is_null()
@@ -68,6 +75,10 @@ def _parse_pattern(text: "pl.Series", pattern: str) -> "tuple[pl.Series, pl.Seri
     date = pl.concat_str("year", pl.col("month").str.zfill(2), pl.col("day").str.zfill(2), separator="-")
     day_us = date.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")).cast(pl.Int64)
     hour, minute, second = (pl.col(part).cast(pl.Int64).fill_null(0) for part in ("hour", "minute", "second"))
+    half = pl.col("half")
+    hour = (
+        pl.when((half == "P") & (hour < 12)).then(hour + 12).when((half == "A") & (hour == 12)).then(0).otherwise(hour)
+    )
     fraction_us = pl.col("fraction").str.pad_end(6, "0").str.head(6).cast(pl.Int64).fill_null(0)
     is_time = (minute <= 59) & (second <= 60) & ((hour <= 23) | ((hour == 24) & (minute == 0) & (second == 0)))
     digits = pl.col("zone").str.replace_all(":", "")
