@@ -142,6 +142,23 @@ def test_missing_item_columns_are_refused_before_any_training(split: Split) -> N
         fit_pipeline(split, by_content)
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('[[source]]\nmodel = "content-knn"\n', "content-knn compares items"),
+        (RING.replace("[rank]", '[rank]\nmodel = "nowhere"'), "There is no ranker 'nowhere'"),
+    ],
+)
+def test_a_pipeline_that_cannot_be_fitted_is_refused_before_the_first_model(
+    split: Split, tmp_path: Path, text: str, sentence: str
+) -> None:
+    (tmp_path / "wrong.toml").write_text(text, encoding="utf-8")
+    stages: list[str] = []
+    with pytest.raises(ValueError, match=sentence):
+        compare(split, ["markov", str(tmp_path / "wrong.toml")], progress=lambda stage, _: stages.append(stage))
+    assert stages == []
+
+
 def test_the_plan_of_a_pipeline_sums_over_its_networks() -> None:
     log = ring_log().with_context(["device"])
     settings = {"embedding_dim": 8, "epochs": 2}

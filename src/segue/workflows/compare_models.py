@@ -15,7 +15,7 @@ from segue.workflows.comparison.model_result import CompareOptions, ModelResult,
 from segue.workflows.fit_result import FitResult
 from segue.workflows.job import ProgressCallback, TrainJob
 from segue.workflows.pipelines.fit_sources import is_neural_source, with_side_data
-from segue.workflows.train_pipeline import fit_as_model
+from segue.workflows.train_pipeline import check_pipeline_data, fit_as_model
 
 PIPELINE_SUFFIX = ".toml"
 """End of the name of a pipeline's file among the names of models."""
@@ -92,14 +92,21 @@ def iter_results(
         options: see ``compare``.
         progress: see ``compare``.
     """
-    resolved = options or CompareOptions()
-    for name in models:
-        own = (settings or {}).get(name, {})
-        if is_pipeline_file(name):
-            config = with_side_data(read_pipeline(Path(name)), own)
-            yield from _pipeline_results(split, name, config, resolved, progress)
+    resolved, names = options or CompareOptions(), list(models)
+    settings = settings or {}
+    configs = {
+        name: with_side_data(read_pipeline(Path(name)), settings.get(name, {}))
+        for name in names
+        if is_pipeline_file(name)
+    }
+    for config in configs.values():  # before the first training
+        check_pipeline_data(split, config)
+    for name in names:
+        if name in configs:
+            yield from _pipeline_results(split, name, configs[name], resolved, progress)
             continue
         for seed in range(resolved.seeds if is_neural(name) else 1):
+            own = settings.get(name, {})
             yield fit_and_evaluate(split, canonical_name(name), own, TrainJob(seed=seed), resolved, progress)
 
 

@@ -70,8 +70,7 @@ def fit_pipeline(
     """
     started = time.perf_counter()
     config = with_canonical_names(config)
-    check_item_columns(config, None if split.item_features is None else split.item_features.column_types)
-    load_saved_ranker(config.rank, split)
+    check_pipeline_data(split, config)
     models = fit_models(split, config, seed, run, report)
     item_statistics = ItemStatistics.fit(split.train, split.catalog)
     sources, recalls = build_sources(models, config, split.validation.histories)
@@ -96,6 +95,20 @@ def fit_pipeline(
     if recalls:
         notes["approximate_recall"] = recalls
     return _fit_result(pipeline, models, notes, time.perf_counter() - started)
+
+
+def check_pipeline_data(split: Split, config: PipelineConfig) -> None:
+    """Check that a split has the item columns of the sources, and that a ranker from a folder belongs to it.
+
+    Args:
+        split: training events and item features.
+        config: settings of the pipeline.
+
+    Raises:
+        ValueError: a column is missing, or the ranker was trained on other events.
+    """
+    check_item_columns(config, None if split.item_features is None else split.item_features.column_types)
+    load_saved_ranker(config.rank, split)
 
 
 def refit_pipeline(
