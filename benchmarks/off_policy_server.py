@@ -96,7 +96,9 @@ class World:
         return self.simulator.expected_clicks(policy, POSITIONS)
 
 
-def save_pipeline(folder: Path, preferences_XA: np.ndarray, explore: dict[str, Any], rng: np.random.Generator) -> Path:
+def save_pipeline(
+    folder: Path, preferences_XA: np.ndarray, explore: dict[str, Any], rng: np.random.Generator, **rules: Any
+) -> Path:
     """Fit a pipeline on walks of users of each type, and save it.
 
     Args:
@@ -104,6 +106,7 @@ def save_pipeline(folder: Path, preferences_XA: np.ndarray, explore: dict[str, A
         preferences_XA: preference of each type for each item.
         explore: exploration of its placement.
         rng: generator of the walks.
+        **rules: rules of its placement.
     """
     rows = []
     for user in range(400):
@@ -118,7 +121,7 @@ def save_pipeline(folder: Path, preferences_XA: np.ndarray, explore: dict[str, A
         "source": [{"model": "markov"}, {"model": "covisit"}, {"model": "popularity"}],
         "blend": {"method": "reciprocal-rank", "num_candidates": len(IDS)},
         "rank": {"method": "none"},
-        "placement": [{"name": PLACEMENT, "rules": {"exclude": IDS[ITEMS:]}, "explore": explore}],
+        "placement": [{"name": PLACEMENT, "rules": {"exclude": IDS[ITEMS:], **rules}, "explore": explore}],
     }
     fitted = fit_pipeline(split, decode_pipeline(settings))
     saved = artifact.Artifact("pipeline", fitted.settings, catalog, fitted.scorer.arrays(), {}, {"exclude_seen": True})

@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 from tests.support.cli import run
 
+from segue.config.history_events import HistoryEvents
 from segue.serving.config import ServingConfig
 from segue.serving.deployment.model_source import model_source
 from segue.serving.experiments.attribution_file import FORMAT, close_file, open_file
@@ -184,6 +185,37 @@ def test_the_conditions_of_a_request_are_kept_and_made_again(world, tmp_path):
         assert ids(one.items) == [item.id for item in answer.items]
         recorded = [item.propensity for item in answer.items]
         assert [item.propensity for item in one.shown.items] == pytest.approx(recorded)
+        assert [part.probability for part in replay(model, one)] == pytest.approx(recorded)
+
+
+def test_a_history_is_made_again_of_the_event_types_of_the_training(world, tmp_path):
+    serve_requests(world, tmp_path / "data", [RecommendRequest(user_id="ann", k=5, placement="home")])
+    model = ServedModel.open(world.served)
+    model.history_events = HistoryEvents(("buy",))
+    (one,) = logged_requests(tmp_path / "data", model, Counter())
+    assert len(one.query.history) == 0
+    assert one.request.seen is not None and one.request.seen.event_types.tolist() == ["view", "view"]
+    assert model.catalog.to_ids(one.request.seen.items) == ["type1", "a3"]
+
+
+def test_recently_recommended_items_are_left_out_again(script, world, tmp_path):
+    """With ``exclude_shown`` a user's second list has none of the first: it has the recorded propensities too."""
+    folder = script.save_pipeline(
+        tmp_path / "served",
+        world.simulator.click_XA[:, : script.ITEMS + 1],
+        script.EVALUATED,
+        np.random.default_rng(0),
+        exclude_shown=True,
+    )
+    requests = [RecommendRequest(user_id=user, k=3, placement="home") for user in ("ann", "bob", "ann")]
+    answers = serve_requests(script.World(world.simulator, folder, folder), tmp_path / "data", requests)
+    listed = [{item.id for item in answer.items} for answer in answers]
+    assert listed[0].isdisjoint(listed[2])
+    model = ServedModel.open(folder)
+    logged = list(logged_requests(tmp_path / "data", model, Counter()))
+    assert [set(model.catalog.to_ids(one.request.impressions)) for one in logged] == [set(), set(), listed[0]]
+    for one, answer in zip(logged, answers, strict=True):
+        recorded = [item.propensity for item in answer.items]
         assert [part.probability for part in replay(model, one)] == pytest.approx(recorded)
 
 

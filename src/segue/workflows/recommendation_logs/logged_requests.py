@@ -1,7 +1,7 @@
 """Requests of recorded lists, made again: the history, the placement's rules and the logged items with propensities."""
 
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from segue.models.retrieval.retriever import RetrievalQuery
 from segue.pipeline.placements.placement import DEFAULT_PLACEMENT, PlacementRequest
 from segue.serving.config import SessionsConfig
 from segue.serving.experiments.shown_lists import Conditions, ShownList, read_shown_lists
+from segue.serving.inference.recent_lists import MAX_ITEMS, WINDOW_S
 from segue.serving.inference.served_model import ServedModel
 from segue.serving.schemas.requests import HistoryKey
 from segue.serving.store.event_reader import EventReader, StoredEventRow
@@ -20,6 +21,7 @@ from segue.workflows.recommendation_logs.export_shown import attribution_file, u
 
 _ALL = 1 << 40
 """Number of events that no user has."""
+_RECENT_US = round(WINDOW_S * 1e6)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ def logged_requests(
 
     The history of a user is that of the events up to the time of the request, of the types that the model's training
     log kept. An event that arrived later with an earlier timestamp is in it, although the server did not have it then.
+    The items of the user's recorded lists of the half hour before are the recently recommended ones.
 
     Args:
         data_dir: data directory of a server.
@@ -64,10 +67,12 @@ def logged_requests(
     keys, path = user_keys(data_dir), attribution_file(data_dir)
     reader = EventReader(Path(data_dir) / "events.sqlite")
     events: dict[HistoryKey, list[StoredEventRow]] = {}
+    recent = _RecentItems()
     try:
-        for lists in read_shown_lists(path, since_us):
+        for lists in read_shown_lists(path, since_us - _RECENT_US):
             for shown in lists:
-                if until_us is not None and shown.time_us >= until_us:
+                impressions = recent.of_request(shown)
+                if shown.time_us < since_us or (until_us is not None and shown.time_us >= until_us):
                     continue
                 if placement is not None and (shown.placement or DEFAULT_PLACEMENT) != placement:
                     continue
@@ -81,16 +86,38 @@ def logged_requests(
                 key = keys.get(shown.user or "")
                 if key is not None and key not in events:
                     events[key] = reader.newest(*key, _ALL)
-                yield _logged_request(shown, shown.conditions, events[key] if key is not None else [], model)
+                stored = events[key] if key is not None else []
+                yield _logged_request(shown, shown.conditions, stored, model, impressions)
     finally:
         reader.close()
 
 
+class _RecentItems:
+    """Items of the earlier recorded lists of each user, as ``RecentLists`` of a server holds them."""
+
+    def __init__(self) -> None:
+        self._items: dict[str, deque[tuple[int, str]]] = defaultdict(lambda: deque(maxlen=MAX_ITEMS))
+
+    def of_request(self, shown: ShownList) -> list[str]:
+        """Return the recently recommended items before a list, and add those of the list."""
+        if shown.user is None:
+            return []
+        items, oldest_us = self._items[shown.user], shown.time_us - _RECENT_US
+        before = [item for time_us, item in items if time_us >= oldest_us]
+        items.extend((shown.time_us, item.id) for item in shown.items)
+        return before
+
+
 def _logged_request(
-    shown: ShownList, conditions: Conditions, stored: list[StoredEventRow], model: ServedModel
+    shown: ShownList,
+    conditions: Conditions,
+    stored: list[StoredEventRow],
+    model: ServedModel,
+    impressions: Sequence[str],
 ) -> LoggedRequest:
     catalog, reader = model.catalog, model.event_contexts
     request = _placement_request(shown, conditions, catalog)
+    request = replace(request, impressions=[item for item in catalog.to_indices_list(impressions) if item])
     if conditions.history is not None:
         items = [item for item in catalog.to_indices_list(conditions.history) if item]
         query = RetrievalQuery(items, times=[NO_TIME] * len(items), query_time=shown.time_us)
