@@ -19,9 +19,12 @@ from segue.serving.inference.served_model import ServedModel
 from segue.workflows.fit_model import fit_model
 
 IDS = [f"i{number}" for number in range(1, 25)]
-ROWS = {item: {"category": f"种类{number % 4}", "price": float(number % 5)} for number, item in enumerate(IDS)}
+ROWS = {
+    item: {"category": f"种类{number % 4}", "price": float(number % 5), "tags": [f"t{number % 3}", f"标签{number % 2}"]}
+    for number, item in enumerate(IDS)
+}
 NEW = {
-    "新": {"category": "种类1", "price": 2.0, "title": "新茶"},
+    "新": {"category": "种类1", "price": 2.0, "tags": ["t1", "标签1"], "title": "新茶"},
     "n2": {"category": "种类3", "price": 4.0},
     "n3": {"category": "unknown", "price": None},
 }
@@ -33,9 +36,9 @@ def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     rng = np.random.default_rng(1)
     rows = Sequences.from_lists([((start + np.arange(6)) % 24 + 1).tolist() for start in rng.integers(0, 24, 60)])
     no_cases = EvaluationCases(Sequences.from_lists([]), np.empty(0, np.int32), np.empty(0, np.int64), None, {})
-    features = ItemFeatures([{}, *ROWS.values()], {"category": "category", "price": "number"})
+    features = ItemFeatures([{}, *ROWS.values()], {"category": "category", "price": "number", "tags": "list"})
     split = Split("none", Catalog(IDS), rows, no_cases, rows, no_cases, False, "", "", features)
-    settings = {"embedding_dim": 8, "epochs": 2, "batch_tokens": 128, "features": ["category", "price"]}
+    settings = {"embedding_dim": 8, "epochs": 2, "batch_tokens": 128, "features": ["category", "price", "tags"]}
     fitted = fit_model(name, split, {**settings, "feature_use": use})
     about = {"exclude_seen": True}
     model = Artifact(name, fitted.settings, Catalog(IDS), fitted.scorer.arrays(), ROWS, about)
@@ -89,6 +92,9 @@ def test_a_new_item_is_in_lists_histories_and_sequences_at_once(
             *IDS,
             *NEW,
         } - {"i3"}
+        refused = server.web.patch("/v1/items/n2", json={"price": "2"})
+        assert refused.status_code == 422
+        assert refused.json()["detail"] == "Column 'price' holds numbers, but the value is text."
         call("PATCH", "/v1/items/n2", category="种类1", price=2)
         moved = expected(model, {**NEW, "n2": {"category": "种类1", "price": 2.0}}, tmp_path / "moved")
         assert listed(history=["i3"]) == moved(["i3"])

@@ -8,7 +8,6 @@ import msgspec
 from msgspec import Meta
 
 from segue.data.read_report import shorten_list
-from segue.pipeline.filters.column_updates import check_cell
 from segue.serving.catalog.availability import AVAILABLE, STOCK
 from segue.serving.catalog.live_model import LiveModel
 from segue.serving.schemas.admin import MAX_CELLS, MAX_PARTS, MAX_TEXT
@@ -77,9 +76,9 @@ def check_cells(cells: Mapping[str, Any], models: Iterable[LiveModel]) -> list[s
                 raise Problem(422, _unknown_column(name, sorted(known | {TITLE, AVAILABLE})))
             unused.append(name)
         for model in models:
-            if model.pipeline is not None and name in model.model.item_columns:
+            if name in model.model.item_columns:
                 try:
-                    check_cell(model.pipeline.service.placements.item_data.columns, name, value)
+                    model.check_cell(name, value)
                 except ValueError as error:
                     raise Problem(422, str(error)) from None
     return unused

@@ -11,6 +11,7 @@ from typing import Any
 
 from segue.data.catalog import PAD
 from segue.models.forecasting.trend import Trend
+from segue.pipeline.filters.column_updates import check_cell
 from segue.pipeline.live.live_demand import LiveDemand
 from segue.pipeline.placements.placement import PlacementEngine
 from segue.serving.catalog.availability import is_available
@@ -157,6 +158,18 @@ class LiveModel:
                 self._demand_due_s, self._demand_decay_s = now_s + DEMAND_INTERVAL_S, now_s + DECAY_INTERVAL_S
                 self._has_new_demand = False
                 self._refresh_demand()
+
+    def check_cell(self, name: str, value: Any) -> None:
+        """Check that a column of the items can hold a value. ValueError for another type.
+
+        Args:
+            name: name of a column of this version's items.
+            value: plain value of a request.
+        """
+        if self.pipeline is not None:
+            check_cell(self.pipeline.service.placements.item_data.columns, name, value)
+        elif self._network is not None:
+            self._network.check_cell(name, value)
 
     def finish(self) -> None:
         """Wait until new items of a large catalog have neighbors by content, and apply all events."""

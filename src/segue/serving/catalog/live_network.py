@@ -4,6 +4,7 @@ The rows of all new items are made anew from the network as it was trained. So e
 restart, has the same rows, whatever the order of the changes.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from segue.pipeline.next_item_probabilities import probability_scorer
 from segue.serving.inference.served_model import ServedModel
 from segue.serving.sessions.session_cache import SessionCache
 from segue.serving.store.catalog_tables import LiveItem
+
+_SPELLED = {"str": "text", "bool": "true or false", "int": "a number", "float": "a number"}
 
 
 class LiveNetwork:
@@ -44,6 +47,30 @@ class LiveNetwork:
         column_types: Any = {column.name: column.column_type for column in columns}
         return cls(model, sessions, column_types)
 
+    def check_cell(self, name: str, value: Any) -> None:
+        """Check that a feature can have a value. ValueError for another type than that of the training.
+
+        Args:
+            name: name of the column; one that is no feature of the network takes any value.
+            value: plain value of a request; None removes the feature.
+        """
+        fits = {
+            "number": type(value) in (int, float),
+            "vector": isinstance(value, list) and all(type(part) in (int, float) for part in value),
+        }
+        wanted = self._column_types.get(name, "text")
+        if value is not None and not fits.get(wanted, True):
+            held, given = {"number": "numbers", "vector": "lists of numbers"}[wanted], type(value).__name__
+            raise ValueError(f"Column '{name}' holds {held}, but the value is {_SPELLED.get(given, 'a list')}.")
+
+    def _row(self, cells: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the features of a row as ``read_items`` would; a list is written as JSON first."""
+        plain = {
+            name: json.dumps(cell, ensure_ascii=False) if isinstance(cell, list) else cell
+            for name, cell in cells.items()
+        }
+        return cast_row(plain, self._column_types)
+
     def apply(self, items: Mapping[str, LiveItem], run_alone: Callable[[Callable[[], None]], None]) -> None:
         """Give new items their rows, and known new items other rows where their features changed.
 
@@ -56,7 +83,7 @@ class LiveNetwork:
         if model.is_approximate:  # a new index of a large catalog takes minutes
             return
         grown = catalog.grown(joining) if joining else catalog
-        rows = {item: cast_row(items[item].cells, self._column_types) for item in grown.added}
+        rows = {item: self._row(items[item].cells) for item in grown.added}
         if rows == self._rows:
             return
         scorer = add_rows_for_items(self._trained, list(rows.values()))
