@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from segue.data.sequences import Sequences
+from segue.models.knn import session_index
+from segue.models.knn.session_index import NeighborMatches, SessionIndex
 from segue.models.knn.user_knn import UserKNN, UserKNNConfig
 
 SIZE = 9
@@ -62,3 +64,24 @@ def test_settings_out_of_range_are_refused(values: dict[str, float], sentence: s
     with pytest.raises(ValueError, match="must") as raised:
         UserKNNConfig(**values)  # type: ignore[arg-type]
     assert str(raised.value) == sentence
+
+
+def test_robots_vote_a_part_at_a_time_and_scores_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each history that shares an item with robots has all their items to count, for the whole batch at once."""
+    robots = [np.random.default_rng(seed).permutation(np.arange(1, 500)).tolist() for seed in range(5)]
+    histories = Sequences.from_lists([[item, item + 1] for item in range(1, 101)] + [[], [499]])
+    model = UserKNN.fit(Sequences.from_lists([*robots, *ROWS]), 500, UserKNNConfig())
+    expected = model.scores(histories)
+    sizes = []
+    neighbor_items = SessionIndex.neighbor_items
+
+    def spied(index: SessionIndex, matches: NeighborMatches) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        found = neighbor_items(index, matches)
+        sizes.append(len(found[0]))
+        return found
+
+    monkeypatch.setattr(SessionIndex, "neighbor_items", spied)
+    monkeypatch.setattr(session_index, "BLOCK_ITEMS", 5_000)
+    np.testing.assert_array_equal(model.scores(histories), expected)
+    one_history = 5 * 499 + sum(len(set(row)) for row in ROWS)
+    assert max(sizes) <= 5_000 + one_history < sum(sizes)

@@ -8,6 +8,7 @@ items (contiguous), C pairs of a history and a session of one block.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,6 +20,8 @@ BLOCK_PAIRS = 1 << 20
 its length times the sample size."""
 BLOCK_SCORES = 1 << 22
 """Number of scores (histories times catalog) in one block."""
+BLOCK_ITEMS = 1 << 21
+"""Number of items of matched sessions that vote at a time, about 120 MB; a single history may exceed it."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,8 @@ class NeighborMatches:
     age_C: np.ndarray
     """Age of the newest shared item in the history, in events."""
 
-    def take(self, chosen: np.ndarray) -> "NeighborMatches":
-        """Return the chosen pairs (index or bool mask)."""
+    def take(self, chosen: np.ndarray | slice) -> "NeighborMatches":
+        """Return the chosen pairs (index, bool mask or slice)."""
         return NeighborMatches(
             self.row_C[chosen], self.session_C[chosen], self.shared_C[chosen], self.item_C[chosen], self.age_C[chosen]
         )
@@ -178,6 +181,23 @@ class SessionIndex:
         query = query + position[first_C]
         matches = NeighborMatches(row_C, rows - 1 - back_C, shared_C, queries.item_Q[query], queries.age_Q[query])
         return matches.take(positions_in_row(row_C) < sample)
+
+    def row_blocks(self, matches: NeighborMatches, batch: int) -> Iterator[tuple[slice, slice]]:
+        """Split the histories of a block so that the items of their matched sessions fit into bounded memory.
+
+        Args:
+            matches: pairs of a history and a session, history by history.
+            batch: number of histories.
+
+        Yields:
+            (histories, their matches).
+        """
+        items_B = np.bincount(matches.row_C, weights=self.length_S[matches.session_C], minlength=batch)
+        block_B = np.floor(np.cumsum(items_B) / BLOCK_ITEMS).astype(np.int64)
+        edges = [0, *(np.flatnonzero(np.diff(block_B)) + 1).tolist(), batch]
+        first_match = np.searchsorted(matches.row_C, edges)
+        for i, (start, stop) in enumerate(pairwise(edges)):
+            yield slice(start, stop), slice(first_match[i], first_match[i + 1])
 
     def neighbor_items(self, matches: NeighborMatches) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the items of all matched sessions.

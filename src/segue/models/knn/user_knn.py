@@ -68,5 +68,10 @@ class UserKNN(NeighborModel):
             weight_B = np.bincount(queries.row_Q, weights=weight_Q, minlength=len(queries))
             similarity_C = matches.shared_C / (weight_B[matches.row_C] - matches.shared_C + items_C)
         chosen = nearest(matches, similarity_C, config.num_neighbors)
-        match, items, _ = index.neighbor_items(matches.take(chosen))
-        return index.scores(matches.row_C[chosen][match], items, similarity_C[chosen][match], len(queries))
+        matches, similarity_C = matches.take(chosen), similarity_C[chosen]
+        out_BV = np.empty((len(queries), index.size), dtype=np.float32)
+        for rows, part in index.row_blocks(matches, len(queries)):  # users are stored whole, robots too
+            match, items, _ = index.neighbor_items(matches.take(part))
+            row_M = matches.row_C[part][match] - rows.start
+            out_BV[rows] = index.scores(row_M, items, similarity_C[part][match], rows.stop - rows.start)
+        return out_BV
