@@ -3,17 +3,19 @@
 A server with a pipeline that explores returns lists to simulated users, who click. Its data directory is all that
 `segue report --off-policy` reads to estimate another pipeline, whose true value is enumerated. 100 logs for each method
 of exploration, ten of each of ten servers with other users, items and pipelines: the logs of one server are all
-easy or all hard. Some minutes on an idle machine.
+easy or all hard. Some minutes on an idle machine. `python off_policy_server.py 50`: 50 logs of each server.
 """
 
 import asyncio
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -264,29 +266,30 @@ def _row(estimates: Sequence[Any], truth: float) -> dict[str, float]:
     }
 
 
-def main(seed: int = 0) -> None:
+def main(logs: int = LOGS, seed: int = 0) -> None:
     """Measure every method, a process for each core, and write the result.
 
     Args:
+        logs: number of logs of each server.
         seed: seed of the first server.
     """
     methods = [method for method in LOGGING for _ in range(SERVERS)]
     seeds = [seed + number for number in range(SERVERS)] * len(LOGGING)
     rows: dict[str, list[dict[str, Any]]] = {method: [] for method in LOGGING}
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as processes:
-        for method, row in zip(methods, processes.map(measure_server, methods, seeds), strict=True):
+        for method, row in zip(methods, processes.map(measure_server, methods, seeds, repeat(logs)), strict=True):
             rows[method].append(row)
             print(
-                method, len(rows[method]), {name: row[name]["within"] for name in ESTIMATORS}, f"of {LOGS}", flush=True
+                method, len(rows[method]), {name: row[name]["within"] for name in ESTIMATORS}, f"of {logs}", flush=True
             )
     result = {}
     for method, servers in rows.items():
         within = {name: sum(row[name]["within"] for row in servers) for name in ESTIMATORS}
-        size = {"logs": SERVERS * LOGS, "lists": USERS * LISTS_OF_USER, "users": USERS}
+        size = {"logs": SERVERS * logs, "lists": USERS * LISTS_OF_USER, "users": USERS}
         result[method] = {**size, "within": within, "servers": servers}
-        print(method, within, f"of {SERVERS * LOGS}", flush=True)
+        print(method, within, f"of {SERVERS * logs}", flush=True)
     save("off-policy-server", {"about": about(seed), "methods": result})
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))
