@@ -25,7 +25,6 @@ from segue.config.expressions import (
     TextTest,
     Value,
     Values,
-    columns_of,
     parse,
 )
 from segue.data.features.condition_columns import ConditionType, to_numbers, to_truth_values, typed_column
@@ -63,30 +62,30 @@ def filter_rows(
         ValueError: a sentence with a caret where the text is no filter, names a column that the log does not have, or
             tests a column for a value of another type.
     """
-    rows, node, times = frame.drop(ROW, strict=False), parse(expression), times or TimeForm()
-    met = _RowTests(rows, expression, ids, times).node(node)
-    if times.column in rows.columns and times.column in columns_of(expression):
-        met = met | _RowTests(rows, expression, ids, times, unreadable=True).node(node)
+    node = parse(expression)
+    tests = _RowTests(frame.drop(ROW, strict=False), expression, ids, times or TimeForm())
+    met = tests.node(node)
+    if tests.met_unreadable_times:
+        tests.unreadable_holds = True
+        met = met | tests.node(node)
     return frame.filter(met)
 
 
 class _RowTests:
     """One method per type of test; each returns a bool series without nulls, one value a row."""
 
-    def __init__(
-        self,
-        frame: "pl.DataFrame",
-        expression: str,
-        ids: Collection[str],
-        times: TimeForm,
-        *,
-        unreadable: bool = False,
-    ) -> None:
+    def __init__(self, frame: "pl.DataFrame", expression: str, ids: Collection[str], times: TimeForm) -> None:
         self._frame, self._expression, self._ids, self._times = frame, expression, ids, times
-        self._unreadable = unreadable
+        self.unreadable_holds = False
         """Result of comparing an unreadable timestamp."""
         self._times_us: dict[str, pl.Series | None] = {}
         self._columns: dict[tuple[str, ConditionType | None], tuple[pl.Series, ConditionType]] = {}
+
+    @property
+    def met_unreadable_times(self) -> bool:
+        """True if a timestamp that cannot be read was compared."""
+        times_us = self._times_us.get(self._times.column or "")
+        return times_us is not None and times_us.null_count() > 0
 
     def node(self, node: Node) -> "pl.Series":
         if isinstance(node, Joined):
@@ -141,7 +140,7 @@ class _RowTests:
         if isinstance(right, Column):
             return self._two_columns(left, sign, right, node.at)
         if (pair := self._as_times(left, right, sign)) is not None:
-            return _COMPARE[sign](*pair).fill_null(self._unreadable and left.name == self._times.column)
+            return _COMPARE[sign](*pair).fill_null(self.unreadable_holds and left.name == self._times.column)
         series, type_ = self._matching(left, right)
         if type_ == "lists of texts":
             self._wrong(node.at, f"Column '{left.name}' holds lists of texts: write \"...\" in {left.name}.")
