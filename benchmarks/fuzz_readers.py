@@ -11,7 +11,7 @@ import resource
 import sys
 import tempfile
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
@@ -43,26 +43,35 @@ def read_chunk(first: int, count: int, seed: int) -> dict[str, Any]:
         return reader_fuzz.run(Path(folder), first, count, seed)
 
 
-def run_pool(starts: list[tuple[int, int]], seed: int, processes: int) -> list[dict[str, Any]]:
-    """Read chunks in a pool; a chunk of a pool that broke is read again in halves, so that the file is known."""
+def run_chunk(first: int, count: int, seed: int) -> list[dict[str, Any]]:
+    """Read a chunk in a process of its own; where it dies, read the halves, so that the file is known."""
+    with ProcessPoolExecutor(1, get_context("spawn"), start_worker) as pool:
+        try:
+            return [pool.submit(read_chunk, first, count, seed).result()]
+        except BrokenProcessPool:
+            print(f"a process died among the {count} files from {first}", file=sys.stderr, flush=True)
+    if count == 1:
+        failure = {"file": first, "problem": "the process died"}
+        return [{"by_format": {"?": {"files": 1, "failed": 1}}, "failures": [failure]}]
+    half = count // 2
+    return run_chunk(first, half, seed) + run_chunk(first + half, count - half, seed)
+
+
+def run_chunks(starts: list[tuple[int, int]], seed: int, processes: int) -> list[dict[str, Any]]:
+    """Read chunks side by side.
+
+    Args:
+        starts: (first file, number of files) of each chunk.
+        seed: random seed.
+        processes: number of processes at a time.
+    """
     results: list[dict[str, Any]] = []
-    died: list[tuple[int, int]] = []
-    with ProcessPoolExecutor(processes, get_context("spawn"), start_worker) as pool:
-        futures = [(chunk, pool.submit(read_chunk, *chunk, seed)) for chunk in starts]
-        for chunk, future in futures:
-            try:
-                results.append(future.result())
-            except BrokenProcessPool:
-                died.append(chunk)
-            print(f"{chunk[0] + chunk[1]} files", file=sys.stderr)
-    for first, count in died:
-        if count == 1:
-            failure = {"file": first, "problem": "the process died"}
-            results.append({"by_format": {"?": {"files": 1, "failed": 1}}, "failures": [failure]})
-        else:
-            half = count // 2
-            for part in ((first, half), (first + half, count - half)):  # each alone: the end of one breaks a pool
-                results += run_pool([part], seed, 1)
+    with ThreadPoolExecutor(processes) as threads:
+        for found in threads.map(lambda chunk: run_chunk(*chunk, seed), starts):
+            results += found
+            failures = sum(len(result["failures"]) for result in results)
+            files = sum(counts["files"] for result in results for counts in result["by_format"].values())
+            print(f"{files} files, {failures} failures", file=sys.stderr, flush=True)
     return results
 
 
@@ -74,7 +83,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     starts = [(first, min(CHUNK, options.files - first)) for first in range(0, options.files, CHUNK)]
-    results = run_pool(starts, options.seed, options.processes)
+    results = run_chunks(starts, options.seed, options.processes)
     totals: Counter[str] = Counter()
     by_format: dict[str, Counter[str]] = {}
     for result in results:

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from tests.support.cli import run
 
+from segue.cli.tables import open_items
+from segue.data.readers.events import read_events
+
 T0 = 1_700_000_000
 SMALL = ["--set", "epochs=1", "--set", "embedding_dim=8", "--set", "batch_tokens=256"]
 NOTES = (
@@ -133,3 +136,21 @@ def test_ids_with_other_zeros_are_told_and_make_no_second_item(tmp_path: Path) -
     assert json.loads(run("profile", log, "--json").stdout)["items"] == 4
     found = json.loads(run("recommend", tmp_path / "run", "--history", "0000000001", "--k", "3", "--json").stdout)
     assert all(len(item["item_id"]) == 10 for item in found["items"])
+
+
+@pytest.mark.parametrize("encoding", ["big5", "utf-16-le", "latin-1"])
+def test_tables_have_the_encoding_that_the_log_was_described_with(encoding: str, tmp_path: Path) -> None:
+    """Neither is detected: Big5 and Latin-1 look like damaged UTF-8, and UTF-16 has no byte order mark here."""
+    name = "café" if encoding == "latin-1" else "烏龍茶葉"
+    (tmp_path / "log.csv").write_text(f"user,item,time\nu,a,{T0}\nv,b,{T0}\n", encoding=encoding)
+    (tmp_path / "users.csv").write_text("user_id,region\nu,x\n", encoding="ascii")
+    options = ("--encoding", encoding, "--users", tmp_path / "users.csv", "--items", tmp_path / "items.csv")
+    for own, is_log_encoding in ((encoding, True), ("utf-8", False)):
+        (tmp_path / "items.csv").write_text(f"item_id,title\na,{name}\nb,{name} 2\n", encoding=own)
+        notes = notes_of("profile", tmp_path / "log.csv", *options)
+        assert (f"{tmp_path / 'items.csv'} is read as {encoding}, as the log." in notes) == is_log_encoding
+        assert not any("lost" in note for note in notes)
+        assert any(note.startswith("2 of 2 items of the log are in the items table") for note in notes)
+        assert any(note.startswith("1 of 2 users of the log are in the users table") for note in notes)
+    table = open_items(tmp_path / "items.csv", read_events(tmp_path / "log.csv", encoding=encoding), quiet=True)
+    assert table.by_id()["a"]["title"] == name

@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segue.cli.output import print_report
+from segue.data.readers.formats.encodings import is_utf8_instead
 from segue.data.readers.items import read_items, read_users
 
 if TYPE_CHECKING:
     from segue.data.event_log import EventLog
     from segue.data.item_table import ItemTable, UserTable
+
+_TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".gz", ".jsonl", ".ndjson", ".json", ".item", ".user")
 
 
 def open_items(
@@ -35,14 +38,15 @@ def open_items(
     """
     from segue.data.event_log import EventLog
 
-    table = read_items(path, allow_loss=allow_loss)
+    encoding = _encoding(Path(path), known if isinstance(known, EventLog) else None)
+    table = read_items(path, allow_loss=allow_loss, encoding=encoding)
     known_types = {name: kind for name, kind in (column_types or {}).items() if name in table.column_types}
     if any(table.column_types[name] != kind for name, kind in known_types.items()):
-        table = read_items(path, allow_loss=allow_loss, column_types=known_types)
+        table = read_items(path, allow_loss=allow_loss, encoding=encoding, column_types=known_types)
     if known is not None:
         table = table.matched_with(known.frame["item_id"] if isinstance(known, EventLog) else known)
     if not quiet:
-        print_report(table.lines())
+        print_report([*_encoding_note(path, encoding), *table.lines()])
     return table
 
 
@@ -58,7 +62,21 @@ def open_users(path: Path | str, log: "EventLog", *, allow_loss: bool = False, q
     Raises:
         ValueError: as ``read_users``.
     """
-    table = read_users(path, allow_loss=allow_loss).matched_with(log.frame["user_id"])
+    encoding = _encoding(Path(path), log)
+    table = read_users(path, allow_loss=allow_loss, encoding=encoding)
+    table = table.matched_with(log.frame["user_id"])
     if not quiet:
-        print_report(table.lines())
+        print_report([*_encoding_note(path, encoding), *table.lines()])
     return table
+
+
+def _encoding(path: Path, log: "EventLog | None") -> str:
+    """Return the encoding that the log was described with, for a table of text that is not in UTF-8; else "auto"."""
+    described = "auto" if log is None else str(log.description.options.get("encoding", "auto"))
+    if described == "auto" or not path.is_file() or path.suffix.lower() not in _TEXT_SUFFIXES:
+        return "auto"
+    return "auto" if is_utf8_instead(path, described) else described
+
+
+def _encoding_note(path: Path | str, encoding: str) -> list[str]:
+    return [] if encoding == "auto" else [f"{path} is read as {encoding}, as the log."]

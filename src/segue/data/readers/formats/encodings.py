@@ -107,10 +107,10 @@ def is_utf8_instead(path: Path, encoding: str) -> bool:
     """
     if codecs.lookup(encoding).name in (UTF8, "utf-8-sig"):
         return False
-    is_single_byte = len(bytes(range(128, 256)).decode(encoding, errors="replace")) == 128
-    found = False
     decoder = codecs.getincrementaldecoder(UTF8)()
     try:
+        is_single_byte = len(bytes(range(128, 256)).decode(encoding, errors="replace")) == 128
+        found = b"a,1\n".decode(encoding, errors="replace") != "a,1\n"  # as in UTF-16, ASCII is no text of it
         with open_bytes(path) as file:
             start = file.read(4)
             if any(start.startswith(mark) for mark, _ in _MARKS):
