@@ -293,7 +293,7 @@ class Soak:
                 reply = await self.http.send("POST", "/v1/events", body)
                 if not self.load.judge("events of a canary", reply):
                     continue
-                self.load.ledger.acknowledge(events)
+                self.load.ledger.acknowledge(events, may_resend=False)
                 await self.http.send("POST", "/v1/recommend", {"user_id": user})
             await self.erase_user(user, is_silent=bool(turn % 2))
 
@@ -507,6 +507,7 @@ def verdict(soak: Soak) -> dict[str, Any]:
         "checks": checks,
         "growth": grown,
         "events": events,
+        "back_after_erasure": load.ledger.back(stored),
         "counts": dict(soak.counts),
         "statuses": dict(load.statuses),
         "explained": dict(load.explained),

@@ -217,17 +217,24 @@ class Ledger:
             for event in events:
                 event.num_in_flight -= 1
 
-    def acknowledge(self, events: list[SentEvent]) -> None:
-        """Record that the server has acknowledged events."""
+    def acknowledge(self, events: list[SentEvent], *, may_resend: bool = True) -> None:
+        """Record that the server has acknowledged events.
+
+        Args:
+            events: the events.
+            may_resend: whether they may be sent again.
+        """
         for event in events:
             event.is_acknowledged = True
-            if event.fate == "kept":
+            if event.fate == "kept" and may_resend:
                 self.resendable.append(event)
 
     def begin_erasure(self, user: str) -> None:
         """Record that the erasure of a user is about to be sent."""
         for event in self.by_key.get(user, []):
             event.fate = "either" if event.num_in_flight or not event.is_acknowledged else "erased"
+        # One that is sent again during the erasure may be stored after it, as a new event.
+        self.resendable = deque((event for event in self.resendable if event.fate == "kept"), maxlen=2_000)
 
     def end_erasure(self, user: str) -> None:
         """Record that the erasure was acknowledged: events that were sent meanwhile may be stored or not."""
@@ -236,7 +243,6 @@ class Ledger:
             if event.fate == "kept":
                 event.fate = "either"
         self.by_key[user] = [event for event in events if event.num_in_flight]
-        self.resendable = deque((event for event in self.resendable if event.fate == "kept"), maxlen=2_000)
 
     def verdict(self, stored: Counter[str]) -> dict[str, int]:
         """Compare the ledger with the stored events.
@@ -255,6 +261,10 @@ class Ledger:
             "back_after_erasure": sum(event.fate == "erased" and stored[id] for id, event in self.events.items()),
             "never_sent": sum(id not in self.events for id in stored),
         }
+
+    def back(self, stored: Counter[str]) -> list[dict[str, Any]]:
+        """Return the first stored events that were erased; arguments as of ``verdict``."""
+        return [event.body for id, event in self.events.items() if event.fate == "erased" and stored[id]][:20]
 
 
 MALFORMED: tuple[tuple[str, str, dict[str, str], bytes, tuple[int, ...]], ...] = (
