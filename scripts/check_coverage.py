@@ -7,9 +7,9 @@
   scripts/check_coverage auth --no-mutants       coverage only: print what no test reaches, write nothing
 
 Coverage is that of coverage.py with branches. Mutants are those of mutmut 3: it changes one expression or statement of
-a function at a time and runs the tests that reach the function, in a forked process with a time limit. A mutant is
-caught when in each of two runs a test fails or the time limit ends it: a test that fails now and then catches
-nothing. A mutant that no test reaches is not caught. The score of a sample has a Wilson interval of 95 %. Exits with 1
+a function at a time, and finds the tests that reach the function. ``run_mutants.py`` runs these tests for a random
+sample of the mutants. A mutant is caught when the same test fails twice with it and passes without it, or when a time
+limit ends it. One that no test reaches is not caught. The score of a sample has a Wilson interval of 95 %. Exits with 1
 where a figure is below its limit.
 
 A copy of the newest commit is measured, so that the working tree may change meanwhile.
@@ -30,33 +30,24 @@ from statistics import NormalDist
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "scripts")]
+from run_mutants import CAUGHT, CONTROL, SURVIVED, TIMEOUT  # noqa: E402
+
 from machine import about, load_result, save  # noqa: E402
 
 RESULT = "coverage"
 MIN_COVERAGE, MIN_SCORE = 0.95, 0.85
-_CAUGHT, _SURVIVED, _NO_TEST, _TIMEOUTS = (1, 3), 0, (5, 33), (-24, 24, 36, 152, 255)
-"""Exit codes of a mutant's tests, as mutmut records them."""
 _MAKE_MUTANTS = """import mutmut.__main__ as mutmut, os
 os.makedirs("mutants", exist_ok=True)
 mutmut.copy_src_dir()
 mutmut.copy_also_copy_files()
 mutmut.setup_source_paths()
 mutmut.create_mutants(1)
+mutmut.collect_or_load_stats(mutmut.get_mutant_runner(1))
 """
-"""First part of 'mutmut run', which makes the mutants: the sample is drawn from their names."""
+"""First parts of 'mutmut run': the mutants, the tests that reach each function, and their times."""
 _TEXT_TESTS = ("serving/store/test_sql_texts.py",)
 """Tests that read the text of the source, which is another one with mutants in it."""
-_FAST_FIRST = """import collections, json, pathlib
-def pytest_collection_modifyitems(items):
-    path = pathlib.Path("mutmut-stats.json")
-    seconds = json.loads(path.read_text())["duration_by_test"] if path.exists() else {}
-    totals = collections.Counter()
-    for item in items:
-        totals[item.path] += seconds.get(item.nodeid, 0.0)
-    items.sort(key=lambda item: (totals[item.path], item.path, seconds.get(item.nodeid, 0.0)))
-"""
-"""Plugin of pytest that runs the quick files and tests first: they catch most mutants."""
 
 
 @dataclass(frozen=True)
@@ -197,79 +188,50 @@ def mutation_score(group: Group, folder: Path, count: int, seed: int, processes:
         folder: the copy.
         count: size of the random sample; 0: all mutants.
         seed: seed of the sample.
-        processes: tests that run at once.
+        processes: mutants that run at once.
 
     Raises:
-        RuntimeError: mutmut does not run.
+        RuntimeError: the mutants are not made or not run, or the tests fail without any.
     """
+    tests = [*tests_of(group), *(f"--ignore=tests/{name}" for name in _TEXT_TESTS)]
     settings = {
         "source_paths": modules_of(group),
-        "pytest_add_cli_args_test_selection": tests_of(group),
-        "pytest_add_cli_args": ["-p", "fast_first", *(f"--ignore=tests/{name}" for name in _TEXT_TESTS)],
+        "pytest_add_cli_args_test_selection": tests,
         "also_copy": ["src", "tests", "scripts", "benchmarks", "deploy", "docs"],
-        "timeout_constant": 5.0,  # seconds, times 15: a busy machine ends no mutant
-        "process_isolation": "forkserver",  # a fork of a process that has run polars waits for its threads for ever
     }
     lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     (folder / "pyproject.toml").write_text(f"{text}\n[tool.mutmut]\n{lines}", encoding="utf-8")
-    (folder / "src" / "fast_first.py").write_text(_FAST_FIRST, encoding="utf-8")
     shutil.rmtree(folder / "mutants", ignore_errors=True)
-    first = run(["-c", _MAKE_MUTANTS], folder, "mutants/src")
-    names = sorted(outcomes(folder))
-    if not names:
-        raise RuntimeError(f"mutmut made no mutants: {first.stdout[-2000:]}{first.stderr[-2000:]}")
-    chosen = names if count in (0, len(names)) else sorted(random.Random(seed).sample(names, min(count, len(names))))
-    codes = run_mutants(chosen, folder, processes)
-    caught_once = [name for name, code in codes.items() if kind_of(code) in ("caught", "timeout")]
-    codes |= run_mutants(caught_once, folder, processes) if caught_once else {}
-    kinds = Counter(kind_of(code) for code in codes.values())
-    caught = kinds["caught"] + kinds["timeout"]
-    low, high = wilson(caught, len(codes))
+    made = run(["-c", _MAKE_MUTANTS], folder, "mutants/src")
+    names = sorted(mutants_in(folder))
+    if made.returncode != 0 or not names:
+        raise RuntimeError(f"mutmut made no mutants: {made.stdout[-2000:]}{made.stderr[-2000:]}")
+    chosen = random.Random(seed).sample(names, min(count or len(names), len(names)))
+    result = folder / "outcomes.json"
+    task = {"mutants": chosen, "processes": processes, "pytest": tests, "result": str(result)}
+    done = run([str(ROOT / "scripts" / "run_mutants.py"), json.dumps(task)], folder / "mutants", "src")
+    outcomes = json.loads(result.read_text(encoding="utf-8"))["outcomes"] if result.exists() else {}
+    if outcomes.pop(CONTROL, None) != SURVIVED or outcomes.keys() != set(chosen):
+        raise RuntimeError(f"The tests fail without a mutant: {outcomes} {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    kinds = Counter(outcomes.values())
+    caught = kinds[CAUGHT] + kinds[TIMEOUT]
+    low, high = wilson(caught, len(outcomes))
     return {
-        "score": round(caught / len(codes), 4),
+        "score": round(caught / len(outcomes), 4),
         "interval": [round(low, 4), round(high, 4)],
-        "sampled": len(codes),
+        "sampled": len(outcomes),
         "of": len(names),
         "seed": seed,
         "outcomes": dict(kinds),
-        "survived": sorted(name for name, code in codes.items() if kind_of(code) in ("survived", "no test")),
+        "survived": sorted(name for name, outcome in outcomes.items() if outcome not in (CAUGHT, TIMEOUT)),
     }
 
 
-def run_mutants(names: list[str], folder: Path, processes: int) -> dict[str, int | None]:
-    """Run mutants and return the exit code of the tests of each.
-
-    Args:
-        names: names of the mutants.
-        folder: the copy.
-        processes: tests that run at once.
-
-    Raises:
-        RuntimeError: mutmut does not run.
-    """
-    done = run(["-m", "mutmut", "run", "--max-children", str(processes), *names], folder, "mutants/src")
-    codes = {name: code for name, code in outcomes(folder).items() if name in set(names)}
-    if done.returncode != 0 or any(code is None for code in codes.values()):
-        raise RuntimeError(f"mutmut did not run all mutants: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return codes
-
-
-def outcomes(folder: Path) -> dict[str, int | None]:
-    """Return the exit code of the tests of each mutant; None for one that was not run."""
-    found: dict[str, int | None] = {}
-    for path in (folder / "mutants").rglob("*.meta"):
-        found |= json.loads(path.read_text(encoding="utf-8"))["exit_code_by_key"]
-    return found
-
-
-def kind_of(code: int | None) -> str:
-    """Return the outcome that an exit code means. A crash counts as caught."""
-    if code == _SURVIVED:
-        return "survived"
-    if code in _NO_TEST:
-        return "no test"
-    return "timeout" if code in _TIMEOUTS else "caught"
+def mutants_in(folder: Path) -> list[str]:
+    """Return the names of the mutants that mutmut has made in a copy."""
+    files = (folder / "mutants").rglob("*.meta")
+    return [name for path in files for name in json.loads(path.read_text(encoding="utf-8"))["exit_code_by_key"]]
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:
