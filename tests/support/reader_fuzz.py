@@ -269,6 +269,8 @@ def special_path(folder: Path, content: bytes, suffix: str, rng: np.random.Gener
         for name in ("day=2024-05-01", "_temporary", "sub"):
             (path / name).mkdir()
             (path / name / f"part-0{suffix}").write_bytes(content)
+        if rng.random() < 0.2:
+            (path / f"part-1{suffix}").symlink_to(path / "absent")
     else:
         path = folder / os.fsdecode(b"[1]*\xff' " + suffix.encode())
         path.write_bytes(content)

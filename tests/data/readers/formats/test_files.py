@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from segue.data.readers.events import read_events
+from segue.data.readers.formats.files import find_files
 
 HEAD = "user,item,time\n"
 
@@ -67,3 +68,12 @@ def test_the_parts_of_a_test_set_and_of_a_typed_table(tmp_path: Path) -> None:
         (tmp_path / name).write_text("x\ty\n")
     log = read_events(str(tmp_path / "*.txt"), format="prefixes")
     assert log.is_labeled_test and log.frame["user_id"].to_list() == ["1", "1", "2", "2"]
+
+
+def test_a_part_that_is_a_link_to_no_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "part-0.csv").write_text("user,item\na,x\n")
+    (tmp_path / "part-1.csv").symlink_to(tmp_path / "absent.csv")
+    with pytest.raises(ValueError, match=r"part-1\.csv is a link to no file, so that its rows would be lost: mend or"):
+        find_files(tmp_path)
+    (tmp_path / "part-1.csv").rename(tmp_path / "_part-1.csv")
+    assert [file.path.name for file in find_files(tmp_path)] == ["part-0.csv"]

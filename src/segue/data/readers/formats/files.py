@@ -24,14 +24,17 @@ def find_files(path: Path) -> list[LogFile]:
         path: a file, a folder of parts, or a pattern.
 
     Raises:
-        ValueError: there is no such file, or the folder holds no part.
+        ValueError: there is no such file, the folder holds no part, or a part is a link to no file.
     """
     if path.is_dir():
-        parts = [
-            LogFile(part, _keys(part.relative_to(path)))
+        names = [
+            part
             for part in sorted(path.rglob("*"))
-            if part.is_file() and not any(name.startswith(("_", ".")) for name in part.relative_to(path).parts)
+            if not any(name.startswith(("_", ".")) for name in part.relative_to(path).parts)
         ]
+        if broken := [part for part in names if part.is_symlink() and not part.exists()]:
+            raise ValueError(f"{broken[0]} is a link to no file, so that its rows would be lost: mend or remove it.")
+        parts = [LogFile(part, _keys(part.relative_to(path))) for part in names if part.is_file()]
         if not parts:
             raise ValueError(f"{path} is a folder without files, not a log.")
         return parts
