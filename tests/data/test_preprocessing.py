@@ -135,6 +135,18 @@ def test_repeats_are_kept_by_default() -> None:
     assert log.report.removed == {"repeats of the preceding item": 2}
 
 
+def test_a_purchase_is_kept_in_place_of_the_click_before_it() -> None:
+    rows = [
+        *(("u", "a", 1, "点击"), ("u", "a", 2, "加购"), ("u", "a", 3, "购买"), ("u", "a", 4, "支付")),
+        *(("u", "b", 5, "点击"), ("u", "b", 6, None), ("v", "b", 7, "点击"), ("v", "b", 8, "退款")),
+        ("u", "a", 9, "Order Paid"),
+    ]
+    frame = pl.DataFrame(rows, schema=["user", "item", "time", "event"], orient="row")
+    kept = read_events(frame, drop_repeats=True).frame
+    assert kept.select("item_id", "event").rows() == [("a", "购买"), ("b", "点击"), ("b", "点击"), ("a", "Order Paid")]
+    assert len(read_events(frame.drop("event"), drop_repeats=True)) == 4
+
+
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.integers(0, 9)), min_size=1, max_size=30))
 @settings(deadline=None)
 def test_the_kept_events_have_no_repeats_and_every_change(events: list[tuple[str, str, int]]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
+from segue.config.purchase_events import PURCHASE_EVENTS, is_event_of
 from segue.config.ranges import Range, check_ranges
 from segue.data.id_codes import encode_ids
 
@@ -27,7 +28,7 @@ class PreprocessingConfig:
     min_item_events: Annotated[int, Range(ge=1)] = 1
     """Minimum number of events per item, at least 1 (see ``min_user_events``)."""
     drop_repeats: bool = False
-    """Keep only the first of a user's neighboring events on one item."""
+    """Keep only one of a user's neighboring events on one item: the first purchase, or the first event."""
     max_user_item_events: Annotated[int, Range(ge=1)] | None = None
     """Maximum number of events of one user on one item, at least 1. The newest are kept, so that one account cannot
     raise an item by a flood of events. none: no limit."""
@@ -139,15 +140,32 @@ def sessionize(log: "EventLog", gap_s: float) -> "EventLog":
 
 
 def drop_repeats(log: "EventLog") -> "EventLog":
-    """Remove events on the item of the same user's preceding event, such as reloads of a page."""
+    """Remove events on the item of the same user's preceding event, such as reloads of a page.
+
+    Of neighboring events on one item the first purchase is kept, because rules hide bought items, or else the first.
+    """
     order, is_first = _rows_by_user(log)
     _, item_N = encode_ids(log.frame["item_id"])
-    repeats = ~is_first
-    repeats[1:] &= np.diff(item_N[order]) == 0
-    kept_N = np.ones(len(log), dtype=bool)
-    kept_N[order[repeats]] = False
-    reason = "repeats of the preceding item"
-    return log.with_frame(log.frame.filter(kept_N), log.report.with_note(removed=int(repeats.sum()), reason=reason))
+    begins = is_first
+    begins[1:] |= np.diff(item_N[order]) != 0
+    kept = np.flatnonzero(begins)
+    bought = np.flatnonzero(_are_purchases(log)[order])
+    runs, first = np.unique(np.cumsum(begins)[bought] - 1, return_index=True)
+    kept[runs] = bought[first]
+    kept_N = np.zeros(len(log), dtype=bool)
+    kept_N[order[kept]] = True
+    reason, removed = "repeats of the preceding item", len(log) - len(kept)
+    return log.with_frame(log.frame.filter(kept_N), log.report.with_note(removed=removed, reason=reason))
+
+
+def _are_purchases(log: "EventLog") -> np.ndarray:
+    """Return the bool mask of the events whose type means a purchase."""
+    if "event" not in log.frame.columns:
+        return np.zeros(len(log), dtype=bool)
+    types = log.frame["event"]
+    bought = [name for name in types.drop_nulls().unique() if is_event_of(name, PURCHASE_EVENTS)]
+    mask: np.ndarray = types.is_in(bought).fill_null(False).to_numpy()
+    return mask
 
 
 def drop_floods(log: "EventLog", max_user_item_events: int) -> "EventLog":
