@@ -10,6 +10,7 @@ Every list is checked item by item, and every ranking is compared with that of t
 
 import contextlib
 import csv
+import http.client
 import json
 import sys
 import tempfile
@@ -258,8 +259,12 @@ def send(server: ServerProcess, method: str, path: str, body: Any = None) -> dic
         path: target, percent-encoded.
         body: value sent as JSON; None: no body.
     """
-    status, text = server.request(method, path, body, timeout_s=60)
-    assert status in (200, 201), f"{method} {path}: {status} {text}"
+    content = None if body is None else json.dumps(body, ensure_ascii=False).encode()  # as curl sends Chinese
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
+        connection.request(method, path, content, {} if body is None else {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        text = response.read().decode()
+    assert response.status in (200, 201), f"{method} {path}: {response.status} {text}"
     return dict(json.loads(text))
 
 

@@ -182,6 +182,8 @@ def messy_rows(shop: Shop, events: Sequence[Event], rng: np.random.Generator, no
 
     for event in events:
         add(*event)
+        if event.kind == "购买" and rng.random() < 0.5:
+            add(event.user, event.item, event.time_s - 4, "点击")
         if event.kind == "购买" and rng.random() < 0.1:
             add(event.user, event.item, event.time_s + 3, str(rng.choice(CANCELLATIONS)))
     for event in some(0.02):
