@@ -2,12 +2,50 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from segue.data.event_contexts import EventContexts
 from segue.data.sequences import Sequences
+from segue.models.ensemble import Ensemble
+from segue.models.neural.neural_scorer import find_network
+from segue.models.scorer import Scorer
+from segue.pipeline.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from segue.data.event_log import EventLog
+
+
+def context_types(scorer: Scorer) -> dict[str, Any]:
+    """Return the type of each context column that a model, or a network in a pipeline or ensemble, was trained on."""
+    members: list[Scorer] = [scorer]
+    if isinstance(scorer, Pipeline):
+        members = [source.scorer for source in scorer.sources]
+    elif isinstance(scorer, Ensemble):
+        members = [member for member, _ in scorer.members]
+    types: dict[str, Any] = {}
+    for member in members:
+        network = find_network(member)
+        if network is not None and network.side_information.contexts is not None:
+            columns = network.side_information.contexts.encoding.columns
+            types |= {column.name: column.column_type for column in columns}
+    return types
+
+
+def with_model_contexts(scorer: Scorer, log: "EventLog") -> "tuple[EventLog, list[str]]":
+    """Give the events of a log the context columns that a model was trained on.
+
+    Args:
+        scorer: the model.
+        log: the events, with the columns of a users table if the model reads some.
+
+    Returns:
+        (log with the context columns that it has, names of those that it has not).
+    """
+    types = context_types(scorer)
+    known = {name: kind for name, kind in types.items() if name in log.frame.columns}
+    return log.with_context(known) if known else log, [name for name in types if name not in known]
 
 
 def with_contexts(rows: Sequences, contexts: Iterable[Sequence[Mapping[str, Any]]]) -> Sequences:

@@ -17,7 +17,7 @@ import numpy as np
 
 from segue.data.catalog import Catalog
 from segue.data.sequences import Sequences
-from segue.estimators.histories import check_history, check_ids, with_contexts
+from segue.estimators.histories import check_history, check_ids, with_contexts, with_model_contexts
 from segue.estimators.ruled_lists import ListRequest, ListRules, RuledLists, encode_request
 from segue.models import artifact
 from segue.models.generation.strategy import Strategy, find_strategy
@@ -81,6 +81,8 @@ class TrainedModel:
     def read_events(self, source: Any, **options: Any) -> "EventLog":
         """Read a later log as the log of the training was read, but for the options that choose training data.
 
+        Its events have the context columns of the model that the log has.
+
         Args:
             source: path of a file, or a table.
             options: options of ``segue.read_events``, in place of those of the training.
@@ -93,7 +95,7 @@ class TrainedModel:
 
         values = self.about.get("log")
         like = None if values is None else decode_description(values, "this model").for_later_logs()
-        return read_events(source, like=like, **options)
+        return with_model_contexts(self.scorer, read_events(source, like=like, **options))[0]
 
     def recommend(
         self,

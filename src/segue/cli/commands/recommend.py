@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from segue.cli import options as o
-from segue.cli.early_checks import check_file
+from segue.cli.early_checks import check_file, check_inputs
 from segue.cli.output import err, out, print_json, progress, table
 from segue.cli.placement_output import GivenHistory, PlacementOptions, show_placement, split_ids
 
@@ -46,6 +46,9 @@ class HistoryOptions:
     ] = None
     user: Annotated[str | None, typer.Option(help="A user of --log or --data, whose events are the history.")] = None
     log: Annotated[Path | None, typer.Option(help="The event log of --user or --all-users.")] = None
+    users: Annotated[
+        Path | None, typer.Option(help="A users table of --log, for a model with columns of users as context.")
+    ] = None
     data: Data = None
 
 
@@ -107,10 +110,13 @@ def recommend(
       segue recommend run --user 17850 --data run-data --explain --why-not 22423
     """
     reading.refuse_without("--log", source.log)
+    check_inputs(source.log, source.users)
+    if source.users is not None and source.log is None:
+        raise ValueError("--users is the table of the users of --log: give --log.")
     _check_options(source, generation, placement, batch)
     model = placement.apply_to(load_model(run, source.data), exclude_seen)
     if batch.out_file is not None and batch.all_users:
-        log = None if source.log is None else reading.read(source.log, o.later_description(run))
+        log = None if source.log is None else _read_log(source.log, source.users, reading, run, model)
         _recommend_all(model, log, batch.out_file, k, exclude_seen, placement, json)
         return
     history = _history(source, reading, run, model)
@@ -241,16 +247,29 @@ def _history(source: HistoryOptions, reading: o.LogOptions, run: Path, model: "T
     if source.log is None:
         stored = cast("ModelWithData", model).stored_history(source.user)
         return GivenHistory(stored.ids, stored.rows, has_types=True, seen=stored.seen)
-    events = reading.read(source.log, o.later_description(run))
-    log_catalog = events.catalog()
-    sequences, users = events.sequences(log_catalog, with_event_types=True)
-    if source.user not in users:
+    events = _read_log(source.log, source.users, reading, run, model)
+    own = events.with_frame(events.frame.filter(events.frame["user_id"] == source.user))
+    if not len(own):
         raise ValueError(f"There is no user '{source.user}' in {source.log}.")
-    row = users.index(source.user)
-    own = slice(sequences.starts[row], sequences.stops[row])
-    ids, types = log_catalog.to_ids(sequences.items[own]), sequences.event_types
-    contexts = None if types is None else [[{"event": name} for name in types[own]]]
-    return GivenHistory(ids, model.histories([ids], contexts), has_types=contexts is not None)
+    own_catalog = own.catalog()
+    ids = own_catalog.to_ids(own.sequences(own_catalog)[0].items)
+    rows = own.sequences(model.catalog, with_event_types=True)[0].drop_unknown()
+    return GivenHistory(ids, rows, has_types=rows.event_types is not None)
+
+
+def _read_log(path: Path, users: Path | None, reading: o.LogOptions, run: Path, model: "TrainedModel") -> "EventLog":
+    """Read the log of the histories, with the context columns that the model was trained on."""
+    from segue.estimators.histories import with_model_contexts
+
+    events = reading.read(path, o.later_description(run))
+    events = o.with_tables(events, None, users, None, allow_loss=reading.allow_loss)
+    events, missing = with_model_contexts(model.scorer, events)
+    if missing:
+        err.print(
+            f"The model knows the context {', '.join(missing)}, which the log does not have: recommended without it.",
+            markup=False,
+        )
+    return events
 
 
 def _show(items: dict[str, dict[str, Any]], ranking: "Recommendations", json: bool, about: dict[str, Any]) -> None:
