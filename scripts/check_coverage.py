@@ -43,9 +43,13 @@ mutmut.copy_src_dir()
 mutmut.copy_also_copy_files()
 mutmut.setup_source_paths()
 mutmut.create_mutants(1)
+"""
+_FIND_TESTS = """import mutmut.__main__ as mutmut
+mutmut.setup_source_paths()
 mutmut.collect_or_load_stats(mutmut.get_mutant_runner(1))
 """
-"""First parts of 'mutmut run': the mutants, the tests that reach each function, and their times."""
+"""First parts of 'mutmut run': the mutants, then the tests that reach each function with their times. Two processes,
+because the second imports a folder that the first makes."""
 _TEXT_TESTS = ("serving/store/test_sql_texts.py",)
 """Tests that read the text of the source, which is another one with mutants in it."""
 
@@ -203,10 +207,11 @@ def mutation_score(group: Group, folder: Path, count: int, seed: int, processes:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     (folder / "pyproject.toml").write_text(f"{text}\n[tool.mutmut]\n{lines}", encoding="utf-8")
     shutil.rmtree(folder / "mutants", ignore_errors=True)
-    made = run(["-c", _MAKE_MUTANTS], folder, "mutants/src")
+    for program in (_MAKE_MUTANTS, _FIND_TESTS):
+        made = run(["-c", program], folder, "mutants/src")
+        if made.returncode != 0:
+            raise RuntimeError(f"mutmut made no mutants: {made.stdout[-2000:]}{made.stderr[-2000:]}")
     names = sorted(mutants_in(folder))
-    if made.returncode != 0 or not names:
-        raise RuntimeError(f"mutmut made no mutants: {made.stdout[-2000:]}{made.stderr[-2000:]}")
     chosen = random.Random(seed).sample(names, min(count or len(names), len(names)))
     result = folder / "outcomes.json"
     task = {"mutants": chosen, "processes": processes, "pytest": tests, "result": str(result)}

@@ -120,7 +120,7 @@ class ErasureList:
             merged = _merge(self._until, _read_entries(self._folder, self._key))
             merged = _merge(merged, until_us)
             content = {**merged, _CHECK: _authentication(self._key, merged)}
-            encoded = json.dumps(content, sort_keys=True).encode()  # with an indent, json leaves a cycle in memory
+            encoded = json.dumps(content).encode()  # with an indent, json leaves a cycle in memory
             atomic_files.write(self._folder / LIST, [msgspec.json.format(encoded, indent=1)])
             self._until = merged
 
@@ -171,7 +171,7 @@ class ErasureList:
         if not until:
             return log
         users, times_us = list(until), list(until.values())
-        column = pl.col("user_id").replace_strict(users, times_us, default=None, return_dtype=pl.Int64)
+        column = pl.col("user_id").replace_strict(users, times_us, default=None)
         is_user = column.is_not_null()
         is_erased = is_user & (pl.col("timestamp") <= column) if log.has_times else is_user
         return log.with_frame(log.frame.filter(~is_erased))

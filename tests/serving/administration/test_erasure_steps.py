@@ -590,3 +590,41 @@ def test_ids_that_are_no_text_are_keys_too(tmp_path):
         ]  # fmt: skip
         write("UPDATE damaged SET user_id = 'u'").fetchall()
         assert data.store.erasure.sessions_of("u")[0] == ["s", "\ufffdb"]
+
+
+def test_a_late_event_of_an_erased_user_changes_nothing_for_others(tmp_path):
+    """Not even for one at the first microsecond of 1970, without an erasure of its own."""
+    with opened(tmp_path / "data") as data:
+        data.fill()
+        data.erase()
+        late = {"user_id": CANARY, "session_id": "late", "timestamp": 5}
+        others = [{"user_id": "zed", "session_id": f"zeds-{time_s}", "timestamp": time_s} for time_s in (0, 1e-6, 5)]
+        assert data.send(late, *others) == AppendResult(3, 0, 1)
+        erasures = data.steps.erasures
+        assert erasures.erased_until_us("session_id", "late") is not None
+        assert [erasures.erased_until_us("session_id", f"zeds-{time_s}") for time_s in (0, 1e-6, 5)] == [None] * 3
+
+
+def test_a_waiting_retry_does_not_keep_a_process(tmp_path):
+    with opened(tmp_path / "data") as data:
+        data.eraser._retry_later()
+        timer = data.eraser._timer
+        assert timer.daemon is True
+        data.eraser._retry_later()
+        assert data.eraser._timer is timer, "one at a time"
+        data.eraser.close()
+        timer.join(10)
+        assert not timer.is_alive()
+
+
+def test_a_start_rewrites_the_file_of_an_interrupted_erasure(tmp_path, monkeypatch):
+    """Deleted rows leave free pages; none are left after the compaction at the start."""
+    with opened(tmp_path / "data") as data:
+        data.send(*({"user_id": CANARY, "context": {"x": "y" * 900}} for _ in range(60)))
+        at(monkeypatch, "compacted", False, full)
+        with pytest.raises(Problem):
+            data.erase()
+        data.eraser.close()
+        assert data.store._write.execute("PRAGMA freelist_count").get > 5
+    with opened(tmp_path / "data") as data:
+        assert data.store._write.execute("PRAGMA freelist_count").get == 0

@@ -1,9 +1,12 @@
 """Tables of changed items and placement rules: merges, revisions, rollbacks, damage, a disk that refuses."""
 
+import logging
+
 import apsw
 import pytest
 
 from segue.serving.schemas.problems import Problem
+from segue.serving.store import catalog_tables
 from segue.serving.store.catalog_tables import (
     MAX_OLD_RULES,
     ItemEdit,
@@ -117,6 +120,18 @@ def test_the_tables_outlive_a_repair(tmp_path):
     assert [item.item_id for item in read_items(store)] == ["a"]
     assert [rules.name for rules in read_rules(store)] == ["home"]
     store.close()
+
+
+def test_a_damaged_item_is_reported(store, caplog, monkeypatch):
+    monkeypatch.setattr(catalog_tables, "_log", logging.getLogger("a test of the tables"))
+    edit(store, "a", "PUT", {"price": 1})
+    with caplog.at_level("ERROR", "a test of the tables"):
+        read_items(store)
+        store._write.execute("UPDATE live_items SET cells = '{}'").fetchall()
+        read_items(store)
+    assert [record.message for record in caplog.records] == [
+        "The row of a changed item is damaged: the item is hidden until it is put again."
+    ]
 
 
 def test_rows_that_cannot_be_decoded_are_damaged(store):

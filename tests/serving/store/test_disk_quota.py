@@ -49,7 +49,7 @@ def test_events_are_refused_without_space_and_stored_again_with_it(store, event,
         writer.submit([event()]).result(10)
     assert (refused.value.status, refused.value.detail) == (507, "No space.")
     assert refused.value.headers == {"Retry-After": "60"}
-    assert store.count() == 0 and not writer.writable
+    assert store.count() == 0 and writer.writable is False
     assert writer.run(lambda store: "an erasure").result(10) == "an erasure"
     sentences[0] = None
     is_writable: Future[bool] = Future()

@@ -316,7 +316,7 @@ def test_a_job_that_fails_reaches_its_caller_and_the_thread_goes_on(store, event
     with pytest.raises(Problem) as refused:
         writer.run(failing(apsw.FullError("database or disk is full"))).result(10)
     assert (refused.value.status, refused.value.detail) == (503, REFUSED)
-    assert not writer.writable
+    assert writer.writable is False
     assert writer.submit([event()]).result(10) == AppendResult(1, 0)
     assert writer.writable, "a write has succeeded"
     writer.close()

@@ -88,3 +88,31 @@ def test_a_clock_that_is_far_behind_is_reported_once(caplog, monkeypatch):
     with caplog.at_level("WARNING", "a test of the clock"):
         assert [clock.stamp_us() for _ in range(5)] == [NOW_US] * 5
     assert [record.message for record in caplog.records] == [ServerClock.report(YEAR_US)] * 2
+
+
+def test_the_sentence_about_a_clock_that_is_behind():
+    assert ServerClock.report(2_000_999_999) == (
+        "The clock is 2000 s behind the newest event, whose time it gave: events without a timestamp get that time "
+        "until the clock catches up."
+    )
+
+
+def test_the_clock_is_reported_above_five_minutes(caplog, monkeypatch):
+    times = iter([NOW_US, NOW_US - server_clock.BEHIND_US, NOW_US - server_clock.BEHIND_US - 1])
+    clock = ServerClock(now_us=lambda: next(times))
+    monkeypatch.setattr(server_clock, "_log", logging.getLogger("a test of the clock"))
+    with caplog.at_level("WARNING", "a test of the clock"):
+        clock.stamp_us()
+        clock.stamp_us()
+        assert caplog.records == []
+        clock.stamp_us()
+    assert [record.message for record in caplog.records] == [ServerClock.report(server_clock.BEHIND_US + 1)]
+
+
+def test_a_time_of_before_does_not_move_the_clock():
+    clock = ServerClock(7, lambda: 5)
+    clock.advance(6)
+    assert (clock.stamp_us(), clock.behind_us) == (7, 2)
+    clock.advance(9)
+    assert (clock.stamp_us(), clock.behind_us) == (9, 4)
+    assert ServerClock(3, lambda: 5).behind_us == 0
