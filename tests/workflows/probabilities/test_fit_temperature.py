@@ -12,7 +12,13 @@ from segue.evaluation.calibration_metrics import calibration_error
 from segue.models.probabilities.calibrated_scorer import NOTE, CalibratedScorer, SoftmaxCalibration
 from segue.models.probabilities.temperature_mixture import TemperatureMixture
 from segue.workflows.fit_model import calibrated, fit_model
-from segue.workflows.probabilities.fit_temperature import best_mixture, best_temperature, fit_calibration
+from segue.workflows.probabilities.fit_temperature import (
+    ScoreHistogram,
+    _with_best_item,
+    best_mixture,
+    best_temperature,
+    fit_calibration,
+)
 
 ITEMS = 20
 TRUTH = 0.6
@@ -132,6 +138,19 @@ def test_a_distance_of_scores_that_is_noise_does_not_move_the_stated_probability
     assert mixture.best_slope < 0.5
     own = mixture.log_probabilities(noisy(0, 3000)[0])[np.arange(3000), noisy(0, 3000)[1]]
     assert loss == pytest.approx(-own.mean(), abs=2e-3)
+
+
+def test_a_scaling_that_few_cases_do_not_prove_is_left_out() -> None:
+    """A best item that is stated at .55 and right in .6 of 100 cases is no proof; of 3000 cases it is."""
+    for count, is_scaled in ((100, False), (3000, True)):
+        is_right = np.arange(count) < 0.6 * count
+        own = np.where(is_right, 0.0, -1.0)
+        values = np.tile(np.array([[0.0, np.log(0.45 / 0.55)]]), (count, 1))
+        histogram = ScoreHistogram(values, np.ones((count, 2)), own)
+        mixture, _ = _with_best_item(TemperatureMixture(), histogram, 1.0)
+        assert (mixture != TemperatureMixture()) == is_scaled
+        stated = mixture.probabilities(values[:1].copy())[0, 0]
+        assert stated == pytest.approx(0.6 if is_scaled else 0.55, abs=0.005)
 
 
 def test_users_without_events_have_a_temperature_of_their_own() -> None:

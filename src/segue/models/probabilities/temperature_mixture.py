@@ -68,7 +68,7 @@ class TemperatureMixture:
         return self._scale_best(logs_RC)
 
     def _scale_best(self, logs_RC: np.ndarray) -> np.ndarray:
-        """Return the log-probabilities with that of the best item scaled, in place; equally good items together.
+        """Return the log-probabilities with that of the best item scaled; equally good items together.
 
         The best item keeps a distance of ``MIN_LEAD`` from the next one.
         """
@@ -77,20 +77,20 @@ class TemperatureMixture:
         highest_R1 = logs_RC.max(axis=1, keepdims=True)
         is_best_RC = logs_RC == highest_R1
         others_RC = np.where(is_best_RC, -np.inf, logs_RC)
-        # A row of equal items, or of one alone, has no others to share with.
         rest_R1 = np.exp(others_RC).sum(axis=1, keepdims=True)
-        has_rest_R1 = rest_R1 > 0
-        log_rest_R1 = np.log(np.where(has_rest_R1, rest_R1, 1.0))
-        log_count_R1 = np.log(is_best_RC.sum(axis=1, keepdims=True))
-        logit_R1 = self.best_intercept + self.best_slope * (
-            np.where(has_rest_R1, highest_R1, 0.0) + log_count_R1 - log_rest_R1
-        )
-        next_R1 = np.where(has_rest_R1, others_RC.max(axis=1, keepdims=True), 0.0)
-        logit_R1 = np.maximum(logit_R1, next_R1 + MIN_LEAD - log_rest_R1 + log_count_R1)
-        best_R1 = -np.logaddexp(0.0, -logit_R1) - log_count_R1
-        scaled_RC = np.where(is_best_RC, best_R1, others_RC - log_rest_R1 - np.logaddexp(0.0, logit_R1))
-        np.copyto(logs_RC, scaled_RC, where=has_rest_R1, casting="same_kind")
-        return logs_RC
+        has_rest_R = rest_R1[:, 0] > 0
+        if not has_rest_R.all():
+            # A row of equal items, or of one alone, has no others to share with.
+            logs_RC[has_rest_R] = self._scale_best(logs_RC[has_rest_R])
+            return logs_RC
+        log_rest_R1, log_count_R1 = np.log(rest_R1), np.log(np.count_nonzero(is_best_RC, axis=1)[:, None])
+        logit_R1 = self.best_intercept + self.best_slope * (highest_R1 + log_count_R1 - log_rest_R1)
+        smallest_R1 = others_RC.max(axis=1, keepdims=True) + MIN_LEAD + log_count_R1 - log_rest_R1
+        logit_R1 = np.maximum(logit_R1, smallest_R1)
+        log_shared_R1 = np.logaddexp(0.0, logit_R1)
+        others_RC -= (log_rest_R1 + log_shared_R1).astype(others_RC.dtype)
+        np.copyto(others_RC, logit_R1 - log_shared_R1 - log_count_R1, where=is_best_RC, casting="same_kind")
+        return others_RC
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

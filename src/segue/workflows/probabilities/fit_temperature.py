@@ -160,7 +160,8 @@ def _with_best_item(
     """Return the mixture with the scaling of the best item of smallest log loss, and the mean loss.
 
     It is a logistic regression of the cases whose target is the best item, on the log odds that the mixture states. Its
-    penalty, as strong as one case, pulls towards no scaling.
+    penalty, as strong as one case, pulls towards no scaling. The two numbers are kept if they raise the log likelihood
+    by more than log(cases), the criterion of Schwarz 1978, so that the noise of few cases does not move them.
     """
     from scipy.optimize import minimize
     from scipy.special import expit
@@ -179,8 +180,11 @@ def _with_best_item(
 
     start = np.array([0.0, 1.0])
     found: Any = minimize(value, start, jac=True, method="L-BFGS-B", bounds=[(None, None), (0.0, None)])
+    gain = value(start)[0] - float(found.fun)
+    if gain < np.log(len(histogram.own_N)):
+        return mixture, loss
     scaled = replace(mixture, best_intercept=float(found.x[0]), best_slope=float(found.x[1]))
-    return scaled, loss - (value(start)[0] - float(found.fun)) / len(histogram.own_N)
+    return scaled, loss - gain / len(histogram.own_N)
 
 
 def _best_mixture(histogram: ScoreHistogram) -> tuple[TemperatureMixture, float]:
