@@ -80,13 +80,7 @@ def update_pipeline(
     items = None if items is None else items.matched_with([*loaded.catalog.ids, *log.catalog().ids])
     joins_catalog = items is not None and any(needs_item_features(source) for source in pipeline.config.source)
     data = prepare_update(loaded, log, replay, items.ids if joins_catalog and items is not None else ())
-    missing = _missing_events(loaded, pipeline, data)
-    forgotten = _describe_missing(pipeline, missing)
-    if missing > REFUSED_SHARE * pipeline.item_statistics.counts_V.sum() and not allow_loss:
-        raise ValueError(
-            f"{forgotten}: give the older log with --replay, run 'segue pipeline' on the whole log, or forget them "
-            "with --allow-loss."
-        )
+    warnings = _check_missing_events(loaded, pipeline, data, allow_loss=allow_loss)
     shown = {**loaded.items, **({} if items is None else items.for_catalog(data.catalog))}
     features = _item_features(replace(loaded, items=shown), pipeline.config, data.catalog, items)
     update = _SourceUpdate(replace(loaded, items=shown), pipeline, data.catalog, features, seed)
@@ -112,7 +106,7 @@ def update_pipeline(
         version is not None,
         version,
         data.shared_events,
-        (*warn_of_spellings(loaded.catalog, log, items), *([f"{forgotten}."] if missing else [])),
+        (*warn_of_spellings(loaded.catalog, log, items), *warnings),
         sources,
         KEPT,
     )
@@ -191,27 +185,36 @@ def _check_lists(config: PipelineConfig) -> None:
                 ) from None
 
 
-def _missing_events(loaded: artifact.Artifact, pipeline: Pipeline, data: UpdateData) -> int:
-    """Return the number of events of the training that neither log holds, item by item."""
-    until_us = loaded.about.get("newest_event_us")
+def _check_missing_events(
+    loaded: artifact.Artifact, pipeline: Pipeline, data: UpdateData, *, allow_loss: bool
+) -> list[str]:
+    """Return a warning about events of the training that neither log holds, item by item; none without any.
+
+    Raises:
+        ValueError: they are more than ``REFUSED_SHARE``, and ``allow_loss`` is False.
+    """
+    until_us, trained_V = loaded.about.get("newest_event_us"), pipeline.item_statistics.counts_V
     older = data.sequences if until_us is None else cutoffs.events_before(data.sequences, int(until_us) + 1)
     counts_V = item_counts(older, data.catalog.size)[data.new_index_V]
-    return int(np.maximum(pipeline.item_statistics.counts_V - counts_V, 0)[1:].sum())
+    missing, total = int(np.maximum(trained_V - counts_V, 0)[1:].sum()), int(trained_V.sum())
+    if not missing:
+        return []
+    counted = [s.display_name for s in pipeline.config.source if not is_neural_source(s) and s.model not in _UNCOUNTED]
+    names = f"{', '.join(counted)} and the popularity of items" if counted else "the popularity of items"
+    sentence = (
+        f"{missing:,} of the {total:,} events that this pipeline was counted on are in neither log, and {names} would "
+        "forget them"
+    )
+    if missing > REFUSED_SHARE * total and not allow_loss:
+        raise ValueError(
+            f"{sentence}: give the older log with --replay, run 'segue pipeline' on the whole log, or forget them "
+            "with --allow-loss."
+        )
+    return [f"{sentence}."]
 
 
 _UNCOUNTED = ("again", FixedListSource.name, ContentKNN.name)
 """Sources that do not count events, or only to break ties."""
-
-
-def _describe_missing(pipeline: Pipeline, missing: int) -> str:
-    """Return a sentence without its end about events that the counting sources would forget."""
-    total = int(pipeline.item_statistics.counts_V.sum())
-    counted = [s.display_name for s in pipeline.config.source if not is_neural_source(s) and s.model not in _UNCOUNTED]
-    names = f"{', '.join(counted)} and the popularity of items" if counted else "the popularity of items"
-    return (
-        f"{missing:,} of the {total:,} events that this pipeline was counted on are in neither log, and {names} would "
-        "forget them"
-    )
 
 
 def _describe(source: SourceConfig, num_events: int) -> str:
