@@ -143,4 +143,7 @@ def test_tables_reasons_and_errors_of_commands_are_chinese(tmp_path: Path, monke
     assert run(*arguments, "--json").stdout == run(*arguments, "--json", "--language", "en").stdout
     monkeypatch.setenv("SEGUE_LANGUAGE", "en")
     assert "position" not in run(*arguments).stdout and "The rules do not allow it" in run(*arguments).stdout
+    monkeypatch.delenv("SEGUE_LANGUAGE")
+    assert "商品" in run("--language", "zh", *arguments).stdout and "商品" not in run(*arguments).stdout
+    assert "商品" not in run("--language", "zh", *arguments, "--language", "en").stdout
     assert "'fr' is not one of" in run(*arguments, "--language", "fr", code=2).stderr

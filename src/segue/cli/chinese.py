@@ -169,6 +169,9 @@ SENTENCES: Mapping[str, str] = {
     ),
     # lists
     "Not in the catalog, so not used: {0}.": "目录里没有，未使用：{0}。",
+    "The model knows the context {0}, which the log does not have: recommended without it.": (
+        "模型使用上下文 {0}，日志中没有：推荐时不使用它。"
+    ),
     "Lists for {0} users written to {1}.": "已把 {0} 个用户的列表写到 {1}。",
     "There is no user '{0}' in {1}.": "{1} 中没有用户“{0}”。",
     "No item is left to recommend.": "没有可以推荐的商品了。",

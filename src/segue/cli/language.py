@@ -27,10 +27,16 @@ class Language(StrEnum):
     zh = "zh"
 
 
-Option = Annotated[
+Default = Annotated[
     Language,
     typer.Option("--language", envvar="SEGUE_LANGUAGE", help="Language of tables, reasons and notes: en or zh."),
 ]
+"""Option before the command."""
+Option = Annotated[
+    Language | None,
+    typer.Option("--language", help="Language of tables, reasons and notes; by default SEGUE_LANGUAGE, or en."),
+]
+"""Option of each command."""
 _present = Language.en
 
 
@@ -48,11 +54,12 @@ def use_language(language: Language) -> None:
 def with_language(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the option --language."""
     signature = inspect.signature(command)
-    option = inspect.Parameter("language", inspect.Parameter.KEYWORD_ONLY, default=Language.en, annotation=Option)
+    option = inspect.Parameter("language", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Option)
 
     @functools.wraps(command)
-    def run(language: Language = Language.en, **values: Any) -> None:
-        use_language(language)
+    def run(language: Language | None = None, **values: Any) -> None:
+        if language is not None:
+            use_language(language)
         command(**values)
 
     parameters = [*signature.parameters.values(), option]

@@ -29,7 +29,7 @@ from segue.cli.commands import (
     trend,
     update,
 )
-from segue.cli.language import Language, translated, use_language, with_language
+from segue.cli.language import Default, Language, translated, use_language, with_language
 from segue.cli.options import expand_groups
 from segue.cli.output import print_report
 from segue.data.read_report import WARNING
@@ -77,8 +77,10 @@ app.command("import", short_help="Import a log into a server's data.")(
 @app.callback(invoke_without_command=True)
 def about(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    language: Default = Language.en,
 ) -> None:
     """Sequential recommendation: train on an event log, serve recommendations that follow each new event."""
+    use_language(language)
     if version:
         typer.echo(f"segue {metadata.version('segue')}")
         raise typer.Exit
@@ -96,7 +98,6 @@ _shown_warnings: set[str] = set()
 def main() -> None:
     """Run the command line. With SEGUE_TRACEBACK set, an error of the user also prints its traceback."""
     _shown_warnings.clear()
-    use_language(Language.en)
     warnings.showwarning = _show_warning
     try:
         app()
