@@ -23,8 +23,8 @@ os.environ.setdefault("POLARS_MAX_THREADS", "1")
 from machine import about, save
 
 CHUNK = 250
-MEMORY_BYTES = 4 << 30
-"""Address space of a process: a damaged length must not take the machine's memory."""
+MEMORY_BYTES = 8 << 30
+"""Address space of a process: a damaged length must not take the machine's memory. The libraries reserve 2.5 GB of it."""
 SHOWN = 20
 
 
@@ -69,6 +69,8 @@ def run_chunks(starts: list[tuple[int, int]], seed: int, processes: int) -> list
     with ThreadPoolExecutor(processes) as threads:
         for found in threads.map(lambda chunk: run_chunk(*chunk, seed), starts):
             results += found
+            for failure in (failure for result in found for failure in result["failures"]):
+                print(failure, file=sys.stderr, flush=True)
             failures = sum(len(result["failures"]) for result in results)
             files = sum(counts["files"] for result in results for counts in result["by_format"].values())
             print(f"{files} files, {failures} failures", file=sys.stderr, flush=True)
@@ -106,8 +108,6 @@ def main() -> int:
     formats = {name: dict(counts) for name, counts in sorted(by_format.items())}
     result = {"about": about(options.seed), **summary, "by_format": formats, "first_failures": failures[:SHOWN]}
     save("fuzz-readers", result)
-    for failure in failures[:SHOWN]:
-        print(failure, file=sys.stderr)
     print(summary)
     return 1 if failures else 0
 
