@@ -24,7 +24,7 @@ from machine import about, save
 
 CHUNK = 250
 MEMORY_BYTES = 8 << 30
-"""Address space of a process: a damaged length must not take the machine's memory. The libraries reserve 2.5 GB of it."""
+"""Address space of a process: a damaged length must not take all memory. The libraries reserve 2.5 GB of it."""
 SHOWN = 20
 
 
