@@ -86,7 +86,8 @@ def test_seen_items_are_ranked_as_the_split_states(split: Split, file: Path, see
 def test_seeds_are_for_pipelines_with_networks(split: Split, file: Path, tmp_path: Path) -> None:
     random = tmp_path / "random.toml"
     random.write_text(
-        '[[source]]\nmodel = "gru4rec"\nsettings = {embedding_dim = 4, epochs = 1, covisitation_weight = 0}\n[rank]\nmethod = "none"\n',
+        '[[source]]\nmodel = "gru4rec"\nsettings = {embedding_dim = 4, epochs = 1, covisitation_weight = 0}\n'
+        '[rank]\nmethod = "none"\n',
         encoding="utf-8",
     )
     results = compare(split, [str(file), str(random)], options=CompareOptions(seeds=2, refit=False))
