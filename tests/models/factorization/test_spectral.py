@@ -5,7 +5,7 @@ import pytest
 
 from segue.data.sequences import Sequences
 from segue.models.factorization import spectral
-from segue.models.factorization.spectral import Spectral, SpectralConfig, spectral_embeddings
+from segue.models.factorization.spectral import spectral_embeddings
 
 
 def chain(size, rows=200):
@@ -47,11 +47,3 @@ def test_items_without_events_get_an_embedding():
     assert np.isfinite(embeddings).all()
     alone = spectral_embeddings(Sequences.from_lists([[1]]), 9, 4, np.random.default_rng(1))
     np.testing.assert_allclose(np.linalg.norm(alone, axis=1), 1.0, rtol=1e-5)
-
-
-def test_the_model_scores_items_without_events_0():
-    """Noise of the initial table of networks is no similarity."""
-    model = Spectral.fit(chain(30), 40, SpectralConfig(embedding_dim=4))
-    scores = model.scores(Sequences.from_lists([[3, 4], [31]]))
-    np.testing.assert_array_equal(scores[0, 30:], 0.0)
-    assert scores[0, 5] > 0.5

@@ -104,9 +104,7 @@ class Spectral:
         items_VD = spectral_embeddings(
             sequences, size, config.embedding_dim, rng, window=config.window, power=config.power
         )
-        counts_V = item_counts(sequences, size)
-        items_VD[counts_V == 0] = 0.0  # noise of unit length otherwise, with cosines up to .9 in a few dimensions
-        return cls(items_VD, tie_breaker(counts_V, 1e-6), config.decay)
+        return cls(items_VD, tie_breaker(item_counts(sequences, size), 1e-6), config.decay)
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], config: SpectralConfig) -> "Spectral":
