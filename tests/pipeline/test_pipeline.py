@@ -340,7 +340,9 @@ def test_cold_items_are_found_by_their_features():
     facts = read_items(pl.DataFrame({"item_id": split.catalog.ids, "title": names})).item_features(split.catalog)
     values = {"source": [{"model": "content-knn", "settings": {"columns": ["title"]}}], "rank": {"method": "none"}}
     fitted = fit_pipeline(replace(split, item_features=facts), decode_pipeline(values), refit=True)
-    items, _ = top_k(fitted.scorer.scores(Sequences.from_lists([[1]])), 1)
-    assert items.tolist() == [[SIZE - 1]]
-    with pytest.raises(ValueError, match="give the log a table of items"):
+    histories = Sequences.from_lists([[1], [7]])
+    assert SIZE - 1 in top_k(fitted.scorer.scores(histories), 10)[0][0].tolist()
+    near, far = fitted.scorer.probabilities(histories, Sequences.from_lists([[SIZE - 1]] * 2))
+    assert near[0] > 3 * far[0]
+    with pytest.raises(ValueError, match="give an items table"):
         fit_pipeline(split, decode_pipeline(values))

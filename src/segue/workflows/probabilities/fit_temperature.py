@@ -161,7 +161,8 @@ def _with_best_item(
 
     It is a logistic regression of the cases whose target is the best item, on the log odds that the mixture states. Its
     penalty, as strong as one case, pulls towards no scaling. The two numbers are kept if they raise the log likelihood
-    by more than log(cases), the criterion of Schwarz 1978, so that the noise of few cases does not move them.
+    by more than log(cases), the criterion of Schwarz 1978, so that the noise of few cases does not move them. The slope
+    is at most 1: a blend states the cases that it was fitted on too well, and a steeper one would repeat that.
     """
     from scipy.optimize import minimize
     from scipy.special import expit
@@ -179,7 +180,7 @@ def _with_best_item(
         return total, np.array([away_N.sum(), (away_N * logit_N).sum()]) + change
 
     start = np.array([0.0, 1.0])
-    found: Any = minimize(value, start, jac=True, method="L-BFGS-B", bounds=[(None, None), (0.0, None)])
+    found: Any = minimize(value, start, jac=True, method="L-BFGS-B", bounds=[(None, None), (0.0, 1.0)])
     gain = value(start)[0] - float(found.fun)
     if gain < np.log(len(histogram.own_N)):
         return mixture, loss
