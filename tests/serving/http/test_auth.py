@@ -122,7 +122,7 @@ def test_a_caller_is_named_by_the_variable_of_its_key():
 def test_a_rate_below_one_a_second_lets_one_through_and_names_the_wait():
     limit, one = RateLimit(0.25), Caller("one", frozenset())
     limit.take(one, 100.0)
-    for now_s, wait_s in ((100.0, "4"), (101.0, "4"), (102.5, "2")):
+    for now_s, wait_s in ((100.0, "4"), (101.0, "3"), (102.5, "2")):
         with pytest.raises(Problem) as refused:
             limit.take(one, now_s)
         assert refused.value.headers == {"Retry-After": wait_s}
