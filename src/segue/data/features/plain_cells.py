@@ -33,7 +33,7 @@ def to_plain(column: "pl.Series") -> "pl.Series":
     inner = dtype.inner
     if isinstance(inner, pl.Decimal):
         return column.cast(pl.List(pl.Float64))
-    if inner.is_numeric() or inner in (pl.String, pl.Boolean):  # type: ignore[union-attr]
+    if inner.is_numeric() or inner in (pl.String, pl.Boolean):
         return column
     lists = [None if cell is None else [_text(part) for part in cell] for cell in cells_of(column)]
     return pl.Series(column.name, lists, dtype=pl.List(pl.String))

@@ -54,7 +54,7 @@ def _in_calendar(column: "pl.Series") -> "pl.Series":
     unit = getattr(column.dtype, "time_unit", None)
     if unit == "ns":  # 64 bits hold the years 1677 to 2262
         return column
-    per_day = _UNITS_PER_DAY.get(unit, 1)
+    per_day = _UNITS_PER_DAY.get(str(unit), 1)
     margin = per_day if getattr(column.dtype, "time_zone", None) else 0  # the day of a zone may lie beyond the edge
     first, last = FIRST_DAY * per_day + margin, (LAST_DAY + 1) * per_day - 1 - margin
     inside = column.to_physical().cast(pl.Int64).is_between(first, last)
