@@ -95,3 +95,13 @@ def test_too_many_events_are_counted_before_they_are_decoded(monkeypatch):
         assert invalid_body(error.value).detail.startswith("events is not valid: expected 'array', got ")
     large = b",".join([b'{"item_id":"' + b"i" * 30 + b'"}'] * 9000)
     assert len(decode_events(b'{"events":[' + large + b"]}").events) == 9000
+
+
+def test_only_a_long_batch_is_counted_before_it_is_decoded(monkeypatch):
+    counted = []
+    monkeypatch.setattr(requests, "_check_number", lambda events: counted.append(len(events)))
+    one, limit = b'{"item_id":"a","user_id":"u"}', requests.MAX_EVENTS * len('{"item_id":"a"},')
+    for length, is_counted in ((1000, False), (limit, False), (limit + 1, True)):
+        counted.clear()
+        decode_events(b'{"events":[%s]}' % (one + b" " * (length - len(one) - 2)))
+        assert bool(counted) is is_counted

@@ -5,7 +5,7 @@ import pytest
 
 from segue.serving.schemas.problems import Problem
 from segue.serving.schemas.requests import EventIn
-from segue.serving.store.event import has_server_time, validate_event
+from segue.serving.store.event import event_time_us, has_server_time, validate_event
 
 NOW = 1_700_000_000_000_000
 
@@ -96,3 +96,16 @@ def test_the_server_knows_whether_it_gave_the_time() -> None:
         assert has_server_time(validate_event(sent, 10))
         assert not has_server_time(validate_event(msgspec.structs.replace(sent, timestamp=0), 10))
         assert validate_event(sent, 10, stamp_us=12).time_us == 12
+
+
+def test_what_a_client_names_is_kept_and_a_digest_is_short() -> None:
+    event = validate_event(EventIn("a", "u", event_id="own", source="app", event="buy"), 10)
+    assert (event.event_id, event.source, event.event, len(event.body)) == ("own", "app", "buy", 16)
+
+
+def test_the_time_of_a_sent_event() -> None:
+    assert event_time_us(EventIn("a", "u"), 7) == 7
+    assert event_time_us(EventIn("a", "u", timestamp=2), 10**7) == 2_000_000
+    with pytest.raises(Problem) as refused:
+        event_time_us(EventIn("a", "u", timestamp="x" * 39 + "YZ"), 7)
+    assert refused.value.detail.startswith(f"timestamp '{'x' * 39}Y' is not ISO 8601")
