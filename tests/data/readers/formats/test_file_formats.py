@@ -26,12 +26,15 @@ def test_the_suffix_gives_the_format(name: str, format: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["log.txt", "log", "log.gz", "csv"])
-def test_an_unknown_suffix_needs_a_format(name: str) -> None:
+def test_an_unknown_suffix_needs_a_format(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).touch()
     with pytest.raises(
         ValueError,
         match=rf"^The suffix of {name} has no known format; name one of: {', '.join(FORMATS)}\.$",
     ):
-        guess_format(Path(name))
+        guess_format(tmp_path / name)
+    with pytest.raises(ValueError, match=rf"^There is no file .*{name}x\.$"):
+        guess_format(tmp_path / f"{name}x")
 
 
 def test_arrow_files_and_streams(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def guess_format(path: Path) -> str:
     """Return the format by the suffix of the file, or of the first file of a folder or pattern.
 
     Raises:
-        ValueError: with the choices, for an unknown suffix (``.txt``).
+        ValueError: with the choices, for an unknown suffix (``.txt``); or there is no such file.
     """
     name = path.name
     if not path.is_file() and not _format_of(path):
@@ -95,6 +95,7 @@ def guess_format(path: Path) -> str:
         name = find_files(path)[0].path.name
     if format := _format_of(Path(name)):
         return format
+    find_files(path)  # a missing file is the first thing to report
     raise ValueError(f"The suffix of {name} has no known format; name one of: {', '.join(FORMATS)}.")
 
 
