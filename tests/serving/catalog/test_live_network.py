@@ -14,6 +14,9 @@ from segue.data.sequences import Sequences
 from segue.models import artifact
 from segue.models.add_items import add_items
 from segue.models.artifact import Artifact
+from segue.models.counting.covisitation import CoVisit, CoVisitConfig
+from segue.models.neural.covisitation_prior import WithCovisitationPrior
+from segue.serving.catalog import live_network
 from segue.serving.catalog.live_model import LiveModel
 from segue.serving.inference.served_model import ServedModel
 from segue.workflows.fit_model import fit_model
@@ -122,3 +125,14 @@ def test_a_network_of_an_approximate_search_says_why_it_does_not_grow(
         state = server.web.put("/v1/items/n2", json=NEW["n2"]).json()
         assert state["recommendable"] is False and "its catalog is searched approximately" in state["reason"]
         assert "n2" not in [item["id"] for item in server.web.post("/v1/recommend", json={"k": 40}).json()["items"]]
+
+
+def test_a_server_without_scipy_gives_no_rows_to_a_network_with_co_visitation(
+    saved: tuple[Path, Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ServedModel.open(saved[0])
+    monkeypatch.setattr(live_network, "_has_scipy", lambda: False)
+    assert live_network.growth_obstacle(model) == ""
+    log = Sequences.from_lists([[1, 2, 3]])
+    model.scorer = WithCovisitationPrior(model.scorer, CoVisit.fit(log, len(IDS) + 1, CoVisitConfig()), 0.3)
+    assert live_network.growth_obstacle(model) == "scipy is not installed on the server"

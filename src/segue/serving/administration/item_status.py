@@ -2,6 +2,7 @@
 
 from segue.serving.catalog.availability import is_available
 from segue.serving.catalog.live_model import LiveModel
+from segue.serving.catalog.live_network import growth_obstacle
 from segue.serving.deployment.deployment import Deployment
 from segue.serving.schemas.admin import ItemOut, ItemVersion
 from segue.serving.store.catalog_tables import unknown_item
@@ -58,7 +59,7 @@ def _obstacle(live: LiveModel, item_id: str) -> str:
         return "It is not available."
     if item_id not in live.model.catalog:
         reason = f"Version {live.model.version} is a single model ({live.model.scorer.name}) that was trained without"
-        if live.model.is_approximate:
-            return f"{reason} this item, and its catalog is searched approximately: train it again."
+        if live.has_item_features and (obstacle := growth_obstacle(live.model)):
+            return f"{reason} this item, and {obstacle}: train it again."
         return f"{reason} this item: train it again, or deploy a pipeline or a neural model with item features."
     return ""

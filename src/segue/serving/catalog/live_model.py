@@ -74,6 +74,11 @@ class LiveModel:
         return self._sessions
 
     @property
+    def has_item_features(self) -> bool:
+        """True for a single network with item features, which give new items their embeddings."""
+        return self._network is not None
+
+    @property
     def has_trend(self) -> bool:
         """True if the version has a trend model."""
         return bool(self._demands)

@@ -11,6 +11,7 @@ from typing import Any
 from segue.data.features.cell_casting import cast_row
 from segue.data.features.column_types import ColumnType
 from segue.models.add_items import add_rows_for_items
+from segue.models.neural.covisitation_prior import WithCovisitationPrior
 from segue.models.neural.neural_scorer import find_network
 from segue.models.retrieval.retriever import Retriever
 from segue.pipeline.next_item_probabilities import probability_scorer
@@ -19,6 +20,23 @@ from segue.serving.sessions.session_cache import SessionCache
 from segue.serving.store.catalog_tables import LiveItem
 
 _SPELLED = {"str": "text", "bool": "true or false", "int": "a number", "float": "a number"}
+
+
+def growth_obstacle(model: ServedModel) -> str:
+    """Return the clause about the reason that a network with item features gets no new items here; "" without any."""
+    if model.is_approximate:
+        return "its catalog is searched approximately"  # a new index of a large catalog takes minutes
+    if isinstance(model.scorer, WithCovisitationPrior) and not _has_scipy():
+        return "scipy is not installed on the server"
+    return ""
+
+
+def _has_scipy() -> bool:
+    try:
+        from scipy import sparse  # noqa: F401 - a lean server is installed without it
+    except ImportError:
+        return False
+    return True
 
 
 class LiveNetwork:
@@ -80,7 +98,7 @@ class LiveNetwork:
         """
         model, catalog = self._model, self._model.catalog
         joining = [item.item_id for item in items.values() if item.item_id not in catalog and not item.deleted]
-        if model.is_approximate:  # a new index of a large catalog takes minutes
+        if growth_obstacle(model):
             return
         grown = catalog.grown(joining) if joining else catalog
         rows = {item: self._row(items[item].cells) for item in grown.added}
