@@ -87,3 +87,13 @@ def test_a_list_longer_than_its_file_ends_at_once(kind: int, tmp_path: Path) -> 
     check_pages(path)
     with pytest.raises(ValueError, match=r"x\.parquet cannot be read as parquet: .*\.$"):
         read_raw(path, "parquet")
+
+
+def test_a_damaged_length_of_the_footer_is_not_allocated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.parquet"
+    FRAME.write_parquet(path)
+    path.write_bytes(path.read_bytes()[:-8] + bytes([0xF0, 0xFF, 0xFF, 0xFF]) + b"PAR1")
+    parsed = []
+    monkeypatch.setattr(parquet_pages, "_Compact", lambda data: parsed.append(data))
+    check_pages(path)
+    assert parsed == []

@@ -34,6 +34,8 @@ def check_pages(path: Path) -> None:
 def _read_footer(file: BinaryIO, size: int) -> dict[int, Any]:
     file.seek(max(0, size - _TAIL_BYTES))
     length = int.from_bytes(file.read(4), "little")
+    if length > size:  # a read of a damaged length would allocate 4 GB
+        raise ValueError("too long a footer")
     file.seek(max(0, size - _TAIL_BYTES - length))
     return _Compact(file.read(length)).struct()
 
