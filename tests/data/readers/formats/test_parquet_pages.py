@@ -94,6 +94,6 @@ def test_a_damaged_length_of_the_footer_is_not_allocated(tmp_path: Path, monkeyp
     FRAME.write_parquet(path)
     path.write_bytes(path.read_bytes()[:-8] + bytes([0xF0, 0xFF, 0xFF, 0xFF]) + b"PAR1")
     parsed = []
-    monkeypatch.setattr(parquet_pages, "_Compact", lambda data: parsed.append(data))
+    monkeypatch.setattr(parquet_pages, "_Compact", parsed.append)
     check_pages(path)
     assert parsed == []
