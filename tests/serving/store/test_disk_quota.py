@@ -87,3 +87,11 @@ def test_the_disk_of_the_log_is_measured_and_one_that_cannot_be_refuses_nothing(
     monkeypatch.setattr(os, "statvfs", unknown)
     assert DiskQuota(tmp_path / "log", min_free_mb=200).refusal() is None
     assert paths == [tmp_path]
+
+
+def test_the_size_of_a_log_is_exact(tmp_path):
+    quota = DiskQuota(tmp_path / "log")
+    assert quota.log_bytes() == 0
+    (tmp_path / "log-wal").write_bytes(bytes(7))
+    (tmp_path / "log").write_bytes(bytes(5))
+    assert quota.log_bytes() == 12

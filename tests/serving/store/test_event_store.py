@@ -318,3 +318,10 @@ def test_older_rows_of_a_long_log_are_left_to_the_background_check(tmp_path, eve
     again = EventStore(path)
     assert (again.num_damaged, again.completely_checked) == (2, True)
     again.close()
+
+
+def test_the_mode_of_a_commit_is_set_where_it_changes_only(store, event):
+    assert (store.unsynced, store._forced) == (False, True)
+    for force in (False, False, True):
+        store.append([[event()]], force=force)
+        assert (store.unsynced, store._forced) == (not force, force)
