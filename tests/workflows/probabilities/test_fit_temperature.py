@@ -13,12 +13,12 @@ from segue.models.probabilities.calibrated_scorer import NOTE, CalibratedScorer,
 from segue.models.probabilities.temperature_mixture import TemperatureMixture
 from segue.workflows.fit_model import calibrated, fit_model
 from segue.workflows.probabilities.fit_temperature import (
-    ScoreHistogram,
     _with_best_item,
     best_mixture,
     best_temperature,
     fit_calibration,
 )
+from segue.workflows.probabilities.score_histogram import ScoreHistogram
 
 ITEMS = 20
 TRUTH = 0.6
