@@ -26,7 +26,7 @@ RESPONSES_SHARE = 0.7
 """Share of the grace after which the connections of responses under way are aborted; the rest is for closing."""
 CHECK_S = 0.25
 """Interval at which the deadlines of all connections are checked: one timer instead of several for each request."""
-CHECKED_AT_ONCE, SLICE_S = 64, 0.004
+CHECKED_AT_ONCE, SLICE_S = 16, 0.001
 """Connections that are checked at once, and seconds between two such slices. In a crowd a slice is also the only time
 in which its connections without a key are read: thousands that send a byte in the same instant are read a slice at a
 time, and the others have their turn between two slices."""
