@@ -59,6 +59,11 @@ def test_numbers_and_booleans_of_a_request_equal_their_column(value):
         assert cast_cell(value, kind) == cast_column(pl.Series("c", [value]), kind)[0]
 
 
+def test_a_whole_number_beyond_the_largest_float_is_missing():
+    assert cast_cell(-(10**400), "number") is None and cast_cell(f"[1, {10**400}]", "vector") is None
+    assert cast_column(pl.Series("c", [f"[1, {10**400}]"]), "vector")[0] is None
+
+
 def test_a_row_has_no_missing_values():
     column_types = {"device": "category", "age": "number", "tags": "list"}
     assert cast_row({"device": " tv", "age": "old", "other": 1, "tags": None}, column_types) == {"device": "tv"}

@@ -69,6 +69,12 @@ def test_a_number_is_encoded_by_its_value_and_its_bin() -> None:
     assert (result[:, 2:].sum(axis=1) + result[:, 0] == 1).all()
 
 
+@pytest.mark.parametrize("part", [1e308, -1e13, float("nan"), 10**400])
+def test_a_vector_whose_scores_would_overflow_is_missing(part: float) -> None:
+    result = dense(encoding("image").encode([{"image": [part, 0.0]}, {}]))
+    assert (result[0] == result[1]).all()
+
+
 def test_a_vector_enters_as_it_is() -> None:
     result = dense(encoding("image").encode(ROWS[1:]))
     assert result.tolist() == [[0, 1, 0], [0, 0.5, -2], [1, 0, 0], [1, 0, 0]]  # none, and one of another width

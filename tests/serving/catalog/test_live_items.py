@@ -207,6 +207,7 @@ def test_a_single_model_obeys_and_says_what_it_cannot(tmp_path, run, open_server
 REFUSED = [
     ("PATCH", {"json": {"price": "9"}}, 422, "Column 'price' holds numbers, but the value is text."),
     ("PATCH", {"json": {"prise": 9}}, 422, "The items have no column 'prise'. Did you mean 'price'?"),
+    ("PATCH", {"json": {"price": 10**400}}, 422, "price holds a number above 1.8e+308, the largest one."),
     ("PATCH", {"json": {"title": 3}}, 422, "title must be text."),
     ("PATCH", {"json": {"available": "no"}}, 422, "available must be true, false or a number of pieces."),
     ("PATCH", {"json": {"price": {"eur": 3}}}, 422, "price must be text, a number"),

@@ -16,18 +16,24 @@ from segue.models.add_items import add_items
 from segue.models.artifact import Artifact
 from segue.models.counting.covisitation import CoVisit, CoVisitConfig
 from segue.models.neural.covisitation_prior import WithCovisitationPrior
-from segue.serving.catalog import live_network
+from segue.serving.catalog import item_cells, live_network
 from segue.serving.catalog.live_model import LiveModel
 from segue.serving.inference.served_model import ServedModel
 from segue.workflows.fit_model import fit_model
 
 IDS = [f"i{number}" for number in range(1, 25)]
 ROWS = {
-    item: {"category": f"种类{number % 4}", "price": float(number % 5), "tags": [f"t{number % 3}", f"标签{number % 2}"]}
+    item: {
+        "category": f"种类{number % 4}",
+        "price": float(number % 5),
+        "tags": [f"t{number % 3}", f"标签{number % 2}"],
+        "image": [number / 24, 1 - number / 24],
+    }
     for number, item in enumerate(IDS)
 }
+KINDS = {"category": "category", "price": "number", "tags": "list", "image": "vector"}
 NEW = {
-    "新": {"category": "种类1", "price": 2.0, "tags": ["t1", "标签1"], "title": "新茶"},
+    "新": {"category": "种类1", "price": 2.0, "tags": ["t1", "标签1"], "image": [0.5, 1], "title": "新茶"},
     "n2": {"category": "种类3", "price": 4.0},
     "n3": {"category": "unknown", "price": None},
 }
@@ -39,9 +45,9 @@ def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     rng = np.random.default_rng(1)
     rows = Sequences.from_lists([((start + np.arange(6)) % 24 + 1).tolist() for start in rng.integers(0, 24, 60)])
     no_cases = EvaluationCases(Sequences.from_lists([]), np.empty(0, np.int32), np.empty(0, np.int64), None, {})
-    features = ItemFeatures([{}, *ROWS.values()], {"category": "category", "price": "number", "tags": "list"})
+    features = ItemFeatures([{}, *ROWS.values()], KINDS)
     split = Split("none", Catalog(IDS), rows, no_cases, rows, no_cases, False, "", "", features)
-    settings = {"embedding_dim": 8, "epochs": 2, "batch_tokens": 128, "features": ["category", "price", "tags"]}
+    settings = {"embedding_dim": 8, "epochs": 2, "batch_tokens": 128, "features": list(KINDS)}
     fitted = fit_model(name, split, {**settings, "feature_use": use})
     about = {"exclude_seen": True}
     model = Artifact(name, fitted.settings, Catalog(IDS), fitted.scorer.arrays(), ROWS, about)
@@ -109,6 +115,24 @@ def test_a_new_item_is_in_lists_histories_and_sequences_at_once(
     with open_server(tmp_path / "data", folder) as server:  # the rows are made in another order of changes
         assert listed(history=["i3"]) == moved(["i3"], hidden)
         assert listed(user_id="ann") == moved(["新", "i3", "n2"], hidden)
+
+
+def test_numbers_too_large_for_a_float_harm_no_list_and_no_later_change(
+    saved: tuple[Path, Artifact], tmp_path: Path, open_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = ({"price": 10**400}, {"image": [10**400, 0]}, {"image": [1e308, 0]}, {"image": [-3e38, 3e38]})
+    with open_server(tmp_path / "data", saved[0]) as server:
+        for cell in cells:
+            refused = server.web.put("/v1/items/n2", json=cell)
+            assert refused.status_code == 422 and next(iter(cell)) in refused.json()["detail"]
+        monkeypatch.setattr(item_cells, "_check_plain", lambda name, value: None)
+        monkeypatch.setattr(LiveModel, "check_cell", lambda self, name, value: None)
+        for number, cell in enumerate(cells):  # stored before they were refused
+            assert server.web.put(f"/v1/items/n{number}", json=cell).status_code == 200
+    with open_server(tmp_path / "data", saved[0]) as server:
+        for path, wanted in (("recommend", {"k": 40}), ("next", {"steps": 5})):
+            response = server.web.post(f"/v1/{path}", json={"history": ["i3", "n2"], **wanted}).json()
+            assert response["items"] and response.get("fallback") is None
 
 
 def test_a_network_of_an_approximate_search_says_why_it_does_not_grow(

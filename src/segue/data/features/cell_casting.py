@@ -22,7 +22,7 @@ def cast_cell(value: Any, column_type: ColumnType) -> Any:
         return None
     text = _text(value)
     if column_type == "number":
-        return float(value) if isinstance(value, int | float) else parse_number(text)
+        return _finite(value) if isinstance(value, int | float) else parse_number(text)
     if column_type == "vector":
         return parse_vector(text)
     if column_type == "list":
@@ -42,6 +42,14 @@ def cast_row(values: Mapping[str, Any], column_types: Mapping[str, ColumnType]) 
     """
     cells = {name: cast_cell(values.get(name), type_) for name, type_ in column_types.items()}
     return {name: cell for name, cell in cells.items() if cell is not None}
+
+
+def _finite(value: float) -> float | None:
+    """Return a number as float; None for one beyond the largest, of a JSON body as long as a request may be."""
+    try:
+        return float(value)
+    except OverflowError:
+        return None
 
 
 def _text(value: Any) -> str:

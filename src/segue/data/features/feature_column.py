@@ -14,6 +14,8 @@ from segue.data.features.tokenize import tokenize
 
 BINS = 10
 """Quantile bins of a number, encoded beside its standardized value, because preferences are seldom linear in it."""
+MAX_ABS_PART = 1e12
+"""Bound of the entries of a vector: beyond it scores in float32 overflow, and every list with the item would fail."""
 MAX_ABS_Z = 3.0
 """Bound of a standardized number, so that one wrong price does not dominate an item."""
 
@@ -125,17 +127,18 @@ def _number(value: Any) -> float | None:
     """Return a finite number, else None."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 
 
 def _vector(value: Any) -> list[float] | None:
-    """Return a list of finite numbers, else None."""
+    """Return a list of numbers up to MAX_ABS_PART, else None."""
     if not isinstance(value, list | tuple | np.ndarray):
         return None
     numbers = [_number(part) for part in value]
-    return None if None in numbers else numbers  # type: ignore[return-value]
+    fits = all(number is not None and abs(number) <= MAX_ABS_PART for number in numbers)
+    return numbers if fits else None  # type: ignore[return-value]
 
 
 @lru_cache(maxsize=1 << 18)

@@ -44,7 +44,7 @@ def parse_vector(text: str) -> list[float] | None:
     try:
         parts = json.loads(text) if text.lstrip().startswith("[") else text.replace(",", " ").split()
         return [float(part) for part in parts] or None
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return None
 
 

@@ -4,6 +4,7 @@ Shape letters: V catalog size with PAD, N values of all items' lists, U changed 
 """
 
 import math
+import sys
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -49,7 +50,7 @@ def check_cell(columns: ItemColumns, name: str, value: Any) -> None:
     if value is None:
         return
     if isinstance(column, NumberColumn):
-        fits = type(value) in (int, float) and math.isfinite(value)
+        fits = type(value) in (int, float) and abs(value) <= sys.float_info.max
     elif isinstance(column, BooleanColumn):
         fits = isinstance(value, bool) or (isinstance(value, str) and bool(flag_words([value])))
     elif isinstance(column, ListColumn):

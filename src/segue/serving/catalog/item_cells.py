@@ -1,6 +1,7 @@
 """Cells of an item in a request: decoded, limited, and checked against the columns of every deployed version."""
 
 import difflib
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
@@ -51,6 +52,8 @@ def _check_plain(name: str, value: Any) -> None:
         raise Problem(422, f"{name} must be text, a number, true, false, null or a list of texts.")
     if len(parts) > MAX_PARTS or any(isinstance(part, str) and len(part) > MAX_TEXT for part in parts):
         raise Problem(422, f"{name} has more than {MAX_TEXT} characters or {MAX_PARTS} parts.")
+    if any(isinstance(part, int) and abs(part) > sys.float_info.max for part in parts):
+        raise Problem(422, f"{name} holds a number above {sys.float_info.max:.1e}, the largest one.")
 
 
 def check_cells(cells: Mapping[str, Any], models: Iterable[LiveModel]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from segue.data.features.cell_casting import cast_row
 from segue.data.features.column_types import ColumnType
+from segue.data.features.feature_column import MAX_ABS_PART
 from segue.models.add_items import add_rows_for_items
 from segue.models.neural.covisitation_prior import WithCovisitationPrior
 from segue.models.neural.neural_scorer import find_network
@@ -80,6 +81,8 @@ class LiveNetwork:
         if value is not None and not fits.get(wanted, True):
             held, given = {"number": "numbers", "vector": "lists of numbers"}[wanted], type(value).__name__
             raise ValueError(f"Column '{name}' holds {held}, but the value is {_SPELLED.get(given, 'a list')}.")
+        if wanted == "vector" and any(abs(part) > MAX_ABS_PART for part in value or ()):
+            raise ValueError(f"Column '{name}' holds lists of numbers, none of them above {MAX_ABS_PART:.0e}.")
 
     def _row(self, cells: Mapping[str, Any]) -> dict[str, Any]:
         """Return the features of a row as ``read_items`` would; a list is written as JSON first."""
