@@ -117,6 +117,21 @@ def test_a_new_item_is_in_lists_histories_and_sequences_at_once(
         assert listed(user_id="ann") == moved(["新", "i3", "n2"], hidden)
 
 
+@pytest.mark.parametrize("strategy", ["top-k", "beam", "sample", "relevance"])
+def test_a_sequence_holds_only_items_that_the_request_allows(
+    saved: tuple[Path, Artifact], tmp_path: Path, open_server: Any, strategy: str
+) -> None:
+    with open_server(tmp_path / "data", saved[0]) as server:
+
+        def listed(**request: Any) -> set[str]:
+            response = server.web.post("/v1/next", json={"history": ["i3"], "strategy": strategy, **request})
+            return {item["id"] for item in response.json()["items"]}
+
+        assert listed(steps=4, allow=["i20", "i3", "unknown", "i9"]) == {"i20", "i9"}
+        assert listed(steps=4, allow=["unknown"]) == listed(steps=4, allow=[]) == set()
+        assert len(listed(steps=4, temperature=1e-320)) == 4
+
+
 def test_numbers_too_large_for_a_float_harm_no_list_and_no_later_change(
     saved: tuple[Path, Artifact], tmp_path: Path, open_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,8 @@ from segue.data.sequences import Sequences
 from segue.models.top_k import order_by_score_then_index
 
 GOLDEN = 0x9E3779B97F4A7C15
+MIN_TEMPERATURE = 1e-30
+"""Temperature that samples the best item alone; scores divided by a smaller one overflow float32."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def sample_items(
     Args:
         scores_RV: float [R, V]; -inf for items that must not be sampled.
         uniform_RC: float64 [R, C] in [0, 1).
-        temperature: above 0.
+        temperature: above 0; one below MIN_TEMPERATURE counts as that.
         top_k: number of best items that may be sampled, and ties of the last; None: all.
         top_p: least share of the probability of the best of these items ("nucleus": Holtzman et al. 2020, section
             3.1); None: all.
@@ -87,16 +89,17 @@ def sample_items(
         score.
     """
     rows, size = len(scores_RV), scores_RV.shape[1]
+    divisor = np.float32(max(temperature, MIN_TEMPERATURE))
     highest_R1 = np.maximum(scores_RV.max(axis=1, keepdims=True), np.finfo(np.float32).min)
     if top_k is None and top_p is None:
-        weight_RV = np.exp((scores_RV - highest_R1) / np.float32(temperature))
+        weight_RV = np.exp((scores_RV - highest_R1) / divisor)
         index_RC, share_RC = _inverse_cdf(weight_RV.ravel(), np.full(rows, size), uniform_RC)
         return (index_RC % size).astype(np.int32), share_RC
     threshold_R1 = np.full_like(highest_R1, np.finfo(np.float32).min)
     if top_k is not None and top_k < size:
         threshold_R1 = np.maximum(threshold_R1, np.partition(scores_RV, -top_k, axis=1)[:, -top_k, None])
     row_M, item_M = np.nonzero(scores_RV >= threshold_R1)
-    weight_M = np.exp((scores_RV[row_M, item_M] - highest_R1[row_M, 0]) / np.float32(temperature))
+    weight_M = np.exp((scores_RV[row_M, item_M] - highest_R1[row_M, 0]) / divisor)
     if top_p is not None:
         keep_M = _nucleus(row_M, weight_M.astype(np.float64), rows, top_p)
         row_M, item_M, weight_M = row_M[keep_M], item_M[keep_M], weight_M[keep_M]

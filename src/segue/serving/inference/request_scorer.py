@@ -178,16 +178,16 @@ class RequestScorer:
             prepared, allowed_V = self._prepare_next(request, cached_only=False)
         except HistoryUnreadableError:
             return self.next_without_scoring(request)
-        scorer = model.scorer
+        strategy = find_strategy(request.strategy, temperature=request.temperature)
+        scorer = model.scorer if strategy.name == "top-k" else model.probability_scorer or model.scorer
         rows, rng = prepared.query.as_sequences(), np.random.default_rng(request.seed)
         if model.pipeline_service is not None:  # sequences are made of the model's own items
             rows = model.pipeline_service.pipeline_history(rows)
         exclude = Sequences.from_lists([[item for item in prepared.query.exclude if item < scorer.size]])
         allowed_all_V, allowed_V = allowed_V, None if allowed_V is None else allowed_V[: scorer.size]
+        if allowed_all_V is None and prepared.query.allow is not None:
+            allowed_V = np.isin(np.arange(scorer.size), list(prepared.query.allow))
         rows = replace(rows, items=np.where(rows.items < scorer.size, rows.items, PAD))  # items that join meanwhile
-        strategy = find_strategy(request.strategy, temperature=request.temperature)
-        if strategy.name != "top-k":
-            scorer = model.probability_scorer or scorer
         items, scores = generate(scorer, rows, request.steps, strategy, rng=rng, exclude=exclude, allowed_V=allowed_V)
         recommendations = model.to_recommendations(items[0], scores[0])
         if strategy.name == "sample":
