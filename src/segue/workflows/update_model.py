@@ -12,7 +12,13 @@ from segue.models.zoo import ClassicEntry, find_model
 from segue.pipeline.pipeline import Pipeline
 from segue.workflows.probabilities.fit_temperature import fit_calibration
 from segue.workflows.updates.continue_training import continue_training
-from segue.workflows.updates.update_data import UpdateReport, is_not_worse, prepare_update, warn_of_spellings
+from segue.workflows.updates.update_data import (
+    UpdateReport,
+    is_not_worse,
+    prepare_update,
+    warn_of_spellings,
+    warn_of_trained_events,
+)
 from segue.workflows.updates.update_pipeline import update_pipeline
 
 if TYPE_CHECKING:
@@ -64,13 +70,15 @@ def update_model(
     if is_not_worse(after_N, before_N):
         scorer = continue_training(start, config, data.catalog, data.sequences, seed)
         about = {**loaded.about, "updated_from": loaded.version, "update_ndcg@10": [before, after]}
+        about["newest_event_us"] = max(data.newest_us, int(loaded.about.get("newest_event_us") or 0))
+        about["trained_on_everything"] = True
         calibration = fit_calibration(evaluated, data.cases, exclude_seen=data.exclude_seen)
         if calibration.cases:  # with too few new events the old one stays
             about["notes"] = {**loaded.about.get("notes", {}), NOTE: calibration.to_dict()}
         updated = replace(start, catalog=data.catalog, arrays=scorer.arrays(), about=about)
         version = artifact.save(updated, out or run)
     new_items = len(data.catalog) - len(loaded.catalog)
-    warnings = warn_of_spellings(loaded.catalog, log, items)
+    warnings = (*warn_of_spellings(loaded.catalog, log, items), *warn_of_trained_events(loaded, log))
     return UpdateReport(
         before, after, len(data.cases), new_items, version is not None, version, data.shared_events, warnings
     )

@@ -1,8 +1,41 @@
-"""Whether an update is kept."""
+"""Cases of an update, and whether it is kept."""
+
+from typing import Any
 
 import numpy as np
+import polars as pl
+import pytest
 
-from segue.workflows.updates.update_data import is_not_worse
+from segue.data.catalog import Catalog
+from segue.data.readers.events import read_events
+from segue.models.artifact import Artifact
+from segue.workflows.updates.update_data import is_not_worse, prepare_update, warn_of_trained_events
+
+T0 = 1_700_000_000
+NEWEST = {"newest_event_us": (T0 + 89) * 1_000_000}
+
+
+@pytest.mark.parametrize(
+    ("about", "times"),
+    [
+        ({}, range(90, 100)),
+        (NEWEST, [99]),
+        ({**NEWEST, "trained_on_everything": False}, range(90, 100)),
+        ({"newest_event_us": (T0 + 99) * 1_000_000}, range(90, 100)),
+    ],
+)
+def test_no_case_is_an_event_that_the_old_model_was_trained_on(about: dict[str, Any], times: Any) -> None:
+    rows = [("u", f"i{second % 3}", T0 + second) for second in range(100)]
+    log = read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
+    model = Artifact("gru4rec", {}, Catalog(["i0", "i1", "i2"]), {}, {}, about)
+    data = prepare_update(model, log, None)
+    assert data.cases.times is not None
+    assert (data.cases.times // 1_000_000 - T0).tolist() == list(times)
+    assert data.before_cutoff.num_events == 100 - len(times)
+    warnings = warn_of_trained_events(model, log)
+    assert [warning[:41] for warning in warnings] == ["No event of the log is newer than the tra"] * (
+        about.get("newest_event_us") == (T0 + 99) * 1_000_000
+    )
 
 
 def test_an_update_that_is_worse_by_chance_alone_is_kept() -> None:

@@ -159,7 +159,9 @@ def prepare_update(
     catalog = Catalog(sorted(known))
     by = str(loaded.about.get("sequences_by", "user"))
     sequences, shared_events = merge_logs(log, replay, catalog, by=by)
-    cutoff_us = int(np.quantile(log.frame["timestamp"].to_numpy(), 1 - NEWEST_SHARE, method="higher"))
+    newer_N = newer_times(loaded, log)
+    times_N = newer_N if len(newer_N) else log.frame["timestamp"].to_numpy()
+    cutoff_us = int(np.quantile(times_N, 1 - NEWEST_SHARE, method="higher"))
     cases = later_events(sequences, cutoff_us, np.ones(catalog.size, dtype=bool))
     exclude_seen = bool(loaded.about.get("exclude_seen"))
     if exclude_seen and len(cases):
@@ -175,6 +177,36 @@ def prepare_update(
         exclude_seen,
         np.concatenate([[0], loaded.catalog.to_indices(catalog.ids)]).astype(np.int32),
         np.concatenate([[0], catalog.to_indices(loaded.catalog.ids)]).astype(np.int32),
+    )
+
+
+def newer_times(loaded: Artifact, log: "EventLog") -> np.ndarray:
+    """Return the timestamps behind the training of a model: a case that it was trained on would favor it.
+
+    Args:
+        loaded: the saved model.
+        log: the new events, some of which it may be trained on.
+
+    Returns:
+        int64 [N], UTC microseconds; all timestamps where the artifact does not state its newest event.
+    """
+    times_N = log.frame["timestamp"].to_numpy()
+    until_us = loaded.about.get("newest_event_us") if loaded.about.get("trained_on_everything", True) else None
+    return times_N if until_us is None else times_N[times_N > int(until_us)]
+
+
+def warn_of_trained_events(loaded: Artifact, log: "EventLog") -> tuple[str, ...]:
+    """Return a sentence about a log without an event behind the training; none for another one.
+
+    Args:
+        loaded: the saved model.
+        log: the new events.
+    """
+    if len(newer_times(loaded, log)):
+        return ()
+    return (
+        "No event of the log is newer than the training of this model, which may be trained on the cases of this "
+        "comparison: it is favored.",
     )
 
 

@@ -37,6 +37,7 @@ from segue.workflows.updates.update_data import (
     is_not_worse,
     prepare_update,
     warn_of_spellings,
+    warn_of_trained_events,
 )
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def update_pipeline(
         version is not None,
         version,
         data.shared_events,
-        (*warn_of_spellings(loaded.catalog, log, items), *warnings),
+        (*warn_of_spellings(loaded.catalog, log, items), *warn_of_trained_events(loaded, log), *warnings),
         sources,
         KEPT,
     )
