@@ -262,10 +262,11 @@ def run(name: str) -> dict[str, Any]:
 def main() -> None:
     """Measure every log, or those named on the command line, and write each result."""
     for name in sys.argv[1:] or list(TASKS):
-        measured = {"about": about(), "models": run(name)}
+        start = about()
+        measured = {"about": start, "models": run(name)}
         path = RESULTS / "calibration.json"
         saved = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        save("calibration", {**saved, name: measured})
+        save("calibration", {**saved, "about": start, name: measured})
 
 
 if __name__ == "__main__":

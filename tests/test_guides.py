@@ -142,6 +142,8 @@ def test_the_commands_of_the_live_catalog_guide_work(folder: Path) -> None:
     run("pipeline", "shop.csv", "shop.toml", "--items", "products.csv", "--out", "run")
     server, url = start(folder / "run", 0)
     try:
+        event = json.dumps({"user_id": "ann", "item_id": "TEA-1"}).encode()
+        urlopen(Request(f"{url}/v1/events", event, {"Content-Type": "application/json"}), timeout=10).close()
         for block in blocks("live-catalog", "sh"):
             text = block.text.replace("http://127.0.0.1:8000", url).replace("\\\n", " ")
             for line in text.splitlines():

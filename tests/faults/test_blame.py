@@ -272,7 +272,7 @@ def test_failures_of_options_are_answered_and_not_blamed(
     def fail(*given: Any, **options: Any) -> Any:
         raise KeyError
 
-    monkeypatch.setattr("segue.serving.inference.served_pipeline.explain", fail)
+    monkeypatch.setattr("segue.serving.inference.served_pipeline.explain_list", fail)
     for number in range(40):
         response = server.respond(history=[IDS[number]], k=number + 1, explain=True, placement="cheap")
         assert response.items and response.fallback == "popular", "the previous version explains nothing"

@@ -1,6 +1,7 @@
 """Lists, reasons and probabilities of the command line under the live catalog of a server's data directory."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,10 +48,16 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         send("PUT", "/v1/placements/cheap", {"rules": {"filter": "price == 1", "exclude_seen": False}})
         for user, items in USERS.items():
             send("POST", "/v1/events", {"events": [{"user_id": user, "item_id": item} for item in items]})
-        for user in ("dan", "eve"):
-            send("POST", "/v1/events", {"user_id": user, "item_id": "新", "event": "buy"})
-        request = {"history": ["i39"], "k": 40}
-        wait_until(lambda: any(item["id"] == "新" for item in send("POST", "/v1/recommend", request)["items"]))
+
+        def list_of_cat() -> Any:
+            return send("POST", "/v1/recommend", {"user_id": "cat", "k": 30})["items"]
+
+        wait_until(lambda: any(item["id"] == "新" for item in list_of_cat()))
+        before = list_of_cat()
+        bought = [{"user_id": user, "item_id": "新", "event": "buy"} for user in ("dan", "eve")]
+        send("POST", "/v1/events", {"events": bought})  # in one commit, so that its first events change lists once
+        wait_until(lambda: list_of_cat() != before)
+        wait_until(lambda: list_of_cat() == (time.sleep(1.0) or list_of_cat()))  # events of all processes are in
         lists = {user: send("POST", "/v1/recommend", {"user_id": user, "k": 30})["items"] for user in USERS}
         single = folder / "markov"
         lines = [f"u{user},{IDS[(user + step) % 8]},{step}" for user in range(9) for step in range(4)]

@@ -110,10 +110,10 @@ def recommend(
       segue recommend run --user 17850 --data run-data --explain --why-not 22423
     """
     reading.refuse_without("--log", source.log)
-    check_inputs(source.log, source.users)
     if source.users is not None and source.log is None:
         raise ValueError("--users is the table of the users of --log: give --log.")
     _check_options(source, generation, placement, batch)
+    check_inputs(source.log, source.users)
     model = placement.apply_to(load_model(run, source.data), exclude_seen)
     if batch.out_file is not None and batch.all_users:
         log = None if source.log is None else _read_log(source.log, source.users, reading, run, model)

@@ -79,8 +79,9 @@ class SessionCache:
 
     def add(self, stored: Sequence[StoredEventRow]) -> None:
         """Add newly committed events to the histories in memory."""
-        items = self._catalog.to_indices(row.event.item_id for row in stored).tolist()
         with self._lock:
+            # An item that joins the catalog before the lock is taken would be unknown in a history that stays.
+            items = self._catalog.to_indices(row.event.item_id for row in stored).tolist()
             for row, item in zip(stored, items, strict=True):
                 context = None
                 for key in (("user_id", row.event.user_id), ("session_id", row.event.session_id)):

@@ -103,7 +103,7 @@ def _column_values(column: Any) -> Any:
     """Return a series or a numpy array for a column of one type, else a list with None for missing values."""
     import polars as pl
 
-    if hasattr(column.dtype, "pyarrow_dtype"):
+    if getattr(column.dtype, "pyarrow_dtype", None) is not None:
         return pl.Series(pl.from_arrow(column.array.__arrow_array__()))
     if column.dtype.kind == "M":  # values with a zone would arrive as Python objects
         has_zone = getattr(column.dtype, "tz", None) is not None
