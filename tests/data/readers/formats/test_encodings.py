@@ -35,6 +35,15 @@ def test_a_table_of_latin_names_and_chinese_prices_is_detected(tmp_path: Path) -
     assert detect_encoding(tmp_path / "log.csv") == "gb18030"
 
 
+@pytest.mark.parametrize("header", ["用户ID,商品ID,时间,行为", "user_id,item_id,timestamp,event"])
+def test_one_rarer_character_in_most_events_is_detected(header: str, tmp_path: Path) -> None:
+    """浏 of 浏览 (browse) is a character of the second level of GB2312."""
+    rows = "".join(f"u{i % 5},i{i},2024/5/1 8:0{i % 10},浏览\n" for i in range(300))
+    (tmp_path / "log.csv").write_bytes(f"{header}\n{rows}".encode("gb18030"))
+    assert detect_encoding(tmp_path / "log.csv") == "gb18030"
+    assert set(read_events(tmp_path / "log.csv").frame["event"]) == {"浏览"}
+
+
 def test_a_named_encoding_is_used(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_bytes("user,item,time\nJosé,café,1600000000\n".encode("latin-1"))
@@ -63,6 +72,9 @@ def test_bytes_that_a_named_encoding_does_not_know_are_rejected_rows(tmp_path: P
         "a,b\nGröße,très élevé, œuvre\n".encode("cp1252"),
         CHINESE.encode() + b"\xff,x,2024-05-02\n",
         "имя,вещь\n".encode("cp1251"),
+        "пользователь,товар\n1,чайник эмалированный\n2,кофеварка\n3,ложка\n".encode("cp1251") * 9,
+        "a,b\nŁódź,świeżość żółć\n".encode("cp1250") * 9,
+        "ผู้ใช้,สินค้า\nกาน้ำ,ดู\n".encode("tis-620") * 9,
     ],
 )
 def test_other_encodings_are_not_taken_for_chinese(content: bytes, tmp_path: Path) -> None:

@@ -20,6 +20,9 @@ _MARKS = (
 )
 _MIN_COMMON = 0.6
 """Least share of common Chinese characters among the non-ASCII characters of a text in GB18030."""
+_BROWSE = int.from_bytes("浏".encode("gb18030"), "big")
+"""Character of 浏览, the word of most events of a shop. It alone of them is of the second level of GB2312, whose codes
+are also those of Cyrillic, Polish and Thai words in their encodings."""
 
 
 def check_encoding(encoding: str) -> None:
@@ -64,7 +67,7 @@ def _is_chinese(block: bytes) -> bool:
     codes = [int.from_bytes(c.encode("gb18030"), "big") for c in text if not c.isascii()]
     characters = [code for code in codes if not 0xA1A1 <= code <= 0xA9FE]
     valid_utf8 = sum(not c.isascii() for c in block.decode(UTF8, errors="ignore"))
-    common = sum(0xB0A1 <= code <= 0xD7F9 for code in characters)
+    common = sum(0xB0A1 <= code <= 0xD7F9 or code == _BROWSE for code in characters)
     return 0 < common >= _MIN_COMMON * len(characters) and 2 * common > valid_utf8
 
 
