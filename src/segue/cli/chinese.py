@@ -210,6 +210,9 @@ SENTENCES: Mapping[str, str] = {
     "{0} events written to {1}.": "已把 {0} 个事件写到 {1}。",
     "{0} events stored in {1}, {2} duplicates{3}.": "已在 {1} 存储 {0} 个事件，重复 {2} 个{3:t}。",
     ", {0} of erased users left out": "，不含被清除用户的 {0} 个",
+    "That loss is within chance: the 95 % interval of the difference reaches 0.": (
+        "该下降在偶然误差之内：差值的 95% 置信区间包含 0。"
+    ),
     "ndcg@10 on the newest {0} cases: {1} before, {2} after.": "最新 {0} 个样本的 ndcg@10：更新前 {1}，更新后 {2}。",
     "{0} events are in both logs and count once.": "{0} 个事件在两份日志中都有，只计一次。",
     "Promoted: version {0}, {1} new items.": "已采用：版本 {0}，新增 {1} 个商品。",

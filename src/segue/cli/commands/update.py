@@ -37,7 +37,7 @@ def update(
     reading: o.LogOptions,
     json: o.Json = False,
 ) -> None:
-    """Continue the training of a saved model on new events; keep the result only where it is not worse on the newest.
+    """Continue the training of a saved model on new events; keep the result unless it is worse beyond chance.
 
     In a pipeline the networks are trained on, the other sources are fitted again to both logs, and the blend stays.
 
@@ -88,3 +88,5 @@ def _show(report: "UpdateReport") -> None:
     if report.kept:
         out.print(report.kept, markup=False)
     out.print(f"Promoted: version {report.version}, {report.new_items:,} new items.", markup=False)
+    if report.after < report.before:
+        out.print("That loss is within chance: the 95 % interval of the difference reaches 0.", markup=False)
