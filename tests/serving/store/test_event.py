@@ -52,6 +52,11 @@ def test_times_become_utc_microseconds(timestamp, time_us):
             {"timestamp": 1e300},
             "timestamp 1e+300 lies in the future: numbers are seconds since 1970, not milliseconds.",
         ),
+        (
+            {"timestamp": "2999-01-31T12:00:00"},
+            "timestamp '2999-01-31T12:00:00' lies in the future: a time without a zone is UTC; write the offset of "
+            "another, such as +08:00.",
+        ),
     ],
 )
 def test_impossible_events_are_refused(fields, detail):

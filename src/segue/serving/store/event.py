@@ -117,9 +117,10 @@ def _to_us(timestamp: str | float, now_us: int) -> int:
     if time_us < 0:
         raise Problem(422, f"timestamp {timestamp!r} lies before 1970.")
     if time_us > now_us + FUTURE_US:
-        raise Problem(
-            422, f"timestamp {timestamp!r} lies in the future: numbers are seconds since 1970, not milliseconds."
-        )
+        cure = "numbers are seconds since 1970, not milliseconds"
+        if isinstance(timestamp, str):
+            cure = "a time without a zone is UTC; write the offset of another, such as +08:00"
+        raise Problem(422, f"timestamp {timestamp!r} lies in the future: {cure}.")
     return time_us
 
 
