@@ -1,4 +1,4 @@
-"""Update of a saved model with new events: a larger catalog, more training, kept only where it is not worse."""
+"""Update of a saved model with new events: a larger catalog, more training, kept unless it is worse beyond chance."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +36,7 @@ def update_model(
     seed: int = 0,
     allow_loss: bool = False,
 ) -> UpdateReport:
-    """Train a saved neural model on new events, and save the result only where it is not worse than before.
+    """Train a saved neural model on new events, and save the result unless it is worse beyond chance.
 
     In a pipeline the networks are trained on, and the counting sources are counted again, see ``update_pipeline``.
     Both models are evaluated by ndcg@10 on the newest events, which the evaluated update is not trained on.

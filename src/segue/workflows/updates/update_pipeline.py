@@ -61,7 +61,7 @@ def update_pipeline(
     seed: int = 0,
     allow_loss: bool = False,
 ) -> UpdateReport:
-    """Update the sources of a saved pipeline, and save it only where it is not worse than before.
+    """Update the sources of a saved pipeline, and save it unless it is worse beyond chance.
 
     Args:
         loaded: the saved pipeline.
