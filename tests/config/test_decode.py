@@ -23,6 +23,7 @@ class Outer:
     inner: Inner = field(default_factory=Inner)
     shuffle: bool = False
     mode: bool | Literal["last"] = True
+    parts: tuple[Inner, ...] = ()
 
     def __post_init__(self) -> None:
         if self.units < 1:
@@ -75,7 +76,7 @@ def test_an_int_becomes_a_float():
         ({"rate": 1.0, "unit": 3}, "Unknown setting 'unit'. Did you mean 'units'?"),
         (
             {"rate": 1.0, "zzz": 3},
-            "Unknown setting 'zzz'. Known settings: inner, layers, loss, mode, rate, shuffle, units, window_days.",
+            "Unknown setting 'zzz'. Known settings: inner, layers, loss, mode, parts, rate, shuffle, units, window_days.",
         ),
         ({}, "Setting 'rate' is missing; it must be float."),
         ({"rate": "1"}, "Setting 'rate' must be float, got '1'."),
@@ -95,6 +96,11 @@ def test_an_int_becomes_a_float():
         ({"rate": 1.0, "inner": {"dept": 2}}, "Unknown setting 'inner.dept'. Did you mean 'depth'?"),
         ({"rate": 1.0, "inner": {"depth": 2.5}}, "Setting 'inner.depth' must be int, got 2.5."),
         ({"rate": 1.0, "inner": 3}, "Setting 'inner' must be Inner, got 3."),
+        (
+            {"rate": 1.0, "parts": {"depth": 2}},
+            "Setting 'parts' is a list of tables: write [[parts]] instead of [parts], once for each.",
+        ),
+        ({"rate": 1.0, "parts": 2}, "Setting 'parts' must be a list of Inner, got 2."),
         ({"rate": 1.0, "units": 0}, "units must be at least 1, got 0."),
     ],
 )

@@ -108,7 +108,14 @@ def _check(value: Any, hint: Any, path: str) -> Any:
             return tuple(_check(item, typing.get_args(option)[0], f"{path}[{i}]") for i, item in enumerate(value))
         if isinstance(option, type) and type(value) is option:
             return value
+    if isinstance(value, Mapping) and any(_is_list_of_tables(option) for option in options):
+        raise ValueError(f"Setting '{path}' is a list of tables: write [[{path}]] instead of [{path}], once for each.")
     raise ValueError(f"Setting '{path}' must be {_type_name(hint)}, got {value!r}.")
+
+
+def _is_list_of_tables(hint: Any) -> bool:
+    parts = typing.get_args(hint)
+    return typing.get_origin(hint) is tuple and bool(parts) and dataclasses.is_dataclass(parts[0])
 
 
 def _type_name(hint: Any) -> str:
