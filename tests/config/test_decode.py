@@ -76,7 +76,8 @@ def test_an_int_becomes_a_float():
         ({"rate": 1.0, "unit": 3}, "Unknown setting 'unit'. Did you mean 'units'?"),
         (
             {"rate": 1.0, "zzz": 3},
-            "Unknown setting 'zzz'. Known settings: inner, layers, loss, mode, parts, rate, shuffle, units, window_days.",
+            "Unknown setting 'zzz'. Known settings: inner, layers, loss, mode, parts, rate, shuffle, units, "
+            "window_days.",
         ),
         ({}, "Setting 'rate' is missing; it must be float."),
         ({"rate": "1"}, "Setting 'rate' must be float, got '1'."),
