@@ -8,19 +8,12 @@ from segue.data.catalog import PAD, Catalog
 from segue.data.features.column_types import ColumnType
 from segue.data.features.encoding import ItemFeatures
 from segue.data.read_report import WARNING
-from segue.data.readers.column_roles import plain_name
+from segue.data.readers.column_roles import find_title_column
 from segue.data.readers.id_spelling import describe_match, find_respelled
 from segue.data.readers.ids import are_missing_words
 
 if TYPE_CHECKING:
     import polars as pl
-
-
-TITLE_COLUMN_NAMES = (
-    *("title", "name", "description", "itemname", "productname", "label"),
-    *("标题", "名称", "商品名称", "商品标题", "产品名称", "商品名", "品名", "標題", "名稱", "商品名稱", "產品名稱"),
-)
-"""Names of a title column, without case and punctuation, the likeliest first."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +32,7 @@ class ItemTable:
     @property
     def title_column(self) -> str | None:
         """Name of the column with the items' titles; None when no column is named like one."""
-        plain = {plain_name(name): name for name in self.column_types}
-        return next((plain[name] for name in TITLE_COLUMN_NAMES if name in plain), None)
+        return find_title_column(self.column_types)
 
     @property
     def ids(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
@@ -178,6 +179,19 @@ def test_everything_is_there_after_a_restart_and_in_a_backup(tmp_path, shop, ope
             live = server.admin.router.deployment.live.live
             assert dict(live.pipeline.events.counts) == {41: 4}
             assert live.pipeline.events.pairs().before_P.tolist() == [21]
+
+
+def test_a_title_has_the_column_of_the_items_table(tmp_path, run, open_server):
+    titled = tmp_path / "run"
+    loaded = artifact.load(run)
+    rows = {name: {"商品名称": f"第{name}个", "title": f"第{name}个", "price": 1.0} for name in loaded.catalog.ids}
+    artifact.save(replace(loaded, items=rows), titled)
+    with open_server(tmp_path / "data", titled) as server:
+        assert item(server, "c")["title"] == "第c个"
+        assert item(server, "c", "PATCH", 商品名称="第三个")["title"] == "第三个"
+        assert item(server, "c", "PATCH", price=2)["title"] == "第三个"
+        assert item(server, "c", "PATCH", title="短")["title"] == "短"
+        assert "title" not in item(server, "c", "PUT", price=3)
 
 
 def test_a_single_model_obeys_and_says_what_it_cannot(tmp_path, run, open_server):

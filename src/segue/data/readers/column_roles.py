@@ -62,6 +62,11 @@ KNOWN_COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "value": ("value", "rating", "score", "stars", "评分", "分数", "星级"),
 }
 """Role -> column names as ``plain_name`` writes them, the likeliest first."""
+TITLE_COLUMN_NAMES = (
+    *("title", "name", "description", "itemname", "productname", "label"),
+    *("标题", "名称", "商品名称", "商品标题", "产品名称", "商品名", "品名", "標題", "名稱", "商品名稱", "產品名稱"),
+)
+"""Names of a title column, without case and punctuation, the likeliest first."""
 NO_COLUMN = "none"
 """Column of a role that the caller declines."""
 
@@ -88,6 +93,12 @@ def plain_name(column: str) -> str:
     name = unicodedata.normalize("NFKC", column).lower()
     short = re.sub(r"\([^()]*\)|\[[^\[\]]*\]", "", name)
     return re.sub(r"[\W_]", "", short) or re.sub(r"[\W_]", "", name)
+
+
+def find_title_column(columns: Iterable[str]) -> str | None:
+    """Return the name of the column with the items' titles; None when no column is named like one."""
+    plain = {plain_name(name): name for name in columns}
+    return next((plain[name] for name in TITLE_COLUMN_NAMES if name in plain), None)
 
 
 def assign_column_roles(columns: Iterable[str], chosen: Mapping[str, str] | None) -> tuple[dict[str, str], list[str]]:

@@ -264,11 +264,12 @@ class LiveModel:
         """Set the titles of changed items, and the ids of catalog pages."""
         tables = [self.model.titles, *([] if self.pipeline is None else [self.pipeline.service.titles])]
         for item in changed.values():
-            title = item.cells.get("title")
+            column = "title" if "title" in item.cells else self.model.title_column
+            title = item.cells.get(column)
             for titles in tables:
                 if isinstance(title, str):
                     titles[item.item_id] = title
-                elif item.replaced or "title" in item.cells:
+                elif item.replaced or column in item.cells:
                     titles.pop(item.item_id, None)
         self.model.changes.deleted = frozenset(item.item_id for item in self._items.values() if item.deleted)
         self.model.changes.sorted_ids = None

@@ -12,6 +12,7 @@ import numpy as np
 from segue.config.history_events import HistoryEvents
 from segue.data.catalog import PAD
 from segue.data.log_description import LogDescription
+from segue.data.readers.column_roles import find_title_column
 from segue.models import artifact
 from segue.models.retrieval.product_quantization import MIN_RECALL
 from segue.models.retrieval.retriever import RetrievalQuery, Retriever
@@ -62,6 +63,8 @@ class ServedModel:
     """Event types that its training log kept; None: all."""
     item_columns: frozenset[str] = frozenset()
     """Names of the columns of its items table."""
+    title_column: str = "title"
+    """Column of its items table that holds the titles."""
     changes: ItemChanges = field(default_factory=ItemChanges)
     """Changes of its items while it is served."""
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -93,6 +96,7 @@ class ServedModel:
             probability_scorer=probability_scorer(scorer, loaded.about),
             history_events=_history_events(loaded.about.get("log")),
             item_columns=frozenset(name for row in loaded.items.values() for name in row),
+            title_column=_title_column(loaded.items),
             about=loaded.about,
         )
         model.top_k([], 1)
@@ -176,3 +180,10 @@ def _history_events(log: Any) -> HistoryEvents | None:
         return None if log is None else LogDescription.from_dict(log).history_events()
     except ValueError as error:
         raise ValueError(f"The model describes the log of its training wrongly: {error}") from None
+
+
+def _title_column(items: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the column whose values an items table stored as "title" too; "title" where there is no other."""
+    column = find_title_column({name for row in items.values() for name in row} - {"title"})
+    is_title = column is not None and all(row.get(column) == row.get("title") for row in items.values())
+    return column if column is not None and is_title else "title"
