@@ -5,9 +5,10 @@ import json
 import shutil
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import apsw
 import numpy as np
@@ -16,6 +17,10 @@ import pytest
 from tests.support.cli import run
 
 from segue.config.history_events import HistoryEvents
+from segue.data.catalog import PAD
+from segue.models.counting.popularity import Popularity
+from segue.models.retrieval.retriever import RetrievalQuery
+from segue.pipeline.placements.placement import PlacementRequest
 from segue.serving.config import ServingConfig
 from segue.serving.deployment.model_source import model_source
 from segue.serving.experiments.attribution_file import FORMAT, close_file, open_file
@@ -24,7 +29,7 @@ from segue.serving.inference.served_model import ServedModel
 from segue.serving.schemas.requests import EventIn, RecommendRequest
 from segue.serving.server import open_services
 from segue.workflows.recommendation_logs.estimate_policy import estimate_policy, replay
-from segue.workflows.recommendation_logs.logged_requests import logged_requests
+from segue.workflows.recommendation_logs.logged_requests import LoggedRequest, logged_requests
 
 USERS = 400
 
@@ -151,6 +156,26 @@ def test_a_single_model_is_known_to_lack_support(script, world, data, tmp_path):
     shown = run("report", data, "--off-policy", tmp_path / "run").stdout
     assert "lower bound" in shown
     assert "the 400 lists have the information of 0 lists" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize(
+    ("exclude_seen", "stated", "listed"),
+    [(False, None, 1), (True, None, 2), (False, False, 0), (True, False, 0), (False, True, 2), (True, "last", 1)],
+)
+def test_a_single_model_leaves_out_seen_items_as_it_is_served(world, exclude_seen, stated, listed, tmp_path):
+    """Items 1, 2, 3 are popular in this order, and the history is 2, 1, and an unknown item."""
+    model = ServedModel.open(world.served)
+    model = replace(
+        model,
+        scorer=Popularity(np.array([0, 3, 2, 1], dtype=np.float32)),
+        pipeline_service=None,
+        exclude_seen=exclude_seen,
+    )
+    query = RetrievalQuery([2, 1, PAD])
+    request = PlacementRequest(exclude_seen=stated)
+    logged = LoggedRequest(cast(Any, None), np.array([3], dtype=np.int32), query, request, 1)
+    (one,) = replay(model, logged)
+    assert one.items.tolist() == [[1, 2, 3][listed]]
 
 
 def serve_requests(world: Any, folder: Path, requests: list[RecommendRequest]) -> list[Any]:

@@ -22,6 +22,7 @@ from segue.evaluation.off_policy import (
     mean_estimate,
     self_normalized,
 )
+from segue.models.top_k import default_seen_rule, seen_items
 from segue.pipeline.placements.exploration import LoggedPropensity
 from segue.serving.inference.served_model import ServedModel
 from segue.workflows.recommendation_logs.logged_requests import LoggedRequest, logged_requests
@@ -132,8 +133,9 @@ def replay(model: ServedModel, logged: LoggedRequest) -> list[LoggedPropensity]:
             policy=lambda explorer: explorer.replay_policy(logged.items, propensities),
         )
         return propensities[: len(logged.items)]
-    is_excluded = model.exclude_seen if logged.request.exclude_seen is None else logged.request.exclude_seen
-    exclude = [*logged.request.exclude, *(item for item in logged.query.history if is_excluded and item != PAD)]
+    rule = default_seen_rule(model.exclude_seen) if logged.request.exclude_seen is None else logged.request.exclude_seen
+    seen = seen_items(logged.query.as_sequences(), rule)
+    exclude = [*logged.request.exclude, *(() if seen is None else seen.to_lists()[0])]
     allowed_V = logged.request.allowed_V
     allow = None if allowed_V is None else np.flatnonzero(allowed_V).tolist()
     query = replace(logged.query, exclude=exclude, allow=allow)
