@@ -171,3 +171,9 @@ def test_a_condition_on_timestamps_of_any_type() -> None:
         assert filter_rows(frame, 'time < "2024-05-01 20:00"', times=form).height == 1
     with pytest.raises(ValueError, match='"soon" is not a time: write it as "2024-05-01"'):
         filter_rows(frame, 'time < "soon"', times=form)
+
+
+def test_a_role_in_place_of_a_column_names_the_column() -> None:
+    frame = pl.DataFrame({"用户ID": ["a"], "行为": ["浏览"]})
+    with pytest.raises(ValueError, match=r"The log has no column 'event'\. Did you mean '行为'\?"):
+        filter_rows(frame, "event == '浏览'")

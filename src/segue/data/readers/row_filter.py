@@ -29,6 +29,7 @@ from segue.config.expressions import (
 )
 from segue.data.features.condition_columns import ConditionType, to_numbers, to_truth_values, typed_column
 from segue.data.read_report import shorten_list
+from segue.data.readers.column_roles import guess_role
 from segue.data.readers.formats.raw_table import ROW
 from segue.data.readers.timestamps import TimeForm
 
@@ -111,8 +112,10 @@ class _RowTests:
         key = (column.name, wanted_type)
         if key not in self._columns:
             if column.name not in self._frame.columns:
-                close = difflib.get_close_matches(column.name, self._frame.columns, n=1)
-                hint = f"Did you mean '{close[0]}'?" if close else f"Its columns: {shorten_list(self._frame.columns)}."
+                names = self._frame.columns
+                close = difflib.get_close_matches(column.name, names, n=1)
+                close = close or [name for name in names if guess_role(name) == column.name]
+                hint = f"Did you mean '{close[0]}'?" if close else f"Its columns: {shorten_list(names)}."
                 self._wrong(column.at, f"The log has no column '{column.name}'. {hint}")
             series, type_ = typed_column(self._frame[column.name])
             if type_ == "text" and wanted_type in ("numbers", "true or false") and column.name not in self._ids:
