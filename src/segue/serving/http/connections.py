@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,9 +51,10 @@ FREE_REFUSED, MAX_FREE = 2, 100
 """Of these responses, the number that are sent at once on each connection, and on all within ``FREE_S``."""
 FREE_S = 0.1
 """Time after which ``MAX_FREE`` more may be sent at once, in seconds."""
-REFUSED_PER_TURN, TURN_S = 10, 0.01
-"""Number of the further ones, over all connections, in each turn, and seconds from turn to turn: thousands of clients
-that send requests without a key, each a hundred in one packet, leave the others their share of the processor. The
+TURN_S, TURN_SHARE = 0.001, 0.1
+"""Shortest time from one further one to the next, over all connections, in seconds, and largest share of the event
+loop's time for them: thousands of clients that send requests without a key, each a hundred in one packet, leave the
+others their share of the processor. A large response to a client that does not read takes more than a millisecond. The
 newest goes first: a probe that comes behind a flood does not wait for it."""
 CROWD = 1024
 """Number of connections above which those without a key are read only in their slice of each round of checks (a new one
@@ -147,7 +149,7 @@ class Connections:
             num_refused: number of such responses on the connection until now.
         """
         now_s = asyncio.get_running_loop().time()
-        if num_refused >= FREE_REFUSED:
+        if num_refused >= FREE_REFUSED or self.is_crowded:
             return False
         if now_s >= self._free_until_s:
             self._num_free, self._free_until_s = 0, now_s + FREE_S
@@ -170,13 +172,17 @@ class Connections:
             asyncio.get_running_loop().call_later(TURN_S, self._take_turns)
 
     def _take_turns(self) -> None:
-        for _ in range(REFUSED_PER_TURN):
-            if not self._deferred:
-                break
+        started_s = time.perf_counter()
+        if self._deferred:
             self._deferred.pop().take_turn()
+        asyncio.get_running_loop().call_soon(self._rest, started_s)  # behind the task that makes the response
+
+    def _rest(self, started_s: float) -> None:
+        """Wait for the next turn, the longer the more time the last one took."""
         self._is_turn_due = bool(self._deferred)
         if self._is_turn_due:
-            asyncio.get_running_loop().call_later(TURN_S, self._take_turns)
+            rest_s = (time.perf_counter() - started_s) * (1 / TURN_SHARE - 1)
+            asyncio.get_running_loop().call_later(max(TURN_S, rest_s), self._take_turns)
 
     def make_room(self, limit: int) -> None:
         """Close the idlest connections, down to ``limit``."""
