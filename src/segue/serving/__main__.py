@@ -69,7 +69,7 @@ def _config(options: argparse.Namespace) -> "ServingConfig":
 
     types = options.history_events
     limits = options.rate, options.client_rate, options.client_items
-    sessions = config.SessionsConfig(history_events=None if types is None else tuple(types.split(",")))
+    sessions = config.SessionsConfig(history_events=None if types is None else tuple(map(str.strip, types.split(","))))
     return config.ServingConfig(
         access=config.AccessConfig(*limits, tuple(options.trusted_proxy), tuple(options.origin)),
         logs=config.LoggingConfig(options.json_logs, options.log_requests),
