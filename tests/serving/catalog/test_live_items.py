@@ -12,6 +12,7 @@ from tests.support.shop_pipelines import IDS, IN_STOCK, PRICES
 from segue.models import artifact
 from segue.serving.administration.back_up import back_up
 from segue.serving.administration.catalog_service import MAX_NEW_ITEMS
+from segue.serving.catalog.live_pipeline import LivePipeline
 from segue.serving.deployment.model_registry import ModelRegistry
 
 TEA = "龙井茶-50g"
@@ -179,6 +180,28 @@ def test_everything_is_there_after_a_restart_and_in_a_backup(tmp_path, shop, ope
             live = server.admin.router.deployment.live.live
             assert dict(live.pipeline.events.counts) == {41: 4}
             assert live.pipeline.events.pairs().before_P.tolist() == [21]
+
+
+def test_a_change_that_cannot_be_applied_hides_its_item_and_blocks_no_other(tmp_path, shop, open_server, monkeypatch):
+    replace_placements = LivePipeline.replace_placements
+
+    def failing(self, items, changed, rules):
+        if any(one.cells.get("price") == 666 for one in items.values()):
+            raise OverflowError
+        replace_placements(self, items, changed, rules)
+
+    monkeypatch.setattr(LivePipeline, "replace_placements", failing)
+    with open_server(tmp_path / "data", shop) as server:
+        state = item(server, "i3", "PATCH", price=666)
+        assert (state["recommendable"], state.get("deleted", False)) == (False, False)
+        assert state["reason"].startswith("Its change could not be applied (OverflowError)")
+        assert "i3" not in listed(server, exclude_seen=False)
+        assert item(server, TEA, "PUT", title="Thing i9", price=3.0, stock=True)["recommendable"]
+    with open_server(tmp_path / "data", shop) as server:
+        assert item(server, "i3")["reason"].startswith("Its change could not be applied")
+        assert TEA in listed(server) and "i3" not in listed(server, exclude_seen=False)
+        assert item(server, "i3", "PATCH", price=2)["recommendable"]
+        assert "i3" in listed(server, exclude_seen=False)
 
 
 def test_a_title_has_the_column_of_the_items_table(tmp_path, run, open_server):

@@ -35,7 +35,8 @@ def item_out(deployment: Deployment, item_id: str, *, complete: bool = True) -> 
         if loaded.live is not None
     ]
     if change is not None:
-        out.revision, out.deleted, out.versions = change.revision, change.deleted, versions
+        out.revision, out.versions = change.revision, versions
+        out.deleted = change.deleted and item_id not in live.failures
         out.recommendable, out.reason = versions[0].recommendable, versions[0].reason
     return out
 
@@ -53,6 +54,8 @@ def _version(role: str, live: LiveModel, item_id: str) -> ItemVersion:
 def _obstacle(live: LiveModel, item_id: str) -> str:
     """Return the sentence about the reason that a version cannot recommend an item; "" where it can."""
     change = live.item(item_id)
+    if item_id in live.failures:
+        return f"Its change could not be applied ({live.failures[item_id]}), and hides it: PUT it with other values."
     if change is not None and change.deleted:
         return "It was deleted: PUT it to have it recommended again."
     if change is not None and not is_available(change, single_model=live.pipeline is None):

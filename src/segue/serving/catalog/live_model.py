@@ -55,6 +55,8 @@ class LiveModel:
         self._run_alone = run_alone
         self._sessions = sessions
         self._items: dict[str, LiveItem] = {}
+        self.failures: dict[str, str] = {}
+        """Names of the errors of changes that could not be applied, by item; such an item is hidden."""
         self._rules: tuple[PlacementRules, ...] = ()
         self._demands = [LiveDemand(trend) for trend in _trends(model)]
         self._queue: deque[StoredEventRow] = deque(maxlen=MAX_QUEUED)
@@ -112,12 +114,13 @@ class LiveModel:
             merged = {**self._items, **changed}
             if self.pipeline is None:
                 if self._network is not None:
-                    self._network.apply(merged, self._run_alone)
+                    self._network.apply(merged, self._run_alone, lambda: self._hide(merged))
                 self._hide(merged)
             else:
                 self.pipeline.clock.newest_seq = max(self.pipeline.clock.newest_seq, _newest(changed))
                 self.pipeline.replace_placements(merged, changed, rules)
             self._items, self._rules = merged, tuple(rules)
+            self.failures = {item: name for item, name in self.failures.items() if item not in changed}
             self._set_titles(changed)
 
     def compiled(self, rules: Sequence[PlacementRules]) -> PlacementEngine | None:

@@ -92,12 +92,18 @@ class LiveNetwork:
         }
         return cast_row(plain, self._column_types)
 
-    def apply(self, items: Mapping[str, LiveItem], run_alone: Callable[[Callable[[], None]], None]) -> None:
+    def apply(
+        self,
+        items: Mapping[str, LiveItem],
+        run_alone: Callable[[Callable[[], None]], None],
+        hide: Callable[[], None],
+    ) -> None:
         """Give new items their rows, and known new items other rows where their features changed.
 
         Args:
             items: every changed item by id.
             run_alone: runs a function while no list is scored.
+            hide: hides the items that are not available, new ones included.
         """
         model, catalog = self._model, self._model.catalog
         joining = [item.item_id for item in items.values() if item.item_id not in catalog and not item.deleted]
@@ -112,6 +118,7 @@ class LiveNetwork:
 
         def grow() -> None:
             catalog.adopt(grown)  # first: a list must not hold an index without an id
+            hide()
             model.scorer, model.retrieval, model.probability_scorer = scorer, retrieval, probabilities
 
         run_alone(grow)

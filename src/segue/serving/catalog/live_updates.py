@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from weakref import WeakSet
 
 from segue.pipeline.live.first_events import MAX_EVENTS
@@ -78,6 +79,8 @@ class LiveUpdates:
                     f"Version {model.model.version} cannot apply the live rules of this server (reset a placement with "
                     f"'segue placements', or deploy a version with its columns): {error}"
                 ) from None
+            except Exception:
+                self._apply_items(model, list(self._items.values()), self._rules)
             self._restore(model)
             self._models.add(model)
         self._wake.set()
@@ -162,12 +165,33 @@ class LiveUpdates:
         _settle(waiting)
 
     def _apply_to(self, model: LiveModel, changed: Sequence[LiveItem]) -> None:
+        rules: Sequence[PlacementRules] = self._rules
         try:
-            model.apply(changed, self._rules)
+            model.apply((), rules)
         except ValueError as error:  # a version that no longer serves, or does not yet
             message = f"A version keeps its earlier rules: {error}"
             log_event(_log, logging.ERROR, message, version=model.model.version)
-            self._attempt(lambda: model.apply(changed, model.rules))
+            rules = model.rules
+        self._apply_items(model, changed, rules)
+
+    def _apply_items(self, model: LiveModel, items: Sequence[LiveItem], rules: Sequence[PlacementRules]) -> None:
+        """Apply changes of items. One that cannot be applied hides its item, and blocks no other change."""
+        try:
+            model.apply(items, rules)
+        except (MemoryError, OSError):
+            raise  # these may pass
+        except Exception as error:
+            if len(items) > 1:
+                half = len(items) // 2
+                self._apply_items(model, items[:half], rules)
+                self._apply_items(model, items[half:], rules)
+                return
+            for item in items:
+                message = f"Change {item.revision} of an item could not be applied to a version, which hides the item."
+                fields = {"version": model.model.version, "failure": type(error).__name__}
+                log_event(_log, logging.ERROR, message, **fields)
+                model.apply([replace(item, cells={}, deleted=True)], rules)
+                model.failures[item.item_id] = type(error).__name__
 
     def _attempt(self, work: Callable[[], None]) -> None:
         """Run a function; the thread must outlive its errors."""
