@@ -214,6 +214,16 @@ SENTENCES: Mapping[str, str] = {
         "该下降在偶然误差之内：差值的 95% 置信区间包含 0。"
     ),
     "ndcg@10 on the newest {0} cases: {1} before, {2} after.": "最新 {0} 个样本的 ndcg@10：更新前 {1}，更新后 {2}。",
+    (
+        "{0} of the {1} events of the training are in no log of this update, and the co-visitation model beside the "
+        "network is fitted without them: give the older log with --replay."
+    ): (
+        "训练所用的 {1} 个事件中有 {0} 个不在本次更新的任何日志里，网络旁的共现模型将不含这些事件：请用 --replay 给出旧日志。"
+    ),
+    (
+        "No event of the log is newer than the training of this model, which may be trained on the cases of this "
+        "comparison: it is favored."
+    ): "日志中没有晚于该模型训练的事件，模型可能已用本次比较的样本训练过，因此占优势。",
     "{0} events are in both logs and count once.": "{0} 个事件在两份日志中都有，只计一次。",
     "Promoted: version {0}, {1} new items.": "已采用：版本 {0}，新增 {1} 个商品。",
     "Not promoted: the old model is better on the newest events, and stays.": (

@@ -16,6 +16,7 @@ from segue.workflows.updates.update_data import (
     UpdateReport,
     is_not_worse,
     prepare_update,
+    warn_of_forgotten_events,
     warn_of_spellings,
     warn_of_trained_events,
 )
@@ -71,14 +72,18 @@ def update_model(
         scorer = continue_training(start, config, data.catalog, data.sequences, seed)
         about = {**loaded.about, "updated_from": loaded.version, "update_ndcg@10": [before, after]}
         about["newest_event_us"] = max(data.newest_us, int(loaded.about.get("newest_event_us") or 0))
-        about["trained_on_everything"] = True
+        about |= {"trained_on_everything": True, "events": data.sequences.num_events}
         calibration = fit_calibration(evaluated, data.cases, exclude_seen=data.exclude_seen)
         if calibration.cases:  # with too few new events the old one stays
             about["notes"] = {**loaded.about.get("notes", {}), NOTE: calibration.to_dict()}
         updated = replace(start, catalog=data.catalog, arrays=scorer.arrays(), about=about)
         version = artifact.save(updated, out or run)
     new_items = len(data.catalog) - len(loaded.catalog)
-    warnings = (*warn_of_spellings(loaded.catalog, log, items), *warn_of_trained_events(loaded, log))
+    warnings = (
+        *warn_of_spellings(loaded.catalog, log, items),
+        *warn_of_trained_events(loaded, log),
+        *warn_of_forgotten_events(loaded, data.sequences),
+    )
     return UpdateReport(
         before, after, len(data.cases), new_items, version is not None, version, data.shared_events, warnings
     )

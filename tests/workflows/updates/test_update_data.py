@@ -9,7 +9,12 @@ import pytest
 from segue.data.catalog import Catalog
 from segue.data.readers.events import read_events
 from segue.models.artifact import Artifact
-from segue.workflows.updates.update_data import is_not_worse, prepare_update, warn_of_trained_events
+from segue.workflows.updates.update_data import (
+    is_not_worse,
+    prepare_update,
+    warn_of_forgotten_events,
+    warn_of_trained_events,
+)
 
 T0 = 1_700_000_000
 NEWEST = {"newest_event_us": (T0 + 89) * 1_000_000}
@@ -56,3 +61,16 @@ def test_of_equal_models_most_are_kept() -> None:
     rng = np.random.default_rng(1)
     kept = [is_not_worse(rng.random(100), rng.random(100)) for _ in range(400)]
     assert 0.95 < np.mean(kept) < 1
+
+
+@pytest.mark.parametrize(("num_old", "num_warnings"), [(0, 1), (98, 1), (99, 0), (100, 0)])
+def test_events_that_the_co_visitation_model_would_forget_are_told(num_old: int, num_warnings: int) -> None:
+    rows = [("u", "i0", T0 + second) for second in range(100 - num_old, 150)]
+    log = read_events(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
+    catalog, about = Catalog(["i0"]), {"events": 100, "newest_event_us": (T0 + 99) * 1_000_000}
+    sequences = log.sequences(catalog)[0]
+    with_prior = Artifact("gru4rec", {}, catalog, {"prior.weight": np.ones(1)}, {}, about)
+    warnings = warn_of_forgotten_events(with_prior, sequences)
+    assert len(warnings) == num_warnings
+    assert all(warning.startswith(f"{100 - num_old} of the 100 events") for warning in warnings)
+    assert warn_of_forgotten_events(Artifact("gru4rec", {}, catalog, {}, {}, about), sequences) == ()

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 NEWEST_SHARE = 0.1
 """Share of the new events, the newest ones, that evaluates the update."""
+FORGOTTEN_SHARE = 0.01
+"""Largest share of the training's events that an update of a network may lack without a warning."""
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,25 @@ def warn_of_trained_events(loaded: Artifact, log: "EventLog") -> tuple[str, ...]
     return (
         "No event of the log is newer than the training of this model, which may be trained on the cases of this "
         "comparison: it is favored.",
+    )
+
+
+def warn_of_forgotten_events(loaded: Artifact, sequences: Sequences) -> tuple[str, ...]:
+    """Return a sentence about events of the training that the co-visitation model of a network forgets; none if few.
+
+    Args:
+        loaded: the saved network; its co-visitation model, if any, is fitted again in an update.
+        sequences: events of the update.
+    """
+    num_trained, until_us = int(loaded.about.get("events") or 0), loaded.about.get("newest_event_us")
+    if "prior.weight" not in loaded.arrays or until_us is None:
+        return ()
+    num_missing = num_trained - cutoffs.events_before(sequences, int(until_us) + 1).num_events
+    if num_missing <= FORGOTTEN_SHARE * num_trained:
+        return ()
+    return (
+        f"{num_missing:,} of the {num_trained:,} events of the training are in no log of this update, and the "
+        "co-visitation model beside the network is fitted without them: give the older log with --replay.",
     )
 
 
