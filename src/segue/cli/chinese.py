@@ -218,7 +218,8 @@ SENTENCES: Mapping[str, str] = {
         "{0} of the {1} events of the training are in no log of this update, and the co-visitation model beside the "
         "network is fitted without them: give the older log with --replay."
     ): (
-        "训练所用的 {1} 个事件中有 {0} 个不在本次更新的任何日志里，网络旁的共现模型将不含这些事件：请用 --replay 给出旧日志。"
+        "训练所用的 {1} 个事件中有 {0} 个不在本次更新的任何日志里，网络旁的共现模型将不含这些事件："
+        "请用 --replay 给出旧日志。"
     ),
     (
         "No event of the log is newer than the training of this model, which may be trained on the cases of this "
