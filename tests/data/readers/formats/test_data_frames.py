@@ -149,3 +149,12 @@ def test_a_float_that_may_be_another_id_is_rejected() -> None:
 def test_lists_are_no_event_types_and_no_values(role: str, value: list[list[Any]]) -> None:
     with pytest.raises(ValueError, match=rf"^Column '{role}' holds List\(\w+\), so it cannot be the "):
         read_events(pl.DataFrame({"user": ["a", "b"], "item": ["x", "y"], role: value}))
+
+
+@pytest.mark.parametrize("zone", [None, "Asia/Shanghai"])
+def test_milliseconds_stay_beside_a_time_far_outside(zone):
+    """A year beyond 294,000 fits no microseconds; the others keep theirs."""
+    times = pd.Series(np.array([1_342_390_161_007, 2**62, -(2**63)]).astype("datetime64[ms]"))
+    times = times if zone is None else times.dt.tz_localize("UTC").dt.tz_convert(zone)
+    frame = read_data_frame(pd.DataFrame({"t": times})).frame
+    assert frame["t"].dt.epoch("us").to_list() == [1_342_390_161_007_000, None, None]

@@ -11,6 +11,9 @@ from segue.data.readers.formats.json_lines import MixedTypeColumn, to_text
 from segue.data.readers.formats.raw_table import ROW, RawTable
 from segue.data.readers.formats.typed_columns import settle_columns
 
+_MOST_US = 2**43 * 1_000_000
+"""Largest distance of a date-time from 1970 in microseconds; a later or earlier one is no timestamp."""
+
 
 def read_data_frame(source: Any) -> RawTable:
     """Read a Polars, pandas or Arrow table. Raises ValueError for any other object."""
@@ -94,8 +97,10 @@ def _times(column: Any) -> Any:
     try:
         return pl.Series(column.astype("datetime64[us]").to_numpy(dtype="datetime64[us]"))
     except (ValueError, OverflowError):  # a year beyond 294,000, in milliseconds or seconds
-        numbers = pl.Series(column.astype("datetime64[s]").to_numpy(dtype="datetime64[s]").astype("int64"))
-        in_range = pl.select(pl.when(numbers.is_between(-(2**43), 2**43)).then(numbers * 1_000_000)).to_series()
+        numbers = column.to_numpy()
+        unit_us = {"s": 1_000_000, "ms": 1000}[np.datetime_data(numbers.dtype)[0]]
+        numbers, most = pl.Series(numbers.astype("int64")), _MOST_US // unit_us
+        in_range = pl.select(pl.when(numbers.is_between(-most, most)).then(numbers * unit_us)).to_series()
         return in_range.cast(pl.Datetime("us"))
 
 
