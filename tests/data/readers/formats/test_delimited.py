@@ -193,3 +193,11 @@ def test_a_name_that_is_no_utf8(suffix: str, tmp_path: Path) -> None:
     {".csv": frame.write_csv, ".parquet": frame.write_parquet, ".arrow": frame.write_ipc}[suffix](tmp_path / "plain")
     (tmp_path / "plain").rename(path)
     assert read_raw(path, guess_format(path)).frame.rows() == [(2 if suffix == ".csv" else 1, "a", "x")]
+
+
+def test_blank_lines_behind_the_named_separator_are_no_rows(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"sep=|\r\n\r\n\r\nu1|a|1394179884\r\nu2|b|1394179885\r\n")
+    frame = read_delimited(path, separator=",", header=False).frame
+    assert frame["column_1"].to_list() == ["u1", "u2"]
+    assert frame["column_3"].to_list() == ["1394179884", "1394179885"]

@@ -145,9 +145,11 @@ def _lines_before_table(path: Path) -> tuple[int, str | None]:
     """Return the number of lines before the table, and the separator that one of them, ``sep=;``, names."""
     with open_text(path) as text:
         lines = (line.rstrip("\r\n") for line in islice(text, MAX_ROW_LINES))
-        blank, first = next(((i, line) for i, line in enumerate(lines) if line), (0, ""))
-    named = first[4] if len(first) == 5 and first.startswith("sep=") else None
-    return (blank, None) if named is None else (blank + 1, named)
+        filled = ((i, line) for i, line in enumerate(lines) if line)
+        blank, first = next(filled, (0, ""))
+        if len(first) != 5 or not first.startswith("sep="):
+            return blank, None
+        return next(filled, (blank + 1, ""))[0], first[4]
 
 
 def _first_row(path: Path, separator: str, quoted: bool, skipped: int) -> list[str]:
