@@ -423,6 +423,28 @@ def test_a_turn_that_takes_long_is_followed_by_a_longer_rest():
     assert min(later - earlier for earlier, later in itertools.pairwise(started_s)) >= 0.01 / module.TURN_SHARE
 
 
+def test_a_turn_that_fails_does_not_end_the_turns_of_the_others():
+    class Waiting:
+        def __init__(self, fails):
+            self.fails = fails
+
+        def take_turn(self):
+            turns.append(self)
+            if self.fails:
+                raise RuntimeError
+
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        for fails in (False, True):
+            connections.defer(Waiting(fails), again=False)
+        while len(turns) < 2:
+            await asyncio.sleep(0.001)
+
+    turns, connections = [], module.Connections()
+    asyncio.run(asyncio.wait_for(main(), 5))
+    assert [turn.fails for turn in turns] == [True, False]
+
+
 def test_in_a_crowd_the_newest_has_a_turn_first_and_one_that_had_a_turn_goes_last():
     class Waiting:
         def __init__(self, number):

@@ -173,9 +173,11 @@ class Connections:
 
     def _take_turns(self) -> None:
         started_s = time.perf_counter()
-        if self._deferred:
-            self._deferred.pop().take_turn()
-        asyncio.get_running_loop().call_soon(self._rest, started_s)  # behind the task that makes the response
+        try:
+            if self._deferred:
+                self._deferred.pop().take_turn()
+        finally:  # behind the task that makes the response; a turn that fails must not end those of the others
+            asyncio.get_running_loop().call_soon(self._rest, started_s)
 
     def _rest(self, started_s: float) -> None:
         """Wait for the next turn, the longer the more time the last one took."""
