@@ -160,8 +160,8 @@ def _first_row(path: Path, separator: str, quoted: bool, skipped: int) -> list[s
             row = ["\x00"]
     if any(is_undecodable(name) or "\x00" in name for name in row):
         raise ValueError(
-            f"{path} is not a table of text in UTF-8: its first line cannot be read. Name the file's encoding, such as "
-            "gb18030 or latin-1."
+            f"{path} is not a table of text in UTF-8: its first line cannot be read. Name the file's encoding with "
+            "--encoding, such as gb18030, utf-16-le or latin-1."
         )
     return row
 
