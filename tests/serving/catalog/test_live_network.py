@@ -18,6 +18,7 @@ from segue.models.counting.covisitation import CoVisit, CoVisitConfig
 from segue.models.neural.covisitation_prior import WithCovisitationPrior
 from segue.serving.catalog import item_cells, live_network
 from segue.serving.catalog.live_model import LiveModel
+from segue.serving.inference.engine import Engine
 from segue.serving.inference.served_model import ServedModel
 from segue.workflows.fit_model import fit_model
 
@@ -115,6 +116,24 @@ def test_a_new_item_is_in_lists_histories_and_sequences_at_once(
     with open_server(tmp_path / "data", folder) as server:  # the rows are made in another order of changes
         assert listed(history=["i3"]) == moved(["i3"], hidden)
         assert listed(user_id="ann") == moved(["新", "i3", "n2"], hidden)
+
+
+def test_a_new_item_that_is_not_available_is_hidden_before_a_list_can_hold_it(
+    saved: tuple[Path, Artifact], tmp_path: Path, open_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grow, hidden = Engine.grow, []
+
+    def observed(self: Engine, change: Callable[[], None]) -> None:
+        def work() -> None:
+            change()
+            hidden.append(list(self.model.changes.hidden))
+
+        grow(self, work)
+
+    monkeypatch.setattr(Engine, "grow", observed)
+    with open_server(tmp_path / "data", saved[0]) as server:
+        assert server.web.put("/v1/items/n2", json={**NEW["n2"], "available": False}).status_code == 200
+    assert hidden == [[len(IDS) + 1]]
 
 
 @pytest.mark.parametrize("strategy", ["top-k", "beam", "sample", "relevance"])

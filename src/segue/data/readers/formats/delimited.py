@@ -144,8 +144,7 @@ def _read_with_polars(layout: _Layout) -> RawTable | None:
 def _lines_before_table(path: Path) -> tuple[int, str | None]:
     """Return the number of lines before the table, and the separator that one of them, ``sep=;``, names."""
     with open_text(path) as text:
-        lines = (line.rstrip("\r\n") for line in islice(text, MAX_ROW_LINES))
-        filled = ((i, line) for i, line in enumerate(lines) if line)
+        filled = ((i, line.rstrip("\r\n")) for i, line in enumerate(islice(text, MAX_ROW_LINES)) if line.strip("\r\n"))
         blank, first = next(filled, (0, ""))
         if len(first) != 5 or not first.startswith("sep="):
             return blank, None
@@ -160,8 +159,8 @@ def _first_row(path: Path, separator: str, quoted: bool, skipped: int) -> list[s
             row = ["\x00"]
     if any(is_undecodable(name) or "\x00" in name for name in row):
         raise ValueError(
-            f"{path} is not a table of text in UTF-8: its first line cannot be read. Name the file's encoding with "
-            "--encoding, such as gb18030, utf-16-le or latin-1."
+            f"{path} is not a table of text in UTF-8: its first line cannot be read. Name its encoding, such as "
+            "--encoding gb18030, utf-16-le or latin-1."
         )
     return row
 
